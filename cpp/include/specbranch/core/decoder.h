@@ -1,0 +1,122 @@
+/// The state machine of one generation: events in, commands out. No threads, no clock, no I/O.
+#pragma once
+
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "specbranch/core/kv_ledger.h"
+#include "specbranch/core/messages.h"
+#include "specbranch/core/planner.h"
+#include "specbranch/core/stats.h"
+#include "specbranch/core/trace.h"
+#include "specbranch/core/tree.h"
+
+namespace specbranch {
+
+enum class Finish : std::uint8_t { kNone, kStop, kLength, kCancelled, kFailed };
+
+/// What the decoder must know of the models.
+struct ModelLimits {
+  Capabilities target;
+  std::optional<Capabilities> draft;  ///< none: only `autoregressive`.
+};
+
+/// At most one command a model.
+struct Commands {
+  std::optional<Command> target;
+  std::optional<Command> draft;
+  bool abort_draft = false;  ///< what the draft is doing can no longer matter.
+  bool abort_target = false;
+};
+
+/// A token that became part of the text. `from_draft`: the draft had proposed it.
+struct Committed {
+  Choice choice;
+  bool from_draft = false;
+};
+
+/// Called for every committed token, in order; true ends the text with it (a stop string).
+using CommitSink = std::function<bool(const Committed&)>;
+
+/// *Lifecycle:* `start()` once, then `on(event)` for the answer to every command, until `idle()`.
+/// After `finish()` is known no new command is issued; those under way are still waited for.
+/// *Thread safety:* none; owned by one thread.
+class Decoder final : private Grower {
+ public:
+  Decoder(std::shared_ptr<const Request> request, const ModelLimits& limits, Epoch epoch,
+          std::unique_ptr<Planner> planner, CommitSink sink);
+
+  Commands start();
+  Commands on(const Event& event);
+
+  /// Ends the generation with what is committed; the answer to running commands is still awaited.
+  Commands cancel();
+
+  Finish finish() const { return finish_; }
+  /// Finished and nothing is under way.
+  bool idle() const { return finish_ != Finish::kNone && !target_busy_ && !draft_busy_; }
+  std::exception_ptr error() const { return error_; }
+  const Counters& counters() const { return counters_; }
+  int n_reused() const { return n_reused_; }
+  /// The target's prompt is in place.
+  bool prefilled() const { return target_ready_; }
+  /// Why the draft is not used (any more); empty: it is.
+  const std::string& why() const { return why_; }
+  const SpeculationTree& tree() const { return tree_; }
+  /// The verdicts applied so far, if the request asked for a trace; `at_us` is the caller's to set.
+  std::vector<TraceRound>& rounds() { return rounds_; }
+
+ private:
+  NodeId child(NodeId parent, int rank) override;
+  View view() const;
+  void advance(Commands& commands);
+  void ask_planner(Commands& commands);
+  void apply_verdict(const Verdict& verdict, Commands& commands);
+  void apply_draft(const DraftDone& done);
+  bool commit(const Committed& committed, Commands& commands);
+  void move_root(NodeId last, const Choice* miss);
+  void roll_back(const Node& node);
+  void promote_main(NodeId id);
+  void follow_with_draft(Token token);
+  void disable_draft(std::string why);
+  void finish_with(Finish finish, Commands& commands);
+  void request_aborts(Commands& commands) const;
+  void settle();
+  Command plan_draft(std::span<const NodeId> nodes);
+  Command plan_verify(NodeId end);
+  void place(NodeId id, DraftCommand& command);
+  Token token_at(Pos pos, std::span<const NodeId> nodes) const;
+  SeqId free_seq(std::span<const Lane> taken) const;
+  bool holds_live_node(SeqId seq, Pos from) const;
+  int count_free() const;
+
+  std::shared_ptr<const Request> request_;
+  ModelLimits limits_;
+  Epoch epoch_;
+  std::unique_ptr<Planner> planner_;
+  CommitSink sink_;
+  SpeculationTree tree_;
+  KvLedger ledger_;
+  Counters counters_;
+  std::optional<Verdict> waiting_;  ///< held back by a lock-step planner.
+  std::vector<NodeId> submitted_;   ///< the path under verification, root first.
+  std::vector<NodeId> in_flight_;   ///< lanes of the running draft pass.
+  Pos target_length_ = 0;           ///< cells of the target's sequence 0.
+  Pos limit_ = 0;                   ///< text length at which the generation ends.
+  bool target_busy_ = false;
+  bool draft_busy_ = false;
+  bool target_ready_ = false;
+  bool draft_usable_ = false;
+  Finish finish_ = Finish::kNone;
+  std::exception_ptr error_;
+  std::vector<TraceRound> rounds_;
+  int n_reused_ = 0;
+  std::string why_;
+};
+
+}  // namespace specbranch

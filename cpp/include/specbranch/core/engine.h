@@ -1,0 +1,113 @@
+/// The engine: a queue of generations over a pair of models that run at the same time.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "specbranch/core/decoder.h"
+#include "specbranch/core/model.h"
+#include "specbranch/core/options.h"
+#include "specbranch/core/stats.h"
+#include "specbranch/core/trace.h"
+
+namespace specbranch {
+
+/// One committed token as the caller sees it.
+struct Chunk {
+  Choice choice;
+  std::string bytes;  ///< text that is certain now; may be empty while a stop string may begin.
+  bool from_draft = false;  ///< the draft had proposed it.
+};
+
+/// The last thing of a generation.
+struct Outcome {
+  Finish finish = Finish::kNone;
+  std::string tail;  ///< text that was held back for a stop string that did not come.
+  Stats stats;
+  Trace trace;               ///< empty unless the request asked for it.
+  std::exception_ptr error;  ///< set if `finish` is kFailed.
+};
+
+using Output = std::variant<Chunk, Outcome>;
+
+class EngineImpl;
+
+/// A running or queued generation. The work goes on whether or not it is read.
+///
+/// *Thread safety:* every method from any thread; two readers share the chunks between them.
+/// *Lifecycle:* the destructor cancels what is not finished and does not wait for it.
+class Generation {
+ public:
+  ~Generation();
+  Generation(const Generation&) = delete;
+  Generation& operator=(const Generation&) = delete;
+
+  /// The next chunk, or the outcome, or nothing within `timeout`. After the outcome was returned:
+  /// nothing at once (see `finished`).
+  std::optional<Output> next_for(std::chrono::milliseconds timeout);
+
+  /// The outcome was returned by `next_for`.
+  bool finished() const;
+
+  /// Ends the work within one forward pass; the outcome still arrives. Never blocks.
+  void cancel();
+
+ private:
+  friend class Engine;
+  struct State;
+  explicit Generation(std::shared_ptr<State> state);
+  std::shared_ptr<State> state_;
+};
+
+/// What an engine is made of.
+struct EngineParts {
+  ModelFactory<TargetModel> target;
+  ModelFactory<DraftModel> draft;   ///< empty: only `autoregressive`.
+  std::vector<std::string> pieces;  ///< bytes of every token of the target's vocabulary.
+  std::string why_no_speculation;  ///< not empty: speculation is impossible with these models, why.
+};
+
+/// Totals over the generations that ended so far.
+struct EngineStats {
+  std::int64_t n_generations = 0;
+  std::int64_t n_generated = 0;
+  std::int64_t n_target_steps = 0;
+  std::int64_t n_drafted = 0;
+  std::int64_t n_accepted = 0;
+  std::int64_t n_rolled_back = 0;
+  double decode_ms = 0.0;
+};
+
+/// *Thread safety:* every method from any thread; generations run one after another, in order.
+/// *Lifecycle:* the constructor makes both models (each on its own thread) and throws what they
+/// throw; `close` cancels all generations, waits for the threads and is final. In a forked child
+/// every call throws EngineClosed and the destructor leaves the (absent) threads alone.
+class Engine {
+ public:
+  explicit Engine(EngineParts parts);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  /// Validates and enqueues. Throws InvalidArgument, ContextOverflow, EngineClosed, FatalError.
+  std::unique_ptr<Generation> generate(Request request);
+
+  void close();
+  bool closed() const;
+
+  const ModelLimits& limits() const;
+  EngineStats stats() const;
+
+ private:
+  void check_alive(const char* method) const;
+  std::unique_ptr<EngineImpl> impl_;
+  long owner_pid_;
+};
+
+}  // namespace specbranch

@@ -1,0 +1,70 @@
+/// Every exception that the engine throws. Messages read `[Class::method] what; value; limit`.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace specbranch {
+
+/// Base of all errors of the engine (Python: SpecBranchError).
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// An argument is out of its range; nothing was started.
+class InvalidArgument : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A model file could not be opened or is not a model that can generate.
+class ModelLoadError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Draft and target do not fit together; names the first difference.
+class IncompatibleModels : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The prompt does not fit the context.
+class ContextOverflow : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A forward pass failed. The generation ends; the engine stays usable unless it says otherwise.
+class DecodeError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The models are in an unknown state: every later call of the engine raises this same error.
+class FatalError : public DecodeError {
+ public:
+  using DecodeError::DecodeError;
+};
+
+/// A caller of `Model` broke a stated precondition: a defect of the engine, never repaired
+/// silently.
+class PreconditionError : public DecodeError {
+ public:
+  using DecodeError::DecodeError;
+};
+
+/// The engine was closed, or this process is a fork of the one that made it.
+class EngineClosed : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A forward pass was cut short on request. Internal: becomes an event, never reaches a caller.
+class Aborted : public Error {
+ public:
+  using Error::Error;
+};
+
+}  // namespace specbranch

@@ -1,0 +1,32 @@
+/// Turns committed tokens into bytes and ends the text before a stop string.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace specbranch {
+
+/// *Lifecycle:* `append` piece after piece until it reports a stop, then `finish` once.
+class StopMatcher {
+ public:
+  explicit StopMatcher(std::vector<std::string> stops);
+
+  struct Result {
+    std::string bytes;     ///< safe to show: can no longer be part of a stop string.
+    bool stopped = false;  ///< a stop string is complete; `bytes` ends before it.
+  };
+
+  /// Adds the bytes of one token. A stop string may begin and end inside tokens.
+  Result append(std::string_view piece);
+
+  /// What was held back, once it is known that no more tokens come.
+  std::string finish();
+
+ private:
+  std::vector<std::string> stops_;
+  std::string held_;  ///< bytes that may still turn out to begin a stop string.
+};
+
+}  // namespace specbranch

@@ -1,0 +1,29 @@
+/// Scalar types shared by every part of the engine.
+#pragma once
+
+#include <cstdint>
+
+namespace specbranch {
+
+/// Id of a token in the target's vocabulary.
+using Token = std::int32_t;
+
+/// Absolute position of a token in the text: the first prompt token is at 0.
+using Pos = std::int32_t;
+
+/// Id of a KV sequence (a draft branch); 0 is the one that prefill fills.
+using SeqId = std::int32_t;
+
+/// Id of a node of the speculation tree; never reused within a generation.
+using NodeId = std::int64_t;
+
+/// Identifies one generation; events of another epoch are ignored.
+using Epoch = std::uint64_t;
+
+inline constexpr NodeId kNoNode = -1;
+inline constexpr SeqId kNoSeq = -1;
+
+/// Which of the two models something is about.
+enum class Side : std::uint8_t { kTarget, kDraft };
+
+}  // namespace specbranch

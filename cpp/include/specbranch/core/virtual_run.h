@@ -1,0 +1,59 @@
+/// One generation under a virtual clock: the real decoder and planners, no threads, no waiting.
+///
+/// The tests use it to deliver messages in every order; simulation uses it to tell what a schedule
+/// would cost with given step times.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "specbranch/core/decoder.h"
+#include "specbranch/core/messages.h"
+#include "specbranch/core/model.h"
+#include "specbranch/core/stats.h"
+
+namespace specbranch {
+
+/// Which of two finished commands is delivered first.
+enum class DeliveryOrder : std::uint8_t {
+  kByTime,    ///< by virtual time; at equal times the target first.
+  kShuffled,  ///< by coin, whatever the durations: every interleaving has a chance.
+};
+
+struct VirtualOptions {
+  DeliveryOrder order = DeliveryOrder::kByTime;
+  std::uint64_t shuffle_seed = 0;
+  /// Duration of a command in virtual microseconds. Defaults: 1,000 a target and 100 a draft step.
+  std::function<std::int64_t(const Command&)> target_us;
+  std::function<std::int64_t(const Command&)> draft_us;
+  /// Cancel when so many events were delivered; negative: never.
+  std::int64_t cancel_after_events = -1;
+  /// Sees every event before the decoder does and may change it (fault injection).
+  std::function<void(Event&)> tamper_event;
+  /// Sees every command before the model does and may change it (fault injection).
+  std::function<void(Command&)> tamper_command;
+};
+
+struct VirtualResult {
+  std::vector<Token> tokens;
+  std::vector<bool> from_draft;
+  Finish finish = Finish::kNone;
+  std::exception_ptr error;
+  Counters counters;
+  std::int64_t n_events = 0;
+  std::int64_t time_us = 0;  ///< virtual, from the target's first verification to the end.
+  std::int64_t target_us = 0;
+  std::int64_t draft_us = 0;
+  std::int64_t overlap_us = 0;
+};
+
+/// Runs `request` to its end. `draft` null: no draft. `planner` null: that of the request's mode.
+/// Throws what the decoder throws (a broken precondition).
+VirtualResult run_virtually(const Request& request, TargetModel& target, DraftModel* draft,
+                            const VirtualOptions& options = {},
+                            std::unique_ptr<Planner> planner = nullptr);
+
+}  // namespace specbranch

@@ -1,0 +1,287 @@
+#include "coordinator.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "specbranch/core/errors.h"
+
+namespace specbranch {
+namespace {
+
+std::int64_t now_us() {
+  return std::chrono::duration_cast<std::chrono::microseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+double to_ms(std::int64_t us) { return static_cast<double>(us) / 1000.0; }
+
+bool is_fatal(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const FatalError&) {
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
+int count_tokens(const Command& command) {
+  if (const auto* begin = std::get_if<BeginCommand>(&command.body)) {
+    return static_cast<int>(begin->request->prompt.size()) - 1;
+  }
+  if (const auto* verify = std::get_if<VerifyCommand>(&command.body)) {
+    return static_cast<int>(verify->path.size());
+  }
+  int n_tokens = 0;
+  for (const Lane& lane : std::get<DraftCommand>(command.body).lanes) {
+    n_tokens += static_cast<int>(lane.tokens.size());
+  }
+  return n_tokens;
+}
+
+Outcome ended(Finish finish, const Request& request, std::exception_ptr error = nullptr) {
+  Outcome outcome;
+  outcome.finish = finish;
+  outcome.stats.mode = request.mode;
+  outcome.stats.seed = request.sampling.seed;
+  outcome.stats.n_prompt = static_cast<std::int64_t>(request.prompt.size());
+  outcome.error = std::move(error);
+  return outcome;
+}
+
+}  // namespace
+
+Coordinator::Current::Current(SubmitMessage message, const ModelLimits& limits, CommitSink sink)
+    : submit(std::move(message)),
+      decoder(submit.request, limits, submit.epoch, make_planner(*submit.request), std::move(sink)),
+      matcher(submit.request->stop),
+      begin_us(now_us()) {}
+
+Coordinator::Coordinator(std::shared_ptr<Inbox> inbox, ModelLimits limits,
+                         std::vector<std::string> pieces,
+                         std::unique_ptr<Worker<TargetModel>> target,
+                         std::unique_ptr<Worker<DraftModel>> draft)
+    : inbox_(std::move(inbox)),
+      limits_(std::move(limits)),
+      pieces_(std::move(pieces)),
+      target_(std::move(target)),
+      draft_(std::move(draft)) {}
+
+void Coordinator::run() {
+  while (!(closing_ && !current_)) {
+    std::optional<Message> message = inbox_->receive();
+    if (!message) break;
+    try {
+      std::visit([this](auto& body) { handle(body); }, *message);
+    } catch (const std::exception& error) {
+      fail_for_good(std::make_exception_ptr(
+          FatalError(std::string("the engine lost its state: ") + error.what())));
+    }
+  }
+  // Whoever submitted while we were closing still waits.
+  inbox_->close();
+  while (std::optional<Message> message = inbox_->try_receive()) {
+    if (auto* submit = std::get_if<SubmitMessage>(&*message)) {
+      submit->output->send(ended(Finish::kCancelled, *submit->request));
+    }
+  }
+}
+
+void Coordinator::release_workers() {
+  target_.reset();
+  draft_.reset();
+}
+
+EngineStats Coordinator::stats() const {
+  const std::lock_guard lock(mutex_);
+  return totals_;
+}
+
+std::exception_ptr Coordinator::poison() const {
+  const std::lock_guard lock(mutex_);
+  return poison_;
+}
+
+void Coordinator::throw_if_poisoned() const {
+  if (const std::exception_ptr error = poison()) std::rethrow_exception(error);
+}
+
+void Coordinator::fail_for_good(std::exception_ptr error) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!poison_) poison_ = error;
+  }
+  if (!current_) return;
+  // What the workers still answer finds no generation and is ignored; no other one begins.
+  const std::unique_ptr<Current> lost = std::move(current_);
+  lost->submit.output->send(ended(Finish::kFailed, *lost->submit.request, std::move(error)));
+  start_next();
+}
+
+void Coordinator::handle(SubmitMessage& message) {
+  if (closing_) {
+    message.output->send(ended(Finish::kCancelled, *message.request));
+    return;
+  }
+  queue_.push_back(std::move(message));
+  start_next();
+}
+
+void Coordinator::handle(const CancelMessage& message) {
+  if (current_ && current_->submit.epoch == message.epoch) {
+    dispatch(current_->decoder.cancel());
+    finish_if_idle();
+    return;
+  }
+  const auto queued = std::ranges::find(queue_, message.epoch, &SubmitMessage::epoch);
+  if (queued == queue_.end()) return;
+  queued->output->send(ended(Finish::kCancelled, *queued->request));
+  queue_.erase(queued);
+}
+
+void Coordinator::handle(const CloseMessage& /*message*/) {
+  closing_ = true;
+  for (const SubmitMessage& queued : queue_) {
+    queued.output->send(ended(Finish::kCancelled, *queued.request));
+  }
+  queue_.clear();
+  if (current_) {
+    dispatch(current_->decoder.cancel());
+    finish_if_idle();
+  }
+}
+
+void Coordinator::handle(const Event& event) {
+  if (!current_) return;
+  if (std::holds_alternative<BeginDone>(event.body)) {
+    if (event.side == Side::kTarget) {
+      current_->decode_begin_us = event.end_us;
+      current_->meter.start(event.end_us);
+    }
+  } else {
+    current_->meter.add(event.side, event.begin_us, event.end_us);
+  }
+  Commands commands = current_->decoder.on(event);
+  if (current_->submit.request->trace) record(event);
+  dispatch(std::move(commands));
+  finish_if_idle();
+}
+
+void Coordinator::record(const Event& event) {
+  TraceSpan span;
+  span.side = event.side;
+  span.kind = std::holds_alternative<BeginDone>(event.body) ? TraceSpan::Kind::kPrefill
+              : event.side == Side::kTarget                 ? TraceSpan::Kind::kVerify
+                                                            : TraceSpan::Kind::kDraft;
+  span.begin_us = event.begin_us - current_->begin_us;
+  span.end_us = event.end_us - current_->begin_us;
+  span.n_tokens = current_->n_sent[event.side == Side::kTarget ? 0 : 1];
+  current_->trace.spans.push_back(span);
+  // Rounds that this event brought about; older ones have their time.
+  const std::int64_t at_us = now_us() - current_->begin_us;
+  for (TraceRound& round : current_->decoder.rounds()) {
+    if (round.at_us == 0) round.at_us = at_us;
+  }
+}
+
+void Coordinator::start_next() {
+  while (!current_ && !queue_.empty()) {
+    SubmitMessage submit = std::move(queue_.front());
+    queue_.pop_front();
+    if (const std::exception_ptr error = poison()) {
+      submit.output->send(ended(Finish::kFailed, *submit.request, error));
+      continue;
+    }
+    current_ = std::make_unique<Current>(std::move(submit), limits_,
+                                         [this](const Committed& c) { return deliver(c); });
+    dispatch(current_->decoder.start());
+    finish_if_idle();
+  }
+}
+
+void Coordinator::dispatch(Commands commands) {
+  if (commands.abort_target) target_->request_abort();
+  if (commands.abort_draft && draft_) draft_->request_abort();
+  // A model is idle when it gets a command: an abort that came too late for the last one is void.
+  if (commands.target) {
+    if (current_) current_->n_sent[0] = count_tokens(*commands.target);
+    target_->clear_abort();
+    target_->send(std::move(*commands.target));
+  }
+  if (commands.draft) {
+    if (current_) current_->n_sent[1] = count_tokens(*commands.draft);
+    draft_->clear_abort();
+    draft_->send(std::move(*commands.draft));
+  }
+}
+
+bool Coordinator::deliver(const Committed& committed) {
+  const auto index = static_cast<std::size_t>(committed.choice.token);
+  const std::string& piece = index < pieces_.size() ? pieces_[index] : std::string();
+  StopMatcher::Result text = current_->matcher.append(piece);
+  current_->submit.output->send(
+      Chunk{committed.choice, std::move(text.bytes), committed.from_draft});
+  return text.stopped;
+}
+
+void Coordinator::finish_if_idle() {
+  if (!current_ || !current_->decoder.idle()) return;
+  const std::unique_ptr<Current> done = std::move(current_);
+  current_.reset();
+  Outcome outcome;
+  outcome.finish = done->decoder.finish();
+  outcome.tail = done->matcher.finish();
+  outcome.error = done->decoder.error();
+  outcome.stats = collect(*done);
+  outcome.trace = std::move(done->trace);
+  outcome.trace.rounds = std::move(done->decoder.rounds());
+  if (outcome.error && is_fatal(outcome.error)) {
+    const std::lock_guard lock(mutex_);
+    poison_ = outcome.error;
+  }
+  add_totals(outcome.stats);
+  done->submit.output->send(std::move(outcome));
+  start_next();
+}
+
+Stats Coordinator::collect(const Current& done) {
+  const Request& request = *done.submit.request;
+  const std::int64_t end_us = now_us();
+  Stats stats;
+  stats.counters = done.decoder.counters();
+  stats.mode = request.mode;
+  stats.seed = request.sampling.seed;
+  stats.n_prompt = static_cast<std::int64_t>(request.prompt.size());
+  stats.n_reused = done.decoder.n_reused();
+  stats.why = done.decoder.why();
+  if (done.decode_begin_us == 0) {
+    stats.prefill_ms = to_ms(end_us - done.begin_us);
+    return stats;
+  }
+  stats.prefill_ms = to_ms(done.decode_begin_us - done.begin_us);
+  const std::int64_t decode_us = end_us - done.decode_begin_us;
+  const BusyMeter& meter = done.meter;
+  stats.decode_ms = to_ms(decode_us);
+  stats.target_busy_ms = to_ms(meter.target_us());
+  stats.draft_busy_ms = to_ms(meter.draft_us());
+  stats.overlap_ms = to_ms(meter.overlap_us());
+  stats.coordination_ms =
+      to_ms(decode_us - (meter.target_us() + meter.draft_us() - meter.overlap_us()));
+  return stats;
+}
+
+void Coordinator::add_totals(const Stats& stats) {
+  const std::lock_guard lock(mutex_);
+  const Counters& counters = stats.counters;
+  ++totals_.n_generations;
+  totals_.n_generated += counters.n_generated;
+  totals_.n_target_steps += counters.n_target_steps;
+  totals_.n_drafted += counters.n_drafted;
+  totals_.n_accepted += counters.n_accepted;
+  totals_.n_rolled_back += counters.n_rolled_back;
+  totals_.decode_ms += stats.decode_ms;
+}
+
+}  // namespace specbranch

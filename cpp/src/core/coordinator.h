@@ -1,0 +1,100 @@
+/// The thread between the callers and the workers. Private to the core; see `Engine`.
+#pragma once
+
+#include <deque>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "specbranch/core/channel.h"
+#include "specbranch/core/decoder.h"
+#include "specbranch/core/engine.h"
+#include "specbranch/core/stop_matcher.h"
+#include "specbranch/core/worker.h"
+
+namespace specbranch {
+
+using OutputChannel = Channel<Output>;
+
+struct SubmitMessage {
+  Epoch epoch = 0;
+  std::shared_ptr<const Request> request;
+  std::shared_ptr<OutputChannel> output;
+};
+
+struct CancelMessage {
+  Epoch epoch = 0;
+};
+
+struct CloseMessage {};
+
+using Message = std::variant<SubmitMessage, CancelMessage, CloseMessage, Event>;
+using Inbox = Channel<Message>;
+
+/// Runs generations one after another: feeds the decoder, sends its commands, hands out its tokens.
+///
+/// *Thread safety:* `run` on one thread; `stats` and `throw_if_poisoned` from any.
+/// *Lifecycle:* `run` returns after a CloseMessage, once nothing is under way; then nothing is
+/// accepted any more and whoever waits has got an outcome.
+class Coordinator {
+ public:
+  Coordinator(std::shared_ptr<Inbox> inbox, ModelLimits limits, std::vector<std::string> pieces,
+              std::unique_ptr<Worker<TargetModel>> target,
+              std::unique_ptr<Worker<DraftModel>> draft);
+
+  void run();
+
+  /// Ends the workers' threads; after `run`.
+  void release_workers();
+
+  EngineStats stats() const;
+  void throw_if_poisoned() const;
+
+ private:
+  /// The generation that is running.
+  struct Current {
+    Current(SubmitMessage submit, const ModelLimits& limits, CommitSink sink);
+
+    SubmitMessage submit;
+    Decoder decoder;
+    StopMatcher matcher;
+    BusyMeter meter;
+    Trace trace;
+    std::int64_t begin_us = 0;
+    std::int64_t decode_begin_us = 0;  ///< 0: still in prefill.
+    int n_sent[2] = {0, 0};            ///< tokens of the command under way, by side.
+  };
+
+  void handle(SubmitMessage& message);
+  void handle(const CancelMessage& message);
+  void handle(const CloseMessage& message);
+  void handle(const Event& event);
+  void start_next();
+  void dispatch(Commands commands);
+  void record(const Event& event);
+  bool deliver(const Committed& committed);
+  void finish_if_idle();
+  static Stats collect(const Current& done);
+  void add_totals(const Stats& stats);
+  std::exception_ptr poison() const;
+  void fail_for_good(std::exception_ptr error);
+
+  std::shared_ptr<Inbox> inbox_;
+  ModelLimits limits_;
+  std::vector<std::string> pieces_;
+  std::unique_ptr<Worker<TargetModel>> target_;
+  std::unique_ptr<Worker<DraftModel>> draft_;
+  std::deque<SubmitMessage> queue_;
+  std::unique_ptr<Current> current_;
+  bool closing_ = false;
+
+  mutable std::mutex mutex_;  ///< of what other threads read: the two below.
+  EngineStats totals_;
+  std::exception_ptr poison_;
+};
+
+}  // namespace specbranch

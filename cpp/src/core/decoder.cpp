@@ -1,0 +1,373 @@
+#include "specbranch/core/decoder.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "specbranch/core/errors.h"
+
+namespace specbranch {
+
+Decoder::Decoder(std::shared_ptr<const Request> request, const ModelLimits& limits, Epoch epoch,
+                 std::unique_ptr<Planner> planner, CommitSink sink)
+    : request_(std::move(request)),
+      limits_(limits),
+      epoch_(epoch),
+      planner_(std::move(planner)),
+      sink_(std::move(sink)) {
+  const auto n_prompt = static_cast<Pos>(request_->prompt.size());
+  limit_ = limits_.target.n_ctx;
+  if (request_->max_tokens >= 0 && request_->max_tokens < limit_ - n_prompt) {
+    limit_ = n_prompt + request_->max_tokens;
+  }
+  draft_usable_ = limits_.draft.has_value() && request_->mode != Mode::kAutoregressive;
+  if (draft_usable_ && n_prompt >= limits_.draft->n_ctx) {
+    disable_draft("the prompt of " + std::to_string(n_prompt) + " tokens leaves no room in the " +
+                  "draft's context of " + std::to_string(limits_.draft->n_ctx));
+  }
+  if (draft_usable_) {
+    for (const Token token : request_->prompt) follow_with_draft(token);
+  }
+}
+
+Commands Decoder::start() {
+  Commands commands;
+  tree_.reset(request_->prompt.back(), static_cast<Pos>(request_->prompt.size()) - 1);
+  if (tree_.at(tree_.root()).pos + 1 >= limit_) {
+    finish_with(Finish::kLength, commands);
+    return commands;
+  }
+  target_busy_ = true;
+  commands.target = Command{epoch_, BeginCommand{request_}};
+  if (draft_usable_) {
+    ledger_.reset(request_->prompt, limits_.draft->n_seq);
+    draft_busy_ = true;
+    commands.draft = Command{epoch_, BeginCommand{request_}};
+  }
+  return commands;
+}
+
+Commands Decoder::on(const Event& event) {
+  Commands commands;
+  if (event.epoch != epoch_) return commands;
+  const bool target = event.side == Side::kTarget;
+  bool& busy = target ? target_busy_ : draft_busy_;
+  if (!busy) throw PreconditionError("[Decoder::on] an event for which no command is under way");
+  busy = false;
+
+  if (const auto* fail = std::get_if<FailDone>(&event.body)) {
+    if (!error_) error_ = fail->error;
+    // A failure outweighs an end that was found meanwhile: the models' state must be looked at.
+    finish_ = Finish::kFailed;
+    request_aborts(commands);
+  } else if (std::holds_alternative<AbortDone>(event.body)) {
+    finish_with(Finish::kCancelled, commands);
+  } else if (const auto* begin = std::get_if<BeginDone>(&event.body)) {
+    if (target) {
+      n_reused_ = begin->n_reused;
+      target_ready_ = true;
+      target_length_ = tree_.at(tree_.root()).pos;
+    }
+  } else if (const auto* verify = std::get_if<VerifyDone>(&event.body)) {
+    waiting_ = verify->verdict;
+  } else if (const auto* draft = std::get_if<DraftDone>(&event.body)) {
+    apply_draft(*draft);
+  }
+  if (finish_ == Finish::kNone) advance(commands);
+  if (idle()) settle();
+  return commands;
+}
+
+Commands Decoder::cancel() {
+  Commands commands;
+  if (finish_ == Finish::kNone) {
+    finish_with(Finish::kCancelled, commands);
+    if (idle()) settle();
+  }
+  return commands;
+}
+
+void Decoder::advance(Commands& commands) {
+  ask_planner(commands);
+  if (!waiting_ || !planner_->may_apply(view())) return;
+  apply_verdict(*std::exchange(waiting_, std::nullopt), commands);
+  if (finish_ == Finish::kNone) ask_planner(commands);
+}
+
+void Decoder::ask_planner(Commands& commands) {
+  // The draft may be ready before the target: the planner sees a busy target then.
+  if (target_busy_ && draft_busy_) return;
+  const Decision decision = planner_->next(view(), *this);
+  if (!decision.evaluate.empty()) commands.draft = plan_draft(decision.evaluate);
+  if (decision.submit != kNoNode) commands.target = plan_verify(decision.submit);
+}
+
+View Decoder::view() const {
+  const Pos root = tree_.at(tree_.root()).pos;
+  View view{.tree = tree_};
+  view.target_idle = !target_busy_ && !waiting_;
+  view.draft_idle = !draft_busy_;
+  view.draft_usable = draft_usable_;
+  view.submitted = submitted_.empty() ? kNoNode : submitted_.back();
+  // The target adds one token of its own to every path, so the last useful node is one before the
+  // end.
+  view.max_depth = limit_ - root - 2;
+  if (draft_usable_) view.max_depth = std::min(view.max_depth, limits_.draft->n_ctx - root);
+  view.max_path = std::min(view.max_depth, limits_.target.max_batch - 1);
+  view.free_seqs = draft_usable_ ? count_free() : 0;
+  return view;
+}
+
+NodeId Decoder::child(NodeId parent, int rank) {
+  const std::size_t before = tree_.size();
+  const NodeId id = tree_.add_child(parent, rank);
+  if (tree_.size() > before) {
+    ++counters_.n_all_drafted;
+    Node& node = tree_.at(id);
+    node.main = rank == 0 && (parent == tree_.root() || tree_.at(parent).main);
+    if (node.main) ++counters_.n_drafted;
+  }
+  return id;
+}
+
+Command Decoder::plan_verify(NodeId end) {
+  if (target_busy_ || !submitted_.empty()) {
+    throw PreconditionError("[Decoder::plan_verify] the target is still at work");
+  }
+  VerifyCommand verify;
+  verify.pos = tree_.at(tree_.root()).pos;
+  verify.path = tree_.path(end);
+  if (target_length_ > verify.pos) verify.truncate = Truncate{0, target_length_, verify.pos};
+  target_length_ = verify.pos + static_cast<Pos>(verify.path.size());
+  submitted_ = tree_.path_nodes(end);
+  target_busy_ = true;
+  ++counters_.n_target_steps;
+  return Command{epoch_, std::move(verify)};
+}
+
+Command Decoder::plan_draft(std::span<const NodeId> nodes) {
+  if (draft_busy_) throw PreconditionError("[Decoder::plan_draft] the draft is still at work");
+  DraftCommand draft;
+  draft.k = planner_->width();
+  in_flight_.assign(nodes.begin(), nodes.end());
+  for (const NodeId node : nodes) place(node, draft);
+  draft_busy_ = true;
+  ++counters_.n_draft_steps;
+  return Command{epoch_, std::move(draft)};
+}
+
+void Decoder::place(NodeId id, DraftCommand& command) {
+  const std::vector<NodeId> nodes = tree_.path_nodes(id);
+  std::vector<Token> tail = tree_.path(id);
+  tail.erase(tail.begin());  // the root is committed
+  const Pos end = tree_.at(id).pos;
+
+  // The sequence that holds most of the path; one that ends just there needs no fork.
+  const auto taken = [&](SeqId seq) {
+    return std::ranges::any_of(command.lanes, [&](const Lane& lane) { return lane.seq == seq; });
+  };
+  SeqId best = 0;
+  Pos held = -1;
+  bool best_fits = false;
+  for (SeqId seq = 0; seq < ledger_.n_seq(); ++seq) {
+    const Pos common = std::min(ledger_.common(seq, tail), end);
+    const bool fits = !taken(seq) && ledger_.length(seq) == common;
+    if (common > held || (common == held && fits && !best_fits)) {
+      best = seq;
+      held = common;
+      best_fits = fits;
+    }
+  }
+
+  SeqId seq = best;
+  if (!best_fits) {
+    if (!taken(best) && !holds_live_node(best, held)) {
+      command.ops.emplace_back(Truncate{best, ledger_.length(best), held});
+      ledger_.truncate(best, held);
+    } else {
+      seq = free_seq(command.lanes);
+      const Pos shared = std::min(ledger_.common(best, seq), held);
+      command.ops.emplace_back(Fork{best, seq, shared, ledger_.length(seq), held});
+      ledger_.copy(best, seq, held);
+    }
+  }
+
+  Lane lane{id, seq, held, {}};
+  for (Pos pos = held; pos <= end; ++pos) {
+    lane.tokens.push_back(token_at(pos, nodes));
+    ledger_.append(seq, lane.tokens.back());
+  }
+  for (const NodeId n : nodes) {
+    Node& node = tree_.at(n);
+    if (node.pos >= held) node.seq = seq;
+  }
+  counters_.n_draft_lanes += static_cast<std::int64_t>(lane.tokens.size());
+  command.lanes.push_back(std::move(lane));
+}
+
+Token Decoder::token_at(Pos pos, std::span<const NodeId> nodes) const {
+  const Pos root = tree_.at(nodes.front()).pos;
+  if (pos < root) return ledger_.committed()[static_cast<std::size_t>(pos)];
+  return tree_.at(nodes[static_cast<std::size_t>(pos - root)]).token;
+}
+
+bool Decoder::holds_live_node(SeqId seq, Pos from) const {
+  return std::ranges::any_of(tree_.nodes(), [&](const auto& entry) {
+    return entry.second.seq == seq && entry.second.pos >= from;
+  });
+}
+
+SeqId Decoder::free_seq(std::span<const Lane> taken) const {
+  for (SeqId seq = 0; seq < ledger_.n_seq(); ++seq) {
+    const bool used = std::ranges::any_of(taken, [&](const Lane& l) { return l.seq == seq; });
+    if (!used && !holds_live_node(seq, 0)) return seq;
+  }
+  throw PreconditionError("[Decoder::free_seq] no sequence left for another branch; " +
+                          std::to_string(ledger_.n_seq()) + " in all");
+}
+
+int Decoder::count_free() const {
+  std::vector<bool> used(static_cast<std::size_t>(ledger_.n_seq()), false);
+  for (const auto& [id, node] : tree_.nodes()) {
+    if (node.seq != kNoSeq) used[static_cast<std::size_t>(node.seq)] = true;
+  }
+  return static_cast<int>(std::ranges::count(used, false));
+}
+
+void Decoder::apply_draft(const DraftDone& done) {
+  if (done.candidates.size() != in_flight_.size()) {
+    throw PreconditionError("[Decoder::apply_draft] answers for " +
+                            std::to_string(done.candidates.size()) + " lanes; " +
+                            std::to_string(in_flight_.size()) + " were sent");
+  }
+  for (std::size_t i = 0; i < in_flight_.size(); ++i) {
+    // A lane whose node was dropped meanwhile has changed the KV, which the ledger knows; no more.
+    if (!tree_.contains(in_flight_[i])) continue;
+    Node& node = tree_.at(in_flight_[i]);
+    node.candidates = done.candidates[i];
+    node.evaluated = true;
+  }
+  in_flight_.clear();
+}
+
+void Decoder::apply_verdict(const Verdict& verdict, Commands& commands) {
+  const std::vector<NodeId> path = std::exchange(submitted_, {});
+  NodeId last = path.front();
+  std::size_t n_matched = 0;
+  const Choice* miss = nullptr;
+  bool hit = false;
+  if (request_->trace) rounds_.emplace_back();
+  for (const Choice& choice : verdict.choices) {
+    if (miss != nullptr || hit) {
+      throw PreconditionError("[Decoder::apply_verdict] a choice past the first difference");
+    }
+    if (choice.end) {
+      finish_with(Finish::kStop, commands);
+      break;
+    }
+    const NodeId next = tree_.find_child(last, choice.token);
+    if (next == kNoNode) {
+      miss = &choice;
+    } else {
+      promote_main(next);
+      ++counters_.n_accepted;
+      last = next;
+      const bool on_path = n_matched + 1 < path.size() && path[n_matched + 1] == next;
+      hit = !on_path;
+      if (on_path) ++n_matched;
+    }
+    if (commit({choice, next != kNoNode}, commands)) break;
+  }
+  if (verdict.exhausted) finish_with(Finish::kStop, commands);
+  if (request_->mode != Mode::kAutoregressive) {
+    auto& histogram = counters_.acceptance_histogram;
+    if (histogram.size() <= n_matched) histogram.resize(n_matched + 1);
+    ++histogram[n_matched];
+    if (hit) ++counters_.branch_hits;
+    if (miss != nullptr) ++counters_.branch_misses;
+  }
+  if (request_->trace) {
+    rounds_.back().n_accepted = static_cast<int>(n_matched);
+    rounds_.back().branch_hit = hit;
+  }
+  move_root(last, miss);
+  if (finish_ == Finish::kNone) planner_->on_verdict(view(), hit);
+}
+
+void Decoder::move_root(NodeId last, const Choice* miss) {
+  if (last != tree_.root()) {
+    for (const Node& node : tree_.reroot(last)) roll_back(node);
+  }
+  if (miss == nullptr) return;
+  for (const Node& node : tree_.descendants(last)) roll_back(node);
+  tree_.reset(miss->token, tree_.at(tree_.root()).pos + 1);
+}
+
+void Decoder::roll_back(const Node& node) {
+  if (!node.main) return;
+  ++counters_.n_rolled_back;
+  if (request_->trace) rounds_.back().rolled_back.push_back(node.token);
+}
+
+bool Decoder::commit(const Committed& committed, Commands& commands) {
+  ++counters_.n_generated;
+  if (request_->trace) rounds_.back().committed.push_back(committed.choice.token);
+  ledger_.commit(committed.choice.token);
+  if (draft_usable_) follow_with_draft(committed.choice.token);
+  const bool stop = sink_ && sink_(committed);
+  const auto length =
+      static_cast<Pos>(request_->prompt.size() + static_cast<std::size_t>(counters_.n_generated));
+  if (stop) {
+    finish_with(Finish::kStop, commands);
+  } else if (length >= limit_) {
+    finish_with(Finish::kLength, commands);
+  } else if (draft_usable_ && length >= limits_.draft->n_ctx) {
+    disable_draft("the text left the draft's context of " + std::to_string(limits_.draft->n_ctx));
+  }
+  return finish_ != Finish::kNone;
+}
+
+void Decoder::promote_main(NodeId id) {
+  // Up to the nearest counted ancestor nothing is left out: a path is promoted from the root on.
+  for (;;) {
+    Node& node = tree_.at(id);
+    if (!node.main) {
+      node.main = true;
+      ++counters_.n_drafted;
+    }
+    const auto first = std::ranges::find_if(
+        node.children, [&](NodeId child) { return tree_.at(child).rank == 0; });
+    if (first == node.children.end()) return;
+    id = *first;
+  }
+}
+
+void Decoder::follow_with_draft(Token token) {
+  if (token < limits_.draft->n_vocab) return;
+  disable_draft("the text has token " + std::to_string(token) +
+                ", which the draft's vocabulary of " + std::to_string(limits_.draft->n_vocab) +
+                " lacks");
+}
+
+void Decoder::disable_draft(std::string why) {
+  draft_usable_ = false;
+  why_ = std::move(why);
+}
+
+void Decoder::finish_with(Finish finish, Commands& commands) {
+  if (finish_ == Finish::kNone) finish_ = finish;
+  request_aborts(commands);
+}
+
+void Decoder::request_aborts(Commands& commands) const {
+  commands.abort_target = target_busy_;
+  commands.abort_draft = draft_busy_;
+}
+
+void Decoder::settle() {
+  for (const Node& node : tree_.descendants(tree_.root())) {
+    if (node.main) ++counters_.n_unresolved;
+  }
+}
+
+}  // namespace specbranch

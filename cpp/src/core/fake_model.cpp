@@ -1,0 +1,279 @@
+#include "specbranch/core/fake_model.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+#include "specbranch/core/errors.h"
+#include "specbranch/core/noise.h"
+
+namespace specbranch {
+namespace {
+
+constexpr std::size_t kContext = 3;  ///< how many last tokens the scores depend on.
+
+std::uint64_t context_key(std::uint64_t seed, std::span<const Token> context) {
+  // The length too: a cell at the wrong position must show.
+  std::uint64_t key = seed * 0x9E3779B97F4A7C15ULL + context.size();
+  const std::size_t n = std::min(kContext, context.size());
+  for (const Token token : context.last(n)) {
+    key = (key ^ static_cast<std::uint64_t>(token)) * std::uint64_t{0xBF58476D1CE4E5B9};
+    key ^= key >> 29U;
+  }
+  // And something of everything before: a wrong cell anywhere must show.
+  std::uint64_t all = 0;
+  for (const Token token : context) all = all * 31 + static_cast<std::uint64_t>(token) + 7;
+  return key ^ (all * 0x94D049BB133111EBULL);
+}
+
+/// KV of all sequences, by content; checks every precondition of `Model`.
+class FakeCells {
+ public:
+  explicit FakeCells(int n_seq) : cells_(static_cast<std::size_t>(n_seq)) {}
+
+  std::vector<Token>& at(SeqId seq, const char* method) {
+    if (seq < 0 || static_cast<std::size_t>(seq) >= cells_.size()) {
+      throw PreconditionError(std::string("[") + method + "] sequence " + std::to_string(seq) +
+                              " is out of range; there are " + std::to_string(cells_.size()));
+    }
+    return cells_[static_cast<std::size_t>(seq)];
+  }
+
+  static void expect(Pos held, Pos expected, const char* method) {
+    if (held != expected) {
+      throw PreconditionError(std::string("[") + method + "] the sequence holds " +
+                              std::to_string(held) + " cells; expected " +
+                              std::to_string(expected));
+    }
+  }
+
+  void truncate(const Truncate& op) {
+    auto& cells = at(op.seq, "truncate");
+    expect(static_cast<Pos>(cells.size()), op.expected, "truncate");
+    if (op.length > op.expected || op.length < 0) {
+      throw PreconditionError("[truncate] new length " + std::to_string(op.length) +
+                              " is not within what is held");
+    }
+    cells.resize(static_cast<std::size_t>(op.length));
+  }
+
+  void fork(const Fork& op) {
+    auto& to = at(op.to, "fork");
+    const auto& from = at(op.from, "fork");
+    expect(static_cast<Pos>(to.size()), op.to_length, "fork");
+    if (op.from == op.to || op.shared < 0 || op.shared > op.length || op.shared > op.to_length ||
+        static_cast<std::size_t>(op.length) > from.size()) {
+      throw PreconditionError("[fork] sizes do not fit: shared " + std::to_string(op.shared) +
+                              ", length " + std::to_string(op.length) + ", source holds " +
+                              std::to_string(from.size()));
+    }
+    // Exactly what the lazy fork does: the first `shared` cells of `to` stay whatever they are.
+    to.resize(static_cast<std::size_t>(op.shared));
+    to.insert(to.end(), from.begin() + op.shared, from.begin() + op.length);
+  }
+
+  int begin(std::span<const Token> prompt) {
+    const auto wanted = prompt.first(prompt.size() - 1);
+    const auto& old = cells_[0];
+    const auto same = std::mismatch(old.begin(), old.end(), wanted.begin(), wanted.end());
+    const auto n_reused = static_cast<int>(same.second - wanted.begin());
+    for (auto& cells : cells_) cells.clear();
+    cells_[0].assign(wanted.begin(), wanted.end());
+    return n_reused;
+  }
+
+ private:
+  std::vector<std::vector<Token>> cells_;
+};
+
+/// What every forward pass of a fake does besides its answer.
+class FakeSteps {
+ public:
+  explicit FakeSteps(const FakeOptions& options) : options_(options) {}
+
+  template <class Aborting>
+  void step(Aborting aborting) {
+    if (n_steps_++ == options_.fail_at_step) {
+      if (options_.fail_fatally) throw std::runtime_error("the fake escaped as asked");
+      throw DecodeError("[fake] step " + std::to_string(n_steps_ - 1) + " fails as asked");
+    }
+    using Clock = std::chrono::steady_clock;
+    const auto end = Clock::now() + std::chrono::microseconds(options_.step_us);
+    do {
+      if (aborting()) throw Aborted("[fake] aborted");
+      if (options_.step_us > 0) std::this_thread::sleep_for(std::chrono::microseconds(50));
+    } while (Clock::now() < end);
+  }
+
+ private:
+  FakeOptions options_;
+  std::int64_t n_steps_ = 0;
+};
+
+std::vector<Scored> sampled(const FakeOptions& options, const SamplingOptions& sampling,
+                            std::span<const Token> context, double alignment) {
+  const std::vector<float> scores = fake_scores(options, context, alignment);
+  std::vector<Scored> scored;
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    const auto token = static_cast<Token>(i);
+    float score = scores[i];
+    if (const auto bias = sampling.logit_bias.find(token); bias != sampling.logit_bias.end()) {
+      score += bias->second;
+    }
+    if (sampling.temperature > 0) score /= sampling.temperature;
+    scored.push_back({token, score});
+  }
+  return scored;
+}
+
+class FakeTarget final : public TargetModel {
+ public:
+  explicit FakeTarget(const FakeOptions& options) : options_(options), cells_(1), steps_(options) {}
+
+  Capabilities capabilities() const override {
+    return {options_.n_vocab, options_.n_ctx, 1, options_.max_batch};
+  }
+
+  int begin(const Request& request) override {
+    steps_.step([&] { return abort_requested(); });
+    sampling_ = request.sampling;
+    logprobs_ = request.logprobs;
+    return cells_.begin(request.prompt);
+  }
+
+  Pos length(SeqId seq) const override {
+    return static_cast<Pos>(const_cast<FakeCells&>(cells_).at(seq, "length").size());
+  }
+
+  void truncate(const Truncate& op) override { cells_.truncate(op); }
+
+  Verdict verify(Pos pos, std::span<const Token> path) override {
+    auto& cells = cells_.at(0, "verify");
+    FakeCells::expect(static_cast<Pos>(cells.size()), pos, "verify");
+    if (path.empty() || static_cast<int>(path.size()) > options_.max_batch ||
+        pos + static_cast<Pos>(path.size()) > options_.n_ctx) {
+      throw PreconditionError("[verify] a path of " + std::to_string(path.size()) + " tokens at " +
+                              std::to_string(pos) + " does not fit");
+    }
+    steps_.step([&] { return abort_requested(); });
+    cells.insert(cells.end(), path.begin(), path.end());
+    Verdict verdict;
+    for (std::size_t i = 0; i < path.size(); ++i) {
+      const std::span<const Token> context(cells.data(), static_cast<std::size_t>(pos) + i + 1);
+      Choice choice = choose_next(context);
+      verdict.choices.push_back(choice);
+      if (choice.end || i + 1 == path.size() || choice.token != path[i + 1]) break;
+    }
+    return verdict;
+  }
+
+ private:
+  Choice choose_next(std::span<const Token> context) const {
+    const auto scored = sampled(options_, sampling_, context, 1.0);
+    const PositionNoise noise(sampling_.seed, static_cast<Pos>(context.size()));
+    const auto index = choose(scored, sampling_.temperature > 0 ? &noise : nullptr);
+    Choice choice;
+    choice.token = scored[static_cast<std::size_t>(index)].token;
+    choice.end = options_.end_every > 0 && context_key(options_.model_seed + 99, context) %
+                                                   static_cast<std::uint64_t>(options_.end_every) ==
+                                               0;
+    if (logprobs_ >= 0) {
+      const std::vector<float> raw = fake_scores(options_, context, 1.0);
+      choice.logprob = static_cast<float>(log_softmax_at(raw, choice.token));
+      for (const Scored& best : top_scores(raw, logprobs_)) {
+        choice.top.push_back({best.token, static_cast<float>(log_softmax_at(raw, best.token))});
+      }
+    }
+    return choice;
+  }
+
+  FakeOptions options_;
+  FakeCells cells_;
+  FakeSteps steps_;
+  SamplingOptions sampling_;
+  int logprobs_ = -1;
+};
+
+class FakeDraft final : public DraftModel {
+ public:
+  explicit FakeDraft(const FakeOptions& options)
+      : options_(options), cells_(options.n_seq), steps_(options) {}
+
+  Capabilities capabilities() const override {
+    return {options_.n_vocab, options_.n_ctx, options_.n_seq, options_.max_batch};
+  }
+
+  int begin(const Request& request) override {
+    steps_.step([&] { return abort_requested(); });
+    sampling_ = request.sampling;
+    return cells_.begin(request.prompt);
+  }
+
+  Pos length(SeqId seq) const override {
+    return static_cast<Pos>(const_cast<FakeCells&>(cells_).at(seq, "length").size());
+  }
+
+  void truncate(const Truncate& op) override { cells_.truncate(op); }
+  void fork(const Fork& op) override { cells_.fork(op); }
+
+  std::vector<std::vector<Candidate>> draft(std::span<const Lane> lanes, int k) override {
+    for (const Lane& lane : lanes) {
+      const auto& cells = cells_.at(lane.seq, "draft");
+      FakeCells::expect(static_cast<Pos>(cells.size()), lane.pos, "draft");
+      const auto same = [&](const Lane& other) { return other.seq == lane.seq; };
+      if (lane.tokens.empty() || std::ranges::count_if(lanes, same) != 1) {
+        throw PreconditionError("[draft] sequence " + std::to_string(lane.seq) +
+                                " has no tokens or stands in two lanes");
+      }
+      if (cells.size() + lane.tokens.size() > static_cast<std::size_t>(options_.n_ctx)) {
+        throw PreconditionError("[draft] sequence " + std::to_string(lane.seq) +
+                                " leaves the context of " + std::to_string(options_.n_ctx));
+      }
+    }
+    steps_.step([&] { return abort_requested(); });
+    std::vector<std::vector<Candidate>> answers;
+    for (const Lane& lane : lanes) {
+      auto& cells = cells_.at(lane.seq, "draft");
+      cells.insert(cells.end(), lane.tokens.begin(), lane.tokens.end());
+      const auto scored = sampled(options_, sampling_, cells, options_.alignment);
+      const PositionNoise noise(sampling_.seed, static_cast<Pos>(cells.size()));
+      answers.push_back(rank(scored, sampling_.temperature > 0 ? &noise : nullptr, k));
+    }
+    return answers;
+  }
+
+ private:
+  FakeOptions options_;
+  FakeCells cells_;
+  FakeSteps steps_;
+  SamplingOptions sampling_;
+};
+
+}  // namespace
+
+std::vector<float> fake_scores(const FakeOptions& options, std::span<const Token> context,
+                               double alignment) {
+  const PositionNoise target(context_key(options.model_seed, context), 0);
+  const PositionNoise draft(context_key(options.model_seed + 1, context), 1);
+  std::vector<float> scores(static_cast<std::size_t>(options.n_vocab));
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    const auto token = static_cast<Token>(i);
+    double score = target.gumbel(token);
+    if (alignment < 1.0) score = alignment * score + (1.0 - alignment) * draft.gumbel(token);
+    scores[i] = static_cast<float>(options.sharpness * score);
+  }
+  return scores;
+}
+
+std::unique_ptr<TargetModel> make_fake_target(const FakeOptions& options) {
+  return std::make_unique<FakeTarget>(options);
+}
+
+std::unique_ptr<DraftModel> make_fake_draft(const FakeOptions& options) {
+  return std::make_unique<FakeDraft>(options);
+}
+
+}  // namespace specbranch

@@ -1,0 +1,137 @@
+#include "specbranch/core/virtual_run.h"
+
+#include <random>
+#include <utility>
+
+#include "specbranch/core/errors.h"
+#include "specbranch/core/worker.h"
+
+namespace specbranch {
+namespace {
+
+/// A command on its way through a model.
+struct Pending {
+  Command command;
+  std::int64_t begin_us = 0;
+  std::int64_t end_us = 0;
+  bool abort = false;
+};
+
+class VirtualRun {
+ public:
+  VirtualRun(const Request& request, TargetModel& target, DraftModel* draft,
+             const VirtualOptions& options, std::unique_ptr<Planner> planner)
+      : target_(target),
+        draft_(draft),
+        options_(options),
+        coin_(options.shuffle_seed),
+        request_(std::make_shared<const Request>(request)) {
+    ModelLimits limits;
+    limits.target = target.capabilities();
+    if (draft != nullptr) limits.draft = draft->capabilities();
+    if (!planner) planner = make_planner(request);
+    decoder_ = std::make_unique<Decoder>(request_, limits, 1, std::move(planner),
+                                         [this](const Committed& committed) {
+                                           result_.tokens.push_back(committed.choice.token);
+                                           result_.from_draft.push_back(committed.from_draft);
+                                           return false;
+                                         });
+  }
+
+  VirtualResult run() {
+    dispatch(decoder_->start());
+    while (!decoder_->idle()) {
+      if (!pending_[0] && !pending_[1]) {
+        throw PreconditionError("[run_virtually] nothing is under way, yet there is no end");
+      }
+      deliver(pick());
+    }
+    result_.finish = decoder_->finish();
+    result_.error = decoder_->error();
+    result_.counters = decoder_->counters();
+    result_.time_us = decode_begin_us_ < 0 ? 0 : now_us_ - decode_begin_us_;
+    result_.target_us = meter_.target_us();
+    result_.draft_us = meter_.draft_us();
+    result_.overlap_us = meter_.overlap_us();
+    return std::move(result_);
+  }
+
+ private:
+  static std::size_t index(Side side) { return side == Side::kTarget ? 0 : 1; }
+
+  Side pick() {
+    if (!pending_[0]) return Side::kDraft;
+    if (!pending_[1]) return Side::kTarget;
+    const bool target_first = options_.order == DeliveryOrder::kShuffled
+                                  ? (coin_() & 1U) != 0
+                                  : pending_[0]->end_us <= pending_[1]->end_us;
+    return target_first ? Side::kTarget : Side::kDraft;
+  }
+
+  void deliver(Side side) {
+    const Pending pending = *std::exchange(pending_[index(side)], std::nullopt);
+    now_us_ = std::max(now_us_, pending.end_us);
+    Event event = side == Side::kTarget ? perform(target_, pending) : perform(*draft_, pending);
+    event.begin_us = pending.begin_us;
+    event.end_us = pending.end_us;
+    if (options_.tamper_event) options_.tamper_event(event);
+    if (std::holds_alternative<BeginDone>(event.body)) {
+      if (side == Side::kTarget) {
+        decode_begin_us_ = event.end_us;
+        meter_.start(event.end_us);
+      }
+    } else {
+      meter_.add(side, event.begin_us, event.end_us);
+    }
+    dispatch(decoder_->on(event));
+    if (++result_.n_events == options_.cancel_after_events) dispatch(decoder_->cancel());
+  }
+
+  template <class M>
+  Event perform(M& model, const Pending& pending) {
+    // An abort comes in time or too late; both must be right.
+    const bool in_time = pending.abort && (coin_() & 1U) != 0;
+    if (in_time) model.request_abort();
+    Event event = execute(model, pending.command);
+    model.clear_abort();
+    return event;
+  }
+
+  void dispatch(Commands commands) {
+    if (commands.abort_target && pending_[0]) pending_[0]->abort = true;
+    if (commands.abort_draft && pending_[1]) pending_[1]->abort = true;
+    if (commands.target) send(Side::kTarget, std::move(*commands.target));
+    if (commands.draft) send(Side::kDraft, std::move(*commands.draft));
+  }
+
+  void send(Side side, Command command) {
+    if (pending_[index(side)]) {
+      throw PreconditionError("[run_virtually] a command for a model that is at work");
+    }
+    if (options_.tamper_command) options_.tamper_command(command);
+    const auto& duration = side == Side::kTarget ? options_.target_us : options_.draft_us;
+    const std::int64_t us = duration ? duration(command) : (side == Side::kTarget ? 1000 : 100);
+    pending_[index(side)] = Pending{std::move(command), now_us_, now_us_ + us, false};
+  }
+
+  TargetModel& target_;
+  DraftModel* draft_;
+  const VirtualOptions& options_;
+  std::mt19937_64 coin_;
+  std::shared_ptr<const Request> request_;
+  std::unique_ptr<Decoder> decoder_;
+  std::optional<Pending> pending_[2];
+  BusyMeter meter_;
+  VirtualResult result_;
+  std::int64_t now_us_ = 0;
+  std::int64_t decode_begin_us_ = -1;
+};
+
+}  // namespace
+
+VirtualResult run_virtually(const Request& request, TargetModel& target, DraftModel* draft,
+                            const VirtualOptions& options, std::unique_ptr<Planner> planner) {
+  return VirtualRun(request, target, draft, options, std::move(planner)).run();
+}
+
+}  // namespace specbranch
