@@ -1,0 +1,92 @@
+# The same commands for people and for CI. `make demo` and `make test` are complete: they create
+# .venv, build llama.cpp into it (once, about 5 minutes), and install the package.
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+export PATH := $(BIN):$(PATH)
+export VIRTUAL_ENV := $(VENV)
+
+# The build folder is kept: a second install compiles only what has changed.
+PIP_INSTALL = $(BIN)/pip install -q --no-build-isolation -C build-dir=build/python \
+	-C cmake.define.SPECBRANCH_WERROR=$(if $(CI),ON,OFF)
+PY_SOURCES = python tests/python tools benchmarks third_party
+CPP_SOURCES = $(shell git ls-files -co --exclude-standard -- \
+	'cpp/**.h' 'cpp/**.cpp' 'third_party/**.h' 'third_party/**.cpp')
+STUB = python/specbranch_cpp/_core.pyi
+# GCC 12's TSan does not start with the address space randomization of newer kernels.
+NO_ASLR = $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
+.PHONY: help
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /  \1: /p' $(MAKEFILE_LIST)
+
+.PHONY: setup install install-dev
+setup:
+	$(PYTHON) tools/setup_env.py --venv $(VENV)
+
+install: setup
+	$(PIP_INSTALL) '.[test]'
+
+install-dev: setup ## with the tools for lint, types and stubs
+	$(PIP_INSTALL) '.[dev]'
+
+.PHONY: demo test test-cpp test-core test-slow
+demo: install ## the bundled pair of models, with and without speculation
+	$(BIN)/specbranch demo
+
+test: install test-cpp ## the C++ tests, then pytest
+	$(BIN)/pytest -m 'not slow and not gpu'
+
+test-cpp: setup
+	cmake --preset llama
+	cmake --build --preset llama
+	ctest --preset llama
+
+test-core: ## the core's tests alone: no llama.cpp, no Python
+	cmake --preset dev
+	cmake --build --preset dev
+	ctest --preset dev
+
+test-slow: install ## the Python tests that take minutes
+	$(BIN)/pytest -m slow
+
+.PHONY: lint format types stubs stubs-check
+lint: install-dev ## ruff, clang-format, clang-tidy
+	$(BIN)/ruff check $(PY_SOURCES)
+	$(BIN)/ruff format --check $(PY_SOURCES)
+	$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
+	cmake --preset full -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir)
+	tools/tidy.sh build/full
+
+format: ## writes what lint wants of the format
+	$(BIN)/ruff check --fix $(PY_SOURCES)
+	$(BIN)/ruff format $(PY_SOURCES)
+	$(BIN)/clang-format -i $(CPP_SOURCES)
+
+types: install-dev ## mypy --strict
+	$(BIN)/mypy
+
+# _core.pyi is generated from the installed extension, committed, and checked for drift.
+.PHONY: build/stubs/_core.pyi
+build/stubs/_core.pyi: install-dev
+	$(BIN)/pybind11-stubgen specbranch_cpp._core --output-dir build/stubs --exit-code
+	cp build/stubs/specbranch_cpp/_core.pyi $@
+	$(BIN)/ruff format --quiet $@
+
+stubs: build/stubs/_core.pyi ## writes python/specbranch_cpp/_core.pyi anew
+	cp build/stubs/_core.pyi $(STUB)
+
+stubs-check: build/stubs/_core.pyi ## fails if it has drifted
+	diff -u $(STUB) build/stubs/_core.pyi
+
+.PHONY: sanitize sanitize-asan sanitize-tsan
+sanitize: sanitize-asan sanitize-tsan ## the core's tests under ASan+UBSan and under TSan
+
+sanitize-asan sanitize-tsan: sanitize-%:
+	cmake --preset $*
+	cmake --build --preset $*
+	$(NO_ASLR) ctest --preset $*
+
+.PHONY: clean
+clean:
+	rm -rf build dist
