@@ -1,0 +1,56 @@
+/// How one model is loaded and run. Names and meanings are llama-cpp-python's where it has them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace specbranch::llama {
+
+/// llama.cpp's `llama_flash_attn_type`.
+enum class FlashAttention : std::int8_t { kAuto = -1, kOff = 0, kOn = 1 };
+
+struct ModelOptions {
+  std::string path;
+
+  // The weights.
+  int n_gpu_layers = 0;              ///< layers on devices; negative: all; 0: the CPU alone.
+  int main_gpu = 0;                  ///< the device of everything when split_mode is 0.
+  std::vector<std::string> devices;  ///< ggml's names (`CUDA0`); empty: all that there are.
+  int split_mode = 1;                ///< 0 one device, 1 by layers, 2 by rows, 3 by tensors.
+  std::vector<float> tensor_split;   ///< share of each device; empty: by free memory.
+  bool use_mmap = true;              ///< map the file instead of copying it.
+  bool use_mlock = false;            ///< keep the weights from being swapped out.
+  /// Read every weight once and refuse NaN and Inf, which would otherwise give NaN scores.
+  /// Costs one pass over the file, on several threads.
+  bool check_tensors = true;
+  /// Allow repacked weights and matrix instructions (AMX). Off: slower, but it helps where the CPU
+  /// lists instructions that the kernel does not enable.
+  bool use_extra_bufts = true;
+
+  // The context.
+  int n_ctx = 4096;    ///< positions of a text; 0: the length that the model was trained with.
+  int n_batch = 512;   ///< tokens of one call of llama_decode at most.
+  int n_ubatch = 512;  ///< tokens of one forward pass at most.
+  FlashAttention flash_attn = FlashAttention::kOn;  ///< off: scores depend on cell placement.
+  int type_k = 1;                                   ///< ggml_type of the K cache; 1: f16.
+  int type_v = 1;           ///< ggml_type of the V cache; another than f16 needs flash attention.
+  bool offload_kqv = true;  ///< keep the cache on the device of its layer.
+  int n_threads = 0;        ///< 0: chosen by plan_threads.
+  int n_threads_batch = 0;  ///< for more than one token at once; 0: as n_threads.
+  std::vector<int> cpus;    ///< CPUs that the model's threads are pinned to; empty: all.
+};
+
+/// CPU cores (not hyper-threads) that this process may use: affinity mask and cgroup quota.
+int usable_cores();
+
+/// Sets n_threads and n_threads_batch where they are 0. Both models run at the same time, so they
+/// share the cores: OpenMP threads spin, and more threads than cores cost factors of 100. The draft
+/// gets a quarter of the cores and at least one, the target the rest and at least one; a model
+/// with `cpus` of its own gets one thread a CPU.
+void plan_threads(ModelOptions& target, ModelOptions* draft);
+
+/// Throws InvalidArgument for the first option that is out of its range. Looks at no file.
+void validate(const ModelOptions& options);
+
+}  // namespace specbranch::llama

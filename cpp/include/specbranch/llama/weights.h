@@ -1,0 +1,54 @@
+/// The weights of one model, shared by every context that runs it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "specbranch/llama/handles.h"
+#include "specbranch/llama/model_file.h"
+#include "specbranch/llama/model_options.h"
+#include "specbranch/llama/vocabulary.h"
+
+namespace specbranch::llama {
+
+/// A loaded model.
+///
+/// *Thread safety:* immutable after `load`; any number of contexts in any threads.
+/// *Lifecycle:* 1. `load` 2. contexts hold a shared_ptr 3. freed with the last of them.
+class Weights {
+ public:
+  /// Told the share loaded so far (0 to 1), on the loading thread; false stops the loading.
+  using Progress = std::function<bool(float)>;
+
+  /// Throws ModelLoadError (also when `progress` stops it), or InvalidArgument for the options.
+  /// What `progress` throws comes out unchanged.
+  static std::shared_ptr<const Weights> load(const ModelOptions& options,
+                                             const Progress& progress = {});
+
+  Weights(const Weights&) = delete;
+  Weights& operator=(const Weights&) = delete;
+
+  const Vocabulary& vocabulary() const noexcept { return *vocabulary_; }
+  const ModelFile& file() const noexcept { return file_; }
+  /// For creating contexts: llama.cpp takes a mutable pointer but only reads.
+  llama_model* get() const noexcept { return model_.get(); }
+
+  std::string description() const;  ///< e.g. "llama 7B Q8_0".
+  int n_ctx_train() const;
+  /// Whether the last tokens of a text can be taken back. Recurrent and hybrid models cannot: they
+  /// run autoregressively only.
+  bool can_roll_back() const;
+  /// Whether any layer is on a device other than the CPU.
+  bool offloaded() const noexcept { return offloaded_; }
+
+ private:
+  Weights() = default;
+
+  ModelFile file_;
+  ModelHandle model_;
+  std::unique_ptr<Vocabulary> vocabulary_;
+  bool offloaded_ = false;
+};
+
+}  // namespace specbranch::llama
