@@ -17,16 +17,6 @@ std::int64_t now_us() {
 
 double to_ms(std::int64_t us) { return static_cast<double>(us) / 1000.0; }
 
-bool is_fatal(const std::exception_ptr& error) {
-  try {
-    std::rethrow_exception(error);
-  } catch (const FatalError&) {
-    return true;
-  } catch (...) {
-    return false;
-  }
-}
-
 int count_tokens(const Command& command) {
   if (const auto* begin = std::get_if<BeginCommand>(&command.body)) {
     return static_cast<int>(begin->request->prompt.size()) - 1;
@@ -133,6 +123,7 @@ void Coordinator::handle(const CancelMessage& message) {
   if (current_ && current_->submit.epoch == message.epoch) {
     dispatch(current_->decoder.cancel());
     finish_if_idle();
+    start_next();
     return;
   }
   const auto queued = std::ranges::find(queue_, message.epoch, &SubmitMessage::epoch);
@@ -167,6 +158,7 @@ void Coordinator::handle(const Event& event) {
   if (current_->submit.request->trace) record(event);
   dispatch(std::move(commands));
   finish_if_idle();
+  start_next();
 }
 
 void Coordinator::record(const Event& event) {
@@ -243,7 +235,6 @@ void Coordinator::finish_if_idle() {
   }
   add_totals(outcome.stats);
   done->submit.output->send(std::move(outcome));
-  start_next();
 }
 
 Stats Coordinator::collect(const Current& done) {

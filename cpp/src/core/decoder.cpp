@@ -56,7 +56,8 @@ Commands Decoder::on(const Event& event) {
   busy = false;
 
   if (const auto* fail = std::get_if<FailDone>(&event.body)) {
-    if (!error_) error_ = fail->error;
+    // Of two failures the first is told, unless only the second says that a model is lost.
+    if (!error_ || (!is_fatal(error_) && is_fatal(fail->error))) error_ = fail->error;
     // A failure outweighs an end that was found meanwhile: the models' state must be looked at.
     finish_ = Finish::kFailed;
     request_aborts(commands);

@@ -163,18 +163,23 @@ class FakeTarget final : public TargetModel {
     Verdict verdict;
     for (std::size_t i = 0; i < path.size(); ++i) {
       const std::span<const Token> context(cells.data(), static_cast<std::size_t>(pos) + i + 1);
-      Choice choice = choose_next(context);
-      verdict.choices.push_back(choice);
-      if (choice.end || i + 1 == path.size() || choice.token != path[i + 1]) break;
+      std::optional<Choice> choice = choose_next(context);
+      verdict.exhausted = !choice;
+      if (!choice) break;
+      const bool last = choice->end || i + 1 == path.size() || choice->token != path[i + 1];
+      verdict.choices.push_back(std::move(*choice));
+      if (last) break;
     }
     return verdict;
   }
 
  private:
-  Choice choose_next(std::span<const Token> context) const {
+  /// Nothing if every token is forbidden.
+  std::optional<Choice> choose_next(std::span<const Token> context) const {
     const auto scored = sampled(options_, sampling_, context, 1.0);
     const PositionNoise noise(sampling_.seed, static_cast<Pos>(context.size()));
     const auto index = choose(scored, sampling_.temperature > 0 ? &noise : nullptr);
+    if (index < 0) return std::nullopt;
     Choice choice;
     choice.token = scored[static_cast<std::size_t>(index)].token;
     choice.end = options_.end_every > 0 && context_key(options_.model_seed + 99, context) %

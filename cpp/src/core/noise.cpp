@@ -1,5 +1,6 @@
 #include "specbranch/core/noise.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
@@ -59,7 +60,10 @@ std::uint64_t PositionNoise::bits(Token token) const {
 }
 
 double PositionNoise::from_bits(std::uint64_t bits) {
-  const double u = (static_cast<double>(bits) + 0.5) * (1.0 / static_cast<double>(kBits53));
+  // bits + 0.5 needs 54 bits; all ones would round up to u = 1, whose noise has no bound.
+  const double u =
+      std::min((static_cast<double>(bits) + 0.5) * (1.0 / static_cast<double>(kBits53)),
+               1.0 - 1.0 / static_cast<double>(kBits53));
   return -portable_log(-portable_log(u));
 }
 
@@ -68,7 +72,7 @@ std::uint64_t PositionNoise::bits_needed(double threshold) {
   const double u = std::exp(-std::exp(-threshold));
   const double margin = 1e-9 * u + 16.0 / static_cast<double>(kBits53);
   const double lowest = (u - margin) * static_cast<double>(kBits53) - 1.0;
-  return lowest <= 0.0 ? 0 : static_cast<std::uint64_t>(lowest);
+  return lowest > 0.0 ? static_cast<std::uint64_t>(lowest) : 0;  // 0 too when not a number
 }
 
 }  // namespace specbranch

@@ -122,6 +122,7 @@ void Worker<M>::run() {
   ready.side = side_;
   const Body made = guarded(side_, [&]() -> Body {
     model = factory_();
+    if (!model) throw FatalError("[Worker::run] the factory gave no model");
     ready.capabilities = model->capabilities();
     return BeginDone{};
   });

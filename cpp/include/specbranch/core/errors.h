@@ -1,6 +1,7 @@
 /// Every exception that the engine throws. Messages read `[Class::method] what; value; limit`.
 #pragma once
 
+#include <exception>
 #include <stdexcept>
 #include <string>
 
@@ -47,6 +48,18 @@ class FatalError : public DecodeError {
  public:
   using DecodeError::DecodeError;
 };
+
+/// `error` holds a FatalError.
+inline bool is_fatal(const std::exception_ptr& error) {
+  if (!error) return false;
+  try {
+    std::rethrow_exception(error);
+  } catch (const FatalError&) {
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
 
 /// A caller of `Model` broke a stated precondition: a defect of the engine, never repaired
 /// silently.

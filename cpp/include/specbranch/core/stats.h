@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -50,7 +51,7 @@ struct Stats {
 /// Adds up busy times of the two models from intervals that arrive in order of their end, per side.
 class BusyMeter {
  public:
-  /// What happened before `begin_us` does not count.
+  /// What happened before `begin_us` does not count; nothing does before this call.
   void start(std::int64_t begin_us) { start_us_ = begin_us; }
 
   void add(Side side, std::int64_t begin_us, std::int64_t end_us);
@@ -65,7 +66,7 @@ class BusyMeter {
     std::int64_t end_us;
   };
   std::vector<Interval> recent_[2];  ///< per side, those that may still overlap the other's future.
-  std::int64_t start_us_ = 0;
+  std::int64_t start_us_ = std::numeric_limits<std::int64_t>::max();
   std::int64_t target_us_ = 0;
   std::int64_t draft_us_ = 0;
   std::int64_t overlap_us_ = 0;

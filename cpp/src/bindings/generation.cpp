@@ -1,0 +1,112 @@
+#include "generation.h"
+
+#include <pybind11/stl.h>
+
+#include <exception>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "gil.h"
+#include "specbranch/core/engine.h"
+#include "specbranch/core/errors.h"
+
+namespace py = pybind11;
+
+namespace specbranch::bindings {
+namespace {
+
+/// Rethrows what ended a generation; an exception that is not ours is a DecodeError.
+[[noreturn]] void rethrow(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& other) {
+    throw DecodeError(other.what());
+  }
+}
+
+const char* finish_reason(const Outcome& outcome) {
+  switch (outcome.finish) {
+    case Finish::kStop:
+      return "stop";
+    case Finish::kLength:
+      return "length";
+    default:
+      return "cancelled";
+  }
+}
+
+std::vector<std::pair<Token, float>> alternatives(const Chunk& chunk) {
+  std::vector<std::pair<Token, float>> top;
+  top.reserve(chunk.choice.top.size());
+  for (const TokenLogprob& best : chunk.choice.top) top.emplace_back(best.token, best.logprob);
+  return top;
+}
+
+}  // namespace
+
+GenerationFace::GenerationFace(std::unique_ptr<Generation> generation)
+    : generation_(std::move(generation)) {}
+
+Output GenerationFace::get(std::size_t index) {
+  if (index > outputs_.size()) throw std::out_of_range("outputs are read in order");
+  if (index == outputs_.size()) wait(index);
+  const Output& output = outputs_[index];
+  const auto* outcome = std::get_if<Outcome>(&output);
+  if (outcome != nullptr && outcome->error) rethrow(outcome->error);
+  return output;
+}
+
+void GenerationFace::wait(std::size_t index) {
+  // The handler of a signal may have read on.
+  while (index == outputs_.size()) {
+    std::optional<Output> output = without_gil([&] { return generation_->next_for(kSlice); });
+    if (output) {
+      outputs_.push_back(std::move(*output));
+      return;
+    }
+    if (generation_->finished()) throw std::out_of_range("the outcome has been read");
+    try {
+      check_signals();
+    } catch (...) {
+      generation_->cancel();
+      throw;
+    }
+  }
+}
+
+void register_generation(py::module_& m) {
+  py::class_<Chunk>(m, "Token", "One committed token.")
+      .def_property_readonly("token", [](const Chunk& chunk) { return chunk.choice.token; })
+      .def_property_readonly(
+          "data", [](const Chunk& chunk) { return py::bytes(chunk.bytes); },
+          "Bytes of the text that are certain now.")
+      .def_readonly("from_draft", &Chunk::from_draft)
+      .def_property_readonly("logprob", [](const Chunk& chunk) { return chunk.choice.logprob; })
+      .def_property_readonly("top", &alternatives, "The best alternatives, best first.");
+
+  py::class_<Outcome>(m, "Outcome", "The end of a generation.")
+      .def_property_readonly("finish_reason", &finish_reason)
+      .def_property_readonly(
+          "tail", [](const Outcome& outcome) { return py::bytes(outcome.tail); },
+          "Bytes that were held back for a stop string.")
+      .def_readonly("stats", &Outcome::stats)
+      .def_readonly("trace", &Outcome::trace);
+
+  py::class_<GenerationFace>(m, "Generation",
+                             "A running or queued generation; dropping it stops the work.")
+      .def("get", &GenerationFace::get, py::arg("index").noconvert(),
+           "The output of that index: one of those given out before, or the next, waited for.")
+      .def("cancel", &GenerationFace::cancel,
+           "Ends the work within one forward pass; never waits.");
+}
+
+}  // namespace specbranch::bindings

@@ -1,0 +1,228 @@
+#include "load.h"
+
+#include <pybind11/functional.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "engine.h"
+#include "gil.h"
+#include "model_tokenizer.h"
+#include "specbranch/core/channel.h"
+#include "specbranch/core/errors.h"
+#include "specbranch/llama/factory.h"
+#include "specbranch/llama/model_options.h"
+#include "specbranch/llama/weights.h"
+
+namespace py = pybind11;
+
+namespace specbranch::bindings {
+namespace {
+
+using llama::ModelOptions;
+using llama::PrefixReuse;
+using llama::Weights;
+
+// From 64 tokens on, the CPU's matrix products round differently than for fewer.
+constexpr int kMaxVerifyBatch = 63;
+constexpr int kMaxSequences = 256;
+
+/// Everything that `load_engine` was told.
+struct EngineSpec {
+  ModelOptions target;
+  std::optional<ModelOptions> draft;
+  int max_draft = 8;
+  int k_max = 4;
+  PrefixReuse prefix_reuse = PrefixReuse::kExact;
+  bool bit_exact = false;
+};
+
+using Report = std::function<bool(double share)>;
+
+/// Loads both models; `report` gets the share of all bytes loaded so far and says whether to go on.
+std::unique_ptr<EngineFace> load(EngineSpec spec, const Report& report) {
+  llama::validate(spec.target);
+  if (spec.draft) llama::validate(*spec.draft);
+  llama::plan_threads(spec.target, spec.draft ? &*spec.draft : nullptr);
+
+  // Both headers first: a bad draft is found before a large target is read.
+  const auto target_bytes =
+      static_cast<double>(llama::inspect_model_file(spec.target.path).weight_bytes);
+  const double draft_bytes =
+      spec.draft ? static_cast<double>(llama::inspect_model_file(spec.draft->path).weight_bytes)
+                 : 0;
+  const double total = std::max(1.0, target_bytes + draft_bytes);
+
+  const auto target =
+      Weights::load(spec.target, [&](float share) { return report(share * target_bytes / total); });
+  EngineParts parts;
+  parts.pieces.reserve(static_cast<std::size_t>(target->vocabulary().size()));
+  for (Token token = 0; token < target->vocabulary().size(); ++token) {
+    parts.pieces.push_back(target->vocabulary().piece(token));
+  }
+  llama::TargetOptions target_options;
+  target_options.prefix_reuse = spec.prefix_reuse;
+  target_options.pad_single = spec.bit_exact ? llama::PadSingle::kAuto : llama::PadSingle::kOff;
+  target_options.max_batch = std::min(2 * spec.max_draft + 2, kMaxVerifyBatch);
+  parts.target = llama::target_factory(target, spec.target, target_options);
+
+  if (spec.draft) {
+    const auto draft = Weights::load(*spec.draft, [&](float share) {
+      return report((target_bytes + share * draft_bytes) / total);
+    });
+    llama::DraftOptions draft_options;
+    draft_options.n_common = llama::check_compatible(target->vocabulary(), draft->vocabulary());
+    draft_options.n_seq = std::min(2 * spec.k_max + 2, kMaxSequences);
+    // A branch may hold two rounds of drafted tokens.
+    draft_options.reserve = draft_options.n_seq * (2 * spec.max_draft + 8);
+    parts.draft = llama::draft_factory(draft, *spec.draft, draft_options);
+    if (!target->can_roll_back()) {
+      parts.why_no_speculation =
+          "the target is a recurrent or hybrid model, which cannot take tokens back: its mode is "
+          "autoregressive";
+    }
+  }
+  return std::make_unique<EngineFace>(std::make_unique<Engine>(std::move(parts)),
+                                      std::make_shared<ModelTokenizer>(target));
+}
+
+/// Runs `load` on a thread of its own while the caller's thread hands on what it reports: Python
+/// code and signal handlers run there and nowhere else.
+class LoadJob {
+ public:
+  explicit LoadJob(EngineSpec spec)
+      : thread_([this, spec = std::move(spec)]() mutable { run(std::move(spec)); }) {}
+
+  /// `idle` is called with the GIL at least every slice, with the share loaded so far if it grew.
+  template <class Idle>
+  std::unique_ptr<EngineFace> wait(const Idle& idle) {
+    try {
+      while (!shares_.closed_and_empty()) {
+        const std::optional<double> share = without_gil([&] { return latest(); });
+        idle(share);
+        check_signals();
+      }
+    } catch (...) {
+      stop_.store(true);
+      without_gil([&] { return join(); });
+      throw;
+    }
+    without_gil([&] { return join(); });
+    if (error_) std::rethrow_exception(error_);
+    return std::move(face_);
+  }
+
+ private:
+  void run(EngineSpec spec) {
+    try {
+      face_ = load(std::move(spec), [this](double share) {
+        shares_.send(share);
+        return !stop_.load();
+      });
+      shares_.send(1.0);
+    } catch (...) {
+      error_ = std::current_exception();
+    }
+    shares_.close();
+  }
+
+  std::optional<double> latest() {
+    std::optional<double> share = shares_.receive_for(kSlice);
+    while (const std::optional<double> later = share ? shares_.try_receive() : std::nullopt) {
+      share = later;
+    }
+    return share;
+  }
+
+  bool join() {
+    thread_.join();
+    return true;
+  }
+
+  Channel<double> shares_;
+  std::atomic<bool> stop_{false};
+  std::exception_ptr error_;
+  std::unique_ptr<EngineFace> face_;
+  std::jthread thread_;
+};
+
+PrefixReuse parse_prefix_reuse(const std::string& name) {
+  if (name == "exact") return PrefixReuse::kExact;
+  if (name == "fast") return PrefixReuse::kFast;
+  if (name == "off") return PrefixReuse::kOff;
+  throw InvalidArgument("prefix_reuse is '" + name + "'; it must be one of exact, fast, off");
+}
+
+void check_range(const char* name, int value, int high) {
+  if (value < 1 || value > high) {
+    throw InvalidArgument(std::string(name) + " is " + std::to_string(value) +
+                          "; it must be in 1 .. " + std::to_string(high));
+  }
+}
+
+std::unique_ptr<EngineFace> load_engine(ModelOptions target, std::optional<ModelOptions> draft,
+                                        int max_draft, int k_max, const std::string& prefix_reuse,
+                                        bool bit_exact,
+                                        const std::function<void(std::optional<double>)>& idle) {
+  check_range("max_draft", max_draft, kMaxDraft);
+  check_range("k_max", k_max, kMaxBranches);
+  LoadJob job({std::move(target), std::move(draft), max_draft, k_max,
+               parse_prefix_reuse(prefix_reuse), bit_exact});
+  return job.wait(idle);
+}
+
+}  // namespace
+
+void register_load(py::module_& m) {
+  py::class_<ModelOptions>(m, "ModelOptions", "How one model is loaded and run.")
+      .def(py::init([](const py::bytes& path) {
+             ModelOptions options;
+             options.path = path;
+             return options;
+           }),
+           py::arg("path"))
+      .def_readwrite("n_gpu_layers", &ModelOptions::n_gpu_layers)
+      .def_readwrite("main_gpu", &ModelOptions::main_gpu)
+      .def_readwrite("devices", &ModelOptions::devices)
+      .def_readwrite("split_mode", &ModelOptions::split_mode)
+      .def_readwrite("tensor_split", &ModelOptions::tensor_split)
+      .def_readwrite("use_mmap", &ModelOptions::use_mmap)
+      .def_readwrite("use_mlock", &ModelOptions::use_mlock)
+      .def_readwrite("check_tensors", &ModelOptions::check_tensors)
+      .def_readwrite("use_extra_bufts", &ModelOptions::use_extra_bufts)
+      .def_readwrite("n_ctx", &ModelOptions::n_ctx)
+      .def_readwrite("n_batch", &ModelOptions::n_batch)
+      .def_readwrite("n_ubatch", &ModelOptions::n_ubatch)
+      .def_property(
+          "flash_attn",
+          [](const ModelOptions& options) {
+            return options.flash_attn != llama::FlashAttention::kOff;
+          },
+          [](ModelOptions& options, bool on) {
+            options.flash_attn = on ? llama::FlashAttention::kOn : llama::FlashAttention::kOff;
+          })
+      .def_readwrite("type_k", &ModelOptions::type_k)
+      .def_readwrite("type_v", &ModelOptions::type_v)
+      .def_readwrite("offload_kqv", &ModelOptions::offload_kqv)
+      .def_readwrite("n_threads", &ModelOptions::n_threads)
+      .def_readwrite("n_threads_batch", &ModelOptions::n_threads_batch)
+      .def_readwrite("cpus", &ModelOptions::cpus);
+
+  m.def("load_engine", &load_engine, py::arg("target"), py::arg("draft"), py::kw_only(),
+        py::arg("max_draft"), py::arg("k_max"), py::arg("prefix_reuse"), py::arg("bit_exact"),
+        py::arg("idle"),
+        "Loads the models on other threads. Meanwhile `idle` is called on this one, at least every "
+        "50 ms: with the share loaded so far, or None when it has not grown. What it raises stops "
+        "the loading.");
+}
+
+}  // namespace specbranch::bindings

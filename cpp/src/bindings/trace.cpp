@@ -1,0 +1,52 @@
+#include "trace.h"
+
+#include <pybind11/stl.h>
+
+#include <cstdint>
+
+#include "specbranch/core/trace.h"
+
+namespace py = pybind11;
+
+namespace specbranch::bindings {
+namespace {
+
+double to_ms(std::int64_t us) { return static_cast<double>(us) / 1000.0; }
+
+const char* side(const TraceSpan& span) { return span.side == Side::kTarget ? "target" : "draft"; }
+
+const char* kind(const TraceSpan& span) {
+  switch (span.kind) {
+    case TraceSpan::Kind::kPrefill:
+      return "prefill";
+    case TraceSpan::Kind::kVerify:
+      return "verify";
+    case TraceSpan::Kind::kDraft:
+      return "draft";
+  }
+  return "unknown";
+}
+
+}  // namespace
+
+void register_trace(py::module_& m) {
+  py::class_<TraceSpan>(m, "TraceSpan", "One command on one model.")
+      .def_property_readonly("side", &side)
+      .def_property_readonly("kind", &kind)
+      .def_property_readonly("begin_ms", [](const TraceSpan& span) { return to_ms(span.begin_us); })
+      .def_property_readonly("end_ms", [](const TraceSpan& span) { return to_ms(span.end_us); })
+      .def_readonly("n_tokens", &TraceSpan::n_tokens);
+
+  py::class_<TraceRound>(m, "TraceRound", "One verdict as it was applied.")
+      .def_property_readonly("at_ms", [](const TraceRound& round) { return to_ms(round.at_us); })
+      .def_readonly("n_accepted", &TraceRound::n_accepted)
+      .def_readonly("committed", &TraceRound::committed)
+      .def_readonly("rolled_back", &TraceRound::rolled_back)
+      .def_readonly("branch_hit", &TraceRound::branch_hit);
+
+  py::class_<Trace>(m, "Trace", "What each model did when, and what became of what was drafted.")
+      .def_readonly("spans", &Trace::spans)
+      .def_readonly("rounds", &Trace::rounds);
+}
+
+}  // namespace specbranch::bindings

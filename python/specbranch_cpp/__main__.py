@@ -1,0 +1,8 @@
+"""``python -m specbranch_cpp`` is the command ``specbranch``."""
+
+from __future__ import annotations
+
+from specbranch_cpp.cli import main
+
+if __name__ == "__main__":
+    main()

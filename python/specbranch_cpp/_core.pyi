@@ -1,0 +1,572 @@
+from __future__ import annotations
+import collections.abc
+import typing
+
+__all__: list[str] = [
+    "DeviceInfo",
+    "Engine",
+    "EngineStats",
+    "Generation",
+    "LibraryInfo",
+    "MAX_BRANCHES",
+    "MAX_DRAFT",
+    "MemoryEstimate",
+    "ModelFile",
+    "ModelOptions",
+    "Outcome",
+    "PairCheck",
+    "Request",
+    "Stats",
+    "Token",
+    "Trace",
+    "TraceRound",
+    "TraceSpan",
+    "check_pair",
+    "drain_log_lines",
+    "estimate_memory",
+    "inspect_model",
+    "library_info",
+    "list_devices",
+    "load_engine",
+]
+
+class Request:
+    """
+    What one generation is to do; checked when submitted.
+    """
+
+    grammar: str
+    mode: str
+    trace: bool
+    def __init__(self) -> None: ...
+    def use_confidence(self, epsilon: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    def use_fixed(self, gamma: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def frequency_penalty(self) -> float: ...
+    @frequency_penalty.setter
+    def frequency_penalty(self, arg1: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def k_max(self) -> int: ...
+    @k_max.setter
+    def k_max(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def logit_bias(self) -> list[tuple[int, float]]: ...
+    @logit_bias.setter
+    def logit_bias(
+        self,
+        arg1: collections.abc.Sequence[
+            tuple[
+                typing.SupportsInt | typing.SupportsIndex,
+                typing.SupportsFloat | typing.SupportsIndex,
+            ]
+        ],
+    ) -> None: ...
+    @property
+    def logprobs(self) -> int:
+        """
+        Alternatives a token; negative: none at all.
+        """
+    @logprobs.setter
+    def logprobs(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def max_draft(self) -> int: ...
+    @max_draft.setter
+    def max_draft(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def max_tokens(self) -> int:
+        """
+        Negative: until the context is full.
+        """
+    @max_tokens.setter
+    def max_tokens(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def min_p(self) -> float: ...
+    @min_p.setter
+    def min_p(self, arg1: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def presence_penalty(self) -> float: ...
+    @presence_penalty.setter
+    def presence_penalty(self, arg1: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def prompt(self) -> list[int]: ...
+    @prompt.setter
+    def prompt(
+        self, arg0: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+    ) -> None: ...
+    @property
+    def repeat_penalty(self) -> float: ...
+    @repeat_penalty.setter
+    def repeat_penalty(self, arg1: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def seed(self) -> int: ...
+    @seed.setter
+    def seed(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def stop(self) -> list[bytes]: ...
+    @stop.setter
+    def stop(self, arg1: collections.abc.Sequence[bytes]) -> None: ...
+    @property
+    def temperature(self) -> float: ...
+    @temperature.setter
+    def temperature(self, arg1: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def top_k(self) -> int: ...
+    @top_k.setter
+    def top_k(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def top_p(self) -> float: ...
+    @top_p.setter
+    def top_p(self, arg1: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+
+class Stats:
+    """
+    What one generation did; times in milliseconds.
+    """
+    @property
+    def acceptance_histogram(self) -> list[int]: ...
+    @property
+    def branch_hits(self) -> int: ...
+    @property
+    def branch_misses(self) -> int: ...
+    @property
+    def coordination_ms(self) -> float: ...
+    @property
+    def decode_ms(self) -> float: ...
+    @property
+    def draft_busy_ms(self) -> float: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def n_accepted(self) -> int: ...
+    @property
+    def n_all_drafted(self) -> int: ...
+    @property
+    def n_draft_lanes(self) -> int: ...
+    @property
+    def n_draft_steps(self) -> int: ...
+    @property
+    def n_drafted(self) -> int: ...
+    @property
+    def n_generated(self) -> int: ...
+    @property
+    def n_prompt(self) -> int: ...
+    @property
+    def n_reused(self) -> int: ...
+    @property
+    def n_rolled_back(self) -> int: ...
+    @property
+    def n_target_steps(self) -> int: ...
+    @property
+    def n_unresolved(self) -> int: ...
+    @property
+    def overlap_ms(self) -> float: ...
+    @property
+    def prefill_ms(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def target_busy_ms(self) -> float: ...
+    @property
+    def why(self) -> str: ...
+
+class EngineStats:
+    """
+    Totals over the generations that have ended.
+    """
+    @property
+    def decode_ms(self) -> float: ...
+    @property
+    def n_accepted(self) -> int: ...
+    @property
+    def n_drafted(self) -> int: ...
+    @property
+    def n_generated(self) -> int: ...
+    @property
+    def n_generations(self) -> int: ...
+    @property
+    def n_rolled_back(self) -> int: ...
+    @property
+    def n_target_steps(self) -> int: ...
+
+class TraceSpan:
+    """
+    One command on one model.
+    """
+    @property
+    def begin_ms(self) -> float: ...
+    @property
+    def end_ms(self) -> float: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def n_tokens(self) -> int: ...
+    @property
+    def side(self) -> str: ...
+
+class TraceRound:
+    """
+    One verdict as it was applied.
+    """
+    @property
+    def at_ms(self) -> float: ...
+    @property
+    def branch_hit(self) -> bool: ...
+    @property
+    def committed(self) -> list[int]: ...
+    @property
+    def n_accepted(self) -> int: ...
+    @property
+    def rolled_back(self) -> list[int]: ...
+
+class Trace:
+    """
+    What each model did when, and what became of what was drafted.
+    """
+    @property
+    def rounds(self) -> list[TraceRound]: ...
+    @property
+    def spans(self) -> list[TraceSpan]: ...
+
+class Token:
+    """
+    One committed token.
+    """
+    @property
+    def data(self) -> bytes:
+        """
+        Bytes of the text that are certain now.
+        """
+    @property
+    def from_draft(self) -> bool: ...
+    @property
+    def logprob(self) -> float: ...
+    @property
+    def token(self) -> int: ...
+    @property
+    def top(self) -> list[tuple[int, float]]:
+        """
+        The best alternatives, best first.
+        """
+
+class Outcome:
+    """
+    The end of a generation.
+    """
+    @property
+    def finish_reason(self) -> str: ...
+    @property
+    def stats(self) -> Stats: ...
+    @property
+    def tail(self) -> bytes:
+        """
+        Bytes that were held back for a stop string.
+        """
+    @property
+    def trace(self) -> Trace: ...
+
+class Generation:
+    """
+    A running or queued generation; dropping it stops the work.
+    """
+    def cancel(self) -> None:
+        """
+        Ends the work within one forward pass; never waits.
+        """
+    def get(self, index: int) -> Token | Outcome:
+        """
+        The output of that index: one of those given out before, or the next, waited for.
+        """
+
+class Engine:
+    """
+    A pair of loaded models, each with a thread of its own.
+    """
+    def close(self) -> None: ...
+    def detokenize(
+        self, tokens: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+    ) -> bytes: ...
+    def generate(self, request: Request) -> Generation: ...
+    def tokenize(self, text: bytes, *, add_special: bool, parse_special: bool) -> list[int]: ...
+    @property
+    def bos(self) -> int | None: ...
+    @property
+    def can_speculate(self) -> bool: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def eos(self) -> int | None: ...
+    @property
+    def n_ctx(self) -> int: ...
+    @property
+    def n_vocab(self) -> int: ...
+    @property
+    def stats(self) -> EngineStats: ...
+
+class _FakeOptions:
+    """
+    A programmable model without weights.
+    """
+
+    fail_fatally: bool
+    def __init__(self) -> None: ...
+    @property
+    def alignment(self) -> float: ...
+    @alignment.setter
+    def alignment(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def end_every(self) -> int: ...
+    @end_every.setter
+    def end_every(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def fail_at_step(self) -> int: ...
+    @fail_at_step.setter
+    def fail_at_step(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def max_batch(self) -> int: ...
+    @max_batch.setter
+    def max_batch(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def model_seed(self) -> int: ...
+    @model_seed.setter
+    def model_seed(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def n_ctx(self) -> int: ...
+    @n_ctx.setter
+    def n_ctx(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def n_seq(self) -> int: ...
+    @n_seq.setter
+    def n_seq(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def n_vocab(self) -> int: ...
+    @n_vocab.setter
+    def n_vocab(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def sharpness(self) -> float: ...
+    @sharpness.setter
+    def sharpness(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def step_us(self) -> int: ...
+    @step_us.setter
+    def step_us(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+
+class ModelOptions:
+    """
+    How one model is loaded and run.
+    """
+
+    check_tensors: bool
+    flash_attn: bool
+    offload_kqv: bool
+    use_extra_bufts: bool
+    use_mlock: bool
+    use_mmap: bool
+    def __init__(self, path: bytes) -> None: ...
+    @property
+    def cpus(self) -> list[int]: ...
+    @cpus.setter
+    def cpus(
+        self, arg0: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+    ) -> None: ...
+    @property
+    def devices(self) -> list[str]: ...
+    @devices.setter
+    def devices(self, arg0: collections.abc.Sequence[str]) -> None: ...
+    @property
+    def main_gpu(self) -> int: ...
+    @main_gpu.setter
+    def main_gpu(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def n_batch(self) -> int: ...
+    @n_batch.setter
+    def n_batch(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def n_ctx(self) -> int: ...
+    @n_ctx.setter
+    def n_ctx(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def n_gpu_layers(self) -> int: ...
+    @n_gpu_layers.setter
+    def n_gpu_layers(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def n_threads(self) -> int: ...
+    @n_threads.setter
+    def n_threads(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def n_threads_batch(self) -> int: ...
+    @n_threads_batch.setter
+    def n_threads_batch(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def n_ubatch(self) -> int: ...
+    @n_ubatch.setter
+    def n_ubatch(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def split_mode(self) -> int: ...
+    @split_mode.setter
+    def split_mode(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def tensor_split(self) -> list[float]: ...
+    @tensor_split.setter
+    def tensor_split(
+        self, arg0: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]
+    ) -> None: ...
+    @property
+    def type_k(self) -> int: ...
+    @type_k.setter
+    def type_k(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def type_v(self) -> int: ...
+    @type_v.setter
+    def type_v(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+
+class LibraryInfo:
+    """
+    The llama.cpp that is loaded.
+    """
+    @property
+    def ggml_commit(self) -> str: ...
+    @property
+    def ggml_version(self) -> str: ...
+    @property
+    def llama_version(self) -> str: ...
+    @property
+    def system(self) -> str:
+        """
+        The instruction sets in use.
+        """
+
+class DeviceInfo:
+    """
+    A device that layers may be put on; bytes of memory.
+    """
+    @property
+    def description(self) -> str: ...
+    @property
+    def is_cpu(self) -> bool: ...
+    @property
+    def memory_free(self) -> int: ...
+    @property
+    def memory_total(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+
+class ModelFile:
+    """
+    What a GGUF file says about its model.
+    """
+    @property
+    def architecture(self) -> str: ...
+    @property
+    def n_ctx_train(self) -> int: ...
+    @property
+    def n_embd(self) -> int: ...
+    @property
+    def n_layers(self) -> int: ...
+    @property
+    def n_parameters(self) -> int: ...
+    @property
+    def n_vocab(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def quantization(self) -> str:
+        """
+        The type of most of the weights' bytes.
+        """
+    @property
+    def uniform_weights(self) -> bool:
+        """
+        Every matrix has that type.
+        """
+    @property
+    def weight_bytes(self) -> int: ...
+
+class PairCheck:
+    """
+    What a target and a draft can do together.
+    """
+    @property
+    def n_common(self) -> int:
+        """
+        Tokens that both vocabularies have.
+        """
+    @property
+    def why_no_speculation(self) -> str:
+        """
+        Empty: they can.
+        """
+
+class MemoryEstimate:
+    """
+    Memory of one model, in bytes.
+    """
+    @property
+    def buffers(self) -> int: ...
+    @property
+    def cache(self) -> int:
+        """
+        0: not known for this architecture.
+        """
+    @property
+    def total(self) -> int: ...
+    @property
+    def weights(self) -> int: ...
+
+def _abi() -> dict[str, dict[str, typing.Any]]:
+    """
+    What this extension was built with, and what llama.cpp was loaded.
+    """
+
+def _fake_engine(
+    target: _FakeOptions, draft: _FakeOptions | None, pieces: collections.abc.Sequence[bytes]
+) -> Engine:
+    """
+    An engine of fakes whose tokens are `pieces`.
+    """
+
+def _gumbel(seed: int, position: int, token: int) -> float:
+    """
+    The noise of the choice rule.
+    """
+
+def check_pair(target: bytes, draft: bytes) -> PairCheck:
+    """
+    Compares the vocabularies without loading weights; raises IncompatibleModels.
+    """
+
+def drain_log_lines() -> list[tuple[int, str]]:
+    """
+    Takes llama.cpp's log lines so far, oldest first, with the levels of `logging`.
+    """
+
+def estimate_memory(
+    file: ModelFile,
+    options: ModelOptions,
+    *,
+    n_cells: typing.SupportsInt | typing.SupportsIndex,
+    n_outputs: typing.SupportsInt | typing.SupportsIndex,
+) -> MemoryEstimate: ...
+def inspect_model(path: bytes) -> ModelFile:
+    """
+    Reads the header, and refuses what the engine would refuse.
+    """
+
+def library_info() -> LibraryInfo: ...
+def list_devices() -> list[DeviceInfo]: ...
+def load_engine(
+    target: ModelOptions,
+    draft: ModelOptions | None,
+    *,
+    max_draft: typing.SupportsInt | typing.SupportsIndex,
+    k_max: typing.SupportsInt | typing.SupportsIndex,
+    prefix_reuse: str,
+    bit_exact: bool,
+    idle: collections.abc.Callable[[float | None], None],
+) -> Engine:
+    """
+    Loads the models on other threads. Meanwhile `idle` is called on this one, at least every 50 ms: with the share loaded so far, or None when it has not grown. What it raises stops the loading.
+    """
+
+MAX_BRANCHES: int = 32
+MAX_DRAFT: int = 64
+__version__: str = "0.1.0"

@@ -1,0 +1,93 @@
+"""From the keyword arguments of `Engine.generate` to a request of the core."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp import _arguments, _core, policies
+from specbranch_cpp.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MAX_SEED = 2**64 - 1
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What an engine was told and a call may leave out. Checked when made."""
+
+    mode: Any
+    policy: Any = None
+    k_max: int = 4
+    max_draft: int = 8
+
+    def __post_init__(self) -> None:
+        _decoding(self.mode, self.policy)
+
+
+def make_seeds(seed: Any) -> random.Random:
+    """The source of the seeds of calls without one."""
+    return random.Random(None if seed is None else _arguments.integer("seed", seed, 0, _MAX_SEED))
+
+
+def make_request(
+    core: _core.Engine, defaults: Defaults, given: Mapping[str, Any], seeds: random.Random
+) -> _core.Request:
+    """Checks the arguments, of which None leaves the default."""
+
+    def chosen(name: str) -> Any:
+        return getattr(defaults, name) if given[name] is None else given[name]
+
+    n_vocab = core.n_vocab
+    request = _decoding(chosen("mode"), chosen("policy"))
+    request.k_max = _arguments.integer("k_max", chosen("k_max"), 1, defaults.k_max)
+    request.max_draft = _arguments.integer("max_draft", chosen("max_draft"), 1, defaults.max_draft)
+    if isinstance(given["prompt"], str):
+        text = _arguments.encoded("prompt", given["prompt"])
+        if not text:
+            raise InvalidArgument(
+                "prompt is empty; it must have a character or a token ([engine.bos_token] is a "
+                "prompt that says nothing)"
+            )
+        request.prompt = core.tokenize(text, add_special=True, parse_special=True)
+    else:
+        request.prompt = _arguments.tokens("prompt", given["prompt"], n_vocab)
+    if given["max_tokens"] is not None:
+        request.max_tokens = _arguments.integer("max_tokens", given["max_tokens"], 0)
+    request.temperature = _arguments.real("temperature", given["temperature"])
+    request.top_k = _arguments.integer("top_k", given["top_k"], -1)
+    request.top_p = _arguments.real("top_p", given["top_p"])
+    request.min_p = _arguments.real("min_p", given["min_p"])
+    request.repeat_penalty = _arguments.real("repeat_penalty", given["repeat_penalty"])
+    request.presence_penalty = _arguments.real("presence_penalty", given["presence_penalty"])
+    request.frequency_penalty = _arguments.real("frequency_penalty", given["frequency_penalty"])
+    request.logit_bias = _arguments.bias(given["logit_bias"], n_vocab)
+    if given["grammar"] is not None:
+        request.grammar = _arguments.grammar(given["grammar"])
+    request.stop = _arguments.stop_strings(given["stop"])
+    if given["logprobs"] is not None:
+        request.logprobs = _arguments.integer("logprobs", given["logprobs"], 0, n_vocab)
+    request.trace = _arguments.flag("trace", given["trace"])
+    if given["seed"] is None:
+        request.seed = seeds.getrandbits(32)
+    else:
+        request.seed = _arguments.integer("seed", given["seed"], 0, _MAX_SEED)
+    return request
+
+
+def _decoding(mode: Any, policy: Any) -> _core.Request:
+    """A request with this mode and policy."""
+    request = _core.Request()
+    request.mode = _arguments.text("mode", mode)
+    if isinstance(policy, policies.Fixed):
+        request.use_fixed(policy.gamma)
+    elif isinstance(policy, policies.Confidence):
+        request.use_confidence(policy.epsilon)
+    elif policy is not None:
+        raise InvalidArgument(
+            f"policy is {policy!r}; it must be policies.Fixed or policies.Confidence"
+        )
+    return request

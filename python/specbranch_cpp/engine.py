@@ -1,0 +1,373 @@
+"""The engine: a target, usually a draft, and a queue of generations."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from specbranch_cpp import _arguments, _core, _logging, _probe
+from specbranch_cpp._model_options import model_options
+from specbranch_cpp._request import Defaults, make_request, make_seeds
+from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.generation import Generation
+from specbranch_cpp.results import EngineStats
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    from specbranch_cpp import policies
+
+__all__ = ["Engine"]
+
+_live: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Ends the threads while Python still works."""
+    for engine in list(_live):
+        engine.close()
+
+
+class Engine:
+    """A target model and, for speculation, a draft model that run at the same time.
+
+    Names and meanings of the options are those of llama-cpp-python; those of the draft have the
+    prefix ``draft_``, and where they are None the target's value holds. One engine may be used
+    from many threads; generations run one after another, in the order of the calls.
+
+    Args:
+        target: path of the GGUF file whose text is wanted.
+        draft: path of a smaller one with the same vocabulary; None: autoregressive only.
+        n_ctx: tokens of prompt and text together; 0: what the model was trained with.
+        n_batch: tokens of one call of llama.cpp at most.
+        n_ubatch: tokens of one forward pass at most.
+        flash_attn: without it, the scores depend on where in the cache a text lies, so that modes
+            may differ at near-ties.
+        type_k: type of the K cache, by ggml's number or a name such as ``"q8_0"``; None: f16.
+        type_v: type of the V cache; a quantized one needs flash attention.
+        n_gpu_layers: layers on GPUs; -1: all.
+        main_gpu: the GPU that is used if ``split_mode`` is 0.
+        devices: ggml's names (``"CUDA0"``) of the devices to use; None: all.
+        split_mode: 0 one GPU, 1 by layers, 2 by rows, 3 by tensors.
+        tensor_split: share of each GPU; None: by their free memory.
+        n_threads: threads; None: the draft gets a quarter of the cores and at least one, the
+            target the others. As both run at the same time, more threads than cores are slow.
+        n_threads_batch: threads for more than one token at once; None: as ``n_threads``.
+        cpus: numbers of the CPUs that the model's threads are pinned to; None: any.
+        offload_kqv: keep the cache on the GPU of its layer.
+        use_mmap: map the file instead of reading it.
+        use_mlock: keep the weights from being swapped out.
+        check_tensors: refuse weights that are NaN or infinite; costs one pass over the file.
+        use_extra_bufts: let llama.cpp repack weights for this CPU.
+        mode: the default of `generate`: ``"autoregressive"``, ``"speculative"``, ``"pearl"`` or
+            ``"specbranch"``; None: the last with a draft, else the first.
+        policy: the default of `generate`; None: ``policies.Confidence()``.
+        k_max: branches at most, 1 to 32; the draft's cache has room for them.
+        max_draft: tokens drafted ahead at most, 1 to 64; the cache has room for them too.
+        bit_exact: make the scores independent of how many tokens are decoded at once where this
+            has a price: with F16, BF16 or F32 weights, and with more than one thread. Single
+            tokens are then decoded with a dummy, which may take a multiple of the time. Without
+            it, texts of two modes may part at a near-tie there; with Q8_0 or Q4_0 weights and one
+            thread they never do.
+        prefix_reuse: what a call keeps of the one before. ``"exact"``: what a fresh call would
+            compute in the same way, in chunks of 128 tokens; ``"fast"``: the whole common prefix,
+            so that a text may differ from a fresh call's at near-ties; ``"off"``: nothing.
+        seed: makes the seeds of calls without one the same in every run.
+        verbose: print llama.cpp's log to stderr. It always goes to the logger ``specbranch_cpp``.
+        progress_callback: called with the share loaded so far, 0.0 to 1.0, on this thread; what it
+            raises stops the loading and comes out.
+
+    Raises:
+        InvalidArgument: an option is of the wrong kind or out of its range.
+        ModelLoadError: a file is missing, damaged or no model that generates, or the memory does
+            not suffice.
+        IncompatibleModels: the draft has another vocabulary, or is recurrent.
+
+    Sources: SpecBranch (arXiv:2506.01979), PEARL (arXiv:2408.11850), speculative decoding
+    (arXiv:2211.17192).
+    """
+
+    def __init__(
+        self,
+        target: str | os.PathLike[str],
+        draft: str | os.PathLike[str] | None = None,
+        *,
+        n_ctx: int = 4096,
+        n_batch: int = 512,
+        n_ubatch: int = 512,
+        flash_attn: bool = True,
+        type_k: int | str | None = None,
+        type_v: int | str | None = None,
+        n_gpu_layers: int = 0,
+        main_gpu: int = 0,
+        devices: Sequence[str] | None = None,
+        split_mode: int = 1,
+        tensor_split: Sequence[float] | None = None,
+        n_threads: int | None = None,
+        n_threads_batch: int | None = None,
+        cpus: Sequence[int] | None = None,
+        offload_kqv: bool = True,
+        use_mmap: bool = True,
+        use_mlock: bool = False,
+        check_tensors: bool = True,
+        use_extra_bufts: bool = True,
+        draft_n_ctx: int | None = None,
+        draft_n_batch: int | None = None,
+        draft_n_ubatch: int | None = None,
+        draft_flash_attn: bool | None = None,
+        draft_type_k: int | str | None = None,
+        draft_type_v: int | str | None = None,
+        draft_n_gpu_layers: int | None = None,
+        draft_main_gpu: int | None = None,
+        draft_devices: Sequence[str] | None = None,
+        draft_split_mode: int | None = None,
+        draft_tensor_split: Sequence[float] | None = None,
+        draft_n_threads: int | None = None,
+        draft_n_threads_batch: int | None = None,
+        draft_cpus: Sequence[int] | None = None,
+        draft_offload_kqv: bool | None = None,
+        draft_use_mmap: bool | None = None,
+        draft_use_mlock: bool | None = None,
+        draft_check_tensors: bool | None = None,
+        draft_use_extra_bufts: bool | None = None,
+        mode: str | None = None,
+        policy: policies.BuiltIn | None = None,
+        k_max: int = 4,
+        max_draft: int = 8,
+        bit_exact: bool = False,
+        prefix_reuse: str = "exact",
+        seed: int | None = None,
+        verbose: bool = False,
+        progress_callback: Callable[[float], object] | None = None,
+    ) -> None:
+        given = dict(locals())
+        own = ("n_threads", "n_threads_batch", "cpus")  # never the target's
+        values = {name[6:]: given[name] for name in given if name.startswith("draft_")}
+        of_draft = {
+            name: given[name] if value is None and name not in own else value
+            for name, value in values.items()
+        }
+        target_options = model_options(target, {name: given[name] for name in values})
+        draft_options = None if draft is None else model_options(draft, of_draft, "draft_")
+        _arguments.flag("verbose", verbose)
+        if progress_callback is not None and not callable(progress_callback):
+            raise InvalidArgument(
+                f"progress_callback is {progress_callback!r}; it must be callable or None"
+            )
+
+        shown = -1.0
+
+        def idle(share: float | None) -> None:
+            nonlocal shown
+            _logging.forward()
+            if share is not None and share > shown and progress_callback is not None:
+                shown = share
+                progress_callback(share)
+
+        defaults = Defaults(
+            mode="specbranch" if mode is None else mode,
+            policy=policy,
+            k_max=_arguments.integer("k_max", k_max, 1, _core.MAX_BRANCHES),
+            max_draft=_arguments.integer("max_draft", max_draft, 1, _core.MAX_DRAFT),
+        )
+        if draft is None and mode not in (None, "autoregressive"):
+            raise InvalidArgument(f"mode is {mode!r}; without a draft it must be 'autoregressive'")
+        seeds = make_seeds(seed)
+        _arguments.text("prefix_reuse", prefix_reuse)
+        _arguments.flag("bit_exact", bit_exact)
+        if verbose:
+            _logging.show()
+        _probe.ensure_safe_cpu([os.fsdecode(path) for path in (target, draft) if path is not None])
+        try:
+            core = _core.load_engine(
+                target_options,
+                draft_options,
+                max_draft=max_draft,
+                k_max=k_max,
+                prefix_reuse=prefix_reuse,
+                bit_exact=bit_exact,
+                idle=idle,
+            )
+        finally:
+            _logging.forward()
+        if mode is None and not core.can_speculate:
+            defaults = replace(defaults, mode="autoregressive")
+        names = [os.fsdecode(path) for path in (target, draft) if path is not None]
+        self._start(core, defaults, seeds, names)
+
+    def _start(
+        self, core: _core.Engine, defaults: Defaults, seeds: random.Random, names: list[str]
+    ) -> None:
+        self._core = core
+        self._defaults = defaults
+        self._seeds = seeds
+        self._names = names
+        self._pid = os.getpid()
+        _live.add(self)
+
+    @classmethod
+    def _from_core(cls, core: _core.Engine) -> Engine:
+        """An engine around fakes, for tests."""
+        engine = cls.__new__(cls)
+        mode = "specbranch" if core.can_speculate else "autoregressive"
+        engine._start(core, Defaults(mode), make_seeds(None), ["fake"] * (1 + core.can_speculate))
+        return engine
+
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        max_tokens: int | None = None,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repeat_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+        logit_bias: Mapping[int, float] | None = None,
+        grammar: str | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        logprobs: int | None = None,
+        mode: str | None = None,
+        policy: policies.BuiltIn | None = None,
+        k_max: int | None = None,
+        max_draft: int | None = None,
+        trace: bool = False,
+    ) -> Generation:
+        """Checks the request, queues it, and returns at once.
+
+        The same prompt, settings and seed give the same text in every mode and with every policy.
+
+        Args:
+            prompt: text, not empty: tokenized with the BOS token that the model asks for, and
+                with names of control tokens (``<|im_start|>``) read as these tokens. Or token ids,
+                taken as they are (for text from strangers, `tokenize` does not read names).
+            max_tokens: tokens of the text at most; None: until the context is full; 0: none,
+                the empty text.
+            temperature: 0: the most probable token; 1: the model's distribution.
+            top_k: keep the k most probable tokens; 0 or -1: all.
+            top_p: keep the most probable tokens that together have this probability; 1: all.
+            min_p: drop tokens less probable than this share of the best one's; 0: none.
+            repeat_penalty: divide the scores of the last 64 tokens by this, those of the prompt
+                included; 1: off.
+            presence_penalty: subtract this from the score of each of these tokens; 0: off.
+            frequency_penalty: subtract this as often as the token is there; 0: off.
+            logit_bias: added to the raw scores of single tokens; ``-inf`` forbids one.
+            grammar: GBNF with a rule ``root`` that the text must follow.
+            stop: strings before the first of which the text is cut.
+            seed: key of the choice at temperatures above 0, 0 to 2**64 - 1; None draws one, which
+                the stats name.
+            logprobs: report log-probabilities of each token and of this many alternatives; None:
+                none.
+            mode: None: the engine's.
+            policy: None: the engine's.
+            k_max: branches at most, not more than the engine's; None: the engine's.
+            max_draft: tokens drafted ahead at most, as above.
+            trace: record what each model did when (``Completion.trace``).
+
+        Raises:
+            InvalidArgument: an argument is of the wrong kind or out of its range.
+            ContextOverflow: the prompt leaves no room in the context.
+            EngineClosed: the engine was closed, or this process is a fork of the one that made it.
+            DecodeError: an earlier error has left the models in an unknown state.
+        """
+        given = dict(locals())
+        request = make_request(self._core, self._defaults, given, self._seeds)
+        generation = Generation(
+            self, self._core.generate(request), logprobs=logprobs is not None, trace=trace
+        )
+        _logging.forward()
+        return generation
+
+    def tokenize(self, text: str, *, add_bos: bool = True, special: bool = False) -> list[int]:
+        """The token ids of a text.
+
+        Args:
+            text: any text that UTF-8 can express.
+            add_bos: add the BOS token if the model asks for one.
+            special: read names of control tokens as these tokens.
+
+        Raises:
+            InvalidArgument: the text has a lone surrogate.
+            EngineClosed: the engine is closed.
+        """
+        return self._core.tokenize(
+            _arguments.encoded("text", text),
+            add_special=_arguments.flag("add_bos", add_bos),
+            parse_special=_arguments.flag("special", special),
+        )
+
+    def detokenize(self, tokens: Iterable[int]) -> str:
+        """The text of token ids; control tokens have none, broken characters become U+FFFD.
+
+        Raises:
+            InvalidArgument: an id is not in the vocabulary.
+            EngineClosed: the engine is closed.
+        """
+        ids = _arguments.tokens("tokens", tokens, self._core.n_vocab)
+        return self._core.detokenize(ids).decode(errors="replace")
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens of the target's vocabulary."""
+        return self._core.n_vocab
+
+    @property
+    def n_ctx(self) -> int:
+        """Tokens that prompt and text together may have."""
+        return self._core.n_ctx
+
+    @property
+    def bos_token(self) -> int | None:
+        """Id of the token that begins a text; None if the model has none."""
+        return self._core.bos
+
+    @property
+    def eos_token(self) -> int | None:
+        """Id of the token that ends a text; None if the model has none."""
+        return self._core.eos
+
+    @property
+    def stats(self) -> EngineStats:
+        """Totals over the generations that have ended."""
+        return EngineStats._from_core(self._core.stats)
+
+    @property
+    def closed(self) -> bool:
+        """After `close`, and in a fork of the process that made the engine."""
+        return self._core.closed
+
+    def close(self) -> None:
+        """Cancels what is running, waits for the threads, and frees the models. Final.
+
+        Running generations end with ``finish_reason`` ``"cancelled"``; what they made can still be
+        read. Closing twice does nothing.
+        """
+        if os.getpid() == self._pid:  # a forked child must touch nothing that threads share
+            self._core.close()
+            _logging.forward()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        draft = f", draft={self._names[1]!r}" if len(self._names) > 1 else ""
+        closed = ", closed" if self.closed else ""
+        mode = self._defaults.mode
+        return f"<Engine: {self._names[0]!r}{draft}, mode={mode!r}, n_ctx={self.n_ctx}{closed}>"

@@ -1,0 +1,186 @@
+"""A running generation."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from specbranch_cpp import _core, _logging
+from specbranch_cpp.errors import EngineClosed, SpecBranchError
+from specbranch_cpp.results import (
+    Chunk,
+    Completion,
+    FinishReason,
+    GenerationStats,
+    TokenLogprobs,
+    Trace,
+)
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from specbranch_cpp.engine import Engine
+
+__all__ = ["Generation"]
+
+DecoderState = tuple[bytes, int]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One output of the core with the text that it made certain."""
+
+    output: _core.Token | _core.Outcome
+    text: str
+    decoder: DecoderState  # of the incremental decoder, afterwards
+
+
+class Generation:
+    """A text in the making: an iterator of `Chunk`, and a context manager.
+
+    Made by `Engine.generate`. The work goes on whether or not it is read, so several generations
+    can be read in any order. Dropping the object, leaving its ``with`` block, `cancel` and Ctrl-C
+    stop the work within one forward pass.
+
+    Iterating and `result` read the same chunks: each comes once, in order; threads that read at
+    the same time share them.
+    """
+
+    def __init__(
+        self, engine: Engine, core: _core.Generation, *, logprobs: bool, trace: bool = False
+    ) -> None:
+        self._engine = engine  # kept alive while it works for us
+        self._core = core
+        self._has_logprobs = logprobs
+        self._has_trace = trace
+        self._pid = os.getpid()
+        # Reentrant, for the handler of a signal that reads while its thread waits here.
+        self._lock = threading.RLock()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._steps: list[_Step] = []  # appending is the only change: an interrupt loses nothing
+        self._failed = False
+        self._completion: Completion | None = None
+
+    def __iter__(self) -> Generation:
+        return self
+
+    def __next__(self) -> Chunk:
+        """Waits for the next chunk.
+
+        Raises:
+            DecodeError: a forward pass failed.
+            EngineClosed: this process is a fork of the one that made the engine.
+        """
+        self._check_process()
+        with self._lock:
+            if self._failed or self._ended:
+                raise StopIteration
+            return self._chunk(self._read())
+
+    def result(self) -> Completion:
+        """Waits for the end and returns the whole text, what was read before included.
+
+        After a cancel it is the text so far, with ``finish_reason`` ``"cancelled"``.
+
+        Raises:
+            DecodeError: a forward pass failed.
+            EngineClosed: this process is a fork of the one that made the engine.
+        """
+        self._check_process()
+        with self._lock:
+            while not self._ended:
+                self._read()
+            if self._completion is None:
+                self._completion = self._complete()
+            return self._completion
+
+    def cancel(self) -> None:
+        """Stops the work within one forward pass. What was generated can still be read."""
+        self._core.cancel()
+
+    @property
+    def stats(self) -> GenerationStats | None:
+        """What it cost; None until the last chunk has been read."""
+        return self.result().stats if self._ended else None
+
+    def __enter__(self) -> Generation:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.cancel()
+
+    def __repr__(self) -> str:
+        state = "failed" if self._failed else "running"
+        n_tokens = len(self._steps)
+        if self._ended:
+            state = cast("_core.Outcome", self._steps[-1].output).finish_reason
+            n_tokens -= 1
+        return f"<Generation: {n_tokens} tokens read, {state}>"
+
+    def _check_process(self) -> None:
+        # Before the lock, which a thread may have held that the child does not have.
+        if os.getpid() != self._pid:
+            raise EngineClosed(
+                "[Generation] this process is a fork of the one that made the engine"
+            )
+
+    @property
+    def _ended(self) -> bool:
+        return bool(self._steps) and isinstance(self._steps[-1].output, _core.Outcome)
+
+    def _read(self) -> _Step:
+        """Waits for one more step."""
+        while True:
+            index = len(self._steps)
+            try:
+                output = self._core.get(index)
+            except SpecBranchError:
+                self._failed = True
+                _logging.forward()
+                raise
+            except KeyboardInterrupt:
+                self.cancel()
+                raise
+            if index != len(self._steps):
+                continue  # the handler of a signal has read this one
+            if index:
+                self._decoder.setstate(self._steps[-1].decoder)
+            if isinstance(output, _core.Outcome):
+                _logging.forward()
+                text = self._decoder.decode(output.tail, final=True)
+            else:
+                text = self._decoder.decode(output.data)
+            step = _Step(output, text, self._decoder.getstate())
+            self._steps.append(step)
+            return step
+
+    def _chunk(self, step: _Step) -> Chunk:
+        output = step.output
+        if isinstance(output, _core.Outcome):
+            reason = cast("FinishReason", output.finish_reason)
+            return Chunk(step.text, token=None, from_draft=False, finish_reason=reason)
+        logprob = output.logprob if self._has_logprobs else None
+        return Chunk(step.text, output.token, output.from_draft, logprob)
+
+    def _complete(self) -> Completion:
+        outcome = cast("_core.Outcome", self._steps[-1].output)
+        tokens = [cast("_core.Token", step.output) for step in self._steps[:-1]]
+        logprobs = None
+        if self._has_logprobs:
+            logprobs = tuple(TokenLogprobs(t.token, t.logprob, dict(t.top)) for t in tokens)
+        return Completion(
+            text="".join(step.text for step in self._steps),
+            tokens=tuple(token.token for token in tokens),
+            finish_reason=cast("FinishReason", outcome.finish_reason),
+            logprobs=logprobs,
+            stats=GenerationStats._from_core(outcome.stats),
+            trace=Trace._from_core(outcome.trace) if self._has_trace else None,
+        )
