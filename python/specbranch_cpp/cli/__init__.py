@@ -1,0 +1,53 @@
+"""The command ``specbranch``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from specbranch_cpp import __version__, _core
+from specbranch_cpp.cli import check, demo, generate
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+app.command()(generate.generate)
+app.command()(demo.demo)
+app.command()(check.check)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        llama = _core._abi()["running"]
+        print(
+            f"specbranch {__version__} (llama.cpp {llama['llama_version']}, "
+            f"ggml {llama['ggml_version']}, commit {llama['ggml_commit']})"
+        )
+        raise typer.Exit
+
+
+@app.callback()
+def _specbranch(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the versions and exit."
+        ),
+    ] = False,
+) -> None:
+    """Speculative decoding with a draft and a target model that run at the same time.
+
+    The text is the one that the target alone would give; the draft only makes it come faster.
+    Models are GGUF files; without any, a bundled pair of small code models is used.
+    """
+
+
+def main() -> None:
+    """Runs the command that the program's arguments name."""
+    app(prog_name="specbranch")

@@ -1,0 +1,252 @@
+"""``specbranch generate``: streams one text."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from specbranch_cpp import Engine, policies
+from specbranch_cpp.cli import options, render
+
+if TYPE_CHECKING:
+    from specbranch_cpp import Completion, Generation, GenerationStats
+
+_DERIVED = (
+    "tokens_per_second",
+    "mean_accepted_length",
+    "rollback_rate",
+    "rollback_per_token",
+    "draft_waste",
+)
+
+
+def _sampling(*names: str, help: str, metavar: str = "X") -> Any:  # noqa: A002
+    return options.option(*names, panel=options.SAMPLING, help=help, metavar=metavar)
+
+
+@render.reporting()
+def generate(
+    model: options.Model = None,
+    draft: options.Draft = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option("--prompt", "-p", metavar="TEXT", help="The prompt.", show_default=False),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file", "-f", metavar="FILE", show_default=False,
+            help="Read the prompt from a file, without its last newline; -: standard input, "
+            "which is also the default.",
+        ),
+    ] = None,
+    n_predict: Annotated[
+        int,
+        typer.Option(
+            "--n-predict", "-n", metavar="N", help="Tokens at most; -1: until the context is full."
+        ),
+    ] = 128,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stop", metavar="TEXT", help="End before this text; repeatable.", show_default=False
+        ),
+    ] = None,
+    temperature: options.Temperature = 0.0,
+    top_k: Annotated[
+        int, _sampling("--top-k", metavar="N", help="Keep the N best; default 0: off.")
+    ] = 0,
+    top_p: Annotated[float, _sampling("--top-p", help="Nucleus; default 1: off.")] = 1.0,
+    min_p: Annotated[
+        float, _sampling("--min-p", help="Relative to the best token; default 0: off.")
+    ] = 0.0,
+    repeat_penalty: Annotated[
+        float, _sampling("--repeat-penalty", help="Over the last 64 tokens; default 1: off.")
+    ] = 1.0,
+    presence_penalty: Annotated[
+        float, _sampling("--presence-penalty", help="Default 0: off.")
+    ] = 0.0,
+    frequency_penalty: Annotated[
+        float, _sampling("--frequency-penalty", help="Default 0: off.")
+    ] = 0.0,
+    grammar: Annotated[
+        str | None, _sampling("--grammar", metavar="GBNF", help="Allow only texts of a grammar.")
+    ] = None,
+    grammar_file: Annotated[
+        Path | None, _sampling("--grammar-file", metavar="FILE", help="The same, from a file.")
+    ] = None,
+    seed: options.Seed = None,
+    mode: Annotated[
+        str | None,
+        options.option(
+            "--mode", panel=options.SPECULATION, metavar="MODE",
+            help="autoregressive, speculative, pearl or specbranch (default).",
+        ),
+    ] = None,
+    draft_max: options.DraftMax = None,
+    draft_p_min: Annotated[
+        float | None,
+        options.option(
+            "--draft-p-min", panel=options.SPECULATION, metavar="P",
+            help="Confidence below which the draft stops or branches; default 0.4.",
+        ),
+    ] = None,
+    k_max: options.KMax = None,
+    ctx_size: options.CtxSize = None,
+    threads: options.Threads = None,
+    draft_threads: options.DraftThreads = None,
+    cpus: options.Cpus = None,
+    draft_cpus: options.DraftCpus = None,
+    n_gpu_layers: options.GpuLayers = None,
+    draft_n_gpu_layers: options.DraftGpuLayers = None,
+    echo: Annotated[
+        bool | None,
+        typer.Option(
+            "--echo/--no-echo", show_default=False,
+            help="Show the prompt before the text; default: on a terminal.",
+        ),
+    ] = None,
+    json_output: options.Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No statistics.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show llama.cpp's log on standard error.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Stream a text to standard output, then show what it cost on standard error."""
+    target_path, draft_path = options.pick_models(model, draft)
+    prompt = _read_prompt(prompt, file)
+    settings = options.given(
+        max_draft=draft_max,
+        k_max=k_max,
+        n_ctx=ctx_size,
+        n_threads=threads,
+        draft_n_threads=draft_threads,
+        cpus=options.parse_cpus(cpus, "--cpus"),
+        draft_cpus=options.parse_cpus(draft_cpus, "--draft-cpus"),
+        n_gpu_layers=n_gpu_layers,
+        draft_n_gpu_layers=draft_n_gpu_layers,
+        verbose=verbose or None,
+    )
+    request = options.given(
+        max_tokens=None if n_predict == -1 else n_predict,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repeat_penalty=repeat_penalty,
+        presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty,
+        grammar=_read_grammar(grammar, grammar_file),
+        stop=stop or None,
+        seed=None if seed == -1 else seed,
+        mode=mode,
+        policy=None if draft_p_min is None else policies.Confidence(draft_p_min),
+    )
+    with render.loading(target_path.name, quiet=quiet) as progress:
+        engine = Engine(target_path, draft_path, progress_callback=progress, **settings)
+    with engine, engine.generate(prompt, **request) as generation:
+        if json_output:
+            completion, interrupted = _finish(generation)
+            print(json.dumps(_as_json(completion)))
+        else:
+            if sys.stdout.isatty() if echo is None else echo:
+                render.stdout().print(prompt, style="dim", end="", soft_wrap=True)
+            completion, interrupted = _stream(generation)
+        if not quiet and not json_output:
+            _show_stats(completion)
+    if interrupted:
+        raise typer.Exit(render.INTERRUPTED)
+
+
+def _read_prompt(prompt: str | None, file: Path | None) -> str:
+    if prompt is not None:
+        if file is not None:
+            raise typer.BadParameter("give a prompt or a file, not both", param_hint="-f")
+        return prompt
+    if file is None and sys.stdin.isatty():
+        raise typer.BadParameter("give a prompt with -p, with -f, or on standard input")
+    if file is None or str(file) == "-":
+        return _decode(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
+    return _read_file(file, "-f").removesuffix("\n")
+
+
+def _read_grammar(grammar: str | None, file: Path | None) -> str | None:
+    if file is None:
+        return grammar
+    if grammar is not None:
+        raise typer.BadParameter("give a grammar or a file, not both", param_hint="--grammar-file")
+    return _read_file(file, "--grammar-file")
+
+
+def _read_file(file: Path, option: str) -> str:
+    try:
+        return _decode(file.read_bytes(), str(file))
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint=option) from None
+
+
+def _decode(data: bytes, source: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{source} is not UTF-8 at byte {error.start}") from None
+
+
+def _stream(generation: Generation) -> tuple[Completion, bool]:
+    interrupted = False
+    last = ""
+    try:
+        for chunk in generation:
+            last = chunk.text or last
+            sys.stdout.write(chunk.text)
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        if sys.stdout.isatty() and not last.endswith("\n"):
+            print()
+    return _finish(generation, interrupted)
+
+
+def _finish(generation: Generation, interrupted: bool = False) -> tuple[Completion, bool]:
+    """The whole text, or after Ctrl-C what there is of it."""
+    try:
+        if not interrupted:
+            return generation.result(), False
+    except KeyboardInterrupt:
+        pass
+    generation.cancel()
+    return generation.result(), True
+
+
+def _as_json(completion: Completion) -> dict[str, Any]:
+    return {
+        "text": completion.text,
+        "tokens": list(completion.tokens),
+        "finish_reason": completion.finish_reason,
+        "stats": _stats_json(completion.stats),
+    }
+
+
+def _stats_json(stats: GenerationStats) -> dict[str, Any]:
+    return dataclasses.asdict(stats) | {name: getattr(stats, name) for name in _DERIVED}
+
+
+def _show_stats(completion: Completion) -> None:
+    stats = completion.stats
+    console = render.stderr()
+    console.print()
+    console.print(render.stats_table(stats))
+    notes = [
+        f"prompt {stats.n_prompt} tokens in {stats.prefill_ms:.0f} ms",
+        f"end: {completion.finish_reason}",
+        f"seed {stats.seed}",
+    ]
+    console.print(" · ".join(notes), style="dim")
+    if stats.why:
+        console.print(stats.why, style="dim")

@@ -1,0 +1,120 @@
+"""What the commands show: errors, tables, coloured text, timelines."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from specbranch_cpp.errors import InvalidArgument, SpecBranchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from specbranch_cpp.results import GenerationStats
+
+INTERRUPTED = 130
+
+
+def stdout() -> Console:
+    # Nothing is coloured by guess, and nothing of a model's text is taken for markup.
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def stderr() -> Console:
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def message(error: BaseException) -> str:
+    """What an error says, without the method of the engine that says it."""
+    return re.sub(r"^\[[\w:]+\] ", "", str(error))
+
+
+def fail(reason: str) -> None:
+    """One readable line; not wrapped, so that a command in it can be copied."""
+    console = stderr()
+    console.print("specbranch: ", style="bold red", end="")
+    console.print(reason, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def reporting() -> Iterator[None]:
+    """Errors of the engine become one line and an exit code: 2 for bad usage, otherwise 1."""
+    try:
+        yield
+    except InvalidArgument as error:
+        fail(message(error))
+        raise typer.Exit(2) from None
+    except (SpecBranchError, FileNotFoundError, MemoryError) as error:
+        fail(message(error) or "not enough memory")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@contextlib.contextmanager
+def loading(what: str, *, quiet: bool = False) -> Iterator[Callable[[float], None]]:
+    """A bar while models load; on a terminal only. Gives a callback for the share loaded."""
+    console = stderr()
+    columns = (
+        TextColumn("loading {task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f} %"),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
+    ) as progress:
+        task = progress.add_task(what, total=1.0)
+        yield lambda share: progress.update(task, completed=share)
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def ratio(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
+
+
+def stats_cells(stats: GenerationStats) -> list[str]:
+    """The columns of `stats_table` for one generation."""
+    cells = [stats.mode, str(stats.n_generated), f"{stats.tokens_per_second:.1f}"]
+    if not stats.n_drafted:
+        return [*cells, f"{stats.mean_accepted_length:.2f}", "", "", ""]
+    return [
+        *cells,
+        f"{stats.mean_accepted_length:.2f}",
+        percent(ratio(stats.n_accepted, stats.n_drafted)),
+        percent(stats.rollback_rate),
+        percent(ratio(stats.overlap_ms, stats.decode_ms)),
+    ]
+
+
+STATS_COLUMNS = (
+    "mode",
+    "tokens",
+    "tokens\nper s",
+    "tokens\nper step",
+    "accepted",
+    "rolled\nback",
+    "overlap",
+)
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
+    """A table without lines: the first column to the left, numbers to the right."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for i, column in enumerate(columns):
+        made.add_column(column, justify="right" if i else "left", no_wrap=True, vertical="bottom")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def stats_table(stats: GenerationStats) -> Table:
+    return table(STATS_COLUMNS, [stats_cells(stats)])
