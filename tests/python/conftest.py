@@ -1,0 +1,103 @@
+"""What the tests of the API share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from specbranch_cpp import Engine, _core, demo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))  # for tests.python.tiny_gguf
+
+LETTERS = tuple(bytes([byte]) for byte in b"abcdefghijklmnopqrstuvwxyz .,;\n-")
+
+
+class MakeFake(Protocol):
+    """Makes an engine of fakes; options as in `_core._FakeOptions`, ``target_`` for one side."""
+
+    def __call__(
+        self, *, draft: bool = True, pieces: tuple[bytes, ...] = LETTERS, **options: Any
+    ) -> Engine: ...
+
+
+@pytest.fixture
+def make_fake() -> Iterator[MakeFake]:
+    engines = []
+
+    def make(*, draft: bool = True, pieces: tuple[bytes, ...] = LETTERS, **options: Any) -> Engine:
+        sides = {"target": _core._FakeOptions(), "draft": _core._FakeOptions()}
+        for side, fake in sides.items():
+            fake.n_vocab = len(pieces)
+            for name, value in options.items():
+                if not name.startswith(("target_", "draft_")):
+                    setattr(fake, name, value)
+                elif name.startswith(side):
+                    setattr(fake, name.removeprefix(f"{side}_"), value)
+        core = _core._fake_engine(sides["target"], sides["draft"] if draft else None, list(pieces))
+        engines.append(Engine._from_core(core))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.close()
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Target and draft: the bundled ones, others that the environment names, or random ones."""
+    if "SPECBRANCH_TEST_TARGET" in os.environ:
+        return (
+            Path(os.environ["SPECBRANCH_TEST_TARGET"]),
+            Path(os.environ["SPECBRANCH_TEST_DRAFT"]),
+        )
+    try:
+        return demo.pair()
+    except FileNotFoundError:
+        pass
+    from tests.python.tiny_gguf import write_tiny_gguf
+
+    folder = tmp_path_factory.mktemp("pair")
+    target = write_tiny_gguf(folder / "target.gguf", weight_type="Q8_0", n_layer=3)
+    # The same random weights with a layer less: a draft that is sometimes right.
+    draft = write_tiny_gguf(folder / "draft.gguf", weight_type="Q8_0", n_layer=2)
+    return target, draft
+
+
+@pytest.fixture(scope="session")
+def engine(pair: tuple[Path, Path]) -> Iterator[Engine]:
+    """An engine of real models for tests that leave it as it is."""
+    with Engine(*pair, n_ctx=2048, n_threads=1, draft_n_threads=1) as engine:
+        yield engine
+
+
+class RunPython(Protocol):
+    """Runs the code in a process of its own, which has to succeed; returns what it prints."""
+
+    def __call__(self, code: str) -> str: ...
+
+
+@pytest.fixture
+def python() -> RunPython:
+    def run(code: str) -> str:
+        result = subprocess.run(
+            [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stderr == ""
+        return result.stdout.strip()
+
+    return run

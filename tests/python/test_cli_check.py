@@ -1,0 +1,133 @@
+"""`specbranch check`, and what it knows about memory."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.python.tiny_gguf import write_tiny_gguf
+from typer.testing import CliRunner
+
+from specbranch_cpp import _probe
+from specbranch_cpp.cli import app, memory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typer.testing import Result
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_check_a_pair_that_fits(pair: tuple[Path, Path]) -> None:
+    result = run("check", *pair, "-c", 512)
+    assert result.exit_code == 0, result.output
+    for words in ("fits", "needed", "runs llama.cpp", "this pair works"):
+        assert words in result.stdout
+    found = json.loads(run("check", *pair, "-c", 512, "--json").stdout)
+    assert found["fits"] is True
+    assert found["cpu"] == "runs"
+    assert found["target"]["cache"] > 0
+    assert found["draft"]["n_cells"] > found["target"]["n_cells"] == 512
+    assert found["memory_needed"] == found["target"]["total"] + found["draft"]["total"]
+
+
+@pytest.fixture
+def quick_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_probe, "probe", lambda _model: _probe.Verdict("runs"))
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_names_the_first_difference(tmp_path: Path) -> None:
+    target = write_tiny_gguf(tmp_path / "target.gguf", weight_type="Q8_0")
+    draft = write_tiny_gguf(tmp_path / "draft.gguf", weight_type="Q8_0", token_text={70: "other"})
+    result = run("check", target, draft)
+    assert result.exit_code == 1
+    assert "token 70 differs" in result.stdout
+    assert "other" in result.stdout
+    assert run("check", target).exit_code == 0
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_reports_files_that_are_no_models(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(pair[0].read_bytes()[:4096])
+    for models in ((broken,), (pair[0], broken), (tmp_path / "none.gguf",)):
+        result = run("check", *models)
+        assert result.exit_code == 1
+        assert models[-1].name in result.stdout
+        found = json.loads(run("check", *models, "--json").stdout)
+        assert found["fits"] is False
+        assert len(found["reasons"]) == 1
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_finds_too_little_memory(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available", lambda: 1024)
+    result = run("check", *pair)
+    assert result.exit_code == 1
+    assert "1.0 KiB are available" in result.stdout
+
+
+def test_check_advises_for_a_cpu_that_cannot(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_probe, "probe", lambda _model: _probe.Verdict("dies", "SIGILL"))
+    result = run("check", *pair)
+    assert result.exit_code == 1
+    assert "SIGILL" in result.stdout
+    assert "CMAKE_ARGS='-DGGML_NATIVE=OFF" in result.stdout or "-DGGML_NATIVE=OFF" in result.stdout
+    monkeypatch.setattr(_probe, "probe", lambda _model: _probe.Verdict("unknown", "no luck"))
+    result = run("check", *pair)
+    assert result.exit_code == 0
+    assert "no luck" in result.stdout
+
+
+def write(folder: Path, files: dict[str, Any]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{content}\n")
+    return folder
+
+
+def test_available_memory(tmp_path: Path) -> None:
+    proc = write(tmp_path / "proc", {"meminfo": "MemTotal: 64 kB\nMemAvailable: 32 kB"})
+    groups = tmp_path / "cgroup"
+    assert memory.available(proc, groups) == 32 * 1024
+    write(proc, {"self/cgroup": "0::/a/b"})
+    write(groups, {"a/memory.max": 20_000, "a/memory.current": 9_000, "a/b/memory.max": "max"})
+    assert memory.available(proc, groups) == 11_000
+    write(groups, {"a/memory.stat": "anon 1\ninactive_file 4000"})
+    assert memory.available(proc, groups) == 15_000
+    assert memory.available(tmp_path / "none", groups) is None
+
+
+def test_available_memory_in_old_groups(tmp_path: Path) -> None:
+    proc = write(
+        tmp_path / "proc",
+        {"meminfo": "MemAvailable: 32 kB", "self/cgroup": "4:cpu,memory:/job\n1:name=x:/y"},
+    )
+    limits = {"memory.limit_in_bytes": 8_000, "memory.usage_in_bytes": 9_000}
+    groups = write(tmp_path / "cgroup/memory/job", limits).parents[1]
+    assert memory.available(proc, groups) == 0
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "text"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1536, "1.5 KiB"),
+        (200 * 2**20, "200 MiB"),
+        (5 * 2**40, "5.0 TiB"),
+        (2**51, "2048 TiB"),
+    ],
+)
+def test_sizes_are_readable(n_bytes: int, text: str) -> None:
+    assert memory.readable(n_bytes) == text

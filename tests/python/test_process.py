@@ -1,0 +1,215 @@
+"""What the process around an engine does: signals, the end, forks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.python.conftest import RunPython
+
+# An engine of fakes whose passes take `step_us`; the whole context takes a minute or more.
+PREAMBLE = """
+import os, signal, sys, threading, time
+from specbranch_cpp import Engine, EngineClosed, _core
+
+def make(step_us=200_000, n_ctx=512):
+    options = _core._FakeOptions()
+    options.step_us = step_us
+    options.n_ctx = n_ctx
+    pieces = [bytes([97 + i % 26]) for i in range(options.n_vocab)]
+    return Engine._from_core(_core._fake_engine(options, options, pieces))
+
+def interrupt_in(seconds, number=signal.SIGINT):
+    threading.Timer(seconds, os.kill, (os.getpid(), number)).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("step_us", "wait"),
+    [
+        (20_000, "list(generation)"),
+        (20_000, "generation.result()"),
+        (60_000_000, "next(generation)"),  # within the first pass, that of the prompt
+    ],
+)
+def test_interrupt_cancels_and_comes_out(python: RunPython, step_us: int, wait: str) -> None:
+    code = f"""
+engine = make({step_us})
+generation = engine.generate("abc")
+interrupt_in(0.3)
+begin = time.monotonic()
+try:
+    {wait}
+except KeyboardInterrupt:
+    assert time.monotonic() - begin < 1.0
+    begin = time.monotonic()
+    print(generation.result().finish_reason)
+    assert time.monotonic() - begin < 0.5
+assert engine.generate("abc", max_tokens=0).result().finish_reason == "length"
+"""
+    assert python(PREAMBLE + code) == "cancelled"
+
+
+def test_any_exception_of_a_signal_handler_cancels(python: RunPython) -> None:
+    code = """
+def handler(number, frame):
+    raise LookupError("from the handler")
+signal.signal(signal.SIGUSR1, handler)
+interrupt_in(0.2, signal.SIGUSR1)
+generation = make().generate("abc")
+try:
+    generation.result()
+except LookupError as error:
+    print(error, generation.result().finish_reason)
+"""
+    assert python(PREAMBLE + code) == "from the handler cancelled"
+
+
+def test_a_signal_handler_that_returns_changes_nothing(python: RunPython) -> None:
+    code = """
+engine = make(20_000)
+calm = engine.generate("abc", max_tokens=20).result().text
+seen = []
+def handler(number, frame):
+    seen.append(next(generation).text)
+signal.signal(signal.SIGALRM, handler)
+generation = engine.generate("abc", max_tokens=20)
+signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+chunks = [chunk.text for chunk in generation]
+signal.setitimer(signal.ITIMER_REAL, 0)
+assert generation.result().text == calm
+assert seen and len(seen) + len(chunks) == 21, (seen, chunks)
+"""
+    python(PREAMBLE + code)
+
+
+ENDINGS = {
+    "falling off": "",
+    "sys.exit": "sys.exit(0)",
+    "a daemon reader": "threading.Thread(target=generation.result, daemon=True).start()\n"
+    "time.sleep(0.1)",
+    "a reader": "threading.Thread(target=generation.result).start()\ngeneration.cancel()",
+    "many": "more = [engine.generate('abc') for _ in range(5)]\nrest = [make(), make(), make()]",
+    "a cycle": "cycle = [engine, generation]; cycle.append(cycle); del engine, generation",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_exit_with_a_live_generation(python: RunPython, ending: str) -> None:
+    code = f"""
+engine = make(60_000_000)
+generation = engine.generate("abc")
+print(time.monotonic())
+{ENDINGS[ending]}
+"""
+    begin = float(python(PREAMBLE + code))
+    import time
+
+    assert time.monotonic() - begin < 3.0
+
+
+# The parent's engine works while the child looks at its copy.
+FORK = """
+engine = make(20_000)
+generation = engine.generate("abc", max_tokens=30)
+next(generation)
+read_by_another = engine.generate("abc", max_tokens=1)
+threading.Thread(target=read_by_another.result).start()
+time.sleep(0.05)
+def reap(child):
+    begin = time.monotonic()
+    while time.monotonic() - begin < 10:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    return "hangs"
+def closed(call):
+    try:
+        call()
+    except EngineClosed as error:
+        return "fork" in str(error)
+sys.stdout.flush()
+child = os.fork()
+if child == 0:
+    {child}
+else:
+    print(reap(child))
+    done = generation.result()
+    print(done.finish_reason, len(done.tokens))
+"""
+
+CHILDREN = {
+    "calls": """
+    assert closed(lambda: engine.generate("abc"))
+    assert closed(lambda: engine.tokenize("abc"))
+    assert closed(lambda: next(generation))
+    assert closed(generation.result)
+    generation.cancel()
+    assert engine.closed
+    repr(engine), engine.stats
+    engine.close()
+    engine.close()""",
+    "sys.exit": "sys.exit(0)",
+    "os._exit": "os._exit(0)",
+    "drops": "del generation, engine",
+    "drops the engine first": "del engine; del generation",
+    "with": """
+    with engine, generation:
+        pass""",
+    "calls while another thread of the parent reads": """
+    assert closed(lambda: next(read_by_another))
+    assert closed(read_by_another.result)
+    del read_by_another""",
+    "its own engine": """
+    own = make(100)
+    assert len(own.generate("abc", max_tokens=30).result().tokens) == 30
+    own.close()""",
+    "its own engine, left open": """
+    own = make(100).generate("abc").result()""",
+}
+
+
+@pytest.mark.parametrize("child", CHILDREN)
+def test_a_forked_child_neither_hangs_nor_crashes(python: RunPython, child: str) -> None:
+    code = FORK.replace("{child}", CHILDREN[child].strip())
+    assert python(PREAMBLE + code).split() == ["0", "length", "30"]
+
+
+def test_fork_while_reading(python: RunPython) -> None:
+    """The child is forked off by another thread than the one that reads."""
+    code = """
+engine = make(1_000)
+def read():
+    for _ in range(20):
+        engine.generate("abc", max_tokens=20).result()
+readers = [threading.Thread(target=read) for _ in range(3)]
+[reader.start() for reader in readers]
+for _ in range(20):
+    child = os.fork()
+    if child == 0:
+        assert engine.closed
+        engine.close()
+        sys.exit(0)
+    pid, status = os.waitpid(child, 0)
+    assert status == 0, status
+[reader.join() for reader in readers]
+print("joined")
+"""
+    assert python(PREAMBLE + code) == "joined"
+
+
+def test_multiprocessing_by_fork(python: RunPython) -> None:
+    code = """
+import multiprocessing
+engine = make(1_000)
+generation = engine.generate("abc", max_tokens=20)
+process = multiprocessing.get_context("fork").Process(target=lambda: engine.close())
+process.start()
+process.join(10)
+print(process.exitcode, len(generation.result().tokens))
+"""
+    assert python(PREAMBLE + code) == "0 20"
