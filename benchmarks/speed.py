@@ -1,8 +1,8 @@
 """Speed of every mode on one pair, each model on a core of its own.
 
-Runs the modes in turn, prompt by prompt (so that a drifting machine hits all alike), checks that all
-give the same tokens, and prints medians of the ratio to `autoregressive` *of the same prompt and
-repeat*. Also measures s: how much each model slows down while the other one runs.
+Runs the modes in turn, prompt by prompt (so that a drifting machine hits all alike), checks that
+all give the same tokens, and prints medians of the ratio to `autoregressive` of the same prompt and
+repeat. Also measures s: how much each model slows down while the other one runs.
 
     python benchmarks/speed.py TARGET DRAFT --cpus 0 --draft-cpus 1 --json out.jsonl
 """
@@ -66,7 +66,7 @@ def settings(lengths: list[int], epsilons: list[float]) -> list[Setting]:
 
 
 def run(engine: Engine, setting: Setting, prompt: int, args: argparse.Namespace) -> Sample:
-    policy = policies.Fixed(max(setting.draft_length, 1))
+    policy: policies.BuiltIn = policies.Fixed(max(setting.draft_length, 1))
     if setting.epsilon is not None:
         policy = policies.Confidence(setting.epsilon)
     engine_call = engine.generate(

@@ -1,0 +1,584 @@
+#!/usr/bin/env python3
+"""Breaks the core on purpose, one defect at a time: some test must notice each of them.
+
+A mutation is an exact text of a source and what it is replaced with. The tree is copied to a
+temporary folder, built once, then built and tested again after each mutation. Fails if a mutation
+survives, does not compile, or if its text is no longer in the source.
+
+    tools/mutations.py              # all of them
+    tools/mutations.py --list
+    tools/mutations.py --only stale-lane target-one-short
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED = ("CMakeLists.txt", "cpp")
+MEMORY_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One defect: `old`, which stands exactly once in cpp/`file`, becomes `new`."""
+
+    name: str
+    breaks: str
+    file: str
+    old: str
+    new: str
+
+
+MUTATIONS = (
+    # What a verdict does to the tree.
+    Mutation(
+        "stale-lane",
+        "the answer of a lane whose node was dropped is given to the root",
+        "src/core/decoder.cpp",
+        "    if (!tree_.contains(in_flight_[i])) continue;\n"
+        "    Node& node = tree_.at(in_flight_[i]);\n",
+        "    Node& node =\n"
+        "        tree_.at(tree_.contains(in_flight_[i]) ? in_flight_[i] : tree_.root());\n",
+    ),
+    Mutation(
+        "reroot-parent",
+        "the tree is rooted one node too early",
+        "src/core/decoder.cpp",
+        "for (const Node& node : tree_.reroot(last)) roll_back(node);",
+        "for (const Node& node : tree_.reroot(tree_.at(last).parent)) roll_back(node);",
+    ),
+    Mutation(
+        "reroot-first-child",
+        "a branch hit keeps the main branch instead of the one that was hit",
+        "src/core/decoder.cpp",
+        "      last = next;\n",
+        "      last = tree_.at(last).children.front();\n",
+    ),
+    Mutation(
+        "miss-keeps-tree",
+        "a rejected path lives on under the old root",
+        "src/core/decoder.cpp",
+        "  tree_.reset(miss->token, tree_.at(tree_.root()).pos + 1);\n",
+        "  if (tree_.size() == 1) tree_.reset(miss->token, tree_.at(tree_.root()).pos + 1);\n",
+    ),
+    Mutation(
+        "ids-reused",
+        "node ids begin anew with every root",
+        "src/core/tree.cpp",
+        "  nodes_.clear();\n",
+        "  nodes_.clear();\n  next_id_ = 0;\n",
+    ),
+    Mutation(
+        "child-twice",
+        "a candidate becomes a second child",
+        "src/core/tree.cpp",
+        "known != kNoNode) return known;",
+        "known == kNoNode + 1000000) return known;",
+    ),
+    Mutation(
+        "dropped-siblings-forgotten",
+        "re-rooting tells the committed nodes as dropped",
+        "src/core/tree.cpp",
+        "if (!committed.contains(it->first)) dropped",
+        "if (true || !committed.contains(it->first)) dropped",
+    ),
+    # The target's KV.
+    Mutation(
+        "target-one-short",
+        "the decoder believes that the target holds one cell less",
+        "src/core/decoder.cpp",
+        "  target_length_ = verify.pos + static_cast<Pos>(verify.path.size());",
+        "  target_length_ = verify.pos + static_cast<Pos>(verify.path.size()) - 1;",
+    ),
+    Mutation(
+        "truncate-skipped",
+        "rejected cells stay in the target's sequence",
+        "src/core/decoder.cpp",
+        "  if (target_length_ > verify.pos) verify.truncate",
+        "  if (false) verify.truncate",
+    ),
+    Mutation(
+        "truncate-too-much",
+        "the target's sequence is cut one cell too short",
+        "src/core/decoder.cpp",
+        "verify.truncate = Truncate{0, target_length_, verify.pos};",
+        "verify.truncate = Truncate{0, target_length_, verify.pos - 1};",
+    ),
+    Mutation(
+        "path-beyond-end",
+        "more is drafted and verified than can be committed",
+        "src/core/decoder.cpp",
+        "  view.max_depth = limit_ - root - 2;",
+        "  view.max_depth = limit_ - root - 1;",
+    ),
+    Mutation(
+        "path-beyond-batch",
+        "a verification takes one token more than a batch",
+        "src/core/decoder.cpp",
+        "limits_.target.max_batch - 1);",
+        "limits_.target.max_batch);",
+    ),
+    # The draft's KV.
+    Mutation(
+        "draft-one-short",
+        "a branch is forked one cell short, and the ledger believes it is not",
+        "src/core/decoder.cpp",
+        "Fork{best, seq, shared, ledger_.length(seq), held}",
+        "Fork{best, seq, std::min(shared, held - 1), ledger_.length(seq), held - 1}",
+    ),
+    Mutation(
+        "ledger-copies-one-short",
+        "the ledger notes a fork one cell short",
+        "src/core/kv_ledger.cpp",
+        "  truncate(to, length);",
+        "  truncate(to, length - 1);",
+    ),
+    Mutation(
+        "fork-wrong-prefix",
+        "cells that differ are kept as if they were common",
+        "src/core/decoder.cpp",
+        "const Pos shared = std::min(ledger_.common(best, seq), held);",
+        "const Pos shared = std::min(ledger_.length(seq), held);",
+    ),
+    Mutation(
+        "ledger-not-normalized",
+        "what was drafted and then committed is taken for different",
+        "src/core/kv_ledger.cpp",
+        "  normalize(entry);\n",
+        "",
+    ),
+    Mutation(
+        "ledger-tail-ignored",
+        "the common prefix ends where the committed text does",
+        "src/core/kv_ledger.cpp",
+        "  return entry.base + static_cast<Pos>(end.first - entry.tail.begin());",
+        "  return entry.base + 0 * static_cast<Pos>(end.first - entry.tail.begin());",
+    ),
+    Mutation(
+        "cuts-live-branch",
+        "a sequence is cut although a live branch needs its cells",
+        "src/core/decoder.cpp",
+        "if (!taken(best) && !holds_live_node(best, held)) {",
+        "if (!taken(best)) {",
+    ),
+    Mutation(
+        "sequence-taken-twice",
+        "a branch is put on a sequence that another one uses",
+        "src/core/decoder.cpp",
+        "    if (!used && !holds_live_node(seq, 0)) return seq;",
+        "    if (!used) return seq;",
+    ),
+    Mutation(
+        "more-branches-than-sequences",
+        "the planner ignores how many sequences are free",
+        "src/core/planner_rounds.cpp",
+        "1 + view.free_seqs,",
+        "2 + view.free_seqs,",
+    ),
+    Mutation(
+        "beyond-draft-context",
+        "the draft is asked to go one position beyond its context",
+        "src/core/decoder.cpp",
+        "limits_.draft->n_ctx - root);",
+        "limits_.draft->n_ctx - root + 1);",
+    ),
+    Mutation(
+        "beyond-draft-vocabulary",
+        "the draft gets a token that its vocabulary lacks",
+        "src/core/decoder.cpp",
+        "  if (token < limits_.draft->n_vocab) return;",
+        "  if (token <= limits_.draft->n_vocab) return;",
+    ),
+    # The noise and the choice.
+    Mutation(
+        "draft-noise-position",
+        "the draft's noise is that of the position before",
+        "src/core/fake_model.cpp",
+        "const PositionNoise noise(sampling_.seed, static_cast<Pos>(cells.size()));",
+        "const PositionNoise noise(sampling_.seed, static_cast<Pos>(cells.size()) - 1);",
+    ),
+    Mutation(
+        "target-noise-position",
+        "the target's noise is that of the position after",
+        "src/core/fake_model.cpp",
+        "const PositionNoise noise(sampling_.seed, static_cast<Pos>(context.size()));",
+        "const PositionNoise noise(sampling_.seed, static_cast<Pos>(context.size()) + 1);",
+    ),
+    Mutation(
+        "noise-without-position",
+        "every position has the same noise",
+        "src/core/noise.cpp",
+        "kGolden * (static_cast<std::uint64_t>(position) + 1)",
+        "kGolden * (static_cast<std::uint64_t>(position) * 0 + 1)",
+    ),
+    Mutation(
+        "noise-by-index",
+        "the noise belongs to the place in the list, not to the token",
+        "src/core/choice.cpp",
+        "        noise != nullptr ? static_cast<double>(score) + noise->gumbel(token) : score;\n"
+        "    if (best.offer",
+        "        noise != nullptr ? static_cast<double>(score) +\n"
+        "                               noise->gumbel(static_cast<Token>(i)) : score;\n"
+        "    if (best.offer",
+    ),
+    Mutation(
+        "bound-too-tight",
+        "tokens that could still win are skipped",
+        "src/core/noise.cpp",
+        "const double lowest = (u - margin)",
+        "const double lowest = (u + 1e-3)",
+    ),
+    Mutation(
+        "noise-unbounded",
+        "all ones are u = 1",
+        "src/core/noise.cpp",
+        "1.0 - 1.0 / static_cast<double>(kBits53));",
+        "1.0);",
+    ),
+    Mutation(
+        "tie-to-highest",
+        "the highest id wins a tie",
+        "src/core/choice.cpp",
+        "(candidate == value && (token >= 0 && id > token))",
+        "(candidate == value && (token >= 0 && id < token))",
+    ),
+    Mutation(
+        "confidence-inverted",
+        "the draft proposes its worst candidates first",
+        "src/core/choice.cpp",
+        "    return a.confidence > b.confidence ||",
+        "    return a.confidence < b.confidence ||",
+    ),
+    # Planners.
+    Mutation(
+        "verdict-before-round",
+        "a lock-step verdict is applied while the draft is at work",
+        "src/core/planner_rounds.cpp",
+        "{ return drafted_ && view.draft_idle; }",
+        "{ return drafted_ || !view.draft_idle; }",
+    ),
+    Mutation(
+        "stops-at-certain",
+        "chains stop at the tokens that are certain",
+        "src/core/policy.h",
+        "return confidence < epsilon_;",
+        "return confidence > epsilon_;",
+    ),
+    Mutation(
+        "branches-where-certain",
+        "many branches where the draft is certain, few where it is not",
+        "src/core/planner_rounds.cpp",
+        "const double doubt = 1.0 - point.candidates[0].confidence;",
+        "const double doubt = point.candidates[0].confidence;",
+    ),
+    Mutation(
+        "width-one",
+        "the draft is asked for one candidate only",
+        "src/core/decoder.cpp",
+        "  draft.k = planner_->width();",
+        "  draft.k = 1;",
+    ),
+    Mutation(
+        "head-start-lost",
+        "a branch that is kept from the last round is drafted from its first token again",
+        "src/core/planner_rounds.cpp",
+        "leaves_.push_back(tree.main_leaf(grow.child(point_, rank)));",
+        "leaves_.push_back(grow.child(point_, rank));",
+    ),
+    # Counters.
+    Mutation(
+        "drafted-counts-branches",
+        "every branch counts as drafted, not only the main path",
+        "src/core/decoder.cpp",
+        "    if (node.main) ++counters_.n_drafted;",
+        "    ++counters_.n_drafted;",
+    ),
+    Mutation(
+        "hit-counts-as-path",
+        "a branch hit counts in the acceptance histogram",
+        "src/core/decoder.cpp",
+        "      if (on_path) ++n_matched;",
+        "      ++n_matched;",
+    ),
+    Mutation(
+        "rollback-counts-branches",
+        "branches that did not survive count as rolled back",
+        "src/core/decoder.cpp",
+        "  if (!node.main) return;\n",
+        "",
+    ),
+    Mutation(
+        "branch-not-promoted",
+        "of a branch that survives only the first token counts as drafted",
+        "src/core/decoder.cpp",
+        "    if (first == node.children.end()) return;",
+        "    return;",
+    ),
+    Mutation(
+        "unresolved-forgotten",
+        "what is beyond the end is not counted",
+        "src/core/decoder.cpp",
+        "    if (node.main) ++counters_.n_unresolved;",
+        "    if (!node.main) ++counters_.n_unresolved;",
+    ),
+    Mutation(
+        "busy-before-start",
+        "what is drafted during the prefill counts as decoding",
+        "src/core/stats.cpp",
+        "  begin_us = std::max(begin_us, start_us_);\n",
+        "",
+    ),
+    Mutation(
+        "overlap-forgotten",
+        "an interval is forgotten before the last one that overlaps it",
+        "src/core/stats.cpp",
+        "return interval.end_us <= begin_us; });",
+        "return interval.begin_us <= end_us; });",
+    ),
+    # Ends.
+    Mutation(
+        "stop-one-byte-early",
+        "one byte too few is held back",
+        "src/core/stop_matcher.cpp",
+        "std::min(stop.size() - 1, held_.size())",
+        "std::min(stop.size() - (stop.size() > 1 ? 2 : 1), held_.size())",
+    ),
+    Mutation(
+        "stop-first-listed",
+        "the stop string that is listed last wins, not the one that begins first",
+        "src/core/stop_matcher.cpp",
+        "cut = std::min(cut, held_.find(stop));",
+        "cut = held_.find(stop) != std::string::npos ? held_.find(stop) : cut;",
+    ),
+    Mutation(
+        "text-after-stop",
+        "the text goes on after a stop string",
+        "src/core/decoder.cpp",
+        "    if (commit({choice, next != kNoNode}, commands)) break;",
+        "    static_cast<void>(commit({choice, next != kNoNode}, commands));",
+    ),
+    Mutation(
+        "commits-after-cancel",
+        "a verdict that comes after a cancel is still applied",
+        "src/core/decoder.cpp",
+        "  if (finish_ == Finish::kNone) advance(commands);",
+        "  if (finish_ == Finish::kNone || finish_ == Finish::kCancelled) advance(commands);",
+    ),
+    Mutation(
+        "other-generation",
+        "events of another generation are taken for one's own",
+        "src/core/decoder.cpp",
+        "  if (event.epoch != epoch_) return commands;",
+        "  if (event.epoch > epoch_) return commands;",
+    ),
+    # Threads and failures.
+    Mutation(
+        "abort-not-cleared",
+        "an abort outlives the generation that it was meant for",
+        "src/core/coordinator.cpp",
+        "    target_->clear_abort();\n",
+        "",
+    ),
+    Mutation(
+        "draft-abort-not-cleared",
+        "as above, on the draft's side",
+        "src/core/coordinator.cpp",
+        "    draft_->clear_abort();\n",
+        "",
+    ),
+    Mutation(
+        "abort-not-sent",
+        "a cancel waits for the running step",
+        "src/core/coordinator.cpp",
+        "  if (commands.abort_draft && draft_) draft_->request_abort();",
+        "",
+    ),
+    Mutation(
+        "not-poisoned",
+        "a lost model is used again",
+        "src/core/coordinator.cpp",
+        "    poison_ = outcome.error;",
+        "    poison_ = nullptr;",
+    ),
+    Mutation(
+        "fatal-hidden",
+        "a recoverable failure hides a fatal one",
+        "src/core/decoder.cpp",
+        "(!is_fatal(error_) && is_fatal(fail->error))",
+        "false",
+    ),
+    Mutation(
+        "escape-recoverable",
+        "an escaped exception counts as recoverable",
+        "src/core/worker.cpp",
+        '        FatalError(std::string("the ") + name + " failed unexpectedly: "',
+        '        DecodeError(std::string("the ") + name + " failed unexpectedly: "',
+    ),
+    Mutation(
+        "queued-cancel-lost",
+        "a queued generation cannot be cancelled",
+        "src/core/coordinator.cpp",
+        "  if (queued == queue_.end()) return;",
+        "  if (queued != queue_.end()) return;",
+    ),
+    Mutation(
+        "deep-recursion",
+        "the next generation is started from the end of the last one",
+        "src/core/coordinator.cpp",
+        "  done->submit.output->send(std::move(outcome));\n",
+        "  done->submit.output->send(std::move(outcome));\n  start_next();\n",
+    ),
+    # Last: everything is compiled again after a change of a header.
+    Mutation(
+        "send-after-close",
+        "a closed channel accepts more",
+        "include/specbranch/core/channel.h",
+        "      if (closed_) return false;\n",
+        "",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a mutation; `caught_by` is the first test that failed."""
+
+    caught: bool
+    caught_by: str
+    seconds: float
+
+
+def read(tree: Path, mutation: Mutation) -> str:
+    text = (tree / "cpp" / mutation.file).read_text()
+    n_found = text.count(mutation.old)
+    if n_found != 1:
+        raise SystemExit(
+            f"{mutation.name}: its text stands {n_found} times in cpp/{mutation.file}, not once; "
+            f"bring tools/mutations.py up to date:\n{mutation.old}"
+        )
+    return text
+
+
+def build(build_dir: Path, jobs: int) -> subprocess.CompletedProcess[str]:
+    command = ["cmake", "--build", str(build_dir), f"-j{jobs}", "--target", "specbranch_core_tests"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def limit_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def first_failure(output: str) -> str:
+    """Name of the test case that doctest was in when the first error was printed."""
+    before = re.split(r"(?:FATAL )?ERROR: ", output, maxsplit=1)[0]
+    names = re.findall(r"^TEST CASE: +(.+)$", before, flags=re.MULTILINE)
+    return str(names[-1]) if names else "?"
+
+
+def test(build_dir: Path, scale: float, timeout_s: float) -> Result:
+    """Runs the tests until the first failure. A crash or a hang is a failure, too."""
+    command = [str(build_dir / "cpp/tests/specbranch_core_tests"), "--abort-after=1"]
+    env = {**os.environ, "SPECBRANCH_TEST_SCALE": str(scale)}
+    begin = time.monotonic()
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            env=env,
+            timeout=timeout_s,
+            check=False,
+            preexec_fn=limit_memory,
+        )
+    except subprocess.TimeoutExpired:
+        return Result(True, "(hangs)", time.monotonic() - begin)
+    seconds = time.monotonic() - begin
+    if done.returncode == 0:
+        return Result(False, "", seconds)
+    output = done.stdout.decode(errors="replace")
+    crash = "(crash) " if done.returncode < 0 or "test case CRASHED" in output else ""
+    return Result(True, crash + first_failure(output), seconds)
+
+
+def run(mutations: list[Mutation], args: argparse.Namespace, tree: Path) -> int:
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, tree / name)
+        else:
+            shutil.copy2(source, tree / name)
+    for mutation in mutations:
+        read(tree, mutation)
+    build_dir = tree / "build"
+    options = ["BUILD_PYTHON=OFF", "BUILD_LLAMA=OFF", "BUILD_TESTS=ON"]
+    configure = ["cmake", "-S", str(tree), "-B", str(build_dir), "-G", "Ninja"]
+    configure += ["-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O1"]
+    configure += [f"-DSPECBRANCH_{option}" for option in options]
+    subprocess.run(configure, check=True, stdout=subprocess.DEVNULL)
+    built = build(build_dir, args.jobs)
+    if built.returncode != 0:
+        raise SystemExit(f"the unchanged tree does not build:\n{built.stdout}{built.stderr}")
+    unchanged = test(build_dir, args.scale, args.timeout)
+    if unchanged.caught:
+        raise SystemExit(f"the unchanged tree fails its tests: {unchanged.caught_by}")
+    print(f"{'unchanged':30} {'passes':10} {unchanged.seconds:5.1f} s", flush=True)
+
+    n_bad = 0
+    for mutation in mutations:
+        begin = time.monotonic()
+        path = tree / "cpp" / mutation.file
+        original = read(tree, mutation)
+        path.write_text(original.replace(mutation.old, mutation.new))
+        built = build(build_dir, args.jobs)
+        if built.returncode == 0:
+            result = test(build_dir, args.scale, args.timeout)
+            verdict = "caught" if result.caught else "SURVIVED"
+            note = result.caught_by if result.caught else mutation.breaks
+        else:
+            result = Result(False, "", 0.0)
+            verdict = "NO BUILD"
+            note = next((s for s in built.stdout.splitlines() if "error:" in s), mutation.breaks)
+        path.write_text(original)
+        n_bad += not result.caught
+        seconds = time.monotonic() - begin
+        print(f"{mutation.name:30} {verdict:10} {seconds:5.1f} s  {note}", flush=True)
+    print(f"{len(mutations) - n_bad} of {len(mutations)} mutations caught")
+    return 1 if n_bad else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--list", action="store_true", help="print the mutations and stop")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these mutations only")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--scale", type=float, default=0.1, help="share of the repetitions run")
+    parser.add_argument("--timeout", type=float, default=40.0, help="seconds until a run hangs")
+    args = parser.parse_args()
+
+    names = [mutation.name for mutation in MUTATIONS]
+    if len(set(names)) != len(names):
+        raise SystemExit("two mutations have the same name")
+    if args.only and (unknown := set(args.only) - set(names)):
+        raise SystemExit(f"no such mutation: {', '.join(sorted(unknown))}")
+    chosen = [m for m in MUTATIONS if not args.only or m.name in args.only]
+    if args.list:
+        for mutation in chosen:
+            print(f"{mutation.name:30} {mutation.breaks}")
+        return 0
+    with tempfile.TemporaryDirectory(prefix="specbranch-mutations-") as folder:
+        return run(chosen, args, Path(folder))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
