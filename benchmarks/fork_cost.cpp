@@ -132,8 +132,7 @@ void run(const std::string& path, int n_ctx) {
     bare.copy(0, 2, 0, base);
     bare.fill(0, base, used, 6);
     bare.fill(2, base, used, 7);
-    const double bare_us =
-        median_us([&](int i) { bare.copy(i % 2 == 0 ? 2 : 0, 1, base, used); });
+    const double bare_us = median_us([&](int i) { bare.copy(i % 2 == 0 ? 2 : 0, 1, base, used); });
 
     // A commit touches no sequence: only the ledger grows.
     KvLedger ledger;

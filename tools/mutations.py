@@ -148,7 +148,7 @@ MUTATIONS = (
         "fork-wrong-prefix",
         "cells that differ are kept as if they were common",
         "src/core/decoder.cpp",
-        "const Pos shared = std::min(ledger_.common(best, seq), held);",
+        "const Pos shared = std::min(ledger_.common_of(best, seq), held);",
         "const Pos shared = std::min(ledger_.length(seq), held);",
     ),
     Mutation(

@@ -187,7 +187,7 @@ void Decoder::place(NodeId id, DraftCommand& command) {
       ledger_.truncate(best, held);
     } else {
       seq = free_seq(command.lanes);
-      const Pos shared = std::min(ledger_.common(best, seq), held);
+      const Pos shared = std::min(ledger_.common_of(best, seq), held);
       command.ops.emplace_back(Fork{best, seq, shared, ledger_.length(seq), held});
       ledger_.copy(best, seq, held);
     }

@@ -83,7 +83,8 @@ EngineImpl::EngineImpl(EngineParts parts)
   std::exception_ptr error;
   for (int n = draft ? 2 : 1; n > 0; --n) {
     const WorkerReady report = *ready->receive();
-    if (report.error) error = report.error;
+    // If both fail, the target's failure is told.
+    if (report.error && (!error || report.side == Side::kTarget)) error = report.error;
     if (report.side == Side::kTarget) {
       limits.target = report.capabilities;
     } else {
@@ -164,7 +165,7 @@ bool Engine::closed() const { return getpid() != owner_pid_ || impl_->closed.loa
 const ModelLimits& Engine::limits() const { return impl_->limits; }
 
 EngineStats Engine::stats() const {
-  if (getpid() != owner_pid_) return {};
+  if (getpid() != owner_pid_) return {};  // the lock may be held by a thread that is not here
   return impl_->coordinator->stats();
 }
 

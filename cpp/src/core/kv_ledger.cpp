@@ -37,7 +37,7 @@ Pos KvLedger::common(SeqId seq, std::span<const Token> tail) {
   return entry.base + static_cast<Pos>(end.first - entry.tail.begin());
 }
 
-Pos KvLedger::common(SeqId a, SeqId b) {
+Pos KvLedger::common_of(SeqId a, SeqId b) {
   Entry& first = entries_[static_cast<std::size_t>(a)];
   Entry& second = entries_[static_cast<std::size_t>(b)];
   normalize(first);

@@ -76,7 +76,7 @@ TEST_CASE("the ledger is the naive one under random operations") {
           Tokens path = committed;
           path.insert(path.end(), tail.begin(), tail.end());
           CHECK(ledger.common(a, tail) == common_prefix(cells, path));
-          CHECK(ledger.common(a, b) == common_prefix(cells, naive[static_cast<std::size_t>(b)]));
+          CHECK(ledger.common_of(a, b) == common_prefix(cells, naive[static_cast<std::size_t>(b)]));
         }
       }
       for (SeqId seq = 0; seq < n_seq; ++seq) {
@@ -88,8 +88,8 @@ TEST_CASE("the ledger is the naive one under random operations") {
       CHECK(ledger.common(a, Tokens{}) ==
             common_prefix(naive[static_cast<std::size_t>(a)], committed));
       for (SeqId b = 0; b < n_seq; ++b) {
-        CHECK(ledger.common(a, b) == common_prefix(naive[static_cast<std::size_t>(a)],
-                                                   naive[static_cast<std::size_t>(b)]));
+        CHECK(ledger.common_of(a, b) == common_prefix(naive[static_cast<std::size_t>(a)],
+                                                      naive[static_cast<std::size_t>(b)]));
       }
     }
   }

@@ -27,7 +27,7 @@ struct Candidate {
 
 /// Index in `scored` of the chosen token: the largest score plus noise; the lowest id on a tie.
 /// `noise` null: no noise (temperature 0). -inf scores are never chosen.
-/// Returns -1 when no score is finite. Throws DecodeError on NaN.
+/// Returns -1 when every score is -inf. Throws DecodeError on NaN.
 std::int64_t choose(std::span<const Scored> scored, const PositionNoise* noise);
 
 /// As above over a whole vocabulary whose token ids are the indices of `scores`.

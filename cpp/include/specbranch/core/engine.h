@@ -87,7 +87,8 @@ struct EngineStats {
 /// *Thread safety:* every method from any thread; generations run one after another, in order.
 /// *Lifecycle:* the constructor makes both models (each on its own thread) and throws what they
 /// throw; `close` cancels all generations, waits for the threads and is final. In a forked child
-/// every call throws EngineClosed and the destructor leaves the (absent) threads alone.
+/// `generate` throws EngineClosed, `stats` is empty, and the destructor leaves the (absent) threads
+/// alone.
 class Engine {
  public:
   explicit Engine(EngineParts parts);

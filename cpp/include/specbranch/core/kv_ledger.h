@@ -30,7 +30,7 @@ class KvLedger {
   Pos common(SeqId seq, std::span<const Token> tail);
 
   /// Length of the common prefix of what two sequences hold.
-  Pos common(SeqId a, SeqId b);
+  Pos common_of(SeqId a, SeqId b);
 
   void truncate(SeqId seq, Pos length);
   void append(SeqId seq, Token token);
