@@ -49,12 +49,12 @@ Coordinator::Current::Current(SubmitMessage message, const ModelLimits& limits, 
       matcher(submit.request->stop),
       begin_us(now_us()) {}
 
-Coordinator::Coordinator(std::shared_ptr<Inbox> inbox, ModelLimits limits,
+Coordinator::Coordinator(std::shared_ptr<Inbox> inbox, const ModelLimits& limits,
                          std::vector<std::string> pieces,
                          std::unique_ptr<Worker<TargetModel>> target,
                          std::unique_ptr<Worker<DraftModel>> draft)
     : inbox_(std::move(inbox)),
-      limits_(std::move(limits)),
+      limits_(limits),
       pieces_(std::move(pieces)),
       target_(std::move(target)),
       draft_(std::move(draft)) {}

@@ -42,8 +42,8 @@ using Inbox = Channel<Message>;
 /// accepted any more and whoever waits has got an outcome.
 class Coordinator {
  public:
-  Coordinator(std::shared_ptr<Inbox> inbox, ModelLimits limits, std::vector<std::string> pieces,
-              std::unique_ptr<Worker<TargetModel>> target,
+  Coordinator(std::shared_ptr<Inbox> inbox, const ModelLimits& limits,
+              std::vector<std::string> pieces, std::unique_ptr<Worker<TargetModel>> target,
               std::unique_ptr<Worker<DraftModel>> draft);
 
   void run();

@@ -82,13 +82,15 @@ EngineImpl::EngineImpl(EngineParts parts)
   }
   std::exception_ptr error;
   for (int n = draft ? 2 : 1; n > 0; --n) {
-    const WorkerReady report = *ready->receive();
+    const std::optional<WorkerReady> report = ready->receive();
+    if (!report) throw FatalError("[Engine] a worker ended without a word");
     // If both fail, the target's failure is told.
-    if (report.error && (!error || report.side == Side::kTarget)) error = report.error;
-    if (report.side == Side::kTarget) {
-      limits.target = report.capabilities;
+    const bool of_target = report->side == Side::kTarget;
+    if (report->error && (!error || of_target)) error = report->error;
+    if (of_target) {
+      limits.target = report->capabilities;
     } else {
-      limits.draft = report.capabilities;
+      limits.draft = report->capabilities;
     }
   }
   if (error) std::rethrow_exception(error);
@@ -104,7 +106,8 @@ Engine::Engine(EngineParts parts)
 
 Engine::~Engine() {
   if (getpid() != owner_pid_) {
-    static_cast<void>(impl_.release());  // its threads do not exist in this process
+    // Its threads do not exist in this process.
+    static_cast<void>(impl_.release());  // NOLINT(bugprone-unused-return-value)
     return;
   }
   close();
