@@ -216,6 +216,22 @@ def test_resumed_run_gives_the_same_models(work: Path, text: Path, tmp_path: Pat
     assert done.stdout.strip() == "equal"
 
 
+def test_bundled_pair() -> None:
+    """The committed files are a pair of the promised sizes with one vocabulary."""
+    gguf = pytest.importorskip("gguf")
+    package = TOOL.parents[1] / "python" / "specbranch_cpp"
+    paths = [package / "models" / f"demo-{role}.gguf" for role in TOY]
+    assert sum(path.stat().st_size for path in paths) <= 16_000_000
+    target, draft = (gguf.GGUFReader(path) for path in paths)
+    sizes = [sum(int(t.n_elements) for t in reader.tensors) for reader in (target, draft)]
+    assert 6_000_000 <= sizes[0] <= 12_000_000
+    assert 500_000 <= sizes[1] <= 2_500_000
+    assert len(metadata(target, "tokenizer.ggml.tokens")) == 4096
+    for name in ("tokens", "token_type", "merges", "add_bos_token"):
+        key = f"tokenizer.ggml.{name}"
+        assert metadata(target, key) == metadata(draft, key)
+
+
 def test_error_is_one_line(tmp_path: Path) -> None:
     needs_training_packages()
     empty = tmp_path / "empty"
