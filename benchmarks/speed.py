@@ -181,8 +181,10 @@ def summarize(found: list[Sample], chosen: list[Setting]) -> list[dict[str, obje
 def table(rows: list[dict[str, object]]) -> str:
     base = speed(rows[0])
     lines = [
-        "| setting | tokens/s | ratio | median ratio | M | RB "
-        "| overlap | coordination | same tokens |",
+        (
+            "| setting | tokens/s | ratio | median ratio | M | RB "
+            "| overlap | coordination | same tokens |"
+        ),
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [
