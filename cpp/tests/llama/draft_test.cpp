@@ -25,9 +25,16 @@ std::vector<float> clean_scores(const std::vector<Token>& prompt, std::vector<To
 /// Cells that fill the holes of dropped branches stand in another order: sums round differently.
 void check_close(const std::vector<float>& a, const std::vector<float>& b) {
   REQUIRE(a.size() == b.size());
+  // A wrong cell moves the scores by whole units; rounding moves single ones by some hundredths.
   float largest = 0.0F;
-  for (std::size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(a[i] - b[i]));
-  CHECK(largest < 0.05F);
+  float sum = 0.0F;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const float difference = std::abs(a[i] - b[i]);
+    largest = std::max(largest, difference);
+    sum += difference;
+  }
+  CHECK(largest < 0.25F);
+  CHECK(sum < 0.05F * static_cast<float>(a.size()));
 }
 
 TEST_CASE("lazy forks onto stale sequences give the scores of a clean context") {
