@@ -137,6 +137,8 @@ def struct_sizes(libraries: dict[str, ctypes.CDLL]) -> dict[str, int]:
     }
     sizes = {}
     for struct, (library, function, arguments) in calls.items():
+        if library not in libraries:
+            continue
         call = getattr(libraries[library], function)
         call.restype = None
         extents = []

@@ -76,8 +76,9 @@ class Engine:
             it, texts of two modes may part at a near-tie there; with Q8_0 or Q4_0 weights and one
             thread they never do.
         prefix_reuse: what a call keeps of the one before. ``"exact"``: what a fresh call would
-            compute in the same way, in chunks of 128 tokens; ``"fast"``: the whole common prefix,
-            so that a text may differ from a fresh call's at near-ties; ``"off"``: nothing.
+            compute in the same way, in chunks of 128 tokens (of ``n_ubatch`` on a GPU);
+            ``"fast"``: the whole common prefix, so that a text may differ from a fresh call's at
+            near-ties; ``"off"``: nothing.
         seed: makes the seeds of calls without one the same in every run.
         verbose: print llama.cpp's log to stderr. It always goes to the logger ``specbranch_cpp``.
         progress_callback: called with the share loaded so far, 0.0 to 1.0, on this thread; what it

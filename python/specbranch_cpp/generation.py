@@ -151,8 +151,8 @@ class Generation:
                 raise
             if index != len(self._steps):
                 continue  # the handler of a signal has read this one
-            if index:
-                self._decoder.setstate(self._steps[-1].decoder)
+            # An interrupted attempt may have left something in it.
+            self._decoder.setstate(self._steps[-1].decoder if index else (b"", 0))
             if isinstance(output, _core.Outcome):
                 _logging.forward()
                 text = self._decoder.decode(output.tail, final=True)

@@ -268,7 +268,7 @@ class GenerationStats:
 
 @dataclass(frozen=True)
 class EngineStats:
-    """Totals over the generations of an engine that have ended; ``decode_ms`` in milliseconds."""
+    """Totals over the generations that have begun and ended; ``decode_ms`` in milliseconds."""
 
     n_generations: int
     n_generated: int

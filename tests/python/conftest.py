@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # for tests.python.tiny_gguf
+
+# Where we were started in the background, Ctrl-C is ignored, also by the processes we start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LETTERS = tuple(bytes([byte]) for byte in b"abcdefghijklmnopqrstuvwxyz .,;\n-")
 

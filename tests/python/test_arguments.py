@@ -46,6 +46,7 @@ BAD_ARGUMENTS: list[tuple[str, Any]] = [
     ("temperature", NAN),
     ("temperature", INF),
     ("temperature", 1e39),
+    ("temperature", 1e-40),
     ("temperature", "hot"),
     ("temperature", None),
     ("temperature", True),

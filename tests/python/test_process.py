@@ -43,10 +43,10 @@ begin = time.monotonic()
 try:
     {wait}
 except KeyboardInterrupt:
-    assert time.monotonic() - begin < 1.0
+    assert time.monotonic() - begin < 5.0
     begin = time.monotonic()
     print(generation.result().finish_reason)
-    assert time.monotonic() - begin < 0.5
+    assert time.monotonic() - begin < 5.0
 assert engine.generate("abc", max_tokens=0).result().finish_reason == "length"
 """
     assert python(PREAMBLE + code) == "cancelled"

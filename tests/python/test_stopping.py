@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from specbranch_cpp import Generation
 
 # Longer than it takes to notice, on a busy machine; far less than what is stopped would take.
-SOON = 1.0
+SOON = 2.0
 
 
 @pytest.fixture(scope="module")

@@ -103,10 +103,10 @@ void Coordinator::fail_for_good(std::exception_ptr error) {
     const std::lock_guard lock(mutex_);
     if (!poison_) poison_ = error;
   }
-  if (!current_) return;
   // What the workers still answer finds no generation and is ignored; no other one begins.
-  const std::unique_ptr<Current> lost = std::move(current_);
-  lost->submit.output->send(ended(Finish::kFailed, *lost->submit.request, std::move(error)));
+  if (const std::unique_ptr<Current> lost = std::move(current_)) {
+    lost->submit.output->send(ended(Finish::kFailed, *lost->submit.request, std::move(error)));
+  }
   start_next();
 }
 
@@ -147,10 +147,10 @@ void Coordinator::handle(const CloseMessage& /*message*/) {
 void Coordinator::handle(const Event& event) {
   if (!current_) return;
   if (std::holds_alternative<BeginDone>(event.body)) {
-    if (event.side == Side::kTarget) {
-      current_->decode_begin_us = event.end_us;
-      current_->meter.start(event.end_us);
-    }
+    // The text begins when all prompts are in place. A planner that does not wait for the draft
+    // would begin sooner; the meter then leaves out what came before.
+    current_->decode_begin_us = std::max(current_->decode_begin_us, event.end_us);
+    current_->meter.start(current_->decode_begin_us);
   } else {
     current_->meter.add(event.side, event.begin_us, event.end_us);
   }
@@ -170,6 +170,7 @@ void Coordinator::record(const Event& event) {
   span.begin_us = event.begin_us - current_->begin_us;
   span.end_us = event.end_us - current_->begin_us;
   span.n_tokens = current_->n_sent[event.side == Side::kTarget ? 0 : 1];
+  if (const auto* begin = std::get_if<BeginDone>(&event.body)) span.n_tokens -= begin->n_reused;
   current_->trace.spans.push_back(span);
   // Rounds that this event brought about; older ones have their time.
   const std::int64_t at_us = now_us() - current_->begin_us;
@@ -186,8 +187,13 @@ void Coordinator::start_next() {
       submit.output->send(ended(Finish::kFailed, *submit.request, error));
       continue;
     }
-    current_ = std::make_unique<Current>(std::move(submit), limits_,
-                                         [this](const Committed& c) { return deliver(c); });
+    try {
+      current_ = std::make_unique<Current>(submit, limits_,
+                                           [this](const Committed& c) { return deliver(c); });
+    } catch (const std::exception&) {  // no memory, say: nothing has begun
+      submit.output->send(ended(Finish::kFailed, *submit.request, std::current_exception()));
+      continue;
+    }
     dispatch(current_->decoder.start());
     finish_if_idle();
   }

@@ -45,8 +45,8 @@ void check_tokens(const Request& request, int n_vocab) {
 }
 
 void check_sampling(const SamplingOptions& s) {
-  check(std::isfinite(s.temperature) && s.temperature >= 0, "temperature", s.temperature,
-        "it must be a finite number >= 0");
+  check(std::isfinite(s.temperature) && (s.temperature == 0 || s.temperature >= kMinTemperature),
+        "temperature", s.temperature, "it must be 0, or a finite number >= 1e-06");
   check(s.top_p > 0 && s.top_p <= 1, "top_p", s.top_p, "it must be in (0, 1]");
   check(s.min_p >= 0 && s.min_p <= 1, "min_p", s.min_p, "it must be in [0, 1]");
   check(std::isfinite(s.repeat_penalty) && s.repeat_penalty > 0, "repeat_penalty", s.repeat_penalty,

@@ -15,13 +15,25 @@ constexpr float kForbidden = -std::numeric_limits<float>::infinity();
 constexpr int kMaxNesting = 1000;
 
 void check_nesting(const std::string& grammar) {
+  // Parentheses in literals, character classes and comments are not nesting.
   int depth = 0;
-  for (const char c : grammar) {
+  char closer = '\0';
+  for (std::size_t i = 0; i < grammar.size(); ++i) {
+    const char c = grammar[i];
+    if (closer != '\0') {
+      if (c == '\\' && closer != '\n') {
+        ++i;
+      } else if (c == closer) {
+        closer = '\0';
+      }
+      continue;
+    }
+    if (c == '"' || c == '[' || c == '#') closer = c == '"' ? '"' : c == '[' ? ']' : '\n';
     if (c == '(' && ++depth > kMaxNesting) {
       throw InvalidArgument("[check_grammar] the grammar's parentheses nest too deep; " +
                             std::to_string(kMaxNesting));
     }
-    if (c == ')') --depth;
+    if (c == ')' && depth > 0) --depth;
   }
 }
 

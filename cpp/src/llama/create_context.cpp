@@ -65,7 +65,13 @@ std::uint64_t available_memory() {
     }
   }
   const std::uint64_t limit = read_number("/sys/fs/cgroup/memory.max");
-  const std::uint64_t used = read_number("/sys/fs/cgroup/memory.current");
+  std::uint64_t used = read_number("/sys/fs/cgroup/memory.current");
+  // Cached files count as used, but give way.
+  std::ifstream stat("/sys/fs/cgroup/memory.stat");
+  std::uint64_t bytes = 0;
+  for (std::string name; stat >> name >> bytes;) {
+    if (name == "inactive_file") used -= std::min(used, bytes);
+  }
   if (limit != std::numeric_limits<std::uint64_t>::max() && used <= limit) {
     available = std::min(available, limit - used);
   }

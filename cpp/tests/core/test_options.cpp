@@ -38,6 +38,7 @@ const std::vector<BadSetting>& bad_settings() {
       {"temperature", "-0.1", [](Request& r) { r.sampling.temperature = -0.1F; }},
       {"temperature", "nan", [](Request& r) { r.sampling.temperature = kNan; }},
       {"temperature", "inf", [](Request& r) { r.sampling.temperature = kInf; }},
+      {"temperature", "1e-07", [](Request& r) { r.sampling.temperature = 1e-7F; }},
       {"top_p", "0", [](Request& r) { r.sampling.top_p = 0; }},
       {"top_p", "1.5", [](Request& r) { r.sampling.top_p = 1.5F; }},
       {"top_p", "-1", [](Request& r) { r.sampling.top_p = -1; }},

@@ -235,6 +235,15 @@ TEST_CASE("bad grammars are refused at once") {
   const std::string deep =
       "root ::= " + std::string(200000, '(') + "\"a\"" + std::string(200000, ')');
   CHECK_THROWS_AS(check_grammar(vocabulary, deep), InvalidArgument);
+  // Parentheses that close in a literal, a class or a comment leave the others open.
+  const std::string closed(2000, ')');
+  const std::string open(200000, '(');
+  for (const std::string& prefix :
+       {"root ::= \"" + closed + "\" | ", "root ::= [" + closed + "] | ",
+        "# " + closed + "\nroot ::= ", "root ::= \"\\\"" + closed + "\" | "}) {
+    CHECK_THROWS_AS(check_grammar(vocabulary, prefix + open), InvalidArgument);
+  }
+  CHECK_NOTHROW(check_grammar(vocabulary, "root ::= \"" + std::string(2000, '(') + "\""));
   CHECK_NOTHROW(check_grammar(vocabulary, "root ::= \"yes\" | \"no\""));
   CHECK_NOTHROW(check_grammar(vocabulary, ""));
 }

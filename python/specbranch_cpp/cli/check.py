@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from specbranch_cpp import _core, _probe
+from specbranch_cpp import _arguments, _core, _probe
 from specbranch_cpp.cli import memory, options, render
 from specbranch_cpp.errors import SpecBranchError
 
@@ -76,7 +76,13 @@ def check(
 
     The exit code is 0 if all is well, and 1 if not.
     """
-    report = examine(target, draft, ctx_size, draft_max or 8, k_max or 4)
+    report = examine(
+        target,
+        draft,
+        ctx_size,
+        _arguments.integer("draft_max", 8 if draft_max is None else draft_max, 1, _core.MAX_DRAFT),
+        _arguments.integer("k_max", 4 if k_max is None else k_max, 1, _core.MAX_BRANCHES),
+    )
     if json_output:
         print(json.dumps(asdict(report)))
     else:
@@ -98,7 +104,6 @@ def examine(
         report.target = _model(target, n_ctx, 0, min(2 * max_draft + 2, 63))
         if draft is not None:
             n_seq = 2 * k_max + 2
-            n_ctx = report.target.n_cells
             report.draft = _model(draft, n_ctx, n_seq * (2 * max_draft + 8), n_seq)
     except SpecBranchError as error:
         report.object_to(render.message(error))

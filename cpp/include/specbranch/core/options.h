@@ -29,6 +29,9 @@ struct SamplingOptions {
 /// How many of the last tokens the penalties see.
 inline constexpr int kPenaltyLastN = 64;
 
+/// Below this, scores divided by the temperature could overflow.
+inline constexpr float kMinTemperature = 1e-6F;
+
 /// Bounds of `max_draft` (and gamma) and of `k_max`.
 inline constexpr int kMaxDraft = 64;
 inline constexpr int kMaxBranches = 32;
