@@ -200,3 +200,37 @@ def test_reuse_can_be_off_or_fast(pair: tuple[Path, Path]) -> None:
             first = engine.generate(prompt, max_tokens=8).result()
             stats = engine.generate(prompt + first.text, max_tokens=8).result().stats
             assert least <= stats.n_reused <= most
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.3])
+def test_a_perfect_draft_is_not_rolled_back(pair: tuple[Path, Path], temperature: float) -> None:
+    """The target as its own draft: chains never fail, branches only at near-ties.
+
+    Branches leave holes in the draft's cache; what fills them stands in another order, so that
+    scores differ by rounding. At higher temperatures the target also chooses tokens beyond the 64
+    that a draft perturbs.
+    """
+    target, _ = pair
+    with Engine(target, target, n_ctx=1024, n_threads=1, draft_n_threads=1) as engine:
+        for seed, prompt in enumerate(PROMPTS):
+            for mode in ("speculative", "pearl", "specbranch"):
+                done = engine.generate(
+                    prompt,
+                    max_tokens=64,
+                    temperature=temperature,
+                    seed=seed,
+                    mode=mode,
+                    logprobs=2,
+                    trace=True,
+                ).result()
+                if mode != "specbranch":
+                    assert (mode, done.stats.n_rolled_back) == (mode, 0)
+                    continue
+                assert done.trace is not None
+                assert done.logprobs is not None
+                position = 0
+                for one in done.trace.rounds:
+                    position += len(one.committed)
+                    if one.rolled_back and temperature == 0.0:
+                        best, second = done.logprobs[position - 1].top.values()
+                        assert best - second < 0.1
