@@ -181,7 +181,7 @@ void Coordinator::record(const Event& event) {
 
 void Coordinator::start_next() {
   while (!current_ && !queue_.empty()) {
-    SubmitMessage submit = std::move(queue_.front());
+    const SubmitMessage submit = std::move(queue_.front());
     queue_.pop_front();
     if (const std::exception_ptr error = poison()) {
       submit.output->send(ended(Finish::kFailed, *submit.request, error));
