@@ -225,7 +225,6 @@ def test_groups_of_three_keep_their_heads(tmp_path: Path, llama: Llama) -> None:
     np.testing.assert_allclose(llama.scores(source), llama.scores(split.path), atol=0.02)
 
 
-@pytest.mark.skipif(not BUNDLED_DRAFT.exists(), reason="the bundled pair has not been trained")
 def test_a_preset_keeps_the_bits_of_the_bundled_draft(tmp_path: Path, llama: Llama) -> None:
     result = scale(BUNDLED_DRAFT, tmp_path / "big.gguf", **asdict(PRESETS["r8"].draft))
     assert result.bit_exact

@@ -1,19 +1,13 @@
 #include "coordinator.h"
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
+#include "clock.h"
 #include "specbranch/core/errors.h"
 
 namespace specbranch {
 namespace {
-
-std::int64_t now_us() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 double to_ms(std::int64_t us) { return static_cast<double>(us) / 1000.0; }
 

@@ -1,20 +1,14 @@
 #include "specbranch/core/worker.h"
 
-#include <chrono>
 #include <string>
 #include <type_traits>
 #include <utility>
 
+#include "clock.h"
 #include "specbranch/core/errors.h"
 
 namespace specbranch {
 namespace {
-
-std::int64_t now_us() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 using Body = decltype(Event::body);
 

@@ -56,6 +56,10 @@ bool is_aborted(void* data) noexcept {
 
 }  // namespace
 
+Pos context_length(const Weights& weights, const ModelOptions& options) {
+  return options.n_ctx > 0 ? options.n_ctx : weights.n_ctx_train();
+}
+
 std::uint64_t available_memory() {
   std::uint64_t available = std::numeric_limits<std::uint64_t>::max();
   std::ifstream file("/proc/meminfo");

@@ -14,10 +14,6 @@ namespace {
 
 constexpr int kReserveOfSequence = 40;
 
-Pos context_length(const Weights& weights, const ModelOptions& model) {
-  return model.n_ctx > 0 ? model.n_ctx : weights.n_ctx_train();
-}
-
 ContextShape shape_of(const Weights& weights, const ModelOptions& model,
                       const DraftOptions& options) {
   if (!weights.can_roll_back()) {

@@ -19,10 +19,6 @@ constexpr Pos kSplitCells = 512;
 constexpr Pos kCellStep = 256;
 constexpr Pos kNever = std::numeric_limits<Pos>::max();
 
-Pos context_length(const Weights& weights, const ModelOptions& model) {
-  return model.n_ctx > 0 ? model.n_ctx : weights.n_ctx_train();
-}
-
 /// The first position from which a single token needs company.
 Pos find_pad_from(const Weights& weights, const ModelOptions& model, PadSingle pad) {
   if (pad == PadSingle::kOff || !weights.can_roll_back()) return kNever;

@@ -28,6 +28,9 @@ struct BatchToken {
   bool scored = false;  ///< its scores are wanted.
 };
 
+/// Positions that a text may have: what the options ask for, else what the model was trained with.
+Pos context_length(const Weights& weights, const ModelOptions& options);
+
 /// Bytes of memory that can be taken before the kernel begins to kill (cgroup limits included).
 std::uint64_t available_memory();
 
