@@ -41,10 +41,22 @@ Commands Decoder::start() {
   commands.target = Command{epoch_, BeginCommand{request_}};
   if (draft_usable_) {
     ledger_.reset(request_->prompt, limits_.draft->n_seq);
-    draft_busy_ = true;
-    commands.draft = Command{epoch_, BeginCommand{request_}};
+    if (planner_->wants_draft(view())) begin_draft(commands);
   }
   return commands;
+}
+
+void Decoder::begin_draft(Commands& commands) {
+  std::shared_ptr<const Request> text = request_;
+  if (counters_.n_generated > 0) {
+    auto grown = std::make_shared<Request>(*request_);
+    grown->prompt.assign(ledger_.committed().begin(), ledger_.committed().end());
+    ledger_.reset(grown->prompt, limits_.draft->n_seq);
+    text = std::move(grown);
+  }
+  draft_begun_ = true;
+  draft_busy_ = true;
+  commands.draft = Command{epoch_, BeginCommand{std::move(text)}};
 }
 
 Commands Decoder::on(const Event& event) {
@@ -54,6 +66,7 @@ Commands Decoder::on(const Event& event) {
   bool& busy = target ? target_busy_ : draft_busy_;
   if (!busy) throw PreconditionError("[Decoder::on] an event for which no command is under way");
   busy = false;
+  now_us_ = std::max(now_us_, event.end_us);
 
   if (const auto* fail = std::get_if<FailDone>(&event.body)) {
     // Of two failures the first is told, unless only the second says that a model is lost.
@@ -62,7 +75,11 @@ Commands Decoder::on(const Event& event) {
     finish_ = Finish::kFailed;
     request_aborts(commands);
   } else if (std::holds_alternative<AbortDone>(event.body)) {
-    finish_with(Finish::kCancelled, commands);
+    if (!target && pass_cancelled_) {
+      undo_lanes();
+    } else {
+      finish_with(Finish::kCancelled, commands);
+    }
   } else if (const auto* begin = std::get_if<BeginDone>(&event.body)) {
     if (target) {
       n_reused_ = begin->n_reused;
@@ -70,10 +87,13 @@ Commands Decoder::on(const Event& event) {
       target_length_ = tree_.at(tree_.root()).pos;
     }
   } else if (const auto* verify = std::get_if<VerifyDone>(&event.body)) {
+    report_step(event);
     waiting_ = verify->verdict;
   } else if (const auto* draft = std::get_if<DraftDone>(&event.body)) {
+    report_step(event);
     apply_draft(*draft);
   }
+  if (!target) pass_cancelled_ = false;
   if (finish_ == Finish::kNone) advance(commands);
   if (idle()) settle();
   return commands;
@@ -89,25 +109,71 @@ Commands Decoder::cancel() {
 }
 
 void Decoder::advance(Commands& commands) {
-  ask_planner(commands);
-  if (!waiting_ || !planner_->may_apply(view())) return;
+  const bool asks_first = planner_->lock_step() || !waiting_;
+  if (asks_first) ask_planner(commands);
+  if (!waiting_ || (planner_->lock_step() && !planner_->may_apply(view()))) return;
   apply_verdict(*std::exchange(waiting_, std::nullopt), commands);
-  if (finish_ == Finish::kNone) ask_planner(commands);
+  if (finish_ != Finish::kNone) return;
+  cancel_useless_pass(commands);
+  ask_planner(commands);
 }
 
 void Decoder::ask_planner(Commands& commands) {
+  if (draft_usable_ && !draft_begun_ && planner_->wants_draft(view())) begin_draft(commands);
   // The draft may be ready before the target: the planner sees a busy target then.
   if (target_busy_ && draft_busy_) return;
   const Decision decision = planner_->next(view(), *this);
   if (!decision.evaluate.empty()) commands.draft = plan_draft(decision.evaluate);
-  if (decision.submit != kNoNode) commands.target = plan_verify(decision.submit);
+  if (decision.submit != kNoNode) commands.target = plan_verify(decision.submit, decision.n_pad);
+}
+
+void Decoder::cancel_useless_pass(Commands& commands) {
+  if (!draft_busy_ || in_flight_.empty() || pass_cancelled_ || !planner_->cancels_draft()) return;
+  if (std::ranges::any_of(in_flight_, [&](NodeId id) { return tree_.contains(id); })) return;
+  pass_cancelled_ = true;
+  commands.abort_draft = true;
+}
+
+void Decoder::undo_lanes() {
+  for (const Lane& lane : sent_lanes_) {
+    ledger_.truncate(lane.seq, lane.pos);
+    for (const auto& [id, known] : tree_.nodes()) {
+      if (known.seq == lane.seq && known.pos >= lane.pos) tree_.at(id).seq = kNoSeq;
+    }
+  }
+  in_flight_.clear();
+  sent_lanes_.clear();
+}
+
+void Decoder::report_step(const Event& event) {
+  const bool target = event.side == Side::kTarget;
+  Activity& own = activity_[target ? 0 : 1];
+  const Activity& other = activity_[target ? 1 : 0];
+  const auto shared = [&](std::int64_t begin, std::int64_t end) {
+    return std::max<std::int64_t>(0,
+                                  std::min(event.end_us, end) - std::max(event.begin_us, begin));
+  };
+  std::int64_t overlap = shared(other.begin_us, other.end_us);
+  if (target ? draft_busy_ : target_busy_) {
+    overlap += shared(std::max(other.issued_us, other.end_us), event.end_us);
+  }
+  const std::int64_t duration = event.end_us - event.begin_us;
+  own.begin_us = event.begin_us;
+  own.end_us = event.end_us;
+  StepTime step{event.side, own.n_tokens, event.begin_us, event.end_us, 0.0};
+  if (duration > 0) {
+    step.overlap = std::min(1.0, static_cast<double>(overlap) / static_cast<double>(duration));
+  }
+  planner_->on_step(step);
 }
 
 View Decoder::view() const {
   const Pos root = tree_.at(tree_.root()).pos;
   View view{.tree = tree_};
   view.target_idle = !target_busy_ && !waiting_;
-  view.draft_idle = !draft_busy_;
+  view.draft_idle = !draft_busy_ && (draft_begun_ || !draft_usable_);
+  view.draft_begun = draft_begun_;
+  view.now_us = now_us_;
   view.draft_usable = draft_usable_;
   view.submitted = submitted_.empty() ? kNoNode : submitted_.back();
   // The target adds one token of its own to every path, so the last useful node is one before the
@@ -116,6 +182,7 @@ View Decoder::view() const {
   if (draft_usable_) view.max_depth = std::min(view.max_depth, limits_.draft->n_ctx - root);
   view.max_path = std::min(view.max_depth, limits_.target.max_batch - 1);
   view.free_seqs = draft_usable_ ? count_free() : 0;
+  view.n_seqs = draft_usable_ ? ledger_.n_seq() : 0;
   return view;
 }
 
@@ -131,17 +198,20 @@ NodeId Decoder::child(NodeId parent, int rank) {
   return id;
 }
 
-Command Decoder::plan_verify(NodeId end) {
+Command Decoder::plan_verify(NodeId end, int n_pad) {
   if (target_busy_ || !submitted_.empty()) {
     throw PreconditionError("[Decoder::plan_verify] the target is still at work");
   }
   VerifyCommand verify;
   verify.pos = tree_.at(tree_.root()).pos;
   verify.path = tree_.path(end);
+  verify.n_pad = n_pad;
   if (target_length_ > verify.pos) verify.truncate = Truncate{0, target_length_, verify.pos};
   target_length_ = verify.pos + static_cast<Pos>(verify.path.size());
   submitted_ = tree_.path_nodes(end);
   target_busy_ = true;
+  activity_[0].issued_us = now_us_;
+  activity_[0].n_tokens = static_cast<int>(verify.path.size()) + n_pad;
   ++counters_.n_target_steps;
   return Command{epoch_, std::move(verify)};
 }
@@ -152,7 +222,13 @@ Command Decoder::plan_draft(std::span<const NodeId> nodes) {
   draft.k = planner_->width();
   in_flight_.assign(nodes.begin(), nodes.end());
   for (const NodeId node : nodes) place(node, draft);
+  sent_lanes_ = draft.lanes;
   draft_busy_ = true;
+  activity_[1].issued_us = now_us_;
+  activity_[1].n_tokens = 0;
+  for (const Lane& lane : draft.lanes) {
+    activity_[1].n_tokens += static_cast<int>(lane.tokens.size());
+  }
   ++counters_.n_draft_steps;
   return Command{epoch_, std::move(draft)};
 }
@@ -262,6 +338,7 @@ void Decoder::apply_verdict(const Verdict& verdict, Commands& commands) {
     if (miss != nullptr || hit) {
       throw PreconditionError("[Decoder::apply_verdict] a choice past the first difference");
     }
+    planner_->on_choice(view(), last, choice.token);
     if (choice.end) {
       finish_with(Finish::kStop, commands);
       break;

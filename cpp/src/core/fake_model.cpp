@@ -150,10 +150,12 @@ class FakeTarget final : public TargetModel {
 
   void truncate(const Truncate& op) override { cells_.truncate(op); }
 
-  Verdict verify(Pos pos, std::span<const Token> path) override {
+  using TargetModel::verify;
+  Verdict verify(Pos pos, std::span<const Token> path, int n_pad) override {
     auto& cells = cells_.at(0, "verify");
     FakeCells::expect(static_cast<Pos>(cells.size()), pos, "verify");
-    if (path.empty() || static_cast<int>(path.size()) > options_.max_batch ||
+    if (path.empty() || n_pad < 0 ||
+        static_cast<int>(path.size()) + n_pad > options_.max_batch ||
         pos + static_cast<Pos>(path.size()) > options_.n_ctx) {
       throw PreconditionError("[verify] a path of " + std::to_string(path.size()) + " tokens at " +
                               std::to_string(pos) + " does not fit");

@@ -10,11 +10,12 @@
 namespace specbranch {
 namespace {
 
-constexpr std::array<std::pair<Mode, std::string_view>, 4> kModes{{
+constexpr std::array<std::pair<Mode, std::string_view>, 5> kModes{{
     {Mode::kAutoregressive, "autoregressive"},
     {Mode::kSpeculative, "speculative"},
     {Mode::kPearl, "pearl"},
     {Mode::kSpecBranch, "specbranch"},
+    {Mode::kAuto, "auto"},
 }};
 
 template <class T>

@@ -13,7 +13,6 @@ namespace specbranch {
 class AutoregressivePlanner final : public Planner {
  public:
   Decision next(const View& view, Grower& grow) override;
-  bool may_apply(const View& /*view*/) override { return true; }
   void on_verdict(const View& /*view*/, bool /*hit*/) override {}
   int width() const override { return 1; }
 };
@@ -24,7 +23,6 @@ class SpeculativePlanner final : public Planner {
   explicit SpeculativePlanner(const Request& request) : rule_(request.policy, request.max_draft) {}
 
   Decision next(const View& view, Grower& grow) override;
-  bool may_apply(const View& /*view*/) override { return true; }
   void on_verdict(const View& /*view*/, bool /*hit*/) override {}
   int width() const override { return 1; }
 
@@ -42,6 +40,7 @@ class RoundPlanner : public Planner {
       : rule_(request.policy, request.max_draft), width_(width) {}
 
   Decision next(const View& view, Grower& grow) final;
+  bool lock_step() const final { return true; }
   bool may_apply(const View& view) final;
   void on_verdict(const View& view, bool hit) final;
   int width() const final { return width_; }

@@ -14,7 +14,7 @@ using Body = decltype(Event::body);
 
 Body run(TargetModel& model, const VerifyCommand& command) {
   if (command.truncate) model.truncate(*command.truncate);
-  return VerifyDone{model.verify(command.pos, command.path)};
+  return VerifyDone{model.verify(command.pos, command.path, command.n_pad)};
 }
 
 Body run(TargetModel& /*model*/, const DraftCommand& /*command*/) {

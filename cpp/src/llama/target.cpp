@@ -42,8 +42,9 @@ ContextShape shape_of(const Weights& weights, const ModelOptions& model,
                       const TargetOptions& options) {
   ContextShape shape;
   shape.n_seq = weights.can_roll_back() ? 2 : 1;
-  shape.n_cells = context_length(weights, model) + 1;
-  shape.n_outputs = weights.can_roll_back() ? std::max(2, max_batch(model, options)) : 1;
+  const int longest = weights.can_roll_back() ? std::max(2, max_batch(model, options)) : 1;
+  shape.n_cells = context_length(weights, model) + longest;  // the text and the padding
+  shape.n_outputs = longest;
   return shape;
 }
 
@@ -137,18 +138,18 @@ void LlamaTarget::prefill(std::span<const Token> tokens) {
 
 bool LlamaTarget::pads_single_at(Pos pos) const noexcept { return pos >= pad_from_; }
 
-void LlamaTarget::decode_path(Pos pos, std::span<const Token> path) {
+void LlamaTarget::decode_path(Pos pos, std::span<const Token> path, int n_pad) {
   batch_.clear();
   for (std::size_t i = 0; i < path.size(); ++i) {
     batch_.push_back({path[i], kText, pos + static_cast<Pos>(i), /*scored=*/true});
   }
-  const bool padded = path.size() == 1 && pads_single_at(pos);
-  if (padded) batch_.push_back({path.front(), kDummy, 0, pad_scored_});
+  if (n_pad == 0 && path.size() == 1 && pads_single_at(pos)) n_pad = 1;
+  for (Pos i = 0; i < n_pad; ++i) batch_.push_back({path.front(), kDummy, i, pad_scored_});
   context_.decode(batch_);
-  if (padded) context_.truncate({kDummy, 1, 0});
+  if (n_pad > 0) context_.truncate({kDummy, n_pad, 0});
 }
 
-Verdict LlamaTarget::verify(Pos pos, std::span<const Token> path) {
+Verdict LlamaTarget::verify(Pos pos, std::span<const Token> path, int n_pad) {
   const auto broken = [](const std::string& what) {
     throw PreconditionError("[LlamaTarget::verify] " + what);
   };
@@ -156,6 +157,10 @@ Verdict LlamaTarget::verify(Pos pos, std::span<const Token> path) {
   if (path.empty() || static_cast<int>(path.size()) > capabilities().max_batch) {
     broken("wrong number of tokens; " + std::to_string(path.size()) + "; 1 to " +
            std::to_string(capabilities().max_batch));
+  }
+  if (n_pad < 0 || static_cast<int>(path.size()) + n_pad > capabilities().max_batch) {
+    broken("wrong number of padding tokens; " + std::to_string(n_pad) + "; 0 to " +
+           std::to_string(capabilities().max_batch - static_cast<int>(path.size())));
   }
   const auto text = chain_->history();
   if (pos != static_cast<Pos>(text.size()) - 1 || path.front() != text.back()) {
@@ -167,7 +172,7 @@ Verdict LlamaTarget::verify(Pos pos, std::span<const Token> path) {
            "; " + std::to_string(n_ctx_));
   }
 
-  decode_path(pos, path);
+  decode_path(pos, path, n_pad);
   Verdict verdict;
   try {
     for (std::size_t i = 0; i < path.size(); ++i) {

@@ -44,9 +44,10 @@ class Hooked : public M {
 class HookedTarget final : public Hooked<TargetModel> {
  public:
   using Hooked::Hooked;
-  Verdict verify(Pos pos, std::span<const Token> path) override {
+  using TargetModel::verify;
+  Verdict verify(Pos pos, std::span<const Token> path, int n_pad) override {
     step();
-    return inner().verify(pos, path);
+    return inner().verify(pos, path, n_pad);
   }
 };
 

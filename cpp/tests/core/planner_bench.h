@@ -94,7 +94,16 @@ class Bench final : private Grower {
   }
 
   View make_view() const {
-    return {tree, target_idle, draft_idle, draft_usable, submitted, max_depth, max_path, free_seqs};
+    View view{.tree = tree};
+    view.target_idle = target_idle;
+    view.draft_idle = draft_idle;
+    view.draft_usable = draft_usable;
+    view.submitted = submitted;
+    view.max_depth = max_depth;
+    view.max_path = max_path;
+    view.free_seqs = free_seqs;
+    view.n_seqs = free_seqs;
+    return view;
   }
 
   Request request_;

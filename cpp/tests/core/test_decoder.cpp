@@ -26,7 +26,7 @@ class ScriptPlanner final : public Planner {
     steps_.pop_front();
     return step(view, grow);
   }
-  bool may_apply(const View& /*view*/) override { return true; }
+  bool lock_step() const override { return true; }
   int width() const override { return 2; }
   void on_verdict(const View& /*view*/, bool /*hit*/) override {}
 

@@ -65,8 +65,8 @@ class Decoder final : private Grower {
   int n_reused() const { return n_reused_; }
   /// The target's prompt is in place.
   bool prefilled() const { return target_ready_; }
-  /// Why the draft is not used (any more); empty: it is.
-  const std::string& why() const { return why_; }
+  /// Why the draft is not used (any more), or why the planner decodes as it does.
+  std::string why() const { return why_.empty() ? planner_->why() : why_; }
   const SpeculationTree& tree() const { return tree_; }
   /// The verdicts applied so far, if the request asked for a trace; `at_us` is the caller's to set.
   std::vector<TraceRound>& rounds() { return rounds_; }
@@ -76,6 +76,10 @@ class Decoder final : private Grower {
   View view() const;
   void advance(Commands& commands);
   void ask_planner(Commands& commands);
+  void begin_draft(Commands& commands);
+  void cancel_useless_pass(Commands& commands);
+  void undo_lanes();
+  void report_step(const Event& event);
   void apply_verdict(const Verdict& verdict, Commands& commands);
   void apply_draft(const DraftDone& done);
   bool commit(const Committed& committed, Commands& commands);
@@ -88,7 +92,7 @@ class Decoder final : private Grower {
   void request_aborts(Commands& commands) const;
   void settle();
   Command plan_draft(std::span<const NodeId> nodes);
-  Command plan_verify(NodeId end);
+  Command plan_verify(NodeId end, int n_pad);
   void place(NodeId id, DraftCommand& command);
   Token token_at(Pos pos, std::span<const NodeId> nodes) const;
   SeqId free_seq(std::span<const Lane> taken) const;
@@ -106,17 +110,30 @@ class Decoder final : private Grower {
   std::optional<Verdict> waiting_;  ///< held back by a lock-step planner.
   std::vector<NodeId> submitted_;   ///< the path under verification, root first.
   std::vector<NodeId> in_flight_;   ///< lanes of the running draft pass.
+  std::vector<Lane> sent_lanes_;    ///< what they were told, to be undone if the pass is cut short.
   Pos target_length_ = 0;           ///< cells of the target's sequence 0.
   Pos limit_ = 0;                   ///< text length at which the generation ends.
   bool target_busy_ = false;
   bool draft_busy_ = false;
   bool target_ready_ = false;
   bool draft_usable_ = false;
+  bool draft_begun_ = false;
+  bool pass_cancelled_ = false;  ///< the running draft pass was asked to stop; the text goes on.
   Finish finish_ = Finish::kNone;
   std::exception_ptr error_;
   std::vector<TraceRound> rounds_;
   int n_reused_ = 0;
   std::string why_;
+
+  /// What a model did last, to tell how much two steps overlapped.
+  struct Activity {
+    std::int64_t issued_us = 0;  ///< when the running command was issued.
+    std::int64_t begin_us = 0;   ///< of the last one that has ended.
+    std::int64_t end_us = 0;
+    int n_tokens = 0;  ///< of the running or last one.
+  };
+  Activity activity_[2];
+  std::int64_t now_us_ = 0;
 };
 
 }  // namespace specbranch

@@ -24,6 +24,7 @@ struct VerifyCommand {
   std::optional<Truncate> truncate;
   Pos pos = 0;
   std::vector<Token> path;
+  int n_pad = 0;  ///< dummy tokens that are decoded with it and leave no trace.
 };
 
 using KvOp = std::variant<Fork, Truncate>;

@@ -23,7 +23,7 @@ struct Capabilities {
   int n_vocab = 0;
   Pos n_ctx = 0;        ///< positions that a text may have, reserve for branches not counted.
   int n_seq = 1;        ///< sequence ids that may be used, 0 .. n_seq-1.
-  int max_batch = 512;  ///< tokens of one `verify` at most.
+  int max_batch = 512;  ///< tokens of one `verify` at most, padding included.
   /// False for recurrent and hybrid models: `verify` takes one token and nothing can be truncated
   /// but to 0, so that only autoregressive decoding works.
   bool can_roll_back = true;
@@ -113,7 +113,10 @@ class TargetModel : public Model {
   /// Choices are computed in order and stop at the first that differs from the path or ends the
   /// text; the sampler's state advances with them. After Aborted or DecodeError sequence 0 holds
   /// `pos`.
-  virtual Verdict verify(Pos pos, std::span<const Token> path) = 0;
+  /// `n_pad` dummy tokens make the batch longer where that is cheaper; they leave no trace.
+  /// path.size() + n_pad <= max_batch.
+  virtual Verdict verify(Pos pos, std::span<const Token> path, int n_pad) = 0;
+  Verdict verify(Pos pos, std::span<const Token> path) { return verify(pos, path, 0); }
 };
 
 /// The model that guesses.

@@ -36,7 +36,7 @@ inline constexpr float kMinTemperature = 1e-6F;
 inline constexpr int kMaxDraft = 64;
 inline constexpr int kMaxBranches = 32;
 
-enum class Mode : std::uint8_t { kAutoregressive, kSpeculative, kPearl, kSpecBranch };
+enum class Mode : std::uint8_t { kAutoregressive, kSpeculative, kPearl, kSpecBranch, kAuto };
 
 /// Name of a mode as users write it.
 std::string_view to_string(Mode mode);

@@ -1,11 +1,13 @@
 /// Planners decide what the draft expands and what the target verifies; one small class per mode.
 #pragma once
 
+#include <cstdint>
 #include <memory>
-#include <optional>
+#include <string>
 #include <vector>
 
 #include "specbranch/core/options.h"
+#include "specbranch/core/profile.h"
 #include "specbranch/core/tree.h"
 #include "specbranch/core/types.h"
 
@@ -21,6 +23,18 @@ struct View {
   int max_depth = 0;           ///< deepest useful node: more cannot be committed or drafted.
   int max_path = 0;            ///< drafted tokens that one verification takes at most.
   int free_seqs = 0;           ///< sequences that no live node uses.
+  int n_seqs = 0;              ///< sequences of the draft in all.
+  bool draft_begun = true;     ///< the draft was given the text; until then it is not idle either.
+  std::int64_t now_us = 0;     ///< when the newest event happened; a clock that only events move.
+};
+
+/// One step that a model has finished.
+struct StepTime {
+  Side side = Side::kTarget;
+  int n_tokens = 0;  ///< tokens of the batch, padding included.
+  std::int64_t begin_us = 0;
+  std::int64_t end_us = 0;
+  double overlap = 0.0;  ///< share of the time in which the other model was at work, 0 to 1.
 };
 
 /// Lets a planner turn candidates into nodes.
@@ -37,9 +51,10 @@ class Grower {
 struct Decision {
   std::vector<NodeId> evaluate;  ///< nodes whose next tokens the draft is to find, one lane each.
   NodeId submit = kNoNode;       ///< verify the path from the root to here.
+  int n_pad = 0;  ///< dummy tokens that join the verification, where a longer batch is cheaper.
 };
 
-/// *Contract:* deterministic; looks at nothing but the view and its own state.
+/// *Contract:* deterministic; looks at nothing but what it is told and its own state.
 class Planner {
  public:
   virtual ~Planner() = default;
@@ -47,19 +62,39 @@ class Planner {
   /// Asked after every event while a model is idle. May grow the tree.
   virtual Decision next(const View& view, Grower& grow) = 0;
 
-  /// A verdict is waiting while the draft may still be at work: may it be applied now? Lock-step
-  /// modes say no until their round is drafted. Asked after `next`, so what could start has
-  /// started.
-  virtual bool may_apply(const View& view) = 0;
+  /// Verdicts wait for the end of a round: `next` is asked before `may_apply`, so that what could
+  /// start has started. Without it a verdict is applied at once.
+  virtual bool lock_step() const { return false; }
+
+  /// Lock-step only. A verdict is waiting while the draft may still be at work: may it be applied
+  /// now?
+  virtual bool may_apply(const View& /*view*/) { return true; }
+
+  /// Give the draft the text (again asked after every event while it does not have it).
+  virtual bool wants_draft(const View& /*view*/) { return true; }
+
+  /// A draft pass of which no lane is left in the tree is cut short.
+  virtual bool cancels_draft() const { return false; }
 
   /// Candidates wanted after each evaluated node.
   virtual int width() const = 0;
 
+  /// A verification or a draft pass has ended.
+  virtual void on_step(const StepTime& /*step*/) {}
+
+  /// The target chose `token` after `parent`, which is still in the tree. Called in order for every
+  /// choice of a verdict, before the tree changes.
+  virtual void on_choice(const View& /*view*/, NodeId /*parent*/, Token /*token*/) {}
+
   /// A verdict was applied: the tree is rooted at the newest token. `hit`: that token was a node.
   virtual void on_verdict(const View& view, bool hit) = 0;
+
+  /// Why it decodes as it does, for the user; empty: nothing to say.
+  virtual std::string why() const { return {}; }
 };
 
-/// The planner of `request.mode`.
-std::unique_ptr<Planner> make_planner(const Request& request);
+/// The planner of `request.mode`. `profile`: what is known of the pair, which `auto` uses and
+/// refines while it lives; null: nothing is known, nothing is kept.
+std::unique_ptr<Planner> make_planner(const Request& request, PairProfile* profile = nullptr);
 
 }  // namespace specbranch

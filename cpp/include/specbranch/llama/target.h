@@ -49,7 +49,8 @@ class LlamaTarget final : public TargetModel {
   int begin(const Request& request) override;
   Pos length(SeqId seq) const override;
   void truncate(const Truncate& op) override;
-  Verdict verify(Pos pos, std::span<const Token> path) override;
+  using TargetModel::verify;
+  Verdict verify(Pos pos, std::span<const Token> path, int n_pad) override;
 
   /// Whether a single token at `pos` is padded.
   bool pads_single_at(Pos pos) const noexcept;
@@ -61,7 +62,7 @@ class LlamaTarget final : public TargetModel {
  private:
   int reusable(std::span<const Token> prefill) const;
   void prefill(std::span<const Token> tokens);
-  void decode_path(Pos pos, std::span<const Token> path);
+  void decode_path(Pos pos, std::span<const Token> path, int n_pad);
   Choice choose(std::span<float> scores, Token token) const;
 
   ModelOptions model_;
