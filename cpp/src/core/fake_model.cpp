@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "fake_cells.h"
 #include "specbranch/core/errors.h"
 #include "specbranch/core/noise.h"
 
@@ -28,66 +29,6 @@ std::uint64_t context_key(std::uint64_t seed, std::span<const Token> context) {
   for (const Token token : context) all = all * 31 + static_cast<std::uint64_t>(token) + 7;
   return key ^ (all * 0x94D049BB133111EBULL);
 }
-
-/// KV of all sequences, by content; checks every precondition of `Model`.
-class FakeCells {
- public:
-  explicit FakeCells(int n_seq) : cells_(static_cast<std::size_t>(n_seq)) {}
-
-  std::vector<Token>& at(SeqId seq, const char* method) {
-    if (seq < 0 || static_cast<std::size_t>(seq) >= cells_.size()) {
-      throw PreconditionError(std::string("[") + method + "] sequence " + std::to_string(seq) +
-                              " is out of range; there are " + std::to_string(cells_.size()));
-    }
-    return cells_[static_cast<std::size_t>(seq)];
-  }
-
-  static void expect(Pos held, Pos expected, const char* method) {
-    if (held != expected) {
-      throw PreconditionError(std::string("[") + method + "] the sequence holds " +
-                              std::to_string(held) + " cells; expected " +
-                              std::to_string(expected));
-    }
-  }
-
-  void truncate(const Truncate& op) {
-    auto& cells = at(op.seq, "truncate");
-    expect(static_cast<Pos>(cells.size()), op.expected, "truncate");
-    if (op.length > op.expected || op.length < 0) {
-      throw PreconditionError("[truncate] new length " + std::to_string(op.length) +
-                              " is not within what is held");
-    }
-    cells.resize(static_cast<std::size_t>(op.length));
-  }
-
-  void fork(const Fork& op) {
-    auto& to = at(op.to, "fork");
-    const auto& from = at(op.from, "fork");
-    expect(static_cast<Pos>(to.size()), op.to_length, "fork");
-    if (op.from == op.to || op.shared < 0 || op.shared > op.length || op.shared > op.to_length ||
-        static_cast<std::size_t>(op.length) > from.size()) {
-      throw PreconditionError("[fork] sizes do not fit: shared " + std::to_string(op.shared) +
-                              ", length " + std::to_string(op.length) + ", source holds " +
-                              std::to_string(from.size()));
-    }
-    // Exactly what the lazy fork does: the first `shared` cells of `to` stay whatever they are.
-    to.resize(static_cast<std::size_t>(op.shared));
-    to.insert(to.end(), from.begin() + op.shared, from.begin() + op.length);
-  }
-
-  int begin(std::span<const Token> prompt) {
-    const auto wanted = prompt.first(prompt.size() - 1);
-    const auto& old = cells_[0];
-    const auto same = std::mismatch(old.begin(), old.end(), wanted.begin(), wanted.end());
-    const auto n_reused = static_cast<int>(same.second - wanted.begin());
-    for (auto& cells : cells_) cells.clear();
-    cells_[0].assign(wanted.begin(), wanted.end());
-    return n_reused;
-  }
-
- private:
-  std::vector<std::vector<Token>> cells_;
-};
 
 /// What every forward pass of a fake does besides its answer.
 class FakeSteps {
@@ -144,27 +85,18 @@ class FakeTarget final : public TargetModel {
     return cells_.begin(request.prompt);
   }
 
-  Pos length(SeqId seq) const override {
-    return static_cast<Pos>(const_cast<FakeCells&>(cells_).at(seq, "length").size());
-  }
+  Pos length(SeqId seq) const override { return cells_.length(seq); }
 
   void truncate(const Truncate& op) override { cells_.truncate(op); }
 
   using TargetModel::verify;
   Verdict verify(Pos pos, std::span<const Token> path, int n_pad) override {
-    auto& cells = cells_.at(0, "verify");
-    FakeCells::expect(static_cast<Pos>(cells.size()), pos, "verify");
-    if (path.empty() || n_pad < 0 ||
-        static_cast<int>(path.size()) + n_pad > options_.max_batch ||
-        pos + static_cast<Pos>(path.size()) > options_.n_ctx) {
-      throw PreconditionError("[verify] a path of " + std::to_string(path.size()) + " tokens at " +
-                              std::to_string(pos) + " does not fit");
-    }
+    cells_.check_path(pos, path, n_pad, capabilities());
     steps_.step([&] { return abort_requested(); });
-    cells.insert(cells.end(), path.begin(), path.end());
+    const std::span<const Token> cells = cells_.append(0, path);
     Verdict verdict;
     for (std::size_t i = 0; i < path.size(); ++i) {
-      const std::span<const Token> context(cells.data(), static_cast<std::size_t>(pos) + i + 1);
+      const auto context = cells.first(static_cast<std::size_t>(pos) + i + 1);
       std::optional<Choice> choice = choose_next(context);
       verdict.exhausted = !choice;
       if (!choice) break;
@@ -219,32 +151,17 @@ class FakeDraft final : public DraftModel {
     return cells_.begin(request.prompt);
   }
 
-  Pos length(SeqId seq) const override {
-    return static_cast<Pos>(const_cast<FakeCells&>(cells_).at(seq, "length").size());
-  }
+  Pos length(SeqId seq) const override { return cells_.length(seq); }
 
   void truncate(const Truncate& op) override { cells_.truncate(op); }
   void fork(const Fork& op) override { cells_.fork(op); }
 
   std::vector<std::vector<Candidate>> draft(std::span<const Lane> lanes, int k) override {
-    for (const Lane& lane : lanes) {
-      const auto& cells = cells_.at(lane.seq, "draft");
-      FakeCells::expect(static_cast<Pos>(cells.size()), lane.pos, "draft");
-      const auto same = [&](const Lane& other) { return other.seq == lane.seq; };
-      if (lane.tokens.empty() || std::ranges::count_if(lanes, same) != 1) {
-        throw PreconditionError("[draft] sequence " + std::to_string(lane.seq) +
-                                " has no tokens or stands in two lanes");
-      }
-      if (cells.size() + lane.tokens.size() > static_cast<std::size_t>(options_.n_ctx)) {
-        throw PreconditionError("[draft] sequence " + std::to_string(lane.seq) +
-                                " leaves the context of " + std::to_string(options_.n_ctx));
-      }
-    }
+    cells_.check_lanes(lanes, capabilities());
     steps_.step([&] { return abort_requested(); });
     std::vector<std::vector<Candidate>> answers;
     for (const Lane& lane : lanes) {
-      auto& cells = cells_.at(lane.seq, "draft");
-      cells.insert(cells.end(), lane.tokens.begin(), lane.tokens.end());
+      const std::span<const Token> cells = cells_.append(lane.seq, lane.tokens);
       const auto scored = sampled(options_, sampling_, cells, options_.alignment);
       const PositionNoise noise(sampling_.seed, static_cast<Pos>(cells.size()));
       answers.push_back(rank(scored, sampling_.temperature > 0 ? &noise : nullptr, k));
