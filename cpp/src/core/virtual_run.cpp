@@ -1,5 +1,7 @@
 #include "specbranch/core/virtual_run.h"
 
+#include <algorithm>
+#include <cmath>
 #include <random>
 #include <utility>
 
@@ -29,7 +31,7 @@ class VirtualRun {
     ModelLimits limits;
     limits.target = target.capabilities();
     if (draft != nullptr) limits.draft = draft->capabilities();
-    if (!planner) planner = make_planner(request);
+    if (!planner) planner = make_planner(request, options.profile);
     decoder_ = std::make_unique<Decoder>(request_, limits, 1, std::move(planner),
                                          [this](const Committed& committed) {
                                            result_.tokens.push_back(committed.choice.token);
@@ -49,6 +51,7 @@ class VirtualRun {
     result_.finish = decoder_->finish();
     result_.error = decoder_->error();
     result_.counters = decoder_->counters();
+    result_.why = decoder_->why();
     result_.time_us = decode_begin_us_ < 0 ? 0 : now_us_ - decode_begin_us_;
     result_.target_us = meter_.target_us();
     result_.draft_us = meter_.draft_us();
@@ -71,6 +74,7 @@ class VirtualRun {
   void deliver(Side side) {
     const Pending pending = *std::exchange(pending_[index(side)], std::nullopt);
     now_us_ = std::max(now_us_, pending.end_us);
+    stretch(side == Side::kTarget ? Side::kDraft : Side::kTarget, false);
     Event event = side == Side::kTarget ? perform(target_, pending) : perform(*draft_, pending);
     event.begin_us = pending.begin_us;
     event.end_us = pending.end_us;
@@ -104,13 +108,32 @@ class VirtualRun {
     if (commands.draft) send(Side::kDraft, std::move(*commands.draft));
   }
 
+  /// The model beside `side` begins (`shared`) or ends its work: what is left of the command under
+  /// way takes longer or less long from now on.
+  void stretch(Side side, bool shared) {
+    std::optional<Pending>& pending = pending_[index(side)];
+    if (!pending || pending->end_us <= now_us_) return;
+    const double slowdown = slowdown_of(side);
+    const auto left = static_cast<double>(pending->end_us - now_us_);
+    pending->end_us = now_us_ + std::llround(shared ? left * slowdown : left / slowdown);
+  }
+
+  double slowdown_of(Side side) const {
+    return side == Side::kTarget ? options_.target_slowdown : options_.draft_slowdown;
+  }
+
   void send(Side side, Command command) {
     if (pending_[index(side)]) {
       throw PreconditionError("[run_virtually] a command for a model that is at work");
     }
     if (options_.tamper_command) options_.tamper_command(command);
     const auto& duration = side == Side::kTarget ? options_.target_us : options_.draft_us;
-    const std::int64_t us = duration ? duration(command) : (side == Side::kTarget ? 1000 : 100);
+    std::int64_t us = duration ? duration(command) : (side == Side::kTarget ? 1000 : 100);
+    const Side other = side == Side::kTarget ? Side::kDraft : Side::kTarget;
+    if (pending_[index(other)]) {
+      us = std::llround(static_cast<double>(us) * slowdown_of(side));
+      stretch(other, true);
+    }
     pending_[index(side)] = Pending{std::move(command), now_us_, now_us_ + us, false};
   }
 

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "specbranch/core/decoder.h"
@@ -29,6 +30,12 @@ struct VirtualOptions {
   /// Duration of a command in virtual microseconds. Defaults: 1,000 a target and 100 a draft step.
   std::function<std::int64_t(const Command&)> target_us;
   std::function<std::int64_t(const Command&)> draft_us;
+  /// How much longer a step of one model takes while the other is at work too; at least 1.
+  double target_slowdown = 1.0;
+  double draft_slowdown = 1.0;
+  /// What the planner knows of the pair and adds to; null: nothing. Without effect on a planner
+  /// that is given to `run_virtually`.
+  PairProfile* profile = nullptr;
   /// Cancel when so many events were delivered; negative: never.
   std::int64_t cancel_after_events = -1;
   /// Sees every event before the decoder does and may change it (fault injection).
@@ -48,6 +55,7 @@ struct VirtualResult {
   std::int64_t target_us = 0;
   std::int64_t draft_us = 0;
   std::int64_t overlap_us = 0;
+  std::string why;  ///< `Decoder::why` at the end.
 };
 
 /// Runs `request` to its end. `draft` null: no draft. `planner` null: that of the request's mode.
