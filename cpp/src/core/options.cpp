@@ -90,6 +90,8 @@ void validate(const Request& request, int n_vocab) {
         "it must be in 1 .. " + std::to_string(kMaxDraft));
   check(request.k_max >= 1 && request.k_max <= kMaxBranches, "k_max", request.k_max,
         "it must be in 1 .. " + std::to_string(kMaxBranches));
+  check(request.n_feature_layers >= 0, "n_feature_layers", request.n_feature_layers,
+        "it must be at least 0");
   check(request.policy.gamma >= 1 && request.policy.gamma <= kMaxDraft, "gamma",
         request.policy.gamma, "it must be in 1 .. " + std::to_string(kMaxDraft));
   check(request.policy.epsilon >= 0 && request.policy.epsilon <= 1, "epsilon",

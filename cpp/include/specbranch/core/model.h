@@ -27,6 +27,9 @@ struct Capabilities {
   /// False for recurrent and hybrid models: `verify` takes one token and nothing can be truncated
   /// but to 0, so that only autoregressive decoding works.
   bool can_roll_back = true;
+  /// Target: layers whose inputs it can give with a verdict at most; 0: none.
+  int n_feature_layers = 0;
+  int n_embd = 0;  ///< width of such an input.
 };
 
 /// Copy the cells [shared, length) of `from` to `to`.
@@ -74,6 +77,10 @@ struct Choice {
 struct Verdict {
   std::vector<Choice> choices;
   bool exhausted = false;  ///< the grammar allows no token after the last choice.
+  /// [K][n_embd]: the inputs of the last K layers, the deepest last, at the position whose scores
+  /// gave the last choice; then [n_embd]: the embedding of that choice, which no layer has seen.
+  /// Empty unless `Request::n_feature_layers` = K > 0 asked for it, and without a choice.
+  std::vector<float> features;
 };
 
 class Model {
