@@ -23,6 +23,7 @@ from specbranch_cpp.errors import (  # noqa: E402
     EngineClosed,
     IncompatibleModels,
     InvalidArgument,
+    MissingExtra,
     ModelLoadError,
     SpecBranchError,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "GenerationStats",
     "IncompatibleModels",
     "InvalidArgument",
+    "MissingExtra",
     "ModelLoadError",
     "Round",
     "Span",

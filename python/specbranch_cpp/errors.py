@@ -8,6 +8,7 @@ __all__ = [
     "EngineClosed",
     "IncompatibleModels",
     "InvalidArgument",
+    "MissingExtra",
     "ModelLoadError",
     "SpecBranchError",
 ]
@@ -19,6 +20,10 @@ class SpecBranchError(RuntimeError):
 
 class InvalidArgument(SpecBranchError, ValueError):  # noqa: N818
     """An argument is of the wrong kind or out of its range; nothing was started."""
+
+
+class MissingExtra(SpecBranchError, ImportError):  # noqa: N818
+    """A package is not installed that only this needs; the message names the extra to install."""
 
 
 class ModelLoadError(SpecBranchError, OSError):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
+    import os
+
     from specbranch_cpp import _core
 
 __all__ = [
@@ -71,7 +73,15 @@ class Span:
         kind: ``"prefill"``, ``"verify"`` (a path) or ``"draft"`` (one token on each branch).
         begin_ms: milliseconds since the generation began.
         end_ms: likewise.
-        n_tokens: tokens that were decoded.
+        n_tokens: tokens that were decoded: of the prompt, of the path that is verified (the last
+            token of the text and the drafted ones after it), or on all branches of the draft.
+        n_padding: dummy tokens that a verification decoded besides, because that is faster.
+        n_lanes: branches that a draft's pass went along.
+        n_accepted: drafted tokens of the verified path that the target chose too; None unless a
+            verdict came of it that was applied, as for the next two.
+        branch_hit: the target's own token after them was on a branch.
+        branch_miss: it was not, and the draft began anew.
+        end: ``"done"``, or ``"aborted"`` (it no longer mattered), or ``"failed"``.
     """
 
     side: str
@@ -79,6 +89,12 @@ class Span:
     begin_ms: float
     end_ms: float
     n_tokens: int
+    n_padding: int = 0
+    n_lanes: int = 0
+    n_accepted: int | None = None
+    branch_hit: bool | None = None
+    branch_miss: bool | None = None
+    end: str = "done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +107,7 @@ class Round:
         committed: ids that became text: those, and one more that the target chose.
         rolled_back: ids that the draft had proposed in vain, on its main path.
         branch_hit: the last committed token was on a branch of the draft.
+        branch_miss: it was not drafted, and the draft began anew.
     """
 
     at_ms: float
@@ -98,6 +115,7 @@ class Round:
     committed: tuple[int, ...]
     rolled_back: tuple[int, ...]
     branch_hit: bool
+    branch_miss: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +130,29 @@ class Trace:
     spans: tuple[Span, ...]
     rounds: tuple[Round, ...]
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes it for Perfetto and ``chrome://tracing`` (``.json``), or draws it (``.png``).
+
+        Raises:
+            InvalidArgument: the name has another ending.
+            MissingExtra: a picture was asked for and matplotlib is not installed.
+        """
+        from specbranch_cpp import timeline
+
+        timeline.save(self, path)
+
     @classmethod
     def _from_core(cls, trace: _core.Trace) -> Trace:
         return cls(
-            tuple(Span(s.side, s.kind, s.begin_ms, s.end_ms, s.n_tokens) for s in trace.spans),
+            tuple(_copy(Span, span) for span in trace.spans),
             tuple(
-                Round(r.at_ms, r.n_accepted, tuple(r.committed), tuple(r.rolled_back), r.branch_hit)
-                for r in trace.rounds
+                _copy(
+                    Round,
+                    one,
+                    committed=tuple(one.committed),
+                    rolled_back=tuple(one.rolled_back),
+                )
+                for one in trace.rounds
             ),
         )
 
@@ -142,6 +176,15 @@ class Completion:
     logprobs: tuple[TokenLogprobs, ...] | None
     stats: GenerationStats
     trace: Trace | None = None
+
+
+_Result = TypeVar("_Result")
+
+
+def _copy(cls: type[_Result], core: Any, **values: Any) -> _Result:
+    """A result from the object of the core with the same fields; `values` instead of some."""
+    names = (field.name for field in fields(cls))  # type: ignore[arg-type]
+    return cls(**{name: getattr(core, name) for name in names if name not in values}, **values)
 
 
 def _ratio(part: float, whole: float) -> float:
@@ -175,6 +218,9 @@ class GenerationStats:
         decode_ms: for the text.
         target_busy_ms: the target computing, within ``decode_ms``, as are the next ones.
         draft_busy_ms: the draft computing.
+        target_idle_ms: the rest of ``decode_ms``: the target had nothing to compute, or the engine
+            had not told it yet.
+        draft_idle_ms: likewise; 0 if the draft took no part.
         overlap_ms: both computing.
         coordination_ms: neither computing.
         why: why the engine decoded otherwise than asked; empty if it did not.
@@ -199,6 +245,8 @@ class GenerationStats:
     decode_ms: float
     target_busy_ms: float
     draft_busy_ms: float
+    target_idle_ms: float
+    draft_idle_ms: float
     overlap_ms: float
     coordination_ms: float
     why: str
@@ -235,9 +283,7 @@ class GenerationStats:
 
     @classmethod
     def _from_core(cls, stats: _core.Stats) -> GenerationStats:
-        values = {field.name: getattr(stats, field.name) for field in fields(cls)}
-        values["acceptance_histogram"] = tuple(stats.acceptance_histogram)
-        return cls(**values)
+        return _copy(cls, stats, acceptance_histogram=tuple(stats.acceptance_histogram))
 
     def __str__(self) -> str:
         rows = {
@@ -246,12 +292,13 @@ class GenerationStats:
             "text": f"{self.n_generated} tokens in {self.decode_ms:.1f} ms, "
             f"{self.tokens_per_second:.1f} tokens/s",
             "target": f"{self.n_target_steps} steps, {self.target_busy_ms:.1f} ms busy, "
-            f"{self.mean_accepted_length:.2f} tokens a step",
+            f"{self.target_idle_ms:.1f} ms idle, {self.mean_accepted_length:.2f} tokens a step",
         }
         if self.n_draft_steps:
             rows["draft"] = (
-                f"{self.n_draft_steps} steps, {self.draft_busy_ms:.1f} ms busy, "
-                f"{self.overlap_ms:.1f} ms of them with the target"
+                f"{self.n_draft_steps} steps, {self.draft_busy_ms:.1f} ms busy "
+                f"({self.overlap_ms:.1f} ms of them with the target), "
+                f"{self.draft_idle_ms:.1f} ms idle"
             )
             rows["drafted"] = (
                 f"{self.n_drafted}: {self.n_accepted} accepted, {self.n_rolled_back} rolled back "
@@ -268,7 +315,10 @@ class GenerationStats:
 
 @dataclass(frozen=True)
 class EngineStats:
-    """Totals over the generations that have begun and ended; ``decode_ms`` in milliseconds."""
+    """Totals over the generations that have ended, those cancelled in the queue among them.
+
+    ``decode_ms`` is in milliseconds.
+    """
 
     n_generations: int
     n_generated: int
@@ -280,4 +330,4 @@ class EngineStats:
 
     @classmethod
     def _from_core(cls, stats: _core.EngineStats) -> EngineStats:
-        return cls(**{field.name: getattr(stats, field.name) for field in fields(cls)})
+        return _copy(cls, stats)

@@ -84,6 +84,23 @@ def engine(pair: tuple[Path, Path]) -> Iterator[Engine]:
         yield engine
 
 
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A target of random weights for tests that leave the file as it is."""
+    from tests.python.tiny_gguf import write_tiny_gguf
+
+    folder = tmp_path_factory.mktemp("tiny")
+    return write_tiny_gguf(folder / "target.gguf", weight_type="Q8_0")
+
+
+@pytest.fixture(scope="session")
+def tiny_draft(tiny: Path) -> Path:
+    """Its draft, of a layer."""
+    from tests.python.tiny_gguf import write_tiny_gguf
+
+    return write_tiny_gguf(tiny.parent / "draft.gguf", weight_type="Q8_0", n_layer=1)
+
+
 class RunPython(Protocol):
     """Runs the code in a process of its own, which has to succeed; returns what it prints."""
 

@@ -80,6 +80,34 @@ def test_generate_as_json(models: list[str], engine: Engine) -> None:
     assert found["stats"]["tokens_per_second"] > 0
 
 
+def test_generate_records_a_timeline(models: list[str], tmp_path: Path) -> None:
+    command = ["generate", *models, "-p", PROMPT, "-n", 16]
+    plain = run(*command)
+    file = tmp_path / "trace.json"
+    result = run(*command, "--trace", file)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == plain.stdout
+    assert "target idle " in result.stderr
+    assert "draft idle " in result.stderr
+    names = {event["name"] for event in json.loads(file.read_text())["traceEvents"]}
+    assert {"thread_name", "draft"} <= names
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "trace.png"
+    result = run(*command, "--trace", picture, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["stats"]["target_idle_ms"] >= 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_timeline_that_cannot_be_written(models: list[str], tmp_path: Path) -> None:
+    (tmp_path / "trace.json").mkdir()
+    command = ["generate", *models, "-p", PROMPT, "-n", 4, "-q"]
+    result = run(*command, "--trace", tmp_path / "trace.json")
+    assert result.exit_code == 1
+    assert "Is a directory" in result.stderr
+    assert result.stdout == run(*command).stdout  # the text is not lost
+
+
 def test_generate_passes_everything_on(models: list[str], engine: Engine) -> None:
     grammar = 'root ::= [a-z ]+ "."'
     expected = engine.generate(
@@ -138,6 +166,8 @@ def test_a_target_without_a_draft(pair: tuple[Path, Path]) -> None:
         (["-p", "x", "--cpus", "0,a"], 2, "0,2-5"),
         (["-p", "x", "-f", "y"], 2, "not both"),
         (["-f", "missing.txt"], 2, "missing.txt"),
+        (["-p", "x", "--trace", "trace.txt"], 2, ".json or .png"),
+        (["-p", "x", "--trace", "no/such/folder.json"], 2, "no such folder"),
         (["-p", 600 * "x ?"], 1, "context"),
         (["-p", "x", "-m", "missing.gguf"], 1, "missing.gguf"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.python.tiny_gguf import N_VOCAB, write_tiny_gguf
+from tests.python.tiny_gguf import N_VOCAB
 
 from specbranch_cpp import (
     ContextOverflow,
@@ -17,17 +17,6 @@ from specbranch_cpp import (
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    return write_tiny_gguf(folder / "target.gguf", weight_type="Q8_0")
-
-
-@pytest.fixture(scope="module")
-def tiny_draft(tiny: Path) -> Path:
-    return write_tiny_gguf(tiny.parent / "draft.gguf", weight_type="Q8_0", n_layer=1)
 
 
 def test_a_text_longer_than_the_drafts_context(tiny: Path, tiny_draft: Path) -> None:

@@ -29,17 +29,6 @@ if TYPE_CHECKING:
     from tests.python.conftest import RunPython
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    return write_tiny_gguf(folder / "target.gguf", weight_type="Q8_0")
-
-
-@pytest.fixture(scope="module")
-def tiny_draft(tiny: Path) -> Path:
-    return write_tiny_gguf(tiny.parent / "draft.gguf", weight_type="Q8_0", n_layer=1)
-
-
 def encoder(path: Path) -> Path:
     writer = GGUFWriter(path, "bert")
     writer.add_block_count(1)

@@ -29,6 +29,8 @@ void register_stats(py::module_& m) {
       .def_readonly("decode_ms", &Stats::decode_ms)
       .def_readonly("target_busy_ms", &Stats::target_busy_ms)
       .def_readonly("draft_busy_ms", &Stats::draft_busy_ms)
+      .def_readonly("target_idle_ms", &Stats::target_idle_ms)
+      .def_readonly("draft_idle_ms", &Stats::draft_idle_ms)
       .def_readonly("overlap_ms", &Stats::overlap_ms)
       .def_readonly("coordination_ms", &Stats::coordination_ms)
       .def_readonly("why", &Stats::why);

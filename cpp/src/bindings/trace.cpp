@@ -3,6 +3,8 @@
 #include <pybind11/stl.h>
 
 #include <cstdint>
+#include <optional>
+#include <type_traits>
 
 #include "specbranch/core/trace.h"
 
@@ -27,6 +29,25 @@ const char* kind(const TraceSpan& span) {
   return "unknown";
 }
 
+const char* end(const TraceSpan& span) {
+  switch (span.end) {
+    case TraceSpan::End::kDone:
+      return "done";
+    case TraceSpan::End::kAborted:
+      return "aborted";
+    case TraceSpan::End::kFailed:
+      return "failed";
+  }
+  return "unknown";
+}
+
+/// A field of what became of a verification; none if its verdict was not applied.
+template <auto Field>
+auto applied(const TraceSpan& span) {
+  using Value = std::remove_cvref_t<decltype(span.applied.value().*Field)>;
+  return span.applied ? std::optional<Value>((*span.applied).*Field) : std::nullopt;
+}
+
 }  // namespace
 
 void register_trace(py::module_& m) {
@@ -35,14 +56,21 @@ void register_trace(py::module_& m) {
       .def_property_readonly("kind", &kind)
       .def_property_readonly("begin_ms", [](const TraceSpan& span) { return to_ms(span.begin_us); })
       .def_property_readonly("end_ms", [](const TraceSpan& span) { return to_ms(span.end_us); })
-      .def_readonly("n_tokens", &TraceSpan::n_tokens);
+      .def_property_readonly("end", &end)
+      .def_readonly("n_tokens", &TraceSpan::n_tokens)
+      .def_readonly("n_padding", &TraceSpan::n_padding)
+      .def_readonly("n_lanes", &TraceSpan::n_lanes)
+      .def_property_readonly("n_accepted", &applied<&TraceSpan::Applied::n_accepted>)
+      .def_property_readonly("branch_hit", &applied<&TraceSpan::Applied::branch_hit>)
+      .def_property_readonly("branch_miss", &applied<&TraceSpan::Applied::branch_miss>);
 
   py::class_<TraceRound>(m, "TraceRound", "One verdict as it was applied.")
       .def_property_readonly("at_ms", [](const TraceRound& round) { return to_ms(round.at_us); })
       .def_readonly("n_accepted", &TraceRound::n_accepted)
       .def_readonly("committed", &TraceRound::committed)
       .def_readonly("rolled_back", &TraceRound::rolled_back)
-      .def_readonly("branch_hit", &TraceRound::branch_hit);
+      .def_readonly("branch_hit", &TraceRound::branch_hit)
+      .def_readonly("branch_miss", &TraceRound::branch_miss);
 
   py::class_<Trace>(m, "Trace", "What each model did when, and what became of what was drafted.")
       .def_readonly("spans", &Trace::spans)

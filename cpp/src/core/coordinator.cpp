@@ -11,21 +11,7 @@ namespace {
 
 double to_ms(std::int64_t us) { return static_cast<double>(us) / 1000.0; }
 
-int count_tokens(const Command& command) {
-  if (const auto* begin = std::get_if<BeginCommand>(&command.body)) {
-    return static_cast<int>(begin->request->prompt.size()) - 1;
-  }
-  if (const auto* verify = std::get_if<VerifyCommand>(&command.body)) {
-    return static_cast<int>(verify->path.size());
-  }
-  int n_tokens = 0;
-  for (const Lane& lane : std::get<DraftCommand>(command.body).lanes) {
-    n_tokens += static_cast<int>(lane.tokens.size());
-  }
-  return n_tokens;
-}
-
-Outcome ended(Finish finish, const Request& request, std::exception_ptr error = nullptr) {
+Outcome ended(Finish finish, const Request& request, std::exception_ptr error) {
   Outcome outcome;
   outcome.finish = finish;
   outcome.stats.mode = request.mode;
@@ -41,7 +27,9 @@ Coordinator::Current::Current(SubmitMessage message, const ModelLimits& limits, 
     : submit(std::move(message)),
       decoder(submit.request, limits, submit.epoch, make_planner(*submit.request), std::move(sink)),
       matcher(submit.request->stop),
-      begin_us(now_us()) {}
+      begin_us(now_us()) {
+  if (submit.request->trace) recorder.emplace(begin_us);
+}
 
 Coordinator::Coordinator(std::shared_ptr<Inbox> inbox, const ModelLimits& limits,
                          std::vector<std::string> pieces,
@@ -68,7 +56,7 @@ void Coordinator::run() {
   inbox_->close();
   while (std::optional<Message> message = inbox_->try_receive()) {
     if (auto* submit = std::get_if<SubmitMessage>(&*message)) {
-      submit->output->send(ended(Finish::kCancelled, *submit->request));
+      end_at_once(*submit, Finish::kCancelled);
     }
   }
 }
@@ -99,14 +87,14 @@ void Coordinator::fail_for_good(std::exception_ptr error) {
   }
   // What the workers still answer finds no generation and is ignored; no other one begins.
   if (const std::unique_ptr<Current> lost = std::move(current_)) {
-    lost->submit.output->send(ended(Finish::kFailed, *lost->submit.request, std::move(error)));
+    end_at_once(lost->submit, Finish::kFailed, std::move(error));
   }
   start_next();
 }
 
 void Coordinator::handle(SubmitMessage& message) {
   if (closing_) {
-    message.output->send(ended(Finish::kCancelled, *message.request));
+    end_at_once(message, Finish::kCancelled);
     return;
   }
   queue_.push_back(std::move(message));
@@ -122,15 +110,14 @@ void Coordinator::handle(const CancelMessage& message) {
   }
   const auto queued = std::ranges::find(queue_, message.epoch, &SubmitMessage::epoch);
   if (queued == queue_.end()) return;
-  queued->output->send(ended(Finish::kCancelled, *queued->request));
+  const SubmitMessage submit = std::move(*queued);
   queue_.erase(queued);
+  end_at_once(submit, Finish::kCancelled);
 }
 
 void Coordinator::handle(const CloseMessage& /*message*/) {
   closing_ = true;
-  for (const SubmitMessage& queued : queue_) {
-    queued.output->send(ended(Finish::kCancelled, *queued.request));
-  }
+  for (const SubmitMessage& queued : queue_) end_at_once(queued, Finish::kCancelled);
   queue_.clear();
   if (current_) {
     dispatch(current_->decoder.cancel());
@@ -140,37 +127,23 @@ void Coordinator::handle(const CloseMessage& /*message*/) {
 
 void Coordinator::handle(const Event& event) {
   if (!current_) return;
-  if (std::holds_alternative<BeginDone>(event.body)) {
-    // The text begins when all prompts are in place. A planner that does not wait for the draft
-    // would begin sooner; the meter then leaves out what came before.
-    current_->decode_begin_us = std::max(current_->decode_begin_us, event.end_us);
-    current_->meter.start(current_->decode_begin_us);
-  } else {
-    current_->meter.add(event.side, event.begin_us, event.end_us);
-  }
+  measure(event);
   Commands commands = current_->decoder.on(event);
-  if (current_->submit.request->trace) record(event);
+  if (current_->recorder) current_->recorder->ended(event, current_->decoder.rounds(), now_us());
   dispatch(std::move(commands));
   finish_if_idle();
   start_next();
 }
 
-void Coordinator::record(const Event& event) {
-  TraceSpan span;
-  span.side = event.side;
-  span.kind = std::holds_alternative<BeginDone>(event.body) ? TraceSpan::Kind::kPrefill
-              : event.side == Side::kTarget                 ? TraceSpan::Kind::kVerify
-                                                            : TraceSpan::Kind::kDraft;
-  span.begin_us = event.begin_us - current_->begin_us;
-  span.end_us = event.end_us - current_->begin_us;
-  span.n_tokens = current_->n_sent[event.side == Side::kTarget ? 0 : 1];
-  if (const auto* begin = std::get_if<BeginDone>(&event.body)) span.n_tokens -= begin->n_reused;
-  current_->trace.spans.push_back(span);
-  // Rounds that this event brought about; older ones have their time.
-  const std::int64_t at_us = now_us() - current_->begin_us;
-  for (TraceRound& round : current_->decoder.rounds()) {
-    if (round.at_us == 0) round.at_us = at_us;
+void Coordinator::measure(const Event& event) {
+  // The text begins when all prompts are in place. A draft that is given the text only after the
+  // first verification spends decoding time on it.
+  if (std::holds_alternative<BeginDone>(event.body) &&
+      current_->decoder.counters().n_target_steps == 0) {
+    current_->decode_begin_us = std::max(current_->decode_begin_us, event.end_us);
+    current_->meter.start(current_->decode_begin_us);
   }
+  current_->meter.add(event.side, event.begin_us, event.end_us);
 }
 
 void Coordinator::start_next() {
@@ -178,14 +151,14 @@ void Coordinator::start_next() {
     const SubmitMessage submit = std::move(queue_.front());
     queue_.pop_front();
     if (const std::exception_ptr error = poison()) {
-      submit.output->send(ended(Finish::kFailed, *submit.request, error));
+      end_at_once(submit, Finish::kFailed, error);
       continue;
     }
     try {
       current_ = std::make_unique<Current>(submit, limits_,
                                            [this](const Committed& c) { return deliver(c); });
     } catch (const std::exception&) {  // no memory, say: nothing has begun
-      submit.output->send(ended(Finish::kFailed, *submit.request, std::current_exception()));
+      end_at_once(submit, Finish::kFailed, std::current_exception());
       continue;
     }
     dispatch(current_->decoder.start());
@@ -198,15 +171,22 @@ void Coordinator::dispatch(Commands commands) {
   if (commands.abort_draft && draft_) draft_->request_abort();
   // A model is idle when it gets a command: an abort that came too late for the last one is void.
   if (commands.target) {
-    if (current_) current_->n_sent[0] = count_tokens(*commands.target);
+    sent(Side::kTarget, *commands.target);
     target_->clear_abort();
     target_->send(std::move(*commands.target));
   }
   if (commands.draft) {
-    if (current_) current_->n_sent[1] = count_tokens(*commands.draft);
+    sent(Side::kDraft, *commands.draft);
     draft_->clear_abort();
     draft_->send(std::move(*commands.draft));
   }
+}
+
+void Coordinator::sent(Side side, const Command& command) {
+  if (!current_) return;
+  current_->meter.sent(side, now_us());
+  if (side == Side::kDraft) current_->has_draft = true;
+  if (current_->recorder) current_->recorder->sent(side, command);
 }
 
 bool Coordinator::deliver(const Committed& committed) {
@@ -227,14 +207,20 @@ void Coordinator::finish_if_idle() {
   outcome.tail = done->matcher.finish();
   outcome.error = done->decoder.error();
   outcome.stats = collect(*done);
-  outcome.trace = std::move(done->trace);
-  outcome.trace.rounds = std::move(done->decoder.rounds());
+  if (done->recorder) outcome.trace = done->recorder->take(std::move(done->decoder.rounds()));
   if (outcome.error && is_fatal(outcome.error)) {
     const std::lock_guard lock(mutex_);
     poison_ = outcome.error;
   }
   add_totals(outcome.stats);
   done->submit.output->send(std::move(outcome));
+}
+
+void Coordinator::end_at_once(const SubmitMessage& submit, Finish finish,
+                              std::exception_ptr error) {
+  Outcome outcome = ended(finish, *submit.request, std::move(error));
+  add_totals(outcome.stats);
+  submit.output->send(std::move(outcome));
 }
 
 Stats Coordinator::collect(const Current& done) {
@@ -257,6 +243,8 @@ Stats Coordinator::collect(const Current& done) {
   stats.decode_ms = to_ms(decode_us);
   stats.target_busy_ms = to_ms(meter.target_us());
   stats.draft_busy_ms = to_ms(meter.draft_us());
+  stats.target_idle_ms = to_ms(decode_us - meter.target_us());
+  if (done.has_draft) stats.draft_idle_ms = to_ms(decode_us - meter.draft_us());
   stats.overlap_ms = to_ms(meter.overlap_us());
   stats.coordination_ms =
       to_ms(decode_us - (meter.target_us() + meter.draft_us() - meter.overlap_us()));

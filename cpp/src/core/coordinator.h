@@ -14,6 +14,7 @@
 #include "specbranch/core/decoder.h"
 #include "specbranch/core/engine.h"
 #include "specbranch/core/stop_matcher.h"
+#include "specbranch/core/trace.h"
 #include "specbranch/core/worker.h"
 
 namespace specbranch {
@@ -63,10 +64,10 @@ class Coordinator {
     Decoder decoder;
     StopMatcher matcher;
     BusyMeter meter;
-    Trace trace;
     std::int64_t begin_us = 0;
     std::int64_t decode_begin_us = 0;  ///< 0: still in prefill.
-    int n_sent[2] = {0, 0};            ///< tokens of the command under way, by side.
+    bool has_draft = false;            ///< the draft was given the text.
+    std::optional<TraceRecorder> recorder;
   };
 
   void handle(SubmitMessage& message);
@@ -75,9 +76,12 @@ class Coordinator {
   void handle(const Event& event);
   void start_next();
   void dispatch(Commands commands);
-  void record(const Event& event);
+  void measure(const Event& event);
+  void sent(Side side, const Command& command);
   bool deliver(const Committed& committed);
   void finish_if_idle();
+  /// Without a decoder to tell what it did: it has not begun, or is lost.
+  void end_at_once(const SubmitMessage& submit, Finish finish, std::exception_ptr error = nullptr);
   static Stats collect(const Current& done);
   void add_totals(const Stats& stats);
   std::exception_ptr poison() const;

@@ -150,8 +150,7 @@ void Decoder::report_step(const Event& event) {
   Activity& own = activity_[target ? 0 : 1];
   const Activity& other = activity_[target ? 1 : 0];
   const auto shared = [&](std::int64_t begin, std::int64_t end) {
-    return std::max<std::int64_t>(0,
-                                  std::min(event.end_us, end) - std::max(event.begin_us, begin));
+    return std::max<std::int64_t>(0, std::min(event.end_us, end) - std::max(event.begin_us, begin));
   };
   std::int64_t overlap = shared(other.begin_us, other.end_us);
   if (target ? draft_busy_ : target_busy_) {
@@ -367,6 +366,7 @@ void Decoder::apply_verdict(const Verdict& verdict, Commands& commands) {
   if (request_->trace) {
     rounds_.back().n_accepted = static_cast<int>(n_matched);
     rounds_.back().branch_hit = hit;
+    rounds_.back().branch_miss = miss != nullptr && request_->mode != Mode::kAutoregressive;
   }
   move_root(last, miss);
   if (finish_ == Finish::kNone) planner_->on_verdict(view(), hit);

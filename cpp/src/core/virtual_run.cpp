@@ -79,14 +79,11 @@ class VirtualRun {
     event.begin_us = pending.begin_us;
     event.end_us = pending.end_us;
     if (options_.tamper_event) options_.tamper_event(event);
-    if (std::holds_alternative<BeginDone>(event.body)) {
-      if (side == Side::kTarget) {
-        decode_begin_us_ = event.end_us;
-        meter_.start(event.end_us);
-      }
-    } else {
-      meter_.add(side, event.begin_us, event.end_us);
+    if (std::holds_alternative<BeginDone>(event.body) && side == Side::kTarget) {
+      decode_begin_us_ = event.end_us;
+      meter_.start(event.end_us);
     }
+    meter_.add(side, event.begin_us, event.end_us);
     dispatch(decoder_->on(event));
     if (++result_.n_events == options_.cancel_after_events) dispatch(decoder_->cancel());
   }
@@ -134,6 +131,7 @@ class VirtualRun {
       us = std::llround(static_cast<double>(us) * slowdown_of(side));
       stretch(other, true);
     }
+    meter_.sent(side, now_us_);
     pending_[index(side)] = Pending{std::move(command), now_us_, now_us_ + us, false};
   }
 

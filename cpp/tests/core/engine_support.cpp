@@ -77,6 +77,23 @@ std::vector<std::string> make_pieces(int n_vocab) {
   return pieces;
 }
 
+Scenario make_valid_scenario(std::uint64_t seed) {
+  Scenario scenario = make_scenario(seed);
+  scenario.target.n_ctx = 64;
+  return scenario;
+}
+
+Scenario make_long_scenario(std::uint64_t seed) {
+  Scenario scenario = make_scenario(seed);
+  scenario.request.max_tokens = 30;
+  scenario.request.mode = Mode::kSpecBranch;
+  scenario.target.n_ctx = 64;
+  scenario.target.end_every = 0;
+  scenario.draft.n_ctx = 64;
+  scenario.draft.n_vocab = scenario.target.n_vocab;
+  return scenario;
+}
+
 EngineParts make_parts(const Scenario& scenario, Hook target_hook, Hook draft_hook) {
   EngineParts parts;
   parts.target = [options = scenario.target, hook = std::move(target_hook)] {
@@ -143,6 +160,13 @@ void check_times(const Stats& stats) {
   CHECK(stats.overlap_ms >= 0);
   CHECK(stats.overlap_ms <= std::min(stats.target_busy_ms, stats.draft_busy_ms) + 1e-6);
   CHECK(stats.coordination_ms >= -1e-6);
+  CHECK(stats.target_idle_ms >= -1e-6);
+  CHECK(stats.target_busy_ms + stats.target_idle_ms == doctest::Approx(stats.decode_ms));
+  CHECK(stats.draft_idle_ms >= -1e-6);
+  if (stats.counters.n_draft_steps > 0) {
+    CHECK(stats.draft_busy_ms + stats.draft_idle_ms == doctest::Approx(stats.decode_ms));
+    CHECK(stats.coordination_ms <= std::min(stats.target_idle_ms, stats.draft_idle_ms) + 1e-6);
+  }
   CHECK(stats.target_busy_ms + stats.draft_busy_ms - stats.overlap_ms <= stats.decode_ms + 1e-6);
 }
 

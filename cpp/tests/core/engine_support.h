@@ -23,6 +23,12 @@ std::unique_ptr<DraftModel> make_hooked_draft(const FakeOptions& options, Hook h
 /// The bytes of token i: "<i>".
 std::vector<std::string> make_pieces(int n_vocab);
 
+/// A scenario of every kind that an engine accepts.
+Scenario make_valid_scenario(std::uint64_t seed);
+
+/// A text of 30 tokens that nothing ends earlier, in `specbranch`, with room for 64.
+Scenario make_long_scenario(std::uint64_t seed);
+
 EngineParts make_parts(const Scenario& scenario, Hook target_hook = {}, Hook draft_hook = {});
 
 /// Holds a model at one of its steps until the test lets it go or the engine aborts it.

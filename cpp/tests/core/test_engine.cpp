@@ -12,13 +12,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// A scenario of every kind that an engine accepts.
-Scenario make_valid_scenario(std::uint64_t seed) {
-  Scenario scenario = make_scenario(seed);
-  scenario.target.n_ctx = 64;
-  return scenario;
-}
-
 std::string text_of(const std::vector<Token>& tokens) {
   std::string text;
   for (const Token token : tokens) {
@@ -174,66 +167,6 @@ TEST_CASE("logprobs come with every token and are the raw target's") {
       text.push_back(choice.token);
     }
   }
-}
-
-TEST_CASE("a trace tells what happened") {
-  const int n = scaled(20);
-  for (int i = 0; i < n; ++i) {
-    Scenario scenario = make_valid_scenario(static_cast<std::uint64_t>(i) + 40);
-    scenario.request.trace = true;
-    for (const Mode mode : kAllModes) {
-      scenario.request.mode = mode;
-      INFO(describe(scenario));
-      const Collected got = run_engine(scenario, mode);
-      const Trace& trace = got.outcome.trace;
-      const Counters& counters = got.outcome.stats.counters;
-      std::int64_t n_verify = 0;
-      std::int64_t n_draft = 0;
-      std::int64_t n_lanes = 0;
-      std::int64_t last_end[2] = {0, 0};
-      for (const TraceSpan& span : trace.spans) {
-        CHECK(span.begin_us <= span.end_us);
-        std::int64_t& end = last_end[span.side == Side::kTarget ? 0 : 1];
-        CHECK(span.begin_us >= end);  // one command at a time
-        end = span.end_us;
-        if (span.kind == TraceSpan::Kind::kVerify) ++n_verify;
-        if (span.kind == TraceSpan::Kind::kDraft) {
-          ++n_draft;
-          n_lanes += span.n_tokens;
-        }
-        if (span.kind == TraceSpan::Kind::kPrefill) {
-          CHECK(span.n_tokens == static_cast<int>(scenario.request.prompt.size()) - 1);
-        }
-      }
-      CHECK(n_verify == counters.n_target_steps);
-      CHECK(n_draft == counters.n_draft_steps);
-      CHECK(n_lanes == counters.n_draft_lanes);
-      CHECK(trace.rounds.size() == static_cast<std::size_t>(counters.n_target_steps));
-      std::vector<Token> committed;
-      std::int64_t n_rolled_back = 0;
-      std::int64_t n_hits = 0;
-      std::int64_t n_accepted = 0;
-      std::int64_t at_us = 0;
-      for (const TraceRound& round : trace.rounds) {
-        CHECK(round.at_us >= at_us);
-        at_us = round.at_us;
-        committed.insert(committed.end(), round.committed.begin(), round.committed.end());
-        n_rolled_back += static_cast<std::int64_t>(round.rolled_back.size());
-        n_accepted += round.n_accepted;
-        if (round.branch_hit) ++n_hits;
-      }
-      CHECK(committed == got.tokens);
-      CHECK(n_rolled_back == counters.n_rolled_back);
-      CHECK(n_accepted + n_hits == counters.n_accepted);
-      if (mode != Mode::kAutoregressive) CHECK(n_hits == counters.branch_hits);
-    }
-  }
-}
-
-TEST_CASE("without being asked for, there is no trace") {
-  const Collected got = run_engine(make_valid_scenario(1), Mode::kSpecBranch);
-  CHECK(got.outcome.trace.spans.empty());
-  CHECK(got.outcome.trace.rounds.empty());
 }
 
 TEST_CASE("the reason is told when the draft cannot follow") {

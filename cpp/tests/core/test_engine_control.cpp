@@ -11,21 +11,6 @@ using namespace specbranch;
 using namespace specbranch::test;
 using namespace std::chrono_literals;
 
-namespace {
-
-Scenario make_long_scenario(std::uint64_t seed) {
-  Scenario scenario = make_scenario(seed);
-  scenario.request.max_tokens = 30;
-  scenario.request.mode = Mode::kSpecBranch;
-  scenario.target.n_ctx = 64;
-  scenario.target.end_every = 0;
-  scenario.draft.n_ctx = 64;
-  scenario.draft.n_vocab = scenario.target.n_vocab;
-  return scenario;
-}
-
-}  // namespace
-
 TEST_CASE("callers from eight threads queue and get the texts of one after another") {
   const Scenario scenario = make_long_scenario(1);
   Engine engine(make_parts(scenario));
@@ -132,6 +117,8 @@ TEST_CASE("a queued generation can be cancelled while another one runs") {
   CHECK(cancelled.tokens.empty());
   CHECK(cancelled.outcome.stats.n_prompt ==
         static_cast<std::int64_t>(scenario.request.prompt.size()));
+  CHECK(engine.stats().n_generations == 1);
+  CHECK(engine.stats().n_generated == 0);
   barrier.release();
   CHECK(collect(*running).tokens == reference(scenario).tokens);
   CHECK(collect(*second).tokens == reference(scenario).tokens);
@@ -159,8 +146,11 @@ TEST_CASE("dropping a queued generation removes it") {
   const auto last = engine.generate(scenario.request);
   barrier.release();
   CHECK(collect(*last).tokens == reference(scenario).tokens);
-  static_cast<void>(collect(*running));
-  CHECK(engine.stats().n_generations == 2);
+  const Collected first = collect(*running);
+  // Those that never began have ended, too.
+  const EngineStats totals = engine.stats();
+  CHECK(totals.n_generations == 12);
+  CHECK(totals.n_generated == 2 * first.outcome.stats.counters.n_generated);
 }
 
 TEST_CASE("a generation that nobody reads runs to its end and keeps its text") {

@@ -18,17 +18,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-Scenario make_long_scenario(std::uint64_t seed) {
-  Scenario scenario = make_scenario(seed);
-  scenario.request.max_tokens = 30;
-  scenario.request.mode = Mode::kSpecBranch;
-  scenario.target.n_ctx = 64;
-  scenario.target.end_every = 0;
-  scenario.draft.n_ctx = 64;
-  scenario.draft.n_vocab = scenario.target.n_vocab;
-  return scenario;
-}
-
 /// Runs `child` in a fork of this process; true if it returned true and ended by itself.
 template <class Child>
 bool holds_in_fork(Child child) {
@@ -114,6 +103,7 @@ TEST_CASE("an escaped exception poisons the engine: every later call raises that
         CHECK_THROWS_WITH_AS(static_cast<void>(engine.generate(scenario.request)), message.c_str(),
                              FatalError);
       }
+      CHECK(engine.stats().n_generations == 2);  // the failed one and the one that never began
       engine.close();
       CHECK_THROWS_AS(static_cast<void>(engine.generate(scenario.request)), EngineClosed);
     }
@@ -239,6 +229,7 @@ TEST_CASE("closing from another thread ends what runs and what is queued") {
       CHECK(is_prefix(got.tokens, reference(scenario).tokens));
       CHECK(collect(*queued).outcome.finish == Finish::kCancelled);
       closer.join();
+      CHECK(engine.stats().n_generations == 2);
       CHECK(barrier.aborted());
       CHECK_THROWS_AS(static_cast<void>(engine.generate(scenario.request)), EngineClosed);
     }

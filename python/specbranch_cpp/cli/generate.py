@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from specbranch_cpp import Engine, policies
+from specbranch_cpp import Engine, policies, timeline
 from specbranch_cpp.cli import options, render
 
 if TYPE_CHECKING:
@@ -111,6 +111,14 @@ def generate(
             help="Show the prompt before the text; default: on a terminal.",
         ),
     ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            "--trace", metavar="FILE", show_default=False,
+            help="Record what both models did when: .json for Perfetto or chrome://tracing, .png "
+            "for a picture (needs matplotlib).",
+        ),
+    ] = None,
     json_output: options.Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No statistics.")] = False,
     verbose: Annotated[
@@ -119,6 +127,8 @@ def generate(
 ) -> None:  # fmt: skip
     """Stream a text to standard output, then show what it cost on standard error."""
     target_path, draft_path = options.pick_models(model, draft)
+    if trace is not None:
+        _check_trace_file(trace)
     prompt = _read_prompt(prompt, file)
     settings = options.given(
         max_draft=draft_max,
@@ -146,6 +156,7 @@ def generate(
         seed=None if seed == -1 else seed,
         mode=mode,
         policy=None if draft_p_min is None else policies.Confidence(draft_p_min),
+        trace=None if trace is None else True,
     )
     with render.loading(target_path.name, quiet=quiet) as progress:
         engine = Engine(target_path, draft_path, progress_callback=progress, **settings)
@@ -159,6 +170,8 @@ def generate(
             completion, interrupted = _stream(generation)
         if not quiet and not json_output:
             _show_stats(completion)
+    if trace is not None:
+        _save_trace(completion, trace)
     if interrupted:
         raise typer.Exit(render.INTERRUPTED)
 
@@ -224,6 +237,21 @@ def _finish(generation: Generation, interrupted: bool = False) -> tuple[Completi
     return generation.result(), True
 
 
+def _check_trace_file(file: Path) -> None:
+    timeline.check_path(file)
+    if not file.parent.is_dir():
+        raise typer.BadParameter(f"{file.parent}: no such folder", param_hint="--trace")
+
+
+def _save_trace(completion: Completion, file: Path) -> None:
+    assert completion.trace is not None
+    try:
+        completion.trace.save(file)
+    except OSError as error:
+        render.fail(f"{file}: {error.strerror}")
+        raise typer.Exit(1) from None
+
+
 def _as_json(completion: Completion) -> dict[str, Any]:
     return {
         "text": completion.text,
@@ -246,7 +274,10 @@ def _show_stats(completion: Completion) -> None:
         f"prompt {stats.n_prompt} tokens in {stats.prefill_ms:.0f} ms",
         f"end: {completion.finish_reason}",
         f"seed {stats.seed}",
+        f"target idle {stats.target_idle_ms:.0f} ms",
     ]
+    if stats.n_draft_steps:
+        notes.append(f"draft idle {stats.draft_idle_ms:.0f} ms")
     console.print(" · ".join(notes), style="dim")
     if stats.why:
         console.print(stats.why, style="dim")

@@ -73,7 +73,7 @@ struct EngineParts {
   std::string why_no_speculation;  ///< not empty: speculation is impossible with these models, why.
 };
 
-/// Totals over the generations that ended so far.
+/// Totals over the generations that ended so far, those that never began among them.
 struct EngineStats {
   std::int64_t n_generations = 0;
   std::int64_t n_generated = 0;

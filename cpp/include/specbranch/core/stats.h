@@ -1,8 +1,10 @@
 /// What one generation did and what it cost.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,34 +43,50 @@ struct Stats {
   std::int64_t n_reused = 0;  ///< prompt tokens that the target did not compute again.
   double prefill_ms = 0.0;
   double decode_ms = 0.0;
-  double target_busy_ms = 0.0;  ///< without prefill, as the next two.
+  double target_busy_ms = 0.0;  ///< within decode_ms, as the next ones.
   double draft_busy_ms = 0.0;
+  double target_idle_ms = 0.0;   ///< decode_ms - target_busy_ms.
+  double draft_idle_ms = 0.0;    ///< likewise; 0 if the draft was never given the text.
   double overlap_ms = 0.0;       ///< both busy.
   double coordination_ms = 0.0;  ///< neither busy.
   std::string why;  ///< why the engine decoded otherwise than asked; empty: it did not.
 };
 
-/// Adds up busy times of the two models from intervals that arrive in order of their end, per side.
+/// Adds up busy times of the two models, of which each does one command at a time.
+///
+/// It keeps the intervals of one side that end while the other is at work: none of a model that is
+/// alone.
 class BusyMeter {
  public:
-  /// What happened before `begin_us` does not count; nothing does before this call.
-  void start(std::int64_t begin_us) { start_us_ = begin_us; }
+  /// What happened before `begin_us` does not count; nothing does before this call. Once more: the
+  /// start moves, as long as one of the models has not ended its first command.
+  void start(std::int64_t begin_us);
 
+  /// The model got a command at `now_us`: it begins no earlier.
+  void sent(Side side, std::int64_t now_us);
+
+  /// The model was at work on that command from `begin_us` to `end_us`.
   void add(Side side, std::int64_t begin_us, std::int64_t end_us);
 
-  std::int64_t target_us() const { return target_us_; }
-  std::int64_t draft_us() const { return draft_us_; }
+  std::int64_t target_us() const { return sides_[0].busy_us; }
+  std::int64_t draft_us() const { return sides_[1].busy_us; }
   std::int64_t overlap_us() const { return overlap_us_; }
+
+  /// Intervals that are kept.
+  std::size_t n_kept() const { return sides_[0].recent.size() + sides_[1].recent.size(); }
 
  private:
   struct Interval {
     std::int64_t begin_us;
     std::int64_t end_us;
   };
-  std::vector<Interval> recent_[2];  ///< per side, those that may still overlap the other's future.
+  struct Activity {
+    std::int64_t busy_us = 0;
+    std::optional<std::int64_t> sent_us;  ///< of the command under way.
+    std::vector<Interval> recent;         ///< those that may overlap the other's command under way.
+  };
+  Activity sides_[2];
   std::int64_t start_us_ = std::numeric_limits<std::int64_t>::max();
-  std::int64_t target_us_ = 0;
-  std::int64_t draft_us_ = 0;
   std::int64_t overlap_us_ = 0;
 };
 

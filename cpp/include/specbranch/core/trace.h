@@ -1,9 +1,13 @@
 /// A record of one generation: what each model did when, and what became of the drafted tokens.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <vector>
 
+#include "specbranch/core/messages.h"
 #include "specbranch/core/types.h"
 
 namespace specbranch {
@@ -11,11 +15,22 @@ namespace specbranch {
 /// One command on one model.
 struct TraceSpan {
   enum class Kind : std::uint8_t { kPrefill, kVerify, kDraft };
+  enum class End : std::uint8_t { kDone, kAborted, kFailed };
+  /// What became of a verdict.
+  struct Applied {
+    int n_accepted = 0;        ///< tokens of the path that were accepted.
+    bool branch_hit = false;   ///< the token after them was on a branch.
+    bool branch_miss = false;  ///< it was not, and the draft began anew.
+  };
   Side side = Side::kTarget;
   Kind kind = Kind::kVerify;
+  End end = End::kDone;
   std::int64_t begin_us = 0;  ///< since the generation began.
   std::int64_t end_us = 0;
-  int n_tokens = 0;  ///< tokens of the batch: the verified path, or the draft's lanes.
+  int n_tokens = 0;   ///< decoded tokens: of the prompt, the verified path, or all lanes.
+  int n_padding = 0;  ///< dummy tokens that a verification decoded besides.
+  int n_lanes = 0;    ///< branches that a draft pass went along.
+  std::optional<Applied> applied;  ///< verifications whose verdict became part of the text.
 };
 
 /// One verdict as it was applied.
@@ -25,11 +40,36 @@ struct TraceRound {
   std::vector<Token> committed;    ///< all that was committed, the target's own token included.
   std::vector<Token> rolled_back;  ///< drafted tokens of the main path that were dropped.
   bool branch_hit = false;         ///< the last committed token was on a branch.
+  bool branch_miss = false;        ///< it was not drafted; never set in `autoregressive`.
 };
 
 struct Trace {
   std::vector<TraceSpan> spans;
   std::vector<TraceRound> rounds;
+};
+
+/// Turns commands, their answers and the decoder's rounds into a trace; takes its time from them.
+///
+/// *Lifecycle:* `sent` for every command, `ended` for its answer once the decoder has seen it, then
+/// `take`. *Thread safety:* none.
+class TraceRecorder {
+ public:
+  /// All times of the trace count from `begin_us`.
+  explicit TraceRecorder(std::int64_t begin_us) : begin_us_(begin_us) {}
+
+  void sent(Side side, const Command& command);
+
+  /// `rounds`: all that the decoder has applied so far; those since the last call happened now.
+  void ended(const Event& event, std::span<TraceRound> rounds, std::int64_t now_us);
+
+  Trace take(std::vector<TraceRound> rounds);
+
+ private:
+  std::int64_t begin_us_;
+  TraceSpan running_[2];                   ///< by side.
+  std::optional<std::size_t> unanswered_;  ///< the newest verification, its verdict not applied.
+  std::size_t n_rounds_ = 0;
+  Trace trace_;
 };
 
 }  // namespace specbranch
