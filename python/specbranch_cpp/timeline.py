@@ -181,8 +181,11 @@ def plot(
     if title:
         axes.set_title(title, loc="left")
     handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="lower center", ncols=len(handles), frameon=False)
+    legend = dict(zip(labels, handles, strict=True))  # both models prefill
+    if legend:
+        figure.legend(
+            legend.values(), legend.keys(), loc="lower center", ncols=len(legend), frameon=False
+        )
     figure.savefig(path, format="png", dpi=_DPI)
 
 
