@@ -25,10 +25,6 @@ _DERIVED = (
 )
 
 
-def _sampling(*names: str, help: str, metavar: str = "X") -> Any:  # noqa: A002
-    return options.option(*names, panel=options.SAMPLING, help=help, metavar=metavar)
-
-
 @render.reporting()
 def generate(
     model: options.Model = None,
@@ -59,40 +55,42 @@ def generate(
     ] = None,
     temperature: options.Temperature = 0.0,
     top_k: Annotated[
-        int, _sampling("--top-k", metavar="N", help="Keep the N best; default 0: off.")
+        int, options.sampling("--top-k", metavar="N", help="Keep the N best; default 0: off.")
     ] = 0,
-    top_p: Annotated[float, _sampling("--top-p", help="Nucleus; default 1: off.")] = 1.0,
+    top_p: Annotated[float, options.sampling("--top-p", help="Nucleus; default 1: off.")] = 1.0,
     min_p: Annotated[
-        float, _sampling("--min-p", help="Relative to the best token; default 0: off.")
+        float, options.sampling("--min-p", help="Relative to the best token; default 0: off.")
     ] = 0.0,
     repeat_penalty: Annotated[
-        float, _sampling("--repeat-penalty", help="Over the last 64 tokens; default 1: off.")
+        float, options.sampling("--repeat-penalty", help="Over the last 64 tokens; default 1: off.")
     ] = 1.0,
     presence_penalty: Annotated[
-        float, _sampling("--presence-penalty", help="Default 0: off.")
+        float, options.sampling("--presence-penalty", help="Default 0: off.")
     ] = 0.0,
     frequency_penalty: Annotated[
-        float, _sampling("--frequency-penalty", help="Default 0: off.")
+        float, options.sampling("--frequency-penalty", help="Default 0: off.")
     ] = 0.0,
     grammar: Annotated[
-        str | None, _sampling("--grammar", metavar="GBNF", help="Allow only texts of a grammar.")
+        str | None,
+        options.sampling("--grammar", metavar="GBNF", help="Allow only texts of a grammar."),
     ] = None,
     grammar_file: Annotated[
-        Path | None, _sampling("--grammar-file", metavar="FILE", help="The same, from a file.")
+        Path | None,
+        options.sampling("--grammar-file", metavar="FILE", help="The same, from a file."),
     ] = None,
     seed: options.Seed = None,
     mode: Annotated[
         str | None,
-        options.option(
-            "--mode", panel=options.SPECULATION, metavar="MODE",
+        options.speculation(
+            "--mode", metavar="MODE",
             help="autoregressive, speculative, pearl or specbranch (default).",
         ),
     ] = None,
     draft_max: options.DraftMax = None,
     draft_p_min: Annotated[
         float | None,
-        options.option(
-            "--draft-p-min", panel=options.SPECULATION, metavar="P",
+        options.speculation(
+            "--draft-p-min", metavar="P",
             help="Confidence below which the draft stops or branches; default 0.4.",
         ),
     ] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,64 +23,46 @@ def option(*names: str, panel: str, help: str, metavar: str | None = None) -> An
     )
 
 
-Model = Annotated[
-    Path | None,
-    option("--model", "-m", panel=MODELS, metavar="GGUF", help="Target; default: bundled pair."),
-]
-Draft = Annotated[
-    Path | None,
-    option("--model-draft", "-md", panel=MODELS, metavar="GGUF", help="Draft; default: none."),
-]
+# An option of each panel; most take a number.
+models = partial(option, panel=MODELS, metavar="GGUF")
+sampling = partial(option, panel=SAMPLING, metavar="X")
+speculation = partial(option, panel=SPECULATION, metavar="N")
+machine = partial(option, panel=MACHINE, metavar="N")
+
+Model = Annotated[Path | None, models("--model", "-m", help="Target; default: bundled pair.")]
+Draft = Annotated[Path | None, models("--model-draft", "-md", help="Draft; default: none.")]
 Temperature = Annotated[
-    float, option("--temp", panel=SAMPLING, metavar="T", help="Temperature; default 0: greedy.")
+    float, sampling("--temp", metavar="T", help="Temperature; default 0: greedy.")
 ]
 Seed = Annotated[
-    int | None,
-    option("--seed", "-s", panel=SAMPLING, metavar="N", help="Key of the noise; default: random."),
+    int | None, sampling("--seed", "-s", metavar="N", help="Key of the noise; default: random.")
 ]
-DraftMax = Annotated[
-    int | None,
-    option("--draft-max", panel=SPECULATION, metavar="N", help="Tokens drafted ahead at most."),
-]
-KMax = Annotated[
-    int | None, option("--k-max", panel=SPECULATION, metavar="N", help="Branches at most.")
-]
+DraftMax = Annotated[int | None, speculation("--draft-max", help="Tokens drafted ahead at most.")]
+KMax = Annotated[int | None, speculation("--k-max", help="Branches at most.")]
 CtxSize = Annotated[
     int | None,
-    option(
-        "--ctx-size", "-c", panel=MACHINE, metavar="N",
+    machine(
+        "--ctx-size", "-c",
         help="Tokens of prompt and text; default 4096, 0: what the target was trained with.",
     ),
 ]  # fmt: skip
-Threads = Annotated[
-    int | None,
-    option("--threads", "-t", panel=MACHINE, metavar="N", help="Threads of the target."),
-]
+Threads = Annotated[int | None, machine("--threads", "-t", help="Threads of the target.")]
 DraftThreads = Annotated[
-    int | None,
-    option("--draft-threads", "-td", panel=MACHINE, metavar="N", help="Threads of the draft."),
+    int | None, machine("--draft-threads", "-td", help="Threads of the draft.")
 ]
 Cpus = Annotated[
-    str | None,
-    option("--cpus", panel=MACHINE, metavar="LIST", help="CPUs of the target, such as 0,2-5."),
+    str | None, machine("--cpus", metavar="LIST", help="CPUs of the target, such as 0,2-5.")
 ]
 DraftCpus = Annotated[
-    str | None, option("--draft-cpus", panel=MACHINE, metavar="LIST", help="CPUs of the draft.")
+    str | None, machine("--draft-cpus", metavar="LIST", help="CPUs of the draft.")
 ]
 GpuLayers = Annotated[
     int | None,
-    option(
-        "--n-gpu-layers", "-ngl", panel=MACHINE, metavar="N",
-        help="Layers of the target on GPUs; default 0, -1: all.",
-    ),
-]  # fmt: skip
+    machine("--n-gpu-layers", "-ngl", help="Layers of the target on GPUs; default 0, -1: all."),
+]
 DraftGpuLayers = Annotated[
-    int | None,
-    option(
-        "--draft-n-gpu-layers", "-ngld", panel=MACHINE, metavar="N",
-        help="Layers of the draft on GPUs.",
-    ),
-]  # fmt: skip
+    int | None, machine("--draft-n-gpu-layers", "-ngld", help="Layers of the draft on GPUs.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 
 
