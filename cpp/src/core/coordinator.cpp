@@ -86,6 +86,7 @@ void Coordinator::fail_for_good(std::exception_ptr error) {
     if (!poison_) poison_ = error;
   }
   // What the workers still answer finds no generation and is ignored; no other one begins.
+  if (current_) hand_out();
   if (const std::unique_ptr<Current> lost = std::move(current_)) {
     end_at_once(lost->submit, Finish::kFailed, std::move(error));
   }
@@ -127,10 +128,16 @@ void Coordinator::handle(const CloseMessage& /*message*/) {
 
 void Coordinator::handle(const Event& event) {
   if (!current_) return;
+  if (std::holds_alternative<PlanDone>(event.body)) {
+    carry_out(current_->decoder.on(event));
+    finish_if_idle();
+    start_next();
+    return;
+  }
   measure(event);
   Commands commands = current_->decoder.on(event);
   if (current_->recorder) current_->recorder->ended(event, current_->decoder.rounds(), now_us());
-  dispatch(std::move(commands));
+  carry_out(std::move(commands));
   finish_if_idle();
   start_next();
 }
@@ -166,6 +173,33 @@ void Coordinator::start_next() {
   }
 }
 
+void Coordinator::carry_out(Commands commands) {
+  for (;;) {
+    const bool ask = commands.ask;
+    dispatch(std::move(commands));
+    // A reader who waits is to find the question before the chunks that would send it away.
+    const bool skipped = ask && !pose_question();
+    hand_out();
+    if (!skipped) return;
+    Event event;
+    event.epoch = current_->submit.epoch;
+    event.body = PlanDone{};
+    commands = current_->decoder.on(event);
+  }
+}
+
+bool Coordinator::pose_question() {
+  OutputChannel& output = *current_->submit.output;
+  if (!output.awaited()) return false;
+  return output.send_first_if_awaited(
+      Question{std::make_shared<const PolicyRound>(current_->decoder.policy_round())});
+}
+
+void Coordinator::hand_out() {
+  for (Chunk& chunk : current_->held) current_->submit.output->send(std::move(chunk));
+  current_->held.clear();
+}
+
 void Coordinator::dispatch(Commands commands) {
   if (commands.abort_target) target_->request_abort();
   if (commands.abort_draft && draft_) draft_->request_abort();
@@ -193,7 +227,7 @@ bool Coordinator::deliver(const Committed& committed) {
   const auto index = static_cast<std::size_t>(committed.choice.token);
   const std::string& piece = index < pieces_.size() ? pieces_[index] : std::string();
   StopMatcher::Result text = current_->matcher.append(piece);
-  current_->submit.output->send(
+  current_->held.push_back(
       Chunk{committed.choice, std::move(text.bytes), committed.from_draft});
   return text.stopped;
 }

@@ -68,6 +68,7 @@ class Coordinator {
     std::int64_t decode_begin_us = 0;  ///< 0: still in prefill.
     bool has_draft = false;            ///< the draft was given the text.
     std::optional<TraceRecorder> recorder;
+    std::vector<Chunk> held;  ///< wait for the question that may come with them.
   };
 
   void handle(SubmitMessage& message);
@@ -75,9 +76,12 @@ class Coordinator {
   void handle(const CloseMessage& message);
   void handle(const Event& event);
   void start_next();
+  void carry_out(Commands commands);
   void dispatch(Commands commands);
   void measure(const Event& event);
   void sent(Side side, const Command& command);
+  bool pose_question();
+  void hand_out();
   bool deliver(const Committed& committed);
   void finish_if_idle();
   /// Without a decoder to tell what it did: it has not begun, or is lost.

@@ -14,7 +14,8 @@ Decoder::Decoder(std::shared_ptr<const Request> request, const ModelLimits& limi
       limits_(limits),
       epoch_(epoch),
       planner_(std::move(planner)),
-      sink_(std::move(sink)) {
+      sink_(std::move(sink)),
+      monitor_(request_->policy.kind == PolicyOptions::Kind::kHook) {
   const auto n_prompt = static_cast<Pos>(request_->prompt.size());
   limit_ = limits_.target.n_ctx;
   if (request_->max_tokens >= 0 && request_->max_tokens < limit_ - n_prompt) {
@@ -62,6 +63,10 @@ void Decoder::begin_draft(Commands& commands) {
 Commands Decoder::on(const Event& event) {
   Commands commands;
   if (event.epoch != epoch_) return commands;
+  if (const auto* plan = std::get_if<PlanDone>(&event.body)) {
+    apply_plan(*plan, commands);
+    return commands;
+  }
   const bool target = event.side == Side::kTarget;
   bool& busy = target ? target_busy_ : draft_busy_;
   if (!busy) throw PreconditionError("[Decoder::on] an event for which no command is under way");
@@ -89,6 +94,7 @@ Commands Decoder::on(const Event& event) {
   } else if (const auto* verify = std::get_if<VerifyDone>(&event.body)) {
     report_step(event);
     waiting_ = verify->verdict;
+    if (!waiting_->features.empty()) planner_->on_features(waiting_->features);
   } else if (const auto* draft = std::get_if<DraftDone>(&event.body)) {
     report_step(event);
     apply_draft(*draft);
@@ -108,6 +114,31 @@ Commands Decoder::cancel() {
   return commands;
 }
 
+void Decoder::apply_plan(const PlanDone& done, Commands& commands) {
+  // A generation may end while its policy thinks.
+  if (finish_ != Finish::kNone) return;
+  if (!asked_) throw PreconditionError("[Decoder::apply_plan] a plan that was not asked for");
+  try {
+    if (done.error) std::rethrow_exception(done.error);
+    if (done.plan) validate(*done.plan, *asked_);
+  } catch (const Error&) {
+    error_ = std::current_exception();
+    finish_with(Finish::kFailed, commands);
+    if (idle()) settle();
+    return;
+  }
+  asked_.reset();
+  plan_ = done.plan;
+  if (done.plan) {
+    monitor_.forget_outcomes();
+  } else {
+    ++counters_.policy_skipped;
+  }
+  planner_->on_plan(done.plan);
+  advance(commands);
+  if (idle()) settle();
+}
+
 void Decoder::advance(Commands& commands) {
   const bool asks_first = planner_->lock_step() || !waiting_;
   if (asks_first) ask_planner(commands);
@@ -121,7 +152,12 @@ void Decoder::advance(Commands& commands) {
 void Decoder::ask_planner(Commands& commands) {
   if (draft_usable_ && !draft_begun_ && planner_->wants_draft(view())) begin_draft(commands);
   // The draft may be ready before the target: the planner sees a busy target then.
-  if (target_busy_ && draft_busy_) return;
+  if ((target_busy_ && draft_busy_) || asked_) return;
+  if (monitor_.active() && planner_->wants_plan(view())) {
+    asked_ = plan_limits(view(), *request_);
+    commands.ask = true;
+    return;
+  }
   const Decision decision = planner_->next(view(), *this);
   if (!decision.evaluate.empty()) commands.draft = plan_draft(decision.evaluate);
   if (decision.submit != kNoNode) commands.target = plan_verify(decision.submit, decision.n_pad);
@@ -164,6 +200,7 @@ void Decoder::report_step(const Event& event) {
     step.overlap = std::min(1.0, static_cast<double>(overlap) / static_cast<double>(duration));
   }
   planner_->on_step(step);
+  monitor_.on_step(step);
 }
 
 View Decoder::view() const {
@@ -332,6 +369,10 @@ void Decoder::apply_verdict(const Verdict& verdict, Commands& commands) {
   std::size_t n_matched = 0;
   const Choice* miss = nullptr;
   bool hit = false;
+  PolicyOutcome outcome;
+  outcome.plan = std::exchange(plan_, std::nullopt);
+  outcome.n_submitted = static_cast<int>(path.size()) - 1;
+  const std::int64_t rolled_back_before = counters_.n_rolled_back;
   if (request_->trace) rounds_.emplace_back();
   for (const Choice& choice : verdict.choices) {
     if (miss != nullptr || hit) {
@@ -353,6 +394,7 @@ void Decoder::apply_verdict(const Verdict& verdict, Commands& commands) {
       hit = !on_path;
       if (on_path) ++n_matched;
     }
+    if (monitor_.active()) outcome.committed.push_back(choice.token);
     if (commit({choice, next != kNoNode}, commands)) break;
   }
   if (verdict.exhausted) finish_with(Finish::kStop, commands);
@@ -369,7 +411,14 @@ void Decoder::apply_verdict(const Verdict& verdict, Commands& commands) {
     rounds_.back().branch_miss = miss != nullptr && request_->mode != Mode::kAutoregressive;
   }
   move_root(last, miss);
-  if (finish_ == Finish::kNone) planner_->on_verdict(view(), hit);
+  if (finish_ != Finish::kNone) return;
+  outcome.n_accepted = static_cast<int>(n_matched);
+  outcome.branch_hit = hit;
+  outcome.n_rolled_back = static_cast<int>(counters_.n_rolled_back - rolled_back_before);
+  monitor_.on_features(verdict.features);
+  monitor_.on_outcome(outcome);
+  planner_->on_outcome(outcome);
+  planner_->on_verdict(view(), hit);
 }
 
 void Decoder::move_root(NodeId last, const Choice* miss) {

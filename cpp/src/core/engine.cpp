@@ -45,6 +45,14 @@ std::optional<Output> Generation::next_for(std::chrono::milliseconds timeout) {
   return output;
 }
 
+void Generation::answer(PlanDone answer) {
+  if (getpid() != state_->owner_pid) return;
+  Event event;
+  event.epoch = state_->epoch;
+  event.body = std::move(answer);
+  state_->inbox->send(std::move(event));
+}
+
 bool Generation::finished() const { return state_->finished.load(); }
 
 void Generation::cancel() {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "specbranch/core/errors.h"
+#include "specbranch/core/hrad.h"
 
 namespace specbranch {
 namespace {
@@ -92,6 +93,17 @@ void validate(const Request& request, int n_vocab) {
         "it must be in 1 .. " + std::to_string(kMaxBranches));
   check(request.n_feature_layers >= 0, "n_feature_layers", request.n_feature_layers,
         "it must be at least 0");
+  const PolicyOptions& policy = request.policy;
+  check(policy.lambda >= 0 && policy.lambda <= 1, "lambda", policy.lambda, "it must be in [0, 1]");
+  check(policy.acceptance >= 0 && policy.acceptance <= 1, "acceptance", policy.acceptance,
+        "it must be in [0, 1]");
+  if (policy.kind == PolicyOptions::Kind::kHrad) {
+    if (!policy.hrad) throw InvalidArgument("policy H-RAD has no weights");
+    validate(*policy.hrad);
+    check(request.n_feature_layers == policy.hrad->n_layers, "n_feature_layers",
+          request.n_feature_layers,
+          "the policy's weights need " + std::to_string(policy.hrad->n_layers));
+  }
   check(request.policy.gamma >= 1 && request.policy.gamma <= kMaxDraft, "gamma",
         request.policy.gamma, "it must be in 1 .. " + std::to_string(kMaxDraft));
   check(request.policy.epsilon >= 0 && request.policy.epsilon <= 1, "epsilon",

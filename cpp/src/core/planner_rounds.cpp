@@ -5,15 +5,37 @@
 
 namespace specbranch {
 
+bool RoundPlanner::may_begin(const View& view) const {
+  return point_ == kNoNode && view.submitted == kNoNode && view.target_idle && view.draft_idle;
+}
+
+bool RoundPlanner::wants_plan(const View& view) const {
+  return policy().wants_plan() && may_begin(view) && view.draft_usable;
+}
+
+NodeId RoundPlanner::begin_round(const View& view) {
+  const SpeculationTree& tree = view.tree;
+  const auto& plan = policy().plan();
+  const WindowFate fate = plan ? WindowFate::kSome : policy().fate();
+  leaves_.clear();
+  drafted_ = false;
+  distrusted_ = fate == WindowFate::kNone;
+  gamma_ = plan ? plan->draft_length : policy().gamma();
+  if (plan && plan->branch_at >= 0) {
+    point_ = on_main_path(tree, plan->branch_at);
+  } else if (fate == WindowFate::kSome) {
+    point_ = branch_point(view);
+  } else {
+    point_ = on_main_path(tree, distrusted_ ? 0 : view.max_path);
+  }
+  const bool bounded = plan && plan->submit >= 0;
+  return on_main_path(tree, std::min(view.max_path, bounded ? plan->submit : tree.depth(point_)));
+}
+
 Decision RoundPlanner::next(const View& view, Grower& grow) {
   Decision decision;
-  if (point_ == kNoNode) {
-    if (view.submitted != kNoNode || !view.target_idle || !view.draft_idle) return decision;
-    point_ = branch_point(view);
-    leaves_.clear();
-    drafted_ = false;
-    decision.submit = point_;
-  }
+  if (may_begin(view)) decision.submit = begin_round(view);
+  if (point_ == kNoNode) return decision;
   if (view.draft_idle && !drafted_) {
     decision.evaluate = to_evaluate(view, grow);
     drafted_ = decision.evaluate.empty();
@@ -23,27 +45,38 @@ Decision RoundPlanner::next(const View& view, Grower& grow) {
 
 bool RoundPlanner::may_apply(const View& view) { return drafted_ && view.draft_idle; }
 
-void RoundPlanner::on_verdict(const View& /*view*/, bool /*hit*/) { point_ = kNoNode; }
+void RoundPlanner::on_verdict(const View& /*view*/, bool /*hit*/) {
+  point_ = kNoNode;
+  end_round();
+}
+
+void RoundPlanner::branch_out(const View& view, Grower& grow) {
+  const Node& point = view.tree.at(point_);
+  const auto& plan = policy().plan();
+  // Where the first choice is foretold to be wrong, there must be another one.
+  int wanted = plan ? plan->branches : std::max(branches(view, point), distrusted_ ? 2 : 1);
+  wanted = std::min({wanted, max_branches_, 1 + view.free_seqs,
+                     static_cast<int>(point.candidates.size())});
+  const bool drafted_before = !point.children.empty();
+  for (int rank = 0; rank < wanted; ++rank) {
+    leaves_.push_back(view.tree.main_leaf(grow.child(point_, rank)));
+  }
+  if (distrusted_ && drafted_before && leaves_.size() > 1) leaves_.erase(leaves_.begin());
+}
 
 std::vector<NodeId> RoundPlanner::to_evaluate(const View& view, Grower& grow) {
   const SpeculationTree& tree = view.tree;
   const int base = tree.depth(point_);
-  const int goal = std::min(base + rule_.gamma(), view.max_depth);
+  const int goal = std::min(base + gamma_, view.max_depth);
   if (!view.draft_usable || base >= goal) return {};
-  const Node& point = tree.at(point_);
-  if (!point.evaluated) return {point_};
-  if (leaves_.empty()) {
-    const int wanted = std::min({branches(view, point), width_, 1 + view.free_seqs,
-                                 static_cast<int>(point.candidates.size())});
-    for (int rank = 0; rank < wanted; ++rank) {
-      leaves_.push_back(tree.main_leaf(grow.child(point_, rank)));
-    }
-  }
+  if (!tree.at(point_).evaluated) return {point_};
+  if (leaves_.empty()) branch_out(view, grow);
   std::vector<NodeId> evaluate;
   for (NodeId& leaf : leaves_) {
     // A leaf that was evaluated grows by one; a branch kept from the last round may have a head
     // start.
-    if (tree.at(leaf).evaluated && tree.depth(leaf) < goal && !tree.at(leaf).candidates.empty()) {
+    const Node& end = tree.at(leaf);
+    if (end.evaluated && tree.depth(leaf) < goal && !end.candidates.empty() && !ends_window(end)) {
       leaf = grow.child(leaf, 0);
     }
     if (tree.depth(leaf) < goal && !tree.at(leaf).evaluated) evaluate.push_back(leaf);
@@ -58,12 +91,18 @@ NodeId PearlPlanner::branch_point(const View& view) const {
   return leaf;
 }
 
+bool PearlPlanner::ends_window(const Node& leaf) const {
+  return policy().ends_windows() &&
+         policy().doubts(leaf.candidates[0].confidence, leaf.candidates);
+}
+
 NodeId SpecBranchPlanner::branch_point(const View& view) const {
   const SpeculationTree& tree = view.tree;
   NodeId point = tree.root();
   for (const NodeId next : tree.path_nodes(tree.main_leaf(point))) {
     if (next == point) continue;
-    if (tree.depth(next) > view.max_path || rule().doubts(tree.at(next).confidence)) break;
+    if (tree.depth(next) > view.max_path) break;
+    if (policy().doubts(tree.at(next).confidence, tree.at(point).candidates)) break;
     point = next;
   }
   return point;

@@ -43,6 +43,10 @@ class VirtualRun {
   VirtualResult run() {
     dispatch(decoder_->start());
     while (!decoder_->idle()) {
+      if (asked_ && answers_now()) {
+        answer();
+        continue;
+      }
       if (!pending_[0] && !pending_[1]) {
         throw PreconditionError("[run_virtually] nothing is under way, yet there is no end");
       }
@@ -61,6 +65,18 @@ class VirtualRun {
 
  private:
   static std::size_t index(Side side) { return side == Side::kTarget ? 0 : 1; }
+
+  bool answers_now() {
+    if (!pending_[0] && !pending_[1]) return true;
+    return options_.order != DeliveryOrder::kShuffled || (coin_() & 1U) != 0;
+  }
+
+  void answer() {
+    asked_ = false;
+    PlanDone done;
+    if (options_.policy) done.plan = options_.policy(decoder_->policy_round());
+    dispatch(decoder_->on(Event{Side::kTarget, 1, std::move(done), now_us_, now_us_}));
+  }
 
   Side pick() {
     if (!pending_[0]) return Side::kDraft;
@@ -99,6 +115,7 @@ class VirtualRun {
   }
 
   void dispatch(Commands commands) {
+    if (commands.ask) asked_ = true;
     if (commands.abort_target && pending_[0]) pending_[0]->abort = true;
     if (commands.abort_draft && pending_[1]) pending_[1]->abort = true;
     if (commands.target) send(Side::kTarget, std::move(*commands.target));
@@ -142,6 +159,7 @@ class VirtualRun {
   std::shared_ptr<const Request> request_;
   std::unique_ptr<Decoder> decoder_;
   std::optional<Pending> pending_[2];
+  bool asked_ = false;  ///< the policy has not answered yet.
   BusyMeter meter_;
   VirtualResult result_;
   std::int64_t now_us_ = 0;

@@ -29,10 +29,30 @@ class Channel {
     return true;
   }
 
+  /// As `send`, but before all others, and only if a receiver is waiting now: one of those will get
+  /// it. False, and `value` is dropped, if none is.
+  bool send_first_if_awaited(T value) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (closed_ || n_waiting_ == 0) return false;
+      queue_.push_front(std::move(value));
+    }
+    ready_.notify_one();
+    return true;
+  }
+
+  /// A receiver is waiting now.
+  bool awaited() const {
+    const std::lock_guard lock(mutex_);
+    return n_waiting_ > 0;
+  }
+
   /// Waits for a value; nothing once the channel is closed and empty.
   std::optional<T> receive() {
     std::unique_lock lock(mutex_);
+    ++n_waiting_;
     ready_.wait(lock, [&] { return closed_ || !queue_.empty(); });
+    --n_waiting_;
     return pop();
   }
 
@@ -40,7 +60,10 @@ class Channel {
   template <class Rep, class Period>
   std::optional<T> receive_for(std::chrono::duration<Rep, Period> timeout) {
     std::unique_lock lock(mutex_);
+    ++n_waiting_;
+    // What came while the time ran out is seen: the queue is looked at with the lock held.
     ready_.wait_for(lock, timeout, [&] { return closed_ || !queue_.empty(); });
+    --n_waiting_;
     return pop();
   }
 
@@ -74,6 +97,7 @@ class Channel {
   mutable std::mutex mutex_;
   std::condition_variable ready_;
   std::deque<T> queue_;
+  int n_waiting_ = 0;
   bool closed_ = false;
 };
 

@@ -12,6 +12,7 @@
 #include "specbranch/core/kv_ledger.h"
 #include "specbranch/core/messages.h"
 #include "specbranch/core/planner.h"
+#include "specbranch/core/policy_monitor.h"
 #include "specbranch/core/stats.h"
 #include "specbranch/core/trace.h"
 #include "specbranch/core/tree.h"
@@ -32,6 +33,9 @@ struct Commands {
   std::optional<Command> draft;
   bool abort_draft = false;  ///< what the draft is doing can no longer matter.
   bool abort_target = false;
+  /// Ask the caller's policy about `Decoder::policy_round` and answer with PlanDone. Until then no
+  /// round begins.
+  bool ask = false;
 };
 
 /// A token that became part of the text. `from_draft`: the draft had proposed it.
@@ -54,6 +58,9 @@ class Decoder final : private Grower {
   Commands start();
   Commands on(const Event& event);
 
+  /// What the policy is to be shown. Only between `Commands::ask` and its answer.
+  PolicyRound policy_round() const { return monitor_.round(view(), *request_); }
+
   /// Ends the generation with what is committed; the answer to running commands is still awaited.
   Commands cancel();
 
@@ -75,6 +82,7 @@ class Decoder final : private Grower {
   NodeId child(NodeId parent, int rank) override;
   View view() const;
   void advance(Commands& commands);
+  void apply_plan(const PlanDone& done, Commands& commands);
   void ask_planner(Commands& commands);
   void begin_draft(Commands& commands);
   void cancel_useless_pass(Commands& commands);
@@ -107,6 +115,9 @@ class Decoder final : private Grower {
   SpeculationTree tree_;
   KvLedger ledger_;
   Counters counters_;
+  PolicyMonitor monitor_;
+  std::optional<PlanLimits> asked_;  ///< the policy's answer is awaited; what it may say.
+  std::optional<Plan> plan_;         ///< what it said for the round that runs.
   std::optional<Verdict> waiting_;  ///< held back by a lock-step planner.
   std::vector<NodeId> submitted_;   ///< the path under verification, root first.
   std::vector<NodeId> in_flight_;   ///< lanes of the running draft pass.

@@ -34,7 +34,12 @@ struct Outcome {
   std::exception_ptr error;  ///< set if `finish` is kFailed.
 };
 
-using Output = std::variant<Chunk, Outcome>;
+/// The caller's policy is asked (`PolicyOptions::Kind::kHook`): `Generation::answer` it, soon.
+struct Question {
+  std::shared_ptr<const PolicyRound> round;
+};
+
+using Output = std::variant<Chunk, Outcome, Question>;
 
 class EngineImpl;
 
@@ -49,8 +54,14 @@ class Generation {
   Generation& operator=(const Generation&) = delete;
 
   /// The next chunk, or the outcome, or nothing within `timeout`. After the outcome was returned:
-  /// nothing at once (see `finished`).
+  /// nothing at once (see `finished`). A question only comes while somebody waits here, before the
+  /// chunks of the round that led to it.
   std::optional<Output> next_for(std::chrono::milliseconds timeout);
+
+  /// The answer to a Question: a plan, or why there is none, which ends the generation with that
+  /// error (an `Error`; the engine stays usable). Nobody else works on the generation until then,
+  /// but cancelling it needs no answer. Never blocks.
+  void answer(PlanDone answer);
 
   /// The outcome was returned by `next_for`.
   bool finished() const;

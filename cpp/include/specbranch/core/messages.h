@@ -10,6 +10,7 @@
 
 #include "specbranch/core/model.h"
 #include "specbranch/core/options.h"
+#include "specbranch/core/policy.h"
 #include "specbranch/core/types.h"
 
 namespace specbranch {
@@ -63,11 +64,17 @@ struct FailDone {
   std::exception_ptr error;
 };
 
-/// One answer to one command, in the order of the commands.
+/// The answer to `Commands::ask`, which may come between those of the models.
+struct PlanDone {
+  std::optional<Plan> plan;  ///< none: nobody could be asked; the built-in rule does this round.
+  std::exception_ptr error;  ///< the policy failed: so does the generation.
+};
+
+/// One answer to one command, in the order of the commands; or a policy's answer, which has no side.
 struct Event {
   Side side = Side::kTarget;
   Epoch epoch = 0;
-  std::variant<BeginDone, VerifyDone, DraftDone, AbortDone, FailDone> body;
+  std::variant<BeginDone, VerifyDone, DraftDone, AbortDone, FailDone, PlanDone> body;
   std::int64_t begin_us = 0;  ///< when the model began and ended the work, on the steady clock; the
   std::int64_t end_us = 0;    ///< decoder never looks at it.
 };

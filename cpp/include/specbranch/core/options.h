@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -44,12 +45,24 @@ std::string_view to_string(Mode mode);
 /// The mode of that name; throws InvalidArgument naming the valid ones.
 Mode parse_mode(std::string_view name);
 
-/// How far to draft: the built-in policies.
+struct HradWeights;
+
+/// How far to draft, and where to branch.
 struct PolicyOptions {
-  enum class Kind : std::uint8_t { kFixed, kConfidence };
+  enum class Kind : std::uint8_t {
+    kFixed,
+    kConfidence,
+    kAdaEdl,  ///< a threshold of the confidences' entropy, adapted on line (arXiv:2410.18351).
+    kHrad,    ///< a classifier on the target's features decides what is kept of a window.
+    kHook,    ///< the caller is asked once a round; kConfidence where it cannot be.
+  };
   Kind kind = Kind::kConfidence;
-  int gamma = 8;         ///< kFixed: tokens a round; the mode's `max_draft` bounds it.
-  double epsilon = 0.4;  ///< kConfidence: stop or branch at the first token below this confidence.
+  int gamma = 8;  ///< kFixed: tokens a round; the mode's `max_draft` bounds it.
+  /// kConfidence, kHrad, kHook: stop or branch at the first token below this confidence.
+  double epsilon = 0.4;
+  double lambda = 0.6;      ///< kAdaEdl: the threshold to begin with.
+  double acceptance = 0.9;  ///< kAdaEdl: share of submitted tokens that should be accepted.
+  std::shared_ptr<const HradWeights> hrad;  ///< kHrad only.
 };
 
 /// One call of `Engine::generate`.

@@ -3,10 +3,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "specbranch/core/options.h"
+#include "specbranch/core/policy.h"
 #include "specbranch/core/profile.h"
 #include "specbranch/core/tree.h"
 #include "specbranch/core/types.h"
@@ -81,6 +84,18 @@ class Planner {
 
   /// A verification or a draft pass has ended.
   virtual void on_step(const StepTime& /*step*/) {}
+
+  /// A verdict with features (see `Verdict::features`) has arrived; it is applied later.
+  virtual void on_features(std::span<const float> /*features*/) {}
+
+  /// The caller's policy is to be asked before `next` is asked again. Only if the request has one.
+  virtual bool wants_plan(const View& /*view*/) const { return false; }
+
+  /// Its answer, which is within `plan_limits`; none: it could not be asked.
+  virtual void on_plan(const std::optional<Plan>& /*plan*/) {}
+
+  /// What became of the path that a verdict was about. Comes before `on_verdict`.
+  virtual void on_outcome(const PolicyOutcome& /*outcome*/) {}
 
   /// The target chose `token` after `parent`, which is still in the tree. Called in order for every
   /// choice of a verdict, before the tree changes.

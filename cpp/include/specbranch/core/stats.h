@@ -29,6 +29,7 @@ struct Counters {
   std::int64_t n_all_drafted = 0;  ///< every drafted token, on any branch.
   std::int64_t branch_hits = 0;    ///< the token after the accepted ones was a node of the tree.
   std::int64_t branch_misses = 0;
+  std::int64_t policy_skipped = 0;  ///< rounds for which the caller's policy could not be asked.
   std::vector<std::int64_t> acceptance_histogram;  ///< [i]: verifications that accepted i tokens.
 
   bool operator==(const Counters&) const = default;

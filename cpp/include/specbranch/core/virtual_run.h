@@ -38,6 +38,9 @@ struct VirtualOptions {
   PairProfile* profile = nullptr;
   /// Cancel when so many events were delivered; negative: never.
   std::int64_t cancel_after_events = -1;
+  /// The caller's policy (`PolicyOptions::Kind::kHook`): nothing where it cannot be asked. Answers
+  /// at once, or when shuffled before or after whatever is under way. Null: it never can be.
+  std::function<std::optional<Plan>(const PolicyRound&)> policy;
   /// Sees every event before the decoder does and may change it (fault injection).
   std::function<void(Event&)> tamper_event;
   /// Sees every command before the model does and may change it (fault injection).
