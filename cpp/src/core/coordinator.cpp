@@ -23,9 +23,11 @@ Outcome ended(Finish finish, const Request& request, std::exception_ptr error) {
 
 }  // namespace
 
-Coordinator::Current::Current(SubmitMessage message, const ModelLimits& limits, CommitSink sink)
+Coordinator::Current::Current(SubmitMessage message, const ModelLimits& limits,
+                              PairProfile* profile, CommitSink sink)
     : submit(std::move(message)),
-      decoder(submit.request, limits, submit.epoch, make_planner(*submit.request), std::move(sink)),
+      decoder(submit.request, limits, submit.epoch, make_planner(*submit.request, profile),
+              std::move(sink)),
       matcher(submit.request->stop),
       begin_us(now_us()) {
   if (submit.request->trace) recorder.emplace(begin_us);
@@ -34,12 +36,17 @@ Coordinator::Current::Current(SubmitMessage message, const ModelLimits& limits, 
 Coordinator::Coordinator(std::shared_ptr<Inbox> inbox, const ModelLimits& limits,
                          std::vector<std::string> pieces,
                          std::unique_ptr<Worker<TargetModel>> target,
-                         std::unique_ptr<Worker<DraftModel>> draft)
+                         std::unique_ptr<Worker<DraftModel>> draft, PairProfile profile,
+                         double warm_up_ms)
     : inbox_(std::move(inbox)),
       limits_(limits),
       pieces_(std::move(pieces)),
       target_(std::move(target)),
-      draft_(std::move(draft)) {}
+      draft_(std::move(draft)),
+      profile_(std::move(profile)),
+      published_(profile_) {
+  totals_.warm_up_ms = warm_up_ms;
+}
 
 void Coordinator::run() {
   while (!(closing_ && !current_)) {
@@ -69,6 +76,11 @@ void Coordinator::release_workers() {
 EngineStats Coordinator::stats() const {
   const std::lock_guard lock(mutex_);
   return totals_;
+}
+
+PairProfile Coordinator::profile() const {
+  const std::lock_guard lock(mutex_);
+  return published_;
 }
 
 std::exception_ptr Coordinator::poison() const {
@@ -162,7 +174,7 @@ void Coordinator::start_next() {
       continue;
     }
     try {
-      current_ = std::make_unique<Current>(submit, limits_,
+      current_ = std::make_unique<Current>(submit, limits_, &profile_,
                                            [this](const Committed& c) { return deliver(c); });
     } catch (const std::exception&) {  // no memory, say: nothing has begun
       end_at_once(submit, Finish::kFailed, std::current_exception());
@@ -234,8 +246,7 @@ bool Coordinator::deliver(const Committed& committed) {
 
 void Coordinator::finish_if_idle() {
   if (!current_ || !current_->decoder.idle()) return;
-  const std::unique_ptr<Current> done = std::move(current_);
-  current_.reset();
+  std::unique_ptr<Current> done = std::move(current_);
   Outcome outcome;
   outcome.finish = done->decoder.finish();
   outcome.tail = done->matcher.finish();
@@ -246,8 +257,10 @@ void Coordinator::finish_if_idle() {
     const std::lock_guard lock(mutex_);
     poison_ = outcome.error;
   }
-  add_totals(outcome.stats);
-  done->submit.output->send(std::move(outcome));
+  const std::shared_ptr<OutputChannel> output = done->submit.output;
+  done.reset();  // a planner may tell what it has learned when it goes
+  publish(outcome.stats);
+  output->send(std::move(outcome));
 }
 
 void Coordinator::end_at_once(const SubmitMessage& submit, Finish finish,
@@ -285,8 +298,9 @@ Stats Coordinator::collect(const Current& done) {
   return stats;
 }
 
-void Coordinator::add_totals(const Stats& stats) {
+void Coordinator::publish(const Stats& stats) {
   const std::lock_guard lock(mutex_);
+  published_ = profile_;
   const Counters& counters = stats.counters;
   ++totals_.n_generations;
   totals_.n_generated += counters.n_generated;

@@ -13,6 +13,7 @@
 #include "specbranch/core/channel.h"
 #include "specbranch/core/decoder.h"
 #include "specbranch/core/engine.h"
+#include "specbranch/core/profile.h"
 #include "specbranch/core/stop_matcher.h"
 #include "specbranch/core/trace.h"
 #include "specbranch/core/worker.h"
@@ -38,14 +39,14 @@ using Inbox = Channel<Message>;
 
 /// Runs generations one after another: feeds the decoder, sends its commands, hands out its tokens.
 ///
-/// *Thread safety:* `run` on one thread; `stats` and `throw_if_poisoned` from any.
+/// *Thread safety:* `run` on one thread; `stats`, `profile` and `throw_if_poisoned` from any.
 /// *Lifecycle:* `run` returns after a CloseMessage, once nothing is under way; then nothing is
 /// accepted any more and whoever waits has got an outcome.
 class Coordinator {
  public:
   Coordinator(std::shared_ptr<Inbox> inbox, const ModelLimits& limits,
               std::vector<std::string> pieces, std::unique_ptr<Worker<TargetModel>> target,
-              std::unique_ptr<Worker<DraftModel>> draft);
+              std::unique_ptr<Worker<DraftModel>> draft, PairProfile profile, double warm_up_ms);
 
   void run();
 
@@ -53,12 +54,13 @@ class Coordinator {
   void release_workers();
 
   EngineStats stats() const;
+  PairProfile profile() const;
   void throw_if_poisoned() const;
 
  private:
   /// The generation that is running.
   struct Current {
-    Current(SubmitMessage submit, const ModelLimits& limits, CommitSink sink);
+    Current(SubmitMessage submit, const ModelLimits& limits, PairProfile* profile, CommitSink sink);
 
     SubmitMessage submit;
     Decoder decoder;
@@ -87,7 +89,7 @@ class Coordinator {
   /// Without a decoder to tell what it did: it has not begun, or is lost.
   void end_at_once(const SubmitMessage& submit, Finish finish, std::exception_ptr error = nullptr);
   static Stats collect(const Current& done);
-  void add_totals(const Stats& stats);
+  void publish(const Stats& stats);
   std::exception_ptr poison() const;
   void fail_for_good(std::exception_ptr error);
 
@@ -97,11 +99,13 @@ class Coordinator {
   std::unique_ptr<Worker<TargetModel>> target_;
   std::unique_ptr<Worker<DraftModel>> draft_;
   std::deque<SubmitMessage> queue_;
+  PairProfile profile_;  ///< the running planner's to use and refine; outlives it.
   std::unique_ptr<Current> current_;
   bool closing_ = false;
 
-  mutable std::mutex mutex_;  ///< of what other threads read: the two below.
+  mutable std::mutex mutex_;  ///< of what other threads read: all below.
   EngineStats totals_;
+  PairProfile published_;  ///< `profile_` as it was between two generations.
   std::exception_ptr poison_;
 };
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "coordinator.h"
+#include "run_warm_up.h"
 #include "specbranch/core/errors.h"
 
 namespace specbranch {
@@ -102,8 +103,16 @@ EngineImpl::EngineImpl(EngineParts parts)
     }
   }
   if (error) std::rethrow_exception(error);
-  coordinator = std::make_unique<Coordinator>(inbox, limits, std::move(parts.pieces),
-                                              std::move(target), std::move(draft));
+  WarmUpResult warm_up;
+  const bool can_speculate = draft && why_no_speculation.empty() && limits.target.can_roll_back;
+  if (can_speculate && parts.warm_up_us > 0 && !parts.profile.costs.known()) {
+    WarmUp measuring(limits, dummy_tokens(parts.pieces, limits), parts.warm_up_us);
+    warm_up = run_warm_up(measuring, *inbox, *target, *draft, parts.warm_up_us, parts.stop_warm_up);
+    parts.profile.costs = std::move(warm_up.costs);
+  }
+  coordinator =
+      std::make_unique<Coordinator>(inbox, limits, std::move(parts.pieces), std::move(target),
+                                    std::move(draft), std::move(parts.profile), warm_up.ms);
   thread = std::jthread([this] { coordinator->run(); });
 }
 
@@ -178,6 +187,11 @@ const ModelLimits& Engine::limits() const { return impl_->limits; }
 EngineStats Engine::stats() const {
   if (getpid() != owner_pid_) return {};  // the lock may be held by a thread that is not here
   return impl_->coordinator->stats();
+}
+
+PairProfile Engine::profile() const {
+  if (getpid() != owner_pid_) return {};
+  return impl_->coordinator->profile();
 }
 
 }  // namespace specbranch

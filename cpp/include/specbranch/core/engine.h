@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +14,7 @@
 #include "specbranch/core/decoder.h"
 #include "specbranch/core/model.h"
 #include "specbranch/core/options.h"
+#include "specbranch/core/profile.h"
 #include "specbranch/core/stats.h"
 #include "specbranch/core/trace.h"
 
@@ -82,7 +84,15 @@ struct EngineParts {
   ModelFactory<DraftModel> draft;   ///< empty: only `autoregressive`.
   std::vector<std::string> pieces;  ///< bytes of every token of the target's vocabulary.
   std::string why_no_speculation;  ///< not empty: speculation is impossible with these models, why.
+  PairProfile profile;             ///< what is known of the pair already.
+  /// Time that may be spent on measuring steps with dummy tokens (`PairProfile::costs`) while
+  /// loading; 0: none. Not done without a draft, nor if the costs are known already.
+  std::int64_t warm_up_us = 0;
+  std::function<bool()> stop_warm_up;  ///< asked every 50 ms; true ends the measuring.
 };
+
+/// What the warm-up takes at most, unless told otherwise.
+inline constexpr std::int64_t kWarmUpUs = 2'000'000;
 
 /// Totals over the generations that ended so far, those that never began among them.
 struct EngineStats {
@@ -93,13 +103,14 @@ struct EngineStats {
   std::int64_t n_accepted = 0;
   std::int64_t n_rolled_back = 0;
   double decode_ms = 0.0;
+  double warm_up_ms = 0.0;  ///< measuring while loading; 0: there was none.
 };
 
 /// *Thread safety:* every method from any thread; generations run one after another, in order.
 /// *Lifecycle:* the constructor makes both models (each on its own thread) and throws what they
 /// throw; `close` cancels all generations, waits for the threads and is final. In a forked child
-/// `generate` throws EngineClosed, `stats` is empty, and the destructor leaves the (absent) threads
-/// alone.
+/// `generate` throws EngineClosed, `stats` and `profile` are empty, and the destructor leaves the
+/// (absent) threads alone.
 class Engine {
  public:
   explicit Engine(EngineParts parts);
@@ -115,6 +126,9 @@ class Engine {
 
   const ModelLimits& limits() const;
   EngineStats stats() const;
+
+  /// What is known of the pair after the last generation that ended.
+  PairProfile profile() const;
 
  private:
   void check_alive(const char* method) const;
