@@ -266,7 +266,7 @@ void Coordinator::finish_if_idle() {
 void Coordinator::end_at_once(const SubmitMessage& submit, Finish finish,
                               std::exception_ptr error) {
   Outcome outcome = ended(finish, *submit.request, std::move(error));
-  add_totals(outcome.stats);
+  publish(outcome.stats);
   submit.output->send(std::move(outcome));
 }
 
