@@ -39,6 +39,13 @@ def real(name: str, value: Any) -> float:
     return number
 
 
+def share(name: str, value: Any) -> float:
+    """A number from 0 to 1."""
+    if not 0.0 <= (number := real(name, value)) <= 1.0:
+        raise InvalidArgument(f"{name} is {value}; it must be in 0 .. 1")
+    return number
+
+
 def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise InvalidArgument(f"{name} is {_shown(value)}; it must be True or False")

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp import _arguments, _core, policies
+from specbranch_cpp import _arguments, _core, _hrad, policies
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -34,7 +34,11 @@ def make_seeds(seed: Any) -> random.Random:
 
 
 def make_request(
-    core: _core.Engine, defaults: Defaults, given: Mapping[str, Any], seeds: random.Random
+    core: _core.Engine,
+    defaults: Defaults,
+    given: Mapping[str, Any],
+    seeds: random.Random,
+    pair: _hrad.PairFiles | None = None,
 ) -> _core.Request:
     """Checks the arguments, of which None leaves the default."""
 
@@ -42,7 +46,10 @@ def make_request(
         return getattr(defaults, name) if given[name] is None else given[name]
 
     n_vocab = core.n_vocab
-    request = _decoding(chosen("mode"), chosen("policy"))
+    policy = chosen("policy")
+    request = _decoding(chosen("mode"), policy, core)
+    if isinstance(policy, policies.HRAD) and request.mode != "autoregressive":
+        _hrad.check_pair(policy._file, core, pair)
     request.k_max = _arguments.integer("k_max", chosen("k_max"), 1, defaults.k_max)
     request.max_draft = _arguments.integer("max_draft", chosen("max_draft"), 1, defaults.max_draft)
     if isinstance(given["prompt"], str):
@@ -78,16 +85,40 @@ def make_request(
     return request
 
 
-def _decoding(mode: Any, policy: Any) -> _core.Request:
-    """A request with this mode and policy."""
+def written_in_python(policy: Any) -> policies.Policy | None:
+    """The policy if it is an object of the caller's."""
+    return None if policy is None or isinstance(policy, policies.BuiltIn) else policy
+
+
+def _decoding(mode: Any, policy: Any, core: _core.Engine | None = None) -> _core.Request:
+    """A request with this mode and policy; without `core`, features are not checked."""
     request = _core.Request()
     request.mode = _arguments.text("mode", mode)
     if isinstance(policy, policies.Fixed):
         request.use_fixed(policy.gamma)
     elif isinstance(policy, policies.Confidence):
         request.use_confidence(policy.epsilon)
+    elif isinstance(policy, policies.AdaEDL):
+        request.use_ada_edl(policy.threshold, policy.acceptance)
+    elif isinstance(policy, policies.HRAD):
+        if request.mode != "autoregressive":  # which has no use for the target's features
+            request.use_hrad(policy._file.weights, policy.epsilon)
     elif policy is not None:
-        raise InvalidArgument(
-            f"policy is {policy!r}; it must be policies.Fixed or policies.Confidence"
-        )
+        n_feature_layers = _check_hook(policy, core)
+        if request.mode != "autoregressive":
+            request.use_hook(n_feature_layers)
     return request
+
+
+def _check_hook(policy: Any, core: _core.Engine | None) -> int:
+    """How many layers' states a policy wants; refuses what is no policy."""
+    missing = [name for name in ("plan", "observe") if not callable(getattr(policy, name, None))]
+    if missing or isinstance(policy, type):
+        reason = f"it has no method {' and no method '.join(missing)}" if missing else "a class"
+        raise InvalidArgument(
+            f"policy is {policy!r} ({reason}); it must be one of policies.Fixed, Confidence, "
+            "AdaEDL and HRAD, or an object with the methods plan and observe"
+        )
+    wanted = getattr(policy, "n_feature_layers", 0)
+    most = 2**31 - 1 if core is None else core.n_feature_layers
+    return _arguments.integer(f"{type(policy).__name__}.n_feature_layers", wanted, 0, most)

@@ -8,9 +8,10 @@ import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from specbranch_cpp import _arguments, _core, _logging, _probe
+from specbranch_cpp import _arguments, _core, _logging, _probe, policies
+from specbranch_cpp._hrad import PairFiles, check_pair
 from specbranch_cpp._model_options import model_options
-from specbranch_cpp._request import Defaults, make_request, make_seeds
+from specbranch_cpp._request import Defaults, make_request, make_seeds, written_in_python
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.generation import Generation
 from specbranch_cpp.results import EngineStats
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
-
-    from specbranch_cpp import policies
 
 __all__ = ["Engine"]
 
@@ -67,7 +66,8 @@ class Engine:
         use_extra_bufts: let llama.cpp repack weights for this CPU.
         mode: the default of `generate`: ``"autoregressive"``, ``"speculative"``, ``"pearl"`` or
             ``"specbranch"``; None: the last with a draft, else the first.
-        policy: the default of `generate`; None: ``policies.Confidence()``.
+        policy: the default of `generate`: one of `specbranch_cpp.policies`, or an object of your
+            own (`policies.Policy`); None: ``policies.Confidence()``.
         k_max: branches at most, 1 to 32; the draft's cache has room for them.
         max_draft: tokens drafted ahead at most, 1 to 64; the cache has room for them too.
         bit_exact: make the scores independent of how many tokens are decoded at once where this
@@ -138,7 +138,7 @@ class Engine:
         draft_check_tensors: bool | None = None,
         draft_use_extra_bufts: bool | None = None,
         mode: str | None = None,
-        policy: policies.BuiltIn | None = None,
+        policy: policies.BuiltIn | policies.Policy | None = None,
         k_max: int = 4,
         max_draft: int = 8,
         bit_exact: bool = False,
@@ -200,15 +200,29 @@ class Engine:
         if mode is None and not core.can_speculate:
             defaults = replace(defaults, mode="autoregressive")
         names = [os.fsdecode(path) for path in (target, draft) if path is not None]
-        self._start(core, defaults, seeds, names)
+        pair = PairFiles(*names) if len(names) == 2 else None
+        if isinstance(policy, policies.HRAD) and defaults.mode != "autoregressive":
+            try:
+                check_pair(policy._file, core, pair)
+            except BaseException:
+                core.close()
+                raise
+        self._start(core, defaults, seeds, names, pair)
 
     def _start(
-        self, core: _core.Engine, defaults: Defaults, seeds: random.Random, names: list[str]
+        self,
+        core: _core.Engine,
+        defaults: Defaults,
+        seeds: random.Random,
+        names: list[str],
+        pair: PairFiles | None = None,
     ) -> None:
         self._core = core
         self._defaults = defaults
         self._seeds = seeds
         self._names = names
+        self._pair = pair
+        self._planning: set[int] = set()  # threads in which a policy is thinking
         self._pid = os.getpid()
         _live.add(self)
 
@@ -238,7 +252,7 @@ class Engine:
         seed: int | None = None,
         logprobs: int | None = None,
         mode: str | None = None,
-        policy: policies.BuiltIn | None = None,
+        policy: policies.BuiltIn | policies.Policy | None = None,
         k_max: int | None = None,
         max_draft: int | None = None,
         trace: bool = False,
@@ -281,9 +295,13 @@ class Engine:
             DecodeError: an earlier error has left the models in an unknown state.
         """
         given = dict(locals())
-        request = make_request(self._core, self._defaults, given, self._seeds)
+        request = make_request(self._core, self._defaults, given, self._seeds, self._pair)
         generation = Generation(
-            self, self._core.generate(request), logprobs=logprobs is not None, trace=trace
+            self,
+            self._core.generate(request),
+            logprobs=logprobs is not None,
+            trace=trace,
+            policy=written_in_python(self._defaults.policy if policy is None else policy),
         )
         _logging.forward()
         return generation

@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from specbranch_cpp import _core, _logging
+from specbranch_cpp import _core, _hook, _logging
 from specbranch_cpp.errors import EngineClosed, SpecBranchError
 from specbranch_cpp.results import (
     Chunk,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from specbranch_cpp.engine import Engine
+    from specbranch_cpp.policies import Policy
 
 __all__ = ["Generation"]
 
@@ -50,7 +51,13 @@ class Generation:
     """
 
     def __init__(
-        self, engine: Engine, core: _core.Generation, *, logprobs: bool, trace: bool = False
+        self,
+        engine: Engine,
+        core: _core.Generation,
+        *,
+        logprobs: bool,
+        trace: bool = False,
+        policy: Policy | None = None,
     ) -> None:
         self._engine = engine  # kept alive while it works for us
         self._core = core
@@ -62,6 +69,8 @@ class Generation:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._steps: list[_Step] = []  # appending is the only change: an interrupt loses nothing
         self._failed = False
+        self._policy = policy
+        self._policy_error: BaseException | None = None
         self._completion: Completion | None = None
 
     def __iter__(self) -> Generation:
@@ -73,6 +82,7 @@ class Generation:
         Raises:
             DecodeError: a forward pass failed.
             EngineClosed: this process is a fork of the one that made the engine.
+            Exception: whatever the policy raises; InvalidArgument if its plan is out of range.
         """
         self._check_process()
         with self._lock:
@@ -88,6 +98,7 @@ class Generation:
         Raises:
             DecodeError: a forward pass failed.
             EngineClosed: this process is a fork of the one that made the engine.
+            Exception: as above.
         """
         self._check_process()
         with self._lock:
@@ -137,16 +148,23 @@ class Generation:
         return bool(self._steps) and isinstance(self._steps[-1].output, _core.Outcome)
 
     def _read(self) -> _Step:
-        """Waits for one more step."""
+        """Waits for one more step; meanwhile answers what the policy is asked."""
+        if self._policy_error is not None:
+            raise self._policy_error
+        if threading.get_ident() in self._engine._planning:
+            raise SpecBranchError("a policy must not read a generation of the engine that asks it")
         while True:
             index = len(self._steps)
             try:
                 output = self._core.get(index)
+                if isinstance(output, _core.Question):
+                    self._serve(output)
+                    continue
             except SpecBranchError:
                 self._failed = True
                 _logging.forward()
                 raise
-            except KeyboardInterrupt:
+            except BaseException:  # a signal's, or the policy's: nobody may answer any more
                 self.cancel()
                 raise
             if index != len(self._steps):
@@ -161,6 +179,25 @@ class Generation:
             step = _Step(output, text, self._decoder.getstate())
             self._steps.append(step)
             return step
+
+    def _serve(self, question: _core.Question) -> None:
+        """Lets the policy answer; what it raises ends the generation."""
+        thread = threading.get_ident()
+        self._engine._planning.add(thread)
+        try:
+            plan = _hook.ask(cast("Policy", self._policy), question)
+        except KeyboardInterrupt:
+            self._core.cancel()  # first, so that it is no failure
+            self._core.refuse()
+            raise
+        except BaseException as error:
+            self._failed = True
+            self._policy_error = error
+            self._core.refuse()
+            raise
+        finally:
+            self._engine._planning.discard(thread)
+        _hook.answer(self._core, plan)
 
     def _chunk(self, step: _Step) -> Chunk:
         output = step.output

@@ -1,17 +1,35 @@
-"""How far the draft goes before its tokens are verified.
+"""How far the draft goes before its tokens are verified, and where it branches.
 
-Whatever the policy, the text is the same; only the speed differs.
+Whatever the policy, the text is the same; only the speed differs. A policy is one of those here,
+or any object with the two methods of `Policy`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
-from specbranch_cpp import _arguments
+from specbranch_cpp import _arguments, _hrad
 from specbranch_cpp._core import MAX_DRAFT
 from specbranch_cpp.errors import InvalidArgument
 
-__all__ = ["BuiltIn", "Confidence", "Fixed"]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = [
+    "HRAD",
+    "AdaEDL",
+    "BuiltIn",
+    "Confidence",
+    "Fixed",
+    "Node",
+    "Outcome",
+    "Plan",
+    "Policy",
+    "Round",
+]
 
 
 @dataclass(frozen=True)
@@ -49,9 +67,189 @@ class Confidence:
     epsilon: float = 0.4
 
     def __post_init__(self) -> None:
-        if not 0.0 <= _arguments.real("epsilon", self.epsilon) <= 1.0:
-            raise InvalidArgument(f"epsilon is {self.epsilon}; it must be in 0 .. 1")
+        _arguments.share("epsilon", self.epsilon)
 
 
-BuiltIn = Fixed | Confidence
+@dataclass(frozen=True)
+class AdaEDL:
+    """Stops, or branches, where the draft's entropy says that a token may well be rejected.
+
+    That is where ``1 - sqrt(0.2 * H)`` is below a threshold; H is the entropy, in nats, of the
+    confidences of the draft's candidates. The threshold rises by small steps while less than
+    ``acceptance`` of the verified tokens are accepted, and falls while more are. In ``pearl``,
+    which has no branches, it ends the windows.
+
+    Args:
+        threshold: what each generation begins with, 0 to 1.
+        acceptance: wanted share of accepted tokens, 0 to 1.
+
+    Raises:
+        InvalidArgument: an argument is out of its range.
+
+    Sources: AdaEDL (arXiv:2410.18351); the rule for the threshold is that of Draft & Verify
+    (arXiv:2309.08168).
+    """
+
+    threshold: float = 0.6
+    acceptance: float = 0.9
+
+    def __post_init__(self) -> None:
+        _arguments.share("threshold", self.threshold)
+        _arguments.share("acceptance", self.acceptance)
+
+
+@dataclass(frozen=True)
+class HRAD:
+    """Decides by the target's hidden states what is kept of a window (SpecBranch's H-RAD).
+
+    A small network foretells what the target will do with the tokens that are drafted past the
+    newest one. *None* will be accepted: branch at the first token, draft no further behind it.
+    *All*: keep the whole window. Else the rule of `Confidence`. Without branches: ``speculative``
+    drafts one token, or all whatever their confidence; ``pearl`` verifies none of the window, or
+    all of it.
+
+    Args:
+        path: a file that ``specbranch hrad train`` made for this pair of models.
+        epsilon: as in `Confidence`.
+
+    Raises:
+        InvalidArgument: the file cannot be read or is none of these. That it is for another pair
+            is noticed when it is given to an engine.
+    """
+
+    path: str | os.PathLike[str]
+    epsilon: float = 0.4
+    _file: _hrad.HradFile = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _arguments.share("epsilon", self.epsilon)
+        object.__setattr__(self, "_file", _hrad.read(os.fsdecode(_arguments.path("path", self.path))))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one round is to go. What is out of range in the round ends the generation.
+
+    Attributes:
+        draft_length: tokens to draft past the branch point, 0 to ``Round.max_draft``.
+        branch_at: drafted tokens before the branch point, 0 to ``len(Round.path)``; None: the
+            mode's own rule.
+        branches: how many branches leave it at most, 1 to ``Round.max_branches``.
+        submit: drafted tokens for the target to verify at most, 0 to ``Round.max_submit``; None:
+            up to the branch point (in ``speculative``: all).
+
+    Raises:
+        InvalidArgument: a field is no integer or negative.
+    """
+
+    draft_length: int
+    branch_at: int | None = None
+    branches: int = 1
+    submit: int | None = None
+
+    def __post_init__(self) -> None:
+        _arguments.integer("draft_length", self.draft_length, 0)
+        _arguments.integer("branches", self.branches, 1)
+        for name in ("branch_at", "submit"):
+            if (value := getattr(self, name)) is not None:
+                _arguments.integer(name, value, 0)
+
+
+class Node(NamedTuple):
+    """One token of the tree.
+
+    Attributes:
+        parent: its index among the nodes; -1: the root.
+        token: its id.
+        confidence: the draft's, for this token after its parent.
+        candidates: up to eight (token, confidence) that the draft proposes next, best first;
+            empty: it has not been there yet.
+    """
+
+    parent: int
+    token: int
+    confidence: float
+    candidates: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What is known when a round begins.
+
+    Attributes:
+        mode: how the generation is decoded.
+        position: of the newest token of the text.
+        nodes: that token, the main path, then what else lives of the tree (256 at most); parents
+            come first.
+        path: the tokens of the main path, which the draft proposed and the target has not seen.
+        confidences: the draft's, for each of them.
+        max_draft: the most that ``Plan.draft_length`` may be.
+        max_branches: likewise ``Plan.branches``; 1 in modes without branches.
+        max_submit: likewise ``Plan.submit``.
+        acceptance: running share of the verified tokens that were accepted, 1.0 at first.
+        target_ms: running mean of a verification's time; 0.0: not known yet.
+        draft_ms: running mean of a draft pass's time; 0.0: not known yet.
+        features: if the policy has ``n_feature_layers`` = K > 0, a read-only array of float32,
+            [K + 1, width of the target]: the inputs of its last K layers, the deepest last, where
+            it chose the newest token, then that token's embedding. None before the first verdict.
+            The array is a copy that belongs to the round: it may be kept.
+    """
+
+    mode: str
+    position: int
+    nodes: tuple[Node, ...]
+    path: tuple[int, ...]
+    confidences: tuple[float, ...]
+    max_draft: int
+    max_branches: int
+    max_submit: int
+    acceptance: float
+    target_ms: float
+    draft_ms: float
+    features: npt.NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a round.
+
+    Attributes:
+        plan: the policy's; None: it was skipped, the round was the built-in rule's.
+        n_submitted: drafted tokens that the target verified.
+        n_accepted: how many of these it chose too.
+        branch_hit: the target's own token after them had been drafted as well.
+        n_rolled_back: drafted tokens that the verdict dropped.
+        committed: the ids that became text.
+    """
+
+    plan: Plan | None
+    n_submitted: int
+    n_accepted: int
+    branch_hit: bool
+    n_rolled_back: int
+    committed: tuple[int, ...]
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """What an object needs to be a policy; a class need not derive from this.
+
+    Both methods run inside ``next(generation)`` or ``generation.result()``, on that thread. While
+    nobody is inside, rounds are done by ``Confidence()`` and counted in ``stats.policy_skipped``.
+    An exception ends the generation and comes out there. A policy must not read a generation of
+    the engine that asks it; cancelling is fine.
+
+    An integer attribute ``n_feature_layers`` asks for ``Round.features``.
+    """
+
+    def plan(self, round: Round, /) -> Plan:  # noqa: A002
+        """How the round that begins is to go."""
+        ...
+
+    def observe(self, outcome: Outcome, /) -> None:
+        """Told before the next plan, for each round since the last one."""
+        ...
+
+
+BuiltIn = Fixed | Confidence | AdaEDL | HRAD
 """The policies that run inside the engine."""

@@ -214,6 +214,8 @@ class GenerationStats:
         acceptance_histogram: at index i the number of target steps that accepted i tokens.
         branch_hits: the target's own token after the accepted ones was a drafted branch.
         branch_misses: it was not, and the draft began anew.
+        policy_skipped: rounds that a policy written in Python missed because nobody was reading;
+            the built-in rule did them.
         prefill_ms: for the prompt.
         decode_ms: for the text.
         target_busy_ms: the target computing, within ``decode_ms``, as are the next ones.
@@ -241,6 +243,7 @@ class GenerationStats:
     acceptance_histogram: tuple[int, ...]
     branch_hits: int
     branch_misses: int
+    policy_skipped: int
     prefill_ms: float
     decode_ms: float
     target_busy_ms: float
@@ -275,11 +278,6 @@ class GenerationStats:
     def draft_waste(self) -> float:
         """Share of all drafted tokens, on any branch, that did not become part of the text."""
         return _ratio(self.n_all_drafted - self.n_accepted, self.n_all_drafted)
-
-    @property
-    def policy_skipped(self) -> int:
-        """Rounds that a policy written in Python missed: 0, there are only built-in ones."""
-        return 0
 
     @classmethod
     def _from_core(cls, stats: _core.Stats) -> GenerationStats:

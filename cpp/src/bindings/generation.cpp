@@ -58,7 +58,8 @@ GenerationFace::GenerationFace(std::unique_ptr<Generation> generation)
 
 Output GenerationFace::get(std::size_t index) {
   if (index > outputs_.size()) throw std::out_of_range("outputs are read in order");
-  if (index == outputs_.size()) wait(index);
+  if (index == outputs_.size() && !question_) wait(index);
+  if (index == outputs_.size()) return *question_;
   const Output& output = outputs_[index];
   const auto* outcome = std::get_if<Outcome>(&output);
   if (outcome != nullptr && outcome->error) rethrow(outcome->error);
@@ -67,9 +68,13 @@ Output GenerationFace::get(std::size_t index) {
 
 void GenerationFace::wait(std::size_t index) {
   // The handler of a signal may have read on.
-  while (index == outputs_.size()) {
+  while (index == outputs_.size() && !question_) {
     std::optional<Output> output = without_gil([&] { return generation_->next_for(kSlice); });
     if (output) {
+      if (const auto* question = std::get_if<Question>(&*output)) {
+        question_ = *question;
+        return;
+      }
       outputs_.push_back(std::move(*output));
       return;
     }
@@ -81,6 +86,18 @@ void GenerationFace::wait(std::size_t index) {
       throw;
     }
   }
+}
+
+void GenerationFace::answer(const Plan& plan) { answer(PlanDone{plan, nullptr}); }
+
+void GenerationFace::refuse() {
+  answer(PlanDone{std::nullopt, std::make_exception_ptr(Error("the policy raised an exception"))});
+}
+
+void GenerationFace::answer(PlanDone done) {
+  if (!question_) throw PreconditionError("[Generation::answer] no question is open");
+  question_.reset();
+  generation_->answer(std::move(done));
 }
 
 void register_generation(py::module_& m) {
@@ -104,7 +121,16 @@ void register_generation(py::module_& m) {
   py::class_<GenerationFace>(m, "Generation",
                              "A running or queued generation; dropping it stops the work.")
       .def("get", &GenerationFace::get, py::arg("index").noconvert(),
-           "The output of that index: one of those given out before, or the next, waited for.")
+           "The output of that index: one of those given out before, or the next, waited for. Or a "
+           "question, until it is answered.")
+      .def(
+          "answer",
+          [](GenerationFace& face, int draft_length, int branch_at, int branches, int submit) {
+            face.answer(Plan{draft_length, branch_at, branches, submit});
+          },
+          py::arg("draft_length"), py::arg("branch_at"), py::arg("branches"), py::arg("submit"),
+          "Answers the question that `get` gave out; -1 for what is left to the mode.")
+      .def("refuse", &GenerationFace::refuse, "As above: no plan, the generation ends.")
       .def("cancel", &GenerationFace::cancel,
            "Ends the work within one forward pass; never waits.");
 }

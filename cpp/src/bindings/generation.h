@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "specbranch/core/engine.h"
@@ -20,17 +21,25 @@ class GenerationFace {
   explicit GenerationFace(std::unique_ptr<Generation> generation);
 
   /// The output of that index, which is at most the number of those given out; the last one is an
-  /// Outcome. Waits without the GIL, in slices, so that Ctrl-C is seen; whatever a signal handler
+  /// Outcome. Or a Question, which is no output: it comes again until it is answered. Waits without the GIL, in slices, so that Ctrl-C is seen; whatever a signal handler
   /// raises cancels the generation. Throws what made it fail, every time.
   Output get(std::size_t index);
+
+  /// Answers the question that `get` gave out.
+  void answer(const Plan& plan);
+
+  /// As above: there is no plan, the generation is to end.
+  void refuse();
 
   void cancel() { generation_->cancel(); }
 
  private:
   void wait(std::size_t index);
+  void answer(PlanDone done);
 
   std::unique_ptr<Generation> generation_;
   std::vector<Output> outputs_;
+  std::optional<Question> question_;  ///< not answered yet.
 };
 
 /// `Generation`, and what it yields: `Token` after `Token`, then one `Outcome`.

@@ -8,6 +8,7 @@
 #include "info.h"
 #include "load.h"
 #include "log.h"
+#include "policy.h"
 #include "request.h"
 #include "specbranch/core/version.h"
 #include "stats.h"
@@ -17,6 +18,7 @@ PYBIND11_MODULE(_core, m) {
   using namespace specbranch::bindings;  // NOLINT(google-build-using-namespace)
   register_abi(m);
   register_errors(m);
+  register_policy(m);
   register_request(m);
   register_stats(m);
   register_trace(m);

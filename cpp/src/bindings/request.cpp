@@ -2,11 +2,13 @@
 
 #include <pybind11/stl.h>
 
+#include <memory>
 #include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "specbranch/core/hrad.h"
 #include "specbranch/core/options.h"
 
 namespace py = pybind11;
@@ -51,6 +53,24 @@ void use_confidence(Request& request, double epsilon) {
   request.policy.epsilon = epsilon;
 }
 
+void use_ada_edl(Request& request, double threshold, double acceptance) {
+  request.policy.kind = PolicyOptions::Kind::kAdaEdl;
+  request.policy.lambda = threshold;
+  request.policy.acceptance = acceptance;
+}
+
+void use_hrad(Request& request, const std::shared_ptr<HradWeights>& weights, double epsilon) {
+  request.policy.kind = PolicyOptions::Kind::kHrad;
+  request.policy.hrad = weights;
+  request.policy.epsilon = epsilon;
+  request.n_feature_layers = weights->n_layers;
+}
+
+void use_hook(Request& request, int n_feature_layers) {
+  request.policy.kind = PolicyOptions::Kind::kHook;
+  request.n_feature_layers = n_feature_layers;
+}
+
 }  // namespace
 
 void register_request(py::module_& m) {
@@ -71,7 +91,11 @@ void register_request(py::module_& m) {
           "mode", [](const Request& request) { return std::string(to_string(request.mode)); },
           [](Request& request, const std::string& mode) { request.mode = parse_mode(mode); })
       .def("use_fixed", &use_fixed, py::arg("gamma"))
-      .def("use_confidence", &use_confidence, py::arg("epsilon"));
+      .def("use_confidence", &use_confidence, py::arg("epsilon"))
+      .def("use_ada_edl", &use_ada_edl, py::arg("threshold"), py::arg("acceptance"))
+      .def("use_hrad", &use_hrad, py::arg("weights"), py::arg("epsilon"))
+      .def("use_hook", &use_hook, py::arg("n_feature_layers"),
+           "Questions come out of `Generation.get` and are to be answered.");
   add_sampling<&SamplingOptions::temperature>(cls, "temperature");
   add_sampling<&SamplingOptions::top_k>(cls, "top_k");
   add_sampling<&SamplingOptions::top_p>(cls, "top_p");

@@ -45,6 +45,7 @@ void register_stats(py::module_& m) {
   add_counter<&Counters::n_all_drafted>(stats, "n_all_drafted");
   add_counter<&Counters::branch_hits>(stats, "branch_hits");
   add_counter<&Counters::branch_misses>(stats, "branch_misses");
+  add_counter<&Counters::policy_skipped>(stats, "policy_skipped");
   add_counter<&Counters::acceptance_histogram>(stats, "acceptance_histogram");
 
   py::class_<EngineStats>(m, "EngineStats", "Totals over the generations that have ended.")

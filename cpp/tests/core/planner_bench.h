@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "specbranch/core/planner.h"
@@ -22,6 +23,15 @@ class Bench final : private Grower {
     planner_ = make_planner(request_);
     tree.reset(0, 10);
   }
+
+  explicit Bench(const Request& request) : request_(request) {
+    planner_ = make_planner(request_);
+    tree.reset(0, 10);
+  }
+
+  bool wants_plan() const { return planner_->wants_plan(make_view()); }
+  void plan(const std::optional<Plan>& plan) { planner_->on_plan(plan); }
+  void features(const std::vector<float>& features) { planner_->on_features(features); }
 
   void set_gamma(int gamma) {
     request_.policy.kind = PolicyOptions::Kind::kFixed;
