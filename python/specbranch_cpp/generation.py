@@ -69,7 +69,7 @@ class Generation:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._steps: list[_Step] = []  # appending is the only change: an interrupt loses nothing
         self._failed = False
-        self._policy = policy
+        self._hook = None if policy is None else _hook.Hook(policy)
         self._policy_error: BaseException | None = None
         self._completion: Completion | None = None
 
@@ -185,7 +185,7 @@ class Generation:
         thread = threading.get_ident()
         self._engine._planning.add(thread)
         try:
-            plan = _hook.ask(cast("Policy", self._policy), question)
+            cast("_hook.Hook", self._hook).serve(question, self._core)
         except KeyboardInterrupt:
             self._core.cancel()  # first, so that it is no failure
             self._core.refuse()
@@ -197,7 +197,6 @@ class Generation:
             raise
         finally:
             self._engine._planning.discard(thread)
-        _hook.answer(self._core, plan)
 
     def _chunk(self, step: _Step) -> Chunk:
         output = step.output

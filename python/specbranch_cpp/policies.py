@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+_MAX_INT = 2**31 - 1
+
 __all__ = [
     "HRAD",
     "AdaEDL",
@@ -148,11 +150,15 @@ class Plan:
     submit: int | None = None
 
     def __post_init__(self) -> None:
-        _arguments.integer("draft_length", self.draft_length, 0)
-        _arguments.integer("branches", self.branches, 1)
-        for name in ("branch_at", "submit"):
-            if (value := getattr(self, name)) is not None:
-                _arguments.integer(name, value, 0)
+        # As `_arguments.integer`, but fast: this is done every round.
+        for name, low, value in (
+            ("draft_length", 0, self.draft_length),
+            ("branches", 1, self.branches),
+            ("branch_at", 0, 0 if self.branch_at is None else self.branch_at),
+            ("submit", 0, 0 if self.submit is None else self.submit),
+        ):
+            if type(value) is not int or not low <= value <= _MAX_INT:
+                _arguments.integer(name, value, low)
 
 
 class Node(NamedTuple):

@@ -91,6 +91,7 @@ void GenerationFace::wait(std::size_t index) {
 void GenerationFace::answer(const Plan& plan) { answer(PlanDone{plan, nullptr}); }
 
 void GenerationFace::refuse() {
+  if (!question_) return;  // an interrupt came after the answer
   answer(PlanDone{std::nullopt, std::make_exception_ptr(Error("the policy raised an exception"))});
 }
 

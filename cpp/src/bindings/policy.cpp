@@ -18,35 +18,53 @@ namespace py = pybind11;
 namespace specbranch::bindings {
 namespace {
 
-py::tuple candidates(const PolicyNode& node) {
-  py::tuple shown(node.candidates.size());
-  for (std::size_t i = 0; i < node.candidates.size(); ++i) {
-    shown[i] = py::make_tuple(node.candidates[i].token, node.candidates[i].confidence);
+// A policy is asked once a round, for many small numbers: pybind11's casts would cost ten times as
+// much as Python's own functions.
+
+py::object own(PyObject* made) {
+  if (made == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(made);
+}
+
+/// A tuple of so many items that `make(i)` makes.
+template <class Make>
+py::object tuple_of(std::size_t n, const Make& make) {
+  py::object tuple = own(PyTuple_New(static_cast<Py_ssize_t>(n)));
+  for (std::size_t i = 0; i < n; ++i) {
+    PyTuple_SET_ITEM(tuple.ptr(), static_cast<Py_ssize_t>(i), make(i).release().ptr());
   }
-  return shown;
+  return tuple;
+}
+
+py::object number(int value) { return own(PyLong_FromLong(value)); }
+py::object number(double value) { return own(PyFloat_FromDouble(value)); }
+
+template <class... Items>
+py::object pack(const Items&... items) {
+  return own(PyTuple_Pack(sizeof...(items), items.ptr()...));
+}
+
+py::object candidates(const PolicyNode& node) {
+  return tuple_of(node.candidates.size(), [&](std::size_t i) {
+    return pack(number(node.candidates[i].token), number(node.candidates[i].confidence));
+  });
 }
 
 /// The main path, root excluded, as (tokens, confidences).
-py::tuple path(const Question& question) {
+py::object path(const Question& question) {
   const auto n_path = static_cast<std::size_t>(question.round->n_path);
-  py::tuple tokens(n_path);
-  py::tuple confidences(n_path);
-  for (std::size_t i = 0; i < n_path; ++i) {
-    tokens[i] = py::int_(question.round->nodes[i + 1].token);
-    confidences[i] = py::float_(question.round->nodes[i + 1].confidence);
-  }
-  return py::make_tuple(tokens, confidences);
+  const auto& all = question.round->nodes;
+  return pack(tuple_of(n_path, [&](std::size_t i) { return number(all[i + 1].token); }),
+              tuple_of(n_path, [&](std::size_t i) { return number(all[i + 1].confidence); }));
 }
 
 /// One (parent, token, confidence, candidates) a node.
-py::tuple nodes(const Question& question) {
+py::object nodes(const Question& question) {
   const auto& all = question.round->nodes;
-  py::tuple shown(all.size());
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    shown[i] =
-        py::make_tuple(all[i].parent, all[i].token, all[i].confidence, candidates(all[i]));
-  }
-  return shown;
+  return tuple_of(all.size(), [&](std::size_t i) {
+    return pack(number(all[i].parent), number(all[i].token), number(all[i].confidence),
+                candidates(all[i]));
+  });
 }
 
 /// A read-only array that keeps the round alive; None without features.
@@ -64,27 +82,23 @@ py::object features(const Question& question) {
   return array;
 }
 
-/// (plan, n_submitted, n_accepted, branch_hit, n_rolled_back, committed) a round; a plan is
-/// (draft_length, branch_at, branches, submit), -1 for what it left to the mode, or None.
-py::tuple outcomes(const Question& question) {
+/// (planned, n_submitted, n_accepted, branch_hit, n_rolled_back, committed) a round. `planned`: by
+/// the last plan, else by the built-in rule.
+py::object outcomes(const Question& question) {
   const auto& all = question.round->outcomes;
-  py::tuple shown(all.size());
-  for (std::size_t i = 0; i < all.size(); ++i) {
+  return tuple_of(all.size(), [&](std::size_t i) {
     const PolicyOutcome& outcome = all[i];
-    py::object plan = py::none();
-    if (outcome.plan) {
-      plan = py::make_tuple(outcome.plan->draft_length, outcome.plan->branch_at,
-                            outcome.plan->branches, outcome.plan->submit);
-    }
-    shown[i] = py::make_tuple(plan, outcome.n_submitted, outcome.n_accepted, outcome.branch_hit,
-                              outcome.n_rolled_back, py::tuple(py::cast(outcome.committed)));
-  }
-  return shown;
+    return pack(py::bool_(outcome.plan.has_value()), number(outcome.n_submitted),
+                number(outcome.n_accepted), py::bool_(outcome.branch_hit),
+                number(outcome.n_rolled_back),
+                tuple_of(outcome.committed.size(),
+                         [&](std::size_t t) { return number(outcome.committed[t]); }));
+  });
 }
 
-py::tuple limits(const Question& question) {
+py::object limits(const Question& question) {
   const PlanLimits& limits = question.round->limits;
-  return py::make_tuple(limits.max_draft, limits.max_branches, limits.max_submit);
+  return pack(number(limits.max_draft), number(limits.max_branches), number(limits.max_submit));
 }
 
 using Array = py::array_t<float, py::array::c_style>;

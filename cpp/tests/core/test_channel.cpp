@@ -1,5 +1,6 @@
 // The closable queue: order, close, waiting, many threads.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <thread>
@@ -93,4 +94,48 @@ TEST_CASE("many senders, many receivers: everything arrives once, in order per s
   std::ranges::sort(all);
   REQUIRE(all.size() == static_cast<std::size_t>(kSenders * n));
   CHECK(std::ranges::adjacent_find(all) == all.end());
+}
+
+TEST_CASE("channel: a value for whoever waits comes first, and only if somebody waits") {
+  Channel<int> channel;
+  CHECK_FALSE(channel.awaited());
+  CHECK_FALSE(channel.send_first_if_awaited(1));
+  CHECK_FALSE(channel.try_receive());
+  std::vector<int> got;
+  std::thread reader([&] {
+    while (const std::optional<int> value = channel.receive()) got.push_back(*value);
+  });
+  while (!channel.awaited()) std::this_thread::yield();
+  int n_taken = 0;
+  for (int i = 1; i <= 1000; ++i) n_taken += channel.send_first_if_awaited(i) ? 1 : 0;
+  channel.close();
+  reader.join();
+  CHECK_FALSE(channel.send_first_if_awaited(1001));
+  // What was accepted was received, all of it.
+  CHECK(n_taken > 0);
+  CHECK(got.size() == static_cast<std::size_t>(n_taken));
+}
+
+TEST_CASE("channel: a receiver whose time runs out takes what was sent for it meanwhile") {
+  Channel<int> channel;
+  int n_got = 0;
+  std::atomic<bool> left_behind{false};
+  std::atomic<bool> stop{false};
+  std::thread reader([&] {
+    while (!stop.load()) {
+      if (channel.receive_for(20us)) ++n_got;
+      // The only receiver is not waiting any more: nothing may be there for it.
+      if (channel.try_receive()) left_behind.store(true);
+    }
+  });
+  int n_sent = 0;
+  const auto give_up = std::chrono::steady_clock::now() + 60s;
+  while (n_sent < 500 && std::chrono::steady_clock::now() < give_up) {
+    if (channel.send_first_if_awaited(n_sent)) ++n_sent;
+  }
+  stop.store(true);
+  reader.join();
+  CHECK(n_sent == 500);
+  CHECK(n_got == n_sent);
+  CHECK_FALSE(left_behind.load());
 }

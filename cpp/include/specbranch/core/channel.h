@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstddef>
 #include <deque>
 #include <mutex>
 #include <optional>
@@ -29,12 +30,12 @@ class Channel {
     return true;
   }
 
-  /// As `send`, but before all others, and only if a receiver is waiting now: one of those will get
-  /// it. False, and `value` is dropped, if none is.
+  /// As `send`, but before all others, and only if more receivers are waiting now than there are
+  /// values: one of those will get it. Else false, and `value` is dropped.
   bool send_first_if_awaited(T value) {
     {
       const std::lock_guard lock(mutex_);
-      if (closed_ || n_waiting_ == 0) return false;
+      if (closed_ || queue_.size() >= n_waiting_) return false;
       queue_.push_front(std::move(value));
     }
     ready_.notify_one();
@@ -97,7 +98,7 @@ class Channel {
   mutable std::mutex mutex_;
   std::condition_variable ready_;
   std::deque<T> queue_;
-  int n_waiting_ = 0;
+  std::size_t n_waiting_ = 0;
   bool closed_ = false;
 };
 
