@@ -249,7 +249,23 @@ Command Decoder::plan_verify(NodeId end, int n_pad) {
   activity_[0].issued_us = now_us_;
   activity_[0].n_tokens = static_cast<int>(verify.path.size()) + n_pad;
   ++counters_.n_target_steps;
+  if (request_->trace) record_window(end);
   return Command{epoch_, std::move(verify)};
+}
+
+void Decoder::record_window(NodeId submitted) {
+  next_round_ = TraceRound{};
+  const NodeId root = tree_.root();
+  next_round_.pos = tree_.at(root).pos;
+  next_round_.n_submitted = tree_.depth(submitted);
+  // What is submitted may be a branch; the window goes on from there.
+  for (const NodeId id : tree_.path_nodes(tree_.main_leaf(submitted))) {
+    if (id == root) continue;
+    next_round_.window.push_back(tree_.at(id).token);
+    next_round_.confidence.push_back(static_cast<float>(tree_.at(id).confidence));
+  }
+  next_round_.features = std::move(features_);
+  features_.clear();
 }
 
 Command Decoder::plan_draft(std::span<const NodeId> nodes) {
@@ -373,7 +389,10 @@ void Decoder::apply_verdict(const Verdict& verdict, Commands& commands) {
   outcome.plan = std::exchange(plan_, std::nullopt);
   outcome.n_submitted = static_cast<int>(path.size()) - 1;
   const std::int64_t rolled_back_before = counters_.n_rolled_back;
-  if (request_->trace) rounds_.emplace_back();
+  if (request_->trace) {
+    rounds_.push_back(std::exchange(next_round_, {}));
+    features_ = verdict.features;
+  }
   for (const Choice& choice : verdict.choices) {
     if (miss != nullptr || hit) {
       throw PreconditionError("[Decoder::apply_verdict] a choice past the first difference");

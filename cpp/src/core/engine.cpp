@@ -144,6 +144,13 @@ std::unique_ptr<Generation> Engine::generate(Request request) {
   check_alive("generate");
   impl_->coordinator->throw_if_poisoned();
   validate(request, impl_->limits.target.n_vocab);
+  if (request.n_feature_layers > impl_->limits.target.n_feature_layers) {
+    const int most = impl_->limits.target.n_feature_layers;
+    throw InvalidArgument("n_feature_layers is " + std::to_string(request.n_feature_layers) + "; " +
+                          (most > 0
+                               ? "this target can give at most " + std::to_string(most)
+                               : "this target's architecture gives no features: it must be 0"));
+  }
   if (request.mode != Mode::kAutoregressive) {
     if (!impl_->limits.draft) {
       throw InvalidArgument("mode '" + std::string(to_string(request.mode)) +

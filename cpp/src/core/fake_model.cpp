@@ -75,13 +75,17 @@ class FakeTarget final : public TargetModel {
   explicit FakeTarget(const FakeOptions& options) : options_(options), cells_(1), steps_(options) {}
 
   Capabilities capabilities() const override {
-    return {options_.n_vocab, options_.n_ctx, 1, options_.max_batch};
+    Capabilities result{options_.n_vocab, options_.n_ctx, 1, options_.max_batch};
+    result.n_feature_layers = options_.n_feature_layers;
+    result.n_embd = kFakeEmbd;
+    return result;
   }
 
   int begin(const Request& request) override {
     steps_.step([&] { return abort_requested(); });
     sampling_ = request.sampling;
     logprobs_ = request.logprobs;
+    n_feature_layers_ = request.n_feature_layers;
     return cells_.begin(request.prompt);
   }
 
@@ -103,6 +107,11 @@ class FakeTarget final : public TargetModel {
       const bool last = choice->end || i + 1 == path.size() || choice->token != path[i + 1];
       verdict.choices.push_back(std::move(*choice));
       if (last) break;
+    }
+    if (n_feature_layers_ > 0 && !verdict.choices.empty()) {
+      const auto seen = static_cast<std::size_t>(pos) + verdict.choices.size();
+      verdict.features = fake_features(options_, cells.first(seen),
+                                       verdict.choices.back().token, n_feature_layers_);
     }
     return verdict;
   }
@@ -134,6 +143,7 @@ class FakeTarget final : public TargetModel {
   FakeSteps steps_;
   SamplingOptions sampling_;
   int logprobs_ = -1;
+  int n_feature_layers_ = 0;
 };
 
 class FakeDraft final : public DraftModel {
@@ -190,6 +200,21 @@ std::vector<float> fake_scores(const FakeOptions& options, std::span<const Token
     scores[i] = static_cast<float>(options.sharpness * score);
   }
   return scores;
+}
+
+std::vector<float> fake_features(const FakeOptions& options, std::span<const Token> context,
+                                 Token next, int n_layers) {
+  const std::uint64_t key = context_key(options.model_seed + 7, context);
+  const auto whole = static_cast<float>(key >> 48U) / 65536.0F;
+  std::vector<float> features;
+  for (int layer = n_layers; layer > 0; --layer) {
+    features.insert(features.end(),
+                    {static_cast<float>(context.size() - 1), static_cast<float>(context.back()),
+                     static_cast<float>(layer), whole});
+  }
+  const auto token = static_cast<float>(next);
+  features.insert(features.end(), {token, token * token, token / 2.0F, 1.0F});
+  return features;
 }
 
 std::unique_ptr<TargetModel> make_fake_target(const FakeOptions& options) {

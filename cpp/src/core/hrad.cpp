@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kClasses = 3;
 // Independent sums, so that the compiler may use vectors without leave to reorder additions.
-constexpr std::size_t kLanes = 32;
+constexpr std::size_t kLanes = 16;
 constexpr int kMaxLayers = 1 << 10;
 constexpr int kMaxWidth = 1 << 20;
 

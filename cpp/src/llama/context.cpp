@@ -4,6 +4,7 @@
 #include <limits>
 #include <string>
 
+#include "llama_extra.h"
 #include "specbranch/core/errors.h"
 #include "specbranch/llama/backend.h"
 
@@ -99,6 +100,7 @@ void LlamaContext::decode(std::span<const BatchToken> batch) {
     reason = error.what();
   }
   if (code != 0) fail(code, batch, reason.empty() ? errors.reason("no reason given") : reason);
+  n_decoded_layers_ = n_kept_layers_;
   for (const BatchToken& item : batch) {
     contents_[static_cast<std::size_t>(item.seq)].push_back(item.token);
   }
@@ -124,6 +126,7 @@ void LlamaContext::fail(int code, std::span<const BatchToken> batch, const std::
 void LlamaContext::restore(std::span<const BatchToken> batch) {
   // Afterwards llama.cpp would still hand out the scores of an earlier batch.
   batch_outputs_.clear();
+  n_decoded_layers_ = 0;
   // It leaves finished parts of an aborted batch in the cache.
   for (SeqId seq = 0; seq < n_seq(); ++seq) {
     const bool involved = std::any_of(batch.begin(), batch.end(),
@@ -149,6 +152,40 @@ std::span<float> LlamaContext::scores(int index) {
     throw FatalError("[LlamaContext::scores] llama.cpp has no scores; " + of("index", index));
   }
   return {row, static_cast<std::size_t>(weights_->vocabulary().size())};
+}
+
+void LlamaContext::keep_layer_inputs(int n_layers) {
+  if (n_layers < 0 || n_layers > weights_->n_feature_layers()) {
+    broken("keep_layer_inputs", of("wrong number of layers;", n_layers) + "; 0 to " +
+                                    std::to_string(weights_->n_feature_layers()));
+  }
+  const int n_all = llama_model_n_layer(weights_->get());
+  for (int i = 0; i < std::max(n_layers, n_kept_layers_); ++i) {
+    const bool wanted = i < n_layers;
+    if (wanted == (i < n_kept_layers_)) continue;
+    llama_set_embeddings_layer_inp(context_.get(), static_cast<std::uint32_t>(n_all - 1 - i),
+                                   wanted);
+  }
+  n_kept_layers_ = n_layers;
+  n_decoded_layers_ = 0;  // the buffers of the last batch may be gone
+}
+
+std::span<const float> LlamaContext::layer_input(int layer_from_end, int index) const {
+  if (layer_from_end < 0 || layer_from_end >= n_decoded_layers_) {
+    broken("layer_input", of("not kept by the last batch; layer from the end", layer_from_end) +
+                              "; 0 to " + std::to_string(n_decoded_layers_ - 1));
+  }
+  if (index < 0 || static_cast<std::size_t>(index) >= batch_outputs_.size()) {
+    broken("layer_input", of("there is no such token in the last batch; index", index));
+  }
+  const int layer = llama_model_n_layer(weights_->get()) - 1 - layer_from_end;
+  const float* rows =
+      llama_get_embeddings_layer_inp(context_.get(), static_cast<std::uint32_t>(layer));
+  if (rows == nullptr) {
+    throw FatalError("[LlamaContext::layer_input] llama.cpp has no input; " + of("layer", layer));
+  }
+  const auto n_embd = static_cast<std::size_t>(llama_model_n_embd(weights_->get()));
+  return {rows + static_cast<std::size_t>(index) * n_embd, n_embd};
 }
 
 bool LlamaContext::remove(SeqId seq, Pos from) {

@@ -161,6 +161,11 @@ void add_tensors(const GgufReader& gguf, ModelFile& file,
     const std::uint64_t bytes = gguf_get_tensor_size(gguf.get(), i);
     file.weight_bytes += bytes;
     file.n_parameters += shape[0] * shape[1] * shape[2] * shape[3];
+    if (std::string_view(gguf_get_tensor_name(gguf.get(), i)) == "token_embd.weight") {
+      file.embedding = {gguf.path(),
+                        gguf_get_data_offset(gguf.get()) + gguf_get_tensor_offset(gguf.get(), i),
+                        gguf_get_tensor_type(gguf.get(), i), shape[0], shape[1]};
+    }
     // Norms and biases are F32 in every file.
     if (shape[1] > 1) bytes_of_type[gguf_get_tensor_type(gguf.get(), i)] += bytes;
   }

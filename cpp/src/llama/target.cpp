@@ -79,6 +79,8 @@ Capabilities LlamaTarget::capabilities() const {
   result.n_seq = 1;
   result.can_roll_back = context_.weights().can_roll_back();
   result.max_batch = result.can_roll_back ? std::min(options_.max_batch, context_.n_batch()) : 1;
+  result.n_feature_layers = context_.weights().n_feature_layers();
+  result.n_embd = context_.weights().file().n_embd;
   return result;
 }
 
@@ -96,7 +98,16 @@ int LlamaTarget::begin(const Request& request) {
                           std::to_string(request.prompt.size()) + " tokens; " +
                           std::to_string(n_ctx_));
   }
+  const int n_layers = context_.weights().n_feature_layers();
+  if (request.n_feature_layers < 0 || request.n_feature_layers > n_layers) {
+    throw InvalidArgument("[LlamaTarget::begin] n_feature_layers is " +
+                          std::to_string(request.n_feature_layers) + "; it must be in 0 .. " +
+                          std::to_string(n_layers));
+  }
+  if (request.n_feature_layers > 0 && !embedding_) embedding_.emplace(context_.weights().file());
   install_log_sink();
+  n_feature_layers_ = request.n_feature_layers;
+  context_.keep_layer_inputs(n_feature_layers_);
   chain_.emplace(context_.weights().vocabulary(), request.sampling, request.prompt);
   n_logprobs_ = request.logprobs;
 
@@ -187,6 +198,10 @@ Verdict LlamaTarget::verify(Pos pos, std::span<const Token> path, int n_pad) {
       if (verdict.choices.back().end) break;
       if (i + 1 < path.size() && *token != path[i + 1]) break;
     }
+    if (n_feature_layers_ > 0 && !verdict.choices.empty()) {
+      const int row = static_cast<int>(verdict.choices.size()) - 1;
+      verdict.features = features(row, verdict.choices.back().token);
+    }
   } catch (const DecodeError&) {
     if (context_.weights().can_roll_back()) {
       context_.truncate({kText, context_.length(kText), pos});
@@ -197,6 +212,19 @@ Verdict LlamaTarget::verify(Pos pos, std::span<const Token> path, int n_pad) {
     throw;
   }
   return verdict;
+}
+
+std::vector<float> LlamaTarget::features(int row, Token newest) {
+  const auto n_embd = static_cast<std::size_t>(embedding_->n_embd());
+  std::vector<float> features;
+  features.reserve(n_embd * static_cast<std::size_t>(n_feature_layers_ + 1));
+  for (int layer = n_feature_layers_ - 1; layer >= 0; --layer) {
+    const std::span<const float> input = context_.layer_input(layer, row);
+    features.insert(features.end(), input.begin(), input.end());
+  }
+  features.resize(features.size() + n_embd);
+  embedding_->read(newest, std::span(features).last(n_embd));
+  return features;
 }
 
 Choice LlamaTarget::choose(std::span<float> scores, Token token) const {

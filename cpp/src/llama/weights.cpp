@@ -1,10 +1,13 @@
 #include "specbranch/llama/weights.h"
 
+#include <algorithm>
 #include <array>
 #include <exception>
+#include <string_view>
 
 #include "specbranch/core/errors.h"
 #include "specbranch/llama/backend.h"
+#include "specbranch/llama/embedding_table.h"
 
 namespace specbranch::llama {
 namespace {
@@ -59,6 +62,15 @@ bool has_gpu() {
   }
   return false;
 }
+
+// The architectures whose graphs mark the input of every layer (`t_layer_inp` in llama.cpp's
+// src/models); with any other one, asking for it aborts the process. Recurrent and hybrid ones
+// that mark it cannot speculate, so that nobody needs it.
+constexpr std::array kMarkLayerInputs = {
+    std::string_view("llama"),      std::string_view("qwen3"),      std::string_view("qwen3moe"),
+    std::string_view("gpt-oss"),    std::string_view("gemma4"),     std::string_view("mimo2"),
+    std::string_view("minimax-m2"), std::string_view("hunyuan_vl"),
+};
 
 }  // namespace
 
@@ -129,6 +141,15 @@ std::string Weights::description() const {
 }
 
 int Weights::n_ctx_train() const { return llama_model_n_ctx_train(model_.get()); }
+
+int Weights::n_feature_layers() const {
+  const bool marked = std::find(kMarkLayerInputs.begin(), kMarkLayerInputs.end(),
+                                file_.architecture) != kMarkLayerInputs.end();
+  if (!marked || !can_roll_back() || !EmbeddingTable::can_read(file_)) return 0;
+  if (llama_model_n_embd(model_.get()) != file_.n_embd) return 0;
+  // The input of the first layer is the embedding itself, which tells nothing of the text.
+  return llama_model_n_layer(model_.get()) - 1;
+}
 
 bool Weights::can_roll_back() const {
   return !llama_model_is_recurrent(model_.get()) && !llama_model_is_hybrid(model_.get());

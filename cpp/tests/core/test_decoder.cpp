@@ -76,7 +76,7 @@ class Bench {
   }
 
   void verdict(const std::vector<Choice>& choices, bool exhausted = false) {
-    answer(Side::kTarget, VerifyDone{{choices, exhausted}});
+    answer(Side::kTarget, VerifyDone{{choices, exhausted, {}}});
   }
 
   const Counters& counters() const { return decoder->counters(); }

@@ -9,8 +9,7 @@ namespace {
 
 std::string model_path(const char* variable, const char* bundled) {
   if (const char* path = std::getenv(variable)) return path;
-  const auto root = std::filesystem::path(__FILE__).parent_path() / ".." / ".." / "..";
-  const auto path = root / "python" / "specbranch_cpp" / "models" / bundled;
+  const auto path = std::filesystem::path(SPECBRANCH_BUNDLED_MODELS) / bundled;
   return std::filesystem::exists(path) ? path.string() : std::string();
 }
 

@@ -93,6 +93,7 @@ class Decoder final : private Grower {
   bool commit(const Committed& committed, Commands& commands);
   void move_root(NodeId last, const Choice* miss);
   void roll_back(const Node& node);
+  void record_window(NodeId submitted);
   void promote_main(NodeId id);
   void follow_with_draft(Token token);
   void disable_draft(std::string why);
@@ -133,6 +134,8 @@ class Decoder final : private Grower {
   Finish finish_ = Finish::kNone;
   std::exception_ptr error_;
   std::vector<TraceRound> rounds_;
+  TraceRound next_round_;        ///< the one under verification; only for a trace.
+  std::vector<float> features_;  ///< of the last verdict that was applied; only for a trace.
   int n_reused_ = 0;
   std::string why_;
 

@@ -29,11 +29,22 @@ struct FakeOptions {
   std::int64_t step_us = 0;        ///< real time that a forward pass takes (sleeps); 0: none.
   std::int64_t fail_at_step = -1;  ///< this forward pass throws DecodeError; negative: none.
   bool fail_fatally = false;  ///< ... throws std::runtime_error instead (an escaped exception).
+  int n_feature_layers = 6;   ///< target: layers whose inputs it can give (see fake_features).
 };
 
 /// Scores of the next token after `context`; both fakes and the tests' reference decoder use it.
 std::vector<float> fake_scores(const FakeOptions& options, std::span<const Token> context,
                                double alignment);
+
+/// Width of the fake target's features.
+inline constexpr int kFakeEmbd = 4;
+
+/// What the fake target's features are after `context` (at least one token) when `next` was chosen.
+/// Each of the `n_layers` rows: the last token's position, that token, the layer's number counted
+/// from the end (1: the last one), and a number in [0, 1) that depends on the whole context. Then
+/// the embedding of `next`: the token, its square, its half, and 1.
+std::vector<float> fake_features(const FakeOptions& options, std::span<const Token> context,
+                                 Token next, int n_layers);
 
 std::unique_ptr<TargetModel> make_fake_target(const FakeOptions& options);
 std::unique_ptr<DraftModel> make_fake_draft(const FakeOptions& options);

@@ -41,6 +41,16 @@ struct TraceRound {
   std::vector<Token> rolled_back;  ///< drafted tokens of the main path that were dropped.
   bool branch_hit = false;         ///< the last committed token was on a branch.
   bool branch_miss = false;        ///< it was not drafted; never set in `autoregressive`.
+
+  // What was known when the round's verification was submitted. What became of the window is told
+  // by the text that follows: `committed` of this round and of the next ones.
+  Pos pos = 0;                    ///< of the last committed token; the window begins after it.
+  int n_submitted = 0;            ///< drafted tokens that were verified: the window's first ones.
+  std::vector<Token> window;      ///< all that was drafted on the main path by then.
+  std::vector<float> confidence;  ///< the draft's, for each token of the window.
+  /// `Verdict::features` of the verdict before, which chose the token at `pos`. Empty unless the
+  /// request asked for them, and in the first round, which no verdict precedes.
+  std::vector<float> features;
 };
 
 struct Trace {

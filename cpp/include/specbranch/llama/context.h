@@ -68,6 +68,15 @@ class LlamaContext {
   /// Valid until the next `decode`; may be written to.
   std::span<float> scores(int index);
 
+  /// From the next `decode` on, keep the inputs of the last `n_layers` layers; 0: of none. A change
+  /// makes the next `decode` reserve its graph again (5 ms), and the first time takes memory for
+  /// n_layers * n_embd floats a token of a batch. At most `Weights::n_feature_layers`.
+  void keep_layer_inputs(int n_layers);
+
+  /// The input of a layer, counted from the last (0), at the token `index` of the last batch; one
+  /// number for each of the model's dimensions. Valid until the next `decode`.
+  std::span<const float> layer_input(int layer_from_end, int index) const;
+
   Pos length(SeqId seq) const { return static_cast<Pos>(content(seq).size()); }
 
   /// The tokens that `seq` holds. Valid until the next change.
@@ -99,6 +108,8 @@ class LlamaContext {
   int n_batch_ = 0;
   int n_outputs_ = 0;
   int n_threads_ = 0;
+  int n_kept_layers_ = 0;     ///< whose inputs the next batch will keep.
+  int n_decoded_layers_ = 0;  ///< whose inputs the last batch has kept.
   Pos n_cells_ = 0;
   std::int64_t n_memory_calls_ = 0;
   std::int64_t n_decodes_ = 0;

@@ -7,6 +7,15 @@
 
 namespace specbranch::llama {
 
+/// Where a matrix lies in its file, row after row.
+struct TensorPlace {
+  std::string path;          ///< of the file or, if the model is split, of the part.
+  std::uint64_t offset = 0;  ///< of its first byte.
+  int type = 0;              ///< a ggml_type.
+  std::int64_t n_columns = 0;
+  std::int64_t n_rows = 0;  ///< 0: there is no such matrix.
+};
+
 /// The facts of a model file that need no weights. Costs a read of the header (the vocabulary is
 /// its largest part): 10 to 100 ms for 150,000 tokens.
 struct ModelFile {
@@ -26,6 +35,7 @@ struct ModelFile {
   /// this architecture.
   std::int64_t k_elements = 0;
   std::int64_t v_elements = 0;
+  TensorPlace embedding;  ///< of the tokens, a row each.
 
   /// Bytes of one cell; 0: not known. `type_k` and `type_v` are ggml_types.
   std::uint64_t cell_bytes(int type_k, int type_v) const;

@@ -9,6 +9,7 @@
 #include "specbranch/core/model.h"
 #include "specbranch/llama/chain.h"
 #include "specbranch/llama/context.h"
+#include "specbranch/llama/embedding_table.h"
 
 namespace specbranch::llama {
 
@@ -64,6 +65,7 @@ class LlamaTarget final : public TargetModel {
   void prefill(std::span<const Token> tokens);
   void decode_path(Pos pos, std::span<const Token> path, int n_pad);
   Choice choose(std::span<float> scores, Token token) const;
+  std::vector<float> features(int row, Token newest);
 
   ModelOptions model_;
   TargetOptions options_;
@@ -75,7 +77,9 @@ class LlamaTarget final : public TargetModel {
   std::vector<BatchToken> batch_;
   std::optional<Chain> chain_;
   int n_logprobs_ = -1;
-  Pos prefilled_ = 0;  ///< cells [0, prefilled_) came from `begin`.
+  int n_feature_layers_ = 0;
+  std::optional<EmbeddingTable> embedding_;  ///< opened when features are asked for.
+  Pos prefilled_ = 0;                        ///< cells [0, prefilled_) came from `begin`.
 };
 
 }  // namespace specbranch::llama

@@ -39,6 +39,9 @@ class Weights {
   /// Whether the last tokens of a text can be taken back. Recurrent and hybrid models cannot: they
   /// run autoregressively only.
   bool can_roll_back() const;
+  /// Layers, counted from the last, whose inputs a context can give (see
+  /// LlamaContext::keep_layer_inputs); 0: none, as llama.cpp would abort for this architecture.
+  int n_feature_layers() const;
   /// Whether any layer is on a device other than the CPU.
   bool offloaded() const noexcept { return offloaded_; }
 
