@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from specbranch_cpp import _arguments, _hrad
 from specbranch_cpp._core import MAX_DRAFT
-from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,7 +124,9 @@ class HRAD:
 
     def __post_init__(self) -> None:
         _arguments.share("epsilon", self.epsilon)
-        object.__setattr__(self, "_file", _hrad.read(os.fsdecode(_arguments.path("path", self.path))))
+        object.__setattr__(
+            self, "_file", _hrad.read(os.fsdecode(_arguments.path("path", self.path)))
+        )
 
 
 @dataclass(frozen=True, slots=True)

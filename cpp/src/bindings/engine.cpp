@@ -77,10 +77,9 @@ void register_engine(py::module_& m) {
           "n_vocab", [](const EngineFace& face) { return face.engine().limits().target.n_vocab; })
       .def_property_readonly(
           "n_ctx", [](const EngineFace& face) { return face.engine().limits().target.n_ctx; })
-      .def_property_readonly("n_feature_layers",
-                             [](const EngineFace& face) {
-                               return face.engine().limits().target.n_feature_layers;
-                             })
+      .def_property_readonly(
+          "n_feature_layers",
+          [](const EngineFace& face) { return face.engine().limits().target.n_feature_layers; })
       .def_property_readonly(
           "n_embd", [](const EngineFace& face) { return face.engine().limits().target.n_embd; })
       .def_property_readonly("can_speculate",

@@ -130,8 +130,8 @@ std::shared_ptr<HradWeights> make_weights(int n_layers, int n_embd, const Array&
 
 void register_policy(py::module_& m) {
   py::class_<Question>(m, "Question", "A round that the policy is asked about.")
-      .def_property_readonly("mode",
-                             [](const Question& q) { return std::string(to_string(q.round->mode)); })
+      .def_property_readonly(
+          "mode", [](const Question& q) { return std::string(to_string(q.round->mode)); })
       .def_property_readonly("position", [](const Question& q) { return q.round->position; })
       .def_property_readonly("acceptance", [](const Question& q) { return q.round->acceptance; })
       .def_property_readonly("target_us", [](const Question& q) { return q.round->target_us; })

@@ -239,8 +239,7 @@ bool Coordinator::deliver(const Committed& committed) {
   const auto index = static_cast<std::size_t>(committed.choice.token);
   const std::string& piece = index < pieces_.size() ? pieces_[index] : std::string();
   StopMatcher::Result text = current_->matcher.append(piece);
-  current_->held.push_back(
-      Chunk{committed.choice, std::move(text.bytes), committed.from_draft});
+  current_->held.push_back(Chunk{committed.choice, std::move(text.bytes), committed.from_draft});
   return text.stopped;
 }
 

@@ -55,8 +55,8 @@ void RoundPlanner::branch_out(const View& view, Grower& grow) {
   const auto& plan = policy().plan();
   // Where the first choice is foretold to be wrong, there must be another one.
   int wanted = plan ? plan->branches : std::max(branches(view, point), distrusted_ ? 2 : 1);
-  wanted = std::min({wanted, max_branches_, 1 + view.free_seqs,
-                     static_cast<int>(point.candidates.size())});
+  wanted = std::min(
+      {wanted, max_branches_, 1 + view.free_seqs, static_cast<int>(point.candidates.size())});
   const bool drafted_before = !point.children.empty();
   for (int rank = 0; rank < wanted; ++rank) {
     leaves_.push_back(view.tree.main_leaf(grow.child(point_, rank)));
@@ -92,8 +92,7 @@ NodeId PearlPlanner::branch_point(const View& view) const {
 }
 
 bool PearlPlanner::ends_window(const Node& leaf) const {
-  return policy().ends_windows() &&
-         policy().doubts(leaf.candidates[0].confidence, leaf.candidates);
+  return policy().ends_windows() && policy().doubts(leaf.candidates[0].confidence, leaf.candidates);
 }
 
 NodeId SpecBranchPlanner::branch_point(const View& view) const {

@@ -73,7 +73,8 @@ class RoundPolicy {
   std::optional<EntropyThreshold> entropy_;
   std::unique_ptr<HradClassifier> hrad_;
   WindowFate fate_ = WindowFate::kSome;
-  WindowFate next_fate_ = WindowFate::kSome;  ///< of the round after the verdict that is on its way.
+  WindowFate next_fate_ =
+      WindowFate::kSome;  ///< of the round after the verdict that is on its way.
   bool answered_ = false;
   std::optional<Plan> plan_;
 };

@@ -28,8 +28,7 @@ void PolicyMonitor::on_features(const std::vector<float>& features) {
 void PolicyMonitor::on_outcome(const PolicyOutcome& outcome) {
   if (!active_) return;
   if (outcome.n_submitted > 0) {
-    acceptance_ =
-        renew(acceptance_, static_cast<double>(outcome.n_accepted) / outcome.n_submitted);
+    acceptance_ = renew(acceptance_, static_cast<double>(outcome.n_accepted) / outcome.n_submitted);
   }
   outcomes_.push_back(outcome);
 }

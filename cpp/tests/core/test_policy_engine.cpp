@@ -1,4 +1,5 @@
-// Questions to a policy on real threads: who gets them, and that nobody waits for an answer in vain.
+// Questions to a policy on real threads: who gets them, and that nobody waits for an answer in
+// vain.
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -96,8 +97,7 @@ TEST_CASE("policy: rounds while nobody reads are skipped and counted, and no que
     const Collected all = collect(*generation);  // takes no question
     CHECK(all.tokens == reference(scenario).tokens);
     CHECK(all.outcome.stats.counters.policy_skipped > 0);
-    CHECK(all.outcome.stats.counters.policy_skipped ==
-          all.outcome.stats.counters.n_target_steps);
+    CHECK(all.outcome.stats.counters.policy_skipped == all.outcome.stats.counters.n_target_steps);
   }
 }
 
@@ -144,8 +144,7 @@ TEST_CASE("policy: two readers share chunks and questions") {
   const auto generation = engine.generate(scenario.request);
   Answered mine;
   Answered other;
-  std::thread reader(
-      [&] { other = read_and_answer(*generation, std::chrono::milliseconds(5)); });
+  std::thread reader([&] { other = read_and_answer(*generation, std::chrono::milliseconds(5)); });
   mine = read_and_answer(*generation, std::chrono::milliseconds(5));
   reader.join();
   CHECK(mine.tokens.size() + other.tokens.size() == reference(scenario).tokens.size());

@@ -163,7 +163,8 @@ TEST_CASE("a plan out of range ends its generation by name, at every point") {
   CHECK(n_refused > n / 4);
 }
 
-TEST_CASE("AdaEDL in every mode gives the reference's text and counters that do not depend on order") {
+TEST_CASE(
+    "AdaEDL in every mode gives the reference's text and counters that do not depend on order") {
   const int n = scaled(400);
   for (int i = 0; i < n; ++i) {
     Scenario scenario = make_scenario(static_cast<std::uint64_t>(i) + 60'000);

@@ -119,12 +119,12 @@ class Decoder final : private Grower {
   PolicyMonitor monitor_;
   std::optional<PlanLimits> asked_;  ///< the policy's answer is awaited; what it may say.
   std::optional<Plan> plan_;         ///< what it said for the round that runs.
-  std::optional<Verdict> waiting_;  ///< held back by a lock-step planner.
-  std::vector<NodeId> submitted_;   ///< the path under verification, root first.
-  std::vector<NodeId> in_flight_;   ///< lanes of the running draft pass.
-  std::vector<Lane> sent_lanes_;    ///< what they were told, to be undone if the pass is cut short.
-  Pos target_length_ = 0;           ///< cells of the target's sequence 0.
-  Pos limit_ = 0;                   ///< text length at which the generation ends.
+  std::optional<Verdict> waiting_;   ///< held back by a lock-step planner.
+  std::vector<NodeId> submitted_;    ///< the path under verification, root first.
+  std::vector<NodeId> in_flight_;    ///< lanes of the running draft pass.
+  std::vector<Lane> sent_lanes_;  ///< what they were told, to be undone if the pass is cut short.
+  Pos target_length_ = 0;         ///< cells of the target's sequence 0.
+  Pos limit_ = 0;                 ///< text length at which the generation ends.
   bool target_busy_ = false;
   bool draft_busy_ = false;
   bool target_ready_ = false;

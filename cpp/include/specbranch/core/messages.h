@@ -70,7 +70,8 @@ struct PlanDone {
   std::exception_ptr error;  ///< the policy failed: so does the generation.
 };
 
-/// One answer to one command, in the order of the commands; or a policy's answer, which has no side.
+/// One answer to one command, in the order of the commands; or a policy's answer, which has no
+/// side.
 struct Event {
   Side side = Side::kTarget;
   Epoch epoch = 0;

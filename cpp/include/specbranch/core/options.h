@@ -77,7 +77,8 @@ struct Request {
   int max_draft = 8;   ///< tokens drafted past the branch point (a chain's length) at most.
   int k_max = 4;       ///< branches at most; `specbranch` only.
   bool trace = false;  ///< record what each model did when (`Outcome::trace`).
-  /// Layers of the target whose inputs are wanted with every verdict (`Verdict::features`); 0: none.
+  /// Layers of the target whose inputs are wanted with every verdict (`Verdict::features`); 0:
+  /// none.
   int n_feature_layers = 0;
 };
 
