@@ -35,6 +35,7 @@ from specbranch_cpp.results import (  # noqa: E402
     GenerationStats,
     Round,
     Span,
+    StepCosts,
     TokenLogprobs,
     Trace,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "Round",
     "Span",
     "SpecBranchError",
+    "StepCosts",
     "TokenLogprobs",
     "Trace",
     "__version__",

@@ -3,6 +3,7 @@ import collections.abc
 import typing
 
 __all__: list[str] = [
+    "AcceptanceTable",
     "DeviceInfo",
     "Engine",
     "EngineStats",
@@ -15,12 +16,16 @@ __all__: list[str] = [
     "ModelOptions",
     "Outcome",
     "PairCheck",
+    "PairProfile",
+    "PairSizes",
     "Request",
     "Stats",
+    "StepCosts",
     "Token",
     "Trace",
     "TraceRound",
     "TraceSpan",
+    "available_memory",
     "check_pair",
     "drain_log_lines",
     "estimate_memory",
@@ -28,6 +33,8 @@ __all__: list[str] = [
     "library_info",
     "list_devices",
     "load_engine",
+    "pair_sizes",
+    "plan_threads",
 ]
 
 class Request:
@@ -135,8 +142,6 @@ class Stats:
     @property
     def draft_busy_ms(self) -> float: ...
     @property
-    def draft_idle_ms(self) -> float: ...
-    @property
     def mode(self) -> str: ...
     @property
     def n_accepted(self) -> int: ...
@@ -169,8 +174,6 @@ class Stats:
     @property
     def target_busy_ms(self) -> float: ...
     @property
-    def target_idle_ms(self) -> float: ...
-    @property
     def why(self) -> str: ...
 
 class EngineStats:
@@ -191,6 +194,8 @@ class EngineStats:
     def n_rolled_back(self) -> int: ...
     @property
     def n_target_steps(self) -> int: ...
+    @property
+    def warmup_ms(self) -> float: ...
 
 class TraceSpan:
     """
@@ -199,21 +204,9 @@ class TraceSpan:
     @property
     def begin_ms(self) -> float: ...
     @property
-    def branch_hit(self) -> bool | None: ...
-    @property
-    def branch_miss(self) -> bool | None: ...
-    @property
-    def end(self) -> str: ...
-    @property
     def end_ms(self) -> float: ...
     @property
     def kind(self) -> str: ...
-    @property
-    def n_accepted(self) -> int | None: ...
-    @property
-    def n_lanes(self) -> int: ...
-    @property
-    def n_padding(self) -> int: ...
     @property
     def n_tokens(self) -> int: ...
     @property
@@ -227,8 +220,6 @@ class TraceRound:
     def at_ms(self) -> float: ...
     @property
     def branch_hit(self) -> bool: ...
-    @property
-    def branch_miss(self) -> bool: ...
     @property
     def committed(self) -> list[int]: ...
     @property
@@ -244,6 +235,107 @@ class Trace:
     def rounds(self) -> list[TraceRound]: ...
     @property
     def spans(self) -> list[TraceSpan]: ...
+
+class StepCosts:
+    """
+    Times of single steps, in microseconds.
+    """
+    def __init__(self) -> None: ...
+    @property
+    def draft_slowdown(self) -> float: ...
+    @draft_slowdown.setter
+    def draft_slowdown(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def draft_us(self) -> list[float]:
+        """
+        A pass over 1, 2 .. lanes.
+        """
+    @draft_us.setter
+    def draft_us(
+        self, arg0: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]
+    ) -> None: ...
+    @property
+    def known(self) -> bool: ...
+    @property
+    def target_slowdown(self) -> float: ...
+    @target_slowdown.setter
+    def target_slowdown(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def target_us(self) -> list[float]:
+        """
+        A verification of 1, 2 .. tokens.
+        """
+    @target_us.setter
+    def target_us(
+        self, arg0: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]
+    ) -> None: ...
+
+class AcceptanceTable:
+    """
+    How often drafted tokens were right.
+    """
+    def __init__(self) -> None: ...
+    @property
+    def expected(self) -> typing.Annotated[list[float], "FixedSize(20)"]: ...
+    @expected.setter
+    def expected(
+        self,
+        arg0: typing.Annotated[
+            collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(20)"
+        ],
+    ) -> None: ...
+    @property
+    def first_count(self) -> float: ...
+    @first_count.setter
+    def first_count(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def first_hits(self) -> float: ...
+    @first_hits.setter
+    def first_hits(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def hits(self) -> typing.Annotated[list[float], "FixedSize(20)"]: ...
+    @hits.setter
+    def hits(
+        self,
+        arg0: typing.Annotated[
+            collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(20)"
+        ],
+    ) -> None: ...
+    @property
+    def rank_expected(self) -> typing.Annotated[list[float], "FixedSize(8)"]: ...
+    @rank_expected.setter
+    def rank_expected(
+        self,
+        arg0: typing.Annotated[
+            collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(8)"
+        ],
+    ) -> None: ...
+    @property
+    def rank_hits(self) -> typing.Annotated[list[float], "FixedSize(8)"]: ...
+    @rank_hits.setter
+    def rank_hits(
+        self,
+        arg0: typing.Annotated[
+            collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(8)"
+        ],
+    ) -> None: ...
+
+class PairProfile:
+    """
+    What is known of a pair of models.
+    """
+
+    costs: StepCosts
+    def __init__(self) -> None: ...
+    @property
+    def acceptance(self) -> typing.Annotated[list[AcceptanceTable], "FixedSize(3)"]:
+        """
+        One table a temperature class.
+        """
+    @acceptance.setter
+    def acceptance(
+        self, arg0: typing.Annotated[collections.abc.Sequence[AcceptanceTable], "FixedSize(3)"]
+    ) -> None: ...
 
 class Token:
     """
@@ -317,6 +409,8 @@ class Engine:
     def n_ctx(self) -> int: ...
     @property
     def n_vocab(self) -> int: ...
+    @property
+    def profile(self) -> PairProfile: ...
     @property
     def stats(self) -> EngineStats: ...
 
@@ -530,13 +624,38 @@ class MemoryEstimate:
     @property
     def weights(self) -> int: ...
 
+class PairSizes:
+    """
+    What the contexts of a pair need room for.
+    """
+    @property
+    def max_verify(self) -> int:
+        """
+        Tokens of one verification at most.
+        """
+    @property
+    def n_seq(self) -> int:
+        """
+        Sequences of the draft.
+        """
+    @property
+    def reserve(self) -> int:
+        """
+        Cells of the draft beyond its context.
+        """
+
 def _abi() -> dict[str, dict[str, typing.Any]]:
     """
     What this extension was built with, and what llama.cpp was loaded.
     """
 
 def _fake_engine(
-    target: _FakeOptions, draft: _FakeOptions | None, pieces: collections.abc.Sequence[bytes]
+    target: _FakeOptions,
+    draft: _FakeOptions | None,
+    pieces: collections.abc.Sequence[bytes],
+    *,
+    warm_up: bool = False,
+    profile: PairProfile | None = None,
 ) -> Engine:
     """
     An engine of fakes whose tokens are `pieces`.
@@ -545,6 +664,11 @@ def _fake_engine(
 def _gumbel(seed: int, position: int, token: int) -> float:
     """
     The noise of the choice rule.
+    """
+
+def available_memory(proc: bytes = b"/proc", cgroups: bytes = b"/sys/fs/cgroup") -> int | None:
+    """
+    Bytes that this process can still get; None where the system does not tell.
     """
 
 def check_pair(target: bytes, draft: bytes) -> PairCheck:
@@ -579,10 +703,26 @@ def load_engine(
     k_max: typing.SupportsInt | typing.SupportsIndex,
     prefix_reuse: str,
     bit_exact: bool,
+    warm_up: bool,
+    profile: PairProfile,
     idle: collections.abc.Callable[[float | None], None],
 ) -> Engine:
     """
     Loads the models on other threads. Meanwhile `idle` is called on this one, at least every 50 ms: with the share loaded so far, or None when it has not grown. What it raises stops the loading.
+    """
+
+def pair_sizes(
+    max_draft: typing.SupportsInt | typing.SupportsIndex,
+    k_max: typing.SupportsInt | typing.SupportsIndex,
+    draft: ModelOptions,
+) -> PairSizes:
+    """
+    As the engine sizes them.
+    """
+
+def plan_threads(target: ModelOptions, draft: ModelOptions) -> None:
+    """
+    Sets the numbers of threads that are 0, as loading does.
     """
 
 MAX_BRANCHES: int = 32

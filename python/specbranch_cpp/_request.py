@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MAX_SEED = 2**64 - 1
+_AUTO_DRAFT = 16
+_ROUND_DRAFT = 8
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,16 @@ class Defaults:
     mode: Any
     policy: Any = None
     k_max: int = 4
-    max_draft: int = 8
+    max_draft: int | None = None
+
+    @property
+    def draft_room(self) -> int:
+        """What a call may ask of ``max_draft`` at most."""
+        return _AUTO_DRAFT if self.max_draft is None else self.max_draft
+
+    def draft_of(self, mode: str) -> int:
+        """``max_draft`` of a call that does not say: `auto` itself finds how far drafting pays."""
+        return self.draft_room if mode == "auto" else min(_ROUND_DRAFT, self.draft_room)
 
     def __post_init__(self) -> None:
         _decoding(self.mode, self.policy)
@@ -51,7 +62,13 @@ def make_request(
     if isinstance(policy, policies.HRAD) and request.mode != "autoregressive":
         _hrad.check_pair(policy._file, core, pair)
     request.k_max = _arguments.integer("k_max", chosen("k_max"), 1, defaults.k_max)
-    request.max_draft = _arguments.integer("max_draft", chosen("max_draft"), 1, defaults.max_draft)
+    max_draft = given["max_draft"]
+    request.max_draft = _arguments.integer(
+        "max_draft",
+        defaults.draft_of(request.mode) if max_draft is None else max_draft,
+        1,
+        defaults.draft_room,
+    )
     if isinstance(given["prompt"], str):
         text = _arguments.encoded("prompt", given["prompt"])
         if not text:

@@ -6,20 +6,23 @@ import atexit
 import os
 import weakref
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specbranch_cpp import _arguments, _core, _logging, _probe, policies
+from specbranch_cpp import _arguments, _core, _logging, _probe, _profile, policies
 from specbranch_cpp._hrad import PairFiles, check_pair
 from specbranch_cpp._model_options import model_options
 from specbranch_cpp._request import Defaults, make_request, make_seeds, written_in_python
-from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.errors import EngineClosed, InvalidArgument
 from specbranch_cpp.generation import Generation
-from specbranch_cpp.results import EngineStats
+from specbranch_cpp.results import EngineStats, StepCosts
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
+    from typing import Any
 
 __all__ = ["Engine"]
 
@@ -64,12 +67,22 @@ class Engine:
         use_mlock: keep the weights from being swapped out.
         check_tensors: refuse weights that are NaN or infinite; costs one pass over the file.
         use_extra_bufts: let llama.cpp repack weights for this CPU.
-        mode: the default of `generate`: ``"autoregressive"``, ``"speculative"``, ``"pearl"`` or
-            ``"specbranch"``; None: the last with a draft, else the first.
+        mode: the default of `generate`: ``"autoregressive"``, ``"speculative"``, ``"pearl"``,
+            ``"specbranch"`` or ``"auto"``, which picks what is fastest by what steps cost and how
+            often the draft is right; None: the last with a draft, else the first.
         policy: the default of `generate`: one of `specbranch_cpp.policies`, or an object of your
             own (`policies.Policy`); None: ``policies.Confidence()``.
         k_max: branches at most, 1 to 32; the draft's cache has room for them.
-        max_draft: tokens drafted ahead at most, 1 to 64; the cache has room for them too.
+        max_draft: tokens drafted ahead at most, 1 to 64; the cache has room for them too. None: 16
+            in mode ``"auto"``, which finds how far it pays, and 8 in the others.
+        warmup: measure what steps cost (`costs`) with dummy tokens while loading. It takes at most
+            2 seconds, and tens of milliseconds with small models. Not done without a draft, with
+            ``mode="autoregressive"``, or if ``profile`` holds costs of these models on this
+            machine.
+        profile: path of a file with what was learned before: what steps cost and how often the
+            draft is right. Costs measured on another machine or with other threads are left out,
+            and all if the models are others; a warning is logged then. `close` writes what is
+            known at that time to the file, which need not be there before. None: none.
         bit_exact: make the scores independent of how many tokens are decoded at once where this
             has a price: with F16, BF16 or F32 weights, and with more than one thread. Single
             tokens are then decoded with a dummy, which may take a multiple of the time. Without
@@ -140,7 +153,9 @@ class Engine:
         mode: str | None = None,
         policy: policies.BuiltIn | policies.Policy | None = None,
         k_max: int = 4,
-        max_draft: int = 8,
+        max_draft: int | None = None,
+        warmup: bool = True,
+        profile: str | os.PathLike[str] | None = None,
         bit_exact: bool = False,
         prefix_reuse: str = "exact",
         seed: int | None = None,
@@ -172,34 +187,60 @@ class Engine:
                 progress_callback(share)
 
         defaults = Defaults(
-            mode="specbranch" if mode is None else mode,
+            mode="auto" if mode is None else mode,
             policy=policy,
             k_max=_arguments.integer("k_max", k_max, 1, _core.MAX_BRANCHES),
-            max_draft=_arguments.integer("max_draft", max_draft, 1, _core.MAX_DRAFT),
+            max_draft=max_draft
+            if max_draft is None
+            else _arguments.integer("max_draft", max_draft, 1, _core.MAX_DRAFT),
         )
         if draft is None and mode not in (None, "autoregressive"):
             raise InvalidArgument(f"mode is {mode!r}; without a draft it must be 'autoregressive'")
         seeds = make_seeds(seed)
         _arguments.text("prefix_reuse", prefix_reuse)
         _arguments.flag("bit_exact", bit_exact)
+        measure = _arguments.flag("warmup", warmup) and mode != "autoregressive"
+        profile_path = None
+        if profile is not None:
+            profile_path = str(Path(os.fsdecode(_arguments.path("profile", profile))).absolute())
+            if draft is None:
+                raise InvalidArgument(f"profile is {profile!r}; without a draft it must be None")
         if verbose:
             _logging.show()
-        _probe.ensure_safe_cpu([os.fsdecode(path) for path in (target, draft) if path is not None])
+        names = [os.fsdecode(path) for path in (target, draft) if path is not None]
+        _probe.ensure_safe_cpu(names)
+        key = None
+        if draft_options is not None:
+            _core.plan_threads(target_options, draft_options)
+            key = partial(
+                _profile.make_key,
+                target=names[0],
+                draft=names[1],
+                target_options=target_options,
+                draft_options=draft_options,
+                bit_exact=bit_exact,
+            )
+        known = _core.PairProfile()
+        if profile_path is not None and key is not None:
+            known = _profile.load(profile_path, key())
         try:
             core = _core.load_engine(
                 target_options,
                 draft_options,
-                max_draft=max_draft,
+                max_draft=defaults.draft_room,
                 k_max=k_max,
                 prefix_reuse=prefix_reuse,
                 bit_exact=bit_exact,
+                warm_up=measure,
+                profile=known,
                 idle=idle,
             )
         finally:
             _logging.forward()
         if mode is None and not core.can_speculate:
             defaults = replace(defaults, mode="autoregressive")
-        names = [os.fsdecode(path) for path in (target, draft) if path is not None]
+        if measure and core.can_speculate and not core.profile.costs.known:
+            _logging.LOGGER.warning("the warm-up failed: what steps cost is not known")
         pair = PairFiles(*names) if len(names) == 2 else None
         if isinstance(policy, policies.HRAD) and defaults.mode != "autoregressive":
             try:
@@ -207,7 +248,7 @@ class Engine:
             except BaseException:
                 core.close()
                 raise
-        self._start(core, defaults, seeds, names, pair)
+        self._start(core, defaults, seeds, names, pair, key, profile_path)
 
     def _start(
         self,
@@ -215,7 +256,9 @@ class Engine:
         defaults: Defaults,
         seeds: random.Random,
         names: list[str],
-        pair: PairFiles | None = None,
+        pair: PairFiles | None,
+        key: Callable[[], dict[str, Any]] | None,
+        profile_path: str | None,
     ) -> None:
         self._core = core
         self._defaults = defaults
@@ -223,6 +266,8 @@ class Engine:
         self._names = names
         self._pair = pair
         self._planning: set[int] = set()  # threads in which a policy is thinking
+        self._key = key
+        self._profile_path = profile_path
         self._pid = os.getpid()
         _live.add(self)
 
@@ -231,7 +276,9 @@ class Engine:
         """An engine around fakes, for tests."""
         engine = cls.__new__(cls)
         mode = "specbranch" if core.can_speculate else "autoregressive"
-        engine._start(core, Defaults(mode), make_seeds(None), ["fake"] * (1 + core.can_speculate))
+        names = ["fake"] * (1 + core.can_speculate)
+        key = dict if core.can_speculate else None
+        engine._start(core, Defaults(mode), make_seeds(None), names, None, key, None)
         return engine
 
     def generate(
@@ -360,6 +407,30 @@ class Engine:
         return EngineStats._from_core(self._core.stats)
 
     @property
+    def costs(self) -> StepCosts | None:
+        """What steps cost, measured while loading and refined since; None: not known."""
+        core = self._core
+        return StepCosts._from_core(core.profile.costs, core.stats.warmup_ms)
+
+    def save_profile(self, path: str | os.PathLike[str]) -> None:
+        """Writes what was learned of the two models, for ``Engine(..., profile=path)``.
+
+        It is JSON: what steps cost here, how often the draft was right, and by what to recognise
+        models and machine. A file that is there is replaced in one piece.
+
+        Raises:
+            InvalidArgument: the engine has no draft.
+            EngineClosed: this process is a fork of the one that made the engine.
+            OSError: the file cannot be written.
+        """
+        file = os.fsdecode(_arguments.path("path", path))
+        if os.getpid() != self._pid:
+            raise EngineClosed("the engine was made before this process was forked")
+        if self._key is None:
+            raise InvalidArgument("an engine without a draft has no profile")
+        _profile.save(file, self._key(), self._core.profile)
+
+    @property
     def closed(self) -> bool:
         """After `close`, and in a fork of the process that made the engine."""
         return self._core.closed
@@ -368,11 +439,18 @@ class Engine:
         """Cancels what is running, waits for the threads, and frees the models. Final.
 
         Running generations end with ``finish_reason`` ``"cancelled"``; what they made can still be
-        read. Closing twice does nothing.
+        read. Closing twice does nothing. The profile that the engine was made with is written; if
+        that fails, a warning is logged.
         """
         if os.getpid() == self._pid:  # a forked child must touch nothing that threads share
             self._core.close()
             _logging.forward()
+            path, self._profile_path = self._profile_path, None
+            if path is not None:
+                try:
+                    self.save_profile(path)
+                except OSError as error:
+                    _logging.LOGGER.warning("profile %r was not written: %s", path, error)
 
     def __enter__(self) -> Engine:
         return self

@@ -18,6 +18,7 @@ __all__ = [
     "GenerationStats",
     "Round",
     "Span",
+    "StepCosts",
     "TokenLogprobs",
     "Trace",
 ]
@@ -315,7 +316,7 @@ class GenerationStats:
 class EngineStats:
     """Totals over the generations that have ended, those cancelled in the queue among them.
 
-    ``decode_ms`` is in milliseconds.
+    ``decode_ms`` is in milliseconds, as ``warmup_ms``, which went into measuring while loading.
     """
 
     n_generations: int
@@ -325,7 +326,40 @@ class EngineStats:
     n_accepted: int
     n_rolled_back: int
     decode_ms: float
+    warmup_ms: float
 
     @classmethod
     def _from_core(cls, stats: _core.EngineStats) -> EngineStats:
         return _copy(cls, stats)
+
+
+@dataclass(frozen=True, slots=True)
+class StepCosts:
+    """What single steps of the two models take, each alone on the machine.
+
+    Attributes:
+        target_ms: at index n - 1, milliseconds of a verification of n tokens.
+        draft_ms: at index b - 1, milliseconds of a pass of the draft over b branches.
+        target_slowdown: how many times as long a step of the target takes while the draft runs
+            too; at least 1.
+        draft_slowdown: likewise of the draft.
+        warmup_ms: what measuring took while loading; 0: the costs come from a profile.
+    """
+
+    target_ms: tuple[float, ...]
+    draft_ms: tuple[float, ...]
+    target_slowdown: float
+    draft_slowdown: float
+    warmup_ms: float
+
+    @classmethod
+    def _from_core(cls, costs: _core.StepCosts, warmup_ms: float) -> StepCosts | None:
+        if not costs.known:
+            return None
+        return cls(
+            tuple(us / 1000.0 for us in costs.target_us),
+            tuple(us / 1000.0 for us in costs.draft_us),
+            costs.target_slowdown,
+            costs.draft_slowdown,
+            warmup_ms,
+        )

@@ -102,7 +102,7 @@ BAD_ARGUMENTS: list[tuple[str, Any]] = [
     ("k_max", 0),
     ("k_max", 5),
     ("max_draft", 0),
-    ("max_draft", 9),
+    ("max_draft", 17),
     ("max_draft", True),
 ]
 

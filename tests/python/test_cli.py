@@ -81,7 +81,7 @@ def test_generate_as_json(models: list[str], engine: Engine) -> None:
 
 
 def test_generate_records_a_timeline(models: list[str], tmp_path: Path) -> None:
-    command = ["generate", *models, "-p", PROMPT, "-n", 16]
+    command = ["generate", *models, "-p", PROMPT, "-n", 16, "--mode", "specbranch"]
     plain = run(*command)
     file = tmp_path / "trace.json"
     result = run(*command, "--trace", file)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.python.tiny_gguf import write_tiny_gguf
 from typer.testing import CliRunner
 
-from specbranch_cpp import _probe
+from specbranch_cpp import _core, _probe
 from specbranch_cpp.cli import app, memory
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def test_check_reports_files_that_are_no_models(pair: tuple[Path, Path], tmp_pat
 def test_check_finds_too_little_memory(
     pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "available", lambda: 1024)
+    monkeypatch.setattr(_core, "available_memory", lambda: 1024)
     result = run("check", *pair)
     assert result.exit_code == 1
     assert "1.0 KiB are available" in result.stdout
@@ -96,16 +97,22 @@ def write(folder: Path, files: dict[str, Any]) -> Path:
     return folder
 
 
+def available(proc: Path, groups: Path) -> int | None:
+    return _core.available_memory(os.fsencode(proc), os.fsencode(groups))
+
+
 def test_available_memory(tmp_path: Path) -> None:
     proc = write(tmp_path / "proc", {"meminfo": "MemTotal: 64 kB\nMemAvailable: 32 kB"})
     groups = tmp_path / "cgroup"
-    assert memory.available(proc, groups) == 32 * 1024
+    assert available(proc, groups) == 32 * 1024
     write(proc, {"self/cgroup": "0::/a/b"})
     write(groups, {"a/memory.max": 20_000, "a/memory.current": 9_000, "a/b/memory.max": "max"})
-    assert memory.available(proc, groups) == 11_000
+    assert available(proc, groups) == 11_000
     write(groups, {"a/memory.stat": "anon 1\ninactive_file 4000"})
-    assert memory.available(proc, groups) == 15_000
-    assert memory.available(tmp_path / "none", groups) is None
+    assert available(proc, groups) == 15_000
+    write(groups, {"memory.max": 7_000, "memory.current": 6_000})
+    assert available(proc, groups) == 1_000
+    assert available(tmp_path / "none", groups) is None
 
 
 def test_available_memory_in_old_groups(tmp_path: Path) -> None:
@@ -115,7 +122,7 @@ def test_available_memory_in_old_groups(tmp_path: Path) -> None:
     )
     limits = {"memory.limit_in_bytes": 8_000, "memory.usage_in_bytes": 9_000}
     groups = write(tmp_path / "cgroup/memory/job", limits).parents[1]
-    assert memory.available(proc, groups) == 0
+    assert available(proc, groups) == 0
 
 
 @pytest.mark.parametrize(

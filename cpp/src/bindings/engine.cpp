@@ -73,6 +73,8 @@ void register_engine(py::module_& m) {
       .def_property_readonly("closed",
                              [](const EngineFace& face) { return face.engine().closed(); })
       .def_property_readonly("stats", [](const EngineFace& face) { return face.engine().stats(); })
+      .def_property_readonly("profile",
+                             [](const EngineFace& face) { return face.engine().profile(); })
       .def_property_readonly(
           "n_vocab", [](const EngineFace& face) { return face.engine().limits().target.n_vocab; })
       .def_property_readonly(

@@ -49,11 +49,14 @@ class FakeTokenizer final : public Tokenizer {
 
 std::unique_ptr<EngineFace> fake_engine(const FakeOptions& target,
                                         const std::optional<FakeOptions>& draft,
-                                        const std::vector<py::bytes>& pieces) {
+                                        const std::vector<py::bytes>& pieces, bool warm_up,
+                                        const std::optional<PairProfile>& profile) {
   EngineParts parts;
   parts.pieces.assign(pieces.begin(), pieces.end());
   parts.target = [target] { return make_fake_target(target); };
   if (draft) parts.draft = [draft = *draft] { return make_fake_draft(draft); };
+  parts.warm_up_us = warm_up ? kWarmUpUs : 0;
+  parts.profile = profile.value_or(PairProfile());
   auto tokenizer = std::make_shared<FakeTokenizer>(parts.pieces);
   return without_gil([&] {
     return std::make_unique<EngineFace>(std::make_unique<Engine>(std::move(parts)),
@@ -87,6 +90,7 @@ void register_fake(py::module_& m) {
       "The noise of the choice rule.");
 
   m.def("_fake_engine", &fake_engine, py::arg("target"), py::arg("draft"), py::arg("pieces"),
+        py::kw_only(), py::arg("warm_up") = false, py::arg("profile") = py::none(),
         "An engine of fakes whose tokens are `pieces`.");
 }
 

@@ -8,9 +8,11 @@
 #include "errors.h"
 #include "gil.h"
 #include "specbranch/llama/info.h"
+#include "specbranch/llama/memory.h"
 #include "specbranch/llama/model_file.h"
 #include "specbranch/llama/model_options.h"
 #include "specbranch/llama/pair.h"
+#include "specbranch/llama/sizes.h"
 
 namespace py = pybind11;
 
@@ -31,6 +33,7 @@ void register_info(py::module_& m) {
   using llama::MemoryEstimate;
   using llama::ModelFile;
   using llama::PairCheck;
+  using llama::PairSizes;
 
   py::class_<LibraryInfo>(m, "LibraryInfo", "The llama.cpp that is loaded.")
       .def_readonly("llama_version", &LibraryInfo::llama_version)
@@ -86,6 +89,20 @@ void register_info(py::module_& m) {
       .def_property_readonly("total", &MemoryEstimate::total);
   m.def("estimate_memory", &llama::estimate_memory, py::arg("file"), py::arg("options"),
         py::kw_only(), py::arg("n_cells"), py::arg("n_outputs"));
+  m.def(
+      "available_memory",
+      [](const py::bytes& proc, const py::bytes& cgroups) {
+        return llama::available_memory(proc, cgroups);
+      },
+      py::arg("proc") = py::bytes("/proc"), py::arg("cgroups") = py::bytes("/sys/fs/cgroup"),
+      "Bytes that this process can still get; None where the system does not tell.");
+
+  py::class_<PairSizes>(m, "PairSizes", "What the contexts of a pair need room for.")
+      .def_readonly("max_verify", &PairSizes::max_verify, "Tokens of one verification at most.")
+      .def_readonly("n_seq", &PairSizes::n_seq, "Sequences of the draft.")
+      .def_readonly("reserve", &PairSizes::reserve, "Cells of the draft beyond its context.");
+  m.def("pair_sizes", &llama::pair_sizes, py::arg("max_draft"), py::arg("k_max"), py::arg("draft"),
+        "As the engine sizes them.");
 }
 
 }  // namespace specbranch::bindings

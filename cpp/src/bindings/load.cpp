@@ -21,6 +21,7 @@
 #include "specbranch/core/errors.h"
 #include "specbranch/llama/factory.h"
 #include "specbranch/llama/model_options.h"
+#include "specbranch/llama/sizes.h"
 #include "specbranch/llama/weights.h"
 
 namespace py = pybind11;
@@ -32,10 +33,6 @@ using llama::ModelOptions;
 using llama::PrefixReuse;
 using llama::Weights;
 
-// From 64 tokens on, the CPU's matrix products round differently than for fewer.
-constexpr int kMaxVerifyBatch = 63;
-constexpr int kMaxSequences = 256;
-
 /// Everything that `load_engine` was told.
 struct EngineSpec {
   ModelOptions target;
@@ -44,11 +41,14 @@ struct EngineSpec {
   int k_max = 4;
   PrefixReuse prefix_reuse = PrefixReuse::kExact;
   bool bit_exact = false;
+  std::int64_t warm_up_us = 0;
+  PairProfile profile;
 };
 
 using Report = std::function<bool(double share)>;
 
-/// Loads both models; `report` gets the share of all bytes loaded so far and says whether to go on.
+/// Loads both models and measures them; `report` gets the share of all bytes loaded so far and says
+/// whether to go on.
 std::unique_ptr<EngineFace> load(EngineSpec spec, const Report& report) {
   llama::validate(spec.target);
   if (spec.draft) llama::validate(*spec.draft);
@@ -72,7 +72,9 @@ std::unique_ptr<EngineFace> load(EngineSpec spec, const Report& report) {
   llama::TargetOptions target_options;
   target_options.prefix_reuse = spec.prefix_reuse;
   target_options.pad_single = spec.bit_exact ? llama::PadSingle::kAuto : llama::PadSingle::kOff;
-  target_options.max_batch = std::min(2 * spec.max_draft + 2, kMaxVerifyBatch);
+  const llama::PairSizes sizes =
+      llama::pair_sizes(spec.max_draft, spec.k_max, spec.draft.value_or(spec.target));
+  target_options.max_batch = sizes.max_verify;
   parts.target = llama::target_factory(target, spec.target, target_options);
 
   if (spec.draft) {
@@ -81,9 +83,8 @@ std::unique_ptr<EngineFace> load(EngineSpec spec, const Report& report) {
     });
     llama::DraftOptions draft_options;
     draft_options.n_common = llama::check_compatible(target->vocabulary(), draft->vocabulary());
-    draft_options.n_seq = std::min(2 * spec.k_max + 2, kMaxSequences);
-    // A branch may hold two rounds of drafted tokens.
-    draft_options.reserve = draft_options.n_seq * (2 * spec.max_draft + 8);
+    draft_options.n_seq = sizes.n_seq;
+    draft_options.reserve = sizes.reserve;
     parts.draft = llama::draft_factory(draft, *spec.draft, draft_options);
     if (!target->can_roll_back()) {
       parts.why_no_speculation =
@@ -91,6 +92,9 @@ std::unique_ptr<EngineFace> load(EngineSpec spec, const Report& report) {
           "autoregressive";
     }
   }
+  parts.profile = std::move(spec.profile);
+  parts.warm_up_us = spec.warm_up_us;
+  parts.stop_warm_up = [&report] { return !report(1.0); };
   return std::make_unique<EngineFace>(std::make_unique<Engine>(std::move(parts)),
                                       std::make_shared<ModelTokenizer>(target));
 }
@@ -171,12 +175,13 @@ void check_range(const char* name, int value, int high) {
 
 std::unique_ptr<EngineFace> load_engine(ModelOptions target, std::optional<ModelOptions> draft,
                                         int max_draft, int k_max, const std::string& prefix_reuse,
-                                        bool bit_exact,
+                                        bool bit_exact, bool warm_up, PairProfile profile,
                                         const std::function<void(std::optional<double>)>& idle) {
   check_range("max_draft", max_draft, kMaxDraft);
   check_range("k_max", k_max, kMaxBranches);
   LoadJob job({std::move(target), std::move(draft), max_draft, k_max,
-               parse_prefix_reuse(prefix_reuse), bit_exact});
+               parse_prefix_reuse(prefix_reuse), bit_exact, warm_up ? kWarmUpUs : 0,
+               std::move(profile)});
   return job.wait(idle);
 }
 
@@ -217,9 +222,15 @@ void register_load(py::module_& m) {
       .def_readwrite("n_threads_batch", &ModelOptions::n_threads_batch)
       .def_readwrite("cpus", &ModelOptions::cpus);
 
+  m.def(
+      "plan_threads",
+      [](ModelOptions& target, ModelOptions& draft) { llama::plan_threads(target, &draft); },
+      py::arg("target"), py::arg("draft"),
+      "Sets the numbers of threads that are 0, as loading does.");
+
   m.def("load_engine", &load_engine, py::arg("target"), py::arg("draft"), py::kw_only(),
         py::arg("max_draft"), py::arg("k_max"), py::arg("prefix_reuse"), py::arg("bit_exact"),
-        py::arg("idle"),
+        py::arg("warm_up"), py::arg("profile"), py::arg("idle"),
         "Loads the models on other threads. Meanwhile `idle` is called on this one, at least every "
         "50 ms: with the share loaded so far, or None when it has not grown. What it raises stops "
         "the loading.");

@@ -9,6 +9,7 @@
 #include "load.h"
 #include "log.h"
 #include "policy.h"
+#include "profile.h"
 #include "request.h"
 #include "specbranch/core/version.h"
 #include "stats.h"
@@ -22,6 +23,7 @@ PYBIND11_MODULE(_core, m) {
   register_request(m);
   register_stats(m);
   register_trace(m);
+  register_profile(m);
   register_generation(m);
   register_engine(m);
   register_fake(m);

@@ -55,7 +55,8 @@ void register_stats(py::module_& m) {
       .def_readonly("n_drafted", &EngineStats::n_drafted)
       .def_readonly("n_accepted", &EngineStats::n_accepted)
       .def_readonly("n_rolled_back", &EngineStats::n_rolled_back)
-      .def_readonly("decode_ms", &EngineStats::decode_ms);
+      .def_readonly("decode_ms", &EngineStats::decode_ms)
+      .def_readonly("warmup_ms", &EngineStats::warm_up_ms);
 }
 
 }  // namespace specbranch::bindings

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <memory>
+#include <numeric>
 #include <utility>
 
 #include "specbranch/core/errors.h"
@@ -24,12 +26,13 @@ constexpr int kRounds = 3;     ///< of all lengths, if there is time.
 constexpr int kMaxRounds = 5;  ///< ... and times scatter.
 constexpr double kScatter = 0.05;
 constexpr std::size_t kOverlapped = 8;
+constexpr double kOverlapUs = 20'000;  ///< at least; a scheduler's slices take milliseconds.
 
 // Shares of the budget.
 constexpr double kSlowStep = 1.0 / 12;    ///< from here on, even the first step counts.
 constexpr double kOverlapShare = 0.3;     ///< of what is left then.
-constexpr double kRoundsShare = 0.5;      ///< no further round begins after this.
-constexpr double kScatterShare = 0.05;    ///< ... none beyond kRounds after this.
+constexpr double kRoundsShare = 0.05;     ///< no further round begins after this.
+constexpr double kScatterShare = 0.025;   ///< ... none beyond kRounds after this.
 constexpr double kOverlapSlowdown = 1.5;  ///< assumed in advance.
 
 }  // namespace
@@ -114,24 +117,28 @@ Commands WarmUp::on(const Event& event) {
       }
       ++draft_.length;
     }
-    finish_step(event.side, event.end_us - event.begin_us);
+    finish_step(event);
   }
   proceed(commands);
   return commands;
 }
 
-void WarmUp::finish_step(Side side, std::int64_t us) {
-  Model& own = model(side);
+void WarmUp::finish_step(const Event& event) {
+  Model& own = model(event.side);
   const Step step = *std::exchange(own.step, std::nullopt);
+  const std::int64_t us = event.end_us - event.begin_us;
+  const std::int64_t period_us = event.end_us - own.issued_us;
   if (phase_ == Phase::kOverlap) {
-    own.overlapped_us.push_back(us);
+    own.overlapped_us.push_back(period_us);
   } else if (phase_ == Phase::kFirst) {
     // A first step is slow for reasons of its own; a slow model has no time for another.
     if (static_cast<double>(us) >= kSlowStep * static_cast<double>(budget_us_)) {
       own.alone.add(1, us);
+      own.periods.add(1, period_us);
     }
   } else if (phase_ != Phase::kClean && step.counted) {
     own.alone.add(step.n, us);
+    if (step.n == 1) own.periods.add(1, period_us);
   }
 }
 
@@ -204,6 +211,7 @@ void WarmUp::enter(Phase phase) {
       if (step_us > left) break;
       const auto n = static_cast<std::size_t>(kOverlapShare * left / step_us);
       n_overlapped_ = std::clamp<std::size_t>(n, 1, kOverlapped);
+      overlap_until_us_ = now_us_ + static_cast<std::int64_t>(std::min(kOverlapUs, 0.5 * left));
       break;
     }
     case Phase::kRounds:
@@ -218,7 +226,8 @@ void WarmUp::overlap(Commands& commands) {
   // A step counts if the other model was at work all the time, which the last ones need not be:
   // nothing is recorded after both have enough.
   const bool enough =
-      std::min(target_.overlapped_us.size(), draft_.overlapped_us.size()) >= n_overlapped_;
+      std::min(target_.overlapped_us.size(), draft_.overlapped_us.size()) >= n_overlapped_ &&
+      (n_overlapped_ == 0 || now_us_ >= overlap_until_us_);
   if (enough) {
     if (busy()) {
       // The step under way would no longer be overlapped.
@@ -283,6 +292,7 @@ void WarmUp::issue(const Step& step, Commands& commands) {
     return;
   }
   own.busy = true;
+  own.issued_us = now_us_;
   if (step.side == Side::kTarget) {
     commands.target = verify_command(step.n);
   } else {
@@ -337,10 +347,17 @@ Command WarmUp::draft_command(int n_lanes) {
 // Results -------------------------------------------------------------------------------------
 
 double WarmUp::slowdown(const Model& model) {
-  if (model.overlapped_us.empty() || !model.alone.has(1)) return 1.0;
-  StepSamples overlapped;
-  for (const std::int64_t us : model.overlapped_us) overlapped.add(1, us);
-  return std::max(1.0, overlapped.median(1) / std::max(1.0, model.alone.median(1)));
+  const std::vector<std::int64_t>& all = model.overlapped_us;
+  if (all.empty() || !model.periods.has(1)) return 1.0;
+  // Two models on one core take turns: short steps are not longer then, but wait for each other.
+  // So the mean counts, waiting included; of the quieter half, as other programs disturb too.
+  const auto mean = [](auto begin, auto end) {
+    return std::accumulate(begin, end, 0.0) / static_cast<double>(end - begin);
+  };
+  const auto middle = all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2);
+  double overlapped = mean(middle, all.end());
+  if (middle != all.begin()) overlapped = std::min(overlapped, mean(all.begin(), middle));
+  return std::max(1.0, overlapped / std::max(1.0, model.periods.median(1)));
 }
 
 StepCosts WarmUp::costs() const {

@@ -72,8 +72,10 @@ class WarmUp {
     bool begun = false;        ///< a dummy text is in place.
     bool cleaned = false;      ///< emptied for good, or at least told to.
     std::optional<Step> step;  ///< under way, or waiting for the text to begin anew.
+    std::int64_t issued_us = 0;
     StepSamples alone;
-    std::vector<std::int64_t> overlapped_us;
+    StepSamples periods;  ///< of single steps, from one's end to the next one's.
+    std::vector<std::int64_t> overlapped_us;  ///< the same while both run.
   };
 
   Model& model(Side side) { return side == Side::kTarget ? target_ : draft_; }
@@ -87,7 +89,7 @@ class WarmUp {
   bool wants_round() const;
   bool fits(const Step& step);
   void overlap(Commands& commands);
-  void finish_step(Side side, std::int64_t us);
+  void finish_step(const Event& event);
   void clean(Commands& commands);
 
   void issue(const Step& step, Commands& commands);
@@ -108,6 +110,7 @@ class WarmUp {
   std::deque<Step> plan_;  ///< steps of one model alone that are still to do.
   int n_rounds_ = 0;
   std::size_t n_overlapped_ = 0;  ///< steps of each model that are wanted while both run.
+  std::int64_t overlap_until_us_ = 0;
   std::exception_ptr error_;
 
   Pos target_held_ = 0;          ///< cells of the target; beyond its text: what was not chosen.

@@ -3,13 +3,14 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <fstream>
-#include <limits>
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "specbranch/core/errors.h"
 #include "specbranch/llama/backend.h"
 #include "specbranch/llama/context.h"
+#include "specbranch/llama/memory.h"
 
 namespace specbranch::llama {
 namespace {
@@ -17,24 +18,17 @@ namespace {
 constexpr Pos kCellAlignment = 256;
 constexpr int kMaxSequences = 256;
 
-/// The number in a one-line file of a cgroup; the largest if there is none ("max").
-std::uint64_t read_number(const std::string& path) {
-  std::ifstream file(path);
-  std::uint64_t value = 0;
-  return file >> value ? value : std::numeric_limits<std::uint64_t>::max();
-}
-
 /// Refuses what would not fit into the machine's memory: llama.cpp writes zeros to the whole cache
 /// at once, and the kernel kills the process instead of failing the allocation.
 void check_memory(const Weights& weights, const ModelOptions& options, Pos n_cells) {
   if (weights.offloaded()) return;  // a device fails properly
   const std::uint64_t needed = weights.file().cell_bytes(options.type_k, options.type_v) *
                                static_cast<std::uint64_t>(n_cells);
-  const std::uint64_t available = available_memory();
-  if (needed > available) {
+  const std::optional<std::uint64_t> available = available_memory();
+  if (available && needed > *available) {
     throw ModelLoadError("[LlamaContext] the KV cache does not fit into memory; " +
                          std::to_string(n_cells) + " cells need " + std::to_string(needed >> 20U) +
-                         " MiB; " + std::to_string(available >> 20U) + " MiB are free");
+                         " MiB; " + std::to_string(*available >> 20U) + " MiB are free");
   }
 }
 
@@ -58,28 +52,6 @@ bool is_aborted(void* data) noexcept {
 
 Pos context_length(const Weights& weights, const ModelOptions& options) {
   return options.n_ctx > 0 ? options.n_ctx : weights.n_ctx_train();
-}
-
-std::uint64_t available_memory() {
-  std::uint64_t available = std::numeric_limits<std::uint64_t>::max();
-  std::ifstream file("/proc/meminfo");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("MemAvailable:")) {
-      available = std::stoull(line.substr(line.find(':') + 1)) << 10U;
-    }
-  }
-  const std::uint64_t limit = read_number("/sys/fs/cgroup/memory.max");
-  std::uint64_t used = read_number("/sys/fs/cgroup/memory.current");
-  // Cached files count as used, but give way.
-  std::ifstream stat("/sys/fs/cgroup/memory.stat");
-  std::uint64_t bytes = 0;
-  for (std::string name; stat >> name >> bytes;) {
-    if (name == "inactive_file") used -= std::min(used, bytes);
-  }
-  if (limit != std::numeric_limits<std::uint64_t>::max() && used <= limit) {
-    available = std::min(available, limit - used);
-  }
-  return available;
 }
 
 LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOptions& options,

@@ -2,6 +2,7 @@
 
 #include "specbranch/core/errors.h"
 #include "specbranch/llama/factory.h"
+#include "specbranch/llama/memory.h"
 #include "support.h"
 
 namespace specbranch::llama {
@@ -15,7 +16,7 @@ TEST_CASE("a context that memory cannot hold is refused before it is allocated")
   options.n_ctx = 1 << 30;
   CHECK_THROWS_WITH_AS(LlamaTarget(target_weights(), options, {}),
                        doctest::Contains("does not fit into memory"), ModelLoadError);
-  CHECK(available_memory() > 0);
+  CHECK(available_memory().value_or(0) > 0);
 }
 
 TEST_CASE("shapes that llama.cpp would abort on are refused") {

@@ -80,7 +80,7 @@ def check(
         target,
         draft,
         ctx_size,
-        _arguments.integer("draft_max", 8 if draft_max is None else draft_max, 1, _core.MAX_DRAFT),
+        _arguments.integer("draft_max", 16 if draft_max is None else draft_max, 1, _core.MAX_DRAFT),
         _arguments.integer("k_max", 4 if k_max is None else k_max, 1, _core.MAX_BRANCHES),
     )
     if json_output:
@@ -100,11 +100,10 @@ def examine(
         for name in ("llama_version", "ggml_version", "ggml_commit", "system")
     }
     try:
-        # As the engine sizes them: outputs of a verification, cells for the draft's branches.
-        report.target = _model(target, n_ctx, 0, min(2 * max_draft + 2, 63))
+        sizes = _core.pair_sizes(max_draft, k_max, _core.ModelOptions(os.fsencode(draft or target)))
+        report.target = _model(target, n_ctx, 0, sizes.max_verify)
         if draft is not None:
-            n_seq = 2 * k_max + 2
-            report.draft = _model(draft, n_ctx, n_seq * (2 * max_draft + 8), n_seq)
+            report.draft = _model(draft, n_ctx, sizes.reserve, sizes.n_seq)
     except SpecBranchError as error:
         report.object_to(render.message(error))
     if report.target is not None and report.draft is not None:
@@ -154,7 +153,7 @@ def _compare(report: Report) -> None:
 
 def _weigh(report: Report) -> None:
     models = [model for model in (report.target, report.draft) if model is not None]
-    report.memory_available = memory.available()
+    report.memory_available = _core.available_memory()
     if not models:
         return
     report.memory_needed = sum(model.total for model in models)

@@ -57,6 +57,8 @@ def demo(
     ] = "specbranch",
     draft_max: options.DraftMax = None,
     k_max: options.KMax = None,
+    warmup: options.Warmup = True,
+    profile: options.Profile = None,
     ctx_size: options.CtxSize = None,
 ) -> None:
     """Decode one prompt in every mode: speed, tokens in colour, and what both models did when.
@@ -69,7 +71,13 @@ def demo(
     if draft_path is None:
         raise typer.BadParameter("the demo needs a draft: give one with -md", param_hint="-md")
     placement = placements(_usable_cpus())
-    settings = options.given(max_draft=draft_max, k_max=k_max, n_ctx=ctx_size)
+    settings = options.given(
+        max_draft=draft_max,
+        k_max=k_max,
+        n_ctx=ctx_size,
+        warmup=None if warmup else False,
+        profile=profile,
+    )
     request: dict[str, Any] = {"max_tokens": n_predict, "temperature": temperature, "seed": seed}
     console = render.stdout()
     with render.loading(target_path.name) as progress:

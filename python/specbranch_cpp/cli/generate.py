@@ -83,7 +83,7 @@ def generate(
         str | None,
         options.speculation(
             "--mode", metavar="MODE",
-            help="autoregressive, speculative, pearl or specbranch (default).",
+            help="autoregressive, speculative, pearl, specbranch or auto (default).",
         ),
     ] = None,
     draft_max: options.DraftMax = None,
@@ -95,6 +95,8 @@ def generate(
         ),
     ] = None,
     k_max: options.KMax = None,
+    warmup: options.Warmup = True,
+    profile: options.Profile = None,
     ctx_size: options.CtxSize = None,
     threads: options.Threads = None,
     draft_threads: options.DraftThreads = None,
@@ -138,6 +140,8 @@ def generate(
         draft_cpus=options.parse_cpus(draft_cpus, "--draft-cpus"),
         n_gpu_layers=n_gpu_layers,
         draft_n_gpu_layers=draft_n_gpu_layers,
+        warmup=None if warmup else False,
+        profile=profile,
         verbose=verbose or None,
     )
     request = options.given(

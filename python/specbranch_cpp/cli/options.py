@@ -39,6 +39,20 @@ Seed = Annotated[
 ]
 DraftMax = Annotated[int | None, speculation("--draft-max", help="Tokens drafted ahead at most.")]
 KMax = Annotated[int | None, speculation("--k-max", help="Branches at most.")]
+Warmup = Annotated[
+    bool,
+    speculation(
+        "--warmup/--no-warmup", metavar=None,
+        help="Measure what steps cost while loading, 2 s at most; default: yes.",
+    ),
+]  # fmt: skip
+Profile = Annotated[
+    Path | None,
+    speculation(
+        "--profile", metavar="FILE",
+        help="What was learned of the pair: read before, written after.",
+    ),
+]  # fmt: skip
 CtxSize = Annotated[
     int | None,
     machine(

@@ -31,9 +31,6 @@ struct BatchToken {
 /// Positions that a text may have: what the options ask for, else what the model was trained with.
 Pos context_length(const Weights& weights, const ModelOptions& options);
 
-/// Bytes of memory that can be taken before the kernel begins to kill (cgroup limits included).
-std::uint64_t available_memory();
-
 /// The KV cache and the forward pass of one model.
 ///
 /// It knows the tokens that each sequence id holds, so that whatever llama.cpp would get wrong
