@@ -7,6 +7,18 @@
 #include "specbranch/core/errors.h"
 
 namespace specbranch {
+namespace {
+
+DraftRecord record(const Node& parent, Token token) {
+  DraftRecord found;
+  for (const Candidate& candidate : parent.candidates) {
+    if (candidate.token == token) found.hit_rank = static_cast<int>(found.confidences.size());
+    found.confidences.push_back(static_cast<float>(candidate.confidence));
+  }
+  return found;
+}
+
+}  // namespace
 
 Decoder::Decoder(std::shared_ptr<const Request> request, const ModelLimits& limits, Epoch epoch,
                  std::unique_ptr<Planner> planner, CommitSink sink)
@@ -402,6 +414,7 @@ void Decoder::apply_verdict(const Verdict& verdict, Commands& commands) {
       finish_with(Finish::kStop, commands);
       break;
     }
+    if (request_->trace) rounds_.back().proposals.push_back(record(tree_.at(last), choice.token));
     const NodeId next = tree_.find_child(last, choice.token);
     if (next == kNoNode) {
       miss = &choice;

@@ -39,8 +39,7 @@ class Draws {
 
  private:
   double normal() {
-    return std::sqrt(-2.0 * std::log(uniform())) *
-           std::cos(2.0 * std::numbers::pi * uniform());
+    return std::sqrt(-2.0 * std::log(uniform())) * std::cos(2.0 * std::numbers::pi * uniform());
   }
 
   /// Logarithm of a Gamma(shape) variate (Marsaglia and Tsang, 2000); in logs, because a small
@@ -262,10 +261,10 @@ class SyntheticDraft final : public DraftModel {
     const auto next = static_cast<Pos>(cells.size());
     const bool on_text = n_right == next;
     // Off the text: what is drawn depends on the tokens since it was left.
-    const std::uint64_t key =
-        on_text ? static_cast<std::uint64_t>(next)
-                : mix(hash_of(cells.subspan(static_cast<std::size_t>(n_right)))) +
-                      static_cast<std::uint64_t>(n_right);
+    const std::uint64_t key = on_text
+                                  ? static_cast<std::uint64_t>(next)
+                                  : mix(hash_of(cells.subspan(static_cast<std::size_t>(n_right)))) +
+                                        static_cast<std::uint64_t>(n_right);
     const DraftRecord record = proposals_.at(next, key, on_text);
     const Token truth = text_.at(next);
     const auto others = static_cast<std::uint64_t>(limits_.n_vocab - 1);

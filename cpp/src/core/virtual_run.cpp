@@ -56,7 +56,9 @@ class VirtualRun {
     result_.error = decoder_->error();
     result_.counters = decoder_->counters();
     result_.why = decoder_->why();
-    result_.time_us = decode_begin_us_ < 0 ? 0 : now_us_ - decode_begin_us_;
+    result_.rounds = std::move(decoder_->rounds());
+    result_.prefill_us = decode_begin_us_ < 0 ? now_us_ : decode_begin_us_;
+    result_.time_us = now_us_ - result_.prefill_us;
     result_.target_us = meter_.target_us();
     result_.draft_us = meter_.draft_us();
     result_.overlap_us = meter_.overlap_us();
@@ -95,9 +97,10 @@ class VirtualRun {
     event.begin_us = pending.begin_us;
     event.end_us = pending.end_us;
     if (options_.tamper_event) options_.tamper_event(event);
-    if (std::holds_alternative<BeginDone>(event.body) && side == Side::kTarget) {
-      decode_begin_us_ = event.end_us;
-      meter_.start(event.end_us);
+    // As the coordinator has it: a draft that is given the text later does not move the begin.
+    if (std::holds_alternative<BeginDone>(event.body) && decoder_->counters().n_target_steps == 0) {
+      decode_begin_us_ = std::max(decode_begin_us_, event.end_us);
+      meter_.start(decode_begin_us_);
     }
     meter_.add(side, event.begin_us, event.end_us);
     dispatch(decoder_->on(event));
@@ -107,7 +110,7 @@ class VirtualRun {
   template <class M>
   Event perform(M& model, const Pending& pending) {
     // An abort comes in time or too late; both must be right.
-    const bool in_time = pending.abort && (coin_() & 1U) != 0;
+    const bool in_time = pending.abort && (options_.abort_us >= 0 || (coin_() & 1U) != 0);
     if (in_time) model.request_abort();
     Event event = execute(model, pending.command);
     model.clear_abort();
@@ -116,10 +119,21 @@ class VirtualRun {
 
   void dispatch(Commands commands) {
     if (commands.ask) asked_ = true;
-    if (commands.abort_target && pending_[0]) pending_[0]->abort = true;
-    if (commands.abort_draft && pending_[1]) pending_[1]->abort = true;
+    if (commands.abort_target) abort(Side::kTarget);
+    if (commands.abort_draft) abort(Side::kDraft);
     if (commands.target) send(Side::kTarget, std::move(*commands.target));
     if (commands.draft) send(Side::kDraft, std::move(*commands.draft));
+  }
+
+  void abort(Side side) {
+    std::optional<Pending>& pending = pending_[index(side)];
+    if (!pending) return;
+    if (options_.abort_us >= 0) {
+      const std::int64_t stop_us = std::max(pending->begin_us, now_us_) + options_.abort_us;
+      if (stop_us >= pending->end_us) return;
+      pending->end_us = stop_us;
+    }
+    pending->abort = true;
   }
 
   /// The model beside `side` begins (`shared`) or ends its work: what is left of the command under
@@ -149,7 +163,8 @@ class VirtualRun {
       stretch(other, true);
     }
     meter_.sent(side, now_us_);
-    pending_[index(side)] = Pending{std::move(command), now_us_, now_us_ + us, false};
+    const std::int64_t begin_us = now_us_ + options_.hop_us;
+    pending_[index(side)] = Pending{std::move(command), begin_us, begin_us + us, false};
   }
 
   TargetModel& target_;

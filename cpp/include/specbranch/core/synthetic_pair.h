@@ -10,14 +10,9 @@
 #include <vector>
 
 #include "specbranch/core/model.h"
+#include "specbranch/core/trace.h"
 
 namespace specbranch {
-
-/// What a draft proposed at one place, and what was right there.
-struct DraftRecord {
-  std::vector<float> confidences;  ///< of its candidates, best first; empty: not known.
-  int hit_rank = -1;               ///< index of the right one; negative: none of them.
-};
 
 /// So many tokens of a text in which the first candidate is right with this probability.
 struct AcceptanceSegment {
@@ -45,7 +40,8 @@ struct SyntheticOptions {
   double distortion = 1.0;
 
   /// Recorded proposals in place of the law, one a position, from `text_begin` on, again from the
-  /// start when they end. Where one is not known, and on wrong branches, one of the others is drawn.
+  /// start when they end. Where one is not known, and on wrong branches, one of the others is
+  /// drawn.
   std::vector<DraftRecord> replay;
   Pos text_begin = 1;  ///< where `segments` and `replay` begin: the length of the prompt.
 };

@@ -33,6 +33,14 @@ struct TraceSpan {
   std::optional<Applied> applied;  ///< verifications whose verdict became part of the text.
 };
 
+/// What the draft proposed at one place, and what was right there.
+struct DraftRecord {
+  std::vector<float> confidences;  ///< of its candidates, best first; empty: not known.
+  int hit_rank = -1;               ///< index of the right one; negative: none of them.
+
+  bool operator==(const DraftRecord&) const = default;
+};
+
 /// One verdict as it was applied.
 struct TraceRound {
   std::int64_t at_us = 0;          ///< since the generation began.
@@ -51,6 +59,8 @@ struct TraceRound {
   /// `Verdict::features` of the verdict before, which chose the token at `pos`. Empty unless the
   /// request asked for them, and in the first round, which no verdict precedes.
   std::vector<float> features;
+  /// What the draft had proposed for each of `committed`, as far as it was known by then.
+  std::vector<DraftRecord> proposals;
 };
 
 struct Trace {

@@ -33,6 +33,11 @@ struct VirtualOptions {
   /// How much longer a step of one model takes while the other is at work too; at least 1.
   double target_slowdown = 1.0;
   double draft_slowdown = 1.0;
+  /// Coordination: from the end of a step to the begin of one that it leads to.
+  std::int64_t hop_us = 0;
+  /// How soon a command that is aborted ends; one that would have ended by then is not cut short.
+  /// Negative: a coin decides whether the abort comes in time, and it takes as long as without.
+  std::int64_t abort_us = -1;
   /// What the planner knows of the pair and adds to; null: nothing. Without effect on a planner
   /// that is given to `run_virtually`.
   PairProfile* profile = nullptr;
@@ -54,11 +59,14 @@ struct VirtualResult {
   std::exception_ptr error;
   Counters counters;
   std::int64_t n_events = 0;
-  std::int64_t time_us = 0;  ///< virtual, from the target's first verification to the end.
+  /// Virtual: from the last prompt in place before the first verification to the end.
+  std::int64_t time_us = 0;
+  std::int64_t prefill_us = 0;  ///< what came before.
   std::int64_t target_us = 0;
   std::int64_t draft_us = 0;
   std::int64_t overlap_us = 0;
-  std::string why;  ///< `Decoder::why` at the end.
+  std::vector<TraceRound> rounds;  ///< with `Request::trace`.
+  std::string why;                 ///< `Decoder::why` at the end.
 };
 
 /// Runs `request` to its end. `draft` null: no draft. `planner` null: that of the request's mode.
