@@ -303,13 +303,23 @@ void Decoder::place(NodeId id, DraftCommand& command) {
   tail.erase(tail.begin());  // the root is committed
   const Pos end = tree_.at(id).pos;
 
-  // The sequence that holds most of the path; one that ends just there needs no fork.
+  // The parent's sequence if nothing that lives follows the parent there: planners count on it.
+  const SeqId own = nodes.size() > 1 ? tree_.at(nodes[nodes.size() - 2]).seq : kNoSeq;
+  // Else the one that holds most of the path; one that ends just there needs no fork.
   const auto taken = [&](SeqId seq) {
     return std::ranges::any_of(command.lanes, [&](const Lane& lane) { return lane.seq == seq; });
   };
   SeqId best = 0;
   Pos held = -1;
   bool best_fits = false;
+  if (own != kNoSeq && !taken(own)) {
+    const Pos common = std::min(ledger_.common(own, tail), end);
+    if (common == end && !holds_live_node(own, end)) {
+      best = own;
+      held = end + 1;  // no other one is better
+      best_fits = ledger_.length(own) == end;
+    }
+  }
   for (SeqId seq = 0; seq < ledger_.n_seq(); ++seq) {
     const Pos common = std::min(ledger_.common(seq, tail), end);
     const bool fits = !taken(seq) && ledger_.length(seq) == common;
@@ -320,6 +330,7 @@ void Decoder::place(NodeId id, DraftCommand& command) {
     }
   }
 
+  held = std::min(held, end);
   SeqId seq = best;
   if (!best_fits) {
     if (!taken(best) && !holds_live_node(best, held)) {

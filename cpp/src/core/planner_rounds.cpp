@@ -113,19 +113,4 @@ int SpecBranchPlanner::branches(const View& /*view*/, const Node& point) const {
   return std::max(1, static_cast<int>(std::floor(static_cast<double>(k_max_) * doubt)));
 }
 
-std::unique_ptr<Planner> make_planner(const Request& request, PairProfile* /*profile*/) {
-  switch (request.mode) {
-    case Mode::kSpeculative:
-      return std::make_unique<SpeculativePlanner>(request);
-    case Mode::kPearl:
-      return std::make_unique<PearlPlanner>(request);
-    case Mode::kSpecBranch:
-      return std::make_unique<SpecBranchPlanner>(request);
-    case Mode::kAutoregressive:
-    case Mode::kAuto:
-      break;
-  }
-  return std::make_unique<AutoregressivePlanner>();
-}
-
 }  // namespace specbranch

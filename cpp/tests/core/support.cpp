@@ -6,6 +6,7 @@
 #include <numeric>
 #include <sstream>
 
+#include "core/planner_auto.h"
 #include "specbranch/core/noise.h"
 
 namespace specbranch::test {
@@ -118,6 +119,19 @@ VirtualResult run(const Scenario& scenario, Mode mode, const VirtualOptions& opt
   const auto target = make_fake_target(scenario.target);
   const auto draft = make_fake_draft(scenario.draft);
   return run_virtually(request, *target, draft.get(), options, std::move(planner));
+}
+
+std::unique_ptr<Planner> make_eager_auto(const Request& request, PairProfile* profile) {
+  AutoBounds bounds = auto_bounds(request);
+  bounds.switching = false;
+  return std::make_unique<AutoPlanner>(bounds, request.sampling.temperature, profile);
+}
+
+PairProfile flat_profile() {
+  PairProfile profile;
+  profile.costs.target_us.assign(64, 1000.0);
+  profile.costs.draft_us.assign(32, 100.0);
+  return profile;
 }
 
 VirtualOptions shuffled(std::uint64_t seed) {

@@ -11,6 +11,8 @@
 
 #include "specbranch/core/fake_model.h"
 #include "specbranch/core/options.h"
+#include "specbranch/core/planner.h"
+#include "specbranch/core/profile.h"
 #include "specbranch/core/virtual_run.h"
 
 namespace specbranch::test {
@@ -38,8 +40,16 @@ class Random {
 int scaled(int n);
 
 inline constexpr Mode kAllModes[] = {Mode::kAutoregressive, Mode::kSpeculative, Mode::kPearl,
-                                     Mode::kSpecBranch};
-inline constexpr Mode kDraftingModes[] = {Mode::kSpeculative, Mode::kPearl, Mode::kSpecBranch};
+                                     Mode::kSpecBranch, Mode::kAuto};
+inline constexpr Mode kDraftingModes[] = {Mode::kSpeculative, Mode::kPearl, Mode::kSpecBranch,
+                                          Mode::kAuto};
+inline constexpr Mode kLockStepModes[] = {Mode::kSpeculative, Mode::kPearl, Mode::kSpecBranch};
+
+/// `auto` with what it may know of the pair: step times where all pays, and it may not switch.
+std::unique_ptr<Planner> make_eager_auto(const Request& request, PairProfile* profile);
+
+/// Step times as `run_virtually` has them unless told: 1,000 a target and 100 a draft step.
+PairProfile flat_profile();
 
 /// A request with the two fakes that are to answer it.
 struct Scenario {

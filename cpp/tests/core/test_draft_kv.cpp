@@ -176,13 +176,29 @@ TEST_CASE("every lane of every mode continues just the path of its node") {
       INFO(describe(scenario));
       AuditedRun audited(scenario, mode, nullptr);
       audited.run();
-      if (mode != Mode::kSpecBranch) CHECK(audited.n_forks() == 0);
+      if (mode == Mode::kSpeculative || mode == Mode::kPearl) CHECK(audited.n_forks() == 0);
       n_forks += audited.n_forks();
       n_lanes += audited.n_lanes();
     }
   }
   CHECK(n_forks > n);
   CHECK(n_lanes > 5 * n);
+}
+
+TEST_CASE("so does every lane of `auto` where all it does pays") {
+  const int n = scaled(1'000);
+  int n_forks = 0;
+  for (int i = 0; i < n; ++i) {
+    Scenario scenario = make_scenario(static_cast<std::uint64_t>(i) + 80'000);
+    scenario.draft.n_seq = 1 + i % 5;
+    INFO(describe(scenario));
+    PairProfile profile = flat_profile();
+    AuditedRun audited(scenario, Mode::kAuto, make_eager_auto(scenario.request, &profile));
+    audited.run();
+    if (scenario.draft.n_seq == 1) CHECK(audited.n_forks() == 0);
+    n_forks += audited.n_forks();
+  }
+  CHECK(n_forks > n);
 }
 
 TEST_CASE("so does every lane of a planner without any order") {

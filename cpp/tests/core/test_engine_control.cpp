@@ -79,6 +79,8 @@ TEST_CASE("a cancel after each chunk gives a partial text") {
 TEST_CASE("a cancel cuts a running step of either model short") {
   for (const Mode mode : kDraftingModes) {
     for (const Side side : {Side::kTarget, Side::kDraft}) {
+      // It may stop to draft at any time.
+      if (mode == Mode::kAuto && side == Side::kDraft) continue;
       // Step 0 is the prefill.
       for (int step = 0; step < 6; ++step) {
         CAPTURE(step);

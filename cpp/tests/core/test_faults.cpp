@@ -39,7 +39,9 @@ TEST_CASE("a cancel at every event ends the generation with what is committed") 
         const VirtualResult got = run(scenario, mode, options);
         CHECK(message_of(got.error) == "");
         CHECK(is_prefix(got.tokens, expected.tokens));
-        if (at < n_events) CHECK(got.finish == Finish::kCancelled);
+        // Without rounds the draft may still be at work when the text is whole.
+        if (at < n_events && mode != Mode::kAuto) CHECK(got.finish == Finish::kCancelled);
+        if (got.finish != Finish::kCancelled) CHECK(got.tokens == expected.tokens);
         // At most what was under way when the cancel came is still waited for.
         CHECK(got.n_events <= at + 2);
         check_result(got, mode);

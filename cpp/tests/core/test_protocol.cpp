@@ -63,6 +63,7 @@ TEST_CASE("every interleaving gives the reference's text and the same counters")
         CHECK(message_of(got.error) == "");
         CHECK(got.tokens == expected.tokens);
         CHECK(got.finish == expected.finish);
+        if (mode == Mode::kAuto) continue;  // no barrier: what is drafted depends on the order
         CHECK(got.counters == first.counters);
         CHECK(got.from_draft == first.from_draft);
       }
@@ -90,7 +91,9 @@ TEST_CASE("a perfect draft is never rolled back") {
       CHECK(got.counters.n_rolled_back == 0);
       // All drafted tokens are accepted: a miss means that nothing was drafted there. In lock-step
       // rounds that can only be at the end, past which nothing is drafted.
-      if (mode != Mode::kSpeculative) CHECK(got.counters.branch_misses <= 1);
+      if (mode == Mode::kPearl || mode == Mode::kSpecBranch) {
+        CHECK(got.counters.branch_misses <= 1);
+      }
       check_result(got, mode);
     }
   }
@@ -120,7 +123,7 @@ TEST_CASE("a generation does not depend on those before it on the same models") 
       fresh.request.prompt = prompt;
       fresh.request.sampling.logit_bias.clear();
       fresh.request.mode = random.pick({Mode::kAutoregressive, Mode::kSpeculative, Mode::kPearl,
-                                        Mode::kSpecBranch, Mode::kSpecBranch});
+                                        Mode::kSpecBranch, Mode::kAuto});
       INFO(describe(scenario));
       INFO("call ", call, " ", describe(fresh));
       VirtualOptions options = shuffled(random.next());

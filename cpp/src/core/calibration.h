@@ -1,0 +1,39 @@
+/// From a draft's confidence to the chance of being right, learnt on line.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "specbranch/core/choice.h"
+#include "specbranch/core/profile.h"
+#include "specbranch/core/types.h"
+
+namespace specbranch {
+
+/// First choices: `p1 = q1 * r[bin of q1]`; rank j: `p_j = (1 - p1) * q_j / (1 - q1) * k_j`, never
+/// above p1. `r` and `k` are ratios of what was right to what was promised.
+class Calibration {
+ public:
+  /// `table` outlives this and is kept up to date.
+  explicit Calibration(AcceptanceTable* table) : table_(table) {}
+
+  /// Chance of each of the first `n` candidates to be what the target chooses.
+  std::vector<double> chances(std::span<const Candidate> candidates, int n) const;
+
+  /// The target chose `token` where the draft had proposed `candidates`.
+  void observe(std::span<const Candidate> candidates, Token token);
+
+  /// How often first choices are right.
+  double alpha() const;
+
+  /// Observations that `alpha` rests on; old ones count less.
+  double evidence() const { return table_->first_count; }
+
+  /// What is known may be out of date: new observations shall count for more.
+  void relax();
+
+ private:
+  AcceptanceTable* table_;
+};
+
+}  // namespace specbranch

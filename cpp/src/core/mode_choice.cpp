@@ -1,0 +1,183 @@
+#include "mode_choice.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iomanip>
+#include <sstream>
+
+namespace specbranch {
+namespace {
+
+constexpr double kSharedDevice = 1.2;  ///< slow-down above which the serial rate decides.
+constexpr double kTimeSharing = 1.8;   ///< slow-down from which both at once is never better.
+constexpr double kLeaveMargin = 1.02;  ///< less than this over plain decoding is not worth it.
+constexpr double kEnterMargin = 1.05;
+constexpr double kGiveUp = 0.97;       ///< of plain decoding, measured.
+constexpr std::int64_t kTrialTokens = 64;
+constexpr std::int64_t kFirstBackoff = 64;
+constexpr std::int64_t kLongestBackoff = 2048;
+constexpr int kProbes = 8;             ///< observations of one look.
+constexpr double kHopeful = 0.95;      ///< if not even this would pay, nobody needs to look.
+constexpr double kLookShare = 0.005;   ///< of the plain time that looking may cost.
+constexpr double kRateDecay = 0.97;
+constexpr double kFewObservations = 6.0;
+constexpr std::int64_t kBlindTokens = 16;
+
+std::string fixed(double value) {
+  std::ostringstream out;
+  out << std::fixed << std::setprecision(2) << value;
+  return out.str();
+}
+
+}  // namespace
+
+Prospects prospects(const CostModel& costs, double alpha, int longest) {
+  Prospects found;
+  found.plain = 1.0 / costs.padded_target(1, longest);
+  const double a = std::clamp(alpha, 0.0, 0.999);
+  const double one = costs.draft(1);
+  const double slow_draft = one * costs.draft_slowdown();
+  double best = 0.0;
+  double expected = 1.0;  // tokens of a verification of n.
+  double power = 1.0;
+  for (int n = 2; n <= longest; ++n) {
+    power *= a;
+    expected += power;
+    const double verify = costs.padded_target(n, longest);
+    const double serial = expected / (static_cast<double>(n - 1) * one + verify);
+    // The draft makes every token once; the target is slowed while it does.
+    const double busy = std::min(1.0, expected * slow_draft / verify);
+    const double slowed = verify * (1.0 + (costs.target_slowdown() - 1.0) * busy);
+    const double overlap = std::min(expected / slowed, 1.0 / slow_draft);
+    found.serial = std::max(found.serial, serial);
+    found.overlap = std::max(found.overlap, overlap);
+    if (std::max(serial, overlap) > best) {
+      best = std::max(serial, overlap);
+      found.length = n;
+    }
+  }
+  return found;
+}
+
+ModeChoice::ModeChoice(const CostModel& costs, Calibration& calibration, int longest,
+                       bool switching)
+    : costs_(costs),
+      calibration_(calibration),
+      longest_(std::max(2, longest)),
+      switching_(switching),
+      backoff_(kFirstBackoff) {
+  if (switching_) choose(kLeaveMargin);
+}
+
+void ModeChoice::choose(double margin) {
+  if (!costs_.known()) {
+    regime_ = Regime::kSerial;  // times of steps alone come first
+    return;
+  }
+  const Prospects expected = prospects(costs_, calibration_.alpha(), longest_);
+  const double s = costs_.target_slowdown();
+  const double speculative = s > kSharedDevice ? expected.serial : expected.best();
+  const bool plain = speculative < margin * expected.plain;
+  const Regime before = regime_;
+  regime_ = plain ? Regime::kPlain : s >= kTimeSharing ? Regime::kSerial : Regime::kOverlap;
+  if (plain != (before == Regime::kPlain)) n_tokens_ = n_observed_ = n_blind_ = 0;
+}
+
+void ModeChoice::rest(bool failed) {
+  regime_ = Regime::kPlain;
+  exploring_ = false;
+  n_tokens_ = n_observed_ = n_blind_ = 0;
+  if (failed) backoff_ = std::min(kLongestBackoff, 2 * backoff_);
+}
+
+bool ModeChoice::too_slow() const {
+  return n_tokens_ >= kTrialTokens && time_us_ > 0.0 &&
+         tokens_ / time_us_ < kGiveUp / costs_.padded_target(1, longest_);
+}
+
+bool ModeChoice::may_explore() const {
+  if (n_tokens_ < backoff_ || !costs_.known()) return false;
+  const Prospects hoped = prospects(costs_, kHopeful, longest_);
+  const double s = costs_.target_slowdown();
+  const double speculative = s > kSharedDevice ? hoped.serial : hoped.best();
+  if (speculative < kEnterMargin * hoped.plain) return false;
+  const double cost = kProbes * costs_.interference() * costs_.draft(1);
+  return cost <= kLookShare * static_cast<double>(n_tokens_) * costs_.target(1);
+}
+
+void ModeChoice::on_verdict(std::int64_t now_us, int n_tokens) {
+  if (last_us_ >= 0) {
+    tokens_ = kRateDecay * tokens_ + static_cast<double>(n_tokens);
+    time_us_ = kRateDecay * time_us_ + static_cast<double>(now_us - last_us_);
+  }
+  last_us_ = now_us;
+  n_tokens_ += n_tokens;
+  n_blind_ += n_tokens;
+  if (!switching_) return;
+
+  if (exploring_) {
+    if (n_observed_ < kProbes && n_tokens_ < 4 * kProbes) return;
+    exploring_ = false;
+    choose(kEnterMargin);
+    if (regime_ == Regime::kPlain) rest(true);
+    decided_by_rate_ = false;
+  } else if (regime_ == Regime::kPlain) {
+    if (!may_explore()) return;
+    exploring_ = true;
+    n_tokens_ = n_observed_ = n_blind_ = 0;
+    calibration_.relax();
+  } else if (too_slow()) {
+    slow_rate_ = tokens_ / time_us_ * costs_.padded_target(1, longest_);
+    decided_by_rate_ = true;
+    rest(true);
+  } else {
+    const bool seen = calibration_.evidence() >= kFewObservations || n_blind_ >= kBlindTokens;
+    if (seen || !costs_.known()) choose(kLeaveMargin);
+    // A draft that is never asked can never get better: plain decoding looks at it now and then.
+    if (n_blind_ >= kTrialTokens) rest(false);
+    // What has paid for long is not doubted for a short slump.
+    if (n_tokens_ >= 8 * kTrialTokens) backoff_ = kFirstBackoff;
+    if (regime_ == Regime::kPlain) decided_by_rate_ = false;
+  }
+  if (regime_ == Regime::kPlain && !exploring_ && n_tokens_ == 0) tokens_ = time_us_ = 0.0;
+}
+
+double ModeChoice::rate() const {
+  const double plain = 1.0 / costs_.padded_target(1, longest_);
+  if (n_tokens_ < 8 || time_us_ <= 0.0) {
+    // Nothing measured yet: a little less than what is hoped for.
+    return std::max(plain, 0.9 * prospects(costs_, calibration_.alpha(), longest_).best());
+  }
+  return std::max(plain, tokens_ / time_us_);
+}
+
+std::string ModeChoice::why() const {
+  if (!costs_.known()) return "serial: the models' step times are not known yet";
+  const Prospects expected = prospects(costs_, calibration_.alpha(), longest_);
+  const double s = costs_.target_slowdown();
+  const std::string facts =
+      "; first choices are right " + fixed(calibration_.alpha()) + " of the time, a draft step " +
+      "takes " + fixed(costs_.draft(1) * expected.plain) + " of a target step, a verification of " +
+      std::to_string(expected.length) + " tokens " +
+      fixed(costs_.padded_target(expected.length, longest_) * expected.plain) +
+      ", the target slows down " + fixed(s) + " times while the draft runs";
+  switch (regime_) {
+    case Regime::kPlain:
+      if (decided_by_rate_) {
+        return "autoregressive: speculation reached " + fixed(slow_rate_) +
+               " of the rate of plain decoding" + facts;
+      }
+      return "autoregressive: the best rate expected is " +
+             fixed((s > kSharedDevice ? expected.serial : expected.best()) / expected.plain) +
+             " of plain decoding" + facts;
+    case Regime::kSerial:
+      return "serial: both models at once would only share the machine; expected " +
+             fixed(expected.serial / expected.plain) + " of plain decoding" + facts;
+    case Regime::kOverlap:
+      break;
+  }
+  return "overlapped: up to " + fixed(expected.best() / expected.plain) +
+         " of plain decoding expected" + facts;
+}
+
+}  // namespace specbranch

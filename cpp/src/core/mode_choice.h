@@ -1,0 +1,78 @@
+/// Whether speculation pays: autoregressive, serial or overlapped decoding.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "calibration.h"
+#include "costs.h"
+
+namespace specbranch {
+
+/// Rates that can be expected, in tokens a microsecond.
+struct Prospects {
+  double plain = 0.0;    ///< one token a step.
+  double serial = 0.0;   ///< the best chain, then its verification.
+  double overlap = 0.0;  ///< an upper bound for both models at once, with their slow-down.
+  int length = 1;        ///< tokens of the verification that the best of them counts on.
+
+  double best() const { return serial > overlap ? serial : overlap; }
+};
+
+/// `alpha`: chance that a first choice is right. `longest`: tokens of a verification at most.
+Prospects prospects(const CostModel& costs, double alpha, int longest);
+
+enum class Regime : std::uint8_t { kPlain, kSerial, kOverlap };
+
+/// *Lifecycle:* one generation; told of every verdict.
+class ModeChoice {
+ public:
+  /// `switching` false: always overlapped.
+  ModeChoice(const CostModel& costs, Calibration& calibration, int longest, bool switching);
+
+  Regime regime() const { return regime_; }
+
+  /// Plain decoding, while the draft's first choices are compared with the text: a short look
+  /// whether it is right more often than it was.
+  bool exploring() const { return exploring_; }
+
+  bool drafts() const { return regime_ != Regime::kPlain || exploring_; }
+
+  /// `n_tokens` more are committed.
+  void on_verdict(std::int64_t now_us, int n_tokens);
+
+  /// A first choice was compared with the text.
+  void on_observation() {
+    ++n_observed_;
+    n_blind_ = 0;
+  }
+
+  /// Tokens a microsecond of late; never below plain decoding.
+  double rate() const;
+
+  std::string why() const;
+
+ private:
+  void choose(double margin);
+  void rest(bool failed);
+  bool too_slow() const;
+  bool may_explore() const;
+
+  const CostModel& costs_;
+  Calibration& calibration_;
+  int longest_;
+  bool switching_;
+  Regime regime_ = Regime::kOverlap;
+  bool exploring_ = false;
+  bool decided_by_rate_ = false;    ///< plain decoding because of what was measured.
+  std::int64_t last_us_ = -1;       ///< time of the last verdict.
+  double tokens_ = 0.0;             ///< decaying sums behind `rate`.
+  double time_us_ = 0.0;
+  std::int64_t n_tokens_ = 0;       ///< since the regime or the exploration began.
+  std::int64_t n_observed_ = 0;     ///< since then.
+  std::int64_t n_blind_ = 0;        ///< tokens since the last observation.
+  std::int64_t backoff_;            ///< plain tokens before the next look.
+  double slow_rate_ = 0.0;          ///< what speculation reached when it was given up.
+};
+
+}  // namespace specbranch
