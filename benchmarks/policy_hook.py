@@ -29,11 +29,11 @@ class NoOp:
         self.answer = policies.Plan(4)
         self.n_plans = 0
 
-    def plan(self, round: policies.Round, /) -> policies.Plan:  # noqa: A002
+    def plan(self, _round: policies.Round, /) -> policies.Plan:
         self.n_plans += 1
         return self.answer
 
-    def observe(self, outcome: policies.Outcome, /) -> None:
+    def observe(self, _outcome: policies.Outcome, /) -> None:
         pass
 
 

@@ -475,6 +475,56 @@ MUTATIONS = (
         "      if (closed_) return false;\n",
         "",
     ),
+    # Policies.
+    Mutation(
+        "skip-uncounted",
+        "rounds that the caller's policy missed are not counted",
+        "src/core/decoder.cpp",
+        "    ++counters_.policy_skipped;\n",
+        "",
+    ),
+    Mutation(
+        "plan-unchecked",
+        "a plan out of range is carried out",
+        "src/core/decoder.cpp",
+        "    if (done.plan) validate(*done.plan, *asked_);\n",
+        "",
+    ),
+    Mutation(
+        "question-late",
+        "a reader gets the chunks first, which send it away from the question",
+        "src/core/coordinator.cpp",
+        "    const bool skipped = ask && !pose_question();\n    hand_out();\n",
+        "    hand_out();\n    const bool skipped = ask && !pose_question();\n",
+    ),
+    Mutation(
+        "question-stranded",
+        "a question is posed although nobody waits",
+        "include/specbranch/core/channel.h",
+        "closed_ || queue_.size() >= n_waiting_) return false;",
+        "closed_) return false;",
+    ),
+    Mutation(
+        "threshold-backwards",
+        "AdaEDL drafts more the less is accepted",
+        "src/core/policy.cpp",
+        "acceptance_ <= wanted_ ? kStep : -kStep",
+        "acceptance_ <= wanted_ ? -kStep : kStep",
+    ),
+    Mutation(
+        "fate-remembered",
+        "what H-RAD foretold for one round holds for all that follow",
+        "src/core/policy.cpp",
+        "fate_ = std::exchange(next_fate_, WindowFate::kSome);",
+        "fate_ = next_fate_;",
+    ),
+    Mutation(
+        "distrusted-drafted-on",
+        "a window that H-RAD has given up is drafted on",
+        "src/core/planner_rounds.cpp",
+        "if (distrusted_ && drafted_before && leaves_",
+        "if (false && drafted_before && leaves_",
+    ),
 )
 
 

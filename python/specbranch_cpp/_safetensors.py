@@ -7,7 +7,6 @@ type, shape and place in the data; under ``__metadata__`` a map of strings), the
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -39,7 +38,7 @@ def read(path: str) -> Tensors:
         InvalidArgument: it cannot be read, or is damaged.
     """
     try:
-        size = os.path.getsize(path)
+        size = Path(path).stat().st_size
         if size > _MAX_FILE:
             raise _damaged(path, f"it has {size} bytes; at most {_MAX_FILE} are read")
         data = Path(path).read_bytes()
@@ -79,7 +78,8 @@ def _tensor(path: str, name: str, entry: Any, body: memoryview) -> npt.NDArray[n
             path,
             f"tensor {name!r} of shape {shape} is at {begin} .. {end} of {len(body)} bytes",
         )
-    return np.frombuffer(body[begin:end], dtype="<f4").reshape(shape)
+    array: npt.NDArray[np.float32] = np.frombuffer(body[begin:end], dtype="<f4").reshape(shape)
+    return array
 
 
 def _damaged(path: str, reason: str) -> InvalidArgument:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MODES = ("speculative", "pearl", "specbranch")
 # Steps so long that a reader is back before the next round.
-SLOW = {"target_step_us": 600, "draft_step_us": 60}
+SLOW: dict[str, Any] = {"target_step_us": 600, "draft_step_us": 60}
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 

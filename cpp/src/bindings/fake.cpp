@@ -76,6 +76,7 @@ void register_fake(py::module_& m) {
       .def_readwrite("model_seed", &FakeOptions::model_seed)
       .def_readwrite("alignment", &FakeOptions::alignment)
       .def_readwrite("sharpness", &FakeOptions::sharpness)
+      .def_readwrite("n_feature_layers", &FakeOptions::n_feature_layers)
       .def_readwrite("end_every", &FakeOptions::end_every)
       .def_readwrite("step_us", &FakeOptions::step_us)
       .def_readwrite("fail_at_step", &FakeOptions::fail_at_step)
