@@ -63,7 +63,7 @@ def main() -> None:
         serve(hook, question, core)
         inside.append(time.thread_time() - begin)
 
-    _hook.Hook.serve = timed  # type: ignore[method-assign]
+    _hook.Hook.serve = timed  # type: ignore[assignment,method-assign]
     n_tokens = 3 * given.rounds
     differences = []
     skipped = rounds = 0

@@ -1,5 +1,7 @@
 from __future__ import annotations
 import collections.abc
+import numpy
+import numpy.typing
 import typing
 
 __all__: list[str] = [
@@ -8,6 +10,7 @@ __all__: list[str] = [
     "Engine",
     "EngineStats",
     "Generation",
+    "HradWeights",
     "LibraryInfo",
     "MAX_BRANCHES",
     "MAX_DRAFT",
@@ -18,6 +21,7 @@ __all__: list[str] = [
     "PairCheck",
     "PairProfile",
     "PairSizes",
+    "Question",
     "Request",
     "Stats",
     "StepCosts",
@@ -37,6 +41,54 @@ __all__: list[str] = [
     "plan_threads",
 ]
 
+class Question:
+    """
+    A round that the policy is asked about.
+    """
+    @property
+    def acceptance(self) -> float: ...
+    @property
+    def draft_us(self) -> float: ...
+    @property
+    def features(self) -> typing.Any: ...
+    @property
+    def limits(self) -> typing.Any: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def nodes(self) -> typing.Any: ...
+    @property
+    def outcomes(self) -> typing.Any: ...
+    @property
+    def path(self) -> typing.Any: ...
+    @property
+    def position(self) -> int: ...
+    @property
+    def target_us(self) -> float: ...
+
+class HradWeights:
+    """
+    A trained H-RAD classifier.
+    """
+    def __init__(
+        self,
+        *,
+        n_layers: typing.SupportsInt | typing.SupportsIndex,
+        n_embd: typing.SupportsInt | typing.SupportsIndex,
+        mean: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+        scale: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+        w1: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+        b1: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+        w2: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+        b2: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+        w3: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+        b3: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+    ) -> None: ...
+    @property
+    def n_embd(self) -> int: ...
+    @property
+    def n_layers(self) -> int: ...
+
 class Request:
     """
     What one generation is to do; checked when submitted.
@@ -46,8 +98,20 @@ class Request:
     mode: str
     trace: bool
     def __init__(self) -> None: ...
+    def use_ada_edl(
+        self,
+        threshold: typing.SupportsFloat | typing.SupportsIndex,
+        acceptance: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> None: ...
     def use_confidence(self, epsilon: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
     def use_fixed(self, gamma: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def use_hook(self, n_feature_layers: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Questions come out of `Generation.get` and are to be answered.
+        """
+    def use_hrad(
+        self, weights: HradWeights, epsilon: typing.SupportsFloat | typing.SupportsIndex
+    ) -> None: ...
     @property
     def frequency_penalty(self) -> float: ...
     @frequency_penalty.setter
@@ -167,6 +231,8 @@ class Stats:
     def n_unresolved(self) -> int: ...
     @property
     def overlap_ms(self) -> float: ...
+    @property
+    def policy_skipped(self) -> int: ...
     @property
     def prefill_ms(self) -> float: ...
     @property
@@ -378,13 +444,27 @@ class Generation:
     """
     A running or queued generation; dropping it stops the work.
     """
+    def answer(
+        self,
+        draft_length: typing.SupportsInt | typing.SupportsIndex,
+        branch_at: typing.SupportsInt | typing.SupportsIndex,
+        branches: typing.SupportsInt | typing.SupportsIndex,
+        submit: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None:
+        """
+        Answers the question that `get` gave out; -1 for what is left to the mode.
+        """
     def cancel(self) -> None:
         """
         Ends the work within one forward pass; never waits.
         """
-    def get(self, index: int) -> Token | Outcome:
+    def get(self, index: int) -> Token | Outcome | Question:
         """
-        The output of that index: one of those given out before, or the next, waited for.
+        The output of that index: one of those given out before, or the next, waited for. Or a question, until it is answered.
+        """
+    def refuse(self) -> None:
+        """
+        As above: no plan, the generation ends.
         """
 
 class Engine:
@@ -407,6 +487,10 @@ class Engine:
     def eos(self) -> int | None: ...
     @property
     def n_ctx(self) -> int: ...
+    @property
+    def n_embd(self) -> int: ...
+    @property
+    def n_feature_layers(self) -> int: ...
     @property
     def n_vocab(self) -> int: ...
     @property
@@ -445,6 +529,10 @@ class _FakeOptions:
     def n_ctx(self) -> int: ...
     @n_ctx.setter
     def n_ctx(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def n_feature_layers(self) -> int: ...
+    @n_feature_layers.setter
+    def n_feature_layers(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
     @property
     def n_seq(self) -> int: ...
     @n_seq.setter

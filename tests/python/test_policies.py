@@ -141,7 +141,8 @@ def test_without_a_reader_the_built_in_rule_goes_on(make_fake: MakeFake) -> None
     done = unread.result()
     assert done.tokens == whole.tokens
     assert done.stats.policy_skipped == done.stats.n_target_steps
-    assert policy.rounds == policy.outcomes == []
+    assert policy.rounds == []
+    assert policy.outcomes == []
 
 
 def test_a_policy_may_be_the_engines(make_fake: MakeFake) -> None:
