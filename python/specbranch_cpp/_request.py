@@ -95,6 +95,8 @@ def make_request(
     if given["logprobs"] is not None:
         request.logprobs = _arguments.integer("logprobs", given["logprobs"], 0, n_vocab)
     request.trace = _arguments.flag("trace", given["trace"])
+    if n_feature_layers := _arguments.integer("n_feature_layers", given["n_feature_layers"], 0):
+        request.n_feature_layers = n_feature_layers
     if given["seed"] is None:
         request.seed = seeds.getrandbits(32)
     else:

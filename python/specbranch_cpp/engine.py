@@ -303,6 +303,7 @@ class Engine:
         k_max: int | None = None,
         max_draft: int | None = None,
         trace: bool = False,
+        n_feature_layers: int = 0,
     ) -> Generation:
         """Checks the request, queues it, and returns at once.
 
@@ -334,6 +335,10 @@ class Engine:
             k_max: branches at most, not more than the engine's; None: the engine's.
             max_draft: tokens drafted ahead at most, as above.
             trace: record what each model did when (``Completion.trace``).
+            n_feature_layers: with ``trace``, also record the inputs of so many of the target's
+                last layers at every round, the deepest last, and behind them the embedding of the
+                newest token (``Round.features``); 0: none. At most the engine's
+                ``n_feature_layers``.
 
         Raises:
             InvalidArgument: an argument is of the wrong kind or out of its range.
@@ -390,6 +395,11 @@ class Engine:
     def n_ctx(self) -> int:
         """Tokens that prompt and text together may have."""
         return self._core.n_ctx
+
+    @property
+    def n_feature_layers(self) -> int:
+        """Layers of the target whose inputs can be recorded; 0: its architecture gives none."""
+        return self._core.n_feature_layers
 
     @property
     def bos_token(self) -> int | None:

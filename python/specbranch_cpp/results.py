@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
     import os
+
+    import numpy as np
+    import numpy.typing as npt
 
     from specbranch_cpp import _core
 
@@ -109,6 +112,12 @@ class Round:
         rolled_back: ids that the draft had proposed in vain, on its main path.
         branch_hit: the last committed token was on a branch of the draft.
         branch_miss: it was not drafted, and the draft began anew.
+        position: of the last token of the text when the verification was submitted.
+        n_submitted: drafted tokens that were verified: the first ones of ``window``.
+        window: ids of all that was drafted after that token, on the main path, by then.
+        confidence: the draft's for each of them.
+        features: of the target, at the position before that token: see ``n_feature_layers`` of
+            `Engine.generate`. None unless asked for, and in the first round. Read-only.
     """
 
     at_ms: float
@@ -117,6 +126,11 @@ class Round:
     rolled_back: tuple[int, ...]
     branch_hit: bool
     branch_miss: bool = False
+    position: int = 0
+    n_submitted: int = 0
+    window: tuple[int, ...] = ()
+    confidence: tuple[float, ...] = ()
+    features: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +166,8 @@ class Trace:
                     one,
                     committed=tuple(one.committed),
                     rolled_back=tuple(one.rolled_back),
+                    window=tuple(one.window),
+                    confidence=tuple(one.confidence),
                 )
                 for one in trace.rounds
             ),

@@ -80,7 +80,8 @@ void register_fake(py::module_& m) {
       .def_readwrite("end_every", &FakeOptions::end_every)
       .def_readwrite("step_us", &FakeOptions::step_us)
       .def_readwrite("fail_at_step", &FakeOptions::fail_at_step)
-      .def_readwrite("fail_fatally", &FakeOptions::fail_fatally);
+      .def_readwrite("fail_fatally", &FakeOptions::fail_fatally)
+      .def_readwrite("n_feature_layers", &FakeOptions::n_feature_layers);
 
   m.def(
       "_gumbel",

@@ -87,6 +87,7 @@ void register_request(py::module_& m) {
       .def_readwrite("max_draft", &Request::max_draft)
       .def_readwrite("k_max", &Request::k_max)
       .def_readwrite("trace", &Request::trace)
+      .def_readwrite("n_feature_layers", &Request::n_feature_layers)
       .def_property(
           "mode", [](const Request& request) { return std::string(to_string(request.mode)); },
           [](Request& request, const std::string& mode) { request.mode = parse_mode(mode); })

@@ -1,9 +1,11 @@
 #include "trace.h"
 
+#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 #include <type_traits>
 
 #include "specbranch/core/trace.h"
@@ -48,6 +50,14 @@ auto applied(const TraceSpan& span) {
   return span.applied ? std::optional<Value>((*span.applied).*Field) : std::nullopt;
 }
 
+/// A copy that Python cannot write to; none if there is nothing.
+std::optional<py::array_t<float>> features(const TraceRound& round) {
+  if (round.features.empty()) return std::nullopt;
+  py::array_t<float> array(static_cast<py::ssize_t>(round.features.size()), round.features.data());
+  array.attr("setflags")(py::arg("write") = false);
+  return array;
+}
+
 }  // namespace
 
 void register_trace(py::module_& m) {
@@ -70,7 +80,12 @@ void register_trace(py::module_& m) {
       .def_readonly("committed", &TraceRound::committed)
       .def_readonly("rolled_back", &TraceRound::rolled_back)
       .def_readonly("branch_hit", &TraceRound::branch_hit)
-      .def_readonly("branch_miss", &TraceRound::branch_miss);
+      .def_readonly("branch_miss", &TraceRound::branch_miss)
+      .def_readonly("position", &TraceRound::pos)
+      .def_readonly("n_submitted", &TraceRound::n_submitted)
+      .def_readonly("window", &TraceRound::window)
+      .def_readonly("confidence", &TraceRound::confidence)
+      .def_property_readonly("features", &features);
 
   py::class_<Trace>(m, "Trace", "What each model did when, and what became of what was drafted.")
       .def_readonly("spans", &Trace::spans)

@@ -1,0 +1,26 @@
+"""H-RAD (SpecBranch, arXiv:2506.01979): traces of the engine, and the classifier learned from them.
+
+    specbranch hrad collect -m target.gguf -md draft.gguf --prompts prompts.jsonl -o traces
+    specbranch hrad train traces -o hrad.safetensors
+
+From the target's last hidden states the classifier foretells what the target will do with the
+window of tokens that the draft has made: reject all of it, accept some, or accept all.
+"""
+
+from __future__ import annotations
+
+from specbranch_cpp.hrad.collection import Collected, Settings, collect
+from specbranch_cpp.hrad.records import LABELS, Records, fate, load_traces, rounds_of
+from specbranch_cpp.hrad.weights import HradFile
+
+__all__ = [
+    "LABELS",
+    "Collected",
+    "HradFile",
+    "Records",
+    "Settings",
+    "collect",
+    "fate",
+    "load_traces",
+    "rounds_of",
+]

@@ -1,0 +1,213 @@
+"""What a round is remembered by, and what became of its window."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from specbranch_cpp.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from specbranch_cpp.results import Round
+
+LABELS = ("none", "some", "all")
+"""What the target accepted of a window; the order is that of the classifier's classes."""
+
+UNKNOWN = -1
+SETTINGS = "settings.json"
+_FLOAT16_MAX = 65504.0
+
+
+def fate(window: Sequence[int], text: Sequence[int]) -> int:
+    """What became of a window when the text went on with ``text``: an index of `LABELS`.
+
+    It does not matter where the engine cut the window or branched off it: a drafted token depends
+    on those before it alone, so the target accepts it if and only if the text agrees up to it.
+    -1 if the text ended before that was decided.
+    """
+    n_equal = 0
+    for drafted, chosen in zip(window, text, strict=False):
+        if drafted != chosen:
+            break
+        n_equal += 1
+    if n_equal == len(window):
+        return LABELS.index("all")
+    if n_equal == len(text):
+        return UNKNOWN
+    return LABELS.index("some" if n_equal else "none")
+
+
+@dataclass(frozen=True)
+class Records:
+    """The rounds that have features and a window, in order; a row of every array is one round.
+
+    Attributes:
+        features: float16, as in `results.Round`: the state in which the target was when it chose
+            the token before the window.
+        label: int8, see `fate`; -1: not known.
+        position: int32, of the token before the window.
+        n_submitted: int16, tokens of the window that were under verification.
+        window: int32, the drafted tokens; -1 behind the last.
+        confidence: float32, the draft's for each; NaN behind the last.
+        temperature: float32.
+        prompt: int64, the number of the prompt among those that were loaded together.
+    """
+
+    features: npt.NDArray[np.float16]
+    label: npt.NDArray[np.int8]
+    position: npt.NDArray[np.int32]
+    n_submitted: npt.NDArray[np.int16]
+    window: npt.NDArray[np.int32]
+    confidence: npt.NDArray[np.float32]
+    temperature: npt.NDArray[np.float32]
+    prompt: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> Records:
+        """The rounds for which ``mask`` is true."""
+        return Records(**{name.name: getattr(self, name.name)[mask] for name in fields(self)})
+
+
+def rounds_of(rounds: Sequence[Round], *, temperature: float = 0.0, prompt: int = 0) -> Records:
+    """The records of one generation, from the trace of a call with ``n_feature_layers``."""
+    text = [token for one in rounds for token in one.committed]
+    kept, labels, done = [], [], 0
+    for one in rounds:
+        if one.features is not None and one.window:
+            kept.append(one)
+            labels.append(fate(one.window, text[done:]))
+        done += len(one.committed)
+    n = len(kept)
+    longest = max((len(one.window) for one in kept), default=0)
+    width = len(kept[0].features) if kept and kept[0].features is not None else 0
+    features = np.zeros((n, width), np.float16)
+    window = np.full((n, longest), -1, np.int32)
+    confidence = np.full((n, longest), np.nan, np.float32)
+    for i, one in enumerate(kept):
+        features[i] = np.clip(one.features, -_FLOAT16_MAX, _FLOAT16_MAX)  # type: ignore[arg-type]
+        window[i, : len(one.window)] = one.window
+        confidence[i, : len(one.window)] = one.confidence
+    return Records(
+        features=features,
+        label=np.array(labels, np.int8),
+        position=np.array([one.position for one in kept], np.int32),
+        n_submitted=np.array([one.n_submitted for one in kept], np.int16),
+        window=window,
+        confidence=confidence,
+        temperature=np.full(n, temperature, np.float32),
+        prompt=np.full(n, prompt, np.int64),
+    )
+
+
+def save_records(path: Path, records: Records, about: dict[str, Any]) -> None:
+    """Writes one generation's records: the file is there as a whole, or not at all."""
+    buffer = io.BytesIO()
+    arrays = {name.name: getattr(records, name.name) for name in fields(records)}
+    np.savez(buffer, about=np.array(json.dumps(about)), **arrays)
+    replace_file(path, buffer.getvalue())
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes a file so that a crash leaves the old one or the new one, never a part."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_records(path: Path, prompt: int = 0) -> tuple[Records, dict[str, Any]]:
+    """The records of one file and what is known about them.
+
+    Raises:
+        InvalidArgument: the file is none of ours, or damaged.
+    """
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            arrays = {name.name: file[name.name] for name in fields(Records)}
+            about = json.loads(str(file["about"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InvalidArgument(f"{path} holds no records of H-RAD: {error}") from None
+    arrays["prompt"] = np.full(len(arrays["label"]), prompt, np.int64)
+    return Records(**arrays), about
+
+
+def load_traces(folders: Iterable[Path]) -> tuple[Records, dict[str, Any], list[str]]:
+    """All records of some folders, the settings of the first, and the id of every prompt.
+
+    One prompt at several temperatures keeps one number, so that a split by prompt is one by text.
+
+    Raises:
+        InvalidArgument: a folder has no traces, or they are of other models or other layers.
+    """
+    settings: dict[str, Any] = {}
+    numbers: dict[str, int] = {}
+    parts: list[Records] = []
+    for folder in folders:
+        own = read_settings(folder)
+        for name in ("target_sha256", "draft_sha256", "n_layers", "n_embd"):
+            if settings and own.get(name) != settings.get(name):
+                raise InvalidArgument(
+                    f"{folder} was made with another {name}: {own.get(name)}, not "
+                    f"{settings.get(name)}"
+                )
+        settings = settings or own
+        for path in sorted(folder.glob("*.npz")):
+            records, about = load_records(path)
+            number = numbers.setdefault(about["prompt"], len(numbers))
+            if len(records):
+                parts.append(_numbered(records, number))
+    if not parts:
+        raise InvalidArgument("the traces have no rounds; collect some first")
+    return _joined(parts), settings, list(numbers)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What the traces of a folder were made with."""
+    try:
+        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidArgument(f"{folder} has no traces: {error}") from None
+    if not isinstance(settings, dict):
+        raise InvalidArgument(f"{folder / SETTINGS} is damaged")
+    return settings
+
+
+def _numbered(records: Records, number: int) -> Records:
+    values = {name.name: getattr(records, name.name) for name in fields(records)}
+    values["prompt"] = np.full(len(records), number, np.int64)
+    return Records(**values)
+
+
+def _joined(parts: Sequence[Records]) -> Records:
+    longest = max(part.window.shape[1] for part in parts)
+
+    def widened(part: Records, name: str) -> npt.NDArray[Any]:
+        array: npt.NDArray[Any] = getattr(part, name)
+        if name not in ("window", "confidence"):
+            return array
+        missing = longest - array.shape[1]
+        return np.pad(
+            array, ((0, 0), (0, missing)), constant_values=-1 if name == "window" else np.nan
+        )
+
+    names = [name.name for name in fields(Records)]
+    return Records(
+        **{name: np.concatenate([widened(part, name) for part in parts]) for name in names}
+    )

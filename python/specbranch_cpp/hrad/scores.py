@@ -1,0 +1,68 @@
+"""How well fates are foretold, and what the confidence rule alone says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from specbranch_cpp.hrad.records import LABELS
+
+if TYPE_CHECKING:
+    from specbranch_cpp.hrad.records import Records
+
+
+@dataclass(frozen=True)
+class Score:
+    """A confusion matrix: row: what happened, column: what was foretold, as in `LABELS`."""
+
+    confusion: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, truth: npt.NDArray[np.int8], foretold: npt.NDArray[np.int64]) -> Score:
+        confusion = np.zeros((len(LABELS), len(LABELS)), np.int64)
+        np.add.at(confusion, (truth, foretold), 1)
+        return cls(confusion)
+
+    @property
+    def n(self) -> int:
+        return int(self.confusion.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the rounds that were foretold right."""
+        return float(np.trace(self.confusion) / max(1, self.n))
+
+    @property
+    def recalls(self) -> tuple[float, ...]:
+        """Accuracy within each class; NaN for a class that did not occur."""
+        totals = self.confusion.sum(axis=1)
+        return tuple(
+            float(hit / total) if total else float("nan")
+            for hit, total in zip(np.diag(self.confusion), totals, strict=True)
+        )
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean of the accuracies within the classes that occurred."""
+        return float(np.nanmean(self.recalls)) if self.n else float("nan")
+
+
+def by_confidence(records: Records, epsilon: float) -> npt.NDArray[np.int64]:
+    """What the confidence rule alone foretells.
+
+    All: no token of the window is below epsilon; none: the first one is; some: otherwise.
+    """
+    least = np.nanmin(records.confidence, axis=1)
+    none, some, everything = range(len(LABELS))
+    rest = np.where(records.confidence[:, 0] < epsilon, none, some)
+    return np.where(least >= epsilon, everything, rest).astype(np.int64)
+
+
+def best_epsilon(records: Records) -> float:
+    """The epsilon at which the confidence rule is right most often."""
+    candidates = np.linspace(0.0, 1.0, 41)
+    hits = [float(np.mean(by_confidence(records, e) == records.label)) for e in candidates]
+    return float(candidates[int(np.argmax(hits))])

@@ -1,0 +1,300 @@
+"""H-RAD: what rounds are remembered by, the traces on the disk, the file of weights."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from specbranch_cpp import Engine, InvalidArgument
+from specbranch_cpp.hrad import (
+    LABELS,
+    HradFile,
+    Settings,
+    collect,
+    fate,
+    load_traces,
+    rounds_of,
+)
+from specbranch_cpp.hrad.collection import read_prompts
+from specbranch_cpp.hrad.scores import Score, best_epsilon, by_confidence
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.python.conftest import MakeFake
+
+    from specbranch_cpp import Completion
+
+NONE, SOME, ALL = range(3)
+
+
+def traced(engine: Engine, *, mode: str = "specbranch", temperature: float = 0.8) -> Completion:
+    return engine.generate(
+        "a begin", max_tokens=80, mode=mode, temperature=temperature, seed=3, trace=True,
+        n_feature_layers=2,
+    ).result()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("window", "text", "expected"),
+    [
+        ((1, 2, 3), (1, 2, 3, 4), ALL),
+        ((1, 2, 3), (1, 2, 3), ALL),
+        ((1, 2, 3), (1, 2, 9), SOME),
+        ((1, 2, 3), (9,), NONE),
+        ((1,), (1,), ALL),
+        ((1, 2, 3), (1, 2), -1),  # the text ended
+        ((1, 2, 3), (), -1),
+    ],
+)
+def test_fate(window: tuple[int, ...], text: tuple[int, ...], expected: int) -> None:
+    assert fate(window, text) == expected
+
+
+@pytest.mark.parametrize("mode", ["speculative", "pearl", "specbranch"])
+def test_features_belong_to_the_window_after_them(make_fake: MakeFake, mode: str) -> None:
+    engine = make_fake(draft_alignment=0.8, end_every=0)
+    done = traced(engine, mode=mode)
+    assert done.trace is not None
+    text = [*engine.tokenize("a begin"), *done.tokens]
+    n_windows = 0
+    for number, one in enumerate(done.trace.rounds):
+        if number == 0:
+            assert one.features is None
+            continue
+        assert one.features is not None
+        assert one.features.shape == (12,)
+        assert not one.features.flags.writeable
+        # The fake's features: position and token of the last verified place, the layer from the
+        # end, a number; then the embedding of the newest token.
+        position, token, layer = one.features[:3]
+        assert position == one.position - 1
+        assert token == text[one.position - 1]
+        assert layer == 2
+        assert one.features[8] == text[one.position]
+        assert len(one.confidence) == len(one.window)
+        n_windows += bool(one.window)
+        for verified in one.window[: one.n_accepted]:
+            assert verified in text
+    assert n_windows > 5
+
+    records = rounds_of(done.trace.rounds, temperature=0.8, prompt=4)
+    assert len(records) == n_windows
+    for row in range(len(records)):
+        assert records.features[row, 0] == records.position[row] - 1
+        begin = int(records.position[row]) + 1
+        window = [int(drafted) for drafted in records.window[row] if drafted >= 0]
+        after = text[begin : begin + len(window)]
+        label = records.label[row]
+        if after == window:
+            assert label == ALL
+        elif window[: len(after)] == after:
+            assert label == -1
+        else:
+            assert label == (SOME if window[0] == after[0] else NONE)
+    assert set(records.label) >= {NONE, SOME}
+
+
+def test_features_do_not_change_the_text(engine: Engine) -> None:
+    for temperature in (0.0, 0.8):
+        plain = engine.generate("def read(", max_tokens=60, temperature=temperature, seed=5)
+        traced_too = engine.generate(
+            "def read(", max_tokens=60, temperature=temperature, seed=5, trace=True,
+            n_feature_layers=1,
+        )  # fmt: skip
+        done = traced_too.result()
+        assert done.tokens == plain.result().tokens
+        assert done.trace is not None
+        assert done.trace.rounds[-1].features is not None
+        assert np.isfinite(done.trace.rounds[-1].features).all()
+
+
+def test_layers_are_checked(make_fake: MakeFake) -> None:
+    engine = make_fake()
+    assert engine.n_feature_layers == 6
+    with pytest.raises(InvalidArgument, match=r"n_feature_layers is 7; .* at most 6"):
+        engine.generate("a", n_feature_layers=7)
+    with pytest.raises(InvalidArgument, match="n_feature_layers is -1"):
+        engine.generate("a", n_feature_layers=-1)
+    with pytest.raises(InvalidArgument, match="gives no features"):
+        make_fake(target_n_feature_layers=0).generate("a", n_feature_layers=1)
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> tuple[Path, Path]:
+    """Files in the place of models; the engines are fakes."""
+    for name in ("target", "draft"):
+        (tmp_path / name).write_bytes(name.encode())
+    return tmp_path / "target", tmp_path / "draft"
+
+
+SETTINGS = Settings(n_layers=2, max_tokens=40)
+
+
+def test_collecting_goes_on_where_it_was(
+    make_fake: MakeFake, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    engine = make_fake(draft_alignment=0.8, n_ctx=60)
+    folder = tmp_path / "traces"
+    calls: list[tuple[int, int, int]] = []
+
+    def run(prompts: list[str]) -> Any:
+        return collect(
+            engine, *models, prompts, folder, settings=SETTINGS, temperatures=[0.0, 0.8],
+            progress=lambda *call: calls.append(call),
+        )  # fmt: skip
+
+    first = run(["abc", "hello"])
+    assert first.n_texts == 4
+    assert calls[-1] == (4, 4, first.n_rounds)
+    files = {path: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
+    assert len(files) == 4
+    # A crash leaves at most a part under another name.
+    (folder / ".part.npz.1.part").write_bytes(b"half")
+    again = run(["abc", "hello", "more", "more", "x" * 70])
+    assert (again.n_texts, again.n_skipped) == (6, 2)
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+
+    records, settings, prompts = load_traces([folder])
+    assert len(records) == again.n_rounds
+    assert len(prompts) == 3
+    assert records.features.dtype == np.float16
+    assert records.features.shape[1] == 3 * settings["n_embd"]
+    assert set(np.round(records.temperature.tolist(), 3)) == {0.0, 0.8}
+
+    # The same settings give the same records.
+    other = tmp_path / "other"
+    collect(
+        engine, *models, ["abc", "hello", "more"], other, settings=SETTINGS,
+        temperatures=[0.0, 0.8],
+    )  # fmt: skip
+    same, _, _ = load_traces([other])
+    np.testing.assert_array_equal(same.features, records.features)
+    np.testing.assert_array_equal(same.label, records.label)
+
+
+def test_traces_do_not_mix(make_fake: MakeFake, models: tuple[Path, Path], tmp_path: Path) -> None:
+    engine = make_fake()
+    folder = tmp_path / "traces"
+    collect(engine, *models, ["abc"], folder, settings=SETTINGS)
+    with pytest.raises(InvalidArgument, match="another max_tokens: 40, not 41"):
+        collect(engine, *models, ["abc"], folder, settings=Settings(n_layers=2, max_tokens=41))
+    models[0].write_bytes(b"another model")
+    with pytest.raises(InvalidArgument, match="another target_sha256"):
+        collect(engine, *models, ["abc"], folder, settings=SETTINGS)
+    other = tmp_path / "other"
+    collect(engine, *models, ["abc"], other, settings=SETTINGS)
+    with pytest.raises(InvalidArgument, match="another target_sha256"):
+        load_traces([folder, other])
+    with pytest.raises(InvalidArgument, match=r"n_layers is 7; it must be in 1 \.\. 6"):
+        collect(engine, *models, ["abc"], tmp_path / "x", settings=Settings(n_layers=7))
+    with pytest.raises(InvalidArgument, match="architecture"):
+        collect(make_fake(target_n_feature_layers=0), *models, ["abc"], tmp_path / "x")
+    with pytest.raises(InvalidArgument, match="has no traces"):
+        load_traces([tmp_path / "nowhere"])
+    broken = next(folder.glob("*.npz"))
+    broken.write_bytes(broken.read_bytes()[:100])
+    with pytest.raises(InvalidArgument, match="holds no records"):
+        load_traces([folder])
+
+
+def test_prompts_are_read_line_by_line(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"prompt": "a", "text": "c"}\n\n{"prompt": "b"}\n', encoding="utf-8")
+    assert read_prompts(file) == ["a", "b"]
+    with pytest.raises(InvalidArgument, match="line 3: no object with a text 'text'"):
+        read_prompts(file, "text")
+    for line in ('{"prompt": 3}', "[]", "nonsense", '{"prompt": ""}'):
+        file.write_text(line, encoding="utf-8")
+        with pytest.raises(InvalidArgument, match="line 1"):
+            read_prompts(file)
+    file.write_text("", encoding="utf-8")
+    with pytest.raises(InvalidArgument, match="has no prompts"):
+        read_prompts(file)
+
+
+def random_file(n_inputs: int = 12) -> HradFile:
+    draw = np.random.default_rng(0)
+    shapes = {
+        "mean": (n_inputs,), "scale": (n_inputs,), "w1": (8, n_inputs), "b1": (8,), "w2": (5, 8),
+        "b2": (5,), "w3": (3, 5), "b3": (3,),
+    }  # fmt: skip
+    tensors = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    return HradFile(tensors, {"n_layers": "2", "n_embd": "4", "target_sha256": "ab"})
+
+
+def test_weights_survive_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "hrad.safetensors"
+    file = random_file()
+    file.save(path)
+    loaded = HradFile.load(path)
+    assert loaded.metadata == {**file.metadata, "format": "specbranch-hrad-1"}
+    assert (loaded.n_layers, loaded.n_embd) == (2, 4)
+    for name, tensor in file.tensors.items():
+        np.testing.assert_array_equal(loaded.tensors[name], tensor)
+    chances = loaded.probabilities(np.ones((4, 12)))
+    assert chances.shape == (4, len(LABELS))
+    np.testing.assert_allclose(chances.sum(axis=1), 1.0)
+    # The format is the common one.
+    safetensors = pytest.importorskip("safetensors.numpy")
+    for name, tensor in safetensors.load_file(path).items():
+        np.testing.assert_array_equal(file.tensors[name], tensor)
+
+
+@pytest.mark.parametrize("size", [0, 4, 20, 300, -1])
+def test_damaged_weights_are_refused(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "hrad.safetensors"
+    random_file().save(path)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InvalidArgument, match="is no classifier of H-RAD"):
+        HradFile.load(path)
+
+
+def test_other_weights_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "hrad.safetensors"
+    with pytest.raises(InvalidArgument, match="No such file"):
+        HradFile.load(path)
+    random_file().save(path)
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"specbranch-hrad-1", b"specbranch-hrad-9"))
+    with pytest.raises(InvalidArgument, match="the format is 'specbranch-hrad-9'"):
+        HradFile.load(path)
+    path.write_bytes(raw.replace(b'"b2"', b'"c2"'))
+    with pytest.raises(InvalidArgument, match="'b2' is missing"):
+        HradFile.load(path)
+    path.write_bytes(raw.replace(b'"shape":[5]', b'"shape":[6]'))
+    with pytest.raises(InvalidArgument, match="shape"):
+        HradFile.load(path)
+
+
+def test_scores_by_hand(make_fake: MakeFake) -> None:
+    score = Score.of(np.array([0, 0, 1, 2], np.int8), np.array([0, 1, 1, 0]))
+    assert score.confusion.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
+    assert score.accuracy == 0.5
+    assert score.recalls == (0.5, 1.0, 0.0)
+    assert score.balanced_accuracy == pytest.approx(0.5)
+
+    engine = make_fake(draft_alignment=0.8)
+    done = traced(engine)
+    assert done.trace is not None
+    records = rounds_of(done.trace.rounds)
+    foretold = by_confidence(records, 0.4)
+    for row, prediction in enumerate(foretold):
+        known = records.confidence[row][~np.isnan(records.confidence[row])]
+        expected = ALL if known.min() >= 0.4 else NONE if known[0] < 0.4 else SOME
+        assert prediction == expected
+    assert (by_confidence(records, 0.0) == ALL).all()
+    assert 0.0 <= best_epsilon(records) <= 1.0
+
+
+def test_settings_name_the_models(
+    make_fake: MakeFake, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    collect(make_fake(), *models, ["abc"], tmp_path / "traces", settings=SETTINGS)
+    about = json.loads((tmp_path / "traces" / "settings.json").read_text(encoding="utf-8"))
+    assert about["target_name"] == "target"
+    assert about["n_embd"] == 4
+    assert len(about["draft_sha256"]) == 64
