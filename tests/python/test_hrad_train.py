@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from specbranch_cpp import InvalidArgument, MissingExtra
 from specbranch_cpp.cli import app
-from specbranch_cpp.hrad import HradFile, Records
+from specbranch_cpp.hrad import Classifier, Records
 from specbranch_cpp.hrad.train import Recipe, normalisation, split, train
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def test_learns_what_can_be_learned(tmp_path: Path) -> None:
     assert file.metadata["trained_rounds"] == str(len(known) - done.held_out.n)
     assert file.metadata["target_sha256"] == "a"
     file.save(tmp_path / "hrad.safetensors")
-    loaded = HradFile.load(tmp_path / "hrad.safetensors")
+    loaded = Classifier.load(tmp_path / "hrad.safetensors")
     # Other rounds, which it has never seen.
     other = made_up(seed=9)
     other = other.where(other.label >= 0)
@@ -163,7 +163,7 @@ def test_commands(pair: tuple[Path, Path], tmp_path: Path) -> None:
     done = runner.invoke(app, learn)
     assert done.exit_code == 0, done.output
     assert "confidence" in done.output
-    assert HradFile.load(weights).n_layers == 2
+    assert Classifier.load(weights).metadata["n_layers"] == "2"
     done = runner.invoke(app, ["hrad", "train", str(tmp_path), "-o", str(weights)])
     assert done.exit_code == 2
     assert "has no traces" in done.output

@@ -157,10 +157,10 @@ def train(
             ],
         )
     )
-    for folder, (others, other_settings, _) in tests:
-        result = score(done.file, others)
+    for folder, (unseen, other_settings, _) in tests:
+        result = score(done.file, unseen)
         _show(console, str(folder), result)
-        rule = _row("confidence", rule_score(others, other_settings))
+        rule = _row("confidence", rule_score(unseen, other_settings))
         console.print(render.table(_COLUMNS, [_row("H-RAD", result), rule]))
     console.print(f"\n{output}: {output.stat().st_size} bytes")
 

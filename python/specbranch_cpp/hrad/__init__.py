@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from specbranch_cpp.hrad.collection import Collected, Settings, collect
 from specbranch_cpp.hrad.records import LABELS, Records, fate, load_traces, rounds_of
-from specbranch_cpp.hrad.weights import HradFile
+from specbranch_cpp.hrad.weights import Classifier
 
 __all__ = [
     "LABELS",
+    "Classifier",
     "Collected",
-    "HradFile",
     "Records",
     "Settings",
     "collect",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp._hrad import file_sha256
 from specbranch_cpp.errors import ContextOverflow, InvalidArgument
 from specbranch_cpp.hrad.records import (
     SETTINGS,
@@ -57,15 +59,6 @@ class Collected:
     n_rounds: int
     n_texts: int
     n_skipped: int
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file; for a large model this takes as long as reading it."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def read_prompts(path: Path, field: str = "prompt") -> list[str]:
@@ -132,8 +125,8 @@ def collect(
         "version": _VERSION,
         "target_name": target.name,
         "draft_name": draft.name,
-        "target_sha256": file_digest(target),
-        "draft_sha256": file_digest(draft),
+        "target_sha256": file_sha256(os.fspath(target)),
+        "draft_sha256": file_sha256(os.fspath(draft)),
     }
     _adopt(folder, about, engine)
     texts = list(dict.fromkeys(prompts))

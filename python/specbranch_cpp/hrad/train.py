@@ -12,7 +12,7 @@ import numpy.typing as npt
 from specbranch_cpp.errors import InvalidArgument, MissingExtra
 from specbranch_cpp.hrad.records import LABELS, UNKNOWN
 from specbranch_cpp.hrad.scores import Score, best_epsilon, by_confidence
-from specbranch_cpp.hrad.weights import HradFile
+from specbranch_cpp.hrad.weights import Classifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +62,7 @@ class Trained:
         losses: of each epoch, on the held-out prompts.
     """
 
-    file: HradFile
+    file: Classifier
     held_out: Score
     rule: Score
     best_rule: Score
@@ -142,7 +142,7 @@ def train(
         progress,
     )
     tensors = {"mean": mean, "scale": scale, **best}
-    file = HradFile(tensors, {})
+    file = Classifier(tensors, {})
     held_out = score(file, rest)
     epsilon = best_epsilon(learned)
     file.metadata.update(_metadata(settings, recipe, len(learned), held_out))
@@ -167,7 +167,7 @@ def normalisation(
     return mean.astype(np.float32), scale.astype(np.float32)
 
 
-def score(file: HradFile, records: Records) -> Score:
+def score(file: Classifier, records: Records) -> Score:
     """The classifier's score on rounds whose fate is known."""
     known = records.where(records.label != UNKNOWN)
     return Score.of(known.label, file.probabilities(known.features).argmax(axis=1))
