@@ -39,8 +39,7 @@ std::vector<double> Calibration::chances(std::span<const Candidate> candidates, 
   double left = 1.0 - p1;
   for (int j = 1; j < n; ++j) {
     const auto rank = static_cast<std::size_t>(std::min(j, AcceptanceTable::kRanks - 1));
-    const double k =
-        (table_->rank_hits[rank] + 1.0) / (table_->rank_expected[rank] + 1.0);
+    const double k = (table_->rank_hits[rank] + 1.0) / (table_->rank_expected[rank] + 1.0);
     const double q = std::max(0.0, candidates[static_cast<std::size_t>(j)].confidence);
     const double share = q1 < 1.0 ? q / (1.0 - q1) : 0.0;
     const double p = std::min({p1, left, (1.0 - p1) * share * k});

@@ -37,9 +37,9 @@ class StepCurve {
   void rebuild();
 
   std::vector<double>* table_;
-  std::vector<int> counts_;     ///< how often each entry was refreshed.
-  std::vector<int> n_wild_;     ///< wild times in a row, by entry.
-  std::vector<double> curve_;   ///< [n - 1], every length.
+  std::vector<int> counts_;    ///< how often each entry was refreshed.
+  std::vector<int> n_wild_;    ///< wild times in a row, by entry.
+  std::vector<double> curve_;  ///< [n - 1], every length.
   double assumed_us_ = 1000.0;
   bool known_ = false;
 };

@@ -12,13 +12,13 @@ constexpr double kSharedDevice = 1.2;  ///< slow-down above which the serial rat
 constexpr double kTimeSharing = 1.8;   ///< slow-down from which both at once is never better.
 constexpr double kLeaveMargin = 1.02;  ///< less than this over plain decoding is not worth it.
 constexpr double kEnterMargin = 1.05;
-constexpr double kGiveUp = 0.97;       ///< of plain decoding, measured.
+constexpr double kGiveUp = 0.97;  ///< of plain decoding, measured.
 constexpr std::int64_t kTrialTokens = 64;
 constexpr std::int64_t kFirstBackoff = 64;
 constexpr std::int64_t kLongestBackoff = 2048;
-constexpr int kProbes = 8;             ///< observations of one look.
-constexpr double kHopeful = 0.95;      ///< if not even this would pay, nobody needs to look.
-constexpr double kLookShare = 0.005;   ///< of the plain time that looking may cost.
+constexpr int kProbes = 8;            ///< observations of one look.
+constexpr double kHopeful = 0.95;     ///< if not even this would pay, nobody needs to look.
+constexpr double kLookShare = 0.005;  ///< of the plain time that looking may cost.
 constexpr double kRateDecay = 0.97;
 constexpr double kFewObservations = 6.0;
 constexpr std::int64_t kBlindTokens = 16;
@@ -66,7 +66,14 @@ ModeChoice::ModeChoice(const CostModel& costs, Calibration& calibration, int lon
       longest_(std::max(2, longest)),
       switching_(switching),
       backoff_(kFirstBackoff) {
-  if (switching_) choose(kLeaveMargin);
+  if (!switching_) return;
+  choose(kLeaveMargin);
+  // Where drafting takes time from the target, a draft that nobody knows is looked at first.
+  const bool unknown = costs_.known() && calibration_.evidence() < kFewObservations;
+  if (regime_ != Regime::kPlain && unknown && costs_.target_slowdown() > kSharedDevice) {
+    regime_ = Regime::kPlain;
+    exploring_ = true;
+  }
 }
 
 void ModeChoice::choose(double margin) {
@@ -101,7 +108,11 @@ bool ModeChoice::may_explore() const {
   const double s = costs_.target_slowdown();
   const double speculative = s > kSharedDevice ? hoped.serial : hoped.best();
   if (speculative < kEnterMargin * hoped.plain) return false;
-  const double cost = kProbes * costs_.interference() * costs_.draft(1);
+  // The draft must read what was written without it, too.
+  const auto n_read = static_cast<double>(n_tokens_);
+  const double read = costs_.draft(StepCurve::kLongest) *
+                      std::ceil(n_read / static_cast<double>(StepCurve::kLongest));
+  const double cost = costs_.interference() * (kProbes * costs_.draft(1) + read);
   return cost <= kLookShare * static_cast<double>(n_tokens_) * costs_.target(1);
 }
 
@@ -163,6 +174,7 @@ std::string ModeChoice::why() const {
       ", the target slows down " + fixed(s) + " times while the draft runs";
   switch (regime_) {
     case Regime::kPlain:
+      if (exploring_) return "autoregressive while the draft is looked at" + facts;
       if (decided_by_rate_) {
         return "autoregressive: speculation reached " + fixed(slow_rate_) +
                " of the rate of plain decoding" + facts;

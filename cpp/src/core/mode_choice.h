@@ -64,15 +64,15 @@ class ModeChoice {
   bool switching_;
   Regime regime_ = Regime::kOverlap;
   bool exploring_ = false;
-  bool decided_by_rate_ = false;    ///< plain decoding because of what was measured.
-  std::int64_t last_us_ = -1;       ///< time of the last verdict.
-  double tokens_ = 0.0;             ///< decaying sums behind `rate`.
+  bool decided_by_rate_ = false;  ///< plain decoding because of what was measured.
+  std::int64_t last_us_ = -1;     ///< time of the last verdict.
+  double tokens_ = 0.0;           ///< decaying sums behind `rate`.
   double time_us_ = 0.0;
-  std::int64_t n_tokens_ = 0;       ///< since the regime or the exploration began.
-  std::int64_t n_observed_ = 0;     ///< since then.
-  std::int64_t n_blind_ = 0;        ///< tokens since the last observation.
-  std::int64_t backoff_;            ///< plain tokens before the next look.
-  double slow_rate_ = 0.0;          ///< what speculation reached when it was given up.
+  std::int64_t n_tokens_ = 0;    ///< since the regime or the exploration began.
+  std::int64_t n_observed_ = 0;  ///< since then.
+  std::int64_t n_blind_ = 0;     ///< tokens since the last observation.
+  std::int64_t backoff_;         ///< plain tokens before the next look.
+  double slow_rate_ = 0.0;       ///< what speculation reached when it was given up.
 };
 
 }  // namespace specbranch

@@ -29,8 +29,7 @@ AutoBounds auto_bounds(const Request& request) {
 AutoPlanner::AutoPlanner(const AutoBounds& initial, float temperature, PairProfile* profile)
     : bounds(initial),
       costs_(&(profile = or_own(profile, own_profile_))->costs),
-      calibration_(
-          &profile->acceptance[static_cast<std::size_t>(temperature_class(temperature))]),
+      calibration_(&profile->acceptance[static_cast<std::size_t>(temperature_class(temperature))]),
       choice_(costs_, calibration_, initial.max_submit + 1, initial.switching),
       width_(std::max(2, initial.max_branches)) {}
 

@@ -14,9 +14,9 @@ namespace specbranch {
 
 /// What bounds the tree; a policy may lower these.
 struct AutoBounds {
-  int max_depth = 8;     ///< tokens drafted past the path under verification.
-  int max_branches = 4;  ///< children of a node that are drafted.
-  int max_submit = 8;    ///< drafted tokens of one verification.
+  int max_depth = 8;      ///< tokens drafted past the path under verification.
+  int max_branches = 4;   ///< children of a node that are drafted.
+  int max_submit = 8;     ///< drafted tokens of one verification.
   bool switching = true;  ///< false: speculates whatever it costs (tests).
 };
 
@@ -54,7 +54,7 @@ class AutoPlanner final : public Planner {
   Calibration calibration_;
   ModeChoice choice_;
   int width_;
-  Pos root_ = -1;  ///< position of the root at the last verdict.
+  Pos root_ = -1;    ///< position of the root at the last verdict.
   int n_lanes_ = 0;  ///< of the draft pass under way or of the last one.
   std::int64_t pass_begin_us_ = 0;
   bool passing_ = false;           ///< a draft pass is under way.

@@ -153,7 +153,8 @@ TEST_CASE("auto: a cancel anywhere leaves the models fit for the next") {
       CAPTURE(call);
       VirtualOptions options = shuffled(scenario.seed + call);
       if (call < 3) {
-        options.cancel_after_events = static_cast<std::int64_t>(1 + (scenario.seed + 5 * call) % 17);
+        options.cancel_after_events =
+            static_cast<std::int64_t>(1 + (scenario.seed + 5 * call) % 17);
       }
       const VirtualResult got = run_virtually(scenario.request, *target, draft.get(), options,
                                               make_eager_auto(scenario.request, &profile));
