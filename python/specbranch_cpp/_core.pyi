@@ -23,8 +23,11 @@ __all__: list[str] = [
     "PairSizes",
     "Question",
     "Request",
+    "SimulatedMachine",
+    "SimulationResult",
     "Stats",
     "StepCosts",
+    "SyntheticPair",
     "Token",
     "Trace",
     "TraceRound",
@@ -39,6 +42,7 @@ __all__: list[str] = [
     "load_engine",
     "pair_sizes",
     "plan_threads",
+    "simulate",
 ]
 
 class Question:
@@ -321,6 +325,8 @@ class TraceRound:
     @property
     def position(self) -> int: ...
     @property
+    def proposals(self) -> list[tuple[list[float], int]]: ...
+    @property
     def rolled_back(self) -> list[int]: ...
     @property
     def window(self) -> list[int]: ...
@@ -434,6 +440,151 @@ class PairProfile:
     def acceptance(
         self, arg0: typing.Annotated[collections.abc.Sequence[AcceptanceTable], "FixedSize(3)"]
     ) -> None: ...
+
+class SyntheticPair:
+    """
+    A pair whose acceptance is a parameter.
+    """
+    def __init__(self) -> None: ...
+    @property
+    def alpha(self) -> float: ...
+    @alpha.setter
+    def alpha(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def concentration(self) -> float: ...
+    @concentration.setter
+    def concentration(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def distortion(self) -> float: ...
+    @distortion.setter
+    def distortion(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def n_seq(self) -> int: ...
+    @n_seq.setter
+    def n_seq(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def rank_hits(self) -> list[float]: ...
+    @rank_hits.setter
+    def rank_hits(
+        self, arg0: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]
+    ) -> None: ...
+    @property
+    def replay(self) -> list[tuple[list[float], int]]:
+        """
+        Pairs of confidences and the rank of a hit.
+        """
+    @replay.setter
+    def replay(
+        self,
+        arg1: collections.abc.Sequence[
+            tuple[
+                collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
+                typing.SupportsInt | typing.SupportsIndex,
+            ]
+        ],
+    ) -> None: ...
+    @property
+    def seed(self) -> int: ...
+    @seed.setter
+    def seed(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def segments(self) -> list[tuple[int, float]]:
+        """
+        Pairs of a length and its alpha.
+        """
+    @segments.setter
+    def segments(
+        self,
+        arg1: collections.abc.Sequence[
+            tuple[
+                typing.SupportsInt | typing.SupportsIndex,
+                typing.SupportsFloat | typing.SupportsIndex,
+            ]
+        ],
+    ) -> None: ...
+
+class SimulatedMachine:
+    """
+    What steps cost, in microseconds.
+    """
+    def __init__(self) -> None: ...
+    @property
+    def abort_us(self) -> float: ...
+    @abort_us.setter
+    def abort_us(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def draft_latency_us(self) -> float: ...
+    @draft_latency_us.setter
+    def draft_latency_us(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def draft_prefill_us(self) -> float: ...
+    @draft_prefill_us.setter
+    def draft_prefill_us(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def draft_slowdown(self) -> float: ...
+    @draft_slowdown.setter
+    def draft_slowdown(self, arg1: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def draft_us(self) -> list[float]: ...
+    @draft_us.setter
+    def draft_us(
+        self, arg1: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]
+    ) -> None: ...
+    @property
+    def hop_us(self) -> float: ...
+    @hop_us.setter
+    def hop_us(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def target_latency_us(self) -> float: ...
+    @target_latency_us.setter
+    def target_latency_us(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def target_prefill_us(self) -> float: ...
+    @target_prefill_us.setter
+    def target_prefill_us(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def target_slowdown(self) -> float: ...
+    @target_slowdown.setter
+    def target_slowdown(self, arg1: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def target_us(self) -> list[float]: ...
+    @target_us.setter
+    def target_us(
+        self, arg1: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]
+    ) -> None: ...
+
+class SimulationResult:
+    """
+    Times in microseconds.
+    """
+    @property
+    def branch_hits(self) -> int: ...
+    @property
+    def draft_busy_us(self) -> float: ...
+    @property
+    def n_accepted(self) -> int: ...
+    @property
+    def n_draft_lanes(self) -> int: ...
+    @property
+    def n_draft_steps(self) -> int: ...
+    @property
+    def n_drafted(self) -> int: ...
+    @property
+    def n_generated(self) -> int: ...
+    @property
+    def n_rolled_back(self) -> int: ...
+    @property
+    def n_target_steps(self) -> int: ...
+    @property
+    def overlap_us(self) -> float: ...
+    @property
+    def prefill_us(self) -> float: ...
+    @property
+    def target_busy_us(self) -> float: ...
+    @property
+    def time_us(self) -> float: ...
+    @property
+    def why(self) -> str: ...
 
 class Token:
     """
@@ -843,6 +994,13 @@ def pair_sizes(
 def plan_threads(target: ModelOptions, draft: ModelOptions) -> None:
     """
     Sets the numbers of threads that are 0, as loading does.
+    """
+
+def simulate(
+    request: Request, pair: SyntheticPair, machine: SimulatedMachine, warm: bool = True
+) -> SimulationResult:
+    """
+    Decodes under a virtual clock; refuses what is out of range.
     """
 
 MAX_BRANCHES: int = 32

@@ -118,6 +118,9 @@ class Round:
         confidence: the draft's for each of them.
         features: of the target, at the position before that token: see ``n_feature_layers`` of
             `Engine.generate`. None unless asked for, and in the first round. Read-only.
+        proposals: what the draft had proposed for each of `committed`: the confidences of its
+            candidates, best first (none if they were not known by then), and the index of the right
+            one, -1 if it was not among them. `simulation.Pair.with_trace` replays them.
     """
 
     at_ms: float
@@ -131,6 +134,7 @@ class Round:
     window: tuple[int, ...] = ()
     confidence: tuple[float, ...] = ()
     features: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    proposals: tuple[tuple[tuple[float, ...], int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +172,7 @@ class Trace:
                     rolled_back=tuple(one.rolled_back),
                     window=tuple(one.window),
                     confidence=tuple(one.confidence),
+                    proposals=tuple((tuple(q), rank) for q, rank in one.proposals),
                 )
                 for one in trace.rounds
             ),

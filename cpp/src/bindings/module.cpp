@@ -11,6 +11,7 @@
 #include "policy.h"
 #include "profile.h"
 #include "request.h"
+#include "simulate.h"
 #include "specbranch/core/version.h"
 #include "stats.h"
 #include "trace.h"
@@ -24,6 +25,7 @@ PYBIND11_MODULE(_core, m) {
   register_stats(m);
   register_trace(m);
   register_profile(m);
+  register_simulate(m);
   register_generation(m);
   register_engine(m);
   register_fake(m);

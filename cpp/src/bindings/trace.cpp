@@ -5,8 +5,9 @@
 
 #include <cstdint>
 #include <optional>
-#include <vector>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "specbranch/core/trace.h"
 
@@ -58,6 +59,15 @@ std::optional<py::array_t<float>> features(const TraceRound& round) {
   return array;
 }
 
+/// Confidences of the candidates and the rank of the right one, a pair for each token.
+std::vector<std::pair<std::vector<float>, int>> proposals(const TraceRound& round) {
+  std::vector<std::pair<std::vector<float>, int>> found;
+  for (const DraftRecord& record : round.proposals) {
+    found.emplace_back(record.confidences, record.hit_rank);
+  }
+  return found;
+}
+
 }  // namespace
 
 void register_trace(py::module_& m) {
@@ -85,7 +95,8 @@ void register_trace(py::module_& m) {
       .def_readonly("n_submitted", &TraceRound::n_submitted)
       .def_readonly("window", &TraceRound::window)
       .def_readonly("confidence", &TraceRound::confidence)
-      .def_property_readonly("features", &features);
+      .def_property_readonly("features", &features)
+      .def_property_readonly("proposals", &proposals);
 
   py::class_<Trace>(m, "Trace", "What each model did when, and what became of what was drafted.")
       .def_readonly("spans", &Trace::spans)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from specbranch_cpp import __version__, _core
-from specbranch_cpp.cli import check, demo, generate, hrad
+from specbranch_cpp.cli import check, demo, generate, hrad, simulate
 
 __all__ = ["app", "main"]
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command()(generate.generate)
 app.command()(demo.demo)
 app.command()(check.check)
+app.command()(simulate.simulate)
 app.add_typer(hrad.app, name="hrad")
 
 

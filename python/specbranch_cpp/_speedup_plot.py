@@ -1,0 +1,85 @@
+"""The speed-up of every mode over c and alpha, as a picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from specbranch_cpp.errors import InvalidArgument, MissingExtra
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from specbranch_cpp.simulation import Result
+
+_COLOURS = {
+    "speculative": "#7f7f7f",
+    "pearl": "#1f77b4",
+    "specbranch": "#ff7f0e",
+    "auto": "#2ca02c",
+}
+
+
+def check(path: str | os.PathLike[str]) -> None:
+    """Says at once what drawing would say in the end.
+
+    Raises:
+        InvalidArgument: the name does not end in ``.png``.
+        MissingExtra: matplotlib is not installed.
+    """
+    if not os.fspath(path).endswith(".png"):
+        raise InvalidArgument(f"the picture {os.fspath(path)!r} must have a name ending in .png")
+    _figure()
+
+
+def draw(
+    found: Mapping[tuple[float, float], Sequence[Result]],
+    path: str | os.PathLike[str],
+    *,
+    title: str = "",
+) -> None:
+    """A panel for each alpha: the speed-up over `autoregressive` against c, a line for each mode.
+
+    Args:
+        found: what `simulation.sweep` gave.
+        path: is written, or overwritten.
+        title: stands above it.
+
+    Raises:
+        InvalidArgument: the name does not end in ``.png``, or there is nothing to draw.
+        MissingExtra: matplotlib is not installed.
+    """
+    check(path)
+    if not found:
+        raise InvalidArgument("there is nothing to draw")
+    ratios = sorted({c for c, _ in found})
+    alphas = sorted({alpha for _, alpha in found})
+    figure = _figure()(figsize=(3.2 * len(alphas), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(alphas), sharey=True, squeeze=False)[0]
+    for panel, alpha in zip(axes, alphas, strict=True):
+        for i, one in enumerate(found[ratios[0], alpha]):
+            mode = one.setting.mode
+            speedups = [found[c, alpha][i].speedup for c in ratios]
+            panel.plot(ratios, speedups, "o-", ms=3, color=_COLOURS.get(mode), label=mode)
+        panel.axhline(1.0, color="black", lw=0.5)
+        panel.set_xscale("log")
+        panel.set_xticks(ratios, [f"{c:g}" for c in ratios])
+        panel.minorticks_off()
+        panel.set_title(f"alpha {alpha:g}")
+        panel.set_xlabel("c = target step / draft step")
+    axes[0].set_ylabel("speed-up over autoregressive")
+    axes[0].legend(frameon=False)
+    if title:
+        figure.suptitle(title)
+    figure.savefig(path, format="png", dpi=120)
+
+
+def _figure() -> type[Figure]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtra(
+            "a picture of speed-ups needs matplotlib: pip install 'specbranch_cpp[plot]'"
+        ) from error
+    return Figure

@@ -1,0 +1,164 @@
+"""``specbranch simulate``: what a pair would gain on a machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from rich.text import Text
+
+from specbranch_cpp import _speedup_plot, simulation
+from specbranch_cpp.cli import options, render
+from specbranch_cpp.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PAIR = "Pair"
+PLACE = "Machine"
+
+# What a picture shows.
+_RATIOS = (3.0, 5.0, 8.0, 12.0, 20.0)
+_ALPHAS = (0.4, 0.6, 0.75, 0.85, 0.92)
+
+_COLUMNS = ("mode", "speed-up", "tokens\nper step", "rolled\nback", "drafted\nper token",
+            "target\nbusy", "draft\nbusy", "overlap")  # fmt: skip
+
+
+@render.reporting()
+def simulate(
+    alpha: Annotated[
+        float | None,
+        options.option("--alpha", panel=PAIR, metavar="A",
+                       help="How often the draft's first candidate is right; default 0.7."),
+    ] = None,
+    ratio: Annotated[
+        float | None,
+        options.option("--ratio", "-r", panel=PAIR, metavar="C",
+                       help="Target step over draft step; default 8."),
+    ] = None,
+    target_ms: Annotated[
+        float | None,
+        options.option("--target-ms", panel=PAIR, metavar="MS",
+                       help="A step of the target alone; default 20."),
+    ] = None,
+    profile: Annotated[
+        Path | None,
+        options.option("--profile", panel=PAIR, metavar="FILE",
+                       help="Step times, slow-downs and alpha as an engine measured them."),
+    ] = None,
+    machine: Annotated[
+        str,
+        options.option("--machine", panel=PLACE, metavar="NAME",
+                       help=f"One of {', '.join(simulation.MACHINES)}; default two-gpus."),
+    ] = "two-gpus",
+    slowdown: Annotated[
+        float | None,
+        options.option("--slowdown", panel=PLACE, metavar="S",
+                       help="Of both models while both run; 1: none, 2: they take turns."),
+    ] = None,
+    latency_us: Annotated[
+        float | None,
+        options.option("--latency-us", panel=PLACE, metavar="US",
+                       help="Added to every step of the target, such as a network's round trip."),
+    ] = None,
+    hop_us: Annotated[
+        float | None,
+        options.option("--hop-us", panel=PLACE, metavar="US",
+                       help="Between the end of a step and the next one; default 10."),
+    ] = None,
+    tokens: Annotated[
+        int, options.option("--tokens", "-n", panel=PLACE, metavar="N",
+                            help="Length of the simulated text; default 1000."),
+    ] = 1000,
+    seed: Annotated[
+        int, options.option("--seed", "-s", panel=PLACE, metavar="N",
+                            help="Of the text and of what the draft gets right; default 1."),
+    ] = 1,
+    plot: Annotated[
+        Path | None,
+        options.option("--plot", panel=PLACE, metavar="FILE",
+                       help="Draw the speed-up over c and alpha into a .png file; takes longer."),
+    ] = None,
+    json_output: options.Json = False,
+) -> None:  # fmt: skip
+    """Say what speculation would gain with a pair on a machine; neither is needed.
+
+    The engine's own planners run under a virtual clock, each mode with its best settings.
+    """
+    if plot is not None:
+        _speedup_plot.check(plot)
+    pair, place = _chosen(alpha, ratio, target_ms, profile, machine)
+    changes: dict[str, Any] = {
+        "target_slowdown": slowdown,
+        "draft_slowdown": slowdown,
+        "target_latency_us": latency_us,
+        "hop_us": hop_us,
+    }
+    place = replace(
+        place, **{name: value for name, value in changes.items() if value is not None}
+    )  # fmt: skip
+    results = simulation.compare(pair, place, n_tokens=tokens, seed=seed)
+    if json_output:
+        content = {
+            "machine": asdict(place),
+            "pair": {**asdict(pair), "proposals": len(pair.proposals)},
+            "results": [asdict(result) for result in results],
+        }
+        print(json.dumps(content))
+    else:
+        _show(results)
+    if plot is not None:
+        found = simulation.sweep(pair, place, _RATIOS, _ALPHAS, n_tokens=tokens // 2 or 1)
+        _speedup_plot.draw(found, plot, title=machine)
+
+
+def _chosen(
+    alpha: float | None,
+    ratio: float | None,
+    target_ms: float | None,
+    profile: Path | None,
+    machine: str,
+) -> tuple[simulation.Pair, simulation.Machine]:
+    place = simulation.find_machine(machine)
+    if profile is not None:
+        if ratio is not None or target_ms is not None:
+            raise InvalidArgument("--profile brings the step times; leave --ratio and --target-ms")
+        pair, place = simulation.with_profile(simulation.Pair(), place, profile)
+    else:
+        target_us = 1000.0 * (20.0 if target_ms is None else target_ms)
+        c = 8.0 if ratio is None else ratio
+        if not c > 0:
+            raise InvalidArgument(f"--ratio is {c}; it must be above 0")
+        pair = simulation.Pair(target_us=target_us, draft_us=target_us / c)
+    return (pair if alpha is None else replace(pair, alpha=alpha)), place
+
+
+def _show(results: Sequence[simulation.Result]) -> None:
+    console = render.stdout()
+    console.print(
+        render.table(
+            _COLUMNS,
+            [
+                [
+                    one.setting.mode,
+                    f"{one.speedup:.2f}",
+                    f"{one.mean_accepted_length:.2f}",
+                    render.percent(one.rollback_rate),
+                    f"{one.lanes_per_token:.1f}",
+                    render.percent(one.target_busy),
+                    render.percent(one.draft_busy),
+                    render.percent(one.overlap),
+                ]
+                for one in results
+            ],
+        )
+    )
+    tuned = [str(one.setting) for one in results if str(one.setting) != one.setting.mode]
+    if tuned:
+        console.print(Text(f"\nbest settings: {', '.join(tuned)}", "dim"))
+    for one in results:
+        if one.why:
+            console.print(f"\n{one.setting.mode}: {one.why}", soft_wrap=True)

@@ -1,0 +1,80 @@
+"""`specbranch simulate`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from specbranch_cpp import cli, simulation
+
+RUN = CliRunner()
+FEW = ["--tokens", "60"]
+
+
+def test_table_of_all_modes() -> None:
+    done = RUN.invoke(cli.app, ["simulate", "--machine", "two-cores", *FEW])
+    assert done.exit_code == 0, done.output
+    for mode in simulation.MODES:
+        assert mode in done.output
+    assert "speed-up" in done.output
+
+
+def test_json() -> None:
+    done = RUN.invoke(
+        cli.app,
+        ["simulate", "--json", "--alpha", "0.9", "--ratio", "10", "--slowdown", "1.5",
+         "--latency-us", "300", "--hop-us", "7", *FEW],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    content = json.loads(done.output)
+    assert [one["setting"]["mode"] for one in content["results"]] == list(simulation.MODES)
+    assert content["results"][0]["speedup"] == pytest.approx(1.0)
+    assert content["pair"]["alpha"] == 0.9
+    assert content["pair"]["draft_us"] == 2000.0
+    machine = content["machine"]
+    assert machine["target_slowdown"] == machine["draft_slowdown"] == 1.5
+    assert (machine["target_latency_us"], machine["hop_us"]) == (300.0, 7.0)
+
+
+def test_profile(tmp_path: Path) -> None:
+    path = tmp_path / "pair.json"
+    path.write_text(json.dumps({"costs": {"target_us": [900.0], "draft_us": [90.0]}}))
+    done = RUN.invoke(cli.app, ["simulate", "--json", "--profile", str(path), *FEW])
+    assert json.loads(done.output)["pair"]["target_us"] == [900.0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--machine", "moon"], "machine is 'moon'"),
+        (["--alpha", "2"], "alpha is 2"),
+        (["--ratio", "0"], "--ratio is 0"),
+        (["--plot", "x.svg"], ".png"),
+        (["--profile", "none.json", "--ratio", "3"], "leave --ratio"),
+        (["--profile", "none.json"], "cannot be read"),
+    ],
+)
+def test_bad_usage(arguments: list[str], message: str) -> None:
+    done = RUN.invoke(cli.app, ["simulate", *arguments, *FEW])
+    assert done.exit_code == 2
+    assert message in done.output
+
+
+def test_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(simulation, "settings", lambda mode: [simulation.Setting(mode, 4, 0.4, 2)])
+    path = tmp_path / "gain.png"
+    done = RUN.invoke(cli.app, ["simulate", "--plot", str(path), *FEW])
+    assert done.exit_code == 0, done.output
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    done = RUN.invoke(cli.app, ["simulate", "--plot", str(tmp_path / "gain.png")])
+    assert done.exit_code == 1
+    assert "specbranch_cpp[plot]" in done.output
