@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("CMakeLists.txt", "cpp")
+COPIED = ("CMakeLists.txt", "benchmarks", "cpp")
 MEMORY_BYTES = 4 << 30
 
 
