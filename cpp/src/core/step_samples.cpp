@@ -8,6 +8,8 @@ namespace specbranch {
 namespace {
 
 constexpr double kUnknownSlope = 1.0 / 3.0;  ///< of a step, for one more token.
+// CPUs have cheaper lengths behind dearer ones, but not by such a factor.
+constexpr double kDoubt = 1.5;
 
 double lower_median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>((values.size() - 1) / 2);
@@ -43,6 +45,13 @@ std::vector<double> StepSamples::table(int max) const {
   std::vector<double> table;
   for (int n = 1; n <= max && !samples_.empty(); ++n) table.push_back(std::max(1.0, estimate(n)));
   return table;
+}
+
+bool StepSamples::doubtful(int n) const {
+  if (!has(n)) return false;
+  return std::ranges::any_of(samples_, [&, least = median(n) / kDoubt](const auto& entry) {
+    return entry.first > n && lower_median(entry.second) < least;
+  });
 }
 
 bool StepSamples::steady(double tolerance) const {

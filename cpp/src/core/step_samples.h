@@ -26,6 +26,9 @@ class StepSamples {
   /// `estimate` of 1 .. `max`, at least the clock's 1 us each; empty without a sample.
   std::vector<double> table(int max) const;
 
+  /// `n` was measured, and longer steps took so much less that something else must have run.
+  bool doubtful(int n) const;
+
   /// Of every length with samples, the lowest is within `tolerance` (a share) of the median.
   bool steady(double tolerance) const;
 

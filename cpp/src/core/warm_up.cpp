@@ -32,6 +32,7 @@ constexpr double kOverlapUs = 20'000;  ///< at least; a scheduler's slices take 
 constexpr double kSlowStep = 1.0 / 12;    ///< from here on, even the first step counts.
 constexpr double kOverlapShare = 0.3;     ///< of what is left then.
 constexpr double kRoundsShare = 0.05;     ///< no further round begins after this.
+constexpr double kDoubtShare = 0.25;      ///< ... but what looks disturbed is measured until this.
 constexpr double kScatterShare = 0.025;   ///< ... none beyond kRounds after this.
 constexpr double kOverlapSlowdown = 1.5;  ///< assumed in advance.
 
@@ -254,9 +255,11 @@ void WarmUp::plan_round() {
       plan_.push_back({side, 1});
     }
   }
+  const bool full = wants_full_round();
   const auto add = [&](Side side, int n) {
     const Model& own = model(side);
-    if (n <= own.max_n && (n_rounds_ == 0 || own.alone.has(n))) plan_.push_back({side, n});
+    const bool again = full ? own.alone.has(n) : own.alone.doubtful(n);
+    if (n <= own.max_n && (n_rounds_ == 0 || again)) plan_.push_back({side, n});
   };
   for (std::size_t i = 0; i < kVerifyLengths.size(); ++i) {
     add(Side::kTarget, kVerifyLengths[i]);
@@ -265,10 +268,20 @@ void WarmUp::plan_round() {
 }
 
 bool WarmUp::wants_round() const {
-  const double spent = 1.0 - static_cast<double>(left_us()) / static_cast<double>(budget_us_);
-  if (n_rounds_ < kRounds) return spent < kRoundsShare;
+  if (wants_full_round()) return true;
+  if (n_rounds_ >= kMaxRounds || spent() >= kDoubtShare) return false;
+  const auto doubtful = [](const Model& model) {
+    return [&model](int n) { return model.alone.doubtful(n); };
+  };
+  return target_.alone.doubtful(1) || draft_.alone.doubtful(1) ||
+         std::ranges::any_of(kVerifyLengths, doubtful(target_)) ||
+         std::ranges::any_of(kDraftWidths, doubtful(draft_));
+}
+
+bool WarmUp::wants_full_round() const {
+  if (n_rounds_ < kRounds) return spent() < kRoundsShare;
   const bool steady = target_.alone.steady(kScatter) && draft_.alone.steady(kScatter);
-  return n_rounds_ < kMaxRounds && !steady && spent < kScatterShare;
+  return n_rounds_ < kMaxRounds && !steady && spent() < kScatterShare;
 }
 
 void WarmUp::clean(Commands& commands) {

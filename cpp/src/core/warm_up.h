@@ -24,8 +24,9 @@ std::vector<Token> dummy_tokens(const std::vector<std::string>& pieces, const Mo
 ///
 /// In this order, as far as the budget goes: one step of each model to get warm; single steps of
 /// each alone; both at once, for the slow-downs; other lengths, the most useful first; then
-/// everything again, up to five times while times scatter. A slow model gets the first ones only.
-/// The texts are short, so that attention costs what it does at the beginning of a text.
+/// everything again, up to five times while times scatter, or what was disturbed at least. A slow
+/// model gets the first ones only. The texts are short, so that attention costs what it does at the
+/// beginning of a text.
 ///
 /// *Thread safety:* none; owned by one thread.
 /// *Lifecycle:* `start()` once, then `on(event)` for the answer to every command, until `done()`;
@@ -86,7 +87,11 @@ class WarmUp {
   bool issue_planned(Commands& commands);
   void enter(Phase phase);
   void plan_round();
+  double spent() const {
+    return 1.0 - static_cast<double>(left_us()) / static_cast<double>(budget_us_);
+  }
   bool wants_round() const;
+  bool wants_full_round() const;
   bool fits(const Step& step);
   void overlap(Commands& commands);
   void finish_step(const Event& event);

@@ -175,6 +175,22 @@ TEST_CASE("warm-up: a slow target keeps to the budget and still tells what matte
   bench.check_empty();
 }
 
+TEST_CASE("warm-up: what was disturbed is measured again") {
+  int n_eights = 0;
+  Clockwork clock;
+  clock.target_us = [&](int n) {
+    const bool disturbed = n == 8 && n_eights++ == 0;
+    return 10'000 + 500 * n + (disturbed ? 100'000 : 0);
+  };
+  Bench bench({}, {}, clock);
+  const StepCosts costs = bench.run().costs();
+  REQUIRE(costs.known());
+  CHECK(costs.target_us[7] == 14'000);
+  CHECK(count(bench.lengths[0], 8) == 2);
+  CHECK(count(bench.lengths[0], 12) == 1);  // there is no time for all
+  CHECK(bench.now_us < kBudget / 2);
+}
+
 TEST_CASE("warm-up: steps that fill the budget alone give what there is") {
   for (const std::int64_t us : {700'000, 1'900'000, 5'000'000}) {
     Clockwork clock;
@@ -279,7 +295,11 @@ TEST_CASE("step samples: measured, between, beyond") {
   CHECK(samples.table(7) == std::vector<double>{300, 450, 600, 750, 900, 1050, 1200});
   CHECK(!samples.steady(0.05));
   CHECK(samples.steady(0.5));
+  CHECK(!samples.doubtful(5));
   samples.add(6, 200);  // shorter though longer: beyond it nothing falls
+  CHECK(samples.doubtful(5));
+  CHECK(!samples.doubtful(1));  // 300 against 200: it may be so
+  CHECK(!samples.doubtful(4));
   CHECK(samples.estimate(6) == 200);
   CHECK(samples.estimate(9) == 200);
 }
