@@ -122,7 +122,7 @@ TEST_CASE("AdaEDL: asks for all candidates, branches at doubts, ends pearl's win
   Request request;
   request.policy.kind = PolicyOptions::Kind::kAdaEdl;
   request.max_draft = 4;
-  for (const Mode mode : kDraftingModes) {
+  for (const Mode mode : kLockStepModes) {
     request.mode = mode;
     CHECK(Bench(request).width() == kDraftCandidates);
   }

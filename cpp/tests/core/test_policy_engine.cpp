@@ -86,7 +86,7 @@ void check_usable(Engine& engine, const Scenario& scenario) {
 }  // namespace
 
 TEST_CASE("policy: rounds while nobody reads are skipped and counted, and no question is left") {
-  for (const Mode mode : kDraftingModes) {
+  for (const Mode mode : kLockStepModes) {
     Scenario scenario = asking_scenario(1, mode);
     Engine engine(make_parts(scenario));
     const auto generation = engine.generate(scenario.request);
@@ -102,7 +102,7 @@ TEST_CASE("policy: rounds while nobody reads are skipped and counted, and no que
 }
 
 TEST_CASE("policy: a reader in slices answers nearly every round, none gets lost") {
-  for (const Mode mode : kDraftingModes) {
+  for (const Mode mode : kLockStepModes) {
     for (const int slice_ms : {0, 1, 50}) {
       CAPTURE(slice_ms);
       Scenario scenario = asking_scenario(2, mode);
