@@ -42,7 +42,7 @@ TEST_CASE("a round's features are those of the place where its window begins") {
   Engine engine(fakes(target, draft));
   int n_windows = 0;
   int n_hits = 0;
-  for (const Mode mode : kDraftingModes) {
+  for (const Mode mode : kLockStepModes) {
     for (const float temperature : {0.0F, 0.8F}) {
       CAPTURE(to_string(mode));
       Request request = request_in(mode, temperature, 11);

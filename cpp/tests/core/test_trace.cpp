@@ -93,7 +93,10 @@ TEST_CASE("a verification says what became of it") {
       const Trace trace = run_engine(scenario, mode).outcome.trace;
       std::size_t n_rounds = 0;
       for (const TraceSpan& span : trace.spans) {
-        CHECK(span.end == TraceSpan::End::kDone);
+        // Passes of the draft that can no longer matter are cut short.
+        if (mode != Mode::kAuto || span.kind == TraceSpan::Kind::kVerify) {
+          CHECK(span.end == TraceSpan::End::kDone);
+        }
         CHECK((span.n_lanes > 0) == (span.kind == TraceSpan::Kind::kDraft));
         CHECK(span.n_lanes <= span.n_tokens);
         CHECK(span.applied.has_value() == (span.kind == TraceSpan::Kind::kVerify));
@@ -127,7 +130,8 @@ TEST_CASE("idle times are what the spans leave of the decoding time") {
       CHECK(stats.target_idle_ms == doctest::Approx(stats.decode_ms - verify_ms));
       // A draft may begin to draft while the target still reads its prompt.
       const double draft_ms = busy_ms(outcome.trace, Side::kDraft, TraceSpan::Kind::kDraft);
-      CHECK(stats.draft_busy_ms <= draft_ms + 1e-6);
+      // Without rounds the text may end while the draft still reads its prompt.
+      if (mode != Mode::kAuto) CHECK(stats.draft_busy_ms <= draft_ms + 1e-6);
       if (mode == Mode::kAutoregressive) {
         CHECK(stats.draft_idle_ms == 0.0);
         CHECK(stats.draft_busy_ms == 0.0);
