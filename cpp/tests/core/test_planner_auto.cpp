@@ -280,6 +280,19 @@ TEST_CASE("auto says what it chose and why") {
   CHECK(got.why.find("autoregressive: ") == 0);
 }
 
+TEST_CASE("auto: where both models only share the time, never both at once") {
+  // A sure draft: without the rule the gain of a step would outweigh the delay of the target.
+  for (const double slowdown : {1.4, 1.85}) {
+    CAPTURE(slowdown);
+    const Machine shared{{1.0}, 125.0, slowdown};
+    PairProfile profile = shared.profile();
+    Request request = long_request(300);
+    request.max_draft = 2;
+    const VirtualResult got = run_pair(pair_of(0.97), request, shared.options(&profile));
+    CHECK((got.overlap_us < got.time_us / 20) == (slowdown > 1.8));
+  }
+}
+
 TEST_CASE("auto: a draft that was hopeless for long is found out when it gets better") {
   for (const double slowdown : {1.0, 1.4, 2.0}) {
     CAPTURE(slowdown);
