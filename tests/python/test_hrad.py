@@ -19,7 +19,7 @@ from specbranch_cpp.hrad import (
     rounds_of,
 )
 from specbranch_cpp.hrad.collection import read_prompts
-from specbranch_cpp.hrad.scores import Score, best_epsilon, by_confidence
+from specbranch_cpp.hrad.scores import Score, best_epsilon, by_confidence, with_rule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -277,6 +277,10 @@ def test_scores_by_hand(make_fake: MakeFake) -> None:
         expected = ALL if known.min() >= 0.4 else NONE if known[0] < 0.4 else SOME
         assert prediction == expected
     assert (by_confidence(records, 0.0) == ALL).all()
+    says = np.arange(len(records)) % 3
+    acted = with_rule(says, records, 0.4)
+    assert (acted[says != SOME] == says[says != SOME]).all()
+    assert (acted[says == SOME] == foretold[says == SOME]).all()
     assert 0.0 <= best_epsilon(records) <= 1.0
 
 

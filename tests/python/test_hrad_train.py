@@ -83,6 +83,7 @@ def test_learns_what_can_be_learned(tmp_path: Path) -> None:
     assert done.held_out.accuracy > 0.85
     assert done.held_out.balanced_accuracy > 0.8
     assert done.rule.accuracy < 0.6
+    assert done.policy.accuracy > done.rule.accuracy
     assert done.best_rule.n == done.held_out.n == done.rule.n
     held = split(PROMPTS, SMALL.held_out, SMALL.seed)
     known = made_up().where(made_up().label >= 0)

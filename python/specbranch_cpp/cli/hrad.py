@@ -122,11 +122,11 @@ def train(
     balance: Annotated[
         float,
         typer.Option(min=0.0, max=1.0, help="0: fates count as often as they occur; 1: alike."),
-    ] = 0.5,
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the split and of the learning.")] = 1,
 ) -> None:  # fmt: skip
     """Learn the classifier, and score it on prompts that it has not seen."""
-    from specbranch_cpp.hrad.train import Recipe, rule_score, score
+    from specbranch_cpp.hrad.train import Recipe, policy_score, rule_score, score
     from specbranch_cpp.hrad.train import train as learn
 
     if output.is_dir():
@@ -152,6 +152,7 @@ def train(
             _COLUMNS,
             [
                 _row("H-RAD", done.held_out),
+                _row("H-RAD, the rule for some", done.policy),
                 _row(f"confidence, epsilon {settings['epsilon']:g}", done.rule),
                 _row(f"confidence, epsilon {done.best_epsilon:.3g} (best)", done.best_rule),
             ],
@@ -160,8 +161,12 @@ def train(
     for folder, (unseen, other_settings, _) in tests:
         result = score(done.file, unseen)
         _show(console, str(folder), result)
-        rule = _row("confidence", rule_score(unseen, other_settings))
-        console.print(render.table(_COLUMNS, [_row("H-RAD", result), rule]))
+        rows = [
+            _row("H-RAD", result),
+            _row("H-RAD, the rule for some", policy_score(done.file, unseen, other_settings)),
+            _row("confidence", rule_score(unseen, other_settings)),
+        ]
+        console.print(render.table(_COLUMNS, rows))
     console.print(f"\n{output}: {output.stat().st_size} bytes")
 
 

@@ -61,6 +61,14 @@ def by_confidence(records: Records, epsilon: float) -> npt.NDArray[np.int64]:
     return np.where(least >= epsilon, everything, rest).astype(np.int64)
 
 
+def with_rule(
+    foretold: npt.NDArray[np.int64], records: Records, epsilon: float
+) -> npt.NDArray[np.int64]:
+    """What `policies.HRAD` acts on: the rule decides where the classifier says *some*."""
+    some = LABELS.index("some")
+    return np.where(foretold == some, by_confidence(records, epsilon), foretold)
+
+
 def best_epsilon(records: Records) -> float:
     """The epsilon at which the confidence rule is right most often."""
     candidates = np.linspace(0.0, 1.0, 41)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from specbranch_cpp.errors import InvalidArgument, MissingExtra
 from specbranch_cpp.hrad.records import LABELS, UNKNOWN
-from specbranch_cpp.hrad.scores import Score, best_epsilon, by_confidence
+from specbranch_cpp.hrad.scores import Score, best_epsilon, by_confidence, with_rule
 from specbranch_cpp.hrad.weights import Classifier
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Recipe:
     learning_rate: float = 3e-4
     weight_decay: float = 0.05
     dropout: float = 0.3
-    balance: float = 0.5
+    balance: float = 0.0
     held_out: float = 0.15
     seed: int = 1
 
@@ -56,6 +56,7 @@ class Trained:
     Attributes:
         file: the weights.
         held_out: its score on the held-out prompts.
+        policy: the same where the confidence rule takes over when it says *some*.
         rule: the confidence rule's there, with the epsilon of the traces.
         best_rule: the same with the epsilon that is best on the training prompts.
         best_epsilon: that one.
@@ -64,6 +65,7 @@ class Trained:
 
     file: Classifier
     held_out: Score
+    policy: Score
     rule: Score
     best_rule: Score
     best_epsilon: float
@@ -149,6 +151,7 @@ def train(
     return Trained(
         file=file,
         held_out=held_out,
+        policy=policy_score(file, rest, settings),
         rule=rule_score(rest, settings),
         best_rule=Score.of(rest.label, by_confidence(rest, epsilon)),
         best_epsilon=epsilon,
@@ -171,6 +174,13 @@ def score(file: Classifier, records: Records) -> Score:
     """The classifier's score on rounds whose fate is known."""
     known = records.where(records.label != UNKNOWN)
     return Score.of(known.label, file.probabilities(known.features).argmax(axis=1))
+
+
+def policy_score(file: Classifier, records: Records, settings: Mapping[str, Any]) -> Score:
+    """That of `policies.HRAD`, with the epsilon of the traces."""
+    known = records.where(records.label != UNKNOWN)
+    foretold = file.probabilities(known.features).argmax(axis=1)
+    return Score.of(known.label, with_rule(foretold, known, float(settings["epsilon"])))
 
 
 def rule_score(records: Records, settings: Mapping[str, Any]) -> Score:
