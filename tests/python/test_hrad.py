@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from specbranch_cpp import Engine, InvalidArgument, policies
+from specbranch_cpp import Engine, InvalidArgument, demo, policies
 from specbranch_cpp.hrad import (
     LABELS,
     Classifier,
@@ -292,3 +292,20 @@ def test_settings_name_the_models(
     assert about["target_name"] == "target"
     assert about["n_embd"] == 4
     assert len(about["draft_sha256"]) == 64
+
+
+def test_bundled_weights_are_for_the_bundled_pair() -> None:
+    target, draft = demo.pair()
+    path = target.with_name("demo-hrad.safetensors")
+    metadata = Classifier.load(path).metadata
+    assert metadata["target_name"] == target.name
+    assert int(metadata["trained_rounds"]) > 10_000
+    with Engine(target, draft, n_threads=1, draft_n_threads=1, warmup=False) as engine:
+        texts = [
+            engine.generate(
+                "def read(path):", max_tokens=40, mode="specbranch", temperature=0.8, seed=2,
+                policy=policy,
+            ).result().tokens
+            for policy in (policies.HRAD(path), policies.Confidence())
+        ]  # fmt: skip
+    assert texts[0] == texts[1]
