@@ -18,8 +18,8 @@ enum class WindowFate : int {
 /// A multilayer perceptron: n_inputs -> |b1| -> |b2| -> 3, with ReLU between. Matrices are stored
 /// row by row, one row an output.
 struct HradWeights {
-  int n_layers = 0;  ///< K: layers of the target whose inputs it sees.
-  int n_embd = 0;    ///< width of the target.
+  int n_layers = 0;          ///< K: layers of the target whose inputs it sees.
+  int n_embd = 0;            ///< width of the target.
   std::vector<float> mean;   ///< of each input; x' = (x - mean) * scale.
   std::vector<float> scale;  ///< likewise.
   std::vector<float> w1, b1;
