@@ -33,6 +33,9 @@ PROMPTS = (
 )
 
 
+UNTUNED = ("autoregressive", "auto")
+
+
 @dataclass(frozen=True)
 class Setting:
     """A mode with its draft length (0: none)."""
@@ -44,7 +47,7 @@ class Setting:
 
     @property
     def name(self) -> str:
-        if self.mode == "autoregressive":
+        if self.mode in UNTUNED:
             return self.mode
         extra = "" if self.epsilon is None else f", epsilon {self.epsilon:g}, k {self.k_max}"
         return f"{self.mode} ({self.draft_length}{extra})"
@@ -68,24 +71,29 @@ def settings(args: argparse.Namespace) -> list[Setting]:
         for epsilon in args.epsilons
         for k_max in args.k_maxes
     ]
-    return chosen
+    return [*chosen, Setting("auto", 0)]
 
 
 def run(engine: Engine, setting: Setting, prompt: int, args: argparse.Namespace) -> Sample:
-    policy: policies.BuiltIn = policies.Fixed(max(setting.draft_length, 1))
-    if setting.epsilon is not None:
-        policy = policies.Confidence(setting.epsilon)
-    engine_call = engine.generate(
-        PROMPTS[prompt],
-        max_tokens=args.tokens,
-        temperature=args.temperature,
-        seed=prompt,
-        mode=setting.mode,
-        policy=None if setting.mode == "autoregressive" else policy,
-        max_draft=max(setting.draft_length, 1),
-        k_max=setting.k_max,
-    )
-    done = engine_call.result()
+    common = {
+        "max_tokens": args.tokens,
+        "temperature": args.temperature,
+        "seed": prompt,
+        "mode": setting.mode,
+    }
+    if setting.mode in UNTUNED:
+        done = engine.generate(PROMPTS[prompt], **common).result()
+    else:
+        policy: policies.BuiltIn = policies.Fixed(setting.draft_length)
+        if setting.epsilon is not None:
+            policy = policies.Confidence(setting.epsilon)
+        done = engine.generate(
+            PROMPTS[prompt],
+            **common,
+            policy=policy,
+            max_draft=setting.draft_length,
+            k_max=setting.k_max,
+        ).result()
     return Sample(setting, prompt, tuple(done.tokens), done.stats)
 
 
@@ -173,6 +181,7 @@ def summarize(found: list[Sample], chosen: list[Setting]) -> list[dict[str, obje
                 "overlap_share": total["overlap_ms"] / shorter if shorter else 0.0,
                 "coordination_share": total["coordination_ms"] / total["decode_ms"],
                 "same_tokens": same,
+                "why": group[-1].stats.why,
             }
         )
     return rows
@@ -211,30 +220,31 @@ def best_of_each(rows: list[dict[str, object]]) -> list[dict[str, object]]:
     return list(best.values())
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
+def parser(description: str | None, *, many_drafts: bool = False) -> argparse.ArgumentParser:
+    """The options that the benchmarks of whole generations share."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        description=description, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("target", type=Path)
-    parser.add_argument("draft", type=Path)
+    if many_drafts:
+        parser.add_argument("drafts", type=Path, nargs="+")
+    else:
+        parser.add_argument("draft", type=Path)
     parser.add_argument("--cpus", type=int, nargs="+", default=[0])
     parser.add_argument("--draft-cpus", type=int, nargs="+", default=[1])
     parser.add_argument("--threads", type=int, default=1, help="threads of each model")
     parser.add_argument("--tokens", type=int, default=96)
-    parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--lengths", type=int, nargs="+", default=[2, 4, 6])
     parser.add_argument("--epsilons", type=float, nargs="+", default=[0.2, 0.4])
     parser.add_argument("--k-maxes", type=int, nargs="+", default=[2])
     parser.add_argument("--n-ctx", type=int, default=1024)
     parser.add_argument("--json", type=Path, help="append one line with everything measured")
-    return parser.parse_args(argv)
+    return parser
 
 
-def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
-    s = slowdown(args)
-    with Engine(
+def open_engine(args: argparse.Namespace, profile: Path | None = None) -> Engine:
+    return Engine(
         args.target,
         args.draft,
         n_ctx=args.n_ctx,
@@ -242,9 +252,18 @@ def main(argv: list[str] | None = None) -> None:
         draft_n_threads=args.threads,
         cpus=args.cpus,
         draft_cpus=args.draft_cpus,
-        max_draft=max(args.lengths),
-        k_max=max(args.k_maxes),
-    ) as engine:
+        max_draft=max(16, *args.lengths),
+        k_max=max(4, *args.k_maxes),
+        profile=profile,
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    options = parser(__doc__)
+    options.add_argument("--temperature", type=float, default=0.0)
+    args = options.parse_args(argv)
+    s = slowdown(args)
+    with open_engine(args) as engine:
         found = list(samples(engine, args))
     rows = summarize(found, settings(args))
     ratio = step_ratio(found)
@@ -253,6 +272,7 @@ def main(argv: list[str] | None = None) -> None:
     print(table(rows))
     print("\nthe best of each mode:\n")
     print(table(best_of_each(rows)))
+    print(f"\nauto, the last time: {rows[-1]['why']}")
     if args.json:
         record = {
             "target": args.target.name,

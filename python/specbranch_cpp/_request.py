@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MAX_SEED = 2**64 - 1
+STEERED_MODE = "specbranch"
+"""The mode of a policy that was given without one: `auto` takes none."""
 _AUTO_DRAFT = 16
 _ROUND_DRAFT = 8
 
@@ -57,8 +59,13 @@ def make_request(
         return getattr(defaults, name) if given[name] is None else given[name]
 
     n_vocab = core.n_vocab
-    policy = chosen("policy")
-    request = _decoding(chosen("mode"), policy, core)
+    policy, mode = chosen("policy"), chosen("mode")
+    if mode == "auto" and policy is not None:
+        if given["mode"] is None:
+            mode = STEERED_MODE
+        elif given["policy"] is None:
+            policy = None  # the engine's, for its other modes
+    request = _decoding(mode, policy, core)
     if isinstance(policy, policies.HRAD) and request.mode != "autoregressive":
         _hrad.check_pair(policy._file, core, pair)
     request.k_max = _arguments.integer("k_max", chosen("k_max"), 1, defaults.k_max)
@@ -113,6 +120,11 @@ def _decoding(mode: Any, policy: Any, core: _core.Engine | None = None) -> _core
     """A request with this mode and policy; without `core`, features are not checked."""
     request = _core.Request()
     request.mode = _arguments.text("mode", mode)
+    if policy is not None and request.mode == "auto":
+        raise InvalidArgument(
+            f"policy is {policy!r}; mode 'auto' decides by itself how far to draft: give "
+            "max_draft and k_max to bound it, or one of the modes speculative, pearl, specbranch"
+        )
     if isinstance(policy, policies.Fixed):
         request.use_fixed(policy.gamma)
     elif isinstance(policy, policies.Confidence):

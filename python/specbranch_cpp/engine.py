@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 from specbranch_cpp import _arguments, _core, _logging, _probe, _profile, policies
 from specbranch_cpp._hrad import PairFiles, check_pair
 from specbranch_cpp._model_options import model_options
-from specbranch_cpp._request import Defaults, make_request, make_seeds, written_in_python
+from specbranch_cpp._request import (
+    STEERED_MODE,
+    Defaults,
+    make_request,
+    make_seeds,
+    written_in_python,
+)
 from specbranch_cpp.errors import EngineClosed, InvalidArgument
 from specbranch_cpp.generation import Generation
 from specbranch_cpp.results import EngineStats, StepCosts
@@ -69,9 +75,10 @@ class Engine:
         use_extra_bufts: let llama.cpp repack weights for this CPU.
         mode: the default of `generate`: ``"autoregressive"``, ``"speculative"``, ``"pearl"``,
             ``"specbranch"`` or ``"auto"``, which picks what is fastest by what steps cost and how
-            often the draft is right; None: the last with a draft, else the first.
+            often the draft is right; None: the last with a draft (``"specbranch"`` if there is a
+            ``policy``), else the first.
         policy: the default of `generate`: one of `specbranch_cpp.policies`, or an object of your
-            own (`policies.Policy`); None: ``policies.Confidence()``.
+            own (`policies.Policy`); None: ``policies.Confidence()``. ``"auto"`` takes none.
         k_max: branches at most, 1 to 32; the draft's cache has room for them.
         max_draft: tokens drafted ahead at most, 1 to 64; the cache has room for them too. None: 16
             in mode ``"auto"``, which finds how far it pays, and 8 in the others.
@@ -187,7 +194,7 @@ class Engine:
                 progress_callback(share)
 
         defaults = Defaults(
-            mode="auto" if mode is None else mode,
+            mode=("auto" if policy is None else STEERED_MODE) if mode is None else mode,
             policy=policy,
             k_max=_arguments.integer("k_max", k_max, 1, _core.MAX_BRANCHES),
             max_draft=max_draft
@@ -330,8 +337,8 @@ class Engine:
                 the stats name.
             logprobs: report log-probabilities of each token and of this many alternatives; None:
                 none.
-            mode: None: the engine's.
-            policy: None: the engine's.
+            mode: None: the engine's; ``"specbranch"`` for a ``policy`` where that is ``"auto"``.
+            policy: None: the engine's. ``"auto"``, which decides by itself, takes none.
             k_max: branches at most, not more than the engine's; None: the engine's.
             max_draft: tokens drafted ahead at most, as above.
             trace: record what each model did when (``Completion.trace``).

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from specbranch_cpp import Engine
 
 PROMPT = "def add(a, b):\n"
-MODES = ("autoregressive", "speculative", "pearl", "specbranch")
+MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
 
 
 def run(*arguments: object, stdin: str | bytes | None = None) -> Result:

@@ -31,7 +31,7 @@ def test_a_text_longer_than_the_drafts_context(tiny: Path, tiny_draft: Path) -> 
 
 def test_the_context_is_a_limit(tiny: Path, tiny_draft: Path) -> None:
     with Engine(tiny, tiny_draft, n_ctx=256, n_threads=1) as engine:
-        for mode in ("autoregressive", "speculative", "pearl", "specbranch"):
+        for mode in ("autoregressive", "speculative", "pearl", "specbranch", "auto"):
             done = engine.generate("abc", mode=mode, temperature=1.0, seed=9).result()
             assert done.finish_reason in ("length", "stop")
             assert done.stats.n_prompt + len(done.tokens) <= 257
@@ -104,7 +104,7 @@ def test_absurd_settings(tiny: Path, tiny_draft: Path, settings: dict[str, Any])
     """Allowed, if pointless: a text or an error, and the same in every mode."""
     with Engine(tiny, tiny_draft, n_ctx=256, n_threads=1) as engine:
         found: set[object] = set()
-        for mode in ("autoregressive", "speculative", "pearl", "specbranch"):
+        for mode in ("autoregressive", "speculative", "pearl", "specbranch", "auto"):
             try:
                 done = engine.generate("abc", max_tokens=12, seed=1, mode=mode, **settings).result()
                 found.add((done.tokens, done.finish_reason))

@@ -16,7 +16,8 @@ from specbranch_cpp import Engine, policies
 if TYPE_CHECKING:
     from pathlib import Path
 
-MODES = ("speculative", "pearl", "specbranch")
+STEERED = ("speculative", "pearl", "specbranch")
+MODES = (*STEERED, "auto")
 PROMPTS = (
     "def fibonacci(n):\n    ",
     "class Stack:\n    def __init__(self):\n        self.items = []\n\n    def push(self, ",
@@ -69,7 +70,7 @@ def test_every_mode_gives_the_same_text(engine: Engine, samplers: str) -> None:
 def test_no_policy_changes_the_text(engine: Engine, policy: policies.BuiltIn, k_max: int) -> None:
     settings: dict[str, Any] = {"max_tokens": 60, "seed": 5, "temperature": 0.8}
     want = engine.generate(PROMPTS[0], mode="autoregressive", **settings).result()
-    for mode in MODES:
+    for mode in STEERED:
         got = engine.generate(PROMPTS[0], mode=mode, policy=policy, k_max=k_max, **settings)
         assert got.result().tokens == want.tokens
 

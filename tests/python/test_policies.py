@@ -340,3 +340,18 @@ def test_the_example_of_the_documentation_runs(
     for block in blocks:
         exec(compile(block, "policies.md", "exec"), scope)
     assert "tokens" in capsys.readouterr().out
+
+
+def test_a_policy_without_a_mode_is_one_of_rounds(tiny: Path, tiny_draft: Path) -> None:
+    policy = policies.Confidence(0.3)
+    with Engine(tiny, tiny_draft, n_ctx=256) as plain:
+        assert plain.generate("abc", max_tokens=4).result().stats.mode == "auto"
+        steered = plain.generate("abc", max_tokens=4, policy=policy).result()
+        assert steered.stats.mode == "specbranch"
+        with pytest.raises(InvalidArgument, match="mode 'auto' decides by itself"):
+            plain.generate("abc", mode="auto", policy=policy)
+    with Engine(tiny, tiny_draft, n_ctx=256, policy=policy) as given:
+        assert given.generate("abc", max_tokens=4).result().stats.mode == "specbranch"
+        assert given.generate("abc", max_tokens=4, mode="auto").result().stats.mode == "auto"
+    with pytest.raises(InvalidArgument, match="mode 'auto'"):
+        Engine(tiny, tiny_draft, n_ctx=256, mode="auto", policy=policy)

@@ -69,7 +69,7 @@ def test_cancel_in_prefill(slow: Engine, mode: str) -> None:
 
 def test_cancel_in_the_text(slow: Engine) -> None:
     whole = slow.generate([5, 6, 7], max_tokens=40, mode="autoregressive").result()
-    for mode in ("autoregressive", "speculative", "pearl", "specbranch"):
+    for mode in ("autoregressive", "speculative", "pearl", "specbranch", "auto"):
         generation = slow.generate([5, 6, 7], max_tokens=8000, mode=mode)
         first = next(generation).token
         generation.cancel()

@@ -29,6 +29,10 @@ class Calibration {
   /// Observations that `alpha` rests on; old ones count less.
   double evidence() const { return table_->first_count; }
 
+  /// When to look again; kept from one generation to the next.
+  AcceptanceTable& table() { return *table_; }
+  const AcceptanceTable& table() const { return *table_; }
+
   /// What is known may be out of date: new observations shall count for more.
   void relax();
 

@@ -14,8 +14,9 @@ constexpr double kLeaveMargin = 1.02;  ///< less than this over plain decoding i
 constexpr double kEnterMargin = 1.05;
 constexpr double kGiveUp = 0.97;  ///< of plain decoding, measured.
 constexpr std::int64_t kTrialTokens = 64;
-constexpr std::int64_t kFirstBackoff = 64;
-constexpr std::int64_t kLongestBackoff = 2048;
+constexpr double kFirstBackoff = 64;
+constexpr double kLongestBackoff = 2048;
+constexpr double kFirstLook = 500;  ///< tokens over which the first look at a draft must pay.
 constexpr int kProbes = 8;            ///< observations of one look.
 constexpr double kHopeful = 0.95;     ///< if not even this would pay, nobody needs to look.
 constexpr double kLookShare = 0.005;  ///< of the plain time that looking may cost.
@@ -64,13 +65,15 @@ ModeChoice::ModeChoice(const CostModel& costs, Calibration& calibration, int lon
     : costs_(costs),
       calibration_(calibration),
       longest_(std::max(2, longest)),
-      switching_(switching),
-      backoff_(kFirstBackoff) {
+      switching_(switching) {
   if (!switching_) return;
   choose(kLeaveMargin);
-  // Where drafting takes time from the target, a draft that nobody knows is looked at first.
-  const bool unknown = costs_.known() && calibration_.evidence() < kFewObservations;
-  if (regime_ != Regime::kPlain && unknown && costs_.target_slowdown() > kSharedDevice) {
+  if (!costs_.known() || calibration_.evidence() >= kFewObservations) return;
+  // A draft that nobody knows is looked at first where drafting takes time from the target, and
+  // where a mere guess would rule it out.
+  if (regime_ == Regime::kPlain) {
+    exploring_ = worth_a_look(kFirstLook, 0.0);
+  } else if (costs_.target_slowdown() > kSharedDevice) {
     regime_ = Regime::kPlain;
     exploring_ = true;
   }
@@ -94,7 +97,9 @@ void ModeChoice::rest(bool failed) {
   regime_ = Regime::kPlain;
   exploring_ = false;
   n_tokens_ = n_observed_ = n_blind_ = 0;
-  if (failed) backoff_ = std::min(kLongestBackoff, 2 * backoff_);
+  AcceptanceTable& table = calibration_.table();
+  if (failed) table.backoff = std::min(kLongestBackoff, 2.0 * backoff());
+  table.unseen_tokens = 0.0;
 }
 
 bool ModeChoice::too_slow() const {
@@ -103,17 +108,25 @@ bool ModeChoice::too_slow() const {
 }
 
 bool ModeChoice::may_explore() const {
-  if (n_tokens_ < backoff_ || !costs_.known()) return false;
+  const double unseen = calibration_.table().unseen_tokens;
+  return unseen >= backoff() && costs_.known() && worth_a_look(unseen, unseen);
+}
+
+double ModeChoice::backoff() const {
+  const double kept = calibration_.table().backoff;
+  return kept > 0.0 ? kept : kFirstBackoff;
+}
+
+bool ModeChoice::worth_a_look(double n_tokens, double n_unread) const {
   const Prospects hoped = prospects(costs_, kHopeful, longest_);
   const double s = costs_.target_slowdown();
   const double speculative = s > kSharedDevice ? hoped.serial : hoped.best();
   if (speculative < kEnterMargin * hoped.plain) return false;
   // The draft must read what was written without it, too.
-  const auto n_read = static_cast<double>(n_tokens_);
   const double read = costs_.draft(StepCurve::kLongest) *
-                      std::ceil(n_read / static_cast<double>(StepCurve::kLongest));
+                      std::ceil(n_unread / static_cast<double>(StepCurve::kLongest));
   const double cost = costs_.interference() * (kProbes * costs_.draft(1) + read);
-  return cost <= kLookShare * static_cast<double>(n_tokens_) * costs_.target(1);
+  return cost <= kLookShare * n_tokens * costs_.target(1);
 }
 
 void ModeChoice::on_verdict(std::int64_t now_us, int n_tokens) {
@@ -133,8 +146,10 @@ void ModeChoice::on_verdict(std::int64_t now_us, int n_tokens) {
     if (regime_ == Regime::kPlain) rest(true);
     decided_by_rate_ = false;
   } else if (regime_ == Regime::kPlain) {
+    calibration_.table().unseen_tokens += static_cast<double>(n_tokens);
     if (!may_explore()) return;
     exploring_ = true;
+    calibration_.table().unseen_tokens = 0.0;
     n_tokens_ = n_observed_ = n_blind_ = 0;
     calibration_.relax();
   } else if (too_slow()) {
@@ -147,7 +162,7 @@ void ModeChoice::on_verdict(std::int64_t now_us, int n_tokens) {
     // A draft that is never asked can never get better: plain decoding looks at it now and then.
     if (n_blind_ >= kTrialTokens) rest(false);
     // What has paid for long is not doubted for a short slump.
-    if (n_tokens_ >= 8 * kTrialTokens) backoff_ = kFirstBackoff;
+    if (n_tokens_ >= 8 * kTrialTokens) calibration_.table().backoff = kFirstBackoff;
     if (regime_ == Regime::kPlain) decided_by_rate_ = false;
   }
   if (regime_ == Regime::kPlain && !exploring_ && n_tokens_ == 0) tokens_ = time_us_ = 0.0;

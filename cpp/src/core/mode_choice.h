@@ -57,6 +57,9 @@ class ModeChoice {
   void rest(bool failed);
   bool too_slow() const;
   bool may_explore() const;
+  /// A look whose cost is spread over `n_tokens`; the draft must read `n_unread` for it.
+  bool worth_a_look(double n_tokens, double n_unread) const;
+  double backoff() const;
 
   const CostModel& costs_;
   Calibration& calibration_;
@@ -71,7 +74,6 @@ class ModeChoice {
   std::int64_t n_tokens_ = 0;    ///< since the regime or the exploration began.
   std::int64_t n_observed_ = 0;  ///< since then.
   std::int64_t n_blind_ = 0;     ///< tokens since the last observation.
-  std::int64_t backoff_;         ///< plain tokens before the next look.
   double slow_rate_ = 0.0;       ///< what speculation reached when it was given up.
 };
 

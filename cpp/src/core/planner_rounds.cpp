@@ -107,6 +107,11 @@ NodeId SpecBranchPlanner::branch_point(const View& view) const {
   return point;
 }
 
+bool SpecBranchPlanner::ends_window(const Node& leaf) const {
+  const bool unbounded = policy().plan() || policy().fate() == WindowFate::kAll;
+  return !unbounded && policy().doubts(leaf.candidates[0].confidence, leaf.candidates);
+}
+
 int SpecBranchPlanner::branches(const View& /*view*/, const Node& point) const {
   if (point.candidates.empty()) return 0;
   const double doubt = 1.0 - point.candidates[0].confidence;

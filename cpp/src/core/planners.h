@@ -125,6 +125,8 @@ class SpecBranchPlanner final : public RoundPlanner {
  private:
   NodeId branch_point(const View& view) const override;
   int branches(const View& view, const Node& point) const override;
+  /// Nothing past a doubted token would be submitted in the next round, which branches there.
+  bool ends_window(const Node& leaf) const override;
 
   int k_max_;
 };

@@ -99,26 +99,26 @@ TEST_CASE("specbranch: no more branches than sequences or candidates") {
   CHECK(bench.next().evaluate.size() == 2);
 }
 
-TEST_CASE("specbranch: the first doubted token is the branch point, its chain a head start") {
+TEST_CASE("specbranch: a window ends before the first doubted token, which is the branch point") {
   Bench bench(Mode::kSpecBranch, 5, 0.4, 4);
-  // Round 1 from a bare root: a chain of five; the third token is doubted.
+  // Round 1 from a bare root: the third token is doubted, so nothing is drafted past the second.
   const NodeId root = bench.tree.root();
-  const double chain[] = {0.9, 0.8, 0.3, 0.9, 0.9};
-  for (int i = 0; i < 5; ++i) {
+  for (const double confidence : {0.9, 0.8, 0.3}) {
     const Decision decision = bench.next();
     REQUIRE(decision.evaluate.size() == 1);
-    bench.answer(decision.evaluate[0], {chain[i], 0.05, 0.04, 0.03});
+    bench.answer(decision.evaluate[0], {confidence, 0.05, 0.04, 0.03});
   }
   CHECK(bench.may_apply());
   const Nodes nodes = bench.tree.path_nodes(bench.tree.main_leaf(root));
-  REQUIRE(nodes.size() == 6);
+  REQUIRE(nodes.size() == 3);
   bench.apply(nodes[1]);
   // Round 2: verify up to the token before the doubted one; branch there.
   const Decision decision = bench.next();
   CHECK(decision.submit == nodes[2]);
-  // k = floor(4 * 0.7) = 2: the head start's end, and a new branch.
+  // k = floor(4 * 0.7) = 2: the doubted token and the next best.
   REQUIRE(decision.evaluate.size() == 2);
-  CHECK(decision.evaluate[0] == nodes[5]);
+  CHECK(bench.tree.at(decision.evaluate[0]).parent == nodes[2]);
+  CHECK(bench.tree.at(decision.evaluate[0]).rank == 0);
   const Node& branch = bench.tree.at(decision.evaluate[1]);
   CHECK(branch.parent == nodes[2]);
   CHECK(branch.rank == 1);

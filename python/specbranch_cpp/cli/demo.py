@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from specbranch_cpp import Completion
 
-MODES = ("autoregressive", "speculative", "pearl", "specbranch")
+MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
 PROMPT = '''def read_lines(path):
     """Return the lines of a text file, without their newlines."""
 '''

@@ -32,6 +32,10 @@ struct AcceptanceTable {
   double first_hits = 0.0;   ///< first choices that were right ...
   double first_count = 0.0;  ///< ... of so many.
 
+  // When to look at the draft again while decoding goes without it. Not worth saving.
+  double unseen_tokens = 0.0;  ///< decoded since the last look.
+  double backoff = 0.0;        ///< tokens between two looks; 0: as at first.
+
   bool operator==(const AcceptanceTable&) const = default;
 };
 
