@@ -4,8 +4,8 @@ Per draft and repeat an engine is made anew, so that nothing is known but what t
 the two texts take turns in going first. The ratio counts prefill too. With `--profile` a second
 engine starts from what the first has learned.
 
-    python benchmarks/cold_start.py TARGET DRAFT ... --tokens 500
-    python benchmarks/cold_start.py TARGET DRAFT ... --tokens 100 --profile
+    python -m benchmarks.cold_start TARGET DRAFT ... --tokens 500
+    python -m benchmarks.cold_start TARGET DRAFT ... --tokens 100 --profile
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import statistics
 import tempfile
 from pathlib import Path
 
-import speed
+from benchmarks import speed
+
 from specbranch_cpp import Completion, Engine
 
 

@@ -3,7 +3,7 @@
 Runs `speed.py` on each draft and prints, per pair and temperature, the speed of every mode over
 `autoregressive`, then the geometric means of `auto` over each mode tuned per pair.
 
-    python benchmarks/grid.py TARGET DRAFT ... --temperatures 0 0.8 --json out.jsonl
+    python -m benchmarks.grid TARGET DRAFT ... --temperatures 0 0.8 --json out.jsonl
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import math
 from dataclasses import asdict
 from pathlib import Path
 
-import speed
+from benchmarks import speed
 
 MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
 
@@ -58,8 +58,8 @@ def main() -> None:
             rows = record["rows"]
             assert isinstance(rows, list)
             best = best_speeds(rows)
-            for mode in ratios:
-                ratios[mode].append(best["auto"] / best[mode])
+            for mode, values in ratios.items():
+                values.append(best["auto"] / best[mode])
             cells = [f"{best[mode] / best['autoregressive']:.2f}" for mode in MODES[1:]]
             same = all(row["same_tokens"] for row in rows)
             print(

@@ -3,7 +3,7 @@
 All in one run, prompt by prompt in turn, the same tokens everywhere. The floor of the rollback rate
 is 1 - alpha: what a draft that is wrong so often must lose if every position is drafted once.
 
-    python benchmarks/rollback.py TARGET DRAFT --hrad WEIGHTS.safetensors --prompts FILE.jsonl
+    python -m benchmarks.rollback TARGET DRAFT --hrad WEIGHTS.safetensors --prompts FILE.jsonl
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import speed
+from benchmarks import speed
+
 from specbranch_cpp import policies
 
 if TYPE_CHECKING:

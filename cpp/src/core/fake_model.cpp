@@ -110,8 +110,8 @@ class FakeTarget final : public TargetModel {
     }
     if (n_feature_layers_ > 0 && !verdict.choices.empty()) {
       const auto seen = static_cast<std::size_t>(pos) + verdict.choices.size();
-      verdict.features = fake_features(options_, cells.first(seen),
-                                       verdict.choices.back().token, n_feature_layers_);
+      verdict.features = fake_features(options_, cells.first(seen), verdict.choices.back().token,
+                                       n_feature_layers_);
     }
     return verdict;
   }

@@ -11,12 +11,16 @@ namespace specbranch {
 
 /// Times of single steps, in microseconds; each model alone on the machine.
 struct StepCosts {
-  std::vector<double> target_us;   ///< [n - 1]: a verification of n tokens. Empty: not measured.
-  std::vector<double> draft_us;    ///< [b - 1]: a pass over b lanes of one token. Empty: not measured.
-  double target_slowdown = 1.0;    ///< target step while the draft runs too / alone; at least 1.
-  double draft_slowdown = 1.0;     ///< draft step while the target runs too / alone; at least 1.
+  std::vector<double> target_us;  ///< [n - 1]: a verification of n tokens. Empty: not measured.
+  std::vector<double>
+      draft_us;  ///< [b - 1]: a pass over b lanes of one token. Empty: not measured.
+  double target_slowdown = 1.0;  ///< target step while the draft runs too / alone; at least 1.
+  double draft_slowdown = 1.0;   ///< draft step while the target runs too / alone; at least 1.
 
-  bool known() const { return !target_us.empty() && !draft_us.empty(); }
+  /// Single steps were measured; of the others some may be 0, which is: not measured.
+  bool known() const {
+    return !target_us.empty() && !draft_us.empty() && target_us[0] > 0.0 && draft_us[0] > 0.0;
+  }
   bool operator==(const StepCosts&) const = default;
 };
 
@@ -25,12 +29,12 @@ struct AcceptanceTable {
   static constexpr int kBins = 20;  ///< of the confidence, equal widths over [0, 1].
   static constexpr int kRanks = 8;
 
-  std::array<double, kBins> hits{};      ///< first choices of that confidence that were right.
-  std::array<double, kBins> expected{};  ///< sum of their confidences.
-  std::array<double, kRanks> rank_hits{};      ///< [r]: rank r was right, the first one was not.
+  std::array<double, kBins> hits{};        ///< first choices of that confidence that were right.
+  std::array<double, kBins> expected{};    ///< sum of their confidences.
+  std::array<double, kRanks> rank_hits{};  ///< [r]: rank r was right, the first one was not.
   std::array<double, kRanks> rank_expected{};  ///< sum of q_r / (1 - q_0) where that was possible.
-  double first_hits = 0.0;   ///< first choices that were right ...
-  double first_count = 0.0;  ///< ... of so many.
+  double first_hits = 0.0;                     ///< first choices that were right ...
+  double first_count = 0.0;                    ///< ... of so many.
 
   // When to look at the draft again while decoding goes without it. Not worth saving.
   double unseen_tokens = 0.0;  ///< decoded since the last look.
