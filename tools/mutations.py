@@ -271,9 +271,9 @@ MUTATIONS = (
     Mutation(
         "stops-at-certain",
         "chains stop at the tokens that are certain",
-        "src/core/policy.h",
-        "return confidence < epsilon_;",
-        "return confidence > epsilon_;",
+        "src/core/policy.cpp",
+        "entropy_->doubts(candidates) : confidence < epsilon_;",
+        "entropy_->doubts(candidates) : confidence > epsilon_;",
     ),
     Mutation(
         "branches-where-certain",
@@ -293,8 +293,15 @@ MUTATIONS = (
         "head-start-lost",
         "a branch that is kept from the last round is drafted from its first token again",
         "src/core/planner_rounds.cpp",
-        "leaves_.push_back(tree.main_leaf(grow.child(point_, rank)));",
+        "leaves_.push_back(view.tree.main_leaf(grow.child(point_, rank)));",
         "leaves_.push_back(grow.child(point_, rank));",
+    ),
+    Mutation(
+        "window-past-doubts",
+        "windows are drafted past the token where the next round branches",
+        "src/core/planner_rounds.cpp",
+        "  return !unbounded && policy().doubts(",
+        "  return unbounded && policy().doubts(",
     ),
     # Counters.
     Mutation(
@@ -364,7 +371,7 @@ MUTATIONS = (
         "queued-not-counted",
         "the totals leave out what ends in the queue",
         "src/core/coordinator.cpp",
-        "  add_totals(outcome.stats);\n  submit.output",
+        "  publish(outcome.stats);\n  submit.output",
         "  submit.output",
     ),
     Mutation(
@@ -464,8 +471,9 @@ MUTATIONS = (
         "deep-recursion",
         "the next generation is started from the end of the last one",
         "src/core/coordinator.cpp",
-        "  done->submit.output->send(std::move(outcome));\n",
-        "  done->submit.output->send(std::move(outcome));\n  start_next();\n",
+        "  output->send(std::move(outcome));\n}\n\nvoid Coordinator::end_at_once",
+        "  output->send(std::move(outcome));\n  start_next();\n}\n\n"
+        "void Coordinator::end_at_once",
     ),
     # The auto mode.
     Mutation(
@@ -493,8 +501,8 @@ MUTATIONS = (
         "auto-locked-in",
         "a draft that was given up is never looked at again",
         "src/core/mode_choice.cpp",
-        "  if (n_tokens_ < backoff_ || !costs_.known()) return false;",
-        "  if (n_tokens_ >= 0) return false;",
+        "  return unseen >= backoff() && costs_.known()",
+        "  return unseen < 0.0 && costs_.known()",
     ),
     Mutation(
         "auto-never-relaxed",
