@@ -472,8 +472,7 @@ MUTATIONS = (
         "the next generation is started from the end of the last one",
         "src/core/coordinator.cpp",
         "  output->send(std::move(outcome));\n}\n\nvoid Coordinator::end_at_once",
-        "  output->send(std::move(outcome));\n  start_next();\n}\n\n"
-        "void Coordinator::end_at_once",
+        "  output->send(std::move(outcome));\n  start_next();\n}\n\nvoid Coordinator::end_at_once",
     ),
     # The auto mode.
     Mutation(
