@@ -45,7 +45,7 @@ void TraceRecorder::ended(const Event& event, std::span<TraceRound> rounds, std:
   } else if (std::holds_alternative<VerifyDone>(event.body)) {
     unanswered_ = trace_.spans.size();
   }
-  trace_.spans.push_back(std::move(span));
+  trace_.spans.push_back(span);
   for (; n_rounds_ < rounds.size(); ++n_rounds_) {
     TraceRound& round = rounds[n_rounds_];
     round.at_us = now_us - begin_us_;

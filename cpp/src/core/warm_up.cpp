@@ -49,6 +49,7 @@ std::vector<Token> dummy_tokens(const std::vector<std::string>& pieces, const Mo
   if (useful.empty()) return {0};
   std::vector<Token> spread;
   const std::size_t n = std::min(kTokens, useful.size());
+  spread.reserve(n);
   for (std::size_t i = 0; i < n; ++i) spread.push_back(useful[i * useful.size() / n]);
   return spread;
 }
