@@ -76,7 +76,7 @@ py::object features(const Question& question) {
   using Owner = std::shared_ptr<const PolicyRound>;
   auto owner = std::make_unique<Owner>(question.round);
   const py::capsule base(owner.get(), [](void* held) { delete static_cast<Owner*>(held); });
-  static_cast<void>(owner.release());
+  static_cast<void>(owner.release());  // NOLINT(bugprone-unused-return-value): the capsule's now
   py::array_t<float> array({n_rows, n_columns}, round.features.data(), base);
   array.attr("flags").attr("writeable") = false;
   return array;

@@ -62,6 +62,7 @@ std::optional<py::array_t<float>> features(const TraceRound& round) {
 /// Confidences of the candidates and the rank of the right one, a pair for each token.
 std::vector<std::pair<std::vector<float>, int>> proposals(const TraceRound& round) {
   std::vector<std::pair<std::vector<float>, int>> found;
+  found.reserve(round.proposals.size());
   for (const DraftRecord& record : round.proposals) {
     found.emplace_back(record.confidences, record.hit_rank);
   }

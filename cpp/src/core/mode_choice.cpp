@@ -17,7 +17,7 @@ constexpr std::int64_t kTrialTokens = 64;
 constexpr double kFirstBackoff = 64;
 constexpr double kLongestBackoff = 2048;
 constexpr double kFirstLook = 500;    ///< tokens over which the first look at a draft must pay.
-constexpr int kProbes = 8;            ///< observations of one look.
+constexpr std::int64_t kProbes = 12;  ///< observations of one look.
 constexpr double kHopeful = 0.95;     ///< if not even this would pay, nobody needs to look.
 constexpr double kLookShare = 0.005;  ///< of the plain time that looking may cost.
 constexpr double kRateDecay = 0.97;
@@ -125,7 +125,8 @@ bool ModeChoice::worth_a_look(double n_tokens, double n_unread) const {
   // The draft must read what was written without it, too.
   const double read = costs_.draft(StepCurve::kLongest) *
                       std::ceil(n_unread / static_cast<double>(StepCurve::kLongest));
-  const double cost = costs_.interference() * (kProbes * costs_.draft(1) + read);
+  const double cost =
+      costs_.interference() * (static_cast<double>(kProbes) * costs_.draft(1) + read);
   return cost <= kLookShare * n_tokens * costs_.target(1);
 }
 
