@@ -95,8 +95,8 @@ def main() -> None:
     print("| variant | speed | median | RB | RB per token | waste | M | same tokens |")
     print("| --- " * 8 + "|")
     for name, group in found.items():
-        per_token = [done.stats.decode_ms / done.stats.n_generated for done in group]
-        of_base = [done.stats.decode_ms / done.stats.n_generated for done in base]
+        per_token = [done.stats.decode_ms / max(done.stats.n_generated, 1) for done in group]
+        of_base = [done.stats.decode_ms / max(done.stats.n_generated, 1) for done in base]
         total = {
             key: sum(getattr(done.stats, key) for done in group)
             for key in (
@@ -108,7 +108,9 @@ def main() -> None:
         row = {
             "variant": name,
             "speed": base_rate / (total["decode_ms"] / total["n_generated"]),
-            "median": statistics.median(b / p for b, p in zip(of_base, per_token, strict=True)),
+            "median": statistics.median(
+                b / p for b, p in zip(of_base, per_token, strict=True) if p > 0.0
+            ),
             "rollback_rate": total["n_rolled_back"] / max(total["n_drafted"], 1),
             "rollback_per_token": total["n_rolled_back"] / total["n_generated"],
             "draft_waste": statistics.mean(done.stats.draft_waste for done in group),
