@@ -99,6 +99,19 @@ TEST_CASE("specbranch: no more branches than sequences or candidates") {
   CHECK(bench.next().evaluate.size() == 2);
 }
 
+TEST_CASE("specbranch: what was drafted past the branch point is a head start") {
+  Bench bench(Mode::kSpecBranch, 5, 0.4, 4);
+  const NodeId root = bench.tree.root();
+  CHECK(draft_until_quiet(bench, 0.9) == root);
+  const Nodes nodes = bench.tree.path_nodes(bench.tree.main_leaf(root));
+  REQUIRE(nodes.size() == 6);
+  bench.apply(nodes[1]);
+  bench.max_path = 1;  // the target takes one token, and the window has four
+  const Decision decision = bench.next();
+  CHECK(decision.submit == nodes[2]);
+  CHECK(decision.evaluate == Nodes{nodes[5]});
+}
+
 TEST_CASE("specbranch: a window ends before the first doubted token, which is the branch point") {
   Bench bench(Mode::kSpecBranch, 5, 0.4, 4);
   // Round 1 from a bare root: the third token is doubted, so nothing is drafted past the second.
