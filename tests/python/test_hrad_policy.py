@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from specbranch_cpp import Engine, InvalidArgument, _core, _hrad, _safetensors, policies
+from specbranch_cpp import Engine, InvalidArgument, _hrad, _safetensors, policies
 
 if TYPE_CHECKING:
     from tests.python.conftest import MakeFake
@@ -181,7 +181,6 @@ def test_a_file_for_another_pair_is_refused_by_the_engine(
         assert len(engine.generate([1, 2, 3], max_tokens=3).result().tokens) <= 3
 
 
-@pytest.mark.skipif(not hasattr(_core._FakeOptions, "n_feature_layers"), reason="no features")
 @pytest.mark.parametrize("mode", ["speculative", "pearl", "specbranch", "autoregressive"])
 def test_h_rad_and_features_never_change_the_text(
     make_fake: MakeFake, tmp_path: Path, mode: str

@@ -416,11 +416,12 @@ void Decoder::apply_verdict(const Verdict& verdict, Commands& commands) {
     rounds_.push_back(std::exchange(next_round_, {}));
     features_ = verdict.features;
   }
+  const View before = view();  // the tree changes when all choices have been told
   for (const Choice& choice : verdict.choices) {
     if (miss != nullptr || hit) {
       throw PreconditionError("[Decoder::apply_verdict] a choice past the first difference");
     }
-    planner_->on_choice(view(), last, choice.token);
+    planner_->on_choice(before, last, choice.token);
     if (choice.end) {
       finish_with(Finish::kStop, commands);
       break;

@@ -86,11 +86,14 @@ void ModeChoice::choose(double margin) {
   }
   const Prospects expected = prospects(costs_, calibration_.alpha(), longest_);
   const double s = costs_.target_slowdown();
-  const double speculative = s > kSharedDevice ? expected.serial : expected.best();
-  const bool plain = speculative < margin * expected.plain;
+  const bool plain = speculative(expected) < margin * expected.plain;
   const Regime before = regime_;
   regime_ = plain ? Regime::kPlain : s >= kTimeSharing ? Regime::kSerial : Regime::kOverlap;
   if (plain != (before == Regime::kPlain)) n_tokens_ = n_observed_ = n_blind_ = 0;
+}
+
+double ModeChoice::speculative(const Prospects& expected) const {
+  return costs_.target_slowdown() > kSharedDevice ? expected.serial : expected.best();
 }
 
 void ModeChoice::rest(bool failed) {
@@ -119,9 +122,7 @@ double ModeChoice::backoff() const {
 
 bool ModeChoice::worth_a_look(double n_tokens, double n_unread) const {
   const Prospects hoped = prospects(costs_, kHopeful, longest_);
-  const double s = costs_.target_slowdown();
-  const double speculative = s > kSharedDevice ? hoped.serial : hoped.best();
-  if (speculative < kEnterMargin * hoped.plain) return false;
+  if (speculative(hoped) < kEnterMargin * hoped.plain) return false;
   // The draft must read what was written without it, too.
   const double read = costs_.draft(StepCurve::kLongest) *
                       std::ceil(n_unread / static_cast<double>(StepCurve::kLongest));
@@ -196,8 +197,7 @@ std::string ModeChoice::why() const {
                " of the rate of plain decoding" + facts;
       }
       return "autoregressive: the best rate expected is " +
-             fixed((s > kSharedDevice ? expected.serial : expected.best()) / expected.plain) +
-             " of plain decoding" + facts;
+             fixed(speculative(expected) / expected.plain) + " of plain decoding" + facts;
     case Regime::kSerial:
       return "serial: both models at once would only share the machine; expected " +
              fixed(expected.serial / expected.plain) + " of plain decoding" + facts;

@@ -54,6 +54,8 @@ class ModeChoice {
 
  private:
   void choose(double margin);
+  /// What speculation promises: on a shared device the overlap is no gain to count on.
+  double speculative(const Prospects& expected) const;
   void rest(bool failed);
   bool too_slow() const;
   bool may_explore() const;

@@ -54,7 +54,6 @@ Decision AutoPlanner::next(const View& view, Grower& grow) {
   if (!decision.evaluate.empty()) {
     passing_ = true;
     in_flight_ = decision.evaluate;
-    n_lanes_ = static_cast<int>(in_flight_.size());
     pass_begin_us_ = view.now_us;
   }
   return decision;
@@ -102,7 +101,7 @@ bool AutoPlanner::worth_waiting(const View& view, const Chain& chain, int best,
   double wait = 0.0;  // until the first new token is there
   if (passing_) {
     const auto spent = static_cast<double>(view.now_us - pass_begin_us_);
-    wait = std::max(0.0, costs_.draft(std::max(1, n_lanes_)) - spent);
+    wait = std::max(0.0, costs_.draft(std::max(1, static_cast<int>(in_flight_.size()))) - spent);
     // The pass brings the next token of the chain only if its end is in it.
     if (std::ranges::find(in_flight_, chain.end) == in_flight_.end() || chain.open) wait += step;
   } else {
@@ -164,7 +163,7 @@ void AutoPlanner::on_step(const StepTime& step) {
   if (step.side == Side::kDraft) {
     passing_ = false;
     // A lane that catches up with the text is no measure of lanes.
-    if (step.n_tokens != n_lanes_) return;
+    if (step.n_tokens != static_cast<int>(in_flight_.size())) return;
   }
   costs_.on_step(step);
 }

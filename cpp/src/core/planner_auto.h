@@ -54,8 +54,7 @@ class AutoPlanner final : public Planner {
   Calibration calibration_;
   ModeChoice choice_;
   int width_;
-  Pos root_ = -1;    ///< position of the root at the last verdict.
-  int n_lanes_ = 0;  ///< of the draft pass under way or of the last one.
+  Pos root_ = -1;  ///< position of the root at the last verdict.
   std::int64_t pass_begin_us_ = 0;
   bool passing_ = false;           ///< a draft pass is under way.
   std::vector<NodeId> in_flight_;  ///< its nodes.

@@ -134,6 +134,14 @@ PairProfile flat_profile() {
   return profile;
 }
 
+SyntheticOptions synthetic_pair(double alpha, std::uint64_t seed) {
+  SyntheticOptions pair;
+  pair.alpha = alpha;
+  pair.seed = seed;
+  pair.text_begin = 3;
+  return pair;
+}
+
 VirtualOptions shuffled(std::uint64_t seed) {
   VirtualOptions options;
   options.order = DeliveryOrder::kShuffled;

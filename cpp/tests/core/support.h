@@ -13,6 +13,7 @@
 #include "specbranch/core/options.h"
 #include "specbranch/core/planner.h"
 #include "specbranch/core/profile.h"
+#include "specbranch/core/synthetic_pair.h"
 #include "specbranch/core/virtual_run.h"
 
 namespace specbranch::test {
@@ -72,6 +73,9 @@ std::string describe(const Scenario& scenario);
 /// One run in a mode with fresh models.
 VirtualResult run(const Scenario& scenario, Mode mode, const VirtualOptions& options = {},
                   std::unique_ptr<Planner> planner = nullptr);
+
+/// A synthetic pair for requests whose prompt has three tokens.
+SyntheticOptions synthetic_pair(double alpha, std::uint64_t seed = 1);
 
 /// Messages in an order drawn from `seed`, aborts in time and too late.
 VirtualOptions shuffled(std::uint64_t seed);

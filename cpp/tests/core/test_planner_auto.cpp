@@ -74,14 +74,6 @@ VirtualResult run_pair(const SyntheticOptions& pair, const Request& request,
   return run_virtually(request, *target, draft.get(), options);
 }
 
-SyntheticOptions pair_of(double alpha, std::uint64_t seed = 1) {
-  SyntheticOptions pair;
-  pair.alpha = alpha;
-  pair.seed = seed;
-  pair.text_begin = 3;
-  return pair;
-}
-
 }  // namespace
 
 TEST_CASE("auto, speculating whatever it costs: the text and the counts in every order") {
@@ -189,7 +181,7 @@ TEST_CASE("auto: a pass that can no longer matter is cut short, and its lanes ar
 }
 
 TEST_CASE("auto: branches keep to k_max, the chain to max_draft past what is verified") {
-  SyntheticOptions pair = pair_of(0.6);
+  SyntheticOptions pair = synthetic_pair(0.6);
   for (const int k_max : {1, 2, 5}) {
     for (const int max_draft : {1, 3, 8}) {
       CAPTURE(k_max);
@@ -236,14 +228,15 @@ TEST_CASE("auto: a verification is padded where a longer one is quicker") {
       n_padded += verify->n_pad > 0 ? 1 : 0;
     }
   };
-  CHECK(run_pair(pair_of(0.6), long_request(300), options).tokens.size() == 300);
+  CHECK(run_pair(synthetic_pair(0.6), long_request(300), options).tokens.size() == 300);
   CHECK(n_padded > 10);
 }
 
 TEST_CASE("auto decodes plainly, without a draft, where no draft could pay") {
   const Machine machine{kSteep, 1100.0};
   PairProfile profile = machine.profile();
-  const VirtualResult got = run_pair(pair_of(0.8), long_request(300), machine.options(&profile));
+  const VirtualResult got =
+      run_pair(synthetic_pair(0.8), long_request(300), machine.options(&profile));
   CHECK(got.counters.n_draft_steps == 0);
   CHECK(got.time_us == 300 * 1000);
   CHECK(got.why.find("autoregressive: the best rate expected is 0.") == 0);
@@ -254,7 +247,7 @@ TEST_CASE("auto verifies single tokens where longer verifications cost too much"
   const Machine machine{kSteep, 125.0};
   PairProfile profile = machine.profile();
   Request request = long_request(300);
-  const SyntheticOptions pair = pair_of(0.5);
+  const SyntheticOptions pair = synthetic_pair(0.5);
   const auto target = make_synthetic_target(pair);
   const auto draft = make_synthetic_draft(pair);
   const VirtualResult got = run_virtually(request, *target, draft.get(), machine.options(&profile),
@@ -265,18 +258,18 @@ TEST_CASE("auto verifies single tokens where longer verifications cost too much"
 TEST_CASE("auto says what it chose and why") {
   const Machine flat;
   PairProfile profile = flat.profile();
-  VirtualResult got = run_pair(pair_of(0.8), long_request(300), flat.options(&profile));
+  VirtualResult got = run_pair(synthetic_pair(0.8), long_request(300), flat.options(&profile));
   CHECK(got.why.find("overlapped: up to ") == 0);
   CHECK(got.time_us < 300 * 1000 / 2);
   const Machine shared{{1.0}, 125.0, 2.0};
   profile = shared.profile();
-  got = run_pair(pair_of(0.8), long_request(300), shared.options(&profile));
+  got = run_pair(synthetic_pair(0.8), long_request(300), shared.options(&profile));
   CHECK(got.why.find("serial: both models at once would only share the machine") == 0);
   CHECK(got.overlap_us < got.time_us / 20);
   CHECK(got.time_us < 300 * 1000 / 1.8);
   const Machine uneven{kTrough, 125.0};
   profile = uneven.profile();
-  got = run_pair(pair_of(0.0), long_request(300), uneven.options(&profile));
+  got = run_pair(synthetic_pair(0.0), long_request(300), uneven.options(&profile));
   CHECK(got.why.find("autoregressive: ") == 0);
 }
 
@@ -288,7 +281,7 @@ TEST_CASE("auto: where both models only share the time, never both at once") {
     PairProfile profile = shared.profile();
     Request request = long_request(300);
     request.max_draft = 2;
-    const VirtualResult got = run_pair(pair_of(0.97), request, shared.options(&profile));
+    const VirtualResult got = run_pair(synthetic_pair(0.97), request, shared.options(&profile));
     CHECK((got.overlap_us < got.time_us / 20) == (slowdown > 1.8));
   }
 }
@@ -298,7 +291,7 @@ TEST_CASE("auto: a draft that was hopeless for long is found out when it gets be
     CAPTURE(slowdown);
     const Machine machine{kTrough, 125.0, slowdown};
     PairProfile profile = machine.profile();
-    SyntheticOptions pair = pair_of(0.0);
+    SyntheticOptions pair = synthetic_pair(0.0);
     pair.segments = {{300, 0.0}, {100'000, 1.0}};
     const int n = 3000;
     const VirtualResult got = run_pair(pair, long_request(n), machine.options(&profile));
@@ -318,11 +311,11 @@ TEST_CASE("auto: looking for a better draft costs next to nothing") {
       const Machine machine{kTrough, draft_us, slowdown};
       PairProfile profile = machine.profile();
       const VirtualResult cold =
-          run_pair(pair_of(0.0), long_request(500), machine.options(&profile));
+          run_pair(synthetic_pair(0.0), long_request(500), machine.options(&profile));
       CHECK(cold.time_us <= 500 * 1000 / 0.98);
       // What is known by now saves the next generation the trouble.
       const VirtualResult warm =
-          run_pair(pair_of(0.0, 2), long_request(100), machine.options(&profile));
+          run_pair(synthetic_pair(0.0, 2), long_request(100), machine.options(&profile));
       CHECK(warm.time_us <= 100 * 1000 / 0.98);
     }
   }
@@ -330,7 +323,8 @@ TEST_CASE("auto: looking for a better draft costs next to nothing") {
 
 TEST_CASE("auto learns what steps cost where nothing is known, and then speculates") {
   const Machine machine{kTrough, 125.0};
-  const VirtualResult got = run_pair(pair_of(0.85), long_request(600), machine.options(nullptr));
+  const VirtualResult got =
+      run_pair(synthetic_pair(0.85), long_request(600), machine.options(nullptr));
   CHECK(got.tokens.size() == 600);
   CHECK(got.why.find("overlapped: ") == 0);
   CHECK(got.time_us < 600 * 1000 / 1.6);
@@ -350,7 +344,7 @@ TEST_CASE("auto: the draft is given the text late, in the middle, and only if it
       begun.push_back(begin->request->prompt.size());
     }
   };
-  const VirtualResult got = run_pair(pair_of(0.9), long_request(600), options);
+  const VirtualResult got = run_pair(synthetic_pair(0.9), long_request(600), options);
   CHECK(got.tokens.size() == 600);
   REQUIRE(begun.size() == 2);
   CHECK(begun[0] == 3);

@@ -20,14 +20,6 @@ Request request_of(Mode mode, int max_tokens) {
   return request;
 }
 
-SyntheticOptions options_of(double alpha, std::uint64_t seed = 1) {
-  SyntheticOptions options;
-  options.alpha = alpha;
-  options.seed = seed;
-  options.text_begin = 3;
-  return options;
-}
-
 VirtualResult run(const SyntheticOptions& options, const Request& request) {
   const auto target = make_synthetic_target(options);
   const auto draft = make_synthetic_draft(options);
@@ -83,7 +75,7 @@ TEST_CASE("the first candidate is right as often as asked, and every rank as oft
     for (const double concentration : {0.5, 2.0, 20.0}) {
       CAPTURE(alpha);
       CAPTURE(concentration);
-      SyntheticOptions options = options_of(alpha, 7);
+      SyntheticOptions options = synthetic_pair(alpha, 7);
       options.concentration = concentration;
       const Hits hits = count_hits(options, n);
       CHECK(std::abs(hits.rate[0] - alpha) <= bound(alpha, n));
@@ -96,7 +88,7 @@ TEST_CASE("the first candidate is right as often as asked, and every rank as oft
 
 TEST_CASE("a confidence bin is right as often as its confidences say") {
   const int n = 40000;
-  const SyntheticOptions options = options_of(0.6, 3);
+  const SyntheticOptions options = synthetic_pair(0.6, 3);
   const auto text = text_of(options, n);
   const auto all = proposals(options, n);
   double hits[5] = {};
@@ -119,7 +111,7 @@ TEST_CASE("a confidence bin is right as often as its confidences say") {
 
 TEST_CASE("of the misses, later ranks are right in the shares asked for") {
   const int n = 20000;
-  SyntheticOptions options = options_of(0.8);
+  SyntheticOptions options = synthetic_pair(0.8);
   options.concentration = 1e6;  // so sure of 0.8 that no rank is cut
   const Hits hits = count_hits(options, n);
   for (std::size_t rank = 1; rank < 8; ++rank) {
@@ -129,7 +121,7 @@ TEST_CASE("of the misses, later ranks are right in the shares asked for") {
 }
 
 TEST_CASE("candidates differ from each other, best first") {
-  for (const auto& candidates : proposals(options_of(0.3), 500)) {
+  for (const auto& candidates : proposals(synthetic_pair(0.3), 500)) {
     REQUIRE(candidates.size() == 8);
     for (std::size_t i = 1; i < candidates.size(); ++i) {
       CHECK(candidates[i - 1].confidence >= candidates[i].confidence);
@@ -139,7 +131,7 @@ TEST_CASE("candidates differ from each other, best first") {
 }
 
 TEST_CASE("distorted confidences stay in order and no longer mean what they say") {
-  SyntheticOptions options = options_of(0.6);
+  SyntheticOptions options = synthetic_pair(0.6);
   const Hits right = count_hits(options, 5000);
   options.distortion = 0.3;
   const Hits under = count_hits(options, 5000);
@@ -148,7 +140,7 @@ TEST_CASE("distorted confidences stay in order and no longer mean what they say"
 }
 
 TEST_CASE("acceptance changes along the text as the segments say") {
-  SyntheticOptions options = options_of(0.5);
+  SyntheticOptions options = synthetic_pair(0.5);
   options.segments = {{4000, 0.9}, {4000, 0.2}};
   const auto text = text_of(options, 12000);
   const auto all = proposals(options, 12000);
@@ -162,7 +154,7 @@ TEST_CASE("acceptance changes along the text as the segments say") {
 }
 
 TEST_CASE("a replay repeats the records, position by position") {
-  SyntheticOptions options = options_of(0.5);
+  SyntheticOptions options = synthetic_pair(0.5);
   options.replay = {{{0.9F, 0.05F}, 0}, {{0.4F, 0.3F}, 1}, {{0.6F, 0.2F}, -1}};
   const auto text = text_of(options, 9);
   const auto all = proposals(options, 9);
@@ -177,7 +169,7 @@ TEST_CASE("a replay repeats the records, position by position") {
 }
 
 TEST_CASE("where a record is not known another one is drawn") {
-  SyntheticOptions options = options_of(0.5);
+  SyntheticOptions options = synthetic_pair(0.5);
   options.replay = {{{0.9F}, 0}, {}};
   for (const auto& candidates : proposals(options, 20)) {
     REQUIRE(candidates.size() == 1);
@@ -187,7 +179,7 @@ TEST_CASE("where a record is not known another one is drawn") {
 
 TEST_CASE("every mode gives the text, whatever is drafted") {
   for (const double alpha : {0.0, 0.5, 1.0}) {
-    const SyntheticOptions options = options_of(alpha);
+    const SyntheticOptions options = synthetic_pair(alpha);
     const auto text = text_of(options, 300);
     for (const Mode mode : kDraftingModes) {
       CAPTURE(alpha);
@@ -202,7 +194,7 @@ TEST_CASE("every mode gives the text, whatever is drafted") {
 }
 
 TEST_CASE("a draft that begins late is right where the text is") {
-  const SyntheticOptions options = options_of(1.0);
+  const SyntheticOptions options = synthetic_pair(1.0);
   const auto text = text_of(options, 10);
   const auto draft = make_synthetic_draft(options);
   Request grown = request_of(Mode::kSpeculative, 20);
@@ -213,7 +205,7 @@ TEST_CASE("a draft that begins late is right where the text is") {
 }
 
 TEST_CASE("a wrong branch never leads back to the text") {
-  const SyntheticOptions options = options_of(1.0);
+  const SyntheticOptions options = synthetic_pair(1.0);
   const auto text = text_of(options, 10);
   const auto draft = make_synthetic_draft(options);
   draft->begin(request_of(Mode::kSpeculative, 20));
@@ -226,7 +218,7 @@ TEST_CASE("a wrong branch never leads back to the text") {
 }
 
 TEST_CASE("a fork holds what it was made from") {
-  const SyntheticOptions options = options_of(1.0);
+  const SyntheticOptions options = synthetic_pair(1.0);
   const auto text = text_of(options, 10);
   const auto draft = make_synthetic_draft(options);
   draft->begin(request_of(Mode::kSpeculative, 20));
@@ -238,7 +230,7 @@ TEST_CASE("a fork holds what it was made from") {
 }
 
 TEST_CASE("broken preconditions are errors") {
-  const SyntheticOptions options = options_of(0.5);
+  const SyntheticOptions options = synthetic_pair(0.5);
   const auto target = make_synthetic_target(options);
   const auto draft = make_synthetic_draft(options);
   const Request request = request_of(Mode::kSpeculative, 20);
@@ -258,7 +250,7 @@ TEST_CASE("broken preconditions are errors") {
 }
 
 TEST_CASE("a cell that should not be there changes the target's answer") {
-  const SyntheticOptions options = options_of(0.5);
+  const SyntheticOptions options = synthetic_pair(0.5);
   const auto target = make_synthetic_target(options);
   target->begin(request_of(Mode::kSpeculative, 20));
   const std::vector<Token> wrong = {4};
