@@ -423,6 +423,15 @@ class AcceptanceTable:
             collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(8)"
         ],
     ) -> None: ...
+    @property
+    def seen(self) -> typing.Annotated[list[float], "FixedSize(20)"]: ...
+    @seen.setter
+    def seen(
+        self,
+        arg0: typing.Annotated[
+            collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(20)"
+        ],
+    ) -> None: ...
 
 class PairProfile:
     """

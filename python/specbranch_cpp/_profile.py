@@ -37,7 +37,7 @@ _OPTIONS = (
     "use_extra_bufts",
     "n_ubatch",
 )
-_TABLE = {"hits": 20, "expected": 20, "rank_hits": 8, "rank_expected": 8}
+_TABLE = {"hits": 20, "expected": 20, "seen": 20, "rank_hits": 8, "rank_expected": 8}
 _COUNTS = ("first_hits", "first_count")
 _COSTS = ("target_us", "draft_us", "target_slowdown", "draft_slowdown")
 _CLASSES = 3  # of temperatures: greedy, up to 0.5, above

@@ -203,6 +203,7 @@ def test_every_number_survives(tmp_path: Path) -> None:
     tables = profile.acceptance
     for i, table in enumerate(tables):
         table.hits = [i + j / 7 for j in range(20)]
+        table.seen = [i + j / 11 for j in range(20)]
         table.rank_expected = [i + j / 3 for j in range(8)]
         table.first_hits = i / 9
     profile.acceptance = tables
@@ -213,7 +214,9 @@ def test_every_number_survives(tmp_path: Path) -> None:
     for name in ("target_us", "draft_us", "target_slowdown", "draft_slowdown"):
         assert getattr(again.costs, name) == getattr(profile.costs, name)
     for one, other in zip(again.acceptance, profile.acceptance, strict=True):
-        for name in ("hits", "expected", "rank_hits", "rank_expected", "first_hits", "first_count"):
+        for name in (
+            "hits", "expected", "seen", "rank_hits", "rank_expected", "first_hits", "first_count"
+        ):  # fmt: skip
             assert getattr(one, name) == getattr(other, name)
 
 

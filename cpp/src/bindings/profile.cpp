@@ -21,6 +21,7 @@ void register_profile(py::module_& m) {
       .def(py::init<>())
       .def_readwrite("hits", &AcceptanceTable::hits)
       .def_readwrite("expected", &AcceptanceTable::expected)
+      .def_readwrite("seen", &AcceptanceTable::seen)
       .def_readwrite("rank_hits", &AcceptanceTable::rank_hits)
       .def_readwrite("rank_expected", &AcceptanceTable::rank_expected)
       .def_readwrite("first_hits", &AcceptanceTable::first_hits)

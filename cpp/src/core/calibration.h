@@ -10,6 +10,12 @@
 
 namespace specbranch {
 
+/// What a first choice may be worth.
+struct Outcome {
+  double share = 0.0;   ///< of all first choices.
+  double chance = 0.0;  ///< to be right.
+};
+
 /// First choices: `p1 = q1 * r[bin of q1]`; rank j: `p_j = (1 - p1) * q_j / (1 - q1) * k_j`, never
 /// above p1. `r` and `k` are ratios of what was right to what was promised.
 class Calibration {
@@ -26,6 +32,10 @@ class Calibration {
   /// How often first choices are right.
   double alpha() const;
 
+  /// A few kinds of first choices with their shares, from the least to the most probable; on the
+  /// average as right as `alpha`, raised by `optimism` times its standard error.
+  std::vector<Outcome> outcomes(double optimism) const;
+
   /// Observations that `alpha` rests on; old ones count less.
   double evidence() const { return table_->first_count; }
 
@@ -37,6 +47,8 @@ class Calibration {
   void relax();
 
  private:
+  double first_chance(double q1) const;
+
   AcceptanceTable* table_;
 };
 

@@ -8,7 +8,7 @@
 namespace specbranch {
 namespace {
 
-constexpr double kSharedDevice = 1.2;  ///< slow-down above which the serial rate decides.
+constexpr double kSharedDevice = 1.2;  ///< slow-down above which drafting is no guess to be tried.
 constexpr double kTimeSharing = 1.8;   ///< slow-down from which both at once is never better.
 constexpr double kLeaveMargin = 1.02;  ///< less than this over plain decoding is not worth it.
 constexpr double kEnterMargin = 1.05;
@@ -18,11 +18,16 @@ constexpr double kFirstBackoff = 64;
 constexpr double kLongestBackoff = 2048;
 constexpr double kFirstLook = 500;    ///< tokens over which the first look at a draft must pay.
 constexpr std::int64_t kProbes = 12;  ///< observations of one look.
-constexpr double kHopeful = 0.95;     ///< if not even this would pay, nobody needs to look.
+/// A draft that is right 0.95 of the time: if not even it would pay, nobody needs to look.
+constexpr Outcome kHopeful[] = {{0.1, 0.6}, {0.9, 0.99}};
+constexpr double kLeaveOptimism = 1.0;  ///< standard errors; what is tried shall have its chance.
+constexpr double kEnterOptimism = 0.0;
 constexpr double kLookShare = 0.005;  ///< of the plain time that looking may cost.
-constexpr double kRateDecay = 0.97;
 constexpr double kFewObservations = 6.0;
 constexpr std::int64_t kBlindTokens = 16;
+constexpr std::int64_t kReview = 8;  ///< tokens between two choices.
+constexpr double kDiscount = 0.9;    ///< of a promised rate.
+constexpr int kTypicalLength = 4;    ///< of a verification, for the explanation.
 
 std::string fixed(double value) {
   std::ostringstream out;
@@ -32,42 +37,15 @@ std::string fixed(double value) {
 
 }  // namespace
 
-Prospects prospects(const CostModel& costs, double alpha, int longest) {
-  Prospects found;
-  found.plain = 1.0 / costs.padded_target(1, longest);
-  const double a = std::clamp(alpha, 0.0, 0.999);
-  const double one = costs.draft(1);
-  const double slow_draft = one * costs.draft_slowdown();
-  double best = 0.0;
-  double expected = 1.0;  // tokens of a verification of n.
-  double power = 1.0;
-  for (int n = 2; n <= longest; ++n) {
-    power *= a;
-    expected += power;
-    const double verify = costs.padded_target(n, longest);
-    const double serial = expected / (static_cast<double>(n - 1) * one + verify);
-    // The draft makes every token once; the target is slowed while it does.
-    const double busy = std::min(1.0, expected * slow_draft / verify);
-    const double slowed = verify * (1.0 + (costs.target_slowdown() - 1.0) * busy);
-    const double overlap = std::min(expected / slowed, 1.0 / slow_draft);
-    found.serial = std::max(found.serial, serial);
-    found.overlap = std::max(found.overlap, overlap);
-    if (std::max(serial, overlap) > best) {
-      best = std::max(serial, overlap);
-      found.length = n;
-    }
-  }
-  return found;
-}
-
 ModeChoice::ModeChoice(const CostModel& costs, Calibration& calibration, int longest,
                        bool switching)
     : costs_(costs),
       calibration_(calibration),
       longest_(std::max(2, longest)),
       switching_(switching) {
+  promised_ = expected(0.0).best();
   if (!switching_) return;
-  choose(kLeaveMargin);
+  choose(kLeaveMargin, kLeaveOptimism);
   if (!costs_.known() || calibration_.evidence() >= kFewObservations) return;
   // A draft that nobody knows is looked at first where drafting takes time from the target, and
   // where a mere guess would rule it out.
@@ -79,21 +57,28 @@ ModeChoice::ModeChoice(const CostModel& costs, Calibration& calibration, int lon
   }
 }
 
-void ModeChoice::choose(double margin) {
+void ModeChoice::choose(double margin, double optimism) {
   if (!costs_.known()) {
     regime_ = Regime::kSerial;  // times of steps alone come first
     return;
   }
-  const Prospects expected = prospects(costs_, calibration_.alpha(), longest_);
-  const double s = costs_.target_slowdown();
-  const bool plain = speculative(expected) < margin * expected.plain;
+  const Prospects found = expected(optimism);
+  promised_ = speculative(found);
+  const bool plain = speculative(found) < margin * found.plain;
   const Regime before = regime_;
-  regime_ = plain ? Regime::kPlain : s >= kTimeSharing ? Regime::kSerial : Regime::kOverlap;
+  regime_ = plain ? Regime::kPlain : shares_time() ? Regime::kSerial : Regime::kOverlap;
   if (plain != (before == Regime::kPlain)) n_tokens_ = n_observed_ = n_blind_ = 0;
+  next_review_ = n_tokens_ + kReview;
 }
 
-double ModeChoice::speculative(const Prospects& expected) const {
-  return costs_.target_slowdown() > kSharedDevice ? expected.serial : expected.best();
+Prospects ModeChoice::expected(double optimism) const {
+  return prospects(costs_, calibration_.outcomes(optimism), longest_);
+}
+
+bool ModeChoice::shares_time() const { return costs_.target_slowdown() >= kTimeSharing; }
+
+double ModeChoice::speculative(const Prospects& found) const {
+  return shares_time() ? found.serial : found.best();
 }
 
 void ModeChoice::rest(bool failed) {
@@ -105,10 +90,7 @@ void ModeChoice::rest(bool failed) {
   table.unseen_tokens = 0.0;
 }
 
-bool ModeChoice::too_slow() const {
-  return n_tokens_ >= kTrialTokens && time_us_ > 0.0 &&
-         tokens_ / time_us_ < kGiveUp / costs_.padded_target(1, longest_);
-}
+bool ModeChoice::too_slow() const { return n_tokens_ >= kTrialTokens && meter_.below(kGiveUp); }
 
 bool ModeChoice::may_explore() const {
   const double unseen = calibration_.table().unseen_tokens;
@@ -133,8 +115,7 @@ bool ModeChoice::worth_a_look(double n_tokens, double n_unread) const {
 
 void ModeChoice::on_verdict(std::int64_t now_us, int n_tokens) {
   if (last_us_ >= 0) {
-    tokens_ = kRateDecay * tokens_ + static_cast<double>(n_tokens);
-    time_us_ = kRateDecay * time_us_ + static_cast<double>(now_us - last_us_);
+    meter_.add(n_tokens, static_cast<double>(now_us - last_us_), costs_.padded_target(1, longest_));
   }
   last_us_ = now_us;
   n_tokens_ += n_tokens;
@@ -144,7 +125,7 @@ void ModeChoice::on_verdict(std::int64_t now_us, int n_tokens) {
   if (exploring_) {
     if (n_observed_ < kProbes && n_tokens_ < 4 * kProbes) return;
     exploring_ = false;
-    choose(kEnterMargin);
+    choose(kEnterMargin, kEnterOptimism);
     if (regime_ == Regime::kPlain) rest(true);
     decided_by_rate_ = false;
   } else if (regime_ == Regime::kPlain) {
@@ -155,39 +136,35 @@ void ModeChoice::on_verdict(std::int64_t now_us, int n_tokens) {
     n_tokens_ = n_observed_ = n_blind_ = 0;
     calibration_.relax();
   } else if (too_slow()) {
-    slow_rate_ = tokens_ / time_us_ * costs_.padded_target(1, longest_);
+    slow_rate_ = meter_.measured() * costs_.padded_target(1, longest_);
     decided_by_rate_ = true;
     rest(true);
   } else {
     const bool seen = calibration_.evidence() >= kFewObservations || n_blind_ >= kBlindTokens;
-    if (seen || !costs_.known()) choose(kLeaveMargin);
+    if ((seen || !costs_.known()) && n_tokens_ >= next_review_)
+      choose(kLeaveMargin, kLeaveOptimism);
     // A draft that is never asked can never get better: plain decoding looks at it now and then.
     if (n_blind_ >= kTrialTokens) rest(false);
     // What has paid for long is not doubted for a short slump.
     if (n_tokens_ >= 8 * kTrialTokens) calibration_.table().backoff = kFirstBackoff;
     if (regime_ == Regime::kPlain) decided_by_rate_ = false;
   }
-  if (regime_ == Regime::kPlain && !exploring_ && n_tokens_ == 0) tokens_ = time_us_ = 0.0;
+  if (regime_ == Regime::kPlain && !exploring_ && n_tokens_ == 0) meter_.reset();
 }
 
 double ModeChoice::rate() const {
-  const double plain = 1.0 / costs_.padded_target(1, longest_);
-  if (n_tokens_ < 8 || time_us_ <= 0.0) {
-    // Nothing measured yet: a little less than what is hoped for.
-    return std::max(plain, 0.9 * prospects(costs_, calibration_.alpha(), longest_).best());
-  }
-  return std::max(plain, tokens_ / time_us_);
+  return std::max(1.0 / costs_.padded_target(1, longest_), meter_.rate(kDiscount * promised_));
 }
 
 std::string ModeChoice::why() const {
   if (!costs_.known()) return "serial: the models' step times are not known yet";
-  const Prospects expected = prospects(costs_, calibration_.alpha(), longest_);
+  const Prospects found = expected(0.0);
   const double s = costs_.target_slowdown();
   const std::string facts =
       "; first choices are right " + fixed(calibration_.alpha()) + " of the time, a draft step " +
-      "takes " + fixed(costs_.draft(1) * expected.plain) + " of a target step, a verification of " +
-      std::to_string(expected.length) + " tokens " +
-      fixed(costs_.padded_target(expected.length, longest_) * expected.plain) +
+      "takes " + fixed(costs_.draft(1) * found.plain) + " of a target step, a verification of " +
+      std::to_string(kTypicalLength) + " tokens " +
+      fixed(costs_.padded_target(kTypicalLength, longest_) * found.plain) +
       ", the target slows down " + fixed(s) + " times while the draft runs";
   switch (regime_) {
     case Regime::kPlain:
@@ -197,15 +174,15 @@ std::string ModeChoice::why() const {
                " of the rate of plain decoding" + facts;
       }
       return "autoregressive: the best rate expected is " +
-             fixed(speculative(expected) / expected.plain) + " of plain decoding" + facts;
+             fixed(speculative(found) / found.plain) + " of plain decoding" + facts;
     case Regime::kSerial:
       return "serial: both models at once would only share the machine; expected " +
-             fixed(expected.serial / expected.plain) + " of plain decoding" + facts;
+             fixed(found.serial / found.plain) + " of plain decoding" + facts;
     case Regime::kOverlap:
       break;
   }
-  return "overlapped: up to " + fixed(expected.best() / expected.plain) +
-         " of plain decoding expected" + facts;
+  return "overlapped: up to " + fixed(found.best() / found.plain) + " of plain decoding expected" +
+         facts;
 }
 
 }  // namespace specbranch

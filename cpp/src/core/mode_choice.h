@@ -5,22 +5,10 @@
 #include <string>
 
 #include "calibration.h"
-#include "costs.h"
+#include "prospects.h"
+#include "rate_meter.h"
 
 namespace specbranch {
-
-/// Rates that can be expected, in tokens a microsecond.
-struct Prospects {
-  double plain = 0.0;    ///< one token a step.
-  double serial = 0.0;   ///< the best chain, then its verification.
-  double overlap = 0.0;  ///< an upper bound for both models at once, with their slow-down.
-  int length = 1;        ///< tokens of the verification that the best of them counts on.
-
-  double best() const { return serial > overlap ? serial : overlap; }
-};
-
-/// `alpha`: chance that a first choice is right. `longest`: tokens of a verification at most.
-Prospects prospects(const CostModel& costs, double alpha, int longest);
 
 enum class Regime : std::uint8_t { kPlain, kSerial, kOverlap };
 
@@ -53,9 +41,12 @@ class ModeChoice {
   std::string why() const;
 
  private:
-  void choose(double margin);
-  /// What speculation promises: on a shared device the overlap is no gain to count on.
-  double speculative(const Prospects& expected) const;
+  void choose(double margin, double optimism);
+  /// With `optimism` standard errors added to what is known of the draft.
+  Prospects expected(double optimism) const;
+  /// What speculation promises.
+  double speculative(const Prospects& found) const;
+  bool shares_time() const;
   void rest(bool failed);
   bool too_slow() const;
   bool may_explore() const;
@@ -71,12 +62,13 @@ class ModeChoice {
   bool exploring_ = false;
   bool decided_by_rate_ = false;  ///< plain decoding because of what was measured.
   std::int64_t last_us_ = -1;     ///< time of the last verdict.
-  double tokens_ = 0.0;           ///< decaying sums behind `rate`.
-  double time_us_ = 0.0;
-  std::int64_t n_tokens_ = 0;    ///< since the regime or the exploration began.
-  std::int64_t n_observed_ = 0;  ///< since then.
-  std::int64_t n_blind_ = 0;     ///< tokens since the last observation.
-  double slow_rate_ = 0.0;       ///< what speculation reached when it was given up.
+  RateMeter meter_;
+  double promised_ = 0.0;      ///< tokens a microsecond that speculation promised when asked last.
+  std::int64_t n_tokens_ = 0;  ///< since the regime or the exploration began.
+  std::int64_t n_observed_ = 0;   ///< since then.
+  std::int64_t n_blind_ = 0;      ///< tokens since the last observation.
+  std::int64_t next_review_ = 0;  ///< of the choice, in such tokens.
+  double slow_rate_ = 0.0;        ///< what speculation reached when it was given up.
 };
 
 }  // namespace specbranch

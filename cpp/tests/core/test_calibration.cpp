@@ -2,6 +2,7 @@
 #include "core/calibration.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <numeric>
 #include <vector>
@@ -84,4 +85,54 @@ TEST_CASE("a change shows soon once what is known was relaxed") {
   for (int i = 0; i < 8; ++i) calibration.observe(candidates({0.8, 0.1}), 0);
   CHECK(calibration.alpha() > 0.6);
   CHECK(calibration.chances(candidates({0.8}), 1)[0] > 0.5);
+}
+
+TEST_CASE("outcomes: shares of one, as right as first choices are, the sure ones apart") {
+  AcceptanceTable table;
+  Calibration calibration(&table);
+  const auto check = [&](double optimism, double mean) {
+    double share = 0.0;
+    double chance = 0.0;
+    double last = 0.0;
+    for (const Outcome& outcome : calibration.outcomes(optimism)) {
+      CHECK(outcome.share > 0.0);
+      CHECK(outcome.chance >= last);
+      CHECK(outcome.chance <= 1.0);
+      last = outcome.chance;
+      share += outcome.share;
+      chance += outcome.share * outcome.chance;
+    }
+    CHECK(share == doctest::Approx(1.0));
+    CHECK(chance == doctest::Approx(mean));
+  };
+  check(0.0, calibration.alpha());
+  CHECK(calibration.outcomes(0.0).size() > 1);
+  // Sure ones are right, the others never.
+  for (int i = 0; i < 600; ++i)
+    calibration.observe(candidates({i % 3 == 0 ? 0.3 : 0.97, 0.01}), i % 3 == 0 ? 1 : 0);
+  check(0.0, calibration.alpha());
+  const double a = calibration.alpha();
+  check(2.0, a + 2.0 * std::sqrt(a * (1.0 - a) / (table.first_count + 4.0)));
+  check(-2.0, a - 2.0 * std::sqrt(a * (1.0 - a) / (table.first_count + 4.0)));
+  CHECK(calibration.outcomes(0.0).front().chance < 0.2);
+  CHECK(calibration.outcomes(0.0).back().chance > 0.9);
+  CHECK(std::accumulate(table.seen.begin(), table.seen.end(), 0.0) ==
+        doctest::Approx(table.first_count));
+  calibration.relax();
+  CHECK(std::accumulate(table.seen.begin(), table.seen.end(), 0.0) ==
+        doctest::Approx(table.first_count));
+  check(0.0, calibration.alpha());
+}
+
+TEST_CASE("outcomes: a hopeless draft and a perfect one") {
+  for (const bool perfect : {false, true}) {
+    AcceptanceTable table;
+    Calibration calibration(&table);
+    for (int i = 0; i < 400; ++i) calibration.observe(candidates({0.6, 0.1}), perfect ? 0 : 7);
+    for (const Outcome& outcome : calibration.outcomes(0.0)) {
+      if (outcome.share < 0.1) continue;
+      CHECK((outcome.chance > 0.9) == perfect);
+      CHECK((outcome.chance < 0.1) == !perfect);
+    }
+  }
 }

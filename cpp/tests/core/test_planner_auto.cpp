@@ -239,7 +239,7 @@ TEST_CASE("auto decodes plainly, without a draft, where no draft could pay") {
       run_pair(synthetic_pair(0.8), long_request(300), machine.options(&profile));
   CHECK(got.counters.n_draft_steps == 0);
   CHECK(got.time_us == 300 * 1000);
-  CHECK(got.why.find("autoregressive: the best rate expected is 0.") == 0);
+  CHECK(got.why.find("autoregressive: the best rate expected is 1.00") == 0);
 }
 
 TEST_CASE("auto verifies single tokens where longer verifications cost too much") {
@@ -334,7 +334,9 @@ TEST_CASE("auto: the draft is given the text late, in the middle, and only if it
   // Hopeless by all that is known: no draft until it is looked at again.
   const Machine machine{kTrough, 125.0};
   PairProfile profile = machine.profile();
-  profile.acceptance[0].first_count = 100.0;
+  Calibration known(&profile.acceptance[0]);
+  const std::vector<Candidate> wrong{{1, 0.5}};
+  for (int i = 0; i < 500; ++i) known.observe(wrong, 2);
   VirtualOptions options = machine.options(&profile);
   std::vector<std::size_t> begun;
   std::size_t n_verified = 0;

@@ -31,10 +31,11 @@ struct AcceptanceTable {
 
   std::array<double, kBins> hits{};        ///< first choices of that confidence that were right.
   std::array<double, kBins> expected{};    ///< sum of their confidences.
+  std::array<double, kBins> seen{};        ///< first choices of that confidence, of late.
   std::array<double, kRanks> rank_hits{};  ///< [r]: rank r was right, the first one was not.
   std::array<double, kRanks> rank_expected{};  ///< sum of q_r / (1 - q_0) where that was possible.
   double first_hits = 0.0;                     ///< first choices that were right ...
-  double first_count = 0.0;                    ///< ... of so many.
+  double first_count = 0.0;                    ///< ... of so many; the sum of `seen`.
 
   // When to look at the draft again while decoding goes without it. Not worth saving.
   double unseen_tokens = 0.0;  ///< decoded since the last look.
