@@ -9,6 +9,9 @@
 namespace specbranch {
 namespace {
 
+/// Tokens of the text in a draft pass from which on it is not cut short.
+constexpr std::ptrdiff_t kCatchUp = 4;
+
 DraftRecord record(const Node& parent, Token token) {
   DraftRecord found;
   for (const Candidate& candidate : parent.candidates) {
@@ -178,6 +181,14 @@ void Decoder::ask_planner(Commands& commands) {
 void Decoder::cancel_useless_pass(Commands& commands) {
   if (!draft_busy_ || in_flight_.empty() || pass_cancelled_ || !planner_->cancels_draft()) return;
   if (std::ranges::any_of(in_flight_, [&](NodeId id) { return tree_.contains(id); })) return;
+  // A pass that catches up with the text is of use whatever becomes of its node: cut short, the
+  // next one would have more to read and be overtaken in turn, without an end.
+  const std::span<const Token> text = ledger_.committed();
+  for (const Lane& lane : sent_lanes_) {
+    const auto begin = std::min(static_cast<std::size_t>(lane.pos), text.size());
+    const auto end = std::ranges::mismatch(lane.tokens, text.subspan(begin)).in1;
+    if (end - lane.tokens.begin() >= kCatchUp) return;
+  }
   pass_cancelled_ = true;
   commands.abort_draft = true;
 }

@@ -321,6 +321,26 @@ TEST_CASE("auto: looking for a better draft costs next to nothing") {
   }
 }
 
+TEST_CASE("auto: a draft that catches up with the text is not overtaken for ever") {
+  // A look comes after so many tokens that reading them takes longer than a target step.
+  const Machine machine{kTrough, 125.0};
+  PairProfile profile = machine.profile();
+  VirtualOptions options = machine.options(&profile);
+  options.draft_us = [](const Command& command) {
+    std::int64_t n = 1;
+    if (const auto* draft = std::get_if<DraftCommand>(&command.body)) {
+      n = 0;
+      for (const Lane& lane : draft->lanes) n += static_cast<std::int64_t>(lane.tokens.size());
+    }
+    return 125 * n;
+  };
+  options.abort_us = 10;
+  const VirtualResult got = run_pair(synthetic_pair(0.0), long_request(1500), options);
+  CHECK(got.tokens.size() == 1500);
+  CHECK(got.counters.n_draft_lanes > 300);  // it was looked at
+  CHECK(got.counters.n_draft_lanes < 1500 + 300);
+}
+
 TEST_CASE("auto learns what steps cost where nothing is known, and then speculates") {
   const Machine machine{kTrough, 125.0};
   const VirtualResult got =
