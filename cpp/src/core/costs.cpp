@@ -11,11 +11,14 @@ constexpr double kAssumedSlope = 0.15;  ///< per token more, of one token's time
 constexpr double kWild = 3.0;           ///< so many times more or less is not the same step.
 constexpr int kWildInARow = 3;
 constexpr double kRefresh = 0.1;
+constexpr double kRefreshShared = 0.15;  ///< of the slow-down, by a step that overlaps in full.
 constexpr double kDrift = 0.02;  ///< share of a change that the other lengths follow at once.
 constexpr int kTrusted = 8;      ///< times that an entry of the profile counts as measured.
 constexpr double kAlone = 0.02;
 constexpr double kShared = 0.3;  ///< overlap from which a step tells something of the slow-down.
 constexpr double kMaxSlowdown = 4.0;
+constexpr double kMaxSpeed = 1.5;     ///< of a step that came out quicker than alone.
+constexpr double kSharedDoubt = 0.5;  ///< of a step's time that is believed less if overlapped.
 /// A typical draft is this much quicker than its target.
 constexpr double kAssumedRatio = 8.0;
 
@@ -107,10 +110,21 @@ void StepCurve::rebuild() {
   }
 }
 
+double Neighbour::observe(double alone_share, double overlap) {
+  // us * (1 - o) was worked at full speed, us * o at 1 / s: together the time alone. The mean is
+  // taken of 1 / s, in which times that scatter about the truth leave no bias.
+  const double seen = 1.0 + (alone_share - 1.0) / overlap;
+  const double rate = kRefreshShared * overlap * overlap;  // the less overlap, the more it scatters
+  speed_ += rate * (std::clamp(seen, 1.0 / kMaxSlowdown, kMaxSpeed) - speed_);
+  return std::max(1.0, 1.0 / speed_);
+}
+
 CostModel::CostModel(StepCosts* costs)
     : costs_(costs), target_(&costs->target_us), draft_(&costs->draft_us) {
   costs_->target_slowdown = std::clamp(costs_->target_slowdown, 1.0, kMaxSlowdown);
   costs_->draft_slowdown = std::clamp(costs_->draft_slowdown, 1.0, kMaxSlowdown);
+  beside_draft_ = Neighbour(costs_->target_slowdown);
+  beside_target_ = Neighbour(costs_->draft_slowdown);
   assume_missing();
 }
 
@@ -136,19 +150,18 @@ void CostModel::on_step(const StepTime& step) {
   if (!(us > 0.0) || step.n_tokens < 1) return;
   const bool is_target = step.side == Side::kTarget;
   StepCurve& curve = is_target ? target_ : draft_;
+  Neighbour& neighbour = is_target ? beside_draft_ : beside_target_;
   double& slowdown = is_target ? costs_->target_slowdown : costs_->draft_slowdown;
   const double o = std::clamp(step.overlap, 0.0, 1.0);
   if (o <= kAlone) {
     curve.refresh(step.n_tokens, us);
-  } else if (!curve.measured(step.n_tokens)) {
-    // Better than an assumption: what it would have taken alone, if the slow-down is right.
-    curve.refresh(step.n_tokens, us * (1.0 - o + o / slowdown));
+  } else if (step.n_tokens > 1 || !curve.measured(1)) {
+    // What it would have taken alone, if the slow-down is right: that is learnt from single tokens,
+    // whose time alone is known best.
+    const double weight = 1.0 - kSharedDoubt * o;
+    curve.refresh(step.n_tokens, us * (1.0 - o + o / slowdown), weight);
   } else if (o >= kShared) {
-    // us * (1 - o) was worked at full speed, us * o at 1 / s: together the time alone.
-    const double left = curve.at(step.n_tokens) / us - 1.0 + o;
-    const double seen =
-        left > o / kMaxSlowdown ? std::clamp(o / left, 1.0, kMaxSlowdown) : kMaxSlowdown;
-    slowdown += kRefresh * o * (seen - slowdown);
+    slowdown = neighbour.observe(curve.at(1) / us, o);
   }
   assume_missing();
 }

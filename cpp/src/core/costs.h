@@ -44,6 +44,19 @@ class StepCurve {
   bool known_ = false;
 };
 
+/// How much the work of the other model slows one down.
+class Neighbour {
+ public:
+  explicit Neighbour(double slowdown = 1.0) : speed_(1.0 / slowdown) {}
+
+  /// A step that overlapped with the other model for `overlap` of its time took 1 / `alone_share`
+  /// of its time alone. Returns the slow-down as it is known now, at least 1.
+  double observe(double alone_share, double overlap);
+
+ private:
+  double speed_;  ///< of that alone, on the average.
+};
+
 /// Both models' curves and what they do to each other.
 class CostModel {
  public:
@@ -73,7 +86,8 @@ class CostModel {
   bool known() const { return target_.known() && draft_.known(); }
   bool target_known() const { return target_.known(); }
 
-  /// Steps alone refresh the curves, the others the slow-downs.
+  /// Steps alone refresh the curves; of the others single tokens the slow-downs, longer ones the
+  /// curves with that slow-down taken out.
   void on_step(const StepTime& step);
 
  private:
@@ -82,6 +96,8 @@ class CostModel {
   StepCosts* costs_;
   StepCurve target_;
   StepCurve draft_;
+  Neighbour beside_draft_;   ///< what the target feels.
+  Neighbour beside_target_;  ///< what the draft feels.
 };
 
 }  // namespace specbranch

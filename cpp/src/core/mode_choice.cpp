@@ -10,7 +10,7 @@ namespace {
 
 constexpr double kSharedDevice = 1.2;  ///< slow-down above which drafting is no guess to be tried.
 constexpr double kTimeSharing = 1.8;   ///< slow-down from which both at once is never better.
-constexpr double kLeaveMargin = 1.02;  ///< less than this over plain decoding is not worth it.
+constexpr double kLeaveMargin = 1.03;  ///< less than this over plain decoding is not worth it.
 constexpr double kEnterMargin = 1.05;
 constexpr double kGiveUp = 0.97;  ///< of plain decoding, measured.
 constexpr std::int64_t kTrialTokens = 64;

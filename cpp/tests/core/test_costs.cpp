@@ -6,6 +6,7 @@
 #include "support.h"
 
 using namespace specbranch;
+using namespace specbranch::test;
 
 namespace {
 
@@ -90,7 +91,7 @@ TEST_CASE("steps beside the other model tell the slow-down, not the curve") {
   costs.draft_us = {100};
   CostModel model(&costs);
   CHECK(model.interference() == doctest::Approx(0));
-  for (int i = 0; i < 100; ++i) {
+  for (int i = 0; i < 200; ++i) {
     // Half of 1,500 at full speed, the other half at a third of it.
     model.on_step(step(Side::kTarget, 1, 1500, 0.5));
     model.on_step(step(Side::kDraft, 1, 130, 1.0));
@@ -110,4 +111,29 @@ TEST_CASE("a length seen only beside the other model counts for what it took alo
   CostModel model(&costs);
   model.on_step(step(Side::kTarget, 4, 2400, 1.0));
   CHECK(model.target(4) == doctest::Approx(1200));
+}
+
+TEST_CASE("scattering times beside the other model do not look like a slow-down") {
+  StepCosts costs;
+  costs.target_us = {1000};
+  costs.draft_us = {100};
+  CostModel model(&costs);
+  Random random(7);
+  double sum = 0.0;
+  for (int i = 0; i < 2000; ++i) {
+    model.on_step(step(Side::kTarget, 1, 1000.0 * (0.9 + 0.2 * random.uniform()), 0.4));
+    sum += model.target_slowdown();
+  }
+  CHECK(sum / 2000 < 1.03);
+}
+
+TEST_CASE("long steps beside the other model move their own length, not the slow-down") {
+  StepCosts costs;
+  costs.target_us = {1000, 1500, 2000, 2500};
+  costs.draft_us = {100};
+  costs.target_slowdown = 1.25;
+  CostModel model(&costs);
+  for (int i = 0; i < 300; ++i) model.on_step(step(Side::kTarget, 4, 4000, 1.0));
+  CHECK(model.target_slowdown() == doctest::Approx(1.25));
+  CHECK(model.target(4) == doctest::Approx(3200).epsilon(0.02));
 }
