@@ -46,10 +46,8 @@ MUTATIONS = (
         "stale-lane",
         "the answer of a lane whose node was dropped is given to the root",
         "src/core/decoder.cpp",
-        "    if (!tree_.contains(in_flight_[i])) continue;\n"
-        "    Node& node = tree_.at(in_flight_[i]);\n",
-        "    Node& node =\n"
-        "        tree_.at(tree_.contains(in_flight_[i]) ? in_flight_[i] : tree_.root());\n",
+        "    if (!tree_.contains(sent[i])) continue;\n    Node& node = tree_.at(sent[i]);\n",
+        "    Node& node = tree_.at(tree_.contains(sent[i]) ? sent[i] : tree_.root());\n",
     ),
     Mutation(
         "reroot-parent",
@@ -133,7 +131,7 @@ MUTATIONS = (
     Mutation(
         "draft-one-short",
         "a branch is forked one cell short, and the ledger believes it is not",
-        "src/core/decoder.cpp",
+        "src/core/draft_lanes.cpp",
         "Fork{best, seq, shared, ledger_.length(seq), held}",
         "Fork{best, seq, std::min(shared, held - 1), ledger_.length(seq), held - 1}",
     ),
@@ -147,7 +145,7 @@ MUTATIONS = (
     Mutation(
         "fork-wrong-prefix",
         "cells that differ are kept as if they were common",
-        "src/core/decoder.cpp",
+        "src/core/draft_lanes.cpp",
         "const Pos shared = std::min(ledger_.common_of(best, seq), held);",
         "const Pos shared = std::min(ledger_.length(seq), held);",
     ),
@@ -168,15 +166,15 @@ MUTATIONS = (
     Mutation(
         "cuts-live-branch",
         "a sequence is cut although a live branch needs its cells",
-        "src/core/decoder.cpp",
-        "if (!taken(best) && !holds_live_node(best, held)) {",
+        "src/core/draft_lanes.cpp",
+        "if (!taken(best) && !holds_live_node(tree, best, held)) {",
         "if (!taken(best)) {",
     ),
     Mutation(
         "sequence-taken-twice",
         "a branch is put on a sequence that another one uses",
-        "src/core/decoder.cpp",
-        "    if (!used && !holds_live_node(seq, 0)) return seq;",
+        "src/core/draft_lanes.cpp",
+        "    if (!used && !holds_live_node(tree, seq, 0)) return seq;",
         "    if (!used) return seq;",
     ),
     Mutation(
@@ -286,8 +284,8 @@ MUTATIONS = (
         "width-one",
         "the draft is asked for one candidate only",
         "src/core/decoder.cpp",
-        "  draft.k = planner_->width();",
-        "  draft.k = 1;",
+        "lanes_.plan(tree_, nodes, planner_->width());",
+        "lanes_.plan(tree_, nodes, 1);",
     ),
     Mutation(
         "head-start-lost",
@@ -500,8 +498,8 @@ MUTATIONS = (
         "auto-locked-in",
         "a draft that was given up is never looked at again",
         "src/core/mode_choice.cpp",
-        "  return unseen >= backoff() && costs_.known()",
-        "  return unseen < 0.0 && costs_.known()",
+        "  return costs_.known() && worth_a_look(unseen, unseen);",
+        "  return false;",
     ),
     Mutation(
         "prospects-blind",
@@ -563,8 +561,15 @@ MUTATIONS = (
         "lanes-not-undone",
         "a pass that was cut short is taken for done",
         "src/core/decoder.cpp",
-        "      undo_lanes();\n",
-        "      in_flight_.clear();\n",
+        "      lanes_.undo(tree_);\n",
+        "      lanes_.done();\n",
+    ),
+    Mutation(
+        "chase-without-end",
+        "a pass that catches up with the text is cut short by every verdict",
+        "src/core/draft_lanes.cpp",
+        "    return end - lane.tokens.begin() >= kCatchUp;\n",
+        "    return end < lane.tokens.begin();\n",
     ),
     # Last: everything is compiled again after a change of a header.
     Mutation(

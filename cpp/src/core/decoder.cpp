@@ -9,9 +9,6 @@
 namespace specbranch {
 namespace {
 
-/// Tokens of the text in a draft pass from which on it is not cut short.
-constexpr std::ptrdiff_t kCatchUp = 4;
-
 DraftRecord record(const Node& parent, Token token) {
   DraftRecord found;
   for (const Candidate& candidate : parent.candidates) {
@@ -56,7 +53,7 @@ Commands Decoder::start() {
   target_busy_ = true;
   commands.target = Command{epoch_, BeginCommand{request_}};
   if (draft_usable_) {
-    ledger_.reset(request_->prompt, limits_.draft->n_seq);
+    lanes_.reset(request_->prompt, limits_.draft->n_seq);
     if (planner_->wants_draft(view())) begin_draft(commands);
   }
   return commands;
@@ -66,8 +63,8 @@ void Decoder::begin_draft(Commands& commands) {
   std::shared_ptr<const Request> text = request_;
   if (counters_.n_generated > 0) {
     auto grown = std::make_shared<Request>(*request_);
-    grown->prompt.assign(ledger_.committed().begin(), ledger_.committed().end());
-    ledger_.reset(grown->prompt, limits_.draft->n_seq);
+    grown->prompt.assign(lanes_.text().begin(), lanes_.text().end());
+    lanes_.reset(grown->prompt, limits_.draft->n_seq);
     text = std::move(grown);
   }
   draft_begun_ = true;
@@ -96,7 +93,7 @@ Commands Decoder::on(const Event& event) {
     request_aborts(commands);
   } else if (std::holds_alternative<AbortDone>(event.body)) {
     if (!target && pass_cancelled_) {
-      undo_lanes();
+      lanes_.undo(tree_);
     } else {
       finish_with(Finish::kCancelled, commands);
     }
@@ -179,29 +176,10 @@ void Decoder::ask_planner(Commands& commands) {
 }
 
 void Decoder::cancel_useless_pass(Commands& commands) {
-  if (!draft_busy_ || in_flight_.empty() || pass_cancelled_ || !planner_->cancels_draft()) return;
-  if (std::ranges::any_of(in_flight_, [&](NodeId id) { return tree_.contains(id); })) return;
-  // A pass that catches up with the text is of use whatever becomes of its node: cut short, the
-  // next one would have more to read and be overtaken in turn, without an end.
-  const std::span<const Token> text = ledger_.committed();
-  for (const Lane& lane : sent_lanes_) {
-    const auto begin = std::min(static_cast<std::size_t>(lane.pos), text.size());
-    const auto end = std::ranges::mismatch(lane.tokens, text.subspan(begin)).in1;
-    if (end - lane.tokens.begin() >= kCatchUp) return;
-  }
+  if (!draft_busy_ || lanes_.in_flight().empty() || pass_cancelled_) return;
+  if (!planner_->cancels_draft() || lanes_.matters(tree_)) return;
   pass_cancelled_ = true;
   commands.abort_draft = true;
-}
-
-void Decoder::undo_lanes() {
-  for (const Lane& lane : sent_lanes_) {
-    ledger_.truncate(lane.seq, lane.pos);
-    for (const auto& [id, known] : tree_.nodes()) {
-      if (known.seq == lane.seq && known.pos >= lane.pos) tree_.at(id).seq = kNoSeq;
-    }
-  }
-  in_flight_.clear();
-  sent_lanes_.clear();
 }
 
 void Decoder::report_step(const Event& event) {
@@ -240,8 +218,8 @@ View Decoder::view() const {
   view.max_depth = limit_ - root - 2;
   if (draft_usable_) view.max_depth = std::min(view.max_depth, limits_.draft->n_ctx - root);
   view.max_path = std::min(view.max_depth, limits_.target.max_batch - 1);
-  view.free_seqs = draft_usable_ ? count_free() : 0;
-  view.n_seqs = draft_usable_ ? ledger_.n_seq() : 0;
+  view.free_seqs = draft_usable_ ? lanes_.count_free(tree_) : 0;
+  view.n_seqs = draft_usable_ ? lanes_.n_seq() : 0;
   return view;
 }
 
@@ -293,124 +271,33 @@ void Decoder::record_window(NodeId submitted) {
 
 Command Decoder::plan_draft(std::span<const NodeId> nodes) {
   if (draft_busy_) throw PreconditionError("[Decoder::plan_draft] the draft is still at work");
-  DraftCommand draft;
-  draft.k = planner_->width();
-  in_flight_.assign(nodes.begin(), nodes.end());
-  for (const NodeId node : nodes) place(node, draft);
-  sent_lanes_ = draft.lanes;
+  DraftCommand draft = lanes_.plan(tree_, nodes, planner_->width());
   draft_busy_ = true;
   activity_[1].issued_us = now_us_;
   activity_[1].n_tokens = 0;
   for (const Lane& lane : draft.lanes) {
     activity_[1].n_tokens += static_cast<int>(lane.tokens.size());
   }
+  counters_.n_draft_lanes += activity_[1].n_tokens;
   ++counters_.n_draft_steps;
   return Command{epoch_, std::move(draft)};
 }
 
-void Decoder::place(NodeId id, DraftCommand& command) {
-  const std::vector<NodeId> nodes = tree_.path_nodes(id);
-  std::vector<Token> tail = tree_.path(id);
-  tail.erase(tail.begin());  // the root is committed
-  const Pos end = tree_.at(id).pos;
-
-  // The parent's sequence if nothing that lives follows the parent there: planners count on it.
-  const SeqId own = nodes.size() > 1 ? tree_.at(nodes[nodes.size() - 2]).seq : kNoSeq;
-  // Else the one that holds most of the path; one that ends just there needs no fork.
-  const auto taken = [&](SeqId seq) {
-    return std::ranges::any_of(command.lanes, [&](const Lane& lane) { return lane.seq == seq; });
-  };
-  SeqId best = 0;
-  Pos held = -1;
-  bool best_fits = false;
-  if (own != kNoSeq && !taken(own)) {
-    const Pos common = std::min(ledger_.common(own, tail), end);
-    if (common == end && !holds_live_node(own, end)) {
-      best = own;
-      held = end + 1;  // no other one is better
-      best_fits = ledger_.length(own) == end;
-    }
-  }
-  for (SeqId seq = 0; seq < ledger_.n_seq(); ++seq) {
-    const Pos common = std::min(ledger_.common(seq, tail), end);
-    const bool fits = !taken(seq) && ledger_.length(seq) == common;
-    if (common > held || (common == held && fits && !best_fits)) {
-      best = seq;
-      held = common;
-      best_fits = fits;
-    }
-  }
-
-  held = std::min(held, end);
-  SeqId seq = best;
-  if (!best_fits) {
-    if (!taken(best) && !holds_live_node(best, held)) {
-      command.ops.emplace_back(Truncate{best, ledger_.length(best), held});
-      ledger_.truncate(best, held);
-    } else {
-      seq = free_seq(command.lanes);
-      const Pos shared = std::min(ledger_.common_of(best, seq), held);
-      command.ops.emplace_back(Fork{best, seq, shared, ledger_.length(seq), held});
-      ledger_.copy(best, seq, held);
-    }
-  }
-
-  Lane lane{id, seq, held, {}};
-  for (Pos pos = held; pos <= end; ++pos) {
-    lane.tokens.push_back(token_at(pos, nodes));
-    ledger_.append(seq, lane.tokens.back());
-  }
-  for (const NodeId n : nodes) {
-    Node& node = tree_.at(n);
-    if (node.pos >= held) node.seq = seq;
-  }
-  counters_.n_draft_lanes += static_cast<std::int64_t>(lane.tokens.size());
-  command.lanes.push_back(std::move(lane));
-}
-
-Token Decoder::token_at(Pos pos, std::span<const NodeId> nodes) const {
-  const Pos root = tree_.at(nodes.front()).pos;
-  if (pos < root) return ledger_.committed()[static_cast<std::size_t>(pos)];
-  return tree_.at(nodes[static_cast<std::size_t>(pos - root)]).token;
-}
-
-bool Decoder::holds_live_node(SeqId seq, Pos from) const {
-  return std::ranges::any_of(tree_.nodes(), [&](const auto& entry) {
-    return entry.second.seq == seq && entry.second.pos >= from;
-  });
-}
-
-SeqId Decoder::free_seq(std::span<const Lane> taken) const {
-  for (SeqId seq = 0; seq < ledger_.n_seq(); ++seq) {
-    const bool used = std::ranges::any_of(taken, [&](const Lane& l) { return l.seq == seq; });
-    if (!used && !holds_live_node(seq, 0)) return seq;
-  }
-  throw PreconditionError("[Decoder::free_seq] no sequence left for another branch; " +
-                          std::to_string(ledger_.n_seq()) + " in all");
-}
-
-int Decoder::count_free() const {
-  std::vector<bool> used(static_cast<std::size_t>(ledger_.n_seq()), false);
-  for (const auto& [id, node] : tree_.nodes()) {
-    if (node.seq != kNoSeq) used[static_cast<std::size_t>(node.seq)] = true;
-  }
-  return static_cast<int>(std::ranges::count(used, false));
-}
-
 void Decoder::apply_draft(const DraftDone& done) {
-  if (done.candidates.size() != in_flight_.size()) {
+  const std::span<const NodeId> sent = lanes_.in_flight();
+  if (done.candidates.size() != sent.size()) {
     throw PreconditionError("[Decoder::apply_draft] answers for " +
                             std::to_string(done.candidates.size()) + " lanes; " +
-                            std::to_string(in_flight_.size()) + " were sent");
+                            std::to_string(sent.size()) + " were sent");
   }
-  for (std::size_t i = 0; i < in_flight_.size(); ++i) {
+  for (std::size_t i = 0; i < sent.size(); ++i) {
     // A lane whose node was dropped meanwhile has changed the KV, which the ledger knows; no more.
-    if (!tree_.contains(in_flight_[i])) continue;
-    Node& node = tree_.at(in_flight_[i]);
+    if (!tree_.contains(sent[i])) continue;
+    Node& node = tree_.at(sent[i]);
     node.candidates = done.candidates[i];
     node.evaluated = true;
   }
-  in_flight_.clear();
+  lanes_.done();
 }
 
 void Decoder::apply_verdict(const Verdict& verdict, Commands& commands) {
@@ -494,7 +381,7 @@ void Decoder::roll_back(const Node& node) {
 bool Decoder::commit(const Committed& committed, Commands& commands) {
   ++counters_.n_generated;
   if (request_->trace) rounds_.back().committed.push_back(committed.choice.token);
-  ledger_.commit(committed.choice.token);
+  lanes_.commit(committed.choice.token);
   if (draft_usable_) follow_with_draft(committed.choice.token);
   const bool stop = sink_ && sink_(committed);
   const auto length =

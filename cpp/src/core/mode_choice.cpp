@@ -67,7 +67,7 @@ void ModeChoice::choose(double margin, double optimism) {
   const bool plain = speculative(found) < margin * found.plain;
   const Regime before = regime_;
   regime_ = plain ? Regime::kPlain : shares_time() ? Regime::kSerial : Regime::kOverlap;
-  if (plain != (before == Regime::kPlain)) n_tokens_ = n_observed_ = n_blind_ = 0;
+  if (plain != (before == Regime::kPlain)) begin();
   next_review_ = n_tokens_ + kReview;
 }
 
@@ -81,10 +81,16 @@ double ModeChoice::speculative(const Prospects& found) const {
   return shares_time() ? found.serial : found.best();
 }
 
+void ModeChoice::begin() {
+  n_tokens_ = n_observed_ = n_blind_ = next_review_ = 0;
+  next_look_ = 0.0;
+  meter_.reset();
+}
+
 void ModeChoice::rest(bool failed) {
   regime_ = Regime::kPlain;
   exploring_ = false;
-  n_tokens_ = n_observed_ = n_blind_ = 0;
+  begin();
   AcceptanceTable& table = calibration_.table();
   if (failed) table.backoff = std::min(kLongestBackoff, 2.0 * backoff());
   table.unseen_tokens = 0.0;
@@ -92,9 +98,11 @@ void ModeChoice::rest(bool failed) {
 
 bool ModeChoice::too_slow() const { return n_tokens_ >= kTrialTokens && meter_.below(kGiveUp); }
 
-bool ModeChoice::may_explore() const {
+bool ModeChoice::may_explore() {
   const double unseen = calibration_.table().unseen_tokens;
-  return unseen >= backoff() && costs_.known() && worth_a_look(unseen, unseen);
+  if (unseen < backoff() || unseen < next_look_) return false;
+  next_look_ = unseen + kFirstBackoff;
+  return costs_.known() && worth_a_look(unseen, unseen);
 }
 
 double ModeChoice::backoff() const {
@@ -133,7 +141,7 @@ void ModeChoice::on_verdict(std::int64_t now_us, int n_tokens) {
     if (!may_explore()) return;
     exploring_ = true;
     calibration_.table().unseen_tokens = 0.0;
-    n_tokens_ = n_observed_ = n_blind_ = 0;
+    begin();
     calibration_.relax();
   } else if (too_slow()) {
     slow_rate_ = meter_.measured() * costs_.padded_target(1, longest_);
@@ -141,15 +149,14 @@ void ModeChoice::on_verdict(std::int64_t now_us, int n_tokens) {
     rest(true);
   } else {
     const bool seen = calibration_.evidence() >= kFewObservations || n_blind_ >= kBlindTokens;
-    if ((seen || !costs_.known()) && n_tokens_ >= next_review_)
-      choose(kLeaveMargin, kLeaveOptimism);
+    const bool due = n_tokens_ >= next_review_;
+    if (due && (seen || !costs_.known())) choose(kLeaveMargin, kLeaveOptimism);
     // A draft that is never asked can never get better: plain decoding looks at it now and then.
     if (n_blind_ >= kTrialTokens) rest(false);
     // What has paid for long is not doubted for a short slump.
     if (n_tokens_ >= 8 * kTrialTokens) calibration_.table().backoff = kFirstBackoff;
     if (regime_ == Regime::kPlain) decided_by_rate_ = false;
   }
-  if (regime_ == Regime::kPlain && !exploring_ && n_tokens_ == 0) meter_.reset();
 }
 
 double ModeChoice::rate() const {

@@ -47,9 +47,11 @@ class ModeChoice {
   /// What speculation promises.
   double speculative(const Prospects& found) const;
   bool shares_time() const;
+  /// Counts and measurements start anew.
+  void begin();
   void rest(bool failed);
   bool too_slow() const;
-  bool may_explore() const;
+  bool may_explore();
   /// A look whose cost is spread over `n_tokens`; the draft must read `n_unread` for it.
   bool worth_a_look(double n_tokens, double n_unread) const;
   double backoff() const;
@@ -68,6 +70,7 @@ class ModeChoice {
   std::int64_t n_observed_ = 0;   ///< since then.
   std::int64_t n_blind_ = 0;      ///< tokens since the last observation.
   std::int64_t next_review_ = 0;  ///< of the choice, in such tokens.
+  double next_look_ = 0.0;        ///< unseen tokens at which a look is thought of again.
   double slow_rate_ = 0.0;        ///< what speculation reached when it was given up.
 };
 

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "specbranch/core/kv_ledger.h"
+#include "specbranch/core/draft_lanes.h"
 #include "specbranch/core/messages.h"
 #include "specbranch/core/planner.h"
 #include "specbranch/core/policy_monitor.h"
@@ -86,7 +86,6 @@ class Decoder final : private Grower {
   void ask_planner(Commands& commands);
   void begin_draft(Commands& commands);
   void cancel_useless_pass(Commands& commands);
-  void undo_lanes();
   void report_step(const Event& event);
   void apply_verdict(const Verdict& verdict, Commands& commands);
   void apply_draft(const DraftDone& done);
@@ -102,11 +101,6 @@ class Decoder final : private Grower {
   void settle();
   Command plan_draft(std::span<const NodeId> nodes);
   Command plan_verify(NodeId end, int n_pad);
-  void place(NodeId id, DraftCommand& command);
-  Token token_at(Pos pos, std::span<const NodeId> nodes) const;
-  SeqId free_seq(std::span<const Lane> taken) const;
-  bool holds_live_node(SeqId seq, Pos from) const;
-  int count_free() const;
 
   std::shared_ptr<const Request> request_;
   ModelLimits limits_;
@@ -114,17 +108,15 @@ class Decoder final : private Grower {
   std::unique_ptr<Planner> planner_;
   CommitSink sink_;
   SpeculationTree tree_;
-  KvLedger ledger_;
+  DraftLanes lanes_;
   Counters counters_;
   PolicyMonitor monitor_;
   std::optional<PlanLimits> asked_;  ///< the policy's answer is awaited; what it may say.
   std::optional<Plan> plan_;         ///< what it said for the round that runs.
   std::optional<Verdict> waiting_;   ///< held back by a lock-step planner.
   std::vector<NodeId> submitted_;    ///< the path under verification, root first.
-  std::vector<NodeId> in_flight_;    ///< lanes of the running draft pass.
-  std::vector<Lane> sent_lanes_;  ///< what they were told, to be undone if the pass is cut short.
-  Pos target_length_ = 0;         ///< cells of the target's sequence 0.
-  Pos limit_ = 0;                 ///< text length at which the generation ends.
+  Pos target_length_ = 0;            ///< cells of the target's sequence 0.
+  Pos limit_ = 0;                    ///< text length at which the generation ends.
   bool target_busy_ = false;
   bool draft_busy_ = false;
   bool target_ready_ = false;
