@@ -42,7 +42,7 @@ check "into an empty environment"
 environment beside
 "$python" -m pip install "$requirement"
 before=$(libraries)
-"$python" -m pip install -vv --log "$work/beside.log" "$source" >/dev/null
+"$python" -m pip install -vv --log "$work/beside.log" "$source" >/dev/null 2>&1
 [[ $(libraries) == "$before" ]] || { echo "llama-cpp-python was installed again"; exit 1; }
 if grep -q "Collecting llama.cpp.python" "$work/beside.log"; then
   echo "llama-cpp-python was a build requirement although it was there"; exit 1
