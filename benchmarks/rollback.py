@@ -32,7 +32,9 @@ class Variant:
 
 
 def variants(args: argparse.Namespace) -> list[Variant]:
-    hrad, confidence = policies.HRAD(args.hrad), policies.Confidence(args.epsilon)
+    hrad = policies.HRAD(args.hrad, epsilon=args.epsilon)
+    always = policies.HRAD(args.hrad, epsilon=args.epsilon, sure=0.0)
+    confidence = policies.Confidence(args.epsilon)
     fixed = policies.Fixed(args.max_draft)
     return [
         Variant("autoregressive", "autoregressive"),
@@ -46,6 +48,7 @@ def variants(args: argparse.Namespace) -> list[Variant]:
         Variant("specbranch, confidence", "specbranch", confidence, args.k_max),
         Variant("specbranch, H-RAD, no branches", "specbranch", hrad),
         Variant("specbranch, H-RAD", "specbranch", hrad, args.k_max),
+        Variant("specbranch, H-RAD, however unsure", "specbranch", always, args.k_max),
     ]
 
 

@@ -616,6 +616,13 @@ MUTATIONS = (
         "acceptance_ <= wanted_ ? -kStep : kStep",
     ),
     Mutation(
+        "unsure-heeded",
+        "H-RAD's network decides however unsure it is",
+        "src/core/policy.cpp",
+        "  if (*likeliest < sure_) return;",
+        "",
+    ),
+    Mutation(
         "fate-remembered",
         "what H-RAD foretold for one round holds for all that follow",
         "src/core/policy.cpp",

@@ -114,7 +114,10 @@ class Request:
         Questions come out of `Generation.get` and are to be answered.
         """
     def use_hrad(
-        self, weights: HradWeights, epsilon: typing.SupportsFloat | typing.SupportsIndex
+        self,
+        weights: HradWeights,
+        epsilon: typing.SupportsFloat | typing.SupportsIndex,
+        sure: typing.SupportsFloat | typing.SupportsIndex,
     ) -> None: ...
     @property
     def frequency_penalty(self) -> float: ...

@@ -133,7 +133,7 @@ def _decoding(mode: Any, policy: Any, core: _core.Engine | None = None) -> _core
         request.use_ada_edl(policy.threshold, policy.acceptance)
     elif isinstance(policy, policies.HRAD):
         if request.mode != "autoregressive":  # which has no use for the target's features
-            request.use_hrad(policy._file.weights, policy.epsilon)
+            request.use_hrad(policy._file.weights, policy.epsilon, policy.sure)
     elif policy is not None:
         n_feature_layers = _check_hook(policy, core)
         if request.mode != "autoregressive":

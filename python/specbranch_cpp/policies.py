@@ -112,18 +112,23 @@ class HRAD:
     Args:
         path: a file that ``specbranch hrad train`` made for this pair of models.
         epsilon: as in `Confidence`.
+        sure: least probability, 0 to 1, with which the network decides; below, `Confidence` does.
+            0 is the paper's rule. A network that is right less than 85 to 90 % of the time costs
+            more than it saves, so that by default it only speaks when it is surer than that.
 
     Raises:
-        InvalidArgument: the file cannot be read or is none of these. That it is for another pair
-            is noticed when it is given to an engine.
+        InvalidArgument: a number is out of its range; the file cannot be read or is none of these.
+            That it is for another pair is noticed when it is given to an engine.
     """
 
     path: str | os.PathLike[str]
     epsilon: float = 0.4
+    sure: float = 0.9
     _file: _hrad.HradFile = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _arguments.share("epsilon", self.epsilon)
+        _arguments.share("sure", self.sure)
         object.__setattr__(
             self, "_file", _hrad.read(os.fsdecode(_arguments.path("path", self.path)))
         )

@@ -135,6 +135,8 @@ def test_other_files_are_refused_by_what_they_lack(tmp_path: Path) -> None:
         policies.HRAD(7)  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match="epsilon is 2"):
         policies.HRAD(tmp_path / "none", epsilon=2)
+    with pytest.raises(InvalidArgument, match=r"sure is -0\.1"):
+        policies.HRAD(tmp_path / "none", sure=-0.1)
 
 
 def test_hashes_and_sizes_must_be_the_pairs(tmp_path: Path) -> None:

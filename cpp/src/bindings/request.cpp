@@ -59,10 +59,12 @@ void use_ada_edl(Request& request, double threshold, double acceptance) {
   request.policy.acceptance = acceptance;
 }
 
-void use_hrad(Request& request, const std::shared_ptr<HradWeights>& weights, double epsilon) {
+void use_hrad(Request& request, const std::shared_ptr<HradWeights>& weights, double epsilon,
+              double sure) {
   request.policy.kind = PolicyOptions::Kind::kHrad;
   request.policy.hrad = weights;
   request.policy.epsilon = epsilon;
+  request.policy.sure = sure;
   request.n_feature_layers = weights->n_layers;
 }
 
@@ -94,7 +96,7 @@ void register_request(py::module_& m) {
       .def("use_fixed", &use_fixed, py::arg("gamma"))
       .def("use_confidence", &use_confidence, py::arg("epsilon"))
       .def("use_ada_edl", &use_ada_edl, py::arg("threshold"), py::arg("acceptance"))
-      .def("use_hrad", &use_hrad, py::arg("weights"), py::arg("epsilon"))
+      .def("use_hrad", &use_hrad, py::arg("weights"), py::arg("epsilon"), py::arg("sure"))
       .def("use_hook", &use_hook, py::arg("n_feature_layers"),
            "Questions come out of `Generation.get` and are to be answered.");
   add_sampling<&SamplingOptions::temperature>(cls, "temperature");

@@ -106,6 +106,8 @@ void validate(const Request& request, int n_vocab) {
   }
   check(request.policy.gamma >= 1 && request.policy.gamma <= kMaxDraft, "gamma",
         request.policy.gamma, "it must be in 1 .. " + std::to_string(kMaxDraft));
+  check(request.policy.sure >= 0 && request.policy.sure <= 1, "sure", request.policy.sure,
+        "it must be in [0, 1]");
   check(request.policy.epsilon >= 0 && request.policy.epsilon <= 1, "epsilon",
         request.policy.epsilon, "it must be in [0, 1]");
 }

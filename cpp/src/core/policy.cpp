@@ -57,6 +57,7 @@ RoundPolicy::RoundPolicy(const Request& request)
     entropy_.emplace(policy.lambda, policy.acceptance);
   } else if (policy.kind == Kind::kHrad) {
     hrad_ = std::make_unique<HradClassifier>(policy.hrad);
+    sure_ = policy.sure;
   }
 }
 
@@ -77,7 +78,9 @@ void RoundPolicy::set_plan(const std::optional<Plan>& plan) {
 void RoundPolicy::on_features(std::span<const float> features) {
   if (!hrad_) return;
   const std::array<float, 3> chances = hrad_->probabilities(features);
-  next_fate_ = static_cast<WindowFate>(std::ranges::max_element(chances) - chances.begin());
+  const auto likeliest = std::ranges::max_element(chances);
+  if (*likeliest < sure_) return;  // `some`: the confidence decides
+  next_fate_ = static_cast<WindowFate>(likeliest - chances.begin());
 }
 
 void RoundPolicy::on_outcome(const PolicyOutcome& outcome) {

@@ -68,6 +68,7 @@ const std::vector<BadSetting>& bad_settings() {
       {"gamma", "0", [](Request& r) { r.policy.gamma = 0; }},
       {"gamma", "65", [](Request& r) { r.policy.gamma = kMaxDraft + 1; }},
       {"epsilon", "-0.5", [](Request& r) { r.policy.epsilon = -0.5; }},
+      {"sure", "1.5", [](Request& r) { r.policy.sure = 1.5; }},
       {"epsilon", "1.5", [](Request& r) { r.policy.epsilon = 1.5; }},
       {"epsilon", "nan",
        [](Request& r) { r.policy.epsilon = std::numeric_limits<double>::quiet_NaN(); }},

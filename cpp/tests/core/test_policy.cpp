@@ -178,6 +178,20 @@ TEST_CASE("H-RAD in specbranch: all keeps a window in spite of doubts, some asks
   }
 }
 
+TEST_CASE("H-RAD decides only when it is sure enough") {
+  // The oracle gives `all` a probability of 0.987.
+  for (const double sure : {0.9, 0.99}) {
+    Request request = hrad_request(Mode::kSpecBranch, WindowFate::kAll);
+    request.policy.sure = sure;
+    Bench bench(request);
+    bench.features(kFeatures);
+    bench.miss(9);
+    const Nodes nodes = sure < 0.95 ? first_round(bench, {0.9, 0.9, 0.2, 0.9})
+                                    : first_round(bench, {0.9, 0.9, 0.2});
+    CHECK(bench.next().submit == nodes[sure < 0.95 ? 4 : 2]);
+  }
+}
+
 TEST_CASE("H-RAD: what was foretold holds for one round") {
   Bench bench(hrad_request(Mode::kSpecBranch, WindowFate::kNone));
   first_round(bench, {0.9, 0.9, 0.9, 0.9});

@@ -63,6 +63,8 @@ struct PolicyOptions {
   double lambda = 0.6;      ///< kAdaEdl: the threshold to begin with.
   double acceptance = 0.9;  ///< kAdaEdl: share of submitted tokens that should be accepted.
   std::shared_ptr<const HradWeights> hrad;  ///< kHrad only.
+  /// kHrad: least probability with which the classifier decides; below, the confidence does.
+  double sure = 0.0;
 };
 
 /// One call of `Engine::generate`.
