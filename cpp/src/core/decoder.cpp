@@ -248,7 +248,7 @@ Command Decoder::plan_verify(NodeId end, int n_pad) {
   submitted_ = tree_.path_nodes(end);
   target_busy_ = true;
   activity_[0].issued_us = now_us_;
-  activity_[0].n_tokens = static_cast<int>(verify.path.size()) + n_pad;
+  activity_[0].n_tokens = verify.n_tokens();
   ++counters_.n_target_steps;
   if (request_->trace) record_window(end);
   return Command{epoch_, std::move(verify)};
@@ -274,10 +274,7 @@ Command Decoder::plan_draft(std::span<const NodeId> nodes) {
   DraftCommand draft = lanes_.plan(tree_, nodes, planner_->width());
   draft_busy_ = true;
   activity_[1].issued_us = now_us_;
-  activity_[1].n_tokens = 0;
-  for (const Lane& lane : draft.lanes) {
-    activity_[1].n_tokens += static_cast<int>(lane.tokens.size());
-  }
+  activity_[1].n_tokens = draft.n_tokens();
   counters_.n_draft_lanes += activity_[1].n_tokens;
   ++counters_.n_draft_steps;
   return Command{epoch_, std::move(draft)};

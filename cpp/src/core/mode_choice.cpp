@@ -43,7 +43,7 @@ ModeChoice::ModeChoice(const CostModel& costs, Calibration& calibration, int lon
       calibration_(calibration),
       longest_(std::max(2, longest)),
       switching_(switching) {
-  promised_ = expected(0.0).best();
+  if (!switching_ || !costs_.known()) promised_ = expected(0.0).best();
   if (!switching_) return;
   choose(kLeaveMargin, kLeaveOptimism);
   if (!costs_.known() || calibration_.evidence() >= kFewObservations) return;

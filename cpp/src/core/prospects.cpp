@@ -30,9 +30,8 @@ Expectation mix(const Expectation& a, const Expectation& b, double share) {
 /// Cycles of drafting and verifying that end where going on is not worth it at a given rate.
 class Cycle {
  public:
-  /// `draft_us`: time that a draft step adds to the cycle.
-  Cycle(const CostModel& costs, std::span<const Outcome> outcomes, double draft_us, int longest)
-      : outcomes_(outcomes), draft_us_(draft_us) {
+  Cycle(const CostModel& costs, std::span<const Outcome> outcomes, int longest)
+      : outcomes_(outcomes) {
     for (int n = 1; n <= longest; ++n) verify_us_.push_back(costs.padded_target(n, longest));
     const double step = -std::log(kLeastChance) / (kLevels - 1);
     for (std::size_t i = 0; i < kLevels; ++i) {
@@ -43,15 +42,16 @@ class Cycle {
     }
   }
 
-  /// Tokens and time of a cycle that is best where a microsecond is worth `rate` tokens.
-  Expectation best(double rate) const {
+  /// Tokens and time of a cycle that is best where a microsecond is worth `rate` tokens and a draft
+  /// step adds `draft_us` to it.
+  Expectation best(double rate, double draft_us) const {
     std::array<Expectation, kLevels> next;  // [level of the chain's chance], a chain one longer
     next.fill({0.0, verify_us_.back()});
     for (std::size_t n = verify_us_.size() - 1; n-- > 0;) {
       const Expectation stop{0.0, verify_us_[n]};
       std::array<Expectation, kLevels> now;
       for (std::size_t level = 0; level < kLevels; ++level) {
-        const Expectation more = extended(level, stop, next, rate);
+        const Expectation more = extended(level, stop, next, rate, draft_us);
         now[level] = more.value(rate) > stop.value(rate) ? more : stop;
       }
       next = now;
@@ -62,8 +62,9 @@ class Cycle {
  private:
   /// One draft step more for a chain of this level, then the better of both ends for each outcome.
   Expectation extended(std::size_t level, const Expectation& stop,
-                       const std::array<Expectation, kLevels>& next, double rate) const {
-    Expectation sum{0.0, draft_us_};
+                       const std::array<Expectation, kLevels>& next, double rate,
+                       double draft_us) const {
+    Expectation sum{0.0, draft_us};
     for (std::size_t i = 0; i < outcomes_.size(); ++i) {
       const double at = static_cast<double>(level) + shift_[i];
       Expectation taken = stop;
@@ -80,16 +81,15 @@ class Cycle {
   }
 
   std::span<const Outcome> outcomes_;
-  double draft_us_;
   std::vector<double> verify_us_;  ///< [n - 1]
   std::array<double, kLevels> chance_{};
   std::vector<double> shift_;  ///< levels that an outcome costs.
 };
 
 /// The greatest ratio of tokens to time over all policies (Dinkelbach's iteration).
-double best_rate(const Cycle& cycle, double rate) {
+double best_rate(const Cycle& cycle, double draft_us, double rate) {
   for (int i = 0; i < kIterations; ++i) {
-    const Expectation found = cycle.best(rate);
+    const Expectation found = cycle.best(rate, draft_us);
     const double better = found.tokens / found.time_us;
     if (better < rate * (1.0 + kConverged)) return std::max(rate, better);
     rate = better;
@@ -104,15 +104,16 @@ Prospects prospects(const CostModel& costs, std::span<const Outcome> outcomes, i
   Prospects found;
   found.plain = 1.0 / costs.padded_target(1, longest);
   const double step = costs.draft(1);
-  found.serial = best_rate(Cycle(costs, outcomes, step, longest), found.plain);
+  const Cycle cycle(costs, outcomes, longest);
+  found.serial = best_rate(cycle, step, found.plain);
   // Beside the target a step costs what it slows the target down by. Only after a first choice that
   // was wrong is there nothing to verify, and the target waits for the draft.
   double alpha = 0.0;
   for (const Outcome& outcome : outcomes) alpha += outcome.share * outcome.chance;
   const double beside = std::min(1.0, costs.interference());
   const double charge = step * (1.0 - alpha + alpha * beside);
-  found.overlap = std::min(best_rate(Cycle(costs, outcomes, charge, longest), found.plain),
-                           1.0 / (step * costs.draft_slowdown()));
+  found.overlap =
+      std::min(best_rate(cycle, charge, found.plain), 1.0 / (step * costs.draft_slowdown()));
   return found;
 }
 

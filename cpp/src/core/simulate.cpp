@@ -61,14 +61,10 @@ double duration(const SimulatedMachine& machine, Side side, const Command& comma
     return latency + token * n_prefilled(*begin);
   }
   if (const auto* verify = std::get_if<VerifyCommand>(&command.body)) {
-    const int n = static_cast<int>(verify->path.size()) + verify->n_pad;
-    return latency + step_us(machine.costs.target_us, n);
+    return latency + step_us(machine.costs.target_us, verify->n_tokens());
   }
-  int n = 0;
-  for (const Lane& lane : std::get<DraftCommand>(command.body).lanes) {
-    n += static_cast<int>(lane.tokens.size());
-  }
-  return latency + step_us(machine.costs.draft_us, n);
+  const auto& draft = std::get<DraftCommand>(command.body);
+  return latency + step_us(machine.costs.draft_us, draft.n_tokens());
 }
 
 /// What measuring while loading would find.

@@ -21,7 +21,7 @@ TraceSpan describe(Side side, const Command& command) {
     const auto& draft = std::get<DraftCommand>(command.body);
     span.kind = TraceSpan::Kind::kDraft;
     span.n_lanes = static_cast<int>(draft.lanes.size());
-    for (const Lane& lane : draft.lanes) span.n_tokens += static_cast<int>(lane.tokens.size());
+    span.n_tokens = draft.n_tokens();
   }
   return span;
 }

@@ -74,13 +74,10 @@ struct Cell {
 
 std::int64_t step_us(const Command& command, const Cell& cell) {
   if (const auto* verify = std::get_if<VerifyCommand>(&command.body)) {
-    const int n = static_cast<int>(verify->path.size()) + verify->n_pad;
-    return std::llround(kStepUs * cell.curve->at(n));
+    return std::llround(kStepUs * cell.curve->at(verify->n_tokens()));
   }
   if (const auto* draft = std::get_if<DraftCommand>(&command.body)) {
-    int n = 0;
-    for (const Lane& lane : draft->lanes) n += static_cast<int>(lane.tokens.size());
-    return std::llround(kStepUs / cell.ratio * cell.curve->at(n));
+    return std::llround(kStepUs / cell.ratio * cell.curve->at(draft->n_tokens()));
   }
   return 0;
 }

@@ -18,7 +18,7 @@ VirtualResult run_eager(const Scenario& scenario, const VirtualOptions& options)
 
 std::int64_t n_target(const Command& command) {
   const auto* verify = std::get_if<VerifyCommand>(&command.body);
-  return verify == nullptr ? 1 : static_cast<std::int64_t>(verify->path.size()) + verify->n_pad;
+  return verify == nullptr ? 1 : verify->n_tokens();
 }
 
 /// One target step takes 1,000; `curve`: factors for 1, 2, 3 .. tokens, the last one holds on.
@@ -327,12 +327,8 @@ TEST_CASE("auto: a draft that catches up with the text is not overtaken for ever
   PairProfile profile = machine.profile();
   VirtualOptions options = machine.options(&profile);
   options.draft_us = [](const Command& command) {
-    std::int64_t n = 1;
-    if (const auto* draft = std::get_if<DraftCommand>(&command.body)) {
-      n = 0;
-      for (const Lane& lane : draft->lanes) n += static_cast<std::int64_t>(lane.tokens.size());
-    }
-    return 125 * n;
+    const auto* draft = std::get_if<DraftCommand>(&command.body);
+    return 125 * (draft == nullptr ? 1 : draft->n_tokens());
   };
   options.abort_us = 10;
   const VirtualResult got = run_pair(synthetic_pair(0.0), long_request(1500), options);

@@ -108,7 +108,7 @@ TEST_CASE("what is promised is about what auto reaches") {
       VirtualOptions options;
       options.target_us = [&](const Command& command) {
         const auto* verify = std::get_if<VerifyCommand>(&command.body);
-        const auto n = verify == nullptr ? 1 : static_cast<int>(verify->path.size());
+        const auto n = verify == nullptr ? 1 : verify->n_tokens();
         return std::llround(1000.0 * (1.0 + slope * (n - 1)));
       };
       options.draft_us = [](const Command&) { return 125; };

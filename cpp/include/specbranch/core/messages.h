@@ -26,6 +26,9 @@ struct VerifyCommand {
   Pos pos = 0;
   std::vector<Token> path;
   int n_pad = 0;  ///< dummy tokens that are decoded with it and leave no trace.
+
+  /// Tokens that are decoded, padding included.
+  int n_tokens() const { return static_cast<int>(path.size()) + n_pad; }
 };
 
 using KvOp = std::variant<Fork, Truncate>;
@@ -35,6 +38,13 @@ struct DraftCommand {
   std::vector<KvOp> ops;  ///< in this order, before the pass.
   std::vector<Lane> lanes;
   int k = 1;  ///< candidates wanted after each lane.
+
+  /// Tokens that are decoded on all lanes.
+  int n_tokens() const {
+    int n = 0;
+    for (const Lane& lane : lanes) n += static_cast<int>(lane.tokens.size());
+    return n;
+  }
 };
 
 struct Command {
