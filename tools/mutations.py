@@ -438,6 +438,27 @@ MUTATIONS = (
         "",
     ),
     Mutation(
+        "strand-two-at-once",
+        "two threads decide at the same time what follows",
+        "src/core/strand.h",
+        "    if (!running_ && handler_) run(lock);",
+        "    if (handler_) run(lock);",
+    ),
+    Mutation(
+        "strand-attach-early",
+        "the handler is replaced while it runs",
+        "src/core/strand.h",
+        "    rests_.wait(lock, [&] { return !running_; });\n    handler_",
+        "    handler_",
+    ),
+    Mutation(
+        "strand-never-closes",
+        "a closed engine still takes submissions",
+        "src/core/strand.h",
+        "      if (!more) closed_ = true;\n",
+        "      if (!more && queue_.empty()) closed_ = true;\n",
+    ),
+    Mutation(
         "not-poisoned",
         "a lost model is used again",
         "src/core/coordinator.cpp",

@@ -82,7 +82,7 @@ void GenerationFace::wait(std::size_t index) {
     try {
       check_signals();
     } catch (...) {
-      generation_->cancel();
+      cancel();
       throw;
     }
   }
@@ -98,7 +98,17 @@ void GenerationFace::refuse() {
 void GenerationFace::answer(PlanDone done) {
   if (!question_) throw PreconditionError("[Generation::answer] no question is open");
   question_.reset();
-  generation_->answer(std::move(done));
+  without_gil([&] {
+    generation_->answer(std::move(done));
+    return true;
+  });
+}
+
+void GenerationFace::cancel() {
+  without_gil([&] {
+    generation_->cancel();
+    return true;
+  });
 }
 
 void register_generation(py::module_& m) {

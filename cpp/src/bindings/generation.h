@@ -32,7 +32,8 @@ class GenerationFace {
   /// As above: there is no plan, the generation is to end.
   void refuse();
 
-  void cancel() { generation_->cancel(); }
+  /// As the answers, without the GIL: the caller's thread may carry out what follows (see Strand).
+  void cancel();
 
  private:
   void wait(std::size_t index);

@@ -33,13 +33,11 @@ Coordinator::Current::Current(SubmitMessage message, const ModelLimits& limits,
   if (submit.request->trace) recorder.emplace(begin_us);
 }
 
-Coordinator::Coordinator(std::shared_ptr<Inbox> inbox, const ModelLimits& limits,
-                         std::vector<std::string> pieces,
+Coordinator::Coordinator(const ModelLimits& limits, std::vector<std::string> pieces,
                          std::unique_ptr<Worker<TargetModel>> target,
                          std::unique_ptr<Worker<DraftModel>> draft, PairProfile profile,
                          double warm_up_ms)
-    : inbox_(std::move(inbox)),
-      limits_(limits),
+    : limits_(limits),
       pieces_(std::move(pieces)),
       target_(std::move(target)),
       draft_(std::move(draft)),
@@ -48,24 +46,14 @@ Coordinator::Coordinator(std::shared_ptr<Inbox> inbox, const ModelLimits& limits
   totals_.warm_up_ms = warm_up_ms;
 }
 
-void Coordinator::run() {
-  while (!(closing_ && !current_)) {
-    std::optional<Message> message = inbox_->receive();
-    if (!message) break;
-    try {
-      std::visit([this](auto& body) { handle(body); }, *message);
-    } catch (const std::exception& error) {
-      fail_for_good(std::make_exception_ptr(
-          FatalError(std::string("the engine lost its state: ") + error.what())));
-    }
+bool Coordinator::handle(Message& message) {
+  try {
+    std::visit([this](auto& body) { on(body); }, message);
+  } catch (const std::exception& error) {
+    fail_for_good(std::make_exception_ptr(
+        FatalError(std::string("the engine lost its state: ") + error.what())));
   }
-  // Whoever submitted while we were closing still waits.
-  inbox_->close();
-  while (std::optional<Message> message = inbox_->try_receive()) {
-    if (auto* submit = std::get_if<SubmitMessage>(&*message)) {
-      end_at_once(*submit, Finish::kCancelled);
-    }
-  }
+  return !closing_ || current_ != nullptr;
 }
 
 void Coordinator::release_workers() {
@@ -105,7 +93,7 @@ void Coordinator::fail_for_good(std::exception_ptr error) {
   start_next();
 }
 
-void Coordinator::handle(SubmitMessage& message) {
+void Coordinator::on(SubmitMessage& message) {
   if (closing_) {
     end_at_once(message, Finish::kCancelled);
     return;
@@ -114,7 +102,7 @@ void Coordinator::handle(SubmitMessage& message) {
   start_next();
 }
 
-void Coordinator::handle(const CancelMessage& message) {
+void Coordinator::on(const CancelMessage& message) {
   if (current_ && current_->submit.epoch == message.epoch) {
     dispatch(current_->decoder.cancel());
     finish_if_idle();
@@ -128,7 +116,7 @@ void Coordinator::handle(const CancelMessage& message) {
   end_at_once(submit, Finish::kCancelled);
 }
 
-void Coordinator::handle(const CloseMessage& /*message*/) {
+void Coordinator::on(const CloseMessage& /*message*/) {
   closing_ = true;
   for (const SubmitMessage& queued : queue_) end_at_once(queued, Finish::kCancelled);
   queue_.clear();
@@ -138,7 +126,7 @@ void Coordinator::handle(const CloseMessage& /*message*/) {
   }
 }
 
-void Coordinator::handle(const Event& event) {
+void Coordinator::on(const Event& event) {
   if (!current_) return;
   if (std::holds_alternative<PlanDone>(event.body)) {
     carry_out(current_->decoder.on(event));

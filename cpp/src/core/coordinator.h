@@ -1,4 +1,4 @@
-/// The thread between the callers and the workers. Private to the core; see `Engine`.
+/// What stands between the callers and the workers. Private to the core; see `Engine`.
 #pragma once
 
 #include <deque>
@@ -17,6 +17,7 @@
 #include "specbranch/core/stop_matcher.h"
 #include "specbranch/core/trace.h"
 #include "specbranch/core/worker.h"
+#include "strand.h"
 
 namespace specbranch {
 
@@ -35,22 +36,27 @@ struct CancelMessage {
 struct CloseMessage {};
 
 using Message = std::variant<SubmitMessage, CancelMessage, CloseMessage, Event>;
-using Inbox = Channel<Message>;
+using Inbox = Strand<Message>;
 
 /// Runs generations one after another: feeds the decoder, sends its commands, hands out its tokens.
 ///
-/// *Thread safety:* `run` on one thread; `stats`, `profile` and `throw_if_poisoned` from any.
-/// *Lifecycle:* `run` returns after a CloseMessage, once nothing is under way; then nothing is
-/// accepted any more and whoever waits has got an outcome.
+/// It has no thread: messages are handled by the threads that bring them (see Strand), a worker
+/// that has an answer above all. Nothing here waits for anybody.
+///
+/// *Thread safety:* `handle` by one thread at a time; `stats`, `profile` and `throw_if_poisoned`
+/// from any at any time.
+/// *Lifecycle:* `handle` returns false after a CloseMessage, once nothing is under way; submissions
+/// that come later still get an outcome.
 class Coordinator {
  public:
-  Coordinator(std::shared_ptr<Inbox> inbox, const ModelLimits& limits,
-              std::vector<std::string> pieces, std::unique_ptr<Worker<TargetModel>> target,
+  Coordinator(const ModelLimits& limits, std::vector<std::string> pieces,
+              std::unique_ptr<Worker<TargetModel>> target,
               std::unique_ptr<Worker<DraftModel>> draft, PairProfile profile, double warm_up_ms);
 
-  void run();
+  /// Handles one message. False: this was the last one that matters.
+  bool handle(Message& message);
 
-  /// Ends the workers' threads; after `run`.
+  /// Ends the workers' threads; when no message is being handled.
   void release_workers();
 
   EngineStats stats() const;
@@ -73,10 +79,10 @@ class Coordinator {
     std::vector<Chunk> held;  ///< wait for the question that may come with them.
   };
 
-  void handle(SubmitMessage& message);
-  void handle(const CancelMessage& message);
-  void handle(const CloseMessage& message);
-  void handle(const Event& event);
+  void on(SubmitMessage& message);
+  void on(const CancelMessage& message);
+  void on(const CloseMessage& message);
+  void on(const Event& event);
   void start_next();
   void carry_out(Commands commands);
   void dispatch(Commands commands);
@@ -93,7 +99,6 @@ class Coordinator {
   std::exception_ptr poison() const;
   void fail_for_good(std::exception_ptr error);
 
-  std::shared_ptr<Inbox> inbox_;
   ModelLimits limits_;
   std::vector<std::string> pieces_;
   std::unique_ptr<Worker<TargetModel>> target_;

@@ -3,10 +3,8 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <deque>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <utility>
 
 #include "coordinator.h"
@@ -51,14 +49,14 @@ void Generation::answer(PlanDone answer) {
   Event event;
   event.epoch = state_->epoch;
   event.body = std::move(answer);
-  state_->inbox->send(std::move(event));
+  state_->inbox->post(std::move(event));
 }
 
 bool Generation::finished() const { return state_->finished.load(); }
 
 void Generation::cancel() {
   if (getpid() != state_->owner_pid) return;
-  state_->inbox->send(CancelMessage{state_->epoch});
+  state_->inbox->post(CancelMessage{state_->epoch});
 }
 
 // EngineImpl ----------------------------------------------------------------------------------
@@ -72,16 +70,15 @@ class EngineImpl {
   std::shared_ptr<Inbox> inbox = std::make_shared<Inbox>();
   std::atomic<Epoch> next_epoch{1};
   std::atomic<bool> closed{false};
-  std::mutex close_mutex;  ///< one thread joins; others that close wait for it.
+  std::mutex close_mutex;  ///< one thread ends the workers; others that close wait for it.
   std::unique_ptr<Coordinator> coordinator;
-  std::jthread thread;
 };
 
 EngineImpl::EngineImpl(EngineParts parts)
     : why_no_speculation(std::move(parts.why_no_speculation)) {
   const auto ready = std::make_shared<Channel<WorkerReady>>();
   const auto on_ready = [ready](WorkerReady report) { ready->send(std::move(report)); };
-  const auto on_event = [box = inbox](Event event) { box->send(std::move(event)); };
+  const auto on_event = [box = inbox](Event event) { box->post(std::move(event)); };
   auto target = std::make_unique<Worker<TargetModel>>(Side::kTarget, std::move(parts.target),
                                                       on_ready, on_event);
   std::unique_ptr<Worker<DraftModel>> draft;
@@ -107,13 +104,18 @@ EngineImpl::EngineImpl(EngineParts parts)
   const bool can_speculate = draft && why_no_speculation.empty() && limits.target.can_roll_back;
   if (can_speculate && parts.warm_up_us > 0 && !parts.profile.costs.known()) {
     WarmUp measuring(limits, dummy_tokens(parts.pieces, limits), parts.warm_up_us);
-    warm_up = run_warm_up(measuring, *inbox, *target, *draft, parts.warm_up_us, parts.stop_warm_up);
+    const auto events = std::make_shared<Channel<Event>>();
+    inbox->attach([events](Message& message) {
+      return events->send(std::get<Event>(std::move(message)));  // nobody else knows the inbox yet
+    });
+    warm_up =
+        run_warm_up(measuring, *events, *target, *draft, parts.warm_up_us, parts.stop_warm_up);
     parts.profile.costs = std::move(warm_up.costs);
   }
   coordinator =
-      std::make_unique<Coordinator>(inbox, limits, std::move(parts.pieces), std::move(target),
+      std::make_unique<Coordinator>(limits, std::move(parts.pieces), std::move(target),
                                     std::move(draft), std::move(parts.profile), warm_up.ms);
-  thread = std::jthread([this] { coordinator->run(); });
+  inbox->attach([this](Message& message) { return coordinator->handle(message); });
 }
 
 // Engine --------------------------------------------------------------------------------------
@@ -171,7 +173,7 @@ std::unique_ptr<Generation> Engine::generate(Request request) {
   state->owner_pid = owner_pid_;
   SubmitMessage submit{state->epoch, std::make_shared<const Request>(std::move(request)),
                        state->output};
-  if (!impl_->inbox->send(std::move(submit))) {
+  if (!impl_->inbox->post(std::move(submit))) {
     throw EngineClosed("[Engine::generate] the engine is closed");
   }
   return std::unique_ptr<Generation>(new Generation(std::move(state)));
@@ -181,9 +183,8 @@ void Engine::close() {
   if (getpid() != owner_pid_) return;
   const std::lock_guard lock(impl_->close_mutex);
   impl_->closed.store(true);
-  if (!impl_->thread.joinable()) return;
-  impl_->inbox->send(CloseMessage{});
-  impl_->thread.join();
+  impl_->inbox->post(CloseMessage{});
+  impl_->inbox->join();
   impl_->coordinator->release_workers();
 }
 

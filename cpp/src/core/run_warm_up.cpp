@@ -4,7 +4,6 @@
 #include <chrono>
 #include <optional>
 #include <utility>
-#include <variant>
 
 #include "clock.h"
 #include "specbranch/core/errors.h"
@@ -24,7 +23,7 @@ void dispatch(Worker<M>& worker, std::optional<Command>& command, bool abort) {
 
 }  // namespace
 
-WarmUpResult run_warm_up(WarmUp& warm_up, Inbox& inbox, Worker<TargetModel>& target,
+WarmUpResult run_warm_up(WarmUp& warm_up, Channel<Event>& events, Worker<TargetModel>& target,
                          Worker<DraftModel>& draft, std::int64_t budget_us,
                          const std::function<bool()>& stop) {
   const std::int64_t begin_us = now_us();
@@ -38,9 +37,9 @@ WarmUpResult run_warm_up(WarmUp& warm_up, Inbox& inbox, Worker<TargetModel>& tar
         std::chrono::microseconds(std::max<std::int64_t>(0, begin_us + budget_us - now_us()));
     const auto slice = std::min<std::chrono::microseconds>(left, kSlice);
     // Once it is stopped there is nothing left but to wait.
-    std::optional<Message> message =
-        warm_up.stopping() ? inbox.receive() : inbox.receive_for(slice);
-    if (const Event* event = message ? std::get_if<Event>(&*message) : nullptr) {
+    const std::optional<Event> event =
+        warm_up.stopping() ? events.receive() : events.receive_for(slice);
+    if (event) {
       send(warm_up.on(*event));
     } else if (now_us() >= begin_us + budget_us || (stop && stop())) {
       send(warm_up.stop());

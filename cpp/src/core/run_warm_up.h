@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <functional>
 
-#include "coordinator.h"
+#include "specbranch/core/channel.h"
 #include "specbranch/core/worker.h"
 #include "warm_up.h"
 
@@ -16,9 +16,10 @@ struct WarmUpResult {
 };
 
 /// Runs `warm_up` to its end on the caller's thread, `budget_us` at most: what is under way then is
-/// aborted. Nobody else may use the workers and `inbox`. `stop`, if any, is asked every 50 ms.
+/// aborted. Nobody else may use the workers and `events`, where
+/// their answers come. `stop`, if any, is asked every 50 ms.
 /// A model that fails recoverably leaves the costs unknown; throws what it failed with otherwise.
-WarmUpResult run_warm_up(WarmUp& warm_up, Inbox& inbox, Worker<TargetModel>& target,
+WarmUpResult run_warm_up(WarmUp& warm_up, Channel<Event>& events, Worker<TargetModel>& target,
                          Worker<DraftModel>& draft, std::int64_t budget_us,
                          const std::function<bool()>& stop);
 
