@@ -51,6 +51,7 @@ Commands Decoder::start() {
     return commands;
   }
   target_busy_ = true;
+  timer_.issued(Side::kTarget, 0, now_us_);
   commands.target = Command{epoch_, BeginCommand{request_}};
   if (draft_usable_) {
     lanes_.reset(request_->prompt, limits_.draft->n_seq);
@@ -69,6 +70,7 @@ void Decoder::begin_draft(Commands& commands) {
   }
   draft_begun_ = true;
   draft_busy_ = true;
+  timer_.issued(Side::kDraft, 0, now_us_);
   commands.draft = Command{epoch_, BeginCommand{std::move(text)}};
 }
 
@@ -84,6 +86,7 @@ Commands Decoder::on(const Event& event) {
   if (!busy) throw PreconditionError("[Decoder::on] an event for which no command is under way");
   busy = false;
   now_us_ = std::max(now_us_, event.end_us);
+  const StepTime step = timer_.ended(event.side, event.begin_us, event.end_us);
 
   if (const auto* fail = std::get_if<FailDone>(&event.body)) {
     // Of two failures the first is told, unless only the second says that a model is lost.
@@ -104,11 +107,11 @@ Commands Decoder::on(const Event& event) {
       target_length_ = tree_.at(tree_.root()).pos;
     }
   } else if (const auto* verify = std::get_if<VerifyDone>(&event.body)) {
-    report_step(event);
+    report(step);
     waiting_ = verify->verdict;
     if (!waiting_->features.empty()) planner_->on_features(waiting_->features);
   } else if (const auto* draft = std::get_if<DraftDone>(&event.body)) {
-    report_step(event);
+    report(step);
     apply_draft(*draft);
   }
   if (!target) pass_cancelled_ = false;
@@ -182,24 +185,7 @@ void Decoder::cancel_useless_pass(Commands& commands) {
   commands.abort_draft = true;
 }
 
-void Decoder::report_step(const Event& event) {
-  const bool target = event.side == Side::kTarget;
-  Activity& own = activity_[target ? 0 : 1];
-  const Activity& other = activity_[target ? 1 : 0];
-  const auto shared = [&](std::int64_t begin, std::int64_t end) {
-    return std::max<std::int64_t>(0, std::min(event.end_us, end) - std::max(event.begin_us, begin));
-  };
-  std::int64_t overlap = shared(other.begin_us, other.end_us);
-  if (target ? draft_busy_ : target_busy_) {
-    overlap += shared(std::max(other.issued_us, other.end_us), event.end_us);
-  }
-  const std::int64_t duration = event.end_us - event.begin_us;
-  own.begin_us = event.begin_us;
-  own.end_us = event.end_us;
-  StepTime step{event.side, own.n_tokens, event.begin_us, event.end_us, 0.0};
-  if (duration > 0) {
-    step.overlap = std::min(1.0, static_cast<double>(overlap) / static_cast<double>(duration));
-  }
+void Decoder::report(const StepTime& step) {
   planner_->on_step(step);
   monitor_.on_step(step);
 }
@@ -247,8 +233,7 @@ Command Decoder::plan_verify(NodeId end, int n_pad) {
   target_length_ = verify.pos + static_cast<Pos>(verify.path.size());
   submitted_ = tree_.path_nodes(end);
   target_busy_ = true;
-  activity_[0].issued_us = now_us_;
-  activity_[0].n_tokens = verify.n_tokens();
+  timer_.issued(Side::kTarget, verify.n_tokens(), now_us_);
   ++counters_.n_target_steps;
   if (request_->trace) record_window(end);
   return Command{epoch_, std::move(verify)};
@@ -273,9 +258,8 @@ Command Decoder::plan_draft(std::span<const NodeId> nodes) {
   if (draft_busy_) throw PreconditionError("[Decoder::plan_draft] the draft is still at work");
   DraftCommand draft = lanes_.plan(tree_, nodes, planner_->width());
   draft_busy_ = true;
-  activity_[1].issued_us = now_us_;
-  activity_[1].n_tokens = draft.n_tokens();
-  counters_.n_draft_lanes += activity_[1].n_tokens;
+  timer_.issued(Side::kDraft, draft.n_tokens(), now_us_);
+  counters_.n_draft_lanes += draft.n_tokens();
   ++counters_.n_draft_steps;
   return Command{epoch_, std::move(draft)};
 }

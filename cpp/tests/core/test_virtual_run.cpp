@@ -11,7 +11,7 @@ namespace {
 /// Verifies once while the draft makes `n_passes` passes, one lane each, then waits for the target.
 class OverlapPlanner final : public Planner {
  public:
-  explicit OverlapPlanner(int n_passes) : n_passes_(n_passes) {}
+  OverlapPlanner(int n_passes, std::vector<StepTime>* steps) : n_passes_(n_passes), steps_(steps) {}
 
   Decision next(const View& view, Grower& grow) override {
     Decision decision;
@@ -27,13 +27,12 @@ class OverlapPlanner final : public Planner {
     return decision;
   }
   void on_verdict(const View& /*view*/, bool /*hit*/) override {}
-  void on_step(const StepTime& step) override { steps.push_back(step); }
+  void on_step(const StepTime& step) override { steps_->push_back(step); }
   int width() const override { return 1; }
-
-  std::vector<StepTime> steps;
 
  private:
   int n_passes_;
+  std::vector<StepTime>* steps_;
   bool begun_ = false;
 };
 
@@ -45,10 +44,9 @@ VirtualResult overlap(int n_passes, VirtualOptions options, std::vector<StepTime
   const auto draft = make_fake_draft({});
   options.target_us = [](const Command&) { return 1000; };
   options.draft_us = [](const Command&) { return 300; };
-  auto planner = std::make_unique<OverlapPlanner>(n_passes);
-  OverlapPlanner& seen = *planner;
-  options.tamper_event = [&](Event&) { steps = seen.steps; };
-  return run_virtually(request, *target, draft.get(), options, std::move(planner));
+  steps.clear();
+  return run_virtually(request, *target, draft.get(), options,
+                       std::make_unique<OverlapPlanner>(n_passes, &steps));
 }
 
 }  // namespace
@@ -64,12 +62,17 @@ TEST_CASE("a step takes longer for as long as the other model is at work") {
   const VirtualResult one = overlap(1, options, steps);
   CHECK(one.time_us == 600 + 600);
   CHECK(one.overlap_us == 600);
-  REQUIRE(steps.size() == 1);
+  REQUIRE(steps.size() == 2);
   CHECK(steps[0].end_us - steps[0].begin_us == 600);
   CHECK(steps[0].overlap == doctest::Approx(1.0));
+  CHECK(steps[1].overlap == doctest::Approx(0.5));
 
   // Three passes would take 1800: the target ends within them, after 1500.
   const VirtualResult three = overlap(3, options, steps);
   CHECK(three.target_us == 1500);
   CHECK(three.overlap_us == 1500);
+  REQUIRE(steps.size() == 4);
+  // The passes that have ended count as the one under way does.
+  CHECK(steps[2].side == Side::kTarget);
+  CHECK(steps[2].overlap == doctest::Approx(1.0));
 }

@@ -14,6 +14,7 @@
 #include "specbranch/core/planner.h"
 #include "specbranch/core/policy_monitor.h"
 #include "specbranch/core/stats.h"
+#include "specbranch/core/step_timer.h"
 #include "specbranch/core/trace.h"
 #include "specbranch/core/tree.h"
 
@@ -86,7 +87,7 @@ class Decoder final : private Grower {
   void ask_planner(Commands& commands);
   void begin_draft(Commands& commands);
   void cancel_useless_pass(Commands& commands);
-  void report_step(const Event& event);
+  void report(const StepTime& step);
   void apply_verdict(const Verdict& verdict, Commands& commands);
   void apply_draft(const DraftDone& done);
   bool commit(const Committed& committed, Commands& commands);
@@ -131,14 +132,7 @@ class Decoder final : private Grower {
   int n_reused_ = 0;
   std::string why_;
 
-  /// What a model did last, to tell how much two steps overlapped.
-  struct Activity {
-    std::int64_t issued_us = 0;  ///< when the running command was issued.
-    std::int64_t begin_us = 0;   ///< of the last one that has ended.
-    std::int64_t end_us = 0;
-    int n_tokens = 0;  ///< of the running or last one.
-  };
-  Activity activity_[2];
+  StepTimer timer_;
   std::int64_t now_us_ = 0;
 };
 
