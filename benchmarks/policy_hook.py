@@ -4,8 +4,8 @@
 A pair of fakes whose steps take a known time decodes the same text with `Fixed` and with a policy
 that always answers the same plan, so that both do the same rounds; the difference of the decoding
 times is the price. It drowns in noise where cores are busy; the processor time that the hook takes
-on the reader's thread is measured apart; it contains what follows from the answer, which that thread
-carries out. Beyond it the reader must be woken, and the models afterwards.
+on the reader's thread, what follows from the answer included, is measured apart. Beyond it the
+reader must be woken, and the models afterwards.
 
     benchmarks/policy_hook.py --rounds 2000
 """
