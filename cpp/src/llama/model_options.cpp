@@ -8,6 +8,7 @@
 #include <set>
 #include <thread>
 
+#include "cpu_quota.h"
 #include "llama.h"
 #include "specbranch/core/errors.h"
 
@@ -23,15 +24,6 @@ void require_range(const char* name, int value, int low, int high) {
     refuse(std::string(name) + " is out of range; " + std::to_string(value) + "; " +
            std::to_string(low) + " to " + std::to_string(high));
   }
-}
-
-/// CPUs that the cgroup's quota pays for; a large number without one.
-int quota_cpus() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  double quota = 0.0;
-  double period = 0.0;
-  if (!(file >> quota >> period) || period <= 0.0) return 1 << 16;
-  return std::max(1, static_cast<int>(std::floor(quota / period)));
 }
 
 void check_cache_type(const char* name, int type) {
@@ -59,7 +51,8 @@ int usable_cores() {
     if (!std::getline(file, siblings)) siblings = std::to_string(cpu);
     cores.insert(siblings);
   }
-  return std::max(1, std::min(static_cast<int>(cores.size()), quota_cpus()));
+  const int n_cores = std::max(1, static_cast<int>(cores.size()));
+  return std::min(n_cores, cpu_quota().value_or(n_cores));
 }
 
 void plan_threads(ModelOptions& target, ModelOptions* draft) {
