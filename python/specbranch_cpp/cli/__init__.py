@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from specbranch_cpp import __version__, _core
-from specbranch_cpp.cli import check, demo, generate, hrad, simulate
+from specbranch_cpp.cli import bench, check, demo, generate, hrad, simulate
 
 __all__ = ["app", "main"]
 
@@ -21,6 +21,7 @@ app.command()(generate.generate)
 app.command()(demo.demo)
 app.command()(check.check)
 app.command()(simulate.simulate)
+app.add_typer(bench.app, name="bench")
 app.add_typer(hrad.app, name="hrad")
 
 

@@ -1,0 +1,157 @@
+"""What competes: a mode with its setting, or another engine with a draft length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp import _arguments, _core, policies
+from specbranch_cpp.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
+BASE = MODES[0]
+UNTUNED = ("autoregressive", "auto")
+POLICIES = ("fixed", "confidence", "adaedl", "hrad")
+# What a mode is measured with unless the user names policies.
+_USUAL_POLICY = {"speculative": "fixed", "pearl": "fixed", "specbranch": "confidence"}
+AUTO_DRAFT = 16
+AUTO_K_MAX = 4
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to decode.
+
+    Attributes:
+        mode: of this engine; or the name of another engine.
+        draft_length: tokens drafted ahead at most; 0: none, or the mode finds it.
+        policy: one of `POLICIES`; empty: the mode takes none.
+        epsilon: of the policies that look at the confidence.
+        k_max: branches at most.
+        hrad: file of weights, for the policy ``hrad``.
+        is_peer: another engine.
+    """
+
+    mode: str
+    draft_length: int = 0
+    policy: str = ""
+    epsilon: float | None = None
+    k_max: int = 1
+    hrad: str | None = None
+    is_peer: bool = False
+
+    @property
+    def name(self) -> str:
+        """Tells it from all other contenders of a run."""
+        words = [str(self.draft_length)] if self.draft_length or self.is_peer else []
+        if self.policy:
+            words.append(self.policy)
+        if self.epsilon is not None:
+            words[-1] += f" {self.epsilon:g}"
+        if self.k_max > 1:
+            words.append(f"k {self.k_max}")
+        return f"{self.mode} ({', '.join(words)})" if words else self.mode
+
+    def arguments(self) -> dict[str, Any]:
+        """Of `Engine.generate`."""
+        if self.mode == BASE:
+            return {"mode": BASE}
+        if self.mode == "auto":
+            return {"mode": "auto", "max_draft": AUTO_DRAFT, "k_max": AUTO_K_MAX}
+        return {
+            "mode": self.mode,
+            "policy": self._policy(),
+            "max_draft": self.draft_length,
+            "k_max": self.k_max,
+        }
+
+    def _policy(self) -> policies.BuiltIn:
+        if self.policy == "fixed":
+            return policies.Fixed(self.draft_length)
+        if self.policy == "adaedl":
+            return policies.AdaEDL()
+        assert self.epsilon is not None
+        if self.policy == "hrad":
+            assert self.hrad is not None
+            return policies.HRAD(self.hrad, epsilon=self.epsilon)
+        return policies.Confidence(self.epsilon)
+
+
+def of_modes(
+    modes: Sequence[str],
+    *,
+    lengths: Sequence[int],
+    epsilons: Sequence[float],
+    k_maxes: Sequence[int],
+    policy_names: Sequence[str] | None = None,
+    hrad: str | None = None,
+) -> list[Contender]:
+    """Every mode with every setting; `autoregressive`, which all are compared with, is first.
+
+    Args:
+        modes: of `MODES`.
+        lengths: tokens drafted ahead, 1 to 64.
+        epsilons: 0 to 1; for the policies ``confidence`` and ``hrad``.
+        k_maxes: branches at most, 1 to 32; for `specbranch`.
+        policy_names: of `POLICIES`; None: ``confidence`` for `specbranch` and ``fixed`` for
+            `speculative` and `pearl`, each as usual.
+        hrad: file of weights, without which the policy ``hrad`` is refused.
+
+    Raises:
+        InvalidArgument: a name is unknown, or a number out of its range.
+    """
+    for mode in modes:
+        _one_of("mode", mode, MODES)
+    for name in policy_names or ():
+        _one_of("policy", name, POLICIES)
+    for length in lengths:
+        _arguments.integer("draft length", length, 1, _core.MAX_DRAFT)
+    for k_max in k_maxes:
+        _arguments.integer("k_max", k_max, 1, _core.MAX_BRANCHES)
+    for epsilon in epsilons:
+        _arguments.share("epsilon", epsilon)
+    if "hrad" in (policy_names or ()) and hrad is None:
+        raise InvalidArgument("the policy hrad needs a file of weights; give one with --hrad")
+    chosen: list[Contender] = [Contender(BASE)]
+    for mode in (mode for mode in MODES if mode in modes and mode != BASE):
+        if mode in UNTUNED:
+            chosen.append(Contender(mode))
+            continue
+        for name in policy_names or (_USUAL_POLICY[mode],):
+            looks = name in ("confidence", "hrad")
+            chosen += [
+                Contender(mode, length, name, epsilon, k_max, hrad if name == "hrad" else None)
+                for length, epsilon, k_max in product(
+                    lengths,
+                    epsilons if looks else (None,),
+                    k_maxes if mode == "specbranch" else (1,),
+                )
+            ]
+    return list(dict.fromkeys(chosen))
+
+
+def of_peers(draft_lengths: Mapping[str, Sequence[int]]) -> list[Contender]:
+    """Other engines, each with the draft lengths that it is to try."""
+    return [
+        Contender(name, length, is_peer=True)
+        for name, lengths in draft_lengths.items()
+        for length in dict.fromkeys(lengths)
+    ]
+
+
+def room(contenders: Sequence[Contender]) -> dict[str, int]:
+    """What an engine must have room for: arguments of `Engine`."""
+    own = [each for each in contenders if not each.is_peer]
+    return {
+        "max_draft": max([AUTO_DRAFT, *(each.draft_length for each in own)]),
+        "k_max": max([AUTO_K_MAX, *(each.k_max for each in own)]),
+    }
+
+
+def _one_of(what: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise InvalidArgument(f"{what} is {value!r}; it must be one of {', '.join(allowed)}")

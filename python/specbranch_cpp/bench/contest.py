@@ -1,0 +1,154 @@
+"""One group at work: the engine of a pair in a placement, and the other engines beside it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp import Engine
+from specbranch_cpp.bench import contenders, near_ties, peer_access
+from specbranch_cpp.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from specbranch_cpp.bench.contenders import Contender
+    from specbranch_cpp.bench.peer_access import Peer
+    from specbranch_cpp.bench.plan import Group, Plan
+    from specbranch_cpp.results import Trace
+
+_TRACED_TOKENS = 64
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One generation: its tokens, without an end token, and what it cost."""
+
+    tokens: tuple[int, ...]
+    stats: dict[str, Any]
+
+
+class Contest:
+    """The engines of a group. A context manager; each engine is loaded when it is first needed.
+
+    Raises:
+        ModelLoadError: the models do not fit here.
+    """
+
+    def __init__(self, plan: Plan, group: Group) -> None:
+        self._plan = plan
+        self._placement = group.placement
+        self._pair = plan.pairs[group.pair]
+        self._peers: dict[str, Peer] = {}
+        self._stack = ExitStack()
+        options = {**contenders.room(plan.contenders), **group.placement.options}
+        self.engine = self._stack.enter_context(
+            Engine(
+                self._pair.target,
+                self._pair.draft,
+                n_ctx=plan.n_ctx,
+                bit_exact=plan.bit_exact,
+                prefix_reuse="off",  # a prompt comes once for each contender
+                seed=plan.seed,
+                **options,
+            )
+        )
+
+    def tokenize(self, text: str) -> list[int]:
+        """The prompt, as `Engine.generate` reads it.
+
+        Raises:
+            InvalidArgument: it leaves too little room in the context.
+        """
+        tokens = self.engine.tokenize(text, special=True)
+        if len(tokens) + self._plan.tokens > self.engine.n_ctx:
+            raise InvalidArgument(
+                f"the prompt {text[:40]!r} has {len(tokens)} tokens; with {self._plan.tokens} to "
+                f"generate it needs more than the context of {self.engine.n_ctx} (--ctx-size)"
+            )
+        return tokens
+
+    def measure(
+        self, contender: Contender, prompt: list[int], temperature: float, seed: int
+    ) -> Measurement:
+        """One generation.
+
+        Raises:
+            OSError, RuntimeError, ValueError: another engine failed.
+        """
+        if contender.is_peer:
+            return self._measure_peer(contender, prompt)
+        done = self.engine.generate(
+            prompt,
+            max_tokens=self._plan.tokens,
+            temperature=temperature,
+            seed=seed,
+            **contender.arguments(),
+        ).result()
+        stats = asdict(done.stats) | {"finish_reason": done.finish_reason}
+        return Measurement(tuple(done.tokens), stats)
+
+    def _measure_peer(self, contender: Contender, prompt: list[int]) -> Measurement:
+        name = contender.mode
+        if name not in self._peers:
+            opened = peer_access.open_peer(name, self._pair, self._placement, self._plan.n_ctx)
+            self._peers[name] = self._stack.enter_context(opened)
+        done = self._peers[name].generate(prompt, self._plan.tokens, contender.draft_length)
+        tokens = tuple(done.tokens)
+        if tokens and tokens[-1] == self.engine.eos_token:
+            tokens = tokens[:-1]
+        stats = {
+            "n_prompt": len(prompt),
+            "n_generated": len(tokens),
+            "prefill_ms": done.prefill_ms,
+            "decode_ms": done.decode_ms,
+            "n_drafted": done.n_drafted,
+            "n_accepted": done.n_accepted,
+        }
+        return Measurement(tokens, stats)
+
+    def compare(
+        self,
+        prompt: list[int],
+        expected: tuple[int, ...],
+        found: tuple[int, ...],
+        temperature: float,
+        seed: int,
+    ) -> near_ties.Difference | None:
+        """Where the two texts part and how near a tie that is; None: they are equal."""
+        difference = near_ties.first_difference(expected, found)
+        if difference is None:
+            return None
+        distance = near_ties.gap(
+            self.engine, prompt, expected, difference, temperature=temperature, seed=seed
+        )
+        return near_ties.Difference(
+            difference.index, difference.expected, difference.found, distance
+        )
+
+    def trace(
+        self, contender: Contender, prompt: list[int], temperature: float, seed: int
+    ) -> Trace:
+        """What both models do in a generation, which is not measured."""
+        done = self.engine.generate(
+            prompt,
+            max_tokens=min(self._plan.tokens, _TRACED_TOKENS),
+            temperature=temperature,
+            seed=seed,
+            trace=True,
+            **contender.arguments(),
+        ).result()
+        assert done.trace is not None
+        return done.trace
+
+    def __enter__(self) -> Contest:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()

@@ -1,0 +1,135 @@
+"""What a run was measured on and with: hardware, libraries, models."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from specbranch_cpp import __version__, _core, demo
+from specbranch_cpp._hrad import file_sha256
+from specbranch_cpp._profile import _cpu_name
+
+_PACKAGE = Path(demo.__file__).parent
+_SYSTEM = Path("/sys/devices/system/cpu")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The hardware that this process may use.
+
+    Attributes:
+        cpu: model of the CPU.
+        cpus: numbers of the CPUs.
+        cores: the same, those together that share a core.
+        memory_bytes: of the machine; 0: not known.
+        gpus: ggml's names and descriptions.
+    """
+
+    cpu: str
+    cpus: tuple[int, ...]
+    cores: tuple[tuple[int, ...], ...]
+    memory_bytes: int
+    gpus: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "cpus": list(self.cpus), "cores": [*map(list, self.cores)],
+                "gpus": list(self.gpus)}  # fmt: skip
+
+
+def describe(system: Path = _SYSTEM) -> Machine:
+    """This machine."""
+    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    cpus = cpus or list(range(os.cpu_count() or 1))
+    cores: dict[str, list[int]] = {}
+    for cpu in cpus:
+        try:
+            siblings = (system / f"cpu{cpu}/topology/thread_siblings_list").read_text().strip()
+        except OSError:
+            siblings = str(cpu)
+        cores.setdefault(siblings, []).append(cpu)
+    gpus = (device for device in _core.list_devices() if not device.is_cpu)
+    return Machine(
+        cpu=_cpu_name(),
+        cpus=tuple(cpus),
+        cores=tuple(map(tuple, cores.values())),
+        memory_bytes=_memory(),
+        gpus=tuple(f"{device.name}: {device.description}" for device in gpus),
+    )
+
+
+def _memory() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return 0
+
+
+def libraries() -> dict[str, str]:
+    """Names and versions of what decides the speed."""
+    llama = _core.library_info()
+    found = {
+        "llama.cpp": f"{llama.llama_version} ({llama.ggml_commit})",
+        "ggml": llama.ggml_version,
+        "instruction sets": " ".join(llama.system.replace("|", " ").split()),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+    }
+    for name in ("llama-cpp-python", "numpy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def package() -> dict[str, Any]:
+    """Version of this package, digest of its extension, and the commit if it runs from a clone."""
+    return {
+        "version": __version__,
+        "extension_sha256": file_sha256(str(_core.__file__)),
+        "commit": _commit(_PACKAGE),
+    }
+
+
+def _commit(folder: Path) -> str | None:
+    """Of the clone that tracks these files; with ``-dirty`` if one of them is changed."""
+
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(folder), *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # A package that is installed below a clone (.venv) is not tracked by it.
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
+    commit = git("rev-parse", "HEAD")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+    return f"{commit}-dirty" if commit and changed else commit
+
+
+def model(path: Path) -> dict[str, Any]:
+    """What tells a model from others: name of its file, size, digest."""
+    file = _core.inspect_model(os.fsencode(path))
+    return {
+        "name": path.name,
+        "bytes": path.stat().st_size,
+        "sha256": file_sha256(str(path)),
+        "parameters": file.n_parameters,
+        "quantization": file.quantization,
+    }
+
+
+def load_average() -> float | None:
+    """Processes at work or waiting, over the last minute; None: not known."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except OSError:
+        return None

@@ -1,0 +1,122 @@
+"""Other engines that are installed: `specbranch_cpp.bench.peers`, imported when needed."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from specbranch_cpp.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+
+    from specbranch_cpp.bench.placements import Placement
+    from specbranch_cpp.bench.plan import Pair
+
+_MODULE = "specbranch_cpp.bench.peers"
+# What a peer that does not start, or dies, may raise.
+FAILURES = (OSError, RuntimeError, ValueError)
+
+
+class PeerResult(Protocol):
+    """One greedy generation of another engine; times in milliseconds, None: it does not tell."""
+
+    tokens: tuple[int, ...]
+    prefill_ms: float
+    decode_ms: float
+    n_drafted: int | None
+    n_accepted: int | None
+
+
+class Peer(Protocol):
+    """Another engine with a pair of models loaded.
+
+    Attributes:
+        version: of it.
+        draft_lengths: what is worth trying; 0: without speculation.
+    """
+
+    version: str
+    draft_lengths: tuple[int, ...]
+
+    def generate(
+        self, tokens: Sequence[int], max_tokens: int, draft_length: int
+    ) -> PeerResult: ...  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Found:
+    """The other engines of a run.
+
+    Attributes:
+        versions: by name.
+        draft_lengths: by name.
+        missing: why the others are not there, by name.
+    """
+
+    versions: dict[str, str]
+    draft_lengths: dict[str, tuple[int, ...]]
+    missing: dict[str, str]
+
+
+def _module() -> Any:
+    try:
+        return importlib.import_module(_MODULE)
+    except ImportError:
+        return None
+
+
+def open_peer(
+    name: str, pair: Pair, placement: Placement, n_ctx: int
+) -> AbstractContextManager[Peer]:
+    """The engine of this name with the pair loaded; `look` has found it."""
+    assert placement.peer is not None
+    peers = _module()
+    models = peers.PeerPair(
+        target=str(pair.target), draft=str(pair.draft), n_ctx=n_ctx, **placement.peer
+    )
+    opened: AbstractContextManager[Peer] = peers.open_peer(name, models)
+    return opened
+
+
+def look(wanted: str, pair: Pair, placements: Sequence[Placement], n_ctx: int) -> Found:
+    """Which other engines are installed, and what they are to try.
+
+    Args:
+        wanted: ``none``, ``all``, or names with commas between.
+        pair: is loaded once by each of them.
+        placements: of the run; a peer runs in the first that is for peers.
+        n_ctx: tokens.
+
+    Raises:
+        InvalidArgument: a name is unknown, or an engine that was asked for by its name is missing.
+    """
+    found = Found({}, {}, {})
+    if wanted == "none":
+        return found
+    peers = _module()
+    if peers is None:
+        if wanted != "all":
+            raise InvalidArgument(f"peers is {wanted!r}; this version of specbranch knows none")
+        return found
+    names = list(peers.NAMES) if wanted == "all" else [name.strip() for name in wanted.split(",")]
+    for name in names:
+        if name not in peers.NAMES:
+            allowed = ", ".join(("all", "none", *peers.NAMES))
+            raise InvalidArgument(f"peer is {name!r}; it must be one of {allowed}")
+    place = next((each for each in placements if each.peer is not None), None)
+    for name in names:
+        if place is None:
+            found.missing[name] = "it is measured in the placements split and shared only"
+            continue
+        try:
+            with open_peer(name, pair, place, n_ctx) as peer:
+                found.versions[name] = peer.version
+                found.draft_lengths[name] = tuple(peer.draft_lengths)
+        except (peers.PeerMissing, *FAILURES) as error:
+            if wanted != "all":
+                raise InvalidArgument(f"{name}: {error}") from error
+            found.missing[name] = str(error)
+    return found

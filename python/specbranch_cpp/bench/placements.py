@@ -1,0 +1,115 @@
+"""Which CPUs or GPUs each of the two models gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from specbranch_cpp.bench.machine import Machine
+from specbranch_cpp.errors import InvalidArgument
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the models run.
+
+    Attributes:
+        name: of `NAMES`.
+        options: of `Engine`.
+        peer: ``n_threads`` and ``cpus`` of other engines, which run their models by turns; None:
+            they are not measured here.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    peer: dict[str, Any] | None = None
+
+
+class ImpossibleError(Exception):
+    """Why this machine has no such placement."""
+
+
+def _split(machine: Machine) -> Placement:
+    # A core is a group of CPUs that share it; the draft gets a quarter of the cores, as usual.
+    cores = machine.cores
+    if len(cores) < 2:
+        cpus = ", ".join(map(str, machine.cpus))
+        raise ImpossibleError(f"one core (CPU {cpus}); each model needs one of its own")
+    n_draft = max(1, len(cores) // 4)
+    target, draft = ([core[0] for core in part] for part in (cores[:-n_draft], cores[-n_draft:]))
+    return Placement(
+        "split",
+        {
+            "cpus": target,
+            "n_threads": len(target),
+            "draft_cpus": draft,
+            "draft_n_threads": len(draft),
+        },
+        {"cpus": tuple(target), "n_threads": len(target)},
+    )
+
+
+def _shared(machine: Machine) -> Placement:
+    n = len(machine.cpus)
+    return Placement(
+        "shared", {"n_threads": n, "draft_n_threads": n}, {"cpus": None, "n_threads": n}
+    )
+
+
+def _on_gpu(name: str, target_layers: int, draft_layers: int) -> Callable[[Machine], Placement]:
+    def place(machine: Machine) -> Placement:
+        if not machine.gpus:
+            raise ImpossibleError("llama.cpp finds no GPU")
+        options: dict[str, Any] = {
+            "n_gpu_layers": target_layers,
+            "draft_n_gpu_layers": draft_layers,
+        }
+        # Threads of a model on a GPU only wait for it.
+        for prefix, layers in (("", target_layers), ("draft_", draft_layers)):
+            options[f"{prefix}n_threads"] = 1 if layers else max(1, len(machine.cores) - 1)
+        return Placement(name, options)
+
+    return place
+
+
+_MAKERS: dict[str, Callable[[Machine], Placement]] = {
+    "split": _split,
+    "shared": _shared,
+    "gpu": _on_gpu("gpu", -1, -1),
+    "draft-cpu": _on_gpu("draft-cpu", -1, 0),
+    "target-cpu": _on_gpu("target-cpu", 0, -1),
+}
+NAMES = tuple(_MAKERS)
+"""``split``: each model on cores of its own, the draft on a quarter of them; ``shared``: both on
+all; ``gpu``: both there; ``draft-cpu``, ``target-cpu``: one of them on the CPU, the other on the
+GPU."""
+
+
+def place(names: list[str] | None, machine: Machine) -> tuple[list[Placement], dict[str, str]]:
+    """The placements that this machine has, and of the others why it has not.
+
+    Args:
+        names: of `NAMES`; None: ``gpu`` where there is one, else ``split``, else ``shared``.
+        machine: this one.
+
+    Raises:
+        InvalidArgument: a name is unknown, or none of the placements is possible.
+    """
+    first_only = names is None
+    placements: list[Placement] = []
+    skipped: dict[str, str] = {}
+    for name in dict.fromkeys(("gpu", "split", "shared") if names is None else names):
+        if name not in _MAKERS:
+            raise InvalidArgument(f"placement is {name!r}; it must be one of {', '.join(NAMES)}")
+        try:
+            placements.append(_MAKERS[name](machine))
+        except ImpossibleError as error:
+            skipped[name] = str(error)
+            continue
+        if first_only:
+            return placements, {}
+    if not placements:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+        raise InvalidArgument(f"no placement is possible on this machine: {reasons}")
+    return placements, skipped

@@ -1,0 +1,244 @@
+"""The plan of a run: what is measured, in which order, and the key of every item.
+
+A *group* is a pair of models in a placement; it has one engine. A *round* is one prompt at one
+temperature, decoded by every contender, one after another. An *item* is one generation of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp import _arguments
+from specbranch_cpp.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from specbranch_cpp.bench.contenders import Contender
+    from specbranch_cpp.bench.placements import Placement
+    from specbranch_cpp.bench.prompts import PromptSet
+
+_MAX_TOKENS = 100_000
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A target and a draft: their files, and what `machine.model` says of them."""
+
+    target: Path
+    draft: Path
+    target_about: dict[str, Any]
+    draft_about: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"{self.target_about['name']} + {self.draft_about['name']}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"target": self.target_about, "draft": self.draft_about}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One generation that is to be measured.
+
+    Attributes:
+        contender: who decodes.
+        key: digest of all that it depends on.
+    """
+
+    contender: Contender
+    key: str
+
+
+@dataclass(frozen=True)
+class Round:
+    """A prompt, decoded by every contender.
+
+    Attributes:
+        pair: index in the plan.
+        placement: its name.
+        prompts: name of the set.
+        prompt: number in it.
+        text: the prompt.
+        temperature: of the choice.
+        repeat: how many times the prompt was there before.
+        seed: of the choice, the same for all contenders.
+        items: in the order of measuring.
+    """
+
+    pair: int
+    placement: str
+    prompts: str
+    prompt: int
+    text: str = field(repr=False)
+    temperature: float
+    repeat: int
+    seed: int
+    items: tuple[Item, ...] = field(repr=False)
+
+    def about(self) -> dict[str, Any]:
+        """What a record says of the round."""
+        return {
+            "pair": self.pair,
+            "placement": self.placement,
+            "prompts": self.prompts,
+            "prompt": self.prompt,
+            "temperature": self.temperature,
+            "repeat": self.repeat,
+        }
+
+
+@dataclass(frozen=True)
+class Group:
+    """What one engine measures."""
+
+    pair: int
+    placement: Placement
+    rounds: tuple[Round, ...] = field(repr=False)
+
+    def about(self) -> dict[str, Any]:
+        return {"pair": self.pair, "placement": self.placement.name}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a run measures: pairs x placements x temperatures x repeats x prompts x contenders.
+
+    Attributes:
+        pairs: the models.
+        prompt_sets: with names that differ.
+        contenders: `autoregressive` first.
+        placements: where the models run.
+        temperatures: 0 or above.
+        tokens: of every text, at most.
+        repeat: how often every prompt is decoded.
+        n_ctx: room of every context, in tokens.
+        seed: of the orders, and of the choices at temperatures above 0.
+        bit_exact: as in `Engine`.
+
+    Raises:
+        InvalidArgument: a number is out of its range.
+    """
+
+    pairs: tuple[Pair, ...]
+    prompt_sets: tuple[PromptSet, ...]
+    contenders: tuple[Contender, ...]
+    placements: tuple[Placement, ...]
+    temperatures: tuple[float, ...] = (0.0,)
+    tokens: int = 128
+    repeat: int = 1
+    n_ctx: int = 2048
+    seed: int = 1
+    bit_exact: bool = False
+
+    def __post_init__(self) -> None:
+        _arguments.integer("tokens", self.tokens, 1, _MAX_TOKENS)
+        _arguments.integer("repeat", self.repeat, 1)
+        _arguments.integer("ctx_size", self.n_ctx, 1)
+        _arguments.integer("seed", self.seed, 0)
+        for temperature in self.temperatures:
+            if not 0.0 <= _arguments.real("temperature", temperature) < 100.0:
+                raise InvalidArgument(f"temperature is {temperature}; it must be in 0 .. 100")
+
+    def settings(self) -> dict[str, Any]:
+        """What a header says of the plan; two equal ones measure the same."""
+        return {
+            "pairs": [pair.to_json() for pair in self.pairs],
+            "prompts": {
+                each.name: {"sha256": each.sha256, "numbers": list(each.texts)}
+                for each in self.prompt_sets
+            },
+            "contenders": {each.name: asdict(each) for each in self.contenders},
+            "placements": {each.name: each.options for each in self.placements},
+            "temperatures": list(self.temperatures),
+            "tokens": self.tokens,
+            "repeat": self.repeat,
+            "ctx_size": self.n_ctx,
+            "seed": self.seed,
+            "bit_exact": self.bit_exact,
+        }
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        return tuple(
+            Group(pair, placement, tuple(self._rounds(pair, placement)))
+            for pair in range(len(self.pairs))
+            for placement in self.placements
+        )
+
+    @cached_property
+    def items(self) -> tuple[Item, ...]:
+        return tuple(
+            item for group in self.groups for one in group.rounds for item in one.items
+        )  # fmt: skip
+
+    def _rounds(self, pair: int, placement: Placement) -> Iterator[Round]:
+        number = 0
+        for temperature in self.temperatures:
+            taking_part = [
+                each
+                for each in self.contenders
+                if not each.is_peer or (temperature == 0.0 and placement.peer is not None)
+            ]
+            for repeat in range(self.repeat):
+                for prompts in self.prompt_sets:
+                    for prompt, text in prompts.texts.items():
+                        about: dict[str, Any] = {
+                            "pair": pair,
+                            "placement": placement.name,
+                            "prompts": prompts.name,
+                            "prompt": prompt,
+                            "temperature": float(temperature),
+                            "repeat": repeat,
+                        }
+                        yield Round(
+                            **about,
+                            text=text,
+                            seed=_seed(self.seed, prompts.name, prompt, repeat),
+                            items=tuple(
+                                Item(each, self._key(about, text, each, placement))
+                                for each in rotated(taking_part, number, self.seed)
+                            ),
+                        )
+                        number += 1
+
+    def _key(
+        self, about: dict[str, Any], text: str, contender: Contender, placement: Placement
+    ) -> str:
+        pair = self.pairs[about["pair"]]
+        content = {
+            **about,
+            "pair": [pair.target_about["sha256"], pair.draft_about["sha256"]],
+            "text": text,
+            "contender": asdict(contender),
+            "options": placement.options,
+            "tokens": self.tokens,
+            "ctx_size": self.n_ctx,
+            "seed": self.seed,
+            "bit_exact": self.bit_exact,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def rotated(contenders: Sequence[Contender], number: int, seed: int) -> list[Contender]:
+    """The order in a round: shuffled by the seed, turned on by one a round, every other backwards.
+
+    So nobody always comes first, or always after the same other one.
+    """
+    order = list(contenders)
+    random.Random(seed).shuffle(order)
+    start = number % len(order)
+    order = order[start:] + order[:start]
+    return order[::-1] if number % 2 else order
+
+
+def _seed(seed: int, *place: object) -> int:
+    digest = hashlib.sha256(json.dumps([seed, *place]).encode()).digest()
+    return int.from_bytes(digest[:4], "little")

@@ -1,0 +1,131 @@
+"""Pictures of a run, from its records; they need matplotlib: ``specbranch_cpp[plot]``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from specbranch_cpp import timeline
+from specbranch_cpp.bench import traces
+from specbranch_cpp.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+
+    from specbranch_cpp.bench.figures import Group, Row, Summary
+    from specbranch_cpp.bench.records import Record
+
+_COLOURS = {
+    "autoregressive": "#bbbbbb",
+    "speculative": "#7f7f7f",
+    "pearl": "#1f77b4",
+    "specbranch": "#ff7f0e",
+    "auto": "#2ca02c",
+}
+_OTHER = "#9467bd"
+
+
+def save_all(folder: Path, records: Sequence[Record], summary: Summary) -> dict[str, str]:
+    """Draws what there is to draw; the names of the files, and what they show.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    _figure()
+    made = {}
+    if any(row.speedup for group in summary.groups for row in group.best):
+        draw_speedups(summary, folder / "speedup.png")
+        made["speedup.png"] = "speed-up of every mode at its best setting, with quartiles"
+    if any(sum(row.histogram) for group in summary.groups for row in group.best):
+        draw_histograms(summary, folder / "acceptance.png")
+        made["acceptance.png"] = "tokens that a target step accepted"
+    for record in records:
+        if record["kind"] == "trace":
+            name = f"round-{record['pair']}-{record['placement']}.png"
+            if draw_round(record, folder / name):
+                draft = records[0]["plan"]["pairs"][record["pair"]]["draft"]["name"]
+                made[name] = f"one round of {record['contender']} with {draft}"
+    return made
+
+
+def draw_speedups(summary: Summary, path: Path) -> None:
+    """Bars of the median speed-up of each mode at its best setting, a cluster for each group."""
+    modes = list(dict.fromkeys(row.mode for group in summary.groups for row in group.best))
+    figure = _figure()(
+        figsize=(max(5.0, 0.45 * len(modes) * len(summary.groups) + 2.0), 4.0), layout="constrained"
+    )
+    axes = figure.subplots()
+    width = 0.8 / len(modes)
+    for i, mode in enumerate(modes):
+        places, heights, down, up = [], [], [], []
+        for x, group in enumerate(summary.groups):
+            row = next((row for row in group.best if row.mode == mode), None)
+            if row is not None and row.speedup is not None:
+                spread = row.speedup.ratios
+                places.append(x + (i - (len(modes) - 1) / 2) * width)
+                heights.append(spread.median)
+                down.append(spread.median - spread.q1)
+                up.append(spread.q3 - spread.median)
+        axes.bar(
+            places, heights, 0.9 * width, yerr=(down, up), color=_COLOURS.get(mode, _OTHER),
+            label=mode, ecolor="#444444", capsize=2,
+        )  # fmt: skip
+    axes.axhline(1.0, color="black", lw=0.5)
+    axes.set_xticks(range(len(summary.groups)), [_short(group) for group in summary.groups])
+    axes.set_ylabel("speed-up over autoregressive")
+    axes.legend(frameon=False, ncols=3, fontsize=8)
+    figure.savefig(path, format="png", dpi=120)
+
+
+def draw_histograms(summary: Summary, path: Path) -> None:
+    """The share of target steps that accepted 0, 1, .. tokens; a panel for each group."""
+    groups = [group for group in summary.groups if any(sum(r.histogram) for r in _drafting(group))]
+    figure = _figure()(figsize=(4.2 * len(groups), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    for panel, group in zip(panels, groups, strict=True):
+        rows = [row for row in _drafting(group) if sum(row.histogram)]
+        width = 0.8 / len(rows)
+        for i, row in enumerate(rows):
+            steps = sum(row.histogram)
+            panel.bar(
+                [n + (i - (len(rows) - 1) / 2) * width for n in range(len(row.histogram))],
+                [count / steps for count in row.histogram],
+                width, color=_COLOURS.get(row.mode, _OTHER), label=row.name,
+            )  # fmt: skip
+        panel.set_title(_short(group), fontsize=9)
+        panel.set_xlabel("tokens accepted")
+        panel.legend(frameon=False, fontsize=7)
+    panels[0].set_ylabel("share of target steps")
+    figure.savefig(path, format="png", dpi=120)
+
+
+def draw_round(record: Record, path: Path) -> bool:
+    """One round of a traced generation; False: it has none."""
+    trace = traces.from_json(record)
+    window = traces.one_round(trace)
+    if window is None:
+        return False
+    timeline.plot(
+        trace, path, start_ms=window[0], end_ms=window[1], width=1200, title=record["contender"]
+    )
+    return True
+
+
+def _drafting(group: Group) -> list[Row]:
+    return [row for row in group.best if row.mode != "autoregressive" and not row.is_peer]
+
+
+def _short(group: Group) -> str:
+    return f"pair {group.pair}, {group.placement}\n{group.prompts}, T {group.temperature:g}"
+
+
+def _figure() -> type[Figure]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtra(
+            "the pictures of a report need matplotlib: pip install 'specbranch_cpp[plot]'"
+        ) from error
+    return Figure

@@ -1,0 +1,218 @@
+"""The report of a run as Markdown, from its records alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from specbranch_cpp.bench.figures import Difference, Group, Row, Summary
+    from specbranch_cpp.bench.records import Record
+
+NAME = "report.md"
+_SHOWN_DIFFERENCES = 20
+COLUMNS = (
+    "contender", "speed-up", "quartiles", "in total", "tokens/s", "M", "accepted", "RB",
+    "RB per token", "coordination", "equal texts",
+)  # fmt: skip
+
+
+def markdown(
+    records: Sequence[Record], summary: Summary, pictures: Mapping[str, str] | None = None
+) -> str:
+    """The whole report.
+
+    Args:
+        records: of the run, the header first.
+        summary: of these records.
+        pictures: what they show, by the names of their files.
+    """
+    header = records[0]
+    parts = [f"# {title(header)}", _progress(header, records, summary)]
+    for group in summary.groups:
+        parts += [f"## {heading(group, header)}", _facts(group), table(group)]
+        if group.auto:
+            parts.append(_auto(group))
+        why = next((row.why for row in group.rows if row.why), "")
+        if why:
+            parts.append(f"`auto`, the last time: {why}")
+    if len(summary.groups) > 1 and summary.auto_means:
+        parts += ["## `auto` over the groups", _means(summary)]
+    different = [(group, one) for group in summary.groups for one in group.differences]
+    if different:
+        parts += ["## Texts that differ", _differences(different, header)]
+    skipped = list(_skipped(header, records))
+    if skipped:
+        parts += ["## Not measured", "\n".join(f"- {line}" for line in skipped)]
+    if pictures:
+        parts += ["## Pictures", *(f"![{what}]({name})" for name, what in pictures.items())]
+    parts += ["## Made with", _setup(header)]
+    return "\n\n".join(parts) + "\n"
+
+
+def title(header: Record) -> str:
+    targets = dict.fromkeys(pair["target"]["name"] for pair in header["plan"]["pairs"])
+    return f"Speed of {', '.join(targets)}"
+
+
+def heading(group: Group, header: Record) -> str:
+    pair = header["plan"]["pairs"][group.pair]
+    return (
+        f"{pair['target']['name']} + {pair['draft']['name']}, {group.placement}, prompts "
+        f"{group.prompts}, temperature {group.temperature:g}"
+    )
+
+
+def cells(row: Row) -> list[str]:
+    """Of one contender, in the order of `COLUMNS`."""
+    speedup = row.speedup
+    return [
+        row.name,
+        f"{speedup.ratios.median:.2f}" if speedup else "",
+        f"{speedup.ratios.q1:.2f} .. {speedup.ratios.q3:.2f}" if speedup else "",
+        f"{speedup.total:.2f}" if speedup else "",
+        f"{row.tokens_per_second:.1f}",
+        _number(row.mean_accepted_length),
+        _number(row.acceptance),
+        _number(row.rollback_rate),
+        _number(row.rollback_per_token),
+        "" if row.coordination_share is None else f"{row.coordination_share:.1%}",
+        f"{row.n_equal} of {row.n_texts}",
+    ]
+
+
+def table(group: Group) -> str:
+    """A row for each contender; the best setting of every mode is bold."""
+    lines = [COLUMNS, ("---",) * len(COLUMNS)]
+    for row in group.rows:
+        found = cells(row)
+        alone = sum(other.mode == row.mode for other in group.rows) == 1
+        if row.is_best and not alone:
+            found[:2] = (f"**{cell}**" for cell in found[:2])
+        lines.append(tuple(found))
+    return _lines(lines)
+
+
+def _lines(rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _progress(header: Record, records: Sequence[Record], summary: Summary) -> str:
+    text = f"{summary.n_items} generations of {header['n_items']} are measured."
+    loads = [r["load"] for r in records if r["kind"] == "begin" and r["load"] is not None]
+    if loads:
+        n_cpus = len(header["machine"]["cpus"])
+        text += (
+            f" Load of the machine when the run began: {', '.join(f'{load:g}' for load in loads)}"
+            f" ({n_cpus} CPUs)."
+        )
+    return text
+
+
+def _facts(group: Group) -> str:
+    facts = []
+    if group.step_ratio is not None:
+        facts.append(f"a target step takes {group.step_ratio:.1f} times as long as a draft step")
+    if group.target_slowdown is not None and group.draft_slowdown is not None:
+        facts.append(
+            f"while both models run, a target step takes {group.target_slowdown:.2f} times as long "
+            f"as alone, a draft step {group.draft_slowdown:.2f} times"
+        )
+    text = "; ".join(facts)
+    return f"{text[:1].upper()}{text[1:]}." if text else "Step times are not known."
+
+
+def _auto(group: Group) -> str:
+    rows = [
+        (
+            mode,
+            next(row.name for row in group.best if row.mode == mode),
+            f"{one.ratios.median:.3f}",
+            f"{one.ratios.q1:.3f} .. {one.ratios.q3:.3f}",
+            f"{one.total:.3f}",
+        )
+        for mode, one in group.auto.items()
+    ]
+    columns = ("`auto` over", "at its best", "median", "quartiles", "in total")
+    return _lines([columns, ("---",) * len(columns), *rows])
+
+
+def _means(summary: Summary) -> str:
+    rows = [(mode, f"{mean:.3f}", f"{least:.3f}") for mode, (mean, least) in
+            summary.auto_means.items()]  # fmt: skip
+    columns = ("`auto` over the best of", "geometric mean", "least")
+    return _lines([columns, ("---",) * 3, *rows])
+
+
+def _differences(found: Sequence[tuple[Group, Difference]], header: Record) -> str:
+    columns = ("contender", "group", "prompt", "token", "gap of the scores")
+    rows = [
+        (
+            one.contender,
+            heading(group, header),
+            str(one.prompt),
+            str(one.index),
+            "not known" if one.gap is None else f"{one.gap:.3g}",
+        )
+        for group, one in found[:_SHOWN_DIFFERENCES]
+    ]
+    text = _lines([columns, ("---",) * len(columns), *rows])
+    more = len(found) - _SHOWN_DIFFERENCES
+    return f"{text}\n\nand {more} more" if more > 0 else text
+
+
+def _skipped(header: Record, records: Sequence[Record]) -> Iterable[str]:
+    for what, reasons in header["skipped"].items():
+        yield from (f"{what} {name}: {reason}" for name, reason in reasons.items())
+    seen = dict.fromkeys(
+        (r["pair"], r["placement"], r["contender"], r["reason"])
+        for r in records
+        if r["kind"] == "skip"
+    )
+    for pair, placement, contender, reason in seen:
+        draft = header["plan"]["pairs"][pair]["draft"]["name"]
+        yield f"{contender or 'everything'} with {draft}, {placement}: {reason}"
+
+
+def _setup(header: Record) -> str:
+    machine, package, plan = header["machine"], header["package"], header["plan"]
+    commit = f", commit {package['commit']}" if package["commit"] else ""
+    memory = machine["memory_bytes"] / 2**30
+    sizes = f"{len(machine['cores'])} cores, {len(machine['cpus'])} CPUs, {memory:.1f} GiB"
+    lines = [
+        f"specbranch {package['version']}{commit}, extension {package['extension_sha256'][:12]}",
+        f"{machine['cpu']}, {sizes}; {', '.join(machine['gpus']) or 'no GPU'}",
+        ", ".join(f"{name} {version}" for name, version in header["libraries"].items()),
+    ]
+    for model in _models(plan):
+        about = f"{model['bytes']:,} bytes, {model['quantization']}, sha256 {model['sha256'][:12]}"
+        lines.append(f"{model['name']}: {about}")
+    lines += [
+        f"placement {name}: {_options(options)}" for name, options in plan["placements"].items()
+    ]
+    lines += [
+        f"prompts {name}: {len(prompts['numbers'])}, sha256 {prompts['sha256'][:12]}"
+        for name, prompts in plan["prompts"].items()
+    ]
+    sizes = f"at most {plan['tokens']} tokens a text, {plan['repeat']} of each prompt"
+    exact = ", bit-exact" if plan["bit_exact"] else ""
+    lines += [
+        f"{sizes}, context {plan['ctx_size']}, seed {plan['seed']}{exact}",
+        f"began {header['made']}",
+        f"`{header['command']}`",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _models(plan: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    models = (pair[side] for pair in plan["pairs"] for side in ("target", "draft"))
+    return {model["sha256"]: model for model in models}.values()
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options.items())

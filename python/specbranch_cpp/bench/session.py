@@ -1,0 +1,168 @@
+"""From what a user asks for to a plan, its header, and a report."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp import _core, policies
+from specbranch_cpp.bench import (
+    contenders,
+    machine,
+    peer_access,
+    placements,
+    plots,
+    prompts,
+    records,
+    report,
+    statistics,
+)
+from specbranch_cpp.bench.plan import Pair, Plan
+from specbranch_cpp.errors import InvalidArgument, MissingExtra
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from specbranch_cpp.bench.figures import Summary
+    from specbranch_cpp.bench.records import Record
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be measured.
+
+    Attributes:
+        pairs: files of targets and drafts.
+        prompts: files of JSON lines; none: the bundled set.
+        modes: of `contenders.MODES`; `autoregressive` is always measured.
+        policies: of `contenders.POLICIES`; None: each mode's usual one.
+        lengths: tokens drafted ahead.
+        epsilons: of the policies that look at the confidence.
+        k_maxes: branches at most, of `specbranch`.
+        hrad: weights for the policy ``hrad``.
+        placements: of `placements.NAMES`; None: what suits the machine.
+        temperatures: 0 or above.
+        peers: other engines: ``all``, ``none``, or names with commas between.
+        tokens: of every text, at most.
+        n_prompts: of every set, at most; None: all.
+        repeat: how often every prompt is decoded.
+        n_ctx: room of every context, in tokens.
+        seed: of the choice of prompts, of the orders, and of the texts at temperatures above 0.
+        bit_exact: as in `Engine`.
+    """
+
+    pairs: tuple[tuple[Path, Path], ...]
+    prompts: tuple[Path, ...] = ()
+    modes: tuple[str, ...] = contenders.MODES
+    policies: tuple[str, ...] | None = None
+    lengths: tuple[int, ...] = (4, 8)
+    epsilons: tuple[float, ...] = (0.4,)
+    k_maxes: tuple[int, ...] = (4,)
+    hrad: Path | None = None
+    placements: tuple[str, ...] | None = None
+    temperatures: tuple[float, ...] = (0.0,)
+    peers: str = "none"
+    tokens: int = 128
+    n_prompts: int | None = 16
+    repeat: int = 1
+    n_ctx: int = 2048
+    seed: int = 1
+    bit_exact: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan and the header of its record file."""
+
+    plan: Plan
+    header: Record
+
+
+def prepare(request: Request, command: str = "") -> Prepared:
+    """The plan of what is asked for; reads the models' headers, and looks for other engines.
+
+    Args:
+        request: what is asked for.
+        command: how the user said it, for the report.
+
+    Raises:
+        InvalidArgument: something is out of its range, or impossible on this machine.
+        ModelLoadError: a file is no model.
+        IncompatibleModels: two models are no pair.
+    """
+    hrad = None if request.hrad is None else str(policies.HRAD(request.hrad).path)
+    own = contenders.of_modes(
+        request.modes,
+        lengths=request.lengths,
+        epsilons=request.epsilons,
+        k_maxes=request.k_maxes,
+        policy_names=request.policies,
+        hrad=hrad,
+    )
+    if request.n_prompts is not None and request.n_prompts < 1:
+        raise InvalidArgument(f"n_prompts is {request.n_prompts}; it must be at least 1")
+    sets = prompts.load(request.prompts, request.n_prompts, request.seed)
+    here = machine.describe()
+    names = None if request.placements is None else list(request.placements)
+    possible, impossible = placements.place(names, here)
+    pairs = tuple(_pair(target, draft) for target, draft in dict.fromkeys(request.pairs))
+    others = peer_access.look(request.peers, pairs[0], possible, request.n_ctx)
+    plan = Plan(
+        pairs=pairs,
+        prompt_sets=tuple(sets),
+        contenders=(*own, *contenders.of_peers(others.draft_lengths)),
+        placements=tuple(possible),
+        temperatures=tuple(dict.fromkeys(request.temperatures)),
+        tokens=request.tokens,
+        repeat=request.repeat,
+        n_ctx=request.n_ctx,
+        seed=request.seed,
+        bit_exact=request.bit_exact,
+    )
+    header: dict[str, Any] = {
+        "package": machine.package(),
+        "machine": here.to_json(),
+        "libraries": machine.libraries() | others.versions,
+        "plan": plan.settings(),
+        "skipped": {"placement": impossible, "peer": others.missing},
+        "n_items": len(plan.items),
+        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": command,
+    }
+    return Prepared(plan, header)
+
+
+def _pair(target: Path, draft: Path) -> Pair:
+    pair = Pair(target, draft, machine.model(target), machine.model(draft))
+    found = _core.check_pair(bytes(target), bytes(draft))
+    if found.why_no_speculation:
+        raise InvalidArgument(f"{pair.name}: {found.why_no_speculation}")
+    return pair
+
+
+def write_report(folder: Path, *, pictures: bool = True) -> tuple[Summary, Sequence[Record], str]:
+    """Writes ``report.md`` and the pictures of a run, from its records alone.
+
+    Args:
+        folder: of the run.
+        pictures: draw them, if matplotlib is installed.
+
+    Returns:
+        The figures, the records, and why there are no pictures, if there are none.
+
+    Raises:
+        InvalidArgument: the folder holds no run, or a damaged one.
+        OSError: it cannot be written to.
+    """
+    found = records.read(folder)
+    summary = statistics.summarize(found)
+    drawn, reason = {}, ""
+    if pictures:
+        try:
+            drawn = plots.save_all(folder, found, summary)
+        except MissingExtra as error:
+            reason = str(error)
+    (folder / report.NAME).write_text(report.markdown(found, summary, drawn), encoding="utf-8")
+    return summary, found, reason

@@ -1,0 +1,238 @@
+"""What the records of a run say: pure functions of them.
+
+Speeds are compared within a round only: two contenders, the same prompt, minutes apart at most. A
+round that was interrupted is not one; what was measured before and after counts apart.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp.bench import near_ties
+from specbranch_cpp.bench.contenders import BASE
+from specbranch_cpp.bench.figures import Comparison, Difference, Group, Row, Spread, Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from specbranch_cpp.bench.records import Record
+
+
+def summarize(records: Sequence[Record]) -> Summary:
+    """The summary of a run's records, the header first."""
+    header = records[0]
+    grouped: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        if record["kind"] == "generation":
+            grouped[_place(record)].append(record)
+    places = {
+        (pair, placement, prompts, temperature): None
+        for pair in range(len(header["plan"]["pairs"]))
+        for placement in header["plan"]["placements"]
+        for prompts in header["plan"]["prompts"]
+        for temperature in header["plan"]["temperatures"]
+    }
+    gaps = {
+        record["key"].removeprefix("difference "): record["gap"]
+        for record in records
+        if record["kind"] == "difference"
+    }
+    costs = {
+        (record["pair"], record["placement"]): record["costs"]
+        for record in records
+        if record["kind"] == "engine" and record["costs"]
+    }
+    groups = tuple(
+        _group(place, grouped[place], header["plan"]["contenders"], gaps, costs.get(place[:2]))
+        for place in places
+        if place in grouped
+    )
+    ratios: dict[str, list[float]] = defaultdict(list)
+    for group in groups:
+        for mode, one in group.auto.items():
+            ratios[mode].append(one.total)
+    means = {mode: (geometric_mean(values), min(values)) for mode, values in ratios.items()}
+    return Summary(groups, means, sum(map(len, grouped.values())))
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def _place(record: Record) -> tuple[Any, ...]:
+    return record["pair"], record["placement"], record["prompts"], record["temperature"]
+
+
+def _group(
+    place: tuple[Any, ...],
+    generations: Sequence[Record],
+    contenders: Mapping[str, Mapping[str, Any]],
+    gaps: Mapping[str, float | None],
+    costs: Mapping[str, Any] | None,
+) -> Group:
+    by_name: dict[str, list[Record]] = {name: [] for name in contenders}
+    for record in generations:
+        by_name[record["contender"]].append(record)
+    base = by_name[BASE]
+    speedups = {name: compare(group, base) for name, group in by_name.items() if group}
+    best = _best(speedups, contenders)
+    rows = tuple(
+        _row(name, group, contenders[name], speedups[name], base, name in best)
+        for name, group in by_name.items()
+        if group
+    )
+    auto = {}
+    for name in (row.name for row in rows if row.is_best):
+        one = compare(by_name.get("auto", []), by_name[name])
+        if name != "auto" and one is not None:
+            auto[contenders[name]["mode"]] = one
+    pair, placement, prompts, temperature = place
+    return Group(
+        pair=pair,
+        placement=placement,
+        prompts=prompts,
+        temperature=temperature,
+        rows=rows,
+        auto=auto,
+        differences=tuple(_differences(by_name, contenders, gaps)),
+        step_ratio=step_ratio(generations, costs),
+        target_slowdown=costs["target_slowdown"] if costs else None,
+        draft_slowdown=costs["draft_slowdown"] if costs else None,
+    )
+
+
+def ms_per_token(record: Record) -> float | None:
+    """Of decoding; None: the text is empty."""
+    stats = record["stats"]
+    if stats["n_generated"] == 0 or stats["decode_ms"] <= 0.0:
+        return None
+    return float(stats["decode_ms"]) / int(stats["n_generated"])
+
+
+def compare(group: Iterable[Record], base: Iterable[Record]) -> Comparison | None:
+    """How many times as fast `group` is as `base`, round by round; None: they share no round."""
+    by_round = {_round(record): record for record in base}
+    pairs = []
+    for record in group:
+        other = by_round.get(_round(record))
+        if other is not None and ms_per_token(record) and ms_per_token(other):
+            pairs.append((record, other))
+    ratios = Spread.of([(ms_per_token(b) or 0.0) / (ms_per_token(r) or 1.0) for r, b in pairs])
+    if ratios is None:
+        return None
+    return Comparison(
+        ratios, tokens_per_ms([r for r, _ in pairs]) / tokens_per_ms([b for _, b in pairs])
+    )
+
+
+def _round(record: Record) -> tuple[Any, ...]:
+    return record["prompt"], record["repeat"], record["part"]
+
+
+def tokens_per_ms(group: Sequence[Record]) -> float:
+    """All tokens over all time of decoding."""
+    return _over(group, "n_generated", "decode_ms") or 0.0
+
+
+def _over(group: Sequence[Record], part: str, whole: str) -> float | None:
+    """The ratio of two sums; None where a generation does not tell, or the whole is 0."""
+    values = [(record["stats"].get(part), record["stats"].get(whole)) for record in group]
+    if any(a is None or b is None for a, b in values):
+        return None
+    total = sum(b for _, b in values)
+    return float(sum(a for a, _ in values) / total) if total else None
+
+
+def _best(
+    speedups: Mapping[str, Comparison | None], contenders: Mapping[str, Mapping[str, Any]]
+) -> set[str]:
+    """Of each mode the contender with the greatest ratio of totals."""
+    best: dict[str, tuple[float, str]] = {}
+    for name, speedup in speedups.items():
+        if speedup is not None:
+            mode = contenders[name]["mode"]
+            best[mode] = max(best.get(mode, (0.0, "")), (speedup.total, name))
+    return {name for _, name in best.values()}
+
+
+def _row(
+    name: str,
+    group: Sequence[Record],
+    contender: Mapping[str, Any],
+    speedup: Comparison | None,
+    base: Sequence[Record],
+    is_best: bool,
+) -> Row:
+    texts = {(record["prompt"], record["repeat"]): record["tokens"] for record in base}
+    compared = [r for r in group if (r["prompt"], r["repeat"]) in texts]
+    histogram: list[int] = []
+    for record in group:
+        found = record["stats"].get("acceptance_histogram", ())
+        histogram += [0] * (len(found) - len(histogram))
+        for i, n in enumerate(found):
+            histogram[i] += n
+    drafts = contender["mode"] != BASE
+    return Row(
+        name=name,
+        mode=contender["mode"],
+        is_peer=contender["is_peer"],
+        speedup=speedup,
+        tokens_per_second=1000.0 * tokens_per_ms(group),
+        mean_accepted_length=_over(group, "n_generated", "n_target_steps"),
+        rollback_rate=_over(group, "n_rolled_back", "n_drafted") if drafts else None,
+        rollback_per_token=_over(group, "n_rolled_back", "n_generated") if drafts else None,
+        acceptance=_over(group, "n_accepted", "n_drafted") if drafts else None,
+        coordination_share=_over(group, "coordination_ms", "decode_ms"),
+        overlap_share=_over(group, "overlap_ms", "decode_ms") if drafts else None,
+        n_texts=len(compared),
+        n_equal=sum(r["tokens"] == texts[r["prompt"], r["repeat"]] for r in compared),
+        histogram=tuple(histogram),
+        why=group[-1]["stats"].get("why", "") if contender["mode"] == "auto" else "",
+        is_best=is_best,
+    )
+
+
+def _differences(
+    by_name: Mapping[str, Sequence[Record]],
+    contenders: Mapping[str, Mapping[str, Any]],
+    gaps: Mapping[str, float | None],
+) -> Iterable[Difference]:
+    texts = {(record["prompt"], record["repeat"]): record["tokens"] for record in by_name[BASE]}
+    for name, group in by_name.items():
+        for record in group:
+            expected = texts.get((record["prompt"], record["repeat"]))
+            if expected is None:
+                continue
+            found = near_ties.first_difference(expected, record["tokens"])
+            if found is not None:
+                yield Difference(
+                    name,
+                    contenders[name]["is_peer"],
+                    record["prompt"],
+                    found.index,
+                    gaps.get(record["key"]),
+                )
+
+
+def step_ratio(generations: Iterable[Record], costs: Mapping[str, Any] | None) -> float | None:
+    """c: a target step over a draft step, each alone on the machine.
+
+    From generations, by medians: of `autoregressive` and of `speculative`, where the models take
+    turns. Without the latter by the engine's own costs.
+    """
+    target: list[float] = []
+    draft: list[float] = []
+    for record in generations:
+        stats = record["stats"]
+        if record["contender"] == BASE and stats["n_target_steps"]:
+            target.append(stats["target_busy_ms"] / stats["n_target_steps"])
+        if record["contender"].startswith("speculative (") and stats["n_draft_steps"]:
+            draft.append(stats["draft_busy_ms"] / stats["n_draft_steps"])
+    if target and draft and statistics.median(draft) > 0.0:
+        return statistics.median(target) / statistics.median(draft)
+    if costs and costs["draft_ms"] and costs["draft_ms"][0] > 0.0:
+        return float(costs["target_ms"][0] / costs["draft_ms"][0])
+    return None

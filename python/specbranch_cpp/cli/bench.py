@@ -1,0 +1,299 @@
+"""``specbranch bench``: the speed of every mode on pairs of models, and a report of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from specbranch_cpp import demo
+from specbranch_cpp.bench import contenders, near_ties, placements, report, runner, session
+from specbranch_cpp.bench.records import NAME, RecordFile
+from specbranch_cpp.cli import options, render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from specbranch_cpp.bench.figures import Summary
+    from specbranch_cpp.bench.records import Record
+
+app = typer.Typer(no_args_is_help=True, help="Measure how fast every mode decodes, and report it.")
+
+_WHAT = "What is measured"
+_HOW = "How"
+_OUTPUT = "Output"
+_SHOWN = (0, 1, 2, 5, 10)  # of the report's columns, on a terminal
+
+_QUICK: dict[str, Any] = {"n_prompts": 6, "tokens": 48, "lengths": (4,)}
+
+_Value = TypeVar("_Value")
+
+
+def _list(
+    text: str | None, kind: Callable[[str], _Value], option: str
+) -> tuple[_Value, ...] | None:
+    """The values of an option such as ``4,7``."""
+    if text is None:
+        return None
+    values = []
+    for part in text.split(","):
+        try:
+            values.append(kind(part.strip()))
+        except ValueError:
+            what = "a whole number" if kind is int else "a number"
+            raise typer.BadParameter(f"{part!r} is not {what}", param_hint=option) from None
+    if not all(str(value) for value in values):
+        raise typer.BadParameter(f"{text!r} has an empty part", param_hint=option)
+    return tuple(values)
+
+
+@app.command()
+@render.reporting()
+def run(
+    model: options.Model = None,
+    draft: Annotated[
+        list[Path] | None,
+        options.models("--model-draft", "-md", help="Draft; repeatable: a pair each."),
+    ] = None,
+    pair: Annotated[
+        list[str] | None,
+        options.models("--pair", metavar="TARGET,DRAFT", help="One more pair; repeatable."),
+    ] = None,
+    prompts: Annotated[
+        list[Path] | None,
+        options.option("--prompts", panel=_WHAT, metavar="JSONL",
+                       help='Lines with a "prompt"; repeatable; default: the bundled set.'),
+    ] = None,
+    n_prompts: Annotated[
+        int | None,
+        options.option("--n-prompts", panel=_WHAT, metavar="N",
+                       help="Of each set at most; default 16, 0: all."),
+    ] = None,
+    tokens: Annotated[
+        int | None,
+        options.option("--tokens", "-n", panel=_WHAT, metavar="N",
+                       help="Of a text at most; default 128."),
+    ] = None,
+    modes: Annotated[
+        str | None,
+        options.option("--modes", panel=_WHAT, metavar="LIST",
+                       help=f"Default: {','.join(contenders.MODES)}."),
+    ] = None,
+    policies: Annotated[
+        str | None,
+        options.option("--policies", panel=_WHAT, metavar="LIST",
+                       help=f"Of {','.join(contenders.POLICIES)}; default: confidence for "
+                       "specbranch, fixed for speculative and pearl."),
+    ] = None,
+    lengths: Annotated[
+        str | None,
+        options.option("--lengths", panel=_WHAT, metavar="LIST",
+                       help="Tokens drafted ahead; default 4,8."),
+    ] = None,
+    epsilons: Annotated[
+        str | None,
+        options.option("--epsilons", panel=_WHAT, metavar="LIST",
+                       help="Of the policies confidence and hrad; default 0.4."),
+    ] = None,
+    k_maxes: Annotated[
+        str | None,
+        options.option("--k-maxes", panel=_WHAT, metavar="LIST",
+                       help="Branches of specbranch at most; default 4."),
+    ] = None,
+    hrad: Annotated[
+        Path | None,
+        options.option("--hrad", panel=_WHAT, metavar="FILE", help="Weights of the policy hrad."),
+    ] = None,
+    temperatures: Annotated[
+        str | None,
+        options.option("--temperatures", panel=_WHAT, metavar="LIST", help="Default 0."),
+    ] = None,
+    peers: Annotated[
+        str,
+        options.option("--peers", panel=_WHAT, metavar="LIST",
+                       help="Other engines, at temperature 0: all (that are installed), none "
+                       "(default), or names."),
+    ] = "none",
+    where: Annotated[
+        str | None,
+        options.option("--placements", panel=_HOW, metavar="LIST",
+                       help=f"Of {','.join(placements.NAMES)}; default: the first possible of gpu, "
+                       "split, shared."),
+    ] = None,
+    repeat: Annotated[
+        int, options.option("--repeat", panel=_HOW, metavar="N", help="Of every prompt; default 1.")
+    ] = 1,
+    ctx_size: Annotated[
+        int, options.option("--ctx-size", "-c", panel=_HOW, metavar="N", help="Default 2048.")
+    ] = 2048,
+    seed: Annotated[
+        int,
+        options.option("--seed", "-s", panel=_HOW, metavar="N",
+                       help="Of the prompts, orders and texts; default 1."),
+    ] = 1,
+    bit_exact: Annotated[
+        bool,
+        options.option("--bit-exact", panel=_HOW,
+                       help="Equal scores whatever the batch, at a price."),
+    ] = False,
+    allow_near_ties: Annotated[
+        bool,
+        options.option("--allow-near-ties", panel=_HOW,
+                       help="Texts that part where two scores are within "
+                       f"{near_ties.LIMIT:g} are no failure."),
+    ] = False,
+    quick: Annotated[
+        bool,
+        options.option("--quick", panel=_HOW,
+                       help="Few prompts and short texts, unless they are named: a minute for the "
+                       "bundled pair."),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        options.option("--output", "-o", panel=_OUTPUT, metavar="FOLDER",
+                       help="Records and report; goes on with what is there. Default: a new one."),
+    ] = None,
+    json_output: Annotated[
+        bool,
+        options.option("--json", panel=_OUTPUT, help="Print the figures as one JSON object."),
+    ] = False,
+) -> None:  # fmt: skip
+    """Measure every mode and setting, prompt by prompt in turn, and write a report.
+
+    Can be stopped at any moment; the same command with the same folder goes on where it was. The
+    exit code is 1 if the texts of two modes differ.
+    """
+    chosen: dict[str, Any] = {
+        "pairs": _pairs(model, draft or [], pair or []),
+        "prompts": tuple(prompts or ()),
+        "modes": _list(modes, str, "--modes"),
+        "policies": _list(policies, str, "--policies"),
+        "lengths": _list(lengths, int, "--lengths"),
+        "epsilons": _list(epsilons, float, "--epsilons"),
+        "k_maxes": _list(k_maxes, int, "--k-maxes"),
+        "hrad": hrad,
+        "placements": _list(where, str, "--placements"),
+        "temperatures": _list(temperatures, float, "--temperatures"),
+        "peers": peers,
+        "tokens": tokens,
+        "n_prompts": n_prompts,
+        "repeat": repeat,
+        "n_ctx": ctx_size,
+        "seed": seed,
+        "bit_exact": bit_exact,
+    }
+    given = {name: value for name, value in chosen.items() if value is not None}
+    settings = (_QUICK if quick else {}) | given
+    if settings.get("n_prompts") == 0:
+        settings["n_prompts"] = None
+    folder = output or Path(time.strftime("bench-%Y%m%d-%H%M%S"))
+    prepared = session.prepare(
+        session.Request(**settings), command=shlex.join(["specbranch", *sys.argv[1:]])
+    )
+    for what, reasons in prepared.header["skipped"].items():
+        for name, reason in reasons.items():
+            render.stderr().print(f"{what} {name} is not measured: {reason}", soft_wrap=True)
+    with RecordFile(folder, prepared.header) as file:
+        try:
+            with _progress() as told:
+                runner.run(prepared.plan, file, told)
+        except KeyboardInterrupt:
+            render.fail(
+                f"stopped with {file.n_generations} of {len(prepared.plan.items)} generations in "
+                f"{file.path}; the same command with -o {shlex.quote(str(folder))} goes on"
+            )
+            raise typer.Exit(render.INTERRUPTED) from None
+    summary = _report(folder, json_output=json_output)
+    bad = [one for one in summary.differences if not (allow_near_ties and one.is_near_tie)]
+    if bad:
+        render.fail(
+            f"{len(bad)} texts are not those of autoregressive; see {folder / report.NAME} and "
+            "docs/exactness.md"
+        )
+        raise typer.Exit(1)
+
+
+@app.command(name="report")
+@render.reporting()
+def make_report(
+    folder: Annotated[Path, typer.Argument(help="Of a run, finished or not.")],
+    json_output: Annotated[
+        bool,
+        options.option("--json", panel=_OUTPUT, help="Print the figures as one JSON object."),
+    ] = False,
+) -> None:
+    """Write report.md and pictures from the records of a run."""
+    _report(folder, json_output=json_output)
+
+
+def _report(folder: Path, *, json_output: bool) -> Summary:
+    try:
+        summary, records, no_pictures = session.write_report(folder)
+    except OSError as error:
+        render.fail(f"{error.filename or folder}: {error.strerror}")
+        raise typer.Exit(1) from None
+    if no_pictures:
+        render.stderr().print(f"no pictures: {no_pictures}", style="dim", soft_wrap=True)
+    if json_output:
+        print(json.dumps(asdict(summary)))
+    else:
+        _show(summary, records)
+        print(f"\n{folder / report.NAME} has more; the records are in {folder / NAME}")
+    return summary
+
+
+def _show(summary: Summary, records: Sequence[Record]) -> None:
+    console = render.stdout()
+    for i, group in enumerate(summary.groups):
+        rows = [[report.cells(row)[n] for n in _SHOWN] for row in group.rows]
+        for row, found in zip(group.rows, rows, strict=True):
+            found[0] = f"{'*' if row.is_best else ' '} {found[0]}"
+        console.print("\n" * (i > 0) + report.heading(group, records[0]), soft_wrap=True)
+        console.print(render.table([report.COLUMNS[n] for n in _SHOWN], rows))
+    console.print("* the best setting of its mode", style="dim")
+
+
+def _pairs(
+    model: Path | None, drafts: list[Path], more: list[str]
+) -> tuple[tuple[Path, Path], ...]:  # fmt: skip
+    pairs: list[tuple[Path, Path]] = []
+    if model is not None and not drafts:
+        raise typer.BadParameter(f"{model} needs a draft: give one with -md", param_hint="-m")
+    if model is None and drafts:
+        raise typer.BadParameter("a draft needs a target: give one with -m", param_hint="-md")
+    if model is not None:
+        pairs += [(model, draft) for draft in drafts]
+    for text in more:
+        target, comma, draft = text.partition(",")
+        if not (comma and target and draft):
+            raise typer.BadParameter(f"{text!r} is not TARGET,DRAFT", param_hint="--pair")
+        pairs.append((Path(target), Path(draft)))
+    return tuple(pairs) or (demo.pair(),)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[runner.Progress]:
+    """A bar on a terminal."""
+    console = render.stderr()
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+
+        def told(n_done: int, n_items: int, what: str) -> None:
+            bar.update(task, completed=n_done, total=n_items, description=what)
+
+        yield told
