@@ -75,7 +75,7 @@ def draw_speedups(summary: Summary, path: Path) -> None:
     axes.axhline(1.0, color="black", lw=0.5)
     axes.set_xticks(range(len(summary.groups)), [_short(group) for group in summary.groups])
     axes.set_ylabel("speed-up over autoregressive")
-    axes.legend(frameon=False, ncols=3, fontsize=8)
+    figure.legend(loc="outside lower center", frameon=False, ncols=5, fontsize=8)
     figure.savefig(path, format="png", dpi=120)
 
 

@@ -16,7 +16,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from specbranch_cpp import demo
-from specbranch_cpp.bench import contenders, near_ties, placements, report, runner, session
+from specbranch_cpp.bench import contenders, machine, near_ties, placements, report, runner, session
 from specbranch_cpp.bench.records import NAME, RecordFile
 from specbranch_cpp.cli import options, render
 
@@ -202,6 +202,7 @@ def run(
     for what, reasons in prepared.header["skipped"].items():
         for name, reason in reasons.items():
             render.stderr().print(f"{what} {name} is not measured: {reason}", soft_wrap=True)
+    _warn_if_busy(len(prepared.header["machine"]["cpus"]))
     with RecordFile(folder, prepared.header) as file:
         try:
             with _progress() as told:
@@ -220,6 +221,16 @@ def run(
             "docs/exactness.md"
         )
         raise typer.Exit(1)
+
+
+def _warn_if_busy(n_cpus: int) -> None:
+    load = machine.load_average()
+    if load is not None and load > 0.5 * n_cpus:
+        render.stderr().print(
+            f"other processes are at work (load {load:g} on {n_cpus} CPUs): do not trust the times",
+            style="yellow",
+            soft_wrap=True,
+        )
 
 
 @app.command(name="report")

@@ -1,0 +1,268 @@
+"""What `specbranch bench` measures, where, and in which order."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from specbranch_cpp import policies
+from specbranch_cpp.bench import contenders, machine, placements, prompts
+from specbranch_cpp.bench.machine import Machine
+from specbranch_cpp.bench.placements import Placement
+from specbranch_cpp.bench.plan import Pair, Plan, rotated
+from specbranch_cpp.bench.prompts import PromptSet
+from specbranch_cpp.errors import InvalidArgument
+
+USUAL: dict[str, Any] = {"lengths": (4, 7), "epsilons": (0.2, 0.4), "k_maxes": (1, 2)}
+PEERS = contenders.of_peers({"other-engine": (0, 3)})
+
+
+def about(name: str) -> dict[str, object]:
+    return {"name": name, "bytes": 1, "sha256": name}
+
+
+def plan(**changes: object) -> Plan:
+    own = contenders.of_modes(("speculative", "auto"), lengths=(4,), epsilons=(), k_maxes=())
+    made = Plan(
+        pairs=(Pair(Path("t"), Path("d"), about("t"), about("d")),),
+        prompt_sets=(PromptSet("one", {0: "a", 3: "b", 5: "c"}, "00"),),
+        contenders=(*own, *PEERS),
+        placements=(Placement("shared", {"n_threads": 2}, {"n_threads": 2, "cpus": None}),),
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def cpus(*cores: tuple[int, ...], gpus: tuple[str, ...] = ()) -> Machine:
+    return Machine("a CPU", tuple(cpu for core in cores for cpu in core), cores, 1, gpus)
+
+
+def test_every_setting_is_a_contender_of_its_own() -> None:
+    names = [each.name for each in contenders.of_modes(contenders.MODES, **USUAL)]
+    assert names[0] == "autoregressive"
+    assert names[-1] == "auto"
+    assert [name for name in names if name.startswith(("speculative", "pearl"))] == [
+        "speculative (4, fixed)", "speculative (7, fixed)", "pearl (4, fixed)", "pearl (7, fixed)",
+    ]  # fmt: skip
+    assert sum(name.startswith("specbranch") for name in names) == 8
+    assert "specbranch (7, confidence 0.2, k 2)" in names
+    assert len(set(names)) == len(names)
+
+
+def test_the_baseline_is_always_there() -> None:
+    found = contenders.of_modes(("auto",), **USUAL)
+    assert [each.mode for each in found] == ["autoregressive", "auto"]
+
+
+def test_named_policies_hold_for_every_mode_that_drafts() -> None:
+    found = contenders.of_modes(
+        ("pearl", "specbranch"), lengths=(4,), epsilons=(0.3,), k_maxes=(2,),
+        policy_names=("fixed", "adaedl", "hrad"), hrad="weights",
+    )  # fmt: skip
+    assert [each.name for each in found[1:]] == [
+        "pearl (4, fixed)", "pearl (4, adaedl)", "pearl (4, hrad 0.3)",
+        "specbranch (4, fixed, k 2)", "specbranch (4, adaedl, k 2)",
+        "specbranch (4, hrad 0.3, k 2)",
+    ]  # fmt: skip
+    assert found[1].arguments() == {
+        "mode": "pearl", "policy": policies.Fixed(4), "max_draft": 4, "k_max": 1,
+    }  # fmt: skip
+    assert found[4].arguments()["k_max"] == 2
+    assert found[5].arguments()["policy"] == policies.AdaEDL()
+
+
+def test_room_is_what_any_contender_may_ask_for() -> None:
+    found = contenders.of_modes(contenders.MODES, lengths=(20,), epsilons=(0.4,), k_maxes=(6,))
+    assert contenders.room(found) == {"max_draft": 20, "k_max": 6}
+    assert contenders.room(PEERS) == {"max_draft": 16, "k_max": 4}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"modes": ("fast",)}, "mode is 'fast'; it must be one of autoregressive"),
+        ({"policy_names": ("wild",)}, "policy is 'wild'"),
+        ({"lengths": (0,)}, "draft length is 0; it must be in 1 .. 64"),
+        ({"k_maxes": (33,)}, "k_max is 33; it must be in 1 .. 32"),
+        ({"epsilons": (1.5,)}, "epsilon is 1.5; it must be in 0 .. 1"),
+        ({"policy_names": ("hrad",)}, "--hrad"),
+    ],
+)
+def test_bad_settings(change: dict[str, object], message: str) -> None:
+    arguments: dict[str, Any] = {"modes": contenders.MODES, **USUAL, **change}
+    with pytest.raises(InvalidArgument, match=message):
+        contenders.of_modes(**arguments)
+
+
+def test_orders_rotate() -> None:
+    found = contenders.of_modes(contenders.MODES, **USUAL)
+    n = len(found)
+    orders = [rotated(found, number, 3) for number in range(2 * n)]
+    for order in orders:
+        assert Counter(order) == Counter(found)
+    for each in found:  # nobody is first, or at any place, more often than others
+        places = Counter(order.index(each) for order in orders)
+        assert max(places.values()) <= 4
+        assert len(places) >= n // 2
+    follows = Counter(order[order.index(found[0]) - 1] for order in orders if order[0] != found[0])
+    assert len(follows) > 1
+    assert orders == [rotated(found, number, 3) for number in range(2 * n)]
+    assert orders != [rotated(found, number, 4) for number in range(2 * n)]
+
+
+def test_a_plan_is_the_product_of_everything() -> None:
+    made = plan(temperatures=(0.0, 0.8), repeat=2)
+    (group,) = made.groups
+    assert len(group.rounds) == 3 * 2 * 2
+    greedy = [one for one in group.rounds if one.temperature == 0.0]
+    assert {len(one.items) for one in greedy} == {5}
+    # Other engines take part at temperature 0 only.
+    assert {len(one.items) for one in group.rounds if one not in greedy} == {3}
+    assert len(made.items) == 6 * 5 + 6 * 3
+    assert len({item.key for item in made.items}) == len(made.items)
+
+
+def test_peers_stay_away_from_placements_that_are_not_theirs() -> None:
+    made = plan(placements=(Placement("gpu", {"n_gpu_layers": -1}),))
+    assert not any(item.contender.is_peer for item in made.items)
+
+
+def test_seeds_are_those_of_the_prompt() -> None:
+    (group,) = plan(repeat=2).groups
+    seeds = {(one.prompt, one.repeat): one.seed for one in group.rounds}
+    assert len(set(seeds.values())) == 6
+    (other,) = plan(repeat=2, temperatures=(0.8,)).groups
+    assert {(one.prompt, one.repeat): one.seed for one in other.rounds} == seeds
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tokens": 9},
+        {"seed": 2},
+        {"n_ctx": 77},
+        {"bit_exact": True},
+        {"temperatures": (0.1,)},
+        {"placements": (Placement("shared", {"n_threads": 3}),)},
+        {"prompt_sets": (PromptSet("one", {0: "other"}, "00"),)},
+        {"pairs": (Pair(Path("t"), Path("d"), about("t"), about("new")),)},
+        {"contenders": (contenders.Contender("auto", k_max=9),)},
+    ],
+)  # fmt: skip
+def test_keys_depend_on_all_that_decides(change: dict[str, object]) -> None:
+    keys = {item.key for item in plan().items}
+    assert keys == {item.key for item in plan().items}
+    assert not keys & {item.key for item in plan(**change).items}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tokens": 0}, "tokens is 0; it must be in 1 .."),
+        ({"repeat": 0}, "repeat is 0"),
+        ({"temperatures": (-0.5,)}, r"temperature is -0.5; it must be in 0 .. 100"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_bad_plans(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        plan(**change)
+
+
+def test_split_gives_each_model_cores_of_its_own() -> None:
+    (placement,), skipped = placements.place(["split"], cpus((0,), (1,)))
+    assert placement.options == {
+        "cpus": [0], "n_threads": 1, "draft_cpus": [1], "draft_n_threads": 1,
+    }  # fmt: skip
+    assert placement.peer == {"cpus": (0,), "n_threads": 1}
+    assert not skipped
+    # Eight cores with two threads each: a quarter for the draft, one thread a core.
+    cores = tuple((n, n + 8) for n in range(8))
+    (placement,), _ = placements.place(["split"], cpus(*cores))
+    assert placement.options["cpus"] == [0, 1, 2, 3, 4, 5]
+    assert placement.options["draft_cpus"] == [6, 7]
+
+
+def test_impossible_placements_are_skipped_with_the_reason() -> None:
+    found, skipped = placements.place(["split", "shared", "draft-cpu"], cpus((0, 1)))
+    assert [each.name for each in found] == ["shared"]
+    assert found[0].options == {"n_threads": 2, "draft_n_threads": 2}
+    assert "one core (CPU 0, 1)" in skipped["split"]
+    assert skipped["draft-cpu"] == "llama.cpp finds no GPU"
+    with pytest.raises(InvalidArgument, match="no placement is possible on this machine: gpu: "):
+        placements.place(["gpu"], cpus((0,)))
+    with pytest.raises(InvalidArgument, match="placement is 'moon'; it must be one of split"):
+        placements.place(["moon"], cpus((0,)))
+
+
+def test_placements_on_a_gpu() -> None:
+    here = cpus((0,), (1,), gpus=("CUDA0: a GPU",))
+    found, _ = placements.place(["gpu", "draft-cpu", "target-cpu"], here)
+    layers = [
+        (each.options["n_gpu_layers"], each.options["draft_n_gpu_layers"]) for each in found
+    ]  # fmt: skip
+    assert layers == [(-1, -1), (-1, 0), (0, -1)]
+    assert all(each.peer is None for each in found)
+
+
+def test_the_placement_of_who_names_none() -> None:
+    def chosen(here: Machine) -> list[str]:
+        found, skipped = placements.place(None, here)
+        assert not skipped
+        return [each.name for each in found]
+
+    assert chosen(cpus((0,), (1,), gpus=("CUDA0: a GPU",))) == ["gpu"]
+    assert chosen(cpus((0,), (1,))) == ["split"]
+    assert chosen(cpus((0, 1))) == ["shared"]
+
+
+def test_cores_are_read_from_the_system(tmp_path: Path) -> None:
+    here = machine.describe()
+    for cpu in here.cpus:
+        topology = tmp_path / f"cpu{cpu}/topology"
+        topology.mkdir(parents=True)
+        (topology / "thread_siblings_list").write_text("0-99\n")
+    assert machine.describe(tmp_path).cores == (here.cpus,)
+    assert machine.describe(tmp_path / "none").cores == tuple((cpu,) for cpu in here.cpus)
+
+
+def test_a_commit_is_told_only_of_files_that_git_tracks(tmp_path: Path) -> None:
+    assert machine._commit(tmp_path) is None
+
+
+def test_the_bundled_prompts() -> None:
+    (found,) = prompts.load([], None, 1)
+    lines = prompts.BUNDLED.read_text(encoding="utf-8").splitlines()
+    kinds = Counter(json.loads(line)["kind"] for line in lines)
+    assert kinds["python"] >= 60
+    assert kinds["english"] >= 12
+    assert len(set(found.texts.values())) == len(lines)
+    assert all(len(text.splitlines()) <= 12 for text in found.texts.values())
+
+
+def test_prompts_are_drawn_by_the_seed() -> None:
+    (few,) = prompts.load([], 10, 1)
+    (other,) = prompts.load([], 10, 2)
+    (all_of_them,) = prompts.load([], 1000, 2)
+    assert len(few.texts) == 10
+    assert few.texts != other.texts
+    assert few.texts == {number: all_of_them.texts[number] for number in few.texts}
+    assert few.sha256 == other.sha256
+
+
+def test_prompts_of_files(tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"prompt": "a", "more": 1}\n\n{"prompt": "b"}\n')
+    (found,) = prompts.load([file], None, 1)
+    assert (found.name, found.texts) == ("mine", {0: "a", 1: "b"})
+    with pytest.raises(InvalidArgument, match="another set of prompts with the name 'mine'"):
+        prompts.load([file, file], None, 1)
+    file.write_text('{"text": "a"}\n')
+    with pytest.raises(InvalidArgument, match="line 1"):
+        prompts.load([file], None, 1)
+    with pytest.raises(InvalidArgument, match="cannot be read"):
+        prompts.load([tmp_path / "none.jsonl"], None, 1)

@@ -1,0 +1,112 @@
+"""The record file of `specbranch bench`: append, stop, go on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from specbranch_cpp.bench import records
+from specbranch_cpp.bench.records import RecordFile
+from specbranch_cpp.errors import InvalidArgument
+
+HEADER = {"plan": {"tokens": 5, "contenders": {"auto": {}}}, "made": "today", "command": "a"}
+
+
+def test_records_are_on_the_disk_at_once(tmp_path: Path) -> None:
+    with RecordFile(tmp_path / "new/folder", HEADER) as file:
+        file.add("begin", part=file.part)
+        file.add("generation", key="k", tokens=[1])
+        found = records.read(tmp_path / "new/folder")
+        assert [record["kind"] for record in found] == ["header", "begin", "generation"]
+        assert found[0]["format"] == records.FORMAT
+        assert file.has("k")
+        assert not file.has("other")
+        assert file.n_generations == 1
+
+
+def test_a_run_goes_on(tmp_path: Path) -> None:
+    with RecordFile(tmp_path, HEADER) as file:
+        file.add("begin", part=file.part)
+        file.add("generation", key="k", tokens=[1])
+    with RecordFile(tmp_path, {**HEADER, "made": "tomorrow", "command": "b"}) as file:
+        assert file.part == 1
+        assert file.has("k")
+        got = file.get("k")
+        assert got is not None
+        assert got["tokens"] == [1]
+        file.add("generation", key="m")
+    assert [record["kind"] for record in records.read(tmp_path)] == [
+        "header", "begin", "generation", "generation",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", [1, 10])
+def test_a_line_that_was_cut_off_is_measured_again(tmp_path: Path, cut: int) -> None:
+    with RecordFile(tmp_path, HEADER) as file:
+        file.add("generation", key="whole")
+        file.add("generation", key="cut")
+    path = tmp_path / records.NAME
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert len(records.read(tmp_path)) == 2
+    with RecordFile(tmp_path, HEADER) as file:
+        assert file.has("whole")
+        assert not file.has("cut")
+        file.add("generation", key="cut")
+    lines = path.read_text().splitlines()
+    assert [json.loads(line).get("key") for line in lines] == [None, "whole", "cut"]
+
+
+def test_a_header_that_was_cut_off_is_written_again(tmp_path: Path) -> None:
+    (tmp_path / records.NAME).write_text('{"kind": "head')
+    with RecordFile(tmp_path, HEADER):
+        pass
+    assert records.read(tmp_path)[0]["plan"] == HEADER["plan"]
+
+
+def test_another_run_is_refused_by_what_differs(tmp_path: Path) -> None:
+    with RecordFile(tmp_path, HEADER):
+        pass
+    other = {**HEADER, "plan": {"tokens": 6, "contenders": {"pearl": {"k": 1}}}}
+    with pytest.raises(InvalidArgument) as caught:
+        RecordFile(tmp_path, other)
+    message = str(caught.value)
+    assert "plan tokens was 5 and is 6" in message
+    assert "plan contenders auto was {} and is null" in message
+    assert 'plan contenders pearl was null and is {"k": 1}' in message
+    assert "made" not in message
+    with RecordFile(tmp_path, HEADER):  # nothing was written, and nothing is held open
+        pass
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    with (
+        RecordFile(tmp_path, HEADER),
+        pytest.raises(InvalidArgument, match="another process"),
+    ):
+        RecordFile(tmp_path, HEADER)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "has no header"),
+        ("no JSON\n", "line 1 is no JSON"),
+        ("[1]\n", "line 1 is no record"),
+        ('{"kind": "header", "format": "specbranch-bench-0"}\n', "'specbranch-bench-0'"),
+        ('{"kind": "header", "format": "specbranch-bench-1"}\n{"a": 1}\n', "line 2 is no record"),
+    ],
+)
+def test_damaged_files(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / records.NAME).write_text(content)
+    with pytest.raises(InvalidArgument, match=message):
+        records.read(tmp_path)
+
+
+def test_folders_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="cannot be read"):
+        records.read(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidArgument, match="cannot be written"):
+        RecordFile(tmp_path / "file", HEADER)
