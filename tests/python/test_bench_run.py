@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,18 +83,22 @@ def test_a_run_that_was_stopped_goes_on(
         assert row.speedup.ratios.n >= 2  # the round that was stopped counts where it is whole
 
 
-def test_a_text_that_differs_is_noted_with_its_gap(
-    tmp_path: Path, request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = Contest.measure
+def wrong_auto(real: Callable[..., Measurement]) -> Callable[..., Measurement]:
+    """Measures, but for the fourth token of `auto`."""
 
-    def altered(self: Contest, contender: Any, prompt: list[int], *rest: Any) -> Measurement:
-        done = real(self, contender, prompt, *rest)
+    def altered(self: Contest, contender: Any, *rest: Any) -> Measurement:
+        done = real(self, contender, *rest)
         if contender.mode != "auto":
             return done
         return Measurement((*done.tokens[:3], done.tokens[3] + 1), done.stats)
 
-    monkeypatch.setattr(Contest, "measure", altered)
+    return altered
+
+
+def test_a_text_that_differs_is_noted_with_its_gap(
+    tmp_path: Path, request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Contest, "measure", wrong_auto(Contest.measure))
     summary = summarize(measure(tmp_path, request_))
     assert [(one.contender, one.index) for one in summary.differences] == [("auto", 3)] * 3
     for one in summary.differences:
@@ -127,6 +132,21 @@ def test_the_gap_is_the_distance_of_the_scores_that_the_choice_compares(
     )  # fmt: skip
     assert second is not None
     assert all(second <= (gap or 0.0) for token, gap in gaps.items() if token != done.tokens[2])
+
+
+def test_a_difference_that_was_not_noted_in_time_is_noted_later(
+    tmp_path: Path, request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Contest, "measure", wrong_auto(Contest.measure))
+        patch.setattr(Contest, "gap", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            measure(tmp_path, request_)
+    found = measure(tmp_path, request_)
+    assert len([r for r in found if r["kind"] == "difference" and r["gap"] is not None]) == 1
 
 
 def test_first_difference() -> None:

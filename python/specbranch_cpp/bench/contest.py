@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from specbranch_cpp.bench.contenders import Contender
+    from specbranch_cpp.bench.near_ties import Difference
     from specbranch_cpp.bench.peer_access import Peer
-    from specbranch_cpp.bench.plan import Group, Plan
+    from specbranch_cpp.bench.plan import Group, Plan, Round
     from specbranch_cpp.results import Trace
 
 _TRACED_TOKENS = 64
@@ -108,34 +109,30 @@ class Contest:
         }
         return Measurement(tokens, stats)
 
-    def compare(
-        self,
-        prompt: list[int],
-        expected: tuple[int, ...],
-        found: tuple[int, ...],
-        temperature: float,
-        seed: int,
-    ) -> near_ties.Difference | None:
-        """Where the two texts part and how near a tie that is; None: they are equal."""
-        difference = near_ties.first_difference(expected, found)
-        if difference is None:
-            return None
-        distance = near_ties.gap(
-            self.engine, prompt, expected, difference, temperature=temperature, seed=seed
-        )
-        return near_ties.Difference(
-            difference.index, difference.expected, difference.found, distance
+    def gap(self, one: Round, text: tuple[int, ...], difference: Difference) -> float | None:
+        """How near a tie a difference is: see `near_ties.gap`.
+
+        Args:
+            one: where two texts part.
+            text: one of the two.
+            difference: where.
+        """
+        return near_ties.gap(
+            self.engine,
+            self.tokenize(one.text),
+            text,
+            difference,
+            temperature=one.temperature,
+            seed=one.seed,
         )
 
-    def trace(
-        self, contender: Contender, prompt: list[int], temperature: float, seed: int
-    ) -> Trace:
+    def trace(self, contender: Contender, one: Round) -> Trace:
         """What both models do in a generation, which is not measured."""
         done = self.engine.generate(
-            prompt,
+            self.tokenize(one.text),
             max_tokens=min(self._plan.tokens, _TRACED_TOKENS),
-            temperature=temperature,
-            seed=seed,
+            temperature=one.temperature,
+            seed=one.seed,
             trace=True,
             **contender.arguments(),
         ).result()

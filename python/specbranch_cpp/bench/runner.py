@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Protocol
 
 from specbranch_cpp.bench import machine, peer_access, traces
 from specbranch_cpp.bench.contenders import BASE
 from specbranch_cpp.bench.contest import Contest
+from specbranch_cpp.bench.near_ties import first_difference
 from specbranch_cpp.errors import ModelLoadError
 
 if TYPE_CHECKING:
     from specbranch_cpp.bench.contenders import Contender
     from specbranch_cpp.bench.contest import Measurement
+    from specbranch_cpp.bench.near_ties import Difference
     from specbranch_cpp.bench.plan import Group, Item, Plan, Round
     from specbranch_cpp.bench.records import RecordFile
 
@@ -47,6 +49,10 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
+def _difference_key(item: Item) -> str:
+    return f"difference {item.key}"
+
+
 class _GroupRun:
     """What is left of one group."""
 
@@ -61,9 +67,9 @@ class _GroupRun:
 
     def run(self) -> None:
         left = [one for one in self._group.rounds if self._open_items(one)]
-        traced = traces.contender(self._plan.contenders)
-        trace_key = f"trace {self._group.pair} {self._group.placement.name}"
-        if not left and (traced is None or self._file.has(trace_key)):
+        measured = [one for one in self._group.rounds if not self._open_items(one)]
+        unexplained = [one for one in measured if self._differing(one)]
+        if not (left or unexplained or self._traced()):
             return
         try:
             contest = Contest(self._plan, self._group)
@@ -71,26 +77,35 @@ class _GroupRun:
             self._skip(str(error) or "not enough memory")
             return
         with contest:
-            temperature = None
-            for one in left:
-                if one.temperature != temperature:
-                    temperature = one.temperature
-                    self._warm_up(
-                        contest, [each for each in left if each.temperature == temperature]
-                    )
-                self._measure(contest, one)
-            if traced is not None and not self._file.has(trace_key):
-                first = self._group.rounds[0]
-                trace = contest.trace(
-                    traced, contest.tokenize(first.text), first.temperature, first.seed
-                )
-                self._file.add(
-                    "trace",
-                    key=trace_key,
-                    **self._group.about(),
-                    contender=traced.name,
-                    **traces.to_json(trace),
-                )
+            for one in left:  # whether all prompts fit, before the first is decoded
+                contest.tokenize(one.text)
+            for one in unexplained:
+                self._compare(contest, one)
+            for temperature in dict.fromkeys(one.temperature for one in left):
+                alike = [one for one in left if one.temperature == temperature]
+                self._warm_up(contest, alike)
+                for one in alike:
+                    self._measure(contest, one)
+            self._trace(contest)
+
+    def _traced(self) -> tuple[str, Contender] | None:
+        """The key of the trace that is to be made, and of whom; None: none, or it is there."""
+        contender = traces.contender(self._plan.contenders)
+        key = f"trace {self._group.pair} {self._group.placement.name}"
+        return None if contender is None or self._file.has(key) else (key, contender)
+
+    def _trace(self, contest: Contest) -> None:
+        if (wanted := self._traced()) is None:
+            return
+        key, contender = wanted
+        trace = contest.trace(contender, self._group.rounds[0])
+        self._file.add(
+            "trace",
+            key=key,
+            **self._group.about(),
+            contender=contender.name,
+            **traces.to_json(trace),
+        )
 
     def _open_items(self, one: Round) -> list[Item]:
         return [item for item in one.items if not self._file.has(item.key)]
@@ -133,30 +148,36 @@ class _GroupRun:
                 tokens=list(done.tokens),
                 stats=done.stats,
             )
-        self._compare(contest, one, prompt)
+        self._compare(contest, one)
 
-    def _compare(self, contest: Contest, one: Round, prompt: list[int]) -> None:
-        """Notes every text of the round that is not that of `autoregressive`."""
+    def _differing(self, one: Round) -> list[tuple[Item, tuple[int, ...], Difference]]:
+        """Texts of the round that are not that of `autoregressive` and are not noted yet."""
         texts = {
             item: tuple(record["tokens"])
             for item in one.items
             if (record := self._file.get(item.key)) is not None
         }
         base = next((text for item, text in texts.items() if item.contender.mode == BASE), None)
-        for item, text in texts.items():
-            key = f"difference {item.key}"
-            if base is None or self._file.has(key):
-                continue
-            difference = contest.compare(prompt, base, text, one.temperature, one.seed)
-            if difference is not None:
-                self._file.add(
-                    "difference",
-                    key=key,
-                    **one.about(),
-                    contender=item.contender.name,
-                    is_peer=item.contender.is_peer,
-                    **asdict(difference),
-                )
+        if base is None:
+            return []
+        return [
+            (item, base, difference)
+            for item, text in texts.items()
+            if (difference := first_difference(base, text)) is not None
+            and not self._file.has(_difference_key(item))
+        ]
+
+    def _compare(self, contest: Contest, one: Round) -> None:
+        """Notes them, and how near a tie each is."""
+        for item, base, difference in self._differing(one):
+            gap = contest.gap(one, base, difference)
+            self._file.add(
+                "difference",
+                key=_difference_key(item),
+                **one.about(),
+                contender=item.contender.name,
+                **asdict(replace(difference, gap=gap)),
+            )
 
     def _try(
         self, contest: Contest, contender: Contender, prompt: list[int], one: Round

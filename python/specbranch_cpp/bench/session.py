@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core, policies
+from specbranch_cpp._hrad import file_sha256
 from specbranch_cpp.bench import (
     contenders,
     machine,
@@ -92,7 +93,9 @@ def prepare(request: Request, command: str = "") -> Prepared:
         ModelLoadError: a file is no model.
         IncompatibleModels: two models are no pair.
     """
-    hrad = None if request.hrad is None else str(policies.HRAD(request.hrad).path)
+    hrad = None if request.hrad is None else str(request.hrad)
+    if hrad is not None:
+        policies.HRAD(hrad)  # refuses what is no file of weights
     own = contenders.of_modes(
         request.modes,
         lengths=request.lengths,
@@ -107,7 +110,11 @@ def prepare(request: Request, command: str = "") -> Prepared:
     here = machine.describe()
     names = None if request.placements is None else list(request.placements)
     possible, impossible = placements.place(names, here)
-    pairs = tuple(_pair(target, draft) for target, draft in dict.fromkeys(request.pairs))
+    about = {path: machine.model(path) for path in dict.fromkeys(sum(request.pairs, ()))}
+    pairs = tuple(
+        _checked(Pair(*files, *(about[file] for file in files)))
+        for files in dict.fromkeys(request.pairs)
+    )
     others = peer_access.look(request.peers, pairs[0], possible, request.n_ctx)
     plan = Plan(
         pairs=pairs,
@@ -126,6 +133,7 @@ def prepare(request: Request, command: str = "") -> Prepared:
         "machine": here.to_json(),
         "libraries": machine.libraries() | others.versions,
         "plan": plan.settings(),
+        "hrad_sha256": None if hrad is None else file_sha256(hrad),
         "skipped": {"placement": impossible, "peer": others.missing},
         "n_items": len(plan.items),
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -134,9 +142,8 @@ def prepare(request: Request, command: str = "") -> Prepared:
     return Prepared(plan, header)
 
 
-def _pair(target: Path, draft: Path) -> Pair:
-    pair = Pair(target, draft, machine.model(target), machine.model(draft))
-    found = _core.check_pair(bytes(target), bytes(draft))
+def _checked(pair: Pair) -> Pair:
+    found = _core.check_pair(bytes(pair.target), bytes(pair.draft))
     if found.why_no_speculation:
         raise InvalidArgument(f"{pair.name}: {found.why_no_speculation}")
     return pair
