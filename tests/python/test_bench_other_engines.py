@@ -31,6 +31,8 @@ class FakePair:
     n_ctx: int
     n_threads: int
     cpus: tuple[int, ...] | None
+    n_gpu_layers: int = 0
+    draft_n_gpu_layers: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ def test_peers_take_part(tmp_path: Path, request_: dict[str, Any], peers: FakePe
     header = found[0]
     assert header["skipped"]["peer"] == {"missing": "pip install missing"}
     assert header["libraries"]["right"] == "7.1"
+    # Once to look at it, then one for each draft length: a change of it may be a new start.
+    assert [name for name, _ in peers.opened].count("right") == 3
     by_name = {name for name, _ in peers.opened}
     assert by_name == {"right", "wrong", "dying"}
     n_cpus = len(header["machine"]["cpus"])
@@ -105,6 +109,8 @@ def test_peers_take_part(tmp_path: Path, request_: dict[str, Any], peers: FakePe
     assert {asked for asked in peers.asked if asked[0] != "dying"} == {
         ("right", 0), ("right", 4), ("wrong", 0),
     }  # fmt: skip
+    timed = [r for r in found if r.get("contender") == "right (0)" and r["kind"] == "generation"]
+    assert all(r["stats"]["n_timed"] == len(r["tokens"]) - 1 for r in timed)
     greedy, warm = summarize(found).groups
     rows = {row.name: row for row in greedy.rows if row.is_peer}
     assert set(rows) == {"right (0)", "right (4)", "wrong (0)"}

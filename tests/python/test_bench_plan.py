@@ -127,7 +127,7 @@ def test_a_plan_is_the_product_of_everything() -> None:
 
 
 def test_peers_stay_away_from_placements_that_are_not_theirs() -> None:
-    made = plan(placements=(Placement("gpu", {"n_gpu_layers": -1}),))
+    made = plan(placements=(Placement("draft-cpu", {"n_gpu_layers": -1}),))
     assert not any(item.contender.is_peer for item in made.items)
 
 
@@ -206,7 +206,10 @@ def test_placements_on_a_gpu() -> None:
         (each.options["n_gpu_layers"], each.options["draft_n_gpu_layers"]) for each in found
     ]  # fmt: skip
     assert layers == [(-1, -1), (-1, 0), (0, -1)]
-    assert all(each.peer is None for each in found)
+    assert [each.peer is None for each in found] == [False, True, True]
+    assert found[0].peer == {
+        "cpus": None, "n_threads": 1, "n_gpu_layers": -1, "draft_n_gpu_layers": -1,
+    }  # fmt: skip
 
 
 def test_the_placement_of_who_names_none() -> None:

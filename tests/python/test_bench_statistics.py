@@ -55,6 +55,14 @@ def test_rounds_that_were_interrupted_are_not_compared() -> None:
     assert compare(late[:1], base) is None
 
 
+def test_a_first_token_that_is_not_timed_does_not_count() -> None:
+    peer = generation(PEER, 0, 30.0, n_timed=3)  # of four tokens
+    found = compare([peer], [generation(BASE, 0, 40.0)])
+    assert found == Comparison(Spread(1.0, 1.0, 1.0, 1), 1.0)
+    short = generation(PEER, 0, 0.0, tokens=(1,), n_timed=0)
+    assert compare([short], [generation(BASE, 0, 40.0)]) is None
+
+
 def test_empty_texts_have_no_speed() -> None:
     empty = generation(SHORT, 0, 0.0, tokens=())
     assert compare([empty], [generation(BASE, 0, 40.0)]) is None

@@ -75,7 +75,7 @@ def test_quick_means_little_work_unless_told(
     assert run("run", "--quick", "-n", 7, "--n-prompts", 0, "-o", tmp_path).exit_code == 2
     assert run("run", "-o", tmp_path).exit_code == 2
     quick, told, usual = seen
-    assert (quick.tokens, quick.n_prompts, quick.lengths) == (48, 6, (4,))
+    assert (quick.tokens, quick.n_prompts, quick.lengths) == (64, 12, (4,))
     assert (told.tokens, told.n_prompts) == (7, None)
     assert (usual.tokens, usual.n_prompts, usual.lengths) == (128, 16, (4, 8))
     assert quick.pairs == usual.pairs

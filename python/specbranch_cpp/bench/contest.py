@@ -41,7 +41,7 @@ class Contest:
         self._plan = plan
         self._placement = group.placement
         self._pair = plan.pairs[group.pair]
-        self._peers: dict[str, Peer] = {}
+        self._peers: dict[Contender, Peer] = {}
         self._stack = ExitStack()
         options = {**contenders.room(plan.contenders), **group.placement.options}
         self.engine = self._stack.enter_context(
@@ -91,17 +91,20 @@ class Contest:
         return Measurement(tuple(done.tokens), stats)
 
     def _measure_peer(self, contender: Contender, prompt: list[int]) -> Measurement:
-        name = contender.mode
-        if name not in self._peers:
-            opened = peer_access.open_peer(name, self._pair, self._placement, self._plan.n_ctx)
-            self._peers[name] = self._stack.enter_context(opened)
-        done = self._peers[name].generate(prompt, self._plan.tokens, contender.draft_length)
+        # One for each draft length: some start anew when it changes, and are cold then.
+        if contender not in self._peers:
+            opened = peer_access.open_peer(
+                contender.mode, self._pair, self._placement, self._plan.n_ctx
+            )
+            self._peers[contender] = self._stack.enter_context(opened)
+        done = self._peers[contender].generate(prompt, self._plan.tokens, contender.draft_length)
         tokens = tuple(done.tokens)
         if tokens and tokens[-1] == self.engine.eos_token:
             tokens = tokens[:-1]
         stats = {
             "n_prompt": len(prompt),
             "n_generated": len(tokens),
+            "n_timed": max(0, len(tokens) - 1),  # the first token counts as prefill
             "prefill_ms": done.prefill_ms,
             "decode_ms": done.decode_ms,
             "n_drafted": done.n_drafted,

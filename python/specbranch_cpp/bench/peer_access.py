@@ -21,7 +21,15 @@ FAILURES = (OSError, RuntimeError, ValueError)
 
 
 class PeerResult(Protocol):
-    """One greedy generation of another engine; times in milliseconds, None: it does not tell."""
+    """One greedy generation of another engine; None: it does not tell.
+
+    Attributes:
+        tokens: of the text.
+        prefill_ms: for the prompt and the first token, in milliseconds.
+        decode_ms: for the other tokens.
+        n_drafted: tokens that were drafted.
+        n_accepted: those of them that became text.
+    """
 
     tokens: tuple[int, ...]
     prefill_ms: float
@@ -109,11 +117,12 @@ def look(wanted: str, pair: Pair, placements: Sequence[Placement], n_ctx: int) -
     place = next((each for each in placements if each.peer is not None), None)
     for name in names:
         if place is None:
-            found.missing[name] = "it is measured in the placements split and shared only"
+            found.missing[name] = "it is measured in the placements split, shared and gpu only"
             continue
         try:
             with open_peer(name, pair, place, n_ctx) as peer:
-                found.versions[name] = peer.version
+                about = getattr(peer, "system_info", "")
+                found.versions[name] = f"{peer.version} ({about})" if about else peer.version
                 found.draft_lengths[name] = tuple(peer.draft_lengths)
         except (peers.PeerMissing, *FAILURES) as error:
             if wanted != "all":

@@ -17,8 +17,8 @@ class Placement:
     Attributes:
         name: of `NAMES`.
         options: of `Engine`.
-        peer: ``n_threads`` and ``cpus`` of other engines, which run their models by turns; None:
-            they are not measured here.
+        peer: where other engines run, which let their models take turns: arguments of
+            ``peers.PeerPair``; None: they are not measured here.
     """
 
     name: str
@@ -68,7 +68,8 @@ def _on_gpu(name: str, target_layers: int, draft_layers: int) -> Callable[[Machi
         # Threads of a model on a GPU only wait for it.
         for prefix, layers in (("", target_layers), ("draft_", draft_layers)):
             options[f"{prefix}n_threads"] = 1 if layers else max(1, len(machine.cores) - 1)
-        return Placement(name, options)
+        peer = {"cpus": None, "n_threads": 1, "n_gpu_layers": -1, "draft_n_gpu_layers": -1}
+        return Placement(name, options, peer if name == "gpu" else None)
 
     return place
 

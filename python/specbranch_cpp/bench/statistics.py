@@ -105,11 +105,15 @@ def _group(
 
 
 def ms_per_token(record: Record) -> float | None:
-    """Of decoding; None: the text is empty."""
+    """Of decoding; None: no token was timed."""
+    n_timed, ms = _timed(record)
+    return ms / n_timed if n_timed > 0 and ms > 0.0 else None
+
+
+def _timed(record: Record) -> tuple[int, float]:
+    """How many tokens were decoded in how many milliseconds."""
     stats = record["stats"]
-    if stats["n_generated"] == 0 or stats["decode_ms"] <= 0.0:
-        return None
-    return float(stats["decode_ms"]) / int(stats["n_generated"])
+    return stats.get("n_timed", stats["n_generated"]), stats["decode_ms"]
 
 
 def compare(group: Iterable[Record], base: Iterable[Record]) -> Comparison | None:
@@ -134,7 +138,8 @@ def _round(record: Record) -> tuple[Any, ...]:
 
 def tokens_per_ms(group: Sequence[Record]) -> float:
     """All tokens over all time of decoding."""
-    return _over(group, "n_generated", "decode_ms") or 0.0
+    ms = sum(_timed(record)[1] for record in group)
+    return sum(_timed(record)[0] for record in group) / ms if ms else 0.0
 
 
 def _over(group: Sequence[Record], part: str, whole: str) -> float | None:

@@ -33,7 +33,7 @@ _HOW = "How"
 _OUTPUT = "Output"
 _SHOWN = (0, 1, 2, 5, 10)  # of the report's columns, on a terminal
 
-_QUICK: dict[str, Any] = {"n_prompts": 6, "tokens": 48, "lengths": (4,)}
+_QUICK: dict[str, Any] = {"n_prompts": 12, "tokens": 64, "lengths": (4,)}
 
 _Value = TypeVar("_Value")
 
@@ -270,7 +270,8 @@ def _show(summary: Summary, records: Sequence[Record]) -> None:
             found[0] = f"{'*' if row.is_best else ' '} {found[0]}"
         console.print("\n" * (i > 0) + report.heading(group, records[0]), soft_wrap=True)
         console.print(render.table([report.COLUMNS[n] for n in _SHOWN], rows))
-    console.print("* the best setting of its mode", style="dim")
+    if summary.groups:
+        console.print("* the best setting of its mode", style="dim")
 
 
 def _pairs(
