@@ -97,7 +97,7 @@ def test_peers_take_part(tmp_path: Path, request_: dict[str, Any], peers: FakePe
     found = measure(tmp_path, request_ | {"peers": "all", "temperatures": (0.0, 0.7)})
     header = found[0]
     assert header["skipped"]["peer"] == {"missing": "pip install missing"}
-    assert header["libraries"]["right"] == "7.1"
+    assert header["libraries"]["peer right"] == "7.1"
     # Once to look at it, then one for each draft length: a change of it may be a new start.
     assert [name for name, _ in peers.opened].count("right") == 3
     by_name = {name for name, _ in peers.opened}

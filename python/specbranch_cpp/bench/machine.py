@@ -69,13 +69,18 @@ def _memory() -> int:
         return 0
 
 
+def tidy(system: str) -> str:
+    """llama.cpp's list of instruction sets, shorter."""
+    return " ".join(system.replace("= 1", "").replace("|", " ").split())
+
+
 def libraries() -> dict[str, str]:
     """Names and versions of what decides the speed."""
     llama = _core.library_info()
     found = {
         "llama.cpp": f"{llama.llama_version} ({llama.ggml_commit})",
         "ggml": llama.ggml_version,
-        "instruction sets": " ".join(llama.system.replace("|", " ").split()),
+        "instruction sets": tidy(llama.system),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }

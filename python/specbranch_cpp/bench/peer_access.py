@@ -6,6 +6,7 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from specbranch_cpp.bench import machine
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def look(wanted: str, pair: Pair, placements: Sequence[Placement], n_ctx: int) -
             continue
         try:
             with open_peer(name, pair, place, n_ctx) as peer:
-                about = getattr(peer, "system_info", "")
+                about = machine.tidy(getattr(peer, "system_info", ""))
                 found.versions[name] = f"{peer.version} ({about})" if about else peer.version
                 found.draft_lengths[name] = tuple(peer.draft_lengths)
         except (peers.PeerMissing, *FAILURES) as error:

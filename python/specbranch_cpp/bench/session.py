@@ -131,7 +131,8 @@ def prepare(request: Request, command: str = "") -> Prepared:
     header: dict[str, Any] = {
         "package": machine.package(),
         "machine": here.to_json(),
-        "libraries": machine.libraries() | others.versions,
+        "libraries": machine.libraries()
+        | {f"peer {name}": version for name, version in others.versions.items()},
         "plan": plan.settings(),
         "hrad_sha256": None if hrad is None else file_sha256(hrad),
         "skipped": {"placement": impossible, "peer": others.missing},
