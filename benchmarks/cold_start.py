@@ -16,7 +16,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks import speed
+from benchmarks import common
 
 from specbranch_cpp import Completion, Engine
 
@@ -33,17 +33,15 @@ def one(engine: Engine, mode: str, prompt: str, args: argparse.Namespace) -> Com
 
 def ratio(args: argparse.Namespace, draft: Path, repeat: int, profile: Path | None) -> float:
     """Time of `autoregressive` over time of `auto`."""
-    run = argparse.Namespace(**vars(args))
-    run.draft = draft
-    prompt = speed.PROMPTS[repeat % len(speed.PROMPTS)]
-    with speed.open_engine(run, profile=profile) as engine:
+    prompt = common.PROMPTS[repeat % len(common.PROMPTS)]
+    with common.open_engine(args, draft, profile=profile) as engine:
         order = ["auto", "autoregressive"] if repeat % 2 else ["autoregressive", "auto"]
         # Another prompt first: pages of the models are in memory then, and no prefix is shared.
-        engine.generate(speed.PROMPTS[-1], max_tokens=4, mode="autoregressive").result()
+        engine.generate(common.PROMPTS[-1], max_tokens=4, mode="autoregressive").result()
         done = {}
         for mode in order:
             done[mode] = one(engine, mode, prompt, args)
-            engine.generate(speed.PROMPTS[-1], max_tokens=1, mode="autoregressive").result()
+            engine.generate(common.PROMPTS[-1], max_tokens=1, mode="autoregressive").result()
     if done["auto"].tokens != done["autoregressive"].tokens:
         print(f"{draft.name}: the tokens differ")
     print(f"  {draft.name}: {done['auto'].stats.why}", flush=True)
@@ -51,8 +49,8 @@ def ratio(args: argparse.Namespace, draft: Path, repeat: int, profile: Path | No
 
 
 def main() -> None:
-    parser = speed.parser(__doc__, many_drafts=True)
-    parser.add_argument("--temperature", type=float, default=0.0)
+    parser = common.parser(__doc__, many_drafts=True)
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--profile", action="store_true", help="start from a saved profile")
     args = parser.parse_args()
     rows = []

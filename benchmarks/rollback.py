@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import speed
+from benchmarks import common
 
 from specbranch_cpp import policies
+from specbranch_cpp.hrad.collection import read_prompts
 
 if TYPE_CHECKING:
     from specbranch_cpp import Completion, Engine
@@ -54,9 +55,8 @@ def variants(args: argparse.Namespace) -> list[Variant]:
 
 def texts(args: argparse.Namespace) -> list[str]:
     if args.prompts is None:
-        return list(speed.PROMPTS)
-    lines = args.prompts.read_text().splitlines()[: args.n_prompts]
-    return [json.loads(line)["prompt"] for line in lines]
+        return list(common.PROMPTS)
+    return read_prompts(args.prompts)[: args.n_prompts]
 
 
 def run(engine: Engine, variant: Variant, prompt: str, args: argparse.Namespace) -> Completion:
@@ -77,8 +77,7 @@ def run(engine: Engine, variant: Variant, prompt: str, args: argparse.Namespace)
 
 
 def main() -> None:
-    parser = speed.parser(__doc__)
-    parser.add_argument("--temperature", type=float, default=0.0)
+    parser = common.parser(__doc__)
     parser.add_argument("--hrad", type=Path, required=True, help="weights for this pair")
     parser.add_argument("--prompts", type=Path, help='JSON lines with "prompt"')
     parser.add_argument("--n-prompts", type=int, default=12)
@@ -88,7 +87,7 @@ def main() -> None:
     args = parser.parse_args()
     prompts, chosen = texts(args), variants(args)
     found: dict[str, list[Completion]] = {variant.name: [] for variant in chosen}
-    with speed.open_engine(args) as engine:
+    with common.open_engine(args, args.draft, max_draft=args.max_draft, k_max=args.k_max) as engine:
         for variant in chosen:
             run(engine, variant, prompts[0], args)  # builds the graphs
         for i, prompt in enumerate(prompts):
