@@ -51,6 +51,18 @@ def test_what_auto_is_compared_with() -> None:
     assert "`auto` over the groups" not in text  # there is one
 
 
+def test_the_overview_has_a_row_for_each_group() -> None:
+    warm = [{**record, "temperature": 0.8} for record in RECORDS[2:4]]
+    records = [header(temperatures=[0.0, 0.8]), *RECORDS[1:], *warm]
+    text = report.markdown(records, summarize(records)).split("## Every mode at its best, in total")[1].split("##")[0]
+    modes = "autoregressive | speculative | auto | other-engine |"
+    assert f"| target + draft | placement | prompts | temperature | c | {modes}" in text
+    begin = "| big.gguf + small.gguf | shared | some |"
+    assert f"{begin} 0 | 10.0 | 1.00 | 1.25 | 2.50 | 2.00 |" in text
+    assert f"{begin} 0.8 | 10.0 | 1.00 | 1.25 |  |  |" in text
+    assert "## Every mode at its best, in total" not in report.markdown(RECORDS, summarize(RECORDS))
+
+
 def test_differences_and_gaps_are_listed() -> None:
     gap = {"kind": "difference", "key": f"difference {RECORDS[4]['key']}", "gap": 0.0625}
     records = [*RECORDS, gap]

@@ -30,6 +30,8 @@ def markdown(
     """
     header = records[0]
     parts = [f"# {title(header)}", _progress(header, records, summary)]
+    if len(summary.groups) > 1:
+        parts += ["## Every mode at its best, in total", overview(summary, header)]
     for group in summary.groups:
         parts += [f"## {heading(group, header)}", _facts(group), table(group)]
         if group.auto:
@@ -62,6 +64,27 @@ def heading(group: Group, header: Record) -> str:
         f"{pair['target']['name']} + {pair['draft']['name']}, {group.placement}, prompts "
         f"{group.prompts}, temperature {group.temperature:g}"
     )
+
+
+def overview(summary: Summary, header: Record) -> str:
+    """A row for each group: the speed-up in total of every mode and engine at its best."""
+    modes = list(dict.fromkeys(row.mode for group in summary.groups for row in group.best))
+    lines = [("target + draft", "placement", "prompts", "temperature", "c", *modes)]
+    lines.append(("---",) * len(lines[0]))
+    for group in summary.groups:
+        pair = header["plan"]["pairs"][group.pair]
+        found = {row.mode: row.speedup.total for row in group.best if row.speedup}
+        lines.append(
+            (
+                f"{pair['target']['name']} + {pair['draft']['name']}",
+                group.placement,
+                group.prompts,
+                f"{group.temperature:g}",
+                "" if group.step_ratio is None else f"{group.step_ratio:.1f}",
+                *(_number(found.get(mode)) for mode in modes),
+            )
+        )
+    return _lines(lines)
 
 
 def cells(row: Row) -> list[str]:
