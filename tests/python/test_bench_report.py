@@ -54,7 +54,11 @@ def test_what_auto_is_compared_with() -> None:
 def test_the_overview_has_a_row_for_each_group() -> None:
     warm = [{**record, "temperature": 0.8} for record in RECORDS[2:4]]
     records = [header(temperatures=[0.0, 0.8]), *RECORDS[1:], *warm]
-    text = report.markdown(records, summarize(records)).split("## Every mode at its best, in total")[1].split("##")[0]
+    text = (
+        report.markdown(records, summarize(records))
+        .split("## Every mode at its best, in total")[1]
+        .split("##")[0]
+    )
     modes = "autoregressive | speculative | auto | other-engine |"
     assert f"| target + draft | placement | prompts | temperature | c | {modes}" in text
     begin = "| big.gguf + small.gguf | shared | some |"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,32 +107,27 @@ def test_a_text_that_differs_is_noted_with_its_gap(
         assert one.gap > 0.0
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.9])
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
 def test_the_gap_is_the_distance_of_the_scores_that_the_choice_compares(
     engine: Engine, temperature: float
 ) -> None:
-    # The rule: the token that is chosen has the best score, so no other gap is below 0, and the
-    # runner-up of one seed is the nearest.
+    # What is chosen when the best ones are forbidden comes next by its score.
     prompt = engine.tokenize("def add(a, b):\n", special=True)
-    done = engine.generate(prompt, max_tokens=4, temperature=temperature, seed=5).result()
-    gaps = {
-        token: near_ties.gap(
-            engine, prompt, done.tokens, Difference(2, done.tokens[2], token),
-            temperature=temperature, seed=5,
-        )
-        for token in (done.tokens[2], 50, 300)
-    }  # fmt: skip
-    assert gaps[done.tokens[2]] == 0.0
-    banned = engine.generate(
-        [*prompt, *done.tokens[:2]], max_tokens=1, temperature=temperature, seed=5,
-        logit_bias={done.tokens[2]: float("-inf")},
-    ).result()  # fmt: skip
-    second = near_ties.gap(
-        engine, prompt, done.tokens, Difference(2, done.tokens[2], banned.tokens[0]),
-        temperature=temperature, seed=5,
-    )  # fmt: skip
-    assert second is not None
-    assert all(second <= (gap or 0.0) for token, gap in gaps.items() if token != done.tokens[2])
+    for seed in range(6):
+        settings: dict[str, Any] = {"max_tokens": 1, "temperature": temperature, "seed": seed}
+        order: list[int] = []
+        for _ in range(4):
+            bias = dict.fromkeys(order, float("-inf"))
+            order += engine.generate(prompt, **settings, logit_bias=bias).result().tokens
+        gaps = [
+            near_ties.gap(
+                engine, prompt, (), Difference(0, order[0], token), temperature=temperature,
+                seed=seed,
+            )
+            for token in order
+        ]  # fmt: skip
+        assert gaps[0] == 0.0
+        assert gaps == sorted(gap for gap in gaps if gap is not None)
 
 
 def test_a_difference_that_was_not_noted_in_time_is_noted_later(
@@ -159,6 +155,17 @@ def test_first_difference() -> None:
 def test_prompts_must_fit(tmp_path: Path, request_: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgument, match=r"the prompt '.*' has \d+ tokens; .*context of 256"):
         measure(tmp_path, request_ | {"tokens": 255})
+
+
+def test_prompts_are_looked_at_before_any_is_decoded(
+    tmp_path: Path, request_: dict[str, Any]
+) -> None:
+    long = tmp_path / "long.jsonl"
+    texts = ("a", "a b " * 300, "c")
+    long.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+    with pytest.raises(InvalidArgument, match="context of 256"):
+        measure(tmp_path, request_ | {"prompts": (long,)})
+    assert not generations(records.read(tmp_path))
 
 
 def test_a_group_that_does_not_fit_is_skipped(
