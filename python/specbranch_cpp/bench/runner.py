@@ -43,6 +43,8 @@ def run(plan: Plan, file: RecordFile, progress: Progress | None = None) -> None:
     file.add("begin", part=file.part, at=_now(), load=machine.load_average())
     for group in plan.groups:
         _GroupRun(plan, group, file, progress).run()
+    if progress is not None:
+        progress(file.n_generations, len(plan.items), "done")
 
 
 def _now() -> str:
