@@ -37,7 +37,7 @@ def header(**changes: Any) -> Record:
         "kind": "header",
         "format": FORMAT,
         "package": {"version": "1.2.3", "commit": None, "extension_sha256": "ab" * 32},
-        "machine": {"cpu": "A CPU", "cpus": [0, 1], "cores": [[0], [1]],
+        "machine": {"cpu": "A CPU", "cpus": [0, 1], "cores": [[0], [1]], "n_usable": 2,
                     "memory_bytes": 2**31, "gpus": []},
         "libraries": {"llama.cpp": "9"},
         "plan": {**plan, **changes},

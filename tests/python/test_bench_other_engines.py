@@ -102,9 +102,9 @@ def test_peers_take_part(tmp_path: Path, request_: dict[str, Any], peers: FakePe
     assert [name for name, _ in peers.opened].count("right") == 3
     by_name = {name for name, _ in peers.opened}
     assert by_name == {"right", "wrong", "dying"}
-    n_cpus = len(header["machine"]["cpus"])
+    n_cores = header["machine"]["n_usable"]
     assert {(each.n_ctx, each.n_threads, each.cpus) for _, each in peers.opened} == {
-        (256, n_cpus, None)
+        (256, n_cores, None)
     }
     assert {asked for asked in peers.asked if asked[0] != "dying"} == {
         ("right", 0), ("right", 4), ("wrong", 0),

@@ -37,8 +37,11 @@ def plan(**changes: object) -> Plan:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def cpus(*cores: tuple[int, ...], gpus: tuple[str, ...] = ()) -> Machine:
-    return Machine("a CPU", tuple(cpu for core in cores for cpu in core), cores, 1, gpus)
+def cpus(
+    *cores: tuple[int, ...], gpus: tuple[str, ...] = (), n_usable: int | None = None
+) -> Machine:
+    numbers = tuple(cpu for core in cores for cpu in core)
+    return Machine("a CPU", numbers, cores, n_usable or len(cores), 1, gpus)
 
 
 def test_every_setting_is_a_contender_of_its_own() -> None:
@@ -187,10 +190,17 @@ def test_split_gives_each_model_cores_of_its_own() -> None:
     assert placement.options["draft_cpus"] == [6, 7]
 
 
+def test_a_quota_leaves_fewer_cores() -> None:
+    cores = tuple((n,) for n in range(64))
+    found, _ = placements.place(["split", "shared"], cpus(*cores, n_usable=4))
+    assert (found[0].options["cpus"], found[0].options["draft_cpus"]) == ([0, 1, 2], [3])
+    assert found[1].options == {"n_threads": 4, "draft_n_threads": 4}
+
+
 def test_impossible_placements_are_skipped_with_the_reason() -> None:
     found, skipped = placements.place(["split", "shared", "draft-cpu"], cpus((0, 1)))
     assert [each.name for each in found] == ["shared"]
-    assert found[0].options == {"n_threads": 2, "draft_n_threads": 2}
+    assert found[0].options == {"n_threads": 1, "draft_n_threads": 1}
     assert "one core (CPU 0, 1)" in skipped["split"]
     assert skipped["draft-cpu"] == "llama.cpp finds no GPU"
     with pytest.raises(InvalidArgument, match="no placement is possible on this machine: gpu: "):
@@ -231,6 +241,7 @@ def test_cores_are_read_from_the_system(tmp_path: Path) -> None:
         (topology / "thread_siblings_list").write_text("0-99\n")
     assert machine.describe(tmp_path).cores == (here.cpus,)
     assert machine.describe(tmp_path / "none").cores == tuple((cpu,) for cpu in here.cpus)
+    assert 1 <= here.n_usable <= len(here.cores)
 
 
 def test_a_commit_is_told_only_of_files_that_git_tracks(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ class Machine:
         cpu: model of the CPU.
         cpus: numbers of the CPUs.
         cores: the same, those together that share a core.
+        n_usable: cores that may be busy at once: a control group may allow fewer than there are.
         memory_bytes: of the machine; 0: not known.
         gpus: ggml's names and descriptions.
     """
@@ -33,6 +34,7 @@ class Machine:
     cpu: str
     cpus: tuple[int, ...]
     cores: tuple[tuple[int, ...], ...]
+    n_usable: int
     memory_bytes: int
     gpus: tuple[str, ...]
 
@@ -57,9 +59,17 @@ def describe(system: Path = _SYSTEM) -> Machine:
         cpu=_cpu_name(),
         cpus=tuple(cpus),
         cores=tuple(map(tuple, cores.values())),
+        n_usable=min(len(cores), _usable()),
         memory_bytes=_memory(),
         gpus=tuple(f"{device.name}: {device.description}" for device in gpus),
     )
+
+
+def _usable() -> int:
+    """Cores that the engine would use, 2 at least: as many as its threads by default."""
+    target, draft = _core.ModelOptions(b"target"), _core.ModelOptions(b"draft")
+    _core.plan_threads(target, draft)
+    return target.n_threads + draft.n_threads
 
 
 def _memory() -> int:

@@ -32,7 +32,7 @@ class ImpossibleError(Exception):
 
 def _split(machine: Machine) -> Placement:
     # A core is a group of CPUs that share it; the draft gets a quarter of the cores, as usual.
-    cores = machine.cores
+    cores = machine.cores[: machine.n_usable]
     if len(cores) < 2:
         cpus = ", ".join(map(str, machine.cpus))
         raise ImpossibleError(f"one core (CPU {cpus}); each model needs one of its own")
@@ -51,7 +51,7 @@ def _split(machine: Machine) -> Placement:
 
 
 def _shared(machine: Machine) -> Placement:
-    n = len(machine.cpus)
+    n = machine.n_usable
     return Placement(
         "shared", {"n_threads": n, "draft_n_threads": n}, {"cpus": None, "n_threads": n}
     )
@@ -67,7 +67,7 @@ def _on_gpu(name: str, target_layers: int, draft_layers: int) -> Callable[[Machi
         }
         # Threads of a model on a GPU only wait for it.
         for prefix, layers in (("", target_layers), ("draft_", draft_layers)):
-            options[f"{prefix}n_threads"] = 1 if layers else max(1, len(machine.cores) - 1)
+            options[f"{prefix}n_threads"] = 1 if layers else max(1, machine.n_usable - 1)
         peer = {"cpus": None, "n_threads": 1, "n_gpu_layers": -1, "draft_n_gpu_layers": -1}
         return Placement(name, options, peer if name == "gpu" else None)
 

@@ -206,7 +206,8 @@ def _setup(header: Record) -> str:
     machine, package, plan = header["machine"], header["package"], header["plan"]
     commit = f", commit {package['commit']}" if package["commit"] else ""
     memory = machine["memory_bytes"] / 2**30
-    sizes = f"{len(machine['cores'])} cores, {len(machine['cpus'])} CPUs, {memory:.1f} GiB"
+    cores = f"{machine['n_usable']} of {len(machine['cores'])} cores"
+    sizes = f"{cores}, {len(machine['cpus'])} CPUs, {memory:.1f} GiB"
     lines = [
         f"specbranch {package['version']}{commit}, extension {package['extension_sha256'][:12]}",
         f"{machine['cpu']}, {sizes}; {', '.join(machine['gpus']) or 'no GPU'}",
