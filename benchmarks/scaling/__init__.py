@@ -1,0 +1,66 @@
+"""Blow up a small GGUF into a big one that computes the same function.
+
+Speculative decoding is judged by two things: how often the target accepts the draft's tokens, and
+what a step of either model costs. A small *trained* pair has realistic acceptance but no realistic
+cost; a big random one has the cost but accepts nothing. This tool joins the two: it enlarges a
+trained llama-architecture model without changing a single score.
+
+    python benchmarks/scale_model.py --preset r8 --target t.gguf --draft d.gguf --out-dir DIR
+    python benchmarks/scale_model.py small.gguf big.gguf --n-embd 1024 --n-layer 24 --n-head 16 \
+        --n-head-kv 8 --n-ff 3072
+
+How the function is kept
+------------------------
+Deeper
+    Extra blocks are spread among the real ones. Their output projections are zero, so that they
+    add nothing to the residual stream.
+Wider (n_embd from d to D)
+    The residual stream is padded with zeros: everything that writes to it gets zero rows, and what
+    reads it may hold anything in the added columns. RMSNorm now averages over D values instead of
+    d, so its weights are multiplied by sqrt(d/D) and its epsilon by d/D.
+More heads, more feed-forward rows
+    What they write is multiplied by zero columns of the output projection. Every real query head
+    keeps reading its own key-value head; where the groups of the new shape are smaller than the
+    old ones, key-value heads are duplicated.
+
+Weights that cannot matter are filled with blocks drawn at random from the same tensor of the
+source. That needs no quantizer, so every weight type GGUF knows can be scaled, and the numbers
+have natural magnitudes.
+
+When the scores are equal to the last bit
+-----------------------------------------
+`ScaleResult.bit_exact` promises it (same kernels, same batches, one thread) if
+
+* n_embd is unchanged or grows by a power of 4, for then sqrt(d/D) is a power of 2. Any other
+  factor rounds the norm weights, and scores are equal up to rounding only: the activations differ
+  in their last bit or two, which 8-bit quantization of the activations often, not always, hides;
+* query heads stay side by side, i.e. heads per key-value head stay the same or are divided, so
+  that zeros are only ever appended to a dot product;
+* the lengths that zeros are appended to are multiples of 64 (whole SIMD steps), and the rows of
+  every enlarged matrix are multiples of 16 (the same kernel is picked).
+
+Every preset is bit-exact for the sources it was made for: a target 256 wide with two query heads
+per key-value head, and a draft 192 wide with three.
+
+The file is written in chunks of a few MiB under a temporary name that is renamed at the end:
+memory use does not depend on the size of the model.
+"""
+
+from __future__ import annotations
+
+from .presets import PRESETS, Preset
+from .scale_file import ScaleResult, scale, scale_pair
+from .shape import ScaleError, Shape
+from .step_times import StepTimes, measure_step_times
+
+__all__ = [
+    "PRESETS",
+    "Preset",
+    "ScaleError",
+    "ScaleResult",
+    "Shape",
+    "StepTimes",
+    "measure_step_times",
+    "scale",
+    "scale_pair",
+]

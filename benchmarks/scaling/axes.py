@@ -1,0 +1,71 @@
+"""Where the old weights go in one dimension of a tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Copy(NamedTuple):
+    """`length` old indices from `old` on become new indices from `new` on."""
+
+    new: int
+    old: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dimension of a tensor: its new size and where the old indices went.
+
+    New indices that no copy covers are added ones.
+    """
+
+    new_size: int
+    copies: tuple[Copy, ...]
+
+    @classmethod
+    def padded(cls, old_size: int, new_size: int) -> Axis:
+        """The old indices first, the added ones behind them."""
+        return cls(new_size, (Copy(0, 0, old_size),))
+
+    @classmethod
+    def of_heads(cls, placed: Sequence[int | None], head_size: int) -> Axis:
+        """`placed[new head]` is the old head that it holds, or None for an added head."""
+        copies: list[Copy] = []
+        for new, old in enumerate(placed):
+            if old is None:
+                continue
+            start, origin = new * head_size, old * head_size
+            if copies and _end(copies[-1]) == (start, origin):
+                copies[-1] = copies[-1]._replace(length=copies[-1].length + head_size)
+            else:
+                copies.append(Copy(start, origin, head_size))
+        return cls(len(placed) * head_size, tuple(copies))
+
+    def without_copies(self) -> Axis:
+        return Axis(self.new_size, ())
+
+    def in_bytes(self, block: int, block_bytes: int) -> Axis | None:
+        """The same in bytes of a quantized row, or None if some border cuts a block."""
+        numbers = [self.new_size, *(number for copy in self.copies for number in copy)]
+        if any(number % block for number in numbers):
+            return None
+
+        def size(n: int) -> int:
+            return n // block * block_bytes
+
+        copies = tuple(Copy(size(c.new), size(c.old), size(c.length)) for c in self.copies)
+        return Axis(size(self.new_size), copies)
+
+    @property
+    def covered(self) -> bool:
+        """Whether there are no added indices."""
+        return sum(copy.length for copy in self.copies) == self.new_size
+
+
+def _end(copy: Copy) -> tuple[int, int]:
+    return copy.new + copy.length, copy.old + copy.length

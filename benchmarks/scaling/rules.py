@@ -1,0 +1,68 @@
+"""What each tensor of the llama architecture needs when its model grows."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Dim(enum.Enum):
+    """What an axis of a tensor counts."""
+
+    ONE = enum.auto()  # the rows of a vector
+    SAME = enum.auto()  # never enlarged
+    VOCAB = enum.auto()
+    EMBD = enum.auto()  # the residual stream
+    QUERY = enum.auto()
+    KEY = enum.auto()
+    VALUE = enum.auto()
+    MIX = enum.auto()  # what the query heads gathered: n_head values
+    FF = enum.auto()
+
+
+class Fill(enum.Enum):
+    """What added weights hold: anything where nobody listens, zeros where somebody does."""
+
+    RANDOM = enum.auto()
+    ZERO = enum.auto()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a tensor grows; rows are outputs and columns inputs, as in GGUF."""
+
+    rows: Dim
+    cols: Dim
+    fill: Fill
+    is_norm: bool = False
+
+
+GLOBAL_RULES: Mapping[str, Rule] = {
+    "token_embd.weight": Rule(Dim.VOCAB, Dim.EMBD, Fill.ZERO),
+    "output_norm.weight": Rule(Dim.ONE, Dim.EMBD, Fill.RANDOM, is_norm=True),
+    "output.weight": Rule(Dim.VOCAB, Dim.EMBD, Fill.RANDOM),
+    "rope_freqs.weight": Rule(Dim.ONE, Dim.SAME, Fill.RANDOM),
+}
+
+BLOCK_RULES: Mapping[str, Rule] = {
+    "attn_norm.weight": Rule(Dim.ONE, Dim.EMBD, Fill.RANDOM, is_norm=True),
+    "attn_q.weight": Rule(Dim.QUERY, Dim.EMBD, Fill.RANDOM),
+    "attn_k.weight": Rule(Dim.KEY, Dim.EMBD, Fill.RANDOM),
+    "attn_v.weight": Rule(Dim.VALUE, Dim.EMBD, Fill.RANDOM),
+    "attn_q.bias": Rule(Dim.ONE, Dim.QUERY, Fill.RANDOM),
+    "attn_k.bias": Rule(Dim.ONE, Dim.KEY, Fill.RANDOM),
+    "attn_v.bias": Rule(Dim.ONE, Dim.VALUE, Fill.RANDOM),
+    "attn_output.weight": Rule(Dim.EMBD, Dim.MIX, Fill.ZERO),
+    "attn_output.bias": Rule(Dim.ONE, Dim.EMBD, Fill.ZERO),
+    "ffn_norm.weight": Rule(Dim.ONE, Dim.EMBD, Fill.RANDOM, is_norm=True),
+    "ffn_gate.weight": Rule(Dim.FF, Dim.EMBD, Fill.RANDOM),
+    "ffn_up.weight": Rule(Dim.FF, Dim.EMBD, Fill.RANDOM),
+    "ffn_down.weight": Rule(Dim.EMBD, Dim.FF, Fill.ZERO),
+    "ffn_gate.bias": Rule(Dim.ONE, Dim.FF, Fill.RANDOM),
+    "ffn_up.bias": Rule(Dim.ONE, Dim.FF, Fill.RANDOM),
+    "ffn_down.bias": Rule(Dim.ONE, Dim.EMBD, Fill.ZERO),
+}

@@ -1,0 +1,62 @@
+"""The small model: its metadata, read and checked, and its weights, mapped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gguf import GGUFEndian, GGUFReader
+
+from .shape import ScaleError, Shape
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ARCHITECTURE = "llama"
+
+
+class Source:
+    """A GGUF file of the llama architecture: metadata read and checked, weights mapped."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise ScaleError(f"{path}: no such file")
+        try:
+            self.reader = GGUFReader(path)
+        except (ValueError, IndexError, KeyError, OverflowError) as error:
+            raise ScaleError(f"{path}: not a GGUF file that can be read: {error}") from error
+        self.path = path
+        architecture = self._get("general.architecture")
+        if architecture != ARCHITECTURE:
+            raise ScaleError(
+                f"{path}: architecture {architecture!r}; only {ARCHITECTURE!r} can be scaled"
+            )
+        if self.reader.endianess != GGUFEndian.LITTLE:
+            raise ScaleError(f"{path}: big-endian files cannot be scaled")
+        if int(self._get("split.count", 1)) > 1:
+            raise ScaleError(f"{path}: split into several files; merge them first")
+        n_head = self._int("attention.head_count")
+        self.shape = Shape(
+            n_embd=self._int("embedding_length"),
+            n_layer=self._int("block_count"),
+            n_head=n_head,
+            n_head_kv=self._int("attention.head_count_kv", n_head),
+            n_ff=self._int("feed_forward_length"),
+        )
+        self.key_size = self._int("attention.key_length", self.shape.n_embd // n_head)
+        self.value_size = self._int("attention.value_length", self.shape.n_embd // n_head)
+        self.n_rot = self._int("rope.dimension_count", self.key_size)
+        self.norm_epsilon = float(self._get(f"{ARCHITECTURE}.attention.layer_norm_rms_epsilon"))
+
+    def _get(self, key: str, default: Any = None) -> Any:
+        field = self.reader.get_field(key)
+        if field is not None:
+            return field.contents()
+        if default is None:
+            raise ScaleError(f"{self.path}: the metadata lack {key}")
+        return default
+
+    def _int(self, key: str, default: int | None = None) -> int:
+        value = self._get(f"{ARCHITECTURE}.{key}", default)
+        if not isinstance(value, int):
+            raise ScaleError(f"{self.path}: {key} differs from layer to layer, cannot be scaled")
+        return value

@@ -1,0 +1,99 @@
+"""One tensor of the new file, computed some rows at a time."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, ReaderTensor
+
+from .rules import Fill
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .axes import Axis
+
+Bytes = npt.NDArray[np.uint8]
+
+CHUNK_BYTES = 8 << 20
+POOL_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class PlannedTensor:
+    """One tensor of the new file, still to be computed; axes in elements."""
+
+    name: str
+    source: ReaderTensor
+    rows: Axis
+    cols: Axis
+    fill: Fill
+    factor: float = 1.0
+
+    @property
+    def type(self) -> GGMLQuantizationType:
+        return self.source.tensor_type
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """In NumPy's order."""
+        is_vector = len(self.source.shape) == 1
+        return (self.cols.new_size,) if is_vector else (self.rows.new_size, self.cols.new_size)
+
+    @property
+    def n_elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def n_bytes(self) -> int:
+        block, block_bytes = GGML_QUANT_SIZES[self.type]
+        return self.n_elements // block * block_bytes
+
+    def chunks(self, seed: int) -> Iterator[Bytes]:
+        """The tensor's bytes, some rows at a time."""
+        old_cols = int(self.source.shape[0])
+        data: Bytes = self.source.data.view(np.uint8).reshape(
+            self.source.n_elements // old_cols, -1
+        )
+        cols = self.cols.in_bytes(*GGML_QUANT_SIZES[self.type])
+        assert cols is not None  # checked when planned
+        rng = np.random.default_rng((seed, zlib.crc32(self.name.encode())))
+        pool = self._pool(data) if self.fill is Fill.RANDOM else None
+        if self.rows.covered and self.cols.covered:
+            pool = None  # nothing to fill
+        step = max(1, CHUNK_BYTES // cols.new_size)
+        for start in range(0, self.rows.new_size, step):
+            stop = min(start + step, self.rows.new_size)
+            shape = (stop - start, cols.new_size)
+            if pool is None:
+                chunk = np.zeros(shape, np.uint8)
+            else:
+                n_units = math.prod(shape) // pool.shape[1]
+                chunk = pool[rng.integers(len(pool), size=n_units, dtype=np.int32)].reshape(shape)
+            for row in self.rows.copies:
+                first, last = max(start, row.new), min(stop, row.new + row.length)
+                if first >= last:
+                    continue
+                origin = row.old + first - row.new
+                lines = data[origin : origin + last - first]
+                for col in cols.copies:
+                    chunk[first - start : last - start, col.new : col.new + col.length] = lines[
+                        :, col.old : col.old + col.length
+                    ]
+            if self.factor != 1.0:
+                scaled = chunk.view(np.float32).astype(np.float64) * self.factor
+                chunk = scaled.astype(np.float32).view(np.uint8)
+            yield chunk
+
+    def _pool(self, data: Bytes) -> Bytes:
+        """Pieces of the source that random rows are composed of: whole quantization blocks."""
+        block, block_bytes = GGML_QUANT_SIZES[self.type]
+        if block == 1:  # plain floats: pieces as long as divide the old and the new rows
+            block_bytes *= math.gcd(int(self.source.shape[0]), self.cols.new_size, 32)
+        rows = data[: max(1, POOL_BYTES // data.shape[1])]
+        return rows.reshape(-1, block_bytes)
