@@ -33,18 +33,24 @@ class Axis:
         return cls(new_size, (Copy(0, 0, old_size),))
 
     @classmethod
-    def of_heads(cls, placed: Sequence[int | None], head_size: int) -> Axis:
-        """`placed[new head]` is the old head that it holds, or None for an added head."""
+    def of_heads(
+        cls, placed: Sequence[int | None], old_size: int, new_size: int | None = None
+    ) -> Axis:
+        """`placed[new head]` is the old head that it holds, or None for an added head.
+
+        The values of an old head come first in the new one; a `new_size` of None is `old_size`.
+        """
+        new_size = old_size if new_size is None else new_size
         copies: list[Copy] = []
         for new, old in enumerate(placed):
             if old is None:
                 continue
-            start, origin = new * head_size, old * head_size
+            start, origin = new * new_size, old * old_size
             if copies and _end(copies[-1]) == (start, origin):
-                copies[-1] = copies[-1]._replace(length=copies[-1].length + head_size)
+                copies[-1] = copies[-1]._replace(length=copies[-1].length + old_size)
             else:
-                copies.append(Copy(start, origin, head_size))
-        return cls(len(placed) * head_size, tuple(copies))
+                copies.append(Copy(start, origin, old_size))
+        return cls(len(placed) * new_size, tuple(copies))
 
     def without_copies(self) -> Axis:
         return Axis(self.new_size, ())

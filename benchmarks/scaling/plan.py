@@ -1,4 +1,4 @@
-"""Every tensor of the new file, and whether its scores will be the same bits."""
+"""Every tensor of the new file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from .axes import Axis
+from .converted import ConvertedTensor
 from .placement import place_blocks, place_heads
-from .rules import BLOCK_RULES, GLOBAL_RULES, Dim, Rule
+from .rules import BLOCK_RULES, GLOBAL_RULES, Dim, Fill, Rule
 from .shape import ScaleError
 from .tensor import PlannedTensor
+from .weight_types import NOT_WEIGHTS
 
 if TYPE_CHECKING:
     from gguf import ReaderTensor
@@ -19,32 +21,34 @@ if TYPE_CHECKING:
     from .shape import Shape
     from .source import Source
 
-# Plain numbers, not weights, or formats that only ever hold activations.
-NOT_WEIGHTS = frozenset(
-    GGMLQuantizationType[name] for name in ("I8", "I16", "I32", "I64", "F64", "Q8_1", "Q8_K")
-)
 
+def make_plan(
+    source: Source, new: Shape, weight_type: GGMLQuantizationType | None = None
+) -> list[PlannedTensor]:
+    """Every tensor of the new file, in the order of writing.
 
-def make_plan(source: Source, new: Shape) -> list[PlannedTensor]:
-    """Every tensor of the new file, in the order of writing."""
+    `weight_type` is that of all matrices; None: the source's.
+    """
     old = source.shape
     query, key_value = place_heads(old, new)
     axes = {
         Dim.ONE: Axis.padded(1, 1),
         Dim.EMBD: Axis.padded(old.n_embd, new.n_embd),
-        Dim.QUERY: Axis.of_heads(query, source.key_size),
-        Dim.KEY: Axis.of_heads(key_value, source.key_size),
-        Dim.VALUE: Axis.of_heads(key_value, source.value_size),
-        Dim.MIX: Axis.of_heads(query, source.value_size),
+        Dim.QUERY: Axis.of_heads(query, old.head_size, new.head_size),
+        Dim.KEY: Axis.of_heads(key_value, old.head_size, new.head_size),
+        Dim.VALUE: Axis.of_heads(key_value, old.head_size, new.head_size),
+        Dim.MIX: Axis.of_heads(query, old.head_size, new.head_size),
+        Dim.PAIR: Axis.padded(old.head_size // 2, new.head_size // 2),
         Dim.FF: Axis.padded(old.n_ff, new.n_ff),
     }
     old_sizes = {
         Dim.ONE: 1,
         Dim.EMBD: old.n_embd,
-        Dim.QUERY: old.n_head * source.key_size,
-        Dim.KEY: old.n_head_kv * source.key_size,
-        Dim.VALUE: old.n_head_kv * source.value_size,
-        Dim.MIX: old.n_head * source.value_size,
+        Dim.QUERY: old.n_head * old.head_size,
+        Dim.KEY: old.n_head_kv * old.head_size,
+        Dim.VALUE: old.n_head_kv * old.head_size,
+        Dim.MIX: old.n_head * old.head_size,
+        Dim.PAIR: old.head_size // 2,
         Dim.FF: old.n_ff,
     }
     norm_factor = math.sqrt(old.n_embd / new.n_embd)
@@ -62,17 +66,19 @@ def make_plan(source: Source, new: Shape) -> list[PlannedTensor]:
             raise ScaleError(f"{tensor.name}: shape {dims} does not fit the metadata ({old})")
         cols = axes.get(rule.cols) or Axis.padded(dims[0], dims[0])
         rows = axes.get(rule.rows) or Axis.padded(dims[1], dims[1])
-        block = GGML_QUANT_SIZES[tensor.tensor_type][0]
-        if cols.in_bytes(block, 1) is None:
-            raise ScaleError(
-                f"{name}: rows of {cols.new_size} values (parts {list(cols.copies)}) do not divide "
-                f"into {tensor.tensor_type.name} blocks of {block}"
-            )
+        kind = tensor.tensor_type
+        if weight_type is not None and len(tensor.shape) > 1:
+            kind = weight_type
+        _check_blocks(name, kind, cols, is_converted=kind != tensor.tensor_type)
         if is_extra and not rule.is_norm:
             rows = rows.without_copies()
-        return PlannedTensor(
-            name, tensor, rows, cols, rule.fill, norm_factor if rule.is_norm else 1.0
-        )
+        fill = rule.fill
+        if Dim.KEY in (rule.rows, rule.cols) and new.head_size > old.head_size:
+            fill = Fill.ZERO  # the added part of a key must not meet that of a query
+        factor = norm_factor if rule.is_norm else 1.0
+        if kind != tensor.tensor_type:
+            return ConvertedTensor(name, tensor, rows, cols, fill, factor, kind)
+        return PlannedTensor(name, tensor, rows, cols, fill, factor)
 
     blocks: list[list[tuple[str, ReaderTensor, Rule]]] = [[] for _ in range(old.n_layer)]
     plan: list[PlannedTensor] = []
@@ -98,24 +104,12 @@ def make_plan(source: Source, new: Shape) -> list[PlannedTensor]:
     return plan
 
 
-def is_bit_exact(source: Source, new: Shape) -> bool:
-    """See the module's documentation; a dimension that stays needs nothing."""
-    old = source.shape
-    width_ratio = new.n_embd / old.n_embd
-    heads_stay = (old.n_head, old.n_head_kv) == (new.n_head, new.n_head_kv)
-    growing = [
-        (old.n_embd, new.n_embd, 64),
-        (old.n_ff, new.n_ff, 64),
-        (old.n_head * source.key_size, new.n_head * source.key_size, 64),
-        (old.n_head * source.value_size, new.n_head * source.value_size, 64),
-        (old.n_head_kv * source.key_size, new.n_head_kv * source.key_size, 16),
-        (old.n_head_kv * source.value_size, new.n_head_kv * source.value_size, 16),
-    ]
-    return (
-        math.frexp(width_ratio)[0] == 0.5
-        and math.frexp(width_ratio)[1] % 2 == 1
-        and (heads_stay or (old.n_head // old.n_head_kv) % (new.n_head // new.n_head_kv) == 0)
-        and all(
-            before == after or before % unit == after % unit == 0 for before, after, unit in growing
+def _check_blocks(name: str, kind: GGMLQuantizationType, cols: Axis, *, is_converted: bool) -> None:
+    """Quantized rows are whole blocks; copied ones are cut at their borders only."""
+    block = GGML_QUANT_SIZES[kind][0]
+    if (cols.without_copies() if is_converted else cols).in_bytes(block, 1) is None:
+        parts = "" if is_converted else f" (parts {[tuple(copy) for copy in cols.copies]})"
+        raise ScaleError(
+            f"{name}: rows of {cols.new_size} values{parts} do not divide into {kind.name} blocks "
+            f"of {block}"
         )
-    )

@@ -14,7 +14,6 @@ class Dim(enum.Enum):
     """What an axis of a tensor counts."""
 
     ONE = enum.auto()  # the rows of a vector
-    SAME = enum.auto()  # never enlarged
     VOCAB = enum.auto()
     EMBD = enum.auto()  # the residual stream
     QUERY = enum.auto()
@@ -22,6 +21,7 @@ class Dim(enum.Enum):
     VALUE = enum.auto()
     MIX = enum.auto()  # what the query heads gathered: n_head values
     FF = enum.auto()
+    PAIR = enum.auto()  # the rotated pairs of a head
 
 
 class Fill(enum.Enum):
@@ -45,7 +45,7 @@ GLOBAL_RULES: Mapping[str, Rule] = {
     "token_embd.weight": Rule(Dim.VOCAB, Dim.EMBD, Fill.ZERO),
     "output_norm.weight": Rule(Dim.ONE, Dim.EMBD, Fill.RANDOM, is_norm=True),
     "output.weight": Rule(Dim.VOCAB, Dim.EMBD, Fill.RANDOM),
-    "rope_freqs.weight": Rule(Dim.ONE, Dim.SAME, Fill.RANDOM),
+    "rope_freqs.weight": Rule(Dim.ONE, Dim.PAIR, Fill.RANDOM),
 }
 
 BLOCK_RULES: Mapping[str, Rule] = {

@@ -11,22 +11,33 @@ class ScaleError(ValueError):
 
 @dataclass(frozen=True)
 class Shape:
-    """The dimensions that scaling may enlarge; the size of a head stays."""
+    """The dimensions that scaling may enlarge."""
 
     n_embd: int
     n_layer: int
     n_head: int
     n_head_kv: int
     n_ff: int
+    head_size: int = 0
+    """Values of a head; 0, in a preset: as many as in the source."""
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {value}" for name, value in asdict(self).items())
+        return ", ".join(f"{name} {value}" for name, value in asdict(self).items() if value)
+
+    def n_parameters(self, n_vocab: int) -> int:
+        """With a matrix of its own for the output, and without biases."""
+        width = self.head_size * (self.n_head + self.n_head_kv)
+        block = self.n_embd * (2 * width + 3 * self.n_ff + 2)
+        return self.n_layer * block + self.n_embd * (2 * n_vocab + 1)
 
 
 def check_shape(old: Shape, new: Shape) -> None:
+    """Raises ScaleError for a shape that the old one does not fit in."""
     for name, value in asdict(new).items():
         before = asdict(old)[name]
         if value < before:
             raise ScaleError(f"{name} cannot shrink from {before} to {value}")
     if new.n_head % new.n_head_kv:
         raise ScaleError(f"n_head {new.n_head} is not a multiple of n_head_kv {new.n_head_kv}")
+    if new.head_size % 2:
+        raise ScaleError(f"head_size {new.head_size} is odd; heads are rotated in pairs of values")

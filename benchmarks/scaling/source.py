@@ -35,17 +35,27 @@ class Source:
         if int(self._get("split.count", 1)) > 1:
             raise ScaleError(f"{path}: split into several files; merge them first")
         n_head = self._int("attention.head_count")
+        n_embd = self._int("embedding_length")
+        head_size = self._int("attention.key_length", n_embd // n_head)
+        for key in ("attention.value_length", "rope.dimension_count"):
+            if (size := self._int(key, head_size)) != head_size:
+                raise ScaleError(
+                    f"{path}: {key} {size} differs from the size of a key, {head_size}"
+                )
         self.shape = Shape(
-            n_embd=self._int("embedding_length"),
+            n_embd=n_embd,
             n_layer=self._int("block_count"),
             n_head=n_head,
             n_head_kv=self._int("attention.head_count_kv", n_head),
             n_ff=self._int("feed_forward_length"),
+            head_size=head_size,
         )
-        self.key_size = self._int("attention.key_length", self.shape.n_embd // n_head)
-        self.value_size = self._int("attention.value_length", self.shape.n_embd // n_head)
-        self.n_rot = self._int("rope.dimension_count", self.key_size)
-        self.norm_epsilon = float(self._get(f"{ARCHITECTURE}.attention.layer_norm_rms_epsilon"))
+        self.norm_epsilon = self._float("attention.layer_norm_rms_epsilon")
+        # The defaults are llama.cpp's.
+        self.rope_base = self._float("rope.freq_base", 10_000.0)
+        self.attention_factor = self._float("rope.scaling.attn_factor", 1.0)
+        self.rope_scaling = str(self._get(f"{ARCHITECTURE}.rope.scaling.type", "linear"))
+        self.n_vocab = len(self._get("tokenizer.ggml.tokens", ()))
 
     def _get(self, key: str, default: Any = None) -> Any:
         field = self.reader.get_field(key)
@@ -60,3 +70,6 @@ class Source:
         if not isinstance(value, int):
             raise ScaleError(f"{self.path}: {key} differs from layer to layer, cannot be scaled")
         return value
+
+    def _float(self, key: str, default: float | None = None) -> float:
+        return float(self._get(f"{ARCHITECTURE}.{key}", default))

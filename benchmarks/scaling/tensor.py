@@ -26,7 +26,10 @@ POOL_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class PlannedTensor:
-    """One tensor of the new file, still to be computed; axes in elements."""
+    """One tensor of the new file, still to be computed; axes in elements.
+
+    Its type is the source's, and whole quantization blocks of the source are copied.
+    """
 
     name: str
     source: ReaderTensor
@@ -54,22 +57,21 @@ class PlannedTensor:
         block, block_bytes = GGML_QUANT_SIZES[self.type]
         return self.n_elements // block * block_bytes
 
+    @property
+    def _row_memory(self) -> int:
+        """Bytes that a row takes while it is computed."""
+        return self.n_bytes // self.rows.new_size
+
     def chunks(self, seed: int) -> Iterator[Bytes]:
-        """The tensor's bytes, some rows at a time."""
-        old_cols = int(self.source.shape[0])
-        data: Bytes = self.source.data.view(np.uint8).reshape(
-            self.source.n_elements // old_cols, -1
-        )
-        cols = self.cols.in_bytes(*GGML_QUANT_SIZES[self.type])
-        assert cols is not None  # checked when planned
+        """The tensor's bytes, [row][byte], some rows at a time; `seed` of the added weights."""
+        row_bytes = self.n_bytes // self.rows.new_size
         rng = np.random.default_rng((seed, zlib.crc32(self.name.encode())))
-        pool = self._pool(data) if self.fill is Fill.RANDOM else None
-        if self.rows.covered and self.cols.covered:
-            pool = None  # nothing to fill
-        step = max(1, CHUNK_BYTES // cols.new_size)
+        is_filled = self.fill is Fill.RANDOM and not (self.rows.covered and self.cols.covered)
+        pool = self._pool() if is_filled else None
+        step = max(1, CHUNK_BYTES // self._row_memory)
         for start in range(0, self.rows.new_size, step):
             stop = min(start + step, self.rows.new_size)
-            shape = (stop - start, cols.new_size)
+            shape = (stop - start, row_bytes)
             if pool is None:
                 chunk = np.zeros(shape, np.uint8)
             else:
@@ -77,23 +79,32 @@ class PlannedTensor:
                 chunk = pool[rng.integers(len(pool), size=n_units, dtype=np.int32)].reshape(shape)
             for row in self.rows.copies:
                 first, last = max(start, row.new), min(stop, row.new + row.length)
-                if first >= last:
-                    continue
-                origin = row.old + first - row.new
-                lines = data[origin : origin + last - first]
-                for col in cols.copies:
-                    chunk[first - start : last - start, col.new : col.new + col.length] = lines[
-                        :, col.old : col.old + col.length
-                    ]
+                if first < last:
+                    origin = row.old + first - row.new
+                    lines = self._source_rows()[origin : origin + last - first]
+                    self._place(lines, chunk[first - start : last - start])
             if self.factor != 1.0:
                 scaled = chunk.view(np.float32).astype(np.float64) * self.factor
                 chunk = scaled.astype(np.float32).view(np.uint8)
             yield chunk
 
-    def _pool(self, data: Bytes) -> Bytes:
+    def _source_rows(self) -> Bytes:
+        """The source's bytes, [row][byte]."""
+        data: Bytes = self.source.data.view(np.uint8)
+        return data.reshape(self.source.n_elements // int(self.source.shape[0]), -1)
+
+    def _place(self, lines: Bytes, chunk: Bytes) -> None:
+        """Put rows of the source where they belong."""
+        cols = self.cols.in_bytes(*GGML_QUANT_SIZES[self.type])
+        assert cols is not None  # checked when planned
+        for col in cols.copies:
+            chunk[:, col.new : col.new + col.length] = lines[:, col.old : col.old + col.length]
+
+    def _pool(self) -> Bytes:
         """Pieces of the source that random rows are composed of: whole quantization blocks."""
         block, block_bytes = GGML_QUANT_SIZES[self.type]
         if block == 1:  # plain floats: pieces as long as divide the old and the new rows
             block_bytes *= math.gcd(int(self.source.shape[0]), self.cols.new_size, 32)
+        data = self._source_rows()
         rows = data[: max(1, POOL_BYTES // data.shape[1])]
         return rows.reshape(-1, block_bytes)

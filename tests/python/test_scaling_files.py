@@ -16,7 +16,13 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.scaling import ScaleError, scale, writer  # noqa: E402
 from tests.python.tiny_gguf import write_tiny_gguf  # noqa: E402
 
-EVERYTHING: dict[str, Any] = {"n_embd": 256, "n_layer": 7, "n_head": 12, "n_head_kv": 6, "n_ff": 512}
+EVERYTHING: dict[str, Any] = {
+    "n_embd": 256,
+    "n_layer": 7,
+    "n_head": 12,
+    "n_head_kv": 6,
+    "n_ff": 512,
+}
 
 
 def test_the_metadata_describe_the_new_shape(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_every_query_head_reads_its_own_key_value_head(
             assert key_value[place // (new[0] // new[1])] == head // (old[0] // old[1])
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", ["r4", "r8", "r12"])
 def test_presets_are_bit_exact_for_their_widths(name: str) -> None:
     target, draft = PRESETS[name].target, PRESETS[name].draft
     assert (target.n_embd, draft.n_embd) == (4 * 256, 4 * 192)

@@ -1,0 +1,59 @@
+"""How equal the scores of a scaled model are to its source's."""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import TYPE_CHECKING
+
+from .converted import ConvertedTensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .shape import Shape
+    from .tensor import PlannedTensor
+
+
+class Equality(enum.Enum):
+    """What is promised of the scores."""
+
+    BITS = "equal to the last bit"
+    ROUNDING = "equal up to rounding"
+    QUANTIZED = "changed by quantization"
+
+
+def judge(old: Shape, new: Shape, plan: Sequence[PlannedTensor]) -> tuple[Equality, float]:
+    """What holds for the written weights, and by how much conversion changed them.
+
+    The change is the root mean square over the source's weights of the worst tensor, relative to
+    that of these weights. Converted weights of which none changed run in kernels that round in
+    another way.
+    """
+    converted = [tensor for tensor in plan if isinstance(tensor, ConvertedTensor)]
+    if any(tensor.deviation.n_changed for tensor in converted):
+        return Equality.QUANTIZED, max(tensor.deviation.relative for tensor in converted)
+    if converted or not is_bit_exact(old, new):
+        return Equality.ROUNDING, 0.0
+    return Equality.BITS, 0.0
+
+
+def is_bit_exact(old: Shape, new: Shape) -> bool:
+    """Whether blocks that are copied promise it; see the package. What stays needs nothing."""
+    width_ratio = new.n_embd / old.n_embd
+    heads_stay = (old.n_head, old.n_head_kv) == (new.n_head, new.n_head_kv)
+    growing = [
+        (old.n_embd, new.n_embd, 64),
+        (old.n_ff, new.n_ff, 64),
+        (old.n_head * old.head_size, new.n_head * new.head_size, 64),
+        (old.n_head_kv * old.head_size, new.n_head_kv * new.head_size, 16),
+    ]
+    return (
+        old.head_size == new.head_size
+        and math.frexp(width_ratio)[0] == 0.5
+        and math.frexp(width_ratio)[1] % 2 == 1
+        and (heads_stay or (old.n_head // old.n_head_kv) % (new.n_head // new.n_head_kv) == 0)
+        and all(
+            before == after or before % unit == after % unit == 0 for before, after, unit in growing
+        )
+    )

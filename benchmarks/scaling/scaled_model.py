@@ -1,0 +1,83 @@
+"""A scaled model that is planned but not computed yet."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gguf import GGMLQuantizationType
+
+from .equality import Equality, judge
+from .metadata import write_metadata
+from .plan import make_plan
+from .shape import Shape, check_shape
+from .source import Source
+from .weight_types import parse_weight_type
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from .tensor import PlannedTensor
+
+
+@dataclass(frozen=True)
+class ScaledModel:
+    """What a scaled model consists of; its tensors are computed when they are asked for."""
+
+    source: Source
+    shape: Shape
+    weight_type: GGMLQuantizationType | None
+    plan: Sequence[PlannedTensor]
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(tensor.n_elements for tensor in self.plan)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the weights."""
+        return sum(tensor.n_bytes for tensor in self.plan)
+
+    def write_metadata(self, path: Path) -> None:
+        """Write a file that lacks nothing but the weights."""
+        write_metadata(self.source, self.shape, self.weight_type, self.plan, path)
+
+    def judge(self) -> tuple[Equality, float]:
+        """How equal the scores are, once every tensor has been computed; see `equality.judge`."""
+        return judge(self.source.shape, self.shape, self.plan)
+
+
+def plan_model(
+    source: str | os.PathLike[str],
+    *,
+    n_embd: int | None = None,
+    n_layer: int | None = None,
+    n_head: int | None = None,
+    n_head_kv: int | None = None,
+    n_ff: int | None = None,
+    head_size: int | None = None,
+    weight_type: str = "same",
+) -> ScaledModel:
+    """Plan a bigger model that computes the same function as `source`.
+
+    A dimension that is None stays as it is; a head_size of 0 does too. `weight_type` is GGUF's
+    name of the type of all matrices.
+
+    Raises ScaleError for a shape, a model or a type that does not do.
+    """
+    kind = parse_weight_type(weight_type)
+    model = Source(Path(source))
+    asked = {
+        "n_embd": n_embd,
+        "n_layer": n_layer,
+        "n_head": n_head,
+        "n_head_kv": n_head_kv,
+        "n_ff": n_ff,
+        "head_size": head_size or None,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    shape = Shape(**(asdict(model.shape) | given))
+    check_shape(model.shape, shape)
+    return ScaledModel(model, shape, kind, make_plan(model, shape, kind))
