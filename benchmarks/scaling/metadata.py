@@ -86,7 +86,10 @@ def write_metadata(
     plan: Sequence[PlannedTensor],
     path: Path,
 ) -> None:
-    """Write everything before the weights. A weight_type of None is the source's."""
+    """Write everything before the weights, up to their first byte.
+
+    A weight_type of None is the source's.
+    """
     changed = dict(changed_metadata(source, new))
     # The writer sets the architecture itself; the size label would be wrong.
     dropped = {"general.architecture", "general.size_label", *changed}
@@ -117,3 +120,5 @@ def write_metadata(
         writer.write_ti_data_to_file()
     finally:
         writer.close()
+    with path.open("ab") as file:
+        file.write(bytes(-file.tell() % source.reader.alignment))

@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 def write_weights(
     plan: Sequence[PlannedTensor], path: Path, alignment: int, seed: int, *, title: str | None
 ) -> None:
-    """Append the weights; `title` names the progress bar, None shows none."""
+    """Append the weights to the metadata; `title` names the progress bar, None shows none."""
     n_bytes = sum(tensor.n_bytes for tensor in plan)
     with (
         path.open("r+b") as file,
         tqdm(desc=title, total=n_bytes, unit="B", unit_scale=True, disable=title is None) as bar,
     ):
         file.seek(0, os.SEEK_END)
-        file.write(bytes(-file.tell() % alignment))
         for tensor in plan:
             for chunk in tensor.chunks(seed):
                 file.write(chunk.data)

@@ -989,9 +989,11 @@ def load_engine(
     warm_up: bool,
     profile: PairProfile,
     idle: collections.abc.Callable[[float | None], None],
+    target_source: typing.Any = None,
+    draft_source: typing.Any = None,
 ) -> Engine:
     """
-    Loads the models on other threads. Meanwhile `idle` is called on this one, at least every 50 ms: with the share loaded so far, or None when it has not grown. What it raises stops the loading.
+    Loads the models on other threads. Meanwhile `idle` is called on this one, at least every 50 ms: with the share loaded so far, or None when it has not grown. What it raises stops the loading. A source gives the weights of a model whose file lacks them: its `fill(name)` is called on this thread and returns an array with the tensor's bytes.
     """
 
 def pair_sizes(

@@ -20,6 +20,7 @@ from specbranch_cpp._request import (
     make_seeds,
     written_in_python,
 )
+from specbranch_cpp._tensors import source_of
 from specbranch_cpp.errors import EngineClosed, InvalidArgument
 from specbranch_cpp.generation import Generation
 from specbranch_cpp.results import EngineStats, StepCosts
@@ -241,6 +242,8 @@ class Engine:
                 warm_up=measure,
                 profile=known,
                 idle=idle,
+                target_source=source_of(target),
+                draft_source=source_of(draft),
             )
         finally:
             _logging.forward()

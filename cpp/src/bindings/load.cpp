@@ -17,12 +17,14 @@
 #include "engine.h"
 #include "gil.h"
 #include "model_tokenizer.h"
+
 #include "specbranch/core/channel.h"
 #include "specbranch/core/errors.h"
 #include "specbranch/llama/factory.h"
 #include "specbranch/llama/model_options.h"
 #include "specbranch/llama/sizes.h"
 #include "specbranch/llama/weights.h"
+#include "tensor_feed.h"
 
 namespace py = pybind11;
 
@@ -37,6 +39,8 @@ using llama::Weights;
 struct EngineSpec {
   ModelOptions target;
   std::optional<ModelOptions> draft;
+  llama::TensorFill fill_target = nullptr;  ///< empty: the file holds the weights.
+  llama::TensorFill fill_draft = nullptr;
   int max_draft = 8;
   int k_max = 4;
   PrefixReuse prefix_reuse = PrefixReuse::kExact;
@@ -55,15 +59,16 @@ std::unique_ptr<EngineFace> load(EngineSpec spec, const Report& report) {
   llama::plan_threads(spec.target, spec.draft ? &*spec.draft : nullptr);
 
   // Both headers first: a bad draft is found before a large target is read.
-  const auto target_bytes =
-      static_cast<double>(llama::inspect_model_file(spec.target.path).weight_bytes);
-  const double draft_bytes =
-      spec.draft ? static_cast<double>(llama::inspect_model_file(spec.draft->path).weight_bytes)
-                 : 0;
+  const auto weight_bytes = [](const ModelOptions& options, const llama::TensorFill& fill) {
+    return static_cast<double>(llama::inspect_model_file(options.path, !fill).weight_bytes);
+  };
+  const double target_bytes = weight_bytes(spec.target, spec.fill_target);
+  const double draft_bytes = spec.draft ? weight_bytes(*spec.draft, spec.fill_draft) : 0;
   const double total = std::max(1.0, target_bytes + draft_bytes);
 
-  const auto target =
-      Weights::load(spec.target, [&](float share) { return report(share * target_bytes / total); });
+  const auto target = Weights::load(
+      spec.target, [&](float share) { return report(share * target_bytes / total); },
+      spec.fill_target);
   EngineParts parts;
   parts.pieces.reserve(static_cast<std::size_t>(target->vocabulary().size()));
   for (Token token = 0; token < target->vocabulary().size(); ++token) {
@@ -78,9 +83,10 @@ std::unique_ptr<EngineFace> load(EngineSpec spec, const Report& report) {
   parts.target = llama::target_factory(target, spec.target, target_options);
 
   if (spec.draft) {
-    const auto draft = Weights::load(*spec.draft, [&](float share) {
-      return report((target_bytes + share * draft_bytes) / total);
-    });
+    const auto draft = Weights::load(
+        *spec.draft,
+        [&](float share) { return report((target_bytes + share * draft_bytes) / total); },
+        spec.fill_draft);
     llama::DraftOptions draft_options;
     draft_options.n_common = llama::check_compatible(target->vocabulary(), draft->vocabulary());
     draft_options.n_seq = sizes.n_seq;
@@ -103,8 +109,13 @@ std::unique_ptr<EngineFace> load(EngineSpec spec, const Report& report) {
 /// code and signal handlers run there and nowhere else.
 class LoadJob {
  public:
-  explicit LoadJob(EngineSpec spec)
-      : thread_([this, spec = std::move(spec)]() mutable { run(std::move(spec)); }) {}
+  /// The sources give the weights of the target and of the draft; None: their files do.
+  LoadJob(EngineSpec spec, py::object target_source, py::object draft_source)
+      : target_feed_(std::move(target_source)), draft_feed_(std::move(draft_source)) {
+    if (!target_feed_.empty()) spec.fill_target = fill_from(target_feed_);
+    if (!draft_feed_.empty()) spec.fill_draft = fill_from(draft_feed_);
+    thread_ = std::jthread([this, spec = std::move(spec)]() mutable { run(std::move(spec)); });
+  }
 
   /// `idle` is called with the GIL at least every slice, with the share loaded so far if it grew.
   template <class Idle>
@@ -114,9 +125,13 @@ class LoadJob {
         const std::optional<double> share = without_gil([&] { return latest(); });
         idle(share);
         check_signals();
+        target_feed_.serve();
+        draft_feed_.serve();
       }
     } catch (...) {
       stop_.store(true);
+      target_feed_.stop();
+      draft_feed_.stop();
       without_gil([&] { return join(); });
       throw;
     }
@@ -129,6 +144,7 @@ class LoadJob {
   void run(EngineSpec spec) {
     try {
       face_ = load(std::move(spec), [this](double share) {
+        share_ = share;
         shares_.send(share);
         return !stop_.load();
       });
@@ -152,6 +168,16 @@ class LoadJob {
     return true;
   }
 
+  /// What asks `feed` and wakes the caller's thread, which waits for a share.
+  llama::TensorFill fill_from(TensorFeed& feed) {
+    return [this, &feed](const std::string& name, std::span<std::byte> bytes) {
+      feed.fill(name, bytes, [this] { shares_.send(share_); });
+    };
+  }
+
+  TensorFeed target_feed_;
+  TensorFeed draft_feed_;
+  double share_ = 0.0;  ///< the last one; of the loading thread.
   Channel<double> shares_;
   std::atomic<bool> stop_{false};
   std::exception_ptr error_;
@@ -176,12 +202,19 @@ void check_range(const char* name, int value, int high) {
 std::unique_ptr<EngineFace> load_engine(ModelOptions target, std::optional<ModelOptions> draft,
                                         int max_draft, int k_max, const std::string& prefix_reuse,
                                         bool bit_exact, bool warm_up, PairProfile profile,
-                                        const std::function<void(std::optional<double>)>& idle) {
+                                        const std::function<void(std::optional<double>)>& idle,
+                                        py::object target_source, py::object draft_source) {
   check_range("max_draft", max_draft, kMaxDraft);
   check_range("k_max", k_max, kMaxBranches);
-  LoadJob job({std::move(target), std::move(draft), max_draft, k_max,
-               parse_prefix_reuse(prefix_reuse), bit_exact, warm_up ? kWarmUpUs : 0,
-               std::move(profile)});
+  EngineSpec spec{.target = std::move(target),
+                  .draft = std::move(draft),
+                  .max_draft = max_draft,
+                  .k_max = k_max,
+                  .prefix_reuse = parse_prefix_reuse(prefix_reuse),
+                  .bit_exact = bit_exact,
+                  .warm_up_us = warm_up ? kWarmUpUs : 0,
+                  .profile = std::move(profile)};
+  LoadJob job(std::move(spec), std::move(target_source), std::move(draft_source));
   return job.wait(idle);
 }
 
@@ -231,9 +264,11 @@ void register_load(py::module_& m) {
   m.def("load_engine", &load_engine, py::arg("target"), py::arg("draft"), py::kw_only(),
         py::arg("max_draft"), py::arg("k_max"), py::arg("prefix_reuse"), py::arg("bit_exact"),
         py::arg("warm_up"), py::arg("profile"), py::arg("idle"),
+        py::arg("target_source") = py::none(), py::arg("draft_source") = py::none(),
         "Loads the models on other threads. Meanwhile `idle` is called on this one, at least every "
         "50 ms: with the share loaded so far, or None when it has not grown. What it raises stops "
-        "the loading.");
+        "the loading. A source gives the weights of a model whose file lacks them: its "
+        "`fill(name)` is called on this thread and returns an array with the tensor's bytes.");
 }
 
 }  // namespace specbranch::bindings

@@ -37,7 +37,7 @@ std::optional<std::int64_t> integer_at(gguf_type type, const void* data, std::si
 
 }  // namespace
 
-GgufReader::GgufReader(const std::string& path) : path_(path) {
+GgufReader::GgufReader(const std::string& path, bool with_weights) : path_(path) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
   if (!std::filesystem::exists(status)) refuse("there is no such file");
@@ -65,7 +65,7 @@ GgufReader::GgufReader(const std::string& path) : path_(path) {
   if (!gguf_) {
     refuse("the GGUF header is damaged or cut off: " + errors.reason("no reason was given"));
   }
-  check_complete(file_bytes);
+  if (with_weights) check_complete(file_bytes);
 }
 
 void GgufReader::check_complete(std::uint64_t file_bytes) const {

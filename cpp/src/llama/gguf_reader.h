@@ -12,8 +12,9 @@ namespace specbranch::llama {
 
 class GgufReader {
  public:
-  /// Throws ModelLoadError unless the file is a complete GGUF file.
-  explicit GgufReader(const std::string& path);
+  /// Throws ModelLoadError unless the file is a complete GGUF file; `with_weights` of false: but
+  /// for the weights, which come from elsewhere.
+  explicit GgufReader(const std::string& path, bool with_weights = true);
 
   const gguf_context* get() const { return gguf_.get(); }
   const std::string& path() const { return path_; }

@@ -205,8 +205,8 @@ std::uint64_t ModelFile::cell_bytes(int type_k, int type_v) const {
   return bytes(type_k, k_elements) + bytes(type_v, v_elements);
 }
 
-ModelFile inspect_model_file(const std::string& path) {
-  const GgufReader gguf(path);
+ModelFile inspect_model_file(const std::string& path, bool with_weights) {
+  const GgufReader gguf(path, with_weights);
   const auto arch = gguf.text("general.architecture");
   if (!arch) gguf.refuse("the metadata has no general.architecture; this is not a language model");
   const auto kind = gguf.text("general.type");
@@ -226,7 +226,9 @@ ModelFile inspect_model_file(const std::string& path) {
 
   std::map<int, std::uint64_t> bytes_of_type;
   add_tensors(gguf, file, bytes_of_type);
+  if (!with_weights) file.embedding = {};
   const auto n_parts = gguf.integer("split.count").value_or(1);
+  if (n_parts > 1 && !with_weights) gguf.refuse("metadata without weights cannot be split");
   if (n_parts > 1) {
     const auto part = static_cast<int>(gguf.integer("split.no").value_or(0));
     if (part != 0) gguf.refuse("this is part " + std::to_string(part + 1) + "; name the first");

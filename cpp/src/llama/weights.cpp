@@ -5,6 +5,8 @@
 #include <exception>
 #include <string_view>
 
+#include "gguf_reader.h"
+#include "init_from_source.h"
 #include "specbranch/core/errors.h"
 #include "specbranch/llama/backend.h"
 #include "specbranch/llama/embedding_table.h"
@@ -74,12 +76,12 @@ constexpr std::array kMarkLayerInputs = {
 
 }  // namespace
 
-std::shared_ptr<const Weights> Weights::load(const ModelOptions& options,
-                                             const Progress& progress) {
+std::shared_ptr<const Weights> Weights::load(const ModelOptions& options, const Progress& progress,
+                                             const TensorFill& fill) {
   validate(options);
   init_backend();
   std::shared_ptr<Weights> weights(new Weights);
-  weights->file_ = inspect_model_file(options.path);
+  weights->file_ = inspect_model_file(options.path, /*with_weights=*/!fill);
 
   std::vector<ggml_backend_dev_t> devices = find_devices(options);
   const bool cpu_only = options.n_gpu_layers == 0;
@@ -110,7 +112,15 @@ std::shared_ptr<const Weights> Weights::load(const ModelOptions& options,
 
   const ErrorCapture errors;
   try {
-    weights->model_.reset(llama_model_load_from_file(options.path.c_str(), params));
+    if (fill) {
+      const auto report = [&](float share) { return report_progress(share, &call); };
+      const GgufReader gguf(options.path, /*with_weights=*/false);
+      weights->model_ = init_from_source(gguf, fill, report, params);
+    } else {
+      weights->model_.reset(llama_model_load_from_file(options.path.c_str(), params));
+    }
+  } catch (const Error&) {
+    throw;  // ours already
   } catch (const std::exception& error) {
     throw ModelLoadError(std::string("[Weights::load] ") + error.what() + "; " + options.path);
   }

@@ -44,6 +44,7 @@ struct ModelFile {
 /// Reads and checks the file (all parts, if it is split). Throws ModelLoadError for whatever
 /// llama.cpp would refuse without a reason, or die of: a missing, empty, truncated or foreign file,
 /// encoders, models for embeddings, no vocabulary, repeated tokens, absurd metadata.
-ModelFile inspect_model_file(const std::string& path);
+/// `with_weights` of false: the file may lack the weights, which come from a TensorFill.
+ModelFile inspect_model_file(const std::string& path, bool with_weights = true);
 
 }  // namespace specbranch::llama

@@ -8,6 +8,7 @@
 #include "specbranch/llama/handles.h"
 #include "specbranch/llama/model_file.h"
 #include "specbranch/llama/model_options.h"
+#include "specbranch/llama/tensor_source.h"
 #include "specbranch/llama/vocabulary.h"
 
 namespace specbranch::llama {
@@ -23,8 +24,12 @@ class Weights {
 
   /// Throws ModelLoadError (also when `progress` stops it), or InvalidArgument for the options.
   /// What `progress` throws comes out unchanged.
+  /// With a `fill` the file holds the metadata alone, of the llama architecture, and `fill` gives
+  /// the weights; what it throws comes out unchanged too. Such a model has no feature layers, and
+  /// `use_mmap`, `use_mlock` and `use_extra_bufts` are as if off.
   static std::shared_ptr<const Weights> load(const ModelOptions& options,
-                                             const Progress& progress = {});
+                                             const Progress& progress = {},
+                                             const TensorFill& fill = {});
 
   Weights(const Weights&) = delete;
   Weights& operator=(const Weights&) = delete;

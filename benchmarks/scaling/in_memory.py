@@ -1,0 +1,68 @@
+"""Scaled models that an engine loads without a file of their size."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from specbranch_cpp._tensors import TensorSource
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from .scaled_model import ScaledModel
+    from .tensor import Bytes
+
+_EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
+
+
+class InMemoryModel(TensorSource):
+    """A planned model in place of a path: its tensors are computed while an engine loads them.
+
+    It takes the memory of one tensor beside what the engine takes. A tied output matrix becomes a
+    copy of the embedding, as llama.cpp cannot share tensors of such a model.
+
+        with InMemoryModel(plan_model("small.gguf", n_embd=8192)) as model, Engine(model) as engine:
+            ...
+    """
+
+    def __init__(self, model: ScaledModel, *, seed: int = 0) -> None:
+        self._seed = seed
+        tensors = {tensor.name: tensor for tensor in model.plan}
+        if _OUTPUT not in tensors:
+            tensors[_OUTPUT] = replace(tensors[_EMBEDDING], name=_OUTPUT)
+        self._tensors = tensors
+        self._folder = tempfile.TemporaryDirectory(prefix="scaled_model_")
+        self._path = Path(self._folder.name, "metadata.gguf")
+        replace(model, plan=tuple(tensors.values())).write_metadata(self._path)
+
+    def __fspath__(self) -> str:
+        return str(self._path)
+
+    def fill(self, name: str) -> Bytes:
+        tensor = self._tensors[name]
+        data = np.empty(tensor.n_bytes, np.uint8)
+        start = 0
+        for chunk in tensor.chunks(self._seed):
+            data[start : start + chunk.size] = chunk.ravel()
+            start += chunk.size
+        return data
+
+    def close(self) -> None:
+        """Remove the file with the metadata."""
+        self._folder.cleanup()
+
+    def __enter__(self) -> InMemoryModel:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
