@@ -64,7 +64,7 @@ memory use does not depend on the size of the model.
 
 from __future__ import annotations
 
-from .equality import Equality
+from .equality import Equality, judge_text
 from .presets import PRESETS, Preset
 from .scale_file import ScaleResult, scale, scale_pair
 from .shape import ScaleError, Shape
@@ -78,6 +78,7 @@ __all__ = [
     "ScaleResult",
     "Shape",
     "StepTimes",
+    "judge_text",
     "measure_step_times",
     "scale",
     "scale_pair",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-from .equality import Equality
+from .equality import judge_text
 from .presets import PRESETS, SHAPES
 from .scale_file import ScaleResult, scale, scale_pair
 from .shape import ScaleError, Shape
@@ -107,12 +107,10 @@ def bytes_per_weight(name: str) -> float:
 
 
 def _report(result: ScaleResult) -> None:
-    reason = ""
-    if result.equality is Equality.QUANTIZED:
-        reason = f" (weights by {result.weight_change:.2g} of their size)"
+    equality = judge_text(result.equality, result.weight_change)
     print(
         f"{result.path}: {result.n_parameters / 1e6:.1f} M parameters, "
-        f"{result.n_bytes / 1e6:.1f} MB ({result.shape}); scores {result.equality.value}{reason}"
+        f"{result.n_bytes / 1e6:.1f} MB ({result.shape}); scores {equality}"
     )
     for deviation in result.deviations:
         print(f"  not the preset's: {deviation}")

@@ -23,6 +23,14 @@ class Equality(enum.Enum):
     QUANTIZED = "changed by quantization"
 
 
+def judge_text(equality: Equality, weight_change: float) -> str:
+    """What `judge` found, in words."""
+    if equality is Equality.QUANTIZED:
+        return f"{equality.value} (weights by {weight_change:.2g} of their size)"
+    text: str = equality.value
+    return text
+
+
 def judge(old: Shape, new: Shape, plan: Sequence[PlannedTensor]) -> tuple[Equality, float]:
     """What holds for the written weights, and by how much conversion changed them.
 

@@ -16,6 +16,8 @@ from specbranch_cpp import Engine, _core, demo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.python.llama_scores import Llama
+
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # for tests.python.tiny_gguf
@@ -54,6 +56,16 @@ def make_fake() -> Iterator[MakeFake]:
     yield make
     for engine in engines:
         engine.close()
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llama]:
+    """What llama.cpp itself computes with a model."""
+    from tests.python.llama_scores import Llama
+
+    llama = Llama(tmp_path_factory.mktemp("llama"))
+    yield llama
+    llama.close()
 
 
 @pytest.fixture(scope="session")

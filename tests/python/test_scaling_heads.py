@@ -14,20 +14,12 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.scaling import Equality, ScaleError, scale  # noqa: E402
-from tests.python.llama_scores import Llama  # noqa: E402
 from tests.python.tiny_gguf import WeightType, write_tiny_gguf  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.python.llama_scores import Llama
 
 MODELS = ROOT / "python" / "specbranch_cpp" / "models"
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llama]:
-    llama = Llama(tmp_path_factory.mktemp("llama"))
-    yield llama
-    llama.close()
 
 
 def with_metadata(source: Path, path: Path, **changed: Any) -> Path:

@@ -15,20 +15,13 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.scaling import PRESETS, scale, tensor  # noqa: E402
-from tests.python.llama_scores import Llama, assert_same_bits  # noqa: E402
+from tests.python.llama_scores import assert_same_bits  # noqa: E402
 from tests.python.tiny_gguf import WeightType, write_tiny_gguf  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.python.llama_scores import Llama
 
 BUNDLED_DRAFT = ROOT / "python" / "specbranch_cpp" / "models" / "demo-draft.gguf"
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llama]:
-    llama = Llama(tmp_path_factory.mktemp("llama"))
-    yield llama
-    llama.close()
 
 
 BIGGER: dict[str, dict[str, Any]] = {

@@ -15,21 +15,14 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.scaling import Equality, ScaleError, scale, weight_types  # noqa: E402
-from tests.python.llama_scores import Llama, Scores, assert_same_bits  # noqa: E402
+from tests.python.llama_scores import Scores, assert_same_bits  # noqa: E402
 from tests.python.tiny_gguf import write_tiny_gguf  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.python.llama_scores import Llama
 
 MODELS = ROOT / "python" / "specbranch_cpp" / "models"
 GROWN: dict[str, Any] = {"n_embd": 256, "n_layer": 3, "n_head": 8, "n_head_kv": 4, "n_ff": 512}
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llama]:
-    llama = Llama(tmp_path_factory.mktemp("llama"))
-    yield llama
-    llama.close()
 
 
 def likeness(first: Scores, second: Scores) -> float:
