@@ -98,9 +98,10 @@ def failing(name: str) -> npt.NDArray[np.generic]:
     [
         (failing, "the source failed: LookupError: no weights for .*weight"),
         (lambda _: np.zeros(3, np.float32), "the source gave 12 bytes; .* are needed"),
-        (lambda _: object(), "the source gave 8 bytes|the source failed"),
+        (lambda _: object(), "the source gave 8 bytes; .* are needed"),
+        (lambda _: [[1], [2, 3]], "the source gave 0 bytes; .* are needed"),
     ],
-    ids=["raises", "wrong size", "no array"],
+    ids=["raises", "wrong size", "no array", "no shape"],
 )
 def test_a_source_that_fails_is_a_load_error(
     tmp_path: Path, fill: Callable[[str], Any], message: str

@@ -17,7 +17,6 @@
 #include "engine.h"
 #include "gil.h"
 #include "model_tokenizer.h"
-
 #include "specbranch/core/channel.h"
 #include "specbranch/core/errors.h"
 #include "specbranch/llama/factory.h"

@@ -25,11 +25,11 @@ void TensorFeed::serve() {
   if (!request) return;
   std::string failure;
   try {
+    // Null, without an error, for what is no array.
     const auto values =
         py::array::ensure(source_.attr("fill")(py::str(request->name)), py::array::c_style);
-    if (!values) throw py::error_already_set();
-    if (const auto n_bytes = static_cast<std::size_t>(values.nbytes());
-        n_bytes != request->bytes.size()) {
+    const auto n_bytes = values ? static_cast<std::size_t>(values.nbytes()) : 0;
+    if (n_bytes != request->bytes.size()) {
       failure = "the source gave " + std::to_string(n_bytes) + " bytes; " +
                 std::to_string(request->bytes.size()) + " are needed";
     } else {
@@ -37,7 +37,8 @@ void TensorFeed::serve() {
     }
   } catch (const py::error_already_set& error) {
     if (!error.matches(PyExc_Exception)) throw;
-    failure = std::string("the source failed: ") + error.what();
+    failure = "the source failed: " + std::string(py::str(error.type().attr("__name__"))) + ": " +
+              std::string(py::str(error.value()));
   }
   answers_.send(failure);
 }

@@ -19,10 +19,11 @@ namespace {
 using Dims = std::array<std::int64_t, 2>;  ///< columns and rows, as in GGUF.
 
 std::int64_t require_size(const GgufReader& gguf, const char* key, std::int64_t otherwise) {
-  const auto size = gguf.integer(std::string("llama.") + key).value_or(otherwise);
+  const std::string name = std::string("llama.") + key;
+  const bool is_known = gguf_find_key(gguf.get(), name.c_str()) >= 0;
+  const auto size = gguf.integer(name).value_or(is_known ? 0 : otherwise);  // 0: no integer
   if (size < 1 || size > (1 << 24)) {
-    gguf.refuse("llama." + std::string(key) + " is " + std::to_string(size) +
-                "; it must be in 1 .. 16777216");
+    gguf.refuse(name + " is " + std::to_string(size) + "; it must be in 1 .. 16777216");
   }
   return size;
 }
@@ -35,11 +36,11 @@ std::map<std::string_view, Dims> expected_sizes(const GgufReader& gguf) {
   const auto n_head = require_size(gguf, "attention.head_count", 0);
   const auto n_head_kv = require_size(gguf, "attention.head_count_kv", n_head);
   const auto head = require_size(gguf, "attention.key_length", n_embd / n_head);
-  for (const char* key : {"attention.value_length", "rope.dimension_count"}) {
-    if (require_size(gguf, key, n_embd / n_head) != head) {
-      gguf.refuse("llama." + std::string(key) + " is not attention.key_length, " +
-                  std::to_string(head));
-    }
+  // llama.cpp asserts this.
+  if (require_size(gguf, "attention.value_length", n_embd / n_head) != head ||
+      require_size(gguf, "rope.dimension_count", head) != head) {
+    gguf.refuse("heads have other sizes for values or rotations than for keys, " +
+                std::to_string(head));
   }
   const auto n_vocab = static_cast<std::int64_t>(gguf_get_arr_n(
       gguf.get(), gguf_find_key(gguf.get(), "tokenizer.ggml.tokens")));  // checked before
@@ -83,12 +84,14 @@ void check_tensors(const GgufReader& gguf) {
   for (std::int64_t i = 0; i < gguf_get_n_tensors(gguf.get()); ++i) {
     const std::string_view name = gguf_get_tensor_name(gguf.get(), i);
     std::string_view kind = name;
-    if (name.starts_with("blk."))
+    if (name.starts_with("blk.")) {
       kind.remove_prefix(std::min(name.find('.', 4), name.size() - 1) + 1);
+    }
     const auto found = expected.find(kind);
     const std::int64_t* shape = gguf_get_tensor_ne(gguf.get(), i);
-    if (found == expected.end())
+    if (found == expected.end()) {
       gguf.refuse("there is no place for tensor '" + std::string(name) + "'");
+    }
     const auto [columns, rows] = found->second;
     if (shape[0] != columns || shape[1] != rows || shape[2] != 1 || shape[3] != 1) {
       gguf.refuse("tensor '" + std::string(name) + "' has " + std::to_string(shape[0]) + " x " +
