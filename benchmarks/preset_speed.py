@@ -11,6 +11,7 @@ file: weights are not repacked for the CPU, and llama.cpp adds small operations 
 from __future__ import annotations
 
 import argparse
+import sys
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from benchmarks.scaling.in_memory import InMemoryModel
 from benchmarks.scaling.scale_file import fit_to_source
 from benchmarks.scaling.scaled_model import ScaledModel, plan_model
 from benchmarks.speed import PROMPTS
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from specbranch_cpp import Engine, GenerationStats
 
@@ -86,16 +88,17 @@ def main(argv: list[str] | None = None) -> None:
             for role, source in (("target", args.target), ("draft", args.draft))
         }
         paths = {role: stack.enter_context(InMemoryModel(model)) for role, model in models.items()}
-        engine = stack.enter_context(
-            Engine(
+        with tqdm(desc="loading", total=1.0, disable=not sys.stderr.isatty()) as bar:
+            engine = Engine(
                 paths["target"],
                 paths["draft"],
                 n_ctx=args.n_ctx,
                 n_gpu_layers=args.n_gpu_layers,
                 n_threads=args.threads,
                 draft_n_threads=args.threads,
+                progress_callback=lambda share: bar.update(share - bar.n),
             )
-        )
+        stack.enter_context(engine)
         for role, model in models.items():
             print(f"{role}: scores {judge_text(*model.judge())}")
         found: dict[str, list[GenerationStats]] = {mode: [] for mode in args.modes}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @functools.cache
-def _quiet_llama() -> tuple[Any, Any]:
+def quiet_llama() -> tuple[Any, Any]:
     """llama-cpp-python's low-level module, imported when needed, and the callback that mutes it."""
     import llama_cpp
 
@@ -32,7 +32,7 @@ class _Stepper:
     """A model in llama.cpp that decodes one token again and again behind the same prompt."""
 
     def __init__(self, path: Path, n_prompt: int) -> None:
-        self._api, _ = _quiet_llama()
+        self._api, _ = quiet_llama()
         model_params = self._api.llama_model_default_params()
         model_params.n_gpu_layers = 0
         self._model = self._api.llama_model_load_from_file(os.fsencode(path), model_params)

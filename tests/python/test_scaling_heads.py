@@ -17,13 +17,19 @@ from benchmarks.scaling import Equality, ScaleError, scale  # noqa: E402
 from tests.python.tiny_gguf import WeightType, write_tiny_gguf  # noqa: E402
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from tests.python.llama_scores import Llama
 
 MODELS = ROOT / "python" / "specbranch_cpp" / "models"
 
 
-def with_metadata(source: Path, path: Path, **changed: Any) -> Path:
-    """A copy with some numbers of `llama.` replaced or added; dots are underscores twice."""
+def with_metadata(
+    source: Path, path: Path, *, factors: npt.NDArray[np.float32] | None = None, **changed: Any
+) -> Path:
+    """A copy with some numbers of `llama.` replaced or added; dots are underscores twice.
+
+    `factors` becomes the tensor that the angles of the rotary pairs are divided by.
+    """
     reader = GGUFReader(source)
     writer = GGUFWriter(path, "llama")
     keys = {f"llama.{key.replace('__', '.')}": value for key, value in changed.items()}
@@ -36,6 +42,8 @@ def with_metadata(source: Path, path: Path, **changed: Any) -> Path:
         writer.add_key_value(key, value, kind)
     for tensor in reader.tensors:
         writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    if factors is not None:
+        writer.add_tensor("rope_freqs.weight", factors)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -78,8 +86,9 @@ def test_trained_models_keep_their_choices(tmp_path: Path, llama: Llama, name: s
 def test_both_changes_of_the_metadata_are_needed(tmp_path: Path, llama: Llama, wrong: str) -> None:
     source = write_tiny_gguf(tmp_path / "small.gguf", head_size=32)
     result = scale(source, tmp_path / "big.gguf", head_size=128)
-    old = {"rope__freq_base": 10_000.0, "rope__scaling__attn_factor": 1.0}[wrong]
-    broken = with_metadata(result.path, tmp_path / "broken.gguf", **{wrong: old})
+    old = {"rope__freq_base": 10_000.0, "rope__scaling__attn_factor": 1.0}
+    change: dict[str, Any] = {wrong: old[wrong]}
+    broken = with_metadata(result.path, tmp_path / "broken.gguf", **change)
     assert np.abs(llama.scores(source) - llama.scores(broken)).max() > 0.5
 
 
@@ -92,10 +101,24 @@ def test_the_attention_scale_of_the_metadata_is_not_read(tmp_path: Path, llama: 
 
 def test_factors_of_the_source_are_kept(tmp_path: Path, llama: Llama) -> None:
     plain = write_tiny_gguf(tmp_path / "plain.gguf", head_size=32)
-    factors = {"rope__freq_base": 500_000.0, "rope__scaling__attn_factor": 1.25}
+    factors: dict[str, Any] = {"rope__freq_base": 500_000.0, "rope__scaling__attn_factor": 1.25}
     source = with_metadata(plain, tmp_path / "small.gguf", **factors)
     assert np.abs(llama.scores(plain) - llama.scores(source)).max() > 0.5
     result = scale(source, tmp_path / "big.gguf", head_size=64)
+    np.testing.assert_allclose(llama.scores(source), llama.scores(result.path), atol=0.05)
+
+
+def test_the_factors_of_the_pairs_are_kept(tmp_path: Path, llama: Llama) -> None:
+    """As Llama 3 has them."""
+    plain = write_tiny_gguf(tmp_path / "plain.gguf", head_size=32)
+    factors = np.linspace(1, 8, 16, dtype=np.float32)
+    source = with_metadata(plain, tmp_path / "small.gguf", factors=factors)
+    assert np.abs(llama.scores(plain) - llama.scores(source)).max() > 0.5
+    result = scale(source, tmp_path / "big.gguf", head_size=64, n_embd=128)
+    (tensor,) = (t for t in GGUFReader(result.path).tensors if t.name == "rope_freqs.weight")
+    np.testing.assert_array_equal(tensor.data[:16], factors)
+    assert (tensor.data >= 1).all()
+    assert len(tensor.data) == 32
     np.testing.assert_allclose(llama.scores(source), llama.scores(result.path), atol=0.05)
 
 
