@@ -162,7 +162,7 @@ def test_other_python_threads_run_meanwhile(tmp_path: Path) -> None:
     small = write_tiny_gguf(tmp_path / "small.gguf")
     wanted, given = threading.Event(), threading.Event()
 
-    def helper() -> None:
+    def other() -> None:
         assert wanted.wait(30)
         given.set()
 
@@ -177,7 +177,7 @@ def test_other_python_threads_run_meanwhile(tmp_path: Path) -> None:
                 assert given.wait(30)
                 return model.fill(name)
 
-        thread = threading.Thread(target=helper)
+        thread = threading.Thread(target=other)
         thread.start()
         Engine(Slow(), n_ctx=64).close()
         thread.join()
