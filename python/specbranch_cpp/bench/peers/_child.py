@@ -1,0 +1,58 @@
+"""What a peer's process runs: answers lines of JSON with the help of one backend.
+
+    python _child.py BACKEND.py [ARGUMENT...]
+
+A backend is a Python file with a function ``open_backend(pair, draft_length, *arguments)`` that
+returns an object with ``describe()`` and ``generate(tokens, max_tokens, draft_length)``, each
+returning what JSON can say. This is a script on purpose: as a module of the package it would load
+our own llama.cpp into the process that has to measure another one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def serve(backend_path: str, arguments: list[str]) -> None:
+    # What libraries print to stdout must not get between the answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    backend: Any = None
+    for line in sys.stdin:
+        question = json.loads(line)
+        try:
+            if question["do"] == "open":
+                if question["cpus"] is not None:
+                    os.sched_setaffinity(0, question["cpus"])
+                opener = _load(backend_path).open_backend
+                backend = opener(question["pair"], question["draft_length"], *arguments)
+                answer = {"result": backend.describe()}
+            else:
+                answer = {"result": backend.generate(**question["with"])}
+        except Exception as error:  # noqa: BLE001 - travels to the one who asked
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _load(path: str) -> Any:
+    spec = importlib.util.spec_from_file_location("specbranch_peer_backend", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"cannot load {path}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    # Our neighbours are not to be found as top-level modules.
+    folder = Path(__file__).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != folder]
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    serve(sys.argv[1], sys.argv[2:])

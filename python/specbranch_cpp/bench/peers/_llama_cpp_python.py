@@ -1,0 +1,111 @@
+"""llama-cpp-python, plain or with its prompt lookup; a backend of `_child.py`.
+
+Its defaults hold but for two: flash attention is on, as in the other tools, and with a draft
+``logits_all`` is given, without which prompts longer than ``n_batch`` fail (0.3.36).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import llama_cpp
+from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
+
+
+class CountingLookup(LlamaPromptLookupDecoding):
+    """Prompt lookup that knows how many of its tokens were verified and accepted."""
+
+    def __init__(self, num_pred_tokens: int, n_ctx: int) -> None:
+        super().__init__(num_pred_tokens=num_pred_tokens)
+        self.n_drafted = 0
+        self.n_accepted = 0
+        self._n_ctx = n_ctx
+        self._length = 0  # of the text that the last draft continues
+        self._draft: list[int] = []
+
+    def __call__(self, input_ids: Any, /, **kwargs: Any) -> Any:
+        self.settle([int(token) for token in input_ids])
+        draft = super().__call__(input_ids, **kwargs)
+        self._length = len(input_ids)
+        # Llama.generate cuts what the context has no room for.
+        self._draft = [int(token) for token in draft[: max(0, self._n_ctx - self._length)]]
+        self.n_drafted += len(self._draft)
+        return draft
+
+    def settle(self, text: list[int]) -> None:
+        """Counts how much of the last draft is in the text: prompt and generated tokens."""
+        for drafted, chosen in zip(self._draft, text[self._length :], strict=False):
+            if drafted != chosen:
+                break
+            self.n_accepted += 1
+        self._draft = []
+
+
+class Backend:
+    def __init__(self, pair: dict[str, Any], *, lookup: bool) -> None:
+        self._pair = pair
+        self._lookup = lookup
+        self._llama: Any = None
+        self._drafts: bool | None = None  # whether the one that is open does
+        self._open(drafts=False)
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "version": f"llama-cpp-python {llama_cpp.__version__}",
+            "system_info": llama_cpp.llama_print_system_info().decode(),
+            "draft_lengths": [0, 2, 5, 10] if self._lookup else [0],
+        }
+
+    def generate(self, tokens: list[int], max_tokens: int, draft_length: int) -> dict[str, Any]:
+        if (draft_length > 0) != self._drafts:
+            self._open(drafts=draft_length > 0)
+        llama = self._llama
+        lookup = CountingLookup(draft_length, llama.n_ctx()) if draft_length else None
+        llama.draft_model = lookup
+        llama.reset()  # nothing of an earlier prompt is reused
+        vocab = llama_cpp.llama_model_get_vocab(llama.model)
+        found: list[int] = []
+        begin = time.perf_counter()
+        times = []
+        chosen = llama.generate(tokens, top_k=1, top_p=1.0, min_p=0.0, temp=0.0)
+        for token in chosen:
+            times.append(time.perf_counter())
+            if llama_cpp.llama_vocab_is_eog(vocab, token):
+                break
+            found.append(int(token))
+            if len(found) == max_tokens:
+                break
+        chosen.close()
+        if lookup is not None:
+            lookup.settle(tokens + found)
+        return {
+            "tokens": found,
+            "prefill_ms": 1000 * (times[0] - begin),
+            "decode_ms": 1000 * (times[-1] - times[0]),
+            "n_drafted": lookup.n_drafted if lookup else 0,
+            "n_accepted": lookup.n_accepted if lookup else 0,
+        }
+
+    def _open(self, *, drafts: bool) -> None:
+        if self._llama is not None:
+            self._llama.close()
+        self._llama = self._drafts = None
+        n_ctx = self._pair["n_ctx"]
+        self._llama = llama_cpp.Llama(
+            self._pair["target"],
+            n_ctx=n_ctx,
+            n_threads=self._pair["n_threads"],
+            n_threads_batch=self._pair["n_threads"],
+            n_gpu_layers=self._pair["n_gpu_layers"],
+            flash_attn=True,
+            draft_model=CountingLookup(1, n_ctx) if drafts else None,
+            logits_all=drafts,
+            verbose=False,
+        )
+        self._drafts = drafts
+
+
+def open_backend(pair: dict[str, Any], draft_length: int, kind: str) -> Backend:  # noqa: ARG001
+    """``kind``: ``"plain"`` or ``"lookup"``."""
+    return Backend(pair, lookup=kind == "lookup")
