@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -16,45 +15,17 @@
 
 #include "specbranch/core/kv_ledger.h"
 #include "specbranch/llama/context.h"
+#include "timing.h"
 
 namespace {
 
 using namespace specbranch;
 using namespace specbranch::llama;
+using bench::median_us;
 
-constexpr int kTail = 8;       // tokens that two branches do not share
-constexpr int kRepeats = 401;  // odd, for the median
+constexpr int kTail = 8;  // tokens that two branches do not share
+constexpr int kRepeats = 401;
 constexpr int kSequences = 16;
-
-double median(std::vector<double> values) {
-  std::ranges::nth_element(values, values.begin() + kRepeats / 2);
-  return values[kRepeats / 2];
-}
-
-template <class Work>
-double median_us(Work work) {
-  std::vector<double> times;
-  for (int i = 0; i < kRepeats; ++i) {
-    const auto begin = std::chrono::steady_clock::now();
-    work(i);
-    const std::chrono::duration<double, std::micro> time = std::chrono::steady_clock::now() - begin;
-    times.push_back(time.count());
-  }
-  return median(std::move(times));
-}
-
-/// Appends `n` tokens to `seq`.
-void fill(LlamaContext& context, SeqId seq, int n, Token token) {
-  while (n > 0) {
-    std::vector<BatchToken> batch;
-    Pos pos = context.length(seq);
-    for (int i = std::min(n, context.n_batch()); i > 0; --i) {
-      batch.push_back({token, seq, pos++, false});
-    }
-    context.decode(batch);
-    n -= static_cast<int>(batch.size());
-  }
-}
 
 /// The calls of one fork on a context of llama.cpp's own, filled in the same way.
 class Bare {
@@ -114,15 +85,15 @@ void run(const std::string& path, int n_ctx) {
     // Sequences 0 and 2 share a prefix and differ in their tails; 1 is forked from either in turn.
     for (const SeqId seq : {1, 2}) context.truncate({seq, context.length(seq), 0});
     context.truncate({0, context.length(0), std::min(context.length(0), base)});
-    fill(context, 0, base - context.length(0), 5);
+    bench::fill(context, 0, base - context.length(0), 5);
     context.fork({0, 2, 0, 0, base});
     context.fork({0, 1, 0, 0, base});
-    fill(context, 0, kTail, 6);
-    fill(context, 2, kTail, 7);
+    bench::fill(context, 0, kTail, 6);
+    bench::fill(context, 2, kTail, 7);
     context.fork({0, 1, base, base, used});
     const std::int64_t before = context.n_memory_calls();
-    const double fork_us =
-        median_us([&](int i) { context.fork({i % 2 == 0 ? 2 : 0, 1, base, used, used}); });
+    const double fork_us = median_us(
+        kRepeats, [&](int i) { context.fork({i % 2 == 0 ? 2 : 0, 1, base, used, used}); });
     const double calls =
         static_cast<double>(context.n_memory_calls() - before) / static_cast<double>(kRepeats);
 
@@ -132,12 +103,13 @@ void run(const std::string& path, int n_ctx) {
     bare.copy(0, 2, 0, base);
     bare.fill(0, base, used, 6);
     bare.fill(2, base, used, 7);
-    const double bare_us = median_us([&](int i) { bare.copy(i % 2 == 0 ? 2 : 0, 1, base, used); });
+    const double bare_us =
+        median_us(kRepeats, [&](int i) { bare.copy(i % 2 == 0 ? 2 : 0, 1, base, used); });
 
     // A commit touches no sequence: only the ledger grows.
     KvLedger ledger;
     ledger.reset(std::vector<Token>(static_cast<std::size_t>(used), 5), kSequences);
-    const double commit_us = median_us([&](int) { ledger.commit(6); });
+    const double commit_us = median_us(kRepeats, [&](int) { ledger.commit(6); });
     std::printf("| %d | %.1f | %.0f | %.1f | %.2f | %.3f |\n", used, fork_us, calls, bare_us,
                 fork_us / bare_us, commit_us);
   }
