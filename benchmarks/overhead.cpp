@@ -33,7 +33,7 @@ constexpr int kSequences = 16;
 constexpr std::size_t kVocabulary = 150'000;
 
 void print(const char* figure, double us) {
-  std::printf("{\"figure\": \"%s\", \"us\": %.4f}\n", figure, us);
+  std::printf("{\"figure\": \"%s\", \"us\": %.6g}\n", figure, us);
   std::fflush(stdout);
 }
 
