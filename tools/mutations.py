@@ -238,6 +238,13 @@ MUTATIONS = (
         "const double lowest = (u + 1e-3)",
     ),
     Mutation(
+        "bound-too-far-below",
+        "tokens a little less probable than the best are skipped",
+        "src/core/choice.cpp",
+        "return bits < needed_[step];",
+        "return bits < needed_[std::min<std::size_t>(step + 1, 24)];",
+    ),
+    Mutation(
         "noise-unbounded",
         "all ones are u = 1",
         "src/core/noise.cpp",

@@ -1,6 +1,7 @@
 #include "specbranch/core/choice.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -28,6 +29,36 @@ struct Best {
     token = id;
     return true;
   }
+};
+
+/// Which tokens can still win, by how far their score lies below the largest one.
+///
+/// A token wins only with noise above best - score, which few have: the farther below, the fewer.
+/// So most tokens are ruled out by their random bits alone, before these become noise.
+class Bound {
+ public:
+  explicit Bound(float top) : top_(top) {}
+
+  /// `best`: the value to be beaten from now on.
+  void raise(double best) {
+    for (std::size_t i = 0; i < needed_.size(); ++i) {
+      needed_[i] = PositionNoise::bits_needed(best - top_ + static_cast<double>(i));
+    }
+  }
+
+  bool excludes(float score, std::uint64_t bits) const {
+    // Not a number, of two infinite scores: nothing is excluded.
+    const double below = top_ - static_cast<double>(score);
+    const std::size_t step = below > 0.0 ? static_cast<std::size_t>(std::min(below, kLast)) : 0;
+    return bits < needed_[step];
+  }
+
+ private:
+  // Noise of 21 reaches the margin of `bits_needed`: much farther below nothing more is excluded.
+  static constexpr double kLast = 24.0;
+
+  double top_;
+  std::array<std::uint64_t, 25> needed_{};  ///< for scores that far below the top, rounded down.
 };
 
 /// The largest finite score; throws on NaN. -inf if there is none.
@@ -70,20 +101,19 @@ Token choose_dense(std::span<const float> scores, const PositionNoise* noise) {
     const auto it = std::find(scores.begin(), scores.end(), top);
     return static_cast<Token>(it - scores.begin());
   }
-  // No score exceeds `top`, so a token needs noise of at least best - top to win. Begin with the
-  // most probable one; the bound rises with every better one.
+  // Begin with the most probable token; the bound rises with every better one.
   const auto first =
       static_cast<Token>(std::find(scores.begin(), scores.end(), top) - scores.begin());
   best.offer(static_cast<double>(top) + noise->gumbel(first), first);
-  std::uint64_t needed = PositionNoise::bits_needed(best.value - static_cast<double>(top));
+  Bound bound(top);
+  bound.raise(best.value);
   for (std::size_t i = 0; i < scores.size(); ++i) {
     const auto token = static_cast<Token>(i);
     const std::uint64_t bits = noise->bits(token);
-    if (bits < needed || scores[i] == -std::numeric_limits<float>::infinity()) continue;
+    if (bound.excludes(scores[i], bits)) continue;
+    if (scores[i] == -std::numeric_limits<float>::infinity()) continue;
     const double value = static_cast<double>(scores[i]) + PositionNoise::from_bits(bits);
-    if (best.offer(value, token)) {
-      needed = PositionNoise::bits_needed(best.value - static_cast<double>(top));
-    }
+    if (best.offer(value, token)) bound.raise(best.value);
   }
   return best.token;
 }
