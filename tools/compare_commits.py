@@ -209,7 +209,9 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        usage="%(prog)s BEFORE AFTER [options] [-- ARGUMENT ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("before")
     parser.add_argument("after")
@@ -219,8 +221,9 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument(
         "--threshold", type=float, default=1.1, help="ratio that is still no matter"
     )
-    parser.add_argument("arguments", nargs="*", help="of the benchmark")
-    args = parser.parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    end = words.index("--") if "--" in words else len(words)
+    args = parser.parse_args(words[:end])
     if args.runs < MIN_RUNS:
         parser.error(f"--runs is {args.runs}; at least {MIN_RUNS}")
     if args.threshold < 1.0:
@@ -228,7 +231,7 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     commits = (args.before, args.after)
     try:
         verdicts = compare(
-            root, commits, args.preset, args.target, args.arguments, args.runs, args.threshold
+            root, commits, args.preset, args.target, words[end + 1 :], args.runs, args.threshold
         )
     except CompareError as error:
         print(error, file=sys.stderr)

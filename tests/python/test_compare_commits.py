@@ -113,7 +113,9 @@ PRESETS = {
         {"name": "llama", "generator": "Ninja", "binaryDir": "${sourceDir}/build"}
     ],
 }
-MAIN = '#include <cstdio>\nint main() {{ std::puts("{{\\"figure\\": \\"f\\", \\"us\\": {}}}"); }}\n'
+MAIN = """#include <cstdio>
+int main(int, char** argv) {{ std::printf("{{\\"figure\\": \\"%s\\", \\"us\\": {}}}\\n", argv[1]); }}
+"""
 
 
 def commit(folder: Path, message: str) -> None:
@@ -142,12 +144,12 @@ def repository(tmp_path: Path) -> Path:
 def test_two_commits(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(before: str, after: str) -> int:
         options = ["--target", "bench", "--runs", "5"]
-        return compare_commits.main([before, after, *options], repository)
+        return compare_commits.main([before, after, *options, "--", "f g"], repository)
 
     assert run("HEAD~2", "HEAD~1") == 1
-    assert "| f | 10 | 20 | 2.000 | 2.000 .. 2.000 | WORSE |" in capsys.readouterr().out
+    assert "| f g | 10 | 20 | 2.000 | 2.000 .. 2.000 | WORSE |" in capsys.readouterr().out
     assert run("HEAD~1", "HEAD~2") == 0
-    assert "| f | 20 | 10 | 0.500 | 0.500 .. 0.500 |  |" in capsys.readouterr().out
+    assert "| f g | 20 | 10 | 0.500 | 0.500 .. 0.500 |  |" in capsys.readouterr().out
     assert run("HEAD~1", "HEAD") == 2
     assert "main.cpp" in capsys.readouterr().err
     listed = subprocess.run(
