@@ -112,7 +112,7 @@ void branches(LlamaContext& context, int used) {
 
   KvLedger ledger;
   ledger.reset(std::vector<Token>(static_cast<std::size_t>(used), 5), kSequences);
-  constexpr int kCommits = 64;  // one is too short for the clock
+  constexpr int kCommits = 1024;  // one is too short for the clock
   print("commit", median_us(kRepeats, [&](int) {
                     for (int i = 0; i < kCommits; ++i) ledger.commit(6);
                   }) / kCommits);

@@ -114,7 +114,9 @@ PRESETS = {
     ],
 }
 MAIN = """#include <cstdio>
-int main(int, char** argv) {{ std::printf("{{\\"figure\\": \\"%s\\", \\"us\\": {}}}\\n", argv[1]); }}
+int main(int, char** argv) {{
+  std::printf("{{\\"figure\\": \\"%s\\", \\"us\\": {}}}\\n", argv[1]);
+}}
 """
 
 
