@@ -16,11 +16,11 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.common import PROMPTS
 from benchmarks.scaling import PRESETS, judge_text
 from benchmarks.scaling.in_memory import InMemoryModel
 from benchmarks.scaling.scale_file import fit_to_source
 from benchmarks.scaling.scaled_model import ScaledModel, plan_model
-from benchmarks.speed import PROMPTS
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from specbranch_cpp import Engine, GenerationStats
