@@ -1,0 +1,456 @@
+// What steps of two models cost: verifications by length, draft passes by width, each model alone
+// and while the other one works. `cost_curves.py` runs this and makes curves of it.
+//
+//   build/llama/specbranch_step_cost TARGET.gguf DRAFT.gguf [--option value ...]
+//
+// Commands go through the engine's own workers, one thread a model. Steps come in groups of one
+// length: the first has another shape than the step before it (as while speculating), the last ones
+// have the same (as while decoding token by token, where llama.cpp reuses its graph).
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/warm_up.h"
+#include "specbranch/core/worker.h"
+#include "specbranch/llama/factory.h"
+#include "specbranch/llama/sizes.h"
+#include "specbranch/llama/vocabulary.h"
+#include "specbranch/llama/weights.h"
+
+namespace {
+
+using namespace specbranch;
+using llama::ModelOptions;
+using llama::Weights;
+
+constexpr int kGroup = 4;     // steps of one length in a row ...
+constexpr int kSteady = 2;    // ... of which so many at the end are steady.
+constexpr Pos kGrowth = 128;  // a dummy text grows by so much, then it begins anew.
+constexpr int kCandidates = 8;
+
+struct Settings {
+  ModelOptions target;
+  ModelOptions draft;
+  std::vector<int> lengths{1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32};
+  std::vector<int> widths{1, 2, 3, 4, 5, 6, 7, 8};
+  int start = 64;         ///< tokens before the first step.
+  int repeats = 9;        ///< groups of each length.
+  double seconds = 10.0;  ///< of one curve; a second group is begun only before that.
+};
+
+/// The dummy text that a model continues.
+class Text {
+ public:
+  Text(std::vector<Token> tokens, int start) : tokens_(std::move(tokens)), start_(start) {}
+  virtual ~Text() = default;
+  Text(const Text&) = delete;
+  Text& operator=(const Text&) = delete;
+
+  bool must_begin(int n) const { return !begun_ || length_ + n > start_ + kGrowth; }
+
+  Command begin() {
+    Request request;
+    request.mode = Mode::kAutoregressive;
+    for (int i = 0; i < start_; ++i) {
+      request.prompt.push_back(tokens_[static_cast<std::size_t>(i) % tokens_.size()]);
+    }
+    last_ = request.prompt.back();
+    begun_ = true;
+    length_ = start_ - 1;
+    reset();
+    return {0, BeginCommand{std::make_shared<const Request>(std::move(request))}};
+  }
+
+  virtual Command step(int n) = 0;
+  virtual void done(const Event& event, int n) = 0;
+
+ protected:
+  virtual void reset() = 0;
+  Token next_token() { return tokens_[n_used_++ % tokens_.size()]; }
+
+  Pos length_ = 0;
+  Token last_ = 0;
+  bool begun_ = false;
+
+ private:
+  std::vector<Token> tokens_;
+  Pos start_;
+  std::size_t n_used_ = 0;
+};
+
+class TargetText final : public Text {
+ public:
+  using Text::Text;
+
+  Command step(int n) override {
+    VerifyCommand verify;
+    if (held_ > length_) verify.truncate = Truncate{0, held_, length_};
+    verify.pos = length_;
+    verify.path = {last_};
+    while (static_cast<int>(verify.path.size()) < n) verify.path.push_back(next_token());
+    return {0, std::move(verify)};
+  }
+
+  void done(const Event& event, int n) override {
+    const std::vector<Choice>& choices = std::get<VerifyDone>(event.body).verdict.choices;
+    held_ = length_ + n;
+    length_ += static_cast<Pos>(choices.size());
+    if (choices.empty()) {
+      begun_ = false;
+    } else {
+      last_ = choices.back().token;
+    }
+  }
+
+ private:
+  void reset() override { held_ = length_; }
+  Pos held_ = 0;
+};
+
+class DraftText final : public Text {
+ public:
+  DraftText(std::vector<Token> tokens, int start, int n_seq)
+      : Text(std::move(tokens), start), branches_(static_cast<std::size_t>(n_seq)) {}
+
+  Command step(int n) override {
+    DraftCommand draft;
+    draft.k = kCandidates;
+    for (SeqId seq = 0; seq < n; ++seq) {
+      const Branch& branch = branches_[static_cast<std::size_t>(seq)];
+      if (seq > 0) draft.ops.emplace_back(Fork{0, seq, branch.shared, branch.held, length_});
+      draft.lanes.push_back({kNoNode, seq, length_, {next_token()}});
+    }
+    return {0, std::move(draft)};
+  }
+
+  void done(const Event& /*event*/, int n) override {
+    for (int i = 0; i < n; ++i) branches_[static_cast<std::size_t>(i)] = {length_, length_ + 1};
+    ++length_;
+  }
+
+ private:
+  struct Branch {
+    Pos shared = 0;  ///< cells that equal those of sequence 0.
+    Pos held = 0;
+  };
+
+  void reset() override { std::ranges::fill(branches_, Branch{}); }
+  std::vector<Branch> branches_;
+};
+
+struct Times {
+  std::vector<std::int64_t> changed_us;  ///< of steps after one of another length.
+  std::vector<std::int64_t> steady_us;
+  std::vector<std::int64_t> hop_us;  ///< from the command to its event, the step left out.
+};
+
+using Curve = std::map<int, Times>;
+
+class StepClock {
+ public:
+  explicit StepClock(const Settings& settings);
+
+  int max_length() const { return limits_.target.max_batch; }
+  int max_width() const { return limits_.draft->n_seq; }
+  Curve measure(Side side, std::span<const int> lengths, bool beside);
+
+ private:
+  struct Player {
+    std::unique_ptr<Text> text;
+    bool busy = false;
+    int n = 0;
+    bool stepping = false;  ///< the command under way is a step, not the begin of a text.
+    std::int64_t issued_us = 0;
+  };
+
+  Player& player(Side side) { return players_[side == Side::kTarget ? 0 : 1]; }
+  void issue(Side side, int n);
+  std::optional<Event> receive(Side side);
+  Event step(Side side, int n, bool beside);
+  void send(Side side, Command command);
+
+  const Settings& settings_;
+  Channel<Event> events_;
+  Channel<WorkerReady> ready_;
+  ModelLimits limits_;
+  Player players_[2];
+  std::unique_ptr<Worker<TargetModel>> target_;
+  std::unique_ptr<Worker<DraftModel>> draft_;
+};
+
+StepClock::StepClock(const Settings& settings) : settings_(settings) {
+  const auto target = Weights::load(settings.target);
+  const auto draft = Weights::load(settings.draft);
+  const int n_common = llama::check_compatible(target->vocabulary(), draft->vocabulary());
+  const llama::PairSizes sizes = llama::pair_sizes(16, 4, settings.draft);
+  llama::TargetOptions target_options;
+  target_options.pad_single = llama::PadSingle::kOff;
+  llama::DraftOptions draft_options;
+  draft_options.n_common = n_common;
+  draft_options.n_seq = std::max(sizes.n_seq, std::ranges::max(settings.widths));
+  draft_options.reserve = sizes.reserve;
+  const auto on_ready = [this](WorkerReady ready) { ready_.send(std::move(ready)); };
+  const auto on_event = [this](Event event) { events_.send(std::move(event)); };
+  target_ = std::make_unique<Worker<TargetModel>>(
+      Side::kTarget, llama::target_factory(target, settings.target, target_options), on_ready,
+      on_event);
+  draft_ = std::make_unique<Worker<DraftModel>>(
+      Side::kDraft, llama::draft_factory(draft, settings.draft, draft_options), on_ready, on_event);
+  for (int i = 0; i < 2; ++i) {
+    const WorkerReady ready = ready_.receive().value();
+    if (ready.error) std::rethrow_exception(ready.error);
+    if (ready.side == Side::kTarget) {
+      limits_.target = ready.capabilities;
+    } else {
+      limits_.draft = ready.capabilities;
+    }
+  }
+  if (!limits_.target.can_roll_back) throw std::runtime_error("the target cannot roll back");
+  std::vector<std::string> pieces;
+  for (Token token = 0; token < target->vocabulary().size(); ++token) {
+    pieces.push_back(target->vocabulary().piece(token));
+  }
+  const std::vector<Token> tokens = dummy_tokens(pieces, limits_);
+  players_[0].text = std::make_unique<TargetText>(tokens, settings.start);
+  players_[1].text = std::make_unique<DraftText>(tokens, settings.start, limits_.draft->n_seq);
+}
+
+void StepClock::send(Side side, Command command) {
+  Player& own = player(side);
+  own.busy = true;
+  own.issued_us = now_us();
+  if (side == Side::kTarget) {
+    target_->send(std::move(command));
+  } else {
+    draft_->send(std::move(command));
+  }
+}
+
+/// A step, after the begin of a text where that is due.
+void StepClock::issue(Side side, int n) {
+  Player& own = player(side);
+  own.n = n;
+  own.stepping = !own.text->must_begin(n);
+  send(side, own.stepping ? own.text->step(n) : own.text->begin());
+}
+
+/// Waits for an event; returns it if it ends a step of `side`.
+std::optional<Event> StepClock::receive(Side side) {
+  Event event = events_.receive().value();
+  if (const auto* fail = std::get_if<FailDone>(&event.body)) std::rethrow_exception(fail->error);
+  Player& own = player(event.side);
+  own.busy = false;
+  if (!own.stepping) {
+    issue(event.side, own.n);
+    return std::nullopt;
+  }
+  own.text->done(event, own.n);
+  if (event.side != side) return std::nullopt;
+  return event;
+}
+
+/// Beside: the other model decodes token after token, and keeps doing so when this returns.
+Event StepClock::step(Side side, int n, bool beside) {
+  const Side other = side == Side::kTarget ? Side::kDraft : Side::kTarget;
+  if (beside && !player(other).busy) issue(other, 1);
+  issue(side, n);
+  for (;;) {
+    std::optional<Event> event = receive(side);
+    if (beside && !player(other).busy) issue(other, 1);
+    if (event) return std::move(*event);
+  }
+}
+
+Curve StepClock::measure(Side side, std::span<const int> lengths, bool beside) {
+  const Side other = side == Side::kTarget ? Side::kDraft : Side::kTarget;
+  Curve curve;
+  for (const int n : lengths) step(side, n, beside);  // the first of a kind sets things up
+  const std::int64_t begin_us = now_us();
+  for (int round = 0; round < settings_.repeats; ++round) {
+    for (const int n : lengths) {
+      Times& times = curve[n];
+      const auto spent = static_cast<double>(now_us() - begin_us) / 1e6;
+      if (round > 0 && spent > settings_.seconds) break;
+      for (int i = 0; i < kGroup; ++i) {
+        const Event event = step(side, n, beside);
+        const std::int64_t period_us = now_us() - player(side).issued_us;
+        const std::int64_t us = event.end_us - event.begin_us;
+        if (i == 0 && (lengths.size() > 1)) times.changed_us.push_back(us);
+        if (i >= kGroup - kSteady) {
+          times.steady_us.push_back(us);
+          times.hop_us.push_back(period_us - us);
+        }
+      }
+    }
+  }
+  while (player(other).busy) receive(side);
+  return curve;
+}
+
+// Options and output --------------------------------------------------------------------------
+
+int parse_int(const std::string& name, std::string_view text) {
+  int value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    throw std::runtime_error(name + " is '" + std::string(text) + "'; it must be a whole number");
+  }
+  return value;
+}
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> parts{""};
+  for (const char c : text) {
+    if (c == ',') {
+      parts.emplace_back();
+    } else {
+      parts.back().push_back(c);
+    }
+  }
+  return parts;
+}
+
+std::vector<int> parse_ints(const std::string& name, const std::string& text) {
+  std::vector<int> values;
+  for (const std::string& part : split(text)) values.push_back(parse_int(name, part));
+  return values;
+}
+
+bool set_model_option(ModelOptions& options, const std::string& name, const std::string& value) {
+  if (name == "gpu-layers") {
+    options.n_gpu_layers = parse_int(name, value);
+  } else if (name == "devices") {
+    options.devices = split(value);
+  } else if (name == "threads") {
+    options.n_threads = parse_int(name, value);
+  } else if (name == "cpus") {
+    options.cpus = parse_ints(name, value);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+/// Threads of a model on a GPU only wait for it: the other model may have the cores.
+void plan_threads_beside_gpu(ModelOptions& own, const ModelOptions& other) {
+  if (own.n_threads > 0 || !own.cpus.empty()) return;
+  if (own.n_gpu_layers != 0) {
+    own.n_threads = 1;
+  } else if (other.n_gpu_layers != 0) {
+    own.n_threads = std::max(1, llama::usable_cores() - 1);
+  }
+}
+
+Settings parse(std::span<char*> arguments) {
+  Settings settings;
+  settings.target.path = arguments[1];
+  settings.draft.path = arguments[2];
+  settings.target.n_ctx = settings.draft.n_ctx = 1024;
+  for (std::size_t i = 3; i < arguments.size(); i += 2) {
+    const std::string name = arguments[i];
+    if (i + 1 == arguments.size()) throw std::runtime_error(name + " needs a value");
+    const std::string value = arguments[i + 1];
+    if (name == "--lengths") {
+      settings.lengths = parse_ints(name, value);
+    } else if (name == "--widths") {
+      settings.widths = parse_ints(name, value);
+    } else if (name == "--start") {
+      settings.start = parse_int(name, value);
+    } else if (name == "--repeats") {
+      settings.repeats = parse_int(name, value);
+    } else if (name == "--seconds") {
+      settings.seconds = parse_int(name, value);
+    } else if (name == "--n-ctx") {
+      settings.target.n_ctx = settings.draft.n_ctx = parse_int(name, value);
+    } else if (!(name.starts_with("--target-") &&
+                 set_model_option(settings.target, name.substr(9), value)) &&
+               !(name.starts_with("--draft-") &&
+                 set_model_option(settings.draft, name.substr(8), value))) {
+      throw std::runtime_error("unknown option " + name);
+    }
+  }
+  llama::validate(settings.target);
+  llama::validate(settings.draft);
+  plan_threads_beside_gpu(settings.target, settings.draft);
+  plan_threads_beside_gpu(settings.draft, settings.target);
+  llama::plan_threads(settings.target, &settings.draft);
+  const Pos room = settings.start + kGrowth + std::ranges::max(settings.lengths);
+  if (settings.start < 2 || room > settings.target.n_ctx) {
+    throw std::runtime_error("--start is " + std::to_string(settings.start) +
+                             "; it must be at least 2, and with " +
+                             std::to_string(room - settings.start) + " more fit into --n-ctx " +
+                             std::to_string(settings.target.n_ctx));
+  }
+  return settings;
+}
+
+void print(const char* name, const std::vector<std::int64_t>& values) {
+  std::printf(", \"%s\": [", name);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    std::printf("%s%lld", i > 0 ? ", " : "", static_cast<long long>(values[i]));
+  }
+  std::printf("]");
+}
+
+/// A line of JSON for each length.
+void print(Side side, bool beside, const Curve& curve) {
+  for (const auto& [n, times] : curve) {
+    std::printf(R"({"side": "%s", "n": %d, "beside": %s)",
+                side == Side::kTarget ? "target" : "draft", n, beside ? "true" : "false");
+    print("changed_us", times.changed_us);
+    print("steady_us", times.steady_us);
+    print("hop_us", times.hop_us);
+    std::printf("}\n");
+  }
+  std::fflush(stdout);
+}
+
+void check_longest(const char* name, const std::vector<int>& values, int most) {
+  const auto [low, high] = std::ranges::minmax(values);
+  if (low < 1 || high > most) {
+    throw std::runtime_error(std::string(name) + " must be in 1 .. " + std::to_string(most));
+  }
+}
+
+void run(const Settings& settings) {
+  check_longest("--widths", settings.widths, 64);
+  StepClock clock(settings);
+  check_longest("--lengths", settings.lengths, clock.max_length());
+  check_longest("--widths", settings.widths, clock.max_width());
+  std::printf("{\"target_threads\": %d, \"draft_threads\": %d}\n", settings.target.n_threads,
+              settings.draft.n_threads);
+  for (const bool beside : {false, true}) {
+    print(Side::kTarget, beside, clock.measure(Side::kTarget, settings.lengths, beside));
+    print(Side::kDraft, beside, clock.measure(Side::kDraft, settings.widths, beside));
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 3) {
+    std::fprintf(stderr, "usage: %s TARGET.gguf DRAFT.gguf [--option value ...]\n", argv[0]);
+    return 2;
+  }
+  try {
+    run(parse({argv, static_cast<std::size_t>(argc)}));
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+  return 0;
+}
