@@ -24,6 +24,14 @@ _FIRST, _LAST = ("libggml-base", "libggml-cpu"), ("libggml", "libllama")
 # The same list as in FindLlamaCpp.cmake.
 _HEADERS = ("llama.h", "ggml.h", "ggml-backend.h", "ggml-cpu.h", "gguf.h")
 _INSTALL = "Install it with: pip install llama-cpp-python==0.3.36"
+# What helps, by what the loader misses; the first that begins the library's name.
+_MISSING = {
+    "libcuda.so": "It was built for NVIDIA GPUs and needs their driver, which this machine lacks: "
+    "install the driver, or a llama-cpp-python without CUDA",
+    "libcu": "It was built for NVIDIA GPUs and needs this library of the CUDA toolkit: install it, "
+    "and name its folder in LD_LIBRARY_PATH unless the loader searches there anyway",
+    "": "Install llama-cpp-python again, or the libraries that it was built for",
+}
 _REINSTALL = (
     "Build specbranch_cpp again, for this llama.cpp: "
     "pip install --force-reinstall --no-deps --no-cache-dir specbranch_cpp "
@@ -95,12 +103,16 @@ def preload(folder: Path) -> dict[str, ctypes.CDLL]:
                 library = ctypes.CDLL(str(path))
             except OSError as error:
                 raise ImportError(
-                    f"llama.cpp's {path} does not load: {error}. Install llama-cpp-python again, "
-                    f"or the libraries that it was built for"
+                    f"llama.cpp's {path} does not load: {error}. {_remedy(str(error))}"
                 ) from error
         if library is not None:
             libraries[name] = library
     return libraries
+
+
+def _remedy(error: str) -> str:
+    """What to do; the loader's message begins with the library that is missing."""
+    return next(remedy for name, remedy in _MISSING.items() if error.startswith(name))
 
 
 def _mapped(soname: str) -> ctypes.CDLL | None:

@@ -109,6 +109,41 @@ def test_library_that_does_not_load_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "libllama.so") in message
 
 
+def build_without(missing: str, folder: Path) -> None:
+    """A libggml-cuda.so that needs a library of that name, which is not there."""
+    compiler = shutil.which("c++") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no compiler")
+    stub = folder / missing
+    subprocess.run(
+        [compiler, "-shared", "-x", "c", "/dev/null", f"-Wl,-soname,{missing}", "-o", stub],
+        check=True,
+    )
+    subprocess.run(
+        [compiler, "-shared", "-Wl,--no-as-needed", "-o", folder / "libggml-cuda.so", stub],
+        check=True,
+    )
+    stub.unlink()
+
+
+@pytest.mark.parametrize(
+    ("missing", "remedy"),
+    [
+        ("libcuda.so.77", "install the driver, or a llama-cpp-python without CUDA"),
+        ("libcublas.so.77", "LD_LIBRARY_PATH"),
+        ("libhexagon.so.77", "Install llama-cpp-python again"),
+    ],
+)
+def test_backend_whose_library_is_missing_says_what_to_do(
+    other_llama: Path, missing: str, remedy: str
+) -> None:
+    """A build for a GPU, on a machine without its driver or its toolkit."""
+    build_without(missing, other_llama)
+    message = import_error("import specbranch_cpp", LLAMA_CPP_LIB_PATH=str(other_llama))
+    assert f"{other_llama / 'libggml-cuda.so'} does not load: {missing}" in message
+    assert remedy in message
+
+
 @pytest.fixture
 def other_llama(tmp_path: Path) -> Path:
     """A copy of the installed llama.cpp, laid out as the wheel does it."""
