@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,6 +88,28 @@ def test_check_advises_for_a_cpu_that_cannot(
     result = run("check", *pair)
     assert result.exit_code == 0
     assert "no luck" in result.stdout
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_tells_of_gpus(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = SimpleNamespace(name="CPU", description="a CPU", memory_total=2**35, is_cpu=True)
+    gpu = SimpleNamespace(name="CUDA0", description="a GPU", memory_total=2**37, is_cpu=False)
+    library = SimpleNamespace(
+        llama_version="1", ggml_version="2", ggml_commit="3", system="CUDA : ARCHS = 900 | CPU : "
+    )
+    note = "built for NVIDIA GPUs and finds none"
+    monkeypatch.setattr(_core, "list_devices", lambda: [gpu, cpu])
+    monkeypatch.setattr(_core, "library_info", lambda: library)
+    shown = run("check", *pair).stdout
+    assert "CUDA0: a GPU, 128 GiB" in shown
+    assert "a CPU" not in shown
+    assert note not in shown
+    monkeypatch.setattr(_core, "list_devices", lambda: [cpu])
+    assert note in run("check", *pair).stdout
+    library.system = "CPU : SSE3 = 1 | "
+    found = json.loads(run("check", *pair, "--json").stdout)
+    assert found["gpus"] == []
+    assert not any(note in each for each in found["notes"])
 
 
 def write(folder: Path, files: dict[str, Any]) -> Path:

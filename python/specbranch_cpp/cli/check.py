@@ -54,6 +54,7 @@ class Report:
     memory_needed: int | None = None
     memory_available: int | None = None
     cpu: str = "unknown"
+    gpus: list[str] = field(default_factory=list)
     llama_cpp: dict[str, str] = field(default_factory=dict)
 
     def object_to(self, reason: str) -> None:
@@ -110,6 +111,7 @@ def examine(
         _compare(report)
     _weigh(report)
     _try_cpu(report, target)
+    _find_gpus(report)
     return report
 
 
@@ -180,6 +182,19 @@ def _try_cpu(report: Report, target: Path) -> None:
         report.notes.append(f"whether this CPU runs llama.cpp is not known: {verdict.detail}")
 
 
+def _find_gpus(report: Report) -> None:
+    report.gpus = [
+        f"{device.name}: {device.description}, {memory.readable(device.memory_total)}"
+        for device in _core.list_devices()
+        if not device.is_cpu
+    ]
+    if not report.gpus and "CUDA" in report.llama_cpp["system"]:
+        report.notes.append(
+            "llama.cpp was built for NVIDIA GPUs and finds none, or no driver for it: whatever "
+            "n_gpu_layers says, everything runs on the CPU"
+        )
+
+
 def show(console: Console, report: Report) -> None:
     """Plain words."""
     for label, model in (("target", report.target), ("draft", report.draft)):
@@ -203,6 +218,8 @@ def show(console: Console, report: Report) -> None:
         words = "runs" if report.cpu == "runs" else "does not run"
         _line(console, "CPU", f"{words} {llama}, tried with quantized weights",
               ok=report.cpu == "runs")  # fmt: skip
+    for gpu in report.gpus:
+        _line(console, "GPU", gpu)
     for note in report.notes:
         _line(console, "note", note)
     console.print()
