@@ -66,7 +66,8 @@ class Engine:
         split_mode: 0 one GPU, 1 by layers, 2 by rows, 3 by tensors.
         tensor_split: share of each GPU; None: by their free memory.
         n_threads: threads; None: the draft gets a quarter of the cores and at least one, the
-            target the others. As both run at the same time, more threads than cores are slow.
+            target the others; a model that is on GPUs altogether (``n_gpu_layers=-1``) gets one.
+            As both run at the same time, more threads than cores are slow.
         n_threads_batch: threads for more than one token at once; None: as ``n_threads``.
         cpus: numbers of the CPUs that the model's threads are pinned to; None: any.
         offload_kqv: keep the cache on the GPU of its layer.

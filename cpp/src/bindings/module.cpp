@@ -33,4 +33,7 @@ PYBIND11_MODULE(_core, m) {
   register_log(m);
   register_info(m);
   m.attr("__version__") = specbranch::version();
+  m.def(
+      "build_commit", [] { return SPECBRANCH_COMMIT; },
+      "Of the clone that this was compiled from, with \"-dirty\" if it was changed; empty: none.");
 }

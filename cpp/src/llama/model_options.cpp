@@ -55,7 +55,7 @@ int usable_cores() {
   return std::min(n_cores, cpu_quota().value_or(n_cores));
 }
 
-void plan_threads(ModelOptions& target, ModelOptions* draft) {
+void plan_threads(ModelOptions& target, ModelOptions* draft, bool devices) {
   const int n_cores = usable_cores();
   const auto fill = [](ModelOptions& options, int share) {
     if (options.n_threads <= 0) {
@@ -67,8 +67,20 @@ void plan_threads(ModelOptions& target, ModelOptions* draft) {
     fill(target, n_cores);
     return;
   }
-  fill(*draft, std::max(1, n_cores / 4));
+  const auto on_device = [&](const ModelOptions& options) {
+    return devices && options.n_gpu_layers < 0;
+  };
+  if (on_device(target) && !on_device(*draft)) {
+    fill(target, 1);
+    fill(*draft, std::max(1, n_cores - target.n_threads));
+    return;
+  }
+  fill(*draft, on_device(*draft) ? 1 : std::max(1, n_cores / 4));
   fill(target, std::max(1, n_cores - draft->n_threads));
+}
+
+void plan_threads(ModelOptions& target, ModelOptions* draft) {
+  plan_threads(target, draft, llama_supports_gpu_offload());
 }
 
 void validate(const ModelOptions& options) {

@@ -103,11 +103,11 @@ def libraries() -> dict[str, str]:
 
 
 def package() -> dict[str, Any]:
-    """Version of this package, digest of its extension, and the commit if it runs from a clone."""
+    """Version of this package, digest of its extension, and the commit that it was made from."""
     return {
         "version": __version__,
         "extension_sha256": file_sha256(str(_core.__file__)),
-        "commit": _commit(_PACKAGE),
+        "commit": _commit(_PACKAGE) or _core.build_commit() or None,
     }
 
 

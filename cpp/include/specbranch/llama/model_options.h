@@ -47,8 +47,12 @@ int usable_cores();
 /// Sets n_threads and n_threads_batch where they are 0. Both models run at the same time, so they
 /// share the cores: OpenMP threads spin, and more threads than cores cost factors of 100. The draft
 /// gets a quarter of the cores and at least one, the target the rest and at least one; a model
-/// with `cpus` of its own gets one thread a CPU.
+/// with `cpus` of its own gets one thread a CPU. A model whose layers are all on devices
+/// (`n_gpu_layers` below 0) gets one thread, and the other one the rest.
 void plan_threads(ModelOptions& target, ModelOptions* draft);
+
+/// As above. `devices`: there are some.
+void plan_threads(ModelOptions& target, ModelOptions* draft, bool devices);
 
 /// Throws InvalidArgument for the first option that is out of its range. Looks at no file.
 void validate(const ModelOptions& options);
