@@ -33,6 +33,7 @@ __all__: list[str] = [
     "TraceRound",
     "TraceSpan",
     "available_memory",
+    "build_commit",
     "check_pair",
     "drain_log_lines",
     "estimate_memory",
@@ -952,6 +953,11 @@ def _gumbel(seed: int, position: int, token: int) -> float:
 def available_memory(proc: bytes = b"/proc", cgroups: bytes = b"/sys/fs/cgroup") -> int | None:
     """
     Bytes that this process can still get; None where the system does not tell.
+    """
+
+def build_commit() -> str:
+    """
+    Of the clone that this was compiled from, with "-dirty" if it was changed; empty: none.
     """
 
 def check_pair(target: bytes, draft: bytes) -> PairCheck:
