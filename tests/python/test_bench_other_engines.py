@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,8 @@ import pytest
 from tests.python.bench_runs import measure, small_request
 
 from specbranch_cpp import Engine
-from specbranch_cpp.bench import session
+from specbranch_cpp.bench import peer_access, session
+from specbranch_cpp.bench.peers import interface
 from specbranch_cpp.bench.statistics import summarize
 from specbranch_cpp.errors import InvalidArgument
 
@@ -24,44 +22,27 @@ def request_(pair: tuple[Path, Path], tmp_path: Path) -> dict[str, Any]:
     return small_request(pair, tmp_path)
 
 
-@dataclass(frozen=True)
-class FakePair:
-    target: str
-    draft: str | None
-    n_ctx: int
-    n_threads: int
-    cpus: tuple[int, ...] | None
-    n_gpu_layers: int = 0
-    draft_n_gpu_layers: int = 0
+def result(*tokens: int) -> interface.PeerResult:
+    return interface.PeerResult(
+        tokens, prefill_ms=1.0, decode_ms=2.0, n_drafted=None, n_accepted=None
+    )
 
 
-@dataclass(frozen=True)
-class FakeResult:
-    tokens: tuple[int, ...]
-    prefill_ms: float = 1.0
-    decode_ms: float = 2.0
-    n_drafted: int | None = None
-    n_accepted: int | None = None
-
-
-class FakePeers(types.ModuleType):
+class FakePeers:
     """Stands for `specbranch_cpp.bench.peers`. Its engine decodes right, wrong, or dies."""
 
     NAMES = ("right", "wrong", "dying", "missing")
-    PeerPair = FakePair
-
-    class PeerMissing(Exception):  # noqa: N818
-        pass
+    PeerPair = interface.PeerPair
+    PeerMissing = interface.PeerMissing
 
     def __init__(self) -> None:
-        super().__init__("specbranch_cpp.bench.peers")
-        self.opened: list[tuple[str, FakePair]] = []
+        self.opened: list[tuple[str, interface.PeerPair]] = []
         self.asked: list[tuple[str, int]] = []
 
     @contextmanager
-    def open_peer(self, name: str, pair: FakePair) -> Iterator[FakePeer]:
+    def open_peer(self, name: str, pair: interface.PeerPair) -> Iterator[FakePeer]:
         if name == "missing":
-            raise self.PeerMissing("pip install missing")
+            raise interface.PeerMissing("pip install missing")
         self.opened.append((name, pair))
         with Engine(pair.target, n_ctx=pair.n_ctx, n_threads=1) as engine:
             yield FakePeer(name, engine, self)
@@ -69,27 +50,30 @@ class FakePeers(types.ModuleType):
 
 class FakePeer:
     version = "7.1"
+    system_info = ""
 
     def __init__(self, name: str, engine: Engine, peers: FakePeers) -> None:
         self.draft_lengths = (0,) if name == "wrong" else (0, 4)
         self._name, self._engine, self._peers = name, engine, peers
 
-    def generate(self, tokens: Sequence[int], max_tokens: int, draft_length: int) -> FakeResult:
+    def generate(
+        self, tokens: Sequence[int], max_tokens: int, draft_length: int
+    ) -> interface.PeerResult:
         self._peers.asked.append((self._name, draft_length))
         if self._name == "dying":
             raise RuntimeError("it died")
         done = self._engine.generate(tokens, max_tokens=max_tokens).result()
         if self._name == "wrong":
-            return FakeResult((*done.tokens[:2], done.tokens[2] + 1))
+            return result(*done.tokens[:2], done.tokens[2] + 1)
         end = self._engine.eos_token
         assert end is not None
-        return FakeResult((*done.tokens, end))  # as engines do that give the end token too
+        return result(*done.tokens, end)  # as engines do that give the end token too
 
 
 @pytest.fixture
 def peers(monkeypatch: pytest.MonkeyPatch) -> FakePeers:
     made = FakePeers()
-    monkeypatch.setitem(sys.modules, made.__name__, made)
+    monkeypatch.setattr(peer_access, "peers", made)
     return made
 
 
@@ -135,13 +119,3 @@ def test_peers_that_are_asked_for_by_name(request_: dict[str, Any]) -> None:
         session.prepare(session.Request(**request_ | {"peers": "wrong,missing"}))
     with pytest.raises(InvalidArgument, match="peer is 'other'; it must be one of all, none"):
         session.prepare(session.Request(**request_ | {"peers": "other"}))
-
-
-def test_without_the_module_there_are_no_peers(
-    request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "specbranch_cpp.bench.peers", None)
-    prepared = session.prepare(session.Request(**request_ | {"peers": "all"}))
-    assert not any(each.is_peer for each in prepared.plan.contenders)
-    with pytest.raises(InvalidArgument, match="'right'"):
-        session.prepare(session.Request(**request_ | {"peers": "right"}))

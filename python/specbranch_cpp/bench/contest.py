@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from specbranch_cpp.bench.contenders import Contender
     from specbranch_cpp.bench.near_ties import Difference
-    from specbranch_cpp.bench.peer_access import Peer
+    from specbranch_cpp.bench.peers import Peer
     from specbranch_cpp.bench.plan import Group, Plan, Round
     from specbranch_cpp.results import Trace
 

@@ -1,58 +1,21 @@
-"""Other engines that are installed: `specbranch_cpp.bench.peers`, imported when needed."""
+"""Other engines that are installed, as contenders of a run."""
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-from specbranch_cpp.bench import machine
+from specbranch_cpp.bench import machine, peers
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractContextManager
 
     from specbranch_cpp.bench.placements import Placement
     from specbranch_cpp.bench.plan import Pair
 
-_MODULE = "specbranch_cpp.bench.peers"
 # What a peer that does not start, or dies, may raise.
 FAILURES = (OSError, RuntimeError, ValueError)
-
-
-class PeerResult(Protocol):
-    """One greedy generation of another engine; None: it does not tell.
-
-    Attributes:
-        tokens: of the text.
-        prefill_ms: for the prompt and the first token, in milliseconds.
-        decode_ms: for the other tokens.
-        n_drafted: tokens that were drafted.
-        n_accepted: those of them that became text.
-    """
-
-    tokens: tuple[int, ...]
-    prefill_ms: float
-    decode_ms: float
-    n_drafted: int | None
-    n_accepted: int | None
-
-
-class Peer(Protocol):
-    """Another engine with a pair of models loaded.
-
-    Attributes:
-        version: of it.
-        draft_lengths: what is worth trying; 0: without speculation.
-    """
-
-    version: str
-    draft_lengths: tuple[int, ...]
-
-    def generate(
-        self, tokens: Sequence[int], max_tokens: int, draft_length: int
-    ) -> PeerResult: ...  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,24 +33,13 @@ class Found:
     missing: dict[str, str]
 
 
-def _module() -> Any:
-    try:
-        return importlib.import_module(_MODULE)
-    except ImportError:
-        return None
-
-
-def open_peer(
-    name: str, pair: Pair, placement: Placement, n_ctx: int
-) -> AbstractContextManager[Peer]:
+def open_peer(name: str, pair: Pair, placement: Placement, n_ctx: int) -> peers.Peer:
     """The engine of this name with the pair loaded; `look` has found it."""
     assert placement.peer is not None
-    peers = _module()
     models = peers.PeerPair(
         target=str(pair.target), draft=str(pair.draft), n_ctx=n_ctx, **placement.peer
     )
-    opened: AbstractContextManager[Peer] = peers.open_peer(name, models)
-    return opened
+    return peers.open_peer(name, models)
 
 
 def look(wanted: str, pair: Pair, placements: Sequence[Placement], n_ctx: int) -> Found:
@@ -105,11 +57,6 @@ def look(wanted: str, pair: Pair, placements: Sequence[Placement], n_ctx: int) -
     found = Found({}, {}, {})
     if wanted == "none":
         return found
-    peers = _module()
-    if peers is None:
-        if wanted != "all":
-            raise InvalidArgument(f"peers is {wanted!r}; this version of specbranch knows none")
-        return found
     names = list(peers.NAMES) if wanted == "all" else [name.strip() for name in wanted.split(",")]
     for name in names:
         if name not in peers.NAMES:
@@ -122,9 +69,9 @@ def look(wanted: str, pair: Pair, placements: Sequence[Placement], n_ctx: int) -
             continue
         try:
             with open_peer(name, pair, place, n_ctx) as peer:
-                about = machine.tidy(getattr(peer, "system_info", ""))
+                about = machine.tidy(peer.system_info)
                 found.versions[name] = f"{peer.version} ({about})" if about else peer.version
-                found.draft_lengths[name] = tuple(peer.draft_lengths)
+                found.draft_lengths[name] = peer.draft_lengths
         except (peers.PeerMissing, *FAILURES) as error:
             if wanted != "all":
                 raise InvalidArgument(f"{name}: {error}") from error
