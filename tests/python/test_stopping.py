@@ -224,6 +224,7 @@ def test_engines_give_their_memory_back(slow_pair: tuple[Path, Path]) -> None:
     for _ in range(3):
         run()
     before = resident_kib()
-    for _ in range(5):
+    for _ in range(10):
         run()
-    assert resident_kib() - before < 20_000  # one engine holds more
+    # One engine holds more than 20,000; malloc may keep what two or three have used.
+    assert resident_kib() - before < 80_000
