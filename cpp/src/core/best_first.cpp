@@ -51,11 +51,11 @@ class Frontier {
  public:
   Frontier(const View& view, const Calibration& calibration, const GrowthLimits& limits)
       : tree_(view.tree), calibration_(calibration), limits_(limits) {
-    std::vector<std::pair<NodeId, double>> todo{{tree_.root(), 1.0}};
-    while (!todo.empty()) {
-      const auto [id, chance] = todo.back();
-      todo.pop_back();
-      visit(id, chance, todo);
+    std::vector<std::pair<NodeId, double>> stack{{tree_.root(), 1.0}};
+    while (!stack.empty()) {
+      const auto [id, chance] = stack.back();
+      stack.pop_back();
+      visit(id, chance, stack);
     }
     std::ranges::make_heap(heap_, Worse{this});
   }
@@ -80,7 +80,7 @@ class Frontier {
   }
 
  private:
-  void visit(NodeId id, double chance, std::vector<std::pair<NodeId, double>>& todo) {
+  void visit(NodeId id, double chance, std::vector<std::pair<NodeId, double>>& stack) {
     const Node& node = tree_.at(id);
     if (!node.evaluated || tree_.depth(id) + 1 >= limits_.max_depth) return;
     Source source{id, chance, calibration_.chances(node.candidates, AcceptanceTable::kRanks), 0};
@@ -88,7 +88,7 @@ class Frontier {
       const auto rank = static_cast<std::size_t>(tree_.at(child).rank);
       if (rank >= source.children.size()) continue;
       const double p = chance * source.children[rank];
-      if (p >= limits_.floor) todo.emplace_back(child, p);
+      if (p >= limits_.floor) stack.emplace_back(child, p);
     }
     if (!skip_known(source)) return;
     heap_.push_back(sources_.size());

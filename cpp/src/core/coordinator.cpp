@@ -49,6 +49,8 @@ Coordinator::Coordinator(const ModelLimits& limits, std::vector<std::string> pie
 bool Coordinator::handle(Message& message) {
   try {
     std::visit([this](auto& body) { on(body); }, message);
+    finish_if_idle();
+    start_next();
   } catch (const std::exception& error) {
     fail_for_good(std::make_exception_ptr(
         FatalError(std::string("the engine lost its state: ") + error.what())));
@@ -99,14 +101,11 @@ void Coordinator::on(SubmitMessage& message) {
     return;
   }
   queue_.push_back(std::move(message));
-  start_next();
 }
 
 void Coordinator::on(const CancelMessage& message) {
   if (current_ && current_->submit.epoch == message.epoch) {
     dispatch(current_->decoder.cancel());
-    finish_if_idle();
-    start_next();
     return;
   }
   const auto queued = std::ranges::find(queue_, message.epoch, &SubmitMessage::epoch);
@@ -120,26 +119,18 @@ void Coordinator::on(const CloseMessage& /*message*/) {
   closing_ = true;
   for (const SubmitMessage& queued : queue_) end_at_once(queued, Finish::kCancelled);
   queue_.clear();
-  if (current_) {
-    dispatch(current_->decoder.cancel());
-    finish_if_idle();
-  }
+  if (current_) dispatch(current_->decoder.cancel());
 }
 
 void Coordinator::on(const Event& event) {
   if (!current_) return;
-  if (std::holds_alternative<PlanDone>(event.body)) {
-    carry_out(current_->decoder.on(event));
-    finish_if_idle();
-    start_next();
-    return;
-  }
-  measure(event);
+  const bool of_model = !std::holds_alternative<PlanDone>(event.body);
+  if (of_model) measure(event);
   Commands commands = current_->decoder.on(event);
-  if (current_->recorder) current_->recorder->ended(event, current_->decoder.rounds(), now_us());
+  if (of_model && current_->recorder) {
+    current_->recorder->ended(event, current_->decoder.rounds(), now_us());
+  }
   carry_out(std::move(commands));
-  finish_if_idle();
-  start_next();
 }
 
 void Coordinator::measure(const Event& event) {

@@ -16,9 +16,9 @@ struct WarmUpResult {
 };
 
 /// Runs `warm_up` to its end on the caller's thread, `budget_us` at most: what is under way then is
-/// aborted. Nobody else may use the workers and `events`, where
-/// their answers come. `stop`, if any, is asked every 50 ms.
-/// A model that fails recoverably leaves the costs unknown; throws what it failed with otherwise.
+/// aborted. Nobody else may use the workers and `events`, where their answers come. `stop`, if any,
+/// is asked every 50 ms. A model that fails recoverably leaves the costs unknown; throws what it
+/// failed with otherwise.
 WarmUpResult run_warm_up(WarmUp& warm_up, Channel<Event>& events, Worker<TargetModel>& target,
                          Worker<DraftModel>& draft, std::int64_t budget_us,
                          const std::function<bool()>& stop);

@@ -28,13 +28,13 @@ std::optional<double> limit_of(const fs::path& group) {
   return quota / period;
 }
 
-/// Folders in which this process's group may be found: those of version 2, of version 1's `cpu`
-/// controller, and the mount itself, which is the own group inside a container.
 struct Place {
   fs::path mount;
   fs::path group;  ///< relative to it.
 };
 
+/// Folders in which this process's group may be found: those of version 2, of version 1's `cpu`
+/// controller, and the mount itself, which is the own group inside a container.
 std::vector<Place> places(const fs::path& mount, const fs::path& membership) {
   std::vector<Place> found{{mount, {}}, {mount / "cpu", {}}, {mount / "cpu,cpuacct", {}}};
   std::ifstream file(membership);
@@ -48,8 +48,9 @@ std::vector<Place> places(const fs::path& mount, const fs::path& membership) {
     if (controllers.empty()) found.push_back({mount, group});
     std::istringstream names(controllers);
     for (std::string name; std::getline(names, name, ',');) {
-      if (name == "cpu") found.push_back({mount / controllers, group});
-      if (name == "cpu") found.push_back({mount / name, group});
+      if (name != "cpu") continue;
+      found.push_back({mount / controllers, group});
+      if (controllers != name) found.push_back({mount / name, group});
     }
   }
   return found;

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,11 @@ NAME = "run.jsonl"
 _FREE = ("made", "command")
 
 Record = dict[str, Any]
+
+
+def timestamp() -> str:
+    """This second, as records tell it: in UTC, ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def read(folder: Path) -> list[Record]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,6 +9,7 @@ from specbranch_cpp.bench import machine, peer_access, traces
 from specbranch_cpp.bench.contenders import BASE
 from specbranch_cpp.bench.contest import Contest
 from specbranch_cpp.bench.near_ties import first_difference
+from specbranch_cpp.bench.records import timestamp
 from specbranch_cpp.errors import ModelLoadError
 
 if TYPE_CHECKING:
@@ -40,15 +40,11 @@ def run(plan: Plan, file: RecordFile, progress: Progress | None = None) -> None:
         InvalidArgument: a prompt does not fit into the context.
         DecodeError: a forward pass failed.
     """
-    file.add("begin", part=file.part, at=_now(), load=machine.load_average())
+    file.add("begin", part=file.part, at=timestamp(), load=machine.load_average())
     for group in plan.groups:
         _GroupRun(plan, group, file, progress).run()
     if progress is not None:
         progress(file.n_generations, len(plan.items), "done")
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _difference_key(item: Item) -> str:
@@ -142,7 +138,7 @@ class _GroupRun:
                 "generation",
                 key=item.key,
                 part=self._file.part,
-                at=_now(),
+                at=timestamp(),
                 **one.about(),
                 contender=item.contender.name,
                 place=place,
@@ -187,11 +183,11 @@ class _GroupRun:
         """A measurement; None if another engine failed, which takes no part in the group then."""
         if contender.mode in self._skipped:
             return None
-        if not contender.is_peer:
-            return contest.measure(contender, prompt, one.temperature, one.seed)
         try:
             return contest.measure(contender, prompt, one.temperature, one.seed)
         except peer_access.FAILURES as error:
+            if not contender.is_peer:
+                raise
             self._skipped.add(contender.mode)
             self._skip(str(error), contender.mode)
             return None

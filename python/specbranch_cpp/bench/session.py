@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,7 +136,7 @@ def prepare(request: Request, command: str = "") -> Prepared:
         "hrad_sha256": None if hrad is None else file_sha256(hrad),
         "skipped": {"placement": impossible, "peer": others.missing},
         "n_items": len(plan.items),
-        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "made": records.timestamp(),
         "command": command,
     }
     return Prepared(plan, header)

@@ -26,9 +26,10 @@ struct WorkerReady {
 };
 
 /// *Thread safety:* `send`, `request_abort`, `clear_abort` by one thread at a time, which may be
-/// the worker's own (from `on_event`). *Lifecycle:* the constructor starts the thread, which makes
-/// the model and reports `WorkerReady`; the destructor lets a running command be aborted, closes
-/// the inbox and joins.
+/// the worker's own (from `on_event`).
+///
+/// *Lifecycle:* the constructor starts the thread, which makes the model and reports `WorkerReady`;
+/// the destructor lets a running command be aborted, closes the inbox and joins.
 template <class M>
 class Worker {
  public:
