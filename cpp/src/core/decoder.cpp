@@ -50,7 +50,6 @@ Commands Decoder::start() {
     finish_with(Finish::kLength, commands);
     return commands;
   }
-  target_busy_ = true;
   timer_.issued(Side::kTarget, 0, now_us_);
   commands.target = Command{epoch_, BeginCommand{request_}};
   if (draft_usable_) {
@@ -69,7 +68,6 @@ void Decoder::begin_draft(Commands& commands) {
     text = std::move(grown);
   }
   draft_begun_ = true;
-  draft_busy_ = true;
   timer_.issued(Side::kDraft, 0, now_us_);
   commands.draft = Command{epoch_, BeginCommand{std::move(text)}};
 }
@@ -82,9 +80,9 @@ Commands Decoder::on(const Event& event) {
     return commands;
   }
   const bool target = event.side == Side::kTarget;
-  bool& busy = target ? target_busy_ : draft_busy_;
-  if (!busy) throw PreconditionError("[Decoder::on] an event for which no command is under way");
-  busy = false;
+  if (!timer_.busy(event.side)) {
+    throw PreconditionError("[Decoder::on] an event for which no command is under way");
+  }
   now_us_ = std::max(now_us_, event.end_us);
   const StepTime step = timer_.ended(event.side, event.begin_us, event.end_us);
 
@@ -167,7 +165,7 @@ void Decoder::advance(Commands& commands) {
 void Decoder::ask_planner(Commands& commands) {
   if (draft_usable_ && !draft_begun_ && planner_->wants_draft(view())) begin_draft(commands);
   // The draft may be ready before the target: the planner sees a busy target then.
-  if ((target_busy_ && draft_busy_) || asked_) return;
+  if ((timer_.busy(Side::kTarget) && timer_.busy(Side::kDraft)) || asked_) return;
   if (monitor_.active() && planner_->wants_plan(view())) {
     asked_ = plan_limits(view(), *request_);
     commands.ask = true;
@@ -179,7 +177,7 @@ void Decoder::ask_planner(Commands& commands) {
 }
 
 void Decoder::cancel_useless_pass(Commands& commands) {
-  if (!draft_busy_ || lanes_.in_flight().empty() || pass_cancelled_) return;
+  if (!timer_.busy(Side::kDraft) || lanes_.in_flight().empty() || pass_cancelled_) return;
   if (!planner_->cancels_draft() || lanes_.matters(tree_)) return;
   pass_cancelled_ = true;
   commands.abort_draft = true;
@@ -193,8 +191,8 @@ void Decoder::report(const StepTime& step) {
 View Decoder::view() const {
   const Pos root = tree_.at(tree_.root()).pos;
   View view{.tree = tree_};
-  view.target_idle = !target_busy_ && !waiting_;
-  view.draft_idle = !draft_busy_ && (draft_begun_ || !draft_usable_);
+  view.target_idle = !timer_.busy(Side::kTarget) && !waiting_;
+  view.draft_idle = !timer_.busy(Side::kDraft) && (draft_begun_ || !draft_usable_);
   view.draft_begun = draft_begun_;
   view.now_us = now_us_;
   view.draft_usable = draft_usable_;
@@ -222,7 +220,7 @@ NodeId Decoder::child(NodeId parent, int rank) {
 }
 
 Command Decoder::plan_verify(NodeId end, int n_pad) {
-  if (target_busy_ || !submitted_.empty()) {
+  if (timer_.busy(Side::kTarget) || !submitted_.empty()) {
     throw PreconditionError("[Decoder::plan_verify] the target is still at work");
   }
   VerifyCommand verify;
@@ -232,7 +230,6 @@ Command Decoder::plan_verify(NodeId end, int n_pad) {
   if (target_length_ > verify.pos) verify.truncate = Truncate{0, target_length_, verify.pos};
   target_length_ = verify.pos + static_cast<Pos>(verify.path.size());
   submitted_ = tree_.path_nodes(end);
-  target_busy_ = true;
   timer_.issued(Side::kTarget, verify.n_tokens(), now_us_);
   ++counters_.n_target_steps;
   if (request_->trace) record_window(end);
@@ -255,9 +252,10 @@ void Decoder::record_window(NodeId submitted) {
 }
 
 Command Decoder::plan_draft(std::span<const NodeId> nodes) {
-  if (draft_busy_) throw PreconditionError("[Decoder::plan_draft] the draft is still at work");
+  if (timer_.busy(Side::kDraft)) {
+    throw PreconditionError("[Decoder::plan_draft] the draft is still at work");
+  }
   DraftCommand draft = lanes_.plan(tree_, nodes, planner_->width());
-  draft_busy_ = true;
   timer_.issued(Side::kDraft, draft.n_tokens(), now_us_);
   counters_.n_draft_lanes += draft.n_tokens();
   ++counters_.n_draft_steps;
@@ -410,8 +408,8 @@ void Decoder::finish_with(Finish finish, Commands& commands) {
 }
 
 void Decoder::request_aborts(Commands& commands) const {
-  commands.abort_target = target_busy_;
-  commands.abort_draft = draft_busy_;
+  commands.abort_target = timer_.busy(Side::kTarget);
+  commands.abort_draft = timer_.busy(Side::kDraft);
 }
 
 void Decoder::settle() {

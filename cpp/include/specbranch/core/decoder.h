@@ -67,7 +67,9 @@ class Decoder final : private Grower {
 
   Finish finish() const { return finish_; }
   /// Finished and nothing is under way.
-  bool idle() const { return finish_ != Finish::kNone && !target_busy_ && !draft_busy_; }
+  bool idle() const {
+    return finish_ != Finish::kNone && !timer_.busy(Side::kTarget) && !timer_.busy(Side::kDraft);
+  }
   std::exception_ptr error() const { return error_; }
   const Counters& counters() const { return counters_; }
   int n_reused() const { return n_reused_; }
@@ -118,8 +120,6 @@ class Decoder final : private Grower {
   std::vector<NodeId> submitted_;    ///< the path under verification, root first.
   Pos target_length_ = 0;            ///< cells of the target's sequence 0.
   Pos limit_ = 0;                    ///< text length at which the generation ends.
-  bool target_busy_ = false;
-  bool draft_busy_ = false;
   bool target_ready_ = false;
   bool draft_usable_ = false;
   bool draft_begun_ = false;
@@ -132,7 +132,7 @@ class Decoder final : private Grower {
   int n_reused_ = 0;
   std::string why_;
 
-  StepTimer timer_;
+  StepTimer timer_;  ///< also of which commands are under way.
   std::int64_t now_us_ = 0;
 };
 

@@ -17,6 +17,9 @@ namespace specbranch {
 /// one step at a time.
 class StepTimer {
  public:
+  /// A command is under way.
+  bool busy(Side side) const { return models_[index(side)].busy; }
+
   /// A command goes to the idle model of `side`; it will decode `n_tokens`.
   void issued(Side side, int n_tokens, std::int64_t now_us) {
     Model& own = models_[index(side)];
