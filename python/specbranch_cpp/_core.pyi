@@ -609,9 +609,12 @@ class Token:
         Bytes of the text that are certain now.
         """
     @property
-    def from_draft(self) -> bool: ...
-    @property
     def logprob(self) -> float: ...
+    @property
+    def origin(self) -> str:
+        """
+        Who had it first: target, draft or branch.
+        """
     @property
     def token(self) -> int: ...
     @property
@@ -662,6 +665,19 @@ class Generation:
         """
         As above: no plan, the generation ends.
         """
+    def trace_since(
+        self,
+        n_spans: typing.SupportsInt | typing.SupportsIndex,
+        n_rounds: typing.SupportsInt | typing.SupportsIndex,
+    ) -> Trace:
+        """
+        What was recorded after the first ones, while it runs; rounds without features.
+        """
+    @property
+    def n_prefilled(self) -> int:
+        """
+        Tokens of the prompt that the target holds.
+        """
 
 class Engine:
     """
@@ -669,9 +685,13 @@ class Engine:
     """
     def close(self) -> None: ...
     def detokenize(
-        self, tokens: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+        self,
+        tokens: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        *,
+        special: bool,
     ) -> bytes: ...
     def generate(self, request: Request) -> Generation: ...
+    def is_end(self, token: typing.SupportsInt | typing.SupportsIndex) -> bool: ...
     def tokenize(self, text: bytes, *, add_special: bool, parse_special: bool) -> list[int]: ...
     @property
     def bos(self) -> int | None: ...
@@ -681,6 +701,8 @@ class Engine:
     def closed(self) -> bool: ...
     @property
     def eos(self) -> int | None: ...
+    @property
+    def metadata(self) -> dict[str, str]: ...
     @property
     def n_ctx(self) -> int: ...
     @property

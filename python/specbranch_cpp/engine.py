@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from specbranch_cpp import _arguments, _core, _logging, _probe, _profile, policies
 from specbranch_cpp._hrad import PairFiles, check_pair
+from specbranch_cpp._model_facts import ModelFacts
 from specbranch_cpp._model_options import model_options
 from specbranch_cpp._request import (
     STEERED_MODE,
@@ -27,7 +28,7 @@ from specbranch_cpp.results import EngineStats, StepCosts
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Any
 
@@ -43,7 +44,7 @@ def _close_all() -> None:
         engine.close()
 
 
-class Engine:
+class Engine(ModelFacts):
     """A target model and, for speculation, a draft model that run at the same time.
 
     Names and meanings of the options are those of llama-cpp-python; those of the draft have the
@@ -101,6 +102,7 @@ class Engine:
             compute in the same way, in chunks of 128 tokens (of ``n_ubatch`` on a GPU);
             ``"fast"``: the whole common prefix, so that a text may differ from a fresh call's at
             near-ties; ``"off"``: nothing.
+        chat_template: Jinja template for messages; None: the one in the target's file.
         seed: makes the seeds of calls without one the same in every run.
         verbose: print llama.cpp's log to stderr. It always goes to the logger ``specbranch_cpp``.
         progress_callback: called with the share loaded so far, 0.0 to 1.0, on this thread; what it
@@ -167,6 +169,7 @@ class Engine:
         profile: str | os.PathLike[str] | None = None,
         bit_exact: bool = False,
         prefix_reuse: str = "exact",
+        chat_template: str | None = None,
         seed: int | None = None,
         verbose: bool = False,
         progress_callback: Callable[[float], object] | None = None,
@@ -207,6 +210,8 @@ class Engine:
             raise InvalidArgument(f"mode is {mode!r}; without a draft it must be 'autoregressive'")
         seeds = make_seeds(seed)
         _arguments.text("prefix_reuse", prefix_reuse)
+        if chat_template is not None:
+            _arguments.encoded("chat_template", chat_template)
         _arguments.flag("bit_exact", bit_exact)
         measure = _arguments.flag("warmup", warmup) and mode != "autoregressive"
         profile_path = None
@@ -260,6 +265,7 @@ class Engine:
                 core.close()
                 raise
         self._start(core, defaults, seeds, names, pair, key, profile_path)
+        self._chat_template = chat_template
 
     def _start(
         self,
@@ -279,6 +285,7 @@ class Engine:
         self._planning: set[int] = set()  # threads in which a policy is thinking
         self._key = key
         self._profile_path = profile_path
+        self._chat_template: str | None = None
         self._pid = os.getpid()
         _live.add(self)
 
@@ -365,62 +372,10 @@ class Engine:
             logprobs=logprobs is not None,
             trace=trace,
             policy=written_in_python(self._defaults.policy if policy is None else policy),
+            n_prompt=len(request.prompt),
         )
         _logging.forward()
         return generation
-
-    def tokenize(self, text: str, *, add_bos: bool = True, special: bool = False) -> list[int]:
-        """The token ids of a text.
-
-        Args:
-            text: any text that UTF-8 can express.
-            add_bos: add the BOS token if the model asks for one.
-            special: read names of control tokens as these tokens.
-
-        Raises:
-            InvalidArgument: the text has a lone surrogate.
-            EngineClosed: the engine is closed.
-        """
-        return self._core.tokenize(
-            _arguments.encoded("text", text),
-            add_special=_arguments.flag("add_bos", add_bos),
-            parse_special=_arguments.flag("special", special),
-        )
-
-    def detokenize(self, tokens: Iterable[int]) -> str:
-        """The text of token ids; control tokens have none, broken characters become U+FFFD.
-
-        Raises:
-            InvalidArgument: an id is not in the vocabulary.
-            EngineClosed: the engine is closed.
-        """
-        ids = _arguments.tokens("tokens", tokens, self._core.n_vocab)
-        return self._core.detokenize(ids).decode(errors="replace")
-
-    @property
-    def vocab_size(self) -> int:
-        """Tokens of the target's vocabulary."""
-        return self._core.n_vocab
-
-    @property
-    def n_ctx(self) -> int:
-        """Tokens that prompt and text together may have."""
-        return self._core.n_ctx
-
-    @property
-    def n_feature_layers(self) -> int:
-        """Layers of the target whose inputs can be recorded; 0: its architecture gives none."""
-        return self._core.n_feature_layers
-
-    @property
-    def bos_token(self) -> int | None:
-        """Id of the token that begins a text; None if the model has none."""
-        return self._core.bos
-
-    @property
-    def eos_token(self) -> int | None:
-        """Id of the token that ends a text; None if the model has none."""
-        return self._core.eos
 
     @property
     def stats(self) -> EngineStats:

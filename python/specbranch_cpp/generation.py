@@ -8,13 +8,14 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from specbranch_cpp import _core, _hook, _logging
-from specbranch_cpp.errors import EngineClosed, SpecBranchError
+from specbranch_cpp import _arguments, _core, _hook, _logging
+from specbranch_cpp.errors import EngineClosed, InvalidArgument, SpecBranchError
 from specbranch_cpp.results import (
     Chunk,
     Completion,
     FinishReason,
     GenerationStats,
+    Origin,
     TokenLogprobs,
     Trace,
 )
@@ -58,8 +59,10 @@ class Generation:
         logprobs: bool,
         trace: bool = False,
         policy: Policy | None = None,
+        n_prompt: int = 0,
     ) -> None:
         self._engine = engine  # kept alive while it works for us
+        self._n_prompt = n_prompt
         self._core = core
         self._has_logprobs = logprobs
         self._has_trace = trace
@@ -116,6 +119,41 @@ class Generation:
     def stats(self) -> GenerationStats | None:
         """What it cost; None until the last chunk has been read."""
         return self.result().stats if self._ended else None
+
+    @property
+    def n_prompt(self) -> int:
+        """Tokens of the prompt."""
+        return self._n_prompt
+
+    @property
+    def n_prefilled(self) -> int:
+        """How many of them the target holds by now; 0 while the generation waits its turn."""
+        self._check_process()
+        return self._core.n_prefilled
+
+    def trace_since(self, n_spans: int = 0, n_rounds: int = 0) -> Trace:
+        """What has been recorded by now, past the first spans and rounds; from any thread.
+
+        The round of a token is there before the chunk that brings it. ``result().trace`` has it
+        all in the end, and the rounds' ``features``, which are left out here.
+
+        Args:
+            n_spans: spans to leave out: those that were read before.
+            n_rounds: rounds to leave out.
+
+        Raises:
+            InvalidArgument: the generation was not asked for a ``trace``, or a number is negative.
+            EngineClosed: this process is a fork of the one that made the engine.
+        """
+        self._check_process()
+        if not self._has_trace:
+            raise InvalidArgument("the generation has no record: ask for it with trace=True")
+        return Trace._from_core(
+            self._core.trace_since(
+                _arguments.integer("n_spans", n_spans, 0),
+                _arguments.integer("n_rounds", n_rounds, 0),
+            )
+        )
 
     def __enter__(self) -> Generation:
         return self
@@ -203,8 +241,9 @@ class Generation:
         if isinstance(output, _core.Outcome):
             reason = cast("FinishReason", output.finish_reason)
             return Chunk(step.text, token=None, from_draft=False, finish_reason=reason)
-        logprob = output.logprob if self._has_logprobs else None
-        return Chunk(step.text, output.token, output.from_draft, logprob)
+        origin = cast("Origin", output.origin)
+        logprob, top = (output.logprob, dict(output.top)) if self._has_logprobs else (None, None)
+        return Chunk(step.text, output.token, origin != "target", logprob, origin=origin, top=top)
 
     def _complete(self) -> Completion:
         outcome = cast("_core.Outcome", self._steps[-1].output)

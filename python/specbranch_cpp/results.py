@@ -19,12 +19,17 @@ __all__ = [
     "EngineStats",
     "FinishReason",
     "GenerationStats",
+    "Origin",
     "Round",
     "Span",
     "StepCosts",
     "TokenLogprobs",
     "Trace",
 ]
+
+Origin = Literal["target", "draft", "branch"]
+"""Who had a token first: the target; the draft, on the path that was verified; or the draft, on a
+branch that the target took (a branch hit)."""
 
 FinishReason = Literal["stop", "length", "cancelled"]
 """Why a text ended: an end token, a stop string or a grammar with nothing left to say; a limit
@@ -59,6 +64,8 @@ class Chunk:
         from_draft: the draft had proposed the token.
         logprob: see `TokenLogprobs`; None unless ``logprobs`` asked for it.
         finish_reason: set in the last chunk only.
+        origin: ``"target"``, ``"draft"`` or ``"branch"``: see `Origin`.
+        top: as in `TokenLogprobs`; None unless ``logprobs`` asked for it.
     """
 
     text: str
@@ -66,6 +73,8 @@ class Chunk:
     from_draft: bool
     logprob: float | None = None
     finish_reason: FinishReason | None = None
+    origin: Origin = "target"
+    top: dict[int, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,8 @@ def write_tiny_gguf(
     sharpness: float = 4.0,
     seed: int = 0,
     name: str = "tiny",
+    control_tokens: Sequence[str] = (),
+    metadata: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a model and return its path.
 
@@ -98,11 +100,13 @@ def write_tiny_gguf(
     n_embd, n_head * head_size and n_ff in multiples of 32. `tied`: the output matrix is the token
     embedding. `biases`: query, key and value projections have one. `sharpness` is about the
     standard deviation of the scores: the larger, the surer the model is of its next token.
+    `control_tokens` come after the merges, before the padding. `metadata`: further keys with text.
     """
     head_size = head_size or n_embd // n_head
-    n_vocab = n_vocab or N_VOCAB
-    if n_vocab < N_VOCAB:
-        raise ValueError(f"n_vocab {n_vocab} is less than the {N_VOCAB} tokens of the tokenizer")
+    n_known = N_VOCAB + len(control_tokens)
+    n_vocab = n_vocab or n_known
+    if n_vocab < n_known:
+        raise ValueError(f"n_vocab {n_vocab} is less than the {n_known} tokens of the tokenizer")
 
     writer = GGUFWriter(path, "llama")
     writer.add_name(name)
@@ -118,7 +122,9 @@ def write_tiny_gguf(
     writer.add_rope_freq_base(10_000.0)
     writer.add_layer_norm_rms_eps(norm_epsilon)
     writer.add_vocab_size(n_vocab)
-    _add_tokenizer(writer, n_vocab, token_text or {}, add_bos=add_bos, eos=eos)
+    _add_tokenizer(writer, n_vocab, token_text or {}, control_tokens, add_bos=add_bos, eos=eos)
+    for key, value in (metadata or {}).items():
+        writer.add_string(key, value)
 
     rng = np.random.default_rng(seed)
     weights = GGMLQuantizationType[weight_type]
@@ -157,10 +163,18 @@ def write_tiny_gguf(
 
 
 def _add_tokenizer(
-    writer: GGUFWriter, n_vocab: int, token_text: Mapping[int, str], *, add_bos: bool, eos: int
+    writer: GGUFWriter,
+    n_vocab: int,
+    token_text: Mapping[int, str],
+    control_tokens: Sequence[str],
+    *,
+    add_bos: bool,
+    eos: int,
 ) -> None:
     tokens: list[str] = [END_OF_TEXT, *byte_characters(), *(a + b for a, b in MERGES)]
     types: list[TokenType] = [TokenType.CONTROL] + [TokenType.NORMAL] * (len(tokens) - 1)
+    tokens += control_tokens
+    types += [TokenType.CONTROL] * len(control_tokens)
     n_padding = n_vocab - len(tokens)
     tokens += [f"[PAD{index}]" for index in range(n_padding)]
     types += [TokenType.UNUSED] * n_padding

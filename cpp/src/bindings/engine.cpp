@@ -1,6 +1,7 @@
 #include "engine.h"
 
 #include <pybind11/stl.h>
+#include <pybind11/typing.h>
 
 #include <utility>
 
@@ -11,10 +12,27 @@ namespace py = pybind11;
 
 namespace specbranch::bindings {
 
+namespace {
+
+/// What is no UTF-8 in it becomes U+FFFD.
+py::str readable(const std::string& bytes) {
+  return py::reinterpret_steal<py::str>(
+      PyUnicode_DecodeUTF8(bytes.data(), static_cast<py::ssize_t>(bytes.size()), "replace"));
+}
+
+py::typing::Dict<py::str, py::str> metadata(const EngineFace& face) {
+  py::typing::Dict<py::str, py::str> found;
+  for (const auto& [key, value] : face.metadata()) found[readable(key)] = readable(value);
+  return found;
+}
+
+}  // namespace
+
 EngineFace::EngineFace(std::unique_ptr<Engine> engine, std::shared_ptr<const Tokenizer> tokenizer)
     : tokenizer_(std::move(tokenizer)),
       bos_(tokenizer_->bos()),
       eos_(tokenizer_->eos()),
+      metadata_(tokenizer_->metadata()),
       engine_(std::move(engine)) {}
 
 std::shared_ptr<const Tokenizer> EngineFace::tokenizer(const char* method) const {
@@ -40,9 +58,11 @@ std::vector<Token> EngineFace::tokenize(const std::string& text, bool add_specia
   return without_gil([&] { return tokens->tokenize(text, add_special, parse_special); });
 }
 
-std::string EngineFace::detokenize(const std::vector<Token>& tokens) const {
-  return tokenizer("detokenize")->detokenize(tokens);
+std::string EngineFace::detokenize(const std::vector<Token>& tokens, bool special) const {
+  return tokenizer("detokenize")->detokenize(tokens, special);
 }
+
+bool EngineFace::is_end(Token token) const { return tokenizer("is_end")->is_end(token); }
 
 void EngineFace::close() {
   std::shared_ptr<const Tokenizer> last = std::move(tokenizer_);
@@ -65,10 +85,12 @@ void register_engine(py::module_& m) {
           py::arg("text"), py::kw_only(), py::arg("add_special"), py::arg("parse_special"))
       .def(
           "detokenize",
-          [](const EngineFace& face, const std::vector<Token>& tokens) {
-            return py::bytes(face.detokenize(tokens));
+          [](const EngineFace& face, const std::vector<Token>& tokens, bool special) {
+            return py::bytes(face.detokenize(tokens, special));
           },
-          py::arg("tokens"))
+          py::arg("tokens"), py::kw_only(), py::arg("special"))
+      .def("is_end", &EngineFace::is_end, py::arg("token"))
+      .def_property_readonly("metadata", &metadata)
       .def("close", &EngineFace::close)
       .def_property_readonly("closed",
                              [](const EngineFace& face) { return face.engine().closed(); })

@@ -2,6 +2,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,7 +28,9 @@ class Tokenizer {
 
   virtual std::vector<Token> tokenize(std::string_view text, bool add_special,
                                       bool parse_special) const = 0;
-  virtual std::string detokenize(const std::vector<Token>& tokens) const = 0;
+  virtual std::string detokenize(const std::vector<Token>& tokens, bool special) const = 0;
+  virtual bool is_end(Token /*token*/) const { return false; }
+  virtual std::map<std::string, std::string> metadata() const { return {}; }
   virtual std::optional<Token> bos() const { return std::nullopt; }
   virtual std::optional<Token> eos() const { return std::nullopt; }
   virtual void check_grammar(const std::string& /*grammar*/) const {}
@@ -46,7 +49,9 @@ class EngineFace {
 
   std::unique_ptr<GenerationFace> generate(Request request);
   std::vector<Token> tokenize(const std::string& text, bool add_special, bool parse_special) const;
-  std::string detokenize(const std::vector<Token>& tokens) const;
+  std::string detokenize(const std::vector<Token>& tokens, bool special) const;
+  bool is_end(Token token) const;
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
   std::optional<Token> bos() const { return bos_; }
   std::optional<Token> eos() const { return eos_; }
   void close();
@@ -60,6 +65,7 @@ class EngineFace {
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::optional<Token> bos_;
   std::optional<Token> eos_;
+  std::map<std::string, std::string> metadata_;
   std::unique_ptr<Engine> engine_;
 };
 

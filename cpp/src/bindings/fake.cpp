@@ -37,7 +37,7 @@ class FakeTokenizer final : public Tokenizer {
     return tokens;
   }
 
-  std::string detokenize(const std::vector<Token>& tokens) const override {
+  std::string detokenize(const std::vector<Token>& tokens, bool /*special*/) const override {
     std::string text;
     for (const Token token : tokens) text += pieces_.at(static_cast<std::size_t>(token));
     return text;

@@ -44,6 +44,18 @@ const char* finish_reason(const Outcome& outcome) {
   }
 }
 
+const char* origin(const Chunk& chunk) {
+  switch (chunk.origin) {
+    case Origin::kTarget:
+      return "target";
+    case Origin::kDraft:
+      return "draft";
+    case Origin::kBranch:
+      return "branch";
+  }
+  return "unknown";
+}
+
 std::vector<std::pair<Token, float>> alternatives(const Chunk& chunk) {
   std::vector<std::pair<Token, float>> top;
   top.reserve(chunk.choice.top.size());
@@ -117,7 +129,7 @@ void register_generation(py::module_& m) {
       .def_property_readonly(
           "data", [](const Chunk& chunk) { return py::bytes(chunk.bytes); },
           "Bytes of the text that are certain now.")
-      .def_readonly("from_draft", &Chunk::from_draft)
+      .def_property_readonly("origin", &origin, "Who had it first: target, draft or branch.")
       .def_property_readonly("logprob", [](const Chunk& chunk) { return chunk.choice.logprob; })
       .def_property_readonly("top", &alternatives, "The best alternatives, best first.");
 
@@ -142,8 +154,17 @@ void register_generation(py::module_& m) {
           py::arg("draft_length"), py::arg("branch_at"), py::arg("branches"), py::arg("submit"),
           "Answers the question that `get` gave out; -1 for what is left to the mode.")
       .def("refuse", &GenerationFace::refuse, "As above: no plan, the generation ends.")
-      .def("cancel", &GenerationFace::cancel,
-           "Ends the work within one forward pass; never waits.");
+      .def("cancel", &GenerationFace::cancel, "Ends the work within one forward pass; never waits.")
+      .def_property_readonly(
+          "n_prefilled", [](const GenerationFace& face) { return face.progress().prefilled(); },
+          "Tokens of the prompt that the target holds.")
+      .def(
+          "trace_since",
+          [](const GenerationFace& face, std::size_t n_spans, std::size_t n_rounds) {
+            return face.progress().since(n_spans, n_rounds);
+          },
+          py::arg("n_spans"), py::arg("n_rounds"),
+          "What was recorded after the first ones, while it runs; rounds without features.");
 }
 
 }  // namespace specbranch::bindings

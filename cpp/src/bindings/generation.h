@@ -35,6 +35,8 @@ class GenerationFace {
   /// As the answers, without the GIL: the caller's thread may carry out what follows (see Strand).
   void cancel();
 
+  const Progress& progress() const { return generation_->progress(); }
+
  private:
   void wait(std::size_t index);
   void answer(PlanDone done);

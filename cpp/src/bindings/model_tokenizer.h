@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,9 +25,11 @@ class ModelTokenizer final : public Tokenizer {
                               bool parse_special) const override {
     return vocabulary().tokenize(text, add_special, parse_special);
   }
-  std::string detokenize(const std::vector<Token>& tokens) const override {
-    return vocabulary().detokenize(tokens);
+  std::string detokenize(const std::vector<Token>& tokens, bool special) const override {
+    return vocabulary().detokenize(tokens, special);
   }
+  bool is_end(Token token) const override { return vocabulary().is_end(token); }
+  std::map<std::string, std::string> metadata() const override { return weights_->metadata(); }
   std::optional<Token> bos() const override { return known(vocabulary().bos()); }
   std::optional<Token> eos() const override { return known(vocabulary().eos()); }
   void check_grammar(const std::string& grammar) const override {

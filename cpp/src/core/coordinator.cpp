@@ -5,6 +5,7 @@
 
 #include "clock.h"
 #include "specbranch/core/errors.h"
+#include "specbranch/core/progress.h"
 
 namespace specbranch {
 namespace {
@@ -30,7 +31,7 @@ Coordinator::Current::Current(SubmitMessage message, const ModelLimits& limits,
               std::move(sink)),
       matcher(submit.request->stop),
       begin_us(now_us()) {
-  if (submit.request->trace) recorder.emplace(begin_us);
+  if (submit.request->trace) recorder.emplace(begin_us, submit.request->progress);
 }
 
 Coordinator::Coordinator(const ModelLimits& limits, std::vector<std::string> pieces,
@@ -134,6 +135,10 @@ void Coordinator::on(const Event& event) {
 }
 
 void Coordinator::measure(const Event& event) {
+  if (event.side == Side::kTarget && std::holds_alternative<BeginDone>(event.body)) {
+    const Request& request = *current_->submit.request;
+    if (request.progress) request.progress->set_prefilled(static_cast<Pos>(request.prompt.size()));
+  }
   // The text begins when all prompts are in place. A draft that is given the text only after the
   // first verification spends decoding time on it.
   if (std::holds_alternative<BeginDone>(event.body) &&
@@ -218,7 +223,7 @@ bool Coordinator::deliver(const Committed& committed) {
   const auto index = static_cast<std::size_t>(committed.choice.token);
   const std::string& piece = index < pieces_.size() ? pieces_[index] : std::string();
   StopMatcher::Result text = current_->matcher.append(piece);
-  current_->held.push_back(Chunk{committed.choice, std::move(text.bytes), committed.from_draft});
+  current_->held.push_back(Chunk{committed.choice, std::move(text.bytes), committed.origin});
   return text.stopped;
 }
 

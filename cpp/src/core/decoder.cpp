@@ -316,7 +316,10 @@ void Decoder::apply_verdict(const Verdict& verdict, Commands& commands) {
       if (on_path) ++n_matched;
     }
     if (monitor_.active()) outcome.committed.push_back(choice.token);
-    if (commit({choice, next != kNoNode}, commands)) break;
+    const Origin origin = next == kNoNode ? Origin::kTarget
+                          : hit           ? Origin::kBranch
+                                          : Origin::kDraft;
+    if (commit({choice, origin}, commands)) break;
   }
   if (verdict.exhausted) finish_with(Finish::kStop, commands);
   if (request_->mode != Mode::kAutoregressive) {

@@ -17,6 +17,7 @@ namespace specbranch {
 
 struct Generation::State {
   std::shared_ptr<OutputChannel> output;
+  std::shared_ptr<const Progress> progress;
   std::shared_ptr<Inbox> inbox;
   Epoch epoch = 0;
   long owner_pid = 0;
@@ -53,6 +54,8 @@ void Generation::answer(PlanDone answer) {
 }
 
 bool Generation::finished() const { return state_->finished.load(); }
+
+const Progress& Generation::progress() const { return *state_->progress; }
 
 void Generation::cancel() {
   if (getpid() != state_->owner_pid) return;
@@ -168,6 +171,8 @@ std::unique_ptr<Generation> Engine::generate(Request request) {
   }
   auto state = std::make_shared<Generation::State>();
   state->output = std::make_shared<OutputChannel>();
+  request.progress = std::make_shared<Progress>();
+  state->progress = request.progress;
   state->inbox = impl_->inbox;
   state->epoch = impl_->next_epoch.fetch_add(1);
   state->owner_pid = owner_pid_;

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "specbranch/core/progress.h"
+
 namespace specbranch {
 namespace {
 
@@ -46,6 +48,7 @@ void TraceRecorder::ended(const Event& event, std::span<TraceRound> rounds, std:
     unanswered_ = trace_.spans.size();
   }
   trace_.spans.push_back(span);
+  const std::span<TraceRound> fresh = rounds.subspan(n_rounds_);
   for (; n_rounds_ < rounds.size(); ++n_rounds_) {
     TraceRound& round = rounds[n_rounds_];
     round.at_us = now_us - begin_us_;
@@ -55,6 +58,7 @@ void TraceRecorder::ended(const Event& event, std::span<TraceRound> rounds, std:
         TraceSpan::Applied{round.n_accepted, round.branch_hit, round.branch_miss};
     unanswered_.reset();
   }
+  if (live_) live_->record(trace_.spans.back(), fresh);
 }
 
 Trace TraceRecorder::take(std::vector<TraceRound> rounds) {

@@ -35,7 +35,7 @@ class VirtualRun {
     decoder_ = std::make_unique<Decoder>(request_, limits, 1, std::move(planner),
                                          [this](const Committed& committed) {
                                            result_.tokens.push_back(committed.choice.token);
-                                           result_.from_draft.push_back(committed.from_draft);
+                                           result_.from_draft.push_back(committed.from_draft());
                                            return false;
                                          });
   }

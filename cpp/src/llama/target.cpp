@@ -5,6 +5,7 @@
 #include <string>
 
 #include "specbranch/core/errors.h"
+#include "specbranch/core/progress.h"
 #include "specbranch/llama/backend.h"
 
 namespace specbranch::llama {
@@ -115,7 +116,7 @@ int LlamaTarget::begin(const Request& request) {
   const int n_reused = reusable(wanted);
   context_.truncate({kText, context_.length(kText), n_reused});
   prefilled_ = n_reused;
-  prefill(wanted);
+  prefill(wanted, request.progress.get());
   return n_reused;
 }
 
@@ -132,7 +133,7 @@ int LlamaTarget::reusable(std::span<const Token> prefill) const {
   return same / chunk_ * chunk_;
 }
 
-void LlamaTarget::prefill(std::span<const Token> tokens) {
+void LlamaTarget::prefill(std::span<const Token> tokens, Progress* progress) {
   const auto end = static_cast<Pos>(tokens.size());
   for (Pos pos = context_.length(kText); pos < end;) {
     if (abort_requested()) throw Aborted("[LlamaTarget::begin] aborted on request");
@@ -144,6 +145,7 @@ void LlamaTarget::prefill(std::span<const Token> tokens) {
     }
     context_.decode(batch_);
     prefilled_ = stop;
+    if (progress != nullptr) progress->set_prefilled(stop);
   }
 }
 

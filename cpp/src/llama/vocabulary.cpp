@@ -14,11 +14,11 @@ namespace {
 constexpr int kMaxSizeDifference = 128;
 constexpr Token kFirstComparedToken = 5;
 
-std::string piece_of(const llama_vocab* vocab, Token token) {
+std::string piece_of(const llama_vocab* vocab, Token token, bool special) {
   std::string piece(32, '\0');
   for (;;) {
     const int n = llama_token_to_piece(vocab, token, piece.data(), static_cast<int>(piece.size()),
-                                       /*lstrip=*/0, /*special=*/false);
+                                       /*lstrip=*/0, special);
     if (n >= 0) {
       piece.resize(static_cast<std::size_t>(n));
       return piece;
@@ -67,7 +67,7 @@ Vocabulary::Vocabulary(const llama_vocab* vocab) : vocab_(vocab) {
   pieces_.reserve(static_cast<std::size_t>(n));
   for (Token token = 0; token < n; ++token) {
     try {
-      pieces_.push_back(piece_of(vocab, token));
+      pieces_.push_back(piece_of(vocab, token, /*special=*/false));
     } catch (const std::exception& error) {
       throw ModelLoadError("[Vocabulary] token " + std::to_string(token) + " has no text; " +
                            error.what());
@@ -115,9 +115,12 @@ const std::string& Vocabulary::piece(Token token) const {
   return pieces_[static_cast<std::size_t>(token)];
 }
 
-std::string Vocabulary::detokenize(const std::vector<Token>& tokens) const {
+std::string Vocabulary::detokenize(const std::vector<Token>& tokens, bool special) const {
   std::string text;
-  for (const Token token : tokens) text += piece(token);
+  for (const Token token : tokens) {
+    const std::string& plain = piece(token);
+    text += special && plain.empty() ? piece_of(vocab_, token, /*special=*/true) : plain;
+  }
   return text;
 }
 

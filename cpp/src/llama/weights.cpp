@@ -150,6 +150,31 @@ std::string Weights::description() const {
   return text.data();
 }
 
+std::map<std::string, std::string> Weights::metadata() const {
+  const llama_model* model = model_.get();
+  // Both return the length that the text has, or would have; negative: there is none.
+  const auto text = [](auto read) {
+    std::string value(256, '\0');
+    for (;;) {
+      const int n = read(value.data(), value.size());
+      const auto length = static_cast<std::size_t>(std::max(n, 0));
+      const bool fits = length < value.size();
+      value.resize(fits ? length : length + 1);
+      if (fits) return value;
+    }
+  };
+  std::map<std::string, std::string> found;
+  for (int i = 0; i < llama_model_meta_count(model); ++i) {
+    std::string key = text([&](char* buffer, std::size_t size) {
+      return llama_model_meta_key_by_index(model, i, buffer, size);
+    });
+    found[std::move(key)] = text([&](char* buffer, std::size_t size) {
+      return llama_model_meta_val_str_by_index(model, i, buffer, size);
+    });
+  }
+  return found;
+}
+
 int Weights::n_ctx_train() const { return llama_model_n_ctx_train(model_.get()); }
 
 int Weights::n_feature_layers() const {

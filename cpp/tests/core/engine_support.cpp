@@ -139,7 +139,7 @@ Collected collect(Generation& generation) {
     }
     const Chunk& chunk = std::get<Chunk>(output);
     all.tokens.push_back(chunk.choice.token);
-    all.from_draft.push_back(chunk.from_draft);
+    all.from_draft.push_back(chunk.origin != Origin::kTarget);
     all.choices.push_back(chunk.choice);
     all.text += chunk.bytes;
   }

@@ -55,7 +55,7 @@ class Bench {
                                         std::make_unique<ScriptPlanner>(std::move(steps)),
                                         [this](const Committed& committed) {
                                           tokens.push_back(committed.choice.token);
-                                          from_draft.push_back(committed.from_draft);
+                                          from_draft.push_back(committed.from_draft());
                                           return committed.choice.token == stop_at;
                                         });
     last = decoder->start();

@@ -39,10 +39,12 @@ struct Commands {
   bool ask = false;
 };
 
-/// A token that became part of the text. `from_draft`: the draft had proposed it.
+/// A token that became part of the text.
 struct Committed {
   Choice choice;
-  bool from_draft = false;
+  Origin origin = Origin::kTarget;
+
+  bool from_draft() const { return origin != Origin::kTarget; }
 };
 
 /// Called for every committed token, in order; true ends the text with it (a stop string).

@@ -15,6 +15,7 @@
 #include "specbranch/core/model.h"
 #include "specbranch/core/options.h"
 #include "specbranch/core/profile.h"
+#include "specbranch/core/progress.h"
 #include "specbranch/core/stats.h"
 #include "specbranch/core/trace.h"
 
@@ -24,7 +25,7 @@ namespace specbranch {
 struct Chunk {
   Choice choice;
   std::string bytes;  ///< text that is certain now; may be empty while a stop string may begin.
-  bool from_draft = false;  ///< the draft had proposed it.
+  Origin origin = Origin::kTarget;
 };
 
 /// The last thing of a generation.
@@ -67,6 +68,9 @@ class Generation {
 
   /// The outcome was returned by `next_for`.
   bool finished() const;
+
+  /// What can be seen of it while it runs: the round of a chunk is there before the chunk.
+  const Progress& progress() const;
 
   /// Ends the work within one forward pass; the outcome still arrives. Never blocks.
   void cancel();

@@ -46,6 +46,7 @@ std::string_view to_string(Mode mode);
 Mode parse_mode(std::string_view name);
 
 struct HradWeights;
+class Progress;
 
 /// How far to draft, and where to branch.
 struct PolicyOptions {
@@ -82,6 +83,7 @@ struct Request {
   /// Layers of the target whose inputs are wanted with every verdict (`Verdict::features`); 0:
   /// none.
   int n_feature_layers = 0;
+  std::shared_ptr<Progress> progress;  ///< told how far it is; the engine's to set.
 };
 
 /// Throws InvalidArgument for the first setting of `request` that is out of range.

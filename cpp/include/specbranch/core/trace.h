@@ -3,14 +3,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "specbranch/core/messages.h"
 #include "specbranch/core/types.h"
 
 namespace specbranch {
+
+class Progress;
 
 /// One command on one model.
 struct TraceSpan {
@@ -74,8 +78,9 @@ struct Trace {
 /// `take`. *Thread safety:* none.
 class TraceRecorder {
  public:
-  /// All times of the trace count from `begin_us`.
-  explicit TraceRecorder(std::int64_t begin_us) : begin_us_(begin_us) {}
+  /// All times of the trace count from `begin_us`. `live`, if any, is told everything at once.
+  explicit TraceRecorder(std::int64_t begin_us, std::shared_ptr<Progress> live = nullptr)
+      : begin_us_(begin_us), live_(std::move(live)) {}
 
   void sent(Side side, const Command& command);
 
@@ -86,6 +91,7 @@ class TraceRecorder {
 
  private:
   std::int64_t begin_us_;
+  std::shared_ptr<Progress> live_;
   TraceSpan running_[2];                   ///< by side.
   std::optional<std::size_t> unanswered_;  ///< the newest verification, its verdict not applied.
   std::size_t n_rounds_ = 0;

@@ -26,4 +26,8 @@ inline constexpr SeqId kNoSeq = -1;
 /// Which of the two models something is about.
 enum class Side : std::uint8_t { kTarget, kDraft };
 
+/// Who had a token of the text first: the target; the draft, on the path that was verified; or the
+/// draft, in the tree beside or past that path, where the target then went (a branch hit).
+enum class Origin : std::uint8_t { kTarget, kDraft, kBranch };
+
 }  // namespace specbranch

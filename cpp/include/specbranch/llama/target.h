@@ -62,7 +62,7 @@ class LlamaTarget final : public TargetModel {
 
  private:
   int reusable(std::span<const Token> prefill) const;
-  void prefill(std::span<const Token> tokens);
+  void prefill(std::span<const Token> tokens, Progress* progress);
   void decode_path(Pos pos, std::span<const Token> path, int n_pad);
   Choice choose(std::span<float> scores, Token token) const;
   std::vector<float> features(int row, Token newest);

@@ -32,8 +32,8 @@ class Vocabulary {
   /// The bytes that `token` adds to a text; empty for control tokens. Throws InvalidArgument.
   const std::string& piece(Token token) const;
 
-  /// `piece` of each token, joined.
-  std::string detokenize(const std::vector<Token>& tokens) const;
+  /// `piece` of each token, joined; with `special`, control tokens have their names.
+  std::string detokenize(const std::vector<Token>& tokens, bool special = false) const;
 
   bool contains(Token token) const noexcept { return token >= 0 && token < size(); }
   bool is_end(Token token) const;  ///< ends a generation (EOS, EOT, ...).

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -40,6 +41,8 @@ class Weights {
   llama_model* get() const noexcept { return model_.get(); }
 
   std::string description() const;  ///< e.g. "llama 7B Q8_0".
+  /// What the file says of the model, by key; arrays are left out. Bytes, mostly UTF-8.
+  std::map<std::string, std::string> metadata() const;
   int n_ctx_train() const;
   /// Whether the last tokens of a text can be taken back. Recurrent and hybrid models cannot: they
   /// run autoregressively only.
