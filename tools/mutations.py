@@ -664,6 +664,28 @@ MUTATIONS = (
         "if (distrusted_ && drafted_before && leaves_",
         "if (false && drafted_before && leaves_",
     ),
+    # What can be seen while it runs.
+    Mutation(
+        "origin-branch-as-draft",
+        "a branch hit is told as a token of the verified path",
+        "src/core/decoder.cpp",
+        "? Origin::kBranch",
+        "? Origin::kDraft",
+    ),
+    Mutation(
+        "progress-rounds-twice",
+        "the record of a running generation repeats its rounds",
+        "src/core/trace.cpp",
+        "live_->record(trace_.spans.back(), fresh)",
+        "live_->record(trace_.spans.back(), rounds)",
+    ),
+    Mutation(
+        "progress-never-prefilled",
+        "nobody is told that the prompt is in place",
+        "src/core/coordinator.cpp",
+        "request.progress->set_prefilled(static_cast<Pos>(request.prompt.size()))",
+        "request.progress->set_prefilled(0)",
+    ),
 )
 
 
