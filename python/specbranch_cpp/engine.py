@@ -24,6 +24,7 @@ from specbranch_cpp._request import (
 from specbranch_cpp._tensors import source_of
 from specbranch_cpp.errors import EngineClosed, InvalidArgument
 from specbranch_cpp.generation import Generation
+from specbranch_cpp.openai_api.methods import OpenAICalls
 from specbranch_cpp.results import EngineStats, StepCosts
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def _close_all() -> None:
         engine.close()
 
 
-class Engine(ModelFacts):
+class Engine(ModelFacts, OpenAICalls):
     """A target model and, for speculation, a draft model that run at the same time.
 
     Names and meanings of the options are those of llama-cpp-python; those of the draft have the

@@ -208,6 +208,9 @@ class Completion:
     stats: GenerationStats
     trace: Trace | None = None
 
+    def __str__(self) -> str:
+        return self.text
+
 
 _Result = TypeVar("_Result")
 

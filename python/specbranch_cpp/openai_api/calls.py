@@ -1,0 +1,140 @@
+"""What both calls share: a running generation and the fields of its answer."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from specbranch_cpp.openai_api import _pending
+from specbranch_cpp.openai_api.keywords import include_usage
+from specbranch_cpp.openai_api.speculation import Recorder
+from specbranch_cpp.openai_api.streams import Stream
+from specbranch_cpp.results import TokenLogprobs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from specbranch_cpp.engine import Engine
+    from specbranch_cpp.generation import Generation
+    from specbranch_cpp.openai_api.types import Timings, Usage
+    from specbranch_cpp.results import Chunk, GenerationStats
+
+__all__ = ["Call"]
+
+AnswerT = TypeVar("AnswerT")
+ChunkT = TypeVar("ChunkT")
+
+
+class Call(ABC, Generic[AnswerT, ChunkT]):
+    """A call that has been checked and queued: read it as one `answer` or as a `stream`.
+
+    Args:
+        engine: the engine.
+        given: the keywords of the call, all of them.
+        prompt: what `Engine.generate` gets.
+        arguments: its other arguments.
+        prefix: of the id.
+
+    Raises:
+        InvalidArgument: and the other errors of `Engine.generate`.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        given: Mapping[str, Any],
+        prompt: str | Sequence[int],
+        arguments: Mapping[str, Any],
+        prefix: str,
+    ) -> None:
+        self._include_usage = include_usage(given)
+        self._has_logprobs = arguments["logprobs"] is not None
+        self._has_trace = arguments["trace"]
+        self.generation: Generation = engine.generate(prompt, **arguments)
+        self._recorder = Recorder(engine, self.generation)
+        self._index = -1
+        self._head = {
+            "id": f"{prefix}-{secrets.token_hex(12)}",
+            "created": int(time.time()),
+            "model": given["model"] or model_name(engine),
+        }
+
+    @abstractmethod
+    def answer(self) -> AnswerT:
+        """Waits for the end."""
+
+    @abstractmethod
+    def _chunks(self) -> Iterator[ChunkT]:
+        """The items of the stream."""
+
+    def stream(self) -> Stream[ChunkT]:
+        """The answer in pieces; once only, and not after `answer`."""
+        return Stream(self._chunks(), self.generation)
+
+    def cancel(self) -> None:
+        """Stops the work within one forward pass."""
+        self.generation.cancel()
+
+    def _read(self) -> Iterator[Chunk]:
+        for chunk in self.generation:
+            self._index += 1
+            yield chunk
+
+    def _logprobs(self, chunk: Chunk) -> TokenLogprobs | None:
+        """Those of the chunk that was read last."""
+        if not self._has_logprobs or chunk.token is None or chunk.logprob is None:
+            return None
+        top = _pending.top(self.generation, chunk, self._index)
+        return TokenLogprobs(chunk.token, chunk.logprob, top)
+
+    @property
+    def _stats(self) -> GenerationStats:
+        stats = self.generation.stats
+        assert stats is not None, "only after the last chunk"
+        return stats
+
+    def _added(self) -> dict[str, Any]:
+        """The fields that the end has besides OpenAI's."""
+        return {"timings": timings(self._stats), "seed": self._stats.seed, "mode": self._stats.mode}
+
+    def _usage(self) -> Usage:
+        stats = self._stats
+        return {
+            "prompt_tokens": stats.n_prompt,
+            "completion_tokens": stats.n_generated,
+            "total_tokens": stats.n_prompt + stats.n_generated,
+            "prompt_tokens_details": {"cached_tokens": stats.n_reused},
+        }
+
+    def _item(self, kind: str, choices: list[Any], **fields: Any) -> dict[str, Any]:
+        """A chunk of a stream."""
+        usage = {"usage": None} if self._include_usage else {}
+        return {**self._head, "object": kind, "choices": choices, **usage, **fields}
+
+    def _speculation(self, *chunks: Chunk) -> dict[str, Any]:
+        return {"speculation": self._recorder.take(chunks)} if self._has_trace else {}
+
+
+def timings(stats: GenerationStats) -> Timings:
+    """llama-server's field of that name."""
+    n_computed = stats.n_prompt - stats.n_reused
+    return {
+        "cache_n": stats.n_reused,
+        "prompt_n": n_computed,
+        "prompt_ms": stats.prefill_ms,
+        "prompt_per_second": 1000.0 * n_computed / stats.prefill_ms if stats.prefill_ms else 0.0,
+        "predicted_n": stats.n_generated,
+        "predicted_ms": stats.decode_ms,
+        "predicted_per_second": stats.tokens_per_second,
+        "draft_n": stats.n_drafted,
+        "draft_n_accepted": stats.n_accepted,
+    }
+
+
+def model_name(engine: Engine) -> str:
+    """What the model calls itself, else the name of its file."""
+    name = _pending.metadata(engine).get("general.name")
+    return name or Path(_pending.model_names(engine)[0]).stem

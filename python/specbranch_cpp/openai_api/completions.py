@@ -1,0 +1,140 @@
+"""`Engine.create_completion`: a text goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from specbranch_cpp import _arguments
+from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.openai_api import _pending
+from specbranch_cpp.openai_api.calls import Call
+from specbranch_cpp.openai_api.keywords import generate_arguments
+from specbranch_cpp.openai_api.logprobs import CompletionStyle
+from specbranch_cpp.openai_api.types import CompletionChunk, TextCompletion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from specbranch_cpp.engine import Engine
+    from specbranch_cpp.openai_api.types import CompletionLogprobs
+    from specbranch_cpp.results import Chunk
+
+__all__ = ["CompletionCall"]
+
+_FIM_KEYS = (
+    ("fim_pre_token_id", "prefix_token_id"),
+    ("fim_suf_token_id", "suffix_token_id"),
+    ("fim_mid_token_id", "middle_token_id"),
+)
+
+
+class CompletionCall(Call[TextCompletion, CompletionChunk]):
+    """A `create_completion` that has been checked and queued."""
+
+    def __init__(self, engine: Engine, given: Mapping[str, Any]) -> None:
+        arguments = generate_arguments(given)
+        arguments["logprobs"] = given["logprobs"]
+        echo = _arguments.flag("echo", given["echo"])
+        if echo and given["logprobs"] is not None:
+            raise InvalidArgument(
+                "echo and logprobs are given; only one can be: no scores of the prompt are kept"
+            )
+        suffix = given["suffix"]
+        if suffix is not None:
+            _arguments.encoded("suffix", suffix)
+        prompt, written = _prompt(engine, given["prompt"])
+        fim = None if suffix is None else _fill_in_the_middle(engine, prompt, suffix)
+        self._before = written if echo else ""
+        self._after = suffix if suffix is not None and fim is None else ""
+        self._style = CompletionStyle(engine, len(written))
+        super().__init__(engine, given, prompt if fim is None else fim, arguments, "cmpl")
+
+    def answer(self) -> TextCompletion:
+        texts, entries, chunks = [self._before], [], []
+        for chunk in self._read():
+            texts.append(chunk.text)
+            entries.append(self._entry(chunk))
+            chunks.append(chunk)
+        known = [entry for entry in entries if entry is not None]
+        choice = {
+            "text": "".join([*texts, self._after]),
+            "index": 0,
+            "logprobs": CompletionStyle.joined(known) if self._has_logprobs else None,
+            "finish_reason": chunks[-1].finish_reason,
+        }
+        return cast(
+            "TextCompletion",
+            {
+                **self._head,
+                "object": "text_completion",
+                "choices": [choice],
+                "usage": self._usage(),
+                **self._added(),
+                **self._speculation(*chunks),
+            },
+        )
+
+    def _chunks(self) -> Iterator[CompletionChunk]:
+        if self._before:
+            yield self._made(self._before)
+        for chunk in self._read():
+            if chunk.finish_reason is not None:
+                if text := chunk.text + self._after:
+                    yield self._made(text)
+                yield self._made(
+                    "", finish_reason=chunk.finish_reason, **self._speculation(), **self._added()
+                )
+                if self._include_usage:
+                    yield cast(
+                        "CompletionChunk",
+                        self._item("text_completion", [], usage=self._usage(), **self._added()),
+                    )
+            elif chunk.text or self._has_logprobs or self._has_trace:
+                yield self._made(
+                    chunk.text, logprobs=self._entry(chunk), **self._speculation(chunk)
+                )
+
+    def _made(
+        self,
+        text: str,
+        *,
+        logprobs: CompletionLogprobs | None = None,
+        finish_reason: str | None = None,
+        **fields: Any,
+    ) -> CompletionChunk:
+        choice = {"text": text, "index": 0, "logprobs": logprobs, "finish_reason": finish_reason}
+        return cast("CompletionChunk", self._item("text_completion", [choice], **fields))
+
+    def _entry(self, chunk: Chunk) -> CompletionLogprobs | None:
+        token = self._logprobs(chunk)
+        return None if token is None else self._style.entry(token)
+
+
+def _prompt(engine: Engine, prompt: Any) -> tuple[str | Sequence[int], str]:
+    """What the engine gets, and the text of it. An empty text is the BOS token alone."""
+    if isinstance(prompt, str):
+        if prompt:
+            return prompt, prompt
+        if engine.bos_token is None:
+            raise InvalidArgument("prompt is empty and the model has no BOS token to begin with")
+        return [engine.bos_token], ""
+    tokens = _arguments.tokens("prompt", prompt, engine.vocab_size)
+    return tokens, engine.detokenize(tokens)
+
+
+def _fill_in_the_middle(
+    engine: Engine, prompt: str | Sequence[int], suffix: str
+) -> list[int] | None:
+    """The prompt of a model that has tokens for it: prefix, suffix, middle; None: it has none."""
+    metadata = _pending.metadata(engine)
+    marks = []
+    for keys in _FIM_KEYS:
+        values = [metadata.get(f"tokenizer.ggml.{key}") for key in keys]
+        marks.append(next((int(value) for value in values if value is not None), None))
+    before, after, middle = marks
+    if before is None or after is None or middle is None:
+        return None
+    begin = engine.tokenize("", add_bos=True)[:1]
+    prefix = engine.tokenize(prompt, add_bos=False) if isinstance(prompt, str) else [*prompt]
+    rest = engine.tokenize(suffix, add_bos=False)
+    return [*(begin if begin != prefix[:1] else ()), before, *prefix, after, *rest, middle]

@@ -1,0 +1,116 @@
+"""Log-probabilities in OpenAI's two shapes."""
+
+from __future__ import annotations
+
+import codecs
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp import _arguments
+from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.openai_api import _pending
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from specbranch_cpp.engine import Engine
+    from specbranch_cpp.openai_api.types import (
+        ChatLogprobs,
+        CompletionLogprobs,
+        TokenLogprob,
+        TopLogprob,
+    )
+    from specbranch_cpp.results import TokenLogprobs
+
+__all__ = ["ChatStyle", "CompletionStyle", "n_of_chat"]
+
+
+def n_of_chat(given: Mapping[str, Any]) -> int | None:
+    """How many alternatives ``logprobs`` and ``top_logprobs`` of a chat ask for; None: nothing."""
+    wanted, n_top = given["logprobs"], given["top_logprobs"]
+    if wanted is not None:
+        _arguments.flag("logprobs", wanted)
+    if n_top is not None:
+        n_top = _arguments.integer("top_logprobs", n_top, 0)
+    if wanted:
+        return n_top or 0
+    if n_top:
+        raise InvalidArgument(f"top_logprobs is {n_top}; it goes with logprobs=True only")
+    return None
+
+
+class CompletionStyle:
+    """Makes the lists of `create_completion`, a token at a time.
+
+    Args:
+        engine: whose vocabulary it is.
+        offset: characters before the first token.
+    """
+
+    def __init__(self, engine: Engine, offset: int) -> None:
+        self._engine = engine
+        self._offset = offset
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def entry(self, token: TokenLogprobs) -> CompletionLogprobs:
+        """The lists with this one token."""
+        offset = self._offset
+        self._offset += len(self._decoder.decode(_piece(self._engine, token.token)))
+        top = {self._text(other): logprob for other, logprob in token.top.items()}
+        top.setdefault(self._text(token.token), token.logprob)
+        return {
+            "tokens": [self._text(token.token)],
+            "text_offset": [offset],
+            "token_logprobs": [token.logprob],
+            "top_logprobs": [top],
+        }
+
+    @staticmethod
+    def joined(entries: list[CompletionLogprobs]) -> CompletionLogprobs:
+        """The lists of the whole text."""
+        return {
+            "tokens": [one for entry in entries for one in entry["tokens"]],
+            "text_offset": [one for entry in entries for one in entry["text_offset"]],
+            "token_logprobs": [one for entry in entries for one in entry["token_logprobs"]],
+            "top_logprobs": [one for entry in entries for one in entry["top_logprobs"]],
+        }
+
+    def _text(self, token: int) -> str:
+        return _text(_pending.name(self._engine, token), "bytes:")
+
+
+class ChatStyle:
+    """Makes the list of `create_chat_completion`, a token at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def entry(self, token: TokenLogprobs) -> ChatLogprobs:
+        """The list with this one token."""
+        one: TokenLogprob = {
+            **self._one(token.token, token.logprob),
+            "top_logprobs": [self._one(other, logprob) for other, logprob in token.top.items()],
+        }
+        return {"content": [one], "refusal": None}
+
+    @staticmethod
+    def joined(entries: list[ChatLogprobs]) -> ChatLogprobs:
+        """The list of the whole answer."""
+        return {
+            "content": [one for entry in entries for one in entry["content"] or ()],
+            "refusal": None,
+        }
+
+    def _one(self, token: int, logprob: float) -> TopLogprob:
+        name = _pending.name(self._engine, token)
+        return {"token": _text(name, ""), "logprob": logprob, "bytes": list(name)}
+
+
+def _piece(engine: Engine, token: int) -> bytes:
+    return engine._core.detokenize([token])
+
+
+def _text(name: bytes, prefix: str) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return prefix + "".join(f"\\x{byte:02x}" for byte in name)

@@ -1,0 +1,170 @@
+"""From messages to tokens: the model's template, and contents that cannot pose as its markup."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp import _logging
+from specbranch_cpp.openai_api import _pending
+from specbranch_cpp.openai_api.templates import CHATML, ChatTemplate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from specbranch_cpp.engine import Engine
+
+__all__ = ["ChatFormat", "format_of"]
+
+_NAMED = "tokenizer.chat_template.tool_use"
+
+# What a model may write at the end of its turn: the name of a control token, not a line break.
+_TURN_END = re.compile(r"\s*(<[^<>\s]+>|\[/?[A-Z_]+\])")
+
+
+class ChatFormat:
+    """The templates of one engine, compiled.
+
+    Args:
+        engine: the engine; not kept.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        source = _pending.chat_template(engine)
+        metadata = _pending.metadata(engine)
+        if source is None:
+            _logging.LOGGER.warning(
+                "%s has no chat template: ChatML is used, which it may not have been trained on",
+                _pending.model_names(engine)[0],
+            )
+        names = [_token_name(engine, token) for token in (engine.bos_token, engine.eos_token)]
+        self._plain = ChatTemplate(source or CHATML, *names)
+        self._with_tools = self._plain
+        own = source is not None and source == metadata.get("tokenizer.chat_template")
+        if own and _NAMED in metadata:
+            self._with_tools = ChatTemplate(metadata[_NAMED], *names)
+        self._turn_ends: dict[ChatTemplate, list[str]] = {}
+
+    def template(self, *, has_tools: bool) -> ChatTemplate:
+        """The one for such a call."""
+        return self._with_tools if has_tools else self._plain
+
+    def prompt(
+        self,
+        engine: Engine,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **options: Any,
+    ) -> list[int]:
+        """The tokens of the messages.
+
+        Names of control tokens in the messages' own texts are spelled out, never read as these
+        tokens: somebody who writes ``<|im_end|>`` does not end his turn.
+        """
+        template = self.template(has_tools=bool(tools))
+        names = sorted({n for text in _texts(messages) for n in _control_names(engine, text)})
+        if not names:
+            return _tokens(engine, [(template.render(messages, tools=tools, **options), True)])
+        # Each name is replaced by a mark of private characters, which no template changes, and
+        # put back after the text around it has been tokenized.
+        nonce = secrets.token_hex(8)
+        marks = {name: f"\ue000{nonce}:{index}\ue001" for index, name in enumerate(names)}
+        hide = re.compile("|".join(re.escape(n) for n in sorted(names, key=len, reverse=True)))
+        hidden = _replaced(messages, lambda text: hide.sub(lambda m: marks[m.group()], text))
+        rendered = template.render(hidden, tools=tools, **options)
+        parts = re.split(f"\ue000{nonce}:([0-9]+)\ue001", rendered)
+        return _tokens(
+            engine,
+            [
+                (names[int(part)], False) if index % 2 else (part, True)
+                for index, part in enumerate(parts)
+            ],
+        )
+
+    def stops(self, engine: Engine, template: ChatTemplate) -> list[str]:
+        """The end of a turn, if the model has no token of its own for it."""
+        if template not in self._turn_ends:
+            self._turn_ends[template] = _turn_end(engine, template)
+        return self._turn_ends[template]
+
+
+_formats: weakref.WeakKeyDictionary[Engine, ChatFormat] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def format_of(engine: Engine) -> ChatFormat:
+    """The format of an engine; made at the first chat.
+
+    Raises:
+        InvalidArgument: the model's template is no Jinja.
+    """
+    with _lock:
+        if engine not in _formats:
+            _formats[engine] = ChatFormat(engine)
+        return _formats[engine]
+
+
+def _tokens(engine: Engine, parts: Sequence[tuple[str, bool]]) -> list[int]:
+    """The tokens of texts, in which names of control tokens are read or not; BOS once."""
+    tokens = [
+        token
+        for text, special in parts
+        if text
+        for token in engine.tokenize(text, add_bos=False, special=special)
+    ]
+    begin = [token for token in engine.tokenize("") if token == engine.bos_token][:1]
+    return tokens if tokens[:1] == begin else [*begin, *tokens]
+
+
+def _token_name(engine: Engine, token: int | None) -> str:
+    return "" if token is None else _pending.name(engine, token).decode(errors="replace")
+
+
+def _control_names(engine: Engine, text: str) -> list[str]:
+    """Names of control tokens that a text has."""
+    read = engine.tokenize(text, add_bos=False, special=True)
+    if read == engine.tokenize(text, add_bos=False, special=False):
+        return []
+    silent = [token for token in read if not engine._core.detokenize([token])]
+    return [name for token in silent if (name := _token_name(engine, token))]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in messages, the names of the fields not counted."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
+
+
+def _replaced(value: Any, change: Any) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {name: _replaced(item, change) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_replaced(item, change) for item in value]
+    return value
+
+
+def _turn_end(engine: Engine, template: ChatTemplate) -> list[str]:
+    """What follows an answer in the template, unless it is one token, which the engine knows."""
+    mark = f"\ue000{secrets.token_hex(8)}\ue001"
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": mark}]
+    try:
+        _, _, after = template.render(messages, add_generation_prompt=False).rpartition(mark)
+    except ValueError:
+        return []
+    found = _TURN_END.match(after)
+    if found is None:
+        return []
+    name = found.group(1)
+    return [name] if len(engine.tokenize(name, add_bos=False, special=True)) > 1 else []

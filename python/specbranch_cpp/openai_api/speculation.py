@@ -1,0 +1,86 @@
+"""The field ``speculation``: how a text came about."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp.openai_api import _pending
+from specbranch_cpp.results import GenerationStats
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from specbranch_cpp.engine import Engine
+    from specbranch_cpp.generation import Generation
+    from specbranch_cpp.openai_api.types import (
+        Speculation,
+        SpeculationRound,
+        SpeculationSpan,
+        TokenText,
+    )
+    from specbranch_cpp.results import Chunk, Round, Span
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """Reads the trace of a generation piece by piece."""
+
+    def __init__(self, engine: Engine, generation: Generation) -> None:
+        self._engine = engine
+        self._generation = generation
+        self._n_spans = 0
+        self._n_rounds = 0
+
+    def take(self, chunks: Sequence[Chunk]) -> Speculation:
+        """What was recorded since the last call, and the origins of the tokens of `chunks`."""
+        trace = _pending.trace_since(self._generation, self._n_spans, self._n_rounds)
+        self._n_spans += len(trace.spans)
+        self._n_rounds += len(trace.rounds)
+        speculation: Speculation = {
+            "tokens": [
+                {**self._token(chunk.token), "origin": _pending.origin(chunk)}
+                for chunk in chunks
+                if chunk.token is not None
+            ],
+            "rounds": [self._round(one) for one in trace.rounds],
+            "spans": [_span(one) for one in trace.spans],
+        }
+        if self._generation.stats is not None:
+            speculation["stats"] = stats_dict(self._generation.stats)
+        return speculation
+
+    def _token(self, token: int) -> TokenText:
+        text = self._engine._core.detokenize([token]).decode(errors="replace")
+        return {"id": token, "text": text}
+
+    def _round(self, one: Round) -> SpeculationRound:
+        return {
+            "at_ms": one.at_ms,
+            "n_accepted": one.n_accepted,
+            "n_submitted": one.n_submitted,
+            "branch_hit": one.branch_hit,
+            "branch_miss": one.branch_miss,
+            "committed": [self._token(token) for token in one.committed],
+            "rolled_back": [self._token(token) for token in one.rolled_back],
+        }
+
+
+def stats_dict(stats: GenerationStats) -> dict[str, Any]:
+    """The fields and the derived figures."""
+    derived = [name for name, value in vars(GenerationStats).items() if isinstance(value, property)]
+    return {name: getattr(stats, name) for name in [*(f.name for f in fields(stats)), *derived]}
+
+
+def _span(span: Span) -> SpeculationSpan:
+    return {
+        "side": span.side,
+        "kind": span.kind,
+        "begin_ms": span.begin_ms,
+        "end_ms": span.end_ms,
+        "n_tokens": span.n_tokens,
+        "n_lanes": span.n_lanes,
+        "n_accepted": span.n_accepted,
+        "end": span.end,
+    }

@@ -1,0 +1,58 @@
+"""A streamed answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from specbranch_cpp.generation import Generation
+
+__all__ = ["Stream"]
+
+ChunkT = TypeVar("ChunkT")
+
+
+class Stream(Generic[ChunkT]):
+    """An iterator of chunks, and a context manager.
+
+    The work goes on whether or not it is read. Dropping the object, leaving its ``with`` block,
+    `close`, `cancel` and Ctrl-C stop it within one forward pass. For one reader at a time.
+    """
+
+    def __init__(self, chunks: Iterator[ChunkT], generation: Generation) -> None:
+        self._chunks = chunks
+        self.generation = generation
+
+    def __iter__(self) -> Stream[ChunkT]:
+        return self
+
+    def __next__(self) -> ChunkT:
+        """Waits for the next chunk.
+
+        Raises:
+            DecodeError: and the other errors of `Generation`'s chunks.
+        """
+        return next(self._chunks)
+
+    def cancel(self) -> None:
+        """Stops the work; the chunks made so far can still be read."""
+        self.generation.cancel()
+
+    def close(self) -> None:
+        """Stops the work; there are no more chunks."""
+        self.generation.cancel()
+        self._chunks = iter(())
+
+    def __enter__(self) -> Stream[ChunkT]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

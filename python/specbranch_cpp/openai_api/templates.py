@@ -1,0 +1,150 @@
+"""Chat templates: Jinja as Hugging Face's models use it, in a sandbox."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import jinja2.ext
+import jinja2.meta
+import jinja2.sandbox
+
+from specbranch_cpp.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jinja2.parser import Parser
+
+__all__ = ["CHATML", "ChatTemplate"]
+
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""The template of models that bring none, as in llama-server."""
+
+
+class _Generation(jinja2.ext.Extension):
+    """Hugging Face's ``{% generation %}``, which marks text for training: its body as it is."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> Any:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class _Refused(Exception):  # noqa: N818
+    """What a template raises by ``raise_exception``."""
+
+
+def _raise_exception(message: str) -> None:
+    raise _Refused(message)
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Jinja's own escapes HTML."""
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.now().astimezone().strftime(form)
+
+
+def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
+        extensions=[jinja2.ext.loopcontrols, _Generation],
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = _strftime_now
+    return environment
+
+
+_ENVIRONMENT = _environment()
+
+
+class ChatTemplate:
+    """A compiled template.
+
+    Args:
+        source: Jinja.
+        bos_token: its name.
+        eos_token: its name.
+
+    Raises:
+        InvalidArgument: the source is no template.
+    """
+
+    def __init__(self, source: str, bos_token: str = "", eos_token: str = "") -> None:
+        self.source = source
+        try:
+            tree = _ENVIRONMENT.parse(source)
+            self._template = _ENVIRONMENT.from_string(source)
+        except jinja2.TemplateSyntaxError as error:
+            raise InvalidArgument(
+                f"the chat template is wrong in line {error.lineno}: {error.message}"
+            ) from None
+        self._names = {"bos_token": bos_token, "eos_token": eos_token}
+        self.reads_tools = "tools" in jinja2.meta.find_undeclared_variables(tree)
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        **options: Any,
+    ) -> str:
+        """The text of the messages.
+
+        Args:
+            messages: see `messages.plain_messages`.
+            tools: functions that may be called.
+            add_generation_prompt: end with the beginning of the answer.
+            **options: further variables of the template, such as ``enable_thinking``.
+
+        Raises:
+            InvalidArgument: the template cannot express them; says where and why.
+        """
+        variables = {"documents": None, **self._names, **options}
+        try:
+            return self._template.render(
+                messages=messages,
+                tools=tools,
+                add_generation_prompt=add_generation_prompt,
+                **variables,
+            )
+        except _Refused as error:
+            raise InvalidArgument(f"the chat template refuses the messages: {error}") from None
+        except Exception as error:
+            raise InvalidArgument(
+                f"the chat template fails in line {_line(error)}: {error}"
+            ) from error
+
+
+def _line(error: BaseException) -> int | str:
+    """The line of the template in which an error came up."""
+    line: int | str = "?"
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno  # Jinja rewrites it to the template's
+        trace = trace.tb_next
+    return line
