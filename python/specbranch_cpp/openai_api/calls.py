@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from specbranch_cpp.openai_api import _pending
 from specbranch_cpp.openai_api.keywords import include_usage
 from specbranch_cpp.openai_api.speculation import Recorder
 from specbranch_cpp.openai_api.streams import Stream
@@ -55,7 +54,6 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
         self._has_trace = arguments["trace"]
         self.generation: Generation = engine.generate(prompt, **arguments)
         self._recorder = Recorder(engine, self.generation)
-        self._index = -1
         self._head = {
             "id": f"{prefix}-{secrets.token_hex(12)}",
             "created": int(time.time()),
@@ -78,17 +76,10 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
         """Stops the work within one forward pass."""
         self.generation.cancel()
 
-    def _read(self) -> Iterator[Chunk]:
-        for chunk in self.generation:
-            self._index += 1
-            yield chunk
-
     def _logprobs(self, chunk: Chunk) -> TokenLogprobs | None:
-        """Those of the chunk that was read last."""
         if not self._has_logprobs or chunk.token is None or chunk.logprob is None:
             return None
-        top = _pending.top(self.generation, chunk, self._index)
-        return TokenLogprobs(chunk.token, chunk.logprob, top)
+        return TokenLogprobs(chunk.token, chunk.logprob, chunk.top or {})
 
     @property
     def _stats(self) -> GenerationStats:
@@ -136,5 +127,5 @@ def timings(stats: GenerationStats) -> Timings:
 
 def model_name(engine: Engine) -> str:
     """What the model calls itself, else the name of its file."""
-    name = _pending.metadata(engine).get("general.name")
-    return name or Path(_pending.model_names(engine)[0]).stem
+    name = engine.metadata.get("general.name")
+    return name or Path(engine.model_paths[0]).stem

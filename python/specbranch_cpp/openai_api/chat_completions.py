@@ -37,7 +37,7 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
 
     def answer(self) -> ChatCompletion:
         texts, entries, chunks = [], [], []
-        for chunk in self._read():
+        for chunk in self.generation:
             texts.append(chunk.text)
             entries.append(self._entry(chunk))
             chunks.append(chunk)
@@ -62,7 +62,7 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
 
     def _chunks(self) -> Iterator[ChatChunk]:
         yield self._made({"role": "assistant"})
-        for chunk in self._read():
+        for chunk in self.generation:
             if chunk.finish_reason is not None:
                 if chunk.text:
                     yield self._made({"content": chunk.text})

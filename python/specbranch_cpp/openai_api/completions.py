@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from specbranch_cpp import _arguments
 from specbranch_cpp.errors import InvalidArgument
-from specbranch_cpp.openai_api import _pending
 from specbranch_cpp.openai_api.calls import Call
 from specbranch_cpp.openai_api.keywords import generate_arguments
 from specbranch_cpp.openai_api.logprobs import CompletionStyle
@@ -51,7 +50,7 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
 
     def answer(self) -> TextCompletion:
         texts, entries, chunks = [self._before], [], []
-        for chunk in self._read():
+        for chunk in self.generation:
             texts.append(chunk.text)
             entries.append(self._entry(chunk))
             chunks.append(chunk)
@@ -77,7 +76,7 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
     def _chunks(self) -> Iterator[CompletionChunk]:
         if self._before:
             yield self._made(self._before)
-        for chunk in self._read():
+        for chunk in self.generation:
             if chunk.finish_reason is not None:
                 if text := chunk.text + self._after:
                     yield self._made(text)
@@ -126,7 +125,7 @@ def _fill_in_the_middle(
     engine: Engine, prompt: str | Sequence[int], suffix: str
 ) -> list[int] | None:
     """The prompt of a model that has tokens for it: prefix, suffix, middle; None: it has none."""
-    metadata = _pending.metadata(engine)
+    metadata = engine.metadata
     marks = []
     for keys in _FIM_KEYS:
         values = [metadata.get(f"tokenizer.ggml.{key}") for key in keys]

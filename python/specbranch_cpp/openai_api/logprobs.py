@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _arguments
 from specbranch_cpp.errors import InvalidArgument
-from specbranch_cpp.openai_api import _pending
+from specbranch_cpp.openai_api.vocabulary import name_of, piece_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,7 @@ class CompletionStyle:
     def entry(self, token: TokenLogprobs) -> CompletionLogprobs:
         """The lists with this one token."""
         offset = self._offset
-        self._offset += len(self._decoder.decode(_piece(self._engine, token.token)))
+        self._offset += len(self._decoder.decode(piece_of(self._engine, token.token)))
         top = {self._text(other): logprob for other, logprob in token.top.items()}
         top.setdefault(self._text(token.token), token.logprob)
         return {
@@ -75,7 +75,7 @@ class CompletionStyle:
         }
 
     def _text(self, token: int) -> str:
-        return _text(_pending.name(self._engine, token), "bytes:")
+        return _written(name_of(self._engine, token), "bytes:")
 
 
 class ChatStyle:
@@ -101,15 +101,12 @@ class ChatStyle:
         }
 
     def _one(self, token: int, logprob: float) -> TopLogprob:
-        name = _pending.name(self._engine, token)
-        return {"token": _text(name, ""), "logprob": logprob, "bytes": list(name)}
+        name = name_of(self._engine, token)
+        return {"token": _written(name, ""), "logprob": logprob, "bytes": list(name)}
 
 
-def _piece(engine: Engine, token: int) -> bytes:
-    return engine._core.detokenize([token])
-
-
-def _text(name: bytes, prefix: str) -> str:
+def _written(name: bytes, prefix: str) -> str:
+    """The text of a token; bytes that are no UTF-8 by themselves are escaped."""
     try:
         return name.decode()
     except UnicodeDecodeError:

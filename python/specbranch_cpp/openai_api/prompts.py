@@ -9,8 +9,8 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _logging
-from specbranch_cpp.openai_api import _pending
 from specbranch_cpp.openai_api.templates import CHATML, ChatTemplate
+from specbranch_cpp.openai_api.vocabulary import name_of, piece_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,12 +33,12 @@ class ChatFormat:
     """
 
     def __init__(self, engine: Engine) -> None:
-        source = _pending.chat_template(engine)
-        metadata = _pending.metadata(engine)
+        source = engine.chat_template
+        metadata = engine.metadata
         if source is None:
             _logging.LOGGER.warning(
                 "%s has no chat template: ChatML is used, which it may not have been trained on",
-                _pending.model_names(engine)[0],
+                engine.model_paths[0],
             )
         names = [_token_name(engine, token) for token in (engine.bos_token, engine.eos_token)]
         self._plain = ChatTemplate(source or CHATML, *names)
@@ -121,7 +121,7 @@ def _tokens(engine: Engine, parts: Sequence[tuple[str, bool]]) -> list[int]:
 
 
 def _token_name(engine: Engine, token: int | None) -> str:
-    return "" if token is None else _pending.name(engine, token).decode(errors="replace")
+    return "" if token is None else name_of(engine, token).decode(errors="replace")
 
 
 def _control_names(engine: Engine, text: str) -> list[str]:
@@ -129,7 +129,7 @@ def _control_names(engine: Engine, text: str) -> list[str]:
     read = engine.tokenize(text, add_bos=False, special=True)
     if read == engine.tokenize(text, add_bos=False, special=False):
         return []
-    silent = [token for token in read if not engine._core.detokenize([token])]
+    silent = [token for token in read if not piece_of(engine, token)]
     return [name for token in silent if (name := _token_name(engine, token))]
 
 
@@ -167,4 +167,5 @@ def _turn_end(engine: Engine, template: ChatTemplate) -> list[str]:
     if found is None:
         return []
     name = found.group(1)
-    return [name] if len(engine.tokenize(name, add_bos=False, special=True)) > 1 else []
+    tokens = engine.tokenize(name, add_bos=False, special=True)
+    return [] if len(tokens) == 1 and engine.is_end_token(tokens[0]) else [name]

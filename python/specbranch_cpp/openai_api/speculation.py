@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp.openai_api import _pending
+from specbranch_cpp.openai_api.vocabulary import piece_of
 from specbranch_cpp.results import GenerationStats
 
 if TYPE_CHECKING:
@@ -35,12 +35,12 @@ class Recorder:
 
     def take(self, chunks: Sequence[Chunk]) -> Speculation:
         """What was recorded since the last call, and the origins of the tokens of `chunks`."""
-        trace = _pending.trace_since(self._generation, self._n_spans, self._n_rounds)
+        trace = self._generation.trace_since(self._n_spans, self._n_rounds)
         self._n_spans += len(trace.spans)
         self._n_rounds += len(trace.rounds)
         speculation: Speculation = {
             "tokens": [
-                {**self._token(chunk.token), "origin": _pending.origin(chunk)}
+                {**self._token(chunk.token), "origin": chunk.origin}
                 for chunk in chunks
                 if chunk.token is not None
             ],
@@ -52,7 +52,7 @@ class Recorder:
         return speculation
 
     def _token(self, token: int) -> TokenText:
-        text = self._engine._core.detokenize([token]).decode(errors="replace")
+        text = piece_of(self._engine, token).decode(errors="replace")
         return {"id": token, "text": text}
 
     def _round(self, one: Round) -> SpeculationRound:

@@ -1,0 +1,20 @@
+"""Single tokens as bytes: a token may be a part of a character."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from specbranch_cpp.engine import Engine
+
+__all__ = ["name_of", "piece_of"]
+
+
+def piece_of(engine: Engine, token: int) -> bytes:
+    """What a token adds to a text; nothing for control tokens."""
+    return engine._core.detokenize([token], special=False)
+
+
+def name_of(engine: Engine, token: int) -> bytes:
+    """The same, but control tokens have their names."""
+    return engine._core.detokenize([token], special=True)
