@@ -1,0 +1,51 @@
+"""``response_format``: an answer that is JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from specbranch_cpp import _arguments
+from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.openai_api.gbnf import any_object
+from specbranch_cpp.openai_api.schemas import grammar_of
+
+__all__ = ["grammar_of_format"]
+
+
+def grammar_of_format(response_format: Any) -> str | None:
+    """The grammar that the answer must follow; None: any text.
+
+    Args:
+        response_format: None, ``{"type": "text"}``, ``{"type": "json_object"}``, the same with a
+            ``"schema"`` (llama-cpp-python's), or ``{"type": "json_schema", "json_schema":
+            {"schema": ..., "strict": ...}}`` (OpenAI's). See `schemas.grammar_of`.
+
+    Raises:
+        InvalidArgument: it is none of these, or the schema cannot be expressed.
+    """
+    if response_format is None:
+        return None
+    if not isinstance(response_format, Mapping):
+        raise InvalidArgument(f"response_format is {response_format!r}; it must be a dictionary")
+    kind = response_format.get("type")
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        schema = response_format.get("schema")
+        if schema is None:
+            return any_object()
+        return grammar_of(schema, "response_format['schema']")
+    if kind == "json_schema":
+        outer = response_format.get("json_schema")
+        if not isinstance(outer, Mapping) or outer.get("schema") is None:
+            raise InvalidArgument(
+                f"response_format['json_schema'] is {outer!r}; it must be a dictionary with schema"
+            )
+        strict = _arguments.flag(
+            "response_format['json_schema']['strict']", outer.get("strict") or False
+        )
+        return grammar_of(outer["schema"], "response_format['schema']", strict=strict)
+    raise InvalidArgument(
+        f"response_format['type'] is {kind!r}; it must be 'text', 'json_object' or 'json_schema'"
+    )

@@ -1,0 +1,253 @@
+"""JSON schemas, made plain for the converter: what it would get wrong is rewritten or refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from specbranch_cpp import _arguments, _logging
+from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.openai_api.gbnf import converted
+from specbranch_cpp.openai_api.patterns import MOST_REPEATS
+from specbranch_cpp.openai_api.schema_checks import (
+    BOUNDS,
+    BY_KIND,
+    CONSTRAINTS,
+    FORMATS,
+    KINDS,
+    REFUSED,
+    RULING,
+    given,
+    mapping_of,
+    required_of,
+    span_of,
+    target_of,
+    values_of,
+)
+
+__all__ = ["grammar_of"]
+
+Schema = dict[str, Any]
+
+ANYTHING: Schema = {"type": "value"}
+"""The converter's name for any JSON value."""
+
+
+def grammar_of(schema: Any, name: str, *, strict: bool = False) -> str:
+    """A grammar whose every text is JSON that the schema accepts.
+
+    It may leave out some of them: objects with properties have no others, ``oneOf`` is
+    ``anyOf``. Bounds of numbers, ``multipleOf``, ``uniqueItems``, numbers of properties and
+    lengths beside a pattern are not enforced.
+
+    Args:
+        schema: draft 7 to 2020-12; references within itself.
+        name: what to call it in messages.
+        strict: refuse what would not be enforced, instead of logging a warning.
+
+    Raises:
+        InvalidArgument: it is no schema, or asks for what a grammar cannot express.
+    """
+    try:
+        text = json.dumps(schema, ensure_ascii=False, allow_nan=False)
+        text.encode()
+        preparation = _Preparation(schema, name, strict, text)
+        plain = preparation.schema(schema, name)
+        return converted(plain, preparation.definitions)
+    except InvalidArgument:
+        raise
+    except RecursionError:
+        raise InvalidArgument(f"{name} is nested too deeply, or without an end") from None
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"{name} is no JSON: {error}") from None
+
+
+class _Preparation:
+    """One schema on its way. `definitions` are what its references name."""
+
+    def __init__(self, root: Any, name: str, strict: bool, text: str) -> None:
+        self._root = root
+        self._name = name
+        self._strict = strict
+        self._names: dict[str, str] = {}
+        self.definitions: dict[str, Schema] = {}
+        self._prefix = "ref"
+        while self._prefix in text:  # a name that no property makes
+            self._prefix += "x"
+
+    def schema(self, node: Any, where: str) -> Schema:
+        if node is True:
+            return ANYTHING
+        if not isinstance(node, Mapping):
+            raise InvalidArgument(f"{where} is {node!r}; it must be a JSON schema that allows some")
+        for key in REFUSED:
+            if key in node:
+                raise InvalidArgument(f"{where} has {key!r}, which a grammar cannot express")
+        for key in BOUNDS:
+            if node.get(key) not in (None, False):
+                self._loose(where, key)
+        ruling = [key for key in RULING[:-1] if key in node]
+        if not ruling:
+            return self._typed(node, where)
+        key = ruling[0]
+        if key == "allOf":
+            return self._all(node, where)
+        beside = [one for one in CONSTRAINTS if one in node and one not in (key, "type")]
+        if beside:
+            raise InvalidArgument(f"{where} has {beside[0]!r} beside {key!r}; only one can rule it")
+        if key == "$ref":
+            return {"$ref": f"#/$defs/{self._reference(node[key], where)}"}
+        if key in {"anyOf", "oneOf"}:
+            return self._any(node, key, where)
+        return values_of(node, key, where)
+
+    def _loose(self, where: str, key: str) -> None:
+        if self._strict:
+            raise InvalidArgument(f"{where} has {key!r}, which a grammar cannot enforce")
+        _logging.LOGGER.warning("%s has %r, which the grammar does not enforce", where, key)
+
+    def _typed(self, node: Mapping[str, Any], where: str) -> Schema:
+        kind = node.get("type")
+        if isinstance(kind, (list, tuple)):
+            if not kind:
+                raise InvalidArgument(f"{where}['type'] is empty; it must name a type")
+            return {"anyOf": [self._typed({**node, "type": one}, where) for one in kind]}
+        if kind is None:
+            kind = next((k for k, keys in BY_KIND.items() if any(x in node for x in keys)), None)
+            if kind is None:
+                return ANYTHING
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise InvalidArgument(
+                f"{where}['type'] is {kind!r}; it must be one of {', '.join(KINDS)}"
+            )
+        if kind == "object":
+            return self._object(node, where)
+        if kind == "array":
+            return self._array(node, where)
+        return self._string(node, where) if kind == "string" else {"type": kind}
+
+    def _object(self, node: Mapping[str, Any], where: str) -> Schema:
+        properties = mapping_of(node, "properties", where)
+        required = required_of(node, where)
+        other = node.get("additionalProperties", True)
+        if "" in properties or "*" in properties:
+            raise InvalidArgument(f"{where} has a property of the name '' or '*'")
+        lacking = [name for name in required if name not in properties]
+        if lacking and other is False:
+            raise InvalidArgument(f"{where} requires {lacking[0]!r} and does not allow it")
+        properties = {**properties, **dict.fromkeys(lacking, other)}
+        if not properties:
+            if other is False:
+                return {"type": "object", "properties": {}}
+            if other is True or other == {}:
+                return {"type": "object"}
+            return {
+                "type": "object",
+                "additionalProperties": self.schema(other, f"{where}['additionalProperties']"),
+            }
+        return {
+            "type": "object",
+            "properties": {
+                name: self.schema(one, f"{where}['properties'][{name!r}]")
+                for name, one in properties.items()
+            },
+            "required": required,
+        }
+
+    def _array(self, node: Mapping[str, Any], where: str) -> Schema:
+        least, most = self._span(node, "minItems", "maxItems", where)
+        items, places = node.get("items", True), node.get("prefixItems") or []
+        if isinstance(items, (list, tuple)):
+            items, places = True, items
+        if not isinstance(places, (list, tuple)):
+            raise InvalidArgument(
+                f"{where}['prefixItems'] is {places!r}; it must be a list of schemas"
+            )
+        if places:
+            if (least or 0) > len(places) or (most is not None and most < len(places)):
+                raise InvalidArgument(
+                    f"{where} asks for another number than its {len(places)} items"
+                )
+            return {
+                "type": "array",
+                "prefixItems": [
+                    self.schema(one, f"{where}['prefixItems'][{i}]") for i, one in enumerate(places)
+                ],
+            }
+        if items is False:
+            if least:
+                raise InvalidArgument(f"{where} asks for {least} items and allows none")
+            return {"type": "array", "items": ANYTHING, "maxItems": 0}
+        plain: Schema = {"type": "array", "items": self.schema(items, f"{where}['items']")}
+        return {**plain, **given(minItems=least, maxItems=most)}
+
+    def _string(self, node: Mapping[str, Any], where: str) -> Schema:
+        least, most = self._span(node, "minLength", "maxLength", where)
+        if (pattern := node.get("pattern")) is not None:
+            if least is not None or most is not None:
+                self._loose(where, "minLength" if least is not None else "maxLength")
+            return {"type": "string", "pattern": _arguments.text(f"{where}['pattern']", pattern)}
+        if (form := node.get("format")) in FORMATS:
+            return {"type": "string", "format": form}
+        return {"type": "string", **given(minLength=least, maxLength=most)}
+
+    def _span(
+        self, node: Mapping[str, Any], low: str, high: str, where: str
+    ) -> tuple[int | None, int | None]:
+        least, most = span_of(node, low, high, where)
+        if most is not None and most > MOST_REPEATS:
+            self._loose(where, high)
+            most = None
+        return least, most
+
+    def _any(self, node: Mapping[str, Any], key: str, where: str) -> Schema:
+        ways = node[key]
+        if not isinstance(ways, (list, tuple)) or not ways:
+            raise InvalidArgument(f"{where}[{key!r}] is {ways!r}; it must be a list of schemas")
+        kind = {"type": node["type"]} if "type" in node else {}
+        return {
+            "anyOf": [
+                self.schema(
+                    {**kind, **way} if isinstance(way, Mapping) and "$ref" not in way else way,
+                    f"{where}[{key!r}][{index}]",
+                )
+                for index, way in enumerate(ways)
+            ]
+        }
+
+    def _all(self, node: Mapping[str, Any], where: str) -> Schema:
+        """The parts as one object; a single part is that part."""
+        parts = node["allOf"]
+        if not isinstance(parts, (list, tuple)) or not parts:
+            raise InvalidArgument(f"{where}['allOf'] is {parts!r}; it must be a list of schemas")
+        own = {key: value for key, value in node.items() if key in CONSTRAINTS and key != "allOf"}
+        if len(parts) == 1 and not own:
+            return self.schema(parts[0], f"{where}['allOf'][0]")
+        properties: Schema = {}
+        required: list[str] = []
+        for index, part in enumerate([*parts, own]):
+            place = f"{where}['allOf'][{index}]"
+            seen: set[str] = set()
+            while isinstance(part, Mapping) and "$ref" in part and part["$ref"] not in seen:
+                seen.add(part["$ref"])
+                part = target_of(self._root, part["$ref"], place)  # noqa: PLW2901
+            known = ("properties", "required", "type")
+            odd = [key for key in part if key in CONSTRAINTS and key not in known]
+            if odd or part.get("type", "object") != "object":
+                raise InvalidArgument(
+                    f"{place} has {odd[0] if odd else 'type'!r}; it must be an "
+                    "object with properties and required only"
+                )
+            for name, one in mapping_of(part, "properties", place).items():
+                if properties.setdefault(name, one) != one:
+                    raise InvalidArgument(f"{place} has another property {name!r}")
+            required += required_of(part, place)
+        return self._object({"properties": properties, "required": required}, where)
+
+    def _reference(self, reference: Any, where: str) -> str:
+        if reference not in self._names:
+            target = target_of(self._root, reference, where)
+            name = self._names[reference] = f"{self._prefix}-{len(self._names)}"
+            self.definitions[name] = self.schema(target, f"{self._name}, {reference}")
+        return self._names[reference]
