@@ -16,6 +16,7 @@ _native.load()
 # The extension needs its libraries.
 from specbranch_cpp import policies  # noqa: E402
 from specbranch_cpp._core import __version__  # noqa: E402
+from specbranch_cpp.async_engine import AsyncEngine, AsyncGeneration, AsyncStream  # noqa: E402
 from specbranch_cpp.engine import Engine  # noqa: E402
 from specbranch_cpp.errors import (  # noqa: E402
     ContextOverflow,
@@ -41,6 +42,9 @@ from specbranch_cpp.results import (  # noqa: E402
 )
 
 __all__ = [
+    "AsyncEngine",
+    "AsyncGeneration",
+    "AsyncStream",
     "Chunk",
     "Completion",
     "ContextOverflow",

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from specbranch_cpp.openai_api.calls import Call
-from specbranch_cpp.openai_api.keywords import generate_arguments
-from specbranch_cpp.openai_api.logprobs import ChatStyle, n_of_chat
-from specbranch_cpp.openai_api.messages import plain_messages
-from specbranch_cpp.openai_api.prompts import format_of
+from specbranch_cpp.openai_api.chat_requests import chat_request, joined_stops, rendered
+from specbranch_cpp.openai_api.logprobs import ChatStyle
+from specbranch_cpp.openai_api.tool_parser import ToolParser
 from specbranch_cpp.openai_api.types import ChatChunk, ChatCompletion
 
 if TYPE_CHECKING:
@@ -16,10 +15,10 @@ if TYPE_CHECKING:
 
     from specbranch_cpp.engine import Engine
     from specbranch_cpp.generation import Generation
-    from specbranch_cpp.openai_api.types import ChatDelta, ChatLogprobs
+    from specbranch_cpp.openai_api.types import ChatDelta, ChatLogprobs, ToolCallDelta
     from specbranch_cpp.results import Chunk
 
-__all__ = ["ChatCall"]
+__all__ = ["ChatCall", "chat_generation"]
 
 _KIND = "chat.completion.chunk"
 
@@ -28,25 +27,39 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
     """A `create_chat_completion` that has been checked and queued."""
 
     def __init__(self, engine: Engine, given: Mapping[str, Any]) -> None:
-        arguments = generate_arguments(given)
-        arguments["logprobs"] = n_of_chat(given)
-        prompt, stop = _rendered(engine, given["messages"], given["chat_template_kwargs"])
-        arguments["stop"] = _joined(arguments["stop"], stop)
+        request = chat_request(engine, given)
+        tools = request.tools
+        self._marks = request.marks
+        self._deprecated = tools.deprecated
+        self._parser = None
+        if tools.given:
+            self._parser = ToolParser(request.form, tools.functions, many=tools.many)
         self._style = ChatStyle(engine)
-        super().__init__(engine, given, prompt, arguments, "chatcmpl")
+        super().__init__(engine, given, request.prompt, request.arguments, "chatcmpl")
 
     def answer(self) -> ChatCompletion:
-        texts, entries, chunks = [], [], []
+        texts: list[str] = []
+        calls: list[ToolCallDelta] = []
+        entries, chunks = [], []
         for chunk in self.generation:
-            texts.append(chunk.text)
+            for part in self._parts(chunk):
+                texts.append(part) if isinstance(part, str) else calls.append(part)
             entries.append(self._entry(chunk))
             chunks.append(chunk)
         known = [entry for entry in entries if entry is not None]
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(texts)}
+        if calls:
+            message["content"] = message["content"] or None
+            message["tool_calls"] = [
+                {name: call[name] for name in ("id", "type", "function")} for call in calls
+            ]
+            if self._deprecated:
+                message["function_call"] = calls[0]["function"]
         choice = {
             "index": 0,
-            "message": {"role": "assistant", "content": "".join(texts)},
+            "message": message,
             "logprobs": ChatStyle.joined(known) if self._has_logprobs else None,
-            "finish_reason": chunks[-1].finish_reason,
+            "finish_reason": self._reason(chunks[-1]),
         }
         return cast(
             "ChatCompletion",
@@ -63,21 +76,47 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
     def _chunks(self) -> Iterator[ChatChunk]:
         yield self._made({"role": "assistant"})
         for chunk in self.generation:
+            deltas = [self._delta(part) for part in self._parts(chunk)]
             if chunk.finish_reason is not None:
-                if chunk.text:
-                    yield self._made({"content": chunk.text})
-                yield self._made(
-                    {}, finish_reason=chunk.finish_reason, **self._speculation(), **self._added()
-                )
+                for delta in deltas:
+                    yield self._made(delta)
+                fields = {**self._speculation(), **self._added()}
+                yield self._made({}, finish_reason=self._reason(chunk), **fields)
                 if self._include_usage:
-                    fields = {"usage": self._usage(), **self._added()}
-                    yield cast("ChatChunk", self._item(_KIND, [], **fields))
-            elif chunk.text or self._has_logprobs or self._has_trace:
-                yield self._made(
-                    {"content": chunk.text},
-                    logprobs=self._entry(chunk),
-                    **self._speculation(chunk),
-                )
+                    yield cast(
+                        "ChatChunk",
+                        self._item(_KIND, [], usage=self._usage(), **self._added()),
+                    )
+                return
+            if not deltas and (self._has_logprobs or self._has_trace):
+                deltas = [{"content": ""}]
+            fields = {"logprobs": self._entry(chunk), **self._speculation(chunk)}
+            for delta in deltas:
+                yield self._made(delta, **fields)
+                fields = {}
+
+    def _parts(self, chunk: Chunk) -> Iterator[str | ToolCallDelta]:
+        """What a chunk adds: content, and calls that are complete."""
+        if self._parser is None:
+            if chunk.text:
+                yield chunk.text
+            return
+        mark = "" if chunk.token is None else self._marks.get(chunk.token, "")
+        yield from self._parser.feed(chunk.text + mark)
+        if chunk.finish_reason is not None:
+            yield from self._parser.finish()
+
+    def _delta(self, part: str | ToolCallDelta) -> ChatDelta:
+        if isinstance(part, str):
+            return {"content": part}
+        delta: ChatDelta = {"tool_calls": [part]}
+        if self._deprecated and part["index"] == 0:
+            delta["function_call"] = part["function"]
+        return delta
+
+    def _reason(self, chunk: Chunk) -> str | None:
+        called = self._parser is not None and self._parser.n_calls > 0
+        return "tool_calls" if called and chunk.finish_reason == "stop" else chunk.finish_reason
 
     def _made(
         self,
@@ -101,20 +140,9 @@ def chat_generation(
     chat_template_kwargs: Mapping[str, Any] | None,
     options: Mapping[str, Any],
 ) -> Generation:
-    """`Engine.generate` with the prompt and the stop strings of a chat."""
-    prompt, stop = _rendered(engine, messages, chat_template_kwargs)
-    return engine.generate(prompt, **{**options, "stop": _joined(options.get("stop"), stop)})
-
-
-def _rendered(engine: Engine, messages: Any, variables: Any) -> tuple[list[int], list[str]]:
-    """The tokens of the prompt, and what ends the answer besides end tokens."""
-    form = format_of(engine)
-    prompt = form.prompt(engine, plain_messages(messages), **(variables or {}))
-    return prompt, form.stops(engine, form.template(has_tools=False))
-
-
-def _joined(stop: Any, more: list[str]) -> Any:
-    """Stop strings of the caller, not checked yet, and those of the template."""
-    if not more:
-        return stop
-    return [*([stop] if isinstance(stop, str) else stop or ()), *more]
+    """`Engine.generate` with the prompt and the stop strings of a chat; text is the user's."""
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
+    prompt, stops = rendered(engine, messages, chat_template_kwargs)
+    stop = joined_stops(options.get("stop"), stops)
+    return engine.generate(prompt, **{**options, "stop": stop})

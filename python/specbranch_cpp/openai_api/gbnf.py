@@ -87,18 +87,19 @@ class _Mended:
         least, most = schema.get("minItems"), schema.get("maxItems")
         if (least, most) != (None, None):
             item = self.visit(schema["items"], f"{name}-item" if name else "item")
-            more = self._add_rule(f"{rule}-more", f'"," space {item}')
-            inside = _items(item, more, least or 0, most)
-            return self._add_rule(rule, f'"[" space {inside} "]" space')
+            return self._add_rule(
+                rule, f'"[" space {self._items(item, rule, least or 0, most)} "]" space'
+            )
         return super().visit(schema, name)  # type: ignore[misc]
 
     def _char(self) -> Any:
         return self._add_primitive("char", _library().PRIMITIVE_RULES["char"])
 
-
-def _items(item: str, more: str, least: int, most: int | None) -> str:
-    """So many items, those after the first with a comma before them."""
-    if most == 0:
-        return ""
-    rest = repeated(more, max(least - 1, 0), None if most is None else most - 1)
-    return f"{item} {rest}" if least else f"({item} {rest})?"
+    def _items(self, item: str, rule: str, least: int, most: int | None) -> str:
+        """So many items; rules of their own, because llama.cpp counts what nested ones repeat."""
+        if most == 0:
+            return ""
+        more = self._add_rule(f"{rule}-more", f'"," space {item}')
+        limit = None if most is None else most - 1
+        rest = self._add_rule(f"{rule}-rest", repeated(more, max(least - 1, 0), limit))
+        return f"{item} {rest}" if least else f"({item} {rest})?"

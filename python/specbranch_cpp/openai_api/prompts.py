@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _logging
 from specbranch_cpp.openai_api.templates import CHATML, ChatTemplate
+from specbranch_cpp.openai_api.tool_prompts import (
+    with_calls_as_text,
+    with_text_arguments,
+    with_tools_as_text,
+)
 from specbranch_cpp.openai_api.vocabulary import name_of, piece_of
 
 if TYPE_CHECKING:
@@ -66,6 +71,7 @@ class ChatFormat:
         tokens: somebody who writes ``<|im_end|>`` does not end his turn.
         """
         template = self.template(has_tools=bool(tools))
+        messages, tools = _as_template_wants(template, messages, tools)
         names = sorted({n for text in _texts(messages) for n in _control_names(engine, text)})
         if not names:
             return _tokens(engine, [(template.render(messages, tools=tools, **options), True)])
@@ -90,6 +96,18 @@ class ChatFormat:
         if template not in self._turn_ends:
             self._turn_ends[template] = _turn_end(engine, template)
         return self._turn_ends[template]
+
+
+def _as_template_wants(
+    template: ChatTemplate, messages: Any, tools: Sequence[Mapping[str, Any]] | None
+) -> tuple[Any, Sequence[Mapping[str, Any]] | None]:
+    """Messages and tools as text where the template has no place for them."""
+    if not template.reads_tools:
+        messages = with_calls_as_text(messages)
+        return (with_tools_as_text(messages, tools) if tools else messages), None
+    if any("tool_calls" in message for message in messages) and template.wants_text_arguments:
+        messages = [with_text_arguments(message) for message in messages]
+    return messages, tools or None
 
 
 _formats: weakref.WeakKeyDictionary[Engine, ChatFormat] = weakref.WeakKeyDictionary()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from specbranch_cpp import _arguments, _logging
@@ -26,7 +26,7 @@ from specbranch_cpp.openai_api.schema_checks import (
     values_of,
 )
 
-__all__ = ["grammar_of"]
+__all__ = ["grammar_of", "grammar_of_union"]
 
 Schema = dict[str, Any]
 
@@ -49,12 +49,34 @@ def grammar_of(schema: Any, name: str, *, strict: bool = False) -> str:
     Raises:
         InvalidArgument: it is no schema, or asks for what a grammar cannot express.
     """
+    return grammar_of_union([{}], [(schema, name, strict)], "")
+
+
+def grammar_of_union(
+    frames: Sequence[Mapping[str, Any]],
+    schemas: Sequence[tuple[Any, str, bool]],
+    key: str,
+) -> str:
+    """A grammar of one of several objects, each a frame of constants around a schema's value.
+
+    Args:
+        frames: properties that come first, with their values.
+        schemas: for each frame the schema, its name in messages, and whether it is strict.
+        key: the property that has the schema's value; empty: the value alone.
+    """
+    name = schemas[0][1]
     try:
-        text = json.dumps(schema, ensure_ascii=False, allow_nan=False)
+        text = json.dumps([one for one, _, _ in schemas], ensure_ascii=False, allow_nan=False)
         text.encode()
-        preparation = _Preparation(schema, name, strict, text)
-        plain = preparation.schema(schema, name)
-        return converted(plain, preparation.definitions)
+        prefix = "ref"
+        while prefix in text:  # a name that no property makes
+            prefix += "x"
+        ways, definitions = [], {}
+        for index, (frame, (schema, name, strict)) in enumerate(zip(frames, schemas, strict=True)):
+            one = _Preparation(schema, name, strict, f"{prefix}-{index}")
+            ways.append(_framed(frame, key, one.schema(schema, name)))
+            definitions.update(one.definitions)
+        return converted(ways[0] if len(ways) == 1 else {"anyOf": ways}, definitions)
     except InvalidArgument:
         raise
     except RecursionError:
@@ -63,18 +85,27 @@ def grammar_of(schema: Any, name: str, *, strict: bool = False) -> str:
         raise InvalidArgument(f"{name} is no JSON: {error}") from None
 
 
+def _framed(frame: Mapping[str, Any], key: str, inner: Schema) -> Schema:
+    if not key:
+        return inner
+    properties: Schema = {name: {"enum": [value]} for name, value in frame.items()}
+    return {
+        "type": "object",
+        "properties": {**properties, key: inner},
+        "required": [*properties, key],
+    }
+
+
 class _Preparation:
     """One schema on its way. `definitions` are what its references name."""
 
-    def __init__(self, root: Any, name: str, strict: bool, text: str) -> None:
+    def __init__(self, root: Any, name: str, strict: bool, prefix: str) -> None:
         self._root = root
         self._name = name
         self._strict = strict
         self._names: dict[str, str] = {}
         self.definitions: dict[str, Schema] = {}
-        self._prefix = "ref"
-        while self._prefix in text:  # a name that no property makes
-            self._prefix += "x"
+        self._prefix = prefix
 
     def schema(self, node: Any, where: str) -> Schema:
         if node is True:

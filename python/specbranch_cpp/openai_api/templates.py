@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 import jinja2.ext
-import jinja2.meta
+import jinja2.nodes
 import jinja2.sandbox
 
 from specbranch_cpp.errors import InvalidArgument
@@ -88,6 +90,10 @@ class ChatTemplate:
         bos_token: its name.
         eos_token: its name.
 
+    Attributes:
+        source: as given.
+        reads_tools: it can describe tools.
+
     Raises:
         InvalidArgument: the source is no template.
     """
@@ -102,7 +108,7 @@ class ChatTemplate:
                 f"the chat template is wrong in line {error.lineno}: {error.message}"
             ) from None
         self._names = {"bos_token": bos_token, "eos_token": eos_token}
-        self.reads_tools = "tools" in jinja2.meta.find_undeclared_variables(tree)
+        self.reads_tools = any(name.name == "tools" for name in tree.find_all(jinja2.nodes.Name))
 
     def render(
         self,
@@ -137,6 +143,25 @@ class ChatTemplate:
             raise InvalidArgument(
                 f"the chat template fails in line {_line(error)}: {error}"
             ) from error
+
+    @cached_property
+    def wants_text_arguments(self) -> bool:
+        """Whether it writes the arguments of a call as they are: they have to be JSON text then."""
+        arguments: Any
+        for arguments in ({"key": "value"}, '{"key": "value"}'):
+            call = {"name": "probe", "arguments": arguments}
+            calls = [{"id": "call00001", "type": "function", "function": call}]
+            messages: list[dict[str, Any]] = [
+                {"role": "user", "content": "?"},
+                {"role": "assistant", "content": "", "tool_calls": calls},
+            ]
+            try:
+                text = self.render(messages, add_generation_prompt=False)
+            except InvalidArgument:
+                continue
+            if re.search(r'"key"\s*:\s*"value"', text):
+                return isinstance(arguments, str)
+        return False
 
 
 def _line(error: BaseException) -> int | str:

@@ -36,7 +36,7 @@ __all__ = [
     "Usage",
 ]
 
-FinishReason = Literal["stop", "length", "tool_calls", "function_call", "cancelled"]
+FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
 """Why a text ended; ``"cancelled"`` (by `Stream.cancel` or a closed engine) is not OpenAI's."""
 
 
@@ -217,7 +217,7 @@ class ChatLogprobs(TypedDict):
 
 
 class FunctionCall(TypedDict):
-    """``arguments`` is JSON text, as the model wrote it."""
+    """``arguments`` is JSON text of an object."""
 
     name: str
     arguments: str

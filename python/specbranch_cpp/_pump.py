@@ -1,0 +1,97 @@
+"""Hands what a thread reads to an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+__all__ = ["Pump"]
+
+ItemT = TypeVar("ItemT")
+
+
+class _End:
+    """The last thing in the queue; with what was raised, if anything was."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+class Pump(Generic[ItemT]):
+    """Reads an iterator in a thread of its own, for the running loop.
+
+    The thread ends with the iterator. It keeps no reference to the pump, so that a reader that
+    is dropped can stop the work.
+
+    Args:
+        items: read by the thread alone.
+        cancel: makes the iterator end soon; called if the loop is closed.
+    """
+
+    def __init__(self, items: Iterator[ItemT], cancel: Callable[[], object]) -> None:
+        loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[ItemT | _End] = asyncio.Queue()
+        self._ended = loop.create_future()
+        threading.Thread(
+            target=_pump,
+            args=(items, cancel, loop, self._queue, self._ended),
+            name="specbranch-pump",
+            daemon=True,
+        ).start()
+
+    async def get(self) -> ItemT:
+        """The next item.
+
+        Raises:
+            StopAsyncIteration: there are no more.
+            Exception: what the iterator raised, once.
+        """
+        item = await self._queue.get()
+        if not isinstance(item, _End):
+            return item
+        self._queue.put_nowait(_End(None))  # for whoever asks again
+        if item.error is not None:
+            raise item.error
+        raise StopAsyncIteration
+
+    async def ended(self) -> None:
+        """Waits until the iterator has ended, whatever its end was."""
+        await asyncio.shield(self._ended)
+
+
+def _pump(
+    items: Iterator[ItemT],
+    cancel: Callable[[], object],
+    loop: asyncio.AbstractEventLoop,
+    queue: asyncio.Queue[ItemT | _End],
+    ended: asyncio.Future[None],
+) -> None:
+    end = _End(None)
+    try:
+        for item in items:
+            if not _call(loop, queue.put_nowait, item):
+                cancel()
+    except BaseException as error:  # noqa: BLE001, it is raised where it is read
+        end = _End(error)
+    del items
+    _call(loop, queue.put_nowait, end)
+    _call(loop, _set, ended)
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: Any) -> bool:
+    """Calls it in the loop; False if the loop is closed."""
+    try:
+        loop.call_soon_threadsafe(function, *args)
+    except RuntimeError:
+        return False
+    return True

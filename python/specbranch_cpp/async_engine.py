@@ -1,0 +1,252 @@
+"""The engine for programs with an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from specbranch_cpp._pump import Pump
+from specbranch_cpp.engine import Engine
+from specbranch_cpp.errors import EngineClosed
+from specbranch_cpp.openai_api.chat_completions import ChatCall, chat_generation
+from specbranch_cpp.openai_api.completions import CompletionCall
+from specbranch_cpp.results import Chunk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from specbranch_cpp.generation import Generation
+    from specbranch_cpp.openai_api.calls import Call
+    from specbranch_cpp.openai_api.types import (
+        ChatChunk,
+        ChatCompletion,
+        CompletionChunk,
+        TextCompletion,
+    )
+    from specbranch_cpp.results import Completion, GenerationStats, Trace
+
+__all__ = ["AsyncEngine", "AsyncGeneration", "AsyncStream"]
+
+ItemT = TypeVar("ItemT")
+AnswerT = TypeVar("AnswerT")
+
+
+class AsyncStream(Generic[ItemT]):
+    """An asynchronous iterator of chunks, and an asynchronous context manager.
+
+    The work goes on whether or not it is read. Dropping the object, leaving its ``async with``
+    block, `close`, `cancel` and cancelling the task that waits for it stop the work within one
+    forward pass. It belongs to the event loop in which it was made.
+    """
+
+    def __init__(self, items: Iterator[ItemT], generation: Generation) -> None:
+        self.generation = generation
+        self._closed = False
+        self._pump = Pump(items, generation.cancel)
+
+    def __aiter__(self) -> AsyncStream[ItemT]:
+        return self
+
+    async def __anext__(self) -> ItemT:
+        """Waits for the next chunk.
+
+        Raises:
+            DecodeError: and the other errors of `Generation`'s chunks.
+        """
+        if self._closed:
+            raise StopAsyncIteration
+        try:
+            return await self._pump.get()
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+
+    def cancel(self) -> None:
+        """Stops the work; the chunks made so far can still be read."""
+        self.generation.cancel()
+
+    async def close(self) -> None:
+        """Stops the work and waits for its end; there are no more chunks."""
+        self.cancel()
+        self._closed = True
+        await self._pump.ended()
+
+    async def __aenter__(self) -> AsyncStream[ItemT]:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        generation = getattr(self, "generation", None)
+        if generation is not None:
+            generation.cancel()
+
+
+class AsyncGeneration(AsyncStream[Chunk]):
+    """A `Generation` in an event loop. Made by `AsyncEngine.generate`."""
+
+    def __init__(self, generation: Generation) -> None:
+        super().__init__(generation, generation)
+
+    async def result(self) -> Completion:
+        """Waits for the end and returns the whole text, what was read before included.
+
+        Raises:
+            DecodeError: and the other errors of `Generation.result`.
+        """
+        try:
+            await self._pump.ended()
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        return self.generation.result()
+
+    def trace_since(self, n_spans: int = 0, n_rounds: int = 0) -> Trace:
+        """See `Generation.trace_since`."""
+        return self.generation.trace_since(n_spans, n_rounds)
+
+    @property
+    def stats(self) -> GenerationStats | None:
+        """What it cost; None until it has ended."""
+        return self.generation.stats
+
+
+class AsyncEngine:
+    """An `Engine` whose waiting does not stop the event loop.
+
+        async with AsyncEngine("target.gguf", "draft.gguf") as engine:
+            async for chunk in engine.generate("def fib(n):"):
+                print(chunk.text, end="")
+
+    The models are loaded by ``async with`` or `load`, in another thread. Each generation has a
+    thread that reads it, so that any number of them can wait their turn.
+
+    Args:
+        *args: those of `Engine`.
+        **options: those of `Engine`; ``progress_callback`` is called in the other thread.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        inspect.signature(Engine).bind(*args, **options)  # a wrong name is an error at once
+        self._make: Callable[[], Engine] = lambda: Engine(*args, **options)
+        self._engine: Engine | None = None
+
+    @classmethod
+    def of(cls, engine: Engine) -> AsyncEngine:
+        """One around an engine that exists; `close` closes that too."""
+        made = cls.__new__(cls)
+        made._make = lambda: engine
+        made._engine = engine
+        return made
+
+    async def load(self) -> AsyncEngine:
+        """Loads the models, once.
+
+        Raises:
+            InvalidArgument: and the other errors of `Engine`.
+        """
+        if self._engine is None:
+            self._engine = await asyncio.to_thread(self._make)
+        return self
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, for everything that does not wait: `Engine.tokenize`, `Engine.stats` ...
+
+        Raises:
+            EngineClosed: it has not been loaded.
+        """
+        if self._engine is None:
+            raise EngineClosed("the engine is not loaded: use `async with` or `await load()`")
+        return self._engine
+
+    def generate(self, prompt: str | Sequence[int], **options: Any) -> AsyncGeneration:
+        """Checks the request, queues it, and returns at once.
+
+        Args:
+            prompt: as in `Engine.generate`.
+            **options: those of `Engine.generate`.
+
+        Raises:
+            InvalidArgument: and the other errors of `Engine.generate`.
+        """
+        return AsyncGeneration(self.engine.generate(prompt, **options))
+
+    async def complete(self, prompt: str | Sequence[int], **options: Any) -> Completion:
+        """See `Engine.complete`."""
+        return await self.generate(prompt, **options).result()
+
+    async def chat(
+        self,
+        messages: str | Sequence[Mapping[str, Any]],
+        *,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Completion:
+        """See `Engine.chat`."""
+        generation = await asyncio.to_thread(
+            chat_generation, self.engine, messages, chat_template_kwargs, options
+        )
+        return await AsyncGeneration(generation).result()
+
+    async def create_completion(
+        self, prompt: str | Sequence[int], *args: Any, **options: Any
+    ) -> TextCompletion | AsyncStream[CompletionChunk]:
+        """See `Engine.create_completion`; streamed, it is an `AsyncStream`."""
+        given = _given(Engine.create_completion, self.engine, prompt, *args, **options)
+        call = await asyncio.to_thread(CompletionCall, self.engine, given)
+        return await _answered(call, stream=given["stream"])
+
+    async def create_chat_completion(
+        self, messages: Sequence[Mapping[str, Any]], *args: Any, **options: Any
+    ) -> ChatCompletion | AsyncStream[ChatChunk]:
+        """See `Engine.create_chat_completion`; streamed, it is an `AsyncStream`."""
+        given = _given(Engine.create_chat_completion, self.engine, messages, *args, **options)
+        call = await asyncio.to_thread(ChatCall, self.engine, given)
+        return await _answered(call, stream=given["stream"])
+
+    async def close(self) -> None:
+        """See `Engine.close`."""
+        if self._engine is not None:
+            await asyncio.to_thread(self._engine.close)
+
+    async def __aenter__(self) -> AsyncEngine:
+        return await self.load()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<AsyncEngine: {'not loaded' if self._engine is None else self._engine!r}>"
+
+
+def _given(method: Callable[..., Any], *args: Any, **options: Any) -> dict[str, Any]:
+    """All keywords of a call, those left out with their defaults."""
+    bound = inspect.signature(method).bind(*args, **options)
+    bound.apply_defaults()
+    given = dict(bound.arguments)
+    del given["self"]
+    return given
+
+
+async def _answered(call: Call[AnswerT, ItemT], *, stream: bool) -> AnswerT | AsyncStream[ItemT]:
+    if stream:
+        return AsyncStream(call.stream(), call.generation)
+    return await AsyncStream(_once(call.answer), call.generation).__anext__()
+
+
+def _once(function: Callable[[], AnswerT]) -> Iterator[AnswerT]:
+    yield function()

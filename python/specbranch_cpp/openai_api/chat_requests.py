@@ -1,0 +1,106 @@
+"""From the keywords of a chat to what the engine generates and how its text is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp import _arguments
+from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.openai_api.keywords import generate_arguments
+from specbranch_cpp.openai_api.logprobs import n_of_chat
+from specbranch_cpp.openai_api.messages import plain_messages
+from specbranch_cpp.openai_api.prompts import format_of
+from specbranch_cpp.openai_api.response_format import grammar_of_format
+from specbranch_cpp.openai_api.tool_formats import FormatHermes, format_of_template
+from specbranch_cpp.openai_api.tools import Tools, tools_of
+from specbranch_cpp.openai_api.vocabulary import piece_of
+
+if TYPE_CHECKING:
+    from specbranch_cpp.engine import Engine
+    from specbranch_cpp.openai_api.tool_formats import ToolFormat
+
+__all__ = ["ChatRequest", "chat_request", "rendered"]
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """A chat, checked.
+
+    Attributes:
+        prompt: its tokens.
+        arguments: the other arguments of `Engine.generate`.
+        tools: what may be called.
+        form: how calls are written.
+        marks: tokens that have no text but begin a call, and their names.
+    """
+
+    prompt: list[int]
+    arguments: dict[str, Any]
+    tools: Tools
+    form: ToolFormat
+    marks: dict[int, str]
+
+
+def chat_request(engine: Engine, given: Mapping[str, Any]) -> ChatRequest:
+    """Checks the keywords of `Engine.create_chat_completion`.
+
+    Raises:
+        InvalidArgument: one of them cannot be done; says which and why.
+    """
+    arguments = generate_arguments(given)
+    arguments["logprobs"] = n_of_chat(given)
+    tools = tools_of(given)
+    prompt, stops = rendered(
+        engine, given["messages"], given["chat_template_kwargs"], [*tools.given]
+    )
+    arguments["stop"] = joined_stops(arguments["stop"], stops)
+    template = format_of(engine).template(has_tools=bool(tools.given))
+    form = format_of_template(template.source) if template.reads_tools else FormatHermes()
+    arguments["grammar"] = _grammar(arguments["grammar"], given["response_format"], tools, form)
+    marks = _marks(engine, form) if tools.given else {}
+    return ChatRequest(prompt, arguments, tools, form, marks)
+
+
+def rendered(
+    engine: Engine, messages: Any, variables: Any, tools: list[Mapping[str, Any]] | None = None
+) -> tuple[list[int], list[str]]:
+    """The tokens of the prompt, and what ends the answer besides end tokens."""
+    if not isinstance(variables, Mapping) and variables is not None:
+        raise InvalidArgument(
+            f"chat_template_kwargs is {variables!r}; it must be a mapping or None"
+        )
+    form = format_of(engine)
+    prompt = form.prompt(engine, plain_messages(messages), tools=tools, **(variables or {}))
+    return prompt, form.stops(engine, form.template(has_tools=bool(tools)))
+
+
+def joined_stops(stop: Any, more: list[str]) -> list[str]:
+    """Stop strings of the caller and of the template."""
+    return [*(one.decode() for one in _arguments.stop_strings(stop)), *more]
+
+
+def _grammar(
+    grammar: str | None, response_format: Any, tools: Tools, form: ToolFormat
+) -> str | None:
+    of_format = grammar_of_format(response_format)
+    if grammar is not None and of_format is not None:
+        raise InvalidArgument("grammar and response_format are given; only one can rule the text")
+    ruled = of_format if grammar is None else grammar
+    if ruled is not None and tools.given:
+        name = "grammar" if of_format is None else "response_format"
+        raise InvalidArgument(
+            f"{name} and tools are given; under a grammar nothing can be called: give no tools, "
+            "or tool_choice='none'"
+        )
+    return form.grammar(tools) if tools.forced else ruled
+
+
+def _marks(engine: Engine, form: ToolFormat) -> dict[int, str]:
+    marks = {}
+    for name in (*form.markers, *form.inner):
+        tokens = engine.tokenize(name, add_bos=False, special=True)
+        if len(tokens) == 1 and not piece_of(engine, tokens[0]):
+            marks[tokens[0]] = name
+    return marks
