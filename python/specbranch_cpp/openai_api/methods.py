@@ -62,6 +62,55 @@ class OpenAICalls:
         trace: bool = False,
         stream_options: Mapping[str, Any] | None = None,
     ) -> TextCompletion | Stream[CompletionChunk]:
+        """Continues a text, with llama-cpp-python's keywords and OpenAI's dictionaries.
+
+        What it returns has the fields `timings` (llama-server's names, ``draft_n`` and
+        ``draft_n_accepted`` among them), `seed` and `mode` besides. For one seed, the text is the
+        same in every mode.
+
+        Args:
+            prompt: text, in which names of control tokens are read as these tokens; an empty one
+                is the BOS token. Or token ids.
+            suffix: text that is to follow. A model with tokens for that fills in the middle; for
+                others it is appended to the text.
+            max_tokens: tokens of the text at most; None or less than 1: until the context is full.
+            temperature: 0: the most probable token; 1: the model's distribution.
+            top_p: keep the most probable tokens that together have this probability; 1: all.
+            min_p: drop tokens less probable than this share of the best one's; 0: none.
+            typical_p: must be 1.0, off: there is no typical sampling.
+            logprobs: report log-probabilities of each token and of this many alternatives.
+            echo: begin the text with the prompt; not together with ``logprobs``.
+            stop: strings before the first of which the text is cut.
+            frequency_penalty: subtracted from a token's score as often as it is there; 0: off.
+            presence_penalty: subtracted once if it is there; 0: off.
+            repeat_penalty: divides the scores of the last 64 tokens; 1: off.
+            top_k: keep the k most probable tokens; 0 or less: all.
+            stream: return a `Stream` of chunks.
+            seed: key of the choice at temperatures above 0; None or -1 draws one.
+            tfs_z: must be 1.0, off: there is no tail-free sampling.
+            mirostat_mode: must be 0, off: mirostat has a memory of its own.
+            mirostat_tau: without effect, as mirostat is off.
+            mirostat_eta: likewise.
+            model: the name in the answer; None: the model's own.
+            stopping_criteria: must be None: it would run between the target's tokens.
+            logits_processor: likewise.
+            grammar: GBNF, as text or as llama-cpp-python's ``LlamaGrammar``.
+            logit_bias: added to the raw scores of single tokens.
+            mode: see `generate`.
+            policy: see `generate`.
+            k_max: see `generate`.
+            max_draft: see `generate`.
+            trace: add the field ``speculation``: where each token came from, what was rolled
+                back, what both models did when.
+            stream_options: ``{"include_usage": True}``: a last chunk with the usage.
+
+        Returns:
+            The text, or with ``stream`` an iterator of its pieces: see `openai_api.types`.
+
+        Raises:
+            InvalidArgument: and the other errors of `generate`, all when called; a stream's
+                chunks raise only what happens later.
+        """
         given = dict(locals())
         engine = cast("Engine", given.pop("self"))
         call = CompletionCall(engine, given)
@@ -108,6 +157,41 @@ class OpenAICalls:
         trace: bool = False,
         stream_options: Mapping[str, Any] | None = None,
     ) -> ChatCompletion | Stream[ChatChunk]:
+        """Answers messages, with llama-cpp-python's keywords and OpenAI's dictionaries.
+
+        The messages are written with the model's chat template, or with ChatML if it has none.
+        Names of control tokens in them are text, not these tokens. Keywords that are not listed
+        are those of `create_completion`.
+
+        Args:
+            messages: dictionaries with ``role`` and ``content``; parts of content must be text.
+            functions: the old name of ``tools``: the functions alone.
+            function_call: the old name of ``tool_choice``.
+            tools: functions that the model may call. A template that does not know tools gets a
+                description of them in the system message.
+            tool_choice: ``"none"``, ``"auto"`` (None), ``"required"``, or ``{"type": "function",
+                "function": {"name": ...}}``; the last two by a grammar from the functions'
+                schemas.
+            response_format: ``{"type": "json_object"}``, or ``{"type": "json_schema",
+                "json_schema": {"schema": ...}}``: an answer that is such JSON, unless
+                ``max_tokens`` cuts it short. What of a schema is enforced:
+                `openai_api.schemas.grammar_of`.
+            max_tokens: as in `create_completion`.
+            logprobs: report log-probabilities of each token.
+            top_logprobs: and of this many alternatives.
+            max_completion_tokens: OpenAI's new name of ``max_tokens``.
+            parallel_tool_calls: whether there may be several calls; None: yes where the model is
+                free to call, no where it must.
+            chat_template_kwargs: further variables of the template, such as ``enable_thinking``.
+
+        Returns:
+            The answer, or with ``stream`` an iterator of its pieces: see `openai_api.types`. A
+            call of a function comes in one piece.
+
+        Raises:
+            InvalidArgument: and the other errors of `generate`, all when called; a stream's
+                chunks raise only what happens later.
+        """
         given = dict(locals())
         engine = cast("Engine", given.pop("self"))
         call = ChatCall(engine, given)
