@@ -92,6 +92,7 @@ def write_tiny_gguf(
     name: str = "tiny",
     control_tokens: Sequence[str] = (),
     metadata: Mapping[str, str] | None = None,
+    token_ids: Mapping[str, int] | None = None,
 ) -> Path:
     """Write a model and return its path.
 
@@ -100,7 +101,8 @@ def write_tiny_gguf(
     n_embd, n_head * head_size and n_ff in multiples of 32. `tied`: the output matrix is the token
     embedding. `biases`: query, key and value projections have one. `sharpness` is about the
     standard deviation of the scores: the larger, the surer the model is of its next token.
-    `control_tokens` come after the merges, before the padding. `metadata`: further keys with text.
+    `control_tokens` come after the merges, before the padding. `metadata`: further keys with text;
+    `token_ids`: further keys of the tokenizer with a token, such as `fim_pre_token_id`.
     """
     head_size = head_size or n_embd // n_head
     n_known = N_VOCAB + len(control_tokens)
@@ -125,6 +127,8 @@ def write_tiny_gguf(
     _add_tokenizer(writer, n_vocab, token_text or {}, control_tokens, add_bos=add_bos, eos=eos)
     for key, value in (metadata or {}).items():
         writer.add_string(key, value)
+    for key, token in (token_ids or {}).items():
+        writer.add_uint32(f"tokenizer.ggml.{key}", token)
 
     rng = np.random.default_rng(seed)
     weights = GGMLQuantizationType[weight_type]
