@@ -77,7 +77,7 @@ class ChatFormat:
             return _tokens(engine, [(template.render(messages, tools=tools, **options), True)])
         # Each name is replaced by a mark of private characters, which no template changes, and
         # put back after the text around it has been tokenized.
-        nonce = secrets.token_hex(8)
+        nonce = f"{secrets.randbelow(10**18):018}"  # digits: the same in upper case
         marks = {name: f"\ue000{nonce}:{index}\ue001" for index, name in enumerate(names)}
         hide = re.compile("|".join(re.escape(n) for n in sorted(names, key=len, reverse=True)))
         hidden = _replaced(messages, lambda text: hide.sub(lambda m: marks[m.group()], text))
