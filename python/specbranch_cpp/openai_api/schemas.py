@@ -37,7 +37,7 @@ ANYTHING: Schema = {"type": "value"}
 def grammar_of(schema: Any, name: str, *, strict: bool = False) -> str:
     """A grammar whose every text is JSON that the schema accepts.
 
-    It may leave out some of them: objects with properties have no others, ``oneOf`` is
+    It may leave out some of them: objects with ``properties`` have no others, ``oneOf`` is
     ``anyOf``. Bounds of numbers, ``multipleOf``, ``uniqueItems``, numbers of properties and
     lengths beside a pattern are not enforced.
 
@@ -143,7 +143,8 @@ class _Preparation:
         if isinstance(kind, (list, tuple)):
             if not kind:
                 raise InvalidArgument(f"{where}['type'] is empty; it must name a type")
-            return {"anyOf": [self._typed({**node, "type": one}, where) for one in kind]}
+            kinds = _arguments.texts(f"{where}['type']", kind)
+            return {"anyOf": [self._typed({**node, "type": one}, where) for one in kinds]}
         if kind is None:
             kind = next((k for k, keys in BY_KIND.items() if any(x in node for x in keys)), None)
             if kind is None:
@@ -169,7 +170,7 @@ class _Preparation:
             raise InvalidArgument(f"{where} requires {lacking[0]!r} and does not allow it")
         properties = {**properties, **dict.fromkeys(lacking, other)}
         if not properties:
-            if other is False:
+            if other is False or ("properties" in node and "additionalProperties" not in node):
                 return {"type": "object", "properties": {}}
             if other is True or other == {}:
                 return {"type": "object"}

@@ -11,7 +11,7 @@ from specbranch_cpp.errors import InvalidArgument
 
 __all__ = ["Tools", "tools_of"]
 
-_NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
+_NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}  # which is closed
 
 
 @dataclass(frozen=True)
