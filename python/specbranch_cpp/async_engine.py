@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from typing_extensions import Self
+
     from specbranch_cpp.generation import Generation
     from specbranch_cpp.openai_api.calls import Call
     from specbranch_cpp.openai_api.types import (
@@ -46,7 +48,7 @@ class AsyncStream(Generic[ItemT]):
         self._closed = False
         self._pump = Pump(items, generation.cancel)
 
-    def __aiter__(self) -> AsyncStream[ItemT]:
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> ItemT:
@@ -73,7 +75,7 @@ class AsyncStream(Generic[ItemT]):
         self._closed = True
         await self._pump.ended()
 
-    async def __aenter__(self) -> AsyncStream[ItemT]:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

@@ -1,0 +1,263 @@
+"""`AsyncEngine`: many generations in one event loop, each stopped by whoever waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from specbranch_cpp import AsyncEngine, DecodeError, Engine, EngineClosed, InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from pathlib import Path
+
+    from tests.python.conftest import MakeFake
+
+PROMPT = "import os\n"
+HELLO = [{"role": "user", "content": "hello"}]
+ENDLESS = {0: float("-inf")}
+
+
+def run(main: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine; the loop must stay free all the time."""
+    return asyncio.run(asyncio.wait_for(main, 60))
+
+
+async def until(condition: Any) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def test_chunks_and_result_are_those_of_the_engine(engine: Engine) -> None:
+    async def main() -> None:
+        other = AsyncEngine.of(engine)
+        generation = other.generate(PROMPT, max_tokens=16, seed=1, temperature=0.8)
+        chunks = [chunk async for chunk in generation]
+        assert chunks[-1].finish_reason == "length"
+        assert [chunk async for chunk in generation] == []
+        done = await generation.result()
+        assert "".join(chunk.text for chunk in chunks) == done.text
+        expected = engine.generate(PROMPT, max_tokens=16, seed=1, temperature=0.8).result()
+        assert (done.text, done.tokens) == (expected.text, expected.tokens)
+        assert generation.stats is not None
+        assert generation.stats.n_generated == 16
+
+    run(main())
+
+
+def test_both_calls_streamed_or_not(engine: Engine) -> None:
+    async def main() -> None:
+        other = AsyncEngine.of(engine)
+        options: dict[str, Any] = {"max_tokens": 12, "seed": 1}
+        expected: Any = engine.create_completion(PROMPT, **options)
+        answer: Any = await other.create_completion(PROMPT, **options)
+        assert answer["choices"] == expected["choices"]
+        stream: Any = await other.create_completion(PROMPT, stream=True, **options)
+        texts = [chunk["choices"][0]["text"] async for chunk in stream]
+        assert "".join(texts) == expected["choices"][0]["text"]
+
+        expected = engine.create_chat_completion(HELLO, **options)
+        answer = await other.create_chat_completion(HELLO, **options)
+        assert answer["choices"] == expected["choices"]
+        stream = await other.create_chat_completion(HELLO, stream=True, **options)
+        deltas = [chunk["choices"][0]["delta"] async for chunk in stream]
+        text = "".join(delta.get("content") or "" for delta in deltas)
+        assert text == expected["choices"][0]["message"]["content"]
+
+        assert str(await other.complete(PROMPT, max_tokens=4)) == str(
+            engine.complete(PROMPT, max_tokens=4)
+        )
+        assert str(await other.chat("hello", max_tokens=4)) == str(
+            engine.chat("hello", max_tokens=4)
+        )
+
+    run(main())
+
+
+def test_twenty_at_once_while_the_loop_goes_on(engine: Engine) -> None:
+    async def main() -> None:
+        other = AsyncEngine.of(engine)
+        n_turns = 0
+
+        async def turn() -> None:
+            nonlocal n_turns
+            while True:
+                n_turns += 1
+                await asyncio.sleep(0)
+
+        async def one(seed: int) -> tuple[str, str]:
+            if seed % 2:
+                done = await other.complete(PROMPT, max_tokens=16, seed=seed, temperature=0.8)
+                return done.text, done.text
+            generation = other.generate(PROMPT, max_tokens=16, seed=seed, temperature=0.8)
+            text = "".join([chunk.text async for chunk in generation])
+            return text, (await generation.result()).text
+
+        turning = asyncio.create_task(turn())
+        texts = await asyncio.gather(*map(one, range(20)))
+        turning.cancel()
+        assert n_turns > 20
+        for seed, (read, told) in enumerate(texts):
+            done = engine.generate(PROMPT, max_tokens=16, seed=seed, temperature=0.8).result()
+            assert read == told == done.text
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["result", "chunks", "completion", "chat", "stream"])
+def test_cancelling_the_task_cancels_the_generation(engine: Engine, kind: str) -> None:
+    async def main() -> None:
+        other = AsyncEngine.of(engine)
+        options: dict[str, Any] = {"max_tokens": None, "logit_bias": ENDLESS, "temperature": 1.0}
+
+        async def work() -> None:
+            if kind == "result":
+                await other.generate(PROMPT, **options).result()
+            elif kind == "chunks":
+                async for _ in other.generate(PROMPT, **options):
+                    pass
+            elif kind == "completion":
+                await other.create_completion(PROMPT, **options)
+            elif kind == "chat":
+                await other.create_chat_completion(HELLO, **options)
+            else:
+                async for _ in await other.create_completion(PROMPT, stream=True, **options):  # type: ignore[union-attr]
+                    pass
+
+        before = engine.stats.n_generations
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(lambda: engine.stats.n_generations == before + 1)
+        assert len((await other.complete(PROMPT, max_tokens=4)).tokens) == 4
+
+    run(main())
+
+
+def test_leaving_a_loop_early_stops_the_work(engine: Engine) -> None:
+    async def main() -> None:
+        other = AsyncEngine.of(engine)
+        before = engine.stats.n_generated
+        async for _ in other.generate(PROMPT, logit_bias=ENDLESS):
+            break
+        async with other.generate(PROMPT, logit_bias=ENDLESS) as generation:
+            async for _ in generation:
+                break
+        assert (await generation.result()).finish_reason == "cancelled"
+        assert [chunk async for chunk in generation] == []
+        assert len((await other.complete(PROMPT, max_tokens=4)).tokens) == 4
+        assert engine.stats.n_generated - before < engine.n_ctx
+
+    run(main())
+
+
+def test_cancel_keeps_what_was_made(engine: Engine) -> None:
+    async def main() -> None:
+        generation = AsyncEngine.of(engine).generate(PROMPT, logit_bias=ENDLESS, trace=True)
+        chunks = [await generation.__anext__()]
+        generation.cancel()
+        chunks += [chunk async for chunk in generation]
+        assert chunks[-1].finish_reason == "cancelled"
+        done = await generation.result()
+        assert "".join(chunk.text for chunk in chunks) == done.text
+        assert len(generation.trace_since().rounds) >= 1
+
+    run(main())
+
+
+def test_errors_come_where_they_are_waited_for(engine: Engine, make_fake: MakeFake) -> None:
+    async def main() -> None:
+        other = AsyncEngine.of(engine)
+        with pytest.raises(InvalidArgument, match="top_p"):
+            other.generate(PROMPT, top_p=3.0)
+        with pytest.raises(InvalidArgument, match="mirostat"):
+            await other.create_completion(PROMPT, mirostat_mode=1)
+        with pytest.raises(InvalidArgument, match="messages"):
+            await other.create_chat_completion([], stream=True)
+        with pytest.raises(TypeError, match="temprature"):
+            await other.create_completion(PROMPT, temprature=1)
+        failing = AsyncEngine.of(make_fake(target_fail_at_step=3))
+        generation = failing.generate("abc", max_tokens=9)
+        with pytest.raises(DecodeError):
+            async for _ in generation:
+                pass
+        assert [chunk async for chunk in generation] == []
+        with pytest.raises(DecodeError):
+            await generation.result()
+
+    run(main())
+
+
+def test_it_loads_off_the_event_loop(pair: tuple[Path, Path]) -> None:
+    threads = set()
+
+    async def main() -> None:
+        with pytest.raises(TypeError, match="n_context"):
+            AsyncEngine(*pair, n_context=3)
+        engine = AsyncEngine(
+            *pair,
+            n_ctx=256,
+            n_threads=1,
+            draft_n_threads=1,
+            progress_callback=lambda _: threads.add(threading.get_ident()),
+        )
+        with pytest.raises(EngineClosed, match="not loaded"):
+            engine.generate(PROMPT)
+        assert "not loaded" in repr(engine)
+        async with engine:
+            assert (await engine.load()) is engine
+            assert str(await engine.complete(PROMPT, max_tokens=2))
+        assert engine.engine.closed
+        assert threading.get_ident() not in threads
+
+    run(main())
+    assert threads
+
+
+def test_closing_ends_what_is_running(tiny: Path) -> None:
+    async def main() -> None:
+        async with AsyncEngine(tiny, n_ctx=512, n_threads=1) as engine:
+            options: dict[str, Any] = {"logit_bias": ENDLESS, "temperature": 1.0}
+            generations = [engine.generate([0, *([1] * 300)], **options) for _ in range(5)]
+            waiting = [asyncio.create_task(one.result()) for one in generations]
+            answer = asyncio.create_task(engine.create_completion(PROMPT, max_tokens=None))
+            await asyncio.sleep(0.01)
+            await engine.close()
+            assert {(await one).finish_reason for one in waiting} <= {"cancelled", "length"}
+            done: Any = await answer
+            assert done["choices"][0]["finish_reason"] in {"cancelled", "length", "stop"}
+            with pytest.raises(EngineClosed):
+                engine.generate(PROMPT)
+
+    run(main())
+
+
+def test_threads_end_with_their_generations(engine: Engine) -> None:
+    async def main() -> None:
+        other = AsyncEngine.of(engine)
+        await asyncio.gather(*[other.complete(PROMPT, max_tokens=2) for _ in range(10)])
+
+    run(main())
+    deadline = time.monotonic() + 10
+    while any(thread.name == "specbranch-pump" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_loop_that_is_gone_stops_the_work(engine: Engine) -> None:
+    async def main() -> Any:
+        return AsyncEngine.of(engine).generate(PROMPT, logit_bias=ENDLESS, max_tokens=100_000)
+
+    before = engine.stats.n_generations
+    generation = run(main())
+    deadline = time.monotonic() + 20
+    while engine.stats.n_generations == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert generation.generation.result().finish_reason in {"cancelled", "length"}
