@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from specbranch_cpp._pump import Pump
 from specbranch_cpp.engine import Engine
 from specbranch_cpp.errors import EngineClosed
-from specbranch_cpp.openai_api.chat_completions import ChatCall, chat_generation
-from specbranch_cpp.openai_api.completions import CompletionCall
 from specbranch_cpp.results import Chunk
 
 if TYPE_CHECKING:
@@ -194,6 +192,8 @@ class AsyncEngine:
         **options: Any,
     ) -> Completion:
         """See `Engine.chat`."""
+        from specbranch_cpp.openai_api.chat_completions import chat_generation
+
         generation = await asyncio.to_thread(
             chat_generation, self.engine, messages, chat_template_kwargs, options
         )
@@ -203,6 +203,8 @@ class AsyncEngine:
         self, prompt: str | Sequence[int], *args: Any, **options: Any
     ) -> TextCompletion | AsyncStream[CompletionChunk]:
         """See `Engine.create_completion`; streamed, it is an `AsyncStream`."""
+        from specbranch_cpp.openai_api.completions import CompletionCall
+
         given = _given(Engine.create_completion, self.engine, prompt, *args, **options)
         call = await asyncio.to_thread(CompletionCall, self.engine, given)
         return await _answered(call, stream=given["stream"])
@@ -211,6 +213,8 @@ class AsyncEngine:
         self, messages: Sequence[Mapping[str, Any]], *args: Any, **options: Any
     ) -> ChatCompletion | AsyncStream[ChatChunk]:
         """See `Engine.create_chat_completion`; streamed, it is an `AsyncStream`."""
+        from specbranch_cpp.openai_api.chat_completions import ChatCall
+
         given = _given(Engine.create_chat_completion, self.engine, messages, *args, **options)
         call = await asyncio.to_thread(ChatCall, self.engine, given)
         return await _answered(call, stream=given["stream"])

@@ -171,6 +171,7 @@ def test_combinations_that_make_no_sense(
         ({"grammar": "x", "response_format": {"type": "json_object"}}, "only one can rule"),
         ({"tools": [TOOL], "functions": [TOOL["function"]]}, "old name"),
         ({"chat_template_kwargs": 3}, "must be a mapping"),
+        ({"chat_template_kwargs": {"messages": []}}, "its own keyword"),
     ],
 )
 def test_combinations_that_make_no_sense_in_a_chat(

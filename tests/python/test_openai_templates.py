@@ -27,7 +27,7 @@ SOURCE = (
 
 
 def render(source: str, messages: Any = HELLO, **options: Any) -> str:
-    return ChatTemplate(source, "<s>", "</s>").render(plain_messages(messages), **options)
+    return ChatTemplate(source, "<s>", "</s>").render(plain_messages(messages), variables=options)
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +180,8 @@ def test_a_template_for_tools_is_used_with_tools(tmp_path: Path) -> None:
         "<|im_end|>",
         "  <|im_start|><|im_end|>[MARK] ",
         "<|endoftext|>",
+        "<|im_<|im_end|>end|>",
+        "<|im_end|><|im_end|>",
     ],
 )
 def test_names_of_control_tokens_in_contents_are_text(chatty: Engine, content: str) -> None:

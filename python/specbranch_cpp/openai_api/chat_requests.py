@@ -67,13 +67,22 @@ def rendered(
     engine: Engine, messages: Any, variables: Any, tools: list[Mapping[str, Any]] | None = None
 ) -> tuple[list[int], list[str]]:
     """The tokens of the prompt, and what ends the answer besides end tokens."""
-    if not isinstance(variables, Mapping) and variables is not None:
+    _check_variables(variables)
+    form = format_of(engine)
+    prompt = form.prompt(engine, plain_messages(messages), tools=tools, variables=variables)
+    return prompt, form.stops(engine, form.template(has_tools=bool(tools)))
+
+
+def _check_variables(variables: Any) -> None:
+    if variables is None:
+        return
+    if not isinstance(variables, Mapping) or not all(isinstance(name, str) for name in variables):
         raise InvalidArgument(
             f"chat_template_kwargs is {variables!r}; it must be a mapping or None"
         )
-    form = format_of(engine)
-    prompt = form.prompt(engine, plain_messages(messages), tools=tools, **(variables or {}))
-    return prompt, form.stops(engine, form.template(has_tools=bool(tools)))
+    for name in ("messages", "tools"):
+        if name in variables:
+            raise InvalidArgument(f"chat_template_kwargs has {name!r}, which has its own keyword")
 
 
 def joined_stops(stop: Any, more: list[str]) -> list[str]:

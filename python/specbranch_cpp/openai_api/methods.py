@@ -1,11 +1,11 @@
-"""The OpenAI-shaped calls as methods of `Engine`."""
+"""The OpenAI-shaped calls as methods of `Engine`.
+
+What they need, Jinja among it, is imported when one is called.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
-
-from specbranch_cpp.openai_api.chat_completions import ChatCall, chat_generation
-from specbranch_cpp.openai_api.completions import CompletionCall
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,6 +113,8 @@ class OpenAICalls:
         """
         given = dict(locals())
         engine = cast("Engine", given.pop("self"))
+        from specbranch_cpp.openai_api.completions import CompletionCall
+
         call = CompletionCall(engine, given)
         return call.stream() if stream else call.answer()
 
@@ -194,6 +196,8 @@ class OpenAICalls:
         """
         given = dict(locals())
         engine = cast("Engine", given.pop("self"))
+        from specbranch_cpp.openai_api.chat_completions import ChatCall
+
         call = ChatCall(engine, given)
         return call.stream() if stream else call.answer()
 
@@ -226,7 +230,7 @@ class OpenAICalls:
         Raises:
             InvalidArgument: and the other errors of `Engine.generate`.
         """
+        from specbranch_cpp.openai_api.chat_completions import chat_generation
+
         engine = cast("Engine", self)
-        if isinstance(messages, str):
-            messages = [{"role": "user", "content": messages}]
         return chat_generation(engine, messages, chat_template_kwargs, options).result()

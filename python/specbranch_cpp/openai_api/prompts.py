@@ -63,7 +63,7 @@ class ChatFormat:
         messages: Sequence[Mapping[str, Any]],
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
-        **options: Any,
+        variables: Mapping[str, Any] | None = None,
     ) -> list[int]:
         """The tokens of the messages.
 
@@ -72,16 +72,15 @@ class ChatFormat:
         """
         template = self.template(has_tools=bool(tools))
         messages, tools = _as_template_wants(template, messages, tools)
-        names = sorted({n for text in _texts(messages) for n in _control_names(engine, text)})
-        if not names:
-            return _tokens(engine, [(template.render(messages, tools=tools, **options), True)])
         # Each name is replaced by a mark of private characters, which no template changes, and
         # put back after the text around it has been tokenized.
         nonce = f"{secrets.randbelow(10**18):018}"  # digits: the same in upper case
-        marks = {name: f"\ue000{nonce}:{index}\ue001" for index, name in enumerate(names)}
-        hide = re.compile("|".join(re.escape(n) for n in sorted(names, key=len, reverse=True)))
-        hidden = _replaced(messages, lambda text: hide.sub(lambda m: marks[m.group()], text))
-        rendered = template.render(hidden, tools=tools, **options)
+        names: list[str] = []
+        while found := {n for text in _texts(messages) for n in _control_names(engine, text)}:
+            marks = {name: f"\ue000{nonce}:{len(names) + i}\ue001" for i, name in enumerate(found)}
+            names += marks
+            messages = _hidden(messages, marks)
+        rendered = template.render(messages, tools=tools, variables=variables)
         parts = re.split(f"\ue000{nonce}:([0-9]+)\ue001", rendered)
         return _tokens(
             engine,
@@ -152,24 +151,28 @@ def _control_names(engine: Engine, text: str) -> list[str]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in messages, the names of the fields not counted."""
+    """Every text in messages."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for item in value.values():
+        for name, item in value.items():
+            yield from _texts(name)
             yield from _texts(item)
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _texts(item)
 
 
-def _replaced(value: Any, change: Any) -> Any:
+def _hidden(value: Any, marks: Mapping[str, str]) -> Any:
+    """The same with these names replaced, longer ones first."""
     if isinstance(value, str):
-        return change(value)
+        for name in sorted(marks, key=len, reverse=True):
+            value = value.replace(name, marks[name])
+        return value
     if isinstance(value, dict):
-        return {name: _replaced(item, change) for name, item in value.items()}
+        return {_hidden(name, marks): _hidden(item, marks) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_replaced(item, change) for item in value]
+        return [_hidden(item, marks) for item in value]
     return value
 
 
@@ -178,7 +181,9 @@ def _turn_end(engine: Engine, template: ChatTemplate) -> list[str]:
     mark = f"\ue000{secrets.token_hex(8)}\ue001"
     messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": mark}]
     try:
-        _, _, after = template.render(messages, add_generation_prompt=False).rpartition(mark)
+        _, _, after = template.render(
+            messages, variables={"add_generation_prompt": False}
+        ).rpartition(mark)
     except ValueError:
         return []
     found = _TURN_END.match(after)

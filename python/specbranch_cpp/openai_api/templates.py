@@ -115,28 +115,23 @@ class ChatTemplate:
         messages: Sequence[Mapping[str, Any]],
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
-        add_generation_prompt: bool = True,
-        **options: Any,
+        variables: Mapping[str, Any] | None = None,
     ) -> str:
-        """The text of the messages.
+        """The text of the messages, and of the beginning of the answer.
 
         Args:
             messages: see `messages.plain_messages`.
             tools: functions that may be called.
-            add_generation_prompt: end with the beginning of the answer.
-            **options: further variables of the template, such as ``enable_thinking``.
+            variables: further ones of the template, such as ``enable_thinking``, or
+                ``add_generation_prompt``, False: without the beginning of the answer.
 
         Raises:
             InvalidArgument: the template cannot express them; says where and why.
         """
-        variables = {"documents": None, **self._names, **options}
+        known = {"documents": None, "add_generation_prompt": True, **self._names}
+        given = {"messages": messages, "tools": tools}
         try:
-            return self._template.render(
-                messages=messages,
-                tools=tools,
-                add_generation_prompt=add_generation_prompt,
-                **variables,
-            )
+            return self._template.render({**known, **(variables or {}), **given})
         except _Refused as error:
             raise InvalidArgument(f"the chat template refuses the messages: {error}") from None
         except Exception as error:
@@ -156,7 +151,7 @@ class ChatTemplate:
                 {"role": "assistant", "content": "", "tool_calls": calls},
             ]
             try:
-                text = self.render(messages, add_generation_prompt=False)
+                text = self.render(messages, variables={"add_generation_prompt": False})
             except InvalidArgument:
                 continue
             if re.search(r'"key"\s*:\s*"value"', text):
