@@ -89,6 +89,7 @@ GOOD: dict[str, Any] = {
     "pattern without": {"type": "string", "pattern": "^[^a-z]{1,3}$"},
     "pattern with quotes": {"type": "string", "pattern": r'^(a|b"|\\)["\\]?$'},
     "pattern of classes": {"type": "string", "pattern": r"^\w{1,2}[\s\-]\D$"},
+    "pattern of a set that Python doubts": {"type": "string", "pattern": "^[[a&&b]$"},
     "pattern anywhere": {"type": "string", "pattern": "^x|y$"},
 }
 
@@ -124,6 +125,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "repeats": ({"pattern": "a{3000}"}, "at most 2000"),
     "not a number": ({"const": float("nan")}, "no JSON"),
     "no JSON": ({"const": {1}}, "no JSON"),
+    "part of allOf": ({"allOf": ["x", {}]}, "must be a schema"),
+    "reference to a list": ({"$ref": ["#"]}, "must begin with"),
     "surrogate": ({"enum": ["\ud800"]}, "no JSON"),
     "allOf": ({"allOf": [{"type": "string"}, {"type": "object"}]}, "must be an object"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from typing import Any
 
 from specbranch_cpp.errors import InvalidArgument
@@ -51,7 +52,9 @@ def gbnf_of_pattern(pattern: str) -> str:
             look-around, back references, anchors and word borders inside.
     """
     try:
-        tree = list[Any](parser.parse(pattern))  # type: ignore[call-overload]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sets that a later Python may read otherwise
+            tree = list[Any](parser.parse(pattern))  # type: ignore[call-overload]
     except (parser.error, RecursionError, OverflowError) as error:
         raise InvalidArgument(f"pattern {pattern!r} is no regular expression: {error}") from None
     return _whole(tree, pattern)

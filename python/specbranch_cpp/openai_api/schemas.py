@@ -261,9 +261,11 @@ class _Preparation:
         for index, part in enumerate([*parts, own]):
             place = f"{where}['allOf'][{index}]"
             seen: set[str] = set()
-            while isinstance(part, Mapping) and "$ref" in part and part["$ref"] not in seen:
-                seen.add(part["$ref"])
+            while isinstance(part, Mapping) and "$ref" in part and str(part["$ref"]) not in seen:
+                seen.add(str(part["$ref"]))
                 part = target_of(self._root, part["$ref"], place)  # noqa: PLW2901
+            if not isinstance(part, Mapping):
+                raise InvalidArgument(f"{place} is {part!r}; it must be a schema")
             known = ("properties", "required", "type")
             odd = [key for key in part if key in CONSTRAINTS and key not in known]
             if odd or part.get("type", "object") != "object":
@@ -278,8 +280,8 @@ class _Preparation:
         return self._object({"properties": properties, "required": required}, where)
 
     def _reference(self, reference: Any, where: str) -> str:
+        target = target_of(self._root, reference, where)
         if reference not in self._names:
-            target = target_of(self._root, reference, where)
             name = self._names[reference] = f"{self._prefix}-{len(self._names)}"
             self.definitions[name] = self.schema(target, f"{self._name}, {reference}")
         return self._names[reference]
