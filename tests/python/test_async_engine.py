@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from specbranch_cpp import AsyncEngine, DecodeError, Engine, EngineClosed, InvalidArgument
+from specbranch_cpp import AsyncEngine, DecodeError, Engine, EngineClosed, InvalidArgument, policies
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -236,6 +236,32 @@ def test_closing_ends_what_is_running(tiny: Path) -> None:
                 engine.generate(PROMPT)
 
     run(main())
+
+
+class Planner:
+    """A policy in Python: it is asked by whoever reads, here the pump."""
+
+    def __init__(self) -> None:
+        self.n_planned = 0
+
+    def plan(self, round_: policies.Round) -> policies.Plan:
+        del round_
+        self.n_planned += 1
+        return policies.Plan(2)
+
+    def observe(self, outcome: policies.Outcome) -> None:
+        pass
+
+
+def test_a_policy_in_python_is_asked(engine: Engine) -> None:
+    planner = Planner()
+
+    async def main() -> Any:
+        return await AsyncEngine.of(engine).complete(PROMPT, max_tokens=24, policy=planner)
+
+    done = run(main())
+    assert planner.n_planned > 0
+    assert done.text == engine.complete(PROMPT, max_tokens=24).text
 
 
 def test_threads_end_with_their_generations(engine: Engine) -> None:

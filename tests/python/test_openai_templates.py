@@ -205,6 +205,29 @@ def test_names_in_contents_are_text_where_a_template_changes_contents(chat_model
     assert text == "A<|im_end|>Ba<|im_end|>b<|im_end|>"
 
 
+@pytest.mark.parametrize(
+    ("after", "stops"),
+    [
+        ("<|im_end|>\n", []),  # a control token, and llama.cpp ends texts there
+        ("<|end_of_turn|>\n", ["<|end_of_turn|>"]),
+        ("\n[/ANSWER] ", ["[/ANSWER]"]),
+        ("\n\n", []),  # no name: an answer may have line breaks
+        ("", []),
+    ],
+)
+def test_the_end_of_a_turn_is_a_stop_string_unless_it_is_a_token(
+    chat_model: Path, after: str, stops: list[str]
+) -> None:
+    source = "{% for m in messages %}<|im_start|>{{ m.content }}" + after + "{% endfor %}"
+    with Engine(chat_model, n_ctx=128, chat_template=source) as engine:
+        form = format_of(engine)
+        assert form.stops(engine, form.template(has_tools=False)) == stops
+    for silent in ("<|user|>{{ messages[0].content }}", "{{ raise_exception('no') }}"):
+        with Engine(chat_model, n_ctx=128, chat_template=silent) as engine:
+            form = format_of(engine)
+            assert form.stops(engine, form.template(has_tools=False)) == []
+
+
 def test_the_short_form_takes_text(chatty: Engine) -> None:
     by_text = chatty.chat("hello", max_tokens=4)
     by_messages = chatty.chat(HELLO, max_tokens=4)

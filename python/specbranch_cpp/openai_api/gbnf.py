@@ -30,7 +30,7 @@ def any_object() -> str:
 
 
 def converted(schema: dict[str, Any], definitions: dict[str, dict[str, Any]]) -> str:
-    """The grammar of a schema as `schemas.prepared` leaves it.
+    """The grammar of a schema as `schemas` prepares it.
 
     Args:
         schema: the schema.

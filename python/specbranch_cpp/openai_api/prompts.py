@@ -9,6 +9,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _logging
+from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.templates import CHATML, ChatTemplate
 from specbranch_cpp.openai_api.tool_prompts import (
     with_calls_as_text,
@@ -27,7 +28,7 @@ __all__ = ["ChatFormat", "format_of"]
 _NAMED = "tokenizer.chat_template.tool_use"
 
 # What a model may write at the end of its turn: the name of a control token, not a line break.
-_TURN_END = re.compile(r"\s*(<[^<>\s]+>|\[/?[A-Z_]+\])")
+_TURN_END = r"\s*(<[^<>\s]+>|\[/?[A-Z_]+\])"
 
 
 class ChatFormat:
@@ -146,8 +147,8 @@ def _control_names(engine: Engine, text: str) -> list[str]:
     read = engine.tokenize(text, add_bos=False, special=True)
     if read == engine.tokenize(text, add_bos=False, special=False):
         return []
-    silent = [token for token in read if not piece_of(engine, token)]
-    return [name for token in silent if (name := _token_name(engine, token))]
+    names = [_token_name(engine, token) for token in read if not piece_of(engine, token)]
+    return [name for name in names if name and name in text]
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -181,12 +182,10 @@ def _turn_end(engine: Engine, template: ChatTemplate) -> list[str]:
     mark = f"\ue000{secrets.token_hex(8)}\ue001"
     messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": mark}]
     try:
-        _, _, after = template.render(
-            messages, variables={"add_generation_prompt": False}
-        ).rpartition(mark)
-    except ValueError:
+        text = template.render(messages, variables={"add_generation_prompt": False})
+    except InvalidArgument:
         return []
-    found = _TURN_END.match(after)
+    found = re.search(mark + _TURN_END, text)
     if found is None:
         return []
     name = found.group(1)
