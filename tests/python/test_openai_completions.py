@@ -10,7 +10,7 @@ import pytest
 from tests.python.conftest import MakeFake
 from tests.python.tiny_gguf import N_VOCAB, write_tiny_gguf
 
-from specbranch_cpp import ContextOverflow, Engine, InvalidArgument
+from specbranch_cpp import ContextOverflow, DecodeError, Engine, EngineClosed, InvalidArgument
 
 PROMPT = "import os\n"
 OPTIONS: dict[str, Any] = {"max_tokens": 24, "seed": 5}
@@ -188,6 +188,18 @@ def test_errors_come_when_called_not_when_read(engine: Engine) -> None:
     with pytest.raises(InvalidArgument, match="mode"):
         whole(engine, mode="fast", stream=True)
     assert whole(engine)["usage"]["completion_tokens"] == 24
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_failed_pass_is_told_and_the_engine_goes_on(make_fake: MakeFake, stream: bool) -> None:
+    engine = make_fake(target_fail_at_step=3)
+    with pytest.raises(DecodeError):
+        [*cast("Any", engine.create_completion("abc", max_tokens=20, stream=stream))]
+    answer: Any = engine.create_completion("abc", max_tokens=4)
+    assert answer["usage"]["completion_tokens"] == 4
+    engine.close()
+    with pytest.raises(EngineClosed):
+        engine.create_completion("abc")
 
 
 def test_the_short_form(engine: Engine) -> None:

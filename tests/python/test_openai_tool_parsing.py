@@ -93,6 +93,11 @@ def test_what_is_no_call_stays_content(source: str, text: str, size: int) -> Non
     assert parsed(source, text, size) == (text, [])
 
 
+def test_line_breaks_in_strings_are_forgiven() -> None:
+    text = '<tool_call>{"name": "paint", "arguments": {"color": "a\nb"}}</tool_call>'
+    assert parsed("hermes", text) == ("", [("paint", {"color": "a\nb"})])
+
+
 def test_an_unclosed_call_counts_and_what_follows_is_content() -> None:
     written = WRITTEN["hermes"]
     assert parsed("hermes", written.removesuffix("\n</tool_call>")) == ("", [RED])

@@ -16,7 +16,7 @@ from specbranch_cpp.openai_api.tools import Tools
 __all__ = ["FormatHermes", "Reading", "ToolFormat", "format_of_template"]
 
 _SPACE = re.compile(r"\s*")
-_DECODER = json.JSONDecoder()
+_DECODER = json.JSONDecoder(strict=False)  # models write line breaks in strings as they are
 
 
 @dataclass(frozen=True)
