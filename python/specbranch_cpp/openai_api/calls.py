@@ -104,7 +104,23 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
             "prompt_tokens_details": {"cached_tokens": stats.n_reused},
         }
 
-    def _item(self, kind: str, choices: list[Any], **fields: Any) -> dict[str, Any]:
+    def _whole(self, kind: str, choice: Mapping[str, Any], chunks: Sequence[Chunk]) -> Any:
+        """The answer that is not streamed, after all `chunks` have been read."""
+        return {
+            **self._head,
+            "object": kind,
+            "choices": [choice],
+            "usage": self._usage(),
+            **self._added(),
+            **self._speculation(*chunks),
+        }
+
+    def _usage_items(self, kind: str) -> Iterator[Any]:
+        """The last item of a stream that was asked for the usage."""
+        if self._include_usage:
+            yield self._item(kind, [], usage=self._usage(), **self._added())
+
+    def _item(self, kind: str, choices: list[Any], **fields: Any) -> Any:
         """A chunk of a stream."""
         usage = {"usage": None} if self._include_usage else {}
         return {**self._head, "object": kind, "choices": choices, **usage, **fields}

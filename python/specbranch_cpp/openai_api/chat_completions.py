@@ -61,17 +61,7 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
             "logprobs": ChatStyle.joined(known) if self._has_logprobs else None,
             "finish_reason": self._reason(chunks[-1]),
         }
-        return cast(
-            "ChatCompletion",
-            {
-                **self._head,
-                "object": "chat.completion",
-                "choices": [choice],
-                "usage": self._usage(),
-                **self._added(),
-                **self._speculation(*chunks),
-            },
-        )
+        return cast("ChatCompletion", self._whole("chat.completion", choice, chunks))
 
     def _chunks(self) -> Iterator[ChatChunk]:
         yield self._made({"role": "assistant"})
@@ -82,11 +72,7 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
                     yield self._made(delta)
                 fields = {**self._speculation(), **self._added()}
                 yield self._made({}, finish_reason=self._reason(chunk), **fields)
-                if self._include_usage:
-                    yield cast(
-                        "ChatChunk",
-                        self._item(_KIND, [], usage=self._usage(), **self._added()),
-                    )
+                yield from self._usage_items(_KIND)
                 return
             if not deltas and (self._has_logprobs or self._has_trace):
                 deltas = [{"content": ""}]

@@ -61,17 +61,7 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
             "logprobs": CompletionStyle.joined(known) if self._has_logprobs else None,
             "finish_reason": chunks[-1].finish_reason,
         }
-        return cast(
-            "TextCompletion",
-            {
-                **self._head,
-                "object": "text_completion",
-                "choices": [choice],
-                "usage": self._usage(),
-                **self._added(),
-                **self._speculation(*chunks),
-            },
-        )
+        return cast("TextCompletion", self._whole("text_completion", choice, chunks))
 
     def _chunks(self) -> Iterator[CompletionChunk]:
         if self._before:
@@ -83,11 +73,7 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
                 yield self._made(
                     "", finish_reason=chunk.finish_reason, **self._speculation(), **self._added()
                 )
-                if self._include_usage:
-                    yield cast(
-                        "CompletionChunk",
-                        self._item("text_completion", [], usage=self._usage(), **self._added()),
-                    )
+                yield from self._usage_items("text_completion")
             elif chunk.text or self._has_logprobs or self._has_trace:
                 yield self._made(
                     chunk.text, logprobs=self._entry(chunk), **self._speculation(chunk)
