@@ -53,15 +53,17 @@ def flag(name: str, value: Any) -> bool:
 
 
 def text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise InvalidArgument(f"{name} is {_shown(value)}; it must be a str")
-    return value
+    """A `str` that UTF-8 can express."""
+    encoded(name, value)
+    return value  # type: ignore[no-any-return]
 
 
 def encoded(name: str, value: Any) -> bytes:
     """The UTF-8 of a `str`."""
+    if not isinstance(value, str):
+        raise InvalidArgument(f"{name} is {_shown(value)}; it must be a str")
     try:
-        return text(name, value).encode()
+        return value.encode()
     except UnicodeEncodeError as error:
         raise InvalidArgument(
             f"{name} has a lone surrogate {value[error.start]!r} at index {error.start}; "

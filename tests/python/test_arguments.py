@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from specbranch_cpp import InvalidArgument, SpecBranchError, policies
+from specbranch_cpp import Engine, InvalidArgument, SpecBranchError, policies
 
 if TYPE_CHECKING:
     from tests.python.conftest import MakeFake
@@ -177,6 +177,14 @@ def test_tokenize_and_detokenize(make_fake: MakeFake) -> None:
         engine.tokenize(b"abc")  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match="add_bos"):
         engine.tokenize("abc", add_bos=1)  # type: ignore[arg-type]
+
+
+def test_names_that_utf_8_cannot_express(make_fake: MakeFake) -> None:
+    engine = make_fake()
+    with pytest.raises(InvalidArgument, match="mode has a lone surrogate"):
+        engine.generate("abc", mode="\ud800")
+    with pytest.raises(InvalidArgument, match="prefix_reuse has a lone surrogate"):
+        Engine("none.gguf", prefix_reuse="\ud800")
 
 
 @pytest.mark.parametrize("gamma", [0, 65, -1, 1.0, True, "3"])
