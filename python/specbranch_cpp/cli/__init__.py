@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 app.command()(generate.generate)
 app.command()(demo.demo)
-app.command()(check.check)
+app.command(epilog=check.EPILOG)(check.check)
 app.command()(simulate.simulate)
 app.add_typer(bench.app, name="bench")
 app.add_typer(hrad.app, name="hrad")

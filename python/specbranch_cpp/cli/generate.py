@@ -186,8 +186,8 @@ def _read_prompt(prompt: str | None, file: Path | None) -> str:
     if file is None and sys.stdin.isatty():
         raise typer.BadParameter("give a prompt with -p, with -f, or on standard input")
     if file is None or str(file) == "-":
-        return _decode(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
-    return _read_file(file, "-f").removesuffix("\n")
+        return options.decode(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
+    return options.read_text(file, "-f").removesuffix("\n")
 
 
 def _read_grammar(grammar: str | None, file: Path | None) -> str | None:
@@ -195,21 +195,7 @@ def _read_grammar(grammar: str | None, file: Path | None) -> str | None:
         return grammar
     if grammar is not None:
         raise typer.BadParameter("give a grammar or a file, not both", param_hint="--grammar-file")
-    return _read_file(file, "--grammar-file")
-
-
-def _read_file(file: Path, option: str) -> str:
-    try:
-        return _decode(file.read_bytes(), str(file))
-    except OSError as error:
-        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint=option) from None
-
-
-def _decode(data: bytes, source: str) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise typer.BadParameter(f"{source} is not UTF-8 at byte {error.start}") from None
+    return options.read_text(file, "--grammar-file")
 
 
 def _stream(generation: Generation) -> tuple[Completion, bool]:

@@ -23,11 +23,17 @@ def option(*names: str, panel: str, help: str, metavar: str | None = None) -> An
     )
 
 
+def gguf(metavar: str, help: str) -> Any:  # noqa: A002
+    """An argument that names a model's file."""
+    return typer.Argument(help=help, metavar=metavar, show_default=False)
+
+
 # An option of each panel; most take a number.
 models = partial(option, panel=MODELS, metavar="GGUF")
 sampling = partial(option, panel=SAMPLING, metavar="X")
 speculation = partial(option, panel=SPECULATION, metavar="N")
 machine = partial(option, panel=MACHINE, metavar="N")
+sample = partial(option, panel="Sample")
 
 Model = Annotated[Path | None, models("--model", "-m", help="Target; default: bundled pair.")]
 Draft = Annotated[Path | None, models("--model-draft", "-md", help="Draft; default: none.")]
@@ -103,6 +109,22 @@ def parse_cpus(text: str | None, name: str) -> list[int] | None:
                 f"{text!r} is no list of CPUs such as 0,2-5", param_hint=name
             ) from None
     return cpus
+
+
+def read_text(file: Path, option: str) -> str:
+    """What is in a file."""
+    try:
+        return decode(file.read_bytes(), str(file))
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint=option) from None
+
+
+def decode(data: bytes, source: str) -> str:
+    """The text of these bytes, which come from a source of that name."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{source} is not UTF-8 at byte {error.start}") from None
 
 
 def given(**settings: Any) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from specbranch_cpp.advice.words import message
 from specbranch_cpp.errors import InvalidArgument, SpecBranchError
 
 if TYPE_CHECKING:
@@ -28,11 +28,6 @@ def stdout() -> Console:
 
 def stderr() -> Console:
     return Console(stderr=True, highlight=False, markup=False, emoji=False)
-
-
-def message(error: BaseException) -> str:
-    """What an error says, without the method of the engine that says it."""
-    return re.sub(r"^\[[\w:]+\] ", "", str(error))
 
 
 def fail(reason: str) -> None:

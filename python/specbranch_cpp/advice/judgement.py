@@ -1,0 +1,150 @@
+"""From figures to a verdict; no models, no clocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from specbranch_cpp.advice.expectation import ENOUGH
+from specbranch_cpp.advice.report import Interval, Needs, Verdict
+from specbranch_cpp.advice.words import count
+
+if TYPE_CHECKING:
+    from specbranch_cpp.advice.report import Acceptance, StepFigures
+
+GAIN = 1.03
+"""A speed-up below this counts as none."""
+GOOD = 1.15
+"""One from here on as more than a little."""
+_SLOW = 2.0  # a draft whose steps are not even so many times shorter is slow whatever it knows
+_WRONG = 0.5  # one that is right less often is wrong often
+_TYPICAL = 4  # tokens of a verification
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What decides.
+
+    Attributes:
+        steps: what steps cost.
+        acceptance: how often the draft is right.
+        expected: speed-up of the mode that is recommended, simulated.
+        measured: the same, timed; None: it was not.
+        needs: what would have to change; None: it was not asked.
+        draft_parameters: of the draft.
+    """
+
+    steps: StepFigures
+    acceptance: Acceptance
+    expected: Interval
+    measured: Interval | None
+    needs: Needs | None
+    draft_parameters: int
+
+
+def gain(expected: Interval, measured: Interval | None) -> Verdict | None:
+    """`Verdict.HELPS`, ``HELPS_LITTLE``, ``UNCLEAR``, or None: there is no gain.
+
+    What was timed counts, where it was. A gain is one whose whole interval is above 1. That there
+    is none is said where the mean is no gain and either the interval ends below a good one or the
+    simulator, whose step times are less noisy, expects none; everything else is unclear.
+    """
+    decisive = measured or expected
+    mean, low, high = decisive.mean, decisive.low, decisive.high
+    if low is not None and low > 1.0 and mean >= GAIN:
+        return Verdict.HELPS if mean >= GOOD else Verdict.HELPS_LITTLE
+    most_expected = expected.mean if expected.high is None else expected.high
+    if mean < GAIN and ((high is not None and high < GOOD) or most_expected < GAIN):
+        return None
+    return Verdict.UNCLEAR
+
+
+def cause(figures: Figures) -> Verdict:
+    """Why there is no gain: what would have to change least, if one change is enough."""
+    alpha, ratio = figures.acceptance.alpha.mean, figures.steps.ratio
+    needs = figures.needs or Needs(None, None, cheap_verify=False)
+    if needs.alpha is not None and needs.ratio is not None:
+        # How many times as rare its errors, or as short its steps, would have to be.
+        better = (1.0 - alpha) / max(1.0 - needs.alpha, 1e-3)
+        faster = needs.ratio / ratio
+        return Verdict.DRAFT_WRONG if better <= faster else Verdict.DRAFT_SLOW
+    if needs.alpha is not None:
+        return Verdict.DRAFT_WRONG
+    if needs.ratio is not None or ratio < _SLOW:
+        return Verdict.DRAFT_SLOW
+    if needs.cheap_verify and alpha >= _WRONG:
+        return Verdict.VERIFYING_DEAR
+    return Verdict.DRAFT_WRONG if alpha < _WRONG else Verdict.VERIFYING_DEAR
+
+
+def judge(figures: Figures) -> tuple[Verdict, str]:
+    """The verdict, and in a sentence or two the figures that decide it."""
+    verdict = gain(figures.expected, figures.measured) or cause(figures)
+    facts = _facts(figures)
+    if verdict in (Verdict.HELPS, Verdict.HELPS_LITTLE):
+        return verdict, f"{_speed(figures)}: {facts}."
+    if verdict is Verdict.UNCLEAR:
+        return verdict, (
+            f"{_speed(figures)}, which this sample is too short or too noisy to confirm: {facts}. A quieter "
+            "machine or a longer sample (--seconds) would tell."
+        )
+    return verdict, f"{_speed(figures)}: {facts}. {_remedy(figures, verdict)}"
+
+
+def _speed(figures: Figures) -> str:
+    if figures.measured is None:
+        return f"{_times(figures.expected)} as fast is expected"
+    return f"{_times(figures.measured)} as fast was measured, {_times(figures.expected)} expected"
+
+
+def _times(speed: Interval) -> str:
+    if speed.low is None or speed.high is None:
+        return f"{speed.mean:.2f} times"
+    return f"{speed.mean:.2f} times ({speed.low:.2f} to {speed.high:.2f})"
+
+
+def _facts(figures: Figures) -> str:
+    steps = figures.steps
+    words = [
+        f"the draft's first choice is right {_percent(figures.acceptance.alpha.mean)} of the time",
+        f"a target step takes {steps.ratio:.1f} times as long as one of the draft (c)",
+    ]
+    if _TYPICAL in steps.verify:
+        words.append(
+            f"verifying {_TYPICAL} tokens takes {steps.verify[_TYPICAL]:.1f} times as long as "
+            "decoding one"
+        )
+    return ", ".join(words)
+
+
+def _remedy(figures: Figures, verdict: Verdict) -> str:
+    needs = figures.needs or Needs(None, None, cheap_verify=False)
+    alpha, ratio = figures.acceptance.alpha.mean, figures.steps.ratio
+    percent = f"to gain {_percent(ENOUGH - 1)}"
+    parts = []
+    if needs.alpha is not None and needs.alpha > alpha:
+        parts.append(
+            f"at this speed the draft would have to be right about {_percent(needs.alpha)} of the "
+            f"time {percent}"
+        )
+    elif needs.alpha is None:
+        parts.append("at this speed no acceptance would make up for it")
+    if needs.ratio is not None and needs.ratio > ratio:
+        size = count(figures.draft_parameters * ratio / needs.ratio)
+        parts.append(
+            f"at this acceptance c would have to be about {needs.ratio:.1f} (a draft of some "
+            f"{size} parameters) {percent}"
+        )
+    elif needs.ratio is None:
+        parts.append("at this acceptance no draft is fast enough")
+    if verdict is Verdict.VERIFYING_DEAR:
+        parts.append(
+            "where several tokens cost little more than one (a GPU, F16 weights, other threads) "
+            + ("it would help" if needs.cheap_verify else "it would be worth another look")
+        )
+    text = "; ".join(parts)
+    return text[:1].upper() + text[1:] + "." if text else ""
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

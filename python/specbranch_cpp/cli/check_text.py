@@ -1,0 +1,184 @@
+"""A report of `advice.examine` in plain words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from specbranch_cpp.advice.report import Interval, Verdict
+from specbranch_cpp.advice.words import count, readable
+from specbranch_cpp.cli import render
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from specbranch_cpp.advice.report import DeviceMemory, Measurement, ModelReport, Report
+
+_LABEL = 9
+_COLUMNS = ("mode", "expected", "measured", "tokens\nper step")
+_STYLES = {
+    Verdict.HELPS: "green",
+    Verdict.HELPS_LITTLE: "green",
+    Verdict.UNUSABLE: "bold red",
+}
+
+
+def show(console: Console, report: Report) -> None:
+    """Files, machine, figures, verdict, settings."""
+    for label, model in (("target", report.target), ("draft", report.draft)):
+        if model is not None:
+            _line(console, label, _described(model))
+            _line(console, "", _needs(model))
+    console.print()
+    _show_fit(console, report)
+    if report.measurement is not None:
+        console.print()
+        _show_measurement(console, report.measurement)
+    for note in report.notes:
+        _line(console, "note", note)
+    console.print()
+    _show_verdict(console, report)
+
+
+def _show_fit(console: Console, report: Report) -> None:
+    if report.n_common is not None:
+        _line(console, "pair", f"fits: {report.n_common:,} tokens mean the same in both", ok=True)
+    for device in report.devices:
+        enough = device.free is None or device.needed <= device.free
+        _line(console, "memory", _memory(device), ok=enough)
+    commit = report.llama_cpp["ggml_commit"].removesuffix("-dirty")
+    llama = f"llama.cpp {report.llama_cpp['llama_version']} ({commit})"
+    if report.cpu != "unknown":
+        words = "runs" if report.cpu == "runs" else "does not run"
+        _line(console, "CPU", f"{words} {llama}, tried with quantized weights",
+              ok=report.cpu == "runs")  # fmt: skip
+    for gpu in report.gpus:
+        _line(console, "GPU", gpu)
+
+
+def _memory(device: DeviceMemory) -> str:
+    free = "how much is free is not known"
+    if device.free is not None:
+        free = f"{readable(device.free)} available"
+    parts = [
+        f"{name} {readable(size)}"
+        for name, size in (("target", device.target), ("draft", device.draft))
+        if size is not None
+    ]
+    return f"{device.name}: about {readable(device.needed)} needed ({', '.join(parts)}), {free}"
+
+
+def _show_measurement(console: Console, found: Measurement) -> None:
+    steps, right = found.steps, found.acceptance
+    _line(
+        console,
+        "steps",
+        f"target {steps.target_ms:.2f} ms, draft {steps.draft_ms:.2f} ms: c = {steps.ratio:.1f}, "
+        f"with {steps.n_threads} and {steps.draft_n_threads} threads",
+    )
+    lengths = ", ".join(map(str, steps.verify))
+    costs = ", ".join(f"{cost:.1f}" for cost in steps.verify.values())
+    _line(console, "", f"verifying {lengths} tokens takes {costs} times as long as decoding one")
+    _line(
+        console,
+        "",
+        f"while both run, a target step takes {steps.target_slowdown:.2f} times as long, a draft "
+        f"step {steps.draft_slowdown:.2f}",
+    )
+    _line(
+        console,
+        "draft",
+        f"its first choice is right {_share(right.alpha)} of the time: {right.n_places} places in "
+        f"{len(right.by_prompt)} texts, the worst {render.percent(min(right.by_prompt))}, the best "
+        f"{render.percent(max(right.by_prompt))}",
+    )
+    others = ", ".join(render.percent(share) for share in right.by_rank[1:])
+    _line(console, "", f"its second, third and fourth choice: {others}")
+    console.print()
+    rows = []
+    for mode in found.modes:
+        plain = mode.gamma is None
+        measured = _speed(mode.measured)
+        if plain and found.tokens_per_second:
+            measured = f"{found.tokens_per_second:.1f} tokens/s"
+        expected = "1.00" if plain else _speed(mode.expected)
+        rows.append([mode.mode, expected, measured, f"{mode.tokens_per_step:.2f}"])
+    console.print(render.table(_COLUMNS, rows))
+    tuned = [mode.settings for mode in found.modes if mode.settings != mode.mode]
+    if tuned:
+        console.print(Text(f"best settings: {', '.join(tuned)}", "dim"), soft_wrap=True)
+    for mode in found.modes:
+        if mode.why:
+            console.print(Text(f"{mode.mode}: {mode.why}", "dim"), soft_wrap=True)
+    if found.n_prompts:
+        texts = f"{found.n_prompts} texts of at most {found.n_tokens} tokens"
+        same = "the tokens were the same in all modes"
+        if found.same_tokens < found.n_prompts:
+            same = (
+                f"in {found.n_prompts - found.same_tokens} of them the tokens differ between "
+                "modes (near-ties: docs/exactness.md)"
+            )
+        words = f"{texts}, temperature {found.temperature:g}, {found.seconds:.0f} s; {same}"
+        console.print(Text(words, "dim"), soft_wrap=True)
+
+
+def _show_verdict(console: Console, report: Report) -> None:
+    if report.verdict is Verdict.UNUSABLE:
+        for reason in report.reasons:
+            _line(console, "no", reason, ok=False)
+        return
+    works = "this pair works" if report.draft is not None else "this model works"
+    _line(console, "yes", f"{works} here", ok=True)
+    if report.verdict is not Verdict.NO_DRAFT:
+        style = _STYLES.get(report.verdict, "yellow")
+        text = Text("verdict".ljust(_LABEL), style).append(report.verdict.value, "bold")
+        console.print(text, soft_wrap=True)
+        _line(console, "", report.reason)
+    if report.verdict.useless:
+        _line(
+            console,
+            "",
+            "The default mode, auto, sees this too and decodes without the draft: what the draft "
+            "then costs is its memory. Without it:",
+        )
+    if report.advice is not None:
+        _line(console, "use", report.advice.python)
+        _line(console, "", report.advice.command)
+
+
+def _speed(speed: Interval | None) -> str:
+    if speed is None:
+        return ""
+    if speed.low is None or speed.high is None:
+        return f"{speed.mean:.2f}"
+    return f"{speed.mean:.2f} ({speed.low:.2f} to {speed.high:.2f})"
+
+
+def _share(share: Interval) -> str:
+    if share.low is None or share.high is None:
+        return render.percent(share.mean)
+    return f"{render.percent(share.mean)} ({100 * share.low:.0f} to {render.percent(share.high)})"
+
+
+def _line(console: Console, label: str, text: str, ok: bool | None = None) -> None:
+    style = "" if ok is None else "green" if ok else "bold red"
+    console.print(Text(label.ljust(_LABEL), style or "dim").append(text, ""), soft_wrap=True)
+
+
+def _described(model: ModelReport) -> str:
+    return (
+        f"{Path(model.path).name}: {model.architecture}, {count(model.n_parameters)} parameters, "
+        f"{model.quantization}, {model.n_layers} layers, {model.n_vocab:,} tokens in its "
+        f"vocabulary, trained for {model.n_ctx_train:,} positions"
+    )
+
+
+def _needs(model: ModelReport) -> str:
+    cache = readable(model.cache) if model.cache else "unknown"
+    return (
+        f"{readable(model.total)}: weights {readable(model.weights)}, "
+        f"KV cache {cache} for {model.n_cells:,} cells, "
+        f"buffers about {readable(model.buffers)}"
+    )
