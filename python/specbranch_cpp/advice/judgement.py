@@ -18,6 +18,7 @@ GOOD = 1.15
 """One from here on as more than a little."""
 _SLOW = 2.0  # a draft whose steps are not even so many times shorter is slow whatever it knows
 _WRONG = 0.5  # one that is right less often is wrong often
+_NOTHING = 1.005  # tokens a target step: so few of them were drafted that nothing is gained
 _TYPICAL = 4  # tokens of a verification
 
 
@@ -30,6 +31,7 @@ class Figures:
         acceptance: how often the draft is right.
         expected: speed-up of the mode that is recommended, simulated.
         measured: the same, timed; None: it was not.
+        tokens_per_step: M of that mode, measured if the speed-up is.
         needs: what would have to change; None: it was not asked.
         draft_parameters: of the draft.
     """
@@ -38,23 +40,29 @@ class Figures:
     acceptance: Acceptance
     expected: Interval
     measured: Interval | None
+    tokens_per_step: float
     needs: Needs | None
     draft_parameters: int
 
 
-def gain(expected: Interval, measured: Interval | None) -> Verdict | None:
+def gain(figures: Figures) -> Verdict | None:
     """`Verdict.HELPS`, ``HELPS_LITTLE``, ``UNCLEAR``, or None: there is no gain.
 
-    What was timed counts, where it was. A gain is one whose whole interval is above 1. That there
-    is none is said where the mean is no gain and either the interval ends below a good one or the
-    simulator, whose step times are less noisy, expects none; everything else is unclear.
+    What was timed counts, where it was. A gain is one whose whole interval is above 1. There is
+    none if nothing that was drafted became text, if the simulator, whose step times are less noisy,
+    expects none and none was measured, or if the mean is none and the interval ends below a good
+    one. Everything else is unclear.
     """
-    decisive = measured or expected
+    decisive = figures.measured or figures.expected
+    if figures.measured is not None and figures.tokens_per_step <= _NOTHING:
+        return None
     mean, low, high = decisive.mean, decisive.low, decisive.high
     if low is not None and low > 1.0 and mean >= GAIN:
         return Verdict.HELPS if mean >= GOOD else Verdict.HELPS_LITTLE
-    most_expected = expected.mean if expected.high is None else expected.high
-    if mean < GAIN and ((high is not None and high < GOOD) or most_expected < GAIN):
+    expected = figures.expected
+    if (expected.mean if expected.high is None else expected.high) < GAIN:
+        return None
+    if mean < GAIN and high is not None and high < GOOD:
         return None
     return Verdict.UNCLEAR
 
@@ -79,14 +87,14 @@ def cause(figures: Figures) -> Verdict:
 
 def judge(figures: Figures) -> tuple[Verdict, str]:
     """The verdict, and in a sentence or two the figures that decide it."""
-    verdict = gain(figures.expected, figures.measured) or cause(figures)
+    verdict = gain(figures) or cause(figures)
     facts = _facts(figures)
     if verdict in (Verdict.HELPS, Verdict.HELPS_LITTLE):
         return verdict, f"{_speed(figures)}: {facts}."
     if verdict is Verdict.UNCLEAR:
         return verdict, (
-            f"{_speed(figures)}, which this sample is too short or too noisy to confirm: {facts}. A quieter "
-            "machine or a longer sample (--seconds) would tell."
+            f"{_speed(figures)}, which this sample is too short or too noisy to confirm: "
+            f"{facts}. A quieter machine or a longer sample (--seconds) would tell."
         )
     return verdict, f"{_speed(figures)}: {facts}. {_remedy(figures, verdict)}"
 

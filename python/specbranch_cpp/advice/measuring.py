@@ -56,8 +56,7 @@ def measure(
             return
         hop_us = sampler.hop_us()
         n_tokens = sampler.n_tokens(costs.target_ms[0])
-        probes = sampler.probe(n_tokens)
-        traces = [probe.trace for probe in probes]
+        traces = sampler.probe(n_tokens)
         acceptance = read_acceptance(traces)
         if acceptance is None:
             report.reason = (
@@ -70,11 +69,8 @@ def measure(
         pair, machine = expectation.models(costs, hop_us, abort_us)
         modes = expectation.expect(pair, machine, traces, max_draft=max_draft, k_max=k_max)
         chosen = _worth_timing(modes)
-        timing = sampler.time(probes, chosen, n_tokens)
-    modes = [
-        replace(mode, measured=timing.speedup(mode.mode), why=timing.why.get(mode.mode, mode.why))
-        for mode in modes
-    ]
+        timing = sampler.time(chosen, n_tokens)
+    modes = [timing.fill_in(mode) for mode in modes]
     recommended = _recommended([mode for mode in modes if mode.mode in {m.mode for m in chosen}])
     steps = _step_figures(costs, hop_us, target, draft, options)
     figures = Figures(
@@ -82,6 +78,7 @@ def measure(
         acceptance=acceptance,
         expected=recommended.expected,
         measured=recommended.measured,
+        tokens_per_step=recommended.tokens_per_step,
         needs=None,
         draft_parameters=report.draft.n_parameters if report.draft else 0,
     )

@@ -134,7 +134,7 @@ class ModeFigures:
         expected: how many times as fast as ``autoregressive``, simulated; the interval comes from
             drawing other texts from the sample.
         measured: likewise, timed; None: it was not.
-        tokens_per_step: M, simulated: tokens of the text a step of the target.
+        tokens_per_step: M, tokens of the text a step of the target; simulated, unless it was timed.
         why: why ``auto`` decoded as it did, in the last text that was timed.
     """
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from specbranch_cpp import policies
+from specbranch_cpp.advice.report import ModeFigures
 from specbranch_cpp.advice.statistics import speedup_interval
 from specbranch_cpp.errors import ContextOverflow
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from specbranch_cpp import Completion, Engine
-    from specbranch_cpp.advice.report import Interval, ModeFigures
+    from specbranch_cpp.advice.report import Interval
     from specbranch_cpp.results import Trace
 
 PLAIN = "autoregressive"
@@ -59,41 +60,40 @@ class Sampler:
                 return max(0.0, 1000.0 * hop_ms)
         return 0.0
 
-    def probe(self, n_tokens: int) -> list[Probe]:
-        """Lets the draft propose at every place of some texts."""
-        end = time.monotonic() + _PROBE_SHARE * self.seconds
+    def probe(self, n_tokens: int) -> list[Trace]:
+        """Lets the draft propose at every place of some texts, half as long as those timed."""
         begin = time.monotonic()
-        found: list[Probe] = []
-        for number, prompt in enumerate(self.prompts):
-            if found and (time.monotonic() > end or len(found) >= _MOST_TEXTS):
+        found: list[Trace] = []
+        for number in range(len(self.prompts)):
+            passed = (time.monotonic() - begin) / self.seconds
+            if found and (passed > _PROBE_SHARE or len(found) >= _MOST_TEXTS):
                 break
-            self.tell("asking the draft", (time.monotonic() - begin) / self.seconds)
-            done = self._decode(number, "specbranch", n_tokens, probing=True)
+            self.tell("asking the draft", passed)
+            done = self._decode(number, "specbranch", (n_tokens + 1) // 2, probing=True)
             if done is not None and done.trace is not None:
-                found.append(Probe(number, prompt, done.trace))
+                found.append(done.trace)
         return found
 
-    def time(self, probes: Sequence[Probe], modes: Sequence[ModeFigures], n_tokens: int) -> Timing:
-        """The same texts in these modes in turn, `autoregressive` before or after the others."""
-        begin = time.monotonic()
-        share = self.seconds * (1.0 - _PROBE_SHARE)
+    def time(self, modes: Sequence[ModeFigures], n_tokens: int) -> Timing:
+        """The same texts in these modes in turn, in an order that is turned round every time."""
         timing = Timing()
         for mode in modes:  # not counted: the first run of a shape is slow
-            self._run(probes[0].number, mode, _WARM_UP)
-        for turn, probe in enumerate(probes):
+            self._run(0, mode, _WARM_UP)
+        begin = time.monotonic()
+        share = self.seconds * (1.0 - _PROBE_SHARE)
+        for number in range(len(self.prompts)):
             passed = time.monotonic() - begin
-            if turn and passed * (turn + 1) / turn > share:
+            enough = passed * (number + 1) > share * number  # another one would take too long
+            if timing.n_texts and (enough or timing.n_texts >= _MOST_TEXTS):
                 break
             self.tell("timing", _PROBE_SHARE + (1 - _PROBE_SHARE) * min(1.0, passed / share))
-            order = modes if turn % 2 == 0 else modes[::-1]
-            runs = {mode.mode: self._run(probe.number, mode, n_tokens) for mode in order}
+            order = modes if number % 2 == 0 else modes[::-1]
+            runs = {mode.mode: self._run(number, mode, n_tokens) for mode in order}
             timing.add(runs)
         return timing
 
-    def _run(self, number: int, mode: ModeFigures, n_tokens: int) -> Completion:
-        done = self._decode(number, mode.mode, n_tokens, mode)
-        assert done is not None  # its prompt has been decoded before
-        return done
+    def _run(self, number: int, mode: ModeFigures, n_tokens: int) -> Completion | None:
+        return self._decode(number, mode.mode, n_tokens, mode)
 
     def _decode(
         self,
@@ -128,15 +128,6 @@ class Sampler:
             return None
 
 
-@dataclass(frozen=True)
-class Probe:
-    """A prompt, its number among all, and what the draft proposed in its text."""
-
-    number: int
-    prompt: str
-    trace: Trace
-
-
 @dataclass
 class Timing:
     """How long texts took, mode by mode."""
@@ -144,16 +135,23 @@ class Timing:
     n_texts: int = 0
     n_same: int = 0
     ms_per_token: dict[str, list[float]] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
 
-    def add(self, runs: dict[str, Completion]) -> None:
-        """The runs of one text, by mode; one that ends at once tells nothing."""
-        if min(done.stats.n_generated for done in runs.values()) < _LEAST_TOKENS:
+    def add(self, runs: dict[str, Completion | None]) -> None:
+        """The runs of one text, by mode; a text that is missing or ends at once tells nothing."""
+        done_runs = {mode: done for mode, done in runs.items() if done is not None}
+        if len(done_runs) < len(runs):
+            return
+        if min(done.stats.n_generated for done in done_runs.values()) < _LEAST_TOKENS:
             return
         self.n_texts += 1
-        self.n_same += len({done.tokens for done in runs.values()}) == 1
-        for mode, done in runs.items():
+        self.n_same += len({done.tokens for done in done_runs.values()}) == 1
+        for mode, done in done_runs.items():
             stats = done.stats
+            self.tokens[mode] = self.tokens.get(mode, 0) + stats.n_generated
+            self.steps[mode] = self.steps.get(mode, 0) + stats.n_target_steps
             each = self.ms_per_token.setdefault(mode, [])
             each.append(stats.decode_ms / stats.n_generated)
             self.why[mode] = stats.why
@@ -164,6 +162,17 @@ class Timing:
         if not plain or not others:
             return None
         return speedup_interval([a / b for a, b in zip(plain, others, strict=True)])
+
+    def fill_in(self, mode: ModeFigures) -> ModeFigures:
+        """With what was measured of the mode, if it was."""
+        if not self.steps.get(mode.mode):
+            return mode
+        return replace(
+            mode,
+            measured=self.speedup(mode.mode),
+            tokens_per_step=self.tokens[mode.mode] / self.steps[mode.mode],
+            why=self.why[mode.mode],
+        )
 
     @property
     def tokens_per_second(self) -> float:
