@@ -7,12 +7,15 @@ import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from gguf import GGML_QUANT_SIZES, GGUFReader
 from tests.python.tiny_gguf import write_tiny_gguf
 from typer.testing import CliRunner
 
 from specbranch_cpp import _core, _probe
-from specbranch_cpp.cli import app, memory
+from specbranch_cpp.advice import Report, Verdict, words
+from specbranch_cpp.cli import app, check
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,11 +28,13 @@ def run(*arguments: object) -> Result:
 
 
 def test_check_a_pair_that_fits(pair: tuple[Path, Path]) -> None:
-    result = run("check", *pair, "-c", 512)
+    result = run("check", *pair, "-c", 512, "--no-measure")
     assert result.exit_code == 0, result.output
-    for words in ("fits", "needed", "runs llama.cpp", "this pair works"):
-        assert words in result.stdout
-    found = json.loads(run("check", *pair, "-c", 512, "--json").stdout)
+    for part in ("fits", "needed", "runs llama.cpp", "this pair works", "not measured"):
+        assert part in result.stdout
+    found = json.loads(run("check", *pair, "-c", 512, "--no-measure", "--json").stdout)
+    assert found["verdict"] == "not measured"
+    assert found["measurement"] is None
     assert found["fits"] is True
     assert found["cpu"] == "runs"
     assert found["target"]["cache"] > 0
@@ -85,7 +90,7 @@ def test_check_advises_for_a_cpu_that_cannot(
     assert "SIGILL" in result.stdout
     assert "CMAKE_ARGS='-DGGML_NATIVE=OFF" in result.stdout or "-DGGML_NATIVE=OFF" in result.stdout
     monkeypatch.setattr(_probe, "probe", lambda _model: _probe.Verdict("unknown", "no luck"))
-    result = run("check", *pair)
+    result = run("check", *pair, "--no-measure")
     assert result.exit_code == 0
     assert "no luck" in result.stdout
 
@@ -93,23 +98,95 @@ def test_check_advises_for_a_cpu_that_cannot(
 @pytest.mark.usefixtures("quick_cpu")
 def test_check_tells_of_gpus(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = SimpleNamespace(name="CPU", description="a CPU", memory_total=2**35, is_cpu=True)
-    gpu = SimpleNamespace(name="CUDA0", description="a GPU", memory_total=2**37, is_cpu=False)
+    gpu = SimpleNamespace(
+        name="CUDA0", description="a GPU", memory_total=2**37, memory_free=2**20, is_cpu=False
+    )
     library = SimpleNamespace(
         llama_version="1", ggml_version="2", ggml_commit="3", system="CUDA : ARCHS = 900 | CPU : "
     )
     note = "built for NVIDIA GPUs and finds none"
     monkeypatch.setattr(_core, "list_devices", lambda: [gpu, cpu])
     monkeypatch.setattr(_core, "library_info", lambda: library)
-    shown = run("check", *pair).stdout
+    shown = run("check", *pair, "--no-measure").stdout
     assert "CUDA0: a GPU, 128 GiB" in shown
     assert "a CPU" not in shown
+    assert "no layer is put on it" in shown
+    moved = run("check", *pair, "--no-measure", "-ngl", "-1").stdout
+    assert "no layer is put on it" not in moved
+    assert "memory   CUDA0: about " in moved
+    assert "fewer layers may fit" in moved
     assert note not in shown
     monkeypatch.setattr(_core, "list_devices", lambda: [cpu])
-    assert note in run("check", *pair).stdout
+    assert note in run("check", *pair, "--no-measure").stdout
     library.system = "CPU : SSE3 = 1 | "
-    found = json.loads(run("check", *pair, "--json").stdout)
+    found = json.loads(run("check", *pair, "--no-measure", "--json").stdout)
     assert found["gpus"] == []
     assert not any(note in each for each in found["notes"])
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_measures_a_pair(pair: tuple[Path, Path]) -> None:
+    command = ["check", *pair, "-c", 512, "-t", 1, "-td", 1, "--seconds", 1, "-p", "def add(a, b):"]
+    result = run(*command)
+    assert result.exit_code in (0, 3), result.output
+    for part in ("steps", "draft    its first choice is right", "verdict", "use      Engine("):
+        assert part in result.stdout
+    assert "\x1b" not in result.output
+    modes = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
+    rows = [line.split()[0] for line in result.stdout.splitlines() if line.startswith(modes)]
+    assert rows[: len(modes)] == list(modes)
+    found = json.loads(run(*command, "-p", "class Stack:\n", "--temp", 0.7, "--json").stdout)
+    assert found["measurement"]["n_prompts"] <= 2
+    assert found["measurement"]["temperature"] == 0.7
+    assert found["measurement"]["acceptance"]["n_places"] > 0
+    assert found["measurement"]["steps"]["n_threads"] == 1
+    assert found["advice"]["command"].startswith("specbranch generate -m ")
+    assert found["verdict"] in {verdict.value for verdict in Verdict}
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_of_a_hopeless_draft(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    draft = shuffle_weights(pair[1], tmp_path / "hopeless.gguf")
+    result = run("check", pair[0], draft, "-c", 512, "-t", 1, "-td", 1, "--seconds", 2)
+    assert result.exit_code == 3, result.output
+    assert "does not help" in result.stdout
+    assert "auto, sees this too and decodes without the draft" in result.stdout
+    assert f"use      Engine({str(pair[0])!r}, n_ctx=512)" in result.stdout
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_reads_prompts_from_files(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_text("def f(x):\n")
+    command = ["check", *pair, "-c", 512, "-t", 1, "-td", 1, "--seconds", 0.5, "--json"]
+    assert json.loads(run(*command, "-f", file).stdout)["measurement"]["n_prompts"] == 1
+    result = run(*command, "-f", tmp_path / "none.txt")
+    assert result.exit_code == 2
+    assert "none.txt" in result.stderr
+    assert run(*command, "--seconds", 0).exit_code == 2
+
+
+def test_exit_codes() -> None:
+    for verdict in Verdict:
+        report = Report(verdict=verdict, fits=verdict is not Verdict.UNUSABLE)
+        expected = 0
+        if verdict is Verdict.UNUSABLE:
+            expected = 1
+        elif verdict is Verdict.UNCLEAR or "does not help" in verdict.value:
+            expected = 3
+        assert check.exit_code(report) == expected
+
+
+def shuffle_weights(source: Path, copy: Path) -> Path:
+    """The same model with the blocks of every matrix in another order: it knows nothing."""
+    copy.write_bytes(source.read_bytes())
+    generator = np.random.default_rng(0)
+    for tensor in GGUFReader(copy, "r+").tensors:
+        if len(tensor.shape) > 1 and tensor.name.startswith("blk."):
+            block_bytes = GGML_QUANT_SIZES[tensor.tensor_type][1]
+            blocks = tensor.data.reshape(-1).view(np.uint8).reshape(-1, block_bytes)
+            blocks[:] = generator.permutation(blocks)
+    return copy
 
 
 def write(folder: Path, files: dict[str, Any]) -> Path:
@@ -160,4 +237,4 @@ def test_available_memory_in_old_groups(tmp_path: Path) -> None:
     ],
 )
 def test_sizes_are_readable(n_bytes: int, text: str) -> None:
-    assert memory.readable(n_bytes) == text
+    assert words.readable(n_bytes) == text

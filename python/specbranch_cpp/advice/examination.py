@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _arguments, _core
 from specbranch_cpp.advice import files, settings
-from specbranch_cpp.advice.measuring import measure
+from specbranch_cpp.advice.measuring import Sample, measure
 from specbranch_cpp.advice.report import Report, Verdict
 from specbranch_cpp.advice.words import message
 from specbranch_cpp.bench.prompts import BUNDLED
@@ -77,19 +77,16 @@ def examine(
     if not measured:
         report.reason = "measuring was not asked for"
         return report
+    sample = Sample(
+        prompts=built_in_prompts() if prompts is None else prompts,
+        seconds=seconds,
+        temperature=temperature,
+        max_draft=max_draft,
+        k_max=k_max,
+        progress=progress or (lambda _what, _share: None),
+    )
     try:
-        measure(
-            report,
-            target_path,
-            draft_path,
-            options,
-            max_draft=max_draft,
-            k_max=k_max,
-            prompts=built_in_prompts() if prompts is None else prompts,
-            seconds=seconds,
-            temperature=temperature,
-            progress=progress or (lambda _what, _share: None),
-        )
+        measure(report, target_path, draft_path, options, sample)
     except (ModelLoadError, IncompatibleModels) as error:
         report.object_to(message(error))
         report.verdict, report.reason = Verdict.UNUSABLE, message(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import Engine
@@ -27,106 +27,151 @@ _STEADY = 1.25  # times that a step may take longer or shorter later on
 _VERIFY = (2, 4, 8)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What is decoded with the pair; see `examine`, also for the limits of the engine."""
+
+    prompts: Sequence[str]
+    seconds: float
+    temperature: float
+    max_draft: int
+    k_max: int
+    progress: Callable[[str, float], object]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the pair runs: threads of both models, whether the draft is on a GPU, its size."""
+
+    n_threads: int
+    draft_n_threads: int
+    draft_on_gpu: bool
+    draft_parameters: int
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What came of it; without a measurement the reason says why there is none."""
+
+    verdict: Verdict
+    reason: str
+    measurement: Measurement | None = None
+    recommended: ModeFigures | None = None
+
+
 def measure(
-    report: Report,
-    target: Path,
-    draft: Path,
-    options: Mapping[str, Any],
-    *,
-    max_draft: int,
-    k_max: int,
-    prompts: Sequence[str],
-    seconds: float,
-    temperature: float,
-    progress: Callable[[str, float], object],
+    report: Report, target: Path, draft: Path, options: Mapping[str, Any], sample: Sample
 ) -> None:
-    """Fills in what `examine` says of a pair that can be loaded; arguments as there."""
+    """Fills in what `examine` says of a pair that can be loaded."""
 
     def loading(share: float) -> None:
-        progress("loading", share)
+        sample.progress("loading", share)
 
+    n_threads, draft_n_threads = beside(target, draft, options)
+    assert report.draft is not None
+    place = Place(
+        n_threads,
+        draft_n_threads,
+        bool(report.gpus and gpu_layers(options)[1]),
+        report.draft.n_parameters,
+    )
     with Engine(
-        target, draft, max_draft=max_draft, k_max=k_max, progress_callback=loading, **options
+        target,
+        draft,
+        max_draft=sample.max_draft,
+        k_max=sample.k_max,
+        progress_callback=loading,
+        **options,
     ) as engine:
-        begin = time.monotonic()
-        sampler = Sampler(engine, prompts, seconds, temperature, progress)
-        costs = engine.costs
-        if costs is None:
-            report.reason = "the engine could not measure what steps cost"
-            return
-        hop_us = sampler.hop_us()
-        n_tokens = sampler.n_tokens(costs.target_ms[0])
-        traces = sampler.probe(n_tokens)
-        acceptance = read_acceptance(traces)
-        if acceptance is None:
-            report.reason = (
-                "the draft was asked at no place of any text: the texts end at once, or the "
-                "prompts do not fit into the context"
-            )
-            return
-        costs = engine.costs or costs  # steps taken meanwhile have refined them
-        abort_us = -1.0 if report.gpus and gpu_layers(options)[1] else _ABORT_US
-        pair, machine = expectation.models(costs, hop_us, abort_us)
-        modes = expectation.expect(pair, machine, traces, max_draft=max_draft, k_max=k_max)
-        chosen = _worth_timing(modes)
-        timing = sampler.time(chosen, n_tokens)
-    modes = [timing.fill_in(mode) for mode in modes]
-    recommended = _recommended([mode for mode in modes if mode.mode in {m.mode for m in chosen}])
-    steps = _step_figures(costs, hop_us, target, draft, options)
-    figures = Figures(
-        steps=steps,
-        acceptance=acceptance,
-        expected=recommended.expected,
-        measured=recommended.measured,
-        tokens_per_step=recommended.tokens_per_step,
-        needs=None,
-        draft_parameters=report.draft.n_parameters if report.draft else 0,
-    )
-    verdict, _ = judge(figures)
-    found_needs = None
-    if verdict is not Verdict.HELPS:
-        found_needs = expectation.needs(pair, machine, traces, acceptance.alpha.mean)
-    report.verdict, report.reason = judge(replace(figures, needs=found_needs))
-    report.measurement = Measurement(
-        steps=steps,
-        acceptance=acceptance,
-        modes=tuple(modes),
-        needs=found_needs,
-        tokens_per_second=timing.tokens_per_second,
-        n_prompts=timing.n_texts,
-        n_tokens=n_tokens,
-        temperature=temperature,
-        same_tokens=timing.n_same,
-        seconds=time.monotonic() - begin,
-    )
-    threads = {"n_threads": steps.n_threads, "draft_n_threads": steps.draft_n_threads}
-    given = dict(options) | threads
-    if note := _unsteady(steps.target_ms, timing.tokens_per_second):
+        found = assess(engine, sample, place)
+    report.verdict, report.reason = found.verdict, found.reason
+    report.measurement = found.measurement
+    if found.measurement is None or found.recommended is None:
+        return
+    if note := _unsteady(found.measurement):
         report.notes.append(note)
     n_alone = alone(target, options)
-    if n_alone > steps.n_threads:
+    if n_alone > n_threads:
         report.notes.append(
-            f"it is compared with the target alone on the same {steps.n_threads} of its threads; "
+            f"the draft is compared with the target alone on the same {n_threads} of its threads; "
             f"without a draft it may have {n_alone}"
         )
     if report.verdict.useless:
         report.advice = settings.without_draft(target, options)
     else:
-        report.advice = settings.with_draft(target, draft, recommended, given, k_max)
+        threads = {"n_threads": n_threads, "draft_n_threads": draft_n_threads}
+        report.advice = settings.with_draft(
+            target, draft, found.recommended, {**options, **threads}, sample.k_max
+        )
+
+
+def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
+    """Decodes texts with a loaded pair, simulates it, times it, and judges."""
+    begin = time.monotonic()
+    sampler = Sampler(engine, sample.prompts, sample.seconds, sample.temperature, sample.progress)
+    costs = engine.costs
+    if costs is None:
+        return Assessment(
+            Verdict.NOT_MEASURED, "the engine could not measure what steps of the models cost"
+        )
+    hop_us = sampler.hop_us()
+    n_tokens = sampler.n_tokens(costs.target_ms[0])
+    traces = sampler.probe(n_tokens)
+    acceptance = read_acceptance(traces)
+    if acceptance is None:
+        return Assessment(
+            Verdict.NOT_MEASURED,
+            "the draft was asked at no place of any text: the texts end at once, or the prompts do "
+            "not fit into the context",
+        )
+    costs = engine.costs or costs  # steps taken meanwhile have refined them
+    pair, machine = expectation.models(costs, hop_us, -1.0 if place.draft_on_gpu else _ABORT_US)
+    modes = expectation.expect(
+        pair, machine, traces, max_draft=sample.max_draft, k_max=sample.k_max
+    )
+    chosen = _worth_timing(modes)
+    timing = sampler.time(chosen, n_tokens)
+    modes = [timing.fill_in(mode) for mode in modes]
+    recommended = _recommended([timing.fill_in(mode) for mode in chosen])
+    figures = Figures(
+        steps=_step_figures(costs, hop_us, place),
+        acceptance=acceptance,
+        expected=recommended.expected,
+        measured=recommended.measured,
+        tokens_per_step=recommended.tokens_per_step,
+        needs=None,
+        draft_parameters=place.draft_parameters,
+    )
+    if judge(figures)[0] is not Verdict.HELPS:
+        found = expectation.needs(pair, machine, traces, acceptance.alpha.mean)
+        figures = replace(figures, needs=found)
+    measurement = Measurement(
+        steps=figures.steps,
+        acceptance=acceptance,
+        modes=tuple(modes),
+        needs=figures.needs,
+        tokens_per_second=timing.tokens_per_second,
+        n_prompts=timing.n_texts,
+        n_tokens=n_tokens,
+        temperature=sample.temperature,
+        same_tokens=timing.n_same,
+        seconds=time.monotonic() - begin,
+    )
+    return Assessment(*judge(figures), measurement, recommended)
 
 
 def _worth_timing(modes: Sequence[ModeFigures]) -> list[ModeFigures]:
     """`autoregressive`, `auto`, and the mode that is expected to be the best if it is another."""
     plain, *drafting = modes
-    auto = next(mode for mode in drafting if mode.mode == "auto")
+    auto = drafting[-1]
     best = max(drafting, key=lambda mode: mode.expected.mean)
     better = best.expected.mean > max(1.0, _BETTER * auto.expected.mean)
     return [plain, auto, best] if better else [plain, auto]
 
 
 def _recommended(timed: Sequence[ModeFigures]) -> ModeFigures:
-    """`auto`, unless another mode was surely faster than decoding without a draft, and than it."""
-    _, auto, *others = timed if timed[1].mode == "auto" else (timed[0], timed[2], timed[1])
+    """`auto`, unless another mode was faster than it and surely faster than no draft."""
+    _, auto, *others = timed
     for other in others:
         if other.measured is None or auto.measured is None or other.measured.low is None:
             continue
@@ -135,24 +180,21 @@ def _recommended(timed: Sequence[ModeFigures]) -> ModeFigures:
     return auto
 
 
-def _unsteady(target_ms: float, tokens_per_second: float) -> str:
+def _unsteady(found: Measurement) -> str:
     """What to say where steps cost something else while texts were timed; else nothing."""
-    if not tokens_per_second:
+    if not found.tokens_per_second:
         return ""
-    later_ms = 1000.0 / tokens_per_second
-    if max(later_ms, target_ms) <= _STEADY * min(later_ms, target_ms):
+    before, later = found.steps.target_ms, 1000.0 / found.tokens_per_second
+    if max(later, before) <= _STEADY * min(later, before):
         return ""
     return (
-        f"a step of the target took {target_ms:.1f} ms while loading and {later_ms:.1f} ms in the "
-        "texts: other work on this machine blurs what is expected"
+        f"a step of the target took {before:.1f} ms while loading and {later:.1f} ms in the texts: "
+        "other work on this machine blurs what is expected"
     )
 
 
-def _step_figures(
-    costs: StepCosts, hop_us: float, target: Path, draft: Path, options: Mapping[str, Any]
-) -> StepFigures:
+def _step_figures(costs: StepCosts, hop_us: float, place: Place) -> StepFigures:
     first, draft_first = costs.target_ms[0], costs.draft_ms[0]
-    n_threads, draft_n_threads = beside(target, draft, options)
     return StepFigures(
         target_ms=first,
         draft_ms=draft_first,
@@ -161,6 +203,6 @@ def _step_figures(
         target_slowdown=costs.target_slowdown,
         draft_slowdown=costs.draft_slowdown,
         hop_us=hop_us,
-        n_threads=n_threads,
-        draft_n_threads=draft_n_threads,
+        n_threads=place.n_threads,
+        draft_n_threads=place.draft_n_threads,
     )
