@@ -61,8 +61,10 @@ def figures(
         ((GOOD, 1.001, 1.3), (1.5, 1.4, 1.6), Verdict.HELPS),
         ((GOOD - 0.001, 1.001, 1.3), (1.5, 1.4, 1.6), Verdict.HELPS_LITTLE),
         ((GAIN, 1.001, 1.06), (1.1, 1.0, 1.2), Verdict.HELPS_LITTLE),
-        ((1.6, 1.0, 2.5), (1.5, 1.4, 1.6), Verdict.UNCLEAR),  # the interval holds 1
-        ((1.6, None, None), (1.5, 1.4, 1.6), Verdict.UNCLEAR),  # one text only
+        ((1.6, 1.0, 2.5), (1.5, 1.1, 1.6), Verdict.UNCLEAR),  # the interval holds 1
+        ((1.6, None, None), (1.5, 1.1, 1.6), Verdict.UNCLEAR),  # one text only
+        ((GOOD, 0.8, 1.7), (1.5, GOOD, 1.6), Verdict.HELPS),  # both agree
+        ((GOOD - 0.01, 0.8, 1.7), (1.5, GOOD, 1.6), Verdict.UNCLEAR),
         ((0.9, 0.5, 1.6), (1.5, 1.4, 1.6), Verdict.UNCLEAR),
         ((GAIN - 0.01, 1.01, 1.03), (1.1, 1.0, 1.2), None),  # sure, and too little to count
         ((1.0, 0.9, GOOD - 0.01), (1.5, 1.4, 1.6), None),

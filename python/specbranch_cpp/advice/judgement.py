@@ -48,10 +48,11 @@ class Figures:
 def gain(figures: Figures) -> Verdict | None:
     """`Verdict.HELPS`, ``HELPS_LITTLE``, ``UNCLEAR``, or None: there is no gain.
 
-    What was timed counts, where it was. A gain is one whose whole interval is above 1. There is
-    none if nothing that was drafted became text, if the simulator, whose step times are less noisy,
-    expects none and none was measured, or if the mean is none and the interval ends below a good
-    one. Everything else is unclear.
+    What was timed counts, where it was. A gain is one whose whole interval is above 1; or a good
+    one that was measured, if all of what is expected is good, too. There is none if nothing that
+    was drafted became text, if the simulator, whose step times are less noisy, expects none and
+    none was measured, or if the mean is none and the interval ends below a good one. Everything
+    else is unclear.
     """
     decisive = figures.measured or figures.expected
     if figures.measured is not None and figures.tokens_per_step <= _NOTHING:
@@ -60,6 +61,8 @@ def gain(figures: Figures) -> Verdict | None:
     if low is not None and low > 1.0 and mean >= GAIN:
         return Verdict.HELPS if mean >= GOOD else Verdict.HELPS_LITTLE
     expected = figures.expected
+    if mean >= GOOD and expected.low is not None and expected.low >= GOOD:
+        return Verdict.HELPS
     if (expected.mean if expected.high is None else expected.high) < GAIN:
         return None
     if mean < GAIN and high is not None and high < GOOD:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from specbranch_cpp import __version__, _core
-from specbranch_cpp.cli import bench, check, demo, generate, hrad, simulate
+from specbranch_cpp.cli import bench, chat, check, demo, generate, hrad, simulate
 
 __all__ = ["app", "main"]
 
@@ -18,6 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 app.command()(generate.generate)
+app.command(epilog=chat.EPILOG)(chat.chat)
 app.command()(demo.demo)
 app.command(epilog=check.EPILOG)(check.check)
 app.command()(simulate.simulate)

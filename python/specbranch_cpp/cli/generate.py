@@ -61,9 +61,7 @@ def generate(
     min_p: Annotated[
         float, options.sampling("--min-p", help="Relative to the best token; default 0: off.")
     ] = 0.0,
-    repeat_penalty: Annotated[
-        float, options.sampling("--repeat-penalty", help="Over the last 64 tokens; default 1: off.")
-    ] = 1.0,
+    repeat_penalty: options.RepeatPenalty = 1.0,
     presence_penalty: Annotated[
         float, options.sampling("--presence-penalty", help="Default 0: off.")
     ] = 0.0,
@@ -79,13 +77,7 @@ def generate(
         options.sampling("--grammar-file", metavar="FILE", help="The same, from a file."),
     ] = None,
     seed: options.Seed = None,
-    mode: Annotated[
-        str | None,
-        options.speculation(
-            "--mode", metavar="MODE",
-            help="autoregressive, speculative, pearl, specbranch or auto (default).",
-        ),
-    ] = None,
+    mode: options.Mode = None,
     draft_max: options.DraftMax = None,
     draft_p_min: Annotated[
         float | None,

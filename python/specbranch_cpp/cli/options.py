@@ -43,6 +43,16 @@ Temperature = Annotated[
 Seed = Annotated[
     int | None, sampling("--seed", "-s", metavar="N", help="Key of the noise; default: random.")
 ]
+RepeatPenalty = Annotated[
+    float, sampling("--repeat-penalty", help="Over the last 64 tokens; default 1: off.")
+]
+Mode = Annotated[
+    str | None,
+    speculation(
+        "--mode", metavar="MODE",
+        help="autoregressive, speculative, pearl, specbranch or auto (default).",
+    ),
+]  # fmt: skip
 DraftMax = Annotated[int | None, speculation("--draft-max", help="Tokens drafted ahead at most.")]
 KMax = Annotated[int | None, speculation("--k-max", help="Branches at most.")]
 Warmup = Annotated[

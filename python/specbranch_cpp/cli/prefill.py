@@ -1,0 +1,58 @@
+"""How far the prompt has been read, on a terminal."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from specbranch_cpp.cli import render
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from specbranch_cpp import Generation
+
+_PATIENCE = 0.5  # seconds after which it is shown
+_PERIOD = 0.1
+
+
+class PrefillBar:
+    """A bar from half a second after the begin until `stop`; nothing where there is no terminal.
+
+    Args:
+        generation: whose prompt is read.
+        console: where to; None: standard error.
+        patience: seconds until it is shown.
+    """
+
+    def __init__(
+        self, generation: Generation, console: Console | None = None, patience: float = _PATIENCE
+    ) -> None:
+        self._generation = generation
+        self._console = console or render.stderr()
+        self._patience = patience
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        if self._console.is_terminal:
+            self._thread = threading.Thread(target=self._show, daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Takes the bar away. May be called again."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _show(self) -> None:
+        if self._stopped.wait(self._patience):
+            return
+        columns = (TextColumn("reading the prompt"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            task = progress.add_task("", total=self._generation.n_prompt)
+            while True:
+                progress.update(task, completed=self._generation.n_prefilled)
+                if self._stopped.wait(_PERIOD):
+                    return
