@@ -84,27 +84,29 @@ class Chat:
         self._good = dict(self.options)
 
     def say(self, text: str) -> None:
-        """The user says something, and is answered."""
+        """The user says something, and is answered; what cannot be answered is taken back."""
         self.messages.append({"role": "user", "content": text})
-        self.answer()
+        if not self._answer():
+            self.messages.pop()
 
     def retry(self) -> None:
         """The last answer once more; with another seed, unless one is set."""
-        if self.messages and self.messages[-1]["role"] == "assistant":
-            self.messages.pop()
         if not self.messages:
             self.screen.error("there is nothing to answer yet")
             return
-        self.answer()
+        before = self.messages.pop()
+        if not self._answer():
+            self.messages.append(before)
 
     def reset(self) -> None:
         """Forgets what was said; the system prompt and the options stay."""
         self.messages.clear()
 
-    def answer(self) -> None:
+    def _answer(self) -> bool:
         """Answers the last message; Ctrl-C ends the answer, and what there is of it stays.
 
-        A message that cannot be answered is taken back.
+        False: it cannot be answered; nothing has changed but the options, which are those of the
+        last answer where they were the reason.
         """
         system = [] if self.system is None else [{"role": "system", "content": self.system}]
         try:
@@ -112,18 +114,17 @@ class Chat:
                 [*system, *self.messages], stream=True, **self.options
             )
         except ContextOverflow as error:
-            self.messages.pop()
             self.screen.error(f"the context is full ({message(error)}); /reset begins a new chat")
-            return
+            return False
         except InvalidArgument as error:
-            self.messages.pop()
             self.screen.error(message(error))
             if self.options != self._good:
                 self.options = dict(self._good)
-                self.screen.note("the settings are again what they were")
-            return
+                self.screen.note("the settings are again those of the last answer")
+            return False
         self._good = dict(self.options)
         self._read(stream)
+        return True
 
     def _read(self, stream: Any) -> None:
         text, interrupted = "", False
