@@ -117,9 +117,13 @@ def test_reasons_name_the_figures_that_decide() -> None:
     verdict, reason = judge(figures(none, none, ratio=2.0, needs=Needs(None, 8.0, True)))
     assert verdict is Verdict.DRAFT_SLOW
     assert "c would have to be about 8.0 (a draft of some 250.0 million parameters)" in reason
-    verdict, reason = judge(figures(Interval(1.2, 0.8, 1.7)))
+    verdict, reason = judge(figures(Interval(1.2, 0.8, 1.7), Interval(1.5, 1.1, 1.6)))
     assert verdict is Verdict.UNCLEAR
     assert "too noisy" in reason
+    assert "1.50 times (1.10 to 1.60) expected" in reason
+    _, reason = judge(figures(Interval(1.3, 1.2, 1.4), tokens_per_step=1.0, ratio=1.0))
+    assert "nothing that was drafted became text" in reason
+    assert "1.3" not in reason.partition(":")[0]
 
 
 def test_intervals() -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import select
 import subprocess
 import sys
 import time
@@ -310,6 +311,10 @@ os.execv(sys.executable, [sys.executable, "-m", "specbranch_cpp", *sys.argv[1:]]
 """
 
 
+READS = "\x1b[?2004h"  # the line editor wants to be told of pasted text
+STOPS_READING = "\x1b[?2004l"
+
+
 class Terminal:
     """A program at a pseudo-terminal."""
 
@@ -330,6 +335,8 @@ class Terminal:
     def wait_for(self, words: str) -> str:
         """What is shown up to these words, which have to come."""
         while words not in self.seen:
+            ready, _, _ = select.select([self._master], [], [], 30.0)
+            assert ready, f"no {words!r} in {self.seen!r}"
             try:
                 part = os.read(self._master, 65536)
             except OSError:  # the program has ended
@@ -341,26 +348,34 @@ class Terminal:
         before, _, self.seen = self.seen.partition(words)
         return before
 
+    def kill(self) -> None:
+        """If a test has failed."""
+        self.process.kill()
+        self.process.wait()
+
     def close(self) -> int:
         code = self.process.wait(timeout=60)
         os.close(self._master)
         return code
 
 
-def test_a_chat_at_a_terminal(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_chat_at_a_terminal(
+    pair: tuple[Path, Path], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     endless = ["-n", "-1", "-c", "16384", "-t", "1", "-td", "1", "--temp", "1", "-s", "1"]
     terminal = Terminal(tmp_path, "chat", "-m", str(pair[0]), "-md", str(pair[1]), *endless)
+    request.addfinalizer(terminal.kill)
     assert "\x1b[2m" in terminal.wait_for("/help for help")  # what the program says is dim
-    terminal.wait_for("> ")
+    terminal.wait_for(READS)
     terminal.type("def f(x):\r")
-    terminal.wait_for("\n")
-    time.sleep(0.2)
+    terminal.wait_for(STOPS_READING)
+    terminal.wait_for("\n")  # at least a line of the answer
     terminal.type(CTRL_C)
     terminal.wait_for("stopped")
-    terminal.wait_for("> ")
+    terminal.wait_for(READS)
     terminal.type("/stats\r")
     terminal.wait_for("1 answers, ")
-    terminal.wait_for("> ")
+    terminal.wait_for(READS)
     terminal.type(CTRL_D)
     assert terminal.close() == 0
     assert "def f(x):" in (tmp_path / "specbranch_cpp/chat_history").read_text()

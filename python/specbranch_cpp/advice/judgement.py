@@ -55,7 +55,7 @@ def gain(figures: Figures) -> Verdict | None:
     else is unclear.
     """
     decisive = figures.measured or figures.expected
-    if figures.measured is not None and figures.tokens_per_step <= _NOTHING:
+    if _unused(figures):
         return None
     mean, low, high = decisive.mean, decisive.low, decisive.high
     if low is not None and low > 1.0 and mean >= GAIN:
@@ -102,7 +102,14 @@ def judge(figures: Figures) -> tuple[Verdict, str]:
     return verdict, f"{_speed(figures)}: {facts}. {_remedy(figures, verdict)}"
 
 
+def _unused(figures: Figures) -> bool:
+    """It was timed, and decoded as if there were no draft: any difference is noise."""
+    return figures.measured is not None and figures.tokens_per_step <= _NOTHING
+
+
 def _speed(figures: Figures) -> str:
+    if _unused(figures):
+        return "nothing that was drafted became text, so that nothing was gained"
     if figures.measured is None:
         return f"{_times(figures.expected)} as fast is expected"
     return f"{_times(figures.measured)} as fast was measured, {_times(figures.expected)} expected"

@@ -12,7 +12,6 @@ from specbranch_cpp.cli import bench, chat, check, demo, generate, hrad, simulat
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},

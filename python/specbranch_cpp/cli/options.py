@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from specbranch_cpp import demo
+from specbranch_cpp.simulation import MODES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MODELS = "Models"
 SAMPLING = "Sampling"
@@ -16,20 +21,51 @@ SPECULATION = "Speculation"
 MACHINE = "Memory and threads"
 
 
-def option(*names: str, panel: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002
+def option(
+    *names: str,
+    panel: str,
+    help: str,  # noqa: A002
+    metavar: str | None = None,
+    completion: Callable[[str], list[str]] | None = None,
+) -> Any:
     """An option whose help says its default itself."""
     return typer.Option(
-        *names, rich_help_panel=panel, help=help, metavar=metavar, show_default=False
+        *names,
+        rich_help_panel=panel,
+        help=help,
+        metavar=metavar,
+        show_default=False,
+        autocompletion=completion,
     )
+
+
+def complete_mode(incomplete: str) -> list[str]:
+    """The modes that begin so."""
+    return [mode for mode in MODES if mode.startswith(incomplete)]
+
+
+def complete_gguf(incomplete: str) -> list[str]:
+    """Models that begin so; nothing where there are folders, too: shells complete these better."""
+    head, tail = os.path.split(incomplete)
+    try:
+        found = [each for each in Path(head or ".").expanduser().iterdir()
+                 if each.name.startswith(tail)]  # fmt: skip
+    except OSError:
+        return []
+    if any(each.is_dir() for each in found):
+        return []
+    return sorted(str(Path(head, each.name)) for each in found if each.suffix.lower() == ".gguf")
 
 
 def gguf(metavar: str, help: str) -> Any:  # noqa: A002
     """An argument that names a model's file."""
-    return typer.Argument(help=help, metavar=metavar, show_default=False)
+    return typer.Argument(
+        help=help, metavar=metavar, show_default=False, autocompletion=complete_gguf
+    )
 
 
 # An option of each panel; most take a number.
-models = partial(option, panel=MODELS, metavar="GGUF")
+models = partial(option, panel=MODELS, metavar="GGUF", completion=complete_gguf)
 sampling = partial(option, panel=SAMPLING, metavar="X")
 speculation = partial(option, panel=SPECULATION, metavar="N")
 machine = partial(option, panel=MACHINE, metavar="N")
@@ -51,6 +87,7 @@ Mode = Annotated[
     speculation(
         "--mode", metavar="MODE",
         help="autoregressive, speculative, pearl, specbranch or auto (default).",
+        completion=complete_mode,
     ),
 ]  # fmt: skip
 DraftMax = Annotated[int | None, speculation("--draft-max", help="Tokens drafted ahead at most.")]
