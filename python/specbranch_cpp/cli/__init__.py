@@ -13,16 +13,22 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode="markdown",
+    epilog="Example: specbranch check target.gguf draft.gguf\n\n"
+    "Exit codes: 0; 1: something cannot be used; 2: bad usage; 3: check found no gain; 130: Ctrl-C"
+    "\n\nTab completes after specbranch --install-completion.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-app.command()(generate.generate)
-app.command(epilog=chat.EPILOG)(chat.chat)
-app.command()(demo.demo)
-app.command(epilog=check.EPILOG)(check.check)
-app.command()(simulate.simulate)
-app.add_typer(bench.app, name="bench")
-app.add_typer(hrad.app, name="hrad")
+app.command(epilog=generate.EPILOG, short_help="Stream one text.")(generate.generate)
+app.command(epilog=chat.EPILOG, short_help="Talk with a model.")(chat.chat)
+app.command(epilog=check.EPILOG, short_help="Say whether a draft will help here, and why.")(
+    check.check
+)
+app.command(short_help="Decode one prompt in every mode, in colours.")(demo.demo)
+app.add_typer(bench.app, name="bench", short_help="Measure every mode, and report it.")
+app.command(short_help="Say what a pair would gain on other machines.")(simulate.simulate)
+app.add_typer(hrad.app, name="hrad", short_help="Learn to foretell what will be accepted.")
 
 
 def _print_version(wanted: bool) -> None:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from specbranch_cpp.cli.chatting.turns import Turns
 
 EPILOG = (
-    "In the chat, /help tells what there is. Lines of a pipe are turns. Exit codes: 0, also after "
-    "Ctrl-D; 1: a model cannot be used; 2: bad usage."
+    "In the chat, /help tells what there is. Lines of a pipe are turns.\n\n"
+    "Exit codes: 0, also after Ctrl-D; 1: a model cannot be used; 2: bad usage."
 )
 
 

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 NO_GAIN = 3
 EPILOG = (
     "Exit codes: 0: it works, and the draft helps where it was measured; 1: it cannot be used; "
-    "2: bad usage; 3: it works and no gain was found. Example: specbranch check target.gguf "
-    "draft.gguf -f my-prompt.txt --temp 0.7"
+    "2: bad usage; 3: it works and no gain was found.\n\n"
+    "Example: specbranch check target.gguf draft.gguf -f my-prompt.txt --temp 0.7"
 )
 
 
 @render.reporting()
 def check(
     target: Annotated[Path, options.gguf("TARGET", help="GGUF file of the target.")],
-    draft: Annotated[Path | None, options.gguf("[DRAFT]", help="GGUF file of the draft.")] = None,
+    draft: Annotated[Path | None, options.gguf("DRAFT", help="GGUF file of the draft.")] = None,
     prompt: Annotated[
         list[str] | None,
         options.sample("--prompt", "-p", metavar="TEXT", help="Decode this one; repeatable."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 
 from specbranch_cpp import Engine, policies, timeline
 from specbranch_cpp.cli import options, render
+from specbranch_cpp.cli.prefill import PrefillBar
 
 if TYPE_CHECKING:
     from specbranch_cpp import Completion, Generation, GenerationStats
@@ -22,6 +24,11 @@ _DERIVED = (
     "rollback_rate",
     "rollback_per_token",
     "draft_waste",
+)
+
+EPILOG = (
+    "Exit codes: 0; 1: a model cannot be used; 2: bad usage; 130: stopped by Ctrl-C, what there is "
+    "of the text having been printed."
 )
 
 
@@ -159,9 +166,8 @@ def generate(
             completion, interrupted = _finish(generation)
             print(json.dumps(_as_json(completion)))
         else:
-            if sys.stdout.isatty() if echo is None else echo:
-                render.stdout().print(prompt, style="dim", end="", soft_wrap=True)
-            completion, interrupted = _stream(generation)
+            echoed = prompt if (sys.stdout.isatty() if echo is None else echo) else ""
+            completion, interrupted = _stream(generation, echoed, quiet=quiet)
         if not quiet and not json_output:
             _show_stats(completion)
     if trace is not None:
@@ -190,17 +196,25 @@ def _read_grammar(grammar: str | None, file: Path | None) -> str | None:
     return options.read_text(file, "--grammar-file")
 
 
-def _stream(generation: Generation) -> tuple[Completion, bool]:
+def _stream(generation: Generation, echoed: str, *, quiet: bool) -> tuple[Completion, bool]:
+    """Shows the text after what is echoed, which waits until no bar is in its way."""
     interrupted = False
     last = ""
+    bar = None if quiet else PrefillBar(generation)
     try:
-        for chunk in generation:
+        first = next(generation)  # there is one, be it the last
+        if bar is not None:
+            bar.stop()
+        render.stdout().print(echoed, style="dim", end="", soft_wrap=True)
+        for chunk in itertools.chain([first], generation):
             last = chunk.text or last
             sys.stdout.write(chunk.text)
             sys.stdout.flush()
     except KeyboardInterrupt:
         interrupted = True
     finally:
+        if bar is not None:
+            bar.stop()
         if sys.stdout.isatty() and not last.endswith("\n"):
             print()
     return _finish(generation, interrupted)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -63,6 +66,7 @@ def collect(
     draft_threads: options.DraftThreads = None,
     n_gpu_layers: options.GpuLayers = None,
     draft_n_gpu_layers: options.DraftGpuLayers = None,
+    json_output: options.Json = False,
 ) -> None:
     """Run the engine over prompts and keep what every round saw.
 
@@ -100,6 +104,9 @@ def collect(
                 task, completed=n, total=of, rounds=rounds
             ),
         )  # fmt: skip
+    if json_output:
+        print(json.dumps({"folder": str(output), **asdict(done)}))
+        return
     skipped = f"; {done.n_skipped} too long for the context" if done.n_skipped else ""
     print(f"{done.n_rounds} rounds of {done.n_texts} texts in {output}{skipped}")
 
@@ -124,6 +131,7 @@ def train(
         typer.Option(min=0.0, max=1.0, help="0: fates count as often as they occur; 1: alike."),
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the split and of the learning.")] = 1,
+    json_output: options.Json = False,
 ) -> None:  # fmt: skip
     """Learn the classifier, and score it on prompts that it has not seen."""
     from specbranch_cpp.hrad.train import Recipe, policy_score, rule_score, score
@@ -137,7 +145,7 @@ def train(
         for name in ("target_sha256", "draft_sha256", "n_layers"):
             if others[name] != settings[name]:
                 raise InvalidArgument(f"{folder} was made with another {name}")
-    console = render.stdout()
+    console = render.stderr() if json_output else render.stdout()
     console.print(f"{len(records)} rounds of {len(prompts)} prompts")
     done = learn(
         records, settings, prompts, Recipe(epochs=epochs, balance=balance, seed=seed),
@@ -158,8 +166,15 @@ def train(
             ],
         )
     )
+    scores = {
+        "held_out": done.held_out,
+        "policy": done.policy,
+        "rule": done.rule,
+        "best_rule": done.best_rule,
+    }
     for folder, (unseen, other_settings, _) in tests:
         result = score(done.file, unseen)
+        scores[str(folder)] = result
         _show(console, str(folder), result)
         rows = [
             _row("H-RAD", result),
@@ -168,6 +183,19 @@ def train(
         ]
         console.print(render.table(_COLUMNS, rows))
     console.print(f"\n{output}: {output.stat().st_size} bytes")
+    if json_output:
+        found = {name: as_json(each) for name, each in scores.items()}
+        print(json.dumps({"file": str(output), "best_epsilon": done.best_epsilon, **found}))
+
+
+def as_json(score: Score) -> dict[str, Any]:
+    """Its figures; None for the recall of what did not occur."""
+    return {
+        "n": score.n,
+        "accuracy": score.accuracy,
+        "recalls": [None if math.isnan(share) else share for share in score.recalls],
+        "confusion": score.confusion.tolist(),
+    }
 
 
 _COLUMNS = ("", "right", "balanced", *(f"of {name}" for name in LABELS))
