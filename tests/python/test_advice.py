@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -124,6 +125,19 @@ def test_reasons_name_the_figures_that_decide() -> None:
     _, reason = judge(figures(Interval(1.3, 1.2, 1.4), tokens_per_step=1.0, ratio=1.0))
     assert "nothing that was drafted became text" in reason
     assert "1.3" not in reason.partition(":")[0]
+
+
+def test_step_times_that_change_do_not_decide_against_a_draft() -> None:
+    none, needs = Interval(1.0, 0.98, 1.02), Needs(None, None, True)
+    steady = figures(none, none, needs=needs)
+    assert judge(steady)[0] is Verdict.VERIFYING_DEAR
+    assert judge(replace(steady, drift=1.4))[0] is Verdict.VERIFYING_DEAR
+    assert judge(replace(steady, drift=1.6))[0] is Verdict.UNCLEAR
+    # What no clock is needed for stays.
+    wrong = figures(none, none, alpha=0.1, needs=needs)
+    assert judge(replace(wrong, drift=9.0))[0] is Verdict.DRAFT_WRONG
+    slow = figures(none, none, ratio=1.0, needs=needs)
+    assert judge(replace(slow, drift=9.0))[0] is Verdict.DRAFT_SLOW
 
 
 def test_intervals() -> None:

@@ -19,6 +19,7 @@ GOOD = 1.15
 _SLOW = 2.0  # a draft whose steps are not even so many times shorter is slow whatever it knows
 _WRONG = 0.5  # one that is right less often is wrong often
 _NOTHING = 1.005  # tokens a target step: so few of them were drafted that nothing is gained
+_UNSTEADY = 1.5  # from this drift on step times are not trusted to say that nothing is gained
 _TYPICAL = 4  # tokens of a verification
 
 
@@ -34,6 +35,8 @@ class Figures:
         tokens_per_step: M of that mode, measured if the speed-up is.
         needs: what would have to change; None: it was not asked.
         draft_parameters: of the draft.
+        drift: how many times as long, or as short, a step of the target took in the texts as while
+            loading; 1: not known, or as steady as can be.
     """
 
     steps: StepFigures
@@ -43,6 +46,7 @@ class Figures:
     tokens_per_step: float
     needs: Needs | None
     draft_parameters: int
+    drift: float = 1.0
 
 
 def gain(figures: Figures) -> Verdict | None:
@@ -91,6 +95,8 @@ def cause(figures: Figures) -> Verdict:
 def judge(figures: Figures) -> tuple[Verdict, str]:
     """The verdict, and in a sentence or two the figures that decide it."""
     verdict = gain(figures) or cause(figures)
+    if verdict.useless and figures.drift > _UNSTEADY and _depends_on_times(figures):
+        verdict = Verdict.UNCLEAR
     facts = _facts(figures)
     if verdict in (Verdict.HELPS, Verdict.HELPS_LITTLE):
         return verdict, f"{_speed(figures)}: {facts}."
@@ -105,6 +111,11 @@ def judge(figures: Figures) -> tuple[Verdict, str]:
 def _unused(figures: Figures) -> bool:
     """It was timed, and decoded as if there were no draft: any difference is noise."""
     return figures.measured is not None and figures.tokens_per_step <= _NOTHING
+
+
+def _depends_on_times(figures: Figures) -> bool:
+    """Neither is the draft wrong, nor as slow, as no machine could make good."""
+    return figures.acceptance.alpha.mean >= _WRONG and figures.steps.ratio >= _SLOW
 
 
 def _speed(figures: Figures) -> str:

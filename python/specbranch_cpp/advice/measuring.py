@@ -88,8 +88,12 @@ def measure(
     report.measurement = found.measurement
     if found.measurement is None or found.recommended is None:
         return
-    if note := _unsteady(found.measurement):
-        report.notes.append(note)
+    step_ms, rate = found.measurement.steps.target_ms, found.measurement.tokens_per_second
+    if _drift(step_ms, rate) > _STEADY:
+        report.notes.append(
+            f"a step of the target took {step_ms:.1f} ms while loading and {1000.0 / rate:.1f} ms "
+            "in the texts: other work on this machine blurs what is expected"
+        )
     n_alone = alone(target, options)
     if n_alone > n_threads:
         report.notes.append(
@@ -141,6 +145,7 @@ def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
         tokens_per_step=recommended.tokens_per_step,
         needs=None,
         draft_parameters=place.draft_parameters,
+        drift=_drift(costs.target_ms[0], timing.tokens_per_second),
     )
     if judge(figures)[0] is not Verdict.HELPS:
         found = expectation.needs(pair, machine, traces, acceptance.alpha.mean)
@@ -180,17 +185,12 @@ def _recommended(timed: Sequence[ModeFigures]) -> ModeFigures:
     return auto
 
 
-def _unsteady(found: Measurement) -> str:
-    """What to say where steps cost something else while texts were timed; else nothing."""
-    if not found.tokens_per_second:
-        return ""
-    before, later = found.steps.target_ms, 1000.0 / found.tokens_per_second
-    if max(later, before) <= _STEADY * min(later, before):
-        return ""
-    return (
-        f"a step of the target took {before:.1f} ms while loading and {later:.1f} ms in the texts: "
-        "other work on this machine blurs what is expected"
-    )
+def _drift(target_ms: float, tokens_per_second: float) -> float:
+    """See `Figures.drift`."""
+    if not tokens_per_second:
+        return 1.0
+    later_ms = 1000.0 / tokens_per_second
+    return max(later_ms, target_ms) / min(later_ms, target_ms)
 
 
 def _step_figures(costs: StepCosts, hop_us: float, place: Place) -> StepFigures:
