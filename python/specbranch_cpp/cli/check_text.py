@@ -137,15 +137,21 @@ def _show_verdict(console: Console, report: Report) -> None:
         console.print(text, soft_wrap=True)
         _line(console, "", report.reason)
     if report.verdict.useless:
-        _line(
-            console,
-            "",
-            "The default mode, auto, sees this too and decodes without the draft: what the draft "
-            "then costs is its memory. Without it:",
-        )
+        _line(console, "", _without(report.measurement))
     if report.advice is not None:
         _line(console, "use", report.advice.python)
         _line(console, "", report.advice.command)
+
+
+def _without(found: Measurement | None) -> str:
+    """What the default mode makes of a draft that does not help."""
+    auto = [mode.why for mode in found.modes if mode.mode == "auto"] if found else []
+    if not any(why.startswith("autoregressive") for why in auto):
+        return "Without the draft:"
+    return (
+        "The default mode, auto, sees this too and decodes without the draft: what the draft then "
+        "costs is its memory. Without it:"
+    )
 
 
 def _speed(speed: Interval | None) -> str:
