@@ -203,17 +203,17 @@ def test_expectations_of_every_mode(alpha: float) -> None:
 def test_what_would_help() -> None:
     flat, machine = (20_000.0,) * 8, Machine()
     wrong = Pair(target_us=flat, draft_us=(1_000.0,))
-    found = expectation.needs(wrong, machine, recorded(0.02), 0.02)
+    found = expectation.needs(wrong, machine, recorded(0.02))
     assert found.alpha is not None
     assert 0.02 < found.alpha < 0.4
     assert found.ratio is None
     slow = Pair(target_us=flat, draft_us=(60_000.0,))
-    found = expectation.needs(slow, machine, recorded(0.8), 0.8)
+    found = expectation.needs(slow, machine, recorded(0.8))
     assert found.alpha is None
     assert found.ratio is not None
     assert 1 / 3 < found.ratio < 20
     dear = Pair(target_us=tuple(20_000.0 * n for n in range(1, 9)), draft_us=(10_000.0,))
-    found = expectation.needs(dear, machine, recorded(0.8), 0.8)
+    found = expectation.needs(dear, machine, recorded(0.8))
     assert (found.alpha, found.ratio, found.cheap_verify) == (None, None, True)
 
 
@@ -245,16 +245,18 @@ def mode(name: str, gamma: int = 4, epsilon: float | None = None) -> ModeFigures
 
 def test_lines_to_copy(tmp_path: Any) -> None:
     target, draft = tmp_path / "a b.gguf", tmp_path / "d.gguf"
-    found = settings.with_draft(target, draft, mode("auto"), {"n_threads": 2}, 4)
+    usual = replace(mode("auto", settings.MAX_DRAFT), k_max=settings.K_MAX)
+    found = settings.with_draft(target, draft, usual, {"n_threads": 2})
     assert found.python == f"Engine({str(target)!r}, {str(draft)!r}, mode='auto', n_threads=2)"
     assert found.command == f"specbranch generate -m '{target}' -md {draft} --mode auto -t 2"
-    found = settings.with_draft(target, draft, mode("pearl"), {"cpus": [0, 1]}, 4)
+    found = settings.with_draft(target, draft, mode("pearl"), {"cpus": [0, 1]})
     assert found.python.endswith("cpus=[0, 1], max_draft=4, policy=policies.Fixed(4))")
     assert found.command.endswith("--mode pearl --cpus 0,1 --draft-max 4 --draft-p-min 0")
-    found = settings.with_draft(target, draft, mode("specbranch", 8, 0.2), {}, 4)
+    found = settings.with_draft(target, draft, mode("specbranch", 8, 0.2), {})
     assert found.options == {"max_draft": 8, "k_max": 2}
     assert found.python.endswith("policy=policies.Confidence(0.2))")
-    assert settings.with_draft(target, draft, mode("auto"), {}, 8).options == {"k_max": 8}
+    narrow = replace(mode("auto", 8), k_max=8)
+    assert settings.with_draft(target, draft, narrow, {}).options == {"max_draft": 8, "k_max": 8}
     plain = settings.without_draft(target, {"n_threads": 1, "draft_cpus": [1], "n_ctx": 512})
     assert plain.python == f"Engine({str(target)!r}, n_ctx=512)"
 

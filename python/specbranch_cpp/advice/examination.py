@@ -9,6 +9,7 @@ from specbranch_cpp import _arguments, _core
 from specbranch_cpp.advice import files, settings
 from specbranch_cpp.advice.measuring import Sample, measure
 from specbranch_cpp.advice.report import Report, Verdict
+from specbranch_cpp.advice.settings import K_MAX, MAX_DRAFT
 from specbranch_cpp.advice.words import message
 from specbranch_cpp.bench.prompts import BUNDLED
 from specbranch_cpp.errors import IncompatibleModels, InvalidArgument, ModelLoadError
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 SECONDS = 20.0
-MAX_DRAFT = 16
-K_MAX = 4
 _CODE_FOR_PROSE = 4  # pieces of code among the built-in prompts for one of prose
 
 

@@ -117,34 +117,46 @@ def _drawn(traces: Sequence[Trace], seed: int) -> Iterable[Sequence[Trace]]:
         yield generator.choices(drafted, k=len(drafted))
 
 
-def needs(pair: Pair, machine: Machine, traces: Sequence[Trace], alpha: float) -> Needs:
+def needs(pair: Pair, machine: Machine, traces: Sequence[Trace]) -> Needs:
     """What would have to change, one thing at a time, for `auto` to gain `ENOUGH`.
+
+    A better draft is one that proposes the same, but is right in some of the places where this one
+    was wrong, at random; a faster one takes the same share of the time for every width.
 
     Args:
         pair: the step times.
         machine: the slow-downs.
         traces: what the draft proposed.
-        alpha: how often it was right; acceptances are searched above it.
     """
     known = pair.with_trace(*traces)
     first_us = _curve(pair.target_us)[0]
     draft_us = _curve(pair.draft_us)
     ratio = first_us / draft_us[0]
+    places = [i for i, (confidences, _) in enumerate(known.proposals) if confidences]
+    wrong = [i for i in places if known.proposals[i][1] != 0]
+    random.Random(1).shuffle(wrong)
+    alpha = 1.0 - len(wrong) / len(places)
 
     def with_alpha(value: float) -> Pair:
-        return replace(pair, alpha=value)
+        right = set(wrong[: round((value - alpha) * len(places))])
+        return replace(
+            known,
+            proposals=tuple(
+                (confidences, 0 if i in right else rank)
+                for i, (confidences, rank) in enumerate(known.proposals)
+            ),
+        )
 
     def with_ratio(value: float) -> Pair:
         return replace(known, draft_us=tuple(us * ratio / value for us in draft_us))
 
     needed_alpha = None
     if _gains(with_alpha(1.0), machine):
-        needed_alpha = alpha
         low, high = alpha, 1.0
         for _ in range(_STEPS):
             middle = (low + high) / 2
             low, high = (low, middle) if _gains(with_alpha(middle), machine) else (middle, high)
-            needed_alpha = high
+        needed_alpha = high
     needed_ratio = None
     most = max(_MOST_RATIO, ratio)
     if _gains(with_ratio(most), machine):

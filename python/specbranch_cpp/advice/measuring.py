@@ -105,7 +105,7 @@ def measure(
     else:
         threads = {"n_threads": n_threads, "draft_n_threads": draft_n_threads}
         report.advice = settings.with_draft(
-            target, draft, found.recommended, {**options, **threads}, sample.k_max
+            target, draft, found.recommended, {**options, **threads}
         )
 
 
@@ -148,8 +148,7 @@ def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
         drift=_drift(costs.target_ms[0], timing.tokens_per_second),
     )
     if judge(figures)[0] is not Verdict.HELPS:
-        found = expectation.needs(pair, machine, traces, acceptance.alpha.mean)
-        figures = replace(figures, needs=found)
+        figures = replace(figures, needs=expectation.needs(pair, machine, traces))
     measurement = Measurement(
         steps=figures.steps,
         acceptance=acceptance,

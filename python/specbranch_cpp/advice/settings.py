@@ -26,19 +26,18 @@ FLAGS = {
     "k_max": "--k-max",
 }
 PLAIN = "autoregressive"
+MAX_DRAFT, K_MAX = 16, 4
+"""`Engine`'s own defaults in mode ``"auto"``."""
 
 
-def with_draft(
-    target: Path, draft: Path, mode: ModeFigures, machine: Mapping[str, Any], k_max: int
-) -> Advice:
+def with_draft(target: Path, draft: Path, mode: ModeFigures, machine: Mapping[str, Any]) -> Advice:
     """The two models in that mode, with its best settings.
 
     Args:
         target: GGUF file.
         draft: GGUF file.
-        mode: `auto` needs nothing but its name.
+        mode: with its best settings; `auto` needs its limits only where they are not the default.
         machine: arguments of `Engine` that were given, and the threads.
-        k_max: branches at most that the engine had; told if `auto` had others than its default.
     """
     options = dict(machine)
     policy, flags = "", []
@@ -54,8 +53,9 @@ def with_draft(
             if epsilon is None
             else f"policies.Confidence({epsilon:g})"
         )
-    elif k_max != 4:
-        options["k_max"] = k_max
+    else:
+        limits = {"max_draft": (mode.gamma, MAX_DRAFT), "k_max": (mode.k_max, K_MAX)}
+        options |= {name: value for name, (value, usual) in limits.items() if value != usual}
     return _advice(mode.mode, target, draft, options, policy, flags)
 
 

@@ -12,7 +12,8 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
 from specbranch_cpp import _arguments, _core, advice
-from specbranch_cpp.advice.examination import K_MAX, MAX_DRAFT, SECONDS
+from specbranch_cpp.advice.examination import SECONDS
+from specbranch_cpp.advice.settings import K_MAX, MAX_DRAFT
 from specbranch_cpp.cli import check_text, options, render
 
 if TYPE_CHECKING:
