@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from types import SimpleNamespace
@@ -10,12 +11,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from gguf import GGML_QUANT_SIZES, GGUFReader
+from rich.console import Console
 from tests.python.tiny_gguf import write_tiny_gguf
 from typer.testing import CliRunner
 
 from specbranch_cpp import _core, _probe
-from specbranch_cpp.advice import Report, Verdict, words
-from specbranch_cpp.cli import app, check
+from specbranch_cpp.advice import (
+    Acceptance,
+    Interval,
+    Measurement,
+    ModeFigures,
+    Report,
+    StepFigures,
+    Verdict,
+    words,
+)
+from specbranch_cpp.cli import app, check, check_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,7 +161,6 @@ def test_check_of_a_hopeless_draft(pair: tuple[Path, Path], tmp_path: Path) -> N
     result = run("check", pair[0], draft, "-c", 512, "-t", 1, "-td", 1, "--seconds", 2)
     assert result.exit_code == 3, result.output
     assert "does not help" in result.stdout
-    assert "auto, sees this too and decodes without the draft" in result.stdout
     assert f"use      Engine({str(pair[0])!r}, n_ctx=512)" in result.stdout
 
 
@@ -164,6 +174,24 @@ def test_check_reads_prompts_from_files(pair: tuple[Path, Path], tmp_path: Path)
     assert result.exit_code == 2
     assert "none.txt" in result.stderr
     assert run(*command, "--seconds", 0).exit_code == 2
+
+
+def test_what_auto_does_is_said_only_if_it_does_it() -> None:
+    def shown(why: str) -> str:
+        steps = StepFigures(20.0, 2.0, 10.0, {2: 1.1}, 1.0, 1.0, 10.0, 1, 1)
+        right = Acceptance(Interval(0.1, 0.0, 0.2), (0.1,), (0.1, 0.0, 0.0, 0.0), 100)
+        auto = ModeFigures("auto", "auto", 16, None, 4, Interval(1.0), Interval(1.0), 1.0, why)
+        found = Measurement(steps, right, (auto,), None, 50.0, 3, 24, 0.0, 2, 20.0)
+        report = Report(verdict=Verdict.DRAFT_WRONG, reason="because.", measurement=found)
+        report.llama_cpp = {"llama_version": "1", "ggml_commit": "2"}
+        file = io.StringIO()
+        check_text.show(Console(file=file, width=100), report)
+        return file.getvalue()
+
+    assert "auto, sees this too and decodes without the draft" in shown("autoregressive: so")
+    assert "auto: autoregressive: so" in shown("autoregressive: so")
+    assert "sees this too" not in shown("overlapped: so")
+    assert "in 1 of them the tokens differ" in shown("")
 
 
 def test_exit_codes() -> None:

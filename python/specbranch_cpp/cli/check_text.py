@@ -133,8 +133,8 @@ def _show_verdict(console: Console, report: Report) -> None:
     _line(console, "yes", f"{works} here", ok=True)
     if report.verdict is not Verdict.NO_DRAFT:
         style = _STYLES.get(report.verdict, "yellow")
-        text = Text("verdict".ljust(_LABEL), style).append(report.verdict.value, "bold")
-        console.print(text, soft_wrap=True)
+        words = ("verdict".ljust(_LABEL), style), (report.verdict.value, "bold")
+        console.print(Text.assemble(*words), soft_wrap=True)
         _line(console, "", report.reason)
     if report.verdict.useless:
         _line(console, "", _without(report.measurement))
@@ -170,7 +170,7 @@ def _share(share: Interval) -> str:
 
 def _line(console: Console, label: str, text: str, ok: bool | None = None) -> None:
     style = "" if ok is None else "green" if ok else "bold red"
-    console.print(Text(label.ljust(_LABEL), style or "dim").append(text, ""), soft_wrap=True)
+    console.print(Text.assemble((label.ljust(_LABEL), style or "dim"), text), soft_wrap=True)
 
 
 def _described(model: ModelReport) -> str:
