@@ -27,7 +27,7 @@ from specbranch_cpp.advice import (
 )
 from specbranch_cpp.advice.acceptance import read_acceptance
 from specbranch_cpp.advice.judgement import GAIN, GOOD, Figures, cause, gain, judge
-from specbranch_cpp.advice.measuring import Assessment, Place, Sample, assess
+from specbranch_cpp.advice.measuring import Assessment, Place, Sample, _recommended, assess
 from specbranch_cpp.simulation import MODES, Machine, Pair
 
 STEPS = StepFigures(20.0, 2.0, 10.0, {2: 1.1, 4: 1.3}, 1.0, 1.0, 10.0, 1, 1)
@@ -259,6 +259,23 @@ def test_lines_to_copy(tmp_path: Any) -> None:
     assert settings.with_draft(target, draft, narrow, {}).options == {"max_draft": 8, "k_max": 8}
     plain = settings.without_draft(target, {"n_threads": 1, "draft_cpus": [1], "n_ctx": 512})
     assert plain.python == f"Engine({str(target)!r}, n_ctx=512)"
+
+
+@pytest.mark.parametrize(
+    ("auto", "other", "chosen"),
+    [
+        (1.2, 1.5, "pearl"),
+        (1.5, 1.2, "auto"),
+        (0.8, GAIN, "auto"),  # better than `auto`, but no gain
+        (1.0, None, "auto"),
+    ],
+)
+def test_the_recommended_mode(auto: float, other: float | None, chosen: str) -> None:
+    timed = [
+        replace(mode(name), measured=None if mean is None else Interval(mean))
+        for name, mean in (("autoregressive", 1.0), ("auto", auto), ("pearl", other))
+    ]
+    assert _recommended(timed).mode == chosen
 
 
 def test_built_in_prompts_are_code_and_prose() -> None:

@@ -114,7 +114,7 @@ def _unused(figures: Figures) -> bool:
 
 
 def _depends_on_times(figures: Figures) -> bool:
-    """Neither is the draft wrong, nor as slow, as no machine could make good."""
+    """The draft is neither so often wrong nor so slow that other step times would not matter."""
     return figures.acceptance.alpha.mean >= _WRONG and figures.steps.ratio >= _SLOW
 
 

@@ -10,7 +10,7 @@ from specbranch_cpp import Engine
 from specbranch_cpp.advice import expectation, settings
 from specbranch_cpp.advice.acceptance import read_acceptance
 from specbranch_cpp.advice.files import gpu_layers
-from specbranch_cpp.advice.judgement import Figures, judge
+from specbranch_cpp.advice.judgement import GAIN, Figures, judge
 from specbranch_cpp.advice.report import Measurement, ModeFigures, Report, StepFigures, Verdict
 from specbranch_cpp.advice.sampling import Sampler
 from specbranch_cpp.advice.threads import alone, beside
@@ -103,10 +103,11 @@ def measure(
     if report.verdict.useless:
         report.advice = settings.without_draft(target, options)
     else:
+        mode = found.recommended
+        if report.verdict is Verdict.UNCLEAR:  # `auto` loses least, whatever is true
+            mode = found.measurement.modes[-1]
         threads = {"n_threads": n_threads, "draft_n_threads": draft_n_threads}
-        report.advice = settings.with_draft(
-            target, draft, found.recommended, {**options, **threads}
-        )
+        report.advice = settings.with_draft(target, draft, mode, {**options, **threads})
 
 
 def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
@@ -174,12 +175,16 @@ def _worth_timing(modes: Sequence[ModeFigures]) -> list[ModeFigures]:
 
 
 def _recommended(timed: Sequence[ModeFigures]) -> ModeFigures:
-    """`auto`, unless another mode was faster than it and surely faster than no draft."""
+    """`auto`, unless another mode was faster, and faster than no draft; how surely is judged later.
+
+    Args:
+        timed: `autoregressive`, `auto`, then others.
+    """
     _, auto, *others = timed
     for other in others:
-        if other.measured is None or auto.measured is None or other.measured.low is None:
+        if other.measured is None or auto.measured is None:
             continue
-        if other.measured.low > 1.0 and other.measured.mean > auto.measured.mean:
+        if other.measured.mean > max(GAIN, auto.measured.mean):
             return other
     return auto
 

@@ -84,7 +84,7 @@ class Sampler:
         for number in range(len(self.prompts)):
             passed = time.monotonic() - begin
             enough = passed * (number + 1) > share * number  # another one would take too long
-            if timing.n_texts and (enough or timing.n_texts >= _MOST_TEXTS):
+            if passed > share or timing.n_texts >= _MOST_TEXTS or (timing.n_texts and enough):
                 break
             self.tell("timing", _PROBE_SHARE + (1 - _PROBE_SHARE) * min(1.0, passed / share))
             order = modes if number % 2 == 0 else modes[::-1]

@@ -31,7 +31,7 @@ class Screen(Protocol):
         """What a generation cost."""
 
     def waiting(self, generation: Generation) -> None:
-        """The prompt is being read, until `reading_ended`."""
+        """The prompt is being read, until `waiting_ended`."""
 
     def waiting_ended(self) -> None:
         """It has been, or nobody waits any more."""
