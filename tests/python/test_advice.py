@@ -171,7 +171,7 @@ def test_acceptance_of_what_was_proposed() -> None:
     assert found is not None
     assert found.n_places == 4
     assert found.by_prompt == (1 / 3, 1.0)
-    assert found.by_rank == (0.5, 0.25, 0.0, 0.0)
+    assert found.by_rank == (0.5, 0.25)
     assert found.alpha.mean == 0.5
     assert read_acceptance([trace(((), -1))]) is None
 

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from specbranch_cpp.results import Trace
 
-N_RANKS = 4
-
 
 def read_acceptance(traces: Sequence[Trace]) -> Acceptance | None:
     """One trace a text; None: the draft was asked about no place of any.
@@ -27,12 +25,18 @@ def read_acceptance(traces: Sequence[Trace]) -> Acceptance | None:
     by_text = [ranks for ranks in by_text if ranks]
     if not by_text:
         return None
+    n_ranks = max(
+        len(confidences)
+        for trace in traces
+        for one in trace.rounds
+        for confidences, _ in one.proposals
+    )
     hits = [ranks.count(0) for ranks in by_text]
     totals = [len(ranks) for ranks in by_text]
     n = sum(totals)
     return Acceptance(
         alpha=share_interval(hits, totals),
         by_prompt=tuple(h / total for h, total in zip(hits, totals, strict=True)),
-        by_rank=tuple(sum(ranks.count(rank) for ranks in by_text) / n for rank in range(N_RANKS)),
+        by_rank=tuple(sum(ranks.count(rank) for ranks in by_text) / n for rank in range(n_ranks)),
         n_places=n,
     )

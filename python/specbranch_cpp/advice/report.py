@@ -111,7 +111,8 @@ class Acceptance:
         alpha: share of the places at which its first candidate was the target's choice; the
             interval comes from the spread over the texts.
         by_prompt: alpha in each text.
-        by_rank: share of the places at which its first, second, .. candidate was.
+        by_rank: share of the places at which its first, second, .. candidate was, as many as the
+            draft was asked for (``k_max``).
         n_places: tokens of the texts about which the draft was asked.
     """
 

@@ -94,8 +94,9 @@ def _show_measurement(console: Console, found: Measurement) -> None:
         f"{len(right.by_prompt)} texts, the worst {render.percent(min(right.by_prompt))}, the best "
         f"{render.percent(max(right.by_prompt))}",
     )
-    others = ", ".join(render.percent(share) for share in right.by_rank[1:])
-    _line(console, "", f"its second, third and fourth choice: {others}")
+    if len(right.by_rank) > 1:
+        others = ", ".join(render.percent(share) for share in right.by_rank[1:])
+        _line(console, "", f"its next choices: {others}")
     console.print()
     rows = []
     for mode in found.modes:
