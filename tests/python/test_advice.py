@@ -127,12 +127,21 @@ def test_reasons_name_the_figures_that_decide() -> None:
     assert "1.3" not in reason.partition(":")[0]
 
 
-def test_step_times_that_change_do_not_decide_against_a_draft() -> None:
+def test_step_times_that_change_do_not_decide() -> None:
     none, needs = Interval(1.0, 0.98, 1.02), Needs(None, None, True)
     steady = figures(none, none, needs=needs)
     assert judge(steady)[0] is Verdict.VERIFYING_DEAR
     assert judge(replace(steady, drift=1.4))[0] is Verdict.VERIFYING_DEAR
     assert judge(replace(steady, drift=1.6))[0] is Verdict.UNCLEAR
+    # Nor for it, where what was measured alone does not do.
+    agreeing = figures(Interval(1.6, 0.8, 2.5), Interval(1.5, 1.4, 1.6))
+    verdict, reason = judge(agreeing)
+    assert verdict is Verdict.HELPS
+    assert "The times are noisy" in reason
+    assert judge(replace(agreeing, drift=1.6))[0] is Verdict.UNCLEAR
+    sure = figures(Interval(1.6, 1.4, 1.8))
+    assert judge(replace(sure, drift=1.6))[0] is Verdict.HELPS
+    assert "noisy" not in judge(sure)[1]
     # What no clock is needed for stays.
     wrong = figures(none, none, alpha=0.1, needs=needs)
     assert judge(replace(wrong, drift=9.0))[0] is Verdict.DRAFT_WRONG

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from specbranch_cpp import Engine, InvalidArgument, demo, policies
+from specbranch_cpp.cli import app
+from specbranch_cpp.cli.hrad import as_json
 from specbranch_cpp.hrad import (
     LABELS,
     Classifier,
@@ -309,3 +312,25 @@ def test_bundled_weights_are_for_the_bundled_pair() -> None:
             for policy in (policies.HRAD(path), policies.Confidence())
         ]  # fmt: skip
     assert texts[0] == texts[1]
+
+
+def test_collect_tells_scripts(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "def f(x):\\n"}\n', encoding="utf-8")
+    arguments = ["hrad", "collect", "-m", pair[0], "-md", pair[1], "-t", 1, "-td", 1, "-n", 8]
+    arguments += ["--prompts", prompts, "-o", tmp_path / "traces", "--layers", 2, "--json"]
+    done = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["folder"] == str(tmp_path / "traces")
+    assert (found["n_texts"], found["n_skipped"]) == (1, 0)
+    assert found["n_rounds"] > 0
+
+
+def test_scores_as_json() -> None:
+    confusion = np.array([[3, 1, 0], [0, 0, 0], [2, 0, 4]])
+    found = json.loads(json.dumps(as_json(Score(confusion))))
+    assert found["n"] == 10
+    assert found["accuracy"] == 0.7
+    assert found["recalls"] == [0.75, None, pytest.approx(2 / 3)]
+    assert found["confusion"] == confusion.tolist()

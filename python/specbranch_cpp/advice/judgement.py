@@ -19,7 +19,7 @@ GOOD = 1.15
 _SLOW = 2.0  # a draft whose steps are not even so many times shorter is slow whatever it knows
 _WRONG = 0.5  # one that is right less often is wrong often
 _NOTHING = 1.005  # tokens a target step: so few of them were drafted that nothing is gained
-_UNSTEADY = 1.5  # from this drift on step times are not trusted to say that nothing is gained
+_UNSTEADY = 1.5  # from this drift on what is simulated with these step times is not trusted
 _TYPICAL = 4  # tokens of a verification
 
 
@@ -53,7 +53,8 @@ def gain(figures: Figures) -> Verdict | None:
     """`Verdict.HELPS`, ``HELPS_LITTLE``, ``UNCLEAR``, or None: there is no gain.
 
     What was timed counts, where it was. A gain is one whose whole interval is above 1; or a good
-    one that was measured, if all of what is expected is good, too. There is none if nothing that
+    one that was measured, if all of what is expected, by steady step times, is good, too. There is
+    none if nothing that
     was drafted became text, if the simulator, whose step times are less noisy, expects none and
     none was measured, or if the mean is none and the interval ends below a good one. Everything
     else is unclear.
@@ -65,7 +66,8 @@ def gain(figures: Figures) -> Verdict | None:
     if low is not None and low > 1.0 and mean >= GAIN:
         return Verdict.HELPS if mean >= GOOD else Verdict.HELPS_LITTLE
     expected = figures.expected
-    if mean >= GOOD and expected.low is not None and expected.low >= GOOD:
+    steady = figures.drift <= _UNSTEADY
+    if steady and mean >= GOOD and expected.low is not None and expected.low >= GOOD:
         return Verdict.HELPS
     if (expected.mean if expected.high is None else expected.high) < GAIN:
         return None
@@ -99,7 +101,10 @@ def judge(figures: Figures) -> tuple[Verdict, str]:
         verdict = Verdict.UNCLEAR
     facts = _facts(figures)
     if verdict in (Verdict.HELPS, Verdict.HELPS_LITTLE):
-        return verdict, f"{_speed(figures)}: {facts}."
+        noisy = ""
+        if figures.measured is not None and not (figures.measured.low or 0.0) > 1.0:
+            noisy = " The times are noisy; what decides is that they agree with what is expected."
+        return verdict, f"{_speed(figures)}: {facts}.{noisy}"
     if verdict is Verdict.UNCLEAR:
         return verdict, (
             f"{_speed(figures)}, which this sample is too short or too noisy to confirm: "
