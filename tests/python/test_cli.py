@@ -14,7 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from specbranch_cpp import Completion, Generation, __version__, policies
-from specbranch_cpp.cli import app, demo, options, render
+from specbranch_cpp.advice import words
+from specbranch_cpp.cli import app, demo, options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -291,5 +292,5 @@ def test_lists_of_cpus() -> None:
 
 
 def test_messages_do_not_name_methods() -> None:
-    assert render.message(ValueError("[Weights::load] no such file; x")) == "no such file; x"
-    assert render.message(ValueError("[1, 2] is no prompt")) == "[1, 2] is no prompt"
+    assert words.message(ValueError("[Weights::load] no such file; x")) == "no such file; x"
+    assert words.message(ValueError("[1, 2] is no prompt")) == "[1, 2] is no prompt"
