@@ -664,6 +664,13 @@ MUTATIONS = (
         "if (distrusted_ && drafted_before && leaves_",
         "if (false && drafted_before && leaves_",
     ),
+    Mutation(
+        "auto-forgets-its-rest",
+        "every generation tries again what the one before gave up",
+        "src/core/mode_choice.cpp",
+        "  table.resting = failed;\n",
+        "",
+    ),
     # What can be seen while it runs.
     Mutation(
         "origin-branch-as-draft",

@@ -46,7 +46,12 @@ ModeChoice::ModeChoice(const CostModel& costs, Calibration& calibration, int lon
   if (!switching_ || !costs_.known()) promised_ = expected(0.0).best();
   if (!switching_) return;
   choose(kLeaveMargin, kLeaveOptimism);
-  if (!costs_.known() || calibration_.evidence() >= kFewObservations) return;
+  if (!costs_.known()) return;
+  if (calibration_.table().resting) {  // an earlier generation gave it up
+    regime_ = Regime::kPlain;
+    return;
+  }
+  if (calibration_.evidence() >= kFewObservations) return;
   // A draft that nobody knows is looked at first where drafting takes time from the target, and
   // where a mere guess would rule it out.
   if (regime_ == Regime::kPlain) {
@@ -87,13 +92,15 @@ void ModeChoice::begin() {
   meter_.reset();
 }
 
-void ModeChoice::rest(bool failed) {
+void ModeChoice::rest(bool failed, double reached) {
   regime_ = Regime::kPlain;
   exploring_ = false;
   begin();
   AcceptanceTable& table = calibration_.table();
   if (failed) table.backoff = std::min(kLongestBackoff, 2.0 * backoff());
+  table.resting = failed;
   table.unseen_tokens = 0.0;
+  table.given_up_at = reached;
 }
 
 bool ModeChoice::too_slow() const { return n_tokens_ >= kTrialTokens && meter_.below(kGiveUp); }
@@ -134,8 +141,8 @@ void ModeChoice::on_verdict(std::int64_t now_us, int n_tokens) {
     if (n_observed_ < kProbes && n_tokens_ < 4 * kProbes) return;
     exploring_ = false;
     choose(kEnterMargin, kEnterOptimism);
+    calibration_.table().resting = false;
     if (regime_ == Regime::kPlain) rest(true);
-    decided_by_rate_ = false;
   } else if (regime_ == Regime::kPlain) {
     calibration_.table().unseen_tokens += static_cast<double>(n_tokens);
     if (!may_explore()) return;
@@ -144,9 +151,7 @@ void ModeChoice::on_verdict(std::int64_t now_us, int n_tokens) {
     begin();
     calibration_.relax();
   } else if (too_slow()) {
-    slow_rate_ = meter_.measured() * costs_.padded_target(1, longest_);
-    decided_by_rate_ = true;
-    rest(true);
+    rest(true, meter_.measured() * costs_.padded_target(1, longest_));
   } else {
     const bool seen = calibration_.evidence() >= kFewObservations || n_blind_ >= kBlindTokens;
     const bool due = n_tokens_ >= next_review_;
@@ -155,7 +160,6 @@ void ModeChoice::on_verdict(std::int64_t now_us, int n_tokens) {
     if (n_blind_ >= kTrialTokens) rest(false);
     // What has paid for long is not doubted for a short slump.
     if (n_tokens_ >= 8 * kTrialTokens) calibration_.table().backoff = kFirstBackoff;
-    if (regime_ == Regime::kPlain) decided_by_rate_ = false;
   }
 }
 
@@ -176,8 +180,8 @@ std::string ModeChoice::why() const {
   switch (regime_) {
     case Regime::kPlain:
       if (exploring_) return "autoregressive while the draft is looked at" + facts;
-      if (decided_by_rate_) {
-        return "autoregressive: speculation reached " + fixed(slow_rate_) +
+      if (const double reached = calibration_.table().given_up_at; reached > 0.0) {
+        return "autoregressive: speculation reached " + fixed(reached) +
                " of the rate of plain decoding" + facts;
       }
       return "autoregressive: the best rate expected is " +

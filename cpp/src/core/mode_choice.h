@@ -49,7 +49,7 @@ class ModeChoice {
   bool shares_time() const;
   /// Counts and measurements start anew.
   void begin();
-  void rest(bool failed);
+  void rest(bool failed, double reached = 0.0);
   bool too_slow() const;
   bool may_explore();
   /// A look whose cost is spread over `n_tokens`; the draft must read `n_unread` for it.
@@ -62,8 +62,7 @@ class ModeChoice {
   bool switching_;
   Regime regime_ = Regime::kOverlap;
   bool exploring_ = false;
-  bool decided_by_rate_ = false;  ///< plain decoding because of what was measured.
-  std::int64_t last_us_ = -1;     ///< time of the last verdict.
+  std::int64_t last_us_ = -1;  ///< time of the last verdict.
   RateMeter meter_;
   double promised_ = 0.0;      ///< tokens a microsecond that speculation promised when asked last.
   std::int64_t n_tokens_ = 0;  ///< since the regime or the exploration began.
@@ -71,7 +70,6 @@ class ModeChoice {
   std::int64_t n_blind_ = 0;      ///< tokens since the last observation.
   std::int64_t next_review_ = 0;  ///< of the choice, in such tokens.
   double next_look_ = 0.0;        ///< unseen tokens at which a look is thought of again.
-  double slow_rate_ = 0.0;        ///< what speculation reached when it was given up.
 };
 
 }  // namespace specbranch

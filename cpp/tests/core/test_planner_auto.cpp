@@ -337,6 +337,34 @@ TEST_CASE("auto: a draft that catches up with the text is not overtaken for ever
   CHECK(got.counters.n_draft_lanes < 1500 + 300);
 }
 
+TEST_CASE("auto: what was given up is not begun again by every generation") {
+  // Step times promise a gain that the time between steps eats.
+  const Machine machine{kTrough, 300.0};
+  PairProfile profile = machine.profile();
+  VirtualOptions options = machine.options(&profile);
+  options.hop_us = 500;
+  const SyntheticOptions pair = synthetic_pair(0.75);
+  const VirtualResult first = run_pair(pair, long_request(300), options);
+  CAPTURE(first.why);
+  REQUIRE(first.why.find("autoregressive: speculation reached ") == 0);
+  const auto drafted = [&](int n_generations) {
+    std::int64_t n = 0;
+    for (int i = 0; i < n_generations; ++i) {
+      n += run_pair(pair, long_request(100), options).counters.n_all_drafted;
+    }
+    return n;
+  };
+  CHECK(drafted(1) == 0);
+  CHECK(drafted(29) < 3500);  // a trial drafts some 600; without a rest it would be 19,000
+  CHECK(drafted(20) < 1500);  // rarer and rarer
+  // Once it pays, it is found out, and stays.
+  options.hop_us = 0;
+  drafted(25);
+  const VirtualResult last = run_pair(pair, long_request(100), options);
+  CAPTURE(last.why);
+  CHECK(last.why.find("overlapped: ") == 0);
+}
+
 TEST_CASE("auto learns what steps cost where nothing is known, and then speculates") {
   const Machine machine{kTrough, 125.0};
   const VirtualResult got =
