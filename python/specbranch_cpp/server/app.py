@@ -1,0 +1,201 @@
+"""The application: routes, and what every request passes through."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from specbranch_cpp.errors import SpecBranchError
+from specbranch_cpp.server.auth import Gate
+from specbranch_cpp.server.describe import Model
+from specbranch_cpp.server.errors import ApiError, ClientGone, from_exception
+from specbranch_cpp.server.limits import BodyLimits
+from specbranch_cpp.server.metrics import Metrics
+from specbranch_cpp.server.observe import Observer
+from specbranch_cpp.server.requests import ChatRequest, CompletionRequest, parse
+from specbranch_cpp.server.service import Call, Service
+from specbranch_cpp.server.settings import Settings
+from specbranch_cpp.server.streams import EventStream, whole_reply
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from specbranch_cpp.engine import Engine
+    from specbranch_cpp.server.service import TextEngine
+
+__all__ = ["create_app"]
+
+PAGE = Path(str(resources.files("specbranch_cpp.server"))) / "page"
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def create_app(
+    engine: Engine, settings: Settings | None = None, *, text_engine: TextEngine | None = None
+) -> FastAPI:
+    """An ASGI application that serves one engine; `run` serves it with uvicorn.
+
+    The engine is not closed with it. Requests run one at a time, in the order in which they came.
+
+    Args:
+        engine: whose model is served. Nobody else should use it meanwhile.
+        settings: None: the defaults.
+        text_engine: what generates, in place of ``AsyncEngine(engine)``.
+    """
+    settings = settings or Settings()
+    metrics = Metrics()
+    if text_engine is None:
+        from specbranch_cpp.async_engine import AsyncEngine
+
+        text_engine = AsyncEngine(engine)
+    service = Service(engine, text_engine, settings, metrics)
+    metrics.watch(service.turns)
+    app = FastAPI(title="specbranch", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.service = service
+    _add_calls(app, service, settings, Model(engine, settings.alias))
+    _add_health(app, service)
+    if settings.metrics:
+        _add_metrics(app, metrics)
+    if settings.page:
+        _add_page(app)
+    app.add_exception_handler(ClientGone, _answer_nobody)
+    app.add_exception_handler(HTTPException, _answer_http)
+    for kind in (ApiError, SpecBranchError):
+        app.add_exception_handler(kind, _answer_error)
+    # The last one is the first that a request passes.
+    app.add_middleware(BodyLimits, settings=settings)
+    app.add_middleware(Gate, settings=settings)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After", "X-Ignored-Fields"],
+        )
+    app.add_middleware(Observer, metrics=metrics)
+    return app
+
+
+def _add_calls(app: FastAPI, service: Service, settings: Settings, model: Model) -> None:
+    async def answer(
+        request: Request, kind: type[CompletionRequest] | type[ChatRequest]
+    ) -> Response:
+        body = parse(kind, await request.body(), settings.max_json_depth)
+        arguments = body.arguments() | {"model": model.id}
+        call = Call(request.url.path, kind is ChatRequest, arguments)
+        response: Response
+        if call.streamed:
+            response = EventStream(
+                service,
+                call,
+                heartbeat_s=settings.heartbeat_s,
+                send_timeout_s=settings.send_timeout_s,
+            )
+        else:
+            response = await whole_reply(service, call, request)
+        if body.unknown:
+            response.headers["X-Ignored-Fields"] = _header(body.unknown)
+        return response
+
+    @app.post("/v1/completions")
+    async def completions(request: Request) -> Response:
+        return await answer(request, CompletionRequest)
+
+    @app.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Response:
+        return await answer(request, ChatRequest)
+
+    @app.get("/v1/models")
+    async def models() -> JSONResponse:
+        return JSONResponse({"object": "list", "data": [model.entry]})
+
+    @app.get("/v1/models/{name:path}")
+    async def one_model(name: str) -> JSONResponse:
+        if name != model.id:
+            raise ApiError(
+                404,
+                f"there is no model {name!r:.100}; this server has {model.id!r}",
+                param="model",
+                code="model_not_found",
+            )
+        return JSONResponse(model.entry)
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
+    @app.get("/health")
+    async def health() -> JSONResponse:
+        status, why = service.state
+        content: dict[str, Any] = {
+            "status": status,
+            "requests_processing": service.turns.n_running,
+            "requests_waiting": service.turns.n_waiting,
+        }
+        if why is not None:
+            content |= ApiError(503, why, code=status).content
+        return JSONResponse(content, 200 if why is None else 503)
+
+
+def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
+    @app.get("/metrics")
+    async def figures() -> Response:
+        return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+class _PageFiles(StaticFiles):
+    """The page's files, with headers that let it load nothing from elsewhere."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update(PAGE_HEADERS | {"Cache-Control": "no-cache"})
+        return response
+
+
+def _add_page(app: FastAPI) -> None:
+    @app.get("/")
+    async def index() -> FileResponse:
+        return FileResponse(
+            PAGE / "index.html", headers=PAGE_HEADERS | {"Cache-Control": "no-store"}
+        )
+
+    app.mount("/page", _PageFiles(directory=PAGE, check_dir=False))
+
+
+async def _answer_error(_: Request, error: Exception) -> Response:
+    return from_exception(error).response()
+
+
+async def _answer_http(request: Request, error: Exception) -> Response:
+    """What the framework refuses: unknown paths and methods."""
+    assert isinstance(error, HTTPException)
+    what = f"{request.method:.20} {request.url.path:.200}"
+    if error.status_code == 404:
+        told = ApiError(404, f"{what}: there is nothing here", code="not_found")
+    elif error.status_code == 405:
+        told = ApiError(405, f"{what}: not with this method", code="method_not_allowed")
+    else:
+        told = ApiError(error.status_code, str(error.detail))
+    told.headers.update(error.headers or {})
+    return told.response()
+
+
+async def _answer_nobody(_: Request, __: Exception) -> Response:
+    return Response(status_code=499)
+
+
+def _header(names: list[str]) -> str:
+    """Names for a header: at most 20, and only those that are plain words."""
+    plain = [name for name in names if name.isascii() and name.isidentifier() and len(name) <= 64]
+    return ", ".join(plain[:20])

@@ -1,0 +1,87 @@
+"""Connections: what uvicorn's own protocol leaves open."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from specbranch_cpp.server.errors import ApiError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from specbranch_cpp.server.settings import Settings
+
+__all__ = ["make_protocol"]
+
+
+def make_protocol(settings: Settings) -> type[H11Protocol]:
+    """uvicorn's protocol with a time limit for a request's head and a limit of connections.
+
+    What is no HTTP is answered in OpenAI's shape, too.
+    """
+
+    class Protocol(H11Protocol):
+        _deadline: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > settings.max_connections:
+                transport.abort()
+                return
+            self._start_deadline()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop_deadline()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if not self._waits_for_head:
+                self._stop_deadline()
+            elif self._deadline is None and not self.transport.is_closing():
+                self._start_deadline()
+
+        def send_400_response(self, msg: str) -> None:
+            self._refuse(ApiError(400, msg, code="invalid_http"))
+
+        @property
+        def _waits_for_head(self) -> bool:
+            return self.cycle is None or self.cycle.response_complete
+
+        def _start_deadline(self) -> None:
+            self._deadline = self.loop.call_later(settings.header_timeout_s, self._head_is_late)
+
+        def _stop_deadline(self) -> None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
+
+        def _head_is_late(self) -> None:
+            self._deadline = None
+            if self._waits_for_head and not self.transport.is_closing():
+                limit = f"{settings.header_timeout_s:g} seconds"
+                self._refuse(ApiError(408, f"no request came within {limit}", code="timeout"))
+
+        def _refuse(self, error: ApiError) -> None:
+            """Answers outside of any request, and closes the connection."""
+            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                body = json.dumps(error.content).encode()
+                headers = [
+                    (b"content-type", b"application/json"),
+                    (b"content-length", str(len(body)).encode()),
+                    (b"connection", b"close"),
+                ]
+                events: list[Any] = [
+                    h11.Response(status_code=error.status, headers=headers),
+                    h11.Data(data=body),
+                    h11.EndOfMessage(),
+                ]
+                for event in events:
+                    self.transport.write(self.conn.send(event) or b"")
+            self.transport.close()
+
+    return Protocol

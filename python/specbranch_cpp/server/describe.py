@@ -1,0 +1,45 @@
+"""What the server tells about its model."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from specbranch_cpp.engine import Engine
+
+__all__ = ["Model"]
+
+
+class Model:
+    """The one model that is served.
+
+    Args:
+        engine: whose model it is.
+        alias: its name; None: ``general.name`` of the file, or the file's.
+    """
+
+    def __init__(self, engine: Engine, alias: str | None) -> None:
+        target, *draft = engine.model_names
+        self.id = alias or engine.metadata.get("general.name") or Path(target).stem
+        self._created = int(time.time())
+        self._meta = {
+            "n_ctx": engine.n_ctx,
+            "n_vocab": engine.vocab_size,
+            "architecture": engine.metadata.get("general.architecture"),
+            "draft": Path(draft[0]).stem if draft and engine.has_draft else None,
+            "mode": engine.mode,
+            "has_chat_template": engine.chat_template is not None,
+        }
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """OpenAI's object, and ``meta`` with what is ours."""
+        return {
+            "id": self.id,
+            "object": "model",
+            "created": self._created,
+            "owned_by": "specbranch_cpp",
+            "meta": self._meta,
+        }

@@ -1,0 +1,69 @@
+"""Which fields of a request are passed on, refused or ignored, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["IGNORED", "refusal"]
+
+# They ask for nothing that would change the text, or only about the service.
+IGNORED = frozenset(
+    {
+        "cache_prompt",
+        "metadata",
+        "model",
+        "moderation",
+        "parallel_tool_calls",
+        "prediction",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "reasoning_effort",
+        "return_progress",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "timings_per_token",
+        "user",
+        "verbosity",
+    }
+)
+
+
+def _not(*neutral: object) -> Callable[[Any], bool]:
+    return lambda value: value not in neutral
+
+
+ONE_ANSWER = "one text is generated a request; send several requests instead"
+NOT_A_SAMPLER = "this engine has no such sampler; leave it out"
+
+# Field -> whether its value asks for something, and why that cannot be done. Null never asks.
+REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "n": (_not(1), ONE_ANSWER),
+    "n_cmpl": (_not(1), ONE_ANSWER),
+    "best_of": (_not(1), ONE_ANSWER),
+    "audio": (_not(), "this server generates text only"),
+    "modalities": (_not(["text"]), "this server generates text only"),
+    "web_search_options": (_not(), "this server searches nothing"),
+    "typical_p": (_not(1, 1.0), NOT_A_SAMPLER),
+    "tfs_z": (_not(1, 1.0), NOT_A_SAMPLER),
+    "mirostat": (_not(0), NOT_A_SAMPLER),
+    "mirostat_mode": (_not(0), NOT_A_SAMPLER),
+    "dynatemp_range": (_not(0, 0.0), NOT_A_SAMPLER),
+    "xtc_probability": (_not(0, 0.0), NOT_A_SAMPLER),
+    "dry_multiplier": (_not(0, 0.0), NOT_A_SAMPLER),
+    "top_n_sigma": (_not(-1, -1.0), NOT_A_SAMPLER),
+    "lora": (_not([]), "this engine has no adapters"),
+}
+
+
+def refusal(data: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The first field of a body that asks for what cannot be done, and why; None: none."""
+    for name, (asks, why) in REFUSED.items():
+        value = data.get(name)
+        if value is not None and asks(value):
+            return name, f"{name} is {value!r:.100}; {why}"
+    return None

@@ -1,0 +1,147 @@
+"""Figures for Prometheus: llama-server's names where it has them, and our own."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from prometheus_client.metrics_core import Metric
+
+    from specbranch_cpp.results import GenerationStats
+    from specbranch_cpp.server.turns import Turns
+
+__all__ = ["Metrics"]
+
+SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+# Our name -> what it is, and how it follows from the stats of a generation.
+COUNTERS = {
+    "llamacpp:prompt_tokens": "Prompt tokens computed, those in the cache not counted.",
+    "llamacpp:prompt_tokens_cached": "Prompt tokens that were in the cache.",
+    "llamacpp:prompt_seconds": "Time for prompts.",
+    "llamacpp:tokens_predicted": "Tokens generated.",
+    "llamacpp:tokens_predicted_seconds": "Time for generating.",
+    "llamacpp:n_decode": "Forward passes of the target, those for prompts not counted.",
+    "llamacpp:spec_decode_num_drafts": "Verified drafts.",
+    "llamacpp:spec_decode_num_draft_tokens": "Drafted tokens.",
+    "llamacpp:spec_decode_num_accepted_tokens": "Drafted tokens that became text.",
+    "specbranch:rolled_back_tokens": "Drafted tokens that were rolled back.",
+    "specbranch:wasted_draft_tokens": "Tokens drafted on any branch that did not become text.",
+    "specbranch:branch_hits": "Rejections that landed on a branch that was there.",
+    "specbranch:branch_misses": "Rejections after which the draft began anew.",
+    "specbranch:target_busy_seconds": "The target computing while text was generated.",
+    "specbranch:draft_busy_seconds": "The draft computing while text was generated.",
+    "specbranch:overlap_seconds": "Both computing.",
+}
+
+
+class Metrics:
+    """The counters of one server, with a registry of its own.
+
+    *Thread safety*: `ended` and the others may be called from any thread of one event loop only.
+    """
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._sums: Tally[str] = Tally()
+        self._accepted_at: Tally[int] = Tally()
+        self._turns: Turns | None = None
+        self._requests = Counter(
+            "specbranch:requests",
+            "Requests by endpoint and status; 499: the client left.",
+            ("endpoint", "status"),
+            registry=self._registry,
+        )
+        self._wait = Histogram(
+            "specbranch:queue_wait_seconds",
+            "Time in the queue.",
+            registry=self._registry,
+            buckets=SECONDS,
+        )
+        self._first = Histogram(
+            "specbranch:time_to_first_token_seconds",
+            "From the end of the queue to the first chunk of a stream.",
+            ("endpoint",),
+            registry=self._registry,
+            buckets=SECONDS,
+        )
+        self._registry.register(self)  # type: ignore[arg-type]
+
+    def watch(self, turns: Turns) -> None:
+        """The queue whose length is reported."""
+        self._turns = turns
+
+    def answered(self, endpoint: str, status: int) -> None:
+        self._requests.labels(endpoint, str(status)).inc()
+
+    def waited(self, seconds: float) -> None:
+        self._wait.observe(seconds)
+
+    def first_token(self, endpoint: str, seconds: float) -> None:
+        self._first.labels(endpoint).observe(seconds)
+
+    def ended(self, stats: GenerationStats) -> None:
+        """Adds what a generation did."""
+        histogram = stats.acceptance_histogram
+        for name, value in {
+            "llamacpp:prompt_tokens": stats.n_prompt - stats.n_reused,
+            "llamacpp:prompt_tokens_cached": stats.n_reused,
+            "llamacpp:prompt_seconds": stats.prefill_ms / 1000,
+            "llamacpp:tokens_predicted": stats.n_generated,
+            "llamacpp:tokens_predicted_seconds": stats.decode_ms / 1000,
+            "llamacpp:n_decode": stats.n_target_steps,
+            "llamacpp:spec_decode_num_drafts": sum(histogram) if stats.n_drafted else 0,
+            "llamacpp:spec_decode_num_draft_tokens": stats.n_drafted,
+            "llamacpp:spec_decode_num_accepted_tokens": stats.n_accepted,
+            "specbranch:rolled_back_tokens": stats.n_rolled_back,
+            "specbranch:wasted_draft_tokens": stats.n_all_drafted - stats.n_accepted,
+            "specbranch:branch_hits": stats.branch_hits,
+            "specbranch:branch_misses": stats.branch_misses,
+            "specbranch:target_busy_seconds": stats.target_busy_ms / 1000,
+            "specbranch:draft_busy_seconds": stats.draft_busy_ms / 1000,
+            "specbranch:overlap_seconds": stats.overlap_ms / 1000,
+        }.items():
+            self._sums[name] += value  # type: ignore[assignment]
+        for accepted, steps in enumerate(histogram):
+            for position in range(accepted):
+                self._accepted_at[position] += steps
+
+    def text(self) -> bytes:
+        """All of them, in Prometheus' text format 0.0.4."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """What the registry asks for."""
+        sums: Mapping[str, Any] = self._sums
+        for name, what in COUNTERS.items():
+            yield CounterMetricFamily(name, what, value=sums[name])
+        positions = CounterMetricFamily(
+            "llamacpp:spec_decode_num_accepted_tokens_per_pos",
+            "Drafted tokens that became text, by their place in the draft.",
+            labels=["position"],
+        )
+        for position, count in sorted(self._accepted_at.items()):
+            positions.add_metric([str(position)], count)
+        yield positions
+        for name, what, tokens, seconds in (
+            ("prompt_tokens_seconds", "Prompt tokens per second.", "prompt_tokens", "prompt"),
+            (
+                "predicted_tokens_seconds",
+                "Generated tokens per second.",
+                "tokens_predicted",
+                "tokens_predicted",
+            ),
+        ):
+            duration = sums[f"llamacpp:{seconds}_seconds"]
+            rate = sums[f"llamacpp:{tokens}"] / duration if duration else 0.0
+            yield GaugeMetricFamily(f"llamacpp:{name}", what, value=rate)
+        turns = self._turns
+        running, waiting = (turns.n_running, turns.n_waiting) if turns else (0, 0)
+        yield GaugeMetricFamily("llamacpp:requests_processing", "Requests that run.", running)
+        yield GaugeMetricFamily("llamacpp:requests_deferred", "Requests that wait.", waiting)

@@ -1,0 +1,51 @@
+"""The outermost middleware: counts every request, and answers where everything else failed."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from specbranch_cpp.server.errors import from_exception
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from specbranch_cpp.server.metrics import Metrics
+
+__all__ = ["ENDPOINTS", "Observer"]
+
+LOGGER = logging.getLogger(__name__)
+
+ENDPOINTS = frozenset(
+    {"/", "/health", "/metrics", "/v1/models", "/v1/completions", "/v1/chat/completions"}
+)
+
+
+class Observer:
+    """Counts by endpoint and status; paths that no endpoint has count together as ``other``."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        endpoint = scope["path"] if scope["path"] in ENDPOINTS else "other"
+        started = False
+
+        async def observed(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                self._metrics.answered(endpoint, message["status"])
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observed)
+        except Exception as error:
+            LOGGER.exception("%s %s failed", scope["method"], endpoint)
+            if started:
+                raise
+            await from_exception(error).response()(scope, receive, observed)

@@ -1,0 +1,205 @@
+"""The bodies of the two calls, checked, as keyword arguments of the engine's."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+
+import pydantic_core
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from specbranch_cpp.server.errors import BadRequest
+from specbranch_cpp.server.fields import IGNORED, REFUSED, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["ChatRequest", "CompletionRequest", "parse"]
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Limit = Annotated[int, Field(ge=-1, le=2**31 - 1)]
+Stop = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=64)]
+TokenIds = Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(min_length=1)]
+Object = dict[str, Any]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+class StreamOptions(_Body):
+    include_usage: bool = False
+
+
+class _Common(_Body):
+    """What both calls have. None, as null in JSON, is the engine's default."""
+
+    max_tokens: Limit | None = None
+    temperature: Annotated[float, Field(ge=0.0)] | None = None
+    top_p: Probability | None = None
+    min_p: Probability | None = None
+    top_k: Limit | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repeat_penalty: Annotated[float, Field(gt=0.0)] | None = None
+    logit_bias: dict[int, float] | None = None
+    stop: Union[str, Stop, None] = None  # noqa: UP007 (pydantic reads it on Python 3.10, too)
+    seed: Annotated[int, Field(ge=-1, le=2**64 - 1)] | None = None
+    grammar: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    mode: str | None = None
+    k_max: Count | None = None
+    max_draft: Count | None = None
+    trace: bool | None = None
+
+    @field_validator("logit_bias", mode="before")
+    @classmethod
+    def _ids(cls, value: Any) -> Any:
+        """JSON has names only: ``{"50256": -100}``."""
+        if not isinstance(value, dict):
+            return value
+        for name in value:
+            if not re.fullmatch(r"[0-9]{1,10}", name):
+                raise ValueError(f"{name!r:.50} is no token id")
+        return {int(name): bias for name, bias in value.items()}
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments for the engine: those fields that were given."""
+        given = self.model_dump(exclude_none=True, exclude=set(self.model_extra or ()))
+        if given.get("seed") == -1:  # llama-server's word for a random one
+            del given["seed"]
+        if not given.get("stream"):
+            given.pop("stream_options", None)
+        return given
+
+    @property
+    def unknown(self) -> list[str]:
+        """Names of fields that nobody here knows."""
+        return sorted(set(self.model_extra or ()) - IGNORED - set(REFUSED))
+
+
+class CompletionRequest(_Common):
+    """Body of ``/v1/completions``."""
+
+    prompt: Union[Annotated[str, Field(min_length=1)], TokenIds]  # noqa: UP007
+    suffix: str | None = None
+    echo: bool | None = None
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _single(cls, value: Any) -> Any:
+        """OpenAI's list of prompts is accepted if it has one."""
+        if isinstance(value, list) and value and isinstance(value[0], str | list):
+            if len(value) > 1:
+                raise ValueError(f"there are {len(value)} prompts; a request may have one")
+            return value[0]
+        return value
+
+
+class Part(_Body):
+    """A piece of a message's content."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(_Body):
+    """A message of a chat; other fields than these go to the model's template as they are."""
+
+    role: Literal["developer", "system", "user", "assistant", "tool", "function"]
+    content: Union[str, list[Part], None] = None  # noqa: UP007
+    tool_calls: list[Object] | None = None
+
+
+class ResponseFormat(_Body):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: Object | None = None
+
+
+class ChatRequest(_Common):
+    """Body of ``/v1/chat/completions``."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_completion_tokens: Limit | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    tools: list[Object] | None = None
+    tool_choice: Union[str, Object, None] = None  # noqa: UP007
+    functions: list[Object] | None = None
+    function_call: Union[str, Object, None] = None  # noqa: UP007
+    response_format: ResponseFormat | None = None
+    chat_template_kwargs: Object | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        given = super().arguments()
+        # As the client wrote them: what is not given and what is null differ for a template.
+        given["messages"] = [message.model_dump(exclude_unset=True) for message in self.messages]
+        return given
+
+
+def parse(kind: type[CompletionRequest] | type[ChatRequest], body: bytes, max_depth: int) -> Any:
+    """A checked body.
+
+    Raises:
+        BadRequest: it is no JSON, nested deeper than ``max_depth``, or a field is wrong.
+    """
+    try:
+        data = pydantic_core.from_json(body)
+    except ValueError as error:
+        raise BadRequest(f"the body is no valid JSON: {error}", code="invalid_json") from None
+    if not isinstance(data, dict):
+        raise BadRequest("the body must be a JSON object", code="invalid_json")
+    _check_depth(data, max_depth)
+    refused = refusal(data)
+    if refused is not None:
+        name, why = refused
+        raise BadRequest(why, name, "unsupported_value")
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise _bad_field(error, data) from None
+
+
+def _check_depth(data: Any, limit: int) -> None:
+    level = [data]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > limit:
+            raise BadRequest(f"the body is nested deeper than {limit} levels", code="invalid_json")
+        level = [
+            child
+            for item in level
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, dict | list)
+        ]
+
+
+def _bad_field(error: ValidationError, data: Any) -> BadRequest:
+    """The field that is wrong: the innermost, which of several kinds is the one that was meant."""
+    details = error.errors(include_url=False, include_context=False)
+    paths = [_path(detail["loc"], data) for detail in details]
+    worst = max(paths, key=lambda path: path.count(".") + path.count("["))
+    chosen = [detail for detail, path in zip(details, paths, strict=True) if path == worst]
+    reasons = dict.fromkeys(detail["msg"].removeprefix("Value error, ") for detail in chosen)
+    missing = chosen[0]["type"] == "missing"
+    code = "missing_required_parameter" if missing else "invalid_value"
+    return BadRequest(f"{worst}: {'; or: '.join(reasons)}", worst, code)
+
+
+def _path(location: Sequence[str | int], data: Any) -> str:
+    """``messages[0].role``: what of a location is in the body, without pydantic's own steps."""
+    path = ""
+    for i, step in enumerate(location):
+        if isinstance(step, int) and isinstance(data, list) and step < len(data):
+            path += f"[{step}]"
+            data = data[step]
+        elif isinstance(step, str) and isinstance(data, dict):
+            path += f".{step:.100}" if path else f"{step:.100}"
+            if step not in data or i == len(location) - 1:
+                break
+            data = data[step]
+    return path

@@ -1,0 +1,154 @@
+"""Replies that end when the client leaves: whole ones, and server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pydantic_core
+from starlette.responses import Response
+
+from specbranch_cpp.server.errors import ClientGone, from_exception, is_surprise
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
+
+    from specbranch_cpp.server.service import Call, Service
+
+__all__ = ["EventStream", "Job", "encode", "whole_reply"]
+
+LOGGER = logging.getLogger(__name__)
+
+HEARTBEAT = b": \n\n"
+DONE = b"data: [DONE]\n\n"
+
+
+def encode(value: Any) -> bytes:
+    """JSON in UTF-8; numbers that JSON lacks become null."""
+    return pydantic_core.to_json(value, inf_nan_mode="null")
+
+
+def event(value: Any) -> bytes:
+    return b"data: " + encode(value) + b"\n\n"
+
+
+class Job:
+    """A call under way and an eye on its client; ends with the ``with`` block.
+
+    What the call makes is collected here, whether or not the client reads it: a slow reader keeps
+    nobody waiting.
+    """
+
+    def __init__(self, service: Service, call: Call, receive: Receive) -> None:
+        self._replies: list[dict[str, Any]] = []
+        self._news = asyncio.Event()
+        self._gone = False
+        self._work = asyncio.ensure_future(service.run(call, self._put))
+        self._watch = asyncio.ensure_future(self._watch_client(receive))
+        for task in (self._work, self._watch):
+            task.add_done_callback(lambda _: self._news.set())
+
+    async def take(self, timeout_s: float | None = None) -> list[dict[str, Any]]:
+        """Waits for replies and takes them; none: the call has ended, or the time is up.
+
+        Raises:
+            ClientGone: the client has closed the connection.
+            Exception: what the call raises, after its last reply was taken.
+        """
+        if not self._replies and not self._work.done():
+            try:
+                await asyncio.wait_for(self._news.wait(), timeout_s)
+            except asyncio.TimeoutError:
+                return []
+        self._news.clear()
+        if self._gone:
+            raise ClientGone
+        replies, self._replies = self._replies, []
+        if not replies and self._work.done():
+            self._work.result()
+        return replies
+
+    @property
+    def ended(self) -> bool:
+        return self._work.done() and not self._replies
+
+    async def __aenter__(self) -> Job:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        tasks = [self._work, self._watch]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _put(self, reply: dict[str, Any]) -> None:
+        self._replies.append(reply)
+        self._news.set()
+
+    async def _watch_client(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+
+
+async def whole_reply(service: Service, call: Call, request: Request) -> Response:
+    """The reply in one piece."""
+    async with Job(service, call, request.receive) as job:
+        (reply,) = await job.take()
+    return Response(encode(reply), media_type="application/json")
+
+
+class EventStream(Response):
+    """Server-sent events: a chunk each, at last ``[DONE]``; comments while nothing happens.
+
+    An error before the first event is raised and gets its own status; a later one is an event.
+
+    Args:
+        heartbeat_s: silence after which a comment is sent.
+        send_timeout_s: what a client may leave unread for so long ends the call.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, service: Service, call: Call, *, heartbeat_s: float, send_timeout_s: float
+    ) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._service = service
+        self._call = call
+        self._heartbeat_s = heartbeat_s
+        self._send_timeout_s = send_timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with Job(self._service, self._call, receive) as job:
+            chunks = await job.take(self._heartbeat_s)
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            try:
+                await self._send_all(job, chunks, send)
+            except ClientGone:
+                return
+
+    async def _send_all(self, job: Job, chunks: list[dict[str, Any]], send: Send) -> None:
+        async def write(data: bytes, more: bool = True) -> None:
+            message = {"type": "http.response.body", "body": data, "more_body": more}
+            try:
+                await asyncio.wait_for(send(message), self._send_timeout_s)
+            except asyncio.TimeoutError:
+                LOGGER.info("a client has not read for %g seconds", self._send_timeout_s)
+                raise ClientGone from None
+
+        try:
+            while not job.ended or chunks:
+                await write(b"".join(map(event, chunks)) or HEARTBEAT)
+                chunks = await job.take(self._heartbeat_s)
+            end = DONE
+        except ClientGone:
+            raise
+        except Exception as error:  # noqa: BLE001 (the status is sent: this is how it can be told)
+            if is_surprise(error):
+                LOGGER.error("a stream failed", exc_info=error)
+            end = event(from_exception(error).content)
+        await write(end, more=False)

@@ -1,0 +1,133 @@
+"""A server in a thread, and a stand-in for the engine, for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from specbranch_cpp.server.app import create_app
+from specbranch_cpp.server.run import Server, bind
+from specbranch_cpp.server.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+KEY = "a-key-for-tests"
+
+
+@dataclass
+class Running:
+    """A server that can be reached."""
+
+    url: str
+    port: int
+    server: Server
+    client: httpx.Client
+
+    @property
+    def service(self) -> Any:
+        return self.server._service
+
+
+@contextlib.contextmanager
+def serving(engine: Any, text_engine: Any = None, **settings: Any) -> Iterator[Running]:
+    """Serves in a thread, at a free port of the loopback address."""
+    chosen = Settings(**{"port": 0, "grace_s": 1.0, **settings})
+    app = create_app(engine, chosen, text_engine=text_engine)
+    ready = threading.Event()
+    urls: list[str] = []
+
+    def is_ready(url: str) -> None:
+        urls.append(url)
+        ready.set()
+
+    server = Server(app, chosen, ready=is_ready)
+    listener = bind(chosen)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        assert ready.wait(30)
+        with httpx.Client(base_url=urls[0], timeout=60) as client:
+            yield Running(urls[0], listener.getsockname()[1], server, client)
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        listener.close()
+        assert not thread.is_alive()
+
+
+class FakeModel:
+    """What the server reads of an engine besides its texts."""
+
+    metadata: dict[str, str] = {"general.name": "fake", "general.architecture": "none"}  # noqa: RUF012
+    model_names = ("/models/fake-target.gguf", "/models/fake-draft.gguf")
+    n_ctx = 64
+    vocab_size = 32
+    has_draft = True
+    mode = "auto"
+    chat_template: str | None = None
+
+
+@dataclass
+class FakeText:
+    """Says the words of the prompt, one a step; the prompt ``#NAME`` does something special.
+
+    ``#hang``: says one word, then nothing. ``#silent``: says nothing. ``#fail``: raises
+    ``error`` at once. ``#break``: raises it after a word.
+    """
+
+    step_s: float = 0.0
+    error: Exception = field(default_factory=lambda: RuntimeError("a secret of the inside"))
+    log: list[str] = field(default_factory=list)
+    n_running: int = 0
+
+    async def create_completion(self, **arguments: Any) -> Any:
+        words = self._words(arguments["prompt"])
+        if arguments.get("stream"):
+            return words
+        said = [word async for word in words]
+        return said[-1] | {"choices": [{"text": "".join(map(_text, said))}], "given": arguments}
+
+    async def create_chat_completion(self, **arguments: Any) -> Any:
+        return await self.create_completion(**arguments, prompt=arguments["messages"][0]["content"])
+
+    async def _words(self, prompt: str) -> AsyncIterator[dict[str, Any]]:
+        assert self.n_running == 0, "two at once"
+        self.n_running += 1
+        self.log.append(f"begin {prompt}")
+        try:
+            if prompt == "#fail":
+                raise self.error
+            if prompt == "#silent":
+                await asyncio.sleep(60)
+            for word in prompt.split():
+                await asyncio.sleep(self.step_s)
+                yield {"choices": [{"text": word}]}
+                if prompt == "#hang":
+                    await asyncio.sleep(60)
+                if prompt == "#break":
+                    raise self.error
+        except (asyncio.CancelledError, GeneratorExit):
+            self.log.append(f"cancel {prompt}")
+            raise
+        finally:
+            self.n_running -= 1
+        self.log.append(f"end {prompt}")
+
+
+def _text(chunk: dict[str, Any]) -> str:
+    return str(chunk["choices"][0]["text"])
+
+
+def events(body: str) -> list[str]:
+    """The data of server-sent events; comments are left out."""
+    parts = body.split("\n\n")
+    assert parts.pop() == ""
+    data = [part for part in parts if not part.startswith(": ")]
+    assert all(part.startswith("data: ") and "\n" not in part for part in data)
+    return [part.removeprefix("data: ") for part in data]
