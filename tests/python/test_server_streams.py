@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from tests.python.server_support import FakeModel, FakeText, Running, events, serving
 
 from specbranch_cpp.errors import ContextOverflow, DecodeError, EngineClosed, InvalidArgument
-from tests.python.server_support import FakeModel, FakeText, Running, events, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from specbranch_cpp import __version__, _core
-from specbranch_cpp.cli import bench, chat, check, demo, generate, hrad, simulate
+from specbranch_cpp.cli import bench, chat, check, demo, generate, hrad, serve, simulate
 
 __all__ = ["app", "main"]
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command(epilog=generate.EPILOG, short_help="Stream one text.")(generate.generate)
 app.command(epilog=chat.EPILOG, short_help="Talk with a model.")(chat.chat)
+app.command(short_help="Serve OpenAI's protocol and a live view.")(serve.serve)
 app.command(epilog=check.EPILOG, short_help="Say whether a draft will help here, and why.")(
     check.check
 )

@@ -81,7 +81,7 @@ def make_protocol(settings: Settings) -> type[H11Protocol]:
                     h11.EndOfMessage(),
                 ]
                 for event in events:
-                    self.transport.write(self.conn.send(event) or b"")
+                    self.transport.write(self.conn.send(event))
             self.transport.close()
 
     return Protocol

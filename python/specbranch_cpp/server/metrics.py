@@ -71,7 +71,7 @@ class Metrics:
             registry=self._registry,
             buckets=SECONDS,
         )
-        self._registry.register(self)  # type: ignore[arg-type]
+        self._registry.register(self)
 
     def watch(self, turns: Turns) -> None:
         """The queue whose length is reported."""

@@ -132,7 +132,7 @@ class Server(uvicorn.Server):
         end.cancel()
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         """Unlike uvicorn's, does not raise the signals again: what follows is to run, too."""
         if threading.current_thread() is not threading.main_thread():
             yield

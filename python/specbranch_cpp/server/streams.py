@@ -122,7 +122,7 @@ class EventStream(Response):
         self._heartbeat_s = heartbeat_s
         self._send_timeout_s = send_timeout_s
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         async with Job(self._service, self._call, receive) as job:
             chunks = await job.take(self._heartbeat_s)
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -147,7 +147,7 @@ class EventStream(Response):
             end = DONE
         except ClientGone:
             raise
-        except Exception as error:  # noqa: BLE001 (the status is sent: this is how it can be told)
+        except Exception as error:
             if is_surprise(error):
                 LOGGER.error("a stream failed", exc_info=error)
             end = event(from_exception(error).content)

@@ -1,0 +1,183 @@
+"""``specbranch serve``: a server with OpenAI's HTTP interface."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from specbranch_cpp import Engine
+from specbranch_cpp.cli import options, render
+
+KEY_VARIABLE = "SPECBRANCH_API_KEY"
+
+server = partial(options.option, panel="Server")
+
+
+@render.reporting()
+def serve(
+    model: options.Model = None,
+    draft: options.Draft = None,
+    host: Annotated[
+        str, server("--host", metavar="ADDRESS", help="Address to bind; default 127.0.0.1.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, server("--port", metavar="N", help="Port; 0: any free one; default 8080.")
+    ] = 8080,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--api-key", metavar="KEY", envvar=KEY_VARIABLE, show_envvar=True, show_default=False,
+            rich_help_panel="Server",
+            help="Requests need this key; repeatable; in the variable, keys are apart by blanks. "
+            "Default: none.",
+        ),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None, server("--api-key-file", metavar="FILE", help="Keys, one a line.")
+    ] = None,
+    insecure: Annotated[
+        bool, server("--insecure", help="Allow an address that others can reach without a key.")
+    ] = False,
+    alias: Annotated[
+        str | None, server("--alias", "-a", metavar="NAME", help="Name of the model in replies.")
+    ] = None,
+    timeout: Annotated[
+        float, server("--timeout", "-to", metavar="S", help="Seconds a generation; default 600.")
+    ] = 600.0,
+    queue_size: Annotated[
+        int, server("--queue-size", metavar="N", help="Requests that may wait; default 32.")
+    ] = 32,
+    max_body: Annotated[
+        int, server("--max-body", metavar="N", help="Bytes of a request; default 4 MiB.")
+    ] = 4 * 1024 * 1024,
+    allowed_host: Annotated[
+        list[str] | None,
+        server("--allowed-host", metavar="NAME", help="Also answer to this name; repeatable."),
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        server(
+            "--cors-origin", metavar="ORIGIN",
+            help="Let pages of this origin call, such as https://example.org; repeatable.",
+        ),
+    ] = None,
+    grace: Annotated[
+        float,
+        server("--grace", metavar="S", help="Seconds that what runs has at the end; default 10."),
+    ] = 10.0,
+    page: Annotated[
+        bool, server("--page/--no-page", help="Serve the page at /; default: yes.")
+    ] = True,
+    metrics: Annotated[
+        bool, server("--metrics/--no-metrics", help="Serve /metrics; default: yes.")
+    ] = True,
+    chat_template_file: Annotated[
+        Path | None,
+        options.models(
+            "--chat-template-file", metavar="FILE", help="Jinja template instead of the model's."
+        ),
+    ] = None,
+    mode: Annotated[
+        str | None,
+        options.speculation(
+            "--mode", metavar="MODE",
+            help="autoregressive, speculative, pearl, specbranch or auto (default).",
+        ),
+    ] = None,
+    draft_max: options.DraftMax = None,
+    k_max: options.KMax = None,
+    warmup: options.Warmup = True,
+    profile: options.Profile = None,
+    ctx_size: options.CtxSize = None,
+    threads: options.Threads = None,
+    draft_threads: options.DraftThreads = None,
+    cpus: options.Cpus = None,
+    draft_cpus: options.DraftCpus = None,
+    n_gpu_layers: options.GpuLayers = None,
+    draft_n_gpu_layers: options.DraftGpuLayers = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show llama.cpp's log and the server's.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Serve completions and chats over HTTP, as OpenAI does.
+
+    One generation runs at a time; other requests wait in order. Ctrl-C ends it, a second one at
+    once.
+    """
+    # Before the models are loaded, which may take long.
+    from specbranch_cpp.server import Settings, run
+    from specbranch_cpp.server.settings import is_loopback
+
+    settings = Settings(
+        host=host,
+        port=port,
+        api_keys=_keys(api_key, api_key_file),
+        alias=alias,
+        allowed_hosts=tuple(allowed_host) if allowed_host else None,
+        cors_origins=tuple(cors_origin or ()),
+        max_body_bytes=max_body,
+        request_timeout_s=timeout,
+        queue_size=queue_size,
+        grace_s=grace,
+        page=page,
+        metrics=metrics,
+    )
+    if not (is_loopback(host) or settings.api_keys or insecure):
+        raise typer.BadParameter(
+            f"others can reach {host}: give a key with --api-key, or --insecure if all of them may "
+            "use the model",
+            param_hint="--host",
+        )
+    target_path, draft_path = options.pick_models(model, draft)
+    choices = options.given(
+        mode=mode,
+        max_draft=draft_max,
+        k_max=k_max,
+        n_ctx=ctx_size,
+        n_threads=threads,
+        draft_n_threads=draft_threads,
+        cpus=options.parse_cpus(cpus, "--cpus"),
+        draft_cpus=options.parse_cpus(draft_cpus, "--draft-cpus"),
+        n_gpu_layers=n_gpu_layers,
+        draft_n_gpu_layers=draft_n_gpu_layers,
+        warmup=None if warmup else False,
+        profile=profile,
+        chat_template=None if chat_template_file is None else _text(chat_template_file),
+        verbose=verbose or None,
+    )
+    if verbose:
+        logging.basicConfig(level=logging.INFO)
+    with render.loading(target_path.name) as progress:
+        engine = Engine(target_path, draft_path, progress_callback=progress, **choices)
+
+    def ready(url: str) -> None:
+        console = render.stderr()
+        console.print(f"specbranch: serving {target_path.name} at {url}", soft_wrap=True)
+        keys = "an API key is needed" if settings.api_keys else "no API key is needed"
+        reach = "from this machine only" if is_loopback(host) else "from every machine that reaches"
+        console.print(f"{reach}; {keys}; Ctrl-C ends it", style="dim", soft_wrap=True)
+
+    if not run(engine, settings, ready=ready):
+        raise typer.Exit(render.INTERRUPTED)
+
+
+def _keys(given: list[str] | None, file: Path | None) -> tuple[str, ...]:
+    keys = list(given or ())
+    if file is not None:
+        keys += [line.strip() for line in _text(file).splitlines() if line.strip()]
+        if not keys:
+            raise typer.BadParameter(f"{file} has no key", param_hint="--api-key-file")
+    return tuple(keys)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode()
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{file} is not UTF-8 at byte {error.start}") from None
