@@ -65,10 +65,10 @@ class FakeModel:
     """What the server reads of an engine besides its texts."""
 
     metadata: dict[str, str] = {"general.name": "fake", "general.architecture": "none"}  # noqa: RUF012
-    model_names = ("/models/fake-target.gguf", "/models/fake-draft.gguf")
+    model_paths = ("/models/fake-target.gguf", "/models/fake-draft.gguf")
     n_ctx = 64
     vocab_size = 32
-    has_draft = True
+    can_speculate = True
     mode = "auto"
     chat_template: str | None = None
 

@@ -149,8 +149,7 @@ def serve(
         chat_template=None if chat_template_file is None else _text(chat_template_file),
         verbose=verbose or None,
     )
-    if verbose:
-        logging.basicConfig(level=logging.INFO)
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING)
     with render.loading(target_path.name) as progress:
         engine = Engine(target_path, draft_path, progress_callback=progress, **choices)
 

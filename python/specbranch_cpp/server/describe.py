@@ -21,14 +21,14 @@ class Model:
     """
 
     def __init__(self, engine: Engine, alias: str | None) -> None:
-        target, *draft = engine.model_names
+        target, *draft = engine.model_paths
         self.id = alias or engine.metadata.get("general.name") or Path(target).stem
         self._created = int(time.time())
         self._meta = {
             "n_ctx": engine.n_ctx,
             "n_vocab": engine.vocab_size,
             "architecture": engine.metadata.get("general.architecture"),
-            "draft": Path(draft[0]).stem if draft and engine.has_draft else None,
+            "draft": Path(draft[0]).stem if draft and engine.can_speculate else None,
             "mode": engine.mode,
             "has_chat_template": engine.chat_template is not None,
         }
