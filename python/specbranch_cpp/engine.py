@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
+    from specbranch_cpp.results import GenerationStats
+
 __all__ = ["Engine"]
 
 _live: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -284,6 +286,7 @@ class Engine(ModelFacts, OpenAICalls):
         self._names = names
         self._pair = pair
         self._planning: set[int] = set()  # threads in which a policy is thinking
+        self._listeners: list[Callable[[GenerationStats], object]] = []
         self._key = key
         self._profile_path = profile_path
         self._chat_template: str | None = None
@@ -406,6 +409,14 @@ class Engine(ModelFacts, OpenAICalls):
         if self._key is None:
             raise InvalidArgument("an engine without a draft has no profile")
         _profile.save(file, self._key(), self._core.profile)
+
+    def on_end(self, listener: Callable[[GenerationStats], object]) -> None:
+        """Has ``listener`` called with what each generation did and cost, from now on.
+
+        It is called once a generation, cancelled ones included, in the thread that reads its end;
+        not for one whose end nobody reads, or that fails. It must not raise.
+        """
+        self._listeners.append(listener)
 
     @property
     def closed(self) -> bool:

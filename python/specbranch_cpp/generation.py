@@ -216,6 +216,10 @@ class Generation:
                 text = self._decoder.decode(output.data)
             step = _Step(output, text, self._decoder.getstate())
             self._steps.append(step)
+            if isinstance(output, _core.Outcome) and self._engine._listeners:
+                stats = GenerationStats._from_core(output.stats)
+                for listener in self._engine._listeners:
+                    listener(stats)
             return step
 
     def _serve(self, question: _core.Question) -> None:

@@ -72,6 +72,8 @@ class FakeModel:
     mode = "auto"
     chat_template: str | None = None
 
+    def on_end(self, listener: Any) -> None: ...
+
 
 @dataclass
 class FakeText:

@@ -33,7 +33,7 @@ GOOD: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 # None of these is right for any field.
-WRONG = (
+WRONG: tuple[Any, ...] = (
     -7, 1.5e300, "\x00", [], [[]], {"a": {}}, True, [None], {"": None}, "9" * 400, 10**300, [-1],
 )  # fmt: skip
 

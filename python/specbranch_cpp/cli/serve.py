@@ -149,7 +149,7 @@ def serve(
         chat_template=None if chat_template_file is None else _text(chat_template_file),
         verbose=verbose or None,
     )
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING)
+    _show_log(logging.INFO if verbose else logging.WARNING)
     with render.loading(target_path.name) as progress:
         engine = Engine(target_path, draft_path, progress_callback=progress, **choices)
 
@@ -162,6 +162,17 @@ def serve(
 
     if not run(engine, settings, ready=ready):
         raise typer.Exit(render.INTERRUPTED)
+
+
+def _show_log(level: int) -> None:
+    """The server's own log on standard error. llama.cpp's is the engine's matter."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for name in ("specbranch_cpp.server", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        logger.addHandler(handler)
+        logger.propagate = False
 
 
 def _keys(given: list[str] | None, file: Path | None) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ def create_app(
         text_engine = AsyncEngine(engine)
     service = Service(engine, text_engine, settings, metrics)
     metrics.watch(service.turns)
+    engine.on_end(metrics.ended)
     app = FastAPI(title="specbranch", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.service = service
     _add_calls(app, service, settings, Model(engine, settings.alias))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter as Tally
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from prometheus_client.metrics_core import Metric
 
@@ -20,7 +21,7 @@ __all__ = ["Metrics"]
 
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
-# Our name -> what it is, and how it follows from the stats of a generation.
+# Sums over the generations, and what they are.
 COUNTERS = {
     "llamacpp:prompt_tokens": "Prompt tokens computed, those in the cache not counted.",
     "llamacpp:prompt_tokens_cached": "Prompt tokens that were in the cache.",
@@ -44,12 +45,13 @@ COUNTERS = {
 class Metrics:
     """The counters of one server, with a registry of its own.
 
-    *Thread safety*: `ended` and the others may be called from any thread of one event loop only.
+    *Thread safety*: all of it may be called from any thread.
     """
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._sums: Tally[str] = Tally()
+        self._lock = threading.Lock()
+        self._sums = dict.fromkeys(COUNTERS, 0.0)
         self._accepted_at: Tally[int] = Tally()
         self._turns: Turns | None = None
         self._requests = Counter(
@@ -89,7 +91,7 @@ class Metrics:
     def ended(self, stats: GenerationStats) -> None:
         """Adds what a generation did."""
         histogram = stats.acceptance_histogram
-        for name, value in {
+        added = {
             "llamacpp:prompt_tokens": stats.n_prompt - stats.n_reused,
             "llamacpp:prompt_tokens_cached": stats.n_reused,
             "llamacpp:prompt_seconds": stats.prefill_ms / 1000,
@@ -106,11 +108,13 @@ class Metrics:
             "specbranch:target_busy_seconds": stats.target_busy_ms / 1000,
             "specbranch:draft_busy_seconds": stats.draft_busy_ms / 1000,
             "specbranch:overlap_seconds": stats.overlap_ms / 1000,
-        }.items():
-            self._sums[name] += value  # type: ignore[assignment]
-        for accepted, steps in enumerate(histogram):
-            for position in range(accepted):
-                self._accepted_at[position] += steps
+        }
+        with self._lock:
+            for name, value in added.items():
+                self._sums[name] += value
+            for accepted, steps in enumerate(histogram):
+                for position in range(accepted):
+                    self._accepted_at[position] += steps
 
     def text(self) -> bytes:
         """All of them, in Prometheus' text format 0.0.4."""
@@ -118,7 +122,9 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """What the registry asks for."""
-        sums: Mapping[str, Any] = self._sums
+        with self._lock:
+            sums = dict(self._sums)
+            accepted_at = sorted(self._accepted_at.items())
         for name, what in COUNTERS.items():
             yield CounterMetricFamily(name, what, value=sums[name])
         positions = CounterMetricFamily(
@@ -126,7 +132,7 @@ class Metrics:
             "Drafted tokens that became text, by their place in the draft.",
             labels=["position"],
         )
-        for position, count in sorted(self._accepted_at.items()):
+        for position, count in accepted_at:
             positions.add_metric([str(position)], count)
         yield positions
         for name, what, tokens, seconds in (
