@@ -91,7 +91,7 @@ class FakeText:
     async def create_completion(self, **arguments: Any) -> Any:
         words = self._words(arguments["prompt"])
         if arguments.get("stream"):
-            return words
+            return contextlib.aclosing(words)
         said = [word async for word in words]
         return said[-1] | {"choices": [{"text": "".join(map(_text, said))}], "given": arguments}
 

@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
+from specbranch_cpp.async_engine import AsyncEngine
 from specbranch_cpp.errors import SpecBranchError
 from specbranch_cpp.server.auth import Gate
 from specbranch_cpp.server.describe import Model
@@ -52,15 +53,11 @@ def create_app(
     Args:
         engine: whose model is served. Nobody else should use it meanwhile.
         settings: None: the defaults.
-        text_engine: what generates, in place of ``AsyncEngine(engine)``.
+        text_engine: what generates, in place of ``AsyncEngine.of(engine)``.
     """
     settings = settings or Settings()
     metrics = Metrics()
-    if text_engine is None:
-        from specbranch_cpp.async_engine import AsyncEngine
-
-        text_engine = AsyncEngine(engine)
-    service = Service(engine, text_engine, settings, metrics)
+    service = Service(engine, text_engine or AsyncEngine.of(engine), settings, metrics)
     metrics.watch(service.turns)
     engine.on_end(metrics.ended)
     app = FastAPI(title="specbranch", docs_url=None, redoc_url=None, openapi_url=None)

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from specbranch_cpp.server.errors import ApiError
 
@@ -50,7 +50,8 @@ def make_protocol(settings: Settings) -> type[H11Protocol]:
 
         @property
         def _waits_for_head(self) -> bool:
-            return self.cycle is None or self.cycle.response_complete
+            cycle: RequestResponseCycle | None = self.cycle
+            return cycle is None or cycle.response_complete
 
         def _start_deadline(self) -> None:
             self._deadline = self.loop.call_later(settings.header_timeout_s, self._head_is_late)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,8 +23,8 @@ __all__ = ["Call", "Service", "TextEngine"]
 class TextEngine(Protocol):
     """What the server needs of an engine; `specbranch_cpp.AsyncEngine` has it.
 
-    Both calls return the reply, or with ``stream=True`` an asynchronous iterator of chunks whose
-    ``aclose()`` stops the work; so does cancelling the task that awaits them.
+    Both calls return the reply, or with ``stream=True`` an asynchronous iterator of chunks that is
+    a context manager, too, whose end stops the work; so does cancelling the task that awaits them.
     """
 
     async def create_completion(self, **arguments: Any) -> Any: ...
@@ -128,7 +127,7 @@ class Service:
             put(reply)
             return
         first = True
-        async with contextlib.aclosing(reply) as chunks:
+        async with reply as chunks:
             async for chunk in chunks:
                 if first:
                     self._metrics.first_token(call.endpoint, time.monotonic() - begin)
