@@ -133,3 +133,15 @@ def events(body: str) -> list[str]:
     data = [part for part in parts if not part.startswith(": ")]
     assert all(part.startswith("data: ") and "\n" not in part for part in data)
     return [part.removeprefix("data: ") for part in data]
+
+
+def told(reply: httpx.Response, status: int, code: str | None) -> dict[str, Any]:
+    """The error of a reply, which has OpenAI's shape."""
+    assert reply.status_code == status, reply.text
+    content = reply.json()
+    assert set(content) == {"error"}
+    error: dict[str, Any] = content["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"]
+    assert error["code"] == code
+    return error

@@ -27,9 +27,11 @@ BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILIN
 def server(pair: tuple[Path, Path]) -> Iterator[Running]:
     template = "{% for message in messages %}{{ message.content }}\n{% endfor %}"
     options: dict[str, Any] = {"n_threads": 1, "draft_n_threads": 1, "warmup": False}
-    with Engine(*pair, n_ctx=512, chat_template=template, **options) as engine:
-        with serving(engine) as running:
-            yield running
+    with (
+        Engine(*pair, n_ctx=512, chat_template=template, **options) as engine,
+        serving(engine) as running,
+    ):
+        yield running
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))

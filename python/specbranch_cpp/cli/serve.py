@@ -157,7 +157,9 @@ def serve(
         console = render.stderr()
         console.print(f"specbranch: serving {target_path.name} at {url}", soft_wrap=True)
         keys = "an API key is needed" if settings.api_keys else "no API key is needed"
-        reach = "from this machine only" if is_loopback(host) else "from every machine that reaches"
+        reach = (
+            "from this machine only" if is_loopback(host) else "from every machine that reaches it"
+        )
         console.print(f"{reach}; {keys}; Ctrl-C ends it", style="dim", soft_wrap=True)
 
     if not run(engine, settings, ready=ready):

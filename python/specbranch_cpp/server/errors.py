@@ -136,5 +136,7 @@ def is_surprise(error: BaseException) -> bool:
 
 def _param(message: str) -> str | None:
     """The engine's messages begin with the name of the argument: ``top_k is -5; ...``."""
-    found = re.match(r"([a-z][a-z_]*)(?:\[\d+\])? (?:is|has|must|holds)\b", message)
+    found = re.match(
+        r"([a-z][a-z_]*)(?:\[[^\]]*\])*(?: and [a-z_]+)? (?:is|are|has|must)\b", message
+    )
     return found[1] if found else None

@@ -27,9 +27,9 @@ class TextEngine(Protocol):
     a context manager, too, whose end stops the work; so does cancelling the task that awaits them.
     """
 
-    async def create_completion(self, **arguments: Any) -> Any: ...
+    async def create_completion(self, *, prompt: Any, **arguments: Any) -> Any: ...
 
-    async def create_chat_completion(self, **arguments: Any) -> Any: ...
+    async def create_chat_completion(self, *, messages: Any, **arguments: Any) -> Any: ...
 
 
 class Call:
@@ -126,12 +126,13 @@ class Service:
         if not call.streamed:
             put(reply)
             return
-        first = True
+        number = 0
+        first = 1 if call.chat else 0  # a chat begins with a chunk that only names the role
         async with reply as chunks:
             async for chunk in chunks:
-                if first:
+                if number == first:
                     self._metrics.first_token(call.endpoint, time.monotonic() - begin)
-                    first = False
+                number += 1
                 put(chunk)
 
     def _find_out_if_broken(self) -> None:

@@ -1,0 +1,130 @@
+"""The command `specbranch serve` before it serves."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from specbranch_cpp.cli import app
+from specbranch_cpp.cli import serve as command
+from specbranch_cpp.server.run import bind
+from specbranch_cpp.server.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.python.conftest import RunPython
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Settings]]:
+    """What would have been served."""
+    calls: list[tuple[Any, Settings]] = []
+
+    def run(engine: Any, settings: Settings, ready: Callable[[str], None]) -> bool:
+        ready("http://somewhere:1")
+        calls.append((engine, settings))
+        return True
+
+    monkeypatch.setattr("specbranch_cpp.server.run", run)
+    monkeypatch.setattr(command, "Engine", lambda *paths, **options: (paths, options))
+    return calls
+
+
+def invoke(*arguments: str, **environment: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["serve", *arguments], env={"COLUMNS": "200", **environment})
+    return result.exit_code, re.sub(r"\x1b\[[0-9;]*m", "", result.output)
+
+
+def test_defaults(served: list[tuple[Any, Settings]]) -> None:
+    code, output = invoke()
+    ((engine, settings),) = served
+    assert code == 0, output
+    assert settings == Settings()
+    assert [path.name for path in engine[0]] == ["demo-target.gguf", "demo-draft.gguf"]
+    assert "http://somewhere:1" in output
+    assert "from this machine only; no API key is needed" in output
+
+
+def test_options(served: list[tuple[Any, Settings]], tmp_path: Path) -> None:
+    keys, template = tmp_path / "keys", tmp_path / "template"
+    keys.write_text("second\n\n third \n")
+    template.write_text("{{ messages }}")
+    code, output = invoke(
+        "--host", "0.0.0.0", "--port", "0", "--api-key", "first", "--api-key-file", str(keys),
+        "--alias", "mine", "--timeout", "5", "--queue-size", "0", "--max-body", "100",
+        "--allowed-host", "a.lan", "--cors-origin", "https://a.example", "--grace", "1",
+        "--no-page", "--no-metrics", "--mode", "pearl", "-c", "256", "--k-max", "2",
+        "--chat-template-file", str(template),
+    )  # fmt: skip
+    assert code == 0, output
+    ((engine, settings),) = served
+    assert settings == Settings(
+        host="0.0.0.0", port=0, api_keys=("first", "second", "third"), alias="mine",
+        request_timeout_s=5.0, queue_size=0, max_body_bytes=100, allowed_hosts=("a.lan",),
+        cors_origins=("https://a.example",), grace_s=1.0, page=False, metrics=False,
+    )  # fmt: skip
+    chosen = engine[1]
+    assert (chosen["mode"], chosen["n_ctx"], chosen["k_max"]) == ("pearl", 256, 2)
+    assert chosen["chat_template"] == "{{ messages }}"
+    assert "from every machine that reaches it; an API key is needed" in output
+
+
+def test_keys_from_the_environment(served: list[tuple[Any, Settings]]) -> None:
+    assert invoke("--host", "0.0.0.0", SPECBRANCH_API_KEY="one two")[0] == 0
+    assert served[0][1].api_keys == ("one", "two")
+
+
+def test_an_open_address_needs_a_key(served: list[tuple[Any, Settings]]) -> None:
+    code, output = invoke("--host", "0.0.0.0")
+    assert (code, served) == (2, [])
+    assert "--api-key" in output
+    assert invoke("--host", "0.0.0.0", "--insecure")[0] == 0
+    assert len(served) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--port", "99999"), "65535"),
+        (("--queue-size", "-1"), "queue_size"),
+        (("--api-key", "two words"), "API key"),
+        (("--api-key-file", "no/such/file"), "no/such/file"),
+        (("-md", "draft.gguf"), "-m"),
+    ],
+)
+def test_wrong_options(
+    served: list[tuple[Any, Settings]], arguments: tuple[str, ...], word: str
+) -> None:
+    code, output = invoke(*arguments)
+    assert (code, served) == (2, [])
+    assert word in output
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    import specbranch_cpp
+
+    with bind(Settings(port=0)) as taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(specbranch_cpp.InvalidArgument, match=f"port {port}"):
+            bind(Settings(port=port))
+
+
+def test_a_missing_package_is_named(python: RunPython) -> None:
+    output = python(
+        """
+import sys
+sys.modules["fastapi"] = None
+from specbranch_cpp import MissingExtra
+try:
+    import specbranch_cpp.server
+except MissingExtra as error:
+    print(error)
+"""
+    )
+    assert output.strip() == 'the server needs fastapi: pip install "specbranch_cpp[server]"'
