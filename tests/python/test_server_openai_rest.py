@@ -66,6 +66,11 @@ def test_errors(client: openai.OpenAI, server: Running) -> None:
         with pytest.raises(openai.BadRequestError) as too_long:
             client.completions.create(model="any", prompt="x = 1\n" * 2000, stream=stream)
         assert too_long.value.code == "context_length_exceeded"
+    for name in ("messages", "tools", "engine", "self"):
+        with pytest.raises(openai.BadRequestError, match=f"chat_template_kwargs has '{name}'"):
+            client.chat.completions.create(
+                model="any", messages=MESSAGES, extra_body={"chat_template_kwargs": {name: 1}}
+            )
     with pytest.raises(openai.BadRequestError, match="grammar"):
         client.completions.create(model="any", prompt=PROMPT, extra_body={"grammar": "root := x"})
     with (
@@ -76,8 +81,18 @@ def test_errors(client: openai.OpenAI, server: Running) -> None:
     assert client.completions.create(model="any", prompt=PROMPT, **SAMPLING).choices
 
 
-def test_a_cancelled_stream_ends_the_work(client: openai.OpenAI, models: Engine) -> None:
+def figures(server: Running) -> dict[str, float]:
+    headers = {"authorization": f"Bearer {KEY}"}
+    text = server.client.get("/metrics", headers=headers).text
+    lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in lines}
+
+
+def test_a_cancelled_stream_ends_the_work(
+    client: openai.OpenAI, models: Engine, server: Running
+) -> None:
     before = models.stats
+    n_before = figures(server)["llamacpp:tokens_predicted_total"]
     stream = client.completions.create(
         model="any", prompt=PROMPT, max_tokens=900, stream=True, temperature=0.0,
         extra_body={"logit_bias": {str(models.eos_token): -1000}},
@@ -89,8 +104,11 @@ def test_a_cancelled_stream_ends_the_work(client: openai.OpenAI, models: Engine)
     while models.stats.n_generations == before.n_generations:
         assert time.monotonic() < end
         time.sleep(0.005)
-    assert models.stats.n_generated - before.n_generated < 800
+    n_generated = models.stats.n_generated - before.n_generated
+    assert n_generated < 800
     assert client.completions.create(model="any", prompt=PROMPT, **SAMPLING).choices
+    # What was cancelled is counted, too.
+    assert figures(server)["llamacpp:tokens_predicted_total"] == n_before + n_generated + 40
 
 
 def test_a_client_that_gives_up_ends_the_work(server: Running, models: Engine) -> None:
@@ -127,17 +145,11 @@ def test_the_trace_comes_with_the_chunks(client: openai.OpenAI) -> None:
 
 
 def test_metrics_tell_what_was_done(client: openai.OpenAI, server: Running) -> None:
-    def figures() -> dict[str, float]:
-        headers = {"authorization": f"Bearer {KEY}"}
-        text = server.client.get("/metrics", headers=headers).text
-        lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
-        return {name: float(value) for name, value in lines}
-
-    before = figures()
+    before = figures(server)
     reply = client.completions.create(
         model="any", prompt=PROMPT, extra_body={"mode": "speculative", "trace": True}, **SAMPLING
     )
-    after = figures()
+    after = figures(server)
     stats = (reply.model_extra or {})["speculation"]["stats"]
 
     def added(name: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import signal
@@ -17,7 +18,6 @@ from specbranch_cpp.server.connections import make_protocol
 from specbranch_cpp.server.settings import Settings
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterator
     from types import FrameType
 
@@ -115,8 +115,6 @@ class Server(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        import asyncio
-
         await super().startup(sockets)
         self._loop = asyncio.get_running_loop()
         if self._ready is not None and sockets:
