@@ -1,4 +1,7 @@
-"""Two hundred requests from twenty clients, a third of them cancelled, against a process."""
+"""Two hundred requests from twenty clients, a third of them cancelled, against a process.
+
+Meanwhile another one sends a hundred malformed requests.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from tests.python.conftest import ROOT
+from tests.python.server_malformed import malformed_requests, refused
 
 from specbranch_cpp import Engine
 
@@ -206,8 +210,15 @@ def test_load(pair: tuple[Path, Path], n_requests: int) -> None:
                 while not over.wait(0.02):
                     watched.append(client.get("/health").json())
 
+        def misbehave() -> int:
+            port = httpx.URL(server.url).port
+            assert port is not None
+            return sum(refused(port, request, 3.0) for request in malformed_requests())
+
         watcher = threading.Thread(target=watch)
         watcher.start()
+        pool = ThreadPoolExecutor(1)
+        n_refused = pool.submit(misbehave)
         resident = []
         try:
             for third in thirds:
@@ -221,6 +232,8 @@ def test_load(pair: tuple[Path, Path], n_requests: int) -> None:
         finally:
             over.set()
             watcher.join()
+            pool.shutdown()
+        assert n_refused.result() > 80
         assert max(health["requests_waiting"] for health in watched) == QUEUE_SIZE
         assert max(health["requests_processing"] for health in watched) == 1
         # The first rounds fill caches and pools; what every request left behind would go on.
