@@ -66,7 +66,7 @@ def test_errors(client: openai.OpenAI, server: Running) -> None:
         with pytest.raises(openai.BadRequestError) as too_long:
             client.completions.create(model="any", prompt="x = 1\n" * 2000, stream=stream)
         assert too_long.value.code == "context_length_exceeded"
-    for name in ("messages", "tools", "engine", "self"):
+    for name in ("messages", "tools"):
         with pytest.raises(openai.BadRequestError, match=f"chat_template_kwargs has '{name}'"):
             client.chat.completions.create(
                 model="any", messages=MESSAGES, extra_body={"chat_template_kwargs": {name: 1}}

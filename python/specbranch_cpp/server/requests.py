@@ -128,6 +128,7 @@ class ChatRequest(_Common):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: list[Object] | None = None
     tool_choice: Union[str, Object, None] = None  # noqa: UP007
+    parallel_tool_calls: bool | None = None
     functions: list[Object] | None = None
     function_call: Union[str, Object, None] = None  # noqa: UP007
     response_format: ResponseFormat | None = None
