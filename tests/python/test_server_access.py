@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from tests.python.server_support import KEY, FakeModel, FakeText, Running, serving, told
 
@@ -39,6 +40,13 @@ def test_keys() -> None:
             headers = {"authorization": f"bearer {right}"}  # type: ignore[dict-item]
             assert client.post(PATH, json=BODY, headers=headers).status_code == 200  # type: ignore[arg-type]
         assert client.get("/health").status_code == 200
+
+
+def test_who_is_refused_hears_why_though_the_body_is_long() -> None:
+    with serving(FakeModel(), FakeText(), api_keys=(KEY,)) as server:
+        for _ in range(20):
+            reply = httpx.post(server.url + PATH, json={"prompt": "x" * 3_000_000}, timeout=60)
+            told(reply, 401, "invalid_api_key")
 
 
 def test_other_names_of_this_machine_are_refused(server: Running) -> None:

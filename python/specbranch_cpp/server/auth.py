@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 
 from specbranch_cpp.server.errors import ApiError
+from specbranch_cpp.server.limits import refuse
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -42,8 +43,7 @@ class Gate:
             try:
                 self._check(scope, Headers(scope=scope))
             except ApiError as error:
-                error.headers["Connection"] = "close"  # a body may be on its way
-                await error.response()(scope, receive, send)
+                await refuse(error, self._settings, scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 
     from specbranch_cpp.server.settings import Settings
 
-__all__ = ["BodyLimits"]
+__all__ = ["BodyLimits", "refuse"]
 
-# So much of a body that is too big is read and dropped, so that its sender hears why.
+# So many times the limit of a body that is refused are read and dropped.
 DRAINED = 4
 
 
@@ -35,50 +36,77 @@ class BodyLimits:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
         try:
-            _check_kind(Headers(scope=scope))
-            body = await asyncio.wait_for(
-                self._read(Headers(scope=scope), receive), self._settings.body_timeout_s
-            )
+            _check_kind(headers)
+        except ApiError as error:
+            await refuse(error, self._settings, scope, receive, send)
+            return
+        limit_s = self._settings.body_timeout_s
+        try:
+            body = await asyncio.wait_for(self._read(headers, receive), limit_s)
         except asyncio.TimeoutError:
-            error = ApiError(
-                408, f"the body did not arrive within {self._settings.body_timeout_s:g} seconds"
-            )
-        except ApiError as caught:
-            error = caught
+            late = ApiError(408, f"no body came within {limit_s:g} seconds", code="timeout")
+            await _answer(late, scope, receive, send)
+        except ApiError as error:
+            await _answer(error, scope, receive, send)
         else:
             if body is not None:
                 await self._app(scope, _replay(body, receive), send)
-            return
-        error.headers["Connection"] = "close"
-        await error.response()(scope, receive, send)
 
     async def _read(self, headers: Headers, receive: Receive) -> bytes | None:
         """The body; None if the client has gone."""
         limit = self._settings.max_body_bytes
-        too_big = ApiError(413, f"the body has more than {limit} bytes", code="body_too_large")
-        announced = headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > DRAINED * limit:
-            raise too_big
         parts: list[bytes] = []
         size = 0
-        more = True
-        while more:
+        more = _announced(headers) <= DRAINED * limit
+        while more and size <= limit:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None
-            part = message.get("body", b"")
-            size += len(part)
-            if size > DRAINED * limit:
-                break
-            if size <= limit:
-                parts.append(part)
-            else:
-                parts.clear()
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
             more = message.get("more_body", False)
-        if size > limit:
-            raise too_big
-        return b"".join(parts)
+        if max(size, _announced(headers)) <= limit:
+            return b"".join(parts)
+        if more:
+            await _drop(receive, DRAINED * limit)
+        raise ApiError(413, f"the body has more than {limit} bytes", code="body_too_large")
+
+
+async def refuse(
+    error: ApiError, settings: Settings, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Answers a request of which only the head was read, and has the connection closed.
+
+    What of the body is on its way is read and dropped first, up to a limit: a connection that is
+    closed before would be reset, and the client might never see the answer.
+    """
+    limit = DRAINED * settings.max_body_bytes
+    if _announced(Headers(scope=scope)) <= limit:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(_drop(receive, limit), settings.body_timeout_s)
+    await _answer(error, scope, receive, send)
+
+
+async def _answer(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    error.headers["Connection"] = "close"
+    await error.response()(scope, receive, send)
+
+
+async def _drop(receive: Receive, limit: int) -> None:
+    size = 0
+    more = True
+    while more and size <= limit:
+        message = await receive()
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+
+
+def _announced(headers: Headers) -> int:
+    """The size that the head of a request names; 0: none."""
+    size = headers.get("content-length", "")
+    return int(size) if size.isdecimal() and len(size) < 20 else 0
 
 
 def _check_kind(headers: Headers) -> None:
