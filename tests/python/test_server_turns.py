@@ -137,8 +137,9 @@ def test_a_turn_that_comes_to_one_who_leaves_is_passed_on() -> None:
         track = Track(5)
         tasks = {name: await track.start(name) for name in "abc"}
         track._ends["a"].set()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)  # the turn is given to b, which has not run yet
+        await asyncio.sleep(0)  # a has ended, and b has the turn but has not run yet
+        assert track.turns.n_waiting == 1
+        assert track.order == ["a"]
         tasks["b"].cancel()
         await settle()
         assert track.order[-1] == "c"
