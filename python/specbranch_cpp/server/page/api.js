@@ -1,0 +1,99 @@
+// Requests to the server, and its errors in words.
+
+const KEY = "specbranch-key";
+
+/** An answer of the server that is an error, in OpenAI's shape or not. */
+export class ApiError extends Error {
+  /**
+   * @param {string} message
+   * @param {number} status of HTTP; 0: the error came within a stream
+   * @param {number | null} retryAfter seconds, if the server told
+   */
+  constructor(message, status, retryAfter = null) {
+    super(message);
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** The connection broke, or there never was one. */
+export class ConnectionLost extends Error {}
+
+/** Keeps the API key until the tab is closed. @param {string} key */
+export function rememberKey(key) {
+  sessionStorage.setItem(KEY, key);
+}
+
+function headers() {
+  const key = sessionStorage.getItem(KEY);
+  return {
+    "Content-Type": "application/json",
+    ...(key ? { Authorization: `Bearer ${key}` } : {}),
+  };
+}
+
+/**
+ * @param {Response} response
+ * @returns {Promise<ApiError>}
+ */
+async function errorOf(response) {
+  const after = Number.parseFloat(response.headers.get("Retry-After") ?? "");
+  let message = `${response.status} ${response.statusText}`.trim();
+  try {
+    message = messageOf(await response.json()) ?? message;
+  } catch {
+    // Not JSON: the status has to do.
+  }
+  return new ApiError(message, response.status, Number.isFinite(after) ? after : null);
+}
+
+/**
+ * The message of an error in OpenAI's shape.
+ * @param {any} body
+ * @returns {string | undefined}
+ */
+export function messageOf(body) {
+  const error = body?.error;
+  return typeof error === "string" ? error : error?.message;
+}
+
+/**
+ * @param {string} path relative to the page
+ * @param {RequestInit} options
+ * @returns {Promise<Response>}
+ */
+async function request(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers: headers() });
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    throw new ConnectionLost("the server does not answer");
+  }
+  if (!response.ok) throw await errorOf(response);
+  return response;
+}
+
+/**
+ * Starts a streamed completion.
+ * @param {import("./requests.js").Request} what
+ * @param {AbortSignal} signal ends it
+ */
+export async function post(what, signal) {
+  return request(what.path, { method: "POST", body: JSON.stringify(what.body), signal });
+}
+
+/**
+ * The model that is served and what is known of it.
+ * @returns {Promise<{id: string, meta?: Record<string, any>}>}
+ */
+export async function getModel() {
+  const list = await (await request("v1/models")).json();
+  if (!list.data?.length) throw new ApiError("the server has no model", 0);
+  return list.data[0];
+}
+
+/** @returns {Promise<{requests_processing?: number, requests_waiting?: number}>} */
+export async function getHealth() {
+  return (await request("health")).json();
+}

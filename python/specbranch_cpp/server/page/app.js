@@ -1,0 +1,150 @@
+// The page: wires the session, the views and the keys.
+
+import { ApiError, getModel } from "./api.js";
+import { makeCounters } from "./counters.js";
+import { byId } from "./dom.js";
+import { setUpLook } from "./look.js";
+import { askForKey, clearProblem, showProblem } from "./problems.js";
+import { missingModes, Session } from "./session.js";
+import { SettingsForm } from "./settings.js";
+import { Timeline } from "./timeline.js";
+
+const prompt = /** @type {HTMLTextAreaElement} */ (byId("prompt"));
+const conversation = byId("conversation");
+const settings = new SettingsForm();
+const timeline = new Timeline(byId("timeline"));
+const showCounters = makeCounters(byId("counters"));
+let frame = 0;
+
+const session = new Session({
+  onTurn: (turn) => {
+    byId("empty").hidden = true;
+    if (!turn.element.isConnected) conversation.append(turn.element);
+    timeline.show(turn.list);
+    tell("waiting");
+    refresh();
+  },
+  onNews: refresh,
+  onWait: tell,
+  onProblem: problem,
+  onPoint: (words, run, atMs) => {
+    byId("token-info").textContent = words;
+    timeline.mark(run, atMs);
+  },
+  onBusy: (busy) => {
+    for (const id of ["send", "compare", "new-chat"]) disable(id, busy);
+    disable("stop", !busy);
+  },
+});
+
+/** Draws what is new in the next frame, however many chunks come until then. */
+function refresh() {
+  frame ||= requestAnimationFrame(() => {
+    frame = 0;
+    const { scrollHeight, scrollTop, clientHeight } = conversation;
+    const atEnd = scrollHeight - scrollTop - clientHeight < 60;
+    session.update();
+    if (atEnd) conversation.scrollTop = conversation.scrollHeight;
+    timeline.update();
+    showCounters(session.last?.runs ?? {});
+    const run = session.last?.list.find((one) => !one.over);
+    if (run?.status === "running") tell(run.request.speculates ? "decoding with speculation" : "decoding without speculation");
+    if (!run) tell(session.last?.list.some((one) => one.status !== "done") ? "stopped" : "done");
+  });
+}
+
+/** @param {string} words */
+function tell(words) {
+  const status = byId("status");
+  if (status.textContent !== words) status.textContent = words;
+}
+
+/** @param {string} id @param {boolean} disabled */
+function disable(id, disabled) {
+  /** @type {HTMLButtonElement} */ (byId(id)).disabled = disabled;
+}
+
+/** @param {Error} error @param {() => void} retry */
+async function problem(error, retry) {
+  const needsKey = error instanceof ApiError && error.status === 401;
+  if (needsKey && (await askForKey())) retry();
+  else showProblem(error, retry);
+}
+
+/** @param {boolean} compares runs it with speculation and without */
+function send(compares) {
+  if (session.busy || !settings.check()) return;
+  const wanted = settings.read();
+  const text = prompt.value;
+  const turn = text.trim() === "" ? compares && session.last : session.turnFor(text, wanted);
+  if (!turn) {
+    prompt.focus();
+    return;
+  }
+  clearProblem();
+  if (wanted.kind === "chat") prompt.value = "";
+  const again = text.trim() === "" ? { ...wanted, ...turn.settings } : wanted;
+  turn.settings = again;
+  session.run(turn, again, compares ? missingModes(turn, settings.speculativeMode) : [wanted.mode]);
+}
+
+function startAnew() {
+  session.clear();
+  for (const turn of conversation.querySelectorAll(".turn")) turn.remove();
+  byId("empty").hidden = false;
+  clearProblem();
+  timeline.show([]);
+  showCounters({});
+  tell("idle");
+  prompt.focus();
+}
+
+/** @param {KeyboardEvent} event */
+function onPromptKey(event) {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  send(event.ctrlKey || event.metaKey);
+}
+
+/** @param {KeyboardEvent} event */
+function onKey(event) {
+  if (document.querySelector("dialog[open]")) return;
+  const typing = event.target instanceof HTMLElement && event.target.matches("input, textarea, select");
+  if (event.key === "Escape" && session.busy) {
+    event.preventDefault();
+    session.stop();
+  } else if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    event.preventDefault();
+    prompt.focus();
+  }
+}
+
+async function connect() {
+  try {
+    const model = await getModel();
+    const meta = model.meta ?? {};
+    session.model = model.id;
+    const facts = [model.id];
+    if (meta.n_ctx) facts.push(`context ${meta.n_ctx}`);
+    facts.push(meta.draft ? "with a draft model" : "no draft model: no speculation");
+    byId("model").textContent = facts.join(" · ");
+    settings.offer(meta);
+  } catch (error) {
+    byId("model").textContent = "not connected";
+    problem(/** @type {Error} */ (error), connect);
+  }
+}
+
+setUpLook(() => timeline.draw());
+byId("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  send(false);
+});
+byId("compare").addEventListener("click", () => send(true));
+byId("stop").addEventListener("click", () => session.stop());
+byId("new-chat").addEventListener("click", startAnew);
+byId("help-open").addEventListener("click", () => /** @type {HTMLDialogElement} */ (byId("help")).showModal());
+prompt.addEventListener("keydown", onPromptKey);
+document.addEventListener("keydown", onKey);
+connect();
+prompt.focus();

@@ -1,0 +1,106 @@
+// The turns of a conversation: a prompt, and its answer with speculation, without, or both.
+
+import { element } from "./dom.js";
+import { compareTexts, figures, speedUp } from "./figures.js";
+import { TextView } from "./text_view.js";
+import { fixed, milliseconds } from "./words.js";
+
+/** @typedef {import("./run.js").Run} Run */
+
+const ENDS = {
+  waiting: "waiting",
+  running: "running",
+  stopped: "stopped",
+  failed: "broke off",
+};
+
+/** One answer: a head with its figures, and the text. */
+class Answer {
+  /** @param {Run} run @param {TextView["onPoint"]} onPoint */
+  constructor(run, onPoint) {
+    this.run = run;
+    this.view = new TextView(run, onPoint);
+    this.element = element("section", "answer", "");
+    this.element.dataset.variant = run.request.speculates ? "on" : "off";
+    const head = element("header", "answer-head", "");
+    this.figures = element("span", "answer-figures", "");
+    const name = run.request.speculates ? `speculation on, ${run.request.body.mode}` : "speculation off";
+    head.append(element("strong", "", name), this.figures);
+    this.element.append(head, this.view.element);
+  }
+
+  update() {
+    const { run } = this;
+    this.view.update();
+    this.element.dataset.status = run.status;
+    const { nTokens, decodeMs, tokensPerSecond } = figures(run);
+    const words = [run.status === "done" ? "" : ENDS[run.status]];
+    if (nTokens) words.push(`${nTokens} tokens, ${milliseconds(decodeMs)}, ${fixed(tokensPerSecond, 0)} tokens/s`);
+    if (run.finishReason === "length") words.push("cut at the limit");
+    this.figures.textContent = words.filter(Boolean).join(" · ");
+    this.figures.title = run.stats?.why ?? "";
+  }
+}
+
+export class Turn {
+  /** @type {{on?: Answer, off?: Answer}} */
+  #answers = {};
+
+  /**
+   * @param {string} prompt
+   * @param {string | import("./requests.js").Message[]} input what the model is given
+   * @param {string} key of its requests
+   */
+  constructor(prompt, input, key) {
+    this.prompt = prompt;
+    this.input = input;
+    this.key = key;
+    /** How it was asked for last. @type {import("./requests.js").Settings | null} */
+    this.settings = null;
+    this.element = element("article", "turn", "");
+    this.element.append(element("h3", "hidden", "Prompt"), element("div", "prompt", prompt));
+    this.answers = element("div", "answers", "");
+    this.verdict = element("p", "verdict", "");
+    this.verdict.hidden = true;
+    this.element.append(this.answers, this.verdict);
+  }
+
+  /** The runs of the two ways. @returns {{on?: Run, off?: Run}} */
+  get runs() {
+    return { on: this.#answers.on?.run, off: this.#answers.off?.run };
+  }
+
+  /** Those that are there. @returns {Run[]} */
+  get list() {
+    return [this.runs.on, this.runs.off].filter((run) => run !== undefined);
+  }
+
+  /**
+   * Adds an answer; one of the same way is replaced.
+   * @param {Run} run
+   * @param {TextView["onPoint"]} onPoint
+   */
+  add(run, onPoint) {
+    const way = run.request.speculates ? "on" : "off";
+    const answer = new Answer(run, onPoint);
+    this.#answers[way]?.element.remove();
+    this.#answers[way] = answer;
+    if (way === "on") this.answers.prepend(answer.element);
+    else this.answers.append(answer.element);
+    this.update();
+  }
+
+  update() {
+    this.#answers.on?.update();
+    this.#answers.off?.update();
+    const { on, off } = this.runs;
+    const both = on?.over && off?.over && on.text !== "" && off.text !== "";
+    this.verdict.hidden = !both;
+    if (!both) return;
+    const { equal, words } = compareTexts(on, off);
+    const ratio = speedUp(on, off);
+    this.verdict.dataset.equal = String(equal);
+    this.verdict.textContent =
+      ratio === null ? words : `${words} With speculation: ${ratio.toFixed(2)} times as fast.`;
+  }
+}

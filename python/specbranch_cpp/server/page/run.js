@@ -1,0 +1,104 @@
+// One generation as it is known so far. No DOM.
+
+/**
+ * @typedef {"target" | "draft" | "branch"} Origin
+ * @typedef {{text: string, origin: Origin}} Token
+ * @typedef {{id: number, text: string}} Piece
+ * @typedef {object} Round a verdict of the target
+ * @property {number} at_ms since the generation began
+ * @property {number} n_accepted
+ * @property {number} n_submitted
+ * @property {boolean} branch_hit
+ * @property {boolean} branch_miss
+ * @property {Piece[]} committed
+ * @property {Piece[]} rolled_back
+ * @property {number} end index of the first token after those it committed
+ * @typedef {object} Span what a model did in one go
+ * @property {"target" | "draft"} side
+ * @property {"prefill" | "verify" | "draft"} kind
+ * @property {number} begin_ms
+ * @property {number} end_ms
+ * @property {number} n_tokens
+ * @property {number} n_lanes
+ * @property {number | null} n_accepted
+ * @property {"done" | "aborted" | "failed"} end
+ * @typedef {"waiting" | "running" | "done" | "stopped" | "failed"} Status
+ */
+
+export class Run {
+  /** @param {import("./requests.js").Request} request */
+  constructor(request) {
+    this.request = request;
+    /** @type {Status} */
+    this.status = "waiting";
+    this.text = "";
+    /** @type {Token[]} */
+    this.tokens = [];
+    /** @type {Round[]} */
+    this.rounds = [];
+    /** Index of the round that committed a token. @type {number[]} */
+    this.roundOf = [];
+    /** In order of time. @type {{target: Span[], draft: Span[]}} */
+    this.spans = { target: [], draft: [] };
+    this.sums = { accepted: 0, submitted: 0, rolledBack: 0, hits: 0, misses: 0 };
+    /** @type {Record<string, any> | null} */
+    this.stats = null;
+    /** @type {Record<string, any> | null} */
+    this.timings = null;
+    /** @type {string | null} */
+    this.finishReason = null;
+    /** @type {Error | null} */
+    this.error = null;
+  }
+
+  /** Whether nothing more will come. */
+  get over() {
+    return this.status !== "waiting" && this.status !== "running";
+  }
+
+  /** Milliseconds that the record covers. */
+  get endMs() {
+    return Math.max(this.spans.target.at(-1)?.end_ms ?? 0, this.spans.draft.at(-1)?.end_ms ?? 0);
+  }
+
+  /** Takes in a chunk of either interface. @param {any} chunk */
+  accept(chunk) {
+    this.status = "running";
+    const choice = chunk.choices?.[0];
+    const text = choice?.delta?.content ?? choice?.text ?? "";
+    this.finishReason = choice?.finish_reason ?? this.finishReason;
+    this.timings = chunk.timings ?? this.timings;
+    const speculation = chunk.speculation ?? {};
+    this.stats = speculation.stats ?? this.stats;
+    this.#addText(text, speculation.tokens ?? []);
+    for (const round of speculation.rounds ?? []) this.#addRound(round);
+    for (const span of speculation.spans ?? []) this.spans[span.side].push(span);
+  }
+
+  /**
+   * The tokens together always say exactly the text: where a character takes several tokens, or
+   * a stop string was held back, the token that made it certain has all of it.
+   * @param {string} text
+   * @param {(Piece & {origin: Origin})[]} pieces
+   */
+  #addText(text, pieces) {
+    this.text += text;
+    const exact = pieces.map((piece) => piece.text).join("") === text;
+    pieces.forEach((piece, i) => {
+      const own = i === pieces.length - 1 ? text : "";
+      this.tokens.push({ text: exact ? piece.text : own, origin: piece.origin });
+    });
+    if (!pieces.length && text) this.tokens.push({ text, origin: "target" });
+  }
+
+  /** @param {Round} round */
+  #addRound(round) {
+    for (const _ of round.committed) this.roundOf.push(this.rounds.length);
+    this.rounds.push({ ...round, end: this.roundOf.length });
+    this.sums.accepted += round.n_accepted;
+    this.sums.submitted += round.n_submitted;
+    this.sums.rolledBack += round.rolled_back.length;
+    this.sums.hits += round.branch_hit ? 1 : 0;
+    this.sums.misses += round.branch_miss ? 1 : 0;
+  }
+}

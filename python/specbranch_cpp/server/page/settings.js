@@ -1,0 +1,75 @@
+// The switches and fields that decide how a text is made.
+
+import { byId } from "./dom.js";
+import { PLAIN, randomSeed } from "./requests.js";
+
+export class SettingsForm {
+  #form = /** @type {HTMLFormElement} */ (byId("composer"));
+  #mode = /** @type {HTMLSelectElement} */ (byId("mode"));
+  #speculation = /** @type {HTMLInputElement} */ (byId("speculation"));
+  #lastSpeculative = "auto";
+
+  constructor() {
+    this.#speculation.addEventListener("change", () => {
+      this.#mode.value = this.#speculation.checked ? this.#lastSpeculative : PLAIN;
+    });
+    this.#mode.addEventListener("change", () => this.#modeChanged());
+  }
+
+  /** Sets what the server's model can do. @param {Record<string, any>} meta */
+  offer(meta) {
+    if (!meta.has_chat_template) this.kind = "complete";
+    if (meta.has_chat_template) this.kind = "chat";
+    const chat = /** @type {HTMLInputElement} */ (this.#form.querySelector('[value="chat"]'));
+    chat.disabled = meta.has_chat_template === false;
+    chat.parentElement.title = chat.disabled ? "this model has no chat template" : "";
+    const drafts = Boolean(meta.draft);
+    this.#mode.value = drafts ? (meta.mode ?? "auto") : PLAIN;
+    this.#modeChanged();
+    this.#mode.disabled = this.#speculation.disabled = !drafts;
+    byId("compare").hidden = !drafts;
+    if (meta.n_ctx) /** @type {HTMLInputElement} */ (byId("max-tokens")).max = String(meta.n_ctx);
+  }
+
+  #modeChanged() {
+    this.#speculation.checked = this.#mode.value !== PLAIN;
+    if (this.#speculation.checked) this.#lastSpeculative = this.#mode.value;
+  }
+
+  get kind() {
+    return new FormData(this.#form).get("kind") === "chat" ? "chat" : "complete";
+  }
+
+  /** @param {"chat" | "complete"} kind */
+  set kind(kind) {
+    const radio = this.#form.querySelector(`[name="kind"][value="${kind}"]`);
+    /** @type {HTMLInputElement} */ (radio).checked = true;
+  }
+
+  /** Whether every field is within its limits; shows which is not. */
+  check() {
+    if (this.#form.checkValidity()) return true;
+    /** @type {HTMLDetailsElement} */ (this.#form.querySelector(".settings")).open = true;
+    return this.#form.reportValidity();
+  }
+
+  /** @returns {import("./requests.js").Settings} */
+  read() {
+    return {
+      kind: this.kind,
+      mode: this.#mode.value,
+      maxTokens: Number(value("max-tokens")),
+      temperature: Number(value("temperature")),
+      seed: value("seed") === "" ? randomSeed() : Number(value("seed")),
+      kMax: value("k-max") === "" ? null : Number(value("k-max")),
+    };
+  }
+
+  /** The mode of runs with speculation, whatever the switch says. */
+  get speculativeMode() {
+    return this.#lastSpeculative;
+  }
+}
+
+/** @param {string} id */
+const value = (id) => /** @type {HTMLInputElement} */ (byId(id)).value.trim();

@@ -1,0 +1,78 @@
+// The elements of the timeline.
+
+import { element } from "./dom.js";
+
+/**
+ * @typedef {object} Parts
+ * @property {HTMLCanvasElement} overview the whole record
+ * @property {HTMLCanvasElement} detail the window
+ * @property {HTMLElement} info on the selected command
+ * @property {HTMLElement} state which part is seen
+ * @property {HTMLDetailsElement} table
+ * @property {HTMLTableSectionElement} rows
+ */
+
+const KEY = [
+  ["target", "target at work"],
+  ["draft", "draft at work"],
+  ["idle", "idle (a bubble)"],
+  ["cut", "cut short"],
+  ["hit", "▼ branch hit"],
+  ["miss", "▽ miss"],
+  ["back", "-2 rolled back"],
+];
+
+/**
+ * @param {HTMLElement} root
+ * @param {Record<string, () => void>} actions of the buttons, by their label
+ * @returns {Parts}
+ */
+export function makeTimelineParts(root, actions) {
+  const overview = document.createElement("canvas");
+  overview.className = "overview";
+  overview.setAttribute("aria-hidden", "true");
+  const detail = document.createElement("canvas");
+  detail.className = "detail";
+  detail.tabIndex = 0;
+  detail.setAttribute("role", "img");
+  const info = element("p", "span-info", "Point at a bar, or focus the timeline and use the arrow keys.");
+  info.setAttribute("aria-live", "polite");
+  const state = element("span", "hint", "");
+  const buttons = element("div", "actions timeline-actions", "");
+  for (const [label, action] of Object.entries(actions)) {
+    const button = element("button", "quiet", label);
+    button.setAttribute("type", "button");
+    button.addEventListener("click", action);
+    buttons.append(button);
+  }
+  buttons.append(state);
+  const { table, rows } = makeTable();
+  root.append(overview, detail, info, makeKey(), buttons, table);
+  return { overview, detail, info, state, table, rows };
+}
+
+function makeKey() {
+  const list = element("ul", "timeline-key", "");
+  list.setAttribute("aria-label", "What the timeline shows");
+  for (const [name, words] of KEY) list.append(element("li", `key-${name}`, words));
+  return list;
+}
+
+function makeTable() {
+  const table = document.createElement("details");
+  table.className = "table";
+  table.append(element("summary", "", "The same as a table"));
+  const scroller = element("div", "table-scroller", "");
+  scroller.tabIndex = 0;
+  const grid = document.createElement("table");
+  const head = grid.createTHead().insertRow();
+  for (const title of ["model", "command", "begin, ms", "takes, ms"]) {
+    const cell = element("th", "", title);
+    cell.setAttribute("scope", "col");
+    head.append(cell);
+  }
+  const rows = grid.createTBody();
+  scroller.append(grid);
+  table.append(scroller);
+  return { table, rows };
+}

@@ -1,0 +1,77 @@
+// The part of the timeline that is looked at: begin and end in milliseconds. No DOM.
+
+const SHORTEST_MS = 0.5;
+
+export class TimeWindow {
+  begin = 0;
+  /** Wide enough for single commands, at first. */
+  width = 40;
+  /** The end of all that there is. */
+  total = 0;
+  /** Whether the window keeps to the end while that grows. */
+  follows = true;
+
+  get end() {
+    return this.begin + this.width;
+  }
+
+  /** Tells how long the record has become. @param {number} total */
+  grow(total) {
+    this.total = total;
+    if (this.follows) this.begin = Math.max(0, total - this.width);
+  }
+
+  /** Goes to the end and stays there. */
+  follow() {
+    this.follows = true;
+    this.grow(this.total);
+  }
+
+  /** @param {number} ms */
+  moveBy(ms) {
+    this.moveTo(this.begin + ms);
+  }
+
+  /** @param {number} begin */
+  moveTo(begin) {
+    this.begin = Math.max(0, Math.min(begin, this.total - this.width));
+    this.follows = false;
+  }
+
+  /**
+   * @param {number} factor below 1: closer
+   * @param {number} at stays where it is
+   */
+  zoom(factor, at = this.begin + this.width / 2) {
+    const width = Math.min(Math.max(this.total, SHORTEST_MS), Math.max(SHORTEST_MS, this.width * factor));
+    const begin = at - (at - this.begin) * (width / this.width);
+    this.width = width;
+    this.moveTo(begin);
+  }
+
+  showAll() {
+    this.width = Math.max(this.total, SHORTEST_MS);
+    this.moveTo(0);
+  }
+
+  /** Moves as little as shows the stretch. @param {number} from @param {number} to */
+  reveal(from, to) {
+    if (to > this.end) this.moveTo(to - 0.8 * this.width);
+    if (from < this.begin) this.moveTo(from - 0.2 * this.width);
+  }
+}
+
+/**
+ * Index of the first span that ends after `ms`; the spans are in order of time.
+ * @param {import("./run.js").Span[]} spans
+ * @param {number} ms
+ */
+export function firstAfter(spans, ms) {
+  let [low, high] = [0, spans.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (spans[middle].end_ms > ms) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
