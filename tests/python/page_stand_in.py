@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 PAGE = Path(__file__).resolve().parents[2] / "python/specbranch_cpp/server/page"
-POLICY = "default-src 'self'"
+POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 WORDS = ("def", " add", "(a", ", b", "):", "\n", "    ", "return", " a", " +", " b", "\n", "\n")
 ROUNDS = ((2, True, 1), (3, False, 2), (0, False, 3), (1, True, 0))

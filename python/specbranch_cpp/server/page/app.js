@@ -12,14 +12,20 @@ import { Timeline } from "./timeline.js";
 const prompt = /** @type {HTMLTextAreaElement} */ (byId("prompt"));
 const conversation = byId("conversation");
 const settings = new SettingsForm();
-const timeline = new Timeline(byId("timeline"));
+const timeline = new Timeline(byId("timeline"), () => session.replay((words) => (speed = words)));
 const showCounters = makeCounters(byId("counters"));
 let frame = 0;
+/** Whether the conversation keeps to its end. */
+let atEnd = true;
+let lastTop = 0;
+/** How slow the replay is, while there is one. */
+let speed = "";
 
 const session = new Session({
   onTurn: (turn) => {
     byId("empty").hidden = true;
     if (!turn.element.isConnected) conversation.append(turn.element);
+    atEnd = true;
     timeline.show(turn.list);
     tell("waiting");
     refresh();
@@ -32,6 +38,7 @@ const session = new Session({
     timeline.mark(run, atMs);
   },
   onBusy: (busy) => {
+    if (!busy) speed = "";
     for (const id of ["send", "compare", "new-chat"]) disable(id, busy);
     disable("stop", !busy);
   },
@@ -41,15 +48,13 @@ const session = new Session({
 function refresh() {
   frame ||= requestAnimationFrame(() => {
     frame = 0;
-    const { scrollHeight, scrollTop, clientHeight } = conversation;
-    const atEnd = scrollHeight - scrollTop - clientHeight < 60;
     session.update();
     if (atEnd) conversation.scrollTop = conversation.scrollHeight;
     timeline.update();
     showCounters(session.last?.runs ?? {});
     const run = session.last?.list.find((one) => !one.over);
-    if (run?.status === "running") tell(run.request.speculates ? "decoding with speculation" : "decoding without speculation");
-    if (!run) tell(session.last?.list.some((one) => one.status !== "done") ? "stopped" : "done");
+    if (run?.status === "running") tell(speed || `decoding ${run.request.speculates ? "with" : "without"} speculation`);
+    if (!run) tell(session.last?.list.every((one) => one.status === "done") ? "done" : "stopped");
   });
 }
 
@@ -144,6 +149,12 @@ byId("compare").addEventListener("click", () => send(true));
 byId("stop").addEventListener("click", () => session.stop());
 byId("new-chat").addEventListener("click", startAnew);
 byId("help-open").addEventListener("click", () => /** @type {HTMLDialogElement} */ (byId("help")).showModal());
+conversation.addEventListener("scroll", () => {
+  const top = conversation.scrollTop;
+  const near = conversation.scrollHeight - top - conversation.clientHeight < 60;
+  if (near || top < lastTop) atEnd = near; // growing does not count, scrolling back does
+  lastTop = top;
+});
 prompt.addEventListener("keydown", onPromptKey);
 document.addEventListener("keydown", onKey);
 connect();

@@ -114,8 +114,8 @@ function drawSpan(context, lane, frame, palette, span) {
   context.fillRect(from, lane.y, width - gap, lane.height);
   context.globalAlpha = 1;
   if (span.end !== "done") hatch(context, palette, from, lane.y, width - gap, lane.height);
-  const label = shortSpan(span);
-  if (span.end === "done" && width > 7 * label.length + 6) {
+  const label = lane.height < LANE_HEIGHT ? "" : shortSpan(span);
+  if (label && span.end === "done" && width > 7 * label.length + 6) {
     context.fillStyle = span.kind === "prefill" ? palette.ink : palette.surface;
     context.textAlign = "center";
     context.fillText(label, from + (width - gap) / 2, lane.y + lane.height / 2 + 4);
@@ -162,13 +162,17 @@ export function drawVerdicts(context, run, frame, palette, y, below) {
   const to = rounds.findIndex((round) => round.at_ms > frame.end);
   const seen = rounds.slice(from, to < 0 ? undefined : to);
   if (seen.length * 9 > frame.width) return; // they would run into each other
+  const numbers = seen.length * 20 <= frame.width;
   context.textAlign = "center";
   for (const round of seen) {
     const x = xOf(frame, round.at_ms);
     if (round.branch_hit) triangle(context, x, y, palette.branch, true);
     if (round.branch_miss) triangle(context, x, y, palette.muted, false);
-    if (round.rolled_back.length) {
-      context.fillStyle = palette.wrong;
+    if (!round.rolled_back.length) continue;
+    context.fillStyle = palette.wrong;
+    if (!numbers) {
+      context.fillRect(x - 1, below + 3, 2, 5);
+    } else {
       context.fillText(`-${round.rolled_back.length}`, x, below + 11);
     }
   }

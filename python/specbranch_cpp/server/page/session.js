@@ -4,6 +4,7 @@ import { Announcer } from "./announce.js";
 import { Turn } from "./conversation.js";
 import { generate } from "./generate.js";
 import { makeRequest, PLAIN } from "./requests.js";
+import { replay, slowdown } from "./replay.js";
 import { Run } from "./run.js";
 
 /** @typedef {import("./requests.js").Settings} Settings */
@@ -104,10 +105,37 @@ export class Session {
     if (failed?.error) this.listeners.onProblem(failed.error, () => this.run(turn, settings, modes));
   }
 
+  /**
+   * Shows the last turn's runs once more, slowly, side by side on one clock.
+   * @param {(words: string) => void} onSpeed
+   */
+  async replay(onSpeed) {
+    const turn = this.last;
+    if (this.busy || !turn?.list.length) return;
+    const stopper = new AbortController();
+    this.#stopper = stopper;
+    this.#announcer = null;
+    this.listeners.onBusy(true);
+    const recorded = turn.list;
+    const pairs = recorded.map((run) => /** @type {[Run, Run]} */ ([run, new Run(run.request)]));
+    for (const [, run] of pairs) this.#add(turn, run);
+    this.listeners.onTurn(turn);
+    const factor = slowdown(recorded);
+    onSpeed(`replay, ${factor.toFixed(0)} times as slow`);
+    await replay(pairs, factor, stopper.signal, this.listeners.onNews);
+    this.#stopper = null;
+    this.listeners.onBusy(false);
+  }
+
+  /** @param {Turn} turn @param {Run} run */
+  #add(turn, run) {
+    turn.add(run, (words, atMs) => this.listeners.onPoint(words, run, atMs));
+  }
+
   /** @param {Turn} turn @param {Settings} settings @param {AbortSignal} signal */
   async #runOnce(turn, settings, signal) {
     const run = new Run(makeRequest(this.model, turn.input, settings));
-    turn.add(run, (words, atMs) => this.listeners.onPoint(words, run, atMs));
+    this.#add(turn, run);
     this.#announcer = new Announcer(run);
     this.listeners.onTurn(turn);
     await generate(run, signal, this.listeners.onNews, this.listeners.onWait);

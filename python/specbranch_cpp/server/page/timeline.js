@@ -8,6 +8,8 @@ import { describeSpan, milliseconds } from "./words.js";
 
 const OVERVIEW_HEIGHT = 34;
 const MOST_ROWS = 200;
+/** Of a typical step of the target, in CSS pixels, at first. */
+const STEP_WIDTH = 26;
 const SIDES = /** @type {const} */ (["target", "draft"]);
 
 /** @typedef {import("./run.js").Run} Run */
@@ -23,8 +25,11 @@ export class Timeline {
   /** A moment that the text points at. @type {{run: Run, ms: number} | null} */
   #mark = null;
 
-  /** @param {HTMLElement} root */
-  constructor(root) {
+  /**
+   * @param {HTMLElement} root
+   * @param {() => void} onReplay the record is to be played once more
+   */
+  constructor(root, onReplay) {
     this.window = new TimeWindow();
     const act = (/** @type {() => void} */ change) => () => {
       change();
@@ -35,6 +40,7 @@ export class Timeline {
       Further: act(() => this.window.zoom(2)),
       All: act(() => this.window.showAll()),
       "To the end": act(() => this.window.follow()),
+      "Replay slowly": onReplay,
     });
     this.parts.table.addEventListener("toggle", () => this.#fillTable());
     listen(this);
@@ -59,8 +65,19 @@ export class Timeline {
   /** Draws what is new in the runs. */
   update() {
     this.#layOut();
-    this.window.grow(Math.max(0, ...this.#runs.map((run) => run.endMs)));
+    const total = Math.max(0, ...this.#runs.map((run) => run.endMs));
+    this.window.grow(total, this.#readableWidth());
+    const compared = this.#runs.length > 1 && this.#runs.every((run) => run.over);
+    if (compared && this.window.follows) this.window.moveTo(0); // where both are
     this.draw();
+  }
+
+  /** Milliseconds in which single commands can be told apart. */
+  #readableWidth() {
+    const steps = this.#runs.flatMap((run) => run.spans.target.slice(0, 50)).map((span) => span.end_ms - span.begin_ms);
+    steps.sort((a, b) => a - b);
+    const typical = Math.max(0.1, steps[steps.length >> 1] ?? 1);
+    return (typical * (this.parts.detail.clientWidth - LEFT)) / STEP_WIDTH;
   }
 
   #layOut() {

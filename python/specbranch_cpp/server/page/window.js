@@ -8,6 +8,8 @@ export class TimeWindow {
   width = 40;
   /** The end of all that there is. */
   total = 0;
+  /** Whether someone chose the width. */
+  #chosen = false;
   /** Whether the window keeps to the end while that grows. */
   follows = true;
 
@@ -15,9 +17,14 @@ export class TimeWindow {
     return this.begin + this.width;
   }
 
-  /** Tells how long the record has become. @param {number} total */
-  grow(total) {
+  /**
+   * Tells how long the record has become.
+   * @param {number} total
+   * @param {number} width to use until someone chooses one
+   */
+  grow(total, width = this.width) {
     this.total = total;
+    if (!this.#chosen) this.width = width;
     if (this.follows) this.begin = Math.max(0, total - this.width);
   }
 
@@ -43,6 +50,7 @@ export class TimeWindow {
    * @param {number} at stays where it is
    */
   zoom(factor, at = this.begin + this.width / 2) {
+    this.#chosen = true;
     const width = Math.min(Math.max(this.total, SHORTEST_MS), Math.max(SHORTEST_MS, this.width * factor));
     const begin = at - (at - this.begin) * (width / this.width);
     this.width = width;
@@ -50,6 +58,7 @@ export class TimeWindow {
   }
 
   showAll() {
+    this.#chosen = true;
     this.width = Math.max(this.total, SHORTEST_MS);
     this.moveTo(0);
   }
