@@ -502,7 +502,7 @@ def test_less_motion_where_that_is_wanted(open_view: OpenView) -> None:
     view.send("go")
     view.wait_over()
     name = view.answer().locator("del").first.evaluate("one => getComputedStyle(one).animationName")
-    assert name == "fade-none"
+    assert name == "none"
     view.answer().locator("del.rolled.gone").first.wait_for(state="attached")
 
 

@@ -3,7 +3,11 @@
 import { describeToken } from "./words.js";
 
 /** So many fade at once; of more, the oldest vanish. */
-const MOST_FADING = 120;
+const MOST_FADING = 40;
+/** As in the style sheet. A timer, because animations do not run where nobody looks. */
+const FADE_MS = 2600;
+/** Tokens of a block, after which the next line begins another: a browser skips what is not seen. */
+const BLOCK = 150;
 const STEPS = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -10, ArrowDown: 10 };
 
 export class TextView {
@@ -15,7 +19,13 @@ export class TextView {
   #elements = [];
   /** @type {HTMLElement[]} */
   #fading = [];
+  /** The last one with a timer. @type {HTMLElement | undefined} */
+  #timed;
   #current = -1;
+  /** @type {HTMLElement} */
+  #block;
+  /** Tokens in it. */
+  #inBlock = 0;
 
   /**
    * @param {import("./run.js").Run} run
@@ -30,45 +40,55 @@ export class TextView {
     this.element.tabIndex = 0;
     this.element.setAttribute("role", "group");
     this.element.setAttribute("aria-label", "Text of the model, arrow keys go through its tokens");
+    this.#block = this.#addBlock();
     this.element.addEventListener("keydown", (event) => this.#onKey(event));
     this.element.addEventListener("mouseover", (event) => this.#onHover(event));
-    this.element.addEventListener("animationend", (event) => {
-      /** @type {HTMLElement} */ (event.target).classList.add("gone");
-    });
   }
 
   /** Appends what is new in the run. */
   update() {
     const { run } = this;
-    const fresh = document.createDocumentFragment();
     for (; this.#shown < run.tokens.length; this.#shown += 1) {
-      this.#addDropped(fresh, this.#shown);
-      fresh.append(this.#makeToken(run.tokens[this.#shown], this.#shown));
+      this.#addDropped(this.#shown);
+      this.#addToken(run.tokens[this.#shown], this.#shown);
     }
-    this.#addDropped(fresh, run.over ? Infinity : this.#shown);
-    if (fresh.hasChildNodes()) this.element.append(fresh);
-    while (this.#fading.length > MOST_FADING) this.#fading.shift()?.classList.add("gone");
+    this.#addDropped(run.over ? Infinity : this.#shown);
+    const newest = this.#fading.at(-1);
+    if (newest && newest !== this.#timed) {
+      this.#timed = newest;
+      setTimeout(() => this.#hide(this.#fading.indexOf(newest) + 1), FADE_MS);
+    }
+    this.#hide(this.#fading.length - MOST_FADING);
+  }
+
+  #addBlock() {
+    const block = document.createElement("div");
+    block.className = "block";
+    this.element.append(block);
+    this.#inBlock = 0;
+    return block;
   }
 
   /**
    * @param {import("./run.js").Token} token
    * @param {number} index
    */
-  #makeToken(token, index) {
+  #addToken(token, index) {
     const element = document.createElement("span");
     element.className = `token ${token.origin}`;
     element.textContent = token.text;
     element.dataset.index = String(index);
     this.#elements.push(element);
-    return element;
+    this.#block.append(element);
+    this.#inBlock += 1;
+    if (this.#inBlock >= BLOCK && token.text.endsWith("\n")) this.#block = this.#addBlock();
   }
 
   /**
    * Shows what was rolled back before the token at `index`, where it would have stood.
-   * @param {DocumentFragment} fresh
    * @param {number} index
    */
-  #addDropped(fresh, index) {
+  #addDropped(index) {
     const { rounds } = this.run;
     for (; this.#rounds < rounds.length && rounds[this.#rounds].end <= index; this.#rounds += 1) {
       const dropped = rounds[this.#rounds].rolled_back;
@@ -77,9 +97,14 @@ export class TextView {
       element.className = "rolled";
       element.textContent = dropped.map((piece) => piece.text).join("");
       element.dataset.round = String(this.#rounds);
-      fresh.append(element);
+      this.#block.append(element);
       this.#fading.push(element);
     }
+  }
+
+  /** Hides the oldest of the fading ones. @param {number} n */
+  #hide(n) {
+    for (const element of this.#fading.splice(0, Math.max(0, n))) element.classList.add("gone");
   }
 
   /** @param {MouseEvent} event */

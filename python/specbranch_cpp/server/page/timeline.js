@@ -7,6 +7,7 @@ import { firstAfter, TimeWindow } from "./window.js";
 import { describeSpan, milliseconds } from "./words.js";
 
 const OVERVIEW_HEIGHT = 34;
+const OVERVIEW_EVERY_MS = 250;
 const MOST_ROWS = 200;
 /** Of a typical step of the target, in CSS pixels, at first. */
 const STEP_WIDTH = 26;
@@ -24,6 +25,8 @@ export class Timeline {
   #selected = null;
   /** A moment that the text points at. @type {{run: Run, ms: number} | null} */
   #mark = null;
+  /** When the overview was drawn while a run went on. */
+  #drawnAt = 0;
 
   /**
    * @param {HTMLElement} root
@@ -69,7 +72,10 @@ export class Timeline {
     this.window.grow(total, this.#readableWidth());
     const compared = this.#runs.length > 1 && this.#runs.every((run) => run.over);
     if (compared && this.window.follows) this.window.moveTo(0); // where both are
-    this.draw();
+    const now = performance.now();
+    const due = now - this.#drawnAt > OVERVIEW_EVERY_MS || this.#runs.every((run) => run.over);
+    if (due) this.#drawnAt = now;
+    this.draw(due);
   }
 
   /** Milliseconds in which single commands can be told apart. */
@@ -96,7 +102,8 @@ export class Timeline {
     this.parts.detail.style.height = `${Math.max(y + 6, 110)}px`;
   }
 
-  draw() {
+  /** @param {boolean} whole the overview too */
+  draw(whole = true) {
     const palette = paletteOf(this.parts.detail);
     const frame = this.frame;
     const context = clear(this.parts.detail);
@@ -109,7 +116,7 @@ export class Timeline {
       drawLane(context, lane, frame, palette, this.#selected?.lane === i ? this.#selected.span : null);
     });
     for (const run of this.#runs) this.#drawRun(context, run, frame, palette);
-    this.#drawOverview(palette);
+    if (whole) this.#drawOverview(palette);
     this.#tell();
   }
 
