@@ -67,7 +67,7 @@ export function drawAxis(context, frame, bottom, palette) {
     context.fillStyle = palette.line;
     context.fillRect(x - 0.5, 0, 1, bottom + 4);
     context.fillStyle = palette.muted;
-    const fits = x + 20 < frame.left + frame.width;
+    const fits = x + 36 < frame.left + frame.width;
     if (fits) context.fillText(ms.toFixed(digits), x, bottom + 14);
   }
   context.textAlign = "right";

@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Draws the live view for the docs: serves the bundled pair, types a prompt, takes pictures.
+
+    tools/page_screenshot.py docs/images
+
+writes ``live-view.png`` and ``live-view-dark.png``. Needs playwright and a Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from playwright.sync_api import Browser, sync_playwright
+
+PROMPT = "class Stack:\n    def push(self, item):\n"
+START_TIMEOUT_S = 60.0
+PICTURES: tuple[tuple[str, Literal["light", "dark"]], ...] = (
+    ("live-view.png", "light"),
+    ("live-view-dark.png", "dark"),
+)
+
+
+@contextmanager
+def serving(port: int) -> Iterator[str]:
+    """The bundled pair at a port of this machine."""
+    command = [sys.executable, "-m", "specbranch_cpp", "serve", "--port", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen([*command, "--mode", "specbranch"]) as server:
+        try:
+            wait_for(url, server)
+            yield url
+        finally:
+            server.terminate()
+
+
+def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + START_TIMEOUT_S
+    while server.poll() is None and time.monotonic() < end:
+        try:
+            with urllib.request.urlopen(f"{url}/health"):
+                return
+        except urllib.error.URLError:
+            time.sleep(0.2)
+    raise SystemExit(f"the server did not come up within {START_TIMEOUT_S:.0f} s")
+
+
+def take(browser: Browser, url: str, path: Path, scheme: Literal["light", "dark"]) -> None:
+    """The prompt with speculation and without, rolled-back tokens kept."""
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 1000}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    page.goto(url)
+    page.locator("#model").filter(has_text="context").wait_for()
+    page.check("#keep")
+    page.locator(".settings summary").click()
+    page.fill("#temperature", "0.2")
+    page.fill("#max-tokens", "96")
+    page.locator(".settings summary").click()
+    page.fill("#prompt", PROMPT)
+    page.press("#prompt", "Control+Enter")
+    page.locator(".verdict").wait_for()
+    page.locator("#stop:disabled").wait_for()
+    page.locator(".detail").focus()
+    for _ in range(12):
+        page.keyboard.press("ArrowRight")
+    page.locator("#conversation").evaluate("one => (one.scrollTop = 0)")
+    page.screenshot(path=path, full_page=True)
+    context.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where the pictures go")
+    parser.add_argument("--port", type=int, default=8173)
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    with serving(args.port) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        for name, scheme in PICTURES:
+            take(browser, url, args.folder / name, scheme)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
