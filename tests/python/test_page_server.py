@@ -139,7 +139,7 @@ def test_escape_ends_the_work_of_the_server(view: LiveView, server: Running) -> 
 
 
 def test_an_error_of_the_server_is_shown_in_words(view: LiveView) -> None:
-    view.send("x = 1\n" * 4000)
+    view.send("x = 1; " * 3000)
     view.wait_over(status="failed")
     assert view.page.inner_text("#problem").startswith("The server refused: ")
     view.complaints.clear()  # the browser notes the 400
