@@ -480,6 +480,17 @@ def test_a_phone_scrolls_down_only(open_view: OpenView, server: StandIn) -> None
     assert view.overflow == 0
 
 
+def test_a_window_without_room_is_survived(open_view: OpenView) -> None:
+    view = open_view()
+    view.send("go")
+    view.wait_over()
+    view.page.set_viewport_size({"width": 60, "height": 400})
+    view.page.wait_for_timeout(100)
+    view.page.set_viewport_size({"width": 1280, "height": 900})
+    view.page.locator(".detail").press("0")
+    assert float(view.timeline["end"]) == float(view.timeline["total"])
+
+
 def test_replay_gives_the_same(open_view: OpenView, server: StandIn) -> None:
     server.script = Script(words=list(WORDS))
     view = open_view()

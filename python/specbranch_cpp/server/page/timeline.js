@@ -83,7 +83,7 @@ export class Timeline {
     const steps = this.#runs.flatMap((run) => run.spans.target.slice(0, 50)).map((span) => span.end_ms - span.begin_ms);
     steps.sort((a, b) => a - b);
     const typical = Math.max(0.1, steps[steps.length >> 1] ?? 1);
-    return (typical * (this.parts.detail.clientWidth - LEFT)) / STEP_WIDTH;
+    return (typical * Math.max(100, this.frame.width)) / STEP_WIDTH;
   }
 
   #layOut() {
@@ -104,8 +104,9 @@ export class Timeline {
 
   /** @param {boolean} whole the overview too */
   draw(whole = true) {
-    const palette = paletteOf(this.parts.detail);
     const frame = this.frame;
+    if (frame.width <= 0) return; // a window without room, now and then
+    const palette = paletteOf(this.parts.detail);
     const context = clear(this.parts.detail);
     const bottom = (this.#lanes.at(-1)?.y ?? 40) + LANE_HEIGHT + 16;
     if (this.window.total) drawAxis(context, frame, bottom, palette);
