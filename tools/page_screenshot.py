@@ -22,7 +22,7 @@ from typing import Literal
 
 from playwright.sync_api import Browser, sync_playwright
 
-PROMPT = "class Stack:\n    def push(self, item):\n"
+PROMPT = "def read_lines(path):\n"
 START_TIMEOUT_S = 60.0
 PICTURES: tuple[tuple[str, Literal["light", "dark"]], ...] = (
     ("live-view.png", "light"),
@@ -64,16 +64,17 @@ def take(browser: Browser, url: str, path: Path, scheme: Literal["light", "dark"
     page.locator("#model").filter(has_text="context").wait_for()
     page.check("#keep")
     page.locator(".settings summary").click()
-    page.fill("#temperature", "0.2")
-    page.fill("#max-tokens", "96")
+    page.fill("#temperature", "0.8")
+    page.fill("#max-tokens", "80")
     page.locator(".settings summary").click()
     page.fill("#prompt", PROMPT)
     page.press("#prompt", "Control+Enter")
     page.locator(".verdict").wait_for()
     page.locator("#stop:disabled").wait_for()
     page.locator(".detail").focus()
-    for _ in range(12):
+    for _ in range(5):
         page.keyboard.press("ArrowRight")
+    page.locator(".detail").evaluate("one => one.blur()")
     page.locator("#conversation").evaluate("one => (one.scrollTop = 0)")
     page.screenshot(path=path, full_page=True)
     context.close()

@@ -44,7 +44,8 @@ def speculation(words: list[str], *, plain: bool) -> Iterator[dict[str, Any]]:
         n_accepted = len(committed) - 1
         end_ms = begin_ms + (1.0 if plain else 1.6)
         spans.append(
-            span("target", "verify", begin_ms, end_ms, n_tokens=n_accepted + 1, n_accepted=n_accepted)
+            # Its verdict comes with the round, as where rounds end later than verifications.
+            span("target", "verify", begin_ms, end_ms, n_tokens=n_accepted + n_back + 1)
         )
         if not plain:
             spans += [

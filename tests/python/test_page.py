@@ -160,7 +160,7 @@ def test_the_timeline_by_keyboard(open_view: OpenView) -> None:
     keys.press("ArrowRight")
     assert info.inner_text().startswith("target: prefill 9, 3.90 ms from 0.10 ms")
     keys.press("ArrowRight")
-    assert info.inner_text().startswith("target: verify 2/2")
+    assert info.inner_text().startswith("target: verify 2/3, branch hit")
     keys.press("ArrowDown")
     assert info.inner_text().startswith("draft: draft 1 lane")
     for _ in range(2):

@@ -20,12 +20,19 @@
  * @property {number} end_ms
  * @property {number} n_tokens
  * @property {number} n_lanes
- * @property {number | null} n_accepted
+ * @property {number | null} n_accepted of a verification whose verdict was applied; as the next two
+ * @property {boolean} [branch_hit]
+ * @property {boolean} [branch_miss]
  * @property {"done" | "aborted" | "failed"} end
  * @typedef {"waiting" | "running" | "done" | "stopped" | "failed"} Status
  */
 
 export class Run {
+  /** Verdicts that have been given to their spans. */
+  #judged = 0;
+  /** Of the target: those before have been looked at. */
+  #nextSpan = 0;
+
   /** @param {import("./requests.js").Request} request */
   constructor(request) {
     this.request = request;
@@ -71,8 +78,24 @@ export class Run {
     const speculation = chunk.speculation ?? {};
     this.stats = speculation.stats ?? this.stats;
     this.#addText(text, speculation.tokens ?? []);
-    for (const round of speculation.rounds ?? []) this.#addRound(round);
     for (const span of speculation.spans ?? []) this.spans[span.side].push(span);
+    for (const round of speculation.rounds ?? []) this.#addRound(round);
+    this.#judge();
+  }
+
+  /**
+   * Gives verifications their verdicts, which may come later: the n-th one that was carried out
+   * has the n-th verdict.
+   */
+  #judge() {
+    const spans = this.spans.target;
+    for (; this.#judged < this.rounds.length && this.#nextSpan < spans.length; this.#nextSpan += 1) {
+      const span = spans[this.#nextSpan];
+      if (span.kind !== "verify" || span.end !== "done") continue;
+      const { n_accepted, branch_hit, branch_miss } = this.rounds[this.#judged];
+      Object.assign(span, { n_accepted, branch_hit, branch_miss });
+      this.#judged += 1;
+    }
   }
 
   /**

@@ -55,6 +55,8 @@ export function describeSpan(span) {
     if (!drafted) words = "decode 1 token";
     else words += span.n_accepted === null ? ` ${drafted}` : ` ${span.n_accepted}/${drafted}`;
   }
+  if (span.branch_hit) words += ", branch hit";
+  if (span.branch_miss) words += ", branch miss";
   return span.end === "done" ? words : `${words} (${span.end})`;
 }
 
