@@ -81,7 +81,9 @@ def take(browser: Browser, url: str, path: Path, scheme: Literal["light", "dark"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="where the pictures go")
     parser.add_argument("--port", type=int, default=8173)
     args = parser.parse_args()

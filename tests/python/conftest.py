@@ -16,7 +16,10 @@ from specbranch_cpp import Engine, _core, demo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from playwright.sync_api import Browser
     from tests.python.llama_scores import Llama
+    from tests.python.page_driver import LiveView, OpenView
+    from tests.python.page_stand_in import StandIn
 
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
@@ -56,6 +59,43 @@ def make_fake() -> Iterator[MakeFake]:
     yield make
     for engine in engines:
         engine.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium. No longer than a module: meanwhile no test can have an event loop."""
+    from tests.python.page_driver import chromium
+
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def stand_in() -> Iterator[StandIn]:
+    """A stand-in for the server of the live view."""
+    from tests.python.page_stand_in import StandIn
+
+    with StandIn() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def open_view(browser: Browser, stand_in: StandIn) -> Iterator[OpenView]:
+    """Opens the page; afterwards nothing may have been complained of or fetched from elsewhere."""
+    from tests.python.page_driver import LiveView
+
+    views: list[LiveView] = []
+
+    def make(**options: Any) -> LiveView:
+        views.append(LiveView(browser, stand_in.url, **options))
+        return views[-1]
+
+    yield make
+    for view in views:
+        view.close()
+        assert view.foreign == []
+        # Refused requests are noted by the browser itself.
+        assert [words for words in view.complaints if "Failed to load resource" not in words] == []
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ Way = Literal["on", "off"]
 Scheme = Literal["light", "dark"]
 DESKTOP = (1280, 900)
 PHONE = (360, 740)
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 
 
 def why_not() -> str | None:
@@ -131,3 +132,9 @@ class LiveView:
         """Pixels by which the page is wider than the screen."""
         width: int = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         return width
+
+
+class OpenView(Protocol):
+    """Opens the page of the stand-in; options as of `LiveView`."""
+
+    def __call__(self, **options: Any) -> LiveView: ...

@@ -16,8 +16,14 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).resolve().parents[2] / "python/specbranch_cpp/server/page"
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+}
 WORDS = ("def", " add", "(a", ", b", "):", "\n", "    ", "return", " a", " +", " b", "\n", "\n")
+TEXT = "".join(WORDS) * 4
 ROUNDS = ((2, True, 1), (3, False, 2), (0, False, 3), (1, True, 0))
 """Of each round: drafted tokens that are accepted, whether a branch is hit, tokens rolled back."""
 

@@ -7,9 +7,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.python.page_driver import LiveView, why_not
 
 from specbranch_cpp import Engine
-from tests.python.page_driver import LiveView, chromium, why_not
 
 pytest.importorskip("fastapi")
 
@@ -37,12 +37,6 @@ def engine(pair: tuple[Path, Path]) -> Iterator[Engine]:
 def server(engine: Engine) -> Iterator[Running]:
     with serving(engine) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
@@ -96,7 +90,7 @@ def test_the_timeline_shows_both_models(view: LiveView) -> None:
     assert "draft 1 lane" in commands
 
 
-def test_the_text_is_the_same_with_speculation_off_and_on(view: LiveView, engine: Engine) -> None:
+def test_the_text_is_the_same_with_speculation_off_and_on(view: LiveView) -> None:
     view.send(PROMPT)
     view.wait_over("on")
     view.switch("speculation")
@@ -105,7 +99,7 @@ def test_the_text_is_the_same_with_speculation_off_and_on(view: LiveView, engine
     view.wait_idle()
     assert view.text("on") == view.text("off") != ""
     assert view.page.inner_text(".verdict").startswith("The texts are equal.")
-    assert view.counter("speed-up").endswith("×")
+    assert view.counter("speed-up") != "-"
     view.switch("speculation")
     view.page.press("#prompt", "Enter")
     view.wait_over("on")

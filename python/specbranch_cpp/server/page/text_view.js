@@ -95,7 +95,8 @@ export class TextView {
       if (!dropped.length) continue;
       const element = document.createElement("del");
       element.className = "rolled";
-      element.textContent = dropped.map((piece) => piece.text).join("");
+      const text = dropped.map((piece) => piece.text).join("");
+      element.textContent = text.replace(/\s*\n\s*/g, "↵"); // the text's own lines stay as they are
       element.dataset.round = String(this.#rounds);
       this.#block.append(element);
       this.#fading.push(element);
