@@ -54,8 +54,14 @@ function refresh() {
     showCounters(session.last?.runs ?? {});
     const run = session.last?.list.find((one) => !one.over);
     if (run?.status === "running") tell(speed || `decoding ${run.request.speculates ? "with" : "without"} speculation`);
-    if (!run) tell(session.last?.list.every((one) => one.status === "done") ? "done" : "stopped");
+    if (!run) tell(outcome(session.last?.list ?? []));
   });
+}
+
+/** How runs have ended. @param {import("./run.js").Run[]} runs */
+function outcome(runs) {
+  if (runs.some((run) => run.status === "failed")) return "broke off";
+  return runs.some((run) => run.status === "stopped") ? "stopped" : "done";
 }
 
 /** @param {string} words */
@@ -88,9 +94,9 @@ function send(compares) {
   }
   clearProblem();
   if (wanted.kind === "chat") prompt.value = "";
-  const again = text.trim() === "" ? { ...wanted, ...turn.settings } : wanted;
-  turn.settings = again;
-  session.run(turn, again, compares ? missingModes(turn, settings.speculativeMode) : [wanted.mode]);
+  const chosen = (text.trim() === "" && turn.settings) || wanted;
+  turn.settings = chosen;
+  session.run(turn, chosen, compares ? missingModes(turn, settings.speculativeMode) : [wanted.mode]);
 }
 
 function startAnew() {
@@ -108,7 +114,7 @@ function startAnew() {
 function onPromptKey(event) {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
-  send(event.ctrlKey || event.metaKey);
+  send(settings.canSpeculate && (event.ctrlKey || event.metaKey));
 }
 
 /** @param {KeyboardEvent} event */

@@ -63,12 +63,9 @@ function recorded(run) {
   };
 }
 
-/** When the prompts were in place. @param {import("./run.js").Run} run */
+/** When the target began with the text. @param {import("./run.js").Run} run */
 function decodeBegin(run) {
-  const ends = [run.spans.target, run.spans.draft].map(
-    (spans) => spans.findLast((span) => span.kind === "prefill")?.end_ms ?? 0,
-  );
-  return Math.max(...ends);
+  return run.spans.target.find((span) => span.kind === "verify")?.begin_ms ?? run.endMs;
 }
 
 /**

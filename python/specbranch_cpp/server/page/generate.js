@@ -32,8 +32,8 @@ export async function generate(run, signal, onNews, onWait) {
 
 /** @param {import("./run.js").Run} run @param {(words: string) => void} onWait */
 async function tellQueue(run, onWait) {
-  const health = await getHealth().catch(() => ({}));
+  const health = await getHealth().catch(() => null);
   if (run.status !== "waiting") return;
-  const n = health.requests_waiting ?? 0;
+  const n = health?.requests_waiting ?? 0;
   onWait(n > 1 ? `waiting, ${n} requests in the queue` : "waiting for the server");
 }

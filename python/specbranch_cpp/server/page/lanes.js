@@ -92,7 +92,13 @@ export function drawLane(context, lane, frame, palette, selected) {
   }
 }
 
-/** The time that is not covered by bars drawn later is a bubble. */
+/**
+ * The time that is not covered by bars drawn later is a bubble.
+ * @param {CanvasRenderingContext2D} context
+ * @param {Lane} lane
+ * @param {Frame} frame
+ * @param {Palette} palette
+ */
 function drawIdle(context, lane, frame, palette) {
   const spans = lane.run.spans[lane.side];
   if (!spans.length) return;
@@ -103,6 +109,13 @@ function drawIdle(context, lane, frame, palette) {
   context.fillRect(from, lane.y, to - from, lane.height);
 }
 
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {Lane} lane
+ * @param {Frame} frame
+ * @param {Palette} palette
+ * @param {import("./run.js").Span} span
+ */
 function drawSpan(context, lane, frame, palette, span) {
   const from = Math.max(frame.left, xOf(frame, span.begin_ms));
   const to = Math.min(frame.left + frame.width, xOf(frame, span.end_ms));
@@ -122,7 +135,15 @@ function drawSpan(context, lane, frame, palette, span) {
   }
 }
 
-/** Cut short: mostly taken out again, in slanted stripes. */
+/**
+ * Cut short: taken out again in slanted stripes.
+ * @param {CanvasRenderingContext2D} context
+ * @param {Palette} palette
+ * @param {number} x
+ * @param {number} y
+ * @param {number} width
+ * @param {number} height
+ */
 function hatch(context, palette, x, y, width, height) {
   context.save();
   context.beginPath();
@@ -139,6 +160,13 @@ function hatch(context, palette, x, y, width, height) {
   context.restore();
 }
 
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {Lane} lane
+ * @param {Frame} frame
+ * @param {Palette} palette
+ * @param {import("./run.js").Span} span
+ */
 function outline(context, lane, frame, palette, span) {
   context.strokeStyle = palette.ink;
   context.lineWidth = 2;
@@ -178,6 +206,13 @@ export function drawVerdicts(context, run, frame, palette, y, below) {
   }
 }
 
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {number} x
+ * @param {number} y
+ * @param {string} colour
+ * @param {boolean} filled
+ */
 function triangle(context, x, y, colour, filled) {
   context.beginPath();
   context.moveTo(x - 4, y);

@@ -78,7 +78,7 @@ export class Run {
     const speculation = chunk.speculation ?? {};
     this.stats = speculation.stats ?? this.stats;
     this.#addText(text, speculation.tokens ?? []);
-    for (const span of speculation.spans ?? []) this.spans[span.side].push(span);
+    for (const span of /** @type {Span[]} */ (speculation.spans ?? [])) this.spans[span.side].push(span);
     for (const round of speculation.rounds ?? []) this.#addRound(round);
     this.#judge();
   }

@@ -18,11 +18,10 @@ export class SettingsForm {
 
   /** Sets what the server's model can do. @param {Record<string, any>} meta */
   offer(meta) {
-    if (!meta.has_chat_template) this.kind = "complete";
-    if (meta.has_chat_template) this.kind = "chat";
+    this.kind = meta.has_chat_template ? "chat" : "complete";
     const chat = /** @type {HTMLInputElement} */ (this.#form.querySelector('[value="chat"]'));
     chat.disabled = meta.has_chat_template === false;
-    chat.parentElement.title = chat.disabled ? "this model has no chat template" : "";
+    chat.title = chat.disabled ? "this model has no chat template" : "";
     const drafts = Boolean(meta.draft);
     this.#mode.value = drafts ? (meta.mode ?? "auto") : PLAIN;
     this.#modeChanged();
@@ -63,6 +62,11 @@ export class SettingsForm {
       seed: value("seed") === "" ? randomSeed() : Number(value("seed")),
       kMax: value("k-max") === "" ? null : Number(value("k-max")),
     };
+  }
+
+  /** Whether there is a draft model. */
+  get canSpeculate() {
+    return !this.#speculation.disabled;
   }
 
   /** The mode of runs with speculation, whatever the switch says. */

@@ -4,7 +4,7 @@ import { ApiError, ConnectionLost, messageOf } from "./api.js";
 
 /**
  * The data of each event.
- * @param {ReadableStream<Uint8Array>} body
+ * @param {ReadableStream<BufferSource>} body
  * @returns {AsyncGenerator<string>}
  */
 async function* events(body) {

@@ -2,15 +2,13 @@
 
 import { clear, drawAxis, drawLane, drawVerdicts, LANE_HEIGHT, LEFT, paletteOf, timeAt, xOf } from "./lanes.js";
 import { listen } from "./timeline_input.js";
-import { makeTimelineParts } from "./timeline_parts.js";
-import { firstAfter, TimeWindow } from "./window.js";
+import { fillRows, makeTimelineParts } from "./timeline_parts.js";
+import { firstAfter, readableWidth, TimeWindow } from "./window.js";
 import { describeSpan, milliseconds } from "./words.js";
 
 const OVERVIEW_HEIGHT = 34;
 const OVERVIEW_EVERY_MS = 250;
 const MOST_ROWS = 200;
-/** Of a typical step of the target, in CSS pixels, at first. */
-const STEP_WIDTH = 26;
 const SIDES = /** @type {const} */ (["target", "draft"]);
 
 /** @typedef {import("./run.js").Run} Run */
@@ -60,6 +58,7 @@ export class Timeline {
 
   /** Points out a moment. @param {Run} run @param {number | null} ms */
   mark(run, ms) {
+    if (!this.#runs.includes(run)) return;
     this.#mark = ms === null ? null : { run, ms };
     if (ms !== null && run.over) this.window.reveal(ms, ms);
     this.draw();
@@ -69,21 +68,15 @@ export class Timeline {
   update() {
     this.#layOut();
     const total = Math.max(0, ...this.#runs.map((run) => run.endMs));
-    this.window.grow(total, this.#readableWidth());
-    const compared = this.#runs.length > 1 && this.#runs.every((run) => run.over);
-    if (compared && this.window.follows) this.window.moveTo(0); // where both are
-    const now = performance.now();
-    const due = now - this.#drawnAt > OVERVIEW_EVERY_MS || this.#runs.every((run) => run.over);
-    if (due) this.#drawnAt = now;
+    this.parts.root.classList.toggle("vacant", !total);
+    const over = this.#runs.every((run) => run.over);
+    const readable = readableWidth(this.#runs, this.frame.width);
+    this.window.grow(total, over && total ? Math.min(total, readable) : readable);
+    // At the end of a comparison, where both are.
+    if (over && this.#runs.length > 1 && this.window.follows) this.window.moveTo(0);
+    const due = over || performance.now() - this.#drawnAt > OVERVIEW_EVERY_MS;
+    if (due) this.#drawnAt = performance.now();
     this.draw(due);
-  }
-
-  /** Milliseconds in which single commands can be told apart. */
-  #readableWidth() {
-    const steps = this.#runs.flatMap((run) => run.spans.target.slice(0, 50)).map((span) => span.end_ms - span.begin_ms);
-    steps.sort((a, b) => a - b);
-    const typical = Math.max(0.1, steps[steps.length >> 1] ?? 1);
-    return (typical * Math.max(100, this.frame.width)) / STEP_WIDTH;
   }
 
   #layOut() {
@@ -121,7 +114,13 @@ export class Timeline {
     this.#tell();
   }
 
-  /** @param {Run} run */
+  /**
+   * Verdicts, and the moment that is pointed out.
+   * @param {CanvasRenderingContext2D} context
+   * @param {Run} run
+   * @param {import("./lanes.js").Frame} frame
+   * @param {import("./lanes.js").Palette} palette
+   */
   #drawRun(context, run, frame, palette) {
     const lanes = this.#lanes.filter((lane) => lane.run === run);
     const top = lanes[0].y;
@@ -235,11 +234,9 @@ export class Timeline {
       return spans.filter((span) => span.begin_ms < this.window.end).map((span) => ({ lane, span }));
     });
     seen.sort((a, b) => a.span.begin_ms - b.span.begin_ms);
-    rows.replaceChildren(...seen.slice(0, MOST_ROWS).map(({ lane, span }) => {
-      const row = document.createElement("tr");
+    fillRows(rows, seen.slice(0, MOST_ROWS).map(({ lane, span }) => {
       const times = [span.begin_ms, span.end_ms - span.begin_ms].map((ms) => ms.toFixed(2));
-      for (const words of [lane.label, describeSpan(span), ...times]) row.insertCell().textContent = words;
-      return row;
+      return [lane.label, describeSpan(span), ...times];
     }));
   }
 }

@@ -4,6 +4,7 @@ import { element } from "./dom.js";
 
 /**
  * @typedef {object} Parts
+ * @property {HTMLElement} root
  * @property {HTMLCanvasElement} overview the whole record
  * @property {HTMLCanvasElement} detail the window
  * @property {HTMLElement} info on the selected command
@@ -12,6 +13,7 @@ import { element } from "./dom.js";
  * @property {HTMLTableSectionElement} rows
  */
 
+/** Class and words of each. @type {[string, string][]} */
 const KEY = [
   ["target", "target at work"],
   ["draft", "draft at work"],
@@ -47,8 +49,10 @@ export function makeTimelineParts(root, actions) {
   }
   buttons.append(state);
   const { table, rows } = makeTable();
-  root.append(overview, detail, info, makeKey(), buttons, table);
-  return { overview, detail, info, state, table, rows };
+  const vacant = element("p", "vacant-note hint", "The timeline of both models appears here.");
+  root.classList.add("vacant");
+  root.append(vacant, overview, detail, info, makeKey(), buttons, table);
+  return { root, overview, detail, info, state, table, rows };
 }
 
 function makeKey() {
@@ -75,4 +79,16 @@ function makeTable() {
   scroller.append(grid);
   table.append(scroller);
   return { table, rows };
+}
+
+/**
+ * @param {HTMLTableSectionElement} body
+ * @param {string[][]} rows
+ */
+export function fillRows(body, rows) {
+  body.replaceChildren(...rows.map((cells) => {
+    const row = document.createElement("tr");
+    for (const words of cells) row.insertCell().textContent = words;
+    return row;
+  }));
 }

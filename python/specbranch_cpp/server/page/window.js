@@ -1,6 +1,8 @@
 // The part of the timeline that is looked at: begin and end in milliseconds. No DOM.
 
 const SHORTEST_MS = 0.5;
+/** Of a typical step of the target, in CSS pixels, until someone zooms. */
+const STEP_WIDTH = 26;
 
 export class TimeWindow {
   begin = 0;
@@ -83,4 +85,16 @@ export function firstAfter(spans, ms) {
     else low = middle + 1;
   }
   return low;
+}
+
+/**
+ * Milliseconds in which single commands can be told apart.
+ * @param {import("./run.js").Run[]} runs
+ * @param {number} pixels that there are for them
+ */
+export function readableWidth(runs, pixels) {
+  const spans = runs.flatMap((run) => run.spans.target.slice(0, 50));
+  const steps = spans.map((span) => span.end_ms - span.begin_ms).sort((a, b) => a - b);
+  const typical = Math.max(0.1, steps[steps.length >> 1] ?? 1);
+  return (typical * Math.max(100, pixels)) / STEP_WIDTH;
 }
