@@ -14,7 +14,9 @@ const conversation = byId("conversation");
 const settings = new SettingsForm();
 const timeline = new Timeline(byId("timeline"), () => session.replay((words) => (speed = words)));
 const showCounters = makeCounters(byId("counters"));
-let frame = 0;
+/** Milliseconds between two drawings: the models may need the same processor. */
+const DRAW_EVERY_MS = 40;
+let due = false;
 /** Whether the conversation keeps to its end. */
 let atEnd = true;
 let lastTop = 0;
@@ -44,18 +46,22 @@ const session = new Session({
   },
 });
 
-/** Draws what is new in the next frame, however many chunks come until then. */
+/** Draws what is new in one of the next frames, however many chunks come until then. */
 function refresh() {
-  frame ||= requestAnimationFrame(() => {
-    frame = 0;
-    session.update();
-    if (atEnd) conversation.scrollTop = conversation.scrollHeight;
-    timeline.update();
-    showCounters(session.last?.runs ?? {});
-    const run = session.last?.list.find((one) => !one.over);
-    if (run?.status === "running") tell(speed || `decoding ${run.request.speculates ? "with" : "without"} speculation`);
-    if (!run) tell(outcome(session.last?.list ?? []));
-  });
+  if (due) return;
+  due = true;
+  setTimeout(() => requestAnimationFrame(draw), DRAW_EVERY_MS);
+}
+
+function draw() {
+  due = false;
+  session.update();
+  if (atEnd) conversation.scrollTop = conversation.scrollHeight;
+  timeline.update();
+  showCounters(session.last?.runs ?? {});
+  const run = session.last?.list.find((one) => !one.over);
+  if (run?.status === "running") tell(speed || `decoding ${run.request.speculates ? "with" : "without"} speculation`);
+  if (!run && session.last) tell(outcome(session.last.list));
 }
 
 /** How runs have ended. @param {import("./run.js").Run[]} runs */
