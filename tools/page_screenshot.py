@@ -57,7 +57,7 @@ def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
 def take(browser: Browser, url: str, path: Path, scheme: Literal["light", "dark"]) -> None:
     """The prompt with speculation and without, rolled-back tokens kept."""
     context = browser.new_context(
-        viewport={"width": 1280, "height": 1000}, color_scheme=scheme, reduced_motion="reduce"
+        viewport={"width": 1280, "height": 1160}, color_scheme=scheme, reduced_motion="reduce"
     )
     page = context.new_page()
     page.goto(url)
