@@ -9,7 +9,7 @@ export VIRTUAL_ENV := $(VENV)
 # The build folder is kept: a second install compiles only what has changed.
 PIP_INSTALL = $(BIN)/pip install -q --no-build-isolation -C build-dir=build/python \
 	-C cmake.define.SPECBRANCH_WERROR=$(if $(CI),ON,OFF)
-PY_SOURCES = python tests/python tools benchmarks third_party
+PY_SOURCES = python tests/python tools benchmarks examples third_party
 CPP_SOURCES = $(shell git ls-files -co --exclude-standard -- \
 	'cpp/**.h' 'cpp/**.cpp' 'third_party/**.h' 'third_party/**.cpp')
 STUB = python/specbranch_cpp/_core.pyi
@@ -78,6 +78,10 @@ stubs: build/stubs/_core.pyi ## writes python/specbranch_cpp/_core.pyi anew
 
 stubs-check: build/stubs/_core.pyi ## fails if it has drifted
 	diff -u $(STUB) build/stubs/_core.pyi
+
+.PHONY: docs
+docs: install-dev ## the documentation as a site, in build/site; fails where a name or a page is gone
+	$(BIN)/mkdocs build --quiet
 
 .PHONY: sanitize sanitize-asan sanitize-tsan
 sanitize: sanitize-asan sanitize-tsan ## the core's tests under ASan+UBSan and under TSan

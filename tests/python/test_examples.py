@@ -1,0 +1,49 @@
+"""The examples, run as a user would run them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from tests.python.conftest import ROOT
+
+# What each of them must say, whatever the bundled pair makes of its prompt.
+SAYS = {
+    "stream.py": "tokens/s",
+    "compare.py": "equal texts: True",
+    "structured.py": "'typed': ",
+    "tools.py": "called with {'part': ",
+    "many_requests.py": "left after ",
+    "own_policy.py": "KeepPace",
+    "openai_client.py": "equal texts: True",
+    "langchain_client.py": "",
+}
+NEEDS_A_SERVER = {"openai_client.py": "openai", "langchain_client.py": "langchain_openai"}
+
+
+def run(name: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / name), *arguments],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    return done.stdout
+
+
+def test_every_example_is_here_and_in_the_list() -> None:
+    files = {path.name for path in (ROOT / "examples").glob("*.py")}
+    assert files == set(SAYS)
+    listed = (ROOT / "examples/README.md").read_text()
+    assert all(f"[{name}]({name})" in listed for name in files)
+
+
+@pytest.mark.parametrize("name", sorted(set(SAYS) - set(NEEDS_A_SERVER)))
+def test_example(name: str) -> None:
+    assert SAYS[name] in run(name)
