@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.python.conftest import ROOT
@@ -18,8 +18,6 @@ from specbranch_cpp.cli import app
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import click
 
 NOT_RUN = "<!-- not run:"
 """A comment before a block of Python that says why it is not run here."""
@@ -112,7 +110,7 @@ def commands(path: Path) -> list[list[str]]:
 def test_commands_exist(path: Path) -> None:
     unknown = []
     for words in commands(path):
-        command: click.Command = get_command(app)
+        command: Any = get_command(app)
         for word in words:
             inner = getattr(command, "commands", {})
             if word in inner:
