@@ -1,4 +1,4 @@
-"""Streams a text: the draft's tokens green, those from its branches blue, the target's own plain."""
+"""Streams a text: the draft's tokens green, those of its branches blue, the target's plain."""
 
 from __future__ import annotations
 
