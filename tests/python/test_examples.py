@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.python.conftest import ROOT
+from tests.python.server_support import serving
+
+from specbranch_cpp import Engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # What each of them must say, whatever the bundled pair makes of its prompt.
 SAYS = {
@@ -47,3 +54,10 @@ def test_every_example_is_here_and_in_the_list() -> None:
 @pytest.mark.parametrize("name", sorted(set(SAYS) - set(NEEDS_A_SERVER)))
 def test_example(name: str) -> None:
     assert SAYS[name] in run(name)
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS_A_SERVER))
+def test_example_of_a_client(name: str, pair: tuple[Path, Path]) -> None:
+    pytest.importorskip(NEEDS_A_SERVER[name])
+    with Engine(*pair, n_ctx=1024) as engine, serving(engine) as server:
+        assert SAYS[name] in run(name, f"{server.url}/v1")
