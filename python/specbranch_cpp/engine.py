@@ -23,7 +23,7 @@ from specbranch_cpp._request import (
 )
 from specbranch_cpp._tensors import source_of
 from specbranch_cpp.errors import EngineClosed, InvalidArgument
-from specbranch_cpp.generation import Generation
+from specbranch_cpp.generation import Generation, Shared
 from specbranch_cpp.openai_api.methods import OpenAICalls
 from specbranch_cpp.results import EngineStats, StepCosts
 
@@ -285,8 +285,7 @@ class Engine(ModelFacts, OpenAICalls):
         self._seeds = seeds
         self._names = names
         self._pair = pair
-        self._planning: set[int] = set()  # threads in which a policy is thinking
-        self._listeners: list[Callable[[GenerationStats], object]] = []
+        self._shared = Shared()
         self._key = key
         self._profile_path = profile_path
         self._chat_template: str | None = None
@@ -372,6 +371,7 @@ class Engine(ModelFacts, OpenAICalls):
         request = make_request(self._core, self._defaults, given, self._seeds, self._pair)
         generation = Generation(
             self,
+            self._shared,
             self._core.generate(request),
             logprobs=logprobs is not None,
             trace=trace,
@@ -416,7 +416,7 @@ class Engine(ModelFacts, OpenAICalls):
         It is called once a generation, cancelled ones included, in the thread that reads its end;
         not for one whose end nobody reads, or that fails. It must not raise.
         """
-        self._listeners.append(listener)
+        self._shared.listeners.append(listener)
 
     @property
     def closed(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from specbranch_cpp import _arguments, _core, _hook, _logging
@@ -21,9 +21,9 @@ from specbranch_cpp.results import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
-    from specbranch_cpp.engine import Engine
     from specbranch_cpp.policies import Policy
 
 __all__ = ["Generation"]
@@ -40,6 +40,19 @@ class _Step:
     decoder: DecoderState  # of the incremental decoder, afterwards
 
 
+@dataclass
+class Shared:
+    """What the generations of one engine have in common.
+
+    Attributes:
+        planning: threads in which a policy is thinking.
+        listeners: see `Engine.on_end`.
+    """
+
+    planning: set[int] = field(default_factory=set)
+    listeners: list[Callable[[GenerationStats], object]] = field(default_factory=list)
+
+
 class Generation:
     """A text in the making: an iterator of `Chunk`, and a context manager.
 
@@ -53,7 +66,8 @@ class Generation:
 
     def __init__(
         self,
-        engine: Engine,
+        owner: object,
+        shared: Shared,
         core: _core.Generation,
         *,
         logprobs: bool,
@@ -61,7 +75,8 @@ class Generation:
         policy: Policy | None = None,
         n_prompt: int = 0,
     ) -> None:
-        self._engine = engine  # kept alive while it works for us
+        self._owner = owner  # the engine, kept alive while it works for us
+        self._shared = shared
         self._n_prompt = n_prompt
         self._core = core
         self._has_logprobs = logprobs
@@ -189,7 +204,7 @@ class Generation:
         """Waits for one more step; meanwhile answers what the policy is asked."""
         if self._policy_error is not None:
             raise self._policy_error
-        if threading.get_ident() in self._engine._planning:
+        if threading.get_ident() in self._shared.planning:
             raise SpecBranchError("a policy must not read a generation of the engine that asks it")
         while True:
             index = len(self._steps)
@@ -216,16 +231,16 @@ class Generation:
                 text = self._decoder.decode(output.data)
             step = _Step(output, text, self._decoder.getstate())
             self._steps.append(step)
-            if isinstance(output, _core.Outcome) and self._engine._listeners:
+            if isinstance(output, _core.Outcome) and self._shared.listeners:
                 stats = GenerationStats._from_core(output.stats)
-                for listener in self._engine._listeners:
+                for listener in self._shared.listeners:
                     listener(stats)
             return step
 
     def _serve(self, question: _core.Question) -> None:
         """Lets the policy answer; what it raises ends the generation."""
         thread = threading.get_ident()
-        self._engine._planning.add(thread)
+        self._shared.planning.add(thread)
         try:
             cast("_hook.Hook", self._hook).serve(question, self._core)
         except KeyboardInterrupt:
@@ -238,7 +253,7 @@ class Generation:
             self._core.refuse()
             raise
         finally:
-            self._engine._planning.discard(thread)
+            self._shared.planning.discard(thread)
 
     def _chunk(self, step: _Step) -> Chunk:
         output = step.output
