@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Draws the live view for the docs: serves the bundled pair, types a prompt, takes pictures.
+"""Draws the live view for the docs: serves a pair, types a prompt, takes pictures.
 
-    tools/page_screenshot.py docs/images
+    tools/page_screenshot.py docs/images                                    # the bundled pair
+    tools/page_screenshot.py docs/images -m target.gguf -md draft.gguf
 
 writes ``live-view.png`` and ``live-view-dark.png``. Needs playwright and a Chromium.
 """
@@ -31,9 +32,9 @@ PICTURES: tuple[tuple[str, Literal["light", "dark"]], ...] = (
 
 
 @contextmanager
-def serving(port: int) -> Iterator[str]:
-    """The bundled pair at a port of this machine."""
-    command = [sys.executable, "-m", "specbranch_cpp", "serve", "--port", str(port)]
+def serving(port: int, models: list[str]) -> Iterator[str]:
+    """A pair at a port of this machine."""
+    command = [sys.executable, "-m", "specbranch_cpp", "serve", "--port", str(port), *models]
     url = f"http://127.0.0.1:{port}"
     with subprocess.Popen([*command, "--mode", "specbranch"]) as server:
         try:
@@ -86,9 +87,13 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path, help="where the pictures go")
     parser.add_argument("--port", type=int, default=8173)
+    parser.add_argument("--model", "-m", help="target; default: the bundled pair")
+    parser.add_argument("--model-draft", "-md", help="its draft")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    with serving(args.port) as url, sync_playwright() as playwright:
+    given = (("-m", args.model), ("-md", args.model_draft))
+    models = [word for option, path in given if path for word in (option, path)]
+    with serving(args.port, models) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
