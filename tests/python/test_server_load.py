@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from tests.python.conftest import ROOT
 from tests.python.server_malformed import malformed_requests, refused
 
 from specbranch_cpp import Engine
@@ -57,12 +56,11 @@ class Process:
 def process(pair: tuple[Path, Path], *more: str) -> Iterator[Process]:
     target, draft = map(str, pair)
     command = [sys.executable, "-m", "specbranch_cpp", "serve", "-m", target, "-md", draft]
-    paths = [str(ROOT / "python"), os.environ.get("PYTHONPATH", "")]
     with subprocess.Popen(
         [*command, "--port", "0", *ARGUMENTS, *more],
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "COLUMNS": "200"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200"},
     ) as popen:
         assert popen.stderr is not None
         try:

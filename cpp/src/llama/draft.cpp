@@ -135,30 +135,65 @@ void LlamaDraft::check_lanes(std::span<const Lane> lanes, int k) const {
 
 std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const Lane> lanes, int k) {
   check_lanes(lanes, k);
-  batch_.clear();
-  rows_.clear();
-  for (const Lane& lane : lanes) {
-    Pos pos = lane.pos;
-    for (const Token token : lane.tokens) batch_.push_back({token, lane.seq, pos++, false});
-    batch_.back().scored = true;
-    rows_.push_back(static_cast<int>(batch_.size()) - 1);
-  }
-  context_.decode(batch_);
+  std::vector<Truncate> undo;  // whatever the lanes say of their positions
+  for (const Lane& lane : lanes) undo.push_back({lane.seq, 0, context_.length(lane.seq)});
+  const auto restore = [&] {
+    for (Truncate& op : undo) {
+      op.expected = context_.length(op.seq);
+      context_.truncate(op);
+    }
+  };
   std::vector<std::vector<Candidate>> result;
   result.reserve(lanes.size());
   try {
+    decode_lanes(lanes);
     for (std::size_t i = 0; i < lanes.size(); ++i) {
       const auto path = context_.content(lanes[i].seq);
       const auto row = context_.scores(rows_[i]).first(static_cast<std::size_t>(n_common_));
       result.push_back(candidates(row, path, k));
     }
+  } catch (const Aborted&) {
+    restore();
+    throw;
   } catch (const DecodeError&) {
-    for (const Lane& lane : lanes) {
-      context_.truncate({lane.seq, context_.length(lane.seq), lane.pos});
-    }
+    restore();
     throw;
   }
   return result;
+}
+
+void LlamaDraft::decode_lanes(std::span<const Lane> lanes) {
+  std::size_t n_left = 0;
+  for (const Lane& lane : lanes) n_left += lane.tokens.size();
+  rows_.clear();
+  const auto limit = static_cast<std::size_t>(context_.n_batch());
+  std::vector<BatchToken> last;  // of every lane, what is decoded together
+  for (const Lane& lane : lanes) {
+    // A draft that was not asked for long has more to read than a batch takes: what needs no
+    // scores goes ahead.
+    const std::size_t n_ahead =
+        n_left > limit ? std::min(n_left - limit, lane.tokens.size() - 1) : 0;
+    read_ahead(lane, n_ahead);
+    n_left -= n_ahead;
+    for (std::size_t i = n_ahead; i < lane.tokens.size(); ++i) {
+      last.push_back({lane.tokens[i], lane.seq, lane.pos + static_cast<Pos>(i), false});
+    }
+    last.back().scored = true;
+    rows_.push_back(static_cast<int>(last.size()) - 1);
+  }
+  context_.decode(last);
+}
+
+void LlamaDraft::read_ahead(const Lane& lane, std::size_t n) {
+  const auto chunk = static_cast<std::size_t>(chunk_);
+  for (std::size_t i = 0; i < n;) {
+    if (abort_requested()) throw Aborted("[LlamaDraft::draft] aborted on request");
+    batch_.clear();
+    for (const std::size_t stop = std::min(n, i + chunk); i < stop; ++i) {
+      batch_.push_back({lane.tokens[i], lane.seq, lane.pos + static_cast<Pos>(i), false});
+    }
+    context_.decode(batch_);
+  }
 }
 
 std::span<const float> LlamaDraft::scores(int index) {

@@ -200,7 +200,6 @@ TEST_CASE("broken preconditions of the draft are refused and change nothing") {
       {{1, 0, 49, {-1}}},
       {{1, 0, 49, {1 << 20}}},
       {{1, 0, 49, {1}}, {2, 0, 50, {2}}},
-      {{1, 0, 49, std::vector<Token>(600, 1)}},
       {{1, 0, 49, std::vector<Token>(1000, 1)}},
   };
   for (const auto& lanes : wrong) CHECK_THROWS_AS(draft.draft(lanes, 1), PreconditionError);
@@ -218,6 +217,37 @@ TEST_CASE("broken preconditions of the draft are refused and change nothing") {
   CHECK_THROWS_AS(draft.fork({0, 1, 11, 11, 49}), PreconditionError);
   draft.fork({0, 1, 10, 11, 49});
   CHECK(draft.length(1) == 49);
+}
+
+TEST_CASE("a lane that is longer than a batch is read in several") {
+  SPECBRANCH_NEEDS_MODELS();
+  const auto text = code_prompt(400);
+  const auto at = [&](int n) { return text.begin() + n; };
+  const std::vector<Token> prompt(at(0), at(100));
+  ModelOptions options = small_options(draft_path());
+  options.n_batch = options.n_ubatch = 64;
+  LlamaDraft draft(draft_weights(), options, {.n_seq = 3});
+  draft.begin(request_of(prompt));
+  const Pos base = draft.length(0);
+  draft.fork({0, 1, 0, 0, base});
+  const std::vector<Lane> lanes = {{1, 0, base, {at(99), at(400)}},   // 301 tokens
+                                   {2, 1, base, {at(99), at(180)}}};  // 81 tokens
+  const auto found = draft.draft(lanes, 3);
+  REQUIRE(found.size() == 2);
+  CHECK(draft.length(0) == 400);
+  CHECK(draft.length(1) == 180);
+  check_close(copy(draft.scores(0)), clean_scores(prompt, {at(99), at(400)}));
+  check_close(copy(draft.scores(1)), clean_scores(prompt, {at(99), at(180)}));
+
+  // Cut short in the middle, nothing of it is left.
+  draft.truncate({0, 400, base});
+  draft.truncate({1, 180, base});
+  draft.request_abort();
+  CHECK_THROWS_AS(draft.draft(lanes, 3), Aborted);
+  draft.clear_abort();
+  CHECK(draft.length(0) == base);
+  CHECK(draft.length(1) == base);
+  CHECK(draft.draft(lanes, 3)[0][0].token == found[0][0].token);
 }
 
 TEST_CASE("an abort or a full cache leaves every sequence as it was") {

@@ -131,7 +131,8 @@ class DraftModel : public Model {
  public:
   virtual void fork(const Fork& op) = 0;
 
-  /// Appends every lane in one forward pass; the best `k` candidates after each, in order of lanes.
+  /// Appends every lane, in one forward pass unless it takes fewer tokens; the best `k` candidates
+  /// after each, in order of lanes.
   /// No sequence may appear twice. After Aborted or DecodeError every sequence is as before the
   /// call.
   virtual std::vector<std::vector<Candidate>> draft(std::span<const Lane> lanes, int k) = 0;

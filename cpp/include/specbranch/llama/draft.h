@@ -45,6 +45,8 @@ class LlamaDraft final : public DraftModel {
 
  private:
   void check_lanes(std::span<const Lane> lanes, int k) const;
+  void decode_lanes(std::span<const Lane> lanes);
+  void read_ahead(const Lane& lane, std::size_t n);
   int keep_best_prefix(std::span<const Token> wanted);
   std::vector<Candidate> candidates(std::span<float> scores, std::span<const Token> path,
                                     int k) const;
