@@ -46,7 +46,10 @@ PartialLine& partial_line() {
 void finish_line(PartialLine& line) {
   if (line.text.empty()) return;
   ErrorCapture* capture = current_capture();
-  if (line.level == LogLevel::kError && capture != nullptr) capture->add(line.text);
+  if (line.level == LogLevel::kError && capture != nullptr) {
+    capture->add(line.text);
+    if (capture->expected()) line.level = LogLevel::kDebug;
+  }
   LogBuffer& buffer = log_buffer();
   if (line.level >= buffer.level.load(std::memory_order_relaxed)) {
     const std::lock_guard lock(buffer.mutex);
@@ -127,7 +130,8 @@ std::vector<LogLine> drain_log_lines() {
 
 void set_log_level(LogLevel level) { log_buffer().level.store(level, std::memory_order_relaxed); }
 
-ErrorCapture::ErrorCapture() : outer_(std::exchange(current_capture(), this)) {}
+ErrorCapture::ErrorCapture(const std::atomic<bool>* expected)
+    : expected_(expected), outer_(std::exchange(current_capture(), this)) {}
 
 ErrorCapture::~ErrorCapture() { current_capture() = outer_; }
 

@@ -88,7 +88,7 @@ void LlamaContext::decode(std::span<const BatchToken> batch) {
                         batch_seq_pointers_.data(),
                         batch_outputs_.data()};
   ++n_decodes_;
-  const ErrorCapture errors;
+  const ErrorCapture errors(abort_);
   int code = 0;
   std::string reason;
   try {

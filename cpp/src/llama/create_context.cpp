@@ -56,7 +56,7 @@ Pos context_length(const Weights& weights, const ModelOptions& options) {
 
 LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOptions& options,
                            const ContextShape& shape, const std::atomic<bool>* abort)
-    : weights_(std::move(weights)), can_roll_back_(weights_->can_roll_back()) {
+    : weights_(std::move(weights)), abort_(abort), can_roll_back_(weights_->can_roll_back()) {
   if (shape.n_seq < 1 || shape.n_seq > kMaxSequences) {
     throw InvalidArgument("[LlamaContext] the number of sequences is out of range; " +
                           std::to_string(shape.n_seq) + "; 1 to " + std::to_string(kMaxSequences));

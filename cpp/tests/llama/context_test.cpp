@@ -1,6 +1,10 @@
 #include "specbranch/llama/context.h"
 
+#include <algorithm>
+#include <atomic>
+
 #include "specbranch/core/errors.h"
+#include "specbranch/llama/backend.h"
 #include "specbranch/llama/factory.h"
 #include "specbranch/llama/memory.h"
 #include "support.h"
@@ -35,6 +39,21 @@ TEST_CASE("shapes that llama.cpp would abort on are refused") {
   options = small_options(draft_path());
   options.cpus = {1023};
   CHECK_THROWS_AS(create({1, 256, 1}), InvalidArgument);
+}
+
+TEST_CASE("an abort that was asked for is no error in the log") {
+  SPECBRANCH_NEEDS_MODELS();
+  std::atomic<bool> abort{false};
+  LlamaContext context(draft_weights(), small_options(draft_path()), {2, 256, 2}, &abort);
+  const std::vector<BatchToken> batch = {{1, 0, 0, false}, {2, 0, 1, true}};
+  set_log_level(LogLevel::kDebug);
+  drain_log_lines();
+  abort = true;
+  CHECK_THROWS_AS(context.decode(batch), Aborted);
+  const auto lines = drain_log_lines();
+  CHECK(std::ranges::count(lines, LogLevel::kError, &LogLine::level) == 0);
+  CHECK(std::ranges::count(lines, LogLevel::kDebug, &LogLine::level) > 0);
+  set_log_level(LogLevel::kInfo);
 }
 
 TEST_CASE("scores are only handed out where they were asked for") {

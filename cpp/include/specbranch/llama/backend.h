@@ -1,6 +1,7 @@
 /// The one piece of global state: llama.cpp's backend, and where its log lines go.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -38,7 +39,9 @@ void set_log_level(LogLevel level);
 /// for which the C API returns null. Captures nest; the innermost one gets the lines.
 class ErrorCapture {
  public:
-  ErrorCapture();
+  /// While `*expected` is true, errors are what was asked for: they are logged as kDebug. Null:
+  /// none are.
+  explicit ErrorCapture(const std::atomic<bool>* expected = nullptr);
   ~ErrorCapture();
   ErrorCapture(const ErrorCapture&) = delete;
   ErrorCapture& operator=(const ErrorCapture&) = delete;
@@ -49,8 +52,10 @@ class ErrorCapture {
 
   /// Internal: called by the sink.
   void add(const std::string& line);
+  bool expected() const noexcept { return expected_ != nullptr && expected_->load(); }
 
  private:
+  const std::atomic<bool>* expected_;
   std::string first_;
   ErrorCapture* outer_;
 };

@@ -99,6 +99,7 @@ class LlamaContext {
   [[noreturn]] void fail(int code, std::span<const BatchToken> batch, const std::string& reason);
 
   std::shared_ptr<const Weights> weights_;
+  const std::atomic<bool>* abort_;
   ContextHandle context_;
   std::vector<std::vector<Token>> contents_;
   bool can_roll_back_ = true;
