@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from specbranch_cpp import Engine, InvalidArgument
-from specbranch_cpp.openai_api.schemas import grammar_of
+from specbranch_cpp.openai_api.schemas import MOST_PARTS, grammar_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -231,3 +231,27 @@ def test_any_json_object(engine: Engine) -> None:
 def test_formats_that_are_none(engine: Engine, response_format: Any) -> None:
     with pytest.raises(InvalidArgument, match="response_format"):
         engine.create_chat_completion(HELLO, response_format=response_format)
+
+
+def copied(kind: str) -> dict[str, Any]:
+    """A short schema of which 2**30 copies would be made."""
+    if kind == "types":
+        schema: dict[str, Any] = {"type": "string"}
+        for _ in range(30):
+            schema = {"type": ["object", "object"], "properties": {"a": schema}}
+        return schema
+    one = {"allOf": [{"$ref": "#/$defs/%"}, {}]}
+    both = json.dumps({"type": "object", "properties": {"p": one, "q": one}})
+    defs = {f"d{i}": json.loads(both.replace("%", f"d{i + 1}")) for i in range(30)}
+    return {"$ref": "#/$defs/d0", "$defs": defs | {"d30": {"type": "object"}}}
+
+
+@pytest.mark.parametrize("kind", ["types", "allOf"])
+def test_a_schema_cannot_explode(kind: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"^mine has more than {MOST_PARTS} parts"):
+        grammar_of(copied(kind), "mine")
+
+
+def test_a_schema_of_many_parts() -> None:
+    schema = {"type": "array", "prefixItems": [{"type": "null"}] * (MOST_PARTS - 1)}
+    assert "null" in grammar_of(schema, "mine")

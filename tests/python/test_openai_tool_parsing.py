@@ -109,3 +109,9 @@ def test_content_flows_until_a_marker_may_begin() -> None:
     assert [*parser.feed("I will <")] == ["I will"]
     assert [*parser.feed("b>")] == [" <b>"]
     assert [*parser.feed("<tool_call>")] == []
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize("cut", range(1, len("\n</tool_call>")))
+def test_a_mark_of_the_end_that_is_cut_off_is_no_content(size: int, cut: int) -> None:
+    assert parsed("hermes", WRITTEN["hermes"][:-cut], size) == ("", [RED])

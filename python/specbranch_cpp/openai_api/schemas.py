@@ -33,6 +33,9 @@ Schema = dict[str, Any]
 ANYTHING: Schema = {"type": "value"}
 """The converter's name for any JSON value."""
 
+MOST_PARTS = 10_000
+"""Schemas within a schema, each counted as often as it is written out."""
+
 
 def grammar_of(schema: Any, name: str, *, strict: bool = False) -> str:
     """A grammar whose every text is JSON that the schema accepts.
@@ -106,8 +109,15 @@ class _Preparation:
         self._names: dict[str, str] = {}
         self.definitions: dict[str, Schema] = {}
         self._prefix = prefix
+        self._n_parts = 0
 
     def schema(self, node: Any, where: str) -> Schema:
+        self._n_parts += 1
+        if self._n_parts > MOST_PARTS:  # allOf and lists of types copy: it may grow exponentially
+            raise InvalidArgument(
+                f"{self._name} has more than {MOST_PARTS} parts, with those of allOf and of each "
+                "type written out"
+            )
         if node is True:
             return ANYTHING
         if not isinstance(node, Mapping):

@@ -77,8 +77,8 @@ class FormatHermes(ToolFormat):
         rest = text[(begin := _skip(text, end)) :]
         if rest.startswith(self._END):
             return Reading([call], begin + len(self._END))
-        if not final and self._END.startswith(rest):
-            return MORE
+        if self._END.startswith(rest):  # cut off by a limit, if there is no more
+            return Reading([call], len(text)) if final else MORE
         return Reading([call], end)
 
     def grammar(self, tools: Tools) -> str:
