@@ -19,24 +19,36 @@ __all__ = ["make_protocol"]
 
 
 def make_protocol(settings: Settings) -> type[H11Protocol]:
-    """uvicorn's protocol with a time limit for a request's head and a limit of connections.
+    """uvicorn's protocol with time limits for a request's head and for reading the reply, and a
+    limit of connections.
 
     What is no HTTP is answered in OpenAI's shape, too.
     """
 
     class Protocol(H11Protocol):
         _deadline: asyncio.TimerHandle | None = None
+        _reading: asyncio.TimerHandle | None = None  # of a client that has not read all
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             if len(self.connections) > settings.max_connections:
                 transport.abort()
                 return
+            transport.set_write_buffer_limits(0)  # `pause_writing` at the first unread byte
             self._start_deadline()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_deadline()
+            self._stop_watching()
             super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._watch_reading()
+
+        def resume_writing(self) -> None:
+            self._stop_watching()
+            super().resume_writing()
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
@@ -66,6 +78,21 @@ def make_protocol(settings: Settings) -> type[H11Protocol]:
             if self._waits_for_head and not self.transport.is_closing():
                 limit = f"{settings.header_timeout_s:g} seconds"
                 self._refuse(ApiError(408, f"no request came within {limit}", code="timeout"))
+
+        def _watch_reading(self, unread: int | None = None) -> None:
+            """Drops a client that reads nothing: a close would wait for it without an end."""
+            now = self.transport.get_write_buffer_size()
+            if unread is not None and now >= unread:
+                self.transport.abort()
+            else:
+                self._reading = self.loop.call_later(
+                    settings.send_timeout_s, self._watch_reading, now
+                )
+
+        def _stop_watching(self) -> None:
+            if self._reading is not None:
+                self._reading.cancel()
+                self._reading = None
 
         def _refuse(self, error: ApiError) -> None:
             """Answers outside of any request, and closes the connection."""
