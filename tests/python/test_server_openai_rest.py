@@ -173,3 +173,22 @@ def test_metrics_tell_what_was_done(client: openai.OpenAI, server: Running) -> N
     assert added("specbranch:target_busy_seconds_total") == round(stats["target_busy_ms"] / 1000, 9)
     assert after["llamacpp:predicted_tokens_seconds"] > 0
     assert added('specbranch:requests_total{endpoint="/v1/completions",status="200"}') == 1
+
+
+@pytest.mark.parametrize("prompt", ["", [""]])
+def test_an_empty_prompt_is_the_engines(
+    client: openai.OpenAI, models: Engine, prompt: str | list[str]
+) -> None:
+    expected = completion(models, "", **SAMPLING)["choices"][0]["text"]
+    reply = client.completions.create(model="any", prompt=prompt, **SAMPLING)
+    assert reply.choices[0].text == expected
+
+
+def test_a_long_value_is_told_in_part(client: openai.OpenAI) -> None:
+    schema = ["x" * 1_000_000]
+    form = {"type": "json_schema", "json_schema": {"name": "long", "schema": schema}}
+    with pytest.raises(openai.BadRequestError, match="must be a JSON schema") as wrong:
+        client.chat.completions.create(
+            model="any", messages=MESSAGES, extra_body={"response_format": form}
+        )
+    assert len(wrong.value.message) < 3000

@@ -115,7 +115,7 @@ def from_exception(error: BaseException) -> ApiError:
     if isinstance(error, ApiError):
         return error
     # Without the method of the engine that says it.
-    message = re.sub(r"^\[[\w:]+\] ", "", str(error))
+    message = _shortened(re.sub(r"^\[[\w:]+\] ", "", str(error)))
     if isinstance(error, ContextOverflow):
         return BadRequest(message, code="context_length_exceeded")
     if isinstance(error, InvalidArgument):
@@ -132,6 +132,11 @@ def from_exception(error: BaseException) -> ApiError:
 def is_surprise(error: BaseException) -> bool:
     """Whether the error is one of this program, to be logged with its traceback."""
     return from_exception(error).code == "internal_error"
+
+
+def _shortened(message: str) -> str:
+    """Without the middle of a value that is long."""
+    return message if len(message) <= 2000 else f"{message[:1000]} ... {message[-1000:]}"
 
 
 def _param(message: str) -> str | None:

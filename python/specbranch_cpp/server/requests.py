@@ -83,7 +83,7 @@ class _Common(_Body):
 class CompletionRequest(_Common):
     """Body of ``/v1/completions``."""
 
-    prompt: Union[Annotated[str, Field(min_length=1)], TokenIds]  # noqa: UP007
+    prompt: Union[str, TokenIds]  # noqa: UP007 (an empty text is the BOS token alone)
     suffix: str | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
