@@ -44,6 +44,15 @@ def test_models(server: Running) -> None:
     assert told(server.client.get("/v1/models/no/such"), 404, "model_not_found")["param"] == "model"
 
 
+@pytest.mark.parametrize("path", ["/", "/health", "/metrics", "/v1/models", "/v1/models/fake"])
+def test_head_is_get_without_a_body(server: Running, path: str) -> None:
+    reply = server.client.head(path)
+    assert (reply.status_code, reply.content) == (200, b"")
+    assert reply.headers["content-type"] == server.client.get(path).headers["content-type"]
+    allowed = server.client.post(path, json={}).headers["allow"]
+    assert sorted(allowed.split(", ")) == ["GET", "HEAD"]
+
+
 def test_the_alias_may_have_slashes() -> None:
     with serving(FakeModel(), FakeText(), alias="org/name") as server:
         assert server.client.get("/v1/models/org/name").json()["id"] == "org/name"

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app"]
 
+READ = ["GET", "HEAD"]
 PAGE = Path(str(resources.files("specbranch_cpp.server"))) / "page"
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -116,11 +117,11 @@ def _add_calls(app: FastAPI, service: Service, settings: Settings, model: Model)
     async def chat_completions(request: Request) -> Response:
         return await answer(request, ChatRequest)
 
-    @app.get("/v1/models")
+    @app.api_route("/v1/models", methods=READ)
     async def models() -> JSONResponse:
         return JSONResponse({"object": "list", "data": [model.entry]})
 
-    @app.get("/v1/models/{name:path}")
+    @app.api_route("/v1/models/{name:path}", methods=READ)
     async def one_model(name: str) -> JSONResponse:
         if name != model.id:
             raise ApiError(
@@ -133,7 +134,7 @@ def _add_calls(app: FastAPI, service: Service, settings: Settings, model: Model)
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
-    @app.get("/health")
+    @app.api_route("/health", methods=READ)
     async def health() -> JSONResponse:
         status, why = service.state
         content: dict[str, Any] = {
@@ -147,7 +148,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
 
 def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
-    @app.get("/metrics")
+    @app.api_route("/metrics", methods=READ)
     async def figures() -> Response:
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -162,7 +163,7 @@ class _PageFiles(StaticFiles):
 
 
 def _add_page(app: FastAPI) -> None:
-    @app.get("/")
+    @app.api_route("/", methods=READ)
     async def index() -> FileResponse:
         return FileResponse(
             PAGE / "index.html", headers=PAGE_HEADERS | {"Cache-Control": "no-store"}
