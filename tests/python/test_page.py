@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.python.page_driver import why_not
+from tests.python.page_driver import PHONE, why_not
 from tests.python.page_stand_in import PAGE, ROUNDS, TEXT, WORDS, Script
 
 if TYPE_CHECKING:
@@ -153,6 +153,18 @@ def test_shift_enter_breaks_the_line(open_view: OpenView, stand_in: StandIn) -> 
     assert stand_in.requests[0]["messages"][0]["content"] == "one\ntwo"
 
 
+def test_a_page_of_many_turns_ends_where_its_content_does(open_view: OpenView) -> None:
+    view = open_view(size=PHONE)
+    for _ in range(8):
+        view.send("go")
+        view.wait_over()
+    below: float = view.page.evaluate(
+        "() => document.documentElement.scrollHeight"
+        " - document.querySelector('main').getBoundingClientRect().bottom - scrollY"
+    )
+    assert below < 100
+
+
 def test_no_chat_template_means_complete(open_view: OpenView, stand_in: StandIn) -> None:
     stand_in.script = Script(has_chat_template=False)
     view = open_view()
@@ -160,6 +172,7 @@ def test_no_chat_template_means_complete(open_view: OpenView, stand_in: StandIn)
     view.wait_over()
     assert stand_in.requests[0]["prompt"] == "def add"
     assert view.page.is_disabled("[value=chat]")
+    assert view.page.inner_text("#model").endswith("no chat template")
 
 
 def test_no_draft_means_no_speculation(open_view: OpenView, stand_in: StandIn) -> None:

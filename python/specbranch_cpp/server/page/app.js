@@ -144,6 +144,7 @@ async function connect() {
     const facts = [model.id];
     if (meta.n_ctx) facts.push(`context ${meta.n_ctx}`);
     facts.push(meta.draft ? "with a draft model" : "no draft model: no speculation");
+    if (meta.has_chat_template === false) facts.push("no chat template");
     byId("model").textContent = facts.join(" · ");
     settings.offer(meta);
   } catch (error) {

@@ -21,7 +21,10 @@ export class SettingsForm {
     this.kind = meta.has_chat_template ? "chat" : "complete";
     const chat = /** @type {HTMLInputElement} */ (this.#form.querySelector('[value="chat"]'));
     chat.disabled = meta.has_chat_template === false;
-    chat.title = chat.disabled ? "this model has no chat template" : "";
+    // On what is seen: the button itself is transparent.
+    /** @type {HTMLElement} */ (chat.parentElement).title = chat.disabled
+      ? "this model has no chat template: specbranch serve --chat-template-file gives it one"
+      : "";
     const drafts = Boolean(meta.draft);
     this.#mode.value = drafts ? (meta.mode ?? "auto") : PLAIN;
     this.#modeChanged();
