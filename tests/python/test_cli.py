@@ -158,10 +158,13 @@ def test_a_target_without_a_draft(pair: tuple[Path, Path]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["-p", "x", "--temp", "-1"], 2, "temperature"),
+        (["-p", "x", "--temp", "-1"], 2, "--temp is -1; it must be"),
+        (["-p", "x", "-n", "-2"], 2, "--n-predict is -2; it must be in -1 .."),
+        (["-p", "x", "-c", "-1"], 2, "--ctx-size is out of range; -1"),
+        (["-p", ""], 2, "the prompt is empty"),
         (["-p", "x", "--mode", "fast"], 2, "autoregressive, speculative, pearl, specbranch"),
-        (["-p", "x", "--k-max", "99"], 2, "k_max"),
-        (["-p", "x", "--draft-p-min", "2"], 2, "epsilon"),
+        (["-p", "x", "--k-max", "99"], 2, "--k-max is 99"),
+        (["-p", "x", "--draft-p-min", "2"], 2, "--draft-p-min is 2"),
         (["-p", "x", "--grammar", "root ="], 2, "grammar"),
         (["-p", "x", "--grammar", "g", "--grammar-file", "f"], 2, "not both"),
         (["-p", "x", "--cpus", "0,a"], 2, "0,2-5"),

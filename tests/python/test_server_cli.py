@@ -46,7 +46,8 @@ def test_defaults(served: list[tuple[Any, Settings]]) -> None:
     assert code == 0, output
     assert settings == Settings()
     assert [path.name for path in engine[0]] == ["demo-target.gguf", "demo-draft.gguf"]
-    assert "http://somewhere:1" in output
+    assert "serving demo-target.gguf with demo-draft.gguf at http://somewhere:1/v1" in output
+    assert "open http://somewhere:1 in a browser" in output
     assert "from this machine only; no API key is needed" in output
 
 
@@ -72,6 +73,7 @@ def test_options(served: list[tuple[Any, Settings]], tmp_path: Path) -> None:
     assert (chosen["mode"], chosen["n_ctx"], chosen["k_max"]) == ("pearl", 256, 2)
     assert chosen["chat_template"] == "{{ messages }}"
     assert "from every machine that reaches it; an API key is needed" in output
+    assert "browser" not in output
 
 
 def test_keys_from_the_environment(served: list[tuple[Any, Settings]]) -> None:
@@ -91,9 +93,9 @@ def test_an_open_address_needs_a_key(served: list[tuple[Any, Settings]]) -> None
     ("arguments", "word"),
     [
         (("--port", "99999"), "65535"),
-        (("--queue-size", "-1"), "queue_size"),
+        (("--queue-size", "-1"), "--queue-size is -1"),
         (("--api-key", "two words"), "API key"),
-        (("--api-key-file", "no/such/file"), "no/such/file"),
+        (("--api-key-file", "no/such/file"), "--api-key-file: no/such/file"),
         (("-md", "draft.gguf"), "-m"),
     ],
 )

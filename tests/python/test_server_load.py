@@ -67,7 +67,7 @@ def process(pair: tuple[Path, Path], *more: str) -> Iterator[Process]:
             seen = []
             for line in popen.stderr:
                 seen.append(line)
-                if found := re.search(r"serving .* at (http://\S+)", line):
+                if found := re.search(r"serving .* at (http://\S+)/v1", line):
                     break
             else:
                 pytest.fail("".join(seen))

@@ -26,7 +26,7 @@ EPILOG = (
 )
 
 
-@render.reporting()
+@render.reporting(options.NAMES)
 def chat(
     model: options.Model = None,
     draft: options.Draft = None,
@@ -89,7 +89,7 @@ def chat(
         profile=profile,
     )
     request = {
-        "max_tokens": None if n_predict == -1 else n_predict,
+        "max_tokens": options.max_tokens(n_predict),
         "temperature": temperature,
         "top_k": top_k,
         "top_p": top_p,
@@ -125,8 +125,10 @@ def converse(talk: Chat, turns: Turns) -> None:
 
 
 def _greeting(engine: Engine, target: Path, draft: Path | None) -> str:
-    names = target.name if draft is None else f"{target.name} with {draft.name}"
-    words = f"{names}, mode {engine.mode}, {engine.n_ctx} tokens of context; /help for help"
+    words = (
+        f"{options.model_names(target, draft)}, mode {engine.mode}, {engine.n_ctx} tokens of "
+        "context; /help for help"
+    )
     if engine.chat_template is None:
         words += (
             "\nthe model has no chat template, so it was probably not made for this; ChatML is used"

@@ -27,7 +27,7 @@ EPILOG = (
 )
 
 
-@render.reporting()
+@render.reporting(options.NAMES)
 def check(
     target: Annotated[Path, options.gguf("TARGET", help="GGUF file of the target.")],
     draft: Annotated[Path | None, options.gguf("DRAFT", help="GGUF file of the draft.")] = None,

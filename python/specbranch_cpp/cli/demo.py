@@ -35,7 +35,7 @@ _COLUMNS = (
 _LABEL = 8
 
 
-@render.reporting()
+@render.reporting(options.NAMES)
 def demo(
     model: options.Model = None,
     draft: options.Draft = None,

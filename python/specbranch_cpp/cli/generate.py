@@ -32,7 +32,7 @@ EPILOG = (
 )
 
 
-@render.reporting()
+@render.reporting(options.NAMES)
 def generate(
     model: options.Model = None,
     draft: options.Draft = None,
@@ -129,6 +129,8 @@ def generate(
     if trace is not None:
         _check_trace_file(trace)
     prompt = _read_prompt(prompt, file)
+    if not prompt:
+        raise typer.BadParameter("the prompt is empty")
     settings = options.given(
         max_draft=draft_max,
         k_max=k_max,
@@ -144,7 +146,7 @@ def generate(
         verbose=verbose or None,
     )
     request = options.given(
-        max_tokens=None if n_predict == -1 else n_predict,
+        max_tokens=options.max_tokens(n_predict),
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from specbranch_cpp import demo
+from specbranch_cpp import _arguments, demo
 from specbranch_cpp.simulation import MODES
 
 if TYPE_CHECKING:
@@ -132,6 +132,31 @@ DraftGpuLayers = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 
+NAMES = {
+    "max_tokens": "--n-predict",
+    "temperature": "--temp",
+    "epsilon": "--draft-p-min",
+    "max_draft": "--draft-max",
+    "n_ctx": "--ctx-size",
+    "n_threads": "--threads",
+    "draft_n_threads": "--draft-threads",
+    "request_timeout_s": "--timeout",
+    "max_body_bytes": "--max-body",
+    "grace_s": "--grace",
+} | {
+    name: "--" + name.replace("_", "-")
+    for name in (
+        "top_k", "top_p", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty",
+        "seed", "mode", "k_max", "n_gpu_layers", "draft_n_gpu_layers", "port", "queue_size",
+    )
+}  # fmt: skip
+"""The options that the engine's and the server's arguments come from, for `render.reporting`."""
+
+
+def max_tokens(n_predict: int) -> int | None:
+    """None for -1: until the context is full."""
+    return None if _arguments.integer("max_tokens", n_predict, -1) == -1 else n_predict
+
 
 def pick_models(model: Path | None, draft: Path | None) -> tuple[Path, Path | None]:
     """The models that the user named, or the bundled pair."""
@@ -140,6 +165,11 @@ def pick_models(model: Path | None, draft: Path | None) -> tuple[Path, Path | No
     if draft is not None:
         raise typer.BadParameter("a draft needs a target: give one with -m", param_hint="-md")
     return demo.pair()
+
+
+def model_names(target: Path, draft: Path | None) -> str:
+    """The files, as they are told to the user."""
+    return target.name if draft is None else f"{target.name} with {draft.name}"
 
 
 def parse_cpus(text: str | None, name: str) -> list[int] | None:

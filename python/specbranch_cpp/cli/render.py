@@ -14,7 +14,7 @@ from specbranch_cpp.advice.words import message
 from specbranch_cpp.errors import InvalidArgument, SpecBranchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from specbranch_cpp.results import GenerationStats
 
@@ -38,12 +38,16 @@ def fail(reason: str) -> None:
 
 
 @contextlib.contextmanager
-def reporting() -> Iterator[None]:
-    """Errors of the engine become one line and an exit code: 2 for bad usage, otherwise 1."""
+def reporting(names: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Errors of the engine become one line and an exit code: 2 for bad usage, otherwise 1.
+
+    ``names`` are the options that the engine's arguments come from.
+    """
     try:
         yield
     except InvalidArgument as error:
-        fail(message(error))
+        name, verb, rest = message(error).partition(" is ")
+        fail((names or {}).get(name, name) + verb + rest)
         raise typer.Exit(2) from None
     except (SpecBranchError, FileNotFoundError, MemoryError) as error:
         fail(message(error) or "not enough memory")

@@ -17,7 +17,7 @@ KEY_VARIABLE = "SPECBRANCH_API_KEY"
 server = partial(options.option, panel="Server")
 
 
-@render.reporting()
+@render.reporting(options.NAMES)
 def serve(
     model: options.Model = None,
     draft: options.Draft = None,
@@ -146,7 +146,9 @@ def serve(
         draft_n_gpu_layers=draft_n_gpu_layers,
         warmup=None if warmup else False,
         profile=profile,
-        chat_template=None if chat_template_file is None else _text(chat_template_file),
+        chat_template=None
+        if chat_template_file is None
+        else options.read_text(chat_template_file, "--chat-template-file"),
         verbose=verbose or None,
     )
     _show_log(logging.INFO if verbose else logging.WARNING)
@@ -155,7 +157,10 @@ def serve(
 
     def ready(url: str) -> None:
         console = render.stderr()
-        console.print(f"specbranch: serving {target_path.name} at {url}", soft_wrap=True)
+        names = options.model_names(target_path, draft_path)
+        console.print(f"specbranch: serving {names} at {url}/v1", soft_wrap=True)
+        if settings.page:
+            console.print(f"live view: open {url} in a browser", soft_wrap=True)
         keys = "an API key is needed" if settings.api_keys else "no API key is needed"
         reach = (
             "from this machine only" if is_loopback(host) else "from every machine that reaches it"
@@ -180,16 +185,7 @@ def _show_log(level: int) -> None:
 def _keys(given: list[str] | None, file: Path | None) -> tuple[str, ...]:
     keys = list(given or ())
     if file is not None:
-        keys += [line.strip() for line in _text(file).splitlines() if line.strip()]
+        keys += filter(None, map(str.strip, options.read_text(file, "--api-key-file").splitlines()))
         if not keys:
             raise typer.BadParameter(f"{file} has no key", param_hint="--api-key-file")
     return tuple(keys)
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_bytes().decode()
-    except OSError as error:
-        raise typer.BadParameter(f"{file}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise typer.BadParameter(f"{file} is not UTF-8 at byte {error.start}") from None
