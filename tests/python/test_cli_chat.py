@@ -244,7 +244,7 @@ def test_commands(chat: Chat, tmp_path: Path) -> None:
     chat.say("def f(x):")
     commands.run(chat, "/stats")
     assert screen_of(chat).tables == [chat.last]
-    assert screen_of(chat).notes[-1].startswith("1 answers, ")
+    assert screen_of(chat).notes[-1].startswith("1 answer, ")
     commands.run(chat, f"/save {tmp_path / 'chat.json'}")
     saved = json.loads((tmp_path / "chat.json").read_text())
     assert saved == [{"role": "system", "content": "You are terse."}, *chat.messages]
@@ -271,7 +271,7 @@ def test_a_chat_through_a_pipe(pair: tuple[Path, Path]) -> None:
     arguments = ["chat", "-m", pair[0], "-md", pair[1], "-c", 512, "-t", 1, "-td", 1, "-n", 8]
     result = CliRunner().invoke(app, [*map(str, arguments), "-s", "3"], input="def f(x):\n/stats\n")
     assert result.exit_code == 0, result.output
-    assert "1 answers, " in result.stderr
+    assert "1 answer, " in result.stderr
     assert "/help for help" in result.stderr
     assert result.stdout.strip()
     assert "answers" not in result.stdout
@@ -374,7 +374,7 @@ def test_a_chat_at_a_terminal(
     terminal.wait_for("stopped")
     terminal.wait_for(READS)
     terminal.type("/stats\r")
-    terminal.wait_for("1 answers, ")
+    terminal.wait_for("1 answer, ")
     terminal.wait_for(READS)
     terminal.type(CTRL_D)
     assert terminal.close() == 0

@@ -59,6 +59,14 @@ def quick_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick_cpu")
+def test_check_takes_the_bundled_pair() -> None:
+    result = run("check", "--no-measure")
+    assert result.exit_code == 0, result.output
+    assert "demo-target.gguf" in result.stdout
+    assert "demo-draft.gguf" in result.stdout
+
+
+@pytest.mark.usefixtures("quick_cpu")
 def test_check_names_the_first_difference(tmp_path: Path) -> None:
     target = write_tiny_gguf(tmp_path / "target.gguf", weight_type="Q8_0")
     draft = write_tiny_gguf(tmp_path / "draft.gguf", weight_type="Q8_0", token_text={70: "other"})

@@ -107,8 +107,8 @@ def judge(figures: Figures) -> tuple[Verdict, str]:
         return verdict, f"{_speed(figures)}: {facts}.{noisy}"
     if verdict is Verdict.UNCLEAR:
         return verdict, (
-            f"{_speed(figures)}, which this sample is too short or too noisy to confirm: "
-            f"{facts}. A quieter machine or a longer sample (--seconds) would tell."
+            f"{_speed(figures)}; this sample is too short or too noisy to tell: {facts}. "
+            "Try again on a quieter machine, or with more --seconds."
         )
     return verdict, f"{_speed(figures)}: {facts}. {_remedy(figures, verdict)}"
 
@@ -127,14 +127,16 @@ def _speed(figures: Figures) -> str:
     if _unused(figures):
         return "nothing that was drafted became text, so that nothing was gained"
     if figures.measured is None:
-        return f"{_times(figures.expected)} as fast is expected"
-    return f"{_times(figures.measured)} as fast was measured, {_times(figures.expected)} expected"
+        return f"{_times(figures.expected, ' as fast')} is expected"
+    measured = f"{_times(figures.measured, ' as fast')} was measured"
+    return f"{measured}, {_times(figures.expected)} was expected"
 
 
-def _times(speed: Interval) -> str:
+def _times(speed: Interval, as_what: str = "") -> str:
+    mean = f"{speed.mean:.2f} times{as_what}"
     if speed.low is None or speed.high is None:
-        return f"{speed.mean:.2f} times"
-    return f"{speed.mean:.2f} times ({speed.low:.2f} to {speed.high:.2f})"
+        return mean
+    return f"{mean} ({speed.low:.2f} to {speed.high:.2f})"
 
 
 def _facts(figures: Figures) -> str:
@@ -156,7 +158,9 @@ def _remedy(figures: Figures, verdict: Verdict) -> str:
     alpha, ratio = figures.acceptance.alpha.mean, figures.steps.ratio
     percent = f"to gain {_percent(ENOUGH - 1)}"
     parts = []
-    if needs.alpha is not None and needs.alpha > alpha:
+    if needs.alpha is None and needs.ratio is None:
+        parts.append(f"neither a better nor a faster draft alone would gain {_percent(ENOUGH - 1)}")
+    elif needs.alpha is not None and needs.alpha > alpha:
         parts.append(
             f"at this speed the draft would have to be right about {_percent(needs.alpha)} of the "
             f"time {percent}"
@@ -169,7 +173,7 @@ def _remedy(figures: Figures, verdict: Verdict) -> str:
             f"at this acceptance c would have to be about {needs.ratio:.1f} (a draft of some "
             f"{size} parameters) {percent}"
         )
-    elif needs.ratio is None:
+    elif needs.ratio is None and needs.alpha is not None:
         parts.append("at this acceptance no draft is fast enough")
     if verdict is Verdict.VERIFYING_DEAR:
         parts.append(

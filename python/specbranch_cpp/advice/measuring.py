@@ -97,8 +97,8 @@ def measure(
     n_alone = alone(target, options)
     if n_alone > n_threads:
         report.notes.append(
-            f"the draft is compared with the target alone on the same {n_threads} of its threads; "
-            f"without a draft it may have {n_alone}"
+            f"all modes ran with {n_threads} of the {n_alone} threads that the target may have "
+            "without a draft: `specbranch bench run --placements split,shared` compares"
         )
     if report.verdict.useless:
         report.advice = settings.without_draft(target, options)

@@ -28,3 +28,8 @@ def count(number: float) -> str:
         if number >= size:
             return f"{number / size:.1f} {unit}"
     return f"{number:,.0f}"
+
+
+def several(n: int, thing: str) -> str:
+    """Such as ``1 text`` and ``2 texts``."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"

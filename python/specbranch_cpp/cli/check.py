@@ -29,7 +29,9 @@ EPILOG = (
 
 @render.reporting(options.NAMES)
 def check(
-    target: Annotated[Path, options.gguf("TARGET", help="GGUF file of the target.")],
+    target: Annotated[
+        Path | None, options.gguf("TARGET", help="GGUF file of the target; default: bundled pair.")
+    ] = None,
     draft: Annotated[Path | None, options.gguf("DRAFT", help="GGUF file of the draft.")] = None,
     prompt: Annotated[
         list[str] | None,
@@ -76,6 +78,7 @@ def check(
         n_gpu_layers=n_gpu_layers,
         draft_n_gpu_layers=draft_n_gpu_layers,
     )
+    target, draft = options.pick_models(target, draft)
     texts = [*(prompt or []), *(options.read_text(each, "-f") for each in file or [])]
     with _progress(seconds) as progress:
         report = advice.examine(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from specbranch_cpp.advice.report import Interval, Verdict
-from specbranch_cpp.advice.words import count, readable
+from specbranch_cpp.advice.words import count, readable, several
 from specbranch_cpp.cli import render
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def _show_measurement(console: Console, found: Measurement) -> None:
         console,
         "steps",
         f"target {steps.target_ms:.2f} ms, draft {steps.draft_ms:.2f} ms: c = {steps.ratio:.1f}, "
-        f"with {steps.n_threads} and {steps.draft_n_threads} threads",
+        f"with {several(steps.n_threads, 'thread')} for the target, {steps.draft_n_threads} for "
+        "the draft",
     )
     lengths = ", ".join(map(str, steps.verify))
     costs = ", ".join(f"{cost:.1f}" for cost in steps.verify.values())
@@ -91,8 +92,8 @@ def _show_measurement(console: Console, found: Measurement) -> None:
         console,
         "draft",
         f"its first choice is right {_share(right.alpha)} of the time: {right.n_places} places in "
-        f"{len(right.by_prompt)} texts, the worst {render.percent(min(right.by_prompt))}, the best "
-        f"{render.percent(max(right.by_prompt))}",
+        f"{several(len(right.by_prompt), 'text')}, the worst "
+        f"{render.percent(min(right.by_prompt))}, the best {render.percent(max(right.by_prompt))}",
     )
     if len(right.by_rank) > 1:
         others = ", ".join(render.percent(share) for share in right.by_rank[1:])
@@ -114,7 +115,7 @@ def _show_measurement(console: Console, found: Measurement) -> None:
         if mode.why:
             console.print(Text(f"{mode.mode}: {mode.why}", "dim"), soft_wrap=True)
     if found.n_prompts:
-        texts = f"{found.n_prompts} texts of at most {found.n_tokens} tokens"
+        texts = f"{several(found.n_prompts, 'text')} of at most {found.n_tokens} tokens"
         same = "the tokens were the same in all modes"
         if found.same_tokens < found.n_prompts:
             same = (

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp.advice.words import several
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -106,7 +108,7 @@ def _stats(chat: Chat, _rest: str) -> None:
     rate = 1000.0 * totals.n_generated / totals.decode_ms if totals.decode_ms else 0.0
     per_step = totals.n_generated / totals.n_target_steps if totals.n_target_steps else 0.0
     chat.screen.note(
-        f"{totals.n_answers} answers, {totals.n_generated} tokens, {rate:.1f} tokens/s, "
+        f"{several(totals.n_answers, 'answer')}, {totals.n_generated} tokens, {rate:.1f} tokens/s, "
         f"{per_step:.2f} tokens a step; context {used} of {chat.engine.n_ctx} tokens"
     )
 
