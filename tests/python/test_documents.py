@@ -7,7 +7,9 @@ import re
 import shlex
 import subprocess
 import sys
+from fnmatch import fnmatch
 from itertools import takewhile
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -91,6 +93,32 @@ def test_programs_run(path: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+CODE = {".py", ".h", ".cpp", ".js", ".sh"}
+
+
+def test_the_architecture_names_every_part() -> None:
+    """Every folder with code; every file of the core, of the llama part, and private of Python."""
+    text = (ROOT / "docs/architecture.md").read_text()
+    known = {word for words in re.findall(r"`([^`\n]+)`", text) for word in words.split()}
+    parts = ("python", "cpp", "tests", "tools", "benchmarks", "examples", "third_party")
+    files = [
+        PurePath(path.relative_to(ROOT))
+        for part in parts
+        for path in (ROOT / part).rglob("*")
+        if path.suffix in CODE
+    ]
+    folders = {str(file.parent) for file in files}
+    folders = {each.replace("/include/specbranch/", "/*/").replace("/src/", "/*/")
+               for each in folders if each != "."}  # fmt: skip
+    missing = [each for each in folders if each not in known]
+    for file in files:
+        private = str(file.parent) == "python/specbranch_cpp" and file.name.startswith("_")
+        listed = private or (file.parts[-2] in ("core", "llama") and "tests" not in file.parts)
+        if listed and not any(fnmatch(file.stem, each) for each in {*known, "__*"}):
+            missing.append(str(file))
+    assert not missing
 
 
 def commands(path: Path) -> list[list[str]]:
