@@ -9,6 +9,8 @@ from specbranch_cpp import _core
 LOGGER = logging.getLogger("specbranch_cpp")
 # Quiet by default: without a handler, `logging` would print warnings to stderr.
 LOGGER.addHandler(logging.NullHandler())
+PROFILES = LOGGER.getChild("profiles")
+"""Of files that do not hold or cannot be written; the command line shows it."""
 
 
 def forward() -> None:

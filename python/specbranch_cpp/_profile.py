@@ -203,7 +203,7 @@ def _differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
 
 
 def _warn(path: str, what: str, changes: list[str]) -> None:
-    _logging.LOGGER.warning("profile %r %s: %s", path, what, "; ".join(changes))
+    _logging.PROFILES.warning("profile %r %s: %s", path, what, "; ".join(changes))
 
 
 def _fingerprint(path: str) -> dict[str, Any]:

@@ -81,8 +81,8 @@ class Engine(ModelFacts, OpenAICalls):
         use_extra_bufts: let llama.cpp repack weights for this CPU.
         mode: the default of `generate`: ``"autoregressive"``, ``"speculative"``, ``"pearl"``,
             ``"specbranch"`` or ``"auto"``, which picks what is fastest by what steps cost and how
-            often the draft is right; None: the last with a draft (``"specbranch"`` if there is a
-            ``policy``), else the first.
+            often the draft is right; None: ``"auto"``; with a ``policy`` ``"specbranch"``, without
+            a draft ``"autoregressive"``.
         policy: the default of `generate`: one of `specbranch_cpp.policies`, or an object of your
             own (`policies.Policy`); None: ``policies.Confidence()``. ``"auto"`` takes none.
         k_max: branches at most, 1 to 32; the draft's cache has room for them.
@@ -438,7 +438,9 @@ class Engine(ModelFacts, OpenAICalls):
                 try:
                     self.save_profile(path)
                 except OSError as error:
-                    _logging.LOGGER.warning("profile %r was not written: %s", path, error)
+                    _logging.PROFILES.warning(
+                        "profile %r was not written: %s", path, error.strerror
+                    )
 
     def __enter__(self) -> Engine:
         return self

@@ -349,7 +349,15 @@ class GenerationStats:
 class EngineStats:
     """Totals over the generations that have ended, those cancelled in the queue among them.
 
-    ``decode_ms`` is in milliseconds, as ``warmup_ms``, which went into measuring while loading.
+    Attributes:
+        n_generations: so many have ended.
+        n_generated: tokens of their texts.
+        n_target_steps: forward passes of the target without those of prompts.
+        n_drafted: as in `GenerationStats`, like the next two.
+        n_accepted: those of them that became text.
+        n_rolled_back: those that were dropped.
+        decode_ms: milliseconds for the texts, without the prompts.
+        warmup_ms: milliseconds of measuring while loading.
     """
 
     n_generations: int

@@ -278,7 +278,7 @@ def simulate(
 
 
 def settings(mode: str) -> list[Setting]:
-    """The settings among which `tune` chooses the fastest."""
+    """The settings of a ``mode`` among which `tune` chooses the fastest."""
     if mode == "speculative":
         lengths: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16)
         return [Setting(mode, g, e) for g, e in product(lengths, (None, 0.2, 0.4))]
@@ -304,7 +304,8 @@ def tune(
 ) -> Result:
     """The fastest of a mode's settings on this pair and machine.
 
-    It is chosen on one text and told from another, so that luck does not count as speed.
+    It is chosen on one text and told from another, so that luck does not count as speed. The
+    arguments, and their errors, are those of `simulate`.
     """
     candidates = settings(mode)
     if len(candidates) > 1:
@@ -321,7 +322,7 @@ def compare(
     n_tokens: int = 1000,
     seed: int = 1,
 ) -> list[Result]:
-    """Every mode, each with its best settings."""
+    """Each of ``modes`` with its best settings, in their order: `tune` for all of them."""
     return [tune(pair, machine, mode, n_tokens=n_tokens, seed=seed) for mode in modes]
 
 
@@ -335,7 +336,23 @@ def sweep(
     n_tokens: int = 500,
     seed: int = 1,
 ) -> dict[tuple[float, float], list[Result]]:
-    """`compare` for every c (target step over draft step) and alpha; the target stays as it is."""
+    """`compare` for every c (target step over draft step) and alpha; the target stays as it is.
+
+    Args:
+        pair: gives the step of the target and everything but c and alpha.
+        machine: as in `simulate`.
+        ratios: the c to try, above 0.
+        alphas: the alphas to try, 0 to 1.
+        modes: as in `compare`.
+        n_tokens: length of each simulated text.
+        seed: of the texts.
+
+    Returns:
+        The results of `compare` by (c, alpha).
+
+    Raises:
+        InvalidArgument: a number is out of its range, or nobody knows the machine or a mode.
+    """
     first = pair.target_us if isinstance(pair.target_us, (int, float)) else pair.target_us[0]
     found = {}
     for c, alpha in product(ratios, alphas):
@@ -385,7 +402,10 @@ def load_profile(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str
 def with_profile(
     pair: Pair, machine: Machine, source: str | os.PathLike[str] | Mapping[str, Any]
 ) -> tuple[Pair, Machine]:
-    """The pair with the step times and the alpha of a profile, the machine with its slow-downs."""
+    """The pair with the step times and the alpha of a profile, the machine with its slow-downs.
+
+    ``source`` is that of `load_profile`, whose errors it raises.
+    """
     found = load_profile(source)
     slowdowns = {name: found.pop(name) for name in ("target_slowdown", "draft_slowdown")}
     return replace(pair, **found), replace(machine, **slowdowns)

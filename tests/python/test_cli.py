@@ -197,6 +197,15 @@ def test_a_prompt_that_is_no_text(models: list[str]) -> None:
     assert "UTF-8" in result.stderr
 
 
+def test_a_profile_that_does_not_hold_is_told(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    command = ["generate", "-m", pair[0], "-md", pair[1], "-c", 512, "-p", "x", "-n", 2, "-q"]
+    command += ["--profile", tmp_path / "pair.json"]
+    assert run(*command, "-t", 1).stderr == ""
+    told = run(*command, "-t", 2).stderr
+    assert told.startswith("specbranch: profile ")
+    assert "gives no costs" in told
+
+
 def test_a_draft_without_a_target(pair: tuple[Path, Path]) -> None:
     result = run("generate", "-md", pair[1], "-p", "x")
     assert result.exit_code == 2

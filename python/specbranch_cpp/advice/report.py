@@ -37,7 +37,23 @@ class Interval:
 
 @dataclass(frozen=True)
 class ModelReport:
-    """One model; memory in bytes, a cache of 0 is not known."""
+    """One model; memory in bytes.
+
+    Attributes:
+        path: of its file.
+        name: ``general.name`` of the file.
+        architecture: llama.cpp's name, such as ``"llama"``.
+        quantization: type of the weights, such as ``"q8_0"``; ``"mostly ..."`` if there are others.
+        n_parameters: numbers in its tensors.
+        n_layers: blocks.
+        n_vocab: tokens in its vocabulary.
+        n_ctx_train: positions that it was trained for.
+        n_cells: of its cache: tokens, for a draft with room for branches.
+        weights: size of the weights.
+        cache: of keys and values; 0: not known.
+        buffers: of a forward pass, estimated.
+        total: all three.
+    """
 
     path: str
     name: str
@@ -73,6 +89,7 @@ class DeviceMemory:
 
     @property
     def needed(self) -> int:
+        """Of both models."""
         return (self.target or 0) + (self.draft or 0)
 
 

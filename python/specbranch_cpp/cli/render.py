@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from specbranch_cpp._logging import PROFILES
 from specbranch_cpp.advice.words import message
 from specbranch_cpp.errors import InvalidArgument, SpecBranchError
 
@@ -43,6 +45,8 @@ def reporting(names: Mapping[str, str] | None = None) -> Iterator[None]:
 
     ``names`` are the options that the engine's arguments come from.
     """
+    warnings = _Warnings()
+    PROFILES.addHandler(warnings)
     try:
         yield
     except InvalidArgument as error:
@@ -54,6 +58,15 @@ def reporting(names: Mapping[str, str] | None = None) -> Iterator[None]:
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+    finally:
+        PROFILES.removeHandler(warnings)
+
+
+class _Warnings(logging.Handler):
+    """A line each, as of errors, which nothing fails for."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stderr().print(f"specbranch: {record.getMessage()}", soft_wrap=True)
 
 
 @contextlib.contextmanager
