@@ -34,7 +34,7 @@ def chat(
         str | None,
         typer.Option(
             "--system", "-sys", metavar="TEXT", show_default=False,
-            help="What the model is told before all.",
+            help="System prompt.",
         ),
     ] = None,
     n_predict: Annotated[
@@ -47,13 +47,9 @@ def chat(
     temperature: Annotated[
         float, options.sampling("--temp", metavar="T", help="Temperature; default 0.8.")
     ] = 0.8,
-    top_k: Annotated[
-        int, options.sampling("--top-k", metavar="N", help="Keep the N best; default 40.")
-    ] = 40,
-    top_p: Annotated[float, options.sampling("--top-p", help="Nucleus; default 0.95.")] = 0.95,
-    min_p: Annotated[
-        float, options.sampling("--min-p", help="Relative to the best token; default 0.05.")
-    ] = 0.05,
+    top_k: Annotated[int, options.top_k("40")] = 40,
+    top_p: Annotated[float, options.top_p("0.95")] = 0.95,
+    min_p: Annotated[float, options.min_p("0.05")] = 0.05,
     repeat_penalty: options.RepeatPenalty = 1.0,
     seed: options.Seed = None,
     mode: options.Mode = None,

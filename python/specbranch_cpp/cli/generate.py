@@ -61,19 +61,21 @@ def generate(
         ),
     ] = None,
     temperature: options.Temperature = 0.0,
-    top_k: Annotated[
-        int, options.sampling("--top-k", metavar="N", help="Keep the N best; default 0: off.")
-    ] = 0,
-    top_p: Annotated[float, options.sampling("--top-p", help="Nucleus; default 1: off.")] = 1.0,
-    min_p: Annotated[
-        float, options.sampling("--min-p", help="Relative to the best token; default 0: off.")
-    ] = 0.0,
+    top_k: Annotated[int, options.top_k("0: all")] = 0,
+    top_p: Annotated[float, options.top_p("1: all")] = 1.0,
+    min_p: Annotated[float, options.min_p("0: off")] = 0.0,
     repeat_penalty: options.RepeatPenalty = 1.0,
     presence_penalty: Annotated[
-        float, options.sampling("--presence-penalty", help="Default 0: off.")
+        float,
+        options.sampling(
+            "--presence-penalty", help="Of tokens that occurred, once; default 0: off."
+        ),
     ] = 0.0,
     frequency_penalty: Annotated[
-        float, options.sampling("--frequency-penalty", help="Default 0: off.")
+        float,
+        options.sampling(
+            "--frequency-penalty", help="As often as they occurred; default 0: off."
+        ),
     ] = 0.0,
     grammar: Annotated[
         str | None,

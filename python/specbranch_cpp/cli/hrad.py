@@ -30,14 +30,16 @@ app = typer.Typer(no_args_is_help=True, help="Learn to foretell what the target 
 @render.reporting()
 def collect(
     prompts: Annotated[
-        Path, typer.Option("--prompts", metavar="JSONL", help="One object with a text a line.")
+        Path, typer.Option("--prompts", metavar="JSONL", help="JSON lines, each with a text.")
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the traces go.")
     ],
     model: options.Model = None,
     draft: options.Draft = None,
-    field: Annotated[str, typer.Option("--field", help="Which text of an object.")] = "prompt",
+    field: Annotated[
+        str, typer.Option("--field", help="The name of the text in a line.")
+    ] = "prompt",
     temperature: Annotated[
         list[float] | None,
         options.sampling("--temp", metavar="T", help="Repeatable; default 0: greedy."),
@@ -46,7 +48,7 @@ def collect(
         int, typer.Option("--n-predict", "-n", metavar="N", help="Tokens of a text at most.")
     ] = 128,
     seed: Annotated[
-        int, options.sampling("--seed", "-s", metavar="N", help="Key of the noise; default 1.")
+        int, options.sampling("--seed", "-s", metavar="N", help="Random seed; default 1.")
     ] = 1,
     n_layers: Annotated[
         int, typer.Option("--layers", metavar="K", help="The target's last layers to record.")
@@ -58,9 +60,14 @@ def collect(
         int, options.speculation("--draft-max", help="Tokens drafted ahead at most; default 8.")
     ] = 8,
     draft_p_min: Annotated[
-        float, options.speculation("--draft-p-min", metavar="P", help="Epsilon; default 0.4.")
+        float,
+        options.speculation(
+            "--draft-p-min",
+            metavar="P",
+            help="Confidence below which the draft stops or branches; default 0.4.",
+        ),
     ] = 0.4,
-    k_max: Annotated[int, options.speculation("--k-max", help="Default 4.")] = 4,
+    k_max: Annotated[int, options.speculation("--k-max", help="Branches at most; default 4.")] = 4,
     ctx_size: options.CtxSize = None,
     threads: options.Threads = None,
     draft_threads: options.DraftThreads = None,

@@ -71,16 +71,37 @@ speculation = partial(option, panel=SPECULATION, metavar="N")
 machine = partial(option, panel=MACHINE, metavar="N")
 sample = partial(option, panel="Sample")
 
-Model = Annotated[Path | None, models("--model", "-m", help="Target; default: bundled pair.")]
-Draft = Annotated[Path | None, models("--model-draft", "-md", help="Draft; default: none.")]
+
+def top_k(default: str) -> Any:
+    """``--top-k``, whose help says this default."""
+    words = f"Choose among the N most probable tokens; default {default}."
+    return sampling("--top-k", metavar="N", help=words)
+
+
+def top_p(default: str) -> Any:
+    """``--top-p``, likewise."""
+    return sampling("--top-p", help=f"Choose among the best with this share; default {default}.")
+
+
+def min_p(default: str) -> Any:
+    """``--min-p``, likewise."""
+    words = f"Drop what is less probable than X times the best; default {default}."
+    return sampling("--min-p", help=words)
+
+
+Model = Annotated[
+    Path | None, models("--model", "-m", help="Target model; default: the bundled pair.")
+]
+Draft = Annotated[Path | None, models("--model-draft", "-md", help="Draft model; default: none.")]
 Temperature = Annotated[
     float, sampling("--temp", metavar="T", help="Temperature; default 0: greedy.")
 ]
 Seed = Annotated[
-    int | None, sampling("--seed", "-s", metavar="N", help="Key of the noise; default: random.")
+    int | None,
+    sampling("--seed", "-s", metavar="N", help="Random seed; default: a new one each time."),
 ]
 RepeatPenalty = Annotated[
-    float, sampling("--repeat-penalty", help="Over the last 64 tokens; default 1: off.")
+    float, sampling("--repeat-penalty", help="Of the last 64 tokens; default 1: off.")
 ]
 Mode = Annotated[
     str | None,
