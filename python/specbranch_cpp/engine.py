@@ -51,8 +51,9 @@ class Engine(ModelFacts, OpenAICalls):
     """A target model and, for speculation, a draft model that run at the same time.
 
     Names and meanings of the options are those of llama-cpp-python; those of the draft have the
-    prefix ``draft_``, and where they are None the target's value holds. One engine may be used
-    from many threads; generations run one after another, in the order of the calls.
+    prefix ``draft_``, and where they are None the target's value holds, but for threads and CPUs.
+    One engine may be used from many threads; generations run one after another, in the order of
+    the calls.
 
     Args:
         target: path of the GGUF file whose text is wanted.

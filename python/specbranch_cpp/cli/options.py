@@ -111,8 +111,11 @@ Mode = Annotated[
         completion=complete_mode,
     ),
 ]  # fmt: skip
-DraftMax = Annotated[int | None, speculation("--draft-max", help="Tokens drafted ahead at most.")]
-KMax = Annotated[int | None, speculation("--k-max", help="Branches at most.")]
+DraftMax = Annotated[
+    int | None,
+    speculation("--draft-max", help="Tokens drafted ahead at most; default 16 in auto, else 8."),
+]
+KMax = Annotated[int | None, speculation("--k-max", help="Branches at most; default 4.")]
 Warmup = Annotated[
     bool,
     speculation(
@@ -134,22 +137,31 @@ CtxSize = Annotated[
         help="Tokens of prompt and text; default 4096, 0: what the target was trained with.",
     ),
 ]  # fmt: skip
-Threads = Annotated[int | None, machine("--threads", "-t", help="Threads of the target.")]
+Threads = Annotated[
+    int | None, machine("--threads", "-t", help="Threads of the target; default: the other cores.")
+]
 DraftThreads = Annotated[
-    int | None, machine("--draft-threads", "-td", help="Threads of the draft.")
+    int | None,
+    machine(
+        "--draft-threads", "-td", help="Threads of the draft; default: a quarter of the cores."
+    ),
 ]
 Cpus = Annotated[
-    str | None, machine("--cpus", metavar="LIST", help="CPUs of the target, such as 0,2-5.")
+    str | None,
+    machine("--cpus", metavar="LIST", help="CPUs of the target, such as 0,2-5; default: any."),
 ]
 DraftCpus = Annotated[
-    str | None, machine("--draft-cpus", metavar="LIST", help="CPUs of the draft.")
+    str | None, machine("--draft-cpus", metavar="LIST", help="CPUs of the draft; default: any.")
 ]
 GpuLayers = Annotated[
     int | None,
     machine("--n-gpu-layers", "-ngl", help="Layers of the target on GPUs; default 0, -1: all."),
 ]
 DraftGpuLayers = Annotated[
-    int | None, machine("--draft-n-gpu-layers", "-ngld", help="Layers of the draft on GPUs.")
+    int | None,
+    machine(
+        "--draft-n-gpu-layers", "-ngld", help="Layers of the draft on GPUs; default: as the target."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 
