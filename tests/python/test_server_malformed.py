@@ -9,6 +9,8 @@ from tests.python.server_malformed import GOOD, N_WAYS, malformed_requests, refu
 from tests.python.server_support import Running, serving
 
 from specbranch_cpp import Engine
+from specbranch_cpp.server.errors import BadRequest
+from specbranch_cpp.server.requests import CompletionRequest, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,3 +45,19 @@ def test_a_hundred_malformed_requests(server: Running) -> None:
     assert n_answered > 0.9 * N_WAYS
     assert server.client.post(good, json=GOOD[good]).json()["choices"] == before
     assert server.client.get("/health").json()["requests_waiting"] == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ('"temperature": "hot"', 'temperature is "hot": '),
+        ('"top_p": 2', "top_p is 2: "),
+        ('"top_p": NaN', "top_p is NaN: "),
+        (f'"temperature": "{1000 * "x"}"', "temperature: "),
+    ],
+)
+def test_errors_tell_the_value(field: str, told: str) -> None:
+    body = f'{{"prompt": "x", {field}}}'.encode()
+    with pytest.raises(BadRequest, match="Input should be") as refused:
+        parse(CompletionRequest, body, 8)
+    assert str(refused.value).startswith(told)

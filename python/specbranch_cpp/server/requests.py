@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
@@ -188,7 +189,16 @@ def _bad_field(error: ValidationError, data: Any) -> BadRequest:
     reasons = dict.fromkeys(detail["msg"].removeprefix("Value error, ") for detail in chosen)
     missing = chosen[0]["type"] == "missing"
     code = "missing_required_parameter" if missing else "invalid_value"
-    return BadRequest(f"{worst}: {'; or: '.join(reasons)}", worst, code)
+    value = "" if missing else _shown(chosen[0]["input"])
+    return BadRequest(f"{worst}{value}: {'; or: '.join(reasons)}", worst, code)
+
+
+def _shown(value: Any) -> str:
+    """Such as `` is "hot"``; nothing of what is long."""
+    if isinstance(value, dict | list):
+        return ""
+    shown = json.dumps(value)
+    return f" is {shown}" if len(shown) <= 60 else ""
 
 
 def _path(location: Sequence[str | int], data: Any) -> str:
