@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,8 +19,6 @@ from specbranch_cpp.advice import words
 from specbranch_cpp.cli import app, demo, options
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from typer.testing import Result
 
     from specbranch_cpp import Engine
@@ -239,6 +238,21 @@ def test_interrupt_before_the_json(models: list[str], monkeypatch: pytest.Monkey
     result = run("generate", *models, "-c", 8192, "-p", PROMPT, "-n", -1, "--json")
     assert result.exit_code == 130
     assert json.loads(result.stdout)["finish_reason"] == "cancelled"
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_told(models: list[str]) -> None:
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "specbranch_cpp", "generate", *models, "-p", "x", "-n", "3"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "specbranch: standard output: No space left on device\n" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_reader_that_leaves(models: list[str]) -> None:

@@ -56,6 +56,11 @@ def reporting(names: Mapping[str, str] | None = None) -> Iterator[None]:
     except (SpecBranchError, FileNotFoundError, MemoryError) as error:
         fail(message(error) or "not enough memory")
         raise typer.Exit(1) from None
+    except BrokenPipeError:
+        raise  # a reader who has enough
+    except OSError as error:
+        fail(f"{error.filename or 'standard output'}: {error.strerror}")
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     finally:
