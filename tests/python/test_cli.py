@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from specbranch_cpp import Completion, Generation, __version__, policies
 from specbranch_cpp.advice import words
-from specbranch_cpp.cli import app, demo, options
+from specbranch_cpp.cli import app, demo, options, render
 
 if TYPE_CHECKING:
     from typer.testing import Result
@@ -310,6 +312,17 @@ def test_a_terminal_gets_colours_and_the_prompt(models: list[str]) -> None:
     os.close(master)
     assert output.startswith("\x1b[2mdef add(a, b):\x1b[0m")
     assert output.endswith("\n")
+
+
+def test_a_table_that_is_too_wide_folds_its_names() -> None:
+    shown = io.StringIO()
+    rows = [("specbranch (4, confidence 0.4, k 4)", "0.58 .. 0.83", "12 of 12")]
+    table = render.table(("contender", "quartiles", "equal"), rows)
+    Console(file=shown, width=50).print(table)
+    lines = shown.getvalue().splitlines()
+    assert len(lines) == 3
+    assert "12 of 12" in shown.getvalue()
+    assert "…" not in shown.getvalue()
 
 
 def test_lists_of_cpus() -> None:

@@ -124,11 +124,16 @@ STATS_COLUMNS = (
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
-    """A table without lines: the first column to the left, numbers to the right."""
+    """A table without lines: names to the left, which fold for lack of room, numbers to the right."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    cells = [list(row) for row in rows]
+    words = [word for row in cells for word in str(row[0]).split()]
     for i, column in enumerate(columns):
-        made.add_column(column, justify="right" if i else "left", no_wrap=True, vertical="bottom")
-    for row in rows:
+        if i:
+            made.add_column(column, justify="right", no_wrap=True, vertical="bottom")
+        else:
+            made.add_column(column, min_width=max(map(len, words), default=0), vertical="bottom")
+    for row in cells:
         made.add_row(*row)
     return made
 
