@@ -124,7 +124,7 @@ STATS_COLUMNS = (
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
-    """A table without lines: names to the left, which fold for lack of room, numbers to the right."""
+    """A table without lines: names to the left, folded for lack of room, numbers to the right."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     cells = [list(row) for row in rows]
     words = [word for row in cells for word in str(row[0]).split()]
