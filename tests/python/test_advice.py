@@ -134,6 +134,9 @@ def test_reasons_name_the_figures_that_decide() -> None:
     _, reason = judge(figures(none, none, alpha=0.4, needs=Needs(None, None, True)))
     assert "Neither a better nor a faster draft alone would gain 5 %" in reason
     assert "no acceptance" not in reason
+    assert "where several tokens cost little more than one" in reason
+    _, reason = judge(figures(none, none, ratio=1.0, needs=Needs(None, None, cheap_verify=False)))
+    assert "where several tokens" not in reason
     _, reason = judge(figures(Interval(1.3, 1.2, 1.4), tokens_per_step=1.0, ratio=1.0))
     assert "nothing that was drafted became text" in reason
     assert "1.3" not in reason.partition(":")[0]

@@ -157,8 +157,9 @@ def _remedy(figures: Figures, verdict: Verdict) -> str:
     needs = figures.needs or Needs(None, None, cheap_verify=False)
     alpha, ratio = figures.acceptance.alpha.mean, figures.steps.ratio
     percent = f"to gain {_percent(ENOUGH - 1)}"
+    no_draft_helps = needs.alpha is None and needs.ratio is None
     parts = []
-    if needs.alpha is None and needs.ratio is None:
+    if no_draft_helps:
         parts.append(f"neither a better nor a faster draft alone would gain {_percent(ENOUGH - 1)}")
     elif needs.alpha is not None and needs.alpha > alpha:
         parts.append(
@@ -175,7 +176,7 @@ def _remedy(figures: Figures, verdict: Verdict) -> str:
         )
     elif needs.ratio is None and needs.alpha is not None:
         parts.append("at this acceptance no draft is fast enough")
-    if verdict is Verdict.VERIFYING_DEAR:
+    if verdict is Verdict.VERIFYING_DEAR or (no_draft_helps and needs.cheap_verify):
         parts.append(
             "where several tokens cost little more than one (a GPU, F16 weights, other threads) "
             + ("it would help" if needs.cheap_verify else "it would be worth another look")
