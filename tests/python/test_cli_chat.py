@@ -278,6 +278,20 @@ def test_a_chat_through_a_pipe(pair: tuple[Path, Path]) -> None:
     assert "\x1b" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [(["--temp", "-1"], "--temp is -1"), (["--mode", "fast"], "--mode is 'fast'")],
+)
+def test_wrong_options_end_the_chat_before_it_begins(
+    pair: tuple[Path, Path], options: list[str], told: str
+) -> None:
+    arguments = ["chat", "-m", str(pair[0]), "-md", str(pair[1]), "-c", "512", *options]
+    result = CliRunner().invoke(app, arguments, input="hello\n")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"specbranch: {told}")
+    assert result.stderr.count("\n") == 1
+
+
 class SlowPrompt:
     """A generation whose prompt is being read."""
 

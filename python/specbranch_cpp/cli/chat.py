@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -84,7 +84,7 @@ def chat(
         warmup=None if warmup else False,
         profile=profile,
     )
-    request = {
+    request: dict[str, Any] = {
         "max_tokens": options.max_tokens(n_predict),
         "temperature": temperature,
         "top_k": top_k,
@@ -97,6 +97,8 @@ def chat(
     with render.loading(target_path.name) as progress:
         engine = Engine(target_path, draft_path, progress_callback=progress, **settings)
     with engine:
+        # Wrong options end it here: later they would be refused turn by turn.
+        engine.generate("x", **{**request, "max_tokens": 0, "top_k": max(0, top_k)}).result()
         screen = ConsoleScreen()
         talk = Chat(engine, screen, request, system)
         screen.note(_greeting(engine, target_path, draft_path))
