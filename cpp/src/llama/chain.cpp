@@ -155,7 +155,12 @@ std::vector<Scored> Chain::truncate(std::span<const float> scores) const {
   return kept;
 }
 
+bool Chain::is_spelled(Token token) const {
+  return Utf8State(spelled_).append(vocabulary_.piece(token));
+}
+
 bool Chain::is_allowed(Token token) const {
+  if (!is_spelled(token)) return false;
   llama_token_data single{token, 1.0F, 0.0F};
   llama_token_data_array array{&single, 1, -1, /*sorted=*/false};
   llama_sampler_apply(grammar_.get(), &array);
@@ -170,7 +175,10 @@ std::span<float> Chain::mask(std::span<const float> scores) {
   llama_token_data_array array{data.data(), data.size(), -1, /*sorted=*/false};
   llama_sampler_apply(grammar_.get(), &array);
   masked_.resize(scores.size());
-  for (std::size_t i = 0; i < scores.size(); ++i) masked_[i] = data[i].logit;
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    const bool allowed = data[i].logit != kForbidden && is_spelled(static_cast<Token>(i));
+    masked_[i] = allowed ? data[i].logit : kForbidden;
+  }
   return nothing_left(masked_) ? std::span<float>{} : std::span<float>(masked_);
 }
 
@@ -178,6 +186,7 @@ void Chain::accept(Token token) {
   history_.push_back(token);
   // An end token ends the text; the grammar would assert if it did not expect the end.
   if (!grammar_ || vocabulary_.is_end(token)) return;
+  spelled_.append(vocabulary_.piece(token));
   try {
     llama_sampler_accept(grammar_.get(), token);
   } catch (const std::exception& error) {

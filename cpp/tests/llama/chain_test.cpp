@@ -222,6 +222,37 @@ TEST_CASE("a choice that the grammar forbids is made again among what it allows"
   }
 }
 
+TEST_CASE("under a grammar characters are spelled in UTF-8") {
+  SPECBRANCH_NEEDS_MODELS();
+  const auto& vocabulary = target_weights()->vocabulary();
+  const auto token_of = [&](const std::string& piece) {
+    Token token = 0;
+    while (vocabulary.piece(token) != piece) ++token;
+    return token;
+  };
+  SamplingOptions options;
+  options.grammar = "root ::= \"\u65e5\"";  // E6 97 A5
+  const std::vector<Token> prompt{1};
+  Chain chain(vocabulary, options, prompt);
+  std::vector<float> scores(static_cast<std::size_t>(vocabulary.size()), 0.0F);
+  const auto score = [&](Token token) -> float& { return scores[static_cast<std::size_t>(token)]; };
+  // The low six bits are all that llama.cpp looks at.
+  score(token_of("W")) = 9.0F;
+  score(token_of("\xE6")) = 8.0F;
+  score(token_of("\x97")) = 5.0F;
+  score(token_of("%")) = 7.0F;
+  score(token_of("\xA5")) = 4.0F;
+  for (const char* byte : {"\xE6", "\x97", "\xA5"}) {
+    const auto token = chain.choose(scores);
+    REQUIRE(token.has_value());
+    CHECK(*token == token_of(byte));
+    chain.accept(*token);
+  }
+  const auto end = chain.choose(scores);
+  REQUIRE(end.has_value());
+  CHECK(vocabulary.is_end(*end));
+}
+
 TEST_CASE("bad grammars are refused at once") {
   SPECBRANCH_NEEDS_MODELS();
   const auto& vocabulary = target_weights()->vocabulary();

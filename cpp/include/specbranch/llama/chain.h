@@ -9,6 +9,7 @@
 #include "specbranch/core/choice.h"
 #include "specbranch/core/options.h"
 #include "specbranch/llama/handles.h"
+#include "specbranch/llama/utf8_state.h"
 #include "specbranch/llama/vocabulary.h"
 
 namespace specbranch::llama {
@@ -19,7 +20,8 @@ void check_grammar(const Vocabulary& vocabulary, const std::string& grammar);
 
 /// The samplers of one generation, in llama.cpp's default order: logit bias, penalties, top-k,
 /// top-p, min-p, temperature; with a grammar: chosen without it, and if the grammar forbids the
-/// choice, again among the tokens it allows, with the same noise.
+/// choice, again among the tokens it allows, with the same noise. Under a grammar the text is
+/// UTF-8.
 ///
 /// What is cheap stays cheap: greedy and pure temperature never build a list of candidates, top-k
 /// and top-p take theirs with a heap. The candidates are exactly those of llama.cpp's samplers over
@@ -51,6 +53,7 @@ class Chain {
   Token choose_without_grammar(std::span<float> scores, const PositionNoise* noise) const;
   std::vector<Scored> truncate(std::span<const float> scores) const;
   bool is_allowed(Token token) const;
+  bool is_spelled(Token token) const;
   /// Scores with -inf for what the grammar forbids; empty if it forbids everything.
   std::span<float> mask(std::span<const float> scores);
 
@@ -59,6 +62,7 @@ class Chain {
   std::vector<Token> history_;
   SamplerHandle sorted_cut_;  ///< top-p after top-k, and min-p, on candidates sorted by score.
   SamplerHandle grammar_;     ///< null: none.
+  Utf8State spelled_;  ///< of the text under the grammar, which checks no continuation bytes.
   std::vector<float> masked_;
   mutable std::vector<float> scaled_;
 };
