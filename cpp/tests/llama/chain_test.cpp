@@ -231,18 +231,16 @@ TEST_CASE("under a grammar characters are spelled in UTF-8") {
     return token;
   };
   SamplingOptions options;
-  options.grammar = "root ::= \"\u65e5\"";  // E6 97 A5
+  options.grammar = "root ::= \"\U0001f600\" | \"\u65e5\"";  // F0 9F 98 80, E6 97 A5
   const std::vector<Token> prompt{1};
   Chain chain(vocabulary, options, prompt);
   std::vector<float> scores(static_cast<std::size_t>(vocabulary.size()), 0.0F);
-  const auto score = [&](Token token) -> float& { return scores[static_cast<std::size_t>(token)]; };
-  // The low six bits are all that llama.cpp looks at.
-  score(token_of("W")) = 9.0F;
-  score(token_of("\xE6")) = 8.0F;
-  score(token_of("\x97")) = 5.0F;
-  score(token_of("%")) = 7.0F;
-  score(token_of("\xA5")) = 4.0F;
-  for (const char* byte : {"\xE6", "\x97", "\xA5"}) {
+  // F0 86 97 A5 has the value of the second one, too, which llama.cpp takes for it.
+  float score = 9.0F;
+  for (const char* byte : {"\xF0", "\x86", "\x97", "\xA5", "\x9F", "\x98", "\x80"}) {
+    scores[static_cast<std::size_t>(token_of(byte))] = score--;
+  }
+  for (const char* byte : {"\xF0", "\x9F", "\x98", "\x80"}) {
     const auto token = chain.choose(scores);
     REQUIRE(token.has_value());
     CHECK(*token == token_of(byte));

@@ -62,7 +62,7 @@ class Chain {
   std::vector<Token> history_;
   SamplerHandle sorted_cut_;  ///< top-p after top-k, and min-p, on candidates sorted by score.
   SamplerHandle grammar_;     ///< null: none.
-  Utf8State spelled_;  ///< of the text under the grammar, which checks no continuation bytes.
+  Utf8State spelled_;         ///< of the text under the grammar, which takes too long spellings.
   std::vector<float> masked_;
   mutable std::vector<float> scaled_;
 };
