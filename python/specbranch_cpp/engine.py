@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from specbranch_cpp import _arguments, _core, _logging, _probe, _profile, policies
 from specbranch_cpp._hrad import PairFiles, check_pair
-from specbranch_cpp._model_facts import ModelFacts
 from specbranch_cpp._model_options import model_options
 from specbranch_cpp._request import (
     STEERED_MODE,
@@ -47,7 +46,7 @@ def _close_all() -> None:
         engine.close()
 
 
-class Engine(ModelFacts, OpenAICalls):
+class Engine(OpenAICalls):
     """A target model and, for speculation, a draft model that run at the same time.
 
     Names and meanings of the options are those of llama-cpp-python; those of the draft have the

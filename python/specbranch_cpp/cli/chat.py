@@ -71,19 +71,7 @@ def chat(
     three quotation marks around them. Ctrl-C stops an answer, Ctrl-D leaves.
     """
     target_path, draft_path = options.pick_models(model, draft)
-    settings = options.given(
-        max_draft=draft_max,
-        k_max=k_max,
-        n_ctx=ctx_size,
-        n_threads=threads,
-        draft_n_threads=draft_threads,
-        cpus=options.parse_cpus(cpus, "--cpus"),
-        draft_cpus=options.parse_cpus(draft_cpus, "--draft-cpus"),
-        n_gpu_layers=n_gpu_layers,
-        draft_n_gpu_layers=draft_n_gpu_layers,
-        warmup=None if warmup else False,
-        profile=profile,
-    )
+    settings = options.engine_settings(locals())
     request: dict[str, Any] = {
         "max_tokens": options.max_tokens(n_predict),
         "temperature": temperature,

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from specbranch_cpp import _arguments, _core, advice
+from specbranch_cpp import advice
 from specbranch_cpp.advice.examination import SECONDS
-from specbranch_cpp.advice.settings import K_MAX, MAX_DRAFT
 from specbranch_cpp.cli import check_text, options, render
 
 if TYPE_CHECKING:
@@ -69,15 +68,7 @@ def check(
     Looks at files, vocabularies, memory and CPU, then loads both models, decodes short texts, and
     compares what the simulator expects of every mode with what is measured.
     """
-    settings = options.given(
-        n_ctx=ctx_size,
-        n_threads=threads,
-        draft_n_threads=draft_threads,
-        cpus=options.parse_cpus(cpus, "--cpus"),
-        draft_cpus=options.parse_cpus(draft_cpus, "--draft-cpus"),
-        n_gpu_layers=n_gpu_layers,
-        draft_n_gpu_layers=draft_n_gpu_layers,
-    )
+    settings = options.engine_settings(locals())
     target, draft = options.pick_models(target, draft)
     texts = [*(prompt or []), *(options.read_text(each, "-f") for each in file or [])]
     with _progress(seconds) as progress:
@@ -87,12 +78,6 @@ def check(
             prompts=texts or None,
             seconds=seconds,
             temperature=temperature,
-            max_draft=_arguments.integer(
-                "draft_max", MAX_DRAFT if draft_max is None else draft_max, 1, _core.MAX_DRAFT
-            ),
-            k_max=_arguments.integer(
-                "k_max", K_MAX if k_max is None else k_max, 1, _core.MAX_BRANCHES
-            ),
             measured=measure,
             progress=progress,
             **settings,

@@ -133,20 +133,7 @@ def generate(
     prompt = _read_prompt(prompt, file)
     if not prompt:
         raise typer.BadParameter("the prompt is empty")
-    settings = options.given(
-        max_draft=draft_max,
-        k_max=k_max,
-        n_ctx=ctx_size,
-        n_threads=threads,
-        draft_n_threads=draft_threads,
-        cpus=options.parse_cpus(cpus, "--cpus"),
-        draft_cpus=options.parse_cpus(draft_cpus, "--draft-cpus"),
-        n_gpu_layers=n_gpu_layers,
-        draft_n_gpu_layers=draft_n_gpu_layers,
-        warmup=None if warmup else False,
-        profile=profile,
-        verbose=verbose or None,
-    )
+    settings = options.engine_settings(locals(), verbose=verbose or None)
     request = options.given(
         max_tokens=options.max_tokens(n_predict),
         temperature=temperature,

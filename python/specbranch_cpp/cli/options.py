@@ -13,7 +13,7 @@ from specbranch_cpp import _arguments, demo
 from specbranch_cpp.simulation import MODES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 MODELS = "Models"
 SAMPLING = "Sampling"
@@ -235,6 +235,31 @@ def decode(data: bytes, source: str) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise typer.BadParameter(f"{source} is not UTF-8 at byte {error.start}") from None
+
+
+_OF_ENGINE = {
+    "draft_max": "max_draft",
+    "k_max": "k_max",
+    "ctx_size": "n_ctx",
+    "threads": "n_threads",
+    "draft_threads": "draft_n_threads",
+    "cpus": "cpus",
+    "draft_cpus": "draft_cpus",
+    "n_gpu_layers": "n_gpu_layers",
+    "draft_n_gpu_layers": "draft_n_gpu_layers",
+    "profile": "profile",
+}
+"""Options of commands that are keywords of `Engine`: the name here, the name there."""
+
+
+def engine_settings(parameters: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Keywords of `Engine` that the user has given: of a command's `parameters`, and `more`."""
+    settings = {name: parameters.get(here) for here, name in _OF_ENGINE.items()}
+    for name in ("cpus", "draft_cpus"):
+        settings[name] = parse_cpus(settings[name], f"--{name.replace('_', '-')}")
+    if not parameters.get("warmup", True):
+        settings["warmup"] = False
+    return given(**settings, **more)
 
 
 def given(**settings: Any) -> dict[str, Any]:

@@ -133,19 +133,9 @@ def serve(
             param_hint="--host",
         )
     target_path, draft_path = options.pick_models(model, draft)
-    choices = options.given(
+    choices = options.engine_settings(
+        locals(),
         mode=mode,
-        max_draft=draft_max,
-        k_max=k_max,
-        n_ctx=ctx_size,
-        n_threads=threads,
-        draft_n_threads=draft_threads,
-        cpus=options.parse_cpus(cpus, "--cpus"),
-        draft_cpus=options.parse_cpus(draft_cpus, "--draft-cpus"),
-        n_gpu_layers=n_gpu_layers,
-        draft_n_gpu_layers=draft_n_gpu_layers,
-        warmup=None if warmup else False,
-        profile=profile,
         chat_template=None
         if chat_template_file is None
         else options.read_text(chat_template_file, "--chat-template-file"),

@@ -17,7 +17,7 @@ from specbranch_cpp.results import TokenLogprobs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from specbranch_cpp.engine import Engine
+    from specbranch_cpp._text_engine import TextEngine
     from specbranch_cpp.generation import Generation
     from specbranch_cpp.openai_api.types import Timings, Usage
     from specbranch_cpp.results import Chunk, GenerationStats
@@ -44,7 +44,7 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
 
     def __init__(
         self,
-        engine: Engine,
+        engine: TextEngine,
         given: Mapping[str, Any],
         prompt: str | Sequence[int],
         arguments: Mapping[str, Any],
@@ -145,7 +145,7 @@ def timings(stats: GenerationStats) -> Timings:
     }
 
 
-def model_name(engine: Engine) -> str:
+def model_name(engine: TextEngine) -> str:
     """What the model calls itself, else the name of its file."""
     name = engine.metadata.get("general.name")
     return name or Path(engine.model_paths[0]).stem

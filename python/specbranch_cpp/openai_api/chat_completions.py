@@ -13,7 +13,7 @@ from specbranch_cpp.openai_api.types import ChatChunk, ChatCompletion
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from specbranch_cpp.engine import Engine
+    from specbranch_cpp._text_engine import TextEngine
     from specbranch_cpp.generation import Generation
     from specbranch_cpp.openai_api.types import ChatDelta, ChatLogprobs, ToolCallDelta
     from specbranch_cpp.results import Chunk
@@ -26,7 +26,7 @@ _KIND = "chat.completion.chunk"
 class ChatCall(Call[ChatCompletion, ChatChunk]):
     """A `create_chat_completion` that has been checked and queued."""
 
-    def __init__(self, engine: Engine, given: Mapping[str, Any]) -> None:
+    def __init__(self, engine: TextEngine, given: Mapping[str, Any]) -> None:
         request = chat_request(engine, given)
         tools = request.tools
         self._marks = request.marks
@@ -121,7 +121,7 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
 
 
 def chat_generation(
-    engine: Engine,
+    engine: TextEngine,
     messages: Any,
     chat_template_kwargs: Mapping[str, Any] | None,
     options: Mapping[str, Any],

@@ -18,7 +18,7 @@ from specbranch_cpp.openai_api.tools import Tools, tools_of
 from specbranch_cpp.openai_api.vocabulary import piece_of
 
 if TYPE_CHECKING:
-    from specbranch_cpp.engine import Engine
+    from specbranch_cpp._text_engine import TextEngine
     from specbranch_cpp.openai_api.tool_formats import ToolFormat
 
 __all__ = ["ChatRequest", "chat_request", "rendered"]
@@ -43,7 +43,7 @@ class ChatRequest:
     marks: dict[int, str]
 
 
-def chat_request(engine: Engine, given: Mapping[str, Any]) -> ChatRequest:
+def chat_request(engine: TextEngine, given: Mapping[str, Any]) -> ChatRequest:
     """Checks the keywords of `Engine.create_chat_completion`.
 
     Raises:
@@ -64,7 +64,7 @@ def chat_request(engine: Engine, given: Mapping[str, Any]) -> ChatRequest:
 
 
 def rendered(
-    engine: Engine, messages: Any, variables: Any, tools: list[Mapping[str, Any]] | None = None
+    engine: TextEngine, messages: Any, variables: Any, tools: list[Mapping[str, Any]] | None = None
 ) -> tuple[list[int], list[str]]:
     """The tokens of the prompt, and what ends the answer besides end tokens."""
     _check_variables(variables)
@@ -106,7 +106,7 @@ def _grammar(
     return form.grammar(tools) if tools.forced else ruled
 
 
-def _marks(engine: Engine, form: ToolFormat) -> dict[int, str]:
+def _marks(engine: TextEngine, form: ToolFormat) -> dict[int, str]:
     marks = {}
     for name in (*form.markers, *form.inner):
         tokens = engine.tokenize(name, add_bos=False, special=True)

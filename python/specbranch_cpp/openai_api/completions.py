@@ -14,7 +14,7 @@ from specbranch_cpp.openai_api.types import CompletionChunk, TextCompletion
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from specbranch_cpp.engine import Engine
+    from specbranch_cpp._text_engine import TextEngine
     from specbranch_cpp.openai_api.types import CompletionLogprobs
     from specbranch_cpp.results import Chunk
 
@@ -30,7 +30,7 @@ _FIM_KEYS = (
 class CompletionCall(Call[TextCompletion, CompletionChunk]):
     """A `create_completion` that has been checked and queued."""
 
-    def __init__(self, engine: Engine, given: Mapping[str, Any]) -> None:
+    def __init__(self, engine: TextEngine, given: Mapping[str, Any]) -> None:
         arguments = generate_arguments(given)
         arguments["logprobs"] = given["logprobs"]
         echo = _arguments.flag("echo", given["echo"])
@@ -95,7 +95,7 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
         return None if token is None else self._style.entry(token)
 
 
-def _prompt(engine: Engine, prompt: Any) -> tuple[str | Sequence[int], str]:
+def _prompt(engine: TextEngine, prompt: Any) -> tuple[str | Sequence[int], str]:
     """What the engine gets, and the text of it. An empty text is the BOS token alone."""
     if isinstance(prompt, str):
         if prompt:
@@ -108,7 +108,7 @@ def _prompt(engine: Engine, prompt: Any) -> tuple[str | Sequence[int], str]:
 
 
 def _fill_in_the_middle(
-    engine: Engine, prompt: str | Sequence[int], suffix: str
+    engine: TextEngine, prompt: str | Sequence[int], suffix: str
 ) -> list[int] | None:
     """The prompt of a model that has tokens for it: prefix, suffix, middle; None: it has none."""
     metadata = engine.metadata

@@ -12,7 +12,7 @@ from specbranch_cpp.openai_api.vocabulary import name_of, piece_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from specbranch_cpp.engine import Engine
+    from specbranch_cpp._text_engine import TextEngine
     from specbranch_cpp.openai_api.types import (
         ChatLogprobs,
         CompletionLogprobs,
@@ -46,7 +46,7 @@ class CompletionStyle:
         offset: characters before the first token.
     """
 
-    def __init__(self, engine: Engine, offset: int) -> None:
+    def __init__(self, engine: TextEngine, offset: int) -> None:
         self._engine = engine
         self._offset = offset
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -81,7 +81,7 @@ class CompletionStyle:
 class ChatStyle:
     """Makes the list of `create_chat_completion`, a token at a time."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: TextEngine) -> None:
         self._engine = engine
 
     def entry(self, token: TokenLogprobs) -> ChatLogprobs:

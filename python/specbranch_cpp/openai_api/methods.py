@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from specbranch_cpp._text_engine import TextEngine
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from specbranch_cpp import policies
-    from specbranch_cpp.engine import Engine
     from specbranch_cpp.openai_api.streams import Stream
     from specbranch_cpp.openai_api.types import (
         ChatChunk,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenAICalls"]
 
 
-class OpenAICalls:
+class OpenAICalls(TextEngine):
     """Base of `Engine` with llama-cpp-python's two calls and their short forms."""
 
     def create_completion(
@@ -112,7 +113,7 @@ class OpenAICalls:
                 chunks raise only what happens later.
         """
         given = dict(locals())
-        engine = cast("Engine", given.pop("self"))
+        engine = cast("TextEngine", given.pop("self"))
         from specbranch_cpp.openai_api.completions import CompletionCall
 
         call = CompletionCall(engine, given)
@@ -195,7 +196,7 @@ class OpenAICalls:
                 chunks raise only what happens later.
         """
         given = dict(locals())
-        engine = cast("Engine", given.pop("self"))
+        engine = cast("TextEngine", given.pop("self"))
         from specbranch_cpp.openai_api.chat_completions import ChatCall
 
         call = ChatCall(engine, given)
@@ -211,7 +212,7 @@ class OpenAICalls:
         Raises:
             InvalidArgument: and the other errors of `Engine.generate`.
         """
-        return cast("Engine", self).generate(prompt, **options).result()
+        return self.generate(prompt, **options).result()
 
     def chat(
         self,
@@ -232,5 +233,5 @@ class OpenAICalls:
         """
         from specbranch_cpp.openai_api.chat_completions import chat_generation
 
-        engine = cast("Engine", self)
+        engine = self
         return chat_generation(engine, messages, chat_template_kwargs, options).result()

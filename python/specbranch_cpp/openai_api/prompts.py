@@ -21,7 +21,7 @@ from specbranch_cpp.openai_api.vocabulary import name_of, piece_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from specbranch_cpp.engine import Engine
+    from specbranch_cpp._text_engine import TextEngine
 
 __all__ = ["ChatFormat", "format_of"]
 
@@ -38,7 +38,7 @@ class ChatFormat:
         engine: the engine; not kept.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: TextEngine) -> None:
         source = engine.chat_template
         metadata = engine.metadata
         if source is None:
@@ -60,7 +60,7 @@ class ChatFormat:
 
     def prompt(
         self,
-        engine: Engine,
+        engine: TextEngine,
         messages: Sequence[Mapping[str, Any]],
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
@@ -91,7 +91,7 @@ class ChatFormat:
             ],
         )
 
-    def stops(self, engine: Engine, template: ChatTemplate) -> list[str]:
+    def stops(self, engine: TextEngine, template: ChatTemplate) -> list[str]:
         """The end of a turn, if the model has no token of its own for it."""
         if template not in self._turn_ends:
             self._turn_ends[template] = _turn_end(engine, template)
@@ -110,11 +110,11 @@ def _as_template_wants(
     return messages, tools or None
 
 
-_formats: weakref.WeakKeyDictionary[Engine, ChatFormat] = weakref.WeakKeyDictionary()
+_formats: weakref.WeakKeyDictionary[TextEngine, ChatFormat] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def format_of(engine: Engine) -> ChatFormat:
+def format_of(engine: TextEngine) -> ChatFormat:
     """The format of an engine; made at the first chat.
 
     Raises:
@@ -126,7 +126,7 @@ def format_of(engine: Engine) -> ChatFormat:
         return _formats[engine]
 
 
-def _tokens(engine: Engine, parts: Sequence[tuple[str, bool]]) -> list[int]:
+def _tokens(engine: TextEngine, parts: Sequence[tuple[str, bool]]) -> list[int]:
     """The tokens of texts, in which names of control tokens are read or not; BOS once."""
     tokens = [
         token
@@ -138,11 +138,11 @@ def _tokens(engine: Engine, parts: Sequence[tuple[str, bool]]) -> list[int]:
     return tokens if tokens[:1] == begin else [*begin, *tokens]
 
 
-def _token_name(engine: Engine, token: int | None) -> str:
+def _token_name(engine: TextEngine, token: int | None) -> str:
     return "" if token is None else name_of(engine, token).decode(errors="replace")
 
 
-def _control_names(engine: Engine, text: str) -> list[str]:
+def _control_names(engine: TextEngine, text: str) -> list[str]:
     """Names of control tokens that a text has."""
     read = engine.tokenize(text, add_bos=False, special=True)
     if read == engine.tokenize(text, add_bos=False, special=False):
@@ -177,7 +177,7 @@ def _hidden(value: Any, marks: Mapping[str, str]) -> Any:
     return value
 
 
-def _turn_end(engine: Engine, template: ChatTemplate) -> list[str]:
+def _turn_end(engine: TextEngine, template: ChatTemplate) -> list[str]:
     """What follows an answer in the template, unless it is one token, which the engine knows."""
     mark = f"\ue000{secrets.token_hex(8)}\ue001"
     messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": mark}]

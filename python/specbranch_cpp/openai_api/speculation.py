@@ -11,7 +11,7 @@ from specbranch_cpp.results import GenerationStats
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from specbranch_cpp.engine import Engine
+    from specbranch_cpp._text_engine import TextEngine
     from specbranch_cpp.generation import Generation
     from specbranch_cpp.openai_api.types import (
         Speculation,
@@ -27,7 +27,7 @@ __all__ = ["Recorder"]
 class Recorder:
     """Reads the trace of a generation piece by piece."""
 
-    def __init__(self, engine: Engine, generation: Generation) -> None:
+    def __init__(self, engine: TextEngine, generation: Generation) -> None:
         self._engine = engine
         self._generation = generation
         self._n_spans = 0

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from specbranch_cpp.engine import Engine
+    from specbranch_cpp._text_engine import TextEngine
 
 __all__ = ["name_of", "piece_of"]
 
 
-def piece_of(engine: Engine, token: int) -> bytes:
+def piece_of(engine: TextEngine, token: int) -> bytes:
     """What a token adds to a text; nothing for control tokens."""
     return engine._core.detokenize([token], special=False)
 
 
-def name_of(engine: Engine, token: int) -> bytes:
+def name_of(engine: TextEngine, token: int) -> bytes:
     """The same, but control tokens have their names."""
     return engine._core.detokenize([token], special=True)
