@@ -702,6 +702,11 @@ class Engine:
     @property
     def eos(self) -> int | None: ...
     @property
+    def longest_token(self) -> int:
+        """
+        Bytes of a text that one token stands for at most.
+        """
+    @property
     def metadata(self) -> dict[str, str]: ...
     @property
     def n_ctx(self) -> int: ...

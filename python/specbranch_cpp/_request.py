@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _arguments, _core, _hrad, policies
-from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.errors import ContextOverflow, InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,6 +83,7 @@ def make_request(
                 "prompt is empty; it must have a character or a token ([engine.bos_token] is a "
                 "prompt that says nothing)"
             )
+        check_length(core, len(text))
         request.prompt = core.tokenize(text, add_special=True, parse_special=True)
     else:
         request.prompt = _arguments.tokens("prompt", given["prompt"], n_vocab)
@@ -109,6 +110,20 @@ def make_request(
     else:
         request.seed = _arguments.integer("seed", given["seed"], 0, _MAX_SEED)
     return request
+
+
+def check_length(core: _core.Engine, n_bytes: int) -> None:
+    """Refuses what cannot fit, whatever its tokens are: to find them may take long.
+
+    Raises:
+        ContextOverflow: every token of the text being the longest one, there are too many.
+    """
+    least = -(-n_bytes // core.longest_token)
+    if least >= core.n_ctx:
+        raise ContextOverflow(
+            f"the prompt has {n_bytes} bytes, which are {least} tokens at least; the context of "
+            f"{core.n_ctx} leaves no room for one more"
+        )
 
 
 def written_in_python(policy: Any) -> policies.Policy | None:

@@ -8,7 +8,7 @@ import pytest
 from tests.python.tiny_gguf import write_tiny_gguf
 
 from specbranch_cpp import Engine, demo
-from specbranch_cpp.errors import EngineClosed, InvalidArgument
+from specbranch_cpp.errors import ContextOverflow, EngineClosed, InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,6 +107,18 @@ def test_an_engine_tells_of_its_models(engine: Engine, make_fake: MakeFake) -> N
     fake = make_fake(draft=False)
     assert not fake.can_speculate
     assert fake.metadata == {}
+
+
+def test_what_cannot_fit_is_refused_before_it_is_read(engine: Engine) -> None:
+    longest = max(len(engine.detokenize([i], special=True).encode()) for i in range(4096))
+    too_long = " " * (1023 * longest + 1)
+    with pytest.raises(ContextOverflow, match=f"{len(too_long)} bytes, which are 1024 tokens at"):
+        engine.generate(too_long)
+    with pytest.raises(ContextOverflow, match="tokens at least"):
+        engine.chat(too_long)
+    with pytest.raises(ContextOverflow, match=r"the prompt has \d+ tokens"):
+        engine.generate("x(" * 2000)  # no token is known to be that long before it is read
+    assert engine.complete("def", max_tokens=1).stats.n_generated == 1
 
 
 def test_the_template_is_the_models_or_the_given_one(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ py::typing::Dict<py::str, py::str> metadata(const EngineFace& face) {
 
 EngineFace::EngineFace(std::unique_ptr<Engine> engine, std::shared_ptr<const Tokenizer> tokenizer)
     : tokenizer_(std::move(tokenizer)),
+      longest_token_(tokenizer_->longest()),
       bos_(tokenizer_->bos()),
       eos_(tokenizer_->eos()),
       metadata_(tokenizer_->metadata()),
@@ -111,6 +112,8 @@ void register_engine(py::module_& m) {
                                const ModelLimits& limits = face.engine().limits();
                                return limits.draft.has_value() && limits.target.can_roll_back;
                              })
+      .def_property_readonly("longest_token", &EngineFace::longest_token,
+                             "Bytes of a text that one token stands for at most.")
       .def_property_readonly("bos", &EngineFace::bos)
       .def_property_readonly("eos", &EngineFace::eos);
 }

@@ -2,6 +2,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cstddef>
 #include <map>
 #include <memory>
 #include <optional>
@@ -29,6 +30,8 @@ class Tokenizer {
   virtual std::vector<Token> tokenize(std::string_view text, bool add_special,
                                       bool parse_special) const = 0;
   virtual std::string detokenize(const std::vector<Token>& tokens, bool special) const = 0;
+  /// Bytes of a text that one token stands for at most.
+  virtual std::size_t longest() const { return 1; }
   virtual bool is_end(Token /*token*/) const { return false; }
   virtual std::map<std::string, std::string> metadata() const { return {}; }
   virtual std::optional<Token> bos() const { return std::nullopt; }
@@ -52,6 +55,7 @@ class EngineFace {
   std::string detokenize(const std::vector<Token>& tokens, bool special) const;
   bool is_end(Token token) const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  std::size_t longest_token() const { return longest_token_; }
   std::optional<Token> bos() const { return bos_; }
   std::optional<Token> eos() const { return eos_; }
   void close();
@@ -63,6 +67,7 @@ class EngineFace {
   std::shared_ptr<const Tokenizer> tokenizer(const char* method) const;
 
   std::shared_ptr<const Tokenizer> tokenizer_;
+  std::size_t longest_token_;
   std::optional<Token> bos_;
   std::optional<Token> eos_;
   std::map<std::string, std::string> metadata_;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <map>
 #include <memory>
 #include <optional>
@@ -28,6 +29,7 @@ class ModelTokenizer final : public Tokenizer {
   std::string detokenize(const std::vector<Token>& tokens, bool special) const override {
     return vocabulary().detokenize(tokens, special);
   }
+  std::size_t longest() const override { return vocabulary().longest(); }
   bool is_end(Token token) const override { return vocabulary().is_end(token); }
   std::map<std::string, std::string> metadata() const override { return weights_->metadata(); }
   std::optional<Token> bos() const override { return known(vocabulary().bos()); }

@@ -68,6 +68,9 @@ Vocabulary::Vocabulary(const llama_vocab* vocab) : vocab_(vocab) {
   for (Token token = 0; token < n; ++token) {
     try {
       pieces_.push_back(piece_of(vocab, token, /*special=*/false));
+      const std::string& plain = pieces_.back();
+      longest_ = std::max(
+          longest_, plain.empty() ? piece_of(vocab, token, /*special=*/true).size() : plain.size());
     } catch (const std::exception& error) {
       throw ModelLoadError("[Vocabulary] token " + std::to_string(token) + " has no text; " +
                            error.what());

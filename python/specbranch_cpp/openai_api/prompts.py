@@ -9,6 +9,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _logging
+from specbranch_cpp._request import check_length
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.templates import CHATML, ChatTemplate
 from specbranch_cpp.openai_api.tool_prompts import (
@@ -71,6 +72,8 @@ class ChatFormat:
         Names of control tokens in the messages' own texts are spelled out, never read as these
         tokens: somebody who writes ``<|im_end|>`` does not end his turn.
         """
+        for text in _texts(messages):
+            check_length(engine._core, len(text.encode()))
         template = self.template(has_tools=bool(tools))
         messages, tools = _as_template_wants(template, messages, tools)
         # Each name is replaced by a mark of private characters, which no template changes, and
@@ -128,6 +131,7 @@ def format_of(engine: TextEngine) -> ChatFormat:
 
 def _tokens(engine: TextEngine, parts: Sequence[tuple[str, bool]]) -> list[int]:
     """The tokens of texts, in which names of control tokens are read or not; BOS once."""
+    check_length(engine._core, sum(len(text.encode()) for text, _ in parts))
     tokens = [
         token
         for text, special in parts

@@ -1,6 +1,7 @@
 /// Text to tokens and back.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +36,9 @@ class Vocabulary {
   /// `piece` of each token, joined; with `special`, control tokens have their names.
   std::string detokenize(const std::vector<Token>& tokens, bool special = false) const;
 
+  /// Bytes that one token adds to a text at most; control tokens by their names.
+  std::size_t longest() const noexcept { return longest_; }
+
   bool contains(Token token) const noexcept { return token >= 0 && token < size(); }
   bool is_end(Token token) const;  ///< ends a generation (EOS, EOT, ...).
   Token bos() const noexcept;      ///< -1: none.
@@ -45,6 +49,7 @@ class Vocabulary {
  private:
   const llama_vocab* vocab_;
   std::vector<std::string> pieces_;
+  std::size_t longest_ = 1;
 };
 
 /// Tokens that both vocabularies have: ids below this number mean the same text in both.
