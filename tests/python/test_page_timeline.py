@@ -65,6 +65,7 @@ def test_the_timeline_as_a_table(open_view: OpenView) -> None:
     view.page.get_by_role("button", name="All", exact=True).click()
     view.page.get_by_text("The same as a table").click()
     rows = view.page.locator(".table tbody tr")
+    rows.first.wait_for()
     drawn = view.timeline
     assert rows.count() == int(drawn["targetSpans"]) + int(drawn["draftSpans"])
     assert rows.nth(0).locator("td").all_inner_texts() == ["target", "prefill 9", "0.10", "3.90"]
