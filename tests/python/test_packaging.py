@@ -3,6 +3,7 @@ from __future__ import annotations
 import ctypes
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.python.conftest import ROOT
 
 import locate_llama_cpp
 import setup_env
@@ -389,3 +391,17 @@ def test_llama_is_a_build_requirement_only_where_there_is_none(
 def test_the_pins_agree() -> None:
     assert locate_llama_cpp.REQUIREMENT in (importlib.metadata.requires("specbranch_cpp") or [])
     assert locate_llama_cpp.REQUIREMENT in _native._INSTALL
+
+
+def test_the_gpu_suite_installs_what_the_package_needs() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    listed = project.split("\ndependencies = [", 1)[1].split("]", 1)[0]
+    needed = re.findall(r'^ *"([\w-]+)([^"]*)"', listed, re.M)
+    assert len(needed) > 3
+    pack = (ROOT / "benchmarks/gpu_pack.sh").read_text()
+    suite = (ROOT / "benchmarks/gpu_suite.sh").read_text()
+    packed = re.findall(r"^packages=\((.*)\)", pack, re.M)[0].split()
+    for name, version in needed:
+        if name != "llama-cpp-python":  # built from its source there
+            assert name in packed
+            assert f"'{name}{version}'" in suite
