@@ -231,10 +231,9 @@ class Generation:
                 text = self._decoder.decode(output.data)
             step = _Step(output, text, self._decoder.getstate())
             self._steps.append(step)
-            if isinstance(output, _core.Outcome) and self._shared.listeners:
-                stats = GenerationStats._from_core(output.stats)
+            if isinstance(output, _core.Outcome):
                 for listener in self._shared.listeners:
-                    listener(stats)
+                    listener(self.result().stats)
             return step
 
     def _serve(self, question: _core.Question) -> None:

@@ -313,6 +313,11 @@ class GenerationStats:
         """Share of all drafted tokens, on any branch, that did not become part of the text."""
         return _ratio(self.n_all_drafted - self.n_accepted, self.n_all_drafted)
 
+    def as_dict(self) -> dict[str, Any]:
+        """All attributes, the derived figures among them, by name."""
+        derived = [name for name, value in vars(type(self)).items() if isinstance(value, property)]
+        return {name: getattr(self, name) for name in [*(f.name for f in fields(self)), *derived]}
+
     @classmethod
     def _from_core(cls, stats: _core.Stats) -> GenerationStats:
         return _copy(cls, stats, acceptance_histogram=tuple(stats.acceptance_histogram))

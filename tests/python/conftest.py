@@ -153,6 +153,22 @@ def tiny_draft(tiny: Path) -> Path:
     return write_tiny_gguf(tiny.parent / "draft.gguf", weight_type="Q8_0", n_layer=1)
 
 
+def run_program(file: Path, *arguments: str, cwd: Path | None = None) -> str:
+    """Runs a program as a user would, which has to succeed and to print; returns what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning:__main__", str(file), *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    return done.stdout
+
+
 class RunPython(Protocol):
     """Runs the code in a process of its own, which has to succeed; returns what it prints."""
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from fnmatch import fnmatch
 from itertools import takewhile
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.python.conftest import ROOT
+from tests.python.conftest import ROOT, run_program
 from typer.main import get_command
 
 from specbranch_cpp.cli import app
@@ -82,17 +79,7 @@ def test_programs_run(path: Path, tmp_path: Path) -> None:
     """All blocks of a document, one after another, as one program."""
     file = tmp_path / "program.py"
     file.write_text("\n".join(programs(path)))
-    done = subprocess.run(
-        [sys.executable, "-W", "error::DeprecationWarning:__main__", str(file)],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    run_program(file, cwd=tmp_path)
 
 
 CODE = {".py", ".h", ".cpp", ".js", ".sh"}

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.python.conftest import ROOT
+from tests.python.conftest import ROOT, run_program
 from tests.python.server_support import serving
 
 from specbranch_cpp import Engine
@@ -31,17 +28,7 @@ NEEDS_A_SERVER = {"openai_client.py": "openai", "langchain_client.py": "langchai
 
 
 def run(name: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name), *arguments],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
-    return done.stdout
+    return run_program(ROOT / "examples" / name, *arguments)
 
 
 def test_every_example_is_here_and_in_the_list() -> None:

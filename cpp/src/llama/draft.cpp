@@ -125,6 +125,10 @@ void LlamaDraft::check_lanes(std::span<const Lane> lanes, int k) const {
     }
     used[static_cast<std::size_t>(lane.seq)] = true;
     if (lane.tokens.empty()) broken("a lane is empty; sequence " + std::to_string(lane.seq));
+    if (lane.pos != context_.length(lane.seq)) {
+      broken("a lane does not begin where its sequence ends; " + std::to_string(lane.pos) + "; " +
+             std::to_string(context_.length(lane.seq)));
+    }
     if (lane.pos + static_cast<Pos>(lane.tokens.size()) > n_ctx_) {
       broken("a lane leaves the context; " +
              std::to_string(lane.pos + static_cast<Pos>(lane.tokens.size())) + "; " +
@@ -135,12 +139,9 @@ void LlamaDraft::check_lanes(std::span<const Lane> lanes, int k) const {
 
 std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const Lane> lanes, int k) {
   check_lanes(lanes, k);
-  std::vector<Truncate> undo;  // whatever the lanes say of their positions
-  for (const Lane& lane : lanes) undo.push_back({lane.seq, 0, context_.length(lane.seq)});
   const auto restore = [&] {
-    for (Truncate& op : undo) {
-      op.expected = context_.length(op.seq);
-      context_.truncate(op);
+    for (const Lane& lane : lanes) {
+      context_.truncate({lane.seq, context_.length(lane.seq), lane.pos});
     }
   };
   std::vector<std::vector<Candidate>> result;
@@ -165,9 +166,9 @@ std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const Lane> lane
 void LlamaDraft::decode_lanes(std::span<const Lane> lanes) {
   std::size_t n_left = 0;
   for (const Lane& lane : lanes) n_left += lane.tokens.size();
+  batch_.clear();  // of every lane, what is decoded together
   rows_.clear();
   const auto limit = static_cast<std::size_t>(context_.n_batch());
-  std::vector<BatchToken> last;  // of every lane, what is decoded together
   for (const Lane& lane : lanes) {
     // A draft that was not asked for long has more to read than a batch takes: what needs no
     // scores goes ahead.
@@ -176,23 +177,23 @@ void LlamaDraft::decode_lanes(std::span<const Lane> lanes) {
     read_ahead(lane, n_ahead);
     n_left -= n_ahead;
     for (std::size_t i = n_ahead; i < lane.tokens.size(); ++i) {
-      last.push_back({lane.tokens[i], lane.seq, lane.pos + static_cast<Pos>(i), false});
+      batch_.push_back({lane.tokens[i], lane.seq, lane.pos + static_cast<Pos>(i), false});
     }
-    last.back().scored = true;
-    rows_.push_back(static_cast<int>(last.size()) - 1);
+    batch_.back().scored = true;
+    rows_.push_back(static_cast<int>(batch_.size()) - 1);
   }
-  context_.decode(last);
+  context_.decode(batch_);
 }
 
 void LlamaDraft::read_ahead(const Lane& lane, std::size_t n) {
   const auto chunk = static_cast<std::size_t>(chunk_);
   for (std::size_t i = 0; i < n;) {
     if (abort_requested()) throw Aborted("[LlamaDraft::draft] aborted on request");
-    batch_.clear();
+    std::vector<BatchToken> batch;
     for (const std::size_t stop = std::min(n, i + chunk); i < stop; ++i) {
-      batch_.push_back({lane.tokens[i], lane.seq, lane.pos + static_cast<Pos>(i), false});
+      batch.push_back({lane.tokens[i], lane.seq, lane.pos + static_cast<Pos>(i), false});
     }
-    context_.decode(batch_);
+    context_.decode(batch);
   }
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import sys
@@ -16,15 +15,7 @@ from specbranch_cpp.cli import options, render
 from specbranch_cpp.cli.prefill import PrefillBar
 
 if TYPE_CHECKING:
-    from specbranch_cpp import Completion, Generation, GenerationStats
-
-_DERIVED = (
-    "tokens_per_second",
-    "mean_accepted_length",
-    "rollback_rate",
-    "rollback_per_token",
-    "draft_waste",
-)
+    from specbranch_cpp import Completion, Generation
 
 EPILOG = (
     "Exit codes: 0; 1: a model cannot be used; 2: bad usage; 130: stopped by Ctrl-C, what there is "
@@ -242,12 +233,8 @@ def _as_json(completion: Completion) -> dict[str, Any]:
         "text": completion.text,
         "tokens": list(completion.tokens),
         "finish_reason": completion.finish_reason,
-        "stats": _stats_json(completion.stats),
+        "stats": completion.stats.as_dict(),
     }
-
-
-def _stats_json(stats: GenerationStats) -> dict[str, Any]:
-    return dataclasses.asdict(stats) | {name: getattr(stats, name) for name in _DERIVED}
 
 
 def _show_stats(completion: Completion) -> None:

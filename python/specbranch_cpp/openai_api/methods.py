@@ -5,7 +5,7 @@ What they need, Jinja among it, is imported when one is called.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._text_engine import TextEngine
 
@@ -113,10 +113,10 @@ class OpenAICalls(TextEngine):
                 chunks raise only what happens later.
         """
         given = dict(locals())
-        engine = cast("TextEngine", given.pop("self"))
+        del given["self"]
         from specbranch_cpp.openai_api.completions import CompletionCall
 
-        call = CompletionCall(engine, given)
+        call = CompletionCall(self, given)
         return call.stream() if stream else call.answer()
 
     def create_chat_completion(
@@ -196,10 +196,10 @@ class OpenAICalls(TextEngine):
                 chunks raise only what happens later.
         """
         given = dict(locals())
-        engine = cast("TextEngine", given.pop("self"))
+        del given["self"]
         from specbranch_cpp.openai_api.chat_completions import ChatCall
 
-        call = ChatCall(engine, given)
+        call = ChatCall(self, given)
         return call.stream() if stream else call.answer()
 
     def complete(self, prompt: str | Sequence[int], **options: Any) -> Completion:
@@ -233,5 +233,4 @@ class OpenAICalls(TextEngine):
         """
         from specbranch_cpp.openai_api.chat_completions import chat_generation
 
-        engine = self
-        return chat_generation(engine, messages, chat_template_kwargs, options).result()
+        return chat_generation(self, messages, chat_template_kwargs, options).result()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from specbranch_cpp.openai_api.vocabulary import piece_of
-from specbranch_cpp.results import GenerationStats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +46,7 @@ class Recorder:
             "spans": [_span(one) for one in trace.spans],
         }
         if self._generation.stats is not None:
-            speculation["stats"] = stats_dict(self._generation.stats)
+            speculation["stats"] = self._generation.stats.as_dict()
         return speculation
 
     def _token(self, token: int) -> TokenText:
@@ -65,12 +63,6 @@ class Recorder:
             "committed": [self._token(token) for token in one.committed],
             "rolled_back": [self._token(token) for token in one.rolled_back],
         }
-
-
-def stats_dict(stats: GenerationStats) -> dict[str, Any]:
-    """The fields and the derived figures."""
-    derived = [name for name, value in vars(GenerationStats).items() if isinstance(value, property)]
-    return {name: getattr(stats, name) for name in [*(f.name for f in fields(stats)), *derived]}
 
 
 def _span(span: Span) -> SpeculationSpan:

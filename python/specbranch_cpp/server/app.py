@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from specbranch_cpp.engine import Engine
-    from specbranch_cpp.server.service import TextEngine
+    from specbranch_cpp.server.service import AsyncCalls
 
 __all__ = ["create_app"]
 
@@ -45,7 +45,7 @@ PAGE_HEADERS = {
 
 
 def create_app(
-    engine: Engine, settings: Settings | None = None, *, text_engine: TextEngine | None = None
+    engine: Engine, settings: Settings | None = None, *, text_engine: AsyncCalls | None = None
 ) -> FastAPI:
     """An ASGI application that serves one engine; `run` serves it with uvicorn.
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from specbranch_cpp.server.metrics import Metrics
     from specbranch_cpp.server.settings import Settings
 
-__all__ = ["Call", "Service", "TextEngine"]
+__all__ = ["AsyncCalls", "Call", "Service"]
 
 
-class TextEngine(Protocol):
+class AsyncCalls(Protocol):
     """What the server needs of an engine; `specbranch_cpp.AsyncEngine` has it.
 
     Both calls return the reply, or with ``stream=True`` an asynchronous iterator of chunks that is
@@ -52,7 +52,7 @@ class Service:
     """
 
     def __init__(
-        self, model: Engine, engine: TextEngine, settings: Settings, metrics: Metrics
+        self, model: Engine, engine: AsyncCalls, settings: Settings, metrics: Metrics
     ) -> None:
         self._model = model
         self._engine = engine

@@ -41,8 +41,8 @@ struct AcceptanceTable {
   double unseen_tokens = 0.0;  ///< decoded since the last look.
   double backoff = 0.0;        ///< tokens between two looks; 0: as at first.
   bool resting = false;        ///< it was tried in vain, and not looked at again since.
-  double given_up_at =
-      0.0;  ///< share of the plain rate that was too little then; 0: other reasons.
+  /// Share of the plain rate that was too little then; 0: it was given up for other reasons.
+  double given_up_at = 0.0;
 
   bool operator==(const AcceptanceTable&) const = default;
 };
