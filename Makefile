@@ -11,7 +11,8 @@ PIP_INSTALL = $(BIN)/pip install -q --no-build-isolation -C build-dir=build/pyth
 	-C cmake.define.SPECBRANCH_WERROR=$(if $(CI),ON,OFF)
 PY_SOURCES = python tests/python tools benchmarks examples third_party
 CPP_SOURCES = $(shell git ls-files -co --exclude-standard -- \
-	'cpp/**.h' 'cpp/**.cpp' 'third_party/**.h' 'third_party/**.cpp')
+	'cpp/**.h' 'cpp/**.cpp' 'tests/cpp/**.h' 'tests/cpp/**.cpp' \
+	'third_party/**.h' 'third_party/**.cpp')
 STUB = python/specbranch_cpp/_core.pyi
 # GCC 12's TSan does not start with the address space randomization of newer kernels.
 NO_ASLR = $(shell setarch -R true 2>/dev/null && echo setarch -R)

@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "specbranch/core/kv_ledger.h"
-#include "specbranch/llama/context.h"
+#include "specbranch/llama/context/context.h"
+#include "specbranch/tree/kv_ledger.h"
 #include "timing.h"
 
 namespace {

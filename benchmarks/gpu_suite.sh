@@ -218,7 +218,7 @@ run_tests() {
   # The machine's own plugins of pytest may warn, which the settings make errors.
   PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 "$work/venv/bin/python" -m pytest -p pytest_timeout \
     -p no:cacheprovider --junitxml="$work/test.xml" \
-    tests/python/test_gpu.py tests/python/test_cost_curves.py
+    tests/python/api/test_gpu.py tests/python/tools/test_cost_curves.py
 }
 
 make_models() { # preset

@@ -9,7 +9,7 @@
 #include <memory>
 #include <vector>
 
-#include "specbranch/core/hrad.h"
+#include "specbranch/model/hrad.h"
 
 namespace {
 

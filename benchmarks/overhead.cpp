@@ -12,11 +12,11 @@
 #include <thread>
 #include <vector>
 
-#include "specbranch/core/channel.h"
-#include "specbranch/core/choice.h"
-#include "specbranch/core/kv_ledger.h"
-#include "specbranch/llama/chain.h"
-#include "specbranch/llama/context.h"
+#include "specbranch/base/channel.h"
+#include "specbranch/llama/context/context.h"
+#include "specbranch/llama/sampling/chain.h"
+#include "specbranch/sampling/choice.h"
+#include "specbranch/tree/kv_ledger.h"
 #include "timing.h"
 
 namespace {

@@ -18,7 +18,8 @@ import statistics
 import time
 from typing import Any
 
-from specbranch_cpp import Engine, _core, _hook, policies
+from specbranch_cpp import Engine, _core, policies
+from specbranch_cpp._engine import user_policy
 
 LETTERS = [bytes([byte]) for byte in b"abcdefghijklmnopqrstuvwxyz .,;\n-"]
 
@@ -57,14 +58,14 @@ def main() -> None:
     given = parser.parse_args()
 
     inside: list[float] = []
-    serve = _hook.Hook.serve
+    serve = user_policy.Hook.serve
 
-    def timed(hook: _hook.Hook, question: Any, core: Any) -> None:
+    def timed(hook: user_policy.Hook, question: Any, core: Any) -> None:
         begin = time.thread_time()
         serve(hook, question, core)
         inside.append(time.thread_time() - begin)
 
-    _hook.Hook.serve = timed  # type: ignore[assignment,method-assign]
+    user_policy.Hook.serve = timed  # type: ignore[assignment,method-assign]
     n_tokens = 3 * given.rounds
     differences = []
     skipped = rounds = 0

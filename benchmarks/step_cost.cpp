@@ -23,13 +23,13 @@
 #include <variant>
 #include <vector>
 
-#include "core/clock.h"
-#include "core/warm_up.h"
-#include "specbranch/core/worker.h"
-#include "specbranch/llama/factory.h"
-#include "specbranch/llama/sizes.h"
-#include "specbranch/llama/vocabulary.h"
-#include "specbranch/llama/weights.h"
+#include "specbranch/base/clock.h"
+#include "specbranch/decoder/warm_up.h"
+#include "specbranch/engine/worker.h"
+#include "specbranch/llama/context/sizes.h"
+#include "specbranch/llama/file/weights.h"
+#include "specbranch/llama/models/factory.h"
+#include "specbranch/llama/vocabulary/vocabulary.h"
 
 namespace {
 

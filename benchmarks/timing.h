@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "specbranch/llama/context.h"
+#include "specbranch/llama/context/context.h"
 
 namespace specbranch::bench {
 

@@ -26,13 +26,13 @@ sys.path.insert(0, str(ROOT / "third_party/llama_cpp"))
 from locate_llama_cpp import REQUIREMENT  # noqa: E402
 
 if TYPE_CHECKING:
-    from specbranch_cpp import _cpuflags
+    from specbranch_cpp._llama import cpu_flags
 else:  # the file alone: the package is not there yet
     _spec = importlib.util.spec_from_file_location(
-        "_cpuflags", ROOT / "python/specbranch_cpp/_cpuflags.py"
+        "cpu_flags", ROOT / "python/specbranch_cpp/_llama/cpu_flags.py"
     )
-    _cpuflags = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(_cpuflags)
+    cpu_flags = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(cpu_flags)
 
 # What a built library says it uses (ggml_cpu_has_*): what the CPU must announce for it.
 FEATURES = {
@@ -109,7 +109,7 @@ def install_llama(environment: Environment, flags: set[str]) -> None:
     not used at all for an explicit CMAKE_ARGS.
     """
     explicit = os.environ.get("CMAKE_ARGS")
-    args = _cpuflags.safe_cmake_args(flags) if explicit is None else explicit
+    args = cpu_flags.safe_cmake_args(flags) if explicit is None else explicit
     # No record: installed by hand, and respected if it can run.
     recorded = environment.record.read_text() if environment.record.exists() else args
     if not environment.has(REQUIREMENT):
@@ -172,9 +172,9 @@ def main() -> None:
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="default: .venv")
     parser.add_argument("--print-cmake-args", action="store_true", help="print them, do nothing")
     options = parser.parse_args()
-    flags = _cpuflags.cpu_flags(_cpuflags.read_cpuinfo())
+    flags = cpu_flags.cpu_flags(cpu_flags.read_cpuinfo())
     if options.print_cmake_args:
-        print(os.environ.get("CMAKE_ARGS", _cpuflags.safe_cmake_args(flags)))
+        print(os.environ.get("CMAKE_ARGS", cpu_flags.safe_cmake_args(flags)))
         return
     if sys.version_info < (3, 10):  # noqa: UP036 (nothing has checked it before this script)
         sys.exit("setup: Python 3.10 or newer is needed; say which with: make PYTHON=python3.x")

@@ -3,5 +3,5 @@
 # as many as there are cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-git ls-files -co --exclude-standard -- 'cpp/src/**.cpp' |
+git ls-files -co --exclude-standard -- 'cpp/**.cpp' |
   xargs -P "$(nproc)" -n 1 clang-tidy --quiet -p "$1"

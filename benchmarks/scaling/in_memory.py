@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from specbranch_cpp._tensors import TensorSource
+from specbranch_cpp._support.tensor_source import TensorSource
 
 if TYPE_CHECKING:
     from types import TracebackType

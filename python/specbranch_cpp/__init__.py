@@ -9,9 +9,9 @@ with Engine("target.gguf", "draft.gguf") as engine:
 
 from __future__ import annotations
 
-from specbranch_cpp import _native
+from specbranch_cpp._llama import native
 
-_native.load()
+native.load()
 
 # The extension needs its libraries.
 from specbranch_cpp import policies  # noqa: E402

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from specbranch_cpp._pump import Pump
+from specbranch_cpp._support.pump import Pump
 from specbranch_cpp.engine import Engine
 from specbranch_cpp.errors import EngineClosed
 from specbranch_cpp.results import Chunk

@@ -10,17 +10,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specbranch_cpp import _arguments, _core, _logging, _probe, _profile, policies
-from specbranch_cpp._hrad import PairFiles, check_pair
-from specbranch_cpp._model_options import model_options
-from specbranch_cpp._request import (
+from specbranch_cpp import _core, policies
+from specbranch_cpp._engine.model_options import model_options
+from specbranch_cpp._engine.request import (
     STEERED_MODE,
     Defaults,
     make_request,
     make_seeds,
     written_in_python,
 )
-from specbranch_cpp._tensors import source_of
+from specbranch_cpp._llama import cpu_probe
+from specbranch_cpp._pair import pair_profile
+from specbranch_cpp._pair.hrad_weights import PairFiles, check_pair
+from specbranch_cpp._support import checked, logs
+from specbranch_cpp._support.tensor_source import source_of
 from specbranch_cpp.errors import EngineClosed, InvalidArgument
 from specbranch_cpp.generation import Generation, Shared
 from specbranch_cpp.openai_api.methods import OpenAICalls
@@ -186,7 +189,7 @@ class Engine(OpenAICalls):
         }
         target_options = model_options(target, {name: given[name] for name in values})
         draft_options = None if draft is None else model_options(draft, of_draft, "draft_")
-        _arguments.flag("verbose", verbose)
+        checked.flag("verbose", verbose)
         if progress_callback is not None and not callable(progress_callback):
             raise InvalidArgument(
                 f"progress_callback is {progress_callback!r}; it must be callable or None"
@@ -196,7 +199,7 @@ class Engine(OpenAICalls):
 
         def idle(share: float | None) -> None:
             nonlocal shown
-            _logging.forward()
+            logs.forward()
             if share is not None and share > shown and progress_callback is not None:
                 shown = share
                 progress_callback(share)
@@ -204,33 +207,33 @@ class Engine(OpenAICalls):
         defaults = Defaults(
             mode=("auto" if policy is None else STEERED_MODE) if mode is None else mode,
             policy=policy,
-            k_max=_arguments.integer("k_max", k_max, 1, _core.MAX_BRANCHES),
+            k_max=checked.integer("k_max", k_max, 1, _core.MAX_BRANCHES),
             max_draft=max_draft
             if max_draft is None
-            else _arguments.integer("max_draft", max_draft, 1, _core.MAX_DRAFT),
+            else checked.integer("max_draft", max_draft, 1, _core.MAX_DRAFT),
         )
         if draft is None and mode not in (None, "autoregressive"):
             raise InvalidArgument(f"mode is {mode!r}; without a draft it must be 'autoregressive'")
         seeds = make_seeds(seed)
-        _arguments.text("prefix_reuse", prefix_reuse)
+        checked.text("prefix_reuse", prefix_reuse)
         if chat_template is not None:
-            _arguments.encoded("chat_template", chat_template)
-        _arguments.flag("bit_exact", bit_exact)
-        measure = _arguments.flag("warmup", warmup) and mode != "autoregressive"
+            checked.encoded("chat_template", chat_template)
+        checked.flag("bit_exact", bit_exact)
+        measure = checked.flag("warmup", warmup) and mode != "autoregressive"
         profile_path = None
         if profile is not None:
-            profile_path = str(Path(os.fsdecode(_arguments.path("profile", profile))).absolute())
+            profile_path = str(Path(os.fsdecode(checked.path("profile", profile))).absolute())
             if draft is None:
                 raise InvalidArgument(f"profile is {profile!r}; without a draft it must be None")
         if verbose:
-            _logging.show()
+            logs.show()
         names = [os.fsdecode(path) for path in (target, draft) if path is not None]
-        _probe.ensure_safe_cpu(names)
+        cpu_probe.ensure_safe_cpu(names)
         key = None
         if draft_options is not None:
             _core.plan_threads(target_options, draft_options)
             key = partial(
-                _profile.make_key,
+                pair_profile.make_key,
                 target=names[0],
                 draft=names[1],
                 target_options=target_options,
@@ -239,7 +242,7 @@ class Engine(OpenAICalls):
             )
         known = _core.PairProfile()
         if profile_path is not None and key is not None:
-            known = _profile.load(profile_path, key())
+            known = pair_profile.load(profile_path, key())
         try:
             core = _core.load_engine(
                 target_options,
@@ -255,11 +258,11 @@ class Engine(OpenAICalls):
                 draft_source=source_of(draft),
             )
         finally:
-            _logging.forward()
+            logs.forward()
         if mode is None and not core.can_speculate:
             defaults = replace(defaults, mode="autoregressive")
         if measure and core.can_speculate and not core.profile.costs.known:
-            _logging.LOGGER.warning("the warm-up failed: what steps cost is not known")
+            logs.LOGGER.warning("the warm-up failed: what steps cost is not known")
         pair = PairFiles(*names) if len(names) == 2 else None
         if isinstance(policy, policies.HRAD) and defaults.mode != "autoregressive":
             try:
@@ -378,7 +381,7 @@ class Engine(OpenAICalls):
             policy=written_in_python(self._defaults.policy if policy is None else policy),
             n_prompt=len(request.prompt),
         )
-        _logging.forward()
+        logs.forward()
         return generation
 
     @property
@@ -403,12 +406,12 @@ class Engine(OpenAICalls):
             EngineClosed: this process is a fork of the one that made the engine.
             OSError: the file cannot be written.
         """
-        file = os.fsdecode(_arguments.path("path", path))
+        file = os.fsdecode(checked.path("path", path))
         if os.getpid() != self._pid:
             raise EngineClosed("the engine was made before this process was forked")
         if self._key is None:
             raise InvalidArgument("an engine without a draft has no profile")
-        _profile.save(file, self._key(), self._core.profile)
+        pair_profile.save(file, self._key(), self._core.profile)
 
     def on_end(self, listener: Callable[[GenerationStats], object]) -> None:
         """Has ``listener`` called with what each generation did and cost, from now on.
@@ -432,15 +435,13 @@ class Engine(OpenAICalls):
         """
         if os.getpid() == self._pid:  # a forked child must touch nothing that threads share
             self._core.close()
-            _logging.forward()
+            logs.forward()
             path, self._profile_path = self._profile_path, None
             if path is not None:
                 try:
                     self.save_profile(path)
                 except OSError as error:
-                    _logging.PROFILES.warning(
-                        "profile %r was not written: %s", path, error.strerror
-                    )
+                    logs.PROFILES.warning("profile %r was not written: %s", path, error.strerror)
 
     def __enter__(self) -> Engine:
         return self

@@ -8,7 +8,9 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from specbranch_cpp import _arguments, _core, _hook, _logging
+from specbranch_cpp import _core
+from specbranch_cpp._engine import user_policy
+from specbranch_cpp._support import checked, logs
 from specbranch_cpp.errors import EngineClosed, InvalidArgument, SpecBranchError
 from specbranch_cpp.results import (
     Chunk,
@@ -87,7 +89,7 @@ class Generation:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._steps: list[_Step] = []  # appending is the only change: an interrupt loses nothing
         self._failed = False
-        self._hook = None if policy is None else _hook.Hook(policy)
+        self._hook = None if policy is None else user_policy.Hook(policy)
         self._policy_error: BaseException | None = None
         self._completion: Completion | None = None
 
@@ -165,8 +167,8 @@ class Generation:
             raise InvalidArgument("the generation has no record: ask for it with trace=True")
         return Trace._from_core(
             self._core.trace_since(
-                _arguments.integer("n_spans", n_spans, 0),
-                _arguments.integer("n_rounds", n_rounds, 0),
+                checked.integer("n_spans", n_spans, 0),
+                checked.integer("n_rounds", n_rounds, 0),
             )
         )
 
@@ -215,7 +217,7 @@ class Generation:
                     continue
             except SpecBranchError:
                 self._failed = True
-                _logging.forward()
+                logs.forward()
                 raise
             except BaseException:  # a signal's, or the policy's: nobody may answer any more
                 self.cancel()
@@ -225,7 +227,7 @@ class Generation:
             # An interrupted attempt may have left something in it.
             self._decoder.setstate(self._steps[-1].decoder if index else (b"", 0))
             if isinstance(output, _core.Outcome):
-                _logging.forward()
+                logs.forward()
                 text = self._decoder.decode(output.tail, final=True)
             else:
                 text = self._decoder.decode(output.data)
@@ -241,7 +243,7 @@ class Generation:
         thread = threading.get_ident()
         self._shared.planning.add(thread)
         try:
-            cast("_hook.Hook", self._hook).serve(question, self._core)
+            cast("user_policy.Hook", self._hook).serve(question, self._core)
         except KeyboardInterrupt:
             self._core.cancel()  # first, so that it is no failure
             self._core.refuse()

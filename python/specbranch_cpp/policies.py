@@ -10,8 +10,9 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
-from specbranch_cpp import _arguments, _hrad
 from specbranch_cpp._core import MAX_DRAFT
+from specbranch_cpp._pair import hrad_weights
+from specbranch_cpp._support import checked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +48,7 @@ class Fixed:
     gamma: int
 
     def __post_init__(self) -> None:
-        _arguments.integer("gamma", self.gamma, 1, MAX_DRAFT)
+        checked.integer("gamma", self.gamma, 1, MAX_DRAFT)
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Confidence:
     epsilon: float = 0.4
 
     def __post_init__(self) -> None:
-        _arguments.share("epsilon", self.epsilon)
+        checked.share("epsilon", self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ class AdaEDL:
     acceptance: float = 0.9
 
     def __post_init__(self) -> None:
-        _arguments.share("threshold", self.threshold)
-        _arguments.share("acceptance", self.acceptance)
+        checked.share("threshold", self.threshold)
+        checked.share("acceptance", self.acceptance)
 
 
 @dataclass(frozen=True)
@@ -124,13 +125,13 @@ class HRAD:
     path: str | os.PathLike[str]
     epsilon: float = 0.4
     sure: float = 0.9
-    _file: _hrad.HradFile = field(init=False, repr=False, compare=False)
+    _file: hrad_weights.HradFile = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _arguments.share("epsilon", self.epsilon)
-        _arguments.share("sure", self.sure)
+        checked.share("epsilon", self.epsilon)
+        checked.share("sure", self.sure)
         object.__setattr__(
-            self, "_file", _hrad.read(os.fsdecode(_arguments.path("path", self.path)))
+            self, "_file", hrad_weights.read(os.fsdecode(checked.path("path", self.path)))
         )
 
 
@@ -156,7 +157,7 @@ class Plan:
     submit: int | None = None
 
     def __post_init__(self) -> None:
-        # As `_arguments.integer`, but fast: this is done every round.
+        # As `checked.integer`, but fast: this is done every round.
         for name, low, value in (
             ("draft_length", 0, self.draft_length),
             ("branches", 1, self.branches),
@@ -164,7 +165,7 @@ class Plan:
             ("submit", 0, 0 if self.submit is None else self.submit),
         ):
             if type(value) is not int or not low <= value <= _MAX_INT:
-                _arguments.integer(name, value, low)
+                checked.integer(name, value, low)
 
 
 class Node(NamedTuple):

@@ -21,7 +21,8 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp import _arguments, _core
+from specbranch_cpp import _core
+from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -258,7 +259,7 @@ def simulate(
         setting = settings(setting)[0]
     core_pair = _synthetic(pair, seed)
     core_machine = _machine(pair, find_machine(machine))
-    n_tokens = _arguments.integer("n_tokens", n_tokens, 1, 10**6)
+    n_tokens = checked.integer("n_tokens", n_tokens, 1, 10**6)
     # What `autoregressive` takes for a token.
     one_token = core_machine.target_us[0] + core_machine.target_latency_us + core_machine.hop_us
     run = _core.simulate(_request(setting, n_tokens), core_pair, core_machine, warm)
@@ -356,7 +357,7 @@ def sweep(
     first = pair.target_us if isinstance(pair.target_us, (int, float)) else pair.target_us[0]
     found = {}
     for c, alpha in product(ratios, alphas):
-        if not _arguments.real("c", c) > 0:
+        if not checked.real("c", c) > 0:
             raise InvalidArgument(f"c is {c}; it must be above 0")
         cell = replace(pair, alpha=alpha, draft_us=first / c, proposals=())
         found[c, alpha] = compare(cell, machine, modes, n_tokens=n_tokens, seed=seed)
@@ -386,10 +387,10 @@ def load_profile(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str
     if not isinstance(costs, Mapping) or not (costs.get("target_us") and costs.get("draft_us")):
         raise InvalidArgument("the profile has no costs: the engine did not measure them")
     found: dict[str, Any] = {
-        "target_us": tuple(_arguments.reals("target_us", costs["target_us"])),
-        "draft_us": tuple(_arguments.reals("draft_us", costs["draft_us"])),
-        "target_slowdown": _arguments.real("target_slowdown", costs.get("target_slowdown", 1.0)),
-        "draft_slowdown": _arguments.real("draft_slowdown", costs.get("draft_slowdown", 1.0)),
+        "target_us": tuple(checked.reals("target_us", costs["target_us"])),
+        "draft_us": tuple(checked.reals("draft_us", costs["draft_us"])),
+        "target_slowdown": checked.real("target_slowdown", costs.get("target_slowdown", 1.0)),
+        "draft_slowdown": checked.real("draft_slowdown", costs.get("draft_slowdown", 1.0)),
     }
     # A table for each class of temperatures: the one that has seen most.
     tables = content.get("acceptance") or [{}]
@@ -416,12 +417,12 @@ def _curve(
 ) -> list[float]:
     """Microseconds of batches of 1, 2, .. tokens."""
     if not isinstance(step, (int, float)):
-        return _arguments.reals(name, step)
+        return checked.reals(name, step)
     if isinstance(curve, str):
         if curve not in CURVES:
             raise InvalidArgument(f"the curve is {curve!r}; it must be one of {', '.join(CURVES)}")
         curve = CURVES[curve]
-    return [_arguments.real(name, step) * factor for factor in curve]
+    return [checked.real(name, step) * factor for factor in curve]
 
 
 def _machine(pair: Pair, machine: Machine) -> _core.SimulatedMachine:
@@ -436,34 +437,34 @@ def _machine(pair: Pair, machine: Machine) -> _core.SimulatedMachine:
         "hop_us",
         "abort_us",
     ):
-        setattr(made, name, _arguments.real(name, getattr(machine, name)))
+        setattr(made, name, checked.real(name, getattr(machine, name)))
     return made
 
 
 def _synthetic(pair: Pair, seed: int) -> _core.SyntheticPair:
     made = _core.SyntheticPair()
-    made.seed = _arguments.integer("seed", seed, 0, 2**63 - 1)
+    made.seed = checked.integer("seed", seed, 0, 2**63 - 1)
     made.n_seq = _N_SEQ
     if isinstance(pair.alpha, (int, float)):
-        made.alpha = _arguments.real("alpha", pair.alpha)
+        made.alpha = checked.real("alpha", pair.alpha)
     else:
-        made.segments = [(n, _arguments.real("alpha", alpha)) for n, alpha in pair.alpha]
-    made.rank_hits = _arguments.reals("rank_hits", pair.rank_hits)
-    made.concentration = _arguments.real("concentration", pair.concentration)
-    made.distortion = _arguments.real("distortion", pair.distortion)
+        made.segments = [(n, checked.real("alpha", alpha)) for n, alpha in pair.alpha]
+    made.rank_hits = checked.reals("rank_hits", pair.rank_hits)
+    made.concentration = checked.real("concentration", pair.concentration)
+    made.distortion = checked.real("distortion", pair.distortion)
     made.replay = [(list(confidences), hit) for confidences, hit in pair.proposals]
     return made
 
 
 def _request(setting: Setting, n_tokens: int) -> _core.Request:
     request = _core.Request()
-    request.mode = _arguments.text("mode", setting.mode)
+    request.mode = checked.text("mode", setting.mode)
     request.prompt = [0] * _PROMPT
     request.max_tokens = n_tokens
-    request.max_draft = _arguments.integer("gamma", setting.gamma, 1, _core.MAX_DRAFT)
-    request.k_max = _arguments.integer("k_max", setting.k_max, 1, _core.MAX_BRANCHES)
+    request.max_draft = checked.integer("gamma", setting.gamma, 1, _core.MAX_DRAFT)
+    request.k_max = checked.integer("k_max", setting.k_max, 1, _core.MAX_BRANCHES)
     if setting.epsilon is None:
         request.use_fixed(setting.gamma)
     else:
-        request.use_confidence(_arguments.real("epsilon", setting.epsilon))
+        request.use_confidence(checked.real("epsilon", setting.epsilon))
     return request

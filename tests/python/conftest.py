@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser
-    from tests.python.llama_scores import Llama
-    from tests.python.page_driver import LiveView, OpenView
-    from tests.python.page_stand_in import StandIn
+    from tests.python.support.llama_scores import Llama
+    from tests.python.support.page_driver import LiveView, OpenView
+    from tests.python.support.page_stand_in import StandIn
 
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))  # for tests.python.tiny_gguf
+    sys.path.insert(0, str(ROOT))  # for tests.python.support.tiny_gguf
 
 # Where we were started in the background, Ctrl-C is ignored, also by the processes we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -64,7 +64,7 @@ def make_fake() -> Iterator[MakeFake]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A headless Chromium. No longer than a module: meanwhile no test can have an event loop."""
-    from tests.python.page_driver import chromium
+    from tests.python.support.page_driver import chromium
 
     with chromium() as browser:
         yield browser
@@ -73,7 +73,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def stand_in() -> Iterator[StandIn]:
     """A stand-in for the server of the live view."""
-    from tests.python.page_stand_in import StandIn
+    from tests.python.support.page_stand_in import StandIn
 
     with StandIn() as stand_in:
         yield stand_in
@@ -82,7 +82,7 @@ def stand_in() -> Iterator[StandIn]:
 @pytest.fixture
 def open_view(browser: Browser, stand_in: StandIn) -> Iterator[OpenView]:
     """Opens the page; afterwards nothing may have been complained of or fetched from elsewhere."""
-    from tests.python.page_driver import LiveView
+    from tests.python.support.page_driver import LiveView
 
     views: list[LiveView] = []
 
@@ -101,7 +101,7 @@ def open_view(browser: Browser, stand_in: StandIn) -> Iterator[OpenView]:
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llama]:
     """What llama.cpp itself computes with a model."""
-    from tests.python.llama_scores import Llama
+    from tests.python.support.llama_scores import Llama
 
     llama = Llama(tmp_path_factory.mktemp("llama"))
     yield llama
@@ -120,7 +120,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         return demo.pair()
     except FileNotFoundError:
         pass
-    from tests.python.tiny_gguf import write_tiny_gguf
+    from tests.python.support.tiny_gguf import write_tiny_gguf
 
     folder = tmp_path_factory.mktemp("pair")
     target = write_tiny_gguf(folder / "target.gguf", weight_type="Q8_0", n_layer=3)
@@ -139,7 +139,7 @@ def engine(pair: tuple[Path, Path]) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A target of random weights for tests that leave the file as it is."""
-    from tests.python.tiny_gguf import write_tiny_gguf
+    from tests.python.support.tiny_gguf import write_tiny_gguf
 
     folder = tmp_path_factory.mktemp("tiny")
     return write_tiny_gguf(folder / "target.gguf", weight_type="Q8_0")
@@ -148,7 +148,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_draft(tiny: Path) -> Path:
     """Its draft, of a layer."""
-    from tests.python.tiny_gguf import write_tiny_gguf
+    from tests.python.support.tiny_gguf import write_tiny_gguf
 
     return write_tiny_gguf(tiny.parent / "draft.gguf", weight_type="Q8_0", n_layer=1)
 

@@ -43,7 +43,7 @@ if(NOT LlamaCpp_FOUND)
   return()
 endif()
 
-# The headers' fingerprint: the same headers are the same structs. specbranch_cpp/_native.py
+# The headers' fingerprint: the same headers are the same structs. specbranch_cpp/_llama/native.py
 # computes it again at import.
 set(llama_headers "")
 foreach(header llama.h ggml.h ggml-backend.h ggml-cpu.h gguf.h)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp import _arguments, _core, policies
+from specbranch_cpp import _core, policies
+from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -109,11 +110,11 @@ def of_modes(
     for name in policy_names or ():
         _one_of("policy", name, POLICIES)
     for length in lengths:
-        _arguments.integer("draft length", length, 1, _core.MAX_DRAFT)
+        checked.integer("draft length", length, 1, _core.MAX_DRAFT)
     for k_max in k_maxes:
-        _arguments.integer("k_max", k_max, 1, _core.MAX_BRANCHES)
+        checked.integer("k_max", k_max, 1, _core.MAX_BRANCHES)
     for epsilon in epsilons:
-        _arguments.share("epsilon", epsilon)
+        checked.share("epsilon", epsilon)
     if "hrad" in (policy_names or ()) and hrad is None:
         raise InvalidArgument("the policy hrad needs a file of weights; give one with --hrad")
     chosen: list[Contender] = [Contender(BASE)]

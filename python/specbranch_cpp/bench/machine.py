@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from specbranch_cpp import __version__, _core, demo
-from specbranch_cpp._hrad import file_sha256
-from specbranch_cpp._profile import _cpu_name
+from specbranch_cpp._pair.hrad_weights import file_sha256
+from specbranch_cpp._pair.pair_profile import _cpu_name
 
 _PACKAGE = Path(demo.__file__).parent
 _SYSTEM = Path("/sys/devices/system/cpu")

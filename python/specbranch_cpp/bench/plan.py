@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp import _arguments
+from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -139,12 +139,12 @@ class Plan:
     bit_exact: bool = False
 
     def __post_init__(self) -> None:
-        _arguments.integer("tokens", self.tokens, 1, _MAX_TOKENS)
-        _arguments.integer("repeat", self.repeat, 1)
-        _arguments.integer("ctx_size", self.n_ctx, 1)
-        _arguments.integer("seed", self.seed, 0)
+        checked.integer("tokens", self.tokens, 1, _MAX_TOKENS)
+        checked.integer("repeat", self.repeat, 1)
+        checked.integer("ctx_size", self.n_ctx, 1)
+        checked.integer("seed", self.seed, 0)
         for temperature in self.temperatures:
-            if not 0.0 <= _arguments.real("temperature", temperature) < 100.0:
+            if not 0.0 <= checked.real("temperature", temperature) < 100.0:
                 raise InvalidArgument(f"temperature is {temperature}; it must be in 0 .. 100")
 
     def settings(self) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from specbranch_cpp import __version__, _core
-from specbranch_cpp.cli import bench, chat, check, demo, generate, hrad, serve, simulate
+from specbranch_cpp.cli import bench, check, demo, generate, hrad, serve, simulate
+from specbranch_cpp.cli.chat import command as chat
 
 __all__ = ["app", "main"]
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from specbranch_cpp import advice
-from specbranch_cpp.advice.examination import SECONDS
+from specbranch_cpp.check.examination import SECONDS, examine
+from specbranch_cpp.check.report import Verdict
 from specbranch_cpp.cli import check_text, options, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from specbranch_cpp.check import Report
 
 NO_GAIN = 3
 EPILOG = (
@@ -72,7 +74,7 @@ def check(
     target, draft = options.pick_models(target, draft)
     texts = [*(prompt or []), *(options.read_text(each, "-f") for each in file or [])]
     with _progress(seconds) as progress:
-        report = advice.examine(
+        report = examine(
             target,
             draft,
             prompts=texts or None,
@@ -89,11 +91,11 @@ def check(
     raise typer.Exit(exit_code(report))
 
 
-def exit_code(report: advice.Report) -> int:
+def exit_code(report: Report) -> int:
     """0, 1 or 3, as the help says."""
     if not report.fits:
         return 1
-    found_none = report.verdict.useless or report.verdict is advice.Verdict.UNCLEAR
+    found_none = report.verdict.useless or report.verdict is Verdict.UNCLEAR
     return NO_GAIN if found_none else 0
 
 

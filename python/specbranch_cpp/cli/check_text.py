@@ -1,4 +1,4 @@
-"""A report of `advice.examine` in plain words."""
+"""A report of `check.examine` in plain words."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from specbranch_cpp.advice.report import Interval, Verdict
-from specbranch_cpp.advice.words import count, readable, several
+from specbranch_cpp._support.words import count, readable, several
+from specbranch_cpp.check.report import Interval, Verdict
 from specbranch_cpp.cli import render
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from specbranch_cpp.advice.report import DeviceMemory, Measurement, ModelReport, Report
+    from specbranch_cpp.check.report import DeviceMemory, Measurement, ModelReport, Report
 
 _LABEL = 9
 _COLUMNS = ("mode", "expected", "measured", "tokens\nper step")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from specbranch_cpp import _arguments, demo
+from specbranch_cpp import demo
+from specbranch_cpp._support import checked
 from specbranch_cpp.simulation import MODES
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ NAMES = {
 
 def max_tokens(n_predict: int) -> int | None:
     """None for -1: until the context is full."""
-    return None if _arguments.integer("max_tokens", n_predict, -1) == -1 else n_predict
+    return None if checked.integer("max_tokens", n_predict, -1) == -1 else n_predict
 
 
 def pick_models(model: Path | None, draft: Path | None) -> tuple[Path, Path | None]:

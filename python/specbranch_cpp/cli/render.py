@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from specbranch_cpp._logging import PROFILES
-from specbranch_cpp.advice.words import message
+from specbranch_cpp._support.logs import PROFILES
+from specbranch_cpp._support.words import message
 from specbranch_cpp.errors import InvalidArgument, SpecBranchError
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.text import Text
 
-from specbranch_cpp import _speedup_plot, simulation
+from specbranch_cpp import simulation
+from specbranch_cpp._plots import speedup
 from specbranch_cpp.cli import options, render
 from specbranch_cpp.errors import InvalidArgument
 
@@ -89,7 +90,7 @@ def simulate(
     The engine's own planners run under a virtual clock, each mode with its best settings.
     """
     if plot is not None:
-        _speedup_plot.check(plot)
+        speedup.check(plot)
     pair, place = _chosen(alpha, ratio, target_ms, profile, machine)
     changes: dict[str, Any] = {
         "target_slowdown": slowdown,
@@ -112,7 +113,7 @@ def simulate(
         _show(results)
     if plot is not None:
         found = simulation.sweep(pair, place, _RATIOS, _ALPHAS, n_tokens=tokens // 2 or 1)
-        _speedup_plot.draw(found, plot, title=machine)
+        speedup.draw(found, plot, title=machine)
 
 
 def _chosen(

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp._hrad import file_sha256
+from specbranch_cpp._pair.hrad_weights import file_sha256
 from specbranch_cpp.errors import ContextOverflow, InvalidArgument
 from specbranch_cpp.hrad.records import (
     SETTINGS,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from specbranch_cpp import _hrad, _safetensors
+from specbranch_cpp._pair import hrad_weights
+from specbranch_cpp._support import safetensors
 from specbranch_cpp.hrad.records import replace_file
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Classifier:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a safetensors file, which `policies.HRAD` reads."""
-        header: dict[str, Any] = {"__metadata__": {**self.metadata, "format": _hrad.FORMAT}}
+        header: dict[str, Any] = {"__metadata__": {**self.metadata, "format": hrad_weights.FORMAT}}
         blocks, end = [], 0
         for name in TENSORS:
             tensor = np.ascontiguousarray(self.tensors[name], dtype="<f4")
@@ -53,8 +54,8 @@ class Classifier:
             InvalidArgument: it cannot be read, or is no classifier of this format.
         """
         name = os.fsdecode(path)
-        _hrad.read(name)  # checks that it fits together
-        read = _safetensors.read(name)
+        hrad_weights.read(name)  # checks that it fits together
+        read = safetensors.read(name)
         return cls({tensor: read.arrays[tensor] for tensor in TENSORS}, read.metadata)
 
     def probabilities(self, features: npt.ArrayLike) -> npt.NDArray[np.float64]:

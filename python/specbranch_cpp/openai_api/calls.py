@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from specbranch_cpp import _arguments
+from specbranch_cpp._support import checked
 from specbranch_cpp.openai_api.keywords import include_usage
 from specbranch_cpp.openai_api.speculation import Recorder
 from specbranch_cpp.openai_api.streams import Stream
@@ -17,7 +17,7 @@ from specbranch_cpp.results import TokenLogprobs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from specbranch_cpp._text_engine import TextEngine
+    from specbranch_cpp._engine.text_engine import TextEngine
     from specbranch_cpp.generation import Generation
     from specbranch_cpp.openai_api.types import Timings, Usage
     from specbranch_cpp.results import Chunk, GenerationStats
@@ -50,9 +50,9 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
         arguments: Mapping[str, Any],
         prefix: str,
     ) -> None:
-        _arguments.flag("stream", given["stream"])
+        checked.flag("stream", given["stream"])
         if given["model"] is not None:
-            _arguments.text("model", given["model"])
+            checked.text("model", given["model"])
         self._include_usage = include_usage(given)
         self._has_logprobs = arguments["logprobs"] is not None
         self._has_trace = arguments["trace"]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, cast
 from specbranch_cpp.openai_api.calls import Call
 from specbranch_cpp.openai_api.chat_requests import chat_request, joined_stops, rendered
 from specbranch_cpp.openai_api.logprobs import ChatStyle
-from specbranch_cpp.openai_api.tool_parser import ToolParser
+from specbranch_cpp.openai_api.tool_calls.stream_parser import ToolParser
 from specbranch_cpp.openai_api.types import ChatChunk, ChatCompletion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from specbranch_cpp._text_engine import TextEngine
+    from specbranch_cpp._engine.text_engine import TextEngine
     from specbranch_cpp.generation import Generation
     from specbranch_cpp.openai_api.types import ChatDelta, ChatLogprobs, ToolCallDelta
     from specbranch_cpp.results import Chunk

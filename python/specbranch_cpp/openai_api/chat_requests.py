@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp import _arguments
+from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.keywords import generate_arguments
 from specbranch_cpp.openai_api.logprobs import n_of_chat
 from specbranch_cpp.openai_api.messages import plain_messages
 from specbranch_cpp.openai_api.prompts import format_of
 from specbranch_cpp.openai_api.response_format import grammar_of_format
-from specbranch_cpp.openai_api.tool_formats import FormatHermes, format_of_template
-from specbranch_cpp.openai_api.tools import Tools, tools_of
+from specbranch_cpp.openai_api.tool_calls.declarations import Tools, tools_of
+from specbranch_cpp.openai_api.tool_calls.formats import FormatHermes, format_of_template
 from specbranch_cpp.openai_api.vocabulary import piece_of
 
 if TYPE_CHECKING:
-    from specbranch_cpp._text_engine import TextEngine
-    from specbranch_cpp.openai_api.tool_formats import ToolFormat
+    from specbranch_cpp._engine.text_engine import TextEngine
+    from specbranch_cpp.openai_api.tool_calls.formats import ToolFormat
 
 __all__ = ["ChatRequest", "chat_request", "rendered"]
 
@@ -87,7 +87,7 @@ def _check_variables(variables: Any) -> None:
 
 def joined_stops(stop: Any, more: list[str]) -> list[str]:
     """Stop strings of the caller and of the template."""
-    return [*(one.decode() for one in _arguments.stop_strings(stop)), *more]
+    return [*(one.decode() for one in checked.stop_strings(stop)), *more]
 
 
 def _grammar(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from specbranch_cpp import _arguments
+from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.calls import Call
 from specbranch_cpp.openai_api.keywords import generate_arguments
@@ -14,7 +14,7 @@ from specbranch_cpp.openai_api.types import CompletionChunk, TextCompletion
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from specbranch_cpp._text_engine import TextEngine
+    from specbranch_cpp._engine.text_engine import TextEngine
     from specbranch_cpp.openai_api.types import CompletionLogprobs
     from specbranch_cpp.results import Chunk
 
@@ -33,14 +33,14 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
     def __init__(self, engine: TextEngine, given: Mapping[str, Any]) -> None:
         arguments = generate_arguments(given)
         arguments["logprobs"] = given["logprobs"]
-        echo = _arguments.flag("echo", given["echo"])
+        echo = checked.flag("echo", given["echo"])
         if echo and given["logprobs"] is not None:
             raise InvalidArgument(
                 "echo and logprobs are given; only one can be: no scores of the prompt are kept"
             )
         suffix = given["suffix"]
         if suffix is not None:
-            _arguments.encoded("suffix", suffix)
+            checked.encoded("suffix", suffix)
         prompt, written = _prompt(engine, given["prompt"])
         fim = None if suffix is None else _fill_in_the_middle(engine, prompt, suffix)
         self._before = written if echo else ""
@@ -103,7 +103,7 @@ def _prompt(engine: TextEngine, prompt: Any) -> tuple[str | Sequence[int], str]:
         if engine.bos_token is None:
             raise InvalidArgument("prompt is empty and the model has no BOS token to begin with")
         return [engine.bos_token], ""
-    tokens = _arguments.tokens("prompt", prompt, engine.vocab_size)
+    tokens = checked.tokens("prompt", prompt, engine.vocab_size)
     return tokens, engine.detokenize(tokens)
 
 

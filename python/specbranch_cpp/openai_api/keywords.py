@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sized
 from typing import Any
 
-from specbranch_cpp import _arguments
+from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 
 __all__ = ["generate_arguments", "include_usage"]
@@ -55,23 +55,23 @@ def include_usage(given: Mapping[str, Any]) -> bool:
     for name in options:
         if name not in {"include_usage", "include_obfuscation"}:
             raise InvalidArgument(f"stream_options has {name!r}; it may have include_usage")
-    return _arguments.flag("stream_options['include_usage']", options.get("include_usage") or False)
+    return checked.flag("stream_options['include_usage']", options.get("include_usage") or False)
 
 
 def _refuse(given: Mapping[str, Any]) -> None:
     for name, what in (("typical_p", "typical sampling"), ("tfs_z", "tail-free sampling")):
-        if _arguments.real(name, given[name]) < 1.0:
+        if checked.real(name, given[name]) < 1.0:
             raise InvalidArgument(
                 f"{name} is {given[name]}; {what} is not there: it must be 1.0 (off). "
                 "top_p and min_p do similar things"
             )
-    if _arguments.integer("mirostat_mode", given["mirostat_mode"]) != 0:
+    if checked.integer("mirostat_mode", given["mirostat_mode"]) != 0:
         raise InvalidArgument(
             f"mirostat_mode is {given['mirostat_mode']}; it must be 0 (off): mirostat has a memory "
             "of its own, so that the text would depend on how it was speculated"
         )
     for name in ("mirostat_tau", "mirostat_eta"):  # without a meaning while it is off
-        _arguments.real(name, given[name])
+        checked.real(name, given[name])
     for name in ("stopping_criteria", "logits_processor"):
         value = given.get(name)
         if value is not None and not (isinstance(value, Sized) and len(value) == 0):
@@ -91,9 +91,9 @@ def _max_tokens(given: Mapping[str, Any]) -> int | None:
             )
         name = "max_completion_tokens"
     value = given[name]
-    if value is None or _arguments.integer(name, value) <= 0:
+    if value is None or checked.integer(name, value) <= 0:
         return None
-    return _arguments.integer(name, value)
+    return checked.integer(name, value)
 
 
 def _seed(value: Any) -> int | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp import _arguments
+from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.vocabulary import name_of, piece_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from specbranch_cpp._text_engine import TextEngine
+    from specbranch_cpp._engine.text_engine import TextEngine
     from specbranch_cpp.openai_api.types import (
         ChatLogprobs,
         CompletionLogprobs,
@@ -28,9 +28,9 @@ def n_of_chat(given: Mapping[str, Any]) -> int | None:
     """How many alternatives ``logprobs`` and ``top_logprobs`` of a chat ask for; None: nothing."""
     wanted, n_top = given["logprobs"], given["top_logprobs"]
     if wanted is not None:
-        _arguments.flag("logprobs", wanted)
+        checked.flag("logprobs", wanted)
     if n_top is not None:
-        n_top = _arguments.integer("top_logprobs", n_top, 0)
+        n_top = checked.integer("top_logprobs", n_top, 0)
     if wanted:
         return n_top or 0
     if n_top:

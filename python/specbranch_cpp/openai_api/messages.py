@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from specbranch_cpp import _arguments
+from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 
 __all__ = ["plain_messages"]
@@ -56,7 +56,7 @@ def _content(name: str, content: Any, may_lack: bool) -> str:
     if content is None and may_lack:
         return ""
     if isinstance(content, str):
-        _arguments.encoded(name, content)
+        checked.encoded(name, content)
         return content
     if isinstance(content, (bytes, Mapping)) or not isinstance(content, Iterable):
         raise InvalidArgument(f"{name} is {content!r}; it must be text or a sequence of parts")
@@ -69,7 +69,7 @@ def _part(name: str, part: Any) -> str:
     kind = part.get("type")
     if kind != "text":
         raise InvalidArgument(f"{name} is of type {kind!r}; only 'text' can be read")
-    _arguments.encoded(f"{name}['text']", part.get("text"))
+    checked.encoded(f"{name}['text']", part.get("text"))
     return str(part["text"])
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp._text_engine import TextEngine
+from specbranch_cpp._engine.text_engine import TextEngine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

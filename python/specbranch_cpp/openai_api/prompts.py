@@ -8,11 +8,11 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp import _logging
-from specbranch_cpp._request import check_length
+from specbranch_cpp._engine.request import check_length
+from specbranch_cpp._support import logs
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.templates import CHATML, ChatTemplate
-from specbranch_cpp.openai_api.tool_prompts import (
+from specbranch_cpp.openai_api.tool_calls.prompts import (
     with_calls_as_text,
     with_text_arguments,
     with_tools_as_text,
@@ -22,7 +22,7 @@ from specbranch_cpp.openai_api.vocabulary import name_of, piece_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from specbranch_cpp._text_engine import TextEngine
+    from specbranch_cpp._engine.text_engine import TextEngine
 
 __all__ = ["ChatFormat", "format_of"]
 
@@ -43,7 +43,7 @@ class ChatFormat:
         source = engine.chat_template
         metadata = engine.metadata
         if source is None:
-            _logging.LOGGER.warning(
+            logs.LOGGER.warning(
                 "%s has no chat template: ChatML is used, which it may not have been trained on",
                 engine.model_paths[0],
             )

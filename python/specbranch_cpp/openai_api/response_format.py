@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from specbranch_cpp import _arguments
+from specbranch_cpp._grammar.gbnf import any_object
+from specbranch_cpp._grammar.json_schema import grammar_of
+from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
-from specbranch_cpp.openai_api.gbnf import any_object
-from specbranch_cpp.openai_api.schemas import grammar_of
 
 __all__ = ["grammar_of_format"]
 
@@ -42,7 +42,7 @@ def grammar_of_format(response_format: Any) -> str | None:
             raise InvalidArgument(
                 f"response_format['json_schema'] is {outer!r}; it must be a dictionary with schema"
             )
-        strict = _arguments.flag(
+        strict = checked.flag(
             "response_format['json_schema']['strict']", outer.get("strict") or False
         )
         return grammar_of(outer["schema"], "response_format['schema']", strict=strict)

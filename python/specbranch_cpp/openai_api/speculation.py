@@ -9,7 +9,7 @@ from specbranch_cpp.openai_api.vocabulary import piece_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from specbranch_cpp._text_engine import TextEngine
+    from specbranch_cpp._engine.text_engine import TextEngine
     from specbranch_cpp.generation import Generation
     from specbranch_cpp.openai_api.types import (
         Speculation,

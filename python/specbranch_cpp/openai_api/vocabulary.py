@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from specbranch_cpp._text_engine import TextEngine
+    from specbranch_cpp._engine.text_engine import TextEngine
 
 __all__ = ["name_of", "piece_of"]
 

@@ -16,11 +16,11 @@ from starlette.middleware.cors import CORSMiddleware
 from specbranch_cpp.async_engine import AsyncEngine
 from specbranch_cpp.errors import SpecBranchError
 from specbranch_cpp.server.auth import Gate
-from specbranch_cpp.server.describe import Model
 from specbranch_cpp.server.errors import ApiError, ClientGone, from_exception
 from specbranch_cpp.server.limits import BodyLimits
 from specbranch_cpp.server.metrics import Metrics
-from specbranch_cpp.server.observe import Observer
+from specbranch_cpp.server.model_card import Model
+from specbranch_cpp.server.request_counter import Observer
 from specbranch_cpp.server.requests import ChatRequest, CompletionRequest, parse
 from specbranch_cpp.server.service import Call, Service
 from specbranch_cpp.server.settings import Settings

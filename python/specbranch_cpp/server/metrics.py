@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from specbranch_cpp.results import GenerationStats
-    from specbranch_cpp.server.turns import Turns
+    from specbranch_cpp.server.request_queue import Turns
 
 __all__ = ["Metrics"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from specbranch_cpp.errors import DecodeError, EngineClosed
 from specbranch_cpp.server.errors import ApiError, GenerationTimeout, ShuttingDown
-from specbranch_cpp.server.turns import Turns
+from specbranch_cpp.server.request_queue import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable

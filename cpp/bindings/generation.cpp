@@ -1,0 +1,170 @@
+#include "generation.h"
+
+#include <pybind11/stl.h>
+
+#include <exception>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "gil.h"
+#include "specbranch/base/errors.h"
+#include "specbranch/engine/engine.h"
+
+namespace py = pybind11;
+
+namespace specbranch::bindings {
+namespace {
+
+/// Rethrows what ended a generation; an exception that is not ours is a DecodeError.
+[[noreturn]] void rethrow(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& other) {
+    throw DecodeError(other.what());
+  }
+}
+
+const char* finish_reason(const Outcome& outcome) {
+  switch (outcome.finish) {
+    case Finish::kStop:
+      return "stop";
+    case Finish::kLength:
+      return "length";
+    default:
+      return "cancelled";
+  }
+}
+
+const char* origin(const Chunk& chunk) {
+  switch (chunk.origin) {
+    case Origin::kTarget:
+      return "target";
+    case Origin::kDraft:
+      return "draft";
+    case Origin::kBranch:
+      return "branch";
+  }
+  return "unknown";
+}
+
+std::vector<std::pair<Token, float>> alternatives(const Chunk& chunk) {
+  std::vector<std::pair<Token, float>> top;
+  top.reserve(chunk.choice.top.size());
+  for (const TokenLogprob& best : chunk.choice.top) top.emplace_back(best.token, best.logprob);
+  return top;
+}
+
+}  // namespace
+
+GenerationFace::GenerationFace(std::unique_ptr<Generation> generation)
+    : generation_(std::move(generation)) {}
+
+Output GenerationFace::get(std::size_t index) {
+  if (index > outputs_.size()) throw std::out_of_range("outputs are read in order");
+  if (index == outputs_.size() && !question_) wait(index);
+  if (index == outputs_.size()) return *question_;
+  const Output& output = outputs_[index];
+  const auto* outcome = std::get_if<Outcome>(&output);
+  if (outcome != nullptr && outcome->error) rethrow(outcome->error);
+  return output;
+}
+
+void GenerationFace::wait(std::size_t index) {
+  // The handler of a signal may have read on.
+  while (index == outputs_.size() && !question_) {
+    std::optional<Output> output = without_gil([&] { return generation_->next_for(kSlice); });
+    if (output) {
+      if (const auto* question = std::get_if<Question>(&*output)) {
+        question_ = *question;
+        return;
+      }
+      outputs_.push_back(std::move(*output));
+      return;
+    }
+    if (generation_->finished()) throw std::out_of_range("the outcome has been read");
+    try {
+      check_signals();
+    } catch (...) {
+      cancel();
+      throw;
+    }
+  }
+}
+
+void GenerationFace::answer(const Plan& plan) { answer(PlanDone{plan, nullptr}); }
+
+void GenerationFace::refuse() {
+  if (!question_) return;  // an interrupt came after the answer
+  answer(PlanDone{std::nullopt, std::make_exception_ptr(Error("the policy raised an exception"))});
+}
+
+void GenerationFace::answer(PlanDone done) {
+  if (!question_) throw PreconditionError("[Generation::answer] no question is open");
+  question_.reset();
+  without_gil([&] {
+    generation_->answer(std::move(done));
+    return true;
+  });
+}
+
+void GenerationFace::cancel() {
+  without_gil([&] {
+    generation_->cancel();
+    return true;
+  });
+}
+
+void register_generation(py::module_& m) {
+  py::class_<Chunk>(m, "Token", "One committed token.")
+      .def_property_readonly("token", [](const Chunk& chunk) { return chunk.choice.token; })
+      .def_property_readonly(
+          "data", [](const Chunk& chunk) { return py::bytes(chunk.bytes); },
+          "Bytes of the text that are certain now.")
+      .def_property_readonly("origin", &origin, "Who had it first: target, draft or branch.")
+      .def_property_readonly("logprob", [](const Chunk& chunk) { return chunk.choice.logprob; })
+      .def_property_readonly("top", &alternatives, "The best alternatives, best first.");
+
+  py::class_<Outcome>(m, "Outcome", "The end of a generation.")
+      .def_property_readonly("finish_reason", &finish_reason)
+      .def_property_readonly(
+          "tail", [](const Outcome& outcome) { return py::bytes(outcome.tail); },
+          "Bytes that were held back for a stop string.")
+      .def_readonly("stats", &Outcome::stats)
+      .def_readonly("trace", &Outcome::trace);
+
+  py::class_<GenerationFace>(m, "Generation",
+                             "A running or queued generation; dropping it stops the work.")
+      .def("get", &GenerationFace::get, py::arg("index").noconvert(),
+           "The output of that index: one of those given out before, or the next, waited for. Or a "
+           "question, until it is answered.")
+      .def(
+          "answer",
+          [](GenerationFace& face, int draft_length, int branch_at, int branches, int submit) {
+            face.answer(Plan{draft_length, branch_at, branches, submit});
+          },
+          py::arg("draft_length"), py::arg("branch_at"), py::arg("branches"), py::arg("submit"),
+          "Answers the question that `get` gave out; -1 for what is left to the mode.")
+      .def("refuse", &GenerationFace::refuse, "As above: no plan, the generation ends.")
+      .def("cancel", &GenerationFace::cancel, "Ends the work within one forward pass; never waits.")
+      .def_property_readonly(
+          "n_prefilled", [](const GenerationFace& face) { return face.progress().prefilled(); },
+          "Tokens of the prompt that the target holds.")
+      .def(
+          "trace_since",
+          [](const GenerationFace& face, std::size_t n_spans, std::size_t n_rounds) {
+            return face.progress().since(n_spans, n_rounds);
+          },
+          py::arg("n_spans"), py::arg("n_rounds"),
+          "What was recorded after the first ones, while it runs; rounds without features.");
+}
+
+}  // namespace specbranch::bindings

@@ -1,0 +1,7 @@
+#include "specbranch/base/version.h"
+
+namespace specbranch {
+
+std::string_view version() noexcept { return SPECBRANCH_VERSION; }
+
+}  // namespace specbranch

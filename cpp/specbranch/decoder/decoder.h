@@ -1,0 +1,141 @@
+/// The state machine of one generation: events in, commands out. No threads, no clock, no I/O.
+#pragma once
+
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "specbranch/model/messages.h"
+#include "specbranch/planner/planner.h"
+#include "specbranch/planner/policy_monitor.h"
+#include "specbranch/planner/step_timer.h"
+#include "specbranch/report/stats.h"
+#include "specbranch/report/trace.h"
+#include "specbranch/tree/draft_lanes.h"
+#include "specbranch/tree/tree.h"
+
+namespace specbranch {
+
+enum class Finish : std::uint8_t { kNone, kStop, kLength, kCancelled, kFailed };
+
+/// What the decoder must know of the models.
+struct ModelLimits {
+  Capabilities target;
+  std::optional<Capabilities> draft;  ///< none: only `autoregressive`.
+};
+
+/// At most one command a model.
+struct Commands {
+  std::optional<Command> target;
+  std::optional<Command> draft;
+  bool abort_draft = false;  ///< what the draft is doing can no longer matter.
+  bool abort_target = false;
+  /// Ask the caller's policy about `Decoder::policy_round` and answer with PlanDone. Until then no
+  /// round begins.
+  bool ask = false;
+};
+
+/// A token that became part of the text.
+struct Committed {
+  Choice choice;
+  Origin origin = Origin::kTarget;
+
+  bool from_draft() const { return origin != Origin::kTarget; }
+};
+
+/// Called for every committed token, in order; true ends the text with it (a stop string).
+using CommitSink = std::function<bool(const Committed&)>;
+
+/// *Lifecycle:* `start()` once, then `on(event)` for the answer to every command, until `idle()`.
+/// After `finish()` is known no new command is issued; those under way are still waited for.
+/// *Thread safety:* none; owned by one thread.
+class Decoder final : private Grower {
+ public:
+  Decoder(std::shared_ptr<const Request> request, const ModelLimits& limits, Epoch epoch,
+          std::unique_ptr<Planner> planner, CommitSink sink);
+
+  Commands start();
+  Commands on(const Event& event);
+
+  /// What the policy is to be shown. Only between `Commands::ask` and its answer.
+  PolicyRound policy_round() const { return monitor_.round(view(), *request_); }
+
+  /// Ends the generation with what is committed; the answer to running commands is still awaited.
+  Commands cancel();
+
+  Finish finish() const { return finish_; }
+  /// Finished and nothing is under way.
+  bool idle() const {
+    return finish_ != Finish::kNone && !timer_.busy(Side::kTarget) && !timer_.busy(Side::kDraft);
+  }
+  std::exception_ptr error() const { return error_; }
+  const Counters& counters() const { return counters_; }
+  int n_reused() const { return n_reused_; }
+  /// The target's prompt is in place.
+  bool prefilled() const { return target_ready_; }
+  /// Why the draft is not used (any more), or why the planner decodes as it does.
+  std::string why() const { return why_.empty() ? planner_->why() : why_; }
+  const SpeculationTree& tree() const { return tree_; }
+  /// The verdicts applied so far, if the request asked for a trace; `at_us` is the caller's to set.
+  std::vector<TraceRound>& rounds() { return rounds_; }
+
+ private:
+  NodeId child(NodeId parent, int rank) override;
+  View view() const;
+  void advance(Commands& commands);
+  void apply_plan(const PlanDone& done, Commands& commands);
+  void ask_planner(Commands& commands);
+  void begin_draft(Commands& commands);
+  void cancel_useless_pass(Commands& commands);
+  void report(const StepTime& step);
+  void apply_verdict(const Verdict& verdict, Commands& commands);
+  void apply_draft(const DraftDone& done);
+  bool commit(const Committed& committed, Commands& commands);
+  void move_root(NodeId last, const Choice* miss);
+  void roll_back(const Node& node);
+  void record_window(NodeId submitted);
+  void promote_main(NodeId id);
+  void follow_with_draft(Token token);
+  void disable_draft(std::string why);
+  void finish_with(Finish finish, Commands& commands);
+  void request_aborts(Commands& commands) const;
+  void settle();
+  Command plan_draft(std::span<const NodeId> nodes);
+  Command plan_verify(NodeId end, int n_pad);
+
+  std::shared_ptr<const Request> request_;
+  ModelLimits limits_;
+  Epoch epoch_;
+  std::unique_ptr<Planner> planner_;
+  CommitSink sink_;
+  SpeculationTree tree_;
+  DraftLanes lanes_;
+  Counters counters_;
+  PolicyMonitor monitor_;
+  std::optional<PlanLimits> asked_;  ///< the policy's answer is awaited; what it may say.
+  std::optional<Plan> plan_;         ///< what it said for the round that runs.
+  std::optional<Verdict> waiting_;   ///< held back by a lock-step planner.
+  std::vector<NodeId> submitted_;    ///< the path under verification, root first.
+  Pos target_length_ = 0;            ///< cells of the target's sequence 0.
+  Pos limit_ = 0;                    ///< text length at which the generation ends.
+  bool target_ready_ = false;
+  bool draft_usable_ = false;
+  bool draft_begun_ = false;
+  bool pass_cancelled_ = false;  ///< the running draft pass was asked to stop; the text goes on.
+  Finish finish_ = Finish::kNone;
+  std::exception_ptr error_;
+  std::vector<TraceRound> rounds_;
+  TraceRound next_round_;        ///< the one under verification; only for a trace.
+  std::vector<float> features_;  ///< of the last verdict that was applied; only for a trace.
+  int n_reused_ = 0;
+  std::string why_;
+
+  StepTimer timer_;  ///< also of which commands are under way.
+  std::int64_t now_us_ = 0;
+};
+
+}  // namespace specbranch

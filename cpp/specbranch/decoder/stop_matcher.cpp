@@ -1,0 +1,33 @@
+#include "specbranch/decoder/stop_matcher.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace specbranch {
+
+StopMatcher::StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {}
+
+StopMatcher::Result StopMatcher::append(std::string_view piece) {
+  held_ += piece;
+  std::size_t cut = std::string::npos;
+  for (const std::string& stop : stops_) cut = std::min(cut, held_.find(stop));
+  if (cut != std::string::npos) {
+    Result result{held_.substr(0, cut), true};
+    held_.clear();
+    return result;
+  }
+  // Hold back the longest end of the text that begins a stop string.
+  std::size_t keep = 0;
+  for (const std::string& stop : stops_) {
+    for (std::size_t n = std::min(stop.size() - 1, held_.size()); n > keep; --n) {
+      if (held_.compare(held_.size() - n, n, stop, 0, n) == 0) keep = n;
+    }
+  }
+  Result result{held_.substr(0, held_.size() - keep), false};
+  held_.erase(0, held_.size() - keep);
+  return result;
+}
+
+std::string StopMatcher::finish() { return std::exchange(held_, {}); }
+
+}  // namespace specbranch

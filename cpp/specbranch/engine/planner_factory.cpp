@@ -1,0 +1,23 @@
+#include "specbranch/planner/auto/planner_auto.h"
+#include "specbranch/planner/planners.h"
+
+namespace specbranch {
+
+std::unique_ptr<Planner> make_planner(const Request& request, PairProfile* profile) {
+  switch (request.mode) {
+    case Mode::kSpeculative:
+      return std::make_unique<SpeculativePlanner>(request);
+    case Mode::kPearl:
+      return std::make_unique<PearlPlanner>(request);
+    case Mode::kSpecBranch:
+      return std::make_unique<SpecBranchPlanner>(request);
+    case Mode::kAuto:
+      return std::make_unique<AutoPlanner>(auto_bounds(request), request.sampling.temperature,
+                                           profile);
+    case Mode::kAutoregressive:
+      break;
+  }
+  return std::make_unique<AutoregressivePlanner>();
+}
+
+}  // namespace specbranch

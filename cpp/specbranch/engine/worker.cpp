@@ -1,0 +1,143 @@
+#include "specbranch/engine/worker.h"
+
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "specbranch/base/clock.h"
+#include "specbranch/base/errors.h"
+
+namespace specbranch {
+namespace {
+
+using Body = decltype(Event::body);
+
+Body run(TargetModel& model, const VerifyCommand& command) {
+  if (command.truncate) model.truncate(*command.truncate);
+  return VerifyDone{model.verify(command.pos, command.path, command.n_pad)};
+}
+
+Body run(TargetModel& /*model*/, const DraftCommand& /*command*/) {
+  throw PreconditionError("[execute] a draft command for the target");
+}
+
+Body run(DraftModel& model, const DraftCommand& command) {
+  for (const KvOp& op : command.ops) {
+    if (const auto* fork = std::get_if<Fork>(&op)) {
+      model.fork(*fork);
+    } else {
+      model.truncate(std::get<Truncate>(op));
+    }
+  }
+  return DraftDone{model.draft(command.lanes, command.k)};
+}
+
+Body run(DraftModel& /*model*/, const VerifyCommand& /*command*/) {
+  throw PreconditionError("[execute] a verify command for the draft");
+}
+
+Body run(Model& model, const BeginCommand& command) {
+  return BeginDone{model.begin(*command.request)};
+}
+
+/// Runs `work`; an exception that is not ours leaves the model in an unknown state.
+template <class Work>
+Body guarded(Side side, Work work) {
+  const char* name = side == Side::kTarget ? "target" : "draft";
+  try {
+    return work();
+  } catch (const Aborted&) {
+    return AbortDone{};
+  } catch (const Error&) {
+    return FailDone{std::current_exception()};
+  } catch (const std::exception& error) {
+    return FailDone{std::make_exception_ptr(
+        FatalError(std::string("the ") + name + " failed unexpectedly: " + error.what()))};
+  } catch (...) {
+    return FailDone{std::make_exception_ptr(
+        FatalError(std::string("the ") + name + " failed with an unknown exception"))};
+  }
+}
+
+template <class M>
+Event execute_on(Side side, M& model, const Command& command) {
+  Event event;
+  event.side = side;
+  event.epoch = command.epoch;
+  event.begin_us = now_us();
+  event.body = guarded(side, [&] {
+    return std::visit([&](const auto& body) { return run(model, body); }, command.body);
+  });
+  event.end_us = now_us();
+  return event;
+}
+
+}  // namespace
+
+Event execute(TargetModel& model, const Command& command) {
+  return execute_on(Side::kTarget, model, command);
+}
+
+Event execute(DraftModel& model, const Command& command) {
+  return execute_on(Side::kDraft, model, command);
+}
+
+template <class M>
+Worker<M>::Worker(Side side, ModelFactory<M> factory, OnReady on_ready, OnEvent on_event)
+    : side_(side),
+      factory_(std::move(factory)),
+      on_ready_(std::move(on_ready)),
+      on_event_(std::move(on_event)),
+      thread_([this] { run(); }) {}
+
+template <class M>
+Worker<M>::~Worker() {
+  request_abort();
+  inbox_.close();
+  thread_.join();
+}
+
+template <class M>
+void Worker<M>::request_abort() {
+  const std::lock_guard lock(model_mutex_);
+  if (model_ != nullptr) model_->request_abort();
+}
+
+template <class M>
+void Worker<M>::clear_abort() {
+  const std::lock_guard lock(model_mutex_);
+  if (model_ != nullptr) model_->clear_abort();
+}
+
+template <class M>
+void Worker<M>::run() {
+  std::unique_ptr<M> model;
+  WorkerReady ready;
+  ready.side = side_;
+  const Body made = guarded(side_, [&]() -> Body {
+    model = factory_();
+    if (!model) throw FatalError("[Worker::run] the factory gave no model");
+    ready.capabilities = model->capabilities();
+    return BeginDone{};
+  });
+  factory_ = nullptr;  // what it holds lives no longer than it is needed
+  if (const auto* fail = std::get_if<FailDone>(&made)) ready.error = fail->error;
+  publish(ready.error ? nullptr : model.get());
+  on_ready_(ready);
+  if (ready.error) return;
+  while (const std::optional<Command> command = inbox_.receive()) {
+    on_event_(execute(*model, *command));
+  }
+  publish(nullptr);
+}
+
+template <class M>
+void Worker<M>::publish(M* model) {
+  const std::lock_guard lock(model_mutex_);
+  model_ = model;
+}
+
+template class Worker<TargetModel>;
+template class Worker<DraftModel>;
+
+}  // namespace specbranch

@@ -1,0 +1,258 @@
+#include "specbranch/llama/context/context.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "llama_extra.h"
+#include "specbranch/base/errors.h"
+#include "specbranch/llama/runtime/backend.h"
+
+namespace specbranch::llama {
+namespace {
+
+[[noreturn]] void broken(const char* where, const std::string& what) {
+  throw PreconditionError(std::string("[LlamaContext::") + where + "] " + what);
+}
+
+std::string of(const char* name, std::int64_t value) {
+  return std::string(name) + " " + std::to_string(value);
+}
+
+}  // namespace
+
+void LlamaContext::check_seq(SeqId seq, const char* where) const {
+  if (seq < 0 || seq >= n_seq()) {
+    broken(where, "there is no such sequence; " + std::to_string(seq) + "; 0 to " +
+                      std::to_string(n_seq() - 1));
+  }
+}
+
+std::span<const Token> LlamaContext::content(SeqId seq) const {
+  check_seq(seq, "content");
+  return contents_[static_cast<std::size_t>(seq)];
+}
+
+void LlamaContext::check_batch(std::span<const BatchToken> batch) const {
+  if (batch.empty()) broken("decode", "the batch is empty");
+  if (batch.size() > static_cast<std::size_t>(n_batch_)) {
+    broken("decode", "the batch is too large; " + std::to_string(batch.size()) + "; " +
+                         std::to_string(n_batch_));
+  }
+  std::vector<Pos> next(contents_.size());
+  for (std::size_t i = 0; i < contents_.size(); ++i) {
+    next[i] = static_cast<Pos>(contents_[i].size());
+  }
+  int n_scored = 0;
+  for (const BatchToken& item : batch) {
+    check_seq(item.seq, "decode");
+    if (!weights_->vocabulary().contains(item.token)) {
+      broken("decode", "there is no such token; " + std::to_string(item.token) + "; 0 to " +
+                           std::to_string(weights_->vocabulary().size() - 1));
+    }
+    Pos& expected = next[static_cast<std::size_t>(item.seq)];
+    if (item.pos != expected) {
+      broken("decode", of("wrong position for sequence", item.seq) + "; " +
+                           std::to_string(item.pos) + "; " + std::to_string(expected));
+    }
+    ++expected;
+    n_scored += item.scored ? 1 : 0;
+  }
+  if (n_scored > n_outputs_) {
+    broken("decode", "too many scores are wanted; " + std::to_string(n_scored) + "; " +
+                         std::to_string(n_outputs_));
+  }
+}
+
+void LlamaContext::decode(std::span<const BatchToken> batch) {
+  check_batch(batch);
+  const std::size_t n = batch.size();
+  batch_tokens_.resize(n);
+  batch_positions_.resize(n);
+  batch_n_seqs_.assign(n, 1);
+  batch_seqs_.resize(n);
+  batch_seq_pointers_.resize(n);
+  batch_outputs_.resize(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    batch_tokens_[i] = batch[i].token;
+    batch_positions_[i] = batch[i].pos;
+    batch_seqs_[i] = batch[i].seq;
+    batch_seq_pointers_[i] = &batch_seqs_[i];
+    batch_outputs_[i] = batch[i].scored ? 1 : 0;
+  }
+  const llama_batch raw{static_cast<std::int32_t>(n),
+                        batch_tokens_.data(),
+                        /*embd=*/nullptr,
+                        batch_positions_.data(),
+                        batch_n_seqs_.data(),
+                        batch_seq_pointers_.data(),
+                        batch_outputs_.data()};
+  ++n_decodes_;
+  const ErrorCapture errors(abort_);
+  int code = 0;
+  std::string reason;
+  try {
+    code = llama_decode(context_.get(), raw);
+    // A device computes asynchronously; its failures and its time belong to this call.
+    if (code == 0) llama_synchronize(context_.get());
+  } catch (const std::exception& error) {
+    code = std::numeric_limits<int>::min();
+    reason = error.what();
+  }
+  if (code != 0) fail(code, batch, reason.empty() ? errors.reason("no reason given") : reason);
+  n_decoded_layers_ = n_kept_layers_;
+  for (const BatchToken& item : batch) {
+    contents_[static_cast<std::size_t>(item.seq)].push_back(item.token);
+  }
+}
+
+void LlamaContext::fail(int code, std::span<const BatchToken> batch, const std::string& reason) {
+  restore(batch);
+  // The only place that knows llama_decode's codes.
+  switch (code) {
+    case 1:
+      throw DecodeError("[LlamaContext::decode] the KV cache is full; a batch of " +
+                        std::to_string(batch.size()) + "; " + std::to_string(n_cells_) + " cells");
+    case 2:
+      throw Aborted("[LlamaContext::decode] aborted on request");
+    case -1:
+      throw DecodeError("[LlamaContext::decode] llama.cpp refused the batch; " + reason);
+    default:
+      throw FatalError("[LlamaContext::decode] llama.cpp failed with code " + std::to_string(code) +
+                       "; " + reason);
+  }
+}
+
+void LlamaContext::restore(std::span<const BatchToken> batch) {
+  // Afterwards llama.cpp would still hand out the scores of an earlier batch.
+  batch_outputs_.clear();
+  n_decoded_layers_ = 0;
+  // It leaves finished parts of an aborted batch in the cache.
+  for (SeqId seq = 0; seq < n_seq(); ++seq) {
+    const bool involved = std::any_of(batch.begin(), batch.end(),
+                                      [seq](const BatchToken& item) { return item.seq == seq; });
+    if (!involved) continue;
+    auto& tokens = contents_[static_cast<std::size_t>(seq)];
+    // A recurrent state may be half written: only an empty one is certain.
+    if (!can_roll_back_) tokens.clear();
+    if (!remove(seq, static_cast<Pos>(tokens.size()))) {
+      throw FatalError("[LlamaContext::decode] the KV cache could not be restored; " +
+                       of("sequence", seq));
+    }
+  }
+}
+
+std::span<float> LlamaContext::scores(int index) {
+  if (index < 0 || static_cast<std::size_t>(index) >= batch_outputs_.size() ||
+      batch_outputs_[static_cast<std::size_t>(index)] == 0) {
+    broken("scores", "no scores were asked for; " + of("index", index));
+  }
+  float* row = llama_get_logits_ith(context_.get(), index);
+  if (row == nullptr) {
+    throw FatalError("[LlamaContext::scores] llama.cpp has no scores; " + of("index", index));
+  }
+  return {row, static_cast<std::size_t>(weights_->vocabulary().size())};
+}
+
+void LlamaContext::keep_layer_inputs(int n_layers) {
+  if (n_layers < 0 || n_layers > weights_->n_feature_layers()) {
+    broken("keep_layer_inputs", of("wrong number of layers;", n_layers) + "; 0 to " +
+                                    std::to_string(weights_->n_feature_layers()));
+  }
+  const int n_all = llama_model_n_layer(weights_->get());
+  for (int i = 0; i < std::max(n_layers, n_kept_layers_); ++i) {
+    const bool wanted = i < n_layers;
+    if (wanted == (i < n_kept_layers_)) continue;
+    llama_set_embeddings_layer_inp(context_.get(), static_cast<std::uint32_t>(n_all - 1 - i),
+                                   wanted);
+  }
+  n_kept_layers_ = n_layers;
+  n_decoded_layers_ = 0;  // the buffers of the last batch may be gone
+}
+
+std::span<const float> LlamaContext::layer_input(int layer_from_end, int index) const {
+  if (layer_from_end < 0 || layer_from_end >= n_decoded_layers_) {
+    broken("layer_input", of("not kept by the last batch; layer from the end", layer_from_end) +
+                              "; 0 to " + std::to_string(n_decoded_layers_ - 1));
+  }
+  if (index < 0 || static_cast<std::size_t>(index) >= batch_outputs_.size()) {
+    broken("layer_input", of("there is no such token in the last batch; index", index));
+  }
+  const int layer = llama_model_n_layer(weights_->get()) - 1 - layer_from_end;
+  const float* rows =
+      llama_get_embeddings_layer_inp(context_.get(), static_cast<std::uint32_t>(layer));
+  if (rows == nullptr) {
+    throw FatalError("[LlamaContext::layer_input] llama.cpp has no input; " + of("layer", layer));
+  }
+  const auto n_embd = static_cast<std::size_t>(llama_model_n_embd(weights_->get()));
+  return {rows + static_cast<std::size_t>(index) * n_embd, n_embd};
+}
+
+bool LlamaContext::remove(SeqId seq, Pos from) {
+  ++n_memory_calls_;
+  return llama_memory_seq_rm(llama_get_memory(context_.get()), seq, from == 0 ? -1 : from, -1);
+}
+
+void LlamaContext::fork(const Fork& op) {
+  check_seq(op.from, "fork");
+  check_seq(op.to, "fork");
+  auto& to = contents_[static_cast<std::size_t>(op.to)];
+  const auto& from = contents_[static_cast<std::size_t>(op.from)];
+  if (op.from == op.to) broken("fork", of("from and to are the same;", op.from));
+  if (op.to_length != static_cast<Pos>(to.size())) {
+    broken("fork", of("`to` holds another number of tokens; expected", op.to_length) + "; " +
+                       std::to_string(to.size()));
+  }
+  if (op.length < 0 || op.length > static_cast<Pos>(from.size())) {
+    broken("fork",
+           of("`from` holds fewer tokens; wanted", op.length) + "; " + std::to_string(from.size()));
+  }
+  if (op.shared < 0 || op.shared > op.length || op.shared > op.to_length) {
+    broken("fork", of("the shared prefix is longer than both;", op.shared));
+  }
+  if (!std::equal(to.begin(), to.begin() + op.shared, from.begin())) {
+    broken("fork", of("the prefixes differ within the shared tokens;", op.shared));
+  }
+  if (!can_roll_back_) broken("fork", "a recurrent model cannot share its state");
+
+  if (op.to_length > op.shared) {
+    if (!remove(op.to, op.shared)) {
+      throw FatalError("[LlamaContext::fork] llama.cpp could not cut " + of("sequence", op.to));
+    }
+    to.resize(static_cast<std::size_t>(op.shared));
+  }
+  if (op.length > op.shared) {
+    ++n_memory_calls_;
+    llama_memory_seq_cp(llama_get_memory(context_.get()), op.from, op.to, op.shared, op.length);
+    to.insert(to.end(), from.begin() + op.shared, from.begin() + op.length);
+  }
+}
+
+void LlamaContext::truncate(const Truncate& op) {
+  check_seq(op.seq, "truncate");
+  auto& tokens = contents_[static_cast<std::size_t>(op.seq)];
+  if (op.expected != static_cast<Pos>(tokens.size())) {
+    broken("truncate", of("the sequence holds another number of tokens; expected", op.expected) +
+                           "; " + std::to_string(tokens.size()));
+  }
+  if (op.length < 0 || op.length > op.expected) {
+    broken("truncate",
+           of("it cannot become longer; length", op.length) + "; " + std::to_string(op.expected));
+  }
+  if (op.length == op.expected) return;
+  if (!can_roll_back_ && op.length > 0) {
+    broken("truncate", "a recurrent model cannot take tokens back");
+  }
+  if (!remove(op.seq, op.length)) {
+    throw FatalError("[LlamaContext::truncate] llama.cpp could not cut " + of("sequence", op.seq));
+  }
+  tokens.resize(static_cast<std::size_t>(op.length));
+}
+
+void LlamaContext::clear() {
+  ++n_memory_calls_;
+  llama_memory_clear(llama_get_memory(context_.get()), /*data=*/false);
+  for (auto& tokens : contents_) tokens.clear();
+}
+
+}  // namespace specbranch::llama

@@ -1,0 +1,124 @@
+/// One llama.cpp context with checked sequence bookkeeping.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "specbranch/llama/file/weights.h"
+#include "specbranch/llama/runtime/handles.h"
+#include "specbranch/model/model.h"
+
+namespace specbranch::llama {
+
+/// What a context must have room for.
+struct ContextShape {
+  int n_seq = 1;      ///< sequence ids, 0 to n_seq-1; at most 256.
+  Pos n_cells = 0;    ///< cells of the KV cache, shared by all ids; rounded up to 256.
+  int n_outputs = 1;  ///< rows of scores of one `decode` at most; they cost n_vocab floats each.
+};
+
+/// One token to decode.
+struct BatchToken {
+  Token token = 0;
+  SeqId seq = 0;
+  Pos pos = 0;          ///< the next position of `seq`.
+  bool scored = false;  ///< its scores are wanted.
+};
+
+/// Positions that a text may have: what the options ask for, else what the model was trained with.
+Pos context_length(const Weights& weights, const ModelOptions& options);
+
+/// The KV cache and the forward pass of one model.
+///
+/// It knows the tokens that each sequence id holds, so that whatever llama.cpp would get wrong
+/// silently (facts about its cache: stale tails, repeated positions) is refused here. Every broken
+/// precondition throws PreconditionError and changes nothing.
+///
+/// *Thread safety:* confined to the thread that created it; `abort` may be set by any.
+/// *Lifecycle:* keeps the weights alive. After FatalError nothing but destruction is allowed.
+class LlamaContext {
+ public:
+  /// Pins the calling thread (and so all of the model's threads) to options.cpus, if any.
+  /// `abort`: polled during `decode` (on the CPU: every graph node); must outlive this.
+  /// Throws ModelLoadError when there is not enough memory, InvalidArgument for the options.
+  LlamaContext(std::shared_ptr<const Weights> weights, const ModelOptions& options,
+               const ContextShape& shape, const std::atomic<bool>* abort);
+
+  LlamaContext(const LlamaContext&) = delete;
+  LlamaContext& operator=(const LlamaContext&) = delete;
+
+  const Weights& weights() const noexcept { return *weights_; }
+  int n_seq() const noexcept { return static_cast<int>(contents_.size()); }
+  int n_batch() const noexcept { return n_batch_; }
+  int n_outputs() const noexcept { return n_outputs_; }
+  Pos n_cells() const noexcept { return n_cells_; }
+  int n_threads() const noexcept { return n_threads_; }
+
+  /// One forward pass. Throws Aborted; DecodeError (KV cache full, batch refused): after both every
+  /// sequence is as before. FatalError: unknown state.
+  void decode(std::span<const BatchToken> batch);
+
+  /// The scores after the token at `index` of the last batch, one per token of the vocabulary.
+  /// Valid until the next `decode`; may be written to.
+  std::span<float> scores(int index);
+
+  /// From the next `decode` on, keep the inputs of the last `n_layers` layers; 0: of none. A change
+  /// makes the next `decode` reserve its graph again (5 ms), and the first time takes memory for
+  /// n_layers * n_embd floats a token of a batch. At most `Weights::n_feature_layers`.
+  void keep_layer_inputs(int n_layers);
+
+  /// The input of a layer, counted from the last (0), at the token `index` of the last batch; one
+  /// number for each of the model's dimensions. Valid until the next `decode`.
+  std::span<const float> layer_input(int layer_from_end, int index) const;
+
+  Pos length(SeqId seq) const { return static_cast<Pos>(content(seq).size()); }
+
+  /// The tokens that `seq` holds. Valid until the next change.
+  std::span<const Token> content(SeqId seq) const;
+
+  /// At most two calls into llama.cpp, each linear in the number of cells (0.43 ns).
+  void fork(const Fork& op);
+  void truncate(const Truncate& op);
+
+  /// Empties every sequence.
+  void clear();
+
+  /// Calls that changed the KV cache, other than `decode`. For tests of the cost.
+  std::int64_t n_memory_calls() const noexcept { return n_memory_calls_; }
+  std::int64_t n_decodes() const noexcept { return n_decodes_; }
+
+ private:
+  void check_batch(std::span<const BatchToken> batch) const;
+  void check_seq(SeqId seq, const char* where) const;
+  /// Removes the cells of `seq` from `from` on; false when llama.cpp cannot.
+  bool remove(SeqId seq, Pos from);
+  void restore(std::span<const BatchToken> batch);
+  [[noreturn]] void fail(int code, std::span<const BatchToken> batch, const std::string& reason);
+
+  std::shared_ptr<const Weights> weights_;
+  const std::atomic<bool>* abort_;
+  ContextHandle context_;
+  std::vector<std::vector<Token>> contents_;
+  bool can_roll_back_ = true;
+  int n_batch_ = 0;
+  int n_outputs_ = 0;
+  int n_threads_ = 0;
+  int n_kept_layers_ = 0;     ///< whose inputs the next batch will keep.
+  int n_decoded_layers_ = 0;  ///< whose inputs the last batch has kept.
+  Pos n_cells_ = 0;
+  std::int64_t n_memory_calls_ = 0;
+  std::int64_t n_decodes_ = 0;
+
+  // The arrays of a llama_batch, kept to save allocations.
+  std::vector<Token> batch_tokens_;
+  std::vector<Pos> batch_positions_;
+  std::vector<std::int32_t> batch_n_seqs_;
+  std::vector<SeqId> batch_seqs_;
+  std::vector<SeqId*> batch_seq_pointers_;
+  std::vector<std::int8_t> batch_outputs_;
+};
+
+}  // namespace specbranch::llama

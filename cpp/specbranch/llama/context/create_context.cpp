@@ -1,0 +1,119 @@
+// The constructor of LlamaContext: options to llama_context_params, memory, threads.
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "specbranch/base/errors.h"
+#include "specbranch/llama/context/context.h"
+#include "specbranch/llama/runtime/backend.h"
+#include "specbranch/llama/runtime/memory.h"
+
+namespace specbranch::llama {
+namespace {
+
+constexpr Pos kCellAlignment = 256;
+constexpr int kMaxSequences = 256;
+
+/// Refuses what would not fit into the machine's memory: llama.cpp writes zeros to the whole cache
+/// at once, and the kernel kills the process instead of failing the allocation.
+void check_memory(const Weights& weights, const ModelOptions& options, Pos n_cells) {
+  if (weights.offloaded()) return;  // a device fails properly
+  const std::uint64_t needed = weights.file().cell_bytes(options.type_k, options.type_v) *
+                               static_cast<std::uint64_t>(n_cells);
+  const std::optional<std::uint64_t> available = available_memory();
+  if (available && needed > *available) {
+    throw ModelLoadError("[LlamaContext] the KV cache does not fit into memory; " +
+                         std::to_string(n_cells) + " cells need " + std::to_string(needed >> 20U) +
+                         " MiB; " + std::to_string(*available >> 20U) + " MiB are free");
+  }
+}
+
+void pin_thread(const std::vector<int>& cpus) {
+  if (cpus.empty()) return;
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  for (const int cpu : cpus) CPU_SET(static_cast<std::size_t>(cpu), &mask);
+  if (pthread_setaffinity_np(pthread_self(), sizeof mask, &mask) != 0) {
+    std::string list;
+    for (const int cpu : cpus) list += " " + std::to_string(cpu);
+    throw InvalidArgument("[LlamaContext] none of these CPUs may be used;" + list);
+  }
+}
+
+bool is_aborted(void* data) noexcept {
+  return static_cast<const std::atomic<bool>*>(data)->load(std::memory_order_relaxed);
+}
+
+}  // namespace
+
+Pos context_length(const Weights& weights, const ModelOptions& options) {
+  return options.n_ctx > 0 ? options.n_ctx : weights.n_ctx_train();
+}
+
+LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOptions& options,
+                           const ContextShape& shape, const std::atomic<bool>* abort)
+    : weights_(std::move(weights)), abort_(abort), can_roll_back_(weights_->can_roll_back()) {
+  if (shape.n_seq < 1 || shape.n_seq > kMaxSequences) {
+    throw InvalidArgument("[LlamaContext] the number of sequences is out of range; " +
+                          std::to_string(shape.n_seq) + "; 1 to " + std::to_string(kMaxSequences));
+  }
+  if (shape.n_cells < 1 || shape.n_outputs < 1) {
+    throw InvalidArgument("[LlamaContext] a context needs at least one cell and one output");
+  }
+  // llama.cpp asserts that every sequence may have an output in one batch.
+  if (options.n_batch < std::max(shape.n_seq, shape.n_outputs)) {
+    throw InvalidArgument("[LlamaContext] n_batch is too small; " +
+                          std::to_string(options.n_batch) + "; " +
+                          std::to_string(std::max(shape.n_seq, shape.n_outputs)));
+  }
+  install_log_sink();
+  pin_thread(options.cpus);
+  n_cells_ = (shape.n_cells + kCellAlignment - 1) / kCellAlignment * kCellAlignment;
+  check_memory(*weights_, options, n_cells_);
+  n_batch_ = std::min(options.n_batch, n_cells_);
+  n_outputs_ = std::min(std::max(shape.n_outputs, shape.n_seq), n_batch_);
+  n_threads_ = options.n_threads > 0 ? options.n_threads : usable_cores();
+  contents_.resize(static_cast<std::size_t>(shape.n_seq));
+
+  llama_context_params params = llama_context_default_params();
+  params.n_ctx = static_cast<std::uint32_t>(n_cells_);
+  params.n_batch = static_cast<std::uint32_t>(n_batch_);
+  params.n_ubatch = static_cast<std::uint32_t>(std::min(options.n_ubatch, n_batch_));
+  params.n_seq_max = static_cast<std::uint32_t>(shape.n_seq);
+  params.n_outputs_max = static_cast<std::uint32_t>(n_outputs_);
+  params.n_threads = n_threads_;
+  params.n_threads_batch = options.n_threads_batch > 0 ? options.n_threads_batch : n_threads_;
+  params.flash_attn_type = static_cast<llama_flash_attn_type>(options.flash_attn);
+  params.type_k = static_cast<ggml_type>(options.type_k);
+  params.type_v = static_cast<ggml_type>(options.type_v);
+  params.offload_kqv = options.offload_kqv;
+  params.op_offload = options.n_gpu_layers != 0;
+  // Branches share cells; a sliding-window cache would lose those that a rollback needs.
+  params.kv_unified = true;
+  params.swa_full = true;
+  params.no_perf = true;
+  params.abort_callback = is_aborted;
+  params.abort_callback_data = const_cast<std::atomic<bool>*>(abort);
+
+  const ErrorCapture errors;
+  std::string reason;
+  try {
+    context_.reset(llama_init_from_model(weights_->get(), params));
+  } catch (const std::exception& error) {
+    reason = error.what();
+  }
+  if (!context_) {
+    throw ModelLoadError("[LlamaContext] llama.cpp could not create the context; " +
+                         std::to_string(n_cells_) + " cells; " +
+                         errors.reason(reason.empty() ? "no reason given" : reason));
+  }
+  if (llama_get_memory(context_.get()) == nullptr) {
+    throw ModelLoadError("[LlamaContext] the model keeps no text in memory; it cannot generate");
+  }
+}
+
+}  // namespace specbranch::llama

@@ -1,0 +1,21 @@
+/// What the contexts of a pair need room for.
+#pragma once
+
+#include "specbranch/llama/file/model_options.h"
+
+namespace specbranch::llama {
+
+/// From 64 tokens on, the CPU's matrix products round differently than for fewer.
+inline constexpr int kMaxVerify = 63;
+
+struct PairSizes {
+  int max_verify = kMaxVerify;  ///< tokens of one verification at most: rows of scores.
+  int n_seq = 1;                ///< sequence ids of the draft, each with a row of scores.
+  int reserve = 0;              ///< cells of the draft beyond its context.
+};
+
+/// For chains of `max_draft` tokens and `k_max` branches. Mode `auto` keeps up to 16 branches,
+/// whatever `k_max` is, if the draft's n_batch admits so many.
+PairSizes pair_sizes(int max_draft, int k_max, const ModelOptions& draft);
+
+}  // namespace specbranch::llama

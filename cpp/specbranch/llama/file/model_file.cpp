@@ -1,0 +1,257 @@
+#include "specbranch/llama/file/model_file.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <map>
+#include <string_view>
+#include <unordered_set>
+
+#include "specbranch/llama/file/gguf_reader.h"
+
+namespace specbranch::llama {
+namespace {
+
+// llama.cpp asserts these (LLAMA_MAX_LAYERS, LLAMA_MAX_EXPERTS).
+constexpr std::int64_t kMaxLayers = 512;
+constexpr std::int64_t kMaxExperts = 1024;
+
+constexpr std::array kNotGenerative = {
+    std::string_view("bert"),
+    std::string_view("modern-bert"),
+    std::string_view("nomic-bert"),
+    std::string_view("nomic-bert-moe"),
+    std::string_view("neo-bert"),
+    std::string_view("jina-bert-v2"),
+    std::string_view("jina-bert-v3"),
+    std::string_view("eurobert"),
+    std::string_view("t5"),
+    std::string_view("t5encoder"),
+    std::string_view("clip"),
+    std::string_view("wavtokenizer-dec"),
+    std::string_view("gemma-embedding"),
+    std::string_view("llama-embed"),
+    std::string_view("eagle3"),
+    std::string_view("dflash"),
+};
+
+constexpr std::array kRopeScalings = {std::string_view("none"), std::string_view("linear"),
+                                      std::string_view("yarn"), std::string_view("longrope")};
+
+template <class Range>
+bool contains(const Range& range, std::string_view value) {
+  return std::find(range.begin(), range.end(), value) != range.end();
+}
+
+std::string limits(const std::string& key, std::int64_t value, std::int64_t low,
+                   std::int64_t high) {
+  return key + " is " + std::to_string(value) + ", not in " + std::to_string(low) + " to " +
+         std::to_string(high);
+}
+
+void require_integer(const GgufReader& gguf, const std::string& key, std::int64_t low,
+                     std::int64_t high) {
+  const auto value = gguf.integer(key);
+  if (!value) gguf.refuse("the metadata has no integer " + key);
+  if (*value < low || *value > high) gguf.refuse(limits(key, *value, low, high));
+}
+
+void check_experts(const GgufReader& gguf, const std::string& arch) {
+  const auto n_experts = gguf.integer(arch + ".expert_count").value_or(0);
+  if (n_experts < 0 || n_experts > kMaxExperts) {
+    gguf.refuse(limits(arch + ".expert_count", n_experts, 0, kMaxExperts));
+  }
+  const auto used = gguf.integers(arch + ".expert_used_count");
+  const auto most = used.empty() ? 0 : *std::max_element(used.begin(), used.end());
+  // Hunyuan's dense models state counts that llama.cpp ignores.
+  if (arch.starts_with("hunyuan")) return;
+  if (most < 0 || most > n_experts || (n_experts > 0 && most == 0)) {
+    gguf.refuse(limits(arch + ".expert_used_count", most, n_experts > 0 ? 1 : 0, n_experts));
+  }
+  const auto groups = gguf.integer(arch + ".expert_group_count").value_or(0);
+  const auto groups_used = gguf.integer(arch + ".expert_group_used_count").value_or(0);
+  if (groups < 0 || groups > std::max<std::int64_t>(0, n_experts - 1) ||
+      (groups > 1 && (n_experts % groups != 0 || groups_used <= 0 || groups_used >= groups))) {
+    gguf.refuse("the groups of experts (" + std::to_string(groups) + ", of which " +
+                std::to_string(groups_used) + " are used) do not fit " + std::to_string(n_experts) +
+                " experts");
+  }
+}
+
+void check_epsilons(const GgufReader& gguf, const std::string& arch) {
+  for (const char* name : {"layer_norm_epsilon", "layer_norm_rms_epsilon", "group_norm_epsilon"}) {
+    const std::string key = arch + ".attention." + name;
+    const auto epsilon = gguf.number(key);
+    if (epsilon && !(*epsilon >= 0.0 && std::isfinite(*epsilon))) {
+      gguf.refuse(key + " is " + std::to_string(*epsilon) + ", not a number of at least 0");
+    }
+  }
+}
+
+void check_architecture(const GgufReader& gguf, const std::string& arch) {
+  if (contains(kNotGenerative, arch) || !gguf.flag(arch + ".attention.causal").value_or(true) ||
+      gguf.integer(arch + ".pooling_type").value_or(0) > 0) {
+    gguf.refuse("'" + arch +
+                "' with these settings is an encoder or a model for embeddings or "
+                "ranking; it cannot generate text");
+  }
+  require_integer(gguf, arch + ".block_count", 1, kMaxLayers);
+  const auto n_layers = *gguf.integer(arch + ".block_count");
+  const auto nextn = gguf.integer(arch + ".nextn_predict_layers").value_or(0);
+  if (nextn < 0 || nextn > n_layers) {
+    gguf.refuse(limits(arch + ".nextn_predict_layers", nextn, 0, n_layers));
+  }
+  require_integer(gguf, arch + ".context_length", 1, std::int64_t{1} << 30);
+  require_integer(gguf, arch + ".embedding_length", 1, 1 << 20);
+  check_experts(gguf, arch);
+  check_epsilons(gguf, arch);
+  const auto scaling = gguf.text(arch + ".rope.scaling.type");
+  if (scaling && !contains(kRopeScalings, *scaling)) {
+    gguf.refuse(arch + ".rope.scaling.type is '" + *scaling + "', which llama.cpp does not know");
+  }
+}
+
+int check_vocabulary(const GgufReader& gguf) {
+  const auto model = gguf.text("tokenizer.ggml.model");
+  const auto id = gguf_find_key(gguf.get(), "tokenizer.ggml.tokens");
+  if (!model || *model == "no_vocab" || *model == "none" || id < 0 ||
+      gguf_get_kv_type(gguf.get(), id) != GGUF_TYPE_ARRAY ||
+      gguf_get_arr_type(gguf.get(), id) != GGUF_TYPE_STRING ||
+      gguf_get_arr_n(gguf.get(), id) == 0) {
+    gguf.refuse("the file has no vocabulary");
+  }
+  const std::size_t n = gguf_get_arr_n(gguf.get(), id);
+  if (n > std::size_t{1} << 24) gguf.refuse("a vocabulary of " + std::to_string(n) + " tokens");
+  if (*model == "hybriddna") return static_cast<int>(n);  // repeats tokens, with a marker
+  std::unordered_set<std::string_view> seen;
+  seen.reserve(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::string_view text = gguf_get_arr_str(gguf.get(), id, i);
+    // llama.cpp renames empty tokens, and asserts that no other one repeats.
+    if (!text.empty() && !seen.insert(text).second) {
+      gguf.refuse("token " + std::to_string(i) + " ('" + std::string(text) +
+                  "') is in the vocabulary twice");
+    }
+  }
+  return static_cast<int>(n);
+}
+
+/// Refuses matrices of integers or doubles, which ggml has no matrix product for.
+void check_tensor_type(const GgufReader& gguf, std::int64_t i) {
+  const ggml_type type = gguf_get_tensor_type(gguf.get(), i);
+  const std::string_view name = gguf_get_tensor_name(gguf.get(), i);
+  const bool never = type == GGML_TYPE_I8 || type == GGML_TYPE_I16 || type == GGML_TYPE_I64 ||
+                     type == GGML_TYPE_F64;
+  // Some models have lists of I32, or a table for their experts.
+  const bool is_list = gguf_get_tensor_ne(gguf.get(), i)[1] <= 1 &&
+                       name.find("norm") == std::string_view::npos && !name.ends_with(".bias");
+  const bool table = is_list || name.find("tid2eid") != std::string_view::npos;
+  if (never || (type == GGML_TYPE_I32 && !table)) {
+    gguf.refuse("tensor '" + std::string(name) + "' has the type " + ggml_type_name(type) +
+                ", which weights cannot have");
+  }
+}
+
+/// Adds the tensors of one part to `file`, and their bytes to `bytes_of_type`.
+void add_tensors(const GgufReader& gguf, ModelFile& file,
+                 std::map<int, std::uint64_t>& bytes_of_type) {
+  for (std::int64_t i = 0; i < gguf_get_n_tensors(gguf.get()); ++i) {
+    check_tensor_type(gguf, i);
+    const std::int64_t* shape = gguf_get_tensor_ne(gguf.get(), i);
+    const std::uint64_t bytes = gguf_get_tensor_size(gguf.get(), i);
+    file.weight_bytes += bytes;
+    file.n_parameters += shape[0] * shape[1] * shape[2] * shape[3];
+    if (std::string_view(gguf_get_tensor_name(gguf.get(), i)) == "token_embd.weight") {
+      file.embedding = {gguf.path(),
+                        gguf_get_data_offset(gguf.get()) + gguf_get_tensor_offset(gguf.get(), i),
+                        gguf_get_tensor_type(gguf.get(), i), shape[0], shape[1]};
+    }
+    // Norms and biases are F32 in every file.
+    if (shape[1] > 1) bytes_of_type[gguf_get_tensor_type(gguf.get(), i)] += bytes;
+  }
+}
+
+void count_cell_elements(const GgufReader& gguf, const std::string& arch, ModelFile& file) {
+  const auto heads = gguf.integers(arch + ".attention.head_count");
+  auto kv_heads = gguf.integers(arch + ".attention.head_count_kv");
+  if (heads.empty() || heads.front() <= 0) return;
+  // Compressed (MLA), recurrent and shared layers store something else.
+  if (gguf.integer(arch + ".attention.kv_lora_rank") || gguf.integer(arch + ".ssm.state_size") ||
+      gguf.integer(arch + ".attention.shared_kv_layers")) {
+    return;
+  }
+  if (kv_heads.empty()) kv_heads = heads;
+  const std::int64_t head = file.n_embd / heads.front();
+  const auto k = gguf.integer(arch + ".attention.key_length").value_or(head);
+  const auto v = gguf.integer(arch + ".attention.value_length").value_or(head);
+  for (int layer = 0; layer < file.n_layers; ++layer) {
+    const auto n = static_cast<std::size_t>(layer) < kv_heads.size()
+                       ? kv_heads[static_cast<std::size_t>(layer)]
+                       : kv_heads.front();
+    file.k_elements += n * k;
+    file.v_elements += n * v;
+  }
+}
+
+}  // namespace
+
+std::uint64_t ModelFile::cell_bytes(int type_k, int type_v) const {
+  const auto bytes = [](int type, std::int64_t n) -> std::uint64_t {
+    if (n <= 0) return 0;
+    const auto known = static_cast<ggml_type>(type);
+    return static_cast<std::uint64_t>(n) * ggml_type_size(known) /
+           static_cast<std::uint64_t>(ggml_blck_size(known));
+  };
+  return bytes(type_k, k_elements) + bytes(type_v, v_elements);
+}
+
+ModelFile inspect_model_file(const std::string& path, bool with_weights) {
+  const GgufReader gguf(path, with_weights);
+  const auto arch = gguf.text("general.architecture");
+  if (!arch) gguf.refuse("the metadata has no general.architecture; this is not a language model");
+  const auto kind = gguf.text("general.type");
+  if (kind && *kind != "model") {
+    gguf.refuse("the file holds a '" + *kind + "', not a language model");
+  }
+
+  ModelFile file;
+  file.path = path;
+  file.architecture = *arch;
+  file.name = gguf.text("general.name").value_or("");
+  check_architecture(gguf, *arch);
+  file.n_layers = static_cast<int>(*gguf.integer(*arch + ".block_count"));
+  file.n_embd = static_cast<int>(*gguf.integer(*arch + ".embedding_length"));
+  file.n_ctx_train = static_cast<int>(*gguf.integer(*arch + ".context_length"));
+  file.n_vocab = check_vocabulary(gguf);
+
+  std::map<int, std::uint64_t> bytes_of_type;
+  add_tensors(gguf, file, bytes_of_type);
+  if (!with_weights) file.embedding = {};
+  const auto n_parts = gguf.integer("split.count").value_or(1);
+  if (n_parts > 1 && !with_weights) gguf.refuse("metadata without weights cannot be split");
+  if (n_parts > 1) {
+    const auto part = static_cast<int>(gguf.integer("split.no").value_or(0));
+    if (part != 0) gguf.refuse("this is part " + std::to_string(part + 1) + "; name the first");
+    const auto count = static_cast<int>(n_parts);
+    std::vector<char> prefix(path.size() + 1);
+    if (llama_split_prefix(prefix.data(), prefix.size(), path.c_str(), part, count) <= 0) {
+      gguf.refuse("a file of " + std::to_string(count) + " parts must be named *-00001-of-*.gguf");
+    }
+    for (int i = 1; i < count; ++i) {
+      std::vector<char> next(path.size() + 32);
+      llama_split_path(next.data(), next.size(), prefix.data(), i, count);
+      add_tensors(GgufReader(next.data()), file, bytes_of_type);
+    }
+  }
+  if (bytes_of_type.empty()) gguf.refuse("the file has no weights");
+  const auto most =
+      std::max_element(bytes_of_type.begin(), bytes_of_type.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  file.weight_type = most->first;
+  file.quantization = ggml_type_name(static_cast<ggml_type>(most->first));
+  file.uniform_weights = bytes_of_type.size() == 1;
+  count_cell_elements(gguf, *arch, file);
+  return file;
+}
+
+}  // namespace specbranch::llama

@@ -1,0 +1,112 @@
+#include "specbranch/llama/file/model_options.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <set>
+#include <thread>
+
+#include "llama.h"
+#include "specbranch/base/errors.h"
+#include "specbranch/llama/runtime/cpu_quota.h"
+
+namespace specbranch::llama {
+namespace {
+
+[[noreturn]] void refuse(const std::string& what) {
+  throw InvalidArgument("[ModelOptions] " + what);
+}
+
+void require_range(const char* name, int value, int low, int high) {
+  if (value < low || value > high) {
+    refuse(std::string(name) + " is out of range; " + std::to_string(value) + "; " +
+           std::to_string(low) + " to " + std::to_string(high));
+  }
+}
+
+void check_cache_type(const char* name, int type) {
+  require_range(name, type, 0, GGML_TYPE_COUNT - 1);
+  if (ggml_type_size(static_cast<ggml_type>(type)) == 0) {
+    refuse(std::string(name) + " is not a type that ggml has; " + std::to_string(type));
+  }
+}
+
+}  // namespace
+
+int usable_cores() {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  if (sched_getaffinity(0, sizeof mask, &mask) != 0) {
+    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  }
+  // Hyper-threads of one core name the same siblings.
+  std::set<std::string> cores;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(static_cast<std::size_t>(cpu), &mask)) continue;
+    const std::string folder = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
+    std::string siblings;
+    std::ifstream file(folder + "thread_siblings_list");
+    if (!std::getline(file, siblings)) siblings = std::to_string(cpu);
+    cores.insert(siblings);
+  }
+  const int n_cores = std::max(1, static_cast<int>(cores.size()));
+  return std::min(n_cores, cpu_quota().value_or(n_cores));
+}
+
+void plan_threads(ModelOptions& target, ModelOptions* draft, bool devices) {
+  const int n_cores = usable_cores();
+  const auto fill = [](ModelOptions& options, int share) {
+    if (options.n_threads <= 0) {
+      options.n_threads = options.cpus.empty() ? share : static_cast<int>(options.cpus.size());
+    }
+    if (options.n_threads_batch <= 0) options.n_threads_batch = options.n_threads;
+  };
+  if (draft == nullptr) {
+    fill(target, n_cores);
+    return;
+  }
+  const auto on_device = [&](const ModelOptions& options) {
+    return devices && options.n_gpu_layers < 0;
+  };
+  if (on_device(target) && !on_device(*draft)) {
+    fill(target, 1);
+    fill(*draft, std::max(1, n_cores - target.n_threads));
+    return;
+  }
+  fill(*draft, on_device(*draft) ? 1 : std::max(1, n_cores / 4));
+  fill(target, std::max(1, n_cores - draft->n_threads));
+}
+
+void plan_threads(ModelOptions& target, ModelOptions* draft) {
+  plan_threads(target, draft, llama_supports_gpu_offload());
+}
+
+void validate(const ModelOptions& options) {
+  if (options.path.empty()) refuse("the path is empty");
+  if (options.path.find('\0') != std::string::npos) refuse("the path holds a zero byte");
+  require_range("main_gpu", options.main_gpu, -1, 1 << 10);
+  require_range("split_mode", options.split_mode, LLAMA_SPLIT_MODE_NONE, LLAMA_SPLIT_MODE_TENSOR);
+  require_range("n_ctx", options.n_ctx, 0, 1 << 30);
+  require_range("n_batch", options.n_batch, 1, 1 << 20);
+  require_range("n_ubatch", options.n_ubatch, 1, 1 << 20);
+  require_range("n_threads", options.n_threads, 0, 512);
+  require_range("n_threads_batch", options.n_threads_batch, 0, 512);
+  check_cache_type("type_k", options.type_k);
+  check_cache_type("type_v", options.type_v);
+  if (options.flash_attn == FlashAttention::kOff &&
+      ggml_is_quantized(static_cast<ggml_type>(options.type_v))) {
+    refuse("a quantized type_v needs flash attention");
+  }
+  for (const int cpu : options.cpus) require_range("cpus", cpu, 0, CPU_SETSIZE - 1);
+  if (options.tensor_split.size() > llama_max_devices()) {
+    refuse("tensor_split has " + std::to_string(options.tensor_split.size()) + " shares; at most " +
+           std::to_string(llama_max_devices()));
+  }
+  for (const float share : options.tensor_split) {
+    if (!(share >= 0.0F && std::isfinite(share))) refuse("a share of tensor_split is negative");
+  }
+}
+
+}  // namespace specbranch::llama

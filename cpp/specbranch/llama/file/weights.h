@@ -1,0 +1,65 @@
+/// The weights of one model, shared by every context that runs it.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "specbranch/llama/file/model_file.h"
+#include "specbranch/llama/file/model_options.h"
+#include "specbranch/llama/file/tensor_source.h"
+#include "specbranch/llama/runtime/handles.h"
+#include "specbranch/llama/vocabulary/vocabulary.h"
+
+namespace specbranch::llama {
+
+/// A loaded model.
+///
+/// *Thread safety:* immutable after `load`; any number of contexts in any threads.
+/// *Lifecycle:* 1. `load` 2. contexts hold a shared_ptr 3. freed with the last of them.
+class Weights {
+ public:
+  /// Told the share loaded so far (0 to 1), on the loading thread; false stops the loading.
+  using Progress = std::function<bool(float)>;
+
+  /// Throws ModelLoadError (also when `progress` stops it), or InvalidArgument for the options.
+  /// What `progress` throws comes out unchanged.
+  /// With a `fill` the file holds the metadata alone, of the llama architecture, and `fill` gives
+  /// the weights; what it throws comes out unchanged too. Such a model has no feature layers, and
+  /// `use_mmap`, `use_mlock` and `use_extra_bufts` are as if off.
+  static std::shared_ptr<const Weights> load(const ModelOptions& options,
+                                             const Progress& progress = {},
+                                             const TensorFill& fill = {});
+
+  Weights(const Weights&) = delete;
+  Weights& operator=(const Weights&) = delete;
+
+  const Vocabulary& vocabulary() const noexcept { return *vocabulary_; }
+  const ModelFile& file() const noexcept { return file_; }
+  /// For creating contexts: llama.cpp takes a mutable pointer but only reads.
+  llama_model* get() const noexcept { return model_.get(); }
+
+  std::string description() const;  ///< e.g. "llama 7B Q8_0".
+  /// What the file says of the model, by key; arrays are left out. Bytes, mostly UTF-8.
+  std::map<std::string, std::string> metadata() const;
+  int n_ctx_train() const;
+  /// Whether the last tokens of a text can be taken back. Recurrent and hybrid models cannot: they
+  /// run autoregressively only.
+  bool can_roll_back() const;
+  /// Layers, counted from the last, whose inputs a context can give (see
+  /// LlamaContext::keep_layer_inputs); 0: none, as llama.cpp would abort for this architecture.
+  int n_feature_layers() const;
+  /// Whether any layer is on a device other than the CPU.
+  bool offloaded() const noexcept { return offloaded_; }
+
+ private:
+  Weights() = default;
+
+  ModelFile file_;
+  ModelHandle model_;
+  std::unique_ptr<Vocabulary> vocabulary_;
+  bool offloaded_ = false;
+};
+
+}  // namespace specbranch::llama

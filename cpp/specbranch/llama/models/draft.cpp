@@ -1,0 +1,245 @@
+#include "specbranch/llama/models/draft.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <string>
+
+#include "specbranch/base/errors.h"
+#include "specbranch/llama/runtime/backend.h"
+#include "specbranch/llama/sampling/score_edit.h"
+
+namespace specbranch::llama {
+namespace {
+
+constexpr int kReserveOfSequence = 40;
+
+ContextShape shape_of(const Weights& weights, const ModelOptions& model,
+                      const DraftOptions& options) {
+  if (!weights.can_roll_back()) {
+    throw IncompatibleModels("[LlamaDraft] a recurrent or hybrid model cannot take guesses back; " +
+                             weights.file().architecture);
+  }
+  ContextShape shape;
+  shape.n_seq = options.n_seq;
+  shape.n_cells = context_length(weights, model) +
+                  (options.reserve > 0 ? options.reserve : options.n_seq * kReserveOfSequence);
+  shape.n_outputs = options.n_seq;
+  return shape;
+}
+
+}  // namespace
+
+LlamaDraft::LlamaDraft(const std::shared_ptr<const Weights>& weights, const ModelOptions& model,
+                       const DraftOptions& options)
+    : n_ctx_(context_length(*weights, model)),
+      n_common_(options.n_common > 0 ? std::min(options.n_common, weights->vocabulary().size())
+                                     : weights->vocabulary().size()),
+      chunk_(std::min(model.n_batch, model.n_ubatch)),
+      context_(weights, model, shape_of(*weights, model, options), &abort_) {}
+
+Capabilities LlamaDraft::capabilities() const {
+  Capabilities result;
+  result.n_vocab = context_.weights().vocabulary().size();
+  result.n_ctx = n_ctx_;
+  result.n_seq = context_.n_seq();
+  result.max_batch = context_.n_batch();
+  return result;
+}
+
+Pos LlamaDraft::length(SeqId seq) const { return context_.length(seq); }
+void LlamaDraft::truncate(const Truncate& op) { context_.truncate(op); }
+void LlamaDraft::fork(const Fork& op) { context_.fork(op); }
+
+int LlamaDraft::begin(const Request& request) {
+  if (request.prompt.empty()) throw InvalidArgument("[LlamaDraft::begin] the prompt is empty");
+  if (static_cast<Pos>(request.prompt.size()) > n_ctx_) {
+    throw ContextOverflow("[LlamaDraft::begin] the prompt does not fit; " +
+                          std::to_string(request.prompt.size()) + " tokens; " +
+                          std::to_string(n_ctx_));
+  }
+  install_log_sink();
+  const auto& vocabulary = context_.weights().vocabulary();
+  for (const Token token : request.prompt) {
+    if (!vocabulary.contains(token)) {
+      throw IncompatibleModels("[LlamaDraft::begin] the draft has no such token; " +
+                               std::to_string(token) + "; " + std::to_string(vocabulary.size()));
+    }
+  }
+  sampling_ = request.sampling;
+  begun_ = true;
+  const auto wanted = std::span<const Token>(request.prompt).first(request.prompt.size() - 1);
+  const int n_reused = keep_best_prefix(wanted);
+  const auto end = static_cast<Pos>(wanted.size());
+  for (Pos pos = n_reused; pos < end;) {
+    if (abort_requested()) throw Aborted("[LlamaDraft::begin] aborted on request");
+    batch_.clear();
+    for (const Pos stop = std::min(end, pos + chunk_); pos < stop; ++pos) {
+      batch_.push_back({wanted[static_cast<std::size_t>(pos)], 0, pos, /*scored=*/false});
+    }
+    context_.decode(batch_);
+  }
+  return n_reused;
+}
+
+int LlamaDraft::keep_best_prefix(std::span<const Token> wanted) {
+  SeqId best = 0;
+  Pos longest = -1;
+  for (SeqId seq = 0; seq < context_.n_seq(); ++seq) {
+    const auto held = context_.content(seq);
+    const auto end = std::mismatch(held.begin(), held.end(), wanted.begin(), wanted.end()).first;
+    const auto n = static_cast<Pos>(end - held.begin());
+    if (n > longest) {
+      longest = n;
+      best = seq;
+    }
+  }
+  if (best != 0) {
+    const auto a = context_.content(0);
+    const auto b = context_.content(best).first(static_cast<std::size_t>(longest));
+    const auto end = std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first;
+    context_.fork({best, 0, static_cast<Pos>(end - a.begin()), context_.length(0), longest});
+  } else {
+    context_.truncate({0, context_.length(0), longest});
+  }
+  for (SeqId seq = 1; seq < context_.n_seq(); ++seq) {
+    context_.truncate({seq, context_.length(seq), 0});
+  }
+  return longest;
+}
+
+void LlamaDraft::check_lanes(std::span<const Lane> lanes, int k) const {
+  const auto broken = [](const std::string& what) {
+    throw PreconditionError("[LlamaDraft::draft] " + what);
+  };
+  if (!begun_) broken("`begin` was not called");
+  if (lanes.empty()) broken("there is no lane");
+  if (k < 1) broken("k must be at least 1; " + std::to_string(k));
+  std::vector<bool> used(static_cast<std::size_t>(context_.n_seq()));
+  for (const Lane& lane : lanes) {
+    if (lane.seq < 0 || lane.seq >= context_.n_seq()) {
+      broken("there is no such sequence; " + std::to_string(lane.seq));
+    }
+    if (used[static_cast<std::size_t>(lane.seq)]) {
+      broken("a sequence appears twice; " + std::to_string(lane.seq));
+    }
+    used[static_cast<std::size_t>(lane.seq)] = true;
+    if (lane.tokens.empty()) broken("a lane is empty; sequence " + std::to_string(lane.seq));
+    if (lane.pos != context_.length(lane.seq)) {
+      broken("a lane does not begin where its sequence ends; " + std::to_string(lane.pos) + "; " +
+             std::to_string(context_.length(lane.seq)));
+    }
+    if (lane.pos + static_cast<Pos>(lane.tokens.size()) > n_ctx_) {
+      broken("a lane leaves the context; " +
+             std::to_string(lane.pos + static_cast<Pos>(lane.tokens.size())) + "; " +
+             std::to_string(n_ctx_));
+    }
+  }
+}
+
+std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const Lane> lanes, int k) {
+  check_lanes(lanes, k);
+  const auto restore = [&] {
+    for (const Lane& lane : lanes) {
+      context_.truncate({lane.seq, context_.length(lane.seq), lane.pos});
+    }
+  };
+  std::vector<std::vector<Candidate>> result;
+  result.reserve(lanes.size());
+  try {
+    decode_lanes(lanes);
+    for (std::size_t i = 0; i < lanes.size(); ++i) {
+      const auto path = context_.content(lanes[i].seq);
+      const auto row = context_.scores(rows_[i]).first(static_cast<std::size_t>(n_common_));
+      result.push_back(candidates(row, path, k));
+    }
+  } catch (const Aborted&) {
+    restore();
+    throw;
+  } catch (const DecodeError&) {
+    restore();
+    throw;
+  }
+  return result;
+}
+
+void LlamaDraft::decode_lanes(std::span<const Lane> lanes) {
+  std::size_t n_left = 0;
+  for (const Lane& lane : lanes) n_left += lane.tokens.size();
+  batch_.clear();  // of every lane, what is decoded together
+  rows_.clear();
+  const auto limit = static_cast<std::size_t>(context_.n_batch());
+  for (const Lane& lane : lanes) {
+    // A draft that was not asked for long has more to read than a batch takes: what needs no
+    // scores goes ahead.
+    const std::size_t n_ahead =
+        n_left > limit ? std::min(n_left - limit, lane.tokens.size() - 1) : 0;
+    read_ahead(lane, n_ahead);
+    n_left -= n_ahead;
+    for (std::size_t i = n_ahead; i < lane.tokens.size(); ++i) {
+      batch_.push_back({lane.tokens[i], lane.seq, lane.pos + static_cast<Pos>(i), false});
+    }
+    batch_.back().scored = true;
+    rows_.push_back(static_cast<int>(batch_.size()) - 1);
+  }
+  context_.decode(batch_);
+}
+
+void LlamaDraft::read_ahead(const Lane& lane, std::size_t n) {
+  const auto chunk = static_cast<std::size_t>(chunk_);
+  for (std::size_t i = 0; i < n;) {
+    if (abort_requested()) throw Aborted("[LlamaDraft::draft] aborted on request");
+    std::vector<BatchToken> batch;
+    for (const std::size_t stop = std::min(n, i + chunk); i < stop; ++i) {
+      batch.push_back({lane.tokens[i], lane.seq, lane.pos + static_cast<Pos>(i), false});
+    }
+    context_.decode(batch);
+  }
+}
+
+std::span<const float> LlamaDraft::scores(int index) {
+  return context_.scores(rows_.at(static_cast<std::size_t>(index)));
+}
+
+std::vector<Candidate> LlamaDraft::candidates(std::span<float> scores, std::span<const Token> path,
+                                              int k) const {
+  require_numbers(scores);
+  const ScoreEdit edit(scores, sampling_, path);
+  std::vector<Scored> best = top_scores(scores, kDraftCandidates);
+  // Without noise the tail matters to nobody, and confidences are those of the plain model.
+  if (sampling_.temperature <= 0.0F) return rank(best, nullptr, k);
+  best = truncated(std::move(best));
+  for (Scored& item : best) item.score /= sampling_.temperature;
+  const PositionNoise noise(sampling_.seed, static_cast<Pos>(path.size()));
+  return rank(best, &noise, k);
+}
+
+std::vector<Scored> LlamaDraft::truncated(std::vector<Scored> best) const {
+  // Cutting as hard as the target hides tokens that the target may still choose; not cutting at all
+  // proposes tokens that it cannot.
+  if (sampling_.top_k > 0) {
+    const auto keep = std::min(best.size(), 2 * static_cast<std::size_t>(sampling_.top_k));
+    best.resize(keep);
+  }
+  if (best.empty()) return best;
+  const double top = static_cast<double>(best.front().score);
+  if (sampling_.top_p < 1.0F) {
+    double sum = 0.0;
+    for (const auto& [token, score] : best) sum += std::exp(static_cast<double>(score) - top);
+    const double wanted = sum * 0.5 * (1.0 + static_cast<double>(sampling_.top_p));
+    double covered = 0.0;
+    std::size_t n = 0;
+    while (n < best.size() && covered < wanted) {
+      covered += std::exp(static_cast<double>(best[n++].score) - top);
+    }
+    best.resize(std::max<std::size_t>(n, 1));
+  }
+  if (sampling_.min_p > 0.0F) {
+    const double least = top + std::log(0.5 * static_cast<double>(sampling_.min_p));
+    std::erase_if(best,
+                  [least](const Scored& item) { return static_cast<double>(item.score) < least; });
+  }
+  return best;
+}
+
+}  // namespace specbranch::llama

@@ -1,0 +1,65 @@
+/// The draft on llama.cpp.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "specbranch/llama/context/context.h"
+#include "specbranch/model/model.h"
+
+namespace specbranch::llama {
+
+struct DraftOptions {
+  int n_seq = 8;  ///< sequence ids (branches and their spares), at most 256; nearly free.
+  /// Cells beyond n_ctx for branches that are not committed; 0: 40 for each sequence id.
+  int reserve = 0;
+  /// Ids from this one on are never proposed: the target lacks them (see check_compatible). 0: all
+  /// of the draft's own.
+  int n_common = 0;
+};
+
+/// Guesses with the target's settings: bias, penalties (along each lane's own path) and temperature
+/// as they are, truncation loosened (top-p to (1 + top_p) / 2, top-k doubled, min-p halved), no
+/// grammar; the same noise. Looks at its 64 best tokens only.
+///
+/// *Thread safety:* as Model. *Lifecycle:* 1. construct on the worker's thread 2. `begin` 3.
+/// `draft`, `fork`, `truncate` 4. `begin` again, or destroy.
+class LlamaDraft final : public DraftModel {
+ public:
+  /// Throws IncompatibleModels for a recurrent or hybrid model: it cannot take a guess back.
+  LlamaDraft(const std::shared_ptr<const Weights>& weights, const ModelOptions& model,
+             const DraftOptions& options);
+
+  /// `n_vocab` counts the draft's own tokens: it cannot read others.
+  Capabilities capabilities() const override;
+  int begin(const Request& request) override;
+  Pos length(SeqId seq) const override;
+  void truncate(const Truncate& op) override;
+  void fork(const Fork& op) override;
+  std::vector<std::vector<Candidate>> draft(std::span<const Lane> lanes, int k) override;
+
+  const LlamaContext& context() const noexcept { return context_; }
+  /// The raw scores after the last token of lane `index` of the last `draft`. For tests.
+  std::span<const float> scores(int index);
+
+ private:
+  void check_lanes(std::span<const Lane> lanes, int k) const;
+  void decode_lanes(std::span<const Lane> lanes);
+  void read_ahead(const Lane& lane, std::size_t n);
+  int keep_best_prefix(std::span<const Token> wanted);
+  std::vector<Candidate> candidates(std::span<float> scores, std::span<const Token> path,
+                                    int k) const;
+  std::vector<Scored> truncated(std::vector<Scored> best) const;
+
+  Pos n_ctx_;
+  int n_common_;
+  int chunk_;
+  LlamaContext context_;
+  SamplingOptions sampling_;
+  bool begun_ = false;
+  std::vector<BatchToken> batch_;
+  std::vector<int> rows_;  ///< index in the batch of the last token of each lane.
+};
+
+}  // namespace specbranch::llama

@@ -1,0 +1,57 @@
+#include "specbranch/llama/models/pair.h"
+
+#include <exception>
+
+#include "llama.h"
+#include "specbranch/base/errors.h"
+#include "specbranch/llama/file/model_file.h"
+#include "specbranch/llama/runtime/backend.h"
+#include "specbranch/llama/runtime/handles.h"
+#include "specbranch/llama/vocabulary/vocabulary.h"
+
+namespace specbranch::llama {
+namespace {
+
+ModelHandle load_vocabulary(const std::string& path) {
+  inspect_model_file(path);
+  llama_model_params params = llama_model_default_params();
+  params.vocab_only = true;
+  const ErrorCapture errors;
+  ModelHandle model;
+  try {
+    model.reset(llama_model_load_from_file(path.c_str(), params));
+  } catch (const std::exception& error) {
+    throw ModelLoadError(std::string("[check_pair] ") + error.what() + "; " + path);
+  }
+  if (!model) {
+    throw ModelLoadError("[check_pair] " + errors.reason("llama.cpp refused the vocabulary") +
+                         "; " + path);
+  }
+  return model;
+}
+
+bool can_roll_back(const ModelHandle& model) {
+  return !llama_model_is_recurrent(model.get()) && !llama_model_is_hybrid(model.get());
+}
+
+}  // namespace
+
+PairCheck check_pair(const std::string& target, const std::string& draft) {
+  init_backend();
+  const ModelHandle target_model = load_vocabulary(target);
+  const ModelHandle draft_model = load_vocabulary(draft);
+  PairCheck check;
+  check.n_common = check_compatible(Vocabulary(llama_model_get_vocab(target_model.get())),
+                                    Vocabulary(llama_model_get_vocab(draft_model.get())));
+  if (!can_roll_back(draft_model)) {
+    throw IncompatibleModels("[check_pair] a recurrent or hybrid model cannot take guesses back; " +
+                             draft);
+  }
+  if (!can_roll_back(target_model)) {
+    check.why_no_speculation =
+        "the target is a recurrent or hybrid model, which cannot take tokens back";
+  }
+  return check;
+}
+
+}  // namespace specbranch::llama

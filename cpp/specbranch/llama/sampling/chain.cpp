@@ -1,0 +1,199 @@
+#include "specbranch/llama/sampling/chain.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "specbranch/base/errors.h"
+#include "specbranch/llama/sampling/score_edit.h"
+#include "specbranch/llama/sampling/truncation.h"
+
+namespace specbranch::llama {
+namespace {
+
+constexpr float kForbidden = -std::numeric_limits<float>::infinity();
+// The parser recurses: deeper nesting would overflow the stack of the thread.
+constexpr int kMaxNesting = 1000;
+
+void check_nesting(const std::string& grammar) {
+  // Parentheses in literals, character classes and comments are not nesting.
+  int depth = 0;
+  char closer = '\0';
+  for (std::size_t i = 0; i < grammar.size(); ++i) {
+    const char c = grammar[i];
+    if (closer != '\0') {
+      if (c == '\\' && closer != '\n') {
+        ++i;
+      } else if (c == closer) {
+        closer = '\0';
+      }
+      continue;
+    }
+    if (c == '"' || c == '[' || c == '#') closer = c == '"' ? '"' : c == '[' ? ']' : '\n';
+    if (c == '(' && ++depth > kMaxNesting) {
+      throw InvalidArgument("[check_grammar] the grammar's parentheses nest too deep; " +
+                            std::to_string(kMaxNesting));
+    }
+    if (c == ')' && depth > 0) --depth;
+  }
+}
+
+SamplerHandle make_grammar(const Vocabulary& vocabulary, const std::string& grammar) {
+  if (grammar.empty()) return nullptr;
+  if (grammar.find('\0') != std::string::npos) {
+    throw InvalidArgument("[check_grammar] the grammar holds a zero byte");
+  }
+  check_nesting(grammar);
+  SamplerHandle sampler;
+  try {
+    sampler.reset(llama_sampler_init_grammar(vocabulary.get(), grammar.c_str(), "root"));
+  } catch (const std::exception& error) {
+    throw InvalidArgument(std::string("[check_grammar] the grammar is wrong; ") + error.what());
+  }
+  if (!sampler) {
+    throw InvalidArgument(
+        "[check_grammar] the grammar is not GBNF, or has no rule `root`, or "
+        "recurses to the left");
+  }
+  return sampler;
+}
+
+SamplerHandle make_sorted_cut(const SamplingOptions& options) {
+  SamplerHandle chain(llama_sampler_chain_init({/*no_perf=*/true}));
+  if (options.top_k > 0 && options.top_p < 1.0F) {
+    llama_sampler_chain_add(chain.get(), llama_sampler_init_top_p(options.top_p, /*min_keep=*/1));
+  }
+  if (options.min_p > 0.0F) {
+    llama_sampler_chain_add(chain.get(), llama_sampler_init_min_p(options.min_p, /*min_keep=*/1));
+  }
+  return chain;
+}
+
+bool nothing_left(std::span<const float> scores) {
+  return std::all_of(scores.begin(), scores.end(), [](float s) { return s == kForbidden; });
+}
+
+}  // namespace
+
+void check_grammar(const Vocabulary& vocabulary, const std::string& grammar) {
+  make_grammar(vocabulary, grammar);
+}
+
+Chain::Chain(const Vocabulary& vocabulary, const SamplingOptions& options,
+             std::span<const Token> prompt)
+    : vocabulary_(vocabulary),
+      options_(options),
+      history_(prompt.begin(), prompt.end()),
+      sorted_cut_(make_sorted_cut(options)),
+      grammar_(make_grammar(vocabulary, options.grammar)) {}
+
+std::optional<Token> Chain::choose(std::span<float> scores) {
+  require_numbers(scores);
+  std::optional<PositionNoise> noise;
+  if (options_.temperature > 0.0F) {
+    noise.emplace(options_.seed, static_cast<Pos>(history_.size()));
+  }
+  const PositionNoise* key = noise ? &*noise : nullptr;
+  const Token first = choose_without_grammar(scores, key);
+  if (first < 0) return std::nullopt;
+  if (!grammar_ || is_allowed(first)) return first;
+  const std::span<float> allowed = mask(scores);
+  if (allowed.empty()) return std::nullopt;
+  const Token second = choose_without_grammar(allowed, key);
+  if (second < 0) return std::nullopt;
+  return second;
+}
+
+Token Chain::choose_without_grammar(std::span<float> scores, const PositionNoise* noise) const {
+  const ScoreEdit edit(scores, options_, history_);
+  // top-k, top-p and min-p always keep the most probable token.
+  if (noise == nullptr) return choose_dense(scores, nullptr);
+  const bool truncated = options_.top_k > 0 || options_.top_p < 1.0F || options_.min_p > 0.0F;
+  if (truncated) {
+    const std::vector<Scored> kept = truncate(scores);
+    const auto index = specbranch::choose(kept, noise);
+    return index < 0 ? -1 : kept[static_cast<std::size_t>(index)].token;
+  }
+  if (options_.temperature == 1.0F) return choose_dense(scores, noise);
+  scaled_.resize(scores.size());
+  std::transform(scores.begin(), scores.end(), scaled_.begin(),
+                 [t = options_.temperature](float score) { return score / t; });
+  return choose_dense(scaled_, noise);
+}
+
+std::vector<Scored> Chain::candidates(std::span<float> scores) const {
+  const ScoreEdit edit(scores, options_, history_);
+  return truncate(scores);
+}
+
+std::vector<Scored> Chain::truncate(std::span<const float> scores) const {
+  if (nothing_left(scores)) return {};
+  std::vector<Scored> kept;
+  bool sorted = true;
+  if (options_.top_k > 0) {
+    kept = top_scores(scores, options_.top_k);
+  } else if (options_.top_p < 1.0F) {
+    kept = keep_top_p(scores, options_.top_p);
+  } else if (options_.min_p > 0.0F) {
+    kept = keep_min_p(scores, options_.min_p);
+    sorted = false;
+  } else {
+    kept.reserve(scores.size());
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      kept.push_back({static_cast<Token>(i), scores[i]});
+    }
+    sorted = false;
+  }
+  if (sorted && llama_sampler_chain_n(sorted_cut_.get()) > 0) {
+    std::vector<llama_token_data> data;
+    data.reserve(kept.size());
+    for (const auto& [token, score] : kept) data.push_back({token, score, 0.0F});
+    llama_token_data_array array{data.data(), data.size(), -1, /*sorted=*/true};
+    llama_sampler_apply(sorted_cut_.get(), &array);
+    kept.resize(array.size);
+  }
+  for (Scored& item : kept) item.score /= options_.temperature;
+  return kept;
+}
+
+bool Chain::is_spelled(Token token) const {
+  return Utf8State(spelled_).append(vocabulary_.piece(token));
+}
+
+bool Chain::is_allowed(Token token) const {
+  if (!is_spelled(token)) return false;
+  llama_token_data single{token, 1.0F, 0.0F};
+  llama_token_data_array array{&single, 1, -1, /*sorted=*/false};
+  llama_sampler_apply(grammar_.get(), &array);
+  return single.logit != kForbidden;
+}
+
+std::span<float> Chain::mask(std::span<const float> scores) {
+  std::vector<llama_token_data> data(scores.size());
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    data[i] = {static_cast<Token>(i), scores[i], 0.0F};
+  }
+  llama_token_data_array array{data.data(), data.size(), -1, /*sorted=*/false};
+  llama_sampler_apply(grammar_.get(), &array);
+  masked_.resize(scores.size());
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    const bool allowed = data[i].logit != kForbidden && is_spelled(static_cast<Token>(i));
+    masked_[i] = allowed ? data[i].logit : kForbidden;
+  }
+  return nothing_left(masked_) ? std::span<float>{} : std::span<float>(masked_);
+}
+
+void Chain::accept(Token token) {
+  history_.push_back(token);
+  // An end token ends the text; the grammar would assert if it did not expect the end.
+  if (!grammar_ || vocabulary_.is_end(token)) return;
+  spelled_.append(vocabulary_.piece(token));
+  try {
+    llama_sampler_accept(grammar_.get(), token);
+  } catch (const std::exception& error) {
+    throw DecodeError(
+        std::string("[Chain::accept] the grammar refused the token it had allowed; ") +
+        error.what());
+  }
+}
+
+}  // namespace specbranch::llama

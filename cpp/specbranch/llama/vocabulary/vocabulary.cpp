@@ -1,0 +1,172 @@
+#include "specbranch/llama/vocabulary/vocabulary.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+
+#include "llama.h"
+#include "specbranch/base/errors.h"
+
+namespace specbranch::llama {
+namespace {
+
+// llama.cpp's limits for a pair of models.
+constexpr int kMaxSizeDifference = 128;
+constexpr Token kFirstComparedToken = 5;
+
+std::string piece_of(const llama_vocab* vocab, Token token, bool special) {
+  std::string piece(32, '\0');
+  for (;;) {
+    const int n = llama_token_to_piece(vocab, token, piece.data(), static_cast<int>(piece.size()),
+                                       /*lstrip=*/0, special);
+    if (n >= 0) {
+      piece.resize(static_cast<std::size_t>(n));
+      return piece;
+    }
+    piece.resize(static_cast<std::size_t>(-n));
+  }
+}
+
+void check_special_tokens(const llama_vocab* vocab) {
+  // Tokenizing would assert.
+  if (llama_vocab_get_add_bos(vocab) && llama_vocab_bos(vocab) == LLAMA_TOKEN_NULL) {
+    throw ModelLoadError("[Vocabulary] the model asks for a BOS token and has none");
+  }
+  if (llama_vocab_get_add_eos(vocab) && llama_vocab_eos(vocab) == LLAMA_TOKEN_NULL) {
+    throw ModelLoadError("[Vocabulary] the model asks for an EOS token and has none");
+  }
+  if (llama_vocab_get_add_sep(vocab) && llama_vocab_sep(vocab) == LLAMA_TOKEN_NULL) {
+    throw ModelLoadError("[Vocabulary] the model asks for a SEP token and has none");
+  }
+}
+
+std::string quoted(std::string_view text) {
+  static constexpr std::string_view kHex = "0123456789abcdef";
+  std::string out = "'";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7F) {
+      out += "\\x";
+      out += kHex[byte >> 4U];
+      out += kHex[byte & 0xFU];
+    } else {
+      out += c;
+    }
+  }
+  return out + "'";
+}
+
+}  // namespace
+
+Vocabulary::Vocabulary(const llama_vocab* vocab) : vocab_(vocab) {
+  const int n = llama_vocab_n_tokens(vocab);
+  if (n <= 0 || llama_vocab_type(vocab) == LLAMA_VOCAB_TYPE_NONE) {
+    throw ModelLoadError("[Vocabulary] the model has no vocabulary");
+  }
+  check_special_tokens(vocab);
+  pieces_.reserve(static_cast<std::size_t>(n));
+  for (Token token = 0; token < n; ++token) {
+    try {
+      pieces_.push_back(piece_of(vocab, token, /*special=*/false));
+      const std::string& plain = pieces_.back();
+      longest_ = std::max(
+          longest_, plain.empty() ? piece_of(vocab, token, /*special=*/true).size() : plain.size());
+    } catch (const std::exception& error) {
+      throw ModelLoadError("[Vocabulary] token " + std::to_string(token) + " has no text; " +
+                           error.what());
+    }
+  }
+}
+
+std::vector<Token> Vocabulary::tokenize(std::string_view text, bool add_special,
+                                        bool parse_special) const {
+  if (text.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()) / 2) {
+    throw InvalidArgument("[Vocabulary::tokenize] the text is too long; " +
+                          std::to_string(text.size()) + " bytes; 1073741823");
+  }
+  const char* const bytes = text.data();
+  const auto n_bytes = static_cast<std::int32_t>(text.size());
+  // No token is shorter than a byte, but for BOS, EOS and a leading space.
+  std::vector<Token> tokens(text.size() + 8);
+  try {
+    for (;;) {
+      const auto n =
+          llama_tokenize(vocab_, bytes, n_bytes, tokens.data(),
+                         static_cast<std::int32_t>(tokens.size()), add_special, parse_special);
+      if (n >= 0) {
+        tokens.resize(static_cast<std::size_t>(n));
+        return tokens;
+      }
+      if (n == std::numeric_limits<std::int32_t>::min()) {
+        throw InvalidArgument("[Vocabulary::tokenize] the text has too many tokens");
+      }
+      tokens.resize(static_cast<std::size_t>(-n));
+    }
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw InvalidArgument(std::string("[Vocabulary::tokenize] the text cannot be tokenized; ") +
+                          error.what());
+  }
+}
+
+const std::string& Vocabulary::piece(Token token) const {
+  if (!contains(token)) {
+    throw InvalidArgument("[Vocabulary::piece] there is no such token; " + std::to_string(token) +
+                          "; 0 to " + std::to_string(size() - 1));
+  }
+  return pieces_[static_cast<std::size_t>(token)];
+}
+
+std::string Vocabulary::detokenize(const std::vector<Token>& tokens, bool special) const {
+  std::string text;
+  for (const Token token : tokens) {
+    const std::string& plain = piece(token);
+    text += special && plain.empty() ? piece_of(vocab_, token, /*special=*/true) : plain;
+  }
+  return text;
+}
+
+bool Vocabulary::is_end(Token token) const {
+  return contains(token) && llama_vocab_is_eog(vocab_, token);
+}
+
+Token Vocabulary::bos() const noexcept { return llama_vocab_bos(vocab_); }
+Token Vocabulary::eos() const noexcept { return llama_vocab_eos(vocab_); }
+bool Vocabulary::adds_bos() const noexcept { return llama_vocab_get_add_bos(vocab_); }
+bool Vocabulary::adds_eos() const noexcept { return llama_vocab_get_add_eos(vocab_); }
+
+int check_compatible(const Vocabulary& target, const Vocabulary& draft) {
+  const auto require_equal = [](const std::string& what, auto of_target, auto of_draft) {
+    if (of_target == of_draft) return;
+    throw IncompatibleModels("[check_compatible] " + what + " differs; target " +
+                             std::to_string(of_target) + ", draft " + std::to_string(of_draft));
+  };
+  require_equal("the kind of vocabulary", static_cast<int>(llama_vocab_type(target.get())),
+                static_cast<int>(llama_vocab_type(draft.get())));
+  require_equal("'add a BOS token'", static_cast<int>(target.adds_bos()),
+                static_cast<int>(draft.adds_bos()));
+  require_equal("the BOS token", target.bos(), draft.bos());
+  require_equal("'add an EOS token'", static_cast<int>(target.adds_eos()),
+                static_cast<int>(draft.adds_eos()));
+  require_equal("the EOS token", target.eos(), draft.eos());
+  if (std::abs(target.size() - draft.size()) > kMaxSizeDifference) {
+    throw IncompatibleModels(
+        "[check_compatible] the sizes of the vocabularies differ too much; "
+        "target " +
+        std::to_string(target.size()) + ", draft " + std::to_string(draft.size()) + "; " +
+        std::to_string(kMaxSizeDifference));
+  }
+  const int n_common = std::min(target.size(), draft.size());
+  for (Token token = kFirstComparedToken; token < n_common; ++token) {
+    const std::string_view a = llama_vocab_get_text(target.get(), token);
+    const std::string_view b = llama_vocab_get_text(draft.get(), token);
+    if (a != b) {
+      throw IncompatibleModels("[check_compatible] token " + std::to_string(token) +
+                               " differs; target " + quoted(a) + ", draft " + quoted(b));
+    }
+  }
+  return n_common;
+}
+
+}  // namespace specbranch::llama

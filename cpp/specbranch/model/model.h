@@ -1,0 +1,145 @@
+/// The two models as the core sees them. Implementations: llama.cpp, the programmable fake.
+///
+/// *Thread safety:* a model is confined to the thread of its worker; only `request_abort` and
+/// `clear_abort` may be called from another one.
+/// *Preconditions* are stated with sizes and positions by the caller and checked by the model:
+/// breaking one throws PreconditionError and changes nothing.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "specbranch/base/types.h"
+#include "specbranch/model/options.h"
+#include "specbranch/sampling/choice.h"
+
+namespace specbranch {
+
+struct Capabilities {
+  int n_vocab = 0;
+  Pos n_ctx = 0;        ///< positions that a text may have, reserve for branches not counted.
+  int n_seq = 1;        ///< sequence ids that may be used, 0 .. n_seq-1.
+  int max_batch = 512;  ///< tokens of one `verify` at most, padding included.
+  /// False for recurrent and hybrid models: `verify` takes one token and nothing can be truncated
+  /// but to 0, so that only autoregressive decoding works.
+  bool can_roll_back = true;
+  /// Target: layers whose inputs it can give with a verdict at most; 0: none.
+  int n_feature_layers = 0;
+  int n_embd = 0;  ///< width of such an input.
+};
+
+/// Copy the cells [shared, length) of `from` to `to`.
+/// Before: `to` holds exactly `shared` or more cells of which the first `shared` equal `from`'s;
+/// its cells from `shared` on are dropped. `from` holds at least `length`. After: `to` holds
+/// `length`.
+struct Fork {
+  SeqId from = 0;
+  SeqId to = 0;
+  Pos shared = 0;     ///< longest common prefix of the two paths, at most `length`.
+  Pos to_length = 0;  ///< what `to` holds before.
+  Pos length = 0;     ///< what `to` holds afterwards; `from` holds at least this.
+};
+
+/// Drop the cells of `seq` from `length` on. Before: it holds exactly `expected` (>= length).
+struct Truncate {
+  SeqId seq = 0;
+  Pos expected = 0;
+  Pos length = 0;
+};
+
+/// Tokens to append to one sequence of the draft; the candidates after the last are wanted.
+struct Lane {
+  NodeId node = kNoNode;  ///< whose candidates these are; opaque to the model.
+  SeqId seq = 0;
+  Pos pos = 0;                ///< position of the first of `tokens`; what `seq` holds before.
+  std::vector<Token> tokens;  ///< at least one.
+};
+
+/// log-probability of a token under the target's raw scores.
+struct TokenLogprob {
+  Token token = 0;
+  float logprob = 0.0F;
+};
+
+/// One token that the target chose.
+struct Choice {
+  Token token = 0;
+  bool end = false;               ///< an end-of-generation token: the text stops before it.
+  float logprob = 0.0F;           ///< log-softmax of the raw scores; only if asked for, else 0.
+  std::vector<TokenLogprob> top;  ///< the best alternatives; only if asked for.
+};
+
+/// The target's choices along a path, in order, up to the first that differs from the path.
+struct Verdict {
+  std::vector<Choice> choices;
+  bool exhausted = false;  ///< the grammar allows no token after the last choice.
+  /// [K][n_embd]: the inputs of the last K layers, the deepest last, at the position whose scores
+  /// gave the last choice; then [n_embd]: the embedding of that choice, which no layer has seen.
+  /// Empty unless `Request::n_feature_layers` = K > 0 asked for it, and without a choice.
+  std::vector<float> features;
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  virtual Capabilities capabilities() const = 0;
+
+  /// Starts a generation: afterwards sequence 0 holds exactly prompt[0 .. n-1) and every other one
+  /// is empty. Returns how many tokens were reused from earlier calls. Works in chunks; throws
+  /// Aborted.
+  virtual int begin(const Request& request) = 0;
+
+  /// Cells that `seq` holds.
+  virtual Pos length(SeqId seq) const = 0;
+
+  virtual void truncate(const Truncate& op) = 0;
+
+  /// Asks a running `begin` or forward to stop with Aborted, soon. Any thread.
+  void request_abort() noexcept { abort_.store(true, std::memory_order_relaxed); }
+  void clear_abort() noexcept { abort_.store(false, std::memory_order_relaxed); }
+
+ protected:
+  Model() = default;
+  bool abort_requested() const noexcept { return abort_.load(std::memory_order_relaxed); }
+
+  std::atomic<bool> abort_{false};
+};
+
+/// The model whose text is wanted. Uses sequence 0 only.
+class TargetModel : public Model {
+ public:
+  /// Decodes `path` = [last committed token, drafted tokens ...] at positions pos, pos+1, ...
+  /// Before: sequence 0 holds exactly `pos`. After: `pos + path.size()`.
+  /// Choices are computed in order and stop at the first that differs from the path or ends the
+  /// text; the sampler's state advances with them. After Aborted or DecodeError sequence 0 holds
+  /// `pos`.
+  /// `n_pad` dummy tokens make the batch longer where that is cheaper; they leave no trace.
+  /// path.size() + n_pad <= max_batch.
+  virtual Verdict verify(Pos pos, std::span<const Token> path, int n_pad) = 0;
+  Verdict verify(Pos pos, std::span<const Token> path) { return verify(pos, path, 0); }
+};
+
+/// The model that guesses.
+class DraftModel : public Model {
+ public:
+  virtual void fork(const Fork& op) = 0;
+
+  /// Appends every lane, in one forward pass unless it takes fewer tokens; the best `k` candidates
+  /// after each, in order of lanes.
+  /// No sequence may appear twice. After Aborted or DecodeError every sequence is as before the
+  /// call.
+  virtual std::vector<std::vector<Candidate>> draft(std::span<const Lane> lanes, int k) = 0;
+};
+
+/// Called once, on the worker's thread, which then owns the model.
+template <class M>
+using ModelFactory = std::function<std::unique_ptr<M>()>;
+
+}  // namespace specbranch

@@ -1,0 +1,93 @@
+/// What a caller may ask of one generation, and how it is checked.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "specbranch/base/types.h"
+
+namespace specbranch {
+
+/// How tokens are chosen from the target's scores. Names and meanings are llama.cpp's.
+struct SamplingOptions {
+  float temperature = 0.0F;           ///< 0: the most probable token (greedy).
+  int top_k = 0;                      ///< keep the k most probable; 0 or less: off.
+  float top_p = 1.0F;                 ///< nucleus; 1: off.
+  float min_p = 0.0F;                 ///< relative to the most probable; 0: off.
+  float repeat_penalty = 1.0F;        ///< over the last 64 tokens, prompt included; 1: off.
+  float presence_penalty = 0.0F;      ///< 0: off.
+  float frequency_penalty = 0.0F;     ///< 0: off.
+  std::map<Token, float> logit_bias;  ///< added to the raw scores; -inf forbids a token.
+  std::string grammar;                ///< GBNF with a `root` rule; empty: none.
+  std::uint64_t seed = 0;             ///< key of the noise; no effect at temperature 0.
+};
+
+/// How many of the last tokens the penalties see.
+inline constexpr int kPenaltyLastN = 64;
+
+/// Below this, scores divided by the temperature could overflow.
+inline constexpr float kMinTemperature = 1e-6F;
+
+/// Bounds of `max_draft` (and gamma) and of `k_max`.
+inline constexpr int kMaxDraft = 64;
+inline constexpr int kMaxBranches = 32;
+
+enum class Mode : std::uint8_t { kAutoregressive, kSpeculative, kPearl, kSpecBranch, kAuto };
+
+/// Name of a mode as users write it.
+std::string_view to_string(Mode mode);
+
+/// The mode of that name; throws InvalidArgument naming the valid ones.
+Mode parse_mode(std::string_view name);
+
+struct HradWeights;
+class Progress;
+
+/// How far to draft, and where to branch.
+struct PolicyOptions {
+  enum class Kind : std::uint8_t {
+    kFixed,
+    kConfidence,
+    kAdaEdl,  ///< a threshold of the confidences' entropy, adapted on line (arXiv:2410.18351).
+    kHrad,    ///< a classifier on the target's features decides what is kept of a window.
+    kHook,    ///< the caller is asked once a round; kConfidence where it cannot be.
+  };
+  Kind kind = Kind::kConfidence;
+  int gamma = 8;  ///< kFixed: tokens a round; the mode's `max_draft` bounds it.
+  /// kConfidence, kHrad, kHook: stop or branch at the first token below this confidence.
+  double epsilon = 0.4;
+  double lambda = 0.6;      ///< kAdaEdl: the threshold to begin with.
+  double acceptance = 0.9;  ///< kAdaEdl: share of submitted tokens that should be accepted.
+  std::shared_ptr<const HradWeights> hrad;  ///< kHrad only.
+  /// kHrad: least probability with which the classifier decides; below, the confidence does.
+  double sure = 0.0;
+};
+
+/// One call of `Engine::generate`.
+struct Request {
+  std::vector<Token> prompt;  ///< at least one token.
+  int max_tokens = -1;        ///< generated tokens at most; negative: until the context is full.
+  SamplingOptions sampling;
+  std::vector<std::string> stop;  ///< bytes; the text is cut before the first that appears.
+  int logprobs = -1;              ///< alternatives a token; negative: no logprobs at all.
+  Mode mode = Mode::kSpecBranch;
+  PolicyOptions policy;
+  int max_draft = 8;   ///< tokens drafted past the branch point (a chain's length) at most.
+  int k_max = 4;       ///< branches at most; `specbranch` only.
+  bool trace = false;  ///< record what each model did when (`Outcome::trace`).
+  /// Layers of the target whose inputs are wanted with every verdict (`Verdict::features`); 0:
+  /// none.
+  int n_feature_layers = 0;
+  std::shared_ptr<Progress> progress;  ///< told how far it is; the engine's to set.
+};
+
+/// Throws InvalidArgument for the first setting of `request` that is out of range.
+/// `n_vocab` bounds token ids.
+void validate(const Request& request, int n_vocab);
+
+}  // namespace specbranch

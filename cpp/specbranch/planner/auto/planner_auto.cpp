@@ -1,0 +1,184 @@
+#include "specbranch/planner/auto/planner_auto.h"
+
+#include <algorithm>
+
+namespace specbranch {
+namespace {
+
+constexpr int kMaxLanes = 16;
+constexpr int kManySequences = 16;
+constexpr double kFloor = 0.01;
+constexpr double kLeanFloor = 0.04;
+constexpr int kLookAhead = 16;  ///< draft steps that are thought ahead before a verification.
+
+PairProfile* or_own(PairProfile* profile, std::unique_ptr<PairProfile>& own) {
+  if (profile != nullptr) return profile;
+  own = std::make_unique<PairProfile>();
+  return own.get();
+}
+
+}  // namespace
+
+AutoBounds auto_bounds(const Request& request) {
+  AutoBounds bounds;
+  bounds.max_depth = bounds.max_submit = request.max_draft;
+  bounds.max_branches = std::min(request.k_max, AcceptanceTable::kRanks);
+  return bounds;
+}
+
+AutoPlanner::AutoPlanner(const AutoBounds& initial, float temperature, PairProfile* profile)
+    : bounds(initial),
+      costs_(&(profile = or_own(profile, own_profile_))->costs),
+      calibration_(&profile->acceptance[static_cast<std::size_t>(temperature_class(temperature))]),
+      choice_(costs_, calibration_, initial.max_submit + 1, initial.switching),
+      width_(std::max(2, initial.max_branches)) {}
+
+bool AutoPlanner::wants_draft(const View& /*view*/) { return choice_.drafts(); }
+
+Decision AutoPlanner::next(const View& view, Grower& grow) {
+  Decision decision;
+  if (view.draft_idle) passing_ = false;
+  const bool target_free = view.target_idle && view.submitted == kNoNode;
+  if (choice_.regime() == Regime::kPlain) {
+    if (target_free) submit(view, grow, Chain{view.tree.root(), false, {}}, 1, decision);
+    if (choice_.exploring()) look(view, decision);
+    return decision;
+  }
+  if (target_free) verify(view, grow, decision);
+  const bool waits = target_free && decision.submit == kNoNode;
+  if (view.draft_idle && view.draft_usable) draft(view, grow, !waits, decision);
+  if (waits && decision.evaluate.empty() && !passing_) {
+    const Chain chain = best_chain(view, calibration_, longest(view));
+    submit(view, grow, chain, static_cast<int>(chain.chances.size()) + 1, decision);
+  }
+  if (!decision.evaluate.empty()) {
+    passing_ = true;
+    in_flight_ = decision.evaluate;
+    pass_begin_us_ = view.now_us;
+  }
+  return decision;
+}
+
+int AutoPlanner::longest(const View& view) const {
+  return std::max(0, std::min(view.max_path, bounds.max_submit));
+}
+
+int AutoPlanner::horizon(const View& view, NodeId submitted) const {
+  const int base = submitted == kNoNode ? 0 : view.tree.depth(submitted);
+  return std::min(view.max_depth, base + bounds.max_depth);
+}
+
+void AutoPlanner::verify(const View& view, Grower& grow, Decision& decision) {
+  const Chain chain = best_chain(view, calibration_, longest(view));
+  const double rho = choice_.rate();
+  const int batch = view.max_path + 1;
+  double expected = 1.0;
+  double best_value = expected - rho * costs_.padded_target(1, batch);
+  int best = 1;
+  for (std::size_t i = 0; i < chain.chances.size(); ++i) {
+    const int n = static_cast<int>(i) + 2;
+    expected += chain.chances[i];
+    const double value = expected - rho * costs_.padded_target(n, batch);
+    if (value > best_value) {
+      best_value = value;
+      best = n;
+    }
+  }
+  if (!worth_waiting(view, chain, best, best_value)) {
+    submit(view, grow, chain, best, decision);
+  }
+}
+
+bool AutoPlanner::worth_waiting(const View& view, const Chain& chain, int best,
+                                double value) const {
+  const bool can_draft = view.draft_usable && (view.draft_idle || passing_);
+  const int length = static_cast<int>(chain.chances.size());
+  const int room = std::min(longest(view), horizon(view, kNoNode)) - length;
+  if (!can_draft || room <= 0 || best < length + 1) return false;
+  const double rho = choice_.rate();
+  const int batch = view.max_path + 1;
+  const double step = costs_.draft(1);
+  double wait = 0.0;  // until the first new token is there
+  if (passing_) {
+    const auto spent = static_cast<double>(view.now_us - pass_begin_us_);
+    wait = std::max(0.0, costs_.draft(std::max(1, static_cast<int>(in_flight_.size()))) - spent);
+    // The pass brings the next token of the chain only if its end is in it.
+    if (std::ranges::find(in_flight_, chain.end) == in_flight_.end() || chain.open) wait += step;
+  } else {
+    wait = step;
+  }
+  const double alpha = calibration_.alpha();
+  double expected = 1.0;
+  for (const double p : chain.chances) expected += p;
+  double chance = chain.chances.empty() ? 1.0 : chain.chances.back();
+  for (int m = 1; m <= std::min(room, kLookAhead); ++m) {
+    chance *= alpha;
+    expected += chance;
+    const double later = expected - rho * costs_.padded_target(length + m + 1, batch);
+    if (later - value > rho * (wait + static_cast<double>(m - 1) * step)) return true;
+  }
+  return false;
+}
+
+void AutoPlanner::submit(const View& view, Grower& grow, const Chain& chain, int n,
+                         Decision& decision) {
+  NodeId end = chain.end;
+  // The chain's own end may lie below the best length, or one candidate above it.
+  while (view.tree.depth(end) > n - 1) end = view.tree.at(end).parent;
+  if (view.tree.depth(end) < n - 1) end = grow.child(end, 0);
+  decision.submit = end;
+  decision.n_pad = costs_.pad(n, view.max_path + 1);
+}
+
+void AutoPlanner::draft(const View& view, Grower& grow, bool target_busy, Decision& decision) {
+  const bool serial = choice_.regime() == Regime::kSerial;
+  if (serial && target_busy) return;
+  const NodeId submitted = decision.submit != kNoNode ? decision.submit : view.submitted;
+  GrowthLimits limits;
+  limits.max_depth = horizon(view, submitted);
+  limits.max_branches = bounds.max_branches;
+  limits.max_lanes = serial ? 1 : std::min(kMaxLanes, view.n_seqs);
+  limits.floor = view.n_seqs >= kManySequences ? kFloor : kLeanFloor;
+  const std::vector<Growth> growth = best_growth(view, calibration_, costs_, limits);
+  if (growth.empty()) return;
+  if (target_busy) {
+    double sum = 0.0;
+    for (const Growth& one : growth) sum += one.chance;
+    const double delay = costs_.interference() * costs_.draft(static_cast<int>(growth.size()));
+    if (sum * costs_.draft(1) < delay) return;
+  }
+  for (const Growth& one : growth) {
+    decision.evaluate.push_back(one.parent == kNoNode ? view.tree.root()
+                                                      : grow.child(one.parent, one.rank));
+  }
+}
+
+void AutoPlanner::look(const View& view, Decision& decision) {
+  const NodeId root = view.tree.root();
+  if (!view.draft_idle || !view.draft_usable || view.max_depth < 1) return;
+  if (!view.tree.at(root).evaluated) decision.evaluate.push_back(root);
+}
+
+void AutoPlanner::on_step(const StepTime& step) {
+  if (step.side == Side::kDraft) {
+    passing_ = false;
+    // A lane that catches up with the text is no measure of lanes.
+    if (step.n_tokens != static_cast<int>(in_flight_.size())) return;
+  }
+  costs_.on_step(step);
+}
+
+void AutoPlanner::on_choice(const View& view, NodeId parent, Token token) {
+  const Node& node = view.tree.at(parent);
+  if (!node.evaluated || node.candidates.empty()) return;
+  calibration_.observe(node.candidates, token);
+  choice_.on_observation();
+}
+
+void AutoPlanner::on_verdict(const View& view, bool /*hit*/) {
+  const Pos root = view.tree.at(view.tree.root()).pos;
+  choice_.on_verdict(view.now_us, root_ < 0 ? 1 : root - root_);
+  root_ = root;
+}
+
+}  // namespace specbranch

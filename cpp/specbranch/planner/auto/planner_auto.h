@@ -1,0 +1,63 @@
+/// The planner of `auto`: an asynchronous best-first tree, with a way back to plain decoding.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "specbranch/planner/auto/best_first.h"
+#include "specbranch/planner/auto/mode_choice.h"
+#include "specbranch/planner/planner.h"
+
+namespace specbranch {
+
+/// What bounds the tree; a policy may lower these.
+struct AutoBounds {
+  int max_depth = 8;      ///< tokens drafted past the path under verification.
+  int max_branches = 4;   ///< children of a node that are drafted.
+  int max_submit = 8;     ///< drafted tokens of one verification.
+  bool switching = true;  ///< false: speculates whatever it costs (tests).
+};
+
+AutoBounds auto_bounds(const Request& request);
+
+/// While one model works the other goes on: the draft evaluates the most probable nodes anywhere in
+/// the tree, the target takes as much of the most probable path as is expected to pay.
+class AutoPlanner final : public Planner {
+ public:
+  /// `profile` outlives the planner; null: one of its own, which knows nothing.
+  AutoPlanner(const AutoBounds& bounds, float temperature, PairProfile* profile);
+
+  Decision next(const View& view, Grower& grow) override;
+  bool wants_draft(const View& view) override;
+  bool cancels_draft() const override { return true; }
+  int width() const override { return width_; }
+  void on_step(const StepTime& step) override;
+  void on_choice(const View& view, NodeId parent, Token token) override;
+  void on_verdict(const View& view, bool hit) override;
+  std::string why() const override { return choice_.why(); }
+
+  AutoBounds bounds;
+
+ private:
+  void verify(const View& view, Grower& grow, Decision& decision);
+  bool worth_waiting(const View& view, const Chain& chain, int best, double value) const;
+  void submit(const View& view, Grower& grow, const Chain& chain, int n, Decision& decision);
+  void draft(const View& view, Grower& grow, bool target_busy, Decision& decision);
+  void look(const View& view, Decision& decision);
+  int longest(const View& view) const;
+  int horizon(const View& view, NodeId submitted) const;
+
+  std::unique_ptr<PairProfile> own_profile_;
+  CostModel costs_;
+  Calibration calibration_;
+  ModeChoice choice_;
+  int width_;
+  Pos root_ = -1;  ///< position of the root at the last verdict.
+  std::int64_t pass_begin_us_ = 0;
+  bool passing_ = false;           ///< a draft pass is under way.
+  std::vector<NodeId> in_flight_;  ///< its nodes.
+};
+
+}  // namespace specbranch

@@ -1,0 +1,29 @@
+/// Rates that decoding can reach, from what steps cost and how sure the draft is.
+#pragma once
+
+#include <span>
+
+#include "specbranch/planner/auto/calibration.h"
+#include "specbranch/planner/auto/costs.h"
+
+namespace specbranch {
+
+/// Rates that can be expected, in tokens a microsecond.
+struct Prospects {
+  double plain = 0.0;    ///< one token a step.
+  double serial = 0.0;   ///< a chain as long as pays, then its verification; never below `plain`.
+  double overlap = 0.0;  ///< both models at once, with their slow-down.
+
+  double best() const { return serial > overlap ? serial : overlap; }
+};
+
+/// `outcomes`: what first choices are worth, shares of sum 1. `longest`: tokens of a verification
+/// at most.
+///
+/// The best policy for chains, by dynamic programming over their length and their chance: after
+/// each draft step, which shows the next token's chance, the chain ends or goes on. Lengths thus
+/// follow the draft's confidence, as those of the planner do; a fixed length would promise far less
+/// where long verifications are dear.
+Prospects prospects(const CostModel& costs, std::span<const Outcome> outcomes, int longest);
+
+}  // namespace specbranch

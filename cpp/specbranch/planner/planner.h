@@ -1,0 +1,115 @@
+/// Planners decide what the draft expands and what the target verifies; one small class per mode.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "specbranch/base/types.h"
+#include "specbranch/model/options.h"
+#include "specbranch/model/policy.h"
+#include "specbranch/report/profile.h"
+#include "specbranch/tree/tree.h"
+
+namespace specbranch {
+
+/// What a planner sees. References hold during the call.
+struct View {
+  const SpeculationTree& tree;
+  bool target_idle = true;
+  bool draft_idle = true;
+  bool draft_usable = true;    ///< false: the draft cannot follow this text (vocabulary, context).
+  NodeId submitted = kNoNode;  ///< end of the path under verification; kNoNode: none.
+  int max_depth = 0;           ///< deepest useful node: more cannot be committed or drafted.
+  int max_path = 0;            ///< drafted tokens that one verification takes at most.
+  int free_seqs = 0;           ///< sequences that no live node uses.
+  int n_seqs = 0;              ///< sequences of the draft in all.
+  bool draft_begun = true;     ///< the draft was given the text; until then it is not idle either.
+  std::int64_t now_us = 0;     ///< when the newest event happened; a clock that only events move.
+};
+
+/// One step that a model has finished.
+struct StepTime {
+  Side side = Side::kTarget;
+  int n_tokens = 0;  ///< tokens of the batch, padding included.
+  std::int64_t begin_us = 0;
+  std::int64_t end_us = 0;
+  double overlap = 0.0;  ///< share of the time in which the other model was at work, 0 to 1.
+};
+
+/// Lets a planner turn candidates into nodes.
+class Grower {
+ public:
+  virtual ~Grower() = default;
+
+  /// The node for the candidate of `rank` after `parent`, made if it is not there yet.
+  /// `parent` must be evaluated and have that many candidates.
+  virtual NodeId child(NodeId parent, int rank) = 0;
+};
+
+/// What to start now; only for a model that is idle.
+struct Decision {
+  std::vector<NodeId> evaluate;  ///< nodes whose next tokens the draft is to find, one lane each.
+  NodeId submit = kNoNode;       ///< verify the path from the root to here.
+  int n_pad = 0;  ///< dummy tokens that join the verification, where a longer batch is cheaper.
+};
+
+/// *Contract:* deterministic; looks at nothing but what it is told and its own state.
+class Planner {
+ public:
+  virtual ~Planner() = default;
+
+  /// Asked after every event while a model is idle. May grow the tree.
+  virtual Decision next(const View& view, Grower& grow) = 0;
+
+  /// Verdicts wait for the end of a round: `next` is asked before `may_apply`, so that what could
+  /// start has started. Without it a verdict is applied at once.
+  virtual bool lock_step() const { return false; }
+
+  /// Lock-step only. A verdict is waiting while the draft may still be at work: may it be applied
+  /// now?
+  virtual bool may_apply(const View& /*view*/) { return true; }
+
+  /// Give the draft the text (again asked after every event while it does not have it).
+  virtual bool wants_draft(const View& /*view*/) { return true; }
+
+  /// A draft pass of which no lane is left in the tree is cut short.
+  virtual bool cancels_draft() const { return false; }
+
+  /// Candidates wanted after each evaluated node.
+  virtual int width() const = 0;
+
+  /// A verification or a draft pass has ended.
+  virtual void on_step(const StepTime& /*step*/) {}
+
+  /// A verdict with features (see `Verdict::features`) has arrived; it is applied later.
+  virtual void on_features(std::span<const float> /*features*/) {}
+
+  /// The caller's policy is to be asked before `next` is asked again. Only if the request has one.
+  virtual bool wants_plan(const View& /*view*/) const { return false; }
+
+  /// Its answer, which is within `plan_limits`; none: it could not be asked.
+  virtual void on_plan(const std::optional<Plan>& /*plan*/) {}
+
+  /// What became of the path that a verdict was about. Comes before `on_verdict`.
+  virtual void on_outcome(const PolicyOutcome& /*outcome*/) {}
+
+  /// The target chose `token` after `parent`, which is still in the tree. Called in order for every
+  /// choice of a verdict, before the tree changes.
+  virtual void on_choice(const View& /*view*/, NodeId /*parent*/, Token /*token*/) {}
+
+  /// A verdict was applied: the tree is rooted at the newest token. `hit`: that token was a node.
+  virtual void on_verdict(const View& view, bool hit) = 0;
+
+  /// Why it decodes as it does, for the user; empty: nothing to say.
+  virtual std::string why() const { return {}; }
+};
+
+/// The planner of `request.mode`. `profile`: what is known of the pair, which `auto` uses and
+/// refines while it lives; null: nothing is known, nothing is kept.
+std::unique_ptr<Planner> make_planner(const Request& request, PairProfile* profile = nullptr);
+
+}  // namespace specbranch

@@ -1,0 +1,66 @@
+// Planners that never run both models at once: `autoregressive` and `speculative`.
+#include "specbranch/planner/planners.h"
+
+namespace specbranch {
+
+Decision AutoregressivePlanner::next(const View& view, Grower& /*grow*/) {
+  Decision decision;
+  if (view.target_idle && view.submitted == kNoNode) decision.submit = view.tree.root();
+  return decision;
+}
+
+NodeId on_main_path(const SpeculationTree& tree, int depth) {
+  const std::vector<NodeId> path = tree.path_nodes(tree.main_leaf(tree.root()));
+  return path[std::min(static_cast<std::size_t>(depth), path.size() - 1)];
+}
+
+bool SpeculativePlanner::wants_plan(const View& view) const {
+  return policy().wants_plan() && view.submitted == kNoNode && view.draft_idle && view.draft_usable;
+}
+
+int SpeculativePlanner::wanted_depth() const {
+  if (const auto& plan = policy().plan()) {
+    return (plan->branch_at < 0 ? base_ : plan->branch_at) + plan->draft_length;
+  }
+  return policy().fate() == WindowFate::kNone ? 1 : policy().gamma();
+}
+
+bool SpeculativePlanner::stops_at(const Node& leaf) const {
+  if (leaf.candidates.empty()) return true;
+  if (policy().plan() || policy().fate() != WindowFate::kSome) return false;
+  return policy().doubts(leaf.candidates[0].confidence, leaf.candidates);
+}
+
+Decision SpeculativePlanner::next(const View& view, Grower& grow) {
+  Decision decision;
+  if (view.submitted != kNoNode || !view.draft_idle) return decision;
+  const SpeculationTree& tree = view.tree;
+  NodeId leaf = tree.main_leaf(tree.root());
+  if (base_ < 0) base_ = tree.depth(leaf);
+  const int goal = std::min({wanted_depth(), view.max_depth, view.max_path});
+  bool complete = !view.draft_usable || tree.depth(leaf) >= goal;
+  if (!complete && tree.at(leaf).evaluated) {
+    if (stops_at(tree.at(leaf))) {
+      complete = true;
+    } else {
+      leaf = grow.child(leaf, 0);
+      complete = tree.depth(leaf) >= goal;
+    }
+  }
+  if (!complete) {
+    decision.evaluate.push_back(leaf);
+  } else if (view.target_idle) {
+    const auto& plan = policy().plan();
+    const bool bounded = plan && plan->submit >= 0;
+    decision.submit =
+        on_main_path(tree, std::min(view.max_path, bounded ? plan->submit : tree.depth(leaf)));
+  }
+  return decision;
+}
+
+void SpeculativePlanner::on_verdict(const View& /*view*/, bool /*hit*/) {
+  base_ = -1;
+  end_round();
+}
+
+}  // namespace specbranch

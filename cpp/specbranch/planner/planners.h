@@ -1,0 +1,134 @@
+/// The planners of the modes. Private to the core; see `make_planner`.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "specbranch/planner/planner.h"
+#include "specbranch/planner/policy_rules.h"
+
+namespace specbranch {
+
+/// One token a step; the draft rests.
+class AutoregressivePlanner final : public Planner {
+ public:
+  Decision next(const View& view, Grower& grow) override;
+  void on_verdict(const View& /*view*/, bool /*hit*/) override {}
+  int width() const override { return 1; }
+};
+
+/// What planners whose rounds a policy steers have in common.
+class PolicyPlanner : public Planner {
+ public:
+  explicit PolicyPlanner(const Request& request) : policy_(request) {}
+
+  void on_features(std::span<const float> features) final { policy_.on_features(features); }
+  void on_plan(const std::optional<Plan>& plan) final { policy_.set_plan(plan); }
+  void on_outcome(const PolicyOutcome& outcome) final { policy_.on_outcome(outcome); }
+  int width() const override { return policy_.width(); }
+
+ protected:
+  const RoundPolicy& policy() const { return policy_; }
+  void end_round() { policy_.end_round(); }
+
+ private:
+  RoundPolicy policy_;
+};
+
+/// A chain, then its verification (Leviathan et al., arXiv:2211.17192).
+///
+/// H-RAD: if it foretells that nothing is accepted, one token is drafted; if all, the whole chain
+/// whatever the confidences. A plan: the chain goes on until it has `branch_at + draft_length`
+/// tokens (-1: from its end), then `submit` of them are verified (-1: all).
+class SpeculativePlanner final : public PolicyPlanner {
+ public:
+  using PolicyPlanner::PolicyPlanner;
+
+  Decision next(const View& view, Grower& grow) override;
+  bool wants_plan(const View& view) const override;
+  void on_verdict(const View& view, bool hit) override;
+
+ private:
+  int wanted_depth() const;
+  bool stops_at(const Node& leaf) const;
+
+  int base_ = -1;  ///< length of the chain when the round began; -1: it has not.
+};
+
+/// One lock-step round: while the target verifies the path to a node, the draft extends branches
+/// that leave that node, until all have the wanted depth.
+///
+/// Both overlapping modes are this round; they differ in the node and in the number of branches.
+///
+/// H-RAD: if it foretells that nothing is accepted, the round branches at the root, and what was
+/// drafted there before stays as it is, as one branch of them: it costs nothing more and is rolled
+/// back only if the target says so. If all is accepted, the round branches at the end.
+/// A plan sets the branch point, how much is verified, the number of branches and their length.
+class RoundPlanner : public PolicyPlanner {
+ public:
+  RoundPlanner(const Request& request, int max_branches)
+      : PolicyPlanner(request), max_branches_(max_branches) {}
+
+  Decision next(const View& view, Grower& grow) final;
+  bool wants_plan(const View& view) const final;
+  bool lock_step() const final { return true; }
+  bool may_apply(const View& view) final;
+  void on_verdict(const View& view, bool hit) final;
+  int width() const final { return std::max(max_branches_, policy().width()); }
+
+ protected:
+  /// Where the path to verify ends, given the main path that is there at the start of a round.
+  virtual NodeId branch_point(const View& view) const = 0;
+
+  /// How many branches leave the (evaluated) branch point.
+  virtual int branches(const View& view, const Node& point) const = 0;
+
+  /// A window ends at this node although it could be longer.
+  virtual bool ends_window(const Node& /*leaf*/) const { return false; }
+
+ private:
+  bool may_begin(const View& view) const;
+  NodeId begin_round(const View& view);
+  void branch_out(const View& view, Grower& grow);
+  std::vector<NodeId> to_evaluate(const View& view, Grower& grow);
+
+  int max_branches_;
+  NodeId point_ = kNoNode;      ///< kNoNode: no round is under way.
+  int gamma_ = 0;               ///< tokens drafted past the point in this round.
+  bool distrusted_ = false;     ///< the first choice at the point is foretold to be rejected.
+  std::vector<NodeId> leaves_;  ///< ends of the branches; empty until the point is evaluated.
+  bool drafted_ = false;        ///< nothing is left to draft in this round.
+};
+
+/// The node after so many drafted tokens of the main path, or its end.
+NodeId on_main_path(const SpeculationTree& tree, int depth);
+
+/// PEARL (arXiv:2408.11850): everything that is drafted is verified while the next gamma tokens are
+/// drafted; after a rejection the target verifies the first token while the draft makes a window.
+class PearlPlanner final : public RoundPlanner {
+ public:
+  explicit PearlPlanner(const Request& request) : RoundPlanner(request, 1) {}
+
+ private:
+  NodeId branch_point(const View& view) const override;
+  int branches(const View& /*view*/, const Node& /*point*/) const override { return 1; }
+  bool ends_window(const Node& leaf) const override;
+};
+
+/// SpecBranch (arXiv:2506.01979): the path before the first doubted token is verified while the
+/// draft extends the best `k = max(1, floor(k_max * (1 - confidence)))` tokens at that place.
+class SpecBranchPlanner final : public RoundPlanner {
+ public:
+  explicit SpecBranchPlanner(const Request& request)
+      : RoundPlanner(request, request.k_max), k_max_(request.k_max) {}
+
+ private:
+  NodeId branch_point(const View& view) const override;
+  int branches(const View& view, const Node& point) const override;
+  /// Nothing past a doubted token would be submitted in the next round, which branches there.
+  bool ends_window(const Node& leaf) const override;
+
+  int k_max_;
+};
+
+}  // namespace specbranch

@@ -1,0 +1,83 @@
+/// The policies as planners use them: the built-in rules, and the caller's plan for a round.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "specbranch/model/hrad.h"
+#include "specbranch/model/policy.h"
+
+namespace specbranch {
+
+/// AdaEDL's threshold (arXiv:2410.18351) with the on-line rule that it takes from Draft & Verify
+/// (arXiv:2309.08168): it rises while less is accepted than wanted, and falls while more is.
+class EntropyThreshold {
+ public:
+  EntropyThreshold(double lambda, double acceptance) : lambda_(lambda), wanted_(acceptance) {}
+
+  /// `1 - sqrt(kGamma * H)`, a lower bound of the chance that the next token is accepted, is below
+  /// the threshold. H: entropy in nats of the confidences, which are normalised over `candidates`.
+  bool doubts(std::span<const Candidate> candidates) const;
+
+  /// A verification accepted this share of what was submitted.
+  void update(double accepted);
+
+  double lambda() const { return lambda_; }
+
+ private:
+  static constexpr double kGamma = 0.2;
+  static constexpr double kStep = 0.01;           ///< epsilon of the paper.
+  static constexpr double kKeepAcceptance = 0.5;  ///< beta 1.
+  static constexpr double kKeepLambda = 0.9;      ///< beta 2.
+
+  double lambda_;
+  double wanted_;
+  double acceptance_ = 1.0;
+};
+
+/// How far a round drafts, and where it stops or branches.
+class RoundPolicy {
+ public:
+  explicit RoundPolicy(const Request& request);
+
+  /// Tokens a round drafts at most, without a plan.
+  int gamma() const { return gamma_; }
+
+  /// Candidates that must be known after each node.
+  int width() const;
+
+  /// The draft's first choice among `candidates`, of that confidence, ends a chain before it, or
+  /// becomes a branch point.
+  bool doubts(double confidence, std::span<const Candidate> candidates) const;
+
+  /// Doubts also end windows that are drafted while the target verifies, where there is no branch.
+  bool ends_windows() const { return entropy_.has_value(); }
+
+  /// H-RAD's word on what was drafted past the newest token; kSome where there is none.
+  WindowFate fate() const { return fate_; }
+
+  /// The caller is to be asked for this round.
+  bool wants_plan() const { return hook_ && !answered_; }
+  void set_plan(const std::optional<Plan>& plan);
+  const std::optional<Plan>& plan() const { return plan_; }
+
+  void on_features(std::span<const float> features);
+  void on_outcome(const PolicyOutcome& outcome);
+  void end_round();
+
+ private:
+  int gamma_;
+  double epsilon_;
+  bool hook_;
+  std::optional<EntropyThreshold> entropy_;
+  std::unique_ptr<HradClassifier> hrad_;
+  double sure_ = 0.0;
+  WindowFate fate_ = WindowFate::kSome;
+  WindowFate next_fate_ =
+      WindowFate::kSome;  ///< of the round after the verdict that is on its way.
+  bool answered_ = false;
+  std::optional<Plan> plan_;
+};
+
+}  // namespace specbranch

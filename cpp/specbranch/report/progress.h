@@ -1,0 +1,36 @@
+/// What of a generation can be looked at while it runs.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <mutex>
+#include <span>
+
+#include "specbranch/base/types.h"
+#include "specbranch/report/trace.h"
+
+namespace specbranch {
+
+/// How far a prompt is, and the record so far.
+///
+/// *Thread safety:* every method from any thread.
+/// *Lifecycle:* made with the request, which shares it with the models.
+class Progress {
+ public:
+  /// The target holds so many tokens of the prompt.
+  void set_prefilled(Pos n) noexcept { n_prefilled_.store(n, std::memory_order_relaxed); }
+  Pos prefilled() const noexcept { return n_prefilled_.load(std::memory_order_relaxed); }
+
+  /// Spans and rounds that are new; of the rounds everything but their features is kept.
+  void record(const TraceSpan& span, std::span<const TraceRound> rounds);
+
+  /// What was recorded after the first `n_spans` and `n_rounds`.
+  Trace since(std::size_t n_spans, std::size_t n_rounds) const;
+
+ private:
+  std::atomic<Pos> n_prefilled_{0};
+  mutable std::mutex mutex_;
+  Trace trace_;
+};
+
+}  // namespace specbranch

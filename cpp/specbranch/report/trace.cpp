@@ -1,0 +1,69 @@
+#include "specbranch/report/trace.h"
+
+#include <utility>
+
+#include "specbranch/report/progress.h"
+
+namespace specbranch {
+namespace {
+
+std::size_t index(Side side) { return side == Side::kTarget ? 0 : 1; }
+
+TraceSpan describe(Side side, const Command& command) {
+  TraceSpan span;
+  span.side = side;
+  if (const auto* begin = std::get_if<BeginCommand>(&command.body)) {
+    span.kind = TraceSpan::Kind::kPrefill;
+    span.n_tokens = static_cast<int>(begin->request->prompt.size()) - 1;
+  } else if (const auto* verify = std::get_if<VerifyCommand>(&command.body)) {
+    span.kind = TraceSpan::Kind::kVerify;
+    span.n_tokens = static_cast<int>(verify->path.size());
+    span.n_padding = verify->n_pad;
+  } else {
+    const auto& draft = std::get<DraftCommand>(command.body);
+    span.kind = TraceSpan::Kind::kDraft;
+    span.n_lanes = static_cast<int>(draft.lanes.size());
+    span.n_tokens = draft.n_tokens();
+  }
+  return span;
+}
+
+}  // namespace
+
+void TraceRecorder::sent(Side side, const Command& command) {
+  running_[index(side)] = describe(side, command);
+}
+
+void TraceRecorder::ended(const Event& event, std::span<TraceRound> rounds, std::int64_t now_us) {
+  TraceSpan span = running_[index(event.side)];
+  span.begin_us = event.begin_us - begin_us_;
+  span.end_us = event.end_us - begin_us_;
+  if (const auto* begin = std::get_if<BeginDone>(&event.body)) {
+    span.n_tokens -= begin->n_reused;
+  } else if (std::holds_alternative<AbortDone>(event.body)) {
+    span.end = TraceSpan::End::kAborted;
+  } else if (std::holds_alternative<FailDone>(event.body)) {
+    span.end = TraceSpan::End::kFailed;
+  } else if (std::holds_alternative<VerifyDone>(event.body)) {
+    unanswered_ = trace_.spans.size();
+  }
+  trace_.spans.push_back(span);
+  const std::span<TraceRound> fresh = rounds.subspan(n_rounds_);
+  for (; n_rounds_ < rounds.size(); ++n_rounds_) {
+    TraceRound& round = rounds[n_rounds_];
+    round.at_us = now_us - begin_us_;
+    // One verdict at a time: none is asked for before the last one was applied.
+    if (!unanswered_) continue;
+    trace_.spans[*unanswered_].applied =
+        TraceSpan::Applied{round.n_accepted, round.branch_hit, round.branch_miss};
+    unanswered_.reset();
+  }
+  if (live_) live_->record(trace_.spans.back(), fresh);
+}
+
+Trace TraceRecorder::take(std::vector<TraceRound> rounds) {
+  trace_.rounds = std::move(rounds);
+  return std::move(trace_);
+}
+
+}  // namespace specbranch

@@ -1,0 +1,228 @@
+#include "specbranch/simulation/fake_model.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+#include "specbranch/base/errors.h"
+#include "specbranch/sampling/noise.h"
+#include "specbranch/simulation/fake_cells.h"
+
+namespace specbranch {
+namespace {
+
+constexpr std::size_t kContext = 3;  ///< how many last tokens the scores depend on.
+
+std::uint64_t context_key(std::uint64_t seed, std::span<const Token> context) {
+  // The length too: a cell at the wrong position must show.
+  std::uint64_t key = seed * 0x9E3779B97F4A7C15ULL + context.size();
+  const std::size_t n = std::min(kContext, context.size());
+  for (const Token token : context.last(n)) {
+    key = (key ^ static_cast<std::uint64_t>(token)) * std::uint64_t{0xBF58476D1CE4E5B9};
+    key ^= key >> 29U;
+  }
+  // And something of everything before: a wrong cell anywhere must show.
+  std::uint64_t all = 0;
+  for (const Token token : context) all = all * 31 + static_cast<std::uint64_t>(token) + 7;
+  return key ^ (all * 0x94D049BB133111EBULL);
+}
+
+/// What every forward pass of a fake does besides its answer.
+class FakeSteps {
+ public:
+  explicit FakeSteps(const FakeOptions& options) : options_(options) {}
+
+  template <class Aborting>
+  void step(Aborting aborting) {
+    if (n_steps_++ == options_.fail_at_step) {
+      if (options_.fail_fatally) throw std::runtime_error("the fake escaped as asked");
+      throw DecodeError("[fake] step " + std::to_string(n_steps_ - 1) + " fails as asked");
+    }
+    using Clock = std::chrono::steady_clock;
+    const auto end = Clock::now() + std::chrono::microseconds(options_.step_us);
+    do {
+      if (aborting()) throw Aborted("[fake] aborted");
+      if (options_.step_us > 0) std::this_thread::sleep_for(std::chrono::microseconds(50));
+    } while (Clock::now() < end);
+  }
+
+ private:
+  FakeOptions options_;
+  std::int64_t n_steps_ = 0;
+};
+
+std::vector<Scored> sampled(const FakeOptions& options, const SamplingOptions& sampling,
+                            std::span<const Token> context, double alignment) {
+  const std::vector<float> scores = fake_scores(options, context, alignment);
+  std::vector<Scored> scored;
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    const auto token = static_cast<Token>(i);
+    float score = scores[i];
+    if (const auto bias = sampling.logit_bias.find(token); bias != sampling.logit_bias.end()) {
+      score += bias->second;
+    }
+    if (sampling.temperature > 0) score /= sampling.temperature;
+    scored.push_back({token, score});
+  }
+  return scored;
+}
+
+class FakeTarget final : public TargetModel {
+ public:
+  explicit FakeTarget(const FakeOptions& options) : options_(options), cells_(1), steps_(options) {}
+
+  Capabilities capabilities() const override {
+    Capabilities result{options_.n_vocab, options_.n_ctx, 1, options_.max_batch};
+    result.n_feature_layers = options_.n_feature_layers;
+    result.n_embd = kFakeEmbd;
+    return result;
+  }
+
+  int begin(const Request& request) override {
+    steps_.step([&] { return abort_requested(); });
+    sampling_ = request.sampling;
+    logprobs_ = request.logprobs;
+    n_feature_layers_ = request.n_feature_layers;
+    return cells_.begin(request.prompt);
+  }
+
+  Pos length(SeqId seq) const override { return cells_.length(seq); }
+
+  void truncate(const Truncate& op) override { cells_.truncate(op); }
+
+  using TargetModel::verify;
+  Verdict verify(Pos pos, std::span<const Token> path, int n_pad) override {
+    cells_.check_path(pos, path, n_pad, capabilities());
+    steps_.step([&] { return abort_requested(); });
+    const std::span<const Token> cells = cells_.append(0, path);
+    Verdict verdict;
+    for (std::size_t i = 0; i < path.size(); ++i) {
+      const auto context = cells.first(static_cast<std::size_t>(pos) + i + 1);
+      std::optional<Choice> choice = choose_next(context);
+      verdict.exhausted = !choice;
+      if (!choice) break;
+      const bool last = choice->end || i + 1 == path.size() || choice->token != path[i + 1];
+      verdict.choices.push_back(std::move(*choice));
+      if (last) break;
+    }
+    if (n_feature_layers_ > 0 && !verdict.choices.empty()) {
+      const auto seen = static_cast<std::size_t>(pos) + verdict.choices.size();
+      verdict.features = fake_features(options_, cells.first(seen), verdict.choices.back().token,
+                                       n_feature_layers_);
+    }
+    return verdict;
+  }
+
+ private:
+  /// Nothing if every token is forbidden.
+  std::optional<Choice> choose_next(std::span<const Token> context) const {
+    const auto scored = sampled(options_, sampling_, context, 1.0);
+    const PositionNoise noise(sampling_.seed, static_cast<Pos>(context.size()));
+    const auto index = choose(scored, sampling_.temperature > 0 ? &noise : nullptr);
+    if (index < 0) return std::nullopt;
+    Choice choice;
+    choice.token = scored[static_cast<std::size_t>(index)].token;
+    choice.end = options_.end_every > 0 && context_key(options_.model_seed + 99, context) %
+                                                   static_cast<std::uint64_t>(options_.end_every) ==
+                                               0;
+    if (logprobs_ >= 0) {
+      const std::vector<float> raw = fake_scores(options_, context, 1.0);
+      choice.logprob = static_cast<float>(log_softmax_at(raw, choice.token));
+      for (const Scored& best : top_scores(raw, logprobs_)) {
+        choice.top.push_back({best.token, static_cast<float>(log_softmax_at(raw, best.token))});
+      }
+    }
+    return choice;
+  }
+
+  FakeOptions options_;
+  FakeCells cells_;
+  FakeSteps steps_;
+  SamplingOptions sampling_;
+  int logprobs_ = -1;
+  int n_feature_layers_ = 0;
+};
+
+class FakeDraft final : public DraftModel {
+ public:
+  explicit FakeDraft(const FakeOptions& options)
+      : options_(options), cells_(options.n_seq), steps_(options) {}
+
+  Capabilities capabilities() const override {
+    return {options_.n_vocab, options_.n_ctx, options_.n_seq, options_.max_batch};
+  }
+
+  int begin(const Request& request) override {
+    steps_.step([&] { return abort_requested(); });
+    sampling_ = request.sampling;
+    return cells_.begin(request.prompt);
+  }
+
+  Pos length(SeqId seq) const override { return cells_.length(seq); }
+
+  void truncate(const Truncate& op) override { cells_.truncate(op); }
+  void fork(const Fork& op) override { cells_.fork(op); }
+
+  std::vector<std::vector<Candidate>> draft(std::span<const Lane> lanes, int k) override {
+    cells_.check_lanes(lanes, capabilities());
+    steps_.step([&] { return abort_requested(); });
+    std::vector<std::vector<Candidate>> answers;
+    for (const Lane& lane : lanes) {
+      const std::span<const Token> cells = cells_.append(lane.seq, lane.tokens);
+      const auto scored = sampled(options_, sampling_, cells, options_.alignment);
+      const PositionNoise noise(sampling_.seed, static_cast<Pos>(cells.size()));
+      answers.push_back(rank(scored, sampling_.temperature > 0 ? &noise : nullptr, k));
+    }
+    return answers;
+  }
+
+ private:
+  FakeOptions options_;
+  FakeCells cells_;
+  FakeSteps steps_;
+  SamplingOptions sampling_;
+};
+
+}  // namespace
+
+std::vector<float> fake_scores(const FakeOptions& options, std::span<const Token> context,
+                               double alignment) {
+  const PositionNoise target(context_key(options.model_seed, context), 0);
+  const PositionNoise draft(context_key(options.model_seed + 1, context), 1);
+  std::vector<float> scores(static_cast<std::size_t>(options.n_vocab));
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    const auto token = static_cast<Token>(i);
+    double score = target.gumbel(token);
+    if (alignment < 1.0) score = alignment * score + (1.0 - alignment) * draft.gumbel(token);
+    scores[i] = static_cast<float>(options.sharpness * score);
+  }
+  return scores;
+}
+
+std::vector<float> fake_features(const FakeOptions& options, std::span<const Token> context,
+                                 Token next, int n_layers) {
+  const std::uint64_t key = context_key(options.model_seed + 7, context);
+  const auto whole = static_cast<float>(key >> 48U) / 65536.0F;
+  std::vector<float> features;
+  for (int layer = n_layers; layer > 0; --layer) {
+    features.insert(features.end(),
+                    {static_cast<float>(context.size() - 1), static_cast<float>(context.back()),
+                     static_cast<float>(layer), whole});
+  }
+  const auto token = static_cast<float>(next);
+  features.insert(features.end(), {token, token * token, token / 2.0F, 1.0F});
+  return features;
+}
+
+std::unique_ptr<TargetModel> make_fake_target(const FakeOptions& options) {
+  return std::make_unique<FakeTarget>(options);
+}
+
+std::unique_ptr<DraftModel> make_fake_draft(const FakeOptions& options) {
+  return std::make_unique<FakeDraft>(options);
+}
+
+}  // namespace specbranch

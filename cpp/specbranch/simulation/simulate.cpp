@@ -1,0 +1,138 @@
+#include "specbranch/simulation/simulate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "specbranch/base/errors.h"
+#include "specbranch/simulation/virtual_run.h"
+
+namespace specbranch {
+namespace {
+
+constexpr double kLongest = 1e12;  ///< microseconds; a sum of many still fits.
+
+std::int64_t rounded(double us) { return static_cast<std::int64_t>(std::llround(us)); }
+
+void require_time(const char* name, double us, double least) {
+  if (us >= least && us <= kLongest) return;
+  throw InvalidArgument("[simulate] " + std::string(name) + " is " + std::to_string(us) +
+                        " us; it must be " + (least < 0 ? "at most" : "0 to") + " 1e12");
+}
+
+void require_curve(const char* name, const std::vector<double>& curve) {
+  if (curve.empty()) throw InvalidArgument("[simulate] " + std::string(name) + " is empty");
+  for (const double us : curve) {
+    if (us > 0.0 && us <= kLongest) continue;
+    throw InvalidArgument("[simulate] " + std::string(name) + " has a step of " +
+                          std::to_string(us) + " us; it must be above 0, at most 1e12");
+  }
+}
+
+void require_slowdown(const char* name, double factor) {
+  if (factor >= 1.0 && factor <= 100.0) return;
+  throw InvalidArgument("[simulate] " + std::string(name) + " is " + std::to_string(factor) +
+                        "; it must be 1 to 100");
+}
+
+void validate(const SimulatedMachine& machine) {
+  require_curve("target_us", machine.costs.target_us);
+  require_curve("draft_us", machine.costs.draft_us);
+  require_slowdown("target_slowdown", machine.costs.target_slowdown);
+  require_slowdown("draft_slowdown", machine.costs.draft_slowdown);
+  require_time("target_latency_us", machine.target_latency_us, 0.0);
+  require_time("draft_latency_us", machine.draft_latency_us, 0.0);
+  require_time("hop_us", machine.hop_us, 0.0);
+  require_time("abort_us", machine.abort_us, -kLongest);
+  require_time("target_prefill_us", machine.target_prefill_us, 0.0);
+  require_time("draft_prefill_us", machine.draft_prefill_us, 0.0);
+}
+
+double n_prefilled(const BeginCommand& begin) {
+  return static_cast<double>(begin.request->prompt.size() - 1);
+}
+
+double duration(const SimulatedMachine& machine, Side side, const Command& command) {
+  const bool target = side == Side::kTarget;
+  const double latency = target ? machine.target_latency_us : machine.draft_latency_us;
+  if (const auto* begin = std::get_if<BeginCommand>(&command.body)) {
+    const double token = target ? machine.target_prefill_us : machine.draft_prefill_us;
+    return latency + token * n_prefilled(*begin);
+  }
+  if (const auto* verify = std::get_if<VerifyCommand>(&command.body)) {
+    return latency + step_us(machine.costs.target_us, verify->n_tokens());
+  }
+  const auto& draft = std::get<DraftCommand>(command.body);
+  return latency + step_us(machine.costs.draft_us, draft.n_tokens());
+}
+
+/// What measuring while loading would find.
+StepCosts measured(const SimulatedMachine& machine) {
+  StepCosts costs = machine.costs;
+  for (double& us : costs.target_us) us += machine.target_latency_us;
+  for (double& us : costs.draft_us) us += machine.draft_latency_us;
+  return costs;
+}
+
+}  // namespace
+
+double step_us(const std::vector<double>& curve, int n) {
+  const auto i = static_cast<std::size_t>(std::max(n, 1)) - 1;
+  if (i < curve.size()) return curve[i];
+  if (curve.size() == 1) return curve[0];
+  const auto last = static_cast<double>(curve.size() - 1);
+  const double slope = std::max(0.0, (curve.back() - curve.front()) / last);
+  return curve.back() + slope * (static_cast<double>(i) - last);
+}
+
+SimulationResult simulate(const Simulation& simulation) {
+  const SimulatedMachine& machine = simulation.machine;
+  SyntheticOptions pair = simulation.pair;
+  pair.text_begin = static_cast<Pos>(simulation.request.prompt.size());
+  validate(machine);
+  if (simulation.request.prompt.empty()) throw InvalidArgument("[simulate] the prompt is empty");
+  validate(pair);
+  validate(simulation.request, pair.n_vocab);
+  if (simulation.request.max_tokens < 0) {
+    throw InvalidArgument("[simulate] max_tokens is " +
+                          std::to_string(simulation.request.max_tokens) +
+                          "; a simulated text needs an end");
+  }
+  const auto target = make_synthetic_target(pair);
+  const auto draft = make_synthetic_draft(pair);
+
+  VirtualOptions options;
+  options.target_us = [&](const Command& command) {
+    return rounded(duration(machine, Side::kTarget, command));
+  };
+  options.draft_us = [&](const Command& command) {
+    return rounded(duration(machine, Side::kDraft, command));
+  };
+  options.hop_us = rounded(machine.hop_us);
+  // A pass that cannot be cut short takes its whole time and then counts.
+  options.abort_us = rounded(machine.abort_us < 0.0 ? kLongest : machine.abort_us);
+
+  PairProfile profile;
+  if (simulation.warm) profile.costs = measured(machine);
+  options.profile = &profile;
+  options.target_slowdown = machine.costs.target_slowdown;
+  options.draft_slowdown = machine.costs.draft_slowdown;
+  VirtualResult run = run_virtually(simulation.request, *target, draft.get(), options);
+  if (run.error) std::rethrow_exception(run.error);
+
+  SimulationResult result;
+  result.counters = run.counters;
+  result.rounds = std::move(run.rounds);
+  result.why = std::move(run.why);
+  result.prefill_us = static_cast<double>(run.prefill_us);
+  result.time_us = static_cast<double>(run.time_us);
+  result.target_busy_us = static_cast<double>(run.target_us);
+  result.draft_busy_us = static_cast<double>(run.draft_us);
+  result.overlap_us = static_cast<double>(run.overlap_us);
+  result.target_idle_us = result.time_us - result.target_busy_us;
+  result.draft_idle_us = result.time_us - result.draft_busy_us;
+  return result;
+}
+
+}  // namespace specbranch

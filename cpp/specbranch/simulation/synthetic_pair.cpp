@@ -1,0 +1,356 @@
+#include "specbranch/simulation/synthetic_pair.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <numeric>
+#include <string>
+
+#include "specbranch/base/errors.h"
+#include "specbranch/simulation/fake_cells.h"
+
+namespace specbranch {
+namespace {
+
+std::uint64_t mix(std::uint64_t x) {  // the finaliser of SplitMix64
+  x = (x ^ (x >> 30U)) * 0xBF58476D1CE4E5B9ULL;
+  x = (x ^ (x >> 27U)) * 0x94D049BB133111EBULL;
+  return x ^ (x >> 31U);
+}
+
+/// Numbers that depend on a key alone.
+class Draws {
+ public:
+  explicit Draws(std::uint64_t key) : state_(mix(key)) {}
+
+  std::uint64_t next() { return mix(state_ += 0x9E3779B97F4A7C15ULL); }
+
+  /// In (0, 1).
+  double uniform() { return (static_cast<double>(next() >> 11U) + 0.5) * 0x1p-53; }
+
+  /// Beta(a, b) from two Gammas; 0 and 1 where a parameter is 0.
+  double beta(double a, double b) {
+    if (a <= 0.0) return 0.0;
+    if (b <= 0.0) return 1.0;
+    const double log_x = log_gamma_variate(a);
+    const double log_y = log_gamma_variate(b);
+    return 1.0 / (1.0 + std::exp(log_y - log_x));
+  }
+
+ private:
+  double normal() {
+    return std::sqrt(-2.0 * std::log(uniform())) * std::cos(2.0 * std::numbers::pi * uniform());
+  }
+
+  /// Logarithm of a Gamma(shape) variate (Marsaglia and Tsang, 2000); in logs, because a small
+  /// shape gives numbers that a double cannot hold.
+  double log_gamma_variate(double shape) {
+    double offset = 0.0;
+    if (shape < 1.0) {
+      offset = std::log(uniform()) / shape;
+      shape += 1.0;
+    }
+    const double d = shape - 1.0 / 3.0;
+    const double c = 1.0 / std::sqrt(9.0 * d);
+    for (;;) {
+      const double x = normal();
+      const double v = 1.0 + c * x;
+      if (v <= 0.0) continue;
+      const double log_v = 3.0 * std::log(v);
+      if (std::log(uniform()) < 0.5 * x * x + d - d * std::exp(log_v) + d * log_v) {
+        return offset + std::log(d) + log_v;
+      }
+    }
+  }
+
+  std::uint64_t state_;
+};
+
+/// The text: the prompt, then a hash of the position.
+class TrueText {
+ public:
+  TrueText(std::uint64_t seed, int n_vocab)
+      : seed_(mix(seed)), n_vocab_(static_cast<std::uint64_t>(n_vocab)) {}
+
+  void begin(std::vector<Token> prompt) { prompt_ = std::move(prompt); }
+
+  Token at(Pos pos) const {
+    const auto i = static_cast<std::size_t>(pos);
+    if (i < prompt_.size()) return prompt_[i];
+    return static_cast<Token>(mix(seed_ + i * 0xD6E8FEB86659FD93ULL) % n_vocab_);
+  }
+
+  /// How many of the first `cells` are as the text has them, `known` of which need no look.
+  Pos count_right(std::span<const Token> cells, Pos known) const {
+    while (static_cast<std::size_t>(known) < cells.size() &&
+           cells[static_cast<std::size_t>(known)] == at(known)) {
+      ++known;
+    }
+    return known;
+  }
+
+ private:
+  std::uint64_t seed_;
+  std::uint64_t n_vocab_;
+  std::vector<Token> prompt_;
+};
+
+/// Proposes by the law of the options, or as it was recorded.
+class Proposals {
+ public:
+  explicit Proposals(const SyntheticOptions& options) : options_(options) {
+    for (std::size_t i = 0; i < options_.replay.size(); ++i) {
+      if (!options_.replay[i].confidences.empty()) known_.push_back(i);
+    }
+  }
+
+  /// `pos`: of the token that is proposed. `key`: of what is drawn.
+  DraftRecord at(Pos pos, std::uint64_t key, bool on_text) const {
+    Draws draws(options_.seed ^ mix(key));
+    const auto i = static_cast<std::size_t>(std::max(0, pos - options_.text_begin));
+    if (known_.empty()) return drawn(alpha_at(static_cast<std::int64_t>(i)), draws);
+    if (on_text) {
+      const DraftRecord& record = options_.replay[i % options_.replay.size()];
+      if (!record.confidences.empty()) return record;
+    }
+    return options_.replay[known_[draws.next() % known_.size()]];
+  }
+
+ private:
+  double alpha_at(std::int64_t i) const {
+    for (const AcceptanceSegment& segment : options_.segments) {
+      if (i < segment.n_tokens) return segment.alpha;
+      i -= segment.n_tokens;
+    }
+    return options_.segments.empty() ? options_.alpha : options_.segments.back().alpha;
+  }
+
+  DraftRecord drawn(double alpha, Draws& draws) const {
+    const double c = options_.concentration;
+    const double first = draws.beta(alpha * c, (1.0 - alpha) * c);
+    DraftRecord record;
+    double u = draws.uniform();
+    const double d = options_.distortion;
+    const double raised = std::pow(first, d);
+    const double reported =
+        d == 1.0 ? first : raised / std::max(1e-300, raised + std::pow(1.0 - first, d));
+    for (std::size_t rank = 0; rank <= options_.rank_hits.size(); ++rank) {
+      // What is right with probability p says p; no rank may exceed the first one.
+      const double share = rank == 0 ? 0.0 : options_.rank_hits[rank - 1];
+      const double p = rank == 0 ? first : std::min(first, (1.0 - first) * share);
+      const double q = rank == 0 ? reported : std::min(reported, (1.0 - reported) * share);
+      if (u >= 0.0 && u < p) record.hit_rank = static_cast<int>(rank);
+      u -= p;
+      record.confidences.push_back(static_cast<float>(q));
+    }
+    return record;
+  }
+
+  SyntheticOptions options_;
+  std::vector<std::size_t> known_;
+};
+
+std::uint64_t hash_of(std::span<const Token> tokens) {
+  std::uint64_t key = tokens.size();
+  for (const Token token : tokens) key = mix(key + static_cast<std::uint64_t>(token) + 1);
+  return key;
+}
+
+class SyntheticTarget final : public TargetModel {
+ public:
+  explicit SyntheticTarget(const SyntheticOptions& options)
+      : limits_{options.n_vocab, options.n_ctx, 1, options.max_batch},
+        text_(options.seed, options.n_vocab),
+        cells_(1) {}
+
+  Capabilities capabilities() const override { return limits_; }
+
+  int begin(const Request& request) override {
+    if (abort_requested()) throw Aborted("[synthetic] aborted");
+    text_.begin(request.prompt);
+    n_right_ = 0;
+    return cells_.begin(request.prompt);
+  }
+
+  Pos length(SeqId seq) const override { return cells_.length(seq); }
+
+  void truncate(const Truncate& op) override {
+    cells_.truncate(op);
+    n_right_ = std::min(n_right_, op.length);
+  }
+
+  using TargetModel::verify;
+  Verdict verify(Pos pos, std::span<const Token> path, int n_pad) override {
+    cells_.check_path(pos, path, n_pad, limits_);
+    if (abort_requested()) throw Aborted("[synthetic] aborted");
+    const std::span<const Token> cells = cells_.append(0, path);
+    n_right_ = text_.count_right(cells, n_right_);
+    Verdict verdict;
+    for (std::size_t i = 1; i <= path.size(); ++i) {
+      const Pos next = pos + static_cast<Pos>(i);
+      // On a wrong text another token: a cell that should not be there must show.
+      const Token token =
+          n_right_ >= next
+              ? text_.at(next)
+              : static_cast<Token>(hash_of(cells.first(static_cast<std::size_t>(next))) %
+                                   static_cast<std::uint64_t>(limits_.n_vocab));
+      verdict.choices.push_back(Choice{token, false, 0.0F, {}});
+      if (i < path.size() && token != path[i]) break;
+    }
+    return verdict;
+  }
+
+ private:
+  Capabilities limits_;
+  TrueText text_;
+  FakeCells cells_;
+  Pos n_right_ = 0;  ///< so many of its first cells were found to be the text.
+};
+
+class SyntheticDraft final : public DraftModel {
+ public:
+  explicit SyntheticDraft(const SyntheticOptions& options)
+      : limits_{options.n_vocab, options.n_ctx, options.n_seq, options.max_batch},
+        text_(options.seed, options.n_vocab),
+        proposals_(options),
+        cells_(options.n_seq),
+        n_right_(static_cast<std::size_t>(options.n_seq), 0) {}
+
+  Capabilities capabilities() const override { return limits_; }
+
+  int begin(const Request& request) override {
+    if (abort_requested()) throw Aborted("[synthetic] aborted");
+    text_.begin(request.prompt);
+    std::ranges::fill(n_right_, 0);
+    return cells_.begin(request.prompt);
+  }
+
+  Pos length(SeqId seq) const override { return cells_.length(seq); }
+
+  void truncate(const Truncate& op) override {
+    cells_.truncate(op);
+    forget(op.seq, op.length);
+  }
+
+  void fork(const Fork& op) override {
+    cells_.fork(op);
+    forget(op.to, op.shared);
+  }
+
+  std::vector<std::vector<Candidate>> draft(std::span<const Lane> lanes, int k) override {
+    cells_.check_lanes(lanes, limits_);
+    if (abort_requested()) throw Aborted("[synthetic] aborted");
+    std::vector<std::vector<Candidate>> answers;
+    answers.reserve(lanes.size());
+    for (const Lane& lane : lanes) {
+      const std::span<const Token> cells = cells_.append(lane.seq, lane.tokens);
+      Pos& right = n_right_[static_cast<std::size_t>(lane.seq)];
+      right = text_.count_right(cells, right);
+      answers.push_back(propose(cells, right, k));
+    }
+    return answers;
+  }
+
+ private:
+  void forget(SeqId seq, Pos length) {
+    Pos& right = n_right_[static_cast<std::size_t>(seq)];
+    right = std::min(right, length);
+  }
+
+  std::vector<Candidate> propose(std::span<const Token> cells, Pos n_right, int k) const {
+    const auto next = static_cast<Pos>(cells.size());
+    const bool on_text = n_right == next;
+    // Off the text: what is drawn depends on the tokens since it was left.
+    const std::uint64_t key = on_text
+                                  ? static_cast<std::uint64_t>(next)
+                                  : mix(hash_of(cells.subspan(static_cast<std::size_t>(n_right)))) +
+                                        static_cast<std::uint64_t>(n_right);
+    const DraftRecord record = proposals_.at(next, key, on_text);
+    const Token truth = text_.at(next);
+    const auto others = static_cast<std::uint64_t>(limits_.n_vocab - 1);
+    const std::uint64_t first = mix(key + 0x5851F42D4C957F2DULL) % others;
+    std::vector<Candidate> candidates;
+    for (std::size_t rank = 0; rank < record.confidences.size() && static_cast<int>(rank) < k;
+         ++rank) {
+      // Different from each other and from the truth: a walk over the other tokens.
+      const std::uint64_t step = 1 + (first + rank) % others;
+      const auto wrong = static_cast<Token>((static_cast<std::uint64_t>(truth) + step) %
+                                            static_cast<std::uint64_t>(limits_.n_vocab));
+      const bool is_truth = on_text && record.hit_rank == static_cast<int>(rank);
+      candidates.push_back({is_truth ? truth : wrong, record.confidences[rank]});
+    }
+    return candidates;
+  }
+
+  Capabilities limits_;
+  TrueText text_;
+  Proposals proposals_;
+  FakeCells cells_;
+  std::vector<Pos> n_right_;  ///< by sequence: so many first cells were found to be the text.
+};
+
+void require(bool fine, const std::string& what, const std::string& limits) {
+  if (!fine) throw InvalidArgument("[SyntheticOptions] " + what + "; " + limits);
+}
+
+bool is_probability(double p) { return p >= 0.0 && p <= 1.0; }
+
+}  // namespace
+
+void validate(const SyntheticOptions& options) {
+  const auto text = [](auto value) { return std::to_string(value); };
+  const std::size_t n_ranks = 1 + options.rank_hits.size();
+  require(options.n_vocab > static_cast<int>(n_ranks), "n_vocab is " + text(options.n_vocab),
+          "more than the " + text(n_ranks) + " candidates are needed");
+  require(options.n_ctx >= 2, "n_ctx is " + text(options.n_ctx), "at least 2 is needed");
+  require(options.n_seq >= 1, "n_seq is " + text(options.n_seq), "at least 1 is needed");
+  require(options.max_batch >= 1, "max_batch is " + text(options.max_batch),
+          "at least 1 is needed");
+  require(is_probability(options.alpha), "alpha is " + text(options.alpha), "it is 0 to 1");
+  for (const AcceptanceSegment& segment : options.segments) {
+    require(is_probability(segment.alpha), "alpha of a segment is " + text(segment.alpha),
+            "it is 0 to 1");
+    require(segment.n_tokens >= 1, "n_tokens of a segment is " + text(segment.n_tokens),
+            "at least 1 is needed");
+  }
+  double last = 1.0;
+  for (const double share : options.rank_hits) {
+    require(share >= 0.0 && share <= last, "rank_hits has " + text(share) + " after " + text(last),
+            "shares are 0 to 1 and do not increase");
+    last = share;
+  }
+  const double sum = std::accumulate(options.rank_hits.begin(), options.rank_hits.end(), 0.0);
+  require(sum <= 1.0 + 1e-9, "rank_hits sums to " + text(sum), "at most 1");
+  require(options.concentration > 0.0 && std::isfinite(options.concentration),
+          "concentration is " + text(options.concentration), "it is above 0");
+  require(options.distortion > 0.0 && std::isfinite(options.distortion),
+          "distortion is " + text(options.distortion), "it is above 0");
+  bool any_known = options.replay.empty();
+  for (const DraftRecord& record : options.replay) {
+    any_known = any_known || !record.confidences.empty();
+    require(record.hit_rank < static_cast<int>(record.confidences.size()),
+            "a record's hit_rank is " + text(record.hit_rank),
+            "there are " + text(record.confidences.size()) + " candidates");
+    require(static_cast<int>(record.confidences.size()) < options.n_vocab,
+            "a record has " + text(record.confidences.size()) + " candidates",
+            "fewer than n_vocab are possible");
+    require(std::ranges::all_of(record.confidences,
+                                [](float q) { return is_probability(static_cast<double>(q)); }),
+            "a record has a confidence out of range", "it is 0 to 1");
+  }
+  require(any_known, "replay has no record with candidates", "at least one is needed");
+  require(options.text_begin >= 1, "text_begin is " + text(options.text_begin),
+          "at least 1 is needed");
+}
+
+std::unique_ptr<TargetModel> make_synthetic_target(const SyntheticOptions& options) {
+  validate(options);
+  return std::make_unique<SyntheticTarget>(options);
+}
+
+std::unique_ptr<DraftModel> make_synthetic_draft(const SyntheticOptions& options) {
+  validate(options);
+  return std::make_unique<SyntheticDraft>(options);
+}
+
+}  // namespace specbranch

@@ -1,0 +1,74 @@
+/// The speculation tree: what is drafted past the last committed token.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "specbranch/base/types.h"
+#include "specbranch/sampling/choice.h"
+
+namespace specbranch {
+
+/// One token past (or at) the root.
+struct Node {
+  NodeId id = kNoNode;
+  NodeId parent = kNoNode;  ///< kNoNode: the root.
+  Token token = 0;
+  Pos pos = 0;                        ///< absolute position of `token`.
+  int rank = 0;                       ///< 0: the draft's first choice after the parent.
+  double confidence = 1.0;            ///< the draft's, for this token after its parent.
+  SeqId seq = kNoSeq;                 ///< draft sequence whose KV holds it; kNoSeq: not decoded.
+  bool evaluated = false;             ///< `candidates` is known.
+  bool main = false;                  ///< counted in `n_drafted`.
+  std::vector<Candidate> candidates;  ///< the draft's best next tokens, best first.
+  std::vector<NodeId> children;       ///< in order of creation.
+};
+
+/// *Invariants:* exactly one root, the last committed token; every other node is the child of a
+/// node at the position before; siblings differ in their token; ids are never reused.
+class SpeculationTree {
+ public:
+  /// Drops everything and plants a root. Ids go on counting.
+  NodeId reset(Token token, Pos pos);
+
+  /// A child of `parent` for its candidate of `rank`, or the one that is there already.
+  NodeId add_child(NodeId parent, int rank);
+
+  /// The child of `parent` that stands for `token`; kNoNode: none.
+  NodeId find_child(NodeId parent, Token token) const;
+
+  /// Makes `node` the root; drops all that does not descend from it. Returns what was dropped, the
+  /// ancestors of `node` not among it (they are committed).
+  std::vector<Node> reroot(NodeId node);
+
+  /// What descends from `id`, in order of creation; `id` itself not among it.
+  std::vector<Node> descendants(NodeId id) const;
+
+  bool contains(NodeId id) const { return nodes_.contains(id); }
+  const Node& at(NodeId id) const;
+  Node& at(NodeId id);
+  NodeId root() const { return root_; }
+  std::size_t size() const { return nodes_.size(); }
+  const std::unordered_map<NodeId, Node>& nodes() const { return nodes_; }
+
+  /// Nodes between the root and `id`: 0 for the root itself.
+  int depth(NodeId id) const;
+
+  /// The nodes from the root (included) to `id` (included).
+  std::vector<NodeId> path_nodes(NodeId id) const;
+
+  /// Tokens from the root (included) to `id` (included).
+  std::vector<Token> path(NodeId id) const;
+
+  /// Follows the first child (rank 0 where there is one, else the first created) down from `id`.
+  NodeId main_leaf(NodeId id) const;
+
+ private:
+  std::unordered_map<NodeId, Node> nodes_;
+  NodeId root_ = kNoNode;
+  NodeId next_id_ = 0;
+};
+
+}  // namespace specbranch

@@ -1,7 +1,0 @@
-#include "specbranch/core/version.h"
-
-namespace specbranch {
-
-std::string_view version() noexcept { return SPECBRANCH_VERSION; }
-
-}  // namespace specbranch

@@ -1,0 +1,105 @@
+"""The converter of llama-cpp-python from JSON schemas to grammars, with its faults mended.
+
+Its file imports only the standard library; the package, which would install a log callback, is
+not imported. Mended: constants and names are escaped, strings have no raw control characters,
+patterns keep a string JSON, and long repetitions do not nest.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from specbranch_cpp._grammar.regex import gbnf_of_pattern, literal_of, repeated
+from specbranch_cpp.errors import MissingExtra
+
+__all__ = ["any_object", "converted"]
+
+_CHAR = (
+    r'[\x20\x21\x23-\x5B\x5D-\x7E\x80-\uD7FF\uE000-\U0010FFFF] | "\\" (["\\/bfnrt] | "u" '
+    r"([0-9a-cA-CefEF] [0-9a-fA-F]{3} | [dD] [0-7] [0-9a-fA-F]{2}))"
+)
+
+
+def any_object() -> str:
+    """The grammar of any JSON object."""
+    return str(_library().JSON_GBNF)
+
+
+def converted(schema: dict[str, Any], definitions: dict[str, dict[str, Any]]) -> str:
+    """The grammar of a schema as `schemas` prepares it.
+
+    Args:
+        schema: the schema.
+        definitions: what its references name: ``{"$ref": "#/$defs/name"}``.
+    """
+    converter = _converter()(prop_order={}, allow_fetch=False, dotall=False, raw_pattern=False)
+    converter._refs = {f"#/$defs/{name}": one for name, one in definitions.items()}
+    converter.visit(schema, "")
+    return str(converter.format_grammar())
+
+
+@cache
+def _library() -> Any:
+    package = importlib.util.find_spec("llama_cpp")
+    if package is None or package.origin is None:
+        raise MissingExtra("JSON schemas need llama-cpp-python, which is not installed")
+    path = Path(package.origin).with_name("llama_grammar.py")
+    spec = importlib.util.spec_from_file_location("specbranch_cpp._llama_grammar", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.PRIMITIVE_RULES["char"] = module.BuiltinRule(_CHAR, [])
+    return module
+
+
+@cache
+def _converter() -> Any:
+    return type("Converter", (_Mended, _library().SchemaConverter), {})
+
+
+class _Mended:
+    """What is done otherwise than in llama-cpp-python's ``SchemaConverter``."""
+
+    _add_rule: Any
+    _add_primitive: Any
+
+    def _format_literal(self, literal: str) -> str:
+        """Of JSON text, with characters as they are."""
+        return literal_of(json.dumps(json.loads(literal), ensure_ascii=False))
+
+    def _visit_pattern(self, pattern: str, name: str) -> Any:
+        self._char()
+        return self._add_rule(name, rf'"\"" {gbnf_of_pattern(pattern)} "\"" space')
+
+    def visit(self, schema: dict[str, Any], name: str) -> Any:
+        library = _library()
+        name = library.INVALID_RULE_CHARS_RE.sub("-", name)
+        rule = name + "-" if name in library.RESERVED_NAMES else name or "root"
+        least, most = schema.get("minLength"), schema.get("maxLength")
+        if (least, most) != (None, None):
+            inside = repeated(self._char(), least or 0, most)
+            return self._add_rule(rule, rf'"\"" {inside} "\"" space')
+        least, most = schema.get("minItems"), schema.get("maxItems")
+        if (least, most) != (None, None):
+            item = self.visit(schema["items"], f"{name}-item" if name else "item")
+            return self._add_rule(
+                rule, f'"[" space {self._items(item, rule, least or 0, most)} "]" space'
+            )
+        return super().visit(schema, name)  # type: ignore[misc]
+
+    def _char(self) -> Any:
+        return self._add_primitive("char", _library().PRIMITIVE_RULES["char"])
+
+    def _items(self, item: str, rule: str, least: int, most: int | None) -> str:
+        """So many items; rules of their own, because llama.cpp counts what nested ones repeat."""
+        if most == 0:
+            return ""
+        more = self._add_rule(f"{rule}-more", f'"," space {item}')
+        limit = None if most is None else most - 1
+        rest = self._add_rule(f"{rule}-rest", repeated(more, max(least - 1, 0), limit))
+        return f"{item} {rest}" if least else f"({item} {rest})?"

@@ -1,0 +1,297 @@
+"""JSON schemas, made plain for the converter: what it would get wrong is rewritten or refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from specbranch_cpp._grammar.gbnf import converted
+from specbranch_cpp._grammar.regex import MOST_REPEATS
+from specbranch_cpp._grammar.schema_keywords import (
+    BOUNDS,
+    BY_KIND,
+    CONSTRAINTS,
+    FORMATS,
+    KINDS,
+    REFUSED,
+    RULING,
+    given,
+    mapping_of,
+    required_of,
+    span_of,
+    target_of,
+    values_of,
+)
+from specbranch_cpp._support import checked, logs
+from specbranch_cpp.errors import InvalidArgument
+
+__all__ = ["grammar_of", "grammar_of_union"]
+
+Schema = dict[str, Any]
+
+ANYTHING: Schema = {"type": "value"}
+"""The converter's name for any JSON value."""
+
+MOST_PARTS = 10_000
+"""Schemas within a schema, each counted as often as it is written out."""
+
+
+def grammar_of(schema: Any, name: str, *, strict: bool = False) -> str:
+    """A grammar whose every text is JSON that the schema accepts.
+
+    It may leave out some of them: objects with ``properties`` have no others, ``oneOf`` is
+    ``anyOf``. Bounds of numbers, ``multipleOf``, ``uniqueItems``, numbers of properties and
+    lengths beside a pattern are not enforced.
+
+    Args:
+        schema: draft 7 to 2020-12; references within itself.
+        name: what to call it in messages.
+        strict: refuse what would not be enforced, instead of logging a warning.
+
+    Raises:
+        InvalidArgument: it is no schema, or asks for what a grammar cannot express.
+    """
+    return grammar_of_union([{}], [(schema, name, strict)], "")
+
+
+def grammar_of_union(
+    frames: Sequence[Mapping[str, Any]],
+    schemas: Sequence[tuple[Any, str, bool]],
+    key: str,
+) -> str:
+    """A grammar of one of several objects, each a frame of constants around a schema's value.
+
+    Args:
+        frames: properties that come first, with their values.
+        schemas: for each frame the schema, its name in messages, and whether it is strict.
+        key: the property that has the schema's value; empty: the value alone.
+    """
+    name = schemas[0][1]
+    try:
+        text = json.dumps([one for one, _, _ in schemas], ensure_ascii=False, allow_nan=False)
+        text.encode()
+        prefix = "ref"
+        while prefix in text:  # a name that no property makes
+            prefix += "x"
+        ways, definitions = [], {}
+        for index, (frame, (schema, name, strict)) in enumerate(zip(frames, schemas, strict=True)):
+            one = _Preparation(schema, name, strict, f"{prefix}-{index}")
+            ways.append(_framed(frame, key, one.schema(schema, name)))
+            definitions.update(one.definitions)
+        return converted(ways[0] if len(ways) == 1 else {"anyOf": ways}, definitions)
+    except InvalidArgument:
+        raise
+    except RecursionError:
+        raise InvalidArgument(f"{name} is nested too deeply, or without an end") from None
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"{name} is no JSON: {error}") from None
+
+
+def _framed(frame: Mapping[str, Any], key: str, inner: Schema) -> Schema:
+    if not key:
+        return inner
+    properties: Schema = {name: {"enum": [value]} for name, value in frame.items()}
+    return {
+        "type": "object",
+        "properties": {**properties, key: inner},
+        "required": [*properties, key],
+    }
+
+
+class _Preparation:
+    """One schema on its way. `definitions` are what its references name."""
+
+    def __init__(self, root: Any, name: str, strict: bool, prefix: str) -> None:
+        self._root = root
+        self._name = name
+        self._strict = strict
+        self._names: dict[str, str] = {}
+        self.definitions: dict[str, Schema] = {}
+        self._prefix = prefix
+        self._n_parts = 0
+
+    def schema(self, node: Any, where: str) -> Schema:
+        self._n_parts += 1
+        if self._n_parts > MOST_PARTS:  # allOf and lists of types copy: it may grow exponentially
+            raise InvalidArgument(
+                f"{self._name} has more than {MOST_PARTS} parts, with those of allOf and of each "
+                "type written out"
+            )
+        if node is True:
+            return ANYTHING
+        if not isinstance(node, Mapping):
+            raise InvalidArgument(f"{where} is {node!r}; it must be a JSON schema that allows some")
+        for key in REFUSED:
+            if key in node:
+                raise InvalidArgument(f"{where} has {key!r}, which a grammar cannot express")
+        for key in BOUNDS:
+            if node.get(key) not in (None, False):
+                self._loose(where, key)
+        ruling = [key for key in RULING[:-1] if key in node]
+        if not ruling:
+            return self._typed(node, where)
+        key = ruling[0]
+        if key == "allOf":
+            return self._all(node, where)
+        beside = [one for one in CONSTRAINTS if one in node and one not in (key, "type")]
+        if beside:
+            raise InvalidArgument(f"{where} has {beside[0]!r} beside {key!r}; only one can rule it")
+        if key == "$ref":
+            return {"$ref": f"#/$defs/{self._reference(node[key], where)}"}
+        if key in {"anyOf", "oneOf"}:
+            return self._any(node, key, where)
+        return values_of(node, key, where)
+
+    def _loose(self, where: str, key: str) -> None:
+        if self._strict:
+            raise InvalidArgument(f"{where} has {key!r}, which a grammar cannot enforce")
+        logs.LOGGER.warning("%s has %r, which the grammar does not enforce", where, key)
+
+    def _typed(self, node: Mapping[str, Any], where: str) -> Schema:
+        kind = node.get("type")
+        if isinstance(kind, (list, tuple)):
+            if not kind:
+                raise InvalidArgument(f"{where}['type'] is empty; it must name a type")
+            kinds = checked.texts(f"{where}['type']", kind)
+            return {"anyOf": [self._typed({**node, "type": one}, where) for one in kinds]}
+        if kind is None:
+            kind = next((k for k, keys in BY_KIND.items() if any(x in node for x in keys)), None)
+            if kind is None:
+                return ANYTHING
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise InvalidArgument(
+                f"{where}['type'] is {kind!r}; it must be one of {', '.join(KINDS)}"
+            )
+        if kind == "object":
+            return self._object(node, where)
+        if kind == "array":
+            return self._array(node, where)
+        return self._string(node, where) if kind == "string" else {"type": kind}
+
+    def _object(self, node: Mapping[str, Any], where: str) -> Schema:
+        properties = mapping_of(node, "properties", where)
+        required = required_of(node, where)
+        other = node.get("additionalProperties", True)
+        if "" in properties or "*" in properties:
+            raise InvalidArgument(f"{where} has a property of the name '' or '*'")
+        lacking = [name for name in required if name not in properties]
+        if lacking and other is False:
+            raise InvalidArgument(f"{where} requires {lacking[0]!r} and does not allow it")
+        properties = {**properties, **dict.fromkeys(lacking, other)}
+        if not properties:
+            if other is False or ("properties" in node and "additionalProperties" not in node):
+                return {"type": "object", "properties": {}}
+            if other is True or other == {}:
+                return {"type": "object"}
+            return {
+                "type": "object",
+                "additionalProperties": self.schema(other, f"{where}['additionalProperties']"),
+            }
+        return {
+            "type": "object",
+            "properties": {
+                name: self.schema(one, f"{where}['properties'][{name!r}]")
+                for name, one in properties.items()
+            },
+            "required": required,
+        }
+
+    def _array(self, node: Mapping[str, Any], where: str) -> Schema:
+        least, most = self._span(node, "minItems", "maxItems", where)
+        items, places = node.get("items", True), node.get("prefixItems") or []
+        if isinstance(items, (list, tuple)):
+            items, places = True, items
+        if not isinstance(places, (list, tuple)):
+            raise InvalidArgument(
+                f"{where}['prefixItems'] is {places!r}; it must be a list of schemas"
+            )
+        if places:
+            if (least or 0) > len(places) or (most is not None and most < len(places)):
+                raise InvalidArgument(
+                    f"{where} asks for another number than its {len(places)} items"
+                )
+            return {
+                "type": "array",
+                "prefixItems": [
+                    self.schema(one, f"{where}['prefixItems'][{i}]") for i, one in enumerate(places)
+                ],
+            }
+        if items is False:
+            if least:
+                raise InvalidArgument(f"{where} asks for {least} items and allows none")
+            return {"type": "array", "items": ANYTHING, "maxItems": 0}
+        plain: Schema = {"type": "array", "items": self.schema(items, f"{where}['items']")}
+        return {**plain, **given(minItems=least, maxItems=most)}
+
+    def _string(self, node: Mapping[str, Any], where: str) -> Schema:
+        least, most = self._span(node, "minLength", "maxLength", where)
+        if (pattern := node.get("pattern")) is not None:
+            if least is not None or most is not None:
+                self._loose(where, "minLength" if least is not None else "maxLength")
+            return {"type": "string", "pattern": checked.text(f"{where}['pattern']", pattern)}
+        if (form := node.get("format")) in FORMATS:
+            return {"type": "string", "format": form}
+        return {"type": "string", **given(minLength=least, maxLength=most)}
+
+    def _span(
+        self, node: Mapping[str, Any], low: str, high: str, where: str
+    ) -> tuple[int | None, int | None]:
+        least, most = span_of(node, low, high, where)
+        if most is not None and most > MOST_REPEATS:
+            self._loose(where, high)
+            most = None
+        return least, most
+
+    def _any(self, node: Mapping[str, Any], key: str, where: str) -> Schema:
+        ways = node[key]
+        if not isinstance(ways, (list, tuple)) or not ways:
+            raise InvalidArgument(f"{where}[{key!r}] is {ways!r}; it must be a list of schemas")
+        kind = {"type": node["type"]} if "type" in node else {}
+        return {
+            "anyOf": [
+                self.schema(
+                    {**kind, **way} if isinstance(way, Mapping) and "$ref" not in way else way,
+                    f"{where}[{key!r}][{index}]",
+                )
+                for index, way in enumerate(ways)
+            ]
+        }
+
+    def _all(self, node: Mapping[str, Any], where: str) -> Schema:
+        """The parts as one object; a single part is that part."""
+        parts = node["allOf"]
+        if not isinstance(parts, (list, tuple)) or not parts:
+            raise InvalidArgument(f"{where}['allOf'] is {parts!r}; it must be a list of schemas")
+        own = {key: value for key, value in node.items() if key in CONSTRAINTS and key != "allOf"}
+        if len(parts) == 1 and not own:
+            return self.schema(parts[0], f"{where}['allOf'][0]")
+        properties: Schema = {}
+        required: list[str] = []
+        for index, part in enumerate([*parts, own]):
+            place = f"{where}['allOf'][{index}]"
+            seen: set[str] = set()
+            while isinstance(part, Mapping) and "$ref" in part and str(part["$ref"]) not in seen:
+                seen.add(str(part["$ref"]))
+                part = target_of(self._root, part["$ref"], place)  # noqa: PLW2901
+            if not isinstance(part, Mapping):
+                raise InvalidArgument(f"{place} is {part!r}; it must be a schema")
+            known = ("properties", "required", "type")
+            odd = [key for key in part if key in CONSTRAINTS and key not in known]
+            if odd or part.get("type", "object") != "object":
+                raise InvalidArgument(
+                    f"{place} has {odd[0] if odd else 'type'!r}; it must be an "
+                    "object with properties and required only"
+                )
+            for name, one in mapping_of(part, "properties", place).items():
+                if properties.setdefault(name, one) != one:
+                    raise InvalidArgument(f"{place} has another property {name!r}")
+            required += required_of(part, place)
+        return self._object({"properties": properties, "required": required}, where)
+
+    def _reference(self, reference: Any, where: str) -> str:
+        target = target_of(self._root, reference, where)
+        if reference not in self._names:
+            name = self._names[reference] = f"{self._prefix}-{len(self._names)}"
+            self.definitions[name] = self.schema(target, f"{self._name}, {reference}")
+        return self._names[reference]

@@ -1,0 +1,228 @@
+"""What an engine has learned of its models, as a file: `Engine.save_profile`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp import _core
+from specbranch_cpp._support import logs
+from specbranch_cpp.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FORMAT = "specbranch-profile-1"
+
+_MIB = 2**20
+# Options of a model that change what its steps take.
+_OPTIONS = (
+    "n_threads",
+    "n_threads_batch",
+    "cpus",
+    "n_gpu_layers",
+    "main_gpu",
+    "devices",
+    "split_mode",
+    "tensor_split",
+    "flash_attn",
+    "type_k",
+    "type_v",
+    "offload_kqv",
+    "use_extra_bufts",
+    "n_ubatch",
+)
+_TABLE = {"hits": 20, "expected": 20, "seen": 20, "rank_hits": 8, "rank_expected": 8}
+_COUNTS = ("first_hits", "first_count")
+_COSTS = ("target_us", "draft_us", "target_slowdown", "draft_slowdown")
+_CLASSES = 3  # of temperatures: greedy, up to 0.5, above
+
+
+def make_key(
+    *,
+    target: str,
+    draft: str,
+    target_options: _core.ModelOptions,
+    draft_options: _core.ModelOptions,
+    bit_exact: bool,
+) -> dict[str, Any]:
+    """What must be equal for a profile to hold: the models for all of it, the rest for costs."""
+    options = {"target": target_options, "draft": draft_options}
+    library = _core.library_info()
+    machine: dict[str, Any] = {
+        "cpu": _cpu_name(),
+        "n_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
+        "llama.cpp": f"{library.llama_version} ({library.ggml_commit})",
+        "bit_exact": bit_exact,
+    }
+    if any(each.n_gpu_layers != 0 for each in options.values()):
+        devices = (device for device in _core.list_devices() if not device.is_cpu)
+        machine["gpus"] = [f"{device.name}: {device.description}" for device in devices]
+    for side, each in options.items():
+        machine[side] = {name: getattr(each, name) for name in _OPTIONS}
+    return {
+        "models": {"target": _fingerprint(target), "draft": _fingerprint(draft)},
+        "machine": machine,
+    }
+
+
+def load(path: str, key: dict[str, Any]) -> _core.PairProfile:
+    """The parts of a saved profile that hold here; an empty one if there is no such file.
+
+    Raises:
+        InvalidArgument: the file is damaged, or cannot be read.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if not Path(path).parent.is_dir():
+            raise InvalidArgument(f"profile {path!r}: there is no such folder") from None
+        return _core.PairProfile()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise InvalidArgument(f"profile {path!r} cannot be read: {reason}") from None
+    try:
+        saved = _parse(text)
+    except _DamagedError as error:
+        raise InvalidArgument(f"profile {path!r} is damaged: {error}") from None
+    profile = _core.PairProfile()
+    if changes := list(_differences(saved["models"], key["models"])):
+        _warn(path, "is not used: it is of other models", changes)
+        return profile
+    profile.acceptance = [_acceptance(table) for table in saved["acceptance"]]
+    if changes := list(_differences(saved["machine"], key["machine"])):
+        _warn(path, "gives no costs", changes)
+    elif saved["costs"] is not None:
+        profile.costs = _costs(saved["costs"])
+    return profile
+
+
+def save(path: str, key: dict[str, Any], profile: _core.PairProfile) -> None:
+    """Writes the file in one piece: who reads it meanwhile finds the old one or the new one."""
+    costs = profile.costs
+    content = {
+        "format": FORMAT,
+        **key,
+        "costs": {name: getattr(costs, name) for name in _COSTS} if costs.known else None,
+        "acceptance": [
+            {name: getattr(table, name) for name in (*_TABLE, *_COUNTS)}
+            for table in profile.acceptance
+        ],
+    }
+    real = Path(path).resolve()  # a link stays a link
+    temporary = Path(f"{real}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            json.dump(content, file, indent=1)
+            file.write("\n")
+        temporary.replace(real)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class _DamagedError(Exception):
+    """Why a file is no profile."""
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """The content, of which everything but the key is checked."""
+    try:
+        saved = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _DamagedError(f"it is not JSON ({error})") from None
+    if not isinstance(saved, dict) or "format" not in saved:
+        raise _DamagedError("it has no format")
+    if saved["format"] != FORMAT:
+        raise _DamagedError(f"its format is {saved['format']!r}; this version reads {FORMAT!r}")
+    for name in ("models", "machine"):
+        if not isinstance(saved.get(name), dict):
+            raise _DamagedError(f"{name} is missing")
+    if saved.get("costs", 0) is not None:
+        costs = saved.get("costs")
+        if not isinstance(costs, dict):
+            raise _DamagedError("costs is missing")
+        for name in ("target_us", "draft_us"):
+            _numbers(costs, name, None)
+        for name in ("target_slowdown", "draft_slowdown"):
+            if _number(costs, name) < 1.0:
+                raise _DamagedError(f"{name} is below 1")
+    tables = saved.get("acceptance")
+    if not isinstance(tables, list) or len(tables) != _CLASSES:
+        raise _DamagedError(f"acceptance has not {_CLASSES} tables")
+    for table in tables:
+        if not isinstance(table, dict):
+            raise _DamagedError("a table of acceptance is missing")
+        for name, length in _TABLE.items():
+            _numbers(table, name, length)
+        for name in _COUNTS:
+            _number(table, name)
+    return saved
+
+
+def _number(values: dict[str, Any], name: str) -> float:
+    return _numbers({name: [values.get(name)]}, name, 1)[0]
+
+
+def _numbers(values: dict[str, Any], name: str, length: int | None) -> list[float]:
+    found = values.get(name)
+    if not isinstance(found, list) or not found or length not in (None, len(found)):
+        raise _DamagedError(f"{name} is missing or has the wrong length")
+    for value in found:
+        good = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not good or not 0 <= value < math.inf:
+            raise _DamagedError(f"{name} has {value!r}, which is no number from 0 on")
+    return found
+
+
+def _costs(saved: dict[str, Any]) -> _core.StepCosts:
+    costs = _core.StepCosts()
+    for name in _COSTS:
+        setattr(costs, name, saved[name])
+    return costs
+
+
+def _acceptance(saved: dict[str, Any]) -> _core.AcceptanceTable:
+    table = _core.AcceptanceTable()
+    for name in (*_TABLE, *_COUNTS):
+        setattr(table, name, saved[name])
+    return table
+
+
+def _differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for each in sorted(old.keys() | new.keys()):
+            yield from _differences(old.get(each), new.get(each), f"{name} {each}".strip())
+    elif old != new:
+        yield f"{name} was {old!r} and is {new!r}"
+
+
+def _warn(path: str, what: str, changes: list[str]) -> None:
+    logs.PROFILES.warning("profile %r %s: %s", path, what, "; ".join(changes))
+
+
+def _fingerprint(path: str) -> dict[str, Any]:
+    """Size and a hash of the ends: the whole of a large file would take seconds."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        digest.update(file.read(_MIB))
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _MIB))
+        digest.update(file.read(_MIB))
+    return {"bytes": size, "sha256_of_ends": digest.hexdigest()}
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

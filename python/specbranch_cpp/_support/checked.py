@@ -1,0 +1,143 @@
+"""Checks of what a caller passes: exact kinds here, ranges mostly in the core."""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from specbranch_cpp._grammar.cost import check_cost
+from specbranch_cpp.errors import InvalidArgument
+
+_FLOAT32_MAX = 3.4028234663852886e38
+
+
+def integer(name: str, value: Any, low: int = -(2**31), high: int = 2**31 - 1) -> int:
+    """An `int`, or what is one (`numpy.int64`); no `bool`, no `float`."""
+    if isinstance(value, bool):
+        raise InvalidArgument(f"{name} is {value!r}; it must be an integer")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InvalidArgument(f"{name} is {_shown(value)}; it must be an integer") from None
+    if not low <= number <= high:
+        raise InvalidArgument(f"{name} is {number}; it must be in {low} .. {high}")
+    return number
+
+
+def real(name: str, value: Any) -> float:
+    """A `float`, or an `int` or NumPy number in its place; no `bool`, no `str`."""
+    if isinstance(value, (bool, str, bytes)):
+        raise InvalidArgument(f"{name} is {_shown(value)}; it must be a number")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidArgument(f"{name} is {_shown(value)}; it must be a number") from None
+    if math.isfinite(number) and abs(number) > _FLOAT32_MAX:
+        raise InvalidArgument(f"{name} is {number}; it must be a 32-bit floating point number")
+    return number
+
+
+def share(name: str, value: Any) -> float:
+    """A number from 0 to 1."""
+    if not 0.0 <= (number := real(name, value)) <= 1.0:
+        raise InvalidArgument(f"{name} is {value}; it must be in 0 .. 1")
+    return number
+
+
+def flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidArgument(f"{name} is {_shown(value)}; it must be True or False")
+    return value
+
+
+def text(name: str, value: Any) -> str:
+    """A `str` that UTF-8 can express."""
+    encoded(name, value)
+    return value  # type: ignore[no-any-return]
+
+
+def encoded(name: str, value: Any) -> bytes:
+    """The UTF-8 of a `str`."""
+    if not isinstance(value, str):
+        raise InvalidArgument(f"{name} is {_shown(value)}; it must be a str")
+    try:
+        return value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(
+            f"{name} has a lone surrogate {value[error.start]!r} at index {error.start}; "
+            "it must be text that UTF-8 can express"
+        ) from None
+
+
+def path(name: str, value: Any) -> bytes:
+    try:
+        return os.fsencode(value)
+    except (TypeError, UnicodeEncodeError):
+        raise InvalidArgument(f"{name} is {_shown(value)}; it must be a path") from None
+
+
+def tokens(name: str, values: Any, n_vocab: int) -> list[int]:
+    """Token ids of a vocabulary of `n_vocab`."""
+    if isinstance(values, (str, bytes, bytearray, Mapping)) or not isinstance(values, Iterable):
+        raise InvalidArgument(f"{name} is {_shown(values)}; it must be a str or token ids")
+    ids = list(values)
+    if all(type(token) is int and 0 <= token < n_vocab for token in ids):
+        return ids
+    return [integer(f"{name}[{i}]", token, 0, n_vocab - 1) for i, token in enumerate(ids)]
+
+
+def integers(name: str, values: Any, low: int, high: int) -> list[int]:
+    return [integer(f"{name}[{i}]", value, low, high) for i, value in _items(name, values)]
+
+
+def reals(name: str, values: Any) -> list[float]:
+    return [real(f"{name}[{i}]", value) for i, value in _items(name, values)]
+
+
+def texts(name: str, values: Any) -> list[str]:
+    return [text(f"{name}[{i}]", value) for i, value in _items(name, values)]
+
+
+def stop_strings(value: Any) -> list[bytes]:
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return [encoded("stop", value)]
+    return [encoded(f"stop[{i}]", item) for i, item in _items("stop", value)]
+
+
+def bias(value: Any, n_vocab: int) -> list[tuple[int, float]]:
+    if value is None:
+        return []
+    if not isinstance(value, Mapping):
+        raise InvalidArgument(
+            f"logit_bias is {_shown(value)}; it must be a mapping of token ids to numbers"
+        )
+    return [
+        (integer("logit_bias token", token, 0, n_vocab - 1), real(f"logit_bias[{token}]", amount))
+        for token, amount in value.items()
+    ]
+
+
+def grammar(value: Any) -> str:
+    if not encoded("grammar", value).strip():
+        raise InvalidArgument("grammar is empty; it must be GBNF with a rule root, or None")
+    if "\0" in value:
+        raise InvalidArgument("grammar has a zero byte; it must be GBNF with a rule root")
+    check_cost(value)
+    return text("grammar", value)
+
+
+def _items(name: str, values: Any) -> Iterable[tuple[int, Any]]:
+    if isinstance(values, (str, bytes, bytearray, Mapping)) or not isinstance(values, Iterable):
+        raise InvalidArgument(f"{name} is {_shown(values)}; it must be a sequence")
+    return enumerate(values)
+
+
+def _shown(value: Any) -> str:
+    """The value and its kind, for a message."""
+    shown = repr(value)
+    return f"{shown if len(shown) <= 60 else shown[:57] + '...'} ({type(value).__name__})"

@@ -1,0 +1,42 @@
+"""Is this draft worth having for this target, on this machine?
+
+    from specbranch_cpp import check
+
+    report = check.examine("target.gguf", "draft.gguf")
+    print(report.verdict.value, report.reason)
+    print(report.advice.python)
+
+What the command ``specbranch check`` prints is all in the `Report`.
+"""
+
+from __future__ import annotations
+
+from specbranch_cpp.check.examination import examine
+from specbranch_cpp.check.report import (
+    Acceptance,
+    Advice,
+    DeviceMemory,
+    Interval,
+    Measurement,
+    ModeFigures,
+    ModelReport,
+    Needs,
+    Report,
+    StepFigures,
+    Verdict,
+)
+
+__all__ = [
+    "Acceptance",
+    "Advice",
+    "DeviceMemory",
+    "Interval",
+    "Measurement",
+    "ModeFigures",
+    "ModelReport",
+    "Needs",
+    "Report",
+    "StepFigures",
+    "Verdict",
+    "examine",
+]

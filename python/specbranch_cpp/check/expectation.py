@@ -1,0 +1,177 @@
+"""What the simulator expects of a pair, from measured step times and recorded proposals."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from specbranch_cpp import simulation
+from specbranch_cpp.check.report import Interval, ModeFigures, Needs
+from specbranch_cpp.simulation import Machine, Pair, Setting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from specbranch_cpp.results import StepCosts, Trace
+
+PLAIN = "autoregressive"
+N_TOKENS = 1000
+_DRAWS = 20  # of texts, for the interval
+_SHARE = 0.05  # that is left out at either end
+ENOUGH = 1.05  # a gain that is worth having a draft for
+_STEPS = 7  # of a bisection
+_MOST_RATIO = 1000.0  # c of a draft that costs next to nothing
+
+
+def models(costs: StepCosts, hop_us: float, abort_us: float) -> tuple[Pair, Machine]:
+    """Both models and the machine as they were measured, without any acceptance yet."""
+    pair = Pair(
+        target_us=tuple(1000.0 * ms for ms in costs.target_ms),
+        draft_us=tuple(1000.0 * ms for ms in costs.draft_ms),
+    )
+    machine = Machine(
+        target_slowdown=costs.target_slowdown,
+        draft_slowdown=costs.draft_slowdown,
+        hop_us=hop_us,
+        abort_us=abort_us,
+    )
+    return pair, machine
+
+
+def candidates(mode: str, max_draft: int, k_max: int) -> list[Setting]:
+    """The settings of a mode for which an engine with these limits has room."""
+    if mode == "auto":
+        return [Setting(mode, max_draft, None, k_max)]
+    found = (replace(one, k_max=min(one.k_max, k_max)) for one in simulation.settings(mode))
+    return [one for one in dict.fromkeys(found) if one.gamma <= max_draft or mode == PLAIN]
+
+
+def expect(
+    pair: Pair,
+    machine: Machine,
+    traces: Sequence[Trace],
+    *,
+    max_draft: int,
+    k_max: int,
+    seed: int = 1,
+) -> list[ModeFigures]:
+    """Every mode at its best settings, `simulation.MODES` in order.
+
+    Args:
+        pair: the step times.
+        machine: the slow-downs.
+        traces: one a text, of generations with a draft; see `simulation.Pair.with_trace`.
+        max_draft: tokens drafted ahead at most.
+        k_max: branches at most.
+        seed: of what is drawn.
+    """
+    known = pair.with_trace(*traces)
+    draws = list(_drawn(traces, seed))
+    found = []
+    for mode in simulation.MODES:
+        settings = candidates(mode, max_draft, k_max)
+        if not settings:  # no room for the shortest of its windows
+            continue
+        results = [
+            simulation.simulate(known, machine, one, n_tokens=N_TOKENS, seed=seed + 1)
+            for one in settings
+        ]
+        best = max(results, key=lambda result: result.speedup).setting
+        result = simulation.simulate(known, machine, best, n_tokens=N_TOKENS, seed=seed)
+        low, high = None, None
+        if mode != PLAIN and draws:
+            speeds = sorted(
+                simulation.simulate(
+                    pair.with_trace(*drawn), machine, best, n_tokens=N_TOKENS, seed=seed
+                ).speedup
+                for drawn in draws
+            )
+            cut = round(_SHARE * len(speeds))
+            low, high = speeds[cut], speeds[-1 - cut]
+        drafts = mode != PLAIN
+        found.append(
+            ModeFigures(
+                mode=mode,
+                settings=str(best),
+                gamma=best.gamma if drafts else None,
+                epsilon=best.epsilon if drafts else None,
+                k_max=best.k_max,
+                expected=Interval(result.speedup, low, high),
+                tokens_per_step=result.mean_accepted_length,
+                why=result.why,
+            )
+        )
+    return found
+
+
+def _drawn(traces: Sequence[Trace], seed: int) -> Iterable[Sequence[Trace]]:
+    """As many texts, drawn with repetition: how much depends on which ones there were."""
+    drafted = [
+        trace for trace in traces if any(q for one in trace.rounds for q, _ in one.proposals)
+    ]
+    if len(drafted) < 2:
+        return
+    generator = random.Random(seed)
+    for _ in range(_DRAWS):
+        yield generator.choices(drafted, k=len(drafted))
+
+
+def needs(pair: Pair, machine: Machine, traces: Sequence[Trace]) -> Needs:
+    """What would have to change, one thing at a time, for `auto` to gain `ENOUGH`.
+
+    A better draft is one that proposes the same, but is right in some of the places where this one
+    was wrong, at random; a faster one takes the same share of the time for every width.
+
+    Args:
+        pair: the step times.
+        machine: the slow-downs.
+        traces: what the draft proposed.
+    """
+    known = pair.with_trace(*traces)
+    first_us = _curve(pair.target_us)[0]
+    draft_us = _curve(pair.draft_us)
+    ratio = first_us / draft_us[0]
+    places = [i for i, (confidences, _) in enumerate(known.proposals) if confidences]
+    wrong = [i for i in places if known.proposals[i][1] != 0]
+    random.Random(1).shuffle(wrong)
+    alpha = 1.0 - len(wrong) / len(places)
+
+    def with_alpha(value: float) -> Pair:
+        right = set(wrong[: round((value - alpha) * len(places))])
+        return replace(
+            known,
+            proposals=tuple(
+                (confidences, 0 if i in right else rank)
+                for i, (confidences, rank) in enumerate(known.proposals)
+            ),
+        )
+
+    def with_ratio(value: float) -> Pair:
+        return replace(known, draft_us=tuple(us * ratio / value for us in draft_us))
+
+    needed_alpha = None
+    if _gains(with_alpha(1.0), machine):
+        low, high = alpha, 1.0
+        for _ in range(_STEPS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if _gains(with_alpha(middle), machine) else (middle, high)
+        needed_alpha = high
+    needed_ratio = None
+    most = max(_MOST_RATIO, ratio)
+    if _gains(with_ratio(most), machine):
+        low, high = ratio, most
+        for _ in range(_STEPS + 3):
+            middle = (low * high) ** 0.5
+            low, high = (low, middle) if _gains(with_ratio(middle), machine) else (middle, high)
+        needed_ratio = high
+    flat = replace(known, target_us=(first_us,) * len(_curve(pair.target_us)))
+    return Needs(needed_alpha, needed_ratio, _gains(flat, machine))
+
+
+def _gains(pair: Pair, machine: Machine) -> bool:
+    return simulation.simulate(pair, machine, "auto", n_tokens=N_TOKENS).speedup >= ENOUGH
+
+
+def _curve(step: float | tuple[float, ...]) -> tuple[float, ...]:
+    return step if isinstance(step, tuple) else (step,)

@@ -1,0 +1,155 @@
+"""What can be said of a pair without loading it: files, vocabularies, memory, this machine."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from specbranch_cpp import _core
+from specbranch_cpp._llama import cpu_probe
+from specbranch_cpp._support.words import message, readable
+from specbranch_cpp.check.devices import CPU, memory_by_device
+from specbranch_cpp.check.report import ModelReport, Report
+from specbranch_cpp.errors import SpecBranchError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import Any
+
+N_CTX = 4096
+"""`Engine`'s own default."""
+
+
+def look_at_files(
+    target: Path, draft: Path | None, options: Mapping[str, Any], max_draft: int, k_max: int
+) -> Report:
+    """Everything but the verdict and the measurement.
+
+    Args:
+        target: GGUF file.
+        draft: GGUF file, or None.
+        options: of `Engine`; ``n_ctx`` and the layers on GPUs are read.
+        max_draft: as in `Engine`: the draft's cache has room for it.
+        k_max: likewise.
+    """
+    report = Report()
+    library = _core.library_info()
+    report.llama_cpp = {
+        name: getattr(library, name)
+        for name in ("llama_version", "ggml_version", "ggml_commit", "system")
+    }
+    n_ctx = options.get("n_ctx")
+    try:
+        sizes = _core.pair_sizes(max_draft, k_max, _core.ModelOptions(os.fsencode(draft or target)))
+        report.target = _model(target, n_ctx, 0, sizes.max_verify)
+        if draft is not None:
+            report.draft = _model(draft, n_ctx, sizes.reserve, sizes.n_seq)
+    except SpecBranchError as error:
+        report.object_to(message(error))
+    if report.target is not None and report.draft is not None:
+        _compare(report, report.target, report.draft)
+    _find_gpus(report, options)
+    _weigh(report, options)
+    _try_cpu(report, target)
+    return report
+
+
+def gpu_layers(options: Mapping[str, Any]) -> tuple[int, int]:
+    """Layers of target and draft that are asked to be on GPUs; the draft's default is the same."""
+    layers = int(options.get("n_gpu_layers", 0))
+    return layers, int(options.get("draft_n_gpu_layers", layers))
+
+
+def _model(path: Path, n_ctx: int | None, reserve: int, n_outputs: int) -> ModelReport:
+    file = _core.inspect_model(os.fsencode(path))
+    n_cells = reserve + (N_CTX if n_ctx is None else n_ctx or file.n_ctx_train)
+    needed = _core.estimate_memory(
+        file, _core.ModelOptions(os.fsencode(path)), n_cells=n_cells, n_outputs=n_outputs
+    )
+    return ModelReport(
+        path=str(path),
+        name=file.name,
+        architecture=file.architecture,
+        quantization=file.quantization if file.uniform_weights else f"mostly {file.quantization}",
+        n_parameters=file.n_parameters,
+        n_layers=file.n_layers,
+        n_vocab=file.n_vocab,
+        n_ctx_train=file.n_ctx_train,
+        n_cells=n_cells,
+        weights=needed.weights,
+        cache=needed.cache,
+        buffers=needed.buffers,
+        total=needed.total,
+    )
+
+
+def _compare(report: Report, target: ModelReport, draft: ModelReport) -> None:
+    try:
+        pair = _core.check_pair(os.fsencode(target.path), os.fsencode(draft.path))
+    except SpecBranchError as error:
+        report.object_to(message(error))
+        return
+    report.n_common = pair.n_common
+    if pair.why_no_speculation:
+        report.object_to(pair.why_no_speculation)
+    if draft.weights >= target.weights:
+        report.notes.append("the draft is not smaller than the target, so it cannot save time")
+
+
+def _weigh(report: Report, options: Mapping[str, Any]) -> None:
+    report.memory_available = _core.available_memory()
+    models = [model for model in (report.target, report.draft) if model is not None]
+    if not models:
+        return
+    report.memory_needed = sum(model.total for model in models)
+    for model in models:
+        if model.cache == 0:
+            report.notes.append(f"the size of the KV cache of {model.path} is not known")
+    if report.target is None:
+        return
+    report.devices = memory_by_device(
+        report.target,
+        report.draft,
+        *gpu_layers(options),
+        _core.list_devices(),
+        report.memory_available,
+    )
+    for device in report.devices:
+        if device.free is None or device.needed <= device.free:
+            continue
+        words = f"{readable(device.needed)} of memory, and {readable(device.free)} are available"
+        if device.name == CPU:
+            report.object_to(f"it needs {words}")
+        else:  # a rough estimate: llama.cpp has the last word when it loads
+            report.notes.append(f"on {device.name} it needs about {words}: fewer layers may fit")
+
+
+def _try_cpu(report: Report, target: Path) -> None:
+    fallback = target if report.target is not None else None
+    model = cpu_probe.probe_model(fallback)
+    verdict = cpu_probe.Verdict("unknown", "there is no model to try")
+    if model is not None:
+        verdict = cpu_probe.probe(model)
+    report.cpu = verdict.state
+    if verdict.state == "dies":
+        report.object_to(cpu_probe.advice(verdict))
+    elif verdict.state == "unknown":
+        report.notes.append(f"whether this CPU runs llama.cpp is not known: {verdict.detail}")
+
+
+def _find_gpus(report: Report, options: Mapping[str, Any]) -> None:
+    report.gpus = [
+        f"{device.name}: {device.description}, {readable(device.memory_total)}"
+        for device in _core.list_devices()
+        if not device.is_cpu
+    ]
+    if report.gpus and not any(gpu_layers(options)):
+        report.notes.append(
+            "there is a GPU, and no layer is put on it: n_gpu_layers=-1 (-ngl -1) puts all there"
+        )
+    if not report.gpus and "CUDA" in report.llama_cpp["system"]:
+        report.notes.append(
+            "llama.cpp was built for NVIDIA GPUs and finds none, or no driver for it: whatever "
+            "n_gpu_layers says, everything runs on the CPU"
+        )

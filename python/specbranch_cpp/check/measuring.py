@@ -1,0 +1,212 @@
+"""Loads a pair, measures it, and says what it is worth."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp import Engine
+from specbranch_cpp.check import expectation, settings
+from specbranch_cpp.check.acceptance import read_acceptance
+from specbranch_cpp.check.files import gpu_layers
+from specbranch_cpp.check.judgement import GAIN, Figures, judge
+from specbranch_cpp.check.report import Measurement, ModeFigures, Report, StepFigures, Verdict
+from specbranch_cpp.check.sampling import Sampler
+from specbranch_cpp.check.threads import alone, beside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from specbranch_cpp.results import StepCosts
+
+_BETTER = 1.08  # expected of a mode over `auto`, from which on it is timed and may be recommended
+_ABORT_US = 1500.0  # until a pass on the CPU that no longer matters ends; on a GPU it never does
+_STEADY = 1.25  # times that a step may take longer or shorter later on
+_VERIFY = (2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is decoded with the pair; see `examine`, also for the limits of the engine."""
+
+    prompts: Sequence[str]
+    seconds: float
+    temperature: float
+    max_draft: int
+    k_max: int
+    progress: Callable[[str, float], object]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the pair runs: threads of both models, whether the draft is on a GPU, its size."""
+
+    n_threads: int
+    draft_n_threads: int
+    draft_on_gpu: bool
+    draft_parameters: int
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What came of it; without a measurement the reason says why there is none."""
+
+    verdict: Verdict
+    reason: str
+    measurement: Measurement | None = None
+    recommended: ModeFigures | None = None
+
+
+def measure(
+    report: Report, target: Path, draft: Path, options: Mapping[str, Any], sample: Sample
+) -> None:
+    """Fills in what `examine` says of a pair that can be loaded."""
+
+    def loading(share: float) -> None:
+        sample.progress("loading", share)
+
+    n_threads, draft_n_threads = beside(target, draft, options)
+    assert report.draft is not None
+    place = Place(
+        n_threads,
+        draft_n_threads,
+        bool(report.gpus and gpu_layers(options)[1]),
+        report.draft.n_parameters,
+    )
+    with Engine(
+        target,
+        draft,
+        max_draft=sample.max_draft,
+        k_max=sample.k_max,
+        progress_callback=loading,
+        **options,
+    ) as engine:
+        found = assess(engine, sample, place)
+    report.verdict, report.reason = found.verdict, found.reason
+    report.measurement = found.measurement
+    if found.measurement is None or found.recommended is None:
+        return
+    step_ms, rate = found.measurement.steps.target_ms, found.measurement.tokens_per_second
+    if _drift(step_ms, rate) > _STEADY:
+        report.notes.append(
+            f"a step of the target took {step_ms:.1f} ms while loading and {1000.0 / rate:.1f} ms "
+            "in the texts: other work on this machine blurs what is expected"
+        )
+    n_alone = alone(target, options)
+    if n_alone > n_threads:
+        report.notes.append(
+            f"all modes ran with {n_threads} of the {n_alone} threads that the target may have "
+            "without a draft: `specbranch bench run --placements split,shared` compares"
+        )
+    if report.verdict.useless:
+        report.advice = settings.without_draft(target, options)
+    else:
+        mode = found.recommended
+        if report.verdict is Verdict.UNCLEAR:  # `auto` loses least, whatever is true
+            mode = found.measurement.modes[-1]
+        threads = {"n_threads": n_threads, "draft_n_threads": draft_n_threads}
+        report.advice = settings.with_draft(target, draft, mode, {**options, **threads})
+
+
+def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
+    """Decodes texts with a loaded pair, simulates it, times it, and judges."""
+    begin = time.monotonic()
+    sampler = Sampler(engine, sample.prompts, sample.seconds, sample.temperature, sample.progress)
+    costs = engine.costs
+    if costs is None:
+        return Assessment(
+            Verdict.NOT_MEASURED, "the engine could not measure what steps of the models cost"
+        )
+    hop_us = sampler.hop_us()
+    n_tokens = sampler.n_tokens(costs.target_ms[0])
+    traces = sampler.probe(n_tokens)
+    acceptance = read_acceptance(traces)
+    if acceptance is None:
+        return Assessment(
+            Verdict.NOT_MEASURED,
+            "the draft was asked at no place of any text: the texts end at once, or the prompts do "
+            "not fit into the context",
+        )
+    costs = engine.costs or costs  # steps taken meanwhile have refined them
+    pair, machine = expectation.models(costs, hop_us, -1.0 if place.draft_on_gpu else _ABORT_US)
+    modes = expectation.expect(
+        pair, machine, traces, max_draft=sample.max_draft, k_max=sample.k_max
+    )
+    chosen = _worth_timing(modes)
+    timing = sampler.time(chosen, n_tokens)
+    modes = [timing.fill_in(mode) for mode in modes]
+    recommended = _recommended([timing.fill_in(mode) for mode in chosen])
+    figures = Figures(
+        steps=_step_figures(costs, hop_us, place),
+        acceptance=acceptance,
+        expected=recommended.expected,
+        measured=recommended.measured,
+        tokens_per_step=recommended.tokens_per_step,
+        needs=None,
+        draft_parameters=place.draft_parameters,
+        drift=_drift(costs.target_ms[0], timing.tokens_per_second),
+    )
+    if judge(figures)[0] is not Verdict.HELPS:
+        figures = replace(figures, needs=expectation.needs(pair, machine, traces))
+    measurement = Measurement(
+        steps=figures.steps,
+        acceptance=acceptance,
+        modes=tuple(modes),
+        needs=figures.needs,
+        tokens_per_second=timing.tokens_per_second,
+        n_prompts=timing.n_texts,
+        n_tokens=n_tokens,
+        temperature=sample.temperature,
+        same_tokens=timing.n_same,
+        seconds=time.monotonic() - begin,
+    )
+    return Assessment(*judge(figures), measurement, recommended)
+
+
+def _worth_timing(modes: Sequence[ModeFigures]) -> list[ModeFigures]:
+    """`autoregressive`, `auto`, and the mode that is expected to be the best if it is another."""
+    plain, *drafting = modes
+    auto = drafting[-1]
+    best = max(drafting, key=lambda mode: mode.expected.mean)
+    better = best.expected.mean > max(1.0, _BETTER * auto.expected.mean)
+    return [plain, auto, best] if better else [plain, auto]
+
+
+def _recommended(timed: Sequence[ModeFigures]) -> ModeFigures:
+    """`auto`, unless another mode was faster, and faster than no draft; how surely is judged later.
+
+    Args:
+        timed: `autoregressive`, `auto`, then others.
+    """
+    _, auto, *others = timed
+    for other in others:
+        if other.measured is None or auto.measured is None:
+            continue
+        if other.measured.mean > max(GAIN, auto.measured.mean):
+            return other
+    return auto
+
+
+def _drift(target_ms: float, tokens_per_second: float) -> float:
+    """See `Figures.drift`."""
+    if not tokens_per_second:
+        return 1.0
+    later_ms = 1000.0 / tokens_per_second
+    return max(later_ms, target_ms) / min(later_ms, target_ms)
+
+
+def _step_figures(costs: StepCosts, hop_us: float, place: Place) -> StepFigures:
+    first, draft_first = costs.target_ms[0], costs.draft_ms[0]
+    return StepFigures(
+        target_ms=first,
+        draft_ms=draft_first,
+        ratio=first / draft_first,
+        verify={n: costs.target_ms[n - 1] / first for n in _VERIFY if n <= len(costs.target_ms)},
+        target_slowdown=costs.target_slowdown,
+        draft_slowdown=costs.draft_slowdown,
+        hop_us=hop_us,
+        n_threads=place.n_threads,
+        draft_n_threads=place.draft_n_threads,
+    )

@@ -1,0 +1,181 @@
+"""Short texts from a loaded pair: what the draft proposes in them, and how long they take."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from specbranch_cpp import policies
+from specbranch_cpp.check.report import ModeFigures
+from specbranch_cpp.check.statistics import speedup_interval
+from specbranch_cpp.errors import ContextOverflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from specbranch_cpp import Completion, Engine
+    from specbranch_cpp.check.report import Interval
+    from specbranch_cpp.results import Trace
+
+PLAIN = "autoregressive"
+_LONGEST, _SHORTEST = 64, 24  # tokens of a text
+_WARM_UP = 8  # tokens that are not counted
+_MOST_TEXTS = 16
+_PROBE_LENGTH = 2  # tokens that the draft goes ahead while it is looked at
+_PROBE_SHARE = 0.35  # of the time
+_LEAST_TOKENS = 8  # of a text that ends early and yet counts
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Decodes texts for a while.
+
+    Attributes:
+        engine: with a draft.
+        prompts: the first that fit are used, in order.
+        seconds: about so long it takes; at least one text is always decoded.
+        temperature: of all texts; each has a seed of its own.
+        tell: called with what is being done, and the share of the time that has passed.
+    """
+
+    engine: Engine
+    prompts: Sequence[str]
+    seconds: float
+    temperature: float
+    tell: Callable[[str, float], object]
+
+    def n_tokens(self, target_ms: float) -> int:
+        """Of each text, so that about five of them can be decoded in four ways."""
+        affordable = 1000.0 * self.seconds / (4 * 5 * max(target_ms, 1e-3))
+        room = self.engine.n_ctx // 2
+        return max(1, min(_LONGEST, room, max(_SHORTEST, int(affordable))))
+
+    def hop_us(self) -> float:
+        """Coordination from a step to the next one, without a draft; also warms the target up."""
+        for number in range(len(self.prompts)):
+            done = self._decode(number, PLAIN, _WARM_UP)
+            if done is not None and done.stats.n_target_steps:
+                hop_ms = done.stats.coordination_ms / done.stats.n_target_steps
+                return max(0.0, 1000.0 * hop_ms)
+        return 0.0
+
+    def probe(self, n_tokens: int) -> list[Trace]:
+        """Lets the draft propose at every place of some texts, half as long as those timed."""
+        begin = time.monotonic()
+        found: list[Trace] = []
+        for number in range(len(self.prompts)):
+            passed = (time.monotonic() - begin) / self.seconds
+            if found and (passed > _PROBE_SHARE or len(found) >= _MOST_TEXTS):
+                break
+            self.tell("asking the draft", passed)
+            done = self._decode(number, "specbranch", (n_tokens + 1) // 2, probing=True)
+            if done is not None and done.trace is not None:
+                found.append(done.trace)
+        return found
+
+    def time(self, modes: Sequence[ModeFigures], n_tokens: int) -> Timing:
+        """The same texts in these modes in turn, in an order that is turned round every time."""
+        timing = Timing()
+        for mode in modes:  # not counted: the first run of a shape is slow
+            self._run(0, mode, _WARM_UP)
+        begin = time.monotonic()
+        share = self.seconds * (1.0 - _PROBE_SHARE)
+        for number in range(len(self.prompts)):
+            passed = time.monotonic() - begin
+            enough = passed * (number + 1) > share * number  # another one would take too long
+            if passed > share or timing.n_texts >= _MOST_TEXTS or (timing.n_texts and enough):
+                break
+            self.tell("timing", _PROBE_SHARE + (1 - _PROBE_SHARE) * min(1.0, passed / share))
+            order = modes if number % 2 == 0 else modes[::-1]
+            runs = {mode.mode: self._run(number, mode, n_tokens) for mode in order}
+            timing.add(runs)
+        return timing
+
+    def _run(self, number: int, mode: ModeFigures, n_tokens: int) -> Completion | None:
+        return self._decode(number, mode.mode, n_tokens, mode)
+
+    def _decode(
+        self,
+        number: int,
+        mode: str,
+        n_tokens: int,
+        figures: ModeFigures | None = None,
+        *,
+        probing: bool = False,
+    ) -> Completion | None:
+        """None: the prompt is too long for the context."""
+        policy: policies.BuiltIn | None = policies.Fixed(_PROBE_LENGTH) if probing else None
+        k_max = max_draft = None
+        if figures is not None and mode not in (PLAIN, "auto"):
+            gamma = figures.gamma or 1
+            epsilon = figures.epsilon
+            policy = policies.Fixed(gamma) if epsilon is None else policies.Confidence(epsilon)
+            k_max, max_draft = figures.k_max, gamma
+        try:
+            return self.engine.generate(
+                self.prompts[number],
+                max_tokens=n_tokens,
+                temperature=self.temperature,
+                seed=number,
+                mode=mode,
+                policy=policy,
+                k_max=k_max,
+                max_draft=max_draft,
+                trace=probing,
+            ).result()
+        except ContextOverflow:
+            return None
+
+
+@dataclass
+class Timing:
+    """How long texts took, mode by mode."""
+
+    n_texts: int = 0
+    n_same: int = 0
+    ms_per_token: dict[str, list[float]] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=dict)
+    why: dict[str, str] = field(default_factory=dict)
+
+    def add(self, runs: dict[str, Completion | None]) -> None:
+        """The runs of one text, by mode; a text that is missing or ends at once tells nothing."""
+        done_runs = {mode: done for mode, done in runs.items() if done is not None}
+        if len(done_runs) < len(runs):
+            return
+        if min(done.stats.n_generated for done in done_runs.values()) < _LEAST_TOKENS:
+            return
+        self.n_texts += 1
+        self.n_same += len({done.tokens for done in done_runs.values()}) == 1
+        for mode, done in done_runs.items():
+            stats = done.stats
+            self.tokens[mode] = self.tokens.get(mode, 0) + stats.n_generated
+            self.steps[mode] = self.steps.get(mode, 0) + stats.n_target_steps
+            each = self.ms_per_token.setdefault(mode, [])
+            each.append(stats.decode_ms / stats.n_generated)
+            self.why[mode] = stats.why
+
+    def speedup(self, mode: str) -> Interval | None:
+        """Over `autoregressive`, text by text; None: there was no text."""
+        plain, others = self.ms_per_token.get(PLAIN), self.ms_per_token.get(mode)
+        if not plain or not others:
+            return None
+        return speedup_interval([a / b for a, b in zip(plain, others, strict=True)])
+
+    def fill_in(self, mode: ModeFigures) -> ModeFigures:
+        """With what was measured of the mode, if it was."""
+        if not self.steps.get(mode.mode):
+            return mode
+        return replace(
+            mode,
+            measured=self.speedup(mode.mode),
+            tokens_per_step=self.tokens[mode.mode] / self.steps[mode.mode],
+            why=self.why[mode.mode],
+        )
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of `autoregressive`; 0: there was no text."""
+        plain = self.ms_per_token.get(PLAIN, [])
+        return 1000.0 * len(plain) / sum(plain) if plain else 0.0

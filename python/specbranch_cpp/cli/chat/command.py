@@ -1,0 +1,155 @@
+"""``specbranch chat``: a conversation."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from specbranch_cpp import Engine
+from specbranch_cpp.cli import options, render
+from specbranch_cpp.cli.chat import slash_commands
+from specbranch_cpp.cli.chat.session import Chat
+from specbranch_cpp.cli.chat.turns import open_turns
+from specbranch_cpp.cli.prefill import PrefillBar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from specbranch_cpp import Generation, GenerationStats
+    from specbranch_cpp.cli.chat.turns import Turns
+
+EPILOG = (
+    "In the chat, /help tells what there is. Lines of a pipe are turns.\n\n"
+    "Exit codes: 0, also after Ctrl-D; 1: a model cannot be used; 2: bad usage."
+)
+
+
+@render.reporting(options.NAMES)
+def chat(
+    model: options.Model = None,
+    draft: options.Draft = None,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            "--system", "-sys", metavar="TEXT", show_default=False,
+            help="System prompt.",
+        ),
+    ] = None,
+    n_predict: Annotated[
+        int,
+        typer.Option(
+            "--n-predict", "-n", metavar="N",
+            help="Tokens of an answer at most; -1: until the context is full.",
+        ),
+    ] = -1,
+    temperature: Annotated[
+        float, options.sampling("--temp", metavar="T", help="Temperature; default 0.8.")
+    ] = 0.8,
+    top_k: Annotated[int, options.top_k("40")] = 40,
+    top_p: Annotated[float, options.top_p("0.95")] = 0.95,
+    min_p: Annotated[float, options.min_p("0.05")] = 0.05,
+    repeat_penalty: options.RepeatPenalty = 1.0,
+    seed: options.Seed = None,
+    mode: options.Mode = None,
+    draft_max: options.DraftMax = None,
+    k_max: options.KMax = None,
+    warmup: options.Warmup = True,
+    profile: options.Profile = None,
+    ctx_size: options.CtxSize = None,
+    threads: options.Threads = None,
+    draft_threads: options.DraftThreads = None,
+    cpus: options.Cpus = None,
+    draft_cpus: options.DraftCpus = None,
+    n_gpu_layers: options.GpuLayers = None,
+    draft_n_gpu_layers: options.DraftGpuLayers = None,
+) -> None:  # fmt: skip
+    """Talk with a model: its answers come as they are made, and /stats tells what they cost.
+
+    Several lines are one turn with Alt+Enter (Esc Enter), a backslash at the end of a line, or
+    three quotation marks around them. Ctrl-C stops an answer, Ctrl-D leaves.
+    """
+    target_path, draft_path = options.pick_models(model, draft)
+    settings = options.engine_settings(locals())
+    request: dict[str, Any] = {
+        "max_tokens": options.max_tokens(n_predict),
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repeat_penalty": repeat_penalty,
+        "seed": None if seed == -1 else seed,
+        "mode": mode,
+    }
+    with render.loading(target_path.name) as progress:
+        engine = Engine(target_path, draft_path, progress_callback=progress, **settings)
+    with engine:
+        # Wrong options end it here: later they would be refused turn by turn.
+        engine.generate("x", **{**request, "max_tokens": 0, "top_k": max(0, top_k)}).result()
+        screen = ConsoleScreen()
+        talk = Chat(engine, screen, request, system)
+        screen.note(_greeting(engine, target_path, draft_path))
+        converse(talk, open_turns(slash_commands.NAMES))
+
+
+def converse(talk: Chat, turns: Turns) -> None:
+    """Until the user leaves."""
+    while True:
+        try:
+            text = turns.next()
+        except EOFError:
+            return
+        except KeyboardInterrupt:
+            talk.screen.note("Ctrl-D or /exit leaves")
+            continue
+        if text.startswith("/"):
+            if not slash_commands.run(talk, text):
+                return
+        elif text:
+            talk.say(text)
+
+
+def _greeting(engine: Engine, target: Path, draft: Path | None) -> str:
+    words = (
+        f"{options.model_names(target, draft)}, mode {engine.mode}, {engine.n_ctx} tokens of "
+        "context; /help for help"
+    )
+    if engine.chat_template is None:
+        words += (
+            "\nthe model has no chat template, so it was probably not made for this; ChatML is used"
+        )
+    return words
+
+
+class ConsoleScreen:
+    """Answers on standard output, everything else on standard error."""
+
+    def __init__(self) -> None:
+        self._notes = render.stderr()
+        self._bar: PrefillBar | None = None
+
+    def answer(self, text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def end(self, text: str) -> None:
+        if not text.endswith("\n"):
+            self.answer("\n")
+
+    def note(self, text: str) -> None:
+        self._notes.print(text, style="dim", soft_wrap=True)
+
+    def error(self, text: str) -> None:
+        self._notes.print(text, style="red", soft_wrap=True)
+
+    def table(self, stats: GenerationStats) -> None:
+        self._notes.print(render.stats_table(stats))
+
+    def waiting(self, generation: Generation) -> None:
+        self._bar = PrefillBar(generation, self._notes)
+
+    def waiting_ended(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

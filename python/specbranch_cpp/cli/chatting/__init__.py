@@ -1,4 +1,0 @@
-"""The loop of ``specbranch chat``: `turns` where input comes from, `session` what is done with it,
-`commands` those that begin with a slash."""
-
-from __future__ import annotations

@@ -1,0 +1,131 @@
+"""``tools`` and ``tool_choice``: what may be called and what must be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from specbranch_cpp._support import checked
+from specbranch_cpp.errors import InvalidArgument
+
+__all__ = ["Tools", "tools_of"]
+
+_NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}  # which is closed
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The functions of a call, and how free the model is.
+
+    Attributes:
+        given: the tools as the caller wrote them, for the template; empty: none may be called.
+        forced: names of the functions of which one must be called; empty: as the model likes.
+        many: whether several may be called.
+        deprecated: they came as ``functions``.
+    """
+
+    given: tuple[Mapping[str, Any], ...] = ()
+    forced: tuple[str, ...] = ()
+    many: bool = True
+    deprecated: bool = False
+
+    @property
+    def functions(self) -> dict[str, Mapping[str, Any]]:
+        """By name."""
+        return {tool["function"]["name"]: tool["function"] for tool in self.given}
+
+    def schemas(self) -> list[tuple[Any, str, bool]]:
+        """Of the forced functions' parameters: schema, name in messages, strict."""
+        functions = self.functions
+        return [
+            (
+                functions[name].get("parameters") or _NO_PARAMETERS,
+                f"the parameters of {name!r}",
+                bool(functions[name].get("strict")),
+            )
+            for name in self.forced
+        ]
+
+
+def tools_of(given: Mapping[str, Any]) -> Tools:
+    """What the keywords of a chat ask for.
+
+    A forced choice is one call, unless ``parallel_tool_calls`` is True; a free one is as many as
+    the model likes, unless it is False.
+
+    Raises:
+        InvalidArgument: a tool is no function, or the choice names none of them.
+    """
+    tools, choice = given["tools"], given["tool_choice"]
+    deprecated = given["functions"] is not None
+    if deprecated:
+        if tools is not None:
+            raise InvalidArgument("tools and functions are given; functions are their old name")
+        tools = [
+            {"type": "function", "function": one} for one in _list("functions", given["functions"])
+        ]
+    if given["function_call"] is not None:
+        if choice is not None:
+            raise InvalidArgument("tool_choice and function_call are given; only one can be")
+        choice = given["function_call"]
+        if isinstance(choice, Mapping):
+            choice = {"type": "function", "function": choice}
+    parallel = given["parallel_tool_calls"]
+    if parallel is not None:
+        checked.flag("parallel_tool_calls", parallel)
+    declared = tuple(_tool(f"tools[{i}]", one) for i, one in enumerate(_list("tools", tools)))
+    names = [tool["function"]["name"] for tool in declared]
+    if len(set(names)) < len(names):
+        raise InvalidArgument(f"tools has two functions of one name: {', '.join(names)}")
+    forced = _forced(choice, names)
+    if choice == "none" or not declared:
+        return Tools(deprecated=deprecated)
+    many = parallel is True if forced else parallel is not False
+    return Tools(declared, forced, many, deprecated)
+
+
+def _forced(choice: Any, names: Sequence[str]) -> tuple[str, ...]:
+    if choice in (None, "none", "auto"):
+        return ()
+    if choice == "required":
+        if not names:
+            raise InvalidArgument("tool_choice is 'required', and there are no tools")
+        return tuple(names)
+    function = choice.get("function") if isinstance(choice, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else None
+    if not isinstance(name, str):
+        raise InvalidArgument(
+            f"tool_choice is {choice!r}; it must be 'none', 'auto', 'required' or "
+            "{'type': 'function', 'function': {'name': ...}}"
+        )
+    if name not in names:
+        raise InvalidArgument(
+            f"tool_choice names {name!r}; the tools are {', '.join(names) or 'none'}"
+        )
+    return (name,)
+
+
+def _list(name: str, value: Any) -> list[Any]:
+    if value is None:
+        return []
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise InvalidArgument(f"{name} is {value!r}; it must be a sequence of dictionaries")
+    return list(value)
+
+
+def _tool(name: str, tool: Any) -> Mapping[str, Any]:
+    if not isinstance(tool, Mapping) or tool.get("type", "function") != "function":
+        raise InvalidArgument(f"{name} is {tool!r}; it must be of type 'function'")
+    function = tool.get("function")
+    if not isinstance(function, Mapping):
+        raise InvalidArgument(f"{name}['function'] is {function!r}; it must be a dictionary")
+    called = checked.text(f"{name}['function']['name']", function.get("name"))
+    if not called:
+        raise InvalidArgument(f"{name}['function']['name'] is empty")
+    parameters = function.get("parameters")
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise InvalidArgument(
+            f"{name}['function']['parameters'] is {parameters!r}; it must be a JSON schema"
+        )
+    return {**tool, "type": "function"}

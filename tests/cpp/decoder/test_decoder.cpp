@@ -1,0 +1,297 @@
+// The decoder by hand, event by event: what is counted, what ends a text, what is refused.
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "specbranch/base/errors.h"
+#include "specbranch/decoder/decoder.h"
+#include "support/support.h"
+
+using namespace specbranch;
+using namespace specbranch::test;
+
+namespace {
+
+/// Does what the test wrote down, step by step; then nothing.
+class ScriptPlanner final : public Planner {
+ public:
+  using Step = std::function<Decision(const View&, Grower&)>;
+
+  explicit ScriptPlanner(std::deque<Step> steps) : steps_(std::move(steps)) {}
+
+  Decision next(const View& view, Grower& grow) override {
+    if (steps_.empty()) return {};
+    const Step step = std::move(steps_.front());
+    steps_.pop_front();
+    return step(view, grow);
+  }
+  bool lock_step() const override { return true; }
+  int width() const override { return 2; }
+  void on_verdict(const View& /*view*/, bool /*hit*/) override {}
+
+ private:
+  std::deque<Step> steps_;
+};
+
+Choice choice_of(Token token, bool end = false) {
+  Choice choice;
+  choice.token = token;
+  choice.end = end;
+  return choice;
+}
+
+/// A decoder whose models are the test.
+class Bench {
+ public:
+  explicit Bench(std::deque<ScriptPlanner::Step> steps, int max_tokens = 20) {
+    auto request = std::make_shared<Request>();
+    request->prompt = {1, 2, 3};
+    request->max_tokens = max_tokens;
+    request->mode = Mode::kSpecBranch;
+    request->trace = true;
+    const Capabilities both{10, 64, 4, 16};
+    decoder = std::make_unique<Decoder>(request, ModelLimits{both, both}, 1,
+                                        std::make_unique<ScriptPlanner>(std::move(steps)),
+                                        [this](const Committed& committed) {
+                                          tokens.push_back(committed.choice.token);
+                                          from_draft.push_back(committed.from_draft());
+                                          return committed.choice.token == stop_at;
+                                        });
+    last = decoder->start();
+  }
+
+  template <class Body>
+  void answer(Side side, Body body) {
+    Event event;
+    event.side = side;
+    event.epoch = 1;
+    event.body = std::move(body);
+    last = decoder->on(event);
+  }
+
+  void begin() {
+    answer(Side::kDraft, BeginDone{});
+    answer(Side::kTarget, BeginDone{});
+  }
+
+  void verdict(const std::vector<Choice>& choices, bool exhausted = false) {
+    answer(Side::kTarget, VerifyDone{{choices, exhausted, {}}});
+  }
+
+  const Counters& counters() const { return decoder->counters(); }
+
+  std::unique_ptr<Decoder> decoder;
+  Commands last;
+  std::vector<Token> tokens;
+  std::vector<bool> from_draft;
+  Token stop_at = -1;
+};
+
+/// The root's candidates are 4 and 5; 4 goes on with 6, 5 with 7. All of it, then `submit` of the
+/// root's first child (or of the root), and no more.
+std::deque<ScriptPlanner::Step> two_branches(bool submit_child) {
+  using Decisions = Decision;
+  return {
+      [](const View&, Grower&) { return Decisions{}; },  // the draft is ready first
+      [](const View& view, Grower&) { return Decisions{{view.tree.root()}, kNoNode}; },
+      [](const View& view, Grower& grow) {
+        const NodeId root = view.tree.root();
+        return Decisions{{grow.child(root, 0), grow.child(root, 1)}, kNoNode};
+      },
+      [submit_child](const View& view, Grower& grow) {
+        const NodeId first = grow.child(view.tree.root(), 0);
+        const NodeId second = grow.child(view.tree.root(), 1);
+        static_cast<void>(grow.child(first, 0));
+        static_cast<void>(grow.child(second, 0));
+        return Decisions{{}, submit_child ? first : view.tree.root()};
+      },
+  };
+}
+
+void draft_two_branches(Bench& bench) {
+  bench.begin();
+  bench.answer(Side::kDraft, DraftDone{{{{4, 0.6}, {5, 0.3}}}});
+  bench.answer(Side::kDraft, DraftDone{{{{6, 0.9}}, {{7, 0.9}}}});
+  REQUIRE(bench.last.target);
+}
+
+}  // namespace
+
+TEST_CASE("all accepted: the path, then a hit on what follows it") {
+  Bench bench(two_branches(true));
+  draft_two_branches(bench);
+  const auto& verify = std::get<VerifyCommand>(bench.last.target->body);
+  CHECK(verify.pos == 2);
+  CHECK(verify.path == std::vector<Token>{3, 4});
+  CHECK_FALSE(verify.truncate);
+  bench.verdict({choice_of(4), choice_of(6)});
+  CHECK(bench.tokens == std::vector<Token>{4, 6});
+  CHECK(bench.from_draft == std::vector<bool>{true, true});
+  const Counters& c = bench.counters();
+  CHECK(c.n_all_drafted == 4);
+  CHECK(c.n_drafted == 2);  // 4 and 6; the other branch did not survive
+  CHECK(c.n_accepted == 2);
+  CHECK(c.n_rolled_back == 0);
+  CHECK(c.branch_hits == 1);
+  CHECK(c.branch_misses == 0);
+  CHECK(c.acceptance_histogram == std::vector<std::int64_t>{0, 1});
+}
+
+TEST_CASE("a branch hit: its token is accepted, the one it replaces is rolled back") {
+  for (const bool submit_child : {false, true}) {
+    CAPTURE(submit_child);
+    Bench bench(two_branches(submit_child));
+    draft_two_branches(bench);
+    bench.verdict({choice_of(5)});
+    CHECK(bench.tokens == std::vector<Token>{5});
+    CHECK(bench.from_draft == std::vector<bool>{true});
+    const Counters& c = bench.counters();
+    CHECK(c.n_drafted == 4);  // 4 6 as the main path, 5 7 as the surviving branch
+    CHECK(c.n_accepted == 1);
+    CHECK(c.n_rolled_back == 2);
+    CHECK(c.branch_hits == 1);
+    CHECK(c.acceptance_histogram == std::vector<std::int64_t>{1});
+    CHECK(bench.decoder->tree().size() == 2);  // 5 and 7 live on
+    CHECK(bench.decoder->tree().at(bench.decoder->tree().root()).token == 5);
+    static_cast<void>(bench.decoder->cancel());
+    CHECK(c.n_unresolved == 1);
+    CHECK(c.n_drafted == c.n_accepted + c.n_rolled_back + c.n_unresolved);
+    REQUIRE(bench.decoder->rounds().size() == 1);
+    const TraceRound& round = bench.decoder->rounds()[0];
+    CHECK(round.branch_hit);
+    CHECK(round.n_accepted == 0);
+    CHECK(round.committed == std::vector<Token>{5});
+    CHECK(round.rolled_back == std::vector<Token>{4, 6});
+  }
+}
+
+TEST_CASE("a miss empties the tree; the next verification cuts the target's sequence") {
+  auto steps = two_branches(true);
+  steps.push_back([](const View&, Grower&) { return Decision{}; });
+  steps.push_back([](const View& view, Grower&) { return Decision{{}, view.tree.root()}; });
+  Bench bench(std::move(steps));
+  draft_two_branches(bench);
+  bench.verdict({choice_of(8)});
+  CHECK(bench.tokens == std::vector<Token>{8});
+  CHECK(bench.from_draft == std::vector<bool>{false});
+  const Counters& c = bench.counters();
+  CHECK(c.n_rolled_back == 2);
+  CHECK(c.n_drafted == 2);
+  CHECK(c.branch_misses == 1);
+  CHECK(bench.decoder->tree().size() == 1);
+  REQUIRE(bench.last.target);
+  const auto& verify = std::get<VerifyCommand>(bench.last.target->body);
+  REQUIRE(verify.truncate);
+  CHECK(verify.truncate->expected == 4);  // 1 2 3 4 were decoded
+  CHECK(verify.truncate->length == 3);
+  CHECK(verify.pos == 3);
+  CHECK(verify.path == std::vector<Token>{8});
+}
+
+TEST_CASE("an end token ends the text and is not in it") {
+  Bench bench(two_branches(true));
+  draft_two_branches(bench);
+  bench.verdict({choice_of(4), choice_of(9, true)});
+  CHECK(bench.tokens == std::vector<Token>{4});
+  CHECK(bench.decoder->idle());
+  CHECK(bench.decoder->finish() == Finish::kStop);
+  CHECK(bench.counters().n_unresolved == 1);  // 6 was never judged
+  CHECK(bench.counters().n_rolled_back == 0);
+  CHECK(bench.counters().branch_misses == 0);
+}
+
+TEST_CASE("a stop string ends the text with its token; the rest of the verdict is dropped") {
+  Bench bench(two_branches(true));
+  bench.stop_at = 4;
+  draft_two_branches(bench);
+  bench.verdict({choice_of(4), choice_of(6)});
+  CHECK(bench.tokens == std::vector<Token>{4});
+  CHECK(bench.decoder->finish() == Finish::kStop);
+  CHECK(bench.counters().n_generated == 1);
+  CHECK(bench.counters().n_unresolved == 1);
+}
+
+TEST_CASE("max_tokens ends the text in the middle of a verdict") {
+  Bench bench(two_branches(true), 1);
+  draft_two_branches(bench);
+  bench.verdict({choice_of(4), choice_of(6)});
+  CHECK(bench.tokens == std::vector<Token>{4});
+  CHECK(bench.decoder->finish() == Finish::kLength);
+}
+
+TEST_CASE("an exhausted grammar ends the text after its choices") {
+  Bench bench(two_branches(true));
+  draft_two_branches(bench);
+  bench.verdict({choice_of(4)}, true);
+  CHECK(bench.tokens == std::vector<Token>{4});
+  CHECK(bench.decoder->finish() == Finish::kStop);
+}
+
+TEST_CASE("nothing to generate: no command at all") {
+  const Bench bench({}, 0);
+  CHECK_FALSE(bench.last.target);
+  CHECK_FALSE(bench.last.draft);
+  CHECK(bench.decoder->idle());
+  CHECK(bench.decoder->finish() == Finish::kLength);
+}
+
+TEST_CASE("answers that do not fit the commands are refused") {
+  SUBCASE("nothing is under way") {
+    Bench bench({});
+    bench.begin();
+    CHECK_THROWS_AS(bench.verdict({choice_of(4)}), PreconditionError);
+    CHECK_THROWS_AS(bench.answer(Side::kDraft, DraftDone{}), PreconditionError);
+  }
+  SUBCASE("too few lanes") {
+    Bench bench(two_branches(true));
+    bench.begin();
+    CHECK_THROWS_AS(bench.answer(Side::kDraft, DraftDone{}), PreconditionError);
+  }
+  SUBCASE("a choice past the first difference") {
+    Bench bench(two_branches(true));
+    draft_two_branches(bench);
+    CHECK_THROWS_AS(bench.verdict({choice_of(8), choice_of(6)}), PreconditionError);
+  }
+  SUBCASE("a choice past a branch hit") {
+    Bench bench(two_branches(true));
+    draft_two_branches(bench);
+    CHECK_THROWS_AS(bench.verdict({choice_of(5), choice_of(7)}), PreconditionError);
+  }
+}
+
+TEST_CASE("a planner that gives a busy model work is refused") {
+  const auto twice = [](const View& view, Grower&) {
+    return Decision{{view.tree.root()}, view.tree.root()};
+  };
+  Bench bench({[](const View&, Grower&) { return Decision{}; }, twice, twice});
+  bench.begin();
+  CHECK_THROWS_AS(bench.answer(Side::kDraft, DraftDone{{{{4, 0.6}}}}), PreconditionError);
+}
+
+TEST_CASE("a cancel aborts what runs and waits for it") {
+  Bench bench(two_branches(true));
+  draft_two_branches(bench);
+  const Commands commands = bench.decoder->cancel();
+  CHECK(commands.abort_target);
+  CHECK_FALSE(commands.abort_draft);  // it rests
+  CHECK_FALSE(commands.target);
+  CHECK_FALSE(bench.decoder->idle());
+  bench.answer(Side::kTarget, AbortDone{});
+  CHECK(bench.decoder->idle());
+  CHECK(bench.decoder->finish() == Finish::kCancelled);
+  CHECK(bench.tokens.empty());
+  CHECK(bench.counters().n_unresolved == bench.counters().n_drafted);
+  const Commands again = bench.decoder->cancel();
+  CHECK_FALSE(again.abort_target);
+}
+
+TEST_CASE("an abort that came too late: the verdict is ignored") {
+  Bench bench(two_branches(true));
+  draft_two_branches(bench);
+  static_cast<void>(bench.decoder->cancel());
+  bench.verdict({choice_of(4), choice_of(6)});
+  CHECK(bench.tokens.empty());
+  CHECK(bench.decoder->finish() == Finish::kCancelled);
+  CHECK(bench.counters().n_generated == 0);
+}

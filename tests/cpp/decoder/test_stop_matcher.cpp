@@ -1,0 +1,123 @@
+// Stop strings against a matcher that keeps the whole text.
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "specbranch/decoder/stop_matcher.h"
+#include "support/support.h"
+
+using namespace specbranch;
+using namespace specbranch::test;
+
+namespace {
+
+/// Keeps everything and looks at everything again after every piece.
+class NaiveMatcher {
+ public:
+  explicit NaiveMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {}
+
+  StopMatcher::Result append(const std::string& piece) {
+    text_ += piece;
+    std::size_t cut = std::string::npos;
+    for (const std::string& stop : stops_) cut = std::min(cut, text_.find(stop));
+    if (cut != std::string::npos) return show(cut, true);
+    // Byte i is safe unless some stop string could begin there or before and not be complete yet.
+    std::size_t safe = text_.size();
+    for (std::size_t i = text_.size(); i-- > 0;) {
+      for (const std::string& stop : stops_) {
+        if (stop.starts_with(text_.substr(i))) safe = i;
+      }
+    }
+    return show(safe, false);
+  }
+
+  std::string finish() { return show(text_.size(), false).bytes; }
+
+ private:
+  StopMatcher::Result show(std::size_t end, bool stopped) {
+    StopMatcher::Result result{text_.substr(shown_, end - shown_), stopped};
+    shown_ = end;
+    return result;
+  }
+
+  std::vector<std::string> stops_;
+  std::string text_;
+  std::size_t shown_ = 0;
+};
+
+std::string draw_text(Random& random, const std::string& letters, int low, int high) {
+  std::string text;
+  const int n = random.between(low, high);
+  for (int i = 0; i < n; ++i) {
+    text +=
+        letters[static_cast<std::size_t>(random.between(0, static_cast<int>(letters.size()) - 1))];
+  }
+  return text;
+}
+
+std::string all_of(const std::vector<std::string>& stops, const std::vector<std::string>& pieces) {
+  StopMatcher matcher(stops);
+  std::string text;
+  for (const std::string& piece : pieces) {
+    const StopMatcher::Result result = matcher.append(piece);
+    text += result.bytes;
+    if (result.stopped) return text + "|";
+  }
+  return text + matcher.finish();
+}
+
+}  // namespace
+
+TEST_CASE("the stop matcher is the naive one, piece by piece") {
+  Random random(1);
+  for (int i = 0; i < scaled(20'000); ++i) {
+    // Two letters: borders and overlaps everywhere; then bytes of UTF-8 and zeros.
+    const std::string letters = random.chance(0.5)   ? "ab"
+                                : random.chance(0.5) ? "abc"
+                                                     : std::string("\0\xC3\xA9\xE2\x82\xAC", 6);
+    std::vector<std::string> stops;
+    const int n_stops = random.between(0, 4);
+    for (int s = 0; s < n_stops; ++s) stops.push_back(draw_text(random, letters, 1, 6));
+    StopMatcher matcher(stops);
+    NaiveMatcher naive(stops);
+    CAPTURE(i);
+    bool stopped = false;
+    for (int piece = 0; piece < 12 && !stopped; ++piece) {
+      const std::string bytes = draw_text(random, letters, 0, 4);
+      const StopMatcher::Result got = matcher.append(bytes);
+      const StopMatcher::Result expected = naive.append(bytes);
+      CHECK(got.bytes == expected.bytes);
+      CHECK(got.stopped == expected.stopped);
+      stopped = expected.stopped;
+    }
+    CHECK(matcher.finish() == (stopped ? "" : naive.finish()));
+  }
+}
+
+TEST_CASE("without stop strings every byte is shown at once") {
+  StopMatcher matcher({});
+  CHECK(matcher.append("abc").bytes == "abc");
+  CHECK(matcher.append("").bytes.empty());
+  CHECK(matcher.finish().empty());
+}
+
+TEST_CASE("a stop string across pieces, with a false start before it") {
+  CHECK(all_of({"END"}, {"xE", "N", "EN", "D", "y"}) == "xEN|");
+  CHECK(all_of({"aab"}, {"a", "a", "a", "a", "b"}) == "aa|");
+  CHECK(all_of({"abab"}, {"aba", "aba", "b"}) == "aba|");
+}
+
+TEST_CASE("the one that begins first wins; a stop inside a longer possible one stops") {
+  CHECK(all_of({"cd", "bcde"}, {"abcdef"}) == "a|");
+  CHECK(all_of({"bcde", "cd"}, {"abcd", "ef"}) == "ab|");
+  CHECK(all_of({"\n", "\n\n"}, {"a\n", "\n"}) == "a|");
+}
+
+TEST_CASE("what turns out to be no stop string is shown as soon as it is certain") {
+  StopMatcher matcher({"<|end|>"});
+  CHECK(matcher.append("a <|en").bytes == "a ");
+  CHECK(matcher.append("d|").bytes.empty());
+  CHECK(matcher.append("x <").bytes == "<|end|x ");
+  CHECK(matcher.finish() == "<");
+  CHECK(matcher.finish().empty());
+}

@@ -1,0 +1,393 @@
+// The warm-up under a virtual clock: what it measures, and what it leaves behind.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "specbranch/base/errors.h"
+#include "specbranch/decoder/step_samples.h"
+#include "specbranch/decoder/warm_up.h"
+#include "specbranch/engine/worker.h"
+#include "specbranch/simulation/fake_model.h"
+#include "support/engine_support.h"
+
+namespace specbranch::test {
+namespace {
+
+constexpr std::int64_t kBudget = 2'000'000;
+
+/// What a step takes, in virtual microseconds.
+struct Clockwork {
+  std::function<std::int64_t(int n)> target_us = [](int n) { return 1000 + 100 * n; };
+  std::function<std::int64_t(int n)> draft_us = [](int n) { return 200 + 10 * n; };
+  double target_slowdown = 1.0;
+  double draft_slowdown = 1.0;
+  std::int64_t first_us = 0;  ///< what the first step of each model takes on top.
+};
+
+/// Runs a warm-up on fakes; counts what it did.
+class Bench {
+ public:
+  explicit Bench(const FakeOptions& target, const FakeOptions& draft, Clockwork clock = {})
+      : clock_(std::move(clock)),
+        target_(make_fake_target(target)),
+        draft_(make_fake_draft(draft)),
+        n_seq_(draft.n_seq) {}
+
+  WarmUp run(std::int64_t budget_us = kBudget, int stop_after = -1) {
+    ModelLimits limits{target_->capabilities(), draft_->capabilities()};
+    WarmUp warm_up(limits, dummy_tokens({}, limits), budget_us);
+    dispatch(warm_up.start(0));
+    while (!warm_up.done()) {
+      REQUIRE((pending_[0] || pending_[1]));
+      if (n_events == stop_after) dispatch(warm_up.stop());
+      const bool target =
+          pending_[0] && (!pending_[1] || pending_[0]->end_us <= pending_[1]->end_us);
+      dispatch(warm_up.on(answer(target ? 0 : 1)));
+      ++n_events;
+    }
+    CHECK(!pending_[0]);
+    CHECK(!pending_[1]);
+    return warm_up;
+  }
+
+  void check_empty() const {
+    CHECK(target_->length(0) == 0);
+    for (SeqId seq = 0; seq < n_seq_; ++seq) CHECK(draft_->length(seq) == 0);
+  }
+
+  int n_events = 0;
+  std::int64_t now_us = 0;
+  std::vector<int> lengths[2];  ///< of all steps, target and draft.
+
+ private:
+  struct Pending {
+    Command command;
+    std::int64_t begin_us = 0;
+    std::int64_t end_us = 0;
+  };
+
+  void dispatch(Commands commands) {
+    if (commands.target) send(0, std::move(*commands.target));
+    if (commands.draft) send(1, std::move(*commands.draft));
+  }
+
+  void send(std::size_t side, Command command) {
+    REQUIRE(!pending_[side]);
+    std::int64_t us = 5;
+    std::optional<int> n;
+    if (const auto* verify = std::get_if<VerifyCommand>(&command.body)) {
+      n = static_cast<int>(verify->path.size());
+    } else if (const auto* draft = std::get_if<DraftCommand>(&command.body)) {
+      n = static_cast<int>(draft->lanes.size());
+    }
+    if (n) {
+      us = side == 0 ? clock_.target_us(*n) : clock_.draft_us(*n);
+      if (lengths[side].empty()) us += clock_.first_us;
+      const double factor = side == 0 ? clock_.target_slowdown : clock_.draft_slowdown;
+      if (pending_[1 - side]) us = static_cast<std::int64_t>(static_cast<double>(us) * factor);
+      lengths[side].push_back(*n);
+    }
+    pending_[side] = Pending{std::move(command), now_us, now_us + us};
+    // Started at the same moment: the other one is overlapped too.
+    Pending* other = pending_[1 - side] ? &*pending_[1 - side] : nullptr;
+    if (other != nullptr && n && other->begin_us == now_us && now_us > 0) {
+      const double factor = side == 0 ? clock_.draft_slowdown : clock_.target_slowdown;
+      const auto alone = static_cast<double>(other->end_us - other->begin_us);
+      if (!std::exchange(slowed_[1 - side], true)) {
+        other->end_us = other->begin_us + static_cast<std::int64_t>(alone * factor);
+      }
+    }
+  }
+
+  Event answer(std::size_t side) {
+    const Pending pending = *std::exchange(pending_[side], std::nullopt);
+    slowed_[side] = false;
+    now_us = std::max(now_us, pending.end_us);
+    Event event =
+        side == 0 ? execute(*target_, pending.command) : execute(*draft_, pending.command);
+    event.begin_us = pending.begin_us;
+    event.end_us = pending.end_us;
+    return event;
+  }
+
+  Clockwork clock_;
+  std::unique_ptr<TargetModel> target_;
+  std::unique_ptr<DraftModel> draft_;
+  int n_seq_;
+  std::optional<Pending> pending_[2];
+  bool slowed_[2] = {false, false};
+};
+
+int count(const std::vector<int>& lengths, int n) {
+  return static_cast<int>(std::ranges::count(lengths, n));
+}
+
+TEST_CASE("warm-up: a quick pair is measured in full, in few steps") {
+  FakeOptions draft;
+  draft.n_seq = 16;
+  Clockwork clock;
+  // Blocks of four tokens: longer is not always dearer.
+  clock.target_us = [](int n) { return n == 1 ? 1000 : 1500 + 400 * ((n + 3) / 4) - (n % 4 == 0); };
+  clock.target_slowdown = 1.5;
+  clock.draft_slowdown = 1.25;
+  clock.first_us = 5000;
+  Bench bench({}, draft, clock);
+  const StepCosts costs = bench.run().costs();
+  REQUIRE(costs.known());
+  REQUIRE(costs.target_us.size() == 17);
+  REQUIRE(costs.draft_us.size() == 16);
+  for (const int n : {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 17}) {
+    CHECK(costs.target_us[static_cast<std::size_t>(n - 1)] ==
+          static_cast<double>(clock.target_us(n)));
+    CHECK(count(bench.lengths[0], n) >= 3);
+  }
+  for (int b = 1; b <= 16; ++b) {  // a straight line, so that what is interpolated is right too
+    CHECK(costs.draft_us[static_cast<std::size_t>(b - 1)] ==
+          doctest::Approx(static_cast<double>(clock.draft_us(b))));
+  }
+  CHECK(costs.target_slowdown == doctest::Approx(1.5).epsilon(0.01));
+  CHECK(costs.draft_slowdown == doctest::Approx(1.25).epsilon(0.01));
+  bench.check_empty();
+  CHECK(bench.n_events < 400);
+}
+
+TEST_CASE("warm-up: a slow target keeps to the budget and still tells what matters") {
+  Clockwork clock;
+  clock.target_us = [](int n) { return 300'000 + 20'000 * (n - 1); };
+  clock.draft_us = [](int n) { return 30'000 + 1'000 * n; };
+  clock.target_slowdown = 1.2;
+  Bench bench({}, {}, clock);
+  const StepCosts costs = bench.run().costs();
+  REQUIRE(costs.known());
+  CHECK(bench.now_us <= kBudget);
+  CHECK(costs.target_us[0] == 300'000);
+  CHECK(costs.target_slowdown == doctest::Approx(1.2));
+  CHECK(std::ranges::max(bench.lengths[0]) >= 4);
+  CHECK(costs.target_us[3] == 360'000);
+  CHECK(std::ranges::is_sorted(costs.target_us));
+  bench.check_empty();
+}
+
+TEST_CASE("warm-up: what was disturbed is measured again") {
+  int n_eights = 0;
+  Clockwork clock;
+  clock.target_us = [&](int n) {
+    const bool disturbed = n == 8 && n_eights++ == 0;
+    return 10'000 + 500 * n + (disturbed ? 100'000 : 0);
+  };
+  Bench bench({}, {}, clock);
+  const StepCosts costs = bench.run().costs();
+  REQUIRE(costs.known());
+  CHECK(costs.target_us[7] == 14'000);
+  CHECK(count(bench.lengths[0], 8) == 2);
+  CHECK(count(bench.lengths[0], 12) == 1);  // there is no time for all
+  CHECK(bench.now_us < kBudget / 2);
+}
+
+TEST_CASE("warm-up: steps that fill the budget alone give what there is") {
+  for (const std::int64_t us : {700'000, 1'900'000, 5'000'000}) {
+    Clockwork clock;
+    clock.target_us = [us](int /*n*/) { return us; };
+    Bench bench({}, {}, clock);
+    WarmUp warm_up = bench.run();
+    const StepCosts costs = warm_up.costs();
+    CHECK(bench.now_us <= std::max(kBudget, us) + 100'000);
+    if (costs.known()) CHECK(costs.target_us[0] == static_cast<double>(us));
+    for (const double each : costs.target_us) CHECK(each >= static_cast<double>(us));
+    bench.check_empty();
+  }
+}
+
+TEST_CASE("warm-up: small contexts, few sequences, short batches") {
+  for (const Pos n_ctx : {1, 2, 3, 8, 40}) {
+    for (const int n : {1, 2, 5}) {
+      CAPTURE(n_ctx);
+      CAPTURE(n);
+      FakeOptions options;
+      options.n_ctx = n_ctx;
+      options.n_seq = n;
+      options.max_batch = n;
+      Bench bench(options, options);
+      WarmUp warm_up = bench.run();
+      CHECK(!warm_up.error());
+      const StepCosts costs = warm_up.costs();
+      CHECK(costs.target_us.size() == static_cast<std::size_t>(std::min(n, n_ctx)));
+      CHECK(costs.draft_us.size() == static_cast<std::size_t>(n));
+      bench.check_empty();
+    }
+  }
+}
+
+TEST_CASE("warm-up: no budget, no step") {
+  Bench bench({}, {});
+  CHECK(!bench.run(0).costs().known());
+  CHECK(bench.n_events == 0);
+}
+
+TEST_CASE("warm-up: a model that fails leaves empty models and no costs") {
+  for (const bool of_target : {true, false}) {
+    for (int step = 0; step < 40; ++step) {
+      CAPTURE(step);
+      FakeOptions target;
+      FakeOptions draft;
+      (of_target ? target : draft).fail_at_step = step;
+      Bench bench(target, draft);
+      WarmUp warm_up = bench.run();
+      REQUIRE(warm_up.error());
+      CHECK(!is_fatal(warm_up.error()));
+      CHECK(!warm_up.costs().known());
+      bench.check_empty();
+    }
+  }
+}
+
+TEST_CASE("warm-up: a fatal failure ends it at once") {
+  FakeOptions draft;
+  draft.fail_at_step = 10;
+  draft.fail_fatally = true;
+  Bench bench({}, draft);
+  WarmUp warm_up = bench.run();
+  REQUIRE(warm_up.error());
+  CHECK(is_fatal(warm_up.error()));
+}
+
+TEST_CASE("warm-up: stopped at any moment it ends with empty models") {
+  int n_known = 0;
+  for (int after = 0; after < 120; ++after) {
+    CAPTURE(after);
+    Bench bench({}, {});
+    WarmUp warm_up = bench.run(kBudget, after);
+    CHECK(!warm_up.error());
+    n_known += warm_up.costs().known() ? 1 : 0;
+    bench.check_empty();
+  }
+  CHECK(n_known > 100);
+}
+
+TEST_CASE("warm-up: dummy tokens are in both vocabularies and have a text") {
+  ModelLimits limits;
+  limits.target.n_vocab = 1000;
+  limits.draft = limits.target;
+  limits.draft->n_vocab = 900;
+  std::vector<std::string> pieces(1000, "x");
+  for (std::size_t i = 0; i < 1000; i += 2) pieces[i].clear();
+  const std::vector<Token> tokens = dummy_tokens(pieces, limits);
+  CHECK(tokens.size() > 32);
+  CHECK(std::ranges::all_of(tokens, [](Token token) { return token % 2 == 1 && token < 900; }));
+  CHECK(tokens.back() > 800);
+  CHECK(dummy_tokens(std::vector<std::string>(1000), limits) == std::vector<Token>{0});
+}
+
+TEST_CASE("step samples: measured, between, beyond") {
+  StepSamples samples;
+  CHECK(samples.table(3).empty());
+  samples.add(1, 300);
+  CHECK(samples.table(3) == std::vector<double>{300, 400, 500});
+  for (const int us : {1000, 500, 900}) samples.add(5, us);
+  CHECK(samples.median(5) == 900);
+  CHECK(samples.table(7) == std::vector<double>{300, 450, 600, 750, 900, 1050, 1200});
+  CHECK(!samples.steady(0.05));
+  CHECK(samples.steady(0.5));
+  CHECK(!samples.doubtful(5));
+  samples.add(6, 200);  // shorter though longer: beyond it nothing falls
+  CHECK(samples.doubtful(5));
+  CHECK(!samples.doubtful(1));  // 300 against 200: it may be so
+  CHECK(!samples.doubtful(4));
+  CHECK(samples.estimate(6) == 200);
+  CHECK(samples.estimate(9) == 200);
+}
+
+// On threads ----------------------------------------------------------------------------------
+
+/// A text that begins as the dummy one does.
+Scenario make_text() {
+  Scenario scenario;
+  scenario.request.prompt = {0, 1, 2, 3};
+  scenario.request.max_tokens = 40;
+  return scenario;
+}
+
+EngineParts warm_parts(const Scenario& scenario, Hook target = {}, Hook draft = {}) {
+  EngineParts parts = make_parts(scenario, std::move(target), std::move(draft));
+  parts.warm_up_us = kBudget;
+  return parts;
+}
+
+TEST_CASE("engine: warm-up leaves texts and counters as they are") {
+  for (const Mode mode : {Mode::kAutoregressive, Mode::kSpeculative, Mode::kSpecBranch}) {
+    Scenario scenario = make_text();
+    scenario.request.mode = mode;
+    Engine cold(make_parts(scenario));
+    Engine warm(warm_parts(scenario));
+    CHECK(!cold.profile().costs.known());
+    CHECK(cold.stats().warm_up_ms == 0);
+    const StepCosts costs = warm.profile().costs;
+    REQUIRE(costs.known());
+    CHECK(costs.target_slowdown >= 1.0);
+    CHECK(costs.draft_slowdown >= 1.0);
+    CHECK(std::ranges::all_of(costs.target_us, [](double us) { return us > 0; }));
+    CHECK(warm.stats().warm_up_ms > 0);
+    for (int i = 0; i < 2; ++i) {
+      const Collected want = collect(*cold.generate(scenario.request));
+      const Collected got = collect(*warm.generate(scenario.request));
+      CHECK(got.tokens == want.tokens);
+      CHECK(got.outcome.stats.n_reused == want.outcome.stats.n_reused);
+      if (mode != Mode::kSpeculative) continue;
+      CHECK(got.outcome.stats.counters == want.outcome.stats.counters);
+    }
+    CHECK(warm.profile().costs == costs);
+  }
+}
+
+TEST_CASE("engine: what is known is not measured") {
+  EngineParts parts = warm_parts(make_text());
+  parts.profile.costs.target_us = {100.0};
+  parts.profile.costs.draft_us = {10.0};
+  parts.profile.acceptance[1].first_count = 7.0;
+  const PairProfile given = parts.profile;
+  const Engine engine(std::move(parts));
+  CHECK(engine.profile() == given);
+  CHECK(engine.stats().warm_up_ms == 0);
+}
+
+TEST_CASE("engine: a draft that fails in the warm-up fails it alone") {
+  const Scenario scenario = make_text();
+  const auto once = [](int step, const auto&) {
+    if (step == 5) throw DecodeError("only once");
+  };
+  Engine engine(warm_parts(scenario, {}, once));
+  CHECK(!engine.profile().costs.known());
+  Request request = scenario.request;
+  request.mode = Mode::kSpecBranch;
+  CHECK(collect(*engine.generate(request)).tokens == run_engine(scenario, request.mode).tokens);
+
+  const auto fatally = [](int step, const auto&) {
+    if (step == 5) throw std::runtime_error("for good");
+  };
+  CHECK_THROWS_AS(Engine(warm_parts(scenario, {}, fatally)), FatalError);
+}
+
+TEST_CASE("engine: a warm-up can be stopped, a step that hangs included") {
+  for (const bool by_budget : {false, true}) {
+    const Scenario scenario = make_text();
+    EngineParts parts = warm_parts(scenario, [](int step, const std::function<bool()>& aborted) {
+      while (step == 3 && !aborted()) std::this_thread::yield();
+    });
+    if (by_budget) parts.warm_up_us = 50'000;
+    if (!by_budget) parts.warm_up_us = 3'600'000'000;
+    if (!by_budget) parts.stop_warm_up = [] { return true; };
+    Engine engine(std::move(parts));
+    CHECK(collect(*engine.generate(scenario.request)).tokens ==
+          run_engine(scenario, scenario.request.mode).tokens);
+  }
+}
+
+}  // namespace
+}  // namespace specbranch::test

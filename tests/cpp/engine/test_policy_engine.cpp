@@ -1,0 +1,214 @@
+// Questions to a policy on real threads: who gets them, and that nobody waits for an answer in
+// vain.
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "specbranch/base/errors.h"
+#include "support/engine_support.h"
+
+using namespace specbranch;
+using namespace specbranch::test;
+
+namespace {
+
+/// Steps that take long enough for a reader to be back before the next round.
+Scenario asking_scenario(std::uint64_t seed, Mode mode = Mode::kSpecBranch) {
+  Scenario scenario = make_scenario(seed);
+  scenario.target.end_every = 0;
+  scenario.target.n_ctx = scenario.draft.n_ctx = 128;
+  scenario.target.max_batch = 64;
+  scenario.target.n_vocab = scenario.draft.n_vocab = 8;
+  scenario.target.step_us = 400;
+  scenario.draft = scenario.target;
+  scenario.draft.n_seq = 9;
+  scenario.draft.alignment = 0.8;
+  scenario.draft.step_us = 50;
+  scenario.request.prompt = {1, 2, 3};
+  scenario.request.stop.clear();
+  scenario.request.sampling.logit_bias.clear();
+  scenario.request.max_tokens = 40;
+  scenario.request.max_draft = 4;
+  scenario.request.policy = {};
+  scenario.request.policy.kind = PolicyOptions::Kind::kHook;
+  scenario.request.mode = mode;
+  return scenario;
+}
+
+/// The next question; fails if the text ends before.
+Question next_question(Generation& generation) {
+  for (;;) {
+    Output output = next(generation);
+    if (auto* question = std::get_if<Question>(&output)) return *question;
+    REQUIRE(std::holds_alternative<Chunk>(output));
+  }
+}
+
+struct Answered {
+  std::vector<Token> tokens;
+  int n_plans = 0;
+  Outcome outcome;
+};
+
+/// Reads to the end in slices of `slice` and answers what it is asked.
+Answered read_and_answer(Generation& generation, std::chrono::microseconds slice) {
+  Answered all;
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!generation.finished()) {
+    REQUIRE(std::chrono::steady_clock::now() < give_up);
+    std::optional<Output> output =
+        generation.next_for(std::chrono::duration_cast<std::chrono::milliseconds>(slice));
+    if (!output) continue;
+    if (const auto* chunk = std::get_if<Chunk>(&*output)) {
+      all.tokens.push_back(chunk->choice.token);
+    } else if (const auto* question = std::get_if<Question>(&*output)) {
+      ++all.n_plans;
+      const PlanLimits& limits = question->round->limits;
+      generation.answer({Plan{limits.max_draft, -1, limits.max_branches, -1}, nullptr});
+    } else {
+      all.outcome = std::move(std::get<Outcome>(*output));
+    }
+  }
+  return all;
+}
+
+void check_usable(Engine& engine, const Scenario& scenario) {
+  Request request = scenario.request;
+  request.policy = {};
+  const Collected all = collect(*engine.generate(request));
+  CHECK(all.outcome.finish == Finish::kLength);
+  CHECK(all.tokens == reference(scenario).tokens);
+}
+
+}  // namespace
+
+TEST_CASE("policy: rounds while nobody reads are skipped and counted, and no question is left") {
+  for (const Mode mode : kLockStepModes) {
+    Scenario scenario = asking_scenario(1, mode);
+    Engine engine(make_parts(scenario));
+    const auto generation = engine.generate(scenario.request);
+    // A later generation tells that the first one has ended unread.
+    Request later = scenario.request;
+    later.mode = Mode::kAutoregressive;
+    static_cast<void>(collect(*engine.generate(later)));
+    const Collected all = collect(*generation);  // takes no question
+    CHECK(all.tokens == reference(scenario).tokens);
+    CHECK(all.outcome.stats.counters.policy_skipped > 0);
+    CHECK(all.outcome.stats.counters.policy_skipped == all.outcome.stats.counters.n_target_steps);
+  }
+}
+
+TEST_CASE("policy: a reader in slices answers nearly every round, none gets lost") {
+  for (const Mode mode : kLockStepModes) {
+    for (const int slice_ms : {0, 1, 50}) {
+      CAPTURE(slice_ms);
+      Scenario scenario = asking_scenario(2, mode);
+      Engine engine(make_parts(scenario));
+      const auto generation = engine.generate(scenario.request);
+      const Answered all = read_and_answer(*generation, std::chrono::milliseconds(slice_ms));
+      CHECK(all.outcome.finish == Finish::kLength);
+      CHECK(all.tokens == reference(scenario).tokens);
+      const Counters& counters = all.outcome.stats.counters;
+      CHECK(all.n_plans + counters.policy_skipped == counters.n_target_steps);
+      if (slice_ms == 50) CHECK(all.n_plans > 0);
+    }
+  }
+}
+
+TEST_CASE("policy: the question comes before the chunks of the round before it") {
+  Scenario scenario = asking_scenario(3);
+  Engine engine(make_parts(scenario));
+  const auto generation = engine.generate(scenario.request);
+  Question question = next_question(*generation);
+  generation->answer({Plan{}, nullptr});
+  question = next_question(*generation);
+  // The tokens that the verdict committed are told in the question; they come as chunks after it.
+  REQUIRE_FALSE(question.round->outcomes.empty());
+  const std::vector<Token> committed = question.round->outcomes.back().committed;
+  REQUIRE_FALSE(committed.empty());
+  CHECK(committed.back() == question.round->nodes[0].token);
+  generation->answer({Plan{}, nullptr});
+  for (const Token token : committed) {
+    const Output output = next(*generation);
+    REQUIRE(std::holds_alternative<Chunk>(output));
+    CHECK(std::get<Chunk>(output).choice.token == token);
+  }
+}
+
+TEST_CASE("policy: two readers share chunks and questions") {
+  Scenario scenario = asking_scenario(4);
+  Engine engine(make_parts(scenario));
+  const auto generation = engine.generate(scenario.request);
+  Answered mine;
+  Answered other;
+  std::thread reader([&] { other = read_and_answer(*generation, std::chrono::milliseconds(5)); });
+  mine = read_and_answer(*generation, std::chrono::milliseconds(5));
+  reader.join();
+  CHECK(mine.tokens.size() + other.tokens.size() == reference(scenario).tokens.size());
+}
+
+TEST_CASE("policy: an open question hinders neither cancel, drop nor close") {
+  Scenario scenario = asking_scenario(5);
+  Engine engine(make_parts(scenario));
+  {
+    const auto generation = engine.generate(scenario.request);
+    static_cast<void>(next_question(*generation));
+    generation->cancel();
+    const Collected rest = collect(*generation);
+    CHECK(rest.outcome.finish == Finish::kCancelled);
+    generation->answer({Plan{}, nullptr});  // too late: nobody minds
+  }
+  check_usable(engine, scenario);
+  {
+    const auto generation = engine.generate(scenario.request);
+    static_cast<void>(next_question(*generation));
+  }
+  check_usable(engine, scenario);
+  const auto generation = engine.generate(scenario.request);
+  static_cast<void>(next_question(*generation));
+  engine.close();
+  CHECK(collect(*generation).outcome.finish == Finish::kCancelled);
+}
+
+TEST_CASE("policy: no round begins while a question is open") {
+  Scenario scenario = asking_scenario(6);
+  std::atomic<int> n_steps{0};
+  const auto count = [&](int, const std::function<bool()>&) { ++n_steps; };
+  Engine engine(make_parts(scenario, count, count));
+  const auto generation = engine.generate(scenario.request);
+  static_cast<void>(next_question(*generation));
+  const int before = n_steps.load();
+  // What the round before committed can be read; then there is nothing until the answer.
+  while (generation->next_for(std::chrono::milliseconds(20))) {
+  }
+  CHECK(n_steps.load() == before);
+  generation->answer({Plan{}, nullptr});
+  CHECK(read_and_answer(*generation, std::chrono::milliseconds(50)).outcome.finish ==
+        Finish::kLength);
+}
+
+TEST_CASE("policy: an error or a bad plan ends the generation with it, not the engine") {
+  Scenario scenario = asking_scenario(7);
+  Engine engine(make_parts(scenario));
+  {
+    const auto generation = engine.generate(scenario.request);
+    static_cast<void>(next_question(*generation));
+    generation->answer({std::nullopt, std::make_exception_ptr(Error("no idea"))});
+    const Collected all = collect(*generation);
+    CHECK(all.outcome.finish == Finish::kFailed);
+    CHECK(message_of(all.outcome.error) == "no idea");
+  }
+  check_usable(engine, scenario);
+  {
+    const auto generation = engine.generate(scenario.request);
+    static_cast<void>(next_question(*generation));
+    generation->answer({Plan{99, -1, 1, -1}, nullptr});
+    const Collected all = collect(*generation);
+    CHECK(all.outcome.finish == Finish::kFailed);
+    CHECK(holds<InvalidArgument>(all.outcome.error));
+  }
+  check_usable(engine, scenario);
+}

@@ -1,0 +1,140 @@
+// Every bad setting is refused by its name; the bounds themselves are accepted.
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "specbranch/base/errors.h"
+#include "specbranch/model/options.h"
+#include "support/support.h"
+
+using namespace specbranch;
+
+namespace {
+
+constexpr int kVocab = 100;
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+Request good_request() {
+  Request request;
+  request.prompt = {0, 99, 5};
+  return request;
+}
+
+struct BadSetting {
+  std::string name;   ///< what the message must name.
+  std::string value;  ///< and the value it must show; empty: none.
+  std::function<void(Request&)> set;
+};
+
+const std::vector<BadSetting>& bad_settings() {
+  static const std::vector<BadSetting> settings{
+      {"prompt", "", [](Request& r) { r.prompt.clear(); }},
+      {"prompt token 1", "-1", [](Request& r) { r.prompt[1] = -1; }},
+      {"prompt token 2", "100", [](Request& r) { r.prompt[2] = kVocab; }},
+      {"prompt token 0", "2147483647", [](Request& r) { r.prompt[0] = 2147483647; }},
+      {"temperature", "-0.1", [](Request& r) { r.sampling.temperature = -0.1F; }},
+      {"temperature", "nan", [](Request& r) { r.sampling.temperature = kNan; }},
+      {"temperature", "inf", [](Request& r) { r.sampling.temperature = kInf; }},
+      {"temperature", "1e-07", [](Request& r) { r.sampling.temperature = 1e-7F; }},
+      {"top_p", "0", [](Request& r) { r.sampling.top_p = 0; }},
+      {"top_p", "1.5", [](Request& r) { r.sampling.top_p = 1.5F; }},
+      {"top_p", "-1", [](Request& r) { r.sampling.top_p = -1; }},
+      {"top_p", "nan", [](Request& r) { r.sampling.top_p = kNan; }},
+      {"min_p", "-0.5", [](Request& r) { r.sampling.min_p = -0.5F; }},
+      {"min_p", "1.25", [](Request& r) { r.sampling.min_p = 1.25F; }},
+      {"min_p", "nan", [](Request& r) { r.sampling.min_p = kNan; }},
+      {"repeat_penalty", "0", [](Request& r) { r.sampling.repeat_penalty = 0; }},
+      {"repeat_penalty", "-2", [](Request& r) { r.sampling.repeat_penalty = -2; }},
+      {"repeat_penalty", "nan", [](Request& r) { r.sampling.repeat_penalty = kNan; }},
+      {"repeat_penalty", "inf", [](Request& r) { r.sampling.repeat_penalty = kInf; }},
+      {"presence_penalty", "inf", [](Request& r) { r.sampling.presence_penalty = kInf; }},
+      {"presence_penalty", "nan", [](Request& r) { r.sampling.presence_penalty = kNan; }},
+      {"frequency_penalty", "-inf", [](Request& r) { r.sampling.frequency_penalty = -kInf; }},
+      {"frequency_penalty", "nan", [](Request& r) { r.sampling.frequency_penalty = kNan; }},
+      {"logit_bias", "100", [](Request& r) { r.sampling.logit_bias[kVocab] = 1; }},
+      {"logit_bias", "-1", [](Request& r) { r.sampling.logit_bias[-1] = 1; }},
+      {"logit_bias", "nan", [](Request& r) { r.sampling.logit_bias[3] = kNan; }},
+      {"logit_bias", "inf", [](Request& r) { r.sampling.logit_bias[3] = kInf; }},
+      {"stop", "", [](Request& r) { r.stop = {"ok", ""}; }},
+      {"logprobs", "101", [](Request& r) { r.logprobs = kVocab + 1; }},
+      {"max_draft", "0", [](Request& r) { r.max_draft = 0; }},
+      {"max_draft", "-3", [](Request& r) { r.max_draft = -3; }},
+      {"max_draft", "65", [](Request& r) { r.max_draft = kMaxDraft + 1; }},
+      {"k_max", "0", [](Request& r) { r.k_max = 0; }},
+      {"k_max", "33", [](Request& r) { r.k_max = kMaxBranches + 1; }},
+      {"gamma", "0", [](Request& r) { r.policy.gamma = 0; }},
+      {"gamma", "65", [](Request& r) { r.policy.gamma = kMaxDraft + 1; }},
+      {"epsilon", "-0.5", [](Request& r) { r.policy.epsilon = -0.5; }},
+      {"sure", "1.5", [](Request& r) { r.policy.sure = 1.5; }},
+      {"epsilon", "1.5", [](Request& r) { r.policy.epsilon = 1.5; }},
+      {"epsilon", "nan",
+       [](Request& r) { r.policy.epsilon = std::numeric_limits<double>::quiet_NaN(); }},
+  };
+  return settings;
+}
+
+}  // namespace
+
+TEST_CASE("every bad setting is refused by name and value") {
+  for (const BadSetting& bad : bad_settings()) {
+    CAPTURE(bad.name);
+    CAPTURE(bad.value);
+    Request request = good_request();
+    bad.set(request);
+    try {
+      validate(request, kVocab);
+      FAIL_CHECK("accepted");
+    } catch (const InvalidArgument& error) {
+      const std::string message = error.what();
+      CAPTURE(message);
+      CHECK(message.find(bad.name) != std::string::npos);
+      CHECK(message.find(bad.value) != std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("the bounds themselves are good") {
+  CHECK_NOTHROW(validate(good_request(), kVocab));
+  Request request = good_request();
+  request.prompt = {0};
+  request.max_tokens = 0;
+  request.sampling.temperature = 0.0F;
+  request.sampling.top_k = -1;
+  request.sampling.top_p = 1.0F;
+  request.sampling.min_p = 1.0F;
+  request.sampling.repeat_penalty = 0.01F;
+  request.sampling.presence_penalty = -2.0F;
+  request.sampling.frequency_penalty = 2.0F;
+  request.sampling.logit_bias = {{0, -kInf}, {99, 100.0F}};
+  request.stop = {"a", std::string("\0", 1)};
+  request.logprobs = kVocab;
+  request.max_draft = kMaxDraft;
+  request.k_max = kMaxBranches;
+  request.policy.gamma = kMaxDraft;
+  request.policy.epsilon = 1.0;
+  CHECK_NOTHROW(validate(request, kVocab));
+  request.max_tokens = -1;
+  request.logprobs = -1;
+  request.max_draft = request.k_max = request.policy.gamma = 1;
+  request.policy.epsilon = 0.0;
+  CHECK_NOTHROW(validate(request, kVocab));
+}
+
+TEST_CASE("modes have names, both ways") {
+  for (const Mode mode : test::kAllModes) CHECK(parse_mode(to_string(mode)) == mode);
+  CHECK(to_string(Mode::kSpecBranch) == "specbranch");
+  for (const char* name : {"", "Pearl", "tree", "speculative "}) {
+    try {
+      static_cast<void>(parse_mode(name));
+      FAIL_CHECK("accepted");
+    } catch (const InvalidArgument& error) {
+      const std::string message = error.what();
+      for (const Mode mode : test::kAllModes) {
+        CHECK(message.find(std::string(to_string(mode))) != std::string::npos);
+      }
+    }
+  }
+}

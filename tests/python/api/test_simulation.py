@@ -1,0 +1,243 @@
+"""The simulator from Python: under the virtual clock no wall time decides anything."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+from statistics import geometric_mean
+
+import pytest
+from tests.python.conftest import MakeFake
+
+from specbranch_cpp import demo, simulation
+from specbranch_cpp._plots import speedup
+from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.simulation import Machine, Pair, Setting
+
+DRAFTING = ("speculative", "pearl", "specbranch")
+
+
+def test_autoregressive_is_the_unit() -> None:
+    for name in simulation.MACHINES:
+        result = simulation.simulate(Pair(), name, "autoregressive", n_tokens=50)
+        assert result.speedup == pytest.approx(1.0, abs=1e-3)
+        assert result.draft_busy == 0.0
+        assert result.mean_accepted_length == 1.0
+
+
+@pytest.mark.parametrize("alpha", [0.4, 0.7, 0.9])
+@pytest.mark.parametrize("gamma", [1, 4, 8])
+def test_a_chain_gains_what_the_formula_says(alpha: float, gamma: int) -> None:
+    pair = Pair(alpha=alpha, target_us=10_000, draft_us=1_000, concentration=1e6)
+    result = simulation.simulate(
+        pair, "ideal", Setting("speculative", gamma), n_tokens=10_000, seed=3
+    )
+    tokens = (1 - alpha ** (gamma + 1)) / (1 - alpha)
+    assert result.mean_accepted_length == pytest.approx(tokens, rel=0.03)
+    assert result.speedup == pytest.approx(tokens / (1 + gamma / 10), rel=0.03)
+
+
+def test_it_is_deterministic_and_depends_on_the_seed() -> None:
+    setting = Setting("specbranch", 6, 0.4, 4)
+    first = simulation.simulate(Pair(), "two-gpus", setting, n_tokens=200)
+    assert simulation.simulate(Pair(), "two-gpus", setting, n_tokens=200) == first
+    assert simulation.simulate(Pair(), "two-gpus", setting, n_tokens=200, seed=2) != first
+
+
+def test_overlap_stops_paying_where_models_share_a_device() -> None:
+    setting = Setting("pearl", 8)
+    gains = [
+        simulation.simulate(
+            Pair(alpha=0.85), Machine(target_slowdown=s, draft_slowdown=s), setting
+        ).speedup
+        for s in (1.0, 1.4, 2.0)
+    ]
+    assert gains[0] > gains[1] > gains[2]
+    serial = Setting("speculative", 5)
+    apart = simulation.simulate(Pair(), "two-gpus", serial)
+    shared = simulation.simulate(Pair(), "one-gpu", serial)
+    assert shared.speedup == pytest.approx(apart.speedup, rel=1e-4)
+
+
+def test_a_networks_latency_makes_long_drafts_pay() -> None:
+    pair = Pair(alpha=0.8, target_us=5_000, draft_us=1_000)
+    near = simulation.tune(pair, "two-gpus", "speculative", n_tokens=400)
+    far = simulation.tune(
+        pair, Machine(target_latency_us=20_000), "speculative", n_tokens=400
+    )  # fmt: skip
+    assert far.setting.gamma > near.setting.gamma
+    assert far.speedup > near.speedup
+
+
+def test_specbranch_over_pearl_at_the_papers_settings() -> None:
+    """The paper: 1.09 to 1.19 times PEARL, 1.8 to 4.5 times autoregressive decoding."""
+    gains = []
+    for alpha, c in itertools.product((0.5, 0.7, 0.85), (5.0, 10.0)):
+        pair = Pair(alpha=alpha, target_us=20_000, draft_us=20_000 / c)
+        pearl = simulation.tune(pair, "ideal", "pearl", n_tokens=700)
+        branch = simulation.tune(pair, "ideal", "specbranch", n_tokens=700)
+        gains.append(branch.speedup / pearl.speedup)
+        assert 0.98 < gains[-1] < 1.3
+        assert branch.speedup > 1.3
+    assert 1.03 < geometric_mean(gains) < 1.2
+
+
+def test_a_draft_that_changes_along_the_text() -> None:
+    setting = Setting("speculative", 4)
+    both = Pair(alpha=((1000, 0.9), (1000, 0.3)))
+    mixed = simulation.simulate(both, "ideal", setting, n_tokens=2000)
+    times = [
+        simulation.simulate(Pair(alpha=alpha), "ideal", setting, n_tokens=1000).us_per_token
+        for alpha in (0.9, 0.3)
+    ]
+    assert mixed.us_per_token == pytest.approx(sum(times) / 2, rel=0.05)
+
+
+def test_compare_and_sweep_tell_every_mode() -> None:
+    results = simulation.compare(Pair(), "two-cores", n_tokens=60)
+    assert [one.setting.mode for one in results] == list(simulation.MODES)
+    found = simulation.sweep(
+        Pair(), "two-gpus", (4.0, 8.0), (0.5, 0.9), ("pearl",), n_tokens=60
+    )  # fmt: skip
+    assert list(found) == [(4.0, 0.5), (4.0, 0.9), (8.0, 0.5), (8.0, 0.9)]
+    assert found[8.0, 0.9][0].speedup > found[8.0, 0.5][0].speedup
+
+
+def test_curves_go_through_what_was_measured() -> None:
+    q4 = simulation.CURVES["cpu-q4"]
+    assert len(q4) == 16
+    assert (q4[0], q4[3], q4[7], q4[15]) == (1.0, 1.18, 2.13, 3.01)
+    assert q4[6] == pytest.approx((1.99 + 2.13) / 2)  # between 6 and 8
+
+
+PROFILE = {
+    "format": "specbranch-profile-1",
+    "costs": {
+        "target_us": [100.0, 120.0],
+        "draft_us": [10.0, 12.0],
+        "target_slowdown": 1.1,
+        "draft_slowdown": 1.5,
+    },
+    "acceptance": [
+        {"first_hits": 0.0, "first_count": 0.0},
+        {"first_hits": 60.0, "first_count": 80.0},
+    ],
+}
+
+
+def test_a_profile_brings_costs_and_alpha(tmp_path: Path) -> None:
+    path = tmp_path / "pair.json"
+    path.write_text(json.dumps(PROFILE))
+    for source in (path, PROFILE):
+        pair, machine = simulation.with_profile(Pair(), Machine(), source)
+        assert pair.target_us == (100.0, 120.0)
+        assert pair.alpha == 0.75
+        assert (machine.target_slowdown, machine.draft_slowdown) == (1.1, 1.5)
+    pair, _ = simulation.with_profile(Pair(alpha=0.3), Machine(), PROFILE["costs"])  # type: ignore[arg-type]
+    assert pair.alpha == 0.3
+    assert simulation.simulate(pair, machine, "autoregressive", n_tokens=9).speedup == 1.0
+    for bad in (tmp_path / "none.json", {"costs": None}, {}):
+        with pytest.raises(InvalidArgument, match="profile"):
+            simulation.load_profile(bad)
+
+
+@pytest.mark.parametrize("mode", DRAFTING)
+def test_a_recorded_generation_is_replayed(make_fake: MakeFake, mode: str) -> None:
+    with make_fake(draft_alignment=0.7) as engine:
+        done = engine.generate("abc", max_tokens=200, mode=mode, seed=5, trace=True).result()
+    assert done.trace is not None
+    proposals = [p for one in done.trace.rounds for p in one.proposals]
+    assert len(proposals) == done.stats.n_generated
+    for confidences, rank in proposals:
+        assert -1 <= rank < len(confidences) or not confidences
+        assert list(confidences) == sorted(confidences, reverse=True)
+    again = simulation.simulate(
+        Pair().with_trace(done.trace),
+        "ideal",
+        Setting(mode, 8, 0.4, 4),
+        n_tokens=done.stats.n_generated,
+    )
+    assert again.mean_accepted_length == pytest.approx(
+        done.stats.mean_accepted_length, rel=0.05
+    )  # fmt: skip
+    assert again.rollback_rate == pytest.approx(done.stats.rollback_rate, abs=0.1)
+
+
+def test_a_trace_without_a_draft_says_nothing(make_fake: MakeFake) -> None:
+    with make_fake() as engine:
+        done = engine.generate("abc", max_tokens=5, mode="autoregressive", trace=True).result()
+    assert done.trace is not None
+    with pytest.raises(InvalidArgument, match="no draft took part"):
+        Pair().with_trace(done.trace)
+
+
+@pytest.mark.parametrize(
+    ("pair", "machine", "setting", "message"),
+    [
+        (Pair(alpha=1.5), Machine(), "pearl", "alpha is 1.5"),
+        (Pair(target_us=0.0), Machine(), "pearl", "target_us"),
+        (Pair(draft_us=()), Machine(), "pearl", "draft_us is empty"),
+        (Pair(rank_hits=(0.2, 0.4)), Machine(), "pearl", "rank_hits"),
+        (Pair(), Machine(target_slowdown=0.5), "pearl", "target_slowdown is 0.5"),
+        (Pair(), Machine(hop_us=-1.0), "pearl", "hop_us"),
+        (Pair(), Machine(draft_curve="none"), "pearl", "the curve is 'none'"),
+        (Pair(), "none", "pearl", "machine is 'none'"),
+        (Pair(), Machine(), "none", "mode is 'none'"),
+        (Pair(), Machine(), Setting("pearl", gamma=0), "gamma is 0"),
+        (Pair(), Machine(), Setting("specbranch", k_max=99), "k_max is 99"),
+        (Pair(), Machine(), Setting("speculative", epsilon=2.0), "epsilon"),
+    ],
+)
+def test_what_is_out_of_range_is_named(
+    pair: Pair, machine: Machine | str, setting: Setting | str, message: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        simulation.simulate(pair, machine, setting, n_tokens=10)
+
+
+def test_plot(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    found = simulation.sweep(
+        Pair(), "two-gpus", (4.0, 8.0), (0.5, 0.9), ("speculative", "pearl"), n_tokens=40
+    )
+    path = tmp_path / "speed.png"
+    speedup.draw(found, path, title="two GPUs")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InvalidArgument, match="nothing to draw"):
+        speedup.draw({}, path)
+    with pytest.raises(InvalidArgument, match=r"\.png"):
+        speedup.draw(found, tmp_path / "speed.svg")
+
+
+def test_settings_are_readable() -> None:
+    assert str(Setting("auto", 16, None, 8)) == "auto"
+    assert str(Setting("pearl", 4)) == "pearl (gamma 4)"
+    assert str(Setting("specbranch", 4, 0.2, 3)) == "specbranch (gamma 4, epsilon 0.2, k 3)"
+    assert replace(Setting("pearl", 4), gamma=5) in simulation.settings("pearl")
+
+
+def test_the_bundled_pair_is_predicted() -> None:
+    """The counters of real generations, from their traces: what does not depend on the clock."""
+    from specbranch_cpp import Engine, policies
+
+    with Engine(*demo.pair(), n_ctx=256) as engine:
+        for mode in DRAFTING:
+            done = engine.generate(
+                "def fib(n):",
+                max_tokens=96,
+                mode=mode,
+                policy=policies.Confidence(0.3),
+                max_draft=6,
+                trace=True,
+            ).result()
+            assert done.trace is not None
+            result = simulation.simulate(
+                Pair().with_trace(done.trace),
+                "two-gpus",
+                Setting(mode, 6, 0.3, 4),
+                n_tokens=done.stats.n_generated,
+            )
+            real = done.stats.mean_accepted_length
+            assert result.mean_accepted_length == pytest.approx(real, rel=0.08)

@@ -1,0 +1,230 @@
+"""Real models: every way to stop ends the work within one forward pass, and nothing leaks."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.python.support.tiny_gguf import write_tiny_gguf
+
+from specbranch_cpp import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.python.conftest import RunPython
+
+    from specbranch_cpp import Generation
+
+# Longer than it takes to notice, on a busy machine; far less than what is stopped would take.
+SOON = 2.0
+
+
+@pytest.fixture(scope="module")
+def slow_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Wide and deep enough that a prompt of `LONG` takes seconds."""
+    folder = tmp_path_factory.mktemp("slow")
+
+    def write(name: str, n_layer: int) -> Path:
+        return write_tiny_gguf(
+            folder / name, weight_type="Q8_0", n_embd=512, n_head=8, n_ff=1024, n_layer=n_layer
+        )
+
+    return write("target.gguf", 12), write("draft.gguf", 4)
+
+
+LONG = list(range(1, 257)) * 30
+
+
+@pytest.fixture
+def slow(slow_pair: tuple[Path, Path]) -> Iterator[Engine]:
+    with Engine(*slow_pair, n_ctx=8192, n_threads=1, draft_n_threads=1) as engine:
+        yield engine
+
+
+def after(seconds: float, call: Callable[[], object]) -> threading.Timer:
+    timer = threading.Timer(seconds, call)
+    timer.start()
+    return timer
+
+
+@pytest.mark.parametrize("mode", ["autoregressive", "specbranch"])
+def test_cancel_in_prefill(slow: Engine, mode: str) -> None:
+    generation = slow.generate(LONG, mode=mode)
+    time.sleep(0.2)
+    begin = time.monotonic()
+    generation.cancel()
+    done = generation.result()
+    assert time.monotonic() - begin < SOON
+    assert (done.finish_reason, done.tokens) == ("cancelled", ())
+    # What is left in the caches does no harm.
+    short = [5, 6, 7]
+    want = slow.generate(short, max_tokens=8, mode="autoregressive").result().tokens
+    assert slow.generate(short, max_tokens=8, mode=mode).result().tokens == want
+
+
+def test_cancel_in_the_text(slow: Engine) -> None:
+    whole = slow.generate([5, 6, 7], max_tokens=40, mode="autoregressive").result()
+    for mode in ("autoregressive", "speculative", "pearl", "specbranch", "auto"):
+        generation = slow.generate([5, 6, 7], max_tokens=8000, mode=mode)
+        first = next(generation).token
+        generation.cancel()
+        done = generation.result()
+        assert done.finish_reason == "cancelled"
+        assert done.tokens[0] == first
+        n = min(len(done.tokens), len(whole.tokens))
+        assert done.tokens[:n] == whole.tokens[:n]
+        again = slow.generate([5, 6, 7], max_tokens=40, mode=mode).result()
+        assert again.tokens == whole.tokens
+
+
+@pytest.mark.parametrize("prompt", ["prefill", "text"])
+def test_dropping_makes_room_for_the_next(slow: Engine, prompt: str) -> None:
+    generation: Generation | None = slow.generate(LONG if prompt == "prefill" else [5])
+    time.sleep(0.1)
+    begin = time.monotonic()
+    del generation
+    slow.generate([5], max_tokens=1).result()
+    assert time.monotonic() - begin < SOON
+
+
+@pytest.mark.parametrize("prompt", ["prefill", "text"])
+def test_close_from_another_thread(slow: Engine, prompt: str) -> None:
+    generation = slow.generate(LONG if prompt == "prefill" else [5])
+    closed_at = []
+
+    def close() -> None:
+        closed_at.append(time.monotonic())
+        slow.close()
+
+    timer = after(0.2, close)
+    assert generation.result().finish_reason == "cancelled"
+    timer.join()
+    assert time.monotonic() - closed_at[0] < SOON
+
+
+PREAMBLE = """
+import os, signal, sys, threading, time
+from specbranch_cpp import Engine
+LONG = list(range(1, 257)) * 30
+def interrupt_in(seconds):
+    threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
+"""
+
+
+@pytest.mark.parametrize("prompt", ["LONG", "[5]"])
+def test_interrupt(slow_pair: tuple[Path, Path], python: RunPython, prompt: str) -> None:
+    code = f"""
+engine = Engine({str(slow_pair[0])!r}, {str(slow_pair[1])!r}, n_ctx=8192, n_threads=1)
+generation = engine.generate({prompt})
+interrupt_in(0.3)
+try:
+    generation.result()
+except KeyboardInterrupt:
+    begin = time.monotonic()
+    print(generation.result().finish_reason)
+    assert time.monotonic() - begin < {SOON}
+assert engine.generate([5], max_tokens=3).result().finish_reason == "length"
+"""
+    assert python(PREAMBLE + code) == "cancelled"
+
+
+def test_interrupt_while_loading(slow_pair: tuple[Path, Path], python: RunPython) -> None:
+    code = f"""
+def progress(share):
+    signal.raise_signal(signal.SIGINT)
+for _ in range(2):
+    try:
+        Engine({str(slow_pair[0])!r}, progress_callback=progress)
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+    assert python(PREAMBLE + code).split() == ["interrupted"] * 2
+
+
+@pytest.mark.parametrize("prompt", ["LONG", "[5]"])
+def test_exit_with_a_live_generation(
+    slow_pair: tuple[Path, Path], python: RunPython, prompt: str
+) -> None:
+    code = f"""
+engine = Engine({str(slow_pair[0])!r}, {str(slow_pair[1])!r}, n_ctx=8192, n_threads=1)
+generation = engine.generate({prompt})
+time.sleep(0.1)
+print(time.monotonic())
+"""
+    begin = float(python(PREAMBLE + code))
+    assert time.monotonic() - begin < 2 * SOON
+
+
+def test_a_forked_child(slow_pair: tuple[Path, Path], python: RunPython) -> None:
+    code = f"""
+from specbranch_cpp import EngineClosed
+paths = {str(slow_pair[0])!r}, {str(slow_pair[1])!r}
+engine = Engine(*paths, n_ctx=1024, n_threads=1)
+want = engine.generate([5], max_tokens=8).result().tokens
+generation = engine.generate([5], max_tokens=300)
+next(generation)
+child = os.fork()
+if child == 0:
+    try:
+        engine.generate([5])
+    except EngineClosed:
+        with Engine(*paths, n_ctx=256, n_threads=1) as own:
+            assert own.generate([5], max_tokens=8).result().tokens == want
+        sys.exit(7)
+pid, status = os.waitpid(child, 0)
+print(os.waitstatus_to_exitcode(status), len(generation.result().tokens))
+"""
+    assert python(PREAMBLE + code) == "7 300"
+
+
+def resident_kib() -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+def test_memory_is_flat(tmp_path: Path) -> None:
+    target = write_tiny_gguf(tmp_path / "target.gguf", weight_type="Q8_0")
+    draft = write_tiny_gguf(tmp_path / "draft.gguf", weight_type="Q8_0", n_layer=1)
+    grammar = 'root ::= [a-z ]+ "."'
+    with Engine(target, draft, n_ctx=256, n_threads=1, draft_n_threads=1) as engine:
+
+        def run(n: int) -> None:
+            for seed in range(n):
+                engine.generate(
+                    f"text {seed % 50}",
+                    max_tokens=6,
+                    temperature=1.0,
+                    seed=seed,
+                    logprobs=2,
+                    repeat_penalty=1.1,
+                    grammar=grammar if seed % 4 == 0 else None,
+                    mode=("autoregressive", "speculative", "pearl", "specbranch")[seed // 2 % 4],
+                ).result()
+                if seed % 3 == 0:
+                    engine.generate("dropped")
+
+        run(300)
+        gc.collect()
+        before = resident_kib()
+        run(1000)
+        gc.collect()
+        assert resident_kib() - before < 2048
+
+
+def test_engines_give_their_memory_back(slow_pair: tuple[Path, Path]) -> None:
+    def run() -> None:
+        with Engine(*slow_pair, n_ctx=2048, n_threads=1) as engine:
+            engine.generate([5], max_tokens=2).result()
+
+    for _ in range(3):
+        run()
+    before = resident_kib()
+    for _ in range(10):
+        run()
+    # One engine holds more than 20,000; malloc may keep what two or three have used.
+    assert resident_kib() - before < 80_000

@@ -1,0 +1,376 @@
+"""What `advice` makes of figures: no models, no clocks but those of fakes that sleep."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.python.conftest import LETTERS, MakeFake
+
+from specbranch_cpp import Engine, InvalidArgument, Round, Trace, _core, check
+from specbranch_cpp.check import (
+    Acceptance,
+    Interval,
+    ModeFigures,
+    ModelReport,
+    Needs,
+    StepFigures,
+    Verdict,
+    devices,
+    examination,
+    expectation,
+    settings,
+    statistics,
+)
+from specbranch_cpp.check.acceptance import read_acceptance
+from specbranch_cpp.check.judgement import GAIN, GOOD, Figures, cause, gain, judge
+from specbranch_cpp.check.measuring import Assessment, Place, Sample, _recommended, assess
+from specbranch_cpp.simulation import MODES, Machine, Pair
+
+STEPS = StepFigures(20.0, 2.0, 10.0, {2: 1.1, 4: 1.3}, 1.0, 1.0, 10.0, 1, 1)
+
+
+def figures(
+    measured: Interval | None = None,
+    expected: Interval | None = None,
+    *,
+    alpha: float = 0.8,
+    ratio: float = 10.0,
+    needs: Needs | None = None,
+    tokens_per_step: float = 2.0,
+) -> Figures:
+    steps = StepFigures(20.0, 20.0 / ratio, ratio, {4: 1.3}, 1.0, 1.0, 10.0, 1, 1)
+    right = Acceptance(Interval(alpha, alpha - 0.1, alpha + 0.1), (alpha,), (alpha,), 100)
+    return Figures(
+        steps=steps,
+        acceptance=right,
+        expected=expected or Interval(1.5, 1.4, 1.6),
+        measured=measured,
+        tokens_per_step=tokens_per_step,
+        needs=needs,
+        draft_parameters=10**9,
+    )
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected", "verdict"),
+    [
+        ((1.6, 1.4, 1.8), (1.5, 1.4, 1.6), Verdict.HELPS),
+        ((GOOD, 1.001, 1.3), (1.5, 1.4, 1.6), Verdict.HELPS),
+        ((GOOD - 0.001, 1.001, 1.3), (1.5, 1.4, 1.6), Verdict.HELPS_LITTLE),
+        ((GAIN, 1.001, 1.06), (1.1, 1.0, 1.2), Verdict.HELPS_LITTLE),
+        ((1.6, 1.0, 2.5), (1.5, 1.1, 1.6), Verdict.UNCLEAR),  # the interval holds 1
+        ((1.6, None, None), (1.5, 1.1, 1.6), Verdict.UNCLEAR),  # one text only
+        ((GOOD, 0.8, 1.7), (1.5, GOOD, 1.6), Verdict.HELPS),  # both agree
+        ((GOOD - 0.01, 0.8, 1.7), (1.5, GOOD, 1.6), Verdict.UNCLEAR),
+        ((0.9, 0.5, 1.6), (1.5, 1.4, 1.6), Verdict.UNCLEAR),
+        ((GAIN - 0.01, 1.01, 1.03), (1.1, 1.0, 1.2), None),  # sure, and too little to count
+        ((1.0, 0.9, GOOD - 0.01), (1.5, 1.4, 1.6), None),
+        ((1.3, 0.7, 2.4), (1.0, 0.99, 1.01), None),  # noise, where nothing is expected
+        (None, (1.5, 1.4, 1.6), Verdict.HELPS),
+        (None, (1.5, None, None), Verdict.UNCLEAR),
+        (None, (1.0, 0.9, 1.02), None),
+    ],
+)
+def test_a_gain_is_one_beyond_the_noise(
+    measured: tuple[Any, Any, Any] | None,
+    expected: tuple[Any, Any, Any],
+    verdict: Verdict | None,
+) -> None:
+    of_time = None if measured is None else Interval(*measured)
+    assert gain(figures(of_time, Interval(*expected))) is verdict
+
+
+def test_nothing_drafted_is_no_gain_whatever_the_clock_says() -> None:
+    lucky = Interval(1.3, 1.2, 1.4)
+    assert gain(figures(lucky, tokens_per_step=1.0)) is None
+    assert gain(figures(lucky, tokens_per_step=1.01)) is Verdict.HELPS
+
+
+@pytest.mark.parametrize(
+    ("alpha", "ratio", "needs", "verdict"),
+    [
+        (0.3, 10.0, Needs(0.6, None, True), Verdict.DRAFT_WRONG),
+        (0.8, 1.5, Needs(None, 4.0, True), Verdict.DRAFT_SLOW),
+        (0.8, 1.0, Needs(None, None, False), Verdict.DRAFT_SLOW),
+        (0.8, 10.0, Needs(None, None, True), Verdict.VERIFYING_DEAR),
+        (0.1, 10.0, Needs(None, None, True), Verdict.DRAFT_WRONG),
+        # Both would do: errors half as frequent, or steps 8 times as short; then the reverse.
+        (0.6, 2.0, Needs(0.8, 16.0, True), Verdict.DRAFT_WRONG),
+        (0.6, 2.0, Needs(0.95, 4.0, True), Verdict.DRAFT_SLOW),
+    ],
+)
+def test_the_cause_is_what_would_have_to_change_least(
+    alpha: float, ratio: float, needs: Needs, verdict: Verdict
+) -> None:
+    assert cause(figures(alpha=alpha, ratio=ratio, needs=needs)) is verdict
+
+
+def test_reasons_name_the_figures_that_decide() -> None:
+    none = Interval(1.0, 0.98, 1.02)
+    verdict, reason = judge(figures(none, none, alpha=0.31, needs=Needs(0.62, None, True)))
+    assert verdict is Verdict.DRAFT_WRONG
+    for words in (
+        "1.00 times as fast (0.98 to 1.02)",
+        "31 %",
+        "10.0 times",
+        "62 %",
+        "no draft is fast",
+    ):
+        assert words in reason
+    verdict, reason = judge(figures(none, none, ratio=2.0, needs=Needs(None, 8.0, True)))
+    assert verdict is Verdict.DRAFT_SLOW
+    assert "c would have to be about 8.0 (a draft of some 250.0 million parameters)" in reason
+    verdict, reason = judge(figures(Interval(1.2, 0.8, 1.7), Interval(1.5, 1.1, 1.6)))
+    assert verdict is Verdict.UNCLEAR
+    assert "too noisy" in reason
+    assert reason.startswith(
+        "1.20 times as fast (0.80 to 1.70) was measured, 1.50 times (1.10 to 1.60) was expected;"
+    )
+    # Where one change is not enough, no single one is called the remedy.
+    _, reason = judge(figures(none, none, alpha=0.4, needs=Needs(None, None, True)))
+    assert "Neither a better nor a faster draft alone would gain 5 %" in reason
+    assert "no acceptance" not in reason
+    assert "where several tokens cost little more than one" in reason
+    _, reason = judge(figures(none, none, ratio=1.0, needs=Needs(None, None, cheap_verify=False)))
+    assert "where several tokens" not in reason
+    _, reason = judge(figures(Interval(1.3, 1.2, 1.4), tokens_per_step=1.0, ratio=1.0))
+    assert "nothing that was drafted became text" in reason
+    assert "1.3" not in reason.partition(":")[0]
+
+
+def test_step_times_that_change_do_not_decide() -> None:
+    none, needs = Interval(1.0, 0.98, 1.02), Needs(None, None, True)
+    steady = figures(none, none, needs=needs)
+    assert judge(steady)[0] is Verdict.VERIFYING_DEAR
+    assert judge(replace(steady, drift=1.4))[0] is Verdict.VERIFYING_DEAR
+    assert judge(replace(steady, drift=1.6))[0] is Verdict.UNCLEAR
+    # Nor for it, where what was measured alone does not do.
+    agreeing = figures(Interval(1.6, 0.8, 2.5), Interval(1.5, 1.4, 1.6))
+    verdict, reason = judge(agreeing)
+    assert verdict is Verdict.HELPS
+    assert "The times are noisy" in reason
+    assert judge(replace(agreeing, drift=1.6))[0] is Verdict.UNCLEAR
+    sure = figures(Interval(1.6, 1.4, 1.8))
+    assert judge(replace(sure, drift=1.6))[0] is Verdict.HELPS
+    assert "noisy" not in judge(sure)[1]
+    # What no clock is needed for stays.
+    wrong = figures(none, none, alpha=0.1, needs=needs)
+    assert judge(replace(wrong, drift=9.0))[0] is Verdict.DRAFT_WRONG
+    slow = figures(none, none, ratio=1.0, needs=needs)
+    assert judge(replace(slow, drift=9.0))[0] is Verdict.DRAFT_SLOW
+
+
+def test_intervals() -> None:
+    assert statistics.mean_interval([2.0]) == Interval(2.0)
+    found = statistics.mean_interval([1.0, 2.0, 3.0])
+    assert found.mean == 2.0
+    assert found.low == pytest.approx(2.0 - 4.30 / math.sqrt(3), abs=1e-3)
+    ratios = statistics.speedup_interval([0.5, 2.0])
+    assert ratios.mean == pytest.approx(1.0)
+    assert ratios.low is not None
+    assert ratios.high == pytest.approx(1 / ratios.low)
+    # As sure as 100 places can be, however alike the texts are; never beyond 0 and 1.
+    alike = statistics.share_interval([25, 25], [50, 50])
+    assert alike.low == pytest.approx(0.4, abs=0.01)
+    assert statistics.share_interval([0, 0], [5, 5]).low == 0.0
+    assert statistics.share_interval([0, 0], [5, 5]).high != 0.0
+    apart = statistics.share_interval([50, 0], [50, 50])
+    assert (apart.low, apart.high) == (0.0, 1.0)
+
+
+def trace(*proposals: tuple[tuple[float, ...], int]) -> Trace:
+    rounds = [
+        Round(0.0, 0, (1,), (), branch_hit=False, proposals=(proposal,)) for proposal in proposals
+    ]
+    return Trace((), tuple(rounds))
+
+
+def test_acceptance_of_what_was_proposed() -> None:
+    asked = ((0.6, 0.2), 0), ((0.5, 0.4), 1), ((0.5, 0.4), -1), ((), -1)
+    found = read_acceptance([trace(*asked), trace(((0.9,), 0)), trace(((), -1))])
+    assert found is not None
+    assert found.n_places == 4
+    assert found.by_prompt == (1 / 3, 1.0)
+    assert found.by_rank == (0.5, 0.25)
+    assert found.alpha.mean == 0.5
+    assert read_acceptance([trace(((), -1))]) is None
+
+
+def recorded(alpha: float, n: int = 200) -> list[Trace]:
+    """Texts in which every so many places the draft is right, and as sure as that."""
+    rights = [int((i + 1) * alpha) > int(i * alpha) for i in range(n)]
+    return [trace(*(((alpha,), 0 if right else -1) for right in rights))] * 3
+
+
+@pytest.mark.parametrize("alpha", [0.9, 0.02])
+def test_expectations_of_every_mode(alpha: float) -> None:
+    pair, machine = Pair(target_us=(20_000.0,) * 8, draft_us=(1_000.0,) * 8), Machine()
+    found = expectation.expect(pair, machine, recorded(alpha), max_draft=8, k_max=2)
+    assert [one.mode for one in found] == list(MODES)
+    assert found[0].expected == Interval(1.0)
+    assert found[0].gamma is None
+    auto = found[-1].expected
+    assert auto.low is not None
+    assert auto.high is not None
+    assert auto.low <= auto.mean <= auto.high
+    assert (auto.mean > 2.0) is (alpha > 0.5)
+    assert all(one.k_max <= 2 and (one.gamma or 0) <= 8 for one in found)
+    # Where there is no room for the windows of a mode, it is left out.
+    small = expectation.expect(pair, machine, recorded(alpha), max_draft=1, k_max=1)
+    assert "specbranch" not in [one.mode for one in small]
+
+
+def test_what_would_help() -> None:
+    flat, machine = (20_000.0,) * 8, Machine()
+    wrong = Pair(target_us=flat, draft_us=(1_000.0,))
+    found = expectation.needs(wrong, machine, recorded(0.02))
+    assert found.alpha is not None
+    assert 0.02 < found.alpha < 0.4
+    assert found.ratio is None
+    slow = Pair(target_us=flat, draft_us=(60_000.0,))
+    found = expectation.needs(slow, machine, recorded(0.8))
+    assert found.alpha is None
+    assert found.ratio is not None
+    assert 1 / 3 < found.ratio < 20
+    dear = Pair(target_us=tuple(20_000.0 * n for n in range(1, 9)), draft_us=(10_000.0,))
+    found = expectation.needs(dear, machine, recorded(0.8))
+    assert (found.alpha, found.ratio, found.cheap_verify) == (None, None, True)
+
+
+MODEL = ModelReport("m", "m", "llama", "q8_0", 10, 9, 100, 512, 512, 1000, 90, 10, 1100)
+
+
+def test_memory_by_device() -> None:
+    cpu = SimpleNamespace(name="CPU", memory_free=1, is_cpu=True)
+    gpus = [SimpleNamespace(name=f"CUDA{i}", memory_free=3000, is_cpu=False) for i in range(2)]
+    (alone,) = devices.memory_by_device(MODEL, MODEL, -1, -1, [cpu], 5000)  # type: ignore[list-item]
+    assert (alone.name, alone.needed, alone.free) == ("CPU", 2200, 5000)
+    both: Any = [cpu, *gpus]
+    rest, moved = devices.memory_by_device(MODEL, MODEL, -1, 0, both, None)
+    assert (rest.target, rest.draft, rest.free) == (0, 1100, None)
+    assert (moved.name, moved.target, moved.draft, moved.free) == (
+        "CUDA0 + CUDA1",
+        1100,
+        None,
+        6000,
+    )
+    rest, moved = devices.memory_by_device(MODEL, None, 5, 0, both, None)
+    assert moved.target == 500 + 50 + 10  # half of the weights, 5 of 9 caches, the buffers
+    assert (rest.target, rest.draft) == (1100 - 560, None)
+
+
+def mode(name: str, gamma: int = 4, epsilon: float | None = None) -> ModeFigures:
+    return ModeFigures(name, name, gamma, epsilon, 2, Interval(1.0))
+
+
+def test_lines_to_copy(tmp_path: Any) -> None:
+    target, draft = tmp_path / "a b.gguf", tmp_path / "d.gguf"
+    usual = replace(mode("auto", settings.MAX_DRAFT), k_max=settings.K_MAX)
+    found = settings.with_draft(target, draft, usual, {"n_threads": 2})
+    assert found.python == f"Engine({str(target)!r}, {str(draft)!r}, mode='auto', n_threads=2)"
+    assert found.command == f"specbranch generate -m '{target}' -md {draft} --mode auto -t 2"
+    found = settings.with_draft(target, draft, mode("pearl"), {"cpus": [0, 1]})
+    assert found.python.endswith("cpus=[0, 1], max_draft=4, policy=policies.Fixed(4))")
+    assert found.command.endswith("--mode pearl --cpus 0,1 --draft-max 4 --draft-p-min 0")
+    found = settings.with_draft(target, draft, mode("specbranch", 8, 0.2), {})
+    assert found.options == {"max_draft": 8, "k_max": 2}
+    assert found.python.endswith("policy=policies.Confidence(0.2))")
+    narrow = replace(mode("auto", 8), k_max=8)
+    assert settings.with_draft(target, draft, narrow, {}).options == {"max_draft": 8, "k_max": 8}
+    plain = settings.without_draft(target, {"n_threads": 1, "draft_cpus": [1], "n_ctx": 512})
+    assert plain.python == f"Engine({str(target)!r}, n_ctx=512)"
+
+
+@pytest.mark.parametrize(
+    ("auto", "other", "chosen"),
+    [
+        (1.2, 1.5, "pearl"),
+        (1.5, 1.2, "auto"),
+        (0.8, GAIN, "auto"),  # better than `auto`, but no gain
+        (1.0, None, "auto"),
+    ],
+)
+def test_the_recommended_mode(auto: float, other: float | None, chosen: str) -> None:
+    timed = [
+        replace(mode(name), measured=None if mean is None else Interval(mean))
+        for name, mean in (("autoregressive", 1.0), ("auto", auto), ("pearl", other))
+    ]
+    assert _recommended(timed).mode == chosen
+
+
+def test_built_in_prompts_are_code_and_prose() -> None:
+    prompts = examination.built_in_prompts()
+    assert len(prompts) == len(set(prompts)) == 78
+    assert "harbour" in prompts[4]
+
+
+def fakes(alignment: float, step_us: int, draft_step_us: int) -> Engine:
+    """A pair whose verifications all take the same time, asleep, so that nobody is in its way."""
+    target, draft = _core._FakeOptions(), _core._FakeOptions()
+    for fake, each_us in ((target, step_us), (draft, draft_step_us)):
+        fake.n_vocab, fake.n_ctx, fake.n_seq = len(LETTERS), 512, 32
+        fake.step_us, fake.alignment, fake.sharpness = each_us, alignment, 6.0
+    return Engine._from_core(_core._fake_engine(target, draft, list(LETTERS), warm_up=True))
+
+
+def assessment(engine: Engine) -> Assessment:
+    told: list[tuple[str, float]] = []
+    sample = Sample(
+        prompts=["the fox", "a hound", "once", 2000 * "far too long ", "then"],
+        seconds=3.0,
+        temperature=0.0,
+        max_draft=8,
+        k_max=4,
+        progress=lambda what, share: told.append((what, share)),
+    )
+    with engine:
+        found = assess(engine, sample, Place(1, 1, draft_on_gpu=False, draft_parameters=10**6))
+    assert {what for what, _ in told} == {"asking the draft", "timing"}
+    assert all(0.0 <= share <= 1.0 for _, share in told)
+    return found
+
+
+def test_a_pair_that_helps() -> None:
+    found = assessment(fakes(1.0, 20_000, 1_000))
+    assert found.verdict is Verdict.HELPS, found.reason
+    assert found.measurement is not None
+    assert found.measurement.acceptance.alpha.mean == 1.0
+    assert found.measurement.n_prompts >= 2
+    assert found.measurement.same_tokens == found.measurement.n_prompts
+
+
+def test_a_draft_that_is_wrong() -> None:
+    found = assessment(fakes(0.0, 10_000, 1_000))
+    assert found.verdict is Verdict.DRAFT_WRONG, found.reason
+    assert found.measurement is not None
+    assert found.measurement.acceptance.alpha.mean < 0.3
+    assert found.measurement.modes[-1].why.startswith("autoregressive")
+
+
+def test_a_draft_that_is_slow() -> None:
+    found = assessment(fakes(0.8, 4_000, 20_000))
+    assert found.verdict is Verdict.DRAFT_SLOW, found.reason
+    assert found.measurement is not None
+    assert found.measurement.steps.ratio < 1.0
+
+
+def test_an_engine_without_costs_is_not_measured(make_fake: MakeFake) -> None:
+    found = assess(
+        make_fake(),
+        Sample(["a"], 1.0, 0.0, 8, 4, lambda _what, _share: None),
+        Place(1, 1, draft_on_gpu=False, draft_parameters=1),
+    )
+    assert found.verdict is Verdict.NOT_MEASURED
+    assert "could not measure" in found.reason
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"seconds": 0}, {"prompts": []}, {"max_draft": 0}, {"k_max": 33}]
+)
+def test_arguments_out_of_range(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument):
+        check.examine("target.gguf", "draft.gguf", **wrong)

@@ -1,0 +1,335 @@
+"""The command line, as a user calls it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from specbranch_cpp import Completion, Generation, __version__, policies
+from specbranch_cpp._support import words
+from specbranch_cpp.cli import app, demo, options, render
+
+if TYPE_CHECKING:
+    from typer.testing import Result
+
+    from specbranch_cpp import Engine
+
+PROMPT = "def add(a, b):\n"
+MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
+
+
+def run(*arguments: object, stdin: str | bytes | None = None) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+
+
+@pytest.fixture
+def models(pair: tuple[Path, Path]) -> list[str]:
+    """What selects the pair, in a small context and with a thread each."""
+    return ["-m", str(pair[0]), "-md", str(pair[1]), "-c", "512", "-t", "1", "-td", "1"]
+
+
+def test_help_and_version() -> None:
+    for command in ([], ["generate"], ["demo"], ["check"]):
+        result = run(*command, "--help")
+        assert result.exit_code == 0
+        assert "Usage: " in result.stdout
+    assert __version__ in run("--version").stdout
+    module = subprocess.run(
+        [sys.executable, "-m", "specbranch_cpp", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert module.stdout.startswith(f"specbranch {__version__} (llama.cpp ")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_generate_streams_the_text_of_the_engine(
+    models: list[str], engine: Engine, mode: str
+) -> None:
+    expected = engine.generate(PROMPT, max_tokens=24, temperature=0.7, seed=3).result()
+    result = run(
+        "generate", *models, "-p", PROMPT, "-n", 24, "--temp", 0.7, "-s", 3, "--mode", mode
+    )
+    assert result.exit_code == 0
+    assert result.stdout == expected.text
+    assert mode in result.stderr
+    assert "seed 3" in result.stderr
+    assert "\x1b" not in result.output
+
+
+def test_generate_as_json(models: list[str], engine: Engine) -> None:
+    expected = engine.generate(PROMPT, max_tokens=16).result()
+    result = run("generate", *models, "-p", PROMPT, "-n", 16, "--json")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    found = json.loads(result.stdout)
+    assert found["text"] == expected.text
+    assert found["tokens"] == list(expected.tokens)
+    assert found["finish_reason"] == expected.finish_reason
+    assert found["stats"]["n_generated"] == len(expected.tokens)
+    assert found["stats"]["tokens_per_second"] > 0
+
+
+def test_generate_records_a_timeline(models: list[str], tmp_path: Path) -> None:
+    command = ["generate", *models, "-p", PROMPT, "-n", 16, "--mode", "specbranch"]
+    plain = run(*command)
+    file = tmp_path / "trace.json"
+    result = run(*command, "--trace", file)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == plain.stdout
+    assert "target idle " in result.stderr
+    assert "draft idle " in result.stderr
+    names = {event["name"] for event in json.loads(file.read_text())["traceEvents"]}
+    assert {"thread_name", "draft"} <= names
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "trace.png"
+    result = run(*command, "--trace", picture, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["stats"]["target_idle_ms"] >= 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_timeline_that_cannot_be_written(models: list[str], tmp_path: Path) -> None:
+    (tmp_path / "trace.json").mkdir()
+    command = ["generate", *models, "-p", PROMPT, "-n", 4, "-q"]
+    result = run(*command, "--trace", tmp_path / "trace.json")
+    assert result.exit_code == 1
+    assert "Is a directory" in result.stderr
+    assert result.stdout == run(*command).stdout  # the text is not lost
+
+
+def test_generate_passes_everything_on(models: list[str], engine: Engine) -> None:
+    grammar = 'root ::= [a-z ]+ "."'
+    expected = engine.generate(
+        PROMPT,
+        max_tokens=40,
+        temperature=0.9,
+        top_k=30,
+        top_p=0.95,
+        min_p=0.01,
+        repeat_penalty=1.1,
+        presence_penalty=0.2,
+        frequency_penalty=0.1,
+        grammar=grammar,
+        stop=["q", "z"],
+        seed=7,
+        policy=policies.Confidence(0.5),
+    ).result()
+    result = run(
+        *("generate", *models, "-p", PROMPT, "-n", 40, "--temp", 0.9, "--top-k", 30),
+        *("--top-p", 0.95, "--min-p", 0.01, "--repeat-penalty", 1.1, "--presence-penalty", 0.2),
+        *("--frequency-penalty", 0.1, "--grammar", grammar, "--stop", "q", "--stop", "z"),
+        *("--seed", 7, "--draft-p-min", 0.5, "--draft-max", 4, "--k-max", 2, "--cpus", "0"),
+        *("--draft-cpus", "0-0", "-ngl", 0, "-ngld", 0),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == expected.text
+
+
+def test_where_the_prompt_comes_from(models: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_text(f"{PROMPT}\n")
+    quiet = ["generate", *models, "-n", 8, "--quiet"]
+    expected = run(*quiet, "-p", PROMPT)
+    assert expected.stderr == ""
+    assert run(*quiet, "-f", file).stdout == expected.stdout
+    assert run(*quiet, "-f", "-", stdin=f"{PROMPT}\n").stdout == expected.stdout
+    assert run(*quiet, stdin=f"{PROMPT}\n").stdout == expected.stdout
+    assert run(*quiet, "-p", PROMPT, "--echo").stdout == PROMPT + expected.stdout
+
+
+def test_a_target_without_a_draft(pair: tuple[Path, Path]) -> None:
+    result = run("generate", "-m", pair[0], "-p", PROMPT, "-n", 4, "-c", 256)
+    assert result.exit_code == 0
+    assert "autoregressive" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["-p", "x", "--temp", "-1"], 2, "--temp is -1; it must be"),
+        (["-p", "x", "-n", "-2"], 2, "--n-predict is -2; it must be in -1 .."),
+        (["-p", "x", "-c", "-1"], 2, "--ctx-size is out of range; -1"),
+        (["-p", ""], 2, "the prompt is empty"),
+        (["-p", "x", "--mode", "fast"], 2, "autoregressive, speculative, pearl, specbranch"),
+        (["-p", "x", "--k-max", "99"], 2, "--k-max is 99"),
+        (["-p", "x", "--draft-p-min", "2"], 2, "--draft-p-min is 2"),
+        (["-p", "x", "--grammar", "root ="], 2, "grammar"),
+        (["-p", "x", "--grammar", "g", "--grammar-file", "f"], 2, "not both"),
+        (["-p", "x", "--cpus", "0,a"], 2, "0,2-5"),
+        (["-p", "x", "-f", "y"], 2, "not both"),
+        (["-f", "missing.txt"], 2, "missing.txt"),
+        (["-p", "x", "--trace", "trace.txt"], 2, ".json or .png"),
+        (["-p", "x", "--trace", "no/such/folder.json"], 2, "no such folder"),
+        (["-p", 600 * "x ?"], 1, "context"),
+        (["-p", "x", "-m", "missing.gguf"], 1, "missing.gguf"),
+    ],
+)
+def test_errors_are_one_line_and_a_code(
+    models: list[str], arguments: list[str], code: int, message: str
+) -> None:
+    result = run("generate", *models, *arguments)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.output
+    assert not isinstance(result.exception, BaseException) or isinstance(
+        result.exception, SystemExit
+    )
+    if result.stderr.startswith("specbranch: "):
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_prompt_that_is_no_text(models: list[str]) -> None:
+    result = run("generate", *models, stdin=b"\xff\xfe")
+    assert result.exit_code == 2
+    assert "UTF-8" in result.stderr
+
+
+def test_a_profile_that_does_not_hold_is_told(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    command = ["generate", "-m", pair[0], "-md", pair[1], "-c", 512, "-p", "x", "-n", 2, "-q"]
+    command += ["--profile", tmp_path / "pair.json"]
+    assert run(*command, "-t", 1).stderr == ""
+    told = run(*command, "-t", 2).stderr
+    assert told.startswith("specbranch: profile ")
+    assert "gives no costs" in told
+
+
+def test_a_draft_without_a_target(pair: tuple[Path, Path]) -> None:
+    result = run("generate", "-md", pair[1], "-p", "x")
+    assert result.exit_code == 2
+    assert "-m" in result.stderr
+
+
+def test_interrupt_keeps_the_text(models: list[str]) -> None:
+    endless = "root ::= [a-z] root"  # forbids the end
+    command = [sys.executable, "-m", "specbranch_cpp", "generate", *models, "-c", "32768"]
+    command += ["-p", PROMPT, "-n", "-1", "--grammar", endless]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        begin = process.stdout.read(8)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert begin.isalpha()
+    assert len(begin) == 8
+    assert b"end: cancelled" in errors
+    assert b"Traceback" not in errors
+
+
+def test_interrupt_before_the_json(models: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    result_of = Generation.result
+
+    def interrupted(_self: Generation) -> Completion:
+        monkeypatch.setattr(Generation, "result", result_of)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Generation, "result", interrupted)
+    result = run("generate", *models, "-c", 8192, "-p", PROMPT, "-n", -1, "--json")
+    assert result.exit_code == 130
+    assert json.loads(result.stdout)["finish_reason"] == "cancelled"
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_told(models: list[str]) -> None:
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "specbranch_cpp", "generate", *models, "-p", "x", "-n", "3"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "specbranch: standard output: No space left on device\n" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves(models: list[str]) -> None:
+    command = [sys.executable, "-m", "specbranch_cpp", "generate", *models]
+    command += ["-p", PROMPT, "-n", "-1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        errors = process.stderr.read()
+        assert process.wait(timeout=60) == 1
+    assert b"Traceback" not in errors
+    assert b"BrokenPipe" not in errors
+
+
+def test_demo(models: list[str]) -> None:
+    result = run("demo", *models[:6], "-n", 24, "--repeat", 1)
+    assert result.exit_code == 0, result.stderr
+    for mode in MODES:
+        row = next(line for line in result.stdout.splitlines() if line.startswith(mode))
+        assert row.endswith("yes")
+    rows = [line for line in result.stdout.splitlines() if line.startswith(("target ", "draft "))]
+    assert len(rows) == 2
+    assert "█" in rows[0]
+    assert "▓" in rows[1]
+    assert "\x1b" not in result.stdout
+
+
+def test_demo_needs_a_draft_and_a_mode(pair: tuple[Path, Path]) -> None:
+    assert run("demo", "-m", pair[0]).exit_code == 2
+    assert run("demo", "-m", pair[0], "-md", pair[1], "--show", "fast").exit_code == 2
+
+
+def test_demo_gives_each_model_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = {"n_threads": 1, "draft_n_threads": 1}
+    assert demo.placements([]) == alone
+    assert demo.placements([3]) == alone
+    monkeypatch.setattr(demo, "_siblings", lambda cpu: [cpu, cpu + 1])
+    assert demo.placements([2, 3]) == alone | {"cpus": [2], "draft_cpus": [3]}
+    assert demo.placements([2, 3, 4, 5]) == alone | {"cpus": [2], "draft_cpus": [4]}
+
+
+def test_a_terminal_gets_colours_and_the_prompt(models: list[str]) -> None:
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "specbranch_cpp", "generate", *models]
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    subprocess.run(
+        [*command, "-p", "def add(a, b):", "-n", "4", "-q"],
+        stdout=slave,
+        env=environment | {"TERM": "xterm"},
+        check=True,
+    )
+    os.close(slave)
+    output = os.read(master, 65536).decode()
+    os.close(master)
+    assert output.startswith("\x1b[2mdef add(a, b):\x1b[0m")
+    assert output.endswith("\n")
+
+
+def test_a_table_that_is_too_wide_folds_its_names() -> None:
+    shown = io.StringIO()
+    rows = [("specbranch (4, confidence 0.4, k 4)", "0.58 .. 0.83", "12 of 12")]
+    table = render.table(("contender", "quartiles", "equal"), rows)
+    Console(file=shown, width=50).print(table)
+    lines = shown.getvalue().splitlines()
+    assert len(lines) == 3
+    assert "12 of 12" in shown.getvalue()
+    assert "…" not in shown.getvalue()
+
+
+def test_lists_of_cpus() -> None:
+    assert options.parse_cpus("0,2-4", "--cpus") == [0, 2, 3, 4]
+    assert options.parse_cpus(None, "--cpus") is None
+
+
+def test_messages_do_not_name_methods() -> None:
+    assert words.message(ValueError("[Weights::load] no such file; x")) == "no such file; x"
+    assert words.message(ValueError("[1, 2] is no prompt")) == "[1, 2] is no prompt"

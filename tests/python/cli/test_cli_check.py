@@ -1,0 +1,277 @@
+"""`specbranch check`, and what it knows about memory."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from gguf import GGML_QUANT_SIZES, GGUFReader
+from rich.console import Console
+from tests.python.support.tiny_gguf import write_tiny_gguf
+from typer.testing import CliRunner
+
+from specbranch_cpp import _core
+from specbranch_cpp._llama import cpu_probe
+from specbranch_cpp._support import words
+from specbranch_cpp.check import (
+    Acceptance,
+    Interval,
+    Measurement,
+    ModeFigures,
+    Report,
+    StepFigures,
+    Verdict,
+)
+from specbranch_cpp.cli import app, check, check_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typer.testing import Result
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_check_a_pair_that_fits(pair: tuple[Path, Path]) -> None:
+    result = run("check", *pair, "-c", 512, "--no-measure")
+    assert result.exit_code == 0, result.output
+    for part in ("fits", "needed", "runs llama.cpp", "this pair works", "not measured"):
+        assert part in result.stdout
+    found = json.loads(run("check", *pair, "-c", 512, "--no-measure", "--json").stdout)
+    assert found["verdict"] == "not measured"
+    assert found["measurement"] is None
+    assert found["fits"] is True
+    assert found["cpu"] == "runs"
+    assert found["target"]["cache"] > 0
+    assert found["draft"]["n_cells"] > found["target"]["n_cells"] == 512
+    assert found["memory_needed"] == found["target"]["total"] + found["draft"]["total"]
+
+
+@pytest.fixture
+def quick_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_probe, "probe", lambda _model: cpu_probe.Verdict("runs"))
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_takes_the_bundled_pair() -> None:
+    result = run("check", "--no-measure")
+    assert result.exit_code == 0, result.output
+    assert "demo-target.gguf" in result.stdout
+    assert "demo-draft.gguf" in result.stdout
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_names_the_first_difference(tmp_path: Path) -> None:
+    target = write_tiny_gguf(tmp_path / "target.gguf", weight_type="Q8_0")
+    draft = write_tiny_gguf(tmp_path / "draft.gguf", weight_type="Q8_0", token_text={70: "other"})
+    result = run("check", target, draft)
+    assert result.exit_code == 1
+    assert "token 70 differs" in result.stdout
+    assert "other" in result.stdout
+    assert run("check", target).exit_code == 0
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_reports_files_that_are_no_models(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(pair[0].read_bytes()[:4096])
+    for models in ((broken,), (pair[0], broken), (tmp_path / "none.gguf",)):
+        result = run("check", *models)
+        assert result.exit_code == 1
+        assert models[-1].name in result.stdout
+        found = json.loads(run("check", *models, "--json").stdout)
+        assert found["fits"] is False
+        assert len(found["reasons"]) == 1
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_finds_too_little_memory(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_core, "available_memory", lambda: 1024)
+    result = run("check", *pair)
+    assert result.exit_code == 1
+    assert "1.0 KiB are available" in result.stdout
+
+
+def test_check_advises_for_a_cpu_that_cannot(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu_probe, "probe", lambda _model: cpu_probe.Verdict("dies", "SIGILL"))
+    result = run("check", *pair)
+    assert result.exit_code == 1
+    assert "SIGILL" in result.stdout
+    assert "CMAKE_ARGS='-DGGML_NATIVE=OFF" in result.stdout or "-DGGML_NATIVE=OFF" in result.stdout
+    monkeypatch.setattr(cpu_probe, "probe", lambda _model: cpu_probe.Verdict("unknown", "no luck"))
+    result = run("check", *pair, "--no-measure")
+    assert result.exit_code == 0
+    assert "no luck" in result.stdout
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_tells_of_gpus(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = SimpleNamespace(name="CPU", description="a CPU", memory_total=2**35, is_cpu=True)
+    gpu = SimpleNamespace(
+        name="CUDA0", description="a GPU", memory_total=2**37, memory_free=2**20, is_cpu=False
+    )
+    library = SimpleNamespace(
+        llama_version="1", ggml_version="2", ggml_commit="3", system="CUDA : ARCHS = 900 | CPU : "
+    )
+    note = "built for NVIDIA GPUs and finds none"
+    monkeypatch.setattr(_core, "list_devices", lambda: [gpu, cpu])
+    monkeypatch.setattr(_core, "library_info", lambda: library)
+    shown = run("check", *pair, "--no-measure").stdout
+    assert "CUDA0: a GPU, 128 GiB" in shown
+    assert "a CPU" not in shown
+    assert "no layer is put on it" in shown
+    moved = run("check", *pair, "--no-measure", "-ngl", "-1").stdout
+    assert "no layer is put on it" not in moved
+    assert "memory   CUDA0: about " in moved
+    assert "fewer layers may fit" in moved
+    assert note not in shown
+    monkeypatch.setattr(_core, "list_devices", lambda: [cpu])
+    assert note in run("check", *pair, "--no-measure").stdout
+    library.system = "CPU : SSE3 = 1 | "
+    found = json.loads(run("check", *pair, "--no-measure", "--json").stdout)
+    assert found["gpus"] == []
+    assert not any(note in each for each in found["notes"])
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_measures_a_pair(pair: tuple[Path, Path]) -> None:
+    command = ["check", *pair, "-c", 512, "-t", 1, "-td", 1, "--seconds", 1, "-p", "def add(a, b):"]
+    result = run(*command)
+    assert result.exit_code in (0, 3), result.output
+    for part in ("steps", "draft    its first choice is right", "verdict", "use      Engine("):
+        assert part in result.stdout
+    assert "\x1b" not in result.output
+    modes = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
+    rows = [line.split()[0] for line in result.stdout.splitlines() if line.startswith(modes)]
+    assert rows[: len(modes)] == list(modes)
+    found = json.loads(run(*command, "-p", "class Stack:\n", "--temp", 0.7, "--json").stdout)
+    assert found["measurement"]["n_prompts"] <= 2
+    assert found["measurement"]["temperature"] == 0.7
+    assert found["measurement"]["acceptance"]["n_places"] > 0
+    assert found["measurement"]["steps"]["n_threads"] == 1
+    assert found["advice"]["command"].startswith("specbranch generate -m ")
+    assert found["verdict"] in {verdict.value for verdict in Verdict}
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_of_a_hopeless_draft(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    draft = shuffle_weights(pair[1], tmp_path / "hopeless.gguf")
+    result = run("check", pair[0], draft, "-c", 512, "-t", 1, "-td", 1, "--seconds", 2)
+    assert result.exit_code == 3, result.output
+    assert "does not help" in result.stdout
+    assert f"use      Engine({str(pair[0])!r}, n_ctx=512)" in result.stdout
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_reads_prompts_from_files(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_text("def f(x):\n")
+    command = ["check", *pair, "-c", 512, "-t", 1, "-td", 1, "--seconds", 0.5, "--json"]
+    assert json.loads(run(*command, "-f", file).stdout)["measurement"]["n_prompts"] == 1
+    result = run(*command, "-f", tmp_path / "none.txt")
+    assert result.exit_code == 2
+    assert "none.txt" in result.stderr
+    assert run(*command, "--seconds", 0).exit_code == 2
+
+
+def test_what_auto_does_is_said_only_if_it_does_it() -> None:
+    def shown(why: str) -> str:
+        steps = StepFigures(20.0, 2.0, 10.0, {2: 1.1}, 1.0, 1.0, 10.0, 1, 1)
+        right = Acceptance(Interval(0.1, 0.0, 0.2), (0.1,), (0.1, 0.0, 0.0, 0.0), 100)
+        auto = ModeFigures("auto", "auto", 16, None, 4, Interval(1.0), Interval(1.0), 1.0, why)
+        found = Measurement(steps, right, (auto,), None, 50.0, 3, 24, 0.0, 2, 20.0)
+        report = Report(verdict=Verdict.DRAFT_WRONG, reason="because.", measurement=found)
+        report.llama_cpp = {"llama_version": "1", "ggml_commit": "2"}
+        file = io.StringIO()
+        check_text.show(Console(file=file, width=100), report)
+        return file.getvalue()
+
+    assert "auto, sees this too and decodes without the draft" in shown("autoregressive: so")
+    assert "auto: autoregressive: so" in shown("autoregressive: so")
+    assert "sees this too" not in shown("overlapped: so")
+    assert "in 1 of them the tokens differ" in shown("")
+
+
+def test_exit_codes() -> None:
+    for verdict in Verdict:
+        report = Report(verdict=verdict, fits=verdict is not Verdict.UNUSABLE)
+        expected = 0
+        if verdict is Verdict.UNUSABLE:
+            expected = 1
+        elif verdict is Verdict.UNCLEAR or "does not help" in verdict.value:
+            expected = 3
+        assert check.exit_code(report) == expected
+
+
+def shuffle_weights(source: Path, copy: Path) -> Path:
+    """The same model with the blocks of every matrix in another order: it knows nothing."""
+    copy.write_bytes(source.read_bytes())
+    generator = np.random.default_rng(0)
+    for tensor in GGUFReader(copy, "r+").tensors:
+        if len(tensor.shape) > 1 and tensor.name.startswith("blk."):
+            block_bytes = GGML_QUANT_SIZES[tensor.tensor_type][1]
+            blocks = tensor.data.reshape(-1).view(np.uint8).reshape(-1, block_bytes)
+            blocks[:] = generator.permutation(blocks)
+    return copy
+
+
+def write(folder: Path, files: dict[str, Any]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{content}\n")
+    return folder
+
+
+def available(proc: Path, groups: Path) -> int | None:
+    return _core.available_memory(os.fsencode(proc), os.fsencode(groups))
+
+
+def test_available_memory(tmp_path: Path) -> None:
+    proc = write(tmp_path / "proc", {"meminfo": "MemTotal: 64 kB\nMemAvailable: 32 kB"})
+    groups = tmp_path / "cgroup"
+    assert available(proc, groups) == 32 * 1024
+    write(proc, {"self/cgroup": "0::/a/b"})
+    write(groups, {"a/memory.max": 20_000, "a/memory.current": 9_000, "a/b/memory.max": "max"})
+    assert available(proc, groups) == 11_000
+    write(groups, {"a/memory.stat": "anon 1\ninactive_file 4000"})
+    assert available(proc, groups) == 15_000
+    write(groups, {"memory.max": 7_000, "memory.current": 6_000})
+    assert available(proc, groups) == 1_000
+    assert available(tmp_path / "none", groups) is None
+
+
+def test_available_memory_in_old_groups(tmp_path: Path) -> None:
+    proc = write(
+        tmp_path / "proc",
+        {"meminfo": "MemAvailable: 32 kB", "self/cgroup": "4:cpu,memory:/job\n1:name=x:/y"},
+    )
+    limits = {"memory.limit_in_bytes": 8_000, "memory.usage_in_bytes": 9_000}
+    groups = write(tmp_path / "cgroup/memory/job", limits).parents[1]
+    assert available(proc, groups) == 0
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "text"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1536, "1.5 KiB"),
+        (200 * 2**20, "200 MiB"),
+        (5 * 2**40, "5.0 TiB"),
+        (2**51, "2048 TiB"),
+    ],
+)
+def test_sizes_are_readable(n_bytes: int, text: str) -> None:
+    assert words.readable(n_bytes) == text

@@ -1,0 +1,224 @@
+"""H-RAD's files: what is read, what is refused and why."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from specbranch_cpp import Engine, InvalidArgument, policies
+from specbranch_cpp._pair import hrad_weights
+from specbranch_cpp._support import safetensors
+
+if TYPE_CHECKING:
+    from tests.python.conftest import MakeFake
+
+K, WIDTH = 2, 4
+METADATA = {
+    "format": "specbranch-hrad-1",
+    "n_layers": str(K),
+    "n_embd": str(WIDTH),
+    "target_sha256": "a" * 64,
+    "draft_sha256": "b" * 64,
+}
+
+
+def tensors(n_layers: int = K, width: int = WIDTH) -> dict[str, np.ndarray[Any, Any]]:
+    generator = np.random.default_rng(1)
+    n_inputs = (n_layers + 1) * width
+    shapes = {
+        "mean": (n_inputs,),
+        "scale": (n_inputs,),
+        "w1": (16, n_inputs),
+        "b1": (16,),
+        "w2": (8, 16),
+        "b2": (8,),
+        "w3": (3, 8),
+        "b3": (3,),
+    }
+    return {
+        name: generator.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()
+    }
+
+
+def encode(
+    arrays: dict[str, np.ndarray[Any, Any]], metadata: dict[str, Any], **changes: Any
+) -> bytes:
+    """A file; `changes` replace entries of its header."""
+    header: dict[str, Any] = {"__metadata__": metadata}
+    body = b""
+    for name, array in arrays.items():
+        data = array.tobytes()
+        place = [len(body), len(body) + len(data)]
+        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": place}
+        body += data
+    header.update(changes)
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + body
+
+
+def write(folder: Path, data: bytes) -> Path:
+    path = folder / "hrad.safetensors"
+    path.write_bytes(data)
+    return path
+
+
+def test_a_file_is_read_as_written(tmp_path: Path) -> None:
+    arrays = tensors()
+    read = safetensors.read(str(write(tmp_path, encode(arrays, METADATA))))
+    assert read.metadata == METADATA
+    assert read.arrays.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(read.arrays[name], array)
+    policy = policies.HRAD(tmp_path / "hrad.safetensors")
+    assert (policy._file.weights.n_layers, policy._file.weights.n_embd) == (K, WIDTH)
+
+
+ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "it has 0 bytes"),
+        (b"\xff" * 40, "its header should have"),
+        ((9).to_bytes(8, "little") + b"12345678", "its header should have 9 bytes of the 16"),
+        ((2).to_bytes(8, "little") + b"{]", "its header is no JSON"),
+        ((2).to_bytes(8, "little") + b"[]", "its header is no map"),
+        (encode({}, {"a": 1}), "its metadata is no map of strings"),
+        (encode({}, {}, x=1), "the entry of tensor 'x' is incomplete"),
+        (encode({}, {}, x={**ENTRY, "dtype": "F16"}), "tensor 'x' has type 'F16'"),
+        (encode({}, {}, x=ENTRY), "tensor 'x' of shape [2] is at 0 .. 8 of 0 bytes"),
+        (encode({}, {}, x={**ENTRY, "shape": [-2]}), "tensor 'x' has no proper shape"),
+        (encode({}, {}, x={**ENTRY, "shape": 2}), "tensor 'x' has no proper shape"),
+        (encode({}, {}, x={**ENTRY, "data_offsets": [8, 0]}), "tensor 'x' of shape [2] is at 8"),
+        (encode({}, {}, x={**ENTRY, "data_offsets": [0.0, 8]}), "tensor 'x' has no proper shape"),
+    ],
+)
+def test_a_damaged_file_is_refused(tmp_path: Path, data: bytes, reason: str) -> None:
+    path = write(tmp_path, data)
+    with pytest.raises(InvalidArgument, match=re.escape(reason)) as error:
+        policies.HRAD(path)
+    assert str(path) in str(error.value)
+
+
+def test_every_cut_of_a_file_is_refused(tmp_path: Path) -> None:
+    data = encode(tensors(), METADATA)
+    for n in range(0, len(data), 97):
+        with pytest.raises(InvalidArgument):
+            policies.HRAD(write(tmp_path, data[:n]))
+
+
+def test_other_files_are_refused_by_what_they_lack(tmp_path: Path) -> None:
+    arrays = tensors()
+
+    def refused(message: str, *, without: str = "", **metadata: str) -> None:
+        some = {name: array for name, array in arrays.items() if name != without}
+        values = {k: v for k, v in {**METADATA, **metadata}.items() if k != without}
+        with pytest.raises(InvalidArgument, match=re.escape(message)):
+            policies.HRAD(write(tmp_path, encode(some, values)))
+
+    refused("has format 'other'; H-RAD needs 'specbranch-hrad-1'", format="other")
+    refused("has format None", without="format")
+    refused("lacks w2", without="w2")
+    refused("lacks draft_sha256", without="draft_sha256")
+    refused("has n_layers '-1'; it must be a positive integer", n_layers="-1")
+    refused("has n_embd '0'; it must be a positive integer", n_embd="0")
+    refused("does not fit together", n_embd="5")
+    arrays["b1"] = np.full_like(arrays["b1"], np.nan)
+    refused("has a tensor 'b1' that is not finite everywhere")
+    with pytest.raises(InvalidArgument, match="cannot be read: No such file"):
+        policies.HRAD(tmp_path / "none")
+    with pytest.raises(InvalidArgument, match="path is 7"):
+        policies.HRAD(7)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="epsilon is 2"):
+        policies.HRAD(tmp_path / "none", epsilon=2)
+    with pytest.raises(InvalidArgument, match=r"sure is -0\.1"):
+        policies.HRAD(tmp_path / "none", sure=-0.1)
+
+
+def test_hashes_and_sizes_must_be_the_pairs(tmp_path: Path) -> None:
+    class Core:
+        n_feature_layers = 4
+        n_embd = WIDTH
+
+    files = []
+    for name in ("target", "draft"):
+        files.append(tmp_path / name)
+        files[-1].write_bytes(name.encode() * 1000)
+    pair = hrad_weights.PairFiles(*map(str, files))
+    hashes = {f"{path.name}_sha256": hrad_weights.file_sha256(str(path)) for path in files}
+
+    def check(**metadata: str) -> None:
+        path = write(tmp_path, encode(tensors(), {**METADATA, **hashes, **metadata}))
+        core: Any = Core()
+        hrad_weights.check_pair(policies.HRAD(path)._file, core, pair)
+
+    check()
+    files[0].unlink()  # hashed once
+    check()
+    with pytest.raises(InvalidArgument, match="was trained for another target: its SHA-256 is aaa"):
+        check(target_sha256="a" * 64)
+    with pytest.raises(InvalidArgument, match=f"another draft.*that of {str(files[1])!r}"):
+        check(draft_sha256=hashes["target_sha256"])
+    Core.n_embd = 5
+    with pytest.raises(InvalidArgument, match="is for a target of width 4; this one has 5"):
+        check()
+    Core.n_feature_layers = 1
+    with pytest.raises(InvalidArgument, match="needs the states of 2 layers; this target gives 1"):
+        check()
+
+
+def test_a_file_for_another_pair_is_refused_by_the_engine(
+    tmp_path: Path, pair: tuple[Path, Path]
+) -> None:
+    policy = policies.HRAD(write(tmp_path, encode(tensors(), METADATA)))
+    with pytest.raises(InvalidArgument, match=r"policies\.HRAD"):
+        Engine(*pair, n_ctx=256, policy=policy)
+    with Engine(*pair, n_ctx=256) as engine:
+        with pytest.raises(InvalidArgument, match=r"policies\.HRAD"):
+            engine.generate([1, 2, 3], policy=policy)
+        assert len(engine.generate([1, 2, 3], max_tokens=3).result().tokens) <= 3
+
+
+@pytest.mark.parametrize("mode", ["speculative", "pearl", "specbranch", "autoregressive"])
+def test_h_rad_and_features_never_change_the_text(
+    make_fake: MakeFake, tmp_path: Path, mode: str
+) -> None:
+    engine = make_fake(target_step_us=600, draft_step_us=60)
+    whole = engine.generate("abc", max_tokens=60).result()
+    policy = policies.HRAD(write(tmp_path, encode(tensors(), METADATA)))
+    assert engine.generate("abc", max_tokens=60, mode=mode, policy=policy).result().tokens == (
+        whole.tokens
+    )
+    seen: list[Any] = []
+
+    class Watching:
+        n_feature_layers = 3
+
+        def plan(self, round: policies.Round, /) -> policies.Plan:  # noqa: A002
+            seen.append(round.features)
+            return policies.Plan(2)
+
+        def observe(self, outcome: policies.Outcome, /) -> None:
+            pass
+
+    done = engine.generate("abc", max_tokens=60, mode=mode, policy=Watching()).result()
+    assert done.tokens == whole.tokens
+    if mode == "autoregressive":
+        assert not seen
+        return
+    arrays = [features for features in seen if features is not None]
+    assert arrays
+    for features in arrays:
+        assert features.shape == (4, WIDTH)
+        assert features.dtype == np.float32
+        assert not features.flags.writeable
+        with pytest.raises(ValueError, match="read-only"):
+            features[0, 0] = 1
+    # The embedding of the newest token ends with a 1; arrays outlive their rounds.
+    assert all(features[-1, -1] == 1.0 for features in arrays)

@@ -1,0 +1,257 @@
+"""JSON schemas as grammars: what comes out is JSON that the schema accepts."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any, cast
+
+import jsonschema
+import pytest
+
+from specbranch_cpp import Engine, InvalidArgument
+from specbranch_cpp._grammar.json_schema import MOST_PARTS, grammar_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HELLO = [{"role": "user", "content": "hello"}]
+LINK = {"type": ["object", "null"], "properties": {"next": {"$ref": "#/$defs/link"}}}
+
+GOOD: dict[str, Any] = {
+    "escapes in constants": {"enum": ['a"b', "a\\b", "\n\t\x01", "é\u2028", {"k": ['"']}]},
+    "every kind of constant": {"enum": [1, -2.5, "x", None, True, {"a": [1]}, []]},
+    "const": {"const": 'a"\\\n'},
+    "names": {
+        "properties": {'a"b': {"type": "boolean"}, "a\\b": {"type": "null"}},
+        "required": ['a"b', "a\\b"],
+    },
+    "names of rules": {
+        "properties": {
+            "space": {"type": "object", "properties": {"root": {"type": "boolean"}}},
+            "string": {"type": "boolean"},
+            "decimal part": {"type": "boolean"},
+            "x": {"type": "number"},
+            "value": {"const": 2},
+            "ref": {"$ref": "#/$defs/string"},
+        },
+        "required": ["decimal part", "x", "space", "ref"],
+        "$defs": {"string": {"enum": ["one", "two"]}},
+    },
+    "two definitions of one name": {
+        "properties": {"a": {"$ref": "#/$defs/a/$defs/x"}, "b": {"$ref": "#/$defs/b/$defs/x"}},
+        "required": ["a", "b"],
+        "$defs": {"a": {"$defs": {"x": {"const": 1}}}, "b": {"$defs": {"x": {"const": 2}}}},
+    },
+    "recursive": {"$ref": "#/$defs/link", "$defs": {"link": LINK}},
+    "the whole as a reference": {"type": "object", "properties": {"n": {"$ref": "#"}}},
+    "pointer": {
+        "$ref": "#/$defs/a~1b%25/anyOf/0",
+        "$defs": {"a/b%": {"anyOf": [{"const": 1}]}},
+    },
+    "nested arrays": {
+        "type": "array",
+        "items": {"type": "array", "items": {"type": "boolean"}, "maxItems": 2},
+        "minItems": 1,
+        "maxItems": 3,
+    },
+    "at least": {"type": "array", "items": {"enum": [0, 1]}, "minItems": 2},
+    "no items": {"type": "array", "maxItems": 0},
+    "tuple": {"prefixItems": [{"type": "boolean"}, {"const": 3}], "items": False},
+    "items of any kind": {"type": "array", "minItems": 2, "maxItems": 2},
+    "lengths": {"type": "string", "minLength": 2, "maxLength": 4},
+    "long": {"type": "string", "maxLength": 2000},
+    "many": {"type": "array", "items": {"type": "boolean"}, "maxItems": 2000},
+    "kinds with lengths": {"type": ["string", "integer", "null"], "maxLength": 3},
+    "map": {"type": "object", "additionalProperties": {"type": "boolean"}},
+    "closed": {"type": "object", "properties": {}, "additionalProperties": False},
+    "open": {"properties": {"a": {"const": 1}}, "additionalProperties": {"type": "null"}},
+    "required and unknown": {"type": "object", "required": ["a"]},
+    "anyOf": {"anyOf": [{"type": "integer"}, {"type": "string", "format": "date"}]},
+    "kind of all": {"type": "object", "anyOf": [{"required": ["a"]}, {"required": ["b"]}]},
+    "formats": {
+        "properties": {
+            name: {"type": "string", "format": name}
+            for name in ("uuid", "date", "time", "date-time", "email")
+        },
+        "required": ["uuid", "date", "time", "date-time"],
+    },
+    "allOf": {
+        "allOf": [{"$ref": "#/definitions/A"}, {"properties": {"b": {"type": "null"}}}],
+        "definitions": {"A": {"properties": {"a": {"type": "integer"}}, "required": ["a"]}},
+    },
+    "allOf of one": {"allOf": [{"enum": ["x", "y"]}], "description": "as pydantic writes it"},
+    "anything": {},
+    "true": True,
+    "pattern": {"type": "string", "pattern": r"^[a-c]+\d{2}$"},
+    "pattern of any": {"type": "string", "pattern": "^.{2}$"},
+    "pattern without": {"type": "string", "pattern": "^[^a-z]{1,3}$"},
+    "pattern with quotes": {"type": "string", "pattern": r'^(a|b"|\\)["\\]?$'},
+    "pattern of classes": {"type": "string", "pattern": r"^\w{1,2}[\s\-]\D$"},
+    "pattern anywhere": {"type": "string", "pattern": "^x|y$"},
+}
+
+BAD: dict[str, tuple[Any, str]] = {
+    "no schema": (3, "must be a JSON schema"),
+    "false": (False, "must be a JSON schema"),
+    "null": (None, "must be a JSON schema"),
+    "kind": ({"type": "text"}, "'type'.*is 'text'"),
+    "no kind": ({"type": []}, "is empty"),
+    "kind of kinds": ({"type": [["string"]]}, "must be a str"),
+    "lost": ({"$ref": "#/$defs/x"}, "there is no '\\$defs'"),
+    "elsewhere": ({"$ref": "https://example.com/x"}, "must begin with"),
+    "reference": ({"$ref": 3}, "must begin with"),
+    "beside": ({"anyOf": [{}], "enum": [1]}, "only one can rule"),
+    "empty anyOf": ({"anyOf": []}, "must be a list"),
+    "empty enum": ({"enum": []}, "must be a list"),
+    "enum of another kind": ({"type": "string", "enum": ["a", 1]}, "value 1"),
+    "not": ({"not": {}}, "'not'"),
+    "if": ({"if": {}}, "'if'"),
+    "properties": ({"properties": 3}, "must be a mapping"),
+    "property": ({"properties": {"a": 3}}, r"\['properties'\]\['a'\]"),
+    "empty name": ({"properties": {"": {}}}, "of the name ''"),
+    "required": ({"type": "object", "required": [3]}, "must be a str"),
+    "closed": ({"required": ["a"], "additionalProperties": False}, "does not allow"),
+    "length": ({"minLength": -1}, "must be in"),
+    "lengths": ({"minLength": 3, "maxLength": 2}, "at most maxLength"),
+    "too long": ({"minLength": 10**7}, "at most 2000"),
+    "tuple": ({"prefixItems": [{}], "minItems": 2}, "another number"),
+    "broken pattern": ({"pattern": "("}, "no regular expression"),
+    "look-ahead": ({"pattern": "(?=a)b"}, "assert"),
+    "back reference": ({"pattern": r"(a)\1"}, "groupref"),
+    "anchor inside": ({"pattern": "a^b"}, " at;"),
+    "repeats": ({"pattern": "a{3000}"}, "at most 2000"),
+    "not a number": ({"const": float("nan")}, "no JSON"),
+    "no JSON": ({"const": {1}}, "no JSON"),
+    "part of allOf": ({"allOf": ["x", {}]}, "must be a schema"),
+    "reference to a list": ({"$ref": ["#"]}, "must begin with"),
+    "surrogate": ({"enum": ["\ud800"]}, "no JSON"),
+    "allOf": ({"allOf": [{"type": "string"}, {"type": "object"}]}, "must be an object"),
+}
+
+
+@pytest.fixture(scope="module")
+def random(tiny: Path) -> Iterator[Engine]:
+    """Writes at random what a grammar allows."""
+    with Engine(tiny, n_ctx=512, n_threads=1) as engine:
+        yield engine
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_what_comes_out_is_accepted(random: Engine, name: str) -> None:
+    schema = GOOD[name]
+    grammar = grammar_of(schema, "schema")
+    checked = 0
+    for seed in range(12):
+        done = random.complete("x", grammar=grammar, temperature=2.0, seed=seed, max_tokens=200)
+        # llama.cpp's grammars take some bytes for characters that are no UTF-8.
+        if done.finish_reason == "stop" and "\ufffd" not in done.text:
+            jsonschema.validate(json.loads(done.text), schema)
+            checked += 1
+    assert checked or name in {"long", "many", "pattern anywhere", "anything", "true"}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_is_refused(random: Engine, name: str) -> None:
+    schema, reason = BAD[name]
+    with pytest.raises(InvalidArgument, match=reason):
+        random.create_chat_completion(
+            HELLO, response_format={"type": "json_object", "schema": schema}
+        ) if schema is not None else grammar_of(schema, "schema")
+
+
+def test_a_schema_without_an_end_is_refused(random: Engine) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(5000):
+        deep = {"items": deep}
+    with pytest.raises(InvalidArgument, match="nested too deeply"):
+        grammar_of(deep, "schema")
+    for endless in (
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}},
+        {"anyOf": [{"$ref": "#"}, {"type": "string"}]},
+    ):
+        with pytest.raises(InvalidArgument, match="recurses to the left"):
+            random.complete("x", grammar=grammar_of(endless, "schema"))
+
+
+@pytest.mark.parametrize("name", ["minimum", "multipleOf", "uniqueItems"])
+def test_what_is_not_enforced_is_told(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    schema = {"type": "array" if name == "uniqueItems" else "integer", name: 3}
+    with caplog.at_level(logging.WARNING, "specbranch_cpp"):
+        grammar_of(schema, "schema")
+    assert name in caplog.text
+    with pytest.raises(InvalidArgument, match=name):
+        grammar_of(schema, "schema", strict=True)
+
+
+def test_a_set_that_python_warns_of_is_one() -> None:
+    assert r"[\x26\x5Ba]" in grammar_of({"pattern": "^[[a&&]$"}, "schema")
+
+
+ANSWER = {
+    "type": "object",
+    "properties": {"yes": {"type": "boolean"}, "why": {"enum": ["a", "b"]}},
+    "required": ["yes", "why"],
+}
+
+
+@pytest.mark.parametrize(
+    "response_format",
+    [
+        {"type": "json_object", "schema": ANSWER},
+        {"type": "json_schema", "json_schema": {"name": "answer", "schema": ANSWER}},
+        {"type": "json_schema", "json_schema": {"schema": ANSWER, "strict": True}},
+    ],
+)
+@pytest.mark.parametrize("mode", ["autoregressive", "specbranch", "auto"])
+def test_an_answer_in_json(engine: Engine, response_format: dict[str, Any], mode: str) -> None:
+    answer = engine.create_chat_completion(
+        HELLO, response_format=response_format, max_tokens=64, seed=2, mode=mode
+    )
+    choice = cast("Any", answer)["choices"][0]
+    jsonschema.validate(json.loads(choice["message"]["content"]), ANSWER)
+    assert choice["finish_reason"] == "stop"
+
+
+def test_any_json_object(engine: Engine) -> None:
+    answer: Any = engine.create_chat_completion(
+        HELLO, response_format={"type": "json_object"}, max_tokens=40, seed=1
+    )
+    choice = answer["choices"][0]
+    assert choice["message"]["content"].startswith("{")
+    if choice["finish_reason"] == "stop":
+        assert isinstance(json.loads(choice["message"]["content"]), dict)
+
+
+@pytest.mark.parametrize(
+    "response_format",
+    ["json", {}, {"type": "xml"}, {"type": "json_schema"}, {"type": "json_schema", "schema": {}}],
+)
+def test_formats_that_are_none(engine: Engine, response_format: Any) -> None:
+    with pytest.raises(InvalidArgument, match="response_format"):
+        engine.create_chat_completion(HELLO, response_format=response_format)
+
+
+def copied(kind: str) -> dict[str, Any]:
+    """A short schema of which 2**30 copies would be made."""
+    if kind == "types":
+        schema: dict[str, Any] = {"type": "string"}
+        for _ in range(30):
+            schema = {"type": ["object", "object"], "properties": {"a": schema}}
+        return schema
+    one = {"allOf": [{"$ref": "#/$defs/%"}, {}]}
+    both = json.dumps({"type": "object", "properties": {"p": one, "q": one}})
+    defs = {f"d{i}": json.loads(both.replace("%", f"d{i + 1}")) for i in range(30)}
+    return {"$ref": "#/$defs/d0", "$defs": defs | {"d30": {"type": "object"}}}
+
+
+@pytest.mark.parametrize("kind", ["types", "allOf"])
+def test_a_schema_cannot_explode(kind: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"^mine has more than {MOST_PARTS} parts"):
+        grammar_of(copied(kind), "mine")
+
+
+def test_a_schema_of_many_parts() -> None:
+    schema = {"type": "array", "prefixItems": [{"type": "null"}] * (MOST_PARTS - 1)}
+    assert "null" in grammar_of(schema, "mine")

@@ -1,0 +1,63 @@
+"""A hundred ways to be wrong: each is answered as OpenAI would, and the next request is served."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.python.support.server_malformed import GOOD, N_WAYS, malformed_requests, refused
+from tests.python.support.server_support import Running, serving
+
+from specbranch_cpp import Engine
+from specbranch_cpp.server.errors import BadRequest
+from specbranch_cpp.server.requests import CompletionRequest, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def server(pair: tuple[Path, Path]) -> Iterator[Running]:
+    template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    options: dict[str, Any] = {"n_threads": 1, "draft_n_threads": 1, "warmup": False}
+    with (
+        Engine(*pair, n_ctx=512, chat_template=template, **options) as engine,
+        serving(engine, header_timeout_s=1, body_timeout_s=1) as running,
+    ):
+        yield running
+
+
+@pytest.mark.parametrize("path", sorted(GOOD))
+def test_what_is_malformed_was_good(server: Running, path: str) -> None:
+    assert server.client.post(path, json=GOOD[path]).status_code == 200
+
+
+def test_a_hundred_malformed_requests(server: Running) -> None:
+    good = "/v1/completions"
+    before = server.client.post(good, json=GOOD[good]).json()["choices"]
+    n_answered = 0
+    for index, request in enumerate(malformed_requests()):
+        n_answered += refused(server.port, request)
+        if index % 10 == 0:
+            after = server.client.post(good, json=GOOD[good]).json()["choices"]
+            assert after == before, index
+    assert n_answered > 0.9 * N_WAYS
+    assert server.client.post(good, json=GOOD[good]).json()["choices"] == before
+    assert server.client.get("/health").json()["requests_waiting"] == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ('"temperature": "hot"', 'temperature is "hot": '),
+        ('"top_p": 2', "top_p is 2: "),
+        ('"top_p": NaN', "top_p is NaN: "),
+        (f'"temperature": "{1000 * "x"}"', "temperature: "),
+    ],
+)
+def test_errors_tell_the_value(field: str, told: str) -> None:
+    body = f'{{"prompt": "x", {field}}}'.encode()
+    with pytest.raises(BadRequest, match="Input should be") as refused:
+        parse(CompletionRequest, body, 8)
+    assert str(refused.value).startswith(told)

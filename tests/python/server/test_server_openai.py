@@ -1,0 +1,191 @@
+"""OpenAI's own client against the running server, with real models: texts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import openai
+import pytest
+from tests.python.support.server_models import (
+    MESSAGES,
+    PROMPT,
+    SAMPLING,
+    chat,
+    chatting,
+    completion,
+)
+from tests.python.support.server_support import KEY, Running, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from specbranch_cpp import Engine
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 8},
+        "size": {"enum": [1, 2, 5]},
+    },
+    "required": ["name", "size"],
+    "additionalProperties": False,
+}
+TOOL: Any = {"type": "function", "function": {"name": "measure", "parameters": SCHEMA}}
+
+
+@pytest.fixture(scope="module")
+def models(pair: tuple[Path, Path]) -> Iterator[Engine]:
+    with chatting(pair) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def server(models: Engine) -> Iterator[Running]:
+    with serving(models, api_keys=(KEY,), request_timeout_s=60) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Running) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as client:
+        yield client
+
+
+def test_models(client: openai.OpenAI, models: Engine) -> None:
+    (model,) = client.models.list().data
+    assert client.models.retrieve(model.id).id == model.id
+    meta = (model.model_extra or {})["meta"]
+    assert (meta["n_ctx"], meta["n_vocab"]) == (models.n_ctx, models.vocab_size)
+    assert meta["has_chat_template"] is True
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("gpt-9")
+
+
+def test_a_completion_is_the_engines_text(client: openai.OpenAI, models: Engine) -> None:
+    expected = completion(models, PROMPT, **SAMPLING)
+    reply = client.completions.create(model="any", prompt=PROMPT, **SAMPLING)
+    assert reply.id.startswith("cmpl-")
+    assert reply.object == "text_completion"
+    (choice,) = reply.choices
+    assert choice.text == expected["choices"][0]["text"]
+    assert choice.finish_reason == expected["choices"][0]["finish_reason"] == "length"
+    assert reply.usage is not None
+    assert reply.usage.completion_tokens == 40
+    assert reply.usage.total_tokens == reply.usage.prompt_tokens + 40
+    extra = reply.model_extra or {}
+    assert extra["seed"] == 11
+    assert extra["timings"]["predicted_n"] == 40
+
+
+def test_a_streamed_completion_is_the_same(client: openai.OpenAI, models: Engine) -> None:
+    expected = completion(models, PROMPT, **SAMPLING)["choices"][0]["text"]
+    stream = client.completions.create(
+        model="any", prompt=PROMPT, stream=True, stream_options={"include_usage": True}, **SAMPLING
+    )
+    chunks = list(stream)
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens == 40
+    texts = [chunk.choices[0].text for chunk in chunks if chunk.choices]
+    assert len(texts) > 10
+    assert "".join(texts) == expected
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "length"
+
+
+def test_prompts_of_tokens(client: openai.OpenAI, models: Engine) -> None:
+    tokens = models.tokenize(PROMPT)
+    for prompt in (tokens, [tokens], [PROMPT]):
+        reply = client.completions.create(model="any", prompt=prompt, **SAMPLING)
+        assert reply.choices[0].text == completion(models, PROMPT, **SAMPLING)["choices"][0]["text"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_chat_is_the_engines_text(client: openai.OpenAI, models: Engine, stream: bool) -> None:
+    expected = chat(models, MESSAGES, **SAMPLING)["choices"][0]["message"]
+    if stream:
+        chunks = list(
+            client.chat.completions.create(model="any", messages=MESSAGES, stream=True, **SAMPLING)
+        )
+        assert chunks[0].choices[0].delta.role == "assistant"
+        text: str | None = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+        assert chunks[-1].choices[0].finish_reason == "length"
+    else:
+        reply = client.chat.completions.create(model="any", messages=MESSAGES, **SAMPLING)
+        assert reply.id.startswith("chatcmpl-")
+        text = reply.choices[0].message.content
+    assert text == expected["content"] != ""
+
+
+def test_parts_and_other_fields(client: openai.OpenAI, models: Engine) -> None:
+    parts: Any = [{"role": "user", "content": [{"type": "text", "text": MESSAGES[0]["content"]}]}]
+    sampling = {k: v for k, v in SAMPLING.items() if k != "max_tokens"}
+    reply = client.chat.completions.create(
+        model="any", messages=parts, max_completion_tokens=40, user="me", n=1, stop=["\n\n\n\n"],
+        extra_body={"mode": "autoregressive", "top_k": 40, "min_p": 0.05}, **sampling,
+    )  # fmt: skip
+    expected = chat(models, MESSAGES, stop=["\n\n\n\n"], **SAMPLING)
+    assert reply.choices[0].message.content == expected["choices"][0]["message"]["content"]
+    assert (reply.model_extra or {})["mode"] == "autoregressive"
+
+
+def test_many_at_once_do_not_mix(server: Running, models: Engine) -> None:
+    prompts = [f"def f{i}(x):\n    return" for i in range(12)]
+    expected = [
+        completion(models, prompt, seed=i, max_tokens=20)["choices"][0]["text"]
+        for i, prompt in enumerate(prompts)
+    ]
+
+    async def ask(client: openai.AsyncOpenAI, i: int) -> str:
+        fields: dict[str, Any] = {"model": "any", "prompt": prompts[i], "seed": i, "max_tokens": 20}
+        if i % 2:
+            stream = await client.completions.create(stream=True, **fields)
+            return "".join([chunk.choices[0].text async for chunk in stream])
+        return str((await client.completions.create(**fields)).choices[0].text)
+
+    async def ask_all() -> list[str]:
+        url = f"{server.url}/v1"
+        async with openai.AsyncOpenAI(base_url=url, api_key=KEY, max_retries=0) as client:
+            return await asyncio.gather(*(ask(client, i) for i in range(12)))
+
+    assert asyncio.run(ask_all()) == expected
+
+
+def test_json_schema(client: openai.OpenAI) -> None:
+    schema: Any = {
+        "type": "json_schema", "json_schema": {"name": "thing", "schema": SCHEMA, "strict": True},
+    }  # fmt: skip
+    for seed in range(3):
+        reply = client.chat.completions.create(
+            model="any", messages=MESSAGES, response_format=schema, temperature=1.0, seed=seed
+        )
+        thing = json.loads(reply.choices[0].message.content or "")
+        assert set(thing) == {"name", "size"}
+        assert len(thing["name"]) <= 8
+        assert thing["size"] in (1, 2, 5)
+
+
+def test_tools(client: openai.OpenAI) -> None:
+    fields: dict[str, Any] = {
+        "model": "any", "messages": MESSAGES, "tools": [TOOL], "seed": 1, "temperature": 1.0,
+        "tool_choice": {"type": "function", "function": {"name": "measure"}},
+    }  # fmt: skip
+    reply = client.chat.completions.create(**fields)
+    assert reply.choices[0].finish_reason == "tool_calls"
+    (call,) = reply.choices[0].message.tool_calls or []
+    assert call.type == "function"
+    assert call.function.name == "measure"
+    assert set(json.loads(call.function.arguments)) == {"name", "size"}
+    deltas = [
+        delta
+        for chunk in client.chat.completions.create(stream=True, **fields)
+        for choice in chunk.choices
+        for delta in choice.delta.tool_calls or []
+    ]
+    assert deltas[0].function is not None
+    assert deltas[0].function.name == "measure"
+    pieces = [delta.function.arguments or "" for delta in deltas if delta.function]
+    assert "".join(pieces) == call.function.arguments

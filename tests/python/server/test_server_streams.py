@@ -1,0 +1,242 @@
+"""Streams, time limits, clients that leave and the end of the server, without a model."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from tests.python.support.server_support import FakeModel, FakeText, Running, events, serving
+
+from specbranch_cpp.errors import ContextOverflow, DecodeError, EngineClosed, InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PATH = "/v1/completions"
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def ask(server: Running, prompt: str, **fields: Any) -> httpx.Response:
+    return server.client.post(PATH, json={"prompt": prompt, **fields})
+
+
+def test_a_stream_is_one_event_a_chunk_and_done() -> None:
+    with serving(FakeModel(), FakeText()) as server:
+        reply = ask(server, "so it goes", stream=True)
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    assert reply.headers["cache-control"] == "no-store"
+    *chunks, done = events(reply.text)
+    assert [json.loads(chunk)["choices"][0]["text"] for chunk in chunks] == ["so", "it", "goes"]
+    assert done == "[DONE]"
+
+
+def test_silence_gets_comments() -> None:
+    with serving(FakeModel(), FakeText(step_s=0.3), heartbeat_s=0.05) as server:
+        reply = ask(server, "slow words", stream=True)
+    assert reply.text.startswith(": \n\n")
+    before, _, after = reply.text.partition('"slow"')
+    assert before.count(": \n\n") >= 2
+    assert ": \n\n" in after
+    assert len(events(reply.text)) == 3
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("error", "status", "kind", "param", "code"),
+    [
+        (
+            InvalidArgument("[f] top_k is -5; it must be -1 or more"),
+            400, "invalid_request_error", "top_k", "invalid_value",
+        ),
+        (
+            ContextOverflow("the prompt has 70 tokens; the context 64"),
+            400, "invalid_request_error", None, "context_length_exceeded",
+        ),
+        (RuntimeError("a secret of the inside"), 500, "server_error", None, "internal_error"),
+    ],
+)  # fmt: skip
+def test_an_early_error_has_its_status(
+    stream: bool, error: Exception, status: int, kind: str, param: str | None, code: str
+) -> None:
+    with serving(FakeModel(), FakeText(error=error)) as server:
+        reply = ask(server, "#fail", stream=stream)
+        assert reply.status_code == status
+        told = reply.json()["error"]
+        assert (told["type"], told["param"], told["code"]) == (kind, param, code)
+        assert "secret" not in told["message"]
+        assert not told["message"].startswith("[f]")
+        assert ask(server, "on").status_code == 200
+
+
+def test_a_late_error_is_an_event() -> None:
+    with serving(FakeModel(), FakeText(error=InvalidArgument("k_max is 9"))) as server:
+        reply = ask(server, "#break", stream=True)
+        assert reply.status_code == 200
+        word, error = events(reply.text)
+        assert json.loads(word)["choices"][0]["text"] == "#break"
+        assert json.loads(error)["error"]["message"] == "k_max is 9"
+        assert ask(server, "on").status_code == 200
+
+
+@pytest.mark.parametrize("error", [DecodeError("NaN in the scores"), EngineClosed("closed")])
+def test_an_engine_that_is_broken_is_said_to_be(error: Exception) -> None:
+    class Broken(FakeModel):
+        def generate(self, *_: Any, **__: Any) -> Any:
+            raise error
+
+    with serving(Broken(), FakeText(error=error)) as server:
+        assert ask(server, "#fail").status_code in (500, 503)
+        health = server.client.get("/health")
+        assert health.status_code == 503
+        assert health.json()["status"] == "engine_broken"
+        assert health.json()["error"]["message"] == str(error)
+        reply = ask(server, "on")
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "engine_broken")
+
+
+def test_a_failed_generation_is_not_a_broken_engine() -> None:
+    class Fine(FakeModel):
+        def generate(self, *_: Any, **__: Any) -> Any:
+            return FakeGeneration()
+
+    class FakeGeneration:
+        def result(self) -> None: ...
+
+    with serving(Fine(), FakeText(error=DecodeError("the pass failed"))) as server:
+        assert ask(server, "#fail").json()["error"]["code"] == "decode_error"
+        assert server.client.get("/health").status_code == 200
+        assert ask(server, "on").status_code == 200
+
+
+def test_the_time_limit_is_an_error() -> None:
+    text = FakeText()
+    with serving(FakeModel(), text, request_timeout_s=1.0, heartbeat_s=0.05) as server:
+        reply = ask(server, "#hang")
+        assert reply.status_code == 504
+        assert reply.json()["error"]["code"] == "timeout"
+        *_, last = events(ask(server, "#hang", stream=True).text)
+        assert json.loads(last)["error"]["message"] == "the generation was stopped after 1 seconds"
+        assert text.log.count("cancel #hang") == 2
+        assert ask(server, "on").status_code == 200
+
+
+@contextlib.contextmanager
+def sent(server: Running, prompt: str, **fields: Any) -> Iterator[socket.socket]:
+    """A request whose answer nobody reads; the connection is closed at the end of the block."""
+    body = json.dumps({"prompt": prompt, **fields}).encode()
+    head = (
+        f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head.encode() + body)
+        yield connection
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_work_ends_when_the_client_leaves(stream: bool) -> None:
+    text = FakeText()
+    with serving(FakeModel(), text) as server:
+        with sent(server, "#hang", stream=stream):
+            wait_until(lambda: "begin #hang" in text.log)
+        wait_until(lambda: "cancel #hang" in text.log)
+        assert ask(server, "on").status_code == 200
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_who_leaves_while_waiting_never_starts(stream: bool) -> None:
+    text = FakeText()
+    with serving(FakeModel(), text, heartbeat_s=0.05) as server:
+        with sent(server, "#hang", stream=True):
+            wait_until(lambda: "begin #hang" in text.log)
+            with sent(server, "never", stream=stream):
+                wait_until(lambda: server.service.turns.n_waiting == 1)
+            wait_until(lambda: server.service.turns.n_waiting == 0)
+        assert ask(server, "on").status_code == 200
+    assert "begin never" not in text.log
+
+
+# More than the buffers of a connection hold.
+LONG = " ".join(["word" * 100] * 20_000)
+
+
+def test_a_slow_reader_keeps_nobody_waiting() -> None:
+    text = FakeText()
+    with (
+        serving(FakeModel(), text, max_body_bytes=10**8) as server,
+        sent(server, LONG, stream=True),
+    ):
+        wait_until(lambda: f"begin {LONG}" in text.log)
+        assert ask(server, "on").status_code == 200
+        assert f"end {LONG}" in text.log
+        assert server.server.server_state.tasks  # its own request is not over
+
+
+def test_a_client_that_never_reads_is_dropped() -> None:
+    text = FakeText()
+    with (
+        serving(FakeModel(), text, max_body_bytes=10**8, send_timeout_s=0.2) as server,
+        sent(server, LONG, stream=True),
+    ):
+        wait_until(lambda: f"begin {LONG}" in text.log)
+        wait_until(lambda: not server.server.server_state.tasks)
+
+
+def test_the_queue_has_a_limit() -> None:
+    text = FakeText()
+    with (
+        serving(FakeModel(), text, queue_size=2) as server,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        with sent(server, "#hang", stream=True):
+            wait_until(lambda: "begin #hang" in text.log)
+            waiting = [pool.submit(ask, server, name) for name in ("first", "second")]
+            wait_until(lambda: server.service.turns.n_waiting == 2)
+            health = server.client.get("/health").json()
+            assert (health["requests_processing"], health["requests_waiting"]) == (1, 2)
+            refused = ask(server, "third")
+        assert refused.status_code == 429
+        assert refused.json()["error"]["type"] == "rate_limit_error"
+        assert int(refused.headers["retry-after"]) >= 1
+        assert [reply.result().status_code for reply in waiting] == [200, 200]
+    assert "begin third" not in text.log
+
+
+def test_stopping_lets_the_running_one_finish() -> None:
+    text = FakeText(step_s=0.1)
+    with serving(FakeModel(), text, grace_s=20) as server, ThreadPoolExecutor(2) as pool:
+        running = pool.submit(ask, server, "one two three four five six", stream=True)
+        wait_until(lambda: bool(text.log))
+        waiting = pool.submit(ask, server, "never")
+        wait_until(lambda: server.service.turns.n_waiting == 1)
+        server.server.should_exit = True
+        refused = waiting.result()
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
+        assert events(running.result().text)[-1] == "[DONE]"
+    assert "begin never" not in text.log
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_stopping_ends_what_takes_too_long(stream: bool) -> None:
+    text = FakeText()
+    with serving(FakeModel(), text, grace_s=0.2) as server, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(ask, server, "#hang", stream=stream)
+        wait_until(lambda: bool(text.log))
+        server.server.should_exit = True
+        reply = running.result()
+        told = json.loads(events(reply.text)[-1]) if stream else reply.json()
+        assert told["error"]["code"] == "shutting_down"
+        assert reply.status_code == (200 if stream else 503)
+    assert "cancel #hang" in text.log

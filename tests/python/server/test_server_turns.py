@@ -1,0 +1,177 @@
+"""The server's queue."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from specbranch_cpp.server.errors import QueueFull, ShuttingDown
+from specbranch_cpp.server.request_queue import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(main, 30))
+
+
+class Track:
+    """Tasks that take a turn, and what became of them."""
+
+    def __init__(self, size: int) -> None:
+        self.turns = Turns(size)
+        self.order: list[str] = []
+        self._ends: dict[str, asyncio.Event] = {}
+
+    async def start(self, name: str) -> asyncio.Task[None]:
+        self._ends[name] = asyncio.Event()
+        task = asyncio.create_task(self._take(name))
+        await settle()
+        return task
+
+    async def end(self, name: str) -> None:
+        self._ends[name].set()
+        await settle()
+
+    async def _take(self, name: str) -> None:
+        async with self.turns.turn():
+            self.order.append(name)
+            await self._ends[name].wait()
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_one_runs_and_the_others_follow_in_order() -> None:
+    async def main() -> None:
+        track = Track(5)
+        for name in "abcd":
+            await track.start(name)
+        for name in "abcd":
+            assert track.order[-1] == name
+            assert track.turns.n_running == 1
+            await track.end(name)
+        assert track.order == list("abcd")
+        assert (track.turns.n_running, track.turns.n_waiting) == (0, 0)
+
+    run(main())
+
+
+def test_a_full_queue_refuses_and_names_a_time() -> None:
+    async def main() -> None:
+        track = Track(2)
+        tasks = [await track.start(name) for name in "abc"]
+        refused = await track.start("d")
+        with pytest.raises(QueueFull, match="2 requests are waiting") as caught:
+            await refused
+        assert caught.value.status == 429
+        assert caught.value.headers["Retry-After"] == "1"
+        await track.end("a")
+        tasks.append(await track.start("e"))  # there is room again
+        for name in "bce":
+            await track.end(name)
+        await asyncio.gather(*tasks)
+        assert track.order == list("abce")
+
+    run(main())
+
+
+def test_without_a_queue_nobody_waits() -> None:
+    async def main() -> None:
+        track = Track(0)
+        await track.start("a")
+        with pytest.raises(QueueFull):
+            await (await track.start("b"))
+        await track.end("a")
+        await track.start("c")
+        assert track.order == ["a", "c"]
+
+    run(main())
+
+
+def test_retry_after_follows_the_recent_durations() -> None:
+    now = 0.0
+
+    async def main() -> None:
+        nonlocal now
+        track = Track(1)
+        track.turns = Turns(1, clock=lambda: now)
+        for duration in (2.0, 5.0):
+            await track.start("a")
+            now += duration
+            await track.end("a")
+        assert track.turns.retry_after_s == 4  # 3.5, rounded up
+        for _ in range(20):
+            await track.start("a")
+            now += 10_000
+            await track.end("a")
+        assert track.turns.retry_after_s == 600
+
+    run(main())
+
+
+@pytest.mark.parametrize("leaver", ["b", "c"])
+def test_who_leaves_the_queue_never_starts(leaver: str) -> None:
+    async def main() -> None:
+        track = Track(5)
+        tasks = {name: await track.start(name) for name in "abcd"}
+        tasks[leaver].cancel()
+        await settle()
+        assert track.turns.n_waiting == 2
+        for name in "abcd":
+            await track.end(name)
+        assert track.order == [name for name in "abcd" if name != leaver]
+        assert track.turns.n_running == 0
+
+    run(main())
+
+
+def test_a_turn_that_comes_to_one_who_leaves_is_passed_on() -> None:
+    async def main() -> None:
+        track = Track(5)
+        tasks = {name: await track.start(name) for name in "abc"}
+        track._ends["a"].set()
+        await asyncio.sleep(0)  # a has ended, and b has the turn but has not run yet
+        assert track.turns.n_waiting == 1
+        assert track.order == ["a"]
+        tasks["b"].cancel()
+        await settle()
+        assert track.order[-1] == "c"
+        await track.end("c")
+        assert track.turns.n_running == 0
+
+    run(main())
+
+
+def test_an_error_ends_the_turn() -> None:
+    async def main() -> None:
+        turns = Turns(1)
+        with pytest.raises(ZeroDivisionError):
+            async with turns.turn():
+                raise ZeroDivisionError
+        async with turns.turn() as waited:
+            assert waited >= 0
+
+    run(main())
+
+
+def test_close_sends_away_who_waits_but_not_who_runs() -> None:
+    async def main() -> None:
+        track = Track(5)
+        tasks = {name: await track.start(name) for name in "ab"}
+        track.turns.close()
+        with pytest.raises(ShuttingDown):
+            await tasks["b"]
+        with pytest.raises(ShuttingDown):
+            await (await track.start("c"))
+        await track.end("a")
+        await tasks["a"]
+        assert track.order == ["a"]
+
+    run(main())
