@@ -182,8 +182,29 @@ def compute(model: str) -> None:
     """What the child does."""
     import resource
 
-    from specbranch_cpp import Engine
+    from specbranch_cpp import _core
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with Engine(model, n_ctx=256, n_threads=1) as engine:
-        engine.generate(_PROMPT, max_tokens=2).result()
+    options = _core.ModelOptions(os.fsencode(model))
+    options.n_ctx = 256
+    options.n_threads = 1
+    engine = _core.load_engine(
+        options,
+        None,
+        max_draft=1,
+        k_max=1,
+        prefix_reuse="off",
+        bit_exact=False,
+        warm_up=False,
+        profile=_core.PairProfile(),
+        idle=lambda _share: None,
+    )
+    request = _core.Request()
+    request.mode = "autoregressive"
+    request.prompt = engine.tokenize(_PROMPT.encode(), add_special=True, parse_special=False)
+    request.max_tokens = 2
+    generation = engine.generate(request)
+    n_read = 0
+    while not isinstance(generation.get(n_read), _core.Outcome):
+        n_read += 1
+    engine.close()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from specbranch_cpp import __version__, _core
+from specbranch_cpp import _core
 from specbranch_cpp.cli import bench, check, demo, generate, hrad, serve, simulate
 from specbranch_cpp.cli.chat import command as chat
 
@@ -37,7 +37,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         llama = _core._abi()["running"]
         print(
-            f"specbranch {__version__} (llama.cpp {llama['llama_version']}, "
+            f"specbranch {_core.__version__} (llama.cpp {llama['llama_version']}, "
             f"ggml {llama['ggml_version']}, commit {llama['ggml_commit']})"
         )
         raise typer.Exit
