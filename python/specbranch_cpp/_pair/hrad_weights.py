@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-import numpy as np
-
 from specbranch_cpp import _core
 from specbranch_cpp._support import safetensors
 from specbranch_cpp._support.files import file_sha256
@@ -48,6 +46,8 @@ def read(path: str) -> HradFile:
     Raises:
         InvalidArgument: it cannot be read, or is not such a file.
     """
+    import numpy as np
+
     tensors = safetensors.read(path)
     metadata, arrays = tensors.metadata, tensors.arrays
     if metadata.get("format") != FORMAT:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from specbranch_cpp._support.prompt_file import read_prompts
 from specbranch_cpp.cli import options, render
+from specbranch_cpp.cli.lazy_group import typer_app
 from specbranch_cpp.engine import Engine
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.hrad import LABELS, Settings, load_traces
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from specbranch_cpp.hrad.scores import Score
 
-app = typer.Typer(no_args_is_help=True, help="Learn to foretell what the target will accept.")
+app = typer_app(no_args_is_help=True, help="Learn to foretell what the target will accept.")
 
 
 @app.command()
