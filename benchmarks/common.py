@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from specbranch_cpp import Engine
-from specbranch_cpp.hrad.collection import read_prompts
+from specbranch_cpp._support.prompt_file import read_prompts
 
 PROMPTS = tuple(read_prompts(Path(__file__).with_name("prompts.jsonl")))
 

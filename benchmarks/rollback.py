@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from benchmarks import common
 
 from specbranch_cpp import policies
-from specbranch_cpp.hrad.collection import read_prompts
+from specbranch_cpp._support.prompt_file import read_prompts
 
 if TYPE_CHECKING:
     from specbranch_cpp import Completion, Engine

@@ -9,37 +9,42 @@ with Engine("target.gguf", "draft.gguf") as engine:
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from specbranch_cpp._llama import native
 
+# Before everything that needs the extension, or loads llama.cpp.
 native.load()
 
-# The extension needs its libraries.
-from specbranch_cpp import policies  # noqa: E402
 from specbranch_cpp._core import __version__  # noqa: E402
-from specbranch_cpp.async_engine import AsyncEngine, AsyncGeneration, AsyncStream  # noqa: E402
-from specbranch_cpp.engine import Engine  # noqa: E402
-from specbranch_cpp.errors import (  # noqa: E402
-    ContextOverflow,
-    DecodeError,
-    EngineClosed,
-    IncompatibleModels,
-    InvalidArgument,
-    MissingExtra,
-    ModelLoadError,
-    SpecBranchError,
-)
-from specbranch_cpp.generation import Generation  # noqa: E402
-from specbranch_cpp.results import (  # noqa: E402
-    Chunk,
-    Completion,
-    EngineStats,
-    GenerationStats,
-    Round,
-    Span,
-    StepCosts,
-    TokenLogprobs,
-    Trace,
-)
+
+if TYPE_CHECKING:
+    from specbranch_cpp import policies
+    from specbranch_cpp.async_engine import AsyncEngine, AsyncGeneration, AsyncStream
+    from specbranch_cpp.engine import Engine
+    from specbranch_cpp.errors import (
+        ContextOverflow,
+        DecodeError,
+        EngineClosed,
+        IncompatibleModels,
+        InvalidArgument,
+        MissingExtra,
+        ModelLoadError,
+        SpecBranchError,
+    )
+    from specbranch_cpp.generation import Generation
+    from specbranch_cpp.results import (
+        Chunk,
+        Completion,
+        EngineStats,
+        GenerationStats,
+        Round,
+        Span,
+        StepCosts,
+        TokenLogprobs,
+        Trace,
+    )
 
 __all__ = [
     "AsyncEngine",
@@ -67,3 +72,50 @@ __all__ = [
     "__version__",
     "policies",
 ]
+
+_HOMES = {
+    "async_engine": ("AsyncEngine", "AsyncGeneration", "AsyncStream"),
+    "engine": ("Engine",),
+    "errors": (
+        "ContextOverflow",
+        "DecodeError",
+        "EngineClosed",
+        "IncompatibleModels",
+        "InvalidArgument",
+        "MissingExtra",
+        "ModelLoadError",
+        "SpecBranchError",
+    ),
+    "generation": ("Generation",),
+    "results": (
+        "Chunk",
+        "Completion",
+        "EngineStats",
+        "GenerationStats",
+        "Round",
+        "Span",
+        "StepCosts",
+        "TokenLogprobs",
+        "Trace",
+    ),
+}
+"""Modules that are imported when one of their names is asked for, so that each costs only those
+who use it."""
+
+_MODULES = {*_HOMES, "demo", "policies", "simulation", "timeline"}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+if not TYPE_CHECKING:  # or every name would be known
+
+    def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            return import_module(f"{__name__}.{name}")
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

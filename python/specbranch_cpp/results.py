@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from specbranch_cpp._support.core_fields import copied
+from specbranch_cpp.timeline import Round, Span, Trace
 
 if TYPE_CHECKING:
-    import os
-
-    import numpy as np
-    import numpy.typing as npt
-
     from specbranch_cpp import _core
 
 __all__ = [
@@ -78,117 +76,6 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """One command on one model.
-
-    Attributes:
-        side: ``"target"`` or ``"draft"``.
-        kind: ``"prefill"``, ``"verify"`` (a path) or ``"draft"`` (one token on each branch).
-        begin_ms: milliseconds since the generation began.
-        end_ms: likewise.
-        n_tokens: tokens that were decoded: of the prompt, of the path that is verified (the last
-            token of the text and the drafted ones after it), or on all branches of the draft.
-        n_padding: dummy tokens that a verification decoded besides, because that is faster.
-        n_lanes: branches that a draft's pass went along.
-        n_accepted: drafted tokens of the verified path that the target chose too; None unless a
-            verdict came of it that was applied, as for the next two.
-        branch_hit: the target's own token after them was on a branch.
-        branch_miss: it was not, and the draft began anew.
-        end: ``"done"``, or ``"aborted"`` (it no longer mattered), or ``"failed"``.
-    """
-
-    side: str
-    kind: str
-    begin_ms: float
-    end_ms: float
-    n_tokens: int
-    n_padding: int = 0
-    n_lanes: int = 0
-    n_accepted: int | None = None
-    branch_hit: bool | None = None
-    branch_miss: bool | None = None
-    end: str = "done"
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One verdict of the target, as it was applied.
-
-    Attributes:
-        at_ms: milliseconds since the generation began.
-        n_accepted: drafted tokens of the verified path that the target chose too.
-        committed: ids that became text: those, and one more that the target chose.
-        rolled_back: ids that the draft had proposed in vain, on its main path.
-        branch_hit: the last committed token was on a branch of the draft.
-        branch_miss: it was not drafted, and the draft began anew.
-        position: of the last token of the text when the verification was submitted.
-        n_submitted: drafted tokens that were verified: the first ones of ``window``.
-        window: ids of all that was drafted after that token, on the main path, by then.
-        confidence: the draft's for each of them.
-        features: of the target, at the position before that token: see ``n_feature_layers`` of
-            `Engine.generate`. None unless asked for, and in the first round. Read-only.
-        proposals: what the draft had proposed for each of `committed`: the confidences of its
-            candidates, best first (none if they were not known by then), and the index of the right
-            one, -1 if it was not among them. `simulation.Pair.with_trace` replays them.
-    """
-
-    at_ms: float
-    n_accepted: int
-    committed: tuple[int, ...]
-    rolled_back: tuple[int, ...]
-    branch_hit: bool
-    branch_miss: bool = False
-    position: int = 0
-    n_submitted: int = 0
-    window: tuple[int, ...] = ()
-    confidence: tuple[float, ...] = ()
-    features: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
-    proposals: tuple[tuple[tuple[float, ...], int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """The record of one generation, in order of time.
-
-    Attributes:
-        spans: what the models did, by the end of each command.
-        rounds: what the target decided.
-    """
-
-    spans: tuple[Span, ...]
-    rounds: tuple[Round, ...]
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes it for Perfetto and ``chrome://tracing`` (``.json``), or draws it (``.png``).
-
-        Raises:
-            InvalidArgument: the name has another ending.
-            MissingExtra: a picture was asked for and matplotlib is not installed.
-        """
-        from specbranch_cpp import timeline
-
-        timeline.save(self, path)
-
-    @classmethod
-    def _from_core(cls, trace: _core.Trace) -> Trace:
-        return cls(
-            tuple(_copy(Span, span) for span in trace.spans),
-            tuple(
-                _copy(
-                    Round,
-                    one,
-                    committed=tuple(one.committed),
-                    rolled_back=tuple(one.rolled_back),
-                    window=tuple(one.window),
-                    confidence=tuple(one.confidence),
-                    proposals=tuple((tuple(q), rank) for q, rank in one.proposals),
-                )
-                for one in trace.rounds
-            ),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Completion:
     """A whole text.
 
@@ -210,15 +97,6 @@ class Completion:
 
     def __str__(self) -> str:
         return self.text
-
-
-_Result = TypeVar("_Result")
-
-
-def _copy(cls: type[_Result], core: Any, **values: Any) -> _Result:
-    """A result from the object of the core with the same fields; `values` instead of some."""
-    names = (field.name for field in fields(cls))  # type: ignore[arg-type]
-    return cls(**{name: getattr(core, name) for name in names if name not in values}, **values)
 
 
 def _ratio(part: float, whole: float) -> float:
@@ -320,7 +198,7 @@ class GenerationStats:
 
     @classmethod
     def _from_core(cls, stats: _core.Stats) -> GenerationStats:
-        return _copy(cls, stats, acceptance_histogram=tuple(stats.acceptance_histogram))
+        return copied(cls, stats, acceptance_histogram=tuple(stats.acceptance_histogram))
 
     def __str__(self) -> str:
         rows = {
@@ -376,7 +254,7 @@ class EngineStats:
 
     @classmethod
     def _from_core(cls, stats: _core.EngineStats) -> EngineStats:
-        return _copy(cls, stats)
+        return copied(cls, stats)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The timeline of a generation, for Perfetto and as a picture.
+"""The timeline of a generation: its record, for Perfetto and as a picture.
 
     done = engine.generate("def add(a, b):", trace=True).result()
     done.trace.save("trace.json")  # open it in https://ui.perfetto.dev or chrome://tracing
@@ -11,28 +11,136 @@ Pictures need matplotlib: ``pip install 'specbranch_cpp[plot]'``.
 from __future__ import annotations
 
 import json
-import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp.errors import InvalidArgument, MissingExtra
+from specbranch_cpp._plots import style
+from specbranch_cpp._plots.timeline import SIDES, plot
+from specbranch_cpp._support.core_fields import copied
+from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    import numpy as np
+    import numpy.typing as npt
 
-    from specbranch_cpp.results import Round, Span, Trace
+    from specbranch_cpp import _core
 
-__all__ = ["check_path", "describe", "plot", "save", "to_chrome"]
+__all__ = ["Round", "Span", "Trace", "check_path", "describe", "plot", "save", "to_chrome"]
 
-SIDES = ("target", "draft")
-COLOURS = {"prefill": "#8da0cb", "verify": "#fc8d62", "draft": "#66c2a5"}
 _PID = 1
-_DPI = 100
-_MIN_SIZE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One command on one model.
+
+    Attributes:
+        side: ``"target"`` or ``"draft"``.
+        kind: ``"prefill"``, ``"verify"`` (a path) or ``"draft"`` (one token on each branch).
+        begin_ms: milliseconds since the generation began.
+        end_ms: likewise.
+        n_tokens: tokens that were decoded: of the prompt, of the path that is verified (the last
+            token of the text and the drafted ones after it), or on all branches of the draft.
+        n_padding: dummy tokens that a verification decoded besides, because that is faster.
+        n_lanes: branches that a draft's pass went along.
+        n_accepted: drafted tokens of the verified path that the target chose too; None unless a
+            verdict came of it that was applied, as for the next two.
+        branch_hit: the target's own token after them was on a branch.
+        branch_miss: it was not, and the draft began anew.
+        end: ``"done"``, or ``"aborted"`` (it no longer mattered), or ``"failed"``.
+    """
+
+    side: str
+    kind: str
+    begin_ms: float
+    end_ms: float
+    n_tokens: int
+    n_padding: int = 0
+    n_lanes: int = 0
+    n_accepted: int | None = None
+    branch_hit: bool | None = None
+    branch_miss: bool | None = None
+    end: str = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One verdict of the target, as it was applied.
+
+    Attributes:
+        at_ms: milliseconds since the generation began.
+        n_accepted: drafted tokens of the verified path that the target chose too.
+        committed: ids that became text: those, and one more that the target chose.
+        rolled_back: ids that the draft had proposed in vain, on its main path.
+        branch_hit: the last committed token was on a branch of the draft.
+        branch_miss: it was not drafted, and the draft began anew.
+        position: of the last token of the text when the verification was submitted.
+        n_submitted: drafted tokens that were verified: the first ones of ``window``.
+        window: ids of all that was drafted after that token, on the main path, by then.
+        confidence: the draft's for each of them.
+        features: of the target, at the position before that token: see ``n_feature_layers`` of
+            `Engine.generate`. None unless asked for, and in the first round. Read-only.
+        proposals: what the draft had proposed for each of `committed`: the confidences of its
+            candidates, best first (none if they were not known by then), and the index of the right
+            one, -1 if it was not among them. `simulation.Pair.with_trace` replays them.
+    """
+
+    at_ms: float
+    n_accepted: int
+    committed: tuple[int, ...]
+    rolled_back: tuple[int, ...]
+    branch_hit: bool
+    branch_miss: bool = False
+    position: int = 0
+    n_submitted: int = 0
+    window: tuple[int, ...] = ()
+    confidence: tuple[float, ...] = ()
+    features: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    proposals: tuple[tuple[tuple[float, ...], int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The record of one generation, in order of time.
+
+    Attributes:
+        spans: what the models did, by the end of each command.
+        rounds: what the target decided.
+    """
+
+    spans: tuple[Span, ...]
+    rounds: tuple[Round, ...]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes it for Perfetto and ``chrome://tracing`` (``.json``), or draws it (``.png``).
+
+        Raises:
+            InvalidArgument: the name has another ending.
+            MissingExtra: a picture was asked for and matplotlib is not installed.
+        """
+        save(self, path)
+
+    @classmethod
+    def _from_core(cls, trace: _core.Trace) -> Trace:
+        return cls(
+            tuple(copied(Span, span) for span in trace.spans),
+            tuple(
+                copied(
+                    Round,
+                    one,
+                    committed=tuple(one.committed),
+                    rolled_back=tuple(one.rolled_back),
+                    window=tuple(one.window),
+                    confidence=tuple(one.confidence),
+                    proposals=tuple((tuple(q), rank) for q, rank in one.proposals),
+                )
+                for one in trace.rounds
+            ),
+        )
 
 
 def check_path(path: str | os.PathLike[str]) -> None:
@@ -46,7 +154,7 @@ def check_path(path: str | os.PathLike[str]) -> None:
     if suffix not in (".json", ".png"):
         raise InvalidArgument(f"a timeline is written as .json or .png; {str(path)!r} is neither")
     if suffix == ".png":
-        _matplotlib()
+        style.figure_class("a picture of a timeline")
 
 
 def save(trace: Trace, path: str | os.PathLike[str]) -> None:
@@ -133,127 +241,3 @@ def _instants(one: Round) -> Iterator[dict[str, Any]]:
         yield instant("branch miss", "target", n_accepted=one.n_accepted)
     if one.rolled_back:
         yield instant("rollback", "draft", n_tokens=len(one.rolled_back))
-
-
-def plot(
-    trace: Trace,
-    path: str | os.PathLike[str],
-    *,
-    start_ms: float | None = None,
-    end_ms: float | None = None,
-    width: int = 1600,
-    height: int = 400,
-    title: str = "",
-) -> None:
-    """Draws the timeline as a PNG: a row for each model, a bar for each command.
-
-    Args:
-        trace: of a generation with ``trace=True``.
-        path: is written, or overwritten.
-        start_ms: where the picture begins, in milliseconds since the generation began; default: 0.
-        end_ms: where it ends; default: when the last command ended.
-        width: of the picture in pixels; 200 at least, as is the height.
-        height: likewise.
-        title: stands above it.
-
-    Raises:
-        InvalidArgument: there is nothing between start and end, or the picture is too small.
-        MissingExtra: matplotlib is not installed.
-    """
-    begin, end = _window(trace, start_ms, end_ms)
-    if min(width, height) < _MIN_SIZE:
-        raise InvalidArgument(f"a picture of {width} x {height} pixels; {_MIN_SIZE} at least")
-    figure = _matplotlib()(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
-    axes = figure.add_axes((70 / width, 0.25, 1 - 90 / width, 0.63 if title else 0.72))
-    spans = [span for span in trace.spans if span.end_ms >= begin and span.begin_ms <= end]
-    rounds = [one for one in trace.rounds if begin <= one.at_ms <= end]
-    px_per_ms = (width - 90) / (end - begin)
-    for row, side in enumerate(reversed(SIDES)):
-        _draw_spans(axes, row, [span for span in spans if span.side == side], px_per_ms)
-    _draw_rounds(axes, rounds)
-    axes.set_xlim(begin, end)
-    axes.set_ylim(-0.75, 1.75)
-    axes.set_yticks(range(len(SIDES)), reversed(SIDES))
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("ms since the generation began")
-    for edge in ("left", "right", "top"):
-        axes.spines[edge].set_visible(False)
-    if title:
-        axes.set_title(title, loc="left")
-    handles, labels = axes.get_legend_handles_labels()
-    legend = dict(zip(labels, handles, strict=True))  # both models prefill
-    if legend:
-        figure.legend(
-            legend.values(), legend.keys(), loc="lower center", ncols=len(legend), frameon=False
-        )
-    figure.savefig(path, format="png", dpi=_DPI)
-
-
-def _matplotlib() -> type[Figure]:
-    """The class of figures: without pyplot there is no state that others share.
-
-    A figure without a window system of its own is drawn by Agg.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra(
-            "a picture of a timeline needs matplotlib: pip install 'specbranch_cpp[plot]'"
-        ) from error
-    return Figure
-
-
-def _window(trace: Trace, start_ms: float | None, end_ms: float | None) -> tuple[float, float]:
-    begin = 0.0 if start_ms is None else float(start_ms)
-    end = end_ms
-    if end is None:
-        end = max((span.end_ms for span in trace.spans), default=begin + 1.0)
-    if not (math.isfinite(begin) and math.isfinite(end) and begin < end):
-        raise InvalidArgument(f"there is nothing between start_ms {begin:g} and end_ms {end:g}")
-    return begin, float(end)
-
-
-def _draw_spans(axes: Axes, row: int, spans: Sequence[Span], px_per_ms: float) -> None:
-    for kind, colour in COLOURS.items():
-        for done in (True, False):
-            bars = [s for s in spans if s.kind == kind and (s.end == "done") == done]
-            if not bars:
-                continue
-            pixels = sorted(px_per_ms * (span.end_ms - span.begin_ms) for span in bars)
-            axes.broken_barh(
-                [(span.begin_ms, span.end_ms - span.begin_ms) for span in bars],
-                (row - 0.3, 0.6),
-                facecolors=colour,
-                # A line between bars, unless the lines would hide them.
-                edgecolors="white" if pixels[len(pixels) // 2] > 4.0 else colour,
-                linewidth=0.6,
-                hatch=None if done else "////",
-                label=kind if done else f"{kind}, cut short",
-            )
-    for span in spans:
-        label = _short(span)
-        middle = 0.5 * (span.begin_ms + span.end_ms)
-        if 7.0 * len(label) + 6.0 < px_per_ms * (span.end_ms - span.begin_ms):
-            axes.text(middle, row, label, ha="center", va="center", fontsize=8, clip_on=True)
-
-
-def _short(span: Span) -> str:
-    """What fits into a bar."""
-    if span.kind == "verify" and span.n_accepted is not None:
-        return f"{span.n_accepted}/{span.n_tokens - 1}"
-    return str(span.n_lanes if span.kind == "draft" else span.n_tokens)
-
-
-def _draw_rounds(axes: Axes, rounds: Sequence[Round]) -> None:
-    def mark(times: list[float], y: float, marker: str, colour: str, label: str) -> None:
-        if times:
-            axes.plot(times, [y] * len(times), marker, color=colour, markersize=6, label=label)
-
-    mark([one.at_ms for one in rounds if one.branch_hit], 1.45, "^", "#1b7837", "branch hit")
-    mark([one.at_ms for one in rounds if one.branch_miss], 1.45, "v", "#b2182b", "branch miss")
-    back = [one for one in rounds if one.rolled_back]
-    mark([one.at_ms for one in back], -0.42, "x", "#b2182b", "rollback (tokens)")
-    if len(back) <= 60:
-        for one in back:
-            place = (one.at_ms, -0.62)
-            axes.text(*place, str(len(one.rolled_back)), ha="center", fontsize=7, clip_on=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core, policies
+from specbranch_cpp._grammar.cost import check_cost
 from specbranch_cpp._pair import hrad_weights
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import ContextOverflow, InvalidArgument
@@ -101,6 +102,7 @@ def make_request(
     request.logit_bias = checked.bias(given["logit_bias"], n_vocab)
     if given["grammar"] is not None:
         request.grammar = checked.grammar(given["grammar"])
+        check_cost(request.grammar)
     request.stop = checked.stop_strings(given["stop"])
     if given["logprobs"] is not None:
         request.logprobs = checked.integer("logprobs", given["logprobs"], 0, n_vocab)

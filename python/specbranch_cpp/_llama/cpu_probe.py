@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.metadata
 import logging
 import os
 import platform
 import signal
-import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -56,6 +53,8 @@ class Verdict:
 
 def probe(model: str | Path, command: Sequence[str] | None = None) -> Verdict:
     """Lets a child process decode a few tokens with the model, or run another command."""
+    import subprocess
+
     if command is None:
         if not sys.executable or getattr(sys, "frozen", False):
             return Verdict("unknown", "there is no Python interpreter to start")
@@ -93,6 +92,8 @@ def probe_model(fallback: str | Path | None = None) -> Path | None:
 
 def advice(verdict: Verdict) -> str:
     """What to do about a CPU that does not run this build."""
+    import importlib.metadata
+
     requirement = "llama-cpp-python"
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # LLAMA_CPP_LIB_PATH
         requirement += f"=={importlib.metadata.version(requirement)}"
@@ -154,6 +155,8 @@ def cache_folder() -> Path:
     try:
         return Path.home() / ".cache/specbranch_cpp"
     except RuntimeError:  # no home folder
+        import tempfile
+
         return Path(tempfile.gettempdir(), f"specbranch_cpp-{os.getuid()}")
 
 
@@ -182,8 +185,29 @@ def compute(model: str) -> None:
     """What the child does."""
     import resource
 
-    from specbranch_cpp import Engine
+    from specbranch_cpp import _core
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with Engine(model, n_ctx=256, n_threads=1) as engine:
-        engine.generate(_PROMPT, max_tokens=2).result()
+    options = _core.ModelOptions(os.fsencode(model))
+    options.n_ctx = 256
+    options.n_threads = 1
+    engine = _core.load_engine(
+        options,
+        None,
+        max_draft=1,
+        k_max=1,
+        prefix_reuse="off",
+        bit_exact=False,
+        warm_up=False,
+        profile=_core.PairProfile(),
+        idle=lambda _share: None,
+    )
+    request = _core.Request()
+    request.mode = "autoregressive"
+    request.prompt = engine.tokenize(_PROMPT.encode(), add_special=True, parse_special=False)
+    request.max_tokens = 2
+    generation = engine.generate(request)
+    n_read = 0
+    while not isinstance(generation.get(n_read), _core.Outcome):
+        n_read += 1
+    engine.close()

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
 
 from specbranch_cpp import _core
 from specbranch_cpp._support import safetensors
+from specbranch_cpp._support.files import file_sha256
 from specbranch_cpp.errors import InvalidArgument
 
 FORMAT = "specbranch-hrad-1"
@@ -43,27 +40,14 @@ class PairFiles:
         return file_sha256(self.draft)
 
 
-def file_sha256(path: str) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    try:
-        with Path(path).open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise InvalidArgument(
-            f"{path!r} cannot be read any more to compare it with the policy's models: "
-            f"{error.strerror or error}"
-        ) from error
-    return digest.hexdigest()
-
-
 def read(path: str) -> HradFile:
     """Reads the file that ``specbranch hrad train`` makes.
 
     Raises:
         InvalidArgument: it cannot be read, or is not such a file.
     """
+    import numpy as np
+
     tensors = safetensors.read(path)
     metadata, arrays = tensors.metadata, tensors.arrays
     if metadata.get("format") != FORMAT:

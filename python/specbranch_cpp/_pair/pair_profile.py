@@ -6,13 +6,13 @@ import hashlib
 import json
 import math
 import os
-import platform
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core
+from specbranch_cpp._llama import cpu_flags
 from specbranch_cpp._support import logs
+from specbranch_cpp._support.files import replace_file
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def make_key(
     options = {"target": target_options, "draft": draft_options}
     library = _core.library_info()
     machine: dict[str, Any] = {
-        "cpu": _cpu_name(),
+        "cpu": cpu_flags.cpu_model(cpu_flags.read_cpuinfo()),
         "n_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
         "llama.cpp": f"{library.llama_version} ({library.ggml_commit})",
         "bit_exact": bit_exact,
@@ -115,16 +115,7 @@ def save(path: str, key: dict[str, Any], profile: _core.PairProfile) -> None:
             for table in profile.acceptance
         ],
     }
-    real = Path(path).resolve()  # a link stays a link
-    temporary = Path(f"{real}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-            file.write("\n")
-        temporary.replace(real)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    replace_file(Path(path), (json.dumps(content, indent=1) + "\n").encode())
 
 
 class _DamagedError(Exception):
@@ -216,13 +207,3 @@ def _fingerprint(path: str) -> dict[str, Any]:
         file.seek(max(0, size - _MIB))
         digest.update(file.read(_MIB))
     return {"bytes": size, "sha256_of_ends": digest.hexdigest()}
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

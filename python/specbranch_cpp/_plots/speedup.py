@@ -6,19 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from specbranch_cpp.errors import InvalidArgument, MissingExtra
+from specbranch_cpp._plots import style
+from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from specbranch_cpp.simulation import Result
 
-_COLOURS = {
-    "speculative": "#7f7f7f",
-    "pearl": "#1f77b4",
-    "specbranch": "#ff7f0e",
-    "auto": "#2ca02c",
-}
+_WHAT = "a picture of speed-ups"
 
 
 def check(path: str | os.PathLike[str]) -> None:
@@ -30,7 +24,7 @@ def check(path: str | os.PathLike[str]) -> None:
     """
     if not os.fspath(path).endswith(".png"):
         raise InvalidArgument(f"the picture {os.fspath(path)!r} must have a name ending in .png")
-    _figure()
+    style.figure_class(_WHAT)
 
 
 def draw(
@@ -55,13 +49,13 @@ def draw(
         raise InvalidArgument("there is nothing to draw")
     ratios = sorted({c for c, _ in found})
     alphas = sorted({alpha for _, alpha in found})
-    figure = _figure()(figsize=(3.2 * len(alphas), 3.6), layout="constrained")
+    figure = style.figure_class(_WHAT)(figsize=(3.2 * len(alphas), 3.6), layout="constrained")
     axes = figure.subplots(1, len(alphas), sharey=True, squeeze=False)[0]
     for panel, alpha in zip(axes, alphas, strict=True):
         for i, one in enumerate(found[ratios[0], alpha]):
             mode = one.setting.mode
             speedups = [found[c, alpha][i].speedup for c in ratios]
-            panel.plot(ratios, speedups, "o-", ms=3, color=_COLOURS.get(mode), label=mode)
+            panel.plot(ratios, speedups, "o-", ms=3, color=style.MODES.get(mode), label=mode)
         panel.axhline(1.0, color="black", lw=0.5)
         panel.set_xscale("log")
         panel.set_xticks(ratios, [f"{c:g}" for c in ratios])
@@ -73,13 +67,3 @@ def draw(
     if title:
         figure.suptitle(title)
     figure.savefig(path, format="png", dpi=120)
-
-
-def _figure() -> type[Figure]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra(
-            "a picture of speed-ups needs matplotlib: pip install 'specbranch_cpp[plot]'"
-        ) from error
-    return Figure

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from specbranch_cpp._grammar.cost import check_cost
 from specbranch_cpp.errors import InvalidArgument
 
 _FLOAT32_MAX = 3.4028234663852886e38
@@ -127,7 +126,6 @@ def grammar(value: Any) -> str:
         raise InvalidArgument("grammar is empty; it must be GBNF with a rule root, or None")
     if "\0" in value:
         raise InvalidArgument("grammar has a zero byte; it must be GBNF with a rule root")
-    check_cost(value)
     return text("grammar", value)
 
 

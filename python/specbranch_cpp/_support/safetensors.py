@@ -12,11 +12,10 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 _MAX_HEADER = 1 << 20
@@ -64,6 +63,8 @@ def read(path: str) -> Tensors:
 
 
 def _tensor(path: str, name: str, entry: Any, body: memoryview) -> npt.NDArray[np.float32]:
+    import numpy as np
+
     try:
         kind, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     except (TypeError, KeyError, ValueError) as error:

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp import Engine
 from specbranch_cpp.bench import contenders, near_ties, peer_access
+from specbranch_cpp.engine import Engine
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from specbranch_cpp import __version__, _core, demo
-from specbranch_cpp._pair.hrad_weights import file_sha256
-from specbranch_cpp._pair.pair_profile import _cpu_name
+from specbranch_cpp import _core
+from specbranch_cpp._llama import cpu_flags
+from specbranch_cpp._support.files import file_sha256
 
-_PACKAGE = Path(demo.__file__).parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 _SYSTEM = Path("/sys/devices/system/cpu")
 
 
@@ -56,7 +56,7 @@ def describe(system: Path = _SYSTEM) -> Machine:
         cores.setdefault(siblings, []).append(cpu)
     gpus = (device for device in _core.list_devices() if not device.is_cpu)
     return Machine(
-        cpu=_cpu_name(),
+        cpu=cpu_flags.cpu_model(cpu_flags.read_cpuinfo()),
         cpus=tuple(cpus),
         cores=tuple(map(tuple, cores.values())),
         n_usable=min(len(cores), _usable()),
@@ -105,7 +105,7 @@ def libraries() -> dict[str, str]:
 def package() -> dict[str, Any]:
     """Version of this package, digest of its extension, and the commit that it was made from."""
     return {
-        "version": __version__,
+        "version": _core.__version__,
         "extension_sha256": file_sha256(str(_core.__file__)),
         "commit": _commit(_PACKAGE) or _core.build_commit() or None,
     }

@@ -14,7 +14,7 @@ from specbranch_cpp import _core
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from specbranch_cpp import Engine
+    from specbranch_cpp.engine import Engine
 
 LIMIT = 0.25
 """Greatest distance of two scores, in nats, that counts as a near-tie."""

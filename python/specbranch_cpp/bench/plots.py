@@ -5,26 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from specbranch_cpp import timeline
+from specbranch_cpp._plots import style
 from specbranch_cpp.bench import traces
-from specbranch_cpp.errors import MissingExtra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from matplotlib.figure import Figure
-
     from specbranch_cpp.bench.figures import Group, Row, Summary
     from specbranch_cpp.bench.records import Record
 
-_COLOURS = {
-    "autoregressive": "#bbbbbb",
-    "speculative": "#7f7f7f",
-    "pearl": "#1f77b4",
-    "specbranch": "#ff7f0e",
-    "auto": "#2ca02c",
-}
-_OTHER = "#9467bd"
+_WHAT = "a picture of a report"
 
 
 def save_all(folder: Path, records: Sequence[Record], summary: Summary) -> dict[str, str]:
@@ -33,7 +24,7 @@ def save_all(folder: Path, records: Sequence[Record], summary: Summary) -> dict[
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    _figure()
+    style.figure_class(_WHAT)
     made = {}
     if any(row.speedup for group in summary.groups for row in group.best):
         draw_speedups(summary, folder / "speedup.png")
@@ -53,7 +44,7 @@ def save_all(folder: Path, records: Sequence[Record], summary: Summary) -> dict[
 def draw_speedups(summary: Summary, path: Path) -> None:
     """Bars of the median speed-up of each mode at its best setting, a cluster for each group."""
     modes = list(dict.fromkeys(row.mode for group in summary.groups for row in group.best))
-    figure = _figure()(
+    figure = style.figure_class(_WHAT)(
         figsize=(max(5.0, 0.45 * len(modes) * len(summary.groups) + 2.0), 4.0), layout="constrained"
     )
     axes = figure.subplots()
@@ -69,7 +60,7 @@ def draw_speedups(summary: Summary, path: Path) -> None:
                 down.append(spread.median - spread.q1)
                 up.append(spread.q3 - spread.median)
         axes.bar(
-            places, heights, 0.9 * width, yerr=(down, up), color=_COLOURS.get(mode, _OTHER),
+            places, heights, 0.9 * width, yerr=(down, up), color=style.MODES.get(mode, style.OTHER),
             label=mode, ecolor="#444444", capsize=2,
         )  # fmt: skip
     axes.axhline(1.0, color="black", lw=0.5)
@@ -82,7 +73,7 @@ def draw_speedups(summary: Summary, path: Path) -> None:
 def draw_histograms(summary: Summary, path: Path) -> None:
     """The share of target steps that accepted 0, 1, .. tokens; a panel for each group."""
     groups = [group for group in summary.groups if any(sum(r.histogram) for r in _drafting(group))]
-    figure = _figure()(figsize=(4.2 * len(groups), 3.4), layout="constrained")
+    figure = style.figure_class(_WHAT)(figsize=(4.2 * len(groups), 3.4), layout="constrained")
     panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
     for panel, group in zip(panels, groups, strict=True):
         rows = [row for row in _drafting(group) if sum(row.histogram)]
@@ -92,7 +83,7 @@ def draw_histograms(summary: Summary, path: Path) -> None:
             panel.bar(
                 [n + (i - (len(rows) - 1) / 2) * width for n in range(len(row.histogram))],
                 [count / steps for count in row.histogram],
-                width, color=_COLOURS.get(row.mode, _OTHER), label=row.name,
+                width, color=style.MODES.get(row.mode, style.OTHER), label=row.name,
             )  # fmt: skip
         panel.set_title(_short(group), fontsize=9)
         panel.set_xlabel("tokens accepted")
@@ -119,13 +110,3 @@ def _drafting(group: Group) -> list[Row]:
 
 def _short(group: Group) -> str:
     return f"pair {group.pair}, {group.placement}\n{group.prompts}, T {group.temperature:g}"
-
-
-def _figure() -> type[Figure]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra(
-            "the pictures of a report need matplotlib: pip install 'specbranch_cpp[plot]'"
-        ) from error
-    return Figure

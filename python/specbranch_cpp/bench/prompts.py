@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from specbranch_cpp._support.prompt_file import read_prompts
 from specbranch_cpp.errors import InvalidArgument
-from specbranch_cpp.hrad.collection import read_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core, policies
-from specbranch_cpp._pair.hrad_weights import file_sha256
+from specbranch_cpp._support.files import file_sha256
 from specbranch_cpp.bench import (
     contenders,
     machine,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core
 from specbranch_cpp._support import checked
+from specbranch_cpp._support.prompt_file import read_prompts
 from specbranch_cpp._support.words import message
 from specbranch_cpp.bench.prompts import BUNDLED
 from specbranch_cpp.check import files, settings
@@ -14,7 +15,6 @@ from specbranch_cpp.check.measuring import Sample, measure
 from specbranch_cpp.check.report import Report, Verdict
 from specbranch_cpp.check.settings import K_MAX, MAX_DRAFT
 from specbranch_cpp.errors import IncompatibleModels, InvalidArgument, ModelLoadError
-from specbranch_cpp.hrad.collection import read_prompts
 
 if TYPE_CHECKING:
     import os

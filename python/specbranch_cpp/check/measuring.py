@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp import Engine
 from specbranch_cpp.check import expectation, settings
 from specbranch_cpp.check.acceptance import read_acceptance
 from specbranch_cpp.check.files import gpu_layers
@@ -14,6 +13,7 @@ from specbranch_cpp.check.judgement import GAIN, Figures, judge
 from specbranch_cpp.check.report import Measurement, ModeFigures, Report, StepFigures, Verdict
 from specbranch_cpp.check.sampling import Sampler
 from specbranch_cpp.check.threads import alone, beside
+from specbranch_cpp.engine import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

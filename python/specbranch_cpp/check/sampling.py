@@ -14,9 +14,9 @@ from specbranch_cpp.errors import ContextOverflow
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from specbranch_cpp import Completion, Engine
     from specbranch_cpp.check.report import Interval
-    from specbranch_cpp.results import Trace
+    from specbranch_cpp.engine import Engine
+    from specbranch_cpp.results import Completion, Trace
 
 PLAIN = "autoregressive"
 _LONGEST, _SHORTEST = 64, 24  # tokens of a text

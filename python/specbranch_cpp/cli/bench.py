@@ -19,6 +19,7 @@ from specbranch_cpp import demo
 from specbranch_cpp.bench import contenders, machine, near_ties, placements, report, runner, session
 from specbranch_cpp.bench.records import NAME, RecordFile
 from specbranch_cpp.cli import options, render
+from specbranch_cpp.cli.lazy_group import typer_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from specbranch_cpp.bench.figures import Summary
     from specbranch_cpp.bench.records import Record
 
-app = typer.Typer(no_args_is_help=True, help="Measure how fast every mode decodes, and report it.")
+app = typer_app(no_args_is_help=True, help="Measure how fast every mode decodes, and report it.")
 
 _WHAT = "What is measured"
 _HOW = "How"

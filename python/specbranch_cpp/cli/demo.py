@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from specbranch_cpp import Engine
 from specbranch_cpp.cli import options, render, trace
+from specbranch_cpp.engine import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from specbranch_cpp import Completion
+    from specbranch_cpp.results import Completion
 
 MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
 PROMPT = '''def read_lines(path):

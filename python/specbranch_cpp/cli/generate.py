@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from specbranch_cpp import Engine, policies, timeline
+from specbranch_cpp import policies, timeline
 from specbranch_cpp.cli import options, render
 from specbranch_cpp.cli.prefill import PrefillBar
+from specbranch_cpp.engine import Engine
 
 if TYPE_CHECKING:
-    from specbranch_cpp import Completion, Generation
+    from specbranch_cpp.generation import Generation
+    from specbranch_cpp.results import Completion
 
 EPILOG = (
     "Exit codes: 0; 1: a model cannot be used; 2: bad usage; 130: stopped by Ctrl-C, what there is "

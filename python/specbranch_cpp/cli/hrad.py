@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from specbranch_cpp import Engine
+from specbranch_cpp._support.prompt_file import read_prompts
 from specbranch_cpp.cli import options, render
+from specbranch_cpp.cli.lazy_group import typer_app
+from specbranch_cpp.engine import Engine
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.hrad import LABELS, Settings, load_traces
 from specbranch_cpp.hrad import collect as collecting
-from specbranch_cpp.hrad.collection import read_prompts
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from specbranch_cpp.hrad.scores import Score
 
-app = typer.Typer(no_args_is_help=True, help="Learn to foretell what the target will accept.")
+app = typer_app(no_args_is_help=True, help="Learn to foretell what the target will accept.")
 
 
 @app.command()

@@ -12,7 +12,7 @@ from specbranch_cpp.cli import render
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from specbranch_cpp import Generation
+    from specbranch_cpp.generation import Generation
 
 _PATIENCE = 0.5  # seconds after which it is shown
 _PERIOD = 0.1

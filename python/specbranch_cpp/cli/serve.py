@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from specbranch_cpp import Engine
 from specbranch_cpp.cli import options, render
+from specbranch_cpp.engine import Engine
 
 KEY_VARIABLE = "SPECBRANCH_API_KEY"
 

@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp._pair.hrad_weights import file_sha256
+from specbranch_cpp._support.files import file_sha256, replace_file
 from specbranch_cpp.errors import ContextOverflow, InvalidArgument
 from specbranch_cpp.hrad.records import (
     SETTINGS,
     load_records,
     read_settings,
-    replace_file,
     rounds_of,
     save_records,
 )
@@ -24,7 +23,7 @@ from specbranch_cpp.policies import Confidence
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from specbranch_cpp import Engine
+    from specbranch_cpp.engine import Engine
 
 _VERSION = 1
 
@@ -59,32 +58,6 @@ class Collected:
     n_rounds: int
     n_texts: int
     n_skipped: int
-
-
-def read_prompts(path: Path, field: str = "prompt") -> list[str]:
-    """The prompts of a file with one JSON object a line.
-
-    Raises:
-        InvalidArgument: the file cannot be read, or a line is none.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"{path} cannot be read: {error}") from None
-    prompts = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            prompt = json.loads(line)[field]
-        except (ValueError, KeyError, TypeError):
-            prompt = None
-        if not isinstance(prompt, str) or not prompt:
-            raise InvalidArgument(f"{path}, line {number}: no object with a text {field!r}")
-        prompts.append(prompt)
-    if not prompts:
-        raise InvalidArgument(f"{path} has no prompts")
-    return prompts
 
 
 def collect(

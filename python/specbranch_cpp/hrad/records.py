@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from specbranch_cpp._support.files import replace_file
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -117,19 +117,6 @@ def save_records(path: Path, records: Records, about: dict[str, Any]) -> None:
     arrays = {name.name: getattr(records, name.name) for name in fields(records)}
     np.savez(buffer, about=np.array(json.dumps(about)), **arrays)
     replace_file(path, buffer.getvalue())
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Writes a file so that a crash leaves the old one or the new one, never a part."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load_records(path: Path, prompt: int = 0) -> tuple[Records, dict[str, Any]]:

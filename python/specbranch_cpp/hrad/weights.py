@@ -12,7 +12,7 @@ import numpy as np
 
 from specbranch_cpp._pair import hrad_weights
 from specbranch_cpp._support import safetensors
-from specbranch_cpp.hrad.records import replace_file
+from specbranch_cpp._support.files import replace_file
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from specbranch_cpp import InvalidArgument, MissingExtra, SpecBranchError, Trace, timeline
+from specbranch_cpp._plots import style
 from specbranch_cpp.results import Round, Span
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def test_a_picture(tmp_path: Path) -> None:
     path = tmp_path / "trace.png"
     TRACE.save(path)
     assert png_size(path) == (1600, 400)
-    for colour in timeline.COLOURS.values():
+    for colour in style.SPANS.values():
         assert share_of(path, colour) > 0.01
     timeline.plot(TRACE, path, width=900, height=301, title="two tracks")
     assert png_size(path) == (900, 301)
@@ -197,10 +198,10 @@ def test_a_part_of_a_picture(tmp_path: Path) -> None:
     path = tmp_path / "part.png"
     timeline.plot(TRACE, path, start_ms=4.5, end_ms=8.5)
     # The target verifies all the time; what came before is not to be seen.
-    assert share_of(path, timeline.COLOURS["prefill"]) == 0
-    assert share_of(path, timeline.COLOURS["verify"]) > 0.15
+    assert share_of(path, style.SPANS["prefill"]) == 0
+    assert share_of(path, style.SPANS["verify"]) > 0.15
     timeline.plot(TRACE, path, start_ms=20.0, end_ms=21.0)
-    assert share_of(path, timeline.COLOURS["verify"]) == 0
+    assert share_of(path, style.SPANS["verify"]) == 0
     for start_ms, end_ms in ((5.0, 5.0), (6.0, 5.0), (12.0, None), (float("nan"), 5.0)):
         with pytest.raises(InvalidArgument, match="between"):
             timeline.plot(TRACE, path, start_ms=start_ms, end_ms=end_ms)

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from specbranch_cpp import Engine, InvalidArgument, demo, policies
+from specbranch_cpp._support.prompt_file import read_prompts
 from specbranch_cpp.cli import app
 from specbranch_cpp.cli.hrad import as_json
 from specbranch_cpp.hrad import (
@@ -21,7 +22,6 @@ from specbranch_cpp.hrad import (
     load_traces,
     rounds_of,
 )
-from specbranch_cpp.hrad.collection import read_prompts
 from specbranch_cpp.hrad.scores import Score, best_epsilon, by_confidence, with_rule
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import pytest
 from specbranch_cpp import Engine, InvalidArgument, policies
 from specbranch_cpp._pair import hrad_weights
 from specbranch_cpp._support import safetensors
+from specbranch_cpp._support.files import file_sha256
 
 if TYPE_CHECKING:
     from tests.python.conftest import MakeFake
@@ -151,7 +152,7 @@ def test_hashes_and_sizes_must_be_the_pairs(tmp_path: Path) -> None:
         files.append(tmp_path / name)
         files[-1].write_bytes(name.encode() * 1000)
     pair = hrad_weights.PairFiles(*map(str, files))
-    hashes = {f"{path.name}_sha256": hrad_weights.file_sha256(str(path)) for path in files}
+    hashes = {f"{path.name}_sha256": file_sha256(str(path)) for path in files}
 
     def check(**metadata: str) -> None:
         path = write(tmp_path, encode(tensors(), {**METADATA, **hashes, **metadata}))

@@ -118,7 +118,7 @@ def test_commands_exist(path: Path) -> None:
         for word in words:
             inner = getattr(command, "commands", {})
             if word in inner:
-                command = inner[word]
+                command = command.loaded(word) if hasattr(command, "loaded") else inner[word]
             elif word.startswith("-"):
                 name = word.partition("=")[0]
                 known = {name for option in command.params for name in option.opts}

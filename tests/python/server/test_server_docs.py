@@ -58,7 +58,7 @@ def test_every_option_is_told_of() -> None:
 
     from specbranch_cpp.cli import app
 
-    command = get_command(app).commands["serve"]  # type: ignore[attr-defined]
+    command = get_command(app).loaded("serve")  # type: ignore[attr-defined]
     panel = [option for option in command.params if option.rich_help_panel == "Server"]
     assert len(panel) > 10
     for option in panel:

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from specbranch_cpp import Engine
 from specbranch_cpp.cli import options, render
 from specbranch_cpp.cli.chat import slash_commands
 from specbranch_cpp.cli.chat.session import Chat
 from specbranch_cpp.cli.chat.turns import open_turns
 from specbranch_cpp.cli.prefill import PrefillBar
+from specbranch_cpp.engine import Engine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from specbranch_cpp import Generation, GenerationStats
     from specbranch_cpp.cli.chat.turns import Turns
+    from specbranch_cpp.generation import Generation
+    from specbranch_cpp.results import GenerationStats
 
 EPILOG = (
     "In the chat, /help tells what there is. Lines of a pipe are turns.\n\n"

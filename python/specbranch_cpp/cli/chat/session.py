@@ -9,7 +9,9 @@ from specbranch_cpp._support.words import message
 from specbranch_cpp.errors import ContextOverflow, InvalidArgument
 
 if TYPE_CHECKING:
-    from specbranch_cpp import Engine, Generation, GenerationStats
+    from specbranch_cpp.engine import Engine
+    from specbranch_cpp.generation import Generation
+    from specbranch_cpp.results import GenerationStats
 
 
 class Screen(Protocol):

@@ -1,0 +1,135 @@
+"""The timeline of a generation as a picture: a row for each model, a bar for each command."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from specbranch_cpp._plots import style
+from specbranch_cpp.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+
+    from specbranch_cpp.timeline import Round, Span, Trace
+
+SIDES = ("target", "draft")
+"""The models of a trace, in the order of their rows."""
+
+_DPI = 100
+_MIN_SIZE = 200
+
+
+def plot(
+    trace: Trace,
+    path: str | os.PathLike[str],
+    *,
+    start_ms: float | None = None,
+    end_ms: float | None = None,
+    width: int = 1600,
+    height: int = 400,
+    title: str = "",
+) -> None:
+    """Draws the timeline as a PNG: a row for each model, a bar for each command.
+
+    Args:
+        trace: of a generation with ``trace=True``.
+        path: is written, or overwritten.
+        start_ms: where the picture begins, in milliseconds since the generation began; default: 0.
+        end_ms: where it ends; default: when the last command ended.
+        width: of the picture in pixels; 200 at least, as is the height.
+        height: likewise.
+        title: stands above it.
+
+    Raises:
+        InvalidArgument: there is nothing between start and end, or the picture is too small.
+        MissingExtra: matplotlib is not installed.
+    """
+    begin, end = _window(trace, start_ms, end_ms)
+    if min(width, height) < _MIN_SIZE:
+        raise InvalidArgument(f"a picture of {width} x {height} pixels; {_MIN_SIZE} at least")
+    figure = style.figure_class("a picture of a timeline")(
+        figsize=(width / _DPI, height / _DPI), dpi=_DPI
+    )
+    axes = figure.add_axes((70 / width, 0.25, 1 - 90 / width, 0.63 if title else 0.72))
+    spans = [span for span in trace.spans if span.end_ms >= begin and span.begin_ms <= end]
+    rounds = [one for one in trace.rounds if begin <= one.at_ms <= end]
+    px_per_ms = (width - 90) / (end - begin)
+    for row, side in enumerate(reversed(SIDES)):
+        _draw_spans(axes, row, [span for span in spans if span.side == side], px_per_ms)
+    _draw_rounds(axes, rounds)
+    axes.set_xlim(begin, end)
+    axes.set_ylim(-0.75, 1.75)
+    axes.set_yticks(range(len(SIDES)), reversed(SIDES))
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("ms since the generation began")
+    for edge in ("left", "right", "top"):
+        axes.spines[edge].set_visible(False)
+    if title:
+        axes.set_title(title, loc="left")
+    handles, labels = axes.get_legend_handles_labels()
+    legend = dict(zip(labels, handles, strict=True))  # both models prefill
+    if legend:
+        figure.legend(
+            legend.values(), legend.keys(), loc="lower center", ncols=len(legend), frameon=False
+        )
+    figure.savefig(path, format="png", dpi=_DPI)
+
+
+def _window(trace: Trace, start_ms: float | None, end_ms: float | None) -> tuple[float, float]:
+    begin = 0.0 if start_ms is None else float(start_ms)
+    end = end_ms
+    if end is None:
+        end = max((span.end_ms for span in trace.spans), default=begin + 1.0)
+    if not (math.isfinite(begin) and math.isfinite(end) and begin < end):
+        raise InvalidArgument(f"there is nothing between start_ms {begin:g} and end_ms {end:g}")
+    return begin, float(end)
+
+
+def _draw_spans(axes: Axes, row: int, spans: Sequence[Span], px_per_ms: float) -> None:
+    for kind, colour in style.SPANS.items():
+        for done in (True, False):
+            bars = [s for s in spans if s.kind == kind and (s.end == "done") == done]
+            if not bars:
+                continue
+            pixels = sorted(px_per_ms * (span.end_ms - span.begin_ms) for span in bars)
+            axes.broken_barh(
+                [(span.begin_ms, span.end_ms - span.begin_ms) for span in bars],
+                (row - 0.3, 0.6),
+                facecolors=colour,
+                # A line between bars, unless the lines would hide them.
+                edgecolors="white" if pixels[len(pixels) // 2] > 4.0 else colour,
+                linewidth=0.6,
+                hatch=None if done else "////",
+                label=kind if done else f"{kind}, cut short",
+            )
+    for span in spans:
+        label = _short(span)
+        middle = 0.5 * (span.begin_ms + span.end_ms)
+        if 7.0 * len(label) + 6.0 < px_per_ms * (span.end_ms - span.begin_ms):
+            axes.text(middle, row, label, ha="center", va="center", fontsize=8, clip_on=True)
+
+
+def _short(span: Span) -> str:
+    """What fits into a bar."""
+    if span.kind == "verify" and span.n_accepted is not None:
+        return f"{span.n_accepted}/{span.n_tokens - 1}"
+    return str(span.n_lanes if span.kind == "draft" else span.n_tokens)
+
+
+def _draw_rounds(axes: Axes, rounds: Sequence[Round]) -> None:
+    def mark(times: list[float], y: float, marker: str, colour: str, label: str) -> None:
+        if times:
+            axes.plot(times, [y] * len(times), marker, color=colour, markersize=6, label=label)
+
+    mark([one.at_ms for one in rounds if one.branch_hit], 1.45, "^", style.GOOD, "branch hit")
+    mark([one.at_ms for one in rounds if one.branch_miss], 1.45, "v", style.BAD, "branch miss")
+    back = [one for one in rounds if one.rolled_back]
+    mark([one.at_ms for one in back], -0.42, "x", style.BAD, "rollback (tokens)")
+    if len(back) <= 60:
+        for one in back:
+            place = (one.at_ms, -0.62)
+            axes.text(*place, str(len(one.rolled_back)), ha="center", fontsize=7, clip_on=True)

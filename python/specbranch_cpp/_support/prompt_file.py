@@ -1,0 +1,37 @@
+"""Files with one JSON object a line, of which one field is a prompt."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from specbranch_cpp.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def read_prompts(path: Path, field: str = "prompt") -> list[str]:
+    """The prompts of a file with one JSON object a line.
+
+    Raises:
+        InvalidArgument: the file cannot be read, or a line is none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"{path} cannot be read: {error}") from None
+    prompts = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            prompt = json.loads(line)[field]
+        except (ValueError, KeyError, TypeError):
+            prompt = None
+        if not isinstance(prompt, str) or not prompt:
+            raise InvalidArgument(f"{path}, line {number}: no object with a text {field!r}")
+        prompts.append(prompt)
+    if not prompts:
+        raise InvalidArgument(f"{path} has no prompts")
+    return prompts
