@@ -1,0 +1,99 @@
+"""The planner of the auto mode."""
+
+from __future__ import annotations
+
+from mutations.mutation import Mutation
+
+MUTATIONS = (
+    Mutation(
+        "auto-places-forgotten",
+        "more branches are planned than there are sequences",
+        "planner/auto/best_first.cpp",
+        "    if (n_free_ == 0) return false;\n",
+        "",
+    ),
+    Mutation(
+        "auto-tip-shared",
+        "two nodes are planned to go on in one sequence",
+        "planner/auto/best_first.cpp",
+        "        ++tip;\n",
+        "",
+    ),
+    Mutation(
+        "auto-waits-for-ever",
+        "the target waits for a draft that has nothing to do",
+        "planner/auto/planner_auto.cpp",
+        "  if (waits && decision.evaluate.empty() && !passing_) {",
+        "  if (waits && decision.evaluate.empty() && passing_) {",
+    ),
+    Mutation(
+        "auto-locked-in",
+        "a draft that was given up is never looked at again",
+        "planner/auto/mode_choice.cpp",
+        "  return costs_.known() && worth_a_look(unseen, unseen);",
+        "  return false;",
+    ),
+    Mutation(
+        "prospects-blind",
+        "expected rates take no account of chains that end at a doubt",
+        "planner/auto/prospects.cpp",
+        "        if (taken.value(rate) < stop.value(rate)) taken = stop;\n",
+        "",
+    ),
+    Mutation(
+        "prospects-free-draft",
+        "expected rates take drafting beside the target for free",
+        "planner/auto/prospects.cpp",
+        "(1.0 - alpha + alpha * beside)",
+        "(1.0 - alpha)",
+    ),
+    Mutation(
+        "meter-no-scatter",
+        "speculation is given up for one short slump",
+        "planner/auto/rate_meter.cpp",
+        "mean + std::sqrt(variance / n_)",
+        "mean",
+    ),
+    Mutation(
+        "outcomes-no-optimism",
+        "what is known of a draft is taken for certain from the first token on",
+        "planner/auto/calibration.cpp",
+        "a + optimism * deviation",
+        "a",
+    ),
+    Mutation(
+        "auto-never-relaxed",
+        "a look at the draft weighs nothing against what was known",
+        "planner/auto/calibration.cpp",
+        "    if (whole <= limit) return;\n",
+        "    if (whole >= 0.0) return;\n",
+    ),
+    Mutation(
+        "auto-shares-the-machine",
+        "both models run at once where they only share the time",
+        "planner/auto/planner_auto.cpp",
+        "  if (serial && target_busy) return;\n",
+        "",
+    ),
+    Mutation(
+        "auto-pads-nothing",
+        "a shorter verification is taken where a longer one is quicker",
+        "planner/auto/costs.cpp",
+        "    if (target(m) < target(best)) best = m;\n",
+        "    if (target(m) > target(best)) best = n;\n",
+    ),
+    Mutation(
+        "auto-overlap-is-alone",
+        "the slow-down is taken for the cost of the step",
+        "planner/auto/costs.cpp",
+        "  if (o <= kAlone) {",
+        "  if (o <= 1.0) {",
+    ),
+    Mutation(
+        "auto-forgets-its-rest",
+        "every generation tries again what the one before gave up",
+        "planner/auto/mode_choice.cpp",
+        "  table.resting = failed;\n",
+        "",
+    ),
+)

@@ -1,0 +1,78 @@
+"""Threads, output, aborts and failures."""
+
+from __future__ import annotations
+
+from mutations.mutation import Mutation
+
+MUTATIONS = (
+    Mutation(
+        "queued-not-counted",
+        "the totals leave out what ends in the queue",
+        "engine/coordinator.cpp",
+        "  publish(outcome.stats);\n  submit.output",
+        "  submit.output",
+    ),
+    Mutation(
+        "abort-not-cleared",
+        "an abort outlives the generation that it was meant for",
+        "engine/coordinator.cpp",
+        "    target_->clear_abort();\n",
+        "",
+    ),
+    Mutation(
+        "draft-abort-not-cleared",
+        "as above, on the draft's side",
+        "engine/coordinator.cpp",
+        "    draft_->clear_abort();\n",
+        "",
+    ),
+    Mutation(
+        "abort-not-sent",
+        "a cancel waits for the running step",
+        "engine/coordinator.cpp",
+        "  if (commands.abort_draft && draft_) draft_->request_abort();",
+        "",
+    ),
+    Mutation(
+        "not-poisoned",
+        "a lost model is used again",
+        "engine/coordinator.cpp",
+        "    poison_ = outcome.error;",
+        "    poison_ = nullptr;",
+    ),
+    Mutation(
+        "escape-recoverable",
+        "an escaped exception counts as recoverable",
+        "engine/worker.cpp",
+        '        FatalError(std::string("the ") + name + " failed unexpectedly: "',
+        '        DecodeError(std::string("the ") + name + " failed unexpectedly: "',
+    ),
+    Mutation(
+        "queued-cancel-lost",
+        "a queued generation cannot be cancelled",
+        "engine/coordinator.cpp",
+        "  if (queued == queue_.end()) return;",
+        "  if (queued != queue_.end()) return;",
+    ),
+    Mutation(
+        "deep-recursion",
+        "the next generation is started from the end of the last one",
+        "engine/coordinator.cpp",
+        "  output->send(std::move(outcome));\n}\n\nvoid Coordinator::end_at_once",
+        "  output->send(std::move(outcome));\n  start_next();\n}\n\nvoid Coordinator::end_at_once",
+    ),
+    Mutation(
+        "question-late",
+        "a reader gets the chunks first, which send it away from the question",
+        "engine/coordinator.cpp",
+        "    const bool skipped = ask && !pose_question();\n    hand_out();\n",
+        "    hand_out();\n    const bool skipped = ask && !pose_question();\n",
+    ),
+    Mutation(
+        "progress-never-prefilled",
+        "nobody is told that the prompt is in place",
+        "engine/coordinator.cpp",
+        "request.progress->set_prefilled(static_cast<Pos>(request.prompt.size()))",
+        "request.progress->set_prefilled(0)",
+    ),
+)

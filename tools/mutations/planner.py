@@ -1,0 +1,78 @@
+"""The lock-step planners and the built-in policies."""
+
+from __future__ import annotations
+
+from mutations.mutation import Mutation
+
+MUTATIONS = (
+    Mutation(
+        "more-branches-than-sequences",
+        "the planner ignores how many sequences are free",
+        "planner/planner_rounds.cpp",
+        "1 + view.free_seqs,",
+        "2 + view.free_seqs,",
+    ),
+    Mutation(
+        "verdict-before-round",
+        "a lock-step verdict is applied while the draft is at work",
+        "planner/planner_rounds.cpp",
+        "{ return drafted_ && view.draft_idle; }",
+        "{ return drafted_ || !view.draft_idle; }",
+    ),
+    Mutation(
+        "stops-at-certain",
+        "chains stop at the tokens that are certain",
+        "planner/policy_rules.cpp",
+        "entropy_->doubts(candidates) : confidence < epsilon_;",
+        "entropy_->doubts(candidates) : confidence > epsilon_;",
+    ),
+    Mutation(
+        "branches-where-certain",
+        "many branches where the draft is certain, few where it is not",
+        "planner/planner_rounds.cpp",
+        "const double doubt = 1.0 - point.candidates[0].confidence;",
+        "const double doubt = point.candidates[0].confidence;",
+    ),
+    Mutation(
+        "head-start-lost",
+        "a branch that is kept from the last round is drafted from its first token again",
+        "planner/planner_rounds.cpp",
+        "leaves_.push_back(view.tree.main_leaf(grow.child(point_, rank)));",
+        "leaves_.push_back(grow.child(point_, rank));",
+    ),
+    Mutation(
+        "window-past-doubts",
+        "windows are drafted past the token where the next round branches",
+        "planner/planner_rounds.cpp",
+        "  return !unbounded && policy().doubts(",
+        "  return unbounded && policy().doubts(",
+    ),
+    Mutation(
+        "threshold-backwards",
+        "AdaEDL drafts more the less is accepted",
+        "planner/policy_rules.cpp",
+        "acceptance_ <= wanted_ ? kStep : -kStep",
+        "acceptance_ <= wanted_ ? -kStep : kStep",
+    ),
+    Mutation(
+        "unsure-heeded",
+        "H-RAD's network decides however unsure it is",
+        "planner/policy_rules.cpp",
+        "  if (*likeliest < sure_) return;",
+        "",
+    ),
+    Mutation(
+        "fate-remembered",
+        "what H-RAD foretold for one round holds for all that follow",
+        "planner/policy_rules.cpp",
+        "fate_ = std::exchange(next_fate_, WindowFate::kSome);",
+        "fate_ = next_fate_;",
+    ),
+    Mutation(
+        "distrusted-drafted-on",
+        "a window that H-RAD has given up is drafted on",
+        "planner/planner_rounds.cpp",
+        "if (distrusted_ && drafted_before && leaves_",
+        "if (false && drafted_before && leaves_",
+    ),
+)
