@@ -11,8 +11,8 @@ from specbranch_cpp._engine.keywords import chosen_sampling, chosen_speculation,
 from specbranch_cpp._engine.loading import Loaded, load
 from specbranch_cpp._engine.model_options import path_of
 from specbranch_cpp._engine.request import (
-    Call,
     Defaults,
+    TextRequest,
     make_request,
     make_seeds,
     written_in_python,
@@ -323,41 +323,42 @@ class Engine(OpenAICalls):
             EngineClosed: the engine was closed, or this process is a fork of the one that made it.
             DecodeError: an earlier error has left the models in an unknown state.
         """
-        how = chosen_speculation(
-            speculation,
-            Speculation(mode=mode, policy=policy, k_max=k_max, max_draft=max_draft),
+        keywords = Speculation(mode=mode, policy=policy, k_max=k_max, max_draft=max_draft)
+        return self._submit(
+            TextRequest(
+                prompt=prompt,
+                sampling=chosen_sampling(
+                    sampling,
+                    temperature=temperature,
+                    top_k=top_k,
+                    top_p=top_p,
+                    min_p=min_p,
+                    repeat_penalty=repeat_penalty,
+                    presence_penalty=presence_penalty,
+                    frequency_penalty=frequency_penalty,
+                    logit_bias=logit_bias,
+                    grammar=grammar,
+                    seed=seed,
+                ),
+                speculation=chosen_speculation(speculation, keywords),
+                max_tokens=max_tokens,
+                stop=stop,
+                logprobs=logprobs,
+                trace=trace,
+                n_feature_layers=n_feature_layers,
+            )
         )
-        call = Call(
-            prompt=prompt,
-            sampling=chosen_sampling(
-                sampling,
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                min_p=min_p,
-                repeat_penalty=repeat_penalty,
-                presence_penalty=presence_penalty,
-                frequency_penalty=frequency_penalty,
-                logit_bias=logit_bias,
-                grammar=grammar,
-                seed=seed,
-            ),
-            speculation=how,
-            max_tokens=max_tokens,
-            stop=stop,
-            logprobs=logprobs,
-            trace=trace,
-            n_feature_layers=n_feature_layers,
-        )
-        request = make_request(self._core, self._defaults, call, self._seeds, self._pair)
-        steered = self._defaults.policy if how.value.policy is None else how.value.policy
+
+    def _submit(self, asked: TextRequest) -> Generation:
+        request = make_request(self._core, self._defaults, asked, self._seeds, self._pair)
+        policy = asked.speculation.value.policy
         generation = Generation(
             self,
             self._shared,
             self._core.generate(request),
-            logprobs=logprobs is not None,
-            trace=trace,
-            policy=written_in_python(steered),
+            logprobs=asked.logprobs is not None,
+            trace=asked.trace,
+            policy=written_in_python(self._defaults.policy if policy is None else policy),
             n_prompt=len(request.prompt),
         )
         logs.forward()

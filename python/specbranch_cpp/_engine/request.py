@@ -72,8 +72,8 @@ class Defaults:
 
 
 @dataclass(frozen=True)
-class Call:
-    """The arguments of `Engine.generate`, where there is more than one way to give them in one."""
+class TextRequest:
+    """The arguments of `Engine.generate`, each said in one way; not checked yet."""
 
     prompt: str | Sequence[int]
     sampling: Named[Sampling]
@@ -93,7 +93,7 @@ def make_seeds(seed: int | None) -> random.Random:
 def make_request(
     core: _core.Engine,
     defaults: Defaults,
-    call: Call,
+    asked: TextRequest,
     seeds: random.Random,
     pair: hrad_weights.PairFiles | None = None,
 ) -> _core.Request:
@@ -103,18 +103,18 @@ def make_request(
         InvalidArgument: an argument is of the wrong kind or out of its range.
         ContextOverflow: the prompt cannot fit.
     """
-    request = _speculation(core, defaults, call.speculation, pair)
-    request.prompt = _prompt(core, call.prompt)
-    if call.max_tokens is not None:
-        request.max_tokens = checked.integer("max_tokens", call.max_tokens, 0)
-    _add_sampling(request, call.sampling, core.n_vocab)
-    if call.sampling.value.seed is None:
+    request = _speculation(core, defaults, asked.speculation, pair)
+    request.prompt = _prompt(core, asked.prompt)
+    if asked.max_tokens is not None:
+        request.max_tokens = checked.integer("max_tokens", asked.max_tokens, 0)
+    _add_sampling(request, asked.sampling, core.n_vocab)
+    if asked.sampling.value.seed is None:
         request.seed = seeds.getrandbits(32)
-    request.stop = checked.stop_strings(call.stop)
-    if call.logprobs is not None:
-        request.logprobs = checked.integer("logprobs", call.logprobs, 0, core.n_vocab)
-    request.trace = checked.flag("trace", call.trace)
-    if n_feature_layers := checked.integer("n_feature_layers", call.n_feature_layers, 0):
+    request.stop = checked.stop_strings(asked.stop)
+    if asked.logprobs is not None:
+        request.logprobs = checked.integer("logprobs", asked.logprobs, 0, core.n_vocab)
+    request.trace = checked.flag("trace", asked.trace)
+    if n_feature_layers := checked.integer("n_feature_layers", asked.n_feature_layers, 0):
         request.n_feature_layers = n_feature_layers
     return request
 

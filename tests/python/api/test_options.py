@@ -12,6 +12,7 @@ import pytest
 
 from specbranch_cpp import Engine, InvalidArgument, Model, Sampling, Speculation, policies
 from specbranch_cpp._engine.keywords import model_argument
+from specbranch_cpp._engine.text_engine import GenerateKeywords
 
 if TYPE_CHECKING:
     from tests.python.conftest import MakeFake
@@ -94,6 +95,14 @@ def test_every_field_has_its_keywords() -> None:
             assert keyword.default is None
             optional = str(field.type).removesuffix(" | None") + " | None"
             assert keyword.annotation == optional, field.name
+
+
+def test_calls_that_pass_keywords_on_know_all_of_them() -> None:
+    parameters = inspect.signature(Engine.generate).parameters
+    known = GenerateKeywords.__annotations__
+    assert [*known] == [name for name in parameters if name not in {"self", "prompt"}]
+    for name, annotation in known.items():
+        assert annotation.__forward_arg__ == parameters[name].annotation
 
 
 def test_nothing_is_decided_by_python_that_the_core_decides(tiny: Path) -> None:
