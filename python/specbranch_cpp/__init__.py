@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         SpecBranchError,
     )
     from specbranch_cpp.generation import Generation
+    from specbranch_cpp.options import Model, Sampling, Speculation
     from specbranch_cpp.results import (
         Chunk,
         Completion,
@@ -62,10 +63,13 @@ __all__ = [
     "IncompatibleModels",
     "InvalidArgument",
     "MissingExtra",
+    "Model",
     "ModelLoadError",
     "Round",
+    "Sampling",
     "Span",
     "SpecBranchError",
+    "Speculation",
     "StepCosts",
     "TokenLogprobs",
     "Trace",
@@ -87,6 +91,7 @@ _HOMES = {
         "SpecBranchError",
     ),
     "generation": ("Generation",),
+    "options": ("Model", "Sampling", "Speculation"),
     "results": (
         "Chunk",
         "Completion",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from specbranch_cpp._support.pump import Pump
+from specbranch_cpp._support.signatures import arguments_of, with_parameters_of
 from specbranch_cpp.engine import Engine
 from specbranch_cpp.errors import EngineClosed
 from specbranch_cpp.results import Chunk
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
+    from specbranch_cpp._engine.text_engine import GenerateKeywords
     from specbranch_cpp.generation import Generation
     from specbranch_cpp.openai_api.calls import Call
     from specbranch_cpp.openai_api.types import (
@@ -129,13 +130,12 @@ class AsyncEngine:
     The models are loaded by ``async with`` or `load`, in another thread. Each generation has a
     thread that reads it, so that any number of them can wait their turn.
 
-    Args:
-        *args: those of `Engine`.
-        **options: those of `Engine`; ``progress_callback`` is called in the other thread.
+    The arguments are those of `Engine`; ``progress_callback`` is called in the other thread.
     """
 
+    @with_parameters_of(Engine.__init__)
     def __init__(self, *args: Any, **options: Any) -> None:
-        inspect.signature(Engine).bind(*args, **options)  # a wrong name is an error at once
+        arguments_of(Engine.__init__, *args, **options)  # a wrong name is an error at once
         self._make: Callable[[], Engine] = lambda: Engine(*args, **options)
         self._engine: Engine | None = None
 
@@ -168,7 +168,9 @@ class AsyncEngine:
             raise EngineClosed("the engine is not loaded: use `async with` or `await load()`")
         return self._engine
 
-    def generate(self, prompt: str | Sequence[int], **options: Any) -> AsyncGeneration:
+    def generate(
+        self, prompt: str | Sequence[int], **options: Unpack[GenerateKeywords]
+    ) -> AsyncGeneration:
         """Checks the request, queues it, and returns at once.
 
         Args:
@@ -180,7 +182,9 @@ class AsyncEngine:
         """
         return AsyncGeneration(self.engine.generate(prompt, **options))
 
-    async def complete(self, prompt: str | Sequence[int], **options: Any) -> Completion:
+    async def complete(
+        self, prompt: str | Sequence[int], **options: Unpack[GenerateKeywords]
+    ) -> Completion:
         """See `Engine.complete`."""
         return await self.generate(prompt, **options).result()
 
@@ -189,7 +193,7 @@ class AsyncEngine:
         messages: str | Sequence[Mapping[str, Any]],
         *,
         chat_template_kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[GenerateKeywords],
     ) -> Completion:
         """See `Engine.chat`."""
         from specbranch_cpp.openai_api.chat_completions import chat_generation
@@ -199,25 +203,29 @@ class AsyncEngine:
         )
         return await AsyncGeneration(generation).result()
 
+    @with_parameters_of(Engine.create_completion)
     async def create_completion(
-        self, prompt: str | Sequence[int], *args: Any, **options: Any
+        self, *args: Any, **options: Any
     ) -> TextCompletion | AsyncStream[CompletionChunk]:
-        """See `Engine.create_completion`; streamed, it is an `AsyncStream`."""
+        """See `Engine.create_completion`, whose arguments it has; streamed, an `AsyncStream`."""
         from specbranch_cpp.openai_api.completions import CompletionCall
+        from specbranch_cpp.openai_api.keywords import CompletionKeywords
 
-        given = _given(Engine.create_completion, self.engine, prompt, *args, **options)
+        given = CompletionKeywords(**arguments_of(Engine.create_completion, *args, **options))
         call = await asyncio.to_thread(CompletionCall, self.engine, given)
-        return await _answered(call, stream=given["stream"])
+        return await _answered(call, stream=given.stream)
 
+    @with_parameters_of(Engine.create_chat_completion)
     async def create_chat_completion(
-        self, messages: Sequence[Mapping[str, Any]], *args: Any, **options: Any
+        self, *args: Any, **options: Any
     ) -> ChatCompletion | AsyncStream[ChatChunk]:
-        """See `Engine.create_chat_completion`; streamed, it is an `AsyncStream`."""
+        """See `Engine.create_chat_completion`, likewise."""
         from specbranch_cpp.openai_api.chat_completions import ChatCall
+        from specbranch_cpp.openai_api.keywords import ChatKeywords
 
-        given = _given(Engine.create_chat_completion, self.engine, messages, *args, **options)
+        given = ChatKeywords(**arguments_of(Engine.create_chat_completion, *args, **options))
         call = await asyncio.to_thread(ChatCall, self.engine, given)
-        return await _answered(call, stream=given["stream"])
+        return await _answered(call, stream=given.stream)
 
     async def close(self) -> None:
         """See `Engine.close`."""
@@ -237,15 +245,6 @@ class AsyncEngine:
 
     def __repr__(self) -> str:
         return f"<AsyncEngine: {'not loaded' if self._engine is None else self._engine!r}>"
-
-
-def _given(method: Callable[..., Any], *args: Any, **options: Any) -> dict[str, Any]:
-    """All keywords of a call, those left out with their defaults."""
-    bound = inspect.signature(method).bind(*args, **options)
-    bound.apply_defaults()
-    given = dict(bound.arguments)
-    del given["self"]
-    return given
 
 
 async def _answered(call: Call[AnswerT, ItemT], *, stream: bool) -> AnswerT | AsyncStream[ItemT]:

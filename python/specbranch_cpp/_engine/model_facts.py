@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from specbranch_cpp._support import checked
 
@@ -106,7 +106,7 @@ class ModelFacts:
     @property
     def mode(self) -> str:
         """The mode of calls that name none."""
-        return cast("str", self._defaults.mode)
+        return self._defaults.mode
 
     @property
     def can_speculate(self) -> bool:

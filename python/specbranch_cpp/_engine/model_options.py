@@ -1,15 +1,17 @@
-"""From the keyword arguments of `Engine` to the options of one model."""
+"""From a `Model` to the options of the core."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.options import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import os
 
 # ggml's names and numbers of the types that a KV cache can have.
 CACHE_TYPES = {
@@ -24,34 +26,106 @@ CACHE_TYPES = {
     "bf16": 30,
 }
 
-_INTEGERS = ("n_gpu_layers", "main_gpu", "split_mode", "n_ctx", "n_batch", "n_ubatch")
-_FLAGS = ("flash_attn", "offload_kqv", "use_mmap", "use_mlock", "check_tensors", "use_extra_bufts")
+_OWN = {"path", "n_threads", "n_threads_batch", "cpus"}
+_INHERITED = [field.name for field in fields(Model) if field.name not in _OWN]
 _MAX_CPU = 1023
+_MAX_THREADS = 512
 
 
-def model_options(path: Any, values: Mapping[str, Any], prefix: str = "") -> _core.ModelOptions:
-    """Checks and copies the values; None leaves llama.cpp's or the engine's own choice."""
-    options = _core.ModelOptions(checked.path(f"{prefix}model", path))
-    for name in _INTEGERS:
-        setattr(options, name, checked.integer(prefix + name, values[name]))
-    for name in _FLAGS:
-        setattr(options, name, checked.flag(prefix + name, values[name]))
-    for name in ("n_threads", "n_threads_batch"):
-        if values[name] is not None:
-            setattr(options, name, checked.integer(prefix + name, values[name], 1, 512))
-    for name in ("type_k", "type_v"):
-        if values[name] is not None:
-            setattr(options, name, _cache_type(prefix + name, values[name]))
-    if values["devices"] is not None:
-        options.devices = checked.texts(f"{prefix}devices", values["devices"])
-    if values["tensor_split"] is not None:
-        options.tensor_split = checked.reals(f"{prefix}tensor_split", values["tensor_split"])
-    if values["cpus"] is not None:
-        cpus = checked.integers(f"{prefix}cpus", values["cpus"], 0, _MAX_CPU)
-        if not cpus:
-            raise InvalidArgument(f"{prefix}cpus is empty; name at least one CPU, or give None")
-        options.cpus = cpus
-    return options
+@dataclass(frozen=True)
+class ModelArgument:
+    """A model as an argument of `Engine`.
+
+    Attributes:
+        model: what was said of it.
+        role: the name of the argument, ``"target"`` or ``"draft"``.
+        prefix: of the fields' names in messages: the caller's keyword is prefix and field.
+    """
+
+    model: Model
+    role: str
+    prefix: str
+
+    def inheriting(self, target: Model) -> ModelArgument:
+        """The draft, with the target's values where nothing was said."""
+        unsaid = [name for name in _INHERITED if getattr(self.model, name) is None]
+        values = {name: getattr(target, name) for name in unsaid}
+        return replace(self, model=replace(self.model, **values))
+
+    def core_options(self) -> _core.ModelOptions:
+        """Checks kinds and copies; None leaves the core's default. The core checks ranges.
+
+        Raises:
+            InvalidArgument: a field is of the wrong kind.
+        """
+        model, prefix = self.model, self.prefix
+        options = _core.ModelOptions(checked.path(self.role, model.path))
+        if model.n_ctx is not None:
+            options.n_ctx = checked.integer(f"{prefix}n_ctx", model.n_ctx)
+        if model.n_batch is not None:
+            options.n_batch = checked.integer(f"{prefix}n_batch", model.n_batch)
+        if model.n_ubatch is not None:
+            options.n_ubatch = checked.integer(f"{prefix}n_ubatch", model.n_ubatch)
+        if model.flash_attn is not None:
+            options.flash_attn = checked.flag(f"{prefix}flash_attn", model.flash_attn)
+        if model.type_k is not None:
+            options.type_k = _cache_type(f"{prefix}type_k", model.type_k)
+        if model.type_v is not None:
+            options.type_v = _cache_type(f"{prefix}type_v", model.type_v)
+        if model.offload_kqv is not None:
+            options.offload_kqv = checked.flag(f"{prefix}offload_kqv", model.offload_kqv)
+        self._place(options)
+        self._use_cpus(options)
+        self._load(options)
+        return options
+
+    def _place(self, options: _core.ModelOptions) -> None:
+        """Where the weights go."""
+        model, prefix = self.model, self.prefix
+        if model.n_gpu_layers is not None:
+            options.n_gpu_layers = checked.integer(f"{prefix}n_gpu_layers", model.n_gpu_layers)
+        if model.main_gpu is not None:
+            options.main_gpu = checked.integer(f"{prefix}main_gpu", model.main_gpu)
+        if model.devices is not None:
+            options.devices = checked.texts(f"{prefix}devices", model.devices)
+        if model.split_mode is not None:
+            options.split_mode = checked.integer(f"{prefix}split_mode", model.split_mode)
+        if model.tensor_split is not None:
+            options.tensor_split = checked.reals(f"{prefix}tensor_split", model.tensor_split)
+
+    def _use_cpus(self, options: _core.ModelOptions) -> None:
+        model, prefix = self.model, self.prefix
+        if model.n_threads is not None:
+            options.n_threads = checked.integer(
+                f"{prefix}n_threads", model.n_threads, 1, _MAX_THREADS
+            )
+        if model.n_threads_batch is not None:
+            options.n_threads_batch = checked.integer(
+                f"{prefix}n_threads_batch", model.n_threads_batch, 1, _MAX_THREADS
+            )
+        if model.cpus is not None:
+            options.cpus = checked.integers(f"{prefix}cpus", model.cpus, 0, _MAX_CPU)
+            if not options.cpus:
+                raise InvalidArgument(f"{prefix}cpus is empty; name at least one CPU, or give None")
+
+    def _load(self, options: _core.ModelOptions) -> None:
+        """How the file is read."""
+        model, prefix = self.model, self.prefix
+        if model.use_mmap is not None:
+            options.use_mmap = checked.flag(f"{prefix}use_mmap", model.use_mmap)
+        if model.use_mlock is not None:
+            options.use_mlock = checked.flag(f"{prefix}use_mlock", model.use_mlock)
+        if model.check_tensors is not None:
+            options.check_tensors = checked.flag(f"{prefix}check_tensors", model.check_tensors)
+        if model.use_extra_bufts is not None:
+            options.use_extra_bufts = checked.flag(
+                f"{prefix}use_extra_bufts", model.use_extra_bufts
+            )
+
+
+def path_of(given: str | os.PathLike[str] | Model) -> str | os.PathLike[str]:
+    """The path of a model that was given as one, or as an object."""
+    return given.path if isinstance(given, Model) else given
 
 
 def _cache_type(name: str, value: Any) -> int:

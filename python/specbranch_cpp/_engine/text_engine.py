@@ -3,21 +3,58 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from specbranch_cpp._engine.model_facts import ModelFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from typing_extensions import Unpack
+
+    from specbranch_cpp import policies
+    from specbranch_cpp._engine.request import TextRequest
     from specbranch_cpp.generation import Generation
+    from specbranch_cpp.options import Sampling, Speculation
 
-__all__ = ["TextEngine"]
+__all__ = ["GenerateKeywords", "TextEngine"]
+
+
+class GenerateKeywords(TypedDict, total=False):
+    """The keywords of `Engine.generate`, for calls that pass them on."""
+
+    max_tokens: int | None
+    sampling: Sampling | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    repeat_penalty: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    logit_bias: Mapping[int, float] | None
+    grammar: str | None
+    stop: str | Sequence[str] | None
+    seed: int | None
+    logprobs: int | None
+    speculation: Speculation | None
+    mode: str | None
+    policy: policies.BuiltIn | policies.Policy | None
+    k_max: int | None
+    max_draft: int | None
+    trace: bool
+    n_feature_layers: int
 
 
 class TextEngine(ModelFacts):
     """A vocabulary, and texts of it: the part of `Engine` that `openai_api` knows."""
 
     @abstractmethod
-    def generate(self, prompt: str | Sequence[int], *args: Any, **options: Any) -> Generation:
+    def generate(
+        self, prompt: str | Sequence[int], **options: Unpack[GenerateKeywords]
+    ) -> Generation:
         """See `Engine.generate`."""
+
+    @abstractmethod
+    def _submit(self, asked: TextRequest) -> Generation:
+        """Checks a request, queues it, and returns at once."""

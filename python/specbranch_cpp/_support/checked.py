@@ -108,25 +108,25 @@ def stop_strings(value: Any) -> list[bytes]:
     return [encoded(f"stop[{i}]", item) for i, item in _items("stop", value)]
 
 
-def bias(value: Any, n_vocab: int) -> list[tuple[int, float]]:
-    if value is None:
-        return []
+def bias(name: str, value: Any, n_vocab: int) -> list[tuple[int, float]]:
+    """Token ids of a vocabulary of `n_vocab`, and a number for each."""
     if not isinstance(value, Mapping):
         raise InvalidArgument(
-            f"logit_bias is {_shown(value)}; it must be a mapping of token ids to numbers"
+            f"{name} is {_shown(value)}; it must be a mapping of token ids to numbers"
         )
     return [
-        (integer("logit_bias token", token, 0, n_vocab - 1), real(f"logit_bias[{token}]", amount))
+        (integer(f"{name} token", token, 0, n_vocab - 1), real(f"{name}[{token}]", amount))
         for token, amount in value.items()
     ]
 
 
-def grammar(value: Any) -> str:
-    if not encoded("grammar", value).strip():
-        raise InvalidArgument("grammar is empty; it must be GBNF with a rule root, or None")
+def grammar(name: str, value: Any) -> str:
+    """GBNF, as far as its characters go."""
+    if not encoded(name, value).strip():
+        raise InvalidArgument(f"{name} is empty; it must be GBNF with a rule root, or None")
     if "\0" in value:
-        raise InvalidArgument("grammar has a zero byte; it must be GBNF with a rule root")
-    return text("grammar", value)
+        raise InvalidArgument(f"{name} has a zero byte; it must be GBNF with a rule root")
+    return text(name, value)
 
 
 def _items(name: str, values: Any) -> Iterable[tuple[int, Any]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core, policies
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.options import Speculation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,18 +58,13 @@ class Contender:
             words.append(f"k {self.k_max}")
         return f"{self.mode} ({', '.join(words)})" if words else self.mode
 
-    def arguments(self) -> dict[str, Any]:
-        """Of `Engine.generate`."""
+    def speculation(self) -> Speculation:
+        """For `Engine.generate`."""
         if self.mode == BASE:
-            return {"mode": BASE}
+            return Speculation(mode=BASE)
         if self.mode == "auto":
-            return {"mode": "auto", "max_draft": AUTO_DRAFT, "k_max": AUTO_K_MAX}
-        return {
-            "mode": self.mode,
-            "policy": self._policy(),
-            "max_draft": self.draft_length,
-            "k_max": self.k_max,
-        }
+            return Speculation(mode="auto", k_max=AUTO_K_MAX, max_draft=AUTO_DRAFT)
+        return Speculation(self.mode, self._policy(), self.k_max, self.draft_length)
 
     def _policy(self) -> policies.BuiltIn:
         if self.policy == "fixed":
@@ -144,13 +140,13 @@ def of_peers(draft_lengths: Mapping[str, Sequence[int]]) -> list[Contender]:
     ]
 
 
-def room(contenders: Sequence[Contender]) -> dict[str, int]:
-    """What an engine must have room for: arguments of `Engine`."""
+def room(contenders: Sequence[Contender]) -> Speculation:
+    """What an engine must have room for."""
     own = [each for each in contenders if not each.is_peer]
-    return {
-        "max_draft": max([AUTO_DRAFT, *(each.draft_length for each in own)]),
-        "k_max": max([AUTO_K_MAX, *(each.k_max for each in own)]),
-    }
+    return Speculation(
+        k_max=max([AUTO_K_MAX, *(each.k_max for each in own)]),
+        max_draft=max([AUTO_DRAFT, *(each.draft_length for each in own)]),
+    )
 
 
 def _one_of(what: str, value: str, allowed: Sequence[str]) -> None:

@@ -43,7 +43,6 @@ class Contest:
         self._pair = plan.pairs[group.pair]
         self._peers: dict[Contender, Peer] = {}
         self._stack = ExitStack()
-        options = {**contenders.room(plan.contenders), **group.placement.options}
         self.engine = self._stack.enter_context(
             Engine(
                 self._pair.target,
@@ -52,7 +51,8 @@ class Contest:
                 bit_exact=plan.bit_exact,
                 prefix_reuse="off",  # a prompt comes once for each contender
                 seed=plan.seed,
-                **options,
+                speculation=contenders.room(plan.contenders),
+                **group.placement.options,
             )
         )
 
@@ -85,7 +85,7 @@ class Contest:
             max_tokens=self._plan.tokens,
             temperature=temperature,
             seed=seed,
-            **contender.arguments(),
+            speculation=contender.speculation(),
         ).result()
         stats = asdict(done.stats) | {"finish_reason": done.finish_reason}
         return Measurement(tuple(done.tokens), stats)
@@ -137,7 +137,7 @@ class Contest:
             temperature=one.temperature,
             seed=one.seed,
             trace=True,
-            **contender.arguments(),
+            speculation=contender.speculation(),
         ).result()
         assert done.trace is not None
         return done.trace

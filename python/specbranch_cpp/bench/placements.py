@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from specbranch_cpp._engine.machine_keywords import PlaceKeywords
 from specbranch_cpp.bench.machine import Machine
 from specbranch_cpp.errors import InvalidArgument
 
@@ -16,13 +17,13 @@ class Placement:
 
     Attributes:
         name: of `NAMES`.
-        options: of `Engine`.
+        options: of `Engine`: threads, CPUs and layers on GPUs.
         peer: where other engines run, which let their models take turns: arguments of
             ``peers.PeerPair``; None: they are not measured here.
     """
 
     name: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: PlaceKeywords = field(default_factory=PlaceKeywords)
     peer: dict[str, Any] | None = None
 
 
@@ -61,13 +62,14 @@ def _on_gpu(name: str, target_layers: int, draft_layers: int) -> Callable[[Machi
     def place(machine: Machine) -> Placement:
         if not machine.gpus:
             raise ImpossibleError("llama.cpp finds no GPU")
-        options: dict[str, Any] = {
+        n_beside = max(1, machine.n_usable - 1)
+        options: PlaceKeywords = {
             "n_gpu_layers": target_layers,
             "draft_n_gpu_layers": draft_layers,
+            # Threads of a model on a GPU only wait for it.
+            "n_threads": 1 if target_layers else n_beside,
+            "draft_n_threads": 1 if draft_layers else n_beside,
         }
-        # Threads of a model on a GPU only wait for it.
-        for prefix, layers in (("", target_layers), ("draft_", draft_layers)):
-            options[f"{prefix}n_threads"] = 1 if layers else max(1, machine.n_usable - 1)
         peer = {"cpus": None, "n_threads": 1, "n_gpu_layers": -1, "draft_n_gpu_layers": -1}
         return Placement(name, options, peer if name == "gpu" else None)
 

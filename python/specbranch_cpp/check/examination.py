@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core
 from specbranch_cpp._support import checked
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
+    from typing_extensions import Unpack
+
+    from specbranch_cpp._engine.machine_keywords import MachineKeywords
+
 SECONDS = 20.0
 _CODE_FOR_PROSE = 4  # pieces of code among the built-in prompts for one of prose
 
@@ -35,7 +39,7 @@ def examine(
     k_max: int = K_MAX,
     measured: bool = True,
     progress: Callable[[str, float], object] | None = None,
-    **options: Any,
+    **machine: Unpack[MachineKeywords],
 ) -> Report:
     """Says whether a pair works on this machine, and whether its draft is worth having.
 
@@ -52,7 +56,7 @@ def examine(
         k_max: branches at most, as in `Engine`.
         measured: False: the models are not loaded.
         progress: called on this thread with what is being done and a share of it, 0 to 1.
-        options: of `Engine`: threads, layers on GPUs, ``n_ctx``.
+        **machine: of `Engine`: ``n_ctx``, threads, CPUs and layers on GPUs of both models.
 
     Raises:
         InvalidArgument: an argument is out of its range. What is wrong with the files or the
@@ -65,14 +69,14 @@ def examine(
     if prompts is not None and not prompts:
         raise InvalidArgument("prompts is empty; give at least one, or None")
     target_path, draft_path = Path(target), None if draft is None else Path(draft)
-    report = files.look_at_files(target_path, draft_path, options, max_draft, k_max)
+    report = files.look_at_files(target_path, draft_path, machine, max_draft, k_max)
     if not report.fits:
         report.verdict, report.reason = Verdict.UNUSABLE, "; ".join(report.reasons)
         return report
     if draft_path is None:
         report.verdict = Verdict.NO_DRAFT
         report.reason = "without a draft there is nothing to speculate with"
-        report.advice = settings.without_draft(target_path, options)
+        report.advice = settings.without_draft(target_path, machine)
         return report
     if not measured:
         report.reason = "measuring was not asked for"
@@ -86,7 +90,7 @@ def examine(
         progress=progress or (lambda _what, _share: None),
     )
     try:
-        measure(report, target_path, draft_path, options, sample)
+        measure(report, target_path, draft_path, machine, sample)
     except (ModelLoadError, IncompatibleModels) as error:
         report.object_to(message(error))
         report.verdict, report.reason = Verdict.UNUSABLE, message(error)

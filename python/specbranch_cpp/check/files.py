@@ -13,23 +13,23 @@ from specbranch_cpp.check.report import ModelReport, Report
 from specbranch_cpp.errors import SpecBranchError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
-    from typing import Any
+
+    from specbranch_cpp._engine.machine_keywords import MachineKeywords
 
 N_CTX = 4096
 """`Engine`'s own default."""
 
 
 def look_at_files(
-    target: Path, draft: Path | None, options: Mapping[str, Any], max_draft: int, k_max: int
+    target: Path, draft: Path | None, machine: MachineKeywords, max_draft: int, k_max: int
 ) -> Report:
     """Everything but the verdict and the measurement.
 
     Args:
         target: GGUF file.
         draft: GGUF file, or None.
-        options: of `Engine`; ``n_ctx`` and the layers on GPUs are read.
+        machine: options of `Engine`; ``n_ctx`` and the layers on GPUs are read.
         max_draft: as in `Engine`: the draft's cache has room for it.
         k_max: likewise.
     """
@@ -39,7 +39,7 @@ def look_at_files(
         name: getattr(library, name)
         for name in ("llama_version", "ggml_version", "ggml_commit", "system")
     }
-    n_ctx = options.get("n_ctx")
+    n_ctx = machine.get("n_ctx")
     try:
         sizes = _core.pair_sizes(max_draft, k_max, _core.ModelOptions(os.fsencode(draft or target)))
         report.target = _model(target, n_ctx, 0, sizes.max_verify)
@@ -49,16 +49,17 @@ def look_at_files(
         report.object_to(message(error))
     if report.target is not None and report.draft is not None:
         _compare(report, report.target, report.draft)
-    _find_gpus(report, options)
-    _weigh(report, options)
+    _find_gpus(report, machine)
+    _weigh(report, machine)
     _try_cpu(report, target)
     return report
 
 
-def gpu_layers(options: Mapping[str, Any]) -> tuple[int, int]:
+def gpu_layers(machine: MachineKeywords) -> tuple[int, int]:
     """Layers of target and draft that are asked to be on GPUs; the draft's default is the same."""
-    layers = int(options.get("n_gpu_layers", 0))
-    return layers, int(options.get("draft_n_gpu_layers", layers))
+    layers = machine.get("n_gpu_layers") or 0
+    draft_layers = machine.get("draft_n_gpu_layers")
+    return layers, layers if draft_layers is None else draft_layers
 
 
 def _model(path: Path, n_ctx: int | None, reserve: int, n_outputs: int) -> ModelReport:
@@ -97,7 +98,7 @@ def _compare(report: Report, target: ModelReport, draft: ModelReport) -> None:
         report.notes.append("the draft is not smaller than the target, so it cannot save time")
 
 
-def _weigh(report: Report, options: Mapping[str, Any]) -> None:
+def _weigh(report: Report, machine: MachineKeywords) -> None:
     report.memory_available = _core.available_memory()
     models = [model for model in (report.target, report.draft) if model is not None]
     if not models:
@@ -111,7 +112,7 @@ def _weigh(report: Report, options: Mapping[str, Any]) -> None:
     report.devices = memory_by_device(
         report.target,
         report.draft,
-        *gpu_layers(options),
+        *gpu_layers(machine),
         _core.list_devices(),
         report.memory_available,
     )
@@ -138,13 +139,13 @@ def _try_cpu(report: Report, target: Path) -> None:
         report.notes.append(f"whether this CPU runs llama.cpp is not known: {verdict.detail}")
 
 
-def _find_gpus(report: Report, options: Mapping[str, Any]) -> None:
+def _find_gpus(report: Report, machine: MachineKeywords) -> None:
     report.gpus = [
         f"{device.name}: {device.description}, {readable(device.memory_total)}"
         for device in _core.list_devices()
         if not device.is_cpu
     ]
-    if report.gpus and not any(gpu_layers(options)):
+    if report.gpus and not any(gpu_layers(machine)):
         report.notes.append(
             "there is a GPU, and no layer is put on it: n_gpu_layers=-1 (-ngl -1) puts all there"
         )

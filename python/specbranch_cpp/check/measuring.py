@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from specbranch_cpp.check import expectation, settings
 from specbranch_cpp.check.acceptance import read_acceptance
@@ -16,9 +16,10 @@ from specbranch_cpp.check.threads import alone, beside
 from specbranch_cpp.engine import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from specbranch_cpp._engine.machine_keywords import MachineKeywords
     from specbranch_cpp.results import StepCosts
 
 _BETTER = 1.08  # expected of a mode over `auto`, from which on it is timed and may be recommended
@@ -60,19 +61,19 @@ class Assessment:
 
 
 def measure(
-    report: Report, target: Path, draft: Path, options: Mapping[str, Any], sample: Sample
+    report: Report, target: Path, draft: Path, machine: MachineKeywords, sample: Sample
 ) -> None:
     """Fills in what `examine` says of a pair that can be loaded."""
 
     def loading(share: float) -> None:
         sample.progress("loading", share)
 
-    n_threads, draft_n_threads = beside(target, draft, options)
+    n_threads, draft_n_threads = beside(target, draft, machine)
     assert report.draft is not None
     place = Place(
         n_threads,
         draft_n_threads,
-        bool(report.gpus and gpu_layers(options)[1]),
+        bool(report.gpus and gpu_layers(machine)[1]),
         report.draft.n_parameters,
     )
     with Engine(
@@ -81,7 +82,7 @@ def measure(
         max_draft=sample.max_draft,
         k_max=sample.k_max,
         progress_callback=loading,
-        **options,
+        **machine,
     ) as engine:
         found = assess(engine, sample, place)
     report.verdict, report.reason = found.verdict, found.reason
@@ -94,20 +95,20 @@ def measure(
             f"a step of the target took {step_ms:.1f} ms while loading and {1000.0 / rate:.1f} ms "
             "in the texts: other work on this machine blurs what is expected"
         )
-    n_alone = alone(target, options)
+    n_alone = alone(target, machine)
     if n_alone > n_threads:
         report.notes.append(
             f"all modes ran with {n_threads} of the {n_alone} threads that the target may have "
             "without a draft: `specbranch bench run --placements split,shared` compares"
         )
     if report.verdict.useless:
-        report.advice = settings.without_draft(target, options)
+        report.advice = settings.without_draft(target, machine)
     else:
         mode = found.recommended
         if report.verdict is Verdict.UNCLEAR:  # `auto` loses least, whatever is true
             mode = found.measurement.modes[-1]
-        threads = {"n_threads": n_threads, "draft_n_threads": draft_n_threads}
-        report.advice = settings.with_draft(target, draft, mode, {**options, **threads})
+        machine["n_threads"], machine["draft_n_threads"] = n_threads, draft_n_threads
+        report.advice = settings.with_draft(target, draft, mode, machine)
 
 
 def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:

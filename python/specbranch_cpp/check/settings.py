@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from specbranch_cpp._engine.machine_keywords import MachineKeywords
     from specbranch_cpp.check.report import ModeFigures
 
 # Arguments of `Engine` and what they are called on the command line.
@@ -30,7 +31,7 @@ MAX_DRAFT, K_MAX = 16, 4
 """`Engine`'s own defaults in mode ``"auto"``."""
 
 
-def with_draft(target: Path, draft: Path, mode: ModeFigures, machine: Mapping[str, Any]) -> Advice:
+def with_draft(target: Path, draft: Path, mode: ModeFigures, machine: MachineKeywords) -> Advice:
     """The two models in that mode, with its best settings.
 
     Args:
@@ -39,7 +40,7 @@ def with_draft(target: Path, draft: Path, mode: ModeFigures, machine: Mapping[st
         mode: with its best settings; `auto` needs its limits only where they are not the default.
         machine: arguments of `Engine` that were given, and the threads.
     """
-    options = dict(machine)
+    options = _said(machine)
     policy, flags = "", []
     if mode.mode != "auto":
         options["max_draft"] = mode.gamma
@@ -59,11 +60,19 @@ def with_draft(target: Path, draft: Path, mode: ModeFigures, machine: Mapping[st
     return _advice(mode.mode, target, draft, options, policy, flags)
 
 
-def without_draft(target: Path, machine: Mapping[str, Any]) -> Advice:
+def without_draft(target: Path, machine: MachineKeywords) -> Advice:
     """The target alone."""
-    options = {name: value for name, value in machine.items() if not name.startswith("draft_")}
-    options.pop("n_threads", None)  # those beside a draft; alone it may have all cores
+    target_only: MachineKeywords = {
+        "n_ctx": machine.get("n_ctx"),  # no threads: alone it may have all cores
+        "cpus": machine.get("cpus"),
+        "n_gpu_layers": machine.get("n_gpu_layers"),
+    }
+    options = _said(target_only)
     return _advice(PLAIN, target, None, options, "", [])
+
+
+def _said(machine: MachineKeywords) -> dict[str, Any]:
+    return {name: value for name, value in machine.items() if value is not None}
 
 
 def _advice(

@@ -6,37 +6,46 @@ import os
 from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core
+from specbranch_cpp.check.files import gpu_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
     from pathlib import Path
-    from typing import Any
+
+    from specbranch_cpp._engine.machine_keywords import MachineKeywords
 
 
-def beside(target: Path, draft: Path, options: Mapping[str, Any]) -> tuple[int, int]:
+def beside(target: Path, draft: Path, machine: MachineKeywords) -> tuple[int, int]:
     """Threads of target and draft with these options of `Engine`."""
-    of_target = _options(target, options)
-    layers = {"draft_n_gpu_layers": options.get("n_gpu_layers", 0)}
-    of_draft = _options(draft, layers | dict(options), "draft_")
+    layers, draft_layers = gpu_layers(machine)
+    of_target = _options(target, machine.get("n_threads"), machine.get("cpus"), layers)
+    of_draft = _options(
+        draft, machine.get("draft_n_threads"), machine.get("draft_cpus"), draft_layers
+    )
     _core.plan_threads(of_target, of_draft)
     return of_target.n_threads, of_draft.n_threads
 
 
-def alone(target: Path, options: Mapping[str, Any]) -> int:
+def alone(target: Path, machine: MachineKeywords) -> int:
     """Threads that the target may have without a draft: all cores, unless options say otherwise."""
-    if "n_threads" in options:
-        return int(options["n_threads"])
-    if "cpus" in options:
-        return len(options["cpus"])
-    if options.get("n_gpu_layers", 0) < 0:
+    n_threads, cpus = machine.get("n_threads"), machine.get("cpus")
+    if n_threads is not None:
+        return n_threads
+    if cpus is not None:
+        return len(cpus)
+    layers, _ = gpu_layers(machine)
+    if layers < 0:
         return 1
-    n_target, n_draft = beside(target, target, {"n_gpu_layers": options.get("n_gpu_layers", 0)})
-    return n_target + n_draft
+    return sum(beside(target, target, {"n_gpu_layers": layers}))
 
 
-def _options(path: Path, options: Mapping[str, Any], prefix: str = "") -> _core.ModelOptions:
+def _options(
+    path: Path, n_threads: int | None, cpus: Sequence[int] | None, n_gpu_layers: int
+) -> _core.ModelOptions:
     made = _core.ModelOptions(os.fsencode(path))
-    for name in ("n_threads", "cpus", "n_gpu_layers"):
-        if prefix + name in options:
-            setattr(made, name, options[prefix + name])
+    made.n_gpu_layers = n_gpu_layers
+    if n_threads is not None:
+        made.n_threads = n_threads
+    if cpus is not None:
+        made.cpus = cpus
     return made

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from specbranch_cpp.check.examination import SECONDS, examine
 from specbranch_cpp.check.report import Verdict
+from specbranch_cpp.check.settings import K_MAX, MAX_DRAFT
 from specbranch_cpp.cli import check_text, options, render
 
 if TYPE_CHECKING:
@@ -70,7 +71,15 @@ def check(
     Looks at files, vocabularies, memory and CPU, then loads both models, decodes short texts, and
     compares what the simulator expects of every mode with what is measured.
     """
-    settings = options.engine_settings(locals())
+    machine = options.machine_keywords(
+        ctx_size=ctx_size,
+        threads=threads,
+        draft_threads=draft_threads,
+        cpus=cpus,
+        draft_cpus=draft_cpus,
+        n_gpu_layers=n_gpu_layers,
+        draft_n_gpu_layers=draft_n_gpu_layers,
+    )
     target, draft = options.pick_models(target, draft)
     texts = [*(prompt or []), *(options.read_text(each, "-f") for each in file or [])]
     with _progress(seconds) as progress:
@@ -81,8 +90,10 @@ def check(
             seconds=seconds,
             temperature=temperature,
             measured=measure,
+            max_draft=MAX_DRAFT if draft_max is None else draft_max,
+            k_max=K_MAX if k_max is None else k_max,
             progress=progress,
-            **settings,
+            **machine,
         )
     if json_output:
         print(json.dumps(asdict(report)))

@@ -16,6 +16,7 @@ from specbranch_cpp.cli.prefill import PrefillBar
 from specbranch_cpp.engine import Engine
 
 if TYPE_CHECKING:
+    from specbranch_cpp._engine.text_engine import GenerateKeywords
     from specbranch_cpp.generation import Generation
     from specbranch_cpp.results import Completion
 
@@ -126,25 +127,38 @@ def generate(
     prompt = _read_prompt(prompt, file)
     if not prompt:
         raise typer.BadParameter("the prompt is empty")
-    settings = options.engine_settings(locals(), verbose=verbose or None)
-    request = options.given(
-        max_tokens=options.max_tokens(n_predict),
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repeat_penalty=repeat_penalty,
-        presence_penalty=presence_penalty,
-        frequency_penalty=frequency_penalty,
-        grammar=_read_grammar(grammar, grammar_file),
-        stop=stop or None,
-        seed=None if seed == -1 else seed,
-        mode=mode,
-        policy=None if draft_p_min is None else policies.Confidence(draft_p_min),
-        trace=None if trace is None else True,
+    machine = options.machine_keywords(
+        ctx_size=ctx_size,
+        threads=threads,
+        draft_threads=draft_threads,
+        cpus=cpus,
+        draft_cpus=draft_cpus,
+        n_gpu_layers=n_gpu_layers,
+        draft_n_gpu_layers=draft_n_gpu_layers,
     )
+    keywords = options.engine_keywords(
+        machine, draft_max=draft_max, k_max=k_max, warmup=warmup, profile=profile
+    )
+    request: GenerateKeywords = {
+        "max_tokens": options.max_tokens(n_predict),
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repeat_penalty": repeat_penalty,
+        "presence_penalty": presence_penalty,
+        "frequency_penalty": frequency_penalty,
+        "grammar": _read_grammar(grammar, grammar_file),
+        "stop": stop or None,
+        "seed": None if seed == -1 else seed,
+        "mode": mode,
+        "policy": None if draft_p_min is None else policies.Confidence(draft_p_min),
+        "trace": trace is not None,
+    }
     with render.loading(target_path.name, quiet=quiet) as progress:
-        engine = Engine(target_path, draft_path, progress_callback=progress, **settings)
+        engine = Engine(
+            target_path, draft_path, verbose=verbose, progress_callback=progress, **keywords
+        )
     with engine, engine.generate(prompt, **request) as generation:
         if json_output:
             completion, interrupted = _finish(generation)

@@ -88,10 +88,13 @@ def collect(
         n_layers=n_layers, mode=mode, max_tokens=n_predict, seed=seed, epsilon=draft_p_min,
         max_draft=draft_max, k_max=k_max,
     )  # fmt: skip
-    machine = options.given(
-        n_ctx=ctx_size, n_threads=threads, draft_n_threads=draft_threads,
-        n_gpu_layers=n_gpu_layers, draft_n_gpu_layers=draft_n_gpu_layers,
-    )  # fmt: skip
+    machine = options.machine_keywords(
+        ctx_size=ctx_size,
+        threads=threads,
+        draft_threads=draft_threads,
+        n_gpu_layers=n_gpu_layers,
+        draft_n_gpu_layers=draft_n_gpu_layers,
+    )
     console = render.stderr()
     columns = (
         TextColumn("texts"),

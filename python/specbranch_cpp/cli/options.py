@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from specbranch_cpp import demo
+from specbranch_cpp._engine.machine_keywords import MachineKeywords
 from specbranch_cpp._support import checked
 from specbranch_cpp.simulation import MODES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 MODELS = "Models"
 SAMPLING = "Sampling"
@@ -238,29 +239,53 @@ def decode(data: bytes, source: str) -> str:
         raise typer.BadParameter(f"{source} is not UTF-8 at byte {error.start}") from None
 
 
-_OF_ENGINE = {
-    "draft_max": "max_draft",
-    "k_max": "k_max",
-    "ctx_size": "n_ctx",
-    "threads": "n_threads",
-    "draft_threads": "draft_n_threads",
-    "cpus": "cpus",
-    "draft_cpus": "draft_cpus",
-    "n_gpu_layers": "n_gpu_layers",
-    "draft_n_gpu_layers": "draft_n_gpu_layers",
-    "profile": "profile",
-}
-"""Options of commands that are keywords of `Engine`: the name here, the name there."""
+class EngineKeywords(MachineKeywords, total=False):
+    """The keywords of `Engine` that commands have options for."""
+
+    max_draft: int | None
+    k_max: int | None
+    warmup: bool
+    profile: Path | None
 
 
-def engine_settings(parameters: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """Keywords of `Engine` that the user has given: of a command's `parameters`, and `more`."""
-    settings = {name: parameters.get(here) for here, name in _OF_ENGINE.items()}
-    for name in ("cpus", "draft_cpus"):
-        settings[name] = parse_cpus(settings[name], f"--{name.replace('_', '-')}")
-    if not parameters.get("warmup", True):
-        settings["warmup"] = False
-    return given(**settings, **more)
+def machine_keywords(
+    *,
+    ctx_size: int | None,
+    threads: int | None,
+    draft_threads: int | None,
+    cpus: str | None = None,
+    draft_cpus: str | None = None,
+    n_gpu_layers: int | None,
+    draft_n_gpu_layers: int | None,
+) -> MachineKeywords:
+    """From options of this panel to keywords of `Engine`."""
+    return {
+        "n_ctx": ctx_size,
+        "n_threads": threads,
+        "draft_n_threads": draft_threads,
+        "cpus": parse_cpus(cpus, "--cpus"),
+        "draft_cpus": parse_cpus(draft_cpus, "--draft-cpus"),
+        "n_gpu_layers": n_gpu_layers,
+        "draft_n_gpu_layers": draft_n_gpu_layers,
+    }
+
+
+def engine_keywords(
+    machine: MachineKeywords,
+    *,
+    draft_max: int | None,
+    k_max: int | None,
+    warmup: bool,
+    profile: Path | None,
+) -> EngineKeywords:
+    """The same, with the options of speculation."""
+    return {
+        **machine,
+        "max_draft": draft_max,
+        "k_max": k_max,
+        "warmup": warmup,
+        "profile": profile,
+    }
 
 
 def given(**settings: Any) -> dict[str, Any]:

@@ -133,17 +133,32 @@ def serve(
             param_hint="--host",
         )
     target_path, draft_path = options.pick_models(model, draft)
-    choices = options.engine_settings(
-        locals(),
-        mode=mode,
-        chat_template=None
-        if chat_template_file is None
-        else options.read_text(chat_template_file, "--chat-template-file"),
-        verbose=verbose or None,
+    machine = options.machine_keywords(
+        ctx_size=ctx_size,
+        threads=threads,
+        draft_threads=draft_threads,
+        cpus=cpus,
+        draft_cpus=draft_cpus,
+        n_gpu_layers=n_gpu_layers,
+        draft_n_gpu_layers=draft_n_gpu_layers,
     )
+    keywords = options.engine_keywords(
+        machine, draft_max=draft_max, k_max=k_max, warmup=warmup, profile=profile
+    )
+    template = None
+    if chat_template_file is not None:
+        template = options.read_text(chat_template_file, "--chat-template-file")
     _show_log(logging.INFO if verbose else logging.WARNING)
     with render.loading(target_path.name) as progress:
-        engine = Engine(target_path, draft_path, progress_callback=progress, **choices)
+        engine = Engine(
+            target_path,
+            draft_path,
+            mode=mode,
+            chat_template=template,
+            verbose=verbose,
+            progress_callback=progress,
+            **keywords,
+        )
 
     def ready(url: str) -> None:
         console = render.stderr()

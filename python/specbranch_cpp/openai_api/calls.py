@@ -17,8 +17,10 @@ from specbranch_cpp.results import TokenLogprobs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from specbranch_cpp._engine.request import TextRequest
     from specbranch_cpp._engine.text_engine import TextEngine
     from specbranch_cpp.generation import Generation
+    from specbranch_cpp.openai_api.keywords import Keywords
     from specbranch_cpp.openai_api.types import Timings, Usage
     from specbranch_cpp.results import Chunk, GenerationStats
 
@@ -33,9 +35,8 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
 
     Args:
         engine: the engine.
-        given: the keywords of the call, all of them.
-        prompt: what `Engine.generate` gets.
-        arguments: its other arguments.
+        given: the keywords of the call.
+        asked: what the engine is asked for.
         prefix: of the id.
 
     Raises:
@@ -45,23 +46,22 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
     def __init__(
         self,
         engine: TextEngine,
-        given: Mapping[str, Any],
-        prompt: str | Sequence[int],
-        arguments: Mapping[str, Any],
+        given: Keywords,
+        asked: TextRequest,
         prefix: str,
     ) -> None:
-        checked.flag("stream", given["stream"])
-        if given["model"] is not None:
-            checked.text("model", given["model"])
+        checked.flag("stream", given.stream)
+        if given.model is not None:
+            checked.text("model", given.model)
         self._include_usage = include_usage(given)
-        self._has_logprobs = arguments["logprobs"] is not None
-        self._has_trace = arguments["trace"]
-        self.generation: Generation = engine.generate(prompt, **arguments)
+        self._has_logprobs = asked.logprobs is not None
+        self._has_trace = asked.trace
+        self.generation: Generation = engine._submit(asked)
         self._recorder = Recorder(engine, self.generation)
         self._head = {
             "id": f"{prefix}-{secrets.token_hex(12)}",
             "created": int(time.time()),
-            "model": given["model"] or model_name(engine),
+            "model": given.model or model_name(engine),
         }
 
     @abstractmethod

@@ -11,10 +11,11 @@ from specbranch_cpp.openai_api.tool_calls.stream_parser import ToolParser
 from specbranch_cpp.openai_api.types import ChatChunk, ChatCompletion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from specbranch_cpp._engine.text_engine import TextEngine
+    from specbranch_cpp._engine.text_engine import GenerateKeywords, TextEngine
     from specbranch_cpp.generation import Generation
+    from specbranch_cpp.openai_api.keywords import ChatKeywords
     from specbranch_cpp.openai_api.types import ChatDelta, ChatLogprobs, ToolCallDelta
     from specbranch_cpp.results import Chunk
 
@@ -26,7 +27,7 @@ _KIND = "chat.completion.chunk"
 class ChatCall(Call[ChatCompletion, ChatChunk]):
     """A `create_chat_completion` that has been checked and queued."""
 
-    def __init__(self, engine: TextEngine, given: Mapping[str, Any]) -> None:
+    def __init__(self, engine: TextEngine, given: ChatKeywords) -> None:
         request = chat_request(engine, given)
         tools = request.tools
         self._marks = request.marks
@@ -35,7 +36,7 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
         if tools.given:
             self._parser = ToolParser(request.form, tools.functions, many=tools.many)
         self._style = ChatStyle(engine)
-        super().__init__(engine, given, request.prompt, request.arguments, "chatcmpl")
+        super().__init__(engine, given, request.asked, "chatcmpl")
 
     def answer(self) -> ChatCompletion:
         texts: list[str] = []
@@ -122,13 +123,13 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
 
 def chat_generation(
     engine: TextEngine,
-    messages: Any,
+    messages: str | Sequence[Mapping[str, Any]],
     chat_template_kwargs: Mapping[str, Any] | None,
-    options: Mapping[str, Any],
+    options: GenerateKeywords,
 ) -> Generation:
     """`Engine.generate` with the prompt and the stop strings of a chat; text is the user's."""
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
     prompt, stops = rendered(engine, messages, chat_template_kwargs)
-    stop = joined_stops(options.get("stop"), stops)
-    return engine.generate(prompt, **{**options, "stop": stop})
+    options["stop"] = joined_stops(options.get("stop"), stops)
+    return engine.generate(prompt, **options)

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
-from specbranch_cpp.openai_api.keywords import generate_arguments
+from specbranch_cpp.openai_api.keywords import (
+    ChatKeywords,
+    check_supported,
+    gbnf_of,
+    max_tokens_of,
+    text_request,
+)
 from specbranch_cpp.openai_api.logprobs import n_of_chat
 from specbranch_cpp.openai_api.messages import plain_messages
 from specbranch_cpp.openai_api.prompts import format_of
@@ -18,6 +24,7 @@ from specbranch_cpp.openai_api.tool_calls.formats import FormatHermes, format_of
 from specbranch_cpp.openai_api.vocabulary import piece_of
 
 if TYPE_CHECKING:
+    from specbranch_cpp._engine.request import TextRequest
     from specbranch_cpp._engine.text_engine import TextEngine
     from specbranch_cpp.openai_api.tool_calls.formats import ToolFormat
 
@@ -29,38 +36,50 @@ class ChatRequest:
     """A chat, checked.
 
     Attributes:
-        prompt: its tokens.
-        arguments: the other arguments of `Engine.generate`.
+        asked: what the engine is asked for.
         tools: what may be called.
         form: how calls are written.
         marks: tokens that have no text but begin a call, and their names.
     """
 
-    prompt: list[int]
-    arguments: dict[str, Any]
+    asked: TextRequest
     tools: Tools
     form: ToolFormat
     marks: dict[int, str]
 
 
-def chat_request(engine: TextEngine, given: Mapping[str, Any]) -> ChatRequest:
+def chat_request(engine: TextEngine, given: ChatKeywords) -> ChatRequest:
     """Checks the keywords of `Engine.create_chat_completion`.
 
     Raises:
         InvalidArgument: one of them cannot be done; says which and why.
     """
-    arguments = generate_arguments(given)
-    arguments["logprobs"] = n_of_chat(given)
+    check_supported(given)
+    max_tokens = _max_tokens(given)
+    gbnf = gbnf_of(given.grammar)
+    logprobs = n_of_chat(given.logprobs, given.top_logprobs)
     tools = tools_of(given)
-    prompt, stops = rendered(
-        engine, given["messages"], given["chat_template_kwargs"], [*tools.given]
-    )
-    arguments["stop"] = joined_stops(arguments["stop"], stops)
+    prompt, stops = rendered(engine, given.messages, given.chat_template_kwargs, [*tools.given])
     template = format_of(engine).template(has_tools=bool(tools.given))
     form = format_of_template(template.source) if template.reads_tools else FormatHermes()
-    arguments["grammar"] = _grammar(arguments["grammar"], given["response_format"], tools, form)
+    asked = text_request(
+        given,
+        prompt,
+        max_tokens=max_tokens,
+        logprobs=logprobs,
+        grammar=_grammar(gbnf, given.response_format, tools, form),
+        stop=joined_stops(given.stop, stops),
+    )
     marks = _marks(engine, form) if tools.given else {}
-    return ChatRequest(prompt, arguments, tools, form, marks)
+    return ChatRequest(asked, tools, form, marks)
+
+
+def _max_tokens(given: ChatKeywords) -> int | None:
+    if given.max_completion_tokens is None:
+        return max_tokens_of("max_tokens", given.max_tokens)
+    if given.max_tokens is not None:
+        raise InvalidArgument("max_tokens and max_completion_tokens are given; one must be None")
+    return max_tokens_of("max_completion_tokens", given.max_completion_tokens)
 
 
 def rendered(

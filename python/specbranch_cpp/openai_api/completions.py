@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any, cast
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.calls import Call
-from specbranch_cpp.openai_api.keywords import generate_arguments
+from specbranch_cpp.openai_api.keywords import (
+    CompletionKeywords,
+    check_supported,
+    gbnf_of,
+    max_tokens_of,
+    text_request,
+)
 from specbranch_cpp.openai_api.logprobs import CompletionStyle
 from specbranch_cpp.openai_api.types import CompletionChunk, TextCompletion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from specbranch_cpp._engine.text_engine import TextEngine
     from specbranch_cpp.openai_api.types import CompletionLogprobs
@@ -30,23 +36,32 @@ _FIM_KEYS = (
 class CompletionCall(Call[TextCompletion, CompletionChunk]):
     """A `create_completion` that has been checked and queued."""
 
-    def __init__(self, engine: TextEngine, given: Mapping[str, Any]) -> None:
-        arguments = generate_arguments(given)
-        arguments["logprobs"] = given["logprobs"]
-        echo = checked.flag("echo", given["echo"])
-        if echo and given["logprobs"] is not None:
+    def __init__(self, engine: TextEngine, given: CompletionKeywords) -> None:
+        check_supported(given, stopping_criteria=given.stopping_criteria)
+        max_tokens = max_tokens_of("max_tokens", given.max_tokens)
+        grammar = gbnf_of(given.grammar)
+        echo = checked.flag("echo", given.echo)
+        if echo and given.logprobs is not None:
             raise InvalidArgument(
                 "echo and logprobs are given; only one can be: no scores of the prompt are kept"
             )
-        suffix = given["suffix"]
+        suffix = given.suffix
         if suffix is not None:
             checked.encoded("suffix", suffix)
-        prompt, written = _prompt(engine, given["prompt"])
+        prompt, written = _prompt(engine, given.prompt)
         fim = None if suffix is None else _fill_in_the_middle(engine, prompt, suffix)
         self._before = written if echo else ""
         self._after = suffix if suffix is not None and fim is None else ""
         self._style = CompletionStyle(engine, len(written))
-        super().__init__(engine, given, prompt if fim is None else fim, arguments, "cmpl")
+        asked = text_request(
+            given,
+            prompt if fim is None else fim,
+            max_tokens=max_tokens,
+            logprobs=given.logprobs,
+            grammar=grammar,
+            stop=given.stop,
+        )
+        super().__init__(engine, given, asked, "cmpl")
 
     def answer(self) -> TextCompletion:
         texts, entries, chunks = [self._before], [], []

@@ -1,56 +1,148 @@
-"""llama-cpp-python's keywords: what `Engine.generate` gets of them, and what is refused and why."""
+"""llama-cpp-python's keywords: what the engine gets of them, and what is refused and why."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sized
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp._engine.keywords import Named
+from specbranch_cpp._engine.request import TextRequest
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.options import Sampling, Speculation
 
-__all__ = ["generate_arguments", "include_usage"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-_PASSED = (
-    "temperature",
-    "top_k",
-    "top_p",
-    "min_p",
-    "repeat_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "stop",
-    "mode",
-    "policy",
-    "k_max",
-    "max_draft",
-    "trace",
-)
+    from specbranch_cpp import policies
+
+__all__ = [
+    "ChatKeywords",
+    "CompletionKeywords",
+    "Keywords",
+    "check_supported",
+    "gbnf_of",
+    "include_usage",
+    "max_tokens_of",
+    "text_request",
+]
 
 
-def generate_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `Engine.generate`, all but prompt and logprobs, from those of a call.
+@dataclass(frozen=True, kw_only=True)
+class Keywords:
+    """What both calls have. The fields are documented at `Engine.create_completion`."""
+
+    max_tokens: int | None
+    temperature: float
+    top_p: float
+    min_p: float
+    typical_p: float
+    top_k: int
+    repeat_penalty: float
+    frequency_penalty: float
+    presence_penalty: float
+    tfs_z: float
+    mirostat_mode: int
+    mirostat_tau: float
+    mirostat_eta: float
+    stop: str | Sequence[str] | None
+    stream: bool
+    seed: int | None
+    model: str | None
+    logits_processor: object
+    grammar: object
+    logit_bias: Mapping[int, float] | None
+    mode: str | None
+    policy: policies.BuiltIn | policies.Policy | None
+    k_max: int | None
+    max_draft: int | None
+    trace: bool
+    stream_options: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletionKeywords(Keywords):
+    """The arguments of `Engine.create_completion`."""
+
+    prompt: str | Sequence[int]
+    suffix: str | None
+    logprobs: int | None
+    echo: bool
+    stopping_criteria: object
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatKeywords(Keywords):
+    """The arguments of `Engine.create_chat_completion`."""
+
+    messages: Sequence[Mapping[str, Any]]
+    functions: Sequence[Mapping[str, Any]] | None
+    function_call: str | Mapping[str, Any] | None
+    tools: Sequence[Mapping[str, Any]] | None
+    tool_choice: str | Mapping[str, Any] | None
+    response_format: Mapping[str, Any] | None
+    logprobs: bool | None
+    top_logprobs: int | None
+    max_completion_tokens: int | None
+    parallel_tool_calls: bool | None
+    chat_template_kwargs: Mapping[str, Any] | None
+
+
+def text_request(
+    given: Keywords,
+    prompt: str | Sequence[int],
+    *,
+    max_tokens: int | None,
+    logprobs: int | None,
+    grammar: str | None,
+    stop: str | Sequence[str] | None,
+) -> TextRequest:
+    """What the engine is asked for: some arguments, and the others as they were given.
 
     Raises:
-        InvalidArgument: a keyword asks for what the engine cannot do; `Engine.generate` checks the
-            values of the others.
+        InvalidArgument: ``max_tokens`` is no integer. The engine checks the other values.
     """
-    _refuse(given)
-    arguments = {name: given[name] for name in _PASSED}
-    arguments["max_tokens"] = _max_tokens(given)
-    arguments["seed"] = _seed(given["seed"])
-    arguments["grammar"] = _grammar(given["grammar"])
-    arguments["logit_bias"] = _logit_bias(given["logit_bias"])
-    return arguments
+    return TextRequest(
+        prompt=prompt,
+        sampling=Named(
+            Sampling(
+                temperature=given.temperature,
+                top_k=given.top_k,
+                top_p=given.top_p,
+                min_p=given.min_p,
+                repeat_penalty=given.repeat_penalty,
+                presence_penalty=given.presence_penalty,
+                frequency_penalty=given.frequency_penalty,
+                logit_bias=_logit_bias(given.logit_bias),
+                grammar=grammar,
+                seed=_seed(given.seed),
+            )
+        ),
+        speculation=Named(
+            Speculation(
+                mode=given.mode,
+                policy=given.policy,
+                k_max=given.k_max,
+                max_draft=given.max_draft,
+            )
+        ),
+        max_tokens=max_tokens,
+        stop=stop,
+        logprobs=logprobs,
+        trace=given.trace,
+        n_feature_layers=0,
+    )
 
 
-def include_usage(given: Mapping[str, Any]) -> bool:
+def include_usage(given: Keywords) -> bool:
     """Whether ``stream_options`` ask for a last chunk with the usage."""
-    options = given["stream_options"]
+    options: object = given.stream_options
     if options is None:
         return False
     if not isinstance(options, Mapping):
         raise InvalidArgument(f"stream_options is {options!r}; it must be a mapping or None")
-    if not given["stream"]:
+    if not given.stream:
         raise InvalidArgument("stream_options are given; they go with stream=True only")
     for name in options:
         if name not in {"include_usage", "include_obfuscation"}:
@@ -58,57 +150,61 @@ def include_usage(given: Mapping[str, Any]) -> bool:
     return checked.flag("stream_options['include_usage']", options.get("include_usage") or False)
 
 
-def _refuse(given: Mapping[str, Any]) -> None:
-    for name, what in (("typical_p", "typical sampling"), ("tfs_z", "tail-free sampling")):
-        if checked.real(name, given[name]) < 1.0:
+def check_supported(given: Keywords, **processors: object) -> None:
+    """Refuses what the engine cannot do.
+
+    Args:
+        given: the keywords of both calls.
+        **processors: functions that would run between tokens.
+
+    Raises:
+        InvalidArgument: one of them is asked for; says which and why it is not there.
+    """
+    for name, value, what in (
+        ("typical_p", given.typical_p, "typical sampling"),
+        ("tfs_z", given.tfs_z, "tail-free sampling"),
+    ):
+        if checked.real(name, value) < 1.0:
             raise InvalidArgument(
-                f"{name} is {given[name]}; {what} is not there: it must be 1.0 (off). "
+                f"{name} is {value}; {what} is not there: it must be 1.0 (off). "
                 "top_p and min_p do similar things"
             )
-    if checked.integer("mirostat_mode", given["mirostat_mode"]) != 0:
+    if checked.integer("mirostat_mode", given.mirostat_mode) != 0:
         raise InvalidArgument(
-            f"mirostat_mode is {given['mirostat_mode']}; it must be 0 (off): mirostat has a memory "
+            f"mirostat_mode is {given.mirostat_mode}; it must be 0 (off): mirostat has a memory "
             "of its own, so that the text would depend on how it was speculated"
         )
-    for name in ("mirostat_tau", "mirostat_eta"):  # without a meaning while it is off
-        checked.real(name, given[name])
-    for name in ("stopping_criteria", "logits_processor"):
-        value = given.get(name)
-        if value is not None and not (isinstance(value, Sized) and len(value) == 0):
+    checked.real("mirostat_tau", given.mirostat_tau)  # without a meaning while it is off
+    checked.real("mirostat_eta", given.mirostat_eta)
+    processors["logits_processor"] = given.logits_processor
+    for name, processor in processors.items():
+        if processor is not None and not (isinstance(processor, Sized) and len(processor) == 0):
             raise InvalidArgument(
                 f"{name} is given; it must be None: it would have to run in Python between the "
                 "target's tokens. stop, logit_bias and grammar are there"
             )
 
 
-def _max_tokens(given: Mapping[str, Any]) -> int | None:
+def max_tokens_of(name: str, value: int | None) -> int | None:
     """None and numbers below 1: until the context is full."""
-    name = "max_tokens"
-    if given.get("max_completion_tokens") is not None:
-        if given["max_tokens"] is not None:
-            raise InvalidArgument(
-                "max_tokens and max_completion_tokens are given; one must be None"
-            )
-        name = "max_completion_tokens"
-    value = given[name]
-    if value is None or checked.integer(name, value) <= 0:
-        return None
-    return checked.integer(name, value)
+    return None if value is None or checked.integer(name, value) <= 0 else value
 
 
-def _seed(value: Any) -> int | None:
+def gbnf_of(grammar: object) -> str | None:
+    """GBNF, also that of an object like llama-cpp-python's ``LlamaGrammar``."""
+    if grammar is None or isinstance(grammar, str):
+        return grammar
+    text = getattr(grammar, "_grammar", None)
+    if not isinstance(text, str):
+        raise InvalidArgument(
+            f"grammar is {grammar!r}; it must be GBNF text, a LlamaGrammar or None"
+        )
+    return text
+
+
+def _seed(value: int | None) -> int | None:
     """-1, as in llama.cpp, draws one too."""
     return None if value is None or value == -1 else value
-
-
-def _grammar(value: Any) -> str | None:
-    """GBNF, also that of an object like llama-cpp-python's ``LlamaGrammar``."""
-    if value is None or isinstance(value, str):
-        return value
-    text = getattr(value, "_grammar", None)
-    if not isinstance(text, str):
-        raise InvalidArgument(f"grammar is {value!r}; it must be GBNF text, a LlamaGrammar or None")
-    return text
 
 
 def _logit_bias(value: Any) -> Any:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import codecs
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.vocabulary import name_of, piece_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from specbranch_cpp._engine.text_engine import TextEngine
     from specbranch_cpp.openai_api.types import (
         ChatLogprobs,
@@ -24,9 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["ChatStyle", "CompletionStyle", "n_of_chat"]
 
 
-def n_of_chat(given: Mapping[str, Any]) -> int | None:
+def n_of_chat(wanted: bool | None, n_top: int | None) -> int | None:
     """How many alternatives ``logprobs`` and ``top_logprobs`` of a chat ask for; None: nothing."""
-    wanted, n_top = given["logprobs"], given["top_logprobs"]
     if wanted is not None:
         checked.flag("logprobs", wanted)
     if n_top is not None:

@@ -12,7 +12,10 @@ from specbranch_cpp._engine.text_engine import TextEngine
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from typing_extensions import Unpack
+
     from specbranch_cpp import policies
+    from specbranch_cpp._engine.text_engine import GenerateKeywords
     from specbranch_cpp.openai_api.streams import Stream
     from specbranch_cpp.openai_api.types import (
         ChatChunk,
@@ -112,10 +115,42 @@ class OpenAICalls(TextEngine):
             InvalidArgument: and the other errors of `generate`, all when called; a stream's
                 chunks raise only what happens later.
         """
-        given = dict(locals())
-        del given["self"]
         from specbranch_cpp.openai_api.completions import CompletionCall
+        from specbranch_cpp.openai_api.keywords import CompletionKeywords
 
+        given = CompletionKeywords(
+            prompt=prompt,
+            suffix=suffix,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            min_p=min_p,
+            typical_p=typical_p,
+            logprobs=logprobs,
+            echo=echo,
+            stop=stop,
+            frequency_penalty=frequency_penalty,
+            presence_penalty=presence_penalty,
+            repeat_penalty=repeat_penalty,
+            top_k=top_k,
+            stream=stream,
+            seed=seed,
+            tfs_z=tfs_z,
+            mirostat_mode=mirostat_mode,
+            mirostat_tau=mirostat_tau,
+            mirostat_eta=mirostat_eta,
+            model=model,
+            stopping_criteria=stopping_criteria,
+            logits_processor=logits_processor,
+            grammar=grammar,
+            logit_bias=logit_bias,
+            mode=mode,
+            policy=policy,
+            k_max=k_max,
+            max_draft=max_draft,
+            trace=trace,
+            stream_options=stream_options,
+        )
         call = CompletionCall(self, given)
         return call.stream() if stream else call.answer()
 
@@ -195,14 +230,54 @@ class OpenAICalls(TextEngine):
             InvalidArgument: and the other errors of `generate`, all when called; a stream's
                 chunks raise only what happens later.
         """
-        given = dict(locals())
-        del given["self"]
         from specbranch_cpp.openai_api.chat_completions import ChatCall
+        from specbranch_cpp.openai_api.keywords import ChatKeywords
 
+        given = ChatKeywords(
+            messages=messages,
+            functions=functions,
+            function_call=function_call,
+            tools=tools,
+            tool_choice=tool_choice,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            min_p=min_p,
+            typical_p=typical_p,
+            stream=stream,
+            stop=stop,
+            seed=seed,
+            response_format=response_format,
+            max_tokens=max_tokens,
+            presence_penalty=presence_penalty,
+            frequency_penalty=frequency_penalty,
+            repeat_penalty=repeat_penalty,
+            tfs_z=tfs_z,
+            mirostat_mode=mirostat_mode,
+            mirostat_tau=mirostat_tau,
+            mirostat_eta=mirostat_eta,
+            model=model,
+            logits_processor=logits_processor,
+            grammar=grammar,
+            logit_bias=logit_bias,
+            logprobs=logprobs,
+            top_logprobs=top_logprobs,
+            max_completion_tokens=max_completion_tokens,
+            parallel_tool_calls=parallel_tool_calls,
+            chat_template_kwargs=chat_template_kwargs,
+            mode=mode,
+            policy=policy,
+            k_max=k_max,
+            max_draft=max_draft,
+            trace=trace,
+            stream_options=stream_options,
+        )
         call = ChatCall(self, given)
         return call.stream() if stream else call.answer()
 
-    def complete(self, prompt: str | Sequence[int], **options: Any) -> Completion:
+    def complete(
+        self, prompt: str | Sequence[int], **options: Unpack[GenerateKeywords]
+    ) -> Completion:
         """The whole text that follows a prompt; ``str()`` of it is its text.
 
         Args:
@@ -219,7 +294,7 @@ class OpenAICalls(TextEngine):
         messages: str | Sequence[Mapping[str, Any]],
         *,
         chat_template_kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[GenerateKeywords],
     ) -> Completion:
         """The whole answer to messages; ``str()`` of it is its text.
 

@@ -11,7 +11,7 @@ from specbranch_cpp.server.errors import ApiError, GenerationTimeout, ShuttingDo
 from specbranch_cpp.server.request_queue import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from specbranch_cpp.engine import Engine
     from specbranch_cpp.server.metrics import Metrics
@@ -27,9 +27,11 @@ class AsyncCalls(Protocol):
     a context manager, too, whose end stops the work; so does cancelling the task that awaits them.
     """
 
-    async def create_completion(self, *, prompt: Any, **arguments: Any) -> Any: ...
+    @property
+    def create_completion(self) -> Callable[..., Awaitable[Any]]: ...
 
-    async def create_chat_completion(self, *, messages: Any, **arguments: Any) -> Any: ...
+    @property
+    def create_chat_completion(self) -> Callable[..., Awaitable[Any]]: ...
 
 
 class Call:

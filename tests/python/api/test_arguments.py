@@ -48,7 +48,6 @@ BAD_ARGUMENTS: list[tuple[str, Any]] = [
     ("temperature", 1e39),
     ("temperature", 1e-40),
     ("temperature", "hot"),
-    ("temperature", None),
     ("temperature", True),
     ("temperature", 1j),
     ("top_k", -2),

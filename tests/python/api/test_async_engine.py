@@ -181,7 +181,7 @@ def test_errors_come_where_they_are_waited_for(engine: Engine, make_fake: MakeFa
         with pytest.raises(InvalidArgument, match="messages"):
             await other.create_chat_completion([], stream=True)
         with pytest.raises(TypeError, match="temprature"):
-            await other.create_completion(PROMPT, temprature=1)
+            await other.create_completion(PROMPT, temprature=1)  # type: ignore[call-arg]
         failing = AsyncEngine.of(make_fake(target_fail_at_step=3))
         generation = failing.generate("abc", max_tokens=9)
         with pytest.raises(DecodeError):
@@ -199,7 +199,7 @@ def test_it_loads_off_the_event_loop(pair: tuple[Path, Path]) -> None:
 
     async def main() -> None:
         with pytest.raises(TypeError, match="n_context"):
-            AsyncEngine(*pair, n_context=3)
+            AsyncEngine(*pair, n_context=3)  # type: ignore[call-arg]
         engine = AsyncEngine(
             *pair,
             n_ctx=256,

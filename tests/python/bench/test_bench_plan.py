@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from specbranch_cpp import policies
+from specbranch_cpp import Speculation, policies
 from specbranch_cpp.bench import contenders, machine, placements, prompts
 from specbranch_cpp.bench.machine import Machine
 from specbranch_cpp.bench.placements import Placement
@@ -71,17 +71,15 @@ def test_named_policies_hold_for_every_mode_that_drafts() -> None:
         "specbranch (4, fixed, k 2)", "specbranch (4, adaedl, k 2)",
         "specbranch (4, hrad 0.3, k 2)",
     ]  # fmt: skip
-    assert found[1].arguments() == {
-        "mode": "pearl", "policy": policies.Fixed(4), "max_draft": 4, "k_max": 1,
-    }  # fmt: skip
-    assert found[4].arguments()["k_max"] == 2
-    assert found[5].arguments()["policy"] == policies.AdaEDL()
+    assert found[1].speculation() == Speculation("pearl", policies.Fixed(4), k_max=1, max_draft=4)
+    assert found[4].speculation().k_max == 2
+    assert found[5].speculation().policy == policies.AdaEDL()
 
 
 def test_room_is_what_any_contender_may_ask_for() -> None:
     found = contenders.of_modes(contenders.MODES, lengths=(20,), epsilons=(0.4,), k_maxes=(6,))
-    assert contenders.room(found) == {"max_draft": 20, "k_max": 6}
-    assert contenders.room(PEERS) == {"max_draft": 16, "k_max": 4}
+    assert contenders.room(found) == Speculation(max_draft=20, k_max=6)
+    assert contenders.room(PEERS) == Speculation(max_draft=16, k_max=4)
 
 
 @pytest.mark.parametrize(

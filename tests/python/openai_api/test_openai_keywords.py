@@ -6,11 +6,14 @@ import inspect
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from specbranch_cpp import Engine, InvalidArgument
+from specbranch_cpp._support.signatures import arguments_of
+from specbranch_cpp.openai_api.keywords import ChatKeywords, CompletionKeywords
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +62,18 @@ def test_names_order_and_defaults_are_those_of_llama_cpp_python(
         for name, (kind, default) in theirs[index].items()
     }
     assert list(ours.items()) == list(wanted.items())
+
+
+def test_nothing_is_lost_on_the_way() -> None:
+    """The objects that the calls make of their arguments have a field for each."""
+    for method, kind in (
+        (Engine.create_completion, CompletionKeywords),
+        (Engine.create_chat_completion, ChatKeywords),
+    ):
+        parameters = inspect.signature(method).parameters
+        assert {field.name for field in fields(kind)} == {*parameters} - {"self"}
+        values = {name: object() for name in parameters if name != "self"}
+        assert arguments_of(method, **values) == values
 
 
 # For each keyword a value that must be accepted, or one that must be refused and why.

@@ -38,7 +38,7 @@ NOT_FOR_LLAMA = {"tree", "planner", "planner/auto", "decoder", "engine", "simula
 
 PACKAGE = ROOT / "python/specbranch_cpp"
 PYTHON_FLOORS = (
-    {"_core", "errors", "demo"},
+    {"_core", "errors", "demo", "options"},
     {"_support", "_llama", "_plots"},
     {"_grammar", "_pair", "timeline"},
     {"results", "policies", "simulation"},

@@ -72,7 +72,18 @@ def chat(
     three quotation marks around them. Ctrl-C stops an answer, Ctrl-D leaves.
     """
     target_path, draft_path = options.pick_models(model, draft)
-    settings = options.engine_settings(locals())
+    machine = options.machine_keywords(
+        ctx_size=ctx_size,
+        threads=threads,
+        draft_threads=draft_threads,
+        cpus=cpus,
+        draft_cpus=draft_cpus,
+        n_gpu_layers=n_gpu_layers,
+        draft_n_gpu_layers=draft_n_gpu_layers,
+    )
+    keywords = options.engine_keywords(
+        machine, draft_max=draft_max, k_max=k_max, warmup=warmup, profile=profile
+    )
     request: dict[str, Any] = {
         "max_tokens": options.max_tokens(n_predict),
         "temperature": temperature,
@@ -84,7 +95,7 @@ def chat(
         "mode": mode,
     }
     with render.loading(target_path.name) as progress:
-        engine = Engine(target_path, draft_path, progress_callback=progress, **settings)
+        engine = Engine(target_path, draft_path, progress_callback=progress, **keywords)
     with engine:
         # Wrong options end it here: later they would be refused turn by turn.
         engine.generate("x", **{**request, "max_tokens": 0, "top_k": max(0, top_k)}).result()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from specbranch_cpp.openai_api.keywords import ChatKeywords
 
 __all__ = ["Tools", "tools_of"]
 
@@ -48,7 +51,7 @@ class Tools:
         ]
 
 
-def tools_of(given: Mapping[str, Any]) -> Tools:
+def tools_of(given: ChatKeywords) -> Tools:
     """What the keywords of a chat ask for.
 
     A forced choice is one call, unless ``parallel_tool_calls`` is True; a free one is as many as
@@ -57,21 +60,21 @@ def tools_of(given: Mapping[str, Any]) -> Tools:
     Raises:
         InvalidArgument: a tool is no function, or the choice names none of them.
     """
-    tools, choice = given["tools"], given["tool_choice"]
-    deprecated = given["functions"] is not None
+    tools, choice = given.tools, given.tool_choice
+    deprecated = given.functions is not None
     if deprecated:
         if tools is not None:
             raise InvalidArgument("tools and functions are given; functions are their old name")
         tools = [
-            {"type": "function", "function": one} for one in _list("functions", given["functions"])
+            {"type": "function", "function": one} for one in _list("functions", given.functions)
         ]
-    if given["function_call"] is not None:
+    if given.function_call is not None:
         if choice is not None:
             raise InvalidArgument("tool_choice and function_call are given; only one can be")
-        choice = given["function_call"]
+        choice = given.function_call
         if isinstance(choice, Mapping):
             choice = {"type": "function", "function": choice}
-    parallel = given["parallel_tool_calls"]
+    parallel = given.parallel_tool_calls
     if parallel is not None:
         checked.flag("parallel_tool_calls", parallel)
     declared = tuple(_tool(f"tools[{i}]", one) for i, one in enumerate(_list("tools", tools)))

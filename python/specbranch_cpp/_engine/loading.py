@@ -1,0 +1,145 @@
+"""Loads the models of an engine, once all of its options are checked."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp import _core, policies
+from specbranch_cpp._engine.request import Defaults
+from specbranch_cpp._llama import cpu_probe
+from specbranch_cpp._pair import pair_profile
+from specbranch_cpp._pair.hrad_weights import PairFiles, check_pair
+from specbranch_cpp._support import checked, logs
+from specbranch_cpp._support.tensor_source import source_of
+from specbranch_cpp.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from specbranch_cpp._engine.keywords import Named
+    from specbranch_cpp._engine.model_options import ModelArgument
+    from specbranch_cpp.options import Speculation
+
+__all__ = ["Loaded", "load"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What an engine consists of.
+
+    Attributes:
+        core: the threads and their models.
+        defaults: of its generations.
+        names: paths of the target and, if there is one, of the draft.
+        pair: the files of both models; None: there are no files, or no draft.
+        key: what must be equal for a profile to hold; None: without a draft there is none.
+        profile: where the profile is saved at the end; None: nowhere.
+    """
+
+    core: _core.Engine
+    defaults: Defaults
+    names: list[str]
+    pair: PairFiles | None = None
+    key: Callable[[], dict[str, Any]] | None = None
+    profile: str | None = None
+
+
+def load(
+    target: ModelArgument,
+    draft: ModelArgument | None,
+    speculation: Named[Speculation],
+    *,
+    warmup: bool,
+    profile: str | os.PathLike[str] | None,
+    bit_exact: bool,
+    prefix_reuse: str,
+    verbose: bool,
+    progress_callback: Callable[[float], object] | None,
+) -> Loaded:
+    """Checks the options, then loads; the arguments and errors are those of `Engine`."""
+    target_options = target.core_options()
+    draft_options = None if draft is None else draft.core_options()
+    checked.flag("verbose", verbose)
+    if progress_callback is not None and not callable(progress_callback):
+        raise InvalidArgument(
+            f"progress_callback is {progress_callback!r}; it must be callable or None"
+        )
+    defaults = Defaults.of(speculation)
+    mode = speculation.value.mode
+    if draft is None and mode not in (None, "autoregressive"):
+        raise InvalidArgument(
+            f"{speculation.prefix}mode is {mode!r}; without a draft it must be 'autoregressive'"
+        )
+    checked.text("prefix_reuse", prefix_reuse)
+    checked.flag("bit_exact", bit_exact)
+    measure = checked.flag("warmup", warmup) and mode != "autoregressive"
+    profile_path = None
+    if profile is not None:
+        profile_path = str(Path(os.fsdecode(checked.path("profile", profile))).absolute())
+        if draft is None:
+            raise InvalidArgument(f"profile is {profile!r}; without a draft it must be None")
+    if verbose:
+        logs.show()
+    sources = [side.model.path for side in (target, draft) if side is not None]
+    names = [os.fsdecode(path) for path in sources]
+    cpu_probe.ensure_safe_cpu(names)
+    key = None
+    if draft_options is not None:
+        _core.plan_threads(target_options, draft_options)
+        key = partial(
+            pair_profile.make_key,
+            target=names[0],
+            draft=names[1],
+            target_options=target_options,
+            draft_options=draft_options,
+            bit_exact=bit_exact,
+        )
+    known = _core.PairProfile()
+    if profile_path is not None and key is not None:
+        known = pair_profile.load(profile_path, key())
+    try:
+        core = _core.load_engine(
+            target_options,
+            draft_options,
+            max_draft=defaults.draft_room,
+            k_max=defaults.k_max,
+            prefix_reuse=prefix_reuse,
+            bit_exact=bit_exact,
+            warm_up=measure,
+            profile=known,
+            idle=_idle(progress_callback),
+            target_source=source_of(target.model.path),
+            draft_source=None if draft is None else source_of(draft.model.path),
+        )
+    finally:
+        logs.forward()
+    if mode is None and not core.can_speculate:
+        defaults = replace(defaults, mode="autoregressive")
+    if measure and core.can_speculate and not core.profile.costs.known:
+        logs.LOGGER.warning("the warm-up failed: what steps cost is not known")
+    pair = None if draft is None else PairFiles(*names)
+    if isinstance(defaults.policy, policies.HRAD) and defaults.mode != "autoregressive":
+        try:
+            check_pair(defaults.policy._file, core, pair)
+        except BaseException:
+            core.close()
+            raise
+    return Loaded(core, defaults, names, pair, key, profile_path)
+
+
+def _idle(progress: Callable[[float], object] | None) -> Callable[[float | None], None]:
+    """What the caller's thread does meanwhile: logs lines, and tells how far the loading is."""
+    shown = -1.0
+
+    def idle(share: float | None) -> None:
+        nonlocal shown
+        logs.forward()
+        if share is not None and share > shown and progress is not None:
+            shown = share
+            progress(share)
+
+    return idle

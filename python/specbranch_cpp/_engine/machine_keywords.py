@@ -1,0 +1,27 @@
+"""The keywords of `Engine` that say what of a machine its models use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["MachineKeywords", "PlaceKeywords"]
+
+
+class PlaceKeywords(TypedDict, total=False):
+    """Threads, CPUs and GPUs; None, as in `Engine`, was not said."""
+
+    n_threads: int | None
+    draft_n_threads: int | None
+    cpus: Sequence[int] | None
+    draft_cpus: Sequence[int] | None
+    n_gpu_layers: int | None
+    draft_n_gpu_layers: int | None
+
+
+class MachineKeywords(PlaceKeywords, total=False):
+    """The same, and the memory for the context."""
+
+    n_ctx: int | None
