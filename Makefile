@@ -92,6 +92,11 @@ sanitize-asan sanitize-tsan: sanitize-%:
 	cmake --build --preset $*
 	$(NO_ASLR) ctest --preset $*
 
+.PHONY: odr
+odr: setup ## fails if two C++ types share a name but differ (One Definition Rule)
+	cmake --preset odr
+	cmake --build --preset odr
+
 .PHONY: clean
 clean:
 	rm -rf build dist

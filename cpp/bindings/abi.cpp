@@ -1,45 +1,40 @@
 #include "abi.h"
 
-#include <ggml-cpu.h>
-#include <ggml.h>
-#include <llama.h>
 #include <pybind11/typing.h>
 
-#include "llama_build_info.h"
+#include "specbranch/llama/runtime/abi.h"
 
 namespace py = pybind11;
 
 namespace specbranch::bindings {
 namespace {
 
-py::dict built() {
-  py::dict sizes;
-  sizes["llama_model_params"] = sizeof(llama_model_params);
-  sizes["llama_context_params"] = sizeof(llama_context_params);
-  sizes["llama_batch"] = sizeof(llama_batch);
-  sizes["ggml_threadpool_params"] = sizeof(ggml_threadpool_params);
-
+py::dict to_dict(const llama::LlamaVersions& versions) {
   py::dict info;
-  info["llama_version"] = SPECBRANCH_LLAMA_VERSION;
-  info["ggml_version"] = SPECBRANCH_GGML_VERSION;
-  info["ggml_commit"] = SPECBRANCH_GGML_COMMIT;
-  info["headers"] = SPECBRANCH_LLAMA_HEADERS;
-  info["struct_sizes"] = sizes;
+  info["llama_version"] = versions.llama;
+  info["ggml_version"] = versions.ggml;
+  info["ggml_commit"] = versions.ggml_commit;
   return info;
 }
 
-py::dict running() {
-  py::dict info;
-  info["llama_version"] = llama_version();
-  info["ggml_version"] = ggml_version();
-  info["ggml_commit"] = ggml_commit();
+py::dict built() {
+  const llama::LlamaBuild build = llama::compiled_llama();
+  py::dict sizes;
+  sizes["llama_model_params"] = build.model_params_size;
+  sizes["llama_context_params"] = build.context_params_size;
+  sizes["llama_batch"] = build.batch_size;
+  sizes["ggml_threadpool_params"] = build.threadpool_params_size;
+
+  py::dict info = to_dict(build.versions);
+  info["headers"] = build.headers;
+  info["struct_sizes"] = sizes;
   return info;
 }
 
 py::typing::Dict<py::str, py::typing::Dict<py::str, py::object>> abi() {
   py::typing::Dict<py::str, py::typing::Dict<py::str, py::object>> info;
   info["built"] = built();
-  info["running"] = running();
+  info["running"] = to_dict(llama::loaded_llama());
   return info;
 }
 

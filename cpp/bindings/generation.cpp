@@ -33,8 +33,8 @@ namespace {
   }
 }
 
-const char* finish_reason(const Outcome& outcome) {
-  switch (outcome.finish) {
+const char* finish_reason(const GenerationEnd& end) {
+  switch (end.finish) {
     case Finish::kStop:
       return "stop";
     case Finish::kLength:
@@ -73,8 +73,8 @@ Output GenerationFace::get(std::size_t index) {
   if (index == outputs_.size() && !question_) wait(index);
   if (index == outputs_.size()) return *question_;
   const Output& output = outputs_[index];
-  const auto* outcome = std::get_if<Outcome>(&output);
-  if (outcome != nullptr && outcome->error) rethrow(outcome->error);
+  const auto* end = std::get_if<GenerationEnd>(&output);
+  if (end != nullptr && end->error) rethrow(end->error);
   return output;
 }
 
@@ -90,7 +90,7 @@ void GenerationFace::wait(std::size_t index) {
       outputs_.push_back(std::move(*output));
       return;
     }
-    if (generation_->finished()) throw std::out_of_range("the outcome has been read");
+    if (generation_->finished()) throw std::out_of_range("the end has been read");
     try {
       check_signals();
     } catch (...) {
@@ -133,13 +133,13 @@ void register_generation(py::module_& m) {
       .def_property_readonly("logprob", [](const Chunk& chunk) { return chunk.choice.logprob; })
       .def_property_readonly("top", &alternatives, "The best alternatives, best first.");
 
-  py::class_<Outcome>(m, "Outcome", "The end of a generation.")
+  py::class_<GenerationEnd>(m, "Outcome", "The end of a generation.")
       .def_property_readonly("finish_reason", &finish_reason)
       .def_property_readonly(
-          "tail", [](const Outcome& outcome) { return py::bytes(outcome.tail); },
+          "tail", [](const GenerationEnd& end) { return py::bytes(end.tail); },
           "Bytes that were held back for a stop string.")
-      .def_readonly("stats", &Outcome::stats)
-      .def_readonly("trace", &Outcome::trace);
+      .def_readonly("stats", &GenerationEnd::stats)
+      .def_readonly("trace", &GenerationEnd::trace);
 
   py::class_<GenerationFace>(m, "Generation",
                              "A running or queued generation; dropping it stops the work.")

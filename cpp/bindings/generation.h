@@ -21,9 +21,9 @@ class GenerationFace {
   explicit GenerationFace(std::unique_ptr<Generation> generation);
 
   /// The output of that index, which is at most the number of those given out; the last one is an
-  /// Outcome. Or a Question, which is no output: it comes again until it is answered. Waits without
-  /// the GIL, in slices, so that Ctrl-C is seen; whatever a signal handler raises cancels the
-  /// generation. Throws what made it fail, every time.
+  /// GenerationEnd. Or a Question, which is no output: it comes again until it is answered. Waits
+  /// without the GIL, in slices, so that Ctrl-C is seen; whatever a signal handler raises cancels
+  /// the generation. Throws what made it fail, every time.
   Output get(std::size_t index);
 
   /// Answers the question that `get` gave out.

@@ -36,9 +36,12 @@ void register_info(py::module_& m) {
   using llama::PairSizes;
 
   py::class_<LibraryInfo>(m, "LibraryInfo", "The llama.cpp that is loaded.")
-      .def_readonly("llama_version", &LibraryInfo::llama_version)
-      .def_readonly("ggml_version", &LibraryInfo::ggml_version)
-      .def_readonly("ggml_commit", &LibraryInfo::ggml_commit)
+      .def_property_readonly("llama_version",
+                             [](const LibraryInfo& info) { return info.versions.llama; })
+      .def_property_readonly("ggml_version",
+                             [](const LibraryInfo& info) { return info.versions.ggml; })
+      .def_property_readonly("ggml_commit",
+                             [](const LibraryInfo& info) { return info.versions.ggml_commit; })
       .def_property_readonly("system", text(&LibraryInfo::system), "The instruction sets in use.");
   m.def("library_info", &llama::library_info);
 

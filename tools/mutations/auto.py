@@ -55,7 +55,7 @@ MUTATIONS = (
         "mean",
     ),
     Mutation(
-        "outcomes-no-optimism",
+        "classes-no-optimism",
         "what is known of a draft is taken for certain from the first token on",
         "planner/auto/calibration.cpp",
         "a + optimism * deviation",

@@ -9,7 +9,7 @@ MUTATIONS = (
         "queued-not-counted",
         "the totals leave out what ends in the queue",
         "engine/coordinator.cpp",
-        "  publish(outcome.stats);\n  submit.output",
+        "  publish(end.stats);\n  submit.output",
         "  submit.output",
     ),
     Mutation(
@@ -37,7 +37,7 @@ MUTATIONS = (
         "not-poisoned",
         "a lost model is used again",
         "engine/coordinator.cpp",
-        "    poison_ = outcome.error;",
+        "    poison_ = end.error;",
         "    poison_ = nullptr;",
     ),
     Mutation(
@@ -58,8 +58,8 @@ MUTATIONS = (
         "deep-recursion",
         "the next generation is started from the end of the last one",
         "engine/coordinator.cpp",
-        "  output->send(std::move(outcome));\n}\n\nvoid Coordinator::end_at_once",
-        "  output->send(std::move(outcome));\n  start_next();\n}\n\nvoid Coordinator::end_at_once",
+        "  output->send(std::move(end));\n}\n\nvoid Coordinator::end_at_once",
+        "  output->send(std::move(end));\n  start_next();\n}\n\nvoid Coordinator::end_at_once",
     ),
     Mutation(
         "question-late",

@@ -12,14 +12,14 @@ namespace {
 
 double to_ms(std::int64_t us) { return static_cast<double>(us) / 1000.0; }
 
-Outcome ended(Finish finish, const Request& request, std::exception_ptr error) {
-  Outcome outcome;
-  outcome.finish = finish;
-  outcome.stats.mode = request.mode;
-  outcome.stats.seed = request.sampling.seed;
-  outcome.stats.n_prompt = static_cast<std::int64_t>(request.prompt.size());
-  outcome.error = std::move(error);
-  return outcome;
+GenerationEnd ended(Finish finish, const Request& request, std::exception_ptr error) {
+  GenerationEnd end;
+  end.finish = finish;
+  end.stats.mode = request.mode;
+  end.stats.seed = request.sampling.seed;
+  end.stats.n_prompt = static_cast<std::int64_t>(request.prompt.size());
+  end.error = std::move(error);
+  return end;
 }
 
 }  // namespace
@@ -230,27 +230,27 @@ bool Coordinator::deliver(const Committed& committed) {
 void Coordinator::finish_if_idle() {
   if (!current_ || !current_->decoder.idle()) return;
   std::unique_ptr<Current> done = std::move(current_);
-  Outcome outcome;
-  outcome.finish = done->decoder.finish();
-  outcome.tail = done->matcher.finish();
-  outcome.error = done->decoder.error();
-  outcome.stats = collect(*done);
-  if (done->recorder) outcome.trace = done->recorder->take(std::move(done->decoder.rounds()));
-  if (outcome.error && is_fatal(outcome.error)) {
+  GenerationEnd end;
+  end.finish = done->decoder.finish();
+  end.tail = done->matcher.finish();
+  end.error = done->decoder.error();
+  end.stats = collect(*done);
+  if (done->recorder) end.trace = done->recorder->take(std::move(done->decoder.rounds()));
+  if (end.error && is_fatal(end.error)) {
     const std::lock_guard lock(mutex_);
-    poison_ = outcome.error;
+    poison_ = end.error;
   }
   const std::shared_ptr<OutputChannel> output = done->submit.output;
   done.reset();  // a planner may tell what it has learned when it goes
-  publish(outcome.stats);
-  output->send(std::move(outcome));
+  publish(end.stats);
+  output->send(std::move(end));
 }
 
 void Coordinator::end_at_once(const SubmitMessage& submit, Finish finish,
                               std::exception_ptr error) {
-  Outcome outcome = ended(finish, *submit.request, std::move(error));
-  publish(outcome.stats);
-  submit.output->send(std::move(outcome));
+  GenerationEnd end = ended(finish, *submit.request, std::move(error));
+  publish(end.stats);
+  submit.output->send(std::move(end));
 }
 
 Stats Coordinator::collect(const Current& done) {

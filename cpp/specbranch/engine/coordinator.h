@@ -46,7 +46,7 @@ using Inbox = Strand<Message>;
 /// *Thread safety:* `handle` by one thread at a time; `stats`, `profile` and `throw_if_poisoned`
 /// from any at any time.
 /// *Lifecycle:* `handle` returns false after a CloseMessage, once nothing is under way; submissions
-/// that come later still get an outcome.
+/// that come later still get an end.
 class Coordinator {
  public:
   Coordinator(const ModelLimits& limits, std::vector<std::string> pieces,

@@ -41,7 +41,7 @@ std::optional<Output> Generation::next_for(std::chrono::milliseconds timeout) {
   }
   if (state_->finished.load()) return std::nullopt;
   std::optional<Output> output = state_->output->receive_for(timeout);
-  if (output && std::holds_alternative<Outcome>(*output)) state_->finished.store(true);
+  if (output && std::holds_alternative<GenerationEnd>(*output)) state_->finished.store(true);
   return output;
 }
 

@@ -28,8 +28,8 @@ struct Chunk {
   Origin origin = Origin::kTarget;
 };
 
-/// The last thing of a generation.
-struct Outcome {
+/// How a generation ended; the last output of each.
+struct GenerationEnd {
   Finish finish = Finish::kNone;
   std::string tail;  ///< text that was held back for a stop string that did not come.
   Stats stats;
@@ -42,7 +42,7 @@ struct Question {
   std::shared_ptr<const PolicyRound> round;
 };
 
-using Output = std::variant<Chunk, Outcome, Question>;
+using Output = std::variant<Chunk, GenerationEnd, Question>;
 
 class EngineImpl;
 
@@ -56,9 +56,9 @@ class Generation {
   Generation(const Generation&) = delete;
   Generation& operator=(const Generation&) = delete;
 
-  /// The next chunk, or the outcome, or nothing within `timeout`. After the outcome was returned:
-  /// nothing at once (see `finished`). A question only comes while somebody waits here, before the
-  /// chunks of the round that led to it.
+  /// The next chunk, or the end, or nothing within `timeout`. After the end was returned, nothing
+  /// comes any more, at once (see `finished`). A question only comes while somebody waits here,
+  /// before the chunks of the round that led to it.
   std::optional<Output> next_for(std::chrono::milliseconds timeout);
 
   /// The answer to a Question: a plan, or why there is none, which ends the generation with that
@@ -66,13 +66,13 @@ class Generation {
   /// but cancelling it needs no answer. Never blocks.
   void answer(PlanDone answer);
 
-  /// The outcome was returned by `next_for`.
+  /// The end was returned by `next_for`.
   bool finished() const;
 
   /// What can be seen of it while it runs: the round of a chunk is there before the chunk.
   const Progress& progress() const;
 
-  /// Ends the work within one forward pass; the outcome still arrives. Never blocks.
+  /// Ends the work within one forward pass; the end still arrives. Never blocks.
   void cancel();
 
  private:

@@ -79,7 +79,7 @@ struct Request {
   PolicyOptions policy;
   int max_draft = 8;   ///< tokens drafted past the branch point (a chain's length) at most.
   int k_max = 4;       ///< branches at most; `specbranch` only.
-  bool trace = false;  ///< record what each model did when (`Outcome::trace`).
+  bool trace = false;  ///< record what each model did when (`GenerationEnd::trace`).
   /// Layers of the target whose inputs are wanted with every verdict (`Verdict::features`); 0:
   /// none.
   int n_feature_layers = 0;

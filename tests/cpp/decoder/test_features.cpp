@@ -50,15 +50,15 @@ TEST_CASE("a round's features are those of the place where its window begins") {
       request.n_feature_layers = 3;
       const Collected run = generate(engine, request);
       CHECK(run.tokens == plain.tokens);
-      REQUIRE(run.outcome.trace.rounds.size() == plain.outcome.trace.rounds.size());
-      for (const TraceRound& round : plain.outcome.trace.rounds) CHECK(round.features.empty());
+      REQUIRE(run.end.trace.rounds.size() == plain.end.trace.rounds.size());
+      for (const TraceRound& round : plain.end.trace.rounds) CHECK(round.features.empty());
 
       std::vector<Token> text = request.prompt;
       text.insert(text.end(), run.tokens.begin(), run.tokens.end());
       std::size_t n_known = request.prompt.size();  // tokens committed before the round
-      for (std::size_t i = 0; i < run.outcome.trace.rounds.size(); ++i) {
+      for (std::size_t i = 0; i < run.end.trace.rounds.size(); ++i) {
         CAPTURE(i);
-        const TraceRound& round = run.outcome.trace.rounds[i];
+        const TraceRound& round = run.end.trace.rounds[i];
         CHECK(round.pos == static_cast<Pos>(n_known) - 1);
         if (i == 0) {
           CHECK(round.features.empty());
@@ -105,13 +105,13 @@ TEST_CASE("features are given only as far as the target has them") {
   request.n_feature_layers = -1;
   CHECK_THROWS_AS(engine.generate(request), InvalidArgument);
   request.n_feature_layers = 6;
-  CHECK(generate(engine, request).outcome.trace.rounds.back().features.size() == 7 * 4);
+  CHECK(generate(engine, request).end.trace.rounds.back().features.size() == 7 * 4);
   // Without a trace nothing is kept, and the text is the same.
   const auto tokens = generate(engine, request).tokens;
   request.trace = false;
   const Collected run = generate(engine, request);
   CHECK(run.tokens == tokens);
-  CHECK(run.outcome.trace.rounds.empty());
+  CHECK(run.end.trace.rounds.empty());
 
   target.n_feature_layers = 0;
   Engine without(fakes(target, target));

@@ -338,9 +338,9 @@ TEST_CASE("engine: warm-up leaves texts and counters as they are") {
       const Collected want = collect(*cold.generate(scenario.request));
       const Collected got = collect(*warm.generate(scenario.request));
       CHECK(got.tokens == want.tokens);
-      CHECK(got.outcome.stats.n_reused == want.outcome.stats.n_reused);
+      CHECK(got.end.stats.n_reused == want.end.stats.n_reused);
       if (mode != Mode::kSpeculative) continue;
-      CHECK(got.outcome.stats.counters == want.outcome.stats.counters);
+      CHECK(got.end.stats.counters == want.end.stats.counters);
     }
     CHECK(warm.profile().costs == costs);
   }

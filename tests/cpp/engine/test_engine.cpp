@@ -33,17 +33,16 @@ TEST_CASE("an engine gives the text and the counters of the virtual clock") {
       INFO(describe(scenario));
       const VirtualResult expected = run(scenario, mode);
       const Collected got = run_engine(scenario, mode);
-      CHECK(message_of(got.outcome.error) == "");
+      CHECK(message_of(got.end.error) == "");
       CHECK(got.tokens == expected.tokens);
       if (mode != Mode::kAuto) CHECK(got.from_draft == expected.from_draft);
-      CHECK(got.outcome.finish == expected.finish);
-      if (mode != Mode::kAuto) CHECK(got.outcome.stats.counters == expected.counters);
-      CHECK(got.outcome.stats.mode == mode);
-      CHECK(got.outcome.stats.seed == scenario.request.sampling.seed);
-      CHECK(got.outcome.stats.n_prompt ==
-            static_cast<std::int64_t>(scenario.request.prompt.size()));
+      CHECK(got.end.finish == expected.finish);
+      if (mode != Mode::kAuto) CHECK(got.end.stats.counters == expected.counters);
+      CHECK(got.end.stats.mode == mode);
+      CHECK(got.end.stats.seed == scenario.request.sampling.seed);
+      CHECK(got.end.stats.n_prompt == static_cast<std::int64_t>(scenario.request.prompt.size()));
       CHECK(got.text == text_of(expected.tokens));
-      check_times(got.outcome.stats);
+      check_times(got.end.stats);
     }
   }
 }
@@ -65,7 +64,7 @@ TEST_CASE("a thousand short generations, one after another") {
     const Expected expected = reference(same);
     CAPTURE(i);
     CHECK(got.tokens == expected.tokens);
-    const Counters& counters = got.outcome.stats.counters;
+    const Counters& counters = got.end.stats.counters;
     ++sum.n_generations;
     sum.n_generated += counters.n_generated;
     sum.n_target_steps += counters.n_target_steps;
@@ -87,10 +86,10 @@ TEST_CASE("what the target has of a prompt is told") {
   Scenario scenario = make_valid_scenario(4);
   scenario.request.prompt = {0, 1, 1, 0, 1};
   Engine engine(make_parts(scenario));
-  CHECK(collect(*engine.generate(scenario.request)).outcome.stats.n_reused == 0);
-  CHECK(collect(*engine.generate(scenario.request)).outcome.stats.n_reused == 4);
+  CHECK(collect(*engine.generate(scenario.request)).end.stats.n_reused == 0);
+  CHECK(collect(*engine.generate(scenario.request)).end.stats.n_reused == 4);
   scenario.request.prompt = {0, 1, 0, 0, 1};
-  CHECK(collect(*engine.generate(scenario.request)).outcome.stats.n_reused == 2);
+  CHECK(collect(*engine.generate(scenario.request)).end.stats.n_reused == 2);
 }
 
 TEST_CASE("a stop string ends text and tokens where it is complete") {
@@ -115,7 +114,7 @@ TEST_CASE("a stop string ends text and tokens where it is complete") {
       CAPTURE(at);
       CAPTURE(std::string(to_string(mode)));
       const Collected got = run_engine(stopping, mode);
-      CHECK(got.outcome.finish == Finish::kStop);
+      CHECK(got.end.finish == Finish::kStop);
       CHECK(got.text == text.substr(0, cut));
       // The tokens end with the one that completes the stop string.
       std::size_t n = 1;
@@ -126,12 +125,12 @@ TEST_CASE("a stop string ends text and tokens where it is complete") {
       }
       CHECK(got.tokens.size() == n);
       CHECK(is_prefix(got.tokens, whole.tokens));
-      check_counters(got.outcome.stats.counters, mode, got.outcome.finish);
+      check_counters(got.end.stats.counters, mode, got.end.finish);
     }
   }
 }
 
-TEST_CASE("held back text comes with the outcome when the stop string does not") {
+TEST_CASE("held back text comes with the end when the stop string does not") {
   Scenario scenario = make_perfect_scenario(5);
   scenario.request.max_tokens = 6;
   scenario.target.n_ctx = 64;
@@ -141,8 +140,8 @@ TEST_CASE("held back text comes with the outcome when the stop string does not")
   const std::string text = text_of(whole.tokens);
   scenario.request.stop = {text + "!"};
   const Collected got = run_engine(scenario, Mode::kSpecBranch);
-  CHECK(got.outcome.finish == Finish::kLength);
-  CHECK(got.outcome.tail == text);
+  CHECK(got.end.finish == Finish::kLength);
+  CHECK(got.end.tail == text);
   CHECK(got.text == text);
 }
 
@@ -177,14 +176,14 @@ TEST_CASE("the reason is told when the draft cannot follow") {
   scenario.draft.n_vocab = scenario.target.n_vocab;
   scenario.draft.n_ctx = 4;
   Collected got = run_engine(scenario, Mode::kSpecBranch);
-  CHECK(got.outcome.stats.why.find("context") != std::string::npos);
-  CHECK(got.outcome.stats.counters.n_draft_steps == 0);
+  CHECK(got.end.stats.why.find("context") != std::string::npos);
+  CHECK(got.end.stats.counters.n_draft_steps == 0);
   CHECK(got.tokens == reference(scenario).tokens);
   scenario.draft.n_ctx = 64;
   scenario.draft.n_vocab = 1;
   got = run_engine(scenario, Mode::kSpecBranch);
-  CHECK(got.outcome.stats.why.find("vocabulary") != std::string::npos);
+  CHECK(got.end.stats.why.find("vocabulary") != std::string::npos);
   CHECK(got.tokens == reference(scenario).tokens);
   scenario.draft.n_vocab = scenario.target.n_vocab;
-  CHECK(run_engine(scenario, Mode::kSpecBranch).outcome.stats.why.empty());
+  CHECK(run_engine(scenario, Mode::kSpecBranch).end.stats.why.empty());
 }

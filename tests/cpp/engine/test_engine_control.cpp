@@ -67,11 +67,11 @@ TEST_CASE("a cancel after each chunk gives a partial text") {
       CHECK(is_prefix(tokens, whole.tokens));
       // It may have come to its end before the cancel arrived.
       if (tokens == whole.tokens) continue;
-      CHECK(rest.outcome.finish == Finish::kCancelled);
-      CHECK_FALSE(rest.outcome.error);
-      CHECK(rest.outcome.stats.counters.n_generated == static_cast<std::int64_t>(tokens.size()));
-      check_counters(rest.outcome.stats.counters, mode, Finish::kCancelled);
-      check_times(rest.outcome.stats);
+      CHECK(rest.end.finish == Finish::kCancelled);
+      CHECK_FALSE(rest.end.error);
+      CHECK(rest.end.stats.counters.n_generated == static_cast<std::int64_t>(tokens.size()));
+      check_counters(rest.end.stats.counters, mode, Finish::kCancelled);
+      check_times(rest.end.stats);
     }
   }
 }
@@ -96,7 +96,7 @@ TEST_CASE("a cancel cuts a running step of either model short") {
         generation->cancel();
         const Collected got = collect(*generation);  // would never end without the abort
         CHECK(barrier.aborted());
-        CHECK(got.outcome.finish == Finish::kCancelled);
+        CHECK(got.end.finish == Finish::kCancelled);
         CHECK(is_prefix(got.tokens, reference(scenario).tokens));
         // The abort does not outlive the generation it was meant for.
         CHECK(collect(*engine.generate(scenario.request)).tokens == reference(scenario).tokens);
@@ -115,10 +115,9 @@ TEST_CASE("a queued generation can be cancelled while another one runs") {
   const auto second = engine.generate(scenario.request);
   first->cancel();
   const Collected cancelled = collect(*first);  // the running one is still held
-  CHECK(cancelled.outcome.finish == Finish::kCancelled);
+  CHECK(cancelled.end.finish == Finish::kCancelled);
   CHECK(cancelled.tokens.empty());
-  CHECK(cancelled.outcome.stats.n_prompt ==
-        static_cast<std::int64_t>(scenario.request.prompt.size()));
+  CHECK(cancelled.end.stats.n_prompt == static_cast<std::int64_t>(scenario.request.prompt.size()));
   CHECK(engine.stats().n_generations == 1);
   CHECK(engine.stats().n_generated == 0);
   barrier.release();
@@ -152,7 +151,7 @@ TEST_CASE("dropping a queued generation removes it") {
   // Those that never began have ended, too.
   const EngineStats totals = engine.stats();
   CHECK(totals.n_generations == 12);
-  CHECK(totals.n_generated == 2 * first.outcome.stats.counters.n_generated);
+  CHECK(totals.n_generated == 2 * first.end.stats.counters.n_generated);
 }
 
 TEST_CASE("a generation that nobody reads runs to its end and keeps its text") {
@@ -177,8 +176,8 @@ TEST_CASE("two generations read in turns do not block each other") {
     CHECK(std::get<Chunk>(next(*b)).choice.token == token);
     CHECK(std::get<Chunk>(next(*a)).choice.token == token);
   }
-  CHECK(std::get<Outcome>(next(*b)).finish == Finish::kLength);
-  CHECK(std::get<Outcome>(next(*a)).finish == Finish::kLength);
+  CHECK(std::get<GenerationEnd>(next(*b)).finish == Finish::kLength);
+  CHECK(std::get<GenerationEnd>(next(*a)).finish == Finish::kLength);
 }
 
 TEST_CASE("a reader that gives up loses nothing") {
@@ -240,7 +239,7 @@ TEST_CASE("a long queue of generations that end at once needs no deep stack") {
   for (int i = 0; i < 20'000; ++i) queued.push_back(engine.generate(empty));
   barrier.release();
   const Collected last = collect(*queued.back());
-  CHECK(last.outcome.finish == Finish::kLength);
+  CHECK(last.end.finish == Finish::kLength);
   CHECK(last.tokens.empty());
   CHECK(collect(*running).tokens == reference(scenario).tokens);
 }

@@ -63,10 +63,10 @@ TEST_CASE("a failing step ends its generation; the engine stays usable") {
       const auto failing = engine.generate(scenario.request);
       const auto queued = engine.generate(scenario.request);
       const Collected got = collect(*failing);
-      CHECK(got.outcome.finish == Finish::kFailed);
-      CHECK(holds<DecodeError>(got.outcome.error));
-      CHECK_FALSE(is_fatal(got.outcome.error));
-      CHECK(message_of(got.outcome.error) == "no room for this batch");
+      CHECK(got.end.finish == Finish::kFailed);
+      CHECK(holds<DecodeError>(got.end.error));
+      CHECK_FALSE(is_fatal(got.end.error));
+      CHECK(message_of(got.end.error) == "no room for this batch");
       CHECK(is_prefix(got.tokens, reference(scenario).tokens));
       CHECK(collect(*queued).tokens == reference(scenario).tokens);
       CHECK(collect(*engine.generate(scenario.request)).tokens == reference(scenario).tokens);
@@ -92,13 +92,13 @@ TEST_CASE("an escaped exception poisons the engine: every later call raises that
       const auto queued = engine.generate(scenario.request);
       barrier.release();
       const Collected got = collect(*failing);
-      CHECK(got.outcome.finish == Finish::kFailed);
-      CHECK(is_fatal(got.outcome.error));
-      const std::string message = message_of(got.outcome.error);
+      CHECK(got.end.finish == Finish::kFailed);
+      CHECK(is_fatal(got.end.error));
+      const std::string message = message_of(got.end.error);
       CHECK(message.find("lost") != std::string::npos);
       const Collected after = collect(*queued);
-      CHECK(after.outcome.finish == Finish::kFailed);
-      CHECK(message_of(after.outcome.error) == message);
+      CHECK(after.end.finish == Finish::kFailed);
+      CHECK(message_of(after.end.error) == message);
       for (int i = 0; i < 2; ++i) {
         CHECK_THROWS_WITH_AS(static_cast<void>(engine.generate(scenario.request)), message.c_str(),
                              FatalError);
@@ -116,7 +116,7 @@ TEST_CASE("an exception that is not a std::exception poisons, too") {
     if (n == 2) throw 42;  // NOLINT
   }));
   const Collected got = collect(*engine.generate(scenario.request));
-  CHECK(is_fatal(got.outcome.error));
+  CHECK(is_fatal(got.end.error));
   CHECK_THROWS_AS(static_cast<void>(engine.generate(scenario.request)), FatalError);
 }
 
@@ -225,9 +225,9 @@ TEST_CASE("closing from another thread ends what runs and what is queued") {
       const auto queued = engine.generate(scenario.request);
       std::jthread closer([&] { engine.close(); });
       const Collected got = collect(*running);
-      CHECK(got.outcome.finish == Finish::kCancelled);
+      CHECK(got.end.finish == Finish::kCancelled);
       CHECK(is_prefix(got.tokens, reference(scenario).tokens));
-      CHECK(collect(*queued).outcome.finish == Finish::kCancelled);
+      CHECK(collect(*queued).end.finish == Finish::kCancelled);
       closer.join();
       CHECK(engine.stats().n_generations == 2);
       CHECK(barrier.aborted());
@@ -236,7 +236,7 @@ TEST_CASE("closing from another thread ends what runs and what is queued") {
   }
 }
 
-TEST_CASE("callers that race with a close get a text, a cancelled outcome, or EngineClosed") {
+TEST_CASE("callers that race with a close get a text, a cancelled end, or EngineClosed") {
   const Scenario scenario = make_long_scenario(8);
   const Expected expected = reference(scenario);
   const int n = scaled(40);
@@ -254,8 +254,8 @@ TEST_CASE("callers that race with a close get a text, a cancelled outcome, or En
               if (i == 0 && call == round % 3) begun.release();
               const Collected got = collect(*generation);
               const bool whole = got.tokens == expected.tokens;
-              const bool cut = got.outcome.finish == Finish::kCancelled &&
-                               is_prefix(got.tokens, expected.tokens);
+              const bool cut =
+                  got.end.finish == Finish::kCancelled && is_prefix(got.tokens, expected.tokens);
               if (!whole && !cut) ++n_bad;
             }
           } catch (const EngineClosed&) {

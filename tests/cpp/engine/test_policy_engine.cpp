@@ -50,7 +50,7 @@ Question next_question(Generation& generation) {
 struct Answered {
   std::vector<Token> tokens;
   int n_plans = 0;
-  Outcome outcome;
+  GenerationEnd end;
 };
 
 /// Reads to the end in slices of `slice` and answers what it is asked.
@@ -69,7 +69,7 @@ Answered read_and_answer(Generation& generation, std::chrono::microseconds slice
       const PlanLimits& limits = question->round->limits;
       generation.answer({Plan{limits.max_draft, -1, limits.max_branches, -1}, nullptr});
     } else {
-      all.outcome = std::move(std::get<Outcome>(*output));
+      all.end = std::move(std::get<GenerationEnd>(*output));
     }
   }
   return all;
@@ -79,7 +79,7 @@ void check_usable(Engine& engine, const Scenario& scenario) {
   Request request = scenario.request;
   request.policy = {};
   const Collected all = collect(*engine.generate(request));
-  CHECK(all.outcome.finish == Finish::kLength);
+  CHECK(all.end.finish == Finish::kLength);
   CHECK(all.tokens == reference(scenario).tokens);
 }
 
@@ -96,8 +96,8 @@ TEST_CASE("policy: rounds while nobody reads are skipped and counted, and no que
     static_cast<void>(collect(*engine.generate(later)));
     const Collected all = collect(*generation);  // takes no question
     CHECK(all.tokens == reference(scenario).tokens);
-    CHECK(all.outcome.stats.counters.policy_skipped > 0);
-    CHECK(all.outcome.stats.counters.policy_skipped == all.outcome.stats.counters.n_target_steps);
+    CHECK(all.end.stats.counters.policy_skipped > 0);
+    CHECK(all.end.stats.counters.policy_skipped == all.end.stats.counters.n_target_steps);
   }
 }
 
@@ -109,9 +109,9 @@ TEST_CASE("policy: a reader in slices answers nearly every round, none gets lost
       Engine engine(make_parts(scenario));
       const auto generation = engine.generate(scenario.request);
       const Answered all = read_and_answer(*generation, std::chrono::milliseconds(slice_ms));
-      CHECK(all.outcome.finish == Finish::kLength);
+      CHECK(all.end.finish == Finish::kLength);
       CHECK(all.tokens == reference(scenario).tokens);
-      const Counters& counters = all.outcome.stats.counters;
+      const Counters& counters = all.end.stats.counters;
       CHECK(all.n_plans + counters.policy_skipped == counters.n_target_steps);
       if (slice_ms == 50) CHECK(all.n_plans > 0);
     }
@@ -158,7 +158,7 @@ TEST_CASE("policy: an open question hinders neither cancel, drop nor close") {
     static_cast<void>(next_question(*generation));
     generation->cancel();
     const Collected rest = collect(*generation);
-    CHECK(rest.outcome.finish == Finish::kCancelled);
+    CHECK(rest.end.finish == Finish::kCancelled);
     generation->answer({Plan{}, nullptr});  // too late: nobody minds
   }
   check_usable(engine, scenario);
@@ -170,7 +170,7 @@ TEST_CASE("policy: an open question hinders neither cancel, drop nor close") {
   const auto generation = engine.generate(scenario.request);
   static_cast<void>(next_question(*generation));
   engine.close();
-  CHECK(collect(*generation).outcome.finish == Finish::kCancelled);
+  CHECK(collect(*generation).end.finish == Finish::kCancelled);
 }
 
 TEST_CASE("policy: no round begins while a question is open") {
@@ -186,8 +186,7 @@ TEST_CASE("policy: no round begins while a question is open") {
   }
   CHECK(n_steps.load() == before);
   generation->answer({Plan{}, nullptr});
-  CHECK(read_and_answer(*generation, std::chrono::milliseconds(50)).outcome.finish ==
-        Finish::kLength);
+  CHECK(read_and_answer(*generation, std::chrono::milliseconds(50)).end.finish == Finish::kLength);
 }
 
 TEST_CASE("policy: an error or a bad plan ends the generation with it, not the engine") {
@@ -198,8 +197,8 @@ TEST_CASE("policy: an error or a bad plan ends the generation with it, not the e
     static_cast<void>(next_question(*generation));
     generation->answer({std::nullopt, std::make_exception_ptr(Error("no idea"))});
     const Collected all = collect(*generation);
-    CHECK(all.outcome.finish == Finish::kFailed);
-    CHECK(message_of(all.outcome.error) == "no idea");
+    CHECK(all.end.finish == Finish::kFailed);
+    CHECK(message_of(all.end.error) == "no idea");
   }
   check_usable(engine, scenario);
   {
@@ -207,8 +206,8 @@ TEST_CASE("policy: an error or a bad plan ends the generation with it, not the e
     static_cast<void>(next_question(*generation));
     generation->answer({Plan{99, -1, 1, -1}, nullptr});
     const Collected all = collect(*generation);
-    CHECK(all.outcome.finish == Finish::kFailed);
-    CHECK(holds<InvalidArgument>(all.outcome.error));
+    CHECK(all.end.finish == Finish::kFailed);
+    CHECK(holds<InvalidArgument>(all.end.error));
   }
   check_usable(engine, scenario);
 }

@@ -1,3 +1,4 @@
+#include "llama.h"
 #include "specbranch/llama/sampling/chain.h"
 
 #include <algorithm>

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "gguf.h"
+#include "llama.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/vocabulary/vocabulary.h"
 #include "support.h"

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "llama.h"
 #include "llama_extra.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/file/embedding_table.h"

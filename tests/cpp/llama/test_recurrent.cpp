@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <random>
 
+#include "ggml.h"
+#include "gguf.h"
 #include "specbranch/base/errors.h"
 #include "support.h"
 

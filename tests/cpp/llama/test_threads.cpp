@@ -3,6 +3,7 @@
 #include <chrono>
 #include <thread>
 
+#include "ggml.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/models/factory.h"
 #include "support.h"

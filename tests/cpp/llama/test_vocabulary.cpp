@@ -1,3 +1,4 @@
+#include "llama.h"
 #include "specbranch/llama/vocabulary/vocabulary.h"
 
 #include "specbranch/base/errors.h"

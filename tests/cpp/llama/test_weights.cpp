@@ -1,3 +1,6 @@
+#include "ggml.h"
+#include "gguf.h"
+#include "llama.h"
 #include "specbranch/llama/file/weights.h"
 
 #include <cmath>
@@ -94,7 +97,7 @@ TEST_CASE("a model loads and tells about itself") {
         2 * static_cast<std::uint64_t>(file.k_elements + file.v_elements));
   const MemoryEstimate estimate = estimate_memory(file, options, 4096, 64);
   CHECK(estimate.total() > file.weight_bytes);
-  CHECK(!library_info().llama_version.empty());
+  CHECK(!library_info().versions.llama.empty());
   CHECK(!list_devices().empty());
 }
 

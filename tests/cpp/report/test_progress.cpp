@@ -73,11 +73,11 @@ TEST_CASE("the round of a token is there before the token, and tells where it ca
       for (;;) {
         Output output = next(*generation);
         const std::vector<TraceRound> rounds = generation->progress().since(0, 0).rounds;
-        if (auto* outcome = std::get_if<Outcome>(&output)) {
+        if (auto* end = std::get_if<GenerationEnd>(&output)) {
           CHECK(committed(rounds) == tokens);
           CHECK(origins(rounds) == seen);
-          CHECK(rounds.size() == outcome->trace.rounds.size());
-          CHECK(generation->progress().since(0, 0).spans.size() == outcome->trace.spans.size());
+          CHECK(rounds.size() == end->trace.rounds.size());
+          CHECK(generation->progress().since(0, 0).spans.size() == end->trace.spans.size());
           break;
         }
         const Chunk& chunk = std::get<Chunk>(output);

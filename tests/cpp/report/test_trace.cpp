@@ -31,8 +31,8 @@ TEST_CASE("a trace tells what happened") {
       scenario.request.mode = mode;
       INFO(describe(scenario));
       const Collected got = run_engine(scenario, mode);
-      const Trace& trace = got.outcome.trace;
-      const Counters& counters = got.outcome.stats.counters;
+      const Trace& trace = got.end.trace;
+      const Counters& counters = got.end.stats.counters;
       std::int64_t n_verify = 0;
       std::int64_t n_draft = 0;
       std::int64_t n_lanes = 0;
@@ -78,8 +78,8 @@ TEST_CASE("a trace tells what happened") {
 
 TEST_CASE("without being asked for, there is no trace") {
   const Collected got = run_engine(make_valid_scenario(1), Mode::kSpecBranch);
-  CHECK(got.outcome.trace.spans.empty());
-  CHECK(got.outcome.trace.rounds.empty());
+  CHECK(got.end.trace.spans.empty());
+  CHECK(got.end.trace.rounds.empty());
 }
 
 TEST_CASE("a verification says what became of it") {
@@ -90,7 +90,7 @@ TEST_CASE("a verification says what became of it") {
     for (const Mode mode : kAllModes) {
       scenario.request.mode = mode;
       INFO(describe(scenario));
-      const Trace trace = run_engine(scenario, mode).outcome.trace;
+      const Trace trace = run_engine(scenario, mode).end.trace;
       std::size_t n_rounds = 0;
       for (const TraceSpan& span : trace.spans) {
         // Passes of the draft that can no longer matter are cut short.
@@ -123,13 +123,13 @@ TEST_CASE("idle times are what the spans leave of the decoding time") {
     for (const Mode mode : kAllModes) {
       scenario.request.mode = mode;
       INFO(describe(scenario));
-      const Outcome outcome = run_engine(scenario, mode).outcome;
-      const Stats& stats = outcome.stats;
+      const GenerationEnd end = run_engine(scenario, mode).end;
+      const Stats& stats = end.stats;
       check_times(stats);
-      const double verify_ms = busy_ms(outcome.trace, Side::kTarget, TraceSpan::Kind::kVerify);
+      const double verify_ms = busy_ms(end.trace, Side::kTarget, TraceSpan::Kind::kVerify);
       CHECK(stats.target_idle_ms == doctest::Approx(stats.decode_ms - verify_ms));
       // A draft may begin to draft while the target still reads its prompt.
-      const double draft_ms = busy_ms(outcome.trace, Side::kDraft, TraceSpan::Kind::kDraft);
+      const double draft_ms = busy_ms(end.trace, Side::kDraft, TraceSpan::Kind::kDraft);
       // Without rounds the text may end while the draft still reads its prompt.
       if (mode != Mode::kAuto) CHECK(stats.draft_busy_ms <= draft_ms + 1e-6);
       if (mode == Mode::kAutoregressive) {
@@ -160,8 +160,8 @@ TEST_CASE("a span that was cut short or failed says so, and what it was") {
       } else {
         generation->cancel();
       }
-      const Outcome outcome = collect(*generation).outcome;
-      const auto& spans = outcome.trace.spans;
+      const GenerationEnd end = collect(*generation).end;
+      const auto& spans = end.trace.spans;
       const auto last = std::find_if(spans.rbegin(), spans.rend(), [](const TraceSpan& span) {
         return span.side == Side::kTarget;
       });

@@ -132,9 +132,9 @@ Collected collect(Generation& generation) {
   Collected all;
   for (;;) {
     Output output = next(generation);
-    if (auto* outcome = std::get_if<Outcome>(&output)) {
-      all.text += outcome->tail;
-      all.outcome = std::move(*outcome);
+    if (auto* end = std::get_if<GenerationEnd>(&output)) {
+      all.text += end->tail;
+      all.end = std::move(*end);
       return all;
     }
     const Chunk& chunk = std::get<Chunk>(output);

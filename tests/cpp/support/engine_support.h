@@ -56,7 +56,7 @@ struct Collected {
   std::vector<bool> from_draft;
   std::vector<Choice> choices;
   std::string text;  ///< chunks and tail.
-  Outcome outcome;
+  GenerationEnd end;
 };
 
 /// Reads to the end; fails the test instead of waiting for ever.

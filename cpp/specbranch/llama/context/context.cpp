@@ -4,6 +4,7 @@
 #include <limits>
 #include <string>
 
+#include "llama.h"
 #include "llama_extra.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/runtime/backend.h"

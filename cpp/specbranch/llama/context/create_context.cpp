@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "llama.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/context/context.h"
 #include "specbranch/llama/runtime/backend.h"

@@ -6,6 +6,8 @@
 #include <fstream>
 #include <system_error>
 
+#include "ggml.h"
+#include "gguf.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/runtime/backend.h"
 

@@ -12,6 +12,8 @@
 
 #include "ggml-backend.h"
 #include "ggml.h"
+#include "gguf.h"
+#include "llama.h"
 
 namespace specbranch::llama {
 namespace {

@@ -6,6 +6,8 @@
 #include "specbranch/llama/file/gguf_reader.h"
 #include "specbranch/llama/file/tensor_source.h"
 
+struct llama_model_params;
+
 namespace specbranch::llama {
 
 /// Told the share of the weights that is there (0 to 1); false stops the loading.

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <unordered_set>
 
+#include "gguf.h"
+#include "llama.h"
 #include "specbranch/llama/file/gguf_reader.h"
 
 namespace specbranch::llama {

@@ -5,6 +5,7 @@
 #include <exception>
 #include <string_view>
 
+#include "llama.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/file/embedding_table.h"
 #include "specbranch/llama/file/gguf_reader.h"

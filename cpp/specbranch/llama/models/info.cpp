@@ -9,7 +9,7 @@ namespace specbranch::llama {
 
 LibraryInfo library_info() {
   init_backend();
-  return {llama_version(), ggml_version(), ggml_commit(), llama_print_system_info()};
+  return {loaded_llama(), llama_print_system_info()};
 }
 
 std::vector<DeviceInfo> list_devices() {

@@ -7,14 +7,13 @@
 
 #include "specbranch/llama/file/model_file.h"
 #include "specbranch/llama/file/model_options.h"
+#include "specbranch/llama/runtime/abi.h"
 
 namespace specbranch::llama {
 
 /// The library that is loaded, not the one that was compiled against.
 struct LibraryInfo {
-  std::string llama_version;
-  std::string ggml_version;
-  std::string ggml_commit;
+  LlamaVersions versions;
   std::string system;  ///< llama_print_system_info(): the instruction sets in use.
 };
 

@@ -4,6 +4,7 @@
 #include <limits>
 #include <string>
 
+#include "ggml.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/runtime/backend.h"
 #include "specbranch/report/progress.h"

@@ -1,24 +1,26 @@
-/// Owning pointers for llama.cpp's objects.
+/// Owning pointers for llama.cpp's objects. No header of llama.cpp is needed to hold one.
 #pragma once
 
 #include <memory>
 
-#include "llama.h"
+struct gguf_context;
+struct llama_context;
+struct llama_model;
+struct llama_sampler;
 
 namespace specbranch::llama {
 
-template <auto Free>
-struct Deleter {
-  template <class T>
-  void operator()(T* handle) const noexcept {
-    Free(handle);
-  }
+struct Free {
+  void operator()(llama_model* model) const noexcept;
+  void operator()(llama_context* context) const noexcept;
+  void operator()(llama_sampler* sampler) const noexcept;
+  void operator()(gguf_context* gguf) const noexcept;
 };
 
-using ModelHandle = std::unique_ptr<llama_model, Deleter<llama_model_free>>;
-using ContextHandle = std::unique_ptr<llama_context, Deleter<llama_free>>;
+using ModelHandle = std::unique_ptr<llama_model, Free>;
+using ContextHandle = std::unique_ptr<llama_context, Free>;
 /// Never for a sampler that was added to a chain: the chain frees it.
-using SamplerHandle = std::unique_ptr<llama_sampler, Deleter<llama_sampler_free>>;
-using GgufHandle = std::unique_ptr<gguf_context, Deleter<gguf_free>>;
+using SamplerHandle = std::unique_ptr<llama_sampler, Free>;
+using GgufHandle = std::unique_ptr<gguf_context, Free>;
 
 }  // namespace specbranch::llama

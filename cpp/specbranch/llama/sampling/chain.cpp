@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "llama.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/sampling/score_edit.h"
 #include "specbranch/llama/sampling/truncation.h"

@@ -18,9 +18,9 @@ constexpr double kPriorAlpha = 0.7;
 constexpr double kSurest = 0.995;
 constexpr double kRelaxed = 4.0;  ///< observations that are left of all when they may be outdated.
 
-constexpr std::size_t kOutcomes = 6;
+constexpr std::size_t kClasses = 6;
 /// First choices of a typical draft: half of them sure.
-constexpr Outcome kTypical[] = {{0.25, 0.25}, {0.25, 0.65}, {0.5, 0.95}};
+constexpr AcceptanceClass kTypical[] = {{0.25, 0.25}, {0.25, 0.65}, {0.5, 0.95}};
 
 std::size_t bin_of(double q) {
   const int bin = static_cast<int>(q * AcceptanceTable::kBins);
@@ -86,19 +86,19 @@ double Calibration::alpha() const {
   return (table_->first_hits + kPriorWeight * kPriorAlpha) / (table_->first_count + kPriorWeight);
 }
 
-std::vector<Outcome> Calibration::outcomes(double optimism) const {
+std::vector<AcceptanceClass> Calibration::acceptance_classes(double optimism) const {
   std::array<double, AcceptanceTable::kBins> seen = table_->seen;
-  for (const Outcome& one : kTypical) seen[bin_of(one.chance)] += kPriorWeight * one.share;
+  for (const AcceptanceClass& one : kTypical) seen[bin_of(one.chance)] += kPriorWeight * one.share;
   const double total = std::accumulate(seen.begin(), seen.end(), 0.0);
-  // Neighbouring bins share an outcome until it is no rare one.
-  std::vector<Outcome> found;
-  Outcome group;
+  // Neighbouring bins share a class until it is no rare one.
+  std::vector<AcceptanceClass> found;
+  AcceptanceClass group;
   double mean = 0.0;
   for (std::size_t bin = 0; bin < seen.size(); ++bin) {
     const double share = seen[bin] / total;
     group.share += share;
     group.chance += share * first_chance(bin_center(bin));
-    if (group.share < 1.0 / kOutcomes && bin + 1 < seen.size()) continue;
+    if (group.share < 1.0 / kClasses && bin + 1 < seen.size()) continue;
     if (!(group.share > 0.0)) break;
     mean += group.chance;
     group.chance /= group.share;
@@ -108,7 +108,7 @@ std::vector<Outcome> Calibration::outcomes(double optimism) const {
   const double a = alpha();
   const double deviation = std::sqrt(a * (1.0 - a) / (table_->first_count + kPriorWeight));
   const double bound = std::clamp(a + optimism * deviation, 0.0, kSurest);
-  for (Outcome& one : found) {
+  for (AcceptanceClass& one : found) {
     if (bound <= mean) {
       one.chance *= bound / mean;
     } else {

@@ -10,10 +10,10 @@
 
 namespace specbranch {
 
-/// What a first choice may be worth.
-struct Outcome {
+/// First choices of the draft that are accepted about equally often.
+struct AcceptanceClass {
   double share = 0.0;   ///< of all first choices.
-  double chance = 0.0;  ///< to be right.
+  double chance = 0.0;  ///< acceptance probability of one of them.
 };
 
 /// First choices: `p1 = q1 * r[bin of q1]`; rank j: `p_j = (1 - p1) * q_j / (1 - q1) * k_j`, never
@@ -32,9 +32,9 @@ class Calibration {
   /// How often first choices are right.
   double alpha() const;
 
-  /// A few kinds of first choices with their shares, from the least to the most probable; on the
-  /// average as right as `alpha`, raised by `optimism` times its standard error.
-  std::vector<Outcome> outcomes(double optimism) const;
+  /// Groups the draft's first choices into a few classes, from the least to the most probable.
+  /// Their mean acceptance probability is `alpha` plus `optimism` times its standard error.
+  std::vector<AcceptanceClass> acceptance_classes(double optimism) const;
 
   /// Observations that `alpha` rests on; old ones count less.
   double evidence() const { return table_->first_count; }

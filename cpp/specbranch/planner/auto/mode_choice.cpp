@@ -19,7 +19,7 @@ constexpr double kLongestBackoff = 2048;
 constexpr double kFirstLook = 500;    ///< tokens over which the first look at a draft must pay.
 constexpr std::int64_t kProbes = 12;  ///< observations of one look.
 /// A draft that is right 0.95 of the time: if not even it would pay, nobody needs to look.
-constexpr Outcome kHopeful[] = {{0.1, 0.6}, {0.9, 0.99}};
+constexpr AcceptanceClass kHopeful[] = {{0.1, 0.6}, {0.9, 0.99}};
 constexpr double kLeaveOptimism = 1.0;  ///< standard errors; what is tried shall have its chance.
 constexpr double kEnterOptimism = 0.0;
 constexpr double kLookShare = 0.005;  ///< of the plain time that looking may cost.
@@ -77,7 +77,7 @@ void ModeChoice::choose(double margin, double optimism) {
 }
 
 Prospects ModeChoice::expected(double optimism) const {
-  return prospects(costs_, calibration_.outcomes(optimism), longest_);
+  return prospects(costs_, calibration_.acceptance_classes(optimism), longest_);
 }
 
 bool ModeChoice::shares_time() const { return costs_.target_slowdown() >= kTimeSharing; }

@@ -30,15 +30,15 @@ Expectation mix(const Expectation& a, const Expectation& b, double share) {
 /// Cycles of drafting and verifying that end where going on is not worth it at a given rate.
 class Cycle {
  public:
-  Cycle(const CostModel& costs, std::span<const Outcome> outcomes, int longest)
-      : outcomes_(outcomes) {
+  Cycle(const CostModel& costs, std::span<const AcceptanceClass> classes, int longest)
+      : classes_(classes) {
     for (int n = 1; n <= longest; ++n) verify_us_.push_back(costs.padded_target(n, longest));
     const double step = -std::log(kLeastChance) / (kLevels - 1);
     for (std::size_t i = 0; i < kLevels; ++i) {
       chance_[i] = std::exp(-step * static_cast<double>(i));
     }
-    for (const Outcome& outcome : outcomes) {
-      shift_.push_back(-std::log(std::max(outcome.chance, 1e-6)) / step);
+    for (const AcceptanceClass& one : classes) {
+      shift_.push_back(-std::log(std::max(one.chance, 1e-6)) / step);
     }
   }
 
@@ -60,30 +60,30 @@ class Cycle {
   }
 
  private:
-  /// One draft step more for a chain of this level, then the better of both ends for each outcome.
+  /// One draft step more for a chain of this level, then the better of both ends for each class.
   Expectation extended(std::size_t level, const Expectation& stop,
                        const std::array<Expectation, kLevels>& next, double rate,
                        double draft_us) const {
     Expectation sum{0.0, draft_us};
-    for (std::size_t i = 0; i < outcomes_.size(); ++i) {
+    for (std::size_t i = 0; i < classes_.size(); ++i) {
       const double at = static_cast<double>(level) + shift_[i];
       Expectation taken = stop;
       if (at < kLevels - 1) {
         const auto whole = static_cast<std::size_t>(at);
         taken = mix(next[whole], next[whole + 1], at - static_cast<double>(whole));
-        taken.tokens += chance_[level] * outcomes_[i].chance;
+        taken.tokens += chance_[level] * classes_[i].chance;
         if (taken.value(rate) < stop.value(rate)) taken = stop;
       }
-      sum.tokens += outcomes_[i].share * taken.tokens;
-      sum.time_us += outcomes_[i].share * taken.time_us;
+      sum.tokens += classes_[i].share * taken.tokens;
+      sum.time_us += classes_[i].share * taken.time_us;
     }
     return sum;
   }
 
-  std::span<const Outcome> outcomes_;
+  std::span<const AcceptanceClass> classes_;
   std::vector<double> verify_us_;  ///< [n - 1]
   std::array<double, kLevels> chance_{};
-  std::vector<double> shift_;  ///< levels that an outcome costs.
+  std::vector<double> shift_;  ///< levels that a class costs.
 };
 
 /// The greatest ratio of tokens to time over all policies (Dinkelbach's iteration).
@@ -99,17 +99,17 @@ double best_rate(const Cycle& cycle, double draft_us, double rate) {
 
 }  // namespace
 
-Prospects prospects(const CostModel& costs, std::span<const Outcome> outcomes, int longest) {
+Prospects prospects(const CostModel& costs, std::span<const AcceptanceClass> classes, int longest) {
   longest = std::clamp(longest, 1, kLongestChain);
   Prospects found;
   found.plain = 1.0 / costs.padded_target(1, longest);
   const double step = costs.draft(1);
-  const Cycle cycle(costs, outcomes, longest);
+  const Cycle cycle(costs, classes, longest);
   found.serial = best_rate(cycle, step, found.plain);
   // Beside the target a step costs what it slows the target down by. Only after a first choice that
   // was wrong is there nothing to verify, and the target waits for the draft.
   double alpha = 0.0;
-  for (const Outcome& outcome : outcomes) alpha += outcome.share * outcome.chance;
+  for (const AcceptanceClass& one : classes) alpha += one.share * one.chance;
   const double beside = std::min(1.0, costs.interference());
   const double charge = step * (1.0 - alpha + alpha * beside);
   found.overlap =

@@ -17,13 +17,13 @@ struct Prospects {
   double best() const { return serial > overlap ? serial : overlap; }
 };
 
-/// `outcomes`: what first choices are worth, shares of sum 1. `longest`: tokens of a verification
+/// `classes`: what first choices are worth, shares of sum 1. `longest`: tokens of a verification
 /// at most.
 ///
 /// The best policy for chains, by dynamic programming over their length and their chance: after
 /// each draft step, which shows the next token's chance, the chain ends or goes on. Lengths thus
 /// follow the draft's confidence, as those of the planner do; a fixed length would promise far less
 /// where long verifications are dear.
-Prospects prospects(const CostModel& costs, std::span<const Outcome> outcomes, int longest);
+Prospects prospects(const CostModel& costs, std::span<const AcceptanceClass> classes, int longest);
 
 }  // namespace specbranch

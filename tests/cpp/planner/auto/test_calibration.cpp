@@ -87,26 +87,26 @@ TEST_CASE("a change shows soon once what is known was relaxed") {
   CHECK(calibration.chances(candidates({0.8}), 1)[0] > 0.5);
 }
 
-TEST_CASE("outcomes: shares of one, as right as first choices are, the sure ones apart") {
+TEST_CASE("classes: shares of one, as right as first choices are, the sure ones apart") {
   AcceptanceTable table;
   Calibration calibration(&table);
   const auto check = [&](double optimism, double mean) {
     double share = 0.0;
     double chance = 0.0;
     double last = 0.0;
-    for (const Outcome& outcome : calibration.outcomes(optimism)) {
-      CHECK(outcome.share > 0.0);
-      CHECK(outcome.chance >= last);
-      CHECK(outcome.chance <= 1.0);
-      last = outcome.chance;
-      share += outcome.share;
-      chance += outcome.share * outcome.chance;
+    for (const AcceptanceClass& one : calibration.acceptance_classes(optimism)) {
+      CHECK(one.share > 0.0);
+      CHECK(one.chance >= last);
+      CHECK(one.chance <= 1.0);
+      last = one.chance;
+      share += one.share;
+      chance += one.share * one.chance;
     }
     CHECK(share == doctest::Approx(1.0));
     CHECK(chance == doctest::Approx(mean));
   };
   check(0.0, calibration.alpha());
-  CHECK(calibration.outcomes(0.0).size() > 1);
+  CHECK(calibration.acceptance_classes(0.0).size() > 1);
   // Sure ones are right, the others never.
   for (int i = 0; i < 600; ++i)
     calibration.observe(candidates({i % 3 == 0 ? 0.3 : 0.97, 0.01}), i % 3 == 0 ? 1 : 0);
@@ -114,8 +114,8 @@ TEST_CASE("outcomes: shares of one, as right as first choices are, the sure ones
   const double a = calibration.alpha();
   check(2.0, a + 2.0 * std::sqrt(a * (1.0 - a) / (table.first_count + 4.0)));
   check(-2.0, a - 2.0 * std::sqrt(a * (1.0 - a) / (table.first_count + 4.0)));
-  CHECK(calibration.outcomes(0.0).front().chance < 0.2);
-  CHECK(calibration.outcomes(0.0).back().chance > 0.9);
+  CHECK(calibration.acceptance_classes(0.0).front().chance < 0.2);
+  CHECK(calibration.acceptance_classes(0.0).back().chance > 0.9);
   CHECK(std::accumulate(table.seen.begin(), table.seen.end(), 0.0) ==
         doctest::Approx(table.first_count));
   calibration.relax();
@@ -124,15 +124,15 @@ TEST_CASE("outcomes: shares of one, as right as first choices are, the sure ones
   check(0.0, calibration.alpha());
 }
 
-TEST_CASE("outcomes: a hopeless draft and a perfect one") {
+TEST_CASE("classes: a hopeless draft and a perfect one") {
   for (const bool perfect : {false, true}) {
     AcceptanceTable table;
     Calibration calibration(&table);
     for (int i = 0; i < 400; ++i) calibration.observe(candidates({0.6, 0.1}), perfect ? 0 : 7);
-    for (const Outcome& outcome : calibration.outcomes(0.0)) {
-      if (outcome.share < 0.1) continue;
-      CHECK((outcome.chance > 0.9) == perfect);
-      CHECK((outcome.chance < 0.1) == !perfect);
+    for (const AcceptanceClass& one : calibration.acceptance_classes(0.0)) {
+      if (one.share < 0.1) continue;
+      CHECK((one.chance > 0.9) == perfect);
+      CHECK((one.chance < 0.1) == !perfect);
     }
   }
 }

@@ -45,8 +45,8 @@ TEST_CASE("equal chances: the best policy is the best length") {
         CAPTURE(draft_us);
         StepCosts costs = costs_of(draft_us, slope);
         const CostModel model(&costs);
-        const std::vector<Outcome> outcomes{{1.0, alpha}};
-        const Prospects found = prospects(model, outcomes, 12);
+        const std::vector<AcceptanceClass> classes{{1.0, alpha}};
+        const Prospects found = prospects(model, classes, 12);
         CHECK(found.plain == doctest::Approx(1e-3));
         CHECK(found.serial == doctest::Approx(best_fixed(model, alpha, 12)).epsilon(0.02));
         CHECK(found.overlap >= found.serial);
@@ -59,8 +59,8 @@ TEST_CASE("a draft that knows when it is right is worth more than one that does 
   // Four of five tokens are sure, one never is right: verify until that one.
   StepCosts costs = costs_of(1.0, 0.5);
   const CostModel model(&costs);
-  const std::vector<Outcome> knows{{0.2, 0.0}, {0.8, 0.995}};
-  const std::vector<Outcome> guesses{{1.0, 0.796}};
+  const std::vector<AcceptanceClass> knows{{0.2, 0.0}, {0.8, 0.995}};
+  const std::vector<AcceptanceClass> guesses{{1.0, 0.796}};
   const Prospects sharp = prospects(model, knows, 16);
   const Prospects blunt = prospects(model, guesses, 16);
   CHECK(sharp.serial > 1.1 * blunt.serial);
@@ -69,31 +69,31 @@ TEST_CASE("a draft that knows when it is right is worth more than one that does 
 }
 
 TEST_CASE("a slow-down takes the overlap's gain away, down to the serial rate") {
-  const std::vector<Outcome> outcomes{{0.3, 0.4}, {0.7, 0.95}};
+  const std::vector<AcceptanceClass> classes{{0.3, 0.4}, {0.7, 0.95}};
   double last = 1.0;
   for (const double slowdown : {1.0, 1.2, 1.5, 2.0}) {
     StepCosts costs = costs_of(100.0, 0.1, slowdown);
     const CostModel model(&costs);
-    const Prospects found = prospects(model, outcomes, 16);
+    const Prospects found = prospects(model, classes, 16);
     CHECK(found.overlap < last);
     CHECK(found.overlap >= found.serial * 0.999);
     last = found.overlap;
   }
   StepCosts costs = costs_of(100.0, 0.1, 2.0);
   const CostModel model(&costs);
-  const Prospects found = prospects(model, outcomes, 16);
+  const Prospects found = prospects(model, classes, 16);
   CHECK(found.overlap == doctest::Approx(found.serial).epsilon(0.01));
 }
 
 TEST_CASE("what cannot pay promises plain decoding, and no token comes quicker than its draft") {
   StepCosts slow = costs_of(1200.0, 0.1);
   const CostModel slow_model(&slow);
-  const std::vector<Outcome> good{{1.0, 0.9}};
+  const std::vector<AcceptanceClass> good{{1.0, 0.9}};
   CHECK(prospects(slow_model, good, 8).serial == doctest::Approx(1e-3));
   CHECK(prospects(slow_model, good, 8).overlap <= 1.0 / 1200.0 + 1e-12);
   StepCosts quick = costs_of(100.0, 0.1);
   const CostModel quick_model(&quick);
-  const std::vector<Outcome> hopeless{{1.0, 0.0}};
+  const std::vector<AcceptanceClass> hopeless{{1.0, 0.0}};
   CHECK(prospects(quick_model, hopeless, 8).best() == doctest::Approx(1e-3));
 }
 
@@ -127,7 +127,7 @@ TEST_CASE("what is promised is about what auto reaches") {
       const Calibration calibration(&profile.acceptance[0]);
       StepCosts known = real;
       const CostModel model(&known);
-      const double promised = prospects(model, calibration.outcomes(0.0), 17).best();
+      const double promised = prospects(model, calibration.acceptance_classes(0.0), 17).best();
       CHECK(reached == doctest::Approx(promised).epsilon(0.2));
     }
   }
