@@ -31,11 +31,11 @@ class NoOp:
         self.answer = policies.Plan(4)
         self.n_plans = 0
 
-    def plan(self, _round: policies.Round, /) -> policies.Plan:
+    def plan(self, _round: policies.RoundState, /) -> policies.Plan:
         self.n_plans += 1
         return self.answer
 
-    def observe(self, _outcome: policies.Outcome, /) -> None:
+    def observe(self, _outcome: policies.RoundOutcome, /) -> None:
         pass
 
 

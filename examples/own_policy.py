@@ -13,11 +13,11 @@ class KeepPace:
     def __init__(self) -> None:
         self.share = 1.0
 
-    def plan(self, round: policies.Round) -> policies.Plan:  # noqa: A002
-        steps = round.target_ms / round.draft_ms if round.draft_ms > 0 else 4.0
-        return policies.Plan(max(1, min(round.max_draft, int(self.share * steps))))
+    def plan(self, state: policies.RoundState) -> policies.Plan:
+        steps = state.target_ms / state.draft_ms if state.draft_ms > 0 else 4.0
+        return policies.Plan(max(1, min(state.max_draft, int(self.share * steps))))
 
-    def observe(self, outcome: policies.Outcome) -> None:
+    def observe(self, outcome: policies.RoundOutcome) -> None:
         if outcome.n_submitted > 0:
             self.share += 0.1 * (outcome.n_accepted / outcome.n_submitted - self.share)
 

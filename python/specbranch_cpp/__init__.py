@@ -40,11 +40,11 @@ if TYPE_CHECKING:
         Completion,
         EngineStats,
         GenerationStats,
-        Round,
         Span,
         StepCosts,
         TokenLogprobs,
         Trace,
+        TraceRound,
     )
 
 __all__ = [
@@ -65,7 +65,6 @@ __all__ = [
     "MissingExtra",
     "Model",
     "ModelLoadError",
-    "Round",
     "Sampling",
     "Span",
     "SpecBranchError",
@@ -73,6 +72,7 @@ __all__ = [
     "StepCosts",
     "TokenLogprobs",
     "Trace",
+    "TraceRound",
     "__version__",
     "policies",
 ]
@@ -97,7 +97,7 @@ _HOMES = {
         "Completion",
         "EngineStats",
         "GenerationStats",
-        "Round",
+        "TraceRound",
         "Span",
         "StepCosts",
         "TokenLogprobs",

@@ -314,7 +314,7 @@ class Engine(OpenAICalls):
             trace: record what each model did when (``Completion.trace``).
             n_feature_layers: with ``trace``, also record the inputs of so many of the target's
                 last layers at every round, the deepest last, and behind them the embedding of the
-                newest token (``Round.features``); 0: none. At most the engine's
+                newest token (``TraceRound.features``); 0: none. At most the engine's
                 ``n_feature_layers``.
 
         Raises:

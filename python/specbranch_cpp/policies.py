@@ -27,10 +27,10 @@ __all__ = [
     "Confidence",
     "Fixed",
     "Node",
-    "Outcome",
     "Plan",
     "Policy",
-    "Round",
+    "RoundOutcome",
+    "RoundState",
 ]
 
 
@@ -140,12 +140,12 @@ class Plan:
     """How one round is to go. What is out of range in the round ends the generation.
 
     Attributes:
-        draft_length: tokens to draft past the branch point, 0 to ``Round.max_draft``.
-        branch_at: drafted tokens before the branch point, 0 to ``len(Round.path)``; None: the
+        draft_length: tokens to draft past the branch point, 0 to ``RoundState.max_draft``.
+        branch_at: drafted tokens before the branch point, 0 to ``len(RoundState.path)``; None: the
             mode's own rule.
-        branches: how many branches leave it at most, 1 to ``Round.max_branches``.
-        submit: drafted tokens for the target to verify at most, 0 to ``Round.max_submit``; None:
-            up to the branch point (in ``speculative``: all).
+        branches: how many branches leave it at most, 1 to ``RoundState.max_branches``.
+        submit: drafted tokens for the target to verify at most, 0 to ``RoundState.max_submit``;
+            None: up to the branch point (in ``speculative``: all).
 
     Raises:
         InvalidArgument: a field is no integer or negative.
@@ -186,7 +186,7 @@ class Node(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class RoundState:
     """What is known when a round begins.
 
     Attributes:
@@ -223,7 +223,7 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RoundOutcome:
     """What became of a round.
 
     Attributes:
@@ -252,14 +252,14 @@ class Policy(Protocol):
     An exception ends the generation and comes out there. A policy must not read a generation of
     the engine that asks it; cancelling is fine.
 
-    An integer attribute ``n_feature_layers`` asks for ``Round.features``.
+    An integer attribute ``n_feature_layers`` asks for ``RoundState.features``.
     """
 
-    def plan(self, round: Round, /) -> Plan:  # noqa: A002
+    def plan(self, state: RoundState, /) -> Plan:
         """How the round that begins is to go."""
         ...
 
-    def observe(self, outcome: Outcome, /) -> None:
+    def observe(self, outcome: RoundOutcome, /) -> None:
         """Told before the next plan, for each round since the last one."""
         ...
 

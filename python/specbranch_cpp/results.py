@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from specbranch_cpp._support.core_fields import copied
-from specbranch_cpp.timeline import Round, Span, Trace
+from specbranch_cpp.timeline import Span, Trace, TraceRound
 
 if TYPE_CHECKING:
     from specbranch_cpp import _core
@@ -18,11 +18,11 @@ __all__ = [
     "FinishReason",
     "GenerationStats",
     "Origin",
-    "Round",
     "Span",
     "StepCosts",
     "TokenLogprobs",
     "Trace",
+    "TraceRound",
 ]
 
 Origin = Literal["target", "draft", "branch"]

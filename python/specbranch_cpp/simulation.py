@@ -145,7 +145,8 @@ class Pair:
             is either sure or in doubt, large: always alpha.
         distortion: 1: a confidence is the probability of being right; below 1 the draft is
             under-confident, above over-confident.
-        proposals: recorded ones, in place of all of the above but the times; see `Round.proposals`.
+        proposals: recorded ones, in place of all of the above but the times; see
+            `TraceRound.proposals`.
     """
 
     alpha: float | tuple[tuple[int, float], ...] = 0.7

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from specbranch_cpp import _core
 
-__all__ = ["Round", "Span", "Trace", "check_path", "describe", "plot", "save", "to_chrome"]
+__all__ = ["Span", "Trace", "TraceRound", "check_path", "describe", "plot", "save", "to_chrome"]
 
 _PID = 1
 
@@ -68,7 +68,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class TraceRound:
     """One verdict of the target, as it was applied.
 
     Attributes:
@@ -113,7 +113,7 @@ class Trace:
     """
 
     spans: tuple[Span, ...]
-    rounds: tuple[Round, ...]
+    rounds: tuple[TraceRound, ...]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes it for Perfetto and ``chrome://tracing`` (``.json``), or draws it (``.png``).
@@ -130,7 +130,7 @@ class Trace:
             tuple(copied(Span, span) for span in trace.spans),
             tuple(
                 copied(
-                    Round,
+                    TraceRound,
                     one,
                     committed=tuple(one.committed),
                     rolled_back=tuple(one.rolled_back),
@@ -230,7 +230,7 @@ def _complete(span: Span) -> dict[str, Any]:
     }
 
 
-def _instants(one: Round) -> Iterator[dict[str, Any]]:
+def _instants(one: TraceRound) -> Iterator[dict[str, Any]]:
     def instant(name: str, side: str, **args: Any) -> dict[str, Any]:
         place = {"pid": _PID, "tid": SIDES.index(side) + 1, "ts": _to_us(one.at_ms)}
         return {"name": name, "cat": "verdict", "ph": "i", "s": "t", **place, "args": args}

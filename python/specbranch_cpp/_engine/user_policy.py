@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp.errors import InvalidArgument
-from specbranch_cpp.policies import Node, Outcome, Plan, Policy, Round
+from specbranch_cpp.policies import Node, Plan, Policy, RoundOutcome, RoundState
 
 if TYPE_CHECKING:
     from specbranch_cpp import _core
@@ -22,7 +22,7 @@ class Hook:
         """Tells what became of the rounds before, asks for a plan, and hands it to the core."""
         for planned, *rest in question.outcomes:
             # Only the first round after a plan can have been the plan's.
-            self._policy.observe(Outcome(self._plan if planned else None, *rest))
+            self._policy.observe(RoundOutcome(self._plan if planned else None, *rest))
         plan = self._policy.plan(_round(question))
         if not isinstance(plan, Plan):
             raise InvalidArgument(
@@ -38,10 +38,10 @@ class Hook:
         )
 
 
-def _round(question: Any) -> Round:
+def _round(question: Any) -> RoundState:
     path, confidences = question.path
     max_draft, max_branches, max_submit = question.limits
-    return Round(
+    return RoundState(
         question.mode,
         question.position,
         tuple(map(Node._make, question.nodes)),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from specbranch_cpp.timeline import Round, Span, Trace
+    from specbranch_cpp.timeline import Span, Trace, TraceRound
 
 SIDES = ("target", "draft")
 """The models of a trace, in the order of their rows."""
@@ -120,7 +120,7 @@ def _short(span: Span) -> str:
     return str(span.n_lanes if span.kind == "draft" else span.n_tokens)
 
 
-def _draw_rounds(axes: Axes, rounds: Sequence[Round]) -> None:
+def _draw_rounds(axes: Axes, rounds: Sequence[TraceRound]) -> None:
     def mark(times: list[float], y: float, marker: str, colour: str, label: str) -> None:
         if times:
             axes.plot(times, [y] * len(times), marker, color=colour, markersize=6, label=label)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp.results import Round, Span, Trace
+from specbranch_cpp.results import Span, Trace, TraceRound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ def from_json(content: dict[str, Any]) -> Trace:
         for one in content["rounds"]
     )
     return Trace(
-        tuple(Span(**span) for span in content["spans"]), tuple(Round(**one) for one in rounds)
+        tuple(Span(**span) for span in content["spans"]), tuple(TraceRound(**one) for one in rounds)
     )
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from specbranch_cpp.results import Round, Span
+    from specbranch_cpp.results import Span, TraceRound
 
 
 PROMPT = "dim"
@@ -27,7 +27,7 @@ _IDLE = ("·", "dim")
 
 
 def story(
-    rounds: Sequence[Round], detokenize: Callable[[list[int]], str], *, marks: bool = False
+    rounds: Sequence[TraceRound], detokenize: Callable[[list[int]], str], *, marks: bool = False
 ) -> Text:
     """The text in the colours of where its tokens came from, with what was drafted in vain.
 

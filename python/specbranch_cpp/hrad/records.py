@@ -18,7 +18,7 @@ from specbranch_cpp.errors import InvalidArgument
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from specbranch_cpp.results import Round
+    from specbranch_cpp.results import TraceRound
 
 LABELS = ("none", "some", "all")
 """What the target accepted of a window; the order is that of the classifier's classes."""
@@ -52,8 +52,8 @@ class Records:
     """The rounds that have features and a window, in order; a row of every array is one round.
 
     Attributes:
-        features: float16, as in `results.Round`: the state in which the target was when it chose
-            the token before the window.
+        features: float16, as in `results.TraceRound`: the state in which the target was when it
+            chose the token before the window.
         label: int8, see `fate`; -1: not known.
         position: int32, of the token before the window.
         n_submitted: int16, tokens of the window that were under verification.
@@ -80,7 +80,9 @@ class Records:
         return Records(**{name.name: getattr(self, name.name)[mask] for name in fields(self)})
 
 
-def rounds_of(rounds: Sequence[Round], *, temperature: float = 0.0, prompt: int = 0) -> Records:
+def rounds_of(
+    rounds: Sequence[TraceRound], *, temperature: float = 0.0, prompt: int = 0
+) -> Records:
     """The records of one generation, from the trace of a call with ``n_feature_layers``."""
     text = [token for one in rounds for token in one.committed]
     kept, labels, done = [], [], 0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         SpeculationSpan,
         TokenText,
     )
-    from specbranch_cpp.results import Chunk, Round, Span
+    from specbranch_cpp.results import Chunk, Span, TraceRound
 
 __all__ = ["Recorder"]
 
@@ -53,7 +53,7 @@ class Recorder:
         text = piece_of(self._engine, token).decode(errors="replace")
         return {"id": token, "text": text}
 
-    def _round(self, one: Round) -> SpeculationRound:
+    def _round(self, one: TraceRound) -> SpeculationRound:
         return {
             "at_ms": one.at_ms,
             "n_accepted": one.n_accepted,

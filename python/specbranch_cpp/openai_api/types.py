@@ -92,7 +92,7 @@ class SpeculationToken(TokenText):
 
 
 class SpeculationRound(TypedDict):
-    """One verdict of the target: see `specbranch_cpp.Round`."""
+    """One verdict of the target: see `specbranch_cpp.TraceRound`."""
 
     at_ms: float
     n_accepted: int

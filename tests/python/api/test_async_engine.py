@@ -244,12 +244,12 @@ class Planner:
     def __init__(self) -> None:
         self.n_planned = 0
 
-    def plan(self, round_: policies.Round) -> policies.Plan:
-        del round_
+    def plan(self, state: policies.RoundState) -> policies.Plan:
+        del state
         self.n_planned += 1
         return policies.Plan(2)
 
-    def observe(self, outcome: policies.Outcome) -> None:
+    def observe(self, outcome: policies.RoundOutcome) -> None:
         pass
 
 

@@ -29,22 +29,22 @@ class Recorder:
 
     def __init__(self, plan: policies.Plan | None = None) -> None:
         self.answer = plan or policies.Plan(3)
-        self.rounds: list[policies.Round] = []
-        self.outcomes: list[policies.Outcome] = []
+        self.rounds: list[policies.RoundState] = []
+        self.outcomes: list[policies.RoundOutcome] = []
         self.threads: set[int] = set()
 
-    def plan(self, round: policies.Round, /) -> policies.Plan:  # noqa: A002
-        self.rounds.append(round)
+    def plan(self, state: policies.RoundState, /) -> policies.Plan:
+        self.rounds.append(state)
         self.threads.add(threading.get_ident())
         return self.answer
 
-    def observe(self, outcome: policies.Outcome, /) -> None:
+    def observe(self, outcome: policies.RoundOutcome, /) -> None:
         self.outcomes.append(outcome)
 
 
 class Half:
-    def plan(self, round: policies.Round, /) -> policies.Plan:  # noqa: A002
-        return policies.Plan(len(round.path))
+    def plan(self, state: policies.RoundState, /) -> policies.Plan:
+        return policies.Plan(len(state.path))
 
 
 class Guesser:
@@ -53,16 +53,16 @@ class Guesser:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
 
-    def plan(self, round: policies.Round, /) -> policies.Plan:  # noqa: A002
+    def plan(self, state: policies.RoundState, /) -> policies.Plan:
         draw = self.random.randint
         return policies.Plan(
-            draw(0, round.max_draft),
-            branch_at=self.random.choice([None, draw(0, len(round.path))]),
-            branches=draw(1, round.max_branches),
-            submit=self.random.choice([None, draw(0, round.max_submit)]),
+            draw(0, state.max_draft),
+            branch_at=self.random.choice([None, draw(0, len(state.path))]),
+            branches=draw(1, state.max_branches),
+            submit=self.random.choice([None, draw(0, state.max_submit)]),
         )
 
-    def observe(self, outcome: policies.Outcome, /) -> None:
+    def observe(self, outcome: policies.RoundOutcome, /) -> None:
         pass
 
 
@@ -171,11 +171,11 @@ def test_what_a_policy_raises_comes_out(make_fake: MakeFake, method: str) -> Non
     error = MineError("no idea")
 
     class Failing(Recorder):
-        def plan(self, round: policies.Round, /) -> policies.Plan:  # noqa: A002
+        def plan(self, state: policies.RoundState, /) -> policies.Plan:
             self.fail("plan")
-            return super().plan(round)
+            return super().plan(state)
 
-        def observe(self, outcome: policies.Outcome, /) -> None:
+        def observe(self, outcome: policies.RoundOutcome, /) -> None:
             self.fail("observe")
             super().observe(outcome)
 
@@ -261,10 +261,10 @@ def test_cancel_and_close_from_within(make_fake: MakeFake) -> None:
     engine = make_fake(**SLOW)
 
     class Ending(Recorder):
-        def plan(self, round: policies.Round, /) -> policies.Plan:  # noqa: A002
+        def plan(self, state: policies.RoundState, /) -> policies.Plan:
             if len(self.rounds) == 2:
                 self.end()
-            return super().plan(round)
+            return super().plan(state)
 
         def end(self) -> None:
             generation.cancel()
@@ -281,9 +281,9 @@ def test_a_policy_must_not_read_its_own_engine(make_fake: MakeFake) -> None:
     engine = make_fake(**SLOW)
 
     class Greedy(Recorder):
-        def plan(self, round: policies.Round, /) -> policies.Plan:  # noqa: A002
+        def plan(self, state: policies.RoundState, /) -> policies.Plan:
             next(generation)
-            return super().plan(round)
+            return super().plan(state)
 
     generation = engine.generate("abc", max_tokens=40, policy=Greedy())
     with pytest.raises(SpecBranchError, match="must not read a generation of the engine"):
@@ -295,10 +295,10 @@ def test_ctrl_c_within_a_policy_cancels(make_fake: MakeFake) -> None:
     engine = make_fake(**SLOW)
 
     class Interrupted(Recorder):
-        def plan(self, round: policies.Round, /) -> policies.Plan:  # noqa: A002
+        def plan(self, state: policies.RoundState, /) -> policies.Plan:
             if len(self.rounds) == 2:
                 raise KeyboardInterrupt
-            return super().plan(round)
+            return super().plan(state)
 
     generation = engine.generate("abc", max_tokens=400, policy=Interrupted())
     with pytest.raises(KeyboardInterrupt):
@@ -309,9 +309,9 @@ def test_ctrl_c_within_a_policy_cancels(make_fake: MakeFake) -> None:
 def test_a_thinking_policy_does_not_hold_up_other_engines(make_fake: MakeFake) -> None:
     # Sleeping policies of many readers; no worker waits for the GIL, each engine goes on.
     class Sleeping(Recorder):
-        def plan(self, round: policies.Round, /) -> policies.Plan:  # noqa: A002
+        def plan(self, state: policies.RoundState, /) -> policies.Plan:
             time.sleep(0.002)
-            return super().plan(round)
+            return super().plan(state)
 
     engines = [make_fake(**SLOW) for _ in range(3)]
     results: list[tuple[int, ...]] = []

@@ -12,7 +12,7 @@ import pytest
 
 from specbranch_cpp import InvalidArgument, MissingExtra, SpecBranchError, Trace, timeline
 from specbranch_cpp._plots import style
-from specbranch_cpp.results import Round, Span
+from specbranch_cpp.results import Span, TraceRound
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,8 +37,8 @@ TRACE = Trace(
         Span("target", "verify", 10.125, 11.0, 3),
     ),
     rounds=(
-        Round(9.0, 2, (4, 5, 6), (7, 8), branch_hit=True),
-        Round(10.0, 0, (1,), (), branch_hit=False, branch_miss=True),
+        TraceRound(9.0, 2, (4, 5, 6), (7, 8), branch_hit=True),
+        TraceRound(10.0, 0, (1,), (), branch_hit=False, branch_miss=True),
     ),
 )  # fmt: skip
 

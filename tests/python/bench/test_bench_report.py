@@ -11,7 +11,7 @@ from tests.python.support.bench_records import AUTO, BASE, LONG, PEER, SHORT, ge
 from specbranch_cpp.bench import plots, report, traces
 from specbranch_cpp.bench.statistics import summarize
 from specbranch_cpp.errors import MissingExtra
-from specbranch_cpp.results import Round, Span, Trace
+from specbranch_cpp.results import Span, Trace, TraceRound
 
 BEGIN = {"kind": "begin", "part": 0, "load": 0.25}
 RECORDS = [
@@ -101,7 +101,7 @@ def trace() -> Trace:
         Span("draft", "draft", 1.5, 2.5, 1, n_lanes=1),
     )
     rounds = tuple(
-        Round(at_ms=at, n_accepted=1, committed=(5, 6), rolled_back=(7,), branch_hit=False)
+        TraceRound(at_ms=at, n_accepted=1, committed=(5, 6), rolled_back=(7,), branch_hit=False)
         for at in (4.0, 5.0, 8.0, 18.0)
     )
     return Trace(spans, rounds)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.python.conftest import LETTERS, MakeFake
 
-from specbranch_cpp import Engine, InvalidArgument, Round, Trace, _core, check
+from specbranch_cpp import Engine, InvalidArgument, Trace, TraceRound, _core, check
 from specbranch_cpp.check import (
     Acceptance,
     Interval,
@@ -184,7 +184,8 @@ def test_intervals() -> None:
 
 def trace(*proposals: tuple[tuple[float, ...], int]) -> Trace:
     rounds = [
-        Round(0.0, 0, (1,), (), branch_hit=False, proposals=(proposal,)) for proposal in proposals
+        TraceRound(0.0, 0, (1,), (), branch_hit=False, proposals=(proposal,))
+        for proposal in proposals
     ]
     return Trace((), tuple(rounds))
 

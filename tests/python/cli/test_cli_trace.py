@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from specbranch_cpp.cli import trace
-from specbranch_cpp.results import Round, Span
+from specbranch_cpp.results import Span, TraceRound
 
 ROUNDS = (
-    Round(1.0, 2, (0, 1, 2), (3, 4), branch_hit=False),
-    Round(2.0, 0, (5,), (), branch_hit=True),
-    Round(3.0, 1, (6,), (7,), branch_hit=False),  # ended by a limit within the accepted ones
+    TraceRound(1.0, 2, (0, 1, 2), (3, 4), branch_hit=False),
+    TraceRound(2.0, 0, (5,), (), branch_hit=True),
+    TraceRound(3.0, 1, (6,), (7,), branch_hit=False),  # ended by a limit within the accepted ones
 )
 
 
@@ -33,7 +33,7 @@ def test_story_colours_tokens_by_where_they_come_from() -> None:
         ("g", trace.ROLLED_BACK),
     ]
     assert trace.story(ROUNDS, letters, marks=True).plain == "ab[-cd-]\nef[-g-]"
-    line_break = trace.story([Round(0.0, 0, (), (2,), branch_hit=False)], letters)
+    line_break = trace.story([TraceRound(0.0, 0, (), (2,), branch_hit=False)], letters)
     assert line_break.plain == "⏎"
 
 

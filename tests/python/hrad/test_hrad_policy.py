@@ -201,11 +201,11 @@ def test_h_rad_and_features_never_change_the_text(
     class Watching:
         n_feature_layers = 3
 
-        def plan(self, round: policies.Round, /) -> policies.Plan:  # noqa: A002
-            seen.append(round.features)
+        def plan(self, state: policies.RoundState, /) -> policies.Plan:
+            seen.append(state.features)
             return policies.Plan(2)
 
-        def observe(self, outcome: policies.Outcome, /) -> None:
+        def observe(self, outcome: policies.RoundOutcome, /) -> None:
             pass
 
     done = engine.generate("abc", max_tokens=60, mode=mode, policy=Watching()).result()
