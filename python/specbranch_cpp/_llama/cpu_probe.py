@@ -25,7 +25,7 @@ from specbranch_cpp.errors import ModelLoadError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Verdict", "advice", "ensure_cpu_runs", "ensure_safe_cpu", "probe", "probe_model"]
+__all__ = ["ProbeResult", "advice", "ensure_cpu_runs", "ensure_safe_cpu", "probe", "probe_model"]
 
 LOGGER = logging.getLogger("specbranch_cpp")
 SWITCH = "SPECBRANCH_CPU_PROBE"
@@ -39,7 +39,7 @@ _PROMPT = "def add(a, b):\n    return a + b\n\n\n" * 3
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ProbeResult:
     """What a child process found.
 
     Attributes:
@@ -51,13 +51,13 @@ class Verdict:
     detail: str = ""
 
 
-def probe(model: str | Path, command: Sequence[str] | None = None) -> Verdict:
+def probe(model: str | Path, command: Sequence[str] | None = None) -> ProbeResult:
     """Lets a child process decode a few tokens with the model, or run another command."""
     import subprocess
 
     if command is None:
         if not sys.executable or getattr(sys, "frozen", False):
-            return Verdict("unknown", "there is no Python interpreter to start")
+            return ProbeResult("unknown", "there is no Python interpreter to start")
         command = [sys.executable, "-c", _CHILD, str(Path(model).absolute())]
     try:
         result = subprocess.run(
@@ -70,16 +70,16 @@ def probe(model: str | Path, command: Sequence[str] | None = None) -> Verdict:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Verdict("unknown", f"the child process did not end within {TIMEOUT:.0f} s")
+        return ProbeResult("unknown", f"the child process did not end within {TIMEOUT:.0f} s")
     except OSError as error:
-        return Verdict("unknown", f"the child process did not start: {error}")
+        return ProbeResult("unknown", f"the child process did not start: {error}")
     if result.returncode == 0:
-        return Verdict("runs")
+        return ProbeResult("runs")
     if -result.returncode in _FATAL:
-        return Verdict("dies", signal.Signals(-result.returncode).name)
+        return ProbeResult("dies", signal.Signals(-result.returncode).name)
     lines = result.stderr.decode(errors="replace").strip().splitlines()
     reason = lines[-1] if lines else "no message"
-    return Verdict("unknown", f"the child process ended with {result.returncode}: {reason}")
+    return ProbeResult("unknown", f"the child process ended with {result.returncode}: {reason}")
 
 
 def probe_model(fallback: str | Path | None = None) -> Path | None:
@@ -90,7 +90,7 @@ def probe_model(fallback: str | Path | None = None) -> Path | None:
         return None if fallback is None else Path(fallback)
 
 
-def advice(verdict: Verdict) -> str:
+def advice(verdict: ProbeResult) -> str:
     """What to do about a CPU that does not run this build."""
     import importlib.metadata
 

@@ -19,7 +19,7 @@ _SYSTEM = Path("/sys/devices/system/cpu")
 
 
 @dataclass(frozen=True)
-class Machine:
+class Hardware:
     """The hardware that this process may use.
 
     Attributes:
@@ -43,7 +43,7 @@ class Machine:
                 "gpus": list(self.gpus)}  # fmt: skip
 
 
-def describe(system: Path = _SYSTEM) -> Machine:
+def describe(system: Path = _SYSTEM) -> Hardware:
     """This machine."""
     cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     cpus = cpus or list(range(os.cpu_count() or 1))
@@ -55,7 +55,7 @@ def describe(system: Path = _SYSTEM) -> Machine:
             siblings = str(cpu)
         cores.setdefault(siblings, []).append(cpu)
     gpus = (device for device in _core.list_devices() if not device.is_cpu)
-    return Machine(
+    return Hardware(
         cpu=cpu_flags.cpu_model(cpu_flags.read_cpuinfo()),
         cpus=tuple(cpus),
         cores=tuple(map(tuple, cores.values())),

@@ -1,4 +1,4 @@
-"""Other engines that are installed, as contenders of a run."""
+"""Other engines that are installed, as variants of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from specbranch_cpp.bench.placements import Placement
-    from specbranch_cpp.bench.plan import Pair
+    from specbranch_cpp.bench.plan import ModelPair
 
 # What a peer that does not start, or dies, may raise.
 FAILURES = (OSError, RuntimeError, ValueError)
@@ -33,7 +33,7 @@ class Found:
     missing: dict[str, str]
 
 
-def open_peer(name: str, pair: Pair, placement: Placement, n_ctx: int) -> peers.Peer:
+def open_peer(name: str, pair: ModelPair, placement: Placement, n_ctx: int) -> peers.Peer:
     """The engine of this name with the pair loaded; `look` has found it."""
     assert placement.peer is not None
     models = peers.PeerPair(
@@ -42,7 +42,7 @@ def open_peer(name: str, pair: Pair, placement: Placement, n_ctx: int) -> peers.
     return peers.open_peer(name, models)
 
 
-def look(wanted: str, pair: Pair, placements: Sequence[Placement], n_ctx: int) -> Found:
+def look(wanted: str, pair: ModelPair, placements: Sequence[Placement], n_ctx: int) -> Found:
     """Which other engines are installed, and what they are to try.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from specbranch_cpp._engine.machine_keywords import PlaceKeywords
-from specbranch_cpp.bench.machine import Machine
+from specbranch_cpp.bench.machine import Hardware
 from specbranch_cpp.errors import InvalidArgument
 
 
@@ -31,7 +31,7 @@ class ImpossibleError(Exception):
     """Why this machine has no such placement."""
 
 
-def _split(machine: Machine) -> Placement:
+def _split(machine: Hardware) -> Placement:
     # A core is a group of CPUs that share it; the draft gets a quarter of the cores, as usual.
     cores = machine.cores[: machine.n_usable]
     if len(cores) < 2:
@@ -51,15 +51,15 @@ def _split(machine: Machine) -> Placement:
     )
 
 
-def _shared(machine: Machine) -> Placement:
+def _shared(machine: Hardware) -> Placement:
     n = machine.n_usable
     return Placement(
         "shared", {"n_threads": n, "draft_n_threads": n}, {"cpus": None, "n_threads": n}
     )
 
 
-def _on_gpu(name: str, target_layers: int, draft_layers: int) -> Callable[[Machine], Placement]:
-    def place(machine: Machine) -> Placement:
+def _on_gpu(name: str, target_layers: int, draft_layers: int) -> Callable[[Hardware], Placement]:
+    def place(machine: Hardware) -> Placement:
         if not machine.gpus:
             raise ImpossibleError("llama.cpp finds no GPU")
         n_beside = max(1, machine.n_usable - 1)
@@ -76,7 +76,7 @@ def _on_gpu(name: str, target_layers: int, draft_layers: int) -> Callable[[Machi
     return place
 
 
-_MAKERS: dict[str, Callable[[Machine], Placement]] = {
+_MAKERS: dict[str, Callable[[Hardware], Placement]] = {
     "split": _split,
     "shared": _shared,
     "gpu": _on_gpu("gpu", -1, -1),
@@ -89,7 +89,7 @@ all; ``gpu``: both there; ``draft-cpu``, ``target-cpu``: one of them on the CPU,
 GPU."""
 
 
-def place(names: list[str] | None, machine: Machine) -> tuple[list[Placement], dict[str, str]]:
+def place(names: list[str] | None, machine: Hardware) -> tuple[list[Placement], dict[str, str]]:
     """The placements that this machine has, and of the others why it has not.
 
     Args:

@@ -1,7 +1,7 @@
 """The plan of a run: what is measured, in which order, and the key of every item.
 
 A *group* is a pair of models in a placement; it has one engine. A *round* is one prompt at one
-temperature, decoded by every contender, one after another. An *item* is one generation of it.
+temperature, decoded by every variant, one after another. An *item* is one generation of it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from specbranch_cpp.errors import InvalidArgument
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from specbranch_cpp.bench.contenders import Contender
     from specbranch_cpp.bench.placements import Placement
     from specbranch_cpp.bench.prompts import PromptSet
+    from specbranch_cpp.bench.variants import Variant
 
 _MAX_TOKENS = 100_000
 
 
 @dataclass(frozen=True)
-class Pair:
+class ModelPair:
     """A target and a draft: their files, and what `machine.model` says of them."""
 
     target: Path
@@ -49,17 +49,17 @@ class Item:
     """One generation that is to be measured.
 
     Attributes:
-        contender: who decodes.
+        variant: who decodes.
         key: digest of all that it depends on.
     """
 
-    contender: Contender
+    variant: Variant
     key: str
 
 
 @dataclass(frozen=True)
-class Round:
-    """A prompt, decoded by every contender.
+class BenchRound:
+    """A prompt, decoded by every variant.
 
     Attributes:
         pair: index in the plan.
@@ -69,7 +69,7 @@ class Round:
         text: the prompt.
         temperature: of the choice.
         repeat: how many times the prompt was there before.
-        seed: of the choice, the same for all contenders.
+        seed: of the choice, the same for all variants.
         items: in the order of measuring.
     """
 
@@ -96,25 +96,25 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Group:
+class BenchGroup:
     """What one engine measures."""
 
     pair: int
     placement: Placement
-    rounds: tuple[Round, ...] = field(repr=False)
+    rounds: tuple[BenchRound, ...] = field(repr=False)
 
     def about(self) -> dict[str, Any]:
         return {"pair": self.pair, "placement": self.placement.name}
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All that a run measures: pairs x placements x temperatures x repeats x prompts x contenders.
+class BenchPlan:
+    """All that a run measures: pairs x placements x temperatures x repeats x prompts x variants.
 
     Attributes:
         pairs: the models.
         prompt_sets: with names that differ.
-        contenders: `autoregressive` first.
+        variants: `autoregressive` first.
         placements: where the models run.
         temperatures: 0 or above.
         tokens: of every text, at most.
@@ -127,9 +127,9 @@ class Plan:
         InvalidArgument: a number is out of its range.
     """
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[ModelPair, ...]
     prompt_sets: tuple[PromptSet, ...]
-    contenders: tuple[Contender, ...]
+    variants: tuple[Variant, ...]
     placements: tuple[Placement, ...]
     temperatures: tuple[float, ...] = (0.0,)
     tokens: int = 128
@@ -155,7 +155,7 @@ class Plan:
                 each.name: {"sha256": each.sha256, "numbers": list(each.texts)}
                 for each in self.prompt_sets
             },
-            "contenders": {each.name: asdict(each) for each in self.contenders},
+            "variants": {each.name: asdict(each) for each in self.variants},
             "placements": {each.name: each.options for each in self.placements},
             "temperatures": list(self.temperatures),
             "tokens": self.tokens,
@@ -166,9 +166,9 @@ class Plan:
         }
 
     @cached_property
-    def groups(self) -> tuple[Group, ...]:
+    def groups(self) -> tuple[BenchGroup, ...]:
         return tuple(
-            Group(pair, placement, tuple(self._rounds(pair, placement)))
+            BenchGroup(pair, placement, tuple(self._rounds(pair, placement)))
             for pair in range(len(self.pairs))
             for placement in self.placements
         )
@@ -179,12 +179,12 @@ class Plan:
             item for group in self.groups for one in group.rounds for item in one.items
         )  # fmt: skip
 
-    def _rounds(self, pair: int, placement: Placement) -> Iterator[Round]:
+    def _rounds(self, pair: int, placement: Placement) -> Iterator[BenchRound]:
         number = 0
         for temperature in self.temperatures:
             taking_part = [
                 each
-                for each in self.contenders
+                for each in self.variants
                 if not each.is_peer or (temperature == 0.0 and placement.peer is not None)
             ]
             for repeat in range(self.repeat):
@@ -198,7 +198,7 @@ class Plan:
                             "temperature": float(temperature),
                             "repeat": repeat,
                         }
-                        yield Round(
+                        yield BenchRound(
                             **about,
                             text=text,
                             seed=_seed(self.seed, prompts.name, prompt, repeat),
@@ -209,15 +209,13 @@ class Plan:
                         )
                         number += 1
 
-    def _key(
-        self, about: dict[str, Any], text: str, contender: Contender, placement: Placement
-    ) -> str:
+    def _key(self, about: dict[str, Any], text: str, variant: Variant, placement: Placement) -> str:
         pair = self.pairs[about["pair"]]
         content = {
             **about,
             "pair": [pair.target_about["sha256"], pair.draft_about["sha256"]],
             "text": text,
-            "contender": asdict(contender),
+            "variant": asdict(variant),
             "options": placement.options,
             "tokens": self.tokens,
             "ctx_size": self.n_ctx,
@@ -227,12 +225,12 @@ class Plan:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def rotated(contenders: Sequence[Contender], number: int, seed: int) -> list[Contender]:
+def rotated(variants: Sequence[Variant], number: int, seed: int) -> list[Variant]:
     """The order in a round: shuffled by the seed, turned on by one a round, every other backwards.
 
     So nobody always comes first, or always after the same other one.
     """
-    order = list(contenders)
+    order = list(variants)
     random.Random(seed).shuffle(order)
     start = number % len(order)
     order = order[start:] + order[:start]

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from specbranch_cpp.bench.figures import Group, Row, Summary
     from specbranch_cpp.bench.records import Record
+    from specbranch_cpp.bench.summary import GroupSummary, Row, Summary
 
 _WHAT = "a picture of a report"
 
@@ -37,7 +37,7 @@ def save_all(folder: Path, records: Sequence[Record], summary: Summary) -> dict[
             name = f"round-{record['pair']}-{record['placement']}.png"
             if draw_round(record, folder / name):
                 draft = records[0]["plan"]["pairs"][record["pair"]]["draft"]["name"]
-                made[name] = f"one round of {record['contender']} with {draft}"
+                made[name] = f"one round of {record['variant']} with {draft}"
     return made
 
 
@@ -99,14 +99,14 @@ def draw_round(record: Record, path: Path) -> bool:
     if window is None:
         return False
     timeline.plot(
-        trace, path, start_ms=window[0], end_ms=window[1], width=1200, title=record["contender"]
+        trace, path, start_ms=window[0], end_ms=window[1], width=1200, title=record["variant"]
     )
     return True
 
 
-def _drafting(group: Group) -> list[Row]:
+def _drafting(group: GroupSummary) -> list[Row]:
     return [row for row in group.best if row.mode != "autoregressive" and not row.is_peer]
 
 
-def _short(group: Group) -> str:
+def _short(group: GroupSummary) -> str:
     return f"pair {group.pair}, {group.placement}\n{group.prompts}, T {group.temperature:g}"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-FORMAT = "specbranch-bench-1"
+FORMAT = "specbranch-bench-2"
 NAME = "run.jsonl"
 # Of the header: these do not decide whether a run goes on.
 _FREE = ("made", "command")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from specbranch_cpp.bench.figures import Difference, Group, Row, Summary
     from specbranch_cpp.bench.records import Record
+    from specbranch_cpp.bench.summary import DifferingText, GroupSummary, Row, Summary
 
 NAME = "report.md"
 _SHOWN_DIFFERENCES = 20
 COLUMNS = (
-    "contender", "speed-up", "quartiles", "in total", "tokens/s", "M", "accepted", "RB",
+    "variant", "speed-up", "quartiles", "in total", "tokens/s", "M", "accepted", "RB",
     "RB per token", "coordination", "equal texts",
 )  # fmt: skip
 
@@ -58,7 +58,7 @@ def title(header: Record) -> str:
     return f"Speed of {', '.join(targets)}"
 
 
-def heading(group: Group, header: Record) -> str:
+def heading(group: GroupSummary, header: Record) -> str:
     pair = header["plan"]["pairs"][group.pair]
     return (
         f"{pair['target']['name']} + {pair['draft']['name']}, {group.placement}, prompts "
@@ -88,7 +88,7 @@ def overview(summary: Summary, header: Record) -> str:
 
 
 def cells(row: Row) -> list[str]:
-    """Of one contender, in the order of `COLUMNS`."""
+    """Of one variant, in the order of `COLUMNS`."""
     speedup = row.speedup
     return [
         row.name,
@@ -105,8 +105,8 @@ def cells(row: Row) -> list[str]:
     ]
 
 
-def table(group: Group) -> str:
-    """A row for each contender; the best setting of every mode is bold."""
+def table(group: GroupSummary) -> str:
+    """A row for each variant; the best setting of every mode is bold."""
     lines = [COLUMNS, ("---",) * len(COLUMNS)]
     for row in group.rows:
         found = cells(row)
@@ -137,7 +137,7 @@ def _progress(header: Record, records: Sequence[Record], summary: Summary) -> st
     return text
 
 
-def _facts(group: Group) -> str:
+def _facts(group: GroupSummary) -> str:
     facts = []
     if group.step_ratio is not None:
         facts.append(f"a target step takes {group.step_ratio:.1f} times as long as a draft step")
@@ -150,7 +150,7 @@ def _facts(group: Group) -> str:
     return f"{text[:1].upper()}{text[1:]}." if text else "Step times are not known."
 
 
-def _auto(group: Group) -> str:
+def _auto(group: GroupSummary) -> str:
     rows = [
         (
             mode,
@@ -172,11 +172,11 @@ def _means(summary: Summary) -> str:
     return _lines([columns, ("---",) * 3, *rows])
 
 
-def _differences(found: Sequence[tuple[Group, Difference]], header: Record) -> str:
-    columns = ("contender", "group", "prompt", "token", "gap of the scores")
+def _differences(found: Sequence[tuple[GroupSummary, DifferingText]], header: Record) -> str:
+    columns = ("variant", "group", "prompt", "token", "gap of the scores")
     rows = [
         (
-            one.contender,
+            one.variant,
             heading(group, header),
             str(one.prompt),
             str(one.index),
@@ -193,13 +193,13 @@ def _skipped(header: Record, records: Sequence[Record]) -> Iterable[str]:
     for what, reasons in header["skipped"].items():
         yield from (f"{what} {name}: {reason}" for name, reason in reasons.items())
     seen = dict.fromkeys(
-        (r["pair"], r["placement"], r["contender"], r["reason"])
+        (r["pair"], r["placement"], r["variant"], r["reason"])
         for r in records
         if r["kind"] == "skip"
     )
-    for pair, placement, contender, reason in seen:
+    for pair, placement, variant, reason in seen:
         draft = header["plan"]["pairs"][pair]["draft"]["name"]
-        yield f"{contender or 'everything'} with {draft}, {placement}: {reason}"
+        yield f"{variant or 'everything'} with {draft}, {placement}: {reason}"
 
 
 def _setup(header: Record) -> str:

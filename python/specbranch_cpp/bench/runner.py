@@ -6,27 +6,27 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Protocol
 
 from specbranch_cpp.bench import machine, peer_access, traces
-from specbranch_cpp.bench.contenders import BASE
-from specbranch_cpp.bench.contest import Contest
+from specbranch_cpp.bench.group_engines import GroupEngines
 from specbranch_cpp.bench.near_ties import first_difference
 from specbranch_cpp.bench.records import timestamp
+from specbranch_cpp.bench.variants import BASE
 from specbranch_cpp.errors import ModelLoadError
 
 if TYPE_CHECKING:
-    from specbranch_cpp.bench.contenders import Contender
-    from specbranch_cpp.bench.contest import Measurement
+    from specbranch_cpp.bench.group_engines import MeasuredText
     from specbranch_cpp.bench.near_ties import Difference
-    from specbranch_cpp.bench.plan import Group, Item, Plan, Round
+    from specbranch_cpp.bench.plan import BenchGroup, BenchPlan, BenchRound, Item
     from specbranch_cpp.bench.records import RecordFile
+    from specbranch_cpp.bench.variants import Variant
 
 
-class Progress(Protocol):
+class ProgressListener(Protocol):
     """Told before and after each generation."""
 
     def __call__(self, n_done: int, n_items: int, what: str) -> object: ...
 
 
-def run(plan: Plan, file: RecordFile, progress: Progress | None = None) -> None:
+def run(plan: BenchPlan, file: RecordFile, progress: ProgressListener | None = None) -> None:
     """Measures every item of the plan that the file does not hold yet.
 
     What is stopped by an exception, Ctrl-C among them, goes on with the next call.
@@ -55,7 +55,11 @@ class _GroupRun:
     """What is left of one group."""
 
     def __init__(
-        self, plan: Plan, group: Group, file: RecordFile, progress: Progress | None
+        self,
+        plan: BenchPlan,
+        group: BenchGroup,
+        file: RecordFile,
+        progress: ProgressListener | None,
     ) -> None:
         self._plan = plan
         self._group = group
@@ -70,53 +74,53 @@ class _GroupRun:
         if not (left or unexplained or self._traced()):
             return
         try:
-            contest = Contest(self._plan, self._group)
+            engines = GroupEngines(self._plan, self._group)
         except (ModelLoadError, MemoryError) as error:
             self._skip(str(error) or "not enough memory")
             return
-        with contest:
+        with engines:
             for one in left:  # whether all prompts fit, before the first is decoded
-                contest.tokenize(one.text)
+                engines.tokenize(one.text)
             for one in unexplained:
-                self._compare(contest, one)
+                self._compare(engines, one)
             for temperature in dict.fromkeys(one.temperature for one in left):
                 alike = [one for one in left if one.temperature == temperature]
-                self._warm_up(contest, alike)
+                self._warm_up(engines, alike)
                 for one in alike:
-                    self._measure(contest, one)
-            self._trace(contest)
+                    self._measure(engines, one)
+            self._trace(engines)
 
-    def _traced(self) -> tuple[str, Contender] | None:
+    def _traced(self) -> tuple[str, Variant] | None:
         """The key of the trace that is to be made, and of whom; None: none, or it is there."""
-        contender = traces.contender(self._plan.contenders)
+        variant = traces.variant(self._plan.variants)
         key = f"trace {self._group.pair} {self._group.placement.name}"
-        return None if contender is None or self._file.has(key) else (key, contender)
+        return None if variant is None or self._file.has(key) else (key, variant)
 
-    def _trace(self, contest: Contest) -> None:
+    def _trace(self, engines: GroupEngines) -> None:
         if (wanted := self._traced()) is None:
             return
-        key, contender = wanted
-        trace = contest.trace(contender, self._group.rounds[0])
+        key, variant = wanted
+        trace = engines.trace(variant, self._group.rounds[0])
         self._file.add(
             "trace",
             key=key,
             **self._group.about(),
-            contender=contender.name,
+            variant=variant.name,
             **traces.to_json(trace),
         )
 
-    def _open_items(self, one: Round) -> list[Item]:
+    def _open_items(self, one: BenchRound) -> list[Item]:
         return [item for item in one.items if not self._file.has(item.key)]
 
-    def _warm_up(self, contest: Contest, left: list[Round]) -> None:
-        """One generation of each contender that has something left, on the last of the prompts."""
+    def _warm_up(self, engines: GroupEngines, left: list[BenchRound]) -> None:
+        """One generation of each variant that has something left, on the last of the prompts."""
         last = left[-1]
-        prompt = contest.tokenize(last.text)
-        wanted = {item.contender: None for one in left for item in self._open_items(one)}
-        for contender in wanted:
-            self._tell(f"warming up {contender.name}")
-            self._try(contest, contender, prompt, last)
-        costs = contest.engine.costs
+        prompt = engines.tokenize(last.text)
+        wanted = {item.variant: None for one in left for item in self._open_items(one)}
+        for variant in wanted:
+            self._tell(f"warming up {variant.name}")
+            self._try(engines, variant, prompt, last)
+        costs = engines.engine.costs
         self._file.add(
             "engine",
             **self._group.about(),
@@ -125,13 +129,13 @@ class _GroupRun:
             costs=None if costs is None else asdict(costs),
         )
 
-    def _measure(self, contest: Contest, one: Round) -> None:
-        prompt = contest.tokenize(one.text)
+    def _measure(self, engines: GroupEngines, one: BenchRound) -> None:
+        prompt = engines.tokenize(one.text)
         for place, item in enumerate(one.items):
-            if self._file.has(item.key) or item.contender.mode in self._skipped:
+            if self._file.has(item.key) or item.variant.mode in self._skipped:
                 continue
-            self._tell(item.contender.name)
-            done = self._try(contest, item.contender, prompt, one)
+            self._tell(item.variant.name)
+            done = self._try(engines, item.variant, prompt, one)
             if done is None:
                 continue
             self._file.add(
@@ -140,22 +144,22 @@ class _GroupRun:
                 part=self._file.part,
                 at=timestamp(),
                 **one.about(),
-                contender=item.contender.name,
+                variant=item.variant.name,
                 place=place,
                 seed=one.seed,
                 tokens=list(done.tokens),
                 stats=done.stats,
             )
-        self._compare(contest, one)
+        self._compare(engines, one)
 
-    def _differing(self, one: Round) -> list[tuple[Item, tuple[int, ...], Difference]]:
+    def _differing(self, one: BenchRound) -> list[tuple[Item, tuple[int, ...], Difference]]:
         """Texts of the round that are not that of `autoregressive` and are not noted yet."""
         texts = {
             item: tuple(record["tokens"])
             for item in one.items
             if (record := self._file.get(item.key)) is not None
         }
-        base = next((text for item, text in texts.items() if item.contender.mode == BASE), None)
+        base = next((text for item, text in texts.items() if item.variant.mode == BASE), None)
         if base is None:
             return []
         return [
@@ -165,36 +169,36 @@ class _GroupRun:
             and not self._file.has(_difference_key(item))
         ]
 
-    def _compare(self, contest: Contest, one: Round) -> None:
+    def _compare(self, engines: GroupEngines, one: BenchRound) -> None:
         """Notes them, and how near a tie each is."""
         for item, base, difference in self._differing(one):
-            gap = contest.gap(one, base, difference)
+            gap = engines.gap(one, base, difference)
             self._file.add(
                 "difference",
                 key=_difference_key(item),
                 **one.about(),
-                contender=item.contender.name,
+                variant=item.variant.name,
                 **asdict(replace(difference, gap=gap)),
             )
 
     def _try(
-        self, contest: Contest, contender: Contender, prompt: list[int], one: Round
-    ) -> Measurement | None:
+        self, engines: GroupEngines, variant: Variant, prompt: list[int], one: BenchRound
+    ) -> MeasuredText | None:
         """A measurement; None if another engine failed, which takes no part in the group then."""
-        if contender.mode in self._skipped:
+        if variant.mode in self._skipped:
             return None
         try:
-            return contest.measure(contender, prompt, one.temperature, one.seed)
+            return engines.measure(variant, prompt, one.temperature, one.seed)
         except peer_access.FAILURES as error:
-            if not contender.is_peer:
+            if not variant.is_peer:
                 raise
-            self._skipped.add(contender.mode)
-            self._skip(str(error), contender.mode)
+            self._skipped.add(variant.mode)
+            self._skip(str(error), variant.mode)
             return None
 
     def _skip(self, reason: str, who: str = "") -> None:
         self._file.add(
-            "skip", **self._group.about(), contender=who, reason=reason, part=self._file.part
+            "skip", **self._group.about(), variant=who, reason=reason, part=self._file.part
         )
 
     def _tell(self, what: str) -> None:

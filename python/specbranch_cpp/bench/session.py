@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from specbranch_cpp import _core, policies
 from specbranch_cpp._support.files import file_sha256
 from specbranch_cpp.bench import (
-    contenders,
     machine,
     peer_access,
     placements,
@@ -18,26 +17,27 @@ from specbranch_cpp.bench import (
     records,
     report,
     statistics,
+    variants,
 )
-from specbranch_cpp.bench.plan import Pair, Plan
+from specbranch_cpp.bench.plan import BenchPlan, ModelPair
 from specbranch_cpp.errors import InvalidArgument, MissingExtra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from specbranch_cpp.bench.figures import Summary
     from specbranch_cpp.bench.records import Record
+    from specbranch_cpp.bench.summary import Summary
 
 
 @dataclass(frozen=True)
-class Request:
+class BenchRequest:
     """What is to be measured.
 
     Attributes:
         pairs: files of targets and drafts.
         prompts: files of JSON lines; none: the bundled set.
-        modes: of `contenders.MODES`; `autoregressive` is always measured.
-        policies: of `contenders.POLICIES`; None: each mode's usual one.
+        modes: of `variants.MODES`; `autoregressive` is always measured.
+        policies: of `variants.POLICIES`; None: each mode's usual one.
         lengths: tokens drafted ahead.
         epsilons: of the policies that look at the confidence.
         k_maxes: branches at most, of `specbranch`.
@@ -55,7 +55,7 @@ class Request:
 
     pairs: tuple[tuple[Path, Path], ...]
     prompts: tuple[Path, ...] = ()
-    modes: tuple[str, ...] = contenders.MODES
+    modes: tuple[str, ...] = variants.MODES
     policies: tuple[str, ...] | None = None
     lengths: tuple[int, ...] = (4, 8)
     epsilons: tuple[float, ...] = (0.4,)
@@ -76,11 +76,11 @@ class Request:
 class Prepared:
     """A plan and the header of its record file."""
 
-    plan: Plan
+    plan: BenchPlan
     header: Record
 
 
-def prepare(request: Request, command: str = "") -> Prepared:
+def prepare(request: BenchRequest, command: str = "") -> Prepared:
     """The plan of what is asked for; reads the models' headers, and looks for other engines.
 
     Args:
@@ -95,7 +95,7 @@ def prepare(request: Request, command: str = "") -> Prepared:
     hrad = None if request.hrad is None else str(request.hrad)
     if hrad is not None:
         policies.HRAD(hrad)  # refuses what is no file of weights
-    own = contenders.of_modes(
+    own = variants.of_modes(
         request.modes,
         lengths=request.lengths,
         epsilons=request.epsilons,
@@ -111,14 +111,14 @@ def prepare(request: Request, command: str = "") -> Prepared:
     possible, impossible = placements.place(names, here)
     about = {path: machine.model(path) for path in dict.fromkeys(sum(request.pairs, ()))}
     pairs = tuple(
-        _checked(Pair(*files, *(about[file] for file in files)))
+        _checked(ModelPair(*files, *(about[file] for file in files)))
         for files in dict.fromkeys(request.pairs)
     )
     others = peer_access.look(request.peers, pairs[0], possible, request.n_ctx)
-    plan = Plan(
+    plan = BenchPlan(
         pairs=pairs,
         prompt_sets=tuple(sets),
-        contenders=(*own, *contenders.of_peers(others.draft_lengths)),
+        variants=(*own, *variants.of_peers(others.draft_lengths)),
         placements=tuple(possible),
         temperatures=tuple(dict.fromkeys(request.temperatures)),
         tokens=request.tokens,
@@ -142,7 +142,7 @@ def prepare(request: Request, command: str = "") -> Prepared:
     return Prepared(plan, header)
 
 
-def _checked(pair: Pair) -> Pair:
+def _checked(pair: ModelPair) -> ModelPair:
     found = _core.check_pair(bytes(pair.target), bytes(pair.draft))
     if found.why_no_speculation:
         raise InvalidArgument(f"{pair.name}: {found.why_no_speculation}")

@@ -1,6 +1,6 @@
 """What the records of a run say: pure functions of them.
 
-Speeds are compared within a round only: two contenders, the same prompt, minutes apart at most. A
+Speeds are compared within a round only: two variants, the same prompt, minutes apart at most. A
 round that was interrupted is not one; what was measured before and after counts apart.
 """
 
@@ -12,8 +12,15 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp.bench import near_ties
-from specbranch_cpp.bench.contenders import BASE
-from specbranch_cpp.bench.figures import Comparison, Difference, Group, Row, Spread, Summary
+from specbranch_cpp.bench.summary import (
+    Comparison,
+    DifferingText,
+    GroupSummary,
+    Row,
+    Spread,
+    Summary,
+)
+from specbranch_cpp.bench.variants import BASE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -46,7 +53,7 @@ def summarize(records: Sequence[Record]) -> Summary:
         if record["kind"] == "engine" and record["costs"]
     }
     groups = tuple(
-        _group(place, grouped[place], header["plan"]["contenders"], gaps, costs.get(place[:2]))
+        _group(place, grouped[place], header["plan"]["variants"], gaps, costs.get(place[:2]))
         for place in places
         if place in grouped
     )
@@ -69,18 +76,18 @@ def _place(record: Record) -> tuple[Any, ...]:
 def _group(
     place: tuple[Any, ...],
     generations: Sequence[Record],
-    contenders: Mapping[str, Mapping[str, Any]],
+    variants: Mapping[str, Mapping[str, Any]],
     gaps: Mapping[str, float | None],
     costs: Mapping[str, Any] | None,
-) -> Group:
-    by_name: dict[str, list[Record]] = {name: [] for name in contenders}
+) -> GroupSummary:
+    by_name: dict[str, list[Record]] = {name: [] for name in variants}
     for record in generations:
-        by_name[record["contender"]].append(record)
+        by_name[record["variant"]].append(record)
     base = by_name[BASE]
     speedups = {name: compare(group, base) for name, group in by_name.items() if group}
-    best = _best(speedups, contenders)
+    best = _best(speedups, variants)
     rows = tuple(
-        _row(name, group, contenders[name], speedups[name], base, name in best)
+        _row(name, group, variants[name], speedups[name], base, name in best)
         for name, group in by_name.items()
         if group
     )
@@ -88,16 +95,16 @@ def _group(
     for name in (row.name for row in rows if row.is_best):
         one = compare(by_name.get("auto", []), by_name[name])
         if name != "auto" and one is not None:
-            auto[contenders[name]["mode"]] = one
+            auto[variants[name]["mode"]] = one
     pair, placement, prompts, temperature = place
-    return Group(
+    return GroupSummary(
         pair=pair,
         placement=placement,
         prompts=prompts,
         temperature=temperature,
         rows=rows,
         auto=auto,
-        differences=tuple(_differences(by_name, contenders, gaps)),
+        differences=tuple(_differences(by_name, variants, gaps)),
         step_ratio=step_ratio(generations, costs),
         target_slowdown=costs["target_slowdown"] if costs else None,
         draft_slowdown=costs["draft_slowdown"] if costs else None,
@@ -152,13 +159,13 @@ def _over(group: Sequence[Record], part: str, whole: str) -> float | None:
 
 
 def _best(
-    speedups: Mapping[str, Comparison | None], contenders: Mapping[str, Mapping[str, Any]]
+    speedups: Mapping[str, Comparison | None], variants: Mapping[str, Mapping[str, Any]]
 ) -> set[str]:
-    """Of each mode the contender with the greatest ratio of totals."""
+    """Of each mode the variant with the greatest ratio of totals."""
     best: dict[str, tuple[float, str]] = {}
     for name, speedup in speedups.items():
         if speedup is not None:
-            mode = contenders[name]["mode"]
+            mode = variants[name]["mode"]
             best[mode] = max(best.get(mode, (0.0, "")), (speedup.total, name))
     return {name for _, name in best.values()}
 
@@ -166,7 +173,7 @@ def _best(
 def _row(
     name: str,
     group: Sequence[Record],
-    contender: Mapping[str, Any],
+    variant: Mapping[str, Any],
     speedup: Comparison | None,
     base: Sequence[Record],
     is_best: bool,
@@ -179,11 +186,11 @@ def _row(
         histogram += [0] * (len(found) - len(histogram))
         for i, n in enumerate(found):
             histogram[i] += n
-    drafts = contender["mode"] != BASE
+    drafts = variant["mode"] != BASE
     return Row(
         name=name,
-        mode=contender["mode"],
-        is_peer=contender["is_peer"],
+        mode=variant["mode"],
+        is_peer=variant["is_peer"],
         speedup=speedup,
         tokens_per_second=1000.0 * tokens_per_ms(group),
         mean_accepted_length=_over(group, "n_generated", "n_target_steps"),
@@ -195,16 +202,16 @@ def _row(
         n_texts=len(compared),
         n_equal=sum(r["tokens"] == texts[r["prompt"], r["repeat"]] for r in compared),
         histogram=tuple(histogram),
-        why=group[-1]["stats"].get("why", "") if contender["mode"] == "auto" else "",
+        why=group[-1]["stats"].get("why", "") if variant["mode"] == "auto" else "",
         is_best=is_best,
     )
 
 
 def _differences(
     by_name: Mapping[str, Sequence[Record]],
-    contenders: Mapping[str, Mapping[str, Any]],
+    variants: Mapping[str, Mapping[str, Any]],
     gaps: Mapping[str, float | None],
-) -> Iterable[Difference]:
+) -> Iterable[DifferingText]:
     texts = {(record["prompt"], record["repeat"]): record["tokens"] for record in by_name[BASE]}
     for name, group in by_name.items():
         for record in group:
@@ -213,9 +220,9 @@ def _differences(
                 continue
             found = near_ties.first_difference(expected, record["tokens"])
             if found is not None:
-                yield Difference(
+                yield DifferingText(
                     name,
-                    contenders[name]["is_peer"],
+                    variants[name]["is_peer"],
                     record["prompt"],
                     found.index,
                     gaps.get(record["key"]),
@@ -232,9 +239,9 @@ def step_ratio(generations: Iterable[Record], costs: Mapping[str, Any] | None) -
     draft: list[float] = []
     for record in generations:
         stats = record["stats"]
-        if record["contender"] == BASE and stats["n_target_steps"]:
+        if record["variant"] == BASE and stats["n_target_steps"]:
             target.append(stats["target_busy_ms"] / stats["n_target_steps"])
-        if record["contender"].startswith("speculative (") and stats["n_draft_steps"]:
+        if record["variant"].startswith("speculative (") and stats["n_draft_steps"]:
             draft.append(stats["draft_busy_ms"] / stats["n_draft_steps"])
     if target and draft and statistics.median(draft) > 0.0:
         return statistics.median(target) / statistics.median(draft)

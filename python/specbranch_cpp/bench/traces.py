@@ -11,18 +11,18 @@ from specbranch_cpp.results import Span, Trace, TraceRound
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from specbranch_cpp.bench.contenders import Contender
+    from specbranch_cpp.bench.variants import Variant
 
 _ROUND = ("at_ms", "n_accepted", "committed", "rolled_back", "branch_hit", "branch_miss")
 
 
-def contender(contenders: Sequence[Contender]) -> Contender | None:
+def variant(variants: Sequence[Variant]) -> Variant | None:
     """Whose generation is traced: the first that drafts while the target verifies.
 
     `specbranch` before `pearl` and the others; None: nobody drafts.
     """
     for mode in ("specbranch", "pearl", "auto", "speculative"):
-        for each in contenders:
+        for each in variants:
             if each.mode == mode:
                 return each
     return None

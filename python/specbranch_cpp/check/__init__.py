@@ -11,7 +11,7 @@ What the command ``specbranch check`` prints is all in the `Report`.
 
 from __future__ import annotations
 
-from specbranch_cpp.check.examination import examine
+from specbranch_cpp.check.examine_pair import examine
 from specbranch_cpp.check.report import (
     Acceptance,
     Advice,

@@ -129,7 +129,7 @@ def _weigh(report: Report, machine: MachineKeywords) -> None:
 def _try_cpu(report: Report, target: Path) -> None:
     fallback = target if report.target is not None else None
     model = cpu_probe.probe_model(fallback)
-    verdict = cpu_probe.Verdict("unknown", "there is no model to try")
+    verdict = cpu_probe.ProbeResult("unknown", "there is no model to try")
     if model is not None:
         verdict = cpu_probe.probe(model)
     report.cpu = verdict.state

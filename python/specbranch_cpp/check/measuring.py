@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from specbranch_cpp.check import expectation, settings
+from specbranch_cpp.check import predicted_speedup, settings
 from specbranch_cpp.check.acceptance import read_acceptance
 from specbranch_cpp.check.files import gpu_layers
-from specbranch_cpp.check.judgement import GAIN, Figures, judge
 from specbranch_cpp.check.report import Measurement, ModeFigures, Report, StepFigures, Verdict
 from specbranch_cpp.check.sampling import Sampler
 from specbranch_cpp.check.threads import alone, beside
+from specbranch_cpp.check.verdict import GAIN, Figures, judge
 from specbranch_cpp.engine import Engine
 
 if TYPE_CHECKING:
@@ -131,8 +131,10 @@ def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
             "not fit into the context",
         )
     costs = engine.costs or costs  # steps taken meanwhile have refined them
-    pair, machine = expectation.models(costs, hop_us, -1.0 if place.draft_on_gpu else _ABORT_US)
-    modes = expectation.expect(
+    pair, machine = predicted_speedup.models(
+        costs, hop_us, -1.0 if place.draft_on_gpu else _ABORT_US
+    )
+    modes = predicted_speedup.expect(
         pair, machine, traces, max_draft=sample.max_draft, k_max=sample.k_max
     )
     chosen = _worth_timing(modes)
@@ -150,7 +152,7 @@ def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
         drift=_drift(costs.target_ms[0], timing.tokens_per_second),
     )
     if judge(figures)[0] is not Verdict.HELPS:
-        figures = replace(figures, needs=expectation.needs(pair, machine, traces))
+        figures = replace(figures, needs=predicted_speedup.needs(pair, machine, traces))
     measurement = Measurement(
         steps=figures.steps,
         acceptance=acceptance,

@@ -16,7 +16,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from specbranch_cpp import demo
-from specbranch_cpp.bench import contenders, machine, near_ties, placements, report, runner, session
+from specbranch_cpp.bench import machine, near_ties, placements, report, runner, session, variants
 from specbranch_cpp.bench.records import NAME, RecordFile
 from specbranch_cpp.cli import options, render
 from specbranch_cpp.cli.lazy_group import typer_app
@@ -24,8 +24,8 @@ from specbranch_cpp.cli.lazy_group import typer_app
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from specbranch_cpp.bench.figures import Summary
     from specbranch_cpp.bench.records import Record
+    from specbranch_cpp.bench.summary import Summary
 
 app = typer_app(no_args_is_help=True, help="Measure how fast every mode decodes, and report it.")
 
@@ -33,7 +33,7 @@ _WHAT = "What is measured"
 _HOW = "How"
 _OUTPUT = "Output"
 # Of the report's columns, on a terminal.
-_SHOWN = {0: "contender", 1: "speed-up", 2: "quartiles", 3: "in total", 10: "equal"}
+_SHOWN = {0: "variant", 1: "speed-up", 2: "quartiles", 3: "in total", 10: "equal"}
 
 _QUICK: dict[str, Any] = {"n_prompts": 12, "tokens": 64, "lengths": (4,)}
 
@@ -88,12 +88,12 @@ def run(
     modes: Annotated[
         str | None,
         options.option("--modes", panel=_WHAT, metavar="LIST",
-                       help=f"Default: {','.join(contenders.MODES)}."),
+                       help=f"Default: {','.join(variants.MODES)}."),
     ] = None,
     policies: Annotated[
         str | None,
         options.option("--policies", panel=_WHAT, metavar="LIST",
-                       help=f"Of {','.join(contenders.POLICIES)}; default: confidence for "
+                       help=f"Of {','.join(variants.POLICIES)}; default: confidence for "
                        "specbranch, fixed for speculative and pearl."),
     ] = None,
     lengths: Annotated[
@@ -199,7 +199,7 @@ def run(
         settings["n_prompts"] = None
     folder = output or Path(time.strftime("bench-%Y%m%d-%H%M%S"))
     prepared = session.prepare(
-        session.Request(**settings), command=shlex.join(["specbranch", *sys.argv[1:]])
+        session.BenchRequest(**settings), command=shlex.join(["specbranch", *sys.argv[1:]])
     )
     for what, reasons in prepared.header["skipped"].items():
         for name, reason in reasons.items():
@@ -295,7 +295,7 @@ def _pairs(
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[runner.Progress]:
+def _progress() -> Iterator[runner.ProgressListener]:
     """A bar on a terminal."""
     console = render.stderr()
     columns = (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from specbranch_cpp.check.examination import SECONDS, examine
+from specbranch_cpp.check.examine_pair import SECONDS, examine
 from specbranch_cpp.check.report import Verdict
 from specbranch_cpp.check.settings import K_MAX, MAX_DRAFT
 from specbranch_cpp.cli import check_text, options, render

@@ -16,7 +16,7 @@ from specbranch_cpp.cli import options, render
 from specbranch_cpp.cli.lazy_group import typer_app
 from specbranch_cpp.engine import Engine
 from specbranch_cpp.errors import InvalidArgument
-from specbranch_cpp.hrad import LABELS, Settings, load_traces
+from specbranch_cpp.hrad import LABELS, TraceSettings, load_traces
 from specbranch_cpp.hrad import collect as collecting
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def collect(
     target_path, draft_path = options.pick_models(model, draft)
     if draft_path is None:
         raise typer.BadParameter("H-RAD is about a pair: give a draft", param_hint="-md")
-    settings = Settings(
+    settings = TraceSettings(
         n_layers=n_layers, mode=mode, max_tokens=n_predict, seed=seed, epsilon=draft_p_min,
         max_draft=draft_max, k_max=k_max,
     )  # fmt: skip

@@ -109,10 +109,10 @@ def serve(
     once.
     """
     # Before the models are loaded, which may take long.
-    from specbranch_cpp.server import Settings, run
+    from specbranch_cpp.server import ServerSettings, run
     from specbranch_cpp.server.settings import is_loopback
 
-    settings = Settings(
+    settings = ServerSettings(
         host=host,
         port=port,
         api_keys=_keys(api_key, api_key_file),

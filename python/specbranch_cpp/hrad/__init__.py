@@ -9,7 +9,7 @@ window of tokens that the draft has made: reject all of it, accept some, or acce
 
 from __future__ import annotations
 
-from specbranch_cpp.hrad.collection import Collected, Settings, collect
+from specbranch_cpp.hrad.collection import Collected, TraceSettings, collect
 from specbranch_cpp.hrad.records import LABELS, Records, fate, load_traces, rounds_of
 from specbranch_cpp.hrad.weights import Classifier
 
@@ -18,7 +18,7 @@ __all__ = [
     "Classifier",
     "Collected",
     "Records",
-    "Settings",
+    "TraceSettings",
     "collect",
     "fate",
     "load_traces",

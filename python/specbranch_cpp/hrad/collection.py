@@ -29,7 +29,7 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
-class Settings:
+class TraceSettings:
     """How traces are made; those of one folder are all made alike, but for the temperature.
 
     Attributes:
@@ -67,7 +67,7 @@ def collect(
     prompts: Sequence[str],
     folder: Path,
     *,
-    settings: Settings | None = None,
+    settings: TraceSettings | None = None,
     temperatures: Sequence[float] = (0.0,),
     progress: Callable[[int, int, int], object] | None = None,
 ) -> Collected:
@@ -90,7 +90,7 @@ def collect(
         InvalidArgument: the folder holds traces of other settings or models, or the target has
             too few layers, or gives none.
     """
-    settings = settings or Settings()
+    settings = settings or TraceSettings()
     _check_layers(engine, settings.n_layers)
     folder.mkdir(parents=True, exist_ok=True)
     about = {
@@ -140,7 +140,9 @@ def _adopt(folder: Path, about: dict[str, Any], engine: Engine) -> None:
             )
 
 
-def _one(engine: Engine, text: str, temperature: float, folder: Path, settings: Settings) -> int:
+def _one(
+    engine: Engine, text: str, temperature: float, folder: Path, settings: TraceSettings
+) -> int:
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     path = folder / f"{digest}-t{temperature:g}.npz"
     if path.exists():

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from specbranch_cpp._engine.text_engine import TextEngine
     from specbranch_cpp.generation import Generation
     from specbranch_cpp.openai_api.types import (
-        Speculation,
+        SpeculationRecord,
         SpeculationRound,
         SpeculationSpan,
         TokenText,
@@ -31,12 +31,12 @@ class Recorder:
         self._n_spans = 0
         self._n_rounds = 0
 
-    def take(self, chunks: Sequence[Chunk]) -> Speculation:
+    def take(self, chunks: Sequence[Chunk]) -> SpeculationRecord:
         """What was recorded since the last call, and the origins of the tokens of `chunks`."""
         trace = self._generation.trace_since(self._n_spans, self._n_rounds)
         self._n_spans += len(trace.spans)
         self._n_rounds += len(trace.rounds)
-        speculation: Speculation = {
+        speculation: SpeculationRecord = {
             "tokens": [
                 {**self._token(chunk.token), "origin": chunk.origin}
                 for chunk in chunks

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal, TypedDict
 
 __all__ = [
+    "AnswerFinishReason",
     "ChatChoice",
     "ChatChunk",
     "ChatChunkChoice",
@@ -19,10 +20,9 @@ __all__ = [
     "CompletionChoice",
     "CompletionChunk",
     "CompletionLogprobs",
-    "FinishReason",
     "FunctionCall",
     "PromptTokensDetails",
-    "Speculation",
+    "SpeculationRecord",
     "SpeculationRound",
     "SpeculationSpan",
     "SpeculationToken",
@@ -36,7 +36,7 @@ __all__ = [
     "Usage",
 ]
 
-FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
+AnswerFinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
 """Why a text ended; ``"cancelled"`` (by `Stream.cancel` or a closed engine) is not OpenAI's."""
 
 
@@ -120,7 +120,7 @@ class _SpeculationStats(TypedDict, total=False):
     stats: dict[str, Any]
 
 
-class Speculation(_SpeculationStats):
+class SpeculationRecord(_SpeculationStats):
     """With ``trace=True``: how the text came about. In a stream, what is new since the last chunk.
 
     ``stats``, at the end only: the fields and figures of `specbranch_cpp.GenerationStats`.
@@ -152,7 +152,7 @@ class CompletionChoice(TypedDict):
     text: str
     index: int
     logprobs: CompletionLogprobs | None
-    finish_reason: FinishReason | None
+    finish_reason: AnswerFinishReason | None
 
 
 class _Added(TypedDict, total=False):
@@ -165,7 +165,7 @@ class _Added(TypedDict, total=False):
     timings: Timings
     seed: int
     mode: str
-    speculation: Speculation
+    speculation: SpeculationRecord
 
 
 class TextCompletion(_Added):
@@ -264,7 +264,7 @@ class ChatChoice(TypedDict):
     index: int
     message: ChatMessage
     logprobs: ChatLogprobs | None
-    finish_reason: FinishReason | None
+    finish_reason: AnswerFinishReason | None
 
 
 class ChatChunkChoice(TypedDict):
@@ -273,7 +273,7 @@ class ChatChunkChoice(TypedDict):
     index: int
     delta: ChatDelta
     logprobs: ChatLogprobs | None
-    finish_reason: FinishReason | None
+    finish_reason: AnswerFinishReason | None
 
 
 class ChatCompletion(_Added):

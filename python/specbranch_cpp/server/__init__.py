@@ -1,15 +1,15 @@
 """A server with OpenAI's HTTP interface; needs ``pip install "specbranch_cpp[server]"``.
 
 from specbranch_cpp import Engine
-from specbranch_cpp.server import Settings, run
+from specbranch_cpp.server import ServerSettings, run
 
-run(Engine("target.gguf", "draft.gguf"), Settings(port=8080))
+run(Engine("target.gguf", "draft.gguf"), ServerSettings(port=8080))
 """
 
 from __future__ import annotations
 
 from specbranch_cpp.errors import MissingExtra
-from specbranch_cpp.server.settings import Settings
+from specbranch_cpp.server.settings import ServerSettings
 
 try:
     from specbranch_cpp.server.app import create_app
@@ -21,4 +21,4 @@ except ModuleNotFoundError as error:
         f'the server needs {error.name}: pip install "specbranch_cpp[server]"'
     ) from error
 
-__all__ = ["Settings", "create_app", "run"]
+__all__ = ["ServerSettings", "create_app", "run"]

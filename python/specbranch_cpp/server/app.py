@@ -19,11 +19,11 @@ from specbranch_cpp.server.auth import Gate
 from specbranch_cpp.server.errors import ApiError, ClientGone, from_exception
 from specbranch_cpp.server.limits import BodyLimits
 from specbranch_cpp.server.metrics import Metrics
-from specbranch_cpp.server.model_card import Model
-from specbranch_cpp.server.request_counter import Observer
-from specbranch_cpp.server.requests import ChatRequest, CompletionRequest, parse
-from specbranch_cpp.server.service import Call, Service
-from specbranch_cpp.server.settings import Settings
+from specbranch_cpp.server.model_card import ModelCard
+from specbranch_cpp.server.request_counter import RequestCounter
+from specbranch_cpp.server.requests import ChatBody, CompletionBody, parse
+from specbranch_cpp.server.service import QueuedCall, Service
+from specbranch_cpp.server.settings import ServerSettings
 from specbranch_cpp.server.streams import EventStream, whole_reply
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ PAGE_HEADERS = {
 
 
 def create_app(
-    engine: Engine, settings: Settings | None = None, *, text_engine: AsyncCalls | None = None
+    engine: Engine, settings: ServerSettings | None = None, *, text_engine: AsyncCalls | None = None
 ) -> FastAPI:
     """An ASGI application that serves one engine; `run` serves it with uvicorn.
 
@@ -56,14 +56,14 @@ def create_app(
         settings: None: the defaults.
         text_engine: what generates, in place of ``AsyncEngine.of(engine)``.
     """
-    settings = settings or Settings()
+    settings = settings or ServerSettings()
     metrics = Metrics()
     service = Service(engine, text_engine or AsyncEngine.of(engine), settings, metrics)
-    metrics.watch(service.turns)
+    metrics.watch(service.queue)
     engine.on_end(metrics.ended)
     app = FastAPI(title="specbranch", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.service = service
-    _add_calls(app, service, settings, Model(engine, settings.alias))
+    _add_calls(app, service, settings, ModelCard(engine, settings.alias))
     _add_health(app, service)
     if settings.metrics:
         _add_metrics(app, metrics)
@@ -84,17 +84,15 @@ def create_app(
             allow_headers=["*"],
             expose_headers=["Retry-After", "X-Ignored-Fields"],
         )
-    app.add_middleware(Observer, metrics=metrics)
+    app.add_middleware(RequestCounter, metrics=metrics)
     return app
 
 
-def _add_calls(app: FastAPI, service: Service, settings: Settings, model: Model) -> None:
-    async def answer(
-        request: Request, kind: type[CompletionRequest] | type[ChatRequest]
-    ) -> Response:
+def _add_calls(app: FastAPI, service: Service, settings: ServerSettings, model: ModelCard) -> None:
+    async def answer(request: Request, kind: type[CompletionBody] | type[ChatBody]) -> Response:
         body = parse(kind, await request.body(), settings.max_json_depth)
         arguments = body.arguments() | {"model": model.id}
-        call = Call(request.url.path, kind is ChatRequest, arguments)
+        call = QueuedCall(request.url.path, kind is ChatBody, arguments)
         response: Response
         if call.streamed:
             response = EventStream(
@@ -111,11 +109,11 @@ def _add_calls(app: FastAPI, service: Service, settings: Settings, model: Model)
 
     @app.post("/v1/completions")
     async def completions(request: Request) -> Response:
-        return await answer(request, CompletionRequest)
+        return await answer(request, CompletionBody)
 
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
-        return await answer(request, ChatRequest)
+        return await answer(request, ChatBody)
 
     @app.api_route("/v1/models", methods=READ)
     async def models() -> JSONResponse:
@@ -139,8 +137,8 @@ def _add_health(app: FastAPI, service: Service) -> None:
         status, why = service.state
         content: dict[str, Any] = {
             "status": status,
-            "requests_processing": service.turns.n_running,
-            "requests_waiting": service.turns.n_waiting,
+            "requests_processing": service.queue.n_running,
+            "requests_waiting": service.queue.n_waiting,
         }
         if why is not None:
             content |= ApiError(503, why, code=status).content

@@ -15,7 +15,7 @@ from specbranch_cpp.server.limits import refuse
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from specbranch_cpp.server.settings import Settings
+    from specbranch_cpp.server.settings import ServerSettings
 
 __all__ = ["Gate"]
 
@@ -32,7 +32,7 @@ class Gate:
     - With API keys, all but the page and ``/health`` need one; else 401.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
         self._app = app
         self._settings = settings
         self._hosts = settings.host_names

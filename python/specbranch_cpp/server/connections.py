@@ -13,12 +13,12 @@ from specbranch_cpp.server.errors import ApiError
 if TYPE_CHECKING:
     import asyncio
 
-    from specbranch_cpp.server.settings import Settings
+    from specbranch_cpp.server.settings import ServerSettings
 
 __all__ = ["make_protocol"]
 
 
-def make_protocol(settings: Settings) -> type[H11Protocol]:
+def make_protocol(settings: ServerSettings) -> type[H11Protocol]:
     """uvicorn's protocol with time limits for a request's head and for reading the reply, and a
     limit of connections.
 

@@ -13,7 +13,7 @@ from specbranch_cpp.server.errors import ApiError
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from specbranch_cpp.server.settings import Settings
+    from specbranch_cpp.server.settings import ServerSettings
 
 __all__ = ["BodyLimits", "refuse"]
 
@@ -28,7 +28,7 @@ class BodyLimits:
     one that takes too long with 408; the connection is then closed.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
         self._app = app
         self._settings = settings
 
@@ -75,7 +75,7 @@ class BodyLimits:
 
 
 async def refuse(
-    error: ApiError, settings: Settings, scope: Scope, receive: Receive, send: Send
+    error: ApiError, settings: ServerSettings, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """Answers a request of which only the head was read, and has the connection closed.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from specbranch_cpp.results import GenerationStats
-    from specbranch_cpp.server.request_queue import Turns
+    from specbranch_cpp.server.request_queue import RequestQueue
 
 __all__ = ["Metrics"]
 
@@ -53,7 +53,7 @@ class Metrics:
         self._lock = threading.Lock()
         self._sums = dict.fromkeys(COUNTERS, 0.0)
         self._accepted_at: Tally[int] = Tally()
-        self._turns: Turns | None = None
+        self._queue: RequestQueue | None = None
         self._requests = Counter(
             "specbranch:requests",
             "Requests by endpoint and status; 499: the client left.",
@@ -75,9 +75,9 @@ class Metrics:
         )
         self._registry.register(self)
 
-    def watch(self, turns: Turns) -> None:
+    def watch(self, queue: RequestQueue) -> None:
         """The queue whose length is reported."""
-        self._turns = turns
+        self._queue = queue
 
     def answered(self, endpoint: str, status: int) -> None:
         self._requests.labels(endpoint, str(status)).inc()
@@ -147,7 +147,7 @@ class Metrics:
             duration = sums[f"llamacpp:{seconds}_seconds"]
             rate = sums[f"llamacpp:{tokens}"] / duration if duration else 0.0
             yield GaugeMetricFamily(f"llamacpp:{name}", what, value=rate)
-        turns = self._turns
-        running, waiting = (turns.n_running, turns.n_waiting) if turns else (0, 0)
+        queue = self._queue
+        running, waiting = (queue.n_running, queue.n_waiting) if queue else (0, 0)
         yield GaugeMetricFamily("llamacpp:requests_processing", "Requests that run.", running)
         yield GaugeMetricFamily("llamacpp:requests_deferred", "Requests that wait.", waiting)

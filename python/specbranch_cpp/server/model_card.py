@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from specbranch_cpp.engine import Engine
 
-__all__ = ["Model"]
+__all__ = ["ModelCard"]
 
 
-class Model:
+class ModelCard:
     """The one model that is served.
 
     Args:

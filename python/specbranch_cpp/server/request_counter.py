@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from specbranch_cpp.server.metrics import Metrics
 
-__all__ = ["ENDPOINTS", "Observer"]
+__all__ = ["ENDPOINTS", "RequestCounter"]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ ENDPOINTS = frozenset(
 )
 
 
-class Observer:
+class RequestCounter:
     """Counts by endpoint and status; paths that no endpoint has count together as ``other``."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

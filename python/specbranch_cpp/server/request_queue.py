@@ -14,13 +14,13 @@ from specbranch_cpp.server.errors import QueueFull, ShuttingDown
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-__all__ = ["Turns"]
+__all__ = ["RequestQueue"]
 
 MAX_RETRY_AFTER_S = 600
 N_RECENT = 16
 
 
-class Turns:
+class RequestQueue:
     """A queue in which the one at the front runs.
 
     *Thread safety*: for one event loop.

@@ -15,7 +15,7 @@ from specbranch_cpp.server.fields import IGNORED, REFUSED, refusal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ChatRequest", "CompletionRequest", "parse"]
+__all__ = ["ChatBody", "CompletionBody", "parse"]
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -81,7 +81,7 @@ class _Common(_Body):
         return sorted(set(self.model_extra or ()) - IGNORED - set(REFUSED))
 
 
-class CompletionRequest(_Common):
+class CompletionBody(_Common):
     """Body of ``/v1/completions``."""
 
     prompt: Union[str, TokenIds]  # noqa: UP007 (an empty text is the BOS token alone)
@@ -120,7 +120,7 @@ class ResponseFormat(_Body):
     json_schema: Object | None = None
 
 
-class ChatRequest(_Common):
+class ChatBody(_Common):
     """Body of ``/v1/chat/completions``."""
 
     messages: Annotated[list[Message], Field(min_length=1)]
@@ -142,7 +142,7 @@ class ChatRequest(_Common):
         return given
 
 
-def parse(kind: type[CompletionRequest] | type[ChatRequest], body: bytes, max_depth: int) -> Any:
+def parse(kind: type[CompletionBody] | type[ChatBody], body: bytes, max_depth: int) -> Any:
     """A checked body.
 
     Raises:

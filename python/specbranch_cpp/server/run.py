@@ -15,7 +15,7 @@ import uvicorn
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.server.app import create_app
 from specbranch_cpp.server.connections import make_protocol
-from specbranch_cpp.server.settings import Settings
+from specbranch_cpp.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +32,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(
-    engine: Engine, settings: Settings | None = None, *, ready: Callable[[str], None] | None = None
+    engine: Engine,
+    settings: ServerSettings | None = None,
+    *,
+    ready: Callable[[str], None] | None = None,
 ) -> bool:
     """Serves until SIGTERM or Ctrl-C, then closes the engine.
 
@@ -50,7 +53,7 @@ def run(
     Raises:
         InvalidArgument: the address cannot be bound.
     """
-    settings = settings or Settings()
+    settings = settings or ServerSettings()
     with engine:
         app = create_app(engine, settings)
         with contextlib.closing(bind(settings)) as listener:
@@ -59,7 +62,7 @@ def run(
             return not server.force_exit
 
 
-def bind(settings: Settings) -> socket.socket:
+def bind(settings: ServerSettings) -> socket.socket:
     """A bound socket; its own port where the settings say 0."""
     try:
         family, *_, address = socket.getaddrinfo(
@@ -92,7 +95,7 @@ class Server(uvicorn.Server):
     """
 
     def __init__(
-        self, app: FastAPI, settings: Settings, *, ready: Callable[[str], None] | None = None
+        self, app: FastAPI, settings: ServerSettings, *, ready: Callable[[str], None] | None = None
     ) -> None:
         super().__init__(
             uvicorn.Config(

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from specbranch_cpp.errors import DecodeError, EngineClosed
 from specbranch_cpp.server.errors import ApiError, GenerationTimeout, ShuttingDown
-from specbranch_cpp.server.request_queue import Turns
+from specbranch_cpp.server.request_queue import RequestQueue
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from specbranch_cpp.engine import Engine
     from specbranch_cpp.server.metrics import Metrics
-    from specbranch_cpp.server.settings import Settings
+    from specbranch_cpp.server.settings import ServerSettings
 
-__all__ = ["AsyncCalls", "Call", "Service"]
+__all__ = ["AsyncCalls", "QueuedCall", "Service"]
 
 
 class AsyncCalls(Protocol):
@@ -34,7 +34,7 @@ class AsyncCalls(Protocol):
     def create_chat_completion(self) -> Callable[..., Awaitable[Any]]: ...
 
 
-class Call:
+class QueuedCall:
     """One request: which of the engine's calls, and with what."""
 
     def __init__(self, endpoint: str, chat: bool, arguments: dict[str, Any]) -> None:
@@ -54,7 +54,7 @@ class Service:
     """
 
     def __init__(
-        self, model: Engine, engine: AsyncCalls, settings: Settings, metrics: Metrics
+        self, model: Engine, engine: AsyncCalls, settings: ServerSettings, metrics: Metrics
     ) -> None:
         self._model = model
         self._engine = engine
@@ -62,10 +62,10 @@ class Service:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = False
-        self.turns = Turns(settings.queue_size)
+        self.queue = RequestQueue(settings.queue_size)
         self.broken: str | None = None  # why the engine can do nothing any more
 
-    async def run(self, call: Call, put: Callable[[dict[str, Any]], None]) -> None:
+    async def run(self, call: QueuedCall, put: Callable[[dict[str, Any]], None]) -> None:
         """Waits for the turn and gives every chunk, or the one reply, to ``put``.
 
         Cancelling the task stops the work, also in the queue.
@@ -78,7 +78,7 @@ class Service:
         assert task is not None
         self._tasks.add(task)
         try:
-            async with self.turns.turn() as waited_s:
+            async with self.queue.turn() as waited_s:
                 self._metrics.waited(waited_s)
                 if self.broken is not None:
                     raise ApiError(503, self.broken, code="engine_broken")
@@ -95,22 +95,22 @@ class Service:
         """``"ok"``, or a word and the reason why nothing can be generated."""
         if self.broken is not None:
             return "engine_broken", self.broken
-        if self.turns.closed:
+        if self.queue.closed:
             return "shutting_down", str(ShuttingDown())
         return "ok", None
 
     def stop_accepting(self) -> None:
         """Sends away who waits and who comes; what runs goes on."""
-        self.turns.close()
+        self.queue.close()
 
     def abort(self) -> None:
         """Stops what runs; the clients are told."""
         self._stopping = True
-        self.turns.close()
+        self.queue.close()
         for task in self._tasks:
             task.cancel()
 
-    async def _limited(self, call: Call, put: Callable[[dict[str, Any]], None]) -> None:
+    async def _limited(self, call: QueuedCall, put: Callable[[dict[str, Any]], None]) -> None:
         limit_s = self._settings.request_timeout_s
         try:
             await asyncio.wait_for(self._generate(call, put), limit_s)
@@ -120,7 +120,7 @@ class Service:
             self._find_out_if_broken()
             raise
 
-    async def _generate(self, call: Call, put: Callable[[dict[str, Any]], None]) -> None:
+    async def _generate(self, call: QueuedCall, put: Callable[[dict[str, Any]], None]) -> None:
         engine = self._engine
         create = engine.create_chat_completion if call.chat else engine.create_completion
         begin = time.monotonic()

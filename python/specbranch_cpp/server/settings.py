@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from specbranch_cpp.errors import InvalidArgument
 
-__all__ = ["Settings", "is_loopback"]
+__all__ = ["ServerSettings", "is_loopback"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerSettings:
     """Options of `create_app` and `run`.
 
     Attributes:

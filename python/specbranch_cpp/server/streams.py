@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-    from specbranch_cpp.server.service import Call, Service
+    from specbranch_cpp.server.service import QueuedCall, Service
 
 __all__ = ["EventStream", "Job", "encode", "whole_reply"]
 
@@ -41,7 +41,7 @@ class Job:
     nobody waiting.
     """
 
-    def __init__(self, service: Service, call: Call, receive: Receive) -> None:
+    def __init__(self, service: Service, call: QueuedCall, receive: Receive) -> None:
         self._replies: list[dict[str, Any]] = []
         self._news = asyncio.Event()
         self._gone = False
@@ -93,7 +93,7 @@ class Job:
         self._gone = True
 
 
-async def whole_reply(service: Service, call: Call, request: Request) -> Response:
+async def whole_reply(service: Service, call: QueuedCall, request: Request) -> Response:
     """The reply in one piece."""
     async with Job(service, call, request.receive) as job:
         (reply,) = await job.take()
@@ -113,7 +113,7 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, service: Service, call: Call, *, heartbeat_s: float, send_timeout_s: float
+        self, service: Service, call: QueuedCall, *, heartbeat_s: float, send_timeout_s: float
     ) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]

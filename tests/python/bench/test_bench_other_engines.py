@@ -93,7 +93,7 @@ def test_peers_take_part(tmp_path: Path, request_: dict[str, Any], peers: FakePe
     assert {asked for asked in peers.asked if asked[0] != "dying"} == {
         ("right", 0), ("right", 4), ("wrong", 0),
     }  # fmt: skip
-    timed = [r for r in found if r.get("contender") == "right (0)" and r["kind"] == "generation"]
+    timed = [r for r in found if r.get("variant") == "right (0)" and r["kind"] == "generation"]
     assert all(r["stats"]["n_timed"] == len(r["tokens"]) - 1 for r in timed)
     greedy, warm = summarize(found).groups
     rows = {row.name: row for row in greedy.rows if row.is_peer}
@@ -107,15 +107,15 @@ def test_peers_take_part(tmp_path: Path, request_: dict[str, Any], peers: FakePe
     assert all(one.gap is not None for one in greedy.differences)
     assert not any(row.is_peer for row in warm.rows)
     (skip,) = [record for record in found if record["kind"] == "skip"]
-    assert (skip["contender"], skip["reason"]) == ("dying", "it died")
+    assert (skip["variant"], skip["reason"]) == ("dying", "it died")
     assert peers.asked.count(("dying", 0)) + peers.asked.count(("dying", 4)) == 1
 
 
 @pytest.mark.usefixtures("peers")
 def test_peers_that_are_asked_for_by_name(request_: dict[str, Any]) -> None:
-    prepared = session.prepare(session.Request(**request_ | {"peers": "wrong"}))
-    assert [each.name for each in prepared.plan.contenders if each.is_peer] == ["wrong (0)"]
+    prepared = session.prepare(session.BenchRequest(**request_ | {"peers": "wrong"}))
+    assert [each.name for each in prepared.plan.variants if each.is_peer] == ["wrong (0)"]
     with pytest.raises(InvalidArgument, match="missing: pip install missing"):
-        session.prepare(session.Request(**request_ | {"peers": "wrong,missing"}))
+        session.prepare(session.BenchRequest(**request_ | {"peers": "wrong,missing"}))
     with pytest.raises(InvalidArgument, match="peer is 'other'; it must be one of all, none"):
-        session.prepare(session.Request(**request_ | {"peers": "other"}))
+        session.prepare(session.BenchRequest(**request_ | {"peers": "other"}))

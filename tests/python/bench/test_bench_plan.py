@@ -11,27 +11,27 @@ from typing import Any
 import pytest
 
 from specbranch_cpp import Speculation, policies
-from specbranch_cpp.bench import contenders, machine, placements, prompts
-from specbranch_cpp.bench.machine import Machine
+from specbranch_cpp.bench import machine, placements, prompts, variants
+from specbranch_cpp.bench.machine import Hardware
 from specbranch_cpp.bench.placements import Placement
-from specbranch_cpp.bench.plan import Pair, Plan, rotated
+from specbranch_cpp.bench.plan import BenchPlan, ModelPair, rotated
 from specbranch_cpp.bench.prompts import PromptSet
 from specbranch_cpp.errors import InvalidArgument
 
 USUAL: dict[str, Any] = {"lengths": (4, 7), "epsilons": (0.2, 0.4), "k_maxes": (1, 2)}
-PEERS = contenders.of_peers({"other-engine": (0, 3)})
+PEERS = variants.of_peers({"other-engine": (0, 3)})
 
 
 def about(name: str) -> dict[str, object]:
     return {"name": name, "bytes": 1, "sha256": name}
 
 
-def plan(**changes: object) -> Plan:
-    own = contenders.of_modes(("speculative", "auto"), lengths=(4,), epsilons=(), k_maxes=())
-    made = Plan(
-        pairs=(Pair(Path("t"), Path("d"), about("t"), about("d")),),
+def plan(**changes: object) -> BenchPlan:
+    own = variants.of_modes(("speculative", "auto"), lengths=(4,), epsilons=(), k_maxes=())
+    made = BenchPlan(
+        pairs=(ModelPair(Path("t"), Path("d"), about("t"), about("d")),),
         prompt_sets=(PromptSet("one", {0: "a", 3: "b", 5: "c"}, "00"),),
-        contenders=(*own, *PEERS),
+        variants=(*own, *PEERS),
         placements=(Placement("shared", {"n_threads": 2}, {"n_threads": 2, "cpus": None}),),
     )
     return replace(made, **changes)  # type: ignore[arg-type]
@@ -39,13 +39,13 @@ def plan(**changes: object) -> Plan:
 
 def cpus(
     *cores: tuple[int, ...], gpus: tuple[str, ...] = (), n_usable: int | None = None
-) -> Machine:
+) -> Hardware:
     numbers = tuple(cpu for core in cores for cpu in core)
-    return Machine("a CPU", numbers, cores, n_usable or len(cores), 1, gpus)
+    return Hardware("a CPU", numbers, cores, n_usable or len(cores), 1, gpus)
 
 
-def test_every_setting_is_a_contender_of_its_own() -> None:
-    names = [each.name for each in contenders.of_modes(contenders.MODES, **USUAL)]
+def test_every_setting_is_a_variant_of_its_own() -> None:
+    names = [each.name for each in variants.of_modes(variants.MODES, **USUAL)]
     assert names[0] == "autoregressive"
     assert names[-1] == "auto"
     assert [name for name in names if name.startswith(("speculative", "pearl"))] == [
@@ -57,12 +57,12 @@ def test_every_setting_is_a_contender_of_its_own() -> None:
 
 
 def test_the_baseline_is_always_there() -> None:
-    found = contenders.of_modes(("auto",), **USUAL)
+    found = variants.of_modes(("auto",), **USUAL)
     assert [each.mode for each in found] == ["autoregressive", "auto"]
 
 
 def test_named_policies_hold_for_every_mode_that_drafts() -> None:
-    found = contenders.of_modes(
+    found = variants.of_modes(
         ("pearl", "specbranch"), lengths=(4,), epsilons=(0.3,), k_maxes=(2,),
         policy_names=("fixed", "adaedl", "hrad"), hrad="weights",
     )  # fmt: skip
@@ -76,10 +76,10 @@ def test_named_policies_hold_for_every_mode_that_drafts() -> None:
     assert found[5].speculation().policy == policies.AdaEDL()
 
 
-def test_room_is_what_any_contender_may_ask_for() -> None:
-    found = contenders.of_modes(contenders.MODES, lengths=(20,), epsilons=(0.4,), k_maxes=(6,))
-    assert contenders.room(found) == Speculation(max_draft=20, k_max=6)
-    assert contenders.room(PEERS) == Speculation(max_draft=16, k_max=4)
+def test_room_is_what_any_variant_may_ask_for() -> None:
+    found = variants.of_modes(variants.MODES, lengths=(20,), epsilons=(0.4,), k_maxes=(6,))
+    assert variants.room(found) == Speculation(max_draft=20, k_max=6)
+    assert variants.room(PEERS) == Speculation(max_draft=16, k_max=4)
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_room_is_what_any_contender_may_ask_for() -> None:
     ],
 )
 def test_bad_settings(change: dict[str, object], message: str) -> None:
-    arguments: dict[str, Any] = {"modes": contenders.MODES, **USUAL, **change}
+    arguments: dict[str, Any] = {"modes": variants.MODES, **USUAL, **change}
     with pytest.raises(InvalidArgument, match=message):
-        contenders.of_modes(**arguments)
+        variants.of_modes(**arguments)
 
 
 def test_orders_rotate() -> None:
-    found = contenders.of_modes(contenders.MODES, **USUAL)
+    found = variants.of_modes(variants.MODES, **USUAL)
     n = len(found)
     orders = [rotated(found, number, 3) for number in range(2 * n)]
     for order in orders:
@@ -129,7 +129,7 @@ def test_a_plan_is_the_product_of_everything() -> None:
 
 def test_peers_stay_away_from_placements_that_are_not_theirs() -> None:
     made = plan(placements=(Placement("draft-cpu", {"n_gpu_layers": -1}),))
-    assert not any(item.contender.is_peer for item in made.items)
+    assert not any(item.variant.is_peer for item in made.items)
 
 
 def test_seeds_are_those_of_the_prompt() -> None:
@@ -150,8 +150,8 @@ def test_seeds_are_those_of_the_prompt() -> None:
         {"temperatures": (0.1,)},
         {"placements": (Placement("shared", {"n_threads": 3}),)},
         {"prompt_sets": (PromptSet("one", {0: "other"}, "00"),)},
-        {"pairs": (Pair(Path("t"), Path("d"), about("t"), about("new")),)},
-        {"contenders": (contenders.Contender("auto", k_max=9),)},
+        {"pairs": (ModelPair(Path("t"), Path("d"), about("t"), about("new")),)},
+        {"variants": (variants.Variant("auto", k_max=9),)},
     ],
 )  # fmt: skip
 def test_keys_depend_on_all_that_decides(change: dict[str, object]) -> None:
@@ -221,7 +221,7 @@ def test_placements_on_a_gpu() -> None:
 
 
 def test_the_placement_of_who_names_none() -> None:
-    def chosen(here: Machine) -> list[str]:
+    def chosen(here: Hardware) -> list[str]:
         found, skipped = placements.place(None, here)
         assert not skipped
         return [each.name for each in found]

@@ -11,7 +11,7 @@ from specbranch_cpp.bench import records
 from specbranch_cpp.bench.records import RecordFile
 from specbranch_cpp.errors import InvalidArgument
 
-HEADER = {"plan": {"tokens": 5, "contenders": {"auto": {}}}, "made": "today", "command": "a"}
+HEADER = {"plan": {"tokens": 5, "variants": {"auto": {}}}, "made": "today", "command": "a"}
 
 
 def test_records_are_on_the_disk_at_once(tmp_path: Path) -> None:
@@ -68,13 +68,13 @@ def test_a_header_that_was_cut_off_is_written_again(tmp_path: Path) -> None:
 def test_another_run_is_refused_by_what_differs(tmp_path: Path) -> None:
     with RecordFile(tmp_path, HEADER):
         pass
-    other = {**HEADER, "plan": {"tokens": 6, "contenders": {"pearl": {"k": 1}}}}
+    other = {**HEADER, "plan": {"tokens": 6, "variants": {"pearl": {"k": 1}}}}
     with pytest.raises(InvalidArgument) as caught:
         RecordFile(tmp_path, other)
     message = str(caught.value)
     assert "plan tokens was 5 and is 6" in message
-    assert "plan contenders auto was {} and is null" in message
-    assert 'plan contenders pearl was null and is {"k": 1}' in message
+    assert "plan variants auto was {} and is null" in message
+    assert 'plan variants pearl was null and is {"k": 1}' in message
     assert "made" not in message
     with RecordFile(tmp_path, HEADER):  # nothing was written, and nothing is held open
         pass
@@ -94,8 +94,8 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
         ("", "has no header"),
         ("no JSON\n", "line 1 is no JSON"),
         ("[1]\n", "line 1 is no record"),
-        ('{"kind": "header", "format": "specbranch-bench-0"}\n', "'specbranch-bench-0'"),
-        ('{"kind": "header", "format": "specbranch-bench-1"}\n{"a": 1}\n', "line 2 is no record"),
+        ('{"kind": "header", "format": "specbranch-bench-1"}\n', "'specbranch-bench-1'"),
+        ('{"kind": "header", "format": "specbranch-bench-2"}\n{"a": 1}\n', "line 2 is no record"),
     ],
 )
 def test_damaged_files(tmp_path: Path, content: str, message: str) -> None:

@@ -32,7 +32,7 @@ def line(text: str, begin: str) -> str:
     return found
 
 
-def test_a_row_for_each_contender_with_the_best_in_bold() -> None:
+def test_a_row_for_each_variant_with_the_best_in_bold() -> None:
     text = report.markdown(RECORDS, summarize(RECORDS))
     assert line(text, "| autoregressive | 1.00 ").endswith("| 1 of 1 |")
     row = line(text, "| **speculative (2, fixed)** ")
@@ -78,7 +78,7 @@ def test_differences_and_gaps_are_listed() -> None:
 
 
 def test_what_was_not_measured_and_with_what_the_rest_was() -> None:
-    skip = {"kind": "skip", "pair": 0, "placement": "shared", "contender": "other-engine",
+    skip = {"kind": "skip", "pair": 0, "placement": "shared", "variant": "other-engine",
             "reason": "it died"}  # fmt: skip
     records = [*RECORDS, skip, skip]
     text = report.markdown(records, summarize(records))
@@ -119,7 +119,7 @@ def test_a_typical_round_is_shown() -> None:
 
 def test_pictures(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    traced = {"kind": "trace", "pair": 0, "placement": "shared", "contender": SHORT.name,
+    traced = {"kind": "trace", "pair": 0, "placement": "shared", "variant": SHORT.name,
               **traces.to_json(trace())}  # fmt: skip
     records = [*RECORDS, traced]
     summary = summarize(records)

@@ -12,7 +12,7 @@ from tests.python.support.bench_runs import generations, measure, small_request
 
 from specbranch_cpp import Engine
 from specbranch_cpp.bench import near_ties, records, runner, session
-from specbranch_cpp.bench.contest import Contest, Measurement
+from specbranch_cpp.bench.group_engines import GroupEngines, MeasuredText
 from specbranch_cpp.bench.near_ties import Difference, first_difference
 from specbranch_cpp.bench.statistics import summarize
 from specbranch_cpp.errors import InvalidArgument, ModelLoadError
@@ -26,7 +26,7 @@ def request_(pair: tuple[Path, Path], tmp_path: Path) -> dict[str, Any]:
 def test_every_item_is_measured_once(tmp_path: Path, request_: dict[str, Any]) -> None:
     found = measure(tmp_path, request_ | {"temperatures": (0.0, 0.7), "repeat": 2})
     measured = generations(found)
-    assert len(measured) == 3 * 2 * 2 * 4  # prompts, repeats, temperatures, contenders
+    assert len(measured) == 3 * 2 * 2 * 4  # prompts, repeats, temperatures, variants
     assert len({record["key"] for record in measured}) == len(measured)
     assert found[0]["n_items"] == len(measured)
     kinds = [record["kind"] for record in found]
@@ -43,7 +43,7 @@ def test_every_item_is_measured_once(tmp_path: Path, request_: dict[str, Any]) -
     for one in rounds:
         assert len({(r["prompt"], r["repeat"], r["temperature"]) for r in one}) == 1
         assert [r["place"] for r in one] == [0, 1, 2, 3]
-    assert len({tuple(r["contender"] for r in one) for one in rounds}) > 1
+    assert len({tuple(r["variant"] for r in one) for one in rounds}) > 1
     summary = summarize(found)
     assert not summary.differences
     for group in summary.groups:
@@ -53,29 +53,29 @@ def test_every_item_is_measured_once(tmp_path: Path, request_: dict[str, Any]) -
 def test_a_run_that_was_stopped_goes_on(
     tmp_path: Path, request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Contest.measure
+    real = GroupEngines.measure
     n_left = 4 + 6  # the warm-up, then a round and a half
 
-    def interrupted(self: Contest, *arguments: Any) -> Measurement:
+    def interrupted(self: GroupEngines, *arguments: Any) -> MeasuredText:
         nonlocal n_left
         if n_left == 0:
             raise KeyboardInterrupt
         n_left -= 1
         return real(self, *arguments)
 
-    monkeypatch.setattr(Contest, "measure", interrupted)
+    monkeypatch.setattr(GroupEngines, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
         measure(tmp_path, request_)
     before = generations(records.read(tmp_path))
     assert len(before) == 6
-    monkeypatch.setattr(Contest, "measure", real)
+    monkeypatch.setattr(GroupEngines, "measure", real)
     found = measure(tmp_path, request_)
     after = generations(found)
     assert after[:6] == before
     assert len(after) == len({record["key"] for record in after}) == 12
     assert [record["part"] for record in after] == [0] * 6 + [1] * 6
     # A third time there is nothing left, and no engine is made for it.
-    monkeypatch.setattr(Contest, "__init__", None)
+    monkeypatch.setattr(GroupEngines, "__init__", None)
     assert generations(measure(tmp_path, request_)) == after
     (group,) = summarize(found).groups
     for row in group.rows:
@@ -84,14 +84,14 @@ def test_a_run_that_was_stopped_goes_on(
         assert row.speedup.ratios.n >= 2  # the round that was stopped counts where it is whole
 
 
-def wrong_auto(real: Callable[..., Measurement]) -> Callable[..., Measurement]:
+def wrong_auto(real: Callable[..., MeasuredText]) -> Callable[..., MeasuredText]:
     """Measures, but for the fourth token of `auto`."""
 
-    def altered(self: Contest, contender: Any, *rest: Any) -> Measurement:
-        done = real(self, contender, *rest)
-        if contender.mode != "auto":
+    def altered(self: GroupEngines, variant: Any, *rest: Any) -> MeasuredText:
+        done = real(self, variant, *rest)
+        if variant.mode != "auto":
             return done
-        return Measurement((*done.tokens[:3], done.tokens[3] + 1), done.stats)
+        return MeasuredText((*done.tokens[:3], done.tokens[3] + 1), done.stats)
 
     return altered
 
@@ -99,9 +99,9 @@ def wrong_auto(real: Callable[..., Measurement]) -> Callable[..., Measurement]:
 def test_a_text_that_differs_is_noted_with_its_gap(
     tmp_path: Path, request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Contest, "measure", wrong_auto(Contest.measure))
+    monkeypatch.setattr(GroupEngines, "measure", wrong_auto(GroupEngines.measure))
     summary = summarize(measure(tmp_path, request_))
-    assert [(one.contender, one.index) for one in summary.differences] == [("auto", 3)] * 3
+    assert [(one.variant, one.index) for one in summary.differences] == [("auto", 3)] * 3
     for one in summary.differences:
         assert one.gap is not None
         assert one.gap > 0.0
@@ -137,8 +137,8 @@ def test_a_difference_that_was_not_noted_in_time_is_noted_later(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Contest, "measure", wrong_auto(Contest.measure))
-        patch.setattr(Contest, "gap", interrupted)
+        patch.setattr(GroupEngines, "measure", wrong_auto(GroupEngines.measure))
+        patch.setattr(GroupEngines, "gap", interrupted)
         with pytest.raises(KeyboardInterrupt):
             measure(tmp_path, request_)
     found = measure(tmp_path, request_)
@@ -174,8 +174,8 @@ def test_a_group_that_does_not_fit_is_skipped(
     def full(*_: Any) -> None:
         raise ModelLoadError("no memory for the cache")
 
-    monkeypatch.setattr(Contest, "__init__", full)
-    prepared = session.prepare(session.Request(**request_))
+    monkeypatch.setattr(GroupEngines, "__init__", full)
+    prepared = session.prepare(session.BenchRequest(**request_))
     with records.RecordFile(tmp_path, prepared.header) as file:
         runner.run(prepared.plan, file)
     (skip,) = [r for r in records.read(tmp_path) if r["kind"] == "skip"]

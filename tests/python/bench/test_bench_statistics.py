@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 from tests.python.support.bench_records import AUTO, BASE, LONG, PEER, SHORT, generation, header
 
-from specbranch_cpp.bench.figures import Comparison, Group, Row, Spread
 from specbranch_cpp.bench.records import Record
 from specbranch_cpp.bench.statistics import compare, geometric_mean, summarize
+from specbranch_cpp.bench.summary import Comparison, GroupSummary, Row, Spread
 
 
-def group_of(*records: Record) -> Group:
+def group_of(*records: Record) -> GroupSummary:
     (group,) = summarize([header(), *records]).groups
     return group
 
 
-def row_of(group: Group, name: str) -> Row:
+def row_of(group: GroupSummary, name: str) -> Row:
     row = group.row(name)
     assert row is not None
     return row
@@ -145,13 +145,13 @@ def test_equal_texts_are_counted_prompt_by_prompt() -> None:
     )
     assert (row_of(group, SHORT.name).n_equal, row_of(group, SHORT.name).n_texts) == (1, 2)
     assert (row_of(group, LONG.name).n_equal, row_of(group, LONG.name).n_texts) == (0, 1)
-    found = {one.contender: one for one in group.differences}
+    found = {one.variant: one for one in group.differences}
     assert (found[SHORT.name].prompt, found[SHORT.name].index) == (1, 2)
     assert found[SHORT.name].is_near_tie
     assert found[LONG.name].index == 2
     assert not found[LONG.name].is_near_tie  # nobody knows
     summary = summarize([header(), generation(BASE, 0, 40.0), peer, far])
-    assert [one.contender for one in summary.differences] == [LONG.name]  # not the peer's
+    assert [one.variant for one in summary.differences] == [LONG.name]  # not the peer's
 
 
 def test_step_ratio_from_modes_that_take_turns() -> None:

@@ -20,14 +20,14 @@ from specbranch_cpp.check import (
     StepFigures,
     Verdict,
     devices,
-    examination,
-    expectation,
+    examine_pair,
+    predicted_speedup,
     settings,
     statistics,
 )
 from specbranch_cpp.check.acceptance import read_acceptance
-from specbranch_cpp.check.judgement import GAIN, GOOD, Figures, cause, gain, judge
 from specbranch_cpp.check.measuring import Assessment, Place, Sample, _recommended, assess
+from specbranch_cpp.check.verdict import GAIN, GOOD, Figures, cause, gain, judge
 from specbranch_cpp.simulation import MODES, Machine, Pair
 
 STEPS = StepFigures(20.0, 2.0, 10.0, {2: 1.1, 4: 1.3}, 1.0, 1.0, 10.0, 1, 1)
@@ -210,7 +210,7 @@ def recorded(alpha: float, n: int = 200) -> list[Trace]:
 @pytest.mark.parametrize("alpha", [0.9, 0.02])
 def test_expectations_of_every_mode(alpha: float) -> None:
     pair, machine = Pair(target_us=(20_000.0,) * 8, draft_us=(1_000.0,) * 8), Machine()
-    found = expectation.expect(pair, machine, recorded(alpha), max_draft=8, k_max=2)
+    found = predicted_speedup.expect(pair, machine, recorded(alpha), max_draft=8, k_max=2)
     assert [one.mode for one in found] == list(MODES)
     assert found[0].expected == Interval(1.0)
     assert found[0].gamma is None
@@ -221,24 +221,24 @@ def test_expectations_of_every_mode(alpha: float) -> None:
     assert (auto.mean > 2.0) is (alpha > 0.5)
     assert all(one.k_max <= 2 and (one.gamma or 0) <= 8 for one in found)
     # Where there is no room for the windows of a mode, it is left out.
-    small = expectation.expect(pair, machine, recorded(alpha), max_draft=1, k_max=1)
+    small = predicted_speedup.expect(pair, machine, recorded(alpha), max_draft=1, k_max=1)
     assert "specbranch" not in [one.mode for one in small]
 
 
 def test_what_would_help() -> None:
     flat, machine = (20_000.0,) * 8, Machine()
     wrong = Pair(target_us=flat, draft_us=(1_000.0,))
-    found = expectation.needs(wrong, machine, recorded(0.02))
+    found = predicted_speedup.needs(wrong, machine, recorded(0.02))
     assert found.alpha is not None
     assert 0.02 < found.alpha < 0.4
     assert found.ratio is None
     slow = Pair(target_us=flat, draft_us=(60_000.0,))
-    found = expectation.needs(slow, machine, recorded(0.8))
+    found = predicted_speedup.needs(slow, machine, recorded(0.8))
     assert found.alpha is None
     assert found.ratio is not None
     assert 1 / 3 < found.ratio < 20
     dear = Pair(target_us=tuple(20_000.0 * n for n in range(1, 9)), draft_us=(10_000.0,))
-    found = expectation.needs(dear, machine, recorded(0.8))
+    found = predicted_speedup.needs(dear, machine, recorded(0.8))
     assert (found.alpha, found.ratio, found.cheap_verify) == (None, None, True)
 
 
@@ -304,7 +304,7 @@ def test_the_recommended_mode(auto: float, other: float | None, chosen: str) -> 
 
 
 def test_built_in_prompts_are_code_and_prose() -> None:
-    prompts = examination.built_in_prompts()
+    prompts = examine_pair.built_in_prompts()
     assert len(prompts) == len(set(prompts)) == 78
     assert "harbour" in prompts[4]
 

@@ -11,7 +11,7 @@ from tests.python.support.bench_runs import write_prompts
 from typer.testing import CliRunner, Result
 
 from specbranch_cpp.bench import machine, near_ties, session
-from specbranch_cpp.bench.contest import Contest, Measurement
+from specbranch_cpp.bench.group_engines import GroupEngines, MeasuredText
 from specbranch_cpp.cli import app
 from specbranch_cpp.errors import InvalidArgument
 
@@ -64,9 +64,9 @@ def test_all_pairs_are_measured(
 def test_quick_means_little_work_unless_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[session.Request] = []
+    seen: list[session.BenchRequest] = []
 
-    def stop(request: session.Request, **_: Any) -> None:
+    def stop(request: session.BenchRequest, **_: Any) -> None:
         seen.append(request)
         raise InvalidArgument("enough")
 
@@ -84,14 +84,14 @@ def test_quick_means_little_work_unless_told(
 def test_different_texts_are_a_failure(
     tmp_path: Path, small: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Contest.measure
+    real = GroupEngines.measure
 
-    def altered(self: Contest, contender: Any, *rest: Any) -> Measurement:
-        done = real(self, contender, *rest)
-        tokens = done.tokens[:-1] if contender.mode == "auto" else done.tokens
-        return Measurement(tokens, done.stats)
+    def altered(self: GroupEngines, variant: Any, *rest: Any) -> MeasuredText:
+        done = real(self, variant, *rest)
+        tokens = done.tokens[:-1] if variant.mode == "auto" else done.tokens
+        return MeasuredText(tokens, done.stats)
 
-    monkeypatch.setattr(Contest, "measure", altered)
+    monkeypatch.setattr(GroupEngines, "measure", altered)
     done = run(*small, "-o", tmp_path / "out")
     assert done.exit_code == 1
     assert "3 texts are not those of autoregressive" in done.stderr
@@ -109,17 +109,17 @@ def test_different_texts_are_a_failure(
 def test_ctrl_c_says_how_to_go_on(
     tmp_path: Path, small: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Contest.trace
+    real = GroupEngines.trace
 
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Contest, "trace", interrupted)
+    monkeypatch.setattr(GroupEngines, "trace", interrupted)
     done = run(*small, "-o", tmp_path / "out")
     assert done.exit_code == 130
     assert "stopped with 15 of 15 generations" in done.stderr
     assert f"-o {tmp_path / 'out'}" in done.stderr.replace("\n", "")
-    monkeypatch.setattr(Contest, "trace", real)
+    monkeypatch.setattr(GroupEngines, "trace", real)
     assert run(*small, "-o", tmp_path / "out").exit_code == 0
 
 

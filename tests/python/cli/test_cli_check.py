@@ -56,7 +56,7 @@ def test_check_a_pair_that_fits(pair: tuple[Path, Path]) -> None:
 
 @pytest.fixture
 def quick_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu_probe, "probe", lambda _model: cpu_probe.Verdict("runs"))
+    monkeypatch.setattr(cpu_probe, "probe", lambda _model: cpu_probe.ProbeResult("runs"))
 
 
 @pytest.mark.usefixtures("quick_cpu")
@@ -104,12 +104,14 @@ def test_check_finds_too_little_memory(
 def test_check_advises_for_a_cpu_that_cannot(
     pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpu_probe, "probe", lambda _model: cpu_probe.Verdict("dies", "SIGILL"))
+    monkeypatch.setattr(cpu_probe, "probe", lambda _model: cpu_probe.ProbeResult("dies", "SIGILL"))
     result = run("check", *pair)
     assert result.exit_code == 1
     assert "SIGILL" in result.stdout
     assert "CMAKE_ARGS='-DGGML_NATIVE=OFF" in result.stdout or "-DGGML_NATIVE=OFF" in result.stdout
-    monkeypatch.setattr(cpu_probe, "probe", lambda _model: cpu_probe.Verdict("unknown", "no luck"))
+    monkeypatch.setattr(
+        cpu_probe, "probe", lambda _model: cpu_probe.ProbeResult("unknown", "no luck")
+    )
     result = run("check", *pair, "--no-measure")
     assert result.exit_code == 0
     assert "no luck" in result.stdout

@@ -16,7 +16,7 @@ from specbranch_cpp.cli.hrad import as_json
 from specbranch_cpp.hrad import (
     LABELS,
     Classifier,
-    Settings,
+    TraceSettings,
     collect,
     fate,
     load_traces,
@@ -134,7 +134,7 @@ def models(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "target", tmp_path / "draft"
 
 
-SETTINGS = Settings(n_layers=2, max_tokens=40)
+SETTINGS = TraceSettings(n_layers=2, max_tokens=40)
 
 
 def test_collecting_goes_on_where_it_was(
@@ -184,7 +184,7 @@ def test_traces_do_not_mix(make_fake: MakeFake, models: tuple[Path, Path], tmp_p
     folder = tmp_path / "traces"
     collect(engine, *models, ["abc"], folder, settings=SETTINGS)
     with pytest.raises(InvalidArgument, match="another max_tokens: 40, not 41"):
-        collect(engine, *models, ["abc"], folder, settings=Settings(n_layers=2, max_tokens=41))
+        collect(engine, *models, ["abc"], folder, settings=TraceSettings(n_layers=2, max_tokens=41))
     models[0].write_bytes(b"another model")
     with pytest.raises(InvalidArgument, match="another target_sha256"):
         collect(engine, *models, ["abc"], folder, settings=SETTINGS)
@@ -193,7 +193,7 @@ def test_traces_do_not_mix(make_fake: MakeFake, models: tuple[Path, Path], tmp_p
     with pytest.raises(InvalidArgument, match="another target_sha256"):
         load_traces([folder, other])
     with pytest.raises(InvalidArgument, match=r"n_layers is 7; it must be in 1 \.\. 6"):
-        collect(engine, *models, ["abc"], tmp_path / "x", settings=Settings(n_layers=7))
+        collect(engine, *models, ["abc"], tmp_path / "x", settings=TraceSettings(n_layers=7))
     with pytest.raises(InvalidArgument, match="architecture"):
         collect(make_fake(target_n_feature_layers=0), *models, ["abc"], tmp_path / "x")
     with pytest.raises(InvalidArgument, match="has no traces"):

@@ -47,7 +47,7 @@ def child(code: str) -> list[str]:
 @pytest.mark.parametrize("name", ["SIGILL", "SIGSEGV", "SIGABRT"])
 def test_a_child_that_dies(name: str) -> None:
     verdict = cpu_probe.probe("unused", child(f"os.kill(os.getpid(), signal.{name})"))
-    assert verdict == cpu_probe.Verdict("dies", name)
+    assert verdict == cpu_probe.ProbeResult("dies", name)
 
 
 def test_a_child_that_fails_says_nothing_about_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_a_child_that_fails_says_nothing_about_the_cpu(monkeypatch: pytest.Monke
 
 
 def test_the_child_computes_with_a_model(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    assert cpu_probe.probe(pair[1]) == cpu_probe.Verdict("runs")
+    assert cpu_probe.probe(pair[1]) == cpu_probe.ProbeResult("runs")
     verdict = cpu_probe.probe(tmp_path / "missing.gguf")
     assert verdict.state == "unknown"
     assert "missing.gguf" in verdict.detail
@@ -71,7 +71,7 @@ def test_the_child_computes_with_a_model(pair: tuple[Path, Path], tmp_path: Path
 
 def test_the_advice_is_a_command_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu_flags, "read_cpuinfo", lambda: WITH_AMX)
-    advice = cpu_probe.advice(cpu_probe.Verdict("dies", "SIGILL"))
+    advice = cpu_probe.advice(cpu_probe.ProbeResult("dies", "SIGILL"))
     assert "SIGILL" in advice
     assert "CMAKE_ARGS='-DGGML_NATIVE=OFF " in advice
     assert "--no-cache-dir" in advice
@@ -82,13 +82,13 @@ def test_the_advice_is_a_command_for_this_machine(monkeypatch: pytest.MonkeyPatc
 class FakeProbe:
     """Counts how often a child would have been started."""
 
-    def __init__(self, verdict: cpu_probe.Verdict) -> None:
+    def __init__(self, verdict: cpu_probe.ProbeResult) -> None:
         self.verdict = verdict
         self.models: list[str] = []
 
     def __call__(
         self, model: str | Path, command: Sequence[str] | None = None
-    ) -> cpu_probe.Verdict:
+    ) -> cpu_probe.ProbeResult:
         assert command is None
         self.models.append(str(model))
         return self.verdict
@@ -104,7 +104,7 @@ def with_amx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, state: str, detail: str = "") -> FakeProbe:
-    fake = FakeProbe(cpu_probe.Verdict(state, detail))  # type: ignore[arg-type]
+    fake = FakeProbe(cpu_probe.ProbeResult(state, detail))  # type: ignore[arg-type]
     monkeypatch.setattr(cpu_probe, "probe", fake)
     return fake
 

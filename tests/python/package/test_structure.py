@@ -219,3 +219,14 @@ def test_matplotlib_is_guarded_in_one_place() -> None:
         if other.split(".")[0] == "matplotlib"
     }
     assert found == {"specbranch_cpp._plots.style"}
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    """But for the backends of other engines in `bench.peers`, which have one interface."""
+    files: dict[str, list[str]] = {}
+    for module, path in Package(PACKAGE).files.items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                files.setdefault(node.name, []).append(module)
+    shared = {name: modules for name, modules in files.items() if len(modules) > 1}
+    assert set(shared) == {"Backend"}, shared

@@ -9,7 +9,7 @@ import pytest
 from tests.python.support.server_support import KEY, FakeModel, FakeText, Running, serving, told
 
 from specbranch_cpp.server import app as app_module
-from specbranch_cpp.server.settings import Settings
+from specbranch_cpp.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,8 +77,8 @@ def test_names_can_be_added() -> None:
 
 
 def test_an_open_address_has_every_name() -> None:
-    assert Settings(host="0.0.0.0").host_names is None
-    named = Settings(host="0.0.0.0", allowed_hosts=("a.lan",)).host_names
+    assert ServerSettings(host="0.0.0.0").host_names is None
+    named = ServerSettings(host="0.0.0.0", allowed_hosts=("a.lan",)).host_names
     assert named == frozenset({"a.lan", "localhost", "127.0.0.1", "::1", "0.0.0.0"})
 
 

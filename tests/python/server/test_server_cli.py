@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from specbranch_cpp.cli import app
 from specbranch_cpp.cli import serve as command
 from specbranch_cpp.server.run import bind
-from specbranch_cpp.server.settings import Settings
+from specbranch_cpp.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Settings]]:
+def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ServerSettings]]:
     """What would have been served."""
-    calls: list[tuple[Any, Settings]] = []
+    calls: list[tuple[Any, ServerSettings]] = []
 
-    def run(engine: Any, settings: Settings, ready: Callable[[str], None]) -> bool:
+    def run(engine: Any, settings: ServerSettings, ready: Callable[[str], None]) -> bool:
         ready("http://somewhere:1")
         calls.append((engine, settings))
         return True
@@ -40,18 +40,18 @@ def invoke(*arguments: str, **environment: str) -> tuple[int, str]:
     return result.exit_code, re.sub(r"\x1b\[[0-9;]*m", "", result.output)
 
 
-def test_defaults(served: list[tuple[Any, Settings]]) -> None:
+def test_defaults(served: list[tuple[Any, ServerSettings]]) -> None:
     code, output = invoke()
     ((engine, settings),) = served
     assert code == 0, output
-    assert settings == Settings()
+    assert settings == ServerSettings()
     assert [path.name for path in engine[0]] == ["demo-target.gguf", "demo-draft.gguf"]
     assert "serving demo-target.gguf with demo-draft.gguf at http://somewhere:1/v1" in output
     assert "open http://somewhere:1 in a browser" in output
     assert "from this machine only; no API key is needed" in output
 
 
-def test_options(served: list[tuple[Any, Settings]], tmp_path: Path) -> None:
+def test_options(served: list[tuple[Any, ServerSettings]], tmp_path: Path) -> None:
     keys, template = tmp_path / "keys", tmp_path / "template"
     keys.write_text("second\n\n third \n")
     template.write_text("{{ messages }}")
@@ -64,7 +64,7 @@ def test_options(served: list[tuple[Any, Settings]], tmp_path: Path) -> None:
     )  # fmt: skip
     assert code == 0, output
     ((engine, settings),) = served
-    assert settings == Settings(
+    assert settings == ServerSettings(
         host="0.0.0.0", port=0, api_keys=("first", "second", "third"), alias="mine",
         request_timeout_s=5.0, queue_size=0, max_body_bytes=100, allowed_hosts=("a.lan",),
         cors_origins=("https://a.example",), grace_s=1.0, page=False, metrics=False,
@@ -76,12 +76,12 @@ def test_options(served: list[tuple[Any, Settings]], tmp_path: Path) -> None:
     assert "browser" not in output
 
 
-def test_keys_from_the_environment(served: list[tuple[Any, Settings]]) -> None:
+def test_keys_from_the_environment(served: list[tuple[Any, ServerSettings]]) -> None:
     assert invoke("--host", "0.0.0.0", SPECBRANCH_API_KEY="one two")[0] == 0
     assert served[0][1].api_keys == ("one", "two")
 
 
-def test_an_open_address_needs_a_key(served: list[tuple[Any, Settings]]) -> None:
+def test_an_open_address_needs_a_key(served: list[tuple[Any, ServerSettings]]) -> None:
     code, output = invoke("--host", "0.0.0.0")
     assert (code, served) == (2, [])
     assert "--api-key" in output
@@ -100,7 +100,7 @@ def test_an_open_address_needs_a_key(served: list[tuple[Any, Settings]]) -> None
     ],
 )
 def test_wrong_options(
-    served: list[tuple[Any, Settings]], arguments: tuple[str, ...], word: str
+    served: list[tuple[Any, ServerSettings]], arguments: tuple[str, ...], word: str
 ) -> None:
     code, output = invoke(*arguments)
     assert (code, served) == (2, [])
@@ -110,11 +110,11 @@ def test_wrong_options(
 def test_a_port_that_is_taken_is_told() -> None:
     import specbranch_cpp
 
-    with bind(Settings(port=0)) as taken:
+    with bind(ServerSettings(port=0)) as taken:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(specbranch_cpp.InvalidArgument, match=f"port {port}"):
-            bind(Settings(port=port))
+            bind(ServerSettings(port=port))
 
 
 def test_a_missing_package_is_named(python: RunPython) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.python.support.server_support import FakeModel, FakeText, Running, serving, told
 
 from specbranch_cpp.errors import InvalidArgument
-from specbranch_cpp.server.settings import Settings
+from specbranch_cpp.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -215,7 +215,7 @@ def test_what_is_no_http_is_told_so(server: Running) -> None:
 )  # fmt: skip
 def test_settings_are_checked(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgument):
-        Settings(**wrong)
+        ServerSettings(**wrong)
 
 
 def test_requests_are_counted_once_each(server: Running) -> None:

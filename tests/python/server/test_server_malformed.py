@@ -10,7 +10,7 @@ from tests.python.support.server_support import Running, serving
 
 from specbranch_cpp import Engine
 from specbranch_cpp.server.errors import BadRequest
-from specbranch_cpp.server.requests import CompletionRequest, parse
+from specbranch_cpp.server.requests import CompletionBody, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,5 +59,5 @@ def test_a_hundred_malformed_requests(server: Running) -> None:
 def test_errors_tell_the_value(field: str, told: str) -> None:
     body = f'{{"prompt": "x", {field}}}'.encode()
     with pytest.raises(BadRequest, match="Input should be") as refused:
-        parse(CompletionRequest, body, 8)
+        parse(CompletionBody, body, 8)
     assert str(refused.value).startswith(told)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from specbranch_cpp.server.errors import QueueFull, ShuttingDown
-from specbranch_cpp.server.request_queue import Turns
+from specbranch_cpp.server.request_queue import RequestQueue
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -23,7 +23,7 @@ class Track:
     """Tasks that take a turn, and what became of them."""
 
     def __init__(self, size: int) -> None:
-        self.turns = Turns(size)
+        self.turns = RequestQueue(size)
         self.order: list[str] = []
         self._ends: dict[str, asyncio.Event] = {}
 
@@ -101,7 +101,7 @@ def test_retry_after_follows_the_recent_durations() -> None:
     async def main() -> None:
         nonlocal now
         track = Track(1)
-        track.turns = Turns(1, clock=lambda: now)
+        track.turns = RequestQueue(1, clock=lambda: now)
         for duration in (2.0, 5.0):
             await track.start("a")
             now += duration
@@ -151,7 +151,7 @@ def test_a_turn_that_comes_to_one_who_leaves_is_passed_on() -> None:
 
 def test_an_error_ends_the_turn() -> None:
     async def main() -> None:
-        turns = Turns(1)
+        turns = RequestQueue(1)
         with pytest.raises(ZeroDivisionError):
             async with turns.turn():
                 raise ZeroDivisionError

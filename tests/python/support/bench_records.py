@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from specbranch_cpp.bench.contenders import Contender
 from specbranch_cpp.bench.records import FORMAT, Record
+from specbranch_cpp.bench.variants import Variant
 
-BASE = Contender("autoregressive")
-SHORT = Contender("speculative", 2, "fixed")
-LONG = Contender("speculative", 6, "fixed")
-AUTO = Contender("auto")
-PEER = Contender("other-engine", 3, is_peer=True)
+BASE = Variant("autoregressive")
+SHORT = Variant("speculative", 2, "fixed")
+LONG = Variant("speculative", 6, "fixed")
+AUTO = Variant("auto")
+PEER = Variant("other-engine", 3, is_peer=True)
 ALL = (BASE, SHORT, LONG, AUTO, PEER)
 
 
@@ -24,7 +24,7 @@ def header(**changes: Any) -> Record:
     plan = {
         "pairs": [{"target": model("big.gguf"), "draft": model("small.gguf")}],
         "prompts": {"some": {"sha256": "12" * 32, "numbers": [0, 1, 2, 3]}},
-        "contenders": {each.name: vars(each) for each in ALL},
+        "variants": {each.name: vars(each) for each in ALL},
         "placements": {"shared": {"n_threads": 2}},
         "temperatures": [0.0],
         "tokens": 10,
@@ -49,11 +49,11 @@ def header(**changes: Any) -> Record:
 
 
 def generation(
-    contender: Contender, prompt: int, decode_ms: float, *, part: int = 0,
+    variant: Variant, prompt: int, decode_ms: float, *, part: int = 0,
     tokens: tuple[int, ...] = (1, 2, 3, 4), **stats: Any,
 ) -> Record:  # fmt: skip
     known: dict[str, Any] = {"n_generated": len(tokens), "decode_ms": decode_ms, "prefill_ms": 1.0}
-    if not contender.is_peer:
+    if not variant.is_peer:
         known |= {
             "n_target_steps": len(tokens),
             "n_draft_steps": 0,
@@ -69,7 +69,7 @@ def generation(
         }
     return {
         "kind": "generation",
-        "key": f"{contender.name} {prompt} {part}",
+        "key": f"{variant.name} {prompt} {part}",
         "part": part,
         "pair": 0,
         "placement": "shared",
@@ -77,7 +77,7 @@ def generation(
         "prompt": prompt,
         "temperature": 0.0,
         "repeat": 0,
-        "contender": contender.name,
+        "variant": variant.name,
         "tokens": list(tokens),
         "stats": {**known, **stats},
     }

@@ -19,7 +19,7 @@ def write_prompts(folder: Path) -> Path:
 
 
 def small_request(pair: tuple[Path, Path], folder: Path) -> dict[str, Any]:
-    """Arguments of a `session.Request` that takes a second: four contenders, three prompts."""
+    """Arguments of a `session.BenchRequest` that takes a second: four variants, three prompts."""
     return {
         "pairs": (pair,),
         "prompts": (write_prompts(folder),),
@@ -32,7 +32,7 @@ def small_request(pair: tuple[Path, Path], folder: Path) -> dict[str, Any]:
 
 
 def measure(folder: Path, request: dict[str, Any]) -> list[records.Record]:
-    prepared = session.prepare(session.Request(**request))
+    prepared = session.prepare(session.BenchRequest(**request))
     with records.RecordFile(folder, prepared.header) as file:
         runner.run(prepared.plan, file)
     return records.read(folder)

@@ -12,7 +12,7 @@ import httpx
 
 from specbranch_cpp.server.app import create_app
 from specbranch_cpp.server.run import Server, bind
-from specbranch_cpp.server.settings import Settings
+from specbranch_cpp.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -37,7 +37,7 @@ class Running:
 @contextlib.contextmanager
 def serving(engine: Any, text_engine: Any = None, **settings: Any) -> Iterator[Running]:
     """Serves in a thread, at a free port of the loopback address."""
-    chosen = Settings(**{"port": 0, "grace_s": 1.0, **settings})
+    chosen = ServerSettings(**{"port": 0, "grace_s": 1.0, **settings})
     app = create_app(engine, chosen, text_engine=text_engine)
     ready = threading.Event()
     urls: list[str] = []

@@ -34,7 +34,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How many times as fast one contender is as another.
+    """How many times as fast one variant is as another.
 
     Attributes:
         ratios: of single rounds.
@@ -47,10 +47,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Row:
-    """One contender in one group.
+    """One variant in one group.
 
     Attributes:
-        name: of the contender.
+        name: of the variant.
         mode: its mode, or the engine.
         is_peer: another engine.
         speedup: over `autoregressive`; None: they share no round.
@@ -87,10 +87,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Difference:
+class DifferingText:
     """A text that is not that of `autoregressive`; see `near_ties.Difference`."""
 
-    contender: str
+    variant: str
     is_peer: bool
     prompt: int
     index: int
@@ -102,7 +102,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Group:
+class GroupSummary:
     """One pair, placement, set of prompts and temperature.
 
     Attributes:
@@ -110,7 +110,7 @@ class Group:
         placement: its name.
         prompts: name of the set.
         temperature: of the choice.
-        rows: one a contender, in the header's order.
+        rows: one a variant, in the header's order.
         auto: `auto` compared with the best setting of each other mode and engine, by its name.
         differences: texts that are not equal.
         step_ratio: c, target step over draft step, each alone; None: not known.
@@ -124,7 +124,7 @@ class Group:
     temperature: float
     rows: tuple[Row, ...]
     auto: dict[str, Comparison]
-    differences: tuple[Difference, ...]
+    differences: tuple[DifferingText, ...]
     step_ratio: float | None
     target_slowdown: float | None
     draft_slowdown: float | None
@@ -149,11 +149,11 @@ class Summary:
         n_items: generations measured.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[GroupSummary, ...]
     auto_means: dict[str, tuple[float, float]]
     n_items: int
 
     @property
-    def differences(self) -> list[Difference]:
+    def differences(self) -> list[DifferingText]:
         """Of this engine's own modes."""
         return [d for group in self.groups for d in group.differences if not d.is_peer]

@@ -1,4 +1,4 @@
-"""What competes: a mode with its setting, or another engine with a draft length."""
+"""What is compared: a mode with its setting, or another engine with a draft length."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AUTO_K_MAX = 4
 
 
 @dataclass(frozen=True)
-class Contender:
+class Variant:
     """One way to decode.
 
     Attributes:
@@ -48,7 +48,7 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """Tells it from all other contenders of a run."""
+        """Tells it from all other variants of a run."""
         words = [str(self.draft_length)] if self.draft_length or self.is_peer else []
         if self.policy:
             words.append(self.policy)
@@ -86,7 +86,7 @@ def of_modes(
     k_maxes: Sequence[int],
     policy_names: Sequence[str] | None = None,
     hrad: str | None = None,
-) -> list[Contender]:
+) -> list[Variant]:
     """Every mode with every setting; `autoregressive`, which all are compared with, is first.
 
     Args:
@@ -113,15 +113,15 @@ def of_modes(
         checked.share("epsilon", epsilon)
     if "hrad" in (policy_names or ()) and hrad is None:
         raise InvalidArgument("the policy hrad needs a file of weights; give one with --hrad")
-    chosen: list[Contender] = [Contender(BASE)]
+    chosen: list[Variant] = [Variant(BASE)]
     for mode in (mode for mode in MODES if mode in modes and mode != BASE):
         if mode in UNTUNED:
-            chosen.append(Contender(mode))
+            chosen.append(Variant(mode))
             continue
         for name in policy_names or (_USUAL_POLICY[mode],):
             looks = name in ("confidence", "hrad")
             chosen += [
-                Contender(mode, length, name, epsilon, k_max, hrad if name == "hrad" else None)
+                Variant(mode, length, name, epsilon, k_max, hrad if name == "hrad" else None)
                 for length, epsilon, k_max in product(
                     lengths,
                     epsilons if looks else (None,),
@@ -131,18 +131,18 @@ def of_modes(
     return list(dict.fromkeys(chosen))
 
 
-def of_peers(draft_lengths: Mapping[str, Sequence[int]]) -> list[Contender]:
+def of_peers(draft_lengths: Mapping[str, Sequence[int]]) -> list[Variant]:
     """Other engines, each with the draft lengths that it is to try."""
     return [
-        Contender(name, length, is_peer=True)
+        Variant(name, length, is_peer=True)
         for name, lengths in draft_lengths.items()
         for length in dict.fromkeys(lengths)
     ]
 
 
-def room(contenders: Sequence[Contender]) -> Speculation:
+def room(variants: Sequence[Variant]) -> Speculation:
     """What an engine must have room for."""
-    own = [each for each in contenders if not each.is_peer]
+    own = [each for each in variants if not each.is_peer]
     return Speculation(
         k_max=max([AUTO_K_MAX, *(each.k_max for each in own)]),
         max_draft=max([AUTO_DRAFT, *(each.draft_length for each in own)]),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._support.words import count
-from specbranch_cpp.check.expectation import ENOUGH
+from specbranch_cpp.check.predicted_speedup import ENOUGH
 from specbranch_cpp.check.report import Interval, Needs, Verdict
 
 if TYPE_CHECKING:

@@ -6,42 +6,42 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp.bench import contenders, near_ties, peer_access
+from specbranch_cpp.bench import near_ties, peer_access, variants
 from specbranch_cpp.engine import Engine
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from specbranch_cpp.bench.contenders import Contender
     from specbranch_cpp.bench.near_ties import Difference
     from specbranch_cpp.bench.peers import Peer
-    from specbranch_cpp.bench.plan import Group, Plan, Round
+    from specbranch_cpp.bench.plan import BenchGroup, BenchPlan, BenchRound
+    from specbranch_cpp.bench.variants import Variant
     from specbranch_cpp.results import Trace
 
 _TRACED_TOKENS = 64
 
 
 @dataclass(frozen=True)
-class Measurement:
+class MeasuredText:
     """One generation: its tokens, without an end token, and what it cost."""
 
     tokens: tuple[int, ...]
     stats: dict[str, Any]
 
 
-class Contest:
+class GroupEngines:
     """The engines of a group. A context manager; each engine is loaded when it is first needed.
 
     Raises:
         ModelLoadError: the models do not fit here.
     """
 
-    def __init__(self, plan: Plan, group: Group) -> None:
+    def __init__(self, plan: BenchPlan, group: BenchGroup) -> None:
         self._plan = plan
         self._placement = group.placement
         self._pair = plan.pairs[group.pair]
-        self._peers: dict[Contender, Peer] = {}
+        self._peers: dict[Variant, Peer] = {}
         self._stack = ExitStack()
         self.engine = self._stack.enter_context(
             Engine(
@@ -49,9 +49,9 @@ class Contest:
                 self._pair.draft,
                 n_ctx=plan.n_ctx,
                 bit_exact=plan.bit_exact,
-                prefix_reuse="off",  # a prompt comes once for each contender
+                prefix_reuse="off",  # a prompt comes once for each variant
                 seed=plan.seed,
-                speculation=contenders.room(plan.contenders),
+                speculation=variants.room(plan.variants),
                 **group.placement.options,
             )
         )
@@ -71,33 +71,33 @@ class Contest:
         return tokens
 
     def measure(
-        self, contender: Contender, prompt: list[int], temperature: float, seed: int
-    ) -> Measurement:
+        self, variant: Variant, prompt: list[int], temperature: float, seed: int
+    ) -> MeasuredText:
         """One generation.
 
         Raises:
             OSError, RuntimeError, ValueError: another engine failed.
         """
-        if contender.is_peer:
-            return self._measure_peer(contender, prompt)
+        if variant.is_peer:
+            return self._measure_peer(variant, prompt)
         done = self.engine.generate(
             prompt,
             max_tokens=self._plan.tokens,
             temperature=temperature,
             seed=seed,
-            speculation=contender.speculation(),
+            speculation=variant.speculation(),
         ).result()
         stats = asdict(done.stats) | {"finish_reason": done.finish_reason}
-        return Measurement(tuple(done.tokens), stats)
+        return MeasuredText(tuple(done.tokens), stats)
 
-    def _measure_peer(self, contender: Contender, prompt: list[int]) -> Measurement:
+    def _measure_peer(self, variant: Variant, prompt: list[int]) -> MeasuredText:
         # One for each draft length: some start anew when it changes, and are cold then.
-        if contender not in self._peers:
+        if variant not in self._peers:
             opened = peer_access.open_peer(
-                contender.mode, self._pair, self._placement, self._plan.n_ctx
+                variant.mode, self._pair, self._placement, self._plan.n_ctx
             )
-            self._peers[contender] = self._stack.enter_context(opened)
-        done = self._peers[contender].generate(prompt, self._plan.tokens, contender.draft_length)
+            self._peers[variant] = self._stack.enter_context(opened)
+        done = self._peers[variant].generate(prompt, self._plan.tokens, variant.draft_length)
         tokens = tuple(done.tokens)
         if tokens and tokens[-1] == self.engine.eos_token:
             tokens = tokens[:-1]
@@ -110,9 +110,9 @@ class Contest:
             "n_drafted": done.n_drafted,
             "n_accepted": done.n_accepted,
         }
-        return Measurement(tokens, stats)
+        return MeasuredText(tokens, stats)
 
-    def gap(self, one: Round, text: tuple[int, ...], difference: Difference) -> float | None:
+    def gap(self, one: BenchRound, text: tuple[int, ...], difference: Difference) -> float | None:
         """How near a tie a difference is: see `near_ties.gap`.
 
         Args:
@@ -129,7 +129,7 @@ class Contest:
             seed=one.seed,
         )
 
-    def trace(self, contender: Contender, one: Round) -> Trace:
+    def trace(self, variant: Variant, one: BenchRound) -> Trace:
         """What both models do in a generation, which is not measured."""
         done = self.engine.generate(
             self.tokenize(one.text),
@@ -137,12 +137,12 @@ class Contest:
             temperature=one.temperature,
             seed=one.seed,
             trace=True,
-            speculation=contender.speculation(),
+            speculation=variant.speculation(),
         ).result()
         assert done.trace is not None
         return done.trace
 
-    def __enter__(self) -> Contest:
+    def __enter__(self) -> GroupEngines:
         return self
 
     def __exit__(
