@@ -1,14 +1,13 @@
-# The same commands for people and for CI. `make demo` and `make test` are complete: they create
-# .venv, build llama.cpp into it (once, about 5 minutes), and install the package.
+# The same commands for people and for CI. `make demo` and `make test` are complete: they install
+# what they need, create .venv, compile llama.cpp into it (once) and the package (what has changed).
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export VIRTUAL_ENV := $(VENV)
 
-# The build folder is kept: a second install compiles only what has changed.
-PIP_INSTALL = $(BIN)/pip install -q --no-build-isolation -C build-dir=build/python \
-	-C cmake.define.SPECBRANCH_WERROR=$(if $(CI),ON,OFF)
+# Each does nothing where everything is there; CI=true installs everything that any test needs.
+SETUP = $(PYTHON) tools/setup_env.py --venv $(VENV)
 PY_SOURCES = python tests/python tools benchmarks examples third_party
 CPP_SOURCES = $(shell git ls-files -co --exclude-standard -- \
 	'cpp/**.h' 'cpp/**.cpp' 'tests/cpp/**.h' 'tests/cpp/**.cpp' \
@@ -21,24 +20,27 @@ NO_ASLR = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  \1: /p' $(MAKEFILE_LIST)
 
-.PHONY: setup install install-dev
-setup:
-	$(PYTHON) tools/setup_env.py --venv $(VENV)
+.PHONY: setup install install-test install-dev
+setup: ## .venv with llama-cpp-python and what builds the package
+	@$(SETUP) --for build
 
-install: setup
-	$(PIP_INSTALL) '.[test]'
+install: ## and the package
+	@$(SETUP) --for demo
 
-install-dev: setup ## with the tools for lint, types and stubs
-	$(PIP_INSTALL) '.[dev]'
+install-test: ## and what its tests need
+	@$(SETUP) --for test
+
+install-dev: ## and the tools for lint, types, stubs and documents
+	@$(SETUP) --for dev
 
 .PHONY: demo test test-cpp test-core test-slow
 demo: install ## the bundled pair of models, with and without speculation
-	$(BIN)/specbranch demo
+	@$(BIN)/specbranch demo
 
-test: install test-cpp ## the C++ tests, then pytest
+test: test-cpp ## the C++ tests, then pytest
 	$(BIN)/pytest -m 'not slow and not gpu'
 
-test-cpp: setup
+test-cpp: install-test
 	cmake --preset llama
 	cmake --build --preset llama
 	ctest --preset llama
@@ -48,7 +50,7 @@ test-core: ## the core's tests alone: no llama.cpp, no Python
 	cmake --build --preset dev
 	ctest --preset dev
 
-test-slow: install ## the Python tests that take minutes
+test-slow: install-test ## the Python tests that take minutes
 	$(BIN)/pytest -m slow
 
 .PHONY: lint format types stubs stubs-check

@@ -51,7 +51,7 @@ void add_cost(Class& cls, const char* name) {
 }
 
 template <auto Field, class Class>
-void add_counter(Class& cls, const char* name) {
+void add_simulated_counter(Class& cls, const char* name) {
   cls.def_property_readonly(name,
                             [](const SimulationResult& result) { return result.counters.*Field; });
 }
@@ -95,14 +95,14 @@ void register_simulate(py::module_& m) {
       .def_readonly("draft_busy_us", &SimulationResult::draft_busy_us)
       .def_readonly("overlap_us", &SimulationResult::overlap_us)
       .def_readonly("why", &SimulationResult::why);
-  add_counter<&Counters::n_generated>(result, "n_generated");
-  add_counter<&Counters::n_target_steps>(result, "n_target_steps");
-  add_counter<&Counters::n_draft_steps>(result, "n_draft_steps");
-  add_counter<&Counters::n_draft_lanes>(result, "n_draft_lanes");
-  add_counter<&Counters::n_drafted>(result, "n_drafted");
-  add_counter<&Counters::n_accepted>(result, "n_accepted");
-  add_counter<&Counters::n_rolled_back>(result, "n_rolled_back");
-  add_counter<&Counters::branch_hits>(result, "branch_hits");
+  add_simulated_counter<&Counters::n_generated>(result, "n_generated");
+  add_simulated_counter<&Counters::n_target_steps>(result, "n_target_steps");
+  add_simulated_counter<&Counters::n_draft_steps>(result, "n_draft_steps");
+  add_simulated_counter<&Counters::n_draft_lanes>(result, "n_draft_lanes");
+  add_simulated_counter<&Counters::n_drafted>(result, "n_drafted");
+  add_simulated_counter<&Counters::n_accepted>(result, "n_accepted");
+  add_simulated_counter<&Counters::n_rolled_back>(result, "n_rolled_back");
+  add_simulated_counter<&Counters::branch_hits>(result, "branch_hits");
 
   m.def("simulate", &run, py::arg("request"), py::arg("pair"), py::arg("machine"),
         py::arg("warm") = true, "Decodes under a virtual clock; refuses what is out of range.");

@@ -52,7 +52,7 @@ auto applied(const TraceSpan& span) {
 }
 
 /// A copy that Python cannot write to; none if there is nothing.
-std::optional<py::array_t<float>> features(const TraceRound& round) {
+std::optional<py::array_t<float>> round_features(const TraceRound& round) {
   if (round.features.empty()) return std::nullopt;
   py::array_t<float> array(static_cast<py::ssize_t>(round.features.size()), round.features.data());
   array.attr("setflags")(py::arg("write") = false);
@@ -96,7 +96,7 @@ void register_trace(py::module_& m) {
       .def_readonly("n_submitted", &TraceRound::n_submitted)
       .def_readonly("window", &TraceRound::window)
       .def_readonly("confidence", &TraceRound::confidence)
-      .def_property_readonly("features", &features)
+      .def_property_readonly("features", &round_features)
       .def_property_readonly("proposals", &proposals);
 
   py::class_<Trace>(m, "Trace", "What each model did when, and what became of what was drafted.")

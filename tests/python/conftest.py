@@ -28,6 +28,13 @@ if str(ROOT) not in sys.path:
 # Where we were started in the background, Ctrl-C is ignored, also by the processes we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    from tests.python.support import skips
+
+    skips.pytest_configure(config)
+
+
 LETTERS = tuple(bytes([byte]) for byte in b"abcdefghijklmnopqrstuvwxyz .,;\n-")
 
 

@@ -282,7 +282,6 @@ with Engine({str(tiny)!r}, n_ctx=256{options}) as engine:
 
 def test_llama_cpp_may_be_imported_at_any_time(tiny: Path, python: RunPython) -> None:
     """Its log callback needs the GIL, so a worker that logs could wait for a waiting thread."""
-    pytest.importorskip("llama_cpp")
     code = f"""
 import warnings
 from specbranch_cpp import Engine

@@ -14,10 +14,9 @@ import pytest
 from tests.python.conftest import ROOT
 
 import locate_llama_cpp
-import setup_env
 import specbranch_build
 from specbranch_cpp import _core
-from specbranch_cpp._llama import cpu_flags, native
+from specbranch_cpp._llama import native
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -243,120 +242,6 @@ def test_unknown_commit_and_missing_headers_say_nothing() -> None:
     running = {**built, "ggml_commit": "unknown", "headers": None, "struct_sizes": {}}
     assert native.compare(built, running) == []
     assert native.compare({**built, "ggml_commit": "0c1e570-dirty"}, running) == []
-
-
-# What /proc/cpuinfo says, shortened.
-V2 = "sse4_2 bmi2"
-V3 = f"{V2} avx avx2 fma f16c"
-V4 = f"{V3} avx512f avx512cd avx512vl avx512dq avx512bw"
-SAPPHIRE_RAPIDS = f"{V4} avx512vbmi avx512_vnni avx512_bf16 avx_vnni amx_tile amx_int8 amx_bf16"
-
-
-@pytest.mark.parametrize(
-    ("flags", "args"),
-    [
-        (V3, "-DGGML_NATIVE=OFF"),
-        (V4, "-DGGML_NATIVE=OFF -DGGML_AVX512=ON"),
-        (f"{V4} avx512_vnni", "-DGGML_NATIVE=OFF -DGGML_AVX512=ON -DGGML_AVX512_VNNI=ON"),
-        (
-            SAPPHIRE_RAPIDS,
-            "-DGGML_NATIVE=OFF -DGGML_AVX512=ON -DGGML_AVX512_VBMI=ON -DGGML_AVX512_VNNI=ON",
-        ),
-        (f"{V3} avx512f avx512_vnni", "-DGGML_NATIVE=OFF"),
-        (
-            V2,
-            "-DGGML_NATIVE=OFF -DGGML_AVX=OFF -DGGML_AVX2=OFF -DGGML_FMA=OFF -DGGML_F16C=OFF",
-        ),
-    ],
-)
-def test_cmake_args_follow_cpuinfo(flags: str, args: str) -> None:
-    cpuinfo = f"processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: fpu {flags}\nbugs\t\t: none\n"
-    found = cpu_flags.cpu_flags(f"{cpuinfo}\n{cpuinfo}")
-    assert cpu_flags.safe_cmake_args(found, "x86_64") == args
-
-
-def test_other_machines_get_the_defaults() -> None:
-    found = cpu_flags.cpu_flags("processor\t: 0\nFeatures\t: fp asimd sve\n")
-    assert cpu_flags.safe_cmake_args(found, "aarch64") == "-DGGML_NATIVE=OFF"
-
-
-def test_unsafe_wheels_are_recognized() -> None:
-    flags = set(SAPPHIRE_RAPIDS.split())
-    assert setup_env.unsafe_features(["avx2", "avx512", "avx512_vnni"], flags) == []
-    assert setup_env.unsafe_features(["avx2", "amx_int8"], flags) == ["amx_int8"]
-    assert setup_env.unsafe_features(["avx2", "avx512"], set(V3.split())) == ["avx512"]
-
-
-class FakeEnvironment(setup_env.Environment):
-    """Notes what would be installed; `builds` says what each of them turns out to be made of."""
-
-    def __init__(self, folder: Path, builds: list[list[str]]) -> None:
-        self.record = folder / "record.txt"
-        self.builds = builds
-        self.installed: list[tuple[str, bool]] = []
-
-    def has(self, requirement: str) -> bool:
-        assert requirement == locate_llama_cpp.REQUIREMENT
-        return bool(self.installed)
-
-    def install_llama(self, args: str, *, cached: bool) -> None:
-        self.installed.append((args, cached))
-        self.record.write_text(args)
-
-    def unsafe(self, flags: set[str]) -> list[str]:
-        return setup_env.unsafe_features(self.builds[len(self.installed) - 1], flags)
-
-
-@pytest.fixture
-def flags(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    monkeypatch.delenv("CMAKE_ARGS", raising=False)
-    return set(SAPPHIRE_RAPIDS.split())
-
-
-def test_safe_wheel_from_the_cache_is_kept(tmp_path: Path, flags: set[str]) -> None:
-    environment = FakeEnvironment(tmp_path, [["avx2"]])
-    setup_env.install_llama(environment, flags)
-    setup_env.install_llama(environment, flags)
-    assert environment.installed == [(cpu_flags.safe_cmake_args(flags), True)]
-
-
-def test_unsafe_wheel_from_the_cache_is_compiled_again(tmp_path: Path, flags: set[str]) -> None:
-    environment = FakeEnvironment(tmp_path, [["avx2", "amx_int8"], ["avx2"]])
-    setup_env.install_llama(environment, flags)
-    assert [cached for _, cached in environment.installed] == [True, False]
-
-
-def test_setup_gives_up_on_a_build_that_stays_unsafe(tmp_path: Path, flags: set[str]) -> None:
-    environment = FakeEnvironment(tmp_path, [["amx_int8"], ["amx_int8"]])
-    with pytest.raises(SystemExit, match="amx_int8"):
-        setup_env.install_llama(environment, flags)
-
-
-def test_explicit_cmake_args_are_respected(
-    tmp_path: Path, flags: set[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CMAKE_ARGS", "-DGGML_CUDA=ON")
-    environment = FakeEnvironment(tmp_path, [["amx_int8"], ["amx_int8"]])
-    setup_env.install_llama(environment, flags)
-    setup_env.install_llama(environment, flags)
-    assert environment.installed == [("-DGGML_CUDA=ON", False)]
-    monkeypatch.setenv("CMAKE_ARGS", "-DGGML_CUDA=OFF")
-    setup_env.install_llama(environment, flags)
-    assert environment.installed[1:] == [("-DGGML_CUDA=OFF", False)]
-
-
-@pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="not in a virtual environment")
-def test_the_installed_library_runs_on_this_cpu() -> None:
-    environment = setup_env.Environment(Path(sys.prefix))
-    assert environment.has(locate_llama_cpp.REQUIREMENT)
-    assert environment.unsafe(cpu_flags.cpu_flags(cpu_flags.read_cpuinfo())) == []
-
-
-def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CI", raising=False)
-    monkeypatch.setattr(setup_env, "missing_packages", lambda: ["doctest-dev"])
-    with pytest.raises(SystemExit, match="apt-get install doctest-dev"):
-        setup_env.install_packages()
 
 
 def fake_installation(folder: Path, version: str) -> Path:

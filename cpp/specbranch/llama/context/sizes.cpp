@@ -6,7 +6,7 @@ namespace specbranch::llama {
 namespace {
 
 constexpr int kAutoSequences = 16;
-constexpr int kMaxSequences = 256;
+constexpr int kSequenceLimit = 256;
 
 }  // namespace
 
@@ -14,7 +14,7 @@ PairSizes pair_sizes(int max_draft, int k_max, const ModelOptions& draft) {
   PairSizes sizes;
   sizes.max_verify = std::min(2 * max_draft + 2, kMaxVerify);
   sizes.n_seq =
-      std::min(std::max(2 * k_max + 2, std::min(kAutoSequences, draft.n_batch)), kMaxSequences);
+      std::min(std::max(2 * k_max + 2, std::min(kAutoSequences, draft.n_batch)), kSequenceLimit);
   // A branch may hold two rounds of drafted tokens.
   sizes.reserve = sizes.n_seq * (2 * max_draft + 8);
   return sizes;
