@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 from gguf import GGMLQuantizationType
 
-from .equality import Equality, judge
-from .metadata import write_metadata
-from .plan import make_plan
-from .shape import Shape, check_shape
-from .source import Source
-from .weight_types import parse_weight_type
+from specbranch_cpp._scaling.equality import Equality, judge
+from specbranch_cpp._scaling.metadata import write_metadata
+from specbranch_cpp._scaling.plan import make_plan
+from specbranch_cpp._scaling.shape import Shape, check_shape
+from specbranch_cpp._scaling.source import Source
+from specbranch_cpp._scaling.weight_types import parse_weight_type
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from .tensor import PlannedTensor
+    from specbranch_cpp._scaling.tensor import PlannedTensor
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from specbranch_cpp._support.tensor_source import TensorSource
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from .scaled_model import ScaledModel
-    from .tensor import Bytes
+    from specbranch_cpp._scaling.scaled_model import ScaledModel
+    from specbranch_cpp._scaling.tensor import Bytes
 
 _EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
 
