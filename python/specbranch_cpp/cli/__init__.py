@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from specbranch_cpp import __version__, _core
-from specbranch_cpp.cli import bench, check, demo, generate, hrad, serve, simulate
+from specbranch_cpp.cli import bench, check, generate, hrad, serve, simulate
 from specbranch_cpp.cli.chat import command as chat
+from specbranch_cpp.cli.demo import command as demo
 
 __all__ = ["app", "main"]
 
