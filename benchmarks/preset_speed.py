@@ -1,8 +1,8 @@
 """Speed of the modes on a pair of a published shape, which is scaled straight into memory.
 
 For sizes that should not be written to a disk. The weights are computed while they are loaded (see
-`benchmarks/scaling`), so no file is larger than the small pair's. A step costs more than from a
-file: weights are not repacked for the CPU, and llama.cpp adds small operations to each block.
+`specbranch_cpp._scaling`), so no file is larger than the small pair's. A step costs more than from
+a file: weights are not repacked for the CPU, and llama.cpp adds small operations to each block.
 
     python -m benchmarks.preset_speed 8b-70b TARGET DRAFT --type Q4_K --n-gpu-layers -1
     python -m benchmarks.preset_speed 68m-7b TARGET DRAFT --type Q4_0 --layers 8
@@ -18,12 +18,12 @@ from pathlib import Path
 
 from benchmarks.common import PROMPTS
 from benchmarks.scaling import PRESETS, judge_text
-from benchmarks.scaling.in_memory import InMemoryModel
 from benchmarks.scaling.scale_file import fit_to_source
-from benchmarks.scaling.scaled_model import ScaledModel, plan_model
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from specbranch_cpp import Engine, GenerationStats
+from specbranch_cpp._scaling.in_memory import InMemoryModel
+from specbranch_cpp._scaling.scaled_model import ScaledModel, plan_model
 
 MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
 

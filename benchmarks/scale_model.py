@@ -5,7 +5,7 @@
     python benchmarks/scale_model.py small.gguf big.gguf --n-embd 1024 --n-layer 24 --n-head 16 \
         --n-head-kv 8 --n-ff 3072
 
-How the function is kept, and when to the last bit, is told in `benchmarks/scaling`.
+How the function is kept, and when to the last bit, is told in `specbranch_cpp._scaling`.
 """
 
 from __future__ import annotations

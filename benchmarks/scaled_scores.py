@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from benchmarks.scaling import judge_text, scale
-from benchmarks.scaling.source import Source
 from benchmarks.scaling.step_times import quiet_llama
+
+from specbranch_cpp._scaling.source import Source
 
 if TYPE_CHECKING:
     import numpy.typing as npt

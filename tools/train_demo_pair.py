@@ -8,6 +8,10 @@ llama.cpp loads.
     pip install "specbranch_cpp[train]"
     python tools/train_demo_pair.py --wall-minutes 80
 
+Only the draft learns, if the target is there already:
+
+    python tools/train_demo_pair.py --keep-target demo-target.gguf --wall-minutes 60
+
 Everything is kept in a work folder: an interrupted run goes on with --resume, and the stages can
 be run one by one. Where other work shares the cores, OMP_WAIT_POLICY=passive and GOMP_SPINCOUNT=0
 in the environment keep the threads from spinning: fewer processor seconds for every step.
@@ -41,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
     add("--text", type=Path, help="folder of Python files (default: the standard library)")
     add("--resume", action="store_true", help="go on from the checkpoint in the work folder")
     add("--toy", action="store_true", help="tiny models and few steps: to try the tool out")
+    add("--keep-target", type=Path, metavar="GGUF", help="train a new draft for this target alone")
+    add("--start-draft", type=Path, metavar="GGUF", help="a draft to go on from, with its shape")
     add("--joint-steps", type=int, help="steps in which both models learn (default: recipe)")
     add("--distil-steps", type=int, help="steps in which only the draft learns (default: recipe)")
     add("--cpu-minutes", type=float, default=math.inf, help="limit in time of all threads")

@@ -9,54 +9,10 @@ trained llama-architecture model without changing a single score.
     python benchmarks/scale_model.py small.gguf big.gguf --n-embd 1024 --n-layer 24 --n-head 16 \
         --n-head-kv 8 --n-ff 3072
 
-How the function is kept
-------------------------
-Deeper
-    Extra blocks are spread among the real ones. Their output projections are zero, so that they
-    add nothing to the residual stream.
-Wider (n_embd from d to D)
-    The residual stream is padded with zeros: everything that writes to it gets zero rows, and what
-    reads it may hold anything in the added columns. RMSNorm now averages over D values instead of
-    d, so its weights are multiplied by sqrt(d/D) and its epsilon by d/D.
-More heads, more feed-forward rows
-    What they write is multiplied by zero columns of the output projection. Every real query head
-    keeps reading its own key-value head; where the groups of the new shape are smaller than the
-    old ones, key-value heads are duplicated.
-Larger heads (from h to H values)
-    The added values of a key are zero, and those that the value heads gather meet zero columns of
-    the output projection. Rotary pair i turns by base^(-2i/h) a position, so the base becomes
-    base^(H/h): the old pairs keep their angles, and no `rope_freqs` are needed. llama.cpp divides
-    the scores of attention by sqrt(H) (it reads no `attention.scale` for this architecture), so
-    `rope.scaling.attn_factor`, which multiplies rotated queries and keys, is multiplied by
-    (H/h)^(1/4). The weights stay as they are, in any type.
-
-Weights that cannot matter are filled with blocks drawn at random from the same tensor of the
-source. That needs no quantizer, so every weight type GGUF knows can be scaled, and the numbers
-have natural magnitudes.
-
-Another weight type (`weight_type`) is written by gguf, or by llama.cpp what gguf cannot write. Only
-the source's rows go through the quantizer; what is added is composed of blocks in the new type.
-
-How equal the scores are
-------------------------
-`ScaleResult.equality` says for each file which of three holds. Equal to the last bit (same kernels,
-same batches, one thread) are they if
-
-* the weight type and the size of a head stay;
-* n_embd is unchanged or grows by a power of 4, for then sqrt(d/D) is a power of 2. Any other
-  factor rounds the norm weights, and scores are equal up to rounding only: the activations differ
-  in their last bit or two, which 8-bit quantization of the activations often, not always, hides;
-* query heads stay side by side, i.e. heads per key-value head stay the same or are divided, so
-  that zeros are only ever appended to a dot product;
-* the lengths that zeros are appended to are multiples of 64 (whole SIMD steps), and the rows of
-  every enlarged matrix are multiples of 16 (the same kernel is picked).
-
-Otherwise they are equal up to rounding: larger heads round the keys in the 16-bit cache otherwise,
-and a type that holds the source's numbers unchanged runs in other kernels. Changed by quantization
-are they if a converted weight changed; `ScaleResult.weight_change` says by how much.
-
-The presets r4, r8 and r12 are bit-exact for the sources they were made for: a target 256 wide with
-two query heads per key-value head, and a draft 192 wide with three.
+How the function is kept, and when the scores are equal to the last bit, is told in the package
+`specbranch_cpp._scaling`, which does it. The presets r4, r8 and r12 are bit-exact for the sources
+they were made for: a target 256 wide with two query heads per key-value head, and a draft 192 wide
+with three.
 
 The file is written in chunks of a few MiB under a temporary name that is renamed at the end:
 memory use does not depend on the size of the model.
@@ -64,10 +20,11 @@ memory use does not depend on the size of the model.
 
 from __future__ import annotations
 
-from .equality import Equality, judge_text
+from specbranch_cpp._scaling.equality import Equality, judge_text
+from specbranch_cpp._scaling.shape import ScaleError, Shape
+
 from .presets import PRESETS, Preset
 from .scale_file import ScaleResult, scale, scale_pair
-from .shape import ScaleError, Shape
 from .step_times import StepTimes, measure_step_times
 
 __all__ = [

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-from .equality import judge_text
+from specbranch_cpp._scaling.equality import judge_text
+from specbranch_cpp._scaling.shape import ScaleError, Shape
+from specbranch_cpp._scaling.source import Source
+
 from .presets import PRESETS, SHAPES
 from .scale_file import ScaleResult, scale, scale_pair
-from .shape import ScaleError, Shape
-from .source import Source
 from .step_times import measure_step_times
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gguf import GGML_QUANT_SIZES
 
-from .shape import Shape
+from specbranch_cpp._scaling.shape import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

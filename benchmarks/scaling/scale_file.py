@@ -8,13 +8,14 @@ from pathlib import Path
 
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
+from specbranch_cpp._scaling.equality import Equality
+from specbranch_cpp._scaling.scaled_model import plan_model
+from specbranch_cpp._scaling.shape import ScaleError, Shape
+from specbranch_cpp._scaling.source import Source
+from specbranch_cpp._scaling.weight_types import parse_weight_type
+
 from . import writer
-from .equality import Equality
 from .presets import PRESETS, fit
-from .scaled_model import plan_model
-from .shape import ScaleError, Shape
-from .source import Source
-from .weight_types import parse_weight_type
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .shape import ScaleError
+from specbranch_cpp._scaling.shape import ScaleError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

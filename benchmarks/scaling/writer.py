@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from .tensor import PlannedTensor
+    from specbranch_cpp._scaling.tensor import PlannedTensor
 
 
 def write_weights(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from demo_pair.model import Llama, Shape
-from demo_pair.tokenizer import END_OF_TEXT_ID, merges, vocabulary
+from demo_pair.tokenizer import END_OF_TEXT_ID, make_tokenizer, merges, vocabulary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,6 +77,13 @@ def metadata(reader: gguf.GGUFReader, key: str) -> Any:
     if field is None:
         raise ValueError(f"the file has no {key}")
     return field.contents()
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a file that ``write_gguf`` wrote."""
+    reader = gguf.GGUFReader(path)
+    parts = (metadata(reader, f"tokenizer.ggml.{name}") for name in ("tokens", "merges"))
+    return make_tokenizer(*parts)
 
 
 def read_gguf(path: Path) -> Llama:

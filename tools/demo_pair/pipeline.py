@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
+#: At which acceptance is measured.
+TEMPERATURES = (0.0, 0.7, 0.8, 1.0)
+
 
 def run(options: argparse.Namespace) -> None:
     """Run the chosen stages."""
@@ -28,8 +31,11 @@ def run(options: argparse.Namespace) -> None:
     corpus = data.read_corpus(options.text or data.standard_library())
     vocabulary_file = work / "tokenizer.json"
     if options.stage in ("all", "train") and not options.resume:
-        trained = tokenizer.train_tokenizer(corpus.train, recipe.target.vocab_size)
-        trained.save(str(vocabulary_file))
+        if options.keep_target:
+            made = export.read_tokenizer(options.keep_target)
+        else:
+            made = tokenizer.train_tokenizer(corpus.train, recipe.target.vocab_size)
+        made.save(str(vocabulary_file))
     if not vocabulary_file.exists():
         raise FileNotFoundError(f"no tokenizer at {vocabulary_file}: train first")
     bpe = Tokenizer.from_file(str(vocabulary_file))
@@ -56,6 +62,11 @@ def run(options: argparse.Namespace) -> None:
         )
         if options.resume:
             trainer.resume()
+        elif options.keep_target:
+            begin = options.start_draft
+            trainer.keep_target(
+                export.read_gguf(options.keep_target), begin and export.read_gguf(begin)
+            )
         trainer.run()
     if options.stage in ("all", "export"):
         export_pair(options, bpe)
@@ -90,6 +101,13 @@ def chosen_recipe(options: argparse.Namespace) -> Recipe:
     for name in ("joint_steps", "distil_steps"):
         if getattr(options, name) is not None:
             recipe = dataclasses.replace(recipe, **{name: getattr(options, name)})
+    if options.start_draft and not options.keep_target:
+        raise ValueError("--start-draft needs --keep-target: another target changes what it learns")
+    if options.keep_target:
+        shape = export.read_gguf(options.keep_target).shape
+        recipe = dataclasses.replace(recipe, target=shape, joint_steps=0)
+    if options.start_draft:
+        recipe = dataclasses.replace(recipe, draft=export.read_gguf(options.start_draft).shape)
     return recipe
 
 
@@ -134,7 +152,7 @@ def evaluate_pair(options: argparse.Namespace, bpe: Tokenizer, held_out: data.To
         prompts[path.stem] = evaluation.file_prompts(path, bpe)
     for name, rows in prompts.items():
         figures["acceptance"][name] = []
-        for temperature in (0.0, 0.7, 1.0):
+        for temperature in TEMPERATURES:
             got = evaluation.acceptance(target, draft, rows, temperature=temperature, count=new)
             figures["acceptance"][name].append(dataclasses.asdict(got))
             say(

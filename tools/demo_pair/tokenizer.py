@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 #: Begins every text and ends every document.
 END_OF_TEXT = "<|endoftext|>"
@@ -17,9 +17,7 @@ END_OF_TEXT_ID = 0
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """Learn the merges; the special token has id 0, the 256 bytes follow."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = _byte_level(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
@@ -34,6 +32,23 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
             "use more text or a smaller vocabulary"
         )
     assert tokenizer.token_to_id(END_OF_TEXT) == END_OF_TEXT_ID
+    return tokenizer
+
+
+def make_tokenizer(tokens: Sequence[str], merges: Sequence[str]) -> Tokenizer:
+    """The tokenizer with these tokens in the order of their ids, and what `merges` gave."""
+    pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
+    tokenizer = _byte_level(models.BPE({token: i for i, token in enumerate(tokens)}, pairs))
+    tokenizer.add_special_tokens([END_OF_TEXT])
+    if tokenizer.token_to_id(END_OF_TEXT) != END_OF_TEXT_ID:
+        raise ValueError(f"the vocabulary does not begin with {END_OF_TEXT}")
+    return tokenizer
+
+
+def _byte_level(model: models.BPE) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
 
 

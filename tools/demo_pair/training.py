@@ -168,6 +168,13 @@ class Trainer:
             self.joint_losses = torch.compile(self._joint_losses, dynamic=False)
             self.distil_loss = torch.compile(self._distil_loss, dynamic=False)
 
+    def keep_target(self, target: Llama, draft: Llama | None) -> None:
+        """Go straight to the second phase, with a finished target, and a draft to begin with."""
+        self.target.load_state_dict(target.state_dict())
+        if draft is not None:
+            self.draft.load_state_dict(draft.state_dict())
+        self.progress.phase = DISTIL
+
     # Losses. Matrix products in bfloat16, softmax in float32.
 
     def _scores(self, model: Llama, tokens: Tensor) -> Tensor:
@@ -260,7 +267,11 @@ class Trainer:
         return {"target_loss": float(totals[0]), "divergence": float(totals[1])}
 
     def distil_step(self, done: float) -> dict[str, float]:
-        set_rate(self.draft_steppers, 1.0 - done)
+        recipe = self.recipe
+        warm = 1.0
+        if not recipe.joint_steps:  # the optimizers are new
+            warm = (self.progress.step + 1) / max(1.0, recipe.warmup * recipe.distil_steps)
+        set_rate(self.draft_steppers, min(warm, 1.0 - done))
         from_text = self.progress.step % 2 == 1
         batches = self.text_batches(self.recipe.long_window) if from_text else []
         batches = batches or self.generated_batches()

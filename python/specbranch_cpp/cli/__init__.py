@@ -20,7 +20,7 @@ class _Commands(LazyGroup):
         "chat": LazyCommand("chat.command", "chat", "Talk with a model."),
         "serve": LazyCommand("serve", "serve", "Serve OpenAI's protocol and a live view."),
         "check": LazyCommand("check", "check", "Say whether a draft will help here, and why."),
-        "demo": LazyCommand("demo", "demo", "Decode one prompt in every mode, in colours."),
+        "demo": LazyCommand("demo.command", "demo", "Show what speculation gains here."),
         "simulate": LazyCommand(
             "simulate",
             "simulate",

@@ -40,7 +40,7 @@ PACKAGE = ROOT / "python/specbranch_cpp"
 PYTHON_FLOORS = (
     {"_core", "errors", "demo", "options"},
     {"_support", "_llama", "_plots"},
-    {"_grammar", "_pair", "timeline"},
+    {"_grammar", "_pair", "_scaling", "timeline"},
     {"results", "policies", "simulation"},
     {"_engine"},
     {"generation"},

@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.scaling import PRESETS, Shape  # noqa: E402
-from benchmarks.scaling.placement import place_blocks, place_heads  # noqa: E402
+
+from specbranch_cpp._scaling.placement import place_blocks, place_heads  # noqa: E402
 
 
 def test_zero_bytes_are_zeros_in_every_weight_type() -> None:

@@ -18,8 +18,9 @@ from benchmarks.scaling import Equality, ScaleError, scale_pair  # noqa: E402
 from benchmarks.scaling.command import main  # noqa: E402
 from benchmarks.scaling.presets import PRESETS, SHAPES, Preset, fit  # noqa: E402
 from benchmarks.scaling.scale_file import fit_to_source  # noqa: E402
-from benchmarks.scaling.scaled_model import plan_model  # noqa: E402
 from tests.python.support.tiny_gguf import write_tiny_gguf  # noqa: E402
+
+from specbranch_cpp._scaling.scaled_model import plan_model  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.python.support.llama_scores import Llama

@@ -14,9 +14,11 @@ from gguf import GGUFReader
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.scaling import PRESETS, scale, tensor  # noqa: E402
+from benchmarks.scaling import PRESETS, scale  # noqa: E402
 from tests.python.support.llama_scores import assert_same_bits  # noqa: E402
 from tests.python.support.tiny_gguf import WeightType, write_tiny_gguf  # noqa: E402
+
+from specbranch_cpp._scaling import tensor  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.python.support.llama_scores import Llama

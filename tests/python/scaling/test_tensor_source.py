@@ -18,9 +18,10 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.scaling import scale  # noqa: E402
-from benchmarks.scaling.in_memory import InMemoryModel  # noqa: E402
-from benchmarks.scaling.scaled_model import plan_model  # noqa: E402
 from tests.python.support.tiny_gguf import write_tiny_gguf  # noqa: E402
+
+from specbranch_cpp._scaling.in_memory import InMemoryModel  # noqa: E402
+from specbranch_cpp._scaling.scaled_model import plan_model  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
 
-from .shape import ScaleError
+from specbranch_cpp._scaling.shape import ScaleError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from .tensor import Bytes
+    from specbranch_cpp._scaling.tensor import Bytes
 
     Floats = npt.NDArray[np.float32]
 

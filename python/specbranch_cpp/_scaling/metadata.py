@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, LlamaFileType
 
-from .shape import ScaleError
-from .source import ARCHITECTURE
+from specbranch_cpp._scaling.shape import ScaleError
+from specbranch_cpp._scaling.source import ARCHITECTURE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from .shape import Shape
-    from .source import Source
-    from .tensor import PlannedTensor
+    from specbranch_cpp._scaling.shape import Shape
+    from specbranch_cpp._scaling.source import Source
+    from specbranch_cpp._scaling.tensor import PlannedTensor
 
     Changed = Mapping[str, tuple[int | float, GGUFValueType]]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .shape import ScaleError
+from specbranch_cpp._scaling.shape import ScaleError
 
 if TYPE_CHECKING:
-    from .shape import Shape
+    from specbranch_cpp._scaling.shape import Shape
 
 
 def place_heads(old: Shape, new: Shape) -> tuple[list[int | None], list[int | None]]:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 from gguf import GGMLQuantizationType
 
-from .equality import Equality, judge
-from .metadata import write_metadata
-from .plan import make_plan
-from .shape import Shape, check_shape
-from .source import Source
-from .weight_types import parse_weight_type
+from specbranch_cpp._scaling.equality import Equality, judge
+from specbranch_cpp._scaling.metadata import write_metadata
+from specbranch_cpp._scaling.plan import make_plan
+from specbranch_cpp._scaling.shape import Shape, check_shape
+from specbranch_cpp._scaling.source import Source
+from specbranch_cpp._scaling.weight_types import parse_weight_type
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from .tensor import PlannedTensor
+    from specbranch_cpp._scaling.tensor import PlannedTensor
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class ScaledModel:
 
 
 def plan_model(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Source,
     *,
     n_embd: int | None = None,
     n_layer: int | None = None,
@@ -60,7 +60,7 @@ def plan_model(
     head_size: int | None = None,
     weight_type: str = "same",
 ) -> ScaledModel:
-    """Plan a bigger model that computes the same function as `source`.
+    """Plan a bigger model that computes the same function as `source`, a file or one that is read.
 
     A dimension that is None stays as it is; a head_size of 0 does too. `weight_type` is GGUF's
     name of the type of all matrices.
@@ -68,7 +68,7 @@ def plan_model(
     Raises ScaleError for a shape, a model or a type that does not do.
     """
     kind = parse_weight_type(weight_type)
-    model = Source(Path(source))
+    model = source if isinstance(source, Source) else Source(Path(source))
     asked = {
         "n_embd": n_embd,
         "n_layer": n_layer,

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-from . import tensor
-from .shape import ScaleError
-from .tensor import Bytes, PlannedTensor
-from .weight_types import decode, encode
+from specbranch_cpp._scaling import tensor
+from specbranch_cpp._scaling.shape import ScaleError
+from specbranch_cpp._scaling.tensor import Bytes, PlannedTensor
+from specbranch_cpp._scaling.weight_types import decode, encode
 
 if TYPE_CHECKING:
-    from .weight_types import Floats
+    from specbranch_cpp._scaling.weight_types import Floats
 
 
 @dataclass

@@ -14,17 +14,30 @@ from specbranch_cpp._support.tensor_source import TensorSource
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from .scaled_model import ScaledModel
-    from .tensor import Bytes
+    from specbranch_cpp._scaling.scaled_model import ScaledModel
+    from specbranch_cpp._scaling.tensor import Bytes, PlannedTensor
 
 _EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
+
+
+def all_tensors(model: ScaledModel) -> dict[str, PlannedTensor]:
+    """What is kept in memory, by name: a tied output matrix becomes a copy of the embedding, as
+    llama.cpp cannot share tensors of such a model."""
+    tensors = {tensor.name: tensor for tensor in model.plan}
+    if _OUTPUT not in tensors:
+        tensors[_OUTPUT] = replace(tensors[_EMBEDDING], name=_OUTPUT)
+    return tensors
+
+
+def memory_needed(model: ScaledModel) -> int:
+    """Bytes of the weights of a model in memory."""
+    return sum(tensor.n_bytes for tensor in all_tensors(model).values())
 
 
 class InMemoryModel(TensorSource):
     """A planned model in place of a path: its tensors are computed while an engine loads them.
 
-    It takes the memory of one tensor beside what the engine takes. A tied output matrix becomes a
-    copy of the embedding, as llama.cpp cannot share tensors of such a model.
+    It takes the memory of one tensor beside what the engine takes.
 
         with InMemoryModel(plan_model("small.gguf", n_embd=8192)) as model, Engine(model) as engine:
             ...
@@ -32,13 +45,10 @@ class InMemoryModel(TensorSource):
 
     def __init__(self, model: ScaledModel, *, seed: int = 0) -> None:
         self._seed = seed
-        tensors = {tensor.name: tensor for tensor in model.plan}
-        if _OUTPUT not in tensors:
-            tensors[_OUTPUT] = replace(tensors[_EMBEDDING], name=_OUTPUT)
-        self._tensors = tensors
+        self._tensors = all_tensors(model)
         self._folder = tempfile.TemporaryDirectory(prefix="scaled_model_")
         self._path = Path(self._folder.name, "metadata.gguf")
-        replace(model, plan=tuple(tensors.values())).write_metadata(self._path)
+        replace(model, plan=tuple(self._tensors.values())).write_metadata(self._path)
 
     def __fspath__(self) -> str:
         return str(self._path)

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-from .axes import Axis
-from .converted import ConvertedTensor
-from .placement import place_blocks, place_heads
-from .rules import BLOCK_RULES, GLOBAL_RULES, Dim, Fill, Rule
-from .shape import ScaleError
-from .tensor import PlannedTensor
-from .weight_types import NOT_WEIGHTS
+from specbranch_cpp._scaling.axes import Axis
+from specbranch_cpp._scaling.converted import ConvertedTensor
+from specbranch_cpp._scaling.placement import place_blocks, place_heads
+from specbranch_cpp._scaling.rules import BLOCK_RULES, GLOBAL_RULES, Dim, Fill, Rule
+from specbranch_cpp._scaling.shape import ScaleError
+from specbranch_cpp._scaling.tensor import PlannedTensor
+from specbranch_cpp._scaling.weight_types import NOT_WEIGHTS
 
 if TYPE_CHECKING:
     from gguf import ReaderTensor
 
-    from .shape import Shape
-    from .source import Source
+    from specbranch_cpp._scaling.shape import Shape
+    from specbranch_cpp._scaling.source import Source
 
 
 def make_plan(

@@ -6,13 +6,13 @@ import enum
 import math
 from typing import TYPE_CHECKING
 
-from .converted import ConvertedTensor
+from specbranch_cpp._scaling.converted import ConvertedTensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .shape import Shape
-    from .tensor import PlannedTensor
+    from specbranch_cpp._scaling.shape import Shape
+    from specbranch_cpp._scaling.tensor import PlannedTensor
 
 
 class Equality(enum.Enum):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gguf import GGUFEndian, GGUFReader
 
-from .shape import ScaleError, Shape
+from specbranch_cpp._scaling.shape import ScaleError, Shape
 
 if TYPE_CHECKING:
     from pathlib import Path

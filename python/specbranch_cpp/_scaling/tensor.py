@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, ReaderTensor
 
-from .rules import Fill
+from specbranch_cpp._scaling.rules import Fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .axes import Axis
+    from specbranch_cpp._scaling.axes import Axis
 
 Bytes = npt.NDArray[np.uint8]
 

@@ -1,0 +1,156 @@
+"""The bundled pair, grown in memory and loaded."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from specbranch_cpp import _core, demo
+from specbranch_cpp._scaling.in_memory import InMemoryModel, memory_needed
+from specbranch_cpp._scaling.scaled_model import ScaledModel, plan_model
+from specbranch_cpp._scaling.source import Source
+from specbranch_cpp.bench import machine
+from specbranch_cpp.bench.placements import Placement, place
+from specbranch_cpp.cli.demo import sizes
+from specbranch_cpp.cli.demo.sizes import SIZES, WEIGHT_TYPES, Choice, Probe
+from specbranch_cpp.engine import Engine
+from specbranch_cpp.errors import SpecBranchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+    from typing import Any
+
+N_CTX = 1024
+
+
+class GrownPair:
+    """The bundled pair at one size after another; at most one of them is loaded.
+
+    Args:
+        progress: called with the share of the current pair that is loaded.
+        options: of `Engine`, besides where the models run.
+    """
+
+    def __init__(self, progress: Callable[[float], object], options: Mapping[str, Any]) -> None:
+        self.paths = demo.pair()
+        self._sources = tuple(map(Source, self.paths))
+        self._progress = progress
+        self._options = {"n_ctx": N_CTX, **options}
+        self._loaded = ExitStack()
+        self._choice: Choice | None = None
+        self._engine: Engine | None = None
+        self.plan = cache(self._plan)
+
+    def __enter__(self) -> GrownPair:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees what is loaded."""
+        self._loaded.close()
+        self._engine = None
+
+    @property
+    def bundled(self) -> tuple[int, int]:
+        """Parameters of both models as they are bundled."""
+        target, draft = (
+            sum(int(tensor.n_elements) for tensor in source.reader.tensors)
+            for source in self._sources
+        )
+        return target, draft
+
+    def _plan(self, size: int, weight_type: str) -> tuple[ScaledModel, ScaledModel]:
+        growth = (SIZES[size].target, SIZES[size].draft)
+        target, draft = (
+            plan_model(source, **dimensions, weight_type=weight_type)
+            for source, dimensions in zip(self._sources, growth, strict=True)
+        )
+        return target, draft
+
+    def n_bytes(self, size: int, weight_type: str) -> int:
+        """Of the weights of both models."""
+        return sum(map(memory_needed, self.plan(size, weight_type)))
+
+    def load(self, choice: Choice) -> Engine:
+        """The engine with this pair, which is the last one if that has the same."""
+        if self._engine is not None and choice == self._choice:
+            return self._engine
+        self.close()
+        self._choice = choice
+        models = self.plan(choice.size, choice.weight_type)
+        target, draft = (self._loaded.enter_context(InMemoryModel(model)) for model in models)
+        engine = Engine(
+            target,
+            draft,
+            progress_callback=self._progress,
+            **{**self._options, **choice.placement.options},
+        )
+        self._engine = self._loaded.enter_context(engine)
+        return engine
+
+    def measure(self, choice: Choice) -> Probe:
+        """Loads this pair; what its steps cost, and what they promise."""
+        costs = self.load(choice).costs
+        if costs is None:
+            raise SpecBranchError("the steps of the grown pair could not be measured")
+        return sizes.judge(choice, costs)
+
+
+@dataclass(frozen=True)
+class Grown:
+    """What was chosen, and from what.
+
+    Attributes:
+        engine: with the chosen pair.
+        best: what its steps cost.
+        probes: what else was measured.
+        models: both, as they were planned.
+    """
+
+    engine: Engine
+    best: Probe
+    probes: tuple[Probe, ...]
+    models: tuple[ScaledModel, ScaledModel]
+
+
+def find(
+    pair: GrownPair,
+    *,
+    weight_types: Sequence[str] = WEIGHT_TYPES,
+    placement: Placement | None = None,
+) -> Grown | None:
+    """Loads the pair that shows most on this machine; None: there is not enough memory for any.
+
+    Args:
+        pair: what loads it.
+        weight_types: to choose from, in the order of trying.
+        placement: where it runs; None: where it runs best.
+    """
+    budget = sizes.memory_budget(_core.available_memory())
+    split = None
+    if placement is None:
+        found = {each.name: each for each in place(["shared", "split"], machine.describe())[0]}
+        placement, split = found["shared"], found.get("split")
+    probes = sizes.search(
+        pair.measure,
+        pair.n_bytes,
+        budget,
+        shared=placement,
+        split=split,
+        weight_types=weight_types,
+    )
+    if not probes:
+        return None
+    choice = sizes.largest(probes[-1], pair.n_bytes, budget)
+    best = probes.pop() if choice == probes[-1].choice else pair.measure(choice)
+    return Grown(pair.load(choice), best, tuple(probes), pair.plan(choice.size, choice.weight_type))
