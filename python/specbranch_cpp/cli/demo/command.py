@@ -45,7 +45,7 @@ _GROWTH = "Bundled pair"
 
 
 @dataclass(frozen=True)
-class Pair:
+class LoadedPair:
     """A loaded pair; `grown` tells how the bundled one was made larger."""
 
     engine: Engine
@@ -174,7 +174,7 @@ def _check(
 
 def _own_pair(
     stack: ExitStack, model: Path | None, draft: Path | None, settings: Mapping[str, Any]
-) -> Pair:
+) -> LoadedPair:
     """The user's files, or the bundled ones as they are."""
     target_path, draft_path = options.pick_models(model, draft)
     if draft_path is None:
@@ -183,10 +183,10 @@ def _own_pair(
         engine = stack.enter_context(
             Engine(target_path, draft_path, progress_callback=progress, **settings)
         )
-    return Pair(engine, (str(target_path), str(draft_path)), None, "")
+    return LoadedPair(engine, (str(target_path), str(draft_path)), None, "")
 
 
-def _grown_pair(stack: ExitStack, weights: str | None, settings: Mapping[str, Any]) -> Pair:
+def _grown_pair(stack: ExitStack, weights: str | None, settings: Mapping[str, Any]) -> LoadedPair:
     """The bundled pair, at a size that is found out."""
     from specbranch_cpp.bench.placements import Placement
     from specbranch_cpp.cli.demo import grown, page
@@ -208,11 +208,11 @@ def _grown_pair(stack: ExitStack, weights: str | None, settings: Mapping[str, An
     if found is None:
         pair.close()
         own = _own_pair(stack, None, None, settings)
-        return Pair(own.engine, names, None, page.not_grown_sentence())
+        return LoadedPair(own.engine, names, None, page.not_grown_sentence())
     sizes = (found.models[0].n_parameters, found.models[1].n_parameters)
     choice = found.best.choice
     sentence = page.grown_sentence(sizes, pair.bundled, choice.weight_type, choice.placement)
-    return Pair(found.engine, names, found, sentence)
+    return LoadedPair(found.engine, names, found, sentence)
 
 
 _PLACES = ("n_threads", "draft_n_threads", "cpus", "draft_cpus", "n_gpu_layers",
@@ -220,7 +220,11 @@ _PLACES = ("n_threads", "draft_n_threads", "cpus", "draft_cpus", "n_gpu_layers",
 
 
 def _show(
-    console: Console, pair: Pair, rounds: Sequence[str], request: Mapping[str, Any], shown: str
+    console: Console,
+    pair: LoadedPair,
+    rounds: Sequence[str],
+    request: Mapping[str, Any],
+    shown: str,
 ) -> None:
     from specbranch_cpp.bench import machine
     from specbranch_cpp.cli.demo import page, race, runs
@@ -254,7 +258,9 @@ def _show(
     console.print(page.OWN_FILES, style="dim", soft_wrap=True)
 
 
-def _measured(pair: Pair, rounds: Sequence[str], request: Mapping[str, Any]) -> dict[str, Any]:
+def _measured(
+    pair: LoadedPair, rounds: Sequence[str], request: Mapping[str, Any]
+) -> dict[str, Any]:
     from specbranch_cpp.bench import machine
     from specbranch_cpp.cli.demo import page, runs
     from specbranch_cpp.cli.demo.figures import figures
@@ -268,7 +274,7 @@ def _measured(pair: Pair, rounds: Sequence[str], request: Mapping[str, Any]) -> 
     return figures(pair.files, pair.grown, costs, request, found, reason)
 
 
-def _costs(pair: Pair) -> Any:
+def _costs(pair: LoadedPair) -> Any:
     return pair.engine.costs if pair.grown is None else pair.grown.best.costs
 
 
