@@ -1,8 +1,9 @@
-"""Bounds of a grammar's cost: llama.cpp would hang, take all memory or overflow its stack.
+"""Limits the cost of a grammar, because an expensive grammar can stop or crash llama.cpp.
 
-llama.cpp walks from a rule to all the characters that may come next, along every path, in one
-call that nothing can interrupt. The number of paths may grow exponentially with the grammar's
-length. It is counted here, in linear time, without walking them.
+llama.cpp walks from a rule to all possible next characters along every path, in one call that
+cannot be interrupted. The number of paths can grow exponentially with the length of the grammar.
+llama.cpp would then hang, use all memory or overflow its stack. This module counts the paths in
+linear time without walking them.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["MOST_ELEMENTS", "MOST_EMPTY", "MOST_PATHS", "check_cost"]
 
 MOST_PATHS = 30_000
-"""Ways from a place in a grammar to the next character; an ``enum`` has one a value."""
+"""The largest number of paths to a next character. An ``enum`` has one path for each value."""
 MOST_EMPTY = 16
-"""Ways in which a part of a grammar can be empty; with each character their number multiplies."""
+"""The largest number of ways in which a part can be empty. Each character multiplies it."""
 MOST_ELEMENTS = 1_000_000
-"""Characters and rules of a grammar, with everything written out as often as it is repeated."""
+"""The largest number of characters and rules of a grammar, with all repetitions written out."""
 
-_MOST_REPEATS = 2000  # llama.cpp takes more for any number
-_CAP = 10**12  # of numbers that are too large anyway
+_MOST_REPEATS = 2000  # llama.cpp takes a larger number as no limit
+_CAP = 10**12  # counts stop here, because larger counts are refused anyway
 _TOKEN = re.compile(
     r"""\#[^\n]* | (?P<name>[a-zA-Z0-9_-]+)(?P<rule>\s*::=)? | (?P<literal>"(?:[^"\\]|\\.)*"?)
     | \[(?:[^\]\\]|\\.)*\]? | !?<[^>\n]*>? | \{\s*(?P<least>[0-9]+)\s*(?P<span>,)?\s*
@@ -35,14 +36,14 @@ _TOKEN = re.compile(
 
 
 class _Paths(NamedTuple):
-    """Ways from a symbol to a next character, and through it without any."""
+    """Numbers of paths through a symbol: to a next character, and without any character."""
 
     walked: int
     empty: int
 
 
 class _Item(NamedTuple):
-    symbol: str | None  # a rule; None: a character
+    symbol: str | None  # the name of a rule; None: a character
     least: int = 1
     most: int | None = 1
 
@@ -53,15 +54,17 @@ _Rules = dict[str, list[_Sequence]]
 
 
 def check_cost(grammar: str) -> None:
-    """Checks GBNF before llama.cpp sees it. What is wrong in other ways is left to llama.cpp.
+    """Checks the cost of a GBNF grammar before llama.cpp gets the grammar.
+
+    llama.cpp reports all other errors.
 
     Raises:
-        InvalidArgument: a repetition is reversed, or one of the limits is exceeded.
+        InvalidArgument: the bounds of a repetition are reversed, or a limit is exceeded.
     """
     rules, n_elements = _read(grammar)
     if n_elements > MOST_ELEMENTS:
         raise InvalidArgument(
-            f"grammar has {n_elements} elements with its repetitions written out; it must have "
+            f"grammar has {n_elements} elements after writing out its repetitions; it must have "
             f"at most {MOST_ELEMENTS}"
         )
     known: dict[str, _Paths] = {}
@@ -81,13 +84,13 @@ def _check_rule(name: str, walked: int, empty: int) -> None:
     if walked > MOST_PATHS:
         raise InvalidArgument(
             f"grammar has {_number(walked)} ways to a next character in rule {name!r}; it must "
-            f"have at most {MOST_PATHS}: there are too many alternatives, or optional parts are "
-            "repeated within optional parts"
+            f"have at most {MOST_PATHS}; use fewer alternatives, and do not repeat optional "
+            "parts inside optional parts"
         )
     if empty > MOST_EMPTY:
         raise InvalidArgument(
-            f"grammar has a part in rule {name!r} that can be empty in {_number(empty)} ways; it "
-            f"must be at most {MOST_EMPTY}: do not repeat what may be empty itself"
+            f"grammar has a part in rule {name!r} that can be empty in {_number(empty)} ways; "
+            f"it must be at most {MOST_EMPTY}; do not repeat a part that can be empty"
         )
 
 
@@ -96,11 +99,11 @@ def _number(count: int) -> str:
 
 
 def _read(grammar: str) -> tuple[_Rules, int]:
-    """The rules, a group being a rule of its own, and the number of their elements."""
+    """The rules, where each group is its own rule, and the number of their elements."""
     rules: _Rules = {}
     open_groups: list[tuple[str, _Sequence]] = []
     name, sequence = "", _Sequence()
-    n_elements, size = 0, 0  # `size`: of what a repetition would repeat
+    n_elements, size = 0, 0  # `size`: elements that a repetition would repeat
     for token in _TOKEN.finditer(grammar):
         text = token.group()
         if text.startswith("#"):
@@ -134,7 +137,7 @@ def _read(grammar: str) -> tuple[_Rules, int]:
             sequence.append(_Item(None) if size > 0 else _Item(None, 0, 0))
         else:
             size = 1
-            sequence.append(_Item(token["name"]))  # a class of characters has none
+            sequence.append(_Item(token["name"]))  # a class of characters has no name
         if least is None:
             n_elements += size
         elif sequence:
@@ -150,7 +153,7 @@ def _read(grammar: str) -> tuple[_Rules, int]:
 def _repeated_item(item: _Item, least: int, most: int | None) -> _Item:
     if (item.least, item.most) == (0, 0):
         return item
-    if (item.least, item.most) != (1, 1):  # ``a?*``: the wider of both
+    if (item.least, item.most) != (1, 1):  # ``a?*``: take the wider repetition
         least, most = min(least, item.least), None
     if most is not None and most > _MOST_REPEATS:
         most = None
@@ -158,7 +161,7 @@ def _repeated_item(item: _Item, least: int, most: int | None) -> _Item:
 
 
 def _walk(name: str, rules: _Rules, known: dict[str, _Paths]) -> None:
-    """Finds the paths of a rule and of those that it begins with; without recursion."""
+    """Counts the paths of a rule and of the rules with which it begins, without recursion."""
     if name in known:
         return
     begun = {name}
@@ -173,7 +176,7 @@ def _walk(name: str, rules: _Rules, known: dict[str, _Paths]) -> None:
 
 
 def _paths_of(name: str, rules: _Rules, known: dict[str, _Paths]) -> Iterator[str]:
-    """Puts the paths of a rule into `known`; yields the rules whose paths it needs before."""
+    """Adds the number of paths of a rule to `known`. Yields the rules that it needs first."""
     walked = empty = 0
     for sequence in rules[name]:
         walked, ways = walked + 1, 1
@@ -191,12 +194,12 @@ def _paths_of(name: str, rules: _Rules, known: dict[str, _Paths]) -> Iterator[st
 
 
 def _of_item(item: _Item, known: dict[str, _Paths]) -> _Paths:
-    # A rule that is being walked recurses to the left: llama.cpp refuses it, or does not follow.
+    # A rule that is already being walked is left-recursive: llama.cpp does not follow such a rule.
     one = _CHARACTER if item.symbol is None else known.get(item.symbol, _CHARACTER)
     needed = _times(one, item.least)
     if item.most == item.least:
         return needed
-    # llama.cpp does not go round without a character.
+    # llama.cpp repeats a part only after a character.
     more = _Paths(2 + one.walked, 1)
     if item.most is not None:
         more = _up_to(one, item.most - item.least)
@@ -204,7 +207,7 @@ def _of_item(item: _Item, known: dict[str, _Paths]) -> _Paths:
 
 
 def _times(one: _Paths, count: int) -> _Paths:
-    """So many of them in a row."""
+    """A sequence of this number of items."""
     if count == 0:
         return _Paths(0, 1)
     if one.empty <= 1:
@@ -214,7 +217,7 @@ def _times(one: _Paths, count: int) -> _Paths:
 
 
 def _up_to(one: _Paths, count: int) -> _Paths:
-    """At most so many: ``x(n) ::= one x(n-1) |``."""
+    """A sequence of at most this number of items: ``x(n) ::= one x(n-1) |``."""
     if one.empty == 0:
         return _Paths(2 + one.walked, 1)
     if one.empty == 1:
@@ -224,7 +227,7 @@ def _up_to(one: _Paths, count: int) -> _Paths:
 
 
 def _suffixes(sequence: _Sequence, known: dict[str, _Paths]) -> Iterator[_Paths]:
-    """Ways from the begin of each item, and from within it, to the end of the sequence."""
+    """The paths from the beginning and from the inside of each item to the sequence's end."""
     rest = _Paths(0, 1)
     for item in reversed(sequence):
         before = rest

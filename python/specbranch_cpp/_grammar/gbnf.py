@@ -1,8 +1,9 @@
-"""The converter of llama-cpp-python from JSON schemas to grammars, with its faults mended.
+"""llama-cpp-python's converter from JSON schemas to grammars, with corrections.
 
-Its file imports only the standard library; the package, which would install a log callback, is
-not imported. Mended: constants and names are escaped, strings have no raw control characters,
-patterns keep a string JSON, and long repetitions do not nest.
+This module loads only the converter's file, which needs only the standard library, because an
+import of the package would install a log callback. The corrections: constants and names are
+escaped, strings have no raw control characters, patterns keep a string valid JSON, and long
+repetitions do not nest.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ def any_object() -> str:
 
 
 def converted(schema: dict[str, Any], definitions: dict[str, dict[str, Any]]) -> str:
-    """The grammar of a schema as `schemas` prepares it.
+    """The grammar of a schema that `json_schema` has prepared.
 
     Args:
         schema: the schema.
-        definitions: what its references name: ``{"$ref": "#/$defs/name"}``.
+        definitions: the schemas that its references name: ``{"$ref": "#/$defs/name"}``.
     """
     converter = _converter()(prop_order={}, allow_fetch=False, dotall=False, raw_pattern=False)
     converter._refs = {f"#/$defs/{name}": one for name, one in definitions.items()}
@@ -63,13 +64,13 @@ def _converter() -> Any:
 
 
 class _Mended:
-    """What is done otherwise than in llama-cpp-python's ``SchemaConverter``."""
+    """The differences from llama-cpp-python's ``SchemaConverter``."""
 
     _add_rule: Any
     _add_primitive: Any
 
     def _format_literal(self, literal: str) -> str:
-        """Of JSON text, with characters as they are."""
+        """A literal of JSON text, with characters that are not escaped."""
         return literal_of(json.dumps(json.loads(literal), ensure_ascii=False))
 
     def _visit_pattern(self, pattern: str, name: str) -> Any:
@@ -96,7 +97,7 @@ class _Mended:
         return self._add_primitive("char", _library().PRIMITIVE_RULES["char"])
 
     def _items(self, item: str, rule: str, least: int, most: int | None) -> str:
-        """So many items; rules of their own, because llama.cpp counts what nested ones repeat."""
+        """The items of an array. Own rules avoid nested repetitions, which llama.cpp limits."""
         if most == 0:
             return ""
         more = self._add_rule(f"{rule}-more", f'"," space {item}')

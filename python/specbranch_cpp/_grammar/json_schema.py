@@ -1,4 +1,4 @@
-"""JSON schemas, made plain for the converter: what it would get wrong is rewritten or refused."""
+"""Prepares JSON schemas for the converter: rewrites or refuses parts that would go wrong."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ ANYTHING: Schema = {"type": "value"}
 """The converter's name for any JSON value."""
 
 MOST_PARTS = 10_000
-"""Schemas within a schema, each counted as often as it is written out."""
+"""The largest number of schemas in a schema, counted after all copies are written out."""
 
 
 def grammar_of(schema: Any, name: str, *, strict: bool = False) -> str:
-    """A grammar whose every text is JSON that the schema accepts.
+    """A grammar whose texts are JSON that the schema accepts.
 
-    It may leave out some of them: objects with ``properties`` have no others, ``oneOf`` is
-    ``anyOf``. Bounds of numbers, ``multipleOf``, ``uniqueItems``, numbers of properties and
-    lengths beside a pattern are not enforced.
+    The grammar can exclude valid JSON: objects with ``properties`` have no other properties, and
+    ``oneOf`` becomes ``anyOf``. The grammar does not enforce bounds of numbers, ``multipleOf``,
+    ``uniqueItems``, numbers of properties, and lengths together with a pattern.
 
     Args:
-        schema: draft 7 to 2020-12; references within itself.
-        name: what to call it in messages.
-        strict: refuse what would not be enforced, instead of logging a warning.
+        schema: a schema of draft 7 to 2020-12, with references inside itself only.
+        name: name of the schema in messages.
+        strict: whether to refuse keywords that are not enforced. If False, a warning is logged.
 
     Raises:
-        InvalidArgument: it is no schema, or asks for what a grammar cannot express.
+        InvalidArgument: the value is not a schema, or a grammar cannot express it.
     """
     return grammar_of_union([{}], [(schema, name, strict)], "")
 
@@ -60,19 +60,21 @@ def grammar_of_union(
     schemas: Sequence[tuple[Any, str, bool]],
     key: str,
 ) -> str:
-    """A grammar of one of several objects, each a frame of constants around a schema's value.
+    """A grammar for one of several objects.
+
+    Each object has constant properties and a value that follows a schema.
 
     Args:
-        frames: properties that come first, with their values.
-        schemas: for each frame the schema, its name in messages, and whether it is strict.
-        key: the property that has the schema's value; empty: the value alone.
+        frames: the constant properties of each object.
+        schemas: for each object the schema, its name in messages, and whether it is strict.
+        key: the name of the property with the value; empty: the value alone.
     """
     name = schemas[0][1]
     try:
         text = json.dumps([one for one, _, _ in schemas], ensure_ascii=False, allow_nan=False)
         text.encode()
         prefix = "ref"
-        while prefix in text:  # a name that no property makes
+        while prefix in text:  # a rule name that no property can produce
             prefix += "x"
         ways, definitions = [], {}
         for index, (frame, (schema, name, strict)) in enumerate(zip(frames, schemas, strict=True)):
@@ -83,9 +85,11 @@ def grammar_of_union(
     except InvalidArgument:
         raise
     except RecursionError:
-        raise InvalidArgument(f"{name} is nested too deeply, or without an end") from None
+        raise InvalidArgument(
+            f"{name} is nested too deeply, or it refers to itself without an end"
+        ) from None
     except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"{name} is no JSON: {error}") from None
+        raise InvalidArgument(f"{name} is not JSON: {error}") from None
 
 
 def _framed(frame: Mapping[str, Any], key: str, inner: Schema) -> Schema:
@@ -100,7 +104,7 @@ def _framed(frame: Mapping[str, Any], key: str, inner: Schema) -> Schema:
 
 
 class _Preparation:
-    """One schema on its way. `definitions` are what its references name."""
+    """One schema during its preparation. `definitions` are the schemas that its references name."""
 
     def __init__(self, root: Any, name: str, strict: bool, prefix: str) -> None:
         self._root = root
@@ -113,18 +117,23 @@ class _Preparation:
 
     def schema(self, node: Any, where: str) -> Schema:
         self._n_parts += 1
-        if self._n_parts > MOST_PARTS:  # allOf and lists of types copy: it may grow exponentially
+        # allOf and lists of types copy schemas, so the size can grow exponentially.
+        if self._n_parts > MOST_PARTS:
             raise InvalidArgument(
-                f"{self._name} has more than {MOST_PARTS} parts, with those of allOf and of each "
-                "type written out"
+                f"{self._name} has more than {MOST_PARTS} parts after writing out allOf and "
+                "lists of types; use fewer"
             )
         if node is True:
             return ANYTHING
         if not isinstance(node, Mapping):
-            raise InvalidArgument(f"{where} is {node!r}; it must be a JSON schema that allows some")
+            raise InvalidArgument(
+                f"{where} is {node!r}; it must be a JSON schema that allows a value"
+            )
         for key in REFUSED:
             if key in node:
-                raise InvalidArgument(f"{where} has {key!r}, which a grammar cannot express")
+                raise InvalidArgument(
+                    f"{where} has the keyword {key!r}, which a grammar cannot express"
+                )
         for key in BOUNDS:
             if node.get(key) not in (None, False):
                 self._loose(where, key)
@@ -136,7 +145,7 @@ class _Preparation:
             return self._all(node, where)
         beside = [one for one in CONSTRAINTS if one in node and one not in (key, "type")]
         if beside:
-            raise InvalidArgument(f"{where} has {beside[0]!r} beside {key!r}; only one can rule it")
+            raise InvalidArgument(f"{where} has {beside[0]!r} and {key!r}; give only one of them")
         if key == "$ref":
             return {"$ref": f"#/$defs/{self._reference(node[key], where)}"}
         if key in {"anyOf", "oneOf"}:
@@ -145,14 +154,16 @@ class _Preparation:
 
     def _loose(self, where: str, key: str) -> None:
         if self._strict:
-            raise InvalidArgument(f"{where} has {key!r}, which a grammar cannot enforce")
-        logs.LOGGER.warning("%s has %r, which the grammar does not enforce", where, key)
+            raise InvalidArgument(
+                f"{where} has the keyword {key!r}, which a grammar cannot enforce"
+            )
+        logs.LOGGER.warning("%s has the keyword %r, which the grammar does not enforce", where, key)
 
     def _typed(self, node: Mapping[str, Any], where: str) -> Schema:
         kind = node.get("type")
         if isinstance(kind, (list, tuple)):
             if not kind:
-                raise InvalidArgument(f"{where}['type'] is empty; it must name a type")
+                raise InvalidArgument(f"{where}['type'] is empty; it must have at least one type")
             kinds = checked.texts(f"{where}['type']", kind)
             return {"anyOf": [self._typed({**node, "type": one}, where) for one in kinds]}
         if kind is None:
@@ -174,10 +185,12 @@ class _Preparation:
         required = required_of(node, where)
         other = node.get("additionalProperties", True)
         if "" in properties or "*" in properties:
-            raise InvalidArgument(f"{where} has a property of the name '' or '*'")
+            raise InvalidArgument(
+                f"{where} has a property with the name '' or '*', which is not supported"
+            )
         lacking = [name for name in required if name not in properties]
         if lacking and other is False:
-            raise InvalidArgument(f"{where} requires {lacking[0]!r} and does not allow it")
+            raise InvalidArgument(f"{where} requires {lacking[0]!r}, but does not allow it")
         properties = {**properties, **dict.fromkeys(lacking, other)}
         if not properties:
             if other is False or ("properties" in node and "additionalProperties" not in node):
@@ -209,7 +222,7 @@ class _Preparation:
         if places:
             if (least or 0) > len(places) or (most is not None and most < len(places)):
                 raise InvalidArgument(
-                    f"{where} asks for another number than its {len(places)} items"
+                    f"{where} requires another number of items than its {len(places)} prefixItems"
                 )
             return {
                 "type": "array",
@@ -219,7 +232,7 @@ class _Preparation:
             }
         if items is False:
             if least:
-                raise InvalidArgument(f"{where} asks for {least} items and allows none")
+                raise InvalidArgument(f"{where} requires {least} items, but allows none")
             return {"type": "array", "items": ANYTHING, "maxItems": 0}
         plain: Schema = {"type": "array", "items": self.schema(items, f"{where}['items']")}
         return {**plain, **given(minItems=least, maxItems=most)}
@@ -259,7 +272,7 @@ class _Preparation:
         }
 
     def _all(self, node: Mapping[str, Any], where: str) -> Schema:
-        """The parts as one object; a single part is that part."""
+        """The parts as one object. A single part is returned without changes."""
         parts = node["allOf"]
         if not isinstance(parts, (list, tuple)) or not parts:
             raise InvalidArgument(f"{where}['allOf'] is {parts!r}; it must be a list of schemas")

@@ -1,4 +1,4 @@
-"""Regular expressions of JSON schemas as GBNF, for strings that stay JSON."""
+"""Translates regular expressions of JSON schemas to GBNF, so that strings stay valid JSON."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ else:
 __all__ = ["MOST_REPEATS", "class_of", "gbnf_of_pattern", "literal_of", "repeated"]
 
 MOST_REPEATS = 2000
-"""llama.cpp refuses grammars with more in one place."""
+"""The largest number of repetitions; llama.cpp refuses grammars with more."""
 
 Intervals = list[tuple[int, int]]
 
 _NOTHING = '""'
 _LAST = 0x10FFFF
-# What stands for itself in no JSON string (control characters, the quote, the backslash), and what
-# UTF-8 cannot express.
+# Surrogates, and characters that a JSON string must escape: control characters, the quote,
+# the backslash.
 _NEVER: Intervals = [(0, 0x1F), (0x22, 0x22), (0x5C, 0x5C), (0x7F, 0x7F), (0xD800, 0xDFFF)]
 _ESCAPED = '"\\\n\r\t'
 _CATEGORIES: dict[Any, Intervals] = {
@@ -42,21 +42,23 @@ _COMPLEMENTS = {
 
 
 def gbnf_of_pattern(pattern: str) -> str:
-    """What may stand between the quotes of a JSON string, in GBNF with a rule ``char``.
+    """The GBNF of the characters between the quotes of a JSON string.
 
-    Every text it admits matches the pattern; of characters that JSON escapes, those that the
-    pattern only allows among others are left out. ``\\d``, ``\\w`` and ``\\s`` are the ASCII ones.
+    The grammar must have a rule ``char``. Every text that the grammar allows matches the pattern.
+    Characters that JSON escapes are left out if the pattern allows them only as part of a larger
+    set. ``\\d``, ``\\w`` and ``\\s`` are ASCII classes.
 
     Raises:
-        InvalidArgument: it is no regular expression, or has what a grammar cannot express:
-            look-around, back references, anchors and word borders inside.
+        InvalidArgument: the pattern is not a regular expression, or a grammar cannot express it:
+            look-around, back references, and anchors or word borders inside the pattern.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sets that a later Python may read otherwise
+            # A later Python may read sets of characters differently.
+            warnings.simplefilter("ignore")
             tree = list[Any](parser.parse(pattern))  # type: ignore[call-overload]
     except (parser.error, RecursionError, OverflowError) as error:
-        raise InvalidArgument(f"pattern {pattern!r} is no regular expression: {error}") from None
+        raise InvalidArgument(f"pattern {pattern!r} is not a regular expression: {error}") from None
     return _whole(tree, pattern)
 
 
@@ -67,7 +69,7 @@ def literal_of(text: str) -> str:
 
 
 def repeated(item: str, least: int, most: int | None) -> str:
-    """`item` so many times."""
+    """`item`, repeated ``least`` to ``most`` times. ``None``: no upper limit."""
     if most is None:
         return {0: f"{item}*", 1: f"{item}+"}.get(least, f"{item}{{{least},}}")
     return f"{item}{{{least},{most}}}"
@@ -85,7 +87,7 @@ def class_of(intervals: Intervals) -> str:
 
 
 def _whole(items: list[Any], pattern: str, begins: bool = False, ends: bool = False) -> str:
-    """What lies outside the anchors, at the begin and the end of all alternatives."""
+    """The pattern without the anchors at the beginning and the end of all alternatives."""
     while items and items[0] == (codes.AT, codes.AT_BEGINNING):
         items, begins = items[1:], True
     while items and items[-1] == (codes.AT, codes.AT_END):
@@ -119,11 +121,12 @@ def _item(code: Any, value: Any, pattern: str) -> str:
         limit = None if most is codes.MAXREPEAT else int(most)
         if max(least, limit or 0) > MOST_REPEATS:
             raise InvalidArgument(
-                f"pattern {pattern!r} repeats {limit or least} times; at most {MOST_REPEATS}"
+                f"pattern {pattern!r} repeats {limit or least} times; it must repeat at most "
+                f"{MOST_REPEATS} times"
             )
         return repeated(f"({_sequence(items, pattern)})", least, limit)
     raise InvalidArgument(
-        f"pattern {pattern!r} has {str(code).lower()}; a grammar has no such thing"
+        f"pattern {pattern!r} has {str(code).lower()}, which a grammar cannot express"
     )
 
 
@@ -154,12 +157,14 @@ def _set(items: Any, pattern: str) -> str:
 
 
 def _class(intervals: Intervals, pattern: str, escaped: list[str] | None = None) -> str:
-    """One of these characters, as it stands in a JSON string; of `escaped`, the escape too."""
+    """One of these characters in a JSON string. Characters in `escaped` may also be escaped."""
     plain = _without(intervals, _NEVER)
     ways = [class_of(plain)] if plain else []
     ways += [_character(ord(character)) for character in escaped or ()]
     if not ways:
-        raise InvalidArgument(f"pattern {pattern!r} asks for characters that JSON has not")
+        raise InvalidArgument(
+            f"pattern {pattern!r} needs characters that a JSON string cannot contain"
+        )
     return ways[0] if len(ways) == 1 else f"({' | '.join(ways)})"
 
 
@@ -168,7 +173,7 @@ def _complement(intervals: Intervals) -> Intervals:
 
 
 def _without(intervals: Intervals, taken: Intervals) -> Intervals:
-    """Sorted, what is in none of `taken`."""
+    """The sorted ranges that are in none of `taken`."""
     rest = sorted(intervals)
     for low, high in taken:
         rest = [

@@ -1,4 +1,4 @@
-"""The keywords of JSON schemas, and checks of single ones."""
+"""The keywords of JSON schemas, and checks of single keywords."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BY_KIND = {
     "array": ("items", "prefixItems", "minItems", "maxItems"),
     "string": ("pattern", "minLength", "maxLength", "format"),
 }
-# Narrow the values, but a grammar cannot tell: not enforced.
+# Keywords that narrow the values, but that a grammar cannot enforce.
 BOUNDS = (
     "minimum",
     "maximum",
@@ -62,7 +62,7 @@ CONSTRAINTS = (
 def span_of(
     node: Mapping[str, Any], low: str, high: str, where: str
 ) -> tuple[int | None, int | None]:
-    """Both limits; None: none."""
+    """The lower and the upper limit. ``None``: no limit."""
     least, most = (
         None if node.get(key) is None else checked.integer(f"{where}[{key!r}]", node[key], 0)
         for key in (low, high)
@@ -82,12 +82,12 @@ def values_of(node: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
     kinds = node.get("type", [*KINDS])
     for value in values:
         if not _is(value, [kinds] if isinstance(kinds, str) else kinds):
-            raise InvalidArgument(f"{where} has the value {value!r}, which is no {kinds}")
+            raise InvalidArgument(f"{where} has the value {value!r}; it must be of type {kinds}")
     return {"enum": list(values)}
 
 
 def target_of(root: Any, reference: Any, where: str) -> Any:
-    """What a reference within `root` names."""
+    """The schema to which a reference in `root` points."""
     if not isinstance(reference, str) or (reference != "#" and not reference.startswith("#/")):
         raise InvalidArgument(f"{where}['$ref'] is {reference!r}; it must begin with '#/'")
     target = root
@@ -98,7 +98,7 @@ def target_of(root: Any, reference: Any, where: str) -> Any:
         elif isinstance(target, (list, tuple)) and key.isdecimal() and int(key) < len(target):
             target = target[int(key)]
         else:
-            raise InvalidArgument(f"{where}['$ref'] is {reference!r}; there is no {key!r}")
+            raise InvalidArgument(f"{where}['$ref'] is {reference!r}, but {key!r} does not exist")
     return target
 
 

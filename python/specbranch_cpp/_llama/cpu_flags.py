@@ -1,4 +1,4 @@
-"""Which llama.cpp runs on this CPU, and the command that builds it.
+"""The build options of a llama.cpp that runs on this CPU, and the build command.
 
 Standard library only and no imports from the package, so that a script can load this file alone.
 """
@@ -14,7 +14,7 @@ __all__ = ["announces_amx", "cpu_flags", "cpu_model", "reinstall_command", "safe
 
 CPUINFO = Path("/proc/cpuinfo")
 
-# ggml's options: what /proc/cpuinfo calls the instructions. The first group is on by default.
+# ggml's options and their flags in /proc/cpuinfo. The first group is on by default.
 BASELINE = {
     "GGML_SSE42": ["sse4_2"],
     "GGML_AVX": ["avx"],
@@ -31,7 +31,7 @@ AVX512 = {
 
 
 def read_cpuinfo(path: Path = CPUINFO) -> str:
-    """The text of /proc/cpuinfo; empty where there is none."""
+    """The text of /proc/cpuinfo; empty if the file does not exist."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -44,20 +44,20 @@ def cpu_flags(cpuinfo: str) -> set[str]:
 
 
 def cpu_model(cpuinfo: str) -> str:
-    """The name of the first processor; the architecture where it has no name."""
+    """The name of the first processor, or the architecture if it has no name."""
     return _field(cpuinfo, "model name") or platform.machine()
 
 
 def announces_amx(flags: set[str]) -> bool:
-    """The CPU lists AMX, which the kernel may not have enabled."""
+    """Whether the CPU reports AMX. The kernel may still not allow AMX."""
     return any(flag.startswith("amx_") for flag in flags)
 
 
 def safe_cmake_args(flags: set[str], machine: str = platform.machine()) -> str:
-    """The options for a llama.cpp that is fast on this CPU and runs on it.
+    """The build options of a llama.cpp that is fast on this CPU and runs on it.
 
-    Not -march=native: on a virtual machine the CPU may announce what the kernel does not allow
-    (AMX), and the first matrix product then dies with SIGILL.
+    They do not use -march=native: on a virtual machine the CPU can report instructions that the
+    kernel does not allow (AMX). The first matrix product would then crash with SIGILL.
     """
     args = ["-DGGML_NATIVE=OFF"]
     if machine == "x86_64":
@@ -68,9 +68,9 @@ def safe_cmake_args(flags: set[str], machine: str = platform.machine()) -> str:
 
 
 def reinstall_command(args: str, requirement: str) -> str:
-    """The shell command that compiles llama-cpp-python anew with these options.
+    """The shell command that compiles llama-cpp-python again with these options.
 
-    pip's cache of built wheels knows nothing of CMAKE_ARGS, so it must not be used.
+    It does not use pip's wheel cache, because the cache ignores CMAKE_ARGS.
     """
     pip = f"{shlex.quote(sys.executable)} -m pip" if sys.executable else "pip"
     return (

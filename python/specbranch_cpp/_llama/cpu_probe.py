@@ -1,8 +1,8 @@
-"""Finds out whether this CPU really runs the installed llama.cpp, in a child process.
+"""Tests in a child process whether this CPU can run the installed llama.cpp.
 
-A llama.cpp that was compiled for the instructions a CPU announces dies with SIGILL where the
-kernel has not enabled them, which happens with AMX on virtual machines. The first quantized matrix
-product does it, so a child computes some.
+A llama.cpp that was compiled for the instructions that a CPU reports crashes with SIGILL if the
+kernel does not allow them. This happens with AMX on virtual machines, at the first quantized matrix
+product. So the child computes some of these products.
 """
 
 from __future__ import annotations
@@ -29,22 +29,24 @@ __all__ = ["ProbeResult", "advice", "ensure_cpu_runs", "ensure_safe_cpu", "probe
 
 LOGGER = logging.getLogger("specbranch_cpp")
 SWITCH = "SPECBRANCH_CPU_PROBE"
-"""Environment variable; ``0``: never probe. Set for the child, which must not probe again."""
+"""Environment variable; ``0``: never test the CPU. The child gets ``0``: it must not test again."""
 TIMEOUT = 120.0
 _CHILD = "import sys; from specbranch_cpp._llama.cpu_probe import compute; compute(sys.argv[1])"
-# What a process dies of if it cannot run its code; anything else says nothing about the CPU.
+# Signals of a process that cannot run its instructions. Other signals say nothing about the CPU.
 _FATAL = {signal.SIGILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGABRT}
-# Several tokens at once and then single ones: these are different kernels.
+# A batch of several tokens, then single tokens, because they use different kernels.
 _PROMPT = "def add(a, b):\n    return a + b\n\n\n" * 3
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a child process found.
+    """The result of the test.
 
     Attributes:
-        state: ``"runs"``, ``"dies"`` (of a signal), or ``"unknown"`` (it failed in another way).
-        detail: the signal's name, or why it is not known; empty if it runs.
+        state: ``"runs"``, ``"dies"`` (a signal killed the child) or ``"unknown"`` (the child failed
+            in another way).
+        detail: the name of the signal, or the reason why the state is unknown; empty for
+            ``"runs"``.
     """
 
     state: Literal["runs", "dies", "unknown"]
@@ -63,7 +65,8 @@ def probe(model: str | Path, command: Sequence[str] | None = None) -> ProbeResul
         result = subprocess.run(
             command,
             env=_child_environment(),
-            cwd="/",  # `python -c` searches the working directory, which may hold anything
+            # `python -c` would import from the working directory, which may contain any file.
+            cwd="/",
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=TIMEOUT,
@@ -83,7 +86,7 @@ def probe(model: str | Path, command: Sequence[str] | None = None) -> ProbeResul
 
 
 def probe_model(fallback: str | Path | None = None) -> Path | None:
-    """A small quantized model: the bundled draft, or else the fallback."""
+    """A small quantized model: the bundled draft, or the fallback if it is missing."""
     try:
         return demo.pair()[1]
     except FileNotFoundError:
@@ -91,7 +94,7 @@ def probe_model(fallback: str | Path | None = None) -> Path | None:
 
 
 def advice(verdict: ProbeResult) -> str:
-    """What to do about a CPU that does not run this build."""
+    """The message for a CPU that cannot run this build."""
     import importlib.metadata
 
     requirement = "llama-cpp-python"
@@ -100,17 +103,17 @@ def advice(verdict: ProbeResult) -> str:
     args = cpu_flags.safe_cmake_args(cpu_flags.cpu_flags(cpu_flags.read_cpuinfo()))
     command = cpu_flags.reinstall_command(args, requirement)
     return (
-        f"the installed llama.cpp does not run on this CPU: it dies of {verdict.detail} when it "
-        "computes with quantized weights. It was compiled for instructions that this machine does "
-        f"not allow; compile it again without them (about 5 minutes): {command}"
+        f"the installed llama.cpp does not run on this CPU: it crashes with {verdict.detail} "
+        "when it computes with quantized weights. It was compiled for instructions that this "
+        f"machine does not allow. Compile it again without them (about 5 minutes): {command}"
     )
 
 
 def ensure_cpu_runs(model: str | Path) -> None:
-    """Probes once per machine and build of llama.cpp; remembers success in the user's cache.
+    """Tests once for each machine and build of llama.cpp, and stores a success in the user's cache.
 
     Raises:
-        ModelLoadError: a child process died of computing with the model; says what to do.
+        ModelLoadError: a signal killed the child process. The message says what to do.
     """
     marker = cache_folder() / f"cpu-{_fingerprint()}"
     if marker.exists():
@@ -119,24 +122,25 @@ def ensure_cpu_runs(model: str | Path) -> None:
     if verdict.state == "dies":
         raise ModelLoadError(advice(verdict))
     if verdict.state == "unknown":
-        LOGGER.warning("whether this CPU runs llama.cpp is not known: %s", verdict.detail)
+        LOGGER.warning("it is not known whether this CPU runs llama.cpp: %s", verdict.detail)
         return
-    with contextlib.suppress(OSError):  # without a cache, the next process asks again
+    with contextlib.suppress(OSError):  # without a cache, the next process tests again
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
 
 
 def ensure_safe_cpu(target_paths: Sequence[str | Path]) -> None:
-    """Call before quantized weights are loaded. Costs one read of /proc/cpuinfo without AMX.
+    """Call this before loading quantized weights.
 
-    With AMX a child process computes first, see `ensure_cpu_runs`.
+    On a CPU without AMX, the function only reads /proc/cpuinfo. On a CPU with AMX, a child process
+    computes first, see `ensure_cpu_runs`.
 
     Args:
-        target_paths: models that are about to be loaded; the first is tried if the package was
-            installed without its small one.
+        target_paths: the models to load; the first is used for the test if the package was
+            installed without its bundled models.
 
     Raises:
-        ModelLoadError: this CPU does not run the installed llama.cpp.
+        ModelLoadError: this CPU cannot run the installed llama.cpp.
     """
     if os.environ.get(SWITCH) == "0":
         return
@@ -148,7 +152,7 @@ def ensure_safe_cpu(target_paths: Sequence[str | Path]) -> None:
 
 
 def cache_folder() -> Path:
-    """Where successes are remembered: in XDG_CACHE_HOME, or ~/.cache."""
+    """The file that stores successes, in XDG_CACHE_HOME or ~/.cache."""
     configured = os.environ.get("XDG_CACHE_HOME", "")
     if Path(configured).is_absolute():
         return Path(configured, "specbranch_cpp")
@@ -161,7 +165,7 @@ def cache_folder() -> Path:
 
 
 def _fingerprint() -> str:
-    """Changes with the processor, the kernel and the libraries of llama.cpp."""
+    """A key that changes with the processor, the kernel and the libraries of llama.cpp."""
     cpuinfo = cpu_flags.read_cpuinfo()
     facts = [cpu_flags.cpu_model(cpuinfo), *sorted(cpu_flags.cpu_flags(cpuinfo))]
     facts += [platform.machine(), platform.release()]
@@ -172,17 +176,17 @@ def _fingerprint() -> str:
 
 
 def _child_environment() -> dict[str, str]:
-    # The child finds what this process found, also if that was put into sys.path by hand.
+    # The child gets the sys.path of this process, including entries that were added by hand.
     search = [str(Path(entry).absolute()) for entry in sys.path]
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(search),
-        "GGML_NO_BACKTRACE": "1",  # an abort starts no debugger
+        "GGML_NO_BACKTRACE": "1",  # an abort must not start a debugger
         SWITCH: "0",
     }
 
 
 def compute(model: str) -> None:
-    """What the child does."""
+    """The program of the child."""
     import resource
 
     from specbranch_cpp import _core

@@ -1,7 +1,7 @@
 """Loads the compiled extension against the llama.cpp that llama-cpp-python has installed.
 
-One copy of each library must be mapped, whether `llama_cpp` is imported before, after, or never;
-and it must be the one whose headers the extension was compiled with.
+The process must map exactly one copy of each library, whether `llama_cpp` is imported before,
+after, or never. That copy must belong to the headers with which the extension was compiled.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _PACKAGE = "specbranch_cpp"
-# In the order of their dependencies; backends of their own (CUDA ...) come before libggml.
+# In the order of their dependencies. Separate backends (CUDA ...) come before libggml.
 _FIRST, _LAST = ("libggml-base", "libggml-cpu"), ("libggml", "libllama")
 # The same list as in FindLlamaCpp.cmake.
 _HEADERS = ("llama.h", "ggml.h", "ggml-backend.h", "ggml-cpu.h", "gguf.h")
 _INSTALL = "Install it with: pip install llama-cpp-python==0.3.36"
-# What helps, by what the loader misses; the first that begins the library's name.
+# Advice by the name of the missing library: the first entry that is a prefix of the name.
 _MISSING = {
-    "libcuda.so": "It was built for NVIDIA GPUs and needs their driver, which this machine lacks: "
+    "libcuda.so": "It was built for NVIDIA GPUs, but this machine has no driver for them: "
     "install the driver, or a llama-cpp-python without CUDA",
-    "libcu": "It was built for NVIDIA GPUs and needs this library of the CUDA toolkit: install it, "
-    "and name its folder in LD_LIBRARY_PATH unless the loader searches there anyway",
-    "": "Install llama-cpp-python again, or the libraries that it was built for",
+    "libcu": "It was built for NVIDIA GPUs and needs this library of the CUDA toolkit: install "
+    "the library, and add its folder to LD_LIBRARY_PATH if the loader does not search "
+    "there",
+    "": "Install llama-cpp-python again, or install the missing libraries",
 }
 _REINSTALL = (
     "Build specbranch_cpp again, for this llama.cpp: "
@@ -40,9 +41,9 @@ _REINSTALL = (
 
 
 def load() -> ModuleType:
-    """Returns the extension module, or raises an ImportError that says what to do."""
+    """Returns the extension module. Raises an ImportError that says what to do."""
     if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
-        # Two models share the cores: a thread that spins at a barrier takes one from the other.
+        # Two models share the cores: a thread that spins at a barrier would take a core away.
         os.environ["OMP_WAIT_POLICY"] = "passive"
     folder = library_folder()
     libraries = preload(folder)
@@ -61,16 +62,17 @@ def load() -> ModuleType:
     }
     if differences := compare(info["built"], running):
         raise ImportError(
-            f"specbranch_cpp was built for another llama.cpp than the one in {folder}: "
+            f"specbranch_cpp was built for another llama.cpp than that in {folder}: "
             f"{'; '.join(differences)}. {_REINSTALL}"
         )
     return core
 
 
 def library_folder() -> Path:
-    """The folder of libllama.so, as `import llama_cpp` would choose it, without executing that.
+    """The folder of libllama.so that `import llama_cpp` would use.
 
-    Executing it would install a log callback that needs the GIL.
+    This function does not import `llama_cpp`, because the import would install a log callback that
+    needs the GIL.
     """
     if override := os.environ.get("LLAMA_CPP_LIB_PATH"):
         folders = [Path(override)]
@@ -83,15 +85,17 @@ def library_folder() -> Path:
     for folder in folders:
         if (folder / "libllama.so").is_file():
             return folder.resolve()
-    raise ImportError(f"specbranch_cpp needs libllama.so, and {folders[0]} has none. {_INSTALL}")
+    raise ImportError(
+        f"specbranch_cpp needs libllama.so, but {folders[0]} does not contain it. {_INSTALL}"
+    )
 
 
 def preload(folder: Path) -> dict[str, ctypes.CDLL]:
-    """Maps the libraries under the names that `llama_cpp` opens, unless they are there already.
+    """Maps the libraries under the names that `llama_cpp` opens, unless they are already mapped.
 
-    The extension asks for `libllama.so.0` and so on, and the loader gives it any mapped library
-    of that SONAME. The wheel stores each library as three files, so the names matter: opened as
-    `libllama.so.0`, it would be mapped once more when `llama_cpp` opens `libllama.so`.
+    The extension needs `libllama.so.0` and others; the loader takes any mapped library with this
+    SONAME. The wheel stores each library as three files, so the names matter: a library that is
+    opened as `libllama.so.0` would be mapped again when `llama_cpp` opens `libllama.so`.
     """
     others = {path.stem for path in folder.glob("libggml-*.so")} - {*_FIRST}
     libraries = {}
@@ -111,7 +115,7 @@ def preload(folder: Path) -> dict[str, ctypes.CDLL]:
 
 
 def _remedy(error: str) -> str:
-    """What to do; the loader's message begins with the library that is missing."""
+    """The advice for an error of the loader, which begins with the name of the library."""
     return next(remedy for name, remedy in _MISSING.items() if error.startswith(name))
 
 
@@ -123,7 +127,7 @@ def _mapped(soname: str) -> ctypes.CDLL | None:
 
 
 def headers_digest(include: Path) -> str | None:
-    """The fingerprint of the installed headers, as FindLlamaCpp.cmake takes it."""
+    """The fingerprint of the installed headers, computed as in FindLlamaCpp.cmake."""
     digests = []
     for name in _HEADERS:
         try:
@@ -134,10 +138,11 @@ def headers_digest(include: Path) -> str | None:
 
 
 def struct_sizes(libraries: dict[str, ctypes.CDLL]) -> dict[str, int]:
-    """Measures the structs that the loaded libraries return by value.
+    """Measures the sizes of the structs that the loaded libraries return by value.
 
-    Nothing in llama.cpp tells their sizes. On x86-64, a function that returns a large struct takes
-    the address of the result as a hidden first argument, so what it writes there can be seen.
+    llama.cpp does not report these sizes. On x86-64, a function that returns a large struct gets
+    the address of the result as a hidden first argument. So this function can see how many bytes
+    were written there.
     """
     if platform.machine() != "x86_64":
         return {}
@@ -158,13 +163,13 @@ def struct_sizes(libraries: dict[str, ctypes.CDLL]) -> dict[str, int]:
             buffer = ctypes.create_string_buffer(fill * 4096, 4096)
             call(buffer, *arguments)
             extents.append(len(buffer.raw.rstrip(fill)))
-        # Padding at the end is not written: round up to the alignment of a pointer.
+        # Padding at the end is not written, so round up to the alignment of a pointer.
         sizes[struct] = (max(extents) + 7) // 8 * 8
     return sizes
 
 
 def compare(built: dict[str, Any], running: dict[str, Any]) -> list[str]:
-    """What differs, one phrase each. A value that is not known on one side says nothing."""
+    """The differences, one phrase each. A value that is unknown on one side is not compared."""
     differences = []
     for key, name in (
         ("llama_version", "llama.cpp's version"),
@@ -174,9 +179,9 @@ def compare(built: dict[str, Any], running: dict[str, Any]) -> list[str]:
     ):
         before, now = (str(value).removesuffix("-dirty") for value in (built[key], running[key]))
         if before != now and not {before, now} & {"None", "unknown"}:
-            differences.append(f"{name} was {before[:12]}, is {now[:12]}")
+            differences.append(f"{name} was {before[:12]} and is now {now[:12]}")
     for struct, now in running["struct_sizes"].items():
         before = built["struct_sizes"][struct]
         if before != now:
-            differences.append(f"{struct} had {before} bytes, has {now}")
+            differences.append(f"{struct} had {before} bytes and now has {now} bytes")
     return differences

@@ -1,4 +1,4 @@
-"""The speed-up of every mode over c and alpha, as a picture."""
+"""Draws the speed-up of every mode over c and alpha."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _WHAT = "a picture of speed-ups"
 
 
 def check(path: str | os.PathLike[str]) -> None:
-    """Says at once what drawing would say in the end.
+    """Checks the name and the packages before a long simulation.
 
     Raises:
         InvalidArgument: the name does not end in ``.png``.
         MissingExtra: matplotlib is not installed.
     """
     if not os.fspath(path).endswith(".png"):
-        raise InvalidArgument(f"the picture {os.fspath(path)!r} must have a name ending in .png")
+        raise InvalidArgument(f"the picture is {os.fspath(path)!r}; its name must end in .png")
     style.figure_class(_WHAT)
 
 
@@ -33,15 +33,17 @@ def draw(
     *,
     title: str = "",
 ) -> None:
-    """A panel for each alpha: the speed-up over `autoregressive` against c, a line for each mode.
+    """Draws a panel for each alpha: the speed-up over `autoregressive` against c.
+
+    Each mode has a line.
 
     Args:
-        found: what `simulation.sweep` gave.
-        path: is written, or overwritten.
-        title: stands above it.
+        found: the result of `simulation.sweep`.
+        path: path of the picture; an existing file is overwritten.
+        title: a title above the picture.
 
     Raises:
-        InvalidArgument: the name does not end in ``.png``, or there is nothing to draw.
+        InvalidArgument: the name does not end in ``.png``, or ``found`` is empty.
         MissingExtra: matplotlib is not installed.
     """
     check(path)

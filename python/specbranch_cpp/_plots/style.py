@@ -1,4 +1,4 @@
-"""What all pictures have in common: matplotlib, where it is installed, and the colours."""
+"""The common parts of all pictures: the optional matplotlib and the colours."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ MODES = {
     "specbranch": "#ff7f0e",
     "auto": "#2ca02c",
 }
-"""Of the modes of decoding."""
+"""The colours of the modes of decoding."""
 
 OTHER = "#9467bd"
-"""Of whatever is none of them, such as another engine."""
+"""The colour of everything else, such as another engine."""
 
 SPANS = {"prefill": "#8da0cb", "verify": "#fc8d62", "draft": "#66c2a5"}
-"""Of what a model does, by the kind of a span."""
+"""The colours of commands, by the kind of the span."""
 
 GOOD = "#1b7837"
 BAD = "#b2182b"
 
 
 def figure_class(what: str) -> type[Figure]:
-    """The class of figures: without pyplot there is no state that others share.
+    """The class of figures, without pyplot and so without shared state.
 
-    A figure without a window system of its own is drawn by Agg.
+    Agg draws a figure that has no window system.
 
     Args:
-        what: is to be drawn, for the message.
+        what: name of the picture, for the message.
 
     Raises:
         MissingExtra: matplotlib is not installed.

@@ -36,13 +36,14 @@ def plot(
     """Draws the timeline as a PNG: a row for each model, a bar for each command.
 
     Args:
-        trace: of a generation with ``trace=True``.
-        path: is written, or overwritten.
-        start_ms: where the picture begins, in milliseconds since the generation began; default: 0.
-        end_ms: where it ends; default: when the last command ended.
-        width: of the picture in pixels; 200 at least, as is the height.
-        height: likewise.
-        title: stands above it.
+        trace: the trace of a generation with ``trace=True``.
+        path: path of the picture; an existing file is overwritten.
+        start_ms: start of the picture, in milliseconds since the generation began. ``None``
+            (default): 0.
+        end_ms: end of the picture. ``None`` (default): the end of the last command.
+        width: width of the picture in pixels, at least 200.
+        height: height of the picture in pixels, at least 200.
+        title: a title above the picture.
 
     Raises:
         InvalidArgument: there is nothing between start and end, or the picture is too small.
@@ -50,7 +51,9 @@ def plot(
     """
     begin, end = _window(trace, start_ms, end_ms)
     if min(width, height) < _MIN_SIZE:
-        raise InvalidArgument(f"a picture of {width} x {height} pixels; {_MIN_SIZE} at least")
+        raise InvalidArgument(
+            f"the picture has {width} x {height} pixels; both must be at least {_MIN_SIZE}"
+        )
     figure = style.figure_class("a picture of a timeline")(
         figsize=(width / _DPI, height / _DPI), dpi=_DPI
     )
@@ -71,7 +74,9 @@ def plot(
     if title:
         axes.set_title(title, loc="left")
     handles, labels = axes.get_legend_handles_labels()
-    legend = dict(zip(labels, handles, strict=True))  # both models prefill
+    legend = dict(
+        zip(labels, handles, strict=True)
+    )  # both models have prefill spans, so keep one label
     if legend:
         figure.legend(
             legend.values(), legend.keys(), loc="lower center", ncols=len(legend), frameon=False
@@ -100,11 +105,11 @@ def _draw_spans(axes: Axes, row: int, spans: Sequence[Span], px_per_ms: float) -
                 [(span.begin_ms, span.end_ms - span.begin_ms) for span in bars],
                 (row - 0.3, 0.6),
                 facecolors=colour,
-                # A line between bars, unless the lines would hide them.
+                # Lines separate the bars, unless the lines would hide the bars.
                 edgecolors="white" if pixels[len(pixels) // 2] > 4.0 else colour,
                 linewidth=0.6,
                 hatch=None if done else "////",
-                label=kind if done else f"{kind}, cut short",
+                label=kind if done else f"{kind}, aborted",
             )
     for span in spans:
         label = _short(span)
@@ -114,7 +119,7 @@ def _draw_spans(axes: Axes, row: int, spans: Sequence[Span], px_per_ms: float) -
 
 
 def _short(span: Span) -> str:
-    """What fits into a bar."""
+    """A label that fits into a bar."""
     if span.kind == "verify" and span.n_accepted is not None:
         return f"{span.n_accepted}/{span.n_tokens - 1}"
     return str(span.n_lanes if span.kind == "draft" else span.n_tokens)

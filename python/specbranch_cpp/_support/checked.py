@@ -1,4 +1,4 @@
-"""Checks of what a caller passes: exact kinds here, ranges mostly in the core."""
+"""Checks of arguments: exact types here, most ranges in the core."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FLOAT32_MAX = 3.4028234663852886e38
 
 
 def integer(name: str, value: Any, low: int = -(2**31), high: int = 2**31 - 1) -> int:
-    """An `int`, or what is one (`numpy.int64`); no `bool`, no `float`."""
+    """An `int`, or an integer of another type (`numpy.int64`). A `bool` or `float` is refused."""
     if isinstance(value, bool):
         raise InvalidArgument(f"{name} is {value!r}; it must be an integer")
     try:
@@ -27,7 +27,7 @@ def integer(name: str, value: Any, low: int = -(2**31), high: int = 2**31 - 1) -
 
 
 def real(name: str, value: Any) -> float:
-    """A `float`, or an `int` or NumPy number in its place; no `bool`, no `str`."""
+    """A `float`, an `int` or a NumPy number. A `bool` or `str` is refused."""
     if isinstance(value, (bool, str, bytes)):
         raise InvalidArgument(f"{name} is {_shown(value)}; it must be a number")
     try:
@@ -35,7 +35,9 @@ def real(name: str, value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         raise InvalidArgument(f"{name} is {_shown(value)}; it must be a number") from None
     if math.isfinite(number) and abs(number) > _FLOAT32_MAX:
-        raise InvalidArgument(f"{name} is {number}; it must be a 32-bit floating point number")
+        raise InvalidArgument(
+            f"{name} is {number}; it must fit into a 32-bit floating point number"
+        )
     return number
 
 
@@ -53,7 +55,7 @@ def flag(name: str, value: Any) -> bool:
 
 
 def text(name: str, value: Any) -> str:
-    """A `str` that UTF-8 can express."""
+    """A `str` that is valid Unicode."""
     encoded(name, value)
     return value  # type: ignore[no-any-return]
 
@@ -66,8 +68,8 @@ def encoded(name: str, value: Any) -> bytes:
         return value.encode()
     except UnicodeEncodeError as error:
         raise InvalidArgument(
-            f"{name} has a lone surrogate {value[error.start]!r} at index {error.start}; "
-            "it must be text that UTF-8 can express"
+            f"{name} has a lone surrogate {value[error.start]!r} at index {error.start}; it "
+            "must be valid Unicode text"
         ) from None
 
 
@@ -121,7 +123,7 @@ def bias(name: str, value: Any, n_vocab: int) -> list[tuple[int, float]]:
 
 
 def grammar(name: str, value: Any) -> str:
-    """GBNF, as far as its characters go."""
+    """GBNF without wrong characters. llama.cpp checks the syntax."""
     if not encoded(name, value).strip():
         raise InvalidArgument(f"{name} is empty; it must be GBNF with a rule root, or None")
     if "\0" in value:
@@ -136,6 +138,6 @@ def _items(name: str, values: Any) -> Iterable[tuple[int, Any]]:
 
 
 def _shown(value: Any) -> str:
-    """The value and its kind, for a message."""
+    """The value and its type, for a message."""
     shown = repr(value)
     return f"{shown if len(shown) <= 60 else shown[:57] + '...'} ({type(value).__name__})"

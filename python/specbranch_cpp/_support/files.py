@@ -29,12 +29,13 @@ def file_sha256(path: str) -> str:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Writes a file in one piece: readers, and a crash, find the old one or the new one.
+    """Writes a file in one piece: after a crash, the old file or the new file exists.
 
-    A link stays a link: the file that it names is replaced.
+    A link stays a link; the file behind the link is replaced. Readers see the old file or the new
+    file, never a mixture.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     path = path.resolve()
     part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")

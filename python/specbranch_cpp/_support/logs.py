@@ -1,4 +1,4 @@
-"""Hands llama.cpp's log lines to `logging`. No C++ thread ever calls into Python for that."""
+"""Passes llama.cpp's log lines to `logging`. No C++ thread ever calls Python for this."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import logging
 from specbranch_cpp import _core
 
 LOGGER = logging.getLogger("specbranch_cpp")
-# Quiet by default: without a handler, `logging` would print warnings to stderr.
+# Quiet by default. Without a handler, `logging` would print warnings to stderr.
 LOGGER.addHandler(logging.NullHandler())
 PROFILES = LOGGER.getChild("profiles")
-"""Of files that do not hold or cannot be written; the command line shows it."""
+"""The logger for problems with profile files. The command line shows its lines."""
 
 
 def forward() -> None:
-    """Logs the lines that were collected since the last call."""
+    """Logs the lines that have come since the last call."""
     for level, line in _core.drain_log_lines():
         LOGGER.log(level, "%s", line)
 
 
 def show() -> None:
-    """Prints the lines to stderr from now on; for good, as llama.cpp has one log a process."""
+    """Prints the lines to stderr from now on, for good: llama.cpp has one log per process."""
     if not any(isinstance(handler, _Shown) for handler in LOGGER.handlers):
         LOGGER.addHandler(_Shown())
     if LOGGER.getEffectiveLevel() > logging.INFO:
@@ -28,4 +28,4 @@ def show() -> None:
 
 
 class _Shown(logging.StreamHandler):  # type: ignore[type-arg]
-    """A handler that is found again."""
+    """A handler class of our own, so that the handler can be found again."""

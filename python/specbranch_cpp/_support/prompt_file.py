@@ -1,4 +1,4 @@
-"""Files with one JSON object a line, of which one field is a prompt."""
+"""Reads files with one JSON object per line, in which one field is a prompt."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def read_prompts(path: Path, field: str = "prompt") -> list[str]:
-    """The prompts of a file with one JSON object a line.
+    """The prompts of a file with one JSON object per line.
 
     Raises:
-        InvalidArgument: the file cannot be read, or a line is none.
+        InvalidArgument: the file cannot be read, or a line is not such an object.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -30,7 +30,9 @@ def read_prompts(path: Path, field: str = "prompt") -> list[str]:
         except (ValueError, KeyError, TypeError):
             prompt = None
         if not isinstance(prompt, str) or not prompt:
-            raise InvalidArgument(f"{path}, line {number}: no object with a text {field!r}")
+            raise InvalidArgument(
+                f"{path}, line {number}: this is not a JSON object with a text {field!r}"
+            )
         prompts.append(prompt)
     if not prompts:
         raise InvalidArgument(f"{path} has no prompts")

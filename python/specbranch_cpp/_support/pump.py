@@ -1,4 +1,4 @@
-"""Hands what a thread reads to an event loop."""
+"""Passes items that a thread reads to an event loop."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ ItemT = TypeVar("ItemT")
 
 
 class _End:
-    """The last thing in the queue; with what was raised, if anything was."""
+    """The last entry in the queue, with the exception of the iterator, if there was one."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 class Pump(Generic[ItemT]):
-    """Reads an iterator in a thread of its own, for the running loop.
+    """Reads an iterator in its own thread, for the running loop.
 
-    The thread ends with the iterator. It keeps no reference to the pump, so that a reader that
-    is dropped can stop the work.
+    The thread ends with the iterator. It keeps no reference to the pump, so that dropping the
+    reader can stop the work.
 
     Args:
-        items: read by the thread alone.
-        cancel: makes the iterator end soon; called if the loop is closed.
+        items: the iterator; only the thread reads it.
+        cancel: a function that makes the iterator end soon; it is called if the loop is closed.
     """
 
     def __init__(self, items: Iterator[ItemT], cancel: Callable[[], object]) -> None:
@@ -48,19 +48,19 @@ class Pump(Generic[ItemT]):
         """The next item.
 
         Raises:
-            StopAsyncIteration: there are no more.
-            Exception: what the iterator raised, once.
+            StopAsyncIteration: there are no more items.
+            Exception: the exception of the iterator, once.
         """
         item = await self._queue.get()
         if not isinstance(item, _End):
             return item
-        self._queue.put_nowait(_End(None))  # for whoever asks again
+        self._queue.put_nowait(_End(None))  # for further calls
         if item.error is not None:
             raise item.error
         raise StopAsyncIteration
 
     async def ended(self) -> None:
-        """Waits until the iterator has ended, whatever its end was."""
+        """Waits until the iterator has ended, with or without an exception."""
         await asyncio.shield(self._ended)
 
 
@@ -89,7 +89,7 @@ def _set(future: asyncio.Future[None]) -> None:
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: Any) -> bool:
-    """Calls it in the loop; False if the loop is closed."""
+    """Calls a function in the loop. Returns False if the loop is closed."""
     try:
         loop.call_soon_threadsafe(function, *args)
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""Methods that have the parameters of another one, without a second list of them."""
+"""Gives methods the parameters of another method, without a second list of parameters."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def with_parameters_of(
 
 
 def arguments_of(method: Callable[..., object], *args: Any, **options: Any) -> dict[str, Any]:
-    """All arguments of a call of an unbound method by name, without its object.
+    """All arguments of a call of an unbound method, by name and without the object.
 
     Raises:
-        TypeError: the method does not take them.
+        TypeError: the method does not take these arguments.
     """
     bound = inspect.signature(method).bind(None, *args, **options)
     bound.apply_defaults()

@@ -1,4 +1,4 @@
-"""Numbers and errors in words."""
+"""Words for numbers and errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
 def readable(n_bytes: int) -> str:
-    """Such as ``12.3 MiB``."""
+    """A number of bytes, such as ``12.3 MiB``."""
     if n_bytes < 1024:
         return f"{n_bytes} bytes"
     power = min(int(math.log2(n_bytes)) // 10, len(_UNITS))
@@ -18,12 +18,12 @@ def readable(n_bytes: int) -> str:
 
 
 def message(error: BaseException) -> str:
-    """What an error says, without the method of the engine that says it."""
+    """The message of an error, without the name of the method that raised it."""
     return re.sub(r"^\[[\w:]+\] ", "", str(error))
 
 
 def count(number: float) -> str:
-    """Such as ``7.3 million``."""
+    """A large number, such as ``7.3 million``."""
     for size, unit in ((10**9, "billion"), (10**6, "million")):
         if number >= size:
             return f"{number / size:.1f} {unit}"
@@ -31,5 +31,5 @@ def count(number: float) -> str:
 
 
 def several(n: int, thing: str) -> str:
-    """Such as ``1 text`` and ``2 texts``."""
+    """A number and its noun, such as ``1 text`` and ``2 texts``."""
     return f"{n} {thing}" if n == 1 else f"{n} {thing}s"

@@ -1,1 +1,1 @@
-"""llama-cpp-python's two calls over an engine: `Engine.create_completion` and its like."""
+"""The calls `create_completion` and `create_chat_completion` of llama-cpp-python on an engine."""

@@ -1,4 +1,4 @@
-"""What both calls share: a running generation and the fields of its answer."""
+"""The common part of both calls: a running generation and the fields of its answer."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ ChunkT = TypeVar("ChunkT")
 
 
 class Call(ABC, Generic[AnswerT, ChunkT]):
-    """A call that has been checked and queued: read it as one `answer` or as a `stream`.
+    """A call that is checked and queued. Read it as one `answer` or as a `stream`.
 
     Args:
         engine: the engine.
         given: the keywords of the call.
-        asked: what the engine is asked for.
-        prefix: of the id.
+        asked: the request for the engine.
+        prefix: the prefix of the id.
 
     Raises:
-        InvalidArgument: and the other errors of `Engine.generate`.
+        InvalidArgument: or another error of `Engine.generate`.
     """
 
     def __init__(
@@ -66,18 +66,18 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
 
     @abstractmethod
     def answer(self) -> AnswerT:
-        """Waits for the end."""
+        """Waits for the end and returns the whole answer."""
 
     @abstractmethod
     def _chunks(self) -> Iterator[ChunkT]:
-        """The items of the stream."""
+        """Yields the items of the stream."""
 
     def stream(self) -> Stream[ChunkT]:
-        """The answer in pieces; once only, and not after `answer`."""
+        """Yields the answer in pieces. Call it only once, and not after `answer`."""
         return Stream(self._chunks(), self.generation)
 
     def cancel(self) -> None:
-        """Stops the work within one forward pass."""
+        """Stops the generation within one forward pass."""
         self.generation.cancel()
 
     def _logprobs(self, chunk: Chunk) -> TokenLogprobs | None:
@@ -88,11 +88,11 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
     @property
     def _stats(self) -> GenerationStats:
         stats = self.generation.stats
-        assert stats is not None, "only after the last chunk"
+        assert stats is not None, "known only after the last chunk"
         return stats
 
     def _added(self) -> dict[str, Any]:
-        """The fields that the end has besides OpenAI's."""
+        """The last fields, which OpenAI's answers do not have."""
         return {"timings": timings(self._stats), "seed": self._stats.seed, "mode": self._stats.mode}
 
     def _usage(self) -> Usage:
@@ -105,7 +105,7 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
         }
 
     def _whole(self, kind: str, choice: Mapping[str, Any], chunks: Sequence[Chunk]) -> Any:
-        """The answer that is not streamed, after all `chunks` have been read."""
+        """The whole answer, after all `chunks` were read."""
         return {
             **self._head,
             "object": kind,
@@ -116,7 +116,7 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
         }
 
     def _usage_items(self, kind: str) -> Iterator[Any]:
-        """The last item of a stream that was asked for the usage."""
+        """The last item of a stream with ``include_usage``."""
         if self._include_usage:
             yield self._item(kind, [], usage=self._usage(), **self._added())
 
@@ -130,7 +130,7 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
 
 
 def timings(stats: GenerationStats) -> Timings:
-    """llama-server's field of that name."""
+    """The field ``timings`` of llama-server."""
     n_computed = stats.n_prompt - stats.n_reused
     return {
         "cache_n": stats.n_reused,
@@ -146,6 +146,6 @@ def timings(stats: GenerationStats) -> Timings:
 
 
 def model_name(engine: TextEngine) -> str:
-    """What the model calls itself, else the name of its file."""
+    """The name in the model's metadata, or else the name of its file."""
     name = engine.metadata.get("general.name")
     return name or Path(engine.model_paths[0]).stem

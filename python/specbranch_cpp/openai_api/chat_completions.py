@@ -1,4 +1,4 @@
-"""`Engine.create_chat_completion`: an answer to messages."""
+"""`Engine.create_chat_completion`: answers messages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KIND = "chat.completion.chunk"
 
 
 class ChatCall(Call[ChatCompletion, ChatChunk]):
-    """A `create_chat_completion` that has been checked and queued."""
+    """A call of `create_chat_completion` that is checked and queued."""
 
     def __init__(self, engine: TextEngine, given: ChatKeywords) -> None:
         request = chat_request(engine, given)
@@ -83,7 +83,7 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
                 fields = {}
 
     def _parts(self, chunk: Chunk) -> Iterator[str | ToolCallDelta]:
-        """What a chunk adds: content, and calls that are complete."""
+        """The content and the complete tool calls of a chunk."""
         if self._parser is None:
             if chunk.text:
                 yield chunk.text
@@ -127,7 +127,10 @@ def chat_generation(
     chat_template_kwargs: Mapping[str, Any] | None,
     options: GenerateKeywords,
 ) -> Generation:
-    """`Engine.generate` with the prompt and the stop strings of a chat; text is the user's."""
+    """`Engine.generate` with the prompt and the stop strings of a chat.
+
+    If ``messages`` is a string, this string is one message of the user.
+    """
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
     prompt, stops = rendered(engine, messages, chat_template_kwargs)

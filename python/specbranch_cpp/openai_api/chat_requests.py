@@ -1,4 +1,4 @@
-"""From the keywords of a chat to what the engine generates and how its text is read."""
+"""Turns the keywords of a chat into a request for the engine and rules for reading its text."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ __all__ = ["ChatRequest", "chat_request", "rendered"]
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """A chat, checked.
+    """A checked chat.
 
     Attributes:
-        asked: what the engine is asked for.
-        tools: what may be called.
-        form: how calls are written.
-        marks: tokens that have no text but begin a call, and their names.
+        asked: the request for the engine.
+        tools: the functions that the model may call.
+        form: the format of tool calls.
+        marks: tokens without text that begin a call, and their names.
     """
 
     asked: TextRequest
@@ -52,7 +52,7 @@ def chat_request(engine: TextEngine, given: ChatKeywords) -> ChatRequest:
     """Checks the keywords of `Engine.create_chat_completion`.
 
     Raises:
-        InvalidArgument: one of them cannot be done; says which and why.
+        InvalidArgument: a keyword is not supported. The message names the keyword and the reason.
     """
     check_supported(given)
     max_tokens = _max_tokens(given)
@@ -78,14 +78,16 @@ def _max_tokens(given: ChatKeywords) -> int | None:
     if given.max_completion_tokens is None:
         return max_tokens_of("max_tokens", given.max_tokens)
     if given.max_tokens is not None:
-        raise InvalidArgument("max_tokens and max_completion_tokens are given; one must be None")
+        raise InvalidArgument(
+            "max_tokens and max_completion_tokens are given; give only one of them"
+        )
     return max_tokens_of("max_completion_tokens", given.max_completion_tokens)
 
 
 def rendered(
     engine: TextEngine, messages: Any, variables: Any, tools: list[Mapping[str, Any]] | None = None
 ) -> tuple[list[int], list[str]]:
-    """The tokens of the prompt, and what ends the answer besides end tokens."""
+    """The tokens of the prompt, and the strings that end the answer in addition to end tokens."""
     _check_variables(variables)
     form = format_of(engine)
     prompt = form.prompt(engine, plain_messages(messages), tools=tools, variables=variables)
@@ -101,7 +103,9 @@ def _check_variables(variables: Any) -> None:
         )
     for name in ("messages", "tools"):
         if name in variables:
-            raise InvalidArgument(f"chat_template_kwargs has {name!r}, which has its own keyword")
+            raise InvalidArgument(
+                f"chat_template_kwargs has {name!r}; use the keyword of that name instead"
+            )
 
 
 def joined_stops(stop: Any, more: list[str]) -> list[str]:
@@ -114,13 +118,13 @@ def _grammar(
 ) -> str | None:
     of_format = grammar_of_format(response_format)
     if grammar is not None and of_format is not None:
-        raise InvalidArgument("grammar and response_format are given; only one can rule the text")
+        raise InvalidArgument("grammar and response_format are given; give only one of them")
     ruled = of_format if grammar is None else grammar
     if ruled is not None and tools.given:
         name = "grammar" if of_format is None else "response_format"
         raise InvalidArgument(
-            f"{name} and tools are given; under a grammar nothing can be called: give no tools, "
-            "or tool_choice='none'"
+            f"{name} and tools are given; a text under a grammar cannot contain calls: give no "
+            "tools, or tool_choice='none'"
         )
     return form.grammar(tools) if tools.forced else ruled
 

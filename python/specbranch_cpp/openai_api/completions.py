@@ -1,4 +1,4 @@
-"""`Engine.create_completion`: a text goes on."""
+"""`Engine.create_completion`: continues a text."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FIM_KEYS = (
 
 
 class CompletionCall(Call[TextCompletion, CompletionChunk]):
-    """A `create_completion` that has been checked and queued."""
+    """A call of `create_completion` that is checked and queued."""
 
     def __init__(self, engine: TextEngine, given: CompletionKeywords) -> None:
         check_supported(given, stopping_criteria=given.stopping_criteria)
@@ -43,7 +43,8 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
         echo = checked.flag("echo", given.echo)
         if echo and given.logprobs is not None:
             raise InvalidArgument(
-                "echo and logprobs are given; only one can be: no scores of the prompt are kept"
+                "echo and logprobs are given; give only one of them, because the engine keeps no "
+                "logits of the prompt"
             )
         suffix = given.suffix
         if suffix is not None:
@@ -111,12 +112,12 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
 
 
 def _prompt(engine: TextEngine, prompt: Any) -> tuple[str | Sequence[int], str]:
-    """What the engine gets, and the text of it. An empty text is the BOS token alone."""
+    """The prompt for the engine, and its text. An empty text becomes the BOS token."""
     if isinstance(prompt, str):
         if prompt:
             return prompt, prompt
         if engine.bos_token is None:
-            raise InvalidArgument("prompt is empty and the model has no BOS token to begin with")
+            raise InvalidArgument("prompt is empty, and the model has no BOS token; give a prompt")
         return [engine.bos_token], ""
     tokens = checked.tokens("prompt", prompt, engine.vocab_size)
     return tokens, engine.detokenize(tokens)
@@ -125,7 +126,7 @@ def _prompt(engine: TextEngine, prompt: Any) -> tuple[str | Sequence[int], str]:
 def _fill_in_the_middle(
     engine: TextEngine, prompt: str | Sequence[int], suffix: str
 ) -> list[int] | None:
-    """The prompt of a model that has tokens for it: prefix, suffix, middle; None: it has none."""
+    """The prompt with prefix, suffix and middle. ``None``: the model has no such tokens."""
     metadata = engine.metadata
     marks = []
     for keys in _FIM_KEYS:

@@ -1,4 +1,4 @@
-"""llama-cpp-python's keywords: what the engine gets of them, and what is refused and why."""
+"""The keywords of llama-cpp-python: which the engine gets, which are refused, and why."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Keywords:
-    """What both calls have. The fields are documented at `Engine.create_completion`."""
+    """The keywords of both calls. `Engine.create_completion` describes the fields."""
 
     max_tokens: int | None
     temperature: float
@@ -98,10 +98,10 @@ def text_request(
     grammar: str | None,
     stop: str | Sequence[str] | None,
 ) -> TextRequest:
-    """What the engine is asked for: some arguments, and the others as they were given.
+    """The request for the engine, with these arguments and with the other keywords of the call.
 
     Raises:
-        InvalidArgument: ``max_tokens`` is no integer. The engine checks the other values.
+        InvalidArgument: a keyword has the wrong type. The engine checks the values.
     """
     return TextRequest(
         prompt=prompt,
@@ -136,29 +136,29 @@ def text_request(
 
 
 def include_usage(given: Keywords) -> bool:
-    """Whether ``stream_options`` ask for a last chunk with the usage."""
+    """Whether ``stream_options`` request a last chunk with the usage."""
     options: object = given.stream_options
     if options is None:
         return False
     if not isinstance(options, Mapping):
         raise InvalidArgument(f"stream_options is {options!r}; it must be a mapping or None")
     if not given.stream:
-        raise InvalidArgument("stream_options are given; they go with stream=True only")
+        raise InvalidArgument("stream_options are given without stream=True; they need stream=True")
     for name in options:
         if name not in {"include_usage", "include_obfuscation"}:
-            raise InvalidArgument(f"stream_options has {name!r}; it may have include_usage")
+            raise InvalidArgument(f"stream_options has {name!r}; it may only have include_usage")
     return checked.flag("stream_options['include_usage']", options.get("include_usage") or False)
 
 
 def check_supported(given: Keywords, **processors: object) -> None:
-    """Refuses what the engine cannot do.
+    """Refuses keywords that the engine does not support.
 
     Args:
-        given: the keywords of both calls.
+        given: the keywords of the call.
         **processors: functions that would run between tokens.
 
     Raises:
-        InvalidArgument: one of them is asked for; says which and why it is not there.
+        InvalidArgument: a keyword is not supported. The message names the keyword and the reason.
     """
     for name, value, what in (
         ("typical_p", given.typical_p, "typical sampling"),
@@ -166,32 +166,32 @@ def check_supported(given: Keywords, **processors: object) -> None:
     ):
         if checked.real(name, value) < 1.0:
             raise InvalidArgument(
-                f"{name} is {value}; {what} is not there: it must be 1.0 (off). "
-                "top_p and min_p do similar things"
+                f"{name} is {value}; it must be 1.0 (off), because {what} is not supported. "
+                "top_p and min_p are similar"
             )
     if checked.integer("mirostat_mode", given.mirostat_mode) != 0:
         raise InvalidArgument(
-            f"mirostat_mode is {given.mirostat_mode}; it must be 0 (off): mirostat has a memory "
-            "of its own, so that the text would depend on how it was speculated"
+            f"mirostat_mode is {given.mirostat_mode}; it must be 0 (off), because mirostat "
+            "keeps its own state and the text would depend on the speculation"
         )
-    checked.real("mirostat_tau", given.mirostat_tau)  # without a meaning while it is off
+    checked.real("mirostat_tau", given.mirostat_tau)  # tau and eta have no effect without mirostat
     checked.real("mirostat_eta", given.mirostat_eta)
     processors["logits_processor"] = given.logits_processor
     for name, processor in processors.items():
         if processor is not None and not (isinstance(processor, Sized) and len(processor) == 0):
             raise InvalidArgument(
-                f"{name} is given; it must be None: it would have to run in Python between the "
-                "target's tokens. stop, logit_bias and grammar are there"
+                f"{name} is given; it must be None, because it would have to run in Python "
+                "between the target's tokens. Use stop, logit_bias or grammar"
             )
 
 
 def max_tokens_of(name: str, value: int | None) -> int | None:
-    """None and numbers below 1: until the context is full."""
+    """``None`` or a number below 1 means: until the context is full."""
     return None if value is None or checked.integer(name, value) <= 0 else value
 
 
 def gbnf_of(grammar: object) -> str | None:
-    """GBNF, also that of an object like llama-cpp-python's ``LlamaGrammar``."""
+    """GBNF text, or the text of an object like llama-cpp-python's ``LlamaGrammar``."""
     if grammar is None or isinstance(grammar, str):
         return grammar
     text = getattr(grammar, "_grammar", None)
@@ -203,12 +203,12 @@ def gbnf_of(grammar: object) -> str | None:
 
 
 def _seed(value: int | None) -> int | None:
-    """-1, as in llama.cpp, draws one too."""
+    """-1 also draws a seed, as in llama.cpp."""
     return None if value is None or value == -1 else value
 
 
 def _logit_bias(value: Any) -> Any:
-    """Keys may be ids as text, as they are in JSON."""
+    """Keys may be token ids as text, as in JSON."""
     if not isinstance(value, Mapping):
         return value
     return {

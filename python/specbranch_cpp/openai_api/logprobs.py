@@ -23,7 +23,9 @@ __all__ = ["ChatStyle", "CompletionStyle", "n_of_chat"]
 
 
 def n_of_chat(wanted: bool | None, n_top: int | None) -> int | None:
-    """How many alternatives ``logprobs`` and ``top_logprobs`` of a chat ask for; None: nothing."""
+    """The number of alternatives that ``logprobs`` and ``top_logprobs`` of a chat request.
+    ``None``: no log-probabilities.
+    """
     if wanted is not None:
         checked.flag("logprobs", wanted)
     if n_top is not None:
@@ -31,16 +33,16 @@ def n_of_chat(wanted: bool | None, n_top: int | None) -> int | None:
     if wanted:
         return n_top or 0
     if n_top:
-        raise InvalidArgument(f"top_logprobs is {n_top}; it goes with logprobs=True only")
+        raise InvalidArgument(f"top_logprobs is {n_top}; it needs logprobs=True")
     return None
 
 
 class CompletionStyle:
-    """Makes the lists of `create_completion`, a token at a time.
+    """Builds the lists of `create_completion`, one token at a time.
 
     Args:
-        engine: whose vocabulary it is.
-        offset: characters before the first token.
+        engine: the engine with the vocabulary.
+        offset: number of characters before the first token.
     """
 
     def __init__(self, engine: TextEngine, offset: int) -> None:
@@ -76,7 +78,7 @@ class CompletionStyle:
 
 
 class ChatStyle:
-    """Makes the list of `create_chat_completion`, a token at a time."""
+    """Builds the list of `create_chat_completion`, one token at a time."""
 
     def __init__(self, engine: TextEngine) -> None:
         self._engine = engine
@@ -103,7 +105,7 @@ class ChatStyle:
 
 
 def _written(name: bytes, prefix: str) -> str:
-    """The text of a token; bytes that are no UTF-8 by themselves are escaped."""
+    """The text of a token. Bytes that are not valid UTF-8 alone are escaped."""
     try:
         return name.decode()
     except UnicodeDecodeError:

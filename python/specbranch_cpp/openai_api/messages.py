@@ -1,4 +1,4 @@
-"""The messages of a chat: checked, and made plain for templates."""
+"""Checks the messages of a chat and simplifies them for templates."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
 def plain_messages(messages: Any) -> list[dict[str, Any]]:
-    """Messages whose content is text and whose calls have objects for arguments.
+    """The messages with text as content and with objects as arguments of calls.
 
-    Parts of text are joined. Unknown fields stay: some templates read them.
+    Text parts are joined. Unknown fields stay, because some templates read them.
 
     Raises:
-        InvalidArgument: the message of that index is not one that can be answered.
+        InvalidArgument: a message is not supported. The error names its index.
     """
     if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
         raise InvalidArgument(
@@ -47,7 +47,9 @@ def _plain(name: str, message: Any) -> dict[str, Any]:
     else:
         plain["tool_calls"] = _calls(f"{name}['tool_calls']", plain["tool_calls"])
         if role != "assistant":
-            raise InvalidArgument(f"{name} has tool_calls; only those of the assistant may")
+            raise InvalidArgument(
+                f"{name} has tool_calls; only a message of the assistant may have them"
+            )
     plain["content"] = _content(f"{name}['content']", message.get("content"), role == "assistant")
     return plain
 
@@ -68,7 +70,7 @@ def _part(name: str, part: Any) -> str:
         raise InvalidArgument(f"{name} is {part!r}; it must be a dictionary with type and text")
     kind = part.get("type")
     if kind != "text":
-        raise InvalidArgument(f"{name} is of type {kind!r}; only 'text' can be read")
+        raise InvalidArgument(f"{name} has type {kind!r}; it must be 'text'")
     checked.encoded(f"{name}['text']", part.get("text"))
     return str(part["text"])
 

@@ -1,6 +1,6 @@
 """The OpenAI-shaped calls as methods of `Engine`.
 
-What they need, Jinja among it, is imported when one is called.
+A call imports the modules that it needs, such as Jinja.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["OpenAICalls"]
 
 
 class OpenAICalls(TextEngine):
-    """Base of `Engine` with llama-cpp-python's two calls and their short forms."""
+    """Base class of `Engine` with the two calls of llama-cpp-python and their short forms."""
 
     def create_completion(
         self,
@@ -66,54 +66,59 @@ class OpenAICalls(TextEngine):
         trace: bool = False,
         stream_options: Mapping[str, Any] | None = None,
     ) -> TextCompletion | Stream[CompletionChunk]:
-        """Continues a text, with llama-cpp-python's keywords and OpenAI's dictionaries.
+        """Continues a text, with the keywords of llama-cpp-python and the dictionaries of OpenAI.
 
-        What it returns has the fields `timings` (llama-server's names, ``draft_n`` and
-        ``draft_n_accepted`` among them), `seed` and `mode` besides. For one seed, the text is the
-        same in every mode.
+        The answer also has the fields `timings` (llama-server's names, such as ``draft_n`` and
+        ``draft_n_accepted``), `seed` and `mode`. With the same seed, the text is the same in every
+        mode.
 
         Args:
-            prompt: text, in which names of control tokens are read as these tokens; an empty one
-                is the BOS token. Or token ids.
-            suffix: text that is to follow. A model with tokens for that fills in the middle; for
-                others it is appended to the text.
-            max_tokens: tokens of the text at most; None or less than 1: until the context is full.
+            prompt: a text, or token ids. Names of control tokens in the text become these tokens.
+                An empty text becomes the BOS token.
+            suffix: text after the generated text. A model with fill-in-the-middle tokens generates
+                the middle; for other models the suffix is appended to the text.
+            max_tokens: the largest number of tokens to generate. ``None``, or a value below 1:
+                generate until the context is full.
             temperature: 0: the most probable token; 1: the model's distribution.
-            top_p: keep the most probable tokens that together have this probability; 1: all.
-            min_p: drop tokens less probable than this share of the best one's; 0: none.
-            typical_p: must be 1.0, off: there is no typical sampling.
+            top_p: keep the most probable tokens whose probabilities add up to this value; 1: keep
+                all tokens.
+            min_p: drop tokens whose probability is less than this share of the highest probability;
+                0: drop no token.
+            typical_p: must be 1.0 (off), because typical sampling is not supported.
             logprobs: report log-probabilities of each token and of this many alternatives.
-            echo: begin the text with the prompt; not together with ``logprobs``.
-            stop: strings before the first of which the text is cut.
-            frequency_penalty: subtracted from a token's score as often as it is there; 0: off.
-            presence_penalty: subtracted once if it is there; 0: off.
-            repeat_penalty: divides the scores of the last 64 tokens; 1: off.
-            top_k: keep the k most probable tokens; 0 or less: all.
+            echo: begin the text with the prompt; not allowed with ``logprobs``.
+            stop: strings at which the text ends. The text is cut before the first of them.
+            frequency_penalty: value to subtract from a token's logit once for each occurrence;
+                0: off.
+            presence_penalty: value to subtract from the logit of a token that occurred; 0: off.
+            repeat_penalty: value that divides the logits of the last 64 tokens; 1: off.
+            top_k: keep the k most probable tokens; 0 or less: keep all tokens.
             stream: return a `Stream` of chunks.
-            seed: key of the choice at temperatures above 0; None or -1 draws one.
-            tfs_z: must be 1.0, off: there is no tail-free sampling.
-            mirostat_mode: must be 0, off: mirostat has a memory of its own.
-            mirostat_tau: without effect, as mirostat is off.
-            mirostat_eta: likewise.
-            model: the name in the answer; None: the model's own.
-            stopping_criteria: must be None: it would run between the target's tokens.
-            logits_processor: likewise.
-            grammar: GBNF, as text or as llama-cpp-python's ``LlamaGrammar``.
-            logit_bias: added to the raw scores of single tokens.
+            seed: key of the random choice at temperatures above 0. ``None`` or -1: the engine draws
+                a seed.
+            tfs_z: must be 1.0 (off), because tail-free sampling is not supported.
+            mirostat_mode: must be 0 (off), because mirostat keeps its own state.
+            mirostat_tau: no effect, because mirostat is off.
+            mirostat_eta: no effect, because mirostat is off.
+            model: the name in the answer. ``None``: the name of the model.
+            stopping_criteria: must be ``None``, because it would run between the target's tokens.
+            logits_processor: must be ``None``, for the same reason.
+            grammar: GBNF, as text or as a ``LlamaGrammar`` of llama-cpp-python.
+            logit_bias: values to add to the logits of single tokens.
             mode: see `generate`.
             policy: see `generate`.
             k_max: see `generate`.
             max_draft: see `generate`.
-            trace: add the field ``speculation``: where each token came from, what was rolled
-                back, what both models did when.
-            stream_options: ``{"include_usage": True}``: a last chunk with the usage.
+            trace: add the field ``speculation``: the origin of each token, the rolled back tokens,
+                and what both models did at which time.
+            stream_options: ``{"include_usage": True}`` adds a last chunk with the usage.
 
         Returns:
             The text, or with ``stream`` an iterator of its pieces: see `openai_api.types`.
 
         Raises:
-            InvalidArgument: and the other errors of `generate`, all when called; a stream's
-                chunks raise only what happens later.
+            InvalidArgument: or another error of `generate`. The call itself raises these errors;
+                the chunks of a stream raise only later errors.
         """
         from specbranch_cpp.openai_api.completions import CompletionCall
         from specbranch_cpp.openai_api.keywords import CompletionKeywords
@@ -195,40 +200,41 @@ class OpenAICalls(TextEngine):
         trace: bool = False,
         stream_options: Mapping[str, Any] | None = None,
     ) -> ChatCompletion | Stream[ChatChunk]:
-        """Answers messages, with llama-cpp-python's keywords and OpenAI's dictionaries.
+        """Answers messages, with the keywords of llama-cpp-python and the dictionaries of OpenAI.
 
-        The messages are written with the model's chat template, or with ChatML if it has none.
-        Names of control tokens in them are text, not these tokens. Keywords that are not listed
-        are those of `create_completion`.
+        The model's chat template turns the messages into a prompt; a model without a template gets
+        ChatML. Names of control tokens in messages are plain text, not these tokens.
+        `create_completion` describes the keywords that are not listed here.
 
         Args:
-            messages: dictionaries with ``role`` and ``content``; parts of content must be text.
-            functions: the old name of ``tools``: the functions alone.
-            function_call: the old name of ``tool_choice``.
-            tools: functions that the model may call. A template that does not know tools gets a
-                description of them in the system message.
-            tool_choice: ``"none"``, ``"auto"`` (None), ``"required"``, or ``{"type": "function",
-                "function": {"name": ...}}``; the last two by a grammar from the functions'
-                schemas.
+            messages: dictionaries with ``role`` and ``content``. If ``content`` is a list of parts,
+                the parts must be text.
+            functions: the old form of ``tools``.
+            function_call: the old form of ``tool_choice``.
+            tools: functions that the model may call. If the template does not support tools, the
+                system message describes them.
+            tool_choice: ``"none"``, ``"auto"`` (same as ``None``), ``"required"``, or ``{"type":
+                "function", "function": {"name": ...}}``. The last two values constrain the answer
+                with a grammar from the functions' schemas.
             response_format: ``{"type": "json_object"}``, or ``{"type": "json_schema",
-                "json_schema": {"schema": ...}}``: an answer that is such JSON, unless
-                ``max_tokens`` cuts it short. What of a schema is enforced:
-                `openai_api.schemas.grammar_of`.
+                "json_schema": {"schema": ...}}``: the answer is JSON of this form, unless
+                ``max_tokens`` ends it early. For the supported parts of a schema see
+                `_grammar.json_schema.grammar_of`.
             max_tokens: as in `create_completion`.
-            logprobs: report log-probabilities of each token.
-            top_logprobs: and of this many alternatives.
+            logprobs: report the log-probability of each token.
+            top_logprobs: also report the log-probabilities of this many alternatives.
             max_completion_tokens: OpenAI's new name of ``max_tokens``.
-            parallel_tool_calls: whether there may be several calls; None: yes where the model is
-                free to call, no where it must.
+            parallel_tool_calls: whether the answer may have several calls. ``None`` (default): yes
+                with a free choice, no with a forced choice.
             chat_template_kwargs: further variables of the template, such as ``enable_thinking``.
 
         Returns:
-            The answer, or with ``stream`` an iterator of its pieces: see `openai_api.types`. A
-            call of a function comes in one piece.
+            The answer, or with ``stream`` an iterator of its pieces: see `openai_api.types`. A tool
+            call comes in one piece.
 
         Raises:
-            InvalidArgument: and the other errors of `generate`, all when called; a stream's
-                chunks raise only what happens later.
+            InvalidArgument: or another error of `generate`. The call itself raises these errors;
+                the chunks of a stream raise only later errors.
         """
         from specbranch_cpp.openai_api.chat_completions import ChatCall
         from specbranch_cpp.openai_api.keywords import ChatKeywords
@@ -278,14 +284,14 @@ class OpenAICalls(TextEngine):
     def complete(
         self, prompt: str | Sequence[int], **options: Unpack[GenerateKeywords]
     ) -> Completion:
-        """The whole text that follows a prompt; ``str()`` of it is its text.
+        """Generates a text after a prompt and returns the result, whose ``str()`` is the text.
 
         Args:
             prompt: text or token ids.
-            **options: those of `Engine.generate`, with its defaults.
+            **options: the keywords of `Engine.generate`, with its defaults.
 
         Raises:
-            InvalidArgument: and the other errors of `Engine.generate`.
+            InvalidArgument: or another error of `Engine.generate`.
         """
         return self.generate(prompt, **options).result()
 
@@ -296,15 +302,15 @@ class OpenAICalls(TextEngine):
         chat_template_kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[GenerateKeywords],
     ) -> Completion:
-        """The whole answer to messages; ``str()`` of it is its text.
+        """Answers messages and returns the result, whose ``str()`` is the text.
 
         Args:
-            messages: what the user says, or messages as in `create_chat_completion`.
+            messages: a message of the user as a string, or messages as in `create_chat_completion`.
             chat_template_kwargs: further variables of the template.
-            **options: those of `Engine.generate`, with its defaults.
+            **options: the keywords of `Engine.generate`, with its defaults.
 
         Raises:
-            InvalidArgument: and the other errors of `Engine.generate`.
+            InvalidArgument: or another error of `Engine.generate`.
         """
         from specbranch_cpp.openai_api.chat_completions import chat_generation
 

@@ -1,4 +1,7 @@
-"""From messages to tokens: the model's template, and contents that cannot pose as its markup."""
+"""Turns messages into tokens with the model's template.
+
+The content of a message cannot act as markup of the template.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +31,15 @@ __all__ = ["ChatFormat", "format_of"]
 
 _NAMED = "tokenizer.chat_template.tool_use"
 
-# What a model may write at the end of its turn: the name of a control token, not a line break.
+# Text that may end the model's turn: the name of a control token, not a line break.
 _TURN_END = r"\s*(<[^<>\s]+>|\[/?[A-Z_]+\])"
 
 
 class ChatFormat:
-    """The templates of one engine, compiled.
+    """The compiled templates of one engine.
 
     Args:
-        engine: the engine; not kept.
+        engine: the engine; the object keeps no reference to it.
     """
 
     def __init__(self, engine: TextEngine) -> None:
@@ -44,7 +47,8 @@ class ChatFormat:
         metadata = engine.metadata
         if source is None:
             logs.LOGGER.warning(
-                "%s has no chat template: ChatML is used, which it may not have been trained on",
+                "%s has no chat template; ChatML is used, but the model may not have been "
+                "trained with ChatML",
                 engine.model_paths[0],
             )
         names = [_token_name(engine, token) for token in (engine.bos_token, engine.eos_token)]
@@ -56,7 +60,7 @@ class ChatFormat:
         self._turn_ends: dict[ChatTemplate, list[str]] = {}
 
     def template(self, *, has_tools: bool) -> ChatTemplate:
-        """The one for such a call."""
+        """The template for a call with or without tools."""
         return self._with_tools if has_tools else self._plain
 
     def prompt(
@@ -69,16 +73,17 @@ class ChatFormat:
     ) -> list[int]:
         """The tokens of the messages.
 
-        Names of control tokens in the messages' own texts are spelled out, never read as these
-        tokens: somebody who writes ``<|im_end|>`` does not end his turn.
+        Names of control tokens in the text of messages are tokenized as plain text. So a user who
+        writes ``<|im_end|>`` does not end the turn.
         """
         for text in _texts(messages):
             check_length(engine._core, len(text.encode()))
         template = self.template(has_tools=bool(tools))
         messages, tools = _as_template_wants(template, messages, tools)
-        # Each name is replaced by a mark of private characters, which no template changes, and
-        # put back after the text around it has been tokenized.
-        nonce = f"{secrets.randbelow(10**18):018}"  # digits: the same in upper case
+        # Each name is replaced by a mark of private-use characters, which no template changes. The
+        # names come back after the text around them was tokenized.
+        # The nonce has digits only, because templates may change the case of letters.
+        nonce = f"{secrets.randbelow(10**18):018}"
         names: list[str] = []
         while found := {n for text in _texts(messages) for n in _control_names(engine, text)}:
             marks = {name: f"\ue000{nonce}:{len(names) + i}\ue001" for i, name in enumerate(found)}
@@ -95,7 +100,7 @@ class ChatFormat:
         )
 
     def stops(self, engine: TextEngine, template: ChatTemplate) -> list[str]:
-        """The end of a turn, if the model has no token of its own for it."""
+        """The string that ends a turn, if the model has no end token for it."""
         if template not in self._turn_ends:
             self._turn_ends[template] = _turn_end(engine, template)
         return self._turn_ends[template]
@@ -104,7 +109,7 @@ class ChatFormat:
 def _as_template_wants(
     template: ChatTemplate, messages: Any, tools: Sequence[Mapping[str, Any]] | None
 ) -> tuple[Any, Sequence[Mapping[str, Any]] | None]:
-    """Messages and tools as text where the template has no place for them."""
+    """The messages, with tools as text if the template does not support tools."""
     if not template.reads_tools:
         messages = with_calls_as_text(messages)
         return (with_tools_as_text(messages, tools) if tools else messages), None
@@ -118,10 +123,10 @@ _lock = threading.Lock()
 
 
 def format_of(engine: TextEngine) -> ChatFormat:
-    """The format of an engine; made at the first chat.
+    """The chat format of an engine, created at the first chat.
 
     Raises:
-        InvalidArgument: the model's template is no Jinja.
+        InvalidArgument: the model's template is not valid Jinja.
     """
     with _lock:
         if engine not in _formats:
@@ -130,7 +135,10 @@ def format_of(engine: TextEngine) -> ChatFormat:
 
 
 def _tokens(engine: TextEngine, parts: Sequence[tuple[str, bool]]) -> list[int]:
-    """The tokens of texts, in which names of control tokens are read or not; BOS once."""
+    """The tokens of several texts, with BOS at most once.
+
+    The flag of a text says whether names of control tokens in the text become these tokens.
+    """
     check_length(engine._core, sum(len(text.encode()) for text, _ in parts))
     tokens = [
         token
@@ -147,7 +155,7 @@ def _token_name(engine: TextEngine, token: int | None) -> str:
 
 
 def _control_names(engine: TextEngine, text: str) -> list[str]:
-    """Names of control tokens that a text has."""
+    """The names of control tokens in a text."""
     read = engine.tokenize(text, add_bos=False, special=True)
     if read == engine.tokenize(text, add_bos=False, special=False):
         return []
@@ -156,7 +164,7 @@ def _control_names(engine: TextEngine, text: str) -> list[str]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in messages."""
+    """All texts in messages."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -169,7 +177,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _hidden(value: Any, marks: Mapping[str, str]) -> Any:
-    """The same with these names replaced, longer ones first."""
+    """The value with these names replaced, longer names first."""
     if isinstance(value, str):
         for name in sorted(marks, key=len, reverse=True):
             value = value.replace(name, marks[name])
@@ -182,7 +190,7 @@ def _hidden(value: Any, marks: Mapping[str, str]) -> Any:
 
 
 def _turn_end(engine: TextEngine, template: ChatTemplate) -> list[str]:
-    """What follows an answer in the template, unless it is one token, which the engine knows."""
+    """The text after an answer in the template. Empty: this text is an end token of the model."""
     mark = f"\ue000{secrets.token_hex(8)}\ue001"
     messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": mark}]
     try:

@@ -1,4 +1,4 @@
-"""``response_format``: an answer that is JSON."""
+"""``response_format``: makes the answer JSON."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["grammar_of_format"]
 
 
 def grammar_of_format(response_format: Any) -> str | None:
-    """The grammar that the answer must follow; None: any text.
+    """The grammar that the answer must follow. ``None``: any text is allowed.
 
     Args:
-        response_format: None, ``{"type": "text"}``, ``{"type": "json_object"}``, the same with a
-            ``"schema"`` (llama-cpp-python's), or ``{"type": "json_schema", "json_schema":
-            {"schema": ..., "strict": ...}}`` (OpenAI's). See `schemas.grammar_of`.
+        response_format: ``None``, ``{"type": "text"}``, ``{"type": "json_object"}``, the same with
+            a ``"schema"`` (llama-cpp-python's), or ``{"type": "json_schema", "json_schema":
+            {"schema": ..., "strict": ...}}`` (OpenAI's). See `json_schema.grammar_of`.
 
     Raises:
-        InvalidArgument: it is none of these, or the schema cannot be expressed.
+        InvalidArgument: the value has another form, or a grammar cannot express the schema.
     """
     if response_format is None:
         return None

@@ -1,4 +1,4 @@
-"""The field ``speculation``: how a text came about."""
+"""The field ``speculation``: how a text was generated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Recorder:
         self._n_rounds = 0
 
     def take(self, chunks: Sequence[Chunk]) -> SpeculationRecord:
-        """What was recorded since the last call, and the origins of the tokens of `chunks`."""
+        """The records since the last call, and the origins of the tokens of `chunks`."""
         trace = self._generation.trace_since(self._n_spans, self._n_rounds)
         self._n_spans += len(trace.spans)
         self._n_rounds += len(trace.rounds)

@@ -18,8 +18,9 @@ ChunkT = TypeVar("ChunkT")
 class Stream(Generic[ChunkT]):
     """An iterator of chunks, and a context manager.
 
-    The work goes on whether or not it is read. Dropping the object, leaving its ``with`` block,
-    `close`, `cancel` and Ctrl-C stop it within one forward pass. For one reader at a time.
+    The generation runs whether or not you read it. It stops within one forward pass if you drop the
+    object, leave its ``with`` block, call `close` or `cancel`, or press Ctrl-C. Only one thread may
+    read at a time.
     """
 
     def __init__(self, chunks: Iterator[ChunkT], generation: Generation) -> None:
@@ -33,16 +34,16 @@ class Stream(Generic[ChunkT]):
         """Waits for the next chunk.
 
         Raises:
-            DecodeError: and the other errors of `Generation`'s chunks.
+            DecodeError: or another error of `Generation.__next__`.
         """
         return next(self._chunks)
 
     def cancel(self) -> None:
-        """Stops the work; the chunks made so far can still be read."""
+        """Stops the generation. You can still read the chunks that exist."""
         self.generation.cancel()
 
     def close(self) -> None:
-        """Stops the work; there are no more chunks."""
+        """Stops the generation. Afterwards there are no more chunks."""
         self.generation.cancel()
         self._chunks = iter(())
 

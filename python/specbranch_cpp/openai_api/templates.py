@@ -1,4 +1,4 @@
-"""Chat templates: Jinja as Hugging Face's models use it, in a sandbox."""
+"""Chat templates: Jinja with the extensions of Hugging Face's models, in a sandbox."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ CHATML = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-"""The template of models that bring none, as in llama-server."""
+"""The template for models without a template, as in llama-server."""
 
 
 class _Generation(jinja2.ext.Extension):
-    """Hugging Face's ``{% generation %}``, which marks text for training: its body as it is."""
+    """Hugging Face's ``{% generation %}``, which marks text for training: outputs its body."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -42,7 +42,7 @@ class _Generation(jinja2.ext.Extension):
 
 
 class _Refused(Exception):  # noqa: N818
-    """What a template raises by ``raise_exception``."""
+    """The error that a template raises with ``raise_exception``."""
 
 
 def _raise_exception(message: str) -> None:
@@ -56,7 +56,7 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """Jinja's own escapes HTML."""
+    """Jinja's own filter escapes HTML."""
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
@@ -86,16 +86,16 @@ class ChatTemplate:
     """A compiled template.
 
     Args:
-        source: Jinja.
-        bos_token: its name.
-        eos_token: its name.
+        source: the Jinja source.
+        bos_token: the name of the BOS token.
+        eos_token: the name of the EOS token.
 
     Attributes:
-        source: as given.
-        reads_tools: it can describe tools.
+        source: the Jinja source.
+        reads_tools: whether the template supports tools.
 
     Raises:
-        InvalidArgument: the source is no template.
+        InvalidArgument: the source is not a valid template.
     """
 
     def __init__(self, source: str, bos_token: str = "", eos_token: str = "") -> None:
@@ -121,12 +121,13 @@ class ChatTemplate:
 
         Args:
             messages: see `messages.plain_messages`.
-            tools: functions that may be called.
-            variables: further ones of the template, such as ``enable_thinking``, or
-                ``add_generation_prompt``, False: without the beginning of the answer.
+            tools: functions that the model may call.
+            variables: further variables of the template, such as ``enable_thinking``.
+                ``add_generation_prompt=False`` leaves out the beginning of the answer.
 
         Raises:
-            InvalidArgument: the template cannot express them; says where and why.
+            InvalidArgument: the template refuses the messages. The error gives the line and the
+                reason.
         """
         known = {"documents": None, "add_generation_prompt": True, **self._names}
         given = {"messages": messages, "tools": tools}
@@ -141,7 +142,7 @@ class ChatTemplate:
 
     @cached_property
     def wants_text_arguments(self) -> bool:
-        """Whether it writes the arguments of a call as they are: they have to be JSON text then."""
+        """Whether the arguments of a call must be JSON text, because no filter converts them."""
         arguments: Any
         for arguments in ({"key": "value"}, '{"key": "value"}'):
             call = {"name": "probe", "arguments": arguments}
@@ -160,11 +161,11 @@ class ChatTemplate:
 
 
 def _line(error: BaseException) -> int | str:
-    """The line of the template in which an error came up."""
+    """The line of the template in which an error occurred."""
     line: int | str = "?"
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == "<template>":
-            line = trace.tb_lineno  # Jinja rewrites it to the template's
+            line = trace.tb_lineno  # Jinja rewrites the traceback to lines of the template
         trace = trace.tb_next
     return line

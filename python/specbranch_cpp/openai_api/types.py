@@ -1,7 +1,7 @@
-"""The shapes of what the OpenAI-shaped calls return.
+"""The types of the results of the OpenAI-shaped calls.
 
-They are OpenAI's and llama-cpp-python's dictionaries; the fields `timings`, `seed`, `mode` and
-`speculation` are added.
+They are the dictionaries of OpenAI and llama-cpp-python, with the additional fields `timings`,
+`seed`, `mode` and `speculation`.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ __all__ = [
 ]
 
 AnswerFinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
-"""Why a text ended; ``"cancelled"`` (by `Stream.cancel` or a closed engine) is not OpenAI's."""
+"""Why a text ended. OpenAI has no ``"cancelled"`` (by `Stream.cancel` or a closed engine)."""
 
 
 class Timings(TypedDict):
-    """What a call cost, under llama-server's names. Times are in milliseconds.
+    """Statistics of a call, with the names of llama-server. Times are in milliseconds.
 
-    ``prompt_n``: tokens of the prompt that the target computed; ``cache_n``: those it had already.
-    ``predicted_n``: tokens of the text. ``draft_n``: tokens that were drafted;
-    ``draft_n_accepted``: those of them that became text.
+    ``prompt_n``: number of prompt tokens that the target computed. ``cache_n``: number of prompt
+    tokens that were in the KV cache. ``predicted_n``: number of tokens of the text. ``draft_n``:
+    number of drafted tokens. ``draft_n_accepted``: number of drafted tokens that became text.
     """
 
     cache_n: int
@@ -60,13 +60,13 @@ class Timings(TypedDict):
 
 
 class PromptTokensDetails(TypedDict):
-    """``cached_tokens``: tokens of the prompt that were not computed again."""
+    """``cached_tokens``: number of prompt tokens that were reused from the KV cache."""
 
     cached_tokens: int
 
 
 class Usage(TypedDict):
-    """How many tokens a call had."""
+    """The numbers of tokens of a call."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -75,24 +75,24 @@ class Usage(TypedDict):
 
 
 class TokenText(TypedDict):
-    """A token and its text; bytes that are no UTF-8 by themselves are U+FFFD."""
+    """A token and its text. Bytes that are not valid UTF-8 alone become U+FFFD."""
 
     id: int
     text: str
 
 
 class SpeculationToken(TokenText):
-    """A token of the text and where it came from.
+    """A token of the text and its origin.
 
-    ``origin``: ``"target"``, ``"draft"`` (proposed and accepted) or ``"branch"`` (the target's own
-    choice, which had been drafted on a branch).
+    ``origin``: ``"target"``, ``"draft"`` (drafted and accepted) or ``"branch"`` (the target's own
+    token, which was drafted on a branch).
     """
 
     origin: str
 
 
 class SpeculationRound(TypedDict):
-    """One verdict of the target: see `specbranch_cpp.TraceRound`."""
+    """One verification of the target: see `specbranch_cpp.TraceRound`."""
 
     at_ms: float
     n_accepted: int
@@ -121,9 +121,10 @@ class _SpeculationStats(TypedDict, total=False):
 
 
 class SpeculationRecord(_SpeculationStats):
-    """With ``trace=True``: how the text came about. In a stream, what is new since the last chunk.
+    """How the text was generated, with ``trace=True``.
 
-    ``stats``, at the end only: the fields and figures of `specbranch_cpp.GenerationStats`.
+    In a stream, each chunk has the records since the chunk before. ``stats`` comes at the end only:
+    the fields and figures of `specbranch_cpp.GenerationStats`.
     """
 
     tokens: list[SpeculationToken]
@@ -132,12 +133,12 @@ class SpeculationRecord(_SpeculationStats):
 
 
 class CompletionLogprobs(TypedDict):
-    """One entry a token in each list.
+    """Each list has one entry for each token.
 
-    ``tokens``: the texts; bytes that are no UTF-8 by themselves are written ``bytes:\\xe2\\x80``.
-    ``token_logprobs``: natural logarithms of the probabilities under the target's raw scores.
-    ``top_logprobs``: the most probable tokens there, and the chosen one. ``text_offset``: index in
-    prompt and text of the token's first character.
+    ``tokens``: the texts of the tokens. Bytes that are not valid UTF-8 alone are written
+    ``bytes:\\xe2\\x80``. ``token_logprobs``: natural logarithms of the probabilities, from the
+    target's logits. ``top_logprobs``: the most probable tokens at that position, and the chosen
+    token. ``text_offset``: index of the token's first character in prompt and text.
     """
 
     tokens: list[str]
@@ -147,7 +148,7 @@ class CompletionLogprobs(TypedDict):
 
 
 class CompletionChoice(TypedDict):
-    """A text; ``finish_reason`` is None in all chunks of a stream but the last."""
+    """A text. ``finish_reason`` is ``None`` in all chunks of a stream except the last."""
 
     text: str
     index: int
@@ -156,10 +157,10 @@ class CompletionChoice(TypedDict):
 
 
 class _Added(TypedDict, total=False):
-    """What the engine adds to OpenAI's fields; in a stream, in the last chunk.
+    """Additional fields of the engine; a stream has them in its last chunk.
 
-    ``seed``: the key of the noise: with it, the same call gives the same text. ``mode``: how it
-    was decoded.
+    ``seed``: the seed that was used; the same call with this seed gives the same text. ``mode``:
+    the mode that was used.
     """
 
     timings: Timings
@@ -180,7 +181,7 @@ class TextCompletion(_Added):
 
 
 class _ChunkUsage(_Added, total=False):
-    """``usage`` is there if ``stream_options`` ask for it, and None before the last chunk."""
+    """``usage`` exists if ``stream_options`` request it. It is ``None`` before the last chunk."""
 
     usage: Usage | None
 
@@ -196,7 +197,7 @@ class CompletionChunk(_ChunkUsage):
 
 
 class TopLogprob(TypedDict):
-    """A token that was possible, as text and as bytes."""
+    """A possible token, as text and as bytes."""
 
     token: str
     logprob: float
@@ -204,13 +205,13 @@ class TopLogprob(TypedDict):
 
 
 class TokenLogprob(TopLogprob):
-    """A token of the text with the most probable ones at its place, best first."""
+    """A token of the text, with the most probable tokens at its position, most probable first."""
 
     top_logprobs: list[TopLogprob]
 
 
 class ChatLogprobs(TypedDict):
-    """One entry a generated token, those of tool calls included."""
+    """One entry for each generated token, including tokens of tool calls."""
 
     content: list[TokenLogprob] | None
     refusal: None
@@ -224,7 +225,7 @@ class FunctionCall(TypedDict):
 
 
 class ToolCall(TypedDict):
-    """A call that the model asks for."""
+    """A call that the model requests."""
 
     id: str
     type: Literal["function"]
@@ -232,7 +233,7 @@ class ToolCall(TypedDict):
 
 
 class ToolCallDelta(ToolCall):
-    """A call in a stream, whole: ``index`` counts the calls of the message."""
+    """A complete call in a stream. ``index`` counts the calls of the message."""
 
     index: int
 
@@ -243,14 +244,14 @@ class _ChatMessageCalls(TypedDict, total=False):
 
 
 class ChatMessage(_ChatMessageCalls):
-    """The answer; ``content`` is None if there are calls and no text."""
+    """The answer. ``content`` is ``None`` if the answer has calls and no text."""
 
     role: Literal["assistant"]
     content: str | None
 
 
 class ChatDelta(TypedDict, total=False):
-    """What a chunk adds to the answer."""
+    """The part of the answer in a chunk."""
 
     role: Literal["assistant"]
     content: str | None
@@ -268,7 +269,7 @@ class ChatChoice(TypedDict):
 
 
 class ChatChunkChoice(TypedDict):
-    """What a chunk adds; ``finish_reason`` is None in all but the last."""
+    """The part of the answer in a chunk. Only the last chunk has a ``finish_reason``."""
 
     index: int
     delta: ChatDelta

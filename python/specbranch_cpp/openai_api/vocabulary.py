@@ -11,10 +11,10 @@ __all__ = ["name_of", "piece_of"]
 
 
 def piece_of(engine: TextEngine, token: int) -> bytes:
-    """What a token adds to a text; nothing for control tokens."""
+    """The bytes of a token in a text; empty for control tokens."""
     return engine._core.detokenize([token], special=False)
 
 
 def name_of(engine: TextEngine, token: int) -> bytes:
-    """The same, but control tokens have their names."""
+    """The bytes of a token; the name of a control token."""
     return engine._core.detokenize([token], special=True)

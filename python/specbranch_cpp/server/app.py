@@ -1,4 +1,4 @@
-"""The application: routes, and what every request passes through."""
+"""The ASGI application: its routes and its middleware."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ PAGE_HEADERS = {
 def create_app(
     engine: Engine, settings: ServerSettings | None = None, *, text_engine: AsyncCalls | None = None
 ) -> FastAPI:
-    """An ASGI application that serves one engine; `run` serves it with uvicorn.
+    """An ASGI application that serves one engine. `run` serves the application with uvicorn.
 
-    The engine is not closed with it. Requests run one at a time, in the order in which they came.
+    The application does not close the engine. Requests run one at a time, in the order of arrival.
 
     Args:
-        engine: whose model is served. Nobody else should use it meanwhile.
-        settings: None: the defaults.
-        text_engine: what generates, in place of ``AsyncEngine.of(engine)``.
+        engine: the engine to serve. No other code should use it at the same time.
+        settings: the settings. ``None`` (default): the default settings.
+        text_engine: an object that generates instead of ``AsyncEngine.of(engine)``.
     """
     settings = settings or ServerSettings()
     metrics = Metrics()
@@ -73,7 +73,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _answer_http)
     for kind in (ApiError, SpecBranchError):
         app.add_exception_handler(kind, _answer_error)
-    # The last one is the first that a request passes.
+    # A request passes the last middleware first.
     app.add_middleware(BodyLimits, settings=settings)
     app.add_middleware(Gate, settings=settings)
     if settings.cors_origins:
@@ -124,7 +124,7 @@ def _add_calls(app: FastAPI, service: Service, settings: ServerSettings, model: 
         if name != model.id:
             raise ApiError(
                 404,
-                f"there is no model {name!r:.100}; this server has {model.id!r}",
+                f"model {name!r:.100} does not exist; the model of this server is {model.id!r}",
                 param="model",
                 code="model_not_found",
             )
@@ -152,7 +152,7 @@ def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
 
 
 class _PageFiles(StaticFiles):
-    """The page's files, with headers that let it load nothing from elsewhere."""
+    """Serves the page's files, with headers that forbid loads from other origins."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
@@ -175,13 +175,15 @@ async def _answer_error(_: Request, error: Exception) -> Response:
 
 
 async def _answer_http(request: Request, error: Exception) -> Response:
-    """What the framework refuses: unknown paths and methods."""
+    """Answers requests that the framework refuses: unknown paths and methods."""
     assert isinstance(error, HTTPException)
     what = f"{request.method:.20} {request.url.path:.200}"
     if error.status_code == 404:
-        told = ApiError(404, f"{what}: there is nothing here", code="not_found")
+        told = ApiError(404, f"{what}: this path does not exist", code="not_found")
     elif error.status_code == 405:
-        told = ApiError(405, f"{what}: not with this method", code="method_not_allowed")
+        told = ApiError(
+            405, f"{what}: this path does not allow this method", code="method_not_allowed"
+        )
     else:
         told = ApiError(error.status_code, str(error.detail))
     told.headers.update(error.headers or {})
@@ -193,6 +195,6 @@ async def _answer_nobody(_: Request, __: Exception) -> Response:
 
 
 def _header(names: list[str]) -> str:
-    """Names for a header: at most 20, and only those that are plain words."""
+    """At most 20 names for a header. Names that are not plain words are left out."""
     plain = [name for name in names if name.isascii() and name.isidentifier() and len(name) <= 64]
     return ", ".join(plain[:20])

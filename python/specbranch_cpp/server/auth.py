@@ -1,4 +1,4 @@
-"""Who may call: API keys, names of this server, web origins."""
+"""Access control: API keys, host names, web origins."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ READING = ("GET", "HEAD", "OPTIONS")
 
 
 class Gate:
-    """Middleware: lets in whom the settings allow.
+    """Middleware that refuses requests which the settings do not allow.
 
-    - The ``Host`` header must be one of ``settings.host_names``: a web site whose own name was made
-      to point to this machine (DNS rebinding) is refused with 403.
-    - A request that changes something, and comes from a page, must come from the server's own or
-      from one of ``settings.cors_origins``; else 403.
-    - With API keys, all but the page and ``/health`` need one; else 401.
+    - The ``Host`` header must be one of ``settings.host_names``, else the answer is 403. This
+      refuses web sites whose host name points to this machine (DNS rebinding).
+    - A request from a web page that changes something must come from the server's own page or from
+      one of ``settings.cors_origins``, else the answer is 403.
+    - If there are API keys, all paths except the page and ``/health`` need a key, else the answer
+      is 401.
     """
 
     def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
@@ -57,10 +58,12 @@ class Gate:
     def _check_host(self, headers: Headers) -> None:
         hosts = headers.getlist("host")
         if len(hosts) != 1 or _host_name(hosts[0]) is None:
-            raise ApiError(400, "the request must have one valid Host header", code="invalid_host")
+            raise ApiError(
+                400, "the request must have exactly one valid Host header", code="invalid_host"
+            )
         if self._hosts is not None and _host_name(hosts[0]) not in self._hosts:
             raise ApiError(
-                403, f"this server is not called {hosts[0]!r:.100}", code="host_not_allowed"
+                403, f"{hosts[0]!r:.100} is not a host name of this server", code="host_not_allowed"
             )
 
     def _check_origin(self, headers: Headers) -> None:
@@ -74,31 +77,37 @@ class Gate:
             same = False
         if not same:
             raise ApiError(
-                403, f"pages of {origin!r:.100} may not call this server", code="origin_not_allowed"
+                403,
+                f"pages of {origin!r:.100} are not allowed to call this server",
+                code="origin_not_allowed",
             )
 
     def _check_key(self, headers: Headers) -> None:
         scheme, _, key = headers.get("authorization", "").partition(" ")
         digest = _digest(key.strip().encode("latin-1"))
-        # All keys, and by digests of one length: the time tells nothing.
+        # Compare digests of equal length with all keys, so that the time reveals nothing.
         matches = [hmac.compare_digest(digest, known) for known in self._keys]
         if scheme.lower() != "bearer" or not any(matches):
-            what = "wrong API key" if key else "an API key is needed: Authorization: Bearer KEY"
+            what = (
+                "wrong API key"
+                if key
+                else "the API key is missing; send the header Authorization: Bearer KEY"
+            )
             raise ApiError(
                 401, what, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"}
             )
 
 
 def is_open(path: str) -> bool:
-    """Whether a path needs no key: the page, which asks for it, and what load balancers read."""
+    """Whether a path needs no key: the page, which asks for the key, and the health check."""
     return path in ("/", "/health") or path.startswith("/page/")
 
 
 def _host_name(host: str) -> str | None:
-    """The name in ``name:port``, without the brackets of an IPv6 address; None: it is none."""
+    """The name in ``name:port``, without brackets of IPv6. ``None``: this is not a host name."""
     try:
         parts = urlsplit(f"//{host}")
-        parts.port  # noqa: B018 (raises if it is no number)
+        parts.port  # noqa: B018 (raises if the port is not a number)
     except ValueError:
         return None
     if parts.path or parts.query or parts.fragment or "@" in parts.netloc:

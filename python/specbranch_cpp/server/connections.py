@@ -1,4 +1,4 @@
-"""Connections: what uvicorn's own protocol leaves open."""
+"""Connection limits that uvicorn's own protocol does not have."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["make_protocol"]
 
 
 def make_protocol(settings: ServerSettings) -> type[H11Protocol]:
-    """uvicorn's protocol with time limits for a request's head and for reading the reply, and a
-    limit of connections.
+    """uvicorn's protocol with a time limit for the headers of a request, a time limit for reading
+    the reply, and a limit of connections.
 
-    What is no HTTP is answered in OpenAI's shape, too.
+    Input that is not HTTP gets an error in OpenAI's shape.
     """
 
     class Protocol(H11Protocol):
         _deadline: asyncio.TimerHandle | None = None
-        _reading: asyncio.TimerHandle | None = None  # of a client that has not read all
+        _reading: asyncio.TimerHandle | None = None  # runs while the client has unread data
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -77,10 +77,14 @@ def make_protocol(settings: ServerSettings) -> type[H11Protocol]:
             self._deadline = None
             if self._waits_for_head and not self.transport.is_closing():
                 limit = f"{settings.header_timeout_s:g} seconds"
-                self._refuse(ApiError(408, f"no request came within {limit}", code="timeout"))
+                self._refuse(
+                    ApiError(
+                        408, f"the client sent no complete request within {limit}", code="timeout"
+                    )
+                )
 
         def _watch_reading(self, unread: int | None = None) -> None:
-            """Drops a client that reads nothing: a close would wait for it without an end."""
+            """Disconnects a client that reads nothing. Otherwise a close would wait forever."""
             now = self.transport.get_write_buffer_size()
             if unread is not None and now >= unread:
                 self.transport.abort()
@@ -95,7 +99,7 @@ def make_protocol(settings: ServerSettings) -> type[H11Protocol]:
                 self._reading = None
 
         def _refuse(self, error: ApiError) -> None:
-            """Answers outside of any request, and closes the connection."""
+            """Sends an answer that belongs to no request, and closes the connection."""
             if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                 body = json.dumps(error.content).encode()
                 headers = [

@@ -22,13 +22,13 @@ __all__ = ["ApiError", "BadRequest", "ClientGone", "GenerationTimeout", "QueueFu
 
 
 class ApiError(Exception):
-    """An error that the client is told.
+    """An error that is sent to the client.
 
     Args:
-        status: of HTTP.
-        message: what, which value, which limit.
-        param: the field of the request that is at fault.
-        code: a word for programs.
+        status: HTTP status.
+        message: what is wrong, with the value and its limit.
+        param: the wrong field of the request.
+        code: an error code for programs.
         headers: further headers of the reply.
     """
 
@@ -71,50 +71,51 @@ class ApiError(Exception):
 
 
 class BadRequest(ApiError):  # noqa: N818
-    """The request asks for something that is wrong or cannot be done."""
+    """The request is wrong, or the server cannot do what it asks for."""
 
     def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
         super().__init__(400, message, param=param, code=code)
 
 
 class QueueFull(ApiError):  # noqa: N818
-    """As many requests wait as may; ``retry_after_s``: when one of them is likely to be done."""
+    """The queue is full. ``retry_after_s``: seconds after which a place is probably free."""
 
     def __init__(self, n_waiting: int, retry_after_s: int) -> None:
         super().__init__(
             429,
-            f"{n_waiting} requests are waiting, which is the limit; "
-            f"try again in {retry_after_s} seconds",
+            f"{n_waiting} requests wait, which is the limit; try again in {retry_after_s} seconds",
             code="queue_full",
             headers={"Retry-After": str(retry_after_s)},
         )
 
 
 class GenerationTimeout(ApiError):  # noqa: N818
-    """The generation took longer than a request may."""
+    """The generation exceeded the time limit of a request."""
 
     def __init__(self, limit_s: float) -> None:
         super().__init__(
-            504, f"the generation was stopped after {limit_s:g} seconds", code="timeout"
+            504,
+            f"the generation exceeded the limit of {limit_s:g} seconds and was stopped",
+            code="timeout",
         )
 
 
 class ShuttingDown(ApiError):  # noqa: N818
-    """The server stops."""
+    """The server is shutting down."""
 
     def __init__(self) -> None:
         super().__init__(503, "the server is shutting down", code="shutting_down")
 
 
 class ClientGone(Exception):  # noqa: N818
-    """The client closed its connection: nobody is there to be told."""
+    """The client closed its connection, so no error can be sent."""
 
 
 def from_exception(error: BaseException) -> ApiError:
-    """What a client is told of an error: nothing of the inside where it is a surprise."""
+    """The error for the client. It contains no internal details of an unexpected exception."""
     if isinstance(error, ApiError):
         return error
-    # Without the method of the engine that says it.
+    # Remove the name of the engine's method that raised the error.
     message = _shortened(re.sub(r"^\[[\w:]+\] ", "", str(error)))
     if isinstance(error, ContextOverflow):
         return BadRequest(message, code="context_length_exceeded")
@@ -126,16 +127,18 @@ def from_exception(error: BaseException) -> ApiError:
         return ApiError(500, message, code="decode_error")
     if isinstance(error, MissingExtra):
         return ApiError(501, message, code="missing_extra")
-    return ApiError(500, "an unexpected error, which the server has logged", code="internal_error")
+    return ApiError(
+        500, "an unexpected error occurred; the server's log has the details", code="internal_error"
+    )
 
 
 def is_surprise(error: BaseException) -> bool:
-    """Whether the error is one of this program, to be logged with its traceback."""
+    """Whether the error is a bug of this program, whose traceback must be logged."""
     return from_exception(error).code == "internal_error"
 
 
 def _shortened(message: str) -> str:
-    """Without the middle of a value that is long."""
+    """The message, without the middle if it is long."""
     return message if len(message) <= 2000 else f"{message[:1000]} ... {message[-1000:]}"
 
 

@@ -1,4 +1,4 @@
-"""Which fields of a request are passed on, refused or ignored, and why."""
+"""The fields of a request: which the server passes on, refuses or ignores, and why."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IGNORED", "refusal"]
 
-# They ask for nothing that would change the text, or only about the service.
+# These fields do not change the text.
 IGNORED = frozenset(
     {
         "cache_prompt",
@@ -36,17 +36,18 @@ def _not(*neutral: object) -> Callable[[Any], bool]:
     return lambda value: value not in neutral
 
 
-ONE_ANSWER = "one text is generated a request; send several requests instead"
-NOT_A_SAMPLER = "this engine has no such sampler; leave it out"
+ONE_ANSWER = "a request generates one text; send several requests instead"
+NOT_A_SAMPLER = "the engine does not have this sampler; remove the field"
 
-# Field -> whether its value asks for something, and why that cannot be done. Null never asks.
+# Field -> whether its value requests something, and why the server refuses the field.
+# Null requests nothing.
 REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "n": (_not(1), ONE_ANSWER),
     "n_cmpl": (_not(1), ONE_ANSWER),
     "best_of": (_not(1), ONE_ANSWER),
     "audio": (_not(), "this server generates text only"),
     "modalities": (_not(["text"]), "this server generates text only"),
-    "web_search_options": (_not(), "this server searches nothing"),
+    "web_search_options": (_not(), "this server has no web search"),
     "typical_p": (_not(1), NOT_A_SAMPLER),
     "tfs_z": (_not(1), NOT_A_SAMPLER),
     "mirostat": (_not(0), NOT_A_SAMPLER),
@@ -60,7 +61,7 @@ REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def refusal(data: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The first field of a body that asks for what cannot be done, and why; None: none."""
+    """The first field of a body that the server refuses, and why. ``None``: it refuses no field."""
     for name, (asks, why) in REFUSED.items():
         value = data.get(name)
         if value is not None and asks(value):

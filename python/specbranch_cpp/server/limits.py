@@ -1,4 +1,4 @@
-"""Reads a request's body before anybody else does: kind, size and time."""
+"""Reads the body of a request first, and checks its type, size and time."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["BodyLimits", "refuse"]
 
-# So many times the limit of a body that is refused are read and dropped.
+# Of a refused body, this multiple of the limit is read and discarded.
 DRAINED = 4
 
 
 class BodyLimits:
-    """Middleware: the whole body is read here, then given on in one piece.
+    """Middleware that reads the whole body and passes it on in one piece.
 
-    A body that is not JSON by its content type is refused with 415, one that is too big with 413,
-    one that takes too long with 408; the connection is then closed.
+    It refuses a body whose content type is not JSON with 415, a body that is too large with 413,
+    and a body that takes too long with 408. Then it closes the connection.
     """
 
     def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
@@ -46,7 +46,9 @@ class BodyLimits:
         try:
             body = await asyncio.wait_for(self._read(headers, receive), limit_s)
         except asyncio.TimeoutError:
-            late = ApiError(408, f"no body came within {limit_s:g} seconds", code="timeout")
+            late = ApiError(
+                408, f"the body was not complete within {limit_s:g} seconds", code="timeout"
+            )
             await _answer(late, scope, receive, send)
         except ApiError as error:
             await _answer(error, scope, receive, send)
@@ -55,7 +57,7 @@ class BodyLimits:
                 await self._app(scope, _replay(body, receive), send)
 
     async def _read(self, headers: Headers, receive: Receive) -> bytes | None:
-        """The body; None if the client has gone."""
+        """The body. ``None``: the client disconnected."""
         limit = self._settings.max_body_bytes
         parts: list[bytes] = []
         size = 0
@@ -71,16 +73,18 @@ class BodyLimits:
             return b"".join(parts)
         if more:
             await _drop(receive, DRAINED * limit)
-        raise ApiError(413, f"the body has more than {limit} bytes", code="body_too_large")
+        raise ApiError(
+            413, f"the body has more than {limit} bytes, which is the limit", code="body_too_large"
+        )
 
 
 async def refuse(
     error: ApiError, settings: ServerSettings, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Answers a request of which only the head was read, and has the connection closed.
+    """Answers a request of which only the headers were read, and closes the connection.
 
-    What of the body is on its way is read and dropped first, up to a limit: a connection that is
-    closed before would be reset, and the client might never see the answer.
+    First it reads and discards the body up to a limit. Otherwise the connection would be reset, and
+    the client might never see the answer.
     """
     limit = DRAINED * settings.max_body_bytes
     if _announced(Headers(scope=scope)) <= limit:
@@ -104,7 +108,7 @@ async def _drop(receive: Receive, limit: int) -> None:
 
 
 def _announced(headers: Headers) -> int:
-    """The size that the head of a request names; 0: none."""
+    """The content length in the headers; 0: the headers have none."""
     size = headers.get("content-length", "")
     return int(size) if size.isdecimal() and len(size) < 20 else 0
 
@@ -127,7 +131,7 @@ def _check_kind(headers: Headers) -> None:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body in one message, then what comes after it: the client's leaving."""
+    """Receives the body in one message, and later the client's disconnect."""
     given = False
 
     async def replay() -> Message:

@@ -1,4 +1,4 @@
-"""Figures for Prometheus: llama-server's names where it has them, and our own."""
+"""Metrics for Prometheus, with llama-server's names where they exist."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ __all__ = ["Metrics"]
 
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
-# Sums over the generations, and what they are.
+# Sums over the generations, with their descriptions.
 COUNTERS = {
-    "llamacpp:prompt_tokens": "Prompt tokens computed, those in the cache not counted.",
-    "llamacpp:prompt_tokens_cached": "Prompt tokens that were in the cache.",
+    "llamacpp:prompt_tokens": "Prompt tokens computed, without those from the cache.",
+    "llamacpp:prompt_tokens_cached": "Prompt tokens reused from the cache.",
     "llamacpp:prompt_seconds": "Time for prompts.",
     "llamacpp:tokens_predicted": "Tokens generated.",
     "llamacpp:tokens_predicted_seconds": "Time for generating.",
-    "llamacpp:n_decode": "Forward passes of the target, those for prompts not counted.",
+    "llamacpp:n_decode": "Forward passes of the target, without those for prompts.",
     "llamacpp:spec_decode_num_drafts": "Verified drafts.",
     "llamacpp:spec_decode_num_draft_tokens": "Drafted tokens.",
     "llamacpp:spec_decode_num_accepted_tokens": "Drafted tokens that became text.",
     "specbranch:rolled_back_tokens": "Drafted tokens that were rolled back.",
     "specbranch:wasted_draft_tokens": "Tokens drafted on any branch that did not become text.",
-    "specbranch:branch_hits": "Rejections that landed on a branch that was there.",
-    "specbranch:branch_misses": "Rejections after which the draft began anew.",
-    "specbranch:target_busy_seconds": "The target computing while text was generated.",
-    "specbranch:draft_busy_seconds": "The draft computing while text was generated.",
-    "specbranch:overlap_seconds": "Both computing.",
+    "specbranch:branch_hits": "Rejections whose replacement token was on a branch.",
+    "specbranch:branch_misses": "Rejections after which the draft started again.",
+    "specbranch:target_busy_seconds": "Time of the target's work while text was generated.",
+    "specbranch:draft_busy_seconds": "Time of the draft's work while text was generated.",
+    "specbranch:overlap_seconds": "Time in which both models computed.",
 }
 
 
 class Metrics:
-    """The counters of one server, with a registry of its own.
+    """The metrics of one server, with their own registry.
 
-    *Thread safety*: all of it may be called from any thread.
+    *Thread safety*: any thread may call every method.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Metrics:
         self._queue: RequestQueue | None = None
         self._requests = Counter(
             "specbranch:requests",
-            "Requests by endpoint and status; 499: the client left.",
+            "Requests by endpoint and status; 499: the client disconnected.",
             ("endpoint", "status"),
             registry=self._registry,
         )
@@ -89,7 +89,7 @@ class Metrics:
         self._first.labels(endpoint).observe(seconds)
 
     def ended(self, stats: GenerationStats) -> None:
-        """Adds what a generation did."""
+        """Adds the statistics of a generation."""
         histogram = stats.acceptance_histogram
         added = {
             "llamacpp:prompt_tokens": stats.n_prompt - stats.n_reused,
@@ -117,11 +117,11 @@ class Metrics:
                     self._accepted_at[position] += steps
 
     def text(self) -> bytes:
-        """All of them, in Prometheus' text format 0.0.4."""
+        """All metrics in Prometheus' text format 0.0.4."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        """What the registry asks for."""
+        """Yields the metrics for the registry."""
         with self._lock:
             sums = dict(self._sums)
             accepted_at = sorted(self._accepted_at.items())
@@ -129,7 +129,7 @@ class Metrics:
             yield CounterMetricFamily(name, what, value=sums[name])
         positions = CounterMetricFamily(
             "llamacpp:spec_decode_num_accepted_tokens_per_pos",
-            "Drafted tokens that became text, by their place in the draft.",
+            "Drafted tokens that became text, by their position in the draft.",
             labels=["position"],
         )
         for position, count in accepted_at:
@@ -149,5 +149,5 @@ class Metrics:
             yield GaugeMetricFamily(f"llamacpp:{name}", what, value=rate)
         queue = self._queue
         running, waiting = (queue.n_running, queue.n_waiting) if queue else (0, 0)
-        yield GaugeMetricFamily("llamacpp:requests_processing", "Requests that run.", running)
-        yield GaugeMetricFamily("llamacpp:requests_deferred", "Requests that wait.", waiting)
+        yield GaugeMetricFamily("llamacpp:requests_processing", "Running requests.", running)
+        yield GaugeMetricFamily("llamacpp:requests_deferred", "Waiting requests.", waiting)

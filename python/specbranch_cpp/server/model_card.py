@@ -1,4 +1,4 @@
-"""What the server tells about its model."""
+"""The description of the served model."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ __all__ = ["ModelCard"]
 
 
 class ModelCard:
-    """The one model that is served.
+    """The model that the server serves.
 
     Args:
-        engine: whose model it is.
-        alias: its name; None: ``general.name`` of the file, or the file's.
+        engine: the engine with the model.
+        alias: the name of the model. ``None``: ``general.name`` of the file, or the name of the
+            file.
     """
 
     def __init__(self, engine: Engine, alias: str | None) -> None:
@@ -35,7 +36,7 @@ class ModelCard:
 
     @property
     def entry(self) -> dict[str, Any]:
-        """OpenAI's object, and ``meta`` with what is ours."""
+        """OpenAI's model object, with our own fields in ``meta``."""
         return {
             "id": self.id,
             "object": "model",

@@ -1,4 +1,4 @@
-"""The outermost middleware: counts every request, and answers where everything else failed."""
+"""The outermost middleware: counts every request, and turns other exceptions into errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENDPOINTS = frozenset(
 
 
 class RequestCounter:
-    """Counts by endpoint and status; paths that no endpoint has count together as ``other``."""
+    """Counts requests by endpoint and status. Unknown paths count together as ``other``."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app

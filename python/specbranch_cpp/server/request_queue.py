@@ -1,4 +1,4 @@
-"""Whose turn it is: one request runs, some wait in order, the others are sent away."""
+"""The request queue: one request runs, some wait in order, further requests are refused."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ N_RECENT = 16
 
 
 class RequestQueue:
-    """A queue in which the one at the front runs.
+    """A queue whose first request runs.
 
-    *Thread safety*: for one event loop.
+    *Thread safety*: one event loop only.
 
     Args:
-        size: how many may wait.
-        clock: seconds since some time.
+        size: the largest number of waiting requests.
+        clock: a function that returns seconds.
     """
 
     def __init__(self, size: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -53,7 +53,7 @@ class RequestQueue:
 
     @property
     def retry_after_s(self) -> int:
-        """Whole seconds after which a place should be free: a usual run's, at least 1."""
+        """Whole seconds after which a place is probably free: a recent request's time, or 1."""
         if not self._recent_s:
             return 1
         mean = sum(self._recent_s) / len(self._recent_s)
@@ -61,13 +61,13 @@ class RequestQueue:
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[float]:
-        """Waits for its turn, which lasts as long as the block; gives the seconds waited.
+        """Waits until the request may run, and holds the place until the end of the block.
 
-        A wait that is cancelled leaves the queue.
+        Yields the seconds of the wait. A cancelled wait leaves the queue.
 
         Raises:
-            QueueFull: as many wait as may.
-            ShuttingDown: `close` was called, before or while waiting.
+            QueueFull: the queue has its largest length.
+            ShuttingDown: `close` was called before or during the wait.
         """
         begin = self._clock()
         await self._wait()
@@ -79,7 +79,7 @@ class RequestQueue:
             self._next()
 
     def close(self) -> None:
-        """Sends away all who wait, and whoever comes. What runs goes on."""
+        """Refuses all waiting requests and all later requests. The running request continues."""
         self._closed = True
         for waiter in self._waiting:
             if not waiter.done():
@@ -102,7 +102,7 @@ class RequestQueue:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
             elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._next()  # it was our turn already
+                self._next()  # this request was already the running one
             raise
 
     def _next(self) -> None:

@@ -1,4 +1,4 @@
-"""The bodies of the two calls, checked, as keyword arguments of the engine's."""
+"""Checks the bodies of the two calls and turns them into keyword arguments of the engine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StreamOptions(_Body):
 
 
 class _Common(_Body):
-    """What both calls have. None, as null in JSON, is the engine's default."""
+    """The fields of both calls. ``None`` (null in JSON) means the engine's default."""
 
     max_tokens: Limit | None = None
     temperature: Annotated[float, Field(ge=0.0)] | None = None
@@ -45,7 +45,7 @@ class _Common(_Body):
     presence_penalty: float | None = None
     repeat_penalty: Annotated[float, Field(gt=0.0)] | None = None
     logit_bias: dict[int, float] | None = None
-    stop: Union[str, Stop, None] = None  # noqa: UP007 (pydantic reads it on Python 3.10, too)
+    stop: Union[str, Stop, None] = None  # noqa: UP007 (pydantic reads this on Python 3.10, too)
     seed: Annotated[int, Field(ge=-1, le=2**64 - 1)] | None = None
     grammar: str | None = None
     stream: bool | None = None
@@ -58,18 +58,18 @@ class _Common(_Body):
     @field_validator("logit_bias", mode="before")
     @classmethod
     def _ids(cls, value: Any) -> Any:
-        """JSON has names only: ``{"50256": -100}``."""
+        """JSON has only string keys: ``{"50256": -100}``."""
         if not isinstance(value, dict):
             return value
         for name in value:
             if not re.fullmatch(r"[0-9]{1,10}", name):
-                raise ValueError(f"{name!r:.50} is no token id")
+                raise ValueError(f"{name!r:.50} is not a token id")
         return {int(name): bias for name, bias in value.items()}
 
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments for the engine: those fields that were given."""
+        """The given fields as keyword arguments of the engine."""
         given = self.model_dump(exclude_none=True, exclude=set(self.model_extra or ()))
-        if given.get("seed") == -1:  # llama-server's word for a random one
+        if given.get("seed") == -1:  # llama-server's value for a random seed
             del given["seed"]
         if not given.get("stream"):
             given.pop("stream_options", None)
@@ -77,14 +77,14 @@ class _Common(_Body):
 
     @property
     def unknown(self) -> list[str]:
-        """Names of fields that nobody here knows."""
+        """Names of unknown fields."""
         return sorted(set(self.model_extra or ()) - IGNORED - set(REFUSED))
 
 
 class CompletionBody(_Common):
     """Body of ``/v1/completions``."""
 
-    prompt: Union[str, TokenIds]  # noqa: UP007 (an empty text is the BOS token alone)
+    prompt: Union[str, TokenIds]  # noqa: UP007 (an empty text becomes the BOS token)
     suffix: str | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
@@ -92,10 +92,10 @@ class CompletionBody(_Common):
     @field_validator("prompt", mode="before")
     @classmethod
     def _single(cls, value: Any) -> Any:
-        """OpenAI's list of prompts is accepted if it has one."""
+        """OpenAI's list of prompts is accepted if it has one element."""
         if isinstance(value, list) and value and isinstance(value[0], str | list):
             if len(value) > 1:
-                raise ValueError(f"there are {len(value)} prompts; a request may have one")
+                raise ValueError(f"the request has {len(value)} prompts; it may have only one")
             return value[0]
         return value
 
@@ -108,7 +108,7 @@ class Part(_Body):
 
 
 class Message(_Body):
-    """A message of a chat; other fields than these go to the model's template as they are."""
+    """A message of a chat. Other fields are passed to the model's template without changes."""
 
     role: Literal["developer", "system", "user", "assistant", "tool", "function"]
     content: Union[str, list[Part], None] = None  # noqa: UP007
@@ -137,21 +137,22 @@ class ChatBody(_Common):
 
     def arguments(self) -> dict[str, Any]:
         given = super().arguments()
-        # As the client wrote them: what is not given and what is null differ for a template.
+        # The original dictionaries: templates distinguish a missing field from a null.
         given["messages"] = [message.model_dump(exclude_unset=True) for message in self.messages]
         return given
 
 
 def parse(kind: type[CompletionBody] | type[ChatBody], body: bytes, max_depth: int) -> Any:
-    """A checked body.
+    """The checked body.
 
     Raises:
-        BadRequest: it is no JSON, nested deeper than ``max_depth``, or a field is wrong.
+        BadRequest: the body is not JSON, it is nested deeper than ``max_depth``, or a field is
+            wrong.
     """
     try:
         data = pydantic_core.from_json(body)
     except ValueError as error:
-        raise BadRequest(f"the body is no valid JSON: {error}", code="invalid_json") from None
+        raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
     if not isinstance(data, dict):
         raise BadRequest("the body must be a JSON object", code="invalid_json")
     _check_depth(data, max_depth)
@@ -171,7 +172,10 @@ def _check_depth(data: Any, limit: int) -> None:
     while level:
         depth += 1
         if depth > limit:
-            raise BadRequest(f"the body is nested deeper than {limit} levels", code="invalid_json")
+            raise BadRequest(
+                f"the body is nested deeper than {limit} levels, which is the limit",
+                code="invalid_json",
+            )
         level = [
             child
             for item in level
@@ -181,7 +185,10 @@ def _check_depth(data: Any, limit: int) -> None:
 
 
 def _bad_field(error: ValidationError, data: Any) -> BadRequest:
-    """The field that is wrong: the innermost, which of several kinds is the one that was meant."""
+    """The error for the wrong field.
+
+    A union has several errors. The innermost error has most likely the intended type.
+    """
     details = error.errors(include_url=False, include_context=False)
     paths = [_path(detail["loc"], data) for detail in details]
     worst = max(paths, key=lambda path: path.count(".") + path.count("["))
@@ -194,7 +201,7 @@ def _bad_field(error: ValidationError, data: Any) -> BadRequest:
 
 
 def _shown(value: Any) -> str:
-    """Such as `` is "hot"``; nothing of what is long."""
+    """The value for a message, such as `` is "hot"``; empty for long values."""
     if isinstance(value, dict | list):
         return ""
     shown = json.dumps(value)
@@ -202,7 +209,7 @@ def _shown(value: Any) -> str:
 
 
 def _path(location: Sequence[str | int], data: Any) -> str:
-    """``messages[0].role``: what of a location is in the body, without pydantic's own steps."""
+    """The path in the body, such as ``messages[0].role``, without pydantic's own steps."""
     path = ""
     for i, step in enumerate(location):
         if isinstance(step, int) and isinstance(data, list) and step < len(data):

@@ -1,4 +1,4 @@
-"""Serves an engine with uvicorn until a signal stops it."""
+"""Serves an engine with uvicorn until a signal stops the server."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def run(
 ) -> bool:
     """Serves until SIGTERM or Ctrl-C, then closes the engine.
 
-    The first signal closes the door: requests that wait are answered with 503, the one that runs
-    has ``settings.grace_s``. A second one ends it at once.
+    After the first signal, waiting requests get 503, and the running request has
+    ``settings.grace_s`` to end. A second signal stops the server at once.
 
     Args:
-        engine: whose model is served; closed at the end.
-        settings: None: the defaults.
-        ready: called with the server's URL when it can be reached.
+        engine: the engine to serve; it is closed at the end.
+        settings: the settings. ``None`` (default): the default settings.
+        ready: a function that is called with the server's URL when the server accepts requests.
 
     Returns:
-        Whether it ended in order, without a second signal.
+        True if the server stopped without a second signal.
 
     Raises:
-        InvalidArgument: the address cannot be bound.
+        InvalidArgument: the server cannot listen on the address.
     """
     settings = settings or ServerSettings()
     with engine:
@@ -63,7 +63,7 @@ def run(
 
 
 def bind(settings: ServerSettings) -> socket.socket:
-    """A bound socket; its own port where the settings say 0."""
+    """A bound socket. If the port in the settings is 0, the system chooses the port."""
     try:
         family, *_, address = socket.getaddrinfo(
             settings.host.strip("[]"),
@@ -80,18 +80,18 @@ def bind(settings: ServerSettings) -> socket.socket:
             raise
     except OSError as error:
         raise InvalidArgument(
-            f"host {settings.host!r}, port {settings.port}: cannot listen there: {error.strerror}"
+            f"cannot listen on host {settings.host!r}, port {settings.port}: {error.strerror}"
         ) from None
     return listener
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which stops in our order.
+    """uvicorn's server with our order of steps at a stop.
 
     Args:
-        app: of `create_app`.
-        settings: the same as the app's.
-        ready: called with the URL once requests are answered.
+        app: the application from `create_app`.
+        settings: the settings of the application.
+        ready: a function that is called with the URL when the server accepts requests.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=math.ceil(settings.keep_alive_s),
-                # After the grace, for the answers that say that it is over.
+                # Time after the grace for the last answers.
                 timeout_graceful_shutdown=math.ceil(settings.grace_s) + 5,
             )
         )
@@ -134,7 +134,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Unlike uvicorn's, does not raise the signals again: what follows is to run, too."""
+        """Unlike uvicorn, does not raise the signals again, because the code after it must run."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

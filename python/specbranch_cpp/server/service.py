@@ -1,4 +1,4 @@
-"""Runs the requests: one at a time, in order, each with its time limit."""
+"""Runs one request at a time, in order, each with its time limit."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ __all__ = ["AsyncCalls", "QueuedCall", "Service"]
 
 
 class AsyncCalls(Protocol):
-    """What the server needs of an engine; `specbranch_cpp.AsyncEngine` has it.
+    """The interface of the engine for the server. `specbranch_cpp.AsyncEngine` implements it.
 
-    Both calls return the reply, or with ``stream=True`` an asynchronous iterator of chunks that is
-    a context manager, too, whose end stops the work; so does cancelling the task that awaits them.
+    Both calls return the reply. With ``stream=True`` they return an asynchronous iterator of
+    chunks, which is also a context manager. Leaving the context, or cancelling the awaiting task,
+    stops the generation.
     """
 
     @property
@@ -35,7 +36,7 @@ class AsyncCalls(Protocol):
 
 
 class QueuedCall:
-    """One request: which of the engine's calls, and with what."""
+    """One request: the call of the engine and its arguments."""
 
     def __init__(self, endpoint: str, chat: bool, arguments: dict[str, Any]) -> None:
         self.endpoint = endpoint
@@ -50,7 +51,7 @@ class QueuedCall:
 class Service:
     """The engine with its queue.
 
-    *Thread safety*: for one event loop.
+    *Thread safety*: one event loop only.
     """
 
     def __init__(
@@ -63,16 +64,16 @@ class Service:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = False
         self.queue = RequestQueue(settings.queue_size)
-        self.broken: str | None = None  # why the engine can do nothing any more
+        self.broken: str | None = None  # why the engine is broken
 
     async def run(self, call: QueuedCall, put: Callable[[dict[str, Any]], None]) -> None:
-        """Waits for the turn and gives every chunk, or the one reply, to ``put``.
+        """Waits in the queue, then passes every chunk, or the reply, to ``put``.
 
-        Cancelling the task stops the work, also in the queue.
+        If the task is cancelled, the generation stops, or the request leaves the queue.
 
         Raises:
-            ApiError: queue full, out of time, or the server stops.
-            SpecBranchError: of the engine.
+            ApiError: the queue is full, the time is over, or the server is shutting down.
+            SpecBranchError: an error of the engine.
         """
         task = asyncio.current_task()
         assert task is not None
@@ -92,7 +93,7 @@ class Service:
 
     @property
     def state(self) -> tuple[str, str | None]:
-        """``"ok"``, or a word and the reason why nothing can be generated."""
+        """``"ok"``, or another status and the reason why the server cannot generate."""
         if self.broken is not None:
             return "engine_broken", self.broken
         if self.queue.closed:
@@ -100,11 +101,11 @@ class Service:
         return "ok", None
 
     def stop_accepting(self) -> None:
-        """Sends away who waits and who comes; what runs goes on."""
+        """Refuses waiting and new requests. The running request continues."""
         self.queue.close()
 
     def abort(self) -> None:
-        """Stops what runs; the clients are told."""
+        """Stops the running request. The client gets an error."""
         self._stopping = True
         self.queue.close()
         for task in self._tasks:
@@ -129,7 +130,7 @@ class Service:
             put(reply)
             return
         number = 0
-        first = 1 if call.chat else 0  # a chat begins with a chunk that only names the role
+        first = 1 if call.chat else 0  # the first chunk of a chat contains only the role
         async with reply as chunks:
             async for chunk in chunks:
                 if number == first:
@@ -138,7 +139,7 @@ class Service:
                 put(chunk)
 
     def _find_out_if_broken(self) -> None:
-        """After a failure: an engine in an unknown state raises the same error at every call."""
+        """Called after a failure: an engine in an unknown state raises its error at every call."""
         try:
             self._model.generate([0], max_tokens=0)
         except (DecodeError, EngineClosed) as error:

@@ -1,4 +1,4 @@
-"""What can be set of the server."""
+"""The settings of the server."""
 
 from __future__ import annotations
 
@@ -16,29 +16,33 @@ class ServerSettings:
     """Options of `create_app` and `run`.
 
     Attributes:
-        host: address to bind; the default is reached from this machine only.
-        port: TCP port; 0: any free one.
-        api_keys: a request needs one of these as ``Authorization: Bearer KEY``; none: no key.
-        alias: the name of the model in replies and in ``/v1/models``; None: the engine's.
-        allowed_hosts: names accepted in the ``Host`` header. None: on a loopback address its names
-            (``localhost``, ``127.0.0.1``, ``::1``), which keeps web sites from reaching the server
-            through a name of their own that points here; on other addresses every name.
-        cors_origins: web origins (``https://example.org``) that may call from a browser; ``"*"``:
-            all; none: only the server's own page.
-        max_body_bytes: size of a request's body at most.
-        max_json_depth: nested arrays and objects of a body at most.
-        header_timeout_s: seconds for a request's head, from the connection or its first byte.
-        body_timeout_s: seconds for a request's body.
-        request_timeout_s: seconds for a generation, its time in the queue not counted.
-        send_timeout_s: seconds that a client may leave sent data unread before it is dropped.
-        queue_size: requests that may wait while one runs; 0: none.
-        heartbeat_s: seconds of silence after which a stream gets a comment line. A stream begins
-            with its first event or then, so that an early error still has its own status.
-        keep_alive_s: seconds that an idle connection stays open.
-        max_connections: connections at most; further ones are closed at once.
-        grace_s: seconds that running requests get when the server is stopped.
-        page: serve the page at ``/``.
-        metrics: serve ``/metrics``.
+        host: address to listen on; only this machine can reach the default address.
+        port: TCP port; 0: any free port.
+        api_keys: accepted keys; a request must have ``Authorization: Bearer KEY``. Empty (default):
+            requests need no key.
+        alias: the name of the model in replies and in ``/v1/models``. ``None`` (default): the name
+            of the engine's model.
+        allowed_hosts: names that are accepted in the ``Host`` header. ``None`` (default): on a
+            loopback address ``localhost``, ``127.0.0.1`` and ``::1``, so that web sites cannot
+            reach the server through a host name that points to this machine; on other addresses
+            every name.
+        cors_origins: web origins (``https://example.org``) whose pages may call the server;
+            ``"*"``: all origins. Empty (default): only the server's own page.
+        max_body_bytes: largest size of a request body, in bytes.
+        max_json_depth: largest depth of nested arrays and objects in a body.
+        header_timeout_s: seconds for the headers of a request, from the connection or first byte.
+        body_timeout_s: seconds for the body of a request.
+        request_timeout_s: seconds for a generation, without its time in the queue.
+        send_timeout_s: seconds after which a client that reads nothing is disconnected.
+        queue_size: largest number of waiting requests; 0: no request may wait.
+        heartbeat_s: seconds without data after which a stream gets a comment line. A stream begins
+            with its first event or with its first comment, so that an early error has its own HTTP
+            status.
+        keep_alive_s: seconds after which an idle connection is closed.
+        max_connections: largest number of connections; further connections are closed at once.
+        grace_s: seconds for the running request after a stop signal.
+        page: whether to serve the page at ``/``.
+        metrics: whether to serve ``/metrics``.
     """
 
     host: str = "127.0.0.1"
@@ -64,7 +68,7 @@ class ServerSettings:
     def __post_init__(self) -> None:
         _at_least("port", self.port, 0)
         if self.port > 65535:
-            raise InvalidArgument(f"port is {self.port}; it must be 65535 at most")
+            raise InvalidArgument(f"port is {self.port}; it must be at most 65535")
         for name in ("max_body_bytes", "max_json_depth", "max_connections"):
             _at_least(name, getattr(self, name), 1)
         _at_least("queue_size", self.queue_size, 0)
@@ -83,12 +87,13 @@ class ServerSettings:
         for key in self.api_keys:
             if not key or not key.isascii() or not key.isprintable() or " " in key:
                 raise InvalidArgument(
-                    "an API key must be printable ASCII without spaces, and not empty"
+                    "an API key is empty or has other characters than printable ASCII; it must be "
+                    "printable ASCII without spaces"
                 )
 
     @property
     def host_names(self) -> frozenset[str] | None:
-        """Names accepted in the ``Host`` header, in lower case; None: all."""
+        """Names that are accepted in the ``Host`` header, in lower case. ``None``: all names."""
         if self.allowed_hosts is None and not is_loopback(self.host):
             return None
         own = {"localhost", "127.0.0.1", "::1", self.host}
@@ -96,7 +101,7 @@ class ServerSettings:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
+    """Whether the address can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -105,4 +110,4 @@ def is_loopback(host: str) -> bool:
 
 def _at_least(name: str, value: float, least: int) -> None:
     if not (math.isfinite(value) and value >= least):
-        raise InvalidArgument(f"{name} is {value}; it must be {least} or more")
+        raise InvalidArgument(f"{name} is {value}; it must be at least {least}")

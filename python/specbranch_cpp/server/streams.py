@@ -1,4 +1,4 @@
-"""Replies that end when the client leaves: whole ones, and server-sent events."""
+"""Replies as one piece or as server-sent events. They end when the client disconnects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def encode(value: Any) -> bytes:
-    """JSON in UTF-8; numbers that JSON lacks become null."""
+    """JSON in UTF-8. NaN and infinite numbers become null."""
     return pydantic_core.to_json(value, inf_nan_mode="null")
 
 
@@ -35,10 +35,10 @@ def event(value: Any) -> bytes:
 
 
 class Job:
-    """A call under way and an eye on its client; ends with the ``with`` block.
+    """A running call and a watch on its client. Both end with the ``with`` block.
 
-    What the call makes is collected here, whether or not the client reads it: a slow reader keeps
-    nobody waiting.
+    The job collects the output of the call whether or not the client reads it, so a slow client
+    delays no other request.
     """
 
     def __init__(self, service: Service, call: QueuedCall, receive: Receive) -> None:
@@ -51,11 +51,11 @@ class Job:
             task.add_done_callback(lambda _: self._news.set())
 
     async def take(self, timeout_s: float | None = None) -> list[dict[str, Any]]:
-        """Waits for replies and takes them; none: the call has ended, or the time is up.
+        """Waits for replies and returns them. Empty: the call has ended, or the time is over.
 
         Raises:
-            ClientGone: the client has closed the connection.
-            Exception: what the call raises, after its last reply was taken.
+            ClientGone: the client closed the connection.
+            Exception: an exception of the call, after its last reply.
         """
         if not self._replies and not self._work.done():
             try:
@@ -101,13 +101,14 @@ async def whole_reply(service: Service, call: QueuedCall, request: Request) -> R
 
 
 class EventStream(Response):
-    """Server-sent events: a chunk each, at last ``[DONE]``; comments while nothing happens.
+    """Server-sent events: one event for each chunk, then ``[DONE]``.
 
-    An error before the first event is raised and gets its own status; a later one is an event.
+    While no chunks come, the stream sends comments. An error before the first event is raised and
+    gets its own HTTP status; a later error is sent as an event.
 
     Args:
-        heartbeat_s: silence after which a comment is sent.
-        send_timeout_s: what a client may leave unread for so long ends the call.
+        heartbeat_s: seconds without data after which a comment is sent.
+        send_timeout_s: seconds after which a client that reads nothing ends the call.
     """
 
     media_type = "text/event-stream"
@@ -137,7 +138,10 @@ class EventStream(Response):
             try:
                 await asyncio.wait_for(send(message), self._send_timeout_s)
             except asyncio.TimeoutError:
-                LOGGER.info("a client has not read for %g seconds", self._send_timeout_s)
+                LOGGER.info(
+                    "a client was disconnected, because it read nothing for %g seconds",
+                    self._send_timeout_s,
+                )
                 raise ClientGone from None
 
         try:
@@ -149,6 +153,6 @@ class EventStream(Response):
             raise
         except Exception as error:
             if is_surprise(error):
-                LOGGER.error("a stream failed", exc_info=error)
+                LOGGER.error("a stream failed with an unexpected error", exc_info=error)
             end = event(from_exception(error).content)
         await write(end, more=False)

@@ -205,7 +205,7 @@ def test_a_part_of_a_picture(tmp_path: Path) -> None:
     for start_ms, end_ms in ((5.0, 5.0), (6.0, 5.0), (12.0, None), (float("nan"), 5.0)):
         with pytest.raises(InvalidArgument, match="between"):
             timeline.plot(TRACE, path, start_ms=start_ms, end_ms=end_ms)
-    with pytest.raises(InvalidArgument, match="200 at least"):
+    with pytest.raises(InvalidArgument, match="both must be at least 200"):
         timeline.plot(TRACE, path, width=10)
 
 

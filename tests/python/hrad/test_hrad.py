@@ -208,7 +208,9 @@ def test_prompts_are_read_line_by_line(tmp_path: Path) -> None:
     file = tmp_path / "prompts.jsonl"
     file.write_text('{"prompt": "a", "text": "c"}\n\n{"prompt": "b"}\n', encoding="utf-8")
     assert read_prompts(file) == ["a", "b"]
-    with pytest.raises(InvalidArgument, match="line 3: no object with a text 'text'"):
+    with pytest.raises(
+        InvalidArgument, match="line 3: this is not a JSON object with a text 'text'"
+    ):
         read_prompts(file, "text")
     for line in ('{"prompt": 3}', "[]", "nonsense", '{"prompt": ""}'):
         file.write_text(line, encoding="utf-8")
@@ -256,7 +258,7 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     random_file().save(path)
     raw = path.read_bytes()
     path.write_bytes(raw[:300])
-    with pytest.raises(InvalidArgument, match="is no safetensors file"):
+    with pytest.raises(InvalidArgument, match="is not a usable safetensors file"):
         Classifier.load(path)
     path.write_bytes(raw.replace(b'"b2"', b'"c2"'))
     with pytest.raises(InvalidArgument, match="lacks b2"):

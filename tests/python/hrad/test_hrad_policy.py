@@ -86,18 +86,27 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
     ("data", "reason"),
     [
         (b"", "it has 0 bytes"),
-        (b"\xff" * 40, "its header should have"),
-        ((9).to_bytes(8, "little") + b"12345678", "its header should have 9 bytes of the 16"),
-        ((2).to_bytes(8, "little") + b"{]", "its header is no JSON"),
-        ((2).to_bytes(8, "little") + b"[]", "its header is no map"),
-        (encode({}, {"a": 1}), "its metadata is no map of strings"),
+        (b"\xff" * 40, "its header has"),
+        (
+            (9).to_bytes(8, "little") + b"12345678",
+            "its header has 9 bytes, but the file has only 16 bytes",
+        ),
+        ((2).to_bytes(8, "little") + b"{]", "its header is not JSON"),
+        ((2).to_bytes(8, "little") + b"[]", "its header is not a map"),
+        (encode({}, {"a": 1}), "its metadata is not a map of strings"),
         (encode({}, {}, x=1), "the entry of tensor 'x' is incomplete"),
         (encode({}, {}, x={**ENTRY, "dtype": "F16"}), "tensor 'x' has type 'F16'"),
-        (encode({}, {}, x=ENTRY), "tensor 'x' of shape [2] is at 0 .. 8 of 0 bytes"),
-        (encode({}, {}, x={**ENTRY, "shape": [-2]}), "tensor 'x' has no proper shape"),
-        (encode({}, {}, x={**ENTRY, "shape": 2}), "tensor 'x' has no proper shape"),
-        (encode({}, {}, x={**ENTRY, "data_offsets": [8, 0]}), "tensor 'x' of shape [2] is at 8"),
-        (encode({}, {}, x={**ENTRY, "data_offsets": [0.0, 8]}), "tensor 'x' has no proper shape"),
+        (
+            encode({}, {}, x=ENTRY),
+            "tensor 'x' of shape [2] is at bytes 0 .. 8, but the data have 0 bytes",
+        ),
+        (encode({}, {}, x={**ENTRY, "shape": [-2]}), "tensor 'x' has an invalid shape"),
+        (encode({}, {}, x={**ENTRY, "shape": 2}), "tensor 'x' has an invalid shape"),
+        (
+            encode({}, {}, x={**ENTRY, "data_offsets": [8, 0]}),
+            "tensor 'x' of shape [2] is at bytes 8",
+        ),
+        (encode({}, {}, x={**ENTRY, "data_offsets": [0.0, 8]}), "tensor 'x' has an invalid shape"),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, data: bytes, reason: str) -> None:

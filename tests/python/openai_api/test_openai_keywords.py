@@ -112,7 +112,7 @@ ACCEPTED: dict[str, Any] = {
 REFUSED: dict[str, tuple[Any, str]] = {
     "typical_p": (0.5, "typical sampling"),
     "tfs_z": (0.5, "tail-free sampling"),
-    "mirostat_mode": (2, "memory of its own"),
+    "mirostat_mode": (2, "keeps its own state"),
     "mirostat_tau": ("x", "must be a number"),
     "stopping_criteria": ([print], "between the target's tokens"),
     "logits_processor": ([print], "between the target's tokens"),
@@ -164,9 +164,9 @@ def test_what_cannot_be_done_is_refused_with_its_reason(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"echo": True, "logprobs": 1}, "no scores of the prompt"),
-        ({"stream_options": {"include_usage": True}}, "stream=True only"),
-        ({"stream": True, "stream_options": {"x": 1}}, "may have include_usage"),
+        ({"echo": True, "logprobs": 1}, "keeps no logits of the prompt"),
+        ({"stream_options": {"include_usage": True}}, "need stream=True"),
+        ({"stream": True, "stream_options": {"x": 1}}, "may only have include_usage"),
         ({"stream": True, "stream_options": 3}, "must be a mapping"),
     ],
 )
@@ -180,13 +180,13 @@ def test_combinations_that_make_no_sense(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"top_logprobs": 2}, "logprobs=True only"),
-        ({"max_tokens": 3, "max_completion_tokens": 3}, "one must be None"),
-        ({"tools": [TOOL], "response_format": {"type": "json_object"}}, "nothing can be called"),
-        ({"grammar": "x", "response_format": {"type": "json_object"}}, "only one can rule"),
+        ({"top_logprobs": 2}, "needs logprobs=True"),
+        ({"max_tokens": 3, "max_completion_tokens": 3}, "give only one of them"),
+        ({"tools": [TOOL], "response_format": {"type": "json_object"}}, "cannot contain calls"),
+        ({"grammar": "x", "response_format": {"type": "json_object"}}, "give only one of them"),
         ({"tools": [TOOL], "functions": [TOOL["function"]]}, "old name"),
         ({"chat_template_kwargs": 3}, "must be a mapping"),
-        ({"chat_template_kwargs": {"messages": []}}, "its own keyword"),
+        ({"chat_template_kwargs": {"messages": []}}, "use the keyword of that name"),
     ],
 )
 def test_combinations_that_make_no_sense_in_a_chat(

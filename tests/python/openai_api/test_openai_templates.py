@@ -99,7 +99,7 @@ def test_errors_say_where_and_why(source: str, message: str) -> None:
         ([{"role": "user", "content": "\ud800"}], "lone surrogate"),
         ([{"role": "user", "content": [{"type": "image_url"}]}], r"content'\]\[0\].*'image_url'"),
         ([{"role": "user", "content": [{"type": "text"}]}], "must be a str"),
-        ([{"role": "user", "content": "", "tool_calls": []}], "only those of the assistant"),
+        ([{"role": "user", "content": "", "tool_calls": []}], "only a message of the assistant"),
         ([{"role": "assistant", "tool_calls": [{}]}], r"tool_calls'\]\[0\]"),
         (
             [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}],

@@ -220,8 +220,8 @@ def smaller_struct(built: Build) -> None:
 @pytest.mark.parametrize(
     ("change", "phrase"),
     [
-        (older_version, "llama.cpp's version was 0.4.0, is "),
-        (other_commit, "commit was 1234567, is "),
+        (older_version, "llama.cpp's version was 0.4.0 and is now "),
+        (other_commit, "commit was 1234567 and is now "),
         (smaller_struct, "llama_context_params had "),
     ],
 )

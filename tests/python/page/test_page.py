@@ -91,7 +91,7 @@ def test_keys_tell_a_tokens_origin_and_round(open_view: OpenView) -> None:
     assert "round 1" in info.inner_text()
     assert "2 of 3 accepted, branch hit, 1 rolled back" in info.inner_text()
     view.tokens().nth(0).hover()
-    assert info.inner_text().startswith('token 1 "def" · guessed by the draft')
+    assert info.inner_text().startswith('token 1 "def" · drafted, accepted by the target')
 
 
 def test_counters(open_view: OpenView) -> None:

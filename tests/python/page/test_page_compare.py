@@ -41,7 +41,7 @@ def test_compare_runs_both_and_tells_the_speed_up(open_view: OpenView, stand_in:
     view.wait_over("off")
     assert (
         view.page.inner_text(".verdict")
-        == "The texts are equal. With speculation: 2.00 times as fast."
+        == "The texts are equal. The speed with speculation is 2.00 times that without."
     )
     assert view.counter("speed-up").startswith("2.00")
     assert view.timeline["lanes"] == "target on,draft on,target off"
@@ -63,7 +63,7 @@ def test_compare_says_where_texts_part(open_view: OpenView, stand_in: StandIn) -
     view = open_view()
     view.send("go", "Control+Enter")
     view.wait_over("off")
-    assert view.page.inner_text(".verdict").startswith("The texts part at character 3.")
+    assert view.page.inner_text(".verdict").startswith("The texts diverge at character 3.")
     assert view.page.get_attribute(".verdict", "data-equal") == "false"
 
 

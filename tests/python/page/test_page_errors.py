@@ -21,7 +21,7 @@ def test_a_busy_server_is_asked_again_later(open_view: OpenView, stand_in: Stand
     view.send("go")
     view.wait_over(status="failed")
     problem = view.page.locator("#problem")
-    assert "all places in the queue are taken. It asks to wait 1 s." in problem.inner_text()
+    assert "all places in the queue are taken. Wait 1 s." in problem.inner_text()
     problem.get_by_role("button", name="Try again", exact=True).click()
     view.wait_over()
     assert problem.is_hidden()
@@ -33,7 +33,7 @@ def test_a_busy_server_is_asked_again_later(open_view: OpenView, stand_in: Stand
     ("fault", "words"),
     [
         ({"break_after": 4}, "closed before the text was complete"),
-        ({"fail_after": 4}, "The server failed: the forward pass failed"),
+        ({"fail_after": 4}, "The server reported an error: the forward pass failed"),
     ],
 )
 def test_what_had_come_is_kept(

@@ -83,11 +83,11 @@ def test_the_timeline_shows_both_models(view: LiveView) -> None:
     drawn = view.timeline
     assert drawn["lanes"] == "target,draft"
     assert min(int(drawn["targetSpans"]), int(drawn["draftSpans"])) > 20
-    view.page.get_by_text("The same as a table").click()
+    view.page.get_by_text("Timeline as a table").click()
     view.page.get_by_role("button", name="All", exact=True).click()
     commands = " ".join(view.page.locator(".table td:nth-child(2)").all_inner_texts())
     assert "prefill" in commands
-    assert "draft 1 lane" in commands
+    assert "draft 1 branch" in commands
 
 
 def test_the_text_is_the_same_with_speculation_off_and_on(view: LiveView) -> None:
@@ -135,7 +135,7 @@ def test_escape_ends_the_work_of_the_server(view: LiveView, server: Running) -> 
 def test_an_error_of_the_server_is_shown_in_words(view: LiveView) -> None:
     view.send("x = 1; " * 3000)
     view.wait_over(status="failed")
-    assert view.page.inner_text("#problem").startswith("The server refused: ")
+    assert view.page.inner_text("#problem").startswith("The server refused the request: ")
     view.complaints.clear()  # the browser notes the 400
 
 

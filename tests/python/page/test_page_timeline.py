@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 
-def test_the_timeline_has_both_lanes(open_view: OpenView) -> None:
+def test_the_timeline_has_both_tracks(open_view: OpenView) -> None:
     view = open_view()
     view.send("go")
     view.wait_over()
@@ -52,10 +52,10 @@ def test_the_timeline_by_keyboard(open_view: OpenView) -> None:
     keys.press("ArrowRight")
     assert info.inner_text().startswith("target: verify 2/3, branch hit")
     keys.press("ArrowDown")
-    assert info.inner_text().startswith("draft: draft 1 lane")
+    assert info.inner_text().startswith("draft: draft 1 branch")
     for _ in range(2):
         keys.press("ArrowRight")
-    assert info.inner_text().startswith("draft: draft 2 lanes (aborted)")
+    assert info.inner_text().startswith("draft: draft 2 branches (aborted)")
 
 
 def test_the_timeline_as_a_table(open_view: OpenView) -> None:
@@ -63,7 +63,7 @@ def test_the_timeline_as_a_table(open_view: OpenView) -> None:
     view.send("go")
     view.wait_over()
     view.page.get_by_role("button", name="All", exact=True).click()
-    view.page.get_by_text("The same as a table").click()
+    view.page.get_by_text("Timeline as a table").click()
     rows = view.page.locator(".table tbody tr")
     rows.first.wait_for()
     drawn = view.timeline

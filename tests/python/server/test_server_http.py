@@ -167,14 +167,14 @@ def test_who_sends_too_slowly_is_cut_off() -> None:
     with serving(FakeModel(), FakeText(), header_timeout_s=0.3, body_timeout_s=0.3) as server:
         assert exchange(server).startswith(b"HTTP/1.1 408 ")
         late_head = exchange(server, b"POST /v1/completions HTTP/1.1\r\n", b"Host: localhost\r\n")
-        assert b"no request came within 0.3 seconds" in late_head
+        assert b"the client sent no complete request within 0.3 seconds" in late_head
         late_body = exchange(
             server,
             b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
             b"Content-Type: application/json\r\n\r\n{",
         )
         assert late_body.startswith(b"HTTP/1.1 408 ")
-        assert b"no body came within 0.3 seconds" in late_body
+        assert b"the body was not complete within 0.3 seconds" in late_body
         assert server.client.post(PATH, json=BODY).status_code == 200
 
 

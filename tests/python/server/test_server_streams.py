@@ -127,7 +127,10 @@ def test_the_time_limit_is_an_error() -> None:
         assert reply.status_code == 504
         assert reply.json()["error"]["code"] == "timeout"
         *_, last = events(ask(server, "#hang", stream=True).text)
-        assert json.loads(last)["error"]["message"] == "the generation was stopped after 1 seconds"
+        assert (
+            json.loads(last)["error"]["message"]
+            == "the generation exceeded the limit of 1 seconds and was stopped"
+        )
         assert text.log.count("cancel #hang") == 2
         assert ask(server, "on").status_code == 200
 

@@ -68,7 +68,7 @@ def test_a_full_queue_refuses_and_names_a_time() -> None:
         track = Track(2)
         tasks = [await track.start(name) for name in "abc"]
         refused = await track.start("d")
-        with pytest.raises(QueueFull, match="2 requests are waiting") as caught:
+        with pytest.raises(QueueFull, match="2 requests wait, which is the limit") as caught:
             await refused
         assert caught.value.status == 429
         assert caught.value.headers["Retry-After"] == "1"

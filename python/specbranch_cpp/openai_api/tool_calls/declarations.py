@@ -1,4 +1,4 @@
-"""``tools`` and ``tool_choice``: what may be called and what must be."""
+"""``tools`` and ``tool_choice``: which functions the model may call, and which it must call."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Tools", "tools_of"]
 
-_NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}  # which is closed
+# The grammar closes an object with ``properties``, so this object is empty.
+_NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
 @dataclass(frozen=True)
 class Tools:
-    """The functions of a call, and how free the model is.
+    """The functions of a call, and the freedom of the model.
 
     Attributes:
-        given: the tools as the caller wrote them, for the template; empty: none may be called.
-        forced: names of the functions of which one must be called; empty: as the model likes.
-        many: whether several may be called.
-        deprecated: they came as ``functions``.
+        given: the caller's tools, for the template; empty: the model may call no function.
+        forced: names of the functions of which the model must call one; empty: the model decides.
+        many: whether the model may make several calls.
+        deprecated: whether the caller used ``functions``.
     """
 
     given: tuple[Mapping[str, Any], ...] = ()
@@ -35,16 +36,16 @@ class Tools:
 
     @property
     def functions(self) -> dict[str, Mapping[str, Any]]:
-        """By name."""
+        """The functions by name."""
         return {tool["function"]["name"]: tool["function"] for tool in self.given}
 
     def schemas(self) -> list[tuple[Any, str, bool]]:
-        """Of the forced functions' parameters: schema, name in messages, strict."""
+        """The schemas of the forced functions' parameters: schema, name in messages, strict."""
         functions = self.functions
         return [
             (
                 functions[name].get("parameters") or _NO_PARAMETERS,
-                f"the parameters of {name!r}",
+                f"the schema of {name!r}",
                 bool(functions[name].get("strict")),
             )
             for name in self.forced
@@ -52,25 +53,27 @@ class Tools:
 
 
 def tools_of(given: ChatKeywords) -> Tools:
-    """What the keywords of a chat ask for.
+    """The tools of a chat, from its keywords.
 
-    A forced choice is one call, unless ``parallel_tool_calls`` is True; a free one is as many as
-    the model likes, unless it is False.
+    A forced choice gives one call, unless ``parallel_tool_calls`` is True. A free choice gives any
+    number of calls, unless it is False.
 
     Raises:
-        InvalidArgument: a tool is no function, or the choice names none of them.
+        InvalidArgument: a tool is not a function, or ``tool_choice`` names an unknown function.
     """
     tools, choice = given.tools, given.tool_choice
     deprecated = given.functions is not None
     if deprecated:
         if tools is not None:
-            raise InvalidArgument("tools and functions are given; functions are their old name")
+            raise InvalidArgument(
+                "tools and functions are given; give only tools, because functions is its old name"
+            )
         tools = [
             {"type": "function", "function": one} for one in _list("functions", given.functions)
         ]
     if given.function_call is not None:
         if choice is not None:
-            raise InvalidArgument("tool_choice and function_call are given; only one can be")
+            raise InvalidArgument("tool_choice and function_call are given; give only one of them")
         choice = given.function_call
         if isinstance(choice, Mapping):
             choice = {"type": "function", "function": choice}
@@ -80,7 +83,7 @@ def tools_of(given: ChatKeywords) -> Tools:
     declared = tuple(_tool(f"tools[{i}]", one) for i, one in enumerate(_list("tools", tools)))
     names = [tool["function"]["name"] for tool in declared]
     if len(set(names)) < len(names):
-        raise InvalidArgument(f"tools has two functions of one name: {', '.join(names)}")
+        raise InvalidArgument(f"tools has two functions with the same name: {', '.join(names)}")
     forced = _forced(choice, names)
     if choice == "none" or not declared:
         return Tools(deprecated=deprecated)
@@ -93,7 +96,7 @@ def _forced(choice: Any, names: Sequence[str]) -> tuple[str, ...]:
         return ()
     if choice == "required":
         if not names:
-            raise InvalidArgument("tool_choice is 'required', and there are no tools")
+            raise InvalidArgument("tool_choice is 'required', but no tools are given")
         return tuple(names)
     function = choice.get("function") if isinstance(choice, Mapping) else None
     name = function.get("name") if isinstance(function, Mapping) else None

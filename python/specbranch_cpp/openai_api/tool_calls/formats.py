@@ -1,4 +1,4 @@
-"""How models write calls of functions: Hermes and Qwen, Llama 3, Mistral."""
+"""Formats of tool calls: Hermes and Qwen, Llama 3, Mistral."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from specbranch_cpp.openai_api.tool_calls.declarations import Tools
 __all__ = ["FormatHermes", "Reading", "ToolFormat", "format_of_template"]
 
 _SPACE = re.compile(r"\s*")
-_DECODER = json.JSONDecoder(strict=False)  # models write line breaks in strings as they are
+_DECODER = json.JSONDecoder(strict=False)  # models write raw line breaks in JSON strings
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a text that begins with a marker is.
+    """The result of parsing a text that begins with a marker.
 
     Attributes:
-        calls: name and arguments of each; None: no calls.
-        end: where they end; 0: more text is needed.
+        calls: name and arguments of each call. ``None``: the text has no calls.
+        end: index of the end of the calls; 0: more text is needed.
     """
 
     calls: list[tuple[str, Any]] | None
@@ -36,12 +36,12 @@ MORE = Reading(None, 0)
 
 
 class ToolFormat(ABC):
-    """One way to write calls.
+    """A format of tool calls.
 
     Attributes:
-        markers: a call begins with one of these.
-        at_start: the markers count at the begin of the text only.
-        inner: further names of control tokens that calls are written with.
+        markers: strings with which a call may begin.
+        at_start: whether markers count only at the beginning of the text.
+        inner: names of further control tokens in calls.
     """
 
     markers: tuple[str, ...]
@@ -50,11 +50,11 @@ class ToolFormat(ABC):
 
     @abstractmethod
     def read(self, text: str, *, final: bool) -> Reading:
-        """The calls at the begin of `text`, which begins with a marker.
+        """The calls at the beginning of `text`, which begins with a marker.
 
         Args:
-            text: as far as it is known.
-            final: there is no more.
+            text: the text so far.
+            final: whether the text is complete.
         """
 
     @abstractmethod
@@ -77,7 +77,7 @@ class FormatHermes(ToolFormat):
         rest = text[(begin := _skip(text, end)) :]
         if rest.startswith(self._END):
             return Reading([call], begin + len(self._END))
-        if self._END.startswith(rest):  # cut off by a limit, if there is no more
+        if self._END.startswith(rest):  # if the text is complete, a limit cut it off
             return Reading([call], len(text)) if final else MORE
         return Reading([call], end)
 
@@ -165,7 +165,7 @@ class FormatMistralArgs(ToolFormat):
 
 
 def format_of_template(source: str) -> ToolFormat:
-    """The one that a template's text speaks of; Hermes if none."""
+    """The format that a template mentions; Hermes if it mentions none."""
     if "<tool_call>" in source:
         return FormatHermes()
     if "[TOOL_CALLS]" in source:
@@ -188,7 +188,7 @@ def _renamed(grammar: str, prefix: str = "call-") -> tuple[str, str]:
 
 
 def _json(text: str, begin: int, *, final: bool) -> tuple[Any, int]:
-    """The JSON value at `begin` and its end; 0: more text is needed; -1: it is none."""
+    """The JSON value at `begin` and its end; 0: more text is needed; -1: this is not JSON."""
     begin = _skip(text, begin)
     if begin < len(text) and text[begin] not in "{[":
         return None, -1
@@ -199,7 +199,7 @@ def _json(text: str, begin: int, *, final: bool) -> tuple[Any, int]:
 
 
 def _call(value: Any) -> tuple[str, Any] | None:
-    """Name and arguments; also from the old spelling, and with JSON text for arguments."""
+    """Name and arguments of a call. Also reads the old spelling, and arguments as JSON text."""
     if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
         return None
     arguments = value.get("arguments", value.get("parameters", {}))

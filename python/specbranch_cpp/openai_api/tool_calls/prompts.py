@@ -1,4 +1,4 @@
-"""Tools for templates that do not know them: as text, in the format of Hermes."""
+"""Tools as text in the format of Hermes, for templates without support for tools."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ To call one, write its name and its arguments as JSON between these tags:
 def with_tools_as_text(
     messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The messages with a description of the tools in the first, a system message."""
+    """The messages with a first system message that describes the tools."""
     described = _DESCRIPTION.format(
         tools="\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
     )

@@ -1,4 +1,4 @@
-"""Finds calls of functions in a text that comes in pieces."""
+"""Finds tool calls in a streamed text."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _ID_LETTERS = string.ascii_letters + string.digits
 class ToolParser:
     """Divides a text into content and calls.
 
-    Content flows until a marker may begin; a call comes when it is complete. What looks like a
-    call and is none (broken JSON, an unknown function) stays content. White space beside calls is
-    left out.
+    The parser holds back content where a marker may begin, and returns a call when it is complete.
+    Text that looks like a call but is not valid (broken JSON, an unknown function) stays content.
+    White space around calls is removed.
 
     Args:
-        form: how the model writes calls.
-        names: of the functions.
-        many: False: what follows the first call is left out.
+        form: the format of tool calls.
+        names: the names of the functions.
+        many: if False, text after the first call is removed.
     """
 
     def __init__(self, form: ToolFormat, names: Collection[str], *, many: bool) -> None:
@@ -37,16 +37,16 @@ class ToolParser:
         self._names = names
         self._many = many
         self._text = ""
-        self._started = False  # something but white space was there
+        self._started = False  # whether text that is not white space has come
         self.n_calls = 0
 
     def feed(self, text: str) -> Iterator[str | ToolCallDelta]:
-        """What the next piece makes certain: content or calls."""
+        """The content or the calls that are complete after the next piece."""
         self._text += text
         yield from self._go(final=False)
 
     def finish(self) -> Iterator[str | ToolCallDelta]:
-        """The rest."""
+        """The rest of the content and of the calls, at the end of the text."""
         yield from self._go(final=True)
 
     def _go(self, *, final: bool) -> Iterator[str | ToolCallDelta]:
@@ -65,14 +65,14 @@ class ToolParser:
                 for name, arguments in reading.calls[: None if self._many else 1]:
                     yield self._made(name, arguments)
             else:
-                yield from self._content(begin + 1)  # the marker is none
+                yield from self._content(begin + 1)  # the marker does not begin a call
 
     @property
     def _is_full(self) -> bool:
         return self.n_calls > 0 and not self._many
 
     def _content(self, length: int) -> Iterator[str]:
-        """The first characters; white space after a call is none."""
+        """Takes the first characters as content, without white space after a call."""
         text, self._text = self._text[:length], self._text[length:]
         if text.strip():
             self._started = True
@@ -82,7 +82,7 @@ class ToolParser:
             yield text
 
     def _marker(self) -> int | None:
-        """Where one begins."""
+        """The index at which a marker begins."""
         found = [index for marker in self._form.markers if (index := self._text.find(marker)) >= 0]
         if not found:
             return None
@@ -91,7 +91,7 @@ class ToolParser:
         return min(found)
 
     def _certain(self) -> int:
-        """How much of the text is content for sure: no white space at its end, no half marker."""
+        """The length of the certain content, without white space or a half marker at the end."""
         if self._form.at_start and (self._started or self._text.strip()):
             begun = self._text.strip()
             if self._started or not any(m.startswith(begun) for m in self._form.markers):
@@ -108,7 +108,7 @@ class ToolParser:
         self.n_calls += 1
         return {
             "index": self.n_calls - 1,
-            # Nine letters: some templates of Mistral accept nothing else.
+            # Some templates of Mistral accept an id of nine letters only.
             "id": "".join(secrets.choice(_ID_LETTERS) for _ in range(9)),
             "type": "function",
             "function": {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)},

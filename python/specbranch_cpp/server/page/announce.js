@@ -1,4 +1,4 @@
-// Reads the text to those who listen: in pieces, not token by token.
+// Announces the text to screen readers, in pieces instead of token by token.
 
 import { byId } from "./dom.js";
 
@@ -13,7 +13,7 @@ export class Announcer {
     this.run = run;
   }
 
-  /** Announces what is new, if it is time. */
+  /** Announces new text, if enough time has passed. */
   update() {
     const { text, over } = this.run;
     const now = performance.now();

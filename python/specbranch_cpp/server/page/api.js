@@ -1,13 +1,13 @@
-// Requests to the server, and its errors in words.
+// Requests to the server, and their errors.
 
 const KEY = "specbranch-key";
 
-/** An answer of the server that is an error, in OpenAI's shape or not. */
+/** An error answer of the server, in OpenAI's shape or in another. */
 export class ApiError extends Error {
   /**
    * @param {string} message
-   * @param {number} status of HTTP; 0: the error came within a stream
-   * @param {number | null} retryAfter seconds, if the server told
+   * @param {number} status HTTP status; 0: the error came within a stream
+   * @param {number | null} retryAfter seconds to wait; null: the server gave no time
    */
   constructor(message, status, retryAfter = null) {
     super(message);
@@ -16,7 +16,7 @@ export class ApiError extends Error {
   }
 }
 
-/** The connection broke, or there never was one. */
+/** The connection failed or broke. */
 export class ConnectionLost extends Error {}
 
 /** Keeps the API key until the tab is closed. @param {string} key */
@@ -42,7 +42,7 @@ async function errorOf(response) {
   try {
     message = messageOf(await response.json()) ?? message;
   } catch {
-    // Not JSON: the status has to do.
+    // Not JSON: use the status only.
   }
   return new ApiError(message, response.status, Number.isFinite(after) ? after : null);
 }
@@ -77,14 +77,14 @@ async function request(path, options = {}) {
 /**
  * Starts a streamed completion.
  * @param {import("./requests.js").Request} what
- * @param {AbortSignal} signal ends it
+ * @param {AbortSignal} signal ends the request
  */
 export async function post(what, signal) {
   return request(what.path, { method: "POST", body: JSON.stringify(what.body), signal });
 }
 
 /**
- * The model that is served and what is known of it.
+ * The served model and its description.
  * @returns {Promise<{id: string, meta?: Record<string, any>}>}
  */
 export async function getModel() {

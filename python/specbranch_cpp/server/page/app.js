@@ -1,4 +1,4 @@
-// The page: wires the session, the views and the keys.
+// The page: connects the session, the views and the keys.
 
 import { ApiError, getModel } from "./api.js";
 import { makeCounters } from "./counters.js";
@@ -14,13 +14,13 @@ const conversation = byId("conversation");
 const settings = new SettingsForm();
 const timeline = new Timeline(byId("timeline"), () => session.replay((words) => (speed = words)));
 const showCounters = makeCounters(byId("counters"));
-/** Milliseconds between two drawings: the models may need the same processor. */
+/** Milliseconds between two drawings. Few drawings leave the processor to the models. */
 const DRAW_EVERY_MS = 40;
 let due = false;
-/** Whether the conversation keeps to its end. */
+/** Whether the conversation scrolls with its end. */
 let atEnd = true;
 let lastTop = 0;
-/** How slow the replay is, while there is one. */
+/** The slow-down of the replay, during a replay. */
 let speed = "";
 
 const session = new Session({
@@ -46,7 +46,7 @@ const session = new Session({
   },
 });
 
-/** Draws what is new in one of the next frames, however many chunks come until then. */
+/** Schedules one drawing for all chunks that come until the next frame. */
 function refresh() {
   if (due) return;
   due = true;
@@ -64,7 +64,7 @@ function draw() {
   if (!run && session.last) tell(outcome(session.last.list));
 }
 
-/** How runs have ended. @param {import("./run.js").Run[]} runs */
+/** The outcome of runs. @param {import("./run.js").Run[]} runs */
 function outcome(runs) {
   if (runs.some((run) => run.status === "failed")) return "broke off";
   return runs.some((run) => run.status === "stopped") ? "stopped" : "done";
@@ -88,7 +88,7 @@ async function problem(error, retry) {
   else showProblem(error, retry);
 }
 
-/** @param {boolean} compares runs it with speculation and without */
+/** @param {boolean} compares whether to run with and without speculation */
 function send(compares) {
   if (session.busy || !settings.check()) return;
   const wanted = settings.read();
@@ -143,7 +143,7 @@ async function connect() {
     session.model = model.id;
     const facts = [model.id];
     if (meta.n_ctx) facts.push(`context ${meta.n_ctx}`);
-    facts.push(meta.draft ? "with a draft model" : "no draft model: no speculation");
+    facts.push(meta.draft ? "with a draft model" : "no draft model, so no speculation");
     if (meta.has_chat_template === false) facts.push("no chat template");
     byId("model").textContent = facts.join(" · ");
     settings.offer(meta);
@@ -165,7 +165,7 @@ byId("help-open").addEventListener("click", () => /** @type {HTMLDialogElement} 
 conversation.addEventListener("scroll", () => {
   const top = conversation.scrollTop;
   const near = conversation.scrollHeight - top - conversation.clientHeight < 60;
-  if (near || top < lastTop) atEnd = near; // growing does not count, scrolling back does
+  if (near || top < lastTop) atEnd = near; // growth does not leave the end, but scrolling back does
   lastTop = top;
 });
 prompt.addEventListener("keydown", onPromptKey);

@@ -11,7 +11,7 @@ const ENDS = {
   waiting: "waiting",
   running: "running",
   stopped: "stopped",
-  failed: "broke off",
+  failed: "failed",
 };
 
 /** One answer: a head with its figures, and the text. */
@@ -36,7 +36,7 @@ class Answer {
     const { nTokens, decodeMs, tokensPerSecond } = figures(run);
     const words = [run.status === "done" ? "" : ENDS[run.status]];
     if (nTokens) words.push(`${nTokens} tokens, ${milliseconds(decodeMs)}, ${fixed(tokensPerSecond, 0)} tokens/s`);
-    if (run.finishReason === "length") words.push("cut at the limit");
+    if (run.finishReason === "length") words.push("ended at the token limit");
     this.figures.textContent = words.filter(Boolean).join(" · ");
     this.figures.title = run.stats?.why ?? "";
   }
@@ -48,14 +48,14 @@ export class Turn {
 
   /**
    * @param {string} prompt
-   * @param {string | import("./requests.js").Message[]} input what the model is given
-   * @param {string} key of its requests
+   * @param {string | import("./requests.js").Message[]} input the input of the model
+   * @param {string} key the key of the turn's requests
    */
   constructor(prompt, input, key) {
     this.prompt = prompt;
     this.input = input;
     this.key = key;
-    /** How it was asked for last. @type {import("./requests.js").Settings | null} */
+    /** The settings of the last run. @type {import("./requests.js").Settings | null} */
     this.settings = null;
     this.element = element("article", "turn", "");
     this.element.append(element("h3", "hidden", "Prompt"), element("div", "prompt", prompt));
@@ -65,18 +65,18 @@ export class Turn {
     this.element.append(this.answers, this.verdict);
   }
 
-  /** The runs of the two ways. @returns {{on?: Run, off?: Run}} */
+  /** The runs with and without speculation. @returns {{on?: Run, off?: Run}} */
   get runs() {
     return { on: this.#answers.on?.run, off: this.#answers.off?.run };
   }
 
-  /** Those that are there. @returns {Run[]} */
+  /** The existing runs. @returns {Run[]} */
   get list() {
     return [this.runs.on, this.runs.off].filter((run) => run !== undefined);
   }
 
   /**
-   * Adds an answer; one of the same way is replaced.
+   * Adds an answer. It replaces an answer with the same setting of speculation.
    * @param {Run} run
    * @param {TextView["onPoint"]} onPoint
    */
@@ -101,6 +101,6 @@ export class Turn {
     const ratio = speedUp(on, off);
     this.verdict.dataset.equal = String(equal);
     this.verdict.textContent =
-      ratio === null ? words : `${words} With speculation: ${ratio.toFixed(2)} times as fast.`;
+      ratio === null ? words : `${words} The speed with speculation is ${ratio.toFixed(2)} times that without.`;
   }
 }

@@ -1,4 +1,4 @@
-// Making and finding elements.
+// Makes and finds elements.
 
 /**
  * An element of the page by its id.

@@ -1,4 +1,4 @@
-// Numbers about a run: from the record while it grows, the server's own at the end.
+// Figures of a run: computed from the record during the run, taken from the server at the end.
 
 /**
  * @typedef {object} Figures
@@ -6,13 +6,13 @@
  * @property {number | null} decodeMs
  * @property {number | null} tokensPerSecond
  * @property {number | null} meanAccepted tokens of the text per step of the target
- * @property {number | null} acceptance share of the tokens sent to the target that it chose too
+ * @property {number | null} acceptance share of the verified tokens that the target accepted
  * @property {number | null} rollback share of the drafted tokens that were rolled back
  * @property {number} hits
  * @property {number} misses
- * @property {number | null} targetBusy share of the decoding time, as the next ones
+ * @property {number | null} targetBusy share of the decoding time; so are the next two
  * @property {number | null} draftBusy
- * @property {number | null} overlap both busy
+ * @property {number | null} overlap share in which both models computed
  */
 
 /** @param {number} part @param {number} whole */
@@ -47,7 +47,7 @@ export function figures(run) {
   };
 }
 
-/** The same from rounds and spans. @param {import("./run.js").Run} run */
+/** The figures computed from rounds and spans. @param {import("./run.js").Run} run */
 function recorded(run) {
   const { target, draft } = run.spans;
   const begin = decodeBegin(run);
@@ -63,13 +63,13 @@ function recorded(run) {
   };
 }
 
-/** When the target began with the text. @param {import("./run.js").Run} run */
+/** The time at which the target began to decode the text. @param {import("./run.js").Run} run */
 function decodeBegin(run) {
   return run.spans.target.find((span) => span.kind === "verify")?.begin_ms ?? run.endMs;
 }
 
 /**
- * Milliseconds of work after `begin`.
+ * Milliseconds in which a model computed after `begin`.
  * @param {import("./run.js").Span[]} spans
  * @param {number} begin
  */
@@ -78,7 +78,7 @@ export function busy(spans, begin) {
 }
 
 /**
- * Milliseconds in which both were at work; each list is in order of time.
+ * Milliseconds in which both models computed. Each list is in order of time.
  * @param {import("./run.js").Span[]} a
  * @param {import("./run.js").Span[]} b
  * @param {number} begin
@@ -95,7 +95,7 @@ export function both(a, b, begin) {
 }
 
 /**
- * How many times as fast the first run was; null until both have come to an end.
+ * The speed of the first run divided by that of the second; null until both have ended.
  * @param {import("./run.js").Run | undefined} on
  * @param {import("./run.js").Run | undefined} off
  */
@@ -106,7 +106,7 @@ export function speedUp(on, off) {
 }
 
 /**
- * Whether two runs of one prompt say the same.
+ * Whether two runs of one prompt have the same text.
  * @param {import("./run.js").Run} on
  * @param {import("./run.js").Run} off
  * @returns {{equal: boolean, words: string}}
@@ -117,10 +117,10 @@ export function compareTexts(on, off) {
   while (at < shorter && on.text[at] === off.text[at]) at += 1;
   const whole = on.status === "done" && off.status === "done";
   if (at < shorter || (whole && on.text.length !== off.text.length)) {
-    return { equal: false, words: `The texts part at character ${at + 1}.` };
+    return { equal: false, words: `The texts diverge at character ${at + 1}.` };
   }
   return {
     equal: true,
-    words: whole ? "The texts are equal." : `The texts are equal as far as both go: ${at} characters.`,
+    words: whole ? "The texts are equal." : `The first ${at} characters are equal; one text ends there.`,
   };
 }

@@ -1,4 +1,4 @@
-// Carries out a run: asks the server and feeds the run with what comes.
+// Executes a run: sends the request and adds the chunks to the run.
 
 import { getHealth, post } from "./api.js";
 import { chunks } from "./stream.js";
@@ -6,11 +6,11 @@ import { chunks } from "./stream.js";
 const PATIENCE_MS = 700;
 
 /**
- * Never throws: what goes wrong is in `run.error`, and what had come stays in the run.
+ * Never throws. An error is stored in `run.error`, and the text so far stays in the run.
  * @param {import("./run.js").Run} run
- * @param {AbortSignal} signal stops it
- * @param {() => void} onNews called whenever the run has changed
- * @param {(words: string) => void} onWait told about the queue while nothing comes
+ * @param {AbortSignal} signal stops the run
+ * @param {() => void} onNews called after each change of the run
+ * @param {(words: string) => void} onWait called with the state of the queue while no chunks come
  */
 export async function generate(run, signal, onNews, onWait) {
   const timer = setTimeout(() => tellQueue(run, onWait), PATIENCE_MS);
@@ -35,5 +35,5 @@ async function tellQueue(run, onWait) {
   const health = await getHealth().catch(() => null);
   if (run.status !== "waiting") return;
   const n = health?.requests_waiting ?? 0;
-  onWait(n > 1 ? `waiting, ${n} requests in the queue` : "waiting for the server");
+  onWait(n > 1 ? `waiting: ${n} requests in the queue` : "waiting for the server");
 }

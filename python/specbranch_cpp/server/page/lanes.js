@@ -1,4 +1,4 @@
-// Draws the lanes of a timeline on a canvas.
+// Draws the tracks of a timeline on a canvas.
 
 import { firstAfter } from "./window.js";
 import { shortSpan } from "./words.js";
@@ -8,10 +8,10 @@ import { shortSpan } from "./words.js";
  * @property {import("./run.js").Run} run
  * @property {"target" | "draft"} side
  * @property {string} label
- * @property {number} y of the bars' upper edge, in CSS pixels, as the next one
- * @property {number} height
+ * @property {number} y upper edge of the bars in CSS pixels
+ * @property {number} height height of the bars in CSS pixels
  *
- * @typedef {object} Frame where time is on the canvas
+ * @typedef {object} Frame the place of the time axis on the canvas
  * @property {number} left
  * @property {number} width
  * @property {number} begin milliseconds
@@ -25,7 +25,7 @@ const COLOURS = ["target", "draft", "branch", "ink", "muted", "line", "idle", "s
 
 /** @typedef {Record<string, string>} Palette */
 
-/** A canvas, empty and as sharp as the screen. @param {HTMLCanvasElement} canvas */
+/** Empties a canvas and makes it as sharp as the screen. @param {HTMLCanvasElement} canvas */
 export function clear(canvas) {
   const scale = window.devicePixelRatio || 1;
   const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((size) => Math.round(size * scale));
@@ -50,7 +50,7 @@ export const xOf = (frame, ms) => frame.left + ((ms - frame.begin) / (frame.end 
 export const timeAt = (frame, x) => frame.begin + ((x - frame.left) / frame.width) * (frame.end - frame.begin);
 
 /**
- * Lines at round times and their labels.
+ * Draws lines at round times, and their labels.
  * @param {CanvasRenderingContext2D} context
  * @param {Frame} frame
  * @param {number} bottom
@@ -93,7 +93,7 @@ export function drawLane(context, lane, frame, palette, selected) {
 }
 
 /**
- * The time that is not covered by bars drawn later is a bubble.
+ * Draws the background of a track. Time that no bar covers is a bubble.
  * @param {CanvasRenderingContext2D} context
  * @param {Lane} lane
  * @param {Frame} frame
@@ -120,7 +120,7 @@ function drawSpan(context, lane, frame, palette, span) {
   const from = Math.max(frame.left, xOf(frame, span.begin_ms));
   const to = Math.min(frame.left + frame.width, xOf(frame, span.end_ms));
   const width = to - from;
-  // Bars below a pixel are drawn with their share of it: far away, density is what one sees.
+  // A bar narrower than a pixel is drawn with its share of the pixel, so that density is visible from far away.
   const gap = width > 4 ? 1 : 0;
   context.fillStyle = palette[lane.side];
   context.globalAlpha = span.kind === "prefill" ? 0.45 : 1;
@@ -136,7 +136,7 @@ function drawSpan(context, lane, frame, palette, span) {
 }
 
 /**
- * Cut short: taken out again in slanted stripes.
+ * Draws slanted stripes over an aborted command.
  * @param {CanvasRenderingContext2D} context
  * @param {Palette} palette
  * @param {number} x
@@ -175,13 +175,14 @@ function outline(context, lane, frame, palette, span) {
 }
 
 /**
- * Verdicts: a filled triangle is a branch hit, an open one a miss, a number what was rolled back.
+ * Draws verifications: a filled triangle is a branch hit, an open triangle is a branch miss, and a
+ * number is the number of rolled back tokens.
  * @param {CanvasRenderingContext2D} context
  * @param {import("./run.js").Run} run
  * @param {Frame} frame
  * @param {Palette} palette
- * @param {number} y above the target's lane
- * @param {number} below under the draft's lane
+ * @param {number} y above the target's track
+ * @param {number} below below the draft's track
  */
 export function drawVerdicts(context, run, frame, palette, y, below) {
   const { rounds } = run;
@@ -189,7 +190,7 @@ export function drawVerdicts(context, run, frame, palette, y, below) {
   if (from < 0) return;
   const to = rounds.findIndex((round) => round.at_ms > frame.end);
   const seen = rounds.slice(from, to < 0 ? undefined : to);
-  if (seen.length * 9 > frame.width) return; // they would run into each other
+  if (seen.length * 9 > frame.width) return; // the marks would overlap
   const numbers = seen.length * 20 <= frame.width;
   context.textAlign = "center";
   for (const round of seen) {

@@ -1,11 +1,11 @@
-// Theme, colours and what stays visible.
+// Theme, colours, and the visibility of rolled back tokens.
 
 import { byId } from "./dom.js";
 
 const THEMES = ["system", "light", "dark"];
 const THEME_KEY = "specbranch-theme";
 
-/** Wires the switches. @param {() => void} onChange the colours have changed */
+/** Connects the switches. @param {() => void} onChange called when the colours have changed */
 export function setUpLook(onChange) {
   const root = document.documentElement;
   const button = byId("theme");

@@ -1,9 +1,9 @@
-// Errors in words, with a way to try again.
+// Shows errors, with a button to try again.
 
 import { ApiError, rememberKey } from "./api.js";
 import { byId, element } from "./dom.js";
 
-/** Takes the last error away. */
+/** Removes the last error. */
 export function clearProblem() {
   const box = byId("problem");
   box.hidden = true;
@@ -30,17 +30,17 @@ export function showProblem(error, retry) {
 
 /** @param {Error} error */
 function wordsOf(error) {
-  if (!(error instanceof ApiError)) return `${capital(error.message)}. What had come is kept.`;
-  const after = error.retryAfter === null ? "" : ` It asks to wait ${Math.ceil(error.retryAfter)} s.`;
+  if (!(error instanceof ApiError)) return `${capital(error.message)}. The text so far is kept.`;
+  const after = error.retryAfter === null ? "" : ` Wait ${Math.ceil(error.retryAfter)} s.`;
   if (error.status === 429) return `The server is busy: ${error.message}.${after}`;
-  if (error.status >= 400 && error.status < 500) return `The server refused: ${error.message}`;
-  return `The server failed: ${error.message}${after}`;
+  if (error.status >= 400 && error.status < 500) return `The server refused the request: ${error.message}`;
+  return `The server reported an error: ${error.message}${after}`;
 }
 
 /** @param {string} words */
 const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
-/** Blocks the button for some seconds. @param {HTMLButtonElement} button @param {number} seconds */
+/** Disables the button for some seconds. @param {HTMLButtonElement} button @param {number} seconds */
 function countDown(button, seconds) {
   button.disabled = seconds > 0;
   button.textContent = seconds > 0 ? `Try again in ${seconds} s` : "Try again";
@@ -49,7 +49,7 @@ function countDown(button, seconds) {
 
 /**
  * Asks for the API key.
- * @returns {Promise<boolean>} whether one was given
+ * @returns {Promise<boolean>} whether the user gave a key
  */
 export function askForKey() {
   const dialog = /** @type {HTMLDialogElement} */ (byId("key-dialog"));

@@ -1,22 +1,22 @@
-// A recorded run once more, slowly: what took milliseconds is made visible.
+// Replays a recorded run slowly, so that milliseconds become visible.
 
 import { Run } from "./run.js";
 
-/** What a round of the target takes on the screen. */
+/** Milliseconds of a round of the target on the screen. */
 const ROUND_MS = 350;
 
-/** @param {Run[]} runs @returns {number} by how much all of them are slowed down together */
+/** @param {Run[]} runs @returns {number} the slow-down, the same for all runs */
 export function slowdown(runs) {
   const rounds = runs.map((run) => run.endMs / Math.max(1, run.rounds.length));
   return Math.max(1, ROUND_MS / Math.max(0.01, Math.min(...rounds)));
 }
 
 /**
- * Plays runs side by side on one clock; resolves when all are over or the signal stops them.
- * @param {[Run, Run][]} pairs each: a recorded run, and an empty one that becomes it
- * @param {number} factor milliseconds on the screen for each that was recorded
- * @param {AbortSignal} signal the rest is then shown at once
- * @param {() => void} onNews called whenever a run has changed
+ * Plays runs side by side on one clock. Resolves when all runs have ended or the signal stops them.
+ * @param {[Run, Run][]} pairs recorded runs, each with an empty run to fill
+ * @param {number} factor milliseconds on the screen for each recorded millisecond
+ * @param {AbortSignal} signal shows the rest at once
+ * @param {() => void} onNews called after each change of a run
  */
 export async function replay(pairs, factor, signal, onNews) {
   const begin = performance.now();
@@ -31,7 +31,7 @@ export async function replay(pairs, factor, signal, onNews) {
 }
 
 /**
- * Gives a run what had been recorded by a moment.
+ * Adds to a run everything that was recorded until a moment.
  * @param {Run} recorded
  * @param {Run} run
  * @param {number} ms

@@ -1,4 +1,4 @@
-// What is asked of the server.
+// Requests to the server.
 
 /**
  * @typedef {object} Settings
@@ -7,7 +7,7 @@
  * @property {number} maxTokens
  * @property {number} temperature
  * @property {number} seed
- * @property {number | null} kMax null: the server's
+ * @property {number | null} kMax null: the value of the server
  *
  * @typedef {{role: "user" | "assistant", content: string}} Message
  *
@@ -50,7 +50,7 @@ export function makeRequest(model, input, settings) {
   };
 }
 
-/** A seed where none is given, so that a second run can have the same. */
+/** A random seed, chosen here so that a second run can use the same seed. */
 export function randomSeed() {
   return crypto.getRandomValues(new Uint32Array(1))[0] >>> 1;
 }

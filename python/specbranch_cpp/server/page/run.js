@@ -1,26 +1,26 @@
-// One generation as it is known so far. No DOM.
+// The state of one generation. No DOM.
 
 /**
  * @typedef {"target" | "draft" | "branch"} Origin
  * @typedef {{text: string, origin: Origin}} Token
  * @typedef {{id: number, text: string}} Piece
- * @typedef {object} Round a verdict of the target
- * @property {number} at_ms since the generation began
+ * @typedef {object} Round a verification of the target
+ * @property {number} at_ms milliseconds since the generation began
  * @property {number} n_accepted
  * @property {number} n_submitted
  * @property {boolean} branch_hit
  * @property {boolean} branch_miss
  * @property {Piece[]} committed
  * @property {Piece[]} rolled_back
- * @property {number} end index of the first token after those it committed
- * @typedef {object} Span what a model did in one go
+ * @property {number} end index of the first token after the committed tokens
+ * @typedef {object} Span one command of a model
  * @property {"target" | "draft"} side
  * @property {"prefill" | "verify" | "draft"} kind
  * @property {number} begin_ms
  * @property {number} end_ms
  * @property {number} n_tokens
  * @property {number} n_lanes
- * @property {number | null} n_accepted of a verification whose verdict was applied; as the next two
+ * @property {number | null} n_accepted null unless the verification was applied; so are the next two
  * @property {boolean} [branch_hit]
  * @property {boolean} [branch_miss]
  * @property {"done" | "aborted" | "failed"} end
@@ -28,9 +28,9 @@
  */
 
 export class Run {
-  /** Verdicts that have been given to their spans. */
+  /** Number of rounds that are assigned to their spans. */
   #judged = 0;
-  /** Of the target: those before have been looked at. */
+  /** Index of the target's next span to examine. */
   #nextSpan = 0;
 
   /** @param {import("./requests.js").Request} request */
@@ -45,7 +45,7 @@ export class Run {
     this.rounds = [];
     /** Index of the round that committed a token. @type {number[]} */
     this.roundOf = [];
-    /** In order of time. @type {{target: Span[], draft: Span[]}} */
+    /** The spans of each model, in order of time. @type {{target: Span[], draft: Span[]}} */
     this.spans = { target: [], draft: [] };
     this.sums = { accepted: 0, submitted: 0, rolledBack: 0, hits: 0, misses: 0 };
     /** @type {Record<string, any> | null} */
@@ -58,7 +58,7 @@ export class Run {
     this.error = null;
   }
 
-  /** Whether nothing more will come. */
+  /** Whether the run has ended. */
   get over() {
     return this.status !== "waiting" && this.status !== "running";
   }
@@ -68,7 +68,7 @@ export class Run {
     return Math.max(this.spans.target.at(-1)?.end_ms ?? 0, this.spans.draft.at(-1)?.end_ms ?? 0);
   }
 
-  /** Takes in a chunk of either interface. @param {any} chunk */
+  /** Adds a chunk of a completion or of a chat. @param {any} chunk */
   accept(chunk) {
     this.status = "running";
     const choice = chunk.choices?.[0];
@@ -84,8 +84,8 @@ export class Run {
   }
 
   /**
-   * Gives verifications their verdicts, which may come later: the n-th one that was carried out
-   * has the n-th verdict.
+   * Assigns rounds to their verification spans. Rounds can come later than spans: the n-th completed
+   * verification belongs to the n-th round.
    */
   #judge() {
     const spans = this.spans.target;
@@ -99,8 +99,8 @@ export class Run {
   }
 
   /**
-   * The tokens together always say exactly the text: where a character takes several tokens, or
-   * a stop string was held back, the token that made it certain has all of it.
+   * Adds tokens. Their texts together are always exactly the text: if a character has several tokens,
+   * or a stop string was held back, the token that completes it has the whole text.
    * @param {string} text
    * @param {(Piece & {origin: Origin})[]} pieces
    */

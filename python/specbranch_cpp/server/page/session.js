@@ -1,4 +1,4 @@
-// The conversation: its turns, and the one run that is under way.
+// The conversation: its turns and the current run.
 
 import { Announcer } from "./announce.js";
 import { Turn } from "./conversation.js";
@@ -11,8 +11,8 @@ import { Run } from "./run.js";
 
 /**
  * @typedef {object} Listeners
- * @property {(turn: Turn) => void} onTurn other runs are to be shown
- * @property {() => void} onNews the runs that are shown have changed
+ * @property {(turn: Turn) => void} onTurn called to show the runs of a turn
+ * @property {() => void} onNews called after a change of the shown runs
  * @property {(words: string) => void} onWait
  * @property {(error: Error, retry: () => void) => void} onProblem
  * @property {(words: string, run: Run, atMs: number | null) => void} onPoint
@@ -37,24 +37,24 @@ export class Session {
     return this.#stopper !== null;
   }
 
-  /** The turn that was started last. */
+  /** The newest turn. */
   get last() {
     return this.turns.at(-1);
   }
 
-  /** Stops what is under way; what has come stays. */
+  /** Stops the current run. The text so far stays. */
   stop() {
     this.#stopper?.abort();
   }
 
-  /** Begins anew. */
+  /** Removes all turns. */
   clear() {
     this.stop();
     this.turns = [];
   }
 
   /**
-   * The turn for a prompt: a new one, or the last if it asks the same.
+   * The turn for a prompt: a new turn, or the last turn if its request is the same.
    * @param {string} prompt
    * @param {Settings} settings
    */
@@ -81,7 +81,7 @@ export class Session {
   }
 
   /**
-   * Runs a turn in one mode after another, until one does not end well.
+   * Runs a turn in one mode after another, until a run fails or is stopped.
    * @param {Turn} turn
    * @param {Settings} settings
    * @param {string[]} modes
@@ -106,7 +106,7 @@ export class Session {
   }
 
   /**
-   * Shows the last turn's runs once more, slowly, side by side on one clock.
+   * Replays the runs of the last turn slowly, side by side on one clock.
    * @param {(words: string) => void} onSpeed
    */
   async replay(onSpeed) {
@@ -121,7 +121,7 @@ export class Session {
     for (const [, run] of pairs) this.#add(turn, run);
     this.listeners.onTurn(turn);
     const factor = slowdown(recorded);
-    onSpeed(`replay, ${factor.toFixed(0)} times as slow`);
+    onSpeed(`replay, ${factor.toFixed(0)} times slower`);
     await replay(pairs, factor, stopper.signal, this.listeners.onNews);
     this.#stopper = null;
     this.listeners.onBusy(false);
@@ -142,7 +142,7 @@ export class Session {
     return run;
   }
 
-  /** Shows what is new: once a frame is enough. */
+  /** Shows new tokens. One call per frame is enough. */
   update() {
     this.last?.update();
     this.#announcer?.update();
@@ -150,7 +150,7 @@ export class Session {
 }
 
 /**
- * The modes that a comparison still needs: those of the turn that have ended well stay.
+ * The modes that a comparison still needs. Completed runs of the turn are kept.
  * @param {Turn} turn
  * @param {string} speculative
  * @returns {string[]}

@@ -1,4 +1,4 @@
-// The switches and fields that decide how a text is made.
+// The switches and fields of the generation settings.
 
 import { byId } from "./dom.js";
 import { PLAIN, randomSeed } from "./requests.js";
@@ -16,14 +16,14 @@ export class SettingsForm {
     this.#mode.addEventListener("change", () => this.#modeChanged());
   }
 
-  /** Sets what the server's model can do. @param {Record<string, any>} meta */
+  /** Adapts the settings to the server's model. @param {Record<string, any>} meta */
   offer(meta) {
     this.kind = meta.has_chat_template ? "chat" : "complete";
     const chat = /** @type {HTMLInputElement} */ (this.#form.querySelector('[value="chat"]'));
     chat.disabled = meta.has_chat_template === false;
-    // On what is seen: the button itself is transparent.
+    // The title belongs to the label, because the radio button itself is transparent.
     /** @type {HTMLElement} */ (chat.parentElement).title = chat.disabled
-      ? "this model has no chat template: specbranch serve --chat-template-file gives it one"
+      ? "this model has no chat template; specbranch serve --chat-template-file sets one"
       : "";
     const drafts = Boolean(meta.draft);
     this.#mode.value = drafts ? (meta.mode ?? "auto") : PLAIN;
@@ -48,7 +48,7 @@ export class SettingsForm {
     /** @type {HTMLInputElement} */ (radio).checked = true;
   }
 
-  /** Whether every field is within its limits; shows which is not. */
+  /** Whether every field is within its limits. Shows a field that is not. */
   check() {
     if (this.#form.checkValidity()) return true;
     /** @type {HTMLDetailsElement} */ (this.#form.querySelector(".settings")).open = true;
@@ -67,12 +67,12 @@ export class SettingsForm {
     };
   }
 
-  /** Whether there is a draft model. */
+  /** Whether the server has a draft model. */
   get canSpeculate() {
     return !this.#speculation.disabled;
   }
 
-  /** The mode of runs with speculation, whatever the switch says. */
+  /** The mode of runs with speculation, also while the switch is off. */
   get speculativeMode() {
     return this.#lastSpeculative;
   }

@@ -22,7 +22,7 @@ async function* events(body) {
       }
     }
   } finally {
-    await reader.cancel().catch(() => {}); // tells the server that nobody reads any more
+    await reader.cancel().catch(() => {}); // tells the server that the page no longer reads
   }
 }
 
@@ -40,11 +40,11 @@ function dataOf(block) {
  * @param {Response} response
  * @param {AbortSignal} signal
  * @returns {AsyncGenerator<any>}
- * @throws {ApiError} the server reported an error on the way
+ * @throws {ApiError} the server reported an error in the stream
  * @throws {ConnectionLost} the stream ended early
  */
 export async function* chunks(response, signal) {
-  if (!response.body) throw new ConnectionLost("the answer has no body");
+  if (!response.body) throw new ConnectionLost("the server sent an answer without a body");
   try {
     for await (const data of events(response.body)) {
       if (data === "[DONE]") return;
@@ -55,8 +55,8 @@ export async function* chunks(response, signal) {
     }
   } catch (error) {
     if (signal.aborted || error instanceof ApiError) throw error;
-    if (error instanceof SyntaxError) throw new ConnectionLost("the server sent something that is not JSON");
-    throw new ConnectionLost("the connection broke");
+    if (error instanceof SyntaxError) throw new ConnectionLost("the server sent data that are not JSON");
+    throw new ConnectionLost("the connection failed");
   }
   throw new ConnectionLost("the connection was closed before the text was complete");
 }

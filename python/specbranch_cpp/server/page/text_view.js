@@ -1,36 +1,36 @@
-// A text as tokens: marked by where they came from, rolled-back ones struck and fading.
+// Shows a text as tokens, marked by origin. Rolled back tokens are struck through and fade.
 
 import { describeToken } from "./words.js";
 
-/** So many fade at once; of more, the oldest vanish. */
+/** Largest number of fading tokens. If there are more, the oldest disappear. */
 const MOST_FADING = 40;
-/** As in the style sheet. A timer, because animations do not run where nobody looks. */
+/** The same time as in the style sheet. A timer is used, because animations do not run in hidden tabs. */
 const FADE_MS = 2600;
-/** Tokens of a block, after which the next line begins another: a browser skips what is not seen. */
+/** Number of tokens after which the next line begins a new block. Browsers skip invisible blocks. */
 const BLOCK = 150;
 const STEPS = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -10, ArrowDown: 10 };
 
 export class TextView {
-  /** Tokens shown. */
+  /** Number of shown tokens. */
   #shown = 0;
-  /** Rounds whose rolled-back tokens are shown. */
+  /** Number of rounds whose rolled back tokens are shown. */
   #rounds = 0;
   /** @type {HTMLElement[]} */
   #elements = [];
   /** @type {HTMLElement[]} */
   #fading = [];
-  /** The last one with a timer. @type {HTMLElement | undefined} */
+  /** The last element with a timer. @type {HTMLElement | undefined} */
   #timed;
   #current = -1;
   /** @type {HTMLElement} */
   #block;
-  /** Tokens in it. */
+  /** Number of tokens in the block. */
   #inBlock = 0;
 
   /**
    * @param {import("./run.js").Run} run
-   * @param {(words: string, atMs: number | null) => void} onPoint told about the token that is
-   *   pointed at, and when it was committed
+   * @param {(words: string, atMs: number | null) => void} onPoint gets the description of the token
+   *   under the pointer, and the time of its round
    */
   constructor(run, onPoint) {
     this.run = run;
@@ -39,13 +39,13 @@ export class TextView {
     this.element.className = "text";
     this.element.tabIndex = 0;
     this.element.setAttribute("role", "group");
-    this.element.setAttribute("aria-label", "Text of the model, arrow keys go through its tokens");
+    this.element.setAttribute("aria-label", "Text of the model; use the arrow keys to go through its tokens");
     this.#block = this.#addBlock();
     this.element.addEventListener("keydown", (event) => this.#onKey(event));
     this.element.addEventListener("mouseover", (event) => this.#onHover(event));
   }
 
-  /** Appends what is new in the run. */
+  /** Appends the new tokens of the run. */
   update() {
     const { run } = this;
     for (; this.#shown < run.tokens.length; this.#shown += 1) {
@@ -85,7 +85,7 @@ export class TextView {
   }
 
   /**
-   * Shows what was rolled back before the token at `index`, where it would have stood.
+   * Shows the tokens that were rolled back before the token at `index`, at their place in the text.
    * @param {number} index
    */
   #addDropped(index) {
@@ -96,14 +96,14 @@ export class TextView {
       const element = document.createElement("del");
       element.className = "rolled";
       const text = dropped.map((piece) => piece.text).join("");
-      element.textContent = text.replace(/\s*\n\s*/g, "↵"); // the text's own lines stay as they are
+      element.textContent = text.replace(/\s*\n\s*/g, "↵"); // the lines of the text itself must not change
       element.dataset.round = String(this.#rounds);
       this.#block.append(element);
       this.#fading.push(element);
     }
   }
 
-  /** Hides the oldest of the fading ones. @param {number} n */
+  /** Hides the oldest fading tokens. @param {number} n */
   #hide(n) {
     for (const element of this.#fading.splice(0, Math.max(0, n))) element.classList.add("gone");
   }

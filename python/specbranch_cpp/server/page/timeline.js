@@ -1,4 +1,4 @@
-// The timeline: a lane for each model of each run, and an overview of the whole.
+// The timeline: a track for each model of each run, and an overview of the whole record.
 
 import { clear, drawAxis, drawLane, drawVerdicts, LANE_HEIGHT, LEFT, paletteOf, timeAt, xOf } from "./lanes.js";
 import { listen } from "./timeline_input.js";
@@ -21,14 +21,14 @@ export class Timeline {
   #lanes = [];
   /** @type {{lane: number, span: Span} | null} */
   #selected = null;
-  /** A moment that the text points at. @type {{run: Run, ms: number} | null} */
+  /** The moment of the token under the pointer. @type {{run: Run, ms: number} | null} */
   #mark = null;
-  /** When the overview was drawn while a run went on. */
+  /** The time of the last drawing of the overview. */
   #drawnAt = 0;
 
   /**
    * @param {HTMLElement} root
-   * @param {() => void} onReplay the record is to be played once more
+   * @param {() => void} onReplay called to replay the record
    */
   constructor(root, onReplay) {
     this.window = new TimeWindow();
@@ -40,7 +40,7 @@ export class Timeline {
       Closer: act(() => this.window.zoom(1 / 2)),
       Further: act(() => this.window.zoom(2)),
       All: act(() => this.window.showAll()),
-      "To the end": act(() => this.window.follow()),
+      "Go to the end": act(() => this.window.follow()),
       "Replay slowly": onReplay,
     });
     this.parts.table.addEventListener("toggle", () => this.#fillTable());
@@ -56,7 +56,7 @@ export class Timeline {
     this.update();
   }
 
-  /** Points out a moment. @param {Run} run @param {number | null} ms */
+  /** Highlights a moment. @param {Run} run @param {number | null} ms */
   mark(run, ms) {
     if (!this.#runs.includes(run)) return;
     this.#mark = ms === null ? null : { run, ms };
@@ -64,7 +64,7 @@ export class Timeline {
     this.draw();
   }
 
-  /** Draws what is new in the runs. */
+  /** Draws the new parts of the runs. */
   update() {
     this.#layOut();
     const total = Math.max(0, ...this.#runs.map((run) => run.endMs));
@@ -72,7 +72,7 @@ export class Timeline {
     const over = this.#runs.every((run) => run.over);
     const readable = readableWidth(this.#runs, this.frame.width);
     this.window.grow(total, over && total ? Math.min(total, readable) : readable);
-    // At the end of a comparison, where both are.
+    // At the end of a comparison, show the beginning, where both runs are.
     if (over && this.#runs.length > 1 && this.window.follows) this.window.moveTo(0);
     const due = over || performance.now() - this.#drawnAt > OVERVIEW_EVERY_MS;
     if (due) this.#drawnAt = performance.now();
@@ -95,10 +95,10 @@ export class Timeline {
     this.parts.detail.style.height = `${Math.max(y + 6, 110)}px`;
   }
 
-  /** @param {boolean} whole the overview too */
+  /** @param {boolean} whole whether to draw the overview, too */
   draw(whole = true) {
     const frame = this.frame;
-    if (frame.width <= 0) return; // a window without room, now and then
+    if (frame.width <= 0) return; // a narrow window has no room
     const palette = paletteOf(this.parts.detail);
     const context = clear(this.parts.detail);
     const bottom = (this.#lanes.at(-1)?.y ?? 40) + LANE_HEIGHT + 16;
@@ -115,7 +115,7 @@ export class Timeline {
   }
 
   /**
-   * Verdicts, and the moment that is pointed out.
+   * Draws the verifications and the highlighted moment.
    * @param {CanvasRenderingContext2D} context
    * @param {Run} run
    * @param {import("./lanes.js").Frame} frame
@@ -153,7 +153,7 @@ export class Timeline {
     context.strokeRect(from + 0.75, 0.75, Math.max(2, to - from - 1.5), OVERVIEW_HEIGHT - 1.5);
   }
 
-  /** Says what the canvas shows, to those who cannot see it too. */
+  /** Describes the canvas for screen readers. */
   #tell() {
     const { detail, state } = this.parts;
     const { begin, end, total } = this.window;
@@ -165,24 +165,24 @@ export class Timeline {
     Object.assign(detail.dataset, { lanes, targetSpans: target, draftSpans: draft, begin, end, total });
     detail.setAttribute(
       "aria-label",
-      `Timeline: ${target} commands of the target, ${draft} of the draft; seen: ${seen}. ` +
-        "Arrow keys go through the commands, plus and minus zoom.",
+      `Timeline with ${target} commands of the target and ${draft} of the draft. It shows ${seen}. ` +
+        "The arrow keys go through the commands; plus and minus zoom.",
     );
     if (this.#runs.every((run) => run.over)) this.#fillTable();
   }
 
-  /** Where time is on the detail. */
+  /** The place of the time axis on the detail. */
   get frame() {
     const { begin, end } = this.window;
     return { left: LEFT, width: this.parts.detail.clientWidth - LEFT, begin, end };
   }
 
-  /** Where time is on the overview. */
+  /** The place of the time axis on the overview. */
   get overviewFrame() {
     return { left: LEFT, width: this.parts.overview.clientWidth - LEFT, begin: 0, end: this.window.total };
   }
 
-  /** Selects the next command of the lane, or the one before. @param {number} by */
+  /** Selects the next or previous command of the track. @param {number} by */
   step(by) {
     const lane = this.#selected?.lane ?? 0;
     const spans = this.#spans(lane);
@@ -190,7 +190,7 @@ export class Timeline {
     this.#select(lane, spans[this.#selected ? spans.indexOf(this.#selected.span) + by : first]);
   }
 
-  /** Selects the command of another lane at the same time. @param {number} by */
+  /** Selects the command of another track at the same time. @param {number} by */
   stepLane(by) {
     const lane = Math.max(0, Math.min(this.#lanes.length - 1, (this.#selected?.lane ?? 0) + by));
     const spans = this.#spans(lane);
@@ -224,7 +224,7 @@ export class Timeline {
     this.draw();
   }
 
-  /** The commands in the window, as many as one can read. */
+  /** The commands in the window, up to a readable number. */
   #fillTable() {
     const { table, rows } = this.parts;
     if (!table.open) return;

@@ -7,26 +7,26 @@ import { element } from "./dom.js";
  * @property {HTMLElement} root
  * @property {HTMLCanvasElement} overview the whole record
  * @property {HTMLCanvasElement} detail the window
- * @property {HTMLElement} info on the selected command
- * @property {HTMLElement} state which part is seen
+ * @property {HTMLElement} info the selected command
+ * @property {HTMLElement} state the visible part
  * @property {HTMLDetailsElement} table
  * @property {HTMLTableSectionElement} rows
  */
 
-/** Class and words of each. @type {[string, string][]} */
+/** The class and the words of each mark. @type {[string, string][]} */
 const KEY = [
-  ["target", "target at work"],
-  ["draft", "draft at work"],
-  ["idle", "idle (a bubble)"],
-  ["cut", "cut short"],
+  ["target", "target computes"],
+  ["draft", "draft computes"],
+  ["idle", "idle (bubble)"],
+  ["cut", "aborted"],
   ["hit", "▼ branch hit"],
-  ["miss", "▽ miss"],
+  ["miss", "▽ branch miss"],
   ["back", "-2 rolled back"],
 ];
 
 /**
  * @param {HTMLElement} root
- * @param {Record<string, () => void>} actions of the buttons, by their label
+ * @param {Record<string, () => void>} actions actions of the buttons, by label
  * @returns {Parts}
  */
 export function makeTimelineParts(root, actions) {
@@ -37,7 +37,7 @@ export function makeTimelineParts(root, actions) {
   detail.className = "detail";
   detail.tabIndex = 0;
   detail.setAttribute("role", "img");
-  const info = element("p", "span-info", "Point at a bar, or focus the timeline and use the arrow keys.");
+  const info = element("p", "span-info", "Point at a bar, or click the timeline and use the arrow keys.");
   info.setAttribute("aria-live", "polite");
   const state = element("span", "hint", "");
   const buttons = element("div", "actions timeline-actions", "");
@@ -57,7 +57,7 @@ export function makeTimelineParts(root, actions) {
 
 function makeKey() {
   const list = element("ul", "timeline-key", "");
-  list.setAttribute("aria-label", "What the timeline shows");
+  list.setAttribute("aria-label", "Key of the timeline");
   for (const [name, words] of KEY) list.append(element("li", `key-${name}`, words));
   return list;
 }
@@ -65,12 +65,12 @@ function makeKey() {
 function makeTable() {
   const table = document.createElement("details");
   table.className = "table";
-  table.append(element("summary", "", "The same as a table"));
+  table.append(element("summary", "", "Timeline as a table"));
   const scroller = element("div", "table-scroller", "");
   scroller.tabIndex = 0;
   const grid = document.createElement("table");
   const head = grid.createTHead().insertRow();
-  for (const title of ["model", "command", "begin, ms", "takes, ms"]) {
+  for (const title of ["model", "command", "start, ms", "duration, ms"]) {
     const cell = element("th", "", title);
     cell.setAttribute("scope", "col");
     head.append(cell);

@@ -1,18 +1,18 @@
-// The part of the timeline that is looked at: begin and end in milliseconds. No DOM.
+// The visible part of the timeline: start and end in milliseconds. No DOM.
 
 const SHORTEST_MS = 0.5;
-/** Of a typical step of the target, in CSS pixels, until someone zooms. */
+/** Width of a typical target step in CSS pixels, until the user zooms. */
 const STEP_WIDTH = 26;
 
 export class TimeWindow {
   begin = 0;
-  /** Wide enough for single commands, at first. */
+  /** At first, wide enough to show single commands. */
   width = 40;
-  /** The end of all that there is. */
+  /** The end of the record. */
   total = 0;
-  /** Whether someone chose the width. */
+  /** Whether the user chose the width. */
   #chosen = false;
-  /** Whether the window keeps to the end while that grows. */
+  /** Whether the window follows the growing end. */
   follows = true;
 
   get end() {
@@ -20,9 +20,9 @@ export class TimeWindow {
   }
 
   /**
-   * Tells how long the record has become.
+   * Sets the new length of the record.
    * @param {number} total
-   * @param {number} width to use until someone chooses one
+   * @param {number} width width to use until the user zooms
    */
   grow(total, width = this.width) {
     this.total = total;
@@ -48,8 +48,8 @@ export class TimeWindow {
   }
 
   /**
-   * @param {number} factor below 1: closer
-   * @param {number} at stays where it is
+   * @param {number} factor below 1: zoom in
+   * @param {number} at the moment that keeps its place
    */
   zoom(factor, at = this.begin + this.width / 2) {
     this.#chosen = true;
@@ -65,7 +65,7 @@ export class TimeWindow {
     this.moveTo(0);
   }
 
-  /** Moves as little as shows the stretch. @param {number} from @param {number} to */
+  /** Moves the window by the smallest distance that shows the given part. @param {number} from @param {number} to */
   reveal(from, to) {
     if (to > this.end) this.moveTo(to - 0.8 * this.width);
     if (from < this.begin) this.moveTo(from - 0.2 * this.width);
@@ -88,9 +88,9 @@ export function firstAfter(spans, ms) {
 }
 
 /**
- * Milliseconds in which single commands can be told apart.
+ * The width in milliseconds at which single commands are visible.
  * @param {import("./run.js").Run[]} runs
- * @param {number} pixels that there are for them
+ * @param {number} pixels width for the commands
  */
 export function readableWidth(runs, pixels) {
   const spans = runs.flatMap((run) => run.spans.target.slice(0, 50));

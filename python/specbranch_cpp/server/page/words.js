@@ -1,9 +1,9 @@
-// What tokens, commands and numbers are called.
+// Words for tokens, commands and numbers.
 
 const ORIGINS = {
-  target: "chosen by the target alone",
-  draft: "guessed by the draft, accepted",
-  branch: "found on a side branch of the draft",
+  target: "chosen by the target, not drafted",
+  draft: "drafted, accepted by the target",
+  branch: "chosen by the target, drafted on a side branch",
 };
 
 /** @param {number | null | undefined} ms */
@@ -18,8 +18,8 @@ export const percent = (share) => (share === null ? "-" : `${Math.round(100 * sh
 /** @param {number | null} value @param {number} digits */
 export const fixed = (value, digits) => (value === null ? "-" : value.toFixed(digits));
 
-/** @param {number} n @param {string} what */
-export const count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
+/** @param {number} n */
+const branches = (n) => (n === 1 ? "1 branch" : `${n} branches`);
 
 /**
  * @param {import("./run.js").Run} run
@@ -44,12 +44,12 @@ function describeRound(round, index) {
 }
 
 /**
- * What a model did in a few words: `verify 3/4` accepted 3 of 4 drafted tokens.
+ * A short description of a command. `verify 3/4`: the target accepted 3 of 4 drafted tokens.
  * @param {import("./run.js").Span} span
  */
 export function describeSpan(span) {
   let words = span.kind === "prefill" ? `prefill ${span.n_tokens}` : /** @type {string} */ (span.kind);
-  if (span.kind === "draft") words += ` ${count(span.n_lanes, "lane")}`;
+  if (span.kind === "draft") words += ` ${branches(span.n_lanes)}`;
   if (span.kind === "verify") {
     const drafted = span.n_tokens - 1;
     if (!drafted) words = "decode 1 token";
@@ -60,7 +60,7 @@ export function describeSpan(span) {
   return span.end === "done" ? words : `${words} (${span.end})`;
 }
 
-/** What fits into a bar. @param {import("./run.js").Span} span */
+/** A label that fits into a bar. @param {import("./run.js").Span} span */
 export function shortSpan(span) {
   if (span.kind === "verify" && span.n_accepted !== null && span.n_tokens > 1) {
     return `${span.n_accepted}/${span.n_tokens - 1}`;
