@@ -23,8 +23,8 @@ MUTATIONS = (
         "auto-waits-for-ever",
         "the target waits for a draft that has nothing to do",
         "planner/auto/planner_auto.cpp",
-        "  if (waits && decision.evaluate.empty() && !passing_) {",
-        "  if (waits && decision.evaluate.empty() && passing_) {",
+        "  if (waits && decision.evaluate.empty() && view.evaluating.empty()) {",
+        "  if (waits && decision.evaluate.empty() && !view.evaluating.empty()) {",
     ),
     Mutation(
         "auto-locked-in",

@@ -37,8 +37,8 @@ MUTATIONS = (
         "head-start-lost",
         "a branch that is kept from the last round is drafted from its first token again",
         "planner/planner_rounds.cpp",
-        "leaves_.push_back(view.tree.main_leaf(grow.child(point_, rank)));",
-        "leaves_.push_back(grow.child(point_, rank));",
+        "return known == kNoNode ? first : NodeRef{tree.main_leaf(known)};",
+        "return known == kNoNode ? first : NodeRef{known};",
     ),
     Mutation(
         "window-past-doubts",
@@ -72,7 +72,7 @@ MUTATIONS = (
         "distrusted-drafted-on",
         "a window that H-RAD has given up is drafted on",
         "planner/planner_rounds.cpp",
-        "if (distrusted_ && drafted_before && leaves_",
-        "if (false && drafted_before && leaves_",
+        "if (distrusted_ && !point.children.empty() && n_branches_ > 1)",
+        "if (false && !point.children.empty() && n_branches_ > 1)",
     ),
 )

@@ -171,9 +171,16 @@ void Decoder::ask_planner(Commands& commands) {
     commands.ask = true;
     return;
   }
-  const Decision decision = planner_->next(view(), *this);
-  if (!decision.evaluate.empty()) commands.draft = plan_draft(decision.evaluate);
-  if (decision.submit != kNoNode) commands.target = plan_verify(decision.submit, decision.n_pad);
+  carry_out(planner_->next(view()), commands);
+}
+
+void Decoder::carry_out(const Decision& decision, Commands& commands) {
+  for (const NodeRef& ref : decision.grow) make(ref);
+  const NodeId submit = make(decision.submit);
+  std::vector<NodeId> evaluate;
+  for (const NodeRef& ref : decision.evaluate) evaluate.push_back(make(ref));
+  if (!evaluate.empty()) commands.draft = plan_draft(evaluate);
+  if (submit != kNoNode) commands.target = plan_verify(submit, decision.n_pad);
 }
 
 void Decoder::cancel_useless_pass(Commands& commands) {
@@ -193,10 +200,10 @@ View Decoder::view() const {
   View view{.tree = tree_};
   view.target_idle = !timer_.busy(Side::kTarget) && !waiting_;
   view.draft_idle = !timer_.busy(Side::kDraft) && (draft_begun_ || !draft_usable_);
-  view.draft_begun = draft_begun_;
   view.now_us = now_us_;
   view.draft_usable = draft_usable_;
   view.submitted = submitted_.empty() ? kNoNode : submitted_.back();
+  view.evaluating = lanes_.in_flight();
   // The target adds one token of its own to every path, so the last useful node is one before the
   // end.
   view.max_depth = limit_ - root - 2;
@@ -207,13 +214,13 @@ View Decoder::view() const {
   return view;
 }
 
-NodeId Decoder::child(NodeId parent, int rank) {
+NodeId Decoder::make(const NodeRef& ref) {
   const std::size_t before = tree_.size();
-  const NodeId id = tree_.add_child(parent, rank);
+  const NodeId id = tree_.add(ref);
   if (tree_.size() > before) {
     ++counters_.n_all_drafted;
     Node& node = tree_.at(id);
-    node.main = rank == 0 && (parent == tree_.root() || tree_.at(parent).main);
+    node.main = ref.rank == 0 && (ref.node == tree_.root() || tree_.at(ref.node).main);
     if (node.main) ++counters_.n_drafted;
   }
   return id;

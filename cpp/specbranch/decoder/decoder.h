@@ -53,7 +53,7 @@ using CommitSink = std::function<bool(const Committed&)>;
 /// *Lifecycle:* `start()` once, then `on(event)` for the answer to every command, until `idle()`.
 /// After `finish()` is known no new command is issued; those under way are still waited for.
 /// *Thread safety:* none; owned by one thread.
-class Decoder final : private Grower {
+class Decoder final {
  public:
   Decoder(std::shared_ptr<const Request> request, const ModelLimits& limits, Epoch epoch,
           std::unique_ptr<Planner> planner, CommitSink sink);
@@ -84,7 +84,7 @@ class Decoder final : private Grower {
   std::vector<TraceRound>& rounds() { return rounds_; }
 
  private:
-  NodeId child(NodeId parent, int rank) override;
+  NodeId make(const NodeRef& ref);
   View view() const;
   void advance(Commands& commands);
   void apply_plan(const PlanDone& done, Commands& commands);
@@ -104,6 +104,7 @@ class Decoder final : private Grower {
   void finish_with(Finish finish, Commands& commands);
   void request_aborts(Commands& commands) const;
   void settle();
+  void carry_out(const Decision& decision, Commands& commands);
   Command plan_draft(std::span<const NodeId> nodes);
   Command plan_verify(NodeId end, int n_pad);
 

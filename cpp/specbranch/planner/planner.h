@@ -23,12 +23,12 @@ struct View {
   bool draft_idle = true;
   bool draft_usable = true;    ///< false: the draft cannot follow this text (vocabulary, context).
   NodeId submitted = kNoNode;  ///< end of the path under verification; kNoNode: none.
-  int max_depth = 0;           ///< deepest useful node: more cannot be committed or drafted.
-  int max_path = 0;            ///< drafted tokens that one verification takes at most.
-  int free_seqs = 0;           ///< sequences that no live node uses.
-  int n_seqs = 0;              ///< sequences of the draft in all.
-  bool draft_begun = true;     ///< the draft was given the text; until then it is not idle either.
-  std::int64_t now_us = 0;     ///< when the newest event happened; a clock that only events move.
+  std::span<const NodeId> evaluating = {};  ///< nodes that the draft evaluates now, one lane each.
+  int max_depth = 0;        ///< deepest useful node: more cannot be committed or drafted.
+  int max_path = 0;         ///< drafted tokens that one verification takes at most.
+  int free_seqs = 0;        ///< sequences that no live node uses.
+  int n_seqs = 0;           ///< sequences of the draft in all.
+  std::int64_t now_us = 0;  ///< when the newest event happened; a clock that only events move.
 };
 
 /// One step that a model has finished.
@@ -40,21 +40,15 @@ struct StepTime {
   double overlap = 0.0;  ///< share of the time in which the other model was at work, 0 to 1.
 };
 
-/// Lets a planner turn candidates into nodes.
-class Grower {
- public:
-  virtual ~Grower() = default;
-
-  /// The node for the candidate of `rank` after `parent`, made if it is not there yet.
-  /// `parent` must be evaluated and have that many candidates.
-  virtual NodeId child(NodeId parent, int rank) = 0;
-};
-
-/// What to start now; only for a model that is idle.
+/// What to start now; only for a model that is idle. Children that are named here and not yet in
+/// the tree join it, those of `grow` first, then that of `submit`, then those of `evaluate`. Their
+/// parents must be evaluated and have such a candidate.
 struct Decision {
-  std::vector<NodeId> evaluate;  ///< nodes whose next tokens the draft is to find, one lane each.
-  NodeId submit = kNoNode;       ///< verify the path from the root to here.
-  int n_pad = 0;  ///< dummy tokens that join the verification, where a longer batch is cheaper.
+  std::vector<NodeRef>
+      evaluate;    ///< the draft finds the tokens after each of these, one lane each.
+  NodeRef submit;  ///< the target verifies the path from the root to here.
+  int n_pad = 0;   ///< dummy tokens that join the verification, where a longer batch is cheaper.
+  std::vector<NodeRef> grow;  ///< drafted tokens that need no evaluation yet.
 };
 
 /// *Contract:* deterministic; looks at nothing but what it is told and its own state.
@@ -62,8 +56,8 @@ class Planner {
  public:
   virtual ~Planner() = default;
 
-  /// Asked after every event while a model is idle. May grow the tree.
-  virtual Decision next(const View& view, Grower& grow) = 0;
+  /// Asked after every event while a model is idle.
+  virtual Decision next(const View& view) = 0;
 
   /// Verdicts wait for the end of a round: `next` is asked before `may_apply`, so that what could
   /// start has started. Without it a verdict is applied at once.

@@ -17,7 +17,7 @@ NodeId RoundPlanner::begin_round(const View& view) {
   const SpeculationTree& tree = view.tree;
   const auto& plan = policy().plan();
   const WindowFate fate = plan ? WindowFate::kSome : policy().fate();
-  leaves_.clear();
+  first_branch_ = n_branches_ = 0;
   drafted_ = false;
   distrusted_ = fate == WindowFate::kNone;
   gamma_ = plan ? plan->draft_length : policy().gamma();
@@ -32,12 +32,12 @@ NodeId RoundPlanner::begin_round(const View& view) {
   return on_main_path(tree, std::min(view.max_path, bounded ? plan->submit : tree.depth(point_)));
 }
 
-Decision RoundPlanner::next(const View& view, Grower& grow) {
+Decision RoundPlanner::next(const View& view) {
   Decision decision;
-  if (may_begin(view)) decision.submit = begin_round(view);
+  if (may_begin(view)) decision.submit = {begin_round(view)};
   if (point_ == kNoNode) return decision;
   if (view.draft_idle && !drafted_) {
-    decision.evaluate = to_evaluate(view, grow);
+    draft(view, decision);
     drafted_ = decision.evaluate.empty();
   }
   return decision;
@@ -50,38 +50,49 @@ void RoundPlanner::on_verdict(const View& /*view*/, bool /*hit*/) {
   end_round();
 }
 
-void RoundPlanner::branch_out(const View& view, Grower& grow) {
-  const Node& point = view.tree.at(point_);
-  const auto& plan = policy().plan();
-  // Where the first choice is foretold to be wrong, there must be another one.
-  int wanted = plan ? plan->branches : std::max(branches(view, point), distrusted_ ? 2 : 1);
-  wanted = std::min(
-      {wanted, max_branches_, 1 + view.free_seqs, static_cast<int>(point.candidates.size())});
-  const bool drafted_before = !point.children.empty();
-  for (int rank = 0; rank < wanted; ++rank) {
-    leaves_.push_back(view.tree.main_leaf(grow.child(point_, rank)));
-  }
-  if (distrusted_ && drafted_before && leaves_.size() > 1) leaves_.erase(leaves_.begin());
-}
-
-std::vector<NodeId> RoundPlanner::to_evaluate(const View& view, Grower& grow) {
+void RoundPlanner::draft(const View& view, Decision& decision) {
   const SpeculationTree& tree = view.tree;
   const int base = tree.depth(point_);
   const int goal = std::min(base + gamma_, view.max_depth);
-  if (!view.draft_usable || base >= goal) return {};
-  if (!tree.at(point_).evaluated) return {point_};
-  if (leaves_.empty()) branch_out(view, grow);
-  std::vector<NodeId> evaluate;
-  for (NodeId& leaf : leaves_) {
-    // A leaf that was evaluated grows by one; a branch kept from the last round may have a head
-    // start.
-    const Node& end = tree.at(leaf);
-    if (end.evaluated && tree.depth(leaf) < goal && !end.candidates.empty() && !ends_window(end)) {
-      leaf = grow.child(leaf, 0);
-    }
-    if (tree.depth(leaf) < goal && !tree.at(leaf).evaluated) evaluate.push_back(leaf);
+  if (!view.draft_usable || base >= goal) return;
+  if (!tree.at(point_).evaluated) {
+    decision.evaluate.push_back({point_});
+    return;
   }
-  return evaluate;
+  if (n_branches_ == 0) branch_out(view, decision);
+  for (int rank = first_branch_; rank < n_branches_; ++rank) {
+    NodeRef end = end_of_branch(tree, rank);
+    const NodeId leaf = tree.find(end);
+    if (leaf != kNoNode && tree.at(leaf).evaluated) {
+      if (tree.depth(leaf) >= goal || !may_extend(tree.at(leaf))) continue;
+      end = {leaf, 0};
+      decision.grow.push_back(end);
+    }
+    if (tree.depth(end) < goal) decision.evaluate.push_back(end);
+  }
+}
+
+void RoundPlanner::branch_out(const View& view, Decision& decision) {
+  const Node& point = view.tree.at(point_);
+  const auto& plan = policy().plan();
+  // If the first choice will be rejected, there must be another one.
+  const int wanted = plan ? plan->branches : std::max(branches(view, point), distrusted_ ? 2 : 1);
+  n_branches_ = std::min(
+      {wanted, max_branches_, 1 + view.free_seqs, static_cast<int>(point.candidates.size())});
+  for (int rank = 0; rank < n_branches_; ++rank) decision.grow.push_back({point_, rank});
+  // What was drafted at a point that H-RAD distrusts stays as it is.
+  if (distrusted_ && !point.children.empty() && n_branches_ > 1) first_branch_ = 1;
+}
+
+NodeRef RoundPlanner::end_of_branch(const SpeculationTree& tree, int rank) const {
+  const NodeRef first{point_, rank};
+  const NodeId known = tree.find(first);
+  // A branch that was kept from the last round may have a head start.
+  return known == kNoNode ? first : NodeRef{tree.main_leaf(known)};
+}
+
+bool RoundPlanner::may_extend(const Node& leaf) const {
+  return !leaf.candidates.empty() && !ends_window(leaf);
 }
 
 NodeId PearlPlanner::branch_point(const View& view) const {

@@ -3,9 +3,9 @@
 
 namespace specbranch {
 
-Decision AutoregressivePlanner::next(const View& view, Grower& /*grow*/) {
+Decision AutoregressivePlanner::next(const View& view) {
   Decision decision;
-  if (view.target_idle && view.submitted == kNoNode) decision.submit = view.tree.root();
+  if (view.target_idle && view.submitted == kNoNode) decision.submit = {view.tree.root()};
   return decision;
 }
 
@@ -31,29 +31,31 @@ bool SpeculativePlanner::stops_at(const Node& leaf) const {
   return policy().doubts(leaf.candidates[0].confidence, leaf.candidates);
 }
 
-Decision SpeculativePlanner::next(const View& view, Grower& grow) {
+Decision SpeculativePlanner::next(const View& view) {
   Decision decision;
   if (view.submitted != kNoNode || !view.draft_idle) return decision;
   const SpeculationTree& tree = view.tree;
-  NodeId leaf = tree.main_leaf(tree.root());
+  const NodeId leaf = tree.main_leaf(tree.root());
   if (base_ < 0) base_ = tree.depth(leaf);
   const int goal = std::min({wanted_depth(), view.max_depth, view.max_path});
+  NodeRef end{leaf};
   bool complete = !view.draft_usable || tree.depth(leaf) >= goal;
   if (!complete && tree.at(leaf).evaluated) {
     if (stops_at(tree.at(leaf))) {
       complete = true;
     } else {
-      leaf = grow.child(leaf, 0);
-      complete = tree.depth(leaf) >= goal;
+      end = {leaf, 0};
+      decision.grow.push_back(end);
+      complete = tree.depth(end) >= goal;
     }
   }
   if (!complete) {
-    decision.evaluate.push_back(leaf);
+    decision.evaluate.push_back(end);
   } else if (view.target_idle) {
     const auto& plan = policy().plan();
     const bool bounded = plan && plan->submit >= 0;
-    decision.submit =
-        on_main_path(tree, std::min(view.max_path, bounded ? plan->submit : tree.depth(leaf)));
+    const int depth = std::min(view.max_path, bounded ? plan->submit : tree.depth(end));
+    decision.submit = depth >= tree.depth(end) ? end : NodeRef{on_main_path(tree, depth)};
   }
   return decision;
 }

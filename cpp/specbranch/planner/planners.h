@@ -12,7 +12,7 @@ namespace specbranch {
 /// One token a step; the draft rests.
 class AutoregressivePlanner final : public Planner {
  public:
-  Decision next(const View& view, Grower& grow) override;
+  Decision next(const View& view) override;
   void on_verdict(const View& /*view*/, bool /*hit*/) override {}
   int width() const override { return 1; }
 };
@@ -44,7 +44,7 @@ class SpeculativePlanner final : public PolicyPlanner {
  public:
   using PolicyPlanner::PolicyPlanner;
 
-  Decision next(const View& view, Grower& grow) override;
+  Decision next(const View& view) override;
   bool wants_plan(const View& view) const override;
   void on_verdict(const View& view, bool hit) override;
 
@@ -69,7 +69,7 @@ class RoundPlanner : public PolicyPlanner {
   RoundPlanner(const Request& request, int max_branches)
       : PolicyPlanner(request), max_branches_(max_branches) {}
 
-  Decision next(const View& view, Grower& grow) final;
+  Decision next(const View& view) final;
   bool wants_plan(const View& view) const final;
   bool lock_step() const final { return true; }
   bool may_apply(const View& view) final;
@@ -89,15 +89,18 @@ class RoundPlanner : public PolicyPlanner {
  private:
   bool may_begin(const View& view) const;
   NodeId begin_round(const View& view);
-  void branch_out(const View& view, Grower& grow);
-  std::vector<NodeId> to_evaluate(const View& view, Grower& grow);
+  void draft(const View& view, Decision& decision);
+  void branch_out(const View& view, Decision& decision);
+  NodeRef end_of_branch(const SpeculationTree& tree, int rank) const;
+  bool may_extend(const Node& leaf) const;
 
   int max_branches_;
-  NodeId point_ = kNoNode;      ///< kNoNode: no round is under way.
-  int gamma_ = 0;               ///< tokens drafted past the point in this round.
-  bool distrusted_ = false;     ///< the first choice at the point is foretold to be rejected.
-  std::vector<NodeId> leaves_;  ///< ends of the branches; empty until the point is evaluated.
-  bool drafted_ = false;        ///< nothing is left to draft in this round.
+  NodeId point_ = kNoNode;   ///< kNoNode: no round is under way.
+  int gamma_ = 0;            ///< tokens drafted past the point in this round.
+  bool distrusted_ = false;  ///< the first choice at the point is foretold to be rejected.
+  int first_branch_ = 0;     ///< rank of the first branch that is drafted on.
+  int n_branches_ = 0;       ///< of the point's best candidates; 0 until the point is evaluated.
+  bool drafted_ = false;     ///< nothing is left to draft in this round.
 };
 
 /// The node after so many drafted tokens of the main path, or its end.

@@ -42,6 +42,17 @@ NodeId SpeculationTree::add_child(NodeId parent, int rank) {
   return id;
 }
 
+NodeId SpeculationTree::add(const NodeRef& ref) {
+  return ref.rank == NodeRef::kItself ? ref.node : add_child(ref.node, ref.rank);
+}
+
+NodeId SpeculationTree::find(const NodeRef& ref) const {
+  if (ref.rank == NodeRef::kItself) return ref.node;
+  const auto& candidates = at(ref.node).candidates;
+  const auto index = static_cast<std::size_t>(ref.rank);
+  return index < candidates.size() ? find_child(ref.node, candidates[index].token) : kNoNode;
+}
+
 NodeId SpeculationTree::find_child(NodeId parent, Token token) const {
   for (const NodeId child : at(parent).children) {
     if (at(child).token == token) return child;
@@ -95,6 +106,10 @@ Node& SpeculationTree::at(NodeId id) {
 }
 
 int SpeculationTree::depth(NodeId id) const { return at(id).pos - at(root_).pos; }
+
+int SpeculationTree::depth(const NodeRef& ref) const {
+  return depth(ref.node) + (ref.rank == NodeRef::kItself ? 0 : 1);
+}
 
 std::vector<NodeId> SpeculationTree::path_nodes(NodeId id) const {
   std::vector<NodeId> nodes;

@@ -26,6 +26,16 @@ struct Node {
   std::vector<NodeId> children;       ///< in order of creation.
 };
 
+/// A node of the tree, or the child that a node may get for one of its candidates.
+struct NodeRef {
+  static constexpr int kItself = -1;
+
+  NodeId node = kNoNode;  ///< kNoNode: no node at all.
+  int rank = kItself;     ///< of the candidate whose child is meant; kItself: `node` is meant.
+
+  bool operator==(const NodeRef&) const = default;
+};
+
 /// *Invariants:* exactly one root, the last committed token; every other node is the child of a
 /// node at the position before; siblings differ in their token; ids are never reused.
 class SpeculationTree {
@@ -35,6 +45,12 @@ class SpeculationTree {
 
   /// A child of `parent` for its candidate of `rank`, or the one that is there already.
   NodeId add_child(NodeId parent, int rank);
+
+  /// The node that is meant; a child is made if it is not there yet.
+  NodeId add(const NodeRef& ref);
+
+  /// The node that is meant; kNoNode: it is a child that is not there yet.
+  NodeId find(const NodeRef& ref) const;
 
   /// The child of `parent` that stands for `token`; kNoNode: none.
   NodeId find_child(NodeId parent, Token token) const;
@@ -55,6 +71,9 @@ class SpeculationTree {
 
   /// Nodes between the root and `id`: 0 for the root itself.
   int depth(NodeId id) const;
+
+  /// The same of a node that may not be there yet.
+  int depth(const NodeRef& ref) const;
 
   /// The nodes from the root (included) to `id` (included).
   std::vector<NodeId> path_nodes(NodeId id) const;

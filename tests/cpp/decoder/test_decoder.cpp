@@ -16,15 +16,15 @@ namespace {
 /// Does what the test wrote down, step by step; then nothing.
 class ScriptPlanner final : public Planner {
  public:
-  using Step = std::function<Decision(const View&, Grower&)>;
+  using Step = std::function<Decision(const View&)>;
 
   explicit ScriptPlanner(std::deque<Step> steps) : steps_(std::move(steps)) {}
 
-  Decision next(const View& view, Grower& grow) override {
+  Decision next(const View& view) override {
     if (steps_.empty()) return {};
     const Step step = std::move(steps_.front());
     steps_.pop_front();
-    return step(view, grow);
+    return step(view);
   }
   bool lock_step() const override { return true; }
   int width() const override { return 2; }
@@ -88,23 +88,26 @@ class Bench {
   Token stop_at = -1;
 };
 
-/// The root's candidates are 4 and 5; 4 goes on with 6, 5 with 7. All of it, then `submit` of the
-/// root's first child (or of the root), and no more.
+/// Drafts this tree, then submits the root's first child (or the root), and no more:
+///
+///     3 (root) --+-- 4 ---- 6
+///                +-- 5 ---- 7
 std::deque<ScriptPlanner::Step> two_branches(bool submit_child) {
-  using Decisions = Decision;
   return {
-      [](const View&, Grower&) { return Decisions{}; },  // the draft is ready first
-      [](const View& view, Grower&) { return Decisions{{view.tree.root()}, kNoNode}; },
-      [](const View& view, Grower& grow) {
+      [](const View&) { return Decision{}; },  // the draft is ready first
+      [](const View& view) { return Decision{.evaluate = {{view.tree.root()}}, .submit = {}}; },
+      [](const View& view) {
         const NodeId root = view.tree.root();
-        return Decisions{{grow.child(root, 0), grow.child(root, 1)}, kNoNode};
+        return Decision{.evaluate = {{root, 0}, {root, 1}}, .submit = {}};
       },
-      [submit_child](const View& view, Grower& grow) {
-        const NodeId first = grow.child(view.tree.root(), 0);
-        const NodeId second = grow.child(view.tree.root(), 1);
-        static_cast<void>(grow.child(first, 0));
-        static_cast<void>(grow.child(second, 0));
-        return Decisions{{}, submit_child ? first : view.tree.root()};
+      [submit_child](const View& view) {
+        const NodeId root = view.tree.root();
+        const NodeId first = view.tree.find({root, 0});
+        const NodeId second = view.tree.find({root, 1});
+        Decision decision;
+        decision.grow = {{first, 0}, {second, 0}};
+        decision.submit = {submit_child ? first : root};
+        return decision;
       },
   };
 }
@@ -168,8 +171,9 @@ TEST_CASE("a branch hit: its token is accepted, the one it replaces is rolled ba
 
 TEST_CASE("a miss empties the tree; the next verification cuts the target's sequence") {
   auto steps = two_branches(true);
-  steps.push_back([](const View&, Grower&) { return Decision{}; });
-  steps.push_back([](const View& view, Grower&) { return Decision{{}, view.tree.root()}; });
+  steps.push_back([](const View&) { return Decision{}; });
+  steps.push_back(
+      [](const View& view) { return Decision{.evaluate = {}, .submit = {view.tree.root()}}; });
   Bench bench(std::move(steps));
   draft_two_branches(bench);
   bench.verdict({choice_of(8)});
@@ -261,10 +265,11 @@ TEST_CASE("answers that do not fit the commands are refused") {
 }
 
 TEST_CASE("a planner that gives a busy model work is refused") {
-  const auto twice = [](const View& view, Grower&) {
-    return Decision{{view.tree.root()}, view.tree.root()};
+  const auto twice = [](const View& view) {
+    const NodeId root = view.tree.root();
+    return Decision{.evaluate = {{root}}, .submit = {root}};
   };
-  Bench bench({[](const View&, Grower&) { return Decision{}; }, twice, twice});
+  Bench bench({[](const View&) { return Decision{}; }, twice, twice});
   bench.begin();
   CHECK_THROWS_AS(bench.answer(Side::kDraft, DraftDone{{{{4, 0.6}}}}), PreconditionError);
 }

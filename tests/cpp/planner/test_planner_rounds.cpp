@@ -16,7 +16,7 @@ TEST_CASE("no mode starts before both models are there") {
     bench.draft_idle = false;
     CHECK(bench.next().submit == kNoNode);
     bench.draft_idle = true;
-    const Decision decision = bench.next();
+    const Started decision = bench.next();
     CHECK(decision.submit == bench.tree.root());
     CHECK(decision.evaluate == Nodes{bench.tree.root()});
   }
@@ -46,7 +46,7 @@ TEST_CASE("a lock-step verdict waits until its round is drafted") {
   for (const Mode mode : {Mode::kPearl, Mode::kSpecBranch}) {
     CAPTURE(std::string(to_string(mode)));
     Bench bench(mode, 2, 0.0);
-    Decision decision = bench.next();
+    Started decision = bench.next();
     int n_steps = 0;
     while (!decision.evaluate.empty()) {
       CHECK_FALSE(bench.may_apply());  // the draft is at work
@@ -76,7 +76,7 @@ TEST_CASE("specbranch: k = max(1, floor(k_max * (1 - confidence))) branches") {
     std::vector<double> confidences{row.confidence};
     for (int i = 1; i < 8; ++i) confidences.push_back(0.01);
     bench.answer(root, confidences);
-    const Decision decision = bench.next();
+    const Started decision = bench.next();
     CHECK(decision.evaluate.size() == static_cast<std::size_t>(row.k));
     for (std::size_t rank = 0; rank < decision.evaluate.size(); ++rank) {
       CHECK(bench.tree.at(decision.evaluate[rank]).rank == static_cast<int>(rank));
@@ -107,7 +107,7 @@ TEST_CASE("specbranch: what was drafted past the branch point is a head start") 
   REQUIRE(nodes.size() == 6);
   bench.apply(nodes[1]);
   bench.max_path = 1;  // the target takes one token, and the window has four
-  const Decision decision = bench.next();
+  const Started decision = bench.next();
   CHECK(decision.submit == nodes[2]);
   CHECK(decision.evaluate == Nodes{nodes[5]});
 }
@@ -117,7 +117,7 @@ TEST_CASE("specbranch: a window ends before the first doubted token, which is th
   // Round 1 from a bare root: the third token is doubted, so nothing is drafted past the second.
   const NodeId root = bench.tree.root();
   for (const double confidence : {0.9, 0.8, 0.3}) {
-    const Decision decision = bench.next();
+    const Started decision = bench.next();
     REQUIRE(decision.evaluate.size() == 1);
     bench.answer(decision.evaluate[0], {confidence, 0.05, 0.04, 0.03});
   }
@@ -126,7 +126,7 @@ TEST_CASE("specbranch: a window ends before the first doubted token, which is th
   REQUIRE(nodes.size() == 3);
   bench.apply(nodes[1]);
   // Round 2: verify up to the token before the doubted one; branch there.
-  const Decision decision = bench.next();
+  const Started decision = bench.next();
   CHECK(decision.submit == nodes[2]);
   // k = floor(4 * 0.7) = 2: the doubted token and the next best.
   REQUIRE(decision.evaluate.size() == 2);
@@ -154,7 +154,7 @@ TEST_CASE("specbranch: without doubts it branches past all that was drafted") {
   static_cast<void>(draft_until_quiet(bench, 0.9));
   const Nodes nodes = bench.tree.path_nodes(bench.tree.main_leaf(root));
   bench.apply(nodes[1]);
-  const Decision decision = bench.next();
+  const Started decision = bench.next();
   CHECK(decision.submit == nodes.back());
   CHECK(decision.evaluate == Nodes{nodes.back()});
 }
@@ -167,6 +167,6 @@ TEST_CASE("specbranch: after a hit on a branch the next round starts from it") {
   REQUIRE(branch != kNoNode);
   bench.apply(branch);
   CHECK(bench.tree.size() == 2);  // the branch's own chain survives
-  const Decision decision = bench.next();
+  const Started decision = bench.next();
   CHECK(bench.tree.depth(decision.submit) == 1);
 }

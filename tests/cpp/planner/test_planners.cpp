@@ -9,7 +9,7 @@ using namespace specbranch::test;
 
 TEST_CASE("autoregressive submits the root and nothing else") {
   Bench bench(Mode::kAutoregressive);
-  const Decision first = bench.next();
+  const Started first = bench.next();
   CHECK(first.submit == bench.tree.root());
   CHECK(first.evaluate.empty());
   CHECK(bench.next().submit == kNoNode);  // one at a time
@@ -31,10 +31,10 @@ TEST_CASE("speculative drafts a chain of max_draft, then submits it") {
 TEST_CASE("speculative never works on both models at once") {
   Bench bench(Mode::kSpeculative, 2, 0.0);
   for (int i = 0; i < 2; ++i) {
-    const Decision decision = bench.next();
+    const Started decision = bench.next();
     REQUIRE(decision.evaluate.size() == 1);
     CHECK(decision.submit == kNoNode);
-    const Decision waiting = bench.next();  // the draft is at work
+    const Started waiting = bench.next();  // the draft is at work
     CHECK(waiting.evaluate.empty());
     CHECK(waiting.submit == kNoNode);
     bench.answer(decision.evaluate[0], {0.9});
@@ -51,7 +51,7 @@ TEST_CASE("speculative stops before the first token below epsilon") {
   bench.answer(node, {0.5});  // not below
   node = bench.next().evaluate.at(0);
   bench.answer(node, {0.49});
-  const Decision decision = bench.next();
+  const Started decision = bench.next();
   CHECK(decision.evaluate.empty());
   CHECK(decision.submit == node);
   CHECK(bench.tree.depth(node) == 2);
@@ -112,7 +112,7 @@ TEST_CASE("with an unusable draft every mode goes on alone") {
     bench.draft_usable = false;
     bench.free_seqs = 0;
     for (int i = 0; i < 3; ++i) {
-      const Decision decision = bench.next();
+      const Started decision = bench.next();
       CHECK(decision.evaluate.empty());
       CHECK(decision.submit == bench.tree.root());
       CHECK(bench.may_apply());

@@ -55,7 +55,7 @@ const std::vector<float> kFeatures(4, 1.0F);
 Nodes first_round(Bench& bench, std::initializer_list<double> chain) {
   const NodeId root = bench.tree.root();
   for (const double confidence : chain) {
-    const Decision decision = bench.next();
+    const Started decision = bench.next();
     REQUIRE(decision.evaluate.size() == 1);
     const double rest = (1.0 - confidence) / 4;
     bench.answer(decision.evaluate[0], {confidence, rest, rest, rest});
@@ -150,7 +150,7 @@ TEST_CASE("AdaEDL: asks for all candidates, branches at doubts, ends pearl's win
 TEST_CASE("H-RAD in specbranch: none branches at the root and leaves the window as it is") {
   Bench bench(hrad_request(Mode::kSpecBranch, WindowFate::kNone));
   const Nodes nodes = first_round(bench, {0.9, 0.9, 0.9, 0.9});
-  const Decision decision = bench.next();
+  const Started decision = bench.next();
   CHECK(decision.submit == nodes[1]);
   // Confidence 0.9 alone would give one branch; the window is one, the other must be drafted.
   REQUIRE(decision.evaluate.size() == 1);
@@ -214,7 +214,7 @@ TEST_CASE("H-RAD without branches") {
     bench.features(kFeatures);
     bench.miss(9);
     const double chain[] = {0.9, 0.9, 0.2, 0.9};
-    Decision decision = bench.next();
+    Started decision = bench.next();
     for (int i = 0; !decision.evaluate.empty(); decision = bench.next()) {
       bench.answer(decision.evaluate[0], {chain[i++], 0.01});
     }
@@ -241,7 +241,7 @@ TEST_CASE("a plan sets the branch point, what is verified, the branches and thei
   CHECK(bench.wants_plan());
   bench.plan(Plan{3, 1, 3, 2});
   CHECK_FALSE(bench.wants_plan());
-  const Decision decision = bench.next();
+  const Started decision = bench.next();
   CHECK(decision.submit == nodes[3]);  // two drafted tokens past the root, nodes[1]
   REQUIRE(decision.evaluate.size() == 3);
   CHECK(decision.evaluate[0] == nodes[4]);
@@ -257,7 +257,7 @@ TEST_CASE("a plan sets the branch point, what is verified, the branches and thei
   // Nothing at all is a plan, too.
   bench.apply(nodes[3]);
   bench.plan(Plan{0, 0, 1, 0});
-  const Decision nothing = bench.next();
+  const Started nothing = bench.next();
   CHECK(nothing.submit == nodes[3]);
   CHECK(nothing.evaluate.empty());
   CHECK(bench.may_apply());

@@ -13,16 +13,15 @@ class OverlapPlanner final : public Planner {
  public:
   OverlapPlanner(int n_passes, std::vector<StepTime>* steps) : n_passes_(n_passes), steps_(steps) {}
 
-  Decision next(const View& view, Grower& grow) override {
+  Decision next(const View& view) override {
     Decision decision;
     if (!begun_ && !(view.target_idle && view.draft_idle)) return decision;
     begun_ = true;
-    if (view.target_idle && view.submitted == kNoNode) decision.submit = view.tree.root();
+    if (view.target_idle && view.submitted == kNoNode) decision.submit = {view.tree.root()};
     if (view.draft_idle && n_passes_ > 0) {
       --n_passes_;
-      NodeId leaf = view.tree.main_leaf(view.tree.root());
-      if (view.tree.at(leaf).evaluated) leaf = grow.child(leaf, 0);
-      decision.evaluate = {leaf};
+      const NodeId leaf = view.tree.main_leaf(view.tree.root());
+      decision.evaluate = {view.tree.at(leaf).evaluated ? NodeRef{leaf, 0} : NodeRef{leaf}};
     }
     return decision;
   }

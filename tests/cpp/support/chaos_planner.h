@@ -15,9 +15,9 @@ class ChaosPlanner final : public Planner {
   ChaosPlanner(std::uint64_t seed, int width, double haste)
       : random_(seed), width_(width), haste_(haste) {}
 
-  Decision next(const View& view, Grower& grow) override {
+  Decision next(const View& view) override {
     Decision decision;
-    if (view.draft_idle && view.draft_usable) draft(view, grow, decision);
+    if (view.draft_idle && view.draft_usable) draft(view, decision);
     if (view.target_idle && view.submitted == kNoNode) submit(view, decision);
     return decision;
   }
@@ -43,43 +43,45 @@ class ChaosPlanner final : public Planner {
     return value;
   }
 
-  void draft(const View& view, Grower& grow, Decision& decision) {
+  void draft(const View& view, Decision& decision) {
+    const SpeculationTree& tree = view.tree;
     std::vector<NodeId> evaluated;
+    std::vector<NodeRef> open;
     for (const NodeId id : ids(view)) {
-      const Node& node = view.tree.at(id);
-      if (node.evaluated && !node.candidates.empty() && view.tree.depth(id) < view.max_depth) {
-        evaluated.push_back(id);
-      }
+      const Node& node = tree.at(id);
+      if (tree.depth(id) >= view.max_depth) continue;
+      if (!node.evaluated) open.push_back({id});
+      if (node.evaluated && !node.candidates.empty()) evaluated.push_back(id);
     }
     for (int n = random_.between(1, 6); n > 0 && !evaluated.empty(); --n) {
       const NodeId parent = take(evaluated);
-      const auto n_candidates = static_cast<int>(view.tree.at(parent).candidates.size());
-      grow.child(parent, random_.chance(0.6) ? 0 : random_.between(0, n_candidates - 1));
+      const auto n_candidates = static_cast<int>(tree.at(parent).candidates.size());
+      const NodeRef child{parent, random_.chance(0.6) ? 0 : random_.between(0, n_candidates - 1)};
+      if (tree.find(child) != kNoNode) continue;
+      decision.grow.push_back(child);
+      if (tree.depth(child) < view.max_depth) open.push_back(child);
     }
-    std::vector<NodeId> open;
-    for (const NodeId id : ids(view)) {
-      if (!view.tree.at(id).evaluated && view.tree.depth(id) < view.max_depth) open.push_back(id);
+    // A chain goes on where it is: its end needs no sequence of its own.
+    const NodeId leaf = tree.main_leaf(tree.root());
+    const std::size_t n_nodes = tree.size() + decision.grow.size();
+    const NodeRef end = decision.grow.empty() ? NodeRef{leaf} : decision.grow.back();
+    const bool chain = tree.depth(end) + 1 == static_cast<int>(n_nodes);
+    if (chain && view.free_seqs == 0) {
+      if (std::ranges::count(open, end) > 0) decision.evaluate = {end};
+      return;
     }
     // The contract of `free_seqs`: each of these has a sequence to go to.
     for (int n = std::min(view.free_seqs, random_.between(1, 5)); n > 0 && !open.empty(); --n) {
       decision.evaluate.push_back(take(open));
-    }
-    // A chain goes on where it is: its end needs no sequence of its own.
-    const NodeId leaf = view.tree.main_leaf(view.tree.root());
-    const bool chain = view.tree.depth(leaf) + 1 == static_cast<int>(view.tree.size());
-    if (chain && view.free_seqs == 0 && !view.tree.at(leaf).evaluated &&
-        view.tree.depth(leaf) < view.max_depth) {
-      decision.evaluate = {leaf};
     }
   }
 
   void submit(const View& view, Decision& decision) {
     const bool nothing_else = decision.evaluate.empty() && view.draft_idle;
     if (!nothing_else && !random_.chance(haste_)) return;
-    std::vector<NodeId> ends;
-    for (const NodeId id : ids(view)) {
-      if (view.tree.depth(id) <= view.max_path) ends.push_back(id);
-    }
+    std::vector<NodeRef> ends = decision.grow;
+    for (const NodeId id : ids(view)) ends.push_back({id});
+    std::erase_if(ends, [&](const NodeRef& ref) { return view.tree.depth(ref) > view.max_path; });
     decision.submit = take(ends);
   }
 

@@ -13,7 +13,13 @@ namespace specbranch::test {
 
 using Nodes = std::vector<NodeId>;
 
-class Bench final : private Grower {
+/// What a decision has set to work, by the nodes that exist now.
+struct Started {
+  Nodes evaluate;
+  NodeId submit = kNoNode;
+};
+
+class Bench final {
  public:
   explicit Bench(Mode mode, int max_draft = 4, double epsilon = 0.4, int k_max = 4) {
     request_.mode = mode;
@@ -39,20 +45,25 @@ class Bench final : private Grower {
     planner_ = make_planner(request_);
   }
 
-  Decision next() {
-    View view = make_view();
-    Decision decision = planner_->next(view, *this);
-    if (decision.submit != kNoNode) {
+  /// Does what the planner decides.
+  Started next() {
+    const Decision decision = planner_->next(make_view());
+    for (const NodeRef& ref : decision.grow) tree.add(ref);
+    Started started;
+    started.submit = tree.add(decision.submit);
+    for (const NodeRef& ref : decision.evaluate) started.evaluate.push_back(tree.add(ref));
+    if (started.submit != kNoNode) {
       CHECK(target_idle);
       CHECK(submitted == kNoNode);
-      submitted = decision.submit;
+      submitted = started.submit;
       target_idle = false;
     }
-    if (!decision.evaluate.empty()) {
+    if (!started.evaluate.empty()) {
       CHECK(draft_idle);
       draft_idle = false;
+      evaluating_ = started.evaluate;
     }
-    return decision;
+    return started;
   }
 
   /// The draft's answer for one node: ranks with these confidences, tokens 1, 2, 3 ...
@@ -64,6 +75,7 @@ class Bench final : private Grower {
       tree.at(node).candidates.push_back({token, confidence});
     }
     draft_idle = true;
+    evaluating_.clear();
   }
 
   /// The verdict arrived; does the planner let it be applied?
@@ -95,11 +107,10 @@ class Bench final : private Grower {
   int free_seqs = 8;
 
  private:
-  NodeId child(NodeId parent, int rank) override { return tree.add_child(parent, rank); }
-
   void finish(bool hit) {
     submitted = kNoNode;
     target_idle = draft_idle = true;
+    evaluating_.clear();
     planner_->on_verdict(make_view(), hit);
   }
 
@@ -109,6 +120,7 @@ class Bench final : private Grower {
     view.draft_idle = draft_idle;
     view.draft_usable = draft_usable;
     view.submitted = submitted;
+    view.evaluating = evaluating_;
     view.max_depth = max_depth;
     view.max_path = max_path;
     view.free_seqs = free_seqs;
@@ -118,6 +130,7 @@ class Bench final : private Grower {
 
   Request request_;
   std::unique_ptr<Planner> planner_;
+  Nodes evaluating_;
 };
 
 /// Lets the planner draft while the target rests or works; `confidence` of every first choice.
@@ -125,7 +138,7 @@ class Bench final : private Grower {
 inline NodeId draft_until_quiet(Bench& bench, double confidence) {
   NodeId submitted = kNoNode;
   for (int guard = 0; guard < 200; ++guard) {
-    const Decision decision = bench.next();
+    const Started decision = bench.next();
     if (decision.submit != kNoNode) submitted = decision.submit;
     if (decision.evaluate.empty()) return submitted;
     for (const NodeId node : decision.evaluate) {

@@ -73,6 +73,27 @@ TEST_CASE("children are made once, from candidates") {
   check_invariants(tree);
 }
 
+TEST_CASE("a reference means a node, or a child that may not be there yet") {
+  SpeculationTree tree;
+  const NodeId root = tree.reset(7, 10);
+  CHECK(tree.find({root}) == root);
+  CHECK(tree.find({root, 0}) == kNoNode);  // the root is not evaluated
+  CHECK_THROWS_AS(static_cast<void>(tree.add({root, 0})), PreconditionError);
+  evaluate(tree, root, {{3, 0.6}, {5, 0.3}});
+  CHECK(tree.find({root, 1}) == kNoNode);
+  CHECK(tree.depth(NodeRef{root, 1}) == 1);
+  CHECK(tree.size() == 1);
+  const NodeId child = tree.add({root, 1});
+  CHECK(tree.at(child).token == 5);
+  CHECK(tree.find({root, 1}) == child);
+  CHECK(tree.add({root, 1}) == child);
+  CHECK(tree.add({child}) == child);
+  CHECK(tree.depth(NodeRef{child}) == 1);
+  CHECK(tree.find({root, 2}) == kNoNode);
+  CHECK_THROWS_AS(static_cast<void>(tree.add({root, 2})), PreconditionError);
+  CHECK(tree.add(NodeRef{}) == kNoNode);
+}
+
 TEST_CASE("the main leaf goes through the first child where rank 0 was not made") {
   SpeculationTree tree;
   const NodeId root = tree.reset(0, 0);

@@ -65,7 +65,7 @@ class Frontier {
   /// The most probable one; its next sibling takes its place with `advance`.
   Growth top() const {
     const Source& source = sources_[heap_.front()];
-    return {source.id, source.next, chance_of(heap_.front())};
+    return {{source.id, source.next}, chance_of(heap_.front())};
   }
 
   void pop(bool advance) {
@@ -156,14 +156,14 @@ std::vector<Growth> best_growth(const View& view, const Calibration& calibration
                                 const CostModel& costs, const GrowthLimits& limits) {
   const SpeculationTree& tree = view.tree;
   if (limits.max_depth < 1) return {};
-  if (!tree.at(tree.root()).evaluated) return {Growth{kNoNode, 0, 1.0}};
+  if (!tree.at(tree.root()).evaluated) return {Growth{{tree.root()}, 1.0}};
   Frontier frontier(view, calibration, limits);
   Places places(view);
   std::vector<Growth> found;
   while (!frontier.empty() && static_cast<int>(found.size()) < limits.max_lanes) {
     const Growth growth = frontier.top();
     if (growth.chance < limits.floor) break;
-    const bool placed = places.take(tree.at(growth.parent));
+    const bool placed = places.take(tree.at(growth.node.node));
     if (placed) found.push_back(growth);
     frontier.pop(placed);
   }

@@ -9,10 +9,9 @@
 
 namespace specbranch {
 
-/// A node that may be evaluated: `child` of `parent` for its candidate of `rank`.
+/// A node that may be evaluated: the root, or a child that a node has or may get.
 struct Growth {
-  NodeId parent = kNoNode;  ///< kNoNode: the root itself.
-  int rank = 0;
+  NodeRef node;
   double chance = 0.0;  ///< that it will be part of the text.
 };
 

@@ -35,25 +35,23 @@ AutoPlanner::AutoPlanner(const AutoBounds& initial, float temperature, PairProfi
 
 bool AutoPlanner::wants_draft(const View& /*view*/) { return choice_.drafts(); }
 
-Decision AutoPlanner::next(const View& view, Grower& grow) {
+Decision AutoPlanner::next(const View& view) {
   Decision decision;
-  if (view.draft_idle) passing_ = false;
   const bool target_free = view.target_idle && view.submitted == kNoNode;
   if (choice_.regime() == Regime::kPlain) {
-    if (target_free) submit(view, grow, Chain{view.tree.root(), false, {}}, 1, decision);
+    if (target_free) submit(view, Chain{view.tree.root(), false, {}}, 1, decision);
     if (choice_.exploring()) look(view, decision);
     return decision;
   }
-  if (target_free) verify(view, grow, decision);
-  const bool waits = target_free && decision.submit == kNoNode;
-  if (view.draft_idle && view.draft_usable) draft(view, grow, !waits, decision);
-  if (waits && decision.evaluate.empty() && !passing_) {
+  if (target_free) verify(view, decision);
+  const bool waits = target_free && decision.submit.node == kNoNode;
+  if (view.draft_idle && view.draft_usable) draft(view, !waits, decision);
+  if (waits && decision.evaluate.empty() && view.evaluating.empty()) {
     const Chain chain = best_chain(view, calibration_, longest(view));
-    submit(view, grow, chain, static_cast<int>(chain.chances.size()) + 1, decision);
+    submit(view, chain, static_cast<int>(chain.chances.size()) + 1, decision);
   }
   if (!decision.evaluate.empty()) {
-    passing_ = true;
-    in_flight_ = decision.evaluate;
+    n_pass_lanes_ = static_cast<int>(decision.evaluate.size());
     pass_begin_us_ = view.now_us;
   }
   return decision;
@@ -63,12 +61,11 @@ int AutoPlanner::longest(const View& view) const {
   return std::max(0, std::min(view.max_path, bounds.max_submit));
 }
 
-int AutoPlanner::horizon(const View& view, NodeId submitted) const {
-  const int base = submitted == kNoNode ? 0 : view.tree.depth(submitted);
-  return std::min(view.max_depth, base + bounds.max_depth);
+int AutoPlanner::horizon(const View& view, int n_submitted) const {
+  return std::min(view.max_depth, n_submitted + bounds.max_depth);
 }
 
-void AutoPlanner::verify(const View& view, Grower& grow, Decision& decision) {
+void AutoPlanner::verify(const View& view, Decision& decision) {
   const Chain chain = best_chain(view, calibration_, longest(view));
   const double rho = choice_.rate();
   const int batch = view.max_path + 1;
@@ -85,25 +82,27 @@ void AutoPlanner::verify(const View& view, Grower& grow, Decision& decision) {
     }
   }
   if (!worth_waiting(view, chain, best, best_value)) {
-    submit(view, grow, chain, best, decision);
+    submit(view, chain, best, decision);
   }
 }
 
 bool AutoPlanner::worth_waiting(const View& view, const Chain& chain, int best,
                                 double value) const {
-  const bool can_draft = view.draft_usable && (view.draft_idle || passing_);
+  const bool passing = !view.evaluating.empty();
+  const bool can_draft = view.draft_usable && (view.draft_idle || passing);
   const int length = static_cast<int>(chain.chances.size());
-  const int room = std::min(longest(view), horizon(view, kNoNode)) - length;
+  const int room = std::min(longest(view), horizon(view, 0)) - length;
   if (!can_draft || room <= 0 || best < length + 1) return false;
   const double rho = choice_.rate();
   const int batch = view.max_path + 1;
   const double step = costs_.draft(1);
   double wait = 0.0;  // until the first new token is there
-  if (passing_) {
+  if (passing) {
     const auto spent = static_cast<double>(view.now_us - pass_begin_us_);
-    wait = std::max(0.0, costs_.draft(std::max(1, static_cast<int>(in_flight_.size()))) - spent);
+    wait = std::max(0.0, costs_.draft(n_pass_lanes_) - spent);
     // The pass brings the next token of the chain only if its end is in it.
-    if (std::ranges::find(in_flight_, chain.end) == in_flight_.end() || chain.open) wait += step;
+    const bool extends = std::ranges::count(view.evaluating, chain.end) > 0 && !chain.open;
+    if (!extends) wait += step;
   } else {
     wait = step;
   }
@@ -120,22 +119,21 @@ bool AutoPlanner::worth_waiting(const View& view, const Chain& chain, int best,
   return false;
 }
 
-void AutoPlanner::submit(const View& view, Grower& grow, const Chain& chain, int n,
-                         Decision& decision) {
+void AutoPlanner::submit(const View& view, const Chain& chain, int n, Decision& decision) {
   NodeId end = chain.end;
   // The chain's own end may lie below the best length, or one candidate above it.
   while (view.tree.depth(end) > n - 1) end = view.tree.at(end).parent;
-  if (view.tree.depth(end) < n - 1) end = grow.child(end, 0);
-  decision.submit = end;
+  decision.submit = view.tree.depth(end) < n - 1 ? NodeRef{end, 0} : NodeRef{end};
   decision.n_pad = costs_.pad(n, view.max_path + 1);
 }
 
-void AutoPlanner::draft(const View& view, Grower& grow, bool target_busy, Decision& decision) {
+void AutoPlanner::draft(const View& view, bool target_busy, Decision& decision) {
   const bool serial = choice_.regime() == Regime::kSerial;
   if (serial && target_busy) return;
-  const NodeId submitted = decision.submit != kNoNode ? decision.submit : view.submitted;
+  const NodeRef submitted =
+      decision.submit.node != kNoNode ? decision.submit : NodeRef{view.submitted};
   GrowthLimits limits;
-  limits.max_depth = horizon(view, submitted);
+  limits.max_depth = horizon(view, submitted.node == kNoNode ? 0 : view.tree.depth(submitted));
   limits.max_branches = bounds.max_branches;
   limits.max_lanes = serial ? 1 : std::min(kMaxLanes, view.n_seqs);
   limits.floor = view.n_seqs >= kManySequences ? kFloor : kLeanFloor;
@@ -147,23 +145,19 @@ void AutoPlanner::draft(const View& view, Grower& grow, bool target_busy, Decisi
     const double delay = costs_.interference() * costs_.draft(static_cast<int>(growth.size()));
     if (sum * costs_.draft(1) < delay) return;
   }
-  for (const Growth& one : growth) {
-    decision.evaluate.push_back(one.parent == kNoNode ? view.tree.root()
-                                                      : grow.child(one.parent, one.rank));
-  }
+  for (const Growth& one : growth) decision.evaluate.push_back(one.node);
 }
 
 void AutoPlanner::look(const View& view, Decision& decision) {
   const NodeId root = view.tree.root();
   if (!view.draft_idle || !view.draft_usable || view.max_depth < 1) return;
-  if (!view.tree.at(root).evaluated) decision.evaluate.push_back(root);
+  if (!view.tree.at(root).evaluated) decision.evaluate.push_back({root});
 }
 
 void AutoPlanner::on_step(const StepTime& step) {
   if (step.side == Side::kDraft) {
-    passing_ = false;
     // A lane that catches up with the text is no measure of lanes.
-    if (step.n_tokens != static_cast<int>(in_flight_.size())) return;
+    if (step.n_tokens != n_pass_lanes_) return;
   }
   costs_.on_step(step);
 }

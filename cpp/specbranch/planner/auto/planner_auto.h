@@ -29,7 +29,7 @@ class AutoPlanner final : public Planner {
   /// `profile` outlives the planner; null: one of its own, which knows nothing.
   AutoPlanner(const AutoBounds& bounds, float temperature, PairProfile* profile);
 
-  Decision next(const View& view, Grower& grow) override;
+  Decision next(const View& view) override;
   bool wants_draft(const View& view) override;
   bool cancels_draft() const override { return true; }
   int width() const override { return width_; }
@@ -41,23 +41,22 @@ class AutoPlanner final : public Planner {
   AutoBounds bounds;
 
  private:
-  void verify(const View& view, Grower& grow, Decision& decision);
+  void verify(const View& view, Decision& decision);
   bool worth_waiting(const View& view, const Chain& chain, int best, double value) const;
-  void submit(const View& view, Grower& grow, const Chain& chain, int n, Decision& decision);
-  void draft(const View& view, Grower& grow, bool target_busy, Decision& decision);
+  void submit(const View& view, const Chain& chain, int n, Decision& decision);
+  void draft(const View& view, bool target_busy, Decision& decision);
   void look(const View& view, Decision& decision);
   int longest(const View& view) const;
-  int horizon(const View& view, NodeId submitted) const;
+  int horizon(const View& view, int n_submitted) const;
 
   std::unique_ptr<PairProfile> own_profile_;
   CostModel costs_;
   Calibration calibration_;
   ModeChoice choice_;
   int width_;
-  Pos root_ = -1;  ///< position of the root at the last verdict.
-  std::int64_t pass_begin_us_ = 0;
-  bool passing_ = false;           ///< a draft pass is under way.
-  std::vector<NodeId> in_flight_;  ///< its nodes.
+  Pos root_ = -1;                   ///< position of the root at the last verdict.
+  std::int64_t pass_begin_us_ = 0;  ///< of the last draft pass.
+  int n_pass_lanes_ = 0;            ///< nodes that it evaluates or has evaluated.
 };
 
 }  // namespace specbranch
