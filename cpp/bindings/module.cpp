@@ -1,6 +1,7 @@
 #include <pybind11/pybind11.h>
 
 #include "abi.h"
+#include "commit.h"
 #include "engine.h"
 #include "errors.h"
 #include "fake.h"
@@ -34,6 +35,6 @@ PYBIND11_MODULE(_core, m) {
   register_info(m);
   m.attr("__version__") = specbranch::version();
   m.def(
-      "build_commit", [] { return SPECBRANCH_COMMIT; },
+      "build_commit", [] { return build_commit(); },
       "Of the clone that this was compiled from, with \"-dirty\" if it was changed; empty: none.");
 }

@@ -153,7 +153,7 @@ def tail(log: Path) -> str:
     return "\n".join(lines[-TAIL_LINES:])
 
 
-NINJA = re.compile(r"^\s*\[(\d+)/(\d+)\] ")
+NINJA = re.compile(r"^\s*\[([1-9]\d*)/(\d+)\] ")
 MAKE = re.compile(r"^\s*\[ *(\d+)%\] ")
 
 

@@ -411,12 +411,12 @@ def test_a_failure_shows_the_end_of_the_log(tmp_path: Path) -> None:
     display = progress.Display(1, stream, live=True)
     display.begin("compiling")
     log = tmp_path / "logs/setup.log"
-    code = "import sys\nfor i in range(99): print(f'[{i}/99] line')\nsys.exit(3)"
+    code = "import sys\nfor i in range(1, 99): print(f'[{i}/98] line')\nsys.exit(3)"
     with pytest.raises(SystemExit, match=rf"compiling: failed \(3\).*{re.escape(str(log))}"):
         progress.run(display, [sys.executable, "-c", code], log, read=progress.compilation)
-    assert "98 of 99 files" in stream.getvalue()
-    assert stream.getvalue().splitlines()[-30:] == [f"[{i}/99] line" for i in range(69, 99)]
-    assert "[0/99] line" in log.read_text()
+    assert "98 of 98 files" in stream.getvalue()
+    assert stream.getvalue().splitlines()[-30:] == [f"[{i}/98] line" for i in range(69, 99)]
+    assert "[1/98] line" in log.read_text()
     progress.run(display, [sys.executable, "-c", code], log, read=progress.compilation, check=False)
 
 
@@ -424,6 +424,7 @@ def test_lines_of_compilers_are_read() -> None:
     read = progress.compilation
     assert read("  [37/142] Building CXX object a.o") == "37 of 142 files"
     assert read("[ 12%] Building CXX object a.o") == "12 %"
+    assert read("[0/2] Re-checking globbed directories...") is None
     assert read("a.cpp:3: warning: [1/2]") is None
 
 
