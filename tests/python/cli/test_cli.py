@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from specbranch_cpp import Completion, Generation, __version__, policies
 from specbranch_cpp._support import words
-from specbranch_cpp.cli import app, demo, options, render
+from specbranch_cpp.cli import app, options, render
 
 if TYPE_CHECKING:
     from typer.testing import Result
@@ -268,33 +268,6 @@ def test_a_reader_that_leaves(models: list[str]) -> None:
         assert process.wait(timeout=60) == 1
     assert b"Traceback" not in errors
     assert b"BrokenPipe" not in errors
-
-
-def test_demo(models: list[str]) -> None:
-    result = run("demo", *models[:6], "-n", 24, "--repeat", 1)
-    assert result.exit_code == 0, result.stderr
-    for mode in MODES:
-        row = next(line for line in result.stdout.splitlines() if line.startswith(mode))
-        assert row.endswith("yes")
-    rows = [line for line in result.stdout.splitlines() if line.startswith(("target ", "draft "))]
-    assert len(rows) == 2
-    assert "█" in rows[0]
-    assert "▓" in rows[1]
-    assert "\x1b" not in result.stdout
-
-
-def test_demo_needs_a_draft_and_a_mode(pair: tuple[Path, Path]) -> None:
-    assert run("demo", "-m", pair[0]).exit_code == 2
-    assert run("demo", "-m", pair[0], "-md", pair[1], "--show", "fast").exit_code == 2
-
-
-def test_demo_gives_each_model_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = {"n_threads": 1, "draft_n_threads": 1}
-    assert demo.placements([]) == alone
-    assert demo.placements([3]) == alone
-    monkeypatch.setattr(demo, "_siblings", lambda cpu: [cpu, cpu + 1])
-    assert demo.placements([2, 3]) == alone | {"cpus": [2], "draft_cpus": [3]}
-    assert demo.placements([2, 3, 4, 5]) == alone | {"cpus": [2], "draft_cpus": [4]}
 
 
 def test_a_terminal_gets_colours_and_the_prompt(models: list[str]) -> None:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from rich.cells import chop_cells
+from rich.console import Group
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
@@ -89,7 +92,7 @@ class Lane:
         return f"{'done: ' if done else ''}{n} tokens · {seconds:.2f} s{rate}"
 
 
-def frame(prompt: str, lanes: Sequence[Lane], note: str, width: int, height: int) -> Table:
+def frame(prompt: str, lanes: Sequence[Lane], note: str, width: int, height: int) -> Group:
     """What is shown at one moment; lines of texts that find no room scroll away at the top."""
     wide = width >= WIDE
     columns = len(lanes) if wide else 1
@@ -101,15 +104,13 @@ def frame(prompt: str, lanes: Sequence[Lane], note: str, width: int, height: int
     panels = [_panel(prompt, lane, width // columns, n_lines) for lane in lanes]
     for i in range(0, len(panels), columns):
         grid.add_row(*panels[i : i + columns])
-    grid.add_row(Text(note, "dim"))
-    return grid
+    return Group(grid, Text(note, "dim", no_wrap=True, overflow="ellipsis"))
 
 
 def _panel(prompt: str, lane: Lane, width: int, n_lines: int) -> RenderableType:
     text = Text(prompt, trace.PROMPT)
     if lane.recording is not None:
         text.append(lane.recording.at(lane.ms)[0], "default")
-    text.no_wrap = False
     lines = [
         piece
         for line in text.split("\n", allow_blank=True)
@@ -128,7 +129,8 @@ def _panel(prompt: str, lane: Lane, width: int, n_lines: int) -> RenderableType:
 def _pieces(line: Text, width: int) -> list[Text]:
     """The line cut to the width: cut anywhere, so that a text does not jump while it grows."""
     line.expand_tabs(4)
-    return list(line.divide(range(width, len(line), width))) if len(line) > width else [line]
+    *whole, _ = accumulate(map(len, chop_cells(line.plain, width)), initial=0)
+    return list(line.divide(whole[1:]))
 
 
 def summary(prompt: str, recordings: Sequence[Recording]) -> Text:
@@ -159,7 +161,7 @@ def run(
         return plain, fast
     begins = [time.monotonic()]
 
-    def show() -> Table:
+    def show() -> Group:
         now = time.monotonic()
         replayed = len(begins) == 2
         ms = 1000.0 * (now - begins[-1])
