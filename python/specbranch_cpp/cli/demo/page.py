@@ -137,7 +137,7 @@ def show_trace(console: Console, engine: Engine, prompt: str, completion: Comple
     assert record is not None
     marks = console.color_system is None
     heading = Text(completion.stats.mode, "bold").append("  ")
-    text = Text(prompt, trace.PROMPT)
+    text = Text().append(prompt, trace.PROMPT)
     text.append(trace.story(record.rounds, engine.detokenize, marks=marks))
     console.print(heading.append(trace.story_legend(marks=marks)))
     console.print()
