@@ -5,5 +5,5 @@
 * ``runs``: every mode on the same texts, in turns, and what they say
 * ``race``: two texts side by side, from chunks and their times
 * ``page``: what is printed; ``figures``: the same for scripts
-* ``command``: the options, and the order of it all
+* ``session``: the order of it all; ``command``: the options
 """

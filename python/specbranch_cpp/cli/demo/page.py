@@ -30,12 +30,16 @@ _COLUMNS = (
 _LABEL = 8
 _VERIFIED = 4  # tokens, in sentences about what a verification costs
 OWN_FILES = """\
-Your own files:
-    specbranch check your-target.gguf your-draft.gguf            # will it help, and why (not)
-    specbranch demo -m your-target.gguf -md your-draft.gguf      # all of this with them
-    python -c 'from specbranch_cpp import Engine
-with Engine("your-target.gguf", "your-draft.gguf") as engine:
-    print(engine.generate("def add(a, b):", max_tokens=64).result().text)'"""
+With your own files:
+
+    specbranch check your-target.gguf your-draft.gguf          # do they fit, what will they gain
+    specbranch demo -m your-target.gguf -md your-draft.gguf    # all of the above
+
+    from specbranch_cpp.engine import Engine
+
+    with Engine("your-target.gguf", "your-draft.gguf") as engine:
+        print(engine.generate("def add(a, b):", max_tokens=64).result().text)
+"""
 
 
 def millions(n: int) -> str:
@@ -134,7 +138,7 @@ def show_trace(console: Console, engine: Engine, prompt: str, completion: Comple
     assert record is not None
     marks = console.color_system is None
     heading = Text(completion.stats.mode, "bold").append("  ")
-    text = Text(prompt, trace.PROMPT)
+    text = Text().append(prompt, trace.PROMPT)
     text.append(trace.story(record.rounds, engine.detokenize, marks=marks))
     console.print(heading.append(trace.story_legend(marks=marks)))
     console.print()

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
@@ -20,7 +21,7 @@ from specbranch_cpp.cli import trace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
     from specbranch_cpp.results import Chunk
 
@@ -89,7 +90,7 @@ class Lane:
         return f"{'done: ' if done else ''}{n} tokens · {seconds:.2f} s{rate}"
 
 
-def frame(prompt: str, lanes: Sequence[Lane], note: str, width: int, height: int) -> Table:
+def frame(prompt: str, lanes: Sequence[Lane], note: str, width: int, height: int) -> Group:
     """What is shown at one moment; lines of texts that find no room scroll away at the top."""
     wide = width >= WIDE
     columns = len(lanes) if wide else 1
@@ -101,20 +102,14 @@ def frame(prompt: str, lanes: Sequence[Lane], note: str, width: int, height: int
     panels = [_panel(prompt, lane, width // columns, n_lines) for lane in lanes]
     for i in range(0, len(panels), columns):
         grid.add_row(*panels[i : i + columns])
-    grid.add_row(Text(note, "dim"))
-    return grid
+    return Group(grid, Text(note, "dim", no_wrap=True, overflow="ellipsis"))
 
 
 def _panel(prompt: str, lane: Lane, width: int, n_lines: int) -> RenderableType:
-    text = Text(prompt, trace.PROMPT)
+    text = Text().append(prompt, trace.PROMPT)
     if lane.recording is not None:
-        text.append(lane.recording.at(lane.ms)[0], "default")
-    text.no_wrap = False
-    lines = [
-        piece
-        for line in text.split("\n", allow_blank=True)
-        for piece in _pieces(line, max(1, width - 4))
-    ]
+        text.append(lane.recording.at(lane.ms)[0])
+    lines = text.wrap(Console(width=width), max(1, width - 4), tab_size=4)
     shown = Text("\n").join(lines[-n_lines:])
     return Panel(
         shown,
@@ -125,19 +120,20 @@ def _panel(prompt: str, lane: Lane, width: int, n_lines: int) -> RenderableType:
     )
 
 
-def _pieces(line: Text, width: int) -> list[Text]:
-    """The line cut to the width: cut anywhere, so that a text does not jump while it grows."""
-    line.expand_tabs(4)
-    return list(line.divide(range(width, len(line), width))) if len(line) > width else [line]
-
-
 def summary(prompt: str, recordings: Sequence[Recording]) -> Text:
     """What a race came to, where it could not be watched: the text, and both times."""
-    text = Text(prompt, trace.PROMPT)
+    text = Text().append(prompt, trace.PROMPT)
     text.append("".join(piece for _, piece in recordings[0].chunks))
     for title, each in zip(TITLES, recordings, strict=True):
         text.append(f"\n{title}: {Lane(title, '', each, float('inf')).status()}")
     return text
+
+
+def show(console: Console, prompt: str, start: Sequence[Callable[[], Iterable[Chunk]]]) -> None:
+    """Runs a race, live on a terminal, and told afterwards elsewhere."""
+    recordings = run(console, prompt, start)
+    if not console.is_terminal:
+        console.print(summary(prompt, recordings))
 
 
 def run(
@@ -159,7 +155,7 @@ def run(
         return plain, fast
     begins = [time.monotonic()]
 
-    def show() -> Table:
+    def moment() -> Group:
         now = time.monotonic()
         replayed = len(begins) == 2
         ms = 1000.0 * (now - begins[-1])
@@ -168,7 +164,7 @@ def run(
         width, height = console.size
         return frame(prompt, (left, right), NOTES[replayed], width, height)
 
-    with Live(get_renderable=show, console=console, refresh_per_second=FRAMES_PER_SECOND):
+    with Live(get_renderable=moment, console=console, refresh_per_second=FRAMES_PER_SECOND):
         plain.read(start[0]())
         begins.append(time.monotonic())
         fast.read(start[1]())
