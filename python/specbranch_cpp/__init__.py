@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from specbranch_cpp._llama import native
 
-# Before everything that needs the extension, or loads llama.cpp.
+# Load the extension before any other module can import it, or load another llama.cpp.
 native.load()
 
 from specbranch_cpp._core import __version__  # noqa: E402
@@ -104,13 +104,13 @@ _HOMES = {
         "Trace",
     ),
 }
-"""Modules that are imported when one of their names is asked for, so that each costs only those
-who use it."""
+"""The names of each module. A module is imported when one of its names is first used, so that a
+program loads only the modules that it uses."""
 
 _MODULES = {*_HOMES, "demo", "policies", "simulation", "timeline"}
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-if not TYPE_CHECKING:  # or every name would be known
+if not TYPE_CHECKING:  # otherwise a type checker would accept every name
 
     def __getattr__(name: str) -> object:
         if name in _MODULES:

@@ -37,9 +37,9 @@ AnswerT = TypeVar("AnswerT")
 class AsyncStream(Generic[ItemT]):
     """An asynchronous iterator of chunks, and an asynchronous context manager.
 
-    The work goes on whether or not it is read. Dropping the object, leaving its ``async with``
-    block, `close`, `cancel` and cancelling the task that waits for it stop the work within one
-    forward pass. It belongs to the event loop in which it was made.
+    The generation runs whether or not you read it. It stops within one forward pass if you drop the
+    object, leave its ``async with`` block, call `close` or `cancel`, or cancel the task that waits
+    for it. The object belongs to the event loop in which it was created.
     """
 
     def __init__(self, items: Iterator[ItemT], generation: Generation) -> None:
@@ -54,7 +54,7 @@ class AsyncStream(Generic[ItemT]):
         """Waits for the next chunk.
 
         Raises:
-            DecodeError: and the other errors of `Generation`'s chunks.
+            DecodeError: a forward pass failed; other errors are those of `Generation`.
         """
         if self._closed:
             raise StopAsyncIteration
@@ -65,11 +65,11 @@ class AsyncStream(Generic[ItemT]):
             raise
 
     def cancel(self) -> None:
-        """Stops the work; the chunks made so far can still be read."""
+        """Stops the generation. You can still read the chunks that exist."""
         self.generation.cancel()
 
     async def close(self) -> None:
-        """Stops the work and waits for its end; there are no more chunks."""
+        """Stops the generation and waits for its end. Afterwards there are no more chunks."""
         self.cancel()
         self._closed = True
         await self._pump.ended()
@@ -92,16 +92,16 @@ class AsyncStream(Generic[ItemT]):
 
 
 class AsyncGeneration(AsyncStream[Chunk]):
-    """A `Generation` in an event loop. Made by `AsyncEngine.generate`."""
+    """A `Generation` in an event loop. `AsyncEngine.generate` creates it."""
 
     def __init__(self, generation: Generation) -> None:
         super().__init__(generation, generation)
 
     async def result(self) -> Completion:
-        """Waits for the end and returns the whole text, what was read before included.
+        """Waits for the end and returns the whole text, including chunks that were read before.
 
         Raises:
-            DecodeError: and the other errors of `Generation.result`.
+            DecodeError: a forward pass failed; other errors are those of `Generation.result`.
         """
         try:
             await self._pump.ended()
@@ -116,42 +116,43 @@ class AsyncGeneration(AsyncStream[Chunk]):
 
     @property
     def stats(self) -> GenerationStats | None:
-        """What it cost; None until it has ended."""
+        """The statistics of the generation. ``None`` until it has ended."""
         return self.generation.stats
 
 
 class AsyncEngine:
-    """An `Engine` whose waiting does not stop the event loop.
+    """An `Engine` for event loops: waiting does not block the loop.
 
         async with AsyncEngine("target.gguf", "draft.gguf") as engine:
             async for chunk in engine.generate("def fib(n):"):
                 print(chunk.text, end="")
 
-    The models are loaded by ``async with`` or `load`, in another thread. Each generation has a
-    thread that reads it, so that any number of them can wait their turn.
+    ``async with`` or `load` loads the models in another thread. Each generation has its own reading
+    thread, so any number of generations can wait in the queue.
 
-    The arguments are those of `Engine`; ``progress_callback`` is called in the other thread.
+    The arguments are those of `Engine`. ``progress_callback`` is called in the loading thread.
     """
 
     @with_parameters_of(Engine.__init__)
     def __init__(self, *args: Any, **options: Any) -> None:
-        arguments_of(Engine.__init__, *args, **options)  # a wrong name is an error at once
+        arguments_of(Engine.__init__, *args, **options)  # reports a wrong keyword at once
         self._make: Callable[[], Engine] = lambda: Engine(*args, **options)
         self._engine: Engine | None = None
 
     @classmethod
     def of(cls, engine: Engine) -> AsyncEngine:
-        """One around an engine that exists; `close` closes that too."""
+        """An `AsyncEngine` around an existing engine. `close` also closes that engine."""
         made = cls.__new__(cls)
         made._make = lambda: engine
         made._engine = engine
         return made
 
     async def load(self) -> AsyncEngine:
-        """Loads the models, once.
+        """Loads the models. A second call does nothing.
 
         Raises:
-            InvalidArgument: and the other errors of `Engine`.
+            InvalidArgument: an option has the wrong type or is out of its range; other errors are
+                those of `Engine`.
         """
         if self._engine is None:
             self._engine = await asyncio.to_thread(self._make)
@@ -159,13 +160,13 @@ class AsyncEngine:
 
     @property
     def engine(self) -> Engine:
-        """The engine, for everything that does not wait: `Engine.tokenize`, `Engine.stats` ...
+        """The engine, for methods that do not wait, such as `Engine.tokenize` and `Engine.stats`.
 
         Raises:
-            EngineClosed: it has not been loaded.
+            EngineClosed: the engine has not been loaded.
         """
         if self._engine is None:
-            raise EngineClosed("the engine is not loaded: use `async with` or `await load()`")
+            raise EngineClosed("the engine is not loaded; use `async with` or `await load()`")
         return self._engine
 
     def generate(
@@ -175,10 +176,11 @@ class AsyncEngine:
 
         Args:
             prompt: as in `Engine.generate`.
-            **options: those of `Engine.generate`.
+            **options: the keywords of `Engine.generate`.
 
         Raises:
-            InvalidArgument: and the other errors of `Engine.generate`.
+            InvalidArgument: an argument has the wrong type or is out of its range; other errors are
+                those of `Engine.generate`.
         """
         return AsyncGeneration(self.engine.generate(prompt, **options))
 
@@ -207,7 +209,7 @@ class AsyncEngine:
     async def create_completion(
         self, *args: Any, **options: Any
     ) -> TextCompletion | AsyncStream[CompletionChunk]:
-        """See `Engine.create_completion`, whose arguments it has; streamed, an `AsyncStream`."""
+        """See `Engine.create_completion`. With ``stream=True`` the result is an `AsyncStream`."""
         from specbranch_cpp.openai_api.completions import CompletionCall
         from specbranch_cpp.openai_api.keywords import CompletionKeywords
 
@@ -219,7 +221,10 @@ class AsyncEngine:
     async def create_chat_completion(
         self, *args: Any, **options: Any
     ) -> ChatCompletion | AsyncStream[ChatChunk]:
-        """See `Engine.create_chat_completion`, likewise."""
+        """See `Engine.create_chat_completion`.
+
+        With ``stream=True`` the result is an `AsyncStream`.
+        """
         from specbranch_cpp.openai_api.chat_completions import ChatCall
         from specbranch_cpp.openai_api.keywords import ChatKeywords
 

@@ -1,4 +1,4 @@
-"""The engine: a target, usually a draft, and a queue of generations."""
+"""The engine: a target model, optionally a draft model, and a queue of generations."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _live: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """Ends the threads while Python still works."""
+    """Closes all engines at exit, so that their threads end before the interpreter shuts down."""
     for engine in list(_live):
         engine.close()
 
@@ -48,55 +48,60 @@ def _close_all() -> None:
 class Engine(OpenAICalls):
     """A target model and, for speculation, a draft model that run at the same time.
 
-    One engine may be used from many threads; generations run one after another, in the order of
-    the calls.
+    Many threads may use one engine. The engine runs one generation at a time, in the order of the
+    calls.
 
     The options of the models and of the speculation are keywords, or objects that group and
-    document them: `Model` and `Speculation`. Keywords of the target have llama-cpp-python's names;
-    those of the draft have the prefix ``draft_``. A keyword that is None was not said; it is an
-    error beside an object that has a field of that name.
+    document them: `Model` and `Speculation`. Keywords of the target have the names of
+    llama-cpp-python. Keywords of the draft have the prefix ``draft_``. A keyword that is ``None``
+    counts as not given. A keyword beside an object with a field of that name is an error.
 
     Args:
-        target: path of the GGUF file whose text is wanted, or a `Model`.
-        draft: likewise of a smaller one with the same vocabulary; None: autoregressive only.
-        n_ctx: tokens of prompt and text together, default 4096: see `Model.n_ctx`; and so on for
-            all keywords up to ``use_extra_bufts``, which are the fields of `Model`.
-        draft_n_ctx: the same of the draft; None: the target's value. And so on for all keywords
-            with this prefix; ``draft_n_threads``, ``draft_n_threads_batch`` and ``draft_cpus`` have
-            defaults of their own.
-        speculation: the default of `generate`, as one object.
-        mode: how to speculate, default ``"auto"``: see `Speculation.mode`.
-        policy: when to stop or branch: see `Speculation.policy`.
-        k_max: branches at most, default 4: see `Speculation.k_max`.
-        max_draft: tokens drafted ahead at most: see `Speculation.max_draft`.
-        warmup: measure what steps cost (`costs`) with dummy tokens while loading. It takes at most
-            2 seconds, and tens of milliseconds with small models. Not done without a draft, with
-            ``mode="autoregressive"``, or if ``profile`` holds costs of these models on this
-            machine.
-        profile: path of a file with what was learned before: what steps cost and how often the
-            draft is right. Costs measured on another machine or with other threads are left out,
-            and all if the models are others; a warning is logged then. `close` saves the current
-            measurements to this file and creates it if needed. None: no profile.
-        bit_exact: make the logits independent of how many tokens are decoded at once where this
-            has a price: with F16, BF16 or F32 weights, and with more than one thread. Single
-            tokens are then decoded with a dummy, which may take a multiple of the time. Without
-            it, texts of two modes may differ at a near-tie there; with Q8_0 or Q4_0 weights and
-            one thread they never do.
-        prefix_reuse: what a call keeps of the one before. ``"exact"``: what a fresh call would
-            compute in the same way, in chunks of 128 tokens (of ``n_ubatch`` on a GPU);
-            ``"fast"``: the whole common prefix, so that a text may differ from a fresh call's at
-            near-ties; ``"off"``: nothing.
-        chat_template: Jinja template for messages; None: the one in the target's file.
-        seed: makes the seeds of calls without one the same in every run.
-        verbose: print llama.cpp's log to stderr. It always goes to the logger ``specbranch_cpp``.
-        progress_callback: called with the share loaded so far, 0.0 to 1.0, on this thread; what it
-            raises stops the loading and comes out.
+        target: path of the GGUF file that generates the text, or a `Model`.
+        draft: path of a smaller GGUF file with the same vocabulary, or a `Model`. ``None``
+            (default): no speculation.
+        n_ctx: the largest number of tokens of prompt and text together, default 4096: see
+            `Model.n_ctx`. All keywords from here to ``use_extra_bufts`` are fields of `Model`.
+        draft_n_ctx: the same number for the draft. ``None`` (default): the value of the target. All
+            other keywords with this prefix are fields of `Model`, too. ``draft_n_threads``,
+            ``draft_n_threads_batch`` and ``draft_cpus`` have their own defaults.
+        speculation: the default speculation options of `generate`, as one object.
+        mode: the default mode of `generate`, default ``"auto"``: see `Speculation.mode`.
+        policy: the default policy of `generate`: see `Speculation.policy`.
+        k_max: the largest number of branches, default 4: see `Speculation.k_max`.
+        max_draft: the largest number of tokens to draft ahead: see `Speculation.max_draft`.
+        warmup: measure step costs (`costs`) with dummy tokens while loading. This takes at most 2
+            seconds, and tens of milliseconds with small models. The engine measures nothing without
+            a draft, with ``mode="autoregressive"``, or if ``profile`` contains the costs of these
+            models on this machine.
+        profile: path of a file with measurements of earlier runs: step costs and acceptance rates.
+            The engine ignores costs from another machine or with other threads, and the whole file
+            if it is from other models; it then logs a warning. `close` saves the current
+            measurements to this file and creates it if needed. ``None`` (default): no profile.
+        bit_exact: make the logits independent of the number of tokens in a batch, with F16, BF16 or
+            F32 weights, and with more than one thread. The engine then decodes a single token
+            together with a dummy token, which can take several times as long. Without this option,
+            texts of two modes can diverge at a near-tie in these cases. With Q8_0 or Q4_0 weights
+            and one thread they never diverge.
+        prefix_reuse: which KV cells of the common prefix a call reuses from the call before.
+            ``"exact"``: the cells that a fresh call would compute in the same batches, in chunks of
+            128 tokens (of ``n_ubatch`` tokens on a GPU). ``"fast"``: all cells; a text can then
+            differ from the text of a fresh call at near-ties. ``"off"``: no cells.
+        chat_template: Jinja template for messages. ``None`` (default): the template in the target's
+            file.
+        seed: start value for the seeds of calls without a ``seed``, so that every run uses the same
+            seeds. ``None`` (default): random seeds.
+        verbose: print llama.cpp's log to stderr. The log also goes to the logger
+            ``specbranch_cpp``, always.
+        progress_callback: a function that is called on this thread with the share that is loaded,
+            0.0 to 1.0. If it raises an exception, loading stops and the constructor raises that
+            exception.
 
     Raises:
-        InvalidArgument: an option is of the wrong kind or out of its range, or said twice.
-        ModelLoadError: a file is missing, damaged or no model that generates, or the memory does
-            not suffice.
-        IncompatibleModels: the draft has another vocabulary, or is recurrent.
+        InvalidArgument: an option has the wrong type, is out of its range, or is given twice.
+        ModelLoadError: a file is missing, damaged, or not a model that generates text, or there is
+            not enough memory.
+        IncompatibleModels: the draft has another vocabulary, or it is recurrent.
 
     Sources: SpecBranch (arXiv:2506.01979), PEARL (arXiv:2408.11850), speculative decoding
     (arXiv:2211.17192).
@@ -242,7 +247,7 @@ class Engine(OpenAICalls):
 
     @classmethod
     def _from_core(cls, core: _core.Engine) -> Engine:
-        """An engine around fakes, for tests."""
+        """An engine with fake models, for tests."""
         engine = cls.__new__(cls)
         mode = "specbranch" if core.can_speculate else "autoregressive"
         names = ["fake"] * (1 + core.can_speculate)
@@ -279,49 +284,57 @@ class Engine(OpenAICalls):
         """Checks the request, queues it, and returns at once.
 
         The same prompt, settings and seed give the same text in every mode and with every policy.
-        How tokens are chosen and how they are speculated can be said with keywords or with objects
-        that document them, `Sampling` and `Speculation`; a keyword that is None was not said.
+        The options of sampling and speculation are keywords, or objects that document them:
+        `Sampling` and `Speculation`. A keyword that is ``None`` counts as not given.
 
         Args:
-            prompt: text, not empty: tokenized with the BOS token that the model asks for, and
-                with names of control tokens (``<|im_start|>``) read as these tokens. Or token ids,
-                taken as they are (for text from strangers, `tokenize` does not read names).
-            max_tokens: tokens of the text at most; None: until the context is full; 0: none,
-                the empty text.
-            sampling: how tokens are chosen, as one object.
-            temperature: 0, the default: the most probable token; 1: the model's distribution.
-            top_k: keep the k most probable tokens; 0, the default, or -1: all.
-            top_p: keep the most probable tokens that together have this probability; default 1:
-                all.
-            min_p: drop tokens less probable than this share of the best one's; default 0: none.
-            repeat_penalty: divide the logits of the last 64 tokens by this, those of the prompt
-                included; default 1: off.
-            presence_penalty: subtract this from the logit of each of these tokens; default 0: off.
-            frequency_penalty: subtract this for every time that such a token occurs; default 0:
-                off.
-            logit_bias: added to the logits of single tokens; ``-inf`` forbids one.
+            prompt: a text that is not empty, or token ids. A text gets the BOS token if the model
+                asks for it, and names of control tokens in it (``<|im_start|>``) become these
+                tokens. For untrusted text, pass the ids from `tokenize`, which by default does not
+                read these names.
+            max_tokens: the largest number of tokens to generate; 0 gives the empty text. ``None``
+                (default): generate until the context is full.
+            sampling: the sampling options, as one object.
+            temperature: 0 (default): the most probable token; 1: the model's distribution.
+            top_k: keep the k most probable tokens; 0 (default) or -1: keep all tokens.
+            top_p: keep the most probable tokens whose probabilities add up to this value; 1
+                (default): keep all tokens.
+            min_p: drop tokens whose probability is less than this share of the highest probability;
+                0 (default): drop no token.
+            repeat_penalty: divide the logits of the last 64 tokens, including the prompt, by this
+                value; 1 (default): off.
+            presence_penalty: subtract this value from the logit of each token among the last 64
+                tokens; 0 (default): off.
+            frequency_penalty: subtract this value from the logit of a token once for each
+                occurrence among the last 64 tokens; 0 (default): off.
+            logit_bias: values to add to the logits of single tokens; ``-inf`` forbids a token.
             grammar: GBNF with a rule ``root`` that the text must follow.
-            stop: strings before the first of which the text is cut.
-            seed: key of the choice at temperatures above 0, 0 to 2**64 - 1; None draws one, which
-                the stats name.
-            logprobs: report log-probabilities of each token and of this many alternatives; None:
-                none.
-            speculation: how the text is speculated, as one object.
-            mode: None: the engine's; ``"specbranch"`` for a ``policy`` where that is ``"auto"``.
-            policy: None: the engine's. ``"auto"``, which decides by itself, takes none.
-            k_max: branches at most, not more than the engine's; None: the engine's.
-            max_draft: tokens drafted ahead at most, as above.
-            trace: record what each model did when (``Completion.trace``).
-            n_feature_layers: with ``trace``, also record the inputs of so many of the target's
-                last layers at every round, the deepest last, and behind them the embedding of the
-                newest token (``TraceRound.features``); 0: none. At most the engine's
-                ``n_feature_layers``.
+            stop: strings at which the text ends. The text is cut before the first of them.
+            seed: key of the random choice at temperatures above 0, 0 to 2**64 - 1. ``None``
+                (default): the engine draws a seed, and ``stats.seed`` contains it.
+            logprobs: report log-probabilities of each token and of this many alternatives. ``None``
+                (default): report none.
+            speculation: the speculation options, as one object.
+            mode: the mode of this call. ``None`` (default): the mode of the engine; if that is
+                ``"auto"`` and the call has a ``policy``, ``"specbranch"``.
+            policy: the policy of this call. ``None`` (default): the policy of the engine. Mode
+                ``"auto"`` takes no policy.
+            k_max: the largest number of branches, at most that of the engine. ``None`` (default):
+                the value of the engine.
+            max_draft: the largest number of tokens to draft ahead, at most that of the engine.
+                ``None`` (default): the value of the engine, but at most 8 in modes other than
+                ``"auto"``.
+            trace: record what each model does at which time (``Completion.trace``).
+            n_feature_layers: with ``trace``, also record in every round the inputs of this number
+                of the target's last layers, the deepest layer last, and then the embedding of the
+                newest token (``TraceRound.features``). 0 (default): record none. The largest value is
+                the engine's ``n_feature_layers``.
 
         Raises:
-            InvalidArgument: an argument is of the wrong kind or out of its range, or said twice.
+            InvalidArgument: an argument has the wrong type, is out of its range, or is given twice.
             ContextOverflow: the prompt leaves no room in the context.
-            EngineClosed: the engine was closed, or this process is a fork of the one that made it.
-            DecodeError: an earlier error has left the models in an unknown state.
+            EngineClosed: the engine was closed, or it was created before this process was forked.
+            DecodeError: an earlier error left the models in an unknown state.
         """
         keywords = Speculation(mode=mode, policy=policy, k_max=k_max, max_draft=max_draft)
         return self._submit(
@@ -371,49 +384,54 @@ class Engine(OpenAICalls):
 
     @property
     def costs(self) -> StepCosts | None:
-        """What steps cost, measured while loading and refined since; None: not known."""
+        """The step costs, measured while loading and refined since then.
+
+        ``None``: the costs are not known.
+        """
         core = self._core
         return StepCosts._from_core(core.profile.costs, core.stats.warmup_ms)
 
     def save_profile(self, path: str | os.PathLike[str]) -> None:
-        """Writes what was learned of the two models, for ``Engine(..., profile=path)``.
+        """Writes the measurements of the two models to a file for ``Engine(..., profile=path)``.
 
-        It is JSON: what steps cost here, how often the draft was right, and by what to recognise
-        models and machine. A file that is there is replaced in one piece.
+        The file is JSON. It contains step costs, acceptance rates, and data that identify the
+        models and the machine. An existing file is replaced atomically.
 
         Raises:
             InvalidArgument: the engine has no draft.
-            EngineClosed: this process is a fork of the one that made the engine.
+            EngineClosed: the engine was created before this process was forked.
             OSError: the file cannot be written.
         """
         file = os.fsdecode(checked.path("path", path))
         if os.getpid() != self._pid:
-            raise EngineClosed("the engine was made before this process was forked")
+            raise EngineClosed("this process is a fork; the engine belongs to its parent")
         if self._key is None:
-            raise InvalidArgument("an engine without a draft has no profile")
+            raise InvalidArgument("this engine has no draft model, so it has no profile")
         pair_profile.save(file, self._key(), self._core.profile)
 
     def on_end(self, listener: Callable[[GenerationStats], object]) -> None:
-        """Has ``listener`` called with what each generation did and cost, from now on.
+        """Calls ``listener`` with the statistics of each generation that ends from now on.
 
-        It is called once a generation, cancelled ones included, in the thread that reads its end;
-        not for one whose end nobody reads, or that fails. It must not raise.
+        The call comes once for each generation, also for a cancelled generation, in the thread that
+        reads the end of the text. It does not come for a generation that fails, or whose end nobody
+        reads. The listener must not raise an exception.
         """
         self._shared.listeners.append(listener)
 
     @property
     def closed(self) -> bool:
-        """After `close`, and in a fork of the process that made the engine."""
+        """True after `close`, and in a forked child of the process that created the engine."""
         return self._core.closed
 
     def close(self) -> None:
-        """Cancels what is running, waits for the threads, and frees the models. Final.
+        """Cancels all generations, waits for the threads, and frees the models.
 
-        Running generations end with ``finish_reason`` ``"cancelled"``; what they made can still be
-        read. Closing twice does nothing. The profile that the engine was made with is written; if
-        that fails, a warning is logged.
+        The engine cannot be used afterwards. Cancelled generations have the ``finish_reason``
+        ``"cancelled"``; you can still read the text that they generated. If the engine has a
+        ``profile`` path, `close` writes the profile; if this fails, the engine logs a warning. A
+        second `close` does nothing.
         """
-        if os.getpid() == self._pid:  # a forked child must touch nothing that threads share
+        if os.getpid() == self._pid:  # a forked child must not touch state of the parent's threads
             self._core.close()
             logs.forward()
             path, self._profile_path = self._profile_path, None

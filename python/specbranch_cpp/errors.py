@@ -1,4 +1,4 @@
-"""The exceptions of the engine. Each is also the built-in exception that it is a kind of."""
+"""The exceptions of the engine. Each exception also derives from the built-in one that fits."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class SpecBranchError(RuntimeError):
 
 
 class InvalidArgument(SpecBranchError, ValueError):  # noqa: N818
-    """An argument is of the wrong kind or out of its range; nothing was started."""
+    """An argument has the wrong type or is out of its range. Nothing was started."""
 
 
 class MissingExtra(SpecBranchError, ImportError):  # noqa: N818
-    """A package is not installed that only this needs; the message names the extra to install."""
+    """A feature needs a package that is not installed; the message names the extra to install."""
 
 
 class ModelLoadError(SpecBranchError, OSError):
-    """A file cannot be opened or is no model that generates, or there is too little memory."""
+    """A file cannot be opened or is not a text model, or there is not enough memory."""
 
 
 class IncompatibleModels(SpecBranchError, ValueError):  # noqa: N818
-    """Draft and target do not fit together; the message names the first difference."""
+    """Draft and target cannot be used together. The message names the first difference."""
 
 
 class ContextOverflow(SpecBranchError, ValueError):  # noqa: N818
@@ -39,11 +39,12 @@ class ContextOverflow(SpecBranchError, ValueError):  # noqa: N818
 
 
 class DecodeError(SpecBranchError):
-    """A forward pass failed. The generation is over; the engine can be used on.
+    """A forward pass failed and the generation ended.
 
-    Only if the models are in an unknown state, every later call raises the same error.
+    The engine stays usable, unless the models are in an unknown state; then every later call raises
+    the same error.
     """
 
 
 class EngineClosed(SpecBranchError):  # noqa: N818
-    """The engine was closed, or this process is a fork of the one that made it."""
+    """The engine was closed, or it was created before this process was forked."""

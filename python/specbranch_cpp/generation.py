@@ -35,19 +35,19 @@ DecoderState = tuple[bytes, int]
 
 @dataclass(frozen=True)
 class _Step:
-    """One output of the core with the text that it made certain."""
+    """One output of the core, and the text that is final after it."""
 
     output: _core.Token | _core.Outcome
     text: str
-    decoder: DecoderState  # of the incremental decoder, afterwards
+    decoder: DecoderState  # state of the incremental decoder afterwards
 
 
 @dataclass
 class Shared:
-    """What the generations of one engine have in common.
+    """State that all generations of one engine share.
 
     Attributes:
-        planning: threads in which a policy is thinking.
+        planning: threads that run a policy at this time.
         listeners: see `Engine.on_end`.
     """
 
@@ -56,14 +56,14 @@ class Shared:
 
 
 class Generation:
-    """A text in the making: an iterator of `Chunk`, and a context manager.
+    """A running generation: an iterator of `Chunk`, and a context manager.
 
-    Made by `Engine.generate`. The work goes on whether or not it is read, so several generations
-    can be read in any order. Dropping the object, leaving its ``with`` block, `cancel` and Ctrl-C
-    stop the work within one forward pass.
+    `Engine.generate` creates it. The generation runs whether or not you read it, so you can read
+    several generations in any order. It stops within one forward pass if you drop the object, leave
+    its ``with`` block, call `cancel` or press Ctrl-C.
 
-    Iterating and `result` read the same chunks: each comes once, in order; threads that read at
-    the same time share them.
+    Iteration and `result` read the same chunks. Each chunk comes once, in order; threads that read
+    at the same time share the chunks.
     """
 
     def __init__(
@@ -77,17 +77,17 @@ class Generation:
         policy: Policy | None = None,
         n_prompt: int = 0,
     ) -> None:
-        self._owner = owner  # the engine, kept alive while it works for us
+        self._owner = owner  # keeps the engine alive while the generation runs
         self._shared = shared
         self._n_prompt = n_prompt
         self._core = core
         self._has_logprobs = logprobs
         self._has_trace = trace
         self._pid = os.getpid()
-        # Reentrant, for the handler of a signal that reads while its thread waits here.
+        # Reentrant: a signal handler may read while its thread waits here.
         self._lock = threading.RLock()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._steps: list[_Step] = []  # appending is the only change: an interrupt loses nothing
+        self._steps: list[_Step] = []  # only appended to, so an interrupt loses nothing
         self._failed = False
         self._hook = None if policy is None else user_policy.Hook(policy)
         self._policy_error: BaseException | None = None
@@ -101,8 +101,9 @@ class Generation:
 
         Raises:
             DecodeError: a forward pass failed.
-            EngineClosed: this process is a fork of the one that made the engine.
-            Exception: whatever the policy raises; InvalidArgument if its plan is out of range.
+            EngineClosed: the engine was created before this process was forked.
+            Exception: any exception of the policy; InvalidArgument if the policy's plan is out of
+                range.
         """
         self._check_process()
         with self._lock:
@@ -111,14 +112,14 @@ class Generation:
             return self._chunk(self._read())
 
     def result(self) -> Completion:
-        """Waits for the end and returns the whole text, what was read before included.
+        """Waits for the end and returns the whole text, including chunks that were read before.
 
-        After a cancel it is the text so far, with ``finish_reason`` ``"cancelled"``.
+        After a cancel, the result is the text so far, with ``finish_reason`` ``"cancelled"``.
 
         Raises:
             DecodeError: a forward pass failed.
-            EngineClosed: this process is a fork of the one that made the engine.
-            Exception: as above.
+            EngineClosed: the engine was created before this process was forked.
+            Exception: any exception of the policy.
         """
         self._check_process()
         with self._lock:
@@ -129,42 +130,50 @@ class Generation:
             return self._completion
 
     def cancel(self) -> None:
-        """Stops the work within one forward pass. What was generated can still be read."""
+        """Stops the generation within one forward pass.
+
+        You can still read the text that it generated.
+        """
         self._core.cancel()
 
     @property
     def stats(self) -> GenerationStats | None:
-        """What it cost; None until the last chunk has been read."""
+        """The statistics of the generation. ``None`` until the last chunk has been read."""
         return self.result().stats if self._ended else None
 
     @property
     def n_prompt(self) -> int:
-        """Tokens of the prompt."""
+        """The number of tokens in the prompt."""
         return self._n_prompt
 
     @property
     def n_prefilled(self) -> int:
-        """How many of them the target holds by now; 0 while the generation waits its turn."""
+        """The number of prompt tokens that the target has read.
+
+        It is 0 while the generation waits in the queue.
+        """
         self._check_process()
         return self._core.n_prefilled
 
     def trace_since(self, n_spans: int = 0, n_rounds: int = 0) -> Trace:
-        """What has been recorded by now, past the first spans and rounds; from any thread.
+        """The part of the trace after the first ``n_spans`` spans and ``n_rounds`` rounds.
 
-        The round of a token is there before the chunk that brings it. ``result().trace`` has it
-        all in the end, and the rounds' ``features``, which are left out here.
+        Any thread may call this method while the generation runs. The round of a token appears
+        before the chunk of that token. The rounds have no ``features``; at the end,
+        ``result().trace`` has the whole trace with them.
 
         Args:
-            n_spans: spans to leave out: those that were read before.
-            n_rounds: rounds to leave out.
+            n_spans: number of spans to skip: the spans of earlier calls.
+            n_rounds: number of rounds to skip: the rounds of earlier calls.
 
         Raises:
-            InvalidArgument: the generation was not asked for a ``trace``, or a number is negative.
-            EngineClosed: this process is a fork of the one that made the engine.
+            InvalidArgument: the generation was started without ``trace=True``, or a number is
+                negative.
+            EngineClosed: the engine was created before this process was forked.
         """
         self._check_process()
         if not self._has_trace:
-            raise InvalidArgument("the generation has no record: ask for it with trace=True")
+            raise InvalidArgument("the generation has no trace; start it with trace=True")
         return Trace._from_core(
             self._core.trace_since(
                 checked.integer("n_spans", n_spans, 0),
@@ -192,10 +201,11 @@ class Generation:
         return f"<Generation: {n_tokens} tokens read, {state}>"
 
     def _check_process(self) -> None:
-        # Before the lock, which a thread may have held that the child does not have.
+        # Check before locking: a thread of the parent may hold the lock, and a forked child does
+        # not have that thread.
         if os.getpid() != self._pid:
             raise EngineClosed(
-                "[Generation] this process is a fork of the one that made the engine"
+                "[Generation] this process is a fork; the engine belongs to its parent"
             )
 
     @property
@@ -203,11 +213,13 @@ class Generation:
         return bool(self._steps) and isinstance(self._steps[-1].output, _core.Outcome)
 
     def _read(self) -> _Step:
-        """Waits for one more step; meanwhile answers what the policy is asked."""
+        """Waits for one more step, and lets the policy answer meanwhile."""
         if self._policy_error is not None:
             raise self._policy_error
         if threading.get_ident() in self._shared.planning:
-            raise SpecBranchError("a policy must not read a generation of the engine that asks it")
+            raise SpecBranchError(
+                "a policy must not read a generation of the engine that calls the policy"
+            )
         while True:
             index = len(self._steps)
             try:
@@ -219,12 +231,13 @@ class Generation:
                 self._failed = True
                 logs.forward()
                 raise
-            except BaseException:  # a signal's, or the policy's: nobody may answer any more
+            except BaseException:
+                # A signal handler or the policy raised this: no answer may follow.
                 self.cancel()
                 raise
             if index != len(self._steps):
-                continue  # the handler of a signal has read this one
-            # An interrupted attempt may have left something in it.
+                continue  # a signal handler has read this step
+            # An interrupted attempt may have left text in the decoder.
             self._decoder.setstate(self._steps[-1].decoder if index else (b"", 0))
             if isinstance(output, _core.Outcome):
                 logs.forward()
@@ -239,13 +252,13 @@ class Generation:
             return step
 
     def _serve(self, question: _core.Question) -> None:
-        """Lets the policy answer; what it raises ends the generation."""
+        """Lets the policy answer. An exception of the policy ends the generation."""
         thread = threading.get_ident()
         self._shared.planning.add(thread)
         try:
             cast("user_policy.Hook", self._hook).serve(question, self._core)
         except KeyboardInterrupt:
-            self._core.cancel()  # first, so that it is no failure
+            self._core.cancel()  # cancel first, so that the end does not count as a failure
             self._core.refuse()
             raise
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""What an engine and a generation may be told, as objects.
+"""Options of an engine and of a generation, as objects.
 
     from specbranch_cpp import Engine, Model, Sampling, Speculation
 
@@ -11,13 +11,12 @@
     engine.generate("Once", sampling=creative, max_tokens=64)
     engine.generate("Twice", sampling=dataclasses.replace(creative, seed=1))
 
-The same can be said with keywords: ``Engine("target.gguf", "draft.gguf", n_ctx=8192,
-draft_devices=["CUDA1"], k_max=8)`` and ``engine.generate("Once", temperature=0.8)``. An object says
-all of its subject: a keyword beside an object that has a field of that name is an error, whatever
-its value.
+Keywords give the same options: ``Engine("target.gguf", "draft.gguf", n_ctx=8192,
+draft_devices=["CUDA1"], k_max=8)`` and ``engine.generate("Once", temperature=0.8)``. A keyword
+beside an object with a field of that name is an error, even if both values are equal.
 
-The objects are only descriptions: they open no file and check nothing. `Engine` and
-`Engine.generate` check them.
+The objects only describe: they open no file and check no value. `Engine` and `Engine.generate`
+check them.
 """
 
 from __future__ import annotations
@@ -38,152 +37,162 @@ __all__ = ["Model", "Sampling", "Speculation"]
 class Model:
     """A model's file, and how llama.cpp loads and runs it; the target or the draft of an `Engine`.
 
-    Fields have llama-cpp-python's names where it has them. None means: for a target, the default
-    that the field names; for a draft, the target's value, except for ``n_threads``,
-    ``n_threads_batch`` and ``cpus``, which each model has for itself.
+    Fields have the names of llama-cpp-python if it has the option. For a target, ``None`` means the
+    default that the field names. For a draft, ``None`` means the value of the target, except for
+    ``n_threads``, ``n_threads_batch`` and ``cpus``, for which each model has its own default.
     """
 
     path: str | os.PathLike[str]
-    """The GGUF file."""
+    """Path of the GGUF file."""
 
     _: KW_ONLY
 
     n_ctx: int | None = None
-    """Tokens that the prompt and the text may have together; 0: as many as the model was trained
-    with. Default 4096. The KV cache is allocated for all of them at once, and the draft's needs
-    room for its branches besides."""
+    """The largest number of tokens of prompt and text together; 0: the length that the model was
+    trained with. Default 4096. The KV cache is allocated for all of these tokens at once. The KV
+    cache of the draft also needs room for its branches."""
 
     n_batch: int | None = None
-    """Tokens of one call of llama.cpp at most. Default 512."""
+    """The largest number of tokens in one call of llama.cpp. Default 512."""
 
     n_ubatch: int | None = None
-    """Tokens of one forward pass at most. Default 512. More of them read long prompts faster on a
-    GPU and need larger buffers."""
+    """The largest number of tokens in one forward pass. Default 512. A larger number reads long
+    prompts faster on a GPU, and needs larger buffers."""
 
     flash_attn: bool | None = None
-    """Use flash attention. Default True. Without it, the logits depend on where in the cache a text
-    lies, so that two modes may choose different tokens at a near-tie; a quantized V cache is
-    impossible."""
+    """Whether to use flash attention. Default True. Without flash attention, a quantized V cache is
+    impossible, and the logits depend on the position of the text in the KV cache, so texts of two
+    modes can diverge at near-ties."""
 
     type_k: int | str | None = None
     """Type of the K cache: ggml's number, or a name such as ``"q8_0"``. Default ``"f16"``. A
-    quantized cache is smaller and less exact."""
+    quantized KV cache is smaller and less exact."""
 
     type_v: int | str | None = None
-    """Type of the V cache, likewise. Other types than ``"f16"`` need flash attention."""
+    """Type of the V cache: ggml's number, or a name. Default ``"f16"``. A quantized type needs
+    flash attention."""
 
     n_gpu_layers: int | None = None
-    """Layers that are put on GPUs; -1: all. Default 0: the model runs on the CPU."""
+    """Number of layers on GPUs; -1: all layers. Default 0: the model runs on the CPU."""
 
     main_gpu: int | None = None
-    """Number of the GPU that holds everything if ``split_mode`` is 0. Default 0."""
+    """Number of the GPU to use if ``split_mode`` is 0. Default 0."""
 
     devices: Sequence[str] | None = None
-    """ggml's names (``"CUDA0"``) of the devices to use. Default: all GPUs. A target and a draft on
-    devices of their own do not slow each other down."""
+    """ggml's names of the devices to use, such as ``"CUDA0"``. Default: all GPUs. If the target and
+    the draft use different devices, they do not slow each other down."""
 
     split_mode: int | None = None
-    """How layers are put on several GPUs. 0: all on one; 1: layer by layer; 2: by rows; 3: by
-    tensors. Default 1."""
+    """How to split the model over GPUs: 0: not at all, 1: by layers, 2: by rows, 3: by tensors.
+    Default 1."""
 
     tensor_split: Sequence[float] | None = None
-    """Share of the model on each GPU. Default: by their free memory."""
+    """Share of the model on each GPU. Default: shares by free memory."""
 
     n_threads: int | None = None
-    """CPU threads. Default: a quarter of the cores and at least one for the draft, the others for
-    the target; one for a model that is on GPUs altogether (``n_gpu_layers=-1``). Both models run at
-    the same time, so more threads than cores slow both down by factors."""
+    """Number of CPU threads for a single token. Default: the draft gets a quarter of the cores, at
+    least one; the target gets the other cores. A model with all layers on GPUs
+    (``n_gpu_layers=-1``) gets one thread. Both models run at the same time, so more threads than
+    cores are several times slower."""
 
     n_threads_batch: int | None = None
-    """CPU threads for more than one token at once. Default: as ``n_threads``."""
+    """Number of CPU threads for several tokens. Default: the value of ``n_threads``."""
 
     cpus: Sequence[int] | None = None
-    """Numbers of the CPUs that the model's threads are pinned to. Default: any. With CPUs of its
-    own, a model gets one thread for each of them by default."""
+    """Numbers of the CPUs to which the model's threads are pinned. Default: any CPU. A model with
+    this option gets one thread for each of these CPUs by default."""
 
     offload_kqv: bool | None = None
-    """Keep the KV cache on the GPU of its layer. Default True."""
+    """Whether to keep the KV cache of a layer on the GPU of that layer. Default True."""
 
     use_mmap: bool | None = None
-    """Map the file instead of reading it. Default True: pages are read when they are first used,
-    and shared with other processes."""
+    """Whether to map the file instead of reading it. Default True: pages are read at their first
+    use, and other processes share them."""
 
     use_mlock: bool | None = None
-    """Keep the weights from being swapped out. Default False."""
+    """Whether to lock the weights in memory, so that the system cannot swap them out. Default
+    False."""
 
     check_tensors: bool | None = None
-    """Refuse weights that are NaN or infinite. Default True. Costs one pass over the file."""
+    """Whether to refuse weights that are NaN or infinite. Default True. The check reads the whole
+    file once."""
 
     use_extra_bufts: bool | None = None
-    """Let llama.cpp repack weights for this CPU. Default True: steps are faster, and the repacked
-    weights are copies instead of mapped pages."""
+    """Whether llama.cpp may repack weights for this CPU. Default True: steps are faster, and the
+    repacked weights are copies instead of mapped pages."""
 
 
 @dataclass(frozen=True)
 class Speculation:
-    """How a text is speculated, which changes its speed but never its tokens.
+    """How to speculate. Speculation changes the speed of a text, but never its tokens.
 
-    An engine's is the default of its generations: a field that is None in `Engine.generate` takes
-    the engine's value.
+    The options of an engine are the defaults of its generations: a field that is ``None`` in
+    `Engine.generate` gets the value of the engine.
     """
 
     mode: str | None = None
-    """``"autoregressive"``: the target alone. ``"speculative"``: the draft proposes a chain, then
-    the target verifies it. ``"pearl"``: the draft goes on while the target verifies.
-    ``"specbranch"``: it goes on along several branches. ``"auto"``: whatever is fastest by measured
-    costs and acceptance. Default ``"auto"``; ``"specbranch"`` with a ``policy``, and
-    ``"autoregressive"`` without a draft."""
+    """``"autoregressive"``: the target decodes alone. ``"speculative"``: the draft proposes a chain
+    of tokens, then the target verifies it. ``"pearl"``: the draft continues while the target
+    verifies. ``"specbranch"``: the draft continues along several branches. ``"auto"`` chooses the
+    fastest way to decode from step costs and the acceptance rate. Default: ``"auto"``; with a
+    ``policy`` ``"specbranch"``; without a draft ``"autoregressive"``."""
 
     policy: policies.BuiltIn | policies.Policy | None = None
-    """When the draft stops or branches: one of `specbranch_cpp.policies`, or an object of your own
-    (`policies.Policy`). Default ``policies.Confidence()``. ``"auto"`` decides by itself and takes
-    none."""
+    """The policy, which decides when the draft stops or branches: a policy of
+    `specbranch_cpp.policies`, or your own object (`policies.Policy`). Default:
+    ``policies.Confidence()``. Mode ``"auto"`` takes no policy."""
 
     k_max: int | None = None
-    """Branches at most, 1 to 32. Default 4. An engine's KV cache has room for so many, and its
-    generations can ask for no more."""
+    """The largest number of branches, 1 to 32. Default 4. The KV cache of an engine has room for
+    this number, so it is also the limit of its generations."""
 
     max_draft: int | None = None
-    """Tokens drafted ahead at most, 1 to 64. Default 16 in ``"auto"``, which finds how far drafting
-    pays, and 8 in the other modes. The KV cache has room for them, too."""
+    """The largest number of tokens to draft ahead, 1 to 64. Default 16 in mode ``"auto"``, which
+    finds by itself how far drafting pays, and 8 in the other modes. The KV cache of an engine has
+    room for this number, so it is also the limit of its generations. A generation in another mode
+    than ``"auto"`` exceeds 8 tokens only with its own value."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How each token is chosen from the target's logits. The same in every mode.
+    """How to choose each token from the target's logits. The choice is the same in every mode.
 
-    The logits pass penalties, bias and grammar, then truncation (``top_k``, ``top_p``, ``min_p``)
-    and temperature.
+    Penalties, bias and grammar change the logits first. Then come truncation (``top_k``, ``top_p``,
+    ``min_p``) and temperature.
     """
 
     temperature: float = 0.0
-    """0: the most probable token; 1: the model's own distribution."""
+    """0: the most probable token; 1: the model's distribution."""
 
     top_k: int = 0
-    """Keep the k most probable tokens; 0 or -1: all."""
+    """Keep the k most probable tokens; 0 or -1: keep all tokens."""
 
     top_p: float = 1.0
-    """Keep the most probable tokens that together have this probability; 1: all."""
+    """Keep the most probable tokens whose probabilities add up to this value; 1: keep all
+    tokens."""
 
     min_p: float = 0.0
-    """Drop tokens that are less probable than this share of the best one's probability; 0: none."""
+    """Drop tokens whose probability is less than this share of the highest probability; 0: drop no
+    token."""
 
     repeat_penalty: float = 1.0
-    """Divide the logits of the last 64 tokens by this, the prompt's included; 1: off."""
+    """Divide the logits of the last 64 tokens, including the prompt, by this value; 1: off."""
 
     presence_penalty: float = 0.0
-    """Subtract this from the logit of each of these tokens; 0: off."""
+    """Subtract this value from the logit of each token among the last 64 tokens; 0: off."""
 
     frequency_penalty: float = 0.0
-    """Subtract this for every time that such a token occurs; 0: off."""
+    """Subtract this value from the logit of a token once for each occurrence among the last 64
+    tokens; 0: off."""
 
     logit_bias: Mapping[int, float] | None = None
-    """Added to the logits of single tokens, by their ids; ``-inf`` forbids a token."""
+    """Values to add to the logits of single tokens, by token id; ``-inf`` forbids a token."""
 
     grammar: str | None = None
-    """GBNF with a rule ``root`` that the text must follow. Costs a check of each chosen token, and
-    one of the whole vocabulary where the grammar refuses it."""
+    """GBNF with a rule ``root`` that the text must follow. The grammar costs a check of each chosen
+    token, and a check of the whole vocabulary where it refuses the chosen token."""
 
     seed: int | None = None
-    """Key of the choice at temperatures above 0, 0 to 2**64 - 1. The same seed, prompt and settings
-    give the same text. None: a new one for each text, which `GenerationStats.seed` tells."""
+    """Key of the random choice at temperatures above 0, 0 to 2**64 - 1. The same seed, prompt and
+    settings give the same text. ``None`` (default): the engine draws a seed for each text, and
+    `GenerationStats.seed` contains it."""

@@ -1,6 +1,6 @@
-"""How far the draft goes before its tokens are verified, and where it branches.
+"""Policies decide how far the draft goes before a verification, and where it branches.
 
-Whatever the policy, the text is the same; only the speed differs. A policy is one of those here,
+The text is the same with every policy; only the speed differs. A policy is a class of this module,
 or any object with the two methods of `Policy`.
 """
 
@@ -36,10 +36,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Fixed:
-    """Drafts the same number of tokens every round.
+    """Drafts the same number of tokens in every round.
 
     Args:
-        gamma: tokens a round, 1 to 64; the engine's ``max_draft`` bounds it too.
+        gamma: number of tokens per round, 1 to 64; the engine's ``max_draft`` also limits it.
 
     Raises:
         InvalidArgument: ``gamma`` is out of its range.
@@ -53,14 +53,15 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Confidence:
-    """Stops, or branches, at the first token that the draft is not sure of.
+    """Stops, or branches, at the first low-confidence token.
 
-    The confidence of a token is its share among the draft's candidates, the noise of the choice
-    included: its softmax over ``log q + g``, or over ``log q`` at temperature 0. This is the
-    implicit signal of SpecBranch (arXiv:2506.01979).
+    The confidence of a token is its softmax value among the draft's candidates, over ``log q + g``
+    (with the noise ``g`` of the choice), or over ``log q`` at temperature 0. This is the implicit
+    signal of SpecBranch (arXiv:2506.01979).
 
     Args:
-        epsilon: least confidence, 0 to 1, at which the draft goes on; 0 never stops early.
+        epsilon: the smallest confidence, 0 to 1, at which the draft continues; 0: the draft never
+            stops early.
 
     Raises:
         InvalidArgument: ``epsilon`` is out of its range.
@@ -74,16 +75,16 @@ class Confidence:
 
 @dataclass(frozen=True)
 class AdaEDL:
-    """Stops, or branches, where the draft's entropy says that a token may well be rejected.
+    """Stops, or branches, where the draft's entropy predicts a rejection.
 
-    That is where ``1 - sqrt(0.2 * H)`` is below a threshold; H is the entropy, in nats, of the
-    confidences of the draft's candidates. The threshold rises by small steps while less than
-    ``acceptance`` of the verified tokens are accepted, and falls while more are. In ``pearl``,
-    which has no branches, it ends the windows.
+    The policy stops where ``1 - sqrt(0.2 * H)`` is below a threshold. H is the entropy, in nats, of
+    the confidences of the draft's candidates. The threshold rises in small steps while the
+    acceptance rate is below ``acceptance``, and falls while it is above. In ``pearl``, which has no
+    branches, the policy ends the windows.
 
     Args:
-        threshold: what each generation begins with, 0 to 1.
-        acceptance: wanted share of accepted tokens, 0 to 1.
+        threshold: the threshold at the start of each generation, 0 to 1.
+        acceptance: the target value of the acceptance rate, 0 to 1.
 
     Raises:
         InvalidArgument: an argument is out of its range.
@@ -102,24 +103,24 @@ class AdaEDL:
 
 @dataclass(frozen=True)
 class HRAD:
-    """Decides by the target's hidden states what is kept of a window (SpecBranch's H-RAD).
+    """Decides from the target's hidden states how much of a window to keep (SpecBranch's H-RAD).
 
-    A small network foretells what the target will do with the tokens that are drafted past the
-    newest one. *None* will be accepted: branch at the first token, draft no further behind it.
-    *All*: keep the whole window. Else the rule of `Confidence`. Without branches: ``speculative``
-    drafts one token, or all whatever their confidence; ``pearl`` verifies none of the window, or
-    all of it.
+    A small network predicts how many of the drafted tokens the target will accept. *None*: branch
+    at the first token, and do not extend the window. *All*: keep the whole window. *Some*: use the
+    rule of `Confidence`. In modes without branches, ``speculative`` drafts one token (*none*) or
+    all tokens (*all*); ``pearl`` verifies nothing of the window (*none*) or the whole window
+    (*all*).
 
     Args:
-        path: a file that ``specbranch hrad train`` made for this pair of models.
+        path: a file that ``specbranch hrad train`` wrote for this pair of models.
         epsilon: as in `Confidence`.
-        sure: least probability, 0 to 1, with which the network decides; below, `Confidence` does.
-            0 is the paper's rule. A network that is right less than 85 to 90 % of the time costs
-            more than it saves, so that by default it only speaks when it is surer than that.
+        sure: the smallest probability, 0 to 1, at which the network decides. Below this value,
+            `Confidence` decides. 0 is the paper's rule. A network that is right in less than 85 to
+            90 % of the rounds costs more than it saves; therefore the default is 0.9.
 
     Raises:
-        InvalidArgument: a number is out of its range; the file cannot be read or is none of these.
-            That it is for another pair is noticed when it is given to an engine.
+        InvalidArgument: a number is out of its range, or the file cannot be read or has another
+            format. The engine that gets the policy checks that the file is for its pair.
     """
 
     path: str | os.PathLike[str]
@@ -137,18 +138,18 @@ class HRAD:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one round is to go. What is out of range in the round ends the generation.
+    """The plan for one round. A value outside the limits of the round ends the generation.
 
     Attributes:
-        draft_length: tokens to draft past the branch point, 0 to ``RoundState.max_draft``.
-        branch_at: drafted tokens before the branch point, 0 to ``len(RoundState.path)``; None: the
-            mode's own rule.
-        branches: how many branches leave it at most, 1 to ``RoundState.max_branches``.
-        submit: drafted tokens for the target to verify at most, 0 to ``RoundState.max_submit``;
-            None: up to the branch point (in ``speculative``: all).
+        draft_length: number of tokens to draft after the branch point, 0 to ``RoundState.max_draft``.
+        branch_at: number of drafted tokens before the branch point, 0 to ``len(RoundState.path)``.
+            ``None`` (default): the rule of the mode decides.
+        branches: the largest number of branches at that point, 1 to ``RoundState.max_branches``.
+        submit: the largest number of drafted tokens to verify, 0 to ``RoundState.max_submit``. ``None``
+            (default): the tokens before the branch point (in ``speculative`` all tokens).
 
     Raises:
-        InvalidArgument: a field is no integer or negative.
+        InvalidArgument: a field is not an integer, or it is negative.
     """
 
     draft_length: int
@@ -157,7 +158,7 @@ class Plan:
     submit: int | None = None
 
     def __post_init__(self) -> None:
-        # As `checked.integer`, but fast: this is done every round.
+        # Like `checked.integer`, but faster: this runs in every round.
         for name, low, value in (
             ("draft_length", 0, self.draft_length),
             ("branches", 1, self.branches),
@@ -169,14 +170,14 @@ class Plan:
 
 
 class Node(NamedTuple):
-    """One token of the tree.
+    """One node of the draft tree.
 
     Attributes:
-        parent: its index among the nodes; -1: the root.
-        token: its id.
-        confidence: the draft's, for this token after its parent.
-        candidates: up to eight (token, confidence) that the draft proposes next, best first;
-            empty: it has not been there yet.
+        parent: index of the parent node; -1: this node is the root.
+        token: the token's id.
+        confidence: the draft's confidence for this token after its parent.
+        candidates: up to eight pairs (token, confidence) that the draft proposes next, best first.
+            Empty: the draft has not evaluated this node yet.
     """
 
     parent: int
@@ -187,25 +188,26 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RoundState:
-    """What is known when a round begins.
+    """The state of the generation when a round begins.
 
     Attributes:
-        mode: how the generation is decoded.
-        position: of the newest token of the text.
-        nodes: that token, the main path, then what else lives of the tree (256 at most); parents
-            come first.
-        path: the tokens of the main path, which the draft proposed and the target has not seen.
-        confidences: the draft's, for each of them.
-        max_draft: the most that ``Plan.draft_length`` may be.
-        max_branches: likewise ``Plan.branches``; 1 in modes without branches.
-        max_submit: likewise ``Plan.submit``.
-        acceptance: running share of the verified tokens that were accepted, 1.0 at first.
-        target_ms: running mean of a verification's time; 0.0: not known yet.
-        draft_ms: running mean of a draft pass's time; 0.0: not known yet.
-        features: if the policy has ``n_feature_layers`` = K > 0, a read-only array of float32,
-            [K + 1, width of the target]: the inputs of its last K layers, the deepest last, where
-            it chose the newest token, then that token's embedding. None before the first verdict.
-            The array is a copy that belongs to the round: it may be kept.
+        mode: the mode of the generation.
+        position: position of the newest token of the text.
+        nodes: the newest token, the main path, and then the other nodes of the draft tree (at most
+            256 nodes); parents come before their children.
+        path: the tokens of the main path, which the target has not verified.
+        confidences: the draft's confidence for each token of ``path``.
+        max_draft: the largest value of ``Plan.draft_length``.
+        max_branches: the largest value of ``Plan.branches``; 1 in modes without branches.
+        max_submit: the largest value of ``Plan.submit``.
+        acceptance: running acceptance rate of the verified tokens; 1.0 at first.
+        target_ms: running mean of the time of a verification; 0.0: not known yet.
+        draft_ms: running mean of the time of a draft pass; 0.0: not known yet.
+        features: if the policy has ``n_feature_layers`` = K > 0, a read-only float32 array of shape
+            [K + 1, width of the target]. It contains the inputs of the target's last K layers, the
+            deepest layer last, at the position where the target chose the newest token, and then
+            the embedding of that token. ``None`` before the first verification. Each round has its
+            own copy, so you may keep it.
     """
 
     mode: str
@@ -224,15 +226,15 @@ class RoundState:
 
 @dataclass(frozen=True, slots=True)
 class RoundOutcome:
-    """What became of a round.
+    """The result of a round.
 
     Attributes:
-        plan: the policy's; None: it was skipped, the round was the built-in rule's.
-        n_submitted: drafted tokens that the target verified.
-        n_accepted: how many of these it chose too.
-        branch_hit: the target's own token after them had been drafted as well.
-        n_rolled_back: drafted tokens that the verdict dropped.
-        committed: the ids that became text.
+        plan: the policy's plan. ``None``: the policy was skipped, and the built-in rule decided.
+        n_submitted: number of drafted tokens that the target verified.
+        n_accepted: number of drafted tokens that the target accepted.
+        branch_hit: whether the target's next token was on a branch.
+        n_rolled_back: number of drafted tokens that the verification rolled back.
+        committed: ids of the tokens that became text.
     """
 
     plan: Plan | None
@@ -245,22 +247,26 @@ class RoundOutcome:
 
 @runtime_checkable
 class Policy(Protocol):
-    """What an object needs to be a policy; a class need not derive from this.
+    """The interface of a policy.
 
-    Both methods run inside ``next(generation)`` or ``generation.result()``, on that thread. While
-    nobody is inside, rounds are done by ``Confidence()`` and counted in ``stats.policy_skipped``.
-    An exception ends the generation and comes out there. A policy must not read a generation of
-    the engine that asks it; cancelling is fine.
+    A class need not derive from it. Both methods run inside ``next(generation)`` or
+    ``generation.result()``, on the thread that reads. While no thread reads, ``Confidence()``
+    decides, and ``stats.policy_skipped`` counts these rounds. If a method raises an exception, the
+    generation ends, and ``next`` or ``result`` raises that exception. A policy must not read a
+    generation of the engine that calls it. It may cancel that generation.
 
-    An integer attribute ``n_feature_layers`` asks for ``RoundState.features``.
+    A policy with an integer attribute ``n_feature_layers`` above 0 gets ``RoundState.features``.
     """
 
     def plan(self, state: RoundState, /) -> Plan:
-        """How the round that begins is to go."""
+        """Returns the plan for the round that begins."""
         ...
 
     def observe(self, outcome: RoundOutcome, /) -> None:
-        """Told before the next plan, for each round since the last one."""
+        """Receives the result of a round.
+
+        The engine calls this before the next `plan`, once for each round since the last one.
+        """
         ...
 
 

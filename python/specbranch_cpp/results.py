@@ -1,4 +1,4 @@
-"""What a generation gives back."""
+"""The results of a generation, and figures of an engine."""
 
 from __future__ import annotations
 
@@ -26,24 +26,25 @@ __all__ = [
 ]
 
 Origin = Literal["target", "draft", "branch"]
-"""Who had a token first: the target; the draft, on the path that was verified; or the draft, on a
-branch that the target took (a branch hit)."""
+"""Which model proposed a token first: the target; the draft, on the verified path; or the draft, on
+a branch that contains the target's token (a branch hit)."""
 
 FinishReason = Literal["stop", "length", "cancelled"]
-"""Why a text ended: an end token, a stop string or a grammar with nothing left to say; a limit
-(``max_tokens``, the context); or a cancel."""
+"""Why a text ended. ``"stop"``: an end token, a stop string, or the end of the grammar.
+``"length"``: ``max_tokens`` or the context is reached. ``"cancelled"``: the generation was
+cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """How probable the target found one token of the text.
+    """The probability that the target gives to one token of the text.
 
     Attributes:
         token: the token's id.
-        logprob: natural logarithm of its probability under the target's raw scores, before
-            temperature, penalties, bias and truncation.
-        top: the most probable tokens at that position and their log-probabilities, best first, as
-            many as ``logprobs`` asked for.
+        logprob: natural logarithm of the token's probability, computed from the target's logits
+            before temperature, penalties, bias and truncation.
+        top: the most probable tokens at that position with their log-probabilities, most probable
+            first. ``logprobs`` of the call gives their number.
     """
 
     token: int
@@ -53,17 +54,17 @@ class TokenLogprobs:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of the text: one token, or at the very end what was held back.
+    """A piece of the text: one token, or at the end the text that was held back.
 
     Attributes:
-        text: what the token adds; empty while a stop string or a character of several bytes may
-            not be complete.
-        token: the token's id; None in the last chunk.
-        from_draft: the draft had proposed the token.
-        logprob: see `TokenLogprobs`; None unless ``logprobs`` asked for it.
+        text: the text that this token completes. Empty while a stop string, or a character of
+            several bytes, may still be incomplete.
+        token: the token's id. ``None`` in the last chunk.
+        from_draft: whether the draft proposed the token.
+        logprob: see `TokenLogprobs`. ``None`` without ``logprobs``.
         finish_reason: set in the last chunk only.
         origin: ``"target"``, ``"draft"`` or ``"branch"``: see `Origin`.
-        top: as in `TokenLogprobs`; None unless ``logprobs`` asked for it.
+        top: see `TokenLogprobs`. ``None`` without ``logprobs``.
     """
 
     text: str
@@ -80,12 +81,13 @@ class Completion:
     """A whole text.
 
     Attributes:
-        text: cut before the stop string, if one ended it.
-        tokens: the ids, up to the one that completes a stop string; an end token is not in it.
-        finish_reason: why it ended.
-        logprobs: one entry a token; None unless asked for.
-        stats: what it cost.
-        trace: what each model did when; None unless asked for.
+        text: the text, without the stop string that ended it.
+        tokens: the token ids, with the token that completes a stop string, but without an end
+            token.
+        finish_reason: why the text ended: see `FinishReason`.
+        logprobs: one entry for each token. ``None`` without ``logprobs``.
+        stats: the statistics of the generation.
+        trace: what each model did at which time. ``None`` without ``trace=True``.
     """
 
     text: str
@@ -105,39 +107,42 @@ def _ratio(part: float, whole: float) -> float:
 
 @dataclass(frozen=True)
 class GenerationStats:
-    """What one generation did and what it cost. Times are in milliseconds.
+    """The statistics of one generation. Times are in milliseconds.
 
-    A drafted token is one on the draft's main path, or on a branch that survived a verification;
-    ``n_drafted == n_accepted + n_rolled_back + n_unresolved``.
+    Drafted tokens are the tokens on the draft's main path, and the tokens on a branch that survived
+    a verification. ``n_drafted`` is the sum of ``n_accepted``, ``n_rolled_back`` and
+    ``n_unresolved``.
 
     Attributes:
-        mode: how it was decoded.
+        mode: the mode that was used.
         seed: key of the noise: the same seed, prompt and settings give the same text.
-        n_prompt: tokens of the prompt.
-        n_reused: those of them that the target did not compute again.
-        n_generated: tokens of the text.
-        n_target_steps: forward passes of the target, the prompt's not among them.
-        n_draft_steps: forward passes of the draft.
-        n_drafted: see above.
-        n_accepted: drafted and part of the text.
-        n_rolled_back: drafted in vain, because of a rejection or a policy's cut.
-        n_unresolved: drafted beyond the end of the text.
-        n_all_drafted: every token that the draft computed, on any branch.
-        acceptance_histogram: at index i the number of target steps that accepted i tokens.
-        branch_hits: the target's own token after the accepted ones was a drafted branch.
-        branch_misses: it was not, and the draft began anew.
-        policy_skipped: rounds that a policy written in Python missed because nobody was reading;
-            the built-in rule did them.
-        prefill_ms: for the prompt.
-        decode_ms: for the text.
-        target_busy_ms: the target computing, within ``decode_ms``, as are the next ones.
-        draft_busy_ms: the draft computing.
-        target_idle_ms: the rest of ``decode_ms``: the target had nothing to compute, or the engine
-            had not told it yet.
-        draft_idle_ms: likewise; 0 if the draft took no part.
-        overlap_ms: both computing.
-        coordination_ms: neither computing.
-        why: why the engine decoded otherwise than asked; empty if it did not.
+        n_prompt: number of tokens in the prompt.
+        n_reused: number of prompt tokens that the target did not compute again.
+        n_generated: number of tokens in the text.
+        n_target_steps: number of the target's forward passes, without those for the prompt.
+        n_draft_steps: number of the draft's forward passes.
+        n_drafted: number of drafted tokens, as defined above.
+        n_accepted: number of drafted tokens that became text.
+        n_rolled_back: number of drafted tokens that were rolled back after a rejection or a
+            policy's cut.
+        n_unresolved: number of drafted tokens after the end of the text.
+        n_all_drafted: number of tokens that the draft computed on all branches.
+        acceptance_histogram: at index i, the number of target steps that accepted i tokens.
+        branch_hits: number of verifications whose last committed token was on a branch.
+        branch_misses: number of verifications whose last committed token was on no branch, so that
+            the draft started again.
+        policy_skipped: number of rounds in which the built-in rule decided instead of a Python
+            policy, because no thread was reading.
+        prefill_ms: time for the prompt.
+        decode_ms: time for the text.
+        target_busy_ms: time within ``decode_ms`` in which the target computed.
+        draft_busy_ms: time within ``decode_ms`` in which the draft computed.
+        target_idle_ms: ``decode_ms - target_busy_ms``: the target had no work, or its thread had
+            not received the work yet.
+        draft_idle_ms: ``decode_ms - draft_busy_ms``; 0 if the draft was not used.
+        overlap_ms: time in which both models computed.
+        coordination_ms: time in which neither model computed.
+        why: why the engine did not decode as the mode says. Empty if it did.
     """
 
     mode: str
@@ -168,12 +173,12 @@ class GenerationStats:
 
     @property
     def tokens_per_second(self) -> float:
-        """Generated tokens per second of decoding, the prompt's time not counted."""
+        """Generated tokens per second of decoding, without the time for the prompt."""
         return _ratio(1000.0 * self.n_generated, self.decode_ms)
 
     @property
     def mean_accepted_length(self) -> float:
-        """M: tokens of the text per target step, the target's own among them."""
+        """M: tokens of the text per target step, including the target's own token."""
         return _ratio(self.n_generated, self.n_target_steps)
 
     @property
@@ -188,11 +193,11 @@ class GenerationStats:
 
     @property
     def draft_waste(self) -> float:
-        """Share of all drafted tokens, on any branch, that did not become part of the text."""
+        """Share of the tokens drafted on all branches that did not become text."""
         return _ratio(self.n_all_drafted - self.n_accepted, self.n_all_drafted)
 
     def as_dict(self) -> dict[str, Any]:
-        """All attributes, the derived figures among them, by name."""
+        """All attributes and derived figures by name."""
         derived = [name for name, value in vars(type(self)).items() if isinstance(value, property)]
         return {name: getattr(self, name) for name in [*(f.name for f in fields(self)), *derived]}
 
@@ -207,7 +212,7 @@ class GenerationStats:
             "text": f"{self.n_generated} tokens in {self.decode_ms:.1f} ms, "
             f"{self.tokens_per_second:.1f} tokens/s",
             "target": f"{self.n_target_steps} steps, {self.target_busy_ms:.1f} ms busy, "
-            f"{self.target_idle_ms:.1f} ms idle, {self.mean_accepted_length:.2f} tokens a step",
+            f"{self.target_idle_ms:.1f} ms idle, {self.mean_accepted_length:.2f} tokens per step",
         }
         if self.n_draft_steps:
             rows["draft"] = (
@@ -230,17 +235,17 @@ class GenerationStats:
 
 @dataclass(frozen=True)
 class EngineStats:
-    """Totals over the generations that have ended, those cancelled in the queue among them.
+    """Totals over all generations that have ended, including those cancelled in the queue.
 
     Attributes:
-        n_generations: so many have ended.
-        n_generated: tokens of their texts.
-        n_target_steps: forward passes of the target without those of prompts.
-        n_drafted: as in `GenerationStats`, like the next two.
-        n_accepted: those of them that became text.
-        n_rolled_back: those that were dropped.
+        n_generations: number of generations that have ended.
+        n_generated: number of tokens in their texts.
+        n_target_steps: number of the target's forward passes, without those for prompts.
+        n_drafted: number of drafted tokens, as in `GenerationStats`.
+        n_accepted: number of drafted tokens that became text.
+        n_rolled_back: number of drafted tokens that were rolled back.
         decode_ms: milliseconds for the texts, without the prompts.
-        warmup_ms: milliseconds of measuring while loading.
+        warmup_ms: milliseconds for the measurement of step costs while loading.
     """
 
     n_generations: int
@@ -259,15 +264,15 @@ class EngineStats:
 
 @dataclass(frozen=True, slots=True)
 class StepCosts:
-    """What single steps of the two models take, each alone on the machine.
+    """The time of single steps of each model, while the other model is idle.
 
     Attributes:
         target_ms: at index n - 1, milliseconds of a verification of n tokens.
-        draft_ms: at index b - 1, milliseconds of a pass of the draft over b branches.
-        target_slowdown: how many times as long a step of the target takes while the draft runs
-            too; at least 1.
-        draft_slowdown: likewise of the draft.
-        warmup_ms: what measuring took while loading; 0: the costs come from a profile.
+        draft_ms: at index b - 1, milliseconds of a draft pass over b branches.
+        target_slowdown: the time of a target step while the draft runs, divided by its time alone;
+            at least 1.
+        draft_slowdown: the same ratio for a draft step while the target runs.
+        warmup_ms: milliseconds of the measurement while loading; 0: the costs come from a profile.
     """
 
     target_ms: tuple[float, ...]

@@ -1,5 +1,5 @@
-"""What a pair of models would gain on a machine, without either: the engine's own decoder and
-planners under a virtual clock.
+"""Predicts the gain of a pair of models on a machine, without the models and without the machine:
+the engine's own decoder and planners run under a virtual clock.
 
     from specbranch_cpp import simulation
 
@@ -7,8 +7,9 @@ planners under a virtual clock.
     for result in simulation.compare(pair, "two-gpus"):
         print(result.setting, f"{result.speedup:.2f}")
 
-Step times come from curves (`CURVES`) or measurements, acceptance from a parameter or a recorded
-trace. Times are in microseconds, curves relative to a step of one token.
+Step times come from curves (`CURVES`) or from measurements. The acceptance rate comes from a
+parameter or from a recorded trace. Times are in microseconds; curves are relative to a step of one
+token.
 """
 
 from __future__ import annotations
@@ -51,14 +52,15 @@ __all__ = [
 MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
 
 _LONGEST_CURVE = 64
-_PROMPT = 16  # tokens; its length changes nothing but what comes before the text
+_PROMPT = 16  # tokens; the length only changes the time before the text
 _N_SEQ = 32
-# Of the misses of a trained pair at temperature 0, the share in which rank 2, 3 .. was right.
+# The shares at which rank 2, 3 .. was right, of the positions where the first candidate was wrong.
+# A trained pair was measured at temperature 0.
 _RANK_HITS = (0.29, 0.15, 0.08, 0.05, 0.035, 0.025, 0.02)
 
 
 def _through(points: Mapping[int, float]) -> tuple[float, ...]:
-    """The curve that joins what was measured at some lengths by straight lines."""
+    """A curve with straight lines between the measured lengths."""
     lengths = sorted(points)
     curve: list[float] = []
     for low, high in pairwise(lengths):
@@ -68,18 +70,19 @@ def _through(points: Mapping[int, float]) -> tuple[float, ...]:
 
 
 CURVES: dict[str, tuple[float, ...]] = {
-    # Every batch costs the same: reading the weights is all that counts.
+    # Every batch has the same cost: only the time to read the weights counts.
     "ideal": (1.0,) * _LONGEST_CURVE,
-    # A token more costs a twentieth: between an ideal device and a real one.
+    # Each further token costs a twentieth of a step: between an ideal and a real device.
     "flat": tuple(1.0 + 0.05 * n for n in range(_LONGEST_CURVE)),
-    # Quantised weights on a GPU, a model and no measurement: a slope, and a step where the kernels
-    # for single vectors end.
+    # Quantized weights on a GPU. This is a model, not a measurement: a slope, and a jump where the
+    # kernels for few vectors end.
     "gpu": tuple(
         1.0 + 0.045 * n if n < 8 else 1.85 + 0.015 * (n - 8) for n in range(_LONGEST_CURVE)
     ),
-    # A small draft on a GPU is bound by launches: width is nearly free. A model as well.
+    # A small draft on a GPU is limited by kernel launches, so width is almost free. This is also a
+    # model.
     "gpu-draft": tuple(1.0 + 0.01 * n for n in range(_LONGEST_CURVE)),
-    # Measured: 0.75 B parameters on two cores of a server CPU; lengths between are interpolated.
+    # Measured with 0.75 B parameters on two cores of a server CPU. Other lengths are interpolated.
     "cpu-q4": _through(
         {1: 1.0, 2: 1.41, 3: 1.71, 4: 1.18, 5: 1.68, 6: 1.99, 8: 2.13, 12: 2.98, 16: 3.01}
     ),
@@ -87,23 +90,24 @@ CURVES: dict[str, tuple[float, ...]] = {
         {1: 1.0, 2: 1.18, 3: 1.28, 4: 1.38, 5: 2.09, 6: 2.46, 8: 2.12, 12: 2.68, 16: 3.45}
     ),
 }
-"""Cost of a batch of 1, 2, .. tokens relative to one token; past the end at the mean slope."""
+"""Cost of a batch of 1, 2, .. tokens relative to one token. Longer batches continue with the mean
+slope."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the two models run.
+    """The machine that runs the two models.
 
     Attributes:
-        target_curve: name in `CURVES`, or the curve itself, for the target's batches.
-        draft_curve: likewise for the draft's.
-        target_slowdown: how many times longer a step of the target takes while the draft is at
-            work too; 1: two devices that share nothing, 2: perfect time sharing.
-        draft_slowdown: likewise of the draft.
-        target_latency_us: added to every step of the target, such as a network's round trip.
-        draft_latency_us: likewise of the draft.
-        hop_us: coordination, from the end of a step to the begin of one that it leads to.
-        abort_us: how soon a pass of the draft that no longer matters ends; negative: never early.
+        target_curve: a name in `CURVES`, or a curve, for the target's batches.
+        draft_curve: the same for the draft's batches.
+        target_slowdown: the time of a target step while the draft runs, divided by its time alone;
+            1: the devices share nothing, 2: perfect time sharing.
+        draft_slowdown: the same ratio for a draft step.
+        target_latency_us: time to add to every target step, such as a network round trip.
+        draft_latency_us: time to add to every draft step.
+        hop_us: coordination time from the end of a step to the start of the step that it causes.
+        abort_us: time until an aborted draft pass ends; negative: draft passes are never aborted.
     """
 
     target_curve: str | tuple[float, ...] = "gpu"
@@ -125,27 +129,28 @@ MACHINES: dict[str, Machine] = {
     "shared-cores": Machine("cpu-q8", "cpu-q8", 2.0, 2.0, abort_us=1500.0),
     "ideal": Machine("ideal", "ideal", hop_us=0.0),
 }
-"""Machines by name. ``one-gpu``: the slow-down is a guess, measure yours. ``rpc``: the target is a
-network away (1 ms a step). ``two-cores``: each model on a core of its own, slow-downs as measured
-on one such machine. ``shared-cores``: both models on the same cores."""
+"""Machines by name. ``one-gpu``: the slow-down is a guess; measure yours. ``rpc``: the target is on
+another machine (1 ms per step). ``two-cores``: each model has its own core; the slow-downs were
+measured on such a machine. ``shared-cores``: both models use the same cores."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What counts of two models.
+    """The properties of two models that the simulator uses.
 
     Attributes:
-        alpha: probability that the draft's first candidate is right, 0 to 1; or pairs of a number
-            of tokens and their alpha, where it changes along the text.
-        target_us: a step of one token of the target alone, in microseconds; or its whole curve
-            (batches of 1, 2, .. tokens), in place of the machine's.
-        draft_us: likewise for the draft.
-        rank_hits: of the misses, the shares in which the second, third, .. candidate was right.
-        concentration: of the confidences, which are Beta-distributed around alpha; small: the draft
-            is either sure or in doubt, large: always alpha.
-        distortion: 1: a confidence is the probability of being right; below 1 the draft is
-            under-confident, above over-confident.
-        proposals: recorded ones, in place of all of the above but the times; see
+        alpha: the acceptance rate: the probability that the draft's first candidate is right, 0 to
+            1. Or pairs (number of tokens, alpha), if the rate changes along the text.
+        target_us: the time of a target step of one token, in microseconds, while the draft is idle.
+            Or a whole curve (batches of 1, 2, .. tokens) that replaces the curve of the machine.
+        draft_us: the same for the draft.
+        rank_hits: the shares at which the second, third, .. candidate is right if the first
+            candidate is wrong.
+        concentration: concentration of the Beta distribution of the confidences around alpha. With
+            a small value, confidences are near 0 or 1; with a large value, they are near alpha.
+        distortion: 1: a confidence is the probability of being right; below 1: the draft is
+            under-confident; above 1: over-confident.
+        proposals: recorded proposals, which replace all values above except the times; see
             `TraceRound.proposals`.
     """
 
@@ -158,26 +163,29 @@ class Pair:
     proposals: tuple[tuple[tuple[float, ...], int], ...] = ()
 
     def with_trace(self, *traces: Trace) -> Pair:
-        """This pair with the acceptance that was met in recorded generations.
+        """This pair with the proposals of recorded generations.
 
         Raises:
-            InvalidArgument: no draft took part in any of them.
+            InvalidArgument: none of the generations used a draft.
         """
         found = tuple(p for trace in traces for round_ in trace.rounds for p in round_.proposals)
         if not any(confidences for confidences, _ in found):
-            raise InvalidArgument("the trace has no proposals: no draft took part")
+            raise InvalidArgument(
+                "the trace has no proposals, because the generation used no draft"
+            )
         return replace(self, proposals=found)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How to decode.
+    """A mode and its settings.
 
     Attributes:
-        mode: as in `Engine.generate`.
-        gamma: tokens drafted a round at most.
-        epsilon: least confidence at which the draft goes on; None: it does not look at it.
-        k_max: branches at most.
+        mode: the mode, as in `Engine.generate`.
+        gamma: the largest number of tokens to draft in a round.
+        epsilon: the smallest confidence at which the draft continues. ``None``: the draft ignores
+            the confidence.
+        k_max: the largest number of branches.
     """
 
     mode: str
@@ -198,19 +206,19 @@ class Setting:
 
 @dataclass(frozen=True)
 class Result:
-    """What a simulated generation took.
+    """The result of a simulated generation.
 
     Attributes:
-        setting: how it was decoded.
-        speedup: how many times faster than `autoregressive` on the same machine.
+        setting: the mode and its settings.
+        speedup: the speed divided by the speed of `autoregressive` on the same machine.
         us_per_token: microseconds of decoding per token of the text.
         mean_accepted_length: tokens of the text per step of the target.
         rollback_rate: share of the drafted tokens that were rolled back.
         lanes_per_token: tokens that the draft decoded on all branches, per token of the text.
-        target_busy: share of the time in which the target was at work.
-        draft_busy: likewise of the draft.
-        overlap: share of the time in which both were.
-        why: why `auto` decoded as it did; empty where there is nothing to say.
+        target_busy: share of the time in which the target computed, 0 to 1.
+        draft_busy: share of the time in which the draft computed.
+        overlap: share of the time in which both computed.
+        why: the reason for the decision of `auto`; empty if there is none.
     """
 
     setting: Setting
@@ -226,7 +234,11 @@ class Result:
 
 
 def find_machine(machine: Machine | str) -> Machine:
-    """The machine of that name."""
+    """The machine with this name. A `Machine` is returned unchanged.
+
+    Raises:
+        InvalidArgument: the name is unknown.
+    """
     if isinstance(machine, Machine):
         return machine
     if machine not in MACHINES:
@@ -247,21 +259,22 @@ def simulate(
 
     Args:
         pair: the models.
-        machine: where they run; a name in `MACHINES`.
-        setting: how to decode; a mode stands for the first of its `settings`.
-        n_tokens: of the text; more of them: less noise.
-        seed: of the text and of what the draft gets right.
-        warm: `auto` knows the step times as an engine does that measured them while loading.
+        machine: the machine, or its name in `MACHINES`.
+        setting: the mode and its settings; the name of a mode means the first of its `settings`.
+        n_tokens: number of tokens of the text; more tokens give less noise.
+        seed: seed of the simulated text and of the simulated draft.
+        warm: whether `auto` knows the step costs from the start, as an engine that measured them
+            while loading.
 
     Raises:
-        InvalidArgument: something is out of its range.
+        InvalidArgument: a value is out of its range.
     """
     if isinstance(setting, str):
         setting = settings(setting)[0]
     core_pair = _synthetic(pair, seed)
     core_machine = _machine(pair, find_machine(machine))
     n_tokens = checked.integer("n_tokens", n_tokens, 1, 10**6)
-    # What `autoregressive` takes for a token.
+    # The time per token of `autoregressive`.
     one_token = core_machine.target_us[0] + core_machine.target_latency_us + core_machine.hop_us
     run = _core.simulate(_request(setting, n_tokens), core_pair, core_machine, warm)
     us_per_token = run.time_us / run.n_generated
@@ -286,12 +299,12 @@ def settings(mode: str) -> list[Setting]:
         return [Setting(mode, g, e) for g, e in product(lengths, (None, 0.2, 0.4))]
     if mode == "pearl":
         return [Setting(mode, g) for g in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20)]
-    if mode == "specbranch":  # at epsilon 0 it is PEARL with branches at the end of the chain
+    if mode == "specbranch":  # with epsilon 0 this is PEARL with branches at the end of the chain
         lengths = (2, 3, 4, 5, 6, 8, 10, 12, 16)
         return [
             Setting(mode, g, e, k) for g, e, k in product(lengths, (0.0, 0.2, 0.4, 0.6), (4, 8))
         ]
-    if mode == "auto":  # room for its tree; it chooses for itself within
+    if mode == "auto":  # limits of its tree; `auto` chooses its own length within them
         return [Setting(mode, 16, None, 8)]
     return [Setting(mode)]
 
@@ -304,10 +317,10 @@ def tune(
     n_tokens: int = 1000,
     seed: int = 1,
 ) -> Result:
-    """The fastest of a mode's settings on this pair and machine.
+    """The fastest setting of a mode for this pair and machine.
 
-    It is chosen on one text and told from another, so that luck does not count as speed. The
-    arguments, and their errors, are those of `simulate`.
+    The setting is chosen on one text and measured on another text, so that luck does not count as
+    speed. Arguments and errors are those of `simulate`.
     """
     candidates = settings(mode)
     if len(candidates) > 1:
@@ -324,7 +337,7 @@ def compare(
     n_tokens: int = 1000,
     seed: int = 1,
 ) -> list[Result]:
-    """Each of ``modes`` with its best settings, in their order: `tune` for all of them."""
+    """The result of `tune` for each of ``modes``, in the same order."""
     return [tune(pair, machine, mode, n_tokens=n_tokens, seed=seed) for mode in modes]
 
 
@@ -338,22 +351,24 @@ def sweep(
     n_tokens: int = 500,
     seed: int = 1,
 ) -> dict[tuple[float, float], list[Result]]:
-    """`compare` for every c (target step over draft step) and alpha; the target stays as it is.
+    """Calls `compare` for every step ratio c (target step / draft step) and every alpha.
+
+    The target does not change.
 
     Args:
-        pair: gives the step of the target and everything but c and alpha.
+        pair: a pair with the target's step and all properties except c and alpha.
         machine: as in `simulate`.
-        ratios: the c to try, above 0.
-        alphas: the alphas to try, 0 to 1.
+        ratios: the values of c, above 0.
+        alphas: the values of alpha, 0 to 1.
         modes: as in `compare`.
-        n_tokens: length of each simulated text.
-        seed: of the texts.
+        n_tokens: number of tokens of each text.
+        seed: seed of the texts.
 
     Returns:
         The results of `compare` by (c, alpha).
 
     Raises:
-        InvalidArgument: a number is out of its range, or nobody knows the machine or a mode.
+        InvalidArgument: a number is out of its range, or the machine or a mode is unknown.
     """
     first = pair.target_us if isinstance(pair.target_us, (int, float)) else pair.target_us[0]
     found = {}
@@ -366,17 +381,17 @@ def sweep(
 
 
 def load_profile(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
-    """What an engine measured: step times, slow-downs, and how often its draft was right.
+    """The measurements of an engine: step times, slow-downs and acceptance rate.
 
     Args:
-        source: the file that `Engine.save_profile` wrote, or what is in it, or its ``costs`` alone.
+        source: a file of `Engine.save_profile`, or its content, or the ``costs`` of that content.
 
     Returns:
         ``target_us`` and ``draft_us`` (microseconds of batches of 1, 2, .. tokens),
-        ``target_slowdown``, ``draft_slowdown``; and ``alpha``, if anything was decoded with it.
+        ``target_slowdown``, ``draft_slowdown``, and ``alpha`` if the draft was used.
 
     Raises:
-        InvalidArgument: there are no costs in it.
+        InvalidArgument: the source cannot be read, or it has no costs.
     """
     content: Any = source
     if not isinstance(source, Mapping):
@@ -386,14 +401,16 @@ def load_profile(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str
             raise InvalidArgument(f"profile {str(source)!r} cannot be read: {error}") from None
     costs = content.get("costs", content) if isinstance(content, Mapping) else None
     if not isinstance(costs, Mapping) or not (costs.get("target_us") and costs.get("draft_us")):
-        raise InvalidArgument("the profile has no costs: the engine did not measure them")
+        raise InvalidArgument(
+            "the profile has no step costs, because the engine did not measure them"
+        )
     found: dict[str, Any] = {
         "target_us": tuple(checked.reals("target_us", costs["target_us"])),
         "draft_us": tuple(checked.reals("draft_us", costs["draft_us"])),
         "target_slowdown": checked.real("target_slowdown", costs.get("target_slowdown", 1.0)),
         "draft_slowdown": checked.real("draft_slowdown", costs.get("draft_slowdown", 1.0)),
     }
-    # A table for each class of temperatures: the one that has seen most.
+    # There is a table for each class of temperatures. Use the table with the most observations.
     tables = content.get("acceptance") or [{}]
     table = max(tables, key=lambda each: float(each.get("first_count", 0.0)))
     if table.get("first_count"):
@@ -406,7 +423,7 @@ def with_profile(
 ) -> tuple[Pair, Machine]:
     """The pair with the step times and the alpha of a profile, the machine with its slow-downs.
 
-    ``source`` is that of `load_profile`, whose errors it raises.
+    ``source`` and the errors are those of `load_profile`.
     """
     found = load_profile(source)
     slowdowns = {name: found.pop(name) for name in ("target_slowdown", "draft_slowdown")}

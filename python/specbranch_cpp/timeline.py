@@ -1,4 +1,4 @@
-"""The timeline of a generation: its record, for Perfetto and as a picture.
+"""The timeline of a generation: its trace, as a file for Perfetto or as a picture.
 
     done = engine.generate("def add(a, b):", trace=True).result()
     done.trace.save("trace.json")  # open it in https://ui.perfetto.dev or chrome://tracing
@@ -41,17 +41,17 @@ class Span:
     Attributes:
         side: ``"target"`` or ``"draft"``.
         kind: ``"prefill"``, ``"verify"`` (a path) or ``"draft"`` (one token on each branch).
-        begin_ms: milliseconds since the generation began.
-        end_ms: likewise.
-        n_tokens: tokens that were decoded: of the prompt, of the path that is verified (the last
-            token of the text and the drafted ones after it), or on all branches of the draft.
-        n_padding: dummy tokens that a verification decoded besides, because that is faster.
-        n_lanes: branches that a draft's pass went along.
-        n_accepted: drafted tokens of the verified path that the target chose too; None unless a
-            verdict came of it that was applied, as for the next two.
-        branch_hit: the target's own token after them was on a branch.
-        branch_miss: it was not, and the draft began anew.
-        end: ``"done"``, or ``"aborted"`` (it no longer mattered), or ``"failed"``.
+        begin_ms: start of the command, in milliseconds since the generation began.
+        end_ms: end of the command, in milliseconds since the generation began.
+        n_tokens: number of decoded tokens: of the prompt; of the verified path (the last token of
+            the text and the drafted tokens after it); or on all branches of the draft.
+        n_padding: number of dummy tokens in the batch of a verification, which make it faster.
+        n_lanes: number of branches in a pass of the draft.
+        n_accepted: number of drafted tokens on the verified path that the target accepted. ``None``
+            unless the engine applied the verification; this also holds for the next two attributes.
+        branch_hit: whether the target's next token was on a branch.
+        branch_miss: whether that token was on no branch, so that the draft started again.
+        end: ``"done"``, ``"aborted"`` (the result was no longer needed) or ``"failed"``.
     """
 
     side: str
@@ -69,24 +69,26 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class TraceRound:
-    """One verdict of the target, as it was applied.
+    """One verification of the target, as the engine applied it.
 
     Attributes:
-        at_ms: milliseconds since the generation began.
-        n_accepted: drafted tokens of the verified path that the target chose too.
-        committed: ids that became text: those, and one more that the target chose.
-        rolled_back: ids that the draft had proposed in vain, on its main path.
-        branch_hit: the last committed token was on a branch of the draft.
-        branch_miss: it was not drafted, and the draft began anew.
-        position: of the last token of the text when the verification was submitted.
-        n_submitted: drafted tokens that were verified: the first ones of ``window``.
-        window: ids of all that was drafted after that token, on the main path, by then.
-        confidence: the draft's for each of them.
-        features: of the target, at the position before that token: see ``n_feature_layers`` of
-            `Engine.generate`. None unless asked for, and in the first round. Read-only.
-        proposals: what the draft had proposed for each of `committed`: the confidences of its
-            candidates, best first (none if they were not known by then), and the index of the right
-            one, -1 if it was not among them. `simulation.Pair.with_trace` replays them.
+        at_ms: time of this, in milliseconds since the generation began.
+        n_accepted: number of drafted tokens on the verified path that the target accepted.
+        committed: ids of the tokens that became text: the accepted tokens, and one more token of
+            the target.
+        rolled_back: ids of the tokens on the draft's main path that were rolled back.
+        branch_hit: whether the last committed token was on a branch of the draft.
+        branch_miss: whether that token was on no branch, so that the draft started again.
+        position: position of the last token of the text when the verification was submitted.
+        n_submitted: number of drafted tokens that were verified: the first tokens of ``window``.
+        window: ids of all tokens that were drafted after that token on the main path at that time.
+        confidence: the draft's confidence for each token of ``window``.
+        features: features of the target at the position before that token: see ``n_feature_layers``
+            of `Engine.generate`. Read-only. ``None`` without ``n_feature_layers``, and in the first
+            round.
+        proposals: for each token of `committed`, the confidences of the draft's candidates, best
+            first (empty if they were not known at that time), and the index of the right candidate,
+            -1 if it was not among them. `simulation.Pair.with_trace` replays these proposals.
     """
 
     at_ms: float
@@ -105,22 +107,22 @@ class TraceRound:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The record of one generation, in order of time.
+    """The trace of one generation, in order of time.
 
     Attributes:
-        spans: what the models did, by the end of each command.
-        rounds: what the target decided.
+        spans: the commands of both models, in order of their ends.
+        rounds: the verifications of the target.
     """
 
     spans: tuple[Span, ...]
     rounds: tuple[TraceRound, ...]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes it for Perfetto and ``chrome://tracing`` (``.json``), or draws it (``.png``).
+        """Writes the trace as ``.json`` for Perfetto and ``chrome://tracing``, or as a ``.png``.
 
         Raises:
             InvalidArgument: the name has another ending.
-            MissingExtra: a picture was asked for and matplotlib is not installed.
+            MissingExtra: ``.png`` needs matplotlib, which is not installed.
         """
         save(self, path)
 
@@ -144,21 +146,23 @@ class Trace:
 
 
 def check_path(path: str | os.PathLike[str]) -> None:
-    """Whether `save` could write a file of this name; before a long generation, say.
+    """Checks the name and the packages that `save` needs, for example before a long generation.
 
     Raises:
-        InvalidArgument: neither ``.json`` nor ``.png``.
-        MissingExtra: ``.png`` without matplotlib.
+        InvalidArgument: the name ends in neither ``.json`` nor ``.png``.
+        MissingExtra: ``.png`` needs matplotlib, which is not installed.
     """
     suffix = Path(path).suffix
     if suffix not in (".json", ".png"):
-        raise InvalidArgument(f"a timeline is written as .json or .png; {str(path)!r} is neither")
+        raise InvalidArgument(
+            f"the path is {str(path)!r}; a timeline file must end in .json or .png"
+        )
     if suffix == ".png":
         style.figure_class("a picture of a timeline")
 
 
 def save(trace: Trace, path: str | os.PathLike[str]) -> None:
-    """Writes the timeline as its name ends: `to_chrome` for ``.json``, `plot` for ``.png``."""
+    """Writes the timeline: `to_chrome` for a ``.json`` file, `plot` for a ``.png`` file."""
     check_path(path)
     if Path(path).suffix == ".png":
         plot(trace, path)
@@ -167,7 +171,11 @@ def save(trace: Trace, path: str | os.PathLike[str]) -> None:
 
 
 def describe(span: Span) -> str:
-    """What a model did in a few words: ``verify 3/4 hit`` accepted 3 of 4 drafted tokens."""
+    """A short description of a span.
+
+    ``verify 3/4 hit``: the target accepted 3 of 4 drafted tokens, and the next token was on a
+    branch.
+    """
     text = span.kind
     if span.kind == "prefill":
         text += f" {span.n_tokens}"
@@ -182,9 +190,9 @@ def describe(span: Span) -> str:
 def to_chrome(trace: Trace) -> dict[str, Any]:
     """The timeline in the Trace Event Format of Chrome and Perfetto, ready for `json.dump`.
 
-    A track for each model with a complete event for each command, times in microseconds since the
-    generation began. Instants tell what the target decided: ``branch hit`` and ``branch miss`` on
-    its track, ``rollback`` (with the number of tokens) on that of the draft.
+    Each model has a track, and each command is a complete event on it. Times are in microseconds
+    since the generation began. Instants show the verifications: ``branch hit`` and ``branch miss``
+    are on the target's track, ``rollback`` (with the number of tokens) is on the draft's track.
     """
     names = [_metadata("process_name", 0, name="specbranch")]
     for tid, side in enumerate(SIDES, start=1):
@@ -193,7 +201,7 @@ def to_chrome(trace: Trace) -> dict[str, Any]:
     events = [_complete(span) for span in trace.spans]
     for one in trace.rounds:
         events += _instants(one)
-    # A viewer needs no order, but whoever reads the file is glad of it.
+    # Viewers accept any order. Sorted events are easier to read for people.
     events.sort(key=lambda event: (event["ts"], event["tid"]))
     return {"traceEvents": names + events, "displayTimeUnit": "ms"}
 

@@ -1,4 +1,4 @@
-"""Keywords beside the objects of `specbranch_cpp.options`: a thing is said in one way."""
+"""Turns keywords into the objects of `specbranch_cpp.options`. Each option is given in one way."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Named(Generic[_Value]):
 
     Attributes:
         value: the object.
-        prefix: with a field's name behind it, what the caller calls the field: ``"sampling."``, or
-            nothing if the caller gave keywords.
+        prefix: the prefix of field names in messages: ``"sampling."``, or an empty text if the
+            caller gave keywords.
     """
 
     value: _Value
@@ -34,16 +34,16 @@ class Named(Generic[_Value]):
 def model_argument(
     role: str, given: str | os.PathLike[str] | Model, keywords: Model, prefix: str
 ) -> ModelArgument:
-    """The target or the draft: the caller's object, or the one that the keywords make.
+    """The target or the draft: the caller's object, or the object of the keywords.
 
     Args:
         role: ``"target"`` or ``"draft"``.
-        given: what the caller gave for it.
-        keywords: the path with what the keywords say.
-        prefix: of the keywords' names.
+        given: the caller's argument.
+        keywords: the path and the caller's keywords, as an object.
+        prefix: the prefix of the keywords' names.
 
     Raises:
-        InvalidArgument: there is an object, and a keyword that it has a field for.
+        InvalidArgument: the caller gave an object, and a keyword for which the object has a field.
     """
     if not isinstance(given, Model):
         return ModelArgument(keywords, role, prefix)
@@ -57,10 +57,11 @@ def model_argument(
 
 
 def chosen_speculation(given: Speculation | None, keywords: Speculation) -> Named[Speculation]:
-    """The caller's object, or the one that the keywords make.
+    """The caller's object, or the object of the keywords.
 
     Raises:
-        InvalidArgument: as above, or ``given`` is something else.
+        InvalidArgument: the caller gave an object, and a keyword for which the object has a field;
+            or ``given`` has another type.
     """
     if given is None:
         return Named(keywords)
@@ -85,10 +86,11 @@ def chosen_sampling(
     grammar: str | None = None,
     seed: int | None = None,
 ) -> Named[Sampling]:
-    """The caller's object, or the one that the keywords make.
+    """The caller's object, or the object of the keywords.
 
     Raises:
-        InvalidArgument: as above.
+        InvalidArgument: the caller gave an object, and a keyword for which the object has a field;
+            or ``given`` has another type.
     """
     if given is None:
         made = Sampling(
@@ -127,11 +129,11 @@ def _said(value: _Value | None, usual: _Value) -> _Value:
 
 
 def _refuse_beside(argument: str, given: object, said: Mapping[str, Any]) -> None:
-    """Refuses the first keyword that says what the object says."""
+    """Refuses the first keyword for which the object has a field."""
     for name, value in said.items():
         if value is not None:
             kind = type(given).__name__
             raise InvalidArgument(
-                f"{name} is {value!r} beside {argument}, which is a {kind}: say it there "
-                f"(dataclasses.replace changes a field of one)"
+                f"{name} is {value!r}, but {argument} is a {kind} with this field; set the field "
+                f"(dataclasses.replace makes a copy with another value)"
             )

@@ -1,4 +1,4 @@
-"""Loads the models of an engine, once all of its options are checked."""
+"""Checks all options of an engine, then loads its models."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ __all__ = ["Loaded", "load"]
 
 @dataclass(frozen=True)
 class Loaded:
-    """What an engine consists of.
+    """The parts of an engine.
 
     Attributes:
         core: the threads and their models.
-        defaults: of its generations.
-        names: paths of the target and, if there is one, of the draft.
-        pair: the files of both models; None: there are no files, or no draft.
-        key: what must be equal for a profile to hold; None: without a draft there is none.
-        profile: where the profile is saved at the end; None: nowhere.
+        defaults: defaults for the calls of the engine.
+        names: the paths of the target and of the draft, if the engine has a draft.
+        pair: the files of both models. ``None`` (default): the models have no files, or the engine
+            has no draft.
+        key: returns the data that must be equal for a profile to be used. ``None`` (default): the
+            engine has no draft, so it has no profile.
+        profile: path to which `Engine.close` saves the profile. ``None`` (default): no profile.
     """
 
     core: _core.Engine
@@ -60,7 +62,7 @@ def load(
     verbose: bool,
     progress_callback: Callable[[float], object] | None,
 ) -> Loaded:
-    """Checks the options, then loads; the arguments and errors are those of `Engine`."""
+    """Checks the options, then loads. The arguments and errors are those of `Engine`."""
     target_options = target.core_options()
     draft_options = None if draft is None else draft.core_options()
     checked.flag("verbose", verbose)
@@ -120,7 +122,9 @@ def load(
     if mode is None and not core.can_speculate:
         defaults = replace(defaults, mode="autoregressive")
     if measure and core.can_speculate and not core.profile.costs.known:
-        logs.LOGGER.warning("the warm-up failed: what steps cost is not known")
+        logs.LOGGER.warning(
+            "the measurement of step costs failed; speculation continues without them"
+        )
     pair = None if draft is None else PairFiles(*names)
     if isinstance(defaults.policy, policies.HRAD) and defaults.mode != "autoregressive":
         try:
@@ -132,7 +136,7 @@ def load(
 
 
 def _idle(progress: Callable[[float], object] | None) -> Callable[[float | None], None]:
-    """What the caller's thread does meanwhile: logs lines, and tells how far the loading is."""
+    """The work of the caller's thread while models load: it logs lines and reports progress."""
     shown = -1.0
 
     def idle(share: float | None) -> None:

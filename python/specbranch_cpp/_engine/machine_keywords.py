@@ -1,4 +1,4 @@
-"""The keywords of `Engine` that say what of a machine its models use."""
+"""The keywords of `Engine` that choose threads, CPUs, GPUs and memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["MachineKeywords", "PlaceKeywords"]
 
 
 class PlaceKeywords(TypedDict, total=False):
-    """Threads, CPUs and GPUs; None, as in `Engine`, was not said."""
+    """Threads, CPUs and GPUs. ``None`` means, as in `Engine`, that the caller gave no value."""
 
     n_threads: int | None
     draft_n_threads: int | None
@@ -22,6 +22,6 @@ class PlaceKeywords(TypedDict, total=False):
 
 
 class MachineKeywords(PlaceKeywords, total=False):
-    """The same, and the memory for the context."""
+    """The keywords of `PlaceKeywords`, and the size of the context."""
 
     n_ctx: int | None

@@ -1,4 +1,4 @@
-"""What an engine tells of its models: vocabulary, sizes, metadata."""
+"""Properties of an engine's models: vocabulary, sizes, metadata."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ModelFacts"]
 
 
 class ModelFacts:
-    """The part of `Engine` that answers without a generation."""
+    """The part of `Engine` that needs no generation."""
 
     _core: _core.Engine
     _defaults: Defaults
@@ -27,9 +27,9 @@ class ModelFacts:
         """The token ids of a text.
 
         Args:
-            text: any text that UTF-8 can express.
-            add_bos: add the BOS token if the model asks for one.
-            special: read names of control tokens as these tokens.
+            text: the text; it must be valid Unicode.
+            add_bos: whether to add the BOS token if the model asks for it.
+            special: whether names of control tokens become these tokens.
 
         Raises:
             InvalidArgument: the text has a lone surrogate.
@@ -42,11 +42,11 @@ class ModelFacts:
         )
 
     def detokenize(self, tokens: Iterable[int], *, special: bool = False) -> str:
-        """The text of token ids; broken characters become U+FFFD.
+        """The text of token ids. Incomplete characters become U+FFFD.
 
         Args:
-            tokens: the ids.
-            special: control tokens have their names; without it, no text.
+            tokens: the token ids.
+            special: whether control tokens give their names. If False, they give no text.
 
         Raises:
             InvalidArgument: an id is not in the vocabulary.
@@ -58,7 +58,7 @@ class ModelFacts:
         )
 
     def is_end_token(self, token: int) -> bool:
-        """Whether the model ends a text with this token: an EOS, or another that ends a turn.
+        """Whether this token ends a text: EOS, or another end-of-turn token.
 
         Raises:
             InvalidArgument: the id is not in the vocabulary.
@@ -68,52 +68,58 @@ class ModelFacts:
 
     @property
     def vocab_size(self) -> int:
-        """Tokens of the target's vocabulary."""
+        """The number of tokens in the target's vocabulary."""
         return self._core.n_vocab
 
     @property
     def n_ctx(self) -> int:
-        """Tokens that prompt and text together may have."""
+        """The largest number of tokens of prompt and text together."""
         return self._core.n_ctx
 
     @property
     def n_feature_layers(self) -> int:
-        """Layers of the target whose inputs can be recorded; 0: its architecture gives none."""
+        """The number of target layers whose inputs can be recorded.
+
+        0: llama.cpp gives no inputs of layers for this architecture.
+        """
         return self._core.n_feature_layers
 
     @property
     def bos_token(self) -> int | None:
-        """Id of the token that begins a text; None if the model has none."""
+        """The id of the BOS token. ``None``: the model has no BOS token."""
         return self._core.bos
 
     @property
     def eos_token(self) -> int | None:
-        """Id of the token that ends a text; None if the model has none."""
+        """The id of the EOS token. ``None``: the model has no EOS token."""
         return self._core.eos
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the target's file says of itself, by key: names, sizes, templates. No arrays."""
+        """The metadata of the target's file by key: names, sizes, templates; without arrays."""
         return self._core.metadata
 
     @property
     def chat_template(self) -> str | None:
-        """The Jinja template that messages are written with: the one given, or the target's."""
+        """The Jinja template for messages: the option ``chat_template``, or the target's template.
+
+        ``None``: there is no template.
+        """
         if self._chat_template is not None:
             return self._chat_template
         return self.metadata.get("tokenizer.chat_template")
 
     @property
     def mode(self) -> str:
-        """The mode of calls that name none."""
+        """The mode of calls without ``mode``."""
         return self._defaults.mode
 
     @property
     def can_speculate(self) -> bool:
-        """Whether there is a draft, and a target that can take tokens back."""
+        """Whether the engine has a draft, and a target that can roll back tokens."""
         return self._core.can_speculate
 
     @property
     def model_paths(self) -> tuple[str, ...]:
-        """Paths of the target and, if there is one, of the draft."""
+        """The paths of the target and of the draft, if the engine has a draft."""
         return tuple(self._names)

@@ -1,4 +1,4 @@
-"""From a `Model` to the options of the core."""
+"""Turns a `Model` into the options of the core."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from specbranch_cpp.options import Model
 if TYPE_CHECKING:
     import os
 
-# ggml's names and numbers of the types that a KV cache can have.
+# ggml's names and numbers of the types for a KV cache.
 CACHE_TYPES = {
     "f32": 0,
     "f16": 1,
@@ -37,9 +37,9 @@ class ModelArgument:
     """A model as an argument of `Engine`.
 
     Attributes:
-        model: what was said of it.
+        model: the caller's options.
         role: the name of the argument, ``"target"`` or ``"draft"``.
-        prefix: of the fields' names in messages: the caller's keyword is prefix and field.
+        prefix: the prefix of field names in messages, such as ``"draft_"`` or ``"target."``.
     """
 
     model: Model
@@ -47,16 +47,18 @@ class ModelArgument:
     prefix: str
 
     def inheriting(self, target: Model) -> ModelArgument:
-        """The draft, with the target's values where nothing was said."""
+        """This draft, with the target's values for fields that are ``None``."""
         unsaid = [name for name in _INHERITED if getattr(self.model, name) is None]
         values = {name: getattr(target, name) for name in unsaid}
         return replace(self, model=replace(self.model, **values))
 
     def core_options(self) -> _core.ModelOptions:
-        """Checks kinds and copies; None leaves the core's default. The core checks ranges.
+        """Checks the types of the fields and copies them. The core checks the ranges.
+
+        ``None`` means the default of the core.
 
         Raises:
-            InvalidArgument: a field is of the wrong kind.
+            InvalidArgument: a field has the wrong type.
         """
         model, prefix = self.model, self.prefix
         options = _core.ModelOptions(checked.path(self.role, model.path))
@@ -106,7 +108,9 @@ class ModelArgument:
         if model.cpus is not None:
             options.cpus = checked.integers(f"{prefix}cpus", model.cpus, 0, _MAX_CPU)
             if not options.cpus:
-                raise InvalidArgument(f"{prefix}cpus is empty; name at least one CPU, or give None")
+                raise InvalidArgument(
+                    f"{prefix}cpus is empty; it must have at least one CPU, or be None"
+                )
 
     def _load(self, options: _core.ModelOptions) -> None:
         """How the file is read."""
@@ -124,7 +128,7 @@ class ModelArgument:
 
 
 def path_of(given: str | os.PathLike[str] | Model) -> str | os.PathLike[str]:
-    """The path of a model that was given as one, or as an object."""
+    """The path of a model that was given as a path or as a `Model`."""
     return given.path if isinstance(given, Model) else given
 
 

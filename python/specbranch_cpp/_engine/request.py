@@ -1,4 +1,4 @@
-"""From the arguments of `Engine.generate` to a request of the core."""
+"""Turns the arguments of `Engine.generate` into a request of the core."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ if TYPE_CHECKING:
 
 _MAX_SEED = 2**64 - 1
 STEERED_MODE = "specbranch"
-"""The mode of a policy that was given without one: `auto` takes none."""
+"""The mode of a call with a policy and no mode, because `auto` takes no policy."""
 _AUTO_DRAFT = 16
 _ROUND_DRAFT = 8
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What an engine was told and a call may leave out.
+    """Defaults of an engine for its calls.
 
     Attributes:
-        mode: how to decode.
-        policy: of the modes that take one; None: the built-in rule.
-        k_max: branches at most, for which the draft's cache has room.
-        max_draft: tokens drafted ahead at most, likewise; None: as the mode has it.
+        mode: the mode of calls without ``mode``.
+        policy: the policy for modes that take a policy. ``None`` (default): the built-in rule.
+        k_max: the largest number of branches. The draft's KV cache has room for them.
+        max_draft: the largest number of tokens to draft ahead. The KV cache has room for them.
+            ``None`` (default): the mode decides.
     """
 
     mode: str
@@ -43,10 +44,10 @@ class Defaults:
 
     @classmethod
     def of(cls, said: Named[Speculation]) -> Defaults:
-        """Checks what an engine was told.
+        """Checks the speculation options of an engine.
 
         Raises:
-            InvalidArgument: a field is of the wrong kind or out of its range.
+            InvalidArgument: a field has the wrong type or is out of its range.
         """
         speculation, prefix = said.value, said.prefix
         mode, k_max, max_draft = speculation.mode, cls.k_max, None
@@ -63,17 +64,20 @@ class Defaults:
 
     @property
     def draft_room(self) -> int:
-        """What a call may ask of ``max_draft`` at most."""
+        """The largest ``max_draft`` of a call."""
         return _AUTO_DRAFT if self.max_draft is None else self.max_draft
 
     def draft_of(self, mode: str) -> int:
-        """``max_draft`` of a call that does not say: `auto` itself finds how far drafting pays."""
+        """The ``max_draft`` of a call without this argument.
+
+        `auto` gets the whole room, because it finds by itself how far drafting pays.
+        """
         return self.draft_room if mode == "auto" else min(_ROUND_DRAFT, self.draft_room)
 
 
 @dataclass(frozen=True)
 class TextRequest:
-    """The arguments of `Engine.generate`, each said in one way; not checked yet."""
+    """The arguments of `Engine.generate`, before they are checked."""
 
     prompt: str | Sequence[int]
     sampling: Named[Sampling]
@@ -86,7 +90,7 @@ class TextRequest:
 
 
 def make_seeds(seed: int | None) -> random.Random:
-    """The source of the seeds of calls without one."""
+    """The generator of seeds for calls without a seed."""
     return random.Random(None if seed is None else checked.integer("seed", seed, 0, _MAX_SEED))
 
 
@@ -97,10 +101,10 @@ def make_request(
     seeds: random.Random,
     pair: hrad_weights.PairFiles | None = None,
 ) -> _core.Request:
-    """Checks the arguments of a call and fills in what it does not say.
+    """Checks the arguments of a call, and fills in the defaults.
 
     Raises:
-        InvalidArgument: an argument is of the wrong kind or out of its range.
+        InvalidArgument: an argument has the wrong type or is out of its range.
         ContextOverflow: the prompt cannot fit.
     """
     request = _speculation(core, defaults, asked.speculation, pair)
@@ -133,7 +137,7 @@ def _speculation(
         if speculation.mode is None:
             mode = STEERED_MODE
         elif speculation.policy is None:
-            policy = None  # the engine's, for its other modes
+            policy = None  # the policy of the engine is for other modes
     request = _decoding(mode, policy, core, prefix)
     if isinstance(policy, policies.HRAD) and request.mode != "autoregressive":
         hrad_weights.check_pair(policy._file, core, pair)
@@ -148,21 +152,21 @@ def _speculation(
 
 
 def _prompt(core: _core.Engine, prompt: str | Sequence[int]) -> list[int]:
-    """Its tokens."""
+    """The tokens of the prompt."""
     if not isinstance(prompt, str):
         return checked.tokens("prompt", prompt, core.n_vocab)
     text = checked.encoded("prompt", prompt)
     if not text:
         raise InvalidArgument(
-            "prompt is empty; it must have a character or a token ([engine.bos_token] is a "
-            "prompt that says nothing)"
+            "prompt is empty; it must have at least one character or token ([engine.bos_token] is "
+            "the shortest prompt)"
         )
     check_length(core, len(text))
     return core.tokenize(text, add_special=True, parse_special=True)
 
 
 def _add_sampling(request: _core.Request, said: Named[Sampling], n_vocab: int) -> None:
-    """Copies what was said of the sampling, the kinds of which are checked."""
+    """Checks the types of the sampling options and copies them."""
     sampling, prefix = said.value, said.prefix
     request.temperature = checked.real(f"{prefix}temperature", sampling.temperature)
     request.top_k = checked.integer(f"{prefix}top_k", sampling.top_k, -1)
@@ -183,23 +187,24 @@ def _add_sampling(request: _core.Request, said: Named[Sampling], n_vocab: int) -
 
 
 def check_length(core: _core.Engine, n_bytes: int) -> None:
-    """Refuses what cannot fit, whatever its tokens are: to find them may take long.
+    """Refuses a text that cannot fit, before tokenizing it, which can take long.
 
     Raises:
-        ContextOverflow: every token of the text being the longest one, there are too many.
+        ContextOverflow: the text has too many tokens even if every token is the longest of the
+            vocabulary.
     """
     least = -(-n_bytes // core.longest_token)
     if least >= core.n_ctx:
         raise ContextOverflow(
-            f"the prompt has {n_bytes} bytes, which are {least} tokens at least; the context of "
-            f"{core.n_ctx} leaves no room for one more"
+            f"the prompt has {n_bytes} bytes, which are at least {least} tokens; with the context "
+            f"of {core.n_ctx} tokens there is no room to generate"
         )
 
 
 def written_in_python(
     policy: policies.BuiltIn | policies.Policy | None,
 ) -> policies.Policy | None:
-    """The policy if it is an object of the caller's."""
+    """The policy, if it is an object of the caller; otherwise ``None``."""
     return None if policy is None or isinstance(policy, policies.BuiltIn) else policy
 
 
@@ -209,13 +214,13 @@ def _decoding(
     core: _core.Engine | None = None,
     prefix: str = "",
 ) -> _core.Request:
-    """A request with this mode and policy; without `core`, features are not checked."""
+    """A request with this mode and policy. Without `core`, the features are not checked."""
     request = _core.Request()
     request.mode = checked.text(f"{prefix}mode", mode)
     if policy is not None and request.mode == "auto":
         raise InvalidArgument(
-            f"{prefix}policy is {policy!r}; mode 'auto' decides by itself how far to draft: give "
-            "max_draft and k_max to bound it, or one of the modes speculative, pearl, specbranch"
+            f"{prefix}policy is {policy!r}, but mode 'auto' takes no policy; give max_draft and "
+            "k_max to limit it, or use mode speculative, pearl or specbranch"
         )
     if isinstance(policy, policies.Fixed):
         request.use_fixed(policy.gamma)
@@ -224,7 +229,7 @@ def _decoding(
     elif isinstance(policy, policies.AdaEDL):
         request.use_ada_edl(policy.threshold, policy.acceptance)
     elif isinstance(policy, policies.HRAD):
-        if request.mode != "autoregressive":  # which has no use for the target's features
+        if request.mode != "autoregressive":  # this mode does not use the target's features
             request.use_hrad(policy._file.weights, policy.epsilon, policy.sure)
     elif policy is not None:
         n_feature_layers = _check_user_policy(policy, core, prefix)
@@ -234,7 +239,11 @@ def _decoding(
 
 
 def _check_user_policy(policy: object, core: _core.Engine | None, prefix: str) -> int:
-    """How many layers' states a policy wants; refuses what is no policy."""
+    """The number of feature layers that a policy needs.
+
+    Raises:
+        InvalidArgument: the object is not a policy, or the target has fewer feature layers.
+    """
     missing = [name for name in ("plan", "observe") if not callable(getattr(policy, name, None))]
     if missing or isinstance(policy, type):
         reason = f"it has no method {' and no method '.join(missing)}" if missing else "a class"

@@ -1,4 +1,4 @@
-"""What the calls over an engine need of it."""
+"""The interface that the OpenAI calls need from an engine."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class GenerateKeywords(TypedDict, total=False):
 
 
 class TextEngine(ModelFacts):
-    """A vocabulary, and texts of it: the part of `Engine` that `openai_api` knows."""
+    """The part of `Engine` that `openai_api` uses: a vocabulary and generations."""
 
     @abstractmethod
     def generate(

@@ -1,4 +1,4 @@
-"""Puts the questions of the core to a policy written in Python."""
+"""Passes requests of the core to a policy written in Python."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Hook:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._plan: Plan | None = None  # the last one
+        self._plan: Plan | None = None  # the last plan
 
     def serve(self, question: _core.Question, core: _core.Generation) -> None:
-        """Tells what became of the rounds before, asks for a plan, and hands it to the core."""
+        """Reports earlier rounds to the policy, asks it for a plan, and passes that to the core."""
         for planned, *rest in question.outcomes:
-            # Only the first round after a plan can have been the plan's.
+            # Only the first round after a plan can have used that plan.
             self._policy.observe(RoundOutcome(self._plan if planned else None, *rest))
         plan = self._policy.plan(_round(question))
         if not isinstance(plan, Plan):

@@ -1,4 +1,4 @@
-"""Weights of H-RAD from a file, and whether they are for a pair of models."""
+"""Reads a file with the weights of H-RAD, and checks that they fit a pair of models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TENSORS = ("mean", "scale", "w1", "b1", "w2", "b2", "w3", "b3")
 
 @dataclass(frozen=True)
 class HradFile:
-    """A file as it was read."""
+    """The content of a file."""
 
     path: str
     weights: _core.HradWeights
@@ -26,7 +26,7 @@ class HradFile:
 
 @dataclass(frozen=True)
 class PairFiles:
-    """The files of an engine's models, whose hashes are taken once, when they are needed."""
+    """The files of an engine's models. Their hashes are computed once, at the first use."""
 
     target: str
     draft: str
@@ -41,10 +41,10 @@ class PairFiles:
 
 
 def read(path: str) -> HradFile:
-    """Reads the file that ``specbranch hrad train`` makes.
+    """Reads a file that ``specbranch hrad train`` wrote.
 
     Raises:
-        InvalidArgument: it cannot be read, or is not such a file.
+        InvalidArgument: the file cannot be read, or has another format.
     """
     import numpy as np
 
@@ -52,7 +52,7 @@ def read(path: str) -> HradFile:
     metadata, arrays = tensors.metadata, tensors.arrays
     if metadata.get("format") != FORMAT:
         raise InvalidArgument(
-            f"{path!r} has format {metadata.get('format')!r}; H-RAD needs {FORMAT!r}"
+            f"{path!r} has the format {metadata.get('format')!r}; it must be {FORMAT!r}"
         )
     needed = ("n_layers", "n_embd", "target_sha256", "draft_sha256")
     missing = [name for name in needed if name not in metadata]
@@ -67,26 +67,30 @@ def read(path: str) -> HradFile:
         sizes[name] = int(text)
     for name in _TENSORS:
         if not np.isfinite(arrays[name]).all():
-            raise InvalidArgument(f"{path!r} has a tensor {name!r} that is not finite everywhere")
+            raise InvalidArgument(f"{path!r} has a tensor {name!r} with values that are not finite")
     try:
         weights = _core.HradWeights(**sizes, **{name: arrays[name] for name in _TENSORS})
     except InvalidArgument as error:
-        raise InvalidArgument(f"{path!r} does not fit together: {error}") from None
+        raise InvalidArgument(f"{path!r} has tensors that do not fit together: {error}") from None
     return HradFile(path, weights, metadata["target_sha256"], metadata["draft_sha256"])
 
 
 def check_pair(file: HradFile, core: _core.Engine, pair: PairFiles | None) -> None:
-    """Refuses a file that is not for this pair; ``pair`` is None for models without files."""
+    """Checks that the file is for this pair. ``pair`` is ``None`` for models without files.
+
+    Raises:
+        InvalidArgument: the file is for another pair.
+    """
     weights = file.weights
     if core.n_feature_layers < weights.n_layers:
         raise InvalidArgument(
-            f"policies.HRAD({file.path!r}) needs the states of {weights.n_layers} layers; this "
-            f"target gives {core.n_feature_layers}"
+            f"policies.HRAD({file.path!r}) needs the features of {weights.n_layers} layers, but "
+            f"this target gives the features of {core.n_feature_layers} layers"
         )
     if core.n_embd != weights.n_embd:
         raise InvalidArgument(
-            f"policies.HRAD({file.path!r}) is for a target of width {weights.n_embd}; this one "
-            f"has {core.n_embd}"
+            f"policies.HRAD({file.path!r}) is for a target of width {weights.n_embd}; this target "
+            f"has the width {core.n_embd}"
         )
     if pair is None:
         return
@@ -94,6 +98,6 @@ def check_pair(file: HradFile, core: _core.Engine, pair: PairFiles | None) -> No
         trained, given = getattr(file, f"{side}_sha256"), getattr(pair, f"{side}_sha256")
         if trained != given:
             raise InvalidArgument(
-                f"policies.HRAD({file.path!r}) was trained for another {side}: its SHA-256 is "
-                f"{trained[:16]}..., that of {getattr(pair, side)!r} {given[:16]}..."
+                f"policies.HRAD({file.path!r}) was trained for another {side}, with the SHA-256 "
+                f"{trained[:16]}...; {getattr(pair, side)!r} has {given[:16]}..."
             )

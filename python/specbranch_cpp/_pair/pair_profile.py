@@ -1,4 +1,4 @@
-"""What an engine has learned of its models, as a file: `Engine.save_profile`."""
+"""The file of a profile: step costs and acceptance rates that an engine measured."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FORMAT = "specbranch-profile-1"
 
 _MIB = 2**20
-# Options of a model that change what its steps take.
+# Options of a model that change its step costs.
 _OPTIONS = (
     "n_threads",
     "n_threads_batch",
@@ -41,7 +41,7 @@ _OPTIONS = (
 _TABLE = {"hits": 20, "expected": 20, "seen": 20, "rank_hits": 8, "rank_expected": 8}
 _COUNTS = ("first_hits", "first_count")
 _COSTS = ("target_us", "draft_us", "target_slowdown", "draft_slowdown")
-_CLASSES = 3  # of temperatures: greedy, up to 0.5, above
+_CLASSES = 3  # classes of temperatures: greedy, up to 0.5, above 0.5
 
 
 def make_key(
@@ -52,7 +52,10 @@ def make_key(
     draft_options: _core.ModelOptions,
     bit_exact: bool,
 ) -> dict[str, Any]:
-    """What must be equal for a profile to hold: the models for all of it, the rest for costs."""
+    """The data that must be equal for a profile to be used.
+
+    The models must be equal for the whole profile, the other data for the costs.
+    """
     options = {"target": target_options, "draft": draft_options}
     library = _core.library_info()
     machine: dict[str, Any] = {
@@ -73,16 +76,18 @@ def make_key(
 
 
 def load(path: str, key: dict[str, Any]) -> _core.PairProfile:
-    """The parts of a saved profile that hold here; an empty one if there is no such file.
+    """The parts of a saved profile that fit these models and this machine.
+
+    If the file does not exist, the profile is empty.
 
     Raises:
-        InvalidArgument: the file is damaged, or cannot be read.
+        InvalidArgument: the file is damaged, or it cannot be read.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         if not Path(path).parent.is_dir():
-            raise InvalidArgument(f"profile {path!r}: there is no such folder") from None
+            raise InvalidArgument(f"profile is {path!r}, but its folder does not exist") from None
         return _core.PairProfile()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
@@ -93,18 +98,18 @@ def load(path: str, key: dict[str, Any]) -> _core.PairProfile:
         raise InvalidArgument(f"profile {path!r} is damaged: {error}") from None
     profile = _core.PairProfile()
     if changes := list(_differences(saved["models"], key["models"])):
-        _warn(path, "is not used: it is of other models", changes)
+        _warn(path, "is ignored, because it is from other models", changes)
         return profile
     profile.acceptance = [_acceptance(table) for table in saved["acceptance"]]
     if changes := list(_differences(saved["machine"], key["machine"])):
-        _warn(path, "gives no costs", changes)
+        _warn(path, "has costs from another machine or other settings, which are ignored", changes)
     elif saved["costs"] is not None:
         profile.costs = _costs(saved["costs"])
     return profile
 
 
 def save(path: str, key: dict[str, Any], profile: _core.PairProfile) -> None:
-    """Writes the file in one piece: who reads it meanwhile finds the old one or the new one."""
+    """Writes the file atomically: a reader sees the old file or the new file."""
     costs = profile.costs
     content = {
         "format": FORMAT,
@@ -119,11 +124,11 @@ def save(path: str, key: dict[str, Any], profile: _core.PairProfile) -> None:
 
 
 class _DamagedError(Exception):
-    """Why a file is no profile."""
+    """The reason why a file is not a valid profile."""
 
 
 def _parse(text: str) -> dict[str, Any]:
-    """The content, of which everything but the key is checked."""
+    """The content of the file. Everything except the key is checked."""
     try:
         saved = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -131,7 +136,7 @@ def _parse(text: str) -> dict[str, Any]:
     if not isinstance(saved, dict) or "format" not in saved:
         raise _DamagedError("it has no format")
     if saved["format"] != FORMAT:
-        raise _DamagedError(f"its format is {saved['format']!r}; this version reads {FORMAT!r}")
+        raise _DamagedError(f"its format is {saved['format']!r}; it must be {FORMAT!r}")
     for name in ("models", "machine"):
         if not isinstance(saved.get(name), dict):
             raise _DamagedError(f"{name} is missing")
@@ -146,10 +151,10 @@ def _parse(text: str) -> dict[str, Any]:
                 raise _DamagedError(f"{name} is below 1")
     tables = saved.get("acceptance")
     if not isinstance(tables, list) or len(tables) != _CLASSES:
-        raise _DamagedError(f"acceptance has not {_CLASSES} tables")
+        raise _DamagedError(f"acceptance does not have {_CLASSES} tables")
     for table in tables:
         if not isinstance(table, dict):
-            raise _DamagedError("a table of acceptance is missing")
+            raise _DamagedError("an acceptance table is missing")
         for name, length in _TABLE.items():
             _numbers(table, name, length)
         for name in _COUNTS:
@@ -168,7 +173,7 @@ def _numbers(values: dict[str, Any], name: str, length: int | None) -> list[floa
     for value in found:
         good = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not good or not 0 <= value < math.inf:
-            raise _DamagedError(f"{name} has {value!r}, which is no number from 0 on")
+            raise _DamagedError(f"{name} has {value!r}; it must be a number that is at least 0")
     return found
 
 
@@ -199,7 +204,7 @@ def _warn(path: str, what: str, changes: list[str]) -> None:
 
 
 def _fingerprint(path: str) -> dict[str, Any]:
-    """Size and a hash of the ends: the whole of a large file would take seconds."""
+    """Size and a hash of both ends, because hashing a whole large file would take seconds."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         digest.update(file.read(_MIB))

@@ -16,18 +16,24 @@ class _Commands(LazyGroup):
     """The commands in the order of the help."""
 
     lazy = {  # noqa: RUF012
-        "generate": LazyCommand("generate", "generate", "Stream one text."),
-        "chat": LazyCommand("chat.command", "chat", "Talk with a model."),
-        "serve": LazyCommand("serve", "serve", "Serve OpenAI's protocol and a live view."),
-        "check": LazyCommand("check", "check", "Say whether a draft will help here, and why."),
-        "demo": LazyCommand("demo.command", "demo", "Show what speculation gains here."),
+        "generate": LazyCommand("generate", "generate", "Generate one text and stream it."),
+        "chat": LazyCommand("chat.command", "chat", "Chat with a model."),
+        "serve": LazyCommand(
+            "serve", "serve", "Run a server with OpenAI's HTTP interface and a live view."
+        ),
+        "check": LazyCommand(
+            "check", "check", "Find out whether a draft will help on this machine, and why."
+        ),
+        "demo": LazyCommand("demo.command", "demo", "Show what speculation gains on this machine."),
         "simulate": LazyCommand(
             "simulate",
             "simulate",
-            "Say what a pair would gain on other machines.",
+            "Predict the gain of a pair on another machine.",
         ),
-        "bench": LazyCommand("bench", "app", "Measure every mode, and report it."),
-        "hrad": LazyCommand("hrad", "app", "Learn to foretell what will be accepted."),
+        "bench": LazyCommand(
+            "bench", "app", "Measure the speed of every mode, and write a report."
+        ),
+        "hrad": LazyCommand("hrad", "app", "Record traces and train the H-RAD classifier."),
     }
 
 
@@ -36,8 +42,9 @@ app = typer_app(
     add_completion=True,
     no_args_is_help=True,
     epilog="Example: specbranch check target.gguf draft.gguf\n\n"
-    "Exit codes: 0; 1: something cannot be used; 2: bad usage; 3: check found no gain; 130: Ctrl-C"
-    "\n\nTab completes after specbranch --install-completion.",
+    "Exit codes: 0: success; 1: a model or a file cannot be used; 2: bad usage; 3: the check found "
+    "no gain; 130: Ctrl-C\n\n"
+    "To complete commands with Tab, run specbranch --install-completion once.",
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 _Commands.add_to(app)
@@ -64,8 +71,8 @@ def _specbranch(
 ) -> None:
     """Speculative decoding with a draft and a target model that run at the same time.
 
-    The text is the one that the target alone would give; the draft only makes it come faster.
-    Models are GGUF files; without any, a bundled pair of small code models is used.
+    The text is the same as that of the target alone; only the speed differs. Models are GGUF files.
+    Without files, the commands use a bundled pair of small code models.
     """
 
 

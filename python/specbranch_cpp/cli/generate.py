@@ -1,4 +1,4 @@
-"""``specbranch generate``: streams one text."""
+"""``specbranch generate``: generates one text and streams it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from specbranch_cpp.results import Completion
 
 EPILOG = (
-    "Exit codes: 0; 1: a model cannot be used; 2: bad usage; 130: stopped by Ctrl-C, what there is "
-    "of the text having been printed."
+    "Exit codes: 0: success; 1: a model cannot be used; 2: bad usage; 130: stopped by Ctrl-C after "
+    "printing the text so far."
 )
 
 
@@ -38,20 +38,21 @@ def generate(
         Path | None,
         typer.Option(
             "--file", "-f", metavar="FILE", show_default=False,
-            help="Read the prompt from a file, without its last newline; -: standard input, "
+            help="Read the prompt from a file, without its last newline; - reads standard input, "
             "which is also the default.",
         ),
     ] = None,
     n_predict: Annotated[
         int,
         typer.Option(
-            "--n-predict", "-n", metavar="N", help="Tokens at most; -1: until the context is full."
+            "--n-predict", "-n", metavar="N",
+            help="Largest number of tokens; -1: generate until the context is full.",
         ),
     ] = 128,
     stop: Annotated[
         list[str] | None,
         typer.Option(
-            "--stop", metavar="TEXT", help="End before this text; repeatable.", show_default=False
+            "--stop", metavar="TEXT", help="Stop before this text; repeatable.", show_default=False
         ),
     ] = None,
     temperature: options.Temperature = 0.0,
@@ -62,22 +63,31 @@ def generate(
     presence_penalty: Annotated[
         float,
         options.sampling(
-            "--presence-penalty", help="Of tokens that occurred, once; default 0: off."
+            "--presence-penalty",
+            help="Subtract this value from the logit of every token that occurred; default 0 "
+            "(off).",
         ),
     ] = 0.0,
     frequency_penalty: Annotated[
         float,
         options.sampling(
-            "--frequency-penalty", help="As often as they occurred; default 0: off."
+            "--frequency-penalty",
+            help="Subtract this value from the logit of a token once for each occurrence; default "
+            "0 (off).",
         ),
     ] = 0.0,
     grammar: Annotated[
         str | None,
-        options.sampling("--grammar", metavar="GBNF", help="Allow only texts of a grammar."),
+        options.sampling(
+            "--grammar", metavar="GBNF", help="GBNF grammar that the text must follow."
+        ),
     ] = None,
     grammar_file: Annotated[
         Path | None,
-        options.sampling("--grammar-file", metavar="FILE", help="The same, from a file."),
+        options.sampling(
+            "--grammar-file", metavar="FILE",
+            help="File with a GBNF grammar that the text must follow.",
+        ),
     ] = None,
     seed: options.Seed = None,
     mode: options.Mode = None,
@@ -86,7 +96,7 @@ def generate(
         float | None,
         options.speculation(
             "--draft-p-min", metavar="P",
-            help="Confidence below which the draft stops or branches; default 0.4.",
+            help="The draft stops or branches at confidences below this value; default 0.4.",
         ),
     ] = None,
     k_max: options.KMax = None,
@@ -103,24 +113,24 @@ def generate(
         bool | None,
         typer.Option(
             "--echo/--no-echo", show_default=False,
-            help="Show the prompt before the text; default: on a terminal.",
+            help="Print the prompt before the text; default: only on a terminal.",
         ),
     ] = None,
     trace: Annotated[
         Path | None,
         typer.Option(
             "--trace", metavar="FILE", show_default=False,
-            help="Record what both models did when: .json for Perfetto or chrome://tracing, .png "
+            help="Write a timeline of both models: .json for Perfetto or chrome://tracing, .png "
             "for a picture (needs matplotlib).",
         ),
     ] = None,
     json_output: options.Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No statistics.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no statistics.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show llama.cpp's log on standard error.")
+        bool, typer.Option("--verbose", "-v", help="Print llama.cpp's log on standard error.")
     ] = False,
 ) -> None:  # fmt: skip
-    """Stream a text to standard output, then show what it cost on standard error."""
+    """Stream a text to standard output, then print its statistics on standard error."""
     target_path, draft_path = options.pick_models(model, draft)
     if trace is not None:
         _check_trace_file(trace)
@@ -177,10 +187,14 @@ def generate(
 def _read_prompt(prompt: str | None, file: Path | None) -> str:
     if prompt is not None:
         if file is not None:
-            raise typer.BadParameter("give a prompt or a file, not both", param_hint="-f")
+            raise typer.BadParameter(
+                "a prompt and a file were given; give only one of them", param_hint="-f"
+            )
         return prompt
     if file is None and sys.stdin.isatty():
-        raise typer.BadParameter("give a prompt with -p, with -f, or on standard input")
+        raise typer.BadParameter(
+            "there is no prompt; give a prompt with -p, with -f, or on standard input"
+        )
     if file is None or str(file) == "-":
         return options.decode(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
     return options.read_text(file, "-f").removesuffix("\n")
@@ -190,17 +204,20 @@ def _read_grammar(grammar: str | None, file: Path | None) -> str | None:
     if file is None:
         return grammar
     if grammar is not None:
-        raise typer.BadParameter("give a grammar or a file, not both", param_hint="--grammar-file")
+        raise typer.BadParameter(
+            "a grammar and a grammar file were given; give only one of them",
+            param_hint="--grammar-file",
+        )
     return options.read_text(file, "--grammar-file")
 
 
 def _stream(generation: Generation, echoed: str, *, quiet: bool) -> tuple[Completion, bool]:
-    """Shows the text after what is echoed, which waits until no bar is in its way."""
+    """Shows the echoed prompt and then the text. The echo waits until the progress bar has gone."""
     interrupted = False
     last = ""
     bar = None if quiet else PrefillBar(generation)
     try:
-        first = next(generation)  # there is one, be it the last
+        first = next(generation)  # at least one chunk comes: the last
         if bar is not None:
             bar.stop()
         render.stdout().print(echoed, style="dim", end="", soft_wrap=True)
@@ -219,7 +236,7 @@ def _stream(generation: Generation, echoed: str, *, quiet: bool) -> tuple[Comple
 
 
 def _finish(generation: Generation, interrupted: bool = False) -> tuple[Completion, bool]:
-    """The whole text, or after Ctrl-C what there is of it."""
+    """The whole text, or after Ctrl-C the text so far."""
     try:
         if not interrupted:
             return generation.result(), False
@@ -232,7 +249,9 @@ def _finish(generation: Generation, interrupted: bool = False) -> tuple[Completi
 def _check_trace_file(file: Path) -> None:
     timeline.check_path(file)
     if not file.parent.is_dir():
-        raise typer.BadParameter(f"{file.parent}: no such folder", param_hint="--trace")
+        raise typer.BadParameter(
+            f"{file.parent} does not exist; it must be a folder", param_hint="--trace"
+        )
 
 
 def _save_trace(completion: Completion, file: Path) -> None:

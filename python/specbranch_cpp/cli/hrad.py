@@ -1,4 +1,4 @@
-"""``specbranch hrad``: traces of a pair of models, and the classifier learned from them."""
+"""``specbranch hrad``: records traces of a pair of models, and trains the H-RAD classifier."""
 
 from __future__ import annotations
 
@@ -24,51 +24,64 @@ if TYPE_CHECKING:
 
     from specbranch_cpp.hrad.scores import Score
 
-app = typer_app(no_args_is_help=True, help="Learn to foretell what the target will accept.")
+app = typer_app(
+    no_args_is_help=True,
+    help="Record traces and train a classifier that predicts what the target will accept.",
+)
 
 
 @app.command()
 @render.reporting()
 def collect(
     prompts: Annotated[
-        Path, typer.Option("--prompts", metavar="JSONL", help="JSON lines, each with a text.")
+        Path,
+        typer.Option("--prompts", metavar="JSONL", help="File of JSON lines, each with a text."),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the traces go.")
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for the traces.")
     ],
     model: options.Model = None,
     draft: options.Draft = None,
     field: Annotated[
-        str, typer.Option("--field", help="The name of the text in a line.")
+        str, typer.Option("--field", help="Name of the field that contains the text.")
     ] = "prompt",
     temperature: Annotated[
         list[float] | None,
-        options.sampling("--temp", metavar="T", help="Repeatable; default 0: greedy."),
+        options.sampling(
+            "--temp", metavar="T", help="Temperature; repeatable; default 0 (greedy)."
+        ),
     ] = None,
     n_predict: Annotated[
-        int, typer.Option("--n-predict", "-n", metavar="N", help="Tokens of a text at most.")
+        int,
+        typer.Option("--n-predict", "-n", metavar="N", help="Largest number of tokens in a text."),
     ] = 128,
     seed: Annotated[
         int, options.sampling("--seed", "-s", metavar="N", help="Random seed; default 1.")
     ] = 1,
     n_layers: Annotated[
-        int, typer.Option("--layers", metavar="K", help="The target's last layers to record.")
+        int,
+        typer.Option("--layers", metavar="K", help="Number of the target's last layers to record."),
     ] = 4,
     mode: Annotated[
-        str, options.speculation("--mode", metavar="MODE", help="Default specbranch.")
+        str, options.speculation("--mode", metavar="MODE", help="Mode; default specbranch.")
     ] = "specbranch",
     draft_max: Annotated[
-        int, options.speculation("--draft-max", help="Tokens drafted ahead at most; default 8.")
+        int,
+        options.speculation(
+            "--draft-max", help="Largest number of tokens to draft ahead; default 8."
+        ),
     ] = 8,
     draft_p_min: Annotated[
         float,
         options.speculation(
             "--draft-p-min",
             metavar="P",
-            help="Confidence below which the draft stops or branches; default 0.4.",
+            help="The draft stops or branches at confidences below this value; default 0.4.",
         ),
     ] = 0.4,
-    k_max: Annotated[int, options.speculation("--k-max", help="Branches at most; default 4.")] = 4,
+    k_max: Annotated[
+        int, options.speculation("--k-max", help="Largest number of branches; default 4.")
+    ] = 4,
     ctx_size: options.CtxSize = None,
     threads: options.Threads = None,
     draft_threads: options.DraftThreads = None,
@@ -76,14 +89,16 @@ def collect(
     draft_n_gpu_layers: options.DraftGpuLayers = None,
     json_output: options.Json = False,
 ) -> None:
-    """Run the engine over prompts and keep what every round saw.
+    """Run the engine on prompts and record the features of every round.
 
-    Can be stopped at any moment; the same command goes on where it was.
+    You can stop the command at any time; the same command continues the run.
     """
     texts = read_prompts(prompts, field)
     target_path, draft_path = options.pick_models(model, draft)
     if draft_path is None:
-        raise typer.BadParameter("H-RAD is about a pair: give a draft", param_hint="-md")
+        raise typer.BadParameter(
+            "H-RAD needs a draft model; give a draft with -md", param_hint="-md"
+        )
     settings = TraceSettings(
         n_layers=n_layers, mode=mode, max_tokens=n_predict, seed=seed, epsilon=draft_p_min,
         max_draft=draft_max, k_max=k_max,
@@ -118,7 +133,7 @@ def collect(
     if json_output:
         print(json.dumps({"folder": str(output), **asdict(done)}))
         return
-    skipped = f"; {done.n_skipped} too long for the context" if done.n_skipped else ""
+    skipped = f"; {done.n_skipped} prompts are too long for the context" if done.n_skipped else ""
     print(f"{done.n_rounds} rounds of {done.n_texts} texts in {output}{skipped}")
 
 
@@ -127,24 +142,28 @@ def collect(
 def train(
     traces: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="From `collect`.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="Where the weights go.")
+        Path, typer.Option("--output", "-o", metavar="FILE", help="File for the weights.")
     ],
     test: Annotated[
         list[Path] | None,
         typer.Option(
             "--test", metavar="FOLDER", show_default=False,
-            help="Traces of other prompts, to be scored too; repeatable.",
+            help="Folder with traces of other prompts for a further test; repeatable.",
         ),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the rounds.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="Number of passes over the rounds.")] = 20,
     balance: Annotated[
         float,
-        typer.Option(min=0.0, max=1.0, help="0: fates count as often as they occur; 1: alike."),
+        typer.Option(
+            min=0.0, max=1.0,
+            help="Weight of rare labels; 0: labels count as often as they occur; 1: all labels "
+            "count the same.",
+        ),
     ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of the split and of the learning.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the split and of the training.")] = 1,
     json_output: options.Json = False,
 ) -> None:  # fmt: skip
-    """Learn the classifier, and score it on prompts that it has not seen."""
+    """Train the classifier, and test it on held-out prompts."""
     from specbranch_cpp.hrad.train import Recipe, policy_score, rule_score, score
     from specbranch_cpp.hrad.train import train as learn
 
@@ -155,7 +174,7 @@ def train(
     for folder, (_, others, _) in tests:
         for name in ("target_sha256", "draft_sha256", "n_layers"):
             if others[name] != settings[name]:
-                raise InvalidArgument(f"{folder} was made with another {name}")
+                raise InvalidArgument(f"{folder} has traces with another {name}")
     console = render.stderr() if json_output else render.stdout()
     console.print(f"{len(records)} rounds of {len(prompts)} prompts")
     done = learn(
@@ -200,7 +219,7 @@ def train(
 
 
 def as_json(score: Score) -> dict[str, Any]:
-    """Its figures; None for the recall of what did not occur."""
+    """The figures of a score. ``None``: the recall of a label that did not occur."""
     return {
         "n": score.n,
         "accuracy": score.accuracy,
@@ -221,5 +240,5 @@ def _show(console: Console, title: str, score: Score) -> None:
     rows = [
         [name, *map(str, row)] for name, row in zip(LABELS, score.confusion.tolist(), strict=True)
     ]
-    console.print(f"\n{title}: {score.n} rounds (row: what happened, column: foretold)")
+    console.print(f"\n{title}: {score.n} rounds (row: true label, column: predicted label)")
     console.print(render.table(("", *LABELS), rows))

@@ -1,4 +1,4 @@
-"""Commands that are imported when they are called: help and completion need only their names."""
+"""Imports a command when it is called, because help and completion need only its name."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["LazyCommand", "LazyGroup", "typer_app"]
 
 @dataclass(frozen=True)
 class LazyCommand:
-    """Where a command is.
+    """The location of a command.
 
     Attributes:
-        module: of ``specbranch_cpp.cli``; imported when the command is called. Its ``EPILOG``, if
-            it has one, ends the command's help.
-        attribute: the function there, or the `typer.Typer` of a group of commands.
-        short_help: of the command, for the list of all.
+        module: name of the module in ``specbranch_cpp.cli``. It is imported when the command is
+            called. If the module has an ``EPILOG``, that text ends the command's help.
+        attribute: name of the function in the module, or of the `typer.Typer` of several commands.
+        short_help: text for the list of all commands.
     """
 
     module: str
@@ -32,7 +32,7 @@ class LazyCommand:
     short_help: str
 
     def load(self, name: str) -> Any:
-        """The command with its options: an object of click, of which Typer may have a copy."""
+        """The command with its options, as an object of click or of Typer's copy of click."""
         module = import_module(f"specbranch_cpp.cli.{self.module}")
         made = getattr(module, self.attribute)
         if not isinstance(made, typer.Typer):
@@ -44,23 +44,23 @@ class LazyCommand:
 
 
 class LazyGroup(TyperGroup):
-    """A group that knows the names and short helps of its commands, and loads what is called."""
+    """A group that knows names and short help of its commands, and loads a command when needed."""
 
     lazy: ClassVar[Mapping[str, LazyCommand]]
     """The commands by name."""
 
     @classmethod
     def add_to(cls, app: typer.Typer) -> None:
-        """Gives the application, whose ``cls`` this is, a stand-in for every command."""
+        """Adds a stand-in for every command to an application whose ``cls`` is this class."""
         for name, command in cls.lazy.items():
             app.command(name, short_help=command.short_help)(_stand_in)
 
     def loaded(self, name: str) -> Any:
-        """The command of this name, with its options."""
+        """The command with this name and its options."""
         return self.lazy[name].load(name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
-        """The command that the arguments call, or are completed for."""
+        """The command that the arguments call, or for which a shell completes them."""
         name, stand_in, rest = super().resolve_command(ctx, args)
         return name, None if stand_in is None else self.loaded(str(stand_in.name)), rest
 
@@ -70,7 +70,7 @@ def _stand_in() -> None:
 
 
 def typer_app(**options: Any) -> typer.Typer:
-    """A `typer.Typer` with what all of ours have in common."""
+    """A `typer.Typer` with the settings that all commands share."""
     return typer.Typer(
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",

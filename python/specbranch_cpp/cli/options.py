@@ -1,4 +1,4 @@
-"""Options that several commands have, with llama.cpp's names where it has them."""
+"""Options of several commands. They have llama.cpp's names if llama.cpp has the option."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def option(
     metavar: str | None = None,
     completion: Callable[[str], list[str]] | None = None,
 ) -> Any:
-    """An option whose help says its default itself."""
+    """An option whose help text contains its default."""
     return typer.Option(
         *names,
         rich_help_panel=panel,
@@ -42,12 +42,15 @@ def option(
 
 
 def complete_mode(incomplete: str) -> list[str]:
-    """The modes that begin so."""
+    """The modes that begin with this text."""
     return [mode for mode in MODES if mode.startswith(incomplete)]
 
 
 def complete_gguf(incomplete: str) -> list[str]:
-    """Models that begin so; nothing where there are folders, too: shells complete these better."""
+    """Model files that begin with this text.
+
+    The result is empty if a folder matches too, because shells complete folders better.
+    """
     head, tail = os.path.split(incomplete)
     try:
         found = [each for each in Path(head or ".").expanduser().iterdir()
@@ -66,7 +69,7 @@ def gguf(metavar: str, help: str) -> Any:  # noqa: A002
     )
 
 
-# An option of each panel; most take a number.
+# An option of a panel; most options take a number.
 models = partial(option, panel=MODELS, metavar="GGUF", completion=complete_gguf)
 sampling = partial(option, panel=SAMPLING, metavar="X")
 speculation = partial(option, panel=SPECULATION, metavar="N")
@@ -75,97 +78,124 @@ sample = partial(option, panel="Sample")
 
 
 def top_k(default: str) -> Any:
-    """``--top-k``, whose help says this default."""
-    words = f"Choose among the N most probable tokens; default {default}."
+    """``--top-k`` with this default in its help text."""
+    words = f"Keep only the N most probable tokens; default {default}."
     return sampling("--top-k", metavar="N", help=words)
 
 
 def top_p(default: str) -> Any:
-    """``--top-p``, likewise."""
-    return sampling("--top-p", help=f"Choose among the best with this share; default {default}.")
+    """``--top-p`` with this default in its help text."""
+    words = "Keep the most probable tokens whose probabilities add up to this value"
+    return sampling("--top-p", help=f"{words}; default {default}.")
 
 
 def min_p(default: str) -> Any:
-    """``--min-p``, likewise."""
-    words = f"Drop what is less probable than X times the best; default {default}."
+    """``--min-p`` with this default in its help text."""
+    words = f"Drop tokens with less than X times the highest probability; default {default}."
     return sampling("--min-p", help=words)
 
 
 Model = Annotated[
-    Path | None, models("--model", "-m", help="Target model; default: the bundled pair.")
+    Path | None,
+    models("--model", "-m", help="GGUF file of the target model; default: the bundled pair."),
 ]
-Draft = Annotated[Path | None, models("--model-draft", "-md", help="Draft model; default: none.")]
+Draft = Annotated[
+    Path | None,
+    models("--model-draft", "-md", help="GGUF file of the draft model; default: no draft."),
+]
 Temperature = Annotated[
-    float, sampling("--temp", metavar="T", help="Temperature; default 0: greedy.")
+    float, sampling("--temp", metavar="T", help="Temperature; default 0 (greedy).")
 ]
 Seed = Annotated[
     int | None,
-    sampling("--seed", "-s", metavar="N", help="Random seed; default: a new one each time."),
+    sampling("--seed", "-s", metavar="N", help="Random seed; default: a new seed for each run."),
 ]
 RepeatPenalty = Annotated[
-    float, sampling("--repeat-penalty", help="Of the last 64 tokens; default 1: off.")
+    float,
+    sampling(
+        "--repeat-penalty",
+        help="Divide the logits of the last 64 tokens by this value; default 1 (off).",
+    ),
 ]
 Mode = Annotated[
     str | None,
     speculation(
         "--mode", metavar="MODE",
-        help="autoregressive, speculative, pearl, specbranch or auto (default).",
+        help="Mode: autoregressive, speculative, pearl, specbranch or auto (default).",
         completion=complete_mode,
     ),
 ]  # fmt: skip
 DraftMax = Annotated[
     int | None,
-    speculation("--draft-max", help="Tokens drafted ahead at most; default 16 in auto, else 8."),
+    speculation(
+        "--draft-max",
+        help="Largest number of tokens to draft ahead; default 16 in auto, 8 in other modes.",
+    ),
 ]
-KMax = Annotated[int | None, speculation("--k-max", help="Branches at most; default 4.")]
+KMax = Annotated[int | None, speculation("--k-max", help="Largest number of branches; default 4.")]
 Warmup = Annotated[
     bool,
     speculation(
         "--warmup/--no-warmup", metavar=None,
-        help="Measure what steps cost while loading, 2 s at most; default: yes.",
+        help="Measure step costs while loading, for at most 2 s; default: yes.",
     ),
 ]  # fmt: skip
 Profile = Annotated[
     Path | None,
     speculation(
         "--profile", metavar="FILE",
-        help="What was learned of the pair: read before, written after.",
+        help="File with measurements of the pair; read at the start, saved at the end.",
     ),
 ]  # fmt: skip
 CtxSize = Annotated[
     int | None,
     machine(
         "--ctx-size", "-c",
-        help="Tokens of prompt and text; default 4096, 0: what the target was trained with.",
+        help="Largest number of tokens of prompt and text; default 4096; 0: the length that the "
+        "target was trained with.",
     ),
 ]  # fmt: skip
 Threads = Annotated[
-    int | None, machine("--threads", "-t", help="Threads of the target; default: the other cores.")
+    int | None,
+    machine(
+        "--threads",
+        "-t",
+        help="Number of threads of the target; default: all cores that the draft does not use.",
+    ),
 ]
 DraftThreads = Annotated[
     int | None,
     machine(
-        "--draft-threads", "-td", help="Threads of the draft; default: a quarter of the cores."
+        "--draft-threads",
+        "-td",
+        help="Number of threads of the draft; default: a quarter of the cores.",
     ),
 ]
 Cpus = Annotated[
     str | None,
-    machine("--cpus", metavar="LIST", help="CPUs of the target, such as 0,2-5; default: any."),
+    machine("--cpus", metavar="LIST", help="CPUs for the target, such as 0,2-5; default: any CPU."),
 ]
 DraftCpus = Annotated[
-    str | None, machine("--draft-cpus", metavar="LIST", help="CPUs of the draft; default: any.")
+    str | None,
+    machine("--draft-cpus", metavar="LIST", help="CPUs for the draft; default: any CPU."),
 ]
 GpuLayers = Annotated[
     int | None,
-    machine("--n-gpu-layers", "-ngl", help="Layers of the target on GPUs; default 0, -1: all."),
+    machine(
+        "--n-gpu-layers",
+        "-ngl",
+        help="Number of the target's layers on GPUs; default 0; -1: all layers.",
+    ),
 ]
 DraftGpuLayers = Annotated[
     int | None,
     machine(
-        "--draft-n-gpu-layers", "-ngld", help="Layers of the draft on GPUs; default: as the target."
+        "--draft-n-gpu-layers",
+        "-ngld",
+        help="Number of the draft's layers on GPUs; default: the target's number.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 NAMES = {
     "max_tokens": "--n-predict",
@@ -185,25 +215,27 @@ NAMES = {
         "seed", "mode", "k_max", "n_gpu_layers", "draft_n_gpu_layers", "port", "queue_size",
     )
 }  # fmt: skip
-"""The options that the engine's and the server's arguments come from, for `render.reporting`."""
+"""For `render.reporting`: the option of each argument of the engine and the server."""
 
 
 def max_tokens(n_predict: int) -> int | None:
-    """None for -1: until the context is full."""
+    """``None`` for -1, which means: until the context is full."""
     return None if checked.integer("max_tokens", n_predict, -1) == -1 else n_predict
 
 
 def pick_models(model: Path | None, draft: Path | None) -> tuple[Path, Path | None]:
-    """The models that the user named, or the bundled pair."""
+    """The models that the user gave, or the bundled pair."""
     if model is not None:
         return model, draft
     if draft is not None:
-        raise typer.BadParameter("a draft needs a target: give one with -m", param_hint="-md")
+        raise typer.BadParameter(
+            "a draft was given without a target; give a target with -m", param_hint="-md"
+        )
     return demo.pair()
 
 
 def model_names(target: Path, draft: Path | None) -> str:
-    """The files, as they are told to the user."""
+    """The names of the files, for messages."""
     return target.name if draft is None else f"{target.name} with {draft.name}"
 
 
@@ -218,13 +250,13 @@ def parse_cpus(text: str | None, name: str) -> list[int] | None:
             cpus += range(int(first), int(last if dash else first) + 1)
         except ValueError:
             raise typer.BadParameter(
-                f"{text!r} is no list of CPUs such as 0,2-5", param_hint=name
+                f"{text!r} is not a list of CPUs; write, for example, 0,2-5", param_hint=name
             ) from None
     return cpus
 
 
 def read_text(file: Path, option: str) -> str:
-    """What is in a file."""
+    """The content of a file."""
     try:
         return decode(file.read_bytes(), str(file))
     except OSError as error:
@@ -232,7 +264,7 @@ def read_text(file: Path, option: str) -> str:
 
 
 def decode(data: bytes, source: str) -> str:
-    """The text of these bytes, which come from a source of that name."""
+    """The text of these bytes. ``source`` is the name of their origin, for messages."""
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -258,7 +290,7 @@ def machine_keywords(
     n_gpu_layers: int | None,
     draft_n_gpu_layers: int | None,
 ) -> MachineKeywords:
-    """From options of this panel to keywords of `Engine`."""
+    """Turns the options of the panel `MACHINE` into keywords of `Engine`."""
     return {
         "n_ctx": ctx_size,
         "n_threads": threads,
@@ -278,7 +310,7 @@ def engine_keywords(
     warmup: bool,
     profile: Path | None,
 ) -> EngineKeywords:
-    """The same, with the options of speculation."""
+    """Adds the options of speculation to keywords of `machine_keywords`."""
     return {
         **machine,
         "max_draft": draft_max,
@@ -289,5 +321,5 @@ def engine_keywords(
 
 
 def given(**settings: Any) -> dict[str, Any]:
-    """Those of the settings that the user has made: the engine knows the other defaults."""
+    """The settings that the user gave. The engine knows the defaults of the others."""
     return {name: value for name, value in settings.items() if value is not None}

@@ -1,4 +1,4 @@
-"""How far the prompt has been read, on a terminal."""
+"""A progress bar for reading the prompt, on a terminal."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ if TYPE_CHECKING:
 
     from specbranch_cpp.generation import Generation
 
-_PATIENCE = 0.5  # seconds after which it is shown
+_PATIENCE = 0.5  # seconds until the bar appears
 _PERIOD = 0.1
 
 
 class PrefillBar:
-    """A bar from half a second after the begin until `stop`; nothing where there is no terminal.
+    """Shows a progress bar from half a second after the start until `stop`.
+
+    Without a terminal it shows nothing.
 
     Args:
-        generation: whose prompt is read.
-        console: where to; None: standard error.
-        patience: seconds until it is shown.
+        generation: the generation that reads its prompt.
+        console: console for the bar. ``None`` (default): standard error.
+        patience: seconds until the bar appears.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class PrefillBar:
             self._thread.start()
 
     def stop(self) -> None:
-        """Takes the bar away. May be called again."""
+        """Removes the bar. A second call does nothing."""
         self._stopped.set()
         if self._thread is not None:
             self._thread.join()

@@ -1,4 +1,4 @@
-"""What the commands show: errors, tables, coloured text, timelines."""
+"""Output of the commands: errors, tables, coloured text, timelines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INTERRUPTED = 130
 
 
 def stdout() -> Console:
-    # Nothing is coloured by guess, and nothing of a model's text is taken for markup.
+    # rich highlights nothing by itself, and a model's text is never read as markup.
     return Console(highlight=False, markup=False, emoji=False)
 
 
@@ -33,7 +33,7 @@ def stderr() -> Console:
 
 
 def fail(reason: str) -> None:
-    """One readable line; not wrapped, so that a command in it can be copied."""
+    """Prints one line without wrapping, so that a command in it can be copied."""
     console = stderr()
     console.print("specbranch: ", style="bold red", end="")
     console.print(reason, soft_wrap=True)
@@ -41,9 +41,9 @@ def fail(reason: str) -> None:
 
 @contextlib.contextmanager
 def reporting(names: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Errors of the engine become one line and an exit code: 2 for bad usage, otherwise 1.
+    """Turns an error of the engine into one line and an exit code: 2 for bad usage, otherwise 1.
 
-    ``names`` are the options that the engine's arguments come from.
+    ``names`` are the options of the engine's arguments.
     """
     warnings = _Warnings()
     PROFILES.addHandler(warnings)
@@ -57,7 +57,7 @@ def reporting(names: Mapping[str, str] | None = None) -> Iterator[None]:
         fail(message(error) or "not enough memory")
         raise typer.Exit(1) from None
     except BrokenPipeError:
-        raise  # a reader who has enough
+        raise  # the reader closed the pipe
     except OSError as error:
         fail(f"{error.filename or 'standard output'}: {error.strerror}")
         raise typer.Exit(1) from None
@@ -68,7 +68,7 @@ def reporting(names: Mapping[str, str] | None = None) -> Iterator[None]:
 
 
 class _Warnings(logging.Handler):
-    """A line each, as of errors, which nothing fails for."""
+    """Prints a line for each warning, in the form of errors. The command does not fail."""
 
     def emit(self, record: logging.LogRecord) -> None:
         stderr().print(f"specbranch: {record.getMessage()}", soft_wrap=True)
@@ -76,7 +76,10 @@ class _Warnings(logging.Handler):
 
 @contextlib.contextmanager
 def loading(what: str, *, quiet: bool = False) -> Iterator[Callable[[float], None]]:
-    """A bar while models load; on a terminal only. Gives a callback for the share loaded."""
+    """A progress bar while models load, on a terminal only.
+
+    Yields a callback for the share that is loaded.
+    """
     console = stderr()
     columns = (
         TextColumn("loading {task.description}"),
@@ -124,7 +127,10 @@ STATS_COLUMNS = (
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
-    """A table without lines: names to the left, folded for lack of room, numbers to the right."""
+    """A table without lines.
+
+    Names are aligned left and wrap if necessary; numbers are aligned right.
+    """
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     cells = [list(row) for row in rows]
     words = [word for row in cells for word in str(row[0]).split()]

@@ -22,52 +22,72 @@ def serve(
     model: options.Model = None,
     draft: options.Draft = None,
     host: Annotated[
-        str, server("--host", metavar="ADDRESS", help="Address to bind; default 127.0.0.1.")
+        str, server("--host", metavar="ADDRESS", help="Address to listen on; default 127.0.0.1.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, server("--port", metavar="N", help="Port; 0: any free one; default 8080.")
+        int, server("--port", metavar="N", help="Port; default 8080; 0: any free port.")
     ] = 8080,
     api_key: Annotated[
         list[str] | None,
         typer.Option(
             "--api-key", metavar="KEY", envvar=KEY_VARIABLE, show_envvar=True, show_default=False,
             rich_help_panel="Server",
-            help="Requests need this key; repeatable; in the variable, keys are apart by blanks. "
-            "Default: none.",
+            help="Key that requests must have; repeatable. In the variable, blanks separate keys. "
+            "Default: no key.",
         ),
     ] = None,
     api_key_file: Annotated[
-        Path | None, server("--api-key-file", metavar="FILE", help="Keys, one a line.")
+        Path | None, server("--api-key-file", metavar="FILE", help="File with one key per line.")
     ] = None,
     insecure: Annotated[
-        bool, server("--insecure", help="Allow an address that others can reach without a key.")
+        bool,
+        server("--insecure", help="Allow an address that other machines can reach, without a key."),
     ] = False,
     alias: Annotated[
-        str | None, server("--alias", "-a", metavar="NAME", help="Name of the model in replies.")
+        str | None,
+        server(
+            "--alias", "-a", metavar="NAME",
+            help="Name of the model in replies; default: general.name of the file.",
+        ),
     ] = None,
     timeout: Annotated[
-        float, server("--timeout", "-to", metavar="S", help="Seconds a generation; default 600.")
+        float,
+        server(
+            "--timeout", "-to", metavar="S",
+            help="Largest time for a generation, in seconds; default 600.",
+        ),
     ] = 600.0,
     queue_size: Annotated[
-        int, server("--queue-size", metavar="N", help="Requests that may wait; default 32.")
+        int,
+        server(
+            "--queue-size", metavar="N", help="Largest number of waiting requests; default 32."
+        ),
     ] = 32,
     max_body: Annotated[
-        int, server("--max-body", metavar="N", help="Bytes of a request; default 4 MiB.")
+        int,
+        server(
+            "--max-body", metavar="N",
+            help="Largest size of a request body, in bytes; default 4 MiB.",
+        ),
     ] = 4 * 1024 * 1024,
     allowed_host: Annotated[
         list[str] | None,
-        server("--allowed-host", metavar="NAME", help="Also answer to this name; repeatable."),
+        server("--allowed-host", metavar="NAME", help="Accept this host name too; repeatable."),
     ] = None,
     cors_origin: Annotated[
         list[str] | None,
         server(
             "--cors-origin", metavar="ORIGIN",
-            help="Let pages of this origin call, such as https://example.org; repeatable.",
+            help="Allow pages of this origin to call the server, such as https://example.org; "
+            "repeatable.",
         ),
     ] = None,
     grace: Annotated[
         float,
-        server("--grace", metavar="S", help="Seconds that what runs has at the end; default 10."),
+        server(
+            "--grace", metavar="S",
+            help="Seconds for the running request after a stop; default 10.",
+        ),
     ] = 10.0,
     page: Annotated[
         bool, server("--page/--no-page", help="Serve the page at /; default: yes.")
@@ -78,14 +98,16 @@ def serve(
     chat_template_file: Annotated[
         Path | None,
         options.models(
-            "--chat-template-file", metavar="FILE", help="Jinja template instead of the model's."
+            "--chat-template-file", metavar="FILE",
+            help="File with a Jinja template that replaces the model's template.",
         ),
     ] = None,
     mode: Annotated[
         str | None,
         options.speculation(
             "--mode", metavar="MODE",
-            help="autoregressive, speculative, pearl, specbranch or auto (default).",
+            help="Mode of requests without a mode: autoregressive, speculative, pearl, specbranch "
+            "or auto (default).",
         ),
     ] = None,
     draft_max: options.DraftMax = None,
@@ -100,15 +122,15 @@ def serve(
     n_gpu_layers: options.GpuLayers = None,
     draft_n_gpu_layers: options.DraftGpuLayers = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show llama.cpp's log and the server's.")
+        bool, typer.Option("--verbose", "-v", help="Print the logs of llama.cpp and of the server.")
     ] = False,
 ) -> None:  # fmt: skip
-    """Serve completions and chats over HTTP, as OpenAI does.
+    """Serve completions and chats over HTTP, with OpenAI's interface.
 
-    One generation runs at a time; other requests wait in order. Ctrl-C ends it, a second one at
-    once.
+    One generation runs at a time; other requests wait in order. Ctrl-C stops the server after the
+    running request; a second Ctrl-C stops it at once.
     """
-    # Before the models are loaded, which may take long.
+    # Check this before loading the models, which can take long.
     from specbranch_cpp.server import ServerSettings, run
     from specbranch_cpp.server.settings import is_loopback
 
@@ -128,8 +150,8 @@ def serve(
     )
     if not (is_loopback(host) or settings.api_keys or insecure):
         raise typer.BadParameter(
-            f"others can reach {host}: give a key with --api-key, or --insecure if all of them may "
-            "use the model",
+            f"other machines can reach {host}; give a key with --api-key, or --insecure if all of "
+            "them may use the model",
             param_hint="--host",
         )
     target_path, draft_path = options.pick_models(model, draft)
@@ -168,16 +190,18 @@ def serve(
             console.print(f"live view: open {url} in a browser", soft_wrap=True)
         keys = "an API key is needed" if settings.api_keys else "no API key is needed"
         reach = (
-            "from this machine only" if is_loopback(host) else "from every machine that reaches it"
+            "reachable from this machine only"
+            if is_loopback(host)
+            else "reachable from every machine in the network"
         )
-        console.print(f"{reach}; {keys}; Ctrl-C ends it", style="dim", soft_wrap=True)
+        console.print(f"{reach}; {keys}; Ctrl-C stops the server", style="dim", soft_wrap=True)
 
     if not run(engine, settings, ready=ready):
         raise typer.Exit(render.INTERRUPTED)
 
 
 def _show_log(level: int) -> None:
-    """The server's own log on standard error. llama.cpp's is the engine's matter."""
+    """Prints the server's own log on standard error. The engine handles llama.cpp's log."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for name in ("specbranch_cpp.server", "uvicorn.error"):
@@ -192,5 +216,5 @@ def _keys(given: list[str] | None, file: Path | None) -> tuple[str, ...]:
     if file is not None:
         keys += filter(None, map(str.strip, options.read_text(file, "--api-key-file").splitlines()))
         if not keys:
-            raise typer.BadParameter(f"{file} has no key", param_hint="--api-key-file")
+            raise typer.BadParameter(f"{file} contains no key", param_hint="--api-key-file")
     return tuple(keys)

@@ -1,4 +1,4 @@
-"""``specbranch simulate``: what a pair would gain on a machine."""
+"""``specbranch simulate``: predicts the gain of a pair on a machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PAIR = "Pair"
 PLACE = "Machine"
 
-# What a picture shows.
+# Ranges that a picture shows.
 _RATIOS = (3.0, 5.0, 8.0, 12.0, 20.0)
 _ALPHAS = (0.4, 0.6, 0.75, 0.85, 0.92)
 
@@ -33,59 +33,64 @@ def simulate(
     alpha: Annotated[
         float | None,
         options.option("--alpha", panel=PAIR, metavar="A",
-                       help="How often the draft's first candidate is right; default 0.7."),
+                       help="Acceptance rate of the draft's first candidate; default 0.7."),
     ] = None,
     ratio: Annotated[
         float | None,
         options.option("--ratio", "-r", panel=PAIR, metavar="C",
-                       help="Target step over draft step; default 8."),
+                       help="Step ratio c: time of a target step / time of a draft step; "
+                       "default 8."),
     ] = None,
     target_ms: Annotated[
         float | None,
         options.option("--target-ms", panel=PAIR, metavar="MS",
-                       help="A step of the target alone; default 20."),
+                       help="Time of a target step alone, in milliseconds; default 20."),
     ] = None,
     profile: Annotated[
         Path | None,
         options.option("--profile", panel=PAIR, metavar="FILE",
-                       help="Step times, slow-downs and alpha as an engine measured them."),
+                       help="File with step times, slow-downs and alpha that an engine measured."),
     ] = None,
     machine: Annotated[
         str,
         options.option("--machine", panel=PLACE, metavar="NAME",
-                       help=f"One of {', '.join(simulation.MACHINES)}; default two-gpus."),
+                       help=f"Machine: one of {', '.join(simulation.MACHINES)}; default two-gpus."),
     ] = "two-gpus",
     slowdown: Annotated[
         float | None,
         options.option("--slowdown", panel=PLACE, metavar="S",
-                       help="Of both models while both run; 1: none, 2: they take turns."),
+                       help="Slow-down of both models while both run; 1: no slow-down, 2: the "
+                       "models take turns."),
     ] = None,
     latency_us: Annotated[
         float | None,
         options.option("--latency-us", panel=PLACE, metavar="US",
-                       help="Added to every step of the target, such as a network's round trip."),
+                       help="Time to add to every target step, such as a network round trip, in "
+                       "microseconds."),
     ] = None,
     hop_us: Annotated[
         float | None,
         options.option("--hop-us", panel=PLACE, metavar="US",
-                       help="Between the end of a step and the next one; default 10."),
+                       help="Time from the end of a step to the start of the next step, in "
+                       "microseconds; default 10."),
     ] = None,
     tokens: Annotated[
         int, options.option("--tokens", "-n", panel=PLACE, metavar="N",
-                            help="Length of the simulated text; default 1000."),
+                            help="Number of tokens of the simulated text; default 1000."),
     ] = 1000,
     seed: Annotated[
         int, options.option("--seed", "-s", panel=PLACE, metavar="N",
-                            help="Of the text and of what the draft gets right; default 1."),
+                            help="Seed of the simulated text and draft; default 1."),
     ] = 1,
     plot: Annotated[
         Path | None,
         options.option("--plot", panel=PLACE, metavar="FILE",
-                       help="Draw the speed-up over c and alpha into a .png file; takes longer."),
+                       help="Draw the speed-up over c and alpha into a .png file; "
+                       "this takes longer."),
     ] = None,
     json_output: options.Json = False,
 ) -> None:  # fmt: skip
-    """Say what speculation would gain with a pair on a machine; neither is needed.
+    """Predict the gain of a pair on a machine, without the models and without the machine.
 
     The engine's own planners run under a virtual clock, each mode with its best settings.
     """
@@ -126,7 +131,9 @@ def _chosen(
     place = simulation.find_machine(machine)
     if profile is not None:
         if ratio is not None or target_ms is not None:
-            raise InvalidArgument("--profile brings the step times; leave --ratio and --target-ms")
+            raise InvalidArgument(
+                "--profile contains the step times; do not give --ratio or --target-ms"
+            )
         pair, place = simulation.with_profile(simulation.Pair(), place, profile)
     else:
         target_us = 1000.0 * (20.0 if target_ms is None else target_ms)

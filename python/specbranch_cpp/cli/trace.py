@@ -1,4 +1,4 @@
-"""Pictures of one generation: what each model did when, and what became of the drafted tokens."""
+"""Text pictures of one generation: the work of each model over time, and the origin of tokens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OWN = "bold yellow"
 ROLLED_BACK = "dim red strike"
 
 SIDES = ("target", "draft")
-# What a cell shows where no colour can.
+# A glyph and a colour for each kind of span: the glyphs differ where there are no colours.
 CELLS = {"prefill": ("▒", "blue"), "verify": ("█", "yellow"), "draft": ("▓", "green")}
 _IDLE = ("·", "dim")
 
@@ -29,10 +29,10 @@ _IDLE = ("·", "dim")
 def story(
     rounds: Sequence[TraceRound], detokenize: Callable[[list[int]], str], *, marks: bool = False
 ) -> Text:
-    """The text in the colours of where its tokens came from, with what was drafted in vain.
+    """The text, coloured by the origin of its tokens, and the tokens that were rolled back.
 
-    A round's own token of the target comes after the drafted ones that it replaced. With `marks`,
-    brackets tell what is not in the text, for where there are no colours.
+    The target's token of a round comes after the drafted tokens that it replaced. With `marks`,
+    brackets show the tokens that were rolled back, for output without colours.
     """
     pieces: list[tuple[str, int]] = []
     for one in rounds:
@@ -44,7 +44,7 @@ def story(
     for style, run in groupby(pieces, key=lambda piece: piece[0]):
         part = detokenize([token for _, token in run])
         if style == ROLLED_BACK:
-            part = part.replace("\n", "⏎")  # what is not in the text breaks no line of it
+            part = part.replace("\n", "⏎")  # a rolled back token must not break a line
             part = f"[-{part}-]" if marks else part
         text.append(part, style)
     return text
@@ -65,7 +65,7 @@ def story_legend(*, marks: bool = False) -> Text:
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a generation that a timeline shows, in cells of equal time."""
+    """The part of a generation that a timeline shows, divided into cells of equal time."""
 
     begin_ms: float
     cell_ms: float
@@ -77,7 +77,7 @@ class Window:
 
 
 def choose_window(spans: Sequence[Span], n_cells: int, cells_a_pass: float = 3.0) -> Window:
-    """From the end of the prefill on, with so many cells to a typical pass of the draft."""
+    """A window from the end of the prefill. A typical draft pass has ``cells_a_pass`` cells."""
     passes = [span for span in spans if span.kind == "draft"]
     passes = passes or [span for span in spans if span.kind == "verify"]
     decoding = [span.begin_ms for span in spans if span.kind != "prefill"]
@@ -86,7 +86,7 @@ def choose_window(spans: Sequence[Span], n_cells: int, cells_a_pass: float = 3.0
     lengths = sorted(span.end_ms - span.begin_ms for span in passes)
     whole = max(span.end_ms for span in spans) - min(decoding)
     cell = min(lengths[len(lengths) // 2] / cells_a_pass, whole / n_cells)
-    # Some of the prefill, so that one sees where it begins.
+    # Show a part of the prefill too, so that the start of decoding is visible.
     begin = max(0.0, min(decoding) - min(4, n_cells // 8) * cell)
     return Window(begin, cell or 1e-3, n_cells)
 
@@ -94,7 +94,8 @@ def choose_window(spans: Sequence[Span], n_cells: int, cells_a_pass: float = 3.0
 def timeline(spans: Sequence[Span], window: Window, side: str) -> Text:
     """One model's row: a cell shows what the model did for most of its time.
 
-    The first cell of a pass is a half one if the pass before it ends there: ▐ separates them.
+    The first cell of a pass is a half block (▐) if the cell before it shows another pass, so that
+    the passes are separate.
     """
     text = Text()
     mine = [span for span in spans if span.side == side]
@@ -111,7 +112,7 @@ def timeline(spans: Sequence[Span], window: Window, side: str) -> Text:
 
 
 def _busiest(spans: Sequence[Span], begin: float, end: float) -> Span | None:
-    """The span that fills most of the cell; None if idleness does."""
+    """The span that fills most of the cell. ``None``: the model was idle for most of it."""
     best, most, busy = None, 0.0, 0.0
     for span in spans:
         share = min(end, span.end_ms) - max(begin, span.begin_ms)

@@ -152,11 +152,11 @@ def test_a_path_and_an_object_go_together(tiny: Path, tiny_draft: Path) -> None:
 
 TARGET, DRAFT = Model("target.gguf", n_ctx=64), Model("draft.gguf")
 TWICE: list[tuple[Any, Any, dict[str, Any], str]] = [
-    (TARGET, DRAFT, {"n_ctx": 64}, "n_ctx is 64 beside target, which is a Model"),
-    (TARGET, None, {"use_mmap": False}, "use_mmap is False beside target"),
-    ("target.gguf", DRAFT, {"draft_cpus": [1]}, r"draft_cpus is \[1\] beside draft"),
+    (TARGET, DRAFT, {"n_ctx": 64}, "n_ctx is 64, but target is a Model"),
+    (TARGET, None, {"use_mmap": False}, "use_mmap is False, but target is a Model"),
+    ("target.gguf", DRAFT, {"draft_cpus": [1]}, r"draft_cpus is \[1\], but draft is a Model"),
     (TARGET, DRAFT, {"speculation": Speculation(), "k_max": 4},
-     "k_max is 4 beside speculation, which is a Speculation"),
+     "k_max is 4, but speculation is a Speculation"),
 ]  # fmt: skip
 
 
@@ -173,7 +173,7 @@ def test_sampling_is_told_once(make_fake: MakeFake, name: str) -> None:
     engine = make_fake()
     value = {"logit_bias": {}, "grammar": "x", "top_k": 0, "seed": 0}.get(name, 0.0)
     keywords: dict[str, Any] = {name: value}
-    with pytest.raises(InvalidArgument, match=f"{name} is .* beside sampling.*replace"):
+    with pytest.raises(InvalidArgument, match=f"{name} is .*, but sampling is a .*replace"):
         engine.generate("abc", sampling=Sampling(), **keywords)
     keywords[name] = None  # was not said
     engine.generate("abc", sampling=Sampling(), max_tokens=1, **keywords).result()
@@ -184,7 +184,7 @@ def test_speculation_is_told_once(make_fake: MakeFake, name: str) -> None:
     engine = make_fake()
     values = {"mode": "pearl", "policy": policies.Fixed(2), "k_max": 1, "max_draft": 1}
     keywords: dict[str, Any] = {name: values[name]}
-    with pytest.raises(InvalidArgument, match=f"{name} is .* beside speculation"):
+    with pytest.raises(InvalidArgument, match=f"{name} is .*, but speculation is a"):
         engine.generate("abc", speculation=Speculation(), **keywords)
 
 

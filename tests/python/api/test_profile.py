@@ -95,7 +95,7 @@ def test_another_machine_gives_no_costs(
     with Engine(*tiny_pair, profile=saved, **settings) as engine:
         assert engine.costs is None
         assert engine._core.profile.acceptance[1].first_count == 7.25
-    assert "gives no costs" in caplog.text
+    assert "has costs from another machine or other settings" in caplog.text
     assert "target n_threads was 1 and is 2" in caplog.text
     assert "sha256" not in caplog.text
     assert read(saved)["costs"] is None
@@ -164,7 +164,7 @@ def test_files_that_are_no_profiles(
         Engine(*tiny_pair, profile=path, **SETTINGS)
     with pytest.raises(InvalidArgument, match="cannot be read"):
         Engine(*tiny_pair, profile=tmp_path, **SETTINGS)
-    with pytest.raises(InvalidArgument, match="no such folder"):
+    with pytest.raises(InvalidArgument, match="its folder does not exist"):
         Engine(*tiny_pair, profile=tmp_path / "none" / "pair.json", **SETTINGS)
 
 
@@ -174,7 +174,7 @@ def test_arguments(tiny_pair: tuple[Path, Path], tmp_path: Path, make_fake: Make
         Engine(*tiny_pair, profile=wrong)
     with pytest.raises(InvalidArgument, match="without a draft"):
         Engine(tiny_pair[0], profile=tmp_path / "pair.json")
-    with pytest.raises(InvalidArgument, match="without a draft"):
+    with pytest.raises(InvalidArgument, match="has no draft model"):
         make_fake(draft=False).save_profile(tmp_path / "pair.json")
     with pytest.raises(FileNotFoundError):
         make_fake().save_profile(tmp_path / "none" / "pair.json")

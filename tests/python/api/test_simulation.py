@@ -169,7 +169,7 @@ def test_a_trace_without_a_draft_says_nothing(make_fake: MakeFake) -> None:
     with make_fake() as engine:
         done = engine.generate("abc", max_tokens=5, mode="autoregressive", trace=True).result()
     assert done.trace is not None
-    with pytest.raises(InvalidArgument, match="no draft took part"):
+    with pytest.raises(InvalidArgument, match="the generation used no draft"):
         Pair().with_trace(done.trace)
 
 

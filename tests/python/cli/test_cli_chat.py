@@ -174,7 +174,7 @@ def test_answers_are_those_of_the_engine(chat: Chat, engine: Engine) -> None:
 
 def test_another_answer(chat: Chat) -> None:
     chat.retry()
-    assert screen_of(chat).errors == ["there is nothing to answer yet"]
+    assert screen_of(chat).errors == ["there is no message to answer yet"]
     chat.say("def f(x):")
     before = chat.messages[-1]["content"]
     slash_commands.run(chat, "/set seed 4")
@@ -212,7 +212,7 @@ def test_a_full_context(chat: Chat, engine: Engine) -> None:
     chat.options["max_tokens"] = None
     chat.options["logit_bias"] = {engine.eos_token: -100.0}
     chat.say("def f(x):")
-    assert any("the context is full; /reset" in note for note in screen_of(chat).notes)
+    assert any("the context is full; type /reset" in note for note in screen_of(chat).notes)
     slash_commands.run(chat, "/reset")
     assert chat.messages == []
 
@@ -242,7 +242,7 @@ def test_commands(chat: Chat, tmp_path: Path) -> None:
     slash_commands.run(chat, "/stats")
     slash_commands.run(chat, "/system You are terse.")
     slash_commands.run(chat, "/system")
-    assert screen_of(chat).notes == ["nothing was answered yet"] + 2 * ["system: You are terse."]
+    assert screen_of(chat).notes == ["there is no answer yet"] + 2 * ["system: You are terse."]
     chat.say("def f(x):")
     slash_commands.run(chat, "/stats")
     assert screen_of(chat).tables == [chat.last]

@@ -64,7 +64,7 @@ def test_help_has_a_line_for_every_command(monkeypatch: pytest.MonkeyPatch) -> N
     for name in COMMANDS:
         (line,) = [line for line in lines if line.startswith(f"{name} ")]
         assert line.endswith(".")
-    for words in ("Example: specbranch check", "Exit codes: 0;"):
+    for words in ("Example: specbranch check", "Exit codes: 0: success;"):
         assert words in unwrapped(shown)
 
 

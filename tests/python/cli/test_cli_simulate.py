@@ -54,7 +54,7 @@ def test_profile(tmp_path: Path) -> None:
         (["--alpha", "2"], "alpha is 2"),
         (["--ratio", "0"], "--ratio is 0"),
         (["--plot", "x.svg"], ".png"),
-        (["--profile", "none.json", "--ratio", "3"], "leave --ratio"),
+        (["--profile", "none.json", "--ratio", "3"], "do not give --ratio"),
         (["--profile", "none.json"], "cannot be read"),
     ],
 )

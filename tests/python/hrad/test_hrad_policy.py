@@ -132,15 +132,15 @@ def test_other_files_are_refused_by_what_they_lack(tmp_path: Path) -> None:
         with pytest.raises(InvalidArgument, match=re.escape(message)):
             policies.HRAD(write(tmp_path, encode(some, values)))
 
-    refused("has format 'other'; H-RAD needs 'specbranch-hrad-1'", format="other")
-    refused("has format None", without="format")
+    refused("has the format 'other'; it must be 'specbranch-hrad-1'", format="other")
+    refused("has the format None", without="format")
     refused("lacks w2", without="w2")
     refused("lacks draft_sha256", without="draft_sha256")
     refused("has n_layers '-1'; it must be a positive integer", n_layers="-1")
     refused("has n_embd '0'; it must be a positive integer", n_embd="0")
-    refused("does not fit together", n_embd="5")
+    refused("has tensors that do not fit together", n_embd="5")
     arrays["b1"] = np.full_like(arrays["b1"], np.nan)
-    refused("has a tensor 'b1' that is not finite everywhere")
+    refused("has a tensor 'b1' with values that are not finite")
     with pytest.raises(InvalidArgument, match="cannot be read: No such file"):
         policies.HRAD(tmp_path / "none")
     with pytest.raises(InvalidArgument, match="path is 7"):
@@ -171,15 +171,20 @@ def test_hashes_and_sizes_must_be_the_pairs(tmp_path: Path) -> None:
     check()
     files[0].unlink()  # hashed once
     check()
-    with pytest.raises(InvalidArgument, match="was trained for another target: its SHA-256 is aaa"):
+    with pytest.raises(
+        InvalidArgument, match="was trained for another target, with the SHA-256 aaa"
+    ):
         check(target_sha256="a" * 64)
-    with pytest.raises(InvalidArgument, match=f"another draft.*that of {str(files[1])!r}"):
+    with pytest.raises(InvalidArgument, match=f"another draft.*; {str(files[1])!r} has "):
         check(draft_sha256=hashes["target_sha256"])
     Core.n_embd = 5
-    with pytest.raises(InvalidArgument, match="is for a target of width 4; this one has 5"):
+    with pytest.raises(
+        InvalidArgument, match="is for a target of width 4; this target has the width 5"
+    ):
         check()
     Core.n_feature_layers = 1
-    with pytest.raises(InvalidArgument, match="needs the states of 2 layers; this target gives 1"):
+    message = "needs the features of 2 layers, but this target gives the features of 1 layers"
+    with pytest.raises(InvalidArgument, match=message):
         check()
 
 

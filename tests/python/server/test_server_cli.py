@@ -48,7 +48,7 @@ def test_defaults(served: list[tuple[Any, ServerSettings]]) -> None:
     assert [path.name for path in engine[0]] == ["demo-target.gguf", "demo-draft.gguf"]
     assert "serving demo-target.gguf with demo-draft.gguf at http://somewhere:1/v1" in output
     assert "open http://somewhere:1 in a browser" in output
-    assert "from this machine only; no API key is needed" in output
+    assert "reachable from this machine only; no API key is needed" in output
 
 
 def test_options(served: list[tuple[Any, ServerSettings]], tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_options(served: list[tuple[Any, ServerSettings]], tmp_path: Path) -> No
     chosen = engine[1]
     assert (chosen["mode"], chosen["n_ctx"], chosen["k_max"]) == ("pearl", 256, 2)
     assert chosen["chat_template"] == "{{ messages }}"
-    assert "from every machine that reaches it; an API key is needed" in output
+    assert "reachable from every machine in the network; an API key is needed" in output
     assert "browser" not in output
 
 

@@ -1,4 +1,4 @@
-"""The loop of ``specbranch chat``: `turns` where input comes from, `session` what is done with it,
-`slash_commands` those that begin with a slash."""
+"""The loop of ``specbranch chat``: `turns` reads the input, `session` answers, `slash_commands`
+runs commands that begin with a slash."""
 
 from __future__ import annotations

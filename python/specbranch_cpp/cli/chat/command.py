@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from specbranch_cpp.results import GenerationStats
 
 EPILOG = (
-    "In the chat, /help tells what there is. Lines of a pipe are turns.\n\n"
-    "Exit codes: 0, also after Ctrl-D; 1: a model cannot be used; 2: bad usage."
+    "In the chat, /help lists the commands. Each line of a pipe is a turn.\n\n"
+    "Exit codes: 0: success, also after Ctrl-D; 1: a model cannot be used; 2: bad usage."
 )
 
 
@@ -42,7 +42,7 @@ def chat(
         int,
         typer.Option(
             "--n-predict", "-n", metavar="N",
-            help="Tokens of an answer at most; -1: until the context is full.",
+            help="Largest number of tokens in an answer; -1: generate until the context is full.",
         ),
     ] = -1,
     temperature: Annotated[
@@ -66,10 +66,11 @@ def chat(
     n_gpu_layers: options.GpuLayers = None,
     draft_n_gpu_layers: options.DraftGpuLayers = None,
 ) -> None:  # fmt: skip
-    """Talk with a model: its answers come as they are made, and /stats tells what they cost.
+    """Chat with a model.
 
-    Several lines are one turn with Alt+Enter (Esc Enter), a backslash at the end of a line, or
-    three quotation marks around them. Ctrl-C stops an answer, Ctrl-D leaves.
+    The answers are streamed, and /stats shows their statistics. To write several lines in one turn,
+    use Alt+Enter (Esc Enter), a backslash at the end of a line, or three quotation marks around the
+    lines. Ctrl-C stops an answer, Ctrl-D ends the chat.
     """
     target_path, draft_path = options.pick_models(model, draft)
     machine = options.machine_keywords(
@@ -97,7 +98,7 @@ def chat(
     with render.loading(target_path.name) as progress:
         engine = Engine(target_path, draft_path, progress_callback=progress, **keywords)
     with engine:
-        # Wrong options end it here: later they would be refused turn by turn.
+        # Check the options now. Otherwise every turn would refuse them.
         engine.generate("x", **{**request, "max_tokens": 0, "top_k": max(0, top_k)}).result()
         screen = ConsoleScreen()
         talk = Chat(engine, screen, request, system)
@@ -106,14 +107,14 @@ def chat(
 
 
 def converse(talk: Chat, turns: Turns) -> None:
-    """Until the user leaves."""
+    """Runs until the user ends the chat."""
     while True:
         try:
             text = turns.next()
         except EOFError:
             return
         except KeyboardInterrupt:
-            talk.screen.note("Ctrl-D or /exit leaves")
+            talk.screen.note("press Ctrl-D or type /exit to end the chat")
             continue
         if text.startswith("/"):
             if not slash_commands.run(talk, text):
@@ -129,7 +130,8 @@ def _greeting(engine: Engine, target: Path, draft: Path | None) -> str:
     )
     if engine.chat_template is None:
         words += (
-            "\nthe model has no chat template, so it was probably not made for this; ChatML is used"
+            "\nthe model has no chat template, so it was probably not trained to chat; ChatML is "
+            "used"
         )
     return words
 

@@ -1,4 +1,4 @@
-"""A chat: what was said, what is answered, and what it cost."""
+"""A chat: its messages, its answers and their statistics."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ if TYPE_CHECKING:
 
 
 class Screen(Protocol):
-    """Where things are shown."""
+    """The output of a chat."""
 
     def answer(self, text: str) -> None:
-        """A piece of the model's text, at once."""
+        """Shows a piece of the model's text at once."""
 
     def end(self, text: str) -> None:
-        """The answer is complete; all of it."""
+        """Ends an answer. ``text`` is the whole answer."""
 
     def note(self, text: str) -> None:
-        """What the program says."""
+        """Shows a message of the program."""
 
     def error(self, text: str) -> None:
-        """What did not work."""
+        """Shows an error."""
 
     def table(self, stats: GenerationStats) -> None:
-        """What a generation cost."""
+        """Shows the statistics of a generation."""
 
     def waiting(self, generation: Generation) -> None:
-        """The prompt is being read, until `waiting_ended`."""
+        """Shows, until `waiting_ended`, that the engine reads the prompt."""
 
     def waiting_ended(self) -> None:
-        """It has been, or nobody waits any more."""
+        """Ends `waiting`: the engine has read the prompt, or the wait was cancelled."""
 
 
 @dataclass
 class Totals:
-    """Over all answers of a chat; times in milliseconds."""
+    """Totals over all answers of a chat. Times are in milliseconds."""
 
     n_answers: int = 0
     n_generated: int = 0
@@ -64,13 +64,13 @@ class Chat:
     """One conversation with one engine.
 
     Attributes:
-        engine: answers.
-        screen: shows.
-        options: of `Engine.create_chat_completion`.
-        system: what the model is told before all; None: nothing.
-        messages: what was said so far, the system prompt not among it.
-        last: what the last answer cost.
-        totals: over all answers.
+        engine: the engine that answers.
+        screen: the output.
+        options: keywords of `Engine.create_chat_completion`.
+        system: the system prompt. ``None`` (default): no system prompt.
+        messages: the messages so far, without the system prompt.
+        last: the statistics of the last answer.
+        totals: the totals over all answers.
     """
 
     engine: Engine
@@ -86,29 +86,32 @@ class Chat:
         self._good = dict(self.options)
 
     def say(self, text: str) -> None:
-        """The user says something, and is answered; what cannot be answered is taken back."""
+        """Adds a message of the user and answers it.
+
+        If the engine cannot answer, the message is removed.
+        """
         self.messages.append({"role": "user", "content": text})
         if not self._answer():
             self.messages.pop()
 
     def retry(self) -> None:
-        """The last answer once more; with another seed, unless one is set."""
+        """Answers the last message again, with another seed unless a seed is set."""
         if not self.messages:
-            self.screen.error("there is nothing to answer yet")
+            self.screen.error("there is no message to answer yet")
             return
         before = self.messages.pop()
         if not self._answer():
             self.messages.append(before)
 
     def reset(self) -> None:
-        """Forgets what was said; the system prompt and the options stay."""
+        """Removes all messages. The system prompt and the options stay."""
         self.messages.clear()
 
     def _answer(self) -> bool:
-        """Answers the last message; Ctrl-C ends the answer, and what there is of it stays.
+        """Answers the last message. After Ctrl-C, the text so far stays as the answer.
 
-        False: it cannot be answered; nothing has changed but the options, which are those of the
-        last answer where they were the reason.
+        Returns False if the engine cannot answer. If an option was the reason, the options of the
+        last answer are restored; nothing else changes.
         """
         system = [] if self.system is None else [{"role": "system", "content": self.system}]
         try:
@@ -116,13 +119,15 @@ class Chat:
                 [*system, *self.messages], stream=True, **self.options
             )
         except ContextOverflow as error:
-            self.screen.error(f"the context is full ({message(error)}); /reset begins a new chat")
+            self.screen.error(
+                f"the context is full ({message(error)}); type /reset to begin a new chat"
+            )
             return False
         except InvalidArgument as error:
             self.screen.error(message(error))
             if self.options != self._good:
                 self.options = dict(self._good)
-                self.screen.note("the settings are again those of the last answer")
+                self.screen.note("the settings of the last answer are restored")
             return False
         self._good = dict(self.options)
         self._read(stream)
@@ -154,7 +159,7 @@ class Chat:
         if interrupted:
             self.screen.note("stopped")
         elif completion.finish_reason == "length" and self._is_full(completion.stats):
-            self.screen.note("the context is full; /reset begins a new chat")
+            self.screen.note("the context is full; type /reset to begin a new chat")
 
     def _is_full(self, stats: GenerationStats) -> bool:
         return stats.n_prompt + stats.n_generated >= self.engine.n_ctx

@@ -1,4 +1,4 @@
-"""What begins with a slash."""
+"""The commands of a chat that begin with a slash."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ _NUMBERS: dict[str, Callable[[str], Any]] = {
 }
 
 HELP = {
-    "/help": "these lines",
-    "/reset": "forget what was said; system prompt and settings stay",
-    "/system TEXT": "what the model is told before all; without a text: show it",
-    "/set NAME VALUE": f"one of {', '.join(_NUMBERS)}; alone: show what is set",
+    "/help": "show these lines",
+    "/reset": "begin a new chat; the system prompt and the settings stay",
+    "/system TEXT": "set the system prompt; without a text: show it",
+    "/set NAME VALUE": f"set one of {', '.join(_NUMBERS)}; without a name: show all settings",
     "/retry": "answer the last message again",
-    "/stats": "what the last answer cost, and all of them",
-    "/save FILE": "write the chat: .json for messages, anything else for text",
-    "/exit": "leave; Ctrl-D does, too",
+    "/stats": "show the statistics of the last answer and of all answers",
+    "/save FILE": "save the chat: as messages to a .json file, as text to any other file",
+    "/exit": "end the chat, as Ctrl-D does",
 }
 NAMES = tuple(line.partition(" ")[0] for line in HELP)
 KEYS = (
-    'Several lines: Alt+Enter (Esc Enter), a backslash at the end of a line, or """ around them. '
-    "Ctrl-C stops an answer."
+    'To write several lines, use Alt+Enter (Esc Enter), a backslash at the end of a line, or """ '
+    "around the lines. Ctrl-C stops an answer."
 )
 
 
 def run(chat: Chat, line: str) -> bool:
-    """Does what a line with a slash asks for; False: leave."""
+    """Runs a command line that begins with a slash. Returns False if the chat ends."""
     name, _, rest = line.partition(" ")
     rest = rest.strip()
     if name in ("/exit", "/quit", "/bye"):
         return False
     command = _COMMANDS.get(name)
     if command is None:
-        chat.screen.error(f"there is no {name}; /help tells what there is")
+        chat.screen.error(f"there is no command {name}; type /help to see the commands")
     else:
         command(chat, rest)
     return True
@@ -66,7 +66,7 @@ def _help(chat: Chat, _rest: str) -> None:
 
 def _reset(chat: Chat, _rest: str) -> None:
     chat.reset()
-    chat.screen.note("a new chat")
+    chat.screen.note("a new chat begins")
 
 
 def _retry(chat: Chat, _rest: str) -> None:
@@ -76,7 +76,7 @@ def _retry(chat: Chat, _rest: str) -> None:
 def _system(chat: Chat, rest: str) -> None:
     if rest:
         chat.system = rest
-    chat.screen.note(f"system: {chat.system or 'nothing'}")
+    chat.screen.note(f"system: {chat.system or 'no system prompt'}")
 
 
 def _set(chat: Chat, rest: str) -> None:
@@ -87,19 +87,19 @@ def _set(chat: Chat, rest: str) -> None:
             chat.screen.note(f"{each} = {setting}")
         return
     if name not in _NUMBERS:
-        chat.screen.error(f"there is no setting {name!r}; there are {', '.join(_NUMBERS)}")
+        chat.screen.error(f"there is no setting {name!r}; the settings are {', '.join(_NUMBERS)}")
         return
     try:
         chat.options[name] = None if value.lower() == "none" else _NUMBERS[name](value)
     except ValueError:
-        chat.screen.error(f"{name} is {value!r}; it must be a number, such as /set {name} 1")
+        chat.screen.error(f"{name} is {value!r}; it must be a number, for example /set {name} 1")
         return
     chat.screen.note(f"{name} = {chat.options[name]}")
 
 
 def _stats(chat: Chat, _rest: str) -> None:
     if chat.last is None:
-        chat.screen.note("nothing was answered yet")
+        chat.screen.note("there is no answer yet")
         return
     chat.screen.table(chat.last)
     if chat.last.why:
@@ -109,13 +109,13 @@ def _stats(chat: Chat, _rest: str) -> None:
     per_step = totals.n_generated / totals.n_target_steps if totals.n_target_steps else 0.0
     chat.screen.note(
         f"{several(totals.n_answers, 'answer')}, {totals.n_generated} tokens, {rate:.1f} tokens/s, "
-        f"{per_step:.2f} tokens a step; context {used} of {chat.engine.n_ctx} tokens"
+        f"{per_step:.2f} tokens per step; context {used} of {chat.engine.n_ctx} tokens"
     )
 
 
 def _save(chat: Chat, rest: str) -> None:
     if not rest:
-        chat.screen.error("name a file: /save chat.json")
+        chat.screen.error("the file name is missing; write, for example, /save chat.json")
         return
     system = [] if chat.system is None else [{"role": "system", "content": chat.system}]
     messages = [*system, *chat.messages]
@@ -129,7 +129,7 @@ def _save(chat: Chat, rest: str) -> None:
     except OSError as error:
         chat.screen.error(f"{file}: {error.strerror}")
         return
-    chat.screen.note(f"{len(messages)} messages in {file}")
+    chat.screen.note(f"{file} now has {len(messages)} messages")
 
 
 _COMMANDS: dict[str, Callable[[Chat, str], None]] = {

@@ -1,4 +1,4 @@
-"""What the user says, turn by turn: several lines may be one."""
+"""Reads the input of a chat turn by turn. A turn may have several lines."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ _PROMPT = "> "
 
 
 class Turns(Protocol):
-    """Where turns come from."""
+    """A source of turns."""
 
     def next(self) -> str:
-        """The next one, its lines joined.
+        """The next turn, with its lines joined.
 
         Raises:
-            EOFError: there are no more.
-            KeyboardInterrupt: the line is not to count.
+            EOFError: there are no more turns.
+            KeyboardInterrupt: the user discarded the line.
         """
 
 
 def incomplete(text: str) -> bool:
-    """The last line ends with a backslash, or there is no second ``\"\"\"`` to the first one."""
+    """Whether the turn continues.
+
+    A turn continues if its last line ends with a backslash, or if it begins with ``\"\"\"`` and has
+    no second ``\"\"\"``.
+    """
     stripped = text.strip()
     if stripped.startswith(_FENCE):
         return len(stripped) < 2 * len(_FENCE) or not stripped.endswith(_FENCE)
@@ -39,7 +43,7 @@ def incomplete(text: str) -> bool:
 
 
 def finish(text: str) -> str:
-    """The turn without what only marked that there are more lines."""
+    """The turn without the marks for further lines."""
     stripped = text.strip()
     if stripped.startswith(_FENCE) and not incomplete(text):
         return stripped[len(_FENCE) : -len(_FENCE)].strip("\n")
@@ -47,7 +51,7 @@ def finish(text: str) -> str:
 
 
 class LineTurns:
-    """Lines of a pipe or a file; each is a turn unless it is incomplete."""
+    """Turns from a pipe or a file. Each line is a turn, unless it continues."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines: Iterator[str] = iter(lines)
@@ -68,15 +72,15 @@ class LineTurns:
 
 
 class TerminalTurns:
-    """A line editor with a history that outlives the program.
+    """A line editor with a history that is kept between runs.
 
-    Enter ends the turn, unless it is incomplete; Alt+Enter (Esc Enter) begins another line.
+    Enter ends the turn, unless it continues. Alt+Enter (Esc Enter) begins another line.
 
     Args:
-        history: file of what was said before; None: it is forgotten.
-        commands: words that Tab completes at the begin of a turn.
-        source: where keys come from; None: the terminal.
-        screen: where they are shown; None: the terminal.
+        history: file with earlier turns. ``None``: no history.
+        commands: words that Tab completes at the start of a turn.
+        source: the input for keys. ``None`` (default): the terminal.
+        screen: the output. ``None`` (default): the terminal.
     """
 
     def __init__(
@@ -128,7 +132,10 @@ def _session(
 
 
 def history_file() -> Path | None:
-    """Below XDG_STATE_HOME or ~/.local/state, made for this user alone; None: it cannot be."""
+    """The history file below XDG_STATE_HOME or ~/.local/state, readable by this user only.
+
+    ``None``: the file cannot be created.
+    """
     configured = os.environ.get("XDG_STATE_HOME", "")
     try:
         state = Path(configured) if Path(configured).is_absolute() else Path.home() / ".local/state"
@@ -136,13 +143,13 @@ def history_file() -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "chat_history"
         os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
-    except (OSError, RuntimeError):  # read-only, or no home folder
+    except (OSError, RuntimeError):  # a read-only folder, or no home folder
         return None
     return file
 
 
 def open_turns(commands: Iterable[str]) -> Turns:
-    """The terminal if standard input and output are one, else the lines of standard input."""
+    """The terminal, if standard input and output are a terminal; otherwise standard input."""
     if sys.stdin.isatty() and sys.stdout.isatty():
         return TerminalTurns(history_file(), commands)
     return LineTurns(sys.stdin)
