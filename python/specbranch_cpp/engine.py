@@ -327,8 +327,8 @@ class Engine(OpenAICalls):
             trace: record what each model does at which time (``Completion.trace``).
             n_feature_layers: with ``trace``, also record in every round the inputs of this number
                 of the target's last layers, the deepest layer last, and then the embedding of the
-                newest token (``TraceRound.features``). 0 (default): record none. The largest value is
-                the engine's ``n_feature_layers``.
+                newest token (``TraceRound.features``). 0 (default): record none. The largest value
+                is the engine's ``n_feature_layers``.
 
         Raises:
             InvalidArgument: an argument has the wrong type, is out of its range, or is given twice.

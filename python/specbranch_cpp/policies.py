@@ -141,12 +141,13 @@ class Plan:
     """The plan for one round. A value outside the limits of the round ends the generation.
 
     Attributes:
-        draft_length: number of tokens to draft after the branch point, 0 to ``RoundState.max_draft``.
+        draft_length: number of tokens to draft after the branch point, 0 to
+            ``RoundState.max_draft``.
         branch_at: number of drafted tokens before the branch point, 0 to ``len(RoundState.path)``.
             ``None`` (default): the rule of the mode decides.
         branches: the largest number of branches at that point, 1 to ``RoundState.max_branches``.
-        submit: the largest number of drafted tokens to verify, 0 to ``RoundState.max_submit``. ``None``
-            (default): the tokens before the branch point (in ``speculative`` all tokens).
+        submit: the largest number of drafted tokens to verify, 0 to ``RoundState.max_submit``.
+            ``None`` (default): the tokens before the branch point (in ``speculative`` all tokens).
 
     Raises:
         InvalidArgument: a field is not an integer, or it is negative.

@@ -34,6 +34,8 @@ class Classifier:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a safetensors file, which `policies.HRAD` reads."""
+        # Not with the library, which writes the metadata in a random order: the same weights are
+        # to be the same file.
         header: dict[str, Any] = {"__metadata__": {**self.metadata, "format": hrad_weights.FORMAT}}
         blocks, end = [], 0
         for name in TENSORS:

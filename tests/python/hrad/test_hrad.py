@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from typer.testing import CliRunner
 
 from specbranch_cpp import Engine, InvalidArgument, demo, policies
@@ -246,9 +247,14 @@ def test_weights_survive_the_disk(tmp_path: Path) -> None:
     assert chances.shape == (4, len(LABELS))
     np.testing.assert_allclose(chances.sum(axis=1), 1.0)
     # The format is the common one.
-    safetensors = pytest.importorskip("safetensors.numpy")
-    for name, tensor in safetensors.load_file(path).items():
+    for name, tensor in safetensors.numpy.load_file(path).items():
         np.testing.assert_array_equal(file.tensors[name], tensor)
+
+
+def test_the_same_weights_are_the_same_file(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        random_file().save(tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:

@@ -85,28 +85,23 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "it has 0 bytes"),
-        (b"\xff" * 40, "its header has"),
-        (
-            (9).to_bytes(8, "little") + b"12345678",
-            "its header has 9 bytes, but the file has only 16 bytes",
-        ),
-        ((2).to_bytes(8, "little") + b"{]", "its header is not JSON"),
-        ((2).to_bytes(8, "little") + b"[]", "its header is not a map"),
-        (encode({}, {"a": 1}), "its metadata is not a map of strings"),
-        (encode({}, {}, x=1), "the entry of tensor 'x' is incomplete"),
-        (encode({}, {}, x={**ENTRY, "dtype": "F16"}), "tensor 'x' has type 'F16'"),
-        (
-            encode({}, {}, x=ENTRY),
-            "tensor 'x' of shape [2] is at bytes 0 .. 8, but the data have 0 bytes",
-        ),
-        (encode({}, {}, x={**ENTRY, "shape": [-2]}), "tensor 'x' has an invalid shape"),
-        (encode({}, {}, x={**ENTRY, "shape": 2}), "tensor 'x' has an invalid shape"),
-        (
-            encode({}, {}, x={**ENTRY, "data_offsets": [8, 0]}),
-            "tensor 'x' of shape [2] is at bytes 8",
-        ),
-        (encode({}, {}, x={**ENTRY, "data_offsets": [0.0, 8]}), "tensor 'x' has an invalid shape"),
+        (b"", "header too small"),
+        (b"\xff" * 40, "header too large"),
+        ((9).to_bytes(8, "little") + b"12345678", "invalid header length"),
+        ((2).to_bytes(8, "little") + b"{]", "invalid JSON in header"),
+        ((2).to_bytes(8, "little") + b"[]", "invalid type: sequence"),
+        ((10**5).to_bytes(8, "little") + b"[" * 10**5, "invalid type: sequence"),
+        (encode({}, {"a": 1}), "invalid type: integer `1`, expected a string"),
+        (encode({}, {}, x=1), "expected struct TensorInfo"),
+        (encode({}, {}, x={**ENTRY, "dtype": "F7"}) + bytes(8), "unknown variant `F7`"),
+        (encode({}, {}, x={**ENTRY, "dtype": "I64", "shape": []}) + bytes(8), "has type 'I64'"),
+        (encode({}, {}, x=ENTRY), "file not fully covered"),
+        (encode({}, {}, x=ENTRY) + bytes(9), "file not fully covered"),
+        (encode({}, {}, x={**ENTRY, "shape": [-2]}), "invalid value: integer `-2`"),
+        (encode({}, {}, x={**ENTRY, "shape": 2}), "invalid type: integer `2`"),
+        (encode({}, {}, x={**ENTRY, "shape": [2**62, 8]}) + bytes(8), "verflow"),
+        (encode({}, {}, x={**ENTRY, "data_offsets": [8, 0]}), "invalid offset for tensor `x`"),
+        (encode({}, {}, x={**ENTRY, "data_offsets": [0.0, 8]}), "floating point `0.0`"),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, data: bytes, reason: str) -> None:
@@ -114,6 +109,14 @@ def test_a_damaged_file_is_refused(tmp_path: Path, data: bytes, reason: str) -> 
     with pytest.raises(InvalidArgument, match=re.escape(reason)) as error:
         policies.HRAD(path)
     assert str(path) in str(error.value)
+
+
+def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
+    path = write(tmp_path, encode(tensors(), METADATA))
+    with path.open("r+b") as file:
+        file.truncate((1 << 30) + 1)
+    with pytest.raises(InvalidArgument, match="it has 1073741825 bytes; it must have at most 1073741824"):
+        policies.HRAD(path)
 
 
 def test_every_cut_of_a_file_is_refused(tmp_path: Path) -> None:

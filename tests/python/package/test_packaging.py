@@ -286,7 +286,7 @@ def test_the_gpu_suite_installs_what_the_package_needs() -> None:
     assert len(needed) > 3
     pack = (ROOT / "benchmarks/gpu_pack.sh").read_text()
     suite = (ROOT / "benchmarks/gpu_suite.sh").read_text()
-    packed = re.findall(r"^packages=\((.*)\)", pack, re.M)[0].split()
+    packed = re.findall(r"^packages=\((.*?)\)", pack, re.M | re.S)[0].split()
     for name, version in needed:
         if name != "llama-cpp-python":  # built from its source there
             assert name in packed
