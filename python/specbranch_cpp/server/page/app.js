@@ -66,7 +66,7 @@ function draw() {
 
 /** The outcome of runs. @param {import("./run.js").Run[]} runs */
 function outcome(runs) {
-  if (runs.some((run) => run.status === "failed")) return "broke off";
+  if (runs.some((run) => run.status === "failed")) return "failed";
   return runs.some((run) => run.status === "stopped") ? "stopped" : "done";
 }
 
