@@ -165,8 +165,8 @@ def test_who_leaves_while_waiting_never_starts(stream: bool) -> None:
         with sent(server, "#hang", stream=True):
             wait_until(lambda: "begin #hang" in text.log)
             with sent(server, "never", stream=stream):
-                wait_until(lambda: server.service.turns.n_waiting == 1)
-            wait_until(lambda: server.service.turns.n_waiting == 0)
+                wait_until(lambda: server.service.queue.n_waiting == 1)
+            wait_until(lambda: server.service.queue.n_waiting == 0)
         assert ask(server, "on").status_code == 200
     assert "begin never" not in text.log
 
@@ -206,7 +206,7 @@ def test_the_queue_has_a_limit() -> None:
         with sent(server, "#hang", stream=True):
             wait_until(lambda: "begin #hang" in text.log)
             waiting = [pool.submit(ask, server, name) for name in ("first", "second")]
-            wait_until(lambda: server.service.turns.n_waiting == 2)
+            wait_until(lambda: server.service.queue.n_waiting == 2)
             health = server.client.get("/health").json()
             assert (health["requests_processing"], health["requests_waiting"]) == (1, 2)
             refused = ask(server, "third")
@@ -223,7 +223,7 @@ def test_stopping_lets_the_running_one_finish() -> None:
         running = pool.submit(ask, server, "one two three four five six", stream=True)
         wait_until(lambda: bool(text.log))
         waiting = pool.submit(ask, server, "never")
-        wait_until(lambda: server.service.turns.n_waiting == 1)
+        wait_until(lambda: server.service.queue.n_waiting == 1)
         server.server.should_exit = True
         refused = waiting.result()
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
