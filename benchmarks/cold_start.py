@@ -44,7 +44,7 @@ def ratio(args: argparse.Namespace, draft: Path, repeat: int, profile: Path | No
             engine.generate(common.PROMPTS[-1], max_tokens=1, mode="autoregressive").result()
     if done["auto"].tokens != done["autoregressive"].tokens:
         print(f"{draft.name}: the tokens differ")
-    print(f"  {draft.name}: {done['auto'].stats.why}", flush=True)
+    print(f"  {draft.name}: {done['auto'].stats.mode_reason}", flush=True)
     return wall_ms(done["autoregressive"]) / wall_ms(done["auto"])
 
 

@@ -36,7 +36,7 @@ def open_engine(
     draft: Path,
     *,
     max_draft: int = 16,
-    k_max: int = 4,
+    max_branches: int = 4,
     profile: Path | None = None,
 ) -> Engine:
     """The engine of these options; room for so long and so many branches."""
@@ -49,6 +49,6 @@ def open_engine(
         cpus=args.cpus,
         draft_cpus=args.draft_cpus,
         max_draft=max_draft,
-        k_max=k_max,
+        max_branches=max_branches,
         profile=profile,
     )

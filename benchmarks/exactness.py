@@ -183,7 +183,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="threads of each model")
     parser.add_argument("--bit-exact", action="store_true", help="as the engine's option")
     parser.add_argument("--n-ctx", type=int, default=2048)
-    parser.add_argument("--k-max", type=int, default=4)
+    parser.add_argument("--max-branches", type=int, default=4)
     parser.add_argument("--max-draft", type=int, default=8)
     parser.add_argument("--n-gpu-layers", type=int, default=0)
     parser.add_argument("--json", type=Path, help="append one line with everything found")
@@ -206,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
         n_threads=args.threads,
         draft_n_threads=args.threads,
         n_gpu_layers=args.n_gpu_layers,
-        k_max=args.k_max,
+        max_branches=args.max_branches,
         max_draft=args.max_draft,
         bit_exact=args.bit_exact,
     ) as engine:

@@ -29,12 +29,12 @@ class Variant:
     name: str
     mode: str
     policy: policies.BuiltIn | None = None
-    k_max: int = 1
+    max_branches: int = 1
 
 
 def variants(args: argparse.Namespace) -> list[Variant]:
     hrad = policies.HRAD(args.hrad, epsilon=args.epsilon)
-    always = policies.HRAD(args.hrad, epsilon=args.epsilon, sure=0.0)
+    always = policies.HRAD(args.hrad, epsilon=args.epsilon, min_probability=0.0)
     confidence = policies.Confidence(args.epsilon)
     fixed = policies.Fixed(args.max_draft)
     return [
@@ -46,10 +46,10 @@ def variants(args: argparse.Namespace) -> list[Variant]:
         Variant("pearl, confidence", "pearl", confidence),
         Variant("specbranch, fixed, no branches", "specbranch", fixed),
         Variant("specbranch, confidence, no branches", "specbranch", confidence),
-        Variant("specbranch, confidence", "specbranch", confidence, args.k_max),
+        Variant("specbranch, confidence", "specbranch", confidence, args.max_branches),
         Variant("specbranch, H-RAD, no branches", "specbranch", hrad),
-        Variant("specbranch, H-RAD", "specbranch", hrad, args.k_max),
-        Variant("specbranch, H-RAD, however unsure", "specbranch", always, args.k_max),
+        Variant("specbranch, H-RAD", "specbranch", hrad, args.max_branches),
+        Variant("specbranch, H-RAD, however unsure", "specbranch", always, args.max_branches),
     ]
 
 
@@ -72,7 +72,7 @@ def run(engine: Engine, variant: Variant, prompt: str, args: argparse.Namespace)
         mode=variant.mode,
         policy=variant.policy,
         max_draft=args.max_draft,
-        k_max=variant.k_max,
+        max_branches=variant.max_branches,
     ).result()
 
 
@@ -83,11 +83,13 @@ def main() -> None:
     parser.add_argument("--n-prompts", type=int, default=12)
     parser.add_argument("--max-draft", type=int, default=6)
     parser.add_argument("--epsilon", type=float, default=0.4)
-    parser.add_argument("--k-max", type=int, default=4)
+    parser.add_argument("--max-branches", type=int, default=4)
     args = parser.parse_args()
     prompts, chosen = texts(args), variants(args)
     found: dict[str, list[Completion]] = {variant.name: [] for variant in chosen}
-    with common.open_engine(args, args.draft, max_draft=args.max_draft, k_max=args.k_max) as engine:
+    with common.open_engine(
+        args, args.draft, max_draft=args.max_draft, max_branches=args.max_branches
+    ) as engine:
         for variant in chosen:
             run(engine, variant, prompts[0], args)  # builds the graphs
         for i, prompt in enumerate(prompts):

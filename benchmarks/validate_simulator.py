@@ -63,10 +63,10 @@ def chosen_settings(args: argparse.Namespace) -> list[Setting]:
         found += [
             Setting("speculative", gamma),
             Setting("pearl", gamma),
-            Setting("specbranch", gamma, args.epsilon, args.k_max),
+            Setting("specbranch", gamma, args.epsilon, args.max_branches),
         ]
     if args.auto:
-        found.append(Setting("auto", max(args.lengths), None, args.k_max))
+        found.append(Setting("auto", max(args.lengths), None, args.max_branches))
     return found
 
 
@@ -82,7 +82,7 @@ def generate(engine: Engine, setting: Setting, prompt: int, args: argparse.Names
         mode=setting.mode,
         policy=policy if setting.mode not in ("autoregressive", "auto") else None,
         max_draft=setting.gamma if setting.mode != "autoregressive" else None,
-        k_max=setting.k_max if setting.mode in ("specbranch", "auto") else None,
+        max_branches=setting.max_branches if setting.mode in ("specbranch", "auto") else None,
         trace=True,
     ).result()
     return Run(setting, prompt, done)
@@ -272,7 +272,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--lengths", type=int, nargs="+", default=[3, 6])
     parser.add_argument("--epsilon", type=float, default=0.4)
-    parser.add_argument("--k-max", type=int, default=4)
+    parser.add_argument("--max-branches", type=int, default=4)
     parser.add_argument("--auto", action="store_true", help="the mode `auto` too")
     parser.add_argument("--n-ctx", type=int, default=1024)
     parser.add_argument("--tolerance", type=float, default=0.1)
@@ -291,7 +291,7 @@ def main(argv: list[str] | None = None) -> int:
         cpus=args.cpus,
         draft_cpus=args.draft_cpus,
         max_draft=max(args.lengths),
-        k_max=args.k_max,
+        max_branches=args.max_branches,
     ) as engine:
         runs, probes = measure(engine, args)
     measured = understand(runs, probes)

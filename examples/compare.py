@@ -12,5 +12,5 @@ with Engine(*models, n_ctx=2048) as engine:
     for mode in ("autoregressive", "speculative", "pearl", "specbranch", "auto"):
         done = engine.complete("import os\n\n", max_tokens=128, mode=mode)
         tokens[mode] = done.tokens
-        print(f"{mode:<15}{done.stats.tokens_per_second:8.1f} tokens/s  {done.stats.why}")
+        print(f"{mode:<15}{done.stats.tokens_per_second:8.1f} tokens/s  {done.stats.mode_reason}")
     print("equal texts:", len(set(tokens.values())) == 1)

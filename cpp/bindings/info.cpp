@@ -104,8 +104,8 @@ void register_info(py::module_& m) {
       .def_readonly("max_verify", &PairSizes::max_verify, "Tokens of one verification at most.")
       .def_readonly("n_seq", &PairSizes::n_seq, "Sequences of the draft.")
       .def_readonly("reserve", &PairSizes::reserve, "Cells of the draft beyond its context.");
-  m.def("pair_sizes", &llama::pair_sizes, py::arg("max_draft"), py::arg("k_max"), py::arg("draft"),
-        "As the engine sizes them.");
+  m.def("pair_sizes", &llama::pair_sizes, py::arg("max_draft"), py::arg("max_branches"),
+        py::arg("draft"), "As the engine sizes them.");
 }
 
 }  // namespace specbranch::bindings

@@ -41,7 +41,7 @@ struct EngineSpec {
   llama::TensorFill fill_target = nullptr;  ///< empty: the file holds the weights.
   llama::TensorFill fill_draft = nullptr;
   int max_draft = 8;
-  int k_max = 4;
+  int max_branches = 4;
   PrefixReuse prefix_reuse = PrefixReuse::kExact;
   bool bit_exact = false;
   std::int64_t warm_up_us = 0;
@@ -77,7 +77,7 @@ std::unique_ptr<EngineFace> load(EngineSpec spec, const Report& report) {
   target_options.prefix_reuse = spec.prefix_reuse;
   target_options.pad_single = spec.bit_exact ? llama::PadSingle::kAuto : llama::PadSingle::kOff;
   const llama::PairSizes sizes =
-      llama::pair_sizes(spec.max_draft, spec.k_max, spec.draft.value_or(spec.target));
+      llama::pair_sizes(spec.max_draft, spec.max_branches, spec.draft.value_or(spec.target));
   target_options.max_batch = sizes.max_verify;
   parts.target = llama::target_factory(target, spec.target, target_options);
 
@@ -199,16 +199,17 @@ void check_range(const char* name, int value, int high) {
 }
 
 std::unique_ptr<EngineFace> load_engine(ModelOptions target, std::optional<ModelOptions> draft,
-                                        int max_draft, int k_max, const std::string& prefix_reuse,
-                                        bool bit_exact, bool warm_up, PairProfile profile,
+                                        int max_draft, int max_branches,
+                                        const std::string& prefix_reuse, bool bit_exact,
+                                        bool warm_up, PairProfile profile,
                                         const std::function<void(std::optional<double>)>& idle,
                                         py::object target_source, py::object draft_source) {
   check_range("max_draft", max_draft, kMaxDraft);
-  check_range("k_max", k_max, kMaxBranches);
+  check_range("max_branches", max_branches, kMaxBranches);
   EngineSpec spec{.target = std::move(target),
                   .draft = std::move(draft),
                   .max_draft = max_draft,
-                  .k_max = k_max,
+                  .max_branches = max_branches,
                   .prefix_reuse = parse_prefix_reuse(prefix_reuse),
                   .bit_exact = bit_exact,
                   .warm_up_us = warm_up ? kWarmUpUs : 0,
@@ -261,8 +262,8 @@ void register_load(py::module_& m) {
       "Sets the numbers of threads that are 0, as loading does.");
 
   m.def("load_engine", &load_engine, py::arg("target"), py::arg("draft"), py::kw_only(),
-        py::arg("max_draft"), py::arg("k_max"), py::arg("prefix_reuse"), py::arg("bit_exact"),
-        py::arg("warm_up"), py::arg("profile"), py::arg("idle"),
+        py::arg("max_draft"), py::arg("max_branches"), py::arg("prefix_reuse"),
+        py::arg("bit_exact"), py::arg("warm_up"), py::arg("profile"), py::arg("idle"),
         py::arg("target_source") = py::none(), py::arg("draft_source") = py::none(),
         "Loads the models on other threads. Meanwhile `idle` is called on this one, at least every "
         "50 ms: with the share loaded so far, or None when it has not grown. What it raises stops "

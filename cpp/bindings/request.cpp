@@ -60,11 +60,11 @@ void use_ada_edl(Request& request, double threshold, double acceptance) {
 }
 
 void use_hrad(Request& request, const std::shared_ptr<HradWeights>& weights, double epsilon,
-              double sure) {
+              double min_probability) {
   request.policy.kind = PolicyOptions::Kind::kHrad;
   request.policy.hrad = weights;
   request.policy.epsilon = epsilon;
-  request.policy.sure = sure;
+  request.policy.min_probability = min_probability;
   request.n_feature_layers = weights->n_layers;
 }
 
@@ -87,7 +87,7 @@ void register_request(py::module_& m) {
       .def_property("logit_bias", &bias, &set_bias)
       .def_readwrite("logprobs", &Request::logprobs, "Alternatives a token; negative: none at all.")
       .def_readwrite("max_draft", &Request::max_draft)
-      .def_readwrite("k_max", &Request::k_max)
+      .def_readwrite("max_branches", &Request::max_branches)
       .def_readwrite("trace", &Request::trace)
       .def_readwrite("n_feature_layers", &Request::n_feature_layers)
       .def_property(
@@ -96,7 +96,8 @@ void register_request(py::module_& m) {
       .def("use_fixed", &use_fixed, py::arg("gamma"))
       .def("use_confidence", &use_confidence, py::arg("epsilon"))
       .def("use_ada_edl", &use_ada_edl, py::arg("threshold"), py::arg("acceptance"))
-      .def("use_hrad", &use_hrad, py::arg("weights"), py::arg("epsilon"), py::arg("sure"))
+      .def("use_hrad", &use_hrad, py::arg("weights"), py::arg("epsilon"),
+           py::arg("min_probability"))
       .def("use_hook", &use_hook, py::arg("n_feature_layers"),
            "Questions come out of `Generation.get` and are to be answered.");
   add_sampling<&SamplingOptions::temperature>(cls, "temperature");

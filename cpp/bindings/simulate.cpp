@@ -94,7 +94,7 @@ void register_simulate(py::module_& m) {
       .def_readonly("target_busy_us", &SimulationResult::target_busy_us)
       .def_readonly("draft_busy_us", &SimulationResult::draft_busy_us)
       .def_readonly("overlap_us", &SimulationResult::overlap_us)
-      .def_readonly("why", &SimulationResult::why);
+      .def_readonly("mode_reason", &SimulationResult::mode_reason);
   add_simulated_counter<&Counters::n_generated>(result, "n_generated");
   add_simulated_counter<&Counters::n_target_steps>(result, "n_target_steps");
   add_simulated_counter<&Counters::n_draft_steps>(result, "n_draft_steps");

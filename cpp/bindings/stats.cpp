@@ -33,7 +33,7 @@ void register_stats(py::module_& m) {
       .def_readonly("draft_idle_ms", &Stats::draft_idle_ms)
       .def_readonly("overlap_ms", &Stats::overlap_ms)
       .def_readonly("coordination_ms", &Stats::coordination_ms)
-      .def_readonly("why", &Stats::why);
+      .def_readonly("mode_reason", &Stats::mode_reason);
   add_counter<&Counters::n_generated>(stats, "n_generated");
   add_counter<&Counters::n_target_steps>(stats, "n_target_steps");
   add_counter<&Counters::n_draft_steps>(stats, "n_draft_steps");
@@ -56,7 +56,7 @@ void register_stats(py::module_& m) {
       .def_readonly("n_accepted", &EngineStats::n_accepted)
       .def_readonly("n_rolled_back", &EngineStats::n_rolled_back)
       .def_readonly("decode_ms", &EngineStats::decode_ms)
-      .def_readonly("warmup_ms", &EngineStats::warm_up_ms);
+      .def_readonly("measure_costs_ms", &EngineStats::warm_up_ms);
 }
 
 }  // namespace specbranch::bindings

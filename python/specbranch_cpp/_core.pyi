@@ -118,16 +118,16 @@ class Request:
         self,
         weights: HradWeights,
         epsilon: typing.SupportsFloat | typing.SupportsIndex,
-        sure: typing.SupportsFloat | typing.SupportsIndex,
+        min_probability: typing.SupportsFloat | typing.SupportsIndex,
     ) -> None: ...
     @property
     def frequency_penalty(self) -> float: ...
     @frequency_penalty.setter
     def frequency_penalty(self, arg1: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
     @property
-    def k_max(self) -> int: ...
-    @k_max.setter
-    def k_max(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def max_branches(self) -> int: ...
+    @max_branches.setter
+    def max_branches(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
     @property
     def logit_bias(self) -> list[tuple[int, float]]: ...
     @logit_bias.setter
@@ -256,7 +256,7 @@ class Stats:
     @property
     def target_idle_ms(self) -> float: ...
     @property
-    def why(self) -> str: ...
+    def mode_reason(self) -> str: ...
 
 class EngineStats:
     """
@@ -277,7 +277,7 @@ class EngineStats:
     @property
     def n_target_steps(self) -> int: ...
     @property
-    def warmup_ms(self) -> float: ...
+    def measure_costs_ms(self) -> float: ...
 
 class TraceSpan:
     """
@@ -597,7 +597,7 @@ class SimulationResult:
     @property
     def time_us(self) -> float: ...
     @property
-    def why(self) -> str: ...
+    def mode_reason(self) -> str: ...
 
 class Token:
     """
@@ -1016,7 +1016,7 @@ def load_engine(
     draft: ModelOptions | None,
     *,
     max_draft: typing.SupportsInt | typing.SupportsIndex,
-    k_max: typing.SupportsInt | typing.SupportsIndex,
+    max_branches: typing.SupportsInt | typing.SupportsIndex,
     prefix_reuse: str,
     bit_exact: bool,
     warm_up: bool,
@@ -1031,7 +1031,7 @@ def load_engine(
 
 def pair_sizes(
     max_draft: typing.SupportsInt | typing.SupportsIndex,
-    k_max: typing.SupportsInt | typing.SupportsIndex,
+    max_branches: typing.SupportsInt | typing.SupportsIndex,
     draft: ModelOptions,
 ) -> PairSizes:
     """

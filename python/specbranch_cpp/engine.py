@@ -68,12 +68,12 @@ class Engine(OpenAICalls):
         speculation: the default speculation options of `generate`, as one object.
         mode: the default mode of `generate`, default ``"auto"``: see `Speculation.mode`.
         policy: the default policy of `generate`: see `Speculation.policy`.
-        k_max: the largest number of branches, default 4: see `Speculation.k_max`.
+        max_branches: the largest number of branches, default 4: see `Speculation.max_branches`.
         max_draft: the largest number of tokens to draft ahead: see `Speculation.max_draft`.
-        warmup: measure step costs (`costs`) with dummy tokens while loading. This takes at most 2
-            seconds, and tens of milliseconds with small models. The engine measures nothing without
-            a draft, with ``mode="autoregressive"``, or if ``profile`` contains the costs of these
-            models on this machine.
+        measure_costs: measure step costs (`costs`) with dummy tokens while loading. This takes at
+            most 2 seconds, and tens of milliseconds with small models. The engine measures nothing
+            without a draft, with ``mode="autoregressive"``, or if ``profile`` contains the costs of
+            these models on this machine.
         profile: path of a file with measurements of earlier runs: step costs and acceptance rates.
             The engine ignores costs from another machine or with other threads, and the whole file
             if it is from other models; it then logs a warning. `close` saves the current
@@ -153,9 +153,9 @@ class Engine(OpenAICalls):
         speculation: Speculation | None = None,
         mode: str | None = None,
         policy: policies.BuiltIn | policies.Policy | None = None,
-        k_max: int | None = None,
+        max_branches: int | None = None,
         max_draft: int | None = None,
-        warmup: bool = True,
+        measure_costs: bool = True,
         profile: str | os.PathLike[str] | None = None,
         bit_exact: bool = False,
         prefix_reuse: str = "exact",
@@ -213,7 +213,9 @@ class Engine(OpenAICalls):
             )
             the_draft = model_argument("draft", draft, of_draft, "draft_")
             the_draft = the_draft.inheriting(the_target.model)
-        keywords = Speculation(mode=mode, policy=policy, k_max=k_max, max_draft=max_draft)
+        keywords = Speculation(
+            mode=mode, policy=policy, max_branches=max_branches, max_draft=max_draft
+        )
         seeds = make_seeds(seed)
         if chat_template is not None:
             checked.encoded("chat_template", chat_template)
@@ -221,7 +223,7 @@ class Engine(OpenAICalls):
             the_target,
             the_draft,
             chosen_speculation(speculation, keywords),
-            warmup=warmup,
+            measure_costs=measure_costs,
             profile=profile,
             bit_exact=bit_exact,
             prefix_reuse=prefix_reuse,
@@ -276,7 +278,7 @@ class Engine(OpenAICalls):
         speculation: Speculation | None = None,
         mode: str | None = None,
         policy: policies.BuiltIn | policies.Policy | None = None,
-        k_max: int | None = None,
+        max_branches: int | None = None,
         max_draft: int | None = None,
         trace: bool = False,
         n_feature_layers: int = 0,
@@ -319,8 +321,8 @@ class Engine(OpenAICalls):
                 ``"auto"`` and the call has a ``policy``, ``"specbranch"``.
             policy: the policy of this call. ``None`` (default): the policy of the engine. Mode
                 ``"auto"`` takes no policy.
-            k_max: the largest number of branches, at most that of the engine. ``None`` (default):
-                the value of the engine.
+            max_branches: the largest number of branches, at most that of the engine. ``None``
+                (default): the value of the engine.
             max_draft: the largest number of tokens to draft ahead, at most that of the engine.
                 ``None`` (default): the value of the engine, but at most 8 in modes other than
                 ``"auto"``.
@@ -336,7 +338,9 @@ class Engine(OpenAICalls):
             EngineClosed: the engine was closed, or it was created before this process was forked.
             DecodeError: an earlier error left the models in an unknown state.
         """
-        keywords = Speculation(mode=mode, policy=policy, k_max=k_max, max_draft=max_draft)
+        keywords = Speculation(
+            mode=mode, policy=policy, max_branches=max_branches, max_draft=max_draft
+        )
         return self._submit(
             TextRequest(
                 prompt=prompt,
@@ -389,7 +393,7 @@ class Engine(OpenAICalls):
         ``None``: the costs are not known.
         """
         core = self._core
-        return StepCosts._from_core(core.profile.costs, core.stats.warmup_ms)
+        return StepCosts._from_core(core.profile.costs, core.stats.measure_costs_ms)
 
     def save_profile(self, path: str | os.PathLike[str]) -> None:
         """Writes the measurements of the two models to a file for ``Engine(..., profile=path)``.

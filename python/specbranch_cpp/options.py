@@ -5,15 +5,15 @@
     engine = Engine(
         Model("target.gguf", n_ctx=8192, n_gpu_layers=-1, devices=["CUDA0"]),
         Model("draft.gguf", devices=["CUDA1"]),
-        speculation=Speculation(mode="specbranch", k_max=8),
+        speculation=Speculation(mode="specbranch", max_branches=8),
     )
     creative = Sampling(temperature=0.8, top_p=0.95)
     engine.generate("Once", sampling=creative, max_tokens=64)
     engine.generate("Twice", sampling=dataclasses.replace(creative, seed=1))
 
 Keywords give the same options: ``Engine("target.gguf", "draft.gguf", n_ctx=8192,
-draft_devices=["CUDA1"], k_max=8)`` and ``engine.generate("Once", temperature=0.8)``. A keyword
-beside an object with a field of that name is an error, even if both values are equal.
+draft_devices=["CUDA1"], max_branches=8)`` and ``engine.generate("Once", temperature=0.8)``. A
+keyword beside an object with a field of that name is an error, even if both values are equal.
 
 The objects only describe: they open no file and check no value. `Engine` and `Engine.generate`
 check them.
@@ -142,7 +142,7 @@ class Speculation:
     `specbranch_cpp.policies`, or your own object (`policies.Policy`). Default:
     ``policies.Confidence()``. Mode ``"auto"`` takes no policy."""
 
-    k_max: int | None = None
+    max_branches: int | None = None
     """The largest number of branches, 1 to 32. Default 4. The KV cache of an engine has room for
     this number, so it is also the limit of its generations."""
 

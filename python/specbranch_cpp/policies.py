@@ -114,9 +114,9 @@ class HRAD:
     Args:
         path: a file that ``specbranch hrad train`` wrote for this pair of models.
         epsilon: as in `Confidence`.
-        sure: the smallest probability, 0 to 1, at which the network decides. Below this value,
-            `Confidence` decides. 0 is the paper's rule. A network that is right in less than 85 to
-            90 % of the rounds costs more than it saves; therefore the default is 0.9.
+        min_probability: the smallest probability, 0 to 1, at which the network decides. Below this
+            value, `Confidence` decides. 0 is the paper's rule. A network that is right in less than
+            85 to 90 % of the rounds costs more than it saves; therefore the default is 0.9.
 
     Raises:
         InvalidArgument: a number is out of its range, or the file cannot be read or has another
@@ -125,12 +125,12 @@ class HRAD:
 
     path: str | os.PathLike[str]
     epsilon: float = 0.4
-    sure: float = 0.9
+    min_probability: float = 0.9
     _file: hrad_weights.HradFile = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         checked.share("epsilon", self.epsilon)
-        checked.share("sure", self.sure)
+        checked.share("min_probability", self.min_probability)
         object.__setattr__(
             self, "_file", hrad_weights.read(os.fsdecode(checked.path("path", self.path)))
         )

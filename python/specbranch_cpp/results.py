@@ -169,7 +169,7 @@ class GenerationStats:
     draft_idle_ms: float
     overlap_ms: float
     coordination_ms: float
-    why: str
+    mode_reason: str
 
     @property
     def tokens_per_second(self) -> float:
@@ -228,8 +228,8 @@ class GenerationStats:
                 f"{self.branch_hits} hits, {self.branch_misses} misses, "
                 f"{self.draft_waste:.0%} of all drafted tokens wasted"
             )
-        if self.why:
-            rows["why"] = self.why
+        if self.mode_reason:
+            rows["mode_reason"] = self.mode_reason
         return "\n".join(f"{name:<9}{value}" for name, value in rows.items())
 
 
@@ -245,7 +245,7 @@ class EngineStats:
         n_accepted: number of drafted tokens that became text.
         n_rolled_back: number of drafted tokens that were rolled back.
         decode_ms: milliseconds for the texts, without the prompts.
-        warmup_ms: milliseconds for the measurement of step costs while loading.
+        measure_costs_ms: milliseconds for the measurement of step costs while loading.
     """
 
     n_generations: int
@@ -255,7 +255,7 @@ class EngineStats:
     n_accepted: int
     n_rolled_back: int
     decode_ms: float
-    warmup_ms: float
+    measure_costs_ms: float
 
     @classmethod
     def _from_core(cls, stats: _core.EngineStats) -> EngineStats:
@@ -272,17 +272,18 @@ class StepCosts:
         target_slowdown: the time of a target step while the draft runs, divided by its time alone;
             at least 1.
         draft_slowdown: the same ratio for a draft step while the target runs.
-        warmup_ms: milliseconds of the measurement while loading; 0: the costs come from a profile.
+        measure_costs_ms: milliseconds of the measurement while loading; 0: the costs come from a
+            profile.
     """
 
     target_ms: tuple[float, ...]
     draft_ms: tuple[float, ...]
     target_slowdown: float
     draft_slowdown: float
-    warmup_ms: float
+    measure_costs_ms: float
 
     @classmethod
-    def _from_core(cls, costs: _core.StepCosts, warmup_ms: float) -> StepCosts | None:
+    def _from_core(cls, costs: _core.StepCosts, measure_costs_ms: float) -> StepCosts | None:
         if not costs.known:
             return None
         return cls(
@@ -290,5 +291,5 @@ class StepCosts:
             tuple(us / 1000.0 for us in costs.draft_us),
             costs.target_slowdown,
             costs.draft_slowdown,
-            warmup_ms,
+            measure_costs_ms,
         )

@@ -185,13 +185,13 @@ class Setting:
         gamma: the largest number of tokens to draft in a round.
         epsilon: the smallest confidence at which the draft continues. ``None``: the draft ignores
             the confidence.
-        k_max: the largest number of branches.
+        max_branches: the largest number of branches.
     """
 
     mode: str
     gamma: int = 8
     epsilon: float | None = None
-    k_max: int = 1
+    max_branches: int = 1
 
     def __str__(self) -> str:
         if self.mode in ("autoregressive", "auto"):
@@ -200,7 +200,7 @@ class Setting:
         if self.epsilon is not None:
             words.append(f"epsilon {self.epsilon:g}")
         if self.mode == "specbranch":
-            words.append(f"k {self.k_max}")
+            words.append(f"k {self.max_branches}")
         return f"{self.mode} ({', '.join(words)})"
 
 
@@ -230,7 +230,7 @@ class Result:
     target_busy: float
     draft_busy: float
     overlap: float
-    why: str
+    mode_reason: str
 
 
 def find_machine(machine: Machine | str) -> Machine:
@@ -288,7 +288,7 @@ def simulate(
         target_busy=run.target_busy_us / run.time_us,
         draft_busy=run.draft_busy_us / run.time_us,
         overlap=run.overlap_us / run.time_us,
-        why=run.why,
+        mode_reason=run.mode_reason,
     )
 
 
@@ -480,7 +480,9 @@ def _request(setting: Setting, n_tokens: int) -> _core.Request:
     request.prompt = [0] * _PROMPT
     request.max_tokens = n_tokens
     request.max_draft = checked.integer("gamma", setting.gamma, 1, _core.MAX_DRAFT)
-    request.k_max = checked.integer("k_max", setting.k_max, 1, _core.MAX_BRANCHES)
+    request.max_branches = checked.integer(
+        "max_branches", setting.max_branches, 1, _core.MAX_BRANCHES
+    )
     if setting.epsilon is None:
         request.use_fixed(setting.gamma)
     else:

@@ -78,7 +78,7 @@ class Decoder final {
   /// The target's prompt is in place.
   bool prefilled() const { return target_ready_; }
   /// Why the draft is not used (any more), or why the planner decodes as it does.
-  std::string why() const { return why_.empty() ? planner_->why() : why_; }
+  std::string mode_reason() const { return why_.empty() ? planner_->mode_reason() : why_; }
   const SpeculationTree& tree() const { return tree_; }
   /// The verdicts applied so far, if the request asked for a trace; `at_us` is the caller's to set.
   std::vector<TraceRound>& rounds() { return rounds_; }

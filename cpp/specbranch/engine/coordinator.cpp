@@ -262,7 +262,7 @@ Stats Coordinator::collect(const Current& done) {
   stats.seed = request.sampling.seed;
   stats.n_prompt = static_cast<std::int64_t>(request.prompt.size());
   stats.n_reused = done.decoder.n_reused();
-  stats.why = done.decoder.why();
+  stats.mode_reason = done.decoder.mode_reason();
   if (done.decode_begin_us == 0) {
     stats.prefill_ms = to_ms(end_us - done.begin_us);
     return stats;

@@ -12,7 +12,7 @@
 namespace specbranch {
 namespace {
 
-constexpr std::size_t kClasses = 3;
+constexpr std::size_t kLabels = 3;
 // Independent sums, so that the compiler may use vectors without leave to reorder additions.
 constexpr std::size_t kLanes = 16;
 constexpr int kMaxLayers = 1 << 10;
@@ -75,8 +75,8 @@ void validate(const HradWeights& weights) {
               kMaxWidth);
   check_size("w1", weights.w1.size(), weights.b1.size() * n_inputs);
   check_size("w2", weights.w2.size(), weights.b2.size() * weights.b1.size());
-  check_size("b3", weights.b3.size(), kClasses);
-  check_size("w3", weights.w3.size(), kClasses * weights.b2.size());
+  check_size("b3", weights.b3.size(), kLabels);
+  check_size("w3", weights.w3.size(), kLabels * weights.b2.size());
 }
 
 HradClassifier::HradClassifier(std::shared_ptr<const HradWeights> weights)
@@ -101,7 +101,7 @@ std::array<float, 3> HradClassifier::probabilities(std::span<const float> featur
   }
   dense(w.w1, w.b1, inputs_, hidden1_, /*relu=*/true);
   dense(w.w2, w.b2, hidden1_, hidden2_, /*relu=*/true);
-  std::array<float, kClasses> scores{};
+  std::array<float, kLabels> scores{};
   dense(w.w3, w.b3, hidden2_, scores, /*relu=*/false);
 
   if (!std::ranges::all_of(scores, [](float score) { return std::isfinite(score); })) {

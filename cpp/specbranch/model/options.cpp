@@ -89,8 +89,8 @@ void validate(const Request& request, int n_vocab) {
         "it must be at most the vocabulary's size " + std::to_string(n_vocab));
   check(request.max_draft >= 1 && request.max_draft <= kMaxDraft, "max_draft", request.max_draft,
         "it must be in 1 .. " + std::to_string(kMaxDraft));
-  check(request.k_max >= 1 && request.k_max <= kMaxBranches, "k_max", request.k_max,
-        "it must be in 1 .. " + std::to_string(kMaxBranches));
+  check(request.max_branches >= 1 && request.max_branches <= kMaxBranches, "max_branches",
+        request.max_branches, "it must be in 1 .. " + std::to_string(kMaxBranches));
   check(request.n_feature_layers >= 0, "n_feature_layers", request.n_feature_layers,
         "it must be at least 0");
   const PolicyOptions& policy = request.policy;
@@ -106,8 +106,8 @@ void validate(const Request& request, int n_vocab) {
   }
   check(request.policy.gamma >= 1 && request.policy.gamma <= kMaxDraft, "gamma",
         request.policy.gamma, "it must be in 1 .. " + std::to_string(kMaxDraft));
-  check(request.policy.sure >= 0 && request.policy.sure <= 1, "sure", request.policy.sure,
-        "it must be in [0, 1]");
+  check(request.policy.min_probability >= 0 && request.policy.min_probability <= 1,
+        "min_probability", request.policy.min_probability, "it must be in [0, 1]");
   check(request.policy.epsilon >= 0 && request.policy.epsilon <= 1, "epsilon",
         request.policy.epsilon, "it must be in [0, 1]");
 }

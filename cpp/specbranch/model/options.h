@@ -33,7 +33,7 @@ inline constexpr int kPenaltyLastN = 64;
 /// Below this, scores divided by the temperature could overflow.
 inline constexpr float kMinTemperature = 1e-6F;
 
-/// Bounds of `max_draft` (and gamma) and of `k_max`.
+/// Bounds of `max_draft` (and gamma) and of `max_branches`.
 inline constexpr int kMaxDraft = 64;
 inline constexpr int kMaxBranches = 32;
 
@@ -65,7 +65,7 @@ struct PolicyOptions {
   double acceptance = 0.9;  ///< kAdaEdl: share of submitted tokens that should be accepted.
   std::shared_ptr<const HradWeights> hrad;  ///< kHrad only.
   /// kHrad: least probability with which the classifier decides; below, the confidence does.
-  double sure = 0.0;
+  double min_probability = 0.0;
 };
 
 /// One call of `Engine::generate`.
@@ -77,9 +77,9 @@ struct Request {
   int logprobs = -1;              ///< alternatives a token; negative: no logprobs at all.
   Mode mode = Mode::kSpecBranch;
   PolicyOptions policy;
-  int max_draft = 8;   ///< tokens drafted past the branch point (a chain's length) at most.
-  int k_max = 4;       ///< branches at most; `specbranch` only.
-  bool trace = false;  ///< record what each model did when (`GenerationEnd::trace`).
+  int max_draft = 8;     ///< tokens drafted past the branch point (a chain's length) at most.
+  int max_branches = 4;  ///< branches at most; `specbranch` only.
+  bool trace = false;    ///< record what each model did when (`GenerationEnd::trace`).
   /// Layers of the target whose inputs are wanted with every verdict (`Verdict::features`); 0:
   /// none.
   int n_feature_layers = 0;

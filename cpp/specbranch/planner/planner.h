@@ -99,7 +99,7 @@ class Planner {
   virtual void on_verdict(const View& view, bool hit) = 0;
 
   /// Why it decodes as it does, for the user; empty: nothing to say.
-  virtual std::string why() const { return {}; }
+  virtual std::string mode_reason() const { return {}; }
 };
 
 /// The planner of `request.mode`. `profile`: what is known of the pair, which `auto` uses and

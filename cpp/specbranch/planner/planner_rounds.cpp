@@ -126,7 +126,7 @@ bool SpecBranchPlanner::ends_window(const Node& leaf) const {
 int SpecBranchPlanner::branches(const View& /*view*/, const Node& point) const {
   if (point.candidates.empty()) return 0;
   const double doubt = 1.0 - point.candidates[0].confidence;
-  return std::max(1, static_cast<int>(std::floor(static_cast<double>(k_max_) * doubt)));
+  return std::max(1, static_cast<int>(std::floor(static_cast<double>(max_branches_) * doubt)));
 }
 
 }  // namespace specbranch

@@ -119,11 +119,12 @@ class PearlPlanner final : public RoundPlanner {
 };
 
 /// SpecBranch (arXiv:2506.01979): the path before the first doubted token is verified while the
-/// draft extends the best `k = max(1, floor(k_max * (1 - confidence)))` tokens at that place.
+/// draft extends the best `k = max(1, floor(max_branches * (1 - confidence)))` tokens at that
+/// place.
 class SpecBranchPlanner final : public RoundPlanner {
  public:
   explicit SpecBranchPlanner(const Request& request)
-      : RoundPlanner(request, request.k_max), k_max_(request.k_max) {}
+      : RoundPlanner(request, request.max_branches), max_branches_(request.max_branches) {}
 
  private:
   NodeId branch_point(const View& view) const override;
@@ -131,7 +132,7 @@ class SpecBranchPlanner final : public RoundPlanner {
   /// Nothing past a doubted token would be submitted in the next round, which branches there.
   bool ends_window(const Node& leaf) const override;
 
-  int k_max_;
+  int max_branches_;
 };
 
 }  // namespace specbranch

@@ -73,7 +73,7 @@ PlanLimits plan_limits(const View& view, const Request& request) {
   PlanLimits limits;
   limits.max_draft = request.max_draft;
   limits.max_branch_at = tree.depth(tree.main_leaf(tree.root()));
-  limits.max_branches = branches ? request.k_max : 1;
+  limits.max_branches = branches ? request.max_branches : 1;
   // A round verifies what was there when it began; the other modes draft first.
   limits.max_submit = rounds ? std::min(limits.max_branch_at, view.max_path) : view.max_path;
   return limits;

@@ -57,7 +57,7 @@ RoundPolicy::RoundPolicy(const Request& request)
     entropy_.emplace(policy.lambda, policy.acceptance);
   } else if (policy.kind == Kind::kHrad) {
     hrad_ = std::make_unique<HradClassifier>(policy.hrad);
-    sure_ = policy.sure;
+    min_probability_ = policy.min_probability;
   }
 }
 
@@ -79,7 +79,7 @@ void RoundPolicy::on_features(std::span<const float> features) {
   if (!hrad_) return;
   const std::array<float, 3> chances = hrad_->probabilities(features);
   const auto likeliest = std::ranges::max_element(chances);
-  if (*likeliest < sure_) return;  // `some`: the confidence decides
+  if (*likeliest < min_probability_) return;  // `some`: the confidence decides
   next_fate_ = static_cast<WindowFate>(likeliest - chances.begin());
 }
 

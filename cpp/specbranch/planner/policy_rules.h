@@ -72,7 +72,7 @@ class RoundPolicy {
   bool hook_;
   std::optional<EntropyThreshold> entropy_;
   std::unique_ptr<HradClassifier> hrad_;
-  double sure_ = 0.0;
+  double min_probability_ = 0.0;
   WindowFate fate_ = WindowFate::kSome;
   WindowFate next_fate_ =
       WindowFate::kSome;  ///< of the round after the verdict that is on its way.

@@ -50,7 +50,7 @@ struct Stats {
   double draft_idle_ms = 0.0;    ///< likewise; 0 if the draft was never given the text.
   double overlap_ms = 0.0;       ///< both busy.
   double coordination_ms = 0.0;  ///< neither busy.
-  std::string why;  ///< why the engine decoded otherwise than asked; empty: it did not.
+  std::string mode_reason;  ///< why the engine decoded otherwise than asked; empty: it did not.
 };
 
 /// Adds up busy times of the two models, of which each does one command at a time.

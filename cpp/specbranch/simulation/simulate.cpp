@@ -124,7 +124,7 @@ SimulationResult simulate(const Simulation& simulation) {
   SimulationResult result;
   result.counters = run.counters;
   result.rounds = std::move(run.rounds);
-  result.why = std::move(run.why);
+  result.mode_reason = std::move(run.mode_reason);
   result.prefill_us = static_cast<double>(run.prefill_us);
   result.time_us = static_cast<double>(run.time_us);
   result.target_busy_us = static_cast<double>(run.target_us);

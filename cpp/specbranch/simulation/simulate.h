@@ -43,7 +43,7 @@ struct SimulationResult {
   double target_idle_us = 0.0;
   double draft_idle_us = 0.0;
   std::vector<TraceRound> rounds;  ///< with `request.trace`.
-  std::string why;  ///< why the planner decoded as it did; empty: it has nothing to say.
+  std::string mode_reason;  ///< why the planner decoded as it did; empty: it has nothing to say.
 };
 
 /// Microseconds of a batch of `n` tokens on `curve` ([n - 1]), which is not empty.

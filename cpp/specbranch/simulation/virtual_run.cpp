@@ -55,7 +55,7 @@ class VirtualRun {
     result_.finish = decoder_->finish();
     result_.error = decoder_->error();
     result_.counters = decoder_->counters();
-    result_.why = decoder_->why();
+    result_.mode_reason = decoder_->mode_reason();
     result_.rounds = std::move(decoder_->rounds());
     result_.prefill_us = decode_begin_us_ < 0 ? now_us_ : decode_begin_us_;
     result_.time_us = now_us_ - result_.prefill_us;

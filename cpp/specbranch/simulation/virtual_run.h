@@ -66,7 +66,7 @@ struct VirtualResult {
   std::int64_t draft_us = 0;
   std::int64_t overlap_us = 0;
   std::vector<TraceRound> rounds;  ///< with `Request::trace`.
-  std::string why;                 ///< `Decoder::why` at the end.
+  std::string mode_reason;         ///< `Decoder::mode_reason` at the end.
 };
 
 /// Runs `request` to its end. `draft` null: no draft. `planner` null: that of the request's mode.

@@ -55,7 +55,7 @@ def load(
     draft: ModelArgument | None,
     speculation: Named[Speculation],
     *,
-    warmup: bool,
+    measure_costs: bool,
     profile: str | os.PathLike[str] | None,
     bit_exact: bool,
     prefix_reuse: str,
@@ -78,7 +78,7 @@ def load(
         )
     checked.text("prefix_reuse", prefix_reuse)
     checked.flag("bit_exact", bit_exact)
-    measure = checked.flag("warmup", warmup) and mode != "autoregressive"
+    measure = checked.flag("measure_costs", measure_costs) and mode != "autoregressive"
     profile_path = None
     if profile is not None:
         profile_path = str(Path(os.fsdecode(checked.path("profile", profile))).absolute())
@@ -108,7 +108,7 @@ def load(
             target_options,
             draft_options,
             max_draft=defaults.draft_room,
-            k_max=defaults.k_max,
+            max_branches=defaults.max_branches,
             prefix_reuse=prefix_reuse,
             bit_exact=bit_exact,
             warm_up=measure,

@@ -32,14 +32,14 @@ class Defaults:
     Attributes:
         mode: the mode of calls without ``mode``.
         policy: the policy for modes that take a policy. ``None`` (default): the built-in rule.
-        k_max: the largest number of branches. The draft's KV cache has room for them.
+        max_branches: the largest number of branches. The draft's KV cache has room for them.
         max_draft: the largest number of tokens to draft ahead. The KV cache has room for them.
             ``None`` (default): the mode decides.
     """
 
     mode: str
     policy: policies.BuiltIn | policies.Policy | None = None
-    k_max: int = 4
+    max_branches: int = 4
     max_draft: int | None = None
 
     @classmethod
@@ -50,17 +50,19 @@ class Defaults:
             InvalidArgument: a field has the wrong type or is out of its range.
         """
         speculation, prefix = said.value, said.prefix
-        mode, k_max, max_draft = speculation.mode, cls.k_max, None
+        mode, max_branches, max_draft = speculation.mode, cls.max_branches, None
         if mode is None:
             mode = "auto" if speculation.policy is None else STEERED_MODE
-        if speculation.k_max is not None:
-            k_max = checked.integer(f"{prefix}k_max", speculation.k_max, 1, _core.MAX_BRANCHES)
+        if speculation.max_branches is not None:
+            max_branches = checked.integer(
+                f"{prefix}max_branches", speculation.max_branches, 1, _core.MAX_BRANCHES
+            )
         if speculation.max_draft is not None:
             max_draft = checked.integer(
                 f"{prefix}max_draft", speculation.max_draft, 1, _core.MAX_DRAFT
             )
         _decoding(mode, speculation.policy, prefix=prefix)
-        return cls(mode, speculation.policy, k_max, max_draft)
+        return cls(mode, speculation.policy, max_branches, max_draft)
 
     @property
     def draft_room(self) -> int:
@@ -141,8 +143,12 @@ def _speculation(
     request = _decoding(mode, policy, core, prefix)
     if isinstance(policy, policies.HRAD) and request.mode != "autoregressive":
         hrad_weights.check_pair(policy._file, core, pair)
-    k_max = defaults.k_max if speculation.k_max is None else speculation.k_max
-    request.k_max = checked.integer(f"{prefix}k_max", k_max, 1, defaults.k_max)
+    max_branches = (
+        defaults.max_branches if speculation.max_branches is None else speculation.max_branches
+    )
+    request.max_branches = checked.integer(
+        f"{prefix}max_branches", max_branches, 1, defaults.max_branches
+    )
     max_draft = speculation.max_draft
     if max_draft is None:
         max_draft = defaults.draft_of(request.mode)
@@ -220,7 +226,7 @@ def _decoding(
     if policy is not None and request.mode == "auto":
         raise InvalidArgument(
             f"{prefix}policy is {policy!r}, but mode 'auto' takes no policy; give max_draft and "
-            "k_max to limit it, or use mode speculative, pearl or specbranch"
+            "max_branches to limit it, or use mode speculative, pearl or specbranch"
         )
     if isinstance(policy, policies.Fixed):
         request.use_fixed(policy.gamma)
@@ -230,7 +236,7 @@ def _decoding(
         request.use_ada_edl(policy.threshold, policy.acceptance)
     elif isinstance(policy, policies.HRAD):
         if request.mode != "autoregressive":  # this mode does not use the target's features
-            request.use_hrad(policy._file.weights, policy.epsilon, policy.sure)
+            request.use_hrad(policy._file.weights, policy.epsilon, policy.min_probability)
     elif policy is not None:
         n_feature_layers = _check_user_policy(policy, core, prefix)
         if request.mode != "autoregressive":

@@ -40,7 +40,7 @@ class GenerateKeywords(TypedDict, total=False):
     speculation: Speculation | None
     mode: str | None
     policy: policies.BuiltIn | policies.Policy | None
-    k_max: int | None
+    max_branches: int | None
     max_draft: int | None
     trace: bool
     n_feature_layers: int

@@ -199,7 +199,7 @@ def compute(model: str) -> None:
         options,
         None,
         max_draft=1,
-        k_max=1,
+        max_branches=1,
         prefix_reuse="off",
         bit_exact=False,
         warm_up=False,

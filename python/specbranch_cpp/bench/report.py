@@ -36,7 +36,7 @@ def markdown(
         parts += [f"## {heading(group, header)}", _facts(group), table(group)]
         if group.auto:
             parts.append(_auto(group))
-        why = next((row.why for row in group.rows if row.why), "")
+        why = next((row.mode_reason for row in group.rows if row.mode_reason), "")
         if why:
             parts.append(f"`auto`, the last time: {why}")
     if len(summary.groups) > 1 and summary.auto_means:

@@ -40,7 +40,7 @@ class BenchRequest:
         policies: of `variants.POLICIES`; None: each mode's usual one.
         lengths: tokens drafted ahead.
         epsilons: of the policies that look at the confidence.
-        k_maxes: branches at most, of `specbranch`.
+        branch_limits: branches at most, of `specbranch`.
         hrad: weights for the policy ``hrad``.
         placements: of `placements.NAMES`; None: what suits the machine.
         temperatures: 0 or above.
@@ -59,7 +59,7 @@ class BenchRequest:
     policies: tuple[str, ...] | None = None
     lengths: tuple[int, ...] = (4, 8)
     epsilons: tuple[float, ...] = (0.4,)
-    k_maxes: tuple[int, ...] = (4,)
+    branch_limits: tuple[int, ...] = (4,)
     hrad: Path | None = None
     placements: tuple[str, ...] | None = None
     temperatures: tuple[float, ...] = (0.0,)
@@ -99,7 +99,7 @@ def prepare(request: BenchRequest, command: str = "") -> Prepared:
         request.modes,
         lengths=request.lengths,
         epsilons=request.epsilons,
-        k_maxes=request.k_maxes,
+        branch_limits=request.branch_limits,
         policy_names=request.policies,
         hrad=hrad,
     )

@@ -202,7 +202,7 @@ def _row(
         n_texts=len(compared),
         n_equal=sum(r["tokens"] == texts[r["prompt"], r["repeat"]] for r in compared),
         histogram=tuple(histogram),
-        why=group[-1]["stats"].get("why", "") if variant["mode"] == "auto" else "",
+        mode_reason=group[-1]["stats"].get("mode_reason", "") if variant["mode"] == "auto" else "",
         is_best=is_best,
     )
 

@@ -82,7 +82,7 @@ class Row:
     n_texts: int
     n_equal: int
     histogram: tuple[int, ...]
-    why: str
+    mode_reason: str
     is_best: bool
 
 

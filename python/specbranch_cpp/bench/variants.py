@@ -33,7 +33,7 @@ class Variant:
         draft_length: tokens drafted ahead at most; 0: none, or the mode finds it.
         policy: one of `POLICIES`; empty: the mode takes none.
         epsilon: of the policies that look at the confidence.
-        k_max: branches at most.
+        max_branches: branches at most.
         hrad: file of weights, for the policy ``hrad``.
         is_peer: another engine.
     """
@@ -42,7 +42,7 @@ class Variant:
     draft_length: int = 0
     policy: str = ""
     epsilon: float | None = None
-    k_max: int = 1
+    max_branches: int = 1
     hrad: str | None = None
     is_peer: bool = False
 
@@ -54,8 +54,8 @@ class Variant:
             words.append(self.policy)
         if self.epsilon is not None:
             words[-1] += f" {self.epsilon:g}"
-        if self.k_max > 1:
-            words.append(f"k {self.k_max}")
+        if self.max_branches > 1:
+            words.append(f"k {self.max_branches}")
         return f"{self.mode} ({', '.join(words)})" if words else self.mode
 
     def speculation(self) -> Speculation:
@@ -63,8 +63,8 @@ class Variant:
         if self.mode == BASE:
             return Speculation(mode=BASE)
         if self.mode == "auto":
-            return Speculation(mode="auto", k_max=AUTO_K_MAX, max_draft=AUTO_DRAFT)
-        return Speculation(self.mode, self._policy(), self.k_max, self.draft_length)
+            return Speculation(mode="auto", max_branches=AUTO_K_MAX, max_draft=AUTO_DRAFT)
+        return Speculation(self.mode, self._policy(), self.max_branches, self.draft_length)
 
     def _policy(self) -> policies.BuiltIn:
         if self.policy == "fixed":
@@ -83,7 +83,7 @@ def of_modes(
     *,
     lengths: Sequence[int],
     epsilons: Sequence[float],
-    k_maxes: Sequence[int],
+    branch_limits: Sequence[int],
     policy_names: Sequence[str] | None = None,
     hrad: str | None = None,
 ) -> list[Variant]:
@@ -93,7 +93,7 @@ def of_modes(
         modes: of `MODES`.
         lengths: tokens drafted ahead, 1 to 64.
         epsilons: 0 to 1; for the policies ``confidence`` and ``hrad``.
-        k_maxes: branches at most, 1 to 32; for `specbranch`.
+        branch_limits: branches at most, 1 to 32; for `specbranch`.
         policy_names: of `POLICIES`; None: ``confidence`` for `specbranch` and ``fixed`` for
             `speculative` and `pearl`, each as usual.
         hrad: file of weights, without which the policy ``hrad`` is refused.
@@ -107,8 +107,8 @@ def of_modes(
         _one_of("policy", name, POLICIES)
     for length in lengths:
         checked.integer("draft length", length, 1, _core.MAX_DRAFT)
-    for k_max in k_maxes:
-        checked.integer("k_max", k_max, 1, _core.MAX_BRANCHES)
+    for max_branches in branch_limits:
+        checked.integer("max_branches", max_branches, 1, _core.MAX_BRANCHES)
     for epsilon in epsilons:
         checked.share("epsilon", epsilon)
     if "hrad" in (policy_names or ()) and hrad is None:
@@ -121,11 +121,11 @@ def of_modes(
         for name in policy_names or (_USUAL_POLICY[mode],):
             looks = name in ("confidence", "hrad")
             chosen += [
-                Variant(mode, length, name, epsilon, k_max, hrad if name == "hrad" else None)
-                for length, epsilon, k_max in product(
+                Variant(mode, length, name, epsilon, max_branches, hrad if name == "hrad" else None)
+                for length, epsilon, max_branches in product(
                     lengths,
                     epsilons if looks else (None,),
-                    k_maxes if mode == "specbranch" else (1,),
+                    branch_limits if mode == "specbranch" else (1,),
                 )
             ]
     return list(dict.fromkeys(chosen))
@@ -144,7 +144,7 @@ def room(variants: Sequence[Variant]) -> Speculation:
     """What an engine must have room for."""
     own = [each for each in variants if not each.is_peer]
     return Speculation(
-        k_max=max([AUTO_K_MAX, *(each.k_max for each in own)]),
+        max_branches=max([AUTO_K_MAX, *(each.max_branches for each in own)]),
         max_draft=max([AUTO_DRAFT, *(each.draft_length for each in own)]),
     )
 

@@ -13,7 +13,7 @@ from specbranch_cpp.bench.prompts import BUNDLED
 from specbranch_cpp.check import files, settings
 from specbranch_cpp.check.measuring import Sample, measure
 from specbranch_cpp.check.report import Report, Verdict
-from specbranch_cpp.check.settings import K_MAX, MAX_DRAFT
+from specbranch_cpp.check.settings import MAX_BRANCHES, MAX_DRAFT
 from specbranch_cpp.errors import IncompatibleModels, InvalidArgument, ModelLoadError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def examine(
     seconds: float = SECONDS,
     temperature: float = 0.0,
     max_draft: int = MAX_DRAFT,
-    k_max: int = K_MAX,
+    max_branches: int = MAX_BRANCHES,
     measured: bool = True,
     progress: Callable[[str, float], object] | None = None,
     **machine: Unpack[MachineKeywords],
@@ -53,7 +53,7 @@ def examine(
         seconds: about so long texts are decoded, above 0; loading comes on top.
         temperature: of the texts, 0 or more: drafts are right more often at low ones.
         max_draft: tokens drafted ahead at most, as in `Engine`.
-        k_max: branches at most, as in `Engine`.
+        max_branches: branches at most, as in `Engine`.
         measured: False: the models are not loaded.
         progress: called on this thread with what is being done and a share of it, 0 to 1.
         **machine: of `Engine`: ``n_ctx``, threads, CPUs and layers on GPUs of both models.
@@ -63,13 +63,13 @@ def examine(
             machine is no error but in the report.
     """
     checked.integer("max_draft", max_draft, 1, _core.MAX_DRAFT)
-    checked.integer("k_max", k_max, 1, _core.MAX_BRANCHES)
+    checked.integer("max_branches", max_branches, 1, _core.MAX_BRANCHES)
     if not checked.real("seconds", seconds) > 0:
         raise InvalidArgument(f"seconds is {seconds}; it must be above 0")
     if prompts is not None and not prompts:
         raise InvalidArgument("prompts is empty; give at least one, or None")
     target_path, draft_path = Path(target), None if draft is None else Path(draft)
-    report = files.look_at_files(target_path, draft_path, machine, max_draft, k_max)
+    report = files.look_at_files(target_path, draft_path, machine, max_draft, max_branches)
     if not report.fits:
         report.verdict, report.reason = Verdict.UNUSABLE, "; ".join(report.reasons)
         return report
@@ -86,7 +86,7 @@ def examine(
         seconds=seconds,
         temperature=temperature,
         max_draft=max_draft,
-        k_max=k_max,
+        max_branches=max_branches,
         progress=progress or (lambda _what, _share: None),
     )
     try:

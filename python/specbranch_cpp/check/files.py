@@ -22,7 +22,7 @@ N_CTX = 4096
 
 
 def look_at_files(
-    target: Path, draft: Path | None, machine: MachineKeywords, max_draft: int, k_max: int
+    target: Path, draft: Path | None, machine: MachineKeywords, max_draft: int, max_branches: int
 ) -> Report:
     """Everything but the verdict and the measurement.
 
@@ -31,7 +31,7 @@ def look_at_files(
         draft: GGUF file, or None.
         machine: options of `Engine`; ``n_ctx`` and the layers on GPUs are read.
         max_draft: as in `Engine`: the draft's cache has room for it.
-        k_max: likewise.
+        max_branches: likewise.
     """
     report = Report()
     library = _core.library_info()
@@ -41,7 +41,9 @@ def look_at_files(
     }
     n_ctx = machine.get("n_ctx")
     try:
-        sizes = _core.pair_sizes(max_draft, k_max, _core.ModelOptions(os.fsencode(draft or target)))
+        sizes = _core.pair_sizes(
+            max_draft, max_branches, _core.ModelOptions(os.fsencode(draft or target))
+        )
         report.target = _model(target, n_ctx, 0, sizes.max_verify)
         if draft is not None:
             report.draft = _model(draft, n_ctx, sizes.reserve, sizes.n_seq)

@@ -36,7 +36,7 @@ class Sample:
     seconds: float
     temperature: float
     max_draft: int
-    k_max: int
+    max_branches: int
     progress: Callable[[str, float], object]
 
 
@@ -80,7 +80,7 @@ def measure(
         target,
         draft,
         max_draft=sample.max_draft,
-        k_max=sample.k_max,
+        max_branches=sample.max_branches,
         progress_callback=loading,
         **machine,
     ) as engine:
@@ -135,7 +135,7 @@ def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
         costs, hop_us, -1.0 if place.draft_on_gpu else _ABORT_US
     )
     modes = predicted_speedup.expect(
-        pair, machine, traces, max_draft=sample.max_draft, k_max=sample.k_max
+        pair, machine, traces, max_draft=sample.max_draft, max_branches=sample.max_branches
     )
     chosen = _worth_timing(modes)
     timing = sampler.time(chosen, n_tokens)

@@ -39,11 +39,14 @@ def models(costs: StepCosts, hop_us: float, abort_us: float) -> tuple[Pair, Mach
     return pair, machine
 
 
-def candidates(mode: str, max_draft: int, k_max: int) -> list[Setting]:
+def candidates(mode: str, max_draft: int, max_branches: int) -> list[Setting]:
     """The settings of a mode for which an engine with these limits has room."""
     if mode == "auto":
-        return [Setting(mode, max_draft, None, k_max)]
-    found = (replace(one, k_max=min(one.k_max, k_max)) for one in simulation.settings(mode))
+        return [Setting(mode, max_draft, None, max_branches)]
+    found = (
+        replace(one, max_branches=min(one.max_branches, max_branches))
+        for one in simulation.settings(mode)
+    )
     return [one for one in dict.fromkeys(found) if one.gamma <= max_draft or mode == PLAIN]
 
 
@@ -53,7 +56,7 @@ def expect(
     traces: Sequence[Trace],
     *,
     max_draft: int,
-    k_max: int,
+    max_branches: int,
     seed: int = 1,
 ) -> list[ModeFigures]:
     """Every mode at its best settings, `simulation.MODES` in order.
@@ -63,14 +66,14 @@ def expect(
         machine: the slow-downs.
         traces: one a text, of generations with a draft; see `simulation.Pair.with_trace`.
         max_draft: tokens drafted ahead at most.
-        k_max: branches at most.
+        max_branches: branches at most.
         seed: of what is drawn.
     """
     known = pair.with_trace(*traces)
     draws = list(_drawn(traces, seed))
     found = []
     for mode in simulation.MODES:
-        settings = candidates(mode, max_draft, k_max)
+        settings = candidates(mode, max_draft, max_branches)
         if not settings:  # no room for the shortest of its windows
             continue
         results = [
@@ -96,10 +99,10 @@ def expect(
                 settings=str(best),
                 gamma=best.gamma if drafts else None,
                 epsilon=best.epsilon if drafts else None,
-                k_max=best.k_max,
+                max_branches=best.max_branches,
                 expected=Interval(result.speedup, low, high),
                 tokens_per_step=result.mean_accepted_length,
-                why=result.why,
+                mode_reason=result.mode_reason,
             )
         )
     return found

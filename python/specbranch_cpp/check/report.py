@@ -129,7 +129,7 @@ class Acceptance:
             interval comes from the spread over the texts.
         by_prompt: alpha in each text.
         by_rank: share of the places at which its first, second, .. candidate was, as many as the
-            draft was asked for (``k_max``).
+            draft was asked for (``max_branches``).
         n_places: tokens of the texts about which the draft was asked.
     """
 
@@ -148,7 +148,7 @@ class ModeFigures:
         settings: in words.
         gamma: tokens drafted ahead at most; None: the mode does not draft.
         epsilon: least confidence at which the draft goes on; None: it does not look at it.
-        k_max: branches at most.
+        max_branches: branches at most.
         expected: how many times as fast as ``autoregressive``, simulated; the interval comes from
             drawing other texts from the sample.
         measured: likewise, timed; None: it was not.
@@ -160,11 +160,11 @@ class ModeFigures:
     settings: str
     gamma: int | None
     epsilon: float | None
-    k_max: int
+    max_branches: int
     expected: Interval
     measured: Interval | None = None
     tokens_per_step: float = 1.0
-    why: str = ""
+    mode_reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -106,12 +106,12 @@ class Sampler:
     ) -> Completion | None:
         """None: the prompt is too long for the context."""
         policy: policies.BuiltIn | None = policies.Fixed(_PROBE_LENGTH) if probing else None
-        k_max = max_draft = None
+        max_branches = max_draft = None
         if figures is not None and mode not in (PLAIN, "auto"):
             gamma = figures.gamma or 1
             epsilon = figures.epsilon
             policy = policies.Fixed(gamma) if epsilon is None else policies.Confidence(epsilon)
-            k_max, max_draft = figures.k_max, gamma
+            max_branches, max_draft = figures.max_branches, gamma
         try:
             return self.engine.generate(
                 self.prompts[number],
@@ -120,7 +120,7 @@ class Sampler:
                 seed=number,
                 mode=mode,
                 policy=policy,
-                k_max=k_max,
+                max_branches=max_branches,
                 max_draft=max_draft,
                 trace=probing,
             ).result()
@@ -137,7 +137,7 @@ class Timing:
     ms_per_token: dict[str, list[float]] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
-    why: dict[str, str] = field(default_factory=dict)
+    mode_reason: dict[str, str] = field(default_factory=dict)
 
     def add(self, runs: dict[str, Completion | None]) -> None:
         """The runs of one text, by mode; a text that is missing or ends at once tells nothing."""
@@ -154,7 +154,7 @@ class Timing:
             self.steps[mode] = self.steps.get(mode, 0) + stats.n_target_steps
             each = self.ms_per_token.setdefault(mode, [])
             each.append(stats.decode_ms / stats.n_generated)
-            self.why[mode] = stats.why
+            self.mode_reason[mode] = stats.mode_reason
 
     def speedup(self, mode: str) -> Interval | None:
         """Over `autoregressive`, text by text; None: there was no text."""
@@ -171,7 +171,7 @@ class Timing:
             mode,
             measured=self.speedup(mode.mode),
             tokens_per_step=self.tokens[mode.mode] / self.steps[mode.mode],
-            why=self.why[mode.mode],
+            mode_reason=self.mode_reason[mode.mode],
         )
 
     @property

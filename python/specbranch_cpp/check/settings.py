@@ -24,10 +24,10 @@ FLAGS = {
     "n_gpu_layers": "-ngl",
     "draft_n_gpu_layers": "-ngld",
     "max_draft": "--draft-max",
-    "k_max": "--k-max",
+    "max_branches": "--max-branches",
 }
 PLAIN = "autoregressive"
-MAX_DRAFT, K_MAX = 16, 4
+MAX_DRAFT, MAX_BRANCHES = 16, 4
 """`Engine`'s own defaults in mode ``"auto"``."""
 
 
@@ -45,7 +45,7 @@ def with_draft(target: Path, draft: Path, mode: ModeFigures, machine: MachineKey
     if mode.mode != "auto":
         options["max_draft"] = mode.gamma
         if mode.mode == "specbranch":
-            options["k_max"] = mode.k_max
+            options["max_branches"] = mode.max_branches
         epsilon = mode.epsilon
         # `Confidence(0)` never stops, as `Fixed` with all of `max_draft`.
         flags = ["--draft-p-min", f"{epsilon or 0.0:g}"]
@@ -55,7 +55,10 @@ def with_draft(target: Path, draft: Path, mode: ModeFigures, machine: MachineKey
             else f"policies.Confidence({epsilon:g})"
         )
     else:
-        limits = {"max_draft": (mode.gamma, MAX_DRAFT), "k_max": (mode.k_max, K_MAX)}
+        limits = {
+            "max_draft": (mode.gamma, MAX_DRAFT),
+            "max_branches": (mode.max_branches, MAX_BRANCHES),
+        }
         options |= {name: value for name, (value, usual) in limits.items() if value != usual}
     return _advice(mode.mode, target, draft, options, policy, flags)
 

@@ -106,9 +106,9 @@ def run(
         options.option("--epsilons", panel=_WHAT, metavar="LIST",
                        help="Of the policies confidence and hrad; default 0.4."),
     ] = None,
-    k_maxes: Annotated[
+    branch_limits: Annotated[
         str | None,
-        options.option("--k-maxes", panel=_WHAT, metavar="LIST",
+        options.option("--max-branches", panel=_WHAT, metavar="LIST",
                        help="Branches of specbranch at most; default 4."),
     ] = None,
     hrad: Annotated[
@@ -181,7 +181,7 @@ def run(
         "policies": _list(policies, str, "--policies"),
         "lengths": _list(lengths, int, "--lengths"),
         "epsilons": _list(epsilons, float, "--epsilons"),
-        "k_maxes": _list(k_maxes, int, "--k-maxes"),
+        "branch_limits": _list(branch_limits, int, "--max-branches"),
         "hrad": hrad,
         "placements": _list(where, str, "--placements"),
         "temperatures": _list(temperatures, float, "--temperatures"),

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from specbranch_cpp.check.examine_pair import SECONDS, examine
 from specbranch_cpp.check.report import Verdict
-from specbranch_cpp.check.settings import K_MAX, MAX_DRAFT
+from specbranch_cpp.check.settings import MAX_BRANCHES, MAX_DRAFT
 from specbranch_cpp.cli import check_text, options, render
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def check(
         options.sample("--measure/--no-measure", help="Load and time the pair; default: yes."),
     ] = True,
     draft_max: options.DraftMax = None,
-    k_max: options.KMax = None,
+    max_branches: options.MaxBranches = None,
     ctx_size: options.CtxSize = None,
     threads: options.Threads = None,
     draft_threads: options.DraftThreads = None,
@@ -91,7 +91,7 @@ def check(
             temperature=temperature,
             measured=measure,
             max_draft=MAX_DRAFT if draft_max is None else draft_max,
-            k_max=K_MAX if k_max is None else k_max,
+            max_branches=MAX_BRANCHES if max_branches is None else max_branches,
             progress=progress,
             **machine,
         )

@@ -112,8 +112,8 @@ def _show_measurement(console: Console, found: Measurement) -> None:
     if tuned:
         console.print(Text(f"best settings: {', '.join(tuned)}", "dim"), soft_wrap=True)
     for mode in found.modes:
-        if mode.why:
-            console.print(Text(f"{mode.mode}: {mode.why}", "dim"), soft_wrap=True)
+        if mode.mode_reason:
+            console.print(Text(f"{mode.mode}: {mode.mode_reason}", "dim"), soft_wrap=True)
     if found.n_prompts:
         texts = f"{several(found.n_prompts, 'text')} of at most {found.n_tokens} tokens"
         same = "the tokens were the same in all modes"
@@ -147,7 +147,7 @@ def _show_verdict(console: Console, report: Report) -> None:
 
 def _without(found: Measurement | None) -> str:
     """What the default mode makes of a draft that does not help."""
-    auto = [mode.why for mode in found.modes if mode.mode == "auto"] if found else []
+    auto = [mode.mode_reason for mode in found.modes if mode.mode == "auto"] if found else []
     if not any(why.startswith("autoregressive") for why in auto):
         return "Without the draft:"
     return (

@@ -99,8 +99,8 @@ def generate(
             help="The draft stops or branches at confidences below this value; default 0.4.",
         ),
     ] = None,
-    k_max: options.KMax = None,
-    warmup: options.Warmup = True,
+    max_branches: options.MaxBranches = None,
+    measure_costs: options.MeasureCosts = True,
     profile: options.Profile = None,
     ctx_size: options.CtxSize = None,
     threads: options.Threads = None,
@@ -147,7 +147,11 @@ def generate(
         draft_n_gpu_layers=draft_n_gpu_layers,
     )
     keywords = options.engine_keywords(
-        machine, draft_max=draft_max, k_max=k_max, warmup=warmup, profile=profile
+        machine,
+        draft_max=draft_max,
+        max_branches=max_branches,
+        measure_costs=measure_costs,
+        profile=profile,
     )
     request: GenerateKeywords = {
         "max_tokens": options.max_tokens(n_predict),
@@ -286,5 +290,5 @@ def _show_stats(completion: Completion) -> None:
     if stats.n_draft_steps:
         notes.append(f"draft idle {stats.draft_idle_ms:.0f} ms")
     console.print(" · ".join(notes), style="dim")
-    if stats.why:
-        console.print(stats.why, style="dim")
+    if stats.mode_reason:
+        console.print(stats.mode_reason, style="dim")

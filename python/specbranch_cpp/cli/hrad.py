@@ -79,8 +79,8 @@ def collect(
             help="The draft stops or branches at confidences below this value; default 0.4.",
         ),
     ] = 0.4,
-    k_max: Annotated[
-        int, options.speculation("--k-max", help="Largest number of branches; default 4.")
+    max_branches: Annotated[
+        int, options.speculation("--max-branches", help="Largest number of branches; default 4.")
     ] = 4,
     ctx_size: options.CtxSize = None,
     threads: options.Threads = None,
@@ -101,7 +101,7 @@ def collect(
         )
     settings = TraceSettings(
         n_layers=n_layers, mode=mode, max_tokens=n_predict, seed=seed, epsilon=draft_p_min,
-        max_draft=draft_max, k_max=k_max,
+        max_draft=draft_max, max_branches=max_branches,
     )  # fmt: skip
     machine = options.machine_keywords(
         ctx_size=ctx_size,
@@ -119,7 +119,9 @@ def collect(
         TimeRemainingColumn(),
     )
     with (
-        Engine(target_path, draft_path, max_draft=draft_max, k_max=k_max, **machine) as engine,
+        Engine(
+            target_path, draft_path, max_draft=draft_max, max_branches=max_branches, **machine
+        ) as engine,
         Progress(*columns, console=console, disable=not console.is_terminal) as bar,
     ):
         task = bar.add_task("", total=None, rounds=0)

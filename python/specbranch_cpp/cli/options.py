@@ -132,11 +132,13 @@ DraftMax = Annotated[
         help="Largest number of tokens to draft ahead; default 16 in auto, 8 in other modes.",
     ),
 ]
-KMax = Annotated[int | None, speculation("--k-max", help="Largest number of branches; default 4.")]
-Warmup = Annotated[
+MaxBranches = Annotated[
+    int | None, speculation("--max-branches", help="Largest number of branches; default 4.")
+]
+MeasureCosts = Annotated[
     bool,
     speculation(
-        "--warmup/--no-warmup", metavar=None,
+        "--measure-costs/--no-measure-costs", metavar=None,
         help="Measure step costs while loading, for at most 2 s; default: yes.",
     ),
 ]  # fmt: skip
@@ -212,7 +214,7 @@ NAMES = {
     name: "--" + name.replace("_", "-")
     for name in (
         "top_k", "top_p", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty",
-        "seed", "mode", "k_max", "n_gpu_layers", "draft_n_gpu_layers", "port", "queue_size",
+        "seed", "mode", "max_branches", "n_gpu_layers", "draft_n_gpu_layers", "port", "queue_size",
     )
 }  # fmt: skip
 """For `render.reporting`: the option of each argument of the engine and the server."""
@@ -275,8 +277,8 @@ class EngineKeywords(MachineKeywords, total=False):
     """The keywords of `Engine` that commands have options for."""
 
     max_draft: int | None
-    k_max: int | None
-    warmup: bool
+    max_branches: int | None
+    measure_costs: bool
     profile: Path | None
 
 
@@ -306,16 +308,16 @@ def engine_keywords(
     machine: MachineKeywords,
     *,
     draft_max: int | None,
-    k_max: int | None,
-    warmup: bool,
+    max_branches: int | None,
+    measure_costs: bool,
     profile: Path | None,
 ) -> EngineKeywords:
     """Adds the options of speculation to keywords of `machine_keywords`."""
     return {
         **machine,
         "max_draft": draft_max,
-        "k_max": k_max,
-        "warmup": warmup,
+        "max_branches": max_branches,
+        "measure_costs": measure_costs,
         "profile": profile,
     }
 

@@ -111,8 +111,8 @@ def serve(
         ),
     ] = None,
     draft_max: options.DraftMax = None,
-    k_max: options.KMax = None,
-    warmup: options.Warmup = True,
+    max_branches: options.MaxBranches = None,
+    measure_costs: options.MeasureCosts = True,
     profile: options.Profile = None,
     ctx_size: options.CtxSize = None,
     threads: options.Threads = None,
@@ -165,7 +165,11 @@ def serve(
         draft_n_gpu_layers=draft_n_gpu_layers,
     )
     keywords = options.engine_keywords(
-        machine, draft_max=draft_max, k_max=k_max, warmup=warmup, profile=profile
+        machine,
+        draft_max=draft_max,
+        max_branches=max_branches,
+        measure_costs=measure_costs,
+        profile=profile,
     )
     template = None
     if chat_template_file is not None:

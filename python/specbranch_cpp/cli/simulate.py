@@ -168,5 +168,5 @@ def _show(results: Sequence[simulation.Result]) -> None:
     if tuned:
         console.print(Text(f"\nbest settings: {', '.join(tuned)}", "dim"))
     for one in results:
-        if one.why:
-            console.print(f"\n{one.setting.mode}: {one.why}", soft_wrap=True)
+        if one.mode_reason:
+            console.print(f"\n{one.setting.mode}: {one.mode_reason}", soft_wrap=True)

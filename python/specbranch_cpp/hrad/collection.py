@@ -39,7 +39,7 @@ class TraceSettings:
         seed: of the first prompt at temperatures above 0; each prompt has its own.
         epsilon: the confidence rule's limit while collecting.
         max_draft: tokens drafted ahead at most; the windows are so long.
-        k_max: branches at most.
+        max_branches: branches at most.
     """
 
     n_layers: int = 4
@@ -48,7 +48,7 @@ class TraceSettings:
     seed: int = 1
     epsilon: float = 0.4
     max_draft: int = 8
-    k_max: int = 4
+    max_branches: int = 4
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def collect(
     was.
 
     Args:
-        engine: of these two models, with at least the settings' ``max_draft`` and ``k_max``.
+        engine: of these two models, with at least the settings' ``max_draft`` and ``max_branches``.
         target: its file, of which the digest is kept.
         draft: likewise.
         prompts: texts; one that is there twice is done once.
@@ -156,7 +156,7 @@ def _one(
         mode=settings.mode,
         policy=Confidence(settings.epsilon),
         max_draft=settings.max_draft,
-        k_max=settings.k_max,
+        max_branches=settings.max_branches,
         trace=True,
         n_feature_layers=settings.n_layers,
     )

@@ -55,7 +55,7 @@ class Keywords:
     logit_bias: Mapping[int, float] | None
     mode: str | None
     policy: policies.BuiltIn | policies.Policy | None
-    k_max: int | None
+    max_branches: int | None
     max_draft: int | None
     trace: bool
     stream_options: Mapping[str, Any] | None
@@ -123,7 +123,7 @@ def text_request(
             Speculation(
                 mode=given.mode,
                 policy=given.policy,
-                k_max=given.k_max,
+                max_branches=given.max_branches,
                 max_draft=given.max_draft,
             )
         ),

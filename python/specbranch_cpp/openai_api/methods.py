@@ -61,7 +61,7 @@ class OpenAICalls(TextEngine):
         *,
         mode: str | None = None,
         policy: policies.BuiltIn | policies.Policy | None = None,
-        k_max: int | None = None,
+        max_branches: int | None = None,
         max_draft: int | None = None,
         trace: bool = False,
         stream_options: Mapping[str, Any] | None = None,
@@ -107,7 +107,7 @@ class OpenAICalls(TextEngine):
             logit_bias: values to add to the logits of single tokens.
             mode: see `generate`.
             policy: see `generate`.
-            k_max: see `generate`.
+            max_branches: see `generate`.
             max_draft: see `generate`.
             trace: add the field ``speculation``: the origin of each token, the rolled back tokens,
                 and what both models did at which time.
@@ -151,7 +151,7 @@ class OpenAICalls(TextEngine):
             logit_bias=logit_bias,
             mode=mode,
             policy=policy,
-            k_max=k_max,
+            max_branches=max_branches,
             max_draft=max_draft,
             trace=trace,
             stream_options=stream_options,
@@ -195,7 +195,7 @@ class OpenAICalls(TextEngine):
         chat_template_kwargs: Mapping[str, Any] | None = None,
         mode: str | None = None,
         policy: policies.BuiltIn | policies.Policy | None = None,
-        k_max: int | None = None,
+        max_branches: int | None = None,
         max_draft: int | None = None,
         trace: bool = False,
         stream_options: Mapping[str, Any] | None = None,
@@ -273,7 +273,7 @@ class OpenAICalls(TextEngine):
             chat_template_kwargs=chat_template_kwargs,
             mode=mode,
             policy=policy,
-            k_max=k_max,
+            max_branches=max_branches,
             max_draft=max_draft,
             trace=trace,
             stream_options=stream_options,

@@ -51,7 +51,7 @@ class _Common(_Body):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     mode: str | None = None
-    k_max: Count | None = None
+    max_branches: Count | None = None
     max_draft: Count | None = None
     trace: bool | None = None
 

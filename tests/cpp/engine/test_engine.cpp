@@ -176,14 +176,14 @@ TEST_CASE("the reason is told when the draft cannot follow") {
   scenario.draft.n_vocab = scenario.target.n_vocab;
   scenario.draft.n_ctx = 4;
   Collected got = run_engine(scenario, Mode::kSpecBranch);
-  CHECK(got.end.stats.why.find("context") != std::string::npos);
+  CHECK(got.end.stats.mode_reason.find("context") != std::string::npos);
   CHECK(got.end.stats.counters.n_draft_steps == 0);
   CHECK(got.tokens == reference(scenario).tokens);
   scenario.draft.n_ctx = 64;
   scenario.draft.n_vocab = 1;
   got = run_engine(scenario, Mode::kSpecBranch);
-  CHECK(got.end.stats.why.find("vocabulary") != std::string::npos);
+  CHECK(got.end.stats.mode_reason.find("vocabulary") != std::string::npos);
   CHECK(got.tokens == reference(scenario).tokens);
   scenario.draft.n_vocab = scenario.target.n_vocab;
-  CHECK(run_engine(scenario, Mode::kSpecBranch).end.stats.why.empty());
+  CHECK(run_engine(scenario, Mode::kSpecBranch).end.stats.mode_reason.empty());
 }

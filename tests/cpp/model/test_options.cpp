@@ -63,12 +63,12 @@ const std::vector<BadSetting>& bad_settings() {
       {"max_draft", "0", [](Request& r) { r.max_draft = 0; }},
       {"max_draft", "-3", [](Request& r) { r.max_draft = -3; }},
       {"max_draft", "65", [](Request& r) { r.max_draft = kMaxDraft + 1; }},
-      {"k_max", "0", [](Request& r) { r.k_max = 0; }},
-      {"k_max", "33", [](Request& r) { r.k_max = kMaxBranches + 1; }},
+      {"max_branches", "0", [](Request& r) { r.max_branches = 0; }},
+      {"max_branches", "33", [](Request& r) { r.max_branches = kMaxBranches + 1; }},
       {"gamma", "0", [](Request& r) { r.policy.gamma = 0; }},
       {"gamma", "65", [](Request& r) { r.policy.gamma = kMaxDraft + 1; }},
       {"epsilon", "-0.5", [](Request& r) { r.policy.epsilon = -0.5; }},
-      {"sure", "1.5", [](Request& r) { r.policy.sure = 1.5; }},
+      {"min_probability", "1.5", [](Request& r) { r.policy.min_probability = 1.5; }},
       {"epsilon", "1.5", [](Request& r) { r.policy.epsilon = 1.5; }},
       {"epsilon", "nan",
        [](Request& r) { r.policy.epsilon = std::numeric_limits<double>::quiet_NaN(); }},
@@ -112,13 +112,13 @@ TEST_CASE("the bounds themselves are good") {
   request.stop = {"a", std::string("\0", 1)};
   request.logprobs = kVocab;
   request.max_draft = kMaxDraft;
-  request.k_max = kMaxBranches;
+  request.max_branches = kMaxBranches;
   request.policy.gamma = kMaxDraft;
   request.policy.epsilon = 1.0;
   CHECK_NOTHROW(validate(request, kVocab));
   request.max_tokens = -1;
   request.logprobs = -1;
-  request.max_draft = request.k_max = request.policy.gamma = 1;
+  request.max_draft = request.max_branches = request.policy.gamma = 1;
   request.policy.epsilon = 0.0;
   CHECK_NOTHROW(validate(request, kVocab));
 }

@@ -59,19 +59,19 @@ TEST_CASE("a lock-step verdict waits until its round is drafted") {
   }
 }
 
-TEST_CASE("specbranch: k = max(1, floor(k_max * (1 - confidence))) branches") {
+TEST_CASE("specbranch: k = max(1, floor(max_branches * (1 - confidence))) branches") {
   struct Row {
     double confidence;
-    int k_max;
+    int max_branches;
     int k;
   };
   for (const Row& row : {Row{0.95, 4, 1}, Row{0.75, 4, 1}, Row{0.5, 4, 2}, Row{0.49, 4, 2},
                          Row{0.25, 4, 3}, Row{0.2, 4, 3}, Row{0.01, 4, 3}, Row{0.0, 4, 4},
                          Row{0.3, 1, 1}, Row{0.3, 2, 1}, Row{0.5, 8, 4}, Row{1.0, 8, 1}}) {
     CAPTURE(row.confidence);
-    CAPTURE(row.k_max);
-    Bench bench(Mode::kSpecBranch, 2, 0.4, row.k_max);
-    CHECK(bench.width() == row.k_max);
+    CAPTURE(row.max_branches);
+    Bench bench(Mode::kSpecBranch, 2, 0.4, row.max_branches);
+    CHECK(bench.width() == row.max_branches);
     const NodeId root = bench.next().evaluate.at(0);
     std::vector<double> confidences{row.confidence};
     for (int i = 1; i < 8; ++i) confidences.push_back(0.01);

@@ -182,7 +182,7 @@ TEST_CASE("H-RAD decides only when it is sure enough") {
   // The oracle gives `all` a probability of 0.987.
   for (const double sure : {0.9, 0.99}) {
     Request request = hrad_request(Mode::kSpecBranch, WindowFate::kAll);
-    request.policy.sure = sure;
+    request.policy.min_probability = sure;
     Bench bench(request);
     bench.features(kFeatures);
     bench.miss(9);

@@ -106,7 +106,7 @@ TEST_CASE("tokens of every mode follow the target's distribution in their contex
   scenario.request.prompt = {1, 2, 3};
   scenario.request.max_tokens = 5;
   scenario.request.max_draft = 3;
-  scenario.request.k_max = 4;
+  scenario.request.max_branches = 4;
   scenario.request.policy.epsilon = 0.9;
   scenario.request.sampling.temperature = 0.8F;
   for (const Mode mode : kAllModes) {

@@ -21,10 +21,10 @@ struct Started {
 
 class Bench final {
  public:
-  explicit Bench(Mode mode, int max_draft = 4, double epsilon = 0.4, int k_max = 4) {
+  explicit Bench(Mode mode, int max_draft = 4, double epsilon = 0.4, int max_branches = 4) {
     request_.mode = mode;
     request_.max_draft = max_draft;
-    request_.k_max = k_max;
+    request_.max_branches = max_branches;
     request_.policy.epsilon = epsilon;
     planner_ = make_planner(request_);
     tree.reset(0, 10);

@@ -55,7 +55,7 @@ void draw_request(Random& random, Scenario& s) {
     request.sampling.logit_bias[0] = 1.0F;
   }
   request.max_draft = random.between(1, 9);
-  request.k_max = random.between(1, 8);
+  request.max_branches = random.between(1, 8);
   request.policy.epsilon = random.pick({0.0, 0.2, 0.4, 0.4, 0.6, 0.9, 1.0});
   if (random.chance(0.2)) {
     request.policy.kind = PolicyOptions::Kind::kFixed;
@@ -100,8 +100,8 @@ std::string describe(const Scenario& s) {
   const Request& r = s.request;
   out << "scenario seed " << s.seed << ": mode " << to_string(r.mode) << ", prompt of "
       << r.prompt.size() << ", max_tokens " << r.max_tokens << ", T " << r.sampling.temperature
-      << ", biases " << r.sampling.logit_bias.size() << ", max_draft " << r.max_draft << ", k_max "
-      << r.k_max << ", "
+      << ", biases " << r.sampling.logit_bias.size() << ", max_draft " << r.max_draft
+      << ", max_branches " << r.max_branches << ", "
       << (r.policy.kind == PolicyOptions::Kind::kFixed
               ? "gamma " + std::to_string(r.policy.gamma)
               : "epsilon " + std::to_string(r.policy.epsilon))

@@ -26,7 +26,7 @@ def test_a_text_longer_than_the_drafts_context(tiny: Path, tiny_draft: Path) -> 
             for mode in ("speculative", "pearl", "specbranch"):
                 done = engine.generate(prompt, max_tokens=max_tokens, mode=mode).result()
                 assert (mode, done.tokens) == (mode, want.tokens)
-        assert done.stats.why
+        assert done.stats.mode_reason
 
 
 def test_the_context_is_a_limit(tiny: Path, tiny_draft: Path) -> None:

@@ -66,12 +66,16 @@ def test_every_mode_gives_the_same_text(engine: Engine, samplers: str) -> None:
 
 
 @pytest.mark.parametrize("policy", [policies.Fixed(1), policies.Fixed(8), policies.Confidence(0.9)])
-@pytest.mark.parametrize("k_max", [1, 4])
-def test_no_policy_changes_the_text(engine: Engine, policy: policies.BuiltIn, k_max: int) -> None:
+@pytest.mark.parametrize("max_branches", [1, 4])
+def test_no_policy_changes_the_text(
+    engine: Engine, policy: policies.BuiltIn, max_branches: int
+) -> None:
     settings: dict[str, Any] = {"max_tokens": 60, "seed": 5, "temperature": 0.8}
     want = engine.generate(PROMPTS[0], mode="autoregressive", **settings).result()
     for mode in STEERED:
-        got = engine.generate(PROMPTS[0], mode=mode, policy=policy, k_max=k_max, **settings)
+        got = engine.generate(
+            PROMPTS[0], mode=mode, policy=policy, max_branches=max_branches, **settings
+        )
         assert got.result().tokens == want.tokens
 
 

@@ -126,14 +126,14 @@ def test_every_mode_gives_the_text_of_autoregressive(
     assert n_parted < len(PROMPTS)
 
 
-@pytest.mark.parametrize("k_max", [1, 4])
-def test_branches_and_long_windows(placed: tuple[Engine, Placement], k_max: int) -> None:
+@pytest.mark.parametrize("max_branches", [1, 4])
+def test_branches_and_long_windows(placed: tuple[Engine, Placement], max_branches: int) -> None:
     engine, placement = placed
     settings: dict[str, Any] = {"max_tokens": TOKENS, "temperature": 0.8, "seed": SEED}
     want = engine.generate(PROMPTS[0], mode="autoregressive", **settings).result()
     for policy in (policies.Fixed(8), policies.Confidence(0.9)):
         got = engine.generate(
-            PROMPTS[0], mode="specbranch", policy=policy, k_max=k_max, **settings
+            PROMPTS[0], mode="specbranch", policy=policy, max_branches=max_branches, **settings
         ).result()
         assert got.stats.n_drafted > 0
         if placement.exact:
@@ -168,7 +168,7 @@ def test_the_weights_are_where_they_should_be(pair: tuple[Path, Path]) -> None:
 
     def taken(placement: Placement, **options: Any) -> int:
         before = sum(device.memory_free for device in gpus())
-        with open_engine(pair, placement, warmup=False, **options) as engine:
+        with open_engine(pair, placement, measure_costs=False, **options) as engine:
             engine.generate(PROMPTS[0], max_tokens=4).result()
             return before - sum(device.memory_free for device in gpus())
 
@@ -187,7 +187,7 @@ def test_many_engines_one_after_another(pair: tuple[Path, Path]) -> None:
         want = engine.generate(PROMPTS[0], max_tokens=16).result().tokens
     free = sum(device.memory_free for device in gpus())
     for _ in range(4):
-        with open_engine(pair, PLACEMENTS["gpu"], warmup=False) as engine:
+        with open_engine(pair, PLACEMENTS["gpu"], measure_costs=False) as engine:
             assert engine.generate(PROMPTS[0], max_tokens=16).result().tokens == want
     assert free - sum(device.memory_free for device in gpus()) < pair[0].stat().st_size
 

@@ -123,7 +123,7 @@ def test_objects_and_keywords_make_the_same_engine(tiny: Path, tiny_draft: Path)
     sampling: dict[str, Any] = {"temperature": 0.9, "top_k": 40, "top_p": 0.9, "seed": 5}
     with (
         Engine(tiny, tiny_draft, n_ctx=300, n_threads=1, draft_n_ctx=200, draft_n_threads=1,
-               mode="pearl", policy=policies.Fixed(3), k_max=2, max_draft=4) as by_keywords,
+               mode="pearl", policy=policies.Fixed(3), max_branches=2, max_draft=4) as by_keywords,
         Engine(Model(tiny, n_ctx=300, n_threads=1), Model(tiny_draft, n_ctx=200, n_threads=1),
                speculation=Speculation("pearl", policies.Fixed(3), 2, 4)) as by_objects,
     ):  # fmt: skip
@@ -155,8 +155,8 @@ TWICE: list[tuple[Any, Any, dict[str, Any], str]] = [
     (TARGET, DRAFT, {"n_ctx": 64}, "n_ctx is 64, but target is a Model"),
     (TARGET, None, {"use_mmap": False}, "use_mmap is False, but target is a Model"),
     ("target.gguf", DRAFT, {"draft_cpus": [1]}, r"draft_cpus is \[1\], but draft is a Model"),
-    (TARGET, DRAFT, {"speculation": Speculation(), "k_max": 4},
-     "k_max is 4, but speculation is a Speculation"),
+    (TARGET, DRAFT, {"speculation": Speculation(), "max_branches": 4},
+     "max_branches is 4, but speculation is a Speculation"),
 ]  # fmt: skip
 
 
@@ -182,7 +182,7 @@ def test_sampling_is_told_once(make_fake: MakeFake, name: str) -> None:
 @pytest.mark.parametrize("name", names_of(Speculation))
 def test_speculation_is_told_once(make_fake: MakeFake, name: str) -> None:
     engine = make_fake()
-    values = {"mode": "pearl", "policy": policies.Fixed(2), "k_max": 1, "max_draft": 1}
+    values = {"mode": "pearl", "policy": policies.Fixed(2), "max_branches": 1, "max_draft": 1}
     keywords: dict[str, Any] = {name: values[name]}
     with pytest.raises(InvalidArgument, match=f"{name} is .*, but speculation is a"):
         engine.generate("abc", speculation=Speculation(), **keywords)
@@ -195,7 +195,7 @@ WRONG: list[tuple[Any, str]] = [
     (Sampling(grammar=""), "sampling.grammar is empty"),
     (Sampling(seed=-1), "sampling.seed is -1"),
     (Speculation(mode=3), "speculation.mode is 3"),  # type: ignore[arg-type]
-    (Speculation(k_max=5), "speculation.k_max is 5; it must be in 1 .. 4"),
+    (Speculation(max_branches=5), "speculation.max_branches is 5; it must be in 1 .. 4"),
     (Speculation(max_draft=17), "speculation.max_draft is 17"),
     (Speculation("auto", policies.Fixed(2)), "speculation.policy is Fixed"),
     (Speculation("pearl", 3), r"speculation.policy is 3 \("),  # type: ignore[arg-type]
@@ -222,7 +222,12 @@ def test_a_wrong_field_is_named(make_fake: MakeFake, options: Any, message: str)
         ("t.gguf", "d.gguf", {"type_k": "q3"}, "type_k is 'q3'"),
         (Model(5), None, {}, "target is 5"),  # type: ignore[arg-type]
         ("t.gguf", Model(None), {}, "draft is None"),  # type: ignore[arg-type]
-        ("t.gguf", None, {"speculation": Speculation(k_max=33)}, "speculation.k_max is 33"),
+        (
+            "t.gguf",
+            None,
+            {"speculation": Speculation(max_branches=33)},
+            "speculation.max_branches is 33",
+        ),
         ("t.gguf", None, {"speculation": Speculation("pearl")}, "speculation.mode is 'pearl'"),
         ("t.gguf", None, {"speculation": "pearl"}, "must be a Speculation or None"),
     ],

@@ -33,7 +33,7 @@ def tiny_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def saved(tiny_pair: tuple[Path, Path], tmp_path: Path) -> Path:
     """A profile whose numbers no measurement gives."""
     path = tmp_path / "pair.json"
-    with Engine(*tiny_pair, warmup=False, **SETTINGS) as engine:
+    with Engine(*tiny_pair, measure_costs=False, **SETTINGS) as engine:
         engine.save_profile(path)
     content = json.loads(path.read_text())
     content["costs"] = {
@@ -61,7 +61,7 @@ def test_a_second_run_starts_tuned(tiny_pair: tuple[Path, Path], saved: Path) ->
         assert costs.target_ms == (1.0005, 1.10025, 1.3)
         assert costs.draft_ms == (0.1, 0.11)
         assert (costs.target_slowdown, costs.draft_slowdown) == (1.25, 1.5)
-        assert costs.warmup_ms == 0
+        assert costs.measure_costs_ms == 0
         engine.generate("abc", max_tokens=3, mode="specbranch").result()
     assert read(saved) == before  # nothing but `auto` learns
 
@@ -71,7 +71,7 @@ def test_the_file_is_made_and_written_back(tiny_pair: tuple[Path, Path], tmp_pat
     with Engine(*tiny_pair, profile=str(path), **SETTINGS) as engine:
         costs = engine.costs
         assert costs is not None
-        assert costs.warmup_ms > 0
+        assert costs.measure_costs_ms > 0
         assert not path.exists()
     content = read(path)
     assert content["format"] == "specbranch-profile-1"
@@ -91,7 +91,7 @@ def test_the_file_is_made_and_written_back(tiny_pair: tuple[Path, Path], tmp_pat
 def test_another_machine_gives_no_costs(
     tiny_pair: tuple[Path, Path], saved: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = SETTINGS | {"n_threads": 2, "warmup": False}
+    settings = SETTINGS | {"n_threads": 2, "measure_costs": False}
     with Engine(*tiny_pair, profile=saved, **settings) as engine:
         assert engine.costs is None
         assert engine._core.profile.acceptance[1].first_count == 7.25
@@ -109,7 +109,7 @@ def test_other_models_give_nothing(
     target, _ = tiny_pair
     with Engine(target, target, profile=saved, **SETTINGS) as engine:
         assert engine.costs is not None
-        assert engine.costs.warmup_ms > 0
+        assert engine.costs.measure_costs_ms > 0
         assert engine._core.profile.acceptance[1].first_count == 0
     assert "other models" in caplog.text
     assert "draft bytes was" in caplog.text
@@ -187,7 +187,7 @@ def test_a_file_that_cannot_be_written(
     folder = tmp_path / "gone"
     folder.mkdir()
     with caplog.at_level(logging.WARNING):
-        engine = Engine(*tiny_pair, profile=folder / "pair.json", warmup=False, **SETTINGS)
+        engine = Engine(*tiny_pair, profile=folder / "pair.json", measure_costs=False, **SETTINGS)
         folder.rmdir()
         engine.close()
     assert "was not written" in caplog.text
@@ -223,7 +223,7 @@ def test_every_number_survives(tmp_path: Path) -> None:
 
 def test_a_fork_writes_nothing(tiny_pair: tuple[Path, Path], tmp_path: Path) -> None:
     path = tmp_path / "pair.json"
-    with Engine(*tiny_pair, profile=path, warmup=False, **SETTINGS) as engine:
+    with Engine(*tiny_pair, profile=path, measure_costs=False, **SETTINGS) as engine:
         pid = os.fork()
         if pid == 0:
             code = 1
@@ -254,7 +254,9 @@ def test_command_line(tiny_pair: tuple[Path, Path], tmp_path: Path) -> None:
     path = tmp_path / "pair.json"
     models = ["-m", str(tiny_pair[0]), "-md", str(tiny_pair[1])]
     generate = ["generate", *models, "-p", "abc", "-n", "2", "-c", "128", "--profile", str(path)]
-    result = CliRunner().invoke(app, [*generate, "--no-warmup", "-n", "0"])  # nothing is timed
+    result = CliRunner().invoke(
+        app, [*generate, "--no-measure-costs", "-n", "0"]
+    )  # nothing is timed
     assert result.exit_code == 0, result.output
     assert read(path)["costs"] is None
     assert CliRunner().invoke(app, generate).exit_code == 0

@@ -186,7 +186,7 @@ def test_a_trace_without_a_draft_says_nothing(make_fake: MakeFake) -> None:
         (Pair(), "none", "pearl", "machine is 'none'"),
         (Pair(), Machine(), "none", "mode is 'none'"),
         (Pair(), Machine(), Setting("pearl", gamma=0), "gamma is 0"),
-        (Pair(), Machine(), Setting("specbranch", k_max=99), "k_max is 99"),
+        (Pair(), Machine(), Setting("specbranch", max_branches=99), "max_branches is 99"),
         (Pair(), Machine(), Setting("speculative", epsilon=2.0), "epsilon"),
     ],
 )

@@ -354,7 +354,7 @@ def test_the_text_ends_where_the_engine_ends_it(
     target, draft = (
         with_eos(file, tmp_path / f"{i}.gguf", tokens[last]) for i, file in enumerate(pair)
     )
-    with Engine(target, n_ctx=1024, n_threads=1, warmup=False) as engine:
+    with Engine(target, n_ctx=1024, n_threads=1, measure_costs=False) as engine:
         text = [*prompt, *tokens[:last]]
         done = engine.generate(text, max_tokens=5, mode="autoregressive").result()
     assert (done.finish_reason, tuple(done.tokens)) == ("stop", ())  # so does our engine

@@ -18,7 +18,7 @@ from specbranch_cpp.bench.plan import BenchPlan, ModelPair, rotated
 from specbranch_cpp.bench.prompts import PromptSet
 from specbranch_cpp.errors import InvalidArgument
 
-USUAL: dict[str, Any] = {"lengths": (4, 7), "epsilons": (0.2, 0.4), "k_maxes": (1, 2)}
+USUAL: dict[str, Any] = {"lengths": (4, 7), "epsilons": (0.2, 0.4), "branch_limits": (1, 2)}
 PEERS = variants.of_peers({"other-engine": (0, 3)})
 
 
@@ -27,7 +27,7 @@ def about(name: str) -> dict[str, object]:
 
 
 def plan(**changes: object) -> BenchPlan:
-    own = variants.of_modes(("speculative", "auto"), lengths=(4,), epsilons=(), k_maxes=())
+    own = variants.of_modes(("speculative", "auto"), lengths=(4,), epsilons=(), branch_limits=())
     made = BenchPlan(
         pairs=(ModelPair(Path("t"), Path("d"), about("t"), about("d")),),
         prompt_sets=(PromptSet("one", {0: "a", 3: "b", 5: "c"}, "00"),),
@@ -63,7 +63,7 @@ def test_the_baseline_is_always_there() -> None:
 
 def test_named_policies_hold_for_every_mode_that_drafts() -> None:
     found = variants.of_modes(
-        ("pearl", "specbranch"), lengths=(4,), epsilons=(0.3,), k_maxes=(2,),
+        ("pearl", "specbranch"), lengths=(4,), epsilons=(0.3,), branch_limits=(2,),
         policy_names=("fixed", "adaedl", "hrad"), hrad="weights",
     )  # fmt: skip
     assert [each.name for each in found[1:]] == [
@@ -71,15 +71,17 @@ def test_named_policies_hold_for_every_mode_that_drafts() -> None:
         "specbranch (4, fixed, k 2)", "specbranch (4, adaedl, k 2)",
         "specbranch (4, hrad 0.3, k 2)",
     ]  # fmt: skip
-    assert found[1].speculation() == Speculation("pearl", policies.Fixed(4), k_max=1, max_draft=4)
-    assert found[4].speculation().k_max == 2
+    assert found[1].speculation() == Speculation(
+        "pearl", policies.Fixed(4), max_branches=1, max_draft=4
+    )
+    assert found[4].speculation().max_branches == 2
     assert found[5].speculation().policy == policies.AdaEDL()
 
 
 def test_room_is_what_any_variant_may_ask_for() -> None:
-    found = variants.of_modes(variants.MODES, lengths=(20,), epsilons=(0.4,), k_maxes=(6,))
-    assert variants.room(found) == Speculation(max_draft=20, k_max=6)
-    assert variants.room(PEERS) == Speculation(max_draft=16, k_max=4)
+    found = variants.of_modes(variants.MODES, lengths=(20,), epsilons=(0.4,), branch_limits=(6,))
+    assert variants.room(found) == Speculation(max_draft=20, max_branches=6)
+    assert variants.room(PEERS) == Speculation(max_draft=16, max_branches=4)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_room_is_what_any_variant_may_ask_for() -> None:
         ({"modes": ("fast",)}, "mode is 'fast'; it must be one of autoregressive"),
         ({"policy_names": ("wild",)}, "policy is 'wild'"),
         ({"lengths": (0,)}, "draft length is 0; it must be in 1 .. 64"),
-        ({"k_maxes": (33,)}, "k_max is 33; it must be in 1 .. 32"),
+        ({"branch_limits": (33,)}, "max_branches is 33; it must be in 1 .. 32"),
         ({"epsilons": (1.5,)}, "epsilon is 1.5; it must be in 0 .. 1"),
         ({"policy_names": ("hrad",)}, "--hrad"),
     ],
@@ -151,7 +153,7 @@ def test_seeds_are_those_of_the_prompt() -> None:
         {"placements": (Placement("shared", {"n_threads": 3}),)},
         {"prompt_sets": (PromptSet("one", {0: "other"}, "00"),)},
         {"pairs": (ModelPair(Path("t"), Path("d"), about("t"), about("new")),)},
-        {"variants": (variants.Variant("auto", k_max=9),)},
+        {"variants": (variants.Variant("auto", max_branches=9),)},
     ],
 )  # fmt: skip
 def test_keys_depend_on_all_that_decides(change: dict[str, object]) -> None:

@@ -21,7 +21,7 @@ RECORDS = [
     generation(SHORT, 0, 32.0, n_draft_steps=4, draft_busy_ms=4.0, n_drafted=4, n_accepted=3,
                n_rolled_back=1, acceptance_histogram=[1, 0, 2]),
     generation(LONG, 0, 50.0, tokens=(1, 2, 7)),
-    generation(AUTO, 0, 16.0, why="it pays"),
+    generation(AUTO, 0, 16.0, mode_reason="it pays"),
     generation(PEER, 0, 20.0),
 ]  # fmt: skip
 

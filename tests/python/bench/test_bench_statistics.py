@@ -108,13 +108,13 @@ def test_auto_is_compared_with_the_best_of_each() -> None:
         generation(BASE, 0, 40.0),
         generation(SHORT, 0, 30.0),
         generation(LONG, 0, 20.0),
-        generation(AUTO, 0, 10.0, why="it pays"),
+        generation(AUTO, 0, 10.0, mode_reason="it pays"),
         generation(PEER, 0, 25.0),
     )
     assert {mode: one.total for mode, one in group.auto.items()} == pytest.approx(
         {"autoregressive": 4.0, "speculative": 2.0, "other-engine": 2.5}
     )
-    assert row_of(group, "auto").why == "it pays"
+    assert row_of(group, "auto").mode_reason == "it pays"
 
 
 def test_means_over_groups() -> None:
@@ -165,7 +165,7 @@ def test_step_ratio_from_modes_that_take_turns() -> None:
 
 def test_step_ratio_and_slow_downs_from_costs() -> None:
     costs = {"target_ms": [9.0, 10.0], "draft_ms": [3.0], "target_slowdown": 1.5,
-             "draft_slowdown": 2.0, "warmup_ms": 1.0}  # fmt: skip
+             "draft_slowdown": 2.0, "measure_costs_ms": 1.0}  # fmt: skip
     engine = {"kind": "engine", "pair": 0, "placement": "shared", "costs": costs}
     group = group_of(engine, generation(BASE, 0, 40.0))
     assert group.step_ratio == pytest.approx(3.0)

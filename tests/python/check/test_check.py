@@ -210,7 +210,7 @@ def recorded(alpha: float, n: int = 200) -> list[Trace]:
 @pytest.mark.parametrize("alpha", [0.9, 0.02])
 def test_expectations_of_every_mode(alpha: float) -> None:
     pair, machine = Pair(target_us=(20_000.0,) * 8, draft_us=(1_000.0,) * 8), Machine()
-    found = predicted_speedup.expect(pair, machine, recorded(alpha), max_draft=8, k_max=2)
+    found = predicted_speedup.expect(pair, machine, recorded(alpha), max_draft=8, max_branches=2)
     assert [one.mode for one in found] == list(MODES)
     assert found[0].expected == Interval(1.0)
     assert found[0].gamma is None
@@ -219,9 +219,9 @@ def test_expectations_of_every_mode(alpha: float) -> None:
     assert auto.high is not None
     assert auto.low <= auto.mean <= auto.high
     assert (auto.mean > 2.0) is (alpha > 0.5)
-    assert all(one.k_max <= 2 and (one.gamma or 0) <= 8 for one in found)
+    assert all(one.max_branches <= 2 and (one.gamma or 0) <= 8 for one in found)
     # Where there is no room for the windows of a mode, it is left out.
-    small = predicted_speedup.expect(pair, machine, recorded(alpha), max_draft=1, k_max=1)
+    small = predicted_speedup.expect(pair, machine, recorded(alpha), max_draft=1, max_branches=1)
     assert "specbranch" not in [one.mode for one in small]
 
 
@@ -270,7 +270,7 @@ def mode(name: str, gamma: int = 4, epsilon: float | None = None) -> ModeFigures
 
 def test_lines_to_copy(tmp_path: Any) -> None:
     target, draft = tmp_path / "a b.gguf", tmp_path / "d.gguf"
-    usual = replace(mode("auto", settings.MAX_DRAFT), k_max=settings.K_MAX)
+    usual = replace(mode("auto", settings.MAX_DRAFT), max_branches=settings.MAX_BRANCHES)
     found = settings.with_draft(target, draft, usual, {"n_threads": 2})
     assert found.python == f"Engine({str(target)!r}, {str(draft)!r}, mode='auto', n_threads=2)"
     assert found.command == f"specbranch generate -m '{target}' -md {draft} --mode auto -t 2"
@@ -278,10 +278,13 @@ def test_lines_to_copy(tmp_path: Any) -> None:
     assert found.python.endswith("cpus=[0, 1], max_draft=4, policy=policies.Fixed(4))")
     assert found.command.endswith("--mode pearl --cpus 0,1 --draft-max 4 --draft-p-min 0")
     found = settings.with_draft(target, draft, mode("specbranch", 8, 0.2), {})
-    assert found.options == {"max_draft": 8, "k_max": 2}
+    assert found.options == {"max_draft": 8, "max_branches": 2}
     assert found.python.endswith("policy=policies.Confidence(0.2))")
-    narrow = replace(mode("auto", 8), k_max=8)
-    assert settings.with_draft(target, draft, narrow, {}).options == {"max_draft": 8, "k_max": 8}
+    narrow = replace(mode("auto", 8), max_branches=8)
+    assert settings.with_draft(target, draft, narrow, {}).options == {
+        "max_draft": 8,
+        "max_branches": 8,
+    }
     plain = settings.without_draft(target, {"n_threads": 1, "draft_cpus": [1], "n_ctx": 512})
     assert plain.python == f"Engine({str(target)!r}, n_ctx=512)"
 
@@ -325,7 +328,7 @@ def assessment(engine: Engine) -> Assessment:
         seconds=3.0,
         temperature=0.0,
         max_draft=8,
-        k_max=4,
+        max_branches=4,
         progress=lambda what, share: told.append((what, share)),
     )
     with engine:
@@ -349,7 +352,7 @@ def test_a_draft_that_is_wrong() -> None:
     assert found.verdict is Verdict.DRAFT_WRONG, found.reason
     assert found.measurement is not None
     assert found.measurement.acceptance.alpha.mean < 0.3
-    assert found.measurement.modes[-1].why.startswith("autoregressive")
+    assert found.measurement.modes[-1].mode_reason.startswith("autoregressive")
 
 
 def test_a_draft_that_is_slow() -> None:
@@ -370,7 +373,7 @@ def test_an_engine_without_costs_is_not_measured(make_fake: MakeFake) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"seconds": 0}, {"prompts": []}, {"max_draft": 0}, {"k_max": 33}]
+    "wrong", [{"seconds": 0}, {"prompts": []}, {"max_draft": 0}, {"max_branches": 33}]
 )
 def test_arguments_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgument):

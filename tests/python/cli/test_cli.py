@@ -131,7 +131,7 @@ def test_generate_passes_everything_on(models: list[str], engine: Engine) -> Non
         *("generate", *models, "-p", PROMPT, "-n", 40, "--temp", 0.9, "--top-k", 30),
         *("--top-p", 0.95, "--min-p", 0.01, "--repeat-penalty", 1.1, "--presence-penalty", 0.2),
         *("--frequency-penalty", 0.1, "--grammar", grammar, "--stop", "q", "--stop", "z"),
-        *("--seed", 7, "--draft-p-min", 0.5, "--draft-max", 4, "--k-max", 2, "--cpus", "0"),
+        *("--seed", 7, "--draft-p-min", 0.5, "--draft-max", 4, "--max-branches", 2, "--cpus", "0"),
         *("--draft-cpus", "0-0", "-ngl", 0, "-ngld", 0),
     )
     assert result.exit_code == 0, result.stderr
@@ -164,7 +164,7 @@ def test_a_target_without_a_draft(pair: tuple[Path, Path]) -> None:
         (["-p", "x", "-c", "-1"], 2, "--ctx-size is out of range; -1"),
         (["-p", ""], 2, "the prompt is empty"),
         (["-p", "x", "--mode", "fast"], 2, "autoregressive, speculative, pearl, specbranch"),
-        (["-p", "x", "--k-max", "99"], 2, "--k-max is 99"),
+        (["-p", "x", "--max-branches", "99"], 2, "--max-branches is 99"),
         (["-p", "x", "--draft-p-min", "2"], 2, "--draft-p-min is 2"),
         (["-p", "x", "--grammar", "root ="], 2, "grammar"),
         (["-p", "x", "--grammar", "g", "--grammar-file", "f"], 2, "give only one of them"),

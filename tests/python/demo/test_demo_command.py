@@ -186,7 +186,7 @@ def test_too_little_memory_to_grow(monkeypatch: pytest.MonkeyPatch) -> None:
         (["-m", "TARGET", "-md", "DRAFT", "--weights", "F32"], "only the grown pair"),
         (["--no-grow", "--weights", "F32"], "only the grown pair"),
         (["--weights", "Q4_0"], "'Q4_0' is none of F32, F16, Q8_0"),
-        (["--no-warmup"], "--no-grow"),
+        (["--no-measure-costs"], "--no-grow"),
         (["--profile", "p.json"], "exists in memory only"),
         (["-n", "0"], "--n-predict"),
         (["--no-grow", "--temp", "-1"], "--temp"),

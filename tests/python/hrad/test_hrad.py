@@ -311,7 +311,7 @@ def test_bundled_weights_are_for_the_bundled_pair() -> None:
     metadata = Classifier.load(path).metadata
     assert metadata["target_name"] == target.name
     assert int(metadata["trained_rounds"]) > 10_000
-    with Engine(target, draft, n_threads=1, draft_n_threads=1, warmup=False) as engine:
+    with Engine(target, draft, n_threads=1, draft_n_threads=1, measure_costs=False) as engine:
         texts = [
             engine.generate(
                 "def read(path):", max_tokens=40, mode="specbranch", temperature=0.8, seed=2,

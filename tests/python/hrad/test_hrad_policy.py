@@ -115,7 +115,9 @@ def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
     path = write(tmp_path, encode(tensors(), METADATA))
     with path.open("r+b") as file:
         file.truncate((1 << 30) + 1)
-    with pytest.raises(InvalidArgument, match="it has 1073741825 bytes; it must have at most 1073741824"):
+    with pytest.raises(
+        InvalidArgument, match="it has 1073741825 bytes; it must have at most 1073741824"
+    ):
         policies.HRAD(path)
 
 
@@ -150,8 +152,8 @@ def test_other_files_are_refused_by_what_they_lack(tmp_path: Path) -> None:
         policies.HRAD(7)  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match="epsilon is 2"):
         policies.HRAD(tmp_path / "none", epsilon=2)
-    with pytest.raises(InvalidArgument, match=r"sure is -0\.1"):
-        policies.HRAD(tmp_path / "none", sure=-0.1)
+    with pytest.raises(InvalidArgument, match=r"min_probability is -0\.1"):
+        policies.HRAD(tmp_path / "none", min_probability=-0.1)
 
 
 def test_hashes_and_sizes_must_be_the_pairs(tmp_path: Path) -> None:

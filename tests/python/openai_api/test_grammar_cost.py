@@ -93,7 +93,7 @@ def test_the_engine_refuses_them(make_fake: Callable[..., Engine]) -> None:
 
 CODE = """
 from specbranch_cpp import Engine, InvalidArgument, demo
-engine = Engine(*demo.pair(), n_ctx=128, warmup=False)
+engine = Engine(*demo.pair(), n_ctx=128, measure_costs=False)
 schema = {"type": "string", "pattern": "^((a?){0,40}){0,40}$"}
 message = [{"role": "user", "content": "?"}]
 try:

@@ -191,8 +191,8 @@ def test_a_set_that_python_warns_of_is_one() -> None:
 
 ANSWER = {
     "type": "object",
-    "properties": {"yes": {"type": "boolean"}, "why": {"enum": ["a", "b"]}},
-    "required": ["yes", "why"],
+    "properties": {"yes": {"type": "boolean"}, "mode_reason": {"enum": ["a", "b"]}},
+    "required": ["yes", "mode_reason"],
 }
 
 

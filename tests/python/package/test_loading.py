@@ -166,8 +166,8 @@ BAD_OPTIONS: list[tuple[str, Any]] = [
     ("bit_exact", 1),
     ("mode", "fastest"),
     ("policy", 3),
-    ("k_max", 0),
-    ("k_max", 33),
+    ("max_branches", 0),
+    ("max_branches", 33),
     ("max_draft", 65),
     ("prefix_reuse", "some"),
     ("prefix_reuse", None),
@@ -225,7 +225,7 @@ def test_options_are_taken(tmp_path: Path) -> None:
         use_extra_bufts=False,
         mode="pearl",
         policy=policies.Fixed(3),
-        k_max=2,
+        max_branches=2,
         max_draft=4,
     ) as engine:
         assert engine.n_ctx == 300

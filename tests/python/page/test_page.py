@@ -187,13 +187,13 @@ def test_no_draft_means_no_speculation(open_view: OpenView, stand_in: StandIn) -
 
 def test_settings_are_sent_and_checked(open_view: OpenView, stand_in: StandIn) -> None:
     view = open_view()
-    wanted = {"mode": "pearl", "max-tokens": 7, "temperature": 0.25, "seed": 99, "k-max": 3}
+    wanted = {"mode": "pearl", "max-tokens": 7, "temperature": 0.25, "seed": 99, "max-branches": 3}
     for name, value in wanted.items():
         view.set(name, value)
     view.send("go")
     view.wait_over()
     sent = stand_in.requests[0]
-    names = ("mode", "max_tokens", "temperature", "seed", "k_max")
+    names = ("mode", "max_tokens", "temperature", "seed", "max_branches")
     assert [sent[name] for name in names] == list(wanted.values())
     view.set("max-tokens", 0)
     view.send("again")

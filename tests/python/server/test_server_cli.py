@@ -59,7 +59,7 @@ def test_options(served: list[tuple[Any, ServerSettings]], tmp_path: Path) -> No
         "--host", "0.0.0.0", "--port", "0", "--api-key", "first", "--api-key-file", str(keys),
         "--alias", "mine", "--timeout", "5", "--queue-size", "0", "--max-body", "100",
         "--allowed-host", "a.lan", "--cors-origin", "https://a.example", "--grace", "1",
-        "--no-page", "--no-metrics", "--mode", "pearl", "-c", "256", "--k-max", "2",
+        "--no-page", "--no-metrics", "--mode", "pearl", "-c", "256", "--max-branches", "2",
         "--chat-template-file", str(template),
     )  # fmt: skip
     assert code == 0, output
@@ -70,7 +70,7 @@ def test_options(served: list[tuple[Any, ServerSettings]], tmp_path: Path) -> No
         cors_origins=("https://a.example",), grace_s=1.0, page=False, metrics=False,
     )  # fmt: skip
     chosen = engine[1]
-    assert (chosen["mode"], chosen["n_ctx"], chosen["k_max"]) == ("pearl", 256, 2)
+    assert (chosen["mode"], chosen["n_ctx"], chosen["max_branches"]) == ("pearl", 256, 2)
     assert chosen["chat_template"] == "{{ messages }}"
     assert "reachable from every machine in the network; an API key is needed" in output
     assert "browser" not in output

@@ -26,7 +26,7 @@ BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILIN
 @pytest.fixture(scope="module")
 def server(pair: tuple[Path, Path]) -> Iterator[Running]:
     template = "{% for message in messages %}{{ message.content }}\n{% endfor %}"
-    options: dict[str, Any] = {"n_threads": 1, "draft_n_threads": 1, "warmup": False}
+    options: dict[str, Any] = {"n_threads": 1, "draft_n_threads": 1, "measure_costs": False}
     with (
         Engine(*pair, n_ctx=512, chat_template=template, **options) as engine,
         serving(engine) as running,

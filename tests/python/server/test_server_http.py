@@ -67,7 +67,8 @@ def test_every_name_of_a_model_is_accepted(server: Running) -> None:
 def test_what_is_given_reaches_the_engine_and_nothing_else(server: Running) -> None:
     fields = {
         "max_tokens": 5, "temperature": 0, "top_p": 0.5, "stop": ["x"], "seed": 2**64 - 1,
-        "logit_bias": {"7": -100}, "mode": "pearl", "k_max": 2, "trace": True, "grammar": "root",
+        "logit_bias": {"7": -100}, "mode": "pearl", "max_branches": 2, "trace": True,
+        "grammar": "root",
     }  # fmt: skip
     ignored = {"user": "me", "n": 1, "best_of": 1, "frequency_penalty": None, "typo": 1, "x y": 2}
     reply = server.client.post(PATH, json=BODY | fields | ignored | {"seed": 2**64 - 1})

@@ -37,7 +37,7 @@ N_TOKENS = 24
 # seen on a busy machine, 180 on a quiet one.
 LEAK_KIB = 2048
 
-ARGUMENTS = ["-t", "1", "-td", "1", "-c", "1024", "--no-warmup"]
+ARGUMENTS = ["-t", "1", "-td", "1", "-c", "1024", "--no-measure-costs"]
 
 
 @dataclass
@@ -197,7 +197,7 @@ def test_load(pair: tuple[Path, Path], n_requests: int) -> None:
     rng = random.Random(SEED)
     jobs = make_jobs(rng, n_requests)
     thirds = [jobs[begin::3] for begin in range(3)]
-    with Engine(*pair, n_ctx=1024, n_threads=1, draft_n_threads=1, warmup=False) as engine:
+    with Engine(*pair, n_ctx=1024, n_threads=1, draft_n_threads=1, measure_costs=False) as engine:
         wanted = {(job.body["prompt"], job.body["seed"]) for job in jobs}
         expected = {key: text_of(engine, *key) for key in wanted}
     with process(pair, "--queue-size", str(QUEUE_SIZE)) as server:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def server(pair: tuple[Path, Path]) -> Iterator[Running]:
     template = "{% for message in messages %}{{ message.content }}{% endfor %}"
-    options: dict[str, Any] = {"n_threads": 1, "draft_n_threads": 1, "warmup": False}
+    options: dict[str, Any] = {"n_threads": 1, "draft_n_threads": 1, "measure_costs": False}
     with (
         Engine(*pair, n_ctx=512, chat_template=template, **options) as engine,
         serving(engine, header_timeout_s=1, body_timeout_s=1) as running,

@@ -81,12 +81,12 @@ def test_an_early_error_has_its_status(
 
 
 def test_a_late_error_is_an_event() -> None:
-    with serving(FakeModel(), FakeText(error=InvalidArgument("k_max is 9"))) as server:
+    with serving(FakeModel(), FakeText(error=InvalidArgument("max_branches is 9"))) as server:
         reply = ask(server, "#break", stream=True)
         assert reply.status_code == 200
         word, error = events(reply.text)
         assert json.loads(word)["choices"][0]["text"] == "#break"
-        assert json.loads(error)["error"]["message"] == "k_max is 9"
+        assert json.loads(error)["error"]["message"] == "max_branches is 9"
         assert ask(server, "on").status_code == 200
 
 

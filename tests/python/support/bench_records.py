@@ -65,7 +65,7 @@ def generation(
             "coordination_ms": 0.0,
             "overlap_ms": 0.0,
             "acceptance_histogram": [len(tokens)],
-            "why": "",
+            "mode_reason": "",
         }
     return {
         "kind": "generation",

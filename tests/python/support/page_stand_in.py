@@ -146,7 +146,7 @@ class StandIn:
             "target_busy_ms": 0.9 * ms,
             "draft_busy_ms": 0.0 if plain else 0.7 * ms,
             "overlap_ms": 0.0 if plain else 0.6 * ms,
-            "why": "",
+            "mode_reason": "",
         }
         last = _chunk("", chat, {"tokens": [], "rounds": [], "spans": [], "stats": stats})
         last["choices"][0]["finish_reason"] = "stop"

@@ -17,7 +17,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "/v1/completions": {
         "prompt": "def f(x):\n", "max_tokens": 4, "temperature": 0.5, "top_p": 0.9, "top_k": 20,
         "min_p": 0.1, "seed": 3, "stop": ["\n\n"], "logprobs": 1, "stream": False, "echo": False,
-        "presence_penalty": 0.1, "frequency_penalty": 0.1, "repeat_penalty": 1.1, "k_max": 2,
+        "presence_penalty": 0.1, "frequency_penalty": 0.1, "repeat_penalty": 1.1, "max_branches": 2,
         "logit_bias": {"5": 1.0}, "mode": "auto", "max_draft": 4, "trace": False,
     },
     "/v1/chat/completions": {

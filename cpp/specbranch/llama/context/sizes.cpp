@@ -10,11 +10,11 @@ constexpr int kSequenceLimit = 256;
 
 }  // namespace
 
-PairSizes pair_sizes(int max_draft, int k_max, const ModelOptions& draft) {
+PairSizes pair_sizes(int max_draft, int max_branches, const ModelOptions& draft) {
   PairSizes sizes;
   sizes.max_verify = std::min(2 * max_draft + 2, kMaxVerify);
-  sizes.n_seq =
-      std::min(std::max(2 * k_max + 2, std::min(kAutoSequences, draft.n_batch)), kSequenceLimit);
+  sizes.n_seq = std::min(std::max(2 * max_branches + 2, std::min(kAutoSequences, draft.n_batch)),
+                         kSequenceLimit);
   // A branch may hold two rounds of drafted tokens.
   sizes.reserve = sizes.n_seq * (2 * max_draft + 8);
   return sizes;

@@ -14,8 +14,8 @@ struct PairSizes {
   int reserve = 0;              ///< cells of the draft beyond its context.
 };
 
-/// For chains of `max_draft` tokens and `k_max` branches. Mode `auto` keeps up to 16 branches,
-/// whatever `k_max` is, if the draft's n_batch admits so many.
-PairSizes pair_sizes(int max_draft, int k_max, const ModelOptions& draft);
+/// For chains of `max_draft` tokens and `max_branches` branches. Mode `auto` keeps up to 16
+/// branches, whatever `max_branches` is, if the draft's n_batch admits so many.
+PairSizes pair_sizes(int max_draft, int max_branches, const ModelOptions& draft);
 
 }  // namespace specbranch::llama

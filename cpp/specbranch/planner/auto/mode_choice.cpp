@@ -167,7 +167,7 @@ double ModeChoice::rate() const {
   return std::max(1.0 / costs_.padded_target(1, longest_), meter_.rate(kDiscount * promised_));
 }
 
-std::string ModeChoice::why() const {
+std::string ModeChoice::mode_reason() const {
   if (!costs_.known()) return "serial: the models' step times are not known yet";
   const Prospects found = expected(0.0);
   const double s = costs_.target_slowdown();

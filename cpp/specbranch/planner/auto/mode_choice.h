@@ -38,7 +38,7 @@ class ModeChoice {
   /// Tokens a microsecond of late; never below plain decoding.
   double rate() const;
 
-  std::string why() const;
+  std::string mode_reason() const;
 
  private:
   void choose(double margin, double optimism);

@@ -22,7 +22,7 @@ PairProfile* or_own(PairProfile* profile, std::unique_ptr<PairProfile>& own) {
 AutoBounds auto_bounds(const Request& request) {
   AutoBounds bounds;
   bounds.max_depth = bounds.max_submit = request.max_draft;
-  bounds.max_branches = std::min(request.k_max, AcceptanceTable::kRanks);
+  bounds.max_branches = std::min(request.max_branches, AcceptanceTable::kRanks);
   return bounds;
 }
 

@@ -36,7 +36,7 @@ class AutoPlanner final : public Planner {
   void on_step(const StepTime& step) override;
   void on_choice(const View& view, NodeId parent, Token token) override;
   void on_verdict(const View& view, bool hit) override;
-  std::string why() const override { return choice_.why(); }
+  std::string mode_reason() const override { return choice_.mode_reason(); }
 
   AutoBounds bounds;
 

@@ -55,8 +55,8 @@ def chat(
     seed: options.Seed = None,
     mode: options.Mode = None,
     draft_max: options.DraftMax = None,
-    k_max: options.KMax = None,
-    warmup: options.Warmup = True,
+    max_branches: options.MaxBranches = None,
+    measure_costs: options.MeasureCosts = True,
     profile: options.Profile = None,
     ctx_size: options.CtxSize = None,
     threads: options.Threads = None,
@@ -83,7 +83,11 @@ def chat(
         draft_n_gpu_layers=draft_n_gpu_layers,
     )
     keywords = options.engine_keywords(
-        machine, draft_max=draft_max, k_max=k_max, warmup=warmup, profile=profile
+        machine,
+        draft_max=draft_max,
+        max_branches=max_branches,
+        measure_costs=measure_costs,
+        profile=profile,
     )
     request: dict[str, Any] = {
         "max_tokens": options.max_tokens(n_predict),

@@ -102,8 +102,8 @@ def _stats(chat: Chat, _rest: str) -> None:
         chat.screen.note("there is no answer yet")
         return
     chat.screen.table(chat.last)
-    if chat.last.why:
-        chat.screen.note(chat.last.why)
+    if chat.last.mode_reason:
+        chat.screen.note(chat.last.mode_reason)
     totals, used = chat.totals, chat.last.n_prompt + chat.last.n_generated
     rate = 1000.0 * totals.n_generated / totals.decode_ms if totals.decode_ms else 0.0
     per_step = totals.n_generated / totals.n_target_steps if totals.n_target_steps else 0.0

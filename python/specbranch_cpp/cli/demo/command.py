@@ -79,8 +79,8 @@ def demo(
         str, typer.Option("--show", metavar="MODE", help="The mode whose branches are shown.")
     ] = "specbranch",
     draft_max: options.DraftMax = None,
-    k_max: options.KMax = None,
-    warmup: options.Warmup = True,
+    max_branches: options.MaxBranches = None,
+    measure_costs: options.MeasureCosts = True,
     profile: options.Profile = None,
     ctx_size: options.CtxSize = None,
     threads: options.Threads = None,
@@ -106,13 +106,17 @@ def demo(
         draft_n_gpu_layers=draft_n_gpu_layers,
     )
     keywords = options.engine_keywords(
-        machine, draft_max=draft_max, k_max=k_max, warmup=warmup, profile=profile
+        machine,
+        draft_max=draft_max,
+        max_branches=max_branches,
+        measure_costs=measure_costs,
+        profile=profile,
     )
     settings = options.given(**keywords)
     if show not in MODES:
         raise typer.BadParameter(f"{show!r} is none of {', '.join(MODES)}", param_hint="--show")
     own = model is not None or draft is not None
-    _check(own=own, grow=grow, weights=weights, warmup=warmup, profile=profile)
+    _check(own=own, grow=grow, weights=weights, measure_costs=measure_costs, profile=profile)
     request: dict[str, Any] = {"max_tokens": n_predict, "temperature": temperature, "seed": seed}
     prompts = PROMPTS if prompt is None else (prompt,)
     rounds = prompts * (repeat or (1 if prompt is None else 3))
@@ -131,16 +135,16 @@ def demo(
 
 
 def _check(
-    *, own: bool, grow: bool, weights: str | None, warmup: bool, profile: Path | None
+    *, own: bool, grow: bool, weights: str | None, measure_costs: bool, profile: Path | None
 ) -> None:
     """Refuses options that exclude each other."""
     if weights is not None and (own or not grow):
         raise typer.BadParameter("only the grown pair can have other ones", param_hint="--weights")
     if not own and grow:
-        if not warmup:
+        if not measure_costs:
             raise typer.BadParameter(
                 "the size of the grown pair depends on what steps cost; use --no-grow with it",
-                param_hint="--no-warmup",
+                param_hint="--no-measure-costs",
             )
         if profile is not None:
             raise typer.BadParameter(

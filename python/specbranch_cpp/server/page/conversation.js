@@ -38,7 +38,7 @@ class Answer {
     if (nTokens) words.push(`${nTokens} tokens, ${milliseconds(decodeMs)}, ${fixed(tokensPerSecond, 0)} tokens/s`);
     if (run.finishReason === "length") words.push("ended at the token limit");
     this.figures.textContent = words.filter(Boolean).join(" · ");
-    this.figures.title = run.stats?.why ?? "";
+    this.figures.title = run.stats?.mode_reason ?? "";
   }
 }
 

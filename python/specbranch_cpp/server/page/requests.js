@@ -40,7 +40,7 @@ export function makeRequest(model, input, settings) {
     body: {
       ...decides,
       mode: settings.mode,
-      ...(settings.kMax === null ? {} : { k_max: settings.kMax }),
+      ...(settings.kMax === null ? {} : { max_branches: settings.kMax }),
       stream: true,
       trace: true,
       stream_options: { include_usage: true },

@@ -63,7 +63,7 @@ export class SettingsForm {
       maxTokens: Number(value("max-tokens")),
       temperature: Number(value("temperature")),
       seed: value("seed") === "" ? randomSeed() : Number(value("seed")),
-      kMax: value("k-max") === "" ? null : Number(value("k-max")),
+      kMax: value("max-branches") === "" ? null : Number(value("max-branches")),
     };
   }
 

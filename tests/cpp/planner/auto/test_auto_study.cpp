@@ -128,7 +128,7 @@ Request request_of(Mode mode) {
   request.max_tokens = kTokens;
   request.mode = mode;
   request.max_draft = 16;
-  request.k_max = mode == Mode::kAuto ? 8 : 4;
+  request.max_branches = mode == Mode::kAuto ? 8 : 4;
   return request;
 }
 
@@ -224,7 +224,7 @@ TEST_CASE("the whole study" * doctest::skip()) {
           const Cell cell{&curve, alpha, ratio, slowdown};
           const double mine = speedup(cell, request_of(Mode::kAuto), 32);
           Request small = request_of(Mode::kAuto);
-          small.k_max = 4;
+          small.max_branches = 4;
           const double little = speedup(cell, small, 8);
           const double s = best_fixed(cell, Mode::kSpeculative);
           const double p = best_fixed(cell, Mode::kPearl);

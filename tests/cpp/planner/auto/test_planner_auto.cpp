@@ -63,7 +63,7 @@ Request long_request(int max_tokens) {
   request.max_tokens = max_tokens;
   request.mode = Mode::kAuto;
   request.max_draft = 24;
-  request.k_max = 8;
+  request.max_branches = 8;
   return request;
 }
 
@@ -180,14 +180,14 @@ TEST_CASE("auto: a pass that can no longer matter is cut short, and its lanes ar
   CHECK(n_cut > scaled(200) / 4);
 }
 
-TEST_CASE("auto: branches keep to k_max, the chain to max_draft past what is verified") {
+TEST_CASE("auto: branches keep to max_branches, the chain to max_draft past what is verified") {
   SyntheticOptions pair = synthetic_pair(0.6);
-  for (const int k_max : {1, 2, 5}) {
+  for (const int max_branches : {1, 2, 5}) {
     for (const int max_draft : {1, 3, 8}) {
-      CAPTURE(k_max);
+      CAPTURE(max_branches);
       CAPTURE(max_draft);
       Request request = long_request(200);
-      request.k_max = k_max;
+      request.max_branches = max_branches;
       request.max_draft = max_draft;
       const Machine machine;
       PairProfile profile = machine.profile();
@@ -209,8 +209,8 @@ TEST_CASE("auto: branches keep to k_max, the chain to max_draft past what is ver
       };
       const VirtualResult got = run_pair(pair, request, options);
       CHECK(got.tokens.size() == 200);
-      CHECK((widest > 1) == (k_max > 1));
-      CHECK((got.counters.n_all_drafted > got.counters.n_drafted) == (k_max > 1));
+      CHECK((widest > 1) == (max_branches > 1));
+      CHECK((got.counters.n_all_drafted > got.counters.n_drafted) == (max_branches > 1));
     }
   }
 }
@@ -239,7 +239,7 @@ TEST_CASE("auto decodes plainly, without a draft, where no draft could pay") {
       run_pair(synthetic_pair(0.8), long_request(300), machine.options(&profile));
   CHECK(got.counters.n_draft_steps == 0);
   CHECK(got.time_us == 300 * 1000);
-  CHECK(got.why.find("autoregressive: the best rate expected is 1.00") == 0);
+  CHECK(got.mode_reason.find("autoregressive: the best rate expected is 1.00") == 0);
 }
 
 TEST_CASE("auto verifies single tokens where longer verifications cost too much") {
@@ -259,18 +259,18 @@ TEST_CASE("auto says what it chose and why") {
   const Machine flat;
   PairProfile profile = flat.profile();
   VirtualResult got = run_pair(synthetic_pair(0.8), long_request(300), flat.options(&profile));
-  CHECK(got.why.find("overlapped: up to ") == 0);
+  CHECK(got.mode_reason.find("overlapped: up to ") == 0);
   CHECK(got.time_us < 300 * 1000 / 2);
   const Machine shared{{1.0}, 125.0, 2.0};
   profile = shared.profile();
   got = run_pair(synthetic_pair(0.8), long_request(300), shared.options(&profile));
-  CHECK(got.why.find("serial: both models at once would only share the machine") == 0);
+  CHECK(got.mode_reason.find("serial: both models at once would only share the machine") == 0);
   CHECK(got.overlap_us < got.time_us / 20);
   CHECK(got.time_us < 300 * 1000 / 1.8);
   const Machine uneven{kTrough, 125.0};
   profile = uneven.profile();
   got = run_pair(synthetic_pair(0.0), long_request(300), uneven.options(&profile));
-  CHECK(got.why.find("autoregressive: ") == 0);
+  CHECK(got.mode_reason.find("autoregressive: ") == 0);
 }
 
 TEST_CASE("auto: where both models only share the time, never both at once") {
@@ -297,7 +297,7 @@ TEST_CASE("auto: a draft that was hopeless for long is found out when it gets be
     const VirtualResult got = run_pair(pair, long_request(n), machine.options(&profile));
     std::size_t first = 300;
     while (first < got.from_draft.size() && !got.from_draft[first]) ++first;
-    CAPTURE(got.why);
+    CAPTURE(got.mode_reason);
     CHECK(first < 300 + 1200);
     CHECK(std::count(got.from_draft.end() - 500, got.from_draft.end(), true) > 300);
   }
@@ -345,8 +345,8 @@ TEST_CASE("auto: what was given up is not begun again by every generation") {
   options.hop_us = 500;
   const SyntheticOptions pair = synthetic_pair(0.75);
   const VirtualResult first = run_pair(pair, long_request(300), options);
-  CAPTURE(first.why);
-  REQUIRE(first.why.find("autoregressive: speculation reached ") == 0);
+  CAPTURE(first.mode_reason);
+  REQUIRE(first.mode_reason.find("autoregressive: speculation reached ") == 0);
   const auto drafted = [&](int n_generations) {
     std::int64_t n = 0;
     for (int i = 0; i < n_generations; ++i) {
@@ -361,8 +361,8 @@ TEST_CASE("auto: what was given up is not begun again by every generation") {
   options.hop_us = 0;
   drafted(25);
   const VirtualResult last = run_pair(pair, long_request(100), options);
-  CAPTURE(last.why);
-  CHECK(last.why.find("overlapped: ") == 0);
+  CAPTURE(last.mode_reason);
+  CHECK(last.mode_reason.find("overlapped: ") == 0);
 }
 
 TEST_CASE("auto learns what steps cost where nothing is known, and then speculates") {
@@ -370,7 +370,7 @@ TEST_CASE("auto learns what steps cost where nothing is known, and then speculat
   const VirtualResult got =
       run_pair(synthetic_pair(0.85), long_request(600), machine.options(nullptr));
   CHECK(got.tokens.size() == 600);
-  CHECK(got.why.find("overlapped: ") == 0);
+  CHECK(got.mode_reason.find("overlapped: ") == 0);
   CHECK(got.time_us < 600 * 1000 / 1.6);
 }
 

@@ -118,7 +118,7 @@ TEST_CASE("what is promised is about what auto reaches") {
       request.max_tokens = 2000;
       request.mode = Mode::kAuto;
       request.max_draft = 16;
-      request.k_max = 4;
+      request.max_branches = 4;
       const SyntheticOptions pair = synthetic_pair(alpha);
       const auto target = make_synthetic_target(pair);
       const auto draft = make_synthetic_draft(pair);

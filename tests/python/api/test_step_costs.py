@@ -38,7 +38,7 @@ def test_costs_of_a_pair(pair: tuple[Path, Path]) -> None:
     with Engine(*pair, n_ctx=512, n_threads=1, draft_n_threads=1) as engine:
         check_costs(engine.costs, 17, 16)
         assert engine.costs is not None
-        assert 0 < engine.costs.warmup_ms == engine.stats.warmup_ms
+        assert 0 < engine.costs.measure_costs_ms == engine.stats.measure_costs_ms
         assert engine.stats.n_generations == 0
         with pytest.raises(dataclasses.FrozenInstanceError):
             engine.costs.target_slowdown = 1.0  # type: ignore[misc]
@@ -55,9 +55,9 @@ def test_a_warm_engine_gives_the_same_texts(
     settings: dict[str, Any] = {"n_ctx": 512, "n_threads": 1, "draft_n_threads": 1}
     settings |= {"prefix_reuse": prefix_reuse, "flash_attn": flash_attn}
     results = []
-    for warmup in (False, True):
-        with Engine(*pair, warmup=warmup, **settings) as engine:
-            assert (engine.costs is None) is not warmup
+    for measure_costs in (False, True):
+        with Engine(*pair, measure_costs=measure_costs, **settings) as engine:
+            assert (engine.costs is None) is not measure_costs
             calls: list[dict[str, Any]] = [
                 # A prompt that begins as the dummy text may, one that does not, and both again.
                 {"prompt": [1, *range(2, 40)], "mode": "autoregressive"},
@@ -82,10 +82,10 @@ def test_no_warm_up_where_it_is_of_no_use(tiny_pair: tuple[Path, Path]) -> None:
         assert engine.costs is None
     with Engine(tiny_pair[0], **settings) as engine:
         assert engine.costs is None
-        assert engine.stats.warmup_ms == 0
+        assert engine.stats.measure_costs_ms == 0
     wrong: Any = 1
-    with pytest.raises(InvalidArgument, match="warmup is 1"):
-        Engine(*tiny_pair, warmup=wrong)
+    with pytest.raises(InvalidArgument, match="measure_costs is 1"):
+        Engine(*tiny_pair, measure_costs=wrong)
 
 
 @pytest.mark.parametrize("n_ctx", [1, 2, 5, 33])
@@ -98,7 +98,7 @@ def test_small_batches_and_many_branches(tiny_pair: tuple[Path, Path]) -> None:
     settings: dict[str, Any] = {"n_ctx": 128, "n_threads": 1, "draft_n_threads": 1}
     with Engine(*tiny_pair, n_batch=64, draft_n_batch=10, **settings) as engine:
         check_costs(engine.costs, 17, 10)
-    with Engine(*tiny_pair, max_draft=3, k_max=32, **settings) as engine:
+    with Engine(*tiny_pair, max_draft=3, max_branches=32, **settings) as engine:
         check_costs(engine.costs, 8, 16)
         with pytest.raises(InvalidArgument, match=r"max_draft is 4; it must be in 1 \.\. 3"):
             engine.generate("a", max_draft=4)
