@@ -317,6 +317,47 @@ def test_without_a_compiler_it_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     assert "g++" in [part.package for part in system.missing(tests=False, venv=tmp_path)]
 
 
+def test_the_steps_are_known_before_there_is_a_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-compiler")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(system, "privilege", list)
+    monkeypatch.setattr(system, "installable", list)
+    titles = [step[0] for step in setup_env.steps_of("demo", Environment(tmp_path / "venv"))]
+    assert titles[0].startswith("installing g++")
+    assert titles[1].startswith("making the environment")
+    assert titles[2:] == [
+        "installing build tools",
+        "compiling llama.cpp",
+        "compiling the extension",
+        "installing what the package needs",
+    ]
+
+
+def test_a_finished_set_up_has_no_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: set[str]
+) -> None:
+    environment = fake_environment(tmp_path / "venv")
+    for name, version in (("pybind11", "3.1"), ("scikit_build_core", "0.11"), ("ninja", "1")):
+        add_distribution(environment, name, version)
+    for name in ("cmake", "ninja"):
+        (environment.folder / "bin" / name).write_text("#!/bin/sh\necho version 4.0.1\n")
+        (environment.folder / "bin" / name).chmod(0o755)
+    monkeypatch.setattr(system, "missing", lambda **_options: [])
+    monkeypatch.setattr(llama, "this_cpu", lambda: flags)
+    monkeypatch.setattr(setup_env, "Package", FakePackage)
+    FakeLlama(environment, flags, [["avx2"]]).set_up()
+    package = FakePackage(environment, State(environment), werror=False)
+    package.put(environment, "installed")
+    monkeypatch.setattr(progress, "run", lambda *_to, **_options: None)
+    package.install_requirements("", progress.Display(1, io.StringIO()), tmp_path / "log")
+    monkeypatch.delenv("CI", raising=False)
+    assert setup_env.steps_of("demo", environment) == []
+    titles = [step[0] for step in setup_env.steps_of("test", environment)]
+    assert titles == ["installing what the tests need"]
+
+
 def test_missing_packages_are_named_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "privilege", lambda: None)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
