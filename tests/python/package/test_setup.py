@@ -17,7 +17,7 @@ import locate_llama_cpp
 import setup_env
 from setup import llama, progress, registry, system
 from setup.environment import Environment, State
-from setup.package import Package, sources
+from setup.package import INCLUDED_IN, Package, sources
 from specbranch_cpp._llama import cpu_flags
 
 if TYPE_CHECKING:
@@ -268,6 +268,22 @@ def test_requirements_are_installed_once(
     (environment.site / "gone").rename(environment.site / "numpy-2.0.dist-info")
     edit_project(project)
     assert not package.has_requirements("")
+
+
+def test_extras_include_others(
+    tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a demo after the tests asks pip nothing."""
+    monkeypatch.setattr(progress, "run", lambda *_to, **_options: None)
+    environment = fake_environment(tmp_path / "venv")
+    package = FakePackage(environment, State(environment), werror=False, root=project)
+    package.put(environment, "installed")
+    package.install_requirements("test", progress.Display(1, io.StringIO()), tmp_path / "log")
+    assert [name for name in INCLUDED_IN if package.has_requirements(name)] == ["", "test"]
+    listed = (ROOT / "pyproject.toml").read_text()
+    for inner, outer in INCLUDED_IN.items():
+        for name in outer if inner else ():
+            assert re.search(rf"^{name} = \[[^]]*?\[[\w,]*{inner}\]", listed, re.M), (inner, name)
 
 
 def test_the_build_reads_what_is_watched() -> None:
