@@ -173,7 +173,7 @@ has_not() { # identity name ...: programs and Python packages that only tests ne
 check() { # identity
   local identity=$1
   make_root "$identity"
-  inside "$identity" git clone --quiet /srv/specbranch_cpp.bundle specbranch_cpp
+  inside "$identity" git -c advice.detachedHead=false clone --quiet /srv/specbranch_cpp.bundle specbranch_cpp
   if [[ $only != test ]]; then
     if [[ $identity == user ]]; then install_what_is_named make demo; fi
     timed "$identity" "make demo, the first time" make demo

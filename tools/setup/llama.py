@@ -14,7 +14,6 @@ import os
 import platform
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -173,9 +172,7 @@ class Llama:
         """The folder of the wheel that is built with these options, for all clones of a user."""
         if self._explicit:
             return ROOT / "build/llama"
-        compiler = subprocess.run(
-            [system.compiler() or "c++", "--version"], capture_output=True, text=True, check=False
-        ).stdout.partition("\n")[0]
+        compiler = system.compiler_version()
         libc = "-".join(platform.libc_ver())
         key = digest(VERSION, self._args, compiler, libc, platform.machine())
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

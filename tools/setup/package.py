@@ -32,6 +32,9 @@ SOURCES = (
     "third_party/llama_cpp",
     "tools/build_backend",
 )
+INCLUDED_IN = {"": ("test", "ci", "dev"), "test": ("ci", "dev"), "ci": (), "dev": ()}
+"""The extras of pyproject.toml that bring all that another one does."""
+
 VARIABLES = ("CXX", "CXXFLAGS", "CMAKE_ARGS", "LDFLAGS", "SPECBRANCH_LLAMA_PREFIX")
 CPU_SECONDS = 100.0
 """What compiling the extension costs."""
@@ -97,11 +100,12 @@ class Package:
 
     def has_requirements(self, extra: str) -> bool:
         """What an extra needs was installed, and is still there; "": the package alone."""
-        known = (self._state.get("requirements") or {}).get(extra)
-        return (
-            known is not None
-            and known["project"] == self._project()
-            and set(known["installed"]) <= set(self._environment.distributions())
+        known = self._state.get("requirements") or {}
+        project, there = self._project(), set(self._environment.distributions())
+        return any(
+            known[name]["project"] == project and there.issuperset(known[name]["installed"])
+            for name in (extra, *INCLUDED_IN[extra])
+            if name in known
         )
 
     def install_requirements(self, extra: str, display: progress.Display, log: Path) -> None:

@@ -57,6 +57,14 @@ def compiler() -> str | None:
     return next(filter(None, map(shutil.which, names)), None)
 
 
+def compiler_version() -> str:
+    """The first line of what the compiler says of itself; empty where there is none."""
+    if (found := compiler()) is None:
+        return ""
+    result = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+    return result.stdout.partition("\n")[0]
+
+
 def doctest_is_there() -> bool:
     return any(Path(root, "include/doctest/doctest.h").exists() for root in ("/usr", "/usr/local"))
 

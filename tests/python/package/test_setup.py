@@ -17,7 +17,7 @@ import locate_llama_cpp
 import setup_env
 from setup import llama, progress, registry, system
 from setup.environment import Environment, State
-from setup.package import Package, sources
+from setup.package import INCLUDED_IN, Package, sources
 from specbranch_cpp._llama import cpu_flags
 
 if TYPE_CHECKING:
@@ -270,6 +270,22 @@ def test_requirements_are_installed_once(
     assert not package.has_requirements("")
 
 
+def test_extras_include_others(
+    tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a demo after the tests asks pip nothing."""
+    monkeypatch.setattr(progress, "run", lambda *_to, **_options: None)
+    environment = fake_environment(tmp_path / "venv")
+    package = FakePackage(environment, State(environment), werror=False, root=project)
+    package.put(environment, "installed")
+    package.install_requirements("test", progress.Display(1, io.StringIO()), tmp_path / "log")
+    assert [name for name in INCLUDED_IN if package.has_requirements(name)] == ["", "test"]
+    listed = (ROOT / "pyproject.toml").read_text()
+    for inner, outer in INCLUDED_IN.items():
+        for name in outer if inner else ():
+            assert re.search(rf"^{name} = \[[^]]*?\[[\w,]*{inner}\]", listed, re.M), (inner, name)
+
+
 def test_the_build_reads_what_is_watched() -> None:
     found = {str(path.relative_to(ROOT)) for path in sources()}
     assert {"cpp/bindings/module.cpp", "python/specbranch_cpp/engine.py"} <= found
@@ -315,6 +331,47 @@ def test_a_demo_needs_nothing_that_only_tests_do(
 def test_without_a_compiler_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-compiler")
     assert "g++" in [part.package for part in system.missing(tests=False, venv=tmp_path)]
+
+
+def test_the_steps_are_known_before_there_is_a_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-compiler")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(system, "privilege", list)
+    monkeypatch.setattr(system, "installable", list)
+    titles = [step[0] for step in setup_env.steps_of("demo", Environment(tmp_path / "venv"))]
+    assert titles[0].startswith("installing g++")
+    assert titles[1].startswith("making the environment")
+    assert titles[2:] == [
+        "installing build tools",
+        "compiling llama.cpp",
+        "compiling the extension",
+        "installing what the package needs",
+    ]
+
+
+def test_a_finished_set_up_has_no_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: set[str]
+) -> None:
+    environment = fake_environment(tmp_path / "venv")
+    for name, version in (("pybind11", "3.1"), ("scikit_build_core", "0.11"), ("ninja", "1")):
+        add_distribution(environment, name, version)
+    for name in ("cmake", "ninja"):
+        (environment.folder / "bin" / name).write_text("#!/bin/sh\necho version 4.0.1\n")
+        (environment.folder / "bin" / name).chmod(0o755)
+    monkeypatch.setattr(system, "missing", lambda **_options: [])
+    monkeypatch.setattr(llama, "this_cpu", lambda: flags)
+    monkeypatch.setattr(setup_env, "Package", FakePackage)
+    FakeLlama(environment, flags, [["avx2"]]).set_up()
+    package = FakePackage(environment, State(environment), werror=False)
+    package.put(environment, "installed")
+    monkeypatch.setattr(progress, "run", lambda *_to, **_options: None)
+    package.install_requirements("", progress.Display(1, io.StringIO()), tmp_path / "log")
+    monkeypatch.delenv("CI", raising=False)
+    assert setup_env.steps_of("demo", environment) == []
+    titles = [step[0] for step in setup_env.steps_of("test", environment)]
+    assert titles == ["installing what the tests need"]
 
 
 def test_missing_packages_are_named_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
