@@ -1,4 +1,4 @@
-"""Where the old weights go in one dimension of a tensor."""
+"""The places of the old weights in one dimension of a tensor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Copy(NamedTuple):
-    """`length` old indices from `old` on become new indices from `new` on."""
+    """The old indices from `old` on become the new indices from `new` on; `length` indices."""
 
     new: int
     old: int
@@ -19,9 +19,9 @@ class Copy(NamedTuple):
 
 @dataclass(frozen=True)
 class Axis:
-    """One dimension of a tensor: its new size and where the old indices went.
+    """One dimension of a tensor: its new size and the new places of the old indices.
 
-    New indices that no copy covers are added ones.
+    New indices that no copy covers are added indices.
     """
 
     new_size: int
@@ -29,16 +29,17 @@ class Axis:
 
     @classmethod
     def padded(cls, old_size: int, new_size: int) -> Axis:
-        """The old indices first, the added ones behind them."""
+        """The old indices come first, then the added indices."""
         return cls(new_size, (Copy(0, 0, old_size),))
 
     @classmethod
     def of_heads(
         cls, placed: Sequence[int | None], old_size: int, new_size: int | None = None
     ) -> Axis:
-        """`placed[new head]` is the old head that it holds, or None for an added head.
+        """The axis of heads: `placed[new head]` is its old head, or ``None`` for an added head.
 
-        The values of an old head come first in the new one; a `new_size` of None is `old_size`.
+        The values of an old head come first in the new head. A `new_size` of ``None`` (default):
+        `old_size`.
         """
         new_size = old_size if new_size is None else new_size
         copies: list[Copy] = []
@@ -56,7 +57,7 @@ class Axis:
         return Axis(self.new_size, ())
 
     def in_bytes(self, block: int, block_bytes: int) -> Axis | None:
-        """The same in bytes of a quantized row, or None if some border cuts a block."""
+        """The same axis in bytes of a quantized row. ``None``: a border cuts a block."""
         numbers = [self.new_size, *(number for copy in self.copies for number in copy)]
         if any(number % block for number in numbers):
             return None

@@ -1,4 +1,4 @@
-"""A tensor of the new file whose weights have another type than the source's."""
+"""A tensor of the new file with another weight type than the source."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Deviation:
-    """How far the converted weights of the source are from what they were."""
+    """The difference between the converted weights of the source and the original weights."""
 
     n_changed: int = 0
     squared_error: float = 0.0
@@ -33,7 +33,7 @@ class Deviation:
 
     @property
     def relative(self) -> float:
-        """The root mean square of the changes, relative to that of the weights."""
+        """The root mean square of the changes, divided by that of the weights."""
         return math.sqrt(self.squared_error / self.squared_sum) if self.squared_sum else 0.0
 
 
@@ -41,7 +41,7 @@ class Deviation:
 class ConvertedTensor(PlannedTensor):
     """Decodes the source's rows, places their values, and encodes the rows in the new type.
 
-    Added rows are composed of encoded blocks, so that the encoder sees the real rows alone.
+    Added rows are composed of encoded blocks, so that the encoder sees only the real rows.
     """
 
     new_type: GGMLQuantizationType = GGMLQuantizationType.F32
@@ -56,10 +56,10 @@ class ConvertedTensor(PlannedTensor):
         return 4 * self.cols.new_size
 
     def _place(self, lines: Bytes, chunk: Bytes) -> None:
-        """Put rows of the source where they belong.
+        """Puts rows of the source into their places.
 
-        Added columns keep what they hold. What shares a block with real weights is zero, so that
-        the seed has no part in how these are rounded.
+        Added columns keep their values. An added column that shares a block with real weights is
+        zero, so that the seed does not affect the rounding of real weights.
         """
         block, block_bytes = GGML_QUANT_SIZES[self.type]
         values = np.zeros((len(lines), self.cols.new_size), np.float32)

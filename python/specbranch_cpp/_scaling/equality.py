@@ -1,4 +1,4 @@
-"""How equal the scores of a scaled model are to its source's."""
+"""How equal the logits of a scaled model are to those of its source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Equality(enum.Enum):
-    """What is promised of the scores."""
+    """The promise about the logits."""
 
     BITS = "equal to the last bit"
     ROUNDING = "equal up to rounding"
@@ -24,7 +24,7 @@ class Equality(enum.Enum):
 
 
 def judge_text(equality: Equality, weight_change: float) -> str:
-    """What `judge` found, in words."""
+    """The result of `judge` as text."""
     if equality is Equality.QUANTIZED:
         return f"{equality.value} (weights by {weight_change:.2g} of their size)"
     text: str = equality.value
@@ -32,11 +32,11 @@ def judge_text(equality: Equality, weight_change: float) -> str:
 
 
 def judge(old: Shape, new: Shape, plan: Sequence[PlannedTensor]) -> tuple[Equality, float]:
-    """What holds for the written weights, and by how much conversion changed them.
+    """The equality of the written weights, and the change of the weights by the conversion.
 
-    The change is the root mean square over the source's weights of the worst tensor, relative to
-    that of these weights. Converted weights of which none changed run in kernels that round in
-    another way.
+    The change is the root mean square of the changes in the worst tensor, divided by that of its
+    weights in the source. Converted weights without any change run in kernels that round in another
+    way.
     """
     converted = [tensor for tensor in plan if isinstance(tensor, ConvertedTensor)]
     if any(tensor.deviation.n_changed for tensor in converted):
@@ -47,7 +47,7 @@ def judge(old: Shape, new: Shape, plan: Sequence[PlannedTensor]) -> tuple[Equali
 
 
 def is_bit_exact(old: Shape, new: Shape) -> bool:
-    """Whether blocks that are copied promise it; see the package. What stays needs nothing."""
+    """Whether copied blocks promise equal bits; see the package."""
     width_ratio = new.n_embd / old.n_embd
     heads_stay = (old.n_head, old.n_head_kv) == (new.n_head, new.n_head_kv)
     growing = [

@@ -21,8 +21,11 @@ _EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
 
 
 def all_tensors(model: ScaledModel) -> dict[str, PlannedTensor]:
-    """What is kept in memory, by name: a tied output matrix becomes a copy of the embedding, as
-    llama.cpp cannot share tensors of such a model."""
+    """The tensors in memory, by name.
+
+    A tied output matrix becomes a copy of the embedding, because llama.cpp cannot share tensors of
+    such a model.
+    """
     tensors = {tensor.name: tensor for tensor in model.plan}
     if _OUTPUT not in tensors:
         tensors[_OUTPUT] = replace(tensors[_EMBEDDING], name=_OUTPUT)
@@ -37,7 +40,7 @@ def memory_needed(model: ScaledModel) -> int:
 class InMemoryModel(TensorSource):
     """A planned model in place of a path: its tensors are computed while an engine loads them.
 
-    It takes the memory of one tensor beside what the engine takes.
+    Loading takes the memory of one tensor in addition to the memory of the engine.
 
         with InMemoryModel(plan_model("small.gguf", n_embd=8192)) as model, Engine(model) as engine:
             ...
@@ -63,7 +66,7 @@ class InMemoryModel(TensorSource):
         return data
 
     def close(self) -> None:
-        """Remove the file with the metadata."""
+        """Removes the file with the metadata."""
         self._folder.cleanup()
 
     def __enter__(self) -> InMemoryModel:

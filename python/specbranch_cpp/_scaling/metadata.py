@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     Changed = Mapping[str, tuple[int | float, GGUFValueType]]
 
-# The frequencies of these depend on the size of a head in ways that no base makes up for.
+# The frequencies of these types depend on the head size in ways that no base can correct.
 _UNSTRETCHABLE = ("yarn", "longrope")
 
 
 def changed_metadata(source: Source, new: Shape) -> Changed:
-    """What the new shape makes different, by key.
+    """The metadata that differ in the new shape, by key.
 
-    Written even where the source left it to its default, which depends on the shape.
+    A value is written even if the source has the default, because defaults depend on the shape.
     """
     old = source.shape
     changed: dict[str, tuple[int | float, GGUFValueType]] = {
@@ -50,10 +50,10 @@ def changed_metadata(source: Source, new: Shape) -> Changed:
 
 
 def _rotation(source: Source, growth: float) -> Changed:
-    """What keeps the rotation and the weight of the old pairs when heads grow.
+    """The metadata that keep the rotation and the weight of the old pairs when heads grow.
 
-    Pair i turns by base ** (-2 i / head size) a position: base ** growth keeps the old pairs'
-    angles. llama.cpp divides the scores of attention by the root of the head size, whatever
+    Pair i turns by base ** (-2 i / head size) per position: base ** growth keeps the angles of the
+    old pairs. llama.cpp divides the scores of attention by the root of the head size, whatever
     `attention.scale` says (it is not read for this architecture), and multiplies both the rotated
     query and the rotated key by `rope.scaling.attn_factor`.
     """
@@ -72,7 +72,7 @@ def _rotation(source: Source, growth: float) -> Changed:
 
 
 def file_type(kind: GGMLQuantizationType) -> int | None:
-    """The number for `general.file_type` of a file whose matrices all have that type."""
+    """The number for `general.file_type` of a file in which all matrices have this type."""
     for name in (f"ALL_{kind.name}", f"MOSTLY_{kind.name}", f"MOSTLY_{kind.name}_S"):
         if name in LlamaFileType.__members__:
             return int(LlamaFileType[name])
@@ -86,9 +86,9 @@ def write_metadata(
     plan: Sequence[PlannedTensor],
     path: Path,
 ) -> None:
-    """Write everything before the weights, up to their first byte.
+    """Writes everything before the weights, up to their first byte.
 
-    A weight_type of None is the source's.
+    A weight_type of ``None``: the type of the source.
     """
     changed = dict(changed_metadata(source, new))
     # The writer sets the architecture itself; the size label would be wrong.

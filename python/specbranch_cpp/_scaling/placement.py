@@ -1,4 +1,4 @@
-"""Where the old heads and blocks go."""
+"""The places of the old heads and blocks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def place_heads(old: Shape, new: Shape) -> tuple[list[int | None], list[int | None]]:
-    """Which old head each new query head and each new key-value head holds.
+    """The old head in each new query head and in each new key-value head. ``None``: an added head.
 
-    A query head h reads the key-value head h // (n_head // n_head_kv). One old group of query
-    heads fills as many new groups as it needs, each with a copy of its key-value head.
+    A query head h reads the key-value head h // (n_head // n_head_kv). An old group of query heads
+    fills as many new groups as it needs, each with a copy of its key-value head.
     """
     old_group = old.n_head // old.n_head_kv
     new_group = new.n_head // new.n_head_kv
@@ -36,7 +36,7 @@ def place_heads(old: Shape, new: Shape) -> tuple[list[int | None], list[int | No
 
 
 def place_blocks(n_old: int, n_new: int) -> list[int]:
-    """The new index of each real block: the first and the last stay at the ends."""
+    """The new index of each real block. The first and the last block stay at the ends."""
     if n_old == 1:
         return [0]
     gaps = n_old - 1

@@ -1,4 +1,4 @@
-"""Every tensor of the new file."""
+"""Plans every tensor of the new file."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def make_plan(
     source: Source, new: Shape, weight_type: GGMLQuantizationType | None = None
 ) -> list[PlannedTensor]:
-    """Every tensor of the new file, in the order of writing.
+    """Plans every tensor of the new file, in the order of writing.
 
-    `weight_type` is that of all matrices; None: the source's.
+    `weight_type` is the type of all matrices. ``None`` (default): the types of the source.
     """
     old = source.shape
     query, key_value = place_heads(old, new)
@@ -74,7 +74,7 @@ def make_plan(
             rows = rows.without_copies()
         fill = rule.fill
         if Dim.KEY in (rule.rows, rule.cols) and new.head_size > old.head_size:
-            fill = Fill.ZERO  # the added part of a key must not meet that of a query
+            fill = Fill.ZERO  # added values of keys must not meet those of queries
         factor = norm_factor if rule.is_norm else 1.0
         if kind != tensor.tensor_type:
             return ConvertedTensor(name, tensor, rows, cols, fill, factor, kind)
@@ -97,7 +97,7 @@ def make_plan(
     places = {new_index: i for i, new_index in enumerate(place_blocks(old.n_layer, new.n_layer))}
     model = 0
     for index in range(new.n_layer):
-        model = places.get(index, model)  # an extra block is modelled on the last real one
+        model = places.get(index, model)  # an extra block is modelled on the last real block
         for suffix, tensor, rule in blocks[model]:
             name = f"blk.{index}.{suffix}"
             plan.append(planned(name, tensor, rule, is_extra=index not in places))
@@ -105,7 +105,7 @@ def make_plan(
 
 
 def _check_blocks(name: str, kind: GGMLQuantizationType, cols: Axis, *, is_converted: bool) -> None:
-    """Quantized rows are whole blocks; copied ones are cut at their borders only."""
+    """Raises ScaleError if a row is not a number of whole blocks, or a copy cuts a block."""
     block = GGML_QUANT_SIZES[kind][0]
     if (cols.without_copies() if is_converted else cols).in_bytes(block, 1) is None:
         parts = "" if is_converted else f" (parts {[tuple(copy) for copy in cols.copies]})"

@@ -1,4 +1,4 @@
-"""What each tensor of the llama architecture needs when its model grows."""
+"""The rules by which each tensor of the llama architecture grows with its model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Dim(enum.Enum):
-    """What an axis of a tensor counts."""
+    """The meaning of an axis of a tensor."""
 
     ONE = enum.auto()  # the rows of a vector
     VOCAB = enum.auto()
@@ -19,13 +19,13 @@ class Dim(enum.Enum):
     QUERY = enum.auto()
     KEY = enum.auto()
     VALUE = enum.auto()
-    MIX = enum.auto()  # what the query heads gathered: n_head values
+    MIX = enum.auto()  # the values that the query heads gathered: n_head values
     FF = enum.auto()
     PAIR = enum.auto()  # the rotated pairs of a head
 
 
 class Fill(enum.Enum):
-    """What added weights hold: anything where nobody listens, zeros where somebody does."""
+    """The values of added weights: random if no other weight uses them, otherwise zero."""
 
     RANDOM = enum.auto()
     ZERO = enum.auto()
@@ -33,7 +33,7 @@ class Fill(enum.Enum):
 
 @dataclass(frozen=True)
 class Rule:
-    """How a tensor grows; rows are outputs and columns inputs, as in GGUF."""
+    """How a tensor grows. Rows are outputs and columns are inputs, as in GGUF."""
 
     rows: Dim
     cols: Dim

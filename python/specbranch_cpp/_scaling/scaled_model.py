@@ -1,4 +1,4 @@
-"""A scaled model that is planned but not computed yet."""
+"""A scaled model that is planned but not yet computed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScaledModel:
-    """What a scaled model consists of; its tensors are computed when they are asked for."""
+    """The parts of a scaled model. The tensors are computed on demand."""
 
     source: Source
     shape: Shape
@@ -41,11 +41,11 @@ class ScaledModel:
         return sum(tensor.n_bytes for tensor in self.plan)
 
     def write_metadata(self, path: Path) -> None:
-        """Write a file that lacks nothing but the weights."""
+        """Writes a file that lacks only the weights."""
         write_metadata(self.source, self.shape, self.weight_type, self.plan, path)
 
     def judge(self) -> tuple[Equality, float]:
-        """How equal the scores are, once every tensor has been computed; see `equality.judge`."""
+        """How equal the logits are, after every tensor was computed; see `equality.judge`."""
         return judge(self.source.shape, self.shape, self.plan)
 
 
@@ -60,12 +60,22 @@ def plan_model(
     head_size: int | None = None,
     weight_type: str = "same",
 ) -> ScaledModel:
-    """Plan a bigger model that computes the same function as `source`, a file or one that is read.
+    """Plans a larger model that computes the same function as `source`.
 
-    A dimension that is None stays as it is; a head_size of 0 does too. `weight_type` is GGUF's
-    name of the type of all matrices.
+    A dimension of ``None`` (default), or a head_size of 0: the dimension does not change.
 
-    Raises ScaleError for a shape, a model or a type that does not do.
+    Args:
+        source: path of a GGUF file, or a file that is read already.
+        n_embd: width of the residual stream.
+        n_layer: number of blocks.
+        n_head: number of query heads.
+        n_head_kv: number of key-value heads.
+        n_ff: width of the feed-forward layer.
+        head_size: number of values in a head.
+        weight_type: GGUF's name of the type of all matrices; ``"same"``: the types of the source.
+
+    Raises:
+        ScaleError: the shape, the model or the type cannot be scaled.
     """
     kind = parse_weight_type(weight_type)
     model = source if isinstance(source, Source) else Source(Path(source))

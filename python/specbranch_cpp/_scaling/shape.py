@@ -1,4 +1,4 @@
-"""The dimensions of a model, and what is said of those that do not do."""
+"""The dimensions of a model, and their check."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 
 class ScaleError(ValueError):
-    """The model cannot be scaled as asked; the message says why."""
+    """The model cannot be scaled as requested. The message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -19,20 +19,20 @@ class Shape:
     n_head_kv: int
     n_ff: int
     head_size: int = 0
-    """Values of a head; 0, in a preset: as many as in the source."""
+    """Number of values in a head; 0 in a preset: the number in the source."""
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in asdict(self).items() if value)
 
     def n_parameters(self, n_vocab: int) -> int:
-        """With a matrix of its own for the output, and without biases."""
+        """The number of parameters with a separate output matrix and without biases."""
         width = self.head_size * (self.n_head + self.n_head_kv)
         block = self.n_embd * (2 * width + 3 * self.n_ff + 2)
         return self.n_layer * block + self.n_embd * (2 * n_vocab + 1)
 
 
 def check_shape(old: Shape, new: Shape) -> None:
-    """Raises ScaleError for a shape that the old one does not fit in."""
+    """Raises ScaleError if the old shape does not fit into the new shape."""
     for name, value in asdict(new).items():
         before = asdict(old)[name]
         if value < before:

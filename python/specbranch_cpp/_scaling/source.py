@@ -1,4 +1,4 @@
-"""The small model: its metadata, read and checked, and its weights, mapped."""
+"""The small model: its metadata are read and checked, and its weights are mapped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ARCHITECTURE = "llama"
 
 
 class Source:
-    """A GGUF file of the llama architecture: metadata read and checked, weights mapped."""
+    """A GGUF file of the llama architecture, with checked metadata and mapped weights."""
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
@@ -51,7 +51,7 @@ class Source:
             head_size=head_size,
         )
         self.norm_epsilon = self._float("attention.layer_norm_rms_epsilon")
-        # The defaults are llama.cpp's.
+        # The defaults are those of llama.cpp.
         self.rope_base = self._float("rope.freq_base", 10_000.0)
         self.attention_factor = self._float("rope.scaling.attn_factor", 1.0)
         self.rope_scaling = str(self._get(f"{ARCHITECTURE}.rope.scaling.type", "linear"))
@@ -68,7 +68,9 @@ class Source:
     def _int(self, key: str, default: int | None = None) -> int:
         value = self._get(f"{ARCHITECTURE}.{key}", default)
         if not isinstance(value, int):
-            raise ScaleError(f"{self.path}: {key} differs from layer to layer, cannot be scaled")
+            raise ScaleError(
+                f"{self.path}: {key} differs between layers, so the model cannot be scaled"
+            )
         return value
 
     def _float(self, key: str, default: float | None = None) -> float:

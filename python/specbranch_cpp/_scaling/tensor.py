@@ -1,4 +1,4 @@
-"""One tensor of the new file, computed some rows at a time."""
+"""One tensor of the new file, which is computed in chunks of rows."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ POOL_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class PlannedTensor:
-    """One tensor of the new file, still to be computed; axes in elements.
+    """One tensor of the new file, before its computation. The axes are in elements.
 
-    Its type is the source's, and whole quantization blocks of the source are copied.
+    The type is that of the source, and whole quantization blocks of the source are copied.
     """
 
     name: str
@@ -44,7 +44,7 @@ class PlannedTensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """In NumPy's order."""
+        """The shape in NumPy's order."""
         is_vector = len(self.source.shape) == 1
         return (self.cols.new_size,) if is_vector else (self.rows.new_size, self.cols.new_size)
 
@@ -59,11 +59,11 @@ class PlannedTensor:
 
     @property
     def _row_memory(self) -> int:
-        """Bytes that a row takes while it is computed."""
+        """The bytes that the computation of a row takes."""
         return self.n_bytes // self.rows.new_size
 
     def chunks(self, seed: int) -> Iterator[Bytes]:
-        """The tensor's bytes, [row][byte], some rows at a time; `seed` of the added weights."""
+        """The tensor's bytes, [row][byte], in chunks of rows. `seed` draws the added weights."""
         row_bytes = self.n_bytes // self.rows.new_size
         rng = np.random.default_rng((seed, zlib.crc32(self.name.encode())))
         is_filled = self.fill is Fill.RANDOM and not (self.rows.covered and self.cols.covered)
@@ -94,16 +94,16 @@ class PlannedTensor:
         return data.reshape(self.source.n_elements // int(self.source.shape[0]), -1)
 
     def _place(self, lines: Bytes, chunk: Bytes) -> None:
-        """Put rows of the source where they belong."""
+        """Puts rows of the source into their places."""
         cols = self.cols.in_bytes(*GGML_QUANT_SIZES[self.type])
-        assert cols is not None  # checked when planned
+        assert cols is not None  # `plan` has checked this
         for col in cols.copies:
             chunk[:, col.new : col.new + col.length] = lines[:, col.old : col.old + col.length]
 
     def _pool(self) -> Bytes:
-        """Pieces of the source that random rows are composed of: whole quantization blocks."""
+        """The parts for random rows: whole quantization blocks of the source."""
         block, block_bytes = GGML_QUANT_SIZES[self.type]
-        if block == 1:  # plain floats: pieces as long as divide the old and the new rows
+        if block == 1:  # plain floats: the length of a part divides the old and the new rows
             block_bytes *= math.gcd(int(self.source.shape[0]), self.cols.new_size, 32)
         data = self._source_rows()
         rows = data[: max(1, POOL_BYTES // data.shape[1])]

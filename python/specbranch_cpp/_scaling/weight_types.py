@@ -1,6 +1,6 @@
-"""Writing weights in another type than the source's: by gguf where it can, else by llama.cpp.
+"""Writes weights in another type than that of the source, with gguf or with llama.cpp.
 
-Both give the same bytes for a type that both know.
+llama.cpp writes the types that gguf cannot write. For other types both give the same bytes.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-# Plain numbers, not weights, or formats that only ever hold activations.
+# These types are for plain numbers or for activations, not for weights.
 NOT_WEIGHTS = frozenset(
     GGMLQuantizationType[name] for name in ("I8", "I16", "I32", "I64", "F64", "Q8_1", "Q8_K")
 )
 _NEED_IMPORTANCE = ("IQ2_XXS", "IQ2_XS", "IQ1_S")
-# What gguf reads but cannot write, and llama.cpp writes without an importance matrix.
+# gguf reads these types but cannot write them. llama.cpp needs no importance matrix for them.
 _K_QUANTS = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
 _I_QUANTS = ("IQ4_NL", "IQ4_XS", "IQ3_XXS", "IQ3_S", "IQ2_S", "IQ1_M")
 _BY_LLAMA_CPP = (*_K_QUANTS, *_I_QUANTS)
@@ -48,14 +48,15 @@ def _by_gguf() -> tuple[str, ...]:
 
 
 def writable_types() -> list[str]:
-    """The names of the types that weights can be written in, in no particular order."""
+    """The names of the types in which weights can be written, in no particular order."""
     return [*_by_gguf(), *_BY_LLAMA_CPP]
 
 
 def parse_weight_type(name: str) -> GGMLQuantizationType | None:
-    """The type of that name, in any case; None for ``"same"``: as in the source.
+    """The type of this name, in upper or lower case. ``None``: the name is ``"same"``.
 
-    Raises ScaleError, with the reason, for a type that cannot be written.
+    Raises:
+        ScaleError: the type cannot be written. The message gives the reason.
     """
     name = name.upper()
     if name == "SAME":
@@ -63,21 +64,25 @@ def parse_weight_type(name: str) -> GGMLQuantizationType | None:
     if name in writable_types():
         return GGMLQuantizationType[name]
     if name in _NEED_IMPORTANCE:
-        reason = "llama.cpp needs an importance matrix for it"
+        reason = "llama.cpp needs an importance matrix for this type"
     elif name not in GGMLQuantizationType.__members__:
         reason = "GGUF has no such type"
     elif GGMLQuantizationType[name] in NOT_WEIGHTS:
-        reason = "it is no type of weights"
+        reason = "this type is not for weights"
     else:
-        reason = "it needs more than a tensor's own values"
+        reason = "this type needs more than the values of the tensor"
     raise ScaleError(
-        f"weights cannot be written as {name}: {reason}; there are same, "
+        f"weights cannot be written as {name}: {reason}; the type must be one of same, "
         f"{', '.join(writable_types())}"
     )
 
 
 def decode(data: Bytes, kind: GGMLQuantizationType) -> Floats:
-    """The values of whole rows, [row][byte] to [row][value]; ScaleError if gguf cannot."""
+    """The values of whole rows, [row][byte] to [row][value].
+
+    Raises:
+        ScaleError: gguf cannot read this type.
+    """
     try:
         values: Floats = quants.dequantize(data, kind)
     except NotImplementedError as error:
@@ -86,11 +91,15 @@ def decode(data: Bytes, kind: GGMLQuantizationType) -> Floats:
 
 
 def encode(values: Floats, kind: GGMLQuantizationType) -> Bytes:
-    """The bytes of whole rows, [row][value] to [row][byte]; ScaleError for NaN and Inf."""
+    """The bytes of whole rows, [row][value] to [row][byte].
+
+    Raises:
+        ScaleError: a value is NaN or infinite.
+    """
     if not np.isfinite(values).all():
         raise ScaleError(f"weights that are not finite cannot be written as {kind.name}")
     if kind.name in _by_gguf():
-        with np.errstate(over="ignore"):  # what does not fit becomes infinite
+        with np.errstate(over="ignore"):  # values out of the range become infinite
             encoded: Bytes = quants.quantize(values, kind).view(np.uint8)
         return encoded
     return _encode_by_llama_cpp(np.ascontiguousarray(values, np.float32), kind)
@@ -111,8 +120,10 @@ def _encode_by_llama_cpp(values: Floats, kind: GGMLQuantizationType) -> Bytes:
 
 @functools.cache
 def _ggml() -> ctypes.CDLL:
-    """llama-cpp-python's libggml-base. The package itself is not imported: it would take over
-    llama.cpp's log."""
+    """The library libggml-base of llama-cpp-python.
+
+    The package itself is not imported, because the import would take over llama.cpp's log.
+    """
     spec = importlib.util.find_spec("llama_cpp")
     locations = (spec.submodule_search_locations if spec else None) or ()
     folders = [Path(location, "lib") for location in locations]
@@ -138,5 +149,6 @@ def _ggml() -> ctypes.CDLL:
         ]
         return library
     raise ScaleError(
-        f"{', '.join(_BY_LLAMA_CPP)} weights are written by llama-cpp-python; install it"
+        f"llama-cpp-python writes the weight types {', '.join(_BY_LLAMA_CPP)}, but it is not "
+        "installed; install it with: pip install llama-cpp-python"
     )

@@ -1,7 +1,7 @@
-"""Measures how fast every mode decodes, fairly, and reports it: ``specbranch bench``.
+"""``specbranch bench``: measures the speed of every mode, and writes a report.
 
-`plan` lists what is to be measured, `runner` measures it into a record file (`records`), and
-`statistics`, `report` and `plots` need nothing but that file.
+`plan` lists the measurements, `runner` makes them and writes a record file (`records`).
+`statistics`, `report` and `plots` need only that file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One group at work: the engine of a pair in a placement, and the other engines beside it."""
+"""The engines of one group: our engine with a pair in a placement, and the other engines."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _TRACED_TOKENS = 64
 
 @dataclass(frozen=True)
 class MeasuredText:
-    """One generation: its tokens, without an end token, and what it cost."""
+    """One generation: its tokens, without an end token, and its statistics."""
 
     tokens: tuple[int, ...]
     stats: dict[str, Any]
 
 
 class GroupEngines:
-    """The engines of a group. A context manager; each engine is loaded when it is first needed.
+    """The engines of a group, as a context manager. Each engine is loaded when it is first needed.
 
     Raises:
-        ModelLoadError: the models do not fit here.
+        ModelLoadError: the models do not fit into the memory.
     """
 
     def __init__(self, plan: BenchPlan, group: BenchGroup) -> None:
@@ -49,7 +49,7 @@ class GroupEngines:
                 self._pair.draft,
                 n_ctx=plan.n_ctx,
                 bit_exact=plan.bit_exact,
-                prefix_reuse="off",  # a prompt comes once for each variant
+                prefix_reuse="off",  # every variant must compute the whole prompt
                 seed=plan.seed,
                 speculation=variants.room(plan.variants),
                 **group.placement.options,
@@ -57,16 +57,17 @@ class GroupEngines:
         )
 
     def tokenize(self, text: str) -> list[int]:
-        """The prompt, as `Engine.generate` reads it.
+        """The tokens of the prompt, as in `Engine.generate`.
 
         Raises:
-            InvalidArgument: it leaves too little room in the context.
+            InvalidArgument: the prompt leaves too little room in the context.
         """
         tokens = self.engine.tokenize(text, special=True)
         if len(tokens) + self._plan.tokens > self.engine.n_ctx:
             raise InvalidArgument(
-                f"the prompt {text[:40]!r} has {len(tokens)} tokens; with {self._plan.tokens} to "
-                f"generate it needs more than the context of {self.engine.n_ctx} (--ctx-size)"
+                f"the prompt {text[:40]!r} has {len(tokens)} tokens; with {self._plan.tokens} "
+                f"tokens to generate, this is more than the context of {self.engine.n_ctx}; use a "
+                "larger --ctx-size"
             )
         return tokens
 
@@ -91,7 +92,8 @@ class GroupEngines:
         return MeasuredText(tuple(done.tokens), stats)
 
     def _measure_peer(self, variant: Variant, prompt: list[int]) -> MeasuredText:
-        # One for each draft length: some start anew when it changes, and are cold then.
+        # One process for each draft length, because some engines restart when the length changes,
+        # and are then cold.
         if variant not in self._peers:
             opened = peer_access.open_peer(
                 variant.mode, self._pair, self._placement, self._plan.n_ctx
@@ -104,7 +106,7 @@ class GroupEngines:
         stats = {
             "n_prompt": len(prompt),
             "n_generated": len(tokens),
-            "n_timed": max(0, len(tokens) - 1),  # the first token counts as prefill
+            "n_timed": max(0, len(tokens) - 1),  # the first token counts as part of the prompt
             "prefill_ms": done.prefill_ms,
             "decode_ms": done.decode_ms,
             "n_drafted": done.n_drafted,
@@ -113,12 +115,12 @@ class GroupEngines:
         return MeasuredText(tokens, stats)
 
     def gap(self, one: BenchRound, text: tuple[int, ...], difference: Difference) -> float | None:
-        """How near a tie a difference is: see `near_ties.gap`.
+        """The gap of the two scores at a difference: see `near_ties.gap`.
 
         Args:
-            one: where two texts part.
-            text: one of the two.
-            difference: where.
+            one: the item whose text differs.
+            text: one of the two texts.
+            difference: the place where the texts diverge.
         """
         return near_ties.gap(
             self.engine,
@@ -130,7 +132,7 @@ class GroupEngines:
         )
 
     def trace(self, variant: Variant, one: BenchRound) -> Trace:
-        """What both models do in a generation, which is not measured."""
+        """The trace of a generation that does not count."""
         done = self.engine.generate(
             self.tokenize(one.text),
             max_tokens=min(self._plan.tokens, _TRACED_TOKENS),

@@ -1,4 +1,4 @@
-"""What a run was measured on and with: hardware, libraries, models."""
+"""Describes the hardware, libraries and models of a run."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Hardware:
     Attributes:
         cpu: model of the CPU.
         cpus: numbers of the CPUs.
-        cores: the same, those together that share a core.
-        n_usable: cores that may be busy at once: a control group may allow fewer than there are.
-        memory_bytes: of the machine; 0: not known.
-        gpus: ggml's names and descriptions.
+        cores: the CPUs, grouped by core.
+        n_usable: number of cores that may be busy at the same time; a control group may limit them.
+        memory_bytes: memory of the machine; 0: not known.
+        gpus: ggml's names and descriptions of the GPUs.
     """
 
     cpu: str
@@ -66,7 +66,7 @@ def describe(system: Path = _SYSTEM) -> Hardware:
 
 
 def _usable() -> int:
-    """Cores that the engine would use, 2 at least: as many as its threads by default."""
+    """The number of cores that the engine uses by default, at least 2."""
     target, draft = _core.ModelOptions(b"target"), _core.ModelOptions(b"draft")
     _core.plan_threads(target, draft)
     return target.n_threads + draft.n_threads
@@ -80,12 +80,12 @@ def _memory() -> int:
 
 
 def tidy(system: str) -> str:
-    """llama.cpp's list of instruction sets, shorter."""
+    """llama.cpp's list of instruction sets, shortened."""
     return " ".join(system.replace("= 1", "").replace("|", " ").split())
 
 
 def libraries() -> dict[str, str]:
-    """Names and versions of what decides the speed."""
+    """Names and versions of the software that affects the speed."""
     llama = _core.library_info()
     found = {
         "llama.cpp": f"{llama.llama_version} ({llama.ggml_commit})",
@@ -112,7 +112,7 @@ def package() -> dict[str, Any]:
 
 
 def _commit(folder: Path) -> str | None:
-    """Of the clone that tracks these files; with ``-dirty`` if one of them is changed."""
+    """The commit of the clone that tracks these files, with ``-dirty`` if a file has changed."""
 
     def git(*arguments: str) -> str | None:
         command = ["git", "-C", str(folder), *arguments]
@@ -131,7 +131,7 @@ def _commit(folder: Path) -> str | None:
 
 
 def model(path: Path) -> dict[str, Any]:
-    """What tells a model from others: name of its file, size, digest."""
+    """Data that identify a model: name of its file, size, digest."""
     file = _core.inspect_model(os.fsencode(path))
     return {
         "name": path.name,
@@ -143,7 +143,7 @@ def model(path: Path) -> dict[str, Any]:
 
 
 def load_average() -> float | None:
-    """Processes at work or waiting, over the last minute; None: not known."""
+    """The load average of the last minute. ``None``: not known."""
     try:
         return round(os.getloadavg()[0], 2)
     except OSError:

@@ -1,7 +1,7 @@
-"""Where two texts that should be equal part, and how near a tie that was.
+"""Finds the place where two texts diverge, and the gap of the scores there.
 
-Rounding can turn over the choice between two tokens only where their scores are nearly equal
-(docs/exactness.md). Anything else is a fault.
+Rounding can change the choice between two tokens only if their scores are almost equal
+(docs/exactness.md). Any other difference is a bug.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from specbranch_cpp.engine import Engine
 
 LIMIT = 0.25
-"""Greatest distance of two scores, in nats, that counts as a near-tie."""
+"""Largest gap of two scores, in nats, that counts as a near-tie."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The first place where two texts part.
+    """The first place where two texts diverge.
 
     Attributes:
-        index: tokens before it.
-        expected: the token of `autoregressive`; None: its text ended there.
-        found: the other one, likewise.
-        gap: how far apart the scores of the two are, after temperature and noise; None: not known.
+        index: number of tokens before this place.
+        expected: the token of `autoregressive`. ``None``: its text ended there.
+        found: the token of the other text. ``None``: that text ended there.
+        gap: difference of the two scores, after temperature and noise. ``None``: not known.
     """
 
     index: int
@@ -38,7 +38,7 @@ class Difference:
 
 
 def first_difference(expected: Sequence[int], found: Sequence[int]) -> Difference | None:
-    """Where two texts part; None: nowhere."""
+    """The first place where two texts diverge. ``None``: the texts are equal."""
     shorter = min(len(expected), len(found))
     pairs = zip(expected[:shorter], found[:shorter], strict=True)
     index = next((i for i, (a, b) in enumerate(pairs) if a != b), shorter)
@@ -60,17 +60,17 @@ def gap(
     temperature: float,
     seed: int,
 ) -> float | None:
-    """How far apart the target finds the two tokens, by the rule that chooses between them.
+    """The difference of the target's scores of the two tokens.
 
-    Where a text ended, the end token stands for what it chose; None if the model has none.
+    If a text ended there, the end token is used; ``None`` if the model has no end token.
 
     Args:
-        engine: with the target.
-        prompt: tokens before the text.
-        text: of one of the two, at least up to the difference.
-        difference: where they part.
-        temperature: of the choice.
-        seed: likewise.
+        engine: an engine with the target.
+        prompt: the tokens before the text.
+        text: the tokens of one of the texts, at least up to the difference.
+        difference: the place where the texts diverge.
+        temperature: temperature of the texts.
+        seed: seed of the texts.
     """
     tokens = [
         engine.eos_token if token is None else token
@@ -94,5 +94,5 @@ def gap(
 
 
 def _without_end(engine: Engine) -> dict[int, float] | None:
-    """A bias that lets the probe give a token: an end token has no log-probabilities."""
+    """A bias against the end token, because an end token has no log-probabilities."""
     return None if engine.eos_token is None else {engine.eos_token: float("-inf")}

@@ -1,4 +1,4 @@
-"""Other engines that are installed, as variants of a run."""
+"""The installed other engines, as variants of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from specbranch_cpp.bench.placements import Placement
     from specbranch_cpp.bench.plan import ModelPair
 
-# What a peer that does not start, or dies, may raise.
+# Exceptions of a peer that does not start, or dies.
 FAILURES = (OSError, RuntimeError, ValueError)
 
 
@@ -23,9 +23,9 @@ class Found:
     """The other engines of a run.
 
     Attributes:
-        versions: by name.
-        draft_lengths: by name.
-        missing: why the others are not there, by name.
+        versions: versions by name.
+        draft_lengths: draft lengths by name.
+        missing: for each engine that is not measured, the reason, by name.
     """
 
     versions: dict[str, str]
@@ -34,7 +34,7 @@ class Found:
 
 
 def open_peer(name: str, pair: ModelPair, placement: Placement, n_ctx: int) -> peers.Peer:
-    """The engine of this name with the pair loaded; `look` has found it."""
+    """The engine of this name with the pair loaded. `look` must have found the engine."""
     assert placement.peer is not None
     models = peers.PeerPair(
         target=str(pair.target), draft=str(pair.draft), n_ctx=n_ctx, **placement.peer
@@ -43,16 +43,17 @@ def open_peer(name: str, pair: ModelPair, placement: Placement, n_ctx: int) -> p
 
 
 def look(wanted: str, pair: ModelPair, placements: Sequence[Placement], n_ctx: int) -> Found:
-    """Which other engines are installed, and what they are to try.
+    """Finds the installed other engines and their draft lengths.
 
     Args:
-        wanted: ``none``, ``all``, or names with commas between.
-        pair: is loaded once by each of them.
-        placements: of the run; a peer runs in the first that is for peers.
-        n_ctx: tokens.
+        wanted: ``none``, ``all``, or names with commas between them.
+        pair: a pair that each engine loads once.
+        placements: the placements of the run; a peer uses the first placement for peers.
+        n_ctx: context length in tokens.
 
     Raises:
-        InvalidArgument: a name is unknown, or an engine that was asked for by its name is missing.
+        InvalidArgument: a name is unknown, or an engine that was requested by name is not
+            installed.
     """
     found = Found({}, {}, {})
     if wanted == "none":
@@ -65,7 +66,9 @@ def look(wanted: str, pair: ModelPair, placements: Sequence[Placement], n_ctx: i
     place = next((each for each in placements if each.peer is not None), None)
     for name in names:
         if place is None:
-            found.missing[name] = "it is measured in the placements split, shared and gpu only"
+            found.missing[name] = (
+                "other engines are measured only in the placements split, shared and gpu"
+            )
             continue
         try:
             with open_peer(name, pair, place, n_ctx) as peer:

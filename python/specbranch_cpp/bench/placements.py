@@ -1,4 +1,4 @@
-"""Which CPUs or GPUs each of the two models gets."""
+"""The placements: which CPUs or GPUs each model gets."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from specbranch_cpp.errors import InvalidArgument
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the models run.
+    """A placement of both models.
 
     Attributes:
-        name: of `NAMES`.
-        options: of `Engine`: threads, CPUs and layers on GPUs.
-        peer: where other engines run, which let their models take turns: arguments of
-            ``peers.PeerPair``; None: they are not measured here.
+        name: one of `NAMES`.
+        options: options of `Engine`: threads, CPUs and layers on GPUs.
+        peer: arguments of ``peers.PeerPair`` for other engines, whose models take turns. ``None``:
+            other engines are not measured in this placement.
     """
 
     name: str
@@ -28,15 +28,18 @@ class Placement:
 
 
 class ImpossibleError(Exception):
-    """Why this machine has no such placement."""
+    """The reason why this machine does not have a placement."""
 
 
 def _split(machine: Hardware) -> Placement:
-    # A core is a group of CPUs that share it; the draft gets a quarter of the cores, as usual.
+    # A core is a group of CPUs that share the core. The draft gets a quarter of the cores, as by
+    # default in the engine.
     cores = machine.cores[: machine.n_usable]
     if len(cores) < 2:
         cpus = ", ".join(map(str, machine.cpus))
-        raise ImpossibleError(f"one core (CPU {cpus}); each model needs one of its own")
+        raise ImpossibleError(
+            f"the machine has one core (CPU {cpus}), but each model needs its own core"
+        )
     n_draft = max(1, len(cores) // 4)
     target, draft = ([core[0] for core in part] for part in (cores[:-n_draft], cores[-n_draft:]))
     return Placement(
@@ -66,7 +69,7 @@ def _on_gpu(name: str, target_layers: int, draft_layers: int) -> Callable[[Hardw
         options: PlaceKeywords = {
             "n_gpu_layers": target_layers,
             "draft_n_gpu_layers": draft_layers,
-            # Threads of a model on a GPU only wait for it.
+            # The threads of a model on a GPU only wait for the GPU.
             "n_threads": 1 if target_layers else n_beside,
             "draft_n_threads": 1 if draft_layers else n_beside,
         }
@@ -90,11 +93,12 @@ GPU."""
 
 
 def place(names: list[str] | None, machine: Hardware) -> tuple[list[Placement], dict[str, str]]:
-    """The placements that this machine has, and of the others why it has not.
+    """The placements that this machine has, and the reasons why it does not have the others.
 
     Args:
-        names: of `NAMES`; None: ``gpu`` where there is one, else ``split``, else ``shared``.
-        machine: this one.
+        names: names out of `NAMES`. ``None`` (default): ``gpu`` if there is a GPU, else ``split``,
+            else ``shared``.
+        machine: this machine.
 
     Raises:
         InvalidArgument: a name is unknown, or none of the placements is possible.
@@ -114,5 +118,5 @@ def place(names: list[str] | None, machine: Hardware) -> tuple[list[Placement], 
             return placements, {}
     if not placements:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
-        raise InvalidArgument(f"no placement is possible on this machine: {reasons}")
+        raise InvalidArgument(f"this machine has none of the placements: {reasons}")
     return placements, skipped

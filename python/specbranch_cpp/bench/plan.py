@@ -1,7 +1,7 @@
-"""The plan of a run: what is measured, in which order, and the key of every item.
+"""The plan of a run: the measurements, their order, and the key of every item.
 
 A *group* is a pair of models in a placement; it has one engine. A *round* is one prompt at one
-temperature, decoded by every variant, one after another. An *item* is one generation of it.
+temperature that all variants decode, one after another. An *item* is one generation of a round.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAX_TOKENS = 100_000
 
 @dataclass(frozen=True)
 class ModelPair:
-    """A target and a draft: their files, and what `machine.model` says of them."""
+    """A target and a draft: their files and their descriptions by `machine.model`."""
 
     target: Path
     draft: Path
@@ -46,11 +46,11 @@ class ModelPair:
 
 @dataclass(frozen=True)
 class Item:
-    """One generation that is to be measured.
+    """One generation to measure.
 
     Attributes:
-        variant: who decodes.
-        key: digest of all that it depends on.
+        variant: the variant that decodes.
+        key: digest of everything that the generation depends on.
     """
 
     variant: Variant
@@ -59,18 +59,18 @@ class Item:
 
 @dataclass(frozen=True)
 class BenchRound:
-    """A prompt, decoded by every variant.
+    """A prompt that all variants decode.
 
     Attributes:
-        pair: index in the plan.
-        placement: its name.
-        prompts: name of the set.
-        prompt: number in it.
+        pair: index of the pair in the plan.
+        placement: name of the placement.
+        prompts: name of the prompt set.
+        prompt: number of the prompt in the set.
         text: the prompt.
-        temperature: of the choice.
-        repeat: how many times the prompt was there before.
-        seed: of the choice, the same for all variants.
-        items: in the order of measuring.
+        temperature: temperature of the texts.
+        repeat: number of earlier rounds with this prompt.
+        seed: seed of the texts, the same for all variants.
+        items: the items in the order of the measurement.
     """
 
     pair: int
@@ -84,7 +84,7 @@ class BenchRound:
     items: tuple[Item, ...] = field(repr=False)
 
     def about(self) -> dict[str, Any]:
-        """What a record says of the round."""
+        """The fields of the round in a record."""
         return {
             "pair": self.pair,
             "placement": self.placement,
@@ -97,7 +97,7 @@ class BenchRound:
 
 @dataclass(frozen=True)
 class BenchGroup:
-    """What one engine measures."""
+    """The measurements with one engine."""
 
     pair: int
     placement: Placement
@@ -109,18 +109,18 @@ class BenchGroup:
 
 @dataclass(frozen=True)
 class BenchPlan:
-    """All that a run measures: pairs x placements x temperatures x repeats x prompts x variants.
+    """All measurements of a run: pairs x placements x temperatures x repeats x prompts x variants.
 
     Attributes:
-        pairs: the models.
-        prompt_sets: with names that differ.
-        variants: `autoregressive` first.
-        placements: where the models run.
-        temperatures: 0 or above.
-        tokens: of every text, at most.
-        repeat: how often every prompt is decoded.
-        n_ctx: room of every context, in tokens.
-        seed: of the orders, and of the choices at temperatures above 0.
+        pairs: the pairs of models.
+        prompt_sets: the prompt sets, with different names.
+        variants: the variants, `autoregressive` first.
+        placements: the placements.
+        temperatures: the temperatures, 0 or above.
+        tokens: the largest number of tokens of a text.
+        repeat: the number of repeats of every prompt.
+        n_ctx: context length in tokens.
+        seed: seed of the orders, and of the texts at temperatures above 0.
         bit_exact: as in `Engine`.
 
     Raises:
@@ -148,7 +148,7 @@ class BenchPlan:
                 raise InvalidArgument(f"temperature is {temperature}; it must be in 0 .. 100")
 
     def settings(self) -> dict[str, Any]:
-        """What a header says of the plan; two equal ones measure the same."""
+        """The plan in a header. Plans with equal descriptions measure the same."""
         return {
             "pairs": [pair.to_json() for pair in self.pairs],
             "prompts": {
@@ -226,9 +226,10 @@ class BenchPlan:
 
 
 def rotated(variants: Sequence[Variant], number: int, seed: int) -> list[Variant]:
-    """The order in a round: shuffled by the seed, turned on by one a round, every other backwards.
+    """The order in a round.
 
-    So nobody always comes first, or always after the same other one.
+    The seed shuffles the order. It moves on by one place from round to round, and every second
+    round reverses it. So no variant always comes first, or always after the same other variant.
     """
     order = list(variants)
     random.Random(seed).shuffle(order)

@@ -1,4 +1,4 @@
-"""Pictures of a run, from its records; they need matplotlib: ``specbranch_cpp[plot]``."""
+"""Draws pictures of a run from its records. This needs matplotlib: ``specbranch_cpp[plot]``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WHAT = "a picture of a report"
 
 
 def save_all(folder: Path, records: Sequence[Record], summary: Summary) -> dict[str, str]:
-    """Draws what there is to draw; the names of the files, and what they show.
+    """Draws all pictures. Returns the names of the files and their captions.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -31,7 +31,7 @@ def save_all(folder: Path, records: Sequence[Record], summary: Summary) -> dict[
         made["speedup.png"] = "speed-up of every mode at its best setting, with quartiles"
     if any(sum(row.histogram) for group in summary.groups for row in group.best):
         draw_histograms(summary, folder / "acceptance.png")
-        made["acceptance.png"] = "tokens that a target step accepted"
+        made["acceptance.png"] = "number of tokens that a target step accepted"
     for record in records:
         if record["kind"] == "trace":
             name = f"round-{record['pair']}-{record['placement']}.png"
@@ -93,7 +93,7 @@ def draw_histograms(summary: Summary, path: Path) -> None:
 
 
 def draw_round(record: Record, path: Path) -> bool:
-    """One round of a traced generation; False: it has none."""
+    """Draws one round of a traced generation. Returns False if the trace has no complete round."""
     trace = traces.from_json(record)
     window = traces.one_round(trace)
     if window is None:

@@ -1,4 +1,4 @@
-"""Sets of prompts: a file with one JSON object a line, of which ``prompt`` is read."""
+"""Prompt sets: files with one JSON object per line. Only the field ``prompt`` is read."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class PromptSet:
     """Prompts of one file.
 
     Attributes:
-        name: of the file, without its ending; tells the set from the others of a run.
-        texts: by their number in the file, from 0 on.
-        sha256: of all texts of the file.
+        name: name of the file without its ending, unique in a run.
+        texts: the texts by their number in the file, from 0.
+        sha256: digest of all texts of the file.
     """
 
     name: str
@@ -34,21 +34,24 @@ class PromptSet:
 
 
 def load(files: Sequence[Path], n_prompts: int | None, seed: int) -> list[PromptSet]:
-    """The sets of these files, the bundled one if there are none.
+    """The prompt sets of these files; without files, the bundled set.
 
     Args:
-        files: JSON lines.
-        n_prompts: so many of each at most, drawn by the seed; None: all.
-        seed: see above.
+        files: files of JSON lines.
+        n_prompts: the largest number of prompts from each file, drawn by the seed. ``None``
+            (default): all prompts.
+        seed: seed of the drawing.
 
     Raises:
-        InvalidArgument: a file cannot be read, has no prompts, or its name is there twice.
+        InvalidArgument: a file cannot be read, it has no prompts, or two files have the same name.
     """
     sets: dict[str, PromptSet] = {}
     for file in files or [BUNDLED]:
         name = "bundled" if file == BUNDLED else file.stem
         if name in sets:
-            raise InvalidArgument(f"{file}: there is another set of prompts with the name {name!r}")
+            raise InvalidArgument(
+                f"{file}: another prompt set has the name {name!r} too; rename the file"
+            )
         texts = read_prompts(file)
         numbers = list(range(len(texts)))
         if n_prompts is not None and n_prompts < len(texts):

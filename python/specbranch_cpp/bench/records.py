@@ -1,17 +1,17 @@
-"""The record file of a run, ``run.jsonl``: a header, then a line for everything that happened.
+"""The record file of a run, ``run.jsonl``: a header, then one line for each event.
 
-A line is written as soon as its generation ends. A run that was stopped goes on with the same file:
-its header must be equal to the new one, but for when and by which command it was made.
+The run writes a line as soon as its generation ends. A stopped run continues with the same file.
+The headers must then be equal, except for the date and the command.
 
 | ``kind`` | content |
 | --- | --- |
-| ``header`` | package, hardware, libraries, plan, what was skipped |
-| ``begin`` | a run begins or goes on: ``part`` counts these; the machine's load |
-| ``engine`` | step times and slow-downs after loading and warming up |
+| ``header`` | package, hardware, libraries, plan, things that are not measured |
+| ``begin`` | the run begins or continues (``part`` counts); the load of the machine |
+| ``engine`` | step times and slow-downs after loading |
 | ``generation`` | one measured generation: its place in the plan, tokens, statistics |
-| ``difference`` | two texts that should be equal and are not: where, and how near a tie it was |
-| ``trace`` | what both models did in one generation that was not measured |
-| ``skip`` | what could not be measured, and why |
+| ``difference`` | two texts that should be equal but differ: the place and the gap of the scores |
+| ``trace`` | the trace of one generation that does not count |
+| ``skip`` | the things that the run could not measure, and the reasons |
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
 
 FORMAT = "specbranch-bench-2"
 NAME = "run.jsonl"
-# Of the header: these do not decide whether a run goes on.
+# Fields of the header that may change when a run continues.
 _FREE = ("made", "command")
 
 Record = dict[str, Any]
 
 
 def timestamp() -> str:
-    """This second, as records tell it: in UTC, ISO 8601."""
+    """The current time in UTC, in seconds, ISO 8601."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def read(folder: Path) -> list[Record]:
-    """The records of a run, the header first; a line that was cut off at the end is left out.
+    """The records of a run, the header first. An incomplete last line is left out.
 
     Raises:
-        InvalidArgument: there is no such file, or it is damaged or of another format.
+        InvalidArgument: the file does not exist, is damaged, or has another format.
     """
     return _parse(folder / NAME)[0]
 
@@ -62,9 +62,9 @@ def _parse(path: Path) -> tuple[list[Record], int]:
         try:
             record = json.loads(line)
         except ValueError as error:
-            raise InvalidArgument(f"{path}, line {number} is no JSON: {error}") from None
+            raise InvalidArgument(f"{path}, line {number} is not JSON: {error}") from None
         if not isinstance(record, dict) or "kind" not in record:
-            raise InvalidArgument(f"{path}, line {number} is no record: it has no kind")
+            raise InvalidArgument(f"{path}, line {number} is not a record, because it has no kind")
         records.append(record)
     if not records:
         raise InvalidArgument(f"{path} has no header")
@@ -77,7 +77,7 @@ def _parse(path: Path) -> tuple[list[Record], int]:
 
 
 def differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
-    """What differs between two headers, one phrase each."""
+    """The differences of two headers, one phrase each."""
     if isinstance(old, dict) and isinstance(new, dict):
         for each in sorted(old.keys() | new.keys()):
             if name or each not in _FREE:
@@ -92,14 +92,15 @@ def _shown(value: Any) -> str:
 
 
 class RecordFile:
-    """A run's file, open for more lines. A context manager; one process at a time.
+    """The file of a run, open for more lines. A context manager, for one process at a time.
 
     Args:
-        folder: made if it is not there.
-        header: of this run, without its ``kind`` and ``format``.
+        folder: folder of the run; it is created if needed.
+        header: header of this run, without ``kind`` and ``format``.
 
     Raises:
-        InvalidArgument: the file is of another run, damaged, or in use; or cannot be written.
+        InvalidArgument: the file belongs to another run, is damaged, is in use, or cannot be
+            written.
     """
 
     def __init__(self, folder: Path, header: Record) -> None:
@@ -122,7 +123,7 @@ class RecordFile:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InvalidArgument(f"{self.path} is being written by another process") from None
+            raise InvalidArgument(f"another process writes {self.path} at this time") from None
         if b"\n" not in self.path.read_bytes():  # new, or stopped before the header was written
             self._file.truncate(0)
             self._write(header)
@@ -130,14 +131,15 @@ class RecordFile:
         records, end = _parse(self.path)
         if changes := list(differences(records[0], header)):
             raise InvalidArgument(
-                f"{self.path} is of another run, give another folder with -o: {'; '.join(changes)}"
+                f"{self.path} belongs to another run; give another folder with -o. The "
+                f"differences: {'; '.join(changes)}"
             )
         self._file.truncate(end)
         return records
 
     @property
     def n_generations(self) -> int:
-        """How many are measured."""
+        """The number of measured generations."""
         return sum(record["kind"] == "generation" for record in self._done.values())
 
     def has(self, key: str) -> bool:
@@ -158,7 +160,7 @@ class RecordFile:
         return self._done.get(key)
 
     def _write(self, record: Record) -> None:
-        # One write a line: what is cut off is at most the last one.
+        # One write for each line, so that at most the last line can be incomplete.
         self._file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
         self._file.flush()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp._support.words import several
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -24,9 +26,9 @@ def markdown(
     """The whole report.
 
     Args:
-        records: of the run, the header first.
-        summary: of these records.
-        pictures: what they show, by the names of their files.
+        records: the records of the run, the header first.
+        summary: the summary of these records.
+        pictures: captions by the names of the files.
     """
     header = records[0]
     parts = [f"# {title(header)}", _progress(header, records, summary)]
@@ -38,7 +40,7 @@ def markdown(
             parts.append(_auto(group))
         why = next((row.mode_reason for row in group.rows if row.mode_reason), "")
         if why:
-            parts.append(f"`auto`, the last time: {why}")
+            parts.append(f"Last decision of `auto`: {why}")
     if len(summary.groups) > 1 and summary.auto_means:
         parts += ["## `auto` over the groups", _means(summary)]
     different = [(group, one) for group in summary.groups for one in group.differences]
@@ -67,7 +69,7 @@ def heading(group: GroupSummary, header: Record) -> str:
 
 
 def overview(summary: Summary, header: Record) -> str:
-    """A row for each group: the speed-up in total of every mode and engine at its best."""
+    """One row for each group: the total speed-up of the best setting of every mode and engine."""
     modes = list(dict.fromkeys(row.mode for group in summary.groups for row in group.best))
     lines = [("target + draft", "placement", "prompts", "temperature", "c", *modes)]
     lines.append(("---",) * len(lines[0]))
@@ -88,7 +90,7 @@ def overview(summary: Summary, header: Record) -> str:
 
 
 def cells(row: Row) -> list[str]:
-    """Of one variant, in the order of `COLUMNS`."""
+    """The cells of one variant, in the order of `COLUMNS`."""
     speedup = row.speedup
     return [
         row.name,
@@ -106,7 +108,7 @@ def cells(row: Row) -> list[str]:
 
 
 def table(group: GroupSummary) -> str:
-    """A row for each variant; the best setting of every mode is bold."""
+    """One row for each variant. The best setting of every mode is bold."""
     lines = [COLUMNS, ("---",) * len(COLUMNS)]
     for row in group.rows:
         found = cells(row)
@@ -147,7 +149,7 @@ def _facts(group: GroupSummary) -> str:
             f"as alone, a draft step {group.draft_slowdown:.2f} times"
         )
     text = "; ".join(facts)
-    return f"{text[:1].upper()}{text[1:]}." if text else "Step times are not known."
+    return f"{text[:1].upper()}{text[1:]}." if text else "The step times are not known."
 
 
 def _auto(group: GroupSummary) -> str:
@@ -223,7 +225,8 @@ def _setup(header: Record) -> str:
         f"prompts {name}: {len(prompts['numbers'])}, sha256 {prompts['sha256'][:12]}"
         for name, prompts in plan["prompts"].items()
     ]
-    sizes = f"at most {plan['tokens']} tokens a text, {plan['repeat']} of each prompt"
+    runs = several(plan["repeat"], "run")
+    sizes = f"at most {plan['tokens']} tokens per text, {runs} of each prompt"
     exact = ", bit-exact" if plan["bit_exact"] else ""
     lines += [
         f"{sizes}, context {plan['ctx_size']}, seed {plan['seed']}{exact}",

@@ -1,4 +1,4 @@
-"""Measures what a plan lists into a record file, and goes on where it was stopped."""
+"""Measures the items of a plan, writes them to a record file, and continues a stopped run."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 
 class ProgressListener(Protocol):
-    """Told before and after each generation."""
+    """Called before and after each generation."""
 
     def __call__(self, n_done: int, n_items: int, what: str) -> object: ...
 
 
 def run(plan: BenchPlan, file: RecordFile, progress: ProgressListener | None = None) -> None:
-    """Measures every item of the plan that the file does not hold yet.
+    """Measures every item of the plan that is not in the file.
 
-    What is stopped by an exception, Ctrl-C among them, goes on with the next call.
+    After an exception or Ctrl-C, the next call continues.
 
     Args:
-        plan: what is measured.
-        file: where the records go; its header is that of the plan.
-        progress: is told how far it is.
+        plan: the plan.
+        file: the record file, with the header of the plan.
+        progress: called before and after each generation.
 
     Raises:
         InvalidArgument: a prompt does not fit into the context.
@@ -52,7 +52,7 @@ def _difference_key(item: Item) -> str:
 
 
 class _GroupRun:
-    """What is left of one group."""
+    """The remaining work of one group."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class _GroupRun:
         self._group = group
         self._file = file
         self._progress = progress
-        self._skipped: set[str] = set()  # other engines that failed here
+        self._skipped: set[str] = set()  # other engines that failed in this group
 
     def run(self) -> None:
         left = [one for one in self._group.rounds if self._open_items(one)]
@@ -79,7 +79,7 @@ class _GroupRun:
             self._skip(str(error) or "not enough memory")
             return
         with engines:
-            for one in left:  # whether all prompts fit, before the first is decoded
+            for one in left:  # check that all prompts fit before decoding the first
                 engines.tokenize(one.text)
             for one in unexplained:
                 self._compare(engines, one)
@@ -91,7 +91,7 @@ class _GroupRun:
             self._trace(engines)
 
     def _traced(self) -> tuple[str, Variant] | None:
-        """The key of the trace that is to be made, and of whom; None: none, or it is there."""
+        """The key and the variant of the trace to make. ``None``: no trace is missing."""
         variant = traces.variant(self._plan.variants)
         key = f"trace {self._group.pair} {self._group.placement.name}"
         return None if variant is None or self._file.has(key) else (key, variant)
@@ -113,7 +113,7 @@ class _GroupRun:
         return [item for item in one.items if not self._file.has(item.key)]
 
     def _warm_up(self, engines: GroupEngines, left: list[BenchRound]) -> None:
-        """One generation of each variant that has something left, on the last of the prompts."""
+        """Warms up each variant with remaining items: runs a generation on the last prompt."""
         last = left[-1]
         prompt = engines.tokenize(last.text)
         wanted = {item.variant: None for one in left for item in self._open_items(one)}
@@ -153,7 +153,7 @@ class _GroupRun:
         self._compare(engines, one)
 
     def _differing(self, one: BenchRound) -> list[tuple[Item, tuple[int, ...], Difference]]:
-        """Texts of the round that are not that of `autoregressive` and are not noted yet."""
+        """Texts of the round that differ from that of `autoregressive` and have no record yet."""
         texts = {
             item: tuple(record["tokens"])
             for item in one.items
@@ -170,7 +170,7 @@ class _GroupRun:
         ]
 
     def _compare(self, engines: GroupEngines, one: BenchRound) -> None:
-        """Notes them, and how near a tie each is."""
+        """Writes records of the differences with the gaps of their scores."""
         for item, base, difference in self._differing(one):
             gap = engines.gap(one, base, difference)
             self._file.add(
@@ -184,7 +184,7 @@ class _GroupRun:
     def _try(
         self, engines: GroupEngines, variant: Variant, prompt: list[int], one: BenchRound
     ) -> MeasuredText | None:
-        """A measurement; None if another engine failed, which takes no part in the group then."""
+        """A measurement. ``None``: another engine failed; the group leaves this engine out then."""
         if variant.mode in self._skipped:
             return None
         try:

@@ -1,4 +1,4 @@
-"""From what a user asks for to a plan, its header, and a report."""
+"""Turns the user's request into a plan, a header and a report."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """What is to be measured.
+    """The user's request.
 
     Attributes:
         pairs: files of targets and drafts.
-        prompts: files of JSON lines; none: the bundled set.
-        modes: of `variants.MODES`; `autoregressive` is always measured.
-        policies: of `variants.POLICIES`; None: each mode's usual one.
-        lengths: tokens drafted ahead.
-        epsilons: of the policies that look at the confidence.
-        branch_limits: branches at most, of `specbranch`.
-        hrad: weights for the policy ``hrad``.
-        placements: of `placements.NAMES`; None: what suits the machine.
-        temperatures: 0 or above.
-        peers: other engines: ``all``, ``none``, or names with commas between.
-        tokens: of every text, at most.
-        n_prompts: of every set, at most; None: all.
-        repeat: how often every prompt is decoded.
-        n_ctx: room of every context, in tokens.
-        seed: of the choice of prompts, of the orders, and of the texts at temperatures above 0.
+        prompts: files of JSON lines; empty: the bundled set.
+        modes: modes out of `variants.MODES`; `autoregressive` is always measured.
+        policies: policies out of `variants.POLICIES`. ``None``: the default policy of each mode.
+        lengths: numbers of tokens to draft ahead.
+        epsilons: confidence limits of the policies that use the confidence.
+        branch_limits: largest numbers of branches in `specbranch`.
+        hrad: file with the weights of the policy ``hrad``.
+        placements: placements out of `placements.NAMES`. ``None``: the first possible placement.
+        temperatures: temperatures, 0 or above.
+        peers: other engines: ``all``, ``none``, or names with commas between them.
+        tokens: the largest number of tokens of a text.
+        n_prompts: the largest number of prompts of a set. ``None``: all prompts.
+        repeat: the number of repeats of every prompt.
+        n_ctx: context length in tokens.
+        seed: seed of the choice of prompts, of the orders, and of the texts (temperature above 0).
         bit_exact: as in `Engine`.
     """
 
@@ -81,20 +81,20 @@ class Prepared:
 
 
 def prepare(request: BenchRequest, command: str = "") -> Prepared:
-    """The plan of what is asked for; reads the models' headers, and looks for other engines.
+    """Makes the plan for a request. Reads the headers of the models, and looks for other engines.
 
     Args:
-        request: what is asked for.
-        command: how the user said it, for the report.
+        request: the request.
+        command: the user's command, for the report.
 
     Raises:
-        InvalidArgument: something is out of its range, or impossible on this machine.
-        ModelLoadError: a file is no model.
-        IncompatibleModels: two models are no pair.
+        InvalidArgument: a value is out of its range, or impossible on this machine.
+        ModelLoadError: a file is not a model.
+        IncompatibleModels: two models cannot be used together.
     """
     hrad = None if request.hrad is None else str(request.hrad)
     if hrad is not None:
-        policies.HRAD(hrad)  # refuses what is no file of weights
+        policies.HRAD(hrad)  # raises an error if the file has no weights
     own = variants.of_modes(
         request.modes,
         lengths=request.lengths,
@@ -153,15 +153,15 @@ def write_report(folder: Path, *, pictures: bool = True) -> tuple[Summary, Seque
     """Writes ``report.md`` and the pictures of a run, from its records alone.
 
     Args:
-        folder: of the run.
-        pictures: draw them, if matplotlib is installed.
+        folder: folder of the run.
+        pictures: whether to draw pictures, if matplotlib is installed.
 
     Returns:
-        The figures, the records, and why there are no pictures, if there are none.
+        The figures, the records, and the reason if there are no pictures.
 
     Raises:
-        InvalidArgument: the folder holds no run, or a damaged one.
-        OSError: it cannot be written to.
+        InvalidArgument: the folder has no run, or the run is damaged.
+        OSError: the folder cannot be written.
     """
     found = records.read(folder)
     summary = statistics.summarize(found)

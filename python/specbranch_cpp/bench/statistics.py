@@ -1,7 +1,7 @@
-"""What the records of a run say: pure functions of them.
+"""Computes figures from the records of a run, with pure functions.
 
-Speeds are compared within a round only: two variants, the same prompt, minutes apart at most. A
-round that was interrupted is not one; what was measured before and after counts apart.
+Speeds are compared only within a round: two variants on the same prompt, at most minutes apart. The
+parts of an interrupted round before and after the interruption count as separate rounds.
 """
 
 from __future__ import annotations
@@ -112,19 +112,19 @@ def _group(
 
 
 def ms_per_token(record: Record) -> float | None:
-    """Of decoding; None: no token was timed."""
+    """The decoding time of a token. ``None``: no token was measured."""
     n_timed, ms = _timed(record)
     return ms / n_timed if n_timed > 0 and ms > 0.0 else None
 
 
 def _timed(record: Record) -> tuple[int, float]:
-    """How many tokens were decoded in how many milliseconds."""
+    """The number of decoded tokens and the milliseconds."""
     stats = record["stats"]
     return stats.get("n_timed", stats["n_generated"]), stats["decode_ms"]
 
 
 def compare(group: Iterable[Record], base: Iterable[Record]) -> Comparison | None:
-    """How many times as fast `group` is as `base`, round by round; None: they share no round."""
+    """The speed-up of `group` over `base` in each round. ``None``: they share no round."""
     by_round = {_round(record): record for record in base}
     pairs = []
     for record in group:
@@ -144,13 +144,16 @@ def _round(record: Record) -> tuple[Any, ...]:
 
 
 def tokens_per_ms(group: Sequence[Record]) -> float:
-    """All tokens over all time of decoding."""
+    """The ratio of all tokens and the whole decoding time."""
     ms = sum(_timed(record)[1] for record in group)
     return sum(_timed(record)[0] for record in group) / ms if ms else 0.0
 
 
 def _over(group: Sequence[Record], part: str, whole: str) -> float | None:
-    """The ratio of two sums; None where a generation does not tell, or the whole is 0."""
+    """The ratio of two sums.
+
+    ``None``: a generation does not have the value, or the denominator is 0.
+    """
     values = [(record["stats"].get(part), record["stats"].get(whole)) for record in group]
     if any(a is None or b is None for a, b in values):
         return None
@@ -161,7 +164,7 @@ def _over(group: Sequence[Record], part: str, whole: str) -> float | None:
 def _best(
     speedups: Mapping[str, Comparison | None], variants: Mapping[str, Mapping[str, Any]]
 ) -> set[str]:
-    """Of each mode the variant with the greatest ratio of totals."""
+    """For each mode, the variant with the largest total speed-up."""
     best: dict[str, tuple[float, str]] = {}
     for name, speedup in speedups.items():
         if speedup is not None:
@@ -230,10 +233,10 @@ def _differences(
 
 
 def step_ratio(generations: Iterable[Record], costs: Mapping[str, Any] | None) -> float | None:
-    """c: a target step over a draft step, each alone on the machine.
+    """The step ratio c: a target step / a draft step, each alone on the machine.
 
-    From generations, by medians: of `autoregressive` and of `speculative`, where the models take
-    turns. Without the latter by the engine's own costs.
+    The step ratio is the ratio of medians from `autoregressive` and `speculative`, where the models
+    take turns. Without `speculative`, the engine's step costs are used.
     """
     target: list[float] = []
     draft: list[float] = []

@@ -1,4 +1,4 @@
-"""The figures that `statistics` takes from the records of a run."""
+"""The figures that `statistics` computes from the records of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Spread:
-    """Of some numbers: quartiles, and how many there are."""
+    """The quartiles and the number of some values."""
 
     q1: float
     median: float
@@ -23,7 +23,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread | None:
-        """None: there are no values."""
+        """``None``: there are no values."""
         if not values:
             return None
         if len(values) == 1:
@@ -34,11 +34,11 @@ class Spread:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How many times as fast one variant is as another.
+    """The speed of a variant divided by that of another.
 
     Attributes:
-        ratios: of single rounds.
-        total: of all tokens over all time, in these rounds.
+        ratios: the ratios of single rounds.
+        total: the ratio of all tokens over all time in these rounds.
     """
 
     ratios: Spread
@@ -50,22 +50,23 @@ class Row:
     """One variant in one group.
 
     Attributes:
-        name: of the variant.
-        mode: its mode, or the engine.
-        is_peer: another engine.
-        speedup: over `autoregressive`; None: they share no round.
-        tokens_per_second: of decoding.
-        mean_accepted_length: M, tokens of the text per target step; None here and below: not known.
+        name: name of the variant.
+        mode: its mode, or the name of the engine.
+        is_peer: whether this is another engine.
+        speedup: speed-up over `autoregressive`. ``None``: they share no round.
+        tokens_per_second: decoding speed.
+        mean_accepted_length: M, tokens of the text per target step. ``None``, here and below: not
+            known.
         rollback_rate: RB, share of the drafted tokens that were rolled back.
         rollback_per_token: rolled back tokens per token of the text.
         acceptance: share of the drafted tokens that became text.
-        coordination_share: of the time, in which neither model computed.
-        overlap_share: of the time, in which both did.
-        n_texts: that were measured and can be compared.
-        n_equal: of these, equal to the text of `autoregressive`.
-        histogram: at index i the number of target steps that accepted i tokens.
-        why: what `auto` says of the last text.
-        is_best: of the settings of its mode.
+        coordination_share: share of the time in which neither model computed.
+        overlap_share: share of the time in which both models computed.
+        n_texts: number of measured texts that can be compared.
+        n_equal: number of them that are equal to the text of `autoregressive`.
+        histogram: at index i, the number of target steps that accepted i tokens.
+        why: the reason for the decision of `auto` in the last text.
+        is_best: whether this is the best setting of its mode.
     """
 
     name: str
@@ -88,7 +89,7 @@ class Row:
 
 @dataclass(frozen=True)
 class DifferingText:
-    """A text that is not that of `autoregressive`; see `near_ties.Difference`."""
+    """A text that differs from that of `autoregressive`; see `near_ties.Difference`."""
 
     variant: str
     is_peer: bool
@@ -106,16 +107,18 @@ class GroupSummary:
     """One pair, placement, set of prompts and temperature.
 
     Attributes:
-        pair: index in the header.
-        placement: its name.
-        prompts: name of the set.
-        temperature: of the choice.
-        rows: one a variant, in the header's order.
-        auto: `auto` compared with the best setting of each other mode and engine, by its name.
-        differences: texts that are not equal.
-        step_ratio: c, target step over draft step, each alone; None: not known.
-        target_slowdown: s, of a target step while the draft runs; None: not known.
-        draft_slowdown: likewise.
+        pair: index of the pair in the header.
+        placement: name of the placement.
+        prompts: name of the prompt set.
+        temperature: temperature of the texts.
+        rows: one row for each variant, in the order of the header.
+        auto: the speed of `auto` divided by that of the best setting of each other mode and engine,
+            by name.
+        differences: texts that differ.
+        step_ratio: step ratio c, target step / draft step, each alone. ``None``: not known.
+        target_slowdown: time of a target step while the draft runs, divided by its time alone.
+            ``None``: not known.
+        draft_slowdown: the same ratio for a draft step. ``None``: not known.
     """
 
     pair: int
@@ -143,10 +146,10 @@ class Summary:
     """All groups of a run, in the order of the plan.
 
     Attributes:
-        groups: see there.
-        auto_means: `auto` over the best setting of each other mode and engine: geometric mean over
-            the groups of the ratio of totals, and the least.
-        n_items: generations measured.
+        groups: the groups.
+        auto_means: the speed of `auto` divided by that of the best setting of each other mode and
+            engine: geometric mean over the groups, and least value.
+        n_items: number of measured generations.
     """
 
     groups: tuple[GroupSummary, ...]
@@ -155,5 +158,5 @@ class Summary:
 
     @property
     def differences(self) -> list[DifferingText]:
-        """Of this engine's own modes."""
+        """The differences of this engine's own modes."""
         return [d for group in self.groups for d in group.differences if not d.is_peer]

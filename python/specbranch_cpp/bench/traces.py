@@ -17,9 +17,9 @@ _ROUND = ("at_ms", "n_accepted", "committed", "rolled_back", "branch_hit", "bran
 
 
 def variant(variants: Sequence[Variant]) -> Variant | None:
-    """Whose generation is traced: the first that drafts while the target verifies.
+    """The variant whose generation is traced: `specbranch` before `pearl` and the others.
 
-    `specbranch` before `pearl` and the others; None: nobody drafts.
+    ``None``: no variant drafts.
     """
     for mode in ("specbranch", "pearl", "auto", "speculative"):
         for each in variants:
@@ -46,10 +46,10 @@ def from_json(content: dict[str, Any]) -> Trace:
 
 
 def one_round(trace: Trace) -> tuple[float, float] | None:
-    """Begin and end, in milliseconds, of a typical round: the median one by its length.
+    """Begin and end, in milliseconds, of a typical round: the round with the median length.
 
-    A round lasts from one verdict of the target to the next. A fifth of it is added on both sides.
-    None: there are not two verdicts.
+    A round lasts from one verification of the target to the next. A fifth of its length is added on
+    both sides. ``None``: the trace has fewer than two verifications.
     """
     times = [one.at_ms for one in trace.rounds]
     rounds = sorted(

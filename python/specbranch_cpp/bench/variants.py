@@ -1,4 +1,4 @@
-"""What is compared: a mode with its setting, or another engine with a draft length."""
+"""The variants of a run: a mode with one setting, or another engine with one draft length."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
 BASE = MODES[0]
 UNTUNED = ("autoregressive", "auto")
 POLICIES = ("fixed", "confidence", "adaedl", "hrad")
-# What a mode is measured with unless the user names policies.
+# The default policies of each mode.
 _USUAL_POLICY = {"speculative": "fixed", "pearl": "fixed", "specbranch": "confidence"}
 AUTO_DRAFT = 16
 AUTO_K_MAX = 4
@@ -26,16 +26,17 @@ AUTO_K_MAX = 4
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to decode.
+    """A variant: one way to decode.
 
     Attributes:
-        mode: of this engine; or the name of another engine.
-        draft_length: tokens drafted ahead at most; 0: none, or the mode finds it.
-        policy: one of `POLICIES`; empty: the mode takes none.
-        epsilon: of the policies that look at the confidence.
-        max_branches: branches at most.
-        hrad: file of weights, for the policy ``hrad``.
-        is_peer: another engine.
+        mode: a mode of this engine, or the name of another engine.
+        draft_length: the largest number of tokens to draft ahead; 0: no drafting, or the mode finds
+            the length.
+        policy: one of `POLICIES`; empty: the mode takes no policy.
+        epsilon: confidence limit of the policies that use the confidence.
+        max_branches: the largest number of branches.
+        hrad: file with the weights of the policy ``hrad``.
+        is_peer: whether this is another engine.
     """
 
     mode: str
@@ -48,7 +49,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """Tells it from all other variants of a run."""
+        """The name of the variant, unique in a run."""
         words = [str(self.draft_length)] if self.draft_length or self.is_peer else []
         if self.policy:
             words.append(self.policy)
@@ -59,7 +60,7 @@ class Variant:
         return f"{self.mode} ({', '.join(words)})" if words else self.mode
 
     def speculation(self) -> Speculation:
-        """For `Engine.generate`."""
+        """The options of `Engine.generate` for this variant."""
         if self.mode == BASE:
             return Speculation(mode=BASE)
         if self.mode == "auto":
@@ -87,19 +88,19 @@ def of_modes(
     policy_names: Sequence[str] | None = None,
     hrad: str | None = None,
 ) -> list[Variant]:
-    """Every mode with every setting; `autoregressive`, which all are compared with, is first.
+    """All modes with all settings. The baseline `autoregressive` comes first.
 
     Args:
-        modes: of `MODES`.
-        lengths: tokens drafted ahead, 1 to 64.
-        epsilons: 0 to 1; for the policies ``confidence`` and ``hrad``.
-        branch_limits: branches at most, 1 to 32; for `specbranch`.
-        policy_names: of `POLICIES`; None: ``confidence`` for `specbranch` and ``fixed`` for
-            `speculative` and `pearl`, each as usual.
-        hrad: file of weights, without which the policy ``hrad`` is refused.
+        modes: modes out of `MODES`.
+        lengths: numbers of tokens to draft ahead, 1 to 64.
+        epsilons: confidence limits for the policies ``confidence`` and ``hrad``, 0 to 1.
+        branch_limits: largest numbers of branches for `specbranch`, 1 to 32.
+        policy_names: policies out of `POLICIES`. ``None`` (default): ``confidence`` for
+            `specbranch`, ``fixed`` for `speculative` and `pearl`.
+        hrad: file with the weights of the policy ``hrad``, which needs them.
 
     Raises:
-        InvalidArgument: a name is unknown, or a number out of its range.
+        InvalidArgument: a name is unknown, or a number is out of its range.
     """
     for mode in modes:
         _one_of("mode", mode, MODES)
@@ -112,7 +113,7 @@ def of_modes(
     for epsilon in epsilons:
         checked.share("epsilon", epsilon)
     if "hrad" in (policy_names or ()) and hrad is None:
-        raise InvalidArgument("the policy hrad needs a file of weights; give one with --hrad")
+        raise InvalidArgument("the policy hrad needs a file with weights; give it with --hrad")
     chosen: list[Variant] = [Variant(BASE)]
     for mode in (mode for mode in MODES if mode in modes and mode != BASE):
         if mode in UNTUNED:
@@ -132,7 +133,7 @@ def of_modes(
 
 
 def of_peers(draft_lengths: Mapping[str, Sequence[int]]) -> list[Variant]:
-    """Other engines, each with the draft lengths that it is to try."""
+    """The other engines as variants, each with its draft lengths."""
     return [
         Variant(name, length, is_peer=True)
         for name, lengths in draft_lengths.items()
@@ -141,7 +142,7 @@ def of_peers(draft_lengths: Mapping[str, Sequence[int]]) -> list[Variant]:
 
 
 def room(variants: Sequence[Variant]) -> Speculation:
-    """What an engine must have room for."""
+    """The limits that the engine needs for these variants."""
     own = [each for each in variants if not each.is_peer]
     return Speculation(
         max_branches=max([AUTO_K_MAX, *(each.max_branches for each in own)]),

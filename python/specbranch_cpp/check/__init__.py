@@ -1,4 +1,4 @@
-"""Is this draft worth having for this target, on this machine?
+"""Finds out whether a draft helps a target on this machine.
 
     from specbranch_cpp import check
 
@@ -6,7 +6,7 @@
     print(report.verdict.value, report.reason)
     print(report.advice.python)
 
-What the command ``specbranch check`` prints is all in the `Report`.
+The `Report` contains everything that the command ``specbranch check`` prints.
 """
 
 from __future__ import annotations

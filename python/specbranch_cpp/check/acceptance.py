@@ -1,4 +1,4 @@
-"""How often a draft is right, from what recorded generations say of it."""
+"""The acceptance rate of a draft, from recorded generations."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def read_acceptance(traces: Sequence[Trace]) -> Acceptance | None:
-    """One trace a text; None: the draft was asked about no place of any.
+    """The acceptance rate from one trace for each text.
 
-    A place counts if the draft's candidates for it were known when the target had chosen.
+    ``None``: the draft was asked at no position. A position counts if the draft's candidates were
+    known when the target made its choice.
     """
     by_text = [
         [rank for one in trace.rounds for confidences, rank in one.proposals if confidences]

@@ -1,4 +1,4 @@
-"""How much memory of which device a pair takes."""
+"""The memory that a pair needs on each device."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ CPU = "CPU"
 
 @dataclass(frozen=True)
 class Share:
-    """Bytes of one model on GPUs and on the rest of the machine."""
+    """The bytes of one model on GPUs and in main memory."""
 
     gpu: int
     cpu: int
 
 
 def split(model: ModelReport, n_gpu_layers: int, n_gpus: int) -> Share:
-    """What is on the GPUs if so many layers are; -1: all.
+    """The bytes on the GPUs for this number of layers; -1: all layers.
 
-    The output matrix counts as one layer more, as in llama.cpp. Layers are taken for equally large,
-    so that the figure is off by about the size of a layer.
+    The output matrix counts as one more layer, as in llama.cpp. All layers are taken as equally
+    large, so the figure can be wrong by the size of about one layer.
     """
     n_all = model.n_layers + 1
     n_moved = n_all if n_gpu_layers < 0 else min(n_gpu_layers, n_all)
@@ -48,9 +48,9 @@ def memory_by_device(
     devices: Sequence[_core.DeviceInfo],
     cpu_free: int | None,
 ) -> list[DeviceMemory]:
-    """The CPU first, then the GPUs together, if anything is on them.
+    """The memory of the CPU first, then that of all GPUs together, if a model uses GPUs.
 
-    Layers go to several GPUs by their free memory, so that their sum is what has to suffice.
+    llama.cpp spreads layers over GPUs by free memory, so the sum of the free memory must be enough.
     """
     gpus = [device for device in devices if not device.is_cpu]
     of_target = split(target, n_gpu_layers, len(gpus))

@@ -1,4 +1,4 @@
-"""Everything that can be found out about a pair."""
+"""Runs all examinations of a pair."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from specbranch_cpp._engine.machine_keywords import MachineKeywords
 
 SECONDS = 20.0
-_CODE_FOR_PROSE = 4  # pieces of code among the built-in prompts for one of prose
+_CODE_FOR_PROSE = 4  # number of code prompts for each prose prompt
 
 
 def examine(
@@ -41,33 +41,36 @@ def examine(
     progress: Callable[[str, float], object] | None = None,
     **machine: Unpack[MachineKeywords],
 ) -> Report:
-    """Says whether a pair works on this machine, and whether its draft is worth having.
+    """Finds out whether a pair works on this machine, and whether its draft helps.
 
-    The files are read, the memory is weighed, and a child process tries the CPU. If nothing speaks
-    against it, both models are loaded and decode short texts.
+    The function reads the files, estimates the memory, and tests the CPU in a child process. If it
+    finds no obstacle, it loads both models and decodes short texts.
 
     Args:
-        target: path of a GGUF file.
-        draft: likewise; None: the target alone is looked at, and nothing is measured.
-        prompts: what to decode; None: built-in ones, code and prose.
-        seconds: about so long texts are decoded, above 0; loading comes on top.
-        temperature: of the texts, 0 or more: drafts are right more often at low ones.
-        max_draft: tokens drafted ahead at most, as in `Engine`.
-        max_branches: branches at most, as in `Engine`.
-        measured: False: the models are not loaded.
-        progress: called on this thread with what is being done and a share of it, 0 to 1.
-        **machine: of `Engine`: ``n_ctx``, threads, CPUs and layers on GPUs of both models.
+        target: path of the target's GGUF file.
+        draft: path of the draft's GGUF file. ``None``: the function examines only the target and
+            measures nothing.
+        prompts: texts to continue. ``None`` (default): built-in code and prose.
+        seconds: approximate time for decoding texts, above 0, without the time for loading.
+        temperature: temperature of the texts, 0 or more. Acceptance rates are higher at low
+            temperatures.
+        max_draft: the largest number of tokens to draft ahead, as in `Engine`.
+        max_branches: the largest number of branches, as in `Engine`.
+        measured: if False, the function does not load the models.
+        progress: a function that is called on this thread with the current step and the share of
+            the time that has passed, 0 to 1.
+        **machine: options of `Engine`: ``n_ctx``, threads, CPUs and layers on GPUs of both models.
 
     Raises:
-        InvalidArgument: an argument is out of its range. What is wrong with the files or the
-            machine is no error but in the report.
+        InvalidArgument: an argument is out of its range. Problems of the files or of the machine
+            are not errors; the report contains them.
     """
     checked.integer("max_draft", max_draft, 1, _core.MAX_DRAFT)
     checked.integer("max_branches", max_branches, 1, _core.MAX_BRANCHES)
     if not checked.real("seconds", seconds) > 0:
         raise InvalidArgument(f"seconds is {seconds}; it must be above 0")
     if prompts is not None and not prompts:
-        raise InvalidArgument("prompts is empty; give at least one, or None")
+        raise InvalidArgument("prompts is empty; it must have at least one prompt, or be None")
     target_path, draft_path = Path(target), None if draft is None else Path(draft)
     report = files.look_at_files(target_path, draft_path, machine, max_draft, max_branches)
     if not report.fits:
@@ -75,11 +78,11 @@ def examine(
         return report
     if draft_path is None:
         report.verdict = Verdict.NO_DRAFT
-        report.reason = "without a draft there is nothing to speculate with"
+        report.reason = "there is no draft, so no speculation is possible"
         report.advice = settings.without_draft(target_path, machine)
         return report
     if not measured:
-        report.reason = "measuring was not asked for"
+        report.reason = "the measurement was turned off"
         return report
     sample = Sample(
         prompts=built_in_prompts() if prompts is None else prompts,
@@ -98,7 +101,7 @@ def examine(
 
 
 def built_in_prompts() -> list[str]:
-    """Those of `specbranch bench`: four pieces of code, then one of prose, and so on."""
+    """The prompts of `specbranch bench`: four of code, then one of prose, and so on."""
     pairs = list(zip(read_prompts(BUNDLED), read_prompts(BUNDLED, "kind"), strict=True))
     prose = [text for text, kind in pairs if kind == "english"]
     code = [text for text, kind in pairs if kind != "english"]

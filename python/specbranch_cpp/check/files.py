@@ -1,4 +1,4 @@
-"""What can be said of a pair without loading it: files, vocabularies, memory, this machine."""
+"""Examines a pair without loading it: files, vocabularies, memory, machine."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from specbranch_cpp._engine.machine_keywords import MachineKeywords
 
 N_CTX = 4096
-"""`Engine`'s own default."""
+"""The default of `Engine`."""
 
 
 def look_at_files(
     target: Path, draft: Path | None, machine: MachineKeywords, max_draft: int, max_branches: int
 ) -> Report:
-    """Everything but the verdict and the measurement.
+    """The report without verdict and measurement.
 
     Args:
-        target: GGUF file.
-        draft: GGUF file, or None.
-        machine: options of `Engine`; ``n_ctx`` and the layers on GPUs are read.
-        max_draft: as in `Engine`: the draft's cache has room for it.
-        max_branches: likewise.
+        target: GGUF file of the target.
+        draft: GGUF file of the draft, or ``None``.
+        machine: options of `Engine`; only ``n_ctx`` and the layers on GPUs are read.
+        max_draft: as in `Engine`; the draft's KV cache has room for these tokens.
+        max_branches: as in `Engine`; the draft's KV cache has room for these branches.
     """
     report = Report()
     library = _core.library_info()
@@ -58,7 +58,10 @@ def look_at_files(
 
 
 def gpu_layers(machine: MachineKeywords) -> tuple[int, int]:
-    """Layers of target and draft that are asked to be on GPUs; the draft's default is the same."""
+    """The numbers of layers on GPUs for target and draft.
+
+    The draft's default is the target's number.
+    """
     layers = machine.get("n_gpu_layers") or 0
     draft_layers = machine.get("draft_n_gpu_layers")
     return layers, layers if draft_layers is None else draft_layers
@@ -97,7 +100,7 @@ def _compare(report: Report, target: ModelReport, draft: ModelReport) -> None:
     if pair.why_no_speculation:
         report.object_to(pair.why_no_speculation)
     if draft.weights >= target.weights:
-        report.notes.append("the draft is not smaller than the target, so it cannot save time")
+        report.notes.append("the draft is not smaller than the target, so it cannot gain speed")
 
 
 def _weigh(report: Report, machine: MachineKeywords) -> None:
@@ -121,24 +124,26 @@ def _weigh(report: Report, machine: MachineKeywords) -> None:
     for device in report.devices:
         if device.free is None or device.needed <= device.free:
             continue
-        words = f"{readable(device.needed)} of memory, and {readable(device.free)} are available"
+        words = f"{readable(device.needed)} of memory, but only {readable(device.free)} are free"
         if device.name == CPU:
-            report.object_to(f"it needs {words}")
-        else:  # a rough estimate: llama.cpp has the last word when it loads
-            report.notes.append(f"on {device.name} it needs about {words}: fewer layers may fit")
+            report.object_to(f"the models need {words}")
+        else:  # the estimate is rough: only loading shows whether the models fit
+            report.notes.append(
+                f"on {device.name} the models need about {words}; fewer layers may fit"
+            )
 
 
 def _try_cpu(report: Report, target: Path) -> None:
     fallback = target if report.target is not None else None
     model = cpu_probe.probe_model(fallback)
-    verdict = cpu_probe.ProbeResult("unknown", "there is no model to try")
+    verdict = cpu_probe.ProbeResult("unknown", "there is no model for the test")
     if model is not None:
         verdict = cpu_probe.probe(model)
     report.cpu = verdict.state
     if verdict.state == "dies":
         report.object_to(cpu_probe.advice(verdict))
     elif verdict.state == "unknown":
-        report.notes.append(f"whether this CPU runs llama.cpp is not known: {verdict.detail}")
+        report.notes.append(f"it is not known whether this CPU runs llama.cpp: {verdict.detail}")
 
 
 def _find_gpus(report: Report, machine: MachineKeywords) -> None:
@@ -148,11 +153,9 @@ def _find_gpus(report: Report, machine: MachineKeywords) -> None:
         if not device.is_cpu
     ]
     if report.gpus and not any(gpu_layers(machine)):
-        report.notes.append(
-            "there is a GPU, and no layer is put on it: n_gpu_layers=-1 (-ngl -1) puts all there"
-        )
+        report.notes.append("the GPU is not used; n_gpu_layers=-1 (-ngl -1) puts all layers on it")
     if not report.gpus and "CUDA" in report.llama_cpp["system"]:
         report.notes.append(
-            "llama.cpp was built for NVIDIA GPUs and finds none, or no driver for it: whatever "
-            "n_gpu_layers says, everything runs on the CPU"
+            "llama.cpp was built for NVIDIA GPUs, but it finds no GPU or no driver; everything "
+            "runs on the CPU, and n_gpu_layers has no effect"
         )

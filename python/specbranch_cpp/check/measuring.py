@@ -1,4 +1,4 @@
-"""Loads a pair, measures it, and says what it is worth."""
+"""Loads a pair, measures it, and judges it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     from specbranch_cpp._engine.machine_keywords import MachineKeywords
     from specbranch_cpp.results import StepCosts
 
-_BETTER = 1.08  # expected of a mode over `auto`, from which on it is timed and may be recommended
-_ABORT_US = 1500.0  # until a pass on the CPU that no longer matters ends; on a GPU it never does
-_STEADY = 1.25  # times that a step may take longer or shorter later on
+# The expected speed over `auto` from which another mode is measured and may be recommended.
+_BETTER = 1.08
+_ABORT_US = 1500.0  # time until an aborted pass on the CPU ends; on a GPU passes cannot be aborted
+_STEADY = 1.25  # factor by which step times may drift without a note
 _VERIFY = (2, 4, 8)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What is decoded with the pair; see `examine`, also for the limits of the engine."""
+    """The texts to decode, and the limits of the engine; see `examine`."""
 
     prompts: Sequence[str]
     seconds: float
@@ -42,7 +43,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the pair runs: threads of both models, whether the draft is on a GPU, its size."""
+    """Where the pair runs: threads of both models, device and size of the draft."""
 
     n_threads: int
     draft_n_threads: int
@@ -52,7 +53,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Assessment:
-    """What came of it; without a measurement the reason says why there is none."""
+    """The result. Without a measurement, ``reason`` says why."""
 
     verdict: Verdict
     reason: str
@@ -63,7 +64,7 @@ class Assessment:
 def measure(
     report: Report, target: Path, draft: Path, machine: MachineKeywords, sample: Sample
 ) -> None:
-    """Fills in what `examine` says of a pair that can be loaded."""
+    """Adds the measurement and the verdict to the report of `examine`."""
 
     def loading(share: float) -> None:
         sample.progress("loading", share)
@@ -92,33 +93,33 @@ def measure(
     step_ms, rate = found.measurement.steps.target_ms, found.measurement.tokens_per_second
     if _drift(step_ms, rate) > _STEADY:
         report.notes.append(
-            f"a step of the target took {step_ms:.1f} ms while loading and {1000.0 / rate:.1f} ms "
-            "in the texts: other work on this machine blurs what is expected"
+            f"a target step took {step_ms:.1f} ms while loading and {1000.0 / rate:.1f} ms in the "
+            "texts; other work on this machine makes the expected speed-ups less certain"
         )
     n_alone = alone(target, machine)
     if n_alone > n_threads:
         report.notes.append(
-            f"all modes ran with {n_threads} of the {n_alone} threads that the target may have "
-            "without a draft: `specbranch bench run --placements split,shared` compares"
+            f"all modes ran with {n_threads} threads, but without a draft the target may use "
+            f"{n_alone}; `specbranch bench run --placements split,shared` compares both"
         )
     if report.verdict.useless:
         report.advice = settings.without_draft(target, machine)
     else:
         mode = found.recommended
-        if report.verdict is Verdict.UNCLEAR:  # `auto` loses least, whatever is true
+        if report.verdict is Verdict.UNCLEAR:  # `auto` is then the safest choice
             mode = found.measurement.modes[-1]
         machine["n_threads"], machine["draft_n_threads"] = n_threads, draft_n_threads
         report.advice = settings.with_draft(target, draft, mode, machine)
 
 
 def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
-    """Decodes texts with a loaded pair, simulates it, times it, and judges."""
+    """Decodes texts with a loaded pair, simulates the pair, measures it, and judges it."""
     begin = time.monotonic()
     sampler = Sampler(engine, sample.prompts, sample.seconds, sample.temperature, sample.progress)
     costs = engine.costs
     if costs is None:
         return Assessment(
-            Verdict.NOT_MEASURED, "the engine could not measure what steps of the models cost"
+            Verdict.NOT_MEASURED, "the engine could not measure the step costs of the models"
         )
     hop_us = sampler.hop_us()
     n_tokens = sampler.n_tokens(costs.target_ms[0])
@@ -127,10 +128,10 @@ def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
     if acceptance is None:
         return Assessment(
             Verdict.NOT_MEASURED,
-            "the draft was asked at no place of any text: the texts end at once, or the prompts do "
-            "not fit into the context",
+            "the draft was asked at no position: the texts end at once, or the prompts do not fit "
+            "into the context",
         )
-    costs = engine.costs or costs  # steps taken meanwhile have refined them
+    costs = engine.costs or costs  # the steps since then have refined the costs
     pair, machine = predicted_speedup.models(
         costs, hop_us, -1.0 if place.draft_on_gpu else _ABORT_US
     )
@@ -169,7 +170,7 @@ def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
 
 
 def _worth_timing(modes: Sequence[ModeFigures]) -> list[ModeFigures]:
-    """`autoregressive`, `auto`, and the mode that is expected to be the best if it is another."""
+    """The modes to measure: `autoregressive`, `auto`, and the best mode if this is another mode."""
     plain, *drafting = modes
     auto = drafting[-1]
     best = max(drafting, key=lambda mode: mode.expected.mean)
@@ -178,10 +179,12 @@ def _worth_timing(modes: Sequence[ModeFigures]) -> list[ModeFigures]:
 
 
 def _recommended(timed: Sequence[ModeFigures]) -> ModeFigures:
-    """`auto`, unless another mode was faster, and faster than no draft; how surely is judged later.
+    """The mode to recommend: `auto`, unless another mode was faster than `auto` and no draft.
+
+    The certainty is judged later.
 
     Args:
-        timed: `autoregressive`, `auto`, then others.
+        timed: the measured modes: `autoregressive`, `auto`, then others.
     """
     _, auto, *others = timed
     for other in others:

@@ -1,4 +1,4 @@
-"""What the simulator expects of a pair, from measured step times and recorded proposals."""
+"""Predicts the speed-ups of a pair from measured step times and recorded proposals."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 PLAIN = "autoregressive"
 N_TOKENS = 1000
-_DRAWS = 20  # of texts, for the interval
-_SHARE = 0.05  # that is left out at either end
-ENOUGH = 1.05  # a gain that is worth having a draft for
-_STEPS = 7  # of a bisection
-_MOST_RATIO = 1000.0  # c of a draft that costs next to nothing
+_DRAWS = 20  # number of bootstrap samples for the interval
+_SHARE = 0.05  # share of the samples to leave out at both ends
+ENOUGH = 1.05  # smallest useful gain
+_STEPS = 7  # number of steps of a bisection
+_MOST_RATIO = 1000.0  # step ratio c of a draft that costs almost nothing
 
 
 def models(costs: StepCosts, hop_us: float, abort_us: float) -> tuple[Pair, Machine]:
-    """Both models and the machine as they were measured, without any acceptance yet."""
+    """The measured models and machine, without an acceptance rate."""
     pair = Pair(
         target_us=tuple(1000.0 * ms for ms in costs.target_ms),
         draft_us=tuple(1000.0 * ms for ms in costs.draft_ms),
@@ -40,7 +40,7 @@ def models(costs: StepCosts, hop_us: float, abort_us: float) -> tuple[Pair, Mach
 
 
 def candidates(mode: str, max_draft: int, max_branches: int) -> list[Setting]:
-    """The settings of a mode for which an engine with these limits has room."""
+    """The settings of a mode that an engine with these limits allows."""
     if mode == "auto":
         return [Setting(mode, max_draft, None, max_branches)]
     found = (
@@ -59,22 +59,23 @@ def expect(
     max_branches: int,
     seed: int = 1,
 ) -> list[ModeFigures]:
-    """Every mode at its best settings, `simulation.MODES` in order.
+    """The figures of every mode at its best settings, in the order of `simulation.MODES`.
 
     Args:
         pair: the step times.
         machine: the slow-downs.
-        traces: one a text, of generations with a draft; see `simulation.Pair.with_trace`.
-        max_draft: tokens drafted ahead at most.
-        max_branches: branches at most.
-        seed: of what is drawn.
+        traces: one trace for each text, of generations with a draft; see
+            `simulation.Pair.with_trace`.
+        max_draft: the largest number of tokens to draft ahead.
+        max_branches: the largest number of branches.
+        seed: seed of the resampling.
     """
     known = pair.with_trace(*traces)
     draws = list(_drawn(traces, seed))
     found = []
     for mode in simulation.MODES:
         settings = candidates(mode, max_draft, max_branches)
-        if not settings:  # no room for the shortest of its windows
+        if not settings:  # the limits do not allow its shortest window
             continue
         results = [
             simulation.simulate(known, machine, one, n_tokens=N_TOKENS, seed=seed + 1)
@@ -109,7 +110,7 @@ def expect(
 
 
 def _drawn(traces: Sequence[Trace], seed: int) -> Iterable[Sequence[Trace]]:
-    """As many texts, drawn with repetition: how much depends on which ones there were."""
+    """Bootstrap samples of the texts: each has the same number, drawn with repetition."""
     drafted = [
         trace for trace in traces if any(q for one in trace.rounds for q, _ in one.proposals)
     ]
@@ -121,15 +122,15 @@ def _drawn(traces: Sequence[Trace], seed: int) -> Iterable[Sequence[Trace]]:
 
 
 def needs(pair: Pair, machine: Machine, traces: Sequence[Trace]) -> Needs:
-    """What would have to change, one thing at a time, for `auto` to gain `ENOUGH`.
+    """Finds the change of a single quantity that makes `auto` gain `ENOUGH`.
 
-    A better draft is one that proposes the same, but is right in some of the places where this one
-    was wrong, at random; a faster one takes the same share of the time for every width.
+    A better draft makes the same proposals, but is right at some of the positions where this draft
+    was wrong, drawn at random. A faster draft takes the same share of the time for every width.
 
     Args:
         pair: the step times.
         machine: the slow-downs.
-        traces: what the draft proposed.
+        traces: the traces with the proposals of the draft.
     """
     known = pair.with_trace(*traces)
     first_us = _curve(pair.target_us)[0]

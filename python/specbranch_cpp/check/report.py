@@ -1,4 +1,4 @@
-"""What `examine` finds out about a pair."""
+"""The results of `examine`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Verdict(str, Enum):
-    """Whether the draft is worth having on this machine."""
+    """Whether the draft helps on this machine."""
 
     HELPS = "helps"
     HELPS_LITTLE = "helps little"
@@ -22,13 +22,16 @@ class Verdict(str, Enum):
 
     @property
     def useless(self) -> bool:
-        """It was measured, and there is nothing to gain."""
+        """True if the draft was measured and does not help."""
         return self in (Verdict.DRAFT_WRONG, Verdict.DRAFT_SLOW, Verdict.VERIFYING_DEAR)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its 95 % interval; ``low`` and ``high`` are None where there is one value only."""
+    """A mean and its 95 % interval.
+
+    ``low`` and ``high`` are ``None`` if there is only one value.
+    """
 
     mean: float
     low: float | None = None
@@ -40,19 +43,20 @@ class ModelReport:
     """One model; memory in bytes.
 
     Attributes:
-        path: of its file.
+        path: path of the file.
         name: ``general.name`` of the file.
         architecture: llama.cpp's name, such as ``"llama"``.
-        quantization: type of the weights, such as ``"q8_0"``; ``"mostly ..."`` if there are others.
-        n_parameters: numbers in its tensors.
-        n_layers: blocks.
-        n_vocab: tokens in its vocabulary.
-        n_ctx_train: positions that it was trained for.
-        n_cells: of its cache: tokens, for a draft with room for branches.
+        quantization: type of the weights, such as ``"q8_0"``; ``"mostly ..."`` if the file has
+            several types.
+        n_parameters: number of parameters.
+        n_layers: number of blocks.
+        n_vocab: number of tokens in the vocabulary.
+        n_ctx_train: number of positions in the training.
+        n_cells: number of cells of the KV cache; for a draft, with room for branches.
         weights: size of the weights.
-        cache: of keys and values; 0: not known.
-        buffers: of a forward pass, estimated.
-        total: all three.
+        cache: size of the KV cache; 0: not known.
+        buffers: estimated size of the buffers of a forward pass.
+        total: sum of the three sizes.
     """
 
     path: str
@@ -72,14 +76,14 @@ class ModelReport:
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """What a pair needs of one device, in bytes.
+    """The memory that a pair needs on one device, in bytes.
 
     Attributes:
-        name: of ggml (``"CUDA0"``), or ``"CPU"``; several GPUs over which layers are spread are
-            one entry, their names joined.
-        target: of the target, None: nothing of it is here.
-        draft: of the draft.
-        free: what can be had now; None: the system does not tell.
+        name: ggml's name (``"CUDA0"``), or ``"CPU"``. Several GPUs with layers of one model are one
+            entry with joined names.
+        target: memory of the target. ``None``: the device holds no part of the target.
+        draft: memory of the draft. ``None``: the device holds no part of the draft.
+        free: free memory. ``None``: not known.
     """
 
     name: str
@@ -89,24 +93,24 @@ class DeviceMemory:
 
     @property
     def needed(self) -> int:
-        """Of both models."""
+        """The memory of both models."""
         return (self.target or 0) + (self.draft or 0)
 
 
 @dataclass(frozen=True)
 class StepFigures:
-    """What steps cost here, in milliseconds.
+    """The step costs on this machine, in milliseconds.
 
     Attributes:
-        target_ms: a step of the target that decodes one token.
-        draft_ms: a step of the draft.
-        ratio: c, the first over the second.
-        verify: tokens of a verification, and what it costs over a step of one token.
-        target_slowdown: how many times as long a step takes while the other model works too.
-        draft_slowdown: likewise.
-        hop_us: microseconds of coordination a step.
-        n_threads: of the target.
-        draft_n_threads: of the draft.
+        target_ms: time of a target step with one token.
+        draft_ms: time of a draft step with one token.
+        ratio: step ratio c, ``target_ms / draft_ms``.
+        verify: for a number of tokens, the time of a verification divided by that of one token.
+        target_slowdown: time of a target step while the draft runs, divided by its time alone.
+        draft_slowdown: the same ratio for a draft step.
+        hop_us: coordination time per step, in microseconds.
+        n_threads: number of threads of the target.
+        draft_n_threads: number of threads of the draft.
     """
 
     target_ms: float
@@ -122,15 +126,15 @@ class StepFigures:
 
 @dataclass(frozen=True)
 class Acceptance:
-    """How often the draft is right, over a sample of texts.
+    """The acceptance rate of the draft in a sample of texts.
 
     Attributes:
-        alpha: share of the places at which its first candidate was the target's choice; the
-            interval comes from the spread over the texts.
-        by_prompt: alpha in each text.
-        by_rank: share of the places at which its first, second, .. candidate was, as many as the
-            draft was asked for (``max_branches``).
-        n_places: tokens of the texts about which the draft was asked.
+        alpha: share of the positions at which the draft's first candidate was the target's token.
+            The interval comes from the spread over the texts.
+        by_prompt: alpha of each text.
+        by_rank: share of the positions at which the first, second, .. candidate was the target's
+            token, for ``max_branches`` candidates.
+        n_places: number of positions at which the draft was asked.
     """
 
     alpha: Interval
@@ -144,16 +148,18 @@ class ModeFigures:
     """One mode, with its best settings.
 
     Attributes:
-        mode: its name.
-        settings: in words.
-        gamma: tokens drafted ahead at most; None: the mode does not draft.
-        epsilon: least confidence at which the draft goes on; None: it does not look at it.
-        max_branches: branches at most.
-        expected: how many times as fast as ``autoregressive``, simulated; the interval comes from
-            drawing other texts from the sample.
-        measured: likewise, timed; None: it was not.
-        tokens_per_step: M, tokens of the text a step of the target; simulated, unless it was timed.
-        why: why ``auto`` decoded as it did, in the last text that was timed.
+        mode: name of the mode.
+        settings: the settings as text.
+        gamma: the largest number of tokens to draft ahead. ``None``: the mode does not draft.
+        epsilon: the smallest confidence at which the draft continues. ``None``: the mode ignores
+            the confidence.
+        max_branches: the largest number of branches.
+        expected: simulated speed-up over ``autoregressive``. The interval comes from resampling the
+            texts.
+        measured: measured speed-up over ``autoregressive``. ``None``: it was not measured.
+        tokens_per_step: mean accepted length M: tokens of the text per target step, measured if the
+            speed-up is measured.
+        why: the reason for the decision of ``auto`` in the last measured text.
     """
 
     mode: str
@@ -169,12 +175,15 @@ class ModeFigures:
 
 @dataclass(frozen=True)
 class Needs:
-    """What the draft would have to be for `auto` to gain a twentieth, the rest being as it is.
+    """The changes that would make `auto` gain 5 %, each without the others.
 
     Attributes:
-        alpha: acceptance, at this draft's speed; None: none would do.
-        ratio: c, at this draft's acceptance; None: none would do.
-        cheap_verify: it would help if verifying several tokens cost no more than decoding one.
+        alpha: the acceptance rate that is needed at this draft's speed. ``None``: no acceptance
+            rate is enough.
+        ratio: the step ratio c that is needed at this draft's acceptance rate. ``None``: no ratio
+            is enough.
+        cheap_verify: whether the draft would help if verifying several tokens cost as much as
+            decoding one token.
     """
 
     alpha: float | None
@@ -184,19 +193,19 @@ class Needs:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured with both models loaded.
+    """The measurements with both models loaded.
 
     Attributes:
-        steps: what steps cost.
-        acceptance: how often the draft is right.
-        modes: expected and measured speed-ups; ``autoregressive`` first.
-        needs: what would help; None if the pair does.
-        tokens_per_second: of ``autoregressive``.
-        n_prompts: texts that were timed.
-        n_tokens: of each at most.
-        temperature: at which they were decoded.
-        same_tokens: texts in which every mode gave the same tokens.
-        seconds: that it all took, loading not counted.
+        steps: step costs.
+        acceptance: acceptance rate.
+        modes: expected and measured speed-ups, ``autoregressive`` first.
+        needs: the changes that would give a gain. ``None``: the pair gains speed already.
+        tokens_per_second: speed of ``autoregressive``.
+        n_prompts: number of measured texts.
+        n_tokens: the largest number of tokens of each text.
+        temperature: temperature of the texts.
+        same_tokens: number of texts with the same tokens in every mode.
+        seconds: time of all measurements, without loading.
     """
 
     steps: StepFigures
@@ -213,13 +222,13 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Advice:
-    """What to use.
+    """The recommended settings.
 
     Attributes:
-        mode: of the `Engine`.
+        mode: the mode of the `Engine`.
         options: other arguments of `Engine`, without a policy.
-        python: a line that makes the engine.
-        command: a line for a shell.
+        python: a line of Python that creates the engine.
+        command: a command line for a shell.
     """
 
     mode: str
@@ -230,25 +239,25 @@ class Advice:
 
 @dataclass
 class Report:
-    """What was found. The pair can be used if there are no ``reasons`` against it.
+    """The result of an examination. The pair can be used if ``reasons`` is empty.
 
     Attributes:
-        fits: it can be used here.
-        reasons: why not.
-        notes: what is worth knowing besides.
-        target: the target's file; None: it could not be read.
-        draft: likewise.
-        n_common: tokens that mean the same in both vocabularies.
-        memory_needed: bytes of both, on all devices.
-        memory_available: bytes that this process can get of the machine's own memory.
-        devices: the same, device by device.
-        cpu: ``"runs"``, ``"dies"`` or ``"unknown"``: llama.cpp's build on this CPU.
-        gpus: in words.
-        llama_cpp: versions.
-        verdict: whether it is worth it.
-        reason: why, with the figures that decide; one or two sentences.
-        measurement: None: it was not measured.
-        advice: None: there is nothing to load.
+        fits: whether the pair can be used on this machine.
+        reasons: the obstacles, one sentence each.
+        notes: further hints, one sentence each.
+        target: the target's file. ``None``: the file could not be read.
+        draft: the draft's file. ``None``: there is no draft, or the file could not be read.
+        n_common: number of equal tokens in both vocabularies.
+        memory_needed: bytes of both models on all devices.
+        memory_available: bytes of main memory that this process can get.
+        devices: memory of each device.
+        cpu: ``"runs"``, ``"dies"`` or ``"unknown"``: whether this CPU runs this build of llama.cpp.
+        gpus: descriptions of the GPUs.
+        llama_cpp: versions of llama.cpp.
+        verdict: whether the draft helps.
+        reason: one or two sentences with the figures behind the verdict.
+        measurement: the measurements. ``None``: nothing was measured.
+        advice: the recommended settings. ``None``: the models cannot be used.
     """
 
     fits: bool = True
@@ -269,6 +278,6 @@ class Report:
     advice: Advice | None = None
 
     def object_to(self, reason: str) -> None:
-        """Adds a reason why it cannot be used."""
+        """Adds an obstacle: a reason why the pair cannot be used."""
         self.fits = False
         self.reasons.append(reason)

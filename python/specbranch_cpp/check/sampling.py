@@ -1,4 +1,4 @@
-"""Short texts from a loaded pair: what the draft proposes in them, and how long they take."""
+"""Decodes short texts with a loaded pair, to record the draft's proposals and to measure times."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ PLAIN = "autoregressive"
 _LONGEST, _SHORTEST = 64, 24  # tokens of a text
 _WARM_UP = 8  # tokens that are not counted
 _MOST_TEXTS = 16
-_PROBE_LENGTH = 2  # tokens that the draft goes ahead while it is looked at
-_PROBE_SHARE = 0.35  # of the time
-_LEAST_TOKENS = 8  # of a text that ends early and yet counts
+_PROBE_LENGTH = 2  # tokens to draft ahead while the acceptance rate is measured
+_PROBE_SHARE = 0.35  # share of the time
+_LEAST_TOKENS = 8  # smallest number of tokens of a text that counts
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Decodes texts for a while.
+    """Decodes texts for a limited time.
 
     Attributes:
-        engine: with a draft.
-        prompts: the first that fit are used, in order.
-        seconds: about so long it takes; at least one text is always decoded.
-        temperature: of all texts; each has a seed of its own.
-        tell: called with what is being done, and the share of the time that has passed.
+        engine: an engine with a draft.
+        prompts: the prompts; the first that fit are used, in order.
+        seconds: approximate time for all texts; at least one text is always decoded.
+        temperature: temperature of all texts; each text has its own seed.
+        tell: a function that is called with the current step and the share of the time that has
+            passed.
     """
 
     engine: Engine
@@ -46,13 +47,16 @@ class Sampler:
     tell: Callable[[str, float], object]
 
     def n_tokens(self, target_ms: float) -> int:
-        """Of each text, so that about five of them can be decoded in four ways."""
+        """The number of tokens of each text, so that four modes can decode about five texts."""
         affordable = 1000.0 * self.seconds / (4 * 5 * max(target_ms, 1e-3))
         room = self.engine.n_ctx // 2
         return max(1, min(_LONGEST, room, max(_SHORTEST, int(affordable))))
 
     def hop_us(self) -> float:
-        """Coordination from a step to the next one, without a draft; also warms the target up."""
+        """The coordination time between two target steps, without a draft.
+
+        This also warms up the target.
+        """
         for number in range(len(self.prompts)):
             done = self._decode(number, PLAIN, _WARM_UP)
             if done is not None and done.stats.n_target_steps:
@@ -61,7 +65,10 @@ class Sampler:
         return 0.0
 
     def probe(self, n_tokens: int) -> list[Trace]:
-        """Lets the draft propose at every place of some texts, half as long as those timed."""
+        """Asks the draft at every position of some texts.
+
+        These texts are half as long as the measured texts.
+        """
         begin = time.monotonic()
         found: list[Trace] = []
         for number in range(len(self.prompts)):
@@ -75,15 +82,15 @@ class Sampler:
         return found
 
     def time(self, modes: Sequence[ModeFigures], n_tokens: int) -> Timing:
-        """The same texts in these modes in turn, in an order that is turned round every time."""
+        """Decodes the same texts in these modes in turn. Every second text reverses the order."""
         timing = Timing()
-        for mode in modes:  # not counted: the first run of a shape is slow
+        for mode in modes:  # these runs do not count: the first batch of a size is slow
             self._run(0, mode, _WARM_UP)
         begin = time.monotonic()
         share = self.seconds * (1.0 - _PROBE_SHARE)
         for number in range(len(self.prompts)):
             passed = time.monotonic() - begin
-            enough = passed * (number + 1) > share * number  # another one would take too long
+            enough = passed * (number + 1) > share * number  # another text would take too long
             if passed > share or timing.n_texts >= _MOST_TEXTS or (timing.n_texts and enough):
                 break
             self.tell("timing", _PROBE_SHARE + (1 - _PROBE_SHARE) * min(1.0, passed / share))
@@ -104,7 +111,7 @@ class Sampler:
         *,
         probing: bool = False,
     ) -> Completion | None:
-        """None: the prompt is too long for the context."""
+        """``None``: the prompt does not fit into the context."""
         policy: policies.BuiltIn | None = policies.Fixed(_PROBE_LENGTH) if probing else None
         max_branches = max_draft = None
         if figures is not None and mode not in (PLAIN, "auto"):
@@ -130,7 +137,7 @@ class Sampler:
 
 @dataclass
 class Timing:
-    """How long texts took, mode by mode."""
+    """The times of the texts in each mode."""
 
     n_texts: int = 0
     n_same: int = 0
@@ -140,7 +147,7 @@ class Timing:
     mode_reason: dict[str, str] = field(default_factory=dict)
 
     def add(self, runs: dict[str, Completion | None]) -> None:
-        """The runs of one text, by mode; a text that is missing or ends at once tells nothing."""
+        """The runs of one text by mode. A text that is missing or ends at once does not count."""
         done_runs = {mode: done for mode, done in runs.items() if done is not None}
         if len(done_runs) < len(runs):
             return
@@ -157,14 +164,14 @@ class Timing:
             self.mode_reason[mode] = stats.mode_reason
 
     def speedup(self, mode: str) -> Interval | None:
-        """Over `autoregressive`, text by text; None: there was no text."""
+        """The speed-up over `autoregressive` in the texts. ``None``: there was no text."""
         plain, others = self.ms_per_token.get(PLAIN), self.ms_per_token.get(mode)
         if not plain or not others:
             return None
         return speedup_interval([a / b for a, b in zip(plain, others, strict=True)])
 
     def fill_in(self, mode: ModeFigures) -> ModeFigures:
-        """With what was measured of the mode, if it was."""
+        """The figures with the measured values of the mode, if it was measured."""
         if not self.steps.get(mode.mode):
             return mode
         return replace(
@@ -176,6 +183,6 @@ class Timing:
 
     @property
     def tokens_per_second(self) -> float:
-        """Of `autoregressive`; 0: there was no text."""
+        """Tokens per second of `autoregressive`; 0: there was no text."""
         plain = self.ms_per_token.get(PLAIN, [])
         return 1000.0 * len(plain) / sum(plain) if plain else 0.0

@@ -1,4 +1,4 @@
-"""Settings as lines that can be copied."""
+"""Settings as lines to copy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from specbranch_cpp._engine.machine_keywords import MachineKeywords
     from specbranch_cpp.check.report import ModeFigures
 
-# Arguments of `Engine` and what they are called on the command line.
+# Arguments of `Engine` and their names on the command line.
 FLAGS = {
     "n_ctx": "-c",
     "n_threads": "-t",
@@ -28,17 +28,18 @@ FLAGS = {
 }
 PLAIN = "autoregressive"
 MAX_DRAFT, MAX_BRANCHES = 16, 4
-"""`Engine`'s own defaults in mode ``"auto"``."""
+"""The defaults of `Engine` in mode ``"auto"``."""
 
 
 def with_draft(target: Path, draft: Path, mode: ModeFigures, machine: MachineKeywords) -> Advice:
-    """The two models in that mode, with its best settings.
+    """The recommended settings for the two models in a mode.
 
     Args:
-        target: GGUF file.
-        draft: GGUF file.
-        mode: with its best settings; `auto` needs its limits only where they are not the default.
-        machine: arguments of `Engine` that were given, and the threads.
+        target: GGUF file of the target.
+        draft: GGUF file of the draft.
+        mode: the mode with its best settings; `auto` needs its limits only if they differ from the
+            defaults.
+        machine: the given arguments of `Engine`, and the threads.
     """
     options = _said(machine)
     policy, flags = "", []
@@ -47,7 +48,7 @@ def with_draft(target: Path, draft: Path, mode: ModeFigures, machine: MachineKey
         if mode.mode == "specbranch":
             options["max_branches"] = mode.max_branches
         epsilon = mode.epsilon
-        # `Confidence(0)` never stops, as `Fixed` with all of `max_draft`.
+        # `Confidence(0)` never stops, like `Fixed` with `max_draft` tokens.
         flags = ["--draft-p-min", f"{epsilon or 0.0:g}"]
         policy = (
             f"policies.Fixed({mode.gamma})"
@@ -64,9 +65,9 @@ def with_draft(target: Path, draft: Path, mode: ModeFigures, machine: MachineKey
 
 
 def without_draft(target: Path, machine: MachineKeywords) -> Advice:
-    """The target alone."""
+    """The recommended settings for the target alone."""
     target_only: MachineKeywords = {
-        "n_ctx": machine.get("n_ctx"),  # no threads: alone it may have all cores
+        "n_ctx": machine.get("n_ctx"),  # no threads: without a draft, the target may use all cores
         "cpus": machine.get("cpus"),
         "n_gpu_layers": machine.get("n_gpu_layers"),
     }

@@ -1,4 +1,4 @@
-"""Means of a few values, and how far to trust them."""
+"""Means of a few values with their intervals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
-    """The mean of independent values with Student's 95 % interval; one value has none."""
+    """The mean of independent values with Student's 95 % interval.
+
+    A single value has no interval.
+    """
     mean = statistics.fmean(values)
     if len(values) < 2:
         return Interval(mean)
@@ -35,16 +38,16 @@ def speedup_interval(ratios: Sequence[float]) -> Interval:
 
 
 def share_interval(hits: Sequence[int], totals: Sequence[int]) -> Interval:
-    """A share over several texts, all places counting alike.
+    """A share over several texts, in which all positions count the same.
 
     The standard error is that of a ratio of sums over texts (Cochran, Sampling Techniques, 1977,
-    section 6.4), but not less than that of as many independent places: places of one text resemble
-    each other, and a few texts may agree by luck.
+    section 6.4), but at least that of the same number of independent positions. Positions of one
+    text resemble each other, and a few texts can agree by luck.
     """
     n = sum(totals)
     share = sum(hits) / n
     t = 2.0
-    # With Laplace's two more places, so that 0 of 10 is not certainly never.
+    # Add two positions (Laplace), so that 0 of 10 does not give a share of exactly 0.
     smooth = (sum(hits) + 1) / (n + 2)
     error = math.sqrt(smooth * (1 - smooth) / (n + 2))
     if len(hits) > 1:

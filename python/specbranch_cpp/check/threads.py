@@ -1,4 +1,4 @@
-"""How many threads the engine gives each model."""
+"""The number of threads that the engine gives each model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def beside(target: Path, draft: Path, machine: MachineKeywords) -> tuple[int, int]:
-    """Threads of target and draft with these options of `Engine`."""
+    """The numbers of threads of target and draft with these options of `Engine`."""
     layers, draft_layers = gpu_layers(machine)
     of_target = _options(target, machine.get("n_threads"), machine.get("cpus"), layers)
     of_draft = _options(
@@ -27,7 +27,7 @@ def beside(target: Path, draft: Path, machine: MachineKeywords) -> tuple[int, in
 
 
 def alone(target: Path, machine: MachineKeywords) -> int:
-    """Threads that the target may have without a draft: all cores, unless options say otherwise."""
+    """The number of threads of the target without a draft: all cores, unless an option sets it."""
     n_threads, cpus = machine.get("n_threads"), machine.get("cpus")
     if n_threads is not None:
         return n_threads

@@ -1,4 +1,4 @@
-"""From figures to a verdict; no models, no clocks."""
+"""Derives the verdict from figures, without models or clocks."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
     from specbranch_cpp.check.report import Acceptance, StepFigures
 
 GAIN = 1.03
-"""A speed-up below this counts as none."""
+"""A speed-up below this value counts as no gain."""
 GOOD = 1.15
-"""One from here on as more than a little."""
-_SLOW = 2.0  # a draft whose steps are not even so many times shorter is slow whatever it knows
-_WRONG = 0.5  # one that is right less often is wrong often
-_NOTHING = 1.005  # tokens a target step: so few of them were drafted that nothing is gained
-_UNSTEADY = 1.5  # from this drift on what is simulated with these step times is not trusted
-_TYPICAL = 4  # tokens of a verification
+"""A speed-up from this value on counts as good."""
+_SLOW = 2.0  # a draft with a step ratio below this is too slow, whatever its acceptance rate
+_WRONG = 0.5  # an acceptance rate below this counts as low
+_NOTHING = 1.005  # tokens per target step up to which drafting cannot have gained anything
+_UNSTEADY = 1.5  # from this drift of the step times on, the simulation is not trusted
+_TYPICAL = 4  # number of tokens of a typical verification
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What decides.
+    """The figures that decide.
 
     Attributes:
-        steps: what steps cost.
-        acceptance: how often the draft is right.
-        expected: speed-up of the mode that is recommended, simulated.
-        measured: the same, timed; None: it was not.
-        tokens_per_step: M of that mode, measured if the speed-up is.
-        needs: what would have to change; None: it was not asked.
-        draft_parameters: of the draft.
-        drift: how many times as long, or as short, a step of the target took in the texts as while
-            loading; 1: not known, or as steady as can be.
+        steps: step costs.
+        acceptance: acceptance rate of the draft.
+        expected: simulated speed-up of the recommended mode.
+        measured: measured speed-up of that mode. ``None``: it was not measured.
+        tokens_per_step: mean accepted length M of that mode, measured if the speed-up is measured.
+        needs: the changes that would give a gain. ``None``: they were not computed.
+        draft_parameters: number of parameters of the draft.
+        drift: factor by which the target's step time in the texts differs from that during loading,
+            at least 1; 1: no difference, or not known.
     """
 
     steps: StepFigures
@@ -50,14 +50,13 @@ class Figures:
 
 
 def gain(figures: Figures) -> Verdict | None:
-    """`Verdict.HELPS`, ``HELPS_LITTLE``, ``UNCLEAR``, or None: there is no gain.
+    """`Verdict.HELPS`, ``HELPS_LITTLE``, ``UNCLEAR``, or ``None`` for no gain.
 
-    What was timed counts, where it was. A gain is one whose whole interval is above 1; or a good
-    one that was measured, if all of what is expected, by steady step times, is good, too. There is
-    none if nothing that
-    was drafted became text, if the simulator, whose step times are less noisy, expects none and
-    none was measured, or if the mean is none and the interval ends below a good one. Everything
-    else is unclear.
+    A measured speed-up counts before a simulated one. There is a gain if the whole interval is
+    above 1, or if the measured mean is good, the whole expected interval is good, and the step
+    times are steady. There is no gain in three cases: no drafted token became text; the simulator,
+    whose step times are less noisy, expects no gain and none was measured; or the mean is no gain
+    and the interval ends below a good speed-up. All other cases are unclear.
     """
     decisive = figures.measured or figures.expected
     if _unused(figures):
@@ -77,11 +76,11 @@ def gain(figures: Figures) -> Verdict | None:
 
 
 def cause(figures: Figures) -> Verdict:
-    """Why there is no gain: what would have to change least, if one change is enough."""
+    """The cause of no gain: the quantity that has to change least, if one change is enough."""
     alpha, ratio = figures.acceptance.alpha.mean, figures.steps.ratio
     needs = figures.needs or Needs(None, None, cheap_verify=False)
     if needs.alpha is not None and needs.ratio is not None:
-        # How many times as rare its errors, or as short its steps, would have to be.
+        # The factor by which the draft's errors, or its step time, would have to shrink.
         better = (1.0 - alpha) / max(1.0 - needs.alpha, 1e-3)
         faster = needs.ratio / ratio
         return Verdict.DRAFT_WRONG if better <= faster else Verdict.DRAFT_SLOW
@@ -95,7 +94,7 @@ def cause(figures: Figures) -> Verdict:
 
 
 def judge(figures: Figures) -> tuple[Verdict, str]:
-    """The verdict, and in a sentence or two the figures that decide it."""
+    """The verdict, and one or two sentences with the figures behind it."""
     verdict = gain(figures) or cause(figures)
     if verdict.useless and figures.drift > _UNSTEADY and _depends_on_times(figures):
         verdict = Verdict.UNCLEAR
@@ -103,37 +102,40 @@ def judge(figures: Figures) -> tuple[Verdict, str]:
     if verdict in (Verdict.HELPS, Verdict.HELPS_LITTLE):
         noisy = ""
         if figures.measured is not None and not (figures.measured.low or 0.0) > 1.0:
-            noisy = " The times are noisy; what decides is that they agree with what is expected."
+            noisy = " The times are noisy, but they agree with the expected speed-up."
         return verdict, f"{_speed(figures)}: {facts}.{noisy}"
     if verdict is Verdict.UNCLEAR:
         return verdict, (
-            f"{_speed(figures)}; this sample is too short or too noisy to tell: {facts}. "
-            "Try again on a quieter machine, or with more --seconds."
+            f"{_speed(figures)}; the sample is too short or too noisy for a verdict: {facts}. Try "
+            "again on a quieter machine, or with more --seconds."
         )
     return verdict, f"{_speed(figures)}: {facts}. {_remedy(figures, verdict)}"
 
 
 def _unused(figures: Figures) -> bool:
-    """It was timed, and decoded as if there were no draft: any difference is noise."""
+    """The mode was measured and used no drafted token, so any difference is noise."""
     return figures.measured is not None and figures.tokens_per_step <= _NOTHING
 
 
 def _depends_on_times(figures: Figures) -> bool:
-    """The draft is neither so often wrong nor so slow that other step times would not matter."""
+    """Whether other step times could change the verdict.
+
+    They could if the acceptance rate is not low and the draft is not too slow.
+    """
     return figures.acceptance.alpha.mean >= _WRONG and figures.steps.ratio >= _SLOW
 
 
 def _speed(figures: Figures) -> str:
     if _unused(figures):
-        return "nothing that was drafted became text, so that nothing was gained"
+        return "no drafted token became text, so there was no gain"
     if figures.measured is None:
-        return f"{_times(figures.expected, ' as fast')} is expected"
-    measured = f"{_times(figures.measured, ' as fast')} was measured"
-    return f"{measured}, {_times(figures.expected)} was expected"
+        return f"the expected speed-up is {_times(figures.expected)}"
+    measured = f"the measured speed-up is {_times(figures.measured)}"
+    return f"{measured}, the expected speed-up was {_times(figures.expected)}"
 
 
-def _times(speed: Interval, as_what: str = "") -> str:
-    mean = f"{speed.mean:.2f} times{as_what}"
+def _times(speed: Interval) -> str:
+    mean = f"{speed.mean:.2f} times"
     if speed.low is None or speed.high is None:
         return mean
     return f"{mean} ({speed.low:.2f} to {speed.high:.2f})"
@@ -141,9 +143,10 @@ def _times(speed: Interval, as_what: str = "") -> str:
 
 def _facts(figures: Figures) -> str:
     steps = figures.steps
+    accepted = _percent(figures.acceptance.alpha.mean)
     words = [
-        f"the draft's first choice is right {_percent(figures.acceptance.alpha.mean)} of the time",
-        f"a target step takes {steps.ratio:.1f} times as long as one of the draft (c)",
+        f"the target accepts the draft's first choice {accepted} of the time",
+        f"a target step takes {steps.ratio:.1f} times as long as a draft step (c)",
     ]
     if _TYPICAL in steps.verify:
         words.append(
@@ -163,23 +166,24 @@ def _remedy(figures: Figures, verdict: Verdict) -> str:
         parts.append(f"neither a better nor a faster draft alone would gain {_percent(ENOUGH - 1)}")
     elif needs.alpha is not None and needs.alpha > alpha:
         parts.append(
-            f"at this speed the draft would have to be right about {_percent(needs.alpha)} of the "
-            f"time {percent}"
+            f"at this speed the acceptance rate would have to be about {_percent(needs.alpha)} "
+            f"{percent}"
         )
     elif needs.alpha is None:
-        parts.append("at this speed no acceptance would make up for it")
+        parts.append("at this speed no acceptance rate would be high enough")
     if needs.ratio is not None and needs.ratio > ratio:
         size = count(figures.draft_parameters * ratio / needs.ratio)
         parts.append(
-            f"at this acceptance c would have to be about {needs.ratio:.1f} (a draft of some "
+            f"at this acceptance rate c would have to be about {needs.ratio:.1f} (a draft of about "
             f"{size} parameters) {percent}"
         )
     elif needs.ratio is None and needs.alpha is not None:
-        parts.append("at this acceptance no draft is fast enough")
+        parts.append("at this acceptance rate no draft would be fast enough")
     if verdict is Verdict.VERIFYING_DEAR or (no_draft_helps and needs.cheap_verify):
         parts.append(
-            "where several tokens cost little more than one (a GPU, F16 weights, other threads) "
-            + ("it would help" if needs.cheap_verify else "it would be worth another look")
+            "if several tokens cost little more than one token (on a GPU, with F16 weights, or "
+            "with other threads), the draft "
+            + ("would help" if needs.cheap_verify else "could help; measure again there")
         )
     text = "; ".join(parts)
     return text[:1].upper() + text[1:] + "." if text else ""

@@ -1,4 +1,4 @@
-"""``specbranch bench``: the speed of every mode on pairs of models, and a report of it."""
+"""``specbranch bench``: measures the speed of every mode, and writes a report."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from specbranch_cpp.bench.records import Record
     from specbranch_cpp.bench.summary import Summary
 
-app = typer_app(no_args_is_help=True, help="Measure how fast every mode decodes, and report it.")
+app = typer_app(no_args_is_help=True, help="Measure the speed of every mode, and write a report.")
 
 _WHAT = "What is measured"
 _HOW = "How"
 _OUTPUT = "Output"
-# Of the report's columns, on a terminal.
+# The columns of the report that a terminal shows.
 _SHOWN = {0: "variant", 1: "speed-up", 2: "quartiles", 3: "in total", 10: "equal"}
 
 _QUICK: dict[str, Any] = {"n_prompts": 12, "tokens": 64, "lengths": (4,)}
@@ -64,115 +64,125 @@ def run(
     model: options.Model = None,
     draft: Annotated[
         list[Path] | None,
-        options.models("--model-draft", "-md", help="Draft; repeatable: a pair each."),
+        options.models("--model-draft", "-md",
+                       help="Draft model; repeatable: each draft makes a pair with the target."),
     ] = None,
     pair: Annotated[
         list[str] | None,
-        options.models("--pair", metavar="TARGET,DRAFT", help="One more pair; repeatable."),
+        options.models("--pair", metavar="TARGET,DRAFT",
+                       help="Another pair of models; repeatable."),
     ] = None,
     prompts: Annotated[
         list[Path] | None,
         options.option("--prompts", panel=_WHAT, metavar="JSONL",
-                       help='Lines with a "prompt"; repeatable; default: the bundled set.'),
+                       help='File of JSON lines with a "prompt"; repeatable; default: the '
+                       "bundled prompts."),
     ] = None,
     n_prompts: Annotated[
         int | None,
         options.option("--n-prompts", panel=_WHAT, metavar="N",
-                       help="Of each set at most; default 16, 0: all."),
+                       help="Largest number of prompts from each file; default 16; 0: all."),
     ] = None,
     tokens: Annotated[
         int | None,
         options.option("--tokens", "-n", panel=_WHAT, metavar="N",
-                       help="Of a text at most; default 128."),
+                       help="Largest number of tokens in a text; default 128."),
     ] = None,
     modes: Annotated[
         str | None,
         options.option("--modes", panel=_WHAT, metavar="LIST",
-                       help=f"Default: {','.join(variants.MODES)}."),
+                       help=f"Modes; default: {','.join(variants.MODES)}."),
     ] = None,
     policies: Annotated[
         str | None,
         options.option("--policies", panel=_WHAT, metavar="LIST",
-                       help=f"Of {','.join(variants.POLICIES)}; default: confidence for "
-                       "specbranch, fixed for speculative and pearl."),
+                       help=f"Policies, out of {','.join(variants.POLICIES)}; default: confidence "
+                       "for specbranch, fixed for speculative and pearl."),
     ] = None,
     lengths: Annotated[
         str | None,
         options.option("--lengths", panel=_WHAT, metavar="LIST",
-                       help="Tokens drafted ahead; default 4,8."),
+                       help="Numbers of tokens to draft ahead; default 4,8."),
     ] = None,
     epsilons: Annotated[
         str | None,
         options.option("--epsilons", panel=_WHAT, metavar="LIST",
-                       help="Of the policies confidence and hrad; default 0.4."),
+                       help="Confidence limits of the policies confidence and hrad; default 0.4."),
     ] = None,
     branch_limits: Annotated[
         str | None,
         options.option("--max-branches", panel=_WHAT, metavar="LIST",
-                       help="Branches of specbranch at most; default 4."),
+                       help="Largest numbers of branches in specbranch; default 4."),
     ] = None,
     hrad: Annotated[
         Path | None,
-        options.option("--hrad", panel=_WHAT, metavar="FILE", help="Weights of the policy hrad."),
+        options.option("--hrad", panel=_WHAT, metavar="FILE",
+                       help="File with the weights of the policy hrad."),
     ] = None,
     temperatures: Annotated[
         str | None,
-        options.option("--temperatures", panel=_WHAT, metavar="LIST", help="Default 0."),
+        options.option("--temperatures", panel=_WHAT, metavar="LIST",
+                       help="Temperatures of the texts; default 0."),
     ] = None,
     peers: Annotated[
         str,
         options.option("--peers", panel=_WHAT, metavar="LIST",
-                       help="Other engines, at temperature 0: all (that are installed), none "
-                       "(default), or names."),
+                       help="Other engines to measure at temperature 0: all (that are installed), "
+                       "none (default), or names."),
     ] = "none",
     where: Annotated[
         str | None,
         options.option("--placements", panel=_HOW, metavar="LIST",
-                       help=f"Of {','.join(placements.NAMES)}; default: the first possible of gpu, "
-                       "split, shared."),
+                       help=f"Placements, out of {','.join(placements.NAMES)}; default: the first "
+                       "possible one of gpu, split, shared."),
     ] = None,
     repeat: Annotated[
-        int, options.option("--repeat", panel=_HOW, metavar="N", help="Of every prompt; default 1.")
+        int,
+        options.option("--repeat", panel=_HOW, metavar="N",
+                       help="Number of repeats of every prompt; default 1."),
     ] = 1,
     ctx_size: Annotated[
-        int, options.option("--ctx-size", "-c", panel=_HOW, metavar="N", help="Default 2048.")
+        int,
+        options.option("--ctx-size", "-c", panel=_HOW, metavar="N",
+                       help="Context length in tokens; default 2048."),
     ] = 2048,
     seed: Annotated[
         int,
         options.option("--seed", "-s", panel=_HOW, metavar="N",
-                       help="Of the prompts, orders and texts; default 1."),
+                       help="Seed of prompts, orders and texts; default 1."),
     ] = 1,
     bit_exact: Annotated[
         bool,
         options.option("--bit-exact", panel=_HOW,
-                       help="Equal scores whatever the batch, at a price."),
+                       help="Make the logits independent of the batch size; this is slower."),
     ] = False,
     allow_near_ties: Annotated[
         bool,
         options.option("--allow-near-ties", panel=_HOW,
-                       help="Texts that part where two scores are within "
-                       f"{near_ties.LIMIT:g} are no failure."),
+                       help="Accept texts that diverge where two scores differ by at most "
+                       f"{near_ties.LIMIT:g}."),
     ] = False,
     quick: Annotated[
         bool,
         options.option("--quick", panel=_HOW,
-                       help="Few prompts and short texts, unless they are named: a minute for the "
-                       "bundled pair."),
+                       help="Use few prompts and short texts, unless other options set them: a "
+                       "minute for the bundled pair."),
     ] = False,
     output: Annotated[
         Path | None,
         options.option("--output", "-o", panel=_OUTPUT, metavar="FOLDER",
-                       help="Records and report; goes on with what is there. Default: a new one."),
+                       help="Folder for records and report; an existing run continues. Default: "
+                       "a new folder."),
     ] = None,
     json_output: Annotated[
         bool,
         options.option("--json", panel=_OUTPUT, help="Print the figures as one JSON object."),
     ] = False,
 ) -> None:  # fmt: skip
-    """Measure every mode and setting, prompt by prompt in turn, and write a report.
+    """Measure every mode and setting, in turn on each prompt, and write a report.
 
-    Can be stopped at any moment; the same command with the same folder goes on where it was. The
-    exit code is 1 if the texts of two modes differ.
+    You can stop the command at any time; the same command with the same folder continues the run.
+    The exit code is 1 if the texts of two modes differ.
     """
     chosen: dict[str, Any] = {
         "pairs": _pairs(model, draft or [], pair or []),
@@ -211,15 +221,15 @@ def run(
                 runner.run(prepared.plan, file, told)
         except KeyboardInterrupt:
             render.fail(
-                f"stopped with {file.n_generations} of {len(prepared.plan.items)} generations in "
-                f"{file.path}; the same command with -o {shlex.quote(str(folder))} goes on"
+                f"stopped; {file.path} has {file.n_generations} of {len(prepared.plan.items)} "
+                f"generations; the same command with -o {shlex.quote(str(folder))} continues"
             )
             raise typer.Exit(render.INTERRUPTED) from None
     summary = _report(folder, json_output=json_output)
     bad = [one for one in summary.differences if not (allow_near_ties and one.is_near_tie)]
     if bad:
         render.fail(
-            f"{len(bad)} texts are not those of autoregressive; see {folder / report.NAME} and "
+            f"{len(bad)} texts differ from those of autoregressive; see {folder / report.NAME} and "
             "docs/exactness.md"
         )
         raise typer.Exit(1)
@@ -229,7 +239,8 @@ def _warn_if_busy(n_cpus: int) -> None:
     load = machine.load_average()
     if load is not None and load > 0.5 * n_cpus:
         render.stderr().print(
-            f"other processes are at work (load {load:g} on {n_cpus} CPUs): do not trust the times",
+            f"other processes are running (load {load:g} on {n_cpus} CPUs), so the times are not "
+            "reliable",
             style="yellow",
             soft_wrap=True,
         )
@@ -238,7 +249,7 @@ def _warn_if_busy(n_cpus: int) -> None:
 @app.command(name="report")
 @render.reporting()
 def make_report(
-    folder: Annotated[Path, typer.Argument(help="Of a run, finished or not.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a run that is finished or not.")],
     json_output: Annotated[
         bool,
         options.option("--json", panel=_OUTPUT, help="Print the figures as one JSON object."),
@@ -255,12 +266,12 @@ def _report(folder: Path, *, json_output: bool) -> Summary:
         render.fail(f"{error.filename or folder}: {error.strerror}")
         raise typer.Exit(1) from None
     if no_pictures:
-        render.stderr().print(f"no pictures: {no_pictures}", style="dim", soft_wrap=True)
+        render.stderr().print(f"there are no pictures: {no_pictures}", style="dim", soft_wrap=True)
     if json_output:
         print(json.dumps(asdict(summary)))
     else:
         _show(summary, records)
-        print(f"\n{folder / report.NAME} has more; the records are in {folder / NAME}")
+        print(f"\n{folder / report.NAME} has all figures; {folder / NAME} has the records")
     return summary
 
 
@@ -273,7 +284,7 @@ def _show(summary: Summary, records: Sequence[Record]) -> None:
         console.print("\n" * (i > 0) + report.heading(group, records[0]), soft_wrap=True)
         console.print(render.table(_SHOWN.values(), rows))
     if summary.groups:
-        console.print("* the best setting of its mode, by the speed-up in total", style="dim")
+        console.print("* marks the best setting of each mode, by the total speed-up", style="dim")
 
 
 def _pairs(
@@ -281,22 +292,26 @@ def _pairs(
 ) -> tuple[tuple[Path, Path], ...]:  # fmt: skip
     pairs: list[tuple[Path, Path]] = []
     if model is not None and not drafts:
-        raise typer.BadParameter(f"{model} needs a draft: give one with -md", param_hint="-m")
+        raise typer.BadParameter(f"{model} has no draft; give a draft with -md", param_hint="-m")
     if model is None and drafts:
-        raise typer.BadParameter("a draft needs a target: give one with -m", param_hint="-md")
+        raise typer.BadParameter(
+            "a draft was given without a target; give a target with -m", param_hint="-md"
+        )
     if model is not None:
         pairs += [(model, draft) for draft in drafts]
     for text in more:
         target, comma, draft = text.partition(",")
         if not (comma and target and draft):
-            raise typer.BadParameter(f"{text!r} is not TARGET,DRAFT", param_hint="--pair")
+            raise typer.BadParameter(
+                f"{text!r} is not a pair; write TARGET,DRAFT", param_hint="--pair"
+            )
         pairs.append((Path(target), Path(draft)))
     return tuple(pairs) or (demo.pair(),)
 
 
 @contextlib.contextmanager
 def _progress() -> Iterator[runner.ProgressListener]:
-    """A bar on a terminal."""
+    """A progress bar on a terminal."""
     console = render.stderr()
     columns = (
         BarColumn(),

@@ -1,4 +1,4 @@
-"""``specbranch check``: whether a pair works on this machine, and whether it is worth it."""
+"""``specbranch check``: finds out whether a pair works here and whether its draft helps."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 NO_GAIN = 3
 EPILOG = (
-    "Exit codes: 0: it works, and the draft helps where it was measured; 1: it cannot be used; "
-    "2: bad usage; 3: it works and no gain was found.\n\n"
+    "Exit codes: 0: the models work, and the draft helps if it was measured; 1: the models cannot "
+    "be used; 2: bad usage; 3: the models work, but no gain was found.\n\n"
     "Example: specbranch check target.gguf draft.gguf -f my-prompt.txt --temp 0.7"
 )
 
@@ -32,28 +32,36 @@ EPILOG = (
 @render.reporting(options.NAMES)
 def check(
     target: Annotated[
-        Path | None, options.gguf("TARGET", help="GGUF file of the target; default: bundled pair.")
+        Path | None,
+        options.gguf("TARGET", help="GGUF file of the target model; default: the bundled pair."),
     ] = None,
-    draft: Annotated[Path | None, options.gguf("DRAFT", help="GGUF file of the draft.")] = None,
+    draft: Annotated[
+        Path | None, options.gguf("DRAFT", help="GGUF file of the draft model.")
+    ] = None,
     prompt: Annotated[
         list[str] | None,
-        options.sample("--prompt", "-p", metavar="TEXT", help="Decode this one; repeatable."),
+        options.sample("--prompt", "-p", metavar="TEXT", help="Decode this prompt; repeatable."),
     ] = None,
     file: Annotated[
         list[Path] | None,
         options.sample(
-            "--file", "-f", metavar="FILE", help="Likewise, from a text file; repeatable."
+            "--file", "-f", metavar="FILE", help="Decode the prompt in this text file; repeatable."
         ),
     ] = None,
     temperature: Annotated[
         float, options.sample("--temp", metavar="T", help="Temperature; default 0: greedy.")
     ] = 0.0,
     seconds: Annotated[
-        float, options.sample("--seconds", metavar="S", help="Time for texts; default 20.")
+        float,
+        options.sample(
+            "--seconds", metavar="S", help="Time for decoding texts, in seconds; default 20."
+        ),
     ] = SECONDS,
     measure: Annotated[
         bool,
-        options.sample("--measure/--no-measure", help="Load and time the pair; default: yes."),
+        options.sample(
+            "--measure/--no-measure", help="Load the models and measure them; default: yes."
+        ),
     ] = True,
     draft_max: options.DraftMax = None,
     max_branches: options.MaxBranches = None,
@@ -66,10 +74,10 @@ def check(
     draft_n_gpu_layers: options.DraftGpuLayers = None,
     json_output: options.Json = False,
 ) -> None:
-    """Say whether a draft will help on this machine, why, and which settings to use.
+    """Find out whether a draft will help on this machine, why, and which settings to use.
 
-    Looks at files, vocabularies, memory and CPU, then loads both models, decodes short texts, and
-    compares what the simulator expects of every mode with what is measured.
+    The command examines files, vocabularies, memory and CPU. Then it loads both models, decodes
+    short texts, and compares the predicted speed-up of every mode with measured speed-ups.
     """
     machine = options.machine_keywords(
         ctx_size=ctx_size,
@@ -103,7 +111,7 @@ def check(
 
 
 def exit_code(report: Report) -> int:
-    """0, 1 or 3, as the help says."""
+    """The exit code: 0, 1 or 3."""
     if not report.fits:
         return 1
     found_none = report.verdict.useless or report.verdict is Verdict.UNCLEAR
@@ -112,7 +120,7 @@ def exit_code(report: Report) -> int:
 
 @contextlib.contextmanager
 def _progress(seconds: float) -> Iterator[Callable[[str, float], None]]:
-    """What is being done, on a terminal only."""
+    """Shows the current step, on a terminal only."""
     console = render.stderr()
     columns = (
         TextColumn("{task.description}"),
@@ -122,7 +130,7 @@ def _progress(seconds: float) -> Iterator[Callable[[str, float], None]]:
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as progress:
-        task = progress.add_task("looking at the files", total=1.0)
+        task = progress.add_task("examining the files", total=1.0)
 
         def tell(what: str, share: float) -> None:
             about = "" if what == "loading" else f" (about {seconds:.0f} s)"

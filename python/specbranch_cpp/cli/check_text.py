@@ -1,4 +1,4 @@
-"""A report of `check.examine` in plain words."""
+"""The report of `check.examine` as text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STYLES = {
 
 
 def show(console: Console, report: Report) -> None:
-    """Files, machine, figures, verdict, settings."""
+    """The text of the report: files, machine, figures, verdict, settings."""
     for label, model in (("target", report.target), ("draft", report.draft)):
         if model is not None:
             _line(console, label, _described(model))
@@ -44,7 +44,8 @@ def show(console: Console, report: Report) -> None:
 
 def _show_fit(console: Console, report: Report) -> None:
     if report.n_common is not None:
-        _line(console, "pair", f"fits: {report.n_common:,} tokens mean the same in both", ok=True)
+        words = f"fits: the vocabularies have {report.n_common:,} equal tokens"
+        _line(console, "pair", words, ok=True)
     for device in report.devices:
         enough = device.free is None or device.needed <= device.free
         _line(console, "memory", _memory(device), ok=enough)
@@ -52,14 +53,14 @@ def _show_fit(console: Console, report: Report) -> None:
     llama = f"llama.cpp {report.llama_cpp['llama_version']} ({commit})"
     if report.cpu != "unknown":
         words = "runs" if report.cpu == "runs" else "does not run"
-        _line(console, "CPU", f"{words} {llama}, tried with quantized weights",
+        _line(console, "CPU", f"{words} {llama}, tested with quantized weights",
               ok=report.cpu == "runs")  # fmt: skip
     for gpu in report.gpus:
         _line(console, "GPU", gpu)
 
 
 def _memory(device: DeviceMemory) -> str:
-    free = "how much is free is not known"
+    free = "the free memory is not known"
     if device.free is not None:
         free = f"{readable(device.free)} available"
     parts = [
@@ -85,19 +86,19 @@ def _show_measurement(console: Console, found: Measurement) -> None:
     _line(
         console,
         "",
-        f"while both run, a target step takes {steps.target_slowdown:.2f} times as long, a draft "
-        f"step {steps.draft_slowdown:.2f}",
+        f"while both models run, a target step takes {steps.target_slowdown:.2f} times as long, a "
+        f"draft step {steps.draft_slowdown:.2f}",
     )
     _line(
         console,
         "draft",
-        f"its first choice is right {_share(right.alpha)} of the time: {right.n_places} places in "
-        f"{several(len(right.by_prompt), 'text')}, the worst "
+        f"the target accepts its first choice {_share(right.alpha)} of the time: {right.n_places} "
+        f"positions in {several(len(right.by_prompt), 'text')}, the worst "
         f"{render.percent(min(right.by_prompt))}, the best {render.percent(max(right.by_prompt))}",
     )
     if len(right.by_rank) > 1:
         others = ", ".join(render.percent(share) for share in right.by_rank[1:])
-        _line(console, "", f"its next choices: {others}")
+        _line(console, "", f"acceptance of its next choices: {others}")
     console.print()
     rows = []
     for mode in found.modes:
@@ -119,8 +120,8 @@ def _show_measurement(console: Console, found: Measurement) -> None:
         same = "the tokens were the same in all modes"
         if found.same_tokens < found.n_prompts:
             same = (
-                f"in {found.n_prompts - found.same_tokens} of them the tokens differ between "
-                "modes (near-ties: docs/exactness.md)"
+                f"in {found.n_prompts - found.same_tokens} of them the modes gave different tokens "
+                "(near-ties: docs/exactness.md)"
             )
         words = f"{texts}, temperature {found.temperature:g}, {found.seconds:.0f} s; {same}"
         console.print(Text(words, "dim"), soft_wrap=True)
@@ -146,13 +147,13 @@ def _show_verdict(console: Console, report: Report) -> None:
 
 
 def _without(found: Measurement | None) -> str:
-    """What the default mode makes of a draft that does not help."""
+    """What the default mode does with a draft that does not help."""
     auto = [mode.mode_reason for mode in found.modes if mode.mode == "auto"] if found else []
     if not any(why.startswith("autoregressive") for why in auto):
         return "Without the draft:"
     return (
-        "The default mode, auto, sees this too and decodes without the draft: what the draft then "
-        "costs is its memory. Without it:"
+        "The default mode auto finds this out too and decodes without the draft. The draft then "
+        "costs only its memory. To run without the draft:"
     )
 
 
@@ -179,7 +180,7 @@ def _described(model: ModelReport) -> str:
     return (
         f"{Path(model.path).name}: {model.architecture}, {count(model.n_parameters)} parameters, "
         f"{model.quantization}, {model.n_layers} layers, {model.n_vocab:,} tokens in its "
-        f"vocabulary, trained for {model.n_ctx_train:,} positions"
+        f"vocabulary, trained with a context of {model.n_ctx_train:,}"
     )
 
 

@@ -3,8 +3,8 @@
     specbranch hrad collect -m target.gguf -md draft.gguf --prompts prompts.jsonl -o traces
     specbranch hrad train traces -o hrad.safetensors
 
-From the target's last hidden states the classifier foretells what the target will do with the
-window of tokens that the draft has made: reject all of it, accept some, or accept all.
+From the target's last hidden states, the classifier predicts how many tokens of the drafted window
+the target will accept: none, some or all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs the engine over prompts and keeps what every round saw."""
+"""Runs the engine on prompts and records the features of every round."""
 
 from __future__ import annotations
 
@@ -30,16 +30,18 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class TraceSettings:
-    """How traces are made; those of one folder are all made alike, but for the temperature.
+    """The settings of a collection.
+
+    All traces in a folder have the same settings, except the temperature.
 
     Attributes:
-        n_layers: K, layers of the target whose inputs are recorded.
-        mode: how it decodes.
-        max_tokens: of every text, at most.
-        seed: of the first prompt at temperatures above 0; each prompt has its own.
-        epsilon: the confidence rule's limit while collecting.
-        max_draft: tokens drafted ahead at most; the windows are so long.
-        max_branches: branches at most.
+        n_layers: K, the number of target layers whose inputs are recorded.
+        mode: the mode of the engine.
+        max_tokens: the largest number of tokens of a text.
+        seed: seed of the first prompt at temperatures above 0; each prompt has its own seed.
+        epsilon: the confidence limit while collecting.
+        max_draft: the largest number of tokens to draft ahead, which is the length of the windows.
+        max_branches: the largest number of branches.
     """
 
     n_layers: int = 4
@@ -53,7 +55,9 @@ class TraceSettings:
 
 @dataclass(frozen=True)
 class Collected:
-    """What is in a folder now: rounds, texts, and texts left out as too long for the context."""
+    """The content of a folder: numbers of rounds, of texts, and of prompts that do not fit into the
+    context.
+    """
 
     n_rounds: int
     n_texts: int
@@ -71,24 +75,25 @@ def collect(
     temperatures: Sequence[float] = (0.0,),
     progress: Callable[[int, int, int], object] | None = None,
 ) -> Collected:
-    """Writes one file for each prompt and temperature that has none yet.
+    """Writes a file for each prompt and temperature that has no file yet.
 
-    What is on the disk is complete at any moment: after a crash, the same call goes on where it
-    was.
+    All files on the disk are complete at any time. After a crash, the same call continues.
 
     Args:
-        engine: of these two models, with at least the settings' ``max_draft`` and ``max_branches``.
-        target: its file, of which the digest is kept.
-        draft: likewise.
-        prompts: texts; one that is there twice is done once.
-        folder: made if it is not there.
-        settings: None: the defaults.
-        temperatures: each prompt is done at every one.
-        progress: called after each text with the texts done, those wanted, and the rounds so far.
+        engine: an engine with these two models, with at least the ``max_draft`` and ``max_branches`` of
+            the settings.
+        target: the target's file, whose digest is stored.
+        draft: the draft's file, whose digest is stored.
+        prompts: texts; equal texts are decoded once.
+        folder: folder for the files; it is created if needed.
+        settings: the settings. ``None`` (default): the default settings.
+        temperatures: temperatures at which each prompt is decoded.
+        progress: a function that is called after each text with the number of finished texts, the
+            number of all texts, and the number of rounds.
 
     Raises:
-        InvalidArgument: the folder holds traces of other settings or models, or the target has
-            too few layers, or gives none.
+        InvalidArgument: the folder has traces of other settings or models, or the target has too
+            few layers or gives no features.
     """
     settings = settings or TraceSettings()
     _check_layers(engine, settings.n_layers)
@@ -119,14 +124,15 @@ def _check_layers(engine: Engine, n_layers: int) -> None:
     most = engine.n_feature_layers
     if most == 0:
         raise InvalidArgument(
-            "llama.cpp gives no hidden states of this target's architecture, which H-RAD needs"
+            "H-RAD needs hidden states of the target, but llama.cpp does not give them for this "
+            "architecture"
         )
     if not 1 <= n_layers <= most:
         raise InvalidArgument(f"n_layers is {n_layers}; it must be in 1 .. {most} for this target")
 
 
 def _adopt(folder: Path, about: dict[str, Any], engine: Engine) -> None:
-    """Writes the folder's settings, or checks that they are these."""
+    """Writes the settings of the folder, or checks that the existing settings are equal."""
     about["n_embd"] = engine._core.n_embd
     if not (folder / SETTINGS).exists():
         replace_file(folder / SETTINGS, json.dumps(about, indent=1).encode())
@@ -135,8 +141,8 @@ def _adopt(folder: Path, about: dict[str, Any], engine: Engine) -> None:
     for name, value in about.items():
         if old.get(name) != value:
             raise InvalidArgument(
-                f"{folder} has traces with another {name}: {old.get(name)!r}, not {value!r}; "
-                "take another folder"
+                f"{folder} has traces with another {name}: {old.get(name)!r}, not {value!r}; use "
+                "another folder"
             )
 
 

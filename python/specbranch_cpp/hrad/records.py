@@ -1,4 +1,4 @@
-"""What a round is remembered by, and what became of its window."""
+"""The records of rounds, and the labels of their windows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from specbranch_cpp.results import TraceRound
 
 LABELS = ("none", "some", "all")
-"""What the target accepted of a window; the order is that of the classifier's classes."""
+"""How much of a window the target accepted. The order is that of the classifier's classes."""
 
 UNKNOWN = -1
 SETTINGS = "settings.json"
@@ -29,11 +29,11 @@ _FLOAT16_MAX = 65504.0
 
 
 def fate(window: Sequence[int], text: Sequence[int]) -> int:
-    """What became of a window when the text went on with ``text``: an index of `LABELS`.
+    """The label of a window if the text continues with ``text``: an index of `LABELS`.
 
-    It does not matter where the engine cut the window or branched off it: a drafted token depends
-    on those before it alone, so the target accepts it if and only if the text agrees up to it.
-    -1 if the text ended before that was decided.
+    The place where the engine cut the window or branched does not matter: a drafted token depends
+    only on the tokens before it, so the target accepts it if and only if the text agrees up to this
+    token. -1: the text ended too early for a label.
     """
     n_equal = 0
     for drafted, chosen in zip(window, text, strict=False):
@@ -52,15 +52,15 @@ class Records:
     """The rounds that have features and a window, in order; a row of every array is one round.
 
     Attributes:
-        features: float16, as in `results.TraceRound`: the state in which the target was when it
-            chose the token before the window.
+        features: float16, as in `results.TraceRound`: the target's features when it chose the token
+            before the window.
         label: int8, see `fate`; -1: not known.
-        position: int32, of the token before the window.
-        n_submitted: int16, tokens of the window that were under verification.
-        window: int32, the drafted tokens; -1 behind the last.
-        confidence: float32, the draft's for each; NaN behind the last.
-        temperature: float32.
-        prompt: int64, the number of the prompt among those that were loaded together.
+        position: int32, position of the token before the window.
+        n_submitted: int16, number of tokens of the window in the verification.
+        window: int32, the drafted tokens; -1 after the last token.
+        confidence: float32, the draft's confidence for each token; NaN after the last token.
+        temperature: float32, temperature of the text.
+        prompt: int64, number of the prompt among the prompts that were loaded together.
     """
 
     features: npt.NDArray[np.float16]
@@ -114,7 +114,7 @@ def rounds_of(
 
 
 def save_records(path: Path, records: Records, about: dict[str, Any]) -> None:
-    """Writes one generation's records: the file is there as a whole, or not at all."""
+    """Writes the records of one generation. The file is complete or absent."""
     buffer = io.BytesIO()
     arrays = {name.name: getattr(records, name.name) for name in fields(records)}
     np.savez(buffer, about=np.array(json.dumps(about)), **arrays)
@@ -122,17 +122,17 @@ def save_records(path: Path, records: Records, about: dict[str, Any]) -> None:
 
 
 def load_records(path: Path, prompt: int = 0) -> tuple[Records, dict[str, Any]]:
-    """The records of one file and what is known about them.
+    """The records of one file, and their settings.
 
     Raises:
-        InvalidArgument: the file is none of ours, or damaged.
+        InvalidArgument: the file has another format, or it is damaged.
     """
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name.name: file[name.name] for name in fields(Records)}
             about = json.loads(str(file["about"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidArgument(f"{path} holds no records of H-RAD: {error}") from None
+        raise InvalidArgument(f"{path} contains no records of H-RAD: {error}") from None
     arrays["prompt"] = np.full(len(arrays["label"]), prompt, np.int64)
     return Records(**arrays), about
 
@@ -140,7 +140,7 @@ def load_records(path: Path, prompt: int = 0) -> tuple[Records, dict[str, Any]]:
 def load_traces(folders: Iterable[Path]) -> tuple[Records, dict[str, Any], list[str]]:
     """All records of some folders, the settings of the first, and the id of every prompt.
 
-    One prompt at several temperatures keeps one number, so that a split by prompt is one by text.
+    A prompt has the same number at all temperatures, so that a split by prompt separates the texts.
 
     Raises:
         InvalidArgument: a folder has no traces, or they are of other models or other layers.
@@ -153,7 +153,7 @@ def load_traces(folders: Iterable[Path]) -> tuple[Records, dict[str, Any], list[
         for name in ("target_sha256", "draft_sha256", "n_layers", "n_embd"):
             if settings and own.get(name) != settings.get(name):
                 raise InvalidArgument(
-                    f"{folder} was made with another {name}: {own.get(name)}, not "
+                    f"{folder} has traces with another {name}: {own.get(name)}, not "
                     f"{settings.get(name)}"
                 )
         settings = settings or own
@@ -163,12 +163,12 @@ def load_traces(folders: Iterable[Path]) -> tuple[Records, dict[str, Any], list[
             if len(records):
                 parts.append(_numbered(records, number))
     if not parts:
-        raise InvalidArgument("the traces have no rounds; collect some first")
+        raise InvalidArgument("the traces have no rounds; run specbranch hrad collect first")
     return _joined(parts), settings, list(numbers)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """What the traces of a folder were made with."""
+    """The settings of the traces in a folder."""
     try:
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""How well fates are foretold, and what the confidence rule alone says."""
+"""Scores of predictions, and the predictions of the confidence rule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Score:
-    """A confusion matrix: row: what happened, column: what was foretold, as in `LABELS`."""
+    """A confusion matrix in the order of `LABELS`: rows are true, columns predicted labels."""
 
     confusion: npt.NDArray[np.int64]
 
@@ -32,12 +32,12 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """Share of the rounds that were foretold right."""
+        """Share of the rounds with a correct prediction."""
         return float(np.trace(self.confusion) / max(1, self.n))
 
     @property
     def recalls(self) -> tuple[float, ...]:
-        """Accuracy within each class; NaN for a class that did not occur."""
+        """Recall of each label. NaN: the label did not occur."""
         totals = self.confusion.sum(axis=1)
         return tuple(
             float(hit / total) if total else float("nan")
@@ -46,14 +46,15 @@ class Score:
 
     @property
     def balanced_accuracy(self) -> float:
-        """Mean of the accuracies within the classes that occurred."""
+        """Mean recall over the labels that occurred."""
         return float(np.nanmean(self.recalls)) if self.n else float("nan")
 
 
 def by_confidence(records: Records, epsilon: float) -> npt.NDArray[np.int64]:
-    """What the confidence rule alone foretells.
+    """The predictions of the confidence rule.
 
-    All: no token of the window is below epsilon; none: the first one is; some: otherwise.
+    All: no token of the window is below epsilon. None: the first token is below epsilon. Some: all
+    other cases.
     """
     least = np.nanmin(records.confidence, axis=1)
     none, some, everything = range(len(LABELS))
@@ -64,13 +65,13 @@ def by_confidence(records: Records, epsilon: float) -> npt.NDArray[np.int64]:
 def with_rule(
     foretold: npt.NDArray[np.int64], records: Records, epsilon: float
 ) -> npt.NDArray[np.int64]:
-    """What `policies.HRAD` acts on: the rule decides where the classifier says *some*."""
+    """The predictions of `policies.HRAD`: the rule decides where the classifier says *some*."""
     some = LABELS.index("some")
     return np.where(foretold == some, by_confidence(records, epsilon), foretold)
 
 
 def best_epsilon(records: Records) -> float:
-    """The epsilon at which the confidence rule is right most often."""
+    """The epsilon with the highest accuracy of the confidence rule."""
     candidates = np.linspace(0.0, 1.0, 41)
     hits = [float(np.mean(by_confidence(records, e) == records.label)) for e in candidates]
     return float(candidates[int(np.argmax(hits))])

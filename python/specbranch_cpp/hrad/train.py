@@ -1,4 +1,4 @@
-"""Learns the classifier from traces. Needs PyTorch: ``pip install "specbranch_cpp[hrad]"``."""
+"""Trains the classifier from traces. This needs PyTorch: ``pip install "specbranch_cpp[hrad]"``."""
 
 from __future__ import annotations
 
@@ -24,18 +24,21 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to learn. Layers, epochs and batches are the paper's.
+    """The settings of the training. Layers, epochs and batches are those of the paper.
 
     Attributes:
-        epochs: passes over the training rounds; the best one on the held-out prompts is kept.
-        batch: rounds a step.
+        epochs: number of passes over the training rounds; the epoch with the least loss on the
+            held-out prompts is kept.
+        batch: number of rounds per step.
         hidden: widths of the two hidden layers.
-        learning_rate: at the beginning; it falls to 0 along a cosine.
-        weight_decay: of AdamW.
-        dropout: share of inputs and hidden units that a step leaves out.
-        balance: 0: classes count as often as they occur; 1: all alike; between: a compromise.
-        held_out: share of the prompts that nothing is learned from.
-        seed: the same seed and traces give the same weights on the same machine.
+        learning_rate: learning rate at the start; it falls to 0 along a cosine.
+        weight_decay: weight decay of AdamW.
+        dropout: dropout rate of inputs and hidden units.
+        balance: weight of rare labels: 0: labels count as often as they occur; 1: all labels count
+            the same; between: a compromise.
+        held_out: share of the prompts that are not used for training.
+        seed: seed of the training; the same seed and traces give the same weights on the same
+            machine.
     """
 
     epochs: int = 20
@@ -51,16 +54,17 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Trained:
-    """A classifier and how good it is.
+    """A classifier and its scores.
 
     Attributes:
         file: the weights.
-        held_out: its score on the held-out prompts.
-        policy: the same where the confidence rule takes over when it says *some*.
-        rule: the confidence rule's there, with the epsilon of the traces.
-        best_rule: the same with the epsilon that is best on the training prompts.
-        best_epsilon: that one.
-        losses: of each epoch, on the held-out prompts.
+        held_out: score of the classifier on the held-out prompts.
+        policy: score on the held-out prompts if the confidence rule decides where the classifier
+            says *some*.
+        rule: score of the confidence rule on the held-out prompts, with the epsilon of the traces.
+        best_rule: score of the confidence rule with ``best_epsilon``.
+        best_epsilon: the best epsilon on the training prompts.
+        losses: loss on the held-out prompts after each epoch.
     """
 
     file: Classifier
@@ -86,7 +90,7 @@ def import_torch() -> Any:
 
 
 def split(names: Sequence[str], share: float, seed: int) -> Mask:
-    """Which prompts are held out: those whose names have the smallest hashes, one at least."""
+    """The held-out prompts: those with the smallest hashes of their names, at least one prompt."""
     keys = [hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in names]
     n = min(max(1, round(share * len(names))), len(names) - 1)
     mask = np.zeros(len(names), bool)
@@ -102,38 +106,39 @@ def train(
     *,
     progress: Callable[[int, float, float], object] | None = None,
 ) -> Trained:
-    """Learns from what `records.load_traces` gave.
+    """Trains a classifier from the result of `records.load_traces`.
 
     Args:
-        records: rounds; those whose fate is not known are left out.
-        settings: of the traces.
+        records: the rounds; rounds without a label are left out.
+        settings: the settings of the traces.
         prompts: the names of the prompts.
-        recipe: None: the default.
-        progress: called after each epoch with its number and the losses in training and held out.
+        recipe: the settings of the training. ``None`` (default): the default settings.
+        progress: a function that is called after each epoch with its number and the losses on
+            training and held-out prompts.
 
     Raises:
         MissingExtra: PyTorch is not installed.
-        InvalidArgument: there are too few rounds or prompts, or only one class in them.
+        InvalidArgument: there are too few rounds or prompts, or all rounds have the same label.
     """
     recipe = recipe or Recipe()
     torch = import_torch()
     records = records.where(records.label != UNKNOWN)
     if len(prompts) < 2 or len(records) < 10:
         raise InvalidArgument(
-            f"there are {len(records)} rounds of {len(prompts)} prompts; at least 10 rounds of 2 "
-            "are needed"
+            f"the traces have {len(records)} rounds of {len(prompts)} prompts; they must have at "
+            "least 10 rounds of 2 prompts"
         )
     held = split(prompts, recipe.held_out, recipe.seed)[records.prompt]
     learned, rest = records.where(~held), records.where(held)
     counts = np.bincount(learned.label, minlength=len(LABELS))
     if np.count_nonzero(counts) < 2 or not len(rest):
         raise InvalidArgument(
-            "the traces show too little: rounds by fate "
+            "the traces have too few different rounds; rounds by label: "
             + ", ".join(f"{name} {n}" for name, n in zip(LABELS, counts, strict=True))
             + f"; {len(rest)} held out"
         )
     mean, scale = normalisation(learned.features)
-    # Classes that did not occur have no weight.
+    # Labels that did not occur have weight 0.
     weights = np.where(counts > 0, (counts.sum() / np.maximum(counts, 1)) ** recipe.balance, 0.0)
     best, losses = _fit(
         torch,
@@ -162,7 +167,7 @@ def train(
 def normalisation(
     features: npt.NDArray[np.float16],
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Mean and 1 / standard deviation of every input; an input that never changes counts 0."""
+    """Mean and 1 / standard deviation of every input. A constant input gets scale 0."""
     values = features.astype(np.float64)
     mean, deviation = values.mean(axis=0), values.std(axis=0)
     steady = deviation <= 1e-6 * (1.0 + np.abs(mean))
@@ -171,20 +176,20 @@ def normalisation(
 
 
 def score(file: Classifier, records: Records) -> Score:
-    """The classifier's score on rounds whose fate is known."""
+    """The score of the classifier on rounds with a label."""
     known = records.where(records.label != UNKNOWN)
     return Score.of(known.label, file.probabilities(known.features).argmax(axis=1))
 
 
 def policy_score(file: Classifier, records: Records, settings: Mapping[str, Any]) -> Score:
-    """That of `policies.HRAD`, with the epsilon of the traces."""
+    """The score of `policies.HRAD`, with the epsilon of the traces."""
     known = records.where(records.label != UNKNOWN)
     foretold = file.probabilities(known.features).argmax(axis=1)
     return Score.of(known.label, with_rule(foretold, known, float(settings["epsilon"])))
 
 
 def rule_score(records: Records, settings: Mapping[str, Any]) -> Score:
-    """The confidence rule's, with the epsilon of the traces."""
+    """The score of the confidence rule, with the epsilon of the traces."""
     known = records.where(records.label != UNKNOWN)
     return Score.of(known.label, by_confidence(known, float(settings["epsilon"])))
 

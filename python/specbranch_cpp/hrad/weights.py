@@ -1,4 +1,4 @@
-"""The file of a trained classifier, and what it computes."""
+"""The file of a trained classifier, and its computation."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class Classifier:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Classifier:
-        """Reads what `save` has written.
+        """Reads a file of `save`.
 
         Raises:
-            InvalidArgument: it cannot be read, or is no classifier of this format.
+            InvalidArgument: the file cannot be read, or it is not a classifier of this format.
         """
         name = os.fsdecode(path)
         hrad_weights.read(name)  # checks that it fits together
@@ -61,7 +61,7 @@ class Classifier:
         return cls({tensor: read.arrays[tensor] for tensor in TENSORS}, read.metadata)
 
     def probabilities(self, features: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Chances of the three labels for every row of features, as the engine computes them."""
+        """The probabilities of the three labels for every row of features, as in the engine."""
         t = {name: tensor.astype(np.float64) for name, tensor in self.tensors.items()}
         x = (np.atleast_2d(np.asarray(features, np.float64)) - t["mean"]) * t["scale"]
         x = np.maximum(x @ t["w1"].T + t["b1"], 0.0)

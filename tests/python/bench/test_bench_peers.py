@@ -116,7 +116,7 @@ def test_a_child_that_dies(
     open_fake: Callable[..., peers.Peer], do: int, how: str, words: str
 ) -> None:
     peer = open_fake()
-    with pytest.raises(peers.PeerError, match=f"fake died {how}; its last words: {words}"):
+    with pytest.raises(peers.PeerError, match=f"fake died {how}; the end of its stderr: {words}"):
         peer.generate([do], 1)
     with pytest.raises(peers.PeerError, match="closed"):
         peer.generate([PLAIN], 1)
@@ -137,7 +137,9 @@ def test_a_child_that_hangs_is_ended(
     monkeypatch.setattr(peer_module, "GENERATE_TIMEOUT_S", 1.0)
     peer = open_fake()
     process = peer._process
-    with pytest.raises(peers.PeerError, match=r"no answer within 1 s; its last words: waiting"):
+    with pytest.raises(
+        peers.PeerError, match=r"no answer within 1 s; the end of its stderr: waiting"
+    ):
         peer.generate([HANG], 1)
     assert process.exit_status == -signal.SIGKILL
     peer.close()  # again
@@ -180,7 +182,7 @@ def test_another_draft_length_starts_another_child_if_need_be(
         ([PLAIN], 0, 0, "max_tokens is 0"),
         ([PLAIN] * 60, 5, 0, "60 tokens of prompt and max_tokens 5 are more than n_ctx 64"),
         ([PLAIN], 1, -1, "draft_length is -1"),
-        ([PLAIN], 1, 2, "draft_length is 2; fake cannot draft"),
+        ([PLAIN], 1, 2, "draft_length is 2; it must be 0, because fake cannot draft"),
     ],
 )
 def test_arguments(
@@ -198,7 +200,9 @@ def test_arguments(
 
 def test_names() -> None:
     assert peers.NAMES == ("llama-cpp-python", "llama-cpp-python-lookup", "llama-server")
-    with pytest.raises(InvalidArgument, match="no peer 'vllm'; there are llama-cpp-python, "):
+    with pytest.raises(
+        InvalidArgument, match="peer is 'vllm'; it must be one of llama-cpp-python, "
+    ):
         peers.open_peer("vllm", PAIR)
 
 

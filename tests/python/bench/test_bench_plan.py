@@ -203,7 +203,7 @@ def test_impossible_placements_are_skipped_with_the_reason() -> None:
     assert found[0].options == {"n_threads": 1, "draft_n_threads": 1}
     assert "one core (CPU 0, 1)" in skipped["split"]
     assert skipped["draft-cpu"] == "llama.cpp finds no GPU"
-    with pytest.raises(InvalidArgument, match="no placement is possible on this machine: gpu: "):
+    with pytest.raises(InvalidArgument, match="this machine has none of the placements: gpu: "):
         placements.place(["gpu"], cpus((0,)))
     with pytest.raises(InvalidArgument, match="placement is 'moon'; it must be one of split"):
         placements.place(["moon"], cpus((0,)))
@@ -273,7 +273,7 @@ def test_prompts_of_files(tmp_path: Path) -> None:
     file.write_text('{"prompt": "a", "more": 1}\n\n{"prompt": "b"}\n')
     (found,) = prompts.load([file], None, 1)
     assert (found.name, found.texts) == ("mine", {0: "a", 1: "b"})
-    with pytest.raises(InvalidArgument, match="another set of prompts with the name 'mine'"):
+    with pytest.raises(InvalidArgument, match="another prompt set has the name 'mine'"):
         prompts.load([file, file], None, 1)
     file.write_text('{"text": "a"}\n')
     with pytest.raises(InvalidArgument, match="line 1"):

@@ -92,10 +92,13 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("", "has no header"),
-        ("no JSON\n", "line 1 is no JSON"),
-        ("[1]\n", "line 1 is no record"),
+        ("no JSON\n", "line 1 is not JSON"),
+        ("[1]\n", "line 1 is not a record"),
         ('{"kind": "header", "format": "specbranch-bench-1"}\n', "'specbranch-bench-1'"),
-        ('{"kind": "header", "format": "specbranch-bench-2"}\n{"a": 1}\n', "line 2 is no record"),
+        (
+            '{"kind": "header", "format": "specbranch-bench-2"}\n{"a": 1}\n',
+            "line 2 is not a record",
+        ),
     ],
 )
 def test_damaged_files(tmp_path: Path, content: str, message: str) -> None:

@@ -47,7 +47,7 @@ def test_what_auto_is_compared_with() -> None:
     text = report.markdown(RECORDS, summarize(RECORDS))
     begin = "| speculative | speculative (2, fixed) |"
     assert line(text, begin) == f"{begin} 2.000 | 2.000 .. 2.000 | 2.000 |"
-    assert "`auto`, the last time: it pays" in text
+    assert "Last decision of `auto`: it pays" in text
     assert "`auto` over the groups" not in text  # there is one
 
 

@@ -114,31 +114,32 @@ def test_reasons_name_the_figures_that_decide() -> None:
     verdict, reason = judge(figures(none, none, alpha=0.31, needs=Needs(0.62, None, True)))
     assert verdict is Verdict.DRAFT_WRONG
     for words in (
-        "1.00 times as fast (0.98 to 1.02)",
+        "speed-up is 1.00 times (0.98 to 1.02)",
         "31 %",
         "10.0 times",
         "62 %",
-        "no draft is fast",
+        "no draft would be fast enough",
     ):
         assert words in reason
     verdict, reason = judge(figures(none, none, ratio=2.0, needs=Needs(None, 8.0, True)))
     assert verdict is Verdict.DRAFT_SLOW
-    assert "c would have to be about 8.0 (a draft of some 250.0 million parameters)" in reason
+    assert "c would have to be about 8.0 (a draft of about 250.0 million parameters)" in reason
     verdict, reason = judge(figures(Interval(1.2, 0.8, 1.7), Interval(1.5, 1.1, 1.6)))
     assert verdict is Verdict.UNCLEAR
     assert "too noisy" in reason
     assert reason.startswith(
-        "1.20 times as fast (0.80 to 1.70) was measured, 1.50 times (1.10 to 1.60) was expected;"
+        "the measured speed-up is 1.20 times (0.80 to 1.70), "
+        "the expected speed-up was 1.50 times (1.10 to 1.60);"
     )
     # Where one change is not enough, no single one is called the remedy.
     _, reason = judge(figures(none, none, alpha=0.4, needs=Needs(None, None, True)))
     assert "Neither a better nor a faster draft alone would gain 5 %" in reason
     assert "no acceptance" not in reason
-    assert "where several tokens cost little more than one" in reason
+    assert "if several tokens cost little more than one token" in reason
     _, reason = judge(figures(none, none, ratio=1.0, needs=Needs(None, None, cheap_verify=False)))
-    assert "where several tokens" not in reason
+    assert "if several tokens" not in reason
     _, reason = judge(figures(Interval(1.3, 1.2, 1.4), tokens_per_step=1.0, ratio=1.0))
-    assert "nothing that was drafted became text" in reason
+    assert "no drafted token became text" in reason
     assert "1.3" not in reason.partition(":")[0]
 
 
@@ -148,7 +149,7 @@ def test_step_times_that_change_do_not_decide() -> None:
     assert judge(steady)[0] is Verdict.VERIFYING_DEAR
     assert judge(replace(steady, drift=1.4))[0] is Verdict.VERIFYING_DEAR
     assert judge(replace(steady, drift=1.6))[0] is Verdict.UNCLEAR
-    # Nor for it, where what was measured alone does not do.
+    # Nor do such step times decide for it, where the measured speed-up alone does not suffice.
     agreeing = figures(Interval(1.6, 0.8, 2.5), Interval(1.5, 1.4, 1.6))
     verdict, reason = judge(agreeing)
     assert verdict is Verdict.HELPS

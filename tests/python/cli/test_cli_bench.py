@@ -94,7 +94,7 @@ def test_different_texts_are_a_failure(
     monkeypatch.setattr(GroupEngines, "measure", altered)
     done = run(*small, "-o", tmp_path / "out")
     assert done.exit_code == 1
-    assert "3 texts are not those of autoregressive" in done.stderr
+    assert "3 texts differ from those of autoregressive" in done.stderr
     assert "0 of 3" in done.stdout
     # A cut text is no near-tie: the end token is far behind.
     far = run(*small, "-o", tmp_path / "out", "--allow-near-ties")
@@ -149,7 +149,7 @@ def test_a_busy_machine_is_named(
         (["--peers", "nobody"], "'nobody'"),
         (["-m", "target.gguf"], "needs a draft"),
         (["-md", "draft.gguf"], "a draft needs a target"),
-        (["--pair", "one.gguf"], "'one.gguf' is not TARGET,DRAFT"),
+        (["--pair", "one.gguf"], "'one.gguf' is not a pair; write TARGET,DRAFT"),
         (["--policies", "hrad"], "--hrad"),
         (["--hrad", "none.safetensors"], "none.safetensors"),
     ],

@@ -201,7 +201,7 @@ def test_traces_do_not_mix(make_fake: MakeFake, models: tuple[Path, Path], tmp_p
         load_traces([tmp_path / "nowhere"])
     broken = next(folder.glob("*.npz"))
     broken.write_bytes(broken.read_bytes()[:100])
-    with pytest.raises(InvalidArgument, match="holds no records"):
+    with pytest.raises(InvalidArgument, match="contains no records"):
         load_traces([folder])
 
 

@@ -120,10 +120,10 @@ def test_the_file_says_its_type(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("Q9_0", "GGUF has no such type"),
-        ("I32", "it is no type of weights"),
-        ("Q8_K", "it is no type of weights"),
+        ("I32", "this type is not for weights"),
+        ("Q8_K", "this type is not for weights"),
         ("IQ2_XS", "importance matrix"),
-        ("NVFP4", "more than a tensor's own values"),
+        ("NVFP4", "more than the values of the tensor"),
         ("Q4_K", "rows of 64 values do not divide into Q4_K blocks of 256"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Other tools on the same GGUF files, to compare with in the same run.
+"""Other tools on the same GGUF files, for comparison in the same run.
 
     from specbranch_cpp.bench import peers
 
@@ -7,7 +7,7 @@
         plain = peer.generate(tokens, max_tokens=96, draft_length=0)
         drafted = peer.generate(tokens, max_tokens=96, draft_length=3)
 
-Each peer lives in a process of its own. What they do is told in ``docs/peers.md``.
+Each peer runs in its own process. ``docs/peers.md`` describes what the peers do.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What a peer's process runs: answers lines of JSON with the help of one backend.
+"""The program of a peer's process: answers lines of JSON with one backend.
 
     python _child.py BACKEND.py [ARGUMENT...]
 
 A backend is a Python file with a function ``open_backend(pair, draft_length, *arguments)`` that
 returns an object with ``describe()`` and ``generate(tokens, max_tokens, draft_length)``, each
-returning what JSON can say. This is a script on purpose: as a module of the package it would load
-our own llama.cpp into the process that has to measure another one.
+returning JSON values. This file is a script on purpose: a module of the package would load our own
+llama.cpp into the process that measures another one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 
 def serve(backend_path: str, arguments: list[str]) -> None:
-    # What libraries print to stdout must not get between the answers.
+    # Output of libraries to stdout must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     backend: Any = None
@@ -35,7 +35,7 @@ def serve(backend_path: str, arguments: list[str]) -> None:
                 answer = {"result": backend.describe()}
             else:
                 answer = {"result": backend.generate(**question["with"])}
-        except Exception as error:  # noqa: BLE001 - travels to the one who asked
+        except Exception as error:  # noqa: BLE001 - the parent raises this error
             answer = {"error": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
@@ -51,7 +51,7 @@ def _load(path: str) -> Any:
 
 
 if __name__ == "__main__":
-    # Our neighbours are not to be found as top-level modules.
+    # Remove this folder from the path, so that its files are not found as top-level modules.
     folder = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != folder]
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

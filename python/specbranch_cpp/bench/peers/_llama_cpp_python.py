@@ -1,7 +1,7 @@
-"""llama-cpp-python, plain or with its prompt lookup; a backend of `_child.py`.
+"""llama-cpp-python, without speculation or with its prompt lookup; a backend of `_child.py`.
 
-Its defaults hold but for two: flash attention is on, as in the other tools, and with a draft
-``logits_all`` is given, without which prompts longer than ``n_batch`` fail (0.3.36).
+Two defaults are changed: flash attention is on, as in the other tools; with a draft, ``logits_all``
+is on, because without it prompts longer than ``n_batch`` fail (0.3.36).
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
 
 
 class CountingLookup(LlamaPromptLookupDecoding):
-    """Prompt lookup that knows how many of its tokens were verified and accepted."""
+    """Prompt lookup that counts its verified and accepted tokens."""
 
     def __init__(self, num_pred_tokens: int, n_ctx: int) -> None:
         super().__init__(num_pred_tokens=num_pred_tokens)
         self.n_drafted = 0
         self.n_accepted = 0
         self._n_ctx = n_ctx
-        self._length = 0  # of the text that the last draft continues
+        self._length = 0  # length of the text that the last draft continues
         self._draft: list[int] = []
 
     def __call__(self, input_ids: Any, /, **kwargs: Any) -> Any:
         self.settle([int(token) for token in input_ids])
         draft = super().__call__(input_ids, **kwargs)
         self._length = len(input_ids)
-        # Llama.generate cuts what the context has no room for.
+        # Llama.generate drops tokens that do not fit into the context.
         self._draft = [int(token) for token in draft[: max(0, self._n_ctx - self._length)]]
         self.n_drafted += len(self._draft)
         return draft
 
     def settle(self, text: list[int]) -> None:
-        """Counts how much of the last draft is in the text: prompt and generated tokens."""
+        """Counts the tokens of the last draft that are in the text: prompt and generated tokens."""
         for drafted, chosen in zip(self._draft, text[self._length :], strict=False):
             if drafted != chosen:
                 break
@@ -47,7 +47,7 @@ class Backend:
         self._pair = pair
         self._lookup = lookup
         self._llama: Any = None
-        self._drafts: bool | None = None  # whether the one that is open does
+        self._drafts: bool | None = None  # whether the open model drafts
         self._open(drafts=False)
 
     def describe(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class Backend:
         llama = self._llama
         lookup = CountingLookup(draft_length, llama.n_ctx()) if draft_length else None
         llama.draft_model = lookup
-        llama.reset()  # nothing of an earlier prompt is reused
+        llama.reset()  # reuse no KV cells of an earlier prompt
         vocab = llama_cpp.llama_model_get_vocab(llama.model)
         found: list[int] = []
         begin = time.perf_counter()

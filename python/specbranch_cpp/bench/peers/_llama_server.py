@@ -1,11 +1,11 @@
-"""llama-server as the package xllamacpp brings it, with a draft model; a backend of `_child.py`.
+"""llama-server from the package xllamacpp, with a draft model; a backend of `_child.py`.
 
-The server takes the draft length only when it starts: parameters of speculation in a request are
-disabled in its sources. So each length needs a process of its own; to end a server and start
-another in one process hangs now and then, where the first had nothing to do (2026.10.11549).
-Without a draft length no draft model is loaded. Its defaults hold for the rest (``p_min`` 0,
-``n_min`` 0, batches of 2048 and 512 tokens, flash attention where it can), but for one slot instead
-of four and no cache of the prompts of earlier requests.
+The server reads the draft length only at its start, because its sources disable the speculation
+fields of a request. So each length needs its own process. Ending a server and starting another in
+the same process sometimes hangs if the first server had no work (2026.10.11549). Without a draft
+length, no draft model is loaded. The other defaults stay (``p_min`` 0, ``n_min`` 0, batches of 2048
+and 512 tokens, flash attention if possible), except for one slot instead of four slots and no
+prompt cache.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Backend:
             }
         )
         timings = found["timings"]
-        ended = found["stop_type"] == "eos"  # then the last token is the one that ended it
+        ended = found["stop_type"] == "eos"  # then the last token is the end token
         return {
             "tokens": found["tokens"][:-1] if ended else found["tokens"],
             "prefill_ms": timings["prompt_ms"],
@@ -61,7 +61,7 @@ class Backend:
             json.dumps(body).encode(),
             {"Content-Type": "application/json"},
         )
-        # A proxy that the user has configured is not for this machine.
+        # Do not use the user's proxy for this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request) as response:
@@ -77,7 +77,7 @@ def _start(pair: dict[str, Any], draft_length: int) -> Any:
     params.n_ctx = pair["n_ctx"]
     params.n_parallel = 1
     params.n_gpu_layers = pair["n_gpu_layers"]
-    params.fit_params = False  # the layers on the GPU are given
+    params.fit_params = False  # use the given numbers of layers on the GPU
     params.cache_ram_mib = 0
     params.verbosity = 1
     threads = [params.cpuparams, params.cpuparams_batch]

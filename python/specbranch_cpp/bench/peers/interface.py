@@ -1,4 +1,4 @@
-"""What goes into a peer and what comes out."""
+"""The inputs and outputs of a peer."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ __all__ = ["PeerError", "PeerMissing", "PeerPair", "PeerResult"]
 
 
 class PeerError(SpecBranchError):
-    """A peer's process died, refused a request or gave no answer; quotes the end of its stderr."""
+    """A peer's process died, refused a request or did not answer.
+
+    The message quotes the end of its stderr.
+    """
 
 
 class PeerMissing(MissingExtra):
-    """The peer's package is not installed; the message says how to install it."""
+    """The package of the peer is not installed. The message contains the command to install it."""
 
 
 @dataclass(frozen=True)
 class PeerPair:
-    """The files a peer runs, and how.
+    """The models of a peer and their options.
 
     Attributes:
         target: path of the target model.
-        draft: path of the draft model, or None: then nothing is drafted with a model.
-        n_ctx: tokens of context, prompt included.
-        n_threads: threads of each model, for prompts too.
-        cpus: the CPUs that the whole process may use; None: those of this process.
-        n_gpu_layers: the target's layers on the GPU; -1: all.
-        draft_n_gpu_layers: the draft's.
+        draft: path of the draft model. ``None``: no draft model.
+        n_ctx: context length in tokens, including the prompt.
+        n_threads: number of threads of each model, also for prompts.
+        cpus: the CPUs that the whole process may use. ``None``: the CPUs of this process.
+        n_gpu_layers: number of the target's layers on the GPU; -1: all layers.
+        draft_n_gpu_layers: number of the draft's layers on the GPU; -1: all layers.
     """
 
     target: str
@@ -45,12 +48,13 @@ class PeerResult:
     """One generation of a peer.
 
     Attributes:
-        tokens: what was generated, without the token that ends a text.
-        prefill_ms: from the request to the first token: the prompt and one choice.
-        decode_ms: from the first token to the last one or to the end of the text. The first token
-            is not in it, while `GenerationStats.decode_ms` contains a step for every token.
-        n_drafted: drafted tokens that the target was given to verify; None: not known.
-        n_accepted: those of them that the target chose as well; None: not known.
+        tokens: the generated tokens, without an end token.
+        prefill_ms: time from the request to the first token: the prompt and one choice.
+        decode_ms: time from the first token to the last token or to the end of the text. It does
+            not include the first token; `GenerationStats.decode_ms` includes a step for every
+            token.
+        n_drafted: number of drafted tokens that the target verified. ``None``: not known.
+        n_accepted: number of drafted tokens that the target accepted. ``None``: not known.
     """
 
     tokens: tuple[int, ...]
@@ -61,7 +65,7 @@ class PeerResult:
 
     @property
     def tokens_per_second(self) -> float:
-        """All tokens but the first over `decode_ms`; 0 for fewer than two."""
+        """The tokens except the first, divided by `decode_ms`; 0 for fewer than two tokens."""
         if len(self.tokens) < 2 or self.decode_ms <= 0:
             return 0.0
         return 1000.0 * (len(self.tokens) - 1) / self.decode_ms

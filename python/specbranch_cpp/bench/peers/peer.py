@@ -1,4 +1,4 @@
-"""The peers by name, and one that runs."""
+"""The known peers, and a running peer."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ GENERATE_TIMEOUT_S = 3600.0
 
 @dataclass(frozen=True)
 class Backend:
-    """What a peer needs.
+    """The description of a peer.
 
     Attributes:
-        package: what the child imports.
-        file: what drives it in the child, see `_child.py`.
-        arguments: for the file.
+        package: the package that the child imports.
+        file: the backend in the child, see `_child.py`.
+        arguments: arguments of the backend.
         install: the command that installs the package.
         restarts: whether another draft length needs another process.
     """
@@ -58,15 +58,18 @@ NAMES: tuple[str, ...] = tuple(BACKENDS)
 
 
 class Peer:
-    """A tool with a model loaded, in a process of its own; made by `open_peer`.
+    """A tool with a loaded model in its own process.
+
+    `open_peer` creates a peer.
 
     Thread safety: one thread at a time.
 
     Attributes:
-        name: as in `NAMES`.
-        version: of the package.
-        system_info: the instruction sets that its llama.cpp was compiled for, as it tells them.
-        draft_lengths: what a sweep should try, 0 (no speculation) first; (0,): cannot draft.
+        name: name of the peer, one of `NAMES`.
+        version: version of the package.
+        system_info: the instruction sets of its llama.cpp, as llama.cpp reports them.
+        draft_lengths: draft lengths for a sweep, 0 (no speculation) first; (0,): the peer cannot
+            draft.
     """
 
     def __init__(self, name: str, pair: PeerPair, backend: Backend) -> None:
@@ -80,35 +83,41 @@ class Peer:
 
     @property
     def pid(self) -> int:
-        """The process."""
+        """The id of the process."""
         return self._process.pid
 
     def generate(self, tokens: Sequence[int], max_tokens: int, draft_length: int = 0) -> PeerResult:
-        """Decodes greedily, until the end of the text or `max_tokens`; keeps nothing for later.
+        """Decodes greedily until the end of the text or `max_tokens`.
+
+        The peer keeps nothing for later calls.
 
         Args:
-            tokens: the prompt, at least one token; no BOS is added.
-            max_tokens: at least 1.
-            draft_length: tokens drafted before each verification, at most; 0: no speculation.
-                A change may load the models again: the first generation after it is a cold one.
+            tokens: the prompt, at least one token; no BOS token is added.
+            max_tokens: the largest number of tokens, at least 1.
+            draft_length: the largest number of tokens to draft before each verification; 0: no
+                speculation. A change may load the models again, so the first generation after it is
+                cold.
 
         Raises:
             InvalidArgument: an argument is out of its range, or the peer cannot draft.
             PeerError: the process died, refused, or gave no answer within an hour.
         """
         if not tokens:
-            raise InvalidArgument("tokens is empty; a prompt has at least one token")
+            raise InvalidArgument("tokens is empty; it must have at least one token")
         if max_tokens < 1:
-            raise InvalidArgument(f"max_tokens is {max_tokens}; at least 1")
+            raise InvalidArgument(f"max_tokens is {max_tokens}; it must be at least 1")
         if len(tokens) + max_tokens > self._pair.n_ctx:
             raise InvalidArgument(
                 f"{len(tokens)} tokens of prompt and max_tokens {max_tokens} are more than "
                 f"n_ctx {self._pair.n_ctx}"
             )
         if draft_length < 0:
-            raise InvalidArgument(f"draft_length is {draft_length}; at least 0")
+            raise InvalidArgument(f"draft_length is {draft_length}; it must be at least 0")
         if draft_length > 0 and max(self.draft_lengths) == 0:
-            raise InvalidArgument(f"draft_length is {draft_length}; {self.name} cannot draft here")
+            raise InvalidArgument(
+                f"draft_length is {draft_length}; it must be 0, because {self.name} cannot draft "
+                "with these models"
+            )
         if self._backend.restarts and draft_length != self._draft_length:
             self._process.close()
             self._start(draft_length)
@@ -130,11 +139,11 @@ class Peer:
         )
 
     def close(self) -> None:
-        """Ends the process for sure. Idempotent."""
+        """Ends the process, by force if needed. A second call does nothing."""
         self._process.close()
 
     def _start(self, draft_length: int) -> dict[str, Any]:
-        """Starts a process in which the models are loaded; what it says of itself."""
+        """Starts a process that loads the models. Returns its description of itself."""
         file = Path(__file__).parent / self._backend.file
         self._process = PeerProcess(self.name, file, self._backend.arguments)
         self._draft_length = draft_length
@@ -167,7 +176,7 @@ def open_peer(name: str, pair: PeerPair) -> Peer:
 
     Args:
         name: one of `NAMES`.
-        pair: the models; the draft is loaded when something is drafted.
+        pair: the models; the peer loads the draft model when it drafts the first time.
 
     Raises:
         InvalidArgument: the name is not known.
@@ -175,13 +184,13 @@ def open_peer(name: str, pair: PeerPair) -> Peer:
         PeerError: the process died or could not load the model.
     """
     if name not in BACKENDS:
-        raise InvalidArgument(f"there is no peer {name!r}; there are {', '.join(NAMES)}")
+        raise InvalidArgument(f"peer is {name!r}; it must be one of {', '.join(NAMES)}")
     backend = BACKENDS[name]
     if importlib.util.find_spec(backend.package) is None:
         raise PeerMissing(
             f"{name} needs the package {backend.package}; install it with: {backend.install}"
         )
-    # The child's working directory is another one.
+    # Absolute paths, because the child has another working directory.
     absolute = dataclasses.replace(
         pair,
         target=str(Path(pair.target).absolute()),

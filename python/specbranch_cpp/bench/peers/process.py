@@ -1,4 +1,7 @@
-"""A child process that is asked by lines of JSON: questions on its stdin, answers on its stdout."""
+"""A child process with a JSON protocol.
+
+Each line on its stdin is a request, and each line on its stdout is an answer.
+"""
 
 from __future__ import annotations
 
@@ -51,11 +54,11 @@ class PeerProcess:
 
     @property
     def exit_status(self) -> int | None:
-        """None while it runs; negative: the signal it died of."""
+        """The exit status. ``None``: the process runs; negative: the signal that killed it."""
         return self._process.poll()
 
     def ask(self, question: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """The child's answer. After anything but a refusal the child has ended.
+        """Returns the child's answer. After any error except a refusal, the child has ended.
 
         Raises:
             PeerError: the child refused, died, or did not answer in time.
@@ -64,7 +67,7 @@ class PeerProcess:
             self._write(json.dumps(question).encode() + b"\n")
             answer = json.loads(self._read_line(timeout_s))
         except BaseException:
-            self.close()  # a late answer would be taken for that to the next question
+            self.close()  # a late answer would be read as the answer to the next request
             raise
         if "error" in answer:
             raise PeerError(f"{self._name} refused: {answer['error']}{self._last_words()}")
@@ -72,7 +75,10 @@ class PeerProcess:
         return result
 
     def close(self) -> None:
-        """Ends the child for sure: asks, kills after 2 seconds, and waits. Idempotent."""
+        """Ends the child: asks it to end, kills it after 2 seconds, and waits.
+
+        A second call does nothing.
+        """
         process = self._process
         if process.poll() is None:
             process.terminate()
@@ -83,7 +89,7 @@ class PeerProcess:
                 process.wait()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
-                with contextlib.suppress(OSError):  # what was not written cannot be any more
+                with contextlib.suppress(OSError):  # unwritten data can no longer be written
                     stream.close()
         self._stderr.close()
 
@@ -123,19 +129,19 @@ class PeerProcess:
         return PeerError(f"{self._name} died {how}{self._last_words()}")
 
     def _last_words(self) -> str:
-        """The end of what it wrote to stderr; the child goes on to write at its own place."""
+        """The end of the child's stderr. Reading does not move the child's write position."""
         file = self._stderr.fileno()
         size = os.fstat(file).st_size
         tail = os.pread(file, STDERR_TAIL, max(0, size - STDERR_TAIL))
         text = tail.decode(errors="replace").strip()
-        return f"; its last words: {text}" if text else ""
+        return f"; the end of its stderr: {text}" if text else ""
 
 
 def _environment() -> dict[str, str]:
-    # The child finds the packages that this process finds.
+    # The child gets the search path of this process.
     search = [str(Path(entry).absolute()) for entry in sys.path]
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(search),
-        "OMP_WAIT_POLICY": "passive",  # else two threads on one core spin against each other
-        "GGML_NO_BACKTRACE": "1",  # an abort starts no debugger
+        "OMP_WAIT_POLICY": "passive",  # otherwise two threads on one core spin against each other
+        "GGML_NO_BACKTRACE": "1",  # an abort must not start a debugger
     }

@@ -46,7 +46,8 @@ def demo(
         str | None,
         options.models(
             "--weights", metavar="TYPE",
-            help="Weights of the grown pair: F32, F16 or Q8_0; default: the first that gains.",
+            help="Weight type of the grown pair: F32, F16 or Q8_0; default: the first type that "
+            "gains.",
             completion=None,
         ),
     ] = None,
@@ -54,29 +55,30 @@ def demo(
         str | None,
         typer.Option(
             "--prompt", "-p", metavar="TEXT", show_default=False,
-            help="Decode this; default: three beginnings of Python functions.",
+            help="Decode this prompt; default: three beginnings of Python functions.",
         ),
     ] = None,
     n_predict: Annotated[
         int,
         typer.Option(
             "--n-predict", "-n", metavar="N", min=1,
-            help="Tokens of a text at most; twice as many in the race.",
+            help="Largest number of tokens in a text; the race has twice as many tokens.",
         ),
     ] = 64,
     repeat: Annotated[
         int | None,
         typer.Option(
             "--repeat", metavar="N", min=1, show_default=False,
-            help="Runs of every mode on every prompt; default 1, with -p 3. The median counts.",
+            help="Number of runs of every mode on every prompt; default 1; with -p: 3. The "
+            "result is their median.",
         ),
     ] = None,
     temperature: Annotated[
-        float, typer.Option("--temp", metavar="T", help="Temperature; 0: greedy.")
+        float, typer.Option("--temp", metavar="T", help="Temperature; 0: greedy decoding.")
     ] = 0.7,
     seed: options.Seed = 1,
     show: Annotated[
-        str, typer.Option("--show", metavar="MODE", help="The mode whose branches are shown.")
+        str, typer.Option("--show", metavar="MODE", help="Mode whose branches are shown.")
     ] = "specbranch",
     draft_max: options.DraftMax = None,
     max_branches: options.MaxBranches = None,
@@ -93,8 +95,8 @@ def demo(
 ) -> None:  # fmt: skip
     """Race with and without speculation, then compare every mode: speed, branches, timeline.
 
-    The bundled pair is grown in memory to a size at which speculation pays on this machine; it
-    still computes the same function. With -m and -md your own files run as they are.
+    The demo grows the bundled pair in memory to a size at which speculation pays on this machine.
+    The grown pair computes the same function. With -m and -md, your own files run without changes.
     """
     machine = options.machine_keywords(
         ctx_size=ctx_size,
@@ -139,15 +141,17 @@ def _check(
 ) -> None:
     """Refuses options that exclude each other."""
     if weights is not None and (own or not grow):
-        raise typer.BadParameter("only the grown pair can have other ones", param_hint="--weights")
+        raise typer.BadParameter(
+            "only the grown pair can have another weight type", param_hint="--weights"
+        )
     if not own and grow:
         if not measure_costs:
             raise typer.BadParameter(
-                "the size of the grown pair depends on what steps cost; use --no-grow with it",
+                "the size of the grown pair depends on step costs; use --no-grow too",
                 param_hint="--no-measure-costs",
             )
         if profile is not None:
             raise typer.BadParameter(
-                "the grown pair exists in memory only; use -m and -md, or --no-grow, with it",
+                "the grown pair exists only in memory; use -m and -md, or --no-grow, too",
                 param_hint="--profile",
             )

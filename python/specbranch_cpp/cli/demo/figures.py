@@ -1,4 +1,4 @@
-"""What the demo found, for scripts: one JSON object."""
+"""The results of the demo for scripts: one JSON object."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def figures(
     found: Sequence[ModeRuns],
     reason: str,
 ) -> dict[str, Any]:
-    """The fields are told in `docs/demo.md`."""
+    """The JSON object of ``--json``; `docs/demo.md` describes its fields."""
     (auto,) = (each for each in found if each.mode == SUMMARISED)
     return {
         "format": FORMAT,

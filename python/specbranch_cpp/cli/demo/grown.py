@@ -27,11 +27,11 @@ N_CTX = 1024
 
 
 class GrownPair:
-    """The bundled pair at one size after another; at most one of them is loaded.
+    """The bundled pair at one size after another. At most one size is loaded.
 
     Args:
-        progress: called with the share of the current pair that is loaded.
-        options: of `Engine`, besides where the models run.
+        progress: a function that is called with the loaded share of the current pair, 0 to 1.
+        options: options of `Engine`; a placement is added to them.
     """
 
     def __init__(self, progress: Callable[[float], object], options: Mapping[str, Any]) -> None:
@@ -56,13 +56,13 @@ class GrownPair:
         self.close()
 
     def close(self) -> None:
-        """Frees what is loaded."""
+        """Frees the loaded pair."""
         self._loaded.close()
         self._engine = None
 
     @property
     def bundled(self) -> tuple[int, int]:
-        """Parameters of both models as they are bundled."""
+        """The numbers of parameters of both bundled models."""
         target, draft = (
             sum(int(tensor.n_elements) for tensor in source.reader.tensors)
             for source in self._sources
@@ -78,11 +78,11 @@ class GrownPair:
         return target, draft
 
     def n_bytes(self, size: int, weight_type: str) -> int:
-        """Of the weights of both models."""
+        """The bytes of the weights of both models."""
         return sum(map(memory_needed, self.plan(size, weight_type)))
 
     def load(self, choice: Choice) -> Engine:
-        """The engine with this pair, which is the last one if that has the same."""
+        """Loads the engine with this pair. The last engine is used again if it has this pair."""
         if self._engine is not None and choice == self._choice:
             return self._engine
         self.close()
@@ -99,22 +99,22 @@ class GrownPair:
         return engine
 
     def measure(self, choice: Choice) -> Probe:
-        """Loads this pair; what its steps cost, and what they promise."""
+        """Loads this pair. Returns its step costs and the expected gain."""
         costs = self.load(choice).costs
         if costs is None:
-            raise SpecBranchError("the steps of the grown pair could not be measured")
+            raise SpecBranchError("the engine could not measure the step costs of the grown pair")
         return sizes.judge(choice, costs)
 
 
 @dataclass(frozen=True)
 class Grown:
-    """What was chosen, and from what.
+    """The chosen pair, and the measurements behind the choice.
 
     Attributes:
-        engine: with the chosen pair.
-        best: what its steps cost.
-        probes: what else was measured.
-        models: both, as they were planned.
+        engine: an engine with the chosen pair.
+        best: the step costs of the chosen pair.
+        probes: the other measurements.
+        models: the plans of target and draft.
     """
 
     engine: Engine
@@ -129,12 +129,12 @@ def find(
     weight_types: Sequence[str] = WEIGHT_TYPES,
     placement: Placement | None = None,
 ) -> Grown | None:
-    """Loads the pair that shows most on this machine; None: there is not enough memory for any.
+    """Loads the pair with the largest gain on this machine. ``None``: the memory is too small.
 
     Args:
-        pair: what loads it.
-        weight_types: to choose from, in the order of trying.
-        placement: where it runs; None: where it runs best.
+        pair: the bundled pair, which loads itself at each size.
+        weight_types: the weight types to measure, in this order.
+        placement: the placement of the models. ``None`` (default): the best placement.
     """
     budget = sizes.memory_budget(_core.available_memory())
     split = None

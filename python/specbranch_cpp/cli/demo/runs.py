@@ -1,4 +1,4 @@
-"""Every mode on the same texts, in turns, and what comes of it."""
+"""Runs every mode on the same texts, in turns, and compares the modes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ WARM_TOKENS = 8
 
 @dataclass(frozen=True)
 class ModeRuns:
-    """One mode: a run for each round.
+    """The runs of one mode: one run for each round.
 
     Attributes:
-        mode: its name.
-        completions: the texts, round by round.
-        ratios: how many times faster than plain decoding of the same text, round by round.
-        same_text: every text is that of plain decoding.
+        mode: name of the mode.
+        completions: the text of each round.
+        ratios: for each round, the speed divided by that of plain decoding of the same text.
+        same_text: whether every text is equal to that of plain decoding.
     """
 
     mode: str
@@ -37,12 +37,12 @@ class ModeRuns:
 
     @property
     def ratio(self) -> float:
-        """The median over the rounds."""
+        """The median of the ratios."""
         return statistics.median(self.ratios)
 
     @property
     def tokens_per_second(self) -> float:
-        """The median over the rounds."""
+        """The median of the decoding speeds."""
         return statistics.median(each.tokens_per_second for each in self._stats)
 
     @property
@@ -51,22 +51,22 @@ class ModeRuns:
 
     @property
     def acceptance_rate(self) -> float | None:
-        """Share of the drafted tokens that were accepted; None: none were drafted."""
+        """Share of the drafted tokens that were accepted. ``None``: no token was drafted."""
         return self._share("n_accepted", "n_drafted") if self._sum("n_drafted") else None
 
     @property
     def rollback_rate(self) -> float | None:
-        """Likewise, that were rolled back."""
+        """Share of the drafted tokens that were rolled back. ``None``: no token was drafted."""
         return self._share("n_rolled_back", "n_drafted") if self._sum("n_drafted") else None
 
     @property
     def overlap(self) -> float | None:
-        """Share of the time in which both models computed; None: no draft took part."""
+        """Share of the time in which both models computed. ``None``: no token was drafted."""
         return self._share("overlap_ms", "decode_ms") if self._sum("n_drafted") else None
 
     @property
     def step_ms(self) -> float:
-        """What a step of the target took."""
+        """The mean time of a target step, in milliseconds."""
         return self._share("target_busy_ms", "n_target_steps")
 
     @property
@@ -87,14 +87,14 @@ def measure(
     progress: Callable[[float], object],
     modes: Sequence[str] = MODES,
 ) -> list[ModeRuns]:
-    """Runs every mode on every prompt; a slow moment of the machine hits all modes alike.
+    """Runs every mode on every prompt, in turns, so that slow moments affect all modes.
 
     Args:
-        engine: with a draft.
-        prompts: one a round.
+        engine: an engine with a draft.
+        prompts: one prompt for each round.
         request: keywords of `Engine.generate`.
-        progress: called with the share that is done.
-        modes: the first is what the others are compared with.
+        progress: a function that is called with the finished share, 0 to 1.
+        modes: the modes; the other modes are compared with the first mode.
     """
     engine.generate(prompts[0], **{**request, "max_tokens": WARM_TOKENS}).result()
     rounds: list[list[Completion]] = []
@@ -108,7 +108,7 @@ def measure(
 
 
 def compare(modes: Sequence[str], rounds: Sequence[Sequence[Completion]]) -> list[ModeRuns]:
-    """The rounds by mode; each has a completion for each mode."""
+    """The runs of each mode. A round has one completion for each mode."""
     found = []
     for i, mode in enumerate(modes):
         completions = tuple(each[i] for each in rounds)

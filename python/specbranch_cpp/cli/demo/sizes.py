@@ -1,8 +1,8 @@
-"""How large the bundled pair is made, and where it runs: decided from measured steps.
+"""Chooses the size and the placement of the bundled pair from measured step costs.
 
-The bundled pair computes too little for speculation to pay. Grown pairs compute the same function;
-which of them shows a gain depends on the machine: on the size of its caches, on how fast it reads
-memory, and on how much longer it verifies several tokens than it decodes one.
+The bundled pair computes too little for speculation to pay. Grown pairs compute the same function.
+Their gain depends on the machine: on the size of its caches, on its memory bandwidth, and on the
+time of a verification of several tokens compared with the time of one token.
 """
 
 from __future__ import annotations
@@ -20,20 +20,24 @@ if TYPE_CHECKING:
     from specbranch_cpp.results import StepCosts
 
 WEIGHT_TYPES = ("F32", "F16", "Q8_0")
-"""In the order of trying: the more bytes a weight has, the less each further token of a
-verification costs, as reading the weights takes most of the time."""
+"""The weight types in the order of the measurements.
+
+With more bytes per weight, each further token of a verification costs less, because reading the
+weights takes most of the time.
+"""
 
 GOAL_STEP_MS = 15.0
-"""A step of the target takes at most this: the demo shall not take long."""
+"""Longest target step, so that the demo does not take too long."""
 
 ENOUGH_GAIN = 1.6
-"""No further weight type is tried once `auto` is expected to gain this much."""
+"""Expected speed-up of `auto` at which the search stops."""
 
-_ACCEPTANCE = 0.74  # of the bundled draft's first choices at temperature 0.7; see models/README.md
-_N_TOKENS = 500  # simulated
+# Acceptance rate of the bundled draft's first choices at temperature 0.7; see models/README.md.
+_ACCEPTANCE = 0.74
+_N_TOKENS = 500  # number of simulated tokens
 _HOP_US = 30.0
 _ABORT_US = 1500.0
-_TOLERANCE = 1.05  # within which two times are taken to be the same
+_TOLERANCE = 1.05  # factor between two times that count as equal
 _MOST_BYTES = 1_500_000_000
 _MEMORY_SHARE = 1 / 3
 _MEMORY_UNKNOWN = 500_000_000
@@ -47,8 +51,8 @@ class Size:
     draft: Mapping[str, int]
 
 
-# The draft has about a twelfth of the target's weights: its step takes a tenth or less. A width of
-# 4 times the bundled one keeps every bit of the scores.
+# The draft has about a twelfth of the target's weights, so its step takes a tenth of the time or
+# less. A width of 4 times the bundled width keeps every bit of the logits.
 SIZES = (
     Size({"n_embd": 1024, "n_ff": 768}, {}),
     Size({"n_embd": 1024, "n_head": 8, "n_head_kv": 4, "n_ff": 1536}, {"n_ff": 1536}),
@@ -70,12 +74,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class Probe:
-    """What the steps of a grown pair cost, and what that promises.
+    """The step costs of a grown pair, and the expected gain.
 
     Attributes:
         choice: the pair.
-        costs: as the engine measured them while loading, outliers taken out.
-        gain: how many times faster than plain decoding `auto` is expected to be.
+        costs: the step costs that the engine measured while loading, without outliers.
+        gain: expected speed-up of `auto` over plain decoding.
     """
 
     choice: Choice
@@ -84,20 +88,20 @@ class Probe:
 
     @property
     def step_ms(self) -> float:
-        """A step of the target for one token."""
+        """The time of a target step with one token."""
         return self.costs.target_ms[0]
 
     @property
     def tokens_per_second(self) -> float:
-        """What `auto` is expected to reach."""
+        """The expected speed of `auto`."""
         return 1000.0 * self.gain / self.step_ms
 
 
 def smooth(curve: Sequence[float]) -> tuple[float, ...]:
-    """Step times by length, without those that something else on the machine made longer.
+    """The step times by length, without times that other work on the machine made longer.
 
-    A longer step never takes less time: where a shorter one was measured to take more, it takes
-    what the longer one did.
+    A longer step never takes less time. If a shorter step has a longer measured time, it gets the
+    time of the longer step.
     """
     least = float("inf")
     smoothed = [least := min(least, ms) for ms in reversed(curve)]
@@ -105,7 +109,7 @@ def smooth(curve: Sequence[float]) -> tuple[float, ...]:
 
 
 def judge(choice: Choice, costs: StepCosts) -> Probe:
-    """What measured steps promise for this pair, by the simulator."""
+    """Predicts the gain of this pair from measured step costs, with the simulator."""
     costs = replace(costs, target_ms=smooth(costs.target_ms), draft_ms=smooth(costs.draft_ms))
     pair = Pair(
         alpha=_ACCEPTANCE,
@@ -123,7 +127,7 @@ def judge(choice: Choice, costs: StepCosts) -> Probe:
 
 
 def memory_budget(available: int | None) -> int:
-    """Bytes that both models may take together, where so many are free."""
+    """The bytes that both models together may take, for this number of free bytes."""
     if available is None:
         return _MEMORY_UNKNOWN
     return min(_MOST_BYTES, int(_MEMORY_SHARE * available))
@@ -138,19 +142,19 @@ def search(
     split: Placement | None,
     weight_types: Sequence[str] = WEIGHT_TYPES,
 ) -> list[Probe]:
-    """Finds the pair that shows most, by measuring few of the smallest.
+    """Finds the pair with the largest gain from a few measurements of the smallest size.
 
     Args:
-        measure: loads a pair and measures its steps.
-        n_bytes: of both models, by index in `SIZES` and weight type.
-        budget: of bytes.
-        shared: both models on all cores.
-        split: each on cores of its own; None: there is one core.
-        weight_types: to try, in this order.
+        measure: a function that loads a pair and measures its steps.
+        n_bytes: the bytes of both models, by index in `SIZES` and weight type.
+        budget: the largest number of bytes.
+        shared: the placement with both models on all cores.
+        split: the placement with separate cores for each model. ``None``: the machine has one core.
+        weight_types: the weight types to measure, in this order.
 
     Returns:
-        What was measured, the best pair last; empty: not even the smallest fits into the budget.
-        The best one may be larger than what was measured: see `largest`.
+        The measurements, the best pair last. An empty list: the budget is too small for all sizes.
+        The best pair may be larger than the measured pairs: see `largest`.
     """
     probes: list[Probe] = []
     for kind in weight_types:
@@ -168,10 +172,10 @@ def search(
 
 
 def better_split(shared: Probe, split: Probe) -> bool:
-    """Whether each model should have cores of its own.
+    """Whether each model should have its own cores.
 
-    Only if plain decoding loses nothing by it: what speculation is compared with shall be as fast
-    as this machine can decode without it.
+    The models should share the cores if plain decoding would become slower otherwise: the baseline
+    must be as fast as plain decoding can be on this machine.
     """
     return (
         split.step_ms <= _TOLERANCE * shared.step_ms
@@ -180,7 +184,7 @@ def better_split(shared: Probe, split: Probe) -> bool:
 
 
 def largest(best: Probe, n_bytes: Callable[[int, str], int], budget: int) -> Choice:
-    """The same pair, as large as time and memory allow."""
+    """The same pair at the largest size that time and memory allow."""
     choice = best.choice
     for size in range(choice.size + 1, len(SIZES)):
         needed = n_bytes(size, choice.weight_type)
