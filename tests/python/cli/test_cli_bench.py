@@ -117,7 +117,7 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr(GroupEngines, "trace", interrupted)
     done = run(*small, "-o", tmp_path / "out")
     assert done.exit_code == 130
-    assert "stopped with 15 of 15 generations" in done.stderr
+    assert "has 15 of 15 generations" in done.stderr.replace("\n", "")
     assert f"-o {tmp_path / 'out'}" in done.stderr.replace("\n", "")
     monkeypatch.setattr(GroupEngines, "trace", real)
     assert run(*small, "-o", tmp_path / "out").exit_code == 0
@@ -129,7 +129,7 @@ def test_a_busy_machine_is_named(
     for load, warned in ((50.0, True), (0.0, False), (None, False)):
         monkeypatch.setattr(machine, "load_average", lambda load=load: load)
         done = run(*small, "--modes", "autoregressive", "-o", tmp_path / str(load))
-        assert ("other processes are at work" in done.stderr) == warned
+        assert ("other processes are running" in done.stderr) == warned
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_a_busy_machine_is_named(
         (["--tokens", "0"], "tokens is 0; it must be in 1"),
         (["--repeat", "0"], "repeat is 0"),
         (["--peers", "nobody"], "'nobody'"),
-        (["-m", "target.gguf"], "needs a draft"),
-        (["-md", "draft.gguf"], "a draft needs a target"),
+        (["-m", "target.gguf"], "has no draft; give a draft with -md"),
+        (["-md", "draft.gguf"], "a draft was given without a target"),
         (["--pair", "one.gguf"], "'one.gguf' is not a pair; write TARGET,DRAFT"),
         (["--policies", "hrad"], "--hrad"),
         (["--hrad", "none.safetensors"], "none.safetensors"),

@@ -98,7 +98,7 @@ def test_check_finds_too_little_memory(
     monkeypatch.setattr(_core, "available_memory", lambda: 1024)
     result = run("check", *pair)
     assert result.exit_code == 1
-    assert "1.0 KiB are available" in result.stdout
+    assert "only 1.0 KiB are free" in result.stdout
 
 
 def test_check_advises_for_a_cpu_that_cannot(
@@ -126,15 +126,15 @@ def test_check_tells_of_gpus(pair: tuple[Path, Path], monkeypatch: pytest.Monkey
     library = SimpleNamespace(
         llama_version="1", ggml_version="2", ggml_commit="3", system="CUDA : ARCHS = 900 | CPU : "
     )
-    note = "built for NVIDIA GPUs and finds none"
+    note = "built for NVIDIA GPUs, but it finds no GPU"
     monkeypatch.setattr(_core, "list_devices", lambda: [gpu, cpu])
     monkeypatch.setattr(_core, "library_info", lambda: library)
     shown = run("check", *pair, "--no-measure").stdout
     assert "CUDA0: a GPU, 128 GiB" in shown
     assert "a CPU" not in shown
-    assert "no layer is put on it" in shown
+    assert "the GPU is not used" in shown
     moved = run("check", *pair, "--no-measure", "-ngl", "-1").stdout
-    assert "no layer is put on it" not in moved
+    assert "the GPU is not used" not in moved
     assert "memory   CUDA0: about " in moved
     assert "fewer layers may fit" in moved
     assert note not in shown
@@ -204,10 +204,12 @@ def test_what_auto_does_is_said_only_if_it_does_it() -> None:
         check_text.show(Console(file=file, width=100), report)
         return file.getvalue()
 
-    assert "auto, sees this too and decodes without the draft" in shown("autoregressive: so")
+    assert "The default mode auto finds this out too and decodes without the draft" in shown(
+        "autoregressive: so"
+    )
     assert "auto: autoregressive: so" in shown("autoregressive: so")
-    assert "sees this too" not in shown("overlapped: so")
-    assert "in 1 of them the tokens differ" in shown("")
+    assert "finds this out too" not in shown("overlapped: so")
+    assert "in 1 of them the modes gave different tokens" in shown("")
 
 
 def test_exit_codes() -> None:
