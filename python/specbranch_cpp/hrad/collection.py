@@ -80,8 +80,8 @@ def collect(
     All files on the disk are complete at any time. After a crash, the same call continues.
 
     Args:
-        engine: an engine with these two models, with at least the ``max_draft`` and ``max_branches`` of
-            the settings.
+        engine: an engine with these two models, with at least the ``max_draft`` and
+            ``max_branches`` of the settings.
         target: the target's file, whose digest is stored.
         draft: the draft's file, whose digest is stored.
         prompts: texts; equal texts are decoded once.
