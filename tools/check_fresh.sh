@@ -139,7 +139,7 @@ timed() { # identity what command ...: notes how long the command takes; it has 
   local identity=$1 what=$2 began=$SECONDS log=$work/$1-${2//[^a-z]/-}.log
   shift 2
   say "as $identity: $what"
-  inside "$identity" "$@" </dev/null 2>&1 | tee "$log" | sed "s/^/  /" ||
+  inside "$identity" "$@" </dev/null 2>&1 | tee "$log" | sed -u "s/^/  /" ||
     fail "as $identity: $what"
   results+=("$(printf '%-5s %-28s %3d min %02d s' "$identity" "$what" \
     $(((SECONDS - began) / 60)) $(((SECONDS - began) % 60)))")
