@@ -102,3 +102,9 @@ odr: setup ## fails if two C++ types share a name but differ (One Definition Rul
 .PHONY: clean
 clean:
 	rm -rf build dist
+
+.PHONY: wheels
+# PYTHONS: interpreters that are not called python3.X on PATH. ARCHS: x86_64 and aarch64.
+wheels: setup ## wheels for every Python found, in dist/wheels (docs/wheels.md)
+	$(BIN)/pip install -q -r tools/wheels/requirements.txt
+	$(BIN)/python tools/build_wheels.py $(PYTHONS:%=--python %) $(ARCHS:%=--arch %)

@@ -93,6 +93,7 @@ def write_tiny_gguf(
     control_tokens: Sequence[str] = (),
     metadata: Mapping[str, str] | None = None,
     token_ids: Mapping[str, int] | None = None,
+    sentencepiece: bool = False,
 ) -> Path:
     """Write a model and return its path.
 
@@ -103,6 +104,8 @@ def write_tiny_gguf(
     standard deviation of the scores: the larger, the surer the model is of its next token.
     `control_tokens` come after the merges, before the padding. `metadata`: further keys with text;
     `token_ids`: further keys of the tokenizer with a token, such as `fim_pre_token_id`.
+    `sentencepiece`: the same tokens in a tokenizer of that kind. It has no tokens for single bytes,
+    so that llama.cpp throws an exception at a character without a token of its own.
     """
     head_size = head_size or n_embd // n_head
     n_known = N_VOCAB + len(control_tokens)
@@ -125,6 +128,14 @@ def write_tiny_gguf(
     writer.add_layer_norm_rms_eps(norm_epsilon)
     writer.add_vocab_size(n_vocab)
     _add_tokenizer(writer, n_vocab, token_text or {}, control_tokens, add_bos=add_bos, eos=eos)
+    if sentencepiece:
+        writer.add_tokenizer_model("llama")
+        writer.add_token_scores([0.0] * n_vocab)
+        writer.add_add_space_prefix(False)
+    else:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("gpt-2")
+        writer.add_token_merges([f"{first} {second}" for first, second in MERGES])
     for key, value in (metadata or {}).items():
         writer.add_string(key, value)
     for key, token in (token_ids or {}).items():
@@ -184,13 +195,9 @@ def _add_tokenizer(
     types += [TokenType.UNUSED] * n_padding
     for token, text in token_text.items():
         tokens[token] = text
-    merges: Sequence[str] = [f"{first} {second}" for first, second in MERGES]
 
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
     writer.add_token_types(types)
-    writer.add_token_merges(merges)
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(eos)
     writer.add_add_bos_token(add_bos)
