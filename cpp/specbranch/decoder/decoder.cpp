@@ -7,18 +7,6 @@
 #include "specbranch/base/errors.h"
 
 namespace specbranch {
-namespace {
-
-DraftRecord record(const Node& parent, Token token) {
-  DraftRecord found;
-  for (const Candidate& candidate : parent.candidates) {
-    if (candidate.token == token) found.hit_rank = static_cast<int>(found.confidences.size());
-    found.confidences.push_back(static_cast<float>(candidate.confidence));
-  }
-  return found;
-}
-
-}  // namespace
 
 Decoder::Decoder(std::shared_ptr<const Request> request, const ModelLimits& limits, Epoch epoch,
                  std::unique_ptr<Planner> planner, CommitSink sink)
@@ -27,18 +15,19 @@ Decoder::Decoder(std::shared_ptr<const Request> request, const ModelLimits& limi
       epoch_(epoch),
       planner_(std::move(planner)),
       sink_(std::move(sink)),
-      monitor_(request_->policy.kind == PolicyOptions::Kind::kHook) {
+      monitor_(request_->policy.kind == PolicyOptions::Kind::kHook),
+      recorder_(request_->trace) {
   const auto n_prompt = static_cast<Pos>(request_->prompt.size());
   limit_ = limits_.target.n_ctx;
   if (request_->max_tokens >= 0 && request_->max_tokens < limit_ - n_prompt) {
     limit_ = n_prompt + request_->max_tokens;
   }
-  draft_usable_ = limits_.draft.has_value() && request_->mode != Mode::kAutoregressive;
-  if (draft_usable_ && n_prompt >= limits_.draft->n_ctx) {
+  if (limits_.draft && request_->mode != Mode::kAutoregressive) draft_ = DraftState::kNotStarted;
+  if (draft_usable() && n_prompt >= limits_.draft->n_ctx) {
     disable_draft("the prompt of " + std::to_string(n_prompt) + " tokens leaves no room in the " +
                   "draft's context of " + std::to_string(limits_.draft->n_ctx));
   }
-  if (draft_usable_) {
+  if (draft_usable()) {
     for (const Token token : request_->prompt) follow_with_draft(token);
   }
 }
@@ -52,7 +41,7 @@ Commands Decoder::start() {
   }
   timer_.issued(Side::kTarget, 0, now_us_);
   commands.target = Command{epoch_, BeginCommand{request_}};
-  if (draft_usable_) {
+  if (draft_usable()) {
     lanes_.reset(request_->prompt, limits_.draft->n_seq);
     if (planner_->wants_draft(view())) begin_draft(commands);
   }
@@ -67,7 +56,7 @@ void Decoder::begin_draft(Commands& commands) {
     lanes_.reset(grown->prompt, limits_.draft->n_seq);
     text = std::move(grown);
   }
-  draft_begun_ = true;
+  draft_ = DraftState::kStarted;
   timer_.issued(Side::kDraft, 0, now_us_);
   commands.draft = Command{epoch_, BeginCommand{std::move(text)}};
 }
@@ -87,13 +76,13 @@ Commands Decoder::on(const Event& event) {
   const StepTime step = timer_.ended(event.side, event.begin_us, event.end_us);
 
   if (const auto* fail = std::get_if<FailDone>(&event.body)) {
-    // Of two failures the first is told, unless only the second says that a model is lost.
+    // Report the first error; a fatal one takes precedence.
     if (!error_ || (!is_fatal(error_) && is_fatal(fail->error))) error_ = fail->error;
-    // A failure outweighs an end that was found meanwhile: the models' state must be looked at.
+    // A failure replaces an end that was found meanwhile: the caller must learn of it.
     finish_ = Finish::kFailed;
     request_aborts(commands);
   } else if (std::holds_alternative<AbortDone>(event.body)) {
-    if (!target && pass_cancelled_) {
+    if (!target && lanes_.cancelled()) {
       lanes_.undo(tree_);
     } else {
       finish_with(Finish::kCancelled, commands);
@@ -101,18 +90,16 @@ Commands Decoder::on(const Event& event) {
   } else if (const auto* begin = std::get_if<BeginDone>(&event.body)) {
     if (target) {
       n_reused_ = begin->n_reused;
-      target_ready_ = true;
       target_length_ = tree_.at(tree_.root()).pos;
     }
   } else if (const auto* verify = std::get_if<VerifyDone>(&event.body)) {
     report(step);
-    waiting_ = verify->verdict;
-    if (!waiting_->features.empty()) planner_->on_features(waiting_->features);
+    pending_verdict_ = verify->verdict;
+    if (!verify->verdict.features.empty()) planner_->on_features(verify->verdict.features);
   } else if (const auto* draft = std::get_if<DraftDone>(&event.body)) {
     report(step);
     apply_draft(*draft);
   }
-  if (!target) pass_cancelled_ = false;
   if (finish_ == Finish::kNone) advance(commands);
   if (idle()) settle();
   return commands;
@@ -130,17 +117,18 @@ Commands Decoder::cancel() {
 void Decoder::apply_plan(const PlanDone& done, Commands& commands) {
   // A generation may end while its policy thinks.
   if (finish_ != Finish::kNone) return;
-  if (!asked_) throw PreconditionError("[Decoder::apply_plan] a plan that was not asked for");
+  if (!pending_plan_limits_)
+    throw PreconditionError("[Decoder::apply_plan] a plan that was not asked for");
   try {
     if (done.error) std::rethrow_exception(done.error);
-    if (done.plan) validate(*done.plan, *asked_);
+    if (done.plan) validate(*done.plan, *pending_plan_limits_);
   } catch (const Error&) {
     error_ = std::current_exception();
     finish_with(Finish::kFailed, commands);
     if (idle()) settle();
     return;
   }
-  asked_.reset();
+  pending_plan_limits_.reset();
   plan_ = done.plan;
   if (done.plan) {
     monitor_.forget_outcomes();
@@ -153,21 +141,22 @@ void Decoder::apply_plan(const PlanDone& done, Commands& commands) {
 }
 
 void Decoder::advance(Commands& commands) {
-  const bool asks_first = planner_->lock_step() || !waiting_;
-  if (asks_first) ask_planner(commands);
-  if (!waiting_ || (planner_->lock_step() && !planner_->may_apply(view()))) return;
-  apply_verdict(*std::exchange(waiting_, std::nullopt), commands);
+  const bool lock_step = planner_->lock_step();
+  if (lock_step || !pending_verdict_) ask_planner(commands);
+  if (!pending_verdict_ || (lock_step && !planner_->may_apply(view()))) return;
+  apply_verdict(*std::exchange(pending_verdict_, std::nullopt), commands);
   if (finish_ != Finish::kNone) return;
   cancel_useless_pass(commands);
   ask_planner(commands);
 }
 
 void Decoder::ask_planner(Commands& commands) {
-  if (draft_usable_ && !draft_begun_ && planner_->wants_draft(view())) begin_draft(commands);
+  if (draft_ == DraftState::kNotStarted && planner_->wants_draft(view())) begin_draft(commands);
   // The draft may be ready before the target: the planner sees a busy target then.
-  if ((timer_.busy(Side::kTarget) && timer_.busy(Side::kDraft)) || asked_) return;
+  if (timer_.busy(Side::kTarget) && timer_.busy(Side::kDraft)) return;
+  if (pending_plan_limits_) return;
   if (monitor_.active() && planner_->wants_plan(view())) {
-    asked_ = plan_limits(view(), *request_);
+    pending_plan_limits_ = plan_limits(view(), *request_);
     commands.ask = true;
     return;
   }
@@ -184,9 +173,9 @@ void Decoder::carry_out(const Decision& decision, Commands& commands) {
 }
 
 void Decoder::cancel_useless_pass(Commands& commands) {
-  if (!timer_.busy(Side::kDraft) || lanes_.in_flight().empty() || pass_cancelled_) return;
+  if (!timer_.busy(Side::kDraft) || lanes_.in_flight().empty() || lanes_.cancelled()) return;
   if (!planner_->cancels_draft() || lanes_.matters(tree_)) return;
-  pass_cancelled_ = true;
+  lanes_.cancel();
   commands.abort_draft = true;
 }
 
@@ -198,19 +187,19 @@ void Decoder::report(const StepTime& step) {
 View Decoder::view() const {
   const Pos root = tree_.at(tree_.root()).pos;
   View view{.tree = tree_};
-  view.target_idle = !timer_.busy(Side::kTarget) && !waiting_;
-  view.draft_idle = !timer_.busy(Side::kDraft) && (draft_begun_ || !draft_usable_);
+  view.target_idle = !timer_.busy(Side::kTarget) && !pending_verdict_;
+  view.draft_idle = !timer_.busy(Side::kDraft) && draft_ != DraftState::kNotStarted;
   view.now_us = now_us_;
-  view.draft_usable = draft_usable_;
+  view.draft_usable = draft_usable();
   view.submitted = submitted_.empty() ? kNoNode : submitted_.back();
   view.evaluating = lanes_.in_flight();
   // The target adds one token of its own to every path, so the last useful node is one before the
   // end.
   view.max_depth = limit_ - root - 2;
-  if (draft_usable_) view.max_depth = std::min(view.max_depth, limits_.draft->n_ctx - root);
+  if (draft_usable()) view.max_depth = std::min(view.max_depth, limits_.draft->n_ctx - root);
   view.max_path = std::min(view.max_depth, limits_.target.max_batch - 1);
-  view.free_seqs = draft_usable_ ? lanes_.count_free(tree_) : 0;
-  view.n_seqs = draft_usable_ ? lanes_.n_seq() : 0;
+  view.free_seqs = draft_usable() ? lanes_.count_free(tree_) : 0;
+  view.n_seqs = draft_usable() ? lanes_.n_seq() : 0;
   return view;
 }
 
@@ -239,23 +228,8 @@ Command Decoder::plan_verify(NodeId end, int n_pad) {
   submitted_ = tree_.path_nodes(end);
   timer_.issued(Side::kTarget, verify.n_tokens(), now_us_);
   ++counters_.n_target_steps;
-  if (request_->trace) record_window(end);
+  recorder_.on_submit(tree_, end);
   return Command{epoch_, std::move(verify)};
-}
-
-void Decoder::record_window(NodeId submitted) {
-  next_round_ = TraceRound{};
-  const NodeId root = tree_.root();
-  next_round_.pos = tree_.at(root).pos;
-  next_round_.n_submitted = tree_.depth(submitted);
-  // What is submitted may be a branch; the window goes on from there.
-  for (const NodeId id : tree_.path_nodes(tree_.main_leaf(submitted))) {
-    if (id == root) continue;
-    next_round_.window.push_back(tree_.at(id).token);
-    next_round_.confidence.push_back(static_cast<float>(tree_.at(id).confidence));
-  }
-  next_round_.features = std::move(features_);
-  features_.clear();
 }
 
 Command Decoder::plan_draft(std::span<const NodeId> nodes) {
@@ -287,91 +261,93 @@ void Decoder::apply_draft(const DraftDone& done) {
 }
 
 void Decoder::apply_verdict(const Verdict& verdict, Commands& commands) {
+  // 1. Walk: follow the target's tokens down the tree, as far as they were drafted.
+  // 2. Commit: make them text, until it ends.
+  // 3. Move the root to the newest token; what does not descend from it is dropped.
+  // 4. Report what became of the round to the trace, the policy and the planner.
   const std::vector<NodeId> path = std::exchange(submitted_, {});
-  NodeId last = path.front();
-  std::size_t n_matched = 0;
-  const Choice* miss = nullptr;
-  bool hit = false;
+  std::vector<WalkStep> steps = walk(tree_, path, verdict.choices);
+  steps.resize(commit(steps, commands));
+  if (verdict.exhausted) finish_with(Finish::kStop, commands);
+
   PolicyOutcome outcome;
   outcome.plan = std::exchange(plan_, std::nullopt);
   outcome.n_submitted = static_cast<int>(path.size()) - 1;
-  const std::int64_t rolled_back_before = counters_.n_rolled_back;
-  if (request_->trace) {
-    rounds_.push_back(std::exchange(next_round_, {}));
-    features_ = verdict.features;
+  for (const WalkStep& step : steps) {
+    if (step.origin == Origin::kDraft) ++outcome.n_accepted;
+    if (step.origin == Origin::kBranch) outcome.branch_hit = true;
+    outcome.committed.push_back(step.choice->token);
   }
-  const View before = view();  // the tree changes when all choices have been told
-  for (const Choice& choice : verdict.choices) {
-    if (miss != nullptr || hit) {
-      throw PreconditionError("[Decoder::apply_verdict] a choice past the first difference");
-    }
-    planner_->on_choice(before, last, choice.token);
-    if (choice.end) {
-      finish_with(Finish::kStop, commands);
-      break;
-    }
-    if (request_->trace) rounds_.back().proposals.push_back(record(tree_.at(last), choice.token));
-    const NodeId next = tree_.find_child(last, choice.token);
-    if (next == kNoNode) {
-      miss = &choice;
-    } else {
-      promote_main(next);
-      ++counters_.n_accepted;
-      last = next;
-      const bool on_path = n_matched + 1 < path.size() && path[n_matched + 1] == next;
-      hit = !on_path;
-      if (on_path) ++n_matched;
-    }
-    if (monitor_.active()) outcome.committed.push_back(choice.token);
-    const Origin origin = next == kNoNode ? Origin::kTarget
-                          : hit           ? Origin::kBranch
-                                          : Origin::kDraft;
-    if (commit({choice, origin}, commands)) break;
-  }
-  if (verdict.exhausted) finish_with(Finish::kStop, commands);
-  if (request_->mode != Mode::kAutoregressive) {
-    auto& histogram = counters_.acceptance_histogram;
-    if (histogram.size() <= n_matched) histogram.resize(n_matched + 1);
-    ++histogram[n_matched];
-    if (hit) ++counters_.branch_hits;
-    if (miss != nullptr) ++counters_.branch_misses;
-  }
-  if (request_->trace) {
-    rounds_.back().n_accepted = static_cast<int>(n_matched);
-    rounds_.back().branch_hit = hit;
-    rounds_.back().branch_miss = miss != nullptr && request_->mode != Mode::kAutoregressive;
-  }
-  move_root(last, miss);
+  count(steps, outcome);
+
+  std::vector<Token> rolled_back = move_root(steps);
+  outcome.n_rolled_back = static_cast<int>(rolled_back.size());
+  counters_.n_rolled_back += outcome.n_rolled_back;
+
+  const bool drafts = request_->mode != Mode::kAutoregressive;
+  const bool missed = !steps.empty() && steps.back().node == kNoNode;
+  recorder_.on_outcome(outcome, drafts && missed, std::move(rolled_back), verdict.features);
   if (finish_ != Finish::kNone) return;
-  outcome.n_accepted = static_cast<int>(n_matched);
-  outcome.branch_hit = hit;
-  outcome.n_rolled_back = static_cast<int>(counters_.n_rolled_back - rolled_back_before);
   monitor_.on_features(verdict.features);
   monitor_.on_outcome(outcome);
   planner_->on_outcome(outcome);
-  planner_->on_verdict(view(), hit);
+  planner_->on_verdict(view(), outcome.branch_hit);
 }
 
-void Decoder::move_root(NodeId last, const Choice* miss) {
-  if (last != tree_.root()) {
-    for (const Node& node : tree_.reroot(last)) roll_back(node);
+/// Returns how many steps became text.
+std::size_t Decoder::commit(std::span<const WalkStep> steps, Commands& commands) {
+  const View before = view();  // the tree changes only when all tokens have been told
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const auto& [choice, parent, node, origin] = steps[i];
+    planner_->on_choice(before, parent, choice->token);
+    if (choice->end) {
+      finish_with(Finish::kStop, commands);
+      return i;
+    }
+    recorder_.on_choice(tree_.at(parent), choice->token);
+    if (commit_token({*choice, origin}, commands)) return i + 1;
   }
-  if (miss == nullptr) return;
-  for (const Node& node : tree_.descendants(last)) roll_back(node);
-  tree_.reset(miss->token, tree_.at(tree_.root()).pos + 1);
+  return steps.size();
 }
 
-void Decoder::roll_back(const Node& node) {
-  if (!node.main) return;
-  ++counters_.n_rolled_back;
-  if (request_->trace) rounds_.back().rolled_back.push_back(node.token);
+void Decoder::count(std::span<const WalkStep> steps, const PolicyOutcome& outcome) {
+  for (const WalkStep& step : steps) {
+    if (step.node == kNoNode) continue;
+    promote_main(step.node);
+    ++counters_.n_accepted;
+  }
+  if (request_->mode == Mode::kAutoregressive) return;
+  const auto n_accepted = static_cast<std::size_t>(outcome.n_accepted);
+  auto& histogram = counters_.acceptance_histogram;
+  if (histogram.size() <= n_accepted) histogram.resize(n_accepted + 1);
+  ++histogram[n_accepted];
+  if (outcome.branch_hit) ++counters_.branch_hits;
+  if (!steps.empty() && steps.back().node == kNoNode) ++counters_.branch_misses;
 }
 
-bool Decoder::commit(const Committed& committed, Commands& commands) {
+/// Returns the tokens of the main path that were dropped.
+std::vector<Token> Decoder::move_root(std::span<const WalkStep> steps) {
+  NodeId last = tree_.root();
+  for (const WalkStep& step : steps) {
+    if (step.node != kNoNode) last = step.node;
+  }
+  std::vector<Node> dropped;
+  if (last != tree_.root()) dropped = tree_.reroot(last);
+  if (!steps.empty() && steps.back().node == kNoNode) {
+    for (Node& node : tree_.descendants(last)) dropped.push_back(std::move(node));
+    tree_.reset(steps.back().choice->token, tree_.at(last).pos + 1);
+  }
+  std::vector<Token> rolled_back;
+  for (const Node& node : dropped) {
+    if (node.main) rolled_back.push_back(node.token);
+  }
+  return rolled_back;
+}
+
+bool Decoder::commit_token(const Committed& committed, Commands& commands) {
   ++counters_.n_generated;
-  if (request_->trace) rounds_.back().committed.push_back(committed.choice.token);
   lanes_.commit(committed.choice.token);
-  if (draft_usable_) follow_with_draft(committed.choice.token);
+  if (draft_usable()) follow_with_draft(committed.choice.token);
   const bool stop = sink_ && sink_(committed);
   const auto length =
       static_cast<Pos>(request_->prompt.size() + static_cast<std::size_t>(counters_.n_generated));
@@ -379,7 +355,7 @@ bool Decoder::commit(const Committed& committed, Commands& commands) {
     finish_with(Finish::kStop, commands);
   } else if (length >= limit_) {
     finish_with(Finish::kLength, commands);
-  } else if (draft_usable_ && length >= limits_.draft->n_ctx) {
+  } else if (draft_usable() && length >= limits_.draft->n_ctx) {
     disable_draft("the text left the draft's context of " + std::to_string(limits_.draft->n_ctx));
   }
   return finish_ != Finish::kNone;
@@ -408,7 +384,7 @@ void Decoder::follow_with_draft(Token token) {
 }
 
 void Decoder::disable_draft(std::string why) {
-  draft_usable_ = false;
+  draft_ = DraftState::kDropped;
   why_ = std::move(why);
 }
 

@@ -1,6 +1,7 @@
 /// The state machine of one generation: events in, commands out. No threads, no clock, no I/O.
 #pragma once
 
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -9,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "specbranch/decoder/round_recorder.h"
+#include "specbranch/decoder/walk.h"
 #include "specbranch/model/messages.h"
 #include "specbranch/planner/planner.h"
 #include "specbranch/planner/policy_monitor.h"
@@ -50,6 +53,14 @@ struct Committed {
 /// Called for every committed token, in order; true ends the text with it (a stop string).
 using CommitSink = std::function<bool(const Committed&)>;
 
+/// Whether the draft takes part in a generation.
+enum class DraftState : std::uint8_t {
+  kAbsent,      ///< there is none, or the mode does not use it.
+  kNotStarted,  ///< it has not been given the text yet.
+  kStarted,     ///< it has, or is reading it now.
+  kDropped,     ///< it cannot follow the text any more (vocabulary, context).
+};
+
 /// *Lifecycle:* `start()` once, then `on(event)` for the answer to every command, until `idle()`.
 /// After `finish()` is known no new command is issued; those under way are still waited for.
 /// *Thread safety:* none; owned by one thread.
@@ -75,13 +86,11 @@ class Decoder final {
   std::exception_ptr error() const { return error_; }
   const Counters& counters() const { return counters_; }
   int n_reused() const { return n_reused_; }
-  /// The target's prompt is in place.
-  bool prefilled() const { return target_ready_; }
   /// Why the draft is not used (any more), or why the planner decodes as it does.
   std::string mode_reason() const { return why_.empty() ? planner_->mode_reason() : why_; }
   const SpeculationTree& tree() const { return tree_; }
   /// The verdicts applied so far, if the request asked for a trace; `at_us` is the caller's to set.
-  std::vector<TraceRound>& rounds() { return rounds_; }
+  std::vector<TraceRound>& rounds() { return recorder_.rounds(); }
 
  private:
   NodeId make(const NodeRef& ref);
@@ -92,13 +101,16 @@ class Decoder final {
   void begin_draft(Commands& commands);
   void cancel_useless_pass(Commands& commands);
   void report(const StepTime& step);
-  void apply_verdict(const Verdict& verdict, Commands& commands);
   void apply_draft(const DraftDone& done);
-  bool commit(const Committed& committed, Commands& commands);
-  void move_root(NodeId last, const Choice* miss);
-  void roll_back(const Node& node);
-  void record_window(NodeId submitted);
+  void apply_verdict(const Verdict& verdict, Commands& commands);
+  std::size_t commit(std::span<const WalkStep> steps, Commands& commands);
+  bool commit_token(const Committed& committed, Commands& commands);
+  void count(std::span<const WalkStep> steps, const PolicyOutcome& outcome);
   void promote_main(NodeId id);
+  std::vector<Token> move_root(std::span<const WalkStep> steps);
+  bool draft_usable() const {
+    return draft_ == DraftState::kNotStarted || draft_ == DraftState::kStarted;
+  }
   void follow_with_draft(Token token);
   void disable_draft(std::string why);
   void finish_with(Finish finish, Commands& commands);
@@ -117,21 +129,16 @@ class Decoder final {
   DraftLanes lanes_;
   Counters counters_;
   PolicyMonitor monitor_;
-  std::optional<PlanLimits> asked_;  ///< the policy's answer is awaited; what it may say.
-  std::optional<Plan> plan_;         ///< what it said for the round that runs.
-  std::optional<Verdict> waiting_;   ///< held back by a lock-step planner.
-  std::vector<NodeId> submitted_;    ///< the path under verification, root first.
-  Pos target_length_ = 0;            ///< cells of the target's sequence 0.
-  Pos limit_ = 0;                    ///< text length at which the generation ends.
-  bool target_ready_ = false;
-  bool draft_usable_ = false;
-  bool draft_begun_ = false;
-  bool pass_cancelled_ = false;  ///< the running draft pass was asked to stop; the text goes on.
+  RoundRecorder recorder_;
+  std::optional<PlanLimits> pending_plan_limits_;  ///< of the plan that the policy is asked for.
+  std::optional<Plan> plan_;                       ///< what it said for the round that runs.
+  std::optional<Verdict> pending_verdict_;         ///< held back by a lock-step planner.
+  std::vector<NodeId> submitted_;                  ///< the path under verification, root first.
+  Pos target_length_ = 0;                          ///< cells of the target's sequence 0.
+  Pos limit_ = 0;                                  ///< text length at which the generation ends.
+  DraftState draft_ = DraftState::kAbsent;
   Finish finish_ = Finish::kNone;
   std::exception_ptr error_;
-  std::vector<TraceRound> rounds_;
-  TraceRound next_round_;        ///< the one under verification; only for a trace.
-  std::vector<float> features_;  ///< of the last verdict that was applied; only for a trace.
   int n_reused_ = 0;
   std::string why_;
 

@@ -50,7 +50,7 @@ struct PolicyOutcome {
   int n_accepted = 0;        ///< ... and of these, how many it chose too.
   bool branch_hit = false;   ///< the target's own token after those was drafted, too.
   int n_rolled_back = 0;
-  std::vector<Token> committed;  ///< what became text; only for a policy of the caller's.
+  std::vector<Token> committed;  ///< what became text.
 };
 
 /// What a policy of the caller's sees.

@@ -48,7 +48,7 @@ struct Decision {
       evaluate;    ///< the draft finds the tokens after each of these, one lane each.
   NodeRef submit;  ///< the target verifies the path from the root to here.
   int n_pad = 0;   ///< dummy tokens that join the verification, where a longer batch is cheaper.
-  std::vector<NodeRef> grow;  ///< drafted tokens that need no evaluation yet.
+  std::vector<NodeRef> grow = {};  ///< drafted tokens that need no evaluation yet.
 };
 
 /// *Contract:* deterministic; looks at nothing but what it is told and its own state.

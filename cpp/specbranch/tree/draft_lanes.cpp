@@ -19,6 +19,10 @@ bool holds_live_node(const SpeculationTree& tree, SeqId seq, Pos from) {
   });
 }
 
+bool uses(std::span<const Lane> lanes, SeqId seq) {
+  return std::ranges::any_of(lanes, [&](const Lane& lane) { return lane.seq == seq; });
+}
+
 }  // namespace
 
 DraftCommand DraftLanes::plan(SpeculationTree& tree, std::span<const NodeId> nodes, int width) {
@@ -32,8 +36,8 @@ DraftCommand DraftLanes::plan(SpeculationTree& tree, std::span<const NodeId> nod
 
 bool DraftLanes::matters(const SpeculationTree& tree) const {
   if (std::ranges::any_of(in_flight_, [&](NodeId id) { return tree.contains(id); })) return true;
-  // A pass that catches up with the text, cut short, would leave the next one more to read, which
-  // would be overtaken in turn, without an end.
+  // Do not cancel a pass that reads committed text: the next pass would have more to read and be
+  // cancelled again, without an end.
   return std::ranges::any_of(sent_, [&](const Lane& lane) {
     const auto begin = std::min(static_cast<std::size_t>(lane.pos), text().size());
     const auto end = std::ranges::mismatch(lane.tokens, text().subspan(begin)).in1;
@@ -44,6 +48,7 @@ bool DraftLanes::matters(const SpeculationTree& tree) const {
 void DraftLanes::done() {
   in_flight_.clear();
   sent_.clear();
+  cancelled_ = false;
 }
 
 void DraftLanes::undo(SpeculationTree& tree) {
@@ -56,65 +61,73 @@ void DraftLanes::undo(SpeculationTree& tree) {
   done();
 }
 
+/// Makes a lane for node `id`: finds a sequence that holds most of its path, takes it or a copy,
+/// and appends the rest.
 void DraftLanes::place(SpeculationTree& tree, NodeId id, DraftCommand& command) {
-  const std::vector<NodeId> nodes = tree.path_nodes(id);
-  std::vector<Token> tail = tree.path(id);
-  tail.erase(tail.begin());  // the root is committed
-  const Pos end = tree.at(id).pos;
+  const std::vector<NodeId> path = tree.path_nodes(id);
+  const Source source = choose_source(tree, path, command.lanes);
+  const SeqId seq = make_room(tree, source, command);
+  append(tree, path, seq, source.held, command);
+}
 
-  // The parent's sequence if nothing that lives follows the parent there: planners count on it.
-  const SeqId own = nodes.size() > 1 ? tree.at(nodes[nodes.size() - 2]).seq : kNoSeq;
-  // Else the one that holds most of the path; one that ends just there needs no fork.
-  const auto taken = [&](SeqId seq) {
-    return std::ranges::any_of(command.lanes, [&](const Lane& lane) { return lane.seq == seq; });
-  };
-  SeqId best = 0;
-  Pos held = -1;
-  bool best_fits = false;
-  if (own != kNoSeq && !taken(own)) {
-    const Pos common = std::min(ledger_.common(own, tail), end);
-    if (common == end && !holds_live_node(tree, own, end)) {
-      best = own;
-      held = end + 1;  // no other one is better
-      best_fits = ledger_.length(own) == end;
-    }
+DraftLanes::Source DraftLanes::choose_source(const SpeculationTree& tree,
+                                             std::span<const NodeId> path,
+                                             std::span<const Lane> taken) {
+  const Pos end = tree.at(path.back()).pos;
+  std::vector<Token> tail;  // the root is committed
+  for (const NodeId node : path.subspan(1)) tail.push_back(tree.at(node).token);
+
+  // The parent's sequence if no live node follows the parent there: planners count on it.
+  const SeqId own = path.size() > 1 ? tree.at(path[path.size() - 2]).seq : kNoSeq;
+  if (own != kNoSeq && !uses(taken, own) && ledger_.common(own, tail) >= end &&
+      !holds_live_node(tree, own, end)) {
+    return {own, end, ledger_.length(own) == end};
   }
+  // Else the sequence that holds most of the path; among equals one that needs no fork.
+  Source best;
   for (SeqId seq = 0; seq < ledger_.n_seq(); ++seq) {
-    const Pos common = std::min(ledger_.common(seq, tail), end);
-    const bool fits = !taken(seq) && ledger_.length(seq) == common;
-    if (common > held || (common == held && fits && !best_fits)) {
-      best = seq;
-      held = common;
-      best_fits = fits;
+    const Pos held = std::min(ledger_.common(seq, tail), end);
+    const bool ends_there = !uses(taken, seq) && ledger_.length(seq) == held;
+    if (held > best.held || (held == best.held && ends_there && !best.ends_there)) {
+      best = {seq, held, ends_there};
     }
   }
+  return best;
+}
 
-  held = std::min(held, end);
-  SeqId seq = best;
-  if (!best_fits) {
-    if (!taken(best) && !holds_live_node(tree, best, held)) {
-      command.ops.emplace_back(Truncate{best, ledger_.length(best), held});
-      ledger_.truncate(best, held);
-    } else {
-      seq = free_seq(tree, command.lanes);
-      const Pos shared = std::min(ledger_.common_of(best, seq), held);
-      command.ops.emplace_back(Fork{best, seq, shared, ledger_.length(seq), held});
-      ledger_.copy(best, seq, held);
-    }
+/// Returns a sequence that holds exactly the cells that `source` holds of the path: that one, cut
+/// if nobody needs the rest, or a copy.
+SeqId DraftLanes::make_room(const SpeculationTree& tree, const Source& source,
+                            DraftCommand& command) {
+  const auto [from, held, ends_there] = source;
+  if (ends_there) return from;
+  if (!uses(command.lanes, from) && !holds_live_node(tree, from, held)) {
+    command.ops.emplace_back(Truncate{from, ledger_.length(from), held});
+    ledger_.truncate(from, held);
+    return from;
   }
+  const SeqId to = free_seq(tree, command.lanes);
+  const Pos shared = std::min(ledger_.common_of(from, to), held);
+  command.ops.emplace_back(Fork{from, to, shared, ledger_.length(to), held});
+  ledger_.copy(from, to, held);
+  return to;
+}
 
-  const Pos root = tree.at(nodes.front()).pos;
+/// Adds the lane that decodes into `seq` what it lacks of the path.
+void DraftLanes::append(SpeculationTree& tree, std::span<const NodeId> path, SeqId seq, Pos held,
+                        DraftCommand& command) {
+  const Pos root = tree.at(path.front()).pos;
   const auto token_at = [&](Pos pos) {
     if (pos < root) return text()[static_cast<std::size_t>(pos)];
-    return tree.at(nodes[static_cast<std::size_t>(pos - root)]).token;
+    return tree.at(path[static_cast<std::size_t>(pos - root)]).token;
   };
-  Lane lane{id, seq, held, {}};
-  for (Pos pos = held; pos <= end; ++pos) {
+  Lane lane{path.back(), seq, held, {}};
+  for (Pos pos = held; pos <= tree.at(path.back()).pos; ++pos) {
     lane.tokens.push_back(token_at(pos));
     ledger_.append(seq, lane.tokens.back());
   }
-  for (const NodeId n : nodes) {
-    Node& node = tree.at(n);
+  for (const NodeId id : path) {
+    Node& node = tree.at(id);
     if (node.pos >= held) node.seq = seq;
   }
   command.lanes.push_back(std::move(lane));
@@ -122,8 +135,7 @@ void DraftLanes::place(SpeculationTree& tree, NodeId id, DraftCommand& command) 
 
 SeqId DraftLanes::free_seq(const SpeculationTree& tree, std::span<const Lane> taken) const {
   for (SeqId seq = 0; seq < ledger_.n_seq(); ++seq) {
-    const bool used = std::ranges::any_of(taken, [&](const Lane& l) { return l.seq == seq; });
-    if (!used && !holds_live_node(tree, seq, 0)) return seq;
+    if (!uses(taken, seq) && !holds_live_node(tree, seq, 0)) return seq;
   }
   throw PreconditionError("[DraftLanes::plan] no sequence left for another branch; " +
                           std::to_string(ledger_.n_seq()) + " in all");

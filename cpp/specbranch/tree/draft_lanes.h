@@ -33,6 +33,10 @@ class DraftLanes {
   /// Nodes of the pass under way, in the order of its lanes; empty: there is none.
   std::span<const NodeId> in_flight() const { return in_flight_; }
 
+  /// The pass under way was asked to stop; it ends with `undo`, or with `done` if it was too late.
+  void cancel() { cancelled_ = true; }
+  bool cancelled() const { return cancelled_; }
+
   /// Some node of the pass is still in `tree`, or the pass reads so much of the text that it is of
   /// use whatever became of its nodes.
   bool matters(const SpeculationTree& tree) const;
@@ -44,12 +48,25 @@ class DraftLanes {
   void undo(SpeculationTree& tree);
 
  private:
+  /// A sequence that holds the begin of a node's path.
+  struct Source {
+    SeqId seq = 0;
+    Pos held = -1;            ///< cells of the path that it holds, the node itself not among them.
+    bool ends_there = false;  ///< it holds nothing more, and no other lane of the pass uses it.
+  };
+
   void place(SpeculationTree& tree, NodeId id, DraftCommand& command);
+  Source choose_source(const SpeculationTree& tree, std::span<const NodeId> path,
+                       std::span<const Lane> taken);
+  SeqId make_room(const SpeculationTree& tree, const Source& source, DraftCommand& command);
+  void append(SpeculationTree& tree, std::span<const NodeId> path, SeqId seq, Pos held,
+              DraftCommand& command);
   SeqId free_seq(const SpeculationTree& tree, std::span<const Lane> taken) const;
 
   KvLedger ledger_;
   std::vector<NodeId> in_flight_;
   std::vector<Lane> sent_;
+  bool cancelled_ = false;
 };
 
 }  // namespace specbranch

@@ -1,3 +1,10 @@
+// The model behind the decisions. A microsecond is worth `rate` tokens: the rate that decoding
+// reaches. Verifying n tokens is then worth
+//     value(n) = expected tokens committed - rate * microseconds of the verification.
+// The target verifies the n of the greatest value. It waits for the draft only if a longer path
+// will be worth more than now by more than `rate` times the wait. The draft evaluates the nodes
+// that bring the most probability per microsecond, beside a busy target only if that outweighs its
+// delay.
 #include "specbranch/planner/auto/planner_auto.h"
 
 #include <algorithm>
@@ -7,15 +14,9 @@ namespace {
 
 constexpr int kMaxLanes = 16;
 constexpr int kManySequences = 16;
-constexpr double kFloor = 0.01;
-constexpr double kLeanFloor = 0.04;
-constexpr int kLookAhead = 16;  ///< draft steps that are thought ahead before a verification.
-
-PairProfile* or_own(PairProfile* profile, std::unique_ptr<PairProfile>& own) {
-  if (profile != nullptr) return profile;
-  own = std::make_unique<PairProfile>();
-  return own.get();
-}
+constexpr double kMinChance = 0.01;              ///< less probable nodes are not drafted.
+constexpr double kMinChanceFewSequences = 0.04;  ///< the same with fewer than kManySequences.
+constexpr int kMaxAwaited = 16;  ///< further draft steps that the target may wait for.
 
 }  // namespace
 
@@ -27,9 +28,11 @@ AutoBounds auto_bounds(const Request& request) {
 }
 
 AutoPlanner::AutoPlanner(const AutoBounds& initial, float temperature, PairProfile* profile)
-    : bounds(initial),
-      costs_(&(profile = or_own(profile, own_profile_))->costs),
-      calibration_(&profile->acceptance[static_cast<std::size_t>(temperature_class(temperature))]),
+    : bounds_(initial),
+      own_profile_(profile == nullptr ? std::make_unique<PairProfile>() : nullptr),
+      profile_(profile == nullptr ? own_profile_.get() : profile),
+      costs_(&profile_->costs),
+      calibration_(&profile_->acceptance[static_cast<std::size_t>(temperature_class(temperature))]),
       choice_(costs_, calibration_, initial.max_submit + 1, initial.switching),
       width_(std::max(2, initial.max_branches)) {}
 
@@ -58,24 +61,24 @@ Decision AutoPlanner::next(const View& view) {
 }
 
 int AutoPlanner::longest(const View& view) const {
-  return std::max(0, std::min(view.max_path, bounds.max_submit));
+  return std::max(0, std::min(view.max_path, bounds_.max_submit));
 }
 
 int AutoPlanner::horizon(const View& view, int n_submitted) const {
-  return std::min(view.max_depth, n_submitted + bounds.max_depth);
+  return std::min(view.max_depth, n_submitted + bounds_.max_depth);
 }
 
 void AutoPlanner::verify(const View& view, Decision& decision) {
   const Chain chain = best_chain(view, calibration_, longest(view));
-  const double rho = choice_.rate();
+  const double rate = choice_.rate();
   const int batch = view.max_path + 1;
   double expected = 1.0;
-  double best_value = expected - rho * costs_.padded_target(1, batch);
+  double best_value = expected - rate * costs_.padded_target(1, batch);
   int best = 1;
   for (std::size_t i = 0; i < chain.chances.size(); ++i) {
     const int n = static_cast<int>(i) + 2;
     expected += chain.chances[i];
-    const double value = expected - rho * costs_.padded_target(n, batch);
+    const double value = expected - rate * costs_.padded_target(n, batch);
     if (value > best_value) {
       best_value = value;
       best = n;
@@ -93,10 +96,10 @@ bool AutoPlanner::worth_waiting(const View& view, const Chain& chain, int best,
   const int length = static_cast<int>(chain.chances.size());
   const int room = std::min(longest(view), horizon(view, 0)) - length;
   if (!can_draft || room <= 0 || best < length + 1) return false;
-  const double rho = choice_.rate();
+  const double rate = choice_.rate();
   const int batch = view.max_path + 1;
   const double step = costs_.draft(1);
-  double wait = 0.0;  // until the first new token is there
+  double wait = 0.0;  // microseconds until the draft has one more token of the path
   if (passing) {
     const auto spent = static_cast<double>(view.now_us - pass_begin_us_);
     wait = std::max(0.0, costs_.draft(n_pass_lanes_) - spent);
@@ -110,11 +113,11 @@ bool AutoPlanner::worth_waiting(const View& view, const Chain& chain, int best,
   double expected = 1.0;
   for (const double p : chain.chances) expected += p;
   double chance = chain.chances.empty() ? 1.0 : chain.chances.back();
-  for (int m = 1; m <= std::min(room, kLookAhead); ++m) {
+  for (int m = 1; m <= std::min(room, kMaxAwaited); ++m) {
     chance *= alpha;
     expected += chance;
-    const double later = expected - rho * costs_.padded_target(length + m + 1, batch);
-    if (later - value > rho * (wait + static_cast<double>(m - 1) * step)) return true;
+    const double later = expected - rate * costs_.padded_target(length + m + 1, batch);
+    if (later - value > rate * (wait + static_cast<double>(m - 1) * step)) return true;
   }
   return false;
 }
@@ -134,9 +137,9 @@ void AutoPlanner::draft(const View& view, bool target_busy, Decision& decision) 
       decision.submit.node != kNoNode ? decision.submit : NodeRef{view.submitted};
   GrowthLimits limits;
   limits.max_depth = horizon(view, submitted.node == kNoNode ? 0 : view.tree.depth(submitted));
-  limits.max_branches = bounds.max_branches;
+  limits.max_branches = bounds_.max_branches;
   limits.max_lanes = serial ? 1 : std::min(kMaxLanes, view.n_seqs);
-  limits.floor = view.n_seqs >= kManySequences ? kFloor : kLeanFloor;
+  limits.floor = view.n_seqs >= kManySequences ? kMinChance : kMinChanceFewSequences;
   const std::vector<Growth> growth = best_growth(view, calibration_, costs_, limits);
   if (growth.empty()) return;
   if (target_busy) {
@@ -156,7 +159,7 @@ void AutoPlanner::look(const View& view, Decision& decision) {
 
 void AutoPlanner::on_step(const StepTime& step) {
   if (step.side == Side::kDraft) {
-    // A lane that catches up with the text is no measure of lanes.
+    // Skip passes that also read committed text: their time does not tell what a lane costs.
     if (step.n_tokens != n_pass_lanes_) return;
   }
   costs_.on_step(step);

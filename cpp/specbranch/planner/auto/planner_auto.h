@@ -12,21 +12,21 @@
 
 namespace specbranch {
 
-/// What bounds the tree; a policy may lower these.
+/// What bounds the tree.
 struct AutoBounds {
   int max_depth = 8;      ///< tokens drafted past the path under verification.
   int max_branches = 4;   ///< children of a node that are drafted.
   int max_submit = 8;     ///< drafted tokens of one verification.
-  bool switching = true;  ///< false: speculates whatever it costs (tests).
+  bool switching = true;  ///< false: always speculates, even where that is slower (tests).
 };
 
 AutoBounds auto_bounds(const Request& request);
 
-/// While one model works the other goes on: the draft evaluates the most probable nodes anywhere in
-/// the tree, the target takes as much of the most probable path as is expected to pay.
+/// Both models work without a barrier. The draft evaluates the most probable nodes anywhere in the
+/// tree. The target verifies as much of the most probable path as is expected to pay.
 class AutoPlanner final : public Planner {
  public:
-  /// `profile` outlives the planner; null: one of its own, which knows nothing.
+  /// `profile` outlives the planner, which refines it. Null: the planner begins without knowledge.
   AutoPlanner(const AutoBounds& bounds, float temperature, PairProfile* profile);
 
   Decision next(const View& view) override;
@@ -38,8 +38,6 @@ class AutoPlanner final : public Planner {
   void on_verdict(const View& view, bool hit) override;
   std::string mode_reason() const override { return choice_.mode_reason(); }
 
-  AutoBounds bounds;
-
  private:
   void verify(const View& view, Decision& decision);
   bool worth_waiting(const View& view, const Chain& chain, int best, double value) const;
@@ -49,7 +47,9 @@ class AutoPlanner final : public Planner {
   int longest(const View& view) const;
   int horizon(const View& view, int n_submitted) const;
 
-  std::unique_ptr<PairProfile> own_profile_;
+  AutoBounds bounds_;
+  std::unique_ptr<PairProfile> own_profile_;  ///< where the caller gave none.
+  PairProfile* profile_;
   CostModel costs_;
   Calibration calibration_;
   ModeChoice choice_;

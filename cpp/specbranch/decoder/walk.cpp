@@ -1,0 +1,29 @@
+#include "specbranch/decoder/walk.h"
+
+#include "specbranch/base/errors.h"
+
+namespace specbranch {
+
+std::vector<WalkStep> walk(const SpeculationTree& tree, std::span<const NodeId> path,
+                           std::span<const Choice> choices) {
+  std::vector<WalkStep> steps;
+  NodeId parent = path.front();
+  for (const Choice& choice : choices) {
+    if (!steps.empty() && steps.back().origin != Origin::kDraft) {
+      throw PreconditionError("[walk] a choice after the first that leaves the verified path");
+    }
+    WalkStep step{&choice, parent, kNoNode, Origin::kTarget};
+    // An end token is no part of the text, so that it has no node.
+    if (!choice.end) step.node = tree.find_child(parent, choice.token);
+    if (step.node != kNoNode) {
+      const std::size_t depth = steps.size() + 1;
+      const bool on_path = depth < path.size() && path[depth] == step.node;
+      step.origin = on_path ? Origin::kDraft : Origin::kBranch;
+      parent = step.node;
+    }
+    steps.push_back(step);
+  }
+  return steps;
+}
+
+}  // namespace specbranch
