@@ -2,6 +2,7 @@
 # Every way to install the package, each in a fresh environment, with pip's build isolation:
 # into an empty environment, beside a llama-cpp-python, from the source archive, editable, --user,
 # and --target. Takes a few minutes with llama-cpp-python's wheel in pip's cache.
+# Ready wheels are tried by tools/check_wheels.py.
 set -euo pipefail
 source=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
