@@ -58,7 +58,7 @@ MUTATIONS = (
         "unsure-heeded",
         "H-RAD's network decides however unsure it is",
         "planner/policy_rules.cpp",
-        "  if (*likeliest < sure_) return;",
+        "  if (*likeliest < min_probability_) return;",
         "",
     ),
     Mutation(

@@ -87,7 +87,9 @@ def test_keys_tell_a_tokens_origin_and_round(open_view: OpenView) -> None:
     for _ in range(3):
         view.page.keyboard.press("ArrowRight")
     info = view.page.locator("#token-info")
-    assert info.inner_text().startswith('token 3 "(a" · found on a side branch')
+    assert info.inner_text().startswith(
+        'token 3 "(a" · chosen by the target, drafted on a side branch'
+    )
     assert "round 1" in info.inner_text()
     assert "2 of 3 accepted, branch hit, 1 rolled back" in info.inner_text()
     view.tokens().nth(0).hover()
