@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     add("--distil-steps", type=int, help="steps in which only the draft learns (default: recipe)")
     add("--cpu-minutes", type=float, default=math.inf, help="limit in time of all threads")
     add("--wall-minutes", type=float, default=math.inf, help="limit in time on the clock")
+    add("--rate", type=float, default=1.0, help="factor of the learning rates")
     add("--device", default="cpu", help="PyTorch device to train on")
     add("--threads", type=int, help="threads on the CPU (default: PyTorch's choice)")
     add("--no-compile", action="store_true", help="do without torch.compile (slower)")

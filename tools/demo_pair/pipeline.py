@@ -81,7 +81,11 @@ def say(line: str) -> None:
 def chosen_recipe(options: argparse.Namespace) -> Recipe:
     """The recipe, as changed by the options."""
     recipe = Recipe(
-        seed=options.seed, cpu_minutes=options.cpu_minutes, wall_minutes=options.wall_minutes
+        seed=options.seed,
+        cpu_minutes=options.cpu_minutes,
+        wall_minutes=options.wall_minutes,
+        matrix_rate=options.rate * Recipe.matrix_rate,
+        other_rate=options.rate * Recipe.other_rate,
     )
     if options.toy:
         recipe = dataclasses.replace(

@@ -17,8 +17,9 @@ import pytest
 from typer.testing import CliRunner
 
 from specbranch_cpp import _core
+from specbranch_cpp.bench.machine import Machine
 from specbranch_cpp.cli import app
-from specbranch_cpp.cli.demo import sizes
+from specbranch_cpp.cli.demo import grown, sizes
 from specbranch_cpp.simulation import MODES
 
 if TYPE_CHECKING:
@@ -94,6 +95,21 @@ SCHEMA = closed(
     same_text={"type": "boolean"},
     no_gain={"type": "string"},
 )
+
+
+@pytest.mark.parametrize(
+    ("n_usable", "threads", "split"),
+    [(1, (1, 1), None), (2, (2, 1), None), (4, (4, 1), (3, 1)), (16, (16, 4), (12, 4))],
+)
+def test_where_the_models_run(
+    n_usable: int, threads: tuple[int, int], split: tuple[int, int] | None
+) -> None:
+    cores = tuple((n,) for n in range(n_usable))
+    here = Machine("cpu", tuple(range(n_usable)), cores, n_usable, 0, ())
+    shared, apart = grown.placements(here)
+    assert shared.options == {"n_threads": threads[0], "draft_n_threads": threads[1]}
+    found = apart and (apart.options["n_threads"], apart.options["draft_n_threads"])
+    assert found == split
 
 
 def run(*arguments: object) -> Result:

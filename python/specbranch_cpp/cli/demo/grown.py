@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
+    from specbranch_cpp.bench.machine import Machine
+
 N_CTX = 1024
+_FEW_CORES = 2
 
 
 class GrownPair:
@@ -123,6 +126,20 @@ class Grown:
     models: tuple[ScaledModel, ScaledModel]
 
 
+def placements(here: Machine) -> tuple[Placement, Placement | None]:
+    """Both models on all cores, and each on cores of its own.
+
+    The draft has a quarter of the threads, at least one: its steps are short. None for the second
+    where the target would be left with half of the cores or less: it would never decode as fast
+    without speculation as on all of them.
+    """
+    threads = {"n_threads": here.n_usable, "draft_n_threads": max(1, here.n_usable // 4)}
+    shared = Placement("shared", threads)
+    if here.n_usable <= _FEW_CORES:
+        return shared, None
+    return shared, place(["split"], here)[0][0]
+
+
 def find(
     pair: GrownPair,
     *,
@@ -139,8 +156,7 @@ def find(
     budget = sizes.memory_budget(_core.available_memory())
     split = None
     if placement is None:
-        found = {each.name: each for each in place(["shared", "split"], machine.describe())[0]}
-        placement, split = found["shared"], found.get("split")
+        placement, split = placements(machine.describe())
     probes = sizes.search(
         pair.measure,
         pair.n_bytes,

@@ -149,7 +149,7 @@ def search(
         n_bytes: the bytes of both models, by index in `SIZES` and weight type.
         budget: the largest number of bytes.
         shared: the placement with both models on all cores.
-        split: the placement with separate cores for each model. ``None``: the machine has one core.
+        split: the placement with separate cores for each model. ``None``: do not try it.
         weight_types: the weight types to measure, in this order.
 
     Returns:
