@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 
-from specbranch_cpp import Engine, demo
+from specbranch_cpp import Engine, Sampling, demo
 
 PRINT_LIBRARIES = """
 paths = {line.split()[-1] for line in open("/proc/self/maps") if "/lib" in line}
@@ -31,9 +31,12 @@ def libraries(imports: str) -> list[str]:
 
 def texts() -> set[str]:
     """What the bundled pair writes in each mode."""
-    settings = {"max_tokens": 48, "temperature": 0.8, "seed": 3}
+    sampling = Sampling(temperature=0.8, seed=3)
     with Engine(*demo.pair(), n_ctx=512) as engine:
-        return {engine.complete("def add(a, b):", mode=mode, **settings).text for mode in MODES}
+        return {
+            engine.complete("def add(a, b):", mode=mode, sampling=sampling, max_tokens=48).text
+            for mode in MODES
+        }
 
 
 def main() -> None:

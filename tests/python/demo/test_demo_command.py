@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from specbranch_cpp import _core
-from specbranch_cpp.bench.machine import Machine
+from specbranch_cpp.bench.machine import Hardware
 from specbranch_cpp.cli import app
 from specbranch_cpp.cli.demo import grown, sizes
 from specbranch_cpp.simulation import MODES
@@ -105,7 +105,7 @@ def test_where_the_models_run(
     n_usable: int, threads: tuple[int, int], split: tuple[int, int] | None
 ) -> None:
     cores = tuple((n,) for n in range(n_usable))
-    here = Machine("cpu", tuple(range(n_usable)), cores, n_usable, 0, ())
+    here = Hardware("cpu", tuple(range(n_usable)), cores, n_usable, 0, ())
     shared, apart = grown.placements(here)
     assert shared.options == {"n_threads": threads[0], "draft_n_threads": threads[1]}
     found = apart and (apart.options["n_threads"], apart.options["draft_n_threads"])

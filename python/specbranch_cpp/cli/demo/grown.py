@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-    from specbranch_cpp.bench.machine import Machine
+    from specbranch_cpp._engine.machine_keywords import PlaceKeywords
+    from specbranch_cpp.bench.machine import Hardware
 
 N_CTX = 1024
 _FEW_CORES = 2
@@ -126,14 +127,17 @@ class Grown:
     models: tuple[ScaledModel, ScaledModel]
 
 
-def placements(here: Machine) -> tuple[Placement, Placement | None]:
+def placements(here: Hardware) -> tuple[Placement, Placement | None]:
     """Both models on all cores, and each on cores of its own.
 
     The draft has a quarter of the threads, at least one: its steps are short. None for the second
     where the target would be left with half of the cores or less: it would never decode as fast
     without speculation as on all of them.
     """
-    threads = {"n_threads": here.n_usable, "draft_n_threads": max(1, here.n_usable // 4)}
+    threads: PlaceKeywords = {
+        "n_threads": here.n_usable,
+        "draft_n_threads": max(1, here.n_usable // 4),
+    }
     shared = Placement("shared", threads)
     if here.n_usable <= _FEW_CORES:
         return shared, None
