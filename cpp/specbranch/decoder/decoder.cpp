@@ -167,6 +167,7 @@ void Decoder::carry_out(const Decision& decision, Commands& commands) {
   for (const NodeRef& ref : decision.grow) make(ref);
   const NodeId submit = make(decision.submit);
   std::vector<NodeId> evaluate;
+  evaluate.reserve(decision.evaluate.size());
   for (const NodeRef& ref : decision.evaluate) evaluate.push_back(make(ref));
   if (!evaluate.empty()) commands.draft = plan_draft(evaluate);
   if (submit != kNoNode) commands.target = plan_verify(submit, decision.n_pad);

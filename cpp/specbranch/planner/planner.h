@@ -23,7 +23,8 @@ struct View {
   bool draft_idle = true;
   bool draft_usable = true;    ///< false: the draft cannot follow this text (vocabulary, context).
   NodeId submitted = kNoNode;  ///< end of the path under verification; kNoNode: none.
-  std::span<const NodeId> evaluating = {};  ///< nodes that the draft evaluates now, one lane each.
+  /// Nodes that the draft evaluates now, one lane each. GCC warns without the initializer.
+  std::span<const NodeId> evaluating = {};  // NOLINT(readability-redundant-member-init)
   int max_depth = 0;        ///< deepest useful node: more cannot be committed or drafted.
   int max_path = 0;         ///< drafted tokens that one verification takes at most.
   int free_seqs = 0;        ///< sequences that no live node uses.
@@ -44,11 +45,12 @@ struct StepTime {
 /// the tree join it, those of `grow` first, then that of `submit`, then those of `evaluate`. Their
 /// parents must be evaluated and have such a candidate.
 struct Decision {
-  std::vector<NodeRef>
-      evaluate;    ///< the draft finds the tokens after each of these, one lane each.
+  /// The draft finds the tokens after each of these, one lane each.
+  std::vector<NodeRef> evaluate;
   NodeRef submit;  ///< the target verifies the path from the root to here.
   int n_pad = 0;   ///< dummy tokens that join the verification, where a longer batch is cheaper.
-  std::vector<NodeRef> grow = {};  ///< drafted tokens that need no evaluation yet.
+  /// Drafted tokens that need no evaluation yet. GCC warns without the initializer.
+  std::vector<NodeRef> grow = {};  // NOLINT(readability-redundant-member-init)
 };
 
 /// *Contract:* deterministic; looks at nothing but what it is told and its own state.

@@ -158,10 +158,8 @@ void AutoPlanner::look(const View& view, Decision& decision) {
 }
 
 void AutoPlanner::on_step(const StepTime& step) {
-  if (step.side == Side::kDraft) {
-    // Skip passes that also read committed text: their time does not tell what a lane costs.
-    if (step.n_tokens != n_pass_lanes_) return;
-  }
+  // Skip draft passes that also read committed text: their time does not tell what a lane costs.
+  if (step.side == Side::kDraft && step.n_tokens != n_pass_lanes_) return;
   costs_.on_step(step);
 }
 
