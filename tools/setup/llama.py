@@ -40,7 +40,7 @@ LEAN = (
     f"-DCMAKE_PROJECT_llama_cpp_INCLUDE={ROOT / 'third_party/llama_cpp/library_only.cmake'}",
 )
 CPU_SECONDS = 200.0
-"""What the compilation costs; what it leaves out would cost another 330."""
+"""What the compilation costs; the common library alone would cost another 250."""
 
 # What a built library says it uses (ggml_cpu_has_*): what the CPU must announce for it.
 FEATURES = {
