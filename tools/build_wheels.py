@@ -9,7 +9,7 @@ The core and the llama layer are compiled once for each architecture, the bindin
     tools/build_wheels.py --arch aarch64           # by cross compilation
 
 Writes dist/wheels, an index of it for pip in dist/simple, and the table of docs/wheels.md to the
-standard output. Exit code 1: a wheel is wrong; 2: nothing could be built.
+standard output. Exit code 1: a wheel is wrong; 2: one could not be built.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import argparse
 import os
 import platform
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +53,7 @@ def library_commands(folder: Path, toolchain: Path, prefix: Path) -> list[list[s
         "SPECBRANCH_LLAMA_PREFIX": prefix,
         "SPECBRANCH_BUILD_PYTHON": "OFF",
         "SPECBRANCH_BUILD_LLAMA": "ON",
+        "SPECBRANCH_UNITY": "ON",
     }
     configure += [f"-D{name}={value}" for name, value in options.items()]
     return [configure, ["cmake", "--build", str(folder)]]
@@ -105,6 +108,7 @@ def build_one(
     interpreter: interpreters.Interpreter, toolchain: Toolchain, file: Path, prefix: Path
 ) -> Path:
     """Builds and repairs the wheel of one Python."""
+    toolchain.link_python_headers(interpreter.include)
     folder = BUILD / toolchain.arch
     python = interpreters.make_environment(
         interpreter, BUILD / "env" / interpreter.tag, build_requirements()
@@ -122,6 +126,12 @@ def build_one(
     return repaired
 
 
+def forget_builds(folder: Path) -> None:
+    """CMake remembers the flags that a build folder began with: another compiler needs new ones."""
+    for build in [folder / "libraries", *folder.glob("cp*")]:
+        shutil.rmtree(build, ignore_errors=True)
+
+
 def build_arch(
     toolchain: Toolchain, found: list[interpreters.Interpreter], installed: Path
 ) -> list[Path]:
@@ -131,6 +141,10 @@ def build_arch(
     if not toolchain.is_native:
         prefix = llama_libraries.write_stubs(installed, toolchain, folder / "llama")
     file = toolchain.write(llama_libraries.versions(installed))
+    used = folder / "toolchain.cmake"
+    if not used.exists() or used.read_text() != file.read_text():
+        forget_builds(folder)
+        shutil.copy(file, used)
     say(f"compiling the core for {toolchain.arch}")
     environment = build_environment(toolchain, prefix, "")
     for command in library_commands(folder / "libraries", file, prefix):
@@ -175,7 +189,12 @@ def main() -> int:
     llama = llama_libraries.exported_by_all(installed)
     read, n_problems = [], 0
     for toolchain in toolchains:
-        for path in build_arch(toolchain, found, installed):
+        try:
+            built = build_arch(toolchain, found, installed)
+        except subprocess.CalledProcessError as error:
+            say(f"failed: {shlex.join(error.cmd)}")
+            return 2
+        for path in built:
             wheel = inspection.read(path)
             read.append(wheel)
             for problem in inspection.problems(

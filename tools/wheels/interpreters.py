@@ -39,11 +39,13 @@ class Interpreter:
     Attributes:
         path: the program.
         version: major and minor.
+        include: the folder of its headers.
         suffix: what extension modules are called after their name.
     """
 
     path: Path
     version: tuple[int, int]
+    include: Path
     suffix: str
 
     @property
@@ -72,12 +74,11 @@ def from_answers(path: Path, answers: dict[str, Any]) -> Interpreter:
     """The interpreter of these answers; see `ask`."""
     if answers["implementation"] != "cpython" or answers["free_threaded"]:
         raise UnusableInterpreterError(f"{path} is no CPython with a GIL")
-    if not Path(answers["include"], "Python.h").is_file():
-        raise UnusableInterpreterError(
-            f"{path} has no headers: {answers['include']}/Python.h is missing"
-        )
+    header = Path(answers["include"], "Python.h")
+    if not header.is_file():
+        raise UnusableInterpreterError(f"{path} has no headers: {header} is missing")
     major, minor = answers["version"]
-    return Interpreter(path, (major, minor), answers["suffix"])
+    return Interpreter(path, (major, minor), header.parent, answers["suffix"])
 
 
 def find(named: Sequence[Path]) -> tuple[list[Interpreter], list[str]]:

@@ -111,10 +111,11 @@ class Toolchain:
         source = str(COMPAT / "compat.c")
         options = ["-target", self.target, "-O2", "-g0", "-fPIC"]
         self.zig("cc", *options, "-c", source, "-o", str(compat))
+        folders = [COMPAT, self.python_headers, *self.include_folders()]
         text = _TEMPLATE.format(
             zig=zig_path(),
             target=self.target,
-            includes=" ".join(f"-I{folder}" for folder in [COMPAT, *self.include_folders()]),
+            includes=" ".join(f"-I{folder}" for folder in folders),
             libraries=" ".join(map(str, [compat, *self.libraries()])),
         )
         if not self.is_native:
@@ -122,6 +123,24 @@ class Toolchain:
         file = self.folder / "toolchain.cmake"
         file.write_text(text)
         return file
+
+    @property
+    def python_headers(self) -> Path:
+        """A folder of includes for what `link_python_headers` has found."""
+        return self.folder / "python"
+
+    def link_python_headers(self, include: Path) -> None:
+        """Makes the headers in this folder complete where Debian has split them.
+
+        There pyconfig.h includes ``<x86_64-linux-gnu/python3.11/pyconfig.h>`` of /usr/include,
+        which has no place here: it is full of this machine's C library.
+        """
+        split = include.parent / f"{platform.machine()}-linux-gnu" / include.name
+        link = self.python_headers / f"{self.arch}-linux-gnu" / include.name
+        link.unlink(missing_ok=True)
+        if split.is_dir():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(split)
 
     def include_folders(self) -> list[Path]:
         """Those of GCC's C++ headers. They come before zig's, which are of C."""

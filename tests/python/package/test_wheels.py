@@ -147,6 +147,26 @@ def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ARM.libraries()
 
 
+def test_headers_that_debian_splits_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    include, split = (
+        tmp_path / "include/python3.13",
+        tmp_path / "include/x86_64-linux-gnu/python3.13",
+    )
+    include.mkdir(parents=True)
+    arm = replace(ARM, folder=tmp_path / "arm")
+    arm.link_python_headers(include)
+    assert not arm.python_headers.exists()
+    split.mkdir(parents=True)
+    (split / "pyconfig.h").touch()
+    for _ in range(2):
+        arm.link_python_headers(include)
+    assert (arm.python_headers / "aarch64-linux-gnu/python3.13/pyconfig.h").is_file()
+    assert not (arm.python_headers / "aarch64-linux-gnu/bits").exists()
+
+
 def test_stubs_define_what_the_libraries_export() -> None:
     source = llama_libraries.stub_source({"llama_decode", "_Z3abcv"})
     assert source.startswith(".text\n.globl _Z3abcv\n")
@@ -178,6 +198,7 @@ def test_an_interpreter_is_asked(tmp_path: Path) -> None:
     found = interpreters.ask(fake_python(tmp_path, "python3", answers(tmp_path)))
     assert (found.version, found.tag) == ((3, 13), "cp313")
     assert found.suffix == ".cpython-313-x86_64-linux-gnu.so"
+    assert found.include == tmp_path
     assert interpreters.ask(Path(sys.executable)).version == sys.version_info[:2]
 
 
