@@ -141,7 +141,7 @@ def test_too_little_is_refused() -> None:
         train(few, SETTINGS, PROMPTS)
     with pytest.raises(InvalidArgument, match="at least 10 rounds of 2"):
         train(records, SETTINGS, ["one"])
-    with pytest.raises(InvalidArgument, match="rounds by fate none"):
+    with pytest.raises(InvalidArgument, match="rounds by label: none"):
         train(records.where(records.label == 1), SETTINGS, PROMPTS)
 
 
