@@ -111,14 +111,14 @@ def build_one(
     toolchain.link_python_headers(interpreter.include)
     folder = BUILD / toolchain.arch
     python = interpreters.make_environment(
-        interpreter, BUILD / "env" / interpreter.tag, build_requirements()
+        interpreter, BUILD / "env" / interpreter.folder, build_requirements()
     )
     suffix = interpreter.suffix.replace(platform.machine(), toolchain.arch)
     environment = build_environment(toolchain, prefix, suffix)
-    raw = folder / "raw" / interpreter.tag
+    raw = folder / "raw" / interpreter.folder
     for old in [*raw.glob("*.whl"), *WHEELS.glob(f"*-{interpreter.tag}-*_{toolchain.arch}.whl")]:
         old.unlink()
-    build = folder / interpreter.tag
+    build = folder / interpreter.folder
     run(wheel_command(python, build, file, folder / "libraries", suffix, raw), environment)
     (wheel,) = raw.glob("*.whl")
     run(repair_command(wheel, toolchain.platform_tag), environment)

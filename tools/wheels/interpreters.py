@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -52,6 +53,11 @@ class Interpreter:
     def tag(self) -> str:
         """As in the name of a wheel: ``cp312``."""
         return f"cp{self.version[0]}{self.version[1]}"
+
+    @property
+    def folder(self) -> str:
+        """A name for folders that are of this interpreter alone."""
+        return f"{self.tag}-{hashlib.sha256(bytes(self.path.absolute())).hexdigest()[:8]}"
 
 
 def ask(path: Path) -> Interpreter:

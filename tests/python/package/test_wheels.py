@@ -199,6 +199,13 @@ def test_an_interpreter_is_asked(tmp_path: Path) -> None:
     assert interpreters.ask(Path(sys.executable)).version == sys.version_info[:2]
 
 
+def test_two_interpreters_of_a_version_share_no_folder(tmp_path: Path) -> None:
+    said = answers(tmp_path)
+    one, two = (interpreters.from_answers(tmp_path / name, said) for name in ("one", "two"))
+    assert one.folder.startswith("cp313-")
+    assert one.folder != two.folder
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
