@@ -59,7 +59,7 @@ lint: install-dev ## ruff, clang-format, clang-tidy
 	$(BIN)/ruff format --check $(PY_SOURCES)
 	$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
 	cmake --preset full -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir)
-	tools/tidy.sh build/full
+	$(BIN)/python tools/tidy.py build/full
 
 format: ## writes what lint wants of the format
 	$(BIN)/ruff check --fix $(PY_SOURCES)
