@@ -10,6 +10,7 @@ __all__: list[str] = [
     "Engine",
     "EngineStats",
     "Generation",
+    "GenerationEnd",
     "HradWeights",
     "LibraryInfo",
     "MAX_BRANCHES",
@@ -17,11 +18,10 @@ __all__: list[str] = [
     "MemoryEstimate",
     "ModelFile",
     "ModelOptions",
-    "Outcome",
     "PairCheck",
     "PairProfile",
     "PairSizes",
-    "Question",
+    "PolicyRequest",
     "Request",
     "SimulatedMachine",
     "SimulationResult",
@@ -46,7 +46,7 @@ __all__: list[str] = [
     "simulate",
 ]
 
-class Question:
+class PolicyRequest:
     """
     A round that the policy is asked about.
     """
@@ -623,7 +623,7 @@ class Token:
         The best alternatives, best first.
         """
 
-class Outcome:
+class GenerationEnd:
     """
     The end of a generation.
     """
@@ -657,7 +657,7 @@ class Generation:
         """
         Ends the work within one forward pass; never waits.
         """
-    def get(self, index: int) -> Token | Outcome | Question:
+    def get(self, index: int) -> Token | GenerationEnd | PolicyRequest:
         """
         The output of that index: one of those given out before, or the next, waited for. Or a question, until it is answered.
         """
@@ -965,7 +965,7 @@ def _fake_engine(
     draft: _FakeOptions | None,
     pieces: collections.abc.Sequence[bytes],
     *,
-    warm_up: bool = False,
+    measure_costs: bool = False,
     profile: PairProfile | None = None,
 ) -> Engine:
     """
@@ -1019,7 +1019,7 @@ def load_engine(
     max_branches: typing.SupportsInt | typing.SupportsIndex,
     prefix_reuse: str,
     bit_exact: bool,
-    warm_up: bool,
+    measure_costs: bool,
     profile: PairProfile,
     idle: collections.abc.Callable[[float | None], None],
     target_source: typing.Any = None,

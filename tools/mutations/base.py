@@ -35,7 +35,7 @@ MUTATIONS = (
     ),
     Mutation(
         "question-stranded",
-        "a question is posed although nobody waits",
+        "a policy request is posed although nobody waits",
         "base/channel.h",
         "closed_ || queue_.size() >= n_waiting_) return false;",
         "closed_) return false;",

@@ -25,8 +25,8 @@ class RoundRecorder {
   /// The target chose `token` after `parent`.
   void on_choice(const Node& parent, Token token);
 
-  /// The verdict was applied. `branch_miss`: its last token was not in the tree. `rolled_back`:
-  /// what was dropped of the main path. `features`: those of the verdict.
+  /// The verification was applied. `branch_miss`: its last token was not in the tree.
+  /// `rolled_back`: what was dropped of the main path. `features`: those of the verification.
   void on_outcome(const PolicyOutcome& outcome, bool branch_miss, std::vector<Token> rolled_back,
                   const std::vector<float>& features);
 
@@ -37,7 +37,7 @@ class RoundRecorder {
   bool active_;
   std::vector<TraceRound> rounds_;
   TraceRound current_;           ///< the round under verification.
-  std::vector<float> features_;  ///< of the last verdict that was applied.
+  std::vector<float> features_;  ///< of the last verification that was applied.
 };
 
 }  // namespace specbranch

@@ -11,7 +11,7 @@ namespace specbranch {
 
 /// One token that the target chose.
 struct WalkStep {
-  const Choice* choice = nullptr;  ///< belongs to the verdict.
+  const Choice* choice = nullptr;  ///< belongs to the verification.
   NodeId parent = kNoNode;         ///< the node that it follows.
   NodeId node = kNoNode;           ///< the node that holds it; kNoNode: it was not drafted.
   Origin origin = Origin::kTarget;

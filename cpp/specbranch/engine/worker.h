@@ -20,7 +20,7 @@ Event execute(DraftModel& model, const Command& command);
 
 /// What a worker says once: its model's abilities, or why there is none.
 struct WorkerReady {
-  Side side = Side::kTarget;
+  ModelRole role = ModelRole::kTarget;
   Capabilities capabilities;
   std::exception_ptr error;
 };
@@ -36,7 +36,7 @@ class Worker {
   using OnReady = std::function<void(WorkerReady)>;
   using OnEvent = std::function<void(Event)>;
 
-  Worker(Side side, ModelFactory<M> factory, OnReady on_ready, OnEvent on_event);
+  Worker(ModelRole role, ModelFactory<M> factory, OnReady on_ready, OnEvent on_event);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -52,7 +52,7 @@ class Worker {
   void run();
   void publish(M* model);
 
-  Side side_;
+  ModelRole role_;
   ModelFactory<M> factory_;
   OnReady on_ready_;
   OnEvent on_event_;

@@ -1,4 +1,4 @@
-/// H-RAD (SpecBranch, arXiv:2506.01979): foretells what the target will do with a drafted window.
+/// H-RAD (SpecBranch, arXiv:2506.01979): predicts what the target will do with a drafted window.
 #pragma once
 
 #include <array>
@@ -9,7 +9,7 @@
 namespace specbranch {
 
 /// What happens to a window of drafted tokens; the order of the classifier's classes.
-enum class WindowFate : int {
+enum class WindowAcceptance : int {
   kNone = 0,  ///< its first token is rejected.
   kSome = 1,  ///< its first token is accepted, its last one is not.
   kAll = 2,   ///< the whole window is accepted.
@@ -42,9 +42,9 @@ class HradClassifier {
   int n_inputs() const { return weights_->n_inputs(); }
 
   /// Chances of kNone, kSome and kAll; they add up to 1. `features` is laid out as in
-  /// `Verdict::features`; another size throws InvalidArgument. Scores that are no numbers, from
-  /// features that are none, count as kSome. Allocates nothing. Cost: one pass over the weights
-  /// (21 MB at a width of 4,096 and K = 4).
+  /// `Verification::features`; another size throws InvalidArgument. Scores that are no numbers,
+  /// from features that are none, count as kSome. Allocates nothing. Cost: one pass over the
+  /// weights (21 MB at a width of 4,096 and K = 4).
   std::array<float, 3> probabilities(std::span<const float> features);
 
  private:

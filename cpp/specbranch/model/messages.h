@@ -33,22 +33,22 @@ struct VerifyCommand {
 
 using KvOp = std::variant<Fork, Truncate>;
 
-/// Draft: bring the sequences into place, then one forward pass over all lanes.
+/// Draft: bring the sequences into place, then one forward pass over all sequences.
 struct DraftCommand {
   std::vector<KvOp> ops;  ///< in this order, before the pass.
-  std::vector<Lane> lanes;
-  int k = 1;  ///< candidates wanted after each lane.
+  std::vector<SequenceInput> inputs;
+  int k = 1;  ///< candidates wanted after each sequence.
 
-  /// Tokens that are decoded on all lanes.
+  /// Tokens that are decoded on all sequences.
   int n_tokens() const {
     int n = 0;
-    for (const Lane& lane : lanes) n += static_cast<int>(lane.tokens.size());
+    for (const SequenceInput& input : inputs) n += static_cast<int>(input.tokens.size());
     return n;
   }
 };
 
 struct Command {
-  Epoch epoch = 0;
+  GenerationId generation_id = 0;
   std::variant<BeginCommand, VerifyCommand, DraftCommand> body;
 };
 
@@ -58,10 +58,10 @@ struct BeginDone {
 };
 
 struct VerifyDone {
-  Verdict verdict;
+  Verification verification;
 };
 
-/// Candidates lane by lane, in the order of the command's lanes.
+/// Candidates sequence by sequence, in the order of the command's sequences.
 struct DraftDone {
   std::vector<std::vector<Candidate>> candidates;
 };
@@ -75,7 +75,7 @@ struct FailDone {
 };
 
 /// The answer to `Commands::ask`, which may come between those of the models.
-struct PlanDone {
+struct PolicyReply {
   std::optional<Plan> plan;  ///< none: nobody could be asked; the built-in rule does this round.
   std::exception_ptr error;  ///< the policy failed: so does the generation.
 };
@@ -83,9 +83,9 @@ struct PlanDone {
 /// One answer to one command, in the order of the commands; or a policy's answer, which has no
 /// side.
 struct Event {
-  Side side = Side::kTarget;
-  Epoch epoch = 0;
-  std::variant<BeginDone, VerifyDone, DraftDone, AbortDone, FailDone, PlanDone> body;
+  ModelRole role = ModelRole::kTarget;
+  GenerationId generation_id = 0;
+  std::variant<BeginDone, VerifyDone, DraftDone, AbortDone, FailDone, PolicyReply> body;
   std::int64_t begin_us = 0;  ///< when the model began and ended the work, on the steady clock; the
   std::int64_t end_us = 0;    ///< decoder never looks at it.
 };

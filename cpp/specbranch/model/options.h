@@ -22,7 +22,7 @@ struct SamplingOptions {
   float repeat_penalty = 1.0F;        ///< over the last 64 tokens, prompt included; 1: off.
   float presence_penalty = 0.0F;      ///< 0: off.
   float frequency_penalty = 0.0F;     ///< 0: off.
-  std::map<Token, float> logit_bias;  ///< added to the raw scores; -inf forbids a token.
+  std::map<Token, float> logit_bias;  ///< added to the logits; -inf forbids a token.
   std::string grammar;                ///< GBNF with a `root` rule; empty: none.
   std::uint64_t seed = 0;             ///< key of the noise; no effect at temperature 0.
 };
@@ -80,8 +80,8 @@ struct Request {
   int max_draft = 8;     ///< tokens drafted past the branch point (a chain's length) at most.
   int max_branches = 4;  ///< branches at most; `specbranch` only.
   bool trace = false;    ///< record what each model did when (`GenerationEnd::trace`).
-  /// Layers of the target whose inputs are wanted with every verdict (`Verdict::features`); 0:
-  /// none.
+  /// Layers of the target whose inputs are wanted with every verification
+  /// (`Verification::features`); 0: none.
   int n_feature_layers = 0;
   std::shared_ptr<Progress> progress;  ///< told how far it is; the engine's to set.
 };

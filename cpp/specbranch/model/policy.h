@@ -60,11 +60,12 @@ struct PolicyRound {
   std::vector<PolicyNode> nodes;  ///< the root, then the main path, then the rest; parents first.
   int n_path = 0;                 ///< nodes[1 .. n_path] are the main path.
   PlanLimits limits;
-  double acceptance = 1.0;      ///< running share of the submitted tokens that were accepted.
-  double target_us = 0.0;       ///< running mean of a verification's time; 0: not known yet.
-  double draft_us = 0.0;        ///< running mean of a draft pass's time; 0: not known yet.
-  std::vector<float> features;  ///< see `Verdict::features`; empty: not asked for, or not there.
-  int n_feature_layers = 0;     ///< K of `features`.
+  double acceptance = 1.0;  ///< running share of the submitted tokens that were accepted.
+  double target_us = 0.0;   ///< running mean of a verification's time; 0: not known yet.
+  double draft_us = 0.0;    ///< running mean of a draft pass's time; 0: not known yet.
+  std::vector<float>
+      features;              ///< see `Verification::features`; empty: not asked for, or not there.
+  int n_feature_layers = 0;  ///< K of `features`.
   std::vector<PolicyOutcome>
       outcomes;  ///< since the last question that was answered; oldest first.
 };

@@ -23,7 +23,7 @@ struct View {
   bool draft_idle = true;
   bool draft_usable = true;    ///< false: the draft cannot follow this text (vocabulary, context).
   NodeId submitted = kNoNode;  ///< end of the path under verification; kNoNode: none.
-  /// Nodes that the draft evaluates now, one lane each. GCC warns without the initializer.
+  /// Nodes that the draft evaluates now, one sequence each. GCC warns without the initializer.
   std::span<const NodeId> evaluating = {};  // NOLINT(readability-redundant-member-init)
   int max_depth = 0;        ///< deepest useful node: more cannot be committed or drafted.
   int max_path = 0;         ///< drafted tokens that one verification takes at most.
@@ -34,7 +34,7 @@ struct View {
 
 /// One step that a model has finished.
 struct StepTime {
-  Side side = Side::kTarget;
+  ModelRole role = ModelRole::kTarget;
   int n_tokens = 0;  ///< tokens of the batch, padding included.
   std::int64_t begin_us = 0;
   std::int64_t end_us = 0;
@@ -45,7 +45,7 @@ struct StepTime {
 /// the tree join it, those of `grow` first, then that of `submit`, then those of `evaluate`. Their
 /// parents must be evaluated and have such a candidate.
 struct Decision {
-  /// The draft finds the tokens after each of these, one lane each.
+  /// The draft finds the tokens after each of these, one sequence each.
   std::vector<NodeRef> evaluate;
   NodeRef submit;  ///< the target verifies the path from the root to here.
   int n_pad = 0;   ///< dummy tokens that join the verification, where a longer batch is cheaper.
@@ -61,18 +61,18 @@ class Planner {
   /// Asked after every event while a model is idle.
   virtual Decision next(const View& view) = 0;
 
-  /// Verdicts wait for the end of a round: `next` is asked before `may_apply`, so that what could
-  /// start has started. Without it a verdict is applied at once.
+  /// Verifications wait for the end of a round: `next` is asked before `may_apply`, so that what
+  /// could start has started. Without it a verification is applied at once.
   virtual bool lock_step() const { return false; }
 
-  /// Lock-step only. A verdict is waiting while the draft may still be at work: may it be applied
-  /// now?
+  /// Lock-step only. A verification is waiting while the draft may still be at work: may it be
+  /// applied now?
   virtual bool may_apply(const View& /*view*/) { return true; }
 
   /// Give the draft the text (again asked after every event while it does not have it).
   virtual bool wants_draft(const View& /*view*/) { return true; }
 
-  /// A draft pass of which no lane is left in the tree is cut short.
+  /// A draft pass of which no sequence is left in the tree is cut short.
   virtual bool cancels_draft() const { return false; }
 
   /// Candidates wanted after each evaluated node.
@@ -81,7 +81,7 @@ class Planner {
   /// A verification or a draft pass has ended.
   virtual void on_step(const StepTime& /*step*/) {}
 
-  /// A verdict with features (see `Verdict::features`) has arrived; it is applied later.
+  /// A verification with features (see `Verification::features`) has arrived; it is applied later.
   virtual void on_features(std::span<const float> /*features*/) {}
 
   /// The caller's policy is to be asked before `next` is asked again. Only if the request has one.
@@ -90,15 +90,16 @@ class Planner {
   /// Its answer, which is within `plan_limits`; none: it could not be asked.
   virtual void on_plan(const std::optional<Plan>& /*plan*/) {}
 
-  /// What became of the path that a verdict was about. Comes before `on_verdict`.
+  /// What became of the path that a verification was about. Comes before `on_verification`.
   virtual void on_outcome(const PolicyOutcome& /*outcome*/) {}
 
   /// The target chose `token` after `parent`, which is still in the tree. Called in order for every
-  /// choice of a verdict, before the tree changes.
+  /// choice of a verification, before the tree changes.
   virtual void on_choice(const View& /*view*/, NodeId /*parent*/, Token /*token*/) {}
 
-  /// A verdict was applied: the tree is rooted at the newest token. `hit`: that token was a node.
-  virtual void on_verdict(const View& view, bool hit) = 0;
+  /// A verification was applied: the tree is rooted at the newest token. `hit`: that token was a
+  /// node.
+  virtual void on_verification(const View& view, bool hit) = 0;
 
   /// Why it decodes as it does, for the user; empty: nothing to say.
   virtual std::string mode_reason() const { return {}; }

@@ -64,17 +64,17 @@ class BusyMeter {
   void start(std::int64_t begin_us);
 
   /// The model got a command at `now_us`: it begins no earlier.
-  void sent(Side side, std::int64_t now_us);
+  void sent(ModelRole role, std::int64_t now_us);
 
   /// The model was at work on that command from `begin_us` to `end_us`.
-  void add(Side side, std::int64_t begin_us, std::int64_t end_us);
+  void add(ModelRole role, std::int64_t begin_us, std::int64_t end_us);
 
-  std::int64_t target_us() const { return sides_[0].busy_us; }
-  std::int64_t draft_us() const { return sides_[1].busy_us; }
+  std::int64_t target_us() const { return models_[0].busy_us; }
+  std::int64_t draft_us() const { return models_[1].busy_us; }
   std::int64_t overlap_us() const { return overlap_us_; }
 
   /// Intervals that are kept.
-  std::size_t n_kept() const { return sides_[0].recent.size() + sides_[1].recent.size(); }
+  std::size_t n_kept() const { return models_[0].recent.size() + models_[1].recent.size(); }
 
  private:
   struct Interval {
@@ -86,7 +86,7 @@ class BusyMeter {
     std::optional<std::int64_t> sent_us;  ///< of the command under way.
     std::vector<Interval> recent;         ///< those that may overlap the other's command under way.
   };
-  Activity sides_[2];
+  Activity models_[2];
   std::int64_t start_us_ = std::numeric_limits<std::int64_t>::max();
   std::int64_t overlap_us_ = 0;
 };

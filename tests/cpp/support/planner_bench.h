@@ -78,14 +78,14 @@ class Bench final {
     evaluating_.clear();
   }
 
-  /// The verdict arrived; does the planner let it be applied?
+  /// The verification arrived; does the planner let it be applied?
   bool may_apply() {
     target_idle = false;
     static_cast<void>(next());
     return planner_->may_apply(make_view());
   }
 
-  /// The verdict is applied: the tree is rooted at `root`.
+  /// The verification is applied: the tree is rooted at `root`.
   void apply(NodeId root) {
     static_cast<void>(tree.reroot(root));
     finish(true);
@@ -111,7 +111,7 @@ class Bench final {
     submitted = kNoNode;
     target_idle = draft_idle = true;
     evaluating_.clear();
-    planner_->on_verdict(make_view(), hit);
+    planner_->on_verification(make_view(), hit);
   }
 
   View make_view() const {

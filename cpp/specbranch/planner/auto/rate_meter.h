@@ -1,14 +1,14 @@
-/// How fast decoding is of late, and whether it is surely slower than plain decoding.
+/// How fast decoding is recently, and whether it is surely slower than plain decoding.
 #pragma once
 
 namespace specbranch {
 
-/// Old verdicts count less. Times in microseconds.
+/// Old verifications count less. Times in microseconds.
 class RateMeter {
  public:
   void reset() { *this = {}; }
 
-  /// A verdict brought `n_tokens` in `us`; plain decoding takes `plain_us` a token.
+  /// A verification brought `n_tokens` in `us`; plain decoding takes `plain_us` a token.
   void add(int n_tokens, double us, double plain_us);
 
   /// Tokens a microsecond, `promised` counting as much as a few tokens that were measured.
