@@ -6,7 +6,7 @@ from mutations.mutation import Mutation
 
 MUTATIONS = (
     Mutation(
-        "auto-places-forgotten",
+        "auto-budget-forgotten",
         "more branches are planned than there are sequences",
         "planner/auto/tree_expansion.cpp",
         "    if (n_free_ == 0) return false;\n",
@@ -28,20 +28,20 @@ MUTATIONS = (
     ),
     Mutation(
         "auto-locked-in",
-        "a draft that was given up is never looked at again",
+        "a paused draft is never probed again",
         "planner/auto/schedule_choice.cpp",
         "  return costs_.known() && worth_probing(unseen, unseen);",
         "  return false;",
     ),
     Mutation(
-        "prospects-blind",
-        "expected rates take no account of chains that end at a doubt",
+        "rates-blind",
+        "expected rates ignore that chains end at a low-confidence token",
         "planner/auto/expected_rates.cpp",
         "        if (taken.value(rate) < stop.value(rate)) taken = stop;\n",
         "",
     ),
     Mutation(
-        "prospects-free-draft",
+        "rates-free-draft",
         "expected rates take drafting beside the target for free",
         "planner/auto/expected_rates.cpp",
         "(1.0 - alpha + alpha * beside)",
@@ -62,8 +62,8 @@ MUTATIONS = (
         "a",
     ),
     Mutation(
-        "auto-never-relaxed",
-        "a look at the draft weighs nothing against what was known",
+        "auto-never-discounted",
+        "a probe weighs nothing against the history",
         "planner/auto/acceptance_model.cpp",
         "    if (whole <= limit) return;\n",
         "    if (whole >= 0.0) return;\n",
@@ -90,8 +90,8 @@ MUTATIONS = (
         "  if (o <= 1.0) {",
     ),
     Mutation(
-        "auto-forgets-its-rest",
-        "every generation tries again what the one before gave up",
+        "auto-forgets-its-pause",
+        "every generation tries again what the last one paused",
         "planner/auto/schedule_choice.cpp",
         "  table.paused = failed;\n",
         "",

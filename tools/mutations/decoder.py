@@ -6,7 +6,7 @@ from mutations.mutation import Mutation
 
 MUTATIONS = (
     Mutation(
-        "stale-lane",
+        "stale-sequence",
         "the answer of a sequence whose node was dropped is given to the root",
         "decoder/decoder.cpp",
         "    if (!tree_.contains(sent[i])) continue;\n    Node& node = tree_.at(sent[i]);\n",
@@ -181,7 +181,7 @@ MUTATIONS = (
         "false",
     ),
     Mutation(
-        "lanes-not-undone",
+        "sequences-not-undone",
         "a pass that was cut short is taken for done",
         "decoder/decoder.cpp",
         "      sequences_.undo(tree_);\n",
@@ -198,7 +198,7 @@ MUTATIONS = (
         "plan-unchecked",
         "a plan out of range is carried out",
         "decoder/decoder.cpp",
-        "    if (done.plan) validate(*done.plan, *pending_plan_limits_);\n",
+        "    if (reply.plan) validate(*reply.plan, *pending_plan_limits_);\n",
         "",
     ),
     Mutation(

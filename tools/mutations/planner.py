@@ -13,7 +13,7 @@ MUTATIONS = (
         "2 + view.free_seqs,",
     ),
     Mutation(
-        "verdict-before-round",
+        "verification-before-round",
         "a lock-step verification is applied while the draft is at work",
         "planner/round_planners.cpp",
         "{ return drafted_ && view.draft_idle; }",
@@ -62,14 +62,14 @@ MUTATIONS = (
         "",
     ),
     Mutation(
-        "fate-remembered",
+        "prediction-remembered",
         "what H-RAD predicted for one round holds for all that follow",
         "planner/policy_rules.cpp",
         "predicted_ = std::exchange(next_predicted_, WindowAcceptance::kSome);",
         "predicted_ = next_predicted_;",
     ),
     Mutation(
-        "distrusted-drafted-on",
+        "rejection-drafted-on",
         "a window that H-RAD has given up is drafted on",
         "planner/round_planners.cpp",
         "if (rejection_predicted_ && !point.children.empty() && n_branches_ > 1)",

@@ -30,11 +30,11 @@ MUTATIONS = (
         "start-moves-nothing",
         "what was drafted before the start moved still counts",
         "report/stats.cpp",
-        "    role.busy_us = 0;\n",
+        "    model.busy_us = 0;\n",
         "",
     ),
     Mutation(
-        "late-verdict-lost",
+        "late-verification-lost",
         "a verification that is applied after another event has no span",
         "report/trace.cpp",
         "    if (!unanswered_) continue;\n",

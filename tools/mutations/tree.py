@@ -77,7 +77,7 @@ MUTATIONS = (
     ),
     Mutation(
         "chase-without-end",
-        "a pass that catches up with the text is cut short by every verification",
+        "a pass that reads committed text is aborted by every verification",
         "tree/draft_sequences.cpp",
         "    return end - input.tokens.begin() >= kCatchUp;\n",
         "    return end < input.tokens.begin();\n",

@@ -104,12 +104,12 @@ void PyGeneration::answer(const Plan& plan) { answer(PolicyReply{plan, nullptr})
 
 void PyGeneration::refuse() {
   if (!policy_request_) return;  // an interrupt came after the answer
-  answer(
-      PolicyReply{std::nullopt, std::make_exception_ptr(Error("the policy raised an exception"))});
+  const Error error("the policy raised an exception");
+  answer(PolicyReply{std::nullopt, std::make_exception_ptr(error)});
 }
 
 void PyGeneration::answer(PolicyReply done) {
-  if (!policy_request_) throw PreconditionError("[Generation::answer] no question is open");
+  if (!policy_request_) throw PreconditionError("[Generation::answer] no policy request is open");
   policy_request_.reset();
   without_gil([&] {
     generation_->answer(std::move(done));
@@ -146,14 +146,14 @@ void register_generation(py::module_& m) {
                            "A running or queued generation; dropping it stops the work.")
       .def("get", &PyGeneration::get, py::arg("index").noconvert(),
            "The output of that index: one of those given out before, or the next, waited for. Or a "
-           "question, until it is answered.")
+           "policy request, until it is answered.")
       .def(
           "answer",
           [](PyGeneration& self, int draft_length, int branch_at, int branches, int submit) {
             self.answer(Plan{draft_length, branch_at, branches, submit});
           },
           py::arg("draft_length"), py::arg("branch_at"), py::arg("branches"), py::arg("submit"),
-          "Answers the question that `get` gave out; -1 for what is left to the mode.")
+          "Answers the policy request of `get`; -1 leaves a value to the mode.")
       .def("refuse", &PyGeneration::refuse, "As above: no plan, the generation ends.")
       .def("cancel", &PyGeneration::cancel, "Ends the work within one forward pass; never waits.")
       .def_property_readonly(

@@ -129,7 +129,7 @@ std::shared_ptr<HradWeights> make_weights(int n_layers, int n_embd, const Array&
 }  // namespace
 
 void register_policy(py::module_& m) {
-  py::class_<PolicyRequest>(m, "PolicyRequest", "A round that the policy is asked about.")
+  py::class_<PolicyRequest>(m, "PolicyRequest", "A round that the caller's policy must plan.")
       .def_property_readonly(
           "mode", [](const PolicyRequest& q) { return std::string(to_string(q.round->mode)); })
       .def_property_readonly("position", [](const PolicyRequest& q) { return q.round->position; })

@@ -99,7 +99,7 @@ void register_request(py::module_& m) {
       .def("use_hrad", &use_hrad, py::arg("weights"), py::arg("epsilon"),
            py::arg("min_probability"))
       .def("use_hook", &use_hook, py::arg("n_feature_layers"),
-           "Questions come out of `Generation.get` and are to be answered.");
+           "`Generation.get` gives policy requests, which the caller must answer.");
   add_sampling<&SamplingOptions::temperature>(cls, "temperature");
   add_sampling<&SamplingOptions::top_k>(cls, "top_k");
   add_sampling<&SamplingOptions::top_p>(cls, "top_p");

@@ -12,7 +12,7 @@ void register_profile(py::module_& m) {
   py::class_<StepCosts>(m, "StepCosts", "Times of single steps, in microseconds.")
       .def(py::init<>())
       .def_readwrite("target_us", &StepCosts::target_us, "A verification of 1, 2 .. tokens.")
-      .def_readwrite("draft_us", &StepCosts::draft_us, "A pass over 1, 2 .. lanes.")
+      .def_readwrite("draft_us", &StepCosts::draft_us, "A pass over 1, 2 .. sequences.")
       .def_readwrite("target_slowdown", &StepCosts::target_slowdown)
       .def_readwrite("draft_slowdown", &StepCosts::draft_slowdown)
       .def_property_readonly("known", &StepCosts::known);

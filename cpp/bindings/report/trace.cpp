@@ -46,7 +46,7 @@ const char* end(const TraceSpan& span) {
   return "unknown";
 }
 
-/// A field of what became of a verification; none if its verification was not applied.
+/// A field of the outcome of a verification; None if the verification was not applied.
 template <auto Field>
 auto applied(const TraceSpan& span) {
   using Value = std::remove_cvref_t<decltype(span.applied.value().*Field)>;
@@ -87,7 +87,7 @@ void register_trace(py::module_& m) {
       .def_property_readonly("branch_hit", &applied<&TraceSpan::Applied::branch_hit>)
       .def_property_readonly("branch_miss", &applied<&TraceSpan::Applied::branch_miss>);
 
-  py::class_<TraceRound>(m, "TraceRound", "One verdict as it was applied.")
+  py::class_<TraceRound>(m, "TraceRound", "One verification as it was applied.")
       .def_property_readonly("at_ms", [](const TraceRound& round) { return to_ms(round.at_us); })
       .def_readonly("n_accepted", &TraceRound::n_accepted)
       .def_readonly("committed", &TraceRound::committed)

@@ -93,8 +93,9 @@ Commands CostMeasurement::stop() {
 Commands CostMeasurement::on(const Event& event) {
   Commands commands;
   Model& own = model(event.role);
-  if (!own.busy)
+  if (!own.busy) {
     throw PreconditionError("[CostMeasurement::on] an event for which no command is under way");
+  }
   own.busy = false;
   now_us_ = std::max(now_us_, event.end_us);
   if (const auto* fail = std::get_if<FailDone>(&event.body)) {
@@ -365,8 +366,9 @@ Command CostMeasurement::draft_command(int n_sequences) {
 double CostMeasurement::slowdown(const Model& model) {
   const std::vector<std::int64_t>& all = model.overlapped_us;
   if (all.empty() || !model.periods.has(1)) return 1.0;
-  // Two models on one core take turns: short steps are not longer then, but wait for each other.
-  // So the mean counts, waiting included; of the quieter half, as other programs disturb too.
+  // Two models on one core take turns: short steps do not become longer, but wait for each other.
+  // So we take the mean, waiting included. We use the faster half of the samples, because other
+  // processes can only make steps slower.
   const auto mean = [](auto begin, auto end) {
     return std::accumulate(begin, end, 0.0) / static_cast<double>(end - begin);
   };

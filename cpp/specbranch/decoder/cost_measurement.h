@@ -1,4 +1,4 @@
-/// What the steps of a pair cost, found out with dummy tokens. Private to the core; see `Engine`.
+/// Measures the step costs of a pair with dummy tokens. Private to the core; see `Engine`.
 #pragma once
 
 #include <cstdint>

@@ -64,8 +64,8 @@ void Decoder::begin_draft(Commands& commands) {
 Commands Decoder::on(const Event& event) {
   Commands commands;
   if (event.generation_id != generation_id_) return commands;
-  if (const auto* plan = std::get_if<PolicyReply>(&event.body)) {
-    apply_policy_reply(*plan, commands);
+  if (const auto* reply = std::get_if<PolicyReply>(&event.body)) {
+    apply_policy_reply(*reply, commands);
     return commands;
   }
   const bool target = event.role == ModelRole::kTarget;
@@ -95,8 +95,8 @@ Commands Decoder::on(const Event& event) {
   } else if (const auto* verify = std::get_if<VerifyDone>(&event.body)) {
     report(step);
     pending_verification_ = verify->verification;
-    if (!verify->verification.features.empty())
-      planner_->on_features(verify->verification.features);
+    const std::vector<float>& features = verify->verification.features;
+    if (!features.empty()) planner_->on_features(features);
   } else if (const auto* draft = std::get_if<DraftDone>(&event.body)) {
     report(step);
     apply_draft(*draft);
@@ -115,14 +115,15 @@ Commands Decoder::cancel() {
   return commands;
 }
 
-void Decoder::apply_policy_reply(const PolicyReply& done, Commands& commands) {
+void Decoder::apply_policy_reply(const PolicyReply& reply, Commands& commands) {
   // A generation may end while its policy thinks.
   if (finish_ != Finish::kNone) return;
-  if (!pending_plan_limits_)
+  if (!pending_plan_limits_) {
     throw PreconditionError("[Decoder::apply_policy_reply] a plan that was not asked for");
+  }
   try {
-    if (done.error) std::rethrow_exception(done.error);
-    if (done.plan) validate(*done.plan, *pending_plan_limits_);
+    if (reply.error) std::rethrow_exception(reply.error);
+    if (reply.plan) validate(*reply.plan, *pending_plan_limits_);
   } catch (const Error&) {
     error_ = std::current_exception();
     finish_with(Finish::kFailed, commands);
@@ -130,13 +131,13 @@ void Decoder::apply_policy_reply(const PolicyReply& done, Commands& commands) {
     return;
   }
   pending_plan_limits_.reset();
-  plan_ = done.plan;
-  if (done.plan) {
+  plan_ = reply.plan;
+  if (reply.plan) {
     monitor_.forget_outcomes();
   } else {
     ++counters_.policy_skipped;
   }
-  planner_->on_plan(done.plan);
+  planner_->on_plan(reply.plan);
   advance(commands);
   if (idle()) settle();
 }
@@ -175,8 +176,8 @@ void Decoder::carry_out(const Decision& decision, Commands& commands) {
 }
 
 void Decoder::cancel_useless_pass(Commands& commands) {
-  if (!timer_.busy(ModelRole::kDraft) || sequences_.in_flight().empty() || sequences_.cancelled())
-    return;
+  const bool passing = timer_.busy(ModelRole::kDraft) && !sequences_.in_flight().empty();
+  if (!passing || sequences_.cancelled()) return;
   if (!planner_->cancels_draft() || sequences_.matters(tree_)) return;
   sequences_.cancel();
   commands.abort_draft = true;
@@ -250,7 +251,7 @@ void Decoder::apply_draft(const DraftDone& done) {
   const std::span<const NodeId> sent = sequences_.in_flight();
   if (done.candidates.size() != sent.size()) {
     throw PreconditionError("[Decoder::apply_draft] answers for " +
-                            std::to_string(done.candidates.size()) + " lanes; " +
+                            std::to_string(done.candidates.size()) + " sequences; " +
                             std::to_string(sent.size()) + " were sent");
   }
   for (std::size_t i = 0; i < sent.size(); ++i) {
@@ -300,7 +301,7 @@ void Decoder::apply_verification(const Verification& verification, Commands& com
 
 /// Returns how many steps became text.
 std::size_t Decoder::commit(std::span<const WalkStep> steps, Commands& commands) {
-  const View before = view();  // the tree changes only when all tokens have been told
+  const View before = view();  // the tree does not change in this loop
   for (std::size_t i = 0; i < steps.size(); ++i) {
     const auto& [choice, parent, node, origin] = steps[i];
     planner_->on_choice(before, parent, choice->token);

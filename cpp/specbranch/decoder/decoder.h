@@ -25,7 +25,7 @@ namespace specbranch {
 
 enum class Finish : std::uint8_t { kNone, kStop, kLength, kCancelled, kFailed };
 
-/// What the decoder must know of the models.
+/// The limits of the models that the decoder must know.
 struct ModelLimits {
   Capabilities target;
   std::optional<Capabilities> draft;  ///< none: only `autoregressive`.
@@ -35,14 +35,14 @@ struct ModelLimits {
 struct Commands {
   std::optional<Command> target;
   std::optional<Command> draft;
-  bool abort_draft = false;  ///< what the draft is doing can no longer matter.
+  bool abort_draft = false;  ///< the draft's running command is no longer useful.
   bool abort_target = false;
-  /// Ask the caller's policy about `Decoder::policy_round` and answer with PlanDone. Until then no
-  /// round begins.
+  /// Send `Decoder::policy_round` to the caller's policy, and its answer as PolicyReply. Until then
+  /// no round begins.
   bool ask_policy = false;
 };
 
-/// A token that became part of the text.
+/// A token that was committed to the text.
 struct Committed {
   Choice choice;
   Origin origin = Origin::kTarget;
@@ -72,14 +72,14 @@ class Decoder final {
   Commands start();
   Commands on(const Event& event);
 
-  /// What the policy is to be shown. Only between `Commands::ask_policy` and its answer.
+  /// The round for the caller's policy. Only between `Commands::ask_policy` and PolicyReply.
   PolicyRound policy_round() const { return monitor_.round(view(), *request_); }
 
   /// Ends the generation with what is committed; the answer to running commands is still awaited.
   Commands cancel();
 
   Finish finish() const { return finish_; }
-  /// Finished and nothing is under way.
+  /// The generation is finished, and no command runs.
   bool idle() const {
     return finish_ != Finish::kNone && !timer_.busy(ModelRole::kTarget) &&
            !timer_.busy(ModelRole::kDraft);
@@ -87,7 +87,7 @@ class Decoder final {
   std::exception_ptr error() const { return error_; }
   const Counters& counters() const { return counters_; }
   int n_reused() const { return n_reused_; }
-  /// Why the draft is not used (any more), or why the planner decodes as it does.
+  /// The reason why the draft is not used, or the planner's reason for its schedule.
   std::string mode_reason() const { return reason_.empty() ? planner_->mode_reason() : reason_; }
   const SpeculationTree& tree() const { return tree_; }
   /// The verifications applied so far, if the request asked for a trace; `at_us` is the caller's to

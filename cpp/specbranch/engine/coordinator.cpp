@@ -174,7 +174,7 @@ void Coordinator::carry_out(Commands commands) {
   for (;;) {
     const bool ask_policy = commands.ask_policy;
     dispatch(std::move(commands));
-    // A reader who waits is to find the policy request before the chunks that would send it away.
+    // Send the policy request before the chunks: a reader that gets a chunk first stops waiting.
     const bool skipped = ask_policy && !send_policy_request();
     hand_out();
     if (!skipped) return;
@@ -200,7 +200,7 @@ void Coordinator::hand_out() {
 void Coordinator::dispatch(Commands commands) {
   if (commands.abort_target) target_->request_abort();
   if (commands.abort_draft && draft_) draft_->request_abort();
-  // A model is idle when it gets a command: an abort that came too late for the last one is void.
+  // The model is idle here, so a pending abort belongs to the previous command. Clear it.
   if (commands.target) {
     sent(ModelRole::kTarget, *commands.target);
     target_->clear_abort();

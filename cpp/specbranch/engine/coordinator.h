@@ -1,4 +1,4 @@
-/// What stands between the callers and the workers. Private to the core; see `Engine`.
+/// The coordinator between the callers and the workers. Private to the core; see `Engine`.
 #pragma once
 
 #include <deque>
@@ -77,7 +77,7 @@ class Coordinator {
     std::int64_t decode_begin_us = 0;  ///< 0: still in prefill.
     bool has_draft = false;            ///< the draft was given the text.
     std::optional<TraceRecorder> recorder;
-    std::vector<Chunk> held;  ///< wait for the policy request that may come with them.
+    std::vector<Chunk> held;  ///< sent after the policy request, if the round has one.
   };
 
   void on(SubmitMessage& message);
@@ -105,7 +105,7 @@ class Coordinator {
   std::unique_ptr<Worker<TargetModel>> target_;
   std::unique_ptr<Worker<DraftModel>> draft_;
   std::deque<SubmitMessage> queue_;
-  PairProfile profile_;  ///< the running planner's to use and refine; outlives it.
+  PairProfile profile_;  ///< the running planner reads and refines it.
   std::unique_ptr<Current> current_;
   bool closing_ = false;
 

@@ -37,7 +37,7 @@ struct GenerationEnd {
   std::exception_ptr error;  ///< set if `finish` is kFailed.
 };
 
-/// The caller's policy is asked (`PolicyOptions::Kind::kHook`): `Generation::answer` it, soon.
+/// A request to the caller's policy (`PolicyOptions::Kind::kHook`): call `Generation::answer` soon.
 struct PolicyRequest {
   std::shared_ptr<const PolicyRound> round;
 };
@@ -57,8 +57,8 @@ class Generation {
   Generation& operator=(const Generation&) = delete;
 
   /// The next chunk, or the end, or nothing within `timeout`. After the end was returned, nothing
-  /// comes any more, at once (see `finished`). A question only comes while somebody waits here,
-  /// before the chunks of the round that led to it.
+  /// comes any more, at once (see `finished`). A PolicyRequest comes only while somebody waits
+  /// here, before the chunks of the round that led to it.
   std::optional<Output> next_for(std::chrono::milliseconds timeout);
 
   /// The answer to a PolicyRequest: a plan, or why there is none, which ends the generation with
@@ -92,7 +92,7 @@ struct EngineParts {
   /// Time that may be spent on measuring steps with dummy tokens (`PairProfile::costs`) while
   /// loading; 0: none. Not done without a draft, nor if the costs are known already.
   std::int64_t measure_costs_us = 0;
-  std::function<bool()> stop_measuring;  ///< asked every 50 ms; true ends the measuring.
+  std::function<bool()> stop_measuring;  ///< called every 50 ms; true ends the measurement.
 };
 
 /// What the measurement of step costs takes at most, unless told otherwise.

@@ -45,8 +45,8 @@ MeasuredCosts run_cost_measurement(CostMeasurement& measurement, Channel<Event>&
       send(measurement.stop());
     }
   }
-  if (measurement.error() && is_fatal(measurement.error()))
-    std::rethrow_exception(measurement.error());
+  const std::exception_ptr error = measurement.error();
+  if (error && is_fatal(error)) std::rethrow_exception(error);
   return {measurement.costs(), static_cast<double>(now_us() - begin_us) / 1000.0};
 }
 

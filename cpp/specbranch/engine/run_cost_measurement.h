@@ -1,4 +1,4 @@
-/// The measurement of step costs on the workers' threads. Private to the core; see `Engine`.
+/// Runs the measurement of step costs on the workers' threads. Private to the core; see `Engine`.
 #pragma once
 
 #include <cstdint>
@@ -15,10 +15,10 @@ struct MeasuredCosts {
   double ms = 0.0;
 };
 
-/// Runs `measurement` to its end on the caller's thread, `budget_us` at most: what is under way
-/// then is aborted. Nobody else may use the workers and `events`, where their answers come. `stop`,
-/// if any, is asked every 50 ms. A model that fails recoverably leaves the costs unknown; throws
-/// what it failed with otherwise.
+/// Runs `measurement` to its end on the caller's thread. After `budget_us`, aborts the running
+/// commands. Nobody else may use the workers and `events`, which gets their answers. Calls `stop`,
+/// if given, every 50 ms; true ends the measurement. After a recoverable failure the costs are
+/// unknown; any other failure is thrown.
 MeasuredCosts run_cost_measurement(CostMeasurement& measurement, Channel<Event>& events,
                                    Worker<TargetModel>& target, Worker<DraftModel>& draft,
                                    std::int64_t budget_us, const std::function<bool()>& stop);

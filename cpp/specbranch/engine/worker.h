@@ -1,4 +1,4 @@
-/// A worker owns one model from birth to death on a thread of its own.
+/// A worker owns one model, on a thread of its own.
 #pragma once
 
 #include <functional>
@@ -18,7 +18,7 @@ namespace specbranch {
 Event execute(TargetModel& model, const Command& command);
 Event execute(DraftModel& model, const Command& command);
 
-/// What a worker says once: its model's abilities, or why there is none.
+/// The first report of a worker: the capabilities of its model, or the error.
 struct WorkerReady {
   ModelRole role = ModelRole::kTarget;
   Capabilities capabilities;
@@ -43,7 +43,7 @@ class Worker {
 
   void send(Command command) { inbox_.send(std::move(command)); }
 
-  /// Cuts the running command short. Only between `send` and its event.
+  /// Requests an abort of the running command. Only between `send` and its event.
   void request_abort();
   /// Only while no command is under way.
   void clear_abort();

@@ -23,11 +23,11 @@ struct Capabilities {
   int n_vocab = 0;
   Pos n_ctx = 0;        ///< positions that a text may have, reserve for branches not counted.
   int n_seq = 1;        ///< sequence ids that may be used, 0 .. n_seq-1.
-  int max_batch = 512;  ///< tokens of one `verify` at most, padding included.
+  int max_batch = 512;  ///< maximum tokens of one `verify`, padding included.
   /// False for recurrent and hybrid models: `verify` takes one token and nothing can be truncated
   /// but to 0, so that only autoregressive decoding works.
   bool can_roll_back = true;
-  /// Target: layers whose inputs it can give with a verification at most; 0: none.
+  /// Target: the maximum of `Request::n_feature_layers`; 0: no features.
   int n_feature_layers = 0;
   int n_embd = 0;  ///< width of such an input.
 };
@@ -51,7 +51,7 @@ struct Truncate {
   Pos length = 0;
 };
 
-/// Tokens to append to one sequence of the draft; the candidates after the last are wanted.
+/// Tokens to append to one sequence of the draft. The draft returns candidates after the last one.
 struct SequenceInput {
   NodeId node = kNoNode;  ///< whose candidates these are; opaque to the model.
   SeqId seq = 0;
@@ -59,7 +59,7 @@ struct SequenceInput {
   std::vector<Token> tokens;  ///< at least one.
 };
 
-/// log-probability of a token under the target's logits.
+/// A token's log-probability: the log-softmax of the target's logits.
 struct TokenLogprob {
   Token token = 0;
   float logprob = 0.0F;
@@ -73,7 +73,8 @@ struct Choice {
   std::vector<TokenLogprob> top;  ///< the best alternatives; only if asked for.
 };
 
-/// The target's choices along a path, in order, up to the first that differs from the path.
+/// The result of a verification: the target's choices along a path, in order, up to the first
+/// choice that differs from the path.
 struct Verification {
   std::vector<Choice> choices;
   bool exhausted = false;  ///< the grammar allows no token after the last choice.
@@ -126,14 +127,14 @@ class TargetModel : public Model {
   Verification verify(Pos pos, std::span<const Token> path) { return verify(pos, path, 0); }
 };
 
-/// The model that guesses.
+/// The model that drafts.
 class DraftModel : public Model {
  public:
   virtual void fork(const Fork& op) = 0;
 
-  /// Appends every sequence, in one forward pass unless it takes fewer tokens; the best `k`
-  /// candidates after each, in order of sequences. No sequence may appear twice. After Aborted or
-  /// DecodeError every sequence is as before the call.
+  /// Appends every input to its sequence, in one forward pass if the batch size allows. Returns the
+  /// best `k` candidates after each input, in order of inputs. No sequence may appear twice. After
+  /// Aborted or DecodeError every sequence is as before the call.
   virtual std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
                                                     int k) = 0;
 };

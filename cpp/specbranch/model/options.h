@@ -1,4 +1,4 @@
-/// What a caller may ask of one generation, and how it is checked.
+/// The options of one generation, and their validation.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace specbranch {
 
-/// How tokens are chosen from the target's scores. Names and meanings are llama.cpp's.
+/// The options of the sampler chain. Names and meanings are llama.cpp's.
 struct SamplingOptions {
   float temperature = 0.0F;           ///< 0: the most probable token (greedy).
   int top_k = 0;                      ///< keep the k most probable; 0 or less: off.
@@ -27,10 +27,10 @@ struct SamplingOptions {
   std::uint64_t seed = 0;             ///< key of the noise; no effect at temperature 0.
 };
 
-/// How many of the last tokens the penalties see.
+/// The penalties see this many of the last tokens.
 inline constexpr int kPenaltyLastN = 64;
 
-/// Below this, scores divided by the temperature could overflow.
+/// At a lower temperature, logits divided by the temperature could overflow.
 inline constexpr float kMinTemperature = 1e-6F;
 
 /// Bounds of `max_draft` (and gamma) and of `max_branches`.
@@ -55,7 +55,7 @@ struct PolicyOptions {
     kConfidence,
     kAdaEdl,  ///< a threshold of the confidences' entropy, adapted on line (arXiv:2410.18351).
     kHrad,    ///< a classifier on the target's features decides what is kept of a window.
-    kHook,    ///< the caller is asked once a round; kConfidence where it cannot be.
+    kHook,    ///< the caller plans each round; kConfidence where no reader waits.
   };
   Kind kind = Kind::kConfidence;
   int gamma = 8;  ///< kFixed: tokens a round; the mode's `max_draft` bounds it.

@@ -9,7 +9,7 @@
 
 namespace specbranch {
 
-/// One token a step; the draft rests.
+/// Decodes one token a step; the draft is paused.
 class AutoregressivePlanner final : public Planner {
  public:
   Decision next(const View& view) override;
@@ -17,7 +17,7 @@ class AutoregressivePlanner final : public Planner {
   int width() const override { return 1; }
 };
 
-/// What planners whose rounds a policy steers have in common.
+/// The base of planners whose rounds a policy controls.
 class PolicyPlanner : public Planner {
  public:
   explicit PolicyPlanner(const Request& request) : policy_(request) {}
@@ -37,9 +37,10 @@ class PolicyPlanner : public Planner {
 
 /// A chain, then its verification (Leviathan et al., arXiv:2211.17192).
 ///
-/// H-RAD: if it predicts that nothing is accepted, one token is drafted; if all, the whole chain
-/// whatever the confidences. A plan: the chain goes on until it has `branch_at + draft_length`
-/// tokens (-1: from its end), then `submit` of them are verified (-1: all).
+/// If H-RAD predicts that no token will be accepted, the draft drafts one token. If H-RAD predicts
+/// that all will be accepted, the draft ignores the confidences and drafts the whole chain. A plan:
+/// the chain goes on until it has `branch_at + draft_length` tokens (-1: from its end), then
+/// `submit` of them are verified (-1: all).
 class SpeculativePlanner final : public PolicyPlanner {
  public:
   using PolicyPlanner::PolicyPlanner;
@@ -58,11 +59,11 @@ class SpeculativePlanner final : public PolicyPlanner {
 /// One lock-step round: while the target verifies the path to a node, the draft extends branches
 /// that leave that node, until all have the wanted depth.
 ///
-/// Both overlapping modes are this round; they differ in the node and in the number of branches.
+/// Both overlapping modes use this round. They differ in the node and in the number of branches.
 ///
-/// H-RAD: if it predicts that nothing is accepted, the round branches at the root, and what was
-/// drafted there before stays as it is, as one branch of them: it costs nothing more and is rolled
-/// back only if the target says so. If all is accepted, the round branches at the end.
+/// If H-RAD predicts that no token will be accepted, the round branches at the root. The existing
+/// draft stays as one of the branches: it costs nothing more. If H-RAD predicts that all will be
+/// accepted, the round branches at the end of the main path.
 /// A plan sets the branch point, how much is verified, the number of branches and their length.
 class RoundPlanner : public PolicyPlanner {
  public:
@@ -95,13 +96,12 @@ class RoundPlanner : public PolicyPlanner {
   bool may_extend(const Node& leaf) const;
 
   int max_branches_;
-  NodeId branch_point_ = kNoNode;  ///< kNoNode: no round is under way.
-  int gamma_ = 0;                  ///< tokens drafted past the point in this round.
-  bool rejection_predicted_ =
-      false;              ///< the first choice at the point is predicted to be rejected.
-  int first_branch_ = 0;  ///< rank of the first branch that is drafted on.
+  NodeId branch_point_ = kNoNode;     ///< kNoNode: no round is under way.
+  int gamma_ = 0;                     ///< tokens drafted past the point in this round.
+  bool rejection_predicted_ = false;  ///< H-RAD predicts that the first choice is rejected.
+  int first_branch_ = 0;              ///< rank of the first branch that is drafted on.
   int n_branches_ = 0;    ///< of the point's best candidates; 0 until the point is evaluated.
-  bool drafted_ = false;  ///< nothing is left to draft in this round.
+  bool drafted_ = false;  ///< the draft has finished this round.
 };
 
 /// The node after so many drafted tokens of the main path, or its end.

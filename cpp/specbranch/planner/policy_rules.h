@@ -1,4 +1,4 @@
-/// The policies as planners use them: the built-in rules, and the caller's plan for a round.
+/// The rules of the policies for planners: the built-in rules, and the caller's plan.
 #pragma once
 
 #include <memory>
@@ -51,13 +51,13 @@ class RoundPolicy {
   /// becomes a branch point.
   bool low_confidence(double confidence, std::span<const Candidate> candidates) const;
 
-  /// Doubts also end windows that are drafted while the target verifies, where there is no branch.
+  /// A low confidence also ends a window that is drafted during a verification, where no branch is.
   bool ends_windows() const { return entropy_.has_value(); }
 
-  /// H-RAD's word on what was drafted past the newest token; kSome where there is none.
+  /// H-RAD's prediction for the tokens past the newest token; kSome: no prediction.
   WindowAcceptance predicted() const { return predicted_; }
 
-  /// The caller is to be asked for this round.
+  /// The caller's policy must plan this round.
   bool wants_plan() const { return hook_ && !answered_; }
   void set_plan(const std::optional<Plan>& plan);
   const std::optional<Plan>& plan() const { return plan_; }
@@ -74,8 +74,8 @@ class RoundPolicy {
   std::unique_ptr<HradClassifier> hrad_;
   double min_probability_ = 0.0;
   WindowAcceptance predicted_ = WindowAcceptance::kSome;
-  WindowAcceptance next_predicted_ =
-      WindowAcceptance::kSome;  ///< of the round after the verification that is on its way.
+  /// The prediction for the round after the pending verification.
+  WindowAcceptance next_predicted_ = WindowAcceptance::kSome;
   bool answered_ = false;
   std::optional<Plan> plan_;
 };

@@ -83,7 +83,7 @@ void RoundPlanner::branch_out(const View& view, Decision& decision) {
   n_branches_ = std::min(
       {wanted, max_branches_, 1 + view.free_seqs, static_cast<int>(point.candidates.size())});
   for (int rank = 0; rank < n_branches_; ++rank) decision.grow.push_back({branch_point_, rank});
-  // What was drafted at a point that H-RAD distrusts stays as it is.
+  // Do not extend the existing draft if H-RAD predicts its rejection.
   if (rejection_predicted_ && !point.children.empty() && n_branches_ > 1) first_branch_ = 1;
 }
 

@@ -1,4 +1,4 @@
-/// When each model worked, and for how much of a step the other one was at work, too.
+/// Times the steps of both models, and their overlap.
 #pragma once
 
 #include <algorithm>

@@ -8,10 +8,10 @@ void BusyMeter::start(std::int64_t begin_us) {
   start_us_ = begin_us;
   overlap_us_ = 0;
   // The other model's first command is under way, so that all its intervals are still here.
-  for (Activity& role : models_) {
-    role.busy_us = 0;
-    for (const Interval& interval : role.recent) {
-      role.busy_us +=
+  for (Activity& model : models_) {
+    model.busy_us = 0;
+    for (const Interval& interval : model.recent) {
+      model.busy_us +=
           std::max<std::int64_t>(0, interval.end_us - std::max(interval.begin_us, begin_us));
     }
   }

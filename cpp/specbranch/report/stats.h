@@ -1,4 +1,4 @@
-/// What one generation did and what it cost.
+/// The statistics of one generation: counters and times.
 #pragma once
 
 #include <cstddef>
@@ -47,16 +47,15 @@ struct Stats {
   double target_busy_ms = 0.0;  ///< within decode_ms, as the next ones.
   double draft_busy_ms = 0.0;
   double target_idle_ms = 0.0;   ///< decode_ms - target_busy_ms.
-  double draft_idle_ms = 0.0;    ///< likewise; 0 if the draft was never given the text.
+  double draft_idle_ms = 0.0;    ///< the same for the draft; 0 if the draft never got the text.
   double overlap_ms = 0.0;       ///< both busy.
   double coordination_ms = 0.0;  ///< neither busy.
-  std::string mode_reason;  ///< why the engine decoded otherwise than asked; empty: it did not.
+  std::string mode_reason;       ///< the reason for another schedule than requested; empty: none.
 };
 
-/// Adds up busy times of the two models, of which each does one command at a time.
+/// Adds up the busy times of the two models. Each model does one command at a time.
 ///
-/// It keeps the intervals of one side that end while the other is at work: none of a model that is
-/// alone.
+/// The meter keeps the intervals of one model that end while the other model is busy.
 class BusyMeter {
  public:
   /// What happened before `begin_us` does not count; nothing does before this call. Once more: the

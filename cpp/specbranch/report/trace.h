@@ -1,4 +1,4 @@
-/// A record of one generation: what each model did when, and what became of the drafted tokens.
+/// The trace of one generation: the commands of each model, and the outcome of each round.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +20,7 @@ class Progress;
 struct TraceSpan {
   enum class Kind : std::uint8_t { kPrefill, kVerify, kDraft };
   enum class End : std::uint8_t { kDone, kAborted, kFailed };
-  /// What became of a verification.
+  /// The outcome of a verification.
   struct Applied {
     int n_accepted = 0;        ///< tokens of the path that were accepted.
     bool branch_hit = false;   ///< the token after them was on a branch.
@@ -31,10 +31,10 @@ struct TraceSpan {
   End end = End::kDone;
   std::int64_t begin_us = 0;  ///< since the generation began.
   std::int64_t end_us = 0;
-  int n_tokens = 0;   ///< decoded tokens: of the prompt, the verified path, or all sequences.
+  int n_tokens = 0;   ///< decoded tokens: of the prompt, the verified path, or all branches.
   int n_padding = 0;  ///< dummy tokens that a verification decoded besides.
-  int n_lanes = 0;    ///< branches that a draft pass went along.
-  std::optional<Applied> applied;  ///< verifications whose verification became part of the text.
+  int n_lanes = 0;    ///< branches that a draft pass extended.
+  std::optional<Applied> applied;  ///< empty: the verification was not applied.
 };
 
 /// What the draft proposed at one place, and what was right there.
@@ -92,9 +92,8 @@ class TraceRecorder {
  private:
   std::int64_t begin_us_;
   std::shared_ptr<Progress> live_;
-  TraceSpan running_[2];  ///< by side.
-  std::optional<std::size_t>
-      unanswered_;  ///< the newest verification, its verification not applied.
+  TraceSpan running_[2];                   ///< by role.
+  std::optional<std::size_t> unanswered_;  ///< the newest verification, if it is not applied yet.
   std::size_t n_rounds_ = 0;
   Trace trace_;
 };

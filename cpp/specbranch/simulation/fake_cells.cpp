@@ -88,7 +88,7 @@ void FakeCells::check_inputs(std::span<const SequenceInput> inputs,
     const auto same = [&](const SequenceInput& other) { return other.seq == input.seq; };
     if (input.tokens.empty() || std::ranges::count_if(inputs, same) != 1) {
       throw PreconditionError("[draft] sequence " + std::to_string(input.seq) +
-                              " has no tokens or stands in two lanes");
+                              " has no tokens or appears twice");
     }
     if (cells.size() + input.tokens.size() > static_cast<std::size_t>(limits.n_ctx)) {
       throw PreconditionError("[draft] sequence " + std::to_string(input.seq) +

@@ -9,7 +9,7 @@
 namespace specbranch {
 namespace {
 
-/// Tokens of the text in a pass from which on it is of use in any case.
+/// A pass that reads at least this many tokens of the text is never cancelled.
 constexpr std::ptrdiff_t kCatchUp = 4;
 
 /// A live node lies in `seq` at `from` or after it.
@@ -36,8 +36,8 @@ DraftCommand DraftSequences::plan(SpeculationTree& tree, std::span<const NodeId>
 
 bool DraftSequences::matters(const SpeculationTree& tree) const {
   if (std::ranges::any_of(in_flight_, [&](NodeId id) { return tree.contains(id); })) return true;
-  // Do not cancel a pass that reads committed text: the next pass would have more to read and be
-  // cancelled again, without an end.
+  // Do not cancel a pass that reads committed text: the next pass would have more to read, and
+  // would be cancelled again (livelock).
   return std::ranges::any_of(sent_, [&](const SequenceInput& input) {
     const auto begin = std::min(static_cast<std::size_t>(input.pos), text().size());
     const auto end = std::ranges::mismatch(input.tokens, text().subspan(begin)).in1;
@@ -61,8 +61,8 @@ void DraftSequences::undo(SpeculationTree& tree) {
   done();
 }
 
-/// Makes a sequence for node `id`: finds a sequence that holds most of its path, takes it or a
-/// copy, and appends the rest.
+/// Adds the input for node `id`: chooses the sequence that holds most of its path, takes it or a
+/// copy of it, and appends the missing tokens.
 void DraftSequences::place(SpeculationTree& tree, NodeId id, DraftCommand& command) {
   const std::vector<NodeId> path = tree.path_nodes(id);
   const Source source = choose_source(tree, path, command.inputs);
@@ -77,13 +77,13 @@ DraftSequences::Source DraftSequences::choose_source(const SpeculationTree& tree
   std::vector<Token> tail;  // the root is committed
   for (const NodeId node : path.subspan(1)) tail.push_back(tree.at(node).token);
 
-  // The parent's sequence if no live node follows the parent there: planners count on it.
+  // Prefer the parent's sequence if no live node follows the parent there: planners rely on this.
   const SeqId own = path.size() > 1 ? tree.at(path[path.size() - 2]).seq : kNoSeq;
   if (own != kNoSeq && !uses(taken, own) && ledger_.common(own, tail) >= end &&
       !holds_live_node(tree, own, end)) {
     return {own, end, ledger_.length(own) == end};
   }
-  // Else the sequence that holds most of the path; among equals one that needs no fork.
+  // Else choose the sequence that holds most of the path; on a tie, one that needs no fork.
   Source best;
   for (SeqId seq = 0; seq < ledger_.n_seq(); ++seq) {
     const Pos held = std::min(ledger_.common(seq, tail), end);
@@ -95,8 +95,8 @@ DraftSequences::Source DraftSequences::choose_source(const SpeculationTree& tree
   return best;
 }
 
-/// Returns a sequence that holds exactly the cells that `source` holds of the path: that one, cut
-/// if nobody needs the rest, or a copy.
+/// Returns a sequence that holds only the path's cells of `source`: `source` itself, cut if no live
+/// node needs the other cells, or else a copy.
 SeqId DraftSequences::make_room(const SpeculationTree& tree, const Source& source,
                                 DraftCommand& command) {
   const auto [from, held, ends_there] = source;
@@ -113,7 +113,7 @@ SeqId DraftSequences::make_room(const SpeculationTree& tree, const Source& sourc
   return to;
 }
 
-/// Adds the sequence that decodes into `seq` what it lacks of the path.
+/// Adds the input that decodes the missing tokens of the path into `seq`.
 void DraftSequences::append(SpeculationTree& tree, std::span<const NodeId> path, SeqId seq,
                             Pos held, DraftCommand& command) {
   const Pos root = tree.at(path.front()).pos;

@@ -1,4 +1,4 @@
-/// Where the draft's branches lie in its KV cache: what every pass forks, cuts and decodes.
+/// Places the branches of the draft in the sequences of its KV cache, and plans its passes.
 #pragma once
 
 #include <cstddef>
@@ -11,48 +11,50 @@
 
 namespace specbranch {
 
-/// Owns the ledger and the pass under way; of the nodes it sets `seq` alone. What follows from a
-/// pass's answer is the decoder's business.
+/// Owns the ledger and the running pass. It changes only the member `seq` of nodes. The decoder
+/// applies the answer of a pass.
 class DraftSequences {
  public:
-  /// Sequence 0 holds all of `text` but its last token.
+  /// Starts with `text`. Sequence 0 holds all of it but the last token.
   void reset(std::vector<Token> text, int n_seq) { ledger_.reset(std::move(text), n_seq); }
 
-  /// More of the text is now certain.
+  /// Appends a committed token to the text.
   void commit(Token token) { ledger_.commit(token); }
 
   std::span<const Token> text() const { return ledger_.committed(); }
   int n_seq() const { return ledger_.n_seq(); }
 
-  /// Sequences that no live node of `tree` uses.
+  /// The number of sequences that no live node of `tree` uses.
   int count_free(const SpeculationTree& tree) const;
 
-  /// A pass that evaluates `nodes`, one sequence each; it is under way from now on.
+  /// Plans and starts a pass that evaluates `nodes`, each in a sequence of its own. `width`:
+  /// candidates wanted after each node.
   DraftCommand plan(SpeculationTree& tree, std::span<const NodeId> nodes, int width);
 
-  /// Nodes of the pass under way, in the order of its sequences; empty: there is none.
+  /// The nodes of the running pass, in the order of its inputs; empty: no pass runs.
   std::span<const NodeId> in_flight() const { return in_flight_; }
 
-  /// The pass under way was asked to stop; it ends with `undo`, or with `done` if it was too late.
+  /// Notes that the running pass was aborted. It ends with `undo`, or with `done` if the abort came
+  /// too late.
   void cancel() { cancelled_ = true; }
   bool cancelled() const { return cancelled_; }
 
-  /// Some node of the pass is still in `tree`, or the pass reads so much of the text that it is of
-  /// use whatever became of its nodes.
+  /// The pass is still useful: some node of it is still in `tree`, or it reads so much committed
+  /// text that the next pass needs its cells.
   bool matters(const SpeculationTree& tree) const;
 
-  /// The pass was carried out.
+  /// Ends the pass: the draft has done it.
   void done();
 
-  /// The pass was cut short: its sequences are as before, but for what made room for it.
+  /// Ends the pass: the draft has aborted it. The forks and cuts before it remain.
   void undo(SpeculationTree& tree);
 
  private:
-  /// A sequence that holds the begin of a node's path.
+  /// A sequence that holds a prefix of a node's path.
   struct Source {
     SeqId seq = 0;
-    Pos held = -1;            ///< cells of the path that it holds, the node itself not among them.
-    bool ends_there = false;  ///< it holds nothing more, and no other sequence of the pass uses it.
+    Pos held = -1;            ///< cells of the path that it holds, without the node itself.
+    bool ends_there = false;  ///< it holds nothing more, and no other input of the pass uses it.
   };
 
   void place(SpeculationTree& tree, NodeId id, DraftCommand& command);

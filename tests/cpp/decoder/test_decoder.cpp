@@ -75,7 +75,7 @@ class Bench {
     answer(ModelRole::kTarget, BeginDone{});
   }
 
-  void verification(const std::vector<Choice>& choices, bool exhausted = false) {
+  void verified(const std::vector<Choice>& choices, bool exhausted = false) {
     answer(ModelRole::kTarget, VerifyDone{{choices, exhausted, {}}});
   }
 
@@ -128,7 +128,7 @@ TEST_CASE("all accepted: the path, then a hit on what follows it") {
   CHECK(verify.pos == 2);
   CHECK(verify.path == std::vector<Token>{3, 4});
   CHECK_FALSE(verify.truncate);
-  bench.verification({choice_of(4), choice_of(6)});
+  bench.verified({choice_of(4), choice_of(6)});
   CHECK(bench.tokens == std::vector<Token>{4, 6});
   CHECK(bench.from_draft == std::vector<bool>{true, true});
   const Counters& c = bench.counters();
@@ -146,7 +146,7 @@ TEST_CASE("a branch hit: its token is accepted, the one it replaces is rolled ba
     CAPTURE(submit_child);
     Bench bench(two_branches(submit_child));
     draft_two_branches(bench);
-    bench.verification({choice_of(5)});
+    bench.verified({choice_of(5)});
     CHECK(bench.tokens == std::vector<Token>{5});
     CHECK(bench.from_draft == std::vector<bool>{true});
     const Counters& c = bench.counters();
@@ -176,7 +176,7 @@ TEST_CASE("a miss empties the tree; the next verification cuts the target's sequ
       [](const View& view) { return Decision{.evaluate = {}, .submit = {view.tree.root()}}; });
   Bench bench(std::move(steps));
   draft_two_branches(bench);
-  bench.verification({choice_of(8)});
+  bench.verified({choice_of(8)});
   CHECK(bench.tokens == std::vector<Token>{8});
   CHECK(bench.from_draft == std::vector<bool>{false});
   const Counters& c = bench.counters();
@@ -196,7 +196,7 @@ TEST_CASE("a miss empties the tree; the next verification cuts the target's sequ
 TEST_CASE("an end token ends the text and is not in it") {
   Bench bench(two_branches(true));
   draft_two_branches(bench);
-  bench.verification({choice_of(4), choice_of(9, true)});
+  bench.verified({choice_of(4), choice_of(9, true)});
   CHECK(bench.tokens == std::vector<Token>{4});
   CHECK(bench.decoder->idle());
   CHECK(bench.decoder->finish() == Finish::kStop);
@@ -209,7 +209,7 @@ TEST_CASE("a stop string ends the text with its token; the rest of the verificat
   Bench bench(two_branches(true));
   bench.stop_at = 4;
   draft_two_branches(bench);
-  bench.verification({choice_of(4), choice_of(6)});
+  bench.verified({choice_of(4), choice_of(6)});
   CHECK(bench.tokens == std::vector<Token>{4});
   CHECK(bench.decoder->finish() == Finish::kStop);
   CHECK(bench.counters().n_generated == 1);
@@ -219,7 +219,7 @@ TEST_CASE("a stop string ends the text with its token; the rest of the verificat
 TEST_CASE("max_tokens ends the text in the middle of a verification") {
   Bench bench(two_branches(true), 1);
   draft_two_branches(bench);
-  bench.verification({choice_of(4), choice_of(6)});
+  bench.verified({choice_of(4), choice_of(6)});
   CHECK(bench.tokens == std::vector<Token>{4});
   CHECK(bench.decoder->finish() == Finish::kLength);
 }
@@ -227,7 +227,7 @@ TEST_CASE("max_tokens ends the text in the middle of a verification") {
 TEST_CASE("an exhausted grammar ends the text after its choices") {
   Bench bench(two_branches(true));
   draft_two_branches(bench);
-  bench.verification({choice_of(4)}, true);
+  bench.verified({choice_of(4)}, true);
   CHECK(bench.tokens == std::vector<Token>{4});
   CHECK(bench.decoder->finish() == Finish::kStop);
 }
@@ -244,7 +244,7 @@ TEST_CASE("answers that do not fit the commands are refused") {
   SUBCASE("nothing is under way") {
     Bench bench({});
     bench.begin();
-    CHECK_THROWS_AS(bench.verification({choice_of(4)}), PreconditionError);
+    CHECK_THROWS_AS(bench.verified({choice_of(4)}), PreconditionError);
     CHECK_THROWS_AS(bench.answer(ModelRole::kDraft, DraftDone{}), PreconditionError);
   }
   SUBCASE("too few sequences") {
@@ -255,12 +255,12 @@ TEST_CASE("answers that do not fit the commands are refused") {
   SUBCASE("a choice past the first difference") {
     Bench bench(two_branches(true));
     draft_two_branches(bench);
-    CHECK_THROWS_AS(bench.verification({choice_of(8), choice_of(6)}), PreconditionError);
+    CHECK_THROWS_AS(bench.verified({choice_of(8), choice_of(6)}), PreconditionError);
   }
   SUBCASE("a choice past a branch hit") {
     Bench bench(two_branches(true));
     draft_two_branches(bench);
-    CHECK_THROWS_AS(bench.verification({choice_of(5), choice_of(7)}), PreconditionError);
+    CHECK_THROWS_AS(bench.verified({choice_of(5), choice_of(7)}), PreconditionError);
   }
 }
 
@@ -279,7 +279,7 @@ TEST_CASE("a cancel aborts what runs and waits for it") {
   draft_two_branches(bench);
   const Commands commands = bench.decoder->cancel();
   CHECK(commands.abort_target);
-  CHECK_FALSE(commands.abort_draft);  // it rests
+  CHECK_FALSE(commands.abort_draft);  // it is idle
   CHECK_FALSE(commands.target);
   CHECK_FALSE(bench.decoder->idle());
   bench.answer(ModelRole::kTarget, AbortDone{});
@@ -295,7 +295,7 @@ TEST_CASE("an abort that came too late: the verification is ignored") {
   Bench bench(two_branches(true));
   draft_two_branches(bench);
   static_cast<void>(bench.decoder->cancel());
-  bench.verification({choice_of(4), choice_of(6)});
+  bench.verified({choice_of(4), choice_of(6)});
   CHECK(bench.tokens.empty());
   CHECK(bench.decoder->finish() == Finish::kCancelled);
   CHECK(bench.counters().n_generated == 0);

@@ -1,5 +1,5 @@
-// Policy requests to a policy on real threads: who gets them, and that nobody waits for an answer
-// in vain.
+// Policy requests on real threads: a waiting reader gets them, and nobody waits for an answer for
+// ever.
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -38,7 +38,7 @@ Scenario asking_scenario(std::uint64_t seed, Mode mode = Mode::kSpecBranch) {
   return scenario;
 }
 
-/// The next question; fails if the text ends before.
+/// The next policy request; fails if the text ends before.
 PolicyRequest next_policy_request(Generation& generation) {
   for (;;) {
     Output output = next(generation);
@@ -85,7 +85,7 @@ void check_usable(Engine& engine, const Scenario& scenario) {
 
 }  // namespace
 
-TEST_CASE("policy: rounds while nobody reads are skipped and counted, and no question is left") {
+TEST_CASE("policy: rounds while nobody reads are skipped and counted, and no request is left") {
   for (const Mode mode : kLockStepModes) {
     Scenario scenario = asking_scenario(1, mode);
     Engine engine(make_parts(scenario));
@@ -94,7 +94,7 @@ TEST_CASE("policy: rounds while nobody reads are skipped and counted, and no que
     Request later = scenario.request;
     later.mode = Mode::kAutoregressive;
     static_cast<void>(collect(*engine.generate(later)));
-    const Collected all = collect(*generation);  // takes no question
+    const Collected all = collect(*generation);  // takes no policy request
     CHECK(all.tokens == reference(scenario).tokens);
     CHECK(all.end.stats.counters.policy_skipped > 0);
     CHECK(all.end.stats.counters.policy_skipped == all.end.stats.counters.n_target_steps);
@@ -118,7 +118,7 @@ TEST_CASE("policy: a reader in slices answers nearly every round, none gets lost
   }
 }
 
-TEST_CASE("policy: the policy request comes before the chunks of the round before it") {
+TEST_CASE("policy: a request comes before the chunks of the round before it") {
   Scenario scenario = asking_scenario(3);
   Engine engine(make_parts(scenario));
   const auto generation = engine.generate(scenario.request);
@@ -139,7 +139,7 @@ TEST_CASE("policy: the policy request comes before the chunks of the round befor
   }
 }
 
-TEST_CASE("policy: two readers share chunks and questions") {
+TEST_CASE("policy: two readers share chunks and policy requests") {
   Scenario scenario = asking_scenario(4);
   Engine engine(make_parts(scenario));
   const auto generation = engine.generate(scenario.request);
@@ -151,7 +151,7 @@ TEST_CASE("policy: two readers share chunks and questions") {
   CHECK(mine.tokens.size() + other.tokens.size() == reference(scenario).tokens.size());
 }
 
-TEST_CASE("policy: an open question hinders neither cancel, drop nor close") {
+TEST_CASE("policy: an open policy request hinders neither cancel, drop nor close") {
   Scenario scenario = asking_scenario(5);
   Engine engine(make_parts(scenario));
   {
@@ -174,7 +174,7 @@ TEST_CASE("policy: an open question hinders neither cancel, drop nor close") {
   CHECK(collect(*generation).end.finish == Finish::kCancelled);
 }
 
-TEST_CASE("policy: no round begins while a policy request is open") {
+TEST_CASE("policy: no round begins while a request is open") {
   Scenario scenario = asking_scenario(6);
   std::atomic<int> n_steps{0};
   const auto count = [&](int, const std::function<bool()>&) { ++n_steps; };

@@ -22,7 +22,7 @@ std::vector<Candidate> candidates(std::initializer_list<double> confidences) {
   return all;
 }
 
-/// Foretells `predicted` for any features that have K = 1 and width 2.
+/// Weights that predict `predicted` for any features that have K = 1 and width 2.
 std::shared_ptr<const HradWeights> oracle(WindowAcceptance predicted) {
   auto weights = std::make_shared<HradWeights>();
   weights->n_layers = 1;

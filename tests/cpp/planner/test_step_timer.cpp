@@ -35,13 +35,13 @@ TEST_CASE("overlaps of any two models at work are those of their intervals") {
   for (int round = 0; round < 200; ++round) {
     StepTimer timer;
     std::array<std::vector<std::pair<std::int64_t, std::int64_t>>, 2> spans;
-    // Intervals first, one after another on each side; a command is issued when its step begins.
-    for (auto& role : spans) {
+    // Intervals first, one after another on each model; a command is issued when its step begins.
+    for (auto& model : spans) {
       std::int64_t at = 0;
       for (int i = 0; i < 12; ++i) {
         at += static_cast<std::int64_t>(random() % 4) * 5;
         const std::int64_t end = at + 1 + static_cast<std::int64_t>(random() % 60);
-        role.emplace_back(at, end);
+        model.emplace_back(at, end);
         at = end;
       }
     }

@@ -28,7 +28,7 @@ struct Report {
   Work work;
 };
 
-/// One side's commands: in order, one at a time, some empty, some back to back, some told late.
+/// One model's commands: in order, one at a time, some empty, some back to back, some told late.
 std::vector<Work> draw_side(Random& random, ModelRole role, int n) {
   std::vector<Work> all;
   std::int64_t now = random.between(0, 30);
@@ -43,12 +43,12 @@ std::vector<Work> draw_side(Random& random, ModelRole role, int n) {
   return all;
 }
 
-/// Both sides' reports in the order of time; at equal times in any.
+/// Both models' reports in the order of time; at equal times in any.
 std::vector<Report> draw_reports(Random& random, const std::vector<Work>& target,
                                  const std::vector<Work>& draft) {
   std::array<std::vector<Report>, 2> models;
-  for (const auto* role : {&target, &draft}) {
-    for (const Work& work : *role) {
+  for (const auto* model : {&target, &draft}) {
+    for (const Work& work : *model) {
       auto& reports = models[work.role == ModelRole::kTarget ? 0 : 1];
       reports.push_back({work.sent_us, false, work});
       reports.push_back({work.told_us, true, work});

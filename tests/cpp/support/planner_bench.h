@@ -133,7 +133,7 @@ class Bench final {
   Nodes evaluating_;
 };
 
-/// Lets the planner draft while the target rests or works; `confidence` of every first choice.
+/// Lets the planner draft while the target is idle or busy; `confidence` of every first choice.
 /// Returns what was submitted last.
 inline NodeId draft_until_quiet(Bench& bench, double confidence) {
   NodeId submitted = kNoNode;

@@ -16,7 +16,7 @@ namespace {
 
 using Tokens = std::vector<Token>;
 
-/// Drives a decoder by hand, so that the tree can be looked at when a command is sent.
+/// Drives a decoder by hand, so that a test can read the tree when a command is sent.
 class AuditedRun {
  public:
   AuditedRun(const Scenario& scenario, Mode mode, std::unique_ptr<Planner> planner)

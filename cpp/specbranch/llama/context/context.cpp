@@ -60,7 +60,7 @@ void LlamaContext::check_batch(std::span<const BatchToken> batch) const {
     n_wanted += item.wants_logits ? 1 : 0;
   }
   if (n_wanted > n_outputs_) {
-    broken("decode", "too many scores are wanted; " + std::to_string(n_wanted) + "; " +
+    broken("decode", "logits of too many tokens are wanted; " + std::to_string(n_wanted) + "; " +
                          std::to_string(n_outputs_));
   }
 }
@@ -146,11 +146,11 @@ void LlamaContext::restore(std::span<const BatchToken> batch) {
 std::span<float> LlamaContext::logits(int index) {
   if (index < 0 || static_cast<std::size_t>(index) >= batch_outputs_.size() ||
       batch_outputs_[static_cast<std::size_t>(index)] == 0) {
-    broken("scores", "no scores were asked for; " + of("index", index));
+    broken("logits", "no logits were requested; " + of("index", index));
   }
   float* row = llama_get_logits_ith(context_.get(), index);
   if (row == nullptr) {
-    throw FatalError("[LlamaContext::logits] llama.cpp has no scores; " + of("index", index));
+    throw FatalError("[LlamaContext::logits] llama.cpp has no logits; " + of("index", index));
   }
   return {row, static_cast<std::size_t>(weights_->vocabulary().size())};
 }

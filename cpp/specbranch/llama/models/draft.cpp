@@ -113,7 +113,7 @@ void LlamaDraft::check_inputs(std::span<const SequenceInput> inputs, int k) cons
     throw PreconditionError("[LlamaDraft::draft] " + what);
   };
   if (!begun_) broken("`begin` was not called");
-  if (inputs.empty()) broken("there is no lane");
+  if (inputs.empty()) broken("there is no input");
   if (k < 1) broken("k must be at least 1; " + std::to_string(k));
   std::vector<bool> used(static_cast<std::size_t>(context_.n_seq()));
   for (const SequenceInput& input : inputs) {
@@ -124,13 +124,13 @@ void LlamaDraft::check_inputs(std::span<const SequenceInput> inputs, int k) cons
       broken("a sequence appears twice; " + std::to_string(input.seq));
     }
     used[static_cast<std::size_t>(input.seq)] = true;
-    if (input.tokens.empty()) broken("a lane is empty; sequence " + std::to_string(input.seq));
+    if (input.tokens.empty()) broken("an input is empty; sequence " + std::to_string(input.seq));
     if (input.pos != context_.length(input.seq)) {
-      broken("a lane does not begin where its sequence ends; " + std::to_string(input.pos) + "; " +
-             std::to_string(context_.length(input.seq)));
+      broken("an input does not begin where its sequence ends; " + std::to_string(input.pos) +
+             "; " + std::to_string(context_.length(input.seq)));
     }
     if (input.pos + static_cast<Pos>(input.tokens.size()) > n_ctx_) {
-      broken("a lane leaves the context; " +
+      broken("an input leaves the context; " +
              std::to_string(input.pos + static_cast<Pos>(input.tokens.size())) + "; " +
              std::to_string(n_ctx_));
     }
@@ -167,7 +167,7 @@ std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const SequenceIn
 void LlamaDraft::decode_inputs(std::span<const SequenceInput> inputs) {
   std::size_t n_left = 0;
   for (const SequenceInput& input : inputs) n_left += input.tokens.size();
-  batch_.clear();  // of every sequence, what is decoded together
+  batch_.clear();  // the last tokens of every input, decoded together
   rows_.clear();
   const auto limit = static_cast<std::size_t>(context_.n_batch());
   for (const SequenceInput& input : inputs) {

@@ -19,7 +19,7 @@ struct DraftOptions {
   int n_common = 0;
 };
 
-/// Guesses with the target's settings: bias, penalties (along each sequence's own path) and
+/// Drafts with the target's settings: bias, penalties (along each sequence's own path) and
 /// temperature as they are, truncation loosened (top-p to (1 + top_p) / 2, top-k doubled, min-p
 /// halved), no grammar; the same noise. Looks at its 64 best tokens only.
 ///
@@ -40,7 +40,7 @@ class LlamaDraft final : public DraftModel {
   std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs, int k) override;
 
   const LlamaContext& context() const noexcept { return context_; }
-  /// The logits after the last token of sequence `index` of the last `draft`. For tests.
+  /// The logits after the last token of input `index` of the last `draft`. For tests.
   std::span<const float> logits(int index);
 
  private:
@@ -59,7 +59,7 @@ class LlamaDraft final : public DraftModel {
   SamplingOptions sampling_;
   bool begun_ = false;
   std::vector<BatchToken> batch_;
-  std::vector<int> rows_;  ///< index in the batch of the last token of each sequence.
+  std::vector<int> rows_;  ///< index in the batch of the last token of each input.
 };
 
 }  // namespace specbranch::llama

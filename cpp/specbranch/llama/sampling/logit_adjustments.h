@@ -1,4 +1,4 @@
-/// The sparse part of the sampler chain: logit bias and penalties, written into the logits.
+/// The sparse part of the sampler chain: adds logit bias and penalties to the logits.
 #pragma once
 
 #include <span>
@@ -9,11 +9,11 @@
 
 namespace specbranch::llama {
 
-/// Bias and penalties applied to a row of logits in place; the destructor puts the row back.
+/// Applies bias and penalties to a row of logits in place; the destructor restores the row.
 /// Touches at most 64 + the number of biases tokens. Tokens beyond the row are skipped.
 class LogitAdjustments {
  public:
-  /// `path`: the tokens before the position that the logits are for; its last 64 are penalised.
+  /// `path`: the tokens before the position of the logits; the last 64 are penalised.
   LogitAdjustments(std::span<float> logits, const SamplingOptions& options,
                    std::span<const Token> path);
   ~LogitAdjustments();
@@ -29,7 +29,7 @@ class LogitAdjustments {
   std::vector<std::pair<std::size_t, float>> saved_;
 };
 
-/// Whether any penalty is on.
+/// True if any penalty is on.
 bool has_penalties(const SamplingOptions& options);
 
 /// Throws DecodeError when a logit is NaN or +inf.

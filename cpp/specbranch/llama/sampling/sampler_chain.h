@@ -45,7 +45,7 @@ class SamplerChain {
   /// Prompt and accepted tokens.
   std::span<const Token> history() const noexcept { return history_; }
 
-  /// What is left of the vocabulary before the noise, with final logits (for temperature > 0); the
+  /// What is left of the vocabulary before the noise, with final scores (for temperature > 0); the
   /// grammar not applied. In no particular order. For tests.
   std::vector<Scored> candidates(std::span<float> logits) const;
 

@@ -10,17 +10,16 @@
 namespace specbranch {
 namespace {
 
-constexpr double kPriorWeight = 4.0;  ///< observations that say: the confidence is right.
+constexpr double kPriorWeight = 4.0;  ///< observations; the prior takes the confidence as it is.
 constexpr double kFirstDecay = 0.995;
 constexpr double kRankDecay = 0.999;
 constexpr double kAlphaDecay = 0.99;
 constexpr double kPriorAlpha = 0.7;
 constexpr double kMaxProbability = 0.995;
-constexpr double kKeptObservations =
-    4.0;  ///< observations that are left of all when they may be outdated.
+constexpr double kKeptObservations = 4.0;  ///< the weight that discount_history leaves.
 
 constexpr std::size_t kClasses = 6;
-/// First choices of a typical draft: half of them sure.
+/// The prior: first choices of a typical draft, half of them with a high confidence.
 constexpr AcceptanceClass kTypical[] = {{0.25, 0.25}, {0.25, 0.65}, {0.5, 0.95}};
 
 std::size_t bin_of(double q) {
@@ -91,7 +90,7 @@ std::vector<AcceptanceClass> AcceptanceModel::acceptance_classes(double optimism
   std::array<double, AcceptanceTable::kBins> seen = table_->seen;
   for (const AcceptanceClass& one : kTypical) seen[bin_of(one.chance)] += kPriorWeight * one.share;
   const double total = std::accumulate(seen.begin(), seen.end(), 0.0);
-  // Neighbouring bins share a class until it is no rare one.
+  // Merge neighbouring bins until the class is large enough.
   std::vector<AcceptanceClass> found;
   AcceptanceClass group;
   double mean = 0.0;

@@ -1,4 +1,4 @@
-/// From a draft's confidence to the chance of being right, learnt on line.
+/// The acceptance model: the draft's confidence in, the acceptance probability out, learned online.
 #pragma once
 
 #include <span>
@@ -10,40 +10,41 @@
 
 namespace specbranch {
 
-/// First choices of the draft that are accepted about equally often.
+/// A class of first choices of the draft whose acceptance probabilities are similar.
 struct AcceptanceClass {
   double share = 0.0;   ///< of all first choices.
   double chance = 0.0;  ///< acceptance probability of one of them.
 };
 
-/// First choices: `p1 = q1 * r[bin of q1]`; rank j: `p_j = (1 - p1) * q_j / (1 - q1) * k_j`, never
-/// above p1. `r` and `k` are ratios of what was right to what was promised.
+/// Calibrates confidences `q` to acceptance probabilities `p`. First choice: `p1 = q1 * r[bin of
+/// q1]`. Rank j: `p_j = (1 - p1) * q_j / (1 - q1) * k_j`, at most p1. `r` and `k` are the accepted
+/// counts divided by the counts that the confidences predicted.
 class AcceptanceModel {
  public:
   /// `table` outlives this and is kept up to date.
   explicit AcceptanceModel(AcceptanceTable* table) : table_(table) {}
 
-  /// Chance of each of the first `n` candidates to be what the target chooses.
+  /// The acceptance probabilities of the first `n` candidates.
   std::vector<double> chances(std::span<const Candidate> candidates, int n) const;
 
-  /// The target chose `token` where the draft had proposed `candidates`.
+  /// Learns from one choice: the target chose `token`, the draft had proposed `candidates`.
   void observe(std::span<const Candidate> candidates, Token token);
 
-  /// How often first choices are right.
+  /// The acceptance rate of first choices.
   double alpha() const;
 
   /// Groups the draft's first choices into a few classes, from the least to the most probable.
   /// Their mean acceptance probability is `alpha` plus `optimism` times its standard error.
   std::vector<AcceptanceClass> acceptance_classes(double optimism) const;
 
-  /// Observations that `alpha` rests on; old ones count less.
+  /// The number of observations behind `alpha`; old observations count less.
   double evidence() const { return table_->first_count; }
 
-  /// When to look again; kept from one generation to the next.
+  /// The counts, and when to probe the draft again. They outlive a generation.
   AcceptanceTable& table() { return *table_; }
   const AcceptanceTable& table() const { return *table_; }
 
-  /// What is known may be out of date: new observations shall count for more.
+  /// Reduces the weight of all old observations, because the text may have changed.
   void discount_history();
 
  private:

@@ -124,7 +124,7 @@ bool AutoPlanner::worth_waiting(const View& view, const DraftPath& path, int bes
 
 void AutoPlanner::submit(const View& view, const DraftPath& path, int n, Decision& decision) {
   NodeId end = path.end;
-  // The chain's own end may lie below the best length, or one candidate above it.
+  // The path may be longer than `n`, or one candidate shorter.
   while (view.tree.depth(end) > n - 1) end = view.tree.at(end).parent;
   decision.submit = view.tree.depth(end) < n - 1 ? NodeRef{end, 0} : NodeRef{end};
   decision.n_pad = costs_.pad(n, view.max_path + 1);
@@ -159,8 +159,7 @@ void AutoPlanner::probe(const View& view, Decision& decision) {
 }
 
 void AutoPlanner::on_step(const StepTime& step) {
-  // Skip draft passes that also read committed text: their time does not tell what a sequence
-  // costs.
+  // Skip draft passes that also read committed text: their time is not comparable.
   if (step.role == ModelRole::kDraft && step.n_tokens != n_pass_nodes_) return;
   costs_.on_step(step);
 }

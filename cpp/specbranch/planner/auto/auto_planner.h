@@ -1,4 +1,4 @@
-/// The planner of `auto`: an asynchronous best-first tree, with a way back to plain decoding.
+/// The planner of `auto`: expands the draft tree best first, and backs off to plain decoding.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace specbranch {
 
-/// What bounds the tree.
+/// The limits of the draft tree.
 struct AutoBounds {
   int max_depth = 8;      ///< tokens drafted past the path under verification.
   int max_branches = 4;   ///< children of a node that are drafted.
@@ -22,8 +22,8 @@ struct AutoBounds {
 
 AutoBounds auto_bounds(const Request& request);
 
-/// Both models work without a barrier. The draft evaluates the most probable nodes anywhere in the
-/// tree. The target verifies as much of the most probable path as is expected to pay.
+/// Both models work without a barrier. The draft evaluates the most probable nodes of the tree. The
+/// target verifies the prefix of the most probable path that has the highest expected value.
 class AutoPlanner final : public Planner {
  public:
   /// `profile` outlives the planner, which refines it. Null: the planner begins without knowledge.
@@ -56,7 +56,7 @@ class AutoPlanner final : public Planner {
   int width_;
   Pos root_ = -1;                   ///< position of the root at the last verification.
   std::int64_t pass_begin_us_ = 0;  ///< of the last draft pass.
-  int n_pass_nodes_ = 0;            ///< nodes that it evaluates or has evaluated.
+  int n_pass_nodes_ = 0;            ///< nodes of the last draft pass.
 };
 
 }  // namespace specbranch

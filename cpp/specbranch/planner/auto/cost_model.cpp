@@ -8,7 +8,7 @@ namespace specbranch {
 namespace {
 
 constexpr double kAssumedSlope = 0.15;  ///< per token more, of one token's time.
-constexpr double kWild = 3.0;           ///< so many times more or less is not the same step.
+constexpr double kWild = 3.0;           ///< a time this many times more or less is an outlier.
 constexpr int kWildInARow = 3;
 constexpr double kRefresh = 0.1;
 constexpr double kRefreshShared = 0.15;  ///< of the slow-down, by a step that overlaps in full.
@@ -69,7 +69,7 @@ void StepCurve::refresh(int n, double us, double weight) {
   }
   n_wild_[i] = 0;
   ++counts_[i];
-  // A longer text or a slower clock changes every length alike.
+  // A longer text or a slower clock changes the times of all lengths.
   const double drift = 1.0 + kDrift * weight * (ratio - 1.0);
   for (std::size_t k = 0; k < table_->size(); ++k) {
     if (k != i) (*table_)[k] *= drift;
@@ -111,8 +111,8 @@ void StepCurve::rebuild() {
 }
 
 double SlowdownEstimator::observe(double alone_share, double overlap) {
-  // us * (1 - o) was worked at full speed, us * o at 1 / s: together the time alone. The mean is
-  // taken of 1 / s, in which times that scatter about the truth leave no bias.
+  // The step ran for us * (1 - o) at full speed, and for us * o at speed 1 / s. The sum of the work
+  // is the time alone. We average 1 / s, because its mean has no bias when times scatter.
   const double seen = 1.0 + (alone_share - 1.0) / overlap;
   const double rate = kRefreshShared * overlap * overlap;  // the less overlap, the more it scatters
   speed_ += rate * (std::clamp(seen, 1.0 / kMaxSlowdown, kMaxSpeed) - speed_);
@@ -156,8 +156,8 @@ void CostModel::on_step(const StepTime& step) {
   if (o <= kAlone) {
     curve.refresh(step.n_tokens, us);
   } else if (step.n_tokens > 1 || !curve.measured(1)) {
-    // What it would have taken alone, if the slow-down is right: that is learnt from single tokens,
-    // whose time alone is known best.
+    // Divide by the slow-down to get the time alone. The slow-down itself is learned from single
+    // tokens, because their time alone is known best.
     const double weight = 1.0 - kSharedDoubt * o;
     curve.refresh(step.n_tokens, us * (1.0 - o + o / slowdown), weight);
   } else if (o >= kShared) {

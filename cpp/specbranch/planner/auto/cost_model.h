@@ -1,4 +1,4 @@
-/// What steps cost: curves over batch length from what was measured, refreshed by steps taken.
+/// The cost model: the time of a step as a function of its batch length, updated by every step.
 #pragma once
 
 #include <vector>
@@ -8,8 +8,8 @@
 
 namespace specbranch {
 
-/// Time of a step against the length of its batch. Lengths that were not measured lie on the line
-/// between their neighbours; with one measurement or none, on an assumed gentle slope.
+/// The time of a step as a function of its batch length. Lengths between two measured lengths are
+/// interpolated. With one measurement or none, the curve has an assumed small slope.
 class StepCurve {
  public:
   static constexpr int kLongest = 96;
@@ -20,17 +20,17 @@ class StepCurve {
   /// Microseconds of a step over `n` >= 1 tokens.
   double at(int n) const;
 
-  /// Something was measured, by whomever.
+  /// At least one length has a measured time.
   bool known() const { return known_; }
 
-  /// `n` itself was measured.
+  /// Length `n` has a measured time of its own.
   bool measured(int n) const;
 
-  /// A step over `n` tokens took `us`, `weight` (0 to 1) of which is to be believed. A single wild
-  /// time is ignored; several in a row are the truth.
+  /// Learns from a step over `n` tokens that took `us`; `weight` (0 to 1) scales the update. An
+  /// outlier is ignored, but several outliers in a row replace the old value.
   void refresh(int n, double us, double weight = 1.0);
 
-  /// The time of one token while nothing is known; one millisecond unless told.
+  /// Sets the time of one token while no time is known; default: one millisecond.
   void assume(double us);
 
  private:
@@ -38,26 +38,26 @@ class StepCurve {
 
   std::vector<double>* table_;
   std::vector<int> counts_;    ///< how often each entry was refreshed.
-  std::vector<int> n_wild_;    ///< wild times in a row, by entry.
+  std::vector<int> n_wild_;    ///< outliers in a row, by entry.
   std::vector<double> curve_;  ///< [n - 1], every length.
   double assumed_us_ = 1000.0;
   bool known_ = false;
 };
 
-/// How much the work of the other model slows one down.
+/// Estimates how much one model slows down while the other model runs (contention).
 class SlowdownEstimator {
  public:
   explicit SlowdownEstimator(double slowdown = 1.0) : speed_(1.0 / slowdown) {}
 
-  /// A step that overlapped with the other model for `overlap` of its time took 1 / `alone_share`
-  /// of its time alone. Returns the slow-down as it is known now, at least 1.
+  /// Learns from a step whose time was 1 / `alone_share` of its time alone, and which overlapped
+  /// with the other model for the share `overlap`. Returns the new estimate, at least 1.
   double observe(double alone_share, double overlap);
 
  private:
-  double speed_;  ///< of that alone, on the average.
+  double speed_;  ///< mean speed while both run, as a share of the speed alone.
 };
 
-/// Both models' curves and what they do to each other.
+/// The step times of both models, and their slow-down when both run.
 class CostModel {
  public:
   /// `costs` outlives this and is kept up to date.
@@ -66,10 +66,10 @@ class CostModel {
   /// Microseconds of a verification of `n` tokens, alone on the machine.
   double target(int n) const { return target_.at(n); }
 
-  /// Tokens to add to a verification of `n` so that it is as quick as can be, `longest` in all.
+  /// Padding tokens that make a verification of `n` tokens fastest, `longest` tokens in all.
   int pad(int n, int longest) const;
 
-  /// A verification of `n` tokens, padded where that pays.
+  /// Microseconds of a verification of `n` tokens, padded where padding is faster.
   double padded_target(int n, int longest) const { return target(n + pad(n, longest)); }
 
   /// Microseconds of a draft pass over `b` sequences, alone on the machine.
@@ -78,16 +78,15 @@ class CostModel {
   double target_slowdown() const { return costs_->target_slowdown; }
   double draft_slowdown() const { return costs_->draft_slowdown; }
 
-  /// How much longer the target takes in all for every microsecond of the draft's work that runs
-  /// beside it.
+  /// The delay of the target, in microseconds, per microsecond of draft work beside it.
   double interference() const;
 
   /// Both models have been timed.
   bool known() const { return target_.known() && draft_.known(); }
   bool target_known() const { return target_.known(); }
 
-  /// Steps alone refresh the curves; of the others single tokens the slow-downs, longer ones the
-  /// curves with that slow-down taken out.
+  /// Learns from a step. A step alone updates its curve. An overlapped step of one token updates
+  /// the slow-down. A longer overlapped step updates the curve, after division by the slow-down.
   void on_step(const StepTime& step);
 
  private:
@@ -96,8 +95,8 @@ class CostModel {
   StepCosts* costs_;
   StepCurve target_;
   StepCurve draft_;
-  SlowdownEstimator beside_draft_;   ///< what the target feels.
-  SlowdownEstimator beside_target_;  ///< what the draft feels.
+  SlowdownEstimator beside_draft_;   ///< of the target.
+  SlowdownEstimator beside_target_;  ///< of the draft.
 };
 
 }  // namespace specbranch

@@ -9,13 +9,13 @@
 namespace specbranch {
 namespace {
 
-constexpr int kLevels = 24;            ///< of a chain's chance, on a logarithmic scale.
+constexpr int kLevels = 24;            ///< levels of a chain's probability, a log scale.
 constexpr double kLeastChance = 0.01;  ///< of a chain that is still drafted.
 constexpr int kLongestChain = 32;
 constexpr int kIterations = 8;
 constexpr double kConverged = 1e-3;
 
-/// What is still to come: tokens, and the time until the verification ends.
+/// The expected tokens, and the expected time until the verification ends.
 struct Expectation {
   double tokens = 0.0;
   double time_us = 0.0;
@@ -27,7 +27,7 @@ Expectation mix(const Expectation& a, const Expectation& b, double share) {
   return {a.tokens + share * (b.tokens - a.tokens), a.time_us + share * (b.time_us - a.time_us)};
 }
 
-/// Cycles of drafting and verifying that end where going on is not worth it at a given rate.
+/// One cycle: draft a chain, then verify it. The chain stops where extending it does not pay.
 class Cycle {
  public:
   Cycle(const CostModel& costs, std::span<const AcceptanceClass> classes, int longest)
@@ -42,8 +42,8 @@ class Cycle {
     }
   }
 
-  /// Tokens and time of a cycle that is best where a microsecond is worth `rate` tokens and a draft
-  /// step adds `draft_us` to it.
+  /// Tokens and time of the best cycle, if a microsecond is worth `rate` tokens and a draft step
+  /// adds `draft_us`.
   Expectation best(double rate, double draft_us) const {
     std::array<Expectation, kLevels> next;  // [level of the chain's chance], a chain one longer
     next.fill({0.0, verify_us_.back()});
@@ -60,7 +60,7 @@ class Cycle {
   }
 
  private:
-  /// One draft step more for a chain of this level, then the better of both ends for each class.
+  /// Adds one draft step to a chain of this level. For each class, the chain then stops or goes on.
   Expectation extended(std::size_t level, const Expectation& stop,
                        const std::array<Expectation, kLevels>& next, double rate,
                        double draft_us) const {
@@ -107,8 +107,8 @@ ExpectedRates expected_rates(const CostModel& costs, std::span<const AcceptanceC
   const double step = costs.draft(1);
   const Cycle cycle(costs, classes, longest);
   found.sequential = best_rate(cycle, step, found.autoregressive);
-  // Beside the target a step costs what it slows the target down by. Only after a first choice that
-  // was wrong is there nothing to verify, and the target waits for the draft.
+  // While the target runs, a draft step costs only the delay that it causes. It costs its full time
+  // only after a rejected first choice: then the target has nothing to verify and waits.
   double alpha = 0.0;
   for (const AcceptanceClass& one : classes) alpha += one.share * one.chance;
   const double beside = std::min(1.0, costs.interference());

@@ -1,4 +1,4 @@
-/// Rates that decoding can reach, from what steps cost and how sure the draft is.
+/// The throughput model: the expected rate of each schedule, from step costs and acceptance.
 #pragma once
 
 #include <span>
@@ -8,23 +8,23 @@
 
 namespace specbranch {
 
-/// Rates that can be expected, in tokens a microsecond.
+/// Expected rates of the three schedules, in tokens per microsecond.
 struct ExpectedRates {
   double autoregressive = 0.0;  ///< one token a step.
-  double sequential =
-      0.0;  ///< a chain as long as pays, then its verification; never below `autoregressive`.
-  double parallel = 0.0;  ///< both models at once, with their slow-down.
+  double sequential = 0.0;      ///< draft a chain, then verify it; at least `autoregressive`.
+  double parallel = 0.0;        ///< both models at once, with their slow-down.
 
   double best() const { return sequential > parallel ? sequential : parallel; }
 };
 
-/// `classes`: what first choices are worth, shares of sum 1. `longest`: tokens of a verification
-/// at most.
+/// Computes the rates of the best policy for chains, by dynamic programming over the length of the
+/// chain and its acceptance probability. After each draft step the acceptance class of the next
+/// token is known, and the policy stops the chain or extends it. So lengths follow the draft's
+/// confidence, as in the planner. A fixed length would give a much lower rate where long
+/// verifications are expensive.
 ///
-/// The best policy for chains, by dynamic programming over their length and their chance: after
-/// each draft step, which shows the next token's chance, the chain ends or goes on. Lengths thus
-/// follow the draft's confidence, as those of the planner do; a fixed length would promise far less
-/// where long verifications are dear.
+/// `classes`: acceptance classes of first choices; their shares add up to 1. `longest`: tokens of a
+/// verification at most.
 ExpectedRates expected_rates(const CostModel& costs, std::span<const AcceptanceClass> classes,
                              int longest);
 

@@ -8,25 +8,27 @@
 namespace specbranch {
 namespace {
 
-constexpr double kSharedDevice = 1.2;  ///< slow-down above which drafting is no guess to be tried.
-constexpr double kTimeSharing = 1.8;   ///< slow-down from which both at once is never better.
-constexpr double kLeaveMargin = 1.03;  ///< less than this over plain decoding is not worth it.
-constexpr double kEnterMargin = 1.05;
-constexpr double kBackOffBelow = 0.97;  ///< of plain decoding, measured.
+constexpr double kSharedDevice = 1.2;   ///< above this slow-down, probe before speculating.
+constexpr double kTimeSharing = 1.8;    ///< from this slow-down on, kParallel is never faster.
+constexpr double kLeaveMargin = 1.03;   ///< leave speculation below this gain.
+constexpr double kEnterMargin = 1.05;   ///< enter speculation above this gain.
+constexpr double kBackOffBelow = 0.97;  ///< share of the rate of plain decoding, measured.
 constexpr std::int64_t kTrialTokens = 64;
 constexpr double kFirstProbeInterval = 64;
 constexpr double kLongestProbeInterval = 2048;
-constexpr double kFirstProbe = 500;  ///< tokens over which the first look at a draft must pay.
-constexpr std::int64_t kProbeObservations = 12;  ///< observations of one look.
-/// A draft that is right 0.95 of the time: if not even it would pay, nobody needs to look.
+constexpr double kFirstProbe = 500;              ///< tokens over which the first probe must pay.
+constexpr std::int64_t kProbeObservations = 12;  ///< observations per probe.
+/// A draft with an acceptance rate of 0.95. If even this draft would not pay, a probe is useless.
 constexpr AcceptanceClass kHopeful[] = {{0.1, 0.6}, {0.9, 0.99}};
-constexpr double kLeaveOptimism = 1.0;  ///< standard errors; what is tried shall have its chance.
+/// Standard errors. The upper confidence bound decides when to leave speculation: optimism under
+/// uncertainty.
+constexpr double kLeaveOptimism = 1.0;
 constexpr double kEnterOptimism = 0.0;
-constexpr double kProbeShare = 0.005;  ///< of the plain time that looking may cost.
+constexpr double kProbeShare = 0.005;  ///< share of the plain decoding time that probes may cost.
 constexpr double kFewObservations = 6.0;
 constexpr std::int64_t kUnobservedTokens = 16;
 constexpr std::int64_t kReview = 8;  ///< tokens between two choices.
-constexpr double kDiscount = 0.9;    ///< of a promised rate.
+constexpr double kDiscount = 0.9;    ///< factor of an expected rate.
 constexpr int kTypicalLength = 4;    ///< of a verification, for the explanation.
 
 std::string fixed(double value) {
@@ -47,13 +49,13 @@ ScheduleChoice::ScheduleChoice(const CostModel& costs, AcceptanceModel& acceptan
   if (!switching_) return;
   choose(kLeaveMargin, kLeaveOptimism);
   if (!costs_.known()) return;
-  if (acceptance_.table().paused) {  // an earlier generation gave it up
+  if (acceptance_.table().paused) {  // an earlier generation backed off
     schedule_ = Schedule::kAutoregressive;
     return;
   }
   if (acceptance_.evidence() >= kFewObservations) return;
-  // A draft that nobody knows is looked at first where drafting takes time from the target, and
-  // where a mere guess would rule it out.
+  // The acceptance rate is unknown. Probe first if drafting slows the target down, or if the prior
+  // alone would reject speculation.
   if (schedule_ == Schedule::kAutoregressive) {
     probing_ = worth_probing(kFirstProbe, 0.0);
   } else if (costs_.target_slowdown() > kSharedDevice) {
@@ -124,7 +126,7 @@ double ScheduleChoice::probe_interval() const {
 bool ScheduleChoice::worth_probing(double n_tokens, double n_unread) const {
   const ExpectedRates hoped = expected_rates(costs_, kHopeful, longest_);
   if (speculative(hoped) < kEnterMargin * hoped.autoregressive) return false;
-  // The draft must read what was written without it, too.
+  // The draft must also read the text that was decoded without it.
   const double read = costs_.draft(StepCurve::kLongest) *
                       std::ceil(n_unread / static_cast<double>(StepCurve::kLongest));
   const double cost =
@@ -161,9 +163,9 @@ void ScheduleChoice::on_verification(std::int64_t now_us, int n_tokens) {
         acceptance_.evidence() >= kFewObservations || n_unobserved_ >= kUnobservedTokens;
     const bool due = n_tokens_ >= next_review_;
     if (due && (seen || !costs_.known())) choose(kLeaveMargin, kLeaveOptimism);
-    // A draft that is never asked can never get better: plain decoding looks at it now and then.
+    // Without observations the acceptance rate stays unknown: go to plain decoding, which probes.
     if (n_unobserved_ >= kTrialTokens) back_off(false);
-    // What has paid for long is not doubted for a short slump.
+    // After 512 profitable tokens, reset the interval: a short slump must not start at the longest.
     if (n_tokens_ >= 8 * kTrialTokens) acceptance_.table().probe_interval = kFirstProbeInterval;
   }
 }

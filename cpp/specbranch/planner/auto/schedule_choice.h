@@ -1,4 +1,5 @@
-/// Whether speculation pays: autoregressive, serial or overlapped decoding.
+/// Chooses the schedule: autoregressive decoding, sequential speculation, or both models in
+/// parallel.
 #pragma once
 
 #include <cstdint>
@@ -10,18 +11,25 @@
 
 namespace specbranch {
 
-enum class Schedule : std::uint8_t { kAutoregressive, kSequential, kParallel };
+enum class Schedule : std::uint8_t {
+  kAutoregressive,  ///< the draft is paused.
+  kSequential,      ///< the draft drafts a chain, then the target verifies it.
+  kParallel,        ///< the draft works while the target verifies.
+};
 
+/// Speculates while speculation is expected, and measured, to be faster than plain decoding. If
+/// not, backs off to plain decoding, and probes the draft from time to time.
+///
 /// *Lifecycle:* one generation; told of every verification.
 class ScheduleChoice {
  public:
-  /// `switching` false: always overlapped.
+  /// `switching` false: the schedule is always kParallel.
   ScheduleChoice(const CostModel& costs, AcceptanceModel& acceptance, int longest, bool switching);
 
   Schedule schedule() const { return schedule_; }
 
-  /// Plain decoding, while the draft's first choices are compared with the text: a short look
-  /// whether it is right more often than it was.
+  /// A probe runs: the target decodes alone, and the draft's first choices are compared with the
+  /// text, to learn whether the acceptance rate has risen.
   bool probing() const { return probing_; }
 
   bool drafts() const { return schedule_ != Schedule::kAutoregressive || probing_; }
@@ -35,25 +43,28 @@ class ScheduleChoice {
     n_unobserved_ = 0;
   }
 
-  /// Tokens a microsecond recently; never below plain decoding.
+  /// The recent tokens per microsecond; at least those of plain decoding.
   double rate() const;
 
   std::string mode_reason() const;
 
  private:
   void choose(double margin, double optimism);
-  /// With `optimism` standard errors added to what is known of the draft.
+  /// The expected rates, with `optimism` standard errors added to the acceptance rate.
   ExpectedRates expected(double optimism) const;
-  /// What speculation promises.
+  /// The expected rate of speculation.
   double speculative(const ExpectedRates& found) const;
   bool shares_time() const;
-  /// Counts and measurements start anew.
+  /// Resets the counts and the measured rate.
   void reset_counts();
+  /// Pauses the draft. `failed`: the next probe comes later. `reached`: the measured share of the
+  /// rate of plain decoding; 0: not measured.
   void back_off(bool failed, double reached = 0.0);
   bool too_slow() const;
   bool may_probe();
-  /// A look whose cost is spread over `n_tokens`; the draft must read `n_unread` for it.
+  /// A probe may pay if its cost is spread over `n_tokens`. The draft must first read `n_unread`.
   bool worth_probing(double n_tokens, double n_unread) const;
+  /// Tokens between two probes.
   double probe_interval() const;
 
   const CostModel& costs_;
@@ -64,12 +75,12 @@ class ScheduleChoice {
   bool probing_ = false;
   std::int64_t last_us_ = -1;  ///< time of the last verification.
   RateMeter meter_;
-  double promised_ = 0.0;      ///< tokens a microsecond that speculation promised when asked last.
-  std::int64_t n_tokens_ = 0;  ///< since the regime or the exploration began.
+  double promised_ = 0.0;          ///< the last expected rate of speculation.
+  std::int64_t n_tokens_ = 0;      ///< since the schedule or the probe began.
   std::int64_t n_observed_ = 0;    ///< since then.
   std::int64_t n_unobserved_ = 0;  ///< tokens since the last observation.
   std::int64_t next_review_ = 0;   ///< of the choice, in such tokens.
-  double next_probe_ = 0.0;        ///< unseen tokens at which a look is thought of again.
+  double next_probe_ = 0.0;        ///< unseen tokens at which a probe is considered again.
 };
 
 }  // namespace specbranch

@@ -8,8 +8,8 @@
 namespace specbranch {
 namespace {
 
-/// Draft sequences that are left for a pass. A node may go on in its parent's sequence if that ends
-/// there; any other one takes a sequence that no live node uses.
+/// The draft sequences that are left for a pass. A node continues its parent's sequence if that
+/// sequence ends at the parent. Any other node takes a sequence that no live node uses.
 class SequenceBudget {
  public:
   explicit SequenceBudget(const View& view) : n_free_(view.free_seqs) {
@@ -39,7 +39,7 @@ class SequenceBudget {
   std::vector<Pos> tips_;  ///< last position of a live node, by sequence.
 };
 
-/// An evaluated node with what may grow from it.
+/// An evaluated node, and the children that the draft may evaluate.
 struct Source {
   NodeId id = kNoNode;
   double chance = 1.0;  ///< of the node itself.

@@ -1,4 +1,4 @@
-// From confidence to chance: learnt from what the target chose.
+// From confidence to acceptance probability, learned from the target's choices.
 #include "specbranch/planner/auto/acceptance_model.h"
 
 #include <algorithm>
@@ -74,7 +74,7 @@ TEST_CASE("no chance exceeds the first one, and they never sum to more than one"
   }
 }
 
-TEST_CASE("a change shows soon once what is known was relaxed") {
+TEST_CASE("a change shows soon once the history was discounted") {
   AcceptanceTable table;
   AcceptanceModel acceptance(&table);
   for (int i = 0; i < 1000; ++i) acceptance.observe(candidates({0.8, 0.1}), 5);

@@ -303,7 +303,7 @@ TEST_CASE("auto: a draft that was hopeless for long is found out when it gets be
   }
 }
 
-TEST_CASE("auto: looking for a better draft costs next to nothing") {
+TEST_CASE("auto: probes for a better draft cost next to nothing") {
   for (const double slowdown : {1.0, 1.4, 2.0}) {
     for (const double draft_us : {80.0, 300.0, 1000.0, 3000.0}) {
       CAPTURE(slowdown);
@@ -322,7 +322,7 @@ TEST_CASE("auto: looking for a better draft costs next to nothing") {
 }
 
 TEST_CASE("auto: a draft that catches up with the text is not overtaken for ever") {
-  // A look comes after so many tokens that reading them takes longer than a target step.
+  // A probe comes after so many tokens that reading them takes longer than a target step.
   const Machine machine{kTrough, 125.0};
   PairProfile profile = machine.profile();
   VirtualOptions options = machine.options(&profile);
@@ -333,7 +333,7 @@ TEST_CASE("auto: a draft that catches up with the text is not overtaken for ever
   options.abort_us = 10;
   const VirtualResult got = run_pair(synthetic_pair(0.0), long_request(1500), options);
   CHECK(got.tokens.size() == 1500);
-  CHECK(got.counters.n_draft_lanes > 300);  // it was looked at
+  CHECK(got.counters.n_draft_lanes > 300);  // it was probed
   CHECK(got.counters.n_draft_lanes < 1500 + 300);
 }
 
@@ -355,7 +355,7 @@ TEST_CASE("auto: what was given up is not begun again by every generation") {
     return n;
   };
   CHECK(drafted(1) == 0);
-  CHECK(drafted(29) < 3500);  // a trial drafts some 600; without a rest it would be 19,000
+  CHECK(drafted(29) < 3500);  // a trial drafts some 600; without a pause it would be 19,000
   CHECK(drafted(20) < 1500);  // rarer and rarer
   // Once it pays, it is found out, and stays.
   options.hop_us = 0;
@@ -375,7 +375,7 @@ TEST_CASE("auto learns what steps cost where nothing is known, and then speculat
 }
 
 TEST_CASE("auto: the draft is given the text late, in the middle, and only if it is wanted") {
-  // Hopeless by all that is known: no draft until it is looked at again.
+  // Hopeless by all that is known: no draft until the next probe.
   const Machine machine{kTrough, 125.0};
   PairProfile profile = machine.profile();
   AcceptanceModel known(&profile.acceptance[0]);

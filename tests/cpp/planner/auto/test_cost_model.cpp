@@ -70,7 +70,7 @@ TEST_CASE("with nothing known every time is positive, and steps are learnt from"
   CHECK(model.target(1) == doctest::Approx(800));
 }
 
-TEST_CASE("steps alone refresh the curve; a wild one is ignored until it is the rule") {
+TEST_CASE("steps alone refresh the curve; an outlier is ignored until it is the rule") {
   StepCosts costs;
   costs.target_us = {100, 120};
   CostModel model(&costs);

@@ -1,4 +1,4 @@
-// What decoding can be expected to reach, against closed forms and against decoding itself.
+// Expected rates against closed forms, and against decoding itself.
 #include "specbranch/planner/auto/expected_rates.h"
 
 #include <algorithm>
