@@ -1,6 +1,6 @@
 """What steps of a pair cost, by how many tokens they decode and where the models run.
 
-Measures T_target(n), a verification of n tokens, and T_draft(k), a draft pass over k lanes, each
+Measures T_target(n), a verification of n tokens, and T_draft(k), a draft pass over k sequences, each
 model alone and while the other one decodes token after token, and the hop: what a step takes
 between the engine's threads besides the step itself. Starts the program that does it
 (`step_cost.cpp`; build/llama/specbranch_step_cost unless told):
@@ -46,7 +46,7 @@ class Point:
     """A step of one model over n tokens; medians in microseconds.
 
     Attributes:
-        side: ``"target"`` (n: tokens verified) or ``"draft"`` (n: lanes).
+        side: ``"target"`` (n: tokens verified) or ``"draft"`` (n: sequences).
         n: how many.
         steady_us: alone, after a step of the same length.
         changed_us: alone, after a step of another length; None: not measured.

@@ -45,9 +45,9 @@ Cost measure(int n_embd) {
   std::vector<double> times;
   for (int i = 0; i < kCalls; ++i) {
     const auto begin = std::chrono::steady_clock::now();
-    const auto fate = classifier.probabilities(features);
+    const auto predicted = classifier.probabilities(features);
     const std::chrono::duration<double, std::micro> time = std::chrono::steady_clock::now() - begin;
-    if (!(fate[0] >= 0.0F)) std::abort();  // keeps the call
+    if (!(predicted[0] >= 0.0F)) std::abort();  // keeps the call
     times.push_back(time.count());
   }
   std::ranges::sort(times);

@@ -14,7 +14,7 @@
 
 #include "specbranch/base/channel.h"
 #include "specbranch/llama/context/context.h"
-#include "specbranch/llama/sampling/chain.h"
+#include "specbranch/llama/sampling/sampler_chain.h"
 #include "specbranch/sampling/choice.h"
 #include "specbranch/tree/kv_ledger.h"
 #include "timing.h"
@@ -51,25 +51,25 @@ void message_hop() {
   there.close();
 }
 
-/// Scores as a model gives them: most of them far below a few.
-std::vector<float> plausible_scores() {
+/// Logits as a model gives them: most of them far below a few.
+std::vector<float> plausible_logits() {
   std::mt19937 random(1);
   std::normal_distribution<float> bulk(0.0F, 2.0F);
-  std::vector<float> scores(kVocabulary);
-  std::ranges::generate(scores, [&] { return bulk(random); });
+  std::vector<float> logits(kVocabulary);
+  std::ranges::generate(logits, [&] { return bulk(random); });
   for (int i = 0; i < 20; ++i) {
-    scores[random() % kVocabulary] = 16.0F - 0.4F * static_cast<float>(i);
+    logits[random() % kVocabulary] = 16.0F - 0.4F * static_cast<float>(i);
   }
-  return scores;
+  return logits;
 }
 
 /// The target's choice at the next positions of a text.
 double choice_us(const Vocabulary& vocabulary, SamplingOptions options) {
   options.seed = 1;
-  Chain chain(vocabulary, options, std::vector<Token>(100, 1));
-  std::vector<float> scores = plausible_scores();
+  SamplerChain chain(vocabulary, options, std::vector<Token>(100, 1));
+  std::vector<float> logits = plausible_logits();
   return median_us(kChoices, [&](int) {
-    const auto token = chain.choose(scores);
+    const auto token = chain.choose(logits);
     if (!token) std::abort();
     chain.accept(*token);
   });
@@ -88,10 +88,10 @@ void choices(const Vocabulary& vocabulary) {
   options.repeat_penalty = 1.1F;
   print("choice, greedy with penalties", choice_us(vocabulary, options));
 
-  const std::vector<float> scores = plausible_scores();
+  const std::vector<float> logits = plausible_logits();
   print("draft's ranking", median_us(kChoices, [&](int i) {
           const PositionNoise noise(1, i);
-          if (rank(top_scores(scores, kDraftCandidates), &noise, 4).empty()) std::abort();
+          if (rank(top_scores(logits, kDraftCandidates), &noise, 4).empty()) std::abort();
         }));
 }
 

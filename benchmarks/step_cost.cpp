@@ -24,7 +24,7 @@
 #include <vector>
 
 #include "specbranch/base/clock.h"
-#include "specbranch/decoder/warm_up.h"
+#include "specbranch/decoder/cost_measurement.h"
 #include "specbranch/engine/worker.h"
 #include "specbranch/llama/context/sizes.h"
 #include "specbranch/llama/file/weights.h"
@@ -106,7 +106,7 @@ class TargetText final : public Text {
   }
 
   void done(const Event& event, int n) override {
-    const std::vector<Choice>& choices = std::get<VerifyDone>(event.body).verdict.choices;
+    const std::vector<Choice>& choices = std::get<VerifyDone>(event.body).verification.choices;
     held_ = length_ + n;
     length_ += static_cast<Pos>(choices.size());
     if (choices.empty()) {
@@ -132,7 +132,7 @@ class DraftText final : public Text {
     for (SeqId seq = 0; seq < n; ++seq) {
       const Branch& branch = branches_[static_cast<std::size_t>(seq)];
       if (seq > 0) draft.ops.emplace_back(Fork{0, seq, branch.shared, branch.held, length_});
-      draft.lanes.push_back({kNoNode, seq, length_, {next_token()}});
+      draft.inputs.push_back({kNoNode, seq, length_, {next_token()}});
     }
     return {0, std::move(draft)};
   }
@@ -166,7 +166,7 @@ class StepClock {
 
   int max_length() const { return limits_.target.max_batch; }
   int max_width() const { return limits_.draft->n_seq; }
-  Curve measure(Side side, std::span<const int> lengths, bool beside);
+  Curve measure(ModelRole role, std::span<const int> lengths, bool beside);
 
  private:
   struct Player {
@@ -177,11 +177,11 @@ class StepClock {
     std::int64_t issued_us = 0;
   };
 
-  Player& player(Side side) { return players_[side == Side::kTarget ? 0 : 1]; }
-  void issue(Side side, int n);
-  std::optional<Event> receive(Side side);
-  Event step(Side side, int n, bool beside);
-  void send(Side side, Command command);
+  Player& player(ModelRole role) { return players_[role == ModelRole::kTarget ? 0 : 1]; }
+  void issue(ModelRole role, int n);
+  std::optional<Event> receive(ModelRole role);
+  Event step(ModelRole role, int n, bool beside);
+  void send(ModelRole role, Command command);
 
   const Settings& settings_;
   Channel<Event> events_;
@@ -206,14 +206,15 @@ StepClock::StepClock(const Settings& settings) : settings_(settings) {
   const auto on_ready = [this](WorkerReady ready) { ready_.send(std::move(ready)); };
   const auto on_event = [this](Event event) { events_.send(std::move(event)); };
   target_ = std::make_unique<Worker<TargetModel>>(
-      Side::kTarget, llama::target_factory(target, settings.target, target_options), on_ready,
+      ModelRole::kTarget, llama::target_factory(target, settings.target, target_options), on_ready,
       on_event);
   draft_ = std::make_unique<Worker<DraftModel>>(
-      Side::kDraft, llama::draft_factory(draft, settings.draft, draft_options), on_ready, on_event);
+      ModelRole::kDraft, llama::draft_factory(draft, settings.draft, draft_options), on_ready,
+      on_event);
   for (int i = 0; i < 2; ++i) {
     const WorkerReady ready = ready_.receive().value();
     if (ready.error) std::rethrow_exception(ready.error);
-    if (ready.side == Side::kTarget) {
+    if (ready.role == ModelRole::kTarget) {
       limits_.target = ready.capabilities;
     } else {
       limits_.draft = ready.capabilities;
@@ -229,11 +230,11 @@ StepClock::StepClock(const Settings& settings) : settings_(settings) {
   players_[1].text = std::make_unique<DraftText>(tokens, settings.start, limits_.draft->n_seq);
 }
 
-void StepClock::send(Side side, Command command) {
-  Player& own = player(side);
+void StepClock::send(ModelRole role, Command command) {
+  Player& own = player(role);
   own.busy = true;
   own.issued_us = now_us();
-  if (side == Side::kTarget) {
+  if (role == ModelRole::kTarget) {
     target_->send(std::move(command));
   } else {
     draft_->send(std::move(command));
@@ -241,44 +242,44 @@ void StepClock::send(Side side, Command command) {
 }
 
 /// A step, after the begin of a text where that is due.
-void StepClock::issue(Side side, int n) {
-  Player& own = player(side);
+void StepClock::issue(ModelRole role, int n) {
+  Player& own = player(role);
   own.n = n;
   own.stepping = !own.text->must_begin(n);
-  send(side, own.stepping ? own.text->step(n) : own.text->begin());
+  send(role, own.stepping ? own.text->step(n) : own.text->begin());
 }
 
-/// Waits for an event; returns it if it ends a step of `side`.
-std::optional<Event> StepClock::receive(Side side) {
+/// Waits for an event; returns it if it ends a step of `role`.
+std::optional<Event> StepClock::receive(ModelRole role) {
   Event event = events_.receive().value();
   if (const auto* fail = std::get_if<FailDone>(&event.body)) std::rethrow_exception(fail->error);
-  Player& own = player(event.side);
+  Player& own = player(event.role);
   own.busy = false;
   if (!own.stepping) {
-    issue(event.side, own.n);
+    issue(event.role, own.n);
     return std::nullopt;
   }
   own.text->done(event, own.n);
-  if (event.side != side) return std::nullopt;
+  if (event.role != role) return std::nullopt;
   return event;
 }
 
 /// Beside: the other model decodes token after token, and keeps doing so when this returns.
-Event StepClock::step(Side side, int n, bool beside) {
-  const Side other = side == Side::kTarget ? Side::kDraft : Side::kTarget;
+Event StepClock::step(ModelRole role, int n, bool beside) {
+  const ModelRole other = role == ModelRole::kTarget ? ModelRole::kDraft : ModelRole::kTarget;
   if (beside && !player(other).busy) issue(other, 1);
-  issue(side, n);
+  issue(role, n);
   for (;;) {
-    std::optional<Event> event = receive(side);
+    std::optional<Event> event = receive(role);
     if (beside && !player(other).busy) issue(other, 1);
     if (event) return std::move(*event);
   }
 }
 
-Curve StepClock::measure(Side side, std::span<const int> lengths, bool beside) {
-  const Side other = side == Side::kTarget ? Side::kDraft : Side::kTarget;
+Curve StepClock::measure(ModelRole role, std::span<const int> lengths, bool beside) {
+  const ModelRole other = role == ModelRole::kTarget ? ModelRole::kDraft : ModelRole::kTarget;
   Curve curve;
-  for (const int n : lengths) step(side, n, beside);  // the first of a kind sets things up
+  for (const int n : lengths) step(role, n, beside);  // the first of a kind sets things up
   const std::int64_t begin_us = now_us();
   for (int round = 0; round < settings_.repeats; ++round) {
     for (const int n : lengths) {
@@ -286,8 +287,8 @@ Curve StepClock::measure(Side side, std::span<const int> lengths, bool beside) {
       const auto spent = static_cast<double>(now_us() - begin_us) / 1e6;
       if (round > 0 && spent > settings_.seconds) break;
       for (int i = 0; i < kGroup; ++i) {
-        const Event event = step(side, n, beside);
-        const std::int64_t period_us = now_us() - player(side).issued_us;
+        const Event event = step(role, n, beside);
+        const std::int64_t period_us = now_us() - player(role).issued_us;
         const std::int64_t us = event.end_us - event.begin_us;
         if (i == 0 && (lengths.size() > 1)) times.changed_us.push_back(us);
         if (i >= kGroup - kSteady) {
@@ -297,7 +298,7 @@ Curve StepClock::measure(Side side, std::span<const int> lengths, bool beside) {
       }
     }
   }
-  while (player(other).busy) receive(side);
+  while (player(other).busy) receive(role);
   return curve;
 }
 
@@ -407,10 +408,10 @@ void print(const char* name, const std::vector<std::int64_t>& values) {
 }
 
 /// A line of JSON for each length.
-void print(Side side, bool beside, const Curve& curve) {
+void print(ModelRole role, bool beside, const Curve& curve) {
   for (const auto& [n, times] : curve) {
     std::printf(R"({"side": "%s", "n": %d, "beside": %s)",
-                side == Side::kTarget ? "target" : "draft", n, beside ? "true" : "false");
+                role == ModelRole::kTarget ? "target" : "draft", n, beside ? "true" : "false");
     print("changed_us", times.changed_us);
     print("steady_us", times.steady_us);
     print("hop_us", times.hop_us);
@@ -434,8 +435,8 @@ void run(const Settings& settings) {
   std::printf("{\"target_threads\": %d, \"draft_threads\": %d}\n", settings.target.n_threads,
               settings.draft.n_threads);
   for (const bool beside : {false, true}) {
-    print(Side::kTarget, beside, clock.measure(Side::kTarget, settings.lengths, beside));
-    print(Side::kDraft, beside, clock.measure(Side::kDraft, settings.widths, beside));
+    print(ModelRole::kTarget, beside, clock.measure(ModelRole::kTarget, settings.lengths, beside));
+    print(ModelRole::kDraft, beside, clock.measure(ModelRole::kDraft, settings.widths, beside));
   }
 }
 

@@ -10,6 +10,7 @@ __all__: list[str] = [
     "Engine",
     "EngineStats",
     "Generation",
+    "GenerationEnd",
     "HradWeights",
     "LibraryInfo",
     "MAX_BRANCHES",
@@ -17,11 +18,10 @@ __all__: list[str] = [
     "MemoryEstimate",
     "ModelFile",
     "ModelOptions",
-    "Outcome",
     "PairCheck",
     "PairProfile",
     "PairSizes",
-    "Question",
+    "PolicyRequest",
     "Request",
     "SimulatedMachine",
     "SimulationResult",
@@ -46,9 +46,9 @@ __all__: list[str] = [
     "simulate",
 ]
 
-class Question:
+class PolicyRequest:
     """
-    A round that the policy is asked about.
+    A round that the caller's policy must plan.
     """
     @property
     def acceptance(self) -> float: ...
@@ -112,7 +112,7 @@ class Request:
     def use_fixed(self, gamma: typing.SupportsInt | typing.SupportsIndex) -> None: ...
     def use_hook(self, n_feature_layers: typing.SupportsInt | typing.SupportsIndex) -> None:
         """
-        Questions come out of `Generation.get` and are to be answered.
+        `Generation.get` gives policy requests, which the caller must answer.
         """
     def use_hrad(
         self,
@@ -308,7 +308,7 @@ class TraceSpan:
 
 class TraceRound:
     """
-    One verdict as it was applied.
+    One verification as it was applied.
     """
     @property
     def at_ms(self) -> float: ...
@@ -356,7 +356,7 @@ class StepCosts:
     @property
     def draft_us(self) -> list[float]:
         """
-        A pass over 1, 2 .. lanes.
+        A pass over 1, 2 .. sequences.
         """
     @draft_us.setter
     def draft_us(
@@ -623,7 +623,7 @@ class Token:
         The best alternatives, best first.
         """
 
-class Outcome:
+class GenerationEnd:
     """
     The end of a generation.
     """
@@ -651,15 +651,15 @@ class Generation:
         submit: typing.SupportsInt | typing.SupportsIndex,
     ) -> None:
         """
-        Answers the question that `get` gave out; -1 for what is left to the mode.
+        Answers the policy request of `get`; -1 leaves a value to the mode.
         """
     def cancel(self) -> None:
         """
         Ends the work within one forward pass; never waits.
         """
-    def get(self, index: int) -> Token | Outcome | Question:
+    def get(self, index: int) -> Token | GenerationEnd | PolicyRequest:
         """
-        The output of that index: one of those given out before, or the next, waited for. Or a question, until it is answered.
+        The output of that index: one of those given out before, or the next, waited for. Or a policy request, until it is answered.
         """
     def refuse(self) -> None:
         """
@@ -965,7 +965,7 @@ def _fake_engine(
     draft: _FakeOptions | None,
     pieces: collections.abc.Sequence[bytes],
     *,
-    warm_up: bool = False,
+    measure_costs: bool = False,
     profile: PairProfile | None = None,
 ) -> Engine:
     """
@@ -1019,7 +1019,7 @@ def load_engine(
     max_branches: typing.SupportsInt | typing.SupportsIndex,
     prefix_reuse: str,
     bit_exact: bool,
-    warm_up: bool,
+    measure_costs: bool,
     profile: PairProfile,
     idle: collections.abc.Callable[[float | None], None],
     target_source: typing.Any = None,

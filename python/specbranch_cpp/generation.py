@@ -37,7 +37,7 @@ DecoderState = tuple[bytes, int]
 class _Step:
     """One output of the core, and the text that is final after it."""
 
-    output: _core.Token | _core.Outcome
+    output: _core.Token | _core.GenerationEnd
     text: str
     decoder: DecoderState  # state of the incremental decoder afterwards
 
@@ -196,7 +196,7 @@ class Generation:
         state = "failed" if self._failed else "running"
         n_tokens = len(self._steps)
         if self._ended:
-            state = cast("_core.Outcome", self._steps[-1].output).finish_reason
+            state = cast("_core.GenerationEnd", self._steps[-1].output).finish_reason
             n_tokens -= 1
         return f"<Generation: {n_tokens} tokens read, {state}>"
 
@@ -210,7 +210,7 @@ class Generation:
 
     @property
     def _ended(self) -> bool:
-        return bool(self._steps) and isinstance(self._steps[-1].output, _core.Outcome)
+        return bool(self._steps) and isinstance(self._steps[-1].output, _core.GenerationEnd)
 
     def _read(self) -> _Step:
         """Waits for one more step, and lets the policy answer meanwhile."""
@@ -224,7 +224,7 @@ class Generation:
             index = len(self._steps)
             try:
                 output = self._core.get(index)
-                if isinstance(output, _core.Question):
+                if isinstance(output, _core.PolicyRequest):
                     self._serve(output)
                     continue
             except SpecBranchError:
@@ -239,19 +239,19 @@ class Generation:
                 continue  # a signal handler has read this step
             # An interrupted attempt may have left text in the decoder.
             self._decoder.setstate(self._steps[-1].decoder if index else (b"", 0))
-            if isinstance(output, _core.Outcome):
+            if isinstance(output, _core.GenerationEnd):
                 logs.forward()
                 text = self._decoder.decode(output.tail, final=True)
             else:
                 text = self._decoder.decode(output.data)
             step = _Step(output, text, self._decoder.getstate())
             self._steps.append(step)
-            if isinstance(output, _core.Outcome):
+            if isinstance(output, _core.GenerationEnd):
                 for listener in self._shared.listeners:
                     listener(self.result().stats)
             return step
 
-    def _serve(self, question: _core.Question) -> None:
+    def _serve(self, question: _core.PolicyRequest) -> None:
         """Lets the policy answer. An exception of the policy ends the generation."""
         thread = threading.get_ident()
         self._shared.planning.add(thread)
@@ -271,7 +271,7 @@ class Generation:
 
     def _chunk(self, step: _Step) -> Chunk:
         output = step.output
-        if isinstance(output, _core.Outcome):
+        if isinstance(output, _core.GenerationEnd):
             reason = cast("FinishReason", output.finish_reason)
             return Chunk(step.text, token=None, from_draft=False, finish_reason=reason)
         origin = cast("Origin", output.origin)
@@ -279,7 +279,7 @@ class Generation:
         return Chunk(step.text, output.token, origin != "target", logprob, origin=origin, top=top)
 
     def _complete(self) -> Completion:
-        outcome = cast("_core.Outcome", self._steps[-1].output)
+        outcome = cast("_core.GenerationEnd", self._steps[-1].output)
         tokens = [cast("_core.Token", step.output) for step in self._steps[:-1]]
         logprobs = None
         if self._has_logprobs:

@@ -6,7 +6,7 @@ mutation survives, if it does not compile, or if its text is no longer in the so
 
     python tools/mutations              # all of them
     python tools/mutations --list
-    python tools/mutations --only stale-lane target-one-short
+    python tools/mutations --only stale-sequence target-one-short
 
 There is one module for each part of `cpp/specbranch`.
 """

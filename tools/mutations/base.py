@@ -34,8 +34,8 @@ MUTATIONS = (
         "",
     ),
     Mutation(
-        "question-stranded",
-        "a question is posed although nobody waits",
+        "request-stranded",
+        "a policy request is sent although nobody waits",
         "base/channel.h",
         "closed_ || queue_.size() >= n_waiting_) return false;",
         "closed_) return false;",

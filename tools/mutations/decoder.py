@@ -6,8 +6,8 @@ from mutations.mutation import Mutation
 
 MUTATIONS = (
     Mutation(
-        "stale-lane",
-        "the answer of a lane whose node was dropped is given to the root",
+        "stale-sequence",
+        "the answer of a sequence whose node was dropped is given to the root",
         "decoder/decoder.cpp",
         "    if (!tree_.contains(sent[i])) continue;\n    Node& node = tree_.at(sent[i]);\n",
         "    Node& node = tree_.at(tree_.contains(sent[i]) ? sent[i] : tree_.root());\n",
@@ -100,8 +100,8 @@ MUTATIONS = (
         "width-one",
         "the draft is asked for one candidate only",
         "decoder/decoder.cpp",
-        "lanes_.plan(tree_, nodes, planner_->width());",
-        "lanes_.plan(tree_, nodes, 1);",
+        "sequences_.plan(tree_, nodes, planner_->width());",
+        "sequences_.plan(tree_, nodes, 1);",
     ),
     Mutation(
         "drafted-counts-branches",
@@ -161,7 +161,7 @@ MUTATIONS = (
     ),
     Mutation(
         "commits-after-cancel",
-        "a verdict that comes after a cancel is still applied",
+        "a verification that comes after a cancel is still applied",
         "decoder/decoder.cpp",
         "  if (finish_ == Finish::kNone) advance(commands);",
         "  if (finish_ == Finish::kNone || finish_ == Finish::kCancelled) advance(commands);",
@@ -170,8 +170,8 @@ MUTATIONS = (
         "other-generation",
         "events of another generation are taken for one's own",
         "decoder/decoder.cpp",
-        "  if (event.epoch != epoch_) return commands;",
-        "  if (event.epoch > epoch_) return commands;",
+        "  if (event.generation_id != generation_id_) return commands;",
+        "  if (event.generation_id > generation_id_) return commands;",
     ),
     Mutation(
         "fatal-hidden",
@@ -181,11 +181,11 @@ MUTATIONS = (
         "false",
     ),
     Mutation(
-        "lanes-not-undone",
+        "sequences-not-undone",
         "a pass that was cut short is taken for done",
         "decoder/decoder.cpp",
-        "      lanes_.undo(tree_);\n",
-        "      lanes_.done();\n",
+        "      sequences_.undo(tree_);\n",
+        "      sequences_.done();\n",
     ),
     Mutation(
         "skip-uncounted",
@@ -198,7 +198,7 @@ MUTATIONS = (
         "plan-unchecked",
         "a plan out of range is carried out",
         "decoder/decoder.cpp",
-        "    if (done.plan) validate(*done.plan, *pending_plan_limits_);\n",
+        "    if (reply.plan) validate(*reply.plan, *pending_plan_limits_);\n",
         "",
     ),
     Mutation(

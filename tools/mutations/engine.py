@@ -62,11 +62,11 @@ MUTATIONS = (
         "  output->send(std::move(end));\n  start_next();\n}\n\nvoid Coordinator::end_at_once",
     ),
     Mutation(
-        "question-late",
-        "a reader gets the chunks first, which send it away from the question",
+        "policy-request-late",
+        "a reader gets the chunks first, which send it away from the policy request",
         "engine/coordinator.cpp",
-        "    const bool skipped = ask && !pose_question();\n    hand_out();\n",
-        "    hand_out();\n    const bool skipped = ask && !pose_question();\n",
+        "    const bool skipped = ask_policy && !send_policy_request();\n    hand_out();\n",
+        "    hand_out();\n    const bool skipped = ask_policy && !send_policy_request();\n",
     ),
     Mutation(
         "progress-never-prefilled",

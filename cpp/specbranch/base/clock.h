@@ -1,4 +1,4 @@
-/// The one clock of the core's threads. Private to the core; the decoder never looks at it.
+/// The clock of the core's threads. Private to the core; the decoder never reads it.
 #pragma once
 
 #include <chrono>

@@ -1,4 +1,5 @@
-/// Who carries out what several threads ask of one owner, without a thread of its own.
+/// A serial executor, as `asio::strand`: runs messages of several threads one at a time, without a
+/// thread of its own.
 #pragma once
 
 #include <condition_variable>

@@ -17,14 +17,14 @@ using SeqId = std::int32_t;
 /// Id of a node of the speculation tree; never reused within a generation.
 using NodeId = std::int64_t;
 
-/// Identifies one generation; events of another epoch are ignored.
-using Epoch = std::uint64_t;
+/// Id of one generation: the decoder ignores events of another generation.
+using GenerationId = std::uint64_t;
 
 inline constexpr NodeId kNoNode = -1;
 inline constexpr SeqId kNoSeq = -1;
 
-/// Which of the two models something is about.
-enum class Side : std::uint8_t { kTarget, kDraft };
+/// The role of a model.
+enum class ModelRole : std::uint8_t { kTarget, kDraft };
 
 /// Who had a token of the text first: the target; the draft, on the path that was verified; or the
 /// draft, in the tree beside or past that path, where the target then went (a branch hit).

@@ -8,11 +8,11 @@
 
 namespace specbranch {
 
-Decoder::Decoder(std::shared_ptr<const Request> request, const ModelLimits& limits, Epoch epoch,
-                 std::unique_ptr<Planner> planner, CommitSink sink)
+Decoder::Decoder(std::shared_ptr<const Request> request, const ModelLimits& limits,
+                 GenerationId generation_id, std::unique_ptr<Planner> planner, CommitSink sink)
     : request_(std::move(request)),
       limits_(limits),
-      epoch_(epoch),
+      generation_id_(generation_id),
       planner_(std::move(planner)),
       sink_(std::move(sink)),
       monitor_(request_->policy.kind == PolicyOptions::Kind::kHook),
@@ -39,10 +39,10 @@ Commands Decoder::start() {
     finish_with(Finish::kLength, commands);
     return commands;
   }
-  timer_.issued(Side::kTarget, 0, now_us_);
-  commands.target = Command{epoch_, BeginCommand{request_}};
+  timer_.issued(ModelRole::kTarget, 0, now_us_);
+  commands.target = Command{generation_id_, BeginCommand{request_}};
   if (draft_usable()) {
-    lanes_.reset(request_->prompt, limits_.draft->n_seq);
+    sequences_.reset(request_->prompt, limits_.draft->n_seq);
     if (planner_->wants_draft(view())) begin_draft(commands);
   }
   return commands;
@@ -52,28 +52,28 @@ void Decoder::begin_draft(Commands& commands) {
   std::shared_ptr<const Request> text = request_;
   if (counters_.n_generated > 0) {
     auto grown = std::make_shared<Request>(*request_);
-    grown->prompt.assign(lanes_.text().begin(), lanes_.text().end());
-    lanes_.reset(grown->prompt, limits_.draft->n_seq);
+    grown->prompt.assign(sequences_.text().begin(), sequences_.text().end());
+    sequences_.reset(grown->prompt, limits_.draft->n_seq);
     text = std::move(grown);
   }
   draft_ = DraftState::kStarted;
-  timer_.issued(Side::kDraft, 0, now_us_);
-  commands.draft = Command{epoch_, BeginCommand{std::move(text)}};
+  timer_.issued(ModelRole::kDraft, 0, now_us_);
+  commands.draft = Command{generation_id_, BeginCommand{std::move(text)}};
 }
 
 Commands Decoder::on(const Event& event) {
   Commands commands;
-  if (event.epoch != epoch_) return commands;
-  if (const auto* plan = std::get_if<PlanDone>(&event.body)) {
-    apply_plan(*plan, commands);
+  if (event.generation_id != generation_id_) return commands;
+  if (const auto* reply = std::get_if<PolicyReply>(&event.body)) {
+    apply_policy_reply(*reply, commands);
     return commands;
   }
-  const bool target = event.side == Side::kTarget;
-  if (!timer_.busy(event.side)) {
+  const bool target = event.role == ModelRole::kTarget;
+  if (!timer_.busy(event.role)) {
     throw PreconditionError("[Decoder::on] an event for which no command is under way");
   }
   now_us_ = std::max(now_us_, event.end_us);
-  const StepTime step = timer_.ended(event.side, event.begin_us, event.end_us);
+  const StepTime step = timer_.ended(event.role, event.begin_us, event.end_us);
 
   if (const auto* fail = std::get_if<FailDone>(&event.body)) {
     // Report the first error; a fatal one takes precedence.
@@ -82,8 +82,8 @@ Commands Decoder::on(const Event& event) {
     finish_ = Finish::kFailed;
     request_aborts(commands);
   } else if (std::holds_alternative<AbortDone>(event.body)) {
-    if (!target && lanes_.cancelled()) {
-      lanes_.undo(tree_);
+    if (!target && sequences_.cancelled()) {
+      sequences_.undo(tree_);
     } else {
       finish_with(Finish::kCancelled, commands);
     }
@@ -94,8 +94,9 @@ Commands Decoder::on(const Event& event) {
     }
   } else if (const auto* verify = std::get_if<VerifyDone>(&event.body)) {
     report(step);
-    pending_verdict_ = verify->verdict;
-    if (!verify->verdict.features.empty()) planner_->on_features(verify->verdict.features);
+    pending_verification_ = verify->verification;
+    const std::vector<float>& features = verify->verification.features;
+    if (!features.empty()) planner_->on_features(features);
   } else if (const auto* draft = std::get_if<DraftDone>(&event.body)) {
     report(step);
     apply_draft(*draft);
@@ -114,14 +115,15 @@ Commands Decoder::cancel() {
   return commands;
 }
 
-void Decoder::apply_plan(const PlanDone& done, Commands& commands) {
+void Decoder::apply_policy_reply(const PolicyReply& reply, Commands& commands) {
   // A generation may end while its policy thinks.
   if (finish_ != Finish::kNone) return;
-  if (!pending_plan_limits_)
-    throw PreconditionError("[Decoder::apply_plan] a plan that was not asked for");
+  if (!pending_plan_limits_) {
+    throw PreconditionError("[Decoder::apply_policy_reply] a plan that was not asked for");
+  }
   try {
-    if (done.error) std::rethrow_exception(done.error);
-    if (done.plan) validate(*done.plan, *pending_plan_limits_);
+    if (reply.error) std::rethrow_exception(reply.error);
+    if (reply.plan) validate(*reply.plan, *pending_plan_limits_);
   } catch (const Error&) {
     error_ = std::current_exception();
     finish_with(Finish::kFailed, commands);
@@ -129,22 +131,22 @@ void Decoder::apply_plan(const PlanDone& done, Commands& commands) {
     return;
   }
   pending_plan_limits_.reset();
-  plan_ = done.plan;
-  if (done.plan) {
+  plan_ = reply.plan;
+  if (reply.plan) {
     monitor_.forget_outcomes();
   } else {
     ++counters_.policy_skipped;
   }
-  planner_->on_plan(done.plan);
+  planner_->on_plan(reply.plan);
   advance(commands);
   if (idle()) settle();
 }
 
 void Decoder::advance(Commands& commands) {
   const bool lock_step = planner_->lock_step();
-  if (lock_step || !pending_verdict_) ask_planner(commands);
-  if (!pending_verdict_ || (lock_step && !planner_->may_apply(view()))) return;
-  apply_verdict(*std::exchange(pending_verdict_, std::nullopt), commands);
+  if (lock_step || !pending_verification_) ask_planner(commands);
+  if (!pending_verification_ || (lock_step && !planner_->may_apply(view()))) return;
+  apply_verification(*std::exchange(pending_verification_, std::nullopt), commands);
   if (finish_ != Finish::kNone) return;
   cancel_useless_pass(commands);
   ask_planner(commands);
@@ -153,11 +155,11 @@ void Decoder::advance(Commands& commands) {
 void Decoder::ask_planner(Commands& commands) {
   if (draft_ == DraftState::kNotStarted && planner_->wants_draft(view())) begin_draft(commands);
   // The draft may be ready before the target: the planner sees a busy target then.
-  if (timer_.busy(Side::kTarget) && timer_.busy(Side::kDraft)) return;
+  if (timer_.busy(ModelRole::kTarget) && timer_.busy(ModelRole::kDraft)) return;
   if (pending_plan_limits_) return;
   if (monitor_.active() && planner_->wants_plan(view())) {
     pending_plan_limits_ = plan_limits(view(), *request_);
-    commands.ask = true;
+    commands.ask_policy = true;
     return;
   }
   carry_out(planner_->next(view()), commands);
@@ -174,9 +176,10 @@ void Decoder::carry_out(const Decision& decision, Commands& commands) {
 }
 
 void Decoder::cancel_useless_pass(Commands& commands) {
-  if (!timer_.busy(Side::kDraft) || lanes_.in_flight().empty() || lanes_.cancelled()) return;
-  if (!planner_->cancels_draft() || lanes_.matters(tree_)) return;
-  lanes_.cancel();
+  const bool passing = timer_.busy(ModelRole::kDraft) && !sequences_.in_flight().empty();
+  if (!passing || sequences_.cancelled()) return;
+  if (!planner_->cancels_draft() || sequences_.matters(tree_)) return;
+  sequences_.cancel();
   commands.abort_draft = true;
 }
 
@@ -188,19 +191,19 @@ void Decoder::report(const StepTime& step) {
 View Decoder::view() const {
   const Pos root = tree_.at(tree_.root()).pos;
   View view{.tree = tree_};
-  view.target_idle = !timer_.busy(Side::kTarget) && !pending_verdict_;
-  view.draft_idle = !timer_.busy(Side::kDraft) && draft_ != DraftState::kNotStarted;
+  view.target_idle = !timer_.busy(ModelRole::kTarget) && !pending_verification_;
+  view.draft_idle = !timer_.busy(ModelRole::kDraft) && draft_ != DraftState::kNotStarted;
   view.now_us = now_us_;
   view.draft_usable = draft_usable();
   view.submitted = submitted_.empty() ? kNoNode : submitted_.back();
-  view.evaluating = lanes_.in_flight();
+  view.evaluating = sequences_.in_flight();
   // The target adds one token of its own to every path, so the last useful node is one before the
   // end.
   view.max_depth = limit_ - root - 2;
   if (draft_usable()) view.max_depth = std::min(view.max_depth, limits_.draft->n_ctx - root);
   view.max_path = std::min(view.max_depth, limits_.target.max_batch - 1);
-  view.free_seqs = draft_usable() ? lanes_.count_free(tree_) : 0;
-  view.n_seqs = draft_usable() ? lanes_.n_seq() : 0;
+  view.free_seqs = draft_usable() ? sequences_.count_free(tree_) : 0;
+  view.n_seqs = draft_usable() ? sequences_.n_seq() : 0;
   return view;
 }
 
@@ -217,7 +220,7 @@ NodeId Decoder::make(const NodeRef& ref) {
 }
 
 Command Decoder::plan_verify(NodeId end, int n_pad) {
-  if (timer_.busy(Side::kTarget) || !submitted_.empty()) {
+  if (timer_.busy(ModelRole::kTarget) || !submitted_.empty()) {
     throw PreconditionError("[Decoder::plan_verify] the target is still at work");
   }
   VerifyCommand verify;
@@ -227,49 +230,50 @@ Command Decoder::plan_verify(NodeId end, int n_pad) {
   if (target_length_ > verify.pos) verify.truncate = Truncate{0, target_length_, verify.pos};
   target_length_ = verify.pos + static_cast<Pos>(verify.path.size());
   submitted_ = tree_.path_nodes(end);
-  timer_.issued(Side::kTarget, verify.n_tokens(), now_us_);
+  timer_.issued(ModelRole::kTarget, verify.n_tokens(), now_us_);
   ++counters_.n_target_steps;
   recorder_.on_submit(tree_, end);
-  return Command{epoch_, std::move(verify)};
+  return Command{generation_id_, std::move(verify)};
 }
 
 Command Decoder::plan_draft(std::span<const NodeId> nodes) {
-  if (timer_.busy(Side::kDraft)) {
+  if (timer_.busy(ModelRole::kDraft)) {
     throw PreconditionError("[Decoder::plan_draft] the draft is still at work");
   }
-  DraftCommand draft = lanes_.plan(tree_, nodes, planner_->width());
-  timer_.issued(Side::kDraft, draft.n_tokens(), now_us_);
+  DraftCommand draft = sequences_.plan(tree_, nodes, planner_->width());
+  timer_.issued(ModelRole::kDraft, draft.n_tokens(), now_us_);
   counters_.n_draft_lanes += draft.n_tokens();
   ++counters_.n_draft_steps;
-  return Command{epoch_, std::move(draft)};
+  return Command{generation_id_, std::move(draft)};
 }
 
 void Decoder::apply_draft(const DraftDone& done) {
-  const std::span<const NodeId> sent = lanes_.in_flight();
+  const std::span<const NodeId> sent = sequences_.in_flight();
   if (done.candidates.size() != sent.size()) {
     throw PreconditionError("[Decoder::apply_draft] answers for " +
-                            std::to_string(done.candidates.size()) + " lanes; " +
+                            std::to_string(done.candidates.size()) + " sequences; " +
                             std::to_string(sent.size()) + " were sent");
   }
   for (std::size_t i = 0; i < sent.size(); ++i) {
-    // A lane whose node was dropped meanwhile has changed the KV, which the ledger knows; no more.
+    // A sequence whose node was dropped meanwhile has changed the KV, which the ledger knows; no
+    // more.
     if (!tree_.contains(sent[i])) continue;
     Node& node = tree_.at(sent[i]);
     node.candidates = done.candidates[i];
     node.evaluated = true;
   }
-  lanes_.done();
+  sequences_.done();
 }
 
-void Decoder::apply_verdict(const Verdict& verdict, Commands& commands) {
+void Decoder::apply_verification(const Verification& verification, Commands& commands) {
   // 1. Walk: follow the target's tokens down the tree, as far as they were drafted.
   // 2. Commit: make them text, until it ends.
   // 3. Move the root to the newest token; what does not descend from it is dropped.
   // 4. Report what became of the round to the trace, the policy and the planner.
   const std::vector<NodeId> path = std::exchange(submitted_, {});
-  std::vector<WalkStep> steps = walk(tree_, path, verdict.choices);
+  std::vector<WalkStep> steps = walk(tree_, path, verification.choices);
   steps.resize(commit(steps, commands));
-  if (verdict.exhausted) finish_with(Finish::kStop, commands);
+  if (verification.exhausted) finish_with(Finish::kStop, commands);
 
   PolicyOutcome outcome;
   outcome.plan = std::exchange(plan_, std::nullopt);
@@ -287,17 +291,17 @@ void Decoder::apply_verdict(const Verdict& verdict, Commands& commands) {
 
   const bool drafts = request_->mode != Mode::kAutoregressive;
   const bool missed = !steps.empty() && steps.back().node == kNoNode;
-  recorder_.on_outcome(outcome, drafts && missed, std::move(rolled_back), verdict.features);
+  recorder_.on_outcome(outcome, drafts && missed, std::move(rolled_back), verification.features);
   if (finish_ != Finish::kNone) return;
-  monitor_.on_features(verdict.features);
+  monitor_.on_features(verification.features);
   monitor_.on_outcome(outcome);
   planner_->on_outcome(outcome);
-  planner_->on_verdict(view(), outcome.branch_hit);
+  planner_->on_verification(view(), outcome.branch_hit);
 }
 
 /// Returns how many steps became text.
 std::size_t Decoder::commit(std::span<const WalkStep> steps, Commands& commands) {
-  const View before = view();  // the tree changes only when all tokens have been told
+  const View before = view();  // the tree does not change in this loop
   for (std::size_t i = 0; i < steps.size(); ++i) {
     const auto& [choice, parent, node, origin] = steps[i];
     planner_->on_choice(before, parent, choice->token);
@@ -347,7 +351,7 @@ std::vector<Token> Decoder::move_root(std::span<const WalkStep> steps) {
 
 bool Decoder::commit_token(const Committed& committed, Commands& commands) {
   ++counters_.n_generated;
-  lanes_.commit(committed.choice.token);
+  sequences_.commit(committed.choice.token);
   if (draft_usable()) follow_with_draft(committed.choice.token);
   const bool stop = sink_ && sink_(committed);
   const auto length =
@@ -384,9 +388,9 @@ void Decoder::follow_with_draft(Token token) {
                 " lacks");
 }
 
-void Decoder::disable_draft(std::string why) {
+void Decoder::disable_draft(std::string reason) {
   draft_ = DraftState::kDropped;
-  why_ = std::move(why);
+  reason_ = std::move(reason);
 }
 
 void Decoder::finish_with(Finish finish, Commands& commands) {
@@ -395,8 +399,8 @@ void Decoder::finish_with(Finish finish, Commands& commands) {
 }
 
 void Decoder::request_aborts(Commands& commands) const {
-  commands.abort_target = timer_.busy(Side::kTarget);
-  commands.abort_draft = timer_.busy(Side::kDraft);
+  commands.abort_target = timer_.busy(ModelRole::kTarget);
+  commands.abort_draft = timer_.busy(ModelRole::kDraft);
 }
 
 void Decoder::settle() {

@@ -18,14 +18,14 @@
 #include "specbranch/planner/step_timer.h"
 #include "specbranch/report/stats.h"
 #include "specbranch/report/trace.h"
-#include "specbranch/tree/draft_lanes.h"
+#include "specbranch/tree/draft_sequences.h"
 #include "specbranch/tree/tree.h"
 
 namespace specbranch {
 
 enum class Finish : std::uint8_t { kNone, kStop, kLength, kCancelled, kFailed };
 
-/// What the decoder must know of the models.
+/// The limits of the models that the decoder must know.
 struct ModelLimits {
   Capabilities target;
   std::optional<Capabilities> draft;  ///< none: only `autoregressive`.
@@ -35,14 +35,14 @@ struct ModelLimits {
 struct Commands {
   std::optional<Command> target;
   std::optional<Command> draft;
-  bool abort_draft = false;  ///< what the draft is doing can no longer matter.
+  bool abort_draft = false;  ///< the draft's running command is no longer useful.
   bool abort_target = false;
-  /// Ask the caller's policy about `Decoder::policy_round` and answer with PlanDone. Until then no
-  /// round begins.
-  bool ask = false;
+  /// Send `Decoder::policy_round` to the caller's policy, and its answer as PolicyReply. Until then
+  /// no round begins.
+  bool ask_policy = false;
 };
 
-/// A token that became part of the text.
+/// A token that was committed to the text.
 struct Committed {
   Choice choice;
   Origin origin = Origin::kTarget;
@@ -66,43 +66,45 @@ enum class DraftState : std::uint8_t {
 /// *Thread safety:* none; owned by one thread.
 class Decoder final {
  public:
-  Decoder(std::shared_ptr<const Request> request, const ModelLimits& limits, Epoch epoch,
-          std::unique_ptr<Planner> planner, CommitSink sink);
+  Decoder(std::shared_ptr<const Request> request, const ModelLimits& limits,
+          GenerationId generation_id, std::unique_ptr<Planner> planner, CommitSink sink);
 
   Commands start();
   Commands on(const Event& event);
 
-  /// What the policy is to be shown. Only between `Commands::ask` and its answer.
+  /// The round for the caller's policy. Only between `Commands::ask_policy` and PolicyReply.
   PolicyRound policy_round() const { return monitor_.round(view(), *request_); }
 
   /// Ends the generation with what is committed; the answer to running commands is still awaited.
   Commands cancel();
 
   Finish finish() const { return finish_; }
-  /// Finished and nothing is under way.
+  /// The generation is finished, and no command runs.
   bool idle() const {
-    return finish_ != Finish::kNone && !timer_.busy(Side::kTarget) && !timer_.busy(Side::kDraft);
+    return finish_ != Finish::kNone && !timer_.busy(ModelRole::kTarget) &&
+           !timer_.busy(ModelRole::kDraft);
   }
   std::exception_ptr error() const { return error_; }
   const Counters& counters() const { return counters_; }
   int n_reused() const { return n_reused_; }
-  /// Why the draft is not used (any more), or why the planner decodes as it does.
-  std::string mode_reason() const { return why_.empty() ? planner_->mode_reason() : why_; }
+  /// The reason why the draft is not used, or the planner's reason for its schedule.
+  std::string mode_reason() const { return reason_.empty() ? planner_->mode_reason() : reason_; }
   const SpeculationTree& tree() const { return tree_; }
-  /// The verdicts applied so far, if the request asked for a trace; `at_us` is the caller's to set.
+  /// The verifications applied so far, if the request asked for a trace; `at_us` is the caller's to
+  /// set.
   std::vector<TraceRound>& rounds() { return recorder_.rounds(); }
 
  private:
   NodeId make(const NodeRef& ref);
   View view() const;
   void advance(Commands& commands);
-  void apply_plan(const PlanDone& done, Commands& commands);
+  void apply_policy_reply(const PolicyReply& done, Commands& commands);
   void ask_planner(Commands& commands);
   void begin_draft(Commands& commands);
   void cancel_useless_pass(Commands& commands);
   void report(const StepTime& step);
   void apply_draft(const DraftDone& done);
-  void apply_verdict(const Verdict& verdict, Commands& commands);
+  void apply_verification(const Verification& verification, Commands& commands);
   std::size_t commit(std::span<const WalkStep> steps, Commands& commands);
   bool commit_token(const Committed& committed, Commands& commands);
   void count(std::span<const WalkStep> steps, const PolicyOutcome& outcome);
@@ -112,7 +114,7 @@ class Decoder final {
     return draft_ == DraftState::kNotStarted || draft_ == DraftState::kStarted;
   }
   void follow_with_draft(Token token);
-  void disable_draft(std::string why);
+  void disable_draft(std::string reason);
   void finish_with(Finish finish, Commands& commands);
   void request_aborts(Commands& commands) const;
   void settle();
@@ -122,25 +124,25 @@ class Decoder final {
 
   std::shared_ptr<const Request> request_;
   ModelLimits limits_;
-  Epoch epoch_;
+  GenerationId generation_id_;
   std::unique_ptr<Planner> planner_;
   CommitSink sink_;
   SpeculationTree tree_;
-  DraftLanes lanes_;
+  DraftSequences sequences_;
   Counters counters_;
   PolicyMonitor monitor_;
   RoundRecorder recorder_;
-  std::optional<PlanLimits> pending_plan_limits_;  ///< of the plan that the policy is asked for.
-  std::optional<Plan> plan_;                       ///< what it said for the round that runs.
-  std::optional<Verdict> pending_verdict_;         ///< held back by a lock-step planner.
-  std::vector<NodeId> submitted_;                  ///< the path under verification, root first.
-  Pos target_length_ = 0;                          ///< cells of the target's sequence 0.
-  Pos limit_ = 0;                                  ///< text length at which the generation ends.
+  std::optional<PlanLimits> pending_plan_limits_;     ///< of the plan that the policy is asked for.
+  std::optional<Plan> plan_;                          ///< what it said for the round that runs.
+  std::optional<Verification> pending_verification_;  ///< held back by a lock-step planner.
+  std::vector<NodeId> submitted_;                     ///< the path under verification, root first.
+  Pos target_length_ = 0;                             ///< cells of the target's sequence 0.
+  Pos limit_ = 0;                                     ///< text length at which the generation ends.
   DraftState draft_ = DraftState::kAbsent;
   Finish finish_ = Finish::kNone;
   std::exception_ptr error_;
   int n_reused_ = 0;
-  std::string why_;
+  std::string reason_;
 
   StepTimer timer_;  ///< also of which commands are under way.
   std::int64_t now_us_ = 0;

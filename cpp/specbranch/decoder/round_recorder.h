@@ -1,4 +1,4 @@
-/// The rounds of one generation, for its trace. Owned by the decoder.
+/// Records the rounds of one generation for its trace. Owned by the decoder.
 #pragma once
 
 #include <span>
@@ -19,14 +19,15 @@ class RoundRecorder {
   /// `active` false: nothing is kept.
   explicit RoundRecorder(bool active) : active_(active) {}
 
-  /// The path to `end` goes to the target.
+  /// The decoder submits the path to `end`.
   void on_submit(const SpeculationTree& tree, NodeId end);
 
   /// The target chose `token` after `parent`.
   void on_choice(const Node& parent, Token token);
 
-  /// The verdict was applied. `branch_miss`: its last token was not in the tree. `rolled_back`:
-  /// what was dropped of the main path. `features`: those of the verdict.
+  /// The verification was applied. `branch_miss`: its last token was not in the tree.
+  /// `rolled_back`: the dropped tokens of the main path. `features`: the features of the
+  /// verification.
   void on_outcome(const PolicyOutcome& outcome, bool branch_miss, std::vector<Token> rolled_back,
                   const std::vector<float>& features);
 
@@ -37,7 +38,7 @@ class RoundRecorder {
   bool active_;
   std::vector<TraceRound> rounds_;
   TraceRound current_;           ///< the round under verification.
-  std::vector<float> features_;  ///< of the last verdict that was applied.
+  std::vector<float> features_;  ///< of the last verification that was applied.
 };
 
 }  // namespace specbranch

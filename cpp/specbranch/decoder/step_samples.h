@@ -1,4 +1,4 @@
-/// Measured times of steps by their length. Private to the core; see `WarmUp`.
+/// Measured times of steps by their length. Private to the core; see `CostMeasurement`.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace specbranch {
 
-/// Times of steps of 1, 2, 3 .. tokens (or lanes), each measured a few times or not at all.
+/// Times of steps of 1, 2, 3 .. tokens (or sequences), each measured a few times or not at all.
 class StepSamples {
  public:
   void add(int n, std::int64_t us) { samples_[n].push_back(static_cast<double>(us)); }

@@ -1,4 +1,4 @@
-/// Where the tokens that the target chose lead in the speculation tree.
+/// Follows the target's choices down the draft tree.
 #pragma once
 
 #include <span>
@@ -11,9 +11,9 @@ namespace specbranch {
 
 /// One token that the target chose.
 struct WalkStep {
-  const Choice* choice = nullptr;  ///< belongs to the verdict.
+  const Choice* choice = nullptr;  ///< a choice of the verification, which owns it.
   NodeId parent = kNoNode;         ///< the node that it follows.
-  NodeId node = kNoNode;           ///< the node that holds it; kNoNode: it was not drafted.
+  NodeId node = kNoNode;           ///< the node of the token; kNoNode: the token was not drafted.
   Origin origin = Origin::kTarget;
 };
 

@@ -27,7 +27,7 @@ GenerationEnd ended(Finish finish, const Request& request, std::exception_ptr er
 Coordinator::Current::Current(SubmitMessage message, const ModelLimits& limits,
                               PairProfile* profile, CommitSink sink)
     : submit(std::move(message)),
-      decoder(submit.request, limits, submit.epoch, make_planner(*submit.request, profile),
+      decoder(submit.request, limits, submit.generation_id, make_planner(*submit.request, profile),
               std::move(sink)),
       matcher(submit.request->stop),
       begin_us(now_us()) {
@@ -37,14 +37,14 @@ Coordinator::Current::Current(SubmitMessage message, const ModelLimits& limits,
 Coordinator::Coordinator(const ModelLimits& limits, std::vector<std::string> pieces,
                          std::unique_ptr<Worker<TargetModel>> target,
                          std::unique_ptr<Worker<DraftModel>> draft, PairProfile profile,
-                         double warm_up_ms)
+                         double measure_costs_ms)
     : limits_(limits),
       pieces_(std::move(pieces)),
       target_(std::move(target)),
       draft_(std::move(draft)),
       profile_(std::move(profile)),
       published_(profile_) {
-  totals_.warm_up_ms = warm_up_ms;
+  totals_.measure_costs_ms = measure_costs_ms;
 }
 
 bool Coordinator::handle(Message& message) {
@@ -105,11 +105,12 @@ void Coordinator::on(SubmitMessage& message) {
 }
 
 void Coordinator::on(const CancelMessage& message) {
-  if (current_ && current_->submit.epoch == message.epoch) {
+  if (current_ && current_->submit.generation_id == message.generation_id) {
     dispatch(current_->decoder.cancel());
     return;
   }
-  const auto queued = std::ranges::find(queue_, message.epoch, &SubmitMessage::epoch);
+  const auto queued =
+      std::ranges::find(queue_, message.generation_id, &SubmitMessage::generation_id);
   if (queued == queue_.end()) return;
   const SubmitMessage submit = std::move(*queued);
   queue_.erase(queued);
@@ -125,7 +126,7 @@ void Coordinator::on(const CloseMessage& /*message*/) {
 
 void Coordinator::on(const Event& event) {
   if (!current_) return;
-  const bool of_model = !std::holds_alternative<PlanDone>(event.body);
+  const bool of_model = !std::holds_alternative<PolicyReply>(event.body);
   if (of_model) measure(event);
   Commands commands = current_->decoder.on(event);
   if (of_model && current_->recorder) {
@@ -135,7 +136,7 @@ void Coordinator::on(const Event& event) {
 }
 
 void Coordinator::measure(const Event& event) {
-  if (event.side == Side::kTarget && std::holds_alternative<BeginDone>(event.body)) {
+  if (event.role == ModelRole::kTarget && std::holds_alternative<BeginDone>(event.body)) {
     const Request& request = *current_->submit.request;
     if (request.progress) request.progress->set_prefilled(static_cast<Pos>(request.prompt.size()));
   }
@@ -146,7 +147,7 @@ void Coordinator::measure(const Event& event) {
     current_->decode_begin_us = std::max(current_->decode_begin_us, event.end_us);
     current_->meter.start(current_->decode_begin_us);
   }
-  current_->meter.add(event.side, event.begin_us, event.end_us);
+  current_->meter.add(event.role, event.begin_us, event.end_us);
 }
 
 void Coordinator::start_next() {
@@ -171,24 +172,24 @@ void Coordinator::start_next() {
 
 void Coordinator::carry_out(Commands commands) {
   for (;;) {
-    const bool ask = commands.ask;
+    const bool ask_policy = commands.ask_policy;
     dispatch(std::move(commands));
-    // A reader who waits is to find the question before the chunks that would send it away.
-    const bool skipped = ask && !pose_question();
+    // Send the policy request before the chunks: a reader that gets a chunk first stops waiting.
+    const bool skipped = ask_policy && !send_policy_request();
     hand_out();
     if (!skipped) return;
     Event event;
-    event.epoch = current_->submit.epoch;
-    event.body = PlanDone{};
+    event.generation_id = current_->submit.generation_id;
+    event.body = PolicyReply{};
     commands = current_->decoder.on(event);
   }
 }
 
-bool Coordinator::pose_question() {
+bool Coordinator::send_policy_request() {
   OutputChannel& output = *current_->submit.output;
   if (!output.awaited()) return false;
   return output.send_first_if_awaited(
-      Question{std::make_shared<const PolicyRound>(current_->decoder.policy_round())});
+      PolicyRequest{std::make_shared<const PolicyRound>(current_->decoder.policy_round())});
 }
 
 void Coordinator::hand_out() {
@@ -199,24 +200,24 @@ void Coordinator::hand_out() {
 void Coordinator::dispatch(Commands commands) {
   if (commands.abort_target) target_->request_abort();
   if (commands.abort_draft && draft_) draft_->request_abort();
-  // A model is idle when it gets a command: an abort that came too late for the last one is void.
+  // The model is idle here, so a pending abort belongs to the previous command. Clear it.
   if (commands.target) {
-    sent(Side::kTarget, *commands.target);
+    sent(ModelRole::kTarget, *commands.target);
     target_->clear_abort();
     target_->send(std::move(*commands.target));
   }
   if (commands.draft) {
-    sent(Side::kDraft, *commands.draft);
+    sent(ModelRole::kDraft, *commands.draft);
     draft_->clear_abort();
     draft_->send(std::move(*commands.draft));
   }
 }
 
-void Coordinator::sent(Side side, const Command& command) {
+void Coordinator::sent(ModelRole role, const Command& command) {
   if (!current_) return;
-  current_->meter.sent(side, now_us());
-  if (side == Side::kDraft) current_->has_draft = true;
-  if (current_->recorder) current_->recorder->sent(side, command);
+  current_->meter.sent(role, now_us());
+  if (role == ModelRole::kDraft) current_->has_draft = true;
+  if (current_->recorder) current_->recorder->sent(role, command);
 }
 
 bool Coordinator::deliver(const Committed& committed) {

@@ -1,4 +1,4 @@
-/// What stands between the callers and the workers. Private to the core; see `Engine`.
+/// The coordinator between the callers and the workers. Private to the core; see `Engine`.
 #pragma once
 
 #include <deque>
@@ -24,13 +24,13 @@ namespace specbranch {
 using OutputChannel = Channel<Output>;
 
 struct SubmitMessage {
-  Epoch epoch = 0;
+  GenerationId generation_id = 0;
   std::shared_ptr<const Request> request;
   std::shared_ptr<OutputChannel> output;
 };
 
 struct CancelMessage {
-  Epoch epoch = 0;
+  GenerationId generation_id = 0;
 };
 
 struct CloseMessage {};
@@ -51,7 +51,8 @@ class Coordinator {
  public:
   Coordinator(const ModelLimits& limits, std::vector<std::string> pieces,
               std::unique_ptr<Worker<TargetModel>> target,
-              std::unique_ptr<Worker<DraftModel>> draft, PairProfile profile, double warm_up_ms);
+              std::unique_ptr<Worker<DraftModel>> draft, PairProfile profile,
+              double measure_costs_ms);
 
   /// Handles one message. False: this was the last one that matters.
   bool handle(Message& message);
@@ -76,7 +77,7 @@ class Coordinator {
     std::int64_t decode_begin_us = 0;  ///< 0: still in prefill.
     bool has_draft = false;            ///< the draft was given the text.
     std::optional<TraceRecorder> recorder;
-    std::vector<Chunk> held;  ///< wait for the question that may come with them.
+    std::vector<Chunk> held;  ///< sent after the policy request, if the round has one.
   };
 
   void on(SubmitMessage& message);
@@ -87,8 +88,8 @@ class Coordinator {
   void carry_out(Commands commands);
   void dispatch(Commands commands);
   void measure(const Event& event);
-  void sent(Side side, const Command& command);
-  bool pose_question();
+  void sent(ModelRole role, const Command& command);
+  bool send_policy_request();
   void hand_out();
   bool deliver(const Committed& committed);
   void finish_if_idle();
@@ -104,7 +105,7 @@ class Coordinator {
   std::unique_ptr<Worker<TargetModel>> target_;
   std::unique_ptr<Worker<DraftModel>> draft_;
   std::deque<SubmitMessage> queue_;
-  PairProfile profile_;  ///< the running planner's to use and refine; outlives it.
+  PairProfile profile_;  ///< the running planner reads and refines it.
   std::unique_ptr<Current> current_;
   bool closing_ = false;
 

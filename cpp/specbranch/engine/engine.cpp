@@ -9,7 +9,7 @@
 
 #include "specbranch/base/errors.h"
 #include "specbranch/engine/coordinator.h"
-#include "specbranch/engine/run_warm_up.h"
+#include "specbranch/engine/run_cost_measurement.h"
 
 namespace specbranch {
 
@@ -19,7 +19,7 @@ struct Generation::State {
   std::shared_ptr<OutputChannel> output;
   std::shared_ptr<const Progress> progress;
   std::shared_ptr<Inbox> inbox;
-  Epoch epoch = 0;
+  GenerationId generation_id = 0;
   long owner_pid = 0;
   std::atomic<bool> finished{false};
 };
@@ -45,10 +45,10 @@ std::optional<Output> Generation::next_for(std::chrono::milliseconds timeout) {
   return output;
 }
 
-void Generation::answer(PlanDone answer) {
+void Generation::answer(PolicyReply answer) {
   if (getpid() != state_->owner_pid) return;
   Event event;
-  event.epoch = state_->epoch;
+  event.generation_id = state_->generation_id;
   event.body = std::move(answer);
   state_->inbox->post(std::move(event));
 }
@@ -59,7 +59,7 @@ const Progress& Generation::progress() const { return *state_->progress; }
 
 void Generation::cancel() {
   if (getpid() != state_->owner_pid) return;
-  state_->inbox->post(CancelMessage{state_->epoch});
+  state_->inbox->post(CancelMessage{state_->generation_id});
 }
 
 // EngineImpl ----------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ class EngineImpl {
   ModelLimits limits;
   std::string why_no_speculation;
   std::shared_ptr<Inbox> inbox = std::make_shared<Inbox>();
-  std::atomic<Epoch> next_epoch{1};
+  std::atomic<GenerationId> next_generation_id{1};
   std::atomic<bool> closed{false};
   std::mutex close_mutex;  ///< one thread ends the workers; others that close wait for it.
   std::unique_ptr<Coordinator> coordinator;
@@ -82,19 +82,19 @@ EngineImpl::EngineImpl(EngineParts parts)
   const auto ready = std::make_shared<Channel<WorkerReady>>();
   const auto on_ready = [ready](WorkerReady report) { ready->send(std::move(report)); };
   const auto on_event = [box = inbox](Event event) { box->post(std::move(event)); };
-  auto target = std::make_unique<Worker<TargetModel>>(Side::kTarget, std::move(parts.target),
+  auto target = std::make_unique<Worker<TargetModel>>(ModelRole::kTarget, std::move(parts.target),
                                                       on_ready, on_event);
   std::unique_ptr<Worker<DraftModel>> draft;
   if (parts.draft) {
-    draft = std::make_unique<Worker<DraftModel>>(Side::kDraft, std::move(parts.draft), on_ready,
-                                                 on_event);
+    draft = std::make_unique<Worker<DraftModel>>(ModelRole::kDraft, std::move(parts.draft),
+                                                 on_ready, on_event);
   }
   std::exception_ptr error;
   for (int n = draft ? 2 : 1; n > 0; --n) {
     const std::optional<WorkerReady> report = ready->receive();
     if (!report) throw FatalError("[Engine] a worker ended without a word");
     // If both fail, the target's failure is told.
-    const bool of_target = report->side == Side::kTarget;
+    const bool of_target = report->role == ModelRole::kTarget;
     if (report->error && (!error || of_target)) error = report->error;
     if (of_target) {
       limits.target = report->capabilities;
@@ -103,21 +103,21 @@ EngineImpl::EngineImpl(EngineParts parts)
     }
   }
   if (error) std::rethrow_exception(error);
-  WarmUpResult warm_up;
+  MeasuredCosts measurement;
   const bool can_speculate = draft && why_no_speculation.empty() && limits.target.can_roll_back;
-  if (can_speculate && parts.warm_up_us > 0 && !parts.profile.costs.known()) {
-    WarmUp measuring(limits, dummy_tokens(parts.pieces, limits), parts.warm_up_us);
+  if (can_speculate && parts.measure_costs_us > 0 && !parts.profile.costs.known()) {
+    CostMeasurement measuring(limits, dummy_tokens(parts.pieces, limits), parts.measure_costs_us);
     const auto events = std::make_shared<Channel<Event>>();
     inbox->attach([events](Message& message) {
       return events->send(std::get<Event>(std::move(message)));  // nobody else knows the inbox yet
     });
-    warm_up =
-        run_warm_up(measuring, *events, *target, *draft, parts.warm_up_us, parts.stop_warm_up);
-    parts.profile.costs = std::move(warm_up.costs);
+    measurement = run_cost_measurement(measuring, *events, *target, *draft, parts.measure_costs_us,
+                                       parts.stop_measuring);
+    parts.profile.costs = std::move(measurement.costs);
   }
   coordinator =
       std::make_unique<Coordinator>(limits, std::move(parts.pieces), std::move(target),
-                                    std::move(draft), std::move(parts.profile), warm_up.ms);
+                                    std::move(draft), std::move(parts.profile), measurement.ms);
   inbox->attach([this](Message& message) { return coordinator->handle(message); });
 }
 
@@ -174,9 +174,9 @@ std::unique_ptr<Generation> Engine::generate(Request request) {
   request.progress = std::make_shared<Progress>();
   state->progress = request.progress;
   state->inbox = impl_->inbox;
-  state->epoch = impl_->next_epoch.fetch_add(1);
+  state->generation_id = impl_->next_generation_id.fetch_add(1);
   state->owner_pid = owner_pid_;
-  SubmitMessage submit{state->epoch, std::make_shared<const Request>(std::move(request)),
+  SubmitMessage submit{state->generation_id, std::make_shared<const Request>(std::move(request)),
                        state->output};
   if (!impl_->inbox->post(std::move(submit))) {
     throw EngineClosed("[Engine::generate] the engine is closed");

@@ -37,12 +37,12 @@ struct GenerationEnd {
   std::exception_ptr error;  ///< set if `finish` is kFailed.
 };
 
-/// The caller's policy is asked (`PolicyOptions::Kind::kHook`): `Generation::answer` it, soon.
-struct Question {
+/// A request to the caller's policy (`PolicyOptions::Kind::kHook`): call `Generation::answer` soon.
+struct PolicyRequest {
   std::shared_ptr<const PolicyRound> round;
 };
 
-using Output = std::variant<Chunk, GenerationEnd, Question>;
+using Output = std::variant<Chunk, GenerationEnd, PolicyRequest>;
 
 class EngineImpl;
 
@@ -57,14 +57,14 @@ class Generation {
   Generation& operator=(const Generation&) = delete;
 
   /// The next chunk, or the end, or nothing within `timeout`. After the end was returned, nothing
-  /// comes any more, at once (see `finished`). A question only comes while somebody waits here,
-  /// before the chunks of the round that led to it.
+  /// comes any more, at once (see `finished`). A PolicyRequest comes only while somebody waits
+  /// here, before the chunks of the round that led to it.
   std::optional<Output> next_for(std::chrono::milliseconds timeout);
 
-  /// The answer to a Question: a plan, or why there is none, which ends the generation with that
-  /// error (an `Error`; the engine stays usable). Nobody else works on the generation until then,
-  /// but cancelling it needs no answer. Never blocks.
-  void answer(PlanDone answer);
+  /// The answer to a PolicyRequest: a plan, or why there is none, which ends the generation with
+  /// that error (an `Error`; the engine stays usable). Nobody else works on the generation until
+  /// then, but cancelling it needs no answer. Never blocks.
+  void answer(PolicyReply answer);
 
   /// The end was returned by `next_for`.
   bool finished() const;
@@ -91,12 +91,12 @@ struct EngineParts {
   PairProfile profile;             ///< what is known of the pair already.
   /// Time that may be spent on measuring steps with dummy tokens (`PairProfile::costs`) while
   /// loading; 0: none. Not done without a draft, nor if the costs are known already.
-  std::int64_t warm_up_us = 0;
-  std::function<bool()> stop_warm_up;  ///< asked every 50 ms; true ends the measuring.
+  std::int64_t measure_costs_us = 0;
+  std::function<bool()> stop_measuring;  ///< called every 50 ms; true ends the measurement.
 };
 
-/// What the warm-up takes at most, unless told otherwise.
-inline constexpr std::int64_t kWarmUpUs = 2'000'000;
+/// What the measurement of step costs takes at most, unless told otherwise.
+inline constexpr std::int64_t kMeasureCostsUs = 2'000'000;
 
 /// Totals over the generations that ended so far, those that never began among them.
 struct EngineStats {
@@ -107,7 +107,7 @@ struct EngineStats {
   std::int64_t n_accepted = 0;
   std::int64_t n_rolled_back = 0;
   double decode_ms = 0.0;
-  double warm_up_ms = 0.0;  ///< measuring while loading; 0: there was none.
+  double measure_costs_ms = 0.0;  ///< measuring while loading; 0: there was none.
 };
 
 /// *Thread safety:* every method from any thread; generations run one after another, in order.

@@ -1,4 +1,4 @@
-#include "specbranch/planner/auto/planner_auto.h"
+#include "specbranch/planner/auto/auto_planner.h"
 #include "specbranch/planner/planners.h"
 
 namespace specbranch {

@@ -29,7 +29,7 @@ Body run(DraftModel& model, const DraftCommand& command) {
       model.truncate(std::get<Truncate>(op));
     }
   }
-  return DraftDone{model.draft(command.lanes, command.k)};
+  return DraftDone{model.draft(command.inputs, command.k)};
 }
 
 Body run(DraftModel& /*model*/, const VerifyCommand& /*command*/) {
@@ -42,8 +42,8 @@ Body run(Model& model, const BeginCommand& command) {
 
 /// Runs `work`; an exception that is not ours leaves the model in an unknown state.
 template <class Work>
-Body guarded(Side side, Work work) {
-  const char* name = side == Side::kTarget ? "target" : "draft";
+Body guarded(ModelRole role, Work work) {
+  const char* name = role == ModelRole::kTarget ? "target" : "draft";
   try {
     return work();
   } catch (const Aborted&) {
@@ -60,12 +60,12 @@ Body guarded(Side side, Work work) {
 }
 
 template <class M>
-Event execute_on(Side side, M& model, const Command& command) {
+Event execute_on(ModelRole role, M& model, const Command& command) {
   Event event;
-  event.side = side;
-  event.epoch = command.epoch;
+  event.role = role;
+  event.generation_id = command.generation_id;
   event.begin_us = now_us();
-  event.body = guarded(side, [&] {
+  event.body = guarded(role, [&] {
     return std::visit([&](const auto& body) { return run(model, body); }, command.body);
   });
   event.end_us = now_us();
@@ -75,16 +75,16 @@ Event execute_on(Side side, M& model, const Command& command) {
 }  // namespace
 
 Event execute(TargetModel& model, const Command& command) {
-  return execute_on(Side::kTarget, model, command);
+  return execute_on(ModelRole::kTarget, model, command);
 }
 
 Event execute(DraftModel& model, const Command& command) {
-  return execute_on(Side::kDraft, model, command);
+  return execute_on(ModelRole::kDraft, model, command);
 }
 
 template <class M>
-Worker<M>::Worker(Side side, ModelFactory<M> factory, OnReady on_ready, OnEvent on_event)
-    : side_(side),
+Worker<M>::Worker(ModelRole role, ModelFactory<M> factory, OnReady on_ready, OnEvent on_event)
+    : role_(role),
       factory_(std::move(factory)),
       on_ready_(std::move(on_ready)),
       on_event_(std::move(on_event)),
@@ -113,8 +113,8 @@ template <class M>
 void Worker<M>::run() {
   std::unique_ptr<M> model;
   WorkerReady ready;
-  ready.side = side_;
-  const Body made = guarded(side_, [&]() -> Body {
+  ready.role = role_;
+  const Body made = guarded(role_, [&]() -> Body {
     model = factory_();
     if (!model) throw FatalError("[Worker::run] the factory gave no model");
     ready.capabilities = model->capabilities();

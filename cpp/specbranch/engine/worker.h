@@ -1,4 +1,4 @@
-/// A worker owns one model from birth to death on a thread of its own.
+/// A worker owns one model, on a thread of its own.
 #pragma once
 
 #include <functional>
@@ -18,9 +18,9 @@ namespace specbranch {
 Event execute(TargetModel& model, const Command& command);
 Event execute(DraftModel& model, const Command& command);
 
-/// What a worker says once: its model's abilities, or why there is none.
+/// The first report of a worker: the capabilities of its model, or the error.
 struct WorkerReady {
-  Side side = Side::kTarget;
+  ModelRole role = ModelRole::kTarget;
   Capabilities capabilities;
   std::exception_ptr error;
 };
@@ -36,14 +36,14 @@ class Worker {
   using OnReady = std::function<void(WorkerReady)>;
   using OnEvent = std::function<void(Event)>;
 
-  Worker(Side side, ModelFactory<M> factory, OnReady on_ready, OnEvent on_event);
+  Worker(ModelRole role, ModelFactory<M> factory, OnReady on_ready, OnEvent on_event);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
   void send(Command command) { inbox_.send(std::move(command)); }
 
-  /// Cuts the running command short. Only between `send` and its event.
+  /// Requests an abort of the running command. Only between `send` and its event.
   void request_abort();
   /// Only while no command is under way.
   void clear_abort();
@@ -52,7 +52,7 @@ class Worker {
   void run();
   void publish(M* model);
 
-  Side side_;
+  ModelRole role_;
   ModelFactory<M> factory_;
   OnReady on_ready_;
   OnEvent on_event_;

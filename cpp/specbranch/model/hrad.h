@@ -1,4 +1,4 @@
-/// H-RAD (SpecBranch, arXiv:2506.01979): foretells what the target will do with a drafted window.
+/// H-RAD (SpecBranch, arXiv:2506.01979): predicts how much of a drafted window the target accepts.
 #pragma once
 
 #include <array>
@@ -8,8 +8,8 @@
 
 namespace specbranch {
 
-/// What happens to a window of drafted tokens; the order of the classifier's classes.
-enum class WindowFate : int {
+/// How much of a window of drafted tokens is accepted; in the order of the classifier's classes.
+enum class WindowAcceptance : int {
   kNone = 0,  ///< its first token is rejected.
   kSome = 1,  ///< its first token is accepted, its last one is not.
   kAll = 2,   ///< the whole window is accepted.
@@ -21,7 +21,7 @@ struct HradWeights {
   int n_layers = 0;          ///< K: layers of the target whose inputs it sees.
   int n_embd = 0;            ///< width of the target.
   std::vector<float> mean;   ///< of each input; x' = (x - mean) * scale.
-  std::vector<float> scale;  ///< likewise.
+  std::vector<float> scale;  ///< of each input.
   std::vector<float> w1, b1;
   std::vector<float> w2, b2;
   std::vector<float> w3, b3;
@@ -41,10 +41,9 @@ class HradClassifier {
 
   int n_inputs() const { return weights_->n_inputs(); }
 
-  /// Chances of kNone, kSome and kAll; they add up to 1. `features` is laid out as in
-  /// `Verdict::features`; another size throws InvalidArgument. Scores that are no numbers, from
-  /// features that are none, count as kSome. Allocates nothing. Cost: one pass over the weights
-  /// (21 MB at a width of 4,096 and K = 4).
+  /// The probabilities of kNone, kSome and kAll; they add up to 1. `features` has the layout of
+  /// `Verification::features`; another size throws InvalidArgument. NaN features give kSome.
+  /// Allocates nothing. Cost: one pass over the weights (21 MB at a width of 4,096 and K = 4).
   std::array<float, 3> probabilities(std::span<const float> features);
 
  private:

@@ -1,4 +1,4 @@
-/// What the decoder tells the workers, and what they answer. Plain data; no logits cross threads.
+/// Messages between the decoder and the workers: commands and events. No logits cross threads.
 #pragma once
 
 #include <cstdint>
@@ -15,17 +15,17 @@
 
 namespace specbranch {
 
-/// Start a generation: prefill the prompt but for its last token.
+/// Starts a generation: prefill the prompt without its last token.
 struct BeginCommand {
   std::shared_ptr<const Request> request;
 };
 
-/// Target: optionally roll back, then verify `path` from `pos`.
+/// Target: roll back if `truncate` is set, then verify `path` from `pos`.
 struct VerifyCommand {
   std::optional<Truncate> truncate;
   Pos pos = 0;
   std::vector<Token> path;
-  int n_pad = 0;  ///< dummy tokens that are decoded with it and leave no trace.
+  int n_pad = 0;  ///< padding tokens of the batch, which leave no cells.
 
   /// Tokens that are decoded, padding included.
   int n_tokens() const { return static_cast<int>(path.size()) + n_pad; }
@@ -33,22 +33,22 @@ struct VerifyCommand {
 
 using KvOp = std::variant<Fork, Truncate>;
 
-/// Draft: bring the sequences into place, then one forward pass over all lanes.
+/// Draft: fork and cut sequences, then decode the inputs of all sequences in one forward pass.
 struct DraftCommand {
   std::vector<KvOp> ops;  ///< in this order, before the pass.
-  std::vector<Lane> lanes;
-  int k = 1;  ///< candidates wanted after each lane.
+  std::vector<SequenceInput> inputs;
+  int k = 1;  ///< candidates wanted after each input.
 
-  /// Tokens that are decoded on all lanes.
+  /// Tokens of all inputs.
   int n_tokens() const {
     int n = 0;
-    for (const Lane& lane : lanes) n += static_cast<int>(lane.tokens.size());
+    for (const SequenceInput& input : inputs) n += static_cast<int>(input.tokens.size());
     return n;
   }
 };
 
 struct Command {
-  Epoch epoch = 0;
+  GenerationId generation_id = 0;
   std::variant<BeginCommand, VerifyCommand, DraftCommand> body;
 };
 
@@ -58,36 +58,37 @@ struct BeginDone {
 };
 
 struct VerifyDone {
-  Verdict verdict;
+  Verification verification;
 };
 
-/// Candidates lane by lane, in the order of the command's lanes.
+/// Candidates for each input, in the order of the command's inputs.
 struct DraftDone {
   std::vector<std::vector<Candidate>> candidates;
 };
 
-/// The command was cut short on request; the model's sequences are as before it.
+/// The command was aborted on request. The model's sequences are as before the command.
 struct AbortDone {};
 
-/// The command failed; the model's sequences are as before it.
+/// The command failed. The model's sequences are as before the command.
 struct FailDone {
   std::exception_ptr error;
 };
 
-/// The answer to `Commands::ask`, which may come between those of the models.
-struct PlanDone {
-  std::optional<Plan> plan;  ///< none: nobody could be asked; the built-in rule does this round.
-  std::exception_ptr error;  ///< the policy failed: so does the generation.
+/// The answer of the caller's policy to `Commands::ask_policy`. Events of models may come before
+/// it.
+struct PolicyReply {
+  std::optional<Plan> plan;  ///< empty: no reader waited, so the built-in rule plans this round.
+  std::exception_ptr error;  ///< the policy raised it; the generation fails.
 };
 
-/// One answer to one command, in the order of the commands; or a policy's answer, which has no
-/// side.
+/// The answer to one command, in the order of the commands. Or a policy's answer, which has no
+/// role.
 struct Event {
-  Side side = Side::kTarget;
-  Epoch epoch = 0;
-  std::variant<BeginDone, VerifyDone, DraftDone, AbortDone, FailDone, PlanDone> body;
-  std::int64_t begin_us = 0;  ///< when the model began and ended the work, on the steady clock; the
-  std::int64_t end_us = 0;    ///< decoder never looks at it.
+  ModelRole role = ModelRole::kTarget;
+  GenerationId generation_id = 0;
+  std::variant<BeginDone, VerifyDone, DraftDone, AbortDone, FailDone, PolicyReply> body;
+  std::int64_t begin_us = 0;  ///< when the model began the work, on the steady clock.
+  std::int64_t end_us = 0;    ///< when the model ended the work.
 };
 
 }  // namespace specbranch

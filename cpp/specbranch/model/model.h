@@ -23,11 +23,11 @@ struct Capabilities {
   int n_vocab = 0;
   Pos n_ctx = 0;        ///< positions that a text may have, reserve for branches not counted.
   int n_seq = 1;        ///< sequence ids that may be used, 0 .. n_seq-1.
-  int max_batch = 512;  ///< tokens of one `verify` at most, padding included.
+  int max_batch = 512;  ///< maximum tokens of one `verify`, padding included.
   /// False for recurrent and hybrid models: `verify` takes one token and nothing can be truncated
   /// but to 0, so that only autoregressive decoding works.
   bool can_roll_back = true;
-  /// Target: layers whose inputs it can give with a verdict at most; 0: none.
+  /// Target: the maximum of `Request::n_feature_layers`; 0: no features.
   int n_feature_layers = 0;
   int n_embd = 0;  ///< width of such an input.
 };
@@ -51,15 +51,15 @@ struct Truncate {
   Pos length = 0;
 };
 
-/// Tokens to append to one sequence of the draft; the candidates after the last are wanted.
-struct Lane {
+/// Tokens to append to one sequence of the draft. The draft returns candidates after the last one.
+struct SequenceInput {
   NodeId node = kNoNode;  ///< whose candidates these are; opaque to the model.
   SeqId seq = 0;
   Pos pos = 0;                ///< position of the first of `tokens`; what `seq` holds before.
   std::vector<Token> tokens;  ///< at least one.
 };
 
-/// log-probability of a token under the target's raw scores.
+/// A token's log-probability: the log-softmax of the target's logits.
 struct TokenLogprob {
   Token token = 0;
   float logprob = 0.0F;
@@ -69,12 +69,13 @@ struct TokenLogprob {
 struct Choice {
   Token token = 0;
   bool end = false;               ///< an end-of-generation token: the text stops before it.
-  float logprob = 0.0F;           ///< log-softmax of the raw scores; only if asked for, else 0.
+  float logprob = 0.0F;           ///< log-softmax of the logits; only if asked for, else 0.
   std::vector<TokenLogprob> top;  ///< the best alternatives; only if asked for.
 };
 
-/// The target's choices along a path, in order, up to the first that differs from the path.
-struct Verdict {
+/// The result of a verification: the target's choices along a path, in order, up to the first
+/// choice that differs from the path.
+struct Verification {
   std::vector<Choice> choices;
   bool exhausted = false;  ///< the grammar allows no token after the last choice.
   /// [K][n_embd]: the inputs of the last K layers, the deepest last, at the position whose scores
@@ -122,20 +123,20 @@ class TargetModel : public Model {
   /// `pos`.
   /// `n_pad` dummy tokens make the batch longer where that is cheaper; they leave no trace.
   /// path.size() + n_pad <= max_batch.
-  virtual Verdict verify(Pos pos, std::span<const Token> path, int n_pad) = 0;
-  Verdict verify(Pos pos, std::span<const Token> path) { return verify(pos, path, 0); }
+  virtual Verification verify(Pos pos, std::span<const Token> path, int n_pad) = 0;
+  Verification verify(Pos pos, std::span<const Token> path) { return verify(pos, path, 0); }
 };
 
-/// The model that guesses.
+/// The model that drafts.
 class DraftModel : public Model {
  public:
   virtual void fork(const Fork& op) = 0;
 
-  /// Appends every lane, in one forward pass unless it takes fewer tokens; the best `k` candidates
-  /// after each, in order of lanes.
-  /// No sequence may appear twice. After Aborted or DecodeError every sequence is as before the
-  /// call.
-  virtual std::vector<std::vector<Candidate>> draft(std::span<const Lane> lanes, int k) = 0;
+  /// Appends every input to its sequence, in one forward pass if the batch size allows. Returns the
+  /// best `k` candidates after each input, in order of inputs. No sequence may appear twice. After
+  /// Aborted or DecodeError every sequence is as before the call.
+  virtual std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
+                                                    int k) = 0;
 };
 
 /// Called once, on the worker's thread, which then owns the model.

@@ -1,4 +1,4 @@
-/// What a caller may ask of one generation, and how it is checked.
+/// The options of one generation, and their validation.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace specbranch {
 
-/// How tokens are chosen from the target's scores. Names and meanings are llama.cpp's.
+/// The options of the sampler chain. Names and meanings are llama.cpp's.
 struct SamplingOptions {
   float temperature = 0.0F;           ///< 0: the most probable token (greedy).
   int top_k = 0;                      ///< keep the k most probable; 0 or less: off.
@@ -22,15 +22,15 @@ struct SamplingOptions {
   float repeat_penalty = 1.0F;        ///< over the last 64 tokens, prompt included; 1: off.
   float presence_penalty = 0.0F;      ///< 0: off.
   float frequency_penalty = 0.0F;     ///< 0: off.
-  std::map<Token, float> logit_bias;  ///< added to the raw scores; -inf forbids a token.
+  std::map<Token, float> logit_bias;  ///< added to the logits; -inf forbids a token.
   std::string grammar;                ///< GBNF with a `root` rule; empty: none.
   std::uint64_t seed = 0;             ///< key of the noise; no effect at temperature 0.
 };
 
-/// How many of the last tokens the penalties see.
+/// The penalties see this many of the last tokens.
 inline constexpr int kPenaltyLastN = 64;
 
-/// Below this, scores divided by the temperature could overflow.
+/// At a lower temperature, logits divided by the temperature could overflow.
 inline constexpr float kMinTemperature = 1e-6F;
 
 /// Bounds of `max_draft` (and gamma) and of `max_branches`.
@@ -55,7 +55,7 @@ struct PolicyOptions {
     kConfidence,
     kAdaEdl,  ///< a threshold of the confidences' entropy, adapted on line (arXiv:2410.18351).
     kHrad,    ///< a classifier on the target's features decides what is kept of a window.
-    kHook,    ///< the caller is asked once a round; kConfidence where it cannot be.
+    kHook,    ///< the caller plans each round; kConfidence where no reader waits.
   };
   Kind kind = Kind::kConfidence;
   int gamma = 8;  ///< kFixed: tokens a round; the mode's `max_draft` bounds it.
@@ -80,8 +80,8 @@ struct Request {
   int max_draft = 8;     ///< tokens drafted past the branch point (a chain's length) at most.
   int max_branches = 4;  ///< branches at most; `specbranch` only.
   bool trace = false;    ///< record what each model did when (`GenerationEnd::trace`).
-  /// Layers of the target whose inputs are wanted with every verdict (`Verdict::features`); 0:
-  /// none.
+  /// Layers of the target whose inputs are wanted with every verification
+  /// (`Verification::features`); 0: none.
   int n_feature_layers = 0;
   std::shared_ptr<Progress> progress;  ///< told how far it is; the engine's to set.
 };

@@ -1,4 +1,4 @@
-/// What a policy is asked once a round, what it answers, and what became of it. Plain data.
+/// The data of a policy: the round that it sees, its plan, and the outcome. Plain data.
 #pragma once
 
 #include <optional>
@@ -10,7 +10,7 @@
 
 namespace specbranch {
 
-/// How one round is to go. It changes the speed, never a token.
+/// A plan for one round. A plan changes the speed, never a token.
 struct Plan {
   int draft_length = 0;  ///< tokens drafted past the branch point at most.
   int branch_at = -1;    ///< drafted tokens before the branch point; -1: the mode's own rule.
@@ -20,7 +20,7 @@ struct Plan {
   bool operator==(const Plan&) const = default;
 };
 
-/// What a plan may say.
+/// The allowed values of a plan.
 struct PlanLimits {
   int max_draft = 0;      ///< `draft_length`: 0 .. this.
   int max_branch_at = 0;  ///< `branch_at`: -1 .. this, the length of the main path.
@@ -31,11 +31,11 @@ struct PlanLimits {
 /// Throws InvalidArgument that names the first field out of range, its value and its limits.
 void validate(const Plan& plan, const PlanLimits& limits);
 
-/// How many candidates of a node a policy of the caller's is shown, and how many nodes.
+/// How many candidates of a node a caller's policy sees, and how many nodes.
 inline constexpr int kPolicyCandidates = 8;
 inline constexpr int kPolicyNodes = 256;
 
-/// A token of the tree as it is when the policy is asked.
+/// A token of the draft tree as the policy sees it.
 struct PolicyNode {
   int parent = -1;  ///< index among the round's nodes; -1: the root.
   Token token = 0;
@@ -43,9 +43,9 @@ struct PolicyNode {
   std::vector<Candidate> candidates;  ///< best first; empty: the draft has not gone on from here.
 };
 
-/// What became of a round.
+/// The outcome of a round.
 struct PolicyOutcome {
-  std::optional<Plan> plan;  ///< none: the policy was skipped, or is a built-in one.
+  std::optional<Plan> plan;  ///< empty: the policy was skipped, or is built in.
   int n_submitted = 0;       ///< drafted tokens that the target verified ...
   int n_accepted = 0;        ///< ... and of these, how many it chose too.
   bool branch_hit = false;   ///< the target's own token after those was drafted, too.
@@ -53,7 +53,7 @@ struct PolicyOutcome {
   std::vector<Token> committed;  ///< what became text.
 };
 
-/// What a policy of the caller's sees.
+/// A round as a caller's policy sees it.
 struct PolicyRound {
   Mode mode = Mode::kAutoregressive;
   Pos position = 0;               ///< of the root, the newest token of the text.
@@ -63,10 +63,9 @@ struct PolicyRound {
   double acceptance = 1.0;      ///< running share of the submitted tokens that were accepted.
   double target_us = 0.0;       ///< running mean of a verification's time; 0: not known yet.
   double draft_us = 0.0;        ///< running mean of a draft pass's time; 0: not known yet.
-  std::vector<float> features;  ///< see `Verdict::features`; empty: not asked for, or not there.
+  std::vector<float> features;  ///< see `Verification::features`; empty: no features.
   int n_feature_layers = 0;     ///< K of `features`.
-  std::vector<PolicyOutcome>
-      outcomes;  ///< since the last question that was answered; oldest first.
+  std::vector<PolicyOutcome> outcomes;  ///< since the policy's last answer; oldest first.
 };
 
 }  // namespace specbranch

@@ -1,4 +1,4 @@
-/// Planners decide what the draft expands and what the target verifies; one small class per mode.
+/// A planner decides which nodes the draft evaluates and which path the target verifies.
 #pragma once
 
 #include <cstdint>
@@ -16,39 +16,39 @@
 
 namespace specbranch {
 
-/// What a planner sees. References hold during the call.
+/// The state that a planner sees. References are valid during the call.
 struct View {
   const SpeculationTree& tree;
   bool target_idle = true;
   bool draft_idle = true;
   bool draft_usable = true;    ///< false: the draft cannot follow this text (vocabulary, context).
   NodeId submitted = kNoNode;  ///< end of the path under verification; kNoNode: none.
-  /// Nodes that the draft evaluates now, one lane each. GCC warns without the initializer.
+  /// Nodes that the draft evaluates now. GCC warns without the initializer.
   std::span<const NodeId> evaluating = {};  // NOLINT(readability-redundant-member-init)
-  int max_depth = 0;        ///< deepest useful node: more cannot be committed or drafted.
-  int max_path = 0;         ///< drafted tokens that one verification takes at most.
-  int free_seqs = 0;        ///< sequences that no live node uses.
-  int n_seqs = 0;           ///< sequences of the draft in all.
-  std::int64_t now_us = 0;  ///< when the newest event happened; a clock that only events move.
+  int max_depth = 0;        ///< depth of the deepest node that can still be committed and drafted.
+  int max_path = 0;         ///< maximum drafted tokens of one verification.
+  int free_seqs = 0;        ///< sequences of the draft that no live node uses.
+  int n_seqs = 0;           ///< all sequences of the draft.
+  std::int64_t now_us = 0;  ///< the time of the newest event.
 };
 
-/// One step that a model has finished.
+/// The time of one finished step of a model.
 struct StepTime {
-  Side side = Side::kTarget;
+  ModelRole role = ModelRole::kTarget;
   int n_tokens = 0;  ///< tokens of the batch, padding included.
   std::int64_t begin_us = 0;
   std::int64_t end_us = 0;
-  double overlap = 0.0;  ///< share of the time in which the other model was at work, 0 to 1.
+  double overlap = 0.0;  ///< share of the time in which the other model was busy, 0 to 1.
 };
 
 /// What to start now; only for a model that is idle. Children that are named here and not yet in
 /// the tree join it, those of `grow` first, then that of `submit`, then those of `evaluate`. Their
 /// parents must be evaluated and have such a candidate.
 struct Decision {
-  /// The draft finds the tokens after each of these, one lane each.
+  /// The draft evaluates each of these nodes in a sequence of its own.
   std::vector<NodeRef> evaluate;
   NodeRef submit;  ///< the target verifies the path from the root to here.
-  int n_pad = 0;   ///< dummy tokens that join the verification, where a longer batch is cheaper.
+  int n_pad = 0;   ///< padding tokens of the verification, where a longer batch is faster.
   /// Drafted tokens that need no evaluation yet. GCC warns without the initializer.
   std::vector<NodeRef> grow = {};  // NOLINT(readability-redundant-member-init)
 };
@@ -61,18 +61,17 @@ class Planner {
   /// Asked after every event while a model is idle.
   virtual Decision next(const View& view) = 0;
 
-  /// Verdicts wait for the end of a round: `next` is asked before `may_apply`, so that what could
-  /// start has started. Without it a verdict is applied at once.
+  /// A verification waits for the end of its round: `next` is called before `may_apply`. Otherwise
+  /// the decoder applies a verification at once.
   virtual bool lock_step() const { return false; }
 
-  /// Lock-step only. A verdict is waiting while the draft may still be at work: may it be applied
-  /// now?
+  /// Lock-step only: the pending verification may be applied now. The draft may still be busy.
   virtual bool may_apply(const View& /*view*/) { return true; }
 
-  /// Give the draft the text (again asked after every event while it does not have it).
+  /// The draft needs the text. Called after every event until the draft has the text.
   virtual bool wants_draft(const View& /*view*/) { return true; }
 
-  /// A draft pass of which no lane is left in the tree is cut short.
+  /// The decoder aborts a draft pass if none of its nodes is left in the tree.
   virtual bool cancels_draft() const { return false; }
 
   /// Candidates wanted after each evaluated node.
@@ -81,31 +80,32 @@ class Planner {
   /// A verification or a draft pass has ended.
   virtual void on_step(const StepTime& /*step*/) {}
 
-  /// A verdict with features (see `Verdict::features`) has arrived; it is applied later.
+  /// A verification with features (see `Verification::features`) has arrived, but is not applied.
   virtual void on_features(std::span<const float> /*features*/) {}
 
-  /// The caller's policy is to be asked before `next` is asked again. Only if the request has one.
+  /// The caller's policy must answer before `next` is called. Only if the request has a policy.
   virtual bool wants_plan(const View& /*view*/) const { return false; }
 
-  /// Its answer, which is within `plan_limits`; none: it could not be asked.
+  /// The policy's plan, which is within `plan_limits`; empty: no reader waited.
   virtual void on_plan(const std::optional<Plan>& /*plan*/) {}
 
-  /// What became of the path that a verdict was about. Comes before `on_verdict`.
+  /// The outcome of a verified path. Comes before `on_verification`.
   virtual void on_outcome(const PolicyOutcome& /*outcome*/) {}
 
   /// The target chose `token` after `parent`, which is still in the tree. Called in order for every
-  /// choice of a verdict, before the tree changes.
+  /// choice of a verification, before the tree changes.
   virtual void on_choice(const View& /*view*/, NodeId /*parent*/, Token /*token*/) {}
 
-  /// A verdict was applied: the tree is rooted at the newest token. `hit`: that token was a node.
-  virtual void on_verdict(const View& view, bool hit) = 0;
+  /// A verification was applied: the tree is rooted at the newest token. `hit`: that token was a
+  /// node.
+  virtual void on_verification(const View& view, bool hit) = 0;
 
-  /// Why it decodes as it does, for the user; empty: nothing to say.
+  /// The reason for the schedule, for the user; empty: no reason.
   virtual std::string mode_reason() const { return {}; }
 };
 
-/// The planner of `request.mode`. `profile`: what is known of the pair, which `auto` uses and
-/// refines while it lives; null: nothing is known, nothing is kept.
+/// Makes the planner of `request.mode`. `profile`: the profile of the pair, which outlives the
+/// planner; `auto` uses and refines it. Null: no profile.
 std::unique_ptr<Planner> make_planner(const Request& request, PairProfile* profile = nullptr);
 
 }  // namespace specbranch

@@ -9,15 +9,15 @@
 
 namespace specbranch {
 
-/// One token a step; the draft rests.
+/// Decodes one token a step; the draft is paused.
 class AutoregressivePlanner final : public Planner {
  public:
   Decision next(const View& view) override;
-  void on_verdict(const View& /*view*/, bool /*hit*/) override {}
+  void on_verification(const View& /*view*/, bool /*hit*/) override {}
   int width() const override { return 1; }
 };
 
-/// What planners whose rounds a policy steers have in common.
+/// The base of planners whose rounds a policy controls.
 class PolicyPlanner : public Planner {
  public:
   explicit PolicyPlanner(const Request& request) : policy_(request) {}
@@ -37,32 +37,33 @@ class PolicyPlanner : public Planner {
 
 /// A chain, then its verification (Leviathan et al., arXiv:2211.17192).
 ///
-/// H-RAD: if it foretells that nothing is accepted, one token is drafted; if all, the whole chain
-/// whatever the confidences. A plan: the chain goes on until it has `branch_at + draft_length`
-/// tokens (-1: from its end), then `submit` of them are verified (-1: all).
+/// If H-RAD predicts that no token will be accepted, the draft drafts one token. If H-RAD predicts
+/// that all will be accepted, the draft ignores the confidences and drafts the whole chain. A plan:
+/// the chain goes on until it has `branch_at + draft_length` tokens (-1: from its end), then
+/// `submit` of them are verified (-1: all).
 class SpeculativePlanner final : public PolicyPlanner {
  public:
   using PolicyPlanner::PolicyPlanner;
 
   Decision next(const View& view) override;
   bool wants_plan(const View& view) const override;
-  void on_verdict(const View& view, bool hit) override;
+  void on_verification(const View& view, bool hit) override;
 
  private:
   int wanted_depth() const;
   bool stops_at(const Node& leaf) const;
 
-  int base_ = -1;  ///< length of the chain when the round began; -1: it has not.
+  int start_depth_ = -1;  ///< length of the chain when the round began; -1: it has not.
 };
 
 /// One lock-step round: while the target verifies the path to a node, the draft extends branches
 /// that leave that node, until all have the wanted depth.
 ///
-/// Both overlapping modes are this round; they differ in the node and in the number of branches.
+/// Both overlapping modes use this round. They differ in the node and in the number of branches.
 ///
-/// H-RAD: if it foretells that nothing is accepted, the round branches at the root, and what was
-/// drafted there before stays as it is, as one branch of them: it costs nothing more and is rolled
-/// back only if the target says so. If all is accepted, the round branches at the end.
+/// If H-RAD predicts that no token will be accepted, the round branches at the root. The existing
+/// draft stays as one of the branches: it costs nothing more. If H-RAD predicts that all will be
+/// accepted, the round branches at the end of the main path.
 /// A plan sets the branch point, how much is verified, the number of branches and their length.
 class RoundPlanner : public PolicyPlanner {
  public:
@@ -73,7 +74,7 @@ class RoundPlanner : public PolicyPlanner {
   bool wants_plan(const View& view) const final;
   bool lock_step() const final { return true; }
   bool may_apply(const View& view) final;
-  void on_verdict(const View& view, bool hit) final;
+  void on_verification(const View& view, bool hit) final;
   int width() const final { return std::max(max_branches_, policy().width()); }
 
  protected:
@@ -95,12 +96,12 @@ class RoundPlanner : public PolicyPlanner {
   bool may_extend(const Node& leaf) const;
 
   int max_branches_;
-  NodeId point_ = kNoNode;   ///< kNoNode: no round is under way.
-  int gamma_ = 0;            ///< tokens drafted past the point in this round.
-  bool distrusted_ = false;  ///< the first choice at the point is foretold to be rejected.
-  int first_branch_ = 0;     ///< rank of the first branch that is drafted on.
-  int n_branches_ = 0;       ///< of the point's best candidates; 0 until the point is evaluated.
-  bool drafted_ = false;     ///< nothing is left to draft in this round.
+  NodeId branch_point_ = kNoNode;     ///< kNoNode: no round is under way.
+  int gamma_ = 0;                     ///< tokens drafted past the point in this round.
+  bool rejection_predicted_ = false;  ///< H-RAD predicts that the first choice is rejected.
+  int first_branch_ = 0;              ///< rank of the first branch that is drafted on.
+  int n_branches_ = 0;    ///< of the point's best candidates; 0 until the point is evaluated.
+  bool drafted_ = false;  ///< the draft has finished this round.
 };
 
 /// The node after so many drafted tokens of the main path, or its end.
@@ -118,8 +119,8 @@ class PearlPlanner final : public RoundPlanner {
   bool ends_window(const Node& leaf) const override;
 };
 
-/// SpecBranch (arXiv:2506.01979): the path before the first doubted token is verified while the
-/// draft extends the best `k = max(1, floor(max_branches * (1 - confidence)))` tokens at that
+/// SpecBranch (arXiv:2506.01979): the path before the first low-confidence token is verified while
+/// the draft extends the best `k = max(1, floor(max_branches * (1 - confidence)))` tokens at that
 /// place.
 class SpecBranchPlanner final : public RoundPlanner {
  public:
@@ -129,7 +130,8 @@ class SpecBranchPlanner final : public RoundPlanner {
  private:
   NodeId branch_point(const View& view) const override;
   int branches(const View& view, const Node& point) const override;
-  /// Nothing past a doubted token would be submitted in the next round, which branches there.
+  /// Nothing past a low-confidence token would be submitted in the next round, which branches
+  /// there.
   bool ends_window(const Node& leaf) const override;
 
   int max_branches_;

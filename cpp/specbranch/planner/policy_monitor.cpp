@@ -16,7 +16,7 @@ double renew(double mean, double value) { return mean + kNewest * (value - mean)
 
 void PolicyMonitor::on_step(const StepTime& step) {
   if (!active_) return;
-  double& mean = step.side == Side::kTarget ? target_us_ : draft_us_;
+  double& mean = step.role == ModelRole::kTarget ? target_us_ : draft_us_;
   const auto us = static_cast<double>(step.end_us - step.begin_us);
   mean = mean > 0 ? renew(mean, us) : us;
 }

@@ -1,4 +1,4 @@
-/// Collects what a policy of the caller's is shown. Owned by the decoder.
+/// Collects the data for a caller's policy. Owned by the decoder.
 #pragma once
 
 #include <vector>
@@ -20,7 +20,7 @@ class PolicyMonitor {
   void on_features(const std::vector<float>& features);
   void on_outcome(const PolicyOutcome& outcome);
 
-  /// The outcomes so far were shown to the policy.
+  /// Drops the outcomes that the policy has seen.
   void forget_outcomes() { outcomes_.clear(); }
 
   PolicyRound round(const View& view, const Request& request) const;
@@ -34,7 +34,7 @@ class PolicyMonitor {
   std::vector<PolicyOutcome> outcomes_;
 };
 
-/// What a plan may say in the round that begins now.
+/// The allowed values of a plan in the round that begins now.
 PlanLimits plan_limits(const View& view, const Request& request);
 
 }  // namespace specbranch

@@ -28,7 +28,7 @@ void validate(const Plan& plan, const PlanLimits& limits) {
   check("submit", plan.submit, -1, limits.max_submit);
 }
 
-bool EntropyThreshold::doubts(std::span<const Candidate> candidates) const {
+bool EntropyThreshold::low_confidence(std::span<const Candidate> candidates) const {
   double sum = 0;
   for (const Candidate& candidate : candidates) sum += candidate.confidence;
   if (sum <= 0) return true;
@@ -66,8 +66,8 @@ int RoundPolicy::width() const {
   return hook_ ? kPolicyCandidates : 1;
 }
 
-bool RoundPolicy::doubts(double confidence, std::span<const Candidate> candidates) const {
-  return entropy_ ? entropy_->doubts(candidates) : confidence < epsilon_;
+bool RoundPolicy::low_confidence(double confidence, std::span<const Candidate> candidates) const {
+  return entropy_ ? entropy_->low_confidence(candidates) : confidence < epsilon_;
 }
 
 void RoundPolicy::set_plan(const std::optional<Plan>& plan) {
@@ -80,7 +80,7 @@ void RoundPolicy::on_features(std::span<const float> features) {
   const std::array<float, 3> chances = hrad_->probabilities(features);
   const auto likeliest = std::ranges::max_element(chances);
   if (*likeliest < min_probability_) return;  // `some`: the confidence decides
-  next_fate_ = static_cast<WindowFate>(likeliest - chances.begin());
+  next_predicted_ = static_cast<WindowAcceptance>(likeliest - chances.begin());
 }
 
 void RoundPolicy::on_outcome(const PolicyOutcome& outcome) {
@@ -89,7 +89,7 @@ void RoundPolicy::on_outcome(const PolicyOutcome& outcome) {
 }
 
 void RoundPolicy::end_round() {
-  fate_ = std::exchange(next_fate_, WindowFate::kSome);
+  predicted_ = std::exchange(next_predicted_, WindowAcceptance::kSome);
   answered_ = false;
   plan_.reset();
 }

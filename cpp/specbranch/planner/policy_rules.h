@@ -1,4 +1,4 @@
-/// The policies as planners use them: the built-in rules, and the caller's plan for a round.
+/// The rules of the policies for planners: the built-in rules, and the caller's plan.
 #pragma once
 
 #include <memory>
@@ -18,7 +18,7 @@ class EntropyThreshold {
 
   /// `1 - sqrt(kGamma * H)`, a lower bound of the chance that the next token is accepted, is below
   /// the threshold. H: entropy in nats of the confidences, which are normalised over `candidates`.
-  bool doubts(std::span<const Candidate> candidates) const;
+  bool low_confidence(std::span<const Candidate> candidates) const;
 
   /// A verification accepted this share of what was submitted.
   void update(double accepted);
@@ -49,15 +49,15 @@ class RoundPolicy {
 
   /// The draft's first choice among `candidates`, of that confidence, ends a chain before it, or
   /// becomes a branch point.
-  bool doubts(double confidence, std::span<const Candidate> candidates) const;
+  bool low_confidence(double confidence, std::span<const Candidate> candidates) const;
 
-  /// Doubts also end windows that are drafted while the target verifies, where there is no branch.
+  /// A low confidence also ends a window that is drafted during a verification, where no branch is.
   bool ends_windows() const { return entropy_.has_value(); }
 
-  /// H-RAD's word on what was drafted past the newest token; kSome where there is none.
-  WindowFate fate() const { return fate_; }
+  /// H-RAD's prediction for the tokens past the newest token; kSome: no prediction.
+  WindowAcceptance predicted() const { return predicted_; }
 
-  /// The caller is to be asked for this round.
+  /// The caller's policy must plan this round.
   bool wants_plan() const { return hook_ && !answered_; }
   void set_plan(const std::optional<Plan>& plan);
   const std::optional<Plan>& plan() const { return plan_; }
@@ -73,9 +73,9 @@ class RoundPolicy {
   std::optional<EntropyThreshold> entropy_;
   std::unique_ptr<HradClassifier> hrad_;
   double min_probability_ = 0.0;
-  WindowFate fate_ = WindowFate::kSome;
-  WindowFate next_fate_ =
-      WindowFate::kSome;  ///< of the round after the verdict that is on its way.
+  WindowAcceptance predicted_ = WindowAcceptance::kSome;
+  /// The prediction for the round after the pending verification.
+  WindowAcceptance next_predicted_ = WindowAcceptance::kSome;
   bool answered_ = false;
   std::optional<Plan> plan_;
 };

@@ -1,4 +1,4 @@
-/// When each model worked, and for how much of a step the other one was at work, too.
+/// Times the steps of both models, and their overlap.
 #pragma once
 
 #include <algorithm>
@@ -18,20 +18,20 @@ namespace specbranch {
 class StepTimer {
  public:
   /// A command is under way.
-  bool busy(Side side) const { return models_[index(side)].busy; }
+  bool busy(ModelRole role) const { return models_[index(role)].busy; }
 
-  /// A command goes to the idle model of `side`; it will decode `n_tokens`.
-  void issued(Side side, int n_tokens, std::int64_t now_us) {
-    Model& own = models_[index(side)];
+  /// A command goes to the idle model of `role`; it will decode `n_tokens`.
+  void issued(ModelRole role, int n_tokens, std::int64_t now_us) {
+    Model& own = models_[index(role)];
     own.busy = true;
     own.n_tokens = n_tokens;
     own.issued_us = std::max(now_us, own.end_us);
   }
 
   /// The command was carried out, failed or was cut short, between these times.
-  StepTime ended(Side side, std::int64_t begin_us, std::int64_t end_us) {
-    Model& own = models_[index(side)];
-    Model& other = models_[1 - index(side)];
+  StepTime ended(ModelRole role, std::int64_t begin_us, std::int64_t end_us) {
+    Model& own = models_[index(role)];
+    Model& other = models_[1 - index(role)];
     std::int64_t overlap = 0;
     for (const auto& [begin, end] : std::exchange(own.beside, {})) {
       overlap += shared(begin_us, end_us, begin, end);
@@ -43,7 +43,7 @@ class StepTimer {
     }
     own.busy = false;
     own.end_us = end_us;
-    StepTime step{side, own.n_tokens, begin_us, end_us, 0.0};
+    StepTime step{role, own.n_tokens, begin_us, end_us, 0.0};
     if (end_us > begin_us) {
       step.overlap =
           std::min(1.0, static_cast<double>(overlap) / static_cast<double>(end_us - begin_us));
@@ -61,7 +61,7 @@ class StepTimer {
     std::vector<std::pair<std::int64_t, std::int64_t>> beside;
   };
 
-  static std::size_t index(Side side) { return side == Side::kTarget ? 0 : 1; }
+  static std::size_t index(ModelRole role) { return role == ModelRole::kTarget ? 0 : 1; }
   static std::int64_t shared(std::int64_t begin, std::int64_t end, std::int64_t other_begin,
                              std::int64_t other_end) {
     return std::max<std::int64_t>(0, std::min(end, other_end) - std::max(begin, other_begin));

@@ -1,7 +1,7 @@
-/// What is known of a pair of models on this machine: what steps cost, what is accepted.
+/// The profile of a pair of models on this machine: step costs and acceptance.
 ///
-/// Plain data: measured while loading (`warm_up`), refined by the `auto` planner, saved and loaded
-/// by the user.
+/// Plain data: `CostMeasurement` measures the costs while loading, the `auto` planner refines the
+/// profile, and the user saves and loads it.
 #pragma once
 
 #include <array>
@@ -12,37 +12,36 @@ namespace specbranch {
 /// Times of single steps, in microseconds; each model alone on the machine.
 struct StepCosts {
   std::vector<double> target_us;  ///< [n - 1]: a verification of n tokens. Empty: not measured.
-  std::vector<double>
-      draft_us;  ///< [b - 1]: a pass over b lanes of one token. Empty: not measured.
-  double target_slowdown = 1.0;  ///< target step while the draft runs too / alone; at least 1.
-  double draft_slowdown = 1.0;   ///< draft step while the target runs too / alone; at least 1.
+  std::vector<double> draft_us;   ///< [b - 1]: a pass over b sequences. Empty: not measured.
+  double target_slowdown = 1.0;   ///< target step while the draft runs too / alone; at least 1.
+  double draft_slowdown = 1.0;    ///< draft step while the target runs too / alone; at least 1.
 
-  /// Single steps were measured; of the others some may be 0, which is: not measured.
+  /// Single steps were measured. Another entry may be 0: not measured.
   bool known() const {
     return !target_us.empty() && !draft_us.empty() && target_us[0] > 0.0 && draft_us[0] > 0.0;
   }
   bool operator==(const StepCosts&) const = default;
 };
 
-/// How often drafted tokens were right, by confidence and by rank. Sums that decay.
+/// Acceptance counts by confidence and by rank. The counts decay.
 struct AcceptanceTable {
   static constexpr int kBins = 20;  ///< of the confidence, equal widths over [0, 1].
   static constexpr int kRanks = 8;
 
-  std::array<double, kBins> hits{};        ///< first choices of that confidence that were right.
+  std::array<double, kBins> hits{};        ///< accepted first choices of that confidence.
   std::array<double, kBins> expected{};    ///< sum of their confidences.
-  std::array<double, kBins> seen{};        ///< first choices of that confidence, of late.
-  std::array<double, kRanks> rank_hits{};  ///< [r]: rank r was right, the first one was not.
+  std::array<double, kBins> seen{};        ///< recent first choices of that confidence.
+  std::array<double, kRanks> rank_hits{};  ///< [r]: rank r was accepted, the first choice was not.
   std::array<double, kRanks> rank_expected{};  ///< sum of q_r / (1 - q_0) where that was possible.
-  double first_hits = 0.0;                     ///< first choices that were right ...
-  double first_count = 0.0;                    ///< ... of so many; the sum of `seen`.
+  double first_hits = 0.0;                     ///< accepted first choices.
+  double first_count = 0.0;                    ///< all first choices: the sum of `seen`.
 
-  // When to look at the draft again while decoding goes without it. Not worth saving.
-  double unseen_tokens = 0.0;  ///< decoded since the last look.
-  double backoff = 0.0;        ///< tokens between two looks; 0: as at first.
-  bool resting = false;        ///< it was tried in vain, and not looked at again since.
-  /// Share of the plain rate that was too little then; 0: it was given up for other reasons.
-  double given_up_at = 0.0;
+  // When to probe the draft again while the draft is paused. Not saved.
+  double tokens_since_probe = 0.0;  ///< decoded since the last probe.
+  double probe_interval = 0.0;      ///< tokens between two probes; 0: the default.
+  bool paused = false;  ///< speculation was slower than plain decoding; not probed since.
+  /// The measured share of the rate of plain decoding at that time; 0: another reason.
+  double paused_at_rate = 0.0;
 
   bool operator==(const AcceptanceTable&) const = default;
 };

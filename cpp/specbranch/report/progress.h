@@ -1,4 +1,4 @@
-/// What of a generation can be looked at while it runs.
+/// The progress of a generation, readable while it runs.
 #pragma once
 
 #include <atomic>

@@ -8,23 +8,23 @@ void BusyMeter::start(std::int64_t begin_us) {
   start_us_ = begin_us;
   overlap_us_ = 0;
   // The other model's first command is under way, so that all its intervals are still here.
-  for (Activity& side : sides_) {
-    side.busy_us = 0;
-    for (const Interval& interval : side.recent) {
-      side.busy_us +=
+  for (Activity& model : models_) {
+    model.busy_us = 0;
+    for (const Interval& interval : model.recent) {
+      model.busy_us +=
           std::max<std::int64_t>(0, interval.end_us - std::max(interval.begin_us, begin_us));
     }
   }
 }
 
-void BusyMeter::sent(Side side, std::int64_t now_us) {
-  sides_[side == Side::kTarget ? 0 : 1].sent_us = now_us;
+void BusyMeter::sent(ModelRole role, std::int64_t now_us) {
+  models_[role == ModelRole::kTarget ? 0 : 1].sent_us = now_us;
 }
 
-void BusyMeter::add(Side side, std::int64_t begin_us, std::int64_t end_us) {
-  const bool target = side == Side::kTarget;
-  Activity& own = sides_[target ? 0 : 1];
-  Activity& other = sides_[target ? 1 : 0];
+void BusyMeter::add(ModelRole role, std::int64_t begin_us, std::int64_t end_us) {
+  const bool target = role == ModelRole::kTarget;
+  Activity& own = models_[target ? 0 : 1];
+  Activity& other = models_[target ? 1 : 0];
   own.sent_us.reset();
   const std::int64_t counted_us = std::max(begin_us, start_us_);
   for (const Interval& interval : other.recent) {

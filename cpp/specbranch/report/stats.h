@@ -1,4 +1,4 @@
-/// What one generation did and what it cost.
+/// The statistics of one generation: counters and times.
 #pragma once
 
 #include <cstddef>
@@ -47,16 +47,15 @@ struct Stats {
   double target_busy_ms = 0.0;  ///< within decode_ms, as the next ones.
   double draft_busy_ms = 0.0;
   double target_idle_ms = 0.0;   ///< decode_ms - target_busy_ms.
-  double draft_idle_ms = 0.0;    ///< likewise; 0 if the draft was never given the text.
+  double draft_idle_ms = 0.0;    ///< the same for the draft; 0 if the draft never got the text.
   double overlap_ms = 0.0;       ///< both busy.
   double coordination_ms = 0.0;  ///< neither busy.
-  std::string mode_reason;  ///< why the engine decoded otherwise than asked; empty: it did not.
+  std::string mode_reason;       ///< the reason for another schedule than requested; empty: none.
 };
 
-/// Adds up busy times of the two models, of which each does one command at a time.
+/// Adds up the busy times of the two models. Each model does one command at a time.
 ///
-/// It keeps the intervals of one side that end while the other is at work: none of a model that is
-/// alone.
+/// The meter keeps the intervals of one model that end while the other model is busy.
 class BusyMeter {
  public:
   /// What happened before `begin_us` does not count; nothing does before this call. Once more: the
@@ -64,17 +63,17 @@ class BusyMeter {
   void start(std::int64_t begin_us);
 
   /// The model got a command at `now_us`: it begins no earlier.
-  void sent(Side side, std::int64_t now_us);
+  void sent(ModelRole role, std::int64_t now_us);
 
   /// The model was at work on that command from `begin_us` to `end_us`.
-  void add(Side side, std::int64_t begin_us, std::int64_t end_us);
+  void add(ModelRole role, std::int64_t begin_us, std::int64_t end_us);
 
-  std::int64_t target_us() const { return sides_[0].busy_us; }
-  std::int64_t draft_us() const { return sides_[1].busy_us; }
+  std::int64_t target_us() const { return models_[0].busy_us; }
+  std::int64_t draft_us() const { return models_[1].busy_us; }
   std::int64_t overlap_us() const { return overlap_us_; }
 
   /// Intervals that are kept.
-  std::size_t n_kept() const { return sides_[0].recent.size() + sides_[1].recent.size(); }
+  std::size_t n_kept() const { return models_[0].recent.size() + models_[1].recent.size(); }
 
  private:
   struct Interval {
@@ -86,7 +85,7 @@ class BusyMeter {
     std::optional<std::int64_t> sent_us;  ///< of the command under way.
     std::vector<Interval> recent;         ///< those that may overlap the other's command under way.
   };
-  Activity sides_[2];
+  Activity models_[2];
   std::int64_t start_us_ = std::numeric_limits<std::int64_t>::max();
   std::int64_t overlap_us_ = 0;
 };

@@ -7,11 +7,11 @@
 namespace specbranch {
 namespace {
 
-std::size_t index(Side side) { return side == Side::kTarget ? 0 : 1; }
+std::size_t index(ModelRole role) { return role == ModelRole::kTarget ? 0 : 1; }
 
-TraceSpan describe(Side side, const Command& command) {
+TraceSpan describe(ModelRole role, const Command& command) {
   TraceSpan span;
-  span.side = side;
+  span.role = role;
   if (const auto* begin = std::get_if<BeginCommand>(&command.body)) {
     span.kind = TraceSpan::Kind::kPrefill;
     span.n_tokens = static_cast<int>(begin->request->prompt.size()) - 1;
@@ -22,7 +22,7 @@ TraceSpan describe(Side side, const Command& command) {
   } else {
     const auto& draft = std::get<DraftCommand>(command.body);
     span.kind = TraceSpan::Kind::kDraft;
-    span.n_lanes = static_cast<int>(draft.lanes.size());
+    span.n_lanes = static_cast<int>(draft.inputs.size());
     span.n_tokens = draft.n_tokens();
   }
   return span;
@@ -30,12 +30,12 @@ TraceSpan describe(Side side, const Command& command) {
 
 }  // namespace
 
-void TraceRecorder::sent(Side side, const Command& command) {
-  running_[index(side)] = describe(side, command);
+void TraceRecorder::sent(ModelRole role, const Command& command) {
+  running_[index(role)] = describe(role, command);
 }
 
 void TraceRecorder::ended(const Event& event, std::span<TraceRound> rounds, std::int64_t now_us) {
-  TraceSpan span = running_[index(event.side)];
+  TraceSpan span = running_[index(event.role)];
   span.begin_us = event.begin_us - begin_us_;
   span.end_us = event.end_us - begin_us_;
   if (const auto* begin = std::get_if<BeginDone>(&event.body)) {
@@ -52,7 +52,7 @@ void TraceRecorder::ended(const Event& event, std::span<TraceRound> rounds, std:
   for (; n_rounds_ < rounds.size(); ++n_rounds_) {
     TraceRound& round = rounds[n_rounds_];
     round.at_us = now_us - begin_us_;
-    // One verdict at a time: none is asked for before the last one was applied.
+    // One verification at a time: none is asked for before the last one was applied.
     if (!unanswered_) continue;
     trace_.spans[*unanswered_].applied =
         TraceSpan::Applied{round.n_accepted, round.branch_hit, round.branch_miss};

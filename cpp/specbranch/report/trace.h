@@ -1,4 +1,4 @@
-/// A record of one generation: what each model did when, and what became of the drafted tokens.
+/// The trace of one generation: the commands of each model, and the outcome of each round.
 #pragma once
 
 #include <cstddef>
@@ -20,21 +20,21 @@ class Progress;
 struct TraceSpan {
   enum class Kind : std::uint8_t { kPrefill, kVerify, kDraft };
   enum class End : std::uint8_t { kDone, kAborted, kFailed };
-  /// What became of a verdict.
+  /// The outcome of a verification.
   struct Applied {
     int n_accepted = 0;        ///< tokens of the path that were accepted.
     bool branch_hit = false;   ///< the token after them was on a branch.
     bool branch_miss = false;  ///< it was not, and the draft began anew.
   };
-  Side side = Side::kTarget;
+  ModelRole role = ModelRole::kTarget;
   Kind kind = Kind::kVerify;
   End end = End::kDone;
   std::int64_t begin_us = 0;  ///< since the generation began.
   std::int64_t end_us = 0;
-  int n_tokens = 0;   ///< decoded tokens: of the prompt, the verified path, or all lanes.
+  int n_tokens = 0;   ///< decoded tokens: of the prompt, the verified path, or all branches.
   int n_padding = 0;  ///< dummy tokens that a verification decoded besides.
-  int n_lanes = 0;    ///< branches that a draft pass went along.
-  std::optional<Applied> applied;  ///< verifications whose verdict became part of the text.
+  int n_lanes = 0;    ///< branches that a draft pass extended.
+  std::optional<Applied> applied;  ///< empty: the verification was not applied.
 };
 
 /// What the draft proposed at one place, and what was right there.
@@ -45,7 +45,7 @@ struct DraftRecord {
   bool operator==(const DraftRecord&) const = default;
 };
 
-/// One verdict as it was applied.
+/// One verification as it was applied.
 struct TraceRound {
   std::int64_t at_us = 0;          ///< since the generation began.
   int n_accepted = 0;              ///< tokens of the verified path that were accepted.
@@ -60,8 +60,8 @@ struct TraceRound {
   int n_submitted = 0;            ///< drafted tokens that were verified: the window's first ones.
   std::vector<Token> window;      ///< all that was drafted on the main path by then.
   std::vector<float> confidence;  ///< the draft's, for each token of the window.
-  /// `Verdict::features` of the verdict before, which chose the token at `pos`. Empty unless the
-  /// request asked for them, and in the first round, which no verdict precedes.
+  /// `Verification::features` of the verification before, which chose the token at `pos`. Empty
+  /// unless the request asked for them, and in the first round, which no verification precedes.
   std::vector<float> features;
   /// What the draft had proposed for each of `committed`, as far as it was known by then.
   std::vector<DraftRecord> proposals;
@@ -82,7 +82,7 @@ class TraceRecorder {
   explicit TraceRecorder(std::int64_t begin_us, std::shared_ptr<Progress> live = nullptr)
       : begin_us_(begin_us), live_(std::move(live)) {}
 
-  void sent(Side side, const Command& command);
+  void sent(ModelRole role, const Command& command);
 
   /// `rounds`: all that the decoder has applied so far; those since the last call happened now.
   void ended(const Event& event, std::span<TraceRound> rounds, std::int64_t now_us);
@@ -92,8 +92,8 @@ class TraceRecorder {
  private:
   std::int64_t begin_us_;
   std::shared_ptr<Progress> live_;
-  TraceSpan running_[2];                   ///< by side.
-  std::optional<std::size_t> unanswered_;  ///< the newest verification, its verdict not applied.
+  TraceSpan running_[2];                   ///< by role.
+  std::optional<std::size_t> unanswered_;  ///< the newest verification, if it is not applied yet.
   std::size_t n_rounds_ = 0;
   Trace trace_;
 };

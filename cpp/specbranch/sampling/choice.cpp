@@ -33,8 +33,9 @@ struct Best {
 
 /// Which tokens can still win, by how far their score lies below the largest one.
 ///
-/// A token wins only with noise above best - score, which few have: the farther below, the fewer.
-/// So most tokens are ruled out by their random bits alone, before these become noise.
+/// A token d below the largest score wins only if its noise exceeds best - top + d. The probability
+/// falls exponentially with d. So we compare the random bits with a precomputed threshold, and skip
+/// the logarithms of most tokens.
 class Bound {
  public:
   explicit Bound(float top) : top_(top) {}

@@ -80,17 +80,18 @@ void FakeCells::check_path(Pos pos, std::span<const Token> path, int n_pad,
   }
 }
 
-void FakeCells::check_lanes(std::span<const Lane> lanes, const Capabilities& limits) const {
-  for (const Lane& lane : lanes) {
-    const auto& cells = at(lane.seq, "draft");
-    expect(cells.size(), lane.pos, "draft");
-    const auto same = [&](const Lane& other) { return other.seq == lane.seq; };
-    if (lane.tokens.empty() || std::ranges::count_if(lanes, same) != 1) {
-      throw PreconditionError("[draft] sequence " + std::to_string(lane.seq) +
-                              " has no tokens or stands in two lanes");
+void FakeCells::check_inputs(std::span<const SequenceInput> inputs,
+                             const Capabilities& limits) const {
+  for (const SequenceInput& input : inputs) {
+    const auto& cells = at(input.seq, "draft");
+    expect(cells.size(), input.pos, "draft");
+    const auto same = [&](const SequenceInput& other) { return other.seq == input.seq; };
+    if (input.tokens.empty() || std::ranges::count_if(inputs, same) != 1) {
+      throw PreconditionError("[draft] sequence " + std::to_string(input.seq) +
+                              " has no tokens or appears twice");
     }
-    if (cells.size() + lane.tokens.size() > static_cast<std::size_t>(limits.n_ctx)) {
-      throw PreconditionError("[draft] sequence " + std::to_string(lane.seq) +
+    if (cells.size() + input.tokens.size() > static_cast<std::size_t>(limits.n_ctx)) {
+      throw PreconditionError("[draft] sequence " + std::to_string(input.seq) +
                               " leaves the context of " + std::to_string(limits.n_ctx));
     }
   }

@@ -31,7 +31,7 @@ class FakeCells {
                   const Capabilities& limits) const;
 
   /// What `DraftModel::draft` demands.
-  void check_lanes(std::span<const Lane> lanes, const Capabilities& limits) const;
+  void check_inputs(std::span<const SequenceInput> inputs, const Capabilities& limits) const;
 
   /// Appends checked tokens; returns all that `seq` then holds, until the next change.
   std::span<const Token> append(SeqId seq, std::span<const Token> tokens);

@@ -94,26 +94,26 @@ class FakeTarget final : public TargetModel {
   void truncate(const Truncate& op) override { cells_.truncate(op); }
 
   using TargetModel::verify;
-  Verdict verify(Pos pos, std::span<const Token> path, int n_pad) override {
+  Verification verify(Pos pos, std::span<const Token> path, int n_pad) override {
     cells_.check_path(pos, path, n_pad, capabilities());
     steps_.step([&] { return abort_requested(); });
     const std::span<const Token> cells = cells_.append(0, path);
-    Verdict verdict;
+    Verification verification;
     for (std::size_t i = 0; i < path.size(); ++i) {
       const auto context = cells.first(static_cast<std::size_t>(pos) + i + 1);
       std::optional<Choice> choice = choose_next(context);
-      verdict.exhausted = !choice;
+      verification.exhausted = !choice;
       if (!choice) break;
       const bool last = choice->end || i + 1 == path.size() || choice->token != path[i + 1];
-      verdict.choices.push_back(std::move(*choice));
+      verification.choices.push_back(std::move(*choice));
       if (last) break;
     }
-    if (n_feature_layers_ > 0 && !verdict.choices.empty()) {
-      const auto seen = static_cast<std::size_t>(pos) + verdict.choices.size();
-      verdict.features = fake_features(options_, cells.first(seen), verdict.choices.back().token,
-                                       n_feature_layers_);
+    if (n_feature_layers_ > 0 && !verification.choices.empty()) {
+      const auto seen = static_cast<std::size_t>(pos) + verification.choices.size();
+      verification.features = fake_features(options_, cells.first(seen),
+                                            verification.choices.back().token, n_feature_layers_);
     }
-    return verdict;
+    return verification;
   }
 
  private:
@@ -166,12 +166,12 @@ class FakeDraft final : public DraftModel {
   void truncate(const Truncate& op) override { cells_.truncate(op); }
   void fork(const Fork& op) override { cells_.fork(op); }
 
-  std::vector<std::vector<Candidate>> draft(std::span<const Lane> lanes, int k) override {
-    cells_.check_lanes(lanes, capabilities());
+  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs, int k) override {
+    cells_.check_inputs(inputs, capabilities());
     steps_.step([&] { return abort_requested(); });
     std::vector<std::vector<Candidate>> answers;
-    for (const Lane& lane : lanes) {
-      const std::span<const Token> cells = cells_.append(lane.seq, lane.tokens);
+    for (const SequenceInput& input : inputs) {
+      const std::span<const Token> cells = cells_.append(input.seq, input.tokens);
       const auto scored = sampled(options_, sampling_, cells, options_.alignment);
       const PositionNoise noise(sampling_.seed, static_cast<Pos>(cells.size()));
       answers.push_back(rank(scored, sampling_.temperature > 0 ? &noise : nullptr, k));

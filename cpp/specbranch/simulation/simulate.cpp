@@ -53,8 +53,8 @@ double n_prefilled(const BeginCommand& begin) {
   return static_cast<double>(begin.request->prompt.size() - 1);
 }
 
-double duration(const SimulatedMachine& machine, Side side, const Command& command) {
-  const bool target = side == Side::kTarget;
+double duration(const SimulatedMachine& machine, ModelRole role, const Command& command) {
+  const bool target = role == ModelRole::kTarget;
   const double latency = target ? machine.target_latency_us : machine.draft_latency_us;
   if (const auto* begin = std::get_if<BeginCommand>(&command.body)) {
     const double token = target ? machine.target_prefill_us : machine.draft_prefill_us;
@@ -104,10 +104,10 @@ SimulationResult simulate(const Simulation& simulation) {
 
   VirtualOptions options;
   options.target_us = [&](const Command& command) {
-    return rounded(duration(machine, Side::kTarget, command));
+    return rounded(duration(machine, ModelRole::kTarget, command));
   };
   options.draft_us = [&](const Command& command) {
-    return rounded(duration(machine, Side::kDraft, command));
+    return rounded(duration(machine, ModelRole::kDraft, command));
   };
   options.hop_us = rounded(machine.hop_us);
   // A pass that cannot be cut short takes its whole time and then counts.

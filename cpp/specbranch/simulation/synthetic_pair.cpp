@@ -180,12 +180,12 @@ class SyntheticTarget final : public TargetModel {
   }
 
   using TargetModel::verify;
-  Verdict verify(Pos pos, std::span<const Token> path, int n_pad) override {
+  Verification verify(Pos pos, std::span<const Token> path, int n_pad) override {
     cells_.check_path(pos, path, n_pad, limits_);
     if (abort_requested()) throw Aborted("[synthetic] aborted");
     const std::span<const Token> cells = cells_.append(0, path);
     n_right_ = text_.count_right(cells, n_right_);
-    Verdict verdict;
+    Verification verification;
     for (std::size_t i = 1; i <= path.size(); ++i) {
       const Pos next = pos + static_cast<Pos>(i);
       // On a wrong text another token: a cell that should not be there must show.
@@ -194,10 +194,10 @@ class SyntheticTarget final : public TargetModel {
               ? text_.at(next)
               : static_cast<Token>(hash_of(cells.first(static_cast<std::size_t>(next))) %
                                    static_cast<std::uint64_t>(limits_.n_vocab));
-      verdict.choices.push_back(Choice{token, false, 0.0F, {}});
+      verification.choices.push_back(Choice{token, false, 0.0F, {}});
       if (i < path.size() && token != path[i]) break;
     }
-    return verdict;
+    return verification;
   }
 
  private:
@@ -237,14 +237,14 @@ class SyntheticDraft final : public DraftModel {
     forget(op.to, op.shared);
   }
 
-  std::vector<std::vector<Candidate>> draft(std::span<const Lane> lanes, int k) override {
-    cells_.check_lanes(lanes, limits_);
+  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs, int k) override {
+    cells_.check_inputs(inputs, limits_);
     if (abort_requested()) throw Aborted("[synthetic] aborted");
     std::vector<std::vector<Candidate>> answers;
-    answers.reserve(lanes.size());
-    for (const Lane& lane : lanes) {
-      const std::span<const Token> cells = cells_.append(lane.seq, lane.tokens);
-      Pos& right = n_right_[static_cast<std::size_t>(lane.seq)];
+    answers.reserve(inputs.size());
+    for (const SequenceInput& input : inputs) {
+      const std::span<const Token> cells = cells_.append(input.seq, input.tokens);
+      Pos& right = n_right_[static_cast<std::size_t>(input.seq)];
       right = text_.count_right(cells, right);
       answers.push_back(propose(cells, right, k));
     }

@@ -43,7 +43,7 @@ class VirtualRun {
   VirtualResult run() {
     dispatch(decoder_->start());
     while (!decoder_->idle()) {
-      if (asked_ && answers_now()) {
+      if (policy_asked_ && answers_now()) {
         answer();
         continue;
       }
@@ -66,7 +66,7 @@ class VirtualRun {
   }
 
  private:
-  static std::size_t index(Side side) { return side == Side::kTarget ? 0 : 1; }
+  static std::size_t index(ModelRole role) { return role == ModelRole::kTarget ? 0 : 1; }
 
   bool answers_now() {
     if (!pending_[0] && !pending_[1]) return true;
@@ -74,26 +74,27 @@ class VirtualRun {
   }
 
   void answer() {
-    asked_ = false;
-    PlanDone done;
+    policy_asked_ = false;
+    PolicyReply done;
     if (options_.policy) done.plan = options_.policy(decoder_->policy_round());
-    dispatch(decoder_->on(Event{Side::kTarget, 1, std::move(done), now_us_, now_us_}));
+    dispatch(decoder_->on(Event{ModelRole::kTarget, 1, std::move(done), now_us_, now_us_}));
   }
 
-  Side pick() {
-    if (!pending_[0]) return Side::kDraft;
-    if (!pending_[1]) return Side::kTarget;
+  ModelRole pick() {
+    if (!pending_[0]) return ModelRole::kDraft;
+    if (!pending_[1]) return ModelRole::kTarget;
     const bool target_first = options_.order == DeliveryOrder::kShuffled
                                   ? (coin_() & 1U) != 0
                                   : pending_[0]->end_us <= pending_[1]->end_us;
-    return target_first ? Side::kTarget : Side::kDraft;
+    return target_first ? ModelRole::kTarget : ModelRole::kDraft;
   }
 
-  void deliver(Side side) {
-    const Pending pending = *std::exchange(pending_[index(side)], std::nullopt);
+  void deliver(ModelRole role) {
+    const Pending pending = *std::exchange(pending_[index(role)], std::nullopt);
     now_us_ = std::max(now_us_, pending.end_us);
-    stretch(side == Side::kTarget ? Side::kDraft : Side::kTarget, false);
-    Event event = side == Side::kTarget ? perform(target_, pending) : perform(*draft_, pending);
+    stretch(role == ModelRole::kTarget ? ModelRole::kDraft : ModelRole::kTarget, false);
+    Event event =
+        role == ModelRole::kTarget ? perform(target_, pending) : perform(*draft_, pending);
     event.begin_us = pending.begin_us;
     event.end_us = pending.end_us;
     if (options_.tamper_event) options_.tamper_event(event);
@@ -102,7 +103,7 @@ class VirtualRun {
       decode_begin_us_ = std::max(decode_begin_us_, event.end_us);
       meter_.start(decode_begin_us_);
     }
-    meter_.add(side, event.begin_us, event.end_us);
+    meter_.add(role, event.begin_us, event.end_us);
     dispatch(decoder_->on(event));
     if (++result_.n_events == options_.cancel_after_events) dispatch(decoder_->cancel());
   }
@@ -118,15 +119,15 @@ class VirtualRun {
   }
 
   void dispatch(Commands commands) {
-    if (commands.ask) asked_ = true;
-    if (commands.abort_target) abort(Side::kTarget);
-    if (commands.abort_draft) abort(Side::kDraft);
-    if (commands.target) send(Side::kTarget, std::move(*commands.target));
-    if (commands.draft) send(Side::kDraft, std::move(*commands.draft));
+    if (commands.ask_policy) policy_asked_ = true;
+    if (commands.abort_target) abort(ModelRole::kTarget);
+    if (commands.abort_draft) abort(ModelRole::kDraft);
+    if (commands.target) send(ModelRole::kTarget, std::move(*commands.target));
+    if (commands.draft) send(ModelRole::kDraft, std::move(*commands.draft));
   }
 
-  void abort(Side side) {
-    std::optional<Pending>& pending = pending_[index(side)];
+  void abort(ModelRole role) {
+    std::optional<Pending>& pending = pending_[index(role)];
     if (!pending) return;
     if (options_.abort_us >= 0) {
       const std::int64_t stop_us = std::max(pending->begin_us, now_us_) + options_.abort_us;
@@ -136,35 +137,35 @@ class VirtualRun {
     pending->abort = true;
   }
 
-  /// The model beside `side` begins (`shared`) or ends its work: what is left of the command under
+  /// The model beside `role` begins (`shared`) or ends its work: what is left of the command under
   /// way takes longer or less long from now on.
-  void stretch(Side side, bool shared) {
-    std::optional<Pending>& pending = pending_[index(side)];
+  void stretch(ModelRole role, bool shared) {
+    std::optional<Pending>& pending = pending_[index(role)];
     if (!pending || pending->end_us <= now_us_) return;
-    const double slowdown = slowdown_of(side);
+    const double slowdown = slowdown_of(role);
     const auto left = static_cast<double>(pending->end_us - now_us_);
     pending->end_us = now_us_ + std::llround(shared ? left * slowdown : left / slowdown);
   }
 
-  double slowdown_of(Side side) const {
-    return side == Side::kTarget ? options_.target_slowdown : options_.draft_slowdown;
+  double slowdown_of(ModelRole role) const {
+    return role == ModelRole::kTarget ? options_.target_slowdown : options_.draft_slowdown;
   }
 
-  void send(Side side, Command command) {
-    if (pending_[index(side)]) {
+  void send(ModelRole role, Command command) {
+    if (pending_[index(role)]) {
       throw PreconditionError("[run_virtually] a command for a model that is at work");
     }
     if (options_.tamper_command) options_.tamper_command(command);
-    const auto& duration = side == Side::kTarget ? options_.target_us : options_.draft_us;
-    std::int64_t us = duration ? duration(command) : (side == Side::kTarget ? 1000 : 100);
-    const Side other = side == Side::kTarget ? Side::kDraft : Side::kTarget;
+    const auto& duration = role == ModelRole::kTarget ? options_.target_us : options_.draft_us;
+    std::int64_t us = duration ? duration(command) : (role == ModelRole::kTarget ? 1000 : 100);
+    const ModelRole other = role == ModelRole::kTarget ? ModelRole::kDraft : ModelRole::kTarget;
     if (pending_[index(other)]) {
-      us = std::llround(static_cast<double>(us) * slowdown_of(side));
+      us = std::llround(static_cast<double>(us) * slowdown_of(role));
       stretch(other, true);
     }
-    meter_.sent(side, now_us_);
+    meter_.sent(role, now_us_);
     const std::int64_t begin_us = now_us_ + options_.hop_us;
-    pending_[index(side)] = Pending{std::move(command), begin_us, begin_us + us, false};
+    pending_[index(role)] = Pending{std::move(command), begin_us, begin_us + us, false};
   }
 
   TargetModel& target_;
@@ -174,7 +175,7 @@ class VirtualRun {
   std::shared_ptr<const Request> request_;
   std::unique_ptr<Decoder> decoder_;
   std::optional<Pending> pending_[2];
-  bool asked_ = false;  ///< the policy has not answered yet.
+  bool policy_asked_ = false;  ///< the policy has not answered yet.
   BusyMeter meter_;
   VirtualResult result_;
   std::int64_t now_us_ = 0;

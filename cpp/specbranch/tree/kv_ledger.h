@@ -1,4 +1,4 @@
-/// Which path each draft sequence holds, kept lazily: a commit touches no idle sequence.
+/// The ledger of the draft's KV cache: the path that each sequence holds.
 #pragma once
 
 #include <span>
@@ -8,16 +8,16 @@
 
 namespace specbranch {
 
-/// A sequence's path is a prefix of the committed text and a tail of drafted tokens. The tail is
-/// only compared with what was committed meanwhile when the sequence is used again.
+/// The path of a sequence is a prefix of the committed text, then a tail of drafted tokens. Lazy:
+/// the ledger compares a tail with newly committed tokens only when the sequence is used again.
 ///
-/// Owns no KV: the caller turns what it plans here into `Fork` and `Truncate`.
+/// The ledger owns no KV cells: the caller sends `Fork` and `Truncate` to the model.
 class KvLedger {
  public:
-  /// Sequence 0 holds the first `committed.size() - 1` tokens, the others nothing.
+  /// Starts anew: sequence 0 holds the first `committed.size() - 1` tokens, the others are empty.
   void reset(std::vector<Token> committed, int n_seq);
 
-  /// More of the text is now certain.
+  /// Appends a committed token to the text.
   void commit(Token token) { committed_.push_back(token); }
 
   std::span<const Token> committed() const { return committed_; }
@@ -26,22 +26,22 @@ class KvLedger {
   /// Cells that `seq` holds.
   Pos length(SeqId seq) const;
 
-  /// Length of the common prefix of what `seq` holds and the committed text followed by `tail`.
+  /// Length of the common prefix of the path of `seq` and the committed text followed by `tail`.
   Pos common(SeqId seq, std::span<const Token> tail);
 
-  /// Length of the common prefix of what two sequences hold.
+  /// Length of the common prefix of the paths of two sequences.
   Pos common_of(SeqId a, SeqId b);
 
   void truncate(SeqId seq, Pos length);
   void append(SeqId seq, Token token);
 
-  /// `to` becomes the first `length` cells of `from`.
+  /// Sets the path of `to` to the first `length` cells of `from`.
   void copy(SeqId from, SeqId to, Pos length);
 
  private:
   struct Entry {
-    Pos base = 0;             ///< cells that agree with the committed text.
-    std::vector<Token> tail;  ///< cells after those.
+    Pos base = 0;             ///< length of the prefix that equals the committed text.
+    std::vector<Token> tail;  ///< the tokens after that prefix.
   };
   void normalize(Entry& entry) const;
 

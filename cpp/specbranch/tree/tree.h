@@ -1,4 +1,4 @@
-/// The speculation tree: what is drafted past the last committed token.
+/// The draft tree: the tokens that are drafted past the last committed token.
 #pragma once
 
 #include <cstddef>
@@ -40,26 +40,26 @@ struct NodeRef {
 /// node at the position before; siblings differ in their token; ids are never reused.
 class SpeculationTree {
  public:
-  /// Drops everything and plants a root. Ids go on counting.
+  /// Drops all nodes and makes a new root. Ids are not reused.
   NodeId reset(Token token, Pos pos);
 
-  /// A child of `parent` for its candidate of `rank`, or the one that is there already.
+  /// Returns the child of `parent` for its candidate of `rank`; adds the child if needed.
   NodeId add_child(NodeId parent, int rank);
 
-  /// The node that is meant; a child is made if it is not there yet.
+  /// Returns the node of `ref`; adds the child if needed.
   NodeId add(const NodeRef& ref);
 
-  /// The node that is meant; kNoNode: it is a child that is not there yet.
+  /// The node of `ref`; kNoNode: the child does not exist yet.
   NodeId find(const NodeRef& ref) const;
 
-  /// The child of `parent` that stands for `token`; kNoNode: none.
+  /// The child of `parent` with `token`; kNoNode: no such child.
   NodeId find_child(NodeId parent, Token token) const;
 
-  /// Makes `node` the root; drops all that does not descend from it. Returns what was dropped, the
-  /// ancestors of `node` not among it (they are committed).
+  /// Makes `node` the root and drops all nodes that do not descend from it. Returns the dropped
+  /// nodes, without the ancestors of `node`, which are committed.
   std::vector<Node> reroot(NodeId node);
 
-  /// What descends from `id`, in order of creation; `id` itself not among it.
+  /// The descendants of `id`, without `id` itself, in order of creation.
   std::vector<Node> descendants(NodeId id) const;
 
   bool contains(NodeId id) const { return nodes_.contains(id); }
@@ -69,10 +69,10 @@ class SpeculationTree {
   std::size_t size() const { return nodes_.size(); }
   const std::unordered_map<NodeId, Node>& nodes() const { return nodes_; }
 
-  /// Nodes between the root and `id`: 0 for the root itself.
+  /// Tokens between the root and `id`: 0 for the root itself.
   int depth(NodeId id) const;
 
-  /// The same of a node that may not be there yet.
+  /// The same for a node that may not exist yet.
   int depth(const NodeRef& ref) const;
 
   /// The nodes from the root (included) to `id` (included).

@@ -111,7 +111,7 @@ def load(
             max_branches=defaults.max_branches,
             prefix_reuse=prefix_reuse,
             bit_exact=bit_exact,
-            warm_up=measure,
+            measure_costs=measure,
             profile=known,
             idle=_idle(progress_callback),
             target_source=source_of(target.model.path),

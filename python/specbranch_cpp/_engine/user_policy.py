@@ -18,7 +18,7 @@ class Hook:
         self._policy = policy
         self._plan: Plan | None = None  # the last plan
 
-    def serve(self, question: _core.Question, core: _core.Generation) -> None:
+    def serve(self, question: _core.PolicyRequest, core: _core.Generation) -> None:
         """Reports earlier rounds to the policy, asks it for a plan, and passes that to the core."""
         for planned, *rest in question.outcomes:
             # Only the first round after a plan can have used that plan.

@@ -202,7 +202,7 @@ def compute(model: str) -> None:
         max_branches=1,
         prefix_reuse="off",
         bit_exact=False,
-        warm_up=False,
+        measure_costs=False,
         profile=_core.PairProfile(),
         idle=lambda _share: None,
     )
@@ -212,6 +212,6 @@ def compute(model: str) -> None:
     request.max_tokens = 2
     generation = engine.generate(request)
     n_read = 0
-    while not isinstance(generation.get(n_read), _core.Outcome):
+    while not isinstance(generation.get(n_read), _core.GenerationEnd):
         n_read += 1
     engine.close()

@@ -28,7 +28,7 @@ class ScriptPlanner final : public Planner {
   }
   bool lock_step() const override { return true; }
   int width() const override { return 2; }
-  void on_verdict(const View& /*view*/, bool /*hit*/) override {}
+  void on_verification(const View& /*view*/, bool /*hit*/) override {}
 
  private:
   std::deque<Step> steps_;
@@ -62,21 +62,21 @@ class Bench {
   }
 
   template <class Body>
-  void answer(Side side, Body body) {
+  void answer(ModelRole role, Body body) {
     Event event;
-    event.side = side;
-    event.epoch = 1;
+    event.role = role;
+    event.generation_id = 1;
     event.body = std::move(body);
     last = decoder->on(event);
   }
 
   void begin() {
-    answer(Side::kDraft, BeginDone{});
-    answer(Side::kTarget, BeginDone{});
+    answer(ModelRole::kDraft, BeginDone{});
+    answer(ModelRole::kTarget, BeginDone{});
   }
 
-  void verdict(const std::vector<Choice>& choices, bool exhausted = false) {
-    answer(Side::kTarget, VerifyDone{{choices, exhausted, {}}});
+  void verified(const std::vector<Choice>& choices, bool exhausted = false) {
+    answer(ModelRole::kTarget, VerifyDone{{choices, exhausted, {}}});
   }
 
   const Counters& counters() const { return decoder->counters(); }
@@ -114,8 +114,8 @@ std::deque<ScriptPlanner::Step> two_branches(bool submit_child) {
 
 void draft_two_branches(Bench& bench) {
   bench.begin();
-  bench.answer(Side::kDraft, DraftDone{{{{4, 0.6}, {5, 0.3}}}});
-  bench.answer(Side::kDraft, DraftDone{{{{6, 0.9}}, {{7, 0.9}}}});
+  bench.answer(ModelRole::kDraft, DraftDone{{{{4, 0.6}, {5, 0.3}}}});
+  bench.answer(ModelRole::kDraft, DraftDone{{{{6, 0.9}}, {{7, 0.9}}}});
   REQUIRE(bench.last.target);
 }
 
@@ -128,7 +128,7 @@ TEST_CASE("all accepted: the path, then a hit on what follows it") {
   CHECK(verify.pos == 2);
   CHECK(verify.path == std::vector<Token>{3, 4});
   CHECK_FALSE(verify.truncate);
-  bench.verdict({choice_of(4), choice_of(6)});
+  bench.verified({choice_of(4), choice_of(6)});
   CHECK(bench.tokens == std::vector<Token>{4, 6});
   CHECK(bench.from_draft == std::vector<bool>{true, true});
   const Counters& c = bench.counters();
@@ -146,7 +146,7 @@ TEST_CASE("a branch hit: its token is accepted, the one it replaces is rolled ba
     CAPTURE(submit_child);
     Bench bench(two_branches(submit_child));
     draft_two_branches(bench);
-    bench.verdict({choice_of(5)});
+    bench.verified({choice_of(5)});
     CHECK(bench.tokens == std::vector<Token>{5});
     CHECK(bench.from_draft == std::vector<bool>{true});
     const Counters& c = bench.counters();
@@ -176,7 +176,7 @@ TEST_CASE("a miss empties the tree; the next verification cuts the target's sequ
       [](const View& view) { return Decision{.evaluate = {}, .submit = {view.tree.root()}}; });
   Bench bench(std::move(steps));
   draft_two_branches(bench);
-  bench.verdict({choice_of(8)});
+  bench.verified({choice_of(8)});
   CHECK(bench.tokens == std::vector<Token>{8});
   CHECK(bench.from_draft == std::vector<bool>{false});
   const Counters& c = bench.counters();
@@ -196,7 +196,7 @@ TEST_CASE("a miss empties the tree; the next verification cuts the target's sequ
 TEST_CASE("an end token ends the text and is not in it") {
   Bench bench(two_branches(true));
   draft_two_branches(bench);
-  bench.verdict({choice_of(4), choice_of(9, true)});
+  bench.verified({choice_of(4), choice_of(9, true)});
   CHECK(bench.tokens == std::vector<Token>{4});
   CHECK(bench.decoder->idle());
   CHECK(bench.decoder->finish() == Finish::kStop);
@@ -205,21 +205,21 @@ TEST_CASE("an end token ends the text and is not in it") {
   CHECK(bench.counters().branch_misses == 0);
 }
 
-TEST_CASE("a stop string ends the text with its token; the rest of the verdict is dropped") {
+TEST_CASE("a stop string ends the text with its token; the rest of the verification is dropped") {
   Bench bench(two_branches(true));
   bench.stop_at = 4;
   draft_two_branches(bench);
-  bench.verdict({choice_of(4), choice_of(6)});
+  bench.verified({choice_of(4), choice_of(6)});
   CHECK(bench.tokens == std::vector<Token>{4});
   CHECK(bench.decoder->finish() == Finish::kStop);
   CHECK(bench.counters().n_generated == 1);
   CHECK(bench.counters().n_unresolved == 1);
 }
 
-TEST_CASE("max_tokens ends the text in the middle of a verdict") {
+TEST_CASE("max_tokens ends the text in the middle of a verification") {
   Bench bench(two_branches(true), 1);
   draft_two_branches(bench);
-  bench.verdict({choice_of(4), choice_of(6)});
+  bench.verified({choice_of(4), choice_of(6)});
   CHECK(bench.tokens == std::vector<Token>{4});
   CHECK(bench.decoder->finish() == Finish::kLength);
 }
@@ -227,7 +227,7 @@ TEST_CASE("max_tokens ends the text in the middle of a verdict") {
 TEST_CASE("an exhausted grammar ends the text after its choices") {
   Bench bench(two_branches(true));
   draft_two_branches(bench);
-  bench.verdict({choice_of(4)}, true);
+  bench.verified({choice_of(4)}, true);
   CHECK(bench.tokens == std::vector<Token>{4});
   CHECK(bench.decoder->finish() == Finish::kStop);
 }
@@ -244,23 +244,23 @@ TEST_CASE("answers that do not fit the commands are refused") {
   SUBCASE("nothing is under way") {
     Bench bench({});
     bench.begin();
-    CHECK_THROWS_AS(bench.verdict({choice_of(4)}), PreconditionError);
-    CHECK_THROWS_AS(bench.answer(Side::kDraft, DraftDone{}), PreconditionError);
+    CHECK_THROWS_AS(bench.verified({choice_of(4)}), PreconditionError);
+    CHECK_THROWS_AS(bench.answer(ModelRole::kDraft, DraftDone{}), PreconditionError);
   }
-  SUBCASE("too few lanes") {
+  SUBCASE("too few sequences") {
     Bench bench(two_branches(true));
     bench.begin();
-    CHECK_THROWS_AS(bench.answer(Side::kDraft, DraftDone{}), PreconditionError);
+    CHECK_THROWS_AS(bench.answer(ModelRole::kDraft, DraftDone{}), PreconditionError);
   }
   SUBCASE("a choice past the first difference") {
     Bench bench(two_branches(true));
     draft_two_branches(bench);
-    CHECK_THROWS_AS(bench.verdict({choice_of(8), choice_of(6)}), PreconditionError);
+    CHECK_THROWS_AS(bench.verified({choice_of(8), choice_of(6)}), PreconditionError);
   }
   SUBCASE("a choice past a branch hit") {
     Bench bench(two_branches(true));
     draft_two_branches(bench);
-    CHECK_THROWS_AS(bench.verdict({choice_of(5), choice_of(7)}), PreconditionError);
+    CHECK_THROWS_AS(bench.verified({choice_of(5), choice_of(7)}), PreconditionError);
   }
 }
 
@@ -271,7 +271,7 @@ TEST_CASE("a planner that gives a busy model work is refused") {
   };
   Bench bench({[](const View&) { return Decision{}; }, twice, twice});
   bench.begin();
-  CHECK_THROWS_AS(bench.answer(Side::kDraft, DraftDone{{{{4, 0.6}}}}), PreconditionError);
+  CHECK_THROWS_AS(bench.answer(ModelRole::kDraft, DraftDone{{{{4, 0.6}}}}), PreconditionError);
 }
 
 TEST_CASE("a cancel aborts what runs and waits for it") {
@@ -279,10 +279,10 @@ TEST_CASE("a cancel aborts what runs and waits for it") {
   draft_two_branches(bench);
   const Commands commands = bench.decoder->cancel();
   CHECK(commands.abort_target);
-  CHECK_FALSE(commands.abort_draft);  // it rests
+  CHECK_FALSE(commands.abort_draft);  // it is idle
   CHECK_FALSE(commands.target);
   CHECK_FALSE(bench.decoder->idle());
-  bench.answer(Side::kTarget, AbortDone{});
+  bench.answer(ModelRole::kTarget, AbortDone{});
   CHECK(bench.decoder->idle());
   CHECK(bench.decoder->finish() == Finish::kCancelled);
   CHECK(bench.tokens.empty());
@@ -291,11 +291,11 @@ TEST_CASE("a cancel aborts what runs and waits for it") {
   CHECK_FALSE(again.abort_target);
 }
 
-TEST_CASE("an abort that came too late: the verdict is ignored") {
+TEST_CASE("an abort that came too late: the verification is ignored") {
   Bench bench(two_branches(true));
   draft_two_branches(bench);
   static_cast<void>(bench.decoder->cancel());
-  bench.verdict({choice_of(4), choice_of(6)});
+  bench.verified({choice_of(4), choice_of(6)});
   CHECK(bench.tokens.empty());
   CHECK(bench.decoder->finish() == Finish::kCancelled);
   CHECK(bench.counters().n_generated == 0);

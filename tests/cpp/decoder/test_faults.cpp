@@ -57,7 +57,7 @@ TEST_CASE("a cancel commits nothing afterwards") {
     for (const Mode mode : kAllModes) {
       scenario.request.mode = mode;
       INFO(describe(scenario));
-      // Without aborts in time the running commands complete; their verdicts must be ignored.
+      // Without aborts in time the running commands complete; their verifications must be ignored.
       VirtualOptions options = shuffled(static_cast<std::uint64_t>(i));
       std::size_t n_before = 0;
       std::int64_t n_seen = 0;
@@ -80,13 +80,13 @@ TEST_CASE("a recoverable failure at every step ends the generation and leaves th
     Scenario scenario = make_busy_scenario(static_cast<std::uint64_t>(i) + 600);
     const Expected expected = reference(scenario);
     for (const Mode mode : kDraftingModes) {
-      for (const Side side : {Side::kTarget, Side::kDraft}) {
+      for (const ModelRole role : {ModelRole::kTarget, ModelRole::kDraft}) {
         for (std::int64_t step = 0; step < 12; ++step) {
           scenario.request.mode = mode;
           INFO(describe(scenario));
           CAPTURE(step);
           Scenario failing = scenario;
-          (side == Side::kTarget ? failing.target : failing.draft).fail_at_step = step;
+          (role == ModelRole::kTarget ? failing.target : failing.draft).fail_at_step = step;
           const auto target = make_fake_target(failing.target);
           const auto draft = make_fake_draft(failing.draft);
           const VirtualOptions options = shuffled(static_cast<std::uint64_t>(step));
@@ -112,11 +112,11 @@ TEST_CASE("a recoverable failure at every step ends the generation and leaves th
 
 TEST_CASE("an escaped exception is fatal and says which model failed") {
   for (const Mode mode : kDraftingModes) {
-    for (const Side side : {Side::kTarget, Side::kDraft}) {
+    for (const ModelRole role : {ModelRole::kTarget, ModelRole::kDraft}) {
       for (std::int64_t step = 0; step < 4; ++step) {
         Scenario scenario = make_busy_scenario(7);
         scenario.request.mode = mode;
-        FakeOptions& failing = side == Side::kTarget ? scenario.target : scenario.draft;
+        FakeOptions& failing = role == ModelRole::kTarget ? scenario.target : scenario.draft;
         failing.fail_at_step = step;
         failing.fail_fatally = true;
         INFO(describe(scenario));
@@ -124,7 +124,7 @@ TEST_CASE("an escaped exception is fatal and says which model failed") {
         const VirtualResult got = run(scenario, mode);
         REQUIRE(got.finish == Finish::kFailed);
         CHECK(holds<FatalError>(got.error));
-        const std::string name = side == Side::kTarget ? "target" : "draft";
+        const std::string name = role == ModelRole::kTarget ? "target" : "draft";
         CHECK(message_of(got.error).find(name) != std::string::npos);
         CHECK(message_of(got.error).find("escaped as asked") != std::string::npos);
         check_result(got, mode);
@@ -135,14 +135,14 @@ TEST_CASE("an escaped exception is fatal and says which model failed") {
 
 TEST_CASE("when both models fail, a fatal failure is never hidden by a recoverable one") {
   // The model that failed fatally is in an unknown state, whichever failure arrived first.
-  for (const Side fatal : {Side::kTarget, Side::kDraft}) {
+  for (const ModelRole fatal : {ModelRole::kTarget, ModelRole::kDraft}) {
     for (std::uint64_t shuffle = 0; shuffle < 20; ++shuffle) {
       Scenario scenario = make_busy_scenario(8);
       scenario.target.fail_at_step = 0;
       scenario.draft.fail_at_step = 0;
-      (fatal == Side::kTarget ? scenario.target : scenario.draft).fail_fatally = true;
+      (fatal == ModelRole::kTarget ? scenario.target : scenario.draft).fail_fatally = true;
       CAPTURE(shuffle);
-      CAPTURE(fatal == Side::kTarget);
+      CAPTURE(fatal == ModelRole::kTarget);
       int n_failures = 0;
       VirtualOptions options = shuffled(shuffle);
       options.tamper_event = [&](Event& event) {
@@ -195,9 +195,9 @@ TEST_CASE("events of another generation are ignored") {
     Decoder decoder(request, limits, 5, make_planner(*request), {});
     Commands commands = decoder.start();
     REQUIRE(commands.target);
-    CHECK(commands.target->epoch == 5);
+    CHECK(commands.target->generation_id == 5);
     Event stale;
-    stale.epoch = 4;
+    stale.generation_id = 4;
     stale.body = VerifyDone{};
     const Commands nothing = decoder.on(stale);
     CHECK_FALSE(nothing.target);

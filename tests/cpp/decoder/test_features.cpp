@@ -121,7 +121,7 @@ TEST_CASE("features are given only as far as the target has them") {
   CHECK(generate(without, request).tokens == tokens);
 }
 
-TEST_CASE("a verdict's features are of its last choice, whatever was padded or accepted") {
+TEST_CASE("a verification's features are of its last choice, whatever was padded or accepted") {
   FakeOptions options;
   const auto model = make_fake_target(options);
   Request request = request_in(Mode::kSpecBranch, 0.0F, 1);
@@ -131,7 +131,7 @@ TEST_CASE("a verdict's features are of its last choice, whatever was padded or a
   std::vector<Token> next;  // what the target will choose
   for (int i = 0; i < 6; ++i) {
     const Pos pos = static_cast<Pos>(text.size()) - 1;
-    const Verdict one = model->verify(pos, std::span(&text.back(), 1));
+    const Verification one = model->verify(pos, std::span(&text.back(), 1));
     CHECK(one.features == fake_features(options, text, one.choices[0].token, 2));
     next.push_back(one.choices[0].token);
     text.push_back(one.choices[0].token);
@@ -142,10 +142,10 @@ TEST_CASE("a verdict's features are of its last choice, whatever was padded or a
     std::vector<Token> path{request.prompt.back()};
     path.insert(path.end(), next.begin(), next.begin() + static_cast<std::ptrdiff_t>(n_right));
     path.push_back((next[n_right] + 1) % options.n_vocab);
-    const Verdict verdict = model->verify(4, path, /*n_pad=*/2);
-    REQUIRE(verdict.choices.size() == n_right + 1);
+    const Verification verification = model->verify(4, path, /*n_pad=*/2);
+    REQUIRE(verification.choices.size() == n_right + 1);
     const std::span<const Token> seen(text.data(), request.prompt.size() + n_right);
-    CHECK(verdict.features == fake_features(options, seen, next[n_right], 2));
+    CHECK(verification.features == fake_features(options, seen, next[n_right], 2));
   }
   request.n_feature_layers = 0;
   model->begin(request);

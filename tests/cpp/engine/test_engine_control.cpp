@@ -78,19 +78,19 @@ TEST_CASE("a cancel after each chunk gives a partial text") {
 
 TEST_CASE("a cancel cuts a running step of either model short") {
   for (const Mode mode : kDraftingModes) {
-    for (const Side side : {Side::kTarget, Side::kDraft}) {
+    for (const ModelRole role : {ModelRole::kTarget, ModelRole::kDraft}) {
       // It may stop to draft at any time.
-      if (mode == Mode::kAuto && side == Side::kDraft) continue;
+      if (mode == Mode::kAuto && role == ModelRole::kDraft) continue;
       // Step 0 is the prefill.
       for (int step = 0; step < 6; ++step) {
         CAPTURE(step);
-        CAPTURE(side == Side::kTarget);
+        CAPTURE(role == ModelRole::kTarget);
         Scenario scenario = make_long_scenario(3);
         scenario.request.mode = mode;
         Barrier barrier(step);
         const Hook hook = barrier.hook();
-        Engine engine(side == Side::kTarget ? make_parts(scenario, hook)
-                                            : make_parts(scenario, {}, hook));
+        Engine engine(role == ModelRole::kTarget ? make_parts(scenario, hook)
+                                                 : make_parts(scenario, {}, hook));
         const auto generation = engine.generate(scenario.request);
         barrier.wait_until_reached();
         generation->cancel();

@@ -50,16 +50,16 @@ bool throws_closed(Call call) {
 }  // namespace
 
 TEST_CASE("a failing step ends its generation; the engine stays usable") {
-  for (const Side side : {Side::kTarget, Side::kDraft}) {
+  for (const ModelRole role : {ModelRole::kTarget, ModelRole::kDraft}) {
     for (int step = 0; step < 8; ++step) {
       CAPTURE(step);
-      CAPTURE(side == Side::kTarget);
+      CAPTURE(role == ModelRole::kTarget);
       const Scenario scenario = make_long_scenario(1);
       const Hook fail = [step](int n, const std::function<bool()>&) {
         if (n == step) throw DecodeError("no room for this batch");
       };
-      Engine engine(side == Side::kTarget ? make_parts(scenario, fail)
-                                          : make_parts(scenario, {}, fail));
+      Engine engine(role == ModelRole::kTarget ? make_parts(scenario, fail)
+                                               : make_parts(scenario, {}, fail));
       const auto failing = engine.generate(scenario.request);
       const auto queued = engine.generate(scenario.request);
       const Collected got = collect(*failing);
@@ -75,18 +75,18 @@ TEST_CASE("a failing step ends its generation; the engine stays usable") {
 }
 
 TEST_CASE("an escaped exception poisons the engine: every later call raises that error") {
-  for (const Side side : {Side::kTarget, Side::kDraft}) {
+  for (const ModelRole role : {ModelRole::kTarget, ModelRole::kDraft}) {
     for (int step = 0; step < 6; ++step) {
       CAPTURE(step);
-      CAPTURE(side == Side::kTarget);
+      CAPTURE(role == ModelRole::kTarget);
       const Scenario scenario = make_long_scenario(2);
       Barrier barrier(step);
       const Hook fail = [step, held = barrier.hook()](int n, const std::function<bool()>& aborted) {
         held(n, aborted);
         if (n == step) throw std::logic_error("lost");
       };
-      Engine engine(side == Side::kTarget ? make_parts(scenario, fail)
-                                          : make_parts(scenario, {}, fail));
+      Engine engine(role == ModelRole::kTarget ? make_parts(scenario, fail)
+                                               : make_parts(scenario, {}, fail));
       const auto failing = engine.generate(scenario.request);
       barrier.wait_until_reached();
       const auto queued = engine.generate(scenario.request);
@@ -212,14 +212,14 @@ TEST_CASE("closing is final and may be repeated, by anyone") {
 }
 
 TEST_CASE("closing from another thread ends what runs and what is queued") {
-  for (const Side side : {Side::kTarget, Side::kDraft}) {
+  for (const ModelRole role : {ModelRole::kTarget, ModelRole::kDraft}) {
     for (int step = 0; step < 5; ++step) {
       CAPTURE(step);
       const Scenario scenario = make_long_scenario(7);
       Barrier barrier(step);
       const Hook hook = barrier.hook();
-      Engine engine(side == Side::kTarget ? make_parts(scenario, hook)
-                                          : make_parts(scenario, {}, hook));
+      Engine engine(role == ModelRole::kTarget ? make_parts(scenario, hook)
+                                               : make_parts(scenario, {}, hook));
       const auto running = engine.generate(scenario.request);
       barrier.wait_until_reached();
       const auto queued = engine.generate(scenario.request);

@@ -1,5 +1,5 @@
-// Questions to a policy on real threads: who gets them, and that nobody waits for an answer in
-// vain.
+// Policy requests on real threads: a waiting reader gets them, and nobody waits for an answer for
+// ever.
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -38,11 +38,11 @@ Scenario asking_scenario(std::uint64_t seed, Mode mode = Mode::kSpecBranch) {
   return scenario;
 }
 
-/// The next question; fails if the text ends before.
-Question next_question(Generation& generation) {
+/// The next policy request; fails if the text ends before.
+PolicyRequest next_policy_request(Generation& generation) {
   for (;;) {
     Output output = next(generation);
-    if (auto* question = std::get_if<Question>(&output)) return *question;
+    if (auto* policy_request = std::get_if<PolicyRequest>(&output)) return *policy_request;
     REQUIRE(std::holds_alternative<Chunk>(output));
   }
 }
@@ -64,9 +64,9 @@ Answered read_and_answer(Generation& generation, std::chrono::microseconds slice
     if (!output) continue;
     if (const auto* chunk = std::get_if<Chunk>(&*output)) {
       all.tokens.push_back(chunk->choice.token);
-    } else if (const auto* question = std::get_if<Question>(&*output)) {
+    } else if (const auto* policy_request = std::get_if<PolicyRequest>(&*output)) {
       ++all.n_plans;
-      const PlanLimits& limits = question->round->limits;
+      const PlanLimits& limits = policy_request->round->limits;
       generation.answer({Plan{limits.max_draft, -1, limits.max_branches, -1}, nullptr});
     } else {
       all.end = std::move(std::get<GenerationEnd>(*output));
@@ -85,7 +85,7 @@ void check_usable(Engine& engine, const Scenario& scenario) {
 
 }  // namespace
 
-TEST_CASE("policy: rounds while nobody reads are skipped and counted, and no question is left") {
+TEST_CASE("policy: rounds while nobody reads are skipped and counted, and no request is left") {
   for (const Mode mode : kLockStepModes) {
     Scenario scenario = asking_scenario(1, mode);
     Engine engine(make_parts(scenario));
@@ -94,7 +94,7 @@ TEST_CASE("policy: rounds while nobody reads are skipped and counted, and no que
     Request later = scenario.request;
     later.mode = Mode::kAutoregressive;
     static_cast<void>(collect(*engine.generate(later)));
-    const Collected all = collect(*generation);  // takes no question
+    const Collected all = collect(*generation);  // takes no policy request
     CHECK(all.tokens == reference(scenario).tokens);
     CHECK(all.end.stats.counters.policy_skipped > 0);
     CHECK(all.end.stats.counters.policy_skipped == all.end.stats.counters.n_target_steps);
@@ -118,18 +118,19 @@ TEST_CASE("policy: a reader in slices answers nearly every round, none gets lost
   }
 }
 
-TEST_CASE("policy: the question comes before the chunks of the round before it") {
+TEST_CASE("policy: a request comes before the chunks of the round before it") {
   Scenario scenario = asking_scenario(3);
   Engine engine(make_parts(scenario));
   const auto generation = engine.generate(scenario.request);
-  Question question = next_question(*generation);
+  PolicyRequest policy_request = next_policy_request(*generation);
   generation->answer({Plan{}, nullptr});
-  question = next_question(*generation);
-  // The tokens that the verdict committed are told in the question; they come as chunks after it.
-  REQUIRE_FALSE(question.round->outcomes.empty());
-  const std::vector<Token> committed = question.round->outcomes.back().committed;
+  policy_request = next_policy_request(*generation);
+  // The tokens that the verification committed are told in the policy request; they come as chunks
+  // after it.
+  REQUIRE_FALSE(policy_request.round->outcomes.empty());
+  const std::vector<Token> committed = policy_request.round->outcomes.back().committed;
   REQUIRE_FALSE(committed.empty());
-  CHECK(committed.back() == question.round->nodes[0].token);
+  CHECK(committed.back() == policy_request.round->nodes[0].token);
   generation->answer({Plan{}, nullptr});
   for (const Token token : committed) {
     const Output output = next(*generation);
@@ -138,7 +139,7 @@ TEST_CASE("policy: the question comes before the chunks of the round before it")
   }
 }
 
-TEST_CASE("policy: two readers share chunks and questions") {
+TEST_CASE("policy: two readers share chunks and policy requests") {
   Scenario scenario = asking_scenario(4);
   Engine engine(make_parts(scenario));
   const auto generation = engine.generate(scenario.request);
@@ -150,12 +151,12 @@ TEST_CASE("policy: two readers share chunks and questions") {
   CHECK(mine.tokens.size() + other.tokens.size() == reference(scenario).tokens.size());
 }
 
-TEST_CASE("policy: an open question hinders neither cancel, drop nor close") {
+TEST_CASE("policy: an open policy request hinders neither cancel, drop nor close") {
   Scenario scenario = asking_scenario(5);
   Engine engine(make_parts(scenario));
   {
     const auto generation = engine.generate(scenario.request);
-    static_cast<void>(next_question(*generation));
+    static_cast<void>(next_policy_request(*generation));
     generation->cancel();
     const Collected rest = collect(*generation);
     CHECK(rest.end.finish == Finish::kCancelled);
@@ -164,22 +165,22 @@ TEST_CASE("policy: an open question hinders neither cancel, drop nor close") {
   check_usable(engine, scenario);
   {
     const auto generation = engine.generate(scenario.request);
-    static_cast<void>(next_question(*generation));
+    static_cast<void>(next_policy_request(*generation));
   }
   check_usable(engine, scenario);
   const auto generation = engine.generate(scenario.request);
-  static_cast<void>(next_question(*generation));
+  static_cast<void>(next_policy_request(*generation));
   engine.close();
   CHECK(collect(*generation).end.finish == Finish::kCancelled);
 }
 
-TEST_CASE("policy: no round begins while a question is open") {
+TEST_CASE("policy: no round begins while a request is open") {
   Scenario scenario = asking_scenario(6);
   std::atomic<int> n_steps{0};
   const auto count = [&](int, const std::function<bool()>&) { ++n_steps; };
   Engine engine(make_parts(scenario, count, count));
   const auto generation = engine.generate(scenario.request);
-  static_cast<void>(next_question(*generation));
+  static_cast<void>(next_policy_request(*generation));
   const int before = n_steps.load();
   // What the round before committed can be read; then there is nothing until the answer.
   while (generation->next_for(std::chrono::milliseconds(20))) {
@@ -194,7 +195,7 @@ TEST_CASE("policy: an error or a bad plan ends the generation with it, not the e
   Engine engine(make_parts(scenario));
   {
     const auto generation = engine.generate(scenario.request);
-    static_cast<void>(next_question(*generation));
+    static_cast<void>(next_policy_request(*generation));
     generation->answer({std::nullopt, std::make_exception_ptr(Error("no idea"))});
     const Collected all = collect(*generation);
     CHECK(all.end.finish == Finish::kFailed);
@@ -203,7 +204,7 @@ TEST_CASE("policy: an error or a bad plan ends the generation with it, not the e
   check_usable(engine, scenario);
   {
     const auto generation = engine.generate(scenario.request);
-    static_cast<void>(next_question(*generation));
+    static_cast<void>(next_policy_request(*generation));
     generation->answer({Plan{99, -1, 1, -1}, nullptr});
     const Collected all = collect(*generation);
     CHECK(all.end.finish == Finish::kFailed);

@@ -68,12 +68,12 @@ std::vector<Token> generate(LlamaTarget& target, const Request& request, int n) 
   std::vector<Token> tokens;
   Token last = request.prompt.back();
   while (static_cast<int>(tokens.size()) < n) {
-    const Verdict verdict = target.verify(target.length(0), std::span(&last, 1));
-    if (verdict.choices.empty()) break;
-    REQUIRE(verdict.choices.size() == 1);
-    last = verdict.choices.front().token;
+    const Verification verification = target.verify(target.length(0), std::span(&last, 1));
+    if (verification.choices.empty()) break;
+    REQUIRE(verification.choices.size() == 1);
+    last = verification.choices.front().token;
     tokens.push_back(last);
-    if (verdict.choices.front().end) break;
+    if (verification.choices.front().end) break;
   }
   return tokens;
 }
@@ -95,17 +95,17 @@ std::vector<Token> generate_with_drafts(LlamaTarget& target, const Request& requ
       path.push_back(hit ? right : (right + 1 + static_cast<Token>(random() % 99)) % n_vocab);
     }
     const Pos before = target.length(0);
-    const Verdict verdict = target.verify(before, path);
+    const Verification verification = target.verify(before, path);
     REQUIRE(target.length(0) == before + static_cast<Pos>(path.size()));
-    if (verdict.choices.empty()) break;
+    if (verification.choices.empty()) break;
     bool end = false;
-    for (const Choice& choice : verdict.choices) {
+    for (const Choice& choice : verification.choices) {
       tokens.push_back(choice.token);
       end = choice.end;
     }
     if (end) break;
     last = tokens.back();
-    target.truncate({0, target.length(0), before + static_cast<Pos>(verdict.choices.size())});
+    target.truncate({0, target.length(0), before + static_cast<Pos>(verification.choices.size())});
   }
   return tokens;
 }

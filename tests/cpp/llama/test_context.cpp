@@ -56,17 +56,17 @@ TEST_CASE("an abort that was asked for is no error in the log") {
   set_log_level(LogLevel::kInfo);
 }
 
-TEST_CASE("scores are only handed out where they were asked for") {
+TEST_CASE("logits are only handed out where they were asked for") {
   SPECBRANCH_NEEDS_MODELS();
   const std::atomic<bool> abort{false};
   LlamaContext context(draft_weights(), small_options(draft_path()), {2, 256, 2}, &abort);
   const std::vector<BatchToken> batch = {{1, 0, 0, false}, {2, 0, 1, true}, {3, 1, 0, true}};
   context.decode(batch);
-  CHECK_THROWS_AS(context.scores(0), PreconditionError);
-  CHECK_THROWS_AS(context.scores(3), PreconditionError);
-  CHECK_THROWS_AS(context.scores(-1), PreconditionError);
-  CHECK(context.scores(1).size() == static_cast<std::size_t>(draft_weights()->vocabulary().size()));
-  CHECK(context.scores(1).data() != context.scores(2).data());
+  CHECK_THROWS_AS(context.logits(0), PreconditionError);
+  CHECK_THROWS_AS(context.logits(3), PreconditionError);
+  CHECK_THROWS_AS(context.logits(-1), PreconditionError);
+  CHECK(context.logits(1).size() == static_cast<std::size_t>(draft_weights()->vocabulary().size()));
+  CHECK(context.logits(1).data() != context.logits(2).data());
   const std::vector<BatchToken> many = {{1, 0, 2, true}, {2, 0, 3, true}, {3, 1, 1, true}};
   CHECK_THROWS_AS(context.decode(many), PreconditionError);
   context.clear();
@@ -90,12 +90,12 @@ TEST_CASE("the factories make working models of one set of weights") {
   // A perfect draft: the same model proposes what the target chooses.
   std::vector<Token> path{request.prompt.back()};
   for (int i = 0; i < 6; ++i) {
-    const Lane lane{i, 0, draft->length(0), {path.back()}};
-    path.push_back(draft->draft(std::span(&lane, 1), 1).front().front().token);
+    const SequenceInput input{i, 0, draft->length(0), {path.back()}};
+    path.push_back(draft->draft(std::span(&input, 1), 1).front().front().token);
   }
-  const Verdict verdict = target->verify(39, path);
-  REQUIRE(verdict.choices.size() == 7);
-  for (std::size_t i = 0; i < 6; ++i) CHECK(verdict.choices[i].token == path[i + 1]);
+  const Verification verification = target->verify(39, path);
+  REQUIRE(verification.choices.size() == 7);
+  for (std::size_t i = 0; i < 6; ++i) CHECK(verification.choices[i].token == path[i + 1]);
 }
 
 }  // namespace

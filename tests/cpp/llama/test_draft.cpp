@@ -11,21 +11,21 @@ namespace {
 
 using namespace testing;
 
-std::vector<float> copy(std::span<const float> scores) { return {scores.begin(), scores.end()}; }
+std::vector<float> copy(std::span<const float> logits) { return {logits.begin(), logits.end()}; }
 
-/// The draft's scores after `path` in a context that never saw anything else.
-std::vector<float> clean_scores(const std::vector<Token>& prompt, std::vector<Token> path) {
+/// The draft's logits after `path` in a context that never saw anything else.
+std::vector<float> clean_logits(const std::vector<Token>& prompt, std::vector<Token> path) {
   LlamaDraft draft(draft_weights(), small_options(draft_path()), {.n_seq = 1});
   draft.begin(request_of(prompt));
-  const Lane lane{1, 0, draft.length(0), std::move(path)};
-  draft.draft(std::span(&lane, 1), 1);
-  return copy(draft.scores(0));
+  const SequenceInput input{1, 0, draft.length(0), std::move(path)};
+  draft.draft(std::span(&input, 1), 1);
+  return copy(draft.logits(0));
 }
 
 /// Cells that fill the holes of dropped branches stand in another order: sums round differently.
 void check_close(const std::vector<float>& a, const std::vector<float>& b) {
   REQUIRE(a.size() == b.size());
-  // A wrong cell moves the scores by whole units; rounding moves single ones by some hundredths.
+  // A wrong cell moves the logits by whole units; rounding moves single ones by some hundredths.
   float largest = 0.0F;
   float sum = 0.0F;
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -37,7 +37,7 @@ void check_close(const std::vector<float>& a, const std::vector<float>& b) {
   CHECK(sum < 0.05F * static_cast<float>(a.size()));
 }
 
-TEST_CASE("lazy forks onto stale sequences give the scores of a clean context") {
+TEST_CASE("lazy forks onto stale sequences give the logits of a clean context") {
   SPECBRANCH_NEEDS_MODELS();
   const auto prompt = code_prompt(200);
   LlamaDraft draft(draft_weights(), small_options(draft_path()), {.n_seq = 4});
@@ -46,25 +46,25 @@ TEST_CASE("lazy forks onto stale sequences give the scores of a clean context") 
   const Token last = prompt.back();
 
   // 0: last 11 12 13; 1: forked after 11, then 21 22; 0 is cut back and goes another way.
-  Lane lane{1, 0, base, {last, 11}};
-  draft.draft(std::span(&lane, 1), 3);
+  SequenceInput input{1, 0, base, {last, 11}};
+  draft.draft(std::span(&input, 1), 3);
   draft.fork({.from = 0, .to = 1, .shared = 0, .to_length = 0, .length = base + 2});
-  std::vector<Lane> lanes = {{2, 0, base + 2, {12, 13}}, {3, 1, base + 2, {21}}};
-  draft.draft(lanes, 3);
-  CHECK(copy(draft.scores(0)) == clean_scores(prompt, {last, 11, 12, 13}));
-  CHECK(copy(draft.scores(1)) == clean_scores(prompt, {last, 11, 21}));
+  std::vector<SequenceInput> inputs = {{2, 0, base + 2, {12, 13}}, {3, 1, base + 2, {21}}};
+  draft.draft(inputs, 3);
+  CHECK(copy(draft.logits(0)) == clean_logits(prompt, {last, 11, 12, 13}));
+  CHECK(copy(draft.logits(1)) == clean_logits(prompt, {last, 11, 21}));
 
   // 2 copies the tail of 1 and 0 then copies onto its own stale tail.
   draft.fork({.from = 1, .to = 2, .shared = 0, .to_length = 0, .length = base + 3});
   draft.fork({.from = 2, .to = 0, .shared = base + 2, .to_length = base + 4, .length = base + 3});
   CHECK(draft.length(0) == base + 3);
-  lanes = {{4, 0, base + 3, {31}}, {5, 2, base + 3, {32, 33}}, {6, 1, base + 3, {34}}};
-  draft.draft(lanes, 3);
-  check_close(copy(draft.scores(0)), clean_scores(prompt, {last, 11, 21, 31}));
-  check_close(copy(draft.scores(1)), clean_scores(prompt, {last, 11, 21, 32, 33}));
-  check_close(copy(draft.scores(2)), clean_scores(prompt, {last, 11, 21, 34}));
-  const auto other = clean_scores(prompt, {last, 11, 12, 34});
-  CHECK(std::abs(other[7] - draft.scores(2)[7]) > 0.05F);
+  inputs = {{4, 0, base + 3, {31}}, {5, 2, base + 3, {32, 33}}, {6, 1, base + 3, {34}}};
+  draft.draft(inputs, 3);
+  check_close(copy(draft.logits(0)), clean_logits(prompt, {last, 11, 21, 31}));
+  check_close(copy(draft.logits(1)), clean_logits(prompt, {last, 11, 21, 32, 33}));
+  check_close(copy(draft.logits(2)), clean_logits(prompt, {last, 11, 21, 34}));
+  const auto other = clean_logits(prompt, {last, 11, 12, 34});
+  CHECK(std::abs(other[7] - draft.logits(2)[7]) > 0.05F);
 }
 
 TEST_CASE("a fork or a truncation is a constant number of llama.cpp calls") {
@@ -94,21 +94,21 @@ TEST_CASE("a new prompt takes over the longest prefix that any branch holds") {
   draft.begin(request_of(prompt));
   const Pos base = draft.length(0);
   draft.fork({0, 2, 0, 0, base});
-  const std::vector<Lane> lanes = {{1, 0, base, {prompt.back(), 40}},
-                                   {2, 2, base, {prompt.back(), 50, 51}}};
-  draft.draft(lanes, 2);
+  const std::vector<SequenceInput> inputs = {{1, 0, base, {prompt.back(), 40}},
+                                             {2, 2, base, {prompt.back(), 50, 51}}};
+  draft.draft(inputs, 2);
   auto next = prompt;
   next.insert(next.end(), {50, 51, 52, 53});
   CHECK(draft.begin(request_of(next)) == base + 3);
   CHECK(draft.length(0) == static_cast<Pos>(next.size()) - 1);
   for (SeqId seq = 1; seq < 4; ++seq) CHECK(draft.length(seq) == 0);
-  const Lane lane{3, 0, draft.length(0), {53}};
-  const auto candidates = draft.draft(std::span(&lane, 1), 4);
+  const SequenceInput input{3, 0, draft.length(0), {53}};
+  const auto candidates = draft.draft(std::span(&input, 1), 4);
   CHECK(candidates.front().size() == 4);
-  const auto clean = clean_scores(next, {53});
-  const auto scores = draft.scores(0);
+  const auto clean = clean_logits(next, {53});
+  const auto logits = draft.logits(0);
   // Cells from generation are kept: equal up to rounding.
-  check_close(copy(scores), clean);
+  check_close(copy(logits), clean);
 }
 
 TEST_CASE("candidates: order, confidences, mask, penalties, noise") {
@@ -119,10 +119,10 @@ TEST_CASE("candidates: order, confidences, mask, penalties, noise") {
   const auto propose = [&](const SamplingOptions& sampling, DraftOptions shape, int k) {
     LlamaDraft draft(weights, options, shape);
     draft.begin(request_of(prompt, sampling));
-    const Lane lane{1, 0, draft.length(0), {prompt.back()}};
-    return draft.draft(std::span(&lane, 1), k).front();
+    const SequenceInput input{1, 0, draft.length(0), {prompt.back()}};
+    return draft.draft(std::span(&input, 1), k).front();
   };
-  const auto clean = clean_scores(prompt, {prompt.back()});
+  const auto clean = clean_logits(prompt, {prompt.back()});
   const auto top = static_cast<Token>(std::max_element(clean.begin(), clean.end()) - clean.begin());
 
   const auto greedy = propose({}, {.n_seq = 1}, 5);
@@ -187,10 +187,10 @@ TEST_CASE("broken preconditions of the draft are refused and change nothing") {
   SPECBRANCH_NEEDS_MODELS();
   LlamaDraft draft(draft_weights(), small_options(draft_path()), {.n_seq = 2});
   const auto prompt = code_prompt(50);
-  Lane lane{1, 0, 0, {1}};
-  CHECK_THROWS_AS(draft.draft(std::span(&lane, 1), 1), PreconditionError);
+  SequenceInput input{1, 0, 0, {1}};
+  CHECK_THROWS_AS(draft.draft(std::span(&input, 1), 1), PreconditionError);
   draft.begin(request_of(prompt));
-  const std::vector<std::vector<Lane>> wrong = {
+  const std::vector<std::vector<SequenceInput>> wrong = {
       {},
       {{1, 0, 48, {1}}},
       {{1, 0, 50, {1}}},
@@ -202,7 +202,7 @@ TEST_CASE("broken preconditions of the draft are refused and change nothing") {
       {{1, 0, 49, {1}}, {2, 0, 50, {2}}},
       {{1, 0, 49, std::vector<Token>(1000, 1)}},
   };
-  for (const auto& lanes : wrong) CHECK_THROWS_AS(draft.draft(lanes, 1), PreconditionError);
+  for (const auto& inputs : wrong) CHECK_THROWS_AS(draft.draft(inputs, 1), PreconditionError);
   const std::vector<Fork> forks = {
       {0, 0, 0, 49, 49}, {0, 1, 0, 3, 49}, {0, 1, 0, 0, 50},
       {0, 1, 1, 0, 49},  {0, 2, 0, 0, 49}, {1, 0, 10, 49, 5},
@@ -211,7 +211,7 @@ TEST_CASE("broken preconditions of the draft are refused and change nothing") {
   CHECK(draft.length(0) == 49);
   CHECK(draft.length(1) == 0);
   draft.fork({0, 1, 0, 0, 10});
-  const Lane other{1, 1, 10, {prompt[10] + 1}};
+  const SequenceInput other{1, 1, 10, {prompt[10] + 1}};
   draft.draft(std::span(&other, 1), 1);
   // The eleventh tokens differ.
   CHECK_THROWS_AS(draft.fork({0, 1, 11, 11, 49}), PreconditionError);
@@ -219,7 +219,7 @@ TEST_CASE("broken preconditions of the draft are refused and change nothing") {
   CHECK(draft.length(1) == 49);
 }
 
-TEST_CASE("a lane that is longer than a batch is read in several") {
+TEST_CASE("a sequence that is longer than a batch is read in several") {
   SPECBRANCH_NEEDS_MODELS();
   const auto text = code_prompt(400);
   const auto at = [&](int n) { return text.begin() + n; };
@@ -230,24 +230,24 @@ TEST_CASE("a lane that is longer than a batch is read in several") {
   draft.begin(request_of(prompt));
   const Pos base = draft.length(0);
   draft.fork({0, 1, 0, 0, base});
-  const std::vector<Lane> lanes = {{1, 0, base, {at(99), at(400)}},   // 301 tokens
-                                   {2, 1, base, {at(99), at(180)}}};  // 81 tokens
-  const auto found = draft.draft(lanes, 3);
+  const std::vector<SequenceInput> inputs = {{1, 0, base, {at(99), at(400)}},   // 301 tokens
+                                             {2, 1, base, {at(99), at(180)}}};  // 81 tokens
+  const auto found = draft.draft(inputs, 3);
   REQUIRE(found.size() == 2);
   CHECK(draft.length(0) == 400);
   CHECK(draft.length(1) == 180);
-  check_close(copy(draft.scores(0)), clean_scores(prompt, {at(99), at(400)}));
-  check_close(copy(draft.scores(1)), clean_scores(prompt, {at(99), at(180)}));
+  check_close(copy(draft.logits(0)), clean_logits(prompt, {at(99), at(400)}));
+  check_close(copy(draft.logits(1)), clean_logits(prompt, {at(99), at(180)}));
 
   // Cut short in the middle, nothing of it is left.
   draft.truncate({0, 400, base});
   draft.truncate({1, 180, base});
   draft.request_abort();
-  CHECK_THROWS_AS(draft.draft(lanes, 3), Aborted);
+  CHECK_THROWS_AS(draft.draft(inputs, 3), Aborted);
   draft.clear_abort();
   CHECK(draft.length(0) == base);
   CHECK(draft.length(1) == base);
-  CHECK(draft.draft(lanes, 3)[0][0].token == found[0][0].token);
+  CHECK(draft.draft(inputs, 3)[0][0].token == found[0][0].token);
 }
 
 TEST_CASE("an abort or a full cache leaves every sequence as it was") {
@@ -259,26 +259,26 @@ TEST_CASE("an abort or a full cache leaves every sequence as it was") {
   const auto prompt = code_prompt(490);
   draft.begin(request_of(prompt));
   draft.fork({0, 1, 0, 0, 489});
-  std::vector<Lane> lanes = {{1, 0, 489, {prompt.back(), 5}}, {2, 1, 489, {6, 7, 8}}};
+  std::vector<SequenceInput> inputs = {{1, 0, 489, {prompt.back(), 5}}, {2, 1, 489, {6, 7, 8}}};
 
   draft.request_abort();
-  CHECK_THROWS_AS(draft.draft(lanes, 1), Aborted);
+  CHECK_THROWS_AS(draft.draft(inputs, 1), Aborted);
   draft.clear_abort();
   CHECK(draft.length(0) == 489);
   CHECK(draft.length(1) == 489);
-  draft.draft(lanes, 1);
-  CHECK(copy(draft.scores(1)) == clean_scores(prompt, {6, 7, 8}));
+  draft.draft(inputs, 1);
+  CHECK(copy(draft.logits(1)) == clean_logits(prompt, {6, 7, 8}));
 
-  lanes = {{3, 0, 491, std::vector<Token>(9, 3)},
-           {4, 1, 492, std::vector<Token>(8, 4)},
-           {5, 2, 0, std::vector<Token>(20, 5)}};
-  CHECK_THROWS_WITH_AS(draft.draft(lanes, 1), doctest::Contains("KV cache is full"), DecodeError);
+  inputs = {{3, 0, 491, std::vector<Token>(9, 3)},
+            {4, 1, 492, std::vector<Token>(8, 4)},
+            {5, 2, 0, std::vector<Token>(20, 5)}};
+  CHECK_THROWS_WITH_AS(draft.draft(inputs, 1), doctest::Contains("KV cache is full"), DecodeError);
   CHECK(draft.length(0) == 491);
   CHECK(draft.length(1) == 492);
   CHECK(draft.length(2) == 0);
-  const Lane lane{6, 0, 491, {9}};
-  draft.draft(std::span(&lane, 1), 1);
-  CHECK(copy(draft.scores(0)) == clean_scores(prompt, {prompt.back(), 5, 9}));
+  const SequenceInput input{6, 0, 491, {9}};
+  draft.draft(std::span(&input, 1), 1);
+  CHECK(copy(draft.logits(0)) == clean_logits(prompt, {prompt.back(), 5, 9}));
 }
 
 }  // namespace

@@ -51,9 +51,9 @@ TEST_CASE("features come from the row of the last accepted token") {
   Token last = request.prompt.back();
   single.begin(request);
   for (int i = 0; i < 8; ++i) {
-    const Verdict verdict = single.verify(single.length(0), std::span(&last, 1));
-    truth.push_back(verdict.features);
-    last = verdict.choices.front().token;
+    const Verification verification = single.verify(single.length(0), std::span(&last, 1));
+    truth.push_back(verification.features);
+    last = verification.choices.front().token;
     text.push_back(last);
     REQUIRE(truth.back().size() == (kLayers + 1) * n_embd());
   }
@@ -67,11 +67,11 @@ TEST_CASE("features come from the row of the last accepted token") {
     const bool with_wrong = n_right < 7;
     if (with_wrong) path.push_back((text[n_right] + 1) % target.capabilities().n_vocab);
     if (with_wrong) path.push_back(5);
-    const Verdict verdict = target.verify(target.length(0), path, n_pad);
-    REQUIRE(verdict.choices.size() == n_right + 1);
-    CHECK(distance(verdict.features, truth[n_right]) < 1e-2F);
+    const Verification verification = target.verify(target.length(0), path, n_pad);
+    REQUIRE(verification.choices.size() == n_right + 1);
+    CHECK(distance(verification.features, truth[n_right]) < 1e-2F);
     for (std::size_t i = 0; i < truth.size(); ++i) {
-      if (i != n_right) CHECK(distance(verdict.features, truth[i]) > 0.1F);
+      if (i != n_right) CHECK(distance(verification.features, truth[i]) > 0.1F);
     }
   };
   LlamaTarget target(weights, options, {});
@@ -131,10 +131,10 @@ TEST_CASE("the embedding of a token is what the first layer gets for it") {
   LlamaTarget target(weights, small_options(target_path()), {});
   const Request request = with_features(request_of(code_prompt(30)));
   target.begin(request);
-  const Verdict verdict = target.verify(29, std::span(&request.prompt.back(), 1));
-  table.read(verdict.choices.back().token, row);
+  const Verification verification = target.verify(29, std::span(&request.prompt.back(), 1));
+  table.read(verification.choices.back().token, row);
   CHECK(std::equal(row.begin(), row.end(),
-                   verdict.features.end() - static_cast<std::ptrdiff_t>(row.size())));
+                   verification.features.end() - static_cast<std::ptrdiff_t>(row.size())));
 
   CHECK_THROWS_AS(table.read(-1, row), PreconditionError);
   CHECK_THROWS_AS(table.read(table.n_tokens(), row), PreconditionError);
@@ -161,7 +161,7 @@ TEST_CASE("a file that is gone or cut off is an error, not a crash") {
   CHECK_THROWS_AS(EmbeddingTable{other}, ModelLoadError);
 }
 
-TEST_CASE("features change neither the scores nor the text, also after they were on") {
+TEST_CASE("features change neither the logits nor the text, also after they were on") {
   SPECBRANCH_NEEDS_MODELS();
   const auto weights = target_weights();
   const auto options = small_options(target_path());
@@ -183,8 +183,8 @@ TEST_CASE("features change neither the scores nor the text, also after they were
   target.begin(with_features(plain));
   never.verify(199, std::span(&plain.prompt.back(), 1));
   target.verify(199, std::span(&plain.prompt.back(), 1));
-  const auto a = never.scores(0);
-  const auto b = target.scores(0);
+  const auto a = never.logits(0);
+  const auto b = target.logits(0);
   CHECK(std::equal(a.begin(), a.end(), b.begin()));
 }
 

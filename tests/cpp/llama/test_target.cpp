@@ -55,16 +55,16 @@ TEST_CASE("verifying drafts gives the tokens of decoding one by one") {
   }
 }
 
-TEST_CASE("the first choice after a prompt is the argmax of its scores") {
+TEST_CASE("the first choice after a prompt is the argmax of its logits") {
   SPECBRANCH_NEEDS_MODELS();
   LlamaTarget target(target_weights(), small_options(target_path()), {});
   Request request = request_of(code_prompt(20));
   request.logprobs = 3;
   target.begin(request);
   CHECK(target.length(0) == 19);
-  const Verdict verdict = target.verify(19, std::span(&request.prompt.back(), 1));
-  REQUIRE(verdict.choices.size() == 1);
-  const Choice& choice = verdict.choices.front();
+  const Verification verification = target.verify(19, std::span(&request.prompt.back(), 1));
+  REQUIRE(verification.choices.size() == 1);
+  const Choice& choice = verification.choices.front();
   REQUIRE(choice.top.size() == 3);
   CHECK(choice.top[0].token == choice.token);
   CHECK(choice.top[0].logprob == doctest::Approx(choice.logprob));
@@ -72,7 +72,7 @@ TEST_CASE("the first choice after a prompt is the argmax of its scores") {
   CHECK(choice.logprob < 0.0F);
 }
 
-TEST_CASE("reusing a prefix gives the scores of a fresh prefill") {
+TEST_CASE("reusing a prefix gives the logits of a fresh prefill") {
   SPECBRANCH_NEEDS_MODELS();
   const auto weights = target_weights();
   const auto options = small_options(target_path());
@@ -93,14 +93,14 @@ TEST_CASE("reusing a prefix gives the scores of a fresh prefill") {
   const auto a = fresh.verify(fresh.length(0), std::span(&next.back(), 1));
   const auto b = reusing.verify(reusing.length(0), std::span(&next.back(), 1));
   CHECK(a.choices.front().token == b.choices.front().token);
-  const auto x = fresh.scores(0);
-  const auto y = reusing.scores(0);
+  const auto x = fresh.logits(0);
+  const auto y = reusing.logits(0);
   CHECK(std::equal(x.begin(), x.end(), y.begin()));
 
   SUBCASE("the same prompt again reuses all of it") {
     CHECK(reusing.begin(request) == static_cast<int>(next.size()) - 1);
     reusing.verify(reusing.length(0), std::span(&next.back(), 1));
-    const auto z = reusing.scores(0);
+    const auto z = reusing.logits(0);
     CHECK(std::equal(x.begin(), x.end(), z.begin()));
   }
   SUBCASE("fast reuse keeps everything, no reuse nothing") {
@@ -130,9 +130,9 @@ TEST_CASE("an abort leaves the state as it was") {
   CHECK_THROWS_AS(target.verify(before, path), Aborted);
   CHECK(target.length(0) == before);
   target.clear_abort();
-  const Verdict verdict = target.verify(before, path);
-  REQUIRE(verdict.choices.size() == 7);
-  for (std::size_t i = 0; i < 7; ++i) CHECK(verdict.choices[i].token == truth[i]);
+  const Verification verification = target.verify(before, path);
+  REQUIRE(verification.choices.size() == 7);
+  for (std::size_t i = 0; i < 7; ++i) CHECK(verification.choices[i].token == truth[i]);
 }
 
 TEST_CASE("broken preconditions of the target are refused and change nothing") {

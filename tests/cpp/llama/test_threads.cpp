@@ -30,8 +30,8 @@ TEST_CASE("two contexts in two threads do not disturb each other") {
       const auto draft = draft_factory(draft_weights(), small_options(draft_path()), shape)();
       draft->begin(request_of(prompt));
       for (int i = 0; i < 20 && !done.load(); ++i) {
-        const Lane lane{i, 0, draft->length(0), {prompt[static_cast<std::size_t>(i)]}};
-        draft->draft(std::span(&lane, 1), 3);
+        const SequenceInput input{i, 0, draft->length(0), {prompt[static_cast<std::size_t>(i)]}};
+        draft->draft(std::span(&input, 1), 3);
       }
     }
   });
@@ -96,7 +96,7 @@ TEST_CASE("a single token is padded where ggml would compute it differently") {
   CHECK(!pads_at(256, PadSingle::kAuto));
 }
 
-TEST_CASE("padding changes no scores of a model that needs none") {
+TEST_CASE("padding changes no logits of a model that needs none") {
   SPECBRANCH_NEEDS_MODELS();
   if (target_weights()->file().quantization != "q8_0") return;
   const auto options = small_options(target_path());
@@ -106,8 +106,8 @@ TEST_CASE("padding changes no scores of a model that needs none") {
   padded_options.pad_single = PadSingle::kOn;
   LlamaTarget padded(target_weights(), options, padded_options);
   CHECK(generate(plain, request, 30) == generate(padded, request, 30));
-  const auto a = plain.scores(0);
-  const auto b = padded.scores(0);
+  const auto a = plain.logits(0);
+  const auto b = padded.logits(0);
   CHECK(std::equal(a.begin(), a.end(), b.begin()));
 }
 

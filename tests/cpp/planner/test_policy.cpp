@@ -22,8 +22,8 @@ std::vector<Candidate> candidates(std::initializer_list<double> confidences) {
   return all;
 }
 
-/// Foretells `fate` for any features that have K = 1 and width 2.
-std::shared_ptr<const HradWeights> oracle(WindowFate fate) {
+/// Weights that predict `predicted` for any features that have K = 1 and width 2.
+std::shared_ptr<const HradWeights> oracle(WindowAcceptance predicted) {
   auto weights = std::make_shared<HradWeights>();
   weights->n_layers = 1;
   weights->n_embd = 2;
@@ -35,16 +35,16 @@ std::shared_ptr<const HradWeights> oracle(WindowFate fate) {
   weights->b2.assign(2, 0.0F);
   weights->w3.assign(6, 0.0F);
   weights->b3.assign(3, 0.0F);
-  weights->b3[static_cast<std::size_t>(fate)] = 5.0F;
+  weights->b3[static_cast<std::size_t>(predicted)] = 5.0F;
   return weights;
 }
 
-Request hrad_request(Mode mode, WindowFate fate) {
+Request hrad_request(Mode mode, WindowAcceptance predicted) {
   Request request;
   request.mode = mode;
   request.max_draft = 4;
   request.policy.kind = PolicyOptions::Kind::kHrad;
-  request.policy.hrad = oracle(fate);
+  request.policy.hrad = oracle(predicted);
   request.n_feature_layers = 1;
   return request;
 }
@@ -94,14 +94,14 @@ TEST_CASE("a plan out of range is refused by name, value and limits") {
 TEST_CASE("AdaEDL: stops where 1 - sqrt(0.2 H) is below the threshold") {
   const EntropyThreshold threshold(0.6, 0.9);
   // H = 0: the bound is 1.
-  CHECK_FALSE(threshold.doubts(candidates({1.0})));
-  CHECK_FALSE(threshold.doubts(candidates({0.9, 0.1})));  // H 0.33, bound 0.74
-  CHECK_FALSE(threshold.doubts(candidates({0.5, 0.5})));  // H 0.69, bound 0.63
-  CHECK(threshold.doubts(candidates({0.4, 0.3, 0.3})));   // H 1.09, bound 0.53
-  CHECK(threshold.doubts({}));
+  CHECK_FALSE(threshold.low_confidence(candidates({1.0})));
+  CHECK_FALSE(threshold.low_confidence(candidates({0.9, 0.1})));  // H 0.33, bound 0.74
+  CHECK_FALSE(threshold.low_confidence(candidates({0.5, 0.5})));  // H 0.69, bound 0.63
+  CHECK(threshold.low_confidence(candidates({0.4, 0.3, 0.3})));   // H 1.09, bound 0.53
+  CHECK(threshold.low_confidence({}));
   // Only what is given counts: shares of it.
-  CHECK_FALSE(threshold.doubts(candidates({0.05, 0.05})));
-  CHECK(EntropyThreshold(0.64, 0.9).doubts(candidates({0.5, 0.5})));
+  CHECK_FALSE(threshold.low_confidence(candidates({0.05, 0.05})));
+  CHECK(EntropyThreshold(0.64, 0.9).low_confidence(candidates({0.5, 0.5})));
 }
 
 TEST_CASE("AdaEDL: the threshold rises while too little is accepted, and falls while enough is") {
@@ -148,7 +148,7 @@ TEST_CASE("AdaEDL: asks for all candidates, branches at doubts, ends pearl's win
 }
 
 TEST_CASE("H-RAD in specbranch: none branches at the root and leaves the window as it is") {
-  Bench bench(hrad_request(Mode::kSpecBranch, WindowFate::kNone));
+  Bench bench(hrad_request(Mode::kSpecBranch, WindowAcceptance::kNone));
   const Nodes nodes = first_round(bench, {0.9, 0.9, 0.9, 0.9});
   const Started decision = bench.next();
   CHECK(decision.submit == nodes[1]);
@@ -164,16 +164,17 @@ TEST_CASE("H-RAD in specbranch: none branches at the root and leaves the window 
 
 TEST_CASE("H-RAD in specbranch: all keeps a window in spite of doubts, some asks the confidence") {
   struct Row {
-    WindowFate fate;
+    WindowAcceptance predicted;
     std::size_t submit;
   };
-  for (const Row& row : {Row{WindowFate::kAll, 4}, Row{WindowFate::kSome, 2}}) {
-    Bench bench(hrad_request(Mode::kSpecBranch, row.fate));
+  for (const Row& row : {Row{WindowAcceptance::kAll, 4}, Row{WindowAcceptance::kSome, 2}}) {
+    Bench bench(hrad_request(Mode::kSpecBranch, row.predicted));
     bench.features(kFeatures);
     bench.miss(9);
-    // Foretold to be right, a window goes on past its doubts; else it ends before the first.
-    const Nodes nodes = row.fate == WindowFate::kAll ? first_round(bench, {0.9, 0.9, 0.2, 0.9})
-                                                     : first_round(bench, {0.9, 0.9, 0.2});
+    // Predicted to be right, a window goes on past its doubts; else it ends before the first.
+    const Nodes nodes = row.predicted == WindowAcceptance::kAll
+                            ? first_round(bench, {0.9, 0.9, 0.2, 0.9})
+                            : first_round(bench, {0.9, 0.9, 0.2});
     CHECK(bench.next().submit == nodes[row.submit]);
   }
 }
@@ -181,7 +182,7 @@ TEST_CASE("H-RAD in specbranch: all keeps a window in spite of doubts, some asks
 TEST_CASE("H-RAD decides only when it is sure enough") {
   // The oracle gives `all` a probability of 0.987.
   for (const double sure : {0.9, 0.99}) {
-    Request request = hrad_request(Mode::kSpecBranch, WindowFate::kAll);
+    Request request = hrad_request(Mode::kSpecBranch, WindowAcceptance::kAll);
     request.policy.min_probability = sure;
     Bench bench(request);
     bench.features(kFeatures);
@@ -192,12 +193,12 @@ TEST_CASE("H-RAD decides only when it is sure enough") {
   }
 }
 
-TEST_CASE("H-RAD: what was foretold holds for one round") {
-  Bench bench(hrad_request(Mode::kSpecBranch, WindowFate::kNone));
+TEST_CASE("H-RAD: what was predicted holds for one round") {
+  Bench bench(hrad_request(Mode::kSpecBranch, WindowAcceptance::kNone));
   first_round(bench, {0.9, 0.9, 0.9, 0.9});
   const NodeId submitted = draft_until_quiet(bench, 0.9);
   CHECK(submitted == bench.tree.root());
-  // A verdict without features: the rule of the confidence.
+  // A verification without features: the rule of the confidence.
   bench.apply(bench.tree.find_child(bench.tree.root(), 1));
   CHECK(bench.tree.depth(bench.next().submit) > 0);
 }
@@ -205,12 +206,12 @@ TEST_CASE("H-RAD: what was foretold holds for one round") {
 TEST_CASE("H-RAD without branches") {
   // speculative: one token, a whole chain in spite of doubts, or up to the first doubt.
   struct Row {
-    WindowFate fate;
+    WindowAcceptance predicted;
     int depth;
   };
-  for (const Row& row :
-       {Row{WindowFate::kNone, 1}, Row{WindowFate::kSome, 2}, Row{WindowFate::kAll, 4}}) {
-    Bench bench(hrad_request(Mode::kSpeculative, row.fate));
+  for (const Row& row : {Row{WindowAcceptance::kNone, 1}, Row{WindowAcceptance::kSome, 2},
+                         Row{WindowAcceptance::kAll, 4}}) {
+    Bench bench(hrad_request(Mode::kSpeculative, row.predicted));
     bench.features(kFeatures);
     bench.miss(9);
     const double chain[] = {0.9, 0.9, 0.2, 0.9};
@@ -221,8 +222,8 @@ TEST_CASE("H-RAD without branches") {
     CHECK(bench.tree.depth(decision.submit) == row.depth);
   }
   // pearl: the root alone, or all.
-  for (const Row& row : {Row{WindowFate::kNone, 0}, Row{WindowFate::kAll, 3}}) {
-    Bench bench(hrad_request(Mode::kPearl, row.fate));
+  for (const Row& row : {Row{WindowAcceptance::kNone, 0}, Row{WindowAcceptance::kAll, 3}}) {
+    Bench bench(hrad_request(Mode::kPearl, row.predicted));
     first_round(bench, {0.9, 0.9, 0.2, 0.9});
     CHECK(bench.tree.depth(bench.next().submit) == row.depth);
   }
@@ -301,7 +302,7 @@ TEST_CASE("policy settings out of range are refused by name") {
   request.policy.acceptance = 0.9;
   request.policy.kind = PolicyOptions::Kind::kHrad;
   CHECK(message() == "policy H-RAD has no weights");
-  request.policy.hrad = oracle(WindowFate::kSome);
+  request.policy.hrad = oracle(WindowAcceptance::kSome);
   CHECK(message() == "n_feature_layers is 0; the policy's weights need 1");
   request.n_feature_layers = 1;
   CHECK(message().empty());

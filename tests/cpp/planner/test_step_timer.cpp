@@ -14,20 +14,20 @@ using namespace specbranch::test;
 
 TEST_CASE("steps of the other model that ended within this one count") {
   StepTimer timer;
-  timer.issued(Side::kTarget, 3, 0);
+  timer.issued(ModelRole::kTarget, 3, 0);
   for (int i = 0; i < 4; ++i) {  // 10 of every 20 microseconds
-    timer.issued(Side::kDraft, 1, 20 * i);
-    const StepTime draft = timer.ended(Side::kDraft, 20 * i, 20 * i + 10);
+    timer.issued(ModelRole::kDraft, 1, 20 * i);
+    const StepTime draft = timer.ended(ModelRole::kDraft, 20 * i, 20 * i + 10);
     CHECK(draft.overlap == doctest::Approx(1.0));
     CHECK(draft.n_tokens == 1);
   }
-  const StepTime step = timer.ended(Side::kTarget, 0, 100);
-  CHECK(step.side == Side::kTarget);
+  const StepTime step = timer.ended(ModelRole::kTarget, 0, 100);
+  CHECK(step.role == ModelRole::kTarget);
   CHECK(step.n_tokens == 3);
   CHECK(step.overlap == doctest::Approx(0.4));
 
-  timer.issued(Side::kTarget, 1, 100);
-  CHECK(timer.ended(Side::kTarget, 100, 200).overlap == 0.0);
+  timer.issued(ModelRole::kTarget, 1, 100);
+  CHECK(timer.ended(ModelRole::kTarget, 100, 200).overlap == 0.0);
 }
 
 TEST_CASE("overlaps of any two models at work are those of their intervals") {
@@ -35,24 +35,24 @@ TEST_CASE("overlaps of any two models at work are those of their intervals") {
   for (int round = 0; round < 200; ++round) {
     StepTimer timer;
     std::array<std::vector<std::pair<std::int64_t, std::int64_t>>, 2> spans;
-    // Intervals first, one after another on each side; a command is issued when its step begins.
-    for (auto& side : spans) {
+    // Intervals first, one after another on each model; a command is issued when its step begins.
+    for (auto& model : spans) {
       std::int64_t at = 0;
       for (int i = 0; i < 12; ++i) {
         at += static_cast<std::int64_t>(random() % 4) * 5;
         const std::int64_t end = at + 1 + static_cast<std::int64_t>(random() % 60);
-        side.emplace_back(at, end);
+        model.emplace_back(at, end);
         at = end;
       }
     }
     std::array<std::size_t, 2> begun{};
     std::array<std::size_t, 2> done{};
     for (std::int64_t now = 0; done[0] < 12 || done[1] < 12; ++now) {
-      for (const Side side : {Side::kTarget, Side::kDraft}) {
-        const std::size_t own = side == Side::kTarget ? 0 : 1;
+      for (const ModelRole role : {ModelRole::kTarget, ModelRole::kDraft}) {
+        const std::size_t own = role == ModelRole::kTarget ? 0 : 1;
         if (done[own] < begun[own] && spans[own][done[own]].second == now) {
           const auto [begin, end] = spans[own][done[own]++];
-          const StepTime step = timer.ended(side, begin, end);
+          const StepTime step = timer.ended(role, begin, end);
           std::int64_t both = 0;
           for (std::int64_t us = begin; us < end; ++us) {
             for (const auto& [other_begin, other_end] : spans[1 - own]) {
@@ -63,10 +63,10 @@ TEST_CASE("overlaps of any two models at work are those of their intervals") {
                 doctest::Approx(static_cast<double>(both) / static_cast<double>(end - begin)));
         }
       }
-      for (const Side side : {Side::kTarget, Side::kDraft}) {
-        const std::size_t own = side == Side::kTarget ? 0 : 1;
+      for (const ModelRole role : {ModelRole::kTarget, ModelRole::kDraft}) {
+        const std::size_t own = role == ModelRole::kTarget ? 0 : 1;
         if (begun[own] == done[own] && begun[own] < 12 && spans[own][begun[own]].first == now) {
-          timer.issued(side, 1, now);
+          timer.issued(role, 1, now);
           ++begun[own];
         }
       }

@@ -14,7 +14,7 @@ namespace {
 
 /// A command and when the meter is told of its end.
 struct Work {
-  Side side;
+  ModelRole role;
   std::int64_t sent_us;
   std::int64_t begin_us;
   std::int64_t end_us;
@@ -28,12 +28,12 @@ struct Report {
   Work work;
 };
 
-/// One side's commands: in order, one at a time, some empty, some back to back, some told late.
-std::vector<Work> draw_side(Random& random, Side side, int n) {
+/// One model's commands: in order, one at a time, some empty, some back to back, some told late.
+std::vector<Work> draw_side(Random& random, ModelRole role, int n) {
   std::vector<Work> all;
   std::int64_t now = random.between(0, 30);
   for (int i = 0; i < n; ++i) {
-    Work work{side, now, 0, 0, 0};
+    Work work{role, now, 0, 0, 0};
     work.begin_us = work.sent_us + random.pick({0, 0, 1, 5});
     work.end_us = work.begin_us + random.between(0, 25);
     work.told_us = work.end_us + random.pick({0, 0, 1, 10});
@@ -43,29 +43,29 @@ std::vector<Work> draw_side(Random& random, Side side, int n) {
   return all;
 }
 
-/// Both sides' reports in the order of time; at equal times in any.
+/// Both models' reports in the order of time; at equal times in any.
 std::vector<Report> draw_reports(Random& random, const std::vector<Work>& target,
                                  const std::vector<Work>& draft) {
-  std::array<std::vector<Report>, 2> sides;
-  for (const auto* side : {&target, &draft}) {
-    for (const Work& work : *side) {
-      auto& reports = sides[work.side == Side::kTarget ? 0 : 1];
+  std::array<std::vector<Report>, 2> models;
+  for (const auto* model : {&target, &draft}) {
+    for (const Work& work : *model) {
+      auto& reports = models[work.role == ModelRole::kTarget ? 0 : 1];
       reports.push_back({work.sent_us, false, work});
       reports.push_back({work.told_us, true, work});
     }
   }
   std::vector<Report> all;
   std::size_t next[2] = {0, 0};
-  while (next[0] < sides[0].size() || next[1] < sides[1].size()) {
-    std::size_t side = random.chance(0.5) ? 0 : 1;
+  while (next[0] < models[0].size() || next[1] < models[1].size()) {
+    std::size_t role = random.chance(0.5) ? 0 : 1;
     for (int i = 0; i < 2; ++i) {
-      const std::size_t other = 1 - side;
-      const bool later = next[side] == sides[side].size() ||
-                         (next[other] < sides[other].size() &&
-                          sides[other][next[other]].at_us < sides[side][next[side]].at_us);
-      if (later) side = other;
+      const std::size_t other = 1 - role;
+      const bool later = next[role] == models[role].size() ||
+                         (next[other] < models[other].size() &&
+                          models[other][next[other]].at_us < models[role][next[role]].at_us);
+      if (later) role = other;
     }
-    all.push_back(sides[side][next[side]++]);
+    all.push_back(models[role][next[role]++]);
   }
   return all;
 }
@@ -73,9 +73,9 @@ std::vector<Report> draw_reports(Random& random, const std::vector<Work>& target
 void tell(BusyMeter& meter, const Report& report) {
   const Work& work = report.work;
   if (report.end) {
-    meter.add(work.side, work.begin_us, work.end_us);
+    meter.add(work.role, work.begin_us, work.end_us);
   } else {
-    meter.sent(work.side, work.sent_us);
+    meter.sent(work.role, work.sent_us);
   }
 }
 
@@ -86,7 +86,7 @@ void check_against_counting(const BusyMeter& meter, const std::vector<Report>& r
     if (!report.end) continue;
     const Work& work = report.work;
     for (std::int64_t us = std::max(start, work.begin_us); us < work.end_us; ++us) {
-      busy[work.side == Side::kTarget ? 0 : 1].insert(us);
+      busy[work.role == ModelRole::kTarget ? 0 : 1].insert(us);
     }
   }
   std::int64_t overlap = 0;
@@ -101,8 +101,8 @@ void check_against_counting(const BusyMeter& meter, const std::vector<Report>& r
 TEST_CASE("the meter counts what counting microseconds counts") {
   Random random(1);
   for (int i = 0; i < scaled(10'000); ++i) {
-    const std::vector<Work> target = draw_side(random, Side::kTarget, random.between(0, 12));
-    const std::vector<Work> draft = draw_side(random, Side::kDraft, random.between(0, 12));
+    const std::vector<Work> target = draw_side(random, ModelRole::kTarget, random.between(0, 12));
+    const std::vector<Work> draft = draw_side(random, ModelRole::kDraft, random.between(0, 12));
     const std::vector<Report> reports = draw_reports(random, target, draft);
     const std::int64_t start = random.between(0, 60);
     BusyMeter meter;
@@ -117,21 +117,22 @@ TEST_CASE("the meter counts what counting microseconds counts") {
 TEST_CASE("the start moves until both models have their prompts") {
   Random random(2);
   for (int i = 0; i < scaled(3'000); ++i) {
-    const std::vector<Work> target = draw_side(random, Side::kTarget, random.between(1, 8));
-    const std::vector<Work> draft = draw_side(random, Side::kDraft, random.between(1, 20));
+    const std::vector<Work> target = draw_side(random, ModelRole::kTarget, random.between(1, 8));
+    const std::vector<Work> draft = draw_side(random, ModelRole::kDraft, random.between(1, 20));
     const std::vector<Report> reports = draw_reports(random, target, draft);
     BusyMeter meter;
     std::int64_t start = 0;
     bool second = false;
     for (const Report& report : reports) {
-      const Work& first = report.work.side == Side::kTarget ? target[0] : draft[0];
+      const Work& first = report.work.role == ModelRole::kTarget ? target[0] : draft[0];
       // As the engine does it: a verification ends the prefill, whatever the draft still does.
       const bool prompt = report.end && report.work.sent_us == first.sent_us;
       if (prompt && !second) {
         start = std::max(start, report.work.end_us);
         meter.start(start);
       }
-      second = second || (report.work.side == Side::kTarget && report.work.sent_us > first.sent_us);
+      second =
+          second || (report.work.role == ModelRole::kTarget && report.work.sent_us > first.sent_us);
       tell(meter, report);
     }
     CAPTURE(i);
@@ -141,25 +142,25 @@ TEST_CASE("the start moves until both models have their prompts") {
 
 TEST_CASE("nothing counts before the start") {
   BusyMeter meter;
-  meter.sent(Side::kDraft, 0);
-  meter.sent(Side::kTarget, 0);
-  meter.add(Side::kDraft, 0, 100);
-  meter.add(Side::kTarget, 0, 90);
+  meter.sent(ModelRole::kDraft, 0);
+  meter.sent(ModelRole::kTarget, 0);
+  meter.add(ModelRole::kDraft, 0, 100);
+  meter.add(ModelRole::kTarget, 0, 90);
   CHECK(meter.draft_us() == 0);
   CHECK(meter.target_us() == 0);
   meter.start(100);
-  meter.sent(Side::kDraft, 90);
-  meter.add(Side::kDraft, 90, 130);
+  meter.sent(ModelRole::kDraft, 90);
+  meter.add(ModelRole::kDraft, 90, 130);
   CHECK(meter.draft_us() == 30);
 }
 
 TEST_CASE("a model that is alone leaves nothing behind") {
-  for (const Side side : {Side::kTarget, Side::kDraft}) {
+  for (const ModelRole role : {ModelRole::kTarget, ModelRole::kDraft}) {
     BusyMeter meter;
     meter.start(0);
     for (std::int64_t us = 0; us < 10'000; us += 10) {
-      meter.sent(side, us);
-      meter.add(side, us + 1, us + 9);
+      meter.sent(role, us);
+      meter.add(role, us + 1, us + 9);
       CHECK(meter.n_kept() == 0);
     }
     CHECK(meter.target_us() + meter.draft_us() == 8'000);
@@ -170,13 +171,13 @@ TEST_CASE("of a model that works in turns, what ended during the other's command
   BusyMeter meter;
   meter.start(0);
   for (std::int64_t us = 0; us < 10'000; us += 100) {
-    meter.sent(Side::kTarget, us);
+    meter.sent(ModelRole::kTarget, us);
     for (std::int64_t i = 0; i < 4; ++i) {
-      meter.sent(Side::kDraft, us + 20 * i);
-      meter.add(Side::kDraft, us + 20 * i, us + 20 * i + 10);
+      meter.sent(ModelRole::kDraft, us + 20 * i);
+      meter.add(ModelRole::kDraft, us + 20 * i, us + 20 * i + 10);
       CHECK(meter.n_kept() <= 4);
     }
-    meter.add(Side::kTarget, us, us + 90);
+    meter.add(ModelRole::kTarget, us, us + 90);
     CHECK(meter.n_kept() == 0);
   }
   CHECK(meter.overlap_us() == 4'000);

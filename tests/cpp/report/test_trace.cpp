@@ -12,10 +12,10 @@ using namespace specbranch::test;
 
 namespace {
 
-double busy_ms(const Trace& trace, Side side, TraceSpan::Kind kind) {
+double busy_ms(const Trace& trace, ModelRole role, TraceSpan::Kind kind) {
   std::int64_t us = 0;
   for (const TraceSpan& span : trace.spans) {
-    if (span.side == side && span.kind == kind) us += span.end_us - span.begin_us;
+    if (span.role == role && span.kind == kind) us += span.end_us - span.begin_us;
   }
   return static_cast<double>(us) / 1000.0;
 }
@@ -39,7 +39,7 @@ TEST_CASE("a trace tells what happened") {
       std::int64_t last_end[2] = {0, 0};
       for (const TraceSpan& span : trace.spans) {
         CHECK(span.begin_us <= span.end_us);
-        std::int64_t& end = last_end[span.side == Side::kTarget ? 0 : 1];
+        std::int64_t& end = last_end[span.role == ModelRole::kTarget ? 0 : 1];
         CHECK(span.begin_us >= end);  // one command at a time
         end = span.end_us;
         if (span.kind == TraceSpan::Kind::kVerify) ++n_verify;
@@ -126,10 +126,10 @@ TEST_CASE("idle times are what the spans leave of the decoding time") {
       const GenerationEnd end = run_engine(scenario, mode).end;
       const Stats& stats = end.stats;
       check_times(stats);
-      const double verify_ms = busy_ms(end.trace, Side::kTarget, TraceSpan::Kind::kVerify);
+      const double verify_ms = busy_ms(end.trace, ModelRole::kTarget, TraceSpan::Kind::kVerify);
       CHECK(stats.target_idle_ms == doctest::Approx(stats.decode_ms - verify_ms));
       // A draft may begin to draft while the target still reads its prompt.
-      const double draft_ms = busy_ms(end.trace, Side::kDraft, TraceSpan::Kind::kDraft);
+      const double draft_ms = busy_ms(end.trace, ModelRole::kDraft, TraceSpan::Kind::kDraft);
       // Without rounds the text may end while the draft still reads its prompt.
       if (mode != Mode::kAuto) CHECK(stats.draft_busy_ms <= draft_ms + 1e-6);
       if (mode == Mode::kAutoregressive) {
@@ -163,7 +163,7 @@ TEST_CASE("a span that was cut short or failed says so, and what it was") {
       const GenerationEnd end = collect(*generation).end;
       const auto& spans = end.trace.spans;
       const auto last = std::find_if(spans.rbegin(), spans.rend(), [](const TraceSpan& span) {
-        return span.side == Side::kTarget;
+        return span.role == ModelRole::kTarget;
       });
       REQUIRE(last != spans.rend());
       CHECK(last->end == (fails ? TraceSpan::End::kFailed : TraceSpan::End::kAborted));
@@ -177,17 +177,18 @@ TEST_CASE("the recorder takes times, padding and reuse as they come") {
   TraceRecorder recorder(1'000);
   auto request = std::make_shared<Request>();
   request->prompt.assign(10, 0);
-  recorder.sent(Side::kTarget, Command{1, BeginCommand{request}});
-  recorder.ended(Event{Side::kTarget, 1, BeginDone{4}, 1'010, 1'050}, {}, 1'060);
-  recorder.sent(Side::kTarget, Command{1, VerifyCommand{std::nullopt, 9, {1, 2, 3}, 2}});
-  recorder.sent(Side::kDraft, Command{1, DraftCommand{{}, {{0, 0, 9, {1, 2}}, {1, 1, 9, {5}}}, 1}});
-  recorder.ended(Event{Side::kDraft, 1, DraftDone{}, 1'060, 1'070}, {}, 1'071);
-  recorder.ended(Event{Side::kTarget, 1, VerifyDone{}, 1'060, 1'090}, {}, 1'091);
+  recorder.sent(ModelRole::kTarget, Command{1, BeginCommand{request}});
+  recorder.ended(Event{ModelRole::kTarget, 1, BeginDone{4}, 1'010, 1'050}, {}, 1'060);
+  recorder.sent(ModelRole::kTarget, Command{1, VerifyCommand{std::nullopt, 9, {1, 2, 3}, 2}});
+  recorder.sent(ModelRole::kDraft,
+                Command{1, DraftCommand{{}, {{0, 0, 9, {1, 2}}, {1, 1, 9, {5}}}, 1}});
+  recorder.ended(Event{ModelRole::kDraft, 1, DraftDone{}, 1'060, 1'070}, {}, 1'071);
+  recorder.ended(Event{ModelRole::kTarget, 1, VerifyDone{}, 1'060, 1'090}, {}, 1'091);
   std::vector<TraceRound> rounds(1);  // applied later, when a round of the draft has ended
   rounds[0].n_accepted = 2;
   rounds[0].branch_miss = true;
-  recorder.sent(Side::kDraft, Command{1, DraftCommand{{}, {{2, 0, 11, {3}}}, 1}});
-  recorder.ended(Event{Side::kDraft, 1, DraftDone{}, 1'091, 1'099}, rounds, 1'100);
+  recorder.sent(ModelRole::kDraft, Command{1, DraftCommand{{}, {{2, 0, 11, {3}}}, 1}});
+  recorder.ended(Event{ModelRole::kDraft, 1, DraftDone{}, 1'091, 1'099}, rounds, 1'100);
   const Trace trace = recorder.take(std::move(rounds));
   REQUIRE(trace.spans.size() == 4);
   CHECK(trace.spans[0].kind == TraceSpan::Kind::kPrefill);

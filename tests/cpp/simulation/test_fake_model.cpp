@@ -73,9 +73,9 @@ TEST_CASE("choices stop at the first that differs from the path") {
   CHECK(target->verify(2, path).choices.size() == 4);
   target->truncate({0, 6, 2});
   path[2] = (path[2] + 1) % 6;
-  const Verdict verdict = target->verify(2, path);
-  REQUIRE(verdict.choices.size() == 2);
-  CHECK(verdict.choices[1].token == text[4]);
+  const Verification verification = target->verify(2, path);
+  REQUIRE(verification.choices.size() == 2);
+  CHECK(verification.choices[1].token == text[4]);
 }
 
 TEST_CASE("the draft refuses what does not fit, and changes nothing") {
@@ -87,15 +87,15 @@ TEST_CASE("the draft refuses what does not fit, and changes nothing") {
     CHECK(draft->length(2) == c);
   };
   check_lengths(3, 0, 0);
-  const auto refuses = [&](const std::vector<Lane>& lanes) {
-    CHECK_THROWS_AS(static_cast<void>(draft->draft(lanes, 2)), PreconditionError);
+  const auto refuses = [&](const std::vector<SequenceInput>& inputs) {
+    CHECK_THROWS_AS(static_cast<void>(draft->draft(inputs, 2)), PreconditionError);
     check_lengths(3, 0, 0);
   };
   refuses({{0, 0, 2, {4}}});                     // holds more
   refuses({{0, 0, 4, {4}}});                     // holds fewer
   refuses({{0, 0, 3, {}}});                      // nothing to append
   refuses({{0, 3, 0, {4}}});                     // no such sequence
-  refuses({{0, 0, 3, {4}}, {1, 0, 3, {5}}});     // one sequence in two lanes
+  refuses({{0, 0, 3, {4}}, {1, 0, 3, {5}}});     // one sequence in two sequences
   refuses({{0, 0, 3, {4}}, {1, 1, 1, {5}}});     // the second is wrong: nor is the first done
   refuses({{0, 0, 3, std::vector<Token>(14)}});  // leaves the context
   for (const Fork& fork : {Fork{0, 1, 0, 1, 2},  // `to` does not hold that
@@ -109,8 +109,8 @@ TEST_CASE("the draft refuses what does not fit, and changes nothing") {
   }
   draft->fork({0, 1, 0, 0, 2});
   check_lengths(3, 2, 0);
-  const std::vector<Lane> lanes{{7, 0, 3, {4}}, {8, 1, 2, {5, 5}}};
-  const auto answers = draft->draft(lanes, 2);
+  const std::vector<SequenceInput> inputs{{7, 0, 3, {4}}, {8, 1, 2, {5, 5}}};
+  const auto answers = draft->draft(inputs, 2);
   REQUIRE(answers.size() == 2);
   CHECK(answers[0].size() == 2);
   check_lengths(4, 4, 0);

@@ -40,8 +40,8 @@ std::vector<std::vector<Candidate>> proposals(const SyntheticOptions& options, i
   text.insert(text.begin(), request.prompt.back());
   std::vector<std::vector<Candidate>> all;
   for (int i = 0; i < n_tokens; ++i) {
-    const Lane lane{i, 0, 2 + i, {text[static_cast<std::size_t>(i)]}};
-    all.push_back(draft->draft({&lane, 1}, 8).at(0));
+    const SequenceInput input{i, 0, 2 + i, {text[static_cast<std::size_t>(i)]}};
+    all.push_back(draft->draft({&input, 1}, 8).at(0));
   }
   return all;
 }
@@ -200,8 +200,8 @@ TEST_CASE("a draft that begins late is right where the text is") {
   Request grown = request_of(Mode::kSpeculative, 20);
   grown.prompt.insert(grown.prompt.end(), text.begin(), text.begin() + 5);
   draft->begin(grown);
-  const Lane lane{0, 0, 7, {text[4]}};
-  CHECK(draft->draft({&lane, 1}, 1).at(0).at(0).token == text[5]);
+  const SequenceInput input{0, 0, 7, {text[4]}};
+  CHECK(draft->draft({&input, 1}, 1).at(0).at(0).token == text[5]);
 }
 
 TEST_CASE("a wrong branch never leads back to the text") {
@@ -210,10 +210,10 @@ TEST_CASE("a wrong branch never leads back to the text") {
   const auto draft = make_synthetic_draft(options);
   draft->begin(request_of(Mode::kSpeculative, 20));
   const Token wrong = (text[0] + 1) % options.n_vocab;
-  const Lane lane{0, 0, 2, {3, wrong}};
-  CHECK(draft->draft({&lane, 1}, 1).at(0).at(0).token != text[1]);
+  const SequenceInput input{0, 0, 2, {3, wrong}};
+  CHECK(draft->draft({&input, 1}, 1).at(0).at(0).token != text[1]);
   draft->truncate({0, 4, 3});
-  const Lane back{1, 0, 3, {text[0]}};
+  const SequenceInput back{1, 0, 3, {text[0]}};
   CHECK(draft->draft({&back, 1}, 1).at(0).at(0).token == text[1]);
 }
 
@@ -222,10 +222,10 @@ TEST_CASE("a fork holds what it was made from") {
   const auto text = text_of(options, 10);
   const auto draft = make_synthetic_draft(options);
   draft->begin(request_of(Mode::kSpeculative, 20));
-  const Lane first{0, 0, 2, {3, text[0]}};
+  const SequenceInput first{0, 0, 2, {3, text[0]}};
   draft->draft({&first, 1}, 1);
   draft->fork({0, 1, 0, 0, 4});
-  const Lane second{1, 1, 4, {text[1]}};
+  const SequenceInput second{1, 1, 4, {text[1]}};
   CHECK(draft->draft({&second, 1}, 1).at(0).at(0).token == text[2]);
 }
 
@@ -240,9 +240,9 @@ TEST_CASE("broken preconditions are errors") {
   CHECK_THROWS_AS(target->verify(1, path, 0), PreconditionError);
   CHECK_THROWS_AS(target->verify(2, path, 1000), PreconditionError);
   CHECK_THROWS_AS(target->truncate({0, 5, 1}), PreconditionError);
-  const Lane wrong_place{0, 0, 1, {3}};
+  const SequenceInput wrong_place{0, 0, 1, {3}};
   CHECK_THROWS_AS(draft->draft({&wrong_place, 1}, 1), PreconditionError);
-  const Lane no_sequence{0, options.n_seq, 0, {3}};
+  const SequenceInput no_sequence{0, options.n_seq, 0, {3}};
   CHECK_THROWS_AS(draft->draft({&no_sequence, 1}, 1), PreconditionError);
   CHECK_THROWS_AS(draft->fork({0, 1, 0, 1, 2}), PreconditionError);
   CHECK(target->length(0) == 2);

@@ -8,7 +8,8 @@ using namespace specbranch::test;
 
 namespace {
 
-/// Verifies once while the draft makes `n_passes` passes, one lane each, then waits for the target.
+/// Verifies once while the draft makes `n_passes` passes, one sequence each, then waits for the
+/// target.
 class OverlapPlanner final : public Planner {
  public:
   OverlapPlanner(int n_passes, std::vector<StepTime>* steps) : n_passes_(n_passes), steps_(steps) {}
@@ -25,7 +26,7 @@ class OverlapPlanner final : public Planner {
     }
     return decision;
   }
-  void on_verdict(const View& /*view*/, bool /*hit*/) override {}
+  void on_verification(const View& /*view*/, bool /*hit*/) override {}
   void on_step(const StepTime& step) override { steps_->push_back(step); }
   int width() const override { return 1; }
 
@@ -72,6 +73,6 @@ TEST_CASE("a step takes longer for as long as the other model is at work") {
   CHECK(three.overlap_us == 1500);
   REQUIRE(steps.size() == 4);
   // The passes that have ended count as the one under way does.
-  CHECK(steps[2].side == Side::kTarget);
+  CHECK(steps[2].role == ModelRole::kTarget);
   CHECK(steps[2].overlap == doctest::Approx(1.0));
 }

@@ -24,7 +24,7 @@ class ChaosPlanner final : public Planner {
 
   bool may_apply(const View& /*view*/) override { return true; }
   int width() const override { return width_; }
-  void on_verdict(const View& /*view*/, bool /*hit*/) override {}
+  void on_verification(const View& /*view*/, bool /*hit*/) override {}
 
  private:
   std::vector<NodeId> ids(const View& view) const {

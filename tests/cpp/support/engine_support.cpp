@@ -45,7 +45,7 @@ class HookedTarget final : public Hooked<TargetModel> {
  public:
   using Hooked::Hooked;
   using TargetModel::verify;
-  Verdict verify(Pos pos, std::span<const Token> path, int n_pad) override {
+  Verification verify(Pos pos, std::span<const Token> path, int n_pad) override {
     step();
     return inner().verify(pos, path, n_pad);
   }
@@ -55,9 +55,9 @@ class HookedDraft final : public Hooked<DraftModel> {
  public:
   using Hooked::Hooked;
   void fork(const Fork& op) override { inner().fork(op); }
-  std::vector<std::vector<Candidate>> draft(std::span<const Lane> lanes, int k) override {
+  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs, int k) override {
     step();
-    return inner().draft(lanes, k);
+    return inner().draft(inputs, k);
   }
 };
 

@@ -78,14 +78,14 @@ class Bench final {
     evaluating_.clear();
   }
 
-  /// The verdict arrived; does the planner let it be applied?
+  /// The verification arrived; does the planner let it be applied?
   bool may_apply() {
     target_idle = false;
     static_cast<void>(next());
     return planner_->may_apply(make_view());
   }
 
-  /// The verdict is applied: the tree is rooted at `root`.
+  /// The verification is applied: the tree is rooted at `root`.
   void apply(NodeId root) {
     static_cast<void>(tree.reroot(root));
     finish(true);
@@ -111,7 +111,7 @@ class Bench final {
     submitted = kNoNode;
     target_idle = draft_idle = true;
     evaluating_.clear();
-    planner_->on_verdict(make_view(), hit);
+    planner_->on_verification(make_view(), hit);
   }
 
   View make_view() const {
@@ -133,7 +133,7 @@ class Bench final {
   Nodes evaluating_;
 };
 
-/// Lets the planner draft while the target rests or works; `confidence` of every first choice.
+/// Lets the planner draft while the target is idle or busy; `confidence` of every first choice.
 /// Returns what was submitted last.
 inline NodeId draft_until_quiet(Bench& bench, double confidence) {
   NodeId submitted = kNoNode;

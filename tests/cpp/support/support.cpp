@@ -6,7 +6,7 @@
 #include <numeric>
 #include <sstream>
 
-#include "specbranch/planner/auto/planner_auto.h"
+#include "specbranch/planner/auto/auto_planner.h"
 #include "specbranch/sampling/noise.h"
 
 namespace specbranch::test {
@@ -222,17 +222,17 @@ void check_counters(const Counters& c, Mode mode, Finish finish) {
     return;
   }
   const auto& histogram = c.acceptance_histogram;
-  const auto n_verdicts = std::accumulate(histogram.begin(), histogram.end(), std::int64_t{0});
+  const auto n_verifications = std::accumulate(histogram.begin(), histogram.end(), std::int64_t{0});
   std::int64_t n_on_path = 0;
   for (std::size_t i = 0; i < histogram.size(); ++i) {
     n_on_path += static_cast<std::int64_t>(i) * histogram[i];
   }
-  CHECK(n_verdicts <= c.n_target_steps);
-  if (whole) CHECK(n_verdicts == c.n_target_steps);
+  CHECK(n_verifications <= c.n_target_steps);
+  if (whole) CHECK(n_verifications == c.n_target_steps);
   CHECK(c.n_accepted == n_on_path + c.branch_hits);
-  CHECK(c.branch_hits + c.branch_misses <= n_verdicts);
-  // Only the verdict that ends the text is neither a hit nor a miss.
-  CHECK(c.branch_hits + c.branch_misses >= n_verdicts - 1);
+  CHECK(c.branch_hits + c.branch_misses <= n_verifications);
+  // Only the verification that ends the text is neither a hit nor a miss.
+  CHECK(c.branch_hits + c.branch_misses >= n_verifications - 1);
   CHECK(c.n_generated == c.n_accepted + c.branch_misses);
 }
 

@@ -113,14 +113,14 @@ def test_a_model_that_fails_in_the_warm_up(caplog: pytest.LogCaptureFixture) -> 
     target, draft = _core._FakeOptions(), _core._FakeOptions()
     target.n_vocab = draft.n_vocab = len(LETTERS)
     draft.fail_at_step = 7
-    core = _core._fake_engine(target, draft, list(LETTERS), warm_up=True)
+    core = _core._fake_engine(target, draft, list(LETTERS), measure_costs=True)
     with caplog.at_level(logging.WARNING), Engine._from_core(core) as engine:
         assert engine.costs is None
         assert len(engine.generate("abc", max_tokens=9).result().tokens) == 9
     draft.fail_at_step = 7
     draft.fail_fatally = True
     with pytest.raises(RuntimeError, match="escaped as asked"):
-        _core._fake_engine(target, draft, list(LETTERS), warm_up=True)
+        _core._fake_engine(target, draft, list(LETTERS), measure_costs=True)
 
 
 def test_ctrl_c_ends_the_warm_up(tiny_pair: tuple[Path, Path]) -> None:

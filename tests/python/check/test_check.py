@@ -319,7 +319,7 @@ def fakes(alignment: float, step_us: int, draft_step_us: int) -> Engine:
     for fake, each_us in ((target, step_us), (draft, draft_step_us)):
         fake.n_vocab, fake.n_ctx, fake.n_seq = len(LETTERS), 512, 32
         fake.step_us, fake.alignment, fake.sharpness = each_us, alignment, 6.0
-    return Engine._from_core(_core._fake_engine(target, draft, list(LETTERS), warm_up=True))
+    return Engine._from_core(_core._fake_engine(target, draft, list(LETTERS), measure_costs=True))
 
 
 def assessment(engine: Engine) -> Assessment:

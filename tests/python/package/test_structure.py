@@ -29,6 +29,9 @@ CPP_FLOORS = (
     {"llama/file", "llama/sampling"},
     {"llama/context"},
     {"llama/models"},
+    {"bindings/library"},
+    {"bindings/engine", "bindings/report"},
+    {"bindings/simulation"},
     {"bindings"},
 )
 """Folders below cpp/specbranch, and cpp/bindings: each includes only from floors before its own."""

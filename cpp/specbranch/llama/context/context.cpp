@@ -44,7 +44,7 @@ void LlamaContext::check_batch(std::span<const BatchToken> batch) const {
   for (std::size_t i = 0; i < contents_.size(); ++i) {
     next[i] = static_cast<Pos>(contents_[i].size());
   }
-  int n_scored = 0;
+  int n_wanted = 0;
   for (const BatchToken& item : batch) {
     check_seq(item.seq, "decode");
     if (!weights_->vocabulary().contains(item.token)) {
@@ -57,10 +57,10 @@ void LlamaContext::check_batch(std::span<const BatchToken> batch) const {
                            std::to_string(item.pos) + "; " + std::to_string(expected));
     }
     ++expected;
-    n_scored += item.scored ? 1 : 0;
+    n_wanted += item.wants_logits ? 1 : 0;
   }
-  if (n_scored > n_outputs_) {
-    broken("decode", "too many scores are wanted; " + std::to_string(n_scored) + "; " +
+  if (n_wanted > n_outputs_) {
+    broken("decode", "logits of too many tokens are wanted; " + std::to_string(n_wanted) + "; " +
                          std::to_string(n_outputs_));
   }
 }
@@ -79,7 +79,7 @@ void LlamaContext::decode(std::span<const BatchToken> batch) {
     batch_positions_[i] = batch[i].pos;
     batch_seqs_[i] = batch[i].seq;
     batch_seq_pointers_[i] = &batch_seqs_[i];
-    batch_outputs_[i] = batch[i].scored ? 1 : 0;
+    batch_outputs_[i] = batch[i].wants_logits ? 1 : 0;
   }
   const llama_batch raw{static_cast<std::int32_t>(n),
                         batch_tokens_.data(),
@@ -125,7 +125,7 @@ void LlamaContext::fail(int code, std::span<const BatchToken> batch, const std::
 }
 
 void LlamaContext::restore(std::span<const BatchToken> batch) {
-  // Afterwards llama.cpp would still hand out the scores of an earlier batch.
+  // Afterwards llama.cpp would still hand out the logits of an earlier batch.
   batch_outputs_.clear();
   n_decoded_layers_ = 0;
   // It leaves finished parts of an aborted batch in the cache.
@@ -143,14 +143,14 @@ void LlamaContext::restore(std::span<const BatchToken> batch) {
   }
 }
 
-std::span<float> LlamaContext::scores(int index) {
+std::span<float> LlamaContext::logits(int index) {
   if (index < 0 || static_cast<std::size_t>(index) >= batch_outputs_.size() ||
       batch_outputs_[static_cast<std::size_t>(index)] == 0) {
-    broken("scores", "no scores were asked for; " + of("index", index));
+    broken("logits", "no logits were requested; " + of("index", index));
   }
   float* row = llama_get_logits_ith(context_.get(), index);
   if (row == nullptr) {
-    throw FatalError("[LlamaContext::scores] llama.cpp has no scores; " + of("index", index));
+    throw FatalError("[LlamaContext::logits] llama.cpp has no logits; " + of("index", index));
   }
   return {row, static_cast<std::size_t>(weights_->vocabulary().size())};
 }

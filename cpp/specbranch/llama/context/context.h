@@ -17,15 +17,15 @@ namespace specbranch::llama {
 struct ContextShape {
   int n_seq = 1;      ///< sequence ids, 0 to n_seq-1; at most 256.
   Pos n_cells = 0;    ///< cells of the KV cache, shared by all ids; rounded up to 256.
-  int n_outputs = 1;  ///< rows of scores of one `decode` at most; they cost n_vocab floats each.
+  int n_outputs = 1;  ///< rows of logits of one `decode` at most; they cost n_vocab floats each.
 };
 
 /// One token to decode.
 struct BatchToken {
   Token token = 0;
   SeqId seq = 0;
-  Pos pos = 0;          ///< the next position of `seq`.
-  bool scored = false;  ///< its scores are wanted.
+  Pos pos = 0;                ///< the next position of `seq`.
+  bool wants_logits = false;  ///< its logits are wanted.
 };
 
 /// Positions that a text may have: what the options ask for, else what the model was trained with.
@@ -61,9 +61,9 @@ class LlamaContext {
   /// sequence is as before. FatalError: unknown state.
   void decode(std::span<const BatchToken> batch);
 
-  /// The scores after the token at `index` of the last batch, one per token of the vocabulary.
+  /// The logits after the token at `index` of the last batch, one per token of the vocabulary.
   /// Valid until the next `decode`; may be written to.
-  std::span<float> scores(int index);
+  std::span<float> logits(int index);
 
   /// From the next `decode` on, keep the inputs of the last `n_layers` layers; 0: of none. A change
   /// makes the next `decode` reserve its graph again (5 ms), and the first time takes memory for

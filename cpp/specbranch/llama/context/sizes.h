@@ -9,8 +9,8 @@ namespace specbranch::llama {
 inline constexpr int kMaxVerify = 63;
 
 struct PairSizes {
-  int max_verify = kMaxVerify;  ///< tokens of one verification at most: rows of scores.
-  int n_seq = 1;                ///< sequence ids of the draft, each with a row of scores.
+  int max_verify = kMaxVerify;  ///< tokens of one verification at most: rows of logits.
+  int n_seq = 1;                ///< sequence ids of the draft, each with a row of logits.
   int reserve = 0;              ///< cells of the draft beyond its context.
 };
 

@@ -19,7 +19,7 @@ using SourceProgress = std::function<bool(float)>;
 ///
 /// Only the llama architecture: llama.cpp creates every optional tensor too, and what these hold
 /// where the metadata lack them is known for it alone: biases zeros, factors of rotations and of
-/// products ones. The scores are the same as without; a step takes up to 14 small operations more
+/// products ones. The logits are the same as without; a step takes up to 14 small operations more
 /// for a block. Weights are not repacked for the CPU, whatever `params` say, so that some quantized
 /// types are slower than from a file. Device buffers are filled through a copy, tensor by tensor.
 ModelHandle init_from_source(const GgufReader& gguf, const TensorFill& fill,

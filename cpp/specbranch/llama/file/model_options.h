@@ -21,7 +21,7 @@ struct ModelOptions {
   std::vector<float> tensor_split;   ///< share of each device; empty: by free memory.
   bool use_mmap = true;              ///< map the file instead of copying it.
   bool use_mlock = false;            ///< keep the weights from being swapped out.
-  /// Read every weight once and refuse NaN and Inf, which would otherwise give NaN scores.
+  /// Read every weight once and refuse NaN and Inf, which would otherwise give NaN logits.
   /// Costs one pass over the file, on several threads.
   bool check_tensors = true;
   /// Allow repacked weights and matrix instructions (AMX). Off: slower, but it helps where the CPU
@@ -32,7 +32,7 @@ struct ModelOptions {
   int n_ctx = 4096;    ///< positions of a text; 0: the length that the model was trained with.
   int n_batch = 512;   ///< tokens of one call of llama_decode at most.
   int n_ubatch = 512;  ///< tokens of one forward pass at most.
-  FlashAttention flash_attn = FlashAttention::kOn;  ///< off: scores depend on cell placement.
+  FlashAttention flash_attn = FlashAttention::kOn;  ///< off: logits depend on cell placement.
   int type_k = 1;                                   ///< ggml_type of the K cache; 1: f16.
   int type_v = 1;           ///< ggml_type of the V cache; another than f16 needs flash attention.
   bool offload_kqv = true;  ///< keep the cache on the device of its layer.

@@ -7,7 +7,7 @@
 
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/runtime/backend.h"
-#include "specbranch/llama/sampling/score_edit.h"
+#include "specbranch/llama/sampling/logit_adjustments.h"
 
 namespace specbranch::llama {
 namespace {
@@ -75,7 +75,7 @@ int LlamaDraft::begin(const Request& request) {
     if (abort_requested()) throw Aborted("[LlamaDraft::begin] aborted on request");
     batch_.clear();
     for (const Pos stop = std::min(end, pos + chunk_); pos < stop; ++pos) {
-      batch_.push_back({wanted[static_cast<std::size_t>(pos)], 0, pos, /*scored=*/false});
+      batch_.push_back({wanted[static_cast<std::size_t>(pos)], 0, pos, /*wants_logits=*/false});
     }
     context_.decode(batch_);
   }
@@ -108,49 +108,50 @@ int LlamaDraft::keep_best_prefix(std::span<const Token> wanted) {
   return longest;
 }
 
-void LlamaDraft::check_lanes(std::span<const Lane> lanes, int k) const {
+void LlamaDraft::check_inputs(std::span<const SequenceInput> inputs, int k) const {
   const auto broken = [](const std::string& what) {
     throw PreconditionError("[LlamaDraft::draft] " + what);
   };
   if (!begun_) broken("`begin` was not called");
-  if (lanes.empty()) broken("there is no lane");
+  if (inputs.empty()) broken("there is no input");
   if (k < 1) broken("k must be at least 1; " + std::to_string(k));
   std::vector<bool> used(static_cast<std::size_t>(context_.n_seq()));
-  for (const Lane& lane : lanes) {
-    if (lane.seq < 0 || lane.seq >= context_.n_seq()) {
-      broken("there is no such sequence; " + std::to_string(lane.seq));
+  for (const SequenceInput& input : inputs) {
+    if (input.seq < 0 || input.seq >= context_.n_seq()) {
+      broken("there is no such sequence; " + std::to_string(input.seq));
     }
-    if (used[static_cast<std::size_t>(lane.seq)]) {
-      broken("a sequence appears twice; " + std::to_string(lane.seq));
+    if (used[static_cast<std::size_t>(input.seq)]) {
+      broken("a sequence appears twice; " + std::to_string(input.seq));
     }
-    used[static_cast<std::size_t>(lane.seq)] = true;
-    if (lane.tokens.empty()) broken("a lane is empty; sequence " + std::to_string(lane.seq));
-    if (lane.pos != context_.length(lane.seq)) {
-      broken("a lane does not begin where its sequence ends; " + std::to_string(lane.pos) + "; " +
-             std::to_string(context_.length(lane.seq)));
+    used[static_cast<std::size_t>(input.seq)] = true;
+    if (input.tokens.empty()) broken("an input is empty; sequence " + std::to_string(input.seq));
+    if (input.pos != context_.length(input.seq)) {
+      broken("an input does not begin where its sequence ends; " + std::to_string(input.pos) +
+             "; " + std::to_string(context_.length(input.seq)));
     }
-    if (lane.pos + static_cast<Pos>(lane.tokens.size()) > n_ctx_) {
-      broken("a lane leaves the context; " +
-             std::to_string(lane.pos + static_cast<Pos>(lane.tokens.size())) + "; " +
+    if (input.pos + static_cast<Pos>(input.tokens.size()) > n_ctx_) {
+      broken("an input leaves the context; " +
+             std::to_string(input.pos + static_cast<Pos>(input.tokens.size())) + "; " +
              std::to_string(n_ctx_));
     }
   }
 }
 
-std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const Lane> lanes, int k) {
-  check_lanes(lanes, k);
+std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const SequenceInput> inputs,
+                                                      int k) {
+  check_inputs(inputs, k);
   const auto restore = [&] {
-    for (const Lane& lane : lanes) {
-      context_.truncate({lane.seq, context_.length(lane.seq), lane.pos});
+    for (const SequenceInput& input : inputs) {
+      context_.truncate({input.seq, context_.length(input.seq), input.pos});
     }
   };
   std::vector<std::vector<Candidate>> result;
-  result.reserve(lanes.size());
+  result.reserve(inputs.size());
   try {
-    decode_lanes(lanes);
-    for (std::size_t i = 0; i < lanes.size(); ++i) {
-      const auto path = context_.content(lanes[i].seq);
-      const auto row = context_.scores(rows_[i]).first(static_cast<std::size_t>(n_common_));
+    decode_inputs(inputs);
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      const auto path = context_.content(inputs[i].seq);
+      const auto row = context_.logits(rows_[i]).first(static_cast<std::size_t>(n_common_));
       result.push_back(candidates(row, path, k));
     }
   } catch (const Aborted&) {
@@ -163,49 +164,49 @@ std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const Lane> lane
   return result;
 }
 
-void LlamaDraft::decode_lanes(std::span<const Lane> lanes) {
+void LlamaDraft::decode_inputs(std::span<const SequenceInput> inputs) {
   std::size_t n_left = 0;
-  for (const Lane& lane : lanes) n_left += lane.tokens.size();
-  batch_.clear();  // of every lane, what is decoded together
+  for (const SequenceInput& input : inputs) n_left += input.tokens.size();
+  batch_.clear();  // the last tokens of every input, decoded together
   rows_.clear();
   const auto limit = static_cast<std::size_t>(context_.n_batch());
-  for (const Lane& lane : lanes) {
+  for (const SequenceInput& input : inputs) {
     // A draft that was not asked for long has more to read than a batch takes: what needs no
-    // scores goes ahead.
+    // logits goes ahead.
     const std::size_t n_ahead =
-        n_left > limit ? std::min(n_left - limit, lane.tokens.size() - 1) : 0;
-    read_ahead(lane, n_ahead);
+        n_left > limit ? std::min(n_left - limit, input.tokens.size() - 1) : 0;
+    read_ahead(input, n_ahead);
     n_left -= n_ahead;
-    for (std::size_t i = n_ahead; i < lane.tokens.size(); ++i) {
-      batch_.push_back({lane.tokens[i], lane.seq, lane.pos + static_cast<Pos>(i), false});
+    for (std::size_t i = n_ahead; i < input.tokens.size(); ++i) {
+      batch_.push_back({input.tokens[i], input.seq, input.pos + static_cast<Pos>(i), false});
     }
-    batch_.back().scored = true;
+    batch_.back().wants_logits = true;
     rows_.push_back(static_cast<int>(batch_.size()) - 1);
   }
   context_.decode(batch_);
 }
 
-void LlamaDraft::read_ahead(const Lane& lane, std::size_t n) {
+void LlamaDraft::read_ahead(const SequenceInput& input, std::size_t n) {
   const auto chunk = static_cast<std::size_t>(chunk_);
   for (std::size_t i = 0; i < n;) {
     if (abort_requested()) throw Aborted("[LlamaDraft::draft] aborted on request");
     std::vector<BatchToken> batch;
     for (const std::size_t stop = std::min(n, i + chunk); i < stop; ++i) {
-      batch.push_back({lane.tokens[i], lane.seq, lane.pos + static_cast<Pos>(i), false});
+      batch.push_back({input.tokens[i], input.seq, input.pos + static_cast<Pos>(i), false});
     }
     context_.decode(batch);
   }
 }
 
-std::span<const float> LlamaDraft::scores(int index) {
-  return context_.scores(rows_.at(static_cast<std::size_t>(index)));
+std::span<const float> LlamaDraft::logits(int index) {
+  return context_.logits(rows_.at(static_cast<std::size_t>(index)));
 }
 
-std::vector<Candidate> LlamaDraft::candidates(std::span<float> scores, std::span<const Token> path,
+std::vector<Candidate> LlamaDraft::candidates(std::span<float> logits, std::span<const Token> path,
                                               int k) const {
-  require_numbers(scores);
-  const ScoreEdit edit(scores, sampling_, path);
-  std::vector<Scored> best = top_scores(scores, kDraftCandidates);
+  require_numbers(logits);
+  const LogitAdjustments adjustments(logits, sampling_, path);
+  std::vector<Scored> best = top_scores(logits, kDraftCandidates);
   // Without noise the tail matters to nobody, and confidences are those of the plain model.
   if (sampling_.temperature <= 0.0F) return rank(best, nullptr, k);
   best = truncated(std::move(best));

@@ -19,9 +19,9 @@ struct DraftOptions {
   int n_common = 0;
 };
 
-/// Guesses with the target's settings: bias, penalties (along each lane's own path) and temperature
-/// as they are, truncation loosened (top-p to (1 + top_p) / 2, top-k doubled, min-p halved), no
-/// grammar; the same noise. Looks at its 64 best tokens only.
+/// Drafts with the target's settings: bias, penalties (along each sequence's own path) and
+/// temperature as they are, truncation loosened (top-p to (1 + top_p) / 2, top-k doubled, min-p
+/// halved), no grammar; the same noise. Looks at its 64 best tokens only.
 ///
 /// *Thread safety:* as Model. *Lifecycle:* 1. construct on the worker's thread 2. `begin` 3.
 /// `draft`, `fork`, `truncate` 4. `begin` again, or destroy.
@@ -37,18 +37,18 @@ class LlamaDraft final : public DraftModel {
   Pos length(SeqId seq) const override;
   void truncate(const Truncate& op) override;
   void fork(const Fork& op) override;
-  std::vector<std::vector<Candidate>> draft(std::span<const Lane> lanes, int k) override;
+  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs, int k) override;
 
   const LlamaContext& context() const noexcept { return context_; }
-  /// The raw scores after the last token of lane `index` of the last `draft`. For tests.
-  std::span<const float> scores(int index);
+  /// The logits after the last token of input `index` of the last `draft`. For tests.
+  std::span<const float> logits(int index);
 
  private:
-  void check_lanes(std::span<const Lane> lanes, int k) const;
-  void decode_lanes(std::span<const Lane> lanes);
-  void read_ahead(const Lane& lane, std::size_t n);
+  void check_inputs(std::span<const SequenceInput> inputs, int k) const;
+  void decode_inputs(std::span<const SequenceInput> inputs);
+  void read_ahead(const SequenceInput& input, std::size_t n);
   int keep_best_prefix(std::span<const Token> wanted);
-  std::vector<Candidate> candidates(std::span<float> scores, std::span<const Token> path,
+  std::vector<Candidate> candidates(std::span<float> logits, std::span<const Token> path,
                                     int k) const;
   std::vector<Scored> truncated(std::vector<Scored> best) const;
 
@@ -59,7 +59,7 @@ class LlamaDraft final : public DraftModel {
   SamplingOptions sampling_;
   bool begun_ = false;
   std::vector<BatchToken> batch_;
-  std::vector<int> rows_;  ///< index in the batch of the last token of each lane.
+  std::vector<int> rows_;  ///< index in the batch of the last token of each input.
 };
 
 }  // namespace specbranch::llama

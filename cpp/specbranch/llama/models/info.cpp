@@ -37,7 +37,7 @@ MemoryEstimate estimate_memory(const ModelFile& file, const ModelOptions& option
   estimate.weights = file.weight_bytes;
   estimate.cache = file.cell_bytes(options.type_k, options.type_v) *
                    static_cast<std::uint64_t>(std::max(0, n_cells));
-  // Two copies of the scores (graph and output), and about 16 activations alive at once.
+  // Two copies of the logits (graph and output), and about 16 activations alive at once.
   const auto n_vocab = static_cast<std::uint64_t>(file.n_vocab);
   const auto n_embd = static_cast<std::uint64_t>(file.n_embd);
   const auto n_ubatch = static_cast<std::uint64_t>(std::min(options.n_ubatch, options.n_batch));

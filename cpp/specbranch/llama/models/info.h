@@ -34,7 +34,7 @@ std::vector<DeviceInfo> list_devices();
 struct MemoryEstimate {
   std::uint64_t weights = 0;
   std::uint64_t cache = 0;    ///< 0: not known for this architecture.
-  std::uint64_t buffers = 0;  ///< scores of `n_outputs` tokens, activations of n_ubatch.
+  std::uint64_t buffers = 0;  ///< logits of `n_outputs` tokens, activations of n_ubatch.
   std::uint64_t total() const noexcept { return weights + cache + buffers; }
 };
 

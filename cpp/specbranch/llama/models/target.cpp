@@ -70,7 +70,7 @@ LlamaTarget::LlamaTarget(const std::shared_ptr<const Weights>& weights, const Mo
       options_(options),
       n_ctx_(context_length(*weights, model)),
       chunk_(chunk_size(*weights, model, options)),
-      pad_scored_(!ggml_is_quantized(static_cast<ggml_type>(weights->file().weight_type))),
+      pad_wants_logits_(!ggml_is_quantized(static_cast<ggml_type>(weights->file().weight_type))),
       pad_from_(find_pad_from(*weights, model, options.pad_single)),
       context_(weights, model, shape_of(*weights, model, options), &abort_) {}
 
@@ -142,7 +142,7 @@ void LlamaTarget::prefill(std::span<const Token> tokens, Progress* progress) {
     const Pos stop = std::min(end, (pos / chunk_ + 1) * chunk_);
     batch_.clear();
     for (; pos < stop; ++pos) {
-      batch_.push_back({tokens[static_cast<std::size_t>(pos)], kText, pos, /*scored=*/false});
+      batch_.push_back({tokens[static_cast<std::size_t>(pos)], kText, pos, /*wants_logits=*/false});
     }
     context_.decode(batch_);
     prefilled_ = stop;
@@ -155,15 +155,15 @@ bool LlamaTarget::pads_single_at(Pos pos) const noexcept { return pos >= pad_fro
 void LlamaTarget::decode_path(Pos pos, std::span<const Token> path, int n_pad) {
   batch_.clear();
   for (std::size_t i = 0; i < path.size(); ++i) {
-    batch_.push_back({path[i], kText, pos + static_cast<Pos>(i), /*scored=*/true});
+    batch_.push_back({path[i], kText, pos + static_cast<Pos>(i), /*wants_logits=*/true});
   }
   if (n_pad == 0 && path.size() == 1 && pads_single_at(pos)) n_pad = 1;
-  for (Pos i = 0; i < n_pad; ++i) batch_.push_back({path.front(), kDummy, i, pad_scored_});
+  for (Pos i = 0; i < n_pad; ++i) batch_.push_back({path.front(), kDummy, i, pad_wants_logits_});
   context_.decode(batch_);
   if (n_pad > 0) context_.truncate({kDummy, n_pad, 0});
 }
 
-Verdict LlamaTarget::verify(Pos pos, std::span<const Token> path, int n_pad) {
+Verification LlamaTarget::verify(Pos pos, std::span<const Token> path, int n_pad) {
   const auto broken = [](const std::string& what) {
     throw PreconditionError("[LlamaTarget::verify] " + what);
   };
@@ -187,23 +187,23 @@ Verdict LlamaTarget::verify(Pos pos, std::span<const Token> path, int n_pad) {
   }
 
   decode_path(pos, path, n_pad);
-  Verdict verdict;
+  Verification verification;
   try {
     for (std::size_t i = 0; i < path.size(); ++i) {
-      const std::span<float> scores = context_.scores(static_cast<int>(i));
-      const std::optional<Token> token = chain_->choose(scores);
+      const std::span<float> logits = context_.logits(static_cast<int>(i));
+      const std::optional<Token> token = chain_->choose(logits);
       if (!token) {
-        verdict.exhausted = true;
+        verification.exhausted = true;
         break;
       }
-      verdict.choices.push_back(choose(scores, *token));
+      verification.choices.push_back(choose(logits, *token));
       chain_->accept(*token);
-      if (verdict.choices.back().end) break;
+      if (verification.choices.back().end) break;
       if (i + 1 < path.size() && *token != path[i + 1]) break;
     }
-    if (n_feature_layers_ > 0 && !verdict.choices.empty()) {
-      const int row = static_cast<int>(verdict.choices.size()) - 1;
-      verdict.features = features(row, verdict.choices.back().token);
+    if (n_feature_layers_ > 0 && !verification.choices.empty()) {
+      const int row = static_cast<int>(verification.choices.size()) - 1;
+      verification.features = features(row, verification.choices.back().token);
     }
   } catch (const DecodeError&) {
     if (context_.weights().can_roll_back()) {
@@ -214,7 +214,7 @@ Verdict LlamaTarget::verify(Pos pos, std::span<const Token> path, int n_pad) {
     chain_.reset();
     throw;
   }
-  return verdict;
+  return verification;
 }
 
 std::vector<float> LlamaTarget::features(int row, Token newest) {
@@ -230,16 +230,16 @@ std::vector<float> LlamaTarget::features(int row, Token newest) {
   return features;
 }
 
-Choice LlamaTarget::choose(std::span<float> scores, Token token) const {
+Choice LlamaTarget::choose(std::span<float> logits, Token token) const {
   Choice choice;
   choice.token = token;
   choice.end = context_.weights().vocabulary().is_end(token);
   if (n_logprobs_ < 0) return choice;
-  const double logprob = log_softmax_at(scores, token);
+  const double logprob = log_softmax_at(logits, token);
   choice.logprob = static_cast<float>(logprob);
-  const double normaliser = static_cast<double>(scores[static_cast<std::size_t>(token)]) - logprob;
-  for (const auto& [other, score] : top_scores(scores, n_logprobs_)) {
-    choice.top.push_back({other, static_cast<float>(static_cast<double>(score) - normaliser)});
+  const double normaliser = static_cast<double>(logits[static_cast<std::size_t>(token)]) - logprob;
+  for (const auto& [other, logit] : top_scores(logits, n_logprobs_)) {
+    choice.top.push_back({other, static_cast<float>(static_cast<double>(logit) - normaliser)});
   }
   return choice;
 }

@@ -8,15 +8,15 @@
 
 #include "specbranch/llama/context/context.h"
 #include "specbranch/llama/file/embedding_table.h"
-#include "specbranch/llama/sampling/chain.h"
+#include "specbranch/llama/sampling/sampler_chain.h"
 #include "specbranch/model/model.h"
 
 namespace specbranch::llama {
 
 /// What `begin` keeps of the text before.
 enum class PrefixReuse : std::uint8_t {
-  kExact,  ///< only cells that a fresh prefill would compute in the same batches: equal scores.
-  kFast,   ///< the whole common prefix; scores may differ by rounding (0.05), text at near-ties.
+  kExact,  ///< only cells that a fresh prefill would compute in the same batches: equal logits.
+  kFast,   ///< the whole common prefix; logits may differ by rounding (0.05), text at near-ties.
   kOff,    ///< nothing.
 };
 
@@ -51,31 +51,31 @@ class LlamaTarget final : public TargetModel {
   Pos length(SeqId seq) const override;
   void truncate(const Truncate& op) override;
   using TargetModel::verify;
-  Verdict verify(Pos pos, std::span<const Token> path, int n_pad) override;
+  Verification verify(Pos pos, std::span<const Token> path, int n_pad) override;
 
   /// Whether a single token at `pos` is padded.
   bool pads_single_at(Pos pos) const noexcept;
 
   const LlamaContext& context() const noexcept { return context_; }
-  /// The raw scores of the last `verify` after its token `index`. For tests.
-  std::span<const float> scores(int index) { return context_.scores(index); }
+  /// The logits of the last `verify` after its token `index`. For tests.
+  std::span<const float> logits(int index) { return context_.logits(index); }
 
  private:
   int reusable(std::span<const Token> prefill) const;
   void prefill(std::span<const Token> tokens, Progress* progress);
   void decode_path(Pos pos, std::span<const Token> path, int n_pad);
-  Choice choose(std::span<float> scores, Token token) const;
+  Choice choose(std::span<float> logits, Token token) const;
   std::vector<float> features(int row, Token newest);
 
   ModelOptions model_;
   TargetOptions options_;
   Pos n_ctx_;
   int chunk_;
-  bool pad_scored_ = false;  ///< the dummy's scores are computed too: its weights are floats.
-  Pos pad_from_ = 0;         ///< first position whose single token is padded.
+  bool pad_wants_logits_ = false;  ///< the dummy's logits are computed too: its weights are floats.
+  Pos pad_from_ = 0;               ///< first position whose single token is padded.
   LlamaContext context_;
   std::vector<BatchToken> batch_;
-  std::optional<Chain> chain_;
+  std::optional<SamplerChain> chain_;
   int n_logprobs_ = -1;
   int n_feature_layers_ = 0;
   std::optional<EmbeddingTable> embedding_;  ///< opened when features are asked for.

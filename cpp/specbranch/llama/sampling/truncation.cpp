@@ -10,21 +10,21 @@ namespace {
 
 constexpr std::size_t kFirstSorted = 512;
 
-float largest(std::span<const float> scores) {
+float largest(std::span<const float> logits) {
   float best = -FLT_MAX;
-  for (const float score : scores) best = score > best ? score : best;
+  for (const float logit : logits) best = logit > best ? logit : best;
   return best;
 }
 
 /// sum(exp(score - top)) with every rounding of llama.cpp's loop, in order of id. A term below
 /// 2^-25 of the sum so far cannot change a float sum, so its exponential is not computed.
-float softmax_sum(std::span<const float> scores, float top) {
+float softmax_sum(std::span<const float> logits, float top) {
   constexpr float kNegligible = -17.5F;  // less than log(2^-25)
   float sum = 0.0F;
   float needed = -FLT_MAX;  // a lower bound for the terms that count; rises with the sum
   float next_update = 1e-6F;
-  for (const float score : scores) {
-    const float x = score - top;
+  for (const float logit : logits) {
+    const float x = logit - top;
     if (x < needed) continue;
     sum += std::exp(x);
     if (sum >= next_update) {
@@ -35,11 +35,11 @@ float softmax_sum(std::span<const float> scores, float top) {
   return sum;
 }
 
-/// Tokens with a score of at least `least`, in order of id.
-std::vector<Scored> at_least(std::span<const float> scores, float least) {
+/// Tokens with a logit of at least `least`, in order of id.
+std::vector<Scored> at_least(std::span<const float> logits, float least) {
   std::vector<Scored> kept;
-  for (std::size_t i = 0; i < scores.size(); ++i) {
-    if (scores[i] >= least) kept.push_back({static_cast<Token>(i), scores[i]});
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    if (logits[i] >= least) kept.push_back({static_cast<Token>(i), logits[i]});
   }
   return kept;
 }
@@ -72,22 +72,22 @@ bool cut_to_nucleus(std::vector<Scored>& kept, float top, float sum, float p) {
 
 }  // namespace
 
-std::vector<Scored> keep_top_p(std::span<const float> scores, float p) {
-  const float top = largest(scores);
-  const float sum = softmax_sum(scores, top);
+std::vector<Scored> keep_top_p(std::span<const float> logits, float p) {
+  const float top = largest(logits);
+  const float sum = softmax_sum(logits, top);
   // All tokens below `least` together weigh less than 1 - p, so the nucleus lies above it; only
   // rounding can make it reach further down.
-  const float least = top + std::log((1.0F - p) * sum / static_cast<float>(scores.size()));
-  std::vector<Scored> kept = at_least(scores, least);
-  if (!cut_to_nucleus(kept, top, sum, p) && kept.size() < scores.size()) {
-    kept = at_least(scores, -std::numeric_limits<float>::infinity());
+  const float least = top + std::log((1.0F - p) * sum / static_cast<float>(logits.size()));
+  std::vector<Scored> kept = at_least(logits, least);
+  if (!cut_to_nucleus(kept, top, sum, p) && kept.size() < logits.size()) {
+    kept = at_least(logits, -std::numeric_limits<float>::infinity());
     cut_to_nucleus(kept, top, sum, p);
   }
   return kept;
 }
 
-std::vector<Scored> keep_min_p(std::span<const float> scores, float p) {
-  return at_least(scores, largest(scores) + std::log(p));
+std::vector<Scored> keep_min_p(std::span<const float> logits, float p) {
+  return at_least(logits, largest(logits) + std::log(p));
 }
 
 }  // namespace specbranch::llama

@@ -6,8 +6,8 @@
 namespace specbranch {
 namespace {
 
-constexpr double kDecay = 0.99;          ///< a verdict.
-constexpr double kPromisedTokens = 8.0;  ///< what a promise weighs.
+constexpr double kDecay = 0.99;          ///< per verification.
+constexpr double kPromisedTokens = 8.0;  ///< the weight of the expected rate, in tokens.
 
 }  // namespace
 
@@ -26,7 +26,7 @@ double RateMeter::rate(double promised) const {
 
 bool RateMeter::below(double share) const {
   if (n_ < 2.0) return false;
-  // What a verdict brings scatters widely: one token or a whole window.
+  // The tokens of a verification scatter widely: one token, or a whole window.
   const double mean = gain_ / n_;
   const double variance = std::max(0.0, gain_squares_ / n_ - mean * mean);
   const double plain_tokens = (tokens_ - gain_) / n_;

@@ -1,24 +1,23 @@
-/// How fast decoding is of late, and whether it is surely slower than plain decoding.
+/// Measures the recent rate of decoding, and compares it with plain decoding.
 #pragma once
 
 namespace specbranch {
 
-/// Old verdicts count less. Times in microseconds.
+/// A decaying mean over verifications. Times are in microseconds.
 class RateMeter {
  public:
   void reset() { *this = {}; }
 
-  /// A verdict brought `n_tokens` in `us`; plain decoding takes `plain_us` a token.
+  /// Adds a verification: it committed `n_tokens` in `us`. Plain decoding takes `plain_us` a token.
   void add(int n_tokens, double us, double plain_us);
 
-  /// Tokens a microsecond, `promised` counting as much as a few tokens that were measured.
+  /// Tokens per microsecond. The expected rate `promised` has the weight of a few tokens.
   double rate(double promised) const;
 
-  /// Measured alone; 0: nothing was.
+  /// The measured rate alone; 0: no measurement.
   double measured() const { return time_us_ > 0.0 ? tokens_ / time_us_ : 0.0; }
 
-  /// Fewer than `share` of the tokens that plain decoding would have brought, and not by chance:
-  /// a standard error more would not be enough either.
+  /// The rate is below `share` of plain decoding, also after one standard error is added.
   bool below(double share) const;
 
  private:

@@ -190,7 +190,7 @@ TEST_CASE("auto is never below plain decoding and above the tuned modes: some ce
   }
 }
 
-TEST_CASE("auto, where long verifications are dear and step times scatter") {
+TEST_CASE("auto, where long verifications are expensive and step times scatter") {
   // Q8_0 on two CPU cores: a chain of any fixed length loses, one that ends where the draft doubts
   // gains. Plain decoding by a hair is no reason to stay with it.
   const Curve steep{"steep", {{1, 1.0}, {2, 2.5}, {4, 2.85}, {5, 3.4}, {8, 4.1}, {16, 6.4}}};

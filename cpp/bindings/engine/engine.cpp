@@ -1,0 +1,120 @@
+#include "bindings/engine/engine.h"
+
+#include <pybind11/stl.h>
+#include <pybind11/typing.h>
+
+#include <utility>
+
+#include "bindings/library/gil.h"
+#include "specbranch/base/errors.h"
+
+namespace py = pybind11;
+
+namespace specbranch::bindings {
+
+namespace {
+
+/// What is no UTF-8 in it becomes U+FFFD.
+py::str readable(const std::string& bytes) {
+  return py::reinterpret_steal<py::str>(
+      PyUnicode_DecodeUTF8(bytes.data(), static_cast<py::ssize_t>(bytes.size()), "replace"));
+}
+
+py::typing::Dict<py::str, py::str> metadata(const PyEngine& self) {
+  py::typing::Dict<py::str, py::str> found;
+  for (const auto& [key, value] : self.metadata()) found[readable(key)] = readable(value);
+  return found;
+}
+
+}  // namespace
+
+PyEngine::PyEngine(std::unique_ptr<Engine> engine, std::shared_ptr<const Tokenizer> tokenizer)
+    : tokenizer_(std::move(tokenizer)),
+      longest_token_(tokenizer_->longest()),
+      bos_(tokenizer_->bos()),
+      eos_(tokenizer_->eos()),
+      metadata_(tokenizer_->metadata()),
+      engine_(std::move(engine)) {}
+
+std::shared_ptr<const Tokenizer> PyEngine::tokenizer(const char* method) const {
+  if (engine_->closed() || tokenizer_ == nullptr) {
+    throw EngineClosed(std::string("[Engine::") + method +
+                       "] the engine is closed, or was made before this process was forked");
+  }
+  return tokenizer_;
+}
+
+std::unique_ptr<PyGeneration> PyEngine::generate(Request request) {
+  const auto tokens = tokenizer("generate");
+  return without_gil([&] {
+    tokens->prepare();
+    tokens->check_grammar(request.sampling.grammar);
+    return std::make_unique<PyGeneration>(engine_->generate(std::move(request)));
+  });
+}
+
+std::vector<Token> PyEngine::tokenize(const std::string& text, bool add_special,
+                                      bool parse_special) const {
+  const auto tokens = tokenizer("tokenize");
+  return without_gil([&] { return tokens->tokenize(text, add_special, parse_special); });
+}
+
+std::string PyEngine::detokenize(const std::vector<Token>& tokens, bool special) const {
+  return tokenizer("detokenize")->detokenize(tokens, special);
+}
+
+bool PyEngine::is_end(Token token) const { return tokenizer("is_end")->is_end(token); }
+
+void PyEngine::close() {
+  std::shared_ptr<const Tokenizer> last = std::move(tokenizer_);
+  without_gil([&] {
+    engine_->close();
+    last.reset();
+    return true;
+  });
+}
+
+void register_engine(py::module_& m) {
+  py::class_<PyEngine>(m, "Engine", py::release_gil_before_calling_cpp_dtor(),
+                       "A pair of loaded models, each with a thread of its own.")
+      .def("generate", &PyEngine::generate, py::arg("request"))
+      .def(
+          "tokenize",
+          [](const PyEngine& self, const py::bytes& text, bool add_special, bool parse_special) {
+            return self.tokenize(text, add_special, parse_special);
+          },
+          py::arg("text"), py::kw_only(), py::arg("add_special"), py::arg("parse_special"))
+      .def(
+          "detokenize",
+          [](const PyEngine& self, const std::vector<Token>& tokens, bool special) {
+            return py::bytes(self.detokenize(tokens, special));
+          },
+          py::arg("tokens"), py::kw_only(), py::arg("special"))
+      .def("is_end", &PyEngine::is_end, py::arg("token"))
+      .def_property_readonly("metadata", &metadata)
+      .def("close", &PyEngine::close)
+      .def_property_readonly("closed", [](const PyEngine& self) { return self.engine().closed(); })
+      .def_property_readonly("stats", [](const PyEngine& self) { return self.engine().stats(); })
+      .def_property_readonly("profile",
+                             [](const PyEngine& self) { return self.engine().profile(); })
+      .def_property_readonly(
+          "n_vocab", [](const PyEngine& self) { return self.engine().limits().target.n_vocab; })
+      .def_property_readonly(
+          "n_ctx", [](const PyEngine& self) { return self.engine().limits().target.n_ctx; })
+      .def_property_readonly(
+          "n_feature_layers",
+          [](const PyEngine& self) { return self.engine().limits().target.n_feature_layers; })
+      .def_property_readonly(
+          "n_embd", [](const PyEngine& self) { return self.engine().limits().target.n_embd; })
+      .def_property_readonly("can_speculate",
+                             [](const PyEngine& self) {
+                               const ModelLimits& limits = self.engine().limits();
+                               return limits.draft.has_value() && limits.target.can_roll_back;
+                             })
+      .def_property_readonly("longest_token", &PyEngine::longest_token,
+                             "Bytes of a text that one token stands for at most.")
+      .def_property_readonly("bos", &PyEngine::bos)
+      .def_property_readonly("eos", &PyEngine::eos);
+}
+
+}  // namespace specbranch::bindings

@@ -1,0 +1,274 @@
+#include "bindings/engine/load.h"
+
+#include <pybind11/functional.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "bindings/engine/engine.h"
+#include "bindings/engine/model_tokenizer.h"
+#include "bindings/engine/tensor_feed.h"
+#include "bindings/library/gil.h"
+#include "specbranch/base/channel.h"
+#include "specbranch/base/errors.h"
+#include "specbranch/llama/context/sizes.h"
+#include "specbranch/llama/file/model_options.h"
+#include "specbranch/llama/file/weights.h"
+#include "specbranch/llama/models/factory.h"
+
+namespace py = pybind11;
+
+namespace specbranch::bindings {
+namespace {
+
+using llama::ModelOptions;
+using llama::PrefixReuse;
+using llama::Weights;
+
+/// Everything that `load_engine` was told.
+struct EngineSpec {
+  ModelOptions target;
+  std::optional<ModelOptions> draft;
+  llama::TensorFill fill_target = nullptr;  ///< empty: the file holds the weights.
+  llama::TensorFill fill_draft = nullptr;
+  int max_draft = 8;
+  int max_branches = 4;
+  PrefixReuse prefix_reuse = PrefixReuse::kExact;
+  bool bit_exact = false;
+  std::int64_t measure_costs_us = 0;
+  PairProfile profile;
+};
+
+using Report = std::function<bool(double share)>;
+
+/// Loads both models and measures them; `report` gets the share of all bytes loaded so far and says
+/// whether to go on.
+std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
+  llama::validate(spec.target);
+  if (spec.draft) llama::validate(*spec.draft);
+  llama::plan_threads(spec.target, spec.draft ? &*spec.draft : nullptr);
+
+  // Both headers first: a bad draft is found before a large target is read.
+  const auto weight_bytes = [](const ModelOptions& options, const llama::TensorFill& fill) {
+    return static_cast<double>(llama::inspect_model_file(options.path, !fill).weight_bytes);
+  };
+  const double target_bytes = weight_bytes(spec.target, spec.fill_target);
+  const double draft_bytes = spec.draft ? weight_bytes(*spec.draft, spec.fill_draft) : 0;
+  const double total = std::max(1.0, target_bytes + draft_bytes);
+
+  const auto target = Weights::load(
+      spec.target, [&](float share) { return report(share * target_bytes / total); },
+      spec.fill_target);
+  EngineParts parts;
+  parts.pieces.reserve(static_cast<std::size_t>(target->vocabulary().size()));
+  for (Token token = 0; token < target->vocabulary().size(); ++token) {
+    parts.pieces.push_back(target->vocabulary().piece(token));
+  }
+  llama::TargetOptions target_options;
+  target_options.prefix_reuse = spec.prefix_reuse;
+  target_options.pad_single = spec.bit_exact ? llama::PadSingle::kAuto : llama::PadSingle::kOff;
+  const llama::PairSizes sizes =
+      llama::pair_sizes(spec.max_draft, spec.max_branches, spec.draft.value_or(spec.target));
+  target_options.max_batch = sizes.max_verify;
+  parts.target = llama::target_factory(target, spec.target, target_options);
+
+  if (spec.draft) {
+    const auto draft = Weights::load(
+        *spec.draft,
+        [&](float share) { return report((target_bytes + share * draft_bytes) / total); },
+        spec.fill_draft);
+    llama::DraftOptions draft_options;
+    draft_options.n_common = llama::check_compatible(target->vocabulary(), draft->vocabulary());
+    draft_options.n_seq = sizes.n_seq;
+    draft_options.reserve = sizes.reserve;
+    parts.draft = llama::draft_factory(draft, *spec.draft, draft_options);
+    if (!target->can_roll_back()) {
+      parts.why_no_speculation =
+          "the target is a recurrent or hybrid model, which cannot take tokens back: its mode is "
+          "autoregressive";
+    }
+  }
+  parts.profile = std::move(spec.profile);
+  parts.measure_costs_us = spec.measure_costs_us;
+  parts.stop_measuring = [&report] { return !report(1.0); };
+  return std::make_unique<PyEngine>(std::make_unique<Engine>(std::move(parts)),
+                                    std::make_shared<ModelTokenizer>(target));
+}
+
+/// Runs `load` on a thread of its own while the caller's thread hands on what it reports: Python
+/// code and signal handlers run there and nowhere else.
+class LoadJob {
+ public:
+  /// The sources give the weights of the target and of the draft; None: their files do.
+  LoadJob(EngineSpec spec, py::object target_source, py::object draft_source)
+      : target_feed_(std::move(target_source)), draft_feed_(std::move(draft_source)) {
+    if (!target_feed_.empty()) spec.fill_target = fill_from(target_feed_);
+    if (!draft_feed_.empty()) spec.fill_draft = fill_from(draft_feed_);
+    thread_ = std::jthread([this, spec = std::move(spec)]() mutable { run(std::move(spec)); });
+  }
+
+  /// `idle` is called with the GIL at least every slice, with the share loaded so far if it grew.
+  template <class Idle>
+  std::unique_ptr<PyEngine> wait(const Idle& idle) {
+    try {
+      while (!shares_.closed_and_empty()) {
+        const std::optional<double> share = without_gil([&] { return latest(); });
+        idle(share);
+        check_signals();
+        target_feed_.serve();
+        draft_feed_.serve();
+      }
+    } catch (...) {
+      stop_.store(true);
+      target_feed_.stop();
+      draft_feed_.stop();
+      without_gil([&] { return join(); });
+      throw;
+    }
+    without_gil([&] { return join(); });
+    if (error_) std::rethrow_exception(error_);
+    return std::move(engine_);
+  }
+
+ private:
+  void run(EngineSpec spec) {
+    try {
+      engine_ = load(std::move(spec), [this](double share) {
+        share_ = share;
+        shares_.send(share);
+        return !stop_.load();
+      });
+      shares_.send(1.0);
+    } catch (...) {
+      error_ = std::current_exception();
+    }
+    shares_.close();
+  }
+
+  std::optional<double> latest() {
+    std::optional<double> share = shares_.receive_for(kSlice);
+    while (const std::optional<double> later = share ? shares_.try_receive() : std::nullopt) {
+      share = later;
+    }
+    return share;
+  }
+
+  bool join() {
+    thread_.join();
+    return true;
+  }
+
+  /// What asks `feed` and wakes the caller's thread, which waits for a share.
+  llama::TensorFill fill_from(TensorFeed& feed) {
+    return [this, &feed](const std::string& name, std::span<std::byte> bytes) {
+      feed.fill(name, bytes, [this] { shares_.send(share_); });
+    };
+  }
+
+  TensorFeed target_feed_;
+  TensorFeed draft_feed_;
+  double share_ = 0.0;  ///< the last one; of the loading thread.
+  Channel<double> shares_;
+  std::atomic<bool> stop_{false};
+  std::exception_ptr error_;
+  std::unique_ptr<PyEngine> engine_;
+  std::jthread thread_;
+};
+
+PrefixReuse parse_prefix_reuse(const std::string& name) {
+  if (name == "exact") return PrefixReuse::kExact;
+  if (name == "fast") return PrefixReuse::kFast;
+  if (name == "off") return PrefixReuse::kOff;
+  throw InvalidArgument("prefix_reuse is '" + name + "'; it must be one of exact, fast, off");
+}
+
+void check_range(const char* name, int value, int high) {
+  if (value < 1 || value > high) {
+    throw InvalidArgument(std::string(name) + " is " + std::to_string(value) +
+                          "; it must be in 1 .. " + std::to_string(high));
+  }
+}
+
+std::unique_ptr<PyEngine> load_engine(ModelOptions target, std::optional<ModelOptions> draft,
+                                      int max_draft, int max_branches,
+                                      const std::string& prefix_reuse, bool bit_exact,
+                                      bool measure_costs, PairProfile profile,
+                                      const std::function<void(std::optional<double>)>& idle,
+                                      py::object target_source, py::object draft_source) {
+  check_range("max_draft", max_draft, kMaxDraft);
+  check_range("max_branches", max_branches, kMaxBranches);
+  EngineSpec spec{.target = std::move(target),
+                  .draft = std::move(draft),
+                  .max_draft = max_draft,
+                  .max_branches = max_branches,
+                  .prefix_reuse = parse_prefix_reuse(prefix_reuse),
+                  .bit_exact = bit_exact,
+                  .measure_costs_us = measure_costs ? kMeasureCostsUs : 0,
+                  .profile = std::move(profile)};
+  LoadJob job(std::move(spec), std::move(target_source), std::move(draft_source));
+  return job.wait(idle);
+}
+
+}  // namespace
+
+void register_load(py::module_& m) {
+  py::class_<ModelOptions>(m, "ModelOptions", "How one model is loaded and run.")
+      .def(py::init([](const py::bytes& path) {
+             ModelOptions options;
+             options.path = path;
+             return options;
+           }),
+           py::arg("path"))
+      .def_readwrite("n_gpu_layers", &ModelOptions::n_gpu_layers)
+      .def_readwrite("main_gpu", &ModelOptions::main_gpu)
+      .def_readwrite("devices", &ModelOptions::devices)
+      .def_readwrite("split_mode", &ModelOptions::split_mode)
+      .def_readwrite("tensor_split", &ModelOptions::tensor_split)
+      .def_readwrite("use_mmap", &ModelOptions::use_mmap)
+      .def_readwrite("use_mlock", &ModelOptions::use_mlock)
+      .def_readwrite("check_tensors", &ModelOptions::check_tensors)
+      .def_readwrite("use_extra_bufts", &ModelOptions::use_extra_bufts)
+      .def_readwrite("n_ctx", &ModelOptions::n_ctx)
+      .def_readwrite("n_batch", &ModelOptions::n_batch)
+      .def_readwrite("n_ubatch", &ModelOptions::n_ubatch)
+      .def_property(
+          "flash_attn",
+          [](const ModelOptions& options) {
+            return options.flash_attn != llama::FlashAttention::kOff;
+          },
+          [](ModelOptions& options, bool on) {
+            options.flash_attn = on ? llama::FlashAttention::kOn : llama::FlashAttention::kOff;
+          })
+      .def_readwrite("type_k", &ModelOptions::type_k)
+      .def_readwrite("type_v", &ModelOptions::type_v)
+      .def_readwrite("offload_kqv", &ModelOptions::offload_kqv)
+      .def_readwrite("n_threads", &ModelOptions::n_threads)
+      .def_readwrite("n_threads_batch", &ModelOptions::n_threads_batch)
+      .def_readwrite("cpus", &ModelOptions::cpus);
+
+  m.def(
+      "plan_threads",
+      [](ModelOptions& target, ModelOptions& draft) { llama::plan_threads(target, &draft); },
+      py::arg("target"), py::arg("draft"),
+      "Sets the numbers of threads that are 0, as loading does.");
+
+  m.def("load_engine", &load_engine, py::arg("target"), py::arg("draft"), py::kw_only(),
+        py::arg("max_draft"), py::arg("max_branches"), py::arg("prefix_reuse"),
+        py::arg("bit_exact"), py::arg("measure_costs"), py::arg("profile"), py::arg("idle"),
+        py::arg("target_source") = py::none(), py::arg("draft_source") = py::none(),
+        "Loads the models on other threads. Meanwhile `idle` is called on this one, at least every "
+        "50 ms: with the share loaded so far, or None when it has not grown. What it raises stops "
+        "the loading. A source gives the weights of a model whose file lacks them: its "
+        "`fill(name)` is called on this thread and returns an array with the tensor's bytes.");
+}
+
+}  // namespace specbranch::bindings

@@ -1,0 +1,114 @@
+#include "bindings/engine/request.h"
+
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "specbranch/model/hrad.h"
+#include "specbranch/model/options.h"
+
+namespace py = pybind11;
+
+namespace specbranch::bindings {
+namespace {
+
+/// A Python attribute for a field of `request.sampling`.
+template <auto Field, class Class>
+void add_sampling(Class& cls, const char* name) {
+  using Value = std::remove_reference_t<decltype(std::declval<SamplingOptions>().*Field)>;
+  cls.def_property(
+      name, [](const Request& request) -> Value { return request.sampling.*Field; },
+      [](Request& request, Value value) { request.sampling.*Field = std::move(value); });
+}
+
+std::vector<py::bytes> stops(const Request& request) {
+  return {request.stop.begin(), request.stop.end()};
+}
+
+void set_stops(Request& request, const std::vector<py::bytes>& stops) {
+  request.stop.assign(stops.begin(), stops.end());
+}
+
+using Bias = std::vector<std::pair<Token, float>>;
+
+Bias bias(const Request& request) {
+  return {request.sampling.logit_bias.begin(), request.sampling.logit_bias.end()};
+}
+
+void set_bias(Request& request, const Bias& bias) {
+  request.sampling.logit_bias = {bias.begin(), bias.end()};
+}
+
+void use_fixed(Request& request, int gamma) {
+  request.policy.kind = PolicyOptions::Kind::kFixed;
+  request.policy.gamma = gamma;
+}
+
+void use_confidence(Request& request, double epsilon) {
+  request.policy.kind = PolicyOptions::Kind::kConfidence;
+  request.policy.epsilon = epsilon;
+}
+
+void use_ada_edl(Request& request, double threshold, double acceptance) {
+  request.policy.kind = PolicyOptions::Kind::kAdaEdl;
+  request.policy.lambda = threshold;
+  request.policy.acceptance = acceptance;
+}
+
+void use_hrad(Request& request, const std::shared_ptr<HradWeights>& weights, double epsilon,
+              double min_probability) {
+  request.policy.kind = PolicyOptions::Kind::kHrad;
+  request.policy.hrad = weights;
+  request.policy.epsilon = epsilon;
+  request.policy.min_probability = min_probability;
+  request.n_feature_layers = weights->n_layers;
+}
+
+void use_hook(Request& request, int n_feature_layers) {
+  request.policy.kind = PolicyOptions::Kind::kHook;
+  request.n_feature_layers = n_feature_layers;
+}
+
+}  // namespace
+
+void register_request(py::module_& m) {
+  m.attr("MAX_DRAFT") = kMaxDraft;
+  m.attr("MAX_BRANCHES") = kMaxBranches;
+
+  py::class_<Request> cls(m, "Request", "What one generation is to do; checked when submitted.");
+  cls.def(py::init<>())
+      .def_readwrite("prompt", &Request::prompt)
+      .def_readwrite("max_tokens", &Request::max_tokens, "Negative: until the context is full.")
+      .def_property("stop", &stops, &set_stops)
+      .def_property("logit_bias", &bias, &set_bias)
+      .def_readwrite("logprobs", &Request::logprobs, "Alternatives a token; negative: none at all.")
+      .def_readwrite("max_draft", &Request::max_draft)
+      .def_readwrite("max_branches", &Request::max_branches)
+      .def_readwrite("trace", &Request::trace)
+      .def_readwrite("n_feature_layers", &Request::n_feature_layers)
+      .def_property(
+          "mode", [](const Request& request) { return std::string(to_string(request.mode)); },
+          [](Request& request, const std::string& mode) { request.mode = parse_mode(mode); })
+      .def("use_fixed", &use_fixed, py::arg("gamma"))
+      .def("use_confidence", &use_confidence, py::arg("epsilon"))
+      .def("use_ada_edl", &use_ada_edl, py::arg("threshold"), py::arg("acceptance"))
+      .def("use_hrad", &use_hrad, py::arg("weights"), py::arg("epsilon"),
+           py::arg("min_probability"))
+      .def("use_hook", &use_hook, py::arg("n_feature_layers"),
+           "`Generation.get` gives policy requests, which the caller must answer.");
+  add_sampling<&SamplingOptions::temperature>(cls, "temperature");
+  add_sampling<&SamplingOptions::top_k>(cls, "top_k");
+  add_sampling<&SamplingOptions::top_p>(cls, "top_p");
+  add_sampling<&SamplingOptions::min_p>(cls, "min_p");
+  add_sampling<&SamplingOptions::repeat_penalty>(cls, "repeat_penalty");
+  add_sampling<&SamplingOptions::presence_penalty>(cls, "presence_penalty");
+  add_sampling<&SamplingOptions::frequency_penalty>(cls, "frequency_penalty");
+  add_sampling<&SamplingOptions::grammar>(cls, "grammar");
+  add_sampling<&SamplingOptions::seed>(cls, "seed");
+}
+
+}  // namespace specbranch::bindings

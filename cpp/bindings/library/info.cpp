@@ -1,0 +1,111 @@
+#include "bindings/library/info.h"
+
+#include <pybind11/stl.h>
+
+#include <string>
+#include <vector>
+
+#include "bindings/library/errors.h"
+#include "bindings/library/gil.h"
+#include "specbranch/llama/context/sizes.h"
+#include "specbranch/llama/file/model_file.h"
+#include "specbranch/llama/file/model_options.h"
+#include "specbranch/llama/models/info.h"
+#include "specbranch/llama/models/pair.h"
+#include "specbranch/llama/runtime/memory.h"
+
+namespace py = pybind11;
+
+namespace specbranch::bindings {
+namespace {
+
+/// A member that a file or a driver wrote, as a `str` whatever its bytes are.
+template <class T>
+auto text(std::string T::* member) {
+  return [member](const T& object) { return readable(object.*member); };
+}
+
+}  // namespace
+
+void register_info(py::module_& m) {
+  using llama::DeviceInfo;
+  using llama::LibraryInfo;
+  using llama::MemoryEstimate;
+  using llama::ModelFile;
+  using llama::PairCheck;
+  using llama::PairSizes;
+
+  py::class_<LibraryInfo>(m, "LibraryInfo", "The llama.cpp that is loaded.")
+      .def_property_readonly("llama_version",
+                             [](const LibraryInfo& info) { return info.versions.llama; })
+      .def_property_readonly("ggml_version",
+                             [](const LibraryInfo& info) { return info.versions.ggml; })
+      .def_property_readonly("ggml_commit",
+                             [](const LibraryInfo& info) { return info.versions.ggml_commit; })
+      .def_property_readonly("system", text(&LibraryInfo::system), "The instruction sets in use.");
+  m.def("library_info", &llama::library_info);
+
+  py::class_<DeviceInfo>(m, "DeviceInfo", "A device that layers may be put on; bytes of memory.")
+      .def_property_readonly("name", text(&DeviceInfo::name))
+      .def_property_readonly("description", text(&DeviceInfo::description))
+      .def_readonly("is_cpu", &DeviceInfo::is_cpu)
+      .def_readonly("memory_free", &DeviceInfo::memory_free)
+      .def_readonly("memory_total", &DeviceInfo::memory_total);
+  m.def("list_devices", &llama::list_devices);
+
+  py::class_<ModelFile>(m, "ModelFile", "What a GGUF file says about its model.")
+      .def_property_readonly("architecture", text(&ModelFile::architecture))
+      .def_property_readonly("name", text(&ModelFile::name))
+      .def_readonly("quantization", &ModelFile::quantization,
+                    "The type of most of the weights' bytes.")
+      .def_readonly("uniform_weights", &ModelFile::uniform_weights, "Every matrix has that type.")
+      .def_readonly("n_parameters", &ModelFile::n_parameters)
+      .def_readonly("weight_bytes", &ModelFile::weight_bytes)
+      .def_readonly("n_layers", &ModelFile::n_layers)
+      .def_readonly("n_embd", &ModelFile::n_embd)
+      .def_readonly("n_vocab", &ModelFile::n_vocab)
+      .def_readonly("n_ctx_train", &ModelFile::n_ctx_train);
+  m.def(
+      "inspect_model",
+      [](const py::bytes& path) {
+        return without_gil([path = std::string(path)] { return llama::inspect_model_file(path); });
+      },
+      py::arg("path"), "Reads the header, and refuses what the engine would refuse.");
+
+  py::class_<PairCheck>(m, "PairCheck", "What a target and a draft can do together.")
+      .def_readonly("n_common", &PairCheck::n_common, "Tokens that both vocabularies have.")
+      .def_readonly("why_no_speculation", &PairCheck::why_no_speculation, "Empty: they can.");
+  m.def(
+      "check_pair",
+      [](const py::bytes& target, const py::bytes& draft) {
+        return without_gil([target = std::string(target), draft = std::string(draft)] {
+          return llama::check_pair(target, draft);
+        });
+      },
+      py::arg("target"), py::arg("draft"),
+      "Compares the vocabularies without loading weights; raises IncompatibleModels.");
+
+  py::class_<MemoryEstimate>(m, "MemoryEstimate", "Memory of one model, in bytes.")
+      .def_readonly("weights", &MemoryEstimate::weights)
+      .def_readonly("cache", &MemoryEstimate::cache, "0: not known for this architecture.")
+      .def_readonly("buffers", &MemoryEstimate::buffers)
+      .def_property_readonly("total", &MemoryEstimate::total);
+  m.def("estimate_memory", &llama::estimate_memory, py::arg("file"), py::arg("options"),
+        py::kw_only(), py::arg("n_cells"), py::arg("n_outputs"));
+  m.def(
+      "available_memory",
+      [](const py::bytes& proc, const py::bytes& cgroups) {
+        return llama::available_memory(proc, cgroups);
+      },
+      py::arg("proc") = py::bytes("/proc"), py::arg("cgroups") = py::bytes("/sys/fs/cgroup"),
+      "Bytes that this process can still get; None where the system does not tell.");
+
+  py::class_<PairSizes>(m, "PairSizes", "What the contexts of a pair need room for.")
+      .def_readonly("max_verify", &PairSizes::max_verify, "Tokens of one verification at most.")
+      .def_readonly("n_seq", &PairSizes::n_seq, "Sequences of the draft.")
+      .def_readonly("reserve", &PairSizes::reserve, "Cells of the draft beyond its context.");
+  m.def("pair_sizes", &llama::pair_sizes, py::arg("max_draft"), py::arg("max_branches"),
+        py::arg("draft"), "As the engine sizes them.");
+}
+
+}  // namespace specbranch::bindings

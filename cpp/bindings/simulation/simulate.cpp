@@ -1,0 +1,111 @@
+#include "bindings/simulation/simulate.h"
+
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "bindings/library/gil.h"
+#include "specbranch/simulation/simulate.h"
+
+namespace py = pybind11;
+
+namespace specbranch::bindings {
+namespace {
+
+using Segments = std::vector<std::pair<std::int64_t, double>>;
+using Records = std::vector<std::pair<std::vector<float>, int>>;
+
+Segments segments(const SyntheticOptions& pair) {
+  Segments found;
+  for (const auto& [n_tokens, alpha] : pair.segments) found.emplace_back(n_tokens, alpha);
+  return found;
+}
+
+void set_segments(SyntheticOptions& pair, const Segments& wanted) {
+  pair.segments.clear();
+  for (const auto& [n_tokens, alpha] : wanted) pair.segments.push_back({n_tokens, alpha});
+}
+
+Records replay(const SyntheticOptions& pair) {
+  Records found;
+  for (const auto& [confidences, hit_rank] : pair.replay) found.emplace_back(confidences, hit_rank);
+  return found;
+}
+
+void set_replay(SyntheticOptions& pair, Records wanted) {
+  pair.replay.clear();
+  for (auto& [confidences, hit_rank] : wanted) {
+    pair.replay.push_back({std::move(confidences), hit_rank});
+  }
+}
+
+template <auto Field, class Class>
+void add_cost(Class& cls, const char* name) {
+  using Value = std::remove_reference_t<decltype(std::declval<StepCosts>().*Field)>;
+  cls.def_property(
+      name, [](const SimulatedMachine& machine) -> Value { return machine.costs.*Field; },
+      [](SimulatedMachine& machine, Value value) { machine.costs.*Field = std::move(value); });
+}
+
+template <auto Field, class Class>
+void add_simulated_counter(Class& cls, const char* name) {
+  cls.def_property_readonly(name,
+                            [](const SimulationResult& result) { return result.counters.*Field; });
+}
+
+SimulationResult run(const Request& request, const SyntheticOptions& pair,
+                     const SimulatedMachine& machine, bool warm) {
+  return without_gil([&] { return simulate(Simulation{request, pair, machine, warm}); });
+}
+
+}  // namespace
+
+void register_simulate(py::module_& m) {
+  py::class_<SyntheticOptions>(m, "SyntheticPair", "A pair whose acceptance is a parameter.")
+      .def(py::init<>())
+      .def_readwrite("seed", &SyntheticOptions::seed)
+      .def_readwrite("n_seq", &SyntheticOptions::n_seq)
+      .def_readwrite("alpha", &SyntheticOptions::alpha)
+      .def_property("segments", &segments, &set_segments, "Pairs of a length and its alpha.")
+      .def_readwrite("rank_hits", &SyntheticOptions::rank_hits)
+      .def_readwrite("concentration", &SyntheticOptions::concentration)
+      .def_readwrite("distortion", &SyntheticOptions::distortion)
+      .def_property("replay", &replay, &set_replay, "Pairs of confidences and the rank of a hit.");
+
+  py::class_<SimulatedMachine> machine(m, "SimulatedMachine", "What steps cost, in microseconds.");
+  machine.def(py::init<>())
+      .def_readwrite("target_latency_us", &SimulatedMachine::target_latency_us)
+      .def_readwrite("draft_latency_us", &SimulatedMachine::draft_latency_us)
+      .def_readwrite("hop_us", &SimulatedMachine::hop_us)
+      .def_readwrite("abort_us", &SimulatedMachine::abort_us)
+      .def_readwrite("target_prefill_us", &SimulatedMachine::target_prefill_us)
+      .def_readwrite("draft_prefill_us", &SimulatedMachine::draft_prefill_us);
+  add_cost<&StepCosts::target_us>(machine, "target_us");
+  add_cost<&StepCosts::draft_us>(machine, "draft_us");
+  add_cost<&StepCosts::target_slowdown>(machine, "target_slowdown");
+  add_cost<&StepCosts::draft_slowdown>(machine, "draft_slowdown");
+
+  py::class_<SimulationResult> result(m, "SimulationResult", "Times in microseconds.");
+  result.def_readonly("prefill_us", &SimulationResult::prefill_us)
+      .def_readonly("time_us", &SimulationResult::time_us)
+      .def_readonly("target_busy_us", &SimulationResult::target_busy_us)
+      .def_readonly("draft_busy_us", &SimulationResult::draft_busy_us)
+      .def_readonly("overlap_us", &SimulationResult::overlap_us)
+      .def_readonly("mode_reason", &SimulationResult::mode_reason);
+  add_simulated_counter<&Counters::n_generated>(result, "n_generated");
+  add_simulated_counter<&Counters::n_target_steps>(result, "n_target_steps");
+  add_simulated_counter<&Counters::n_draft_steps>(result, "n_draft_steps");
+  add_simulated_counter<&Counters::n_draft_lanes>(result, "n_draft_lanes");
+  add_simulated_counter<&Counters::n_drafted>(result, "n_drafted");
+  add_simulated_counter<&Counters::n_accepted>(result, "n_accepted");
+  add_simulated_counter<&Counters::n_rolled_back>(result, "n_rolled_back");
+  add_simulated_counter<&Counters::branch_hits>(result, "branch_hits");
+
+  m.def("simulate", &run, py::arg("request"), py::arg("pair"), py::arg("machine"),
+        py::arg("warm") = true, "Decodes under a virtual clock; refuses what is out of range.");
+}
+
+}  // namespace specbranch::bindings

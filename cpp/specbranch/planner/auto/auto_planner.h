@@ -1,0 +1,62 @@
+/// The planner of `auto`: expands the draft tree best first, and backs off to plain decoding.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "specbranch/planner/auto/schedule_choice.h"
+#include "specbranch/planner/auto/tree_expansion.h"
+#include "specbranch/planner/planner.h"
+
+namespace specbranch {
+
+/// The limits of the draft tree.
+struct AutoBounds {
+  int max_depth = 8;      ///< tokens drafted past the path under verification.
+  int max_branches = 4;   ///< children of a node that are drafted.
+  int max_submit = 8;     ///< drafted tokens of one verification.
+  bool switching = true;  ///< false: always speculates, even where that is slower (tests).
+};
+
+AutoBounds auto_bounds(const Request& request);
+
+/// Both models work without a barrier. The draft evaluates the most probable nodes of the tree. The
+/// target verifies the prefix of the most probable path that has the highest expected value.
+class AutoPlanner final : public Planner {
+ public:
+  /// `profile` outlives the planner, which refines it. Null: the planner begins without knowledge.
+  AutoPlanner(const AutoBounds& bounds, float temperature, PairProfile* profile);
+
+  Decision next(const View& view) override;
+  bool wants_draft(const View& view) override;
+  bool cancels_draft() const override { return true; }
+  int width() const override { return width_; }
+  void on_step(const StepTime& step) override;
+  void on_choice(const View& view, NodeId parent, Token token) override;
+  void on_verification(const View& view, bool hit) override;
+  std::string mode_reason() const override { return schedule_choice_.mode_reason(); }
+
+ private:
+  void verify(const View& view, Decision& decision);
+  bool worth_waiting(const View& view, const DraftPath& path, int best, double value) const;
+  void submit(const View& view, const DraftPath& path, int n, Decision& decision);
+  void draft(const View& view, bool target_busy, Decision& decision);
+  void probe(const View& view, Decision& decision);
+  int longest(const View& view) const;
+  int horizon(const View& view, int n_submitted) const;
+
+  AutoBounds bounds_;
+  std::unique_ptr<PairProfile> own_profile_;  ///< where the caller gave none.
+  PairProfile* profile_;
+  CostModel costs_;
+  AcceptanceModel acceptance_;
+  ScheduleChoice schedule_choice_;
+  int width_;
+  Pos root_ = -1;                   ///< position of the root at the last verification.
+  std::int64_t pass_begin_us_ = 0;  ///< of the last draft pass.
+  int n_pass_nodes_ = 0;            ///< nodes of the last draft pass.
+};
+
+}  // namespace specbranch

@@ -1,0 +1,206 @@
+#include "specbranch/planner/auto/schedule_choice.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iomanip>
+#include <sstream>
+
+namespace specbranch {
+namespace {
+
+constexpr double kSharedDevice = 1.2;   ///< above this slow-down, probe before speculating.
+constexpr double kTimeSharing = 1.8;    ///< from this slow-down on, kParallel is never faster.
+constexpr double kLeaveMargin = 1.03;   ///< leave speculation below this gain.
+constexpr double kEnterMargin = 1.05;   ///< enter speculation above this gain.
+constexpr double kBackOffBelow = 0.97;  ///< share of the rate of plain decoding, measured.
+constexpr std::int64_t kTrialTokens = 64;
+constexpr double kFirstProbeInterval = 64;
+constexpr double kLongestProbeInterval = 2048;
+constexpr double kFirstProbe = 500;              ///< tokens over which the first probe must pay.
+constexpr std::int64_t kProbeObservations = 12;  ///< observations per probe.
+/// A draft with an acceptance rate of 0.95. If even this draft would not pay, a probe is useless.
+constexpr AcceptanceClass kHopeful[] = {{0.1, 0.6}, {0.9, 0.99}};
+/// Standard errors. The upper confidence bound decides when to leave speculation: optimism under
+/// uncertainty.
+constexpr double kLeaveOptimism = 1.0;
+constexpr double kEnterOptimism = 0.0;
+constexpr double kProbeShare = 0.005;  ///< share of the plain decoding time that probes may cost.
+constexpr double kFewObservations = 6.0;
+constexpr std::int64_t kUnobservedTokens = 16;
+constexpr std::int64_t kReview = 8;  ///< tokens between two choices.
+constexpr double kDiscount = 0.9;    ///< factor of an expected rate.
+constexpr int kTypicalLength = 4;    ///< of a verification, for the explanation.
+
+std::string fixed(double value) {
+  std::ostringstream out;
+  out << std::fixed << std::setprecision(2) << value;
+  return out.str();
+}
+
+}  // namespace
+
+ScheduleChoice::ScheduleChoice(const CostModel& costs, AcceptanceModel& acceptance, int longest,
+                               bool switching)
+    : costs_(costs),
+      acceptance_(acceptance),
+      longest_(std::max(2, longest)),
+      switching_(switching) {
+  if (!switching_ || !costs_.known()) promised_ = expected(0.0).best();
+  if (!switching_) return;
+  choose(kLeaveMargin, kLeaveOptimism);
+  if (!costs_.known()) return;
+  if (acceptance_.table().paused) {  // an earlier generation backed off
+    schedule_ = Schedule::kAutoregressive;
+    return;
+  }
+  if (acceptance_.evidence() >= kFewObservations) return;
+  // The acceptance rate is unknown. Probe first if drafting slows the target down, or if the prior
+  // alone would reject speculation.
+  if (schedule_ == Schedule::kAutoregressive) {
+    probing_ = worth_probing(kFirstProbe, 0.0);
+  } else if (costs_.target_slowdown() > kSharedDevice) {
+    schedule_ = Schedule::kAutoregressive;
+    probing_ = true;
+  }
+}
+
+void ScheduleChoice::choose(double margin, double optimism) {
+  if (!costs_.known()) {
+    schedule_ = Schedule::kSequential;  // times of steps alone come first
+    return;
+  }
+  const ExpectedRates found = expected(optimism);
+  promised_ = speculative(found);
+  const bool autoregressive = speculative(found) < margin * found.autoregressive;
+  const Schedule before = schedule_;
+  schedule_ = autoregressive  ? Schedule::kAutoregressive
+              : shares_time() ? Schedule::kSequential
+                              : Schedule::kParallel;
+  if (autoregressive != (before == Schedule::kAutoregressive)) reset_counts();
+  next_review_ = n_tokens_ + kReview;
+}
+
+ExpectedRates ScheduleChoice::expected(double optimism) const {
+  return expected_rates(costs_, acceptance_.acceptance_classes(optimism), longest_);
+}
+
+bool ScheduleChoice::shares_time() const { return costs_.target_slowdown() >= kTimeSharing; }
+
+double ScheduleChoice::speculative(const ExpectedRates& found) const {
+  return shares_time() ? found.sequential : found.best();
+}
+
+void ScheduleChoice::reset_counts() {
+  n_tokens_ = n_observed_ = n_unobserved_ = next_review_ = 0;
+  next_probe_ = 0.0;
+  meter_.reset();
+}
+
+void ScheduleChoice::back_off(bool failed, double reached) {
+  schedule_ = Schedule::kAutoregressive;
+  probing_ = false;
+  reset_counts();
+  AcceptanceTable& table = acceptance_.table();
+  if (failed) table.probe_interval = std::min(kLongestProbeInterval, 2.0 * probe_interval());
+  table.paused = failed;
+  table.tokens_since_probe = 0.0;
+  table.paused_at_rate = reached;
+}
+
+bool ScheduleChoice::too_slow() const {
+  return n_tokens_ >= kTrialTokens && meter_.below(kBackOffBelow);
+}
+
+bool ScheduleChoice::may_probe() {
+  const double unseen = acceptance_.table().tokens_since_probe;
+  if (unseen < probe_interval() || unseen < next_probe_) return false;
+  next_probe_ = unseen + kFirstProbeInterval;
+  return costs_.known() && worth_probing(unseen, unseen);
+}
+
+double ScheduleChoice::probe_interval() const {
+  const double kept = acceptance_.table().probe_interval;
+  return kept > 0.0 ? kept : kFirstProbeInterval;
+}
+
+bool ScheduleChoice::worth_probing(double n_tokens, double n_unread) const {
+  const ExpectedRates hoped = expected_rates(costs_, kHopeful, longest_);
+  if (speculative(hoped) < kEnterMargin * hoped.autoregressive) return false;
+  // The draft must also read the text that was decoded without it.
+  const double read = costs_.draft(StepCurve::kLongest) *
+                      std::ceil(n_unread / static_cast<double>(StepCurve::kLongest));
+  const double cost =
+      costs_.interference() * (static_cast<double>(kProbeObservations) * costs_.draft(1) + read);
+  return cost <= kProbeShare * n_tokens * costs_.target(1);
+}
+
+void ScheduleChoice::on_verification(std::int64_t now_us, int n_tokens) {
+  if (last_us_ >= 0) {
+    meter_.add(n_tokens, static_cast<double>(now_us - last_us_), costs_.padded_target(1, longest_));
+  }
+  last_us_ = now_us;
+  n_tokens_ += n_tokens;
+  n_unobserved_ += n_tokens;
+  if (!switching_) return;
+
+  if (probing_) {
+    if (n_observed_ < kProbeObservations && n_tokens_ < 4 * kProbeObservations) return;
+    probing_ = false;
+    choose(kEnterMargin, kEnterOptimism);
+    acceptance_.table().paused = false;
+    if (schedule_ == Schedule::kAutoregressive) back_off(true);
+  } else if (schedule_ == Schedule::kAutoregressive) {
+    acceptance_.table().tokens_since_probe += static_cast<double>(n_tokens);
+    if (!may_probe()) return;
+    probing_ = true;
+    acceptance_.table().tokens_since_probe = 0.0;
+    reset_counts();
+    acceptance_.discount_history();
+  } else if (too_slow()) {
+    back_off(true, meter_.measured() * costs_.padded_target(1, longest_));
+  } else {
+    const bool seen =
+        acceptance_.evidence() >= kFewObservations || n_unobserved_ >= kUnobservedTokens;
+    const bool due = n_tokens_ >= next_review_;
+    if (due && (seen || !costs_.known())) choose(kLeaveMargin, kLeaveOptimism);
+    // Without observations the acceptance rate stays unknown: go to plain decoding, which probes.
+    if (n_unobserved_ >= kTrialTokens) back_off(false);
+    // After 512 profitable tokens, reset the interval: a short slump must not start at the longest.
+    if (n_tokens_ >= 8 * kTrialTokens) acceptance_.table().probe_interval = kFirstProbeInterval;
+  }
+}
+
+double ScheduleChoice::rate() const {
+  return std::max(1.0 / costs_.padded_target(1, longest_), meter_.rate(kDiscount * promised_));
+}
+
+std::string ScheduleChoice::mode_reason() const {
+  if (!costs_.known()) return "serial: the models' step times are not known yet";
+  const ExpectedRates found = expected(0.0);
+  const double s = costs_.target_slowdown();
+  const std::string facts =
+      "; first choices are right " + fixed(acceptance_.alpha()) + " of the time, a draft step " +
+      "takes " + fixed(costs_.draft(1) * found.autoregressive) +
+      " of a target step, a verification of " + std::to_string(kTypicalLength) + " tokens " +
+      fixed(costs_.padded_target(kTypicalLength, longest_) * found.autoregressive) +
+      ", the target slows down " + fixed(s) + " times while the draft runs";
+  switch (schedule_) {
+    case Schedule::kAutoregressive:
+      if (probing_) return "autoregressive while the draft is looked at" + facts;
+      if (const double reached = acceptance_.table().paused_at_rate; reached > 0.0) {
+        return "autoregressive: speculation reached " + fixed(reached) +
+               " of the rate of plain decoding" + facts;
+      }
+      return "autoregressive: the best rate expected is " +
+             fixed(speculative(found) / found.autoregressive) + " of plain decoding" + facts;
+    case Schedule::kSequential:
+      return "serial: both models at once would only share the machine; expected " +
+             fixed(found.sequential / found.autoregressive) + " of plain decoding" + facts;
+    case Schedule::kParallel:
+      break;
+  }
+  return "overlapped: up to " + fixed(found.best() / found.autoregressive) +
+         " of plain decoding expected" + facts;
+}
+
+}  // namespace specbranch

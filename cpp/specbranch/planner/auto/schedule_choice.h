@@ -1,0 +1,86 @@
+/// Chooses the schedule: autoregressive decoding, sequential speculation, or both models in
+/// parallel.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "specbranch/planner/auto/acceptance_model.h"
+#include "specbranch/planner/auto/expected_rates.h"
+#include "specbranch/planner/auto/rate_meter.h"
+
+namespace specbranch {
+
+enum class Schedule : std::uint8_t {
+  kAutoregressive,  ///< the draft is paused.
+  kSequential,      ///< the draft drafts a chain, then the target verifies it.
+  kParallel,        ///< the draft works while the target verifies.
+};
+
+/// Speculates while speculation is expected, and measured, to be faster than plain decoding. If
+/// not, backs off to plain decoding, and probes the draft from time to time.
+///
+/// *Lifecycle:* one generation; told of every verification.
+class ScheduleChoice {
+ public:
+  /// `switching` false: the schedule is always kParallel.
+  ScheduleChoice(const CostModel& costs, AcceptanceModel& acceptance, int longest, bool switching);
+
+  Schedule schedule() const { return schedule_; }
+
+  /// A probe runs: the target decodes alone, and the draft's first choices are compared with the
+  /// text, to learn whether the acceptance rate has risen.
+  bool probing() const { return probing_; }
+
+  bool drafts() const { return schedule_ != Schedule::kAutoregressive || probing_; }
+
+  /// `n_tokens` more are committed.
+  void on_verification(std::int64_t now_us, int n_tokens);
+
+  /// A first choice was compared with the text.
+  void on_observation() {
+    ++n_observed_;
+    n_unobserved_ = 0;
+  }
+
+  /// The recent tokens per microsecond; at least those of plain decoding.
+  double rate() const;
+
+  std::string mode_reason() const;
+
+ private:
+  void choose(double margin, double optimism);
+  /// The expected rates, with `optimism` standard errors added to the acceptance rate.
+  ExpectedRates expected(double optimism) const;
+  /// The expected rate of speculation.
+  double speculative(const ExpectedRates& found) const;
+  bool shares_time() const;
+  /// Resets the counts and the measured rate.
+  void reset_counts();
+  /// Pauses the draft. `failed`: the next probe comes later. `reached`: the measured share of the
+  /// rate of plain decoding; 0: not measured.
+  void back_off(bool failed, double reached = 0.0);
+  bool too_slow() const;
+  bool may_probe();
+  /// A probe may pay if its cost is spread over `n_tokens`. The draft must first read `n_unread`.
+  bool worth_probing(double n_tokens, double n_unread) const;
+  /// Tokens between two probes.
+  double probe_interval() const;
+
+  const CostModel& costs_;
+  AcceptanceModel& acceptance_;
+  int longest_;
+  bool switching_;
+  Schedule schedule_ = Schedule::kParallel;
+  bool probing_ = false;
+  std::int64_t last_us_ = -1;  ///< time of the last verification.
+  RateMeter meter_;
+  double promised_ = 0.0;          ///< the last expected rate of speculation.
+  std::int64_t n_tokens_ = 0;      ///< since the schedule or the probe began.
+  std::int64_t n_observed_ = 0;    ///< since then.
+  std::int64_t n_unobserved_ = 0;  ///< tokens since the last observation.
+  std::int64_t next_review_ = 0;   ///< of the choice, in such tokens.
+  double next_probe_ = 0.0;        ///< unseen tokens at which a probe is considered again.
+};
+
+}  // namespace specbranch

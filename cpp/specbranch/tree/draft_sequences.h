@@ -1,0 +1,74 @@
+/// Places the branches of the draft in the sequences of its KV cache, and plans its passes.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "specbranch/model/messages.h"
+#include "specbranch/tree/kv_ledger.h"
+#include "specbranch/tree/tree.h"
+
+namespace specbranch {
+
+/// Owns the ledger and the running pass. It changes only the member `seq` of nodes. The decoder
+/// applies the answer of a pass.
+class DraftSequences {
+ public:
+  /// Starts with `text`. Sequence 0 holds all of it but the last token.
+  void reset(std::vector<Token> text, int n_seq) { ledger_.reset(std::move(text), n_seq); }
+
+  /// Appends a committed token to the text.
+  void commit(Token token) { ledger_.commit(token); }
+
+  std::span<const Token> text() const { return ledger_.committed(); }
+  int n_seq() const { return ledger_.n_seq(); }
+
+  /// The number of sequences that no live node of `tree` uses.
+  int count_free(const SpeculationTree& tree) const;
+
+  /// Plans and starts a pass that evaluates `nodes`, each in a sequence of its own. `width`:
+  /// candidates wanted after each node.
+  DraftCommand plan(SpeculationTree& tree, std::span<const NodeId> nodes, int width);
+
+  /// The nodes of the running pass, in the order of its inputs; empty: no pass runs.
+  std::span<const NodeId> in_flight() const { return in_flight_; }
+
+  /// Notes that the running pass was aborted. It ends with `undo`, or with `done` if the abort came
+  /// too late.
+  void cancel() { cancelled_ = true; }
+  bool cancelled() const { return cancelled_; }
+
+  /// The pass is still useful: some node of it is still in `tree`, or it reads so much committed
+  /// text that the next pass needs its cells.
+  bool matters(const SpeculationTree& tree) const;
+
+  /// Ends the pass: the draft has done it.
+  void done();
+
+  /// Ends the pass: the draft has aborted it. The forks and cuts before it remain.
+  void undo(SpeculationTree& tree);
+
+ private:
+  /// A sequence that holds a prefix of a node's path.
+  struct Source {
+    SeqId seq = 0;
+    Pos held = -1;            ///< cells of the path that it holds, without the node itself.
+    bool ends_there = false;  ///< it holds nothing more, and no other input of the pass uses it.
+  };
+
+  void place(SpeculationTree& tree, NodeId id, DraftCommand& command);
+  Source choose_source(const SpeculationTree& tree, std::span<const NodeId> path,
+                       std::span<const SequenceInput> taken);
+  SeqId make_room(const SpeculationTree& tree, const Source& source, DraftCommand& command);
+  void append(SpeculationTree& tree, std::span<const NodeId> path, SeqId seq, Pos held,
+              DraftCommand& command);
+  SeqId free_seq(const SpeculationTree& tree, std::span<const SequenceInput> taken) const;
+
+  KvLedger ledger_;
+  std::vector<NodeId> in_flight_;
+  std::vector<SequenceInput> sent_;
+  bool cancelled_ = false;
+};
+
+}  // namespace specbranch
