@@ -198,7 +198,6 @@ StepClock::StepClock(const Settings& settings) : settings_(settings) {
   const int n_common = llama::check_compatible(target->vocabulary(), draft->vocabulary());
   const llama::PairSizes sizes = llama::pair_sizes(16, 4, settings.draft);
   llama::TargetOptions target_options;
-  target_options.pad_single = llama::PadSingle::kOff;
   llama::DraftOptions draft_options;
   draft_options.n_common = n_common;
   draft_options.n_seq = std::max(sizes.n_seq, std::ranges::max(settings.widths));

@@ -5,6 +5,7 @@
 #include "bindings/engine/load.h"
 #include "bindings/engine/policy.h"
 #include "bindings/engine/request.h"
+#include "bindings/engine/rows.h"
 #include "bindings/library/abi.h"
 #include "bindings/library/commit.h"
 #include "bindings/library/errors.h"
@@ -28,9 +29,11 @@ PYBIND11_MODULE(_core, m) {
   register_profile(m);
   register_simulate(m);
   register_generation(m);
+  register_row_padding(m);
   register_engine(m);
   register_fake(m);
   register_load(m);
+  register_row_test(m);
   register_log(m);
   register_info(m);
   m.attr("__version__") = specbranch::version();

@@ -9,6 +9,7 @@ __all__: list[str] = [
     "DeviceInfo",
     "Engine",
     "EngineStats",
+    "ExactRows",
     "Generation",
     "GenerationEnd",
     "HradWeights",
@@ -23,6 +24,8 @@ __all__: list[str] = [
     "PairSizes",
     "PolicyRequest",
     "Request",
+    "RowPadding",
+    "RowTrial",
     "SimulatedMachine",
     "SimulationResult",
     "Stats",
@@ -32,7 +35,9 @@ __all__: list[str] = [
     "Trace",
     "TraceRound",
     "TraceSpan",
+    "USEFUL_PATH",
     "available_memory",
+    "best_trial",
     "build_commit",
     "check_pair",
     "drain_log_lines",
@@ -41,9 +46,11 @@ __all__: list[str] = [
     "library_info",
     "list_devices",
     "load_engine",
+    "needs_nothing",
     "pair_sizes",
     "plan_threads",
     "simulate",
+    "test_rows",
 ]
 
 class PolicyRequest:
@@ -679,6 +686,55 @@ class Generation:
         Tokens of the prompt that the target holds.
         """
 
+class RowPadding:
+    """
+    How the target's batches are padded.
+    """
+    def __init__(
+        self,
+        multiple: typing.SupportsInt | typing.SupportsIndex,
+        max_path: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    @property
+    def max_path(self) -> int:
+        """
+        Tokens of a verification at most, dummy tokens not counted.
+        """
+    @property
+    def multiple(self) -> int:
+        """
+        Batches are filled up with dummy tokens to a multiple of this.
+        """
+
+class RowTrial:
+    """
+    One multiple, tried on a model.
+    """
+    @property
+    def padding(self) -> RowPadding: ...
+    @property
+    def path_us(self) -> float:
+        """
+        Microseconds of a step over USEFUL_PATH tokens, or over `padding.max_path`.
+        """
+    @property
+    def single_us(self) -> float:
+        """
+        Microseconds of a step over one token, padded.
+        """
+
+class ExactRows:
+    """
+    What was found for a model on this machine.
+    """
+    @property
+    def padding(self) -> RowPadding: ...
+    @property
+    def repacked(self) -> bool:
+        """
+        With llama.cpp's repacked weights.
+        """
+
 class Engine:
     """
     A pair of loaded models, each with a thread of its own.
@@ -701,6 +757,11 @@ class Engine:
     def closed(self) -> bool: ...
     @property
     def eos(self) -> int | None: ...
+    @property
+    def exact_rows(self) -> ExactRows | None:
+        """
+        How the target's batches are padded for `bit_exact`; None without it.
+        """
     @property
     def longest_token(self) -> int:
         """
@@ -982,6 +1043,11 @@ def available_memory(proc: bytes = b"/proc", cgroups: bytes = b"/sys/fs/cgroup")
     Bytes that this process can still get; None where the system does not tell.
     """
 
+def best_trial(trials: collections.abc.Sequence[RowTrial]) -> int | None:
+    """
+    The index of the best trial; None without a path of two tokens.
+    """
+
 def build_commit() -> str:
     """
     Of the clone that this was compiled from, with "-dirty" if it was changed; empty: none.
@@ -1019,6 +1085,7 @@ def load_engine(
     max_branches: typing.SupportsInt | typing.SupportsIndex,
     prefix_reuse: str,
     bit_exact: bool,
+    row_padding: RowPadding | None = None,
     measure_costs: bool,
     profile: PairProfile,
     idle: collections.abc.Callable[[float | None], None],
@@ -1027,6 +1094,11 @@ def load_engine(
 ) -> Engine:
     """
     Loads the models on other threads. Meanwhile `idle` is called on this one, at least every 50 ms: with the share loaded so far, or None when it has not grown. What it raises stops the loading. A source gives the weights of a model whose file lacks them: its `fill(name)` is called on this thread and returns an array with the tensor's bytes.
+    """
+
+def needs_nothing(trial: RowTrial, max_path: typing.SupportsInt | typing.SupportsIndex) -> bool:
+    """
+    Whether single tokens agree with paths of every length as they are.
     """
 
 def pair_sizes(
@@ -1038,6 +1110,13 @@ def pair_sizes(
     As the engine sizes them.
     """
 
+@typing.overload
+def plan_threads(target: ModelOptions) -> None:
+    """
+    Sets the numbers of threads that are 0, as loading does.
+    """
+
+@typing.overload
 def plan_threads(target: ModelOptions, draft: ModelOptions) -> None:
     """
     Sets the numbers of threads that are 0, as loading does.
@@ -1050,6 +1129,14 @@ def simulate(
     Decodes under a virtual clock; refuses what is out of range.
     """
 
+def test_rows(
+    options: ModelOptions, *, max_path: typing.SupportsInt | typing.SupportsIndex
+) -> list[RowTrial]:
+    """
+    Loads a model and tries every multiple: up to which length the rows of a batch have the bits of single tokens.
+    """
+
 MAX_BRANCHES: int = 32
 MAX_DRAFT: int = 64
+USEFUL_PATH: int = 6
 __version__: str = "0.1.0"

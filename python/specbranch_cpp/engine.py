@@ -23,7 +23,7 @@ from specbranch_cpp.errors import EngineClosed, InvalidArgument
 from specbranch_cpp.generation import Generation, Shared
 from specbranch_cpp.openai_api.methods import OpenAICalls
 from specbranch_cpp.options import Model, Sampling, Speculation
-from specbranch_cpp.results import EngineStats, StepCosts
+from specbranch_cpp.results import EngineStats, ExactRows, StepCosts
 
 if TYPE_CHECKING:
     import random
@@ -78,11 +78,12 @@ class Engine(OpenAICalls):
             The engine ignores costs from another machine or with other threads, and the whole file
             if it is from other models; it then logs a warning. `close` saves the current
             measurements to this file and creates it if needed. ``None`` (default): no profile.
-        bit_exact: make the logits independent of the number of tokens in a batch, with F16, BF16 or
-            F32 weights, and with more than one thread. The engine then decodes a single token
-            together with a dummy token, which can take several times as long. Without this option,
-            texts of two modes can diverge at a near-tie in these cases. With Q8_0 or Q4_0 weights
-            and one thread they never diverge.
+        bit_exact: give every token the same logits in every mode, to the last bit. While loading,
+            the engine tests which batch sizes agree with single tokens on this machine, and decodes
+            no others: see `exact_rows`. This takes seconds with a large model; the user's cache
+            stores the result. A step over one token can take several times as long. Without this
+            option, texts of two modes can diverge at a near-tie with most weight types; with Q8_0
+            or Q4_0 weights and one thread they never diverge.
         prefix_reuse: which KV cells of the common prefix a call reuses from the call before.
             ``"exact"``: the cells that a fresh call would compute in the same batches, in chunks of
             128 tokens (of ``n_ubatch`` tokens on a GPU). ``"fast"``: all cells; a text can then
@@ -98,7 +99,8 @@ class Engine(OpenAICalls):
             exception.
 
     Raises:
-        InvalidArgument: an option has the wrong type, is out of its range, or is given twice.
+        InvalidArgument: an option has the wrong type, is out of its range, or is given twice; or
+            ``bit_exact`` is True, and no batch of two tokens agrees with single tokens.
         ModelLoadError: a file is missing, damaged, or not a model that generates text, or there is
             not enough memory.
         IncompatibleModels: the draft has another vocabulary, or it is recurrent.
@@ -394,6 +396,13 @@ class Engine(OpenAICalls):
         """
         core = self._core
         return StepCosts._from_core(core.profile.costs, core.stats.measure_costs_ms)
+
+    @property
+    def exact_rows(self) -> ExactRows | None:
+        """The batches that ``bit_exact=True`` allows. ``None``: the engine has no such option, or
+        its target is recurrent, so that no batch has more than one token.
+        """
+        return ExactRows._from_core(self._core.exact_rows)
 
     def save_profile(self, path: str | os.PathLike[str]) -> None:
         """Writes the measurements of the two models to a file for ``Engine(..., profile=path)``.

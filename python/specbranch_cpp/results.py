@@ -15,6 +15,7 @@ __all__ = [
     "Chunk",
     "Completion",
     "EngineStats",
+    "ExactRows",
     "FinishReason",
     "GenerationStats",
     "Origin",
@@ -293,3 +294,28 @@ class StepCosts:
             costs.draft_slowdown,
             measure_costs_ms,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ExactRows:
+    """How an engine with ``bit_exact=True`` gives every token the same logits in every mode.
+
+    llama.cpp computes a batch of one token and batches of several tokens with different kernels,
+    which round differently. The engine tests which batches agree, and decodes no others.
+
+    Attributes:
+        multiple: dummy tokens fill each batch up to a multiple of this number; 1: no dummy tokens.
+        max_path: the largest number of tokens of a verification, without dummy tokens.
+        repacked: whether llama.cpp has repacked the weights (`Model.use_extra_bufts`). If the test
+            finds longer verifications without repacking, the engine turns it off.
+    """
+
+    multiple: int
+    max_path: int
+    repacked: bool
+
+    @classmethod
+    def _from_core(cls, found: _core.ExactRows | None) -> ExactRows | None:
+        if found is None:
+            return None
+        return cls(found.padding.multiple, found.padding.max_path, found.repacked)

@@ -115,6 +115,22 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llama]:
     llama.close()
 
 
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of this package for one test. Nothing of the user's own is read or written."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "specbranch_cpp"
+
+
+@pytest.fixture(scope="session")
+def real_models() -> Path:
+    """The folder of real models that SPECBRANCH_REAL_MODELS names (docs/development.md)."""
+    folder = Path(os.environ.get("SPECBRANCH_REAL_MODELS", ""))
+    if not folder.name or not folder.is_dir():
+        pytest.skip("SPECBRANCH_REAL_MODELS names no folder with real models")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Target and draft: the bundled ones, others that the environment names, or random ones."""

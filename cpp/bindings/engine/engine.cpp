@@ -111,6 +111,8 @@ void register_engine(py::module_& m) {
                                const ModelLimits& limits = self.engine().limits();
                                return limits.draft.has_value() && limits.target.can_roll_back;
                              })
+      .def_readonly("exact_rows", &PyEngine::exact_rows,
+                    "How the target's batches are padded for `bit_exact`; None without it.")
       .def_property_readonly("longest_token", &PyEngine::longest_token,
                              "Bytes of a text that one token stands for at most.")
       .def_property_readonly("bos", &PyEngine::bos)

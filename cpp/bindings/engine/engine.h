@@ -13,6 +13,7 @@
 #include "bindings/engine/generation.h"
 #include "specbranch/base/types.h"
 #include "specbranch/engine/engine.h"
+#include "specbranch/llama/models/exact_target.h"
 #include "specbranch/model/options.h"
 
 namespace specbranch::bindings {
@@ -61,6 +62,9 @@ class PyEngine {
   void close();
 
   const Engine& engine() const { return *engine_; }
+
+  /// How the target's batches are padded for `bit_exact`; none without it.
+  std::optional<llama::ExactRows> exact_rows;
 
  private:
   /// Throws EngineClosed.

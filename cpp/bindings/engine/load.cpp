@@ -23,6 +23,7 @@
 #include "specbranch/llama/context/sizes.h"
 #include "specbranch/llama/file/model_options.h"
 #include "specbranch/llama/file/weights.h"
+#include "specbranch/llama/models/exact_target.h"
 #include "specbranch/llama/models/factory.h"
 
 namespace py = pybind11;
@@ -44,6 +45,7 @@ struct EngineSpec {
   int max_branches = 4;
   PrefixReuse prefix_reuse = PrefixReuse::kExact;
   bool bit_exact = false;
+  std::optional<llama::RowPadding> padding;  ///< of `bit_exact`; none: to be found out.
   std::int64_t measure_costs_us = 0;
   PairProfile profile;
 };
@@ -65,20 +67,35 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
   const double draft_bytes = spec.draft ? weight_bytes(*spec.draft, spec.fill_draft) : 0;
   const double total = std::max(1.0, target_bytes + draft_bytes);
 
-  const auto target = Weights::load(
-      spec.target, [&](float share) { return report(share * target_bytes / total); },
-      spec.fill_target);
+  const auto load_target = [&](const ModelOptions& options) {
+    return Weights::load(
+        options, [&](float share) { return report(share * target_bytes / total); },
+        spec.fill_target);
+  };
+  // Weights that come from elsewhere are never repacked.
+  if (spec.fill_target) spec.target.use_extra_bufts = false;
+  auto target = load_target(spec.target);
+  const llama::PairSizes sizes =
+      llama::pair_sizes(spec.max_draft, spec.max_branches, spec.draft.value_or(spec.target));
+  llama::TargetOptions target_options;
+  target_options.prefix_reuse = spec.prefix_reuse;
+  target_options.max_batch = sizes.max_verify;
+  std::optional<llama::ExactRows> rows;
+  if (spec.bit_exact && target->can_roll_back()) {
+    if (spec.padding) {
+      rows = llama::ExactRows{*spec.padding, spec.target.use_extra_bufts};
+    } else {
+      rows = llama::find_exact_rows(target, spec.target, sizes.max_verify, load_target,
+                                    [&report] { return !report(0.0); });
+    }
+    target_options.row_multiple = rows->padding.multiple;
+    target_options.max_batch = std::min(sizes.max_verify, rows->padding.max_path);
+  }
   EngineParts parts;
   parts.pieces.reserve(static_cast<std::size_t>(target->vocabulary().size()));
   for (Token token = 0; token < target->vocabulary().size(); ++token) {
     parts.pieces.push_back(target->vocabulary().piece(token));
   }
-  llama::TargetOptions target_options;
-  target_options.prefix_reuse = spec.prefix_reuse;
-  target_options.pad_single = spec.bit_exact ? llama::PadSingle::kAuto : llama::PadSingle::kOff;
-  const llama::PairSizes sizes =
-      llama::pair_sizes(spec.max_draft, spec.max_branches, spec.draft.value_or(spec.target));
-  target_options.max_batch = sizes.max_verify;
   parts.target = llama::target_factory(target, spec.target, target_options);
 
   if (spec.draft) {
@@ -100,8 +117,10 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
   parts.profile = std::move(spec.profile);
   parts.measure_costs_us = spec.measure_costs_us;
   parts.stop_measuring = [&report] { return !report(1.0); };
-  return std::make_unique<PyEngine>(std::make_unique<Engine>(std::move(parts)),
-                                    std::make_shared<ModelTokenizer>(target));
+  auto self = std::make_unique<PyEngine>(std::make_unique<Engine>(std::move(parts)),
+                                         std::make_shared<ModelTokenizer>(target));
+  self->exact_rows = rows;
+  return self;
 }
 
 /// Runs `load` on a thread of its own while the caller's thread hands on what it reports: Python
@@ -201,6 +220,7 @@ void check_range(const char* name, int value, int high) {
 std::unique_ptr<PyEngine> load_engine(ModelOptions target, std::optional<ModelOptions> draft,
                                       int max_draft, int max_branches,
                                       const std::string& prefix_reuse, bool bit_exact,
+                                      std::optional<llama::RowPadding> row_padding,
                                       bool measure_costs, PairProfile profile,
                                       const std::function<void(std::optional<double>)>& idle,
                                       py::object target_source, py::object draft_source) {
@@ -212,6 +232,7 @@ std::unique_ptr<PyEngine> load_engine(ModelOptions target, std::optional<ModelOp
                   .max_branches = max_branches,
                   .prefix_reuse = parse_prefix_reuse(prefix_reuse),
                   .bit_exact = bit_exact,
+                  .padding = row_padding,
                   .measure_costs_us = measure_costs ? kMeasureCostsUs : 0,
                   .profile = std::move(profile)};
   LoadJob job(std::move(spec), std::move(target_source), std::move(draft_source));
@@ -255,16 +276,20 @@ void register_load(py::module_& m) {
       .def_readwrite("n_threads_batch", &ModelOptions::n_threads_batch)
       .def_readwrite("cpus", &ModelOptions::cpus);
 
+  const char* plan = "Sets the numbers of threads that are 0, as loading does.";
+  m.def(
+      "plan_threads", [](ModelOptions& target) { llama::plan_threads(target, nullptr); },
+      py::arg("target"), plan);
   m.def(
       "plan_threads",
       [](ModelOptions& target, ModelOptions& draft) { llama::plan_threads(target, &draft); },
-      py::arg("target"), py::arg("draft"),
-      "Sets the numbers of threads that are 0, as loading does.");
+      py::arg("target"), py::arg("draft"), plan);
 
   m.def("load_engine", &load_engine, py::arg("target"), py::arg("draft"), py::kw_only(),
         py::arg("max_draft"), py::arg("max_branches"), py::arg("prefix_reuse"),
-        py::arg("bit_exact"), py::arg("measure_costs"), py::arg("profile"), py::arg("idle"),
-        py::arg("target_source") = py::none(), py::arg("draft_source") = py::none(),
+        py::arg("bit_exact"), py::arg("row_padding") = py::none(), py::arg("measure_costs"),
+        py::arg("profile"), py::arg("idle"), py::arg("target_source") = py::none(),
+        py::arg("draft_source") = py::none(),
         "Loads the models on other threads. Meanwhile `idle` is called on this one, at least every "
         "50 ms: with the share loaded so far, or None when it has not grown. What it raises stops "
         "the loading. A source gives the weights of a model whose file lacks them: its "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from specbranch_cpp import _core, policies
 from specbranch_cpp._engine.request import Defaults
 from specbranch_cpp._llama import cpu_probe
-from specbranch_cpp._pair import pair_profile
+from specbranch_cpp._pair import exact_rows, pair_profile
 from specbranch_cpp._pair.hrad_weights import PairFiles, check_pair
 from specbranch_cpp._support import checked, logs
 from specbranch_cpp._support.tensor_source import source_of
@@ -89,9 +89,21 @@ def load(
     sources = [side.model.path for side in (target, draft) if side is not None]
     names = [os.fsdecode(path) for path in sources]
     cpu_probe.ensure_safe_cpu(names)
+    if draft_options is None:
+        _core.plan_threads(target_options)
+    else:
+        _core.plan_threads(target_options, draft_options)
+    source = source_of(target.model.path)
+    padding = rows_key = None
+    if bit_exact and source is None:
+        sizes = _core.pair_sizes(
+            defaults.draft_room, defaults.max_branches, draft_options or target_options
+        )
+        rows_key = _rows_key(names[0], target_options, sizes.max_verify)
+    if rows_key is not None and (known_rows := exact_rows.recall(rows_key)) is not None:
+        padding, target_options.use_extra_bufts = known_rows
     key = None
     if draft_options is not None:
-        _core.plan_threads(target_options, draft_options)
         key = partial(
             pair_profile.make_key,
             target=names[0],
@@ -111,14 +123,19 @@ def load(
             max_branches=defaults.max_branches,
             prefix_reuse=prefix_reuse,
             bit_exact=bit_exact,
+            row_padding=padding,
             measure_costs=measure,
             profile=known,
             idle=_idle(progress_callback),
-            target_source=source_of(target.model.path),
+            target_source=source,
             draft_source=None if draft is None else source_of(draft.model.path),
         )
     finally:
         logs.forward()
+    if (found := core.exact_rows) is not None:
+        target_options.use_extra_bufts = found.repacked
+        if rows_key is not None and padding is None:
+            exact_rows.remember(rows_key, found)
     if mode is None and not core.can_speculate:
         defaults = replace(defaults, mode="autoregressive")
     if measure and core.can_speculate and not core.profile.costs.known:
@@ -133,6 +150,14 @@ def load(
             core.close()
             raise
     return Loaded(core, defaults, names, pair, key, profile_path)
+
+
+def _rows_key(target: str, options: _core.ModelOptions, max_path: int) -> str | None:
+    """`exact_rows.make_key`; ``None`` if the file cannot be read, which loading then says."""
+    try:
+        return exact_rows.make_key(target, options, max_path)
+    except OSError:
+        return None
 
 
 def _idle(progress: Callable[[float], object] | None) -> Callable[[float | None], None]:

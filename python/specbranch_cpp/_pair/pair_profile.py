@@ -22,7 +22,7 @@ FORMAT = "specbranch-profile-1"
 
 _MIB = 2**20
 # Options of a model that change its step costs.
-_OPTIONS = (
+MODEL_OPTIONS = (
     "n_threads",
     "n_threads_batch",
     "cpus",
@@ -68,9 +68,9 @@ def make_key(
         devices = (device for device in _core.list_devices() if not device.is_cpu)
         machine["gpus"] = [f"{device.name}: {device.description}" for device in devices]
     for side, each in options.items():
-        machine[side] = {name: getattr(each, name) for name in _OPTIONS}
+        machine[side] = {name: getattr(each, name) for name in MODEL_OPTIONS}
     return {
-        "models": {"target": _fingerprint(target), "draft": _fingerprint(draft)},
+        "models": {"target": fingerprint(target), "draft": fingerprint(draft)},
         "machine": machine,
     }
 
@@ -203,7 +203,7 @@ def _warn(path: str, what: str, changes: list[str]) -> None:
     logs.PROFILES.warning("profile %r %s: %s", path, what, "; ".join(changes))
 
 
-def _fingerprint(path: str) -> dict[str, Any]:
+def fingerprint(path: str) -> dict[str, Any]:
     """Size and a hash of both ends, because hashing a whole large file would take seconds."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:

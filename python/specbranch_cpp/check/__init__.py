@@ -11,6 +11,7 @@ The `Report` contains everything that the command ``specbranch check`` prints.
 
 from __future__ import annotations
 
+from specbranch_cpp.check.exact_rows import ExactReport, ExactTrial, examine_rows
 from specbranch_cpp.check.examine_pair import examine
 from specbranch_cpp.check.report import (
     Acceptance,
@@ -30,6 +31,8 @@ __all__ = [
     "Acceptance",
     "Advice",
     "DeviceMemory",
+    "ExactReport",
+    "ExactTrial",
     "Interval",
     "Measurement",
     "ModeFigures",
@@ -39,4 +42,5 @@ __all__ = [
     "StepFigures",
     "Verdict",
     "examine",
+    "examine_rows",
 ]

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
+from specbranch_cpp.check.exact_rows import examine_rows
 from specbranch_cpp.check.examine_pair import SECONDS, examine
 from specbranch_cpp.check.report import Verdict
 from specbranch_cpp.check.settings import MAX_BRANCHES, MAX_DRAFT
-from specbranch_cpp.cli import check_text, options, render
+from specbranch_cpp.cli import check_text, exact_text, options, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 NO_GAIN = 3
 EPILOG = (
     "Exit codes: 0: the models work, and the draft helps if it was measured; 1: the models cannot "
-    "be used; 2: bad usage; 3: the models work, but no gain was found.\n\n"
+    "be used; 2: bad usage; 3: the models work, but no gain was found (with --exact: "
+    "bit_exact=True cannot be used).\n\n"
     "Example: specbranch check target.gguf draft.gguf -f my-prompt.txt --temp 0.7"
 )
 
@@ -63,6 +65,12 @@ def check(
             "--measure/--no-measure", help="Load the models and measure them; default: yes."
         ),
     ] = True,
+    exact: Annotated[
+        bool,
+        options.sample(
+            "--exact", help="Only test what bit_exact=True does with the target; default: no."
+        ),
+    ] = False,
     draft_max: options.DraftMax = None,
     max_branches: options.MaxBranches = None,
     ctx_size: options.CtxSize = None,
@@ -78,6 +86,9 @@ def check(
 
     The command examines files, vocabularies, memory and CPU. Then it loads both models, decodes
     short texts, and compares the predicted speed-up of every mode with measured speed-ups.
+
+    With --exact it tests which batch sizes give the target's tokens the same logits to the last
+    bit, and prints what bit_exact=True would use and what it costs.
     """
     machine = options.machine_keywords(
         ctx_size=ctx_size,
@@ -89,6 +100,14 @@ def check(
         draft_n_gpu_layers=draft_n_gpu_layers,
     )
     target, draft = options.pick_models(target, draft)
+    max_draft = MAX_DRAFT if draft_max is None else draft_max
+    if exact:
+        found = examine_rows(target, max_draft=max_draft, **machine)
+        if json_output:
+            print(json.dumps(asdict(found)))
+        else:
+            exact_text.show(render.stdout(), found)
+        raise typer.Exit(0 if found.chosen is not None else NO_GAIN)
     texts = [*(prompt or []), *(options.read_text(each, "-f") for each in file or [])]
     with _progress(seconds) as progress:
         report = examine(
@@ -98,7 +117,7 @@ def check(
             seconds=seconds,
             temperature=temperature,
             measured=measure,
-            max_draft=MAX_DRAFT if draft_max is None else draft_max,
+            max_draft=max_draft,
             max_branches=MAX_BRANCHES if max_branches is None else max_branches,
             progress=progress,
             **machine,

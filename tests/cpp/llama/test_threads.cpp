@@ -3,7 +3,6 @@
 #include <chrono>
 #include <thread>
 
-#include "ggml.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/models/factory.h"
 #include "support.h"
@@ -72,43 +71,6 @@ TEST_CASE("an abort from another thread cuts a forward pass short and loses noth
     if (i % 4 == 0) CHECK(generate(target, request, 10) == truth);
   }
   CHECK(n_aborted > 0);
-}
-
-TEST_CASE("a single token is padded where ggml would compute it differently") {
-  SPECBRANCH_NEEDS_MODELS();
-  auto options = small_options(target_path());
-  const bool quantized =
-      ggml_is_quantized(static_cast<ggml_type>(target_weights()->file().weight_type));
-  const auto pads_at = [&](Pos pos, PadSingle pad) {
-    TargetOptions target_options;
-    target_options.pad_single = pad;
-    return LlamaTarget(target_weights(), options, target_options).pads_single_at(pos);
-  };
-  CHECK(pads_at(0, PadSingle::kOn));
-  CHECK(!pads_at(1000, PadSingle::kOff));
-  if (!quantized) return;
-  CHECK(!pads_at(1000, PadSingle::kAuto));
-  options.n_threads = 2;
-  CHECK(!pads_at(255, PadSingle::kAuto));
-  CHECK(pads_at(256, PadSingle::kAuto));
-  options.type_k = GGML_TYPE_Q8_0;
-  options.type_v = GGML_TYPE_Q8_0;
-  CHECK(!pads_at(256, PadSingle::kAuto));
-}
-
-TEST_CASE("padding changes no logits of a model that needs none") {
-  SPECBRANCH_NEEDS_MODELS();
-  if (target_weights()->file().quantization != "q8_0") return;
-  const auto options = small_options(target_path());
-  const Request request = request_of(code_prompt(300));
-  LlamaTarget plain(target_weights(), options, {});
-  TargetOptions padded_options;
-  padded_options.pad_single = PadSingle::kOn;
-  LlamaTarget padded(target_weights(), options, padded_options);
-  CHECK(generate(plain, request, 30) == generate(padded, request, 30));
-  const auto a = plain.logits(0);
-  const auto b = padded.logits(0);
-  CHECK(std::equal(a.begin(), a.end(), b.begin()));
 }
 
 }  // namespace

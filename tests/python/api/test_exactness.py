@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.python.support.tiny_gguf import WeightType, write_tiny_gguf
 
 from specbranch_cpp import Engine, policies
 
@@ -140,29 +139,6 @@ def test_interleaved_generations(engine: Engine) -> None:
     read = [(first.token, second.token) for first, second in both]
     for (first, second), *tokens in zip(read, *alone, strict=False):
         assert [first, second] == tokens
-
-
-@pytest.mark.parametrize("weight_type", ["Q8_0", "Q4_0", "F16", "F32"])
-@pytest.mark.parametrize("n_threads", [1, 2])
-def test_kinds_of_weights(tmp_path: Path, weight_type: WeightType, n_threads: int) -> None:
-    target = write_tiny_gguf(tmp_path / "target.gguf", weight_type=weight_type, n_layer=3)
-    draft = write_tiny_gguf(tmp_path / "draft.gguf", weight_type=weight_type, n_layer=2)
-    prompt = "a long prompt, " * 30  # more than 512 cells, where ggml splits the attention
-    with Engine(
-        target,
-        draft,
-        n_ctx=1024,
-        n_threads=n_threads,
-        draft_n_threads=n_threads,
-        bit_exact=n_threads > 1 or weight_type.startswith("F"),
-    ) as engine:
-        for temperature in (0.0, 0.8):
-            settings: dict[str, Any] = {"max_tokens": 80, "temperature": temperature, "seed": 1}
-            for text in (prompt, "short"):
-                want = engine.generate(text, mode="autoregressive", **settings).result()
-                for mode in MODES:
-                    got = engine.generate(text, mode=mode, **settings).result()
-                    assert (mode, got.tokens) == (mode, want.tokens)
 
 
 def fresh(pair: tuple[Path, Path], prompt: str, settings: dict[str, Any]) -> tuple[int, ...]:

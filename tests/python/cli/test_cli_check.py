@@ -20,6 +20,8 @@ from specbranch_cpp._llama import cpu_probe
 from specbranch_cpp._support import words
 from specbranch_cpp.check import (
     Acceptance,
+    ExactReport,
+    ExactTrial,
     Interval,
     Measurement,
     ModeFigures,
@@ -284,3 +286,27 @@ def test_available_memory_in_old_groups(tmp_path: Path) -> None:
 )
 def test_sizes_are_readable(n_bytes: int, text: str) -> None:
     assert words.readable(n_bytes) == text
+
+
+def test_check_exact_prints_what_bit_exact_uses(pair: tuple[Path, Path]) -> None:
+    options = ("--exact", "-c", 512, "-t", 1, "--draft-max", 4)
+    result = run("check", pair[0], *options)
+    assert result.exit_code == 0, result.output
+    assert "bit_exact=True uses verifications of at most 10 tokens" in result.stdout
+    found = json.loads(run("check", pair[0], *options, "--json").stdout)
+    assert found["wanted"] == 10
+    assert found["chosen"] in found["trials"]
+
+
+def test_check_exact_that_finds_nothing(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def useless(path: Path, **options: object) -> ExactReport:
+        assert options["max_draft"] == 4
+        trial = ExactTrial(1, repacked=True, max_path=1, single_ms=2.5, path_ms=2.5)
+        return ExactReport(str(path), 10, (trial,), None, None)
+
+    monkeypatch.setattr(check, "examine_rows", useless)
+    result = run("check", "--exact", pair[0], "--draft-max", 4)
+    assert result.exit_code == check.NO_GAIN
+    assert "bit_exact=True cannot be used" in result.stdout

@@ -83,6 +83,7 @@ def write_tiny_gguf(
     add_bos: bool = True,
     eos: int = 0,
     weight_type: WeightType = "F32",
+    output_type: WeightType | None = None,
     tied: bool = False,
     biases: bool = False,
     context_length: int = 512,
@@ -99,7 +100,8 @@ def write_tiny_gguf(
 
     `head_size` defaults to n_embd / n_head. `n_vocab` pads the vocabulary with unused tokens.
     `weight_type` is that of all matrices (norms and biases are F32); the quantized ones need
-    n_embd, n_head * head_size and n_ff in multiples of 32. `tied`: the output matrix is the token
+    n_embd, n_head * head_size and n_ff in multiples of 32. `output_type`: another type for the
+    output matrix, as many files have. `tied`: the output matrix is the token
     embedding. `biases`: query, key and value projections have one. `sharpness` is about the
     standard deviation of the scores: the larger, the surer the model is of its next token.
     `control_tokens` come after the merges, before the padding. `metadata`: further keys with text;
@@ -148,7 +150,13 @@ def write_tiny_gguf(
         values = mean + 0.1 * rng.standard_normal(size)
         writer.add_tensor(tensor, values.astype(np.float32))
 
-    def add_matrix(tensor: str, n_rows: int, n_cols: int, scale: float = 1.0) -> None:
+    def add_matrix(
+        tensor: str,
+        n_rows: int,
+        n_cols: int,
+        scale: float = 1.0,
+        weights: GGMLQuantizationType = weights,
+    ) -> None:
         """Scores of standard deviation `scale` for inputs of standard deviation 1."""
         values = rng.standard_normal((n_rows, n_cols)) * (scale / np.sqrt(n_cols))
         data: npt.NDArray[np.generic] = quantize(values.astype(np.float32), weights)
@@ -157,7 +165,8 @@ def write_tiny_gguf(
     add_matrix("token_embd.weight", n_vocab, n_embd, sharpness)
     add_vector("output_norm.weight", 1.0, n_embd)
     if not tied:
-        add_matrix("output.weight", n_vocab, n_embd, sharpness)
+        output = weights if output_type is None else GGMLQuantizationType[output_type]
+        add_matrix("output.weight", n_vocab, n_embd, sharpness, output)
     for block in (f"blk.{index}" for index in range(n_layer)):
         add_vector(f"{block}.attn_norm.weight", 1.0, n_embd)
         for letter, n_heads in (("q", n_head), ("k", n_head_kv), ("v", n_head_kv)):

@@ -1,11 +1,10 @@
 #include "specbranch/llama/models/target.h"
 
 #include <algorithm>
-#include <limits>
 #include <string>
 
-#include "ggml.h"
 #include "specbranch/base/errors.h"
+#include "specbranch/llama/models/row_padding.h"
 #include "specbranch/llama/runtime/backend.h"
 #include "specbranch/report/progress.h"
 
@@ -13,40 +12,33 @@ namespace specbranch::llama {
 namespace {
 
 constexpr int kCpuChunk = 128;
-constexpr SeqId kText = 0;
-constexpr SeqId kDummy = 1;
-// From this many cells on, ggml splits the attention of a single token over the threads. The cache
-// grows in steps of 256 cells.
-constexpr Pos kSplitCells = 512;
-constexpr Pos kCellStep = 256;
-constexpr Pos kNever = std::numeric_limits<Pos>::max();
+constexpr SeqId kText = kTextSequence;
 
-/// The first position from which a single token needs company.
-Pos find_pad_from(const Weights& weights, const ModelOptions& model, PadSingle pad) {
-  if (pad == PadSingle::kOff || !weights.can_roll_back()) return kNever;
-  if (pad == PadSingle::kOn) return 0;
-  if (weights.offloaded()) return kNever;
-  if (!ggml_is_quantized(static_cast<ggml_type>(weights.file().weight_type))) return 0;
-  const int n_threads = model.n_threads > 0 ? model.n_threads : usable_cores();
-  const bool split = n_threads > 1 && model.type_k == GGML_TYPE_F16 &&
-                     model.type_v == GGML_TYPE_F16 && model.flash_attn != FlashAttention::kOff;
-  return split ? kSplitCells - kCellStep : kNever;
-}
-
-int max_batch(const ModelOptions& model, const TargetOptions& options) {
-  if (options.max_batch < 1 || options.prefill_chunk < 0) {
-    throw InvalidArgument("[LlamaTarget] max_batch must be at least 1, prefill_chunk at least 0");
+/// Tokens of one verification at most, so that its padded rows fit into a batch.
+int max_batch(const Weights& weights, const ModelOptions& model, const TargetOptions& options) {
+  if (options.max_batch < 1 || options.prefill_chunk < 0 || options.row_multiple < 1) {
+    throw InvalidArgument(
+        "[LlamaTarget] max_batch and row_multiple must be at least 1, prefill_chunk at least 0");
   }
-  return std::min(options.max_batch, model.n_batch);
+  if (!weights.can_roll_back()) return 1;
+  const int rows = model.n_batch / options.row_multiple * options.row_multiple;
+  if (rows == 0) {
+    throw InvalidArgument("[LlamaTarget] n_batch is " + std::to_string(model.n_batch) +
+                          "; batches are padded to " + std::to_string(options.row_multiple));
+  }
+  return std::min(options.max_batch, rows);
 }
 
 ContextShape shape_of(const Weights& weights, const ModelOptions& model,
                       const TargetOptions& options) {
+  const int rows =
+      weights.can_roll_back()
+          ? std::max(2, padded_rows(max_batch(weights, model, options), options.row_multiple))
+          : 1;
   ContextShape shape;
   shape.n_seq = weights.can_roll_back() ? 2 : 1;
-  const int longest = weights.can_roll_back() ? std::max(2, max_batch(model, options)) : 1;
-  shape.n_cells = context_length(weights, model) + longest;  // the text and the padding
-  shape.n_outputs = longest;
+  shape.n_cells = context_length(weights, model) + rows;  // the text and the padding
+  shape.n_outputs = rows;
   return shape;
 }
 
@@ -70,8 +62,7 @@ LlamaTarget::LlamaTarget(const std::shared_ptr<const Weights>& weights, const Mo
       options_(options),
       n_ctx_(context_length(*weights, model)),
       chunk_(chunk_size(*weights, model, options)),
-      pad_wants_logits_(!ggml_is_quantized(static_cast<ggml_type>(weights->file().weight_type))),
-      pad_from_(find_pad_from(*weights, model, options.pad_single)),
+      max_batch_(max_batch(*weights, model, options)),
       context_(weights, model, shape_of(*weights, model, options), &abort_) {}
 
 Capabilities LlamaTarget::capabilities() const {
@@ -80,7 +71,7 @@ Capabilities LlamaTarget::capabilities() const {
   result.n_ctx = n_ctx_;
   result.n_seq = 1;
   result.can_roll_back = context_.weights().can_roll_back();
-  result.max_batch = result.can_roll_back ? std::min(options_.max_batch, context_.n_batch()) : 1;
+  result.max_batch = max_batch_;
   result.n_feature_layers = context_.weights().n_feature_layers();
   result.n_embd = context_.weights().file().n_embd;
   return result;
@@ -150,17 +141,19 @@ void LlamaTarget::prefill(std::span<const Token> tokens, Progress* progress) {
   }
 }
 
-bool LlamaTarget::pads_single_at(Pos pos) const noexcept { return pos >= pad_from_; }
-
 void LlamaTarget::decode_path(Pos pos, std::span<const Token> path, int n_pad) {
   batch_.clear();
   for (std::size_t i = 0; i < path.size(); ++i) {
     batch_.push_back({path[i], kText, pos + static_cast<Pos>(i), /*wants_logits=*/true});
   }
-  if (n_pad == 0 && path.size() == 1 && pads_single_at(pos)) n_pad = 1;
-  for (Pos i = 0; i < n_pad; ++i) batch_.push_back({path.front(), kDummy, i, pad_wants_logits_});
+  const int n_rows = static_cast<int>(path.size()) + n_pad;
+  if (context_.n_seq() > kDummySequence) {
+    append_dummies(batch_, padded_rows(n_rows, options_.row_multiple));
+  }
   context_.decode(batch_);
-  if (n_pad > 0) context_.truncate({kDummy, n_pad, 0});
+  if (context_.n_seq() > kDummySequence) {
+    context_.truncate({kDummySequence, context_.length(kDummySequence), 0});
+  }
 }
 
 Verification LlamaTarget::verify(Pos pos, std::span<const Token> path, int n_pad) {
@@ -168,13 +161,13 @@ Verification LlamaTarget::verify(Pos pos, std::span<const Token> path, int n_pad
     throw PreconditionError("[LlamaTarget::verify] " + what);
   };
   if (!chain_) broken("`begin` was not called");
-  if (path.empty() || static_cast<int>(path.size()) > capabilities().max_batch) {
+  if (path.empty() || static_cast<int>(path.size()) > max_batch_) {
     broken("wrong number of tokens; " + std::to_string(path.size()) + "; 1 to " +
-           std::to_string(capabilities().max_batch));
+           std::to_string(max_batch_));
   }
-  if (n_pad < 0 || static_cast<int>(path.size()) + n_pad > capabilities().max_batch) {
+  if (n_pad < 0 || static_cast<int>(path.size()) + n_pad > max_batch_) {
     broken("wrong number of padding tokens; " + std::to_string(n_pad) + "; 0 to " +
-           std::to_string(capabilities().max_batch - static_cast<int>(path.size())));
+           std::to_string(max_batch_ - static_cast<int>(path.size())));
   }
   const auto text = chain_->history();
   if (pos != static_cast<Pos>(text.size()) - 1 || path.front() != text.back()) {

@@ -20,16 +20,10 @@ enum class PrefixReuse : std::uint8_t {
   kOff,    ///< nothing.
 };
 
-/// Whether a single token is decoded together with a dummy one (see TargetOptions::pad_single).
-enum class PadSingle : std::uint8_t { kAuto, kOn, kOff };
-
 struct TargetOptions {
   PrefixReuse prefix_reuse = PrefixReuse::kExact;
-  /// ggml computes one token by other kernels than two or more: always with F32, F16 and BF16
-  /// weights, and with two or more threads once the cache spans 512 cells of an f16 KV. A dummy
-  /// token beside it gives the same bits as a longer batch, so that every mode gives the same text.
-  /// kAuto: exactly in those cases, on the CPU.
-  PadSingle pad_single = PadSingle::kAuto;
+  /// Rows of a batch are filled up to a multiple of this with dummy tokens (see RowPadding).
+  int row_multiple = 1;
   /// Tokens of one `verify` at most; each costs n_vocab floats. From 64 on, the CPU's matrix
   /// products round differently than for fewer.
   int max_batch = 63;
@@ -53,9 +47,6 @@ class LlamaTarget final : public TargetModel {
   using TargetModel::verify;
   Verification verify(Pos pos, std::span<const Token> path, int n_pad) override;
 
-  /// Whether a single token at `pos` is padded.
-  bool pads_single_at(Pos pos) const noexcept;
-
   const LlamaContext& context() const noexcept { return context_; }
   /// The logits of the last `verify` after its token `index`. For tests.
   std::span<const float> logits(int index) { return context_.logits(index); }
@@ -71,8 +62,7 @@ class LlamaTarget final : public TargetModel {
   TargetOptions options_;
   Pos n_ctx_;
   int chunk_;
-  bool pad_wants_logits_ = false;  ///< the dummy's logits are computed too: its weights are floats.
-  Pos pad_from_ = 0;               ///< first position whose single token is padded.
+  int max_batch_;
   LlamaContext context_;
   std::vector<BatchToken> batch_;
   std::optional<SamplerChain> chain_;
