@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from specbranch_cpp import Engine, policies
-from specbranch_cpp.bench.prompts import BUNDLED
 from specbranch_cpp._support.prompt_file import read_prompts
+from specbranch_cpp.bench.prompts import BUNDLED
 
 TEMPERATURES = (0.7, 0.8, 1.0)
 SAMPLERS: dict[str, dict[str, Any]] = {
@@ -69,9 +69,7 @@ def main() -> None:
     with Engine(given.target, given.draft, n_ctx=1024, measure_costs=False) as engine:
         for temperature in given.temperatures:
             for name, sampler in SAMPLERS.items():
-                found = measure(
-                    engine, prompts, given.tokens, temperature=temperature, **sampler
-                )
+                found = measure(engine, prompts, given.tokens, temperature=temperature, **sampler)
                 row = {"temperature": temperature, "sampler": name} | found
                 print(json.dumps(row), flush=True)
 
