@@ -1,7 +1,7 @@
 """What steps of a pair cost, by how many tokens they decode and where the models run.
 
-Measures T_target(n), a verification of n tokens, and T_draft(k), a draft pass over k sequences, each
-model alone and while the other one decodes token after token, and the hop: what a step takes
+Measures T_target(n), a verification of n tokens, and T_draft(k), a draft pass over k sequences,
+each model alone and while the other one decodes token after token, and the hop: what a step takes
 between the engine's threads besides the step itself. Starts the program that does it
 (`step_cost.cpp`; build/llama/specbranch_step_cost unless told):
 

@@ -91,7 +91,7 @@ void choices(const Vocabulary& vocabulary) {
   const std::vector<float> logits = plausible_logits();
   print("draft's ranking", median_us(kChoices, [&](int i) {
           const PositionNoise noise(1, i);
-          if (rank(top_scores(logits, kDraftCandidates), &noise, 4).empty()) std::abort();
+          if (rank(ScoreRow(logits).largest(kDraftCandidates), &noise, 4).empty()) std::abort();
         }));
 }
 

@@ -46,9 +46,30 @@ MUTATIONS = (
     Mutation(
         "bound-too-far-below",
         "tokens a little less probable than the best are skipped",
-        "sampling/choice.cpp",
-        "return bits < needed_[step];",
-        "return bits < needed_[std::min<std::size_t>(step + 1, 24)];",
+        "sampling/perturbed_top.cpp",
+        "needed_bits.at(best.worst() - largest)",
+        "needed_bits.at(best.worst() - largest + 0.5)",
+    ),
+    Mutation(
+        "quick-bound-too-tight",
+        "tokens whose noise just suffices are skipped",
+        "sampling/perturbed_top.cpp",
+        "return v <= std::exp(-threshold) * kMargin",
+        "return v <= std::exp(-threshold) * 0.9",
+    ),
+    Mutation(
+        "block-bits-shifted",
+        "the bits of a block are those of the tokens after",
+        "sampling/noise.cpp",
+        "const std::uint64_t key = key_ + kGolden * (static_cast<std::uint64_t>(first) + 1);",
+        "const std::uint64_t key = key_ + kGolden * (static_cast<std::uint64_t>(first) + 2);",
+    ),
+    Mutation(
+        "block-skipped-too-early",
+        "blocks in which a token could still win are skipped",
+        "sampling/perturbed_top.cpp",
+        "best.worst() - largest > kLargestNoise",
+        "best.worst() - largest > 4.0",
     ),
     Mutation(
         "noise-unbounded",
@@ -67,8 +88,8 @@ MUTATIONS = (
     Mutation(
         "confidence-inverted",
         "the draft proposes its worst candidates first",
-        "sampling/choice.cpp",
-        "    return a.confidence > b.confidence ||",
-        "    return a.confidence < b.confidence ||",
+        "sampling/perturbed_top.h",
+        "return a.value > b.value ||",
+        "return a.value < b.value ||",
     ),
 )

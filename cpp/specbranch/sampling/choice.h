@@ -10,14 +10,10 @@
 
 #include "specbranch/base/types.h"
 #include "specbranch/sampling/noise.h"
+#include "specbranch/sampling/perturbed_top.h"
+#include "specbranch/sampling/score_row.h"
 
 namespace specbranch {
-
-/// A token with its score (a logit after the whole sampler chain; any common offset cancels).
-struct Scored {
-  Token token = 0;
-  float score = 0.0F;
-};
 
 /// A token that the draft proposes, with its confidence.
 struct Candidate {
@@ -30,16 +26,16 @@ struct Candidate {
 /// Returns -1 when every score is -inf. Throws DecodeError on NaN.
 std::int64_t choose(std::span<const Scored> scored, const PositionNoise* noise);
 
-/// As above over a whole vocabulary whose token ids are the indices of `scores`.
-/// Draws noise only where a bound says that the token can still win.
-Token choose_dense(std::span<const float> scores, const PositionNoise* noise);
+/// As above over a whole vocabulary, for scores that are divided by `temperature` (> 0) first.
+Token choose_dense(const ScoreRow& row, float temperature, const PositionNoise* noise);
+
+/// Candidates in the order of `ranked`, the first `k` of them; confidences are the softmax of the
+/// values over all of `ranked`, of which no value is above the first by much.
+std::vector<Candidate> with_confidences(std::span<const Perturbed> ranked, int k);
 
 /// The draft's ranking: perturbs the best 64 of `scored`, returns the best `k` by perturbed score,
 /// best first, with confidences normalised over those (at most 64) candidates.
 std::vector<Candidate> rank(std::span<const Scored> scored, const PositionNoise* noise, int k);
-
-/// The `k` largest of `scores`, best first (ties: lowest id first). O(n) plus a heap of k.
-std::vector<Scored> top_scores(std::span<const float> scores, int k);
 
 /// log-softmax(scores)[token], computed in double.
 double log_softmax_at(std::span<const float> scores, Token token);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstddef>
 
 // This file is compiled without contraction of a*b+c (see CMakeLists.txt): its values are golden.
 
@@ -23,6 +24,46 @@ constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15ULL;
 constexpr double kLn2 = 0.69314718055994530942;
 constexpr double kSqrtHalf = 0.70710678118654752440;
 constexpr std::uint64_t kBits53 = std::uint64_t{1} << 53U;
+
+/// Fills `result` with the bits of consecutive counters; `key` is that of the first.
+[[gnu::always_inline]] inline std::uint64_t fill(std::uint64_t key, std::uint64_t* result,
+                                                 std::size_t n) {
+  std::int64_t most = 0;  // 53 bits: the sign does not matter, and signed maxima are quicker
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::uint64_t bits = mix(key + kGolden * static_cast<std::uint64_t>(i)) >> 11U;
+    result[i] = bits;
+    most = std::max(most, static_cast<std::int64_t>(bits));
+  }
+  return static_cast<std::uint64_t>(most);
+}
+
+using Fill = std::uint64_t (*)(std::uint64_t, std::uint64_t*, std::size_t);
+
+std::uint64_t fill_anywhere(std::uint64_t key, std::uint64_t* result, std::size_t n) {
+  return fill(key, result, n);
+}
+
+#if defined(__x86_64__)
+// Integers only, so that every version gives the same bits.
+[[gnu::target("avx512f,avx512dq")]] std::uint64_t fill_avx512(std::uint64_t key,
+                                                              std::uint64_t* result,
+                                                              std::size_t n) {
+  return fill(key, result, n);
+}
+
+[[gnu::target("avx2")]] std::uint64_t fill_avx2(std::uint64_t key, std::uint64_t* result,
+                                                std::size_t n) {
+  return fill(key, result, n);
+}
+
+Fill best_fill() {
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) return fill_avx512;
+  if (__builtin_cpu_supports("avx2")) return fill_avx2;
+  return fill_anywhere;
+}
+#else
+Fill best_fill() { return fill_anywhere; }
+#endif
 
 }  // namespace
 
@@ -57,6 +98,12 @@ PositionNoise::PositionNoise(std::uint64_t seed, Pos position)
 
 std::uint64_t PositionNoise::bits(Token token) const {
   return mix(key_ + kGolden * (static_cast<std::uint64_t>(token) + 1)) >> 11U;
+}
+
+std::uint64_t PositionNoise::block_bits(Token first, std::span<std::uint64_t> result) const {
+  static const Fill fill_bits = best_fill();
+  const std::uint64_t key = key_ + kGolden * (static_cast<std::uint64_t>(first) + 1);
+  return fill_bits(key, result.data(), result.size());
 }
 
 double PositionNoise::from_bits(std::uint64_t bits) {

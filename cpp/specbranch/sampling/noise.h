@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "specbranch/base/types.h"
 
@@ -21,6 +22,10 @@ class PositionNoise {
 
   /// 53 random bits for `token`.
   std::uint64_t bits(Token token) const;
+
+  /// The random bits of the tokens from `first` on, one for each element of `result`; returns the
+  /// largest. Many at once: several times as fast as one by one.
+  std::uint64_t block_bits(Token first, std::span<std::uint64_t> result) const;
 
   /// Standard Gumbel noise for `token`: -log(-log(u)), u = (bits + 0.5) / 2^53 in (0, 1).
   double gumbel(Token token) const { return from_bits(bits(token)); }

@@ -131,7 +131,7 @@ class FakeTarget final : public TargetModel {
     if (logprobs_ >= 0) {
       const std::vector<float> raw = fake_scores(options_, context, 1.0);
       choice.logprob = static_cast<float>(log_softmax_at(raw, choice.token));
-      for (const Scored& best : top_scores(raw, logprobs_)) {
+      for (const Scored& best : ScoreRow(raw).largest(logprobs_)) {
         choice.top.push_back({best.token, static_cast<float>(log_softmax_at(raw, best.token))});
       }
     }

@@ -161,7 +161,7 @@ TEST_CASE("logprobs come with every token and are the raw target's") {
       CHECK(static_cast<double>(choice.logprob) ==
             doctest::Approx(log_softmax_at(raw, choice.token)));
       REQUIRE(choice.top.size() == 3);
-      const std::vector<Scored> best = top_scores(raw, 3);
+      const std::vector<Scored> best = ScoreRow(raw).largest(3);
       for (std::size_t i = 0; i < 3; ++i) CHECK(choice.top[i].token == best[i].token);
       text.push_back(choice.token);
     }

@@ -156,12 +156,9 @@ TEST_CASE("candidates: order, confidences, mask, penalties, noise") {
     SamplingOptions sampling;
     sampling.temperature = 1.0F;
     sampling.seed = 77;
-    std::vector<Scored> scored;
-    for (std::size_t i = 0; i < clean.size(); ++i) {
-      scored.push_back({static_cast<Token>(i), clean[i]});
-    }
     const PositionNoise noise(77, static_cast<Pos>(prompt.size()));
-    const auto expected = rank(scored, &noise, 5);
+    const auto best = perturbed_top(ScoreRow(clean), 1.0F, noise, kDraftCandidates);
+    const auto expected = with_confidences(best, 5);
     const auto found = propose(sampling, {.n_seq = 1}, 5);
     REQUIRE(found.size() == 5);
     for (std::size_t i = 0; i < 5; ++i) {

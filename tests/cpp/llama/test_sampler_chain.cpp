@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 #include <random>
+#include <set>
 
 #include "specbranch/base/errors.h"
 #include "support.h"
@@ -80,8 +81,6 @@ SamplingOptions random_options(std::mt19937& random, int n_vocab) {
 }
 
 TEST_CASE("the candidates are those of llama.cpp's samplers over the full vocabulary") {
-  SPECBRANCH_NEEDS_MODELS();
-  const auto& vocabulary = target_weights()->vocabulary();
   std::mt19937 random(20260601);
   for (int run = 0; run < 400; ++run) {
     CAPTURE(run);
@@ -93,9 +92,8 @@ TEST_CASE("the candidates are those of llama.cpp's samplers over the full vocabu
     std::vector<Token> prompt(random() % 200);
     for (Token& token : prompt) token = static_cast<Token>(random() % n);
 
-    const SamplerChain chain(vocabulary, options, prompt);
     const std::vector<float> before = logits;
-    std::vector<Scored> found = chain.candidates(logits);
+    std::vector<Scored> found = TokenDistribution(options).candidates(logits, prompt);
     CHECK(logits == before);  // edits are taken back
     std::vector<Scored> expected = reference(before, options, prompt);
     sort_by_score(found);
@@ -126,7 +124,7 @@ TEST_CASE("the choice is the perturbed best of the candidates, by every path") {
     const auto token = chain.choose(logits);
     REQUIRE(token.has_value());
     if (options.temperature > 0.0F) {
-      const auto kept = chain.candidates(logits);
+      const auto kept = TokenDistribution(options).candidates(logits, prompt);
       const PositionNoise noise(options.seed, static_cast<Pos>(prompt.size()));
       CHECK(*token == kept[static_cast<std::size_t>(choose(kept, &noise))].token);
     } else {
@@ -135,10 +133,69 @@ TEST_CASE("the choice is the perturbed best of the candidates, by every path") {
       plain.top_k = 0;
       plain.top_p = 1.0F;
       plain.min_p = 0.0F;
-      const auto all = SamplerChain(vocabulary, plain, prompt).candidates(logits);
+      const auto all = TokenDistribution(plain).candidates(logits, prompt);
       CHECK(*token == all[static_cast<std::size_t>(choose(all, nullptr))].token);
     }
   }
+}
+
+TEST_CASE("a quick sum moves the edge of a nucleus by few tokens") {
+  std::mt19937 random(13);
+  for (int run = 0; run < 200; ++run) {
+    CAPTURE(run);
+    const float spread = run % 4 == 0 ? 0.1F : 0.5F + static_cast<float>(random() % 5);
+    const std::vector<float> logits = random_logits(random, 300 + random() % 3000, spread, 0.0F);
+    const ScoreRow row(logits);
+    const float p = 0.5F + 0.49F * static_cast<float>(random() % 100) / 100.0F;
+    const auto exact = keep_top_p(row, p).size();
+    CHECK(keep_top_p(row, p - 0.005F, SoftmaxSum::kQuick).size() <= exact);
+    CHECK(keep_top_p(row, p + 0.005F, SoftmaxSum::kQuick).size() >= exact);
+  }
+}
+
+TEST_CASE("a draft with the target's logits proposes the target's choice first") {
+  SPECBRANCH_NEEDS_MODELS();
+  const auto& vocabulary = target_weights()->vocabulary();
+  std::mt19937 random(11);
+  int n_beyond = 0;
+  for (int run = 0; run < 600; ++run) {
+    CAPTURE(run);
+    const std::size_t n = run % 7 == 0 ? 20000 : 300 + random() % 3000;
+    const float spread = run % 4 == 0 ? 0.1F : 0.5F + static_cast<float>(random() % 5);
+    std::vector<float> logits = random_logits(random, n, spread, run % 3 == 0 ? 0.25F : 0.0F);
+    SamplingOptions options = random_options(random, static_cast<int>(n));
+    if (run % 6 == 0) options.temperature = 0.0F;
+    if (run % 4 == 0) {  // no truncation: the choice may lie far down
+      options.top_k = 0;
+      options.top_p = 1.0F;
+      options.min_p = 0.0F;
+    }
+    options.seed = random();
+    std::vector<Token> prompt(1 + random() % 100);
+    for (Token& token : prompt) token = static_cast<Token>(random() % n);
+    const std::vector<float> before = logits;
+    const TokenDistribution distribution(options);
+    const auto ranked = distribution.rank(logits, prompt, 12);
+    CHECK(logits == before);
+    REQUIRE(!ranked.empty());
+    CHECK(ranked.front().token == SamplerChain(vocabulary, options, prompt).choose(logits));
+
+    std::set<Token> kept;
+    if (options.temperature > 0.0F) {
+      for (const Scored& item : distribution.candidates(logits, prompt)) kept.insert(item.token);
+    }
+    std::set<Token> seen;
+    double total = 0.0;
+    for (std::size_t i = 0; i < ranked.size(); ++i) {
+      seen.insert(ranked[i].token);
+      total += ranked[i].confidence;
+      if (i > 1) CHECK(ranked[i].confidence <= ranked[i - 1].confidence);
+      if (options.temperature > 0.0F && !kept.contains(ranked[i].token)) ++n_beyond;
+    }
+    CHECK(seen.size() == ranked.size());
+    CHECK(total <= 1.0 + 1e-9);
+  }
+  CHECK(n_beyond > 100);  // tokens that only the loosened truncation leaves
 }
 
 TEST_CASE("samples follow the distribution after the chain") {

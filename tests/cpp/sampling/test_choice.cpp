@@ -64,7 +64,7 @@ TEST_CASE("choose, choose_dense and brute force agree") {
     const PositionNoise* given = random.chance(0.3) ? nullptr : &noise;
     const Token expected = brute_force(scores, given);
     CAPTURE(i);
-    CHECK(choose_dense(scores, given) == expected);
+    CHECK(choose_dense(ScoreRow(scores), 1.0F, given) == expected);
     std::vector<Scored> scored = with_ids(scores);
     CHECK(choose(scored, given) == expected);
     // The order of the candidates does not matter.
@@ -96,7 +96,8 @@ TEST_CASE("candidates left out by truncation do not change the choice among the 
 }
 
 TEST_CASE("the lowest id wins a tie") {
-  CHECK(choose_dense(std::vector<float>{1, 3, 3, 2}, nullptr) == 1);
+  const std::vector<float> tied{1, 3, 3, 2};
+  CHECK(choose_dense(ScoreRow(tied), 1.0F, nullptr) == 1);
   const std::vector<Scored> scored{{9, 3.0F}, {4, 3.0F}, {6, 3.0F}, {1, 2.0F}};
   CHECK(choose(scored, nullptr) == 1);
 }
@@ -107,8 +108,8 @@ TEST_CASE("nothing allowed: no choice") {
   for (const PositionNoise* given : {static_cast<const PositionNoise*>(nullptr), &noise}) {
     CHECK(choose(with_ids(none), given) == -1);
     CHECK(choose({}, given) == -1);
-    CHECK(choose_dense(none, given) == -1);
-    CHECK(choose_dense({}, given) == -1);
+    CHECK(choose_dense(ScoreRow(none), 1.0F, given) == -1);
+    CHECK(choose_dense(ScoreRow({}), 1.0F, given) == -1);
     CHECK(rank(with_ids(none), given, 4).empty());
     CHECK(rank({}, given, 4).empty());
   }
@@ -121,7 +122,7 @@ TEST_CASE("a score that is not a number is an error wherever it stands") {
     scores[at] = kNan;
     for (const PositionNoise* given : {static_cast<const PositionNoise*>(nullptr), &noise}) {
       CHECK_THROWS_AS(static_cast<void>(choose(with_ids(scores), given)), DecodeError);
-      CHECK_THROWS_AS(static_cast<void>(choose_dense(scores, given)), DecodeError);
+      CHECK_THROWS_AS(static_cast<void>(choose_dense(ScoreRow(scores), 1.0F, given)), DecodeError);
       CHECK_THROWS_AS(static_cast<void>(rank(with_ids(scores), given, 2)), DecodeError);
     }
   }
@@ -133,7 +134,7 @@ TEST_CASE("an infinite score: both forms choose the same") {
   const std::vector<float> scores{1, inf, 7, inf};
   for (const PositionNoise* given : {static_cast<const PositionNoise*>(nullptr), &noise}) {
     CHECK(choose(with_ids(scores), given) == 1);
-    CHECK(choose_dense(scores, given) == 1);
+    CHECK(choose_dense(ScoreRow(scores), 1.0F, given) == 1);
   }
 }
 
@@ -174,7 +175,7 @@ TEST_CASE("rank: perturbed order, confidences of the perturbed scores") {
     CHECK(total <= 1.0 + 1e-12);
     // The first is what the target would choose from the same scores.
     if (!ranked.empty() && scores.size() <= kDraftCandidates) {
-      CHECK(ranked[0].token == choose_dense(scores, given));
+      CHECK(ranked[0].token == choose_dense(ScoreRow(scores), 1.0F, given));
     }
   }
 }
@@ -194,7 +195,7 @@ TEST_CASE("at temperature 0 confidences are the softmax") {
   CHECK(total == doctest::Approx(1.0));
 }
 
-TEST_CASE("top_scores is a stable sort cut short") {
+TEST_CASE("the largest scores of a row are a stable sort cut short") {
   Random random(4);
   for (int i = 0; i < scaled(2'000); ++i) {
     const std::vector<float> scores = draw_scores(random);
@@ -202,14 +203,14 @@ TEST_CASE("top_scores is a stable sort cut short") {
     std::vector<Scored> expected = with_ids(scores);
     std::ranges::stable_sort(expected, std::greater{}, &Scored::score);
     expected.resize(std::min(expected.size(), static_cast<std::size_t>(std::max(k, 0))));
-    const std::vector<Scored> got = top_scores(scores, k);
+    const std::vector<Scored> got = ScoreRow(scores).largest(k);
     REQUIRE(got.size() == expected.size());
     for (std::size_t j = 0; j < got.size(); ++j) {
       CHECK(got[j].token == expected[j].token);
       CHECK(got[j].score == expected[j].score);
     }
   }
-  CHECK(top_scores({}, 5).empty());
+  CHECK(ScoreRow({}).largest(5).empty());
 }
 
 TEST_CASE("log_softmax_at is stable and normalised") {

@@ -70,7 +70,7 @@ TEST_CASE("coupled choice samples the softmax exactly") {
     for (int i = 0; i < 100'000; ++i) {
       const PositionNoise noise(over_seeds ? static_cast<std::uint64_t>(i) : 17,
                                 over_seeds ? 17 : i);
-      ++counts[static_cast<std::size_t>(choose_dense(scores, &noise))];
+      ++counts[static_cast<std::size_t>(choose_dense(ScoreRow(scores), 1.0F, &noise))];
     }
     ChiSquare chi2;
     chi2.add(counts, p);
@@ -88,7 +88,7 @@ TEST_CASE("the test statistic finds a distribution that is off by little") {
   Counts counts{};
   for (int i = 0; i < 100'000; ++i) {
     const PositionNoise noise(17, i);
-    ++counts[static_cast<std::size_t>(choose_dense(scores, &noise))];
+    ++counts[static_cast<std::size_t>(choose_dense(ScoreRow(scores), 1.0F, &noise))];
   }
   ChiSquare chi2;
   chi2.add(counts, softmax(other));
@@ -162,7 +162,7 @@ TEST_CASE("branches hit more often with coupled noise than without") {
       draft.push_back({token, static_cast<float>(score + 0.7 * own.gumbel(token))});
     }
     const PositionNoise noise(random.next(), i);
-    const Token wanted = choose_dense(target, &noise);
+    const Token wanted = choose_dense(ScoreRow(target), 1.0F, &noise);
     const auto is_among = [&](const std::vector<Candidate>& ranked) {
       for (const Candidate& candidate : ranked) {
         if (candidate.token == wanted) return 1;

@@ -67,7 +67,7 @@ TEST_CASE("choices stop at the first that differs from the path") {
   std::vector<Token> text = request.prompt;
   for (int i = 0; i < 3; ++i) {
     const auto scores = fake_scores(make_options(), text, 1.0);
-    text.push_back(top_scores(scores, 1)[0].token);
+    text.push_back(ScoreRow(scores).largest(1)[0].token);
   }
   std::vector<Token> path(text.begin() + 2, text.end());
   CHECK(target->verify(2, path).choices.size() == 4);

@@ -1,13 +1,11 @@
 #include "specbranch/llama/models/draft.h"
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
 #include <string>
 
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/runtime/backend.h"
-#include "specbranch/llama/sampling/logit_adjustments.h"
 
 namespace specbranch::llama {
 namespace {
@@ -66,8 +64,7 @@ int LlamaDraft::begin(const Request& request) {
                                std::to_string(token) + "; " + std::to_string(vocabulary.size()));
     }
   }
-  sampling_ = request.sampling;
-  begun_ = true;
+  distribution_.emplace(request.sampling);
   const auto wanted = std::span<const Token>(request.prompt).first(request.prompt.size() - 1);
   const int n_reused = keep_best_prefix(wanted);
   const auto end = static_cast<Pos>(wanted.size());
@@ -112,7 +109,7 @@ void LlamaDraft::check_inputs(std::span<const SequenceInput> inputs, int k) cons
   const auto broken = [](const std::string& what) {
     throw PreconditionError("[LlamaDraft::draft] " + what);
   };
-  if (!begun_) broken("`begin` was not called");
+  if (!distribution_) broken("`begin` was not called");
   if (inputs.empty()) broken("there is no input");
   if (k < 1) broken("k must be at least 1; " + std::to_string(k));
   std::vector<bool> used(static_cast<std::size_t>(context_.n_seq()));
@@ -152,7 +149,9 @@ std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const SequenceIn
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const auto path = context_.content(inputs[i].seq);
       const auto row = context_.logits(rows_[i]).first(static_cast<std::size_t>(n_common_));
-      result.push_back(candidates(row, path, k));
+      // The first sequence is the most probable one: there the order has to be the target's.
+      const SoftmaxSum sum = i == 0 ? SoftmaxSum::kExact : SoftmaxSum::kQuick;
+      result.push_back(distribution_->rank(row, path, k, sum));
     }
   } catch (const Aborted&) {
     restore();
@@ -200,47 +199,6 @@ void LlamaDraft::read_ahead(const SequenceInput& input, std::size_t n) {
 
 std::span<const float> LlamaDraft::logits(int index) {
   return context_.logits(rows_.at(static_cast<std::size_t>(index)));
-}
-
-std::vector<Candidate> LlamaDraft::candidates(std::span<float> logits, std::span<const Token> path,
-                                              int k) const {
-  require_numbers(logits);
-  const LogitAdjustments adjustments(logits, sampling_, path);
-  std::vector<Scored> best = top_scores(logits, kDraftCandidates);
-  // Without noise the tail matters to nobody, and confidences are those of the plain model.
-  if (sampling_.temperature <= 0.0F) return rank(best, nullptr, k);
-  best = truncated(std::move(best));
-  for (Scored& item : best) item.score /= sampling_.temperature;
-  const PositionNoise noise(sampling_.seed, static_cast<Pos>(path.size()));
-  return rank(best, &noise, k);
-}
-
-std::vector<Scored> LlamaDraft::truncated(std::vector<Scored> best) const {
-  // Cutting as hard as the target hides tokens that the target may still choose; not cutting at all
-  // proposes tokens that it cannot.
-  if (sampling_.top_k > 0) {
-    const auto keep = std::min(best.size(), 2 * static_cast<std::size_t>(sampling_.top_k));
-    best.resize(keep);
-  }
-  if (best.empty()) return best;
-  const double top = static_cast<double>(best.front().score);
-  if (sampling_.top_p < 1.0F) {
-    double sum = 0.0;
-    for (const auto& [token, score] : best) sum += std::exp(static_cast<double>(score) - top);
-    const double wanted = sum * 0.5 * (1.0 + static_cast<double>(sampling_.top_p));
-    double covered = 0.0;
-    std::size_t n = 0;
-    while (n < best.size() && covered < wanted) {
-      covered += std::exp(static_cast<double>(best[n++].score) - top);
-    }
-    best.resize(std::max<std::size_t>(n, 1));
-  }
-  if (sampling_.min_p > 0.0F) {
-    const double least = top + std::log(0.5 * static_cast<double>(sampling_.min_p));
-    std::erase_if(best,
-                  [least](const Scored& item) { return static_cast<double>(item.score) < least; });
-  }
-  return best;
 }
 
 }  // namespace specbranch::llama

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "specbranch/llama/context/context.h"
+#include "specbranch/llama/sampling/token_distribution.h"
 #include "specbranch/model/model.h"
 
 namespace specbranch::llama {
@@ -19,9 +21,8 @@ struct DraftOptions {
   int n_common = 0;
 };
 
-/// Drafts with the target's settings: bias, penalties (along each sequence's own path) and
-/// temperature as they are, truncation loosened (top-p to (1 + top_p) / 2, top-k doubled, min-p
-/// halved), no grammar; the same noise. Looks at its 64 best tokens only.
+/// Drafts with the target's settings, without its grammar: bias and penalties along each sequence's
+/// own path, truncation, temperature, the same noise (see TokenDistribution::rank).
 ///
 /// *Thread safety:* as Model. *Lifecycle:* 1. construct on the worker's thread 2. `begin` 3.
 /// `draft`, `fork`, `truncate` 4. `begin` again, or destroy.
@@ -48,16 +49,12 @@ class LlamaDraft final : public DraftModel {
   void decode_inputs(std::span<const SequenceInput> inputs);
   void read_ahead(const SequenceInput& input, std::size_t n);
   int keep_best_prefix(std::span<const Token> wanted);
-  std::vector<Candidate> candidates(std::span<float> logits, std::span<const Token> path,
-                                    int k) const;
-  std::vector<Scored> truncated(std::vector<Scored> best) const;
 
   Pos n_ctx_;
   int n_common_;
   int chunk_;
   LlamaContext context_;
-  SamplingOptions sampling_;
-  bool begun_ = false;
+  std::optional<TokenDistribution> distribution_;  ///< of the text that was begun.
   std::vector<BatchToken> batch_;
   std::vector<int> rows_;  ///< index in the batch of the last token of each input.
 };

@@ -231,7 +231,7 @@ Choice LlamaTarget::choose(std::span<float> logits, Token token) const {
   const double logprob = log_softmax_at(logits, token);
   choice.logprob = static_cast<float>(logprob);
   const double normaliser = static_cast<double>(logits[static_cast<std::size_t>(token)]) - logprob;
-  for (const auto& [other, logit] : top_scores(logits, n_logprobs_)) {
+  for (const auto& [other, logit] : ScoreRow(logits).largest(n_logprobs_)) {
     choice.top.push_back({other, static_cast<float>(static_cast<double>(logit) - normaliser)});
   }
   return choice;

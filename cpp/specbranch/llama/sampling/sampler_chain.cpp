@@ -5,8 +5,6 @@
 
 #include "llama.h"
 #include "specbranch/base/errors.h"
-#include "specbranch/llama/sampling/logit_adjustments.h"
-#include "specbranch/llama/sampling/truncation.h"
 
 namespace specbranch::llama {
 namespace {
@@ -58,17 +56,6 @@ SamplerHandle make_grammar(const Vocabulary& vocabulary, const std::string& gram
   return sampler;
 }
 
-SamplerHandle make_sorted_cut(const SamplingOptions& options) {
-  SamplerHandle chain(llama_sampler_chain_init({/*no_perf=*/true}));
-  if (options.top_k > 0 && options.top_p < 1.0F) {
-    llama_sampler_chain_add(chain.get(), llama_sampler_init_top_p(options.top_p, /*min_keep=*/1));
-  }
-  if (options.min_p > 0.0F) {
-    llama_sampler_chain_add(chain.get(), llama_sampler_init_min_p(options.min_p, /*min_keep=*/1));
-  }
-  return chain;
-}
-
 bool nothing_left(std::span<const float> logits) {
   return std::all_of(logits.begin(), logits.end(), [](float s) { return s == kForbidden; });
 }
@@ -82,79 +69,19 @@ void check_grammar(const Vocabulary& vocabulary, const std::string& grammar) {
 SamplerChain::SamplerChain(const Vocabulary& vocabulary, const SamplingOptions& options,
                            std::span<const Token> prompt)
     : vocabulary_(vocabulary),
-      options_(options),
+      distribution_(options),
       history_(prompt.begin(), prompt.end()),
-      sorted_cut_(make_sorted_cut(options)),
       grammar_(make_grammar(vocabulary, options.grammar)) {}
 
 std::optional<Token> SamplerChain::choose(std::span<float> logits) {
-  require_numbers(logits);
-  std::optional<PositionNoise> noise;
-  if (options_.temperature > 0.0F) {
-    noise.emplace(options_.seed, static_cast<Pos>(history_.size()));
-  }
-  const PositionNoise* key = noise ? &*noise : nullptr;
-  const Token first = choose_without_grammar(logits, key);
+  const Token first = distribution_.choose(logits, history_);
   if (first < 0) return std::nullopt;
   if (!grammar_ || is_allowed(first)) return first;
   const std::span<float> allowed = mask(logits);
   if (allowed.empty()) return std::nullopt;
-  const Token second = choose_without_grammar(allowed, key);
+  const Token second = distribution_.choose(allowed, history_);
   if (second < 0) return std::nullopt;
   return second;
-}
-
-Token SamplerChain::choose_without_grammar(std::span<float> logits,
-                                           const PositionNoise* noise) const {
-  const LogitAdjustments adjustments(logits, options_, history_);
-  // top-k, top-p and min-p always keep the most probable token.
-  if (noise == nullptr) return choose_dense(logits, nullptr);
-  const bool truncated = options_.top_k > 0 || options_.top_p < 1.0F || options_.min_p > 0.0F;
-  if (truncated) {
-    const std::vector<Scored> kept = truncate(logits);
-    const auto index = specbranch::choose(kept, noise);
-    return index < 0 ? -1 : kept[static_cast<std::size_t>(index)].token;
-  }
-  if (options_.temperature == 1.0F) return choose_dense(logits, noise);
-  scaled_.resize(logits.size());
-  std::transform(logits.begin(), logits.end(), scaled_.begin(),
-                 [t = options_.temperature](float logit) { return logit / t; });
-  return choose_dense(scaled_, noise);
-}
-
-std::vector<Scored> SamplerChain::candidates(std::span<float> logits) const {
-  const LogitAdjustments adjustments(logits, options_, history_);
-  return truncate(logits);
-}
-
-std::vector<Scored> SamplerChain::truncate(std::span<const float> logits) const {
-  if (nothing_left(logits)) return {};
-  std::vector<Scored> kept;
-  bool sorted = true;
-  if (options_.top_k > 0) {
-    kept = top_scores(logits, options_.top_k);
-  } else if (options_.top_p < 1.0F) {
-    kept = keep_top_p(logits, options_.top_p);
-  } else if (options_.min_p > 0.0F) {
-    kept = keep_min_p(logits, options_.min_p);
-    sorted = false;
-  } else {
-    kept.reserve(logits.size());
-    for (std::size_t i = 0; i < logits.size(); ++i) {
-      kept.push_back({static_cast<Token>(i), logits[i]});
-    }
-    sorted = false;
-  }
-  if (sorted && llama_sampler_chain_n(sorted_cut_.get()) > 0) {
-    std::vector<llama_token_data> data;
-    data.reserve(kept.size());
-    for (const auto& [token, logit] : kept) data.push_back({token, logit, 0.0F});
-    llama_token_data_array array{data.data(), data.size(), -1, /*sorted=*/true};
-    llama_sampler_apply(sorted_cut_.get(), &array);
-    kept.resize(array.size);
-  }
-  for (Scored& item : kept) item.score /= options_.temperature;
-  return kept;
 }
 
 bool SamplerChain::is_spelled(Token token) const {
