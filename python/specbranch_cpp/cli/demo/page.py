@@ -35,7 +35,7 @@ With your own files:
     specbranch check your-target.gguf your-draft.gguf          # do they fit, what will they gain
     specbranch demo -m your-target.gguf -md your-draft.gguf    # all of the above
 
-    from specbranch_cpp.engine import Engine
+    from specbranch_cpp import Engine
 
     with Engine("your-target.gguf", "your-draft.gguf") as engine:
         print(engine.generate("def add(a, b):", max_tokens=64).result().text)
