@@ -47,7 +47,7 @@ class LlamaDraft final : public DraftModel {
   void check_inputs(std::span<const SequenceInput> inputs, int k) const;
   void decode_inputs(std::span<const SequenceInput> inputs);
   void read_ahead(const SequenceInput& input, std::size_t n);
-  int keep_best_prefix(std::span<const Token> wanted);
+  int keep_prefixes(const HashedTokens& wanted);
   std::vector<Candidate> candidates(std::span<float> logits, std::span<const Token> path,
                                     int k) const;
   std::vector<Scored> truncated(std::vector<Scored> best) const;
