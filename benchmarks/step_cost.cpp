@@ -71,15 +71,14 @@ class Text {
     last_ = request.prompt.back();
     begun_ = true;
     length_ = start_ - 1;
-    reset();
     return {0, BeginCommand{std::make_shared<const Request>(std::move(request))}};
   }
 
   virtual Command step(int n) = 0;
+  virtual void begun(const BeginDone& event) = 0;
   virtual void done(const Event& event, int n) = 0;
 
  protected:
-  virtual void reset() = 0;
   Token next_token() { return tokens_[n_used_++ % tokens_.size()]; }
 
   Pos length_ = 0;
@@ -105,6 +104,8 @@ class TargetText final : public Text {
     return {0, std::move(verify)};
   }
 
+  void begun(const BeginDone& /*event*/) override { held_ = length_; }
+
   void done(const Event& event, int n) override {
     const std::vector<Choice>& choices = std::get<VerifyDone>(event.body).verification.choices;
     held_ = length_ + n;
@@ -117,7 +118,6 @@ class TargetText final : public Text {
   }
 
  private:
-  void reset() override { held_ = length_; }
   Pos held_ = 0;
 };
 
@@ -137,6 +137,12 @@ class DraftText final : public Text {
     return {0, std::move(draft)};
   }
 
+  void begun(const BeginDone& event) override {
+    for (std::size_t i = 0; i < branches_.size(); ++i) {
+      branches_[i] = {event.lengths[i], event.lengths[i]};
+    }
+  }
+
   void done(const Event& /*event*/, int n) override {
     for (int i = 0; i < n; ++i) branches_[static_cast<std::size_t>(i)] = {length_, length_ + 1};
     ++length_;
@@ -148,7 +154,6 @@ class DraftText final : public Text {
     Pos held = 0;
   };
 
-  void reset() override { std::ranges::fill(branches_, Branch{}); }
   std::vector<Branch> branches_;
 };
 
@@ -255,6 +260,7 @@ std::optional<Event> StepClock::receive(ModelRole role) {
   Player& own = player(event.role);
   own.busy = false;
   if (!own.stepping) {
+    own.text->begun(std::get<BeginDone>(event.body));
     issue(event.role, own.n);
     return std::nullopt;
   }
@@ -288,11 +294,11 @@ Curve StepClock::measure(ModelRole role, std::span<const int> lengths, bool besi
       for (int i = 0; i < kGroup; ++i) {
         const Event event = step(role, n, beside);
         const std::int64_t period_us = now_us() - player(role).issued_us;
-        const std::int64_t us = event.end_us - event.begin_us;
+        const std::int64_t us = event.end_us - event.begin_us - event.ops_us;
         if (i == 0 && (lengths.size() > 1)) times.changed_us.push_back(us);
         if (i >= kGroup - kSteady) {
           times.steady_us.push_back(us);
-          times.hop_us.push_back(period_us - us);
+          times.hop_us.push_back(period_us - (event.end_us - event.begin_us));
         }
       }
     }

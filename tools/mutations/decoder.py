@@ -13,6 +13,13 @@ MUTATIONS = (
         "    Node& node = tree_.at(tree_.contains(sent[i]) ? sent[i] : tree_.root());\n",
     ),
     Mutation(
+        "copies-in-the-step",
+        "the time of KV copies counts as the time of the draft pass",
+        "decoder/decoder.cpp",
+        "event.begin_us + event.ops_us, event.end_us",
+        "event.begin_us, event.end_us",
+    ),
+    Mutation(
         "reroot-parent",
         "the tree is rooted one node too early",
         "decoder/decoder.cpp",

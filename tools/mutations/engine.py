@@ -13,6 +13,13 @@ MUTATIONS = (
         "  submit.output",
     ),
     Mutation(
+        "copies-untimed",
+        "the draft tells nothing of the time of its KV copies",
+        "engine/worker.cpp",
+        "  event.ops_us = now_us() - event.begin_us;\n  return DraftDone",
+        "  return DraftDone",
+    ),
+    Mutation(
         "abort-not-cleared",
         "an abort outlives the generation that it was meant for",
         "engine/coordinator.cpp",

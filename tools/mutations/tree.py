@@ -41,6 +41,20 @@ MUTATIONS = (
         "  truncate(to, length - 1);",
     ),
     Mutation(
+        "kept-prefix-forgotten",
+        "a begin leaves every other sequence empty, as far as the ledger knows",
+        "tree/kv_ledger.cpp",
+        "entries_[seq] = {lengths[seq], {}};",
+        "entries_[seq] = {seq == 0 ? lengths[seq] : 0, {}};",
+    ),
+    Mutation(
+        "kept-prefix-unchecked",
+        "the draft may begin with any part of the prompt",
+        "tree/draft_sequences.cpp",
+        "lengths.front() != n_prefill_ ||",
+        "lengths.front() < 0 ||",
+    ),
+    Mutation(
         "fork-wrong-prefix",
         "cells that differ are kept as if they were common",
         "tree/draft_sequences.cpp",

@@ -131,7 +131,7 @@ Commands CostMeasurement::on(const Event& event) {
 void CostMeasurement::finish_step(const Event& event) {
   Model& own = model(event.role);
   const Step step = *std::exchange(own.step, std::nullopt);
-  const std::int64_t us = event.end_us - event.begin_us;
+  const std::int64_t us = event.end_us - event.begin_us - event.ops_us;
   const std::int64_t period_us = event.end_us - own.issued_us;
   if (phase_ == Phase::kOverlap) {
     own.overlapped_us.push_back(period_us);
@@ -319,7 +319,7 @@ void CostMeasurement::issue(const Step& step, Commands& commands) {
 
 void CostMeasurement::begin_text(ModelRole role, Commands& commands) {
   Request request;
-  request.prompt = {tokens_.front()};  // nothing to prefill
+  request.prompt = {tokens_.front()};  // nothing to prefill, nothing to keep
   request.mode = Mode::kAutoregressive;
   Command command{kNoGeneration, BeginCommand{std::make_shared<const Request>(std::move(request))}};
   Model& own = model(role);

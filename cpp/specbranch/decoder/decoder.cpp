@@ -73,7 +73,8 @@ Commands Decoder::on(const Event& event) {
     throw PreconditionError("[Decoder::on] an event for which no command is under way");
   }
   now_us_ = std::max(now_us_, event.end_us);
-  const StepTime step = timer_.ended(event.role, event.begin_us, event.end_us);
+  // A copy of a long prefix would pass for a slow step.
+  const StepTime step = timer_.ended(event.role, event.begin_us + event.ops_us, event.end_us);
 
   if (const auto* fail = std::get_if<FailDone>(&event.body)) {
     // Report the first error; a fatal one takes precedence.
@@ -91,6 +92,8 @@ Commands Decoder::on(const Event& event) {
     if (target) {
       n_reused_ = begin->n_reused;
       target_length_ = tree_.at(tree_.root()).pos;
+    } else {
+      sequences_.begin(begin->lengths);
     }
   } else if (const auto* verify = std::get_if<VerifyDone>(&event.body)) {
     report(step);

@@ -12,16 +12,17 @@ namespace {
 
 using Body = decltype(Event::body);
 
-Body run(TargetModel& model, const VerifyCommand& command) {
+Body run(TargetModel& model, const VerifyCommand& command, Event& event) {
   if (command.truncate) model.truncate(*command.truncate);
+  event.ops_us = now_us() - event.begin_us;
   return VerifyDone{model.verify(command.pos, command.path, command.n_pad)};
 }
 
-Body run(TargetModel& /*model*/, const DraftCommand& /*command*/) {
+Body run(TargetModel& /*model*/, const DraftCommand& /*command*/, Event& /*event*/) {
   throw PreconditionError("[execute] a draft command for the target");
 }
 
-Body run(DraftModel& model, const DraftCommand& command) {
+Body run(DraftModel& model, const DraftCommand& command, Event& event) {
   for (const KvOp& op : command.ops) {
     if (const auto* fork = std::get_if<Fork>(&op)) {
       model.fork(*fork);
@@ -29,15 +30,20 @@ Body run(DraftModel& model, const DraftCommand& command) {
       model.truncate(std::get<Truncate>(op));
     }
   }
+  event.ops_us = now_us() - event.begin_us;
   return DraftDone{model.draft(command.inputs, command.k)};
 }
 
-Body run(DraftModel& /*model*/, const VerifyCommand& /*command*/) {
+Body run(DraftModel& /*model*/, const VerifyCommand& /*command*/, Event& /*event*/) {
   throw PreconditionError("[execute] a verify command for the draft");
 }
 
-Body run(Model& model, const BeginCommand& command) {
-  return BeginDone{model.begin(*command.request)};
+Body run(Model& model, const BeginCommand& command, Event& /*event*/) {
+  BeginDone done;
+  done.n_reused = model.begin(*command.request);
+  const int n_seq = model.capabilities().n_seq;
+  for (SeqId seq = 0; seq < n_seq; ++seq) done.lengths.push_back(model.length(seq));
+  return done;
 }
 
 /// Runs `work`; an exception that is not ours leaves the model in an unknown state.
@@ -66,7 +72,7 @@ Event execute_on(ModelRole role, M& model, const Command& command) {
   event.generation_id = command.generation_id;
   event.begin_us = now_us();
   event.body = guarded(role, [&] {
-    return std::visit([&](const auto& body) { return run(model, body); }, command.body);
+    return std::visit([&](const auto& body) { return run(model, body, event); }, command.body);
   });
   event.end_us = now_us();
   return event;

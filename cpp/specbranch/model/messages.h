@@ -55,6 +55,8 @@ struct Command {
 /// The prompt is in place.
 struct BeginDone {
   int n_reused = 0;
+  /// Cells of each sequence: prefixes of the prompt. GCC warns without the initializer.
+  std::vector<Pos> lengths = {};  // NOLINT(readability-redundant-member-init)
 };
 
 struct VerifyDone {
@@ -89,6 +91,8 @@ struct Event {
   std::variant<BeginDone, VerifyDone, DraftDone, AbortDone, FailDone, PolicyReply> body;
   std::int64_t begin_us = 0;  ///< when the model began the work, on the steady clock.
   std::int64_t end_us = 0;    ///< when the model ended the work.
+  /// The first part of the work: forks and cuts of the KV cache, before the forward pass.
+  std::int64_t ops_us = 0;
 };
 
 }  // namespace specbranch

@@ -92,9 +92,10 @@ class Model {
 
   virtual Capabilities capabilities() const = 0;
 
-  /// Starts a generation: afterwards sequence 0 holds exactly prompt[0 .. n-1) and every other one
-  /// is empty. Returns how many tokens were reused from earlier calls. Works in chunks; throws
-  /// Aborted.
+  /// Starts a generation: afterwards sequence 0 holds exactly prompt[0 .. n-1). Every other
+  /// sequence keeps its common prefix with these tokens and drops its other cells, so that no fork
+  /// copies this prefix again; see `length`. Returns how many tokens sequence 0 reuses from earlier
+  /// calls. Works in chunks; throws Aborted.
   virtual int begin(const Request& request) = 0;
 
   /// Cells that `seq` holds.

@@ -61,12 +61,14 @@ void FakeCells::fork(const Fork& op) {
 
 int FakeCells::begin(std::span<const Token> prompt) {
   const auto wanted = prompt.first(prompt.size() - 1);
-  const auto& old = cells_[0];
-  const auto same = std::mismatch(old.begin(), old.end(), wanted.begin(), wanted.end());
-  const auto n_reused = static_cast<int>(same.second - wanted.begin());
-  for (auto& cells : cells_) cells.clear();
+  std::ptrdiff_t n_reused = 0;
+  for (auto& cells : cells_) {
+    const auto end = std::ranges::mismatch(cells, wanted).in1;
+    n_reused = std::max(n_reused, end - cells.begin());
+    cells.erase(end, cells.end());
+  }
   cells_[0].assign(wanted.begin(), wanted.end());
-  return n_reused;
+  return static_cast<int>(n_reused);
 }
 
 void FakeCells::check_path(Pos pos, std::span<const Token> path, int n_pad,

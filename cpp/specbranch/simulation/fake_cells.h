@@ -22,8 +22,8 @@ class FakeCells {
   void truncate(const Truncate& op);
   void fork(const Fork& op);
 
-  /// Sequence 0 holds the prompt but for its last token, the others nothing. Returns what was held
-  /// before and stays.
+  /// What `Model::begin` demands. Sequence 0 takes over the longest prefix that any sequence holds;
+  /// returns its length.
   int begin(std::span<const Token> prompt);
 
   /// What `TargetModel::verify` demands.

@@ -221,8 +221,11 @@ class SyntheticDraft final : public DraftModel {
   int begin(const Request& request) override {
     if (abort_requested()) throw Aborted("[synthetic] aborted");
     text_.begin(request.prompt);
-    std::ranges::fill(n_right_, 0);
-    return cells_.begin(request.prompt);
+    const int n_reused = cells_.begin(request.prompt);
+    for (SeqId seq = 0; seq < limits_.n_seq; ++seq) {
+      n_right_[static_cast<std::size_t>(seq)] = cells_.length(seq);
+    }
+    return n_reused;
   }
 
   Pos length(SeqId seq) const override { return cells_.length(seq); }

@@ -16,6 +16,7 @@ struct Pending {
   Command command;
   std::int64_t begin_us = 0;
   std::int64_t end_us = 0;
+  std::int64_t ops_us = 0;
   bool abort = false;
 };
 
@@ -97,6 +98,7 @@ class VirtualRun {
         role == ModelRole::kTarget ? perform(target_, pending) : perform(*draft_, pending);
     event.begin_us = pending.begin_us;
     event.end_us = pending.end_us;
+    event.ops_us = std::min(pending.ops_us, pending.end_us - pending.begin_us);
     if (options_.tamper_event) options_.tamper_event(event);
     // As the coordinator has it: a draft that is given the text later does not move the begin.
     if (std::holds_alternative<BeginDone>(event.body) && decoder_->counters().n_target_steps == 0) {
@@ -157,7 +159,9 @@ class VirtualRun {
     }
     if (options_.tamper_command) options_.tamper_command(command);
     const auto& duration = role == ModelRole::kTarget ? options_.target_us : options_.draft_us;
+    const std::int64_t ops_us = options_.ops_us ? options_.ops_us(command) : 0;
     std::int64_t us = duration ? duration(command) : (role == ModelRole::kTarget ? 1000 : 100);
+    us += ops_us;
     const ModelRole other = role == ModelRole::kTarget ? ModelRole::kDraft : ModelRole::kTarget;
     if (pending_[index(other)]) {
       us = std::llround(static_cast<double>(us) * slowdown_of(role));
@@ -165,7 +169,7 @@ class VirtualRun {
     }
     meter_.sent(role, now_us_);
     const std::int64_t begin_us = now_us_ + options_.hop_us;
-    pending_[index(role)] = Pending{std::move(command), begin_us, begin_us + us, false};
+    pending_[index(role)] = Pending{std::move(command), begin_us, begin_us + us, ops_us, false};
   }
 
   TargetModel& target_;

@@ -30,6 +30,8 @@ struct VirtualOptions {
   /// Duration of a command in virtual microseconds. Defaults: 1,000 a target and 100 a draft step.
   std::function<std::int64_t(const Command&)> target_us;
   std::function<std::int64_t(const Command&)> draft_us;
+  /// Duration of the KV operations of a command, which come before the step. Default: none.
+  std::function<std::int64_t(const Command&)> ops_us;
   /// How much longer a step of one model takes while the other is at work too; at least 1.
   double target_slowdown = 1.0;
   double draft_slowdown = 1.0;

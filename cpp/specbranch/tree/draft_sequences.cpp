@@ -25,6 +25,20 @@ bool uses(std::span<const SequenceInput> inputs, SeqId seq) {
 
 }  // namespace
 
+void DraftSequences::reset(std::vector<Token> text, int n_seq) {
+  n_prefill_ = static_cast<Pos>(text.size()) - 1;
+  ledger_.reset(std::move(text), n_seq);
+}
+
+void DraftSequences::begin(std::span<const Pos> lengths) {
+  if (lengths.empty() || lengths.front() != n_prefill_ ||
+      std::ranges::any_of(lengths, [&](Pos length) { return length > n_prefill_; })) {
+    throw PreconditionError("[DraftSequences::begin] the sequences do not hold the prompt of " +
+                            std::to_string(n_prefill_ + 1) + " tokens without its last");
+  }
+  ledger_.begin(lengths);
+}
+
 DraftCommand DraftSequences::plan(SpeculationTree& tree, std::span<const NodeId> nodes, int width) {
   DraftCommand command;
   command.k = width;

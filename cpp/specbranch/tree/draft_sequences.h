@@ -15,8 +15,12 @@ namespace specbranch {
 /// applies the answer of a pass.
 class DraftSequences {
  public:
-  /// Starts with `text`. Sequence 0 holds all of it but the last token.
-  void reset(std::vector<Token> text, int n_seq) { ledger_.reset(std::move(text), n_seq); }
+  /// Starts with `text`. The draft must begin before the first pass.
+  void reset(std::vector<Token> text, int n_seq);
+
+  /// The draft has begun with the text of `reset`: each sequence holds so many of its first tokens,
+  /// sequence 0 all but the last. Throws PreconditionError for lengths that this rules out.
+  void begin(std::span<const Pos> lengths);
 
   /// Appends a committed token to the text.
   void commit(Token token) { ledger_.commit(token); }
@@ -66,6 +70,7 @@ class DraftSequences {
   SeqId free_seq(const SpeculationTree& tree, std::span<const SequenceInput> taken) const;
 
   KvLedger ledger_;
+  Pos n_prefill_ = 0;  ///< what sequence 0 holds after the begin.
   std::vector<NodeId> in_flight_;
   std::vector<SequenceInput> sent_;
   bool cancelled_ = false;

@@ -11,7 +11,17 @@ namespace specbranch {
 void KvLedger::reset(std::vector<Token> committed, int n_seq) {
   committed_ = std::move(committed);
   entries_.assign(static_cast<std::size_t>(n_seq), Entry{});
-  if (!entries_.empty()) entries_[0].base = static_cast<Pos>(committed_.size()) - 1;
+}
+
+void KvLedger::begin(std::span<const Pos> lengths) {
+  const auto n_committed = static_cast<Pos>(committed_.size());
+  if (lengths.size() != entries_.size() ||
+      std::ranges::any_of(lengths, [&](Pos n) { return n < 0 || n > n_committed; })) {
+    throw PreconditionError("[KvLedger::begin] " + std::to_string(lengths.size()) +
+                            " lengths do not fit " + std::to_string(entries_.size()) +
+                            " sequences of a text of " + std::to_string(n_committed));
+  }
+  for (std::size_t seq = 0; seq < entries_.size(); ++seq) entries_[seq] = {lengths[seq], {}};
 }
 
 Pos KvLedger::length(SeqId seq) const {

@@ -14,8 +14,11 @@ namespace specbranch {
 /// The ledger owns no KV cells: the caller sends `Fork` and `Truncate` to the model.
 class KvLedger {
  public:
-  /// Starts anew: sequence 0 holds the first `committed.size() - 1` tokens, the others are empty.
+  /// Starts anew: every sequence is empty.
   void reset(std::vector<Token> committed, int n_seq);
+
+  /// Each sequence holds so many of the first committed tokens.
+  void begin(std::span<const Pos> lengths);
 
   /// Appends a committed token to the text.
   void commit(Token token) { committed_.push_back(token); }

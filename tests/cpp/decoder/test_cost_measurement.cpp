@@ -28,6 +28,7 @@ struct Clockwork {
   std::function<std::int64_t(int n)> draft_us = [](int n) { return 200 + 10 * n; };
   double target_slowdown = 1.0;
   double draft_slowdown = 1.0;
+  int fork_us = 0;            ///< of each fork of a draft command.
   std::int64_t first_us = 0;  ///< what the first step of each model takes on top.
 };
 
@@ -71,6 +72,7 @@ class Bench {
     Command command;
     std::int64_t begin_us = 0;
     std::int64_t end_us = 0;
+    std::int64_t ops_us = 0;
   };
 
   void dispatch(Commands commands) {
@@ -81,11 +83,13 @@ class Bench {
   void send(std::size_t role, Command command) {
     REQUIRE(!pending_[role]);
     std::int64_t us = 5;
+    std::int64_t ops_us = 0;
     std::optional<int> n;
     if (const auto* verify = std::get_if<VerifyCommand>(&command.body)) {
       n = static_cast<int>(verify->path.size());
     } else if (const auto* draft = std::get_if<DraftCommand>(&command.body)) {
       n = static_cast<int>(draft->inputs.size());
+      ops_us = clock_.fork_us * static_cast<std::int64_t>(draft->ops.size());
     }
     if (n) {
       us = role == 0 ? clock_.target_us(*n) : clock_.draft_us(*n);
@@ -94,7 +98,7 @@ class Bench {
       if (pending_[1 - role]) us = static_cast<std::int64_t>(static_cast<double>(us) * factor);
       lengths[role].push_back(*n);
     }
-    pending_[role] = Pending{std::move(command), now_us, now_us + us};
+    pending_[role] = Pending{std::move(command), now_us, now_us + us + ops_us, ops_us};
     // Started at the same moment: the other one is overlapped too.
     Pending* other = pending_[1 - role] ? &*pending_[1 - role] : nullptr;
     if (other != nullptr && n && other->begin_us == now_us && now_us > 0) {
@@ -114,6 +118,7 @@ class Bench {
         role == 0 ? execute(*target_, pending.command) : execute(*draft_, pending.command);
     event.begin_us = pending.begin_us;
     event.end_us = pending.end_us;
+    event.ops_us = pending.ops_us;
     return event;
   }
 
@@ -138,6 +143,7 @@ TEST_CASE("measurement of step costs: a quick pair is measured in full, in few s
   clock.target_slowdown = 1.5;
   clock.draft_slowdown = 1.25;
   clock.first_us = 5000;
+  clock.fork_us = 20;  // no part of a step
   Bench bench({}, draft, clock);
   const StepCosts costs = bench.run().costs();
   REQUIRE(costs.known());

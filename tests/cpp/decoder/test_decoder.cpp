@@ -71,8 +71,8 @@ class Bench {
   }
 
   void begin() {
-    answer(ModelRole::kDraft, BeginDone{});
-    answer(ModelRole::kTarget, BeginDone{});
+    answer(ModelRole::kDraft, BeginDone{0, {2, 0, 0, 0}});
+    answer(ModelRole::kTarget, BeginDone{0, {2}});
   }
 
   void verified(const std::vector<Choice>& choices, bool exhausted = false) {
@@ -246,6 +246,13 @@ TEST_CASE("answers that do not fit the commands are refused") {
     bench.begin();
     CHECK_THROWS_AS(bench.verified({choice_of(4)}), PreconditionError);
     CHECK_THROWS_AS(bench.answer(ModelRole::kDraft, DraftDone{}), PreconditionError);
+  }
+  SUBCASE("sequences that a begin cannot leave") {
+    for (const std::vector<Pos>& lengths :
+         {std::vector<Pos>{}, {2, 0, 0}, {1, 0, 0, 0}, {2, 3, 0, 0}, {2, -1, 0, 0}}) {
+      Bench bench(two_branches(true));
+      CHECK_THROWS_AS(bench.answer(ModelRole::kDraft, BeginDone{0, lengths}), PreconditionError);
+    }
   }
   SUBCASE("too few sequences") {
     Bench bench(two_branches(true));

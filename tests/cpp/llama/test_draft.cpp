@@ -74,7 +74,8 @@ TEST_CASE("a fork or a truncation is a constant number of llama.cpp calls") {
     draft.begin(request_of(code_prompt(n)));
     const Pos base = draft.length(0);
     auto calls = draft.context().n_memory_calls();
-    draft.fork({0, 1, 0, 0, base});
+    const Pos kept = draft.length(1);
+    draft.fork({0, 1, kept, kept, base});
     CHECK(draft.context().n_memory_calls() - calls == 1);
     calls = draft.context().n_memory_calls();
     draft.fork({0, 1, base - 5, base, base});
@@ -101,7 +102,9 @@ TEST_CASE("a new prompt takes over the longest prefix that any branch holds") {
   next.insert(next.end(), {50, 51, 52, 53});
   CHECK(draft.begin(request_of(next)) == base + 3);
   CHECK(draft.length(0) == static_cast<Pos>(next.size()) - 1);
-  for (SeqId seq = 1; seq < 4; ++seq) CHECK(draft.length(seq) == 0);
+  CHECK(draft.length(1) == 0);
+  CHECK(draft.length(2) == base + 3);
+  CHECK(draft.length(3) == 0);
   const SequenceInput input{3, 0, draft.length(0), {53}};
   const auto candidates = draft.draft(std::span(&input, 1), 4);
   CHECK(candidates.front().size() == 4);
@@ -109,6 +112,76 @@ TEST_CASE("a new prompt takes over the longest prefix that any branch holds") {
   const auto logits = draft.logits(0);
   // Cells from generation are kept: equal up to rounding.
   check_close(copy(logits), clean);
+}
+
+TEST_CASE("a later turn copies to no sequence what the sequence holds") {
+  SPECBRANCH_NEEDS_MODELS();
+  const auto prompt = code_prompt(300);
+  LlamaDraft draft(draft_weights(), small_options(draft_path()), {.n_seq = 4});
+  draft.begin(request_of(prompt));
+  const Pos base = draft.length(0);
+  draft.fork({0, 1, 0, 0, base});
+  draft.fork({0, 2, 0, 0, base});
+  const std::vector<SequenceInput> inputs = {{1, 0, base, {prompt.back(), 40}},
+                                             {2, 1, base, {prompt.back(), 50, 51}}};
+  draft.draft(inputs, 2);
+  auto next = prompt;
+  next.insert(next.end(), {40, 41, 42});
+  const auto calls = draft.context().n_memory_calls();
+  CHECK(draft.begin(request_of(next)) == base + 2);
+  // Sequence 1 is cut after the prompt; no other sequence holds more than the new text.
+  CHECK(draft.context().n_memory_calls() - calls == 1);
+  CHECK(draft.length(0) == base + 3);
+  CHECK(draft.length(1) == base + 1);
+  CHECK(draft.length(2) == base);
+  CHECK(draft.length(3) == 0);
+  draft.fork({0, 1, base + 1, base + 1, base + 3});
+  draft.fork({0, 2, base, base, base + 3});
+  CHECK(draft.context().n_memory_calls() - calls == 3);
+  const std::vector<SequenceInput> again = {{3, 1, base + 3, {42}}, {4, 2, base + 3, {60}}};
+  draft.draft(again, 2);
+  check_close(copy(draft.logits(0)), clean_logits(next, {42}));
+  check_close(copy(draft.logits(1)), clean_logits(next, {60}));
+}
+
+TEST_CASE("a prompt that shares nothing empties every sequence in one call") {
+  SPECBRANCH_NEEDS_MODELS();
+  const auto prompt = code_prompt(200);
+  LlamaDraft draft(draft_weights(), small_options(draft_path()), {.n_seq = 4});
+  draft.begin(request_of(prompt));
+  for (SeqId seq = 1; seq < 4; ++seq) draft.fork({0, seq, 0, 0, draft.length(0)});
+  std::vector<Token> other(prompt.begin() + 100, prompt.end());
+  other[0] = prompt[0] + 1;
+  const auto calls = draft.context().n_memory_calls();
+  CHECK(draft.begin(request_of(other)) == 0);
+  CHECK(draft.context().n_memory_calls() - calls == 1);
+  CHECK(draft.length(0) == static_cast<Pos>(other.size()) - 1);
+  for (SeqId seq = 1; seq < 4; ++seq) CHECK(draft.length(seq) == 0);
+  const SequenceInput input{1, 0, draft.length(0), {other.back()}};
+  draft.draft(std::span(&input, 1), 1);
+  CHECK(copy(draft.logits(0)) == clean_logits(other, {other.back()}));
+}
+
+TEST_CASE("kept prefixes take no cells of their own, turn after turn") {
+  SPECBRANCH_NEEDS_MODELS();
+  auto options = small_options(draft_path());
+  options.n_ctx = 240;
+  LlamaDraft draft(draft_weights(), options, {.n_seq = 8, .reserve = 16});
+  REQUIRE(draft.context().n_cells() == 256);
+  const auto text = code_prompt(240);
+  // Every turn leaves a tail of its own in each sequence: without the cuts, the cache would be
+  // full.
+  for (const int n : {100, 120, 140, 90, 160, 200, 230}) {
+    draft.begin(request_of({text.begin(), text.begin() + n}));
+    const Pos base = draft.length(0);
+    std::vector<SequenceInput> inputs;
+    for (SeqId seq = 0; seq < 8; ++seq) {
+      const Pos held = draft.length(seq);
+      if (seq > 0) draft.fork({0, seq, held, held, base});
+      inputs.push_back({seq, seq, base, {100 + seq, 200 + seq}});
+    }
+    CHECK_NOTHROW(draft.draft(inputs, 1));
+  }
 }
 
 TEST_CASE("candidates: order, confidences, mask, penalties, noise") {

@@ -178,7 +178,7 @@ TEST_CASE("the recorder takes times, padding and reuse as they come") {
   auto request = std::make_shared<Request>();
   request->prompt.assign(10, 0);
   recorder.sent(ModelRole::kTarget, Command{1, BeginCommand{request}});
-  recorder.ended(Event{ModelRole::kTarget, 1, BeginDone{4}, 1'010, 1'050}, {}, 1'060);
+  recorder.ended(Event{ModelRole::kTarget, 1, BeginDone{4, {}}, 1'010, 1'050}, {}, 1'060);
   recorder.sent(ModelRole::kTarget, Command{1, VerifyCommand{std::nullopt, 9, {1, 2, 3}, 2}});
   recorder.sent(ModelRole::kDraft,
                 Command{1, DraftCommand{{}, {{0, 0, 9, {1, 2}}, {1, 1, 9, {5}}}, 1}});

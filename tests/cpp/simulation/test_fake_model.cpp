@@ -114,8 +114,29 @@ TEST_CASE("the draft refuses what does not fit, and changes nothing") {
   REQUIRE(answers.size() == 2);
   CHECK(answers[0].size() == 2);
   check_lengths(4, 4, 0);
-  CHECK(draft->begin(make_request({1, 2, 3, 4})) == 3);
-  check_lengths(3, 0, 0);
+}
+
+TEST_CASE("a begin leaves every sequence what it has in common with the prompt") {
+  const auto draft = make_fake_draft(make_options());
+  const auto check_lengths = [&](Pos a, Pos b, Pos c) {
+    CHECK(draft->length(0) == a);
+    CHECK(draft->length(1) == b);
+    CHECK(draft->length(2) == c);
+  };
+  static_cast<void>(draft->begin(make_request({1, 2, 3, 4})));
+  draft->fork({0, 1, 0, 0, 2});
+  const std::vector<SequenceInput> inputs{{7, 0, 3, {4}}, {8, 1, 2, {5, 5, 3}}};
+  const auto before = draft->draft(inputs, 2);
+  check_lengths(4, 5, 0);
+  // Sequence 1 has the longest prefix, which sequence 0 takes over.
+  CHECK(draft->begin(make_request({1, 2, 5, 5, 0, 1})) == 4);
+  check_lengths(5, 4, 0);
+  CHECK(draft->begin(make_request({1, 2, 3, 4})) == 2);
+  check_lengths(3, 2, 0);
+  const SequenceInput again{9, 1, 2, {5, 5, 3}};
+  CHECK(draft->draft({&again, 1}, 2).at(0).at(0).token == before[1][0].token);
+  CHECK(draft->begin(make_request({3})) == 0);
+  check_lengths(0, 0, 0);
 }
 
 TEST_CASE("a wrong cell anywhere shows in the scores") {

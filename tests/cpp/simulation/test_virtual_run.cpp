@@ -1,4 +1,5 @@
 // The virtual clock: what two models at work at once do to each other's times.
+#include <algorithm>
 #include <cstdint>
 
 #include "support/support.h"
@@ -75,4 +76,47 @@ TEST_CASE("a step takes longer for as long as the other model is at work") {
   // The passes that have ended count as the one under way does.
   CHECK(steps[2].role == ModelRole::kTarget);
   CHECK(steps[2].overlap == doctest::Approx(1.0));
+}
+
+TEST_CASE("the time of KV operations is time, but not a part of a step") {
+  std::vector<StepTime> steps;
+  VirtualOptions options;
+  options.ops_us = [](const Command& command) {
+    return std::holds_alternative<DraftCommand>(command.body) ? 200 : 0;
+  };
+  const VirtualResult result = overlap(2, options, steps);
+  CHECK(result.draft_us == 1000);
+  REQUIRE(steps.size() == 3);
+  for (const StepTime& step : steps) {
+    CHECK(step.end_us - step.begin_us == (step.role == ModelRole::kDraft ? 300 : 1000));
+  }
+}
+
+TEST_CASE("copies of the KV cache do not enter the cost curve of the draft") {
+  Request request;
+  request.prompt = {1, 2, 3};
+  request.max_tokens = 200;
+  request.mode = Mode::kAuto;
+  const SyntheticOptions pair = synthetic_pair(0.6);
+  const auto target = make_synthetic_target(pair);
+  const auto draft = make_synthetic_draft(pair);
+  PairProfile profile = flat_profile();
+  int n_forks = 0;
+  VirtualOptions options;
+  options.profile = &profile;
+  options.ops_us = [&](const Command& command) -> std::int64_t {
+    const auto* pass = std::get_if<DraftCommand>(&command.body);
+    if (pass == nullptr) return 0;
+    const auto is_fork = [](const KvOp& op) { return std::holds_alternative<Fork>(op); };
+    const auto n = std::ranges::count_if(pass->ops, is_fork);
+    n_forks += static_cast<int>(n);
+    return 100 * n;
+  };
+  const VirtualResult result =
+      run_virtually(request, *target, draft.get(), options, make_eager_auto(request, &profile));
+  CHECK(message_of(result.error) == "");
+  CHECK(n_forks > 20);
+  for (const double us : profile.costs.draft_us) {
+    if (us > 0.0) CHECK(us == doctest::Approx(100.0));
+  }
 }

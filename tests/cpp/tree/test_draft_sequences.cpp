@@ -16,16 +16,37 @@ namespace {
 
 using Tokens = std::vector<Token>;
 
+std::ptrdiff_t common_prefix(const Tokens& a, const Tokens& b) {
+  return std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
+}
+
+/// A pair of models for one generation after another.
+struct Models {
+  explicit Models(const Scenario& scenario)
+      : target(make_fake_target(scenario.target)),
+        draft(make_fake_draft(scenario.draft)),
+        cells(static_cast<std::size_t>(scenario.draft.n_seq)) {}
+
+  std::unique_ptr<TargetModel> target;
+  std::unique_ptr<DraftModel> draft;
+  std::vector<Tokens> cells;  ///< of each of the draft's sequences, by the commands.
+};
+
 /// Drives a decoder by hand, so that a test can read the tree when a command is sent.
 class AuditedRun {
  public:
   AuditedRun(const Scenario& scenario, Mode mode, std::unique_ptr<Planner> planner)
+      : AuditedRun(scenario, mode, std::move(planner), std::make_shared<Models>(scenario)) {}
+
+  AuditedRun(const Scenario& scenario, Mode mode, std::unique_ptr<Planner> planner,
+             std::shared_ptr<Models> models)
       : random_(scenario.seed),
         request_(std::make_shared<Request>(scenario.request)),
-        target_(make_fake_target(scenario.target)),
-        draft_(make_fake_draft(scenario.draft)),
+        models_(std::move(models)),
+        target_(models_->target.get()),
+        draft_(models_->draft.get()),
         text_(request_->prompt),
-        cells_(static_cast<std::size_t>(scenario.draft.n_seq)) {
+        cells_(models_->cells) {
     request_->mode = mode;
     if (!planner) planner = make_planner(*request_);
     const ModelLimits limits{target_->capabilities(), draft_->capabilities()};
@@ -45,12 +66,15 @@ class AuditedRun {
         event = execute(*target_, *std::exchange(pending_target_, std::nullopt));
       } else {
         event = execute(*draft_, *std::exchange(pending_draft_, std::nullopt));
+        if (const auto* begin = std::get_if<BeginDone>(&event.body)) audit(*begin);
       }
       take(decoder_->on(event));
     }
     CHECK(message_of(decoder_->error()) == "");
   }
 
+  const Tokens& text() const { return text_; }
+  int n_kept() const { return n_kept_; }
   int n_inputs() const { return n_inputs_; }
   int n_forks() const { return n_forks_; }
 
@@ -61,12 +85,27 @@ class AuditedRun {
       pending_target_ = std::move(commands.target);
     }
     if (commands.draft) {
-      if (std::holds_alternative<BeginCommand>(commands.draft->body)) {
-        cells_[0].assign(request_->prompt.begin(), request_->prompt.end() - 1);
+      if (const auto* begin = std::get_if<BeginCommand>(&commands.draft->body)) {
+        begun_ = begin->request->prompt;
+        begun_.pop_back();
       } else {
         audit(std::get<DraftCommand>(commands.draft->body));
       }
       pending_draft_ = std::move(commands.draft);
+    }
+  }
+
+  void audit(const BeginDone& begin) {
+    REQUIRE(begin.lengths.size() == cells_.size());
+    for (std::size_t seq = 0; seq < cells_.size(); ++seq) {
+      // Sequence 0 holds the whole prompt; the others keep what they have in common with the
+      // prompt.
+      const auto n = seq == 0 ? static_cast<std::ptrdiff_t>(begun_.size())
+                              : common_prefix(cells_[seq], begun_);
+      CHECK(begin.lengths[seq] == n);
+      CHECK(draft_->length(static_cast<SeqId>(seq)) == n);
+      cells_[seq] = Tokens(begun_.begin(), begun_.begin() + n);
+      if (seq > 0 && n > 0) ++n_kept_;
     }
   }
 
@@ -132,8 +171,7 @@ class AuditedRun {
     ++n_forks_;
     Tokens& to = cells_[static_cast<std::size_t>(fork.to)];
     const Tokens& from = cells_[static_cast<std::size_t>(fork.from)];
-    const auto common =
-        std::mismatch(to.begin(), to.end(), from.begin(), from.end()).first - to.begin();
+    const auto common = common_prefix(to, from);
     CHECK(fork.to_length == static_cast<Pos>(to.size()));
     REQUIRE(fork.length <= static_cast<Pos>(from.size()));
     // No more than the longest common prefix stays, and no less: the rest is a copy.
@@ -153,13 +191,16 @@ class AuditedRun {
 
   Random random_;
   std::shared_ptr<Request> request_;
-  std::unique_ptr<TargetModel> target_;
-  std::unique_ptr<DraftModel> draft_;
+  std::shared_ptr<Models> models_;
+  TargetModel* target_;
+  DraftModel* draft_;
   Tokens text_;
-  std::vector<Tokens> cells_;
+  Tokens begun_;  ///< what sequence 0 of the draft holds after the begin.
+  std::vector<Tokens>& cells_;
   std::unique_ptr<Decoder> decoder_;
   std::optional<Command> pending_target_;
   std::optional<Command> pending_draft_;
+  int n_kept_ = 0;
   int n_inputs_ = 0;
   int n_forks_ = 0;
 };
@@ -200,6 +241,38 @@ TEST_CASE("so does every sequence of `auto` where all it does pays") {
     n_forks += audited.n_forks();
   }
   CHECK(n_forks > n);
+}
+
+TEST_CASE("so does every sequence of a later turn, which copies no prefix again") {
+  const int n = scaled(300);
+  int n_forks = 0;
+  int n_kept = 0;
+  for (int i = 0; i < n; ++i) {
+    Scenario scenario = make_scenario(static_cast<std::uint64_t>(i) + 90'000);
+    const auto models = std::make_shared<Models>(scenario);
+    Random random(scenario.seed + 1);
+    const auto limit = static_cast<std::size_t>(
+        std::max(2, std::min(scenario.target.n_ctx, scenario.draft.n_ctx) - 4));
+    for (int turn = 0; turn < 4; ++turn) {
+      INFO(describe(scenario));
+      CAPTURE(turn);
+      scenario.request.mode = random.pick({Mode::kSpecBranch, Mode::kAuto, Mode::kPearl});
+      AuditedRun audited(scenario, scenario.request.mode,
+                         random.chance(0.5) ? make_chaos(random.next()) : nullptr, models);
+      audited.run();
+      n_forks += audited.n_forks();
+      n_kept += turn > 0 ? audited.n_kept() : 0;
+      // Mostly the text goes on; sometimes the caller goes back, or begins another text.
+      Tokens prompt = audited.text();
+      if (random.chance(0.3)) prompt.resize(1 + random.next() % prompt.size());
+      if (random.chance(0.1)) prompt[0] = random.between(0, scenario.draft.n_vocab - 1);
+      prompt.push_back(random.between(0, scenario.draft.n_vocab - 1));
+      prompt.resize(std::min(prompt.size(), limit));
+      scenario.request.prompt = prompt;
+    }
+  }
+  CHECK(n_forks > n);
+  CHECK(n_kept > n);
 }
 
 TEST_CASE("so does every sequence of a planner without any order") {

@@ -30,7 +30,12 @@ TEST_CASE("the ledger is the naive one under random operations") {
     KvLedger ledger;
     ledger.reset(committed, n_seq);
     std::vector<Tokens> naive(static_cast<std::size_t>(n_seq));
-    naive[0].assign(committed.begin(), committed.end() - 1);
+    std::vector<Pos> lengths;
+    for (Tokens& cells : naive) {
+      lengths.push_back(random.between(0, static_cast<int>(committed.size())));
+      cells.assign(committed.begin(), committed.begin() + lengths.back());
+    }
+    ledger.begin(lengths);
     CAPTURE(i);
     for (int op = 0; op < 60; ++op) {
       const SeqId a = random.between(0, n_seq - 1);
@@ -105,9 +110,20 @@ TEST_CASE("reset forgets") {
   CHECK(ledger.committed().size() == 1);
 }
 
+TEST_CASE("a begin with other lengths than the text allows breaks a precondition") {
+  KvLedger ledger;
+  ledger.reset({1, 2, 3}, 2);
+  for (const std::vector<Pos>& lengths : {std::vector<Pos>{}, {1}, {1, 2, 3}, {1, 4}, {-1, 0}}) {
+    CHECK_THROWS_AS(ledger.begin(lengths), PreconditionError);
+    CHECK(ledger.length(0) == 0);
+    CHECK(ledger.length(1) == 0);
+  }
+}
+
 TEST_CASE("cutting to more than there is breaks a precondition") {
   KvLedger ledger;
   ledger.reset({1, 2, 3}, 2);
+  ledger.begin(std::vector<Pos>{2, 0});
   CHECK_THROWS_AS(ledger.truncate(0, 3), PreconditionError);
   CHECK(ledger.length(0) == 2);
   CHECK_THROWS_AS(ledger.copy(0, 1, 3), PreconditionError);

@@ -29,8 +29,8 @@ void LlamaContext::check_seq(SeqId seq, const char* where) const {
   }
 }
 
-std::span<const Token> LlamaContext::content(SeqId seq) const {
-  check_seq(seq, "content");
+const HashedTokens& LlamaContext::held(SeqId seq) const {
+  check_seq(seq, "held");
   return contents_[static_cast<std::size_t>(seq)];
 }
 
@@ -211,7 +211,7 @@ void LlamaContext::fork(const Fork& op) {
   if (op.shared < 0 || op.shared > op.length || op.shared > op.to_length) {
     broken("fork", of("the shared prefix is longer than both;", op.shared));
   }
-  if (!std::equal(to.begin(), to.begin() + op.shared, from.begin())) {
+  if (!to.shares(from, static_cast<std::size_t>(op.shared))) {
     broken("fork", of("the prefixes differ within the shared tokens;", op.shared));
   }
   if (!can_roll_back_) broken("fork", "a recurrent model cannot share its state");
@@ -220,12 +220,12 @@ void LlamaContext::fork(const Fork& op) {
     if (!remove(op.to, op.shared)) {
       throw FatalError("[LlamaContext::fork] llama.cpp could not cut " + of("sequence", op.to));
     }
-    to.resize(static_cast<std::size_t>(op.shared));
+    to.truncate(static_cast<std::size_t>(op.shared));
   }
   if (op.length > op.shared) {
     ++n_memory_calls_;
     llama_memory_seq_cp(llama_get_memory(context_.get()), op.from, op.to, op.shared, op.length);
-    to.insert(to.end(), from.begin() + op.shared, from.begin() + op.length);
+    to.extend(from, static_cast<std::size_t>(op.length));
   }
 }
 
@@ -247,7 +247,7 @@ void LlamaContext::truncate(const Truncate& op) {
   if (!remove(op.seq, op.length)) {
     throw FatalError("[LlamaContext::truncate] llama.cpp could not cut " + of("sequence", op.seq));
   }
-  tokens.resize(static_cast<std::size_t>(op.length));
+  tokens.truncate(static_cast<std::size_t>(op.length));
 }
 
 void LlamaContext::clear() {

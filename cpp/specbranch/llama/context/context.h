@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "specbranch/llama/context/hashed_tokens.h"
 #include "specbranch/llama/file/weights.h"
 #include "specbranch/llama/runtime/handles.h"
 #include "specbranch/model/model.h"
@@ -74,12 +75,16 @@ class LlamaContext {
   /// number for each of the model's dimensions. Valid until the next `decode`.
   std::span<const float> layer_input(int layer_from_end, int index) const;
 
-  Pos length(SeqId seq) const { return static_cast<Pos>(content(seq).size()); }
+  Pos length(SeqId seq) const { return static_cast<Pos>(held(seq).size()); }
 
   /// The tokens that `seq` holds. Valid until the next change.
-  std::span<const Token> content(SeqId seq) const;
+  std::span<const Token> content(SeqId seq) const { return held(seq).tokens(); }
 
-  /// At most two calls into llama.cpp, each linear in the number of cells (0.43 ns).
+  /// The same with the hashes of all prefixes. Valid until the next change.
+  const HashedTokens& held(SeqId seq) const;
+
+  /// At most two calls into llama.cpp, each linear in the number of cells (0.43 ns). Our own part
+  /// depends on the copied tokens only, not on the shared ones.
   void fork(const Fork& op);
   void truncate(const Truncate& op);
 
@@ -101,7 +106,7 @@ class LlamaContext {
   std::shared_ptr<const Weights> weights_;
   const std::atomic<bool>* abort_;
   ContextHandle context_;
-  std::vector<std::vector<Token>> contents_;
+  std::vector<HashedTokens> contents_;
   bool can_roll_back_ = true;
   int n_batch_ = 0;
   int n_outputs_ = 0;

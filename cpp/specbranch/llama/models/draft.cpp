@@ -66,7 +66,7 @@ int LlamaDraft::begin(const Request& request) {
   }
   distribution_.emplace(request.sampling);
   const auto wanted = std::span<const Token>(request.prompt).first(request.prompt.size() - 1);
-  const int n_reused = keep_best_prefix(wanted);
+  const int n_reused = keep_prefixes(HashedTokens(wanted));
   const auto end = static_cast<Pos>(wanted.size());
   for (Pos pos = n_reused; pos < end;) {
     if (abort_requested()) throw Aborted("[LlamaDraft::begin] aborted on request");
@@ -79,28 +79,24 @@ int LlamaDraft::begin(const Request& request) {
   return n_reused;
 }
 
-int LlamaDraft::keep_best_prefix(std::span<const Token> wanted) {
+/// Cuts every sequence to its common prefix with `wanted`. Sequence 0 takes over the longest one;
+/// returns its length.
+int LlamaDraft::keep_prefixes(const HashedTokens& wanted) {
   SeqId best = 0;
-  Pos longest = -1;
+  std::vector<Pos> common;
   for (SeqId seq = 0; seq < context_.n_seq(); ++seq) {
-    const auto held = context_.content(seq);
-    const auto end = std::mismatch(held.begin(), held.end(), wanted.begin(), wanted.end()).first;
-    const auto n = static_cast<Pos>(end - held.begin());
-    if (n > longest) {
-      longest = n;
-      best = seq;
-    }
+    common.push_back(static_cast<Pos>(context_.held(seq).common(wanted)));
+    if (common.back() > common[static_cast<std::size_t>(best)]) best = seq;
   }
-  if (best != 0) {
-    const auto a = context_.content(0);
-    const auto b = context_.content(best).first(static_cast<std::size_t>(longest));
-    const auto end = std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first;
-    context_.fork({best, 0, static_cast<Pos>(end - a.begin()), context_.length(0), longest});
-  } else {
-    context_.truncate({0, context_.length(0), longest});
+  const Pos longest = common[static_cast<std::size_t>(best)];
+  if (longest == 0) {
+    // Nothing stays: one call, where cutting each sequence would visit its cells one by one.
+    context_.clear();
+    return 0;
   }
-  for (SeqId seq = 1; seq < context_.n_seq(); ++seq) {
-    context_.truncate({seq, context_.length(seq), 0});
+  if (best != 0) context_.fork({best, 0, common[0], context_.length(0), longest});
+  for (SeqId seq = best == 0 ? 0 : 1; seq < context_.n_seq(); ++seq) {
+    context_.truncate({seq, context_.length(seq), common[static_cast<std::size_t>(seq)]});
   }
   return longest;
 }

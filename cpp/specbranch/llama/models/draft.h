@@ -48,7 +48,7 @@ class LlamaDraft final : public DraftModel {
   void check_inputs(std::span<const SequenceInput> inputs, int k) const;
   void decode_inputs(std::span<const SequenceInput> inputs);
   void read_ahead(const SequenceInput& input, std::size_t n);
-  int keep_best_prefix(std::span<const Token> wanted);
+  int keep_prefixes(const HashedTokens& wanted);
 
   Pos n_ctx_;
   int n_common_;
