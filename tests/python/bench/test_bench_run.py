@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.python.support.bench_runs import generations, measure, small_request
+from tests.python.support.bench_runs import measure, small_request, turns
 
 from specbranch_cpp import Engine
 from specbranch_cpp.bench import near_ties, records, runner, session
@@ -25,7 +25,7 @@ def request_(pair: tuple[Path, Path], tmp_path: Path) -> dict[str, Any]:
 
 def test_every_item_is_measured_once(tmp_path: Path, request_: dict[str, Any]) -> None:
     found = measure(tmp_path, request_ | {"temperatures": (0.0, 0.7), "repeat": 2})
-    measured = generations(found)
+    measured = turns(found)
     assert len(measured) == 3 * 2 * 2 * 4  # prompts, repeats, temperatures, variants
     assert len({record["key"] for record in measured}) == len(measured)
     assert found[0]["n_items"] == len(measured)
@@ -66,17 +66,17 @@ def test_a_run_that_was_stopped_goes_on(
     monkeypatch.setattr(GroupEngines, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
         measure(tmp_path, request_)
-    before = generations(records.read(tmp_path))
+    before = turns(records.read(tmp_path))
     assert len(before) == 6
     monkeypatch.setattr(GroupEngines, "measure", real)
     found = measure(tmp_path, request_)
-    after = generations(found)
+    after = turns(found)
     assert after[:6] == before
     assert len(after) == len({record["key"] for record in after}) == 12
     assert [record["part"] for record in after] == [0] * 6 + [1] * 6
     # A third time there is nothing left, and no engine is made for it.
     monkeypatch.setattr(GroupEngines, "__init__", None)
-    assert generations(measure(tmp_path, request_)) == after
+    assert turns(measure(tmp_path, request_)) == after
     (group,) = summarize(found).groups
     for row in group.rows:
         assert row.n_texts == row.n_equal == 3
@@ -165,7 +165,7 @@ def test_prompts_are_looked_at_before_any_is_decoded(
     long.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
     with pytest.raises(InvalidArgument, match="context of 256"):
         measure(tmp_path, request_ | {"prompts": (long,)})
-    assert not generations(records.read(tmp_path))
+    assert not turns(records.read(tmp_path))
 
 
 def test_a_group_that_does_not_fit_is_skipped(

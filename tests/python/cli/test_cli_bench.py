@@ -37,7 +37,7 @@ def test_a_run_writes_records_report_and_a_table(tmp_path: Path, small: list[obj
     assert "3 of 3" in done.stdout
     assert str(folder / "report.md") in done.stdout.replace("\n", "")
     text = (folder / "report.md").read_text()
-    assert "15 generations of 15 are measured" in text
+    assert "15 texts of 15 are measured" in text
     again = run("report", folder)
     assert again.exit_code == 0
     assert (folder / "report.md").read_text() == text
@@ -117,7 +117,7 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr(GroupEngines, "trace", interrupted)
     done = run(*small, "-o", tmp_path / "out")
     assert done.exit_code == 130
-    assert "has 15 of 15 generations" in done.stderr.replace("\n", "")
+    assert "has 15 of at most 15 turns" in done.stderr.replace("\n", "")
     assert f"-o {tmp_path / 'out'}" in done.stderr.replace("\n", "")
     monkeypatch.setattr(GroupEngines, "trace", real)
     assert run(*small, "-o", tmp_path / "out").exit_code == 0
