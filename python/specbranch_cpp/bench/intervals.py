@@ -51,7 +51,7 @@ class PairedTimes:
 
 
 @dataclass(frozen=True)
-class Interval:
+class RatioInterval:
     """A 95 % confidence interval of a ratio.
 
     Attributes:
@@ -96,7 +96,7 @@ class Interval:
         return high - self.n
 
 
-def ratio_interval(clusters: Sequence[PairedTimes]) -> Interval | None:
+def ratio_interval(clusters: Sequence[PairedTimes]) -> RatioInterval | None:
     """The interval of the ratio of all tokens over all time.
 
     ``None``: fewer than two clusters have times of both variants.
@@ -113,7 +113,7 @@ def ratio_interval(clusters: Sequence[PairedTimes]) -> Interval | None:
     spread = float(((without_one - without_one.mean()) ** 2).sum())
     error = math.sqrt(spread * (n - 1) / n)
     width = t_quantile(n - 1) * error
-    return Interval(math.exp(estimate - width), math.exp(estimate + width), error, n)
+    return RatioInterval(math.exp(estimate - width), math.exp(estimate + width), error, n)
 
 
 def t_quantile(df: int, level: float = LEVEL) -> float:

@@ -11,7 +11,7 @@ from specbranch_cpp.bench import intervals, near_ties
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from specbranch_cpp.bench.intervals import Interval
+    from specbranch_cpp.bench.intervals import RatioInterval
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Comparison:
 
     ratios: Spread
     total: float
-    interval: Interval | None = None
+    interval: RatioInterval | None = None
     more_texts: int | None = None
 
     @property

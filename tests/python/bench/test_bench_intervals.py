@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from specbranch_cpp.bench.intervals import Interval, PairedTimes, ratio_interval, t_quantile
+from specbranch_cpp.bench.intervals import PairedTimes, RatioInterval, ratio_interval, t_quantile
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_stretches_of_one_text_are_no_texts() -> None:
 
 def test_the_number_of_texts_for_a_precision() -> None:
     # Of 1.96 standard errors; each is 0.1 / sqrt(n).
-    found = Interval(0.9, 1.1, error=0.1 / math.sqrt(20), n=20)
+    found = RatioInterval(0.9, 1.1, error=0.1 / math.sqrt(20), n=20)
     wanted = (1.96 * 0.1 / math.log1p(0.01)) ** 2
     more = found.more_texts(0.01)
     assert more is not None
@@ -122,6 +122,6 @@ def test_the_number_of_texts_for_a_precision() -> None:
 
 
 def test_wide_intervals_contain_1() -> None:
-    assert Interval(0.9, 1.1, 0.05, 9).contains_1
-    assert not Interval(1.01, 1.1, 0.02, 9).contains_1
-    assert not Interval(0.9, 0.99, 0.02, 9).contains_1
+    assert RatioInterval(0.9, 1.1, 0.05, 9).contains_1
+    assert not RatioInterval(1.01, 1.1, 0.02, 9).contains_1
+    assert not RatioInterval(0.9, 0.99, 0.02, 9).contains_1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.python.support.bench_records import AUTO, BASE, LONG, PEER, SHORT, header, turn
 
 from specbranch_cpp.bench.records import Record
-from specbranch_cpp.bench.statistics import compare, geometric_mean, summarize
+from specbranch_cpp.bench.statistics import compare, geometric_mean, precise_after, summarize
 from specbranch_cpp.bench.summary import Comparison, GroupSummary, Row, Spread
 
 
@@ -45,6 +47,79 @@ def test_speeds_are_per_token() -> None:
     # Half as many tokens in half of the time: as fast.
     found = compare([turn(SHORT, 0, 20.0, tokens=(1, 2))], [turn(BASE, 0, 40.0)])
     assert found == Comparison(Spread(1.0, 1.0, 1.0, 1), 1.0)
+
+
+def test_stretches_are_compared_with_the_same_stretch() -> None:
+    # The machine is ten times as slow in the second stretch, for both.
+    base = [turn(BASE, 0, 40.0, stretch=0), turn(BASE, 0, 400.0, stretch=1, start=4)]
+    fast = [turn(SHORT, 0, 20.0, stretch=0), turn(SHORT, 0, 200.0, stretch=1, start=4)]
+    assert compare(fast, base) == Comparison(Spread(2.0, 2.0, 2.0, 1), 2.0)
+    # A stretch that only one of them has decoded so far does not count.
+    assert compare(fast[:1], base) == Comparison(Spread(2.0, 2.0, 2.0, 1), 2.0)
+    assert compare(fast[1:], base[:1]) is None
+    # Nor does a stretch whose turns lie before and after an interruption.
+    late = turn(SHORT, 0, 1.0, stretch=1, start=4, part=1)
+    assert compare([fast[0], late], base) == Comparison(Spread(2.0, 2.0, 2.0, 1), 2.0)
+
+
+def test_a_whole_text_is_compared_with_all_stretches() -> None:
+    goes_on: dict[str, Any] = {"finish_reason": "cancelled"}
+    base = [
+        turn(BASE, 0, 40.0, stretch=0, **goes_on),
+        turn(BASE, 0, 80.0, stretch=1, start=4),
+    ]
+    whole = [turn(AUTO, 0, 60.0, tokens=(1, 2, 3, 4, 5, 6, 7, 8))]
+    expected = Comparison(Spread(2.0, 2.0, 2.0, 1), 2.0)
+    assert compare(whole, base) == expected
+    assert compare(base, whole) == Comparison(Spread(0.5, 0.5, 0.5, 1), 0.5)
+    assert compare(whole, base[:1]) is None  # the run is not yet so far
+    assert compare(whole, base[1:]) is None
+    late = turn(BASE, 0, 80.0, stretch=1, start=4, part=1)
+    assert compare(whole, [base[0], late]) is None
+
+
+def test_intervals_are_clustered_by_prompt() -> None:
+    def texts(repeats: int) -> Comparison:
+        base = [turn(BASE, n, 40.0, repeat=r) for n in range(4) for r in range(repeats)]
+        fast = [turn(SHORT, n, 18.0 + n, repeat=r) for n in range(4) for r in range(repeats)]
+        found = compare(fast, base)
+        assert found is not None
+        return found
+
+    once, often = texts(1), texts(9)
+    assert once.interval is not None
+    assert often.interval is not None
+    # The same texts again show nothing new.
+    assert (often.interval.low, often.interval.high) == pytest.approx(
+        (once.interval.low, once.interval.high)
+    )
+    assert (often.ratios.n, often.interval.n) == (36, 4)
+    assert once.more_texts == once.interval.more_texts(0.02)
+    assert once.told_apart
+
+
+def test_variants_as_fast_as_the_fastest() -> None:
+    records = [turn(BASE, n, 40.0) for n in range(4)]
+    records += [turn(SHORT, n, 20.0 + 0.1 * n) for n in range(4)]
+    records += [turn(LONG, n, 20.5 - 0.1 * n) for n in range(4)]
+    group = group_of(*records)
+    assert group.fastest == SHORT.name
+    assert group.as_fast == (LONG.name,)
+
+
+def test_a_precise_group_needs_no_more_texts() -> None:
+    def after(n: int, scatter: float) -> int | None:
+        records = [turn(BASE, i, 40.0) for i in range(n)]
+        records += [
+            turn(v, i, 20.0 + scatter * (i % 2)) for v in (SHORT, LONG, AUTO) for i in range(n)
+        ]
+        return precise_after([header(), *records], records[0], 0.02)
+
+    assert after(8, 0.1) == 8
+    assert after(8, 2.0) is None
+    assert after(5, 0.1) is None  # intervals of so few texts vary too much
+    records = [turn(v, i, 20.0) for v in (BASE, SHORT, LONG) for i in range(8)]
+    assert precise_after([header(), *records], records[0], 0.02) is None  # `auto` is missing
 
 
 def test_rounds_that_were_interrupted_are_not_compared() -> None:

@@ -130,8 +130,8 @@ def test_a_window_leaves_out_the_begin_and_the_rest_of_the_last_round() -> None:
 
 
 def test_windows_of_one_variant_meet() -> None:
-    # Whatever the rounds are, a stretch ends where the next one may begin: at the first round end
-    # from its last token on. So each token is timed about once, and no round is favoured.
+    # A stretch ends where the next one begins: at the first end of a round from its last token on.
+    # So with the same rounds each token is timed once, and long rounds are not favoured.
     whole = rounds_of((10.0, 5), (20.0, 30), (31.0, 3), (44.0, 20), (50.0, 6))
     first = windows.windowed(
         stats_of("pearl", prefill_ms=0.0), Trace((), whole[:3]), Stretch(0, 0, 32, 0, 0)
