@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp.bench import near_ties, peer_access, variants
+from specbranch_cpp.bench import near_ties, peer_access, variants, windows
 from specbranch_cpp.engine import Engine
 from specbranch_cpp.errors import InvalidArgument
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from specbranch_cpp.bench.near_ties import Difference
     from specbranch_cpp.bench.peers import Peer
     from specbranch_cpp.bench.plan import BenchGroup, BenchPlan, BenchRound
+    from specbranch_cpp.bench.turns import Stretch
     from specbranch_cpp.bench.variants import Variant
     from specbranch_cpp.results import Trace
 
@@ -24,7 +25,11 @@ _TRACED_TOKENS = 64
 
 @dataclass(frozen=True)
 class MeasuredText:
-    """One generation: its tokens, without an end token, and its statistics."""
+    """One call: its tokens, without an end token, and its statistics.
+
+    In `stats`, ``decode_ms`` is the time of ``n_timed`` tokens. If ``n_timed`` is missing, it is
+    the time of all tokens.
+    """
 
     tokens: tuple[int, ...]
     stats: dict[str, Any]
@@ -49,7 +54,7 @@ class GroupEngines:
                 self._pair.draft,
                 n_ctx=plan.n_ctx,
                 bit_exact=plan.bit_exact,
-                prefix_reuse="off",  # every variant must compute the whole prompt
+                prefix_reuse="fast",  # a stretch continues the KV cells of the stretch before it
                 seed=plan.seed,
                 speculation=variants.room(plan.variants),
                 **group.placement.options,
@@ -72,23 +77,47 @@ class GroupEngines:
         return tokens
 
     def measure(
-        self, variant: Variant, prompt: list[int], temperature: float, seed: int
+        self,
+        variant: Variant,
+        prompt: list[int],
+        temperature: float,
+        seed: int,
+        stretch: Stretch | None = None,
     ) -> MeasuredText:
-        """One generation.
+        """One call.
+
+        Args:
+            variant: the variant that decodes.
+            prompt: the tokens of the prompt, and the text before the stretch.
+            temperature: temperature of the text.
+            seed: seed of the text.
+            stretch: the stretch to decode. The call may go on for a few tokens after its end.
+                ``None`` (default): the whole text.
 
         Raises:
             OSError, RuntimeError, ValueError: another engine failed.
         """
         if variant.is_peer:
             return self._measure_peer(variant, prompt)
-        done = self.engine.generate(
+        begun = 0 if stretch is None else stretch.start
+        # The limit is that of the text, not that of the stretch: near a limit the modes draft less.
+        generation = self.engine.generate(
             prompt,
-            max_tokens=self._plan.tokens,
+            max_tokens=self._plan.tokens - begun,
             temperature=temperature,
             seed=seed,
             speculation=variant.speculation(),
-        ).result()
+            trace=True,
+        )
+        if stretch is not None and stretch.stop is not None:
+            for n, _ in enumerate(generation, 1):
+                if n == stretch.stop - begun:
+                    generation.cancel()
+        done = generation.result()
         stats = asdict(done.stats) | {"finish_reason": done.finish_reason}
+        if stretch is not None:
+            assert done.trace is not None
+            stats = windows.windowed(stats, done.trace, stretch)
         return MeasuredText(tuple(done.tokens), stats)
 
     def _measure_peer(self, variant: Variant, prompt: list[int]) -> MeasuredText:
@@ -111,6 +140,7 @@ class GroupEngines:
             "decode_ms": done.decode_ms,
             "n_drafted": done.n_drafted,
             "n_accepted": done.n_accepted,
+            "finish_reason": "length" if len(tokens) == self._plan.tokens else "stop",
         }
         return MeasuredText(tokens, stats)
 
@@ -118,7 +148,7 @@ class GroupEngines:
         """The gap of the two scores at a difference: see `near_ties.gap`.
 
         Args:
-            one: the item whose text differs.
+            one: the round whose text differs.
             text: one of the two texts.
             difference: the place where the texts diverge.
         """

@@ -1,24 +1,25 @@
 """The plan of a run: the measurements, their order, and the key of every item.
 
 A *group* is a pair of models in a placement; it has one engine. A *round* is one prompt at one
-temperature that all variants decode, one after another. An *item* is one generation of a round.
+temperature that all variants decode, in turns. An *item* is the text of one variant in a round. A
+*turn* is one call: a stretch of such a text, or the whole of it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import random
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._support import checked
+from specbranch_cpp.bench import turns
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from specbranch_cpp.bench.placements import Placement
     from specbranch_cpp.bench.prompts import PromptSet
@@ -46,11 +47,11 @@ class ModelPair:
 
 @dataclass(frozen=True)
 class Item:
-    """One generation to measure.
+    """One text to measure.
 
     Attributes:
         variant: the variant that decodes.
-        key: digest of everything that the generation depends on.
+        key: digest of everything that the text and its turns depend on.
     """
 
     variant: Variant
@@ -70,7 +71,8 @@ class BenchRound:
         temperature: temperature of the texts.
         repeat: number of earlier rounds with this prompt.
         seed: seed of the texts, the same for all variants.
-        items: the items in the order of the measurement.
+        items: one item for each variant.
+        turns: the turns in the order of the measurement.
     """
 
     pair: int
@@ -82,6 +84,7 @@ class BenchRound:
     repeat: int
     seed: int
     items: tuple[Item, ...] = field(repr=False)
+    turns: tuple[turns.Turn, ...] = field(repr=False)
 
     def about(self) -> dict[str, Any]:
         """The fields of the round in a record."""
@@ -122,6 +125,7 @@ class BenchPlan:
         n_ctx: context length in tokens.
         seed: seed of the orders, and of the texts at temperatures above 0.
         bit_exact: as in `Engine`.
+        stretch: tokens that a variant decodes in one turn; 0: whole texts.
 
     Raises:
         InvalidArgument: a number is out of its range.
@@ -137,12 +141,14 @@ class BenchPlan:
     n_ctx: int = 2048
     seed: int = 1
     bit_exact: bool = False
+    stretch: int = turns.STRETCH
 
     def __post_init__(self) -> None:
         checked.integer("tokens", self.tokens, 1, _MAX_TOKENS)
         checked.integer("repeat", self.repeat, 1)
         checked.integer("ctx_size", self.n_ctx, 1)
         checked.integer("seed", self.seed, 0)
+        turns.check_length(self.stretch)
         for temperature in self.temperatures:
             if not 0.0 <= checked.real("temperature", temperature) < 100.0:
                 raise InvalidArgument(f"temperature is {temperature}; it must be in 0 .. 100")
@@ -163,6 +169,7 @@ class BenchPlan:
             "ctx_size": self.n_ctx,
             "seed": self.seed,
             "bit_exact": self.bit_exact,
+            "stretch": self.stretch,
         }
 
     @cached_property
@@ -178,6 +185,11 @@ class BenchPlan:
         return tuple(
             item for group in self.groups for one in group.rounds for item in one.items
         )  # fmt: skip
+
+    @cached_property
+    def n_turns(self) -> int:
+        """The largest number of turns of the run. Texts may end early."""
+        return sum(len(one.turns) for group in self.groups for one in group.rounds)
 
     def _rounds(self, pair: int, placement: Placement) -> Iterator[BenchRound]:
         number = 0
@@ -198,13 +210,17 @@ class BenchPlan:
                             "temperature": float(temperature),
                             "repeat": repeat,
                         }
+                        items = tuple(
+                            Item(each, self._key(about, text, each, placement))
+                            for each in taking_part
+                        )
                         yield BenchRound(
                             **about,
                             text=text,
                             seed=_seed(self.seed, prompts.name, prompt, repeat),
-                            items=tuple(
-                                Item(each, self._key(about, text, each, placement))
-                                for each in rotated(taking_part, number, self.seed)
+                            items=items,
+                            turns=tuple(
+                                turns.turns(items, self.tokens, self.stretch, number, self.seed)
                             ),
                         )
                         number += 1
@@ -221,21 +237,9 @@ class BenchPlan:
             "ctx_size": self.n_ctx,
             "seed": self.seed,
             "bit_exact": self.bit_exact,
+            "stretch": self.stretch,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
-
-
-def rotated(variants: Sequence[Variant], number: int, seed: int) -> list[Variant]:
-    """The order in a round.
-
-    The seed shuffles the order. It moves on by one place from round to round, and every second
-    round reverses it. So no variant always comes first, or always after the same other variant.
-    """
-    order = list(variants)
-    random.Random(seed).shuffle(order)
-    start = number % len(order)
-    order = order[start:] + order[:start]
-    return order[::-1] if number % 2 else order
 
 
 def _seed(seed: int, *place: object) -> int:

@@ -28,7 +28,7 @@ def save_all(folder: Path, records: Sequence[Record], summary: Summary) -> dict[
     made = {}
     if any(row.speedup for group in summary.groups for row in group.best):
         draw_speedups(summary, folder / "speedup.png")
-        made["speedup.png"] = "speed-up of every mode at its best setting, with quartiles"
+        made["speedup.png"] = "speed-up of every mode at its best setting, with 95 % intervals"
     if any(sum(row.histogram) for group in summary.groups for row in group.best):
         draw_histograms(summary, folder / "acceptance.png")
         made["acceptance.png"] = "number of tokens that a target step accepted"
@@ -42,7 +42,10 @@ def save_all(folder: Path, records: Sequence[Record], summary: Summary) -> dict[
 
 
 def draw_speedups(summary: Summary, path: Path) -> None:
-    """Bars of the median speed-up of each mode at its best setting, a cluster for each group."""
+    """Bars of the speed-up of each mode at its best setting, a cluster for each group.
+
+    The lines are 95 % intervals.
+    """
     modes = list(dict.fromkeys(row.mode for group in summary.groups for row in group.best))
     figure = style.figure_class(_WHAT)(
         figsize=(max(5.0, 0.45 * len(modes) * len(summary.groups) + 2.0), 4.0), layout="constrained"
@@ -54,11 +57,11 @@ def draw_speedups(summary: Summary, path: Path) -> None:
         for x, group in enumerate(summary.groups):
             row = next((row for row in group.best if row.mode == mode), None)
             if row is not None and row.speedup is not None:
-                spread = row.speedup.ratios
+                total, interval = row.speedup.total, row.speedup.interval
                 places.append(x + (i - (len(modes) - 1) / 2) * width)
-                heights.append(spread.median)
-                down.append(spread.median - spread.q1)
-                up.append(spread.q3 - spread.median)
+                heights.append(total)
+                down.append(total - interval.low if interval else 0.0)
+                up.append(interval.high - total if interval else 0.0)
         axes.bar(
             places, heights, 0.9 * width, yerr=(down, up), color=style.MODES.get(mode, style.OTHER),
             label=mode, ecolor="#444444", capsize=2,

@@ -1,6 +1,6 @@
 """The record file of a run, ``run.jsonl``: a header, then one line for each event.
 
-The run writes a line as soon as its generation ends. A stopped run continues with the same file.
+The run writes a line as soon as its turn ends. A stopped run continues with the same file.
 The headers must then be equal, except for the date and the command.
 
 | ``kind`` | content |
@@ -8,8 +8,9 @@ The headers must then be equal, except for the date and the command.
 | ``header`` | package, hardware, libraries, plan, things that are not measured |
 | ``begin`` | the run begins or continues (``part`` counts); the load of the machine |
 | ``engine`` | step times and slow-downs after loading |
-| ``generation`` | one measured generation: its place in the plan, tokens, statistics |
+| ``turn`` | one measured turn: its place in the plan, tokens, statistics |
 | ``difference`` | two texts that should be equal but differ: the place and the gap of the scores |
+| ``enough`` | the wanted precision was reached, so the run skips the other prompts |
 | ``trace`` | the trace of one generation that does not count |
 | ``skip`` | the things that the run could not measure, and the reasons |
 """
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-FORMAT = "specbranch-bench-2"
+FORMAT = "specbranch-bench-3"
+_OLD = ("specbranch-bench-1", "specbranch-bench-2")
 NAME = "run.jsonl"
 # Fields of the header that may change when a run continues.
 _FREE = ("made", "command")
@@ -69,6 +71,12 @@ def _parse(path: Path) -> tuple[list[Record], int]:
     if not records:
         raise InvalidArgument(f"{path} has no header")
     found = records[0].get("format")
+    if found in _OLD:
+        raise InvalidArgument(
+            f"{path} has the format {found!r} of an earlier version of specbranch, in which "
+            f"variants did not take turns within a text; this version reads {FORMAT!r}. Measure "
+            "again in another folder; the report.md of the old run stays valid"
+        )
     if found != FORMAT:
         raise InvalidArgument(
             f"{path} has the format {found!r}; this version of specbranch reads {FORMAT!r}"
@@ -98,6 +106,12 @@ class RecordFile:
         folder: folder of the run; it is created if needed.
         header: header of this run, without ``kind`` and ``format``.
 
+    Attributes:
+        path: the file.
+        records: all records.
+        part: number of earlier runs with this file.
+        n_turns: number of measured turns.
+
     Raises:
         InvalidArgument: the file belongs to another run, is damaged, is in use, or cannot be
             written.
@@ -118,6 +132,7 @@ class RecordFile:
             raise
         self.part = sum(record["kind"] == "begin" for record in self.records)
         self._done = {record["key"]: record for record in self.records if "key" in record}
+        self.n_turns = sum(record["kind"] == "turn" for record in self._done.values())
 
     def _open(self, header: Record) -> list[Record]:
         try:
@@ -137,11 +152,6 @@ class RecordFile:
         self._file.truncate(end)
         return records
 
-    @property
-    def n_generations(self) -> int:
-        """The number of measured generations."""
-        return sum(record["kind"] == "generation" for record in self._done.values())
-
     def has(self, key: str) -> bool:
         """Whether there is a record with this key."""
         return key in self._done
@@ -153,6 +163,7 @@ class RecordFile:
         self.records.append(record)
         if "key" in record:
             self._done[record["key"]] = record
+        self.n_turns += kind == "turn"
         return record
 
     def get(self, key: str) -> Record | None:

@@ -5,18 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._support.words import several
+from specbranch_cpp.bench.variants import BASE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from specbranch_cpp.bench.records import Record
-    from specbranch_cpp.bench.summary import DifferingText, GroupSummary, Row, Summary
+    from specbranch_cpp.bench.summary import (
+        Comparison,
+        DifferingText,
+        GroupSummary,
+        Row,
+        Summary,
+    )
 
 NAME = "report.md"
 _SHOWN_DIFFERENCES = 20
+_DIFFERENT = (
+    "After a difference, the next stretch of the text begins with the text of `autoregressive` "
+    "again. The time of the stretch with the difference counts."
+)
 COLUMNS = (
-    "variant", "speed-up", "quartiles", "in total", "tokens/s", "M", "accepted", "RB",
-    "RB per token", "coordination", "equal texts",
+    "variant", "speed-up", "95 % interval", "more texts", "median", "quartiles", "tokens/s", "M",
+    "accepted", "RB", "RB per token", "coordination", "equal texts",
 )  # fmt: skip
 
 
@@ -36,6 +47,7 @@ def markdown(
         parts += ["## Every mode at its best, in total", overview(summary, header)]
     for group in summary.groups:
         parts += [f"## {heading(group, header)}", _facts(group), table(group)]
+        parts += verdicts(group, summary.precision)
         if group.auto:
             parts.append(_auto(group))
         why = next((row.mode_reason for row in group.rows if row.mode_reason), "")
@@ -45,7 +57,7 @@ def markdown(
         parts += ["## `auto` over the groups", _means(summary)]
     different = [(group, one) for group in summary.groups for one in group.differences]
     if different:
-        parts += ["## Texts that differ", _differences(different, header)]
+        parts += ["## Texts that differ", _DIFFERENT, _differences(different, header)]
     skipped = list(_skipped(header, records))
     if skipped:
         parts += ["## Not measured", "\n".join(f"- {line}" for line in skipped)]
@@ -92,11 +104,14 @@ def overview(summary: Summary, header: Record) -> str:
 def cells(row: Row) -> list[str]:
     """The cells of one variant, in the order of `COLUMNS`."""
     speedup = row.speedup
+    shown = speedup is not None and row.mode != BASE
     return [
         row.name,
+        f"{speedup.total:.2f}" if speedup else "",
+        interval(speedup) if shown else "",
+        more_texts(speedup) if shown else "",
         f"{speedup.ratios.median:.2f}" if speedup else "",
         f"{speedup.ratios.q1:.2f} .. {speedup.ratios.q3:.2f}" if speedup else "",
-        f"{speedup.total:.2f}" if speedup else "",
         f"{row.tokens_per_second:.1f}",
         _number(row.mean_accepted_length),
         _number(row.acceptance),
@@ -105,6 +120,46 @@ def cells(row: Row) -> list[str]:
         "" if row.coordination_share is None else f"{row.coordination_share:.1%}",
         f"{row.n_equal} of {row.n_texts}",
     ]
+
+
+def interval(one: Comparison | None) -> str:
+    """The interval of a ratio. A text of one prompt has none."""
+    if one is None or one.interval is None:
+        return "not known"
+    return f"{one.interval.low:.3f} .. {one.interval.high:.3f}"
+
+
+def more_texts(one: Comparison | None) -> str:
+    if one is None or one.interval is None:
+        return "not known"
+    return "over a million" if one.more_texts is None else str(one.more_texts)
+
+
+def verdicts(group: GroupSummary, precision: float) -> list[str]:
+    """Sentences: what the intervals show, and what they do not show."""
+    found = []
+    compared = [row for row in group.rows if row.speedup is not None and row.mode != BASE]
+    even = [row.name for row in compared if row.speedup and not row.speedup.told_apart]
+    if even:
+        found.append(f"Cannot be told apart from `{BASE}`: {', '.join(even)}.")
+    if compared and group.fastest is not None:
+        text = f"The fastest: {group.fastest}."
+        if group.as_fast:
+            text += f" Cannot be told apart from the fastest: {', '.join(group.as_fast)}."
+        found.append(text)
+    known = [row.speedup for row in compared if row.speedup and row.speedup.interval]
+    if known:
+        most = [one.more_texts for one in known if one.more_texts is not None]
+        wanted = f"for intervals of {precision:.2g} of the speed-up"
+        if len(most) < len(known):
+            found.append(f"More than a million further texts are needed {wanted}.")
+        elif max(most):
+            found.append(f"About {max(most)} further texts like these are needed {wanted}.")
+        else:
+            found.append(f"There are enough texts {wanted}.")
+    elif compared:
+        found.append("The intervals are not known, because fewer than two prompts are measured.")
+    return found
 
 
 def table(group: GroupSummary) -> str:
@@ -128,7 +183,7 @@ def _number(value: float | None) -> str:
 
 
 def _progress(header: Record, records: Sequence[Record], summary: Summary) -> str:
-    text = f"{summary.n_items} generations of {header['n_items']} are measured."
+    text = f"{summary.n_items} texts of {header['n_items']} are measured."
     loads = [r["load"] for r in records if r["kind"] == "begin" and r["load"] is not None]
     if loads:
         n_cpus = len(header["machine"]["cpus"])
@@ -157,14 +212,25 @@ def _auto(group: GroupSummary) -> str:
         (
             mode,
             next(row.name for row in group.best if row.mode == mode),
+            f"{one.total:.3f}",
+            interval(one),
+            _verdict(one),
             f"{one.ratios.median:.3f}",
             f"{one.ratios.q1:.3f} .. {one.ratios.q3:.3f}",
-            f"{one.total:.3f}",
         )
         for mode, one in group.auto.items()
     ]
-    columns = ("`auto` over", "at its best", "median", "quartiles", "in total")
+    columns = (
+        "`auto` over", "at its best", "in total", "95 % interval", "`auto` is", "median",
+        "quartiles",
+    )  # fmt: skip
     return _lines([columns, ("---",) * len(columns), *rows])
+
+
+def _verdict(one: Comparison) -> str:
+    if not one.told_apart:
+        return "not told apart"
+    return "faster" if one.total > 1.0 else "slower"
 
 
 def _means(summary: Summary) -> str:
@@ -202,6 +268,14 @@ def _skipped(header: Record, records: Sequence[Record]) -> Iterable[str]:
     for pair, placement, variant, reason in seen:
         draft = header["plan"]["pairs"][pair]["draft"]["name"]
         yield f"{variant or 'everything'} with {draft}, {placement}: {reason}"
+    for r in records:
+        if r["kind"] == "enough":
+            draft = header["plan"]["pairs"][r["pair"]]["draft"]["name"]
+            yield (
+                f"further prompts of {r['prompts']} with {draft}, {r['placement']}, temperature "
+                f"{r['temperature']:g}: all intervals are as narrow as {r['precision']:.2g} of the "
+                f"speed-up after {several(r['n_texts'], 'prompt')}"
+            )
 
 
 def _setup(header: Record) -> str:
@@ -226,7 +300,8 @@ def _setup(header: Record) -> str:
         for name, prompts in plan["prompts"].items()
     ]
     runs = several(plan["repeat"], "run")
-    sizes = f"at most {plan['tokens']} tokens per text, {runs} of each prompt"
+    turns = f"stretches of {plan['stretch']} tokens" if plan["stretch"] else "whole texts"
+    sizes = f"at most {plan['tokens']} tokens per text, {turns}, {runs} of each prompt"
     exact = ", bit-exact" if plan["bit_exact"] else ""
     lines += [
         f"{sizes}, context {plan['ctx_size']}, seed {plan['seed']}{exact}",

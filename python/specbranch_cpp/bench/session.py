@@ -17,6 +17,7 @@ from specbranch_cpp.bench import (
     records,
     report,
     statistics,
+    turns,
     variants,
 )
 from specbranch_cpp.bench.plan import BenchPlan, ModelPair
@@ -51,6 +52,7 @@ class BenchRequest:
         n_ctx: context length in tokens.
         seed: seed of the choice of prompts, of the orders, and of the texts (temperature above 0).
         bit_exact: as in `Engine`.
+        stretch: tokens that a variant decodes in one turn; 0: whole texts.
     """
 
     pairs: tuple[tuple[Path, Path], ...]
@@ -70,6 +72,7 @@ class BenchRequest:
     n_ctx: int = 2048
     seed: int = 1
     bit_exact: bool = False
+    stretch: int = turns.STRETCH
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ def prepare(request: BenchRequest, command: str = "") -> Prepared:
         n_ctx=request.n_ctx,
         seed=request.seed,
         bit_exact=request.bit_exact,
+        stretch=request.stretch,
     )
     header: dict[str, Any] = {
         "package": machine.package(),

@@ -1,7 +1,8 @@
 """Computes figures from the records of a run, with pure functions.
 
-Speeds are compared only within a round: two variants on the same prompt, at most minutes apart. The
-parts of an interrupted round before and after the interruption count as separate rounds.
+Speeds are compared only within a stretch of a text that two variants decoded soon after each other,
+or within a text if one of them decoded the text in one turn. Turns before and after an interruption
+are not compared.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from specbranch_cpp.bench import near_ties
+from specbranch_cpp.bench.intervals import PRECISION, PairedTimes, ratio_interval
+from specbranch_cpp.bench.reference import Reference
 from specbranch_cpp.bench.summary import (
     Comparison,
     DifferingText,
@@ -28,12 +30,20 @@ if TYPE_CHECKING:
     from specbranch_cpp.bench.records import Record
 
 
+Turns: TypeAlias = "list[Record]"
+Texts: TypeAlias = "dict[tuple[int, int], Turns]"
+"""The turns of one variant by prompt and repeat."""
+_NOTHING = PairedTimes(0.0, 0, 0.0, 0)
+_FEWEST_TEXTS = 6  # prompts before which a run does not stop, because intervals of few texts vary
+
+
 def summarize(records: Sequence[Record]) -> Summary:
     """The summary of a run's records, the header first."""
     header = records[0]
+    precision = _precision(records)
     grouped: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for record in records:
-        if record["kind"] == "generation":
+        if record["kind"] == "turn":
             grouped[_place(record)].append(record)
     places = {
         (pair, placement, prompts, temperature): None
@@ -53,7 +63,9 @@ def summarize(records: Sequence[Record]) -> Summary:
         if record["kind"] == "engine" and record["costs"]
     }
     groups = tuple(
-        _group(place, grouped[place], header["plan"]["variants"], gaps, costs.get(place[:2]))
+        _Group(place, grouped[place], header["plan"]["variants"], precision).summary(
+            gaps, costs.get(place[:2])
+        )
         for place in places
         if place in grouped
     )
@@ -62,97 +74,243 @@ def summarize(records: Sequence[Record]) -> Summary:
         for mode, one in group.auto.items():
             ratios[mode].append(one.total)
     means = {mode: (geometric_mean(values), min(values)) for mode, values in ratios.items()}
-    return Summary(groups, means, sum(map(len, grouped.values())))
+    n_items = sum(_is_complete(turns) for each in grouped.values() for turns in _all_texts(each))
+    return Summary(groups, means, n_items, precision)
+
+
+def precise_after(
+    records: Sequence[Record], place: Mapping[str, Any], precision: float
+) -> int | None:
+    """The number of prompts after which all speed-ups of this engine were precise enough.
+
+    Args:
+        records: the records of a run, the header first.
+        place: pair, placement, prompt set and temperature.
+        precision: the wanted precision: a share of the speed-ups.
+
+    Returns:
+        The number. ``None``: there are too few texts, or a speed-up is less precise.
+    """
+    plan = records[0]["plan"]
+    found = [r for r in records if r["kind"] == "turn" and _place(r) == _place(place)]
+    group = _Group(_place(place), found, plan["variants"], precision)
+    speedups = [
+        group.speedup(name)
+        for name, variant in plan["variants"].items()
+        if not variant["is_peer"] and variant["mode"] != BASE
+    ]
+    n = len({record["prompt"] for record in found})
+    precise = all(one is not None and one.more_texts == 0 for one in speedups)
+    return n if speedups and n >= _FEWEST_TEXTS and precise else None
+
+
+def _precision(records: Sequence[Record]) -> float:
+    """The precision that the latest run wanted."""
+    begins = (r["precision"] for r in reversed(records) if r["kind"] == "begin")
+    return float(next(begins, PRECISION))
 
 
 def geometric_mean(values: Sequence[float]) -> float:
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
-def _place(record: Record) -> tuple[Any, ...]:
+def _place(record: Mapping[str, Any]) -> tuple[Any, ...]:
     return record["pair"], record["placement"], record["prompts"], record["temperature"]
 
 
-def _group(
-    place: tuple[Any, ...],
-    generations: Sequence[Record],
-    variants: Mapping[str, Mapping[str, Any]],
-    gaps: Mapping[str, float | None],
-    costs: Mapping[str, Any] | None,
-) -> GroupSummary:
-    by_name: dict[str, list[Record]] = {name: [] for name in variants}
-    for record in generations:
-        by_name[record["variant"]].append(record)
-    base = by_name[BASE]
-    speedups = {name: compare(group, base) for name, group in by_name.items() if group}
-    best = _best(speedups, variants)
-    rows = tuple(
-        _row(name, group, variants[name], speedups[name], base, name in best)
-        for name, group in by_name.items()
-        if group
-    )
-    auto = {}
-    for name in (row.name for row in rows if row.is_best):
-        one = compare(by_name.get("auto", []), by_name[name])
-        if name != "auto" and one is not None:
-            auto[variants[name]["mode"]] = one
-    pair, placement, prompts, temperature = place
-    return GroupSummary(
-        pair=pair,
-        placement=placement,
-        prompts=prompts,
-        temperature=temperature,
-        rows=rows,
-        auto=auto,
-        differences=tuple(_differences(by_name, variants, gaps)),
-        step_ratio=step_ratio(generations, costs),
-        target_slowdown=costs["target_slowdown"] if costs else None,
-        draft_slowdown=costs["draft_slowdown"] if costs else None,
-    )
+def _all_texts(turns: Iterable[Record]) -> Iterable[Turns]:
+    """The turns of every text of every variant."""
+    found: dict[tuple[Any, ...], Turns] = defaultdict(list)
+    for record in turns:
+        found[record["variant"], record["prompt"], record["repeat"]].append(record)
+    return found.values()
 
 
-def ms_per_token(record: Record) -> float | None:
-    """The decoding time of a token. ``None``: no token was measured."""
-    n_timed, ms = _timed(record)
-    return ms / n_timed if n_timed > 0 and ms > 0.0 else None
+def _texts(turns: Iterable[Record]) -> Texts:
+    """The turns of one variant, by text."""
+    found: Texts = defaultdict(list)
+    for record in turns:
+        found[record["prompt"], record["repeat"]].append(record)
+    return dict(found)
 
 
-def _timed(record: Record) -> tuple[int, float]:
-    """The number of decoded tokens and the milliseconds."""
-    stats = record["stats"]
-    return stats.get("n_timed", stats["n_generated"]), stats["decode_ms"]
+def _is_complete(turns: Turns) -> bool:
+    """Whether the turns are those of a whole text."""
+    if any(record["stretch"] is None for record in turns):
+        return True
+    indices = sorted(record["stretch"] for record in turns)
+    last = max(turns, key=lambda record: record["stretch"])
+    whole = indices == list(range(len(indices)))
+    return whole and last["stats"].get("finish_reason") != "cancelled"
 
 
-def compare(group: Iterable[Record], base: Iterable[Record]) -> Comparison | None:
-    """The speed-up of `group` over `base` in each round. ``None``: they share no round."""
-    by_round = {_round(record): record for record in base}
-    pairs = []
-    for record in group:
-        other = by_round.get(_round(record))
-        if other is not None and ms_per_token(record) and ms_per_token(other):
-            pairs.append((record, other))
-    ratios = Spread.of([(ms_per_token(b) or 0.0) / (ms_per_token(r) or 1.0) for r, b in pairs])
-    if ratios is None:
+def _timed(turns: Iterable[Record]) -> tuple[float, int]:
+    """The milliseconds, and the number of tokens that they took."""
+    stats = [record["stats"] for record in turns]
+    n = sum(each.get("n_timed", each["n_generated"]) for each in stats)
+    return sum(each["decode_ms"] for each in stats), n
+
+
+def _paired(own: Turns, base: Turns) -> PairedTimes:
+    """The times of what two variants decoded of one text in the same part of the run."""
+    if not base:
+        return _NOTHING
+    if any(record["stretch"] is None for record in (*own, *base)):
+        one_part = len({record["part"] for record in (*own, *base)}) == 1
+        if not (one_part and _is_complete(own) and _is_complete(base)):
+            return _NOTHING
+        return PairedTimes(*_timed(own), *_timed(base))
+    others = {(record["stretch"], record["part"]): record for record in base}
+    pairs = [
+        (record, other)
+        for record in own
+        if (other := others.get((record["stretch"], record["part"]))) is not None
+    ]
+    return PairedTimes(*_timed(a for a, _ in pairs), *_timed(b for _, b in pairs))
+
+
+def compare(
+    group: Iterable[Record], base: Iterable[Record], precision: float = PRECISION
+) -> Comparison | None:
+    """The speed-up of the turns `group` over the turns `base`.
+
+    ``None``: they share no part of a text.
+    """
+    others = _texts(base)
+    ratios = []
+    clusters: dict[int, PairedTimes] = defaultdict(lambda: _NOTHING)
+    for (prompt, repeat), turns in _texts(group).items():
+        times = _paired(turns, others.get((prompt, repeat), []))
+        if times.ratio is not None:
+            ratios.append(times.ratio)
+            clusters[prompt] += times  # texts of one prompt resemble each other
+    spread = Spread.of(ratios)
+    if spread is None:
         return None
-    return Comparison(
-        ratios, tokens_per_ms([r for r, _ in pairs]) / tokens_per_ms([b for _, b in pairs])
-    )
+    total = sum(clusters.values(), _NOTHING).ratio
+    assert total is not None
+    interval = ratio_interval(list(clusters.values()))
+    more = None if interval is None else interval.more_texts(precision)
+    return Comparison(spread, total, interval, more)
 
 
-def _round(record: Record) -> tuple[Any, ...]:
-    return record["prompt"], record["repeat"], record["part"]
+class _Group:
+    """The turns of one pair, placement, set of prompts and temperature."""
+
+    def __init__(
+        self,
+        place: tuple[Any, ...],
+        turns: Sequence[Record],
+        variants: Mapping[str, Mapping[str, Any]],
+        precision: float,
+    ) -> None:
+        self._place = place
+        self._turns = turns
+        self._variants = variants
+        self._precision = precision
+        self._by_name: dict[str, Turns] = {name: [] for name in variants}
+        for record in turns:
+            self._by_name[record["variant"]].append(record)
+        self._references = {
+            text: Reference.of(found) for text, found in _texts(self._by_name[BASE]).items()
+        }
+
+    def speedup(self, name: str, base: str = BASE) -> Comparison | None:
+        return compare(self._by_name[name], self._by_name[base], self._precision)
+
+    def summary(
+        self, gaps: Mapping[str, float | None], costs: Mapping[str, Any] | None
+    ) -> GroupSummary:
+        speedups = {name: self.speedup(name) for name, found in self._by_name.items() if found}
+        best = _best(speedups, self._variants)
+        totals = {name: one.total for name, one in speedups.items() if one is not None}
+        fastest = max(totals, key=lambda name: totals[name]) if totals else None
+        auto = {}
+        if self._by_name.get("auto"):
+            for name in (name for name in speedups if name in best and name != "auto"):
+                if (one := self.speedup("auto", name)) is not None:
+                    auto[self._variants[name]["mode"]] = one
+        pair, placement, prompts, temperature = self._place
+        return GroupSummary(
+            pair=pair,
+            placement=placement,
+            prompts=prompts,
+            temperature=temperature,
+            rows=tuple(self._row(name, one, name in best) for name, one in speedups.items()),
+            auto=auto,
+            fastest=fastest,
+            as_fast=tuple(self._as_fast(fastest, totals)) if fastest else (),
+            differences=tuple(self._differences(gaps)),
+            step_ratio=step_ratio(self._turns, costs),
+            target_slowdown=costs["target_slowdown"] if costs else None,
+            draft_slowdown=costs["draft_slowdown"] if costs else None,
+        )
+
+    def _as_fast(self, fastest: str, others: Iterable[str]) -> Iterable[str]:
+        for name in others:
+            one = None if name == fastest else self.speedup(fastest, name)
+            if one is not None and not one.told_apart:
+                yield name
+
+    def _row(self, name: str, speedup: Comparison | None, is_best: bool) -> Row:
+        turns, variant = self._by_name[name], self._variants[name]
+        drafts = variant["mode"] != BASE
+        texts = {text: found for text, found in _texts(turns).items() if text in self._references}
+        ms, n = _timed(turns)
+        return Row(
+            name=name,
+            mode=variant["mode"],
+            is_peer=variant["is_peer"],
+            speedup=speedup,
+            tokens_per_second=1000.0 * n / ms if ms else 0.0,
+            mean_accepted_length=_over(turns, "n_generated", "n_target_steps"),
+            rollback_rate=_over(turns, "n_rolled_back", "n_drafted") if drafts else None,
+            rollback_per_token=_over(turns, "n_rolled_back", "n_generated") if drafts else None,
+            acceptance=_over(turns, "n_accepted", "n_drafted") if drafts else None,
+            coordination_share=_over(turns, "coordination_ms", "decode_ms"),
+            overlap_share=_over(turns, "overlap_ms", "decode_ms") if drafts else None,
+            n_texts=len(texts),
+            n_equal=sum(
+                not any(self._references[text].difference(record) for record in found)
+                for text, found in texts.items()
+            ),
+            histogram=_histogram(turns),
+            mode_reason=turns[-1]["stats"].get("mode_reason", "")
+            if variant["mode"] == "auto"
+            else "",
+            is_best=is_best,
+        )
+
+    def _differences(self, gaps: Mapping[str, float | None]) -> Iterable[DifferingText]:
+        for name, turns in self._by_name.items():
+            for record in turns:
+                reference = self._references.get((record["prompt"], record["repeat"]))
+                found = None if reference is None else reference.difference(record)
+                if found is not None:
+                    yield DifferingText(
+                        name,
+                        self._variants[name]["is_peer"],
+                        record["prompt"],
+                        record["repeat"],
+                        found.index,
+                        gaps.get(record["key"]),
+                    )
 
 
-def tokens_per_ms(group: Sequence[Record]) -> float:
-    """The ratio of all tokens and the whole decoding time."""
-    ms = sum(_timed(record)[1] for record in group)
-    return sum(_timed(record)[0] for record in group) / ms if ms else 0.0
+def _histogram(turns: Iterable[Record]) -> tuple[int, ...]:
+    total: list[int] = []
+    for record in turns:
+        found = record["stats"].get("acceptance_histogram", ())
+        total += [0] * (len(found) - len(total))
+        for i, n in enumerate(found):
+            total[i] += n
+    return tuple(total)
 
 
 def _over(group: Sequence[Record], part: str, whole: str) -> float | None:
     """The ratio of two sums.
 
-    ``None``: a generation does not have the value, or the denominator is 0.
+    ``None``: a turn does not have the value, or the denominator is 0.
     """
     values = [(record["stats"].get(part), record["stats"].get(whole)) for record in group]
     if any(a is None or b is None for a, b in values):
@@ -173,66 +331,7 @@ def _best(
     return {name for _, name in best.values()}
 
 
-def _row(
-    name: str,
-    group: Sequence[Record],
-    variant: Mapping[str, Any],
-    speedup: Comparison | None,
-    base: Sequence[Record],
-    is_best: bool,
-) -> Row:
-    texts = {(record["prompt"], record["repeat"]): record["tokens"] for record in base}
-    compared = [r for r in group if (r["prompt"], r["repeat"]) in texts]
-    histogram: list[int] = []
-    for record in group:
-        found = record["stats"].get("acceptance_histogram", ())
-        histogram += [0] * (len(found) - len(histogram))
-        for i, n in enumerate(found):
-            histogram[i] += n
-    drafts = variant["mode"] != BASE
-    return Row(
-        name=name,
-        mode=variant["mode"],
-        is_peer=variant["is_peer"],
-        speedup=speedup,
-        tokens_per_second=1000.0 * tokens_per_ms(group),
-        mean_accepted_length=_over(group, "n_generated", "n_target_steps"),
-        rollback_rate=_over(group, "n_rolled_back", "n_drafted") if drafts else None,
-        rollback_per_token=_over(group, "n_rolled_back", "n_generated") if drafts else None,
-        acceptance=_over(group, "n_accepted", "n_drafted") if drafts else None,
-        coordination_share=_over(group, "coordination_ms", "decode_ms"),
-        overlap_share=_over(group, "overlap_ms", "decode_ms") if drafts else None,
-        n_texts=len(compared),
-        n_equal=sum(r["tokens"] == texts[r["prompt"], r["repeat"]] for r in compared),
-        histogram=tuple(histogram),
-        mode_reason=group[-1]["stats"].get("mode_reason", "") if variant["mode"] == "auto" else "",
-        is_best=is_best,
-    )
-
-
-def _differences(
-    by_name: Mapping[str, Sequence[Record]],
-    variants: Mapping[str, Mapping[str, Any]],
-    gaps: Mapping[str, float | None],
-) -> Iterable[DifferingText]:
-    texts = {(record["prompt"], record["repeat"]): record["tokens"] for record in by_name[BASE]}
-    for name, group in by_name.items():
-        for record in group:
-            expected = texts.get((record["prompt"], record["repeat"]))
-            if expected is None:
-                continue
-            found = near_ties.first_difference(expected, record["tokens"])
-            if found is not None:
-                yield DifferingText(
-                    name,
-                    variants[name]["is_peer"],
-                    record["prompt"],
-                    found.index,
-                    gaps.get(record["key"]),
-                )
-
-
-def step_ratio(generations: Iterable[Record], costs: Mapping[str, Any] | None) -> float | None:
+def step_ratio(turns: Iterable[Record], costs: Mapping[str, Any] | None) -> float | None:
     """The step ratio c: a target step / a draft step, each alone on the machine.
 
     The step ratio is the ratio of medians from `autoregressive` and `speculative`, where the models
@@ -240,7 +339,7 @@ def step_ratio(generations: Iterable[Record], costs: Mapping[str, Any] | None) -
     """
     target: list[float] = []
     draft: list[float] = []
-    for record in generations:
+    for record in turns:
         stats = record["stats"]
         if record["variant"] == BASE and stats["n_target_steps"]:
             target.append(stats["target_busy_ms"] / stats["n_target_steps"])

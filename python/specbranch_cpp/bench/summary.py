@@ -6,10 +6,12 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from specbranch_cpp.bench import near_ties
+from specbranch_cpp.bench import intervals, near_ties
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from specbranch_cpp.bench.intervals import RatioInterval
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,22 @@ class Comparison:
     """The speed of a variant divided by that of another.
 
     Attributes:
-        ratios: the ratios of single rounds.
-        total: the ratio of all tokens over all time in these rounds.
+        ratios: the ratios of single texts.
+        total: the ratio of all tokens over all time in these texts.
+        interval: the interval of `total`. ``None``: the texts are of fewer than two prompts.
+        more_texts: number of further prompts that the wanted precision needs; 0: it is reached.
+            ``None``: not known, or more than a million.
     """
 
     ratios: Spread
     total: float
+    interval: RatioInterval | None = None
+    more_texts: int | None = None
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the texts show which of the two variants is faster."""
+        return self.interval is not None and not self.interval.contains_1
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class Row:
         name: name of the variant.
         mode: its mode, or the name of the engine.
         is_peer: whether this is another engine.
-        speedup: speed-up over `autoregressive`. ``None``: they share no round.
+        speedup: speed-up over `autoregressive`. ``None``: they share no part of a text.
         tokens_per_second: decoding speed.
         mean_accepted_length: M, tokens of the text per target step. ``None``, here and below: not
             known.
@@ -94,6 +106,7 @@ class DifferingText:
     variant: str
     is_peer: bool
     prompt: int
+    repeat: int
     index: int
     gap: float | None
 
@@ -114,7 +127,9 @@ class GroupSummary:
         rows: one row for each variant, in the order of the header.
         auto: the speed of `auto` divided by that of the best setting of each other mode and engine,
             by name.
-        differences: texts that differ.
+        fastest: name of the variant with the largest total speed-up. ``None``: none is known.
+        as_fast: names of the variants that cannot be told apart from the fastest one.
+        differences: turns whose texts differ.
         step_ratio: step ratio c, target step / draft step, each alone. ``None``: not known.
         target_slowdown: time of a target step while the draft runs, divided by its time alone.
             ``None``: not known.
@@ -127,6 +142,8 @@ class GroupSummary:
     temperature: float
     rows: tuple[Row, ...]
     auto: dict[str, Comparison]
+    fastest: str | None
+    as_fast: tuple[str, ...]
     differences: tuple[DifferingText, ...]
     step_ratio: float | None
     target_slowdown: float | None
@@ -149,12 +166,14 @@ class Summary:
         groups: the groups.
         auto_means: the speed of `auto` divided by that of the best setting of each other mode and
             engine: geometric mean over the groups, and least value.
-        n_items: number of measured generations.
+        n_items: number of measured texts, of all variants.
+        precision: wanted precision of the speed-ups: a share of them.
     """
 
     groups: tuple[GroupSummary, ...]
     auto_means: dict[str, tuple[float, float]]
     n_items: int
+    precision: float = intervals.PRECISION
 
     @property
     def differences(self) -> list[DifferingText]:

@@ -59,6 +59,15 @@ class Variant:
             words.append(f"k {self.max_branches}")
         return f"{self.mode} ({', '.join(words)})" if words else self.mode
 
+    @property
+    def resumes(self) -> bool:
+        """Whether a text may be decoded in several calls without a change of its speed.
+
+        `auto` and ``adaedl`` learn from the rounds of a call, and forget that at its end. Other
+        engines compute the text so far again.
+        """
+        return not self.is_peer and self.mode != "auto" and self.policy != "adaedl"
+
     def speculation(self) -> Speculation:
         """The options of `Engine.generate` for this variant."""
         if self.mode == BASE:

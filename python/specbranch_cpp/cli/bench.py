@@ -16,7 +16,16 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from specbranch_cpp import demo
-from specbranch_cpp.bench import machine, near_ties, placements, report, runner, session, variants
+from specbranch_cpp.bench import (
+    machine,
+    near_ties,
+    placements,
+    report,
+    runner,
+    session,
+    turns,
+    variants,
+)
 from specbranch_cpp.bench.records import NAME, RecordFile
 from specbranch_cpp.cli import options, render
 from specbranch_cpp.cli.lazy_group import typer_app
@@ -33,7 +42,7 @@ _WHAT = "What is measured"
 _HOW = "How"
 _OUTPUT = "Output"
 # The columns of the report that a terminal shows.
-_SHOWN = {0: "variant", 1: "speed-up", 2: "quartiles", 3: "in total", 10: "equal"}
+_SHOWN = {0: "variant", 1: "speed-up", 2: "95 % interval", 5: "quartiles", 12: "equal"}
 
 _QUICK: dict[str, Any] = {"n_prompts": 12, "tokens": 64, "lengths": (4,)}
 
@@ -141,6 +150,18 @@ def run(
         options.option("--repeat", panel=_HOW, metavar="N",
                        help="Number of repeats of every prompt; default 1."),
     ] = 1,
+    stretch: Annotated[
+        int,
+        options.option("--stretch", panel=_HOW, metavar="N",
+                       help="Tokens of a text that a variant decodes before the next variant; "
+                       f"default {turns.STRETCH}, at least {turns.SHORTEST}; 0: whole texts."),
+    ] = turns.STRETCH,
+    target_precision: Annotated[
+        float | None,
+        options.option("--target-precision", panel=_HOW, metavar="P",
+                       help="Skip the remaining prompts when all intervals are as narrow as this "
+                       "share of the speed-up, for example 0.02; default: measure all prompts."),
+    ] = None,
     ctx_size: Annotated[
         int,
         options.option("--ctx-size", "-c", panel=_HOW, metavar="N",
@@ -179,7 +200,7 @@ def run(
         options.option("--json", panel=_OUTPUT, help="Print the figures as one JSON object."),
     ] = False,
 ) -> None:  # fmt: skip
-    """Measure every mode and setting, in turn on each prompt, and write a report.
+    """Measure every mode and setting, in turns within each text, and write a report.
 
     You can stop the command at any time; the same command with the same folder continues the run.
     The exit code is 1 if the texts of two modes differ.
@@ -202,7 +223,12 @@ def run(
         "n_ctx": ctx_size,
         "seed": seed,
         "bit_exact": bit_exact,
+        "stretch": stretch,
     }
+    if target_precision is not None and not 0.0 < target_precision < 1.0:
+        raise typer.BadParameter(
+            f"{target_precision:g} is not between 0 and 1", param_hint="--target-precision"
+        )
     given = {name: value for name, value in chosen.items() if value is not None}
     settings = (_QUICK if quick else {}) | given
     if settings.get("n_prompts") == 0:
@@ -218,15 +244,20 @@ def run(
     with RecordFile(folder, prepared.header) as file:
         try:
             with _progress() as told:
-                runner.run(prepared.plan, file, told)
+                runner.run(prepared.plan, file, told, target_precision=target_precision)
         except KeyboardInterrupt:
             render.fail(
-                f"stopped; {file.path} has {file.n_generations} of {len(prepared.plan.items)} "
-                f"generations; the same command with -o {shlex.quote(str(folder))} continues"
+                f"stopped; {file.path} has {file.n_turns} of at most {prepared.plan.n_turns} "
+                f"turns; the same command with -o {shlex.quote(str(folder))} continues"
             )
             raise typer.Exit(render.INTERRUPTED) from None
     summary = _report(folder, json_output=json_output)
-    bad = [one for one in summary.differences if not (allow_near_ties and one.is_near_tie)]
+    bad = {
+        (i, one.variant, one.prompt, one.repeat)
+        for i, group in enumerate(summary.groups)
+        for one in group.differences
+        if not (one.is_peer or (allow_near_ties and one.is_near_tie))
+    }
     if bad:
         render.fail(
             f"{len(bad)} texts differ from those of autoregressive; see {folder / report.NAME} and "
@@ -283,8 +314,10 @@ def _show(summary: Summary, records: Sequence[Record]) -> None:
             found[0] = f"{'*' if row.is_best else ' '} {found[0]}"
         console.print("\n" * (i > 0) + report.heading(group, records[0]), soft_wrap=True)
         console.print(render.table(_SHOWN.values(), rows))
+        for sentence in report.verdicts(group, summary.precision):
+            console.print(sentence, soft_wrap=True)
     if summary.groups:
-        console.print("* marks the best setting of each mode, by the total speed-up", style="dim")
+        console.print("* marks the best setting of each mode", style="dim")
 
 
 def _pairs(
@@ -322,7 +355,7 @@ def _progress() -> Iterator[runner.ProgressListener]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)
 
-        def told(n_done: int, n_items: int, what: str) -> None:
-            bar.update(task, completed=n_done, total=n_items, description=what)
+        def told(n_done: int, n_turns: int, what: str) -> None:
+            bar.update(task, completed=n_done, total=n_turns, description=what)
 
         yield told

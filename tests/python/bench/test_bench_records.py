@@ -17,43 +17,43 @@ HEADER = {"plan": {"tokens": 5, "variants": {"auto": {}}}, "made": "today", "com
 def test_records_are_on_the_disk_at_once(tmp_path: Path) -> None:
     with RecordFile(tmp_path / "new/folder", HEADER) as file:
         file.add("begin", part=file.part)
-        file.add("generation", key="k", tokens=[1])
+        file.add("turn", key="k", tokens=[1])
         found = records.read(tmp_path / "new/folder")
-        assert [record["kind"] for record in found] == ["header", "begin", "generation"]
+        assert [record["kind"] for record in found] == ["header", "begin", "turn"]
         assert found[0]["format"] == records.FORMAT
         assert file.has("k")
         assert not file.has("other")
-        assert file.n_generations == 1
+        assert file.n_turns == 1
 
 
 def test_a_run_goes_on(tmp_path: Path) -> None:
     with RecordFile(tmp_path, HEADER) as file:
         file.add("begin", part=file.part)
-        file.add("generation", key="k", tokens=[1])
+        file.add("turn", key="k", tokens=[1])
     with RecordFile(tmp_path, {**HEADER, "made": "tomorrow", "command": "b"}) as file:
         assert file.part == 1
         assert file.has("k")
         got = file.get("k")
         assert got is not None
         assert got["tokens"] == [1]
-        file.add("generation", key="m")
+        file.add("turn", key="m")
     assert [record["kind"] for record in records.read(tmp_path)] == [
-        "header", "begin", "generation", "generation",
+        "header", "begin", "turn", "turn",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("cut", [1, 10])
 def test_a_line_that_was_cut_off_is_measured_again(tmp_path: Path, cut: int) -> None:
     with RecordFile(tmp_path, HEADER) as file:
-        file.add("generation", key="whole")
-        file.add("generation", key="cut")
+        file.add("turn", key="whole")
+        file.add("turn", key="cut")
     path = tmp_path / records.NAME
     path.write_bytes(path.read_bytes()[:-cut])
     assert len(records.read(tmp_path)) == 2
     with RecordFile(tmp_path, HEADER) as file:
         assert file.has("whole")
         assert not file.has("cut")
-        file.add("generation", key="cut")
+        file.add("turn", key="cut")
     lines = path.read_text().splitlines()
     assert [json.loads(line).get("key") for line in lines] == [None, "whole", "cut"]
 
@@ -94,9 +94,13 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
         ("", "has no header"),
         ("no JSON\n", "line 1 is not JSON"),
         ("[1]\n", "line 1 is not a record"),
-        ('{"kind": "header", "format": "specbranch-bench-1"}\n', "'specbranch-bench-1'"),
+        ('{"kind": "header", "format": "specbranch-bench-0"}\n', "the format 'specbranch-bench-0'"),
         (
-            '{"kind": "header", "format": "specbranch-bench-2"}\n{"a": 1}\n',
+            '{"kind": "header", "format": "specbranch-bench-2"}\n',
+            "'specbranch-bench-2' of an earlier version .* did not take turns .* Measure again",
+        ),
+        (
+            '{"kind": "header", "format": "specbranch-bench-3"}\n{"a": 1}\n',
             "line 2 is not a record",
         ),
     ],

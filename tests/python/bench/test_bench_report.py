@@ -6,23 +6,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.python.support.bench_records import AUTO, BASE, LONG, PEER, SHORT, generation, header
+from tests.python.support.bench_records import AUTO, BASE, LONG, PEER, SHORT, header, turn
 
 from specbranch_cpp.bench import plots, report, traces
 from specbranch_cpp.bench.statistics import summarize
 from specbranch_cpp.errors import MissingExtra
 from specbranch_cpp.results import Span, Trace, TraceRound
 
-BEGIN = {"kind": "begin", "part": 0, "load": 0.25}
+BEGIN = {"kind": "begin", "part": 0, "load": 0.25, "precision": 0.02}
 RECORDS = [
     header(),
     BEGIN,
-    generation(BASE, 0, 40.0),
-    generation(SHORT, 0, 32.0, n_draft_steps=4, draft_busy_ms=4.0, n_drafted=4, n_accepted=3,
+    turn(BASE, 0, 40.0),
+    turn(SHORT, 0, 32.0, n_draft_steps=4, draft_busy_ms=4.0, n_drafted=4, n_accepted=3,
                n_rolled_back=1, acceptance_histogram=[1, 0, 2]),
-    generation(LONG, 0, 50.0, tokens=(1, 2, 7)),
-    generation(AUTO, 0, 16.0, mode_reason="it pays"),
-    generation(PEER, 0, 20.0),
+    turn(LONG, 0, 50.0, tokens=(1, 2, 7)),
+    turn(AUTO, 0, 16.0, mode_reason="it pays"),
+    turn(PEER, 0, 20.0),
 ]  # fmt: skip
 
 
@@ -36,8 +36,8 @@ def test_a_row_for_each_variant_with_the_best_in_bold() -> None:
     text = report.markdown(RECORDS, summarize(RECORDS))
     assert line(text, "| autoregressive | 1.00 ").endswith("| 1 of 1 |")
     row = line(text, "| **speculative (2, fixed)** ")
-    assert row.split(" | ")[1:4] == ["**1.25**", "1.25 .. 1.25", "1.25"]
-    assert row.split(" | ")[6:9] == ["0.75", "0.25", "0.25"]
+    assert row.split(" | ")[1:6] == ["**1.25**", "not known", "not known", "1.25", "1.25 .. 1.25"]
+    assert row.split(" | ")[8:11] == ["0.75", "0.25", "0.25"]
     assert line(text, "| speculative (6, fixed) | 0.60 ").endswith("| 0 of 1 |")
     assert line(text, "| auto | 2.50 ")
     assert line(text, "| other-engine (3) | 2.00 ")
@@ -46,7 +46,8 @@ def test_a_row_for_each_variant_with_the_best_in_bold() -> None:
 def test_what_auto_is_compared_with() -> None:
     text = report.markdown(RECORDS, summarize(RECORDS))
     begin = "| speculative | speculative (2, fixed) |"
-    assert line(text, begin) == f"{begin} 2.000 | 2.000 .. 2.000 | 2.000 |"
+    row = line(text, begin)
+    assert row == f"{begin} 2.000 | not known | not told apart | 2.000 | 2.000 .. 2.000 |"
     assert "Last decision of `auto`: it pays" in text
     assert "`auto` over the groups" not in text  # there is one
 
@@ -84,15 +85,59 @@ def test_what_was_not_measured_and_with_what_the_rest_was() -> None:
     text = report.markdown(records, summarize(records))
     assert "- placement gpu: there is none" in text
     assert text.count("other-engine with small.gguf, shared: it died") == 1
-    assert "5 generations of 20 are measured. Load of the machine when the run began: 0.25" in text
+    assert "5 texts of 20 are measured. Load of the machine when the run began: 0.25" in text
     for word in ("1.2.3", "A CPU", "2.0 GiB", "llama.cpp 9", "big.gguf: 1,000 bytes",
                  "n_threads=2", "context 512", "`specbranch bench run`"):  # fmt: skip
         assert word in text
 
 
-def test_a_run_without_generations_has_a_report() -> None:
+def three_texts(*ms: float) -> list[dict[str, object]]:
+    """`speculative` with these times on three prompts; `autoregressive` takes 40 ms."""
+    records = [turn(BASE, prompt, 40.0) for prompt in range(3)]
+    records += [turn(SHORT, prompt, each) for prompt, each in enumerate(ms)]
+    return [header(), BEGIN, *records]
+
+
+def test_what_the_texts_do_not_tell_is_said() -> None:
+    records = three_texts(30.0, 50.0, 42.0)
+    text = report.markdown(records, summarize(records))
+    assert "Cannot be told apart from `autoregressive`: speculative (2, fixed)." in text
+    assert "The fastest: autoregressive. Cannot be told apart from the fastest: speculative" in text
+    (row,) = summarize(records).groups[0].rows[1:]
+    assert row.speedup is not None
+    assert row.speedup.more_texts
+    needed = f"About {row.speedup.more_texts} further texts like these are needed for intervals of"
+    assert f"{needed} 0.02 of the speed-up." in text
+
+
+def test_what_the_texts_tell_is_said() -> None:
+    records = three_texts(20.0, 20.1, 20.0)
+    text = report.markdown(records, summarize(records))
+    assert "The fastest: speculative (2, fixed)." in text
+    assert "told apart" not in text
+    assert "There are enough texts for intervals of 0.02 of the speed-up." in text
+    assert line(text, "| speculative (2, fixed) | 2.00 | 1.982 .. 2.011 | 0 |")
+
+
+def test_fewer_than_two_prompts_have_no_interval() -> None:
+    text = report.markdown(RECORDS, summarize(RECORDS))
+    assert "The intervals are not known, because fewer than two prompts are measured." in text
+
+
+def test_prompts_that_were_not_needed_are_named() -> None:
+    enough = {"kind": "enough", "key": "k", "pair": 0, "placement": "shared", "prompts": "some",
+              "prompt": None, "temperature": 0.0, "repeat": None, "n_texts": 8,
+              "precision": 0.01}  # fmt: skip
+    records = [*RECORDS, enough]
+    assert (
+        "- further prompts of some with small.gguf, shared, temperature 0: all intervals are as "
+        "narrow as 0.01 of the speed-up after 8 prompts"
+    ) in report.markdown(records, summarize(records))
+
+
+def test_a_run_without_turns_has_a_report() -> None:
     text = report.markdown([header()], summarize([header()]))
-    assert "0 generations of 20" in text
+    assert "0 texts of 20" in text
 
 
 def trace() -> Trace:

@@ -37,7 +37,7 @@ def test_a_run_writes_records_report_and_a_table(tmp_path: Path, small: list[obj
     assert "3 of 3" in done.stdout
     assert str(folder / "report.md") in done.stdout.replace("\n", "")
     text = (folder / "report.md").read_text()
-    assert "15 generations of 15 are measured" in text
+    assert "15 texts of 15 are measured" in text
     again = run("report", folder)
     assert again.exit_code == 0
     assert (folder / "report.md").read_text() == text
@@ -117,7 +117,7 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr(GroupEngines, "trace", interrupted)
     done = run(*small, "-o", tmp_path / "out")
     assert done.exit_code == 130
-    assert "has 15 of 15 generations" in done.stderr.replace("\n", "")
+    assert "has 15 of at most 15 turns" in done.stderr.replace("\n", "")
     assert f"-o {tmp_path / 'out'}" in done.stderr.replace("\n", "")
     monkeypatch.setattr(GroupEngines, "trace", real)
     assert run(*small, "-o", tmp_path / "out").exit_code == 0
@@ -146,6 +146,9 @@ def test_a_busy_machine_is_named(
         (["--n-prompts", "-1"], "n_prompts is -1; it must be at least 1"),
         (["--tokens", "0"], "tokens is 0; it must be in 1"),
         (["--repeat", "0"], "repeat is 0"),
+        (["--stretch", "15"], "stretch is 15; it must be 0 (whole texts) or at least 16"),
+        (["--target-precision", "0"], "0 is not between 0 and 1"),
+        (["--target-precision", "nan"], "nan is not between 0 and 1"),
         (["--peers", "nobody"], "'nobody'"),
         (["-m", "target.gguf"], "has no draft; give a draft with -md"),
         (["-md", "draft.gguf"], "a draft was given without a target"),

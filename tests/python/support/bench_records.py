@@ -32,6 +32,7 @@ def header(**changes: Any) -> Record:
         "ctx_size": 512,
         "seed": 1,
         "bit_exact": False,
+        "stretch": 0,
     }
     return {
         "kind": "header",
@@ -48,11 +49,13 @@ def header(**changes: Any) -> Record:
     }  # fmt: skip
 
 
-def generation(
-    variant: Variant, prompt: int, decode_ms: float, *, part: int = 0,
-    tokens: tuple[int, ...] = (1, 2, 3, 4), **stats: Any,
+def turn(
+    variant: Variant, prompt: int, decode_ms: float, *, part: int = 0, stretch: int | None = None,
+    start: int = 0, repeat: int = 0, tokens: tuple[int, ...] = (1, 2, 3, 4), **stats: Any,
 ) -> Record:  # fmt: skip
-    known: dict[str, Any] = {"n_generated": len(tokens), "decode_ms": decode_ms, "prefill_ms": 1.0}
+    """One turn: a whole text by default."""
+    known: dict[str, Any] = {"n_generated": len(tokens), "decode_ms": decode_ms, "prefill_ms": 1.0,
+                             "finish_reason": "length"}  # fmt: skip
     if not variant.is_peer:
         known |= {
             "n_target_steps": len(tokens),
@@ -68,16 +71,18 @@ def generation(
             "mode_reason": "",
         }
     return {
-        "kind": "generation",
-        "key": f"{variant.name} {prompt} {part}",
+        "kind": "turn",
+        "key": f"{variant.name} {prompt} {repeat} {part} {stretch}",
         "part": part,
         "pair": 0,
         "placement": "shared",
         "prompts": "some",
         "prompt": prompt,
         "temperature": 0.0,
-        "repeat": 0,
+        "repeat": repeat,
         "variant": variant.name,
+        "stretch": stretch,
+        "start": start,
         "tokens": list(tokens),
         "stats": {**known, **stats},
     }

@@ -38,5 +38,5 @@ def measure(folder: Path, request: dict[str, Any]) -> list[records.Record]:
     return records.read(folder)
 
 
-def generations(found: Sequence[records.Record]) -> list[records.Record]:
-    return [record for record in found if record["kind"] == "generation"]
+def turns(found: Sequence[records.Record]) -> list[records.Record]:
+    return [record for record in found if record["kind"] == "turn"]
