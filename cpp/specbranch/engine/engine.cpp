@@ -81,7 +81,7 @@ EngineImpl::EngineImpl(EngineParts parts)
     : why_no_speculation(std::move(parts.why_no_speculation)) {
   const auto ready = std::make_shared<Channel<WorkerReady>>();
   const auto on_ready = [ready](WorkerReady report) { ready->send(std::move(report)); };
-  const auto on_event = [box = inbox](Event event) { box->post(std::move(event)); };
+  const auto on_event = [box = inbox](Event event) { box->post_and_serve(std::move(event)); };
   auto target = std::make_unique<Worker<TargetModel>>(ModelRole::kTarget, std::move(parts.target),
                                                       on_ready, on_event);
   std::unique_ptr<Worker<DraftModel>> draft;
