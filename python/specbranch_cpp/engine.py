@@ -336,7 +336,7 @@ class Engine(OpenAICalls):
             InvalidArgument: an argument has the wrong type, is out of its range, or is given twice.
             ContextOverflow: the prompt leaves no room in the context.
             EngineClosed: the engine was closed, or it was created before this process was forked.
-            DecodeError: an earlier error left the models in an unknown state.
+            DecodeError: an earlier error left the target in an unknown state.
         """
         keywords = Speculation(
             mode=mode, policy=policy, max_branches=max_branches, max_draft=max_draft
