@@ -376,7 +376,7 @@ class Engine(OpenAICalls):
             logprobs=asked.logprobs is not None,
             trace=asked.trace,
             policy=written_in_python(self._defaults.policy if policy is None else policy),
-            n_prompt=len(request.prompt),
+            n_prompt=request.n_prompt,
         )
         logs.forward()
         return generation
