@@ -48,6 +48,14 @@ struct EngineSpec {
   PairProfile profile;
 };
 
+/// Every sequence of the draft may have an output in one batch.
+void check_draft_batch(const EngineSpec& spec, const llama::PairSizes& sizes) {
+  if (spec.draft->n_batch >= sizes.n_seq) return;
+  throw InvalidArgument("draft_n_batch is " + std::to_string(spec.draft->n_batch) +
+                        "; with max_branches=" + std::to_string(spec.max_branches) +
+                        " it must be at least " + std::to_string(sizes.n_seq));
+}
+
 using Report = std::function<bool(double share)>;
 
 /// Loads both models and measures them; `report` gets the share of all bytes loaded so far and says
@@ -56,6 +64,10 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
   llama::validate(spec.target);
   if (spec.draft) llama::validate(*spec.draft);
   llama::plan_threads(spec.target, spec.draft ? &*spec.draft : nullptr);
+
+  const llama::PairSizes sizes =
+      llama::pair_sizes(spec.max_draft, spec.max_branches, spec.draft.value_or(spec.target));
+  if (spec.draft) check_draft_batch(spec, sizes);
 
   // Both headers first: a bad draft is found before a large target is read.
   const auto weight_bytes = [](const ModelOptions& options, const llama::TensorFill& fill) {
@@ -76,8 +88,6 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
   llama::TargetOptions target_options;
   target_options.prefix_reuse = spec.prefix_reuse;
   target_options.pad_single = spec.bit_exact ? llama::PadSingle::kAuto : llama::PadSingle::kOff;
-  const llama::PairSizes sizes =
-      llama::pair_sizes(spec.max_draft, spec.max_branches, spec.draft.value_or(spec.target));
   target_options.max_batch = sizes.max_verify;
   parts.target = llama::target_factory(target, spec.target, target_options);
 
