@@ -174,6 +174,11 @@ class Request:
     @n_feature_layers.setter
     def n_feature_layers(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
     @property
+    def n_prompt(self) -> int:
+        """
+        The number of tokens of the prompt.
+        """
+    @property
     def presence_penalty(self) -> float: ...
     @presence_penalty.setter
     def presence_penalty(self, arg1: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
@@ -635,6 +640,11 @@ class GenerationEnd:
     The end of a generation.
     """
     @property
+    def draft_error(self) -> str:
+        """
+        What made the draft fail; empty: it did not.
+        """
+    @property
     def finish_reason(self) -> str: ...
     @property
     def stats(self) -> Stats: ...
@@ -666,7 +676,7 @@ class Generation:
         """
     def get(self, index: int) -> Token | GenerationEnd | PolicyRequest:
         """
-        The output of that index: one of those given out before, or the next, waited for. Or a policy request, until it is answered.
+        The output of that index: the next, waited for, or the last one given out, again. Or a policy request, until it is answered.
         """
     def refuse(self) -> None:
         """
@@ -748,6 +758,10 @@ class Engine:
     ) -> bytes: ...
     def generate(self, request: Request) -> Generation: ...
     def is_end(self, token: typing.SupportsInt | typing.SupportsIndex) -> bool: ...
+    def set_prompt(self, request: Request, text: bytes) -> None:
+        """
+        Makes a text the prompt. No token crosses to Python, which takes long for many.
+        """
     def tokenize(self, text: bytes, *, add_special: bool, parse_special: bool) -> list[int]: ...
     @property
     def bos(self) -> int | None: ...

@@ -338,7 +338,7 @@ class Engine(OpenAICalls):
             InvalidArgument: an argument has the wrong type, is out of its range, or is given twice.
             ContextOverflow: the prompt leaves no room in the context.
             EngineClosed: the engine was closed, or it was created before this process was forked.
-            DecodeError: an earlier error left the models in an unknown state.
+            DecodeError: an earlier error left the target in an unknown state.
         """
         keywords = Speculation(
             mode=mode, policy=policy, max_branches=max_branches, max_draft=max_draft
@@ -378,7 +378,7 @@ class Engine(OpenAICalls):
             logprobs=asked.logprobs is not None,
             trace=asked.trace,
             policy=written_in_python(self._defaults.policy if policy is None else policy),
-            n_prompt=len(request.prompt),
+            n_prompt=request.n_prompt,
         )
         logs.forward()
         return generation

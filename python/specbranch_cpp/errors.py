@@ -39,10 +39,10 @@ class ContextOverflow(SpecBranchError, ValueError):  # noqa: N818
 
 
 class DecodeError(SpecBranchError):
-    """A forward pass failed and the generation ended.
+    """A forward pass of the target failed and the generation ended.
 
-    The engine stays usable, unless the models are in an unknown state; then every later call raises
-    the same error.
+    The engine stays usable, unless the target is in an unknown state; then every later call raises
+    the same error. A draft that fails ends no generation: ``stats.mode_reason`` gives its error.
     """
 
 

@@ -100,7 +100,7 @@ class Generation:
         """Waits for the next chunk.
 
         Raises:
-            DecodeError: a forward pass failed.
+            DecodeError: a forward pass of the target failed.
             EngineClosed: the engine was created before this process was forked.
             Exception: any exception of the policy; InvalidArgument if the policy's plan is out of
                 range.
@@ -109,7 +109,10 @@ class Generation:
         with self._lock:
             if self._failed or self._ended:
                 raise StopIteration
-            return self._chunk(self._read())
+            step = self._read()
+            if step is None:
+                raise StopIteration
+            return self._chunk(step)
 
     def result(self) -> Completion:
         """Waits for the end and returns the whole text, including chunks that were read before.
@@ -117,7 +120,7 @@ class Generation:
         After a cancel, the result is the text so far, with ``finish_reason`` ``"cancelled"``.
 
         Raises:
-            DecodeError: a forward pass failed.
+            DecodeError: a forward pass of the target failed.
             EngineClosed: the engine was created before this process was forked.
             Exception: any exception of the policy.
         """
@@ -212,15 +215,18 @@ class Generation:
     def _ended(self) -> bool:
         return bool(self._steps) and isinstance(self._steps[-1].output, _core.GenerationEnd)
 
-    def _read(self) -> _Step:
-        """Waits for one more step, and lets the policy answer meanwhile."""
+    def _read(self) -> _Step | None:
+        """Waits for one more step, and lets the policy answer meanwhile.
+
+        Returns ``None`` if a signal handler has read the end meanwhile.
+        """
         if self._policy_error is not None:
             raise self._policy_error
         if threading.get_ident() in self._shared.planning:
             raise SpecBranchError(
                 "a policy must not read a generation of the engine that calls the policy"
             )
-        while True:
+        while not self._ended:
             index = len(self._steps)
             try:
                 output = self._core.get(index)
@@ -241,6 +247,10 @@ class Generation:
             self._decoder.setstate(self._steps[-1].decoder if index else (b"", 0))
             if isinstance(output, _core.GenerationEnd):
                 logs.forward()
+                if output.draft_error:
+                    logs.DRAFTS.warning(
+                        "the draft failed, and the text went on without it: %s", output.draft_error
+                    )
                 text = self._decoder.decode(output.tail, final=True)
             else:
                 text = self._decoder.decode(output.data)
@@ -250,6 +260,7 @@ class Generation:
                 for listener in self._shared.listeners:
                     listener(self.result().stats)
             return step
+        return None
 
     def _serve(self, question: _core.PolicyRequest) -> None:
         """Lets the policy answer. An exception of the policy ends the generation."""

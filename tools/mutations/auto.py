@@ -90,6 +90,13 @@ MUTATIONS = (
         "  if (o <= 1.0) {",
     ),
     Mutation(
+        "auto-blames-absent-draft",
+        "the rate of a text without its draft counts against the draft",
+        "planner/auto/auto_planner.cpp",
+        "  if (!view.draft_usable) return;\n",
+        "",
+    ),
+    Mutation(
         "auto-forgets-its-pause",
         "every generation tries again what the last one paused",
         "planner/auto/schedule_choice.cpp",

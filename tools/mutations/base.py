@@ -9,8 +9,8 @@ MUTATIONS = (
         "strand-two-at-once",
         "two threads decide at the same time what follows",
         "base/strand.h",
-        "    if (!running_ && handler_) run(lock);",
-        "    if (handler_) run(lock);",
+        "    if (!running_ && handler_) run(lock, serves);",
+        "    if (handler_) run(lock, serves);",
     ),
     Mutation(
         "strand-attach-early",
@@ -18,6 +18,20 @@ MUTATIONS = (
         "base/strand.h",
         "    rests_.wait(lock, [&] { return !running_; });\n    handler_",
         "    handler_",
+    ),
+    Mutation(
+        "strand-convoy",
+        "a caller's thread works for all the others until there is nothing left",
+        "base/strand.h",
+        "      if (!serves) break;\n",
+        "",
+    ),
+    Mutation(
+        "strand-left-behind",
+        "a value is left with a thread that does not come back to it",
+        "base/strand.h",
+        "    rests_.wait(lock, [&] { return !running_ || serving_; });\n",
+        "",
     ),
     Mutation(
         "strand-never-closes",

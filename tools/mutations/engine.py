@@ -48,6 +48,20 @@ MUTATIONS = (
         "    poison_ = nullptr;",
     ),
     Mutation(
+        "lost-draft-used",
+        "a lost draft is used again by the next generation",
+        "engine/coordinator.cpp",
+        "  if (is_fatal(end.draft_error)) lose_draft(end.draft_error);\n",
+        "",
+    ),
+    Mutation(
+        "lost-draft-poisons",
+        "a lost draft makes the engine unusable",
+        "engine/coordinator.cpp",
+        "lose_draft(end.draft_error);",
+        "poison_ = end.draft_error;",
+    ),
+    Mutation(
         "escape-recoverable",
         "an escaped exception counts as recoverable",
         "engine/worker.cpp",

@@ -85,6 +85,13 @@ void register_engine(py::module_& m) {
           },
           py::arg("text"), py::kw_only(), py::arg("add_special"), py::arg("parse_special"))
       .def(
+          "set_prompt",
+          [](const PyEngine& self, Request& request, const py::bytes& text) {
+            request.prompt = self.tokenize(text, true, true);
+          },
+          py::arg("request"), py::arg("text"),
+          "Makes a text the prompt. No token crosses to Python, which takes long for many.")
+      .def(
           "detokenize",
           [](const PyEngine& self, const std::vector<Token>& tokens, bool special) {
             return py::bytes(self.detokenize(tokens, special));
@@ -108,7 +115,7 @@ void register_engine(py::module_& m) {
           "n_embd", [](const PyEngine& self) { return self.engine().limits().target.n_embd; })
       .def_property_readonly("can_speculate",
                              [](const PyEngine& self) {
-                               const ModelLimits& limits = self.engine().limits();
+                               const ModelLimits limits = self.engine().limits();
                                return limits.draft.has_value() && limits.target.can_roll_back;
                              })
       .def_readonly("exact_rows", &PyEngine::exact_rows,

@@ -69,25 +69,25 @@ PyGeneration::PyGeneration(std::unique_ptr<Generation> generation)
     : generation_(std::move(generation)) {}
 
 Output PyGeneration::get(std::size_t index) {
-  if (index > outputs_.size()) throw std::out_of_range("outputs are read in order");
-  if (index == outputs_.size() && !policy_request_) wait(index);
-  if (index == outputs_.size()) return *policy_request_;
-  const Output& output = outputs_[index];
-  const auto* end = std::get_if<GenerationEnd>(&output);
+  if (index > n_outputs_) throw std::out_of_range("outputs are read in order");
+  if (index == n_outputs_ && !policy_request_) wait(index);
+  if (index == n_outputs_) return *policy_request_;
+  const auto* end = std::get_if<GenerationEnd>(&*last_);
   if (end != nullptr && end->error) rethrow(end->error);
-  return output;
+  return *last_;
 }
 
 void PyGeneration::wait(std::size_t index) {
   // The handler of a signal may have read on.
-  while (index == outputs_.size() && !policy_request_) {
+  while (index == n_outputs_ && !policy_request_) {
     std::optional<Output> output = without_gil([&] { return generation_->next_for(kSlice); });
     if (output) {
       if (const auto* policy_request = std::get_if<PolicyRequest>(&*output)) {
         policy_request_ = *policy_request;
         return;
       }
-      outputs_.push_back(std::move(*output));
+      last_ = std::move(output);
+      ++n_outputs_;
       return;
     }
     if (generation_->finished()) throw std::out_of_range("the end has been read");
@@ -139,13 +139,16 @@ void register_generation(py::module_& m) {
       .def_property_readonly(
           "tail", [](const GenerationEnd& end) { return py::bytes(end.tail); },
           "Bytes that were held back for a stop string.")
+      .def_property_readonly(
+          "draft_error", [](const GenerationEnd& end) { return error_text(end.draft_error); },
+          "What made the draft fail; empty: it did not.")
       .def_readonly("stats", &GenerationEnd::stats)
       .def_readonly("trace", &GenerationEnd::trace);
 
-  py::class_<PyGeneration>(m, "Generation",
+  py::class_<PyGeneration>(m, "Generation", py::release_gil_before_calling_cpp_dtor(),
                            "A running or queued generation; dropping it stops the work.")
       .def("get", &PyGeneration::get, py::arg("index").noconvert(),
-           "The output of that index: one of those given out before, or the next, waited for. Or a "
+           "The output of that index: the next, waited for, or the last one given out, again. Or a "
            "policy request, until it is answered.")
       .def(
           "answer",

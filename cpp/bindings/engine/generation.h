@@ -5,14 +5,13 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
-#include <vector>
 
 #include "specbranch/engine/engine.h"
 
 namespace specbranch::bindings {
 
-/// A generation that remembers what it gave out, so that a reader whom a signal interrupted can
-/// ask for the same again.
+/// A generation that remembers the last output that it gave out, so that a reader whom a signal
+/// interrupted can ask for the same again. Python keeps the outputs before that one.
 ///
 /// *Thread safety:* `get` by one thread at a time (and by signal handlers while it waits).
 /// *Lifecycle:* as Generation: the destructor cancels.
@@ -20,8 +19,9 @@ class PyGeneration {
  public:
   explicit PyGeneration(std::unique_ptr<Generation> generation);
 
-  /// The output of that index, which is at most the number of those given out; the last one is an
-  /// GenerationEnd. Or a PolicyRequest, which is no output: it comes again until it is answered.
+  /// The output of that index, which is at most the number of those given out; the last one is a
+  /// GenerationEnd. For an older output, the last one that was given out: a handler of a signal has
+  /// read on. Or a PolicyRequest, which is no output: it comes again until it is answered.
   /// Waits without the GIL, in slices, so that Ctrl-C is seen; whatever a signal handler raises
   /// cancels the generation. Throws what made it fail, every time.
   Output get(std::size_t index);
@@ -38,11 +38,13 @@ class PyGeneration {
   const Progress& progress() const { return generation_->progress(); }
 
  private:
+  /// Waits for the output of that index, or for a policy request.
   void wait(std::size_t index);
   void answer(PolicyReply done);
 
   std::unique_ptr<Generation> generation_;
-  std::vector<Output> outputs_;
+  std::size_t n_outputs_ = 0;                    ///< given out so far.
+  std::optional<Output> last_;                   ///< the last of them.
   std::optional<PolicyRequest> policy_request_;  ///< not answered yet.
 };
 

@@ -50,7 +50,25 @@ struct EngineSpec {
   PairProfile profile;
 };
 
+/// Every sequence of the draft may have an output in one batch.
+void check_draft_batch(const EngineSpec& spec, const llama::PairSizes& sizes) {
+  if (spec.draft->n_batch >= sizes.n_seq) return;
+  throw InvalidArgument("draft_n_batch is " + std::to_string(spec.draft->n_batch) +
+                        "; with max_branches=" + std::to_string(spec.max_branches) +
+                        " it must be at least " + std::to_string(sizes.n_seq));
+}
+
 using Report = std::function<bool(double share)>;
+
+/// How batches are padded for `bit_exact`: as it was found before, or by a test of `target`, which
+/// may be loaded anew. None without that option.
+std::optional<llama::ExactRows> find_rows(EngineSpec& spec, std::shared_ptr<const Weights>& target,
+                                          int max_verify, const llama::LoadWeights& load_target,
+                                          const std::function<bool()>& stop) {
+  if (!spec.bit_exact || !target->can_roll_back()) return std::nullopt;
+  if (spec.padding) return llama::ExactRows{*spec.padding, spec.target.use_extra_bufts};
+  return llama::find_exact_rows(target, spec.target, max_verify, load_target, stop);
+}
 
 /// Loads both models and measures them; `report` gets the share of all bytes loaded so far and says
 /// whether to go on.
@@ -58,6 +76,10 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
   llama::validate(spec.target);
   if (spec.draft) llama::validate(*spec.draft);
   llama::plan_threads(spec.target, spec.draft ? &*spec.draft : nullptr);
+
+  const llama::PairSizes sizes =
+      llama::pair_sizes(spec.max_draft, spec.max_branches, spec.draft.value_or(spec.target));
+  if (spec.draft) check_draft_batch(spec, sizes);
 
   // Both headers first: a bad draft is found before a large target is read.
   const auto weight_bytes = [](const ModelOptions& options, const llama::TensorFill& fill) {
@@ -75,19 +97,12 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
   // Weights that come from elsewhere are never repacked.
   if (spec.fill_target) spec.target.use_extra_bufts = false;
   auto target = load_target(spec.target);
-  const llama::PairSizes sizes =
-      llama::pair_sizes(spec.max_draft, spec.max_branches, spec.draft.value_or(spec.target));
   llama::TargetOptions target_options;
   target_options.prefix_reuse = spec.prefix_reuse;
   target_options.max_batch = sizes.max_verify;
-  std::optional<llama::ExactRows> rows;
-  if (spec.bit_exact && target->can_roll_back()) {
-    if (spec.padding) {
-      rows = llama::ExactRows{*spec.padding, spec.target.use_extra_bufts};
-    } else {
-      rows = llama::find_exact_rows(target, spec.target, sizes.max_verify, load_target,
-                                    [&report] { return !report(0.0); });
-    }
+  const std::optional<llama::ExactRows> rows =
+      find_rows(spec, target, sizes.max_verify, load_target, [&report] { return !report(0.0); });
+  if (rows) {
     target_options.row_multiple = rows->padding.multiple;
     target_options.max_batch = std::min(sizes.max_verify, rows->padding.max_path);
   }

@@ -82,6 +82,9 @@ void register_request(py::module_& m) {
   py::class_<Request> cls(m, "Request", "What one generation is to do; checked when submitted.");
   cls.def(py::init<>())
       .def_readwrite("prompt", &Request::prompt)
+      .def_property_readonly(
+          "n_prompt", [](const Request& request) { return request.prompt.size(); },
+          "The number of tokens of the prompt.")
       .def_readwrite("max_tokens", &Request::max_tokens, "Negative: until the context is full.")
       .def_property("stop", &stops, &set_stops)
       .def_property("logit_bias", &bias, &set_bias)

@@ -43,7 +43,8 @@ class DecodeError : public Error {
   using Error::Error;
 };
 
-/// The models are in an unknown state: every later call of the engine raises this same error.
+/// The model is in an unknown state. If it is the target, every later call of the engine raises
+/// this same error; the engine never uses such a draft again.
 class FatalError : public DecodeError {
  public:
   using DecodeError::DecodeError;
@@ -58,6 +59,18 @@ inline bool is_fatal(const std::exception_ptr& error) {
     return true;
   } catch (...) {
     return false;
+  }
+}
+
+/// The message of `error`; empty: no error.
+inline std::string error_text(const std::exception_ptr& error) {
+  if (!error) return {};
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& known) {
+    return known.what();
+  } catch (...) {
+    return "an unknown exception";
   }
 }
 

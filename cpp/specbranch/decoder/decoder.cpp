@@ -22,7 +22,10 @@ Decoder::Decoder(std::shared_ptr<const Request> request, const ModelLimits& limi
   if (request_->max_tokens >= 0 && request_->max_tokens < limit_ - n_prompt) {
     limit_ = n_prompt + request_->max_tokens;
   }
-  if (limits_.draft && request_->mode != Mode::kAutoregressive) draft_ = DraftState::kNotStarted;
+  if (request_->mode != Mode::kAutoregressive) {
+    if (limits_.draft) draft_ = DraftState::kNotStarted;
+    reason_ = limits_.why_no_draft;
+  }
   if (draft_usable() && n_prompt >= limits_.draft->n_ctx) {
     disable_draft("the prompt of " + std::to_string(n_prompt) + " tokens leaves no room in the " +
                   "draft's context of " + std::to_string(limits_.draft->n_ctx));
@@ -77,16 +80,21 @@ Commands Decoder::on(const Event& event) {
   const StepTime step = timer_.ended(event.role, event.begin_us + event.ops_us, event.end_us);
 
   if (const auto* fail = std::get_if<FailDone>(&event.body)) {
-    // Report the first error; a fatal one takes precedence.
-    if (!error_ || (!is_fatal(error_) && is_fatal(fail->error))) error_ = fail->error;
-    // A failure replaces an end that was found meanwhile: the caller must learn of it.
-    finish_ = Finish::kFailed;
-    request_aborts(commands);
-  } else if (std::holds_alternative<AbortDone>(event.body)) {
-    if (!target && sequences_.cancelled()) {
-      sequences_.undo(tree_);
+    if (target) {
+      error_ = fail->error;
+      // A failure replaces an end that was found meanwhile: the caller must learn of it.
+      finish_ = Finish::kFailed;
+      request_aborts(commands);
     } else {
+      fail_draft(fail->error);
+    }
+  } else if (std::holds_alternative<AbortDone>(event.body)) {
+    if (target) {
       finish_with(Finish::kCancelled, commands);
+    } else if (sequences_.cancelled()) {
+      sequences_.undo(tree_);
+    } else if (finish_ == Finish::kNone) {
+      fail_draft(std::make_exception_ptr(DecodeError("it stopped, and nobody had asked it to")));
     }
   } else if (const auto* begin = std::get_if<BeginDone>(&event.body)) {
     if (target) {
@@ -253,9 +261,10 @@ Command Decoder::plan_draft(std::span<const NodeId> nodes) {
 void Decoder::apply_draft(const DraftDone& done) {
   const std::span<const NodeId> sent = sequences_.in_flight();
   if (done.candidates.size() != sent.size()) {
-    throw PreconditionError("[Decoder::apply_draft] answers for " +
-                            std::to_string(done.candidates.size()) + " sequences; " +
-                            std::to_string(sent.size()) + " were sent");
+    fail_draft(std::make_exception_ptr(PreconditionError(
+        "[Decoder::apply_draft] answers for " + std::to_string(done.candidates.size()) +
+        " sequences; " + std::to_string(sent.size()) + " were sent")));
+    return;
   }
   for (std::size_t i = 0; i < sent.size(); ++i) {
     // A sequence whose node was dropped meanwhile has changed the KV, which the ledger knows; no
@@ -394,6 +403,16 @@ void Decoder::follow_with_draft(Token token) {
 void Decoder::disable_draft(std::string reason) {
   draft_ = DraftState::kDropped;
   reason_ = std::move(reason);
+}
+
+void Decoder::fail_draft(std::exception_ptr error) {
+  draft_error_ = std::move(error);
+  sequences_.done();
+  // The nodes that the draft has evaluated stay: the target may still verify them.
+  if (finish_ == Finish::kNone && draft_usable()) {
+    disable_draft("the draft failed: " + error_text(draft_error_));
+  }
+  draft_ = DraftState::kDropped;
 }
 
 void Decoder::finish_with(Finish finish, Commands& commands) {

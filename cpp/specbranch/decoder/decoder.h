@@ -28,7 +28,9 @@ enum class Finish : std::uint8_t { kNone, kStop, kLength, kCancelled, kFailed };
 /// The limits of the models that the decoder must know.
 struct ModelLimits {
   Capabilities target;
-  std::optional<Capabilities> draft;  ///< none: only `autoregressive`.
+  std::optional<Capabilities> draft;  ///< none: every mode decodes without a draft.
+  /// The reason for users; empty: there was never a draft. GCC warns without the initializer.
+  std::string why_no_draft = {};  // NOLINT(readability-redundant-member-init)
 };
 
 /// At most one command a model.
@@ -58,7 +60,7 @@ enum class DraftState : std::uint8_t {
   kAbsent,      ///< there is none, or the mode does not use it.
   kNotStarted,  ///< it has not been given the text yet.
   kStarted,     ///< it has, or is reading it now.
-  kDropped,     ///< it cannot follow the text any more (vocabulary, context).
+  kDropped,     ///< it cannot follow the text any more (vocabulary, context), or has failed.
 };
 
 /// *Lifecycle:* `start()` once, then `on(event)` for the answer to every command, until `idle()`.
@@ -85,6 +87,8 @@ class Decoder final {
            !timer_.busy(ModelRole::kDraft);
   }
   std::exception_ptr error() const { return error_; }
+  /// What made the draft fail. The text does not depend on the draft, so it goes on without it.
+  std::exception_ptr draft_error() const { return draft_error_; }
   const Counters& counters() const { return counters_; }
   int n_reused() const { return n_reused_; }
   /// The reason why the draft is not used, or the planner's reason for its schedule.
@@ -115,6 +119,7 @@ class Decoder final {
   }
   void follow_with_draft(Token token);
   void disable_draft(std::string reason);
+  void fail_draft(std::exception_ptr error);
   void finish_with(Finish finish, Commands& commands);
   void request_aborts(Commands& commands) const;
   void settle();
@@ -141,6 +146,7 @@ class Decoder final {
   DraftState draft_ = DraftState::kAbsent;
   Finish finish_ = Finish::kNone;
   std::exception_ptr error_;
+  std::exception_ptr draft_error_;
   int n_reused_ = 0;
   std::string reason_;
 

@@ -38,11 +38,11 @@ Coordinator::Coordinator(const ModelLimits& limits, std::vector<std::string> pie
                          std::unique_ptr<Worker<TargetModel>> target,
                          std::unique_ptr<Worker<DraftModel>> draft, PairProfile profile,
                          double measure_costs_ms)
-    : limits_(limits),
-      pieces_(std::move(pieces)),
+    : pieces_(std::move(pieces)),
       target_(std::move(target)),
       draft_(std::move(draft)),
       profile_(std::move(profile)),
+      limits_(limits),
       published_(profile_) {
   totals_.measure_costs_ms = measure_costs_ms;
 }
@@ -64,6 +64,11 @@ void Coordinator::release_workers() {
   draft_.reset();
 }
 
+ModelLimits Coordinator::limits() const {
+  const std::lock_guard lock(mutex_);
+  return limits_;
+}
+
 EngineStats Coordinator::stats() const {
   const std::lock_guard lock(mutex_);
   return totals_;
@@ -81,6 +86,13 @@ std::exception_ptr Coordinator::poison() const {
 
 void Coordinator::throw_if_poisoned() const {
   if (const std::exception_ptr error = poison()) std::rethrow_exception(error);
+}
+
+void Coordinator::lose_draft(const std::exception_ptr& error) {
+  // The worker and the model stay until the engine closes: this may be the worker's own thread.
+  const std::lock_guard lock(mutex_);
+  limits_.draft.reset();
+  limits_.why_no_draft = "the draft failed in an earlier generation: " + error_text(error);
 }
 
 void Coordinator::fail_for_good(std::exception_ptr error) {
@@ -235,12 +247,14 @@ void Coordinator::finish_if_idle() {
   end.finish = done->decoder.finish();
   end.tail = done->matcher.finish();
   end.error = done->decoder.error();
+  end.draft_error = done->decoder.draft_error();
   end.stats = collect(*done);
   if (done->recorder) end.trace = done->recorder->take(std::move(done->decoder.rounds()));
   if (end.error && is_fatal(end.error)) {
     const std::lock_guard lock(mutex_);
     poison_ = end.error;
   }
+  if (is_fatal(end.draft_error)) lose_draft(end.draft_error);
   const std::shared_ptr<OutputChannel> output = done->submit.output;
   done.reset();  // a planner may tell what it has learned when it goes
   publish(end.stats);

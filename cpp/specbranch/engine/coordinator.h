@@ -43,8 +43,8 @@ using Inbox = Strand<Message>;
 /// It has no thread: messages are handled by the threads that bring them (see Strand), a worker
 /// that has an answer above all. Nothing here waits for anybody.
 ///
-/// *Thread safety:* `handle` by one thread at a time; `stats`, `profile` and `throw_if_poisoned`
-/// from any at any time.
+/// *Thread safety:* `handle` by one thread at a time; `limits`, `stats`, `profile` and
+/// `throw_if_poisoned` from any at any time.
 /// *Lifecycle:* `handle` returns false after a CloseMessage, once nothing is under way; submissions
 /// that come later still get an end.
 class Coordinator {
@@ -60,6 +60,7 @@ class Coordinator {
   /// Ends the workers' threads; when no message is being handled.
   void release_workers();
 
+  ModelLimits limits() const;
   EngineStats stats() const;
   PairProfile profile() const;
   void throw_if_poisoned() const;
@@ -97,10 +98,10 @@ class Coordinator {
   void end_at_once(const SubmitMessage& submit, Finish finish, std::exception_ptr error = nullptr);
   static Stats collect(const Current& done);
   void publish(const Stats& stats);
+  void lose_draft(const std::exception_ptr& error);
   std::exception_ptr poison() const;
   void fail_for_good(std::exception_ptr error);
 
-  ModelLimits limits_;
   std::vector<std::string> pieces_;
   std::unique_ptr<Worker<TargetModel>> target_;
   std::unique_ptr<Worker<DraftModel>> draft_;
@@ -110,6 +111,7 @@ class Coordinator {
   bool closing_ = false;
 
   mutable std::mutex mutex_;  ///< of what other threads read: all below.
+  ModelLimits limits_;        ///< written by `handle` only.
   EngineStats totals_;
   PairProfile published_;  ///< `profile_` as it was between two generations.
   std::exception_ptr poison_;

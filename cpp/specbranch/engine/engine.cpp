@@ -68,7 +68,7 @@ class EngineImpl {
  public:
   explicit EngineImpl(EngineParts parts);
 
-  ModelLimits limits;
+  ModelLimits limits;  ///< as the models were made.
   std::string why_no_speculation;
   std::shared_ptr<Inbox> inbox = std::make_shared<Inbox>();
   std::atomic<GenerationId> next_generation_id{1};
@@ -81,7 +81,7 @@ EngineImpl::EngineImpl(EngineParts parts)
     : why_no_speculation(std::move(parts.why_no_speculation)) {
   const auto ready = std::make_shared<Channel<WorkerReady>>();
   const auto on_ready = [ready](WorkerReady report) { ready->send(std::move(report)); };
-  const auto on_event = [box = inbox](Event event) { box->post(std::move(event)); };
+  const auto on_event = [box = inbox](Event event) { box->post_and_serve(std::move(event)); };
   auto target = std::make_unique<Worker<TargetModel>>(ModelRole::kTarget, std::move(parts.target),
                                                       on_ready, on_event);
   std::unique_ptr<Worker<DraftModel>> draft;
@@ -195,7 +195,10 @@ void Engine::close() {
 
 bool Engine::closed() const { return getpid() != owner_pid_ || impl_->closed.load(); }
 
-const ModelLimits& Engine::limits() const { return impl_->limits; }
+ModelLimits Engine::limits() const {
+  if (getpid() != owner_pid_) return impl_->limits;  // as for `stats`
+  return impl_->coordinator->limits();
+}
 
 EngineStats Engine::stats() const {
   if (getpid() != owner_pid_) return {};  // the lock may be held by a thread that is not here

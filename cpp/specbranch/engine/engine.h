@@ -33,8 +33,9 @@ struct GenerationEnd {
   Finish finish = Finish::kNone;
   std::string tail;  ///< text that was held back for a stop string that did not come.
   Stats stats;
-  Trace trace;               ///< empty unless the request asked for it.
-  std::exception_ptr error;  ///< set if `finish` is kFailed.
+  Trace trace;                     ///< empty unless the request asked for it.
+  std::exception_ptr error;        ///< set if `finish` is kFailed.
+  std::exception_ptr draft_error;  ///< what made the draft fail; the text did not need it.
 };
 
 /// A request to the caller's policy (`PolicyOptions::Kind::kHook`): call `Generation::answer` soon.
@@ -63,7 +64,7 @@ class Generation {
 
   /// The answer to a PolicyRequest: a plan, or why there is none, which ends the generation with
   /// that error (an `Error`; the engine stays usable). Nobody else works on the generation until
-  /// then, but cancelling it needs no answer. Never blocks.
+  /// then, but cancelling it needs no answer. Never waits for a forward pass.
   void answer(PolicyReply answer);
 
   /// The end was returned by `next_for`.
@@ -72,7 +73,7 @@ class Generation {
   /// What can be seen of it while it runs: the round of a chunk is there before the chunk.
   const Progress& progress() const;
 
-  /// Ends the work within one forward pass; the end still arrives. Never blocks.
+  /// Ends the work within one forward pass; the end still arrives. Never waits for that pass.
   void cancel();
 
  private:
@@ -128,7 +129,8 @@ class Engine {
   void close();
   bool closed() const;
 
-  const ModelLimits& limits() const;
+  /// The limits of the models. There is no draft in them any more once a generation has lost it.
+  ModelLimits limits() const;
   EngineStats stats() const;
 
   /// What is known of the pair after the last generation that ended.

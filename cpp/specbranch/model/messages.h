@@ -68,10 +68,11 @@ struct DraftDone {
   std::vector<std::vector<Candidate>> candidates;
 };
 
-/// The command was aborted on request. The model's sequences are as before the command.
+/// The command was aborted on request. The model's sequences are as before the command, or empty if
+/// the model cannot roll back.
 struct AbortDone {};
 
-/// The command failed. The model's sequences are as before the command.
+/// The command failed. The model's sequences are as after an abort, unless the error is fatal.
 struct FailDone {
   std::exception_ptr error;
 };

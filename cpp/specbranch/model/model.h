@@ -121,7 +121,7 @@ class TargetModel : public Model {
   /// Before: sequence 0 holds exactly `pos`. After: `pos + path.size()`.
   /// Choices are computed in order and stop at the first that differs from the path or ends the
   /// text; the sampler's state advances with them. After Aborted or DecodeError sequence 0 holds
-  /// `pos`.
+  /// `pos`, or nothing if the model cannot roll back.
   /// `n_pad` dummy tokens make the batch longer where that is cheaper; they leave no trace.
   /// path.size() + n_pad <= max_batch.
   virtual Verification verify(Pos pos, std::span<const Token> path, int n_pad) = 0;

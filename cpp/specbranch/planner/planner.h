@@ -21,7 +21,7 @@ struct View {
   const SpeculationTree& tree;
   bool target_idle = true;
   bool draft_idle = true;
-  bool draft_usable = true;    ///< false: the draft cannot follow this text (vocabulary, context).
+  bool draft_usable = true;    ///< false, and for good: the draft cannot follow, or has failed.
   NodeId submitted = kNoNode;  ///< end of the path under verification; kNoNode: none.
   /// Nodes that the draft evaluates now. GCC warns without the initializer.
   std::span<const NodeId> evaluating = {};  // NOLINT(readability-redundant-member-init)

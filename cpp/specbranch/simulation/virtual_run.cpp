@@ -20,6 +20,17 @@ struct Pending {
   bool abort = false;
 };
 
+void throw_if_broken(const std::exception_ptr& error) {
+  if (!error) return;
+  try {
+    std::rethrow_exception(error);
+  } catch (const PreconditionError&) {
+    throw;
+  } catch (...) {
+    return;
+  }
+}
+
 class VirtualRun {
  public:
   VirtualRun(const Request& request, TargetModel& target, DraftModel* draft,
@@ -55,6 +66,8 @@ class VirtualRun {
     }
     result_.finish = decoder_->finish();
     result_.error = decoder_->error();
+    result_.draft_error = decoder_->draft_error();
+    throw_if_broken(result_.draft_error);
     result_.counters = decoder_->counters();
     result_.mode_reason = decoder_->mode_reason();
     result_.rounds = std::move(decoder_->rounds());

@@ -59,6 +59,7 @@ struct VirtualResult {
   std::vector<bool> from_draft;
   Finish finish = Finish::kNone;
   std::exception_ptr error;
+  std::exception_ptr draft_error;  ///< `Decoder::draft_error`.
   Counters counters;
   std::int64_t n_events = 0;
   /// Virtual: from the last prompt in place before the first verification to the end.
@@ -72,7 +73,8 @@ struct VirtualResult {
 };
 
 /// Runs `request` to its end. `draft` null: no draft. `planner` null: that of the request's mode.
-/// Throws what the decoder throws (a broken precondition).
+/// Throws what the decoder throws (a broken precondition), and also a precondition that a command
+/// for the draft broke, although the text survives that: it is a defect of the engine.
 VirtualResult run_virtually(const Request& request, TargetModel& target, DraftModel* draft,
                             const VirtualOptions& options = {},
                             std::unique_ptr<Planner> planner = nullptr);

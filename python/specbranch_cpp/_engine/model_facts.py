@@ -116,7 +116,11 @@ class ModelFacts:
 
     @property
     def can_speculate(self) -> bool:
-        """Whether the engine has a draft, and a target that can roll back tokens."""
+        """Whether the engine has a draft, and a target that can roll back tokens.
+
+        False also after a failure that left the draft in an unknown state. The engine then decodes
+        without the draft.
+        """
         return self._core.can_speculate
 
     @property

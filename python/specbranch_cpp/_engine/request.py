@@ -110,7 +110,7 @@ def make_request(
         ContextOverflow: the prompt cannot fit.
     """
     request = _speculation(core, defaults, asked.speculation, pair)
-    request.prompt = _prompt(core, asked.prompt)
+    _set_prompt(request, core, asked.prompt)
     if asked.max_tokens is not None:
         request.max_tokens = checked.integer("max_tokens", asked.max_tokens, 0)
     _add_sampling(request, asked.sampling, core.n_vocab)
@@ -157,10 +157,11 @@ def _speculation(
     return request
 
 
-def _prompt(core: _core.Engine, prompt: str | Sequence[int]) -> list[int]:
-    """The tokens of the prompt."""
+def _set_prompt(request: _core.Request, core: _core.Engine, prompt: str | Sequence[int]) -> None:
+    """Checks the prompt and gives it to the request."""
     if not isinstance(prompt, str):
-        return checked.tokens("prompt", prompt, core.n_vocab)
+        request.prompt = checked.tokens("prompt", prompt, core.n_vocab)
+        return
     text = checked.encoded("prompt", prompt)
     if not text:
         raise InvalidArgument(
@@ -168,7 +169,7 @@ def _prompt(core: _core.Engine, prompt: str | Sequence[int]) -> list[int]:
             "the shortest prompt)"
         )
     check_length(core, len(text))
-    return core.tokenize(text, add_special=True, parse_special=True)
+    core.set_prompt(request, text)
 
 
 def _add_sampling(request: _core.Request, said: Named[Sampling], n_vocab: int) -> None:

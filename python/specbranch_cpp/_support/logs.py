@@ -11,6 +11,8 @@ LOGGER = logging.getLogger("specbranch_cpp")
 LOGGER.addHandler(logging.NullHandler())
 PROFILES = LOGGER.getChild("profiles")
 """The logger for problems with profile files. The command line shows its lines."""
+DRAFTS = LOGGER.getChild("drafts")
+"""The logger for drafts that fail. The command line shows its lines."""
 
 
 def forward() -> None:

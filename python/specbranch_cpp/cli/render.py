@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from specbranch_cpp._support.logs import PROFILES
+from specbranch_cpp._support.logs import DRAFTS, PROFILES
 from specbranch_cpp._support.words import message
 from specbranch_cpp.errors import InvalidArgument, SpecBranchError
 
@@ -46,7 +46,8 @@ def reporting(names: Mapping[str, str] | None = None) -> Iterator[None]:
     ``names`` are the options of the engine's arguments.
     """
     warnings = _Warnings()
-    PROFILES.addHandler(warnings)
+    for logger in (PROFILES, DRAFTS):
+        logger.addHandler(warnings)
     try:
         yield
     except InvalidArgument as error:
@@ -64,7 +65,8 @@ def reporting(names: Mapping[str, str] | None = None) -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     finally:
-        PROFILES.removeHandler(warnings)
+        for logger in (PROFILES, DRAFTS):
+            logger.removeHandler(warnings)
 
 
 class _Warnings(logging.Handler):

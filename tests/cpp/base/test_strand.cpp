@@ -1,6 +1,7 @@
 // The strand: order, one at a time, on the poster's thread, close and join.
 #include "specbranch/base/strand.h"
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -43,7 +44,7 @@ TEST_CASE("what comes before a handler waits for it, in order") {
   CHECK(seen == std::vector<int>{0, 1, 2});
 }
 
-TEST_CASE("a second poster leaves its value with the first and goes on") {
+TEST_CASE("a second poster leaves its value with the first, which serves, and goes on") {
   Strand<int> strand;
   Channel<int> begun;
   Channel<int> go_on;
@@ -58,7 +59,7 @@ TEST_CASE("a second poster leaves its value with the first and goes on") {
     }
     return true;
   });
-  std::jthread first([&] { strand.post(1); });
+  std::jthread first([&] { strand.post_and_serve(1); });
   const std::thread::id first_id = first.get_id();
   static_cast<void>(begun.receive());
   CHECK(strand.post(2));  // would hang if it waited for the first
@@ -67,6 +68,64 @@ TEST_CASE("a second poster leaves its value with the first and goes on") {
   first.join();
   CHECK(seen == std::vector<int>{1, 2});
   CHECK(last == first_id);
+}
+
+TEST_CASE("a thread that does not serve handles one value and leaves the rest to their posters") {
+  Strand<int> strand;
+  Channel<int> begun;
+  Channel<int> go_on;
+  std::vector<int> seen;
+  std::vector<std::thread::id> handled_by;
+  strand.attach([&](const int& value) {
+    seen.push_back(value);
+    handled_by.push_back(std::this_thread::get_id());
+    if (value == 1) {
+      begun.send(value);
+      static_cast<void>(go_on.receive());
+    }
+    return true;
+  });
+  std::jthread caller([&] { strand.post(1); });
+  const std::thread::id caller_id = caller.get_id();
+  static_cast<void>(begun.receive());
+  std::jthread other([&] { strand.post(2); });
+  while (strand.n_waiting() < 1) std::this_thread::yield();
+  std::jthread worker([&] { strand.post_and_serve(3); });
+  while (strand.n_waiting() < 2) std::this_thread::yield();
+  go_on.send(0);
+  caller.join();
+  other.join();
+  worker.join();
+  CHECK(seen == std::vector<int>{1, 2, 3});
+  CHECK(std::ranges::count(handled_by, caller_id) == 1);
+  CHECK(strand.n_waiting() == 0);
+}
+
+TEST_CASE("whoever posts: nobody who does not serve handles more values than it posted") {
+  constexpr int kPosters = 4;
+  constexpr int kEach = 500;
+  Strand<int> strand;
+  thread_local int n_own = 0;
+  int n_handled = 0;  // plain on purpose
+  strand.attach([&](const int& /*value*/) {
+    ++n_own;
+    ++n_handled;
+    return true;
+  });
+  std::atomic<int> n_greedy{0};
+  {
+    std::vector<std::jthread> posters;
+    for (int p = 0; p < kPosters; ++p) {
+      posters.emplace_back([&, serves = p % 2 == 0] {
+        for (int i = 1; i <= kEach; ++i) {
+          CHECK((serves ? strand.post_and_serve(i) : strand.post(i)));
+          if (!serves && n_own > i) ++n_greedy;
+        }
+      });
+    }
+  }
+  CHECK(n_greedy.load() == 0);
+  CHECK(n_handled == kPosters * kEach);
 }
 
 TEST_CASE("a replaced handler has ended its run") {
@@ -120,8 +179,10 @@ TEST_CASE("join waits for the close and for all that was posted") {
   {
     std::vector<std::jthread> posters;
     for (int p = 0; p < kPosters; ++p) {
-      posters.emplace_back([&] {
-        for (int i = 0; i < kEach; ++i) n_posted += strand.post(i) ? 1 : 0;
+      posters.emplace_back([&, serves = p % 2 == 0] {
+        for (int i = 0; i < kEach; ++i) {
+          n_posted += (serves ? strand.post_and_serve(i) : strand.post(i)) ? 1 : 0;
+        }
       });
     }
     posters.emplace_back([&] { n_posted += strand.post(-1) ? 1 : 0; });

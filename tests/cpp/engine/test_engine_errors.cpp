@@ -49,64 +49,55 @@ bool throws_closed(Call call) {
 
 }  // namespace
 
-TEST_CASE("a failing step ends its generation; the engine stays usable") {
-  for (const ModelRole role : {ModelRole::kTarget, ModelRole::kDraft}) {
-    for (int step = 0; step < 8; ++step) {
-      CAPTURE(step);
-      CAPTURE(role == ModelRole::kTarget);
-      const Scenario scenario = make_long_scenario(1);
-      const Hook fail = [step](int n, const std::function<bool()>&) {
-        if (n == step) throw DecodeError("no room for this batch");
-      };
-      Engine engine(role == ModelRole::kTarget ? make_parts(scenario, fail)
-                                               : make_parts(scenario, {}, fail));
-      const auto failing = engine.generate(scenario.request);
-      const auto queued = engine.generate(scenario.request);
-      const Collected got = collect(*failing);
-      CHECK(got.end.finish == Finish::kFailed);
-      CHECK(holds<DecodeError>(got.end.error));
-      CHECK_FALSE(is_fatal(got.end.error));
-      CHECK(message_of(got.end.error) == "no room for this batch");
-      CHECK(is_prefix(got.tokens, reference(scenario).tokens));
-      CHECK(collect(*queued).tokens == reference(scenario).tokens);
-      CHECK(collect(*engine.generate(scenario.request)).tokens == reference(scenario).tokens);
-    }
+TEST_CASE("a failing step of the target ends its generation; the engine stays usable") {
+  for (int step = 0; step < 8; ++step) {
+    CAPTURE(step);
+    const Scenario scenario = make_long_scenario(1);
+    Engine engine(make_parts(scenario, [step](int n, const std::function<bool()>&) {
+      if (n == step) throw DecodeError("no room for this batch");
+    }));
+    const auto failing = engine.generate(scenario.request);
+    const auto queued = engine.generate(scenario.request);
+    const Collected got = collect(*failing);
+    CHECK(got.end.finish == Finish::kFailed);
+    CHECK(holds<DecodeError>(got.end.error));
+    CHECK_FALSE(is_fatal(got.end.error));
+    CHECK(message_of(got.end.error) == "no room for this batch");
+    CHECK(is_prefix(got.tokens, reference(scenario).tokens));
+    CHECK(collect(*queued).tokens == reference(scenario).tokens);
+    CHECK(collect(*engine.generate(scenario.request)).tokens == reference(scenario).tokens);
   }
 }
 
-TEST_CASE("an escaped exception poisons the engine: every later call raises that error") {
-  for (const ModelRole role : {ModelRole::kTarget, ModelRole::kDraft}) {
-    for (int step = 0; step < 6; ++step) {
-      CAPTURE(step);
-      CAPTURE(role == ModelRole::kTarget);
-      const Scenario scenario = make_long_scenario(2);
-      Barrier barrier(step);
-      const Hook fail = [step, held = barrier.hook()](int n, const std::function<bool()>& aborted) {
-        held(n, aborted);
-        if (n == step) throw std::logic_error("lost");
-      };
-      Engine engine(role == ModelRole::kTarget ? make_parts(scenario, fail)
-                                               : make_parts(scenario, {}, fail));
-      const auto failing = engine.generate(scenario.request);
-      barrier.wait_until_reached();
-      const auto queued = engine.generate(scenario.request);
-      barrier.release();
-      const Collected got = collect(*failing);
-      CHECK(got.end.finish == Finish::kFailed);
-      CHECK(is_fatal(got.end.error));
-      const std::string message = message_of(got.end.error);
-      CHECK(message.find("lost") != std::string::npos);
-      const Collected after = collect(*queued);
-      CHECK(after.end.finish == Finish::kFailed);
-      CHECK(message_of(after.end.error) == message);
-      for (int i = 0; i < 2; ++i) {
-        CHECK_THROWS_WITH_AS(static_cast<void>(engine.generate(scenario.request)), message.c_str(),
-                             FatalError);
-      }
-      CHECK(engine.stats().n_generations == 2);  // the failed one and the one that never began
-      engine.close();
-      CHECK_THROWS_AS(static_cast<void>(engine.generate(scenario.request)), EngineClosed);
+TEST_CASE("what escapes from the target poisons the engine: every later call raises that error") {
+  for (int step = 0; step < 6; ++step) {
+    CAPTURE(step);
+    const Scenario scenario = make_long_scenario(2);
+    Barrier barrier(step);
+    Engine engine(make_parts(
+        scenario, [step, held = barrier.hook()](int n, const std::function<bool()>& aborted) {
+          held(n, aborted);
+          if (n == step) throw std::logic_error("lost");
+        }));
+    const auto failing = engine.generate(scenario.request);
+    barrier.wait_until_reached();
+    const auto queued = engine.generate(scenario.request);
+    barrier.release();
+    const Collected got = collect(*failing);
+    CHECK(got.end.finish == Finish::kFailed);
+    CHECK(is_fatal(got.end.error));
+    const std::string message = message_of(got.end.error);
+    CHECK(message.find("lost") != std::string::npos);
+    const Collected after = collect(*queued);
+    CHECK(after.end.finish == Finish::kFailed);
+    CHECK(message_of(after.end.error) == message);
+    for (int i = 0; i < 2; ++i) {
+      CHECK_THROWS_WITH_AS(static_cast<void>(engine.generate(scenario.request)), message.c_str(),
+                           FatalError);
     }
+    CHECK(engine.stats().n_generations == 2);  // the failed one and the one that never began
+    engine.close();
+    CHECK_THROWS_AS(static_cast<void>(engine.generate(scenario.request)), EngineClosed);
   }
 }
 

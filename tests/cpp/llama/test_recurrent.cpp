@@ -106,7 +106,9 @@ TEST_CASE("a recurrent model decodes one by one and refuses everything else") {
   CHECK_THROWS_AS(target.verify(199, two), PreconditionError);
   CHECK_THROWS_AS(target.truncate({0, 199, 100}), PreconditionError);
   target.request_abort();
+  CHECK(target.length(0) == 199);
   CHECK_THROWS_AS(target.verify(199, std::span(&request.prompt.back(), 1)), Aborted);
+  CHECK(target.length(0) == 0);
   target.clear_abort();
   CHECK(generate(target, request, 20) == text);
 }

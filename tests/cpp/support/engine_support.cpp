@@ -134,6 +134,8 @@ Collected collect(Generation& generation) {
     Output output = next(generation);
     if (auto* end = std::get_if<GenerationEnd>(&output)) {
       all.text += end->tail;
+      // A text survives it, but it is a defect of the engine.
+      CHECK_FALSE(holds<PreconditionError>(end->draft_error));
       all.end = std::move(*end);
       return all;
     }

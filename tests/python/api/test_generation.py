@@ -351,6 +351,39 @@ def test_an_escaped_exception_is_final(make_fake: MakeFake) -> None:
     engine.close()
 
 
+def test_a_text_prompt_never_becomes_a_list(
+    make_fake: MakeFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_fake()
+    ids = engine.generate(engine.tokenize("abcab"), max_tokens=8).result()
+
+    def crosses(*_: object, **__: object) -> None:
+        raise AssertionError("tokens cross the border of the languages")
+
+    monkeypatch.setattr(_core.Engine, "tokenize", crosses)
+    monkeypatch.setattr(_core.Request, "prompt", property(crosses, crosses))
+    generation = engine.generate("abcab", max_tokens=8)
+    assert generation.n_prompt == 5
+    assert generation.result().tokens == ids.tokens
+
+
+def test_the_core_keeps_the_last_output_only(make_fake: MakeFake) -> None:
+    whole = make_fake().generate("abc", max_tokens=4, mode="autoregressive").result()
+    core = make_fake().generate("abc", max_tokens=4, mode="autoregressive")._core
+    for i, token in enumerate(whole.tokens):
+        output = core.get(i)
+        assert isinstance(output, _core.Token)
+        assert output.token == token
+        again = core.get(i)  # as after an interrupt
+        assert isinstance(again, _core.Token)
+        assert again.token == token
+    late = core.get(0)  # only after a signal handler has read on
+    assert isinstance(late, _core.Token)
+    assert late.token == whole.tokens[-1]
+    with pytest.raises(IndexError):
+        core.get(5)
+
+
 def test_modes_need_a_draft(make_fake: MakeFake) -> None:
     engine = make_fake(draft=False)
     assert engine.generate("abc", max_tokens=2).result().stats.mode == "autoregressive"

@@ -98,6 +98,10 @@ def test_small_batches_and_many_branches(tiny_pair: tuple[Path, Path]) -> None:
     settings: dict[str, Any] = {"n_ctx": 128, "n_threads": 1, "draft_n_threads": 1}
     with Engine(*tiny_pair, n_batch=64, draft_n_batch=10, **settings) as engine:
         check_costs(engine.costs, 17, 10)
+    with pytest.raises(
+        InvalidArgument, match="draft_n_batch is 9; with max_branches=4 it must be at least 10"
+    ):
+        Engine(*tiny_pair, n_batch=64, draft_n_batch=9, **settings)
     with Engine(*tiny_pair, max_draft=3, max_branches=32, **settings) as engine:
         check_costs(engine.costs, 8, 16)
         with pytest.raises(InvalidArgument, match=r"max_draft is 4; it must be in 1 \.\. 3"):

@@ -228,3 +228,20 @@ def test_engines_give_their_memory_back(slow_pair: tuple[Path, Path]) -> None:
         run()
     # One engine holds more than 20,000; malloc may keep what two or three have used.
     assert resident_kib() - before < 80_000
+
+
+def test_a_signal_handler_that_reads_to_the_end(python: RunPython) -> None:
+    code = """
+import signal, os, threading
+from specbranch_cpp import Engine, _core
+options = _core._FakeOptions()
+options.step_us = 200_000
+engine = Engine._from_core(_core._fake_engine(options, None, [b"a"] * options.n_vocab))
+generation = engine.generate([0], max_tokens=4)
+seen = []
+signal.signal(signal.SIGUSR1, lambda *_: seen.append(generation.result()))
+threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+rest = list(generation)
+print(len(seen[0].tokens), len(rest), generation.result() is seen[0])
+"""
+    assert python(code).split()[::2] == ["4", "True"]

@@ -172,6 +172,8 @@ void AutoPlanner::on_choice(const View& view, NodeId parent, Token token) {
 }
 
 void AutoPlanner::on_verification(const View& view, bool /*hit*/) {
+  // Without a draft there is nothing to choose, and the rate says nothing about the draft.
+  if (!view.draft_usable) return;
   const Pos root = view.tree.at(view.tree.root()).pos;
   schedule_choice_.on_verification(view.now_us, root_ < 0 ? 1 : root - root_);
   root_ = root;

@@ -1,0 +1,85 @@
+// What `auto` keeps of a text that had to go on without its draft: nothing about the draft.
+#include <optional>
+#include <string>
+
+#include "specbranch/base/errors.h"
+#include "specbranch/simulation/synthetic_pair.h"
+#include "support/support.h"
+
+using namespace specbranch;
+using namespace specbranch::test;
+
+namespace {
+
+Request text_of(int max_tokens) {
+  Request request;
+  request.prompt = {1, 2, 3};
+  request.max_tokens = max_tokens;
+  request.mode = Mode::kAuto;
+  request.max_draft = 8;
+  return request;
+}
+
+VirtualOptions options_with(PairProfile* profile) {
+  VirtualOptions options;
+  options.profile = profile;
+  return options;
+}
+
+/// When to probe the draft again, and whether it is paused.
+void check_same_pause(const AcceptanceTable& got, const AcceptanceTable& expected) {
+  CHECK(got.paused == expected.paused);
+  CHECK(got.paused_at_rate == expected.paused_at_rate);
+  CHECK(got.probe_interval == expected.probe_interval);
+  CHECK(got.tokens_since_probe == expected.tokens_since_probe);
+}
+
+}  // namespace
+
+TEST_CASE("auto: a draft that failed is not paused for the next generation") {
+  for (const double slowdown : {1.0, 1.4, 2.0}) {  // from 1.2 on, a probe comes first
+    for (int step = 1; step < 40; ++step) {
+      CAPTURE(slowdown);
+      CAPTURE(step);
+      PairProfile profile = flat_profile();
+      profile.costs.target_slowdown = profile.costs.draft_slowdown = slowdown;
+      VirtualOptions options = options_with(&profile);
+      options.target_slowdown = options.draft_slowdown = slowdown;
+      std::optional<AcceptanceTable> before;
+      int n_events = 0;
+      options.tamper_event = [&](Event& event) {
+        if (event.role != ModelRole::kDraft || ++n_events != step) return;
+        if (std::holds_alternative<AbortDone>(event.body)) return;
+        event.body = FailDone{std::make_exception_ptr(DecodeError("no room in the cache"))};
+        before = profile.acceptance[0];
+      };
+      const SyntheticOptions pair = synthetic_pair(0.9);
+      const auto target = make_synthetic_target(pair);
+      const auto draft = make_synthetic_draft(pair);
+      const VirtualResult got = run_virtually(text_of(400), *target, draft.get(), options);
+      CHECK(message_of(got.error) == "");
+      CHECK(got.tokens.size() == 400);
+      if (!before) continue;
+      CHECK(got.mode_reason == "the draft failed: no room in the cache");
+      // What decoding without a draft reached is no measurement of the draft.
+      check_same_pause(profile.acceptance[0], *before);
+    }
+  }
+}
+
+TEST_CASE("auto: a text that left the draft's context leaves the draft in use for the next one") {
+  PairProfile profile = flat_profile();
+  SyntheticOptions pair = synthetic_pair(0.9);
+  pair.n_ctx = 1024;
+  const auto target = make_synthetic_target(pair);
+  pair.n_ctx = 64;
+  const auto draft = make_synthetic_draft(pair);
+  const VirtualOptions options = options_with(&profile);
+  const VirtualResult first = run_virtually(text_of(800), *target, draft.get(), options);
+  CHECK(first.tokens.size() == 800);
+  CHECK(first.mode_reason.find("the text left the draft's context") == 0);
+  check_same_pause(profile.acceptance[0], AcceptanceTable());
+  const VirtualResult next = run_virtually(text_of(50), *target, draft.get(), options);
+  CHECK(next.mode_reason.find("overlapped: ") == 0);
+  CHECK(next.counters.n_accepted > 0);
+}
