@@ -16,7 +16,7 @@ constexpr double kLargestNoise = 36.75;  ///< of all 53 bits.
 /// The best m so far, as a heap whose front is the worst of them.
 class BestValues {
  public:
-  explicit BestValues(std::size_t m) : m_(m) { heap_.reserve(m + 1); }
+  explicit BestValues(std::size_t m) : m_(m) { heap_.reserve(m); }
 
   bool full() const { return heap_.size() == m_; }
   double worst() const { return heap_.front().value; }
@@ -26,9 +26,10 @@ class BestValues {
     if (full()) {
       if (!BetterValue{}(item, heap_.front())) return false;
       std::ranges::pop_heap(heap_, BetterValue{});
-      heap_.pop_back();
+      heap_.back() = item;
+    } else {
+      heap_.push_back(item);
     }
-    heap_.push_back(item);
     std::ranges::push_heap(heap_, BetterValue{});
     return full();
   }
