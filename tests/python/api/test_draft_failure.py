@@ -11,11 +11,10 @@ if TYPE_CHECKING:
     from tests.python.conftest import MakeFake
 
 MODES = ("speculative", "pearl", "specbranch", "auto")
-# `auto` measures the time of steps, so that only its first step is certain.
-FAILURES = [(mode, step) for mode in MODES for step in (0, 1, 5) if mode != "auto" or step == 0]
 
 
-@pytest.mark.parametrize(("mode", "step"), FAILURES)
+@pytest.mark.parametrize("mode", MODES[:3])  # `auto` may end before its draft comes to a step
+@pytest.mark.parametrize("step", [0, 1, 5])
 def test_the_text_goes_on_without_the_draft(
     make_fake: MakeFake, caplog: pytest.LogCaptureFixture, mode: str, step: int
 ) -> None:
