@@ -119,8 +119,8 @@ def test_a_run_knows_how_many_texts_it_needs(tmp_path: Path) -> None:
                 runner.run(plan, file, target_precision=0.01 if n == 200 else None)
                 summary = summarize(file.records)
             found[n] = speedup_of(summary.groups[0], draft)
-            n_texts = sum(record["kind"] == "enough" for record in file.records)
-            assert n_texts == (n == 200)
+            n_stops = sum(record["kind"] == "enough" for record in file.records)
+            assert n_stops == (n == 200)
         few, many = found[8], found[200]
         assert few.interval is not None
         assert many.interval is not None
