@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -116,6 +117,7 @@ def ratio_interval(clusters: Sequence[PairedTimes]) -> RatioInterval | None:
     return RatioInterval(math.exp(estimate - width), math.exp(estimate + width), error, n)
 
 
+@cache
 def t_quantile(df: int, level: float = LEVEL) -> float:
     """The value that the absolute value of Student's t does not exceed with probability ``level``.
 

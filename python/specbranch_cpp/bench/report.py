@@ -269,13 +269,26 @@ def _skipped(header: Record, records: Sequence[Record]) -> Iterable[str]:
         draft = header["plan"]["pairs"][pair]["draft"]["name"]
         yield f"{variant or 'everything'} with {draft}, {placement}: {reason}"
     for r in records:
-        if r["kind"] == "enough":
+        # A later run with another precision may have measured more.
+        if r["kind"] == "enough" and r["n_texts"] == _n_prompts(records, r):
             draft = header["plan"]["pairs"][r["pair"]]["draft"]["name"]
             yield (
                 f"further prompts of {r['prompts']} with {draft}, {r['placement']}, temperature "
                 f"{r['temperature']:g}: all intervals are as narrow as {r['precision']:.2g} of the "
                 f"speed-up after {several(r['n_texts'], 'prompt')}"
             )
+
+
+def _n_prompts(records: Sequence[Record], place: Record) -> int:
+    """The number of measured prompts of a pair, placement, set of prompts and temperature."""
+    names = ("pair", "placement", "prompts", "temperature")
+    return len(
+        {
+            r["prompt"]
+            for r in records
+            if r["kind"] == "turn" and all(r[name] == place[name] for name in names)
+        }
+    )
 
 
 def _setup(header: Record) -> str:

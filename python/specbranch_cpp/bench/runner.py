@@ -116,7 +116,7 @@ class _GroupRun:
         if n_texts is None:
             return True
         about = {**one.about(), "prompt": None, "repeat": None}
-        key = f"enough {list(about.values())}"
+        key = f"enough {list(about.values())} {self._precision}"
         if not self._file.has(key):
             self._file.add("enough", key=key, **about, n_texts=n_texts, precision=self._precision)
         return False

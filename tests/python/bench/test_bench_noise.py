@@ -16,7 +16,7 @@ from specbranch_cpp.bench.summary import Comparison, GroupSummary
 from specbranch_cpp.bench.variants import Variant
 
 BASE = Variant("autoregressive")
-LENGTHS = (2, 4, 6, 8)
+LENGTHS = (2, 5, 8)
 DRAFTING = tuple(Variant("speculative", n, "fixed") for n in LENGTHS)
 AUTO = Variant("auto")
 N_RUNS = 100
@@ -78,10 +78,14 @@ def test_turns_recover_the_ratio_and_whole_texts_do_not(tmp_path: Path) -> None:
     assert statistics.mean(found.values()) >= 93, found  # of 100: they are 95 % intervals
     assert min(found.values()) >= 90, found
     for each in variants[1:]:
-        # The old order, one whole text after another, is off by twice as much.
         assert rms(errors(turned, each)) < 0.02
-        assert rms(errors(whole, each)) > 1.7 * rms(errors(turned, each))
         assert width(whole, each) > 1.5 * width(turned, each)
+    # The old order, one whole text after another, is off by twice as much.
+    old, new = (
+        rms([error for each in variants[1:] for error in errors(groups, each)])
+        for groups in (whole, turned)
+    )
+    assert old > 1.7 * new
 
 
 def test_what_the_wandering_costs(tmp_path: Path) -> None:
@@ -119,8 +123,8 @@ def test_a_run_knows_how_many_texts_it_needs(tmp_path: Path) -> None:
                 runner.run(plan, file, target_precision=0.01 if n == 200 else None)
                 summary = summarize(file.records)
             found[n] = speedup_of(summary.groups[0], draft)
-            n_texts = sum(record["kind"] == "enough" for record in file.records)
-            assert n_texts == (n == 200)
+            n_stops = sum(record["kind"] == "enough" for record in file.records)
+            assert n_stops == (n == 200)
         few, many = found[8], found[200]
         assert few.interval is not None
         assert many.interval is not None

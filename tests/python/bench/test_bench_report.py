@@ -126,13 +126,15 @@ def test_fewer_than_two_prompts_have_no_interval() -> None:
 
 def test_prompts_that_were_not_needed_are_named() -> None:
     enough = {"kind": "enough", "key": "k", "pair": 0, "placement": "shared", "prompts": "some",
-              "prompt": None, "temperature": 0.0, "repeat": None, "n_texts": 8,
+              "prompt": None, "temperature": 0.0, "repeat": None, "n_texts": 1,
               "precision": 0.01}  # fmt: skip
     records = [*RECORDS, enough]
     assert (
         "- further prompts of some with small.gguf, shared, temperature 0: all intervals are as "
-        "narrow as 0.01 of the speed-up after 8 prompts"
+        "narrow as 0.01 of the speed-up after 1 prompt"
     ) in report.markdown(records, summarize(records))
+    records.append(turn(BASE, 1, 40.0))  # a later run wanted more
+    assert "further prompts of some" not in report.markdown(records, summarize(records))
 
 
 def test_a_run_without_turns_has_a_report() -> None:
