@@ -116,6 +116,9 @@ make_root() { # identity: sets $root
   cp -a "$work/base" "$root"
   mount -t proc proc "$root/proc"
   mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+  # Terminals of its own, as every system has them.
+  mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$root/dev/pts"
+  ln -sf pts/ptmx "$root/dev/ptmx"
   carry "$root"
 }
 
