@@ -46,6 +46,8 @@ def missing(*, tests: bool, venv: Path) -> list[Part]:
         parts.append(Part(f"{python_package()}-venv", "Python's module venv with ensurepip"))
     if tests and not doctest_is_there():
         parts.append(Part("doctest-dev", "the C++ header doctest/doctest.h"))
+    if tests and shutil.which("curl") is None:
+        parts.append(Part("curl", "curl, which the documents use"))
     if tests and not any(map(shutil.which, BROWSERS)):
         parts.append(Part("chromium", "Chromium", optional=True))
     return parts

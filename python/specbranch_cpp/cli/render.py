@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -49,7 +51,10 @@ def reporting(names: Mapping[str, str] | None = None) -> Iterator[None]:
     for logger in (PROFILES, DRAFTS):
         logger.addHandler(warnings)
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # a text that cannot be written is an error of the command
     except InvalidArgument as error:
         name, verb, rest = message(error).partition(" is ")
         fail((names or {}).get(name, name) + verb + rest)
@@ -61,12 +66,21 @@ def reporting(names: Mapping[str, str] | None = None) -> Iterator[None]:
         raise  # the reader closed the pipe
     except OSError as error:
         fail(f"{error.filename or 'standard output'}: {error.strerror}")
+        _discard_output()
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     finally:
         for logger in (PROFILES, DRAFTS):
             logger.removeHandler(warnings)
+
+
+def _discard_output() -> None:
+    """Lets Python write nowhere what is left; its own failure at the end would be exit code 120."""
+    with contextlib.suppress(OSError):  # in a test there is no file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 class _Warnings(logging.Handler):

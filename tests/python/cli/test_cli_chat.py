@@ -301,7 +301,9 @@ class SlowPrompt:
     n_prefilled = 10
 
 
-def test_the_bar_of_a_long_prompt() -> None:
+def test_the_bar_of_a_long_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")  # a dumb terminal has no bar
+
     def shown(patience: float, terminal: bool) -> str:
         file = io.StringIO()
         console = Console(file=file, force_terminal=terminal, width=80)

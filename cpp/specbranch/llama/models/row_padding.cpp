@@ -123,6 +123,7 @@ class RowTester {
     const RowHash first = single(begin);
     take_back(begin);
     std::vector<RowHash> expected;
+    expected.reserve(static_cast<std::size_t>(padding.max_path));
     for (int i = 0; i < padding.max_path; ++i) expected.push_back(single(begin + i));
     take_back(begin);
     int agreeing = 0;
