@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 MODES = ("speculative", "pearl", "specbranch", "auto")
 
 
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The warnings of failed drafts; llama.cpp may have lines left from engines of other tests."""
+    return [
+        record.getMessage() for record in caplog.records if record.name == "specbranch_cpp.drafts"
+    ]
+
+
 @pytest.mark.parametrize("mode", MODES[:3])  # `auto` may end before its draft comes to a step
 @pytest.mark.parametrize("step", [0, 1, 5])
 def test_the_text_goes_on_without_the_draft(
@@ -27,15 +34,15 @@ def test_the_text_goes_on_without_the_draft(
     assert done.finish_reason == plain.finish_reason
     assert done.stats.mode_reason.startswith("the draft failed: ")
     assert f"step {step} fails" in done.stats.mode_reason
-    assert [record.name for record in caplog.records] == ["specbranch_cpp.drafts"]
-    assert f"step {step} fails" in caplog.text
+    [warning] = warnings_in(caplog)
+    assert f"step {step} fails" in warning
     # The failure was recoverable.
     assert engine.can_speculate
     caplog.clear()
     again = engine.generate("abc", max_tokens=60, mode=mode).result()
     assert again.tokens == plain.tokens
     assert not again.stats.mode_reason.startswith("the draft failed")
-    assert caplog.records == []
+    assert warnings_in(caplog) == []
 
 
 def test_a_lost_draft_is_never_used_again(
@@ -54,7 +61,7 @@ def test_a_lost_draft_is_never_used_again(
         assert done.stats.mode == mode
         assert done.stats.n_draft_steps == 0
         assert done.stats.mode_reason.startswith("the draft failed in an earlier generation: ")
-    assert caplog.records == []  # once is enough
+    assert warnings_in(caplog) == []  # once is enough
     done = engine.generate("abc", max_tokens=5, mode="autoregressive").result()
     assert done.stats.mode_reason == ""
 
