@@ -102,19 +102,20 @@ def ratio_interval(clusters: Sequence[PairedTimes]) -> RatioInterval | None:
 
     ``None``: fewer than two clusters have times of both variants.
     """
-    rows = [[c.ms, c.n, c.base_ms, c.base_n] for c in clusters if c.ratio is not None]
-    n = len(rows)
+    known = [each for each in clusters if each.ratio is not None]
+    n = len(known)
     if n < 2:
         return None
-    sums = np.asarray(rows, dtype=float)
+    ratio = sum(known[1:], known[0]).ratio
+    assert ratio is not None
+    sums = np.asarray([[c.ms, c.n, c.base_ms, c.base_n] for c in known], dtype=float)
     signs = np.array([-1.0, 1.0, 1.0, -1.0])  # of the logarithms in that of the ratio
     total = sums.sum(axis=0)
-    estimate = float(signs @ np.log(total))
     without_one = np.log(total - sums) @ signs
     spread = float(((without_one - without_one.mean()) ** 2).sum())
     error = math.sqrt(spread * (n - 1) / n)
     width = t_quantile(n - 1) * error
-    return RatioInterval(math.exp(estimate - width), math.exp(estimate + width), error, n)
+    return RatioInterval(ratio * math.exp(-width), ratio * math.exp(width), error, n)
 
 
 @cache

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NAME = "report.md"
 _SHOWN_DIFFERENCES = 20
+_LARGE = 100  # larger ratios are not shown as numbers: they are noise
 _DIFFERENT = (
     "After a difference, the next stretch of the text begins with the text of `autoregressive` "
     "again. The time of the stretch with the difference counts."
@@ -107,11 +108,11 @@ def cells(row: Row) -> list[str]:
     shown = speedup is not None and row.mode != BASE
     return [
         row.name,
-        f"{speedup.total:.2f}" if speedup else "",
+        _ratio(speedup.total) if speedup else "",
         interval(speedup) if shown else "",
         more_texts(speedup) if shown else "",
-        f"{speedup.ratios.median:.2f}" if speedup else "",
-        f"{speedup.ratios.q1:.2f} .. {speedup.ratios.q3:.2f}" if speedup else "",
+        _ratio(speedup.ratios.median) if speedup else "",
+        f"{_ratio(speedup.ratios.q1)} .. {_ratio(speedup.ratios.q3)}" if speedup else "",
         f"{row.tokens_per_second:.1f}",
         _number(row.mean_accepted_length),
         _number(row.acceptance),
@@ -126,7 +127,11 @@ def interval(one: Comparison | None) -> str:
     """The interval of a ratio. A text of one prompt has none."""
     if one is None or one.interval is None:
         return "not known"
-    return f"{one.interval.low:.3f} .. {one.interval.high:.3f}"
+    return f"{_ratio(one.interval.low, 3)} .. {_ratio(one.interval.high, 3)}"
+
+
+def _ratio(value: float, digits: int = 2) -> str:
+    return f"{value:.{digits}f}" if value < _LARGE else f"over {_LARGE}"
 
 
 def more_texts(one: Comparison | None) -> str:

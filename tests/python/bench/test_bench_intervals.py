@@ -125,3 +125,16 @@ def test_wide_intervals_contain_1() -> None:
     assert RatioInterval(0.9, 1.1, 0.05, 9).contains_1
     assert not RatioInterval(1.01, 1.1, 0.02, 9).contains_1
     assert not RatioInterval(0.9, 0.99, 0.02, 9).contains_1
+
+
+def test_the_ratio_lies_in_its_interval_whatever_is_rounded() -> None:
+    # A variant against itself has no error at all: the ends are the ratio.
+    draw = np.random.default_rng(5)
+    for _ in range(200):
+        ms = draw.uniform(0.1, 1000.0, 3)
+        clusters = [PairedTimes(float(t), 4, float(t) * 3.0, 4) for t in ms]
+        total = (clusters[0] + clusters[1] + clusters[2]).ratio
+        found = ratio_interval(clusters)
+        assert found is not None
+        assert total is not None
+        assert found.low <= total <= found.high

@@ -106,6 +106,29 @@ def test_different_texts_are_a_failure(
     assert "0.01" in (tmp_path / "two/report.md").read_text()
 
 
+def test_a_table_fits_the_terminal_whatever_the_times_are(
+    tmp_path: Path, small: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = GroupEngines.measure
+    n_calls = 0
+
+    def halting(self: GroupEngines, variant: Any, *rest: Any) -> MeasuredText:
+        # The machine stops for a day in some calls, and for no time in others.
+        nonlocal n_calls
+        n_calls += 1
+        done = real(self, variant, *rest)
+        ms = 864e5 if n_calls % 3 == 0 else 0.001
+        return MeasuredText(done.tokens, {**done.stats, "decode_ms": ms})
+
+    monkeypatch.setattr(GroupEngines, "measure", halting)
+    done = run(*small, "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    lines = [line for line in done.stdout.splitlines() if line.endswith("3 of 3")]
+    assert len(lines) == 5, done.stdout
+    assert "speculative (2, fixed)" in done.stdout
+    assert "over 100" in done.stdout
+
+
 def test_ctrl_c_says_how_to_go_on(
     tmp_path: Path, small: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
