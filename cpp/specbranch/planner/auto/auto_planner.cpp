@@ -31,7 +31,7 @@ AutoPlanner::AutoPlanner(const AutoBounds& initial, float temperature, PairProfi
     : bounds_(initial),
       own_profile_(profile == nullptr ? std::make_unique<PairProfile>() : nullptr),
       profile_(profile == nullptr ? own_profile_.get() : profile),
-      costs_(&profile_->costs),
+      costs_(profile_),
       acceptance_(&profile_->acceptance[static_cast<std::size_t>(temperature_class(temperature))]),
       schedule_choice_(costs_, acceptance_, initial.max_submit + 1, initial.switching),
       width_(std::max(2, initial.max_branches)) {}
@@ -133,6 +133,7 @@ void AutoPlanner::submit(const View& view, const DraftPath& path, int n, Decisio
 void AutoPlanner::draft(const View& view, bool target_busy, Decision& decision) {
   const bool sequential = schedule_choice_.schedule() == Schedule::kSequential;
   if (sequential && target_busy) return;
+  if (target_busy && schedule_choice_.needs_baseline()) return;
   const NodeRef submitted =
       decision.submit.node != kNoNode ? decision.submit : NodeRef{view.submitted};
   ExpansionLimits limits;
@@ -154,15 +155,12 @@ void AutoPlanner::draft(const View& view, bool target_busy, Decision& decision) 
 
 void AutoPlanner::probe(const View& view, Decision& decision) {
   const NodeId root = view.tree.root();
+  if (schedule_choice_.settling()) return;
   if (!view.draft_idle || !view.draft_usable || view.max_depth < 1) return;
   if (!view.tree.at(root).evaluated) decision.evaluate.push_back({root});
 }
 
-void AutoPlanner::on_step(const StepTime& step) {
-  // Skip draft passes that also read committed text: their time is not comparable.
-  if (step.role == ModelRole::kDraft && step.n_tokens != n_pass_nodes_) return;
-  costs_.on_step(step);
-}
+void AutoPlanner::on_step(const StepTime& step) { costs_.on_step(step); }
 
 void AutoPlanner::on_choice(const View& view, NodeId parent, Token token) {
   const Node& node = view.tree.at(parent);
