@@ -41,7 +41,12 @@ void CostModel::on_step(const StepTime& step) {
   const auto us = static_cast<double>(step.end_us - step.begin_us);
   // A draft pass that also reads committed text has no length of its own.
   if (step.n_extra > 0) return;
-  (step.role == ModelRole::kTarget ? target_ : draft_).observe(step.n_tokens, us, step.overlap);
+  const bool of_target = step.role == ModelRole::kTarget;
+  if (of_target) {
+    const bool plain = step.n_tokens == 1 && step.overlap <= StepCurve::kAlone;
+    steps_since_plain_ = plain ? 0 : steps_since_plain_ + 1;
+  }
+  (of_target ? target_ : draft_).observe(step.n_tokens, us, step.overlap);
   assume_missing();
 }
 

@@ -43,6 +43,9 @@ class CostModel {
   /// speculation nor the slow-down is certain.
   bool baseline_known(double doubt) const { return target_.doubt() <= doubt; }
 
+  /// Steps of the target since it last decoded one token alone; many if it has not in this text.
+  int steps_since_plain() const { return steps_since_plain_; }
+
   /// Learns from a step: its curve, and the slow-down if it ran beside the other model.
   void on_step(const StepTime& step);
 
@@ -52,6 +55,7 @@ class CostModel {
   StepCosts* costs_;
   StepCurve target_;
   StepCurve draft_;
+  int steps_since_plain_ = 1'000'000;
 };
 
 }  // namespace specbranch

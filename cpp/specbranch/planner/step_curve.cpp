@@ -39,7 +39,6 @@ constexpr double kMostDoubt = 0.5;    ///< drift ends here.
 constexpr double kWild = 3.0;  ///< standard deviations from which a time is an outlier.
 constexpr int kWildInARow = 3;
 
-constexpr double kAlone = 0.02;  ///< overlap up to which a step counts as alone.
 constexpr double kLeastSlowdown = 2.0 / 3.0;
 constexpr double kMostSlowdown = 4.0;
 

@@ -20,6 +20,7 @@ namespace specbranch {
 class StepCurve {
  public:
   static constexpr int kLongest = 96;
+  static constexpr double kAlone = 0.02;  ///< overlap up to which a step counts as alone.
 
   /// All pointers outlive this and are kept up to date. `table`: [n - 1] in microseconds, 0 where
   /// it was not measured. `slowdown`: at least 1. `doubt`: the covariance; empty: that of a

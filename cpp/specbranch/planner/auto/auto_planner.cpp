@@ -46,7 +46,14 @@ Decision AutoPlanner::next(const View& view) {
     if (schedule_choice_.probing()) probe(view, decision);
     return decision;
   }
-  if (target_free) verify(view, decision);
+  if (target_free) {
+    plain_step_ = schedule_choice_.wants_plain_step();
+    if (plain_step_) {
+      submit(view, DraftPath{view.tree.root(), false, {}}, 1, decision);
+    } else {
+      verify(view, decision);
+    }
+  }
   const bool waits = target_free && decision.submit.node == kNoNode;
   if (view.draft_idle && view.draft_usable) draft(view, !waits, decision);
   if (waits && decision.evaluate.empty() && view.evaluating.empty()) {
@@ -133,7 +140,7 @@ void AutoPlanner::submit(const View& view, const DraftPath& path, int n, Decisio
 void AutoPlanner::draft(const View& view, bool target_busy, Decision& decision) {
   const bool sequential = schedule_choice_.schedule() == Schedule::kSequential;
   if (sequential && target_busy) return;
-  if (target_busy && schedule_choice_.needs_baseline()) return;
+  if (target_busy && plain_step_) return;
   const NodeRef submitted =
       decision.submit.node != kNoNode ? decision.submit : NodeRef{view.submitted};
   ExpansionLimits limits;

@@ -17,9 +17,12 @@ constexpr std::int64_t kTrialTokens = 64;
 // What speculation may lose before it is withdrawn: some tokens, and a share of all.
 constexpr double kLossBudget = 2.0;
 constexpr double kLossShare = 0.03;
-constexpr double kSettled =
-    0.08;                       ///< doubt of the time of a step alone with which drafting begins.
-constexpr double kStale = 0.2;  ///< doubt from which this time is measured again.
+/// Doubt of the time of a single step alone with which drafting begins.
+constexpr double kSettled = 0.08;
+// Verifications until this time is measured again, where the gain is clear and where it is not.
+constexpr int kClearSteps = 100;
+constexpr int kUnclearSteps = 20;
+constexpr double kClearGain = 0.35;   ///< tokens that plain decoding would not have had, a share.
 constexpr double kProbeBudget = 0.6;  ///< tokens that a probe may cost before it ends.
 // A probe ends early, after some observations, if speculation pays at this lower bound.
 constexpr std::int64_t kEarlyObservations = 4;
@@ -117,8 +120,11 @@ void ScheduleChoice::back_off(bool failed, double reached) {
 
 bool ScheduleChoice::settling() const { return !costs_.baseline_known(kSettled); }
 
-bool ScheduleChoice::needs_baseline() const {
-  return switching_ && schedule_ == Schedule::kParallel && !costs_.baseline_known(kStale);
+bool ScheduleChoice::wants_plain_step() const {
+  if (!switching_ || !costs_.known() || schedule_ == Schedule::kAutoregressive) return false;
+  const RateRecord& record = acceptance_.table().speculation;
+  const bool clear = record.tokens >= kTrialTokens && record.gain >= kClearGain * record.tokens;
+  return costs_.steps_since_plain() >= (clear ? kClearSteps : kUnclearSteps);
 }
 
 bool ScheduleChoice::too_slow() const {

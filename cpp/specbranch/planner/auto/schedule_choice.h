@@ -35,8 +35,9 @@ class ScheduleChoice {
   /// The target must decode alone for now, because the time of a step alone is not known.
   bool settling() const;
 
-  /// The target must decode without the draft once, because the last such step is long ago.
-  bool needs_baseline() const;
+  /// While speculating, the target must decode one token alone, to compare: the last such step is
+  /// long ago. The load of the machine, which changes within a text, then changes both alike.
+  bool wants_plain_step() const;
 
   bool drafts() const { return schedule_ != Schedule::kAutoregressive || probing_; }
 
