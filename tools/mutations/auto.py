@@ -132,6 +132,13 @@ MUTATIONS = (
         "",
     ),
     Mutation(
+        "auto-never-compares",
+        "no token is decoded alone while speculation runs",
+        "planner/auto/schedule_choice.cpp",
+        "  return costs_.steps_since_plain() >= (clear ? kClearSteps : kUnclearSteps);",
+        "  return clear && false;",
+    ),
+    Mutation(
         "auto-probe-without-end",
         "a probe goes on although the draft slows the target down",
         "planner/auto/schedule_choice.cpp",

@@ -60,6 +60,7 @@ PairProfile truth(const Machine& machine) {
 struct Shift {
   std::function<double(Pos)> target = [](Pos) { return 1.0; };
   std::function<double(Pos)> draft = [](Pos) { return 1.0; };
+  std::function<double(Pos)> single = [](Pos) { return 1.0; };  ///< of the target, one token only.
 };
 
 VirtualResult run(const Machine& machine, double alpha, int n_tokens, PairProfile& profile,
@@ -74,7 +75,8 @@ VirtualResult run(const Machine& machine, double alpha, int n_tokens, PairProfil
     const auto* verify = std::get_if<VerifyCommand>(&command.body);
     if (verify == nullptr) return 0;
     length = verify->pos;
-    return std::llround(shift.target(length) * machine.target_us *
+    const double single = verify->n_tokens() == 1 ? shift.single(length) : 1.0;
+    return std::llround(single * shift.target(length) * machine.target_us *
                         at(machine.curve, verify->n_tokens()));
   };
   options.draft_us = [&](const Command& command) -> std::int64_t {
@@ -158,6 +160,21 @@ TEST_CASE("auto: a single token measured too slow does not make long verificatio
     CHECK(speed(machine, got) >= 0.92);
     CHECK(profile.costs.target_us[0] == doctest::Approx(machine.target_us).epsilon(0.05));
   }
+}
+
+TEST_CASE("auto: plain decoding that becomes faster is found out while speculation runs") {
+  // No step of speculation tells: only a token decoded alone does.
+  const Machine machine{.curve = kTrough, .draft_us = 1'500.0};
+  Shift shift;
+  shift.single = [](Pos pos) { return pos < 600 ? 1.0 : 0.5; };
+  PairProfile profile = truth(machine);
+  const VirtualResult before = run(machine, 0.6, 600, profile);
+  REQUIRE(before.mode_reason.find("overlapped") == 0);
+  profile = truth(machine);
+  const VirtualResult got = run(machine, 0.6, 2600, profile, 1, shift);
+  CAPTURE(got.mode_reason);
+  const double after_us = static_cast<double>(got.time_us - before.time_us);
+  CHECK(2000 * 0.5 * machine.target_us / after_us >= 0.97);
 }
 
 TEST_CASE("auto: short texts after a wrong measurement lose little") {
