@@ -18,8 +18,9 @@ constexpr std::size_t kTokens = 64;
 constexpr int kCandidates = AcceptanceTable::kRanks;
 
 // Lengths after 1, the most useful first: a middle one, then those that verifications mostly have.
-constexpr std::array kVerifyLengths{4, 2, 8, 3, 16, 5, 6, 12, 10, 17, 7};
-constexpr std::array kDraftWidths{4, 2, 8, 3, 16, 6, 12};
+// Kernels for few rows end at 8 or 16 rows, so that 9 and 17 may cost much more.
+constexpr std::array kVerifyLengths{4, 2, 8, 3, 16, 9, 5, 6, 12, 17, 10, 7};
+constexpr std::array kDraftWidths{4, 2, 8, 3, 16, 9, 6, 12};
 
 constexpr int kSingles = 2;    ///< of each model, before both run.
 constexpr int kRounds = 3;     ///< of all lengths, if there is time.
@@ -31,7 +32,7 @@ constexpr double kOverlapUs = 20'000;  ///< at least; a scheduler's slices take 
 // Shares of the budget.
 constexpr double kSlowStep = 1.0 / 12;    ///< from here on, even the first step counts.
 constexpr double kOverlapShare = 0.3;     ///< of what is left then.
-constexpr double kRoundsShare = 0.05;     ///< no further round begins after this.
+constexpr double kRoundsShare = 0.06;     ///< no further round begins after this.
 constexpr double kDoubtShare = 0.25;      ///< ... but what looks disturbed is measured until this.
 constexpr double kScatterShare = 0.025;   ///< ... none beyond kRounds after this.
 constexpr double kOverlapSlowdown = 1.5;  ///< assumed in advance.

@@ -252,8 +252,10 @@ Command Decoder::plan_draft(std::span<const NodeId> nodes) {
     throw PreconditionError("[Decoder::plan_draft] the draft is still at work");
   }
   DraftCommand draft = sequences_.plan(tree_, nodes, planner_->width());
-  timer_.issued(ModelRole::kDraft, draft.n_tokens(), now_us_);
-  counters_.n_draft_lanes += draft.n_tokens();
+  const int n_tokens = draft.n_tokens();
+  timer_.issued(ModelRole::kDraft, n_tokens, now_us_,
+                n_tokens - static_cast<int>(draft.inputs.size()));
+  counters_.n_draft_lanes += n_tokens;
   ++counters_.n_draft_steps;
   return Command{generation_id_, std::move(draft)};
 }

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <iterator>
 
+#include "specbranch/planner/interpolation.h"
+
 namespace specbranch {
 namespace {
 
@@ -27,9 +29,8 @@ double StepSamples::estimate(int n) const {
   const auto first = samples_.begin();
   if (above != samples_.end() && above != first) {
     const auto below = std::prev(above);
-    const double low = lower_median(below->second);
-    const double share = static_cast<double>(n - below->first) / (above->first - below->first);
-    return low + share * (lower_median(above->second) - low);
+    return time_between({below->first, lower_median(below->second)},
+                        {above->first, lower_median(above->second)}, n);
   }
   if (above == first) return lower_median(first->second);  // shorter than all that was measured
   const auto last = std::prev(samples_.end());

@@ -18,9 +18,9 @@ class StepSamples {
   /// Of the samples of length `n`, of which there is at least one; the lower one of two.
   double median(int n) const;
 
-  /// What a step of `n` takes: measured, or interpolated linearly, or extrapolated with the mean
-  /// slope (never falling). With a single length measured, each further token is taken to cost a
-  /// third of its step. Needs at least one sample.
+  /// What a step of `n` takes: measured, or between two measured lengths (`time_between`), or
+  /// extrapolated with the mean slope (never falling). With a single length measured, each further
+  /// token is taken to cost a third of its step. Needs at least one sample.
   double estimate(int n) const;
 
   /// `estimate` of 1 .. `max`, at least the clock's 1 us each; empty without a sample.

@@ -6,18 +6,18 @@ namespace specbranch {
 std::unique_ptr<Planner> make_planner(const Request& request, PairProfile* profile) {
   switch (request.mode) {
     case Mode::kSpeculative:
-      return std::make_unique<SpeculativePlanner>(request);
+      return std::make_unique<SpeculativePlanner>(request, profile);
     case Mode::kPearl:
-      return std::make_unique<PearlPlanner>(request);
+      return std::make_unique<PearlPlanner>(request, profile);
     case Mode::kSpecBranch:
-      return std::make_unique<SpecBranchPlanner>(request);
+      return std::make_unique<SpecBranchPlanner>(request, profile);
     case Mode::kAuto:
       return std::make_unique<AutoPlanner>(auto_bounds(request), request.sampling.temperature,
                                            profile);
     case Mode::kAutoregressive:
       break;
   }
-  return std::make_unique<AutoregressivePlanner>();
+  return std::make_unique<AutoregressivePlanner>(profile);
 }
 
 }  // namespace specbranch

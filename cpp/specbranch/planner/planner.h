@@ -36,6 +36,7 @@ struct View {
 struct StepTime {
   ModelRole role = ModelRole::kTarget;
   int n_tokens = 0;  ///< tokens of the batch, padding included.
+  int n_extra = 0;   ///< tokens among them that only bring a sequence up to the text.
   std::int64_t begin_us = 0;
   std::int64_t end_us = 0;
   double overlap = 0.0;  ///< share of the time in which the other model was busy, 0 to 1.
@@ -105,7 +106,7 @@ class Planner {
 };
 
 /// Makes the planner of `request.mode`. `profile`: the profile of the pair, which outlives the
-/// planner; `auto` uses and refines it. Null: no profile.
+/// planner; every mode refines its costs, `auto` uses it. Null: no profile.
 std::unique_ptr<Planner> make_planner(const Request& request, PairProfile* profile = nullptr);
 
 }  // namespace specbranch

@@ -2,25 +2,46 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
+#include "specbranch/planner/cost_model.h"
 #include "specbranch/planner/planner.h"
 #include "specbranch/planner/policy_rules.h"
 
 namespace specbranch {
 
-/// Decodes one token a step; the draft is paused.
-class AutoregressivePlanner final : public Planner {
+/// The base of planners that decide without step costs. Their steps still refine the costs of the
+/// pair, for later generations in mode `auto`.
+class TimedPlanner : public Planner {
  public:
+  explicit TimedPlanner(PairProfile* profile) {
+    if (profile != nullptr) costs_.emplace(profile);
+  }
+
+  void on_step(const StepTime& step) final {
+    if (costs_) costs_->on_step(step);
+  }
+
+ private:
+  std::optional<CostModel> costs_;
+};
+
+/// Decodes one token a step; the draft is paused.
+class AutoregressivePlanner final : public TimedPlanner {
+ public:
+  using TimedPlanner::TimedPlanner;
+
   Decision next(const View& view) override;
   void on_verification(const View& /*view*/, bool /*hit*/) override {}
   int width() const override { return 1; }
 };
 
 /// The base of planners whose rounds a policy controls.
-class PolicyPlanner : public Planner {
+class PolicyPlanner : public TimedPlanner {
  public:
-  explicit PolicyPlanner(const Request& request) : policy_(request) {}
+  PolicyPlanner(const Request& request, PairProfile* profile)
+      : TimedPlanner(profile), policy_(request) {}
 
   void on_features(std::span<const float> features) final { policy_.on_features(features); }
   void on_plan(const std::optional<Plan>& plan) final { policy_.set_plan(plan); }
@@ -67,8 +88,8 @@ class SpeculativePlanner final : public PolicyPlanner {
 /// A plan sets the branch point, how much is verified, the number of branches and their length.
 class RoundPlanner : public PolicyPlanner {
  public:
-  RoundPlanner(const Request& request, int max_branches)
-      : PolicyPlanner(request), max_branches_(max_branches) {}
+  RoundPlanner(const Request& request, int max_branches, PairProfile* profile)
+      : PolicyPlanner(request, profile), max_branches_(max_branches) {}
 
   Decision next(const View& view) final;
   bool wants_plan(const View& view) const final;
@@ -111,7 +132,7 @@ NodeId on_main_path(const SpeculationTree& tree, int depth);
 /// drafted; after a rejection the target verifies the first token while the draft makes a window.
 class PearlPlanner final : public RoundPlanner {
  public:
-  explicit PearlPlanner(const Request& request) : RoundPlanner(request, 1) {}
+  PearlPlanner(const Request& request, PairProfile* profile) : RoundPlanner(request, 1, profile) {}
 
  private:
   NodeId branch_point(const View& view) const override;
@@ -124,8 +145,8 @@ class PearlPlanner final : public RoundPlanner {
 /// place.
 class SpecBranchPlanner final : public RoundPlanner {
  public:
-  explicit SpecBranchPlanner(const Request& request)
-      : RoundPlanner(request, request.max_branches), max_branches_(request.max_branches) {}
+  SpecBranchPlanner(const Request& request, PairProfile* profile)
+      : RoundPlanner(request, request.max_branches, profile), max_branches_(request.max_branches) {}
 
  private:
   NodeId branch_point(const View& view) const override;

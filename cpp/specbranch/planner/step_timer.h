@@ -20,11 +20,13 @@ class StepTimer {
   /// A command is under way.
   bool busy(ModelRole role) const { return models_[index(role)].busy; }
 
-  /// A command goes to the idle model of `role`; it will decode `n_tokens`.
-  void issued(ModelRole role, int n_tokens, std::int64_t now_us) {
+  /// A command goes to the idle model of `role`; it will decode `n_tokens`. See StepTime for
+  /// `n_extra`.
+  void issued(ModelRole role, int n_tokens, std::int64_t now_us, int n_extra = 0) {
     Model& own = models_[index(role)];
     own.busy = true;
     own.n_tokens = n_tokens;
+    own.n_extra = n_extra;
     own.issued_us = std::max(now_us, own.end_us);
   }
 
@@ -43,7 +45,7 @@ class StepTimer {
     }
     own.busy = false;
     own.end_us = end_us;
-    StepTime step{role, own.n_tokens, begin_us, end_us, 0.0};
+    StepTime step{role, own.n_tokens, own.n_extra, begin_us, end_us, 0.0};
     if (end_us > begin_us) {
       step.overlap =
           std::min(1.0, static_cast<double>(overlap) / static_cast<double>(end_us - begin_us));
@@ -55,6 +57,7 @@ class StepTimer {
   struct Model {
     bool busy = false;
     int n_tokens = 0;
+    int n_extra = 0;
     std::int64_t issued_us = 0;
     std::int64_t end_us = 0;  ///< of its last step.
     /// Steps of the other model that ended since this one's command was issued.

@@ -23,6 +23,17 @@ struct StepCosts {
   bool operator==(const StepCosts&) const = default;
 };
 
+/// What speculation brought, verification by verification; old ones count less.
+struct RateRecord {
+  double n = 0.0;  ///< verifications.
+  double tokens = 0.0;
+  double time_us = 0.0;
+  double gain = 0.0;          ///< tokens beyond those of plain decoding in the same time; sums ...
+  double gain_squares = 0.0;  ///< ... of them and of their squares.
+
+  bool operator==(const RateRecord&) const = default;
+};
+
 /// Acceptance counts by confidence and by rank. The counts decay.
 struct AcceptanceTable {
   static constexpr int kBins = 20;  ///< of the confidence, equal widths over [0, 1].
@@ -42,6 +53,7 @@ struct AcceptanceTable {
   bool paused = false;  ///< speculation was slower than plain decoding; not probed since.
   /// The measured share of the rate of plain decoding at that time; 0: another reason.
   double paused_at_rate = 0.0;
+  RateRecord speculation;  ///< since speculation began, over all texts.
 
   bool operator==(const AcceptanceTable&) const = default;
 };
@@ -54,8 +66,17 @@ constexpr int temperature_class(float temperature) {
   return temperature <= 0.0F ? 0 : temperature <= 0.5F ? 1 : 2;
 }
 
+/// How certain the step costs are: the covariance of each `StepCurve`. Not saved.
+struct CostDoubts {
+  std::vector<double> target;
+  std::vector<double> draft;
+
+  bool operator==(const CostDoubts&) const = default;
+};
+
 struct PairProfile {
   StepCosts costs;
+  CostDoubts doubts;
   std::array<AcceptanceTable, kTemperatureClasses> acceptance;
 
   bool operator==(const PairProfile&) const = default;

@@ -53,12 +53,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Assessment:
-    """The result. Without a measurement, ``reason`` says why."""
+    """The result. Without a measurement, ``reason`` says why.
+
+    ``expected_ms`` is the time of a target step with which the speed-ups were predicted.
+    """
 
     verdict: Verdict
     reason: str
     measurement: Measurement | None = None
     recommended: ModeFigures | None = None
+    expected_ms: float = 0.0
 
 
 def measure(
@@ -90,11 +94,11 @@ def measure(
     report.measurement = found.measurement
     if found.measurement is None or found.recommended is None:
         return
-    step_ms, rate = found.measurement.steps.target_ms, found.measurement.tokens_per_second
+    step_ms, rate = found.expected_ms, found.measurement.tokens_per_second
     if _drift(step_ms, rate) > _STEADY:
         report.notes.append(
-            f"a target step took {step_ms:.1f} ms while loading and {1000.0 / rate:.1f} ms in the "
-            "texts; other work on this machine makes the expected speed-ups less certain"
+            f"a target step took {step_ms:.1f} ms before the timed texts and {1000.0 / rate:.1f} "
+            "ms in them; other work on this machine makes the expected speed-ups less certain"
         )
     n_alone = alone(target, machine)
     if n_alone > n_threads:
@@ -142,6 +146,8 @@ def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
     timing = sampler.time(chosen, n_tokens)
     modes = [timing.fill_in(mode) for mode in modes]
     recommended = _recommended([timing.fill_in(mode) for mode in chosen])
+    predicted = costs
+    costs = engine.costs or costs  # the timed texts have refined the costs again
     figures = Figures(
         steps=_step_figures(costs, hop_us, place),
         acceptance=acceptance,
@@ -150,9 +156,10 @@ def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
         tokens_per_step=recommended.tokens_per_step,
         needs=None,
         draft_parameters=place.draft_parameters,
-        drift=_drift(costs.target_ms[0], timing.tokens_per_second),
+        drift=_drift(predicted.target_ms[0], timing.tokens_per_second),
     )
     if judge(figures)[0] is not Verdict.HELPS:
+        pair, machine = predicted_speedup.models(costs, hop_us, machine.abort_us)
         figures = replace(figures, needs=predicted_speedup.needs(pair, machine, traces))
     measurement = Measurement(
         steps=figures.steps,
@@ -166,7 +173,7 @@ def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
         same_tokens=timing.n_same,
         seconds=time.monotonic() - begin,
     )
-    return Assessment(*judge(figures), measurement, recommended)
+    return Assessment(*judge(figures), measurement, recommended, predicted.target_ms[0])
 
 
 def _worth_timing(modes: Sequence[ModeFigures]) -> list[ModeFigures]:

@@ -140,6 +140,8 @@ def needs(pair: Pair, machine: Machine, traces: Sequence[Trace]) -> Needs:
     wrong = [i for i in places if known.proposals[i][1] != 0]
     random.Random(1).shuffle(wrong)
     alpha = 1.0 - len(wrong) / len(places)
+    if _gains(known, machine):
+        return Needs(alpha, ratio, cheap_verify=True, nothing=True)
 
     def with_alpha(value: float) -> Pair:
         right = set(wrong[: round((value - alpha) * len(places))])

@@ -96,9 +96,17 @@ def cause(figures: Figures) -> Verdict:
 def judge(figures: Figures) -> tuple[Verdict, str]:
     """The verdict, and one or two sentences with the figures behind it."""
     verdict = gain(figures) or cause(figures)
-    if verdict.useless and figures.drift > _UNSTEADY and _depends_on_times(figures):
+    contradicted = verdict.useless and _contradicted(figures)
+    unsteady = figures.drift > _UNSTEADY and _depends_on_times(figures)
+    if contradicted or (verdict.useless and unsteady):
         verdict = Verdict.UNCLEAR
     facts = _facts(figures)
+    if contradicted:
+        return verdict, (
+            f"{_speed(figures)}: {facts}. By these figures the draft would gain at least "
+            f"{_percent(ENOUGH - 1)}, but the texts do not show a gain, so other work on this "
+            "machine is likely. Try again on a quieter machine."
+        )
     if verdict in (Verdict.HELPS, Verdict.HELPS_LITTLE):
         noisy = ""
         if figures.measured is not None and not (figures.measured.low or 0.0) > 1.0:
@@ -115,6 +123,12 @@ def judge(figures: Figures) -> tuple[Verdict, str]:
 def _unused(figures: Figures) -> bool:
     """The mode was measured and used no drafted token, so any difference is noise."""
     return figures.measured is not None and figures.tokens_per_step <= _NOTHING
+
+
+def _contradicted(figures: Figures) -> bool:
+    """The measured texts show no gain, but nothing would have to change for a gain."""
+    needs = figures.needs
+    return needs is not None and needs.nothing and not _unused(figures)
 
 
 def _depends_on_times(figures: Figures) -> bool:
@@ -164,14 +178,14 @@ def _remedy(figures: Figures, verdict: Verdict) -> str:
     parts = []
     if no_draft_helps:
         parts.append(f"neither a better nor a faster draft alone would gain {_percent(ENOUGH - 1)}")
-    elif needs.alpha is not None and needs.alpha > alpha:
+    elif needs.alpha is not None and _percent(needs.alpha) != _percent(alpha):
         parts.append(
             f"at this speed the acceptance rate would have to be about {_percent(needs.alpha)} "
             f"{percent}"
         )
     elif needs.alpha is None:
         parts.append("at this speed no acceptance rate would be high enough")
-    if needs.ratio is not None and needs.ratio > ratio:
+    if needs.ratio is not None and f"{needs.ratio:.1f}" != f"{ratio:.1f}":
         size = count(figures.draft_parameters * ratio / needs.ratio)
         parts.append(
             f"at this acceptance rate c would have to be about {needs.ratio:.1f} (a draft of about "

@@ -149,7 +149,7 @@ TEST_CASE("measurement of step costs: a quick pair is measured in full, in few s
   REQUIRE(costs.known());
   REQUIRE(costs.target_us.size() == 17);
   REQUIRE(costs.draft_us.size() == 16);
-  for (const int n : {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 17}) {
+  for (const int n : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 17}) {
     CHECK(costs.target_us[static_cast<std::size_t>(n - 1)] ==
           static_cast<double>(clock.target_us(n)));
     CHECK(count(bench.lengths[0], n) >= 3);
@@ -297,18 +297,47 @@ TEST_CASE("step samples: measured, between, beyond") {
   CHECK(samples.table(3).empty());
   samples.add(1, 300);
   CHECK(samples.table(3) == std::vector<double>{300, 400, 500});
-  for (const int us : {1000, 500, 900}) samples.add(5, us);
-  CHECK(samples.median(5) == 900);
-  CHECK(samples.table(7) == std::vector<double>{300, 450, 600, 750, 900, 1050, 1200});
+  for (const int us : {400, 200, 380}) samples.add(5, us);
+  CHECK(samples.median(5) == 380);
+  CHECK(samples.table(7) == std::vector<double>{300, 320, 340, 360, 380, 400, 420});
   CHECK(!samples.steady(0.05));
   CHECK(samples.steady(0.5));
   CHECK(!samples.doubtful(5));
-  samples.add(6, 200);  // shorter though longer: beyond it nothing falls
+  samples.add(6, 210);  // shorter though longer: beyond it nothing falls
   CHECK(samples.doubtful(5));
-  CHECK(!samples.doubtful(1));  // 300 against 200: it may be so
+  CHECK(!samples.doubtful(1));  // 300 against 210: it may be so
   CHECK(!samples.doubtful(4));
-  CHECK(samples.estimate(6) == 200);
+  CHECK(samples.estimate(6) == 210);
+  CHECK(samples.estimate(9) == 210);
+}
+
+TEST_CASE("step samples: nothing is interpolated across a cliff") {
+  StepSamples samples;
+  samples.add(8, 100);
+  samples.add(10, 200);
+  samples.add(12, 220);
+  samples.add(14, 150);
   CHECK(samples.estimate(9) == 200);
+  CHECK(samples.estimate(11) == 210);
+  CHECK(samples.estimate(13) == 220);
+}
+
+TEST_CASE("measurement of step costs: a cliff at 9 and at 17 is measured, not guessed") {
+  FakeOptions draft;
+  draft.n_seq = 16;
+  Clockwork clock;
+  clock.target_us = [](int n) { return n <= 8 ? 1000 : n <= 16 ? 2000 : 3500; };
+  clock.draft_us = [](int n) { return n <= 8 ? 100 : 220; };
+  Bench bench({}, draft, clock);
+  const StepCosts costs = bench.run().costs();
+  for (int n = 1; n <= 17; ++n) {
+    CAPTURE(n);
+    CHECK(costs.target_us.at(static_cast<std::size_t>(n - 1)) ==
+          static_cast<double>(clock.target_us(n)));
+    if (n > 16) continue;
+    CHECK(costs.draft_us.at(static_cast<std::size_t>(n - 1)) ==
+          static_cast<double>(clock.draft_us(n)));
+  }
 }
 
 // On threads ----------------------------------------------------------------------------------
@@ -349,7 +378,23 @@ TEST_CASE("engine: measurement of step costs leaves texts and counters as they a
       if (mode != Mode::kSpeculative) continue;
       CHECK(got.end.stats.counters == want.end.stats.counters);
     }
-    CHECK(warm.profile().costs == costs);
+  }
+}
+
+TEST_CASE("engine: the steps of every mode refine the costs, also between texts of `auto`") {
+  for (const Mode mode : {Mode::kAutoregressive, Mode::kSpeculative, Mode::kSpecBranch}) {
+    Scenario scenario = make_text();
+    scenario.request.mode = mode;
+    EngineParts parts = make_parts(scenario);
+    // A step of the fakes takes no second.
+    parts.profile.costs.target_us.assign(17, 1e6);
+    parts.profile.costs.draft_us.assign(16, 1e5);
+    Engine engine(std::move(parts));
+    static_cast<void>(collect(*engine.generate(scenario.request)));
+    const StepCosts costs = engine.profile().costs;
+    CHECK(costs.target_us[0] < 1e5);
+    CHECK((costs.draft_us[0] < 1e5) == (mode != Mode::kAutoregressive));
+    CHECK(costs.known());
   }
 }
 

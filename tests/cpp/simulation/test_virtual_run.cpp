@@ -117,6 +117,6 @@ TEST_CASE("copies of the KV cache do not enter the cost curve of the draft") {
   CHECK(message_of(result.error) == "");
   CHECK(n_forks > 20);
   for (const double us : profile.costs.draft_us) {
-    if (us > 0.0) CHECK(us == doctest::Approx(100.0));
+    if (us > 0.0) CHECK(us == doctest::Approx(100.0).epsilon(0.005));
   }
 }

@@ -143,6 +143,22 @@ def test_reasons_name_the_figures_that_decide() -> None:
     assert "1.3" not in reason.partition(":")[0]
 
 
+def test_no_reason_asks_for_what_the_pair_has() -> None:
+    # As reported: "c is 2.5 ... c would have to be about 2.5".
+    none = Interval(0.9, 0.85, 0.95)
+    met = Needs(0.7, 2.52, cheap_verify=True)
+    _, reason = judge(figures(none, none, alpha=0.7, ratio=2.5, needs=met))
+    assert "would have to be" not in reason
+    # By the figures the draft gains already: the texts contradict them, which has no cause.
+    met = replace(met, ratio=2.5, nothing=True)
+    verdict, reason = judge(figures(none, Interval(1.3), alpha=0.7, ratio=2.5, needs=met))
+    assert verdict is Verdict.UNCLEAR
+    assert "would have to be" not in reason
+    assert "the texts do not show a gain" in reason
+    unused = figures(none, none, ratio=2.5, needs=met, tokens_per_step=1.0)
+    assert "the texts do not show a gain" not in judge(unused)[1]
+
+
 def test_step_times_that_change_do_not_decide() -> None:
     none, needs = Interval(1.0, 0.98, 1.02), Needs(None, None, True)
     steady = figures(none, none, needs=needs)
@@ -241,6 +257,12 @@ def test_what_would_help() -> None:
     dear = Pair(target_us=tuple(20_000.0 * n for n in range(1, 9)), draft_us=(10_000.0,))
     found = predicted_speedup.needs(dear, machine, recorded(0.8))
     assert (found.alpha, found.ratio, found.cheap_verify) == (None, None, True)
+    assert not found.nothing
+    good = Pair(target_us=flat, draft_us=(8_000.0,))  # c is 2.5
+    found = predicted_speedup.needs(good, machine, recorded(0.9))
+    assert found.nothing
+    assert found.ratio == 2.5
+    assert found.alpha == pytest.approx(0.9, abs=0.01)
 
 
 MODEL = ModelReport("m", "m", "llama", "q8_0", 10, 9, 100, 512, 512, 1000, 90, 10, 1100)

@@ -31,7 +31,7 @@ AutoPlanner::AutoPlanner(const AutoBounds& initial, float temperature, PairProfi
     : bounds_(initial),
       own_profile_(profile == nullptr ? std::make_unique<PairProfile>() : nullptr),
       profile_(profile == nullptr ? own_profile_.get() : profile),
-      costs_(&profile_->costs),
+      costs_(profile_),
       acceptance_(&profile_->acceptance[static_cast<std::size_t>(temperature_class(temperature))]),
       schedule_choice_(costs_, acceptance_, initial.max_submit + 1, initial.switching),
       width_(std::max(2, initial.max_branches)) {}
@@ -46,7 +46,14 @@ Decision AutoPlanner::next(const View& view) {
     if (schedule_choice_.probing()) probe(view, decision);
     return decision;
   }
-  if (target_free) verify(view, decision);
+  if (target_free) {
+    plain_step_ = schedule_choice_.wants_plain_step();
+    if (plain_step_) {
+      submit(view, DraftPath{view.tree.root(), false, {}}, 1, decision);
+    } else {
+      verify(view, decision);
+    }
+  }
   const bool waits = target_free && decision.submit.node == kNoNode;
   if (view.draft_idle && view.draft_usable) draft(view, !waits, decision);
   if (waits && decision.evaluate.empty() && view.evaluating.empty()) {
@@ -133,6 +140,7 @@ void AutoPlanner::submit(const View& view, const DraftPath& path, int n, Decisio
 void AutoPlanner::draft(const View& view, bool target_busy, Decision& decision) {
   const bool sequential = schedule_choice_.schedule() == Schedule::kSequential;
   if (sequential && target_busy) return;
+  if (target_busy && plain_step_) return;
   const NodeRef submitted =
       decision.submit.node != kNoNode ? decision.submit : NodeRef{view.submitted};
   ExpansionLimits limits;
@@ -154,15 +162,12 @@ void AutoPlanner::draft(const View& view, bool target_busy, Decision& decision) 
 
 void AutoPlanner::probe(const View& view, Decision& decision) {
   const NodeId root = view.tree.root();
+  if (schedule_choice_.settling()) return;
   if (!view.draft_idle || !view.draft_usable || view.max_depth < 1) return;
   if (!view.tree.at(root).evaluated) decision.evaluate.push_back({root});
 }
 
-void AutoPlanner::on_step(const StepTime& step) {
-  // Skip draft passes that also read committed text: their time is not comparable.
-  if (step.role == ModelRole::kDraft && step.n_tokens != n_pass_nodes_) return;
-  costs_.on_step(step);
-}
+void AutoPlanner::on_step(const StepTime& step) { costs_.on_step(step); }
 
 void AutoPlanner::on_choice(const View& view, NodeId parent, Token token) {
   const Node& node = view.tree.at(parent);

@@ -57,6 +57,7 @@ class AutoPlanner final : public Planner {
   Pos root_ = -1;                   ///< position of the root at the last verification.
   std::int64_t pass_begin_us_ = 0;  ///< of the last draft pass.
   int n_pass_nodes_ = 0;            ///< nodes of the last draft pass.
+  bool plain_step_ = false;         ///< the target decodes one token alone, to time it.
 };
 
 }  // namespace specbranch

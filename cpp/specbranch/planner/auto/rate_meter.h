@@ -1,12 +1,18 @@
 /// Measures the recent rate of decoding, and compares it with plain decoding.
 #pragma once
 
+#include "specbranch/report/profile.h"
+
 namespace specbranch {
 
 /// A decaying mean over verifications. Times are in microseconds.
 class RateMeter {
  public:
-  void reset() { *this = {}; }
+  RateMeter() = default;
+  explicit RateMeter(const RateRecord& record) : sum_(record) {}
+
+  void reset() { sum_ = {}; }
+  const RateRecord& record() const { return sum_; }
 
   /// Adds a verification: it committed `n_tokens` in `us`. Plain decoding takes `plain_us` a token.
   void add(int n_tokens, double us, double plain_us);
@@ -15,17 +21,16 @@ class RateMeter {
   double rate(double promised) const;
 
   /// The measured rate alone; 0: no measurement.
-  double measured() const { return time_us_ > 0.0 ? tokens_ / time_us_ : 0.0; }
+  double measured() const { return sum_.time_us > 0.0 ? sum_.tokens / sum_.time_us : 0.0; }
 
   /// The rate is below `share` of plain decoding, also after one standard error is added.
   bool below(double share) const;
 
+  /// Tokens that plain decoding would have committed beyond those of speculation.
+  double lost() const { return -sum_.gain; }
+
  private:
-  double n_ = 0.0;
-  double tokens_ = 0.0;
-  double time_us_ = 0.0;
-  double gain_ = 0.0;          ///< tokens beyond those of plain decoding in the same time; sums ...
-  double gain_squares_ = 0.0;  ///< ... of them and of their squares.
+  RateRecord sum_;
 };
 
 }  // namespace specbranch

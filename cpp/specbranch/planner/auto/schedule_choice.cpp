@@ -14,6 +14,19 @@ constexpr double kLeaveMargin = 1.03;   ///< leave speculation below this gain.
 constexpr double kEnterMargin = 1.05;   ///< enter speculation above this gain.
 constexpr double kBackOffBelow = 0.97;  ///< share of the rate of plain decoding, measured.
 constexpr std::int64_t kTrialTokens = 64;
+// What speculation may lose before it is withdrawn: some tokens, and a share of all.
+constexpr double kLossBudget = 2.0;
+constexpr double kLossShare = 0.03;
+/// Doubt of the time of a single step alone with which drafting begins.
+constexpr double kSettled = 0.08;
+// Verifications until this time is measured again, where the gain is clear and where it is not.
+constexpr int kClearSteps = 100;
+constexpr int kUnclearSteps = 20;
+constexpr double kClearGain = 0.35;   ///< tokens that plain decoding would not have had, a share.
+constexpr double kProbeBudget = 0.6;  ///< tokens that a probe may cost before it ends.
+// A probe ends early, after some observations, if speculation pays at this lower bound.
+constexpr std::int64_t kEarlyObservations = 4;
+constexpr double kProbeOptimism = -1.0;
 constexpr double kFirstProbeInterval = 64;
 constexpr double kLongestProbeInterval = 2048;
 constexpr double kFirstProbe = 500;              ///< tokens over which the first probe must pay.
@@ -47,6 +60,7 @@ ScheduleChoice::ScheduleChoice(const CostModel& costs, AcceptanceModel& acceptan
       switching_(switching) {
   if (!switching_ || !costs_.known()) promised_ = expected(0.0).best();
   if (!switching_) return;
+  meter_ = RateMeter();
   choose(kLeaveMargin, kLeaveOptimism);
   if (!costs_.known()) return;
   if (acceptance_.table().paused) {  // an earlier generation backed off
@@ -54,14 +68,10 @@ ScheduleChoice::ScheduleChoice(const CostModel& costs, AcceptanceModel& acceptan
     return;
   }
   if (acceptance_.evidence() >= kFewObservations) return;
-  // The acceptance rate is unknown. Probe first if drafting slows the target down, or if the prior
-  // alone would reject speculation.
-  if (schedule_ == Schedule::kAutoregressive) {
-    probing_ = worth_probing(kFirstProbe, 0.0);
-  } else if (costs_.target_slowdown() > kSharedDevice) {
-    schedule_ = Schedule::kAutoregressive;
-    probing_ = true;
-  }
+  // The acceptance rate is unknown, and nothing but the measurement while loading says what steps
+  // cost. Probe first.
+  schedule_ = Schedule::kAutoregressive;
+  probing_ = worth_probing(kFirstProbe, 0.0);
 }
 
 void ScheduleChoice::choose(double margin, double optimism) {
@@ -105,10 +115,34 @@ void ScheduleChoice::back_off(bool failed, double reached) {
   table.paused = failed;
   table.tokens_since_probe = 0.0;
   table.paused_at_rate = reached;
+  table.speculation = {};
+}
+
+bool ScheduleChoice::settling() const { return !costs_.baseline_known(kSettled); }
+
+bool ScheduleChoice::wants_plain_step() const {
+  if (!switching_ || !costs_.known() || schedule_ == Schedule::kAutoregressive) return false;
+  const RateRecord& record = acceptance_.table().speculation;
+  const bool clear = record.tokens >= kTrialTokens && record.gain >= kClearGain * record.tokens;
+  return costs_.steps_since_plain() >= (clear ? kClearSteps : kUnclearSteps);
 }
 
 bool ScheduleChoice::too_slow() const {
-  return n_tokens_ >= kTrialTokens && meter_.below(kBackOffBelow);
+  const auto contradicted = [](const RateMeter& meter) {
+    const double budget = kLossBudget + kLossShare * meter.record().tokens;
+    return meter.lost() >= budget && meter.below(kBackOffBelow);
+  };
+  return contradicted(meter_) || contradicted(RateMeter(acceptance_.table().speculation));
+}
+
+bool ScheduleChoice::probe_ended() {
+  if (n_observed_ >= kProbeObservations || n_tokens_ >= 4 * kProbeObservations) return true;
+  const double cost_us = costs_.interference() * costs_.draft(1);
+  const double cost = static_cast<double>(n_observed_) * cost_us / costs_.target(1);
+  if (cost >= kProbeBudget) return true;
+  if (n_observed_ < kEarlyObservations) return false;
+  const ExpectedRates low = expected(kProbeOptimism);
+  return speculative(low) >= kEnterMargin * low.autoregressive;
 }
 
 bool ScheduleChoice::may_probe() {
@@ -135,8 +169,15 @@ bool ScheduleChoice::worth_probing(double n_tokens, double n_unread) const {
 }
 
 void ScheduleChoice::on_verification(std::int64_t now_us, int n_tokens) {
+  const double us = static_cast<double>(now_us - last_us_);
   if (last_us_ >= 0) {
-    meter_.add(n_tokens, static_cast<double>(now_us - last_us_), costs_.padded_target(1, longest_));
+    const double plain_us = costs_.padded_target(1, longest_);
+    meter_.add(n_tokens, us, plain_us);
+    if (schedule_ != Schedule::kAutoregressive) {
+      RateMeter all(acceptance_.table().speculation);
+      all.add(n_tokens, us, plain_us);
+      acceptance_.table().speculation = all.record();
+    }
   }
   last_us_ = now_us;
   n_tokens_ += n_tokens;
@@ -144,7 +185,7 @@ void ScheduleChoice::on_verification(std::int64_t now_us, int n_tokens) {
   if (!switching_) return;
 
   if (probing_) {
-    if (n_observed_ < kProbeObservations && n_tokens_ < 4 * kProbeObservations) return;
+    if (!probe_ended()) return;
     probing_ = false;
     choose(kEnterMargin, kEnterOptimism);
     acceptance_.table().paused = false;

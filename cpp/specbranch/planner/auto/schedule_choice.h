@@ -32,6 +32,13 @@ class ScheduleChoice {
   /// text, to learn whether the acceptance rate has risen.
   bool probing() const { return probing_; }
 
+  /// The target must decode alone for now, because the time of a step alone is not known.
+  bool settling() const;
+
+  /// While speculating, the target must decode one token alone, to compare: the last such step is
+  /// long ago. The load of the machine, which changes within a text, then changes both alike.
+  bool wants_plain_step() const;
+
   bool drafts() const { return schedule_ != Schedule::kAutoregressive || probing_; }
 
   /// `n_tokens` more are committed.
@@ -61,6 +68,8 @@ class ScheduleChoice {
   /// rate of plain decoding; 0: not measured.
   void back_off(bool failed, double reached = 0.0);
   bool too_slow() const;
+  /// The probe has seen enough, or has cost enough: it ends.
+  bool probe_ended();
   bool may_probe();
   /// A probe may pay if its cost is spread over `n_tokens`. The draft must first read `n_unread`.
   bool worth_probing(double n_tokens, double n_unread) const;
@@ -73,8 +82,8 @@ class ScheduleChoice {
   bool switching_;
   Schedule schedule_ = Schedule::kParallel;
   bool probing_ = false;
-  std::int64_t last_us_ = -1;  ///< time of the last verification.
-  RateMeter meter_;
+  std::int64_t last_us_ = -1;      ///< time of the last verification.
+  RateMeter meter_;                ///< of this schedule, in this text.
   double promised_ = 0.0;          ///< the last expected rate of speculation.
   std::int64_t n_tokens_ = 0;      ///< since the schedule or the probe began.
   std::int64_t n_observed_ = 0;    ///< since then.

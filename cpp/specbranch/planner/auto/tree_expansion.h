@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "specbranch/planner/auto/acceptance_model.h"
-#include "specbranch/planner/auto/cost_model.h"
+#include "specbranch/planner/cost_model.h"
 #include "specbranch/planner/planner.h"
 
 namespace specbranch {

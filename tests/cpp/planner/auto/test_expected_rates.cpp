@@ -13,14 +13,15 @@ using namespace specbranch::test;
 namespace {
 
 /// A target step takes 1,000 for one token and as the curve says for more.
-StepCosts costs_of(double draft_us, double slope, double slowdown = 1.0) {
-  StepCosts costs;
+PairProfile costs_of(double draft_us, double slope, double slowdown = 1.0) {
+  PairProfile profile;
+  StepCosts& costs = profile.costs;
   for (int n = 1; n <= 32; ++n) {
     costs.target_us.push_back(1000.0 * (1.0 + slope * (n - 1)));
     costs.draft_us.push_back(draft_us);
   }
   costs.target_slowdown = costs.draft_slowdown = slowdown;
-  return costs;
+  return profile;
 }
 
 /// The best chain of one length, all first choices being right with the same chance.
@@ -43,7 +44,7 @@ TEST_CASE("equal chances: the best policy is the best length") {
         CAPTURE(alpha);
         CAPTURE(slope);
         CAPTURE(draft_us);
-        StepCosts costs = costs_of(draft_us, slope);
+        PairProfile costs = costs_of(draft_us, slope);
         const CostModel model(&costs);
         const std::vector<AcceptanceClass> classes{{1.0, alpha}};
         const ExpectedRates found = expected_rates(model, classes, 12);
@@ -57,7 +58,7 @@ TEST_CASE("equal chances: the best policy is the best length") {
 
 TEST_CASE("a draft that knows when it is right is worth more than one that does not") {
   // Four of five tokens are sure, one never is right: verify until that one.
-  StepCosts costs = costs_of(1.0, 0.5);
+  PairProfile costs = costs_of(1.0, 0.5);
   const CostModel model(&costs);
   const std::vector<AcceptanceClass> knows{{0.2, 0.0}, {0.8, 0.995}};
   const std::vector<AcceptanceClass> guesses{{1.0, 0.796}};
@@ -72,26 +73,26 @@ TEST_CASE("a slow-down takes the overlap's gain away, down to the serial rate") 
   const std::vector<AcceptanceClass> classes{{0.3, 0.4}, {0.7, 0.95}};
   double last = 1.0;
   for (const double slowdown : {1.0, 1.2, 1.5, 2.0}) {
-    StepCosts costs = costs_of(100.0, 0.1, slowdown);
+    PairProfile costs = costs_of(100.0, 0.1, slowdown);
     const CostModel model(&costs);
     const ExpectedRates found = expected_rates(model, classes, 16);
     CHECK(found.parallel < last);
     CHECK(found.parallel >= found.sequential * 0.999);
     last = found.parallel;
   }
-  StepCosts costs = costs_of(100.0, 0.1, 2.0);
+  PairProfile costs = costs_of(100.0, 0.1, 2.0);
   const CostModel model(&costs);
   const ExpectedRates found = expected_rates(model, classes, 16);
   CHECK(found.parallel == doctest::Approx(found.sequential).epsilon(0.01));
 }
 
 TEST_CASE("what cannot pay promises plain decoding, and no token comes quicker than its draft") {
-  StepCosts slow = costs_of(1200.0, 0.1);
+  PairProfile slow = costs_of(1200.0, 0.1);
   const CostModel slow_model(&slow);
   const std::vector<AcceptanceClass> good{{1.0, 0.9}};
   CHECK(expected_rates(slow_model, good, 8).sequential == doctest::Approx(1e-3));
   CHECK(expected_rates(slow_model, good, 8).parallel <= 1.0 / 1200.0 + 1e-12);
-  StepCosts quick = costs_of(100.0, 0.1);
+  PairProfile quick = costs_of(100.0, 0.1);
   const CostModel quick_model(&quick);
   const std::vector<AcceptanceClass> hopeless{{1.0, 0.0}};
   CHECK(expected_rates(quick_model, hopeless, 8).best() == doctest::Approx(1e-3));
@@ -102,9 +103,7 @@ TEST_CASE("what is promised is about what auto reaches") {
     for (const double slope : {0.05, 0.3}) {
       CAPTURE(alpha);
       CAPTURE(slope);
-      PairProfile profile;
-      profile.costs = costs_of(125.0, slope);
-      const StepCosts real = profile.costs;
+      PairProfile profile = costs_of(125.0, slope);
       VirtualOptions options;
       options.target_us = [&](const Command& command) {
         const auto* verify = std::get_if<VerifyCommand>(&command.body);
@@ -125,7 +124,7 @@ TEST_CASE("what is promised is about what auto reaches") {
       const VirtualResult got = run_virtually(request, *target, draft.get(), options);
       const double reached = 2000.0 / static_cast<double>(got.time_us);
       const AcceptanceModel acceptance(&profile.acceptance[0]);
-      StepCosts known = real;
+      PairProfile known = costs_of(125.0, slope);
       const CostModel model(&known);
       const double promised = expected_rates(model, acceptance.acceptance_classes(0.0), 17).best();
       CHECK(reached == doctest::Approx(promised).epsilon(0.2));

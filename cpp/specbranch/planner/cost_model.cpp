@@ -1,0 +1,53 @@
+#include "specbranch/planner/cost_model.h"
+
+#include <algorithm>
+
+namespace specbranch {
+namespace {
+
+/// A typical draft is this much faster than its target.
+constexpr double kAssumedRatio = 8.0;
+
+}  // namespace
+
+CostModel::CostModel(PairProfile* profile)
+    : costs_(&profile->costs),
+      target_(&costs_->target_us, &costs_->target_slowdown, &profile->doubts.target),
+      draft_(&costs_->draft_us, &costs_->draft_slowdown, &profile->doubts.draft) {
+  target_.begin_text();
+  draft_.begin_text();
+  assume_missing();
+}
+
+void CostModel::assume_missing() {
+  if (!draft_.known()) draft_.assume(target_.at(1) / kAssumedRatio);
+  if (!target_.known() && draft_.known()) target_.assume(draft_.at(1) * kAssumedRatio);
+}
+
+int CostModel::pad(int n, int longest) const {
+  if (n == 1) return 0;  // plain decoding, by which everything else is judged
+  int best = n;
+  for (int m = n + 1; m <= std::min(longest, StepCurve::kLongest); ++m) {
+    if (target(m) < target(best)) best = m;
+  }
+  return best - n;
+}
+
+double CostModel::interference() const {
+  return (1.0 - 1.0 / target_slowdown()) * draft_slowdown();
+}
+
+void CostModel::on_step(const StepTime& step) {
+  const auto us = static_cast<double>(step.end_us - step.begin_us);
+  // A draft pass that also reads committed text has no length of its own.
+  if (step.n_extra > 0) return;
+  const bool of_target = step.role == ModelRole::kTarget;
+  if (of_target) {
+    const bool plain = step.n_tokens == 1 && step.overlap <= StepCurve::kAlone;
+    steps_since_plain_ = plain ? 0 : steps_since_plain_ + 1;
+  }
+  (of_target ? target_ : draft_).observe(step.n_tokens, us, step.overlap);
+  assume_missing();
+}
+
+}  // namespace specbranch

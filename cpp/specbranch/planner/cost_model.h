@@ -1,0 +1,61 @@
+/// The cost model: the step times of both models, updated by every step.
+#pragma once
+
+#include <algorithm>
+
+#include "specbranch/planner/planner.h"
+#include "specbranch/planner/step_curve.h"
+#include "specbranch/report/profile.h"
+
+namespace specbranch {
+
+/// The step times of both models, and their slow-down when both run.
+class CostModel {
+ public:
+  /// `profile` outlives this, and its costs are kept up to date.
+  explicit CostModel(PairProfile* profile);
+
+  /// Microseconds of a verification of `n` tokens, alone on the machine. A batch is not faster than
+  /// one token; where it was measured so, the measurement was disturbed.
+  double target(int n) const { return std::max(target_.at(1), target_.at(n)); }
+
+  /// Padding tokens that make a verification of `n` tokens fastest, `longest` tokens in all. One
+  /// token is never padded.
+  int pad(int n, int longest) const;
+
+  /// Microseconds of a verification of `n` tokens, padded where padding is faster.
+  double padded_target(int n, int longest) const { return target(n + pad(n, longest)); }
+
+  /// Microseconds of a draft pass over `b` sequences, alone on the machine.
+  double draft(int b) const { return draft_.at(b); }
+
+  double target_slowdown() const { return costs_->target_slowdown; }
+  double draft_slowdown() const { return costs_->draft_slowdown; }
+
+  /// The delay of the target, in microseconds, per microsecond of draft work beside it.
+  double interference() const;
+
+  /// Both models have been timed.
+  bool known() const { return target_.known() && draft_.known(); }
+  bool target_known() const { return target_.known(); }
+
+  /// A recent step of the target alone says what one token takes alone. If not, neither the gain of
+  /// speculation nor the slow-down is certain.
+  bool baseline_known(double doubt) const { return target_.doubt() <= doubt; }
+
+  /// Steps of the target since it last decoded one token alone; many if it has not in this text.
+  int steps_since_plain() const { return steps_since_plain_; }
+
+  /// Learns from a step: its curve, and the slow-down if it ran beside the other model.
+  void on_step(const StepTime& step);
+
+ private:
+  void assume_missing();
+
+  StepCosts* costs_;
+  StepCurve target_;
+  StepCurve draft_;
+  int steps_since_plain_ = 1'000'000;
+};
+
+}  // namespace specbranch
