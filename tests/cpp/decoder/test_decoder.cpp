@@ -71,12 +71,12 @@ class Bench {
   }
 
   void begin() {
-    answer(ModelRole::kDraft, BeginDone{0, {2, 0, 0, 0}});
-    answer(ModelRole::kTarget, BeginDone{0, {2}});
+    answer(ModelRole::kDraft, OpenDone{2, {2, 0, 0, 0}});
+    answer(ModelRole::kTarget, OpenDone{2, {2}});
   }
 
   void verified(const std::vector<Choice>& choices, bool exhausted = false) {
-    answer(ModelRole::kTarget, VerifyDone{{choices, exhausted, {}}});
+    answer(ModelRole::kTarget, VerifyDone{{{1, {choices, exhausted, {}}, nullptr}}});
   }
 
   const Counters& counters() const { return decoder->counters(); }
@@ -125,9 +125,9 @@ TEST_CASE("all accepted: the path, then a hit on what follows it") {
   Bench bench(two_branches(true));
   draft_two_branches(bench);
   const auto& verify = std::get<VerifyCommand>(bench.last.target->body);
-  CHECK(verify.pos == 2);
-  CHECK(verify.path == std::vector<Token>{3, 4});
-  CHECK_FALSE(verify.truncate);
+  CHECK(segment_of(verify).pos == 2);
+  CHECK(path_of(verify) == std::vector<Token>{3, 4});
+  CHECK(verify.ops.empty());
   bench.verified({choice_of(4), choice_of(6)});
   CHECK(bench.tokens == std::vector<Token>{4, 6});
   CHECK(bench.from_draft == std::vector<bool>{true, true});
@@ -186,11 +186,11 @@ TEST_CASE("a miss empties the tree; the next verification cuts the target's sequ
   CHECK(bench.decoder->tree().size() == 1);
   REQUIRE(bench.last.target);
   const auto& verify = std::get<VerifyCommand>(bench.last.target->body);
-  REQUIRE(verify.truncate);
-  CHECK(verify.truncate->expected == 4);  // 1 2 3 4 were decoded
-  CHECK(verify.truncate->length == 3);
-  CHECK(verify.pos == 3);
-  CHECK(verify.path == std::vector<Token>{8});
+  REQUIRE(verify.ops.size() == 1);
+  CHECK(verify.ops[0].expected == 4);  // 1 2 3 4 were decoded
+  CHECK(verify.ops[0].length == 3);
+  CHECK(segment_of(verify).pos == 3);
+  CHECK(path_of(verify) == std::vector<Token>{8});
 }
 
 TEST_CASE("an end token ends the text and is not in it") {
@@ -247,11 +247,27 @@ TEST_CASE("answers that do not fit the commands are refused") {
     CHECK_THROWS_AS(bench.verified({choice_of(4)}), PreconditionError);
     CHECK_THROWS_AS(bench.answer(ModelRole::kDraft, DraftDone{}), PreconditionError);
   }
-  SUBCASE("sequences that a begin cannot leave") {
+  SUBCASE("sequences that a session cannot have when it opens") {
     for (const std::vector<Pos>& lengths :
          {std::vector<Pos>{}, {2, 0, 0}, {1, 0, 0, 0}, {2, 3, 0, 0}, {2, -1, 0, 0}}) {
       Bench bench(two_branches(true));
-      CHECK_THROWS_AS(bench.answer(ModelRole::kDraft, BeginDone{0, lengths}), PreconditionError);
+      CHECK_THROWS_AS(bench.answer(ModelRole::kDraft, OpenDone{2, lengths}), PreconditionError);
+    }
+  }
+  SUBCASE("a chunk that was not asked for") {
+    for (const Pos length : {0, 1, 3}) {
+      Bench bench(two_branches(true));
+      bench.answer(ModelRole::kDraft, OpenDone{1, {1, 0, 0, 0}});
+      REQUIRE(bench.last.draft);
+      CHECK_THROWS_AS(bench.answer(ModelRole::kDraft, PrefillDone{length}), PreconditionError);
+    }
+  }
+  SUBCASE("results of another batch") {
+    for (const std::vector<SegmentResult>& results :
+         {std::vector<SegmentResult>{}, {{2, {}, nullptr}}, {{1, {}, nullptr}, {2, {}, nullptr}}}) {
+      Bench bench(two_branches(true));
+      draft_two_branches(bench);
+      CHECK_THROWS_AS(bench.answer(ModelRole::kTarget, VerifyDone{results}), PreconditionError);
     }
   }
   SUBCASE("too few sequences") {

@@ -74,11 +74,18 @@ std::optional<Plan> sums_up(const PolicyRound& round) {
   return plan;
 }
 
+/// The command opens a session whose prompt takes a chunk more.
+bool opens_only(const Command& command) {
+  const auto* open = std::get_if<OpenCommand>(&command.body);
+  return open != nullptr && open->request->prompt.size() > 1;
+}
+
 Sums sums(Mode mode, PolicyOptions::Kind policy) {
   Sums all;
   for (int i = 0; i < kScenarios; ++i) {
     Scenario scenario = make_scenario(static_cast<std::uint64_t>(i) + 700'000);
     scenario.request.trace = true;
+    scenario.target.prefill_chunk = scenario.draft.prefill_chunk = 128;
     if (policy != PolicyOptions::Kind::kConfidence) {
       scenario.request.policy = {};
       scenario.request.policy.kind = policy;
@@ -87,10 +94,12 @@ Sums sums(Mode mode, PolicyOptions::Kind policy) {
     options.shuffle_seed = scenario.seed;
     options.target_us = [](const Command& c) {
       const auto* verify = std::get_if<VerifyCommand>(&c.body);
+      if (opens_only(c)) return 0;
       return verify == nullptr ? 900 : 700 + 100 * verify->n_tokens();
     };
     options.draft_us = [](const Command& c) {
       const auto* draft = std::get_if<DraftCommand>(&c.body);
+      if (opens_only(c)) return 0;
       return draft == nullptr ? 300 : 130 + 20 * draft->n_tokens();
     };
     options.policy = sums_up;

@@ -16,6 +16,7 @@
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/models/info.h"
 #include "specbranch/llama/runtime/backend.h"
+#include "specbranch/model/single_session.h"
 #include "support.h"
 
 namespace specbranch::llama {
@@ -224,8 +225,8 @@ TEST_CASE("weights that are not numbers are refused") {
   options.check_tensors = false;
   LlamaTarget target(Weights::load(options), options, {});
   const std::vector<Token> prompt{1, 2, 3};
-  target.begin(request_of(prompt));
-  CHECK_THROWS_AS(target.verify(2, std::span(&prompt.back(), 1)), DecodeError);
+  begin(target, request_of(prompt));
+  CHECK_THROWS_AS(verify(target, 2, std::span(&prompt.back(), 1)), DecodeError);
   CHECK(target.length(0) == 2);
 }
 
