@@ -50,7 +50,8 @@ class Bench {
     request->max_tokens = max_tokens;
     request->mode = Mode::kSpecBranch;
     request->trace = true;
-    const Capabilities both{10, 64, 4, 16};
+    Capabilities both{10, 64, 4, 16};
+    both.prefill_chunk = 1;
     decoder = std::make_unique<Decoder>(request, ModelLimits{both, both}, 1,
                                         std::make_unique<ScriptPlanner>(std::move(steps)),
                                         [this](const Committed& committed) {
@@ -322,4 +323,70 @@ TEST_CASE("an abort that came too late: the verification is ignored") {
   CHECK(bench.tokens.empty());
   CHECK(bench.decoder->finish() == Finish::kCancelled);
   CHECK(bench.counters().n_generated == 0);
+}
+
+TEST_CASE("prompts are read in chunks, and no chunk is a reason to plan") {
+  Bench bench({[](const View& view) {
+                 CHECK(view.draft_idle);  // the draft is ready first
+                 CHECK_FALSE(view.target_idle);
+                 return Decision{};
+               },
+               [](const View& view) {
+                 CHECK(view.target_idle);
+                 return Decision{.evaluate = {}, .submit = {view.tree.root()}};
+               }});
+  const auto chunk = [](const std::optional<Command>& command) {
+    REQUIRE(command);
+    return std::get<PrefillCommand>(command->body);
+  };
+  // The prompt is 1 2 3: the models read 1 2.
+  bench.answer(ModelRole::kTarget, OpenDone{0, {0}});
+  CHECK(chunk(bench.last.target).begin == 0);
+  CHECK(chunk(bench.last.target).end == 1);
+  CHECK_FALSE(bench.last.draft);
+  CHECK(bench.decoder->reading(ModelRole::kTarget));
+  bench.answer(ModelRole::kDraft, OpenDone{1, {1, 0, 2, 0}});
+  CHECK(chunk(bench.last.draft).begin == 1);
+  CHECK(chunk(bench.last.draft).end == 2);
+  bench.answer(ModelRole::kTarget, PrefillDone{1});
+  CHECK(chunk(bench.last.target).begin == 1);
+  bench.answer(ModelRole::kDraft, PrefillDone{2});
+  CHECK_FALSE(bench.decoder->reading(ModelRole::kDraft));
+  CHECK_FALSE(bench.last.target);  // the target still reads
+  CHECK_FALSE(bench.last.draft);
+  bench.answer(ModelRole::kTarget, PrefillDone{2});
+  CHECK_FALSE(bench.decoder->reading(ModelRole::kTarget));
+  REQUIRE(bench.last.target);
+  CHECK(std::holds_alternative<VerifyCommand>(bench.last.target->body));
+}
+
+TEST_CASE("a cancel between two chunks: no other chunk is read") {
+  for (const bool aborted : {false, true}) {
+    Bench bench({});
+    bench.answer(ModelRole::kDraft, OpenDone{2, {2, 0, 0, 0}});
+    bench.answer(ModelRole::kTarget, OpenDone{0, {0}});
+    REQUIRE(bench.last.target);
+    const Commands commands = bench.decoder->cancel();
+    CHECK(commands.abort_target);
+    if (aborted) {
+      bench.answer(ModelRole::kTarget, AbortDone{});
+    } else {
+      bench.answer(ModelRole::kTarget, PrefillDone{1});
+    }
+    CHECK_FALSE(bench.last.target);
+    CHECK(bench.decoder->idle());
+    CHECK(bench.decoder->finish() == Finish::kCancelled);
+  }
+}
+
+TEST_CASE("a segment that fails ends its text with the error") {
+  Bench bench(two_branches(true));
+  draft_two_branches(bench);
+  const auto error = std::make_exception_ptr(DecodeError("not a number"));
+  bench.answer(ModelRole::kTarget, VerifyDone{{{1, {}, error}}});
+  CHECK(bench.decoder->idle());
+  CHECK(bench.decoder->finish() == Finish::kFailed);
+  CHECK(holds<DecodeError>(bench.decoder->error()));
+  CHECK(bench.tokens.empty());
+  CHECK(bench.counters().n_unresolved == bench.counters().n_drafted);
 }
