@@ -109,14 +109,13 @@ Commands CostMeasurement::on(const Event& event) {
     if (!error_ || (!is_fatal(error_) && is_fatal(fail->error))) error_ = fail->error;
     own.begun = false;
     enter(Phase::kClean);
-  } else if (std::holds_alternative<AbortDone>(event.body)) {
+  } else if (std::holds_alternative<AbortDone>(event.body) ||
+             std::holds_alternative<CloseDone>(event.body)) {
     own.begun = false;
   } else if (std::holds_alternative<OpenDone>(event.body)) {
     own.begun = phase_ != Phase::kClean;
     own.length = 0;
     if (own.begun && own.step) issue(*own.step, commands);
-  } else if (std::holds_alternative<CloseDone>(event.body)) {
-    own.begun = false;
   } else if (const std::exception_ptr failed = failure_of(event)) {
     error_ = failed;
     own.begun = false;

@@ -71,7 +71,7 @@ void Coordinator::lose_draft(const std::exception_ptr& error) {
   limits_.why_no_draft = "the draft failed in an earlier generation: " + error_text(error);
 }
 
-void Coordinator::fail_for_good(std::exception_ptr error) {
+void Coordinator::fail_for_good(const std::exception_ptr& error) {
   {
     const std::lock_guard lock(mutex_);
     if (!poison_) poison_ = error;

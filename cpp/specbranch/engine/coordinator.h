@@ -77,7 +77,7 @@ class Coordinator {
   void publish(const Stats& stats);
   void lose_draft(const std::exception_ptr& error);
   std::exception_ptr poison() const;
-  void fail_for_good(std::exception_ptr error);
+  void fail_for_good(const std::exception_ptr& error);
 
   std::vector<std::string> pieces_;
   std::unique_ptr<Worker<TargetModel>> target_;

@@ -28,8 +28,8 @@ struct SubmitMessage {
 /// the models: the coordinator does, and tells it.
 ///
 /// *Thread safety:* none; see Coordinator.
-/// *Lifecycle:* `start`, then `sent` for every command that goes out and `on` for every event, until
-/// `idle`; then `end`.
+/// *Lifecycle:* `start`, then `sent` for every command that goes out and `on` for every event,
+/// until `idle`; then `end`.
 class RunningGeneration {
  public:
   /// `pieces` (the bytes of each token) and `profile` outlive this.

@@ -87,7 +87,8 @@ class FakeTarget final : public TargetModel {
 
   int open(GenerationId id, const std::shared_ptr<const Request>& request,
            std::span<const SeqId> seqs) override {
-    if (seqs.size() != 1) throw PreconditionError("[open] a session of the target has one sequence");
+    if (seqs.size() != 1)
+      throw PreconditionError("[open] a session of the target has one sequence");
     sessions_.open(id, Session{request, seqs.front()});
     return cells_.open(seqs, request->prompt);
   }

@@ -95,7 +95,8 @@ class VirtualRun {
     policy_asked_ = false;
     PolicyReply done;
     if (options_.policy) done.plan = options_.policy(decoder_->policy_round());
-    dispatch(decoder_->on(Event{ModelRole::kTarget, kGeneration, std::move(done), now_us_, now_us_}));
+    dispatch(
+        decoder_->on(Event{ModelRole::kTarget, kGeneration, std::move(done), now_us_, now_us_}));
   }
 
   ModelRole pick() {

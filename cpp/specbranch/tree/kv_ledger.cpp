@@ -28,8 +28,8 @@ void KvLedger::extend(SeqId seq, Pos length) {
   Entry& entry = entries_[static_cast<std::size_t>(seq)];
   if (!entry.tail.empty() || length < entry.base ||
       static_cast<std::size_t>(length) > committed_.size()) {
-    throw PreconditionError("[KvLedger::extend] sequence " + std::to_string(seq) +
-                            " cannot hold " + std::to_string(length) + " committed tokens");
+    throw PreconditionError("[KvLedger::extend] sequence " + std::to_string(seq) + " cannot hold " +
+                            std::to_string(length) + " committed tokens");
   }
   entry.base = length;
 }

@@ -1,5 +1,5 @@
-#include "specbranch/model/single_session.h"
 #include "support.h"
+#include "specbranch/model/single_session.h"
 
 #include <cstdlib>
 #include <filesystem>

@@ -127,12 +127,12 @@ TEST_CASE("a target refuses rows that are not those of the text") {
   const Row b{prompt[38], false};
   const Row last{prompt[39]};
   refuses({});
-  refuses({{1, 0, 37, {a, b}}});                           // no choice is wanted
-  refuses({{1, 0, 37, {a, last}}});                        // one is missing
-  refuses({{1, 0, 37, {b, a, last}}});                     // other tokens
-  refuses({{1, 0, 37, {a, b, last, {5, false}, {6}}}});    // unwanted among the drafted
-  refuses({{1, 1, 37, {a, b, last}}});                     // another sequence
-  refuses({{2, 0, 37, {a, b, last}}});                     // another session
+  refuses({{1, 0, 37, {a, b}}});                         // no choice is wanted
+  refuses({{1, 0, 37, {a, last}}});                      // one is missing
+  refuses({{1, 0, 37, {b, a, last}}});                   // other tokens
+  refuses({{1, 0, 37, {a, b, last, {5, false}, {6}}}});  // unwanted among the drafted
+  refuses({{1, 1, 37, {a, b, last}}});                   // another sequence
+  refuses({{2, 0, 37, {a, b, last}}});                   // another session
   refuses({{1, 0, 37, {a, b, last}}, {1, 0, 37, {a, b, last}}});
   const std::vector<Segment> right{{1, 0, 37, {a, b, last}}};
   CHECK(target.verify(right, 0).front().verification.choices.size() == 1);

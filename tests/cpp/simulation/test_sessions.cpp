@@ -169,17 +169,17 @@ TEST_CASE("a target refuses segments that are not of its sessions") {
     CHECK(target->length(1) == 2);
   };
   refuses({});
-  refuses({path_segment(3, 0, 2, path)});                                // no such session
-  refuses({path_segment(1, 1, 2, path)});                                // another's sequence
-  refuses({path_segment(1, 0, 2, path), path_segment(1, 0, 2, path)});   // twice
-  refuses({path_segment(1, 0, 2, path), path_segment(2, 1, 1, path)});   // the second is wrong
-  refuses({path_segment(1, 0, 2, path)}, 63);                            // too long a batch
+  refuses({path_segment(3, 0, 2, path)});                               // no such session
+  refuses({path_segment(1, 1, 2, path)});                               // another's sequence
+  refuses({path_segment(1, 0, 2, path), path_segment(1, 0, 2, path)});  // twice
+  refuses({path_segment(1, 0, 2, path), path_segment(2, 1, 1, path)});  // the second is wrong
+  refuses({path_segment(1, 0, 2, path)}, 63);                           // too long a batch
   refuses({path_segment(1, 0, 2, path)}, -1);
-  refuses({Segment{1, 0, 2, {{3, false}}}});                             // nothing is wanted
-  refuses({Segment{1, 0, 2, {{3, true}, {4, false}}}});                  // unwanted after wanted
-  CHECK(target->verify(std::vector<Segment>{path_segment(1, 0, 2, path),
-                                            path_segment(2, 1, 2, path)},
-                       1)
+  refuses({Segment{1, 0, 2, {{3, false}}}});             // nothing is wanted
+  refuses({Segment{1, 0, 2, {{3, true}, {4, false}}}});  // unwanted after wanted
+  CHECK(target
+            ->verify(std::vector<Segment>{path_segment(1, 0, 2, path), path_segment(2, 1, 2, path)},
+                     1)
             .size() == 2);
 }
 

@@ -121,8 +121,9 @@ std::string describe(const Scenario& s) {
               : "epsilon " + std::to_string(r.policy.epsilon))
       << "; target: vocab " << s.target.n_vocab << ", ctx " << s.target.n_ctx << ", batch "
       << s.target.max_batch << ", ends " << s.target.end_every << ", chunk "
-      << s.target.prefill_chunk << "; draft: vocab " << s.draft.n_vocab << ", ctx " << s.draft.n_ctx << ", seqs " << s.draft.n_seq
-      << ", chunk " << s.draft.prefill_chunk << ", alignment " << s.draft.alignment;
+      << s.target.prefill_chunk << "; draft: vocab " << s.draft.n_vocab << ", ctx " << s.draft.n_ctx
+      << ", seqs " << s.draft.n_seq << ", chunk " << s.draft.prefill_chunk << ", alignment "
+      << s.draft.alignment;
   return out.str();
 }
 

@@ -110,9 +110,7 @@ class RowTester {
     context_.truncate({kDummy, context_.length(kDummy), 0});
   }
 
-  void take_back(Pos length) {
-    context_.truncate({kText, context_.length(kText), length});
-  }
+  void take_back(Pos length) { context_.truncate({kText, context_.length(kText), length}); }
 
   /// The longest path, up to the padding's own, whose rows are those of single tokens, as are those
   /// of every shorter path.

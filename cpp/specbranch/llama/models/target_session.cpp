@@ -27,7 +27,8 @@ void TargetSession::check(const Segment& segment) const {
   };
   const auto& rows = segment.rows;
   const auto first = std::ranges::find_if(rows, &Row::wanted);
-  if (first == rows.end() || !std::all_of(first, rows.end(), [](const Row& r) { return r.wanted; })) {
+  if (first == rows.end() ||
+      !std::all_of(first, rows.end(), [](const Row& r) { return r.wanted; })) {
     broken("a segment has no row whose choice is wanted, or one that is not wanted after it");
   }
   const auto text = chain_.history();
