@@ -128,7 +128,21 @@ MUTATIONS = (
         "inputs-of-no-session",
         "the draft is not told whose inputs it gets",
         "decoder/decoder.cpp",
-        "  for (SequenceInput& input : draft.inputs) input.generation_id = generation_id_;\n",
+        "    input.generation_id = generation_id_;\n",
+        "",
+    ),
+    Mutation(
+        "unreadable-input",
+        "the draft gets tokens that its vocabulary lacks",
+        "decoder/decoder.cpp",
+        "    make_readable(input.tokens, limits_.draft->n_vocab);\n",
+        "",
+    ),
+    Mutation(
+        "unreadable-prompt",
+        "the draft gets a prompt with tokens that its vocabulary lacks",
+        "decoder/decoder.cpp",
+        "    make_readable(own->prompt, n_vocab);\n",
         "",
     ),
     Mutation(
@@ -151,13 +165,6 @@ MUTATIONS = (
         "decoder/decoder.cpp",
         "limits_.draft->n_ctx - root);",
         "limits_.draft->n_ctx - root + 1);",
-    ),
-    Mutation(
-        "beyond-draft-vocabulary",
-        "the draft gets a token that its vocabulary lacks",
-        "decoder/decoder.cpp",
-        "  if (token < limits_.draft->n_vocab) return;",
-        "  if (token <= limits_.draft->n_vocab) return;",
     ),
     Mutation(
         "width-one",

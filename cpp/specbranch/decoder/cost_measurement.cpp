@@ -37,8 +37,9 @@ constexpr double kDoubtShare = 0.25;      ///< ... but what looks disturbed is m
 constexpr double kScatterShare = 0.025;   ///< ... none beyond kRounds after this.
 constexpr double kOverlapSlowdown = 1.5;  ///< assumed in advance.
 
-/// Of a verification: what its one segment failed with, if it did.
+/// What a command failed with, if it did; of a verification also its one segment.
 std::exception_ptr failure_of(const Event& event) {
+  if (const auto* fail = std::get_if<FailDone>(&event.body)) return fail->error;
   const auto* verify = std::get_if<VerifyDone>(&event.body);
   return verify == nullptr ? nullptr : verify->results.front().error;
 }
@@ -105,8 +106,8 @@ Commands CostMeasurement::on(const Event& event) {
   }
   own.busy = false;
   now_us_ = std::max(now_us_, event.end_us);
-  if (const auto* fail = std::get_if<FailDone>(&event.body)) {
-    if (!error_ || (!is_fatal(error_) && is_fatal(fail->error))) error_ = fail->error;
+  if (const std::exception_ptr failed = failure_of(event)) {
+    if (!error_ || (!is_fatal(error_) && is_fatal(failed))) error_ = failed;
     own.begun = false;
     enter(Phase::kClean);
   } else if (std::holds_alternative<AbortDone>(event.body) ||
@@ -116,10 +117,6 @@ Commands CostMeasurement::on(const Event& event) {
     own.begun = phase_ != Phase::kClean;
     own.length = 0;
     if (own.begun && own.step) issue(*own.step, commands);
-  } else if (const std::exception_ptr failed = failure_of(event)) {
-    error_ = failed;
-    own.begun = false;
-    enter(Phase::kClean);
   } else {
     if (const auto* verify = std::get_if<VerifyDone>(&event.body)) {
       const std::vector<Choice>& choices = verify->results.front().verification.choices;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/decoder/readable_text.h"
 
 namespace specbranch {
 
@@ -32,9 +33,6 @@ Decoder::Decoder(std::shared_ptr<const Request> request, const ModelLimits& limi
     disable_draft("the prompt of " + std::to_string(n_prompt) + " tokens leaves no room in the " +
                   "draft's context of " + std::to_string(limits_.draft->n_ctx));
   }
-  if (draft_usable()) {
-    for (const Token token : request_->prompt) follow_with_draft(token);
-  }
 }
 
 Commands Decoder::start() {
@@ -54,12 +52,14 @@ Commands Decoder::start() {
 }
 
 void Decoder::begin_draft(Commands& commands) {
+  const int n_vocab = limits_.draft->n_vocab;
   std::shared_ptr<const Request> text = request_;
-  if (counters_.n_generated > 0) {
-    auto grown = std::make_shared<Request>(*request_);
-    grown->prompt.assign(sequences_.text().begin(), sequences_.text().end());
-    sequences_.reset(grown->prompt, limits_.draft->n_seq);
-    text = std::move(grown);
+  if (counters_.n_generated > 0 || !is_readable(request_->prompt, n_vocab)) {
+    auto own = std::make_shared<Request>(*request_);
+    own->prompt.assign(sequences_.text().begin(), sequences_.text().end());
+    sequences_.reset(own->prompt, limits_.draft->n_seq);
+    make_readable(own->prompt, n_vocab);
+    text = std::move(own);
   }
   draft_ = DraftState::kStarted;
   timer_.issued(ModelRole::kDraft, 0, now_us_);
@@ -284,7 +284,10 @@ Command Decoder::plan_draft(std::span<const NodeId> nodes) {
     throw PreconditionError("[Decoder::plan_draft] the draft is still at work");
   }
   DraftCommand draft = sequences_.plan(tree_, nodes, planner_->width());
-  for (SequenceInput& input : draft.inputs) input.generation_id = generation_id_;
+  for (SequenceInput& input : draft.inputs) {
+    input.generation_id = generation_id_;
+    make_readable(input.tokens, limits_.draft->n_vocab);
+  }
   const int n_tokens = draft.n_tokens();
   timer_.issued(ModelRole::kDraft, n_tokens, now_us_,
                 n_tokens - static_cast<int>(draft.inputs.size()));
@@ -413,7 +416,6 @@ std::vector<Token> Decoder::move_root(std::span<const WalkStep> steps) {
 bool Decoder::commit_token(const Committed& committed, Commands& commands) {
   ++counters_.n_generated;
   sequences_.commit(committed.choice.token);
-  if (draft_usable()) follow_with_draft(committed.choice.token);
   const bool stop = sink_ && sink_(committed);
   const auto length =
       static_cast<Pos>(request_->prompt.size() + static_cast<std::size_t>(counters_.n_generated));
@@ -440,13 +442,6 @@ void Decoder::promote_main(NodeId id) {
     if (first == node.children.end()) return;
     id = *first;
   }
-}
-
-void Decoder::follow_with_draft(Token token) {
-  if (token < limits_.draft->n_vocab) return;
-  disable_draft("the text has token " + std::to_string(token) +
-                ", which the draft's vocabulary of " + std::to_string(limits_.draft->n_vocab) +
-                " lacks");
 }
 
 void Decoder::disable_draft(std::string reason) {

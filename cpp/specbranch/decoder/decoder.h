@@ -61,7 +61,7 @@ enum class DraftState : std::uint8_t {
   kAbsent,      ///< there is none, or the mode does not use it.
   kNotStarted,  ///< it has not been given the text yet.
   kStarted,     ///< it has, or is reading it now.
-  kDropped,     ///< it cannot follow the text any more (vocabulary, context), or has failed.
+  kDropped,     ///< it cannot follow the text any more (context), or has failed.
 };
 
 /// *Lifecycle:* `start()` once, then `on(event)` for the answer to every command, until `idle()`.
@@ -129,7 +129,6 @@ class Decoder final {
   bool draft_usable() const {
     return draft_ == DraftState::kNotStarted || draft_ == DraftState::kStarted;
   }
-  void follow_with_draft(Token token);
   void disable_draft(std::string reason);
   void fail_target(std::exception_ptr error, Commands& commands);
   void fail_draft(std::exception_ptr error);

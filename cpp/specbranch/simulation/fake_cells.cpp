@@ -86,7 +86,13 @@ void FakeCells::prefill(SeqId seq, std::span<const Token> prompt, Pos begin, Pos
     throw PreconditionError("[prefill] " + std::to_string(begin) + " to " + std::to_string(end) +
                             " is no chunk of a prompt of " + std::to_string(prompt.size()));
   }
-  cells.insert(cells.end(), prompt.begin() + begin, prompt.begin() + end);
+  const auto chunk =
+      prompt.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+  if (std::ranges::any_of(chunk, [&](Token t) { return t < 0 || t >= limits.n_vocab; })) {
+    throw PreconditionError("[prefill] a token is beyond the vocabulary of " +
+                            std::to_string(limits.n_vocab));
+  }
+  cells.insert(cells.end(), chunk.begin(), chunk.end());
 }
 
 void FakeCells::check_segments(std::span<const Segment> segments, int n_pad,
@@ -129,6 +135,11 @@ void FakeCells::check_inputs(std::span<const SequenceInput> inputs,
     if (input.tokens.empty() || std::ranges::count_if(inputs, same) != 1) {
       throw PreconditionError("[draft] sequence " + std::to_string(input.seq) +
                               " has no tokens or appears twice");
+    }
+    if (std::ranges::any_of(input.tokens, [&](Token t) { return t < 0 || t >= limits.n_vocab; })) {
+      throw PreconditionError("[draft] sequence " + std::to_string(input.seq) +
+                              " gets a token beyond the vocabulary of " +
+                              std::to_string(limits.n_vocab));
     }
     if (cells.size() + input.tokens.size() > static_cast<std::size_t>(limits.n_ctx)) {
       throw PreconditionError("[draft] sequence " + std::to_string(input.seq) +

@@ -233,10 +233,34 @@ TEST_CASE("the reason is told when the draft cannot follow") {
   CHECK(got.end.stats.counters.n_draft_steps == 0);
   CHECK(got.tokens == reference(scenario).tokens);
   scenario.draft.n_ctx = 64;
-  scenario.draft.n_vocab = 1;
-  got = run_engine(scenario, Mode::kSpecBranch);
-  CHECK(got.end.stats.mode_reason.find("vocabulary") != std::string::npos);
-  CHECK(got.tokens == reference(scenario).tokens);
-  scenario.draft.n_vocab = scenario.target.n_vocab;
   CHECK(run_engine(scenario, Mode::kSpecBranch).end.stats.mode_reason.empty());
+}
+
+TEST_CASE("a text with tokens that the draft lacks is drafted on") {
+  for (int i = 0; i < scaled(100); ++i) {
+    Scenario scenario = make_long_scenario(static_cast<std::uint64_t>(i));
+    scenario.target.n_vocab = 12;
+    scenario.draft.n_vocab = 8;
+    scenario.draft.n_seq = 9;
+    scenario.request.prompt = {3, 11, 8, 2};
+    scenario.request.sampling.logit_bias.clear();
+    scenario.request.max_branches = 4;
+    scenario.target.max_batch = 64;
+    scenario.draft.prefill_chunk = 1 + i % 3;
+    const Expected expected = reference(scenario);
+    for (const Mode mode : kDraftingModes) {
+      INFO(describe(scenario));
+      CAPTURE(to_string(mode));
+      PairProfile profile = flat_profile();
+      scenario.request.mode = mode;
+      const VirtualResult got =
+          run(scenario, mode, shuffled(scenario.seed),
+              mode == Mode::kAuto ? make_eager_auto(scenario.request, &profile) : nullptr);
+      CHECK(got.tokens == expected.tokens);
+      CHECK(message_of(got.draft_error) == "");
+      // Every verification follows a pass at least.
+      if (mode != Mode::kAuto) CHECK(got.mode_reason == "");
+      CHECK(got.counters.n_draft_steps >= got.counters.n_target_steps / 2);
+    }
+  }
 }

@@ -228,6 +228,12 @@ TEST_CASE("weights that are not numbers are refused") {
   begin(target, request_of(prompt));
   CHECK_THROWS_AS(verify(target, 2, std::span(&prompt.back(), 1)), DecodeError);
   CHECK(target.length(0) == 2);
+  // The sampler may have seen a part of the rows: this session is over, and the target is not.
+  CHECK_THROWS_AS(verify(target, 2, std::span(&prompt.back(), 1)), PreconditionError);
+  CHECK(begin(target, request_of(prompt)) == 2);
+  CHECK_THROWS_AS(verify(target, 2, std::span(&prompt.back(), 1)), DecodeError);
+  target.close(kSingleSession, /*forget=*/true);
+  CHECK(target.length(0) == 0);
 }
 
 TEST_CASE("the progress callback can stop the loading, and its exceptions come out") {

@@ -233,7 +233,7 @@ SegmentResult LlamaTarget::choose(const Segment& segment, int first_row) {
     } else {
       context_.clear();
     }
-    sessions_.close(segment.generation_id);
+    session.fail();
   }
   return result;
 }

@@ -25,6 +25,7 @@ void TargetSession::check(const Segment& segment) const {
   const auto broken = [](const std::string& what) {
     throw PreconditionError("[LlamaTarget::verify] " + what);
   };
+  if (failed_) broken("the session has failed");
   const auto& rows = segment.rows;
   const auto first = std::ranges::find_if(rows, &Row::wanted);
   if (first == rows.end() ||

@@ -27,13 +27,16 @@ class TargetSession {
   /// The prompt without its last token.
   std::span<const Token> prefill() const;
 
+  /// The sampler's state is lost: no segment is right from now on.
+  void fail() { failed_ = true; }
+
   /// Throws PreconditionError unless the rows are those of this text: the committed tokens from
   /// `segment.pos` on without wanted choices, the last one with, then drafted ones.
   void check(const Segment& segment) const;
 
   /// Chooses along the rows of a checked segment, of which the batch of `context` holds the first
   /// at `first_row`. The sampler's state advances with the choices. `embedding`: with
-  /// n_feature_layers > 0. Throws DecodeError on NaN; then the session must end.
+  /// n_feature_layers > 0. Throws DecodeError on NaN; then the session must `fail`.
   Verification choose(const Segment& segment, int first_row, LlamaContext& context,
                       EmbeddingTable* embedding);
 
@@ -46,6 +49,7 @@ class TargetSession {
   std::shared_ptr<const Request> request_;
   SeqId seq_;
   SamplerChain chain_;
+  bool failed_ = false;
 };
 
 }  // namespace specbranch::llama
