@@ -160,7 +160,7 @@ class DraftText final : public Text {
 
   Command step(int n) override {
     DraftCommand draft;
-    draft.k = kCandidates;
+    draft.rank = kCandidates;
     for (SeqId seq = 0; seq < n; ++seq) {
       const Branch& branch = branches_[static_cast<std::size_t>(seq)];
       if (seq > 0) draft.ops.emplace_back(Fork{0, seq, branch.shared, branch.held, length_});

@@ -363,7 +363,7 @@ Command CostMeasurement::verify_command(int n) {
 
 Command CostMeasurement::draft_command(int n_sequences) {
   DraftCommand draft;
-  draft.k = kCandidates;
+  draft.rank = kCandidates;
   const Pos pos = draft_.length;
   for (SeqId seq = 0; seq < n_sequences; ++seq) {
     const auto index = static_cast<std::size_t>(seq);

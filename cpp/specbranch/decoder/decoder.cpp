@@ -283,7 +283,7 @@ Command Decoder::plan_draft(std::span<const NodeId> nodes) {
   if (timer_.busy(ModelRole::kDraft)) {
     throw PreconditionError("[Decoder::plan_draft] the draft is still at work");
   }
-  DraftCommand draft = sequences_.plan(tree_, nodes, planner_->width());
+  DraftCommand draft = sequences_.plan(tree_, nodes, planner_->rank_options());
   for (SequenceInput& input : draft.inputs) {
     input.generation_id = generation_id_;
     make_readable(input.tokens, limits_.draft->n_vocab);

@@ -31,7 +31,7 @@ Body run(DraftModel& model, const DraftCommand& command, Event& event) {
     }
   }
   event.ops_us = now_us() - event.begin_us;
-  return DraftDone{model.draft(command.inputs, command.k)};
+  return DraftDone{model.draft(command.inputs, command.rank)};
 }
 
 Body run(DraftModel& /*model*/, const VerifyCommand& /*command*/, Event& /*event*/) {

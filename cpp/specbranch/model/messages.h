@@ -52,7 +52,7 @@ using KvOp = std::variant<Fork, Truncate>;
 struct DraftCommand {
   std::vector<KvOp> ops;  ///< in this order, before the pass.
   std::vector<SequenceInput> inputs;
-  int k = 1;  ///< candidates wanted after each input.
+  RankOptions rank;  ///< of the candidates after each input.
 
   /// Tokens of all inputs.
   int n_tokens() const {

@@ -184,10 +184,10 @@ class DraftModel : public Model {
   virtual void fork(const Fork& op) = 0;
 
   /// Appends every input to its sequence, in one forward pass if the batch size allows. Returns the
-  /// best `k` candidates after each input, in order of inputs. No sequence may appear twice. After
+  /// best candidates after each input, in order of inputs. No sequence may appear twice. After
   /// Aborted or DecodeError every sequence is as before the call.
   virtual std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
-                                                    int k) = 0;
+                                                    const RankOptions& rank) = 0;
 };
 
 /// Called once, on the worker's thread, which then owns the model.

@@ -224,7 +224,8 @@ class FakeDraft final : public DraftModel {
   void truncate(const Truncate& op) override { cells_.truncate(op); }
   void fork(const Fork& op) override { cells_.fork(op); }
 
-  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs, int k) override {
+  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
+                                            const RankOptions& rank) override {
     cells_.check_inputs(inputs, capabilities());
     for (const SequenceInput& input : inputs) {
       static_cast<void>(sessions_.at(input.generation_id, "draft"));
@@ -237,7 +238,8 @@ class FakeDraft final : public DraftModel {
       const std::span<const Token> cells = cells_.append(input.seq, input.tokens);
       const auto scored = sampled(options_, sampling, cells, options_.alignment);
       const PositionNoise noise(sampling.seed, static_cast<Pos>(cells.size()));
-      answers.push_back(rank(scored, sampling.temperature > 0 ? &noise : nullptr, k));
+      answers.push_back(
+          specbranch::rank(scored, sampling.temperature > 0 ? &noise : nullptr, rank.k));
     }
     return answers;
   }

@@ -275,7 +275,8 @@ class SyntheticDraft final : public DraftModel {
     forget(op.to, op.shared);
   }
 
-  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs, int k) override {
+  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
+                                            const RankOptions& rank) override {
     cells_.check_inputs(inputs, limits_);
     if (abort_requested()) throw Aborted("[synthetic] aborted");
     std::vector<std::vector<Candidate>> answers;
@@ -285,7 +286,7 @@ class SyntheticDraft final : public DraftModel {
       const std::span<const Token> cells = cells_.append(input.seq, input.tokens);
       Pos& right = n_right_[static_cast<std::size_t>(input.seq)];
       right = text.count_right(cells, right);
-      answers.push_back(propose(text, cells, right, k));
+      answers.push_back(propose(text, cells, right, rank.k));
     }
     return answers;
   }

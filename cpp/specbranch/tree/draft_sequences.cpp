@@ -55,9 +55,10 @@ std::vector<SeqId> DraftSequences::seqs() const {
   return seqs;
 }
 
-DraftCommand DraftSequences::plan(SpeculationTree& tree, std::span<const NodeId> nodes, int width) {
+DraftCommand DraftSequences::plan(SpeculationTree& tree, std::span<const NodeId> nodes,
+                                  const RankOptions& rank) {
   DraftCommand command;
-  command.k = width;
+  command.rank = rank;
   in_flight_.assign(nodes.begin(), nodes.end());
   for (const NodeId node : nodes) place(tree, node, command);
   sent_ = command.inputs;

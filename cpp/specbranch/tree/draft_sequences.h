@@ -40,9 +40,9 @@ class DraftSequences {
   /// The number of sequences that no live node of `tree` uses.
   int count_free(const SpeculationTree& tree) const;
 
-  /// Plans and starts a pass that evaluates `nodes`, each in a sequence of its own. `width`:
-  /// candidates wanted after each node.
-  DraftCommand plan(SpeculationTree& tree, std::span<const NodeId> nodes, int width);
+  /// Plans and starts a pass that evaluates `nodes`, each in a sequence of its own. `rank`: of
+  /// the candidates after each node.
+  DraftCommand plan(SpeculationTree& tree, std::span<const NodeId> nodes, const RankOptions& rank);
 
   /// The nodes of the running pass, in the order of its inputs; empty: no pass runs.
   std::span<const NodeId> in_flight() const { return in_flight_; }

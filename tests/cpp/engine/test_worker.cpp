@@ -54,7 +54,7 @@ class SlowDraft final : public DraftModel {
   void truncate(const Truncate& /*op*/) override { nap(); }
   void fork(const Fork& /*op*/) override { nap(); }
   std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> /*inputs*/,
-                                            int /*k*/) override {
+                                            const RankOptions& /*rank*/) override {
     nap();
     return {};
   }

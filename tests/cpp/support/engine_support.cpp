@@ -59,9 +59,10 @@ class HookedDraft final : public Hooked<DraftModel> {
  public:
   using Hooked::Hooked;
   void fork(const Fork& op) override { inner().fork(op); }
-  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs, int k) override {
+  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
+                                            const RankOptions& rank) override {
     step();
-    return inner().draft(inputs, k);
+    return inner().draft(inputs, rank);
   }
 };
 

@@ -151,8 +151,8 @@ void LlamaDraft::check_inputs(std::span<const SequenceInput> inputs, int k) {
 }
 
 std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const SequenceInput> inputs,
-                                                      int k) {
-  check_inputs(inputs, k);
+                                                      const RankOptions& rank) {
+  check_inputs(inputs, rank.k);
   const auto restore = [&] {
     for (const SequenceInput& input : inputs) {
       context_.truncate({input.seq, context_.length(input.seq), input.pos});
@@ -168,7 +168,7 @@ std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const SequenceIn
       // The first sequence is the most probable one: there the order has to be the target's.
       const SoftmaxSum sum = i == 0 ? SoftmaxSum::kExact : SoftmaxSum::kQuick;
       Session& session = sessions_.at(inputs[i].generation_id, "LlamaDraft::draft");
-      result.push_back(session.distribution.rank(row, path, k, sum));
+      result.push_back(session.distribution.rank(row, path, rank, sum));
     }
   } catch (const Aborted&) {
     restore();

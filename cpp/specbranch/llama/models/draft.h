@@ -40,7 +40,8 @@ class LlamaDraft final : public DraftModel {
   Pos length(SeqId seq) const override;
   void truncate(const Truncate& op) override;
   void fork(const Fork& op) override;
-  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs, int k) override;
+  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
+                                            const RankOptions& rank) override;
 
   const LlamaContext& context() const noexcept { return context_; }
   /// The logits after the last token of input `index` of the last `draft`. For tests.
