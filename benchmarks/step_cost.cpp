@@ -15,6 +15,7 @@
 #include <exception>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -30,6 +31,7 @@
 #include "specbranch/llama/file/weights.h"
 #include "specbranch/llama/models/factory.h"
 #include "specbranch/llama/vocabulary/vocabulary.h"
+#include "specbranch/model/prompt_reader.h"
 
 namespace {
 
@@ -55,7 +57,8 @@ struct Settings {
 /// The dummy text that a model continues.
 class Text {
  public:
-  Text(std::vector<Token> tokens, int start) : tokens_(std::move(tokens)), start_(start) {}
+  Text(std::vector<Token> tokens, int start, int n_seq, int chunk)
+      : tokens_(std::move(tokens)), start_(start), n_seq_(n_seq), chunk_(chunk) {}
   virtual ~Text() = default;
   Text(const Text&) = delete;
   Text& operator=(const Text&) = delete;
@@ -71,14 +74,31 @@ class Text {
     last_ = request.prompt.back();
     begun_ = true;
     length_ = start_ - 1;
-    return {0, BeginCommand{std::make_shared<const Request>(std::move(request))}};
+    OpenCommand open{std::make_shared<const Request>(std::move(request))};
+    open.seqs.resize(static_cast<std::size_t>(n_seq_));
+    std::iota(open.seqs.begin(), open.seqs.end(), 0);
+    return {0, std::move(open)};
+  }
+
+  /// The session is open: what comes next, if the text is not read yet.
+  std::optional<Command> opened(const OpenDone& event) {
+    reader_ = PromptReader(event.n_reused, length_, chunk_);
+    lengths_ = event.lengths;
+    return read_on();
+  }
+  std::optional<Command> read(const PrefillDone& event) {
+    reader_.read(event.length);
+    lengths_.front() = event.length;
+    return read_on();
   }
 
   virtual Command step(int n) = 0;
-  virtual void begun(const BeginDone& event) = 0;
   virtual void done(const Event& event, int n) = 0;
 
  protected:
+  /// The text is read; the sequences hold so much of it.
+  virtual void begun(const std::vector<Pos>& lengths) = 0;
+
   Token next_token() { return tokens_[n_used_++ % tokens_.size()]; }
 
   Pos length_ = 0;
@@ -86,8 +106,18 @@ class Text {
   bool begun_ = false;
 
  private:
+  std::optional<Command> read_on() {
+    if (const auto chunk = reader_.next()) return Command{0, *chunk};
+    begun(lengths_);
+    return std::nullopt;
+  }
+
   std::vector<Token> tokens_;
   Pos start_;
+  int n_seq_;
+  int chunk_;
+  PromptReader reader_;
+  std::vector<Pos> lengths_;
   std::size_t n_used_ = 0;
 };
 
@@ -96,18 +126,18 @@ class TargetText final : public Text {
   using Text::Text;
 
   Command step(int n) override {
+    std::vector<Token> path{last_};
+    while (static_cast<int>(path.size()) < n) path.push_back(next_token());
     VerifyCommand verify;
-    if (held_ > length_) verify.truncate = Truncate{0, held_, length_};
-    verify.pos = length_;
-    verify.path = {last_};
-    while (static_cast<int>(verify.path.size()) < n) verify.path.push_back(next_token());
+    if (held_ > length_) verify.ops.push_back({0, held_, length_});
+    verify.segments.push_back(path_segment(0, 0, length_, path));
     return {0, std::move(verify)};
   }
 
-  void begun(const BeginDone& /*event*/) override { held_ = length_; }
-
   void done(const Event& event, int n) override {
-    const std::vector<Choice>& choices = std::get<VerifyDone>(event.body).verification.choices;
+    const SegmentResult& result = std::get<VerifyDone>(event.body).results.front();
+    if (result.error) std::rethrow_exception(result.error);
+    const std::vector<Choice>& choices = result.verification.choices;
     held_ = length_ + n;
     length_ += static_cast<Pos>(choices.size());
     if (choices.empty()) {
@@ -118,17 +148,19 @@ class TargetText final : public Text {
   }
 
  private:
+  void begun(const std::vector<Pos>& /*lengths*/) override { held_ = length_; }
+
   Pos held_ = 0;
 };
 
 class DraftText final : public Text {
  public:
-  DraftText(std::vector<Token> tokens, int start, int n_seq)
-      : Text(std::move(tokens), start), branches_(static_cast<std::size_t>(n_seq)) {}
+  DraftText(std::vector<Token> tokens, int start, int n_seq, int chunk)
+      : Text(std::move(tokens), start, n_seq, chunk), branches_(static_cast<std::size_t>(n_seq)) {}
 
   Command step(int n) override {
     DraftCommand draft;
-    draft.k = kCandidates;
+    draft.rank = kCandidates;
     for (SeqId seq = 0; seq < n; ++seq) {
       const Branch& branch = branches_[static_cast<std::size_t>(seq)];
       if (seq > 0) draft.ops.emplace_back(Fork{0, seq, branch.shared, branch.held, length_});
@@ -137,18 +169,16 @@ class DraftText final : public Text {
     return {0, std::move(draft)};
   }
 
-  void begun(const BeginDone& event) override {
-    for (std::size_t i = 0; i < branches_.size(); ++i) {
-      branches_[i] = {event.lengths[i], event.lengths[i]};
-    }
-  }
-
   void done(const Event& /*event*/, int n) override {
     for (int i = 0; i < n; ++i) branches_[static_cast<std::size_t>(i)] = {length_, length_ + 1};
     ++length_;
   }
 
  private:
+  void begun(const std::vector<Pos>& lengths) override {
+    for (std::size_t i = 0; i < branches_.size(); ++i) branches_[i] = {lengths[i], lengths[i]};
+  }
+
   struct Branch {
     Pos shared = 0;  ///< cells that equal those of sequence 0.
     Pos held = 0;
@@ -230,8 +260,10 @@ StepClock::StepClock(const Settings& settings) : settings_(settings) {
     pieces.push_back(target->vocabulary().piece(token));
   }
   const std::vector<Token> tokens = dummy_tokens(pieces, limits_);
-  players_[0].text = std::make_unique<TargetText>(tokens, settings.start);
-  players_[1].text = std::make_unique<DraftText>(tokens, settings.start, limits_.draft->n_seq);
+  players_[0].text =
+      std::make_unique<TargetText>(tokens, settings.start, 1, limits_.target.prefill_chunk);
+  players_[1].text = std::make_unique<DraftText>(tokens, settings.start, limits_.draft->n_seq,
+                                                 limits_.draft->prefill_chunk);
 }
 
 void StepClock::send(ModelRole role, Command command) {
@@ -260,8 +292,15 @@ std::optional<Event> StepClock::receive(ModelRole role) {
   Player& own = player(event.role);
   own.busy = false;
   if (!own.stepping) {
-    own.text->begun(std::get<BeginDone>(event.body));
-    issue(event.role, own.n);
+    const auto* open = std::get_if<OpenDone>(&event.body);
+    std::optional<Command> chunk = open != nullptr
+                                       ? own.text->opened(*open)
+                                       : own.text->read(std::get<PrefillDone>(event.body));
+    if (chunk) {
+      send(event.role, std::move(*chunk));
+    } else {
+      issue(event.role, own.n);
+    }
     return std::nullopt;
   }
   own.text->done(event, own.n);

@@ -39,7 +39,7 @@ class Rounds {
     sequences_.reset(std::vector<Token>(kPrompt, 1), n_seq);
     std::vector<Pos> lengths(static_cast<std::size_t>(n_seq), 0);
     lengths.front() = kPrompt - 1;
-    sequences_.begin(lengths);
+    sequences_.open(lengths);
     tree_.reset(1, kPrompt - 1);
     evaluate({tree_.root()});
   }

@@ -6,6 +6,41 @@ from mutations.mutation import Mutation
 
 MUTATIONS = (
     Mutation(
+        "beyond-weight-fixed",
+        "tokens beyond the truncation keep their first weight",
+        "planner/auto/beyond_truncation.cpp",
+        "  table_->beyond_hits = kWeightDecay * table_->beyond_hits + (hit ? 1.0 : 0.0);\n",
+        "",
+    ),
+    Mutation(
+        "beyond-confidence-reduced",
+        "confidences are compared with hits after they were reduced by the weight",
+        "planner/auto/beyond_truncation.cpp",
+        "kWeightDecay * table_->beyond_expected + beyond / used / all",
+        "kWeightDecay * table_->beyond_expected + beyond",
+    ),
+    Mutation(
+        "beyond-first-for-ever",
+        "tokens beyond the truncation lead although they are wrong more often",
+        "planner/auto/beyond_truncation.cpp",
+        "    table_->beyond_first = false;\n",
+        "",
+    ),
+    Mutation(
+        "beyond-first-at-once",
+        "a few trials decide that tokens beyond the truncation lead",
+        "planner/auto/beyond_truncation.cpp",
+        "  if (table_->beyond_trials < kLeastTrials) return;\n",
+        "",
+    ),
+    Mutation(
+        "beyond-counts-as-rank",
+        "tokens beyond the truncation spoil the counts of other ranks",
+        "planner/auto/acceptance_model.cpp",
+        "    if (candidates[j].beyond) continue;\n",
+        "",
+    ),
+    Mutation(
         "auto-budget-forgotten",
         "more branches are planned than there are sequences",
         "planner/auto/tree_expansion.cpp",

@@ -50,9 +50,9 @@ MUTATIONS = (
     Mutation(
         "kept-prefix-unchecked",
         "the draft may begin with any part of the prompt",
-        "tree/draft_sequences.cpp",
-        "lengths.front() != n_prefill_ ||",
-        "lengths.front() < 0 ||",
+        "decoder/decoder.cpp",
+        "done.lengths.front() != done.n_reused",
+        "done.lengths.front() < 0",
     ),
     Mutation(
         "fork-wrong-prefix",

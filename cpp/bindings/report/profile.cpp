@@ -25,7 +25,12 @@ void register_profile(py::module_& m) {
       .def_readwrite("rank_hits", &AcceptanceTable::rank_hits)
       .def_readwrite("rank_expected", &AcceptanceTable::rank_expected)
       .def_readwrite("first_hits", &AcceptanceTable::first_hits)
-      .def_readwrite("first_count", &AcceptanceTable::first_count);
+      .def_readwrite("first_count", &AcceptanceTable::first_count)
+      .def_readwrite("beyond_hits", &AcceptanceTable::beyond_hits)
+      .def_readwrite("beyond_expected", &AcceptanceTable::beyond_expected)
+      .def_readwrite("beyond_trials", &AcceptanceTable::beyond_trials)
+      .def_readwrite("beyond_wins", &AcceptanceTable::beyond_wins)
+      .def_readwrite("beyond_first", &AcceptanceTable::beyond_first);
 
   py::class_<PairProfile>(m, "PairProfile", "What is known of a pair of models.")
       .def(py::init<>())

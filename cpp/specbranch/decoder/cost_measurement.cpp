@@ -37,6 +37,13 @@ constexpr double kDoubtShare = 0.25;      ///< ... but what looks disturbed is m
 constexpr double kScatterShare = 0.025;   ///< ... none beyond kRounds after this.
 constexpr double kOverlapSlowdown = 1.5;  ///< assumed in advance.
 
+/// What a command failed with, if it did; of a verification also its one segment.
+std::exception_ptr failure_of(const Event& event) {
+  if (const auto* fail = std::get_if<FailDone>(&event.body)) return fail->error;
+  const auto* verify = std::get_if<VerifyDone>(&event.body);
+  return verify == nullptr ? nullptr : verify->results.front().error;
+}
+
 }  // namespace
 
 std::vector<Token> dummy_tokens(const std::vector<std::string>& pieces, const ModelLimits& limits) {
@@ -99,19 +106,20 @@ Commands CostMeasurement::on(const Event& event) {
   }
   own.busy = false;
   now_us_ = std::max(now_us_, event.end_us);
-  if (const auto* fail = std::get_if<FailDone>(&event.body)) {
-    if (!error_ || (!is_fatal(error_) && is_fatal(fail->error))) error_ = fail->error;
+  if (const std::exception_ptr failed = failure_of(event)) {
+    if (!error_ || (!is_fatal(error_) && is_fatal(failed))) error_ = failed;
     own.begun = false;
     enter(Phase::kClean);
-  } else if (std::holds_alternative<AbortDone>(event.body)) {
+  } else if (std::holds_alternative<AbortDone>(event.body) ||
+             std::holds_alternative<CloseDone>(event.body)) {
     own.begun = false;
-  } else if (std::holds_alternative<BeginDone>(event.body)) {
+  } else if (std::holds_alternative<OpenDone>(event.body)) {
     own.begun = phase_ != Phase::kClean;
     own.length = 0;
     if (own.begun && own.step) issue(*own.step, commands);
   } else {
     if (const auto* verify = std::get_if<VerifyDone>(&event.body)) {
-      const std::vector<Choice>& choices = verify->verification.choices;
+      const std::vector<Choice>& choices = verify->results.front().verification.choices;
       target_held_ = target_.length + own.step->n;
       target_.length += static_cast<Pos>(choices.size());
       if (choices.empty()) target_.begun = false;
@@ -295,7 +303,9 @@ void CostMeasurement::clean(Commands& commands) {
     Model& own = model(role);
     if (std::exchange(own.cleaned, true)) continue;
     own.step.reset();
-    begin_text(role, commands);
+    own.busy = true;
+    Command command{kNoGeneration, CloseCommand{/*forget=*/true}};
+    (role == ModelRole::kTarget ? commands.target : commands.draft) = std::move(command);
   }
 }
 
@@ -322,7 +332,12 @@ void CostMeasurement::begin_text(ModelRole role, Commands& commands) {
   Request request;
   request.prompt = {tokens_.front()};  // nothing to prefill, nothing to keep
   request.mode = Mode::kAutoregressive;
-  Command command{kNoGeneration, BeginCommand{std::make_shared<const Request>(std::move(request))}};
+  OpenCommand open{std::make_shared<const Request>(std::move(request))};
+  if (role == ModelRole::kDraft) {
+    open.seqs.resize(seq_held_.size());
+    std::iota(open.seqs.begin(), open.seqs.end(), 0);
+  }
+  Command command{kNoGeneration, std::move(open)};
   Model& own = model(role);
   own.busy = true;
   own.begun = false;
@@ -338,19 +353,17 @@ void CostMeasurement::begin_text(ModelRole role, Commands& commands) {
 }
 
 Command CostMeasurement::verify_command(int n) {
+  std::vector<Token> path{last_};
+  while (static_cast<int>(path.size()) < n) path.push_back(next_token());
   VerifyCommand verify;
-  if (target_held_ > target_.length) {
-    verify.truncate = Truncate{0, target_held_, target_.length};
-  }
-  verify.pos = target_.length;
-  verify.path = {last_};
-  while (static_cast<int>(verify.path.size()) < n) verify.path.push_back(next_token());
+  if (target_held_ > target_.length) verify.ops.push_back({0, target_held_, target_.length});
+  verify.segments.push_back(path_segment(kNoGeneration, 0, target_.length, path));
   return {kNoGeneration, std::move(verify)};
 }
 
 Command CostMeasurement::draft_command(int n_sequences) {
   DraftCommand draft;
-  draft.k = kCandidates;
+  draft.rank = kCandidates;
   const Pos pos = draft_.length;
   for (SeqId seq = 0; seq < n_sequences; ++seq) {
     const auto index = static_cast<std::size_t>(seq);

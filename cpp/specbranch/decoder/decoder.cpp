@@ -5,16 +5,19 @@
 #include <utility>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/decoder/readable_text.h"
 
 namespace specbranch {
 
 Decoder::Decoder(std::shared_ptr<const Request> request, const ModelLimits& limits,
-                 GenerationId generation_id, std::unique_ptr<Planner> planner, CommitSink sink)
+                 GenerationId generation_id, std::unique_ptr<Planner> planner, CommitSink sink,
+                 SeqId target_seq)
     : request_(std::move(request)),
       limits_(limits),
       generation_id_(generation_id),
       planner_(std::move(planner)),
       sink_(std::move(sink)),
+      target_seq_(target_seq),
       monitor_(request_->policy.kind == PolicyOptions::Kind::kHook),
       recorder_(request_->trace) {
   const auto n_prompt = static_cast<Pos>(request_->prompt.size());
@@ -30,9 +33,6 @@ Decoder::Decoder(std::shared_ptr<const Request> request, const ModelLimits& limi
     disable_draft("the prompt of " + std::to_string(n_prompt) + " tokens leaves no room in the " +
                   "draft's context of " + std::to_string(limits_.draft->n_ctx));
   }
-  if (draft_usable()) {
-    for (const Token token : request_->prompt) follow_with_draft(token);
-  }
 }
 
 Commands Decoder::start() {
@@ -43,7 +43,7 @@ Commands Decoder::start() {
     return commands;
   }
   timer_.issued(ModelRole::kTarget, 0, now_us_);
-  commands.target = Command{generation_id_, BeginCommand{request_}};
+  commands.target = Command{generation_id_, OpenCommand{request_, {target_seq_}}};
   if (draft_usable()) {
     sequences_.reset(request_->prompt, limits_.draft->n_seq);
     if (planner_->wants_draft(view())) begin_draft(commands);
@@ -52,16 +52,53 @@ Commands Decoder::start() {
 }
 
 void Decoder::begin_draft(Commands& commands) {
+  const int n_vocab = limits_.draft->n_vocab;
   std::shared_ptr<const Request> text = request_;
-  if (counters_.n_generated > 0) {
-    auto grown = std::make_shared<Request>(*request_);
-    grown->prompt.assign(sequences_.text().begin(), sequences_.text().end());
-    sequences_.reset(grown->prompt, limits_.draft->n_seq);
-    text = std::move(grown);
+  if (counters_.n_generated > 0 || !is_readable(request_->prompt, n_vocab)) {
+    auto own = std::make_shared<Request>(*request_);
+    own->prompt.assign(sequences_.text().begin(), sequences_.text().end());
+    sequences_.reset(own->prompt, limits_.draft->n_seq);
+    make_readable(own->prompt, n_vocab);
+    text = std::move(own);
   }
   draft_ = DraftState::kStarted;
   timer_.issued(ModelRole::kDraft, 0, now_us_);
-  commands.draft = Command{generation_id_, BeginCommand{std::move(text)}};
+  commands.draft = Command{generation_id_, OpenCommand{std::move(text), sequences_.seqs()}};
+}
+
+void Decoder::apply_open(ModelRole role, const OpenDone& done) {
+  if (done.lengths.empty() || done.lengths.front() != done.n_reused) {
+    throw PreconditionError("[Decoder::apply_open] the first sequence does not hold the " +
+                            std::to_string(done.n_reused) + " tokens that are reused");
+  }
+  if (role == ModelRole::kTarget) {
+    n_reused_ = done.n_reused;
+    target_length_ = tree_.at(tree_.root()).pos;
+    target_prompt_ = PromptReader(done.n_reused, target_length_, limits_.target.prefill_chunk);
+  } else {
+    sequences_.open(done.lengths);
+    draft_prompt_ =
+        PromptReader(done.n_reused, sequences_.n_prefill(), limits_.draft->prefill_chunk);
+  }
+}
+
+void Decoder::apply_prefill(ModelRole role, const PrefillDone& done) {
+  if (role == ModelRole::kTarget) {
+    target_prompt_.read(done.length);
+  } else {
+    draft_prompt_.read(done.length);
+    sequences_.prefilled(done.length);
+  }
+}
+
+/// Issues the next chunk of the prompt. False: there is none, or nobody needs it any more.
+bool Decoder::read_on(ModelRole role, Commands& commands) {
+  const std::optional<PrefillCommand> chunk = prompt_of(role).next();
+  const bool target = role == ModelRole::kTarget;
+  if (!chunk || finish_ != Finish::kNone || (!target && !draft_usable())) return false;
+  timer_.issued(role, 0, now_us_);
+  (target ? commands.target : commands.draft) = Command{generation_id_, *chunk};
+  return true;
 }
 
 Commands Decoder::on(const Event& event) {
@@ -81,10 +118,7 @@ Commands Decoder::on(const Event& event) {
 
   if (const auto* fail = std::get_if<FailDone>(&event.body)) {
     if (target) {
-      error_ = fail->error;
-      // A failure replaces an end that was found meanwhile: the caller must learn of it.
-      finish_ = Finish::kFailed;
-      request_aborts(commands);
+      fail_target(fail->error, commands);
     } else {
       fail_draft(fail->error);
     }
@@ -96,18 +130,15 @@ Commands Decoder::on(const Event& event) {
     } else if (finish_ == Finish::kNone) {
       fail_draft(std::make_exception_ptr(DecodeError("it stopped, and nobody had asked it to")));
     }
-  } else if (const auto* begin = std::get_if<BeginDone>(&event.body)) {
-    if (target) {
-      n_reused_ = begin->n_reused;
-      target_length_ = tree_.at(tree_.root()).pos;
-    } else {
-      sequences_.begin(begin->lengths);
-    }
+  } else if (const auto* open = std::get_if<OpenDone>(&event.body)) {
+    apply_open(event.role, *open);
+    if (read_on(event.role, commands)) return commands;
+  } else if (const auto* prefill = std::get_if<PrefillDone>(&event.body)) {
+    apply_prefill(event.role, *prefill);
+    if (read_on(event.role, commands)) return commands;
   } else if (const auto* verify = std::get_if<VerifyDone>(&event.body)) {
     report(step);
-    pending_verification_ = verify->verification;
-    const std::vector<float>& features = verify->verification.features;
-    if (!features.empty()) planner_->on_features(features);
+    hold_verification(*verify, commands);
   } else if (const auto* draft = std::get_if<DraftDone>(&event.body)) {
     report(step);
     apply_draft(*draft);
@@ -234,12 +265,13 @@ Command Decoder::plan_verify(NodeId end, int n_pad) {
   if (timer_.busy(ModelRole::kTarget) || !submitted_.empty()) {
     throw PreconditionError("[Decoder::plan_verify] the target is still at work");
   }
+  const Pos pos = tree_.at(tree_.root()).pos;
+  const std::vector<Token> path = tree_.path(end);
   VerifyCommand verify;
-  verify.pos = tree_.at(tree_.root()).pos;
-  verify.path = tree_.path(end);
+  if (target_length_ > pos) verify.ops.push_back({target_seq_, target_length_, pos});
+  verify.segments.push_back(path_segment(generation_id_, target_seq_, pos, path));
   verify.n_pad = n_pad;
-  if (target_length_ > verify.pos) verify.truncate = Truncate{0, target_length_, verify.pos};
-  target_length_ = verify.pos + static_cast<Pos>(verify.path.size());
+  target_length_ = pos + static_cast<Pos>(path.size());
   submitted_ = tree_.path_nodes(end);
   timer_.issued(ModelRole::kTarget, verify.n_tokens(), now_us_);
   ++counters_.n_target_steps;
@@ -251,13 +283,31 @@ Command Decoder::plan_draft(std::span<const NodeId> nodes) {
   if (timer_.busy(ModelRole::kDraft)) {
     throw PreconditionError("[Decoder::plan_draft] the draft is still at work");
   }
-  DraftCommand draft = sequences_.plan(tree_, nodes, planner_->width());
+  DraftCommand draft = sequences_.plan(tree_, nodes, planner_->rank_options());
+  for (SequenceInput& input : draft.inputs) {
+    input.generation_id = generation_id_;
+    make_readable(input.tokens, limits_.draft->n_vocab);
+  }
   const int n_tokens = draft.n_tokens();
   timer_.issued(ModelRole::kDraft, n_tokens, now_us_,
                 n_tokens - static_cast<int>(draft.inputs.size()));
   counters_.n_draft_lanes += n_tokens;
   ++counters_.n_draft_steps;
   return Command{generation_id_, std::move(draft)};
+}
+
+void Decoder::hold_verification(const VerifyDone& done, Commands& commands) {
+  if (done.results.size() != 1 || done.results.front().generation_id != generation_id_) {
+    throw PreconditionError("[Decoder::hold_verification] results of another batch");
+  }
+  const SegmentResult& result = done.results.front();
+  if (result.error) {
+    fail_target(result.error, commands);
+    return;
+  }
+  pending_verification_ = result.verification;
+  const std::vector<float>& features = result.verification.features;
+  if (!features.empty()) planner_->on_features(features);
 }
 
 void Decoder::apply_draft(const DraftDone& done) {
@@ -366,7 +416,6 @@ std::vector<Token> Decoder::move_root(std::span<const WalkStep> steps) {
 bool Decoder::commit_token(const Committed& committed, Commands& commands) {
   ++counters_.n_generated;
   sequences_.commit(committed.choice.token);
-  if (draft_usable()) follow_with_draft(committed.choice.token);
   const bool stop = sink_ && sink_(committed);
   const auto length =
       static_cast<Pos>(request_->prompt.size() + static_cast<std::size_t>(counters_.n_generated));
@@ -395,16 +444,16 @@ void Decoder::promote_main(NodeId id) {
   }
 }
 
-void Decoder::follow_with_draft(Token token) {
-  if (token < limits_.draft->n_vocab) return;
-  disable_draft("the text has token " + std::to_string(token) +
-                ", which the draft's vocabulary of " + std::to_string(limits_.draft->n_vocab) +
-                " lacks");
-}
-
 void Decoder::disable_draft(std::string reason) {
   draft_ = DraftState::kDropped;
   reason_ = std::move(reason);
+}
+
+/// Also where an end was found meanwhile: the caller must learn of it.
+void Decoder::fail_target(std::exception_ptr error, Commands& commands) {
+  error_ = std::move(error);
+  finish_ = Finish::kFailed;
+  request_aborts(commands);
 }
 
 void Decoder::fail_draft(std::exception_ptr error) {

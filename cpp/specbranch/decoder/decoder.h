@@ -13,6 +13,7 @@
 #include "specbranch/decoder/round_recorder.h"
 #include "specbranch/decoder/walk.h"
 #include "specbranch/model/messages.h"
+#include "specbranch/model/prompt_reader.h"
 #include "specbranch/planner/planner.h"
 #include "specbranch/planner/policy_monitor.h"
 #include "specbranch/planner/step_timer.h"
@@ -60,7 +61,7 @@ enum class DraftState : std::uint8_t {
   kAbsent,      ///< there is none, or the mode does not use it.
   kNotStarted,  ///< it has not been given the text yet.
   kStarted,     ///< it has, or is reading it now.
-  kDropped,     ///< it cannot follow the text any more (vocabulary, context), or has failed.
+  kDropped,     ///< it cannot follow the text any more (context), or has failed.
 };
 
 /// *Lifecycle:* `start()` once, then `on(event)` for the answer to every command, until `idle()`.
@@ -68,8 +69,10 @@ enum class DraftState : std::uint8_t {
 /// *Thread safety:* none; owned by one thread.
 class Decoder final {
  public:
+  /// `target_seq`: the target's sequence for this text. All of the draft's sequences are for it.
   Decoder(std::shared_ptr<const Request> request, const ModelLimits& limits,
-          GenerationId generation_id, std::unique_ptr<Planner> planner, CommitSink sink);
+          GenerationId generation_id, std::unique_ptr<Planner> planner, CommitSink sink,
+          SeqId target_seq = 0);
 
   Commands start();
   Commands on(const Event& event);
@@ -86,6 +89,8 @@ class Decoder final {
     return finish_ != Finish::kNone && !timer_.busy(ModelRole::kTarget) &&
            !timer_.busy(ModelRole::kDraft);
   }
+  /// The model of `role` has opened its session, and has not read the whole prompt yet.
+  bool reading(ModelRole role) const { return prompt_of(role).next().has_value(); }
   std::exception_ptr error() const { return error_; }
   /// What made the draft fail. The text does not depend on the draft, so it goes on without it.
   std::exception_ptr draft_error() const { return draft_error_; }
@@ -105,9 +110,16 @@ class Decoder final {
   void apply_policy_reply(const PolicyReply& done, Commands& commands);
   void ask_planner(Commands& commands);
   void begin_draft(Commands& commands);
+  const PromptReader& prompt_of(ModelRole role) const {
+    return role == ModelRole::kTarget ? target_prompt_ : draft_prompt_;
+  }
+  void apply_open(ModelRole role, const OpenDone& done);
+  void apply_prefill(ModelRole role, const PrefillDone& done);
+  bool read_on(ModelRole role, Commands& commands);
   void cancel_useless_pass(Commands& commands);
   void report(const StepTime& step);
   void apply_draft(const DraftDone& done);
+  void hold_verification(const VerifyDone& done, Commands& commands);
   void apply_verification(const Verification& verification, Commands& commands);
   std::size_t commit(std::span<const WalkStep> steps, Commands& commands);
   bool commit_token(const Committed& committed, Commands& commands);
@@ -117,8 +129,8 @@ class Decoder final {
   bool draft_usable() const {
     return draft_ == DraftState::kNotStarted || draft_ == DraftState::kStarted;
   }
-  void follow_with_draft(Token token);
   void disable_draft(std::string reason);
+  void fail_target(std::exception_ptr error, Commands& commands);
   void fail_draft(std::exception_ptr error);
   void finish_with(Finish finish, Commands& commands);
   void request_aborts(Commands& commands) const;
@@ -132,6 +144,9 @@ class Decoder final {
   GenerationId generation_id_;
   std::unique_ptr<Planner> planner_;
   CommitSink sink_;
+  SeqId target_seq_;
+  PromptReader target_prompt_;
+  PromptReader draft_prompt_;
   SpeculationTree tree_;
   DraftSequences sequences_;
   Counters counters_;
@@ -141,7 +156,7 @@ class Decoder final {
   std::optional<Plan> plan_;                          ///< what it said for the round that runs.
   std::optional<Verification> pending_verification_;  ///< held back by a lock-step planner.
   std::vector<NodeId> submitted_;                     ///< the path under verification, root first.
-  Pos target_length_ = 0;                             ///< cells of the target's sequence 0.
+  Pos target_length_ = 0;                             ///< cells of the target's sequence.
   Pos limit_ = 0;                                     ///< text length at which the generation ends.
   DraftState draft_ = DraftState::kAbsent;
   Finish finish_ = Finish::kNone;

@@ -5,29 +5,19 @@
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
-#include "specbranch/base/channel.h"
 #include "specbranch/base/strand.h"
 #include "specbranch/decoder/decoder.h"
-#include "specbranch/decoder/stop_matcher.h"
 #include "specbranch/engine/engine.h"
+#include "specbranch/engine/running_generation.h"
+#include "specbranch/engine/sequence_pool.h"
 #include "specbranch/engine/worker.h"
 #include "specbranch/report/profile.h"
-#include "specbranch/report/trace.h"
 
 namespace specbranch {
-
-using OutputChannel = Channel<Output>;
-
-struct SubmitMessage {
-  GenerationId generation_id = 0;
-  std::shared_ptr<const Request> request;
-  std::shared_ptr<OutputChannel> output;
-};
 
 struct CancelMessage {
   GenerationId generation_id = 0;
@@ -38,7 +28,7 @@ struct CloseMessage {};
 using Message = std::variant<SubmitMessage, CancelMessage, CloseMessage, Event>;
 using Inbox = Strand<Message>;
 
-/// Runs generations one after another: feeds the decoder, sends its commands, hands out its tokens.
+/// Runs generations: brings events to their decoders, and sends the commands to the workers.
 ///
 /// It has no thread: messages are handled by the threads that bring them (see Strand), a worker
 /// that has an answer above all. Nothing here waits for anybody.
@@ -66,48 +56,36 @@ class Coordinator {
   void throw_if_poisoned() const;
 
  private:
-  /// The generation that is running.
-  struct Current {
-    Current(SubmitMessage submit, const ModelLimits& limits, PairProfile* profile, CommitSink sink);
+  static constexpr std::size_t kMostRunning = 1;
 
-    SubmitMessage submit;
-    Decoder decoder;
-    StopMatcher matcher;
-    BusyMeter meter;
-    std::int64_t begin_us = 0;
-    std::int64_t decode_begin_us = 0;  ///< 0: still in prefill.
-    bool has_draft = false;            ///< the draft was given the text.
-    std::optional<TraceRecorder> recorder;
-    std::vector<Chunk> held;  ///< sent after the policy request, if the round has one.
-  };
+  using Running = std::unique_ptr<RunningGeneration>;
 
   void on(SubmitMessage& message);
   void on(const CancelMessage& message);
   void on(const CloseMessage& message);
   void on(const Event& event);
+  RunningGeneration* find(GenerationId id) const;
   void start_next();
-  void carry_out(Commands commands);
-  void dispatch(Commands commands);
-  void measure(const Event& event);
-  void sent(ModelRole role, const Command& command);
-  bool send_policy_request();
-  void hand_out();
-  bool deliver(const Committed& committed);
-  void finish_if_idle();
+  void start(const SubmitMessage& submit);
+  void carry_out(RunningGeneration& run, Commands commands);
+  void dispatch(RunningGeneration& run, Commands commands);
+  void finish_idle();
+  void finish(Running done);
+  void close_session(const RunningGeneration& run);
   /// Without a decoder to tell what it did: it has not begun, or is lost.
   void end_at_once(const SubmitMessage& submit, Finish finish, std::exception_ptr error = nullptr);
-  static Stats collect(const Current& done);
   void publish(const Stats& stats);
   void lose_draft(const std::exception_ptr& error);
   std::exception_ptr poison() const;
-  void fail_for_good(std::exception_ptr error);
+  void fail_for_good(const std::exception_ptr& error);
 
   std::vector<std::string> pieces_;
   std::unique_ptr<Worker<TargetModel>> target_;
   std::unique_ptr<Worker<DraftModel>> draft_;
   std::deque<SubmitMessage> queue_;
   PairProfile profile_;  ///< the running planner reads and refines it.
-  std::unique_ptr<Current> current_;
+  SequencePool target_seqs_;
+  std::vector<Running> running_;  ///< kMostRunning at most.
   bool closing_ = false;
 
   mutable std::mutex mutex_;  ///< of what other threads read: all below.

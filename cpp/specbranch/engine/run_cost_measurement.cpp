@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kSlice{50};
 
+constexpr std::int64_t us_of(std::chrono::microseconds time) { return time.count(); }
+
 template <class M>
 void dispatch(Worker<M>& worker, std::optional<Command>& command, bool abort) {
   if (abort) worker.request_abort();
@@ -32,6 +34,7 @@ MeasuredCosts run_cost_measurement(CostMeasurement& measurement, Channel<Event>&
     dispatch(draft, commands.draft, commands.abort_draft);
   };
   send(measurement.start(begin_us));
+  std::int64_t polled_us = begin_us;
   while (!measurement.done()) {
     const auto left =
         std::chrono::microseconds(std::max<std::int64_t>(0, begin_us + budget_us - now_us()));
@@ -39,11 +42,11 @@ MeasuredCosts run_cost_measurement(CostMeasurement& measurement, Channel<Event>&
     // Once it is stopped there is nothing left but to wait.
     const std::optional<Event> event =
         measurement.stopping() ? events.receive() : events.receive_for(slice);
-    if (event) {
-      send(measurement.on(*event));
-    } else if (now_us() >= begin_us + budget_us || (stop && stop())) {
-      send(measurement.stop());
-    }
+    if (event) send(measurement.on(*event));
+    // While one model hangs, the other may go on and on.
+    if (measurement.stopping() || (event && now_us() - polled_us < us_of(kSlice))) continue;
+    polled_us = now_us();
+    if (polled_us >= begin_us + budget_us || (stop && stop())) send(measurement.stop());
   }
   const std::exception_ptr error = measurement.error();
   if (error && is_fatal(error)) std::rethrow_exception(error);

@@ -13,9 +13,9 @@ namespace {
 using Body = decltype(Event::body);
 
 Body run(TargetModel& model, const VerifyCommand& command, Event& event) {
-  if (command.truncate) model.truncate(*command.truncate);
+  for (const Truncate& op : command.ops) model.truncate(op);
   event.ops_us = now_us() - event.begin_us;
-  return VerifyDone{model.verify(command.pos, command.path, command.n_pad)};
+  return VerifyDone{model.verify(command.segments, command.n_pad)};
 }
 
 Body run(TargetModel& /*model*/, const DraftCommand& /*command*/, Event& /*event*/) {
@@ -31,19 +31,29 @@ Body run(DraftModel& model, const DraftCommand& command, Event& event) {
     }
   }
   event.ops_us = now_us() - event.begin_us;
-  return DraftDone{model.draft(command.inputs, command.k)};
+  return DraftDone{model.draft(command.inputs, command.rank)};
 }
 
 Body run(DraftModel& /*model*/, const VerifyCommand& /*command*/, Event& /*event*/) {
   throw PreconditionError("[execute] a verify command for the draft");
 }
 
-Body run(Model& model, const BeginCommand& command, Event& /*event*/) {
-  BeginDone done;
-  done.n_reused = model.begin(*command.request);
-  const int n_seq = model.capabilities().n_seq;
-  for (SeqId seq = 0; seq < n_seq; ++seq) done.lengths.push_back(model.length(seq));
+Body run(Model& model, const OpenCommand& command, Event& event) {
+  OpenDone done;
+  done.n_reused = model.open(event.generation_id, command.request, command.seqs);
+  done.lengths.reserve(command.seqs.size());
+  for (const SeqId seq : command.seqs) done.lengths.push_back(model.length(seq));
   return done;
+}
+
+Body run(Model& model, const PrefillCommand& command, Event& event) {
+  model.prefill(event.generation_id, command.begin, command.end);
+  return PrefillDone{command.end};
+}
+
+Body run(Model& model, const CloseCommand& command, Event& event) {
+  model.close(event.generation_id, command.forget);
+  return CloseDone{};
 }
 
 /// Runs `work`; an exception that is not ours leaves the model in an unknown state.
@@ -124,7 +134,7 @@ void Worker<M>::run() {
     model = factory_();
     if (!model) throw FatalError("[Worker::run] the factory gave no model");
     ready.capabilities = model->capabilities();
-    return BeginDone{};
+    return CloseDone{};
   });
   factory_ = nullptr;  // what it holds lives no longer than it is needed
   if (const auto* fail = std::get_if<FailDone>(&made)) ready.error = fail->error;

@@ -15,20 +15,35 @@
 
 namespace specbranch {
 
-/// Starts a generation: prefill the prompt without its last token.
-struct BeginCommand {
+/// Opens a session; the first command of a generation to a model.
+struct OpenCommand {
   std::shared_ptr<const Request> request;
+  std::vector<SeqId> seqs = {0};
 };
 
-/// Target: roll back if `truncate` is set, then verify `path` from `pos`.
+/// Decodes a chunk of the prompt, [begin, end).
+struct PrefillCommand {
+  Pos begin = 0;
+  Pos end = 0;
+};
+
+/// Ends a session. A generation does not wait for it.
+struct CloseCommand {
+  bool forget = false;  ///< drop the cells, which the next session could reuse.
+};
+
+/// Target: roll back, then verify the segments in one forward pass.
 struct VerifyCommand {
-  std::optional<Truncate> truncate;
-  Pos pos = 0;
-  std::vector<Token> path;
+  std::vector<Truncate> ops;  ///< before the pass.
+  std::vector<Segment> segments;
   int n_pad = 0;  ///< padding tokens of the batch, which leave no cells.
 
   /// Tokens that are decoded, padding included.
-  int n_tokens() const { return static_cast<int>(path.size()) + n_pad; }
+  int n_tokens() const {
+    int n = n_pad;
+    for (const Segment& segment : segments) n += static_cast<int>(segment.rows.size());
+    return n;
+  }
 };
 
 using KvOp = std::variant<Fork, Truncate>;
@@ -37,7 +52,7 @@ using KvOp = std::variant<Fork, Truncate>;
 struct DraftCommand {
   std::vector<KvOp> ops;  ///< in this order, before the pass.
   std::vector<SequenceInput> inputs;
-  int k = 1;  ///< candidates wanted after each input.
+  RankOptions rank;  ///< of the candidates after each input.
 
   /// Tokens of all inputs.
   int n_tokens() const {
@@ -49,18 +64,25 @@ struct DraftCommand {
 
 struct Command {
   GenerationId generation_id = 0;
-  std::variant<BeginCommand, VerifyCommand, DraftCommand> body;
+  std::variant<OpenCommand, PrefillCommand, VerifyCommand, DraftCommand, CloseCommand> body;
 };
 
-/// The prompt is in place.
-struct BeginDone {
-  int n_reused = 0;
-  /// Cells of each sequence: prefixes of the prompt. GCC warns without the initializer.
-  std::vector<Pos> lengths = {};  // NOLINT(readability-redundant-member-init)
+/// The session is open.
+struct OpenDone {
+  int n_reused = 0;  ///< tokens of the prompt that need no prefill.
+  /// Cells of each of its sequences: prefixes of the prompt.
+  std::vector<Pos> lengths;
 };
 
+struct PrefillDone {
+  Pos length = 0;  ///< what the sequence holds now.
+};
+
+struct CloseDone {};
+
+/// A result for each segment, in the order of the command's segments.
 struct VerifyDone {
-  Verification verification;
+  std::vector<SegmentResult> results;
 };
 
 /// Candidates for each input, in the order of the command's inputs.
@@ -89,7 +111,9 @@ struct PolicyReply {
 struct Event {
   ModelRole role = ModelRole::kTarget;
   GenerationId generation_id = 0;
-  std::variant<BeginDone, VerifyDone, DraftDone, AbortDone, FailDone, PolicyReply> body;
+  std::variant<OpenDone, PrefillDone, VerifyDone, DraftDone, CloseDone, AbortDone, FailDone,
+               PolicyReply>
+      body;
   std::int64_t begin_us = 0;  ///< when the model began the work, on the steady clock.
   std::int64_t end_us = 0;    ///< when the model ended the work.
   /// The first part of the work: forks and cuts of the KV cache, before the forward pass.

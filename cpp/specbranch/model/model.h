@@ -1,5 +1,8 @@
 /// The two models as the core sees them. Implementations: llama.cpp, the programmable fake.
 ///
+/// A model serves sessions. A session is the model's part in one generation: `open`, then `prefill`
+/// chunk by chunk until all of the prompt but its last token is decoded, then passes, then `close`.
+///
 /// *Thread safety:* a model is confined to the thread of its worker; only `request_abort` and
 /// `clear_abort` may be called from another one.
 /// *Preconditions* are stated with sizes and positions by the caller and checked by the model:
@@ -7,6 +10,7 @@
 #pragma once
 
 #include <atomic>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <span>
@@ -23,13 +27,16 @@ struct Capabilities {
   int n_vocab = 0;
   Pos n_ctx = 0;        ///< positions that a text may have, reserve for branches not counted.
   int n_seq = 1;        ///< sequence ids that may be used, 0 .. n_seq-1.
-  int max_batch = 512;  ///< maximum tokens of one `verify`, padding included.
+  int max_batch = 512;  ///< maximum rows of one `verify`, padding included.
   /// False for recurrent and hybrid models: `verify` takes one token and nothing can be truncated
   /// but to 0, so that only autoregressive decoding works.
   bool can_roll_back = true;
   /// Target: the maximum of `Request::n_feature_layers`; 0: no features.
   int n_feature_layers = 0;
   int n_embd = 0;  ///< width of such an input.
+  /// Tokens of one `prefill` at most. Chunks end at multiples of this, wherever they begin, so that
+  /// a reused prefix leads to the same batches.
+  int prefill_chunk = 128;
 };
 
 /// Copy the cells [shared, length) of `from` to `to`.
@@ -57,7 +64,33 @@ struct SequenceInput {
   SeqId seq = 0;
   Pos pos = 0;                ///< position of the first of `tokens`; what `seq` holds before.
   std::vector<Token> tokens;  ///< at least one.
+  GenerationId generation_id = 0;
 };
+
+/// A token of a batch of the target.
+struct Row {
+  Token token = 0;
+  /// The target chooses a token after it. False: the text has this token's successor already, so
+  /// that only its cell is missing.
+  bool wanted = true;
+};
+
+/// The rows of one session in a batch of the target: first those whose choice is not wanted, then
+/// [last committed token, drafted tokens ...].
+struct Segment {
+  GenerationId generation_id = 0;
+  SeqId seq = 0;
+  Pos pos = 0;  ///< position of the first row; what `seq` holds before.
+  std::vector<Row> rows;
+};
+
+/// A segment whose rows are all wanted.
+inline Segment path_segment(GenerationId id, SeqId seq, Pos pos, std::span<const Token> path) {
+  Segment segment{id, seq, pos, {}};
+  segment.rows.reserve(path.size());
+  for (const Token token : path) segment.rows.push_back({token});
+  return segment;
+}
 
 /// A token's log-probability: the log-softmax of the target's logits.
 struct TokenLogprob {
@@ -84,6 +117,14 @@ struct Verification {
   std::vector<float> features;
 };
 
+/// What a verification gave for one segment.
+struct SegmentResult {
+  GenerationId generation_id = 0;
+  Verification verification;
+  /// This segment failed, and the others did not: its sequence is as before the batch.
+  std::exception_ptr error;
+};
+
 class Model {
  public:
   virtual ~Model() = default;
@@ -92,18 +133,27 @@ class Model {
 
   virtual Capabilities capabilities() const = 0;
 
-  /// Starts a generation: afterwards sequence 0 holds exactly prompt[0 .. n-1). Every other
-  /// sequence keeps its common prefix with these tokens and drops its other cells, so that no fork
-  /// copies this prefix again; see `length`. Returns how many tokens sequence 0 reuses from earlier
-  /// calls. Works in chunks; throws Aborted.
-  virtual int begin(const Request& request) = 0;
+  /// Opens a session for `request` on the sequences `seqs`, at least one; one that is open begins
+  /// anew. Afterwards the first sequence holds the longest prefix of prompt[0 .. n-1) that it may
+  /// reuse, and every other one its common prefix with these tokens, so that no fork copies this
+  /// prefix again; see `length`. Decodes nothing. Returns how many tokens the first one reuses.
+  virtual int open(GenerationId id, const std::shared_ptr<const Request>& request,
+                   std::span<const SeqId> seqs) = 0;
+
+  /// Decodes the tokens [begin, end) of the prompt: one chunk. Before: the session's first sequence
+  /// holds exactly `begin`. After Aborted or DecodeError it holds `begin` again, or nothing if the
+  /// model cannot roll back.
+  virtual void prefill(GenerationId id, Pos begin, Pos end) = 0;
+
+  /// Ends a session, if it is open. Its cells stay, for the next one to reuse, unless `forget`.
+  virtual void close(GenerationId id, bool forget) = 0;
 
   /// Cells that `seq` holds.
   virtual Pos length(SeqId seq) const = 0;
 
   virtual void truncate(const Truncate& op) = 0;
 
-  /// Asks a running `begin` or forward to stop with Aborted, soon. Any thread.
+  /// Asks a running `prefill` or forward to stop with Aborted, soon. Any thread.
   void request_abort() noexcept { abort_.store(true, std::memory_order_relaxed); }
   void clear_abort() noexcept { abort_.store(false, std::memory_order_relaxed); }
 
@@ -114,18 +164,18 @@ class Model {
   std::atomic<bool> abort_{false};
 };
 
-/// The model whose text is wanted. Uses sequence 0 only.
+/// The model whose text is wanted. Each session has one sequence.
 class TargetModel : public Model {
  public:
-  /// Decodes `path` = [last committed token, drafted tokens ...] at positions pos, pos+1, ...
-  /// Before: sequence 0 holds exactly `pos`. After: `pos + path.size()`.
+  /// Decodes the rows of all `segments`, each at its own positions, in one forward pass. No session
+  /// may appear twice. Returns a result for each, in their order.
+  /// Before: every sequence holds exactly its segment's `pos`. After: also its rows.
   /// Choices are computed in order and stop at the first that differs from the path or ends the
-  /// text; the sampler's state advances with them. After Aborted or DecodeError sequence 0 holds
-  /// `pos`, or nothing if the model cannot roll back.
-  /// `n_pad` dummy tokens make the batch longer where that is cheaper; they leave no trace.
-  /// path.size() + n_pad <= max_batch.
-  virtual Verification verify(Pos pos, std::span<const Token> path, int n_pad) = 0;
-  Verification verify(Pos pos, std::span<const Token> path) { return verify(pos, path, 0); }
+  /// text; the sampler's state advances with them. After Aborted or DecodeError every sequence is
+  /// as before, or empty if the model cannot roll back.
+  /// `n_pad` dummy tokens make the batch longer where that is faster; they leave no trace.
+  /// All rows + n_pad <= max_batch.
+  virtual std::vector<SegmentResult> verify(std::span<const Segment> segments, int n_pad) = 0;
 };
 
 /// The model that drafts.
@@ -134,10 +184,10 @@ class DraftModel : public Model {
   virtual void fork(const Fork& op) = 0;
 
   /// Appends every input to its sequence, in one forward pass if the batch size allows. Returns the
-  /// best `k` candidates after each input, in order of inputs. No sequence may appear twice. After
+  /// best candidates after each input, in order of inputs. No sequence may appear twice. After
   /// Aborted or DecodeError every sequence is as before the call.
   virtual std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
-                                                    int k) = 0;
+                                                    const RankOptions& rank) = 0;
 };
 
 /// Called once, on the worker's thread, which then owns the model.

@@ -78,6 +78,9 @@ class Planner {
   /// Candidates wanted after each evaluated node.
   virtual int width() const = 0;
 
+  /// How the draft ranks the candidates after a node.
+  virtual RankOptions rank_options() const { return width(); }
+
   /// A verification or a draft pass has ended.
   virtual void on_step(const StepTime& /*step*/) {}
 

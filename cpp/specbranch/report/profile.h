@@ -46,6 +46,11 @@ struct AcceptanceTable {
   std::array<double, kRanks> rank_expected{};  ///< sum of q_r / (1 - q_0) where that was possible.
   double first_hits = 0.0;                     ///< accepted first choices.
   double first_count = 0.0;                    ///< all first choices: the sum of `seen`.
+  double beyond_hits = 0.0;                    ///< accepted tokens beyond the draft's truncation.
+  double beyond_expected = 0.0;  ///< sum of their confidences, not reduced by a weight.
+  double beyond_trials = 0.0;    ///< such a token could have been first, and one of both was right.
+  double beyond_wins = 0.0;      ///< ... and it was that token.
+  bool beyond_first = false;     ///< by these trials, such a token may be the first choice.
 
   // When to probe the draft again while the draft is paused. Not saved.
   double tokens_since_probe = 0.0;  ///< decoded since the last probe.

@@ -12,18 +12,19 @@ std::size_t index(ModelRole role) { return role == ModelRole::kTarget ? 0 : 1; }
 TraceSpan describe(ModelRole role, const Command& command) {
   TraceSpan span;
   span.role = role;
-  if (const auto* begin = std::get_if<BeginCommand>(&command.body)) {
-    span.kind = TraceSpan::Kind::kPrefill;
-    span.n_tokens = static_cast<int>(begin->request->prompt.size()) - 1;
-  } else if (const auto* verify = std::get_if<VerifyCommand>(&command.body)) {
+  if (const auto* verify = std::get_if<VerifyCommand>(&command.body)) {
     span.kind = TraceSpan::Kind::kVerify;
-    span.n_tokens = static_cast<int>(verify->path.size());
+    span.n_tokens = verify->n_tokens() - verify->n_pad;
     span.n_padding = verify->n_pad;
-  } else {
-    const auto& draft = std::get<DraftCommand>(command.body);
+  } else if (const auto* draft = std::get_if<DraftCommand>(&command.body)) {
     span.kind = TraceSpan::Kind::kDraft;
-    span.n_lanes = static_cast<int>(draft.inputs.size());
-    span.n_tokens = draft.n_tokens();
+    span.n_lanes = static_cast<int>(draft->inputs.size());
+    span.n_tokens = draft->n_tokens();
+  } else {
+    span.kind = TraceSpan::Kind::kPrefill;
+    if (const auto* chunk = std::get_if<PrefillCommand>(&command.body)) {
+      span.n_tokens = chunk->end - chunk->begin;
+    }
   }
   return span;
 }
@@ -38,9 +39,7 @@ void TraceRecorder::ended(const Event& event, std::span<TraceRound> rounds, std:
   TraceSpan span = running_[index(event.role)];
   span.begin_us = event.begin_us - begin_us_;
   span.end_us = event.end_us - begin_us_;
-  if (const auto* begin = std::get_if<BeginDone>(&event.body)) {
-    span.n_tokens -= begin->n_reused;
-  } else if (std::holds_alternative<AbortDone>(event.body)) {
+  if (std::holds_alternative<AbortDone>(event.body)) {
     span.end = TraceSpan::End::kAborted;
   } else if (std::holds_alternative<FailDone>(event.body)) {
     span.end = TraceSpan::End::kFailed;

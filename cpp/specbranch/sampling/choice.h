@@ -19,6 +19,21 @@ namespace specbranch {
 struct Candidate {
   Token token = 0;
   double confidence = 0.0;  ///< softmax of the (perturbed) scores over the draft's candidates.
+  bool beyond = false;      ///< only a loosened truncation leaves it.
+};
+
+/// How probable it is that the target allows a token beyond the draft's own truncation, relative to
+/// the draft's confidence in it: as long as nothing is known of the pair.
+inline constexpr double kBeyondWeight = 0.3;
+
+/// How a draft ranks its candidates.
+struct RankOptions {
+  RankOptions() = default;
+  RankOptions(int n) : k(n) {}  // NOLINT(google-explicit-constructor): all others are optional
+
+  int k = 1;                             ///< candidates wanted.
+  double beyond_weight = kBeyondWeight;  ///< of tokens beyond the truncation; 0: none of them.
+  bool beyond_first = false;             ///< one of them may be the first candidate.
 };
 
 /// Index in `scored` of the chosen token: the largest score plus noise; the lowest id on a tie.

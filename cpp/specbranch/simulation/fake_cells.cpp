@@ -59,26 +59,70 @@ void FakeCells::fork(const Fork& op) {
   to.insert(to.end(), from.begin() + op.shared, from.begin() + op.length);
 }
 
-int FakeCells::begin(std::span<const Token> prompt) {
+int FakeCells::open(std::span<const SeqId> seqs, std::span<const Token> prompt) {
+  if (seqs.empty() || prompt.empty()) {
+    throw PreconditionError("[open] there is no sequence, or no prompt");
+  }
   const auto wanted = prompt.first(prompt.size() - 1);
   std::ptrdiff_t n_reused = 0;
-  for (auto& cells : cells_) {
+  for (const SeqId seq : seqs) {
+    auto& cells = at(seq, "open");
     const auto end = std::ranges::mismatch(cells, wanted).in1;
     n_reused = std::max(n_reused, end - cells.begin());
     cells.erase(end, cells.end());
   }
-  cells_[0].assign(wanted.begin(), wanted.end());
+  at(seqs.front(), "open").assign(wanted.begin(), wanted.begin() + n_reused);
   return static_cast<int>(n_reused);
 }
 
-void FakeCells::check_path(Pos pos, std::span<const Token> path, int n_pad,
-                           const Capabilities& limits) const {
-  const auto& cells = at(0, "verify");
-  expect(cells.size(), pos, "verify");
-  if (path.empty() || n_pad < 0 || static_cast<int>(path.size()) + n_pad > limits.max_batch ||
-      pos + static_cast<Pos>(path.size()) > limits.n_ctx) {
-    throw PreconditionError("[verify] a path of " + std::to_string(path.size()) + " tokens at " +
-                            std::to_string(pos) + " does not fit");
+void FakeCells::prefill(SeqId seq, std::span<const Token> prompt, Pos begin, Pos end,
+                        const Capabilities& limits) {
+  auto& cells = at(seq, "prefill");
+  expect(cells.size(), begin, "prefill");
+  const auto n_wanted = static_cast<Pos>(prompt.size()) - 1;
+  // A chunk ends at a multiple of its size, or with the prompt.
+  const Pos border = (begin / limits.prefill_chunk + 1) * limits.prefill_chunk;
+  if (end <= begin || end != std::min(border, n_wanted)) {
+    throw PreconditionError("[prefill] " + std::to_string(begin) + " to " + std::to_string(end) +
+                            " is no chunk of a prompt of " + std::to_string(prompt.size()));
+  }
+  const auto chunk =
+      prompt.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+  if (std::ranges::any_of(chunk, [&](Token t) { return t < 0 || t >= limits.n_vocab; })) {
+    throw PreconditionError("[prefill] a token is beyond the vocabulary of " +
+                            std::to_string(limits.n_vocab));
+  }
+  cells.insert(cells.end(), chunk.begin(), chunk.end());
+}
+
+void FakeCells::check_segments(std::span<const Segment> segments, int n_pad,
+                               const Capabilities& limits) const {
+  int n_rows = n_pad;
+  for (const Segment& segment : segments) {
+    const auto& cells = at(segment.seq, "verify");
+    expect(cells.size(), segment.pos, "verify");
+    const auto same = [&](const Segment& other) {
+      return other.seq == segment.seq || other.generation_id == segment.generation_id;
+    };
+    if (std::ranges::count_if(segments, same) != 1) {
+      throw PreconditionError("[verify] sequence " + std::to_string(segment.seq) +
+                              " or its session appears twice");
+    }
+    const auto& rows = segment.rows;
+    if (rows.empty() || !rows.back().wanted ||
+        !std::ranges::is_partitioned(rows, [](const Row& row) { return !row.wanted; })) {
+      throw PreconditionError("[verify] sequence " + std::to_string(segment.seq) +
+                              " has no rows whose choices are wanted, or not at its end");
+    }
+    if (segment.pos + static_cast<Pos>(rows.size()) > limits.n_ctx) {
+      throw PreconditionError("[verify] a path of " + std::to_string(rows.size()) + " tokens at " +
+                              std::to_string(segment.pos) + " does not fit");
+    }
+    n_rows += static_cast<int>(rows.size());
+  }
+  if (segments.empty() || n_pad < 0 || n_rows > limits.max_batch) {
+    throw PreconditionError("[verify] " + std::to_string(segments.size()) + " segments of " +
+                            std::to_string(n_rows) + " rows in all do not fit");
   }
 }
 
@@ -91,6 +135,11 @@ void FakeCells::check_inputs(std::span<const SequenceInput> inputs,
     if (input.tokens.empty() || std::ranges::count_if(inputs, same) != 1) {
       throw PreconditionError("[draft] sequence " + std::to_string(input.seq) +
                               " has no tokens or appears twice");
+    }
+    if (std::ranges::any_of(input.tokens, [&](Token t) { return t < 0 || t >= limits.n_vocab; })) {
+      throw PreconditionError("[draft] sequence " + std::to_string(input.seq) +
+                              " gets a token beyond the vocabulary of " +
+                              std::to_string(limits.n_vocab));
     }
     if (cells.size() + input.tokens.size() > static_cast<std::size_t>(limits.n_ctx)) {
       throw PreconditionError("[draft] sequence " + std::to_string(input.seq) +

@@ -22,13 +22,17 @@ class FakeCells {
   void truncate(const Truncate& op);
   void fork(const Fork& op);
 
-  /// What `Model::begin` demands. Sequence 0 takes over the longest prefix that any sequence holds;
-  /// returns its length.
-  int begin(std::span<const Token> prompt);
+  /// What `Model::open` demands. The first of `seqs` takes over the longest prefix of the prompt
+  /// that any of them holds; returns its length.
+  int open(std::span<const SeqId> seqs, std::span<const Token> prompt);
+
+  /// What `Model::prefill` demands.
+  void prefill(SeqId seq, std::span<const Token> prompt, Pos begin, Pos end,
+               const Capabilities& limits);
 
   /// What `TargetModel::verify` demands.
-  void check_path(Pos pos, std::span<const Token> path, int n_pad,
-                  const Capabilities& limits) const;
+  void check_segments(std::span<const Segment> segments, int n_pad,
+                      const Capabilities& limits) const;
 
   /// What `DraftModel::draft` demands.
   void check_inputs(std::span<const SequenceInput> inputs, const Capabilities& limits) const;

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/model/sessions.h"
 #include "specbranch/sampling/noise.h"
 #include "specbranch/simulation/fake_cells.h"
 
@@ -30,7 +31,7 @@ std::uint64_t context_key(std::uint64_t seed, std::span<const Token> context) {
   return key ^ (all * 0x94D049BB133111EBULL);
 }
 
-/// What every forward pass of a fake does besides its answer.
+/// What every forward pass and prefill chunk of a fake does besides its answer.
 class FakeSteps {
  public:
   explicit FakeSteps(const FakeOptions& options) : options_(options) {}
@@ -72,66 +73,108 @@ std::vector<Scored> sampled(const FakeOptions& options, const SamplingOptions& s
 
 class FakeTarget final : public TargetModel {
  public:
-  explicit FakeTarget(const FakeOptions& options) : options_(options), cells_(1), steps_(options) {}
+  explicit FakeTarget(const FakeOptions& options)
+      : options_(options), cells_(options.n_target_seq), steps_(options) {}
 
   Capabilities capabilities() const override {
-    Capabilities result{options_.n_vocab, options_.n_ctx, 1, options_.max_batch};
+    Capabilities result{options_.n_vocab, options_.n_ctx, options_.n_target_seq,
+                        options_.max_batch};
     result.n_feature_layers = options_.n_feature_layers;
     result.n_embd = kFakeEmbd;
+    result.prefill_chunk = options_.prefill_chunk;
     return result;
   }
 
-  int begin(const Request& request) override {
+  int open(GenerationId id, const std::shared_ptr<const Request>& request,
+           std::span<const SeqId> seqs) override {
+    if (seqs.size() != 1)
+      throw PreconditionError("[open] a session of the target has one sequence");
+    sessions_.open(id, Session{request, seqs.front()});
+    return cells_.open(seqs, request->prompt);
+  }
+
+  void prefill(GenerationId id, Pos begin, Pos end) override {
+    const Session& session = sessions_.at(id, "prefill");
     steps_.step([&] { return abort_requested(); });
-    sampling_ = request.sampling;
-    logprobs_ = request.logprobs;
-    n_feature_layers_ = request.n_feature_layers;
-    return cells_.begin(request.prompt);
+    cells_.prefill(session.seq, session.request->prompt, begin, end, capabilities());
+  }
+
+  void close(GenerationId id, bool forget) override {
+    const Session* session = sessions_.find(id);
+    if (session == nullptr) return;
+    if (forget) cells_.truncate({session->seq, cells_.length(session->seq), 0});
+    sessions_.close(id);
   }
 
   Pos length(SeqId seq) const override { return cells_.length(seq); }
 
   void truncate(const Truncate& op) override { cells_.truncate(op); }
 
-  using TargetModel::verify;
-  Verification verify(Pos pos, std::span<const Token> path, int n_pad) override {
-    cells_.check_path(pos, path, n_pad, capabilities());
+  std::vector<SegmentResult> verify(std::span<const Segment> segments, int n_pad) override {
+    cells_.check_segments(segments, n_pad, capabilities());
+    for (const Segment& segment : segments) {
+      if (sessions_.at(segment.generation_id, "verify").seq != segment.seq) {
+        throw PreconditionError("[verify] another session's sequence");
+      }
+    }
     steps_.step([&] { return abort_requested(); });
-    const std::span<const Token> cells = cells_.append(0, path);
+    std::vector<SegmentResult> results;
+    results.reserve(segments.size());
+    for (const Segment& segment : segments) {
+      results.push_back({segment.generation_id, verify_one(segment), nullptr});
+    }
+    return results;
+  }
+
+ private:
+  struct Session {
+    std::shared_ptr<const Request> request;
+    SeqId seq = 0;
+  };
+
+  Verification verify_one(const Segment& segment) {
+    const Request& request = *sessions_.at(segment.generation_id, "verify").request;
+    std::vector<Token> path;
+    path.reserve(segment.rows.size());
+    for (const Row& row : segment.rows) path.push_back(row.token);
+    const std::span<const Token> cells = cells_.append(segment.seq, path);
     Verification verification;
+    std::size_t n_seen = 0;  // cells before the last choice
     for (std::size_t i = 0; i < path.size(); ++i) {
-      const auto context = cells.first(static_cast<std::size_t>(pos) + i + 1);
-      std::optional<Choice> choice = choose_next(context);
+      if (!segment.rows[i].wanted) continue;
+      const auto context = cells.first(static_cast<std::size_t>(segment.pos) + i + 1);
+      std::optional<Choice> choice = choose_next(request, context);
       verification.exhausted = !choice;
       if (!choice) break;
+      n_seen = context.size();
       const bool last = choice->end || i + 1 == path.size() || choice->token != path[i + 1];
       verification.choices.push_back(std::move(*choice));
       if (last) break;
     }
-    if (n_feature_layers_ > 0 && !verification.choices.empty()) {
-      const auto seen = static_cast<std::size_t>(pos) + verification.choices.size();
-      verification.features = fake_features(options_, cells.first(seen),
-                                            verification.choices.back().token, n_feature_layers_);
+    if (request.n_feature_layers > 0 && !verification.choices.empty()) {
+      verification.features =
+          fake_features(options_, cells.first(n_seen), verification.choices.back().token,
+                        request.n_feature_layers);
     }
     return verification;
   }
 
- private:
   /// Nothing if every token is forbidden.
-  std::optional<Choice> choose_next(std::span<const Token> context) const {
-    const auto scored = sampled(options_, sampling_, context, 1.0);
-    const PositionNoise noise(sampling_.seed, static_cast<Pos>(context.size()));
-    const auto index = choose(scored, sampling_.temperature > 0 ? &noise : nullptr);
+  std::optional<Choice> choose_next(const Request& request, std::span<const Token> context) const {
+    const SamplingOptions& sampling = request.sampling;
+    const auto scored = sampled(options_, sampling, context, 1.0);
+    const PositionNoise noise(sampling.seed, static_cast<Pos>(context.size()));
+    const auto index = choose(scored, sampling.temperature > 0 ? &noise : nullptr);
     if (index < 0) return std::nullopt;
     Choice choice;
     choice.token = scored[static_cast<std::size_t>(index)].token;
     choice.end = options_.end_every > 0 && context_key(options_.model_seed + 99, context) %
                                                    static_cast<std::uint64_t>(options_.end_every) ==
                                                0;
-    if (logprobs_ >= 0) {
+    if (request.logprobs >= 0) {
       const std::vector<float> raw = fake_scores(options_, context, 1.0);
       choice.logprob = static_cast<float>(log_softmax_at(raw, choice.token));
-      for (const Scored& best : ScoreRow(raw).largest(logprobs_)) {
+      for (const Scored& best : ScoreRow(raw).largest(request.logprobs)) {
         choice.top.push_back({best.token, static_cast<float>(log_softmax_at(raw, best.token))});
       }
     }
@@ -141,9 +184,7 @@ class FakeTarget final : public TargetModel {
   FakeOptions options_;
   FakeCells cells_;
   FakeSteps steps_;
-  SamplingOptions sampling_;
-  int logprobs_ = -1;
-  int n_feature_layers_ = 0;
+  Sessions<Session> sessions_;
 };
 
 class FakeDraft final : public DraftModel {
@@ -152,13 +193,30 @@ class FakeDraft final : public DraftModel {
       : options_(options), cells_(options.n_seq), steps_(options) {}
 
   Capabilities capabilities() const override {
-    return {options_.n_vocab, options_.n_ctx, options_.n_seq, options_.max_batch};
+    Capabilities result{options_.n_vocab, options_.n_ctx, options_.n_seq, options_.max_batch};
+    result.prefill_chunk = options_.prefill_chunk;
+    return result;
   }
 
-  int begin(const Request& request) override {
+  int open(GenerationId id, const std::shared_ptr<const Request>& request,
+           std::span<const SeqId> seqs) override {
+    sessions_.open(id, Session{request, {seqs.begin(), seqs.end()}});
+    return cells_.open(seqs, request->prompt);
+  }
+
+  void prefill(GenerationId id, Pos begin, Pos end) override {
+    const Session& session = sessions_.at(id, "prefill");
     steps_.step([&] { return abort_requested(); });
-    sampling_ = request.sampling;
-    return cells_.begin(request.prompt);
+    cells_.prefill(session.seqs.front(), session.request->prompt, begin, end, capabilities());
+  }
+
+  void close(GenerationId id, bool forget) override {
+    const Session* session = sessions_.find(id);
+    if (session == nullptr) return;
+    for (const SeqId seq : session->seqs) {
+      if (forget) cells_.truncate({seq, cells_.length(seq), 0});
+    }
+    sessions_.close(id);
   }
 
   Pos length(SeqId seq) const override { return cells_.length(seq); }
@@ -166,24 +224,36 @@ class FakeDraft final : public DraftModel {
   void truncate(const Truncate& op) override { cells_.truncate(op); }
   void fork(const Fork& op) override { cells_.fork(op); }
 
-  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs, int k) override {
+  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
+                                            const RankOptions& rank) override {
     cells_.check_inputs(inputs, capabilities());
+    for (const SequenceInput& input : inputs) {
+      static_cast<void>(sessions_.at(input.generation_id, "draft"));
+    }
     steps_.step([&] { return abort_requested(); });
     std::vector<std::vector<Candidate>> answers;
     for (const SequenceInput& input : inputs) {
+      const SamplingOptions& sampling =
+          sessions_.at(input.generation_id, "draft").request->sampling;
       const std::span<const Token> cells = cells_.append(input.seq, input.tokens);
-      const auto scored = sampled(options_, sampling_, cells, options_.alignment);
-      const PositionNoise noise(sampling_.seed, static_cast<Pos>(cells.size()));
-      answers.push_back(rank(scored, sampling_.temperature > 0 ? &noise : nullptr, k));
+      const auto scored = sampled(options_, sampling, cells, options_.alignment);
+      const PositionNoise noise(sampling.seed, static_cast<Pos>(cells.size()));
+      answers.push_back(
+          specbranch::rank(scored, sampling.temperature > 0 ? &noise : nullptr, rank.k));
     }
     return answers;
   }
 
  private:
+  struct Session {
+    std::shared_ptr<const Request> request;
+    std::vector<SeqId> seqs;
+  };
+
   FakeOptions options_;
   FakeCells cells_;
   FakeSteps steps_;
-  SamplingOptions sampling_;
+  Sessions<Session> sessions_;
 };
 
 }  // namespace

@@ -20,14 +20,17 @@ namespace specbranch {
 struct FakeOptions {
   int n_vocab = 32;
   Pos n_ctx = 512;
-  int n_seq = 8;
+  int n_seq = 8;         ///< draft only.
+  int n_target_seq = 1;  ///< target only: sessions that may be open at once.
   int max_batch = 64;
+  int prefill_chunk = 128;
   std::uint64_t model_seed = 1;  ///< of the target's distributions.
   double alignment = 0.8;  ///< draft only: weight of the target's scores against noise of its own.
   double sharpness = 3.0;  ///< spread of the scores: larger is more certain.
   int end_every = 0;       ///< target: about one context in so many ends the text; 0: none.
-  std::int64_t step_us = 0;        ///< real time that a forward pass takes (sleeps); 0: none.
-  std::int64_t fail_at_step = -1;  ///< this forward pass throws DecodeError; negative: none.
+  std::int64_t step_us = 0;  ///< real time that a forward pass takes (sleeps); 0: none.
+  std::int64_t fail_at_step =
+      -1;                     ///< this pass or prefill chunk throws DecodeError; negative: none.
   bool fail_fatally = false;  ///< ... throws std::runtime_error instead (an escaped exception).
   int n_feature_layers = 6;   ///< target: layers whose inputs it can give (see fake_features).
 };

@@ -49,17 +49,14 @@ void validate(const SimulatedMachine& machine) {
   require_time("draft_prefill_us", machine.draft_prefill_us, 0.0);
 }
 
-double n_prefilled(const BeginCommand& begin) {
-  return static_cast<double>(begin.request->prompt.size() - 1);
-}
-
 double duration(const SimulatedMachine& machine, ModelRole role, const Command& command) {
   const bool target = role == ModelRole::kTarget;
   const double latency = target ? machine.target_latency_us : machine.draft_latency_us;
-  if (const auto* begin = std::get_if<BeginCommand>(&command.body)) {
+  if (const auto* chunk = std::get_if<PrefillCommand>(&command.body)) {
     const double token = target ? machine.target_prefill_us : machine.draft_prefill_us;
-    return latency + token * n_prefilled(*begin);
+    return latency + token * static_cast<double>(chunk->end - chunk->begin);
   }
+  if (std::holds_alternative<OpenCommand>(command.body)) return 0.0;
   if (const auto* verify = std::get_if<VerifyCommand>(&command.body)) {
     return latency + step_us(machine.costs.target_us, verify->n_tokens());
   }

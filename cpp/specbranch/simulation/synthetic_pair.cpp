@@ -7,6 +7,7 @@
 #include <string>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/model/sessions.h"
 #include "specbranch/simulation/fake_cells.h"
 
 namespace specbranch {
@@ -69,14 +70,16 @@ class Draws {
 /// The text: the prompt, then a hash of the position.
 class TrueText {
  public:
-  TrueText(std::uint64_t seed, int n_vocab)
-      : seed_(mix(seed)), n_vocab_(static_cast<std::uint64_t>(n_vocab)) {}
+  TrueText(const SyntheticOptions& options, std::shared_ptr<const Request> request)
+      : seed_(mix(options.seed)),
+        n_vocab_(static_cast<std::uint64_t>(options.n_vocab)),
+        request_(std::move(request)) {}
 
-  void begin(std::vector<Token> prompt) { prompt_ = std::move(prompt); }
+  const std::vector<Token>& prompt() const { return request_->prompt; }
 
   Token at(Pos pos) const {
     const auto i = static_cast<std::size_t>(pos);
-    if (i < prompt_.size()) return prompt_[i];
+    if (i < prompt().size()) return prompt()[i];
     return static_cast<Token>(mix(seed_ + i * 0xD6E8FEB86659FD93ULL) % n_vocab_);
   }
 
@@ -92,7 +95,7 @@ class TrueText {
  private:
   std::uint64_t seed_;
   std::uint64_t n_vocab_;
-  std::vector<Token> prompt_;
+  std::shared_ptr<const Request> request_;
 };
 
 /// Proposes by the law of the options, or as it was recorded.
@@ -159,17 +162,27 @@ std::uint64_t hash_of(std::span<const Token> tokens) {
 class SyntheticTarget final : public TargetModel {
  public:
   explicit SyntheticTarget(const SyntheticOptions& options)
-      : limits_{options.n_vocab, options.n_ctx, 1, options.max_batch},
-        text_(options.seed, options.n_vocab),
+      : options_(options),
+        limits_{options.n_vocab, options.n_ctx, 1, options.max_batch},
         cells_(1) {}
 
   Capabilities capabilities() const override { return limits_; }
 
-  int begin(const Request& request) override {
-    if (abort_requested()) throw Aborted("[synthetic] aborted");
-    text_.begin(request.prompt);
+  int open(GenerationId id, const std::shared_ptr<const Request>& request,
+           std::span<const SeqId> seqs) override {
+    sessions_.open(id, TrueText(options_, request));
     n_right_ = 0;
-    return cells_.begin(request.prompt);
+    return cells_.open(seqs, request->prompt);
+  }
+
+  void prefill(GenerationId id, Pos begin, Pos end) override {
+    if (abort_requested()) throw Aborted("[synthetic] aborted");
+    cells_.prefill(0, sessions_.at(id, "prefill").prompt(), begin, end, limits_);
+  }
+
+  void close(GenerationId id, bool forget) override {
+    if (forget && sessions_.find(id) != nullptr) truncate({0, length(0), 0});
+    sessions_.close(id);
   }
 
   Pos length(SeqId seq) const override { return cells_.length(seq); }
@@ -179,53 +192,75 @@ class SyntheticTarget final : public TargetModel {
     n_right_ = std::min(n_right_, op.length);
   }
 
-  using TargetModel::verify;
-  Verification verify(Pos pos, std::span<const Token> path, int n_pad) override {
-    cells_.check_path(pos, path, n_pad, limits_);
+  std::vector<SegmentResult> verify(std::span<const Segment> segments, int n_pad) override {
+    cells_.check_segments(segments, n_pad, limits_);
+    const Segment& segment = segments.front();  // there is one sequence
+    const TrueText& text = sessions_.at(segment.generation_id, "verify");
     if (abort_requested()) throw Aborted("[synthetic] aborted");
+    std::vector<Token> path;
+    path.reserve(segment.rows.size());
+    for (const Row& row : segment.rows) path.push_back(row.token);
     const std::span<const Token> cells = cells_.append(0, path);
-    n_right_ = text_.count_right(cells, n_right_);
+    n_right_ = text.count_right(cells, n_right_);
     Verification verification;
     for (std::size_t i = 1; i <= path.size(); ++i) {
-      const Pos next = pos + static_cast<Pos>(i);
+      if (!segment.rows[i - 1].wanted) continue;
+      const Pos next = segment.pos + static_cast<Pos>(i);
       // On a wrong text another token: a cell that should not be there must show.
       const Token token =
           n_right_ >= next
-              ? text_.at(next)
+              ? text.at(next)
               : static_cast<Token>(hash_of(cells.first(static_cast<std::size_t>(next))) %
                                    static_cast<std::uint64_t>(limits_.n_vocab));
       verification.choices.push_back(Choice{token, false, 0.0F, {}});
       if (i < path.size() && token != path[i]) break;
     }
-    return verification;
+    std::vector<SegmentResult> results;
+    results.push_back({segment.generation_id, std::move(verification), nullptr});
+    return results;
   }
 
  private:
+  SyntheticOptions options_;
   Capabilities limits_;
-  TrueText text_;
   FakeCells cells_;
+  Sessions<TrueText> sessions_;
   Pos n_right_ = 0;  ///< so many of its first cells were found to be the text.
 };
 
 class SyntheticDraft final : public DraftModel {
  public:
   explicit SyntheticDraft(const SyntheticOptions& options)
-      : limits_{options.n_vocab, options.n_ctx, options.n_seq, options.max_batch},
-        text_(options.seed, options.n_vocab),
+      : options_(options),
+        limits_{options.n_vocab, options.n_ctx, options.n_seq, options.max_batch},
         proposals_(options),
         cells_(options.n_seq),
         n_right_(static_cast<std::size_t>(options.n_seq), 0) {}
 
   Capabilities capabilities() const override { return limits_; }
 
-  int begin(const Request& request) override {
-    if (abort_requested()) throw Aborted("[synthetic] aborted");
-    text_.begin(request.prompt);
-    const int n_reused = cells_.begin(request.prompt);
-    for (SeqId seq = 0; seq < limits_.n_seq; ++seq) {
-      n_right_[static_cast<std::size_t>(seq)] = cells_.length(seq);
-    }
+  int open(GenerationId id, const std::shared_ptr<const Request>& request,
+           std::span<const SeqId> seqs) override {
+    sessions_.open(id, Session{TrueText(options_, request), {seqs.begin(), seqs.end()}});
+    const int n_reused = cells_.open(seqs, request->prompt);
+    for (const SeqId seq : seqs) n_right_[static_cast<std::size_t>(seq)] = cells_.length(seq);
     return n_reused;
+  }
+
+  void prefill(GenerationId id, Pos begin, Pos end) override {
+    if (abort_requested()) throw Aborted("[synthetic] aborted");
+    const Session& session = sessions_.at(id, "prefill");
+    cells_.prefill(session.seqs.front(), session.text.prompt(), begin, end, limits_);
+    n_right_[static_cast<std::size_t>(session.seqs.front())] = end;
+  }
+
+  void close(GenerationId id, bool forget) override {
+    const Session* session = sessions_.find(id);
+    if (session == nullptr) return;
+    for (const SeqId seq : session->seqs) {
+      if (forget) truncate({seq, length(seq), 0});
+    }
+    sessions_.close(id);
   }
 
   Pos length(SeqId seq) const override { return cells_.length(seq); }
@@ -240,27 +275,35 @@ class SyntheticDraft final : public DraftModel {
     forget(op.to, op.shared);
   }
 
-  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs, int k) override {
+  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
+                                            const RankOptions& rank) override {
     cells_.check_inputs(inputs, limits_);
     if (abort_requested()) throw Aborted("[synthetic] aborted");
     std::vector<std::vector<Candidate>> answers;
     answers.reserve(inputs.size());
     for (const SequenceInput& input : inputs) {
+      const TrueText& text = sessions_.at(input.generation_id, "draft").text;
       const std::span<const Token> cells = cells_.append(input.seq, input.tokens);
       Pos& right = n_right_[static_cast<std::size_t>(input.seq)];
-      right = text_.count_right(cells, right);
-      answers.push_back(propose(cells, right, k));
+      right = text.count_right(cells, right);
+      answers.push_back(propose(text, cells, right, rank.k));
     }
     return answers;
   }
 
  private:
+  struct Session {
+    TrueText text;
+    std::vector<SeqId> seqs;
+  };
+
   void forget(SeqId seq, Pos length) {
     Pos& right = n_right_[static_cast<std::size_t>(seq)];
     right = std::min(right, length);
   }
 
-  std::vector<Candidate> propose(std::span<const Token> cells, Pos n_right, int k) const {
+  std::vector<Candidate> propose(const TrueText& text, std::span<const Token> cells, Pos n_right,
+                                 int k) const {
     const auto next = static_cast<Pos>(cells.size());
     const bool on_text = n_right == next;
     // Off the text: what is drawn depends on the tokens since it was left.
@@ -269,7 +312,7 @@ class SyntheticDraft final : public DraftModel {
                                   : mix(hash_of(cells.subspan(static_cast<std::size_t>(n_right)))) +
                                         static_cast<std::uint64_t>(n_right);
     const DraftRecord record = proposals_.at(next, key, on_text);
-    const Token truth = text_.at(next);
+    const Token truth = text.at(next);
     const auto others = static_cast<std::uint64_t>(limits_.n_vocab - 1);
     const std::uint64_t first = mix(key + 0x5851F42D4C957F2DULL) % others;
     std::vector<Candidate> candidates;
@@ -285,10 +328,11 @@ class SyntheticDraft final : public DraftModel {
     return candidates;
   }
 
+  SyntheticOptions options_;
   Capabilities limits_;
-  TrueText text_;
   Proposals proposals_;
   FakeCells cells_;
+  Sessions<Session> sessions_;
   std::vector<Pos> n_right_;  ///< by sequence: so many first cells were found to be the text.
 };
 

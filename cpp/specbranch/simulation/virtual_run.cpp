@@ -11,6 +11,8 @@
 namespace specbranch {
 namespace {
 
+constexpr GenerationId kGeneration = 1;
+
 /// A command on its way through a model.
 struct Pending {
   Command command;
@@ -44,7 +46,7 @@ class VirtualRun {
     limits.target = target.capabilities();
     if (draft != nullptr) limits.draft = draft->capabilities();
     if (!planner) planner = make_planner(request, options.profile);
-    decoder_ = std::make_unique<Decoder>(request_, limits, 1, std::move(planner),
+    decoder_ = std::make_unique<Decoder>(request_, limits, kGeneration, std::move(planner),
                                          [this](const Committed& committed) {
                                            result_.tokens.push_back(committed.choice.token);
                                            result_.from_draft.push_back(committed.from_draft());
@@ -64,6 +66,8 @@ class VirtualRun {
       }
       deliver(pick());
     }
+    target_.close(kGeneration, /*forget=*/false);
+    if (draft_ != nullptr) draft_->close(kGeneration, /*forget=*/false);
     result_.finish = decoder_->finish();
     result_.error = decoder_->error();
     result_.draft_error = decoder_->draft_error();
@@ -91,7 +95,8 @@ class VirtualRun {
     policy_asked_ = false;
     PolicyReply done;
     if (options_.policy) done.plan = options_.policy(decoder_->policy_round());
-    dispatch(decoder_->on(Event{ModelRole::kTarget, 1, std::move(done), now_us_, now_us_}));
+    dispatch(
+        decoder_->on(Event{ModelRole::kTarget, kGeneration, std::move(done), now_us_, now_us_}));
   }
 
   ModelRole pick() {
@@ -113,13 +118,17 @@ class VirtualRun {
     event.end_us = pending.end_us;
     event.ops_us = std::min(pending.ops_us, pending.end_us - pending.begin_us);
     if (options_.tamper_event) options_.tamper_event(event);
-    // As the coordinator has it: a draft that is given the text later does not move the begin.
-    if (std::holds_alternative<BeginDone>(event.body) && decoder_->counters().n_target_steps == 0) {
+    const bool before_text = decoder_->counters().n_target_steps == 0;
+    Commands commands = decoder_->on(event);
+    // As the engine has it: a draft that is given the text later does not move the begin.
+    const bool prompt = std::holds_alternative<OpenDone>(event.body) ||
+                        std::holds_alternative<PrefillDone>(event.body);
+    if (prompt && before_text && !decoder_->reading(role)) {
       decode_begin_us_ = std::max(decode_begin_us_, event.end_us);
       meter_.start(decode_begin_us_);
     }
     meter_.add(role, event.begin_us, event.end_us);
-    dispatch(decoder_->on(event));
+    dispatch(std::move(commands));
     if (++result_.n_events == options_.cancel_after_events) dispatch(decoder_->cancel());
   }
 

@@ -1,6 +1,7 @@
 #include "specbranch/tree/draft_sequences.h"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -30,18 +31,34 @@ void DraftSequences::reset(std::vector<Token> text, int n_seq) {
   ledger_.reset(std::move(text), n_seq);
 }
 
-void DraftSequences::begin(std::span<const Pos> lengths) {
-  if (lengths.empty() || lengths.front() != n_prefill_ ||
-      std::ranges::any_of(lengths, [&](Pos length) { return length > n_prefill_; })) {
-    throw PreconditionError("[DraftSequences::begin] the sequences do not hold the prompt of " +
+void DraftSequences::open(std::span<const Pos> lengths) {
+  if (std::ranges::any_of(lengths, [&](Pos length) { return length > n_prefill_; })) {
+    throw PreconditionError("[DraftSequences::open] a sequence holds more than the prompt of " +
                             std::to_string(n_prefill_ + 1) + " tokens without its last");
   }
   ledger_.begin(lengths);
 }
 
-DraftCommand DraftSequences::plan(SpeculationTree& tree, std::span<const NodeId> nodes, int width) {
+void DraftSequences::prefilled(Pos length) {
+  if (length <= ledger_.length(0) || length > n_prefill_) {
+    throw PreconditionError("[DraftSequences::prefilled] sequence 0 cannot hold " +
+                            std::to_string(length) + " tokens; it has " +
+                            std::to_string(ledger_.length(0)) + " of " +
+                            std::to_string(n_prefill_));
+  }
+  ledger_.extend(0, length);
+}
+
+std::vector<SeqId> DraftSequences::seqs() const {
+  std::vector<SeqId> seqs(static_cast<std::size_t>(n_seq()));
+  std::iota(seqs.begin(), seqs.end(), 0);
+  return seqs;
+}
+
+DraftCommand DraftSequences::plan(SpeculationTree& tree, std::span<const NodeId> nodes,
+                                  const RankOptions& rank) {
   DraftCommand command;
-  command.k = width;
+  command.rank = rank;
   in_flight_.assign(nodes.begin(), nodes.end());
   for (const NodeId node : nodes) place(tree, node, command);
   sent_ = command.inputs;

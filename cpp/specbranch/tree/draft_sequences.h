@@ -18,9 +18,18 @@ class DraftSequences {
   /// Starts with `text`. The draft must begin before the first pass.
   void reset(std::vector<Token> text, int n_seq);
 
-  /// The draft has begun with the text of `reset`: each sequence holds so many of its first tokens,
-  /// sequence 0 all but the last. Throws PreconditionError for lengths that this rules out.
-  void begin(std::span<const Pos> lengths);
+  /// The draft has opened its session with the text of `reset`: each sequence holds so many of its
+  /// first tokens, none of them the last. Throws PreconditionError for lengths that this rules out.
+  void open(std::span<const Pos> lengths);
+
+  /// The draft has read on: sequence 0 holds `length` tokens of the text.
+  void prefilled(Pos length);
+
+  /// What sequence 0 must hold before the first pass: the text of `reset` without its last token.
+  Pos n_prefill() const { return n_prefill_; }
+
+  /// The ids of the sequences.
+  std::vector<SeqId> seqs() const;
 
   /// Appends a committed token to the text.
   void commit(Token token) { ledger_.commit(token); }
@@ -31,9 +40,9 @@ class DraftSequences {
   /// The number of sequences that no live node of `tree` uses.
   int count_free(const SpeculationTree& tree) const;
 
-  /// Plans and starts a pass that evaluates `nodes`, each in a sequence of its own. `width`:
-  /// candidates wanted after each node.
-  DraftCommand plan(SpeculationTree& tree, std::span<const NodeId> nodes, int width);
+  /// Plans and starts a pass that evaluates `nodes`, each in a sequence of its own. `rank`: of
+  /// the candidates after each node.
+  DraftCommand plan(SpeculationTree& tree, std::span<const NodeId> nodes, const RankOptions& rank);
 
   /// The nodes of the running pass, in the order of its inputs; empty: no pass runs.
   std::span<const NodeId> in_flight() const { return in_flight_; }
@@ -70,7 +79,7 @@ class DraftSequences {
   SeqId free_seq(const SpeculationTree& tree, std::span<const SequenceInput> taken) const;
 
   KvLedger ledger_;
-  Pos n_prefill_ = 0;  ///< what sequence 0 holds after the begin.
+  Pos n_prefill_ = 0;
   std::vector<NodeId> in_flight_;
   std::vector<SequenceInput> sent_;
   bool cancelled_ = false;

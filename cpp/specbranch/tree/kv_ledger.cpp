@@ -24,6 +24,16 @@ void KvLedger::begin(std::span<const Pos> lengths) {
   for (std::size_t seq = 0; seq < entries_.size(); ++seq) entries_[seq] = {lengths[seq], {}};
 }
 
+void KvLedger::extend(SeqId seq, Pos length) {
+  Entry& entry = entries_[static_cast<std::size_t>(seq)];
+  if (!entry.tail.empty() || length < entry.base ||
+      static_cast<std::size_t>(length) > committed_.size()) {
+    throw PreconditionError("[KvLedger::extend] sequence " + std::to_string(seq) + " cannot hold " +
+                            std::to_string(length) + " committed tokens");
+  }
+  entry.base = length;
+}
+
 Pos KvLedger::length(SeqId seq) const {
   const Entry& entry = entries_[static_cast<std::size_t>(seq)];
   return entry.base + static_cast<Pos>(entry.tail.size());

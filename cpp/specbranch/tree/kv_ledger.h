@@ -20,6 +20,9 @@ class KvLedger {
   /// Each sequence holds so many of the first committed tokens.
   void begin(std::span<const Pos> lengths);
 
+  /// `seq`, which holds nothing but committed tokens, holds the first `length` of them.
+  void extend(SeqId seq, Pos length);
+
   /// Appends a committed token to the text.
   void commit(Token token) { committed_.push_back(token); }
 

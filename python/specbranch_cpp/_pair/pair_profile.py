@@ -18,7 +18,7 @@ from specbranch_cpp.errors import InvalidArgument
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FORMAT = "specbranch-profile-1"
+FORMAT = "specbranch-profile-2"
 
 _MIB = 2**20
 # Options of a model that change its step costs.
@@ -39,7 +39,15 @@ MODEL_OPTIONS = (
     "n_ubatch",
 )
 _TABLE = {"hits": 20, "expected": 20, "seen": 20, "rank_hits": 8, "rank_expected": 8}
-_COUNTS = ("first_hits", "first_count")
+_COUNTS = (
+    "first_hits",
+    "first_count",
+    "beyond_hits",
+    "beyond_expected",
+    "beyond_trials",
+    "beyond_wins",
+)
+_FLAGS = ("beyond_first",)
 _COSTS = ("target_us", "draft_us", "target_slowdown", "draft_slowdown")
 _CLASSES = 3  # classes of temperatures: greedy, up to 0.5, above 0.5
 
@@ -116,7 +124,7 @@ def save(path: str, key: dict[str, Any], profile: _core.PairProfile) -> None:
         **key,
         "costs": {name: getattr(costs, name) for name in _COSTS} if costs.known else None,
         "acceptance": [
-            {name: getattr(table, name) for name in (*_TABLE, *_COUNTS)}
+            {name: getattr(table, name) for name in (*_TABLE, *_COUNTS, *_FLAGS)}
             for table in profile.acceptance
         ],
     }
@@ -159,6 +167,9 @@ def _parse(text: str) -> dict[str, Any]:
             _numbers(table, name, length)
         for name in _COUNTS:
             _number(table, name)
+        for name in _FLAGS:
+            if not isinstance(table.get(name), bool):
+                raise _DamagedError(f"{name} is missing, or not true or false")
     return saved
 
 
@@ -186,7 +197,7 @@ def _costs(saved: dict[str, Any]) -> _core.StepCosts:
 
 def _acceptance(saved: dict[str, Any]) -> _core.AcceptanceTable:
     table = _core.AcceptanceTable()
-    for name in (*_TABLE, *_COUNTS):
+    for name in (*_TABLE, *_COUNTS, *_FLAGS):
         setattr(table, name, saved[name])
     return table
 

@@ -86,7 +86,7 @@ class Bench {
     std::int64_t ops_us = 0;
     std::optional<int> n;
     if (const auto* verify = std::get_if<VerifyCommand>(&command.body)) {
-      n = static_cast<int>(verify->path.size());
+      n = verify->n_tokens();
     } else if (const auto* draft = std::get_if<DraftCommand>(&command.body)) {
       n = static_cast<int>(draft->inputs.size());
       ops_us = clock_.fork_us * static_cast<std::int64_t>(draft->ops.size());

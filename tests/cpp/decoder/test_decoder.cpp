@@ -50,7 +50,8 @@ class Bench {
     request->max_tokens = max_tokens;
     request->mode = Mode::kSpecBranch;
     request->trace = true;
-    const Capabilities both{10, 64, 4, 16};
+    Capabilities both{10, 64, 4, 16};
+    both.prefill_chunk = 1;
     decoder = std::make_unique<Decoder>(request, ModelLimits{both, both}, 1,
                                         std::make_unique<ScriptPlanner>(std::move(steps)),
                                         [this](const Committed& committed) {
@@ -71,12 +72,12 @@ class Bench {
   }
 
   void begin() {
-    answer(ModelRole::kDraft, BeginDone{0, {2, 0, 0, 0}});
-    answer(ModelRole::kTarget, BeginDone{0, {2}});
+    answer(ModelRole::kDraft, OpenDone{2, {2, 0, 0, 0}});
+    answer(ModelRole::kTarget, OpenDone{2, {2}});
   }
 
   void verified(const std::vector<Choice>& choices, bool exhausted = false) {
-    answer(ModelRole::kTarget, VerifyDone{{choices, exhausted, {}}});
+    answer(ModelRole::kTarget, VerifyDone{{{1, {choices, exhausted, {}}, nullptr}}});
   }
 
   const Counters& counters() const { return decoder->counters(); }
@@ -125,9 +126,9 @@ TEST_CASE("all accepted: the path, then a hit on what follows it") {
   Bench bench(two_branches(true));
   draft_two_branches(bench);
   const auto& verify = std::get<VerifyCommand>(bench.last.target->body);
-  CHECK(verify.pos == 2);
-  CHECK(verify.path == std::vector<Token>{3, 4});
-  CHECK_FALSE(verify.truncate);
+  CHECK(segment_of(verify).pos == 2);
+  CHECK(path_of(verify) == std::vector<Token>{3, 4});
+  CHECK(verify.ops.empty());
   bench.verified({choice_of(4), choice_of(6)});
   CHECK(bench.tokens == std::vector<Token>{4, 6});
   CHECK(bench.from_draft == std::vector<bool>{true, true});
@@ -186,11 +187,11 @@ TEST_CASE("a miss empties the tree; the next verification cuts the target's sequ
   CHECK(bench.decoder->tree().size() == 1);
   REQUIRE(bench.last.target);
   const auto& verify = std::get<VerifyCommand>(bench.last.target->body);
-  REQUIRE(verify.truncate);
-  CHECK(verify.truncate->expected == 4);  // 1 2 3 4 were decoded
-  CHECK(verify.truncate->length == 3);
-  CHECK(verify.pos == 3);
-  CHECK(verify.path == std::vector<Token>{8});
+  REQUIRE(verify.ops.size() == 1);
+  CHECK(verify.ops[0].expected == 4);  // 1 2 3 4 were decoded
+  CHECK(verify.ops[0].length == 3);
+  CHECK(segment_of(verify).pos == 3);
+  CHECK(path_of(verify) == std::vector<Token>{8});
 }
 
 TEST_CASE("an end token ends the text and is not in it") {
@@ -247,11 +248,27 @@ TEST_CASE("answers that do not fit the commands are refused") {
     CHECK_THROWS_AS(bench.verified({choice_of(4)}), PreconditionError);
     CHECK_THROWS_AS(bench.answer(ModelRole::kDraft, DraftDone{}), PreconditionError);
   }
-  SUBCASE("sequences that a begin cannot leave") {
+  SUBCASE("sequences that a session cannot have when it opens") {
     for (const std::vector<Pos>& lengths :
          {std::vector<Pos>{}, {2, 0, 0}, {1, 0, 0, 0}, {2, 3, 0, 0}, {2, -1, 0, 0}}) {
       Bench bench(two_branches(true));
-      CHECK_THROWS_AS(bench.answer(ModelRole::kDraft, BeginDone{0, lengths}), PreconditionError);
+      CHECK_THROWS_AS(bench.answer(ModelRole::kDraft, OpenDone{2, lengths}), PreconditionError);
+    }
+  }
+  SUBCASE("a chunk that was not asked for") {
+    for (const Pos length : {0, 1, 3}) {
+      Bench bench(two_branches(true));
+      bench.answer(ModelRole::kDraft, OpenDone{1, {1, 0, 0, 0}});
+      REQUIRE(bench.last.draft);
+      CHECK_THROWS_AS(bench.answer(ModelRole::kDraft, PrefillDone{length}), PreconditionError);
+    }
+  }
+  SUBCASE("results of another batch") {
+    for (const std::vector<SegmentResult>& results :
+         {std::vector<SegmentResult>{}, {{2, {}, nullptr}}, {{1, {}, nullptr}, {2, {}, nullptr}}}) {
+      Bench bench(two_branches(true));
+      draft_two_branches(bench);
+      CHECK_THROWS_AS(bench.answer(ModelRole::kTarget, VerifyDone{results}), PreconditionError);
     }
   }
   SUBCASE("too few sequences") {
@@ -306,4 +323,70 @@ TEST_CASE("an abort that came too late: the verification is ignored") {
   CHECK(bench.tokens.empty());
   CHECK(bench.decoder->finish() == Finish::kCancelled);
   CHECK(bench.counters().n_generated == 0);
+}
+
+TEST_CASE("prompts are read in chunks, and no chunk is a reason to plan") {
+  Bench bench({[](const View& view) {
+                 CHECK(view.draft_idle);  // the draft is ready first
+                 CHECK_FALSE(view.target_idle);
+                 return Decision{};
+               },
+               [](const View& view) {
+                 CHECK(view.target_idle);
+                 return Decision{.evaluate = {}, .submit = {view.tree.root()}};
+               }});
+  const auto chunk = [](const std::optional<Command>& command) {
+    REQUIRE(command);
+    return std::get<PrefillCommand>(command->body);
+  };
+  // The prompt is 1 2 3: the models read 1 2.
+  bench.answer(ModelRole::kTarget, OpenDone{0, {0}});
+  CHECK(chunk(bench.last.target).begin == 0);
+  CHECK(chunk(bench.last.target).end == 1);
+  CHECK_FALSE(bench.last.draft);
+  CHECK(bench.decoder->reading(ModelRole::kTarget));
+  bench.answer(ModelRole::kDraft, OpenDone{1, {1, 0, 2, 0}});
+  CHECK(chunk(bench.last.draft).begin == 1);
+  CHECK(chunk(bench.last.draft).end == 2);
+  bench.answer(ModelRole::kTarget, PrefillDone{1});
+  CHECK(chunk(bench.last.target).begin == 1);
+  bench.answer(ModelRole::kDraft, PrefillDone{2});
+  CHECK_FALSE(bench.decoder->reading(ModelRole::kDraft));
+  CHECK_FALSE(bench.last.target);  // the target still reads
+  CHECK_FALSE(bench.last.draft);
+  bench.answer(ModelRole::kTarget, PrefillDone{2});
+  CHECK_FALSE(bench.decoder->reading(ModelRole::kTarget));
+  REQUIRE(bench.last.target);
+  CHECK(std::holds_alternative<VerifyCommand>(bench.last.target->body));
+}
+
+TEST_CASE("a cancel between two chunks: no other chunk is read") {
+  for (const bool aborted : {false, true}) {
+    Bench bench({});
+    bench.answer(ModelRole::kDraft, OpenDone{2, {2, 0, 0, 0}});
+    bench.answer(ModelRole::kTarget, OpenDone{0, {0}});
+    REQUIRE(bench.last.target);
+    const Commands commands = bench.decoder->cancel();
+    CHECK(commands.abort_target);
+    if (aborted) {
+      bench.answer(ModelRole::kTarget, AbortDone{});
+    } else {
+      bench.answer(ModelRole::kTarget, PrefillDone{1});
+    }
+    CHECK_FALSE(bench.last.target);
+    CHECK(bench.decoder->idle());
+    CHECK(bench.decoder->finish() == Finish::kCancelled);
+  }
+}
+
+TEST_CASE("a segment that fails ends its text with the error") {
+  Bench bench(two_branches(true));
+  draft_two_branches(bench);
+  const auto error = std::make_exception_ptr(DecodeError("not a number"));
+  bench.answer(ModelRole::kTarget, VerifyDone{{{1, {}, error}}});
+  CHECK(bench.decoder->idle());
+  CHECK(bench.decoder->finish() == Finish::kFailed);
+  CHECK(holds<DecodeError>(bench.decoder->error()));
+  CHECK(bench.tokens.empty());
+  CHECK(bench.counters().n_unresolved == bench.counters().n_drafted);
 }

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/model/single_session.h"
 #include "support/engine_support.h"
 #include "support/support.h"
 
@@ -126,28 +127,28 @@ TEST_CASE("a verification's features are of its last choice, whatever was padded
   const auto model = make_fake_target(options);
   Request request = request_in(Mode::kSpecBranch, 0.0F, 1);
   request.n_feature_layers = 2;
-  model->begin(request);
+  begin(*model, request);
   std::vector<Token> text = request.prompt;
   std::vector<Token> next;  // what the target will choose
   for (int i = 0; i < 6; ++i) {
     const Pos pos = static_cast<Pos>(text.size()) - 1;
-    const Verification one = model->verify(pos, std::span(&text.back(), 1));
+    const Verification one = verify(*model, pos, std::span(&text.back(), 1));
     CHECK(one.features == fake_features(options, text, one.choices[0].token, 2));
     next.push_back(one.choices[0].token);
     text.push_back(one.choices[0].token);
   }
   for (std::size_t n_right = 0; n_right < 4; ++n_right) {
     CAPTURE(n_right);
-    model->begin(request);
+    begin(*model, request);
     std::vector<Token> path{request.prompt.back()};
     path.insert(path.end(), next.begin(), next.begin() + static_cast<std::ptrdiff_t>(n_right));
     path.push_back((next[n_right] + 1) % options.n_vocab);
-    const Verification verification = model->verify(4, path, /*n_pad=*/2);
+    const Verification verification = verify(*model, 4, path, /*n_pad=*/2);
     REQUIRE(verification.choices.size() == n_right + 1);
     const std::span<const Token> seen(text.data(), request.prompt.size() + n_right);
     CHECK(verification.features == fake_features(options, seen, next[n_right], 2));
   }
   request.n_feature_layers = 0;
-  model->begin(request);
-  CHECK(model->verify(4, std::span(&request.prompt.back(), 1)).features.empty());
+  begin(*model, request);
+  CHECK(verify(*model, 4, std::span(&request.prompt.back(), 1)).features.empty());
 }

@@ -1,4 +1,5 @@
 #include "support.h"
+#include "specbranch/model/single_session.h"
 
 #include <cstdlib>
 #include <filesystem>
@@ -64,11 +65,11 @@ std::vector<Token> code_prompt(int n) {
 }
 
 std::vector<Token> generate(LlamaTarget& target, const Request& request, int n) {
-  target.begin(request);
+  begin(target, request);
   std::vector<Token> tokens;
   Token last = request.prompt.back();
   while (static_cast<int>(tokens.size()) < n) {
-    const Verification verification = target.verify(target.length(0), std::span(&last, 1));
+    const Verification verification = verify(target, target.length(0), std::span(&last, 1));
     if (verification.choices.empty()) break;
     REQUIRE(verification.choices.size() == 1);
     last = verification.choices.front().token;
@@ -82,7 +83,7 @@ std::vector<Token> generate_with_drafts(LlamaTarget& target, const Request& requ
                                         const std::vector<Token>& truth, int max_draft,
                                         double hit_rate, unsigned seed) {
   std::mt19937 random(seed);
-  target.begin(request);
+  begin(target, request);
   std::vector<Token> tokens;
   Token last = request.prompt.back();
   const int n_vocab = target.capabilities().n_vocab;
@@ -95,7 +96,7 @@ std::vector<Token> generate_with_drafts(LlamaTarget& target, const Request& requ
       path.push_back(hit ? right : (right + 1 + static_cast<Token>(random() % 99)) % n_vocab);
     }
     const Pos before = target.length(0);
-    const Verification verification = target.verify(before, path);
+    const Verification verification = verify(target, before, path);
     REQUIRE(target.length(0) == before + static_cast<Pos>(path.size()));
     if (verification.choices.empty()) break;
     bool end = false;

@@ -7,6 +7,7 @@
 #include "specbranch/llama/models/factory.h"
 #include "specbranch/llama/runtime/backend.h"
 #include "specbranch/llama/runtime/memory.h"
+#include "specbranch/model/single_session.h"
 #include "support.h"
 
 namespace specbranch::llama {
@@ -85,15 +86,15 @@ TEST_CASE("the factories make working models of one set of weights") {
   CHECK(target->capabilities().can_roll_back);
   CHECK(draft->capabilities().n_seq == 3);
   const Request request = request_of(code_prompt(40));
-  CHECK(target->begin(request) == 0);
-  CHECK(draft->begin(request) == 0);
+  CHECK(begin(*target, request) == 0);
+  CHECK(begin(*draft, request) == 0);
   // A perfect draft: the same model proposes what the target chooses.
   std::vector<Token> path{request.prompt.back()};
   for (int i = 0; i < 6; ++i) {
     const SequenceInput input{i, 0, draft->length(0), {path.back()}};
     path.push_back(draft->draft(std::span(&input, 1), 1).front().front().token);
   }
-  const Verification verification = target->verify(39, path);
+  const Verification verification = verify(*target, 39, path);
   REQUIRE(verification.choices.size() == 7);
   for (std::size_t i = 0; i < 6; ++i) CHECK(verification.choices[i].token == path[i + 1]);
 }

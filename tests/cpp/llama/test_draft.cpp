@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/model/single_session.h"
 #include "support.h"
 
 namespace specbranch::llama {
@@ -16,7 +17,7 @@ std::vector<float> copy(std::span<const float> logits) { return {logits.begin(),
 /// The draft's logits after `path` in a context that never saw anything else.
 std::vector<float> clean_logits(const std::vector<Token>& prompt, std::vector<Token> path) {
   LlamaDraft draft(draft_weights(), small_options(draft_path()), {.n_seq = 1});
-  draft.begin(request_of(prompt));
+  begin(draft, request_of(prompt));
   const SequenceInput input{1, 0, draft.length(0), std::move(path)};
   draft.draft(std::span(&input, 1), 1);
   return copy(draft.logits(0));
@@ -41,7 +42,7 @@ TEST_CASE("lazy forks onto stale sequences give the logits of a clean context") 
   SPECBRANCH_NEEDS_MODELS();
   const auto prompt = code_prompt(200);
   LlamaDraft draft(draft_weights(), small_options(draft_path()), {.n_seq = 4});
-  draft.begin(request_of(prompt));
+  begin(draft, request_of(prompt));
   const Pos base = draft.length(0);
   const Token last = prompt.back();
 
@@ -71,7 +72,7 @@ TEST_CASE("a fork or a truncation is a constant number of llama.cpp calls") {
   SPECBRANCH_NEEDS_MODELS();
   LlamaDraft draft(draft_weights(), small_options(draft_path()), {.n_seq = 3});
   for (const int n : {50, 900}) {
-    draft.begin(request_of(code_prompt(n)));
+    begin(draft, request_of(code_prompt(n)));
     const Pos base = draft.length(0);
     auto calls = draft.context().n_memory_calls();
     const Pos kept = draft.length(1);
@@ -92,7 +93,7 @@ TEST_CASE("a new prompt takes over the longest prefix that any branch holds") {
   SPECBRANCH_NEEDS_MODELS();
   const auto prompt = code_prompt(100);
   LlamaDraft draft(draft_weights(), small_options(draft_path()), {.n_seq = 4});
-  draft.begin(request_of(prompt));
+  begin(draft, request_of(prompt));
   const Pos base = draft.length(0);
   draft.fork({0, 2, 0, 0, base});
   const std::vector<SequenceInput> inputs = {{1, 0, base, {prompt.back(), 40}},
@@ -100,7 +101,7 @@ TEST_CASE("a new prompt takes over the longest prefix that any branch holds") {
   draft.draft(inputs, 2);
   auto next = prompt;
   next.insert(next.end(), {50, 51, 52, 53});
-  CHECK(draft.begin(request_of(next)) == base + 3);
+  CHECK(begin(draft, request_of(next)) == base + 3);
   CHECK(draft.length(0) == static_cast<Pos>(next.size()) - 1);
   CHECK(draft.length(1) == 0);
   CHECK(draft.length(2) == base + 3);
@@ -118,7 +119,7 @@ TEST_CASE("a later turn copies to no sequence what the sequence holds") {
   SPECBRANCH_NEEDS_MODELS();
   const auto prompt = code_prompt(300);
   LlamaDraft draft(draft_weights(), small_options(draft_path()), {.n_seq = 4});
-  draft.begin(request_of(prompt));
+  begin(draft, request_of(prompt));
   const Pos base = draft.length(0);
   draft.fork({0, 1, 0, 0, base});
   draft.fork({0, 2, 0, 0, base});
@@ -128,7 +129,7 @@ TEST_CASE("a later turn copies to no sequence what the sequence holds") {
   auto next = prompt;
   next.insert(next.end(), {40, 41, 42});
   const auto calls = draft.context().n_memory_calls();
-  CHECK(draft.begin(request_of(next)) == base + 2);
+  CHECK(begin(draft, request_of(next)) == base + 2);
   // Sequence 1 is cut after the prompt; no other sequence holds more than the new text.
   CHECK(draft.context().n_memory_calls() - calls == 1);
   CHECK(draft.length(0) == base + 3);
@@ -148,12 +149,12 @@ TEST_CASE("a prompt that shares nothing empties every sequence in one call") {
   SPECBRANCH_NEEDS_MODELS();
   const auto prompt = code_prompt(200);
   LlamaDraft draft(draft_weights(), small_options(draft_path()), {.n_seq = 4});
-  draft.begin(request_of(prompt));
+  begin(draft, request_of(prompt));
   for (SeqId seq = 1; seq < 4; ++seq) draft.fork({0, seq, 0, 0, draft.length(0)});
   std::vector<Token> other(prompt.begin() + 100, prompt.end());
   other[0] = prompt[0] + 1;
   const auto calls = draft.context().n_memory_calls();
-  CHECK(draft.begin(request_of(other)) == 0);
+  CHECK(begin(draft, request_of(other)) == 0);
   CHECK(draft.context().n_memory_calls() - calls == 1);
   CHECK(draft.length(0) == static_cast<Pos>(other.size()) - 1);
   for (SeqId seq = 1; seq < 4; ++seq) CHECK(draft.length(seq) == 0);
@@ -172,7 +173,7 @@ TEST_CASE("kept prefixes take no cells of their own, turn after turn") {
   // Every turn leaves a tail of its own in each sequence: without the cuts, the cache would be
   // full.
   for (const int n : {100, 120, 140, 90, 160, 200, 230}) {
-    draft.begin(request_of({text.begin(), text.begin() + n}));
+    begin(draft, request_of({text.begin(), text.begin() + n}));
     const Pos base = draft.length(0);
     std::vector<SequenceInput> inputs;
     for (SeqId seq = 0; seq < 8; ++seq) {
@@ -191,7 +192,7 @@ TEST_CASE("candidates: order, confidences, mask, penalties, noise") {
   const auto options = small_options(draft_path());
   const auto propose = [&](const SamplingOptions& sampling, DraftOptions shape, int k) {
     LlamaDraft draft(weights, options, shape);
-    draft.begin(request_of(prompt, sampling));
+    begin(draft, request_of(prompt, sampling));
     const SequenceInput input{1, 0, draft.length(0), {prompt.back()}};
     return draft.draft(std::span(&input, 1), k).front();
   };
@@ -259,7 +260,7 @@ TEST_CASE("broken preconditions of the draft are refused and change nothing") {
   const auto prompt = code_prompt(50);
   SequenceInput input{1, 0, 0, {1}};
   CHECK_THROWS_AS(draft.draft(std::span(&input, 1), 1), PreconditionError);
-  draft.begin(request_of(prompt));
+  begin(draft, request_of(prompt));
   const std::vector<std::vector<SequenceInput>> wrong = {
       {},
       {{1, 0, 48, {1}}},
@@ -297,7 +298,7 @@ TEST_CASE("a sequence that is longer than a batch is read in several") {
   ModelOptions options = small_options(draft_path());
   options.n_batch = options.n_ubatch = 64;
   LlamaDraft draft(draft_weights(), options, {.n_seq = 3});
-  draft.begin(request_of(prompt));
+  begin(draft, request_of(prompt));
   const Pos base = draft.length(0);
   draft.fork({0, 1, 0, 0, base});
   const std::vector<SequenceInput> inputs = {{1, 0, base, {at(99), at(400)}},   // 301 tokens
@@ -327,7 +328,7 @@ TEST_CASE("an abort or a full cache leaves every sequence as it was") {
   LlamaDraft draft(draft_weights(), options, {.n_seq = 3, .reserve = 12});
   REQUIRE(draft.context().n_cells() == 512);
   const auto prompt = code_prompt(490);
-  draft.begin(request_of(prompt));
+  begin(draft, request_of(prompt));
   draft.fork({0, 1, 0, 0, 489});
   std::vector<SequenceInput> inputs = {{1, 0, 489, {prompt.back(), 5}}, {2, 1, 489, {6, 7, 8}}};
 

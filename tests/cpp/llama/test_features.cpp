@@ -9,6 +9,7 @@
 #include "llama_extra.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/file/embedding_table.h"
+#include "specbranch/model/single_session.h"
 #include "support.h"
 
 namespace specbranch::llama {
@@ -49,9 +50,9 @@ TEST_CASE("features come from the row of the last accepted token") {
   std::vector<std::vector<float>> truth;
   std::vector<Token> text;
   Token last = request.prompt.back();
-  single.begin(request);
+  begin(single, request);
   for (int i = 0; i < 8; ++i) {
-    const Verification verification = single.verify(single.length(0), std::span(&last, 1));
+    const Verification verification = verify(single, single.length(0), std::span(&last, 1));
     truth.push_back(verification.features);
     last = verification.choices.front().token;
     text.push_back(last);
@@ -61,13 +62,13 @@ TEST_CASE("features come from the row of the last accepted token") {
 
   const auto check = [&](LlamaTarget& target, std::size_t n_right, int n_pad) {
     CAPTURE(n_right);
-    target.begin(request);
+    begin(target, request);
     std::vector<Token> path{request.prompt.back()};
     path.insert(path.end(), text.begin(), text.begin() + static_cast<std::ptrdiff_t>(n_right));
     const bool with_wrong = n_right < 7;
     if (with_wrong) path.push_back((text[n_right] + 1) % target.capabilities().n_vocab);
     if (with_wrong) path.push_back(5);
-    const Verification verification = target.verify(target.length(0), path, n_pad);
+    const Verification verification = verify(target, target.length(0), path, n_pad);
     REQUIRE(verification.choices.size() == n_right + 1);
     CHECK(distance(verification.features, truth[n_right]) < 1e-2F);
     for (std::size_t i = 0; i < truth.size(); ++i) {
@@ -88,8 +89,8 @@ TEST_CASE("fewer layers are the last ones of more layers") {
   LlamaTarget target(target_weights(), small_options(target_path()), {});
   const Request request = request_of(code_prompt(60));
   const auto features = [&](int n_layers) {
-    target.begin(with_features(request, n_layers));
-    return target.verify(59, std::span(&request.prompt.back(), 1)).features;
+    begin(target, with_features(request, n_layers));
+    return verify(target, 59, std::span(&request.prompt.back(), 1)).features;
   };
   const int most = target.capabilities().n_feature_layers;
   const auto all = features(most);
@@ -130,8 +131,8 @@ TEST_CASE("the embedding of a token is what the first layer gets for it") {
 
   LlamaTarget target(weights, small_options(target_path()), {});
   const Request request = with_features(request_of(code_prompt(30)));
-  target.begin(request);
-  const Verification verification = target.verify(29, std::span(&request.prompt.back(), 1));
+  begin(target, request);
+  const Verification verification = verify(target, 29, std::span(&request.prompt.back(), 1));
   table.read(verification.choices.back().token, row);
   CHECK(std::equal(row.begin(), row.end(),
                    verification.features.end() - static_cast<std::ptrdiff_t>(row.size())));
@@ -179,10 +180,10 @@ TEST_CASE("features change neither the logits nor the text, also after they were
         generate_with_drafts(target, with_features(plain, n_layers), truth, 7, 0.6, 1);
     CHECK(std::equal(truth.begin(), truth.end(), text.begin()));
   }
-  never.begin(plain);
-  target.begin(with_features(plain));
-  never.verify(199, std::span(&plain.prompt.back(), 1));
-  target.verify(199, std::span(&plain.prompt.back(), 1));
+  begin(never, plain);
+  begin(target, with_features(plain));
+  verify(never, 199, std::span(&plain.prompt.back(), 1));
+  verify(target, 199, std::span(&plain.prompt.back(), 1));
   const auto a = never.logits(0);
   const auto b = target.logits(0);
   CHECK(std::equal(a.begin(), a.end(), b.begin()));
@@ -193,8 +194,8 @@ TEST_CASE("a target is asked for no more layers than it can give") {
   LlamaTarget target(target_weights(), small_options(target_path()), {});
   const Request request = request_of(code_prompt(20));
   const int most = target.capabilities().n_feature_layers;
-  CHECK_THROWS_AS(target.begin(with_features(request, most + 1)), InvalidArgument);
-  CHECK_THROWS_AS(target.begin(with_features(request, -1)), InvalidArgument);
+  CHECK_THROWS_AS(begin(target, with_features(request, most + 1)), InvalidArgument);
+  CHECK_THROWS_AS(begin(target, with_features(request, -1)), InvalidArgument);
   CHECK(generate(target, request, 5).size() == 5);
 
   const std::atomic<bool> abort{false};

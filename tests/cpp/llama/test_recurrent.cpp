@@ -7,6 +7,7 @@
 #include "ggml.h"
 #include "gguf.h"
 #include "specbranch/base/errors.h"
+#include "specbranch/model/single_session.h"
 #include "support.h"
 
 namespace specbranch::llama {
@@ -101,13 +102,13 @@ TEST_CASE("a recurrent model decodes one by one and refuses everything else") {
   REQUIRE(text.size() == 20);
   CHECK(generate(target, request, 20) == text);
 
-  target.begin(request);
+  begin(target, request);
   const std::vector<Token> two{request.prompt.back(), text.front()};
-  CHECK_THROWS_AS(target.verify(199, two), PreconditionError);
+  CHECK_THROWS_AS(verify(target, 199, two), PreconditionError);
   CHECK_THROWS_AS(target.truncate({0, 199, 100}), PreconditionError);
   target.request_abort();
   CHECK(target.length(0) == 199);
-  CHECK_THROWS_AS(target.verify(199, std::span(&request.prompt.back(), 1)), Aborted);
+  CHECK_THROWS_AS(verify(target, 199, std::span(&request.prompt.back(), 1)), Aborted);
   CHECK(target.length(0) == 0);
   target.clear_abort();
   CHECK(generate(target, request, 20) == text);

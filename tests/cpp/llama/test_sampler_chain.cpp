@@ -158,6 +158,7 @@ TEST_CASE("a draft with the target's logits proposes the target's choice first")
   const auto& vocabulary = target_weights()->vocabulary();
   std::mt19937 random(11);
   int n_beyond = 0;
+  int n_first = 0;
   for (int run = 0; run < 600; ++run) {
     CAPTURE(run);
     const std::size_t n = run % 7 == 0 ? 20000 : 300 + random() % 3000;
@@ -190,12 +191,28 @@ TEST_CASE("a draft with the target's logits proposes the target's choice first")
       seen.insert(ranked[i].token);
       total += ranked[i].confidence;
       if (i > 1) CHECK(ranked[i].confidence <= ranked[i - 1].confidence);
-      if (options.temperature > 0.0F && !kept.contains(ranked[i].token)) ++n_beyond;
+      const bool beyond = options.temperature > 0.0F && !kept.contains(ranked[i].token);
+      CHECK(ranked[i].beyond == beyond);
+      n_beyond += beyond ? 1 : 0;
     }
     CHECK(seen.size() == ranked.size());
     CHECK(total <= 1.0 + 1e-9);
+
+    RankOptions none(12);
+    none.beyond_weight = 0.0;
+    for (const Candidate& one : distribution.rank(logits, prompt, none)) CHECK_FALSE(one.beyond);
+    RankOptions all(kDraftCandidates);
+    all.beyond_weight = 1.0;
+    all.beyond_first = true;
+    const auto best = distribution.rank(logits, prompt, all);
+    for (std::size_t i = 1; i < best.size(); ++i) {
+      CHECK(best[i].confidence <= best[i - 1].confidence);
+    }
+    n_first += best.front().beyond ? 1 : 0;
+    if (!best.front().beyond) CHECK(best.front().token == ranked.front().token);
   }
   CHECK(n_beyond > 100);  // tokens that only the loosened truncation leaves
+  CHECK(n_first > 10);    // ... and that lead where they may
 }
 
 TEST_CASE("samples follow the distribution after the chain") {

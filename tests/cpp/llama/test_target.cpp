@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/model/single_session.h"
 #include "support.h"
 
 namespace specbranch::llama {
@@ -60,9 +61,9 @@ TEST_CASE("the first choice after a prompt is the argmax of its logits") {
   LlamaTarget target(target_weights(), small_options(target_path()), {});
   Request request = request_of(code_prompt(20));
   request.logprobs = 3;
-  target.begin(request);
+  begin(target, request);
   CHECK(target.length(0) == 19);
-  const Verification verification = target.verify(19, std::span(&request.prompt.back(), 1));
+  const Verification verification = verify(target, 19, std::span(&request.prompt.back(), 1));
   REQUIRE(verification.choices.size() == 1);
   const Choice& choice = verification.choices.front();
   REQUIRE(choice.top.size() == 3);
@@ -88,28 +89,28 @@ TEST_CASE("reusing a prefix gives the logits of a fresh prefill") {
 
   LlamaTarget fresh(weights, options, {});
   const Request request = request_of(next);
-  CHECK(fresh.begin(request) == 0);
-  CHECK(reusing.begin(request) == 256);
-  const auto a = fresh.verify(fresh.length(0), std::span(&next.back(), 1));
-  const auto b = reusing.verify(reusing.length(0), std::span(&next.back(), 1));
+  CHECK(begin(fresh, request) == 0);
+  CHECK(begin(reusing, request) == 256);
+  const auto a = verify(fresh, fresh.length(0), std::span(&next.back(), 1));
+  const auto b = verify(reusing, reusing.length(0), std::span(&next.back(), 1));
   CHECK(a.choices.front().token == b.choices.front().token);
   const auto x = fresh.logits(0);
   const auto y = reusing.logits(0);
   CHECK(std::equal(x.begin(), x.end(), y.begin()));
 
   SUBCASE("the same prompt again reuses all of it") {
-    CHECK(reusing.begin(request) == static_cast<int>(next.size()) - 1);
-    reusing.verify(reusing.length(0), std::span(&next.back(), 1));
+    CHECK(begin(reusing, request) == static_cast<int>(next.size()) - 1);
+    verify(reusing, reusing.length(0), std::span(&next.back(), 1));
     const auto z = reusing.logits(0);
     CHECK(std::equal(x.begin(), x.end(), z.begin()));
   }
   SUBCASE("fast reuse keeps everything, no reuse nothing") {
     LlamaTarget fast(weights, options, {.prefix_reuse = PrefixReuse::kFast});
     generate(fast, request_of(first), 60);
-    CHECK(fast.begin(request) >= 300);
+    CHECK(begin(fast, request) >= 300);
     LlamaTarget off(weights, options, {.prefix_reuse = PrefixReuse::kOff});
-    off.begin(request);
-    CHECK(off.begin(request) == 0);
+    begin(off, request);
+    CHECK(begin(off, request) == 0);
   }
 }
 
@@ -120,17 +121,17 @@ TEST_CASE("an abort leaves the state as it was") {
   const auto truth = generate(target, request, 20);
 
   target.request_abort();
-  CHECK_THROWS_AS(target.begin(request_of(code_prompt(500))), Aborted);
+  CHECK_THROWS_AS(begin(target, request_of(code_prompt(500))), Aborted);
   target.clear_abort();
-  target.begin(request);
+  begin(target, request);
   std::vector<Token> path{request.prompt.back()};
   path.insert(path.end(), truth.begin(), truth.begin() + 6);
   const Pos before = target.length(0);
   target.request_abort();
-  CHECK_THROWS_AS(target.verify(before, path), Aborted);
+  CHECK_THROWS_AS(verify(target, before, path), Aborted);
   CHECK(target.length(0) == before);
   target.clear_abort();
-  const Verification verification = target.verify(before, path);
+  const Verification verification = verify(target, before, path);
   REQUIRE(verification.choices.size() == 7);
   for (std::size_t i = 0; i < 7; ++i) CHECK(verification.choices[i].token == truth[i]);
 }
@@ -141,23 +142,23 @@ TEST_CASE("broken preconditions of the target are refused and change nothing") {
   options.n_ctx = 256;
   LlamaTarget target(target_weights(), options, {});
   const Token token = 5;
-  CHECK_THROWS_AS(target.verify(0, std::span(&token, 1)), PreconditionError);
+  CHECK_THROWS_AS(verify(target, 0, std::span(&token, 1)), PreconditionError);
   const auto prompt = code_prompt(250);
   const Request request = request_of(prompt);
-  target.begin(request);
+  begin(target, request);
   const Token wrong = prompt.back() + 1;
-  CHECK_THROWS_AS(target.verify(249, std::span(&wrong, 1)), PreconditionError);
-  CHECK_THROWS_AS(target.verify(248, std::span(&prompt.back(), 1)), PreconditionError);
-  CHECK_THROWS_AS(target.verify(249, {}), PreconditionError);
+  CHECK_THROWS_AS(verify(target, 249, std::span(&wrong, 1)), PreconditionError);
+  CHECK_THROWS_AS(verify(target, 248, std::span(&prompt.back(), 1)), PreconditionError);
+  CHECK_THROWS_AS(verify(target, 249, {}), PreconditionError);
   const std::vector<Token> beyond(8, prompt.back());
-  CHECK_THROWS_AS(target.verify(249, beyond), PreconditionError);
+  CHECK_THROWS_AS(verify(target, 249, beyond), PreconditionError);
   CHECK_THROWS_AS(target.truncate({0, 250, 10}), PreconditionError);
   CHECK_THROWS_AS(target.truncate({0, 249, 250}), PreconditionError);
   CHECK_THROWS_AS(target.truncate({7, 0, 0}), PreconditionError);
   CHECK(target.length(0) == 249);
-  CHECK(target.verify(249, std::span(&prompt.back(), 1)).choices.size() == 1);
-  CHECK_THROWS_AS(target.begin(request_of(code_prompt(257))), ContextOverflow);
-  CHECK_THROWS_AS(target.begin(request_of({})), InvalidArgument);
+  CHECK(verify(target, 249, std::span(&prompt.back(), 1)).choices.size() == 1);
+  CHECK_THROWS_AS(begin(target, request_of(code_prompt(257))), ContextOverflow);
+  CHECK_THROWS_AS(begin(target, request_of({})), InvalidArgument);
 }
 
 TEST_CASE("a grammar is obeyed, and ends the text when nothing is allowed") {

@@ -5,6 +5,7 @@
 
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/models/factory.h"
+#include "specbranch/model/single_session.h"
 #include "support.h"
 
 namespace specbranch::llama {
@@ -27,7 +28,7 @@ TEST_CASE("two contexts in two threads do not disturb each other") {
       DraftOptions shape;
       shape.n_seq = 3;
       const auto draft = draft_factory(draft_weights(), small_options(draft_path()), shape)();
-      draft->begin(request_of(prompt));
+      begin(*draft, request_of(prompt));
       for (int i = 0; i < 20 && !done.load(); ++i) {
         const SequenceInput input{i, 0, draft->length(0), {prompt[static_cast<std::size_t>(i)]}};
         draft->draft(std::span(&input, 1), 3);
@@ -54,13 +55,13 @@ TEST_CASE("an abort from another thread cuts a forward pass short and loses noth
   const auto truth = generate(target, request, 10);
   int n_aborted = 0;
   for (int i = 0; i < 12; ++i) {
-    target.begin(request_of(code_prompt(1)));
+    begin(target, request_of(code_prompt(1)));
     std::thread other([&target, i] {
       std::this_thread::sleep_for(std::chrono::milliseconds(1 + 9 * i));
       target.request_abort();
     });
     try {
-      target.begin(request);
+      begin(target, request);
     } catch (const Aborted&) {
       ++n_aborted;
       // Whole chunks may stay; half of one must not.

@@ -16,6 +16,7 @@
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/models/info.h"
 #include "specbranch/llama/runtime/backend.h"
+#include "specbranch/model/single_session.h"
 #include "support.h"
 
 namespace specbranch::llama {
@@ -224,9 +225,15 @@ TEST_CASE("weights that are not numbers are refused") {
   options.check_tensors = false;
   LlamaTarget target(Weights::load(options), options, {});
   const std::vector<Token> prompt{1, 2, 3};
-  target.begin(request_of(prompt));
-  CHECK_THROWS_AS(target.verify(2, std::span(&prompt.back(), 1)), DecodeError);
+  begin(target, request_of(prompt));
+  CHECK_THROWS_AS(verify(target, 2, std::span(&prompt.back(), 1)), DecodeError);
   CHECK(target.length(0) == 2);
+  // The sampler may have seen a part of the rows: this session is over, and the target is not.
+  CHECK_THROWS_AS(verify(target, 2, std::span(&prompt.back(), 1)), PreconditionError);
+  CHECK(begin(target, request_of(prompt)) == 2);
+  CHECK_THROWS_AS(verify(target, 2, std::span(&prompt.back(), 1)), DecodeError);
+  target.close(kSingleSession, /*forget=*/true);
+  CHECK(target.length(0) == 0);
 }
 
 TEST_CASE("the progress callback can stop the loading, and its exceptions come out") {

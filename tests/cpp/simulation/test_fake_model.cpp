@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/model/single_session.h"
 #include "specbranch/simulation/fake_model.h"
 #include "support/support.h"
 
@@ -30,14 +31,14 @@ Request make_request(std::vector<Token> prompt) {
 
 TEST_CASE("the target refuses what does not fit, and changes nothing") {
   const auto target = make_fake_target(make_options());
-  CHECK(target->begin(make_request({1, 2, 3, 4})) == 0);
+  CHECK(begin(*target, make_request({1, 2, 3, 4})) == 0);
   CHECK(target->length(0) == 3);
   const std::vector<Token> path{4, 5};
   const std::vector<Token> long_path{4, 5, 1, 2, 3};
-  CHECK_THROWS_AS(static_cast<void>(target->verify(2, path)), PreconditionError);
-  CHECK_THROWS_AS(static_cast<void>(target->verify(4, path)), PreconditionError);
-  CHECK_THROWS_AS(static_cast<void>(target->verify(3, {})), PreconditionError);
-  CHECK_THROWS_AS(static_cast<void>(target->verify(3, long_path)), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(verify(*target, 2, path)), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(verify(*target, 4, path)), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(verify(*target, 3, {})), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(verify(*target, 3, long_path)), PreconditionError);
   CHECK_THROWS_AS(target->truncate({0, 4, 2}), PreconditionError);
   CHECK_THROWS_AS(target->truncate({0, 2, 1}), PreconditionError);
   CHECK_THROWS_AS(target->truncate({0, 3, 4}), PreconditionError);
@@ -45,7 +46,7 @@ TEST_CASE("the target refuses what does not fit, and changes nothing") {
   CHECK_THROWS_AS(target->truncate({1, 0, 0}), PreconditionError);
   CHECK_THROWS_AS(target->truncate({-1, 0, 0}), PreconditionError);
   CHECK(target->length(0) == 3);
-  CHECK_FALSE(target->verify(3, path).choices.empty());
+  CHECK_FALSE(verify(*target, 3, path).choices.empty());
   CHECK(target->length(0) == 5);  // the whole path, accepted or not
   target->truncate({0, 5, 4});
   CHECK(target->length(0) == 4);
@@ -53,34 +54,34 @@ TEST_CASE("the target refuses what does not fit, and changes nothing") {
 
 TEST_CASE("the context ends") {
   const auto target = make_fake_target(make_options());
-  static_cast<void>(target->begin(make_request(std::vector<Token>(15, 1))));
+  static_cast<void>(begin(*target, make_request(std::vector<Token>(15, 1))));
   const std::vector<Token> two{1, 2};
   const std::vector<Token> three{1, 2, 3};
-  CHECK_THROWS_AS(static_cast<void>(target->verify(14, three)), PreconditionError);
-  CHECK_NOTHROW(static_cast<void>(target->verify(14, two)));
+  CHECK_THROWS_AS(static_cast<void>(verify(*target, 14, three)), PreconditionError);
+  CHECK_NOTHROW(static_cast<void>(verify(*target, 14, two)));
 }
 
 TEST_CASE("choices stop at the first that differs from the path") {
   const auto target = make_fake_target(make_options());
   const Request request = make_request({1, 2, 3});
-  static_cast<void>(target->begin(request));
+  static_cast<void>(begin(*target, request));
   std::vector<Token> text = request.prompt;
   for (int i = 0; i < 3; ++i) {
     const auto scores = fake_scores(make_options(), text, 1.0);
     text.push_back(ScoreRow(scores).largest(1)[0].token);
   }
   std::vector<Token> path(text.begin() + 2, text.end());
-  CHECK(target->verify(2, path).choices.size() == 4);
+  CHECK(verify(*target, 2, path).choices.size() == 4);
   target->truncate({0, 6, 2});
   path[2] = (path[2] + 1) % 6;
-  const Verification verification = target->verify(2, path);
+  const Verification verification = verify(*target, 2, path);
   REQUIRE(verification.choices.size() == 2);
   CHECK(verification.choices[1].token == text[4]);
 }
 
 TEST_CASE("the draft refuses what does not fit, and changes nothing") {
   const auto draft = make_fake_draft(make_options());
-  CHECK(draft->begin(make_request({1, 2, 3, 4})) == 0);
+  CHECK(begin(*draft, make_request({1, 2, 3, 4})) == 0);
   const auto check_lengths = [&](Pos a, Pos b, Pos c) {
     CHECK(draft->length(0) == a);
     CHECK(draft->length(1) == b);
@@ -123,19 +124,19 @@ TEST_CASE("a begin leaves every sequence what it has in common with the prompt")
     CHECK(draft->length(1) == b);
     CHECK(draft->length(2) == c);
   };
-  static_cast<void>(draft->begin(make_request({1, 2, 3, 4})));
+  static_cast<void>(begin(*draft, make_request({1, 2, 3, 4})));
   draft->fork({0, 1, 0, 0, 2});
   const std::vector<SequenceInput> inputs{{7, 0, 3, {4}}, {8, 1, 2, {5, 5, 3}}};
   const auto before = draft->draft(inputs, 2);
   check_lengths(4, 5, 0);
   // Sequence 1 has the longest prefix, which sequence 0 takes over.
-  CHECK(draft->begin(make_request({1, 2, 5, 5, 0, 1})) == 4);
+  CHECK(begin(*draft, make_request({1, 2, 5, 5, 0, 1})) == 4);
   check_lengths(5, 4, 0);
-  CHECK(draft->begin(make_request({1, 2, 3, 4})) == 2);
+  CHECK(begin(*draft, make_request({1, 2, 3, 4})) == 2);
   check_lengths(3, 2, 0);
   const SequenceInput again{9, 1, 2, {5, 5, 3}};
   CHECK(draft->draft({&again, 1}, 2).at(0).at(0).token == before[1][0].token);
-  CHECK(draft->begin(make_request({3})) == 0);
+  CHECK(begin(*draft, make_request({3})) == 0);
   check_lengths(0, 0, 0);
 }
 
@@ -156,13 +157,13 @@ TEST_CASE("a wrong cell anywhere shows in the scores") {
 
 TEST_CASE("an abort is obeyed and leaves everything as it was") {
   const auto target = make_fake_target(make_options());
-  static_cast<void>(target->begin(make_request({1, 2, 3})));
+  static_cast<void>(begin(*target, make_request({1, 2, 3})));
   target->request_abort();
   const std::vector<Token> path{3};
-  CHECK_THROWS_AS(static_cast<void>(target->verify(2, path)), Aborted);
+  CHECK_THROWS_AS(static_cast<void>(verify(*target, 2, path)), Aborted);
   CHECK(target->length(0) == 2);
   target->clear_abort();
-  CHECK_NOTHROW(static_cast<void>(target->verify(2, path)));
+  CHECK_NOTHROW(static_cast<void>(verify(*target, 2, path)));
 }
 
 TEST_CASE("a target that may choose nothing says so") {

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/model/single_session.h"
 #include "specbranch/simulation/synthetic_pair.h"
 #include "support/support.h"
 
@@ -35,7 +36,7 @@ std::vector<Token> text_of(const SyntheticOptions& options, int n_tokens) {
 std::vector<std::vector<Candidate>> proposals(const SyntheticOptions& options, int n_tokens) {
   const auto draft = make_synthetic_draft(options);
   Request request = request_of(Mode::kSpeculative, n_tokens);
-  draft->begin(request);
+  begin(*draft, request);
   std::vector<Token> text = text_of(options, n_tokens);
   text.insert(text.begin(), request.prompt.back());
   std::vector<std::vector<Candidate>> all;
@@ -199,7 +200,7 @@ TEST_CASE("a draft that begins late is right where the text is") {
   const auto draft = make_synthetic_draft(options);
   Request grown = request_of(Mode::kSpeculative, 20);
   grown.prompt.insert(grown.prompt.end(), text.begin(), text.begin() + 5);
-  draft->begin(grown);
+  begin(*draft, grown);
   const SequenceInput input{0, 0, 7, {text[4]}};
   CHECK(draft->draft({&input, 1}, 1).at(0).at(0).token == text[5]);
 }
@@ -208,7 +209,7 @@ TEST_CASE("a wrong branch never leads back to the text") {
   const SyntheticOptions options = synthetic_pair(1.0);
   const auto text = text_of(options, 10);
   const auto draft = make_synthetic_draft(options);
-  draft->begin(request_of(Mode::kSpeculative, 20));
+  begin(*draft, request_of(Mode::kSpeculative, 20));
   const Token wrong = (text[0] + 1) % options.n_vocab;
   const SequenceInput input{0, 0, 2, {3, wrong}};
   CHECK(draft->draft({&input, 1}, 1).at(0).at(0).token != text[1]);
@@ -221,7 +222,7 @@ TEST_CASE("a fork holds what it was made from") {
   const SyntheticOptions options = synthetic_pair(1.0);
   const auto text = text_of(options, 10);
   const auto draft = make_synthetic_draft(options);
-  draft->begin(request_of(Mode::kSpeculative, 20));
+  begin(*draft, request_of(Mode::kSpeculative, 20));
   const SequenceInput first{0, 0, 2, {3, text[0]}};
   draft->draft({&first, 1}, 1);
   draft->fork({0, 1, 0, 0, 4});
@@ -234,11 +235,11 @@ TEST_CASE("broken preconditions are errors") {
   const auto target = make_synthetic_target(options);
   const auto draft = make_synthetic_draft(options);
   const Request request = request_of(Mode::kSpeculative, 20);
-  target->begin(request);
-  draft->begin(request);
+  begin(*target, request);
+  begin(*draft, request);
   const std::vector<Token> path = {3};
-  CHECK_THROWS_AS(target->verify(1, path, 0), PreconditionError);
-  CHECK_THROWS_AS(target->verify(2, path, 1000), PreconditionError);
+  CHECK_THROWS_AS(verify(*target, 1, path, 0), PreconditionError);
+  CHECK_THROWS_AS(verify(*target, 2, path, 1000), PreconditionError);
   CHECK_THROWS_AS(target->truncate({0, 5, 1}), PreconditionError);
   const SequenceInput wrong_place{0, 0, 1, {3}};
   CHECK_THROWS_AS(draft->draft({&wrong_place, 1}, 1), PreconditionError);
@@ -252,9 +253,9 @@ TEST_CASE("broken preconditions are errors") {
 TEST_CASE("a cell that should not be there changes the target's answer") {
   const SyntheticOptions options = synthetic_pair(0.5);
   const auto target = make_synthetic_target(options);
-  target->begin(request_of(Mode::kSpeculative, 20));
+  begin(*target, request_of(Mode::kSpeculative, 20));
   const std::vector<Token> wrong = {4};
-  CHECK(target->verify(2, wrong, 0).choices.at(0).token != text_of(options, 1).at(0));
+  CHECK(verify(*target, 2, wrong, 0).choices.at(0).token != text_of(options, 1).at(0));
 }
 
 TEST_CASE("options out of range are refused") {

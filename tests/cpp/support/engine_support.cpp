@@ -22,10 +22,15 @@ class Hooked : public M {
   Pos length(SeqId seq) const override { return inner_->length(seq); }
   void truncate(const Truncate& op) override { inner_->truncate(op); }
 
-  int begin(const Request& request) override {
-    step();
-    return inner_->begin(request);
+  int open(GenerationId id, const std::shared_ptr<const Request>& request,
+           std::span<const SeqId> seqs) override {
+    return inner_->open(id, request, seqs);
   }
+  void prefill(GenerationId id, Pos begin, Pos end) override {
+    step();
+    inner_->prefill(id, begin, end);
+  }
+  void close(GenerationId id, bool forget) override { inner_->close(id, forget); }
 
  protected:
   M& inner() { return *inner_; }
@@ -44,10 +49,9 @@ class Hooked : public M {
 class HookedTarget final : public Hooked<TargetModel> {
  public:
   using Hooked::Hooked;
-  using TargetModel::verify;
-  Verification verify(Pos pos, std::span<const Token> path, int n_pad) override {
+  std::vector<SegmentResult> verify(std::span<const Segment> segments, int n_pad) override {
     step();
-    return inner().verify(pos, path, n_pad);
+    return inner().verify(segments, n_pad);
   }
 };
 
@@ -55,9 +59,10 @@ class HookedDraft final : public Hooked<DraftModel> {
  public:
   using Hooked::Hooked;
   void fork(const Fork& op) override { inner().fork(op); }
-  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs, int k) override {
+  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
+                                            const RankOptions& rank) override {
     step();
-    return inner().draft(inputs, k);
+    return inner().draft(inputs, rank);
   }
 };
 
@@ -85,6 +90,9 @@ Scenario make_valid_scenario(std::uint64_t seed) {
 
 Scenario make_long_scenario(std::uint64_t seed) {
   Scenario scenario = make_scenario(seed);
+  scenario.request.prompt.resize(4, 1);
+  scenario.target.prefill_chunk = 128;
+  scenario.draft.prefill_chunk = 128;
   scenario.request.max_tokens = 30;
   scenario.request.mode = Mode::kSpecBranch;
   scenario.target.n_ctx = 64;

@@ -13,7 +13,7 @@
 
 namespace specbranch::test {
 
-/// Called on the model's thread before its step number `step` (the first `begin` is step 0).
+/// Called on the model's thread before its step number `step`: chunks of prompts and passes count.
 /// `aborted` tells whether the engine asked to cut the step short; the hook may throw.
 using Hook = std::function<void(int step, const std::function<bool()>& aborted)>;
 

@@ -76,8 +76,11 @@ Scenario make_scenario(std::uint64_t seed) {
   s.target.end_every = random.pick({0, 0, 0, 8, 25});
   s.target.max_batch = random.pick({64, 64, 64, 4, 2, 1});
   draw_request(random, s);
+  Random chunks(seed + 0x9E37);  // of its own: scenarios are older than chunks
+  s.target.prefill_chunk = chunks.pick({128, 128, 1, 2, 3});
   s.draft = s.target;
   s.draft.n_ctx = 64;
+  s.draft.prefill_chunk = chunks.pick({128, 128, 1, 2, 5});
   s.draft.alignment = random.pick({0.0, 0.3, 0.6, 0.8, 0.95, 1.0});
   s.draft.n_seq = random.pick({1, 2, 3, 4, 9, 33});
   const auto n_prompt = static_cast<Pos>(s.request.prompt.size());
@@ -95,6 +98,17 @@ Scenario make_perfect_scenario(std::uint64_t seed) {
   return s;
 }
 
+const Segment& segment_of(const VerifyCommand& verify) {
+  REQUIRE(verify.segments.size() == 1);
+  return verify.segments.front();
+}
+
+std::vector<Token> path_of(const VerifyCommand& verify) {
+  std::vector<Token> path;
+  for (const Row& row : segment_of(verify).rows) path.push_back(row.token);
+  return path;
+}
+
 std::string describe(const Scenario& s) {
   std::ostringstream out;
   const Request& r = s.request;
@@ -106,9 +120,10 @@ std::string describe(const Scenario& s) {
               ? "gamma " + std::to_string(r.policy.gamma)
               : "epsilon " + std::to_string(r.policy.epsilon))
       << "; target: vocab " << s.target.n_vocab << ", ctx " << s.target.n_ctx << ", batch "
-      << s.target.max_batch << ", ends " << s.target.end_every << "; draft: vocab "
-      << s.draft.n_vocab << ", ctx " << s.draft.n_ctx << ", seqs " << s.draft.n_seq
-      << ", alignment " << s.draft.alignment;
+      << s.target.max_batch << ", ends " << s.target.end_every << ", chunk "
+      << s.target.prefill_chunk << "; draft: vocab " << s.draft.n_vocab << ", ctx " << s.draft.n_ctx
+      << ", seqs " << s.draft.n_seq << ", chunk " << s.draft.prefill_chunk << ", alignment "
+      << s.draft.alignment;
   return out.str();
 }
 

@@ -67,6 +67,12 @@ Scenario make_scenario(std::uint64_t seed);
 /// As above, with a draft that equals the target and can follow it everywhere.
 Scenario make_perfect_scenario(std::uint64_t seed);
 
+/// The one segment of a verification.
+const Segment& segment_of(const VerifyCommand& verify);
+
+/// The tokens of its rows.
+std::vector<Token> path_of(const VerifyCommand& verify);
+
 /// Everything needed to repeat a scenario by hand.
 std::string describe(const Scenario& scenario);
 

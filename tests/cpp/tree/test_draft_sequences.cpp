@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "specbranch/decoder/readable_text.h"
 #include "specbranch/engine/worker.h"
 #include "support/chaos_planner.h"
 #include "support/support.h"
@@ -66,7 +67,8 @@ class AuditedRun {
         event = execute(*target_, *std::exchange(pending_target_, std::nullopt));
       } else {
         event = execute(*draft_, *std::exchange(pending_draft_, std::nullopt));
-        if (const auto* begin = std::get_if<BeginDone>(&event.body)) audit(*begin);
+        if (const auto* open = std::get_if<OpenDone>(&event.body)) audit(*open);
+        if (const auto* prefill = std::get_if<PrefillDone>(&event.body)) audit(*prefill);
       }
       take(decoder_->on(event));
     }
@@ -85,36 +87,44 @@ class AuditedRun {
       pending_target_ = std::move(commands.target);
     }
     if (commands.draft) {
-      if (const auto* begin = std::get_if<BeginCommand>(&commands.draft->body)) {
-        begun_ = begin->request->prompt;
+      if (const auto* open = std::get_if<OpenCommand>(&commands.draft->body)) {
+        begun_ = open->request->prompt;
         begun_.pop_back();
-      } else {
-        audit(std::get<DraftCommand>(commands.draft->body));
+      } else if (const auto* pass = std::get_if<DraftCommand>(&commands.draft->body)) {
+        audit(*pass);
       }
       pending_draft_ = std::move(commands.draft);
     }
   }
 
-  void audit(const BeginDone& begin) {
-    REQUIRE(begin.lengths.size() == cells_.size());
+  void audit(const OpenDone& open) {
+    REQUIRE(open.lengths.size() == cells_.size());
+    std::ptrdiff_t longest = 0;
+    for (const Tokens& cells : cells_) longest = std::max(longest, common_prefix(cells, begun_));
+    CHECK(open.n_reused == longest);
     for (std::size_t seq = 0; seq < cells_.size(); ++seq) {
-      // Sequence 0 holds the whole prompt; the others keep what they have in common with the
-      // prompt.
-      const auto n = seq == 0 ? static_cast<std::ptrdiff_t>(begun_.size())
-                              : common_prefix(cells_[seq], begun_);
-      CHECK(begin.lengths[seq] == n);
+      // Sequence 0 takes over the longest prefix of the prompt; the others keep their own.
+      const auto n = seq == 0 ? longest : common_prefix(cells_[seq], begun_);
+      CHECK(open.lengths[seq] == n);
       CHECK(draft_->length(static_cast<SeqId>(seq)) == n);
       cells_[seq] = Tokens(begun_.begin(), begun_.begin() + n);
       if (seq > 0 && n > 0) ++n_kept_;
     }
   }
 
+  void audit(const PrefillDone& prefill) {
+    CHECK(draft_->length(0) == prefill.length);
+    cells_[0] = Tokens(begun_.begin(), begun_.begin() + prefill.length);
+  }
+
   void audit(const VerifyCommand& verify) {
     // Before it, the target holds the text without its last token, once it is cut.
     const Pos held = target_->length(0);
-    CHECK(verify.pos == static_cast<Pos>(text_.size()) - 1);
-    CHECK(verify.path.front() == text_.back());
-    CHECK(verify.truncate.has_value() == (held > verify.pos));
+    const Tokens path = test::path_of(verify);
+    const Pos pos = segment_of(verify).pos;
+    CHECK(pos == static_cast<Pos>(text_.size()) - 1);
+    CHECK(path.front() == text_.back());
+    CHECK(verify.ops.empty() == (held == pos));
     // All of it can be committed, with one more token of the target's own.
     const Capabilities target = target_->capabilities();
     auto limit = static_cast<std::size_t>(target.n_ctx);
@@ -122,11 +132,11 @@ class AuditedRun {
       limit =
           std::min(limit, request_->prompt.size() + static_cast<std::size_t>(request_->max_tokens));
     }
-    CHECK(text_.size() + verify.path.size() <= limit);
-    CHECK(static_cast<int>(verify.path.size()) <= target.max_batch);
-    if (verify.truncate) {
-      CHECK(verify.truncate->expected == held);
-      CHECK(verify.truncate->length == verify.pos);
+    CHECK(text_.size() + path.size() <= limit);
+    CHECK(static_cast<int>(path.size()) <= target.max_batch);
+    for (const Truncate& cut : verify.ops) {
+      CHECK(cut.expected == held);
+      CHECK(cut.length == pos);
     }
   }
 
@@ -175,17 +185,23 @@ class AuditedRun {
     CHECK(fork.to_length == static_cast<Pos>(to.size()));
     REQUIRE(fork.length <= static_cast<Pos>(from.size()));
     // No more than the longest common prefix stays, and no less: the rest is a copy.
-    CHECK(fork.shared == std::min(static_cast<Pos>(common), fork.length));
+    // Different tokens that the draft lacks are the same in the cells, which the ledger ignores.
+    const Pos shared = std::min(static_cast<Pos>(common), fork.length);
+    CHECK(fork.shared <= shared);
+    if (draft_->capabilities().n_vocab == target_->capabilities().n_vocab) {
+      CHECK(fork.shared == shared);
+    }
     to = Tokens(from.begin(), from.begin() + fork.length);
   }
 
-  /// The text up to the root, then the path from there to `id`.
+  /// The text up to the root, then the path from there to `id`, as the draft reads it.
   Tokens path_of(NodeId id) const {
     const SpeculationTree& tree = decoder_->tree();
     const auto n_before = static_cast<std::ptrdiff_t>(tree.at(tree.root()).pos);
     Tokens path(text_.begin(), text_.begin() + n_before);
     const Tokens rest = tree.path(id);
     path.insert(path.end(), rest.begin(), rest.end());
+    make_readable(path, draft_->capabilities().n_vocab);
     return path;
   }
 

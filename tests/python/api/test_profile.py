@@ -79,7 +79,7 @@ def test_the_file_is_made_and_written_back(tiny_pair: tuple[Path, Path], tmp_pat
         assert costs.measure_costs_ms > 0
         assert not path.exists()
     content = read(path)
-    assert content["format"] == "specbranch-profile-1"
+    assert content["format"] == "specbranch-profile-2"
     assert [us / 1000 for us in content["costs"]["target_us"]] == list(costs.target_ms)
     assert list(tmp_path.iterdir()) == [path]
     path.unlink()
@@ -141,13 +141,16 @@ def damage(content: dict[str, Any], how: str) -> Any:
     if how == "first_count":
         del content["acceptance"][2]["first_count"]
         return content
+    if how == "beyond_first":
+        content["acceptance"][0]["beyond_first"] = 1
+        return content
     return [content]
 
 
 @pytest.mark.parametrize(
     "how",
     ["format", "machine", "target_us", "draft_us", "target_slowdown", "costs", "acceptance",
-     "rank_hits", "first_count", "no format"],
+     "rank_hits", "first_count", "beyond_first", "no format"],
 )  # fmt: skip
 def test_damaged_files(tiny_pair: tuple[Path, Path], saved: Path, how: str) -> None:
     saved.write_text(json.dumps(damage(read(saved), how)))
@@ -221,7 +224,8 @@ def test_every_number_survives(tmp_path: Path) -> None:
         assert getattr(again.costs, name) == getattr(profile.costs, name)
     for one, other in zip(again.acceptance, profile.acceptance, strict=True):
         for name in (
-            "hits", "expected", "seen", "rank_hits", "rank_expected", "first_hits", "first_count"
+            "hits", "expected", "seen", "rank_hits", "rank_expected", "first_hits", "first_count",
+            "beyond_hits", "beyond_expected", "beyond_trials", "beyond_wins", "beyond_first",
         ):  # fmt: skip
             assert getattr(one, name) == getattr(other, name)
 

@@ -113,7 +113,7 @@ def test_curves_go_through_what_was_measured() -> None:
 
 
 PROFILE = {
-    "format": "specbranch-profile-1",
+    "format": "specbranch-profile-2",
     "costs": {
         "target_us": [100.0, 120.0],
         "draft_us": [10.0, 12.0],

@@ -1,7 +1,6 @@
 #include "specbranch/llama/models/draft.h"
 
 #include <algorithm>
-#include <optional>
 #include <string>
 
 #include "specbranch/base/errors.h"
@@ -42,6 +41,7 @@ Capabilities LlamaDraft::capabilities() const {
   result.n_ctx = n_ctx_;
   result.n_seq = context_.n_seq();
   result.max_batch = context_.n_batch();
+  result.prefill_chunk = chunk_;
   return result;
 }
 
@@ -49,67 +49,87 @@ Pos LlamaDraft::length(SeqId seq) const { return context_.length(seq); }
 void LlamaDraft::truncate(const Truncate& op) { context_.truncate(op); }
 void LlamaDraft::fork(const Fork& op) { context_.fork(op); }
 
-int LlamaDraft::begin(const Request& request) {
-  if (request.prompt.empty()) throw InvalidArgument("[LlamaDraft::begin] the prompt is empty");
-  if (static_cast<Pos>(request.prompt.size()) > n_ctx_) {
-    throw ContextOverflow("[LlamaDraft::begin] the prompt does not fit; " +
-                          std::to_string(request.prompt.size()) + " tokens; " +
-                          std::to_string(n_ctx_));
+int LlamaDraft::open(GenerationId id, const std::shared_ptr<const Request>& request,
+                     std::span<const SeqId> seqs) {
+  const std::vector<Token>& prompt = request->prompt;
+  if (prompt.empty()) throw InvalidArgument("[LlamaDraft::open] the prompt is empty");
+  if (static_cast<Pos>(prompt.size()) > n_ctx_) {
+    throw ContextOverflow("[LlamaDraft::open] the prompt does not fit; " +
+                          std::to_string(prompt.size()) + " tokens; " + std::to_string(n_ctx_));
   }
   install_log_sink();
   const auto& vocabulary = context_.weights().vocabulary();
-  for (const Token token : request.prompt) {
+  for (const Token token : prompt) {
     if (!vocabulary.contains(token)) {
-      throw IncompatibleModels("[LlamaDraft::begin] the draft has no such token; " +
+      throw IncompatibleModels("[LlamaDraft::open] the draft has no such token; " +
                                std::to_string(token) + "; " + std::to_string(vocabulary.size()));
     }
   }
-  distribution_.emplace(request.sampling);
-  const auto wanted = std::span<const Token>(request.prompt).first(request.prompt.size() - 1);
-  const int n_reused = keep_prefixes(HashedTokens(wanted));
-  const auto end = static_cast<Pos>(wanted.size());
-  for (Pos pos = n_reused; pos < end;) {
-    if (abort_requested()) throw Aborted("[LlamaDraft::begin] aborted on request");
-    batch_.clear();
-    for (const Pos stop = std::min(end, pos + chunk_); pos < stop; ++pos) {
-      batch_.push_back({wanted[static_cast<std::size_t>(pos)], 0, pos, /*wants_logits=*/false});
-    }
-    context_.decode(batch_);
-  }
-  return n_reused;
+  if (seqs.empty()) throw PreconditionError("[LlamaDraft::open] there is no sequence");
+  const auto wanted = std::span<const Token>(prompt).first(prompt.size() - 1);
+  sessions_.open(
+      id, Session{request, {seqs.begin(), seqs.end()}, TokenDistribution(request->sampling)});
+  return keep_prefixes(seqs, HashedTokens(wanted));
 }
 
-/// Cuts every sequence to its common prefix with `wanted`. Sequence 0 takes over the longest one;
-/// returns its length.
-int LlamaDraft::keep_prefixes(const HashedTokens& wanted) {
-  SeqId best = 0;
-  std::vector<Pos> common;
-  for (SeqId seq = 0; seq < context_.n_seq(); ++seq) {
-    common.push_back(static_cast<Pos>(context_.held(seq).common(wanted)));
-    if (common.back() > common[static_cast<std::size_t>(best)]) best = seq;
+void LlamaDraft::prefill(GenerationId id, Pos begin, Pos end) {
+  const Session& session = sessions_.at(id, "LlamaDraft::prefill");
+  const SeqId seq = session.seqs.front();
+  const std::vector<Token>& prompt = session.request->prompt;
+  if (begin != context_.length(seq) || end <= begin || end - begin > chunk_ ||
+      end >= static_cast<Pos>(prompt.size())) {
+    throw PreconditionError("[LlamaDraft::prefill] no chunk of the prompt; " +
+                            std::to_string(begin) + " to " + std::to_string(end));
   }
-  const Pos longest = common[static_cast<std::size_t>(best)];
-  if (longest == 0) {
+  if (abort_requested()) throw Aborted("[LlamaDraft::prefill] aborted on request");
+  batch_.clear();
+  for (Pos pos = begin; pos < end; ++pos) {
+    batch_.push_back({prompt[static_cast<std::size_t>(pos)], seq, pos, /*wants_logits=*/false});
+  }
+  context_.decode(batch_);
+}
+
+void LlamaDraft::close(GenerationId id, bool forget) {
+  const Session* session = sessions_.find(id);
+  if (session == nullptr) return;
+  for (const SeqId seq : session->seqs) {
+    if (forget) context_.truncate({seq, context_.length(seq), 0});
+  }
+  sessions_.close(id);
+}
+
+/// Cuts every sequence to its common prefix with `wanted`. The first one takes over the longest;
+/// returns its length.
+int LlamaDraft::keep_prefixes(std::span<const SeqId> seqs, const HashedTokens& wanted) {
+  std::size_t best = 0;
+  std::vector<Pos> common;
+  for (const SeqId seq : seqs) {
+    common.push_back(static_cast<Pos>(context_.held(seq).common(wanted)));
+    if (common.back() > common[best]) best = common.size() - 1;
+  }
+  const Pos longest = common[best];
+  if (longest == 0 && static_cast<int>(seqs.size()) == context_.n_seq()) {
     // Nothing stays: one call, where cutting each sequence would visit its cells one by one.
     context_.clear();
     return 0;
   }
-  if (best != 0) context_.fork({best, 0, common[0], context_.length(0), longest});
-  for (SeqId seq = best == 0 ? 0 : 1; seq < context_.n_seq(); ++seq) {
-    context_.truncate({seq, context_.length(seq), common[static_cast<std::size_t>(seq)]});
+  const SeqId first = seqs.front();
+  if (best != 0) context_.fork({seqs[best], first, common[0], context_.length(first), longest});
+  for (std::size_t i = best == 0 ? 0 : 1; i < seqs.size(); ++i) {
+    context_.truncate({seqs[i], context_.length(seqs[i]), common[i]});
   }
   return longest;
 }
 
-void LlamaDraft::check_inputs(std::span<const SequenceInput> inputs, int k) const {
+void LlamaDraft::check_inputs(std::span<const SequenceInput> inputs, int k) {
   const auto broken = [](const std::string& what) {
     throw PreconditionError("[LlamaDraft::draft] " + what);
   };
-  if (!distribution_) broken("`begin` was not called");
   if (inputs.empty()) broken("there is no input");
   if (k < 1) broken("k must be at least 1; " + std::to_string(k));
   std::vector<bool> used(static_cast<std::size_t>(context_.n_seq()));
   for (const SequenceInput& input : inputs) {
+    static_cast<void>(sessions_.at(input.generation_id, "LlamaDraft::draft"));
     if (input.seq < 0 || input.seq >= context_.n_seq()) {
       broken("there is no such sequence; " + std::to_string(input.seq));
     }
@@ -131,8 +151,8 @@ void LlamaDraft::check_inputs(std::span<const SequenceInput> inputs, int k) cons
 }
 
 std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const SequenceInput> inputs,
-                                                      int k) {
-  check_inputs(inputs, k);
+                                                      const RankOptions& rank) {
+  check_inputs(inputs, rank.k);
   const auto restore = [&] {
     for (const SequenceInput& input : inputs) {
       context_.truncate({input.seq, context_.length(input.seq), input.pos});
@@ -147,7 +167,8 @@ std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const SequenceIn
       const auto row = context_.logits(rows_[i]).first(static_cast<std::size_t>(n_common_));
       // The first sequence is the most probable one: there the order has to be the target's.
       const SoftmaxSum sum = i == 0 ? SoftmaxSum::kExact : SoftmaxSum::kQuick;
-      result.push_back(distribution_->rank(row, path, k, sum));
+      Session& session = sessions_.at(inputs[i].generation_id, "LlamaDraft::draft");
+      result.push_back(session.distribution.rank(row, path, rank, sum));
     }
   } catch (const Aborted&) {
     restore();

@@ -2,13 +2,13 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <span>
 #include <vector>
 
 #include "specbranch/llama/context/context.h"
 #include "specbranch/llama/sampling/token_distribution.h"
 #include "specbranch/model/model.h"
+#include "specbranch/model/sessions.h"
 
 namespace specbranch::llama {
 
@@ -24,8 +24,7 @@ struct DraftOptions {
 /// Drafts with the target's settings, without its grammar: bias and penalties along each sequence's
 /// own path, truncation, temperature, the same noise (see TokenDistribution::rank).
 ///
-/// *Thread safety:* as Model. *Lifecycle:* 1. construct on the worker's thread 2. `begin` 3.
-/// `draft`, `fork`, `truncate` 4. `begin` again, or destroy.
+/// *Thread safety:* as Model. *Lifecycle:* construct on the worker's thread; sessions as in Model.
 class LlamaDraft final : public DraftModel {
  public:
   /// Throws IncompatibleModels for a recurrent or hybrid model: it cannot take a guess back.
@@ -34,27 +33,37 @@ class LlamaDraft final : public DraftModel {
 
   /// `n_vocab` counts the draft's own tokens: it cannot read others.
   Capabilities capabilities() const override;
-  int begin(const Request& request) override;
+  int open(GenerationId id, const std::shared_ptr<const Request>& request,
+           std::span<const SeqId> seqs) override;
+  void prefill(GenerationId id, Pos begin, Pos end) override;
+  void close(GenerationId id, bool forget) override;
   Pos length(SeqId seq) const override;
   void truncate(const Truncate& op) override;
   void fork(const Fork& op) override;
-  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs, int k) override;
+  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
+                                            const RankOptions& rank) override;
 
   const LlamaContext& context() const noexcept { return context_; }
   /// The logits after the last token of input `index` of the last `draft`. For tests.
   std::span<const float> logits(int index);
 
  private:
-  void check_inputs(std::span<const SequenceInput> inputs, int k) const;
+  struct Session {
+    std::shared_ptr<const Request> request;
+    std::vector<SeqId> seqs;
+    TokenDistribution distribution;
+  };
+
+  void check_inputs(std::span<const SequenceInput> inputs, int k);
   void decode_inputs(std::span<const SequenceInput> inputs);
   void read_ahead(const SequenceInput& input, std::size_t n);
-  int keep_prefixes(const HashedTokens& wanted);
+  int keep_prefixes(std::span<const SeqId> seqs, const HashedTokens& wanted);
 
   Pos n_ctx_;
   int n_common_;
   int chunk_;
   LlamaContext context_;
-  std::optional<TokenDistribution> distribution_;  ///< of the text that was begun.
+  Sessions<Session> sessions_;
   std::vector<BatchToken> batch_;
   std::vector<int> rows_;  ///< index in the batch of the last token of each input.
 };

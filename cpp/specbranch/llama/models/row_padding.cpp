@@ -15,6 +15,8 @@
 namespace specbranch::llama {
 namespace {
 
+constexpr SeqId kText = 0;
+constexpr SeqId kDummy = 1;
 constexpr Pos kShortText = 8;
 constexpr Pos kLongText = 520;  ///< beyond 512 cells attention splits a single token over threads.
 constexpr int kEveryLength = 17;  ///< up to here every length of a path is tried, then every eighth
@@ -86,12 +88,12 @@ class RowTester {
   }
 
   void read_until(Pos length) {
-    while (context_.length(kTextSequence) < length) {
+    while (context_.length(kText) < length) {
       batch_.clear();
-      const Pos begin = context_.length(kTextSequence);
+      const Pos begin = context_.length(kText);
       const Pos end = std::min(length, begin + context_.n_batch());
       for (Pos pos = begin; pos < end; ++pos) {
-        batch_.push_back({token_at(pos), kTextSequence, pos, /*wants_logits=*/false});
+        batch_.push_back({token_at(pos), kText, pos, /*wants_logits=*/false});
       }
       decode(batch_);
     }
@@ -101,21 +103,19 @@ class RowTester {
   void step(Pos begin, int n_path, int multiple) {
     batch_.clear();
     for (Pos pos = begin; pos < begin + n_path; ++pos) {
-      batch_.push_back({token_at(pos), kTextSequence, pos, /*wants_logits=*/true});
+      batch_.push_back({token_at(pos), kText, pos, /*wants_logits=*/true});
     }
-    append_dummies(batch_, padded_rows(n_path, multiple));
+    append_dummies(batch_, padded_rows(n_path, multiple), kDummy);
     decode(batch_);
-    context_.truncate({kDummySequence, context_.length(kDummySequence), 0});
+    context_.truncate({kDummy, context_.length(kDummy), 0});
   }
 
-  void take_back(Pos length) {
-    context_.truncate({kTextSequence, context_.length(kTextSequence), length});
-  }
+  void take_back(Pos length) { context_.truncate({kText, context_.length(kText), length}); }
 
   /// The longest path, up to the padding's own, whose rows are those of single tokens, as are those
   /// of every shorter path.
   int agreeing_path(const RowPadding& padding) {
-    const Pos begin = context_.length(kTextSequence);
+    const Pos begin = context_.length(kText);
     const auto single = [&](Pos pos) {
       step(pos, 1, padding.multiple);
       return hash_of(context_.logits(0));
@@ -142,7 +142,7 @@ class RowTester {
   }
 
   double time_path(int n_path, int multiple) {
-    const Pos begin = context_.length(kTextSequence);
+    const Pos begin = context_.length(kText);
     double best = std::numeric_limits<double>::infinity();
     for (int i = 0; i < kTimings; ++i) {
       const auto start = std::chrono::steady_clock::now();
@@ -164,10 +164,10 @@ class RowTester {
 
 }  // namespace
 
-void append_dummies(std::vector<BatchToken>& batch, int n_rows) {
+void append_dummies(std::vector<BatchToken>& batch, int n_rows, SeqId dummy) {
   const BatchToken first = batch.front();
   for (Pos pos = 0; static_cast<int>(batch.size()) < n_rows; ++pos) {
-    batch.push_back({first.token, kDummySequence, pos, /*wants_logits=*/true});
+    batch.push_back({first.token, dummy, pos, /*wants_logits=*/true});
   }
 }
 

@@ -29,14 +29,10 @@ constexpr int padded_rows(int n_path, int multiple) {
   return (n_path + multiple - 1) / multiple * multiple;
 }
 
-/// Sequence ids of the target's context: the text, and the dummy tokens beside it.
-inline constexpr SeqId kTextSequence = 0;
-inline constexpr SeqId kDummySequence = 1;
-
-/// Appends dummy tokens until `batch` has `n_rows` rows. Their logits are wanted, too, because the
-/// output matrix is multiplied with those rows only. Afterwards the dummy sequence holds
-/// cells.
-void append_dummies(std::vector<BatchToken>& batch, int n_rows);
+/// Appends dummy tokens in sequence `dummy` until `batch` has `n_rows` rows. Their logits are
+/// wanted, too, because the output matrix is multiplied with those rows only. Afterwards `dummy`
+/// holds cells.
+void append_dummies(std::vector<BatchToken>& batch, int n_rows, SeqId dummy);
 
 /// One multiple, tried on a model.
 struct RowTrial {

@@ -1,24 +1,27 @@
 #include "specbranch/llama/models/target.h"
 
 #include <algorithm>
+#include <exception>
 #include <string>
 
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/models/row_padding.h"
 #include "specbranch/llama/runtime/backend.h"
-#include "specbranch/report/progress.h"
 
 namespace specbranch::llama {
 namespace {
 
 constexpr int kCpuChunk = 128;
-constexpr SeqId kText = kTextSequence;
 
 /// Tokens of one verification at most, so that its padded rows fit into a batch.
 int max_batch(const Weights& weights, const ModelOptions& model, const TargetOptions& options) {
   if (options.max_batch < 1 || options.prefill_chunk < 0 || options.row_multiple < 1) {
     throw InvalidArgument(
         "[LlamaTarget] max_batch and row_multiple must be at least 1, prefill_chunk at least 0");
+  }
+  if (options.n_seq < 1 || (options.n_seq > 1 && !weights.can_roll_back())) {
+    throw InvalidArgument("[LlamaTarget] n_seq is " + std::to_string(options.n_seq) +
+                          "; it must be at least 1, and 1 for a recurrent model");
   }
   if (!weights.can_roll_back()) return 1;
   const int rows = model.n_batch / options.row_multiple * options.row_multiple;
@@ -36,8 +39,8 @@ ContextShape shape_of(const Weights& weights, const ModelOptions& model,
           ? std::max(2, padded_rows(max_batch(weights, model, options), options.row_multiple))
           : 1;
   ContextShape shape;
-  shape.n_seq = weights.can_roll_back() ? 2 : 1;
-  shape.n_cells = context_length(weights, model) + rows;  // the text and the padding
+  shape.n_seq = weights.can_roll_back() ? options.n_seq + 1 : 1;
+  shape.n_cells = options.n_seq * context_length(weights, model) + rows;  // texts and padding
   shape.n_outputs = rows;
   return shape;
 }
@@ -58,22 +61,23 @@ std::size_t common_prefix(std::span<const Token> a, std::span<const Token> b) {
 
 LlamaTarget::LlamaTarget(const std::shared_ptr<const Weights>& weights, const ModelOptions& model,
                          const TargetOptions& options)
-    : model_(model),
-      options_(options),
+    : options_(options),
       n_ctx_(context_length(*weights, model)),
       chunk_(chunk_size(*weights, model, options)),
       max_batch_(max_batch(*weights, model, options)),
-      context_(weights, model, shape_of(*weights, model, options), &abort_) {}
+      context_(weights, model, shape_of(*weights, model, options), &abort_),
+      prefilled_(static_cast<std::size_t>(options.n_seq), 0) {}
 
 Capabilities LlamaTarget::capabilities() const {
   Capabilities result;
   result.n_vocab = context_.weights().vocabulary().size();
   result.n_ctx = n_ctx_;
-  result.n_seq = 1;
+  result.n_seq = options_.n_seq;
   result.can_roll_back = context_.weights().can_roll_back();
   result.max_batch = max_batch_;
   result.n_feature_layers = context_.weights().n_feature_layers();
   result.n_embd = context_.weights().file().n_embd;
+  result.prefill_chunk = chunk_;
   return result;
 }
 
@@ -81,160 +85,157 @@ Pos LlamaTarget::length(SeqId seq) const { return context_.length(seq); }
 
 void LlamaTarget::truncate(const Truncate& op) {
   context_.truncate(op);
-  prefilled_ = std::min(prefilled_, context_.length(kText));
+  if (op.seq < options_.n_seq) prefilled(op.seq) = std::min(prefilled(op.seq), op.length);
 }
 
-int LlamaTarget::begin(const Request& request) {
-  if (request.prompt.empty()) throw InvalidArgument("[LlamaTarget::begin] the prompt is empty");
-  if (static_cast<Pos>(request.prompt.size()) > n_ctx_) {
-    throw ContextOverflow("[LlamaTarget::begin] the prompt does not fit; " +
-                          std::to_string(request.prompt.size()) + " tokens; " +
+int LlamaTarget::open(GenerationId id, const std::shared_ptr<const Request>& request,
+                      std::span<const SeqId> seqs) {
+  if (seqs.size() != 1 || seqs.front() < 0 || seqs.front() >= options_.n_seq) {
+    throw PreconditionError("[LlamaTarget::open] a session has one sequence below " +
+                            std::to_string(options_.n_seq));
+  }
+  const SeqId seq = seqs.front();
+  if (request->prompt.empty()) throw InvalidArgument("[LlamaTarget::open] the prompt is empty");
+  if (static_cast<Pos>(request->prompt.size()) > n_ctx_) {
+    throw ContextOverflow("[LlamaTarget::open] the prompt does not fit; " +
+                          std::to_string(request->prompt.size()) + " tokens; " +
                           std::to_string(n_ctx_));
   }
   const int n_layers = context_.weights().n_feature_layers();
-  if (request.n_feature_layers < 0 || request.n_feature_layers > n_layers) {
-    throw InvalidArgument("[LlamaTarget::begin] n_feature_layers is " +
-                          std::to_string(request.n_feature_layers) + "; it must be in 0 .. " +
+  if (request->n_feature_layers < 0 || request->n_feature_layers > n_layers) {
+    throw InvalidArgument("[LlamaTarget::open] n_feature_layers is " +
+                          std::to_string(request->n_feature_layers) + "; it must be in 0 .. " +
                           std::to_string(n_layers));
   }
-  if (request.n_feature_layers > 0 && !embedding_) embedding_.emplace(context_.weights().file());
+  if (request->n_feature_layers > 0 && !embedding_) embedding_.emplace(context_.weights().file());
   install_log_sink();
-  n_feature_layers_ = request.n_feature_layers;
-  context_.keep_layer_inputs(n_feature_layers_);
-  chain_.emplace(context_.weights().vocabulary(), request.sampling, request.prompt);
-  n_logprobs_ = request.logprobs;
-
-  const auto wanted = std::span<const Token>(request.prompt).first(request.prompt.size() - 1);
-  const int n_reused = reusable(wanted);
-  context_.truncate({kText, context_.length(kText), n_reused});
-  prefilled_ = n_reused;
-  prefill(wanted, request.progress.get());
+  const TargetSession& session =
+      sessions_.open(id, TargetSession(context_.weights().vocabulary(), request, seq));
+  const int n_reused = reusable(session.prefill(), seq);
+  truncate({seq, context_.length(seq), n_reused});
+  prefilled(seq) = n_reused;
   return n_reused;
 }
 
-int LlamaTarget::reusable(std::span<const Token> prefill) const {
+int LlamaTarget::reusable(std::span<const Token> prefill, SeqId seq) const {
   if (options_.prefix_reuse == PrefixReuse::kOff || !context_.weights().can_roll_back()) return 0;
-  const auto held = context_.content(kText);
-  const auto n_common = static_cast<Pos>(common_prefix(held, prefill));
+  const auto n_common = static_cast<Pos>(common_prefix(context_.content(seq), prefill));
   if (options_.prefix_reuse == PrefixReuse::kFast) return n_common;
   // A fresh prefill computes whole chunks up to its own last one, which is shorter. Cells that came
   // from generation were computed in other batches.
   const auto end = static_cast<Pos>(prefill.size());
-  const Pos same = std::min(n_common, prefilled_);
-  if (same == end && prefilled_ == end) return end;
+  const Pos from_prefill = prefilled_[static_cast<std::size_t>(seq)];
+  const Pos same = std::min(n_common, from_prefill);
+  if (same == end && from_prefill == end) return end;
   return same / chunk_ * chunk_;
 }
 
-void LlamaTarget::prefill(std::span<const Token> tokens, Progress* progress) {
-  const auto end = static_cast<Pos>(tokens.size());
-  for (Pos pos = context_.length(kText); pos < end;) {
-    if (abort_requested()) throw Aborted("[LlamaTarget::begin] aborted on request");
-    // Chunks end at absolute multiples of their size, wherever the reuse ended.
-    const Pos stop = std::min(end, (pos / chunk_ + 1) * chunk_);
-    batch_.clear();
-    for (; pos < stop; ++pos) {
-      batch_.push_back({tokens[static_cast<std::size_t>(pos)], kText, pos, /*wants_logits=*/false});
-    }
-    context_.decode(batch_);
-    prefilled_ = stop;
-    if (progress != nullptr) progress->set_prefilled(stop);
+void LlamaTarget::prefill(GenerationId id, Pos begin, Pos end) {
+  const TargetSession& session = sessions_.at(id, "LlamaTarget::prefill");
+  const std::span<const Token> tokens = session.prefill();
+  if (begin != context_.length(session.seq()) || end <= begin || end - begin > chunk_ ||
+      end > static_cast<Pos>(tokens.size())) {
+    throw PreconditionError("[LlamaTarget::prefill] no chunk of the prompt; " +
+                            std::to_string(begin) + " to " + std::to_string(end));
   }
-}
-
-void LlamaTarget::decode_path(Pos pos, std::span<const Token> path, int n_pad) {
+  if (abort_requested()) throw Aborted("[LlamaTarget::prefill] aborted on request");
   batch_.clear();
-  for (std::size_t i = 0; i < path.size(); ++i) {
-    batch_.push_back({path[i], kText, pos + static_cast<Pos>(i), /*wants_logits=*/true});
+  for (Pos pos = begin; pos < end; ++pos) {
+    batch_.push_back({tokens[static_cast<std::size_t>(pos)], session.seq(), pos,
+                      /*wants_logits=*/false});
   }
-  const int n_rows = static_cast<int>(path.size()) + n_pad;
-  if (context_.n_seq() > kDummySequence) {
-    append_dummies(batch_, padded_rows(n_rows, options_.row_multiple));
-  }
+  context_.keep_layer_inputs(session.n_feature_layers());
   context_.decode(batch_);
-  if (context_.n_seq() > kDummySequence) {
-    context_.truncate({kDummySequence, context_.length(kDummySequence), 0});
-  }
+  prefilled(session.seq()) = end;
 }
 
-Verification LlamaTarget::verify(Pos pos, std::span<const Token> path, int n_pad) {
+void LlamaTarget::close(GenerationId id, bool forget) {
+  const TargetSession* session = sessions_.find(id);
+  if (session == nullptr) return;
+  if (forget) truncate({session->seq(), context_.length(session->seq()), 0});
+  sessions_.close(id);
+}
+
+/// Returns the number of rows, padding tokens included.
+int LlamaTarget::check_segments(std::span<const Segment> segments, int n_pad) {
   const auto broken = [](const std::string& what) {
     throw PreconditionError("[LlamaTarget::verify] " + what);
   };
-  if (!chain_) broken("`begin` was not called");
-  if (path.empty() || static_cast<int>(path.size()) > max_batch_) {
-    broken("wrong number of tokens; " + std::to_string(path.size()) + "; 1 to " +
-           std::to_string(max_batch_));
+  int n_rows = n_pad;
+  std::vector<bool> used(static_cast<std::size_t>(options_.n_seq));
+  for (const Segment& segment : segments) {
+    const TargetSession& session = sessions_.at(segment.generation_id, "LlamaTarget::verify");
+    if (session.seq() != segment.seq || used[static_cast<std::size_t>(segment.seq)]) {
+      broken("a session appears twice, or with another sequence; " + std::to_string(segment.seq));
+    }
+    used[static_cast<std::size_t>(segment.seq)] = true;
+    session.check(segment);
+    const auto n = static_cast<Pos>(segment.rows.size());
+    if (segment.pos + n > n_ctx_) {
+      broken("the path leaves the context; " + std::to_string(segment.pos + n) + "; " +
+             std::to_string(n_ctx_));
+    }
+    n_rows += n;
   }
-  if (n_pad < 0 || static_cast<int>(path.size()) + n_pad > max_batch_) {
-    broken("wrong number of padding tokens; " + std::to_string(n_pad) + "; 0 to " +
-           std::to_string(max_batch_ - static_cast<int>(path.size())));
+  if (segments.empty() || n_pad < 0 || n_rows > max_batch_) {
+    broken("wrong number of rows; " + std::to_string(n_rows) + ", of which " +
+           std::to_string(n_pad) + " for padding; at most " + std::to_string(max_batch_));
   }
-  const auto text = chain_->history();
-  if (pos != static_cast<Pos>(text.size()) - 1 || path.front() != text.back()) {
-    broken("the path does not begin with the last token of the text; position " +
-           std::to_string(pos) + "; " + std::to_string(text.size() - 1));
-  }
-  if (pos + static_cast<Pos>(path.size()) > n_ctx_) {
-    broken("the path leaves the context; " + std::to_string(pos + static_cast<Pos>(path.size())) +
-           "; " + std::to_string(n_ctx_));
-  }
+  return n_rows;
+}
 
-  decode_path(pos, path, n_pad);
-  Verification verification;
+void LlamaTarget::decode_segments(std::span<const Segment> segments, int n_rows) {
+  batch_.clear();
+  int n_layers = 0;
+  for (const Segment& segment : segments) {
+    Pos pos = segment.pos;
+    // All logits are computed, wanted or not: the output matrix is multiplied with these rows only,
+    // and its kernel, too, depends on their number.
+    for (const Row& row : segment.rows) {
+      batch_.push_back({row.token, segment.seq, pos++, /*wants_logits=*/true});
+    }
+    const TargetSession& session = sessions_.at(segment.generation_id, "LlamaTarget::verify");
+    n_layers = std::max(n_layers, session.n_feature_layers());
+  }
+  context_.keep_layer_inputs(n_layers);
+  const SeqId dummy = options_.n_seq;
+  if (context_.n_seq() > dummy) {
+    append_dummies(batch_, padded_rows(n_rows, options_.row_multiple), dummy);
+  }
+  context_.decode(batch_);
+  if (context_.n_seq() > dummy) context_.truncate({dummy, context_.length(dummy), 0});
+}
+
+std::vector<SegmentResult> LlamaTarget::verify(std::span<const Segment> segments, int n_pad) {
+  const int n_rows = check_segments(segments, n_pad);
+  decode_segments(segments, n_rows);
+  std::vector<SegmentResult> results;
+  results.reserve(segments.size());
+  int first_row = 0;
+  for (const Segment& segment : segments) {
+    results.push_back(choose(segment, first_row));
+    first_row += static_cast<int>(segment.rows.size());
+  }
+  return results;
+}
+
+SegmentResult LlamaTarget::choose(const Segment& segment, int first_row) {
+  SegmentResult result;
+  result.generation_id = segment.generation_id;
+  TargetSession& session = sessions_.at(segment.generation_id, "LlamaTarget::verify");
   try {
-    for (std::size_t i = 0; i < path.size(); ++i) {
-      const std::span<float> logits = context_.logits(static_cast<int>(i));
-      const std::optional<Token> token = chain_->choose(logits);
-      if (!token) {
-        verification.exhausted = true;
-        break;
-      }
-      verification.choices.push_back(choose(logits, *token));
-      chain_->accept(*token);
-      if (verification.choices.back().end) break;
-      if (i + 1 < path.size() && *token != path[i + 1]) break;
-    }
-    if (n_feature_layers_ > 0 && !verification.choices.empty()) {
-      const int row = static_cast<int>(verification.choices.size()) - 1;
-      verification.features = features(row, verification.choices.back().token);
-    }
+    result.verification =
+        session.choose(segment, first_row, context_, embedding_ ? &*embedding_ : nullptr);
   } catch (const DecodeError&) {
+    result.error = std::current_exception();
     if (context_.weights().can_roll_back()) {
-      context_.truncate({kText, context_.length(kText), pos});
+      truncate({segment.seq, context_.length(segment.seq), segment.pos});
     } else {
       context_.clear();
     }
-    chain_.reset();
-    throw;
+    session.fail();
   }
-  return verification;
-}
-
-std::vector<float> LlamaTarget::features(int row, Token newest) {
-  const auto n_embd = static_cast<std::size_t>(embedding_->n_embd());
-  std::vector<float> features;
-  features.reserve(n_embd * static_cast<std::size_t>(n_feature_layers_ + 1));
-  for (int layer = n_feature_layers_ - 1; layer >= 0; --layer) {
-    const std::span<const float> input = context_.layer_input(layer, row);
-    features.insert(features.end(), input.begin(), input.end());
-  }
-  features.resize(features.size() + n_embd);
-  embedding_->read(newest, std::span(features).last(n_embd));
-  return features;
-}
-
-Choice LlamaTarget::choose(std::span<float> logits, Token token) const {
-  Choice choice;
-  choice.token = token;
-  choice.end = context_.weights().vocabulary().is_end(token);
-  if (n_logprobs_ < 0) return choice;
-  const double logprob = log_softmax_at(logits, token);
-  choice.logprob = static_cast<float>(logprob);
-  const double normaliser = static_cast<double>(logits[static_cast<std::size_t>(token)]) - logprob;
-  for (const auto& [other, logit] : ScoreRow(logits).largest(n_logprobs_)) {
-    choice.top.push_back({other, static_cast<float>(static_cast<double>(logit) - normaliser)});
-  }
-  return choice;
+  return result;
 }
 
 }  // namespace specbranch::llama

@@ -8,12 +8,13 @@
 
 #include "specbranch/llama/context/context.h"
 #include "specbranch/llama/file/embedding_table.h"
-#include "specbranch/llama/sampling/sampler_chain.h"
+#include "specbranch/llama/models/target_session.h"
 #include "specbranch/model/model.h"
+#include "specbranch/model/sessions.h"
 
 namespace specbranch::llama {
 
-/// What `begin` keeps of the text before.
+/// What `open` keeps of the text before.
 enum class PrefixReuse : std::uint8_t {
   kExact,  ///< only cells that a fresh prefill would compute in the same batches: equal logits.
   kFast,   ///< the whole common prefix; logits may differ by rounding (0.05), text at near-ties.
@@ -28,48 +29,51 @@ struct TargetOptions {
   /// products round differently than for fewer.
   int max_batch = 63;
   int prefill_chunk = 0;  ///< tokens of a prefill batch; 0: 128 on the CPU, else n_ubatch.
+  int n_seq = 1;          ///< sessions that may be open at once, each with the whole context.
 };
 
-/// *Thread safety:* as Model. *Lifecycle:* 1. construct on the worker's thread 2. `begin` 3.
-/// `verify` and `truncate` in turn 4. `begin` again, or destroy.
+/// Runs the batches of all sessions in one context. What belongs to one generation is in its
+/// TargetSession.
 ///
-/// `verify` also requires that the path begins with the last token chosen (or of the prompt), at
-/// its position: the penalties and the grammar must see the text that the cache holds.
+/// *Thread safety:* as Model. *Lifecycle:* construct on the worker's thread; sessions as in Model.
+///
+/// `verify` also requires that the rows of a segment are those of its text (TargetSession::check):
+/// the penalties and the grammar must see the text that the cache holds.
 class LlamaTarget final : public TargetModel {
  public:
   LlamaTarget(const std::shared_ptr<const Weights>& weights, const ModelOptions& model,
               const TargetOptions& options);
 
   Capabilities capabilities() const override;
-  int begin(const Request& request) override;
+  int open(GenerationId id, const std::shared_ptr<const Request>& request,
+           std::span<const SeqId> seqs) override;
+  void prefill(GenerationId id, Pos begin, Pos end) override;
+  void close(GenerationId id, bool forget) override;
   Pos length(SeqId seq) const override;
   void truncate(const Truncate& op) override;
-  using TargetModel::verify;
-  Verification verify(Pos pos, std::span<const Token> path, int n_pad) override;
+  std::vector<SegmentResult> verify(std::span<const Segment> segments, int n_pad) override;
 
   const LlamaContext& context() const noexcept { return context_; }
-  /// The logits of the last `verify` after its token `index`. For tests.
+  /// The logits of the last `verify` after its row `index`. For tests.
   std::span<const float> logits(int index) { return context_.logits(index); }
 
  private:
-  int reusable(std::span<const Token> prefill) const;
-  void prefill(std::span<const Token> tokens, Progress* progress);
-  void decode_path(Pos pos, std::span<const Token> path, int n_pad);
-  Choice choose(std::span<float> logits, Token token) const;
-  std::vector<float> features(int row, Token newest);
+  int reusable(std::span<const Token> prefill, SeqId seq) const;
+  Pos& prefilled(SeqId seq) { return prefilled_[static_cast<std::size_t>(seq)]; }
+  int check_segments(std::span<const Segment> segments, int n_pad);
+  void decode_segments(std::span<const Segment> segments, int n_rows);
+  SegmentResult choose(const Segment& segment, int first_row);
 
-  ModelOptions model_;
   TargetOptions options_;
   Pos n_ctx_;
   int chunk_;
   int max_batch_;
   LlamaContext context_;
-  std::vector<BatchToken> batch_;
-  std::optional<SamplerChain> chain_;
-  int n_logprobs_ = -1;
-  int n_feature_layers_ = 0;
+  Sessions<TargetSession> sessions_;
+  /// By sequence: so many cells came from `prefill`, or were kept by `open` because they did.
+  std::vector<Pos> prefilled_;
   std::optional<EmbeddingTable> embedding_;  ///< opened when features are asked for.
-  Pos prefilled_ = 0;                        ///< cells [0, prefilled_) came from `begin`.
+  std::vector<BatchToken> batch_;
 };
 
 }  // namespace specbranch::llama

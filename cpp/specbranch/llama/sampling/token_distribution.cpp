@@ -71,30 +71,39 @@ Token TokenDistribution::choose(std::span<float> logits, std::span<const Token> 
 }
 
 std::vector<Candidate> TokenDistribution::rank(std::span<float> logits,
-                                               std::span<const Token> history, int k,
-                                               SoftmaxSum sum) const {
+                                               std::span<const Token> history,
+                                               const RankOptions& options, SoftmaxSum sum) const {
   const LogitAdjustments adjustments(logits, options_, history);
   const ScoreRow row = checked_row(logits);
   if (options_.temperature <= 0.0F) {
-    return specbranch::rank(row.largest(kDraftCandidates), nullptr, k);
+    return specbranch::rank(row.largest(kDraftCandidates), nullptr, options.k);
   }
   const PositionNoise noise(options_.seed, static_cast<Pos>(history.size()));
   if (!truncates()) {
-    return with_confidences(perturbed_top(row, options_.temperature, noise, kDraftCandidates), k);
+    return with_confidences(perturbed_top(row, options_.temperature, noise, kDraftCandidates),
+                            options.k);
   }
   const std::vector<Scored> kept = truncate(row, sum);
   std::vector<Perturbed> ranked = perturb(kept, noise, 0.0);
   sort_best(ranked, kDraftCandidates);
   if (ranked.empty()) return {};
-  // The target's own choice leads, whatever lies beyond the truncation.
-  const Perturbed first = ranked.front();
-  for (const Perturbed& item : perturb(beyond(row, kept), noise, std::log(kBeyondWeight))) {
-    ranked.push_back(item);
+  std::vector<Perturbed> others;
+  if (options.beyond_weight > 0.0) {
+    others = perturb(beyond(row, kept), noise, std::log(options.beyond_weight));
   }
-  ranked.erase(ranked.begin());
-  sort_best(ranked, kDraftCandidates - 1);
-  ranked.insert(ranked.begin(), first);
-  return with_confidences(ranked, k);
+  // The target's own choice leads, whatever lies beyond the truncation.
+  const std::size_t n_leading = options.beyond_first ? 0 : 1;
+  const std::vector<Perturbed> leading(ranked.begin(),
+                                       ranked.begin() + static_cast<std::ptrdiff_t>(n_leading));
+  ranked.erase(ranked.begin(), ranked.begin() + static_cast<std::ptrdiff_t>(n_leading));
+  ranked.insert(ranked.end(), others.begin(), others.end());
+  sort_best(ranked, kDraftCandidates - n_leading);
+  ranked.insert(ranked.begin(), leading.begin(), leading.end());
+  std::vector<Candidate> candidates = with_confidences(ranked, options.k);
+  for (Candidate& candidate : candidates) {
+    candidate.beyond = std::ranges::count(others, candidate.token, &Perturbed::token) > 0;
+  }
+  return candidates;
 }
 
 std::vector<Scored> TokenDistribution::candidates(std::span<float> logits,

@@ -31,15 +31,16 @@ class TokenDistribution {
   /// The chosen token; -1 if every logit is -inf.
   Token choose(std::span<float> logits, std::span<const Token> history) const;
 
-  /// The `k` best proposals of a draft, `choose`'s token first.
+  /// The best proposals of a draft, `choose`'s token first (unless `beyond_first`).
   ///
   /// The rest are the next best of the distribution, and tokens that only a loosened truncation
   /// would leave (top-k doubled, top-p to (1 + top_p) / 2, min-p halved), as the target's logits
   /// differ from the draft's. Confidences are the softmax of the perturbed scores over the 64 best,
-  /// of tokens beyond the truncation reduced by `kBeyondWeight`; at temperature 0 of the logits.
+  /// of tokens beyond the truncation reduced by their weight; at temperature 0 of the logits.
   ///
   /// With SoftmaxSum::kQuick the edge of top-p may be off by a token now and then.
-  std::vector<Candidate> rank(std::span<float> logits, std::span<const Token> history, int k,
+  std::vector<Candidate> rank(std::span<float> logits, std::span<const Token> history,
+                              const RankOptions& options,
                               SoftmaxSum sum = SoftmaxSum::kExact) const;
 
   /// What is left of the vocabulary before the noise, with final scores (for temperature > 0). In
@@ -54,9 +55,5 @@ class TokenDistribution {
   SamplingOptions options_;
   SamplerHandle sorted_cut_;  ///< top-p after top-k, and min-p, on candidates sorted by score.
 };
-
-/// How probable it is that the target allows a token beyond the draft's own truncation, relative to
-/// the draft's confidence in it.
-inline constexpr double kBeyondWeight = 0.3;
 
 }  // namespace specbranch::llama

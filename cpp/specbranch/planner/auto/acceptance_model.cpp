@@ -44,8 +44,11 @@ std::vector<double> AcceptanceModel::chances(std::span<const Candidate> candidat
   double left = 1.0 - p1;
   for (int j = 1; j < n; ++j) {
     const auto rank = static_cast<std::size_t>(std::min(j, AcceptanceTable::kRanks - 1));
-    const double k = (table_->rank_hits[rank] + 1.0) / (table_->rank_expected[rank] + 1.0);
-    const double q = std::max(0.0, candidates[static_cast<std::size_t>(j)].confidence);
+    const Candidate& candidate = candidates[static_cast<std::size_t>(j)];
+    const double k = candidate.beyond
+                         ? 1.0
+                         : (table_->rank_hits[rank] + 1.0) / (table_->rank_expected[rank] + 1.0);
+    const double q = std::max(0.0, candidate.confidence);
     const double share = q1 < 1.0 ? q / (1.0 - q1) : 0.0;
     const double p = std::min({p1, left, (1.0 - p1) * share * k});
     chances.push_back(p);
@@ -63,6 +66,7 @@ double AcceptanceModel::first_chance(double q1) const {
 
 void AcceptanceModel::observe(std::span<const Candidate> candidates, Token token) {
   if (candidates.empty()) return;
+  beyond_.observe(candidates, token);
   const double q1 = std::clamp(candidates[0].confidence, 0.0, 1.0);
   const bool first = candidates[0].token == token;
   const std::size_t bin = bin_of(q1);
@@ -75,6 +79,7 @@ void AcceptanceModel::observe(std::span<const Candidate> candidates, Token token
   if (first || q1 >= 1.0) return;
   const std::size_t n = std::min<std::size_t>(candidates.size(), AcceptanceTable::kRanks);
   for (std::size_t j = 1; j < n; ++j) {
+    if (candidates[j].beyond) continue;
     const bool right = candidates[j].token == token;
     const double share = std::max(0.0, candidates[j].confidence) / (1.0 - q1);
     table_->rank_hits[j] = kRankDecay * table_->rank_hits[j] + (right ? 1.0 : 0.0);
@@ -127,6 +132,7 @@ void AcceptanceModel::discount_history() {
   const double left =
       std::min(1.0, kKeptObservations / std::max(kKeptObservations, table_->first_count));
   for (double& seen : table_->seen) seen *= left;
+  beyond_.discount_history();
   shrink(table_->first_hits, table_->first_count, kKeptObservations);
   for (std::size_t bin = 0; bin < table_->hits.size(); ++bin) {
     shrink(table_->hits[bin], table_->expected[bin], kKeptObservations * bin_center(bin));

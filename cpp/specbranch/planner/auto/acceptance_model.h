@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "specbranch/base/types.h"
+#include "specbranch/planner/auto/beyond_truncation.h"
 #include "specbranch/report/profile.h"
 #include "specbranch/sampling/choice.h"
 
@@ -18,11 +19,15 @@ struct AcceptanceClass {
 
 /// Calibrates confidences `q` to acceptance probabilities `p`. First choice: `p1 = q1 * r[bin of
 /// q1]`. Rank j: `p_j = (1 - p1) * q_j / (1 - q1) * k_j`, at most p1. `r` and `k` are the accepted
-/// counts divided by the counts that the confidences predicted.
+/// counts divided by the counts that the confidences predicted. For a token beyond the truncation
+/// `k_j` is 1: its confidence already has a learned weight (BeyondTruncation).
 class AcceptanceModel {
  public:
   /// `table` outlives this and is kept up to date.
-  explicit AcceptanceModel(AcceptanceTable* table) : table_(table) {}
+  explicit AcceptanceModel(AcceptanceTable* table) : table_(table), beyond_(table) {}
+
+  /// How the draft must rank `k` candidates.
+  RankOptions rank_options(int k) const { return beyond_.options(k); }
 
   /// The acceptance probabilities of the first `n` candidates.
   std::vector<double> chances(std::span<const Candidate> candidates, int n) const;
@@ -51,6 +56,7 @@ class AcceptanceModel {
   double first_chance(double q1) const;
 
   AcceptanceTable* table_;
+  BeyondTruncation beyond_;
 };
 
 }  // namespace specbranch

@@ -33,6 +33,7 @@ class AutoPlanner final : public Planner {
   bool wants_draft(const View& view) override;
   bool cancels_draft() const override { return true; }
   int width() const override { return width_; }
+  RankOptions rank_options() const override { return acceptance_.rank_options(width_); }
   void on_step(const StepTime& step) override;
   void on_choice(const View& view, NodeId parent, Token token) override;
   void on_verification(const View& view, bool hit) override;

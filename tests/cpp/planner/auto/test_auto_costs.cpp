@@ -74,7 +74,7 @@ VirtualResult run(const Machine& machine, double alpha, int n_tokens, PairProfil
   options.target_us = [&](const Command& command) -> std::int64_t {
     const auto* verify = std::get_if<VerifyCommand>(&command.body);
     if (verify == nullptr) return 0;
-    length = verify->pos;
+    length = segment_of(*verify).pos;
     const double single = verify->n_tokens() == 1 ? shift.single(length) : 1.0;
     return std::llround(single * shift.target(length) * machine.target_us *
                         at(machine.curve, verify->n_tokens()));

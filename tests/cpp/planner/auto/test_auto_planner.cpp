@@ -197,8 +197,9 @@ TEST_CASE("auto: branches keep to max_branches, the chain to max_draft past what
       int widest = 0;
       options.tamper_command = [&](Command& command) {
         if (const auto* verify = std::get_if<VerifyCommand>(&command.body)) {
-          CHECK(static_cast<int>(verify->path.size()) <= max_draft + 1);
-          root = verify->pos + static_cast<Pos>(verify->path.size()) - 1;
+          const auto n = static_cast<int>(path_of(*verify).size());
+          CHECK(n <= max_draft + 1);
+          root = segment_of(*verify).pos + n - 1;
         } else if (const auto* draft = std::get_if<DraftCommand>(&command.body)) {
           widest = std::max(widest, static_cast<int>(draft->inputs.size()));
           for (const SequenceInput& input : draft->inputs) {
@@ -222,8 +223,8 @@ TEST_CASE("auto: a verification is padded where a longer one is quicker") {
   int n_padded = 0;
   options.tamper_command = [&](Command& command) {
     const auto* verify = std::get_if<VerifyCommand>(&command.body);
-    if (verify != nullptr && verify->pos < 290) {  // there is room for more
-      const auto n = static_cast<int>(verify->path.size());
+    if (verify != nullptr && segment_of(*verify).pos < 290) {  // there is room for more
+      const auto n = static_cast<int>(path_of(*verify).size());
       CHECK(verify->n_pad == (n == 2 || n == 3 ? 4 - n : 0));
       n_padded += verify->n_pad > 0 ? 1 : 0;
     }
@@ -386,8 +387,8 @@ TEST_CASE("auto: the draft is given the text late, in the middle, and only if it
   std::size_t n_verified = 0;
   options.tamper_command = [&](Command& command) {
     n_verified += std::holds_alternative<VerifyCommand>(command.body) ? 1U : 0U;
-    if (const auto* begin = std::get_if<BeginCommand>(&command.body)) {
-      begun.push_back(begin->request->prompt.size());
+    if (const auto* open = std::get_if<OpenCommand>(&command.body)) {
+      begun.push_back(open->request->prompt.size());
     }
   };
   const VirtualResult got = run_pair(synthetic_pair(0.9), long_request(600), options);

@@ -1,0 +1,104 @@
+#include "specbranch/llama/models/target_session.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "specbranch/base/errors.h"
+
+namespace specbranch::llama {
+
+TargetSession::TargetSession(const Vocabulary& vocabulary, std::shared_ptr<const Request> request,
+                             SeqId seq)
+    : vocabulary_(&vocabulary),
+      request_(std::move(request)),
+      seq_(seq),
+      chain_(vocabulary, request_->sampling, request_->prompt) {}
+
+std::span<const Token> TargetSession::prefill() const {
+  return std::span<const Token>(request_->prompt).first(request_->prompt.size() - 1);
+}
+
+void TargetSession::check(const Segment& segment) const {
+  const auto broken = [](const std::string& what) {
+    throw PreconditionError("[LlamaTarget::verify] " + what);
+  };
+  if (failed_) broken("the session has failed");
+  const auto& rows = segment.rows;
+  const auto first = std::ranges::find_if(rows, &Row::wanted);
+  if (first == rows.end() ||
+      !std::all_of(first, rows.end(), [](const Row& r) { return r.wanted; })) {
+    broken("a segment has no row whose choice is wanted, or one that is not wanted after it");
+  }
+  const auto text = chain_.history();
+  const Pos n_replayed = static_cast<Pos>(first - rows.begin());
+  if (segment.pos < 0 || segment.pos + n_replayed != static_cast<Pos>(text.size()) - 1) {
+    broken("the path does not begin with the last token of the text; position " +
+           std::to_string(segment.pos + n_replayed) + "; " + std::to_string(text.size() - 1));
+  }
+  const auto expected = text.subspan(static_cast<std::size_t>(segment.pos));
+  const auto same = [](Token token, const Row& row) { return row.token == token; };
+  if (!std::equal(expected.begin(), expected.end(), rows.begin(), first + 1, same)) {
+    broken("the rows before the drafted ones are not those of the text; position " +
+           std::to_string(segment.pos));
+  }
+}
+
+Verification TargetSession::choose(const Segment& segment, int first_row, LlamaContext& context,
+                                   EmbeddingTable* embedding) {
+  const auto& rows = segment.rows;
+  Verification verification;
+  int newest_row = first_row;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (!rows[i].wanted) continue;
+    const int row = first_row + static_cast<int>(i);
+    const std::span<float> logits = context.logits(row);
+    const std::optional<Token> token = chain_.choose(logits);
+    if (!token) {
+      verification.exhausted = true;
+      break;
+    }
+    newest_row = row;
+    verification.choices.push_back(describe(logits, *token));
+    chain_.accept(*token);
+    if (verification.choices.back().end) break;
+    if (i + 1 < rows.size() && *token != rows[i + 1].token) break;
+  }
+  if (n_feature_layers() > 0 && !verification.choices.empty()) {
+    verification.features =
+        features(newest_row, verification.choices.back().token, context, *embedding);
+  }
+  return verification;
+}
+
+std::vector<float> TargetSession::features(int row, Token newest, const LlamaContext& context,
+                                           EmbeddingTable& embedding) const {
+  const auto n_embd = static_cast<std::size_t>(embedding.n_embd());
+  std::vector<float> features;
+  features.reserve(n_embd * static_cast<std::size_t>(n_feature_layers() + 1));
+  for (int layer = n_feature_layers() - 1; layer >= 0; --layer) {
+    const std::span<const float> input = context.layer_input(layer, row);
+    features.insert(features.end(), input.begin(), input.end());
+  }
+  features.resize(features.size() + n_embd);
+  embedding.read(newest, std::span(features).last(n_embd));
+  return features;
+}
+
+Choice TargetSession::describe(std::span<float> logits, Token token) const {
+  Choice choice;
+  choice.token = token;
+  choice.end = vocabulary_->is_end(token);
+  if (request_->logprobs < 0) return choice;
+  const double logprob = log_softmax_at(logits, token);
+  choice.logprob = static_cast<float>(logprob);
+  const double normaliser = static_cast<double>(logits[static_cast<std::size_t>(token)]) - logprob;
+  for (const auto& [other, logit] : ScoreRow(logits).largest(request_->logprobs)) {
+    choice.top.push_back({other, static_cast<float>(static_cast<double>(logit) - normaliser)});
+  }
+  return choice;
+}
+
+}  // namespace specbranch::llama

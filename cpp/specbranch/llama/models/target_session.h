@@ -1,0 +1,55 @@
+/// What the target keeps for one generation: its sampler and what its caller wants to know.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "specbranch/llama/context/context.h"
+#include "specbranch/llama/file/embedding_table.h"
+#include "specbranch/llama/sampling/sampler_chain.h"
+#include "specbranch/llama/vocabulary/vocabulary.h"
+#include "specbranch/model/model.h"
+
+namespace specbranch::llama {
+
+/// The choices along a segment's rows. It owns no cells and decodes nothing.
+///
+/// *Thread safety:* none; on the target's thread.
+class TargetSession {
+ public:
+  /// `vocabulary` outlives this. Throws InvalidArgument for a bad grammar.
+  TargetSession(const Vocabulary& vocabulary, std::shared_ptr<const Request> request, SeqId seq);
+
+  SeqId seq() const { return seq_; }
+  int n_feature_layers() const { return request_->n_feature_layers; }
+
+  /// The prompt without its last token.
+  std::span<const Token> prefill() const;
+
+  /// The sampler's state is lost: no segment is right from now on.
+  void fail() { failed_ = true; }
+
+  /// Throws PreconditionError unless the rows are those of this text: the committed tokens from
+  /// `segment.pos` on without wanted choices, the last one with, then drafted ones.
+  void check(const Segment& segment) const;
+
+  /// Chooses along the rows of a checked segment, of which the batch of `context` holds the first
+  /// at `first_row`. The sampler's state advances with the choices. `embedding`: with
+  /// n_feature_layers > 0. Throws DecodeError on NaN; then the session must `fail`.
+  Verification choose(const Segment& segment, int first_row, LlamaContext& context,
+                      EmbeddingTable* embedding);
+
+ private:
+  Choice describe(std::span<float> logits, Token token) const;
+  std::vector<float> features(int row, Token newest, const LlamaContext& context,
+                              EmbeddingTable& embedding) const;
+
+  const Vocabulary* vocabulary_;
+  std::shared_ptr<const Request> request_;
+  SeqId seq_;
+  SamplerChain chain_;
+  bool failed_ = false;
+};
+
+}  // namespace specbranch::llama
