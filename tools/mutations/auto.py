@@ -167,6 +167,13 @@ MUTATIONS = (
         "",
     ),
     Mutation(
+        "auto-stays-away",
+        "a text that begins does not look at a draft that was too slow before",
+        "planner/auto/schedule_choice.cpp",
+        "    if (unseen >= probe_interval() && worth_probing(unseen, 0.0)) begin_probe();\n",
+        "",
+    ),
+    Mutation(
         "auto-never-compares",
         "no token is decoded alone while speculation runs",
         "planner/auto/schedule_choice.cpp",

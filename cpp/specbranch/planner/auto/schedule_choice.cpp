@@ -65,6 +65,10 @@ ScheduleChoice::ScheduleChoice(const CostModel& costs, AcceptanceModel& acceptan
   if (!costs_.known()) return;
   if (acceptance_.table().paused) {  // an earlier generation backed off
     schedule_ = Schedule::kAutoregressive;
+    // The best moment for a probe: the draft reads the prompt while the target does, and has no
+    // more to read. Within a text it would have to catch up first.
+    const double unseen = acceptance_.table().tokens_since_probe;
+    if (unseen >= probe_interval() && worth_probing(unseen, 0.0)) begin_probe();
     return;
   }
   if (acceptance_.evidence() >= kFewObservations) return;
@@ -116,6 +120,13 @@ void ScheduleChoice::back_off(bool failed, double reached) {
   table.tokens_since_probe = 0.0;
   table.paused_at_rate = reached;
   table.speculation = {};
+}
+
+void ScheduleChoice::begin_probe() {
+  probing_ = true;
+  acceptance_.table().tokens_since_probe = 0.0;
+  reset_counts();
+  acceptance_.discount_history();
 }
 
 bool ScheduleChoice::settling() const { return !costs_.baseline_known(kSettled); }
@@ -192,11 +203,7 @@ void ScheduleChoice::on_verification(std::int64_t now_us, int n_tokens) {
     if (schedule_ == Schedule::kAutoregressive) back_off(true);
   } else if (schedule_ == Schedule::kAutoregressive) {
     acceptance_.table().tokens_since_probe += static_cast<double>(n_tokens);
-    if (!may_probe()) return;
-    probing_ = true;
-    acceptance_.table().tokens_since_probe = 0.0;
-    reset_counts();
-    acceptance_.discount_history();
+    if (may_probe()) begin_probe();
   } else if (too_slow()) {
     back_off(true, meter_.measured() * costs_.padded_target(1, longest_));
   } else {

@@ -67,6 +67,7 @@ class ScheduleChoice {
   /// Pauses the draft. `failed`: the next probe comes later. `reached`: the measured share of the
   /// rate of plain decoding; 0: not measured.
   void back_off(bool failed, double reached = 0.0);
+  void begin_probe();
   bool too_slow() const;
   /// The probe has seen enough, or has cost enough: it ends.
   bool probe_ended();
