@@ -170,7 +170,7 @@ MUTATIONS = (
         "width-one",
         "the draft is asked for one candidate only",
         "decoder/decoder.cpp",
-        "sequences_.plan(tree_, nodes, planner_->width());",
+        "sequences_.plan(tree_, nodes, planner_->rank_options());",
         "sequences_.plan(tree_, nodes, 1);",
     ),
     Mutation(
