@@ -107,6 +107,12 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
     target_options.max_batch = std::min(sizes.max_verify, rows->padding.max_path);
   }
   EngineParts parts;
+  if (spec.bit_exact && !target->can_roll_back()) {
+    target_options.max_batch = 1;
+    parts.why_no_speculation =
+        "bit_exact cannot test the batches of a recurrent or hybrid model, so that it decodes one "
+        "token at a time: its mode is autoregressive";
+  }
   parts.pieces.reserve(static_cast<std::size_t>(target->vocabulary().size()));
   for (Token token = 0; token < target->vocabulary().size(); ++token) {
     parts.pieces.push_back(target->vocabulary().piece(token));
@@ -123,11 +129,6 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
     draft_options.n_seq = sizes.n_seq;
     draft_options.reserve = sizes.reserve;
     parts.draft = llama::draft_factory(draft, *spec.draft, draft_options);
-    if (!target->can_roll_back()) {
-      parts.why_no_speculation =
-          "the target is a recurrent or hybrid model, which cannot take tokens back: its mode is "
-          "autoregressive";
-    }
   }
   parts.profile = std::move(spec.profile);
   parts.measure_costs_us = spec.measure_costs_us;

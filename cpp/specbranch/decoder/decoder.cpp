@@ -244,6 +244,7 @@ View Decoder::view() const {
   view.max_depth = limit_ - root - 2;
   if (draft_usable()) view.max_depth = std::min(view.max_depth, limits_.draft->n_ctx - root);
   view.max_path = std::min(view.max_depth, limits_.target.max_batch - 1);
+  view.pads = limits_.target.pads;
   view.free_seqs = draft_usable() ? sequences_.count_free(tree_) : 0;
   view.n_seqs = draft_usable() ? sequences_.n_seq() : 0;
   return view;

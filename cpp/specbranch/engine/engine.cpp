@@ -103,8 +103,13 @@ EngineImpl::EngineImpl(EngineParts parts)
     }
   }
   if (error) std::rethrow_exception(error);
+  if (draft && !limits.target.can_roll_back && why_no_speculation.empty()) {
+    why_no_speculation =
+        "the target is a recurrent or hybrid model that cannot take tokens back: its mode is "
+        "autoregressive";
+  }
   MeasuredCosts measurement;
-  const bool can_speculate = draft && why_no_speculation.empty() && limits.target.can_roll_back;
+  const bool can_speculate = draft && limits.target.can_roll_back && why_no_speculation.empty();
   if (can_speculate && parts.measure_costs_us > 0 && !parts.profile.costs.known()) {
     CostMeasurement measuring(limits, dummy_tokens(parts.pieces, limits), parts.measure_costs_us);
     const auto events = std::make_shared<Channel<Event>>();

@@ -28,9 +28,12 @@ struct Capabilities {
   Pos n_ctx = 0;        ///< positions that a text may have, reserve for branches not counted.
   int n_seq = 1;        ///< sequence ids that may be used, 0 .. n_seq-1.
   int max_batch = 512;  ///< maximum rows of one `verify`, padding included.
-  /// False for recurrent and hybrid models: `verify` takes one token and nothing can be truncated
-  /// but to 0, so that only autoregressive decoding works.
+  /// False: a row of `verify` cannot be taken back, so that only autoregressive decoding works.
   bool can_roll_back = true;
+  /// False for recurrent and hybrid models: only rows of the last `verify` can be taken back, once,
+  /// but for its first row; or the whole sequence. A new prompt reuses nothing.
+  bool rolls_back_anywhere = true;
+  bool pads = true;  ///< `verify` takes padding tokens.
   /// Target: the maximum of `Request::n_feature_layers`; 0: no features.
   int n_feature_layers = 0;
   int n_embd = 0;  ///< width of such an input.
@@ -51,7 +54,8 @@ struct Fork {
   Pos length = 0;     ///< what `to` holds afterwards; `from` holds at least this.
 };
 
-/// Drop the cells of `seq` from `length` on. Before: it holds exactly `expected` (>= length).
+/// Drop the cells of `seq` from `length` on. Before: it holds exactly `expected` (>= length). See
+/// `Capabilities::rolls_back_anywhere`.
 struct Truncate {
   SeqId seq = 0;
   Pos expected = 0;

@@ -25,7 +25,7 @@ void CostModel::assume_missing() {
 }
 
 int CostModel::pad(int n, int longest) const {
-  if (n == 1) return 0;  // plain decoding, by which everything else is judged
+  if (n == 1 || !pads_) return 0;  // plain decoding, by which everything else is judged
   int best = n;
   for (int m = n + 1; m <= std::min(longest, StepCurve::kLongest); ++m) {
     if (target(m) < target(best)) best = m;

@@ -19,6 +19,9 @@ class CostModel {
   /// one token; where it was measured so, the measurement was disturbed.
   double target(int n) const { return std::max(target_.at(1), target_.at(n)); }
 
+  /// False: the target takes no padding tokens.
+  void set_padding(bool pads) { pads_ = pads; }
+
   /// Padding tokens that make a verification of `n` tokens fastest, `longest` tokens in all. One
   /// token is never padded.
   int pad(int n, int longest) const;
@@ -56,6 +59,7 @@ class CostModel {
   StepCurve target_;
   StepCurve draft_;
   int steps_since_plain_ = 1'000'000;
+  bool pads_ = true;
 };
 
 }  // namespace specbranch

@@ -27,6 +27,7 @@ struct View {
   std::span<const NodeId> evaluating = {};  // NOLINT(readability-redundant-member-init)
   int max_depth = 0;        ///< depth of the deepest node that can still be committed and drafted.
   int max_path = 0;         ///< maximum drafted tokens of one verification.
+  bool pads = true;         ///< a verification may have padding tokens.
   int free_seqs = 0;        ///< sequences of the draft that no live node uses.
   int n_seqs = 0;           ///< all sequences of the draft.
   std::int64_t now_us = 0;  ///< the time of the newest event.

@@ -120,7 +120,7 @@ void FakeCells::check_segments(std::span<const Segment> segments, int n_pad,
     }
     n_rows += static_cast<int>(rows.size());
   }
-  if (segments.empty() || n_pad < 0 || n_rows > limits.max_batch) {
+  if (segments.empty() || n_pad < 0 || (n_pad > 0 && !limits.pads) || n_rows > limits.max_batch) {
     throw PreconditionError("[verify] " + std::to_string(segments.size()) + " segments of " +
                             std::to_string(n_rows) + " rows in all do not fit");
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <map>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -82,6 +83,11 @@ class FakeTarget final : public TargetModel {
     result.n_feature_layers = options_.n_feature_layers;
     result.n_embd = kFakeEmbd;
     result.prefill_chunk = options_.prefill_chunk;
+    if (recurrent()) {
+      result.max_batch = std::min(options_.max_batch, options_.max_rollback + 1);
+      result.can_roll_back = result.max_batch > 1;
+      result.rolls_back_anywhere = result.pads = false;
+    }
     return result;
   }
 
@@ -90,12 +96,14 @@ class FakeTarget final : public TargetModel {
     if (seqs.size() != 1)
       throw PreconditionError("[open] a session of the target has one sequence");
     sessions_.open(id, Session{request, seqs.front()});
+    const SeqId seq = seqs.front();
+    if (recurrent()) truncate({seq, cells_.length(seq), 0});
     return cells_.open(seqs, request->prompt);
   }
 
   void prefill(GenerationId id, Pos begin, Pos end) override {
     const Session& session = sessions_.at(id, "prefill");
-    steps_.step([&] { return abort_requested(); });
+    step({&session.seq, 1});
     cells_.prefill(session.seq, session.request->prompt, begin, end, capabilities());
   }
 
@@ -108,7 +116,15 @@ class FakeTarget final : public TargetModel {
 
   Pos length(SeqId seq) const override { return cells_.length(seq); }
 
-  void truncate(const Truncate& op) override { cells_.truncate(op); }
+  void truncate(const Truncate& op) override {
+    cells_.truncate(op);
+    if (!recurrent() || op.length == op.expected) return;
+    Batch& last = last_[op.seq];
+    const bool right = !last.rolled_back && op.length > last.begin &&
+                       op.expected - op.length <= options_.max_rollback;
+    last.rolled_back = true;
+    if (op.length > 0 && !right) ++cells_.at(op.seq, "truncate").front();
+  }
 
   std::vector<SegmentResult> verify(std::span<const Segment> segments, int n_pad) override {
     cells_.check_segments(segments, n_pad, capabilities());
@@ -117,7 +133,9 @@ class FakeTarget final : public TargetModel {
         throw PreconditionError("[verify] another session's sequence");
       }
     }
-    steps_.step([&] { return abort_requested(); });
+    std::vector<SeqId> seqs;
+    for (const Segment& segment : segments) seqs.push_back(segment.seq);
+    step(seqs);
     std::vector<SegmentResult> results;
     results.reserve(segments.size());
     for (const Segment& segment : segments) {
@@ -131,6 +149,27 @@ class FakeTarget final : public TargetModel {
     std::shared_ptr<const Request> request;
     SeqId seq = 0;
   };
+
+  /// What was decoded last in a sequence.
+  struct Batch {
+    Pos begin = 0;
+    bool rolled_back = false;
+  };
+
+  bool recurrent() const { return options_.max_rollback >= 0; }
+
+  /// A pass over `seqs`. A recurrent state that was cut short is lost.
+  void step(std::span<const SeqId> seqs) {
+    try {
+      steps_.step([&] { return abort_requested(); });
+    } catch (const Error&) {
+      for (const SeqId seq : seqs) {
+        if (recurrent()) cells_.truncate({seq, cells_.length(seq), 0});
+      }
+      throw;
+    }
+    for (const SeqId seq : seqs) last_[seq] = {cells_.length(seq), false};
+  }
 
   Verification verify_one(const Segment& segment) {
     const Request& request = *sessions_.at(segment.generation_id, "verify").request;
@@ -185,6 +224,7 @@ class FakeTarget final : public TargetModel {
   FakeCells cells_;
   FakeSteps steps_;
   Sessions<Session> sessions_;
+  std::map<SeqId, Batch> last_;
 };
 
 class FakeDraft final : public DraftModel {

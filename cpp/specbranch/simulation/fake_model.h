@@ -24,6 +24,10 @@ struct FakeOptions {
   int n_target_seq = 1;  ///< target only: sessions that may be open at once.
   int max_batch = 64;
   int prefill_chunk = 128;
+  /// Target only: it rolls back as a recurrent model does, so many tokens of its last verification
+  /// at most, once, and reuses no prefix. Anything else corrupts its state without a word, as
+  /// llama.cpp does. Negative: it rolls back anywhere.
+  int max_rollback = -1;
   std::uint64_t model_seed = 1;  ///< of the target's distributions.
   double alignment = 0.8;  ///< draft only: weight of the target's scores against noise of its own.
   double sharpness = 3.0;  ///< spread of the scores: larger is more certain.

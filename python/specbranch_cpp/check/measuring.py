@@ -89,6 +89,11 @@ def measure(
         progress_callback=loading,
         **machine,
     ) as engine:
+        if not engine.can_speculate:
+            report.object_to(
+                "the target is a recurrent or hybrid model that cannot take tokens back"
+            )
+            return
         found = assess(engine, sample, place)
     report.verdict, report.reason = found.verdict, found.reason
     report.measurement = found.measurement

@@ -1,13 +1,20 @@
-// Models that cannot take tokens back: a Mamba model with random weights, written by the test.
+// Recurrent and hybrid models with random weights, written by the test: Mamba, which cannot take
+// tokens back, and LFM2, which takes back those of its last batch.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <random>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "ggml.h"
 #include "gguf.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/model/single_session.h"
+#include "specbranch/simulation/virtual_run.h"
 #include "support.h"
 
 namespace specbranch::llama {
@@ -80,6 +87,192 @@ void write_mamba(const std::string& path) {
     tensors.add(block + "ssm_out.weight", 128, 64, 0.0F, 0.3F);
   }
   REQUIRE(gguf_write_to_file(gguf.get(), path.c_str(), /*only_meta=*/false));
+}
+
+/// Two layers with short convolutions and two with attention, of width 64, with the draft's
+/// vocabulary.
+void write_lfm2(const std::string& path) {
+  const GgufHandle source(gguf_init_from_file(draft_path().c_str(), {true, nullptr}));
+  const GgufHandle gguf(gguf_init_empty());
+  gguf_set_kv(gguf.get(), source.get());
+  gguf_set_val_str(gguf.get(), "general.architecture", "lfm2");
+  for (const auto& [key, value] :
+       std::vector<std::pair<const char*, std::uint32_t>>{{"lfm2.block_count", 4},
+                                                          {"lfm2.context_length", 512},
+                                                          {"lfm2.embedding_length", 64},
+                                                          {"lfm2.feed_forward_length", 128},
+                                                          {"lfm2.attention.head_count", 4},
+                                                          {"lfm2.shortconv.l_cache", 3}}) {
+    gguf_set_val_u32(gguf.get(), key, value);
+  }
+  const std::int32_t n_kv_heads[] = {0, 2, 0, 2};  // 0: a convolution
+  gguf_set_arr_data(gguf.get(), "lfm2.attention.head_count_kv", GGUF_TYPE_INT32, n_kv_heads, 4);
+  gguf_set_val_f32(gguf.get(), "lfm2.attention.layer_norm_rms_epsilon", 1e-5F);
+  gguf_set_val_f32(gguf.get(), "lfm2.rope.freq_base", 10000.0F);
+  const auto n_vocab = static_cast<std::int64_t>(
+      gguf_get_arr_n(gguf.get(), gguf_find_key(gguf.get(), "tokenizer.ggml.tokens")));
+  gguf_set_val_u32(gguf.get(), "lfm2.vocab_size", static_cast<std::uint32_t>(n_vocab));
+  RandomTensors tensors(gguf.get());
+  tensors.add("token_embd.weight", 64, n_vocab, 0.0F, 1.0F);
+  tensors.add("token_embd_norm.weight", 64, 0, 1.0F, 0.1F);
+  for (int i = 0; i < 4; ++i) {
+    const std::string block = "blk." + std::to_string(i) + ".";
+    tensors.add(block + "attn_norm.weight", 64, 0, 1.0F, 0.1F);
+    tensors.add(block + "ffn_norm.weight", 64, 0, 1.0F, 0.1F);
+    tensors.add(block + "ffn_gate.weight", 64, 128, 0.0F, 0.2F);
+    tensors.add(block + "ffn_up.weight", 64, 128, 0.0F, 0.2F);
+    tensors.add(block + "ffn_down.weight", 128, 64, 0.0F, 0.2F);
+    if (n_kv_heads[i] == 0) {
+      tensors.add(block + "shortconv.conv.weight", 3, 64, 0.0F, 0.6F);
+      tensors.add(block + "shortconv.in_proj.weight", 64, 192, 0.0F, 0.2F);
+      tensors.add(block + "shortconv.out_proj.weight", 64, 64, 0.0F, 0.3F);
+    } else {
+      tensors.add(block + "attn_q.weight", 64, 64, 0.0F, 0.2F);
+      tensors.add(block + "attn_k.weight", 64, 32, 0.0F, 0.2F);
+      tensors.add(block + "attn_v.weight", 64, 32, 0.0F, 0.2F);
+      tensors.add(block + "attn_output.weight", 64, 64, 0.0F, 0.2F);
+      tensors.add(block + "attn_q_norm.weight", 16, 0, 1.0F, 0.1F);
+      tensors.add(block + "attn_k_norm.weight", 16, 0, 1.0F, 0.1F);
+    }
+  }
+  REQUIRE(gguf_write_to_file(gguf.get(), path.c_str(), /*only_meta=*/false));
+}
+
+/// Of logits up to 50; those after a wrong state differ by whole numbers.
+constexpr float kRounding = 2e-3F;
+
+struct Lfm2 {
+  Lfm2() {
+    const auto path = (fs::temp_directory_path() / "specbranch_test_lfm2.gguf").string();
+    write_lfm2(path);
+    options = small_options(path);
+    options.n_ctx = 512;
+    weights = Weights::load(options);
+    fs::remove(path);
+  }
+
+  ModelOptions options;
+  std::shared_ptr<const Weights> weights;
+};
+
+SamplingOptions hot(std::uint64_t seed) {
+  SamplingOptions sampling;
+  sampling.temperature = 1.0F;
+  sampling.seed = seed;
+  return sampling;
+}
+
+TEST_CASE("a hybrid model verifies drafts, and takes back what its last batch decoded") {
+  SPECBRANCH_NEEDS_MODELS();
+  const Lfm2 model;
+  CHECK(!model.weights->can_roll_back());
+  LlamaTarget target(model.weights, model.options, {.max_batch = 6});
+  const Capabilities limits = target.capabilities();
+  CHECK(limits.can_roll_back);
+  CHECK_FALSE(limits.rolls_back_anywhere);
+  CHECK_FALSE(limits.pads);
+  CHECK(limits.max_batch == 6);
+  CHECK(LlamaTarget(model.weights, model.options, {}).capabilities().max_batch == 8);
+  for (std::uint64_t seed = 0; seed < 3; ++seed) {
+    CAPTURE(seed);
+    const Request request = request_of(code_prompt(200), hot(seed));
+    const auto text = generate(target, request, 60);
+    REQUIRE(text.size() == 60);
+    for (const double hit_rate : {0.0, 0.6, 1.0}) {
+      CAPTURE(hit_rate);
+      const auto drafted =
+          generate_with_drafts(target, request, text, 5, hit_rate, static_cast<unsigned>(seed));
+      CHECK(std::equal(text.begin(), text.end(), drafted.begin()));
+    }
+  }
+}
+
+TEST_CASE("a rollback of a hybrid model leaves the state of a model that never decoded more") {
+  SPECBRANCH_NEEDS_MODELS();
+  const Lfm2 model;
+  LlamaTarget target(model.weights, model.options, {});
+  LlamaTarget clean(model.weights, model.options, {});
+  const auto prompt = code_prompt(60);
+  std::mt19937 random(3);
+  const int n_vocab = target.capabilities().n_vocab;
+  for (int i = 0; i < 40; ++i) {
+    const auto n = static_cast<Pos>(2 + random() % 7);
+    const auto kept = static_cast<Pos>(1 + random() % static_cast<unsigned>(n));
+    CAPTURE(n);
+    CAPTURE(kept);
+    Request request = request_of(prompt);
+    begin(target, request);
+    // Right tokens up to `kept`, so that the text goes on there; wrong ones after it.
+    std::vector<Token> path{prompt.back()};
+    while (static_cast<Pos>(path.size()) < kept) {
+      begin(clean, request);
+      const auto choices = verify(clean, clean.length(0), path).choices;
+      REQUIRE(choices.size() == path.size());
+      path.push_back(choices.back().token);
+    }
+    begin(clean, request);
+    const auto right = verify(clean, clean.length(0), path).choices;
+    while (static_cast<Pos>(path.size()) < n) {
+      path.push_back((right.back().token + 1 + static_cast<Token>(random() % 50)) % n_vocab);
+    }
+    const Pos base = target.length(0);
+    const auto choices = verify(target, base, path).choices;
+    REQUIRE(static_cast<Pos>(choices.size()) == kept);
+    target.truncate({0, target.length(0), base + kept});
+    const Token next = choices.back().token;
+    verify(target, base + kept, std::span(&next, 1));
+    verify(clean, base + kept, std::span(&next, 1));
+    const auto a = target.logits(0);
+    const auto b = clean.logits(0);
+    for (std::size_t k = 0; k < a.size(); ++k) CHECK(std::abs(a[k] - b[k]) <= kRounding);
+  }
+}
+
+TEST_CASE("a hybrid model refuses what llama.cpp would get wrong without a word") {
+  SPECBRANCH_NEEDS_MODELS();
+  const Lfm2 model;
+  LlamaTarget target(model.weights, model.options, {.max_batch = 4});
+  const auto prompt = code_prompt(40);
+  begin(target, request_of(prompt));
+  const std::vector<Token> path{prompt.back(), 5, 6, 7};
+  CHECK_THROWS_AS(target.truncate({0, 39, 30}), PreconditionError);  // a part of the prompt
+  CHECK_THROWS_AS(verify(target, 39, std::span(path).first(2), 1), PreconditionError);  // padding
+  verify(target, 39, path);
+  CHECK_THROWS_AS(target.truncate({0, 43, 39}), PreconditionError);  // its first row
+  target.truncate({0, 43, 42});
+  CHECK_THROWS_AS(target.truncate({0, 42, 41}), PreconditionError);  // twice
+  CHECK(target.length(0) == 42);
+  target.truncate({0, 42, 0});
+  CHECK(target.length(0) == 0);
+  // A new prompt starts anew.
+  CHECK(begin(target, request_of(prompt)) == 0);
+  CHECK_NOTHROW(verify(target, 39, path));
+}
+
+TEST_CASE("a hybrid target gives the same text in all modes") {
+  SPECBRANCH_NEEDS_MODELS();
+  const Lfm2 model;
+  LlamaTarget target(model.weights, model.options, {});
+  ModelOptions draft_options = small_options(draft_path());
+  LlamaDraft draft(draft_weights(), draft_options, {});
+  int n_rolled_back = 0;
+  for (std::uint64_t seed = 0; seed < 3; ++seed) {
+    Request request = request_of(code_prompt(80), hot(seed));
+    request.max_tokens = 60;
+    request.mode = Mode::kAutoregressive;
+    const VirtualResult plain = run_virtually(request, target, nullptr);
+    REQUIRE(plain.tokens.size() == 60);
+    for (const Mode mode : {Mode::kSpeculative, Mode::kPearl, Mode::kSpecBranch, Mode::kAuto}) {
+      CAPTURE(to_string(mode));
+      request.mode = mode;
+      const VirtualResult got = run_virtually(request, target, &draft);
+      CHECK(!got.error);
+      CHECK(!got.draft_error);
+      CHECK(got.tokens == plain.tokens);
+      n_rolled_back += static_cast<int>(got.counters.n_rolled_back);
+    }
+  }
+  CHECK(n_rolled_back > 100);  // the draft knows nothing of these weights
 }
 
 TEST_CASE("a recurrent model decodes one by one and refuses everything else") {

@@ -103,6 +103,11 @@ void LlamaContext::decode(std::span<const BatchToken> batch) {
   if (code != 0) fail(code, batch, reason.empty() ? errors.reason("no reason given") : reason);
   n_decoded_layers_ = n_kept_layers_;
   for (const BatchToken& item : batch) {
+    const auto seq = static_cast<std::size_t>(item.seq);
+    last_begin_[seq] = static_cast<Pos>(contents_[seq].size());
+    rolled_back_[seq] = false;
+  }
+  for (const BatchToken& item : batch) {
     contents_[static_cast<std::size_t>(item.seq)].push_back(item.token);
   }
 }
@@ -241,13 +246,25 @@ void LlamaContext::truncate(const Truncate& op) {
            of("it cannot become longer; length", op.length) + "; " + std::to_string(op.expected));
   }
   if (op.length == op.expected) return;
-  if (!can_roll_back_ && op.length > 0) {
-    broken("truncate", "a recurrent model cannot take tokens back");
-  }
+  check_rollback(op);
   if (!remove(op.seq, op.length)) {
     throw FatalError("[LlamaContext::truncate] llama.cpp could not cut " + of("sequence", op.seq));
   }
   tokens.truncate(static_cast<std::size_t>(op.length));
+  rolled_back_[static_cast<std::size_t>(op.seq)] = op.length > 0;
+}
+
+void LlamaContext::check_rollback(const Truncate& op) const {
+  if (can_roll_back_ || op.length == 0) return;
+  const auto seq = static_cast<std::size_t>(op.seq);
+  if (max_rollback_ == 0) broken("truncate", "a recurrent model cannot take tokens back");
+  // llama.cpp would return true, and the state would be wrong.
+  if (rolled_back_[seq] || op.length <= last_begin_[seq] ||
+      op.expected - op.length > max_rollback_) {
+    broken("truncate", "a recurrent model takes back at most " + std::to_string(max_rollback_) +
+                           " tokens of its last batch, once; length " + std::to_string(op.length) +
+                           "; the batch began at " + std::to_string(last_begin_[seq]));
+  }
 }
 
 void LlamaContext::clear() {

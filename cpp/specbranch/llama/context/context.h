@@ -19,6 +19,9 @@ struct ContextShape {
   int n_seq = 1;      ///< sequence ids, 0 to n_seq-1; at most 256.
   Pos n_cells = 0;    ///< cells of the KV cache, shared by all ids; rounded up to 256.
   int n_outputs = 1;  ///< rows of logits of one `decode` at most; they cost n_vocab floats each.
+  /// Recurrent and hybrid models: tokens of the last `decode` that may be taken back, at most. Each
+  /// costs a copy of the recurrent state.
+  int n_rollback = 0;
 };
 
 /// One token to decode.
@@ -91,6 +94,10 @@ class LlamaContext {
   /// Empties every sequence.
   void clear();
 
+  /// Tokens of the last `decode` that can be taken back: of a recurrent or hybrid model as many as
+  /// its architecture allows, of any other all that there are.
+  int max_rollback() const noexcept { return max_rollback_; }
+
   /// Calls that changed the KV cache, other than `decode`. For tests of the cost.
   std::int64_t n_memory_calls() const noexcept { return n_memory_calls_; }
   std::int64_t n_decodes() const noexcept { return n_decodes_; }
@@ -98,6 +105,7 @@ class LlamaContext {
  private:
   void check_batch(std::span<const BatchToken> batch) const;
   void check_seq(SeqId seq, const char* where) const;
+  void check_rollback(const Truncate& op) const;
   /// Removes the cells of `seq` from `from` on; false when llama.cpp cannot.
   bool remove(SeqId seq, Pos from);
   void restore(std::span<const BatchToken> batch);
@@ -107,7 +115,12 @@ class LlamaContext {
   const std::atomic<bool>* abort_;
   ContextHandle context_;
   std::vector<HashedTokens> contents_;
-  bool can_roll_back_ = true;
+  bool can_roll_back_ = true;  ///< to any length.
+  int max_rollback_ = 0;
+  /// Recurrent models, by sequence: its length before the last decode. llama.cpp keeps snapshots of
+  /// that decode only, and gives a wrong state silently for anything else.
+  std::vector<Pos> last_begin_;
+  std::vector<bool> rolled_back_;  ///< since the last decode: no snapshot is left.
   int n_batch_ = 0;
   int n_outputs_ = 0;
   int n_threads_ = 0;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -79,12 +80,16 @@ LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOp
   n_outputs_ = std::min(std::max(shape.n_outputs, shape.n_seq), n_batch_);
   n_threads_ = options.n_threads > 0 ? options.n_threads : usable_cores();
   contents_.resize(static_cast<std::size_t>(shape.n_seq));
+  last_begin_.assign(contents_.size(), 0);
+  rolled_back_.assign(contents_.size(), false);
 
   llama_context_params params = llama_context_default_params();
   params.n_ctx = static_cast<std::uint32_t>(n_cells_);
   params.n_batch = static_cast<std::uint32_t>(n_batch_);
   params.n_ubatch = static_cast<std::uint32_t>(std::min(options.n_ubatch, n_batch_));
   params.n_seq_max = static_cast<std::uint32_t>(shape.n_seq);
+  // Of a model without a recurrent state, llama.cpp ignores it.
+  if (!can_roll_back_) params.n_rs_seq = static_cast<std::uint32_t>(std::max(0, shape.n_rollback));
   params.n_outputs_max = static_cast<std::uint32_t>(n_outputs_);
   params.n_threads = n_threads_;
   params.n_threads_batch = options.n_threads_batch > 0 ? options.n_threads_batch : n_threads_;
@@ -112,6 +117,8 @@ LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOp
                          std::to_string(n_cells_) + " cells; " +
                          errors.reason(reason.empty() ? "no reason given" : reason));
   }
+  max_rollback_ = can_roll_back_ ? std::numeric_limits<int>::max()
+                                 : static_cast<int>(llama_n_rs_seq(context_.get()));
   if (llama_get_memory(context_.get()) == nullptr) {
     throw ModelLoadError("[LlamaContext] the model keeps no text in memory; it cannot generate");
   }

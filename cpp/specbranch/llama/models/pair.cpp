@@ -47,9 +47,9 @@ PairCheck check_pair(const std::string& target, const std::string& draft) {
     throw IncompatibleModels("[check_pair] a recurrent or hybrid model cannot take guesses back; " +
                              draft);
   }
-  if (!can_roll_back(target_model)) {
-    check.why_no_speculation =
-        "the target is a recurrent or hybrid model, which cannot take tokens back";
+  // Of a hybrid model only its context tells, after loading.
+  if (llama_model_is_recurrent(target_model.get())) {
+    check.why_no_speculation = "the target is a recurrent model, which cannot take tokens back";
   }
   return check;
 }

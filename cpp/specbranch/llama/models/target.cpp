@@ -12,6 +12,8 @@ namespace specbranch::llama {
 namespace {
 
 constexpr int kCpuChunk = 128;
+/// Each costs a copy of the recurrent state: of a large hybrid model tens of megabytes.
+constexpr int kMostSnapshots = 7;
 
 /// Tokens of one verification at most, so that its padded rows fit into a batch.
 int max_batch(const Weights& weights, const ModelOptions& model, const TargetOptions& options) {
@@ -23,7 +25,10 @@ int max_batch(const Weights& weights, const ModelOptions& model, const TargetOpt
     throw InvalidArgument("[LlamaTarget] n_seq is " + std::to_string(options.n_seq) +
                           "; it must be at least 1, and 1 for a recurrent model");
   }
-  if (!weights.can_roll_back()) return 1;
+  if (!weights.can_roll_back()) {
+    // Snapshots are of one physical batch.
+    return std::min({options.max_batch, model.n_batch, model.n_ubatch, kMostSnapshots + 1});
+  }
   const int rows = model.n_batch / options.row_multiple * options.row_multiple;
   if (rows == 0) {
     throw InvalidArgument("[LlamaTarget] n_batch is " + std::to_string(model.n_batch) +
@@ -34,11 +39,11 @@ int max_batch(const Weights& weights, const ModelOptions& model, const TargetOpt
 
 ContextShape shape_of(const Weights& weights, const ModelOptions& model,
                       const TargetOptions& options) {
+  const int n_path = max_batch(weights, model, options);
   const int rows =
-      weights.can_roll_back()
-          ? std::max(2, padded_rows(max_batch(weights, model, options), options.row_multiple))
-          : 1;
+      weights.can_roll_back() ? std::max(2, padded_rows(n_path, options.row_multiple)) : n_path;
   ContextShape shape;
+  shape.n_rollback = n_path - 1;
   shape.n_seq = weights.can_roll_back() ? options.n_seq + 1 : 1;
   shape.n_cells = options.n_seq * context_length(weights, model) + rows;  // texts and padding
   shape.n_outputs = rows;
@@ -66,14 +71,18 @@ LlamaTarget::LlamaTarget(const std::shared_ptr<const Weights>& weights, const Mo
       chunk_(chunk_size(*weights, model, options)),
       max_batch_(max_batch(*weights, model, options)),
       context_(weights, model, shape_of(*weights, model, options), &abort_),
-      prefilled_(static_cast<std::size_t>(options.n_seq), 0) {}
+      prefilled_(static_cast<std::size_t>(options.n_seq), 0) {
+  if (context_.max_rollback() < max_batch_ - 1) max_batch_ = context_.max_rollback() + 1;
+}
 
 Capabilities LlamaTarget::capabilities() const {
   Capabilities result;
   result.n_vocab = context_.weights().vocabulary().size();
   result.n_ctx = n_ctx_;
   result.n_seq = options_.n_seq;
-  result.can_roll_back = context_.weights().can_roll_back();
+  result.can_roll_back = context_.max_rollback() > 0;
+  result.rolls_back_anywhere = context_.weights().can_roll_back();
+  result.pads = result.rolls_back_anywhere;
   result.max_batch = max_batch_;
   result.n_feature_layers = context_.weights().n_feature_layers();
   result.n_embd = context_.weights().file().n_embd;
@@ -177,7 +186,8 @@ int LlamaTarget::check_segments(std::span<const Segment> segments, int n_pad) {
     }
     n_rows += n;
   }
-  if (segments.empty() || n_pad < 0 || n_rows > max_batch_) {
+  const bool pads = context_.n_seq() > options_.n_seq;
+  if (segments.empty() || n_pad < 0 || (n_pad > 0 && !pads) || n_rows > max_batch_) {
     broken("wrong number of rows; " + std::to_string(n_rows) + ", of which " +
            std::to_string(n_pad) + " for padding; at most " + std::to_string(max_batch_));
   }

@@ -39,6 +39,7 @@ AutoPlanner::AutoPlanner(const AutoBounds& initial, float temperature, PairProfi
 bool AutoPlanner::wants_draft(const View& /*view*/) { return schedule_choice_.drafts(); }
 
 Decision AutoPlanner::next(const View& view) {
+  costs_.set_padding(view.pads);
   Decision decision;
   const bool target_free = view.target_idle && view.submitted == kNoNode;
   if (schedule_choice_.schedule() == Schedule::kAutoregressive) {

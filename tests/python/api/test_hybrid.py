@@ -1,0 +1,71 @@
+"""A hybrid target: it takes back what its last verification decoded, and speculates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.python.support.tiny_gguf import write_tiny_gguf
+from tests.python.support.tiny_hybrid import write_tiny_hybrid
+
+from specbranch_cpp import Engine, IncompatibleModels, InvalidArgument
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SETTINGS: dict[str, Any] = {"n_ctx": 256, "n_threads": 1, "draft_n_threads": 1}
+MODES = ("speculative", "pearl", "specbranch", "auto")
+PROMPT = "def read(path):\n    return "
+
+
+@pytest.fixture(scope="module")
+def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_hybrid(tmp_path_factory.mktemp("hybrid") / "hybrid.gguf")
+
+
+@pytest.fixture(scope="module")
+def draft(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_gguf(tmp_path_factory.mktemp("draft") / "draft.gguf", n_layer=1, seed=3)
+
+
+def test_all_modes_give_the_same_text(hybrid: Path, draft: Path) -> None:
+    with Engine(hybrid, draft, **SETTINGS) as engine:
+        assert engine.can_speculate
+        assert engine.mode == "auto"
+        for settings in (
+            {},
+            {"temperature": 0.8, "seed": 3},
+            {"temperature": 1.0, "top_p": 0.9, "seed": 5},
+        ):
+            plain = engine.generate(PROMPT, mode="autoregressive", max_tokens=60, **settings)
+            expected = plain.result()
+            for mode in MODES:
+                found = engine.generate(PROMPT, mode=mode, max_tokens=60, **settings).result()
+                assert found.tokens == expected.tokens
+                assert found.stats.n_reused == 0  # a recurrent state cannot be cut
+                if mode != "auto":
+                    assert found.stats.n_drafted > 0
+
+
+def test_the_next_turn_of_a_text(hybrid: Path, draft: Path) -> None:
+    with Engine(hybrid, draft, **SETTINGS) as engine:
+        first = engine.generate(PROMPT, mode="specbranch", max_tokens=20).result()
+        longer = PROMPT + first.text + " = "
+        expected = engine.generate(longer, mode="autoregressive", max_tokens=20).result()
+        assert engine.generate(longer, mode="specbranch", max_tokens=20).result().tokens == (
+            expected.tokens
+        )
+
+
+def test_bit_exact_decodes_alone(hybrid: Path, draft: Path) -> None:
+    with Engine(hybrid, draft, bit_exact=True, **SETTINGS) as engine:
+        assert not engine.can_speculate
+        assert engine.mode == "autoregressive"
+        assert engine.generate(PROMPT, max_tokens=5).result().tokens
+        with pytest.raises(InvalidArgument, match="bit_exact"):
+            engine.generate(PROMPT, mode="speculative")
+
+
+def test_a_hybrid_draft_is_refused(hybrid: Path) -> None:
+    with pytest.raises(IncompatibleModels, match="hybrid"):
+        Engine(hybrid, hybrid, **SETTINGS)
