@@ -174,9 +174,11 @@ bool ScheduleChoice::worth_probing(double n_tokens, double n_unread) const {
   // The draft must also read the text that was decoded without it.
   const double read = costs_.draft(StepCurve::kLongest) *
                       std::ceil(n_unread / static_cast<double>(StepCurve::kLongest));
-  const double cost =
-      costs_.interference() * (static_cast<double>(kProbeObservations) * costs_.draft(1) + read);
-  return cost <= kProbeShare * n_tokens * costs_.target(1);
+  // A probe that costs more ends before it has all of its observations.
+  const double looks =
+      std::min(costs_.interference() * static_cast<double>(kProbeObservations) * costs_.draft(1),
+               kProbeBudget * costs_.target(1));
+  return looks + costs_.interference() * read <= kProbeShare * n_tokens * costs_.target(1);
 }
 
 void ScheduleChoice::on_verification(std::int64_t now_us, int n_tokens) {
