@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SETTINGS: dict[str, Any] = {"n_ctx": 256, "n_threads": 1, "draft_n_threads": 1}
+SAMPLERS: tuple[dict[str, Any], ...] = (
+    {},
+    {"temperature": 0.8, "seed": 3},
+    {"temperature": 1.0, "top_p": 0.9, "seed": 5},
+)
 MODES = ("speculative", "pearl", "specbranch", "auto")
 PROMPT = "def read(path):\n    return "
 
@@ -32,11 +37,7 @@ def test_all_modes_give_the_same_text(hybrid: Path, draft: Path) -> None:
     with Engine(hybrid, draft, **SETTINGS) as engine:
         assert engine.can_speculate
         assert engine.mode == "auto"
-        for settings in (
-            {},
-            {"temperature": 0.8, "seed": 3},
-            {"temperature": 1.0, "top_p": 0.9, "seed": 5},
-        ):
+        for settings in SAMPLERS:
             plain = engine.generate(PROMPT, mode="autoregressive", max_tokens=60, **settings)
             expected = plain.result()
             for mode in MODES:
