@@ -99,7 +99,9 @@ TEST_CASE("a cancel cuts a running step of either model short") {
         CHECK(got.end.finish == Finish::kCancelled);
         CHECK(is_prefix(got.tokens, reference(scenario).tokens));
         // The abort does not outlive the generation it was meant for.
-        CHECK(collect(*engine.generate(scenario.request)).tokens == reference(scenario).tokens);
+        const Collected next_one = collect(*engine.generate(scenario.request));
+        CHECK(next_one.tokens == reference(scenario).tokens);
+        CHECK(message_of(next_one.end.draft_error) == "");
       }
     }
   }
