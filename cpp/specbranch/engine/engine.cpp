@@ -109,7 +109,7 @@ EngineImpl::EngineImpl(EngineParts parts)
         "autoregressive";
   }
   MeasuredCosts measurement;
-  const bool can_speculate = draft && limits.target.can_roll_back && why_no_speculation.empty();
+  const bool can_speculate = draft && why_no_speculation.empty();
   if (can_speculate && parts.measure_costs_us > 0 && !parts.profile.costs.known()) {
     CostMeasurement measuring(limits, dummy_tokens(parts.pieces, limits), parts.measure_costs_us);
     const auto events = std::make_shared<Channel<Event>>();

@@ -17,13 +17,14 @@ namespace specbranch {
 
 inline constexpr GenerationId kSingleSession = 0;
 
-/// Opens the session on `seqs`, and reads the prompt. Returns how many tokens are reused.
-inline int begin(Model& model, const Request& request, std::span<const SeqId> seqs) {
-  const int n_reused = model.open(kSingleSession, std::make_shared<const Request>(request), seqs);
-  PromptReader reader(n_reused, static_cast<Pos>(request.prompt.size()) - 1,
+/// Opens a session on `seqs`, and reads the prompt. Returns how many tokens are reused.
+inline int begin(Model& model, GenerationId id, const std::shared_ptr<const Request>& request,
+                 std::span<const SeqId> seqs) {
+  const int n_reused = model.open(id, request, seqs);
+  PromptReader reader(n_reused, static_cast<Pos>(request->prompt.size()) - 1,
                       model.capabilities().prefill_chunk);
   while (const std::optional<PrefillCommand> chunk = reader.next()) {
-    model.prefill(kSingleSession, chunk->begin, chunk->end);
+    model.prefill(id, chunk->begin, chunk->end);
     reader.read(chunk->end);
   }
   return n_reused;
@@ -32,14 +33,15 @@ inline int begin(Model& model, const Request& request, std::span<const SeqId> se
 /// On sequence 0.
 inline int begin(TargetModel& target, const Request& request) {
   const SeqId seq = 0;
-  return begin(target, request, std::span(&seq, 1));
+  return begin(target, kSingleSession, std::make_shared<const Request>(request),
+               std::span(&seq, 1));
 }
 
 /// On all sequences of the draft.
 inline int begin(DraftModel& draft, const Request& request) {
   std::vector<SeqId> seqs(static_cast<std::size_t>(draft.capabilities().n_seq));
   std::iota(seqs.begin(), seqs.end(), 0);
-  return begin(draft, request, seqs);
+  return begin(draft, kSingleSession, std::make_shared<const Request>(request), seqs);
 }
 
 /// Verifies `path` in the session's sequence 0.

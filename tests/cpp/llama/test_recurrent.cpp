@@ -49,27 +49,35 @@ class RandomTensors {
   std::mt19937 random_{5};
 };
 
+/// Metadata with the draft's vocabulary and these numbers.
+GgufHandle metadata_of(const char* architecture,
+                       const std::vector<std::pair<const char*, std::uint32_t>>& numbers) {
+  const GgufHandle source(gguf_init_from_file(draft_path().c_str(), {true, nullptr}));
+  GgufHandle gguf(gguf_init_empty());
+  gguf_set_kv(gguf.get(), source.get());
+  gguf_set_val_str(gguf.get(), "general.architecture", architecture);
+  for (const auto& [key, value] : numbers) gguf_set_val_u32(gguf.get(), key, value);
+  return gguf;
+}
+
+std::int64_t vocabulary_size(const GgufHandle& gguf) {
+  return static_cast<std::int64_t>(
+      gguf_get_arr_n(gguf.get(), gguf_find_key(gguf.get(), "tokenizer.ggml.tokens")));
+}
+
 /// Two layers of width 64 with the draft's vocabulary.
 void write_mamba(const std::string& path) {
-  const GgufHandle source(gguf_init_from_file(draft_path().c_str(), {true, nullptr}));
-  const GgufHandle gguf(gguf_init_empty());
-  gguf_set_kv(gguf.get(), source.get());
-  gguf_set_val_str(gguf.get(), "general.architecture", "mamba");
-  for (const auto& [key, value] :
-       std::vector<std::pair<const char*, std::uint32_t>>{{"mamba.block_count", 2},
-                                                          {"mamba.context_length", 512},
-                                                          {"mamba.embedding_length", 64},
-                                                          {"mamba.feed_forward_length", 0},
-                                                          {"mamba.attention.head_count", 0},
-                                                          {"mamba.ssm.conv_kernel", 4},
-                                                          {"mamba.ssm.inner_size", 128},
-                                                          {"mamba.ssm.state_size", 16},
-                                                          {"mamba.ssm.time_step_rank", 4}}) {
-    gguf_set_val_u32(gguf.get(), key, value);
-  }
+  const GgufHandle gguf = metadata_of("mamba", {{"mamba.block_count", 2},
+                                                {"mamba.context_length", 512},
+                                                {"mamba.embedding_length", 64},
+                                                {"mamba.feed_forward_length", 0},
+                                                {"mamba.attention.head_count", 0},
+                                                {"mamba.ssm.conv_kernel", 4},
+                                                {"mamba.ssm.inner_size", 128},
+                                                {"mamba.ssm.state_size", 16},
+                                                {"mamba.ssm.time_step_rank", 4}});
   gguf_set_val_f32(gguf.get(), "mamba.attention.layer_norm_rms_epsilon", 1e-5F);
-  const auto n_vocab = static_cast<std::int64_t>(
-      gguf_get_arr_n(gguf.get(), gguf_find_key(gguf.get(), "tokenizer.ggml.tokens")));
+  const std::int64_t n_vocab = vocabulary_size(gguf);
   RandomTensors tensors(gguf.get());
   tensors.add("token_embd.weight", 64, n_vocab, 0.0F, 1.0F);
   tensors.add("output_norm.weight", 64, 0, 1.0F, 0.1F);
@@ -92,25 +100,17 @@ void write_mamba(const std::string& path) {
 /// Two layers with short convolutions and two with attention, of width 64, with the draft's
 /// vocabulary.
 void write_lfm2(const std::string& path) {
-  const GgufHandle source(gguf_init_from_file(draft_path().c_str(), {true, nullptr}));
-  const GgufHandle gguf(gguf_init_empty());
-  gguf_set_kv(gguf.get(), source.get());
-  gguf_set_val_str(gguf.get(), "general.architecture", "lfm2");
-  for (const auto& [key, value] :
-       std::vector<std::pair<const char*, std::uint32_t>>{{"lfm2.block_count", 4},
-                                                          {"lfm2.context_length", 512},
-                                                          {"lfm2.embedding_length", 64},
-                                                          {"lfm2.feed_forward_length", 128},
-                                                          {"lfm2.attention.head_count", 4},
-                                                          {"lfm2.shortconv.l_cache", 3}}) {
-    gguf_set_val_u32(gguf.get(), key, value);
-  }
+  const GgufHandle gguf = metadata_of("lfm2", {{"lfm2.block_count", 4},
+                                               {"lfm2.context_length", 512},
+                                               {"lfm2.embedding_length", 64},
+                                               {"lfm2.feed_forward_length", 128},
+                                               {"lfm2.attention.head_count", 4},
+                                               {"lfm2.shortconv.l_cache", 3}});
   const std::int32_t n_kv_heads[] = {0, 2, 0, 2};  // 0: a convolution
   gguf_set_arr_data(gguf.get(), "lfm2.attention.head_count_kv", GGUF_TYPE_INT32, n_kv_heads, 4);
   gguf_set_val_f32(gguf.get(), "lfm2.attention.layer_norm_rms_epsilon", 1e-5F);
   gguf_set_val_f32(gguf.get(), "lfm2.rope.freq_base", 10000.0F);
-  const auto n_vocab = static_cast<std::int64_t>(
-      gguf_get_arr_n(gguf.get(), gguf_find_key(gguf.get(), "tokenizer.ggml.tokens")));
+  const std::int64_t n_vocab = vocabulary_size(gguf);
   gguf_set_val_u32(gguf.get(), "lfm2.vocab_size", static_cast<std::uint32_t>(n_vocab));
   RandomTensors tensors(gguf.get());
   tensors.add("token_embd.weight", 64, n_vocab, 0.0F, 1.0F);

@@ -5,7 +5,6 @@
 
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/models/target.h"
-#include "specbranch/model/prompt_reader.h"
 #include "specbranch/model/single_session.h"
 #include "support.h"
 
@@ -23,14 +22,7 @@ std::shared_ptr<const Request> shared_request(const std::vector<Token>& prompt) 
 
 int open(LlamaTarget& target, GenerationId id, SeqId seq,
          const std::shared_ptr<const Request>& request) {
-  const int n_reused = target.open(id, request, std::span(&seq, 1));
-  PromptReader reader(n_reused, static_cast<Pos>(request->prompt.size()) - 1,
-                      target.capabilities().prefill_chunk);
-  while (const auto chunk = reader.next()) {
-    target.prefill(id, chunk->begin, chunk->end);
-    reader.read(chunk->end);
-  }
-  return n_reused;
+  return begin(target, id, request, std::span(&seq, 1));
 }
 
 TEST_CASE("two sessions in one batch write the texts that each writes alone, but for rounding") {

@@ -29,15 +29,7 @@ class Text {
     tokens = request_->prompt;
   }
 
-  void begin(TargetModel& target) {
-    const int n_reused = target.open(id_, request_, std::span(&seq_, 1));
-    PromptReader reader(n_reused, static_cast<Pos>(request_->prompt.size()) - 1,
-                        target.capabilities().prefill_chunk);
-    while (const auto chunk = reader.next()) {
-      target.prefill(id_, chunk->begin, chunk->end);
-      reader.read(chunk->end);
-    }
-  }
+  void begin(TargetModel& target) { specbranch::begin(target, id_, request_, std::span(&seq_, 1)); }
 
   /// The next verification: up to two committed tokens are decoded again.
   Segment segment(TargetModel& target) {

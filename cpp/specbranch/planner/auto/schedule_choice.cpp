@@ -8,7 +8,6 @@
 namespace specbranch {
 namespace {
 
-constexpr double kSharedDevice = 1.2;   ///< above this slow-down, probe before speculating.
 constexpr double kTimeSharing = 1.8;    ///< from this slow-down on, kParallel is never faster.
 constexpr double kLeaveMargin = 1.03;   ///< leave speculation below this gain.
 constexpr double kEnterMargin = 1.05;   ///< enter speculation above this gain.
@@ -60,7 +59,6 @@ ScheduleChoice::ScheduleChoice(const CostModel& costs, AcceptanceModel& acceptan
       switching_(switching) {
   if (!switching_ || !costs_.known()) promised_ = expected(0.0).best();
   if (!switching_) return;
-  meter_ = RateMeter();
   choose(kLeaveMargin, kLeaveOptimism);
   if (!costs_.known()) return;
   if (acceptance_.table().paused) {  // an earlier generation backed off
