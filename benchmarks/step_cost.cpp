@@ -129,7 +129,7 @@ class TargetText final : public Text {
     std::vector<Token> path{last_};
     while (static_cast<int>(path.size()) < n) path.push_back(next_token());
     VerifyCommand verify;
-    if (held_ > length_) verify.ops.push_back({0, held_, length_});
+    if (held_ > length_) verify.ops.emplace_back(Truncate{0, held_, length_});
     verify.segments.push_back(path_segment(0, 0, length_, path));
     return {0, std::move(verify)};
   }
@@ -254,7 +254,7 @@ StepClock::StepClock(const Settings& settings) : settings_(settings) {
       limits_.draft = ready.capabilities;
     }
   }
-  if (!limits_.target.can_roll_back) throw std::runtime_error("the target cannot roll back");
+  if (!limits_.target.can_roll_back()) throw std::runtime_error("the target cannot roll back");
   std::vector<std::string> pieces;
   for (Token token = 0; token < target->vocabulary().size(); ++token) {
     pieces.push_back(target->vocabulary().piece(token));

@@ -1006,11 +1006,6 @@ class PairCheck:
         """
         Tokens that both vocabularies have.
         """
-    @property
-    def why_no_speculation(self) -> str:
-        """
-        Empty: they can.
-        """
 
 class MemoryEstimate:
     """

@@ -103,7 +103,7 @@ class Engine(OpenAICalls):
             ``bit_exact`` is True, and no batch of two tokens agrees with single tokens.
         ModelLoadError: a file is missing, damaged, or not a model that generates text, or there is
             not enough memory.
-        IncompatibleModels: the draft has another vocabulary, or it is recurrent.
+        IncompatibleModels: the draft has another vocabulary.
 
     Sources: SpecBranch (arXiv:2506.01979), PEARL (arXiv:2408.11850), speculative decoding
     (arXiv:2211.17192).

@@ -116,7 +116,7 @@ void register_engine(py::module_& m) {
       .def_property_readonly("can_speculate",
                              [](const PyEngine& self) {
                                const ModelLimits limits = self.engine().limits();
-                               return limits.draft.has_value() && limits.target.can_roll_back;
+                               return limits.draft.has_value() && limits.target.can_roll_back();
                              })
       .def_readonly("exact_rows", &PyEngine::exact_rows,
                     "How the target's batches are padded for `bit_exact`; None without it.")

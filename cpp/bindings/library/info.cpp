@@ -73,8 +73,7 @@ void register_info(py::module_& m) {
       py::arg("path"), "Reads the header, and refuses what the engine would refuse.");
 
   py::class_<PairCheck>(m, "PairCheck", "What a target and a draft can do together.")
-      .def_readonly("n_common", &PairCheck::n_common, "Tokens that both vocabularies have.")
-      .def_readonly("why_no_speculation", &PairCheck::why_no_speculation, "Empty: they can.");
+      .def_readonly("n_common", &PairCheck::n_common, "Tokens that both vocabularies have.");
   m.def(
       "check_pair",
       [](const py::bytes& target, const py::bytes& draft) {

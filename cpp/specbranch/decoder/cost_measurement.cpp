@@ -69,6 +69,8 @@ CostMeasurement::CostMeasurement(const ModelLimits& limits, std::vector<Token> t
   const Capabilities& draft = limits.draft.value();
   target_.limit = std::min(kTextLength, target.n_ctx);
   target_.max_n = std::min({kMaxTokens, target.max_batch, static_cast<int>(target_.limit)});
+  target_copies_ = target.rollback == Rollback::kCopies;
+  draft_copies_ = draft.rollback == Rollback::kCopies;
   draft_.limit = std::min(kTextLength, draft.n_ctx);
   draft_.max_n = std::min({kMaxSequences, draft.n_seq, draft.max_batch});
   seq_held_.resize(static_cast<std::size_t>(draft.n_seq));
@@ -315,7 +317,10 @@ void CostMeasurement::issue(const Step& step, Commands& commands) {
   Model& own = model(step.role);
   own.step = step;
   const Pos grows = step.role == ModelRole::kTarget ? step.n : 1;
-  if (!own.begun || own.length + grows > own.limit) {
+  // A sequence that cannot be cut begins anew.
+  const bool spoilt =
+      step.role == ModelRole::kTarget && target_copies_ && target_held_ > target_.length;
+  if (!own.begun || spoilt || own.length + grows > own.limit) {
     begin_text(step.role, commands);
     return;
   }
@@ -356,7 +361,9 @@ Command CostMeasurement::verify_command(int n) {
   std::vector<Token> path{last_};
   while (static_cast<int>(path.size()) < n) path.push_back(next_token());
   VerifyCommand verify;
-  if (target_held_ > target_.length) verify.ops.push_back({0, target_held_, target_.length});
+  if (target_held_ > target_.length) {
+    verify.ops.emplace_back(Truncate{0, target_held_, target_.length});
+  }
   verify.segments.push_back(path_segment(kNoGeneration, 0, target_.length, path));
   return {kNoGeneration, std::move(verify)};
 }
@@ -368,7 +375,9 @@ Command CostMeasurement::draft_command(int n_sequences) {
   for (SeqId seq = 0; seq < n_sequences; ++seq) {
     const auto index = static_cast<std::size_t>(seq);
     if (seq > 0 && pos > 0) {
-      draft.ops.emplace_back(Fork{0, seq, seq_shared_[index], seq_held_[index], pos});
+      const Pos held = seq_held_[index];
+      const Pos shared = draft_copies_ && seq_shared_[index] < held ? 0 : seq_shared_[index];
+      draft.ops.emplace_back(Fork{0, seq, shared, held, pos});
     }
     draft.inputs.push_back({kNoNode, seq, pos, {next_token()}});
   }

@@ -118,6 +118,8 @@ class CostMeasurement {
   std::int64_t overlap_until_us_ = 0;
   std::exception_ptr error_;
 
+  bool target_copies_ = false;  ///< its sequences cannot be cut.
+  bool draft_copies_ = false;
   Pos target_held_ = 0;          ///< cells of the target; beyond its text: what was not chosen.
   Token last_ = 0;               ///< the newest token of the target's text.
   std::vector<Pos> seq_held_;    ///< cells of each of the draft's sequences.

@@ -17,7 +17,7 @@ Decoder::Decoder(std::shared_ptr<const Request> request, const ModelLimits& limi
       generation_id_(generation_id),
       planner_(std::move(planner)),
       sink_(std::move(sink)),
-      target_seq_(target_seq),
+      target_text_(limits.target, target_seq),
       monitor_(request_->policy.kind == PolicyOptions::Kind::kHook),
       recorder_(request_->trace) {
   const auto n_prompt = static_cast<Pos>(request_->prompt.size());
@@ -43,9 +43,9 @@ Commands Decoder::start() {
     return commands;
   }
   timer_.issued(ModelRole::kTarget, 0, now_us_);
-  commands.target = Command{generation_id_, OpenCommand{request_, {target_seq_}}};
+  commands.target = Command{generation_id_, OpenCommand{request_, target_text_.seqs()}};
   if (draft_usable()) {
-    sequences_.reset(request_->prompt, limits_.draft->n_seq);
+    sequences_.reset(request_->prompt, *limits_.draft);
     if (planner_->wants_draft(view())) begin_draft(commands);
   }
   return commands;
@@ -57,7 +57,7 @@ void Decoder::begin_draft(Commands& commands) {
   if (counters_.n_generated > 0 || !is_readable(request_->prompt, n_vocab)) {
     auto own = std::make_shared<Request>(*request_);
     own->prompt.assign(sequences_.text().begin(), sequences_.text().end());
-    sequences_.reset(own->prompt, limits_.draft->n_seq);
+    sequences_.reset(own->prompt, *limits_.draft);
     make_readable(own->prompt, n_vocab);
     text = std::move(own);
   }
@@ -73,8 +73,9 @@ void Decoder::apply_open(ModelRole role, const OpenDone& done) {
   }
   if (role == ModelRole::kTarget) {
     n_reused_ = done.n_reused;
-    target_length_ = tree_.at(tree_.root()).pos;
-    target_prompt_ = PromptReader(done.n_reused, target_length_, limits_.target.prefill_chunk);
+    const Pos n_prefill = tree_.at(tree_.root()).pos;
+    target_text_.open(done.lengths, n_prefill);
+    target_prompt_ = PromptReader(done.n_reused, n_prefill, limits_.target.prefill_chunk);
   } else {
     sequences_.open(done.lengths);
     draft_prompt_ =
@@ -243,7 +244,9 @@ View Decoder::view() const {
   // end.
   view.max_depth = limit_ - root - 2;
   if (draft_usable()) view.max_depth = std::min(view.max_depth, limits_.draft->n_ctx - root);
-  view.max_path = std::min(view.max_depth, limits_.target.max_batch - 1);
+  view.max_path = std::min(view.max_depth, target_text_.max_path(root));
+  view.n_replayed = target_text_.n_replayed(root);
+  view.replays = limits_.target.rollback == Rollback::kCopies;
   view.pads = limits_.target.pads;
   view.free_seqs = draft_usable() ? sequences_.count_free(tree_) : 0;
   view.n_seqs = draft_usable() ? sequences_.n_seq() : 0;
@@ -266,13 +269,9 @@ Command Decoder::plan_verify(NodeId end, int n_pad) {
   if (timer_.busy(ModelRole::kTarget) || !submitted_.empty()) {
     throw PreconditionError("[Decoder::plan_verify] the target is still at work");
   }
-  const Pos pos = tree_.at(tree_.root()).pos;
-  const std::vector<Token> path = tree_.path(end);
-  VerifyCommand verify;
-  if (target_length_ > pos) verify.ops.push_back({target_seq_, target_length_, pos});
-  verify.segments.push_back(path_segment(generation_id_, target_seq_, pos, path));
+  VerifyCommand verify = target_text_.verify(generation_id_, tree_.at(tree_.root()).pos,
+                                             sequences_.text(), tree_.path(end));
   verify.n_pad = n_pad;
-  target_length_ = pos + static_cast<Pos>(path.size());
   submitted_ = tree_.path_nodes(end);
   timer_.issued(ModelRole::kTarget, verify.n_tokens(), now_us_);
   ++counters_.n_target_steps;

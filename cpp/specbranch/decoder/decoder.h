@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "specbranch/decoder/round_recorder.h"
+#include "specbranch/decoder/target_text.h"
 #include "specbranch/decoder/walk.h"
 #include "specbranch/model/messages.h"
 #include "specbranch/model/prompt_reader.h"
@@ -144,7 +145,7 @@ class Decoder final {
   GenerationId generation_id_;
   std::unique_ptr<Planner> planner_;
   CommitSink sink_;
-  SeqId target_seq_;
+  TargetText target_text_;
   PromptReader target_prompt_;
   PromptReader draft_prompt_;
   SpeculationTree tree_;
@@ -156,7 +157,6 @@ class Decoder final {
   std::optional<Plan> plan_;                          ///< what it said for the round that runs.
   std::optional<Verification> pending_verification_;  ///< held back by a lock-step planner.
   std::vector<NodeId> submitted_;                     ///< the path under verification, root first.
-  Pos target_length_ = 0;                             ///< cells of the target's sequence.
   Pos limit_ = 0;                                     ///< text length at which the generation ends.
   DraftState draft_ = DraftState::kAbsent;
   Finish finish_ = Finish::kNone;

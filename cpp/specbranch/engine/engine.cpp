@@ -103,7 +103,7 @@ EngineImpl::EngineImpl(EngineParts parts)
     }
   }
   if (error) std::rethrow_exception(error);
-  if (draft && !limits.target.can_roll_back && why_no_speculation.empty()) {
+  if (draft && !limits.target.can_roll_back() && why_no_speculation.empty()) {
     why_no_speculation =
         "the target is a recurrent or hybrid model that cannot take tokens back: its mode is "
         "autoregressive";

@@ -1,5 +1,6 @@
 #include "specbranch/engine/worker.h"
 
+#include <span>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -12,8 +13,18 @@ namespace {
 
 using Body = decltype(Event::body);
 
+void run(Model& model, std::span<const KvOp> ops) {
+  for (const KvOp& op : ops) {
+    if (const auto* fork = std::get_if<Fork>(&op)) {
+      model.fork(*fork);
+    } else {
+      model.truncate(std::get<Truncate>(op));
+    }
+  }
+}
+
 Body run(TargetModel& model, const VerifyCommand& command, Event& event) {
-  for (const Truncate& op : command.ops) model.truncate(op);
+  run(model, command.ops);
   event.ops_us = now_us() - event.begin_us;
   return VerifyDone{model.verify(command.segments, command.n_pad)};
 }
@@ -23,13 +34,7 @@ Body run(TargetModel& /*model*/, const DraftCommand& /*command*/, Event& /*event
 }
 
 Body run(DraftModel& model, const DraftCommand& command, Event& event) {
-  for (const KvOp& op : command.ops) {
-    if (const auto* fork = std::get_if<Fork>(&op)) {
-      model.fork(*fork);
-    } else {
-      model.truncate(std::get<Truncate>(op));
-    }
-  }
+  run(model, command.ops);
   event.ops_us = now_us() - event.begin_us;
   return DraftDone{model.draft(command.inputs, command.rank)};
 }

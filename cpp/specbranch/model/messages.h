@@ -32,9 +32,11 @@ struct CloseCommand {
   bool forget = false;  ///< drop the cells, which the next session could reuse.
 };
 
+using KvOp = std::variant<Fork, Truncate>;
+
 /// Target: roll back, then verify the segments in one forward pass.
 struct VerifyCommand {
-  std::vector<Truncate> ops;  ///< before the pass.
+  std::vector<KvOp> ops;  ///< in this order, before the pass.
   std::vector<Segment> segments;
   int n_pad = 0;  ///< padding tokens of the batch, which leave no cells.
 
@@ -45,8 +47,6 @@ struct VerifyCommand {
     return n;
   }
 };
-
-using KvOp = std::variant<Fork, Truncate>;
 
 /// Draft: fork and cut sequences, then decode the inputs of all sequences in one forward pass.
 struct DraftCommand {

@@ -23,16 +23,23 @@
 
 namespace specbranch {
 
+/// What a model can take back of what it has decoded.
+enum class Rollback : std::uint8_t {
+  kNothing,    ///< of a target: only autoregressive decoding works.
+  kLastBatch,  ///< of a target: rows of the last `verify` but its first, once; or all of a
+               ///< sequence.
+  /// A sequence is copied or dropped as a whole, and a pass that ends early loses those that it was
+  /// to extend: recurrent and hybrid models.
+  kCopies,
+  kAnywhere,  ///< a sequence is cut to any length, and a copy shares the cells.
+};
+
 struct Capabilities {
   int n_vocab = 0;
   Pos n_ctx = 0;        ///< positions that a text may have, reserve for branches not counted.
-  int n_seq = 1;        ///< sequence ids that may be used, 0 .. n_seq-1.
+  int n_seq = 1;        ///< sequence ids that may be used, 0 .. n_seq-1; see `spare_of`.
   int max_batch = 512;  ///< maximum rows of one `verify`, padding included.
-  /// False: a row of `verify` cannot be taken back, so that only autoregressive decoding works.
-  bool can_roll_back = true;
-  /// False for recurrent and hybrid models: only rows of the last `verify` can be taken back, once,
-  /// but for its first row; or the whole sequence. A new prompt reuses nothing.
-  bool rolls_back_anywhere = true;
+  Rollback rollback = Rollback::kAnywhere;
   bool pads = true;  ///< `verify` takes padding tokens.
   /// Target: the maximum of `Request::n_feature_layers`; 0: no features.
   int n_feature_layers = 0;
@@ -40,12 +47,19 @@ struct Capabilities {
   /// Tokens of one `prefill` at most. Chunks end at multiples of this, wherever they begin, so that
   /// a reused prefix leads to the same batches.
   int prefill_chunk = 128;
+
+  /// Drafted tokens can be verified: those that are rejected can be taken back.
+  bool can_roll_back() const { return rollback != Rollback::kNothing; }
+
+  /// Of a target with Rollback::kCopies: the sequence beside `seq` that its session may copy to.
+  SeqId spare_of(SeqId seq) const { return n_seq + seq; }
 };
 
 /// Copy the cells [shared, length) of `from` to `to`.
 /// Before: `to` holds exactly `shared` or more cells of which the first `shared` equal `from`'s;
 /// its cells from `shared` on are dropped. `from` holds at least `length`. After: `to` holds
-/// `length`.
+/// `length`. Where only whole sequences can be copied, `length` is all of `from`, and `shared` all
+/// of `to` or 0.
 struct Fork {
   SeqId from = 0;
   SeqId to = 0;
@@ -55,7 +69,7 @@ struct Fork {
 };
 
 /// Drop the cells of `seq` from `length` on. Before: it holds exactly `expected` (>= length). See
-/// `Capabilities::rolls_back_anywhere`.
+/// `Rollback`.
 struct Truncate {
   SeqId seq = 0;
   Pos expected = 0;
@@ -139,8 +153,9 @@ class Model {
 
   /// Opens a session for `request` on the sequences `seqs`, at least one; one that is open begins
   /// anew. Afterwards the first sequence holds the longest prefix of prompt[0 .. n-1) that it may
-  /// reuse, and every other one its common prefix with these tokens, so that no fork copies this
-  /// prefix again; see `length`. Decodes nothing. Returns how many tokens the first one reuses.
+  /// reuse, and every other one what it may keep of its common prefix with these tokens, so that no
+  /// fork copies this prefix again; see `length`. Decodes nothing. Returns how many tokens the
+  /// first one reuses.
   virtual int open(GenerationId id, const std::shared_ptr<const Request>& request,
                    std::span<const SeqId> seqs) = 0;
 
@@ -157,6 +172,8 @@ class Model {
 
   virtual void truncate(const Truncate& op) = 0;
 
+  virtual void fork(const Fork& op) = 0;
+
   /// Asks a running `prefill` or forward to stop with Aborted, soon. Any thread.
   void request_abort() noexcept { abort_.store(true, std::memory_order_relaxed); }
   void clear_abort() noexcept { abort_.store(false, std::memory_order_relaxed); }
@@ -168,7 +185,8 @@ class Model {
   std::atomic<bool> abort_{false};
 };
 
-/// The model whose text is wanted. Each session has one sequence.
+/// The model whose text is wanted. Each session has one sequence; with Rollback::kCopies also the
+/// spare one beside it.
 class TargetModel : public Model {
  public:
   /// Decodes the rows of all `segments`, each at its own positions, in one forward pass. No session
@@ -185,11 +203,10 @@ class TargetModel : public Model {
 /// The model that drafts.
 class DraftModel : public Model {
  public:
-  virtual void fork(const Fork& op) = 0;
-
   /// Appends every input to its sequence, in one forward pass if the batch size allows. Returns the
   /// best candidates after each input, in order of inputs. No sequence may appear twice. After
-  /// Aborted or DecodeError every sequence is as before the call.
+  /// Aborted or DecodeError every sequence is as before the call; but where only whole sequences
+  /// can be dropped, those of `inputs` are empty.
   virtual std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
                                                     const RankOptions& rank) = 0;
 };

@@ -27,6 +27,8 @@ struct View {
   std::span<const NodeId> evaluating = {};  // NOLINT(readability-redundant-member-init)
   int max_depth = 0;        ///< depth of the deepest node that can still be committed and drafted.
   int max_path = 0;         ///< maximum drafted tokens of one verification.
+  int n_replayed = 0;       ///< rows of the next verification that decode the text again.
+  bool replays = false;     ///< after a rejection the accepted tokens are decoded again.
   bool pads = true;         ///< a verification may have padding tokens.
   int free_seqs = 0;        ///< sequences of the draft that no live node uses.
   int n_seqs = 0;           ///< all sequences of the draft.

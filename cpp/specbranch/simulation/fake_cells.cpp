@@ -41,6 +41,9 @@ void FakeCells::truncate(const Truncate& op) {
     throw PreconditionError("[truncate] new length " + std::to_string(op.length) +
                             " is not within what is held");
   }
+  if (whole_ && op.length != 0 && op.length != op.expected) {
+    throw PreconditionError("[truncate] a recurrent state cannot be cut");
+  }
   cells.resize(static_cast<std::size_t>(op.length));
 }
 
@@ -53,6 +56,11 @@ void FakeCells::fork(const Fork& op) {
     throw PreconditionError("[fork] sizes do not fit: shared " + std::to_string(op.shared) +
                             ", length " + std::to_string(op.length) + ", source holds " +
                             std::to_string(from.size()));
+  }
+  const bool all_of_both = static_cast<std::size_t>(op.length) == from.size() &&
+                           (op.shared == 0 || op.shared == op.to_length);
+  if (whole_ && !all_of_both) {
+    throw PreconditionError("[fork] a recurrent state cannot be copied in part");
   }
   // Exactly what the lazy fork does: the first `shared` cells of `to` stay whatever they are.
   to.resize(static_cast<std::size_t>(op.shared));
@@ -67,12 +75,19 @@ int FakeCells::open(std::span<const SeqId> seqs, std::span<const Token> prompt) 
   std::ptrdiff_t n_reused = 0;
   for (const SeqId seq : seqs) {
     auto& cells = at(seq, "open");
-    const auto end = std::ranges::mismatch(cells, wanted).in1;
+    const auto common = std::ranges::mismatch(cells, wanted).in1;
+    const auto end = whole_ && common != cells.end() ? cells.begin() : common;
     n_reused = std::max(n_reused, end - cells.begin());
     cells.erase(end, cells.end());
   }
   at(seqs.front(), "open").assign(wanted.begin(), wanted.begin() + n_reused);
   return static_cast<int>(n_reused);
+}
+
+void FakeCells::end_early(std::span<const SeqId> seqs) {
+  for (const SeqId seq : seqs) {
+    if (whole_) at(seq, "end_early").clear();
+  }
 }
 
 void FakeCells::prefill(SeqId seq, std::span<const Token> prompt, Pos begin, Pos end,

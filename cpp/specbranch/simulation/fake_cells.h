@@ -11,7 +11,8 @@ namespace specbranch {
 /// KV of all sequences, by content; checks every precondition of `Model`.
 class FakeCells {
  public:
-  explicit FakeCells(int n_seq) : cells_(static_cast<std::size_t>(n_seq)) {}
+  /// `whole`: a sequence is copied or dropped as a whole (Rollback::kCopies).
+  FakeCells(int n_seq, bool whole) : whole_(whole), cells_(static_cast<std::size_t>(n_seq)) {}
 
   /// The cells of `seq`; throws PreconditionError naming `method` if there is no such sequence.
   std::vector<Token>& at(SeqId seq, const char* method);
@@ -25,6 +26,9 @@ class FakeCells {
   /// What `Model::open` demands. The first of `seqs` takes over the longest prefix of the prompt
   /// that any of them holds; returns its length.
   int open(std::span<const SeqId> seqs, std::span<const Token> prompt);
+
+  /// A pass over `seqs` has ended early. Where sequences are whole they are lost.
+  void end_early(std::span<const SeqId> seqs);
 
   /// What `Model::prefill` demands.
   void prefill(SeqId seq, std::span<const Token> prompt, Pos begin, Pos end,
@@ -43,6 +47,7 @@ class FakeCells {
  private:
   void check(SeqId seq, const char* method) const;
 
+  bool whole_;
   std::vector<std::vector<Token>> cells_;
 };
 

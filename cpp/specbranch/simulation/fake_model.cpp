@@ -75,7 +75,9 @@ std::vector<Scored> sampled(const FakeOptions& options, const SamplingOptions& s
 class FakeTarget final : public TargetModel {
  public:
   explicit FakeTarget(const FakeOptions& options)
-      : options_(options), cells_(options.n_target_seq), steps_(options) {}
+      : options_(options),
+        cells_(options.n_target_seq * (options.whole_states ? 2 : 1), options.whole_states),
+        steps_(options) {}
 
   Capabilities capabilities() const override {
     Capabilities result{options_.n_vocab, options_.n_ctx, options_.n_target_seq,
@@ -83,18 +85,23 @@ class FakeTarget final : public TargetModel {
     result.n_feature_layers = options_.n_feature_layers;
     result.n_embd = kFakeEmbd;
     result.prefill_chunk = options_.prefill_chunk;
+    result.pads = !recurrent() && !options_.whole_states;
     if (recurrent()) {
       result.max_batch = std::min(options_.max_batch, options_.max_rollback + 1);
-      result.can_roll_back = result.max_batch > 1;
-      result.rolls_back_anywhere = result.pads = false;
+      result.rollback = result.max_batch > 1 ? Rollback::kLastBatch : Rollback::kNothing;
+    } else if (options_.whole_states) {
+      result.rollback = Rollback::kCopies;
     }
     return result;
   }
 
   int open(GenerationId id, const std::shared_ptr<const Request>& request,
            std::span<const SeqId> seqs) override {
-    if (seqs.size() != 1)
-      throw PreconditionError("[open] a session of the target has one sequence");
+    const bool spare =
+        options_.whole_states && seqs.size() == 2 && seqs[1] == capabilities().spare_of(seqs[0]);
+    if (seqs.size() != 1 && !spare) {
+      throw PreconditionError("[open] a session of the target has one sequence, and its spare");
+    }
     sessions_.open(id, Session{request, seqs.front()});
     const SeqId seq = seqs.front();
     if (recurrent()) truncate({seq, cells_.length(seq), 0});
@@ -124,6 +131,11 @@ class FakeTarget final : public TargetModel {
                        op.expected - op.length <= options_.max_rollback;
     last.rolled_back = true;
     if (op.length > 0 && !right) ++cells_.at(op.seq, "truncate").front();
+  }
+
+  void fork(const Fork& op) override {
+    if (recurrent()) throw PreconditionError("[fork] this target makes no copies");
+    cells_.fork(op);
   }
 
   std::vector<SegmentResult> verify(std::span<const Segment> segments, int n_pad) override {
@@ -166,6 +178,7 @@ class FakeTarget final : public TargetModel {
       for (const SeqId seq : seqs) {
         if (recurrent()) cells_.truncate({seq, cells_.length(seq), 0});
       }
+      cells_.end_early(seqs);
       throw;
     }
     for (const SeqId seq : seqs) last_[seq] = {cells_.length(seq), false};
@@ -230,11 +243,12 @@ class FakeTarget final : public TargetModel {
 class FakeDraft final : public DraftModel {
  public:
   explicit FakeDraft(const FakeOptions& options)
-      : options_(options), cells_(options.n_seq), steps_(options) {}
+      : options_(options), cells_(options.n_seq, options.whole_states), steps_(options) {}
 
   Capabilities capabilities() const override {
     Capabilities result{options_.n_vocab, options_.n_ctx, options_.n_seq, options_.max_batch};
     result.prefill_chunk = options_.prefill_chunk;
+    if (options_.whole_states) result.rollback = Rollback::kCopies;
     return result;
   }
 
@@ -246,7 +260,7 @@ class FakeDraft final : public DraftModel {
 
   void prefill(GenerationId id, Pos begin, Pos end) override {
     const Session& session = sessions_.at(id, "prefill");
-    steps_.step([&] { return abort_requested(); });
+    step({&session.seqs.front(), 1});
     cells_.prefill(session.seqs.front(), session.request->prompt, begin, end, capabilities());
   }
 
@@ -267,10 +281,12 @@ class FakeDraft final : public DraftModel {
   std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
                                             const RankOptions& rank) override {
     cells_.check_inputs(inputs, capabilities());
+    std::vector<SeqId> seqs;
     for (const SequenceInput& input : inputs) {
       static_cast<void>(sessions_.at(input.generation_id, "draft"));
+      seqs.push_back(input.seq);
     }
-    steps_.step([&] { return abort_requested(); });
+    step(seqs);
     std::vector<std::vector<Candidate>> answers;
     for (const SequenceInput& input : inputs) {
       const SamplingOptions& sampling =
@@ -289,6 +305,16 @@ class FakeDraft final : public DraftModel {
     std::shared_ptr<const Request> request;
     std::vector<SeqId> seqs;
   };
+
+  /// A pass over `seqs`. A recurrent state that was cut short is lost.
+  void step(std::span<const SeqId> seqs) {
+    try {
+      steps_.step([&] { return abort_requested(); });
+    } catch (const Error&) {
+      cells_.end_early(seqs);
+      throw;
+    }
+  }
 
   FakeOptions options_;
   FakeCells cells_;

@@ -28,6 +28,9 @@ struct FakeOptions {
   /// at most, once, and reuses no prefix. Anything else corrupts its state without a word, as
   /// llama.cpp does. Negative: it rolls back anywhere.
   int max_rollback = -1;
+  /// It is recurrent, and its sequences are copied and dropped as a whole (Rollback::kCopies). Not
+  /// together with `max_rollback`.
+  bool whole_states = false;
   std::uint64_t model_seed = 1;  ///< of the target's distributions.
   double alignment = 0.8;  ///< draft only: weight of the target's scores against noise of its own.
   double sharpness = 3.0;  ///< spread of the scores: larger is more certain.

@@ -164,7 +164,7 @@ class SyntheticTarget final : public TargetModel {
   explicit SyntheticTarget(const SyntheticOptions& options)
       : options_(options),
         limits_{options.n_vocab, options.n_ctx, 1, options.max_batch},
-        cells_(1) {}
+        cells_(1, /*whole=*/false) {}
 
   Capabilities capabilities() const override { return limits_; }
 
@@ -190,6 +190,10 @@ class SyntheticTarget final : public TargetModel {
   void truncate(const Truncate& op) override {
     cells_.truncate(op);
     n_right_ = std::min(n_right_, op.length);
+  }
+
+  void fork(const Fork& /*op*/) override {
+    throw PreconditionError("[SyntheticTarget::fork] it has one sequence");
   }
 
   std::vector<SegmentResult> verify(std::span<const Segment> segments, int n_pad) override {
@@ -234,7 +238,7 @@ class SyntheticDraft final : public DraftModel {
       : options_(options),
         limits_{options.n_vocab, options.n_ctx, options.n_seq, options.max_batch},
         proposals_(options),
-        cells_(options.n_seq),
+        cells_(options.n_seq, /*whole=*/false),
         n_right_(static_cast<std::size_t>(options.n_seq), 0) {}
 
   Capabilities capabilities() const override { return limits_; }

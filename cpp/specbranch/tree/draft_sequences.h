@@ -1,11 +1,13 @@
-/// Places the branches of the draft in the sequences of its KV cache, and plans its passes.
+/// What the draft's sequences hold, and the pass that runs over them.
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "specbranch/model/messages.h"
+#include "specbranch/tree/branch_placement.h"
 #include "specbranch/tree/kv_ledger.h"
 #include "specbranch/tree/tree.h"
 
@@ -15,8 +17,9 @@ namespace specbranch {
 /// applies the answer of a pass.
 class DraftSequences {
  public:
-  /// Starts with `text`. The draft must begin before the first pass.
-  void reset(std::vector<Token> text, int n_seq);
+  /// Starts with `text`. The draft must begin before the first pass. `draft`: its sequences, and
+  /// whether they can be cut.
+  void reset(std::vector<Token> text, const Capabilities& draft);
 
   /// The draft has opened its session with the text of `reset`: each sequence holds so many of its
   /// first tokens, none of them the last. Throws PreconditionError for lengths that this rules out.
@@ -37,7 +40,7 @@ class DraftSequences {
   std::span<const Token> text() const { return ledger_.committed(); }
   int n_seq() const { return ledger_.n_seq(); }
 
-  /// The number of sequences that no live node of `tree` uses.
+  /// The number of sequences that further branches may take.
   int count_free(const SpeculationTree& tree) const;
 
   /// Plans and starts a pass that evaluates `nodes`, each in a sequence of its own. `rank`: of
@@ -63,21 +66,7 @@ class DraftSequences {
   void undo(SpeculationTree& tree);
 
  private:
-  /// A sequence that holds a prefix of a node's path.
-  struct Source {
-    SeqId seq = 0;
-    Pos held = -1;            ///< cells of the path that it holds, without the node itself.
-    bool ends_there = false;  ///< it holds nothing more, and no other input of the pass uses it.
-  };
-
-  void place(SpeculationTree& tree, NodeId id, DraftCommand& command);
-  Source choose_source(const SpeculationTree& tree, std::span<const NodeId> path,
-                       std::span<const SequenceInput> taken);
-  SeqId make_room(const SpeculationTree& tree, const Source& source, DraftCommand& command);
-  void append(SpeculationTree& tree, std::span<const NodeId> path, SeqId seq, Pos held,
-              DraftCommand& command);
-  SeqId free_seq(const SpeculationTree& tree, std::span<const SequenceInput> taken) const;
-
+  std::unique_ptr<const BranchPlacement> placement_;
   KvLedger ledger_;
   Pos n_prefill_ = 0;
   std::vector<NodeId> in_flight_;

@@ -57,6 +57,12 @@ Pos KvLedger::common(SeqId seq, std::span<const Token> tail) {
   return entry.base + static_cast<Pos>(end.first - entry.tail.begin());
 }
 
+std::span<const Token> KvLedger::tail(SeqId seq) {
+  Entry& entry = entries_[static_cast<std::size_t>(seq)];
+  normalize(entry);
+  return entry.tail;
+}
+
 Pos KvLedger::common_of(SeqId a, SeqId b) {
   Entry& first = entries_[static_cast<std::size_t>(a)];
   Entry& second = entries_[static_cast<std::size_t>(b)];

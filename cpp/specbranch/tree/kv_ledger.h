@@ -35,6 +35,10 @@ class KvLedger {
   /// Length of the common prefix of the path of `seq` and the committed text followed by `tail`.
   Pos common(SeqId seq, std::span<const Token> tail);
 
+  /// The tokens of `seq` after its longest common prefix with the committed text. Valid until the
+  /// next change.
+  std::span<const Token> tail(SeqId seq);
+
   /// Length of the common prefix of the paths of two sequences.
   Pos common_of(SeqId a, SeqId b);
 

@@ -97,8 +97,6 @@ def _compare(report: Report, target: ModelReport, draft: ModelReport) -> None:
         report.object_to(message(error))
         return
     report.n_common = pair.n_common
-    if pair.why_no_speculation:
-        report.object_to(pair.why_no_speculation)
     if draft.weights >= target.weights:
         report.notes.append("the draft is not smaller than the target, so it cannot gain speed")
 

@@ -188,8 +188,9 @@ TEST_CASE("a miss empties the tree; the next verification cuts the target's sequ
   REQUIRE(bench.last.target);
   const auto& verify = std::get<VerifyCommand>(bench.last.target->body);
   REQUIRE(verify.ops.size() == 1);
-  CHECK(verify.ops[0].expected == 4);  // 1 2 3 4 were decoded
-  CHECK(verify.ops[0].length == 3);
+  const auto& cut = std::get<Truncate>(verify.ops[0]);
+  CHECK(cut.expected == 4);  // 1 2 3 4 were decoded
+  CHECK(cut.length == 3);
   CHECK(segment_of(verify).pos == 3);
   CHECK(path_of(verify) == std::vector<Token>{8});
 }

@@ -1,5 +1,7 @@
-// Targets with a recurrent state: they take back tokens of their last verification only, once, and
-// anything else corrupts their state without a word. A wrong bound shows as a wrong text.
+// Models with a recurrent state. Some targets take back tokens of their last verification only,
+// once, and anything else corrupts their state without a word: a wrong bound shows as a wrong text.
+// Other targets, and drafts, copy and drop whole sequences only, and throw where anything else is
+// asked.
 #include <memory>
 #include <vector>
 
@@ -49,7 +51,10 @@ TEST_CASE("every interleaving over a recurrent state gives the reference's text"
           if (verify == nullptr) return;
           CHECK(verify->n_pad == 0);
           longest = std::max(longest, static_cast<Pos>(verify->n_tokens()));
-          for (const Truncate& cut : verify->ops) n_taken_back += cut.expected - cut.length;
+          for (const KvOp& op : verify->ops) {
+            const auto& cut = std::get<Truncate>(op);
+            n_taken_back += cut.expected - cut.length;
+          }
         };
         PairProfile profile = flat_profile();
         const VirtualResult got = run(scenario, mode, options,
@@ -98,6 +103,80 @@ TEST_CASE("so does a planner without any order, one generation after another") {
   }
 }
 
+TEST_CASE("every interleaving over copied states gives the reference's text") {
+  const int n = scaled(750);
+  std::int64_t n_interleavings = 0;
+  std::int64_t n_replayed = 0;
+  std::int64_t n_restored = 0;
+  for (int i = 0; i < n; ++i) {
+    Scenario scenario = make_scenario(static_cast<std::uint64_t>(i) + 50'000);
+    scenario.target.whole_states = i % 3 != 0;
+    scenario.draft.whole_states = i % 3 != 1;
+    scenario.draft.n_seq = std::max(3, scenario.draft.n_seq);
+    const Expected expected = reference(scenario);
+    for (const Mode mode : kDraftingModes) {
+      scenario.request.mode = mode;
+      INFO(describe(scenario));
+      for (std::uint64_t shuffle = 0; shuffle < kShuffles; ++shuffle) {
+        CAPTURE(shuffle);
+        VirtualOptions options = shuffled(shuffle);
+        options.tamper_command = [&](Command& command) {
+          const auto* verify = std::get_if<VerifyCommand>(&command.body);
+          if (verify == nullptr) return;
+          for (const Row& row : segment_of(*verify).rows) n_replayed += row.wanted ? 0 : 1;
+          for (const KvOp& op : verify->ops) {
+            const auto* fork = std::get_if<Fork>(&op);
+            if (fork != nullptr && fork->to == 0) ++n_restored;
+          }
+        };
+        PairProfile profile = flat_profile();
+        const VirtualResult got =
+            run(scenario, mode, options,
+                mode == Mode::kAuto ? make_eager_auto(scenario.request, &profile) : nullptr);
+        ++n_interleavings;
+        CHECK(message_of(got.error) == "");
+        CHECK(message_of(got.draft_error) == "");
+        CHECK(got.tokens == expected.tokens);
+        CHECK(got.finish == expected.finish);
+        check_result(got, mode);
+      }
+    }
+  }
+  MESSAGE(n_interleavings << " interleavings, " << n_restored << " copies taken back, "
+                          << n_replayed << " tokens decoded again");
+  CHECK(n_restored > 10 * n);
+  CHECK(n_replayed > 10 * n);
+}
+
+TEST_CASE("so does a planner without any order over copied states, turn after turn") {
+  for (int i = 0; i < scaled(300); ++i) {
+    Scenario scenario = make_scenario(static_cast<std::uint64_t>(i) + 55'000);
+    scenario.target.whole_states = scenario.draft.whole_states = true;
+    scenario.draft.n_seq = 3 + i % 6;
+    const auto target = make_fake_target(scenario.target);
+    const auto draft = make_fake_draft(scenario.draft);
+    Random random(scenario.seed + 1);
+    for (int turn = 0; turn < 4; ++turn) {
+      INFO(describe(scenario));
+      CAPTURE(turn);
+      VirtualOptions options = shuffled(random.next());
+      if (random.chance(0.3)) options.cancel_after_events = random.between(1, 12);
+      scenario.request.mode = Mode::kSpecBranch;
+      const VirtualResult got =
+          run_virtually(scenario.request, *target, draft.get(), options, make_chaos(random.next()));
+      CHECK(message_of(got.error) == "");
+      CHECK(is_prefix(got.tokens, reference(scenario).tokens));
+      if (got.finish != Finish::kCancelled) CHECK(got.tokens == reference(scenario).tokens);
+      if (random.chance(0.5) && scenario.request.prompt.size() < 20) {
+        for (const Token token : got.tokens) scenario.request.prompt.push_back(token);
+        scenario.request.prompt.resize(
+            std::min(scenario.request.prompt.size(),
+                     static_cast<std::size_t>(std::max(1, scenario.target.n_ctx - 4))));
+      }
+    }
+  }
+}
+
 TEST_CASE("a fake with a recurrent state is corrupted by what llama.cpp gets wrong") {
   FakeOptions options;
   options.max_rollback = 2;
@@ -108,7 +187,7 @@ TEST_CASE("a fake with a recurrent state is corrupted by what llama.cpp gets wro
   const auto fresh = [&] {
     auto target = make_fake_target(options);
     CHECK(target->capabilities().max_batch == 3);
-    CHECK_FALSE(target->capabilities().rolls_back_anywhere);
+    CHECK(target->capabilities().rollback == Rollback::kLastBatch);
     CHECK(begin(*target, request) == 0);
     static_cast<void>(verify(*target, 2, path));
     return target;

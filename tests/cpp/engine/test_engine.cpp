@@ -45,6 +45,7 @@ class CountingTarget final : public TargetModel {
   }
   Pos length(SeqId seq) const override { return inner_->length(seq); }
   void truncate(const Truncate& op) override { inner_->truncate(op); }
+  void fork(const Fork& op) override { inner_->fork(op); }
   std::vector<SegmentResult> verify(std::span<const Segment> segments, int n_pad) override {
     CHECK(*n_open_ == 1);
     return inner_->verify(segments, n_pad);

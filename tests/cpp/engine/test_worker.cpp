@@ -29,6 +29,7 @@ class SlowTarget final : public TargetModel {
   void close(GenerationId /*id*/, bool /*forget*/) override {}
   Pos length(SeqId /*seq*/) const override { return 0; }
   void truncate(const Truncate& /*op*/) override { nap(); }
+  void fork(const Fork& /*op*/) override { nap(); }
   std::vector<SegmentResult> verify(std::span<const Segment> /*segments*/, int /*n_pad*/) override {
     nap();
     return {};

@@ -83,7 +83,7 @@ TEST_CASE("the factories make working models of one set of weights") {
   draft_options.n_seq = 3;
   const auto draft = draft_factory(target_weights(), options, draft_options)();
   CHECK(target->capabilities().n_ctx == 1024);
-  CHECK(target->capabilities().can_roll_back);
+  CHECK(target->capabilities().can_roll_back());
   CHECK(draft->capabilities().n_seq == 3);
   const Request request = request_of(code_prompt(40));
   CHECK(begin(*target, request) == 0);

@@ -1,5 +1,5 @@
-// Recurrent and hybrid models with random weights, written by the test: Mamba, which cannot take
-// tokens back, and LFM2, which takes back those of its last batch.
+// Recurrent and hybrid models with random weights, written by the test: Mamba, whose sequences are
+// copied and dropped as a whole, and LFM2, which also takes back tokens of its last batch.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -168,8 +168,7 @@ TEST_CASE("a hybrid model verifies drafts, and takes back what its last batch de
   CHECK(!model.weights->can_roll_back());
   LlamaTarget target(model.weights, model.options, {.max_batch = 6});
   const Capabilities limits = target.capabilities();
-  CHECK(limits.can_roll_back);
-  CHECK_FALSE(limits.rolls_back_anywhere);
+  CHECK(limits.rollback == Rollback::kLastBatch);
   CHECK_FALSE(limits.pads);
   CHECK(limits.max_batch == 6);
   CHECK(LlamaTarget(model.weights, model.options, {}).capabilities().max_batch == 8);
@@ -244,18 +243,51 @@ TEST_CASE("a hybrid model refuses what llama.cpp would get wrong without a word"
   CHECK(target.length(0) == 42);
   target.truncate({0, 42, 0});
   CHECK(target.length(0) == 0);
-  // A new prompt starts anew.
+  // A new prompt starts anew: it is shorter than a chunk, and has no checkpoint.
   CHECK(begin(target, request_of(prompt)) == 0);
   CHECK_NOTHROW(verify(target, 39, path));
 }
 
-TEST_CASE("a hybrid target gives the same text in all modes") {
-  SPECBRANCH_NEEDS_MODELS();
-  const Lfm2 model;
-  LlamaTarget target(model.weights, model.options, {});
-  ModelOptions draft_options = small_options(draft_path());
-  LlamaDraft draft(draft_weights(), draft_options, {});
-  int n_rolled_back = 0;
+/// The text of every mode over these weights as target and as draft. The draft is the target, so
+/// that a wrong state of either shows as a rejection or as another text.
+void check_itself_as_draft(const std::shared_ptr<const Weights>& weights,
+                           const ModelOptions& options) {
+  LlamaTarget target(weights, options, {});
+  LlamaDraft draft(weights, options, {});
+  CHECK(draft.capabilities().rollback == Rollback::kCopies);
+  std::int64_t n_drafted = 0;
+  std::int64_t n_rolled_back = 0;
+  std::int64_t n_hits = 0;
+  for (std::uint64_t seed = 0; seed < 4; ++seed) {
+    Request request = request_of(code_prompt(80), hot(seed));
+    request.max_tokens = 60;
+    request.mode = Mode::kAutoregressive;
+    const VirtualResult plain = run_virtually(request, target, nullptr);
+    REQUIRE(plain.tokens.size() == 60);
+    for (const Mode mode : {Mode::kSpeculative, Mode::kPearl, Mode::kSpecBranch, Mode::kAuto}) {
+      CAPTURE(to_string(mode));
+      request.mode = mode;
+      request.max_branches = 4;
+      const VirtualResult got = run_virtually(request, target, &draft);
+      CHECK(!got.error);
+      CHECK(!got.draft_error);
+      CHECK(got.tokens == plain.tokens);
+      n_drafted += got.counters.n_drafted;
+      n_rolled_back += got.counters.n_rolled_back;
+      n_hits += got.counters.branch_hits;
+    }
+  }
+  MESSAGE(n_drafted << " drafted, " << n_rolled_back << " rolled back, " << n_hits << " hits");
+  CHECK(n_drafted > 400);
+  CHECK(n_rolled_back < n_drafted / 50);  // rounding, at near-ties
+}
+
+/// Another draft: most of what it says is rejected, and the target takes it back.
+void check_with_attention_draft(const std::shared_ptr<const Weights>& weights,
+                                const ModelOptions& options) {
+  LlamaTarget target(weights, options, {});
+  LlamaDraft draft(draft_weights(), small_options(draft_path()), {});
+  std::int64_t n_rolled_back = 0;
   for (std::uint64_t seed = 0; seed < 3; ++seed) {
     Request request = request_of(code_prompt(80), hot(seed));
     request.max_tokens = 60;
@@ -269,35 +301,147 @@ TEST_CASE("a hybrid target gives the same text in all modes") {
       CHECK(!got.error);
       CHECK(!got.draft_error);
       CHECK(got.tokens == plain.tokens);
-      n_rolled_back += static_cast<int>(got.counters.n_rolled_back);
+      n_rolled_back += got.counters.n_rolled_back;
     }
   }
   CHECK(n_rolled_back > 100);  // the draft knows nothing of these weights
 }
 
-TEST_CASE("a recurrent model decodes one by one and refuses everything else") {
+TEST_CASE("a hybrid target gives the same text in all modes") {
   SPECBRANCH_NEEDS_MODELS();
-  const auto path = (fs::temp_directory_path() / "specbranch_test_mamba.gguf").string();
-  write_mamba(path);
-  ModelOptions options = small_options(path);
-  const auto weights = Weights::load(options);
-  fs::remove(path);
-  CHECK(!weights->can_roll_back());
-  CHECK_THROWS_AS(LlamaDraft(weights, options, {}), IncompatibleModels);
+  const Lfm2 model;
+  check_with_attention_draft(model.weights, model.options);
+}
 
-  LlamaTarget target(weights, options, {});
-  CHECK(!target.capabilities().can_roll_back);
-  CHECK(target.capabilities().max_batch == 1);
-  SamplingOptions sampling;
-  sampling.temperature = 1.0F;
-  const Request request = request_of(code_prompt(200), sampling);
+TEST_CASE("a hybrid draft copies its states to branches, in all modes") {
+  SPECBRANCH_NEEDS_MODELS();
+  const Lfm2 model;
+  check_itself_as_draft(model.weights, model.options);
+}
+
+struct Mamba {
+  Mamba() {
+    const auto path = (fs::temp_directory_path() / "specbranch_test_mamba.gguf").string();
+    write_mamba(path);
+    options = small_options(path);
+    options.n_ctx = 512;
+    weights = Weights::load(options);
+    fs::remove(path);
+  }
+
+  ModelOptions options;
+  std::shared_ptr<const Weights> weights;
+};
+
+TEST_CASE("a recurrent model without snapshots speculates on copies, as target and as draft") {
+  SPECBRANCH_NEEDS_MODELS();
+  const Mamba model;
+  CHECK(!model.weights->can_roll_back());
+  CHECK(LlamaTarget(model.weights, model.options, {}).capabilities().rollback == Rollback::kCopies);
+  check_with_attention_draft(model.weights, model.options);
+  check_itself_as_draft(model.weights, model.options);
+}
+
+TEST_CASE("a copied state goes on as the one that it was copied from") {
+  SPECBRANCH_NEEDS_MODELS();
+  const Mamba mamba;
+  const Lfm2 lfm2;
+  for (const auto& [weights, options] :
+       {std::pair(mamba.weights, mamba.options), std::pair(lfm2.weights, lfm2.options)}) {
+    std::atomic<bool> abort = false;
+    LlamaContext context(weights, options, {.n_seq = 4, .n_cells = 256, .n_outputs = 4}, &abort);
+    const auto prompt = code_prompt(40);
+    std::vector<BatchToken> batch;
+    for (Pos pos = 0; pos < 40; ++pos) {
+      batch.push_back({prompt[static_cast<std::size_t>(pos)], 0, pos, false});
+    }
+    context.decode(batch);
+    context.fork({0, 1, 0, 0, 40});
+    context.fork({1, 2, 0, 0, 40});
+    // Two of them go on at once, with different tokens; the third comes later.
+    const BatchToken both[] = {{5, 0, 40, true}, {6, 1, 40, true}};
+    context.decode(both);
+    const auto row = context.logits(0);
+    const std::vector<float> expected(row.begin(), row.end());
+    const BatchToken third[] = {{5, 2, 40, true}};
+    context.decode(third);
+    const auto later = context.logits(0);
+    for (std::size_t i = 0; i < later.size(); ++i) {
+      CHECK(std::abs(later[i] - expected[i]) <= kRounding);
+    }
+    // Onto a sequence that holds another text, and onto one that holds a prefix.
+    context.fork({2, 1, 0, 41, 41});
+    const BatchToken again[] = {{7, 1, 41, true}, {7, 2, 41, true}};
+    context.decode(again);
+    const auto a = context.logits(0);
+    const auto b = context.logits(1);
+    for (std::size_t i = 0; i < a.size(); ++i) CHECK(std::abs(a[i] - b[i]) <= kRounding);
+    CHECK_THROWS_AS(context.fork({2, 3, 0, 0, 20}), PreconditionError);    // in part
+    CHECK_THROWS_AS(context.fork({2, 1, 20, 42, 42}), PreconditionError);  // onto a part
+    CHECK_THROWS_AS(context.truncate({2, 42, 41}), PreconditionError);
+    CHECK(context.length(2) == 42);
+  }
+}
+
+TEST_CASE("a prompt goes on from a checkpoint of the one before, as if it was read anew") {
+  SPECBRANCH_NEEDS_MODELS();
+  const Mamba mamba;
+  const Lfm2 lfm2;
+  for (const auto& [weights, options] :
+       {std::pair(mamba.weights, mamba.options), std::pair(lfm2.weights, lfm2.options)}) {
+    LlamaTarget target(weights, options, {.prefill_chunk = 16});
+    const auto prompt = code_prompt(70);
+    CHECK(begin(target, request_of(prompt)) == 0);
+    generate(target, request_of(prompt), 10);
+    // The same prompt again; a longer one; one that parts from it after 50 tokens.
+    CHECK(begin(target, request_of(prompt)) == 64);
+    auto other = prompt;
+    other.insert(other.end(), {5, 6, 7, 8});
+    CHECK(begin(target, request_of(other)) == 64);
+    other.resize(50);
+    other.insert(other.end(), 40, 9);
+    CHECK(begin(target, request_of(other)) == 0);
+    auto third = prompt;
+    third.resize(50);
+    third.insert(third.end(), 40, 11);
+    CHECK(begin(target, request_of(third)) == 48);
+    const Token last = third.back();
+    verify(target, 89, std::span(&last, 1));
+    const auto row = target.logits(0);
+    const std::vector<float> reused(row.begin(), row.end());
+    LlamaTarget fresh(weights, options, {.prefill_chunk = 16});
+    CHECK(begin(fresh, request_of(third)) == 0);
+    verify(fresh, 89, std::span(&last, 1));
+    const auto expected = fresh.logits(0);
+    CHECK(std::equal(expected.begin(), expected.end(), reused.begin()));  // bit by bit
+
+    LlamaTarget off(weights, options, {.prefix_reuse = PrefixReuse::kOff, .prefill_chunk = 16});
+    begin(off, request_of(prompt));
+    CHECK(begin(off, request_of(prompt)) == 0);
+
+    ModelOptions small = options;
+    small.n_batch = small.n_ubatch = 16;
+    LlamaDraft draft(weights, small, {.n_seq = 3});
+    CHECK(begin(draft, request_of(prompt)) == 0);
+    CHECK(begin(draft, request_of(prompt)) == 69);  // nothing came after it
+    other = prompt;
+    other.resize(66);
+    CHECK(begin(draft, request_of(other)) == 64);
+  }
+}
+
+TEST_CASE("a recurrent model refuses what would spoil its state, and survives an abort") {
+  SPECBRANCH_NEEDS_MODELS();
+  const Mamba model;
+  LlamaTarget target(model.weights, model.options, {});
+  const Request request = request_of(code_prompt(200), hot(1));
   const auto text = generate(target, request, 20);
   REQUIRE(text.size() == 20);
   CHECK(generate(target, request, 20) == text);
 
   begin(target, request);
   const std::vector<Token> two{request.prompt.back(), text.front()};
-  CHECK_THROWS_AS(verify(target, 199, two), PreconditionError);
+  CHECK_THROWS_AS(verify(target, 199, two, 1), PreconditionError);  // padding
   CHECK_THROWS_AS(target.truncate({0, 199, 100}), PreconditionError);
   target.request_abort();
   CHECK(target.length(0) == 199);
@@ -305,6 +449,16 @@ TEST_CASE("a recurrent model decodes one by one and refuses everything else") {
   CHECK(target.length(0) == 0);
   target.clear_abort();
   CHECK(generate(target, request, 20) == text);
+
+  LlamaDraft draft(model.weights, model.options, {.n_seq = 3});
+  begin(draft, request);
+  const SequenceInput input{kNoNode, 0, 199, {request.prompt.back()}, kSingleSession};
+  draft.request_abort();
+  CHECK_THROWS_AS(draft.draft(std::span(&input, 1), 3), Aborted);
+  CHECK(draft.length(0) == 0);
+  draft.clear_abort();
+  CHECK_NOTHROW(begin(draft, request));
+  CHECK(draft.draft(std::span(&input, 1), 3).front().size() == 3);
 }
 
 }  // namespace

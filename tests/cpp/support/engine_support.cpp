@@ -21,6 +21,7 @@ class Hooked : public M {
   Capabilities capabilities() const override { return inner_->capabilities(); }
   Pos length(SeqId seq) const override { return inner_->length(seq); }
   void truncate(const Truncate& op) override { inner_->truncate(op); }
+  void fork(const Fork& op) override { inner_->fork(op); }
 
   int open(GenerationId id, const std::shared_ptr<const Request>& request,
            std::span<const SeqId> seqs) override {
@@ -58,7 +59,6 @@ class HookedTarget final : public Hooked<TargetModel> {
 class HookedDraft final : public Hooked<DraftModel> {
  public:
   using Hooked::Hooked;
-  void fork(const Fork& op) override { inner().fork(op); }
   std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
                                             const RankOptions& rank) override {
     step();

@@ -219,7 +219,12 @@ void LlamaContext::fork(const Fork& op) {
   if (!to.shares(from, static_cast<std::size_t>(op.shared))) {
     broken("fork", of("the prefixes differ within the shared tokens;", op.shared));
   }
-  if (!can_roll_back_) broken("fork", "a recurrent model cannot share its state");
+  const bool whole =
+      op.length == static_cast<Pos>(from.size()) && (op.shared == 0 || op.shared == op.to_length);
+  if (!can_roll_back_ && !whole) {
+    broken("fork", "a recurrent state can only be copied as a whole; length " +
+                       std::to_string(op.length) + " of " + std::to_string(from.size()));
+  }
 
   if (op.to_length > op.shared) {
     if (!remove(op.to, op.shared)) {
@@ -232,6 +237,8 @@ void LlamaContext::fork(const Fork& op) {
     llama_memory_seq_cp(llama_get_memory(context_.get()), op.from, op.to, op.shared, op.length);
     to.extend(from, static_cast<std::size_t>(op.length));
   }
+  // Snapshots belong to the sequence that was decoded.
+  last_begin_[static_cast<std::size_t>(op.to)] = op.length;
 }
 
 void LlamaContext::truncate(const Truncate& op) {
@@ -257,7 +264,7 @@ void LlamaContext::truncate(const Truncate& op) {
 void LlamaContext::check_rollback(const Truncate& op) const {
   if (can_roll_back_ || op.length == 0) return;
   const auto seq = static_cast<std::size_t>(op.seq);
-  if (max_rollback_ == 0) broken("truncate", "a recurrent model cannot take tokens back");
+  if (max_rollback_ == 0) broken("truncate", "a recurrent state cannot be cut");
   // llama.cpp would return true, and the state would be wrong.
   if (rolled_back_[seq] || op.length <= last_begin_[seq] ||
       op.expected - op.length > max_rollback_) {

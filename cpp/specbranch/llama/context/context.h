@@ -87,9 +87,18 @@ class LlamaContext {
   const HashedTokens& held(SeqId seq) const;
 
   /// At most two calls into llama.cpp, each linear in the number of cells (0.43 ns). Our own part
-  /// depends on the copied tokens only, not on the shared ones.
+  /// depends on the copied tokens only, not on the shared ones. Of recurrent and hybrid models only
+  /// whole sequences: the state itself is copied when one of them is decoded further, where it is
+  /// read anyway.
   void fork(const Fork& op);
   void truncate(const Truncate& op);
+
+  /// Of a recurrent or hybrid model: what `seq` is without the cells of its attention layers, as
+  /// bytes in host memory; tens of megabytes for a large model. Throws DecodeError.
+  std::vector<std::uint8_t> save_state(SeqId seq);
+
+  /// Cuts `seq` to its first `length` tokens, whose state `state` is. Throws FatalError.
+  void restore_state(SeqId seq, Pos length, std::span<const std::uint8_t> state);
 
   /// Empties every sequence.
   void clear();

@@ -13,15 +13,11 @@ constexpr int kReserveOfSequence = 40;
 
 ContextShape shape_of(const Weights& weights, const ModelOptions& model,
                       const DraftOptions& options) {
-  if (!weights.can_roll_back()) {
-    throw IncompatibleModels("[LlamaDraft] a recurrent or hybrid model cannot take guesses back; " +
-                             weights.file().architecture);
-  }
   ContextShape shape;
-  shape.n_seq = options.n_seq;
+  shape.n_seq = options.n_seq + (weights.can_roll_back() ? 0 : kStateSpares);
   shape.n_cells = context_length(weights, model) +
                   (options.reserve > 0 ? options.reserve : options.n_seq * kReserveOfSequence);
-  shape.n_outputs = options.n_seq;
+  shape.n_outputs = shape.n_seq;
   return shape;
 }
 
@@ -33,7 +29,9 @@ LlamaDraft::LlamaDraft(const std::shared_ptr<const Weights>& weights, const Mode
       n_common_(options.n_common > 0 ? std::min(options.n_common, weights->vocabulary().size())
                                      : weights->vocabulary().size()),
       chunk_(std::min(model.n_batch, model.n_ubatch)),
-      context_(weights, model, shape_of(*weights, model, options), &abort_) {}
+      context_(weights, model, shape_of(*weights, model, options), &abort_) {
+  if (!weights->can_roll_back()) checkpoints_.emplace(context_, chunk_);
+}
 
 Capabilities LlamaDraft::capabilities() const {
   Capabilities result;
@@ -42,6 +40,7 @@ Capabilities LlamaDraft::capabilities() const {
   result.n_seq = context_.n_seq();
   result.max_batch = context_.n_batch();
   result.prefill_chunk = chunk_;
+  if (!context_.weights().can_roll_back()) result.rollback = Rollback::kCopies;
   return result;
 }
 
@@ -87,6 +86,7 @@ void LlamaDraft::prefill(GenerationId id, Pos begin, Pos end) {
     batch_.push_back({prompt[static_cast<std::size_t>(pos)], seq, pos, /*wants_logits=*/false});
   }
   context_.decode(batch_);
+  if (checkpoints_) checkpoints_->passed(seq);
 }
 
 void LlamaDraft::close(GenerationId id, bool forget) {
@@ -107,6 +107,7 @@ int LlamaDraft::keep_prefixes(std::span<const SeqId> seqs, const HashedTokens& w
     common.push_back(static_cast<Pos>(context_.held(seq).common(wanted)));
     if (common.back() > common[best]) best = common.size() - 1;
   }
+  if (checkpoints_) return keep_states(seqs, wanted.tokens(), common);
   const Pos longest = common[best];
   if (longest == 0 && static_cast<int>(seqs.size()) == context_.n_seq()) {
     // Nothing stays: one call, where cutting each sequence would visit its cells one by one.
@@ -119,6 +120,43 @@ int LlamaDraft::keep_prefixes(std::span<const SeqId> seqs, const HashedTokens& w
     context_.truncate({seqs[i], context_.length(seqs[i]), common[i]});
   }
   return longest;
+}
+
+/// The same where sequences cannot be cut: one stays if all that it holds is `common` with the
+/// text, and a checkpoint serves the first one if that is longer.
+int LlamaDraft::keep_states(std::span<const SeqId> seqs, std::span<const Token> wanted,
+                            std::span<const Pos> common) {
+  const SeqId first = seqs.front();
+  const auto copy_to_first = [&](SeqId from) {
+    if (from == first) return;
+    context_.fork({from, first, 0, context_.length(first), context_.length(from)});
+  };
+  SeqId whole = kNoSeq;         // holds the longest prefix, and nothing else
+  SeqId checkpointed = kNoSeq;  // holds the tokens of the longest checkpoint
+  Pos n_checkpoint = 0;
+  for (std::size_t i = 0; i < seqs.size(); ++i) {
+    const Pos length = context_.length(seqs[i]);
+    if (common[i] == length && (whole == kNoSeq || length > context_.length(whole))) {
+      whole = seqs[i];
+    }
+  }
+  const auto longest = std::ranges::max_element(common) - common.begin();
+  checkpointed = seqs[static_cast<std::size_t>(longest)];
+  n_checkpoint = checkpoints_->begin(checkpointed, wanted);
+  const Pos n_whole = whole == kNoSeq ? 0 : context_.length(whole);
+  if (n_checkpoint > n_whole) {
+    copy_to_first(checkpointed);
+    checkpoints_->restore(first, n_checkpoint);
+  } else if (whole != kNoSeq) {
+    copy_to_first(whole);
+  } else {
+    context_.truncate({first, context_.length(first), 0});
+  }
+  for (std::size_t i = 1; i < seqs.size(); ++i) {
+    const Pos length = context_.length(seqs[i]);
+    if (common[i] < length) context_.truncate({seqs[i], length, 0});
+  }
+  return context_.length(first);
 }
 
 void LlamaDraft::check_inputs(std::span<const SequenceInput> inputs, int k) {
@@ -153,11 +191,6 @@ void LlamaDraft::check_inputs(std::span<const SequenceInput> inputs, int k) {
 std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const SequenceInput> inputs,
                                                       const RankOptions& rank) {
   check_inputs(inputs, rank.k);
-  const auto restore = [&] {
-    for (const SequenceInput& input : inputs) {
-      context_.truncate({input.seq, context_.length(input.seq), input.pos});
-    }
-  };
   std::vector<std::vector<Candidate>> result;
   result.reserve(inputs.size());
   try {
@@ -171,13 +204,20 @@ std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const SequenceIn
       result.push_back(session.distribution.rank(row, path, rank, sum));
     }
   } catch (const Aborted&) {
-    restore();
+    take_back(inputs);
     throw;
   } catch (const DecodeError&) {
-    restore();
+    take_back(inputs);
     throw;
   }
   return result;
+}
+
+void LlamaDraft::take_back(std::span<const SequenceInput> inputs) {
+  for (const SequenceInput& input : inputs) {
+    const Pos kept = context_.weights().can_roll_back() ? input.pos : 0;
+    context_.truncate({input.seq, context_.length(input.seq), kept});
+  }
 }
 
 void LlamaDraft::decode_inputs(std::span<const SequenceInput> inputs) {

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "specbranch/llama/context/context.h"
+#include "specbranch/llama/models/prompt_checkpoints.h"
 #include "specbranch/llama/sampling/token_distribution.h"
 #include "specbranch/model/model.h"
 #include "specbranch/model/sessions.h"
@@ -13,7 +15,9 @@
 namespace specbranch::llama {
 
 struct DraftOptions {
-  int n_seq = 8;  ///< sequence ids (branches and their spares), at most 256; nearly free.
+  /// Sequence ids (branches and their spares), at most 256; nearly free. A recurrent or hybrid
+  /// model gets `kStateSpares` more, and each has a state of its own.
+  int n_seq = 8;
   /// Cells beyond n_ctx for branches that are not committed; 0: 40 for each sequence id.
   int reserve = 0;
   /// Ids from this one on are never proposed: the target lacks them (see check_compatible). 0: all
@@ -21,13 +25,15 @@ struct DraftOptions {
   int n_common = 0;
 };
 
+/// Sequences of a recurrent draft that branches leave to checkpoints (see StatePlacement).
+inline constexpr int kStateSpares = 4;
+
 /// Drafts with the target's settings, without its grammar: bias and penalties along each sequence's
 /// own path, truncation, temperature, the same noise (see TokenDistribution::rank).
 ///
 /// *Thread safety:* as Model. *Lifecycle:* construct on the worker's thread; sessions as in Model.
 class LlamaDraft final : public DraftModel {
  public:
-  /// Throws IncompatibleModels for a recurrent or hybrid model: it cannot take a guess back.
   LlamaDraft(const std::shared_ptr<const Weights>& weights, const ModelOptions& model,
              const DraftOptions& options);
 
@@ -58,11 +64,15 @@ class LlamaDraft final : public DraftModel {
   void decode_inputs(std::span<const SequenceInput> inputs);
   void read_ahead(const SequenceInput& input, std::size_t n);
   int keep_prefixes(std::span<const SeqId> seqs, const HashedTokens& wanted);
+  int keep_states(std::span<const SeqId> seqs, std::span<const Token> wanted,
+                  std::span<const Pos> common);
+  void take_back(std::span<const SequenceInput> inputs);
 
   Pos n_ctx_;
   int n_common_;
   int chunk_;
   LlamaContext context_;
+  std::optional<PromptCheckpoints> checkpoints_;  ///< where sequences cannot be cut.
   Sessions<Session> sessions_;
   std::vector<BatchToken> batch_;
   std::vector<int> rows_;  ///< index in the batch of the last token of each input.

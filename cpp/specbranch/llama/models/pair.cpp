@@ -30,10 +30,6 @@ ModelHandle load_vocabulary(const std::string& path) {
   return model;
 }
 
-bool can_roll_back(const ModelHandle& model) {
-  return !llama_model_is_recurrent(model.get()) && !llama_model_is_hybrid(model.get());
-}
-
 }  // namespace
 
 PairCheck check_pair(const std::string& target, const std::string& draft) {
@@ -43,14 +39,6 @@ PairCheck check_pair(const std::string& target, const std::string& draft) {
   PairCheck check;
   check.n_common = check_compatible(Vocabulary(llama_model_get_vocab(target_model.get())),
                                     Vocabulary(llama_model_get_vocab(draft_model.get())));
-  if (!can_roll_back(draft_model)) {
-    throw IncompatibleModels("[check_pair] a recurrent or hybrid model cannot take guesses back; " +
-                             draft);
-  }
-  // Of a hybrid model only its context tells, after loading.
-  if (llama_model_is_recurrent(target_model.get())) {
-    check.why_no_speculation = "the target is a recurrent model, which cannot take tokens back";
-  }
   return check;
 }
 

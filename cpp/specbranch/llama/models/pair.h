@@ -8,8 +8,6 @@ namespace specbranch::llama {
 /// What a pair can do.
 struct PairCheck {
   int n_common = 0;  ///< ids below this number mean the same text in both.
-  /// Empty, or why the pair cannot speculate, so that it runs the target alone.
-  std::string why_no_speculation;
 };
 
 /// Reads both headers and vocabularies: 0.1 to 1 s for 150,000 tokens. Throws what loading them

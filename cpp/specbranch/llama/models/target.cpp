@@ -1,6 +1,7 @@
 #include "specbranch/llama/models/target.h"
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
 #include <string>
 
@@ -15,8 +16,21 @@ constexpr int kCpuChunk = 128;
 /// Each costs a copy of the recurrent state: of a large hybrid model tens of megabytes.
 constexpr int kMostSnapshots = 7;
 
+/// How this model takes back rejected tokens. Only a context tells whether it keeps snapshots.
+Rollback rollback_of(const std::shared_ptr<const Weights>& weights, const ModelOptions& model,
+                     const TargetOptions& options) {
+  if (weights->can_roll_back()) return Rollback::kAnywhere;
+  if (options.max_batch == 1) return Rollback::kNothing;
+  ModelOptions small = model;
+  small.n_batch = small.n_ubatch = 1;
+  const std::atomic<bool> abort = false;
+  const LlamaContext probe(weights, small, {.n_cells = 1, .n_rollback = 1}, &abort);
+  return probe.max_rollback() > 0 ? Rollback::kLastBatch : Rollback::kCopies;
+}
+
 /// Tokens of one verification at most, so that its padded rows fit into a batch.
-int max_batch(const Weights& weights, const ModelOptions& model, const TargetOptions& options) {
+int max_batch(const Weights& weights, const ModelOptions& model, const TargetOptions& options,
+              Rollback rollback) {
   if (options.max_batch < 1 || options.prefill_chunk < 0 || options.row_multiple < 1) {
     throw InvalidArgument(
         "[LlamaTarget] max_batch and row_multiple must be at least 1, prefill_chunk at least 0");
@@ -25,7 +39,7 @@ int max_batch(const Weights& weights, const ModelOptions& model, const TargetOpt
     throw InvalidArgument("[LlamaTarget] n_seq is " + std::to_string(options.n_seq) +
                           "; it must be at least 1, and 1 for a recurrent model");
   }
-  if (!weights.can_roll_back()) {
+  if (rollback == Rollback::kLastBatch) {
     // Snapshots are of one physical batch.
     return std::min({options.max_batch, model.n_batch, model.n_ubatch, kMostSnapshots + 1});
   }
@@ -38,13 +52,13 @@ int max_batch(const Weights& weights, const ModelOptions& model, const TargetOpt
 }
 
 ContextShape shape_of(const Weights& weights, const ModelOptions& model,
-                      const TargetOptions& options) {
-  const int n_path = max_batch(weights, model, options);
-  const int rows =
-      weights.can_roll_back() ? std::max(2, padded_rows(n_path, options.row_multiple)) : n_path;
+                      const TargetOptions& options, Rollback rollback, int n_path) {
+  const bool pads = rollback == Rollback::kAnywhere;
+  const int rows = pads ? std::max(2, padded_rows(n_path, options.row_multiple)) : n_path;
   ContextShape shape;
-  shape.n_rollback = n_path - 1;
-  shape.n_seq = weights.can_roll_back() ? options.n_seq + 1 : 1;
+  if (rollback == Rollback::kLastBatch) shape.n_rollback = n_path - 1;
+  // One more for the padding, or for the copy of the text.
+  shape.n_seq = options.n_seq + (pads || rollback == Rollback::kCopies ? 1 : 0);
   shape.n_cells = options.n_seq * context_length(weights, model) + rows;  // texts and padding
   shape.n_outputs = rows;
   return shape;
@@ -69,10 +83,16 @@ LlamaTarget::LlamaTarget(const std::shared_ptr<const Weights>& weights, const Mo
     : options_(options),
       n_ctx_(context_length(*weights, model)),
       chunk_(chunk_size(*weights, model, options)),
-      max_batch_(max_batch(*weights, model, options)),
-      context_(weights, model, shape_of(*weights, model, options), &abort_),
+      rollback_(rollback_of(weights, model, options)),
+      max_batch_(max_batch(*weights, model, options, rollback_)),
+      context_(weights, model, shape_of(*weights, model, options, rollback_, max_batch_), &abort_),
       prefilled_(static_cast<std::size_t>(options.n_seq), 0) {
-  if (context_.max_rollback() < max_batch_ - 1) max_batch_ = context_.max_rollback() + 1;
+  if (rollback_ == Rollback::kLastBatch) {
+    max_batch_ = std::min(max_batch_, context_.max_rollback() + 1);
+  }
+  if (!weights->can_roll_back() && options.prefix_reuse != PrefixReuse::kOff) {
+    checkpoints_.emplace(context_, chunk_);
+  }
 }
 
 Capabilities LlamaTarget::capabilities() const {
@@ -80,9 +100,8 @@ Capabilities LlamaTarget::capabilities() const {
   result.n_vocab = context_.weights().vocabulary().size();
   result.n_ctx = n_ctx_;
   result.n_seq = options_.n_seq;
-  result.can_roll_back = context_.max_rollback() > 0;
-  result.rolls_back_anywhere = context_.weights().can_roll_back();
-  result.pads = result.rolls_back_anywhere;
+  result.rollback = rollback_;
+  result.pads = rollback_ == Rollback::kAnywhere;
   result.max_batch = max_batch_;
   result.n_feature_layers = context_.weights().n_feature_layers();
   result.n_embd = context_.weights().file().n_embd;
@@ -97,11 +116,15 @@ void LlamaTarget::truncate(const Truncate& op) {
   if (op.seq < options_.n_seq) prefilled(op.seq) = std::min(prefilled(op.seq), op.length);
 }
 
+void LlamaTarget::fork(const Fork& op) { context_.fork(op); }
+
 int LlamaTarget::open(GenerationId id, const std::shared_ptr<const Request>& request,
                       std::span<const SeqId> seqs) {
-  if (seqs.size() != 1 || seqs.front() < 0 || seqs.front() >= options_.n_seq) {
+  const bool spare = rollback_ == Rollback::kCopies && seqs.size() == 2 &&
+                     seqs[1] == capabilities().spare_of(seqs[0]);
+  if ((seqs.size() != 1 && !spare) || seqs.front() < 0 || seqs.front() >= options_.n_seq) {
     throw PreconditionError("[LlamaTarget::open] a session has one sequence below " +
-                            std::to_string(options_.n_seq));
+                            std::to_string(options_.n_seq) + ", and its spare where there is one");
   }
   const SeqId seq = seqs.front();
   if (request->prompt.empty()) throw InvalidArgument("[LlamaTarget::open] the prompt is empty");
@@ -120,14 +143,28 @@ int LlamaTarget::open(GenerationId id, const std::shared_ptr<const Request>& req
   install_log_sink();
   const TargetSession& session =
       sessions_.open(id, TargetSession(context_.weights().vocabulary(), request, seq));
-  const int n_reused = reusable(session.prefill(), seq);
-  truncate({seq, context_.length(seq), n_reused});
+  const int n_reused = keep_prefix(session.prefill(), seq);
+  if (spare) truncate({seqs[1], context_.length(seqs[1]), 0});
+  return n_reused;
+}
+
+/// Cuts `seq` to what the new prompt reuses; returns its length.
+int LlamaTarget::keep_prefix(std::span<const Token> prefill, SeqId seq) {
+  const int n_kept = checkpoints_ ? checkpoints_->begin(seq, prefill) : 0;
+  int n_reused = reusable(prefill, seq);
+  if (checkpoints_ && n_reused < context_.length(seq)) n_reused = 0;
+  if (n_reused >= n_kept) {
+    truncate({seq, context_.length(seq), n_reused});
+  } else {
+    checkpoints_->restore(seq, n_kept);
+    n_reused = n_kept;
+  }
   prefilled(seq) = n_reused;
   return n_reused;
 }
 
 int LlamaTarget::reusable(std::span<const Token> prefill, SeqId seq) const {
-  if (options_.prefix_reuse == PrefixReuse::kOff || !context_.weights().can_roll_back()) return 0;
+  if (options_.prefix_reuse == PrefixReuse::kOff) return 0;
   const auto n_common = static_cast<Pos>(common_prefix(context_.content(seq), prefill));
   if (options_.prefix_reuse == PrefixReuse::kFast) return n_common;
   // A fresh prefill computes whole chunks up to its own last one, which is shorter. Cells that came
@@ -156,6 +193,7 @@ void LlamaTarget::prefill(GenerationId id, Pos begin, Pos end) {
   context_.keep_layer_inputs(session.n_feature_layers());
   context_.decode(batch_);
   prefilled(session.seq()) = end;
+  if (checkpoints_) checkpoints_->passed(session.seq());
 }
 
 void LlamaTarget::close(GenerationId id, bool forget) {
@@ -186,7 +224,7 @@ int LlamaTarget::check_segments(std::span<const Segment> segments, int n_pad) {
     }
     n_rows += n;
   }
-  const bool pads = context_.n_seq() > options_.n_seq;
+  const bool pads = rollback_ == Rollback::kAnywhere;
   if (segments.empty() || n_pad < 0 || (n_pad > 0 && !pads) || n_rows > max_batch_) {
     broken("wrong number of rows; " + std::to_string(n_rows) + ", of which " +
            std::to_string(n_pad) + " for padding; at most " + std::to_string(max_batch_));
@@ -208,12 +246,11 @@ void LlamaTarget::decode_segments(std::span<const Segment> segments, int n_rows)
     n_layers = std::max(n_layers, session.n_feature_layers());
   }
   context_.keep_layer_inputs(n_layers);
+  const bool pads = rollback_ == Rollback::kAnywhere;
   const SeqId dummy = options_.n_seq;
-  if (context_.n_seq() > dummy) {
-    append_dummies(batch_, padded_rows(n_rows, options_.row_multiple), dummy);
-  }
+  if (pads) append_dummies(batch_, padded_rows(n_rows, options_.row_multiple), dummy);
   context_.decode(batch_);
-  if (context_.n_seq() > dummy) context_.truncate({dummy, context_.length(dummy), 0});
+  if (pads) context_.truncate({dummy, context_.length(dummy), 0});
 }
 
 std::vector<SegmentResult> LlamaTarget::verify(std::span<const Segment> segments, int n_pad) {

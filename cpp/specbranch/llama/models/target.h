@@ -8,6 +8,7 @@
 
 #include "specbranch/llama/context/context.h"
 #include "specbranch/llama/file/embedding_table.h"
+#include "specbranch/llama/models/prompt_checkpoints.h"
 #include "specbranch/llama/models/target_session.h"
 #include "specbranch/model/model.h"
 #include "specbranch/model/sessions.h"
@@ -51,6 +52,7 @@ class LlamaTarget final : public TargetModel {
   void close(GenerationId id, bool forget) override;
   Pos length(SeqId seq) const override;
   void truncate(const Truncate& op) override;
+  void fork(const Fork& op) override;
   std::vector<SegmentResult> verify(std::span<const Segment> segments, int n_pad) override;
 
   const LlamaContext& context() const noexcept { return context_; }
@@ -58,6 +60,7 @@ class LlamaTarget final : public TargetModel {
   std::span<const float> logits(int index) { return context_.logits(index); }
 
  private:
+  int keep_prefix(std::span<const Token> prefill, SeqId seq);
   int reusable(std::span<const Token> prefill, SeqId seq) const;
   Pos& prefilled(SeqId seq) { return prefilled_[static_cast<std::size_t>(seq)]; }
   int check_segments(std::span<const Segment> segments, int n_pad);
@@ -67,8 +70,10 @@ class LlamaTarget final : public TargetModel {
   TargetOptions options_;
   Pos n_ctx_;
   int chunk_;
+  Rollback rollback_;
   int max_batch_;
   LlamaContext context_;
+  std::optional<PromptCheckpoints> checkpoints_;  ///< where sequences cannot be cut.
   Sessions<TargetSession> sessions_;
   /// By sequence: so many cells came from `prefill`, or were kept by `open` because they did.
   std::vector<Pos> prefilled_;

@@ -41,6 +41,7 @@ class AutoPlanner final : public Planner {
 
  private:
   void verify(const View& view, Decision& decision);
+  double verification_us(const View& view, int n, double expected, double all) const;
   bool worth_waiting(const View& view, const DraftPath& path, int best, double value) const;
   void submit(const View& view, const DraftPath& path, int n, Decision& decision);
   void draft(const View& view, bool target_busy, Decision& decision);

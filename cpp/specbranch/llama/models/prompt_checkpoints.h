@@ -1,0 +1,50 @@
+/// States of prompts at chunk borders, for models whose sequences cannot be cut.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "specbranch/llama/context/context.h"
+
+namespace specbranch::llama {
+
+/// Without them, a prompt that shares a long beginning with the text before, but is no continuation
+/// of it, would be read from its first token: the end of a prompt is usually followed by another
+/// answer, and its beginning by another question. So two borders of each prompt are kept: the last
+/// one, and the last one before it parts from the text that was there.
+///
+/// A state lies in host memory, without the cells of attention layers. It is of use only while some
+/// sequence still holds those.
+class PromptCheckpoints {
+ public:
+  /// At most so many states, the least recently used one goes first.
+  static constexpr std::size_t kMost = 4;
+
+  PromptCheckpoints(LlamaContext& context, int chunk) : context_(context), chunk_(chunk) {}
+
+  /// A prompt begins: `tokens` are to be read into `seq`. Keeps no borders of the prompt before.
+  /// `seq` still holds what it held. Returns the length of the longest state that is a prefix of
+  /// `tokens` and of what `seq` holds; 0: there is none.
+  Pos begin(SeqId seq, std::span<const Token> tokens);
+
+  /// Makes `seq` hold the `length` tokens that `begin` has returned.
+  void restore(SeqId seq, Pos length);
+
+  /// `seq` has read on. Keeps its state at a border that is worth it.
+  void passed(SeqId seq);
+
+ private:
+  struct Checkpoint {
+    std::vector<Token> tokens;
+    std::vector<std::uint8_t> state;
+  };
+
+  LlamaContext& context_;
+  int chunk_;
+  std::array<Pos, 2> borders_{};         ///< of the prompt, to be kept; 0: none.
+  std::vector<Checkpoint> checkpoints_;  ///< the most recently used one last.
+};
+
+}  // namespace specbranch::llama
