@@ -1,0 +1,269 @@
+"""Tokens per second above temperature 0: versions of this package, and llama-server, in turns.
+
+Each contender is a process of its own, and all of them stay loaded. They take turns at the same
+prompts; the order rotates. Texts of two versions of this package at the same seed should be equal;
+llama-server draws its own random numbers, so only its speed compares.
+
+    python -m benchmarks.sampled_speed TARGET DRAFT --prompts FILE \\
+        --contender before=OLD_CHECKOUT/python:auto --contender now=python:auto \\
+        --contender plain=python:autoregressive --contender server=llama-server:5
+
+A contender is NAME=FOLDER:MODE with the folder that holds the package ``specbranch_cpp``, or
+NAME=llama-server:LENGTH with the draft length (0: no draft model; it needs xllamacpp). The first one
+is the base of the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SEED = 7
+LEVEL = 0.95
+N_RESAMPLES = 4000
+N_WARM_UP = 2  # first prompts that no figure counts
+
+
+@dataclass(frozen=True)
+class Contender:
+    name: str
+    place: str  # a folder, or "llama-server"
+    how: str  # the mode, or the draft length
+
+
+class Process:
+    """One contender; answers one JSON line per request."""
+
+    def __init__(self, contender: Contender, arguments: argparse.Namespace) -> None:
+        self.name = contender.name
+        settings = {
+            "place": contender.place,
+            "how": contender.how,
+            "target": str(arguments.target.resolve()),
+            "draft": str(arguments.draft.resolve()),
+            "n_ctx": arguments.n_ctx,
+        }
+        environment = dict(os.environ)
+        if contender.place != "llama-server":
+            environment["PYTHONPATH"] = str(Path(contender.place).resolve())
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--child", json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd="/",
+        )
+
+    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(json.dumps(question) + "\n")
+        stdin.flush()
+        line = stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended with code {self._process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+# --- in the contenders' processes ---
+
+
+def serve(settings: dict[str, Any]) -> None:
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print must not mix with the answers
+    answer = _server(settings) if settings["place"] == "llama-server" else _engine(settings)
+    for line in sys.stdin:
+        answers.write(json.dumps(answer(json.loads(line))) + "\n")
+        answers.flush()
+
+
+def _engine(settings: dict[str, Any]) -> Any:
+    """One core per model; the first path entry would be this folder of benchmarks."""
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent]
+    from specbranch_cpp import Engine  # noqa: PLC0415 - the contender's version
+
+    engine = Engine(
+        settings["target"], settings["draft"], n_ctx=settings["n_ctx"],
+        n_threads=1, draft_n_threads=1, cpus=[0], draft_cpus=[1],
+    )  # fmt: skip
+
+    def answer(question: dict[str, Any]) -> dict[str, Any]:
+        done = engine.generate(seed=SEED, mode=settings["how"], **question).result()
+        return {
+            "n": done.stats.n_generated,
+            "ms": done.stats.decode_ms,
+            "drafted": done.stats.n_drafted,
+            "accepted": done.stats.n_accepted,
+            "text": done.text,
+        }
+
+    return answer
+
+
+def _server(settings: dict[str, Any]) -> Any:
+    """Both cores for both models: they take turns there."""
+    import xllamacpp  # type: ignore[import-not-found]  # noqa: PLC0415 - this contender's library
+
+    params = xllamacpp.CommonParams()
+    params.model.path = settings["target"]
+    params.n_ctx = settings["n_ctx"]
+    params.n_parallel = 1
+    params.cache_ram_mib = 0
+    params.verbosity = 1
+    length = int(settings["how"])
+    groups = [params.cpuparams, params.cpuparams_batch]
+    if length > 0:
+        draft = params.speculative.draft
+        draft.mparams.path = settings["draft"]
+        draft.n_max = length
+        params.speculative.types = [
+            xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE
+        ]
+        groups += [draft.cpuparams, draft.cpuparams_batch]
+    for group in groups:
+        group.n_threads = 2
+    server = xllamacpp.Server(params)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def answer(question: dict[str, Any]) -> dict[str, Any]:
+        body = {
+            "prompt": question["prompt"], "n_predict": question["max_tokens"], "seed": SEED,
+            "temperature": question["temperature"], "top_p": question["top_p"], "top_k": 0,
+            "min_p": 0.0, "cache_prompt": False,
+        }  # fmt: skip
+        request = urllib.request.Request(
+            f"{server.listening_address}/completion",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with opener.open(request) as response:
+            found = json.load(response)
+        timings = found["timings"]
+        return {
+            "n": timings["predicted_n"],
+            "ms": timings["predicted_ms"],
+            "drafted": timings.get("draft_n", 0),
+            "accepted": timings.get("draft_n_accepted", 0),
+            "text": found["content"],
+        }
+
+    return answer
+
+
+# --- here ---
+
+
+def speed(found: list[dict[str, Any]]) -> float:
+    """Tokens per second of all texts together."""
+    return 1000.0 * sum(one["n"] for one in found) / sum(one["ms"] for one in found)
+
+
+def table(found: dict[str, list[dict[str, Any]]]) -> str:
+    """A row for each contender; the interval is a bootstrap over the prompts (Efron, 1979)."""
+    import numpy as np  # noqa: PLC0415 - the children need none
+
+    lines = [
+        f"| contender | tokens/s | ratio | {LEVEL:.0%} interval | accepted of drafted "
+        "| texts as the base's |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    base = next(iter(found.values()))
+    draws = np.random.default_rng(1).integers(0, len(base), (N_RESAMPLES, len(base)))
+    tail = 50.0 * (1.0 - LEVEL)
+
+    def speeds(group: list[dict[str, Any]]) -> Any:
+        n, ms = (np.array([float(one[key]) for one in group]) for key in ("n", "ms"))
+        return n[draws].sum(axis=1) / ms[draws].sum(axis=1)
+
+    for name, group in found.items():
+        ratios = speeds(group) / speeds(base)
+        low, high = np.percentile(ratios, [tail, 100.0 - tail])
+        drafted = sum(one["drafted"] for one in group)
+        accepted = f"{sum(one['accepted'] for one in group) / drafted:.2f}" if drafted else "-"
+        same = sum(a["text"] == b["text"] for a, b in zip(group, base, strict=True))
+        lines.append(
+            f"| {name} | {speed(group):.2f} | {speed(group) / speed(base):.2f} | {low:.2f} .. "
+            f"{high:.2f} | {accepted} | {same} of {len(base)} |"
+        )
+    return "\n".join(lines)
+
+
+def contender(text: str) -> Contender:
+    name, equals, rest = text.partition("=")
+    place, colon, how = rest.rpartition(":")
+    if not (name and equals and place and colon and how):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FOLDER:MODE")
+    return Contender(name, place, how)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("target", type=Path)
+    parser.add_argument("draft", type=Path)
+    parser.add_argument("--prompts", type=Path, action="append", required=True)
+    parser.add_argument("--contender", type=contender, action="append", required=True)
+    parser.add_argument("--n-prompts", type=int, default=6, help="of each file")
+    parser.add_argument("--temperatures", type=float, nargs="+", default=[0.8, 1.0])
+    parser.add_argument("--top-p", type=float, nargs="+", default=[1.0])
+    parser.add_argument("--tokens", type=int, default=96)
+    parser.add_argument("--n-ctx", type=int, default=1024)
+    parser.add_argument("--chatml", action="store_true", help="ask the prompts as ChatML turns")
+    parser.add_argument("--json", type=Path, help="append one line per text")
+    args = parser.parse_args()
+    prompts = [
+        json.loads(line)["prompt"]
+        for file in args.prompts
+        for line in file.read_text(encoding="utf-8").splitlines()[: args.n_prompts]
+    ]
+    if args.chatml:
+        frame = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+        prompts = [frame.format(prompt) for prompt in prompts]
+    processes = [Process(one, args) for one in args.contender]
+    for temperature in args.temperatures:
+        for top_p in args.top_p:
+            found: dict[str, list[dict[str, Any]]] = {one.name: [] for one in processes}
+            for i, prompt in enumerate(prompts[:N_WARM_UP] + prompts):
+                for j in range(len(processes)):
+                    one = processes[(i + j) % len(processes)]
+                    answer = one.ask(
+                        {
+                            "prompt": prompt, "max_tokens": args.tokens,
+                            "temperature": temperature, "top_p": top_p,
+                        }
+                    )  # fmt: skip
+                    if i >= N_WARM_UP:
+                        found[one.name].append(answer)
+                        if args.json:
+                            record = {
+                                "contender": one.name, "prompt": i - N_WARM_UP,
+                                "temperature": temperature, "top_p": top_p, **answer,
+                            }  # fmt: skip
+                            with args.json.open("a") as file:
+                                file.write(json.dumps(record) + "\n")
+            print(f"\ntemperature {temperature:g}, top_p {top_p:g}\n\n{table(found)}", flush=True)
+    for one in processes:
+        one.close()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        serve(json.loads(sys.argv[2]))
+    else:
+        main()
