@@ -39,6 +39,7 @@ _NUMBERS = {
     11: "q",
     12: "d",
 }
+_SIZE = struct.Struct("<Q")
 _SAMPLE_STEP = 64
 _ALIGNMENT = 32
 _SHORT = 64  # the most numbers of an array that is kept
@@ -217,20 +218,21 @@ class _Walk:
         return self._strings(n)
 
     def _strings(self, n: int) -> tuple[bytes, ...]:
-        """Skips texts; every 64th is the result. The header's largest part, so without calls."""
+        """Skips texts; every 64th is the result. The header's largest part, so a short loop."""
         data, at = self._data, self._at
-        end = len(data)
-        size_of = struct.Struct("<Q").unpack_from
+        size_of = _SIZE.unpack_from
         sample = []
-        for i in range(n):
-            if at + 8 > end:
-                end = self._fill(at + 8)
-            begin = at + 8
-            at = begin + size_of(data, at)[0]
-            if at > end:
-                end = self._fill(at)
-            if i % _SAMPLE_STEP == 0:
-                sample.append(bytes(data[begin:at]))
+        for first in range(0, n, _SAMPLE_STEP):
+            begin = at
+            for _ in range(min(_SAMPLE_STEP, n - first)):
+                try:
+                    at += 8 + size_of(data, at)[0]
+                except (struct.error, OverflowError):  # beyond the bytes in memory
+                    self._fill(at + 8)
+                    at += 8 + size_of(data, at)[0]
+            self._fill(begin + 8 + size_of(data, begin)[0])
+            sample.append(bytes(data[begin + 8 : begin + 8 + size_of(data, begin)[0]]))
+        self._fill(at)
         self._at = at
         return tuple(sample)
 
@@ -252,12 +254,11 @@ class _Walk:
         return bytes(self._data[begin : self._at])
 
     def _skip(self, n_bytes: int) -> None:
-        if self._at + n_bytes > len(self._data):
-            self._fill(self._at + n_bytes)
+        self._fill(self._at + n_bytes)
         self._at += n_bytes
 
-    def _fill(self, until: int) -> int:
-        """Reads at least up to this byte; returns the number of bytes in memory."""
+    def _fill(self, until: int) -> None:
+        """Reads at least up to this byte."""
         if until > _LARGEST:
             raise HeaderError(f"its header is larger than {_LARGEST} bytes")
         while len(self._data) < until:
@@ -265,4 +266,3 @@ class _Walk:
             if not block:
                 raise HeaderError("its header is cut off")
             self._data += block
-        return len(self._data)
