@@ -12,6 +12,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from specbranch_cpp._support.split_files import PartName
 from specbranch_cpp._support.words import readable, several
 from specbranch_cpp.check.predicted_speedup import ENOUGH
 from specbranch_cpp.cli import render
@@ -70,11 +71,8 @@ def printable(text: str) -> str:
 
 
 def _labels(models: Iterable[LocalModel]) -> dict[str, str]:
-    """A short name for each path: the file, otherwise the whole name, otherwise the path."""
-    models = list(models)
-    choices = [
-        (_without_ending(model.name.rpartition("/")[2]), model.name, model.path) for model in models
-    ]
+    """A short name for each path, otherwise the whole name, otherwise the path."""
+    choices = [(_short_name(model.name), model.name, model.path) for model in models]
     counts = Counter(name for names in choices for name in dict.fromkeys(names))
     return {
         names[2]: printable(next((name for name in names if counts[name] == 1), names[2]))
@@ -82,8 +80,16 @@ def _labels(models: Iterable[LocalModel]) -> dict[str, str]:
     }
 
 
-def _without_ending(name: str) -> str:
-    return name[:-5] if name.lower().endswith(".gguf") else name
+def _short_name(name: str) -> str:
+    """The name of the file, with its folder if only the folder names the model."""
+    *folders, file = name.split("/")
+    part = PartName.read(file)
+    if part is not None:
+        file = part.stem
+    elif file.lower().endswith(".gguf"):
+        file = file[:-5]
+    words = re.findall(r"[a-z0-9]+", folders[-1].lower()) if folders else []
+    return f"{folders[-1]}/{file}" if words and words[0] not in file.lower() else file
 
 
 def _show_models(console: Console, catalog: Catalog, labels: Mapping[str, str]) -> None:

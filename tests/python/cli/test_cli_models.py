@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -209,3 +210,22 @@ def test_equal_names_are_told_apart(home: FakeHome, tiny: Path) -> None:
     shown = "".join(text(home.find()).split())
     assert "one/m/m.gguf" in shown
     assert "two/m/m.gguf" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("mine.gguf", "mine"),
+        ("tiny:1b", "tiny:1b"),
+        ("maker/Qwen2.5-0.5B-GGUF/qwen2.5-0.5b-q8_0.gguf", "qwen2.5-0.5b-q8_0"),
+        ("maker/Qwen2.5-0.5B-GGUF/Q8_0.GGUF", "Qwen2.5-0.5B-GGUF/Q8_0"),
+        ("maker/m/Q8_0/m-Q8_0-00001-of-00002.gguf", "m-Q8_0"),
+        ("7B/model.gguf", "7B/model"),
+    ],
+)
+def test_short_names(home: FakeHome, tiny: Path, name: str, label: str) -> None:
+    (model,) = home.find(tiny).models
+    catalog = home.find(tiny)
+    catalog.models[:] = [replace(model, name=name)]
+    (row,) = [line for line in text(catalog, width=200).splitlines() if line.startswith("1 ")]
+    assert row.split()[1] == label
