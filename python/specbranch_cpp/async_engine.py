@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from specbranch_cpp._support.pump import Pump
@@ -138,6 +139,18 @@ class AsyncEngine:
         arguments_of(Engine.__init__, *args, **options)  # reports a wrong keyword at once
         self._make: Callable[[], Engine] = lambda: Engine(*args, **options)
         self._engine: Engine | None = None
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **options: Any) -> AsyncEngine:
+        """An engine with models from the Hugging Face Hub. The loading thread fetches the files.
+
+        The arguments and errors are those of `Engine.from_pretrained`.
+        """
+        inspect.signature(Engine.from_pretrained).bind(*args, **options)
+        made = cls.__new__(cls)
+        made._make = lambda: Engine.from_pretrained(*args, **options)
+        made._engine = None
+        return made
 
     @classmethod
     def of(cls, engine: Engine) -> AsyncEngine:

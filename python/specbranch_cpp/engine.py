@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from specbranch_cpp._engine.keywords import chosen_sampling, chosen_speculation, model_argument
 from specbranch_cpp._engine.loading import Loaded, load
 from specbranch_cpp._engine.model_options import path_of
+from specbranch_cpp._engine.pretrained import FromPretrained
 from specbranch_cpp._engine.request import (
     Defaults,
     TextRequest,
@@ -45,7 +46,7 @@ def _close_all() -> None:
         engine.close()
 
 
-class Engine(OpenAICalls):
+class Engine(OpenAICalls, FromPretrained):
     """A target model and, for speculation, a draft model that run at the same time.
 
     Many threads may use one engine. The engine runs one generation at a time, in the order of the

@@ -44,9 +44,9 @@ def look_at_files(
         sizes = _core.pair_sizes(
             max_draft, max_branches, _core.ModelOptions(os.fsencode(draft or target))
         )
-        report.target = _model(target, n_ctx, 0, sizes.max_verify)
+        report.target = read_model(target, n_ctx, 0, sizes.max_verify)
         if draft is not None:
-            report.draft = _model(draft, n_ctx, sizes.reserve, sizes.n_seq)
+            report.draft = read_model(draft, n_ctx, sizes.reserve, sizes.n_seq)
     except SpecBranchError as error:
         report.object_to(message(error))
     if report.target is not None and report.draft is not None:
@@ -67,7 +67,18 @@ def gpu_layers(machine: MachineKeywords) -> tuple[int, int]:
     return layers, layers if draft_layers is None else draft_layers
 
 
-def _model(path: Path, n_ctx: int | None, reserve: int, n_outputs: int) -> ModelReport:
+def read_model(path: Path, n_ctx: int | None, reserve: int, n_outputs: int) -> ModelReport:
+    """The facts of a file, and the memory that the model needs.
+
+    Args:
+        path: GGUF file.
+        n_ctx: as in `Engine`. ``None``: the default of `Engine`.
+        reserve: number of KV cells beside the context.
+        n_outputs: the largest number of tokens of a batch whose logits are computed.
+
+    Raises:
+        ModelLoadError: the engine cannot use the file.
+    """
     file = _core.inspect_model(os.fsencode(path))
     n_cells = reserve + (N_CTX if n_ctx is None else n_ctx or file.n_ctx_train)
     needed = _core.estimate_memory(

@@ -21,6 +21,9 @@ class _Commands(LazyGroup):
         "serve": LazyCommand(
             "serve", "serve", "Run a server with OpenAI's HTTP interface and a live view."
         ),
+        "models": LazyCommand(
+            "models", "models", "List the models on this machine, and the drafts that fit them."
+        ),
         "check": LazyCommand(
             "check", "check", "Find out whether a draft will help on this machine, and why."
         ),

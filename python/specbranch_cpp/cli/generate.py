@@ -30,6 +30,10 @@ EPILOG = (
 def generate(
     model: options.Model = None,
     draft: options.Draft = None,
+    hf_repo: options.HfRepo = None,
+    hf_file: options.HfFile = None,
+    hf_repo_draft: options.HfRepoDraft = None,
+    hf_file_draft: options.HfFileDraft = None,
     prompt: Annotated[
         str | None,
         typer.Option("--prompt", "-p", metavar="TEXT", help="The prompt.", show_default=False),
@@ -131,12 +135,13 @@ def generate(
     ] = False,
 ) -> None:  # fmt: skip
     """Stream a text to standard output, then print its statistics on standard error."""
-    target_path, draft_path = options.pick_models(model, draft)
     if trace is not None:
         _check_trace_file(trace)
     prompt = _read_prompt(prompt, file)
     if not prompt:
         raise typer.BadParameter("the prompt is empty")
+    of_hub = options.HubFiles(hf_repo, hf_file, hf_repo_draft, hf_file_draft)
+    target_path, draft_path = options.pick_models(model, draft, of_hub)
     machine = options.machine_keywords(
         ctx_size=ctx_size,
         threads=threads,

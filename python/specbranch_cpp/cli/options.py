@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from specbranch_cpp import demo
+from specbranch_cpp._engine.hub import fetch_pair
 from specbranch_cpp._engine.machine_keywords import MachineKeywords
 from specbranch_cpp._support import checked
 from specbranch_cpp.simulation import MODES
@@ -102,6 +104,23 @@ Model = Annotated[
 Draft = Annotated[
     Path | None,
     models("--model-draft", "-md", help="GGUF file of the draft model; default: no draft."),
+]
+hub = partial(option, panel=MODELS, metavar="NAME")
+HfRepo = Annotated[
+    str | None,
+    hub("--hf-repo", "-hf", help="Repository of the target on the Hugging Face Hub."),
+]
+HfFile = Annotated[
+    str | None,
+    hub("--hf-file", "-hff", help="Name or glob of the target's file in its repository."),
+]
+HfRepoDraft = Annotated[
+    str | None,
+    hub("--hf-repo-draft", "-hfd", help="Repository of the draft; default: that of the target."),
+]
+HfFileDraft = Annotated[
+    str | None,
+    hub("--hf-file-draft", "-hffd", help="Name or glob of the draft's file; default: no draft."),
 ]
 Temperature = Annotated[
     float, sampling("--temp", metavar="T", help="Temperature; default 0 (greedy).")
@@ -200,6 +219,10 @@ DraftGpuLayers = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 NAMES = {
+    "repo_id": "--hf-repo",
+    "filename": "--hf-file",
+    "draft_repo_id": "--hf-repo-draft",
+    "draft_filename": "--hf-file-draft",
     "max_tokens": "--n-predict",
     "temperature": "--temp",
     "epsilon": "--draft-p-min",
@@ -225,8 +248,43 @@ def max_tokens(n_predict: int) -> int | None:
     return None if checked.integer("max_tokens", n_predict, -1) == -1 else n_predict
 
 
-def pick_models(model: Path | None, draft: Path | None) -> tuple[Path, Path | None]:
-    """The models that the user gave, or the bundled pair."""
+@dataclass(frozen=True)
+class HubFiles:
+    """The options that name models of the Hugging Face Hub."""
+
+    repo: str | None = None
+    file: str | None = None
+    repo_draft: str | None = None
+    file_draft: str | None = None
+
+    def fetch(self, model: Path | None, draft: Path | None) -> tuple[Path | None, Path | None]:
+        """Fetches the files that these options name; ``model`` and ``draft`` are the others."""
+        if self.repo is None:
+            rest = {"-hff": self.file, "-hfd": self.repo_draft, "-hffd": self.file_draft}
+            for name, value in rest.items():
+                if value is not None:
+                    raise typer.BadParameter(
+                        "name the target's repository with -hf", param_hint=name
+                    )
+            return model, draft
+        if self.file is None:
+            raise typer.BadParameter("name the file with -hff", param_hint="-hf")
+        if model is not None:
+            raise typer.BadParameter("give a file or a repository, not both", param_hint="-m")
+        if self.repo_draft is not None and self.file_draft is None:
+            raise typer.BadParameter("name the file with -hffd", param_hint="-hfd")
+        if draft is not None and self.file_draft is not None:
+            raise typer.BadParameter("give a file or a repository, not both", param_hint="-md")
+        target, fetched = fetch_pair(self.repo, self.file, self.repo_draft, self.file_draft)
+        return Path(target), draft if fetched is None else Path(fetched)
+
+
+def pick_models(
+    model: Path | None, draft: Path | None, of_hub: HubFiles | None = None
+) -> tuple[Path, Path | None]:
+    """The models that the user gave, which may have to be fetched, or the bundled pair."""
+    if of_hub is not None:
+        model, draft = of_hub.fetch(model, draft)
     if model is not None:
         return model, draft
     if draft is not None:

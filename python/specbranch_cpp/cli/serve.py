@@ -21,6 +21,10 @@ server = partial(options.option, panel="Server")
 def serve(
     model: options.Model = None,
     draft: options.Draft = None,
+    hf_repo: options.HfRepo = None,
+    hf_file: options.HfFile = None,
+    hf_repo_draft: options.HfRepoDraft = None,
+    hf_file_draft: options.HfFileDraft = None,
     host: Annotated[
         str, server("--host", metavar="ADDRESS", help="Address to listen on; default 127.0.0.1.")
     ] = "127.0.0.1",
@@ -154,7 +158,8 @@ def serve(
             "them may use the model",
             param_hint="--host",
         )
-    target_path, draft_path = options.pick_models(model, draft)
+    of_hub = options.HubFiles(hf_repo, hf_file, hf_repo_draft, hf_file_draft)
+    target_path, draft_path = options.pick_models(model, draft, of_hub)
     machine = options.machine_keywords(
         ctx_size=ctx_size,
         threads=threads,

@@ -51,6 +51,7 @@ PYTHON_FLOORS = (
     {"engine"},
     {"async_engine", "hrad", "bench"},
     {"server", "check"},
+    {"local_models"},
     {"cli"},
     {"__init__", "__main__"},
 )

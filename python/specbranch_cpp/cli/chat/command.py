@@ -31,6 +31,10 @@ EPILOG = (
 def chat(
     model: options.Model = None,
     draft: options.Draft = None,
+    hf_repo: options.HfRepo = None,
+    hf_file: options.HfFile = None,
+    hf_repo_draft: options.HfRepoDraft = None,
+    hf_file_draft: options.HfFileDraft = None,
     system: Annotated[
         str | None,
         typer.Option(
@@ -72,7 +76,8 @@ def chat(
     use Alt+Enter (Esc Enter), a backslash at the end of a line, or three quotation marks around the
     lines. Ctrl-C stops an answer, Ctrl-D ends the chat.
     """
-    target_path, draft_path = options.pick_models(model, draft)
+    of_hub = options.HubFiles(hf_repo, hf_file, hf_repo_draft, hf_file_draft)
+    target_path, draft_path = options.pick_models(model, draft, of_hub)
     machine = options.machine_keywords(
         ctx_size=ctx_size,
         threads=threads,
