@@ -9,8 +9,8 @@ llama-server draws its own random numbers, so only its speed compares.
         --contender plain=python:autoregressive --contender server=llama-server:5
 
 A contender is NAME=FOLDER:MODE with the folder that holds the package ``specbranch_cpp``, or
-NAME=llama-server:LENGTH with the draft length (0: no draft model; it needs xllamacpp). The first one
-is the base of the ratios.
+NAME=llama-server:LENGTH with the draft length (0: no draft model; it needs xllamacpp). The first
+one is the base of the ratios.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def serve(settings: dict[str, Any]) -> None:
 def _engine(settings: dict[str, Any]) -> Any:
     """One core per model; the first path entry would be this folder of benchmarks."""
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent]
-    from specbranch_cpp import Engine  # noqa: PLC0415 - the contender's version
+    from specbranch_cpp import Engine
 
     engine = Engine(
         settings["target"], settings["draft"], n_ctx=settings["n_ctx"],
@@ -117,7 +117,7 @@ def _engine(settings: dict[str, Any]) -> Any:
 
 def _server(settings: dict[str, Any]) -> Any:
     """Both cores for both models: they take turns there."""
-    import xllamacpp  # type: ignore[import-not-found]  # noqa: PLC0415 - this contender's library
+    import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path = settings["target"]
@@ -170,16 +170,16 @@ def _server(settings: dict[str, Any]) -> Any:
 
 def speed(found: list[dict[str, Any]]) -> float:
     """Tokens per second of all texts together."""
-    return 1000.0 * sum(one["n"] for one in found) / sum(one["ms"] for one in found)
+    n_tokens = float(sum(one["n"] for one in found))
+    return 1000.0 * n_tokens / float(sum(one["ms"] for one in found))
 
 
 def table(found: dict[str, list[dict[str, Any]]]) -> str:
     """A row for each contender; the interval is a bootstrap over the prompts (Efron, 1979)."""
-    import numpy as np  # noqa: PLC0415 - the children need none
+    import numpy as np
 
     lines = [
-        f"| contender | tokens/s | ratio | {LEVEL:.0%} interval | accepted of drafted "
-        "| texts as the base's |",
+        f"| contender | tokens/s | ratio | {LEVEL:.0%} interval | accepted | texts as the base's |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     base = next(iter(found.values()))

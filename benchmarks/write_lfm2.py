@@ -3,7 +3,7 @@
 The default shape is that of the published 350 M model. The vocabulary is that of a given file. What
 such a model says is noise; it is for the cost of its steps and of copies of its state.
 
-    python -m benchmarks.write_lfm2 OUT.gguf --vocabulary python/specbranch_cpp/models/demo-draft.gguf
+    python -m benchmarks.write_lfm2 OUT.gguf --vocabulary MODEL.gguf
 """
 
 from __future__ import annotations
