@@ -29,9 +29,9 @@ Decoder::Decoder(std::shared_ptr<const Request> request, const ModelLimits& limi
     if (limits_.draft) draft_ = DraftState::kNotStarted;
     reason_ = limits_.why_no_draft;
   }
-  if (draft_usable() && n_prompt >= limits_.draft->n_ctx) {
-    disable_draft("the prompt of " + std::to_string(n_prompt) + " tokens leaves no room in the " +
-                  "draft's context of " + std::to_string(limits_.draft->n_ctx));
+  if (limits_.draft) {
+    window_ = DraftWindow(limits_.draft->n_ctx, limit_);
+    window_.move_to(n_prompt);
   }
 }
 
@@ -45,7 +45,7 @@ Commands Decoder::start() {
   timer_.issued(ModelRole::kTarget, 0, now_us_);
   commands.target = Command{generation_id_, OpenCommand{request_, target_text_.seqs()}};
   if (draft_usable()) {
-    sequences_.reset(request_->prompt, *limits_.draft);
+    sequences_.reset(request_->prompt, *limits_.draft, window_.begin());
     if (planner_->wants_draft(view())) begin_draft(commands);
   }
   return commands;
@@ -54,10 +54,13 @@ Commands Decoder::start() {
 void Decoder::begin_draft(Commands& commands) {
   const int n_vocab = limits_.draft->n_vocab;
   std::shared_ptr<const Request> text = request_;
-  if (counters_.n_generated > 0 || !is_readable(request_->prompt, n_vocab)) {
+  std::vector<Token> all(sequences_.text().begin(), sequences_.text().end());
+  window_.move_to(static_cast<Pos>(all.size()));
+  if (counters_.n_generated > 0 || window_.begin() > 0 || !is_readable(all, n_vocab)) {
     auto own = std::make_shared<Request>(*request_);
-    own->prompt.assign(sequences_.text().begin(), sequences_.text().end());
-    sequences_.reset(own->prompt, *limits_.draft);
+    own->prompt.assign(all.begin() + window_.begin(), all.end());
+    own->n_skipped = window_.begin();
+    sequences_.reset(std::move(all), *limits_.draft, window_.begin());
     make_readable(own->prompt, n_vocab);
     text = std::move(own);
   }
@@ -195,7 +198,20 @@ void Decoder::advance(Commands& commands) {
   ask_planner(commands);
 }
 
+/// The position after the last one that the draft can read, once it has been given the text.
+Pos Decoder::draft_end() const {
+  DraftWindow window = window_;
+  if (draft_ == DraftState::kNotStarted) window.move_to(tree_.at(tree_.root()).pos + 1);
+  return window.end();
+}
+
 void Decoder::ask_planner(Commands& commands) {
+  const bool idle = draft_ == DraftState::kStarted && !timer_.busy(ModelRole::kDraft);
+  if (idle && window_.outgrown(tree_.at(tree_.root()).pos + 1)) {
+    // It begins anew with the end of the text, when it is wanted.
+    draft_ = DraftState::kNotStarted;
+    tree_.forget_sequences();
+  }
   if (draft_ == DraftState::kNotStarted && planner_->wants_draft(view())) begin_draft(commands);
   // The draft may be ready before the target: the planner sees a busy target then.
   if (timer_.busy(ModelRole::kTarget) && timer_.busy(ModelRole::kDraft)) return;
@@ -243,7 +259,7 @@ View Decoder::view() const {
   // The target adds one token of its own to every path, so the last useful node is one before the
   // end.
   view.max_depth = limit_ - root - 2;
-  if (draft_usable()) view.max_depth = std::min(view.max_depth, limits_.draft->n_ctx - root);
+  if (draft_usable()) view.max_depth = std::min(view.max_depth, std::max(1, draft_end() - root));
   view.max_path = std::min(view.max_depth, target_text_.max_path(root));
   view.n_replayed = target_text_.n_replayed(root);
   view.replays = limits_.target.rollback == Rollback::kCopies;
@@ -423,8 +439,6 @@ bool Decoder::commit_token(const Committed& committed, Commands& commands) {
     finish_with(Finish::kStop, commands);
   } else if (length >= limit_) {
     finish_with(Finish::kLength, commands);
-  } else if (draft_usable() && length >= limits_.draft->n_ctx) {
-    disable_draft("the text left the draft's context of " + std::to_string(limits_.draft->n_ctx));
   }
   return finish_ != Finish::kNone;
 }

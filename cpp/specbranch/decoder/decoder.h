@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "specbranch/decoder/draft_window.h"
 #include "specbranch/decoder/round_recorder.h"
 #include "specbranch/decoder/target_text.h"
 #include "specbranch/decoder/walk.h"
@@ -60,9 +61,9 @@ using CommitSink = std::function<bool(const Committed&)>;
 /// Whether the draft takes part in a generation.
 enum class DraftState : std::uint8_t {
   kAbsent,      ///< there is none, or the mode does not use it.
-  kNotStarted,  ///< it has not been given the text yet.
+  kNotStarted,  ///< it has not been given the text yet, or not the end of a text that outgrew it.
   kStarted,     ///< it has, or is reading it now.
-  kDropped,     ///< it cannot follow the text any more (context), or has failed.
+  kDropped,     ///< it has failed.
 };
 
 /// *Lifecycle:* `start()` once, then `on(event)` for the answer to every command, until `idle()`.
@@ -111,6 +112,7 @@ class Decoder final {
   void apply_policy_reply(const PolicyReply& done, Commands& commands);
   void ask_planner(Commands& commands);
   void begin_draft(Commands& commands);
+  Pos draft_end() const;
   const PromptReader& prompt_of(ModelRole role) const {
     return role == ModelRole::kTarget ? target_prompt_ : draft_prompt_;
   }
@@ -150,6 +152,7 @@ class Decoder final {
   PromptReader draft_prompt_;
   SpeculationTree tree_;
   DraftSequences sequences_;
+  DraftWindow window_;
   Counters counters_;
   PolicyMonitor monitor_;
   RoundRecorder recorder_;

@@ -71,6 +71,9 @@ struct PolicyOptions {
 /// One call of `Engine::generate`.
 struct Request {
   std::vector<Token> prompt;  ///< at least one token.
+  /// Of a draft whose context is shorter than the text: tokens of the text before `prompt`.
+  /// Positions of the noise count them.
+  Pos n_skipped = 0;
   int max_tokens = -1;        ///< generated tokens at most; negative: until the context is full.
   SamplingOptions sampling;
   std::vector<std::string> stop;  ///< bytes; the text is cut before the first that appears.

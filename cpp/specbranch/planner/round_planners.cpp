@@ -80,8 +80,10 @@ void RoundPlanner::branch_out(const View& view, Decision& decision) {
   // If the first choice will be rejected, there must be another one.
   const int wanted =
       plan ? plan->branches : std::max(branches(view, point), rejection_predicted_ ? 2 : 1);
-  n_branches_ = std::min(
-      {wanted, max_branches_, 1 + view.free_seqs, static_cast<int>(point.candidates.size())});
+  // The first branch goes on where the branch point is, if the draft still has it there.
+  const int room = std::max(1, view.free_seqs + (point.seq == kNoSeq ? 0 : 1));
+  n_branches_ =
+      std::min({wanted, max_branches_, room, static_cast<int>(point.candidates.size())});
   for (int rank = 0; rank < n_branches_; ++rank) decision.grow.push_back({branch_point_, rank});
   // Do not extend the existing draft if H-RAD predicts its rejection.
   if (rejection_predicted_ && !point.children.empty() && n_branches_ > 1) first_branch_ = 1;

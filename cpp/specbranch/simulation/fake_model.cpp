@@ -289,11 +289,12 @@ class FakeDraft final : public DraftModel {
     step(seqs);
     std::vector<std::vector<Candidate>> answers;
     for (const SequenceInput& input : inputs) {
-      const SamplingOptions& sampling =
-          sessions_.at(input.generation_id, "draft").request->sampling;
+      const Request& request = *sessions_.at(input.generation_id, "draft").request;
+      const SamplingOptions& sampling = request.sampling;
       const std::span<const Token> cells = cells_.append(input.seq, input.tokens);
       const auto scored = sampled(options_, sampling, cells, options_.alignment);
-      const PositionNoise noise(sampling.seed, static_cast<Pos>(cells.size()));
+      const PositionNoise noise(sampling.seed,
+                                request.n_skipped + static_cast<Pos>(cells.size()));
       answers.push_back(
           specbranch::rank(scored, sampling.temperature > 0 ? &noise : nullptr, rank.k));
     }

@@ -77,10 +77,14 @@ class TrueText {
 
   const std::vector<Token>& prompt() const { return request_->prompt; }
 
+  /// Tokens of the text before the prompt.
+  Pos n_skipped() const { return request_->n_skipped; }
+
   Token at(Pos pos) const {
     const auto i = static_cast<std::size_t>(pos);
     if (i < prompt().size()) return prompt()[i];
-    return static_cast<Token>(mix(seed_ + i * 0xD6E8FEB86659FD93ULL) % n_vocab_);
+    const std::size_t of_text = i + static_cast<std::size_t>(n_skipped());
+    return static_cast<Token>(mix(seed_ + of_text * 0xD6E8FEB86659FD93ULL) % n_vocab_);
   }
 
   /// How many of the first `cells` are as the text has them, `known` of which need no look.
@@ -312,10 +316,10 @@ class SyntheticDraft final : public DraftModel {
     const bool on_text = n_right == next;
     // Off the text: what is drawn depends on the tokens since it was left.
     const std::uint64_t key = on_text
-                                  ? static_cast<std::uint64_t>(next)
+                                  ? static_cast<std::uint64_t>(text.n_skipped() + next)
                                   : mix(hash_of(cells.subspan(static_cast<std::size_t>(n_right)))) +
                                         static_cast<std::uint64_t>(n_right);
-    const DraftRecord record = proposals_.at(next, key, on_text);
+    const DraftRecord record = proposals_.at(text.n_skipped() + next, key, on_text);
     const Token truth = text.at(next);
     const auto others = static_cast<std::uint64_t>(limits_.n_vocab - 1);
     const std::uint64_t first = mix(key + 0x5851F42D4C957F2DULL) % others;

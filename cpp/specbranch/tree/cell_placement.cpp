@@ -12,6 +12,12 @@ bool uses(std::span<const SequenceInput> inputs, SeqId seq) {
   return std::ranges::any_of(inputs, [&](const SequenceInput& input) { return input.seq == seq; });
 }
 
+/// Cells that `seq` has before the pass: what an input of the pass appends is not there to be copied.
+Pos length_before(std::span<const SequenceInput> inputs, const KvLedger& ledger, SeqId seq) {
+  const auto input = std::ranges::find(inputs, seq, &SequenceInput::seq);
+  return input == inputs.end() ? ledger.length(seq) : input->pos;
+}
+
 /// A sequence that holds a prefix of a node's path.
 struct Source {
   SeqId seq = 0;
@@ -33,7 +39,8 @@ Source choose_source(const SpeculationTree& tree, std::span<const NodeId> path, 
   // Else choose the sequence that holds most of the path; on a tie, one that needs no fork.
   Source best;
   for (SeqId seq = 0; seq < ledger.n_seq(); ++seq) {
-    const Pos held = std::min(ledger.common(seq, tail), end);
+    const Pos held =
+        std::min({ledger.common(seq, tail), end, length_before(taken, ledger, seq)});
     const bool ends_there = !uses(taken, seq) && ledger.length(seq) == held;
     if (held > best.held || (held == best.held && ends_there && !best.ends_there)) {
       best = {seq, held, ends_there};

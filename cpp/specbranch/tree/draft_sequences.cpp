@@ -17,9 +17,9 @@ constexpr std::ptrdiff_t kCatchUp = 4;
 
 }  // namespace
 
-void DraftSequences::reset(std::vector<Token> text, const Capabilities& draft) {
-  n_prefill_ = static_cast<Pos>(text.size()) - 1;
-  ledger_.reset(std::move(text), draft.n_seq);
+void DraftSequences::reset(std::vector<Token> text, const Capabilities& draft, Pos origin) {
+  n_prefill_ = static_cast<Pos>(text.size()) - 1 - origin;
+  ledger_.reset(std::move(text), draft.n_seq, origin);
   if (draft.rollback == Rollback::kAnywhere) {
     placement_ = std::make_unique<CellPlacement>();
   } else {
@@ -32,17 +32,20 @@ void DraftSequences::open(std::span<const Pos> lengths) {
     throw PreconditionError("[DraftSequences::open] a sequence holds more than the prompt of " +
                             std::to_string(n_prefill_ + 1) + " tokens without its last");
   }
-  ledger_.begin(lengths);
+  std::vector<Pos> ends(lengths.begin(), lengths.end());
+  for (Pos& end : ends) end += ledger_.origin();
+  ledger_.begin(ends);
 }
 
 void DraftSequences::prefilled(Pos length) {
-  if (length <= ledger_.length(0) || length > n_prefill_) {
+  const Pos held = ledger_.length(0) - ledger_.origin();
+  if (length <= held || length > n_prefill_) {
     throw PreconditionError("[DraftSequences::prefilled] sequence 0 cannot hold " +
                             std::to_string(length) + " tokens; it has " +
-                            std::to_string(ledger_.length(0)) + " of " +
+                            std::to_string(held) + " of " +
                             std::to_string(n_prefill_));
   }
-  ledger_.extend(0, length);
+  ledger_.extend(0, ledger_.origin() + length);
 }
 
 std::vector<SeqId> DraftSequences::seqs() const {
@@ -58,7 +61,25 @@ DraftCommand DraftSequences::plan(SpeculationTree& tree, std::span<const NodeId>
   in_flight_.assign(nodes.begin(), nodes.end());
   placement_->place(tree, nodes, ledger_, command);
   sent_ = command.inputs;
+  to_window(command);
   return command;
+}
+
+/// Positions of the text become those of the draft's window.
+void DraftSequences::to_window(DraftCommand& command) const {
+  const Pos origin = ledger_.origin();
+  for (KvOp& op : command.ops) {
+    if (auto* fork = std::get_if<Fork>(&op)) {
+      fork->shared -= origin;
+      fork->to_length -= origin;
+      fork->length -= origin;
+    } else {
+      auto& cut = std::get<Truncate>(op);
+      cut.expected -= origin;
+      cut.length -= origin;
+    }
+  }
+  for (SequenceInput& input : command.inputs) input.pos -= origin;
 }
 
 bool DraftSequences::matters(const SpeculationTree& tree) const {

@@ -17,18 +17,19 @@ namespace specbranch {
 /// applies the answer of a pass.
 class DraftSequences {
  public:
-  /// Starts with `text`. The draft must begin before the first pass. `draft`: its sequences, and
-  /// whether they can be cut.
-  void reset(std::vector<Token> text, const Capabilities& draft);
+  /// Starts with `text`, of which the draft reads the tokens from `origin` on. The draft must begin
+  /// before the first pass. `draft`: its sequences, and whether they can be cut.
+  void reset(std::vector<Token> text, const Capabilities& draft, Pos origin = 0);
 
-  /// The draft has opened its session with the text of `reset`: each sequence holds so many of its
-  /// first tokens, none of them the last. Throws PreconditionError for lengths that this rules out.
+  /// The draft has opened its session with the text of `reset` from `origin` on: each sequence holds
+  /// so many of these tokens, none of them the last. Throws PreconditionError for lengths that this
+  /// rules out.
   void open(std::span<const Pos> lengths);
 
-  /// The draft has read on: sequence 0 holds `length` tokens of the text.
+  /// The draft has read on: sequence 0 holds `length` of these tokens.
   void prefilled(Pos length);
 
-  /// What sequence 0 must hold before the first pass: the text of `reset` without its last token.
+  /// What sequence 0 must hold before the first pass: these tokens without the last one.
   Pos n_prefill() const { return n_prefill_; }
 
   /// The ids of the sequences.
@@ -66,6 +67,8 @@ class DraftSequences {
   void undo(SpeculationTree& tree);
 
  private:
+  void to_window(DraftCommand& command) const;
+
   std::unique_ptr<const BranchPlacement> placement_;
   KvLedger ledger_;
   Pos n_prefill_ = 0;

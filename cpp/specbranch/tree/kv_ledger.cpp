@@ -8,15 +8,16 @@
 
 namespace specbranch {
 
-void KvLedger::reset(std::vector<Token> committed, int n_seq) {
+void KvLedger::reset(std::vector<Token> committed, int n_seq, Pos origin) {
   committed_ = std::move(committed);
-  entries_.assign(static_cast<std::size_t>(n_seq), Entry{});
+  origin_ = origin;
+  entries_.assign(static_cast<std::size_t>(n_seq), Entry{origin, {}});
 }
 
 void KvLedger::begin(std::span<const Pos> lengths) {
   const auto n_committed = static_cast<Pos>(committed_.size());
   if (lengths.size() != entries_.size() ||
-      std::ranges::any_of(lengths, [&](Pos n) { return n < 0 || n > n_committed; })) {
+      std::ranges::any_of(lengths, [&](Pos n) { return n < origin_ || n > n_committed; })) {
     throw PreconditionError("[KvLedger::begin] " + std::to_string(lengths.size()) +
                             " lengths do not fit " + std::to_string(entries_.size()) +
                             " sequences of a text of " + std::to_string(n_committed));
@@ -77,7 +78,7 @@ Pos KvLedger::common_of(SeqId a, SeqId b) {
 
 void KvLedger::truncate(SeqId seq, Pos length) {
   Entry& entry = entries_[static_cast<std::size_t>(seq)];
-  if (length > this->length(seq)) {
+  if (length > this->length(seq) || length < origin_) {
     throw PreconditionError("[KvLedger::truncate] sequence " + std::to_string(seq) + " holds " +
                             std::to_string(this->length(seq)) + "; cannot cut to " +
                             std::to_string(length));

@@ -14,8 +14,11 @@ namespace specbranch {
 /// The ledger owns no KV cells: the caller sends `Fork` and `Truncate` to the model.
 class KvLedger {
  public:
-  /// Starts anew: every sequence is empty.
-  void reset(std::vector<Token> committed, int n_seq);
+  /// Starts anew: every sequence is empty. The sequences hold nothing of the text before position
+  /// `origin`, and count it as if they held it: that is the length of an empty one.
+  void reset(std::vector<Token> committed, int n_seq, Pos origin = 0);
+
+  Pos origin() const { return origin_; }
 
   /// Each sequence holds so many of the first committed tokens.
   void begin(std::span<const Pos> lengths);
@@ -29,7 +32,7 @@ class KvLedger {
   std::span<const Token> committed() const { return committed_; }
   int n_seq() const { return static_cast<int>(entries_.size()); }
 
-  /// Cells that `seq` holds.
+  /// The position after the last cell of `seq`.
   Pos length(SeqId seq) const;
 
   /// Length of the common prefix of the path of `seq` and the committed text followed by `tail`.
@@ -56,6 +59,7 @@ class KvLedger {
   void normalize(Entry& entry) const;
 
   std::vector<Token> committed_;
+  Pos origin_ = 0;
   std::vector<Entry> entries_;
 };
 

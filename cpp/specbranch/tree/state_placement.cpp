@@ -118,13 +118,14 @@ class StatePass {
   void copy(SeqId from, SeqId to) {
     if (from == to) return;
     const Pos held = ledger_.length(to);
+    const Pos empty = ledger_.origin();
     if (from == kNoSeq) {
-      if (held > 0) command_.ops.emplace_back(Truncate{to, held, 0});
-      ledger_.truncate(to, 0);
+      if (held > empty) command_.ops.emplace_back(Truncate{to, held, empty});
+      ledger_.truncate(to, empty);
       return;
     }
     const Pos length = ledger_.length(from);
-    const Pos shared = is_prefix(to, from) ? held : 0;
+    const Pos shared = is_prefix(to, from) ? held : empty;
     if (shared == length && held == length) return;
     command_.ops.emplace_back(Fork{from, to, shared, held, length});
     ledger_.copy(from, to, length);
@@ -153,7 +154,7 @@ class StatePass {
   Pos loss_of(SeqId seq, SeqId kept = kNoSeq) {
     if (!is_useful(seq)) return 0;
     const Pos length = ledger_.length(seq);
-    Pos next_best = 0;
+    Pos next_best = ledger_.origin();
     for (SeqId other = 0; other < ledger_.n_seq(); ++other) {
       if (other == seq || (taken_[index(other)] && other != kept)) continue;
       // Of the text, the newest prefix is as good as all.
@@ -190,7 +191,7 @@ int StatePlacement::count_free(const SpeculationTree& tree, const KvLedger& ledg
 void StatePlacement::undo(SpeculationTree& tree, KvLedger& ledger,
                           std::span<const SequenceInput> sent) const {
   for (const SequenceInput& input : sent) {
-    ledger.truncate(input.seq, 0);  // a state that was cut short is lost
+    ledger.truncate(input.seq, ledger.origin());  // a state that was cut short is lost
     for (const auto& [id, known] : tree.nodes()) {
       if (known.seq == input.seq) tree.at(id).seq = kNoSeq;
     }

@@ -60,6 +60,10 @@ NodeId SpeculationTree::find_child(NodeId parent, Token token) const {
   return kNoNode;
 }
 
+void SpeculationTree::forget_sequences() {
+  for (auto& [id, node] : nodes_) node.seq = kNoSeq;
+}
+
 std::vector<Node> SpeculationTree::descendants(NodeId id) const {
   std::vector<Node> found;
   std::vector<NodeId> open = at(id).children;

@@ -59,6 +59,9 @@ class SpeculationTree {
   /// nodes, without the ancestors of `node`, which are committed.
   std::vector<Node> reroot(NodeId node);
 
+  /// Sets the member `seq` of all nodes to kNoSeq.
+  void forget_sequences();
+
   /// The descendants of `id`, without `id` itself, in order of creation.
   std::vector<Node> descendants(NodeId id) const;
 

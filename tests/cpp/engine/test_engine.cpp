@@ -222,7 +222,7 @@ TEST_CASE("logprobs come with every token and are the raw target's") {
   }
 }
 
-TEST_CASE("the reason is told when the draft cannot follow") {
+TEST_CASE("a draft whose context is shorter than the prompt drafts on") {
   Scenario scenario = make_valid_scenario(2);
   scenario.request.prompt = {1, 0, 1, 0};
   scenario.request.max_tokens = 5;
@@ -230,11 +230,9 @@ TEST_CASE("the reason is told when the draft cannot follow") {
   scenario.draft.n_vocab = scenario.target.n_vocab;
   scenario.draft.n_ctx = 4;
   Collected got = run_engine(scenario, Mode::kSpecBranch);
-  CHECK(got.end.stats.mode_reason.find("context") != std::string::npos);
-  CHECK(got.end.stats.counters.n_draft_steps == 0);
+  CHECK(got.end.stats.mode_reason.empty());
+  CHECK(got.end.stats.counters.n_draft_steps > 0);
   CHECK(got.tokens == reference(scenario).tokens);
-  scenario.draft.n_ctx = 64;
-  CHECK(run_engine(scenario, Mode::kSpecBranch).end.stats.mode_reason.empty());
 }
 
 TEST_CASE("a text with tokens that the draft lacks is drafted on") {

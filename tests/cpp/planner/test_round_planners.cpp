@@ -94,6 +94,13 @@ TEST_CASE("specbranch: no more branches than sequences or candidates") {
     // One goes on where the branch point is, each other one needs a sequence of its own.
     CHECK(bench.next().evaluate.size() == static_cast<std::size_t>(1 + free_seqs));
   }
+  for (const int free_seqs : {1, 2, 3}) {
+    Bench bench(Mode::kSpecBranch, 3, 0.4, 8);
+    bench.answer(bench.next().evaluate.at(0), {0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01});
+    bench.free_seqs = free_seqs;
+    bench.tree.forget_sequences();  // the draft has begun anew with the end of the text
+    CHECK(bench.next().evaluate.size() == static_cast<std::size_t>(free_seqs));
+  }
   Bench bench(Mode::kSpecBranch, 3, 0.4, 8);
   bench.answer(bench.next().evaluate.at(0), {0.01, 0.01});
   CHECK(bench.next().evaluate.size() == 2);

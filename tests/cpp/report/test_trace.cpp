@@ -54,7 +54,8 @@ TEST_CASE("a trace tells what happened") {
       }
       const int n_prompt = static_cast<int>(scenario.request.prompt.size());
       CHECK(n_read[0] == (n_verify > 0 ? n_prompt - 1 : 0));
-      CHECK(n_read[1] <= n_prompt - 1);
+      // A draft with a short context reads the end of the text again and again.
+      if (scenario.draft.n_ctx >= scenario.target.n_ctx) CHECK(n_read[1] <= n_prompt - 1);
       CHECK(n_verify == counters.n_target_steps);
       CHECK(n_draft == counters.n_draft_steps);
       CHECK(n_lanes == counters.n_draft_lanes);
@@ -135,7 +136,8 @@ TEST_CASE("idle times are what the spans leave of the decoding time") {
       // A draft may begin to draft while the target still reads its prompt.
       const double draft_ms = busy_ms(end.trace, ModelRole::kDraft, TraceSpan::Kind::kDraft);
       // Without rounds the text may end while the draft still reads its prompt.
-      if (mode != Mode::kAuto) CHECK(stats.draft_busy_ms <= draft_ms + 1e-6);
+      const bool reads_once = scenario.draft.n_ctx >= scenario.target.n_ctx;
+      if (mode != Mode::kAuto && reads_once) CHECK(stats.draft_busy_ms <= draft_ms + 1e-6);
       if (mode == Mode::kAutoregressive) {
         CHECK(stats.draft_idle_ms == 0.0);
         CHECK(stats.draft_busy_ms == 0.0);

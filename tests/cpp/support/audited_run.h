@@ -92,6 +92,7 @@ class AuditedRun {
     if (commands.draft) {
       if (const auto* open = std::get_if<OpenCommand>(&commands.draft->body)) {
         begun_ = open->request->prompt;
+        n_skipped_ = open->request->n_skipped;
         begun_.pop_back();
       } else if (const auto* pass = std::get_if<DraftCommand>(&commands.draft->body)) {
         audit(*pass);
@@ -220,13 +221,14 @@ class AuditedRun {
     return whole() && static_cast<std::size_t>(n) < cells.size() ? 0 : n;
   }
 
-  /// The text up to the root, then the path from there to `id`, as the draft reads it.
+  /// The text up to the root from where the draft reads it, then the path from there to `id`.
   Tokens path_of(NodeId id) const {
     const SpeculationTree& tree = decoder_->tree();
     const auto n_before = static_cast<std::ptrdiff_t>(tree.at(tree.root()).pos);
     Tokens path(text_.begin(), text_.begin() + n_before);
     const Tokens rest = tree.path(id);
     path.insert(path.end(), rest.begin(), rest.end());
+    path.erase(path.begin(), path.begin() + n_skipped_);
     make_readable(path, draft_->capabilities().n_vocab);
     return path;
   }
@@ -237,6 +239,7 @@ class AuditedRun {
   TargetModel* target_;
   DraftModel* draft_;
   Tokens text_;
+  Pos n_skipped_ = 0;  ///< tokens of the text before the draft's window.
   Tokens begun_;  ///< what sequence 0 of the draft holds after the begin.
   std::vector<Tokens>& cells_;
   std::unique_ptr<Decoder> decoder_;

@@ -69,6 +69,7 @@ class Bench final {
   /// The draft's answer for one node: ranks with these confidences, tokens 1, 2, 3 ...
   void answer(NodeId node, const std::vector<double>& confidences) {
     tree.at(node).evaluated = true;
+    tree.at(node).seq = 0;
     tree.at(node).candidates.clear();
     for (const double confidence : confidences) {
       const auto token = static_cast<Token>(tree.at(node).candidates.size() + 1);

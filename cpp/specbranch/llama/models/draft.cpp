@@ -201,7 +201,8 @@ std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const SequenceIn
       // The first sequence is the most probable one: there the order has to be the target's.
       const SoftmaxSum sum = i == 0 ? SoftmaxSum::kExact : SoftmaxSum::kQuick;
       Session& session = sessions_.at(inputs[i].generation_id, "LlamaDraft::draft");
-      result.push_back(session.distribution.rank(row, path, rank, sum));
+      result.push_back(
+          session.distribution.rank(row, path, rank, sum, session.request->n_skipped));
     }
   } catch (const Aborted&) {
     take_back(inputs);

@@ -72,13 +72,14 @@ Token TokenDistribution::choose(std::span<float> logits, std::span<const Token> 
 
 std::vector<Candidate> TokenDistribution::rank(std::span<float> logits,
                                                std::span<const Token> history,
-                                               const RankOptions& options, SoftmaxSum sum) const {
+                                               const RankOptions& options, SoftmaxSum sum,
+                                               Pos n_skipped) const {
   const LogitAdjustments adjustments(logits, options_, history);
   const ScoreRow row = checked_row(logits);
   if (options_.temperature <= 0.0F) {
     return specbranch::rank(row.largest(kDraftCandidates), nullptr, options.k);
   }
-  const PositionNoise noise(options_.seed, static_cast<Pos>(history.size()));
+  const PositionNoise noise(options_.seed, n_skipped + static_cast<Pos>(history.size()));
   if (!truncates()) {
     return with_confidences(perturbed_top(row, options_.temperature, noise, kDraftCandidates),
                             options.k);

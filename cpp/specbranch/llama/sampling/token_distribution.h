@@ -38,10 +38,11 @@ class TokenDistribution {
   /// differ from the draft's. Confidences are the softmax of the perturbed scores over the 64 best,
   /// of tokens beyond the truncation reduced by their weight; at temperature 0 of the logits.
   ///
-  /// With SoftmaxSum::kQuick the edge of top-p may be off by a token now and then.
+  /// With SoftmaxSum::kQuick the edge of top-p may be off by a token now and then. `n_skipped`:
+  /// tokens of the text before `history`, which the position of the noise counts.
   std::vector<Candidate> rank(std::span<float> logits, std::span<const Token> history,
-                              const RankOptions& options,
-                              SoftmaxSum sum = SoftmaxSum::kExact) const;
+                              const RankOptions& options, SoftmaxSum sum = SoftmaxSum::kExact,
+                              Pos n_skipped = 0) const;
 
   /// What is left of the vocabulary before the noise, with final scores (for temperature > 0). In
   /// no particular order. For tests.
