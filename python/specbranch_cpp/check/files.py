@@ -46,7 +46,12 @@ def look_at_files(
         )
         report.target = _model(target, n_ctx, 0, sizes.max_verify)
         if draft is not None:
-            report.draft = _model(draft, n_ctx, sizes.reserve, sizes.n_seq)
+            report.draft = _model(draft, n_ctx, sizes.reserve, sizes.n_seq, of=report.target)
+            if report.draft.n_cells - sizes.reserve < report.target.n_cells:
+                report.notes.append(
+                    f"the draft was trained with a context of {report.draft.n_ctx_train:,} tokens; "
+                    "beyond it, a text goes on without the draft"
+                )
     except SpecBranchError as error:
         report.object_to(message(error))
     if report.target is not None and report.draft is not None:
@@ -67,9 +72,15 @@ def gpu_layers(machine: MachineKeywords) -> tuple[int, int]:
     return layers, layers if draft_layers is None else draft_layers
 
 
-def _model(path: Path, n_ctx: int | None, reserve: int, n_outputs: int) -> ModelReport:
+def _model(
+    path: Path, n_ctx: int | None, reserve: int, n_outputs: int, of: ModelReport | None = None
+) -> ModelReport:
+    """One model. `of`: its target, if it is a draft."""
     file = _core.inspect_model(os.fsencode(path))
-    n_cells = reserve + (N_CTX if n_ctx is None else n_ctx or file.n_ctx_train)
+    n_cells = N_CTX if n_ctx is None else n_ctx or file.n_ctx_train
+    if of is not None:  # beyond its training, a draft is not used
+        n_cells = min(of.n_cells, file.n_ctx_train)
+    n_cells += reserve
     needed = _core.estimate_memory(
         file, _core.ModelOptions(os.fsencode(path)), n_cells=n_cells, n_outputs=n_outputs
     )
@@ -96,7 +107,8 @@ def _compare(report: Report, target: ModelReport, draft: ModelReport) -> None:
     except SpecBranchError as error:
         report.object_to(message(error))
         return
-    report.n_common = pair.n_common
+    report.n_common = pair.n_common - pair.n_different
+    report.notes += pair.notes
     if pair.why_no_speculation:
         report.object_to(pair.why_no_speculation)
     if draft.weights >= target.weights:

@@ -1,0 +1,29 @@
+"""The files of a model that is split into several."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from specbranch_cpp import _core
+from specbranch_cpp._support.files import file_sha256
+
+
+def model_parts(path: str) -> list[str]:
+    """The paths of all files of a model, in order; one path if the model is not split.
+
+    Raises:
+        ModelLoadError: the file is no GGUF file, or a part is missing.
+    """
+    return [os.fsdecode(part) for part in _core.model_parts(os.fsencode(path))]
+
+
+def model_sha256(path: str) -> str:
+    """The SHA-256 of a model's file; of a split model, that of the hashes of its files.
+
+    Raises:
+        InvalidArgument: a file cannot be read.
+        ModelLoadError: the file is no GGUF file, or a part is missing.
+    """
+    hashes = [file_sha256(part) for part in model_parts(path)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
