@@ -222,7 +222,7 @@ def fingerprint(path: str) -> dict[str, Any]:
 
     Raises:
         OSError: a file cannot be read.
-        ModelLoadError: the file is no GGUF file, or a part is missing.
+        ModelLoadError: the header is damaged, or a part is missing.
     """
     digest = hashlib.sha256()
     size = 0

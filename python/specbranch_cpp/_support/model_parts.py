@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 
 from specbranch_cpp import _core
 from specbranch_cpp._support.files import file_sha256
 
 
 def model_parts(path: str) -> list[str]:
-    """The paths of all files of a model, in order; one path if the model is not split.
+    """The paths of all files of a model, in order.
+
+    If the model is not split, or the file is no GGUF file or cannot be read, it is one path.
 
     Raises:
-        ModelLoadError: the file is no GGUF file, or a part is missing.
+        ModelLoadError: the header is damaged, or a part is missing.
     """
+    try:
+        with Path(path).open("rb") as file:
+            if file.read(4) != b"GGUF":
+                return [path]
+    except OSError:
+        return [path]
     return [os.fsdecode(part) for part in _core.model_parts(os.fsencode(path))]
 
 
@@ -23,7 +32,7 @@ def model_sha256(path: str) -> str:
 
     Raises:
         InvalidArgument: a file cannot be read.
-        ModelLoadError: the file is no GGUF file, or a part is missing.
+        ModelLoadError: the header is damaged, or a part is missing.
     """
     hashes = [file_sha256(part) for part in model_parts(path)]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
