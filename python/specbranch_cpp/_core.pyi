@@ -46,6 +46,7 @@ __all__: list[str] = [
     "library_info",
     "list_devices",
     "load_engine",
+    "model_parts",
     "needs_nothing",
     "pair_sizes",
     "plan_threads",
@@ -795,6 +796,11 @@ class Engine:
         How the target's batches are padded for `bit_exact`; None without it.
         """
     @property
+    def fim(self) -> tuple[int, int, int] | None:
+        """
+        The tokens before prefix, suffix and middle; None: the model has no such tokens.
+        """
+    @property
     def longest_token(self) -> int:
         """
         Bytes of a text that one token stands for at most.
@@ -810,9 +816,19 @@ class Engine:
     @property
     def n_vocab(self) -> int: ...
     @property
+    def notes(self) -> list[str]:
+        """
+        What of the pair differs and does not matter, a sentence each.
+        """
+    @property
     def profile(self) -> PairProfile: ...
     @property
     def stats(self) -> EngineStats: ...
+    @property
+    def warnings(self) -> list[str]:
+        """
+        What of the options is not as the caller may expect, a sentence each.
+        """
 
 class _FakeOptions:
     """
@@ -1004,7 +1020,17 @@ class PairCheck:
     @property
     def n_common(self) -> int:
         """
-        Tokens that both vocabularies have.
+        Both vocabularies have the ids below it.
+        """
+    @property
+    def n_different(self) -> int:
+        """
+        Of these, the ids with another text in the draft.
+        """
+    @property
+    def notes(self) -> list[str]:
+        """
+        What differs and does not matter, a sentence each.
         """
 
 class MemoryEstimate:
@@ -1114,13 +1140,19 @@ def load_engine(
     bit_exact: bool,
     row_padding: RowPadding | None = None,
     measure_costs: bool,
+    limit_draft_ctx: bool = False,
     profile: PairProfile,
     idle: collections.abc.Callable[[float | None], None],
     target_source: typing.Any = None,
     draft_source: typing.Any = None,
 ) -> Engine:
     """
-    Loads the models on other threads. Meanwhile `idle` is called on this one, at least every 50 ms: with the share loaded so far, or None when it has not grown. What it raises stops the loading. A source gives the weights of a model whose file lacks them: its `fill(name)` is called on this thread and returns an array with the tensor's bytes.
+    Loads the models on other threads. Meanwhile `idle` is called on this one, at least every 50 ms: with the share loaded so far, or None when it has not grown. What it raises stops the loading. With limit_draft_ctx the draft's context ends where its training did. A source gives the weights of a model whose file lacks them: its `fill(name)` is called on this thread and returns an array with the tensor's bytes.
+    """
+
+def model_parts(path: bytes) -> list[bytes]:
+    """
+    The paths of all files of a model, in order; one if it is not split.
     """
 
 def needs_nothing(trial: RowTrial, max_path: typing.SupportsInt | typing.SupportsIndex) -> bool:

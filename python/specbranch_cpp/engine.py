@@ -104,7 +104,7 @@ class Engine(OpenAICalls, FromPretrained):
             ``bit_exact`` is True, and no batch of two tokens agrees with single tokens.
         ModelLoadError: a file is missing, damaged, or not a model that generates text, or there is
             not enough memory.
-        IncompatibleModels: the draft has another vocabulary.
+        IncompatibleModels: more than 5 % of the draft's tokens have other texts.
 
     Sources: SpecBranch (arXiv:2506.01979), PEARL (arXiv:2408.11850), speculative decoding
     (arXiv:2211.17192).
@@ -294,9 +294,9 @@ class Engine(OpenAICalls, FromPretrained):
 
         Args:
             prompt: a text that is not empty, or token ids. A text gets the BOS token if the model
-                asks for it, and names of control tokens in it (``<|im_start|>``) become these
-                tokens. For untrusted text, pass the ids from `tokenize`, which by default does not
-                read these names.
+                asks for it and the text does not begin with it. Names of control tokens in a text
+                (``<|im_start|>``) become these tokens. For untrusted text, pass the ids from
+                `tokenize`, which by default does not read these names.
             max_tokens: the largest number of tokens to generate; 0 gives the empty text. ``None``
                 (default): generate until the context is full.
             sampling: the sampling options, as one object.

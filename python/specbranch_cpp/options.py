@@ -50,7 +50,9 @@ class Model:
     n_ctx: int | None = None
     """The largest number of tokens of prompt and text together; 0: the length that the model was
     trained with. Default 4096. The KV cache is allocated for all of these tokens at once. The KV
-    cache of the draft also needs room for its branches."""
+    cache of the draft also needs room for its branches. The default of a draft is the value of the
+    target, or the length that the draft was trained with if that is less; beyond its context, a
+    text goes on without the draft."""
 
     n_batch: int | None = None
     """The largest number of tokens in one call of llama.cpp. Default 512."""

@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 #include <pybind11/typing.h>
 
+#include <tuple>
 #include <utility>
 
 #include "bindings/library/gil.h"
@@ -20,6 +21,13 @@ py::str readable(const std::string& bytes) {
       PyUnicode_DecodeUTF8(bytes.data(), static_cast<py::ssize_t>(bytes.size()), "replace"));
 }
 
+std::vector<py::str> all_readable(const std::vector<std::string>& texts) {
+  std::vector<py::str> found;
+  found.reserve(texts.size());
+  for (const std::string& text : texts) found.push_back(readable(text));
+  return found;
+}
+
 py::typing::Dict<py::str, py::str> metadata(const PyEngine& self) {
   py::typing::Dict<py::str, py::str> found;
   for (const auto& [key, value] : self.metadata()) found[readable(key)] = readable(value);
@@ -33,6 +41,7 @@ PyEngine::PyEngine(std::unique_ptr<Engine> engine, std::shared_ptr<const Tokeniz
       longest_token_(tokenizer_->longest()),
       bos_(tokenizer_->bos()),
       eos_(tokenizer_->eos()),
+      fim_(tokenizer_->fim()),
       metadata_(tokenizer_->metadata()),
       engine_(std::move(engine)) {}
 
@@ -123,7 +132,21 @@ void register_engine(py::module_& m) {
       .def_property_readonly("longest_token", &PyEngine::longest_token,
                              "Bytes of a text that one token stands for at most.")
       .def_property_readonly("bos", &PyEngine::bos)
-      .def_property_readonly("eos", &PyEngine::eos);
+      .def_property_readonly("eos", &PyEngine::eos)
+      .def_property_readonly(
+          "fim",
+          [](const PyEngine& self) -> std::optional<std::tuple<Token, Token, Token>> {
+            const auto fim = self.fim();
+            if (!fim) return std::nullopt;
+            return std::tuple((*fim)[0], (*fim)[1], (*fim)[2]);
+          },
+          "The tokens before prefix, suffix and middle; None: the model has no such tokens.")
+      .def_property_readonly(
+          "notes", [](const PyEngine& self) { return all_readable(self.notes); },
+          "What of the pair differs and does not matter, a sentence each.")
+      .def_property_readonly(
+          "warnings", [](const PyEngine& self) { return all_readable(self.warnings); },
+          "What of the options is not as the caller may expect, a sentence each.");
 }
 
 }  // namespace specbranch::bindings

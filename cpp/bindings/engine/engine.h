@@ -2,6 +2,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <array>
 #include <cstddef>
 #include <map>
 #include <memory>
@@ -37,6 +38,8 @@ class Tokenizer {
   virtual std::map<std::string, std::string> metadata() const { return {}; }
   virtual std::optional<Token> bos() const { return std::nullopt; }
   virtual std::optional<Token> eos() const { return std::nullopt; }
+  /// The tokens before prefix, suffix and middle; none: the model has no such tokens.
+  virtual std::optional<std::array<Token, 3>> fim() const { return std::nullopt; }
   virtual void check_grammar(const std::string& /*grammar*/) const {}
   /// Called before each generation, on the caller's thread.
   virtual void prepare() const {}
@@ -59,12 +62,17 @@ class PyEngine {
   std::size_t longest_token() const { return longest_token_; }
   std::optional<Token> bos() const { return bos_; }
   std::optional<Token> eos() const { return eos_; }
+  std::optional<std::array<Token, 3>> fim() const { return fim_; }
   void close();
 
   const Engine& engine() const { return *engine_; }
 
   /// How the target's batches are padded for `bit_exact`; none without it.
   std::optional<llama::ExactRows> exact_rows;
+  /// What of the pair differs and does not matter, a sentence each.
+  std::vector<std::string> notes;
+  /// What of the options is not as the caller may expect, a sentence each.
+  std::vector<std::string> warnings;
 
  private:
   /// Throws EngineClosed.
@@ -74,6 +82,7 @@ class PyEngine {
   std::size_t longest_token_;
   std::optional<Token> bos_;
   std::optional<Token> eos_;
+  std::optional<std::array<Token, 3>> fim_;
   std::map<std::string, std::string> metadata_;
   std::unique_ptr<Engine> engine_;
 };

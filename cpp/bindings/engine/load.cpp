@@ -25,6 +25,7 @@
 #include "specbranch/llama/file/weights.h"
 #include "specbranch/llama/models/exact_target.h"
 #include "specbranch/llama/models/factory.h"
+#include "specbranch/llama/vocabulary/compatible.h"
 
 namespace py = pybind11;
 
@@ -39,6 +40,7 @@ using llama::Weights;
 struct EngineSpec {
   ModelOptions target;
   std::optional<ModelOptions> draft;
+  bool limit_draft_ctx = false;             ///< the draft's context ends where its training did.
   llama::TensorFill fill_target = nullptr;  ///< empty: the file holds the weights.
   llama::TensorFill fill_draft = nullptr;
   int max_draft = 8;
@@ -56,6 +58,24 @@ void check_draft_batch(const EngineSpec& spec, const llama::PairSizes& sizes) {
   throw InvalidArgument("draft_n_batch is " + std::to_string(spec.draft->n_batch) +
                         "; with max_branches=" + std::to_string(spec.max_branches) +
                         " it must be at least " + std::to_string(sizes.n_seq));
+}
+
+/// Beyond its training a draft guesses badly. Returns what has to be said about its context, where
+/// the target's is `n_ctx`.
+std::vector<std::string> fit_draft_ctx(EngineSpec& spec, int n_ctx, int n_ctx_train) {
+  ModelOptions& draft = *spec.draft;
+  const int asked = draft.n_ctx > 0 ? draft.n_ctx : spec.limit_draft_ctx ? n_ctx : n_ctx_train;
+  if (asked <= n_ctx_train) return {};
+  const std::string trained =
+      "the draft was trained with a context of " + std::to_string(n_ctx_train) + " tokens, and ";
+  if (!spec.limit_draft_ctx) {
+    return {trained + "its context has " + std::to_string(asked) +
+            "; beyond its training its guesses are poor"};
+  }
+  draft.n_ctx = n_ctx_train;
+  return {trained + "the context has " + std::to_string(asked) + "; beyond " +
+          std::to_string(n_ctx_train) + " tokens a text goes on without the draft (draft_n_ctx=" +
+          std::to_string(asked) + " lets it go on)"};
 }
 
 using Report = std::function<bool(double share)>;
@@ -82,11 +102,17 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
   if (spec.draft) check_draft_batch(spec, sizes);
 
   // Both headers first: a bad draft is found before a large target is read.
-  const auto weight_bytes = [](const ModelOptions& options, const llama::TensorFill& fill) {
-    return static_cast<double>(llama::inspect_model_file(options.path, !fill).weight_bytes);
-  };
-  const double target_bytes = weight_bytes(spec.target, spec.fill_target);
-  const double draft_bytes = spec.draft ? weight_bytes(*spec.draft, spec.fill_draft) : 0;
+  const llama::ModelFile target_file =
+      llama::inspect_model_file(spec.target.path, !spec.fill_target);
+  const auto target_bytes = static_cast<double>(target_file.weight_bytes);
+  double draft_bytes = 0;
+  std::vector<std::string> warnings;
+  if (spec.draft) {
+    const llama::ModelFile file = llama::inspect_model_file(spec.draft->path, !spec.fill_draft);
+    draft_bytes = static_cast<double>(file.weight_bytes);
+    const int n_ctx = spec.target.n_ctx > 0 ? spec.target.n_ctx : target_file.n_ctx_train;
+    warnings = fit_draft_ctx(spec, n_ctx, file.n_ctx_train);
+  }
   const double total = std::max(1.0, target_bytes + draft_bytes);
 
   const auto load_target = [&](const ModelOptions& options) {
@@ -119,13 +145,18 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
   }
   parts.target = llama::target_factory(target, spec.target, target_options);
 
+  std::vector<std::string> notes;
   if (spec.draft) {
     const auto draft = Weights::load(
         *spec.draft,
         [&](float share) { return report((target_bytes + share * draft_bytes) / total); },
         spec.fill_draft);
     llama::DraftOptions draft_options;
-    draft_options.n_common = llama::check_compatible(target->vocabulary(), draft->vocabulary());
+    llama::SharedVocabulary shared =
+        llama::check_compatible(target->vocabulary(), draft->vocabulary());
+    draft_options.n_common = shared.n_common;
+    draft_options.never_proposed = std::move(shared.different);
+    notes = std::move(shared.notes);
     draft_options.n_seq = sizes.n_seq;
     draft_options.reserve = sizes.reserve;
     parts.draft = llama::draft_factory(draft, *spec.draft, draft_options);
@@ -136,6 +167,8 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
   auto self = std::make_unique<PyEngine>(std::make_unique<Engine>(std::move(parts)),
                                          std::make_shared<ModelTokenizer>(target));
   self->exact_rows = rows;
+  self->notes = std::move(notes);
+  self->warnings = std::move(warnings);
   return self;
 }
 
@@ -237,13 +270,14 @@ std::unique_ptr<PyEngine> load_engine(ModelOptions target, std::optional<ModelOp
                                       int max_draft, int max_branches,
                                       const std::string& prefix_reuse, bool bit_exact,
                                       std::optional<llama::RowPadding> row_padding,
-                                      bool measure_costs, PairProfile profile,
+                                      bool measure_costs, bool limit_draft_ctx, PairProfile profile,
                                       const std::function<void(std::optional<double>)>& idle,
                                       py::object target_source, py::object draft_source) {
   check_range("max_draft", max_draft, kMaxDraft);
   check_range("max_branches", max_branches, kMaxBranches);
   EngineSpec spec{.target = std::move(target),
                   .draft = std::move(draft),
+                  .limit_draft_ctx = limit_draft_ctx,
                   .max_draft = max_draft,
                   .max_branches = max_branches,
                   .prefix_reuse = parse_prefix_reuse(prefix_reuse),
@@ -304,11 +338,12 @@ void register_load(py::module_& m) {
   m.def("load_engine", &load_engine, py::arg("target"), py::arg("draft"), py::kw_only(),
         py::arg("max_draft"), py::arg("max_branches"), py::arg("prefix_reuse"),
         py::arg("bit_exact"), py::arg("row_padding") = py::none(), py::arg("measure_costs"),
-        py::arg("profile"), py::arg("idle"), py::arg("target_source") = py::none(),
-        py::arg("draft_source") = py::none(),
+        py::arg("limit_draft_ctx") = false, py::arg("profile"), py::arg("idle"),
+        py::arg("target_source") = py::none(), py::arg("draft_source") = py::none(),
         "Loads the models on other threads. Meanwhile `idle` is called on this one, at least every "
         "50 ms: with the share loaded so far, or None when it has not grown. What it raises stops "
-        "the loading. A source gives the weights of a model whose file lacks them: its "
+        "the loading. With limit_draft_ctx the draft's context ends where its training did. A "
+        "source gives the weights of a model whose file lacks them: its "
         "`fill(name)` is called on this thread and returns an array with the tensor's bytes.");
 }
 

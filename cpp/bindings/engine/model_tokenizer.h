@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <map>
 #include <memory>
@@ -34,6 +35,11 @@ class ModelTokenizer final : public Tokenizer {
   std::map<std::string, std::string> metadata() const override { return weights_->metadata(); }
   std::optional<Token> bos() const override { return known(vocabulary().bos()); }
   std::optional<Token> eos() const override { return known(vocabulary().eos()); }
+  std::optional<std::array<Token, 3>> fim() const override {
+    const auto found = vocabulary().fim();
+    if (!found) return std::nullopt;
+    return std::array<Token, 3>{found->prefix, found->suffix, found->middle};
+  }
   void check_grammar(const std::string& grammar) const override {
     if (!grammar.empty()) llama::check_grammar(vocabulary(), grammar);
   }

@@ -8,8 +8,10 @@
 #include "bindings/library/errors.h"
 #include "bindings/library/gil.h"
 #include "specbranch/llama/context/sizes.h"
+#include "specbranch/llama/file/gguf_reader.h"
 #include "specbranch/llama/file/model_file.h"
 #include "specbranch/llama/file/model_options.h"
+#include "specbranch/llama/file/split_model.h"
 #include "specbranch/llama/models/info.h"
 #include "specbranch/llama/models/pair.h"
 #include "specbranch/llama/runtime/memory.h"
@@ -72,8 +74,28 @@ void register_info(py::module_& m) {
       },
       py::arg("path"), "Reads the header, and refuses what the engine would refuse.");
 
+  m.def(
+      "model_parts",
+      [](const py::bytes& path) {
+        const auto parts = without_gil([path = std::string(path)] {
+          return llama::find_parts(llama::GgufReader(path, /*with_weights=*/false));
+        });
+        return std::vector<py::bytes>(parts.begin(), parts.end());
+      },
+      py::arg("path"), "The paths of all files of a model, in order; one if it is not split.");
+
   py::class_<PairCheck>(m, "PairCheck", "What a target and a draft can do together.")
-      .def_readonly("n_common", &PairCheck::n_common, "Tokens that both vocabularies have.");
+      .def_readonly("n_common", &PairCheck::n_common, "Both vocabularies have the ids below it.")
+      .def_readonly("n_different", &PairCheck::n_different,
+                    "Of these, the ids with another text in the draft.")
+      .def_property_readonly(
+          "notes",
+          [](const PairCheck& check) {
+            std::vector<py::str> notes;
+            for (const std::string& note : check.notes) notes.push_back(readable(note));
+            return notes;
+          },
+          "What differs and does not matter, a sentence each.");
   m.def(
       "check_pair",
       [](const py::bytes& target, const py::bytes& draft) {

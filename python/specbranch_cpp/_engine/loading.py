@@ -15,7 +15,7 @@ from specbranch_cpp._pair import exact_rows, pair_profile
 from specbranch_cpp._pair.hrad_weights import PairFiles, check_pair
 from specbranch_cpp._support import checked, logs
 from specbranch_cpp._support.tensor_source import source_of
-from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.errors import InvalidArgument, ModelLoadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,6 +125,7 @@ def load(
             bit_exact=bit_exact,
             row_padding=padding,
             measure_costs=measure,
+            limit_draft_ctx=draft is not None and "n_ctx" in draft.inherited,
             profile=known,
             idle=_idle(progress_callback),
             target_source=source,
@@ -132,6 +133,10 @@ def load(
         )
     finally:
         logs.forward()
+    for note in core.notes:
+        logs.LOGGER.info("%s", note)
+    for warning in core.warnings:
+        logs.LOGGER.warning("%s", warning)
     if (found := core.exact_rows) is not None:
         target_options.use_extra_bufts = found.repacked
         if rows_key is not None and padding is None:
@@ -156,7 +161,7 @@ def _rows_key(target: str, options: _core.ModelOptions, max_path: int) -> str | 
     """`exact_rows.make_key`; ``None`` if the file cannot be read, which loading then says."""
     try:
         return exact_rows.make_key(target, options, max_path)
-    except OSError:
+    except (OSError, ModelLoadError):
         return None
 
 

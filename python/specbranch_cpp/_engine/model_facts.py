@@ -28,7 +28,8 @@ class ModelFacts:
 
         Args:
             text: the text; it must be valid Unicode.
-            add_bos: whether to add the BOS token if the model asks for it.
+            add_bos: whether to add the BOS token if the model asks for it. If the text begins with
+                the name of the BOS token and `special` is true, no second BOS token is added.
             special: whether names of control tokens become these tokens.
 
         Raises:
@@ -93,6 +94,15 @@ class ModelFacts:
     def eos_token(self) -> int | None:
         """The id of the EOS token. ``None``: the model has no EOS token."""
         return self._core.eos
+
+    @property
+    def fim_tokens(self) -> tuple[int, int, int] | None:
+        """The tokens of a fill-in-the-middle prompt: before the prefix, the suffix, the middle.
+
+        The file's metadata gives them, or their names in the vocabulary (``<|fim_prefix|>`` and
+        the other names that llama.cpp knows). ``None``: the model does not have all three.
+        """
+        return self._core.fim
 
     @property
     def metadata(self) -> dict[str, str]:

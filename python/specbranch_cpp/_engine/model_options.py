@@ -40,17 +40,19 @@ class ModelArgument:
         model: the caller's options.
         role: the name of the argument, ``"target"`` or ``"draft"``.
         prefix: the prefix of field names in messages, such as ``"draft_"`` or ``"target."``.
+        inherited: the names of the fields that have the target's values.
     """
 
     model: Model
     role: str
     prefix: str
+    inherited: frozenset[str] = frozenset()
 
     def inheriting(self, target: Model) -> ModelArgument:
         """This draft, with the target's values for fields that are ``None``."""
         unsaid = [name for name in _INHERITED if getattr(self.model, name) is None]
         values = {name: getattr(target, name) for name in unsaid}
-        return replace(self, model=replace(self.model, **values))
+        return replace(self, model=replace(self.model, **values), inherited=frozenset(unsaid))
 
     def core_options(self) -> _core.ModelOptions:
         """Checks the types of the fields and copies them. The core checks the ranges.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from specbranch_cpp import _core
 from specbranch_cpp._support import safetensors
-from specbranch_cpp._support.files import file_sha256
+from specbranch_cpp._support.model_parts import model_sha256
 from specbranch_cpp.errors import InvalidArgument
 
 FORMAT = "specbranch-hrad-1"
@@ -33,11 +33,11 @@ class PairFiles:
 
     @functools.cached_property
     def target_sha256(self) -> str:
-        return file_sha256(self.target)
+        return model_sha256(self.target)
 
     @functools.cached_property
     def draft_sha256(self) -> str:
-        return file_sha256(self.draft)
+        return model_sha256(self.draft)
 
 
 def read(path: str) -> HradFile:

@@ -13,6 +13,7 @@ from specbranch_cpp import _core
 from specbranch_cpp._llama import cpu_flags
 from specbranch_cpp._support import logs
 from specbranch_cpp._support.files import replace_file
+from specbranch_cpp._support.model_parts import model_parts
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -215,11 +216,21 @@ def _warn(path: str, what: str, changes: list[str]) -> None:
 
 
 def fingerprint(path: str) -> dict[str, Any]:
-    """Size and a hash of both ends, because hashing a whole large file would take seconds."""
+    """Size and a hash of both ends, because hashing a whole large file would take seconds.
+
+    If the model is split, the size is that of all parts, and the hash covers the ends of each.
+
+    Raises:
+        OSError: a file cannot be read.
+        ModelLoadError: the header is damaged, or a part is missing.
+    """
     digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        digest.update(file.read(_MIB))
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _MIB))
-        digest.update(file.read(_MIB))
+    size = 0
+    for part in model_parts(path):
+        with Path(part).open("rb") as file:
+            digest.update(file.read(_MIB))
+            n_bytes = file.seek(0, os.SEEK_END)
+            file.seek(max(0, n_bytes - _MIB))
+            digest.update(file.read(_MIB))
+        size += n_bytes
     return {"bytes": size, "sha256_of_ends": digest.hexdigest()}

@@ -13,6 +13,7 @@ from typing import Any
 from specbranch_cpp import _core
 from specbranch_cpp._llama import cpu_flags
 from specbranch_cpp._support.files import file_sha256
+from specbranch_cpp._support.model_parts import model_parts, model_sha256
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SYSTEM = Path("/sys/devices/system/cpu")
@@ -131,12 +132,12 @@ def _commit(folder: Path) -> str | None:
 
 
 def model(path: Path) -> dict[str, Any]:
-    """Data that identify a model: name of its file, size, digest."""
+    """Data that identify a model: name of its file, size, digest; of all parts if it is split."""
     file = _core.inspect_model(os.fsencode(path))
     return {
         "name": path.name,
-        "bytes": path.stat().st_size,
-        "sha256": file_sha256(str(path)),
+        "bytes": sum(Path(part).stat().st_size for part in model_parts(str(path))),
+        "sha256": model_sha256(str(path)),
         "parameters": file.n_parameters,
         "quantization": file.quantization,
     }

@@ -46,7 +46,12 @@ def look_at_files(
         )
         report.target = read_model(target, n_ctx, 0, sizes.max_verify)
         if draft is not None:
-            report.draft = read_model(draft, n_ctx, sizes.reserve, sizes.n_seq)
+            report.draft = read_model(draft, n_ctx, sizes.reserve, sizes.n_seq, of=report.target)
+            if report.draft.n_cells - sizes.reserve < report.target.n_cells:
+                report.notes.append(
+                    f"the draft was trained with a context of {report.draft.n_ctx_train:,} tokens; "
+                    "of a longer text it reads the end"
+                )
     except SpecBranchError as error:
         report.object_to(message(error))
     if report.target is not None and report.draft is not None:
@@ -67,7 +72,9 @@ def gpu_layers(machine: MachineKeywords) -> tuple[int, int]:
     return layers, layers if draft_layers is None else draft_layers
 
 
-def read_model(path: Path, n_ctx: int | None, reserve: int, n_outputs: int) -> ModelReport:
+def read_model(
+    path: Path, n_ctx: int | None, reserve: int, n_outputs: int, of: ModelReport | None = None
+) -> ModelReport:
     """The facts of a file, and the memory that the model needs.
 
     Args:
@@ -75,12 +82,16 @@ def read_model(path: Path, n_ctx: int | None, reserve: int, n_outputs: int) -> M
         n_ctx: as in `Engine`. ``None``: the default of `Engine`.
         reserve: number of KV cells beside the context.
         n_outputs: the largest number of tokens of a batch whose logits are computed.
+        of: the target, if this is its draft.
 
     Raises:
         ModelLoadError: the engine cannot use the file.
     """
     file = _core.inspect_model(os.fsencode(path))
-    n_cells = reserve + (N_CTX if n_ctx is None else n_ctx or file.n_ctx_train)
+    n_cells = N_CTX if n_ctx is None else n_ctx or file.n_ctx_train
+    if of is not None:  # a draft's context is never longer than its training
+        n_cells = min(of.n_cells, file.n_ctx_train)
+    n_cells += reserve
     needed = _core.estimate_memory(
         file, _core.ModelOptions(os.fsencode(path)), n_cells=n_cells, n_outputs=n_outputs
     )
@@ -107,7 +118,12 @@ def _compare(report: Report, target: ModelReport, draft: ModelReport) -> None:
     except SpecBranchError as error:
         report.object_to(message(error))
         return
+<<<<<<< HEAD
     report.n_common = pair.n_common
+=======
+    report.n_common = pair.n_common - pair.n_different
+    report.notes += pair.notes
+>>>>>>> odd
     if draft.weights >= target.weights:
         report.notes.append("the draft is not smaller than the target, so it cannot gain speed")
 

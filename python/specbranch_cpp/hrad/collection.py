@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp._support.files import file_sha256, replace_file
+from specbranch_cpp._support.files import replace_file
+from specbranch_cpp._support.model_parts import model_sha256
 from specbranch_cpp.errors import ContextOverflow, InvalidArgument
 from specbranch_cpp.hrad.records import (
     SETTINGS,
@@ -103,8 +104,8 @@ def collect(
         "version": _VERSION,
         "target_name": target.name,
         "draft_name": draft.name,
-        "target_sha256": file_sha256(os.fspath(target)),
-        "draft_sha256": file_sha256(os.fspath(draft)),
+        "target_sha256": model_sha256(os.fspath(target)),
+        "draft_sha256": model_sha256(os.fspath(draft)),
     }
     _adopt(folder, about, engine)
     texts = list(dict.fromkeys(prompts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from specbranch_cpp._engine.request import check_length
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.calls import Call
@@ -26,12 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CompletionCall"]
 
-_FIM_KEYS = (
-    ("fim_pre_token_id", "prefix_token_id"),
-    ("fim_suf_token_id", "suffix_token_id"),
-    ("fim_mid_token_id", "middle_token_id"),
-)
-
 
 class CompletionCall(Call[TextCompletion, CompletionChunk]):
     """A call of `create_completion` that is checked and queued."""
@@ -49,14 +44,12 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
         suffix = given.suffix
         if suffix is not None:
             checked.encoded("suffix", suffix)
-        prompt, written = _prompt(engine, given.prompt)
-        fim = None if suffix is None else _fill_in_the_middle(engine, prompt, suffix)
+        prompt, written = _prompt(engine, given.prompt, suffix)
         self._before = written if echo else ""
-        self._after = suffix if suffix is not None and fim is None else ""
         self._style = CompletionStyle(engine, len(written))
         asked = text_request(
             given,
-            prompt if fim is None else fim,
+            prompt,
             max_tokens=max_tokens,
             logprobs=given.logprobs,
             grammar=grammar,
@@ -72,7 +65,7 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
             chunks.append(chunk)
         known = [entry for entry in entries if entry is not None]
         choice = {
-            "text": "".join([*texts, self._after]),
+            "text": "".join(texts),
             "index": 0,
             "logprobs": CompletionStyle.joined(known) if self._has_logprobs else None,
             "finish_reason": chunks[-1].finish_reason,
@@ -84,8 +77,8 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
             yield self._made(self._before)
         for chunk in self.generation:
             if chunk.finish_reason is not None:
-                if text := chunk.text + self._after:
-                    yield self._made(text)
+                if chunk.text:
+                    yield self._made(chunk.text)
                 yield self._made(
                     "", finish_reason=chunk.finish_reason, **self._speculation(), **self._added()
                 )
@@ -111,31 +104,49 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
         return None if token is None else self._style.entry(token)
 
 
-def _prompt(engine: TextEngine, prompt: Any) -> tuple[str | Sequence[int], str]:
-    """The prompt for the engine, and its text. An empty text becomes the BOS token."""
+def _prompt(engine: TextEngine, prompt: Any, suffix: str | None) -> tuple[str | Sequence[int], str]:
+    """The prompt for the engine, and its text without the suffix.
+
+    An empty text becomes the BOS token. An empty suffix counts as none for a model that cannot fill
+    in the middle.
+    """
+    text = prompt
+    if not isinstance(prompt, str):
+        prompt = checked.tokens("prompt", prompt, engine.vocab_size)
+        text = engine.detokenize(prompt)
+    if suffix or (suffix is not None and engine.fim_tokens is not None):
+        return _fill_in_the_middle(engine, prompt, suffix), text
+    if prompt or not isinstance(prompt, str):
+        return prompt, text
+    if engine.bos_token is None:
+        raise InvalidArgument("prompt is empty, and the model has no BOS token; give a prompt")
+    return [engine.bos_token], ""
+
+
+def _fill_in_the_middle(engine: TextEngine, prompt: str | Sequence[int], suffix: str) -> list[int]:
+    """The tokens of a prompt with the texts before and after the gap.
+
+    Names of control tokens in these texts are plain text. BOS, if the model wants it, is first.
+
+    Raises:
+        InvalidArgument: the model has no fill-in-the-middle tokens.
+        ContextOverflow: the texts cannot fit.
+    """
+    tokens = engine.fim_tokens
+    if tokens is None:
+        raise InvalidArgument(
+            "suffix is given, but the model has no fill-in-the-middle tokens (such as "
+            "<|fim_prefix|>, <|fim_suffix|> and <|fim_middle|>); leave suffix out, or use a model "
+            "that was trained to fill in the middle"
+        )
+    n_bytes = len(checked.encoded("suffix", suffix))
     if isinstance(prompt, str):
-        if prompt:
-            return prompt, prompt
-        if engine.bos_token is None:
-            raise InvalidArgument("prompt is empty, and the model has no BOS token; give a prompt")
-        return [engine.bos_token], ""
-    tokens = checked.tokens("prompt", prompt, engine.vocab_size)
-    return tokens, engine.detokenize(tokens)
-
-
-def _fill_in_the_middle(
-    engine: TextEngine, prompt: str | Sequence[int], suffix: str
-) -> list[int] | None:
-    """The prompt with prefix, suffix and middle. ``None``: the model has no such tokens."""
-    metadata = engine.metadata
-    marks = []
-    for keys in _FIM_KEYS:
-        values = [metadata.get(f"tokenizer.ggml.{key}") for key in keys]
-        marks.append(next((int(value) for value in values if value is not None), None))
-    before, after, middle = marks
-    if before is None or after is None or middle is None:
-        return None
-    begin = engine.tokenize("", add_bos=True)[:1]
+        n_bytes += len(checked.encoded("prompt", prompt))
+    check_length(engine._core, n_bytes)
+    begin = [token for token in engine.tokenize("") if token == engine.bos_token][:1]
     prefix = engine.tokenize(prompt, add_bos=False) if isinstance(prompt, str) else [*prompt]
+    if prefix and prefix[0] == engine.bos_token:
+        begin, prefix = prefix[:1], prefix[1:]
     rest = engine.tokenize(suffix, add_bos=False)
-    return [*(begin if begin != prefix[:1] else ()), before, *prefix, after, *rest, middle]
+    before, after, middle = tokens
+    return [*begin, before, *prefix, after, *rest, middle]

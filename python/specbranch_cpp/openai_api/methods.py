@@ -74,9 +74,11 @@ class OpenAICalls(TextEngine):
 
         Args:
             prompt: a text, or token ids. Names of control tokens in the text become these tokens.
-                An empty text becomes the BOS token.
-            suffix: text after the generated text. A model with fill-in-the-middle tokens generates
-                the middle; for other models the suffix is appended to the text.
+                A text gets the BOS token if the model asks for it and the text does not begin with
+                it. An empty text becomes the BOS token.
+            suffix: the text after the gap that the model fills. The model must have
+                fill-in-the-middle tokens (`Engine.fim_tokens`). Names of control tokens in prompt
+                and suffix are then plain text.
             max_tokens: the largest number of tokens to generate. ``None``, or a value below 1:
                 generate until the context is full.
             temperature: 0: the most probable token; 1: the model's distribution.

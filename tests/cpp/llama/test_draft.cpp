@@ -214,6 +214,30 @@ TEST_CASE("candidates: order, confidences, mask, penalties, noise") {
       CHECK(candidate.token < top);
     }
   }
+  SUBCASE("tokens with another text in the target are never proposed, whatever the settings") {
+    SamplingOptions greedy_biased;
+    greedy_biased.logit_bias[top] = 1000.0F;
+    SamplingOptions hot;
+    hot.temperature = 3.0F;
+    SamplingOptions cut = hot;
+    cut.top_k = 2;
+    cut.repeat_penalty = 0.5F;
+    SamplingOptions nucleus = hot;
+    nucleus.top_p = 0.5F;
+    SamplingOptions tail = hot;
+    tail.min_p = 0.5F;
+    std::vector<Token> never;
+    for (std::size_t i = 0; i < 3; ++i) never.push_back(greedy[i].token);
+    for (const SamplingOptions& sampling :
+         {SamplingOptions(), greedy_biased, hot, cut, nucleus, tail}) {
+      const auto candidates = propose(sampling, {.n_seq = 1, .never_proposed = never}, 5);
+      CHECK(!candidates.empty());
+      for (const Candidate& candidate : candidates) {
+        CHECK(std::find(never.begin(), never.end(), candidate.token) == never.end());
+      }
+    }
+    CHECK(propose({}, {.n_seq = 1, .never_proposed = never}, 1).front().token == greedy[3].token);
+  }
   SUBCASE("bias and penalties") {
     SamplingOptions sampling;
     sampling.logit_bias[7] = 1000.0F;

@@ -70,13 +70,28 @@ def test_check_takes_the_bundled_pair() -> None:
 
 
 @pytest.mark.usefixtures("quick_cpu")
-def test_check_names_the_first_difference(tmp_path: Path) -> None:
-    target = write_tiny_gguf(tmp_path / "target.gguf", weight_type="Q8_0")
-    draft = write_tiny_gguf(tmp_path / "draft.gguf", weight_type="Q8_0", token_text={70: "other"})
-    result = run("check", target, draft)
+def test_check_names_the_first_differences(tmp_path: Path) -> None:
+    target = write_tiny_gguf(tmp_path / "target.gguf", weight_type="Q8_0", n_vocab=320)
+    draft = tmp_path / "draft.gguf"
+    write_tiny_gguf(draft, weight_type="Q8_0", n_vocab=320, token_text={70: "other"}, add_bos=False)
+    result = run("check", target, draft, "--no-measure")
+    assert result.exit_code == 0, result.output
+    assert "the vocabularies have 319 equal tokens" in result.stdout
+    assert "1 token has another text in the draft" in result.stdout
+    assert "token 70 is 'E' in the target and 'other' in the draft" in result.stdout
+    assert "the target adds a BOS token" in result.stdout
+    found = json.loads(run("check", target, draft, "--no-measure", "--json").stdout)
+    assert found["n_common"] == 319
+    assert len(found["notes"]) >= 2
+
+    texts = {token: "y" * 60_000 + str(token) for token in range(70, 87)}
+    write_tiny_gguf(draft, weight_type="Q8_0", n_vocab=320, token_text=texts)
+    result = run("check", target, draft, "--no-measure")
     assert result.exit_code == 1
-    assert "token 70 differs" in result.stdout
-    assert "other" in result.stdout
+    assert "differ in 17 of 320 tokens" in result.stdout
+    assert "token 72 is" in result.stdout
+    assert "family" in result.stdout
+    assert len(result.stdout) < 4000
     assert run("check", target).exit_code == 0
 
 

@@ -62,6 +62,9 @@ def test_errors(client: openai.OpenAI, server: Running) -> None:
     with pytest.raises(openai.BadRequestError) as unknown_mode:
         client.completions.create(model="any", prompt=PROMPT, extra_body={"mode": "magic"})
     assert unknown_mode.value.param == "mode"
+    with pytest.raises(openai.BadRequestError, match="no fill-in-the-middle tokens") as no_gap:
+        client.completions.create(model="any", prompt=PROMPT, suffix="return x\n")
+    assert no_gap.value.param == "suffix"
     for stream in (False, True):
         with pytest.raises(openai.BadRequestError) as too_long:
             client.completions.create(model="any", prompt="x = 1\n" * 2000, stream=stream)

@@ -81,6 +81,8 @@ def write_tiny_gguf(
     n_vocab: int | None = None,
     token_text: Mapping[int, str] | None = None,
     add_bos: bool = True,
+    add_eos: bool | None = None,
+    bos: int = 0,
     eos: int = 0,
     weight_type: WeightType = "F32",
     output_type: WeightType | None = None,
@@ -129,7 +131,11 @@ def write_tiny_gguf(
     writer.add_rope_freq_base(10_000.0)
     writer.add_layer_norm_rms_eps(norm_epsilon)
     writer.add_vocab_size(n_vocab)
-    _add_tokenizer(writer, n_vocab, token_text or {}, control_tokens, add_bos=add_bos, eos=eos)
+    _add_tokenizer(
+        writer, n_vocab, token_text or {}, control_tokens, add_bos=add_bos, bos=bos, eos=eos
+    )
+    if add_eos is not None:
+        writer.add_add_eos_token(add_eos)
     if sentencepiece:
         writer.add_tokenizer_model("llama")
         writer.add_token_scores([0.0] * n_vocab)
@@ -194,6 +200,7 @@ def _add_tokenizer(
     *,
     add_bos: bool,
     eos: int,
+    bos: int = 0,
 ) -> None:
     tokens: list[str] = [END_OF_TEXT, *byte_characters(), *(a + b for a, b in MERGES)]
     types: list[TokenType] = [TokenType.CONTROL] + [TokenType.NORMAL] * (len(tokens) - 1)
@@ -207,6 +214,6 @@ def _add_tokenizer(
 
     writer.add_token_list(tokens)
     writer.add_token_types(types)
-    writer.add_bos_token_id(0)
+    writer.add_bos_token_id(bos)
     writer.add_eos_token_id(eos)
     writer.add_add_bos_token(add_bos)

@@ -6,10 +6,12 @@
 #include <map>
 #include <string_view>
 #include <unordered_set>
+#include <utility>
 
 #include "gguf.h"
-#include "llama.h"
 #include "specbranch/llama/file/gguf_reader.h"
+#include "specbranch/llama/file/split_model.h"
+#include "specbranch/llama/vocabulary/quote.h"
 
 namespace specbranch::llama {
 namespace {
@@ -17,6 +19,7 @@ namespace {
 // llama.cpp asserts these (LLAMA_MAX_LAYERS, LLAMA_MAX_EXPERTS).
 constexpr std::int64_t kMaxLayers = 512;
 constexpr std::int64_t kMaxExperts = 1024;
+constexpr std::size_t kLongestName = 64;  // of an architecture, far above llama.cpp's longest
 
 constexpr std::array kNotGenerative = {
     std::string_view("bert"),
@@ -93,8 +96,8 @@ void check_epsilons(const GgufReader& gguf, const std::string& arch) {
 void check_architecture(const GgufReader& gguf, const std::string& arch) {
   if (contains(kNotGenerative, arch) || !gguf.flag(arch + ".attention.causal").value_or(true) ||
       gguf.integer(arch + ".pooling_type").value_or(0) > 0) {
-    gguf.refuse("'" + arch +
-                "' with these settings is an encoder or a model for embeddings or "
+    gguf.refuse(quote(arch) +
+                " with these settings is an encoder or a model for embeddings or "
                 "ranking; it cannot generate text");
   }
   require_integer(gguf, arch + ".block_count", 1, kMaxLayers);
@@ -109,7 +112,8 @@ void check_architecture(const GgufReader& gguf, const std::string& arch) {
   check_epsilons(gguf, arch);
   const auto scaling = gguf.text(arch + ".rope.scaling.type");
   if (scaling && !contains(kRopeScalings, *scaling)) {
-    gguf.refuse(arch + ".rope.scaling.type is '" + *scaling + "', which llama.cpp does not know");
+    gguf.refuse(arch + ".rope.scaling.type is " + quote(*scaling) +
+                ", which llama.cpp does not know");
   }
 }
 
@@ -131,8 +135,8 @@ int check_vocabulary(const GgufReader& gguf) {
     const std::string_view text = gguf_get_arr_str(gguf.get(), id, i);
     // llama.cpp renames empty tokens, and asserts that no other one repeats.
     if (!text.empty() && !seen.insert(text).second) {
-      gguf.refuse("token " + std::to_string(i) + " ('" + std::string(text) +
-                  "') is in the vocabulary twice");
+      gguf.refuse("token " + std::to_string(i) + " (" + quote(text) +
+                  ") is in the vocabulary twice");
     }
   }
   return static_cast<int>(n);
@@ -209,11 +213,20 @@ std::uint64_t ModelFile::cell_bytes(int type_k, int type_v) const {
 
 ModelFile inspect_model_file(const std::string& path, bool with_weights) {
   const GgufReader gguf(path, with_weights);
+  if (!with_weights && gguf.integer("split.count").value_or(1) > 1) {
+    gguf.refuse("metadata without weights cannot be split");
+  }
+  // The other parts have hardly any metadata, so this comes before all checks of metadata.
+  std::vector<std::string> parts = find_parts(gguf);
+  if (parts.size() > 1) check_part(gguf, 0, static_cast<int>(parts.size()));
   const auto arch = gguf.text("general.architecture");
   if (!arch) gguf.refuse("the metadata has no general.architecture; this is not a language model");
+  if (arch->size() > kLongestName) {
+    gguf.refuse("llama.cpp knows no architecture " + quote(*arch));
+  }
   const auto kind = gguf.text("general.type");
   if (kind && *kind != "model") {
-    gguf.refuse("the file holds a '" + *kind + "', not a language model");
+    gguf.refuse("the file holds a " + quote(*kind) + ", not a language model");
   }
 
   ModelFile file;
@@ -229,21 +242,10 @@ ModelFile inspect_model_file(const std::string& path, bool with_weights) {
   std::map<int, std::uint64_t> bytes_of_type;
   add_tensors(gguf, file, bytes_of_type);
   if (!with_weights) file.embedding = {};
-  const auto n_parts = gguf.integer("split.count").value_or(1);
-  if (n_parts > 1 && !with_weights) gguf.refuse("metadata without weights cannot be split");
-  if (n_parts > 1) {
-    const auto part = static_cast<int>(gguf.integer("split.no").value_or(0));
-    if (part != 0) gguf.refuse("this is part " + std::to_string(part + 1) + "; name the first");
-    const auto count = static_cast<int>(n_parts);
-    std::vector<char> prefix(path.size() + 1);
-    if (llama_split_prefix(prefix.data(), prefix.size(), path.c_str(), part, count) <= 0) {
-      gguf.refuse("a file of " + std::to_string(count) + " parts must be named *-00001-of-*.gguf");
-    }
-    for (int i = 1; i < count; ++i) {
-      std::vector<char> next(path.size() + 32);
-      llama_split_path(next.data(), next.size(), prefix.data(), i, count);
-      add_tensors(GgufReader(next.data()), file, bytes_of_type);
-    }
+  for (std::size_t i = 1; i < parts.size(); ++i) {
+    const GgufReader part(parts[i]);
+    check_part(part, static_cast<int>(i), static_cast<int>(parts.size()));
+    add_tensors(part, file, bytes_of_type);
   }
   if (bytes_of_type.empty()) gguf.refuse("the file has no weights");
   const auto most =
@@ -253,6 +255,7 @@ ModelFile inspect_model_file(const std::string& path, bool with_weights) {
   file.quantization = ggml_type_name(static_cast<ggml_type>(most->first));
   file.uniform_weights = bytes_of_type.size() == 1;
   count_cell_elements(gguf, *arch, file);
+  file.parts = std::move(parts);
   return file;
 }
 

@@ -19,7 +19,8 @@ struct TensorPlace {
 /// The facts of a model file that need no weights. Costs a read of the header (the vocabulary is
 /// its largest part): 10 to 100 ms for 150,000 tokens.
 struct ModelFile {
-  std::string path;
+  std::string path;                ///< as it was given.
+  std::vector<std::string> parts;  ///< the files, in order; of a model that is not split: `path`.
   std::string architecture;
   std::string name;             ///< `general.name`; may be empty.
   std::string quantization;     ///< the type that holds most of the weights' bytes, e.g. "q8_0".

@@ -10,6 +10,7 @@
 #include "specbranch/llama/file/embedding_table.h"
 #include "specbranch/llama/file/gguf_reader.h"
 #include "specbranch/llama/file/init_from_source.h"
+#include "specbranch/llama/file/split_model.h"
 #include "specbranch/llama/runtime/backend.h"
 
 namespace specbranch::llama {
@@ -118,7 +119,7 @@ std::shared_ptr<const Weights> Weights::load(const ModelOptions& options, const 
       const GgufReader gguf(options.path, /*with_weights=*/false);
       weights->model_ = init_from_source(gguf, fill, report, params);
     } else {
-      weights->model_.reset(llama_model_load_from_file(options.path.c_str(), params));
+      weights->model_ = load_parts(weights->file_.parts, params);
     }
   } catch (const Error&) {
     throw;  // ours already

@@ -1,6 +1,7 @@
 #include "specbranch/llama/models/draft.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
 #include "specbranch/base/errors.h"
@@ -28,6 +29,7 @@ LlamaDraft::LlamaDraft(const std::shared_ptr<const Weights>& weights, const Mode
     : n_ctx_(context_length(*weights, model)),
       n_common_(options.n_common > 0 ? std::min(options.n_common, weights->vocabulary().size())
                                      : weights->vocabulary().size()),
+      never_proposed_(options.never_proposed),
       chunk_(std::min(model.n_batch, model.n_ubatch)),
       context_(weights, model, shape_of(*weights, model, options), &abort_) {
   if (!weights->can_roll_back()) checkpoints_.emplace(context_, chunk_);
@@ -198,6 +200,9 @@ std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const SequenceIn
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const auto path = context_.content(inputs[i].seq);
       const auto row = context_.logits(rows_[i]).first(static_cast<std::size_t>(n_common_));
+      for (const Token token : never_proposed_) {
+        row[static_cast<std::size_t>(token)] = -std::numeric_limits<float>::infinity();
+      }
       // The first sequence is the most probable one: there the order has to be the target's.
       const SoftmaxSum sum = i == 0 ? SoftmaxSum::kExact : SoftmaxSum::kQuick;
       Session& session = sessions_.at(inputs[i].generation_id, "LlamaDraft::draft");

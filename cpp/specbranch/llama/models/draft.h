@@ -23,6 +23,8 @@ struct DraftOptions {
   /// Ids from this one on are never proposed: the target lacks them (see check_compatible). 0: all
   /// of the draft's own.
   int n_common = 0;
+  /// Ids below that which are never proposed either, as the target has other texts for them.
+  std::vector<Token> never_proposed = {};
 };
 
 /// Sequences of a recurrent draft that branches leave to checkpoints (see StatePlacement).
@@ -70,6 +72,7 @@ class LlamaDraft final : public DraftModel {
 
   Pos n_ctx_;
   int n_common_;
+  std::vector<Token> never_proposed_;
   int chunk_;
   LlamaContext context_;
   std::optional<PromptCheckpoints> checkpoints_;  ///< where sequences cannot be cut.

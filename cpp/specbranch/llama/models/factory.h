@@ -18,7 +18,8 @@ inline ModelFactory<TargetModel> target_factory(std::shared_ptr<const Weights> w
   };
 }
 
-/// `options.n_common`: what check_compatible returned for the two vocabularies.
+/// `options.n_common`, `options.never_proposed`: what check_compatible returned for the two
+/// vocabularies.
 inline ModelFactory<DraftModel> draft_factory(std::shared_ptr<const Weights> weights,
                                               ModelOptions model, DraftOptions options = {}) {
   return [weights = std::move(weights), model = std::move(model), options] {

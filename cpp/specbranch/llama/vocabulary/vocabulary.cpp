@@ -1,7 +1,6 @@
 #include "specbranch/llama/vocabulary/vocabulary.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <limits>
 
 #include "llama.h"
@@ -9,10 +8,6 @@
 
 namespace specbranch::llama {
 namespace {
-
-// llama.cpp's limits for a pair of models.
-constexpr int kMaxSizeDifference = 128;
-constexpr Token kFirstComparedToken = 5;
 
 std::string piece_of(const llama_vocab* vocab, Token token, bool special) {
   std::string piece(32, '\0');
@@ -38,22 +33,6 @@ void check_special_tokens(const llama_vocab* vocab) {
   if (llama_vocab_get_add_sep(vocab) && llama_vocab_sep(vocab) == LLAMA_TOKEN_NULL) {
     throw ModelLoadError("[Vocabulary] the model asks for a SEP token and has none");
   }
-}
-
-std::string quoted(std::string_view text) {
-  static constexpr std::string_view kHex = "0123456789abcdef";
-  std::string out = "'";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7F) {
-      out += "\\x";
-      out += kHex[byte >> 4U];
-      out += kHex[byte & 0xFU];
-    } else {
-      out += c;
-    }
-  }
-  return out + "'";
 }
 
 }  // namespace
@@ -95,6 +74,7 @@ std::vector<Token> Vocabulary::tokenize(std::string_view text, bool add_special,
                          static_cast<std::int32_t>(tokens.size()), add_special, parse_special);
       if (n >= 0) {
         tokens.resize(static_cast<std::size_t>(n));
+        if (add_special) drop_second_bos(tokens);
         return tokens;
       }
       if (n == std::numeric_limits<std::int32_t>::min()) {
@@ -107,6 +87,14 @@ std::vector<Token> Vocabulary::tokenize(std::string_view text, bool add_special,
   } catch (const std::exception& error) {
     throw InvalidArgument(std::string("[Vocabulary::tokenize] the text cannot be tokenized; ") +
                           error.what());
+  }
+}
+
+/// A text that begins with the name of the BOS token has it already.
+void Vocabulary::drop_second_bos(std::vector<Token>& tokens) const {
+  const Token token = bos();
+  if (adds_bos() && tokens.size() >= 2 && tokens[0] == token && tokens[1] == token) {
+    tokens.erase(tokens.begin());
   }
 }
 
@@ -136,37 +124,13 @@ Token Vocabulary::eos() const noexcept { return llama_vocab_eos(vocab_); }
 bool Vocabulary::adds_bos() const noexcept { return llama_vocab_get_add_bos(vocab_); }
 bool Vocabulary::adds_eos() const noexcept { return llama_vocab_get_add_eos(vocab_); }
 
-int check_compatible(const Vocabulary& target, const Vocabulary& draft) {
-  const auto require_equal = [](const std::string& what, auto of_target, auto of_draft) {
-    if (of_target == of_draft) return;
-    throw IncompatibleModels("[check_compatible] " + what + " differs; target " +
-                             std::to_string(of_target) + ", draft " + std::to_string(of_draft));
-  };
-  require_equal("the kind of vocabulary", static_cast<int>(llama_vocab_type(target.get())),
-                static_cast<int>(llama_vocab_type(draft.get())));
-  require_equal("'add a BOS token'", static_cast<int>(target.adds_bos()),
-                static_cast<int>(draft.adds_bos()));
-  require_equal("the BOS token", target.bos(), draft.bos());
-  require_equal("'add an EOS token'", static_cast<int>(target.adds_eos()),
-                static_cast<int>(draft.adds_eos()));
-  require_equal("the EOS token", target.eos(), draft.eos());
-  if (std::abs(target.size() - draft.size()) > kMaxSizeDifference) {
-    throw IncompatibleModels(
-        "[check_compatible] the sizes of the vocabularies differ too much; "
-        "target " +
-        std::to_string(target.size()) + ", draft " + std::to_string(draft.size()) + "; " +
-        std::to_string(kMaxSizeDifference));
+std::optional<FimTokens> Vocabulary::fim() const {
+  const FimTokens tokens{llama_vocab_fim_pre(vocab_), llama_vocab_fim_suf(vocab_),
+                         llama_vocab_fim_mid(vocab_)};
+  if (!contains(tokens.prefix) || !contains(tokens.suffix) || !contains(tokens.middle)) {
+    return std::nullopt;
   }
-  const int n_common = std::min(target.size(), draft.size());
-  for (Token token = kFirstComparedToken; token < n_common; ++token) {
-    const std::string_view a = llama_vocab_get_text(target.get(), token);
-    const std::string_view b = llama_vocab_get_text(draft.get(), token);
-    if (a != b) {
-      throw IncompatibleModels("[check_compatible] token " + std::to_string(token) +
-                               " differs; target " + quoted(a) + ", draft " + quoted(b));
-    }
-  }
-  return n_common;
+  return tokens;
 }
 
 }  // namespace specbranch::llama

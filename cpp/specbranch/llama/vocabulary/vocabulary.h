@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,13 @@
 struct llama_vocab;
 
 namespace specbranch::llama {
+
+/// What a prompt of a model that fills in the middle of a text is made of.
+struct FimTokens {
+  Token prefix = -1;  ///< before the text before the gap.
+  Token suffix = -1;  ///< before the text after it.
+  Token middle = -1;  ///< last: the model goes on with the text in the gap.
+};
 
 /// A model's vocabulary.
 ///
@@ -25,7 +33,8 @@ class Vocabulary {
   const llama_vocab* get() const noexcept { return vocab_; }
   int size() const noexcept { return static_cast<int>(pieces_.size()); }
 
-  /// The bytes of `text` as tokens. `add_special`: with the BOS/EOS that the model asks for.
+  /// The bytes of `text` as tokens. `add_special`: with the BOS/EOS that the model asks for; a text
+  /// that begins with the name of the BOS token, parsed, gets no second one.
   /// `parse_special`: text such as `<|im_end|>` becomes the control token of that name, so that
   /// text from strangers must not be parsed so. Throws InvalidArgument.
   std::vector<Token> tokenize(std::string_view text, bool add_special, bool parse_special) const;
@@ -45,17 +54,15 @@ class Vocabulary {
   Token eos() const noexcept;      ///< -1: none.
   bool adds_bos() const noexcept;
   bool adds_eos() const noexcept;
+  /// None unless the model has all three: by the file's keys, or by the names that llama.cpp knows.
+  std::optional<FimTokens> fim() const;
 
  private:
+  void drop_second_bos(std::vector<Token>& tokens) const;
+
   const llama_vocab* vocab_;
   std::vector<std::string> pieces_;
   std::size_t longest_ = 1;
 };
-
-/// Tokens that both vocabularies have: ids below this number mean the same text in both.
-/// Throws IncompatibleModels naming the first difference, with the texts of both sides. The rule is
-/// llama.cpp's: the same kind, BOS and EOS, sizes within 128 (padding differs), and equal text for
-/// the ids from 5 on.
-int check_compatible(const Vocabulary& target, const Vocabulary& draft);
 
 }  // namespace specbranch::llama
