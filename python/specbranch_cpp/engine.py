@@ -23,7 +23,7 @@ from specbranch_cpp.errors import EngineClosed, InvalidArgument
 from specbranch_cpp.generation import Generation, Shared
 from specbranch_cpp.openai_api.methods import OpenAICalls
 from specbranch_cpp.options import Model, Sampling, Speculation
-from specbranch_cpp.results import EngineStats, ExactRows, StepCosts
+from specbranch_cpp.results import EngineStats, ExactRows, PairPlacement, StepCosts
 
 if TYPE_CHECKING:
     import random
@@ -245,6 +245,7 @@ class Engine(OpenAICalls):
         self._shared = Shared()
         self._key = loaded.key
         self._profile_path = loaded.profile
+        self._placement = loaded.placement
         self._chat_template = chat_template
         self._pid = os.getpid()
         _live.add(self)
@@ -403,6 +404,14 @@ class Engine(OpenAICalls):
         its target is recurrent, so that no batch has more than one token.
         """
         return ExactRows._from_core(self._core.exact_rows)
+
+    @property
+    def placement(self) -> PairPlacement | None:
+        """Where the models run, and the memory that they take.
+
+        ``None``: it is not known, because llama.cpp does not tell it for ``split_mode`` 2 or 3.
+        """
+        return self._placement
 
     def save_profile(self, path: str | os.PathLike[str]) -> None:
         """Writes the measurements of the two models to a file for ``Engine(..., profile=path)``.

@@ -50,14 +50,6 @@ struct EngineSpec {
   PairProfile profile;
 };
 
-/// Every sequence of the draft may have an output in one batch.
-void check_draft_batch(const EngineSpec& spec, const llama::PairSizes& sizes) {
-  if (spec.draft->n_batch >= sizes.n_seq) return;
-  throw InvalidArgument("draft_n_batch is " + std::to_string(spec.draft->n_batch) +
-                        "; with max_branches=" + std::to_string(spec.max_branches) +
-                        " it must be at least " + std::to_string(sizes.n_seq));
-}
-
 using Report = std::function<bool(double share)>;
 
 /// How batches are padded for `bit_exact`: as it was found before, or by a test of `target`, which
@@ -79,7 +71,7 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
 
   const llama::PairSizes sizes =
       llama::pair_sizes(spec.max_draft, spec.max_branches, spec.draft.value_or(spec.target));
-  if (spec.draft) check_draft_batch(spec, sizes);
+  if (spec.draft) llama::check_draft_batch(*spec.draft, sizes, spec.max_branches);
 
   // Both headers first: a bad draft is found before a large target is read.
   const auto weight_bytes = [](const ModelOptions& options, const llama::TensorFill& fill) {
@@ -265,6 +257,9 @@ void register_load(py::module_& m) {
              return options;
            }),
            py::arg("path"))
+      .def("__copy__", [](const ModelOptions& options) { return options; })
+      .def_property_readonly("path",
+                             [](const ModelOptions& options) { return py::bytes(options.path); })
       .def_readwrite("n_gpu_layers", &ModelOptions::n_gpu_layers)
       .def_readwrite("main_gpu", &ModelOptions::main_gpu)
       .def_readwrite("devices", &ModelOptions::devices)

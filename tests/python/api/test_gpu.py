@@ -54,7 +54,7 @@ PLACEMENTS = {
 
 
 def gpus() -> list[_core.DeviceInfo]:
-    return [device for device in _core.list_devices() if not device.is_cpu]
+    return [device for device in _core.list_devices() if device.is_gpu]
 
 
 skip_without_gpu = pytest.mark.skipif(

@@ -79,9 +79,25 @@ constexpr std::array kMarkLayerInputs = {
 
 std::shared_ptr<const Weights> Weights::load(const ModelOptions& options, const Progress& progress,
                                              const TensorFill& fill) {
+  return read(options, progress, fill, /*outline=*/false);
+}
+
+std::shared_ptr<const Weights> Weights::outline(const ModelOptions& options, bool with_weights) {
+  TensorFill none;
+  if (!with_weights) {
+    none = [](const std::string& name, std::span<std::byte>) {
+      throw FatalError("[Weights::outline] llama.cpp asks for the weights; " + name);
+    };
+  }
+  return read(options, {}, none, /*outline=*/true);
+}
+
+std::shared_ptr<const Weights> Weights::read(const ModelOptions& options, const Progress& progress,
+                                             const TensorFill& fill, bool outline) {
   validate(options);
   init_backend();
   std::shared_ptr<Weights> weights(new Weights);
+  weights->is_outline_ = outline;
   weights->file_ = inspect_model_file(options.path, /*with_weights=*/!fill);
 
   std::vector<ggml_backend_dev_t> devices = find_devices(options);
@@ -101,7 +117,9 @@ std::shared_ptr<const Weights> Weights::load(const ModelOptions& options, const 
   params.split_mode = static_cast<llama_split_mode>(options.split_mode);
   params.main_gpu = options.main_gpu;
   if (!options.tensor_split.empty()) params.tensor_split = split.data();
-  params.load_mode = load_mode(options);
+  params.no_alloc = outline;
+  // llama.cpp asserts that an outline maps nothing.
+  params.load_mode = outline ? LLAMA_LOAD_MODE_NONE : load_mode(options);
   params.check_tensors = options.check_tensors;
   params.use_extra_bufts = options.use_extra_bufts;
   params.progress_callback = report_progress;

@@ -12,8 +12,6 @@ namespace specbranch::llama {
 namespace {
 
 constexpr int kCpuChunk = 128;
-/// Each costs a copy of the recurrent state: of a large hybrid model tens of megabytes.
-constexpr int kMostSnapshots = 7;
 
 /// Tokens of one verification at most, so that its padded rows fit into a batch.
 int max_batch(const Weights& weights, const ModelOptions& model, const TargetOptions& options) {
