@@ -63,8 +63,9 @@ class Engine(OpenAICalls):
         n_ctx: the largest number of tokens of prompt and text together, default 4096: see
             `Model.n_ctx`. All keywords from here to ``use_extra_bufts`` are fields of `Model`.
         draft_n_ctx: the same number for the draft. ``None`` (default): the value of the target. All
-            other keywords with this prefix are fields of `Model`, too. ``draft_n_threads``,
-            ``draft_n_threads_batch`` and ``draft_cpus`` have their own defaults.
+            other keywords with this prefix are fields of `Model`, too. ``draft_n_gpu_layers``,
+            ``draft_n_threads``, ``draft_n_threads_batch`` and ``draft_cpus`` have their own
+            defaults.
         speculation: the default speculation options of `generate`, as one object.
         mode: the default mode of `generate`, default ``"auto"``: see `Speculation.mode`.
         policy: the default policy of `generate`: see `Speculation.policy`.
@@ -102,7 +103,7 @@ class Engine(OpenAICalls):
         InvalidArgument: an option has the wrong type, is out of its range, or is given twice; or
             ``bit_exact`` is True, and no batch of two tokens agrees with single tokens.
         ModelLoadError: a file is missing, damaged, or not a model that generates text, or there is
-            not enough memory.
+            not enough memory; the message then says which settings would fit.
         IncompatibleModels: the draft has another vocabulary, or it is recurrent.
 
     Sources: SpecBranch (arXiv:2506.01979), PEARL (arXiv:2408.11850), speculative decoding

@@ -62,7 +62,9 @@ def _all_changed(pair: Pair, **values: object) -> Pair:
     return target.changed(**values), None if draft is None else draft.changed(**values)
 
 
-def _fewer_layers(pair: Pair, planned: Callable[[Pair], Layout | None]) -> Iterator[tuple[str, Pair]]:
+def _fewer_layers(
+    pair: Pair, planned: Callable[[Pair], Layout | None]
+) -> Iterator[tuple[str, Pair]]:
     target, draft = pair
     if draft is not None and not draft.automatic and draft.options.n_gpu_layers != 0:
         yield "draft_n_gpu_layers=0", (target, draft.changed(n_gpu_layers=0))

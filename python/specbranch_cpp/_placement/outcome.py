@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from specbranch_cpp._placement.memory import Memories, Shortage
-    from specbranch_cpp._placement.planning import Placed, Layout, Side
+    from specbranch_cpp._placement.planning import Layout, Placed, Side
 
 
 def placement_of(plan: Layout) -> PairPlacement | None:

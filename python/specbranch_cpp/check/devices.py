@@ -8,7 +8,7 @@ from specbranch_cpp._placement.memory import MAIN
 from specbranch_cpp.check.report import DeviceMemory
 
 if TYPE_CHECKING:
-    from specbranch_cpp._placement.planning import Placed, Layout
+    from specbranch_cpp._placement.planning import Layout, Placed
 
 
 def memory_by_device(plan: Layout) -> list[DeviceMemory]:

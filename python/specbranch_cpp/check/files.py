@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from specbranch_cpp._engine.machine_keywords import MachineKeywords
-    from specbranch_cpp._placement.planning import Placed, Layout
+    from specbranch_cpp._placement.planning import Layout, Placed
 
 
 def look_at_files(

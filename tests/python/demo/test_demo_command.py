@@ -187,7 +187,7 @@ def test_the_bundled_pair_as_it_is() -> None:
 
 @pytest.mark.usefixtures("small")
 def test_too_little_memory_to_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_core, "available_memory", lambda: 20_000_000)
+    monkeypatch.setattr(_core, "available_memory", lambda: 50_000_000)
     result = run("-n", 8, "--repeat", 1)
     assert result.exit_code == 0, result.stderr
     assert "There is too little free memory to grow the bundled pair" in result.stdout
