@@ -24,6 +24,7 @@ from typing import Any
 
 from specbranch_cpp import Engine, SpecBranchError, _core, demo
 
+LOGGER = logging.getLogger("specbranch_cpp")
 MIB = 2**20
 KINDS = ("model", "KV", "RS", "state", "compute")
 SIZE = re.compile(rf"({'|'.join(KINDS)}) buffer size = +([\d.]+) MiB")
@@ -58,20 +59,24 @@ def anonymous_bytes() -> int:
 def measure(target: Path, draft: Path | None, settings: dict[str, Any]) -> dict[str, Any]:
     """The estimate and the allocation of one combination, in bytes."""
     log = SizeLog()
-    logger = logging.getLogger("specbranch_cpp")
-    logger.addHandler(log)
-    logger.setLevel(logging.INFO)
+    level = LOGGER.level
+    LOGGER.addHandler(log)
+    LOGGER.setLevel(logging.INFO)
     begin = anonymous_bytes()
-    with Engine(target, draft, use_mmap=False, measure_costs=False, mode="autoregressive",
-                **settings) as engine:  # fmt: skip
-        placement = engine.placement
-        if placement is None:
-            raise SystemExit("the estimate is not known")
-        models = [placement.target] + ([] if placement.draft is None else [placement.draft])
-        estimate = sum(sum(model.memory.values()) for model in models)
-        prompt = [token % engine.vocab_size for token in range(5, 5 + PROMPT)]
-        engine.generate(prompt, max_tokens=4).result()
-        in_process = anonymous_bytes() - begin
+    try:
+        with Engine(target, draft, use_mmap=False, measure_costs=False, mode="autoregressive",
+                    **settings) as engine:  # fmt: skip
+            placement = engine.placement
+            if placement is None:
+                raise SystemExit("the estimate is not known")
+            models = [placement.target] + ([] if placement.draft is None else [placement.draft])
+            estimate = sum(sum(model.memory.values()) for model in models)
+            prompt = [token % engine.vocab_size for token in range(5, 5 + PROMPT)]
+            engine.generate(prompt, max_tokens=4).result()
+            in_process = anonymous_bytes() - begin
+    finally:
+        LOGGER.removeHandler(log)
+        LOGGER.setLevel(level)
     return {
         "estimate": estimate - _logits(target, draft, settings),
         "allocated": round(sum(log.sizes.values())),

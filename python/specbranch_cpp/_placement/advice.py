@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from specbranch_cpp._placement.memory import MAIN, Memories
 from specbranch_cpp._placement.planning import plan
+from specbranch_cpp.errors import SpecBranchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +41,10 @@ def what_fits(
     in_main = any(each.place == MAIN for each in shortages)
 
     def planned(changed: Pair) -> Layout | None:
-        found = plan(*changed, measured or Memories.measured)
+        try:
+            found = plan(*changed, measured or Memories.measured)
+        except SpecBranchError:  # not every model can have every type of cache
+            return None
         return None if found.memories.shortages() else found
 
     fits = []
@@ -60,6 +64,19 @@ def _sides(pair: Pair) -> list[Side]:
 def _all_changed(pair: Pair, **values: object) -> Pair:
     target, draft = pair
     return target.changed(**values), None if draft is None else draft.changed(**values)
+
+
+def _words(pair: Pair, changed: Pair, names: Sequence[str]) -> str:
+    """The keywords that make the change. A draft that had the target's values has them again."""
+    (target, draft), (new_target, new_draft) = pair, changed
+    words = [f"{name}={getattr(new_target.options, name)}" for name in names]
+    if draft is not None and new_draft is not None:
+        words += [
+            f"draft_{name}={getattr(new_draft.options, name)}"
+            for name in names
+            if getattr(draft.options, name) != getattr(target.options, name)
+        ]
+    return ", ".join(words)
 
 
 def _fewer_layers(
@@ -94,7 +111,8 @@ def _smaller_contexts(pair: Pair) -> Iterator[tuple[str, Pair]]:
         shorter = [
             side.changed(n_ctx=min(side.options.n_ctx or n_ctx, n_ctx)) for side in _sides(pair)
         ]
-        yield f"n_ctx={n_ctx}", (shorter[0], shorter[1] if len(shorter) > 1 else None)
+        changed = (shorter[0], shorter[1] if len(shorter) > 1 else None)
+        yield _words(pair, changed, ("n_ctx",)), changed
         n_ctx //= 2
 
 
@@ -107,8 +125,9 @@ def _smaller_caches(pair: Pair) -> Iterator[tuple[str, Pair]]:
     )
     for name, number in (("q8_0", _Q8_0), ("q4_0", _Q4_0)):
         if _BITS[number] < largest:
-            words = f"type_k='{name}', type_v='{name}'"
-            yield words, _all_changed(pair, type_k=number, type_v=number)
+            changed = _all_changed(pair, type_k=number, type_v=number)
+            words = _words(pair, changed, ("type_k", "type_v"))
+            yield words.replace(f"={number}", f"='{name}'"), changed
 
 
 def _less_main_memory(pair: Pair) -> Iterator[tuple[str, Pair]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -86,11 +87,13 @@ class Memories:
         main: free main memory. ``None``: not known.
         gpus: all GPUs by name, in the order of llama.cpp.
         given: needs of the models that have their place.
+        unified: whether ggml lets GPUs use main memory if their own is full, as the user asked.
     """
 
     main: int | None
     gpus: dict[str, GpuMemory]
     given: tuple[Need, ...] = field(default=())
+    unified: bool = False
 
     @classmethod
     def measured(cls) -> Memories:
@@ -102,7 +105,8 @@ class Memories:
             for device in _core.list_devices()
             if device.is_gpu
         }
-        return cls(_core.available_memory(), gpus)
+        unified = "GGML_CUDA_ENABLE_UNIFIED_MEMORY" in os.environ
+        return cls(_core.available_memory(), gpus, unified=unified)
 
     def after(self, need: Need) -> Memories:
         """The same after a model got what it needs."""
@@ -143,7 +147,8 @@ class Memories:
             gpu = self.gpus.get(name)
             needed = sum(need.gpus.get(name, 0) for need in self.given)
             # A GPU that tells nothing is not known to be too small.
-            if gpu is not None and gpu.total > 0 and needed > gpu.free:
+            known = gpu is not None and gpu.total > 0 and not self.unified
+            if gpu is not None and known and needed > gpu.free:
                 found.append(Shortage(name, needed, gpu.free))
         if self.main is not None and self._in_main() > self.main:
             found.append(Shortage(MAIN, self._in_main(), self.main))

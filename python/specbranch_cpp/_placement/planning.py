@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from specbranch_cpp import _core
 from specbranch_cpp._placement.layers import most_layers
 from specbranch_cpp._placement.memory import Memories, Need
-from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.errors import InvalidArgument, ModelLoadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -159,16 +159,30 @@ def _beside_each_other(
                 f"{side.prefix}n_gpu_layers must be given, because llama.cpp does not tell how "
                 "much memory the layers would need"
             )
-        found = _lay_out(side.changed(n_gpu_layers=-1) if side.automatic else side)
+        if side.automatic and None in placed.values():
+            # Nobody knows what the other model leaves.
+            placed[side.role] = _on_cpu(side)
+            continue
+        found = _tried(side.changed(n_gpu_layers=-1)) if side.automatic else _lay_out(side)
         if left is None:
             # The first layout starts the driver, which takes memory of its own.
             free = left = measured()
-        if found is not None:
+        if side.automatic:
+            found = _most(side, found, left)
+        elif found is not None:
             found = _split(found, left)
-            found = _most(found, left) if side.automatic else found
+        if found is not None:
             left = left.after(found.need)
         placed[side.role] = found
     return placed, free or measured()
+
+
+def _tried(side: Side) -> Placed | None:
+    """``None``: a GPU cannot hold the recurrent states, which even a layout allocates."""
+    try:
+        return Placed(side, side.footprint())
+    except ModelLoadError:
+        return None
 
 
 def _split(found: Placed, memories: Memories) -> Placed:
@@ -190,24 +204,35 @@ def _split(found: Placed, memories: Memories) -> Placed:
     return Placed(side, side.footprint())
 
 
-def _most(found: Placed, memories: Memories) -> Placed:
-    """As many layers as fit beside what was given before; ``found`` has all of them."""
-    side = found.side
-    if side.options.n_gpu_layers == 0:
-        return found
-    if not found.need.gpus:  # no GPU may be used
+def _most(side: Side, whole: Placed | None, memories: Memories) -> Placed:
+    """As many layers as fit beside what was given before.
+
+    Args:
+        side: the model.
+        whole: the same with all layers on GPUs, as `_tried` has it.
+        memories: what is free.
+    """
+    if whole is None:
+        # Says what is wrong with the file, if that is the reason.
+        n_layers, too_much = _on_cpu(side).footprint.n_layers, 1
+    elif not whole.need.gpus:  # no GPU may be used
         return _on_cpu(side)
-    excess_of_all = memories.excess(found.need)
-    if excess_of_all <= 0:
-        return found
+    else:
+        whole = _split(whole, memories)
+        side, n_layers = whole.side, whole.footprint.n_layers
+        too_much = memories.excess(whole.need)
+        if too_much <= 0:
+            return whole
     tried: dict[int, Placed] = {}
 
     def excess(n_layers: int) -> int:
-        fewer = side.changed(n_gpu_layers=n_layers)
-        tried[n_layers] = Placed(fewer, fewer.footprint())
-        return memories.excess(tried[n_layers].need)
+        found = _tried(side.changed(n_gpu_layers=n_layers))
+        if found is None:
+            return 1
+        tried[n_layers] = found
+        return memories.excess(found.need)
 
-    most = most_layers(found.footprint.n_layers, excess, excess_of_all)
+    most = most_layers(n_layers, excess, too_much)
     return tried[most] if most else _on_cpu(side)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+from tests.python.support.stand_in_gpus import StandInGpus
+
 from specbranch_cpp import _core
 from specbranch_cpp._placement.memory import GpuMemory, Memories, Need, Shortage
 
@@ -38,6 +41,14 @@ def test_shortages_name_every_place() -> None:
     # B does not tell its memory, so it is not known to be too small.
     assert full.shortages() == [Shortage("A", 11, 10), Shortage("CPU", 110, 100)]
     assert Memories(None, {}).after(Need(10**12, 0, {})).shortages() == []
+
+
+def test_gpus_that_may_use_main_memory_are_never_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    StandInGpus(monkeypatch, {"A": 10})
+    assert Memories.measured().after(Need(0, 0, {"A": 11})).shortages()
+    monkeypatch.setenv("GGML_CUDA_ENABLE_UNIFIED_MEMORY", "1")
+    assert Memories.measured().after(Need(0, 0, {"A": 11})).shortages() == []
+    assert Memories.measured().excess(Need(0, 0, {"A": 11})) > 0  # nothing is put there unasked
 
 
 def test_mapped_weights_are_slow_rather_than_short() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.python.support.stand_in_gpus import StandInGpus
+from tests.python.support.tiny_hybrid import write_tiny_hybrid
 
 from specbranch_cpp import _core
 from specbranch_cpp._placement import outcome
@@ -197,6 +198,30 @@ def test_what_cannot_be_measured_needs_a_number(
     assert found.target is None
     assert outcome.placement_of(found) is None
     assert found.draft is not None
+    assert found.draft.n_gpu_layers == 0  # it is not known what the target leaves
+
+
+def test_a_gpu_that_cannot_hold_the_recurrent_states_gets_fewer_layers(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layout allocates them, and llama.cpp then fails."""
+    StandInGpus(monkeypatch, {"GPU0": MUCH})
+    dealt = _core.target_footprint
+
+    def allocating(options: _core.ModelOptions, **sizes: Any) -> _core.Footprint:
+        if not 0 <= options.n_gpu_layers <= 5:
+            raise ModelLoadError("failed to allocate buffer for rs cache")
+        return dealt(options, **sizes)
+
+    monkeypatch.setattr(_core, "target_footprint", allocating)
+    found = plan(make_side(pair[0]), None).target
+    assert found is not None
+    assert found.n_gpu_layers == 5
+    with pytest.raises(ModelLoadError, match="rs cache"):
+        plan(make_side(pair[0], layers=6), None)
+    missing = make_side(pair[0].with_name("missing.gguf"))
+    with pytest.raises(ModelLoadError, match="no such file"):
+        plan(missing, None)
 
 
 def test_what_does_not_fit_is_refused_with_what_would_fit(
@@ -222,6 +247,17 @@ def test_what_does_not_fit_is_refused_with_what_would_fit(
         outcome.check(plan(*changed), *changed)
 
 
+def test_advice_names_the_drafts_own_keywords_where_it_has_own_values(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, draft = make_side(pair[0], n_ctx=32768), make_side(pair[1], "draft", n_ctx=16384)
+    StandInGpus(monkeypatch, {}, main=30 * MIB)
+    fits = what_fits(target, draft, plan(target, draft).memories.shortages())
+    (shorter,) = [words for words in fits if words.startswith("n_ctx=")]
+    n_ctx = shorter.removeprefix("n_ctx=").split(",")[0]
+    assert shorter == f"n_ctx={n_ctx}, draft_n_ctx={n_ctx}"
+
+
 def test_a_cache_that_is_small_already_or_needs_flash_attention_is_no_advice(
     pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +269,18 @@ def test_a_cache_that_is_small_already_or_needs_flash_attention_is_no_advice(
             fits = what_fits(target, None, plan(target, None).memories.shortages())
         assert "n_ctx=8192" in fits
         assert not any("type_k" in words for words in fits)
+
+
+def test_a_cache_that_the_model_cannot_have_is_no_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of this model's cache are shorter than a block of q8_0."""
+    target = make_side(write_tiny_hybrid(tmp_path / "hybrid.gguf"), n_ctx=16384)
+    host = target.footprint().host
+    StandInGpus(monkeypatch, {}, main=host.total - host.weights - 1)
+    with pytest.raises(ModelLoadError, match="these settings would fit: n_ctx=8192") as caught:
+        outcome.check(plan(target, None), target, None)
+    assert "type_k" not in str(caught.value)
 
 
 def test_main_memory_is_refused_before_loading(
