@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -126,10 +125,7 @@ def plan(
     sides = [side for side in (target, draft) if side is not None]
     if not measured().gpus:
         alone = [side.changed(n_gpu_layers=0) if side.automatic else side for side in sides]
-        # Half a second for a large vocabulary, so both at once.
-        with ThreadPoolExecutor() as pool:
-            found = pool.map(_lay_out, alone)
-            placed = {side.role: each for side, each in zip(sides, found, strict=True)}
+        placed = {side.role: _lay_out(side) for side in alone}
         memories = measured()
     else:
         placed, memories = _beside_each_other(sides, measured)

@@ -2,6 +2,9 @@
 
 #include <ggml.h>
 
+#include <atomic>
+#include <vector>
+
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/runtime/memory.h"
 #include "support.h"
@@ -66,6 +69,19 @@ TEST_CASE("a footprint grows with the context") {
   const Footprint small = target_footprint(options, {});
   CHECK(large.host.context > 1000 * (small.host.context / 2));
   CHECK(large.host.weights == small.host.weights);
+}
+
+TEST_CASE("what was only laid out decodes nothing") {
+  SPECBRANCH_NEEDS_MODELS();
+  const ModelOptions options = small_options(target_path());
+  const auto weights = Weights::outline(options);
+  CHECK(weights->is_outline());
+  CHECK(weights->vocabulary().size() == target_weights()->vocabulary().size());
+  const std::atomic<bool> abort{false};
+  LlamaContext context(weights, options, {.n_seq = 1, .n_cells = 256, .n_outputs = 1}, &abort);
+  CHECK_THROWS_WITH_AS(context.decode(std::vector<BatchToken>{{1, 0, 0, true}}),
+                       doctest::Contains("was laid out, but not loaded"), PreconditionError);
+  CHECK(context.length(0) == 0);
 }
 
 TEST_CASE("what cannot be laid out is refused like what cannot be loaded") {

@@ -36,8 +36,8 @@ Footprint footprint_of(const LlamaContext& context);
 
 /// llama.cpp's own sizes: it lays the model and its context out without allocating them
 /// (`no_alloc`), as the engine would create them. So they hold for every architecture, cache type
-/// and split, and cost a read of the header and the vocabulary (30 to 500 ms) but no memory.
-/// Recurrent states alone are allocated for a moment.
+/// and split, and cost a read of the header (10 to 150 ms) but no memory. Recurrent states alone
+/// are allocated for a moment.
 ///
 /// Of `options.cpus` and the threads nothing is used. `with_weights` of false: the file lacks the
 /// weights, which come from a TensorFill. Throws what loading throws for the file and the options;
