@@ -193,7 +193,7 @@ def _place(
         words = outcome.shortage_words(slow, several=of_draft is not None)
         logs.LOGGER.warning("%s; the system will read weights from the disk again and again", words)
     if (placement := outcome.placement_of(found)) is not None:
-        logs.LOGGER.info("%s", outcome.line(placement, list(found.memories.gpus)))
+        logs.LOGGER.info("%s", outcome.line(found))
     if found.target is not None:
         target_options = found.target.side.options
     if found.draft is not None:

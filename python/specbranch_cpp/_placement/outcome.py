@@ -11,7 +11,7 @@ from specbranch_cpp.errors import ModelLoadError
 from specbranch_cpp.results import ModelPlacement, PairPlacement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection
 
     from specbranch_cpp._placement.memory import Memories, Shortage
     from specbranch_cpp._placement.planning import Layout, Placed, Side
@@ -30,11 +30,25 @@ def _of_model(placed: Placed) -> ModelPlacement:
     return ModelPlacement(placed.n_gpu_layers, placed.footprint.n_layers, memory)
 
 
-def line(placement: PairPlacement, gpus: Sequence[str]) -> str:
-    """The placement in one line. ``gpus``: names of all GPUs of the machine."""
-    models = [("target", placement.target), ("draft", placement.draft)]
-    parts = [f"the {role} {_where(model)}" for role, model in models if model is not None]
-    return "; ".join(parts) + ("" if gpus else "; llama.cpp finds no GPU")
+def line(plan: Layout) -> str:
+    """The plan in one line."""
+    placed = [each for each in (plan.target, plan.draft) if each is not None]
+    parts = [f"the {each.side.role} {_where(_of_model(each))}" for each in placed]
+    gpus = plan.memories.gpus
+    full = [each.side.role for each in placed if _found_no_room(each, gpus)]
+    if not gpus:
+        parts.append("llama.cpp finds no GPU")
+    elif full:
+        layer = "no layer" if len(full) == 2 else f"no layer of the {full[0]}"
+        parts.append(f"{layer} fits into the free memory of {', '.join(gpus)}")
+    return "; ".join(parts)
+
+
+def _found_no_room(placed: Placed, gpus: Collection[str]) -> bool:
+    """Whether the number of layers was to be found, and is 0 though a GPU may be used."""
+    named = placed.side.options.devices
+    allowed = not named or any(name in gpus for name in named)
+    return placed.side.automatic and placed.n_gpu_layers == 0 and allowed
 
 
 def _where(model: ModelPlacement) -> str:

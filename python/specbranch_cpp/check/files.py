@@ -54,7 +54,7 @@ def look_at_files(
         _weigh(report, found, sides)
     if report.target is not None and report.draft is not None:
         _compare(report, report.target, report.draft)
-    _find_gpus(report)
+    _find_gpus(report, machine)
     _try_cpu(report, target)
     return report
 
@@ -120,14 +120,13 @@ def _weigh(report: Report, found: Layout, sides: list[Side]) -> None:
     models = [model for model in (report.target, report.draft) if model is not None]
     report.memory_needed = sum(model.total for model in models)
     report.devices = memory_by_device(found)
-    placement = outcome.placement_of(found)
-    if placement is None:
+    if outcome.placement_of(found) is None:
         report.notes.append(
             "the memory on each device is not known, because llama.cpp does not tell it for this "
             "split_mode"
         )
         return
-    report.placement = outcome.line(placement, list(found.memories.gpus))
+    report.placement = outcome.line(found)
     if found.target is not None:
         report.n_gpu_layers = found.target.side.options.n_gpu_layers
     if found.draft is not None:
@@ -156,20 +155,15 @@ def _try_cpu(report: Report, target: Path) -> None:
         report.notes.append(f"it is not known whether this CPU runs llama.cpp: {verdict.detail}")
 
 
-def _find_gpus(report: Report) -> None:
+def _find_gpus(report: Report, machine: MachineKeywords) -> None:
     report.gpus = [
         f"{device.name}: {device.description}, {readable(device.memory_total)}"
         for device in _core.list_devices()
         if device.is_gpu
     ]
-    if (
-        report.gpus
-        and report.target is not None
-        and not (report.n_gpu_layers or report.draft_n_gpu_layers)
-    ):
-        report.notes.append(
-            "the GPU is not used: n_gpu_layers is 0, or no layer fits into its free memory"
-        )
+    given = machine.get("n_gpu_layers")
+    if report.gpus and given == 0 and not report.draft_n_gpu_layers:
+        report.notes.append("the GPU is not used, because n_gpu_layers is 0 (-ngl 0)")
     if not report.gpus and "CUDA" in report.llama_cpp["system"]:
         report.notes.append(
             "llama.cpp was built for NVIDIA GPUs, but it finds no GPU or no driver; everything "

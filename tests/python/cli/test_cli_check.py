@@ -137,7 +137,7 @@ def test_check_tells_of_gpus(pair: tuple[Path, Path], monkeypatch: pytest.Monkey
     assert "memory   CUDA0: " in shown
     assert note not in shown
     alone = run("check", *pair, "--no-measure", "-ngl", "0").stdout
-    assert "the GPU is not used: n_gpu_layers is 0" in alone
+    assert "the GPU is not used, because n_gpu_layers is 0" in alone
     assert "memory   CUDA0" not in alone
     found = json.loads(run("check", *pair, "--no-measure", "--json", "-ngl", "3").stdout)
     assert (found["n_gpu_layers"], found["draft_n_gpu_layers"]) == (3, -1)

@@ -107,7 +107,10 @@ def test_where_the_models_run(
     cores = tuple((n,) for n in range(n_usable))
     here = Hardware("cpu", tuple(range(n_usable)), cores, n_usable, 0, ())
     shared, apart = grown.placements(here)
-    assert shared.options == {"n_threads": threads[0], "draft_n_threads": threads[1]}
+    assert shared.options == {
+        "n_threads": threads[0], "draft_n_threads": threads[1],
+        "n_gpu_layers": 0, "draft_n_gpu_layers": 0,  # a GPU only if it is asked for
+    }  # fmt: skip
     found = apart and (apart.options["n_threads"], apart.options["draft_n_threads"])
     assert found == split
 

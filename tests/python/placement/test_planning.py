@@ -101,11 +101,9 @@ def test_models_that_fit_nowhere_stay_on_the_cpu(
             assert layers(found) == (0, 0)
             assert found.target is not None
             assert found.target.side.options.n_gpu_layers == 0  # keeps llama.cpp off the GPU
-            placement = outcome.placement_of(found)
-            assert placement is not None
-            line = outcome.line(placement, ["GPU0"])
+            line = outcome.line(found)
             assert line.startswith("the target runs on the CPU (")
-            assert "no GPU" not in line
+            assert line.endswith("; no layer fits into the free memory of GPU0")
 
 
 def test_a_given_number_of_layers_comes_first(
@@ -152,9 +150,14 @@ def test_devices_of_a_model_count_alone(
     StandInGpus(monkeypatch, {"GPU0": MIB, "GPU1": MUCH})
     target = make_side(pair[0], devices=["GPU1"])
     draft = make_side(pair[1], "draft", devices=["GPU0"])
-    assert layers(plan(target, draft)) == (9, 0)
+    found = plan(target, draft)
+    assert layers(found) == (9, 0)
+    assert outcome.line(found).endswith(
+        "; no layer of the draft fits into the free memory of GPU0, GPU1"
+    )
     on_cpu = make_side(pair[0], devices=["CPU"])
     assert layers(plan(on_cpu, draft)) == (0, 0)
+    assert outcome.line(plan(on_cpu, None)).endswith("main memory)")
 
 
 def test_an_integrated_gpu_takes_main_memory(
