@@ -171,7 +171,7 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def gpus() -> list[str]:
-    return [f"{one.name}: {one.description}" for one in _core.list_devices() if not one.is_cpu]
+    return [f"{one.name}: {one.description}" for one in _core.list_devices() if one.is_gpu]
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -51,7 +51,7 @@ def machine() -> dict[str, Any]:
         "devices": [
             {"name": one.name, "description": one.description}
             for one in _core.list_devices()
-            if not one.is_cpu
+            if one.is_gpu
         ],
         "llama.cpp": f"{library.llama_version} ({library.ggml_commit})",
         "ggml": library.ggml_version,

@@ -10,13 +10,14 @@ __all__: list[str] = [
     "Engine",
     "EngineStats",
     "ExactRows",
+    "Footprint",
     "Generation",
     "GenerationEnd",
     "HradWeights",
     "LibraryInfo",
     "MAX_BRANCHES",
     "MAX_DRAFT",
-    "MemoryEstimate",
+    "MemoryShare",
     "ModelFile",
     "ModelOptions",
     "PairCheck",
@@ -40,8 +41,8 @@ __all__: list[str] = [
     "best_trial",
     "build_commit",
     "check_pair",
+    "draft_footprint",
     "drain_log_lines",
-    "estimate_memory",
     "inspect_model",
     "library_info",
     "list_devices",
@@ -51,6 +52,7 @@ __all__: list[str] = [
     "pair_sizes",
     "plan_threads",
     "simulate",
+    "target_footprint",
     "test_rows",
 ]
 
@@ -893,6 +895,7 @@ class ModelOptions:
     use_extra_bufts: bool
     use_mlock: bool
     use_mmap: bool
+    def __copy__(self) -> ModelOptions: ...
     def __init__(self, path: bytes) -> None: ...
     @property
     def cpus(self) -> list[int]: ...
@@ -932,6 +935,8 @@ class ModelOptions:
     def n_ubatch(self) -> int: ...
     @n_ubatch.setter
     def n_ubatch(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def path(self) -> bytes: ...
     @property
     def split_mode(self) -> int: ...
     @split_mode.setter
@@ -974,7 +979,12 @@ class DeviceInfo:
     @property
     def description(self) -> str: ...
     @property
-    def is_cpu(self) -> bool: ...
+    def is_gpu(self) -> bool: ...
+    @property
+    def is_integrated(self) -> bool:
+        """
+        A GPU in main memory.
+        """
     @property
     def memory_free(self) -> int: ...
     @property
@@ -1033,21 +1043,81 @@ class PairCheck:
         What differs and does not matter, a sentence each.
         """
 
-class MemoryEstimate:
+class MemoryShare:
     """
-    Memory of one model, in bytes.
+    What a model has in one memory, in bytes.
     """
-    @property
-    def buffers(self) -> int: ...
-    @property
-    def cache(self) -> int:
+    def __init__(
+        self,
+        device: str,
+        *,
+        weights: typing.SupportsInt | typing.SupportsIndex = 0,
+        repacked: typing.SupportsInt | typing.SupportsIndex = 0,
+        context: typing.SupportsInt | typing.SupportsIndex = 0,
+        compute: typing.SupportsInt | typing.SupportsIndex = 0,
+        outputs: typing.SupportsInt | typing.SupportsIndex = 0,
+    ) -> None:
         """
-        0: not known for this architecture.
+        For stand-ins of devices.
+        """
+    @property
+    def compute(self) -> int:
+        """
+        Buffers of a forward pass.
+        """
+    @property
+    def context(self) -> int:
+        """
+        KV cells and recurrent states.
+        """
+    @property
+    def device(self) -> str:
+        """
+        `CPU`: main memory.
+        """
+    @property
+    def outputs(self) -> int:
+        """
+        Rows of logits.
+        """
+    @property
+    def repacked(self) -> int:
+        """
+        Copies of weights for this CPU.
         """
     @property
     def total(self) -> int: ...
     @property
-    def weights(self) -> int: ...
+    def weights(self) -> int:
+        """
+        As they are in the file.
+        """
+
+class Footprint:
+    """
+    The buffers that llama.cpp allocates for a model.
+    """
+    def __init__(
+        self,
+        host: MemoryShare,
+        devices: collections.abc.Sequence[MemoryShare],
+        n_layers: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None:
+        """
+        For stand-ins of devices.
+        """
+    @property
+    def devices(self) -> list[MemoryShare]:
+        """
+        Those that the options allow.
+        """
+    @property
+    def host(self) -> MemoryShare: ...
+    @property
+    def n_layers(self) -> int:
+        """
+        Layers that can be on devices: the blocks and the output.
+        """
 
 class PairSizes:
     """
@@ -1111,18 +1181,22 @@ def check_pair(target: bytes, draft: bytes) -> PairCheck:
     Compares the vocabularies without loading weights; raises IncompatibleModels.
     """
 
+def draft_footprint(
+    options: ModelOptions,
+    *,
+    max_draft: typing.SupportsInt | typing.SupportsIndex,
+    max_branches: typing.SupportsInt | typing.SupportsIndex,
+    with_weights: bool = True,
+) -> Footprint:
+    """
+    The same for the draft.
+    """
+
 def drain_log_lines() -> list[tuple[int, str]]:
     """
     Takes llama.cpp's log lines so far, oldest first, with the levels of `logging`.
     """
 
-def estimate_memory(
-    file: ModelFile,
-    options: ModelOptions,
-    *,
-    n_cells: typing.SupportsInt | typing.SupportsIndex,
-    n_outputs: typing.SupportsInt | typing.SupportsIndex,
-) -> MemoryEstimate: ...
 def inspect_model(path: bytes) -> ModelFile:
     """
     Reads the header, and refuses what the engine would refuse.
@@ -1186,6 +1260,17 @@ def simulate(
 ) -> SimulationResult:
     """
     Decodes under a virtual clock; refuses what is out of range.
+    """
+
+def target_footprint(
+    options: ModelOptions,
+    *,
+    max_draft: typing.SupportsInt | typing.SupportsIndex,
+    max_branches: typing.SupportsInt | typing.SupportsIndex,
+    with_weights: bool = True,
+) -> Footprint:
+    """
+    What llama.cpp would allocate for the target of an engine, without loading it. Raises what loading raises.
     """
 
 def test_rows(

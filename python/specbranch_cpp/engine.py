@@ -24,7 +24,7 @@ from specbranch_cpp.errors import EngineClosed, InvalidArgument
 from specbranch_cpp.generation import Generation, Shared
 from specbranch_cpp.openai_api.methods import OpenAICalls
 from specbranch_cpp.options import Model, Sampling, Speculation
-from specbranch_cpp.results import EngineStats, ExactRows, StepCosts
+from specbranch_cpp.results import EngineStats, ExactRows, PairPlacement, StepCosts
 
 if TYPE_CHECKING:
     import random
@@ -64,8 +64,9 @@ class Engine(OpenAICalls, FromPretrained):
         n_ctx: the largest number of tokens of prompt and text together, default 4096: see
             `Model.n_ctx`. All keywords from here to ``use_extra_bufts`` are fields of `Model`.
         draft_n_ctx: the same number for the draft. ``None`` (default): the value of the target. All
-            other keywords with this prefix are fields of `Model`, too. ``draft_n_threads``,
-            ``draft_n_threads_batch`` and ``draft_cpus`` have their own defaults.
+            other keywords with this prefix are fields of `Model`, too. ``draft_n_gpu_layers``,
+            ``draft_n_threads``, ``draft_n_threads_batch`` and ``draft_cpus`` have their own
+            defaults.
         speculation: the default speculation options of `generate`, as one object.
         mode: the default mode of `generate`, default ``"auto"``: see `Speculation.mode`.
         policy: the default policy of `generate`: see `Speculation.policy`.
@@ -103,7 +104,7 @@ class Engine(OpenAICalls, FromPretrained):
         InvalidArgument: an option has the wrong type, is out of its range, or is given twice; or
             ``bit_exact`` is True, and no batch of two tokens agrees with single tokens.
         ModelLoadError: a file is missing, damaged, or not a model that generates text, or there is
-            not enough memory.
+            not enough memory; the message then says which settings would fit.
         IncompatibleModels: more than 5 % of the draft's tokens have other texts.
 
     Sources: SpecBranch (arXiv:2506.01979), PEARL (arXiv:2408.11850), speculative decoding
@@ -246,6 +247,7 @@ class Engine(OpenAICalls, FromPretrained):
         self._shared = Shared()
         self._key = loaded.key
         self._profile_path = loaded.profile
+        self._placement = loaded.placement
         self._chat_template = chat_template
         self._pid = os.getpid()
         _live.add(self)
@@ -404,6 +406,14 @@ class Engine(OpenAICalls, FromPretrained):
         its target is recurrent, so that no batch has more than one token.
         """
         return ExactRows._from_core(self._core.exact_rows)
+
+    @property
+    def placement(self) -> PairPlacement | None:
+        """Where the models run, and the memory that they take.
+
+        ``None``: it is not known, because llama.cpp does not tell it for ``split_mode`` 2 or 3.
+        """
+        return self._placement
 
     def save_profile(self, path: str | os.PathLike[str]) -> None:
         """Writes the measurements of the two models to a file for ``Engine(..., profile=path)``.

@@ -39,7 +39,8 @@ class Model:
 
     Fields have the names of llama-cpp-python if it has the option. For a target, ``None`` means the
     default that the field names. For a draft, ``None`` means the value of the target, except for
-    ``n_threads``, ``n_threads_batch`` and ``cpus``, for which each model has its own default.
+    ``n_gpu_layers``, ``n_threads``, ``n_threads_batch`` and ``cpus``, for which each model has its
+    own default.
     """
 
     path: str | os.PathLike[str]
@@ -51,8 +52,9 @@ class Model:
     """The largest number of tokens of prompt and text together; 0: the length that the model was
     trained with. Default 4096. The KV cache is allocated for all of these tokens at once. The KV
     cache of the draft also needs room for its branches. The default of a draft is the value of the
-    target, or the length that the draft was trained with if that is less; beyond its context, a
-    text goes on without the draft."""
+    target, or the length that the draft was trained with if that is less. A draft with a shorter
+    context than the text reads the end of the text: a quarter to half of its context, and what
+    follows until it is full."""
 
     n_batch: int | None = None
     """The largest number of tokens in one call of llama.cpp. Default 512."""
@@ -75,7 +77,11 @@ class Model:
     flash attention."""
 
     n_gpu_layers: int | None = None
-    """Number of layers on GPUs; -1: all layers. Default 0: the model runs on the CPU."""
+    """Number of layers on GPUs; -1: all layers; 0: the model runs on the CPU. Default: as many
+    layers as fit into the free memory of the GPUs, the target's first, then the draft's, with their
+    KV caches. Layers that are asked for and do not fit are refused before loading. If the target
+    has 0, the draft's default is 0, too. With ``split_mode`` 2 or 3, a machine with GPUs needs a
+    number."""
 
     main_gpu: int | None = None
     """Number of the GPU to use if ``split_mode`` is 0. Default 0."""
@@ -89,13 +95,12 @@ class Model:
     Default 1."""
 
     tensor_split: Sequence[float] | None = None
-    """Share of the model on each GPU. Default: shares by free memory."""
+    """Share of the model on each GPU. Default: shares by free memory, without full GPUs."""
 
     n_threads: int | None = None
     """Number of CPU threads for a single token. Default: the draft gets a quarter of the cores, at
-    least one; the target gets the other cores. A model with all layers on GPUs
-    (``n_gpu_layers=-1``) gets one thread. Both models run at the same time, so more threads than
-    cores are several times slower."""
+    least one; the target gets the other cores. A model with all layers on GPUs gets one thread.
+    Both models run at the same time, so more threads than cores are several times slower."""
 
     n_threads_batch: int | None = None
     """Number of CPU threads for several tokens. Default: the value of ``n_threads``."""

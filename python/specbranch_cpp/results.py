@@ -18,7 +18,9 @@ __all__ = [
     "ExactRows",
     "FinishReason",
     "GenerationStats",
+    "ModelPlacement",
     "Origin",
+    "PairPlacement",
     "Span",
     "StepCosts",
     "TokenLogprobs",
@@ -319,3 +321,33 @@ class ExactRows:
         if found is None:
             return None
         return cls(found.padding.multiple, found.padding.max_path, found.repacked)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlacement:
+    """Where one model runs.
+
+    Attributes:
+        n_gpu_layers: number of layers on GPUs; the output counts as one layer. 0: the model runs on
+            the CPU.
+        n_layers: number of all layers: the blocks and the output.
+        memory: bytes of the model and its context by place: ``"CPU"`` for main memory, including
+            weights that are mapped from the file, then each GPU with layers.
+    """
+
+    n_gpu_layers: int
+    n_layers: int
+    memory: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PairPlacement:
+    """Where the models of an engine run.
+
+    Attributes:
+        target: the target.
+        draft: the draft. ``None``: the engine has no draft, or the draft's memory is not known.
+    """
+
+    target: ModelPlacement
+    draft: ModelPlacement | None

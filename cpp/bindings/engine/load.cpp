@@ -52,14 +52,6 @@ struct EngineSpec {
   PairProfile profile;
 };
 
-/// Every sequence of the draft may have an output in one batch.
-void check_draft_batch(const EngineSpec& spec, const llama::PairSizes& sizes) {
-  if (spec.draft->n_batch >= sizes.n_seq) return;
-  throw InvalidArgument("draft_n_batch is " + std::to_string(spec.draft->n_batch) +
-                        "; with max_branches=" + std::to_string(spec.max_branches) +
-                        " it must be at least " + std::to_string(sizes.n_seq));
-}
-
 /// Beyond its training a draft guesses badly. Returns what has to be said about its context, where
 /// the target's is `n_ctx`.
 std::vector<std::string> fit_draft_ctx(EngineSpec& spec, int n_ctx, int n_ctx_train) {
@@ -73,9 +65,9 @@ std::vector<std::string> fit_draft_ctx(EngineSpec& spec, int n_ctx, int n_ctx_tr
             "; beyond its training its guesses are poor"};
   }
   draft.n_ctx = n_ctx_train;
-  return {trained + "the context has " + std::to_string(asked) + "; beyond " +
-          std::to_string(n_ctx_train) + " tokens a text goes on without the draft (draft_n_ctx=" +
-          std::to_string(asked) + " lets it go on)"};
+  return {trained + "the context has " + std::to_string(asked) +
+          "; of a longer text it reads the end (draft_n_ctx=" + std::to_string(asked) +
+          " lets it read all)"};
 }
 
 using Report = std::function<bool(double share)>;
@@ -99,7 +91,7 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
 
   const llama::PairSizes sizes =
       llama::pair_sizes(spec.max_draft, spec.max_branches, spec.draft.value_or(spec.target));
-  if (spec.draft) check_draft_batch(spec, sizes);
+  if (spec.draft) llama::check_draft_batch(*spec.draft, sizes, spec.max_branches);
 
   // Both headers first: a bad draft is found before a large target is read.
   const llama::ModelFile target_file =
@@ -299,6 +291,9 @@ void register_load(py::module_& m) {
              return options;
            }),
            py::arg("path"))
+      .def("__copy__", [](const ModelOptions& options) { return options; })
+      .def_property_readonly("path",
+                             [](const ModelOptions& options) { return py::bytes(options.path); })
       .def_readwrite("n_gpu_layers", &ModelOptions::n_gpu_layers)
       .def_readwrite("main_gpu", &ModelOptions::main_gpu)
       .def_readwrite("devices", &ModelOptions::devices)

@@ -12,6 +12,7 @@
 #include "specbranch/llama/file/model_file.h"
 #include "specbranch/llama/file/model_options.h"
 #include "specbranch/llama/file/split_model.h"
+#include "specbranch/llama/models/footprint.h"
 #include "specbranch/llama/models/info.h"
 #include "specbranch/llama/models/pair.h"
 #include "specbranch/llama/runtime/memory.h"
@@ -31,8 +32,9 @@ auto text(std::string T::* member) {
 
 void register_info(py::module_& m) {
   using llama::DeviceInfo;
+  using llama::Footprint;
   using llama::LibraryInfo;
-  using llama::MemoryEstimate;
+  using llama::MemoryShare;
   using llama::ModelFile;
   using llama::PairCheck;
   using llama::PairSizes;
@@ -50,7 +52,8 @@ void register_info(py::module_& m) {
   py::class_<DeviceInfo>(m, "DeviceInfo", "A device that layers may be put on; bytes of memory.")
       .def_property_readonly("name", text(&DeviceInfo::name))
       .def_property_readonly("description", text(&DeviceInfo::description))
-      .def_readonly("is_cpu", &DeviceInfo::is_cpu)
+      .def_readonly("is_gpu", &DeviceInfo::is_gpu)
+      .def_readonly("is_integrated", &DeviceInfo::is_integrated, "A GPU in main memory.")
       .def_readonly("memory_free", &DeviceInfo::memory_free)
       .def_readonly("memory_total", &DeviceInfo::memory_total);
   m.def("list_devices", &llama::list_devices);
@@ -106,13 +109,6 @@ void register_info(py::module_& m) {
       py::arg("target"), py::arg("draft"),
       "Compares the vocabularies without loading weights; raises IncompatibleModels.");
 
-  py::class_<MemoryEstimate>(m, "MemoryEstimate", "Memory of one model, in bytes.")
-      .def_readonly("weights", &MemoryEstimate::weights)
-      .def_readonly("cache", &MemoryEstimate::cache, "0: not known for this architecture.")
-      .def_readonly("buffers", &MemoryEstimate::buffers)
-      .def_property_readonly("total", &MemoryEstimate::total);
-  m.def("estimate_memory", &llama::estimate_memory, py::arg("file"), py::arg("options"),
-        py::kw_only(), py::arg("n_cells"), py::arg("n_outputs"));
   m.def(
       "available_memory",
       [](const py::bytes& proc, const py::bytes& cgroups) {
@@ -120,6 +116,54 @@ void register_info(py::module_& m) {
       },
       py::arg("proc") = py::bytes("/proc"), py::arg("cgroups") = py::bytes("/sys/fs/cgroup"),
       "Bytes that this process can still get; None where the system does not tell.");
+
+  py::class_<MemoryShare>(m, "MemoryShare", "What a model has in one memory, in bytes.")
+      .def(py::init([](std::string device, std::uint64_t weights, std::uint64_t repacked,
+                       std::uint64_t context, std::uint64_t compute, std::uint64_t outputs) {
+             return MemoryShare{std::move(device), weights, repacked, context, compute, outputs};
+           }),
+           py::arg("device"), py::kw_only(), py::arg("weights") = 0, py::arg("repacked") = 0,
+           py::arg("context") = 0, py::arg("compute") = 0, py::arg("outputs") = 0,
+           "For stand-ins of devices.")
+      .def_property_readonly("device", text(&MemoryShare::device), "`CPU`: main memory.")
+      .def_readonly("weights", &MemoryShare::weights, "As they are in the file.")
+      .def_readonly("repacked", &MemoryShare::repacked, "Copies of weights for this CPU.")
+      .def_readonly("context", &MemoryShare::context, "KV cells and recurrent states.")
+      .def_readonly("compute", &MemoryShare::compute, "Buffers of a forward pass.")
+      .def_readonly("outputs", &MemoryShare::outputs, "Rows of logits.")
+      .def_property_readonly("total", &MemoryShare::total);
+  py::class_<Footprint>(m, "Footprint", "The buffers that llama.cpp allocates for a model.")
+      .def(py::init([](MemoryShare host, std::vector<MemoryShare> devices, int n_layers) {
+             return Footprint{std::move(host), std::move(devices), n_layers};
+           }),
+           py::arg("host"), py::arg("devices"), py::arg("n_layers"), "For stand-ins of devices.")
+      .def_readonly("host", &Footprint::host)
+      .def_readonly("devices", &Footprint::devices, "Those that the options allow.")
+      .def_readonly("n_layers", &Footprint::n_layers,
+                    "Layers that can be on devices: the blocks and the output.");
+  m.def(
+      "target_footprint",
+      [](const llama::ModelOptions& options, int max_draft, int max_branches, bool with_weights) {
+        llama::TargetOptions target;
+        target.max_batch = llama::pair_sizes(max_draft, max_branches, options).max_verify;
+        return without_gil([&] { return llama::target_footprint(options, target, with_weights); });
+      },
+      py::arg("options"), py::kw_only(), py::arg("max_draft"), py::arg("max_branches"),
+      py::arg("with_weights") = true,
+      "What llama.cpp would allocate for the target of an engine, without loading it. Raises what "
+      "loading raises.");
+  m.def(
+      "draft_footprint",
+      [](const llama::ModelOptions& options, int max_draft, int max_branches, bool with_weights) {
+        const PairSizes sizes = llama::pair_sizes(max_draft, max_branches, options);
+        llama::check_draft_batch(options, sizes, max_branches);
+        llama::DraftOptions draft;
+        draft.n_seq = sizes.n_seq;
+        draft.reserve = sizes.reserve;
+        return without_gil([&] { return llama::draft_footprint(options, draft, with_weights); });
+      },
+      py::arg("options"), py::kw_only(), py::arg("max_draft"), py::arg("max_branches"),
+      py::arg("with_weights") = true, "The same for the draft.");
 
   py::class_<PairSizes>(m, "PairSizes", "What the contexts of a pair need room for.")
       .def_readonly("max_verify", &PairSizes::max_verify, "Tokens of one verification at most.")

@@ -13,6 +13,8 @@ from specbranch_cpp._engine.request import Defaults
 from specbranch_cpp._llama import cpu_probe
 from specbranch_cpp._pair import exact_rows, pair_profile
 from specbranch_cpp._pair.hrad_weights import PairFiles, check_pair
+from specbranch_cpp._placement import outcome
+from specbranch_cpp._placement.planning import Side, plan
 from specbranch_cpp._support import checked, logs
 from specbranch_cpp._support.tensor_source import source_of
 from specbranch_cpp.errors import InvalidArgument, ModelLoadError
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from specbranch_cpp._engine.keywords import Named
     from specbranch_cpp._engine.model_options import ModelArgument
     from specbranch_cpp.options import Speculation
+    from specbranch_cpp.results import PairPlacement
 
 __all__ = ["Loaded", "load"]
 
@@ -40,6 +43,7 @@ class Loaded:
         key: returns the data that must be equal for a profile to be used. ``None`` (default): the
             engine has no draft, so it has no profile.
         profile: path to which `Engine.close` saves the profile. ``None`` (default): no profile.
+        placement: where the models run. ``None`` (default): not known.
     """
 
     core: _core.Engine
@@ -48,6 +52,7 @@ class Loaded:
     pair: PairFiles | None = None
     key: Callable[[], dict[str, Any]] | None = None
     profile: str | None = None
+    placement: PairPlacement | None = None
 
 
 def load(
@@ -89,6 +94,9 @@ def load(
     sources = [side.model.path for side in (target, draft) if side is not None]
     names = [os.fsdecode(path) for path in sources]
     cpu_probe.ensure_safe_cpu(names)
+    target_options, draft_options, placement = _place(
+        target, target_options, draft, draft_options, defaults
+    )
     if draft_options is None:
         _core.plan_threads(target_options)
     else:
@@ -154,7 +162,48 @@ def load(
         except BaseException:
             core.close()
             raise
-    return Loaded(core, defaults, names, pair, key, profile_path)
+    return Loaded(core, defaults, names, pair, key, profile_path, placement)
+
+
+def _place(
+    target: ModelArgument,
+    target_options: _core.ModelOptions,
+    draft: ModelArgument | None,
+    draft_options: _core.ModelOptions | None,
+    defaults: Defaults,
+) -> tuple[_core.ModelOptions, _core.ModelOptions | None, PairPlacement | None]:
+    """The options with numbers of layers that fit, and what they mean.
+
+    Raises:
+        ModelLoadError: the models do not fit.
+    """
+
+    def side(argument: ModelArgument, options: _core.ModelOptions) -> Side:
+        return Side(
+            argument.role,
+            options,
+            argument.model.n_gpu_layers is None,
+            defaults.draft_room,
+            defaults.max_branches,
+            with_weights=source_of(argument.model.path) is None,
+        )
+
+    of_target = side(target, target_options)
+    of_draft = None
+    if draft is not None and draft_options is not None:
+        of_draft = side(draft, draft_options)
+    found = plan(of_target, of_draft)
+    outcome.check(found, of_target, of_draft)
+    if (slow := found.memories.mapped_too_much()) is not None:
+        words = outcome.shortage_words(slow, several=of_draft is not None)
+        logs.LOGGER.warning("%s; the system will read weights from the disk again and again", words)
+    if (placement := outcome.placement_of(found)) is not None:
+        logs.LOGGER.info("%s", outcome.line(found))
+    if found.target is not None:
+        target_options = found.target.side.options
+    if found.draft is not None:
+        draft_options = found.draft.side.options
+    return target_options, draft_options, placement
 
 
 def _rows_key(target: str, options: _core.ModelOptions, max_path: int) -> str | None:

@@ -26,7 +26,7 @@ CACHE_TYPES = {
     "bf16": 30,
 }
 
-_OWN = {"path", "n_threads", "n_threads_batch", "cpus"}
+_OWN = {"path", "n_threads", "n_threads_batch", "cpus", "n_gpu_layers"}
 _INHERITED = [field.name for field in fields(Model) if field.name not in _OWN]
 _MAX_CPU = 1023
 _MAX_THREADS = 512
@@ -52,6 +52,8 @@ class ModelArgument:
         """This draft, with the target's values for fields that are ``None``."""
         unsaid = [name for name in _INHERITED if getattr(self.model, name) is None]
         values = {name: getattr(target, name) for name in unsaid}
+        if self.model.n_gpu_layers is None and target.n_gpu_layers == 0:
+            values["n_gpu_layers"] = 0  # the user wants no GPU
         return replace(self, model=replace(self.model, **values), inherited=frozenset(unsaid))
 
     def core_options(self) -> _core.ModelOptions:

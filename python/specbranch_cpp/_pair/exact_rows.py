@@ -43,7 +43,8 @@ def make_key(target: str, options: _core.ModelOptions, max_path: int) -> str:
         "max_path": max_path,
     }
     if options.n_gpu_layers != 0:
-        facts["gpus"] = [f"{device.name}: {device.description}" for device in _core.list_devices()]
+        gpus = (device for device in _core.list_devices() if device.is_gpu)
+        facts["gpus"] = [f"{device.name}: {device.description}" for device in gpus]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

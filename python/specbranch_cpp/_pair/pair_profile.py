@@ -74,7 +74,7 @@ def make_key(
         "bit_exact": bit_exact,
     }
     if any(each.n_gpu_layers != 0 for each in options.values()):
-        devices = (device for device in _core.list_devices() if not device.is_cpu)
+        devices = (device for device in _core.list_devices() if device.is_gpu)
         machine["gpus"] = [f"{device.name}: {device.description}" for device in devices]
     for side, each in options.items():
         machine[side] = {name: getattr(each, name) for name in MODEL_OPTIONS}

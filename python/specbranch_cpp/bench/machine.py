@@ -55,7 +55,7 @@ def describe(system: Path = _SYSTEM) -> Hardware:
         except OSError:
             siblings = str(cpu)
         cores.setdefault(siblings, []).append(cpu)
-    gpus = (device for device in _core.list_devices() if not device.is_cpu)
+    gpus = (device for device in _core.list_devices() if device.is_gpu)
     return Hardware(
         cpu=cpu_flags.cpu_model(cpu_flags.read_cpuinfo()),
         cpus=tuple(cpus),

@@ -31,6 +31,10 @@ class ImpossibleError(Exception):
     """The reason why this machine does not have a placement."""
 
 
+# The engine would use a GPU without being asked.
+_ON_CPU: PlaceKeywords = {"n_gpu_layers": 0, "draft_n_gpu_layers": 0}
+
+
 def _split(machine: Hardware) -> Placement:
     # A core is a group of CPUs that share the core. The draft gets a quarter of the cores, as by
     # default in the engine.
@@ -45,6 +49,7 @@ def _split(machine: Hardware) -> Placement:
     return Placement(
         "split",
         {
+            **_ON_CPU,
             "cpus": target,
             "n_threads": len(target),
             "draft_cpus": draft,
@@ -57,7 +62,9 @@ def _split(machine: Hardware) -> Placement:
 def _shared(machine: Hardware) -> Placement:
     n = machine.n_usable
     return Placement(
-        "shared", {"n_threads": n, "draft_n_threads": n}, {"cpus": None, "n_threads": n}
+        "shared",
+        {**_ON_CPU, "n_threads": n, "draft_n_threads": n},
+        {"cpus": None, "n_threads": n},
     )
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from specbranch_cpp import _core
 from specbranch_cpp._engine.model_options import ModelArgument
 from specbranch_cpp._llama import cpu_probe
+from specbranch_cpp._placement import outcome
+from specbranch_cpp._placement.planning import Side, plan
 from specbranch_cpp._support import checked, logs
 from specbranch_cpp.check.settings import MAX_BRANCHES, MAX_DRAFT
 from specbranch_cpp.options import Model
@@ -92,6 +94,11 @@ def examine_rows(
     )
     options = ModelArgument(model, "target", "").core_options()
     cpu_probe.ensure_safe_cpu([os.fsdecode(target)])
+    side = Side("target", options, model.n_gpu_layers is None, max_draft, MAX_BRANCHES)
+    layout = plan(side, None)
+    outcome.check(layout, side, None)
+    if layout.target is not None:
+        options = layout.target.side.options
     wanted = _core.pair_sizes(max_draft, MAX_BRANCHES, options).max_verify
     found: list[_core.RowTrial] = []
     trials: list[ExactTrial] = []

@@ -6,19 +6,22 @@ import os
 from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core
+from specbranch_cpp._engine.model_options import ModelArgument
 from specbranch_cpp._llama import cpu_probe
+from specbranch_cpp._placement import outcome
+from specbranch_cpp._placement.planning import Side, plan
 from specbranch_cpp._support.words import message, readable
-from specbranch_cpp.check.devices import CPU, memory_by_device
+from specbranch_cpp.check.devices import memory_by_device
 from specbranch_cpp.check.report import ModelReport, Report
-from specbranch_cpp.errors import SpecBranchError
+from specbranch_cpp.errors import ModelLoadError, SpecBranchError
+from specbranch_cpp.options import Model
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from specbranch_cpp._engine.machine_keywords import MachineKeywords
-
-N_CTX = 4096
-"""The default of `Engine`."""
+    from specbranch_cpp._placement.planning import Layout, Placed
 
 
 def look_at_files(
@@ -39,64 +42,78 @@ def look_at_files(
         name: getattr(library, name)
         for name in ("llama_version", "ggml_version", "ggml_commit", "system")
     }
-    n_ctx = machine.get("n_ctx")
+    sides = _sides(target, draft, machine, max_draft, max_branches)
     try:
-        sizes = _core.pair_sizes(
-            max_draft, max_branches, _core.ModelOptions(os.fsencode(draft or target))
-        )
-        report.target = read_model(target, n_ctx, 0, sizes.max_verify)
+        files = [_core.inspect_model(side.options.path) for side in sides]
         if draft is not None:
-            report.draft = read_model(draft, n_ctx, sizes.reserve, sizes.n_seq, of=report.target)
-            if report.draft.n_cells - sizes.reserve < report.target.n_cells:
-                report.notes.append(
-                    f"the draft was trained with a context of {report.draft.n_ctx_train:,} tokens; "
-                    "of a longer text it reads the end"
-                )
+            _limit_draft(report, files, sides)
+        found = plan(sides[0], sides[1] if draft is not None else None)
     except SpecBranchError as error:
         report.object_to(message(error))
+    else:
+        report.target = _model(files[0], sides[0], found.target)
+        if draft is not None:
+            report.draft = _model(files[1], sides[1], found.draft)
+        _weigh(report, found, sides)
     if report.target is not None and report.draft is not None:
         _compare(report, report.target, report.draft)
     _find_gpus(report, machine)
-    _weigh(report, machine)
     _try_cpu(report, target)
     return report
 
 
-def gpu_layers(machine: MachineKeywords) -> tuple[int, int]:
-    """The numbers of layers on GPUs for target and draft.
+def _sides(
+    target: Path, draft: Path | None, machine: MachineKeywords, max_draft: int, max_branches: int
+) -> list[Side]:
+    """The models as `Engine` would get them."""
+    n_ctx = machine.get("n_ctx")
+    model = Model(target, n_ctx=n_ctx, n_gpu_layers=machine.get("n_gpu_layers"))
+    arguments = [ModelArgument(model, "target", "")]
+    if draft is not None:
+        of_draft = Model(draft, n_gpu_layers=machine.get("draft_n_gpu_layers"))
+        arguments.append(ModelArgument(of_draft, "draft", "draft_").inheriting(model))
+    return [
+        Side(
+            each.role,
+            each.core_options(),
+            each.model.n_gpu_layers is None,
+            max_draft,
+            max_branches,
+        )
+        for each in arguments
+    ]
 
-    The draft's default is the target's number.
-    """
-    layers = machine.get("n_gpu_layers") or 0
-    draft_layers = machine.get("draft_n_gpu_layers")
-    return layers, layers if draft_layers is None else draft_layers
+
+def _limit_draft(
+    report: Report, files: Sequence[_core.ModelFile], sides: Sequence[Side]
+) -> None:
+    """The context that the draft gets from the target is no longer than its training."""
+    n_ctx_train = files[1].n_ctx_train
+    if (sides[0].options.n_ctx or files[0].n_ctx_train) <= n_ctx_train:
+        return
+    sides[1].options.n_ctx = n_ctx_train
+    report.notes.append(
+        f"the draft was trained with a context of {n_ctx_train:,} tokens; of a longer text it reads "
+        "the end"
+    )
 
 
-def read_model(
-    path: Path, n_ctx: int | None, reserve: int, n_outputs: int, of: ModelReport | None = None
-) -> ModelReport:
-    """The facts of a file, and the memory that the model needs.
-
-    Args:
-        path: GGUF file.
-        n_ctx: as in `Engine`. ``None``: the default of `Engine`.
-        reserve: number of KV cells beside the context.
-        n_outputs: the largest number of tokens of a batch whose logits are computed.
-        of: the target, if this is its draft.
+def read_model(path: Path) -> ModelReport:
+    """The facts of a file, and the memory that the model needs as a target with the defaults.
 
     Raises:
         ModelLoadError: the engine cannot use the file.
     """
-    file = _core.inspect_model(os.fsencode(path))
-    n_cells = N_CTX if n_ctx is None else n_ctx or file.n_ctx_train
-    if of is not None:  # a draft's context is never longer than its training
-        n_cells = min(of.n_cells, file.n_ctx_train)
-    n_cells += reserve
-    needed = _core.estimate_memory(
-        file, _core.ModelOptions(os.fsencode(path)), n_cells=n_cells, n_outputs=n_outputs
-    )
+    (side,) = _sides(path, None, {}, max_draft=8, max_branches=4)
+    return _model(_core.inspect_model(side.options.path), side, plan(side, None).target)
+
+
+def _model(file: _core.ModelFile, side: Side, placed: Placed | None) -> ModelReport:
+    sizes = _core.pair_sizes(side.max_draft, side.max_branches, side.options)
+    reserve = sizes.reserve if side.role == "draft" else 0
+    shares = [] if placed is None else [placed.footprint.host, *placed.footprint.devices]
     return ModelReport(
-        path=str(path),
+        path=os.fsdecode(side.options.path),
         name=file.name,
         architecture=file.architecture,
         quantization=file.quantization if file.uniform_weights else f"mostly {file.quantization}",
@@ -104,11 +121,11 @@ def read_model(
         n_layers=file.n_layers,
         n_vocab=file.n_vocab,
         n_ctx_train=file.n_ctx_train,
-        n_cells=n_cells,
-        weights=needed.weights,
-        cache=needed.cache,
-        buffers=needed.buffers,
-        total=needed.total,
+        n_cells=reserve + (side.options.n_ctx or file.n_ctx_train),
+        weights=sum(share.weights + share.repacked for share in shares) or file.weight_bytes,
+        cache=sum(share.context for share in shares),
+        buffers=sum(share.compute + share.outputs for share in shares),
+        total=sum(share.total for share in shares) or file.weight_bytes,
     )
 
 
@@ -118,44 +135,37 @@ def _compare(report: Report, target: ModelReport, draft: ModelReport) -> None:
     except SpecBranchError as error:
         report.object_to(message(error))
         return
-<<<<<<< HEAD
-    report.n_common = pair.n_common
-=======
     report.n_common = pair.n_common - pair.n_different
     report.notes += pair.notes
->>>>>>> odd
     if draft.weights >= target.weights:
         report.notes.append("the draft is not smaller than the target, so it cannot gain speed")
 
 
-def _weigh(report: Report, machine: MachineKeywords) -> None:
-    report.memory_available = _core.available_memory()
+def _weigh(report: Report, found: Layout, sides: list[Side]) -> None:
+    report.memory_available = found.memories.main
     models = [model for model in (report.target, report.draft) if model is not None]
-    if not models:
-        return
     report.memory_needed = sum(model.total for model in models)
-    for model in models:
-        if model.cache == 0:
-            report.notes.append(f"the size of the KV cache of {model.path} is not known")
-    if report.target is None:
+    report.devices = memory_by_device(found)
+    if outcome.placement_of(found) is None:
+        report.notes.append(
+            "the memory on each device is not known, because llama.cpp does not tell it for this "
+            "split_mode"
+        )
         return
-    report.devices = memory_by_device(
-        report.target,
-        report.draft,
-        *gpu_layers(machine),
-        _core.list_devices(),
-        report.memory_available,
-    )
-    for device in report.devices:
-        if device.free is None or device.needed <= device.free:
-            continue
-        words = f"{readable(device.needed)} of memory, but only {readable(device.free)} are free"
-        if device.name == CPU:
-            report.object_to(f"the models need {words}")
-        else:  # the estimate is rough: only loading shows whether the models fit
-            report.notes.append(
-                f"on {device.name} the models need about {words}; fewer layers may fit"
-            )
+    report.placement = outcome.line(found)
+    if found.target is not None:
+        report.n_gpu_layers = found.target.side.options.n_gpu_layers
+    if found.draft is not None:
+        report.draft_n_gpu_layers = found.draft.side.options.n_gpu_layers
+    draft = sides[1] if len(sides) > 1 else None
+    try:
+        outcome.check(found, sides[0], draft)
+    except ModelLoadError as error:
+        report.object_to(message(error))
+        return
+    # `Engine` maps such files, and reads them from the disk for every token.
+    if (slow := found.memories.mapped_too_much()) is not None:
+        report.object_to(outcome.shortage_words(slow, several=draft is not None))
 
 
 def _try_cpu(report: Report, target: Path) -> None:
@@ -175,10 +185,11 @@ def _find_gpus(report: Report, machine: MachineKeywords) -> None:
     report.gpus = [
         f"{device.name}: {device.description}, {readable(device.memory_total)}"
         for device in _core.list_devices()
-        if not device.is_cpu
+        if device.is_gpu
     ]
-    if report.gpus and not any(gpu_layers(machine)):
-        report.notes.append("the GPU is not used; n_gpu_layers=-1 (-ngl -1) puts all layers on it")
+    given = machine.get("n_gpu_layers")
+    if report.gpus and given == 0 and not report.draft_n_gpu_layers:
+        report.notes.append("the GPU is not used, because n_gpu_layers is 0 (-ngl 0)")
     if not report.gpus and "CUDA" in report.llama_cpp["system"]:
         report.notes.append(
             "llama.cpp was built for NVIDIA GPUs, but it finds no GPU or no driver; everything "

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from specbranch_cpp.check import predicted_speedup, settings
 from specbranch_cpp.check.acceptance import read_acceptance
-from specbranch_cpp.check.files import gpu_layers
 from specbranch_cpp.check.report import Measurement, ModeFigures, Report, StepFigures, Verdict
 from specbranch_cpp.check.sampling import Sampler
 from specbranch_cpp.check.threads import alone, beside
@@ -73,12 +72,14 @@ def measure(
     def loading(share: float) -> None:
         sample.progress("loading", share)
 
-    n_threads, draft_n_threads = beside(target, draft, machine)
+    n_threads, draft_n_threads = beside(
+        target, draft, machine, report.n_gpu_layers, report.draft_n_gpu_layers
+    )
     assert report.draft is not None
     place = Place(
         n_threads,
         draft_n_threads,
-        bool(report.gpus and gpu_layers(machine)[1]),
+        bool(report.gpus and report.draft_n_gpu_layers),
         report.draft.n_parameters,
     )
     with Engine(
@@ -105,7 +106,7 @@ def measure(
             f"a target step took {step_ms:.1f} ms before the timed texts and {1000.0 / rate:.1f} "
             "ms in them; other work on this machine makes the expected speed-ups less certain"
         )
-    n_alone = alone(target, machine)
+    n_alone = alone(target, machine, report.n_gpu_layers)
     if n_alone > n_threads:
         report.notes.append(
             f"all modes ran with {n_threads} threads, but without a draft the target may use "

@@ -54,8 +54,8 @@ class ModelReport:
         n_ctx_train: number of positions in the training.
         n_cells: number of cells of the KV cache; for a draft, with room for branches.
         weights: size of the weights.
-        cache: size of the KV cache; 0: not known.
-        buffers: estimated size of the buffers of a forward pass.
+        cache: size of the KV cache and of recurrent states.
+        buffers: size of the buffers of a forward pass, and of the logits.
         total: sum of the three sizes.
     """
 
@@ -79,8 +79,7 @@ class DeviceMemory:
     """The memory that a pair needs on one device, in bytes.
 
     Attributes:
-        name: ggml's name (``"CUDA0"``), or ``"CPU"``. Several GPUs with layers of one model are one
-            entry with joined names.
+        name: ggml's name (``"CUDA0"``), or ``"CPU"`` for main memory.
         target: memory of the target. ``None``: the device holds no part of the target.
         draft: memory of the draft. ``None``: the device holds no part of the draft.
         free: free memory. ``None``: not known.
@@ -254,6 +253,9 @@ class Report:
         memory_needed: bytes of both models on all devices.
         memory_available: bytes of main memory that this process can get.
         devices: memory of each device.
+        placement: where both models run, in one line.
+        n_gpu_layers: number of the target's layers on GPUs; -1: all layers.
+        draft_n_gpu_layers: number of the draft's layers on GPUs; -1: all layers.
         cpu: ``"runs"``, ``"dies"`` or ``"unknown"``: whether this CPU runs this build of llama.cpp.
         gpus: descriptions of the GPUs.
         llama_cpp: versions of llama.cpp.
@@ -272,6 +274,9 @@ class Report:
     memory_needed: int | None = None
     memory_available: int | None = None
     devices: list[DeviceMemory] = field(default_factory=list)
+    placement: str = ""
+    n_gpu_layers: int = 0
+    draft_n_gpu_layers: int = 0
     cpu: str = "unknown"
     gpus: list[str] = field(default_factory=list)
     llama_cpp: dict[str, str] = field(default_factory=dict)

@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core
-from specbranch_cpp.check.files import gpu_layers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,9 +14,13 @@ if TYPE_CHECKING:
     from specbranch_cpp._engine.machine_keywords import MachineKeywords
 
 
-def beside(target: Path, draft: Path, machine: MachineKeywords) -> tuple[int, int]:
-    """The numbers of threads of target and draft with these options of `Engine`."""
-    layers, draft_layers = gpu_layers(machine)
+def beside(
+    target: Path, draft: Path, machine: MachineKeywords, layers: int = 0, draft_layers: int = 0
+) -> tuple[int, int]:
+    """The numbers of threads of target and draft with these options of `Engine`.
+
+    ``layers`` and ``draft_layers`` are the numbers of layers on GPUs; -1: all layers.
+    """
     of_target = _options(target, machine.get("n_threads"), machine.get("cpus"), layers)
     of_draft = _options(
         draft, machine.get("draft_n_threads"), machine.get("draft_cpus"), draft_layers
@@ -26,17 +29,16 @@ def beside(target: Path, draft: Path, machine: MachineKeywords) -> tuple[int, in
     return of_target.n_threads, of_draft.n_threads
 
 
-def alone(target: Path, machine: MachineKeywords) -> int:
+def alone(target: Path, machine: MachineKeywords, layers: int = 0) -> int:
     """The number of threads of the target without a draft: all cores, unless an option sets it."""
     n_threads, cpus = machine.get("n_threads"), machine.get("cpus")
     if n_threads is not None:
         return n_threads
     if cpus is not None:
         return len(cpus)
-    layers, _ = gpu_layers(machine)
     if layers < 0:
         return 1
-    return sum(beside(target, target, {"n_gpu_layers": layers}))
+    return sum(beside(target, target, {}, layers, layers))
 
 
 def _options(

@@ -46,6 +46,8 @@ def _show_fit(console: Console, report: Report) -> None:
     if report.n_common is not None:
         words = f"fits: the vocabularies have {report.n_common:,} equal tokens"
         _line(console, "pair", words, ok=True)
+    if report.placement:
+        _line(console, "layers", report.placement)
     for device in report.devices:
         enough = device.free is None or device.needed <= device.free
         _line(console, "memory", _memory(device), ok=enough)
@@ -68,7 +70,7 @@ def _memory(device: DeviceMemory) -> str:
         for name, size in (("target", device.target), ("draft", device.draft))
         if size is not None
     ]
-    return f"{device.name}: about {readable(device.needed)} needed ({', '.join(parts)}), {free}"
+    return f"{device.name}: {readable(device.needed)} needed ({', '.join(parts)}), {free}"
 
 
 def _show_measurement(console: Console, found: Measurement) -> None:
@@ -185,9 +187,8 @@ def _described(model: ModelReport) -> str:
 
 
 def _needs(model: ModelReport) -> str:
-    cache = readable(model.cache) if model.cache else "unknown"
     return (
         f"{readable(model.total)}: weights {readable(model.weights)}, "
-        f"KV cache {cache} for {model.n_cells:,} cells, "
-        f"buffers about {readable(model.buffers)}"
+        f"KV cache {readable(model.cache)} for {model.n_cells:,} cells, "
+        f"buffers {readable(model.buffers)}"
     )

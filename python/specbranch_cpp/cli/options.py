@@ -205,7 +205,8 @@ GpuLayers = Annotated[
     machine(
         "--n-gpu-layers",
         "-ngl",
-        help="Number of the target's layers on GPUs; default 0; -1: all layers.",
+        help="Number of the target's layers on GPUs; default: as many as fit; -1: all layers; 0: "
+        "the CPU.",
     ),
 ]
 DraftGpuLayers = Annotated[
@@ -213,7 +214,7 @@ DraftGpuLayers = Annotated[
     machine(
         "--draft-n-gpu-layers",
         "-ngld",
-        help="Number of the draft's layers on GPUs; default: the target's number.",
+        help="Number of the draft's layers on GPUs; default: as many as fit beside the target's.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]

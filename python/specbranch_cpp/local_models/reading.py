@@ -77,7 +77,7 @@ def read_file(paths: Sequence[Candidate]) -> ReadModel | OtherFile | UnusableFil
 
 def _read(one: Candidate, others: Sequence[Candidate]) -> ReadModel | OtherFile | UnusableFile:
     try:
-        report = read_model(one.path, None, 0, 1)
+        report = read_model(one.path)
     except SpecBranchError as error:
         return _refused(one, message(error))
     except UnicodeDecodeError:  # of a text that pybind11 converts

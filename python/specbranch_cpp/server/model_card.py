@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +26,14 @@ class ModelCard:
         target, *draft = engine.model_paths
         self.id = alias or engine.metadata.get("general.name") or Path(target).stem
         self._created = int(time.time())
+        placement = engine.placement
         self._meta = {
             "n_ctx": engine.n_ctx,
             "n_vocab": engine.vocab_size,
             "architecture": engine.metadata.get("general.architecture"),
             "draft": Path(draft[0]).stem if draft and engine.can_speculate else None,
             "mode": engine.mode,
+            "placement": None if placement is None else asdict(placement),
             "has_chat_template": engine.chat_template is not None,
         }
 

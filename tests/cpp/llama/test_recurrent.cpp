@@ -13,6 +13,7 @@
 #include "ggml.h"
 #include "gguf.h"
 #include "specbranch/base/errors.h"
+#include "specbranch/llama/models/footprint.h"
 #include "specbranch/model/single_session.h"
 #include "specbranch/simulation/virtual_run.h"
 #include "support.h"
@@ -305,6 +306,26 @@ void check_with_attention_draft(const std::shared_ptr<const Weights>& weights,
     }
   }
   CHECK(n_rolled_back > 100);  // the draft knows nothing of these weights
+}
+
+TEST_CASE("a footprint counts recurrent states and their snapshots") {
+  SPECBRANCH_NEEDS_MODELS();
+  const auto path = (fs::temp_directory_path() / "specbranch_test_states.gguf").string();
+  write_lfm2(path);
+  ModelOptions options = small_options(path);
+  options.use_mmap = false;
+  TargetOptions alone;
+  alone.max_batch = 1;
+  const Footprint with = target_footprint(options, {});
+  const Footprint without = target_footprint(options, alone);
+  // Two layers keep the last two inputs of the convolution, 64 floats each.
+  CHECK(with.host.context - without.host.context == kMostSnapshots * 2 * 2 * 64 * sizeof(float));
+  const LlamaTarget target(Weights::load(options), options, {});
+  fs::remove(path);
+  const Footprint loaded = footprint_of(target.context());
+  CHECK(with.host.context == loaded.host.context);
+  CHECK(with.host.compute == loaded.host.compute);
+  CHECK(with.host.weights + with.host.repacked == loaded.host.weights + loaded.host.repacked);
 }
 
 TEST_CASE("a hybrid target gives the same text in all modes") {

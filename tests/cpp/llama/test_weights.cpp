@@ -96,8 +96,6 @@ TEST_CASE("a model loads and tells about itself") {
   CHECK(file.weight_bytes <= fs::file_size(draft_path()));
   CHECK(file.cell_bytes(GGML_TYPE_F16, GGML_TYPE_F16) ==
         2 * static_cast<std::uint64_t>(file.k_elements + file.v_elements));
-  const MemoryEstimate estimate = estimate_memory(file, options, 4096, 64);
-  CHECK(estimate.total() > file.weight_bytes);
   CHECK(!library_info().versions.llama.empty());
   CHECK(!list_devices().empty());
 }

@@ -32,12 +32,11 @@ def test_it_drafts_as_far_as_it_was_trained(
         alone = engine.complete("def ", mode="autoregressive", **OPTIONS)
         done = engine.complete("def ", mode="speculative", **OPTIONS)
     assert done.tokens == alone.tokens
-    assert 0 < done.stats.n_drafted <= 64 + 8
-    assert "the text left the draft's context of 64" in done.stats.mode_reason
+    assert done.stats.n_drafted > 64 + 8  # beyond its context it reads the end of the text
     asked = n_ctx or 512
     assert (
-        f"the draft was trained with a context of 64 tokens, and the context has {asked}; beyond "
-        f"64 tokens a text goes on without the draft (draft_n_ctx={asked} lets it go on)"
+        f"the draft was trained with a context of 64 tokens, and the context has {asked}; of a "
+        f"longer text it reads the end (draft_n_ctx={asked} lets it read all)"
     ) in caplog.text
 
 

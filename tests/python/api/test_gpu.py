@@ -16,6 +16,7 @@ import pytest
 from benchmarks import exactness
 
 from specbranch_cpp import Engine, _core, policies
+from specbranch_cpp._placement.memory import GpuMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +55,7 @@ PLACEMENTS = {
 
 
 def gpus() -> list[_core.DeviceInfo]:
-    return [device for device in _core.list_devices() if not device.is_cpu]
+    return [device for device in _core.list_devices() if device.is_gpu]
 
 
 skip_without_gpu = pytest.mark.skipif(
@@ -201,3 +202,27 @@ def test_a_text_of_another_seed_is_no_near_tie(engine: Engine) -> None:
     )
     with pytest.raises(AssertionError, match="apart"):
         parts_at_near_tie(engine, PROMPTS[0], want, got, 0.8)
+
+
+@pytest.mark.gpu
+@skip_without_gpu
+def test_layers_go_on_the_gpu_without_being_asked_and_take_what_was_estimated(
+    pair: tuple[Path, Path],
+) -> None:
+    with Engine(*pair, n_ctx=65536):
+        pass  # the driver takes its own memory once
+    before = {one.name: one.memory_free for one in gpus()}
+    with Engine(*pair, n_ctx=65536) as engine:
+        engine.generate(PROMPTS[0], max_tokens=8).result()
+        after = {one.name: one.memory_free for one in gpus()}
+        placement = engine.placement
+    assert placement is not None
+    assert placement.draft is not None
+    assert placement.target.n_gpu_layers == placement.target.n_layers
+    assert placement.draft.n_gpu_layers == placement.draft.n_layers
+    for name, free in before.items():
+        models = (placement.target, placement.draft)
+        estimated = sum(model.memory.get(name, 0) for model in models)
+        taken = free - after[name]
+        # The memory that the choice leaves free covers what the estimate does not count.
+        assert 0.95 * estimated <= taken <= estimated + GpuMemory(free, 8 * 2**30).spare

@@ -61,7 +61,7 @@ OTHERS: dict[str, Any] = {
     "check_tensors": False,
     "use_extra_bufts": False,
 }
-OWN = {"n_threads", "n_threads_batch", "cpus"}
+OWN = {"n_threads", "n_threads_batch", "cpus", "n_gpu_layers"}
 
 
 def names_of(kind: type) -> list[str]:
@@ -117,6 +117,16 @@ def test_a_draft_takes_the_targets_values_but_for_its_cpus(tiny: Path) -> None:
     assert as_dict(core_options("draft", Model(tiny, **DEFAULTS | {"n_threads": 1,
         "n_threads_batch": 1, "cpus": [5]}), target)) == {**DEFAULTS, "n_threads": 1,
         "n_threads_batch": 1, "cpus": [5]}  # fmt: skip
+
+
+def test_a_draft_stays_off_the_gpu_where_the_target_must(tiny: Path) -> None:
+    """A number of layers of the target is no number for the draft, but 0 says: no GPU."""
+    for of_target, of_draft, expected in (
+        (None, None, None), (-1, None, None), (5, None, None), (0, None, 0), (0, 3, 3), (5, 0, 0),
+    ):  # fmt: skip
+        target = Model(tiny, n_gpu_layers=of_target)
+        draft = model_argument("draft", Model(tiny, n_gpu_layers=of_draft), Model(tiny), "draft_")
+        assert draft.inheriting(target).model.n_gpu_layers == expected
 
 
 def test_objects_and_keywords_make_the_same_engine(tiny: Path, tiny_draft: Path) -> None:

@@ -179,10 +179,13 @@ def test_bad_plans(change: dict[str, object], message: str) -> None:
         plan(**change)
 
 
+ON_CPU = {"n_gpu_layers": 0, "draft_n_gpu_layers": 0}
+
+
 def test_split_gives_each_model_cores_of_its_own() -> None:
     (placement,), skipped = placements.place(["split"], cpus((0,), (1,)))
     assert placement.options == {
-        "cpus": [0], "n_threads": 1, "draft_cpus": [1], "draft_n_threads": 1,
+        "cpus": [0], "n_threads": 1, "draft_cpus": [1], "draft_n_threads": 1, **ON_CPU,
     }  # fmt: skip
     assert placement.peer == {"cpus": (0,), "n_threads": 1}
     assert not skipped
@@ -197,13 +200,13 @@ def test_a_quota_leaves_fewer_cores() -> None:
     cores = tuple((n,) for n in range(64))
     found, _ = placements.place(["split", "shared"], cpus(*cores, n_usable=4))
     assert (found[0].options["cpus"], found[0].options["draft_cpus"]) == ([0, 1, 2], [3])
-    assert found[1].options == {"n_threads": 4, "draft_n_threads": 4}
+    assert found[1].options == {"n_threads": 4, "draft_n_threads": 4, **ON_CPU}
 
 
 def test_impossible_placements_are_skipped_with_the_reason() -> None:
     found, skipped = placements.place(["split", "shared", "draft-cpu"], cpus((0, 1)))
     assert [each.name for each in found] == ["shared"]
-    assert found[0].options == {"n_threads": 1, "draft_n_threads": 1}
+    assert found[0].options == {"n_threads": 1, "draft_n_threads": 1, **ON_CPU}
     assert "one core (CPU 0, 1)" in skipped["split"]
     assert skipped["draft-cpu"] == "llama.cpp finds no GPU"
     with pytest.raises(InvalidArgument, match="this machine has none of the placements: gpu: "):

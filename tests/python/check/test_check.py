@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,11 +14,9 @@ from specbranch_cpp.check import (
     Acceptance,
     Interval,
     ModeFigures,
-    ModelReport,
     Needs,
     StepFigures,
     Verdict,
-    devices,
     examine_pair,
     predicted_speedup,
     settings,
@@ -263,28 +260,6 @@ def test_what_would_help() -> None:
     assert found.nothing
     assert found.ratio == 2.5
     assert found.alpha == pytest.approx(0.9, abs=0.01)
-
-
-MODEL = ModelReport("m", "m", "llama", "q8_0", 10, 9, 100, 512, 512, 1000, 90, 10, 1100)
-
-
-def test_memory_by_device() -> None:
-    cpu = SimpleNamespace(name="CPU", memory_free=1, is_cpu=True)
-    gpus = [SimpleNamespace(name=f"CUDA{i}", memory_free=3000, is_cpu=False) for i in range(2)]
-    (alone,) = devices.memory_by_device(MODEL, MODEL, -1, -1, [cpu], 5000)  # type: ignore[list-item]
-    assert (alone.name, alone.needed, alone.free) == ("CPU", 2200, 5000)
-    both: Any = [cpu, *gpus]
-    rest, moved = devices.memory_by_device(MODEL, MODEL, -1, 0, both, None)
-    assert (rest.target, rest.draft, rest.free) == (0, 1100, None)
-    assert (moved.name, moved.target, moved.draft, moved.free) == (
-        "CUDA0 + CUDA1",
-        1100,
-        None,
-        6000,
-    )
-    rest, moved = devices.memory_by_device(MODEL, None, 5, 0, both, None)
-    assert moved.target == 500 + 50 + 10  # half of the weights, 5 of 9 caches, the buffers
-    assert (rest.target, rest.draft) == (1100 - 560, None)
 
 
 def mode(name: str, gamma: int = 4, epsilon: float | None = None) -> ModeFigures:

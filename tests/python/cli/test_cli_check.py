@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from gguf import GGML_QUANT_SIZES, GGUFReader
 from rich.console import Console
+from tests.python.support.stand_in_gpus import StandInGpus
 from tests.python.support.tiny_gguf import write_tiny_gguf
 from typer.testing import CliRunner
 
@@ -136,26 +137,31 @@ def test_check_advises_for_a_cpu_that_cannot(
 
 @pytest.mark.usefixtures("quick_cpu")
 def test_check_tells_of_gpus(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = SimpleNamespace(name="CPU", description="a CPU", memory_total=2**35, is_cpu=True)
-    gpu = SimpleNamespace(
-        name="CUDA0", description="a GPU", memory_total=2**37, memory_free=2**20, is_cpu=False
-    )
     library = SimpleNamespace(
         llama_version="1", ggml_version="2", ggml_commit="3", system="CUDA : ARCHS = 900 | CPU : "
     )
     note = "built for NVIDIA GPUs, but it finds no GPU"
-    monkeypatch.setattr(_core, "list_devices", lambda: [gpu, cpu])
     monkeypatch.setattr(_core, "library_info", lambda: library)
+    StandInGpus(monkeypatch, {"CUDA0": 2**37})
     shown = run("check", *pair, "--no-measure").stdout
-    assert "CUDA0: a GPU, 128 GiB" in shown
+    assert "CUDA0: a stand-in, 128 GiB" in shown
     assert "a CPU" not in shown
-    assert "the GPU is not used" in shown
-    moved = run("check", *pair, "--no-measure", "-ngl", "-1").stdout
-    assert "the GPU is not used" not in moved
-    assert "memory   CUDA0: about " in moved
-    assert "fewer layers may fit" in moved
+    assert "the GPU is not used" not in shown
+    assert "the target has 9 of 9 layers on GPUs" in shown
+    assert "the draft has 4 of 4 layers on GPUs" in shown
+    assert "memory   CUDA0: " in shown
     assert note not in shown
-    monkeypatch.setattr(_core, "list_devices", lambda: [cpu])
+    alone = run("check", *pair, "--no-measure", "-ngl", "0").stdout
+    assert "the GPU is not used, because n_gpu_layers is 0" in alone
+    assert "memory   CUDA0" not in alone
+    found = json.loads(run("check", *pair, "--no-measure", "--json", "-ngl", "3").stdout)
+    assert (found["n_gpu_layers"], found["draft_n_gpu_layers"]) == (3, -1)
+    assert [each["name"] for each in found["devices"]] == ["CPU", "CUDA0"]
+    StandInGpus(monkeypatch, {"CUDA0": 2**20})
+    refused = run("check", *pair, "--no-measure", "-ngl", "-1")
+    assert refused.exit_code == 1
+    assert "on CUDA0, but only 1.0 MiB are free" in refused.stdout
+    StandInGpus(monkeypatch, {})
     assert note in run("check", *pair, "--no-measure").stdout
     library.system = "CPU : SSE3 = 1 | "
     found = json.loads(run("check", *pair, "--no-measure", "--json").stdout)

@@ -107,7 +107,10 @@ def test_where_the_models_run(
     cores = tuple((n,) for n in range(n_usable))
     here = Hardware("cpu", tuple(range(n_usable)), cores, n_usable, 0, ())
     shared, apart = grown.placements(here)
-    assert shared.options == {"n_threads": threads[0], "draft_n_threads": threads[1]}
+    assert shared.options == {
+        "n_threads": threads[0], "draft_n_threads": threads[1],
+        "n_gpu_layers": 0, "draft_n_gpu_layers": 0,  # a GPU only if it is asked for
+    }  # fmt: skip
     found = apart and (apart.options["n_threads"], apart.options["draft_n_threads"])
     assert found == split
 
@@ -187,7 +190,7 @@ def test_the_bundled_pair_as_it_is() -> None:
 
 @pytest.mark.usefixtures("small")
 def test_too_little_memory_to_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_core, "available_memory", lambda: 20_000_000)
+    monkeypatch.setattr(_core, "available_memory", lambda: 50_000_000)
     result = run("-n", 8, "--repeat", 1)
     assert result.exit_code == 0, result.stderr
     assert "There is too little free memory to grow the bundled pair" in result.stdout

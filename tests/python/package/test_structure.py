@@ -45,6 +45,7 @@ PYTHON_FLOORS = (
     {"_support", "_llama", "_plots"},
     {"_grammar", "_pair", "_scaling", "timeline"},
     {"results", "policies", "simulation"},
+    {"_placement"},
     {"_engine"},
     {"generation"},
     {"openai_api"},

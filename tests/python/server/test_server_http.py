@@ -38,6 +38,7 @@ def test_models(server: Running) -> None:
         "architecture": "none",
         "draft": "fake-draft",
         "mode": "auto",
+        "placement": None,
         "has_chat_template": False,
     }
     assert server.client.get("/v1/models/fake").json() == entry

@@ -70,6 +70,7 @@ class FakeModel:
     vocab_size = 32
     can_speculate = True
     mode = "auto"
+    placement = None
     chat_template: str | None = None
 
     def on_end(self, listener: Any) -> None: ...

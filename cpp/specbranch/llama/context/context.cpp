@@ -36,6 +36,7 @@ const HashedTokens& LlamaContext::held(SeqId seq) const {
 
 void LlamaContext::check_batch(std::span<const BatchToken> batch) const {
   if (batch.empty()) broken("decode", "the batch is empty");
+  if (weights_->is_outline()) broken("decode", "the model was laid out, but not loaded");
   if (batch.size() > static_cast<std::size_t>(n_batch_)) {
     broken("decode", "the batch is too large; " + std::to_string(batch.size()) + "; " +
                          std::to_string(n_batch_));

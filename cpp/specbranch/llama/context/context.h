@@ -55,6 +55,7 @@ class LlamaContext {
   LlamaContext& operator=(const LlamaContext&) = delete;
 
   const Weights& weights() const noexcept { return *weights_; }
+  const llama_context* get() const noexcept { return context_.get(); }
   int n_seq() const noexcept { return static_cast<int>(contents_.size()); }
   int n_batch() const noexcept { return n_batch_; }
   int n_outputs() const noexcept { return n_outputs_; }

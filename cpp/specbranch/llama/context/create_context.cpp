@@ -20,12 +20,18 @@ namespace {
 constexpr Pos kCellAlignment = 256;
 constexpr int kMaxSequences = 256;
 
+/// llama.cpp's lists of positions and sequence ids, also where the cells are on a device.
+constexpr std::uint64_t kCellListBytes = 64;
+
 /// Refuses what would not fit into the machine's memory: llama.cpp writes zeros to the whole cache
 /// at once, and the kernel kills the process instead of failing the allocation.
 void check_memory(const Weights& weights, const ModelOptions& options, Pos n_cells) {
-  if (weights.offloaded()) return;  // a device fails properly
-  const std::uint64_t needed = weights.file().cell_bytes(options.type_k, options.type_v) *
-                               static_cast<std::uint64_t>(n_cells);
+  std::uint64_t cell_bytes = kCellListBytes;
+  // A device fails properly, and an outline has no cells.
+  if (!weights.offloaded() && !weights.is_outline()) {
+    cell_bytes += weights.file().cell_bytes(options.type_k, options.type_v);
+  }
+  const std::uint64_t needed = cell_bytes * static_cast<std::uint64_t>(n_cells);
   const std::optional<std::uint64_t> available = available_memory();
   if (available && needed > *available) {
     throw ModelLoadError("[LlamaContext] the KV cache does not fit into memory; " +

@@ -1,6 +1,9 @@
 #include "specbranch/llama/context/sizes.h"
 
 #include <algorithm>
+#include <string>
+
+#include "specbranch/base/errors.h"
 
 namespace specbranch::llama {
 namespace {
@@ -18,6 +21,13 @@ PairSizes pair_sizes(int max_draft, int max_branches, const ModelOptions& draft)
   // A branch may hold two rounds of drafted tokens.
   sizes.reserve = sizes.n_seq * (2 * max_draft + 8);
   return sizes;
+}
+
+void check_draft_batch(const ModelOptions& draft, const PairSizes& sizes, int max_branches) {
+  if (draft.n_batch >= sizes.n_seq) return;
+  throw InvalidArgument("draft_n_batch is " + std::to_string(draft.n_batch) +
+                        "; with max_branches=" + std::to_string(max_branches) +
+                        " it must be at least " + std::to_string(sizes.n_seq));
 }
 
 }  // namespace specbranch::llama

@@ -18,4 +18,7 @@ struct PairSizes {
 /// branches, whatever `max_branches` is, if the draft's n_batch admits so many.
 PairSizes pair_sizes(int max_draft, int max_branches, const ModelOptions& draft);
 
+/// Every sequence of the draft may have an output in one batch. Throws InvalidArgument.
+void check_draft_batch(const ModelOptions& draft, const PairSizes& sizes, int max_branches);
+
 }  // namespace specbranch::llama

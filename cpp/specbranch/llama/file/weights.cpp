@@ -34,6 +34,12 @@ bool report_progress(float share, void* data) noexcept {
   return false;
 }
 
+/// Copies as much as fits beside a zero.
+template <std::size_t N>
+void set_text(char (&to)[N], const std::string& text) {
+  to[text.copy(to, N - 1)] = '\0';
+}
+
 /// The devices that `options` names, null-terminated; those of the CPU alone: none.
 std::vector<ggml_backend_dev_t> find_devices(const ModelOptions& options) {
   std::vector<ggml_backend_dev_t> devices;
@@ -59,6 +65,19 @@ llama_load_mode load_mode(const ModelOptions& options) {
   return options.use_mlock ? LLAMA_LOAD_MODE_MLOCK : LLAMA_LOAD_MODE_NONE;
 }
 
+/// Settings in place of those of the file: as many tokens, but none with a text. Most of the time
+/// of an outline would be the tokenizer's.
+std::array<llama_model_kv_override, 3> without_tokenizer(const ModelFile& file) {
+  std::array<llama_model_kv_override, 3> overrides{};  // the last one ends the list
+  overrides[0].tag = LLAMA_KV_OVERRIDE_TYPE_STR;
+  set_text(overrides[0].key, "tokenizer.ggml.model");
+  set_text(overrides[0].val_str, "no_vocab");
+  overrides[1].tag = LLAMA_KV_OVERRIDE_TYPE_INT;
+  set_text(overrides[1].key, file.architecture + ".vocab_size");
+  overrides[1].val_i64 = file.n_vocab;
+  return overrides;
+}
+
 bool has_gpu() {
   for (std::size_t i = 0; i < ggml_backend_dev_count(); ++i) {
     const auto type = ggml_backend_dev_type(ggml_backend_dev_get(i));
@@ -80,9 +99,25 @@ constexpr std::array kMarkLayerInputs = {
 
 std::shared_ptr<const Weights> Weights::load(const ModelOptions& options, const Progress& progress,
                                              const TensorFill& fill) {
+  return read(options, progress, fill, /*outline=*/false);
+}
+
+std::shared_ptr<const Weights> Weights::outline(const ModelOptions& options, bool with_weights) {
+  TensorFill none;
+  if (!with_weights) {
+    none = [](const std::string& name, std::span<std::byte>) {
+      throw FatalError("[Weights::outline] llama.cpp asks for the weights; " + name);
+    };
+  }
+  return read(options, {}, none, /*outline=*/true);
+}
+
+std::shared_ptr<const Weights> Weights::read(const ModelOptions& options, const Progress& progress,
+                                             const TensorFill& fill, bool outline) {
   validate(options);
   init_backend();
   std::shared_ptr<Weights> weights(new Weights);
+  weights->is_outline_ = outline;
   weights->file_ = inspect_model_file(options.path, /*with_weights=*/!fill);
 
   std::vector<ggml_backend_dev_t> devices = find_devices(options);
@@ -91,6 +126,7 @@ std::shared_ptr<const Weights> Weights::load(const ModelOptions& options, const 
   std::vector<float> split = options.tensor_split;
   split.resize(llama_max_devices(), 0.0F);
   ProgressCall call{&progress, nullptr};
+  const std::array overrides = without_tokenizer(weights->file_);
 
   llama_model_params params = llama_model_default_params();
   if (cpu_only || !options.devices.empty()) {
@@ -102,7 +138,10 @@ std::shared_ptr<const Weights> Weights::load(const ModelOptions& options, const 
   params.split_mode = static_cast<llama_split_mode>(options.split_mode);
   params.main_gpu = options.main_gpu;
   if (!options.tensor_split.empty()) params.tensor_split = split.data();
-  params.load_mode = load_mode(options);
+  params.no_alloc = outline;
+  if (outline) params.kv_overrides = overrides.data();
+  // llama.cpp asserts that an outline maps nothing.
+  params.load_mode = outline ? LLAMA_LOAD_MODE_NONE : load_mode(options);
   params.check_tensors = options.check_tensors;
   params.use_extra_bufts = options.use_extra_bufts;
   params.progress_callback = report_progress;
@@ -141,7 +180,9 @@ std::shared_ptr<const Weights> Weights::load(const ModelOptions& options, const 
     throw ModelLoadError("[Weights::load] the model does not generate token after token; " +
                          options.path);
   }
-  weights->vocabulary_ = std::make_unique<Vocabulary>(llama_model_get_vocab(model));
+  const llama_vocab* vocab = llama_model_get_vocab(model);
+  weights->vocabulary_ = outline ? std::make_unique<Vocabulary>(vocab, weights->file_.n_vocab)
+                                 : std::make_unique<Vocabulary>(vocab);
   weights->offloaded_ = !cpu_only && has_gpu();
   return weights;
 }

@@ -32,6 +32,12 @@ class Weights {
                                              const Progress& progress = {},
                                              const TensorFill& fill = {});
 
+  /// The model without its weights, read from the header alone. Contexts of it allocate next to
+  /// nothing and tell what they would allocate (see Footprint); they must not decode.
+  /// `with_weights` of false: the file lacks the weights, as with a `fill`. Throws as `load`.
+  static std::shared_ptr<const Weights> outline(const ModelOptions& options,
+                                                bool with_weights = true);
+
   Weights(const Weights&) = delete;
   Weights& operator=(const Weights&) = delete;
 
@@ -52,14 +58,20 @@ class Weights {
   int n_feature_layers() const;
   /// Whether any layer is on a device other than the CPU.
   bool offloaded() const noexcept { return offloaded_; }
+  /// Whether this came from `outline`.
+  bool is_outline() const noexcept { return is_outline_; }
 
  private:
   Weights() = default;
+
+  static std::shared_ptr<const Weights> read(const ModelOptions& options, const Progress& progress,
+                                             const TensorFill& fill, bool outline);
 
   ModelFile file_;
   ModelHandle model_;
   std::unique_ptr<Vocabulary> vocabulary_;
   bool offloaded_ = false;
+  bool is_outline_ = false;
 };
 
 }  // namespace specbranch::llama

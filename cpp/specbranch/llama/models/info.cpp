@@ -1,7 +1,5 @@
 #include "specbranch/llama/models/info.h"
 
-#include <algorithm>
-
 #include "llama.h"
 #include "specbranch/llama/runtime/backend.h"
 
@@ -20,7 +18,9 @@ std::vector<DeviceInfo> list_devices() {
     DeviceInfo info;
     info.name = ggml_backend_dev_name(device);
     info.description = ggml_backend_dev_description(device);
-    info.is_cpu = ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_CPU;
+    info.is_integrated = ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_IGPU;
+    info.is_gpu =
+        info.is_integrated || ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_GPU;
     std::size_t free = 0;
     std::size_t total = 0;
     ggml_backend_dev_memory(device, &free, &total);
@@ -29,21 +29,6 @@ std::vector<DeviceInfo> list_devices() {
     devices.push_back(std::move(info));
   }
   return devices;
-}
-
-MemoryEstimate estimate_memory(const ModelFile& file, const ModelOptions& options, int n_cells,
-                               int n_outputs) {
-  MemoryEstimate estimate;
-  estimate.weights = file.weight_bytes;
-  estimate.cache = file.cell_bytes(options.type_k, options.type_v) *
-                   static_cast<std::uint64_t>(std::max(0, n_cells));
-  // Two copies of the logits (graph and output), and about 16 activations alive at once.
-  const auto n_vocab = static_cast<std::uint64_t>(file.n_vocab);
-  const auto n_embd = static_cast<std::uint64_t>(file.n_embd);
-  const auto n_ubatch = static_cast<std::uint64_t>(std::min(options.n_ubatch, options.n_batch));
-  estimate.buffers =
-      4 * (2 * n_vocab * static_cast<std::uint64_t>(n_outputs) + 16 * n_embd * n_ubatch);
-  return estimate;
 }
 
 }  // namespace specbranch::llama

@@ -13,8 +13,6 @@ namespace specbranch::llama {
 namespace {
 
 constexpr int kCpuChunk = 128;
-/// Each costs a copy of the recurrent state: of a large hybrid model tens of megabytes.
-constexpr int kMostSnapshots = 7;
 
 /// How this model takes back rejected tokens. Only a context tells whether it keeps snapshots.
 Rollback rollback_of(const std::shared_ptr<const Weights>& weights, const ModelOptions& model,

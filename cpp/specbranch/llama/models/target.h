@@ -22,6 +22,10 @@ enum class PrefixReuse : std::uint8_t {
   kOff,    ///< nothing.
 };
 
+/// Tokens that a recurrent target can take back at most. Each costs a copy of the recurrent state:
+/// of a large hybrid model tens of megabytes.
+inline constexpr int kMostSnapshots = 7;
+
 struct TargetOptions {
   PrefixReuse prefix_reuse = PrefixReuse::kExact;
   /// Rows of a batch are filled up to a multiple of this with dummy tokens (see RowPadding).

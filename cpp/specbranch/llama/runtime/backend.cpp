@@ -32,6 +32,11 @@ ErrorCapture*& current_capture() {
   return capture;
 }
 
+bool& is_quiet() {
+  static thread_local bool quiet = false;
+  return quiet;
+}
+
 struct PartialLine {
   LogLevel level = LogLevel::kInfo;
   std::string text;
@@ -50,6 +55,7 @@ void finish_line(PartialLine& line) {
     capture->add(line.text);
     if (capture->expected()) line.level = LogLevel::kDebug;
   }
+  if (is_quiet()) line.level = LogLevel::kDebug;
   LogBuffer& buffer = log_buffer();
   if (line.level >= buffer.level.load(std::memory_order_relaxed)) {
     const std::lock_guard lock(buffer.mutex);
@@ -142,5 +148,9 @@ std::string ErrorCapture::reason(const std::string& otherwise) const {
 void ErrorCapture::add(const std::string& line) {
   if (first_.empty()) first_ = line;
 }
+
+QuietLog::QuietLog() : outer_(std::exchange(is_quiet(), true)) {}
+
+QuietLog::~QuietLog() { is_quiet() = outer_; }
 
 }  // namespace specbranch::llama

@@ -60,4 +60,16 @@ class ErrorCapture {
   ErrorCapture* outer_;
 };
 
+/// While alive, what *this* thread makes llama.cpp log is logged as kDebug. Objects nest.
+class QuietLog {
+ public:
+  QuietLog();
+  ~QuietLog();
+  QuietLog(const QuietLog&) = delete;
+  QuietLog& operator=(const QuietLog&) = delete;
+
+ private:
+  bool outer_;
+};
+
 }  // namespace specbranch::llama

@@ -29,6 +29,9 @@ class Vocabulary {
   /// Computes the bytes of every token once (about 0.1 s for 150,000). Throws ModelLoadError for a
   /// vocabulary that llama.cpp could not tokenize with.
   explicit Vocabulary(const llama_vocab* vocab);
+  /// `n_tokens` tokens without texts, for a model that decodes nothing: no text can be tokenized.
+  Vocabulary(const llama_vocab* vocab, int n_tokens)
+      : vocab_(vocab), pieces_(static_cast<std::size_t>(n_tokens)) {}
 
   const llama_vocab* get() const noexcept { return vocab_; }
   int size() const noexcept { return static_cast<int>(pieces_.size()); }

@@ -135,6 +135,8 @@ def placements(here: Hardware) -> tuple[Placement, Placement | None]:
     without speculation as on all of them.
     """
     threads: PlaceKeywords = {
+        "n_gpu_layers": 0,
+        "draft_n_gpu_layers": 0,
         "n_threads": here.n_usable,
         "draft_n_threads": max(1, here.n_usable // 4),
     }

@@ -74,6 +74,8 @@ def load_grown(stack: ExitStack, weights: str | None, settings: Mapping[str, Any
             f"{weights!r} is none of {', '.join(WEIGHT_TYPES)}", param_hint="--weights"
         )
     placed = {name: settings[name] for name in _PLACES if name in settings}
+    if placed:  # a pair in memory uses a GPU only if the user asks for it
+        placed = {"n_gpu_layers": 0} | placed
     with render.loading("the bundled pair at several sizes") as progress:
         pair = stack.enter_context(grown.GrownPair(progress, settings))
         found = grown.find(

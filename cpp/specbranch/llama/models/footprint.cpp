@@ -1,0 +1,126 @@
+#include "specbranch/llama/models/footprint.h"
+
+#include <algorithm>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include "llama.h"
+#include "llama_extra.h"
+#include "specbranch/base/errors.h"
+#include "specbranch/llama/runtime/backend.h"
+#include "specbranch/llama/runtime/memory.h"
+
+namespace specbranch::llama {
+namespace {
+
+/// Where the bytes of a type of buffer are; null: in main memory.
+ggml_backend_dev_t device_of(ggml_backend_buffer_type_t type) {
+  if (ggml_backend_buft_is_host(type)) return nullptr;
+  ggml_backend_dev_t device = ggml_backend_buft_get_device(type);
+  if (device == nullptr) return nullptr;
+  const auto kind = ggml_backend_dev_type(device);
+  const bool computes_in_main_memory =
+      kind == GGML_BACKEND_DEVICE_TYPE_CPU || kind == GGML_BACKEND_DEVICE_TYPE_ACCEL;
+  return computes_in_main_memory ? nullptr : device;
+}
+
+/// Refuses recurrent states that do not fit: llama.cpp allocates them even for an outline, and the
+/// kernel kills the process that writes to more memory than there is.
+void check_states(const std::shared_ptr<const Weights>& weights, const ModelOptions& options,
+                  int n_states) {
+  if (weights->can_roll_back() || weights->offloaded()) return;
+  const std::atomic<bool> abort{false};
+  const LlamaContext one(weights, options, {.n_seq = 1, .n_cells = 1, .n_outputs = 1}, &abort);
+  // Some KV cells of a hybrid model are counted too, so that the bound is a little too high.
+  const std::uint64_t needed =
+      footprint_of(one).host.context * static_cast<std::uint64_t>(n_states);
+  const std::optional<std::uint64_t> available = available_memory();
+  if (available && needed > *available) {
+    throw ModelLoadError("[Footprint] the recurrent states do not fit into memory; " +
+                         std::to_string(n_states) + " need " + std::to_string(needed >> 20U) +
+                         " MiB; " + std::to_string(*available >> 20U) + " MiB are free");
+  }
+}
+
+/// On a thread of its own: creating a context pins its thread, and both are quiet.
+Footprint measure(const std::function<Footprint()>& lay_out) {
+  Footprint footprint;
+  std::exception_ptr error;
+  std::thread([&] {
+    try {
+      const QuietLog quiet;
+      footprint = lay_out();
+    } catch (...) {
+      error = std::current_exception();
+    }
+  }).join();
+  if (error) std::rethrow_exception(error);
+  return footprint;
+}
+
+/// The options that count for the memory.
+ModelOptions plain_options(const ModelOptions& options, bool with_weights) {
+  ModelOptions plain = options;
+  plain.cpus.clear();
+  plain.n_threads = 1;
+  plain.n_threads_batch = 1;
+  if (!with_weights) plain.use_extra_bufts = false;  // what llama.cpp gets is never repacked
+  return plain;
+}
+
+}  // namespace
+
+Footprint footprint_of(const LlamaContext& context) {
+  Footprint footprint;
+  footprint.host.device = "CPU";
+  footprint.n_layers = context.weights().file().n_layers + 1;
+  const llama_model* model = context.weights().get();
+  for (int i = 0; i < llama_model_n_devices(model); ++i) {
+    footprint.devices.push_back({ggml_backend_dev_name(llama_model_get_device(model, i))});
+  }
+  for (const auto& [type, bytes] : llama_get_memory_breakdown(context.get())) {
+    ggml_backend_dev_t device = device_of(type);
+    MemoryShare* share = &footprint.host;
+    if (device != nullptr) {
+      const std::string name = ggml_backend_dev_name(device);
+      const auto known = std::find_if(footprint.devices.begin(), footprint.devices.end(),
+                                      [&](const MemoryShare& one) { return one.device == name; });
+      share = known != footprint.devices.end() ? &*known
+                                               : &footprint.devices.emplace_back(MemoryShare{name});
+    }
+    // Types of buffers for repacked weights belong to the CPU, but no one else can read them.
+    const bool is_repacked = device == nullptr && !ggml_backend_buft_is_host(type);
+    (is_repacked ? share->repacked : share->weights) += bytes.weights;
+    share->context += bytes.context;
+    share->compute += bytes.compute;
+  }
+  footprint.host.outputs = sizeof(float) * static_cast<std::uint64_t>(context.n_outputs()) *
+                           static_cast<std::uint64_t>(context.weights().vocabulary().size());
+  return footprint;
+}
+
+Footprint target_footprint(const ModelOptions& options, const TargetOptions& target,
+                           bool with_weights) {
+  return measure([&] {
+    const ModelOptions plain = plain_options(options, with_weights);
+    const auto weights = Weights::outline(plain, with_weights);
+    check_states(weights, plain, kMostSnapshots + 1);
+    return footprint_of(LlamaTarget(weights, plain, target).context());
+  });
+}
+
+Footprint draft_footprint(const ModelOptions& options, const DraftOptions& draft,
+                          bool with_weights) {
+  return measure([&] {
+    const ModelOptions plain = plain_options(options, with_weights);
+    const auto weights = Weights::outline(plain, with_weights);
+    check_states(weights, plain, draft.n_seq + kStateSpares);
+    return footprint_of(LlamaDraft(weights, plain, draft).context());
+  });
+}
+
+}  // namespace specbranch::llama
