@@ -84,17 +84,15 @@ def _sides(
     ]
 
 
-def _limit_draft(
-    report: Report, files: Sequence[_core.ModelFile], sides: Sequence[Side]
-) -> None:
+def _limit_draft(report: Report, files: Sequence[_core.ModelFile], sides: Sequence[Side]) -> None:
     """The context that the draft gets from the target is no longer than its training."""
     n_ctx_train = files[1].n_ctx_train
     if (sides[0].options.n_ctx or files[0].n_ctx_train) <= n_ctx_train:
         return
     sides[1].options.n_ctx = n_ctx_train
     report.notes.append(
-        f"the draft was trained with a context of {n_ctx_train:,} tokens; of a longer text it reads "
-        "the end"
+        f"the draft was trained with a context of {n_ctx_train:,} tokens; of a longer text, it "
+        "reads the end"
     )
 
 

@@ -28,7 +28,7 @@ _ANOTHER = (
 
 def usual_machine() -> str:
     """The machine of `simulation.MACHINES` that is most like this one."""
-    if any(not device.is_cpu for device in _core.list_devices()):
+    if any(device.is_gpu for device in _core.list_devices()):
         return "one-gpu"
     return "two-cores" if (os.cpu_count() or 1) > 1 else "shared-cores"
 
