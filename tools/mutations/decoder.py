@@ -334,4 +334,25 @@ MUTATIONS = (
         "  return n >= kMostReplayed ? 0 :",
         "  return n < 0 ? 0 :",
     ),
+    Mutation(
+        "window-never-moves",
+        "a text leaves the context of its draft",
+        "decoder/draft_window.h",
+        "return end() < limit_ && length - begin_ > n_ctx_ - spare();",
+        "return end() < limit_ && length < 0;",
+    ),
+    Mutation(
+        "window-without-position",
+        "a draft that reads the end of a text takes it for the beginning",
+        "decoder/decoder.cpp",
+        "    own->n_skipped = window_.begin();\n",
+        "",
+    ),
+    Mutation(
+        "window-keeps-branches",
+        "branches are looked for where they lay before the draft began anew",
+        "decoder/decoder.cpp",
+        "    tree_.forget_sequences();\n",
+        "",
+    ),
 )

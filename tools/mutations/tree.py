@@ -166,4 +166,18 @@ MUTATIONS = (
         "const Pos shared = is_prefix(to, from) ? held : 0;",
         "const Pos shared = std::min(held, length);",
     ),
+    Mutation(
+        "window-positions-of-text",
+        "the draft gets positions of the text instead of its window's",
+        "tree/draft_sequences.cpp",
+        "for (SequenceInput& input : command.inputs) input.pos -= origin;",
+        "",
+    ),
+    Mutation(
+        "cells-copied-too-early",
+        "a branch is forked from cells that the same pass only decodes",
+        "tree/cell_placement.cpp",
+        "return input == inputs.end() ? ledger.length(seq) : input->pos;",
+        "return input == inputs.end() ? ledger.length(seq) : ledger.length(seq);",
+    ),
 )

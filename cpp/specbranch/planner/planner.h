@@ -30,7 +30,7 @@ struct View {
   int n_replayed = 0;       ///< rows of the next verification that decode the text again.
   bool replays = false;     ///< after a rejection the accepted tokens are decoded again.
   bool pads = true;         ///< a verification may have padding tokens.
-  int free_seqs = 0;        ///< sequences of the draft that no live node uses.
+  int free_seqs = 0;        ///< sequences of the draft that further branches may take.
   int n_seqs = 0;           ///< all sequences of the draft.
   std::int64_t now_us = 0;  ///< the time of the newest event.
 };
