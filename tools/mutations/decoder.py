@@ -163,8 +163,8 @@ MUTATIONS = (
         "beyond-draft-context",
         "the draft is asked to go one position beyond its context",
         "decoder/decoder.cpp",
-        "limits_.draft->n_ctx - root);",
-        "limits_.draft->n_ctx - root + 1);",
+        "std::max(1, draft_end() - root)",
+        "std::max(1, draft_end() - root + 1)",
     ),
     Mutation(
         "width-one",

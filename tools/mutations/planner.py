@@ -9,8 +9,8 @@ MUTATIONS = (
         "more-branches-than-sequences",
         "the planner ignores how many sequences are free",
         "planner/round_planners.cpp",
-        "1 + view.free_seqs,",
-        "2 + view.free_seqs,",
+        "view.free_seqs + (point.seq == kNoSeq ? 0 : 1)",
+        "view.free_seqs + 2",
     ),
     Mutation(
         "verification-before-round",

@@ -9,8 +9,8 @@ MUTATIONS = (
         "draft-noise-position",
         "the draft's noise is that of the position before",
         "simulation/fake_model.cpp",
-        "const PositionNoise noise(sampling.seed, static_cast<Pos>(cells.size()));",
-        "const PositionNoise noise(sampling.seed, static_cast<Pos>(cells.size()) - 1);",
+        "request.n_skipped + static_cast<Pos>(cells.size()));",
+        "request.n_skipped + static_cast<Pos>(cells.size()) - 1);",
     ),
     Mutation(
         "target-noise-position",

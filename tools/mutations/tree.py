@@ -121,7 +121,7 @@ MUTATIONS = (
         "state-kept-by-abort",
         "an aborted pass keeps the recurrent states that it was to extend",
         "tree/state_placement.cpp",
-        "ledger.truncate(input.seq, 0);",
+        "ledger.truncate(input.seq, ledger.origin());",
         "ledger.truncate(input.seq, input.pos);",
     ),
     Mutation(
@@ -163,7 +163,7 @@ MUTATIONS = (
         "state-shares-another-text",
         "a copy keeps cells of the sequence that it overwrites, whatever they are",
         "tree/state_placement.cpp",
-        "const Pos shared = is_prefix(to, from) ? held : 0;",
+        "const Pos shared = is_prefix(to, from) ? held : empty;",
         "const Pos shared = std::min(held, length);",
     ),
     Mutation(
