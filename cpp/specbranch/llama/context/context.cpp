@@ -226,15 +226,18 @@ void LlamaContext::fork(const Fork& op) {
                        std::to_string(op.length) + " of " + std::to_string(from.size()));
   }
 
-  if (op.to_length > op.shared) {
-    if (!remove(op.to, op.shared)) {
+  // DeepSeek V4's memory aborts at a range, even at that of the whole sequence.
+  const Pos kept = can_roll_back_ ? op.shared : 0;
+  if (op.to_length > kept) {
+    if (!remove(op.to, kept)) {
       throw FatalError("[LlamaContext::fork] llama.cpp could not cut " + of("sequence", op.to));
     }
-    to.truncate(static_cast<std::size_t>(op.shared));
+    to.truncate(static_cast<std::size_t>(kept));
   }
-  if (op.length > op.shared) {
+  if (op.length > kept) {
     ++n_memory_calls_;
-    llama_memory_seq_cp(llama_get_memory(context_.get()), op.from, op.to, op.shared, op.length);
+    llama_memory_seq_cp(llama_get_memory(context_.get()), op.from, op.to,
+                        can_roll_back_ ? kept : -1, can_roll_back_ ? op.length : -1);
     to.extend(from, static_cast<std::size_t>(op.length));
   }
   // Snapshots belong to the sequence that was decoded.
