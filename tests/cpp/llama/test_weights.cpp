@@ -149,6 +149,7 @@ TEST_CASE("metadata that would kill the process is refused") {
       {"context_length", [](auto* g) { gguf_set_val_u32(g, "llama.context_length", 0); }},
       {"nextn", [](auto* g) { gguf_set_val_u32(g, "llama.nextn_predict_layers", 99); }},
       {"embedding_length", [](auto* g) { gguf_set_val_u32(g, "llama.embedding_length", 0); }},
+      {"wkv.head_size", [](auto* g) { gguf_set_val_u32(g, "llama.wkv.head_size", 32); }},
   };
   for (const auto& [word, edit] : edits) {
     CAPTURE(word);

@@ -147,15 +147,15 @@ def test_an_alpha_beyond_the_usual_rates(home: FakeHome, given: Path) -> None:
 
 def test_the_usual_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     class Device:
-        def __init__(self, *, is_cpu: bool) -> None:
-            self.is_cpu = is_cpu
+        def __init__(self, *, is_gpu: bool) -> None:
+            self.is_gpu = is_gpu
 
     def on(cpus: int, *devices: Device) -> str:
         monkeypatch.setattr(_core, "list_devices", lambda: list(devices))
         monkeypatch.setattr("os.cpu_count", lambda: cpus)
         return usual_machine()
 
-    cpu, gpu = Device(is_cpu=True), Device(is_cpu=False)
+    cpu, gpu = Device(is_gpu=False), Device(is_gpu=True)
     assert on(8, cpu, gpu) == "one-gpu"
     assert on(8, cpu) == "two-cores"
     assert on(1) == "shared-cores"

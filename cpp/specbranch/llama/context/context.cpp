@@ -16,6 +16,10 @@ namespace {
   throw PreconditionError(std::string("[LlamaContext::") + where + "] " + what);
 }
 
+/// DeepSeek V4's memory aborts at a range, even at that of the whole sequence. Other memories with a
+/// recurrent state take the range for their attention layers, and copy the state whole.
+bool copies_ranges(const Weights& weights) { return weights.file().architecture != "deepseek4"; }
+
 std::string of(const char* name, std::int64_t value) {
   return std::string(name) + " " + std::to_string(value);
 }
@@ -227,15 +231,18 @@ void LlamaContext::fork(const Fork& op) {
                        std::to_string(op.length) + " of " + std::to_string(from.size()));
   }
 
-  if (op.to_length > op.shared) {
-    if (!remove(op.to, op.shared)) {
+  const bool ranged = copies_ranges(*weights_);
+  const Pos kept = ranged ? op.shared : 0;
+  if (op.to_length > kept) {
+    if (!remove(op.to, kept)) {
       throw FatalError("[LlamaContext::fork] llama.cpp could not cut " + of("sequence", op.to));
     }
-    to.truncate(static_cast<std::size_t>(op.shared));
+    to.truncate(static_cast<std::size_t>(kept));
   }
-  if (op.length > op.shared) {
+  if (op.length > kept) {
     ++n_memory_calls_;
-    llama_memory_seq_cp(llama_get_memory(context_.get()), op.from, op.to, op.shared, op.length);
+    llama_memory_seq_cp(llama_get_memory(context_.get()), op.from, op.to,
+                        ranged ? kept : -1, ranged ? op.length : -1);
     to.extend(from, static_cast<std::size_t>(op.length));
   }
   // Snapshots belong to the sequence that was decoded.

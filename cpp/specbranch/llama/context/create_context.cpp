@@ -40,6 +40,14 @@ void check_memory(const Weights& weights, const ModelOptions& options, Pos n_cel
   }
 }
 
+/// With flash attention llama.cpp aborts when it builds the graph of these, because their values
+/// are no longer split into heads.
+void check_flash_attention(const Weights& weights, const ModelOptions& options) {
+  if (options.flash_attn == FlashAttention::kOff || weights.file().architecture != "plm") return;
+  throw ModelLoadError("[LlamaContext] llama.cpp cannot run a 'plm' model with flash attention; " +
+                       weights.file().path + "; set flash_attn=False");
+}
+
 void pin_thread(const std::vector<int>& cpus) {
   if (cpus.empty()) return;
   cpu_set_t mask;
@@ -82,6 +90,7 @@ LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOp
   pin_thread(options.cpus);
   n_cells_ = (shape.n_cells + kCellAlignment - 1) / kCellAlignment * kCellAlignment;
   check_memory(*weights_, options, n_cells_);
+  check_flash_attention(*weights_, options);
   n_batch_ = std::min(options.n_batch, n_cells_);
   n_outputs_ = std::min(std::max(shape.n_outputs, shape.n_seq), n_batch_);
   n_threads_ = options.n_threads > 0 ? options.n_threads : usable_cores();

@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "gguf.h"
+#include "llama.h"
+#include "specbranch/base/errors.h"
 #include "specbranch/llama/file/gguf_reader.h"
 #include "specbranch/llama/file/split_model.h"
 #include "specbranch/llama/vocabulary/quote.h"
@@ -20,6 +22,11 @@ namespace {
 constexpr std::int64_t kMaxLayers = 512;
 constexpr std::int64_t kMaxExperts = 1024;
 constexpr std::size_t kLongestName = 64;  // of an architecture, far above llama.cpp's longest
+
+constexpr std::int64_t kWkvHeads = 64;
+
+// llama.cpp stores the states of all but the first sequence of a batch in the wrong places.
+constexpr std::array kOneSequenceAtOnce = {std::string_view("plamo2")};
 
 constexpr std::array kNotGenerative = {
     std::string_view("bert"),
@@ -93,6 +100,16 @@ void check_epsilons(const GgufReader& gguf, const std::string& arch) {
   }
 }
 
+/// ggml's kernels of RWKV read beyond heads of other sizes: the states would be what lies there.
+void check_wkv_heads(const GgufReader& gguf, const std::string& arch) {
+  const std::string key = arch + ".wkv.head_size";
+  const auto size = gguf.integer(key);
+  if (size && (*size <= 0 || *size % kWkvHeads != 0)) {
+    gguf.refuse(key + " is " + std::to_string(*size) + ", not a multiple of " +
+                std::to_string(kWkvHeads));
+  }
+}
+
 void check_architecture(const GgufReader& gguf, const std::string& arch) {
   if (contains(kNotGenerative, arch) || !gguf.flag(arch + ".attention.causal").value_or(true) ||
       gguf.integer(arch + ".pooling_type").value_or(0) > 0) {
@@ -108,6 +125,7 @@ void check_architecture(const GgufReader& gguf, const std::string& arch) {
   }
   require_integer(gguf, arch + ".context_length", 1, std::int64_t{1} << 30);
   require_integer(gguf, arch + ".embedding_length", 1, 1 << 20);
+  check_wkv_heads(gguf, arch);
   check_experts(gguf, arch);
   check_epsilons(gguf, arch);
   const auto scaling = gguf.text(arch + ".rope.scaling.type");
@@ -209,6 +227,13 @@ std::uint64_t ModelFile::cell_bytes(int type_k, int type_v) const {
            static_cast<std::uint64_t>(ggml_blck_size(known));
   };
   return bytes(type_k, k_elements) + bytes(type_v, v_elements);
+}
+
+void check_can_draft(const ModelFile& file) {
+  if (!contains(kOneSequenceAtOnce, file.architecture)) return;
+  throw IncompatibleModels("[check_can_draft] llama.cpp cannot decode several texts of a '" +
+                           file.architecture + "' model at once, which a draft needs; " +
+                           file.path);
 }
 
 ModelFile inspect_model_file(const std::string& path, bool with_weights) {

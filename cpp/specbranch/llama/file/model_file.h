@@ -48,4 +48,8 @@ struct ModelFile {
 /// `with_weights` of false: the file may lack the weights, which come from a TensorFill.
 ModelFile inspect_model_file(const std::string& path, bool with_weights = true);
 
+/// Throws IncompatibleModels if llama.cpp cannot decode several sequences of this model at once, as
+/// the branches of a draft are.
+void check_can_draft(const ModelFile& file);
+
 }  // namespace specbranch::llama

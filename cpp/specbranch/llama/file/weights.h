@@ -50,8 +50,8 @@ class Weights {
   /// What the file says of the model, by key; arrays are left out. Bytes, mostly UTF-8.
   std::map<std::string, std::string> metadata() const;
   int n_ctx_train() const;
-  /// Whether the last tokens of a text can be taken back. Recurrent and hybrid models cannot: they
-  /// run autoregressively only.
+  /// Whether tokens of a text can be taken back anywhere. Of recurrent and hybrid models, whole
+  /// sequences can be copied and dropped.
   bool can_roll_back() const;
   /// Layers, counted from the last, whose inputs a context can give (see
   /// LlamaContext::keep_layer_inputs); 0: none, as llama.cpp would abort for this architecture.

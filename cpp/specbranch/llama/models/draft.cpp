@@ -14,6 +14,7 @@ constexpr int kReserveOfSequence = 40;
 
 ContextShape shape_of(const Weights& weights, const ModelOptions& model,
                       const DraftOptions& options) {
+  check_can_draft(weights.file());
   ContextShape shape;
   shape.n_seq = options.n_seq + (weights.can_roll_back() ? 0 : kStateSpares);
   shape.n_cells = context_length(weights, model) +

@@ -15,8 +15,9 @@
 namespace specbranch::llama {
 namespace {
 
-ModelHandle load_vocabulary(const std::string& path) {
+ModelHandle load_vocabulary(const std::string& path, bool drafts) {
   const ModelFile file = inspect_model_file(path);
+  if (drafts) check_can_draft(file);
   llama_model_params params = llama_model_default_params();
   params.vocab_only = true;
   const ErrorCapture errors;
@@ -37,8 +38,8 @@ ModelHandle load_vocabulary(const std::string& path) {
 
 PairCheck check_pair(const std::string& target, const std::string& draft) {
   init_backend();
-  const ModelHandle target_model = load_vocabulary(target);
-  const ModelHandle draft_model = load_vocabulary(draft);
+  const ModelHandle target_model = load_vocabulary(target, /*drafts=*/false);
+  const ModelHandle draft_model = load_vocabulary(draft, /*drafts=*/true);
   PairCheck check;
   SharedVocabulary shared = check_compatible(Vocabulary(llama_model_get_vocab(target_model.get())),
                                              Vocabulary(llama_model_get_vocab(draft_model.get())));

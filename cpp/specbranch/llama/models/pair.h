@@ -14,7 +14,8 @@ struct PairCheck {
 };
 
 /// Reads both headers and vocabularies: 0.1 to 1 s for 150,000 tokens. Throws what loading them
-/// would throw: ModelLoadError, and IncompatibleModels naming the first differences.
+/// would throw: ModelLoadError, and IncompatibleModels naming the first differences, or a draft of
+/// an architecture that cannot draft.
 PairCheck check_pair(const std::string& target, const std::string& draft);
 
 }  // namespace specbranch::llama

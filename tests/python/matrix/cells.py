@@ -1,0 +1,208 @@
+"""The cells of one row of the matrix: an architecture in all roles, with all settings.
+
+llama.cpp may abort, so that a row is a program of its own, which prints its cells as JSON lines:
+
+    python -m tests.python.matrix.cells ARCHITECTURE [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tests.python.matrix.table import ARCHITECTURES
+
+from specbranch_cpp import Engine, SpecBranchError
+from specbranch_cpp.bench import near_ties
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from specbranch_cpp import Completion
+
+ROLES = ("itself", "near", "target", "draft")
+"""The draft is the same file; nearly the same weights; a Llama. Or a Llama is the target."""
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "f16": {"flash_attn": True},
+    "f16, no FA": {"flash_attn": False},
+    "q8_0": {"flash_attn": True, "type_k": "q8_0", "type_v": "q8_0"},
+    "q4_0": {"flash_attn": True, "type_k": "q4_0", "type_v": "q4_0"},
+    "n_ubatch 16": {"flash_attn": True, "n_ubatch": 16},
+    "q8_0, no FA": {"flash_attn": False, "type_k": "q8_0", "type_v": "q8_0"},
+}
+"""Of both models."""
+
+QUICK = (("itself", "f16"), ("near", "f16"), ("near", "n_ubatch 16"), ("target", "q8_0"),
+         ("draft", "f16, no FA"), ("near", "q4_0"))  # fmt: skip
+"""Cells that have every role and every setting of use once."""
+
+MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
+
+NEAR_TIE = 0.02
+"""Largest gap of two scores, in nats, that rounding explains. Scores spread over about 3."""
+
+OWN_ROLLED_BACK = 30
+"""Drafted tokens that a model may reject of itself: those behind one near-tie, or two."""
+
+N_TOKENS = 32
+
+
+@dataclass
+class Cell:
+    """What came out of one cell.
+
+    Attributes:
+        found: "equal"; "near-tie": different, and the scores were almost equal there; "refused":
+            by an error before anything was generated; anything else is a fault.
+        words: of the refusal or the fault.
+    """
+
+    architecture: str
+    role: str
+    settings: str
+    found: str = "equal"
+    words: str = ""
+    n_drafted: int = 0
+    n_rolled_back: int = 0
+    n_hits: int = 0
+    n_reused: int = 0
+    gaps: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A text: what `generate` gets for it."""
+
+    prompt: list[int]
+    sampling: dict[str, Any]
+
+    def run(self, engine: Engine, mode: str) -> Completion:
+        return engine.generate(
+            self.prompt, mode=mode, max_tokens=N_TOKENS, logit_bias={0: float("-inf")},
+            **self.sampling,
+        ).result()  # fmt: skip
+
+
+def turns_of(engine: Engine) -> list[Turn]:
+    """Three turns: a prompt, what follows its answer, and one that parts from both."""
+    rng = np.random.default_rng(11)
+    tokens = [int(token) for token in rng.integers(1, 270, 400)]
+    first = Turn(tokens[:150], {"temperature": 1.0, "seed": 3})
+    answer = first.run(engine, "autoregressive").tokens
+    return [
+        first,
+        Turn([*first.prompt, *answer, *tokens[150:170]], {"temperature": 0.0}),
+        Turn([*tokens[:135], *tokens[200:240]], {"temperature": 1.0, "top_p": 0.95, "seed": 4}),
+    ]
+
+
+def run_cell(cell: Cell, target: Path, draft: Path) -> None:
+    options = SETTINGS[cell.settings]
+    both: dict[str, Any] = {"n_ctx": 400, "n_threads": 1, **options}
+    both |= {f"draft_{name}": value for name, value in both.items() if name != "n_ctx"}
+    alone = {name: value for name, value in both.items() if not name.startswith("draft_")}
+    try:
+        plain = Engine(target, **alone, prefix_reuse="off")
+        engine = Engine(target, draft, **both, max_branches=4, measure_costs=cell.role == "near")
+    except SpecBranchError as error:
+        cell.found, cell.words = "refused", str(error)
+        return
+    with plain, engine:
+        turns = turns_of(plain)
+        expected = [turn.run(plain, "autoregressive") for turn in turns]
+        for index, completion in enumerate(expected):
+            if len(set(completion.tokens)) < 8 and turns[index].sampling["temperature"] > 0:
+                cell.found, cell.words = "fault", f"a dull text: {completion.tokens}"
+                return
+        for mode in MODES:
+            for turn, wanted in zip(turns, expected, strict=True):
+                done = turn.run(engine, mode)
+                _count(cell, done)
+                _compare(cell, plain, turn, mode, wanted.tokens, done.tokens)
+        if cell.role == "itself" and cell.n_rolled_back > OWN_ROLLED_BACK:
+            cell.found = "fault"
+            cell.words += f"{cell.n_rolled_back} of {cell.n_drafted} own tokens were rejected; "
+        if cell.role != "draft" and cell.n_drafted == 0:
+            cell.found, cell.words = "fault", "nothing was drafted"
+
+
+def _count(cell: Cell, done: Completion) -> None:
+    cell.n_drafted += done.stats.n_drafted
+    cell.n_rolled_back += done.stats.n_rolled_back
+    cell.n_hits += done.stats.branch_hits
+    cell.n_reused += done.stats.n_reused
+
+
+def _compare(
+    cell: Cell, plain: Engine, turn: Turn, mode: str, wanted: Sequence[int], found: Sequence[int]
+) -> None:
+    difference = near_ties.first_difference(wanted, found)
+    if difference is None:
+        return
+    gap = near_ties.gap(
+        plain, turn.prompt, wanted, difference,
+        temperature=turn.sampling["temperature"], seed=turn.sampling.get("seed", 0),
+    )  # fmt: skip
+    if gap is not None and gap <= NEAR_TIE:
+        cell.gaps.append(gap)
+        if cell.found == "equal":
+            cell.found = "near-tie"
+        return
+    cell.found = "fault"
+    cell.words += f"{mode}: another text from token {difference.index} on (gap {gap}); "
+
+
+def rows(label: str, *, quick: bool) -> Iterator[Cell]:
+    """Writes the models, and runs the cells one after another."""
+    with tempfile.TemporaryDirectory() as folder:
+        own, other, llama = (
+            write(Path(folder), *words)
+            for words in ((label,), (label, "--other"), ("llama", "--other"))
+        )
+        pairs = {
+            "itself": (own, own),
+            "near": (own, other),
+            "target": (own, llama),
+            "draft": (llama, own),
+        }
+        for role in ROLES:
+            for settings in SETTINGS:
+                if quick and (role, settings) not in QUICK:
+                    continue
+                cell = Cell(label, role, settings)
+                try:
+                    run_cell(cell, *pairs[role])
+                except Exception as error:  # noqa: BLE001 - whatever it is belongs to the cell
+                    cell.found, cell.words = "fault", f"{type(error).__name__}: {error}"
+                yield cell
+
+
+def write(folder: Path, *words: str) -> Path:
+    """A random model, written by a process of its own."""
+    path = folder / f"{''.join(words)}.gguf"
+    command = [sys.executable, "-m", "tests.python.matrix.random_model", words[0], str(path)]
+    done = subprocess.run([*command, *words[1:]], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"llama.cpp made no model: {done.stderr[-800:]}")
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("architecture", choices=[one.label for one in ARCHITECTURES])
+    parser.add_argument("--quick", action="store_true", help="a few cells only")
+    args = parser.parse_args()
+    for cell in rows(args.architecture, quick=args.quick):
+        print(json.dumps(asdict(cell)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
