@@ -99,11 +99,18 @@ def _limit_draft(report: Report, files: Sequence[_core.ModelFile], sides: Sequen
 def read_model(path: Path) -> ModelReport:
     """The facts of a file, and the memory that the model needs as a target with the defaults.
 
+    That is the size of the weights if llama.cpp cannot lay the model out.
+
     Raises:
         ModelLoadError: the engine cannot use the file.
     """
     (side,) = _sides(path, None, {}, max_draft=8, max_branches=4)
-    return _model(_core.inspect_model(side.options.path), side, plan(side, None).target)
+    file = _core.inspect_model(side.options.path)
+    try:
+        placed = plan(side, None).target
+    except SpecBranchError:
+        placed = None
+    return _model(file, side, placed)
 
 
 def _model(file: _core.ModelFile, side: Side, placed: Placed | None) -> ModelReport:
