@@ -95,6 +95,7 @@ void register_info(py::module_& m) {
           "notes",
           [](const PairCheck& check) {
             std::vector<py::str> notes;
+            notes.reserve(check.notes.size());
             for (const std::string& note : check.notes) notes.push_back(readable(note));
             return notes;
           },

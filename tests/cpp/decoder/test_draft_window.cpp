@@ -3,6 +3,8 @@
 #include <vector>
 
 #include "specbranch/decoder/draft_window.h"
+#include "support/audited_run.h"
+#include "support/chaos_planner.h"
 #include "support/support.h"
 
 using namespace specbranch;
@@ -90,9 +92,9 @@ TEST_CASE("every mode drafts beyond the draft's context, with the reference's te
           }
         };
         PairProfile profile = flat_profile();
-        const VirtualResult got = run(
-            scenario, mode, options,
-            mode == Mode::kAuto ? make_eager_auto(scenario.request, &profile) : nullptr);
+        const VirtualResult got =
+            run(scenario, mode, options,
+                mode == Mode::kAuto ? make_eager_auto(scenario.request, &profile) : nullptr);
         CHECK(message_of(got.error) == "");
         CHECK(message_of(got.draft_error) == "");
         CHECK(got.tokens == expected.tokens);
@@ -107,4 +109,30 @@ TEST_CASE("every mode drafts beyond the draft's context, with the reference's te
   }
   CHECK(n_opened > 3 * scaled(300));
   CHECK(n_late > 30 * scaled(300));
+}
+
+TEST_CASE("every sequence of such a draft holds just the path of its node") {
+  const int n = scaled(300);
+  int n_inputs = 0;
+  for (int i = 0; i < n; ++i) {
+    Scenario scenario = make_scenario(static_cast<std::uint64_t>(i) + 260'000);
+    scenario.target.n_ctx = 160;
+    scenario.target.end_every = 0;
+    scenario.draft.n_ctx = Random(scenario.seed).pick({16, 24, 40});
+    scenario.draft.whole_states = i % 2 == 1;
+    scenario.draft.n_seq = std::max(4, scenario.draft.n_seq);
+    scenario.request.max_tokens = 120;
+    for (const Mode mode : kDraftingModes) {
+      scenario.request.mode = mode;
+      INFO(describe(scenario));
+      PairProfile profile = flat_profile();
+      std::unique_ptr<Planner> planner;
+      if (mode == Mode::kAuto) planner = make_eager_auto(scenario.request, &profile);
+      if (mode == Mode::kSpeculative) planner = make_chaos(scenario.seed);
+      AuditedRun audited(scenario, mode, std::move(planner));
+      audited.run();
+      n_inputs += audited.n_inputs();
+    }
+  }
+  CHECK(n_inputs > 50 * n);
 }

@@ -23,8 +23,9 @@ struct DraftOptions {
   /// Ids from this one on are never proposed: the target lacks them (see check_compatible). 0: all
   /// of the draft's own.
   int n_common = 0;
-  /// Ids below that which are never proposed either, as the target has other texts for them.
-  std::vector<Token> never_proposed = {};
+  /// Ids below that which are never proposed either, as the target has other texts for them. GCC
+  /// warns without the initializer.
+  std::vector<Token> never_proposed = {};  // NOLINT(readability-redundant-member-init)
 };
 
 /// Sequences of a recurrent draft that branches leave to checkpoints (see StatePlacement).

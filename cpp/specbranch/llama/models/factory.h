@@ -22,7 +22,7 @@ inline ModelFactory<TargetModel> target_factory(std::shared_ptr<const Weights> w
 /// vocabularies.
 inline ModelFactory<DraftModel> draft_factory(std::shared_ptr<const Weights> weights,
                                               ModelOptions model, DraftOptions options = {}) {
-  return [weights = std::move(weights), model = std::move(model), options] {
+  return [weights = std::move(weights), model = std::move(model), options = std::move(options)] {
     return std::make_unique<LlamaDraft>(weights, model, options);
   };
 }
