@@ -181,6 +181,22 @@ TEST_CASE("auto: plain decoding that becomes faster is found out while speculati
   CHECK(kAfter * kFactor * machine.target_us / after_us >= 0.8);
 }
 
+TEST_CASE("auto: what gains clearly is compared with plain decoding less often") {
+  const Machine machine{.draft_us = 2'500.0};
+  PairProfile profile = truth(machine);
+  int n_single = 0;
+  Shift shift;
+  shift.single = [&](Pos) {
+    ++n_single;
+    return 1.0;
+  };
+  const VirtualResult got = run(machine, 1.0, 2000, profile, 1, shift);
+  REQUIRE(got.mode_reason.find("overlapped") == 0);
+  // 500 steps: as often as while nothing is clear it would be 25 times.
+  CHECK(n_single >= 4);
+  CHECK(n_single <= 15);
+}
+
 TEST_CASE("auto: when other programs have gone, one of the next texts speculates again") {
   // As seen with Qwen2.5-Coder: a draft that is slow to read what it missed, on a busy machine.
   const Machine machine{.curve = kTrough, .draft_us = 3'000.0, .slowdown = 1.2};
