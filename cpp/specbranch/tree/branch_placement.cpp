@@ -3,22 +3,19 @@
 #include <algorithm>
 #include <cstddef>
 #include <utility>
-#include <vector>
 
 namespace specbranch {
 
-bool holds_live_node(const SpeculationTree& tree, SeqId seq, Pos from) {
-  return std::ranges::any_of(tree.nodes(), [&](const auto& entry) {
-    return entry.second.seq == seq && entry.second.pos >= from;
-  });
-}
-
-int count_unused(const SpeculationTree& tree, int n_seq) {
+std::vector<bool> used_sequences(const SpeculationTree& tree, int n_seq) {
   std::vector<bool> used(static_cast<std::size_t>(n_seq), false);
   for (const auto& [id, node] : tree.nodes()) {
     if (node.seq != kNoSeq) used[static_cast<std::size_t>(node.seq)] = true;
   }
-  return static_cast<int>(std::ranges::count(used, false));
+  return used;
+}
+
+int count_unused(const SpeculationTree& tree, int n_seq) {
+  return static_cast<int>(std::ranges::count(used_sequences(tree, n_seq), false));
 }
 
 std::vector<Token> tail_of(const SpeculationTree& tree, std::span<const NodeId> path) {

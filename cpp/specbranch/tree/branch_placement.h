@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "specbranch/model/messages.h"
 #include "specbranch/tree/kv_ledger.h"
@@ -32,8 +33,8 @@ class BranchPlacement {
   BranchPlacement() = default;
 };
 
-/// A live node lies in `seq` at `from` or after it.
-bool holds_live_node(const SpeculationTree& tree, SeqId seq, Pos from);
+/// By sequence: a live node uses it.
+std::vector<bool> used_sequences(const SpeculationTree& tree, int n_seq);
 
 /// Sequences that no live node uses.
 int count_unused(const SpeculationTree& tree, int n_seq);

@@ -8,11 +8,19 @@
 namespace specbranch {
 namespace {
 
+/// A live node lies in `seq` at `from` or after it.
+bool holds_live_node(const SpeculationTree& tree, SeqId seq, Pos from) {
+  return std::ranges::any_of(tree.nodes(), [&](const auto& entry) {
+    return entry.second.seq == seq && entry.second.pos >= from;
+  });
+}
+
 bool uses(std::span<const SequenceInput> inputs, SeqId seq) {
   return std::ranges::any_of(inputs, [&](const SequenceInput& input) { return input.seq == seq; });
 }
 
-/// Cells that `seq` has before the pass: what an input of the pass appends is not there to be copied.
+/// Cells that `seq` has before the pass: what an input of the pass appends is not there to be
+/// copied.
 Pos length_before(std::span<const SequenceInput> inputs, const KvLedger& ledger, SeqId seq) {
   const auto input = std::ranges::find(inputs, seq, &SequenceInput::seq);
   return input == inputs.end() ? ledger.length(seq) : input->pos;
@@ -39,8 +47,7 @@ Source choose_source(const SpeculationTree& tree, std::span<const NodeId> path, 
   // Else choose the sequence that holds most of the path; on a tie, one that needs no fork.
   Source best;
   for (SeqId seq = 0; seq < ledger.n_seq(); ++seq) {
-    const Pos held =
-        std::min({ledger.common(seq, tail), end, length_before(taken, ledger, seq)});
+    const Pos held = std::min({ledger.common(seq, tail), end, length_before(taken, ledger, seq)});
     const bool ends_there = !uses(taken, seq) && ledger.length(seq) == held;
     if (held > best.held || (held == best.held && ends_there && !best.ends_there)) {
       best = {seq, held, ends_there};

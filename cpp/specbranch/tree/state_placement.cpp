@@ -26,13 +26,9 @@ class StatePass {
       : tree_(tree),
         ledger_(ledger),
         command_(command),
-        live_(static_cast<std::size_t>(ledger.n_seq())),
+        live_(used_sequences(tree, ledger.n_seq())),
         taken_(live_.size()),
-        n_users_(live_.size()) {
-    for (const auto& [id, node] : tree.nodes()) {
-      if (node.seq != kNoSeq) live_[static_cast<std::size_t>(node.seq)] = true;
-    }
-  }
+        n_users_(live_.size()) {}
 
   void choose_bases(std::span<const NodeId> nodes) {
     for (const NodeId node : nodes) {

@@ -3,6 +3,7 @@
 // Other targets, and drafts, copy and drop whole sequences only, and throw where anything else is
 // asked.
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "specbranch/base/errors.h"
@@ -26,6 +27,32 @@ Scenario make_recurrent_scenario(std::uint64_t seed) {
 Mode mode_for(const Scenario& scenario, Mode mode) {
   // Nothing can be taken back: the engine has no other mode.
   return scenario.target.max_rollback > 0 ? mode : Mode::kAutoregressive;
+}
+
+/// Four turns of a text under a planner without any order, some of them cut short.
+void check_turns_without_order(Scenario scenario) {
+  const auto target = make_fake_target(scenario.target);
+  const auto draft = make_fake_draft(scenario.draft);
+  Random random(scenario.seed + 1);
+  for (int turn = 0; turn < 4; ++turn) {
+    INFO(describe(scenario));
+    CAPTURE(turn);
+    VirtualOptions options = shuffled(random.next());
+    if (random.chance(0.3)) options.cancel_after_events = random.between(1, 12);
+    scenario.request.mode = Mode::kSpecBranch;
+    const VirtualResult got =
+        run_virtually(scenario.request, *target, draft.get(), options, make_chaos(random.next()));
+    CHECK(message_of(got.error) == "");
+    CHECK(is_prefix(got.tokens, reference(scenario).tokens));
+    if (got.finish != Finish::kCancelled) CHECK(got.tokens == reference(scenario).tokens);
+    // The same text again, or the next turn of it.
+    if (random.chance(0.5) && scenario.request.prompt.size() < 20) {
+      for (const Token token : got.tokens) scenario.request.prompt.push_back(token);
+      scenario.request.prompt.resize(
+          std::min(scenario.request.prompt.size(),
+                   static_cast<std::size_t>(std::max(1, scenario.target.n_ctx - 4))));
+    }
+  }
 }
 
 }  // namespace
@@ -78,28 +105,7 @@ TEST_CASE("so does a planner without any order, one generation after another") {
   for (int i = 0; i < scaled(300); ++i) {
     Scenario scenario = make_recurrent_scenario(static_cast<std::uint64_t>(i) + 40'000);
     scenario.target.max_rollback = 1 + i % 4;
-    const auto target = make_fake_target(scenario.target);
-    const auto draft = make_fake_draft(scenario.draft);
-    Random random(scenario.seed + 1);
-    for (int turn = 0; turn < 4; ++turn) {
-      INFO(describe(scenario));
-      CAPTURE(turn);
-      VirtualOptions options = shuffled(random.next());
-      if (random.chance(0.3)) options.cancel_after_events = random.between(1, 12);
-      scenario.request.mode = Mode::kSpecBranch;
-      const VirtualResult got =
-          run_virtually(scenario.request, *target, draft.get(), options, make_chaos(random.next()));
-      CHECK(message_of(got.error) == "");
-      CHECK(is_prefix(got.tokens, reference(scenario).tokens));
-      if (got.finish != Finish::kCancelled) CHECK(got.tokens == reference(scenario).tokens);
-      // The same text again, or the next turn of it.
-      if (random.chance(0.5) && scenario.request.prompt.size() < 20) {
-        for (const Token token : got.tokens) scenario.request.prompt.push_back(token);
-        scenario.request.prompt.resize(
-            std::min(scenario.request.prompt.size(),
-                     static_cast<std::size_t>(std::max(1, scenario.target.n_ctx - 4))));
-      }
-    }
+    check_turns_without_order(std::move(scenario));
   }
 }
 
@@ -153,27 +159,7 @@ TEST_CASE("so does a planner without any order over copied states, turn after tu
     Scenario scenario = make_scenario(static_cast<std::uint64_t>(i) + 55'000);
     scenario.target.whole_states = scenario.draft.whole_states = true;
     scenario.draft.n_seq = 3 + i % 6;
-    const auto target = make_fake_target(scenario.target);
-    const auto draft = make_fake_draft(scenario.draft);
-    Random random(scenario.seed + 1);
-    for (int turn = 0; turn < 4; ++turn) {
-      INFO(describe(scenario));
-      CAPTURE(turn);
-      VirtualOptions options = shuffled(random.next());
-      if (random.chance(0.3)) options.cancel_after_events = random.between(1, 12);
-      scenario.request.mode = Mode::kSpecBranch;
-      const VirtualResult got =
-          run_virtually(scenario.request, *target, draft.get(), options, make_chaos(random.next()));
-      CHECK(message_of(got.error) == "");
-      CHECK(is_prefix(got.tokens, reference(scenario).tokens));
-      if (got.finish != Finish::kCancelled) CHECK(got.tokens == reference(scenario).tokens);
-      if (random.chance(0.5) && scenario.request.prompt.size() < 20) {
-        for (const Token token : got.tokens) scenario.request.prompt.push_back(token);
-        scenario.request.prompt.resize(
-            std::min(scenario.request.prompt.size(),
-                     static_cast<std::size_t>(std::max(1, scenario.target.n_ctx - 4))));
-      }
-    }
+    check_turns_without_order(std::move(scenario));
   }
 }
 

@@ -142,10 +142,11 @@ void write_lfm2(const std::string& path) {
 /// Of logits up to 50; those after a wrong state differ by whole numbers.
 constexpr float kRounding = 2e-3F;
 
-struct Lfm2 {
-  Lfm2() {
-    const auto path = (fs::temp_directory_path() / "specbranch_test_lfm2.gguf").string();
-    write_lfm2(path);
+/// A model that the test has written and loaded.
+struct Written {
+  explicit Written(void (*write)(const std::string& path)) {
+    const auto path = (fs::temp_directory_path() / "specbranch_test_recurrent.gguf").string();
+    write(path);
     options = small_options(path);
     options.n_ctx = 512;
     weights = Weights::load(options);
@@ -154,6 +155,14 @@ struct Lfm2 {
 
   ModelOptions options;
   std::shared_ptr<const Weights> weights;
+};
+
+struct Lfm2 : Written {
+  Lfm2() : Written(write_lfm2) {}
+};
+
+struct Mamba : Written {
+  Mamba() : Written(write_mamba) {}
 };
 
 SamplingOptions hot(std::uint64_t seed) {
@@ -339,20 +348,6 @@ TEST_CASE("a hybrid draft copies its states to branches, in all modes") {
   const Lfm2 model;
   check_itself_as_draft(model.weights, model.options);
 }
-
-struct Mamba {
-  Mamba() {
-    const auto path = (fs::temp_directory_path() / "specbranch_test_mamba.gguf").string();
-    write_mamba(path);
-    options = small_options(path);
-    options.n_ctx = 512;
-    weights = Weights::load(options);
-    fs::remove(path);
-  }
-
-  ModelOptions options;
-  std::shared_ptr<const Weights> weights;
-};
 
 TEST_CASE("a recurrent model without snapshots speculates on copies, as target and as draft") {
   SPECBRANCH_NEEDS_MODELS();

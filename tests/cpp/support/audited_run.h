@@ -11,6 +11,7 @@
 #include "specbranch/decoder/decoder.h"
 #include "specbranch/decoder/readable_text.h"
 #include "specbranch/engine/worker.h"
+#include "support/chaos_planner.h"
 #include "support/support.h"
 
 namespace specbranch::test {
@@ -240,7 +241,7 @@ class AuditedRun {
   DraftModel* draft_;
   Tokens text_;
   Pos n_skipped_ = 0;  ///< tokens of the text before the draft's window.
-  Tokens begun_;  ///< what sequence 0 of the draft holds after the begin.
+  Tokens begun_;       ///< what sequence 0 of the draft holds after the begin.
   std::vector<Tokens>& cells_;
   std::unique_ptr<Decoder> decoder_;
   std::optional<Command> pending_target_;
@@ -250,5 +251,38 @@ class AuditedRun {
   int n_forks_ = 0;
   int n_copied_whole_ = 0;
 };
+
+struct TurnCounts {
+  int n_forks = 0;
+  int n_kept = 0;  ///< sequences of a later turn that kept a prefix.
+};
+
+/// Four turns of a text on the same models, in any mode; half of them under a planner without any
+/// order.
+inline TurnCounts run_audited_turns(Scenario scenario) {
+  TurnCounts counts;
+  const auto models = std::make_shared<Models>(scenario);
+  Random random(scenario.seed + 1);
+  const auto limit = static_cast<std::size_t>(
+      std::max(2, std::min(scenario.target.n_ctx, scenario.draft.n_ctx) - 4));
+  for (int turn = 0; turn < 4; ++turn) {
+    INFO(describe(scenario));
+    CAPTURE(turn);
+    scenario.request.mode = random.pick({Mode::kSpecBranch, Mode::kAuto, Mode::kPearl});
+    AuditedRun audited(scenario, scenario.request.mode,
+                       random.chance(0.5) ? make_chaos(random.next()) : nullptr, models);
+    audited.run();
+    counts.n_forks += audited.n_forks();
+    counts.n_kept += turn > 0 ? audited.n_kept() : 0;
+    // Mostly the text goes on; sometimes the caller goes back, or begins another text.
+    Tokens prompt = audited.text();
+    if (random.chance(0.3)) prompt.resize(1 + random.next() % prompt.size());
+    if (random.chance(0.1)) prompt[0] = random.between(0, scenario.draft.n_vocab - 1);
+    prompt.push_back(random.between(0, scenario.draft.n_vocab - 1));
+    prompt.resize(std::min(prompt.size(), limit));
+    scenario.request.prompt = prompt;
+  }
+  return counts;
+}
 
 }  // namespace specbranch::test

@@ -2,6 +2,7 @@
 // anything else is asked of it, and every sequence is compared with the path of its node.
 #include <algorithm>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "specbranch/base/errors.h"
@@ -206,25 +207,7 @@ TEST_CASE("so does every sequence of a planner without any order, turn after tur
   int n_kept = 0;
   for (int i = 0; i < n; ++i) {
     Scenario scenario = make_state_scenario(static_cast<std::uint64_t>(i) + 190'000);
-    const auto models = std::make_shared<Models>(scenario);
-    Random random(scenario.seed + 1);
-    const auto limit = static_cast<std::size_t>(
-        std::max(2, std::min(scenario.target.n_ctx, scenario.draft.n_ctx) - 4));
-    for (int turn = 0; turn < 4; ++turn) {
-      INFO(describe(scenario));
-      CAPTURE(turn);
-      scenario.request.mode = random.pick({Mode::kSpecBranch, Mode::kAuto, Mode::kPearl});
-      AuditedRun audited(scenario, scenario.request.mode,
-                         random.chance(0.5) ? make_chaos(random.next()) : nullptr, models);
-      audited.run();
-      n_kept += turn > 0 ? audited.n_kept() : 0;
-      Tokens prompt = audited.text();
-      if (random.chance(0.3)) prompt.resize(1 + random.next() % prompt.size());
-      if (random.chance(0.1)) prompt[0] = random.between(0, scenario.draft.n_vocab - 1);
-      prompt.push_back(random.between(0, scenario.draft.n_vocab - 1));
-      prompt.resize(std::min(prompt.size(), limit));
-      scenario.request.prompt = prompt;
-    }
+    n_kept += run_audited_turns(std::move(scenario)).n_kept;
   }
   CHECK(n_kept > n);
 }

@@ -8,9 +8,10 @@ import pytest
 from tests.python.support.tiny_gguf import write_tiny_gguf
 from tests.python.support.tiny_hybrid import write_tiny_hybrid
 
-from specbranch_cpp import Engine, InvalidArgument
+from specbranch_cpp import Completion, Engine, InvalidArgument
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SETTINGS: dict[str, Any] = {"n_ctx": 256, "n_threads": 1, "draft_n_threads": 1}
@@ -33,18 +34,24 @@ def draft(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_gguf(tmp_path_factory.mktemp("draft") / "draft.gguf", n_layer=1, seed=3)
 
 
+def check_all_modes(engine: Engine) -> Iterator[tuple[str, Completion]]:
+    """The texts of all modes and samplers, each equal to that of autoregressive decoding."""
+    for settings in SAMPLERS:
+        plain = engine.generate(PROMPT, mode="autoregressive", max_tokens=60, **settings)
+        expected = plain.result()
+        for mode in MODES:
+            found = engine.generate(PROMPT, mode=mode, max_tokens=60, **settings).result()
+            assert found.tokens == expected.tokens
+            yield mode, found
+
+
 def test_all_modes_give_the_same_text(hybrid: Path, draft: Path) -> None:
     with Engine(hybrid, draft, **SETTINGS) as engine:
         assert engine.can_speculate
         assert engine.mode == "auto"
-        for settings in SAMPLERS:
-            plain = engine.generate(PROMPT, mode="autoregressive", max_tokens=60, **settings)
-            expected = plain.result()
-            for mode in MODES:
-                found = engine.generate(PROMPT, mode=mode, max_tokens=60, **settings).result()
-                assert found.tokens == expected.tokens
-                if mode != "auto":
-                    assert found.stats.n_drafted > 0
+        for mode, found in check_all_modes(engine):
+            if mode != "auto":
+                assert found.stats.n_drafted > 0
 
 
 def test_the_next_turn_of_a_text(hybrid: Path, draft: Path) -> None:
@@ -69,24 +76,14 @@ def test_bit_exact_decodes_alone(hybrid: Path, draft: Path) -> None:
 def test_a_hybrid_draft(hybrid: Path) -> None:
     with Engine(hybrid, hybrid, **SETTINGS) as engine:
         assert engine.can_speculate
-        for settings in SAMPLERS:
-            plain = engine.generate(PROMPT, mode="autoregressive", max_tokens=60, **settings)
-            expected = plain.result()
-            for mode in MODES:
-                found = engine.generate(PROMPT, mode=mode, max_tokens=60, **settings).result()
-                assert found.tokens == expected.tokens
-                # The same weights on both sides: a wrong state of the draft would be rejected.
-                assert found.stats.n_rolled_back <= 1
+        for _, found in check_all_modes(engine):
+            # The same weights on both sides: a wrong state of the draft would be rejected.
+            assert found.stats.n_rolled_back <= 1
 
 
 def test_a_hybrid_draft_of_another_target(hybrid: Path, draft: Path) -> None:
     with Engine(draft, hybrid, **SETTINGS) as engine:
-        for settings in SAMPLERS:
-            plain = engine.generate(PROMPT, mode="autoregressive", max_tokens=60, **settings)
-            expected = plain.result()
-            for mode in MODES:
-                found = engine.generate(PROMPT, mode=mode, max_tokens=60, **settings).result()
-                assert found.tokens == expected.tokens
+        assert len(list(check_all_modes(engine))) == len(SAMPLERS) * len(MODES)
 
 
 def test_a_prompt_goes_on_from_a_chunk_of_the_one_before(hybrid: Path, draft: Path) -> None:

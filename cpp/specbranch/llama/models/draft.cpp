@@ -134,9 +134,7 @@ int LlamaDraft::keep_states(std::span<const SeqId> seqs, std::span<const Token> 
     if (from == first) return;
     context_.fork({from, first, 0, context_.length(first), context_.length(from)});
   };
-  SeqId whole = kNoSeq;         // holds the longest prefix, and nothing else
-  SeqId checkpointed = kNoSeq;  // holds the tokens of the longest checkpoint
-  Pos n_checkpoint = 0;
+  SeqId whole = kNoSeq;  // holds the longest prefix, and nothing else
   for (std::size_t i = 0; i < seqs.size(); ++i) {
     const Pos length = context_.length(seqs[i]);
     if (common[i] == length && (whole == kNoSeq || length > context_.length(whole))) {
@@ -144,8 +142,8 @@ int LlamaDraft::keep_states(std::span<const SeqId> seqs, std::span<const Token> 
     }
   }
   const auto longest = std::ranges::max_element(common) - common.begin();
-  checkpointed = seqs[static_cast<std::size_t>(longest)];
-  n_checkpoint = checkpoints_->begin(checkpointed, wanted);
+  const SeqId checkpointed = seqs[static_cast<std::size_t>(longest)];
+  const Pos n_checkpoint = checkpoints_->begin(checkpointed, wanted);
   const Pos n_whole = whole == kNoSeq ? 0 : context_.length(whole);
   if (n_checkpoint > n_whole) {
     copy_to_first(checkpointed);
@@ -207,8 +205,7 @@ std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const SequenceIn
       // The first sequence is the most probable one: there the order has to be the target's.
       const SoftmaxSum sum = i == 0 ? SoftmaxSum::kExact : SoftmaxSum::kQuick;
       Session& session = sessions_.at(inputs[i].generation_id, "LlamaDraft::draft");
-      result.push_back(
-          session.distribution.rank(row, path, rank, sum, session.request->n_skipped));
+      result.push_back(session.distribution.rank(row, path, rank, sum, session.request->n_skipped));
     }
   } catch (const Aborted&) {
     take_back(inputs);
