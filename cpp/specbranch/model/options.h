@@ -74,7 +74,7 @@ struct Request {
   /// Of a draft whose context is shorter than the text: tokens of the text before `prompt`.
   /// Positions of the noise count them.
   Pos n_skipped = 0;
-  int max_tokens = -1;        ///< generated tokens at most; negative: until the context is full.
+  int max_tokens = -1;  ///< generated tokens at most; negative: until the context is full.
   SamplingOptions sampling;
   std::vector<std::string> stop;  ///< bytes; the text is cut before the first that appears.
   int logprobs = -1;              ///< alternatives a token; negative: no logprobs at all.

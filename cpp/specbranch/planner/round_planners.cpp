@@ -82,8 +82,7 @@ void RoundPlanner::branch_out(const View& view, Decision& decision) {
       plan ? plan->branches : std::max(branches(view, point), rejection_predicted_ ? 2 : 1);
   // The first branch goes on where the branch point is, if the draft still has it there.
   const int room = std::max(1, view.free_seqs + (point.seq == kNoSeq ? 0 : 1));
-  n_branches_ =
-      std::min({wanted, max_branches_, room, static_cast<int>(point.candidates.size())});
+  n_branches_ = std::min({wanted, max_branches_, room, static_cast<int>(point.candidates.size())});
   for (int rank = 0; rank < n_branches_; ++rank) decision.grow.push_back({branch_point_, rank});
   // Do not extend the existing draft if H-RAD predicts its rejection.
   if (rejection_predicted_ && !point.children.empty() && n_branches_ > 1) first_branch_ = 1;

@@ -293,8 +293,7 @@ class FakeDraft final : public DraftModel {
       const SamplingOptions& sampling = request.sampling;
       const std::span<const Token> cells = cells_.append(input.seq, input.tokens);
       const auto scored = sampled(options_, sampling, cells, options_.alignment);
-      const PositionNoise noise(sampling.seed,
-                                request.n_skipped + static_cast<Pos>(cells.size()));
+      const PositionNoise noise(sampling.seed, request.n_skipped + static_cast<Pos>(cells.size()));
       answers.push_back(
           specbranch::rank(scored, sampling.temperature > 0 ? &noise : nullptr, rank.k));
     }

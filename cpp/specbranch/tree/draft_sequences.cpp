@@ -41,9 +41,8 @@ void DraftSequences::prefilled(Pos length) {
   const Pos held = ledger_.length(0) - ledger_.origin();
   if (length <= held || length > n_prefill_) {
     throw PreconditionError("[DraftSequences::prefilled] sequence 0 cannot hold " +
-                            std::to_string(length) + " tokens; it has " +
-                            std::to_string(held) + " of " +
-                            std::to_string(n_prefill_));
+                            std::to_string(length) + " tokens; it has " + std::to_string(held) +
+                            " of " + std::to_string(n_prefill_));
   }
   ledger_.extend(0, ledger_.origin() + length);
 }

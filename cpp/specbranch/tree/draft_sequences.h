@@ -21,9 +21,9 @@ class DraftSequences {
   /// before the first pass. `draft`: its sequences, and whether they can be cut.
   void reset(std::vector<Token> text, const Capabilities& draft, Pos origin = 0);
 
-  /// The draft has opened its session with the text of `reset` from `origin` on: each sequence holds
-  /// so many of these tokens, none of them the last. Throws PreconditionError for lengths that this
-  /// rules out.
+  /// The draft has opened its session with the text of `reset` from `origin` on: each sequence
+  /// holds so many of these tokens, none of them the last. Throws PreconditionError for lengths
+  /// that this rules out.
   void open(std::span<const Pos> lengths);
 
   /// The draft has read on: sequence 0 holds `length` of these tokens.

@@ -16,8 +16,8 @@ namespace {
   throw PreconditionError(std::string("[LlamaContext::") + where + "] " + what);
 }
 
-/// DeepSeek V4's memory aborts at a range, even at that of the whole sequence. Other memories with a
-/// recurrent state take the range for their attention layers, and copy the state whole.
+/// DeepSeek V4's memory aborts at a range, even at that of the whole sequence. Other memories with
+/// a recurrent state take the range for their attention layers, and copy the state whole.
 bool copies_ranges(const Weights& weights) { return weights.file().architecture != "deepseek4"; }
 
 std::string of(const char* name, std::int64_t value) {
@@ -241,8 +241,8 @@ void LlamaContext::fork(const Fork& op) {
   }
   if (op.length > kept) {
     ++n_memory_calls_;
-    llama_memory_seq_cp(llama_get_memory(context_.get()), op.from, op.to,
-                        ranged ? kept : -1, ranged ? op.length : -1);
+    llama_memory_seq_cp(llama_get_memory(context_.get()), op.from, op.to, ranged ? kept : -1,
+                        ranged ? op.length : -1);
     to.extend(from, static_cast<std::size_t>(op.length));
   }
   // Snapshots belong to the sequence that was decoded.

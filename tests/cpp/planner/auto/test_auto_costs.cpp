@@ -164,7 +164,8 @@ TEST_CASE("auto: a single token measured too slow does not make long verificatio
 
 TEST_CASE("auto: plain decoding that becomes faster is found out while speculation runs") {
   // No step of speculation tells: only a token decoded alone does. A perfect draft is never behind,
-  // so that no other verification has one token. Without those that `auto` asks for it stays at 0.64.
+  // so that no other verification has one token. Without those that `auto` asks for it stays at
+  // 0.64.
   const Machine machine{.draft_us = 2'500.0};
   constexpr double kFactor = 0.16;
   constexpr int kBefore = 600;
