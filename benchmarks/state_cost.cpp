@@ -1,5 +1,5 @@
-// What copies of a recurrent state cost, beside a step of the model: a checkpoint of a draft branch, a
-// copy onto a sequence that held another text, and a state in host memory and back.
+// What copies of a recurrent state cost, beside a step of the model: a checkpoint of a draft
+// branch, a copy onto a sequence that held another text, and a state in host memory and back.
 //
 //   build/llama/specbranch_state_cost HYBRID.gguf [n_ctx]
 #include <algorithm>
@@ -36,7 +36,8 @@ void run(const std::string& path, int n_ctx) {
 
   std::printf("n_ctx %d, %d sequences; medians in microseconds\n", n_ctx, kSequences);
   std::printf("| used | step | copy onto a prefix | share of the step | copy onto another text | ");
-  std::printf("share of the step | save | restore |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n");
+  std::printf(
+      "share of the step | save | restore |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n");
   for (const int used : {512, 2048, 8192, 32768}) {
     if (used > n_ctx) break;
     context.clear();
@@ -55,9 +56,8 @@ void run(const std::string& path, int n_ctx) {
     const double prefix_us = copies[copies.size() / 2];
     // A rejected branch: nothing of it stays.
     bench::fill(context, 1, 4, 8);
-    const double other_us = median_us(kRepeats, [&](int) {
-      context.fork({0, 1, 0, context.length(1), context.length(0)});
-    });
+    const double other_us = median_us(
+        kRepeats, [&](int) { context.fork({0, 1, 0, context.length(1), context.length(0)}); });
     std::vector<std::uint8_t> state;
     const double save_us = median_us(kSteps, [&](int) { state = context.save_state(0); });
     const Pos length = context.length(0);

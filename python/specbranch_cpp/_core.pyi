@@ -892,6 +892,7 @@ class ModelOptions:
     check_tensors: bool
     flash_attn: bool
     offload_kqv: bool
+    swa_full: bool
     use_extra_bufts: bool
     use_mlock: bool
     use_mmap: bool

@@ -112,6 +112,13 @@ class Model:
     offload_kqv: bool | None = None
     """Whether to keep the KV cache of a layer on the GPU of that layer. Default True."""
 
+    swa_full: bool | None = None
+    """Whether layers with a sliding window keep the KV cells of the whole text. Default True. With
+    False, such a layer keeps about one window of cells, so a long context needs much less memory.
+    The logits can then differ by rounding, so texts of two modes can diverge at near-ties, and
+    ``bit_exact`` is refused. A later prompt reuses the prefix up to one of two places that the
+    engine saves for each prompt. Only for the target: the branches of a draft share cells."""
+
     use_mmap: bool | None = None
     """Whether to map the file instead of reading it. Default True: pages are read at their first
     use, and other processes share them."""

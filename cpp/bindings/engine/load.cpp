@@ -115,6 +115,11 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
   // Weights that come from elsewhere are never repacked.
   if (spec.fill_target) spec.target.use_extra_bufts = false;
   auto target = load_target(spec.target);
+  if (spec.bit_exact && !spec.target.swa_full && target->window() > 0) {
+    throw InvalidArgument(
+        "bit_exact needs swa_full: where only windows are kept, the logits depend on the order of "
+        "the cells");
+  }
   llama::TargetOptions target_options;
   target_options.prefix_reuse = spec.prefix_reuse;
   target_options.max_batch = sizes.max_verify;
@@ -317,6 +322,7 @@ void register_load(py::module_& m) {
       .def_readwrite("type_k", &ModelOptions::type_k)
       .def_readwrite("type_v", &ModelOptions::type_v)
       .def_readwrite("offload_kqv", &ModelOptions::offload_kqv)
+      .def_readwrite("swa_full", &ModelOptions::swa_full)
       .def_readwrite("n_threads", &ModelOptions::n_threads)
       .def_readwrite("n_threads_batch", &ModelOptions::n_threads_batch)
       .def_readwrite("cpus", &ModelOptions::cpus);

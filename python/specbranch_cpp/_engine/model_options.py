@@ -26,7 +26,7 @@ CACHE_TYPES = {
     "bf16": 30,
 }
 
-_OWN = {"path", "n_threads", "n_threads_batch", "cpus", "n_gpu_layers"}
+_OWN = {"path", "n_threads", "n_threads_batch", "cpus", "n_gpu_layers", "swa_full"}
 _INHERITED = [field.name for field in fields(Model) if field.name not in _OWN]
 _MAX_CPU = 1023
 _MAX_THREADS = 512
@@ -80,6 +80,8 @@ class ModelArgument:
             options.type_v = _cache_type(f"{prefix}type_v", model.type_v)
         if model.offload_kqv is not None:
             options.offload_kqv = checked.flag(f"{prefix}offload_kqv", model.offload_kqv)
+        if model.swa_full is not None:
+            options.swa_full = checked.flag(f"{prefix}swa_full", model.swa_full)
         self._place(options)
         self._use_cpus(options)
         self._load(options)

@@ -36,6 +36,7 @@ MODEL_OPTIONS = (
     "type_k",
     "type_v",
     "offload_kqv",
+    "swa_full",
     "use_extra_bufts",
     "n_ubatch",
 )

@@ -50,7 +50,7 @@ def what_fits(
     fits = []
     if on_gpu:
         fits += [words for words, changed in _fewer_layers(pair, planned) if planned(changed)]
-    for makes in (_smaller_contexts(pair), _smaller_caches(pair)):
+    for makes in (_only_windows(pair), _smaller_contexts(pair), _smaller_caches(pair)):
         fits += next(([words] for words, changed in makes if planned(changed)), [])
     if in_main:
         fits += [words for words, changed in _less_main_memory(pair) if planned(changed)]
@@ -100,6 +100,12 @@ def _fewer_layers(
         if side in given and placed is not None:
             words.append(f"{side.prefix}n_gpu_layers={placed.n_gpu_layers}")
     yield ", ".join(words), automatic
+
+
+def _only_windows(pair: Pair) -> Iterator[tuple[str, Pair]]:
+    target, draft = pair
+    if target.options.swa_full:
+        yield "swa_full=False", (target.changed(swa_full=False), draft)
 
 
 def _smaller_contexts(pair: Pair) -> Iterator[tuple[str, Pair]]:

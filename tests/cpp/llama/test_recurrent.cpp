@@ -12,6 +12,7 @@
 
 #include "ggml.h"
 #include "gguf.h"
+#include "random_weights.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/models/footprint.h"
 #include "specbranch/model/single_session.h"
@@ -23,48 +24,6 @@ namespace {
 
 using namespace testing;
 namespace fs = std::filesystem;
-
-struct GgmlDeleter {
-  void operator()(ggml_context* context) const { ggml_free(context); }
-};
-
-/// Adds tensors of random numbers to a GGUF file.
-class RandomTensors {
- public:
-  explicit RandomTensors(gguf_context* gguf)
-      : gguf_(gguf), context_(ggml_init({std::size_t{64} << 20U, nullptr, false})) {}
-
-  void add(const std::string& name, std::int64_t a, std::int64_t b, float mean, float spread) {
-    ggml_tensor* tensor = b > 0 ? ggml_new_tensor_2d(context_.get(), GGML_TYPE_F32, a, b)
-                                : ggml_new_tensor_1d(context_.get(), GGML_TYPE_F32, a);
-    ggml_set_name(tensor, name.c_str());
-    std::normal_distribution<float> normal(mean, spread);
-    auto* data = static_cast<float*>(ggml_get_data(tensor));
-    for (std::int64_t i = 0; i < ggml_nelements(tensor); ++i) data[i] = normal(random_);
-    gguf_add_tensor(gguf_, tensor);
-  }
-
- private:
-  gguf_context* gguf_;
-  std::unique_ptr<ggml_context, GgmlDeleter> context_;
-  std::mt19937 random_{5};
-};
-
-/// Metadata with the draft's vocabulary and these numbers.
-GgufHandle metadata_of(const char* architecture,
-                       const std::vector<std::pair<const char*, std::uint32_t>>& numbers) {
-  const GgufHandle source(gguf_init_from_file(draft_path().c_str(), {true, nullptr}));
-  GgufHandle gguf(gguf_init_empty());
-  gguf_set_kv(gguf.get(), source.get());
-  gguf_set_val_str(gguf.get(), "general.architecture", architecture);
-  for (const auto& [key, value] : numbers) gguf_set_val_u32(gguf.get(), key, value);
-  return gguf;
-}
-
-std::int64_t vocabulary_size(const GgufHandle& gguf) {
-  return static_cast<std::int64_t>(
-      gguf_get_arr_n(gguf.get(), gguf_find_key(gguf.get(), "tokenizer.ggml.tokens")));
-}
 
 /// Two layers of width 64 with the draft's vocabulary.
 void write_mamba(const std::string& path) {

@@ -35,6 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "n_threads_batch": 0,
     "cpus": [],
     "offload_kqv": True,
+    "swa_full": True,
     "use_mmap": True,
     "use_mlock": False,
     "check_tensors": True,
@@ -56,12 +57,14 @@ OTHERS: dict[str, Any] = {
     "n_threads_batch": 4,
     "cpus": [0, 1],
     "offload_kqv": False,
+    "swa_full": False,
     "use_mmap": False,
     "use_mlock": True,
     "check_tensors": False,
     "use_extra_bufts": False,
 }
-OWN = {"n_threads", "n_threads_batch", "cpus", "n_gpu_layers"}
+OWN = {"n_threads", "n_threads_batch", "cpus", "n_gpu_layers", "swa_full"}
+OF_TARGET = {"swa_full"}
 
 
 def names_of(kind: type) -> list[str]:
@@ -90,6 +93,9 @@ def test_every_field_has_its_keywords() -> None:
     ):
         for field in fields(kind):
             if field.name == "path":
+                continue
+            if prefix and field.name in OF_TARGET:
+                assert f"{prefix}{field.name}" not in keywords
                 continue
             keyword = keywords[f"{prefix}{field.name}"]
             assert keyword.default is None

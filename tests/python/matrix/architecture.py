@@ -62,6 +62,11 @@ class Architecture:
     def label(self) -> str:
         return f"{self.name}-{self.variant}" if self.variant else self.name
 
+    @property
+    def has_windows(self) -> bool:
+        """Some layers look back to a sliding window, or to a chunk, only."""
+        return "window" in self.kind or "chunks" in self.kind
+
     def settings(self) -> dict[str, Any]:
         return {key: value for key, value in (BASE | dict(self.own)).items() if value is not None}
 

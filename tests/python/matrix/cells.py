@@ -25,6 +25,8 @@ from specbranch_cpp.bench import near_ties
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from tests.python.matrix.architecture import Architecture
+
     from specbranch_cpp import Completion
 
 ROLES = ("itself", "near", "target", "draft")
@@ -40,8 +42,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 """Of both models."""
 
+WINDOWS = "windows"
+"""Of a target with sliding windows: its layers keep only about a window of cells."""
+
 QUICK = (("itself", "f16"), ("near", "f16"), ("near", "n_ubatch 16"), ("target", "q8_0"),
-         ("draft", "f16, no FA"), ("near", "q4_0"))  # fmt: skip
+         ("draft", "f16, no FA"), ("near", "q4_0"), ("near", WINDOWS))  # fmt: skip
 """Cells that have every role and every setting of use once."""
 
 MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
@@ -53,6 +58,12 @@ OWN_ROLLED_BACK = 30
 """Drafted tokens that a model may reject of itself: those behind one near-tie, or two."""
 
 N_TOKENS = 32
+
+
+def settings_of(architecture: Architecture, role: str) -> list[str]:
+    """The settings of a row's cells in this role."""
+    windows = architecture.has_windows and role in ("near", "target")
+    return [*SETTINGS, *([WINDOWS] if windows else [])]
 
 
 @dataclass
@@ -91,24 +102,32 @@ class Turn:
         ).result()  # fmt: skip
 
 
-def turns_of(engine: Engine) -> list[Turn]:
+def turns_of(engine: Engine, n_first: int) -> list[Turn]:
     """Three turns: a prompt, what follows its answer, and one that parts from both."""
     rng = np.random.default_rng(11)
     tokens = [int(token) for token in rng.integers(1, 270, 400)]
-    first = Turn(tokens[:150], {"temperature": 1.0, "seed": 3})
+    first = Turn(tokens[:n_first], {"temperature": 1.0, "seed": 3})
     answer = first.run(engine, "autoregressive").tokens
     return [
         first,
-        Turn([*first.prompt, *answer, *tokens[150:170]], {"temperature": 0.0}),
-        Turn([*tokens[:135], *tokens[200:240]], {"temperature": 1.0, "top_p": 0.95, "seed": 4}),
+        Turn([*first.prompt, *answer, *tokens[n_first : n_first + 20]], {"temperature": 0.0}),
+        Turn(
+            [*tokens[: n_first - 15], *tokens[n_first + 50 : n_first + 90]],
+            {"temperature": 1.0, "top_p": 0.95, "seed": 4},
+        ),
     ]
 
 
 def run_cell(cell: Cell, target: Path, draft: Path) -> None:
-    options = SETTINGS[cell.settings]
+    # A cache of windows has 256 cells: only a longer text uses some of them again.
+    windows = cell.settings == WINDOWS
+    n_first = 300 if windows else 150
+    options = SETTINGS["n_ubatch 16" if windows else cell.settings]
     both: dict[str, Any] = {"n_ctx": 400, "n_threads": 1, **options}
     both |= {f"draft_{name}": value for name, value in both.items() if name != "n_ctx"}
     alone = {name: value for name, value in both.items() if not name.startswith("draft_")}
+    if windows:
+        both["swa_full"] = False
     try:
         plain = Engine(target, **alone, prefix_reuse="off")
         engine = Engine(target, draft, **both, max_branches=4, measure_costs=cell.role == "near")
@@ -116,7 +135,7 @@ def run_cell(cell: Cell, target: Path, draft: Path) -> None:
         cell.found, cell.words = "refused", str(error)
         return
     with plain, engine:
-        turns = turns_of(plain)
+        turns = turns_of(plain, n_first)
         expected = [turn.run(plain, "autoregressive") for turn in turns]
         for index, completion in enumerate(expected):
             if len(set(completion.tokens)) < 8 and turns[index].sampling["temperature"] > 0:
@@ -162,6 +181,7 @@ def _compare(
 
 def rows(label: str, *, quick: bool) -> Iterator[Cell]:
     """Writes the models, and runs the cells one after another."""
+    architecture = next(one for one in ARCHITECTURES if one.label == label)
     with tempfile.TemporaryDirectory() as folder:
         own, other, llama = (
             write(Path(folder), *words)
@@ -174,7 +194,7 @@ def rows(label: str, *, quick: bool) -> Iterator[Cell]:
             "draft": (llama, own),
         }
         for role in ROLES:
-            for settings in SETTINGS:
+            for settings in settings_of(architecture, role):
                 if quick and (role, settings) not in QUICK:
                     continue
                 cell = Cell(label, role, settings)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.python.matrix.cells import write
 from tests.python.support.stand_in_gpus import StandInGpus
 from tests.python.support.tiny_hybrid import write_tiny_hybrid
 
@@ -284,6 +285,18 @@ def test_a_cache_that_the_model_cannot_have_is_no_advice(
     with pytest.raises(ModelLoadError, match="these settings would fit: n_ctx=8192") as caught:
         outcome.check(plan(target, None), target, None)
     assert "type_k" not in str(caught.value)
+
+
+def test_a_cache_of_windows_is_advice_where_the_model_has_windows(
+    tmp_path: Path, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path, found in ((write(tmp_path, "gemma2"), True), (pair[0], False)):
+        target = make_side(path, n_ctx=16384, n_ubatch=128)
+        host = target.footprint().host
+        StandInGpus(monkeypatch, {}, main=host.total - host.weights - 1)
+        with pytest.raises(ModelLoadError, match="n_ctx=8192") as caught:
+            outcome.check(plan(target, None), target, None)
+        assert ("swa_full=False, or" in str(caught.value)) == found
 
 
 def test_main_memory_is_refused_before_loading(

@@ -70,7 +70,8 @@ class StandInGpus:
         def measure(options: _core.ModelOptions, **sizes: Any) -> _core.Footprint:
             self.n_measured += 1
             key = (role, options.path, options.n_ctx, options.type_k, options.type_v,
-                   options.use_extra_bufts, options.use_mmap, *sizes.items())  # fmt: skip
+                   options.use_extra_bufts, options.use_mmap, options.swa_full,
+                   *sizes.items())  # fmt: skip
             if key not in self._on_cpu:
                 on_cpu = copy(options)
                 on_cpu.n_gpu_layers, on_cpu.devices, on_cpu.tensor_split = 0, [], []

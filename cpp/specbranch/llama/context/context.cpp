@@ -115,6 +115,11 @@ void LlamaContext::decode(std::span<const BatchToken> batch) {
   for (const BatchToken& item : batch) {
     contents_[static_cast<std::size_t>(item.seq)].push_back(item.token);
   }
+  if (window_ == 0 || n <= static_cast<std::size_t>(n_ubatch_)) return;
+  // Cells are dropped at the begin of every forward pass, the last of which may have one token.
+  for (const BatchToken& item : batch) {
+    last_begin_[static_cast<std::size_t>(item.seq)] = item.pos;
+  }
 }
 
 void LlamaContext::fail(int code, std::span<const BatchToken> batch, const std::string& reason) {
@@ -145,7 +150,7 @@ void LlamaContext::restore(std::span<const BatchToken> batch) {
     if (!involved) continue;
     auto& tokens = contents_[static_cast<std::size_t>(seq)];
     // A recurrent state may be half written: only an empty one is certain.
-    if (!can_roll_back_) tokens.clear();
+    if (is_recurrent_) tokens.clear();
     if (!remove(seq, static_cast<Pos>(tokens.size()))) {
       throw FatalError("[LlamaContext::decode] the KV cache could not be restored; " +
                        of("sequence", seq));
@@ -210,6 +215,8 @@ void LlamaContext::fork(const Fork& op) {
   auto& to = contents_[static_cast<std::size_t>(op.to)];
   const auto& from = contents_[static_cast<std::size_t>(op.from)];
   if (op.from == op.to) broken("fork", of("from and to are the same;", op.from));
+  // llama.cpp never drops a cell that two sequences share, so that the cache would run full.
+  if (window_ > 0) broken("fork", "only windows are kept; " + of("window", window_));
   if (op.to_length != static_cast<Pos>(to.size())) {
     broken("fork", of("`to` holds another number of tokens; expected", op.to_length) + "; " +
                        std::to_string(to.size()));
@@ -226,7 +233,7 @@ void LlamaContext::fork(const Fork& op) {
   }
   const bool whole =
       op.length == static_cast<Pos>(from.size()) && (op.shared == 0 || op.shared == op.to_length);
-  if (!can_roll_back_ && !whole) {
+  if (is_recurrent_ && !whole) {
     broken("fork", "a recurrent state can only be copied as a whole; length " +
                        std::to_string(op.length) + " of " + std::to_string(from.size()));
   }
@@ -267,25 +274,39 @@ void LlamaContext::truncate(const Truncate& op) {
   }
   tokens.truncate(static_cast<std::size_t>(op.length));
   rolled_back_[static_cast<std::size_t>(op.seq)] = op.length > 0;
+  if (op.length == 0) last_begin_[static_cast<std::size_t>(op.seq)] = 0;
+}
+
+bool LlamaContext::can_truncate(SeqId seq, Pos length) const {
+  const Pos held = this->length(seq);
+  if (length == 0 || length == held) return true;
+  const auto i = static_cast<std::size_t>(seq);
+  if (is_recurrent_) {
+    return !rolled_back_[i] && length > last_begin_[i] && held - length <= max_rollback_;
+  }
+  // The next token looks back at no cell that the last decode may have dropped.
+  return window_ == 0 || last_begin_[i] < window_ || length >= last_begin_[i];
 }
 
 void LlamaContext::check_rollback(const Truncate& op) const {
-  if (can_roll_back_ || op.length == 0) return;
-  const auto seq = static_cast<std::size_t>(op.seq);
-  if (max_rollback_ == 0) broken("truncate", "a recurrent state cannot be cut");
+  if (can_truncate(op.seq, op.length)) return;
   // llama.cpp would return true, and the state would be wrong.
-  if (rolled_back_[seq] || op.length <= last_begin_[seq] ||
-      op.expected - op.length > max_rollback_) {
-    broken("truncate", "a recurrent model takes back at most " + std::to_string(max_rollback_) +
-                           " tokens of its last batch, once; length " + std::to_string(op.length) +
-                           "; the batch began at " + std::to_string(last_begin_[seq]));
+  const std::string begin = "; length " + std::to_string(op.length) + "; the batch began at " +
+                            std::to_string(last_begin_[static_cast<std::size_t>(op.seq)]);
+  if (!is_recurrent_) {
+    broken("truncate", "only windows are kept, and tokens before the last batch stay; window " +
+                           std::to_string(window_) + begin);
   }
+  if (max_rollback_ == 0) broken("truncate", "a recurrent state cannot be cut");
+  broken("truncate", "a recurrent model takes back at most " + std::to_string(max_rollback_) +
+                         " tokens of its last batch, once" + begin);
 }
 
 void LlamaContext::clear() {
   ++n_memory_calls_;
   llama_memory_clear(llama_get_memory(context_.get()), /*data=*/false);
   for (auto& tokens : contents_) tokens.clear();
+  std::ranges::fill(last_begin_, 0);
 }
 
 }  // namespace specbranch::llama

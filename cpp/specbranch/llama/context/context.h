@@ -90,12 +90,16 @@ class LlamaContext {
   /// At most two calls into llama.cpp, each linear in the number of cells (0.43 ns). Our own part
   /// depends on the copied tokens only, not on the shared ones. Of recurrent and hybrid models only
   /// whole sequences: the state itself is copied when one of them is decoded further, where it is
-  /// read anyway.
+  /// read anyway. Not where only windows are kept.
   void fork(const Fork& op);
   void truncate(const Truncate& op);
 
-  /// Of a recurrent or hybrid model: what `seq` is without the cells of its attention layers, as
-  /// bytes in host memory; tens of megabytes for a large model. Throws DecodeError.
+  /// `seq` can be cut to `length` tokens, which it holds.
+  bool can_truncate(SeqId seq, Pos length) const;
+
+  /// Of a recurrent or hybrid model, or where only windows are kept: what `seq` is without the
+  /// cells of its attention layers over the whole text, as bytes in host memory; tens of megabytes
+  /// for a large model. Throws DecodeError.
   std::vector<std::uint8_t> save_state(SeqId seq);
 
   /// Cuts `seq` to its first `length` tokens, whose state `state` is. Throws FatalError.
@@ -108,6 +112,9 @@ class LlamaContext {
   /// its architecture allows, of any other all that there are.
   int max_rollback() const noexcept { return max_rollback_; }
 
+  /// Layers with a sliding window keep about so many cells of a sequence; 0: all layers keep all.
+  Pos window() const noexcept { return window_; }
+
   /// Calls that changed the KV cache, other than `decode`. For tests of the cost.
   std::int64_t n_memory_calls() const noexcept { return n_memory_calls_; }
   std::int64_t n_decodes() const noexcept { return n_decodes_; }
@@ -116,6 +123,7 @@ class LlamaContext {
   void check_batch(std::span<const BatchToken> batch) const;
   void check_seq(SeqId seq, const char* where) const;
   void check_rollback(const Truncate& op) const;
+  bool has_states() const { return is_recurrent_ || window_ > 0; }
   /// Removes the cells of `seq` from `from` on; false when llama.cpp cannot.
   bool remove(SeqId seq, Pos from);
   void restore(std::span<const BatchToken> batch);
@@ -125,13 +133,16 @@ class LlamaContext {
   const std::atomic<bool>* abort_;
   ContextHandle context_;
   std::vector<HashedTokens> contents_;
-  bool can_roll_back_ = true;  ///< to any length.
+  bool is_recurrent_ = false;  ///< or hybrid.
+  Pos window_ = 0;
   int max_rollback_ = 0;
-  /// Recurrent models, by sequence: its length before the last decode. llama.cpp keeps snapshots of
-  /// that decode only, and gives a wrong state silently for anything else.
+  /// By sequence: its length before the last decode. Of a recurrent model, llama.cpp keeps
+  /// snapshots of that decode only, and gives a wrong state silently for anything else. Where only
+  /// windows are kept, every decode drops what its first token does not look back to.
   std::vector<Pos> last_begin_;
   std::vector<bool> rolled_back_;  ///< since the last decode: no snapshot is left.
   int n_batch_ = 0;
+  int n_ubatch_ = 0;
   int n_outputs_ = 0;
   int n_threads_ = 0;
   int n_kept_layers_ = 0;     ///< whose inputs the next batch will keep.

@@ -27,8 +27,9 @@ constexpr std::uint64_t kCellListBytes = 64;
 /// at once, and the kernel kills the process instead of failing the allocation.
 void check_memory(const Weights& weights, const ModelOptions& options, Pos n_cells) {
   std::uint64_t cell_bytes = kCellListBytes;
-  // A device fails properly, and an outline has no cells.
-  if (!weights.offloaded() && !weights.is_outline()) {
+  // A device fails properly, and an outline has no cells. Where only windows are kept, the layout
+  // alone tells how many cells a layer has (see Footprint).
+  if (!weights.offloaded() && !weights.is_outline() && options.swa_full) {
     cell_bytes += weights.file().cell_bytes(options.type_k, options.type_v);
   }
   const std::uint64_t needed = cell_bytes * static_cast<std::uint64_t>(n_cells);
@@ -72,7 +73,10 @@ Pos context_length(const Weights& weights, const ModelOptions& options) {
 
 LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOptions& options,
                            const ContextShape& shape, const std::atomic<bool>* abort)
-    : weights_(std::move(weights)), abort_(abort), can_roll_back_(weights_->can_roll_back()) {
+    : weights_(std::move(weights)),
+      abort_(abort),
+      is_recurrent_(!weights_->can_roll_back()),
+      window_(options.swa_full ? 0 : weights_->window()) {
   if (shape.n_seq < 1 || shape.n_seq > kMaxSequences) {
     throw InvalidArgument("[LlamaContext] the number of sequences is out of range; " +
                           std::to_string(shape.n_seq) + "; 1 to " + std::to_string(kMaxSequences));
@@ -91,7 +95,14 @@ LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOp
   n_cells_ = (shape.n_cells + kCellAlignment - 1) / kCellAlignment * kCellAlignment;
   check_memory(*weights_, options, n_cells_);
   check_flash_attention(*weights_, options);
+  if (window_ > 0 && is_recurrent_) {
+    throw InvalidArgument(
+        "[LlamaContext] swa_full is off, but a recurrent or hybrid model must keep"
+        " the cells of all positions; " +
+        weights_->file().path);
+  }
   n_batch_ = std::min(options.n_batch, n_cells_);
+  n_ubatch_ = std::min(options.n_ubatch, n_batch_);
   n_outputs_ = std::min(std::max(shape.n_outputs, shape.n_seq), n_batch_);
   n_threads_ = options.n_threads > 0 ? options.n_threads : usable_cores();
   contents_.resize(static_cast<std::size_t>(shape.n_seq));
@@ -101,10 +112,10 @@ LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOp
   llama_context_params params = llama_context_default_params();
   params.n_ctx = static_cast<std::uint32_t>(n_cells_);
   params.n_batch = static_cast<std::uint32_t>(n_batch_);
-  params.n_ubatch = static_cast<std::uint32_t>(std::min(options.n_ubatch, n_batch_));
+  params.n_ubatch = static_cast<std::uint32_t>(n_ubatch_);
   params.n_seq_max = static_cast<std::uint32_t>(shape.n_seq);
   // Of a model without a recurrent state, llama.cpp ignores it.
-  if (!can_roll_back_) params.n_rs_seq = static_cast<std::uint32_t>(std::max(0, shape.n_rollback));
+  if (is_recurrent_) params.n_rs_seq = static_cast<std::uint32_t>(std::max(0, shape.n_rollback));
   params.n_outputs_max = static_cast<std::uint32_t>(n_outputs_);
   params.n_threads = n_threads_;
   params.n_threads_batch = options.n_threads_batch > 0 ? options.n_threads_batch : n_threads_;
@@ -113,9 +124,8 @@ LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOp
   params.type_v = static_cast<ggml_type>(options.type_v);
   params.offload_kqv = options.offload_kqv;
   params.op_offload = options.n_gpu_layers != 0;
-  // Branches share cells; a sliding-window cache would lose those that a rollback needs.
-  params.kv_unified = true;
-  params.swa_full = true;
+  params.kv_unified = true;  // branches share cells
+  params.swa_full = window_ == 0;
   params.no_perf = true;
   params.abort_callback = is_aborted;
   params.abort_callback_data = const_cast<std::atomic<bool>*>(abort);
@@ -132,8 +142,8 @@ LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOp
                          std::to_string(n_cells_) + " cells; " +
                          errors.reason(reason.empty() ? "no reason given" : reason));
   }
-  max_rollback_ = can_roll_back_ ? std::numeric_limits<int>::max()
-                                 : static_cast<int>(llama_n_rs_seq(context_.get()));
+  max_rollback_ = is_recurrent_ ? static_cast<int>(llama_n_rs_seq(context_.get()))
+                                : std::numeric_limits<int>::max();
   if (llama_get_memory(context_.get()) == nullptr) {
     throw ModelLoadError("[LlamaContext] the model keeps no text in memory; it cannot generate");
   }

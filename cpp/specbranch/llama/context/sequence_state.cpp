@@ -1,4 +1,5 @@
-// Copies of recurrent states in host memory: LlamaContext::save_state and restore_state.
+// Copies of recurrent states and of windows in host memory: LlamaContext::save_state and
+// restore_state.
 #include <exception>
 #include <string>
 
@@ -16,7 +17,7 @@ constexpr llama_state_seq_flags kStateOnly = LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY;
 
 std::vector<std::uint8_t> LlamaContext::save_state(SeqId seq) {
   check_seq(seq, "save_state");
-  if (can_roll_back_) throw PreconditionError("[LlamaContext::save_state] there is no state");
+  if (!has_states()) throw PreconditionError("[LlamaContext::save_state] there is no state");
   const ErrorCapture errors;
   std::vector<std::uint8_t> state(llama_state_seq_get_size_ext(context_.get(), seq, kStateOnly));
   const std::size_t n =
@@ -31,7 +32,7 @@ std::vector<std::uint8_t> LlamaContext::save_state(SeqId seq) {
 void LlamaContext::restore_state(SeqId seq, Pos length, std::span<const std::uint8_t> state) {
   check_seq(seq, "restore_state");
   HashedTokens& tokens = contents_[static_cast<std::size_t>(seq)];
-  if (can_roll_back_ || length < 1 || length > static_cast<Pos>(tokens.size())) {
+  if (!has_states() || length < 1 || length > static_cast<Pos>(tokens.size())) {
     throw PreconditionError("[LlamaContext::restore_state] no state of " + std::to_string(length) +
                             " tokens fits sequence " + std::to_string(seq) + ", which holds " +
                             std::to_string(tokens.size()));

@@ -36,6 +36,10 @@ struct ModelOptions {
   int type_k = 1;                                   ///< ggml_type of the K cache; 1: f16.
   int type_v = 1;           ///< ggml_type of the V cache; another than f16 needs flash attention.
   bool offload_kqv = true;  ///< keep the cache on the device of its layer.
+  /// Of a target: keep the cells of all positions in layers with a sliding window, too. Off: about
+  /// a window of them, so that the cache is smaller, only the last batch can be taken back, and the
+  /// order of the cells, on which the last bits of the logits depend, is another.
+  bool swa_full = true;
   int n_threads = 0;        ///< 0: chosen by plan_threads.
   int n_threads_batch = 0;  ///< for more than one token at once; 0: as n_threads.
   std::vector<int> cpus;    ///< CPUs that the model's threads are pinned to; empty: all.

@@ -233,4 +233,6 @@ bool Weights::can_roll_back() const {
   return !llama_model_is_recurrent(model_.get()) && !llama_model_is_hybrid(model_.get());
 }
 
+int Weights::window() const { return llama_model_n_swa(model_.get()); }
+
 }  // namespace specbranch::llama

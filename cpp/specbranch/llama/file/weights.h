@@ -53,6 +53,9 @@ class Weights {
   /// Whether tokens of a text can be taken back anywhere. Of recurrent and hybrid models, whole
   /// sequences can be copied and dropped.
   bool can_roll_back() const;
+
+  /// Positions that the layers with a sliding window look back; 0: there are none.
+  int window() const;
   /// Layers, counted from the last, whose inputs a context can give (see
   /// LlamaContext::keep_layer_inputs); 0: none, as llama.cpp would abort for this architecture.
   int n_feature_layers() const;

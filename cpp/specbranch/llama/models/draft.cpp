@@ -15,6 +15,10 @@ constexpr int kReserveOfSequence = 40;
 ContextShape shape_of(const Weights& weights, const ModelOptions& model,
                       const DraftOptions& options) {
   check_can_draft(weights.file());
+  if (!model.swa_full) {
+    throw InvalidArgument(
+        "[LlamaDraft] swa_full of the draft is False; it must be True, as branches share cells");
+  }
   ContextShape shape;
   shape.n_seq = options.n_seq + (weights.can_roll_back() ? 0 : kStateSpares);
   shape.n_cells = context_length(weights, model) +

@@ -1,4 +1,4 @@
-/// States of prompts at chunk borders, for models whose sequences cannot be cut.
+/// States of prompts at chunk borders, for contexts whose sequences cannot be cut to any length.
 #pragma once
 
 #include <array>

@@ -14,9 +14,15 @@ namespace {
 
 constexpr int kCpuChunk = 128;
 
+/// Layers with a sliding window lose what no later token looks back to.
+bool keeps_windows(const Weights& weights, const ModelOptions& model) {
+  return !model.swa_full && weights.window() > 0;
+}
+
 /// How this model takes back rejected tokens. Only a context tells whether it keeps snapshots.
 Rollback rollback_of(const std::shared_ptr<const Weights>& weights, const ModelOptions& model,
                      const TargetOptions& options) {
+  if (keeps_windows(*weights, model)) return Rollback::kLastBatch;
   if (weights->can_roll_back()) return Rollback::kAnywhere;
   if (options.max_batch == 1) return Rollback::kNothing;
   ModelOptions small = model;
@@ -37,13 +43,16 @@ int max_batch(const Weights& weights, const ModelOptions& model, const TargetOpt
     throw InvalidArgument("[LlamaTarget] n_seq is " + std::to_string(options.n_seq) +
                           "; it must be at least 1, and 1 for a recurrent model");
   }
-  if (rollback == Rollback::kLastBatch) {
+  if (rollback == Rollback::kLastBatch && !weights.can_roll_back()) {
     // Snapshots are of one physical batch.
     return std::min({options.max_batch, model.n_batch, model.n_ubatch, kMostSnapshots + 1});
   }
-  const int rows = model.n_batch / options.row_multiple * options.row_multiple;
+  // Where only windows are kept, every physical batch drops cells that the one before needs.
+  const int n_batch =
+      rollback == Rollback::kLastBatch ? std::min(model.n_batch, model.n_ubatch) : model.n_batch;
+  const int rows = n_batch / options.row_multiple * options.row_multiple;
   if (rows == 0) {
-    throw InvalidArgument("[LlamaTarget] n_batch is " + std::to_string(model.n_batch) +
+    throw InvalidArgument("[LlamaTarget] n_batch is " + std::to_string(n_batch) +
                           "; batches are padded to " + std::to_string(options.row_multiple));
   }
   return std::min(options.max_batch, rows);
@@ -51,10 +60,10 @@ int max_batch(const Weights& weights, const ModelOptions& model, const TargetOpt
 
 ContextShape shape_of(const Weights& weights, const ModelOptions& model,
                       const TargetOptions& options, Rollback rollback, int n_path) {
-  const bool pads = rollback == Rollback::kAnywhere;
+  const bool pads = weights.can_roll_back();
   const int rows = pads ? std::max(2, padded_rows(n_path, options.row_multiple)) : n_path;
   ContextShape shape;
-  if (rollback == Rollback::kLastBatch) shape.n_rollback = n_path - 1;
+  if (rollback == Rollback::kLastBatch && !pads) shape.n_rollback = n_path - 1;
   // One more for the padding, or for the copy of the text.
   shape.n_seq = options.n_seq + (pads || rollback == Rollback::kCopies ? 1 : 0);
   shape.n_cells = options.n_seq * context_length(weights, model) + rows;  // texts and padding
@@ -85,10 +94,10 @@ LlamaTarget::LlamaTarget(const std::shared_ptr<const Weights>& weights, const Mo
       max_batch_(max_batch(*weights, model, options, rollback_)),
       context_(weights, model, shape_of(*weights, model, options, rollback_, max_batch_), &abort_),
       prefilled_(static_cast<std::size_t>(options.n_seq), 0) {
-  if (rollback_ == Rollback::kLastBatch) {
+  if (rollback_ == Rollback::kLastBatch && !pads()) {
     max_batch_ = std::min(max_batch_, context_.max_rollback() + 1);
   }
-  if (!weights->can_roll_back() && options.prefix_reuse != PrefixReuse::kOff) {
+  if (rollback_ != Rollback::kAnywhere && options.prefix_reuse != PrefixReuse::kOff) {
     checkpoints_.emplace(context_, chunk_);
   }
 }
@@ -99,7 +108,7 @@ Capabilities LlamaTarget::capabilities() const {
   result.n_ctx = n_ctx_;
   result.n_seq = options_.n_seq;
   result.rollback = rollback_;
-  result.pads = rollback_ == Rollback::kAnywhere;
+  result.pads = pads();
   result.max_batch = max_batch_;
   result.n_feature_layers = context_.weights().n_feature_layers();
   result.n_embd = context_.weights().file().n_embd;
@@ -150,7 +159,7 @@ int LlamaTarget::open(GenerationId id, const std::shared_ptr<const Request>& req
 int LlamaTarget::keep_prefix(std::span<const Token> prefill, SeqId seq) {
   const int n_kept = checkpoints_ ? checkpoints_->begin(seq, prefill) : 0;
   int n_reused = reusable(prefill, seq);
-  if (checkpoints_ && n_reused < context_.length(seq)) n_reused = 0;
+  if (!context_.can_truncate(seq, n_reused)) n_reused = 0;
   if (n_reused >= n_kept) {
     truncate({seq, context_.length(seq), n_reused});
   } else {
@@ -222,8 +231,7 @@ int LlamaTarget::check_segments(std::span<const Segment> segments, int n_pad) {
     }
     n_rows += n;
   }
-  const bool pads = rollback_ == Rollback::kAnywhere;
-  if (segments.empty() || n_pad < 0 || (n_pad > 0 && !pads) || n_rows > max_batch_) {
+  if (segments.empty() || n_pad < 0 || (n_pad > 0 && !pads()) || n_rows > max_batch_) {
     broken("wrong number of rows; " + std::to_string(n_rows) + ", of which " +
            std::to_string(n_pad) + " for padding; at most " + std::to_string(max_batch_));
   }
@@ -244,11 +252,10 @@ void LlamaTarget::decode_segments(std::span<const Segment> segments, int n_rows)
     n_layers = std::max(n_layers, session.n_feature_layers());
   }
   context_.keep_layer_inputs(n_layers);
-  const bool pads = rollback_ == Rollback::kAnywhere;
   const SeqId dummy = options_.n_seq;
-  if (pads) append_dummies(batch_, padded_rows(n_rows, options_.row_multiple), dummy);
+  if (pads()) append_dummies(batch_, padded_rows(n_rows, options_.row_multiple), dummy);
   context_.decode(batch_);
-  if (pads) context_.truncate({dummy, context_.length(dummy), 0});
+  if (pads()) context_.truncate({dummy, context_.length(dummy), 0});
 }
 
 std::vector<SegmentResult> LlamaTarget::verify(std::span<const Segment> segments, int n_pad) {

@@ -66,6 +66,7 @@ class LlamaTarget final : public TargetModel {
  private:
   int keep_prefix(std::span<const Token> prefill, SeqId seq);
   int reusable(std::span<const Token> prefill, SeqId seq) const;
+  bool pads() const { return context_.weights().can_roll_back(); }
   Pos& prefilled(SeqId seq) { return prefilled_[static_cast<std::size_t>(seq)]; }
   int check_segments(std::span<const Segment> segments, int n_pad);
   void decode_segments(std::span<const Segment> segments, int n_rows);
