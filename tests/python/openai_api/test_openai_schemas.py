@@ -90,6 +90,23 @@ GOOD: dict[str, Any] = {
     "pattern with quotes": {"type": "string", "pattern": r'^(a|b"|\\)["\\]?$'},
     "pattern of classes": {"type": "string", "pattern": r"^\w{1,2}[\s\-]\D$"},
     "pattern anywhere": {"type": "string", "pattern": "^x|y$"},
+    "stars": {"type": "integer", "minimum": 1, "maximum": 5},
+    "above zero": {"type": "integer", "exclusiveMinimum": 0},
+    "below zero": {"type": "integer", "maximum": -1},
+    "at most zero": {"type": "integer", "maximum": 0},
+    "share": {"type": "number", "minimum": 0, "maximum": 1},
+    "inside a unit": {"type": "number", "exclusiveMinimum": -0.25, "exclusiveMaximum": 0.125},
+    "sevens": {"type": "integer", "multipleOf": 7},
+    "fives between": {"type": "integer", "minimum": -12, "maximum": 33, "multipleOf": 5},
+    "two steps": {
+        "properties": {
+            "a b": {"type": "integer", "multipleOf": 3},
+            "a-b": {"multipleOf": 4, "type": "integer"},
+        },
+        "required": ["a b", "a-b"],
+    },
+    "different": {"type": "array", "items": {"enum": ["a", 1, None]}, "uniqueItems": True},
+    "some different": {"items": {"type": "boolean"}, "uniqueItems": True, "minItems": 1},
 }
 
 BAD: dict[str, tuple[Any, str]] = {
@@ -128,6 +145,17 @@ BAD: dict[str, tuple[Any, str]] = {
     "reference to a list": ({"$ref": ["#"]}, "must begin with"),
     "surrogate": ({"enum": ["\ud800"]}, "not JSON"),
     "allOf": ({"allOf": [{"type": "string"}, {"type": "object"}]}, "must be an object"),
+    "no number": ({"type": "number", "minimum": 2, "maximum": 1}, "allows no number"),
+    "no integer": (
+        {"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+        "allows no number",
+    ),
+    "no multiple": (
+        {"type": "integer", "minimum": 1, "maximum": 2, "multipleOf": 5},
+        "allows no number",
+    ),
+    "bound": ({"type": "integer", "minimum": "1"}, "must be a number"),
+    "step": ({"type": "integer", "multipleOf": 0}, "must be above 0"),
 }
 
 
@@ -175,14 +203,47 @@ def test_a_schema_without_an_end_is_refused(random: Engine) -> None:
             random.complete("x", grammar=grammar_of(endless, "schema"))
 
 
-@pytest.mark.parametrize("name", ["minimum", "multipleOf", "uniqueItems"])
-def test_what_is_not_enforced_is_told(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    schema = {"type": "array" if name == "uniqueItems" else "integer", name: 3}
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [
+        ("minimum", {"minimum": 0}),  # the bound 0 counts, although it is false in Python
+        ("maximum", {"enum": [1, 2], "maximum": 0}),
+        ("exclusiveMaximum", {"type": "number", "exclusiveMaximum": 10**17}),
+        ("multipleOf", {"type": "number", "multipleOf": 0.5}),
+        ("multipleOf", {"type": "integer", "multipleOf": 1001}),
+        ("uniqueItems", {"type": "array", "uniqueItems": True}),
+        ("uniqueItems", {"items": {"enum": [1, 2, 3]}, "uniqueItems": True, "minItems": 2}),
+        ("maxProperties", {"type": "object", "maxProperties": 0}),
+    ],
+)
+def test_what_is_not_enforced_is_told(
+    name: str, schema: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING, "specbranch_cpp"):
         grammar_of(schema, "schema")
     assert name in caplog.text
     with pytest.raises(InvalidArgument, match=name):
         grammar_of(schema, "schema", strict=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["stars", "above zero", "share", "sevens", "fives between", "different"]
+)
+def test_bounds_are_enforced_in_strict_schemas(random: Engine, name: str) -> None:
+    """The engine writes at random, so most numbers would be outside."""
+    grammar = grammar_of(GOOD[name], "schema", strict=True)
+    texts = set()
+    for seed in range(20):
+        done = random.complete("x", grammar=grammar, temperature=2.0, seed=seed, max_tokens=60)
+        if done.finish_reason == "stop":
+            jsonschema.validate(json.loads(done.text), GOOD[name])
+            texts.add(done.text)
+    assert len(texts) > 2
+
+
+def test_bounds_that_say_nothing_are_no_bounds() -> None:
+    nothing = {"minProperties": 0, "uniqueItems": False, "minimum": None}
+    assert grammar_of({"type": "object", **nothing}, "schema", strict=True)
 
 
 def test_a_set_that_python_warns_of_is_one() -> None:
