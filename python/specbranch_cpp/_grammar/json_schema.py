@@ -8,7 +8,7 @@ from typing import Any
 
 from specbranch_cpp._grammar.gbnf import converted
 from specbranch_cpp._grammar.number_schemas import number_schema
-from specbranch_cpp._grammar.regex import MOST_REPEATS
+from specbranch_cpp._grammar.regex import MOST_REPEATS, gbnf_of_pattern
 from specbranch_cpp._grammar.schema_keywords import (
     BOUNDS,
     BY_KIND,
@@ -260,7 +260,11 @@ class _Preparation:
         if (pattern := node.get("pattern")) is not None:
             if least is not None or most is not None:
                 self._loose(where, "minLength" if least is not None else "maxLength")
-            return {"type": "string", "pattern": checked.text(f"{where}['pattern']", pattern)}
+            try:
+                gbnf_of_pattern(checked.text(f"{where}['pattern']", pattern))
+            except InvalidArgument as error:
+                raise InvalidArgument(f"{where} has a pattern without a grammar: {error}") from None
+            return {"type": "string", "pattern": pattern}
         if (form := node.get("format")) in FORMATS:
             return {"type": "string", "format": form}
         return {"type": "string", **given(minLength=least, maxLength=most)}

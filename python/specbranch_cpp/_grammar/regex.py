@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import warnings
 from dataclasses import dataclass
@@ -52,6 +53,13 @@ _COMPLEMENTS = {
 }
 
 
+# Another escaped character is skipped with its backslash.
+_OF_JAVASCRIPT = re.compile(
+    r"\\u\{(?P<code>[0-9a-fA-F]{1,8})\}|\\c(?P<control>[A-Za-z])|\\.|(?P<group>\(\?<(?![=!]))",
+    re.DOTALL,
+)
+
+
 @dataclass(frozen=True)
 class _Pattern:
     """A regular expression, and whether it describes the inside of a JSON string."""
@@ -96,12 +104,22 @@ def gbnf_of_pattern(pattern: str) -> str:
     return _whole(_parsed(described), described)
 
 
+def _in_python(found: re.Match[str]) -> str:
+    """JavaScript's spelling of a named group, a character or a control character in Python's."""
+    if found["code"]:
+        return f"\\U{int(found['code'], 16):08x}"
+    if found["control"]:
+        return f"\\x{ord(found['control']) % 32:02x}"
+    return "(?P<" if found["group"] else found[0]
+
+
 def _parsed(pattern: _Pattern) -> list[Any]:
     try:
         with warnings.catch_warnings():
             # A later Python may read sets of characters differently.
             warnings.simplefilter("ignore")
-            tree = list[Any](parser.parse(pattern.text))  # type: ignore[call-overload]
+            text = _OF_JAVASCRIPT.sub(_in_python, pattern.text)
+            tree = list[Any](parser.parse(text))  # type: ignore[call-overload]
     except (parser.error, RecursionError, OverflowError) as error:
         raise InvalidArgument(f"pattern {pattern!r} is not a regular expression: {error}") from None
     return tree  # type: ignore[no-any-return]
@@ -140,8 +158,34 @@ def _whole(items: list[Any], pattern: _Pattern, begins: bool = False, ends: bool
     if len(items) == 1 and items[0][0] is codes.BRANCH:
         ways = [_whole(list(way), pattern, begins, ends) for way in items[0][1][1]]
         return f"({' | '.join(ways)})"
+    for place, anchor in ((0, codes.AT_BEGINNING), (-1, codes.AT_END)):
+        if items and _is_anchored(items[place], place, anchor):
+            left, right = ([], items[1:]) if place == 0 else (items[:-1], [])
+            whole = [
+                _whole([*left, *way, *right], pattern, begins, ends) for way in _ways(items[place])
+            ]
+            return f"({' | '.join(whole)})"
     before, after = "" if begins else "char* ", "" if ends else " char*"
     return before + _sequence(items, pattern) + after
+
+
+def _ways(item: Any) -> list[list[Any]]:
+    """The alternatives of a group. Empty: this is not a group."""
+    code, value = item
+    if code is codes.BRANCH:
+        return [list(way) for way in value[1]]
+    if code is codes.SUBPATTERN and not value[1] and not value[2]:
+        inner = list(value[3])
+        return _ways(inner[0]) if len(inner) == 1 and inner[0][0] is codes.BRANCH else [inner]
+    return []
+
+
+def _is_anchored(item: Any, place: int, anchor: Any) -> bool:
+    """Whether an alternative of a group begins (place 0) or ends (place -1) with an anchor."""
+    return any(
+        way and (way[place] == (codes.AT, anchor) or _is_anchored(way[place], place, anchor))
+        for way in _ways(item)
+    )
 
 
 def _sequence(items: Any, pattern: _Pattern) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 import jsonschema
@@ -90,6 +91,8 @@ GOOD: dict[str, Any] = {
     "pattern with quotes": {"type": "string", "pattern": r'^(a|b"|\\)["\\]?$'},
     "pattern of classes": {"type": "string", "pattern": r"^\w{1,2}[\s\-]\D$"},
     "pattern anywhere": {"type": "string", "pattern": "^x|y$"},
+    "pattern of anchors in a group": {"type": "string", "pattern": "^(fo{2}|(ba|z)r$)"},
+    "pattern of anchors before": {"type": "string", "pattern": "(^a|^b)c$"},
     "stars": {"type": "integer", "minimum": 1, "maximum": 5},
     "above zero": {"type": "integer", "exclusiveMinimum": 0},
     "below zero": {"type": "integer", "maximum": -1},
@@ -136,6 +139,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "tuple": ({"prefixItems": [{}], "minItems": 2}, "another number"),
     "broken pattern": ({"pattern": "("}, "not a regular expression"),
     "look-ahead": ({"pattern": "(?=a)b"}, "assert"),
+    "pattern of a property": (
+        {"properties": {"x": {"pattern": "(?=a)b"}}},
+        r"\['properties'\]\['x'\] has a pattern without a grammar: pattern",
+    ),
     "back reference": ({"pattern": r"(a)\1"}, "groupref"),
     "anchor inside": ({"pattern": "a^b"}, " at, which a grammar cannot express"),
     "repeats": ({"pattern": "a{3000}"}, "at most 2000"),
@@ -244,6 +251,16 @@ def test_bounds_are_enforced_in_strict_schemas(random: Engine, name: str) -> Non
 def test_bounds_that_say_nothing_are_no_bounds() -> None:
     nothing = {"minProperties": 0, "uniqueItems": False, "minimum": None}
     assert grammar_of({"type": "object", **nothing}, "schema", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "readable"),
+    [("^(?<a>b+)$", "b+"), ("^\\u{1F600}$", "😀"), ("^\\cA$", "\x01"), ("^a\\\\c$", r"a\\c")],
+)
+def test_patterns_of_javascript(random: Engine, pattern: str, readable: str) -> None:
+    grammar = grammar_of({"type": "string", "pattern": pattern}, "schema", strict=True)
+    done = random.complete("x", grammar=grammar, temperature=1.0, seed=1, max_tokens=60)
+    assert re.fullmatch(readable, json.loads(done.text))
 
 
 def test_a_set_that_python_warns_of_is_one() -> None:
