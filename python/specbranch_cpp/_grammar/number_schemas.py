@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._grammar.numbers import Bounds, bounds_of, decimals, integers
-from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -32,20 +31,21 @@ def number_schema(node: Mapping[str, Any], kind: str, where: str) -> Prepared:
     """
     bounds = _bounds(node, where)
     step = node.get("multipleOf")
-    if step is not None and checked.real(f"{where}['multipleOf']", step) <= 0:
+    if step is not None and _number(f"{where}['multipleOf']", step) <= 0:
         raise InvalidArgument(f"{where}['multipleOf'] is {step}; it must be above 0")
-    if kind == "integer":
-        return _integer(bounds, step, where)
-    if bounds == Bounds() or not bounds.is_short:
-        return {"type": "number"}, ()
     if bounds.is_empty:
         raise _empty(where)
-    return {"gbnf": decimals(bounds)}, _BOUNDS
+    clipped = bounds.clipped()
+    if kind == "integer":
+        return _integer(bounds, clipped, step, where)
+    if bounds == Bounds() or clipped is None:
+        return {"type": "number"}, ()
+    return {"gbnf": decimals(clipped)}, _BOUNDS
 
 
-def _integer(bounds: Bounds, step: Any, where: str) -> Prepared:
+def _integer(given: Bounds, bounds: Bounds | None, step: Any, where: str) -> Prepared:
     multiple = int(step) if step is not None and step == int(step) else None
-    if bounds == Bounds() or not bounds.is_short:
+    if given == Bounds() or bounds is None:
         if multiple is None or multiple > MOST_STATES:
             return {"type": "integer"}, ()
         return {"type": "integer", "multipleOf": multiple}, ("multipleOf",)
@@ -69,9 +69,15 @@ def _bounds(node: Mapping[str, Any], where: str) -> Bounds:
         if value is None:
             continue
         if not (isinstance(value, bool) and key in _EXCLUSIVE):
-            checked.real(f"{where}[{key!r}]", value)
+            _number(f"{where}[{key!r}]", value)
         given[key] = value
     return bounds_of(given)
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidArgument(f"{name} is {value!r}; it must be a number")
+    return value
 
 
 def _empty(where: str) -> InvalidArgument:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["MOST_DIGITS", "Bounds", "bounds_of", "decimals", "integers"]
+__all__ = ["LIMIT", "MOST_DIGITS", "Bounds", "bounds_of", "decimals", "integers"]
 
 MOST_DIGITS = 15
 """The largest number of digits after the first digit, and of digits after the point."""
 
-_LIMIT = 10 ** (MOST_DIGITS + 1)
+LIMIT = 10 ** (MOST_DIGITS + 1)
+"""A number that is larger than every number of this module."""
+
 _FRACTION = f'("." [0-9]{{1,{MOST_DIGITS}}})?'
 _NO_FRACTION = f'("." "0"{{1,{MOST_DIGITS}}})?'
 _TAIL = f"[0-9]{{0,{MOST_DIGITS - 1}}}"  # any further digits of a fraction
@@ -50,11 +52,20 @@ class Bounds:
             return False
         return self.low > self.high or (self.low == self.high and (self.above or self.below))
 
-    @property
-    def is_short(self) -> bool:
-        """Whether the digits of the bounds are within the limits of this module."""
-        given = [bound for bound in (self.low, self.high) if bound is not None]
-        return all(abs(one) < _LIMIT and len(_parts(abs(one))[1]) <= MOST_DIGITS for one in given)
+    def clipped(self) -> Bounds | None:
+        """The bounds without those that have more digits than the numbers of this module.
+
+        ``None``: these numbers cannot be in the bounds, or cannot be compared with them.
+        """
+        low, high = self.low, self.high
+        if (low is not None and low >= LIMIT) or (high is not None and high <= -LIMIT):
+            return None
+        low = None if low is None or low <= -LIMIT else low
+        high = None if high is None or high >= LIMIT else high
+        given = [abs(bound) for bound in (low, high) if bound is not None]
+        if any(len(_parts(one)[1]) > MOST_DIGITS for one in given):
+            return None
+        return Bounds(low, high, self.above and low is not None, self.below and high is not None)
 
     def whole(self) -> tuple[int | None, int | None]:
         """The smallest and the largest integer."""
@@ -91,7 +102,7 @@ def _bound(
 
 
 def integers(low: int | None, high: int | None) -> str:
-    """The integers from `low` to `high`, which are not both missing, in at most 16 digits."""
+    """The integers from `low` to `high`, in at most 16 digits."""
     ways = []
     if low is None or low < 0:
         least = 1 if high is None or high >= 0 else -high

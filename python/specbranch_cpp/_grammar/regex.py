@@ -32,6 +32,10 @@ MOST_REPEATS = 2000
 
 Intervals = list[tuple[int, int]]
 
+MOST_LENGTH = 10_000
+"""The largest number of characters of an expression, whose translation cannot be interrupted."""
+
+_MOST_COPIES = 100_000  # parts of an expression, after anchors inside groups were written out
 _NOTHING = '""'
 _LAST = 0x10FFFF
 # Surrogates, and characters that a JSON string must escape: control characters, the quote,
@@ -86,7 +90,10 @@ def gbnf_of_regex(regex: str) -> str:
         InvalidArgument: see `gbnf_of_pattern`.
     """
     pattern = _Pattern(regex, is_json=False)
-    return _whole(_parsed(pattern), pattern, begins=True, ends=True)
+    try:
+        return _whole(_parsed(pattern), pattern, begins=True, ends=True)
+    except RecursionError:
+        raise InvalidArgument(f"pattern {pattern!r:.100} is nested too deeply") from None
 
 
 def gbnf_of_pattern(pattern: str) -> str:
@@ -114,6 +121,10 @@ def _in_python(found: re.Match[str]) -> str:
 
 
 def _parsed(pattern: _Pattern) -> list[Any]:
+    if len(pattern.text) > MOST_LENGTH:
+        raise InvalidArgument(
+            f"a pattern has {len(pattern.text)} characters; it must have at most {MOST_LENGTH}"
+        )
     try:
         with warnings.catch_warnings():
             # A later Python may read sets of characters differently.
@@ -161,9 +172,13 @@ def _whole(items: list[Any], pattern: _Pattern, begins: bool = False, ends: bool
     for place, anchor in ((0, codes.AT_BEGINNING), (-1, codes.AT_END)):
         if items and _is_anchored(items[place], place, anchor):
             left, right = ([], items[1:]) if place == 0 else (items[:-1], [])
-            whole = [
-                _whole([*left, *way, *right], pattern, begins, ends) for way in _ways(items[place])
-            ]
+            inner = _ways(items[place])
+            if len(inner) * len(items) > _MOST_COPIES:
+                raise InvalidArgument(
+                    f"pattern {pattern!r:.100} has anchors in {len(inner)} alternatives of a "
+                    "group; write the anchors outside of the group"
+                )
+            whole = [_whole([*left, *way, *right], pattern, begins, ends) for way in inner]
             return f"({' | '.join(whole)})"
     before, after = "" if begins else "char* ", "" if ends else " char*"
     return before + _sequence(items, pattern) + after

@@ -47,6 +47,8 @@ def _plain(name: str, message: Any) -> dict[str, Any]:
     if role not in _ROLES:
         raise InvalidArgument(f"{name}['role'] is {role!r}; it must be one of {', '.join(_ROLES)}")
     plain = dict(message)
+    if role == "function":  # the deprecated name, which templates do not know
+        plain["role"] = "tool"
     if plain.get("function_call") is not None and not plain.get("tool_calls"):  # deprecated
         plain["tool_calls"] = [{"type": "function", "function": plain["function_call"]}]
     plain.pop("function_call", None)
@@ -60,11 +62,11 @@ def _plain(name: str, message: Any) -> dict[str, Any]:
     texts, thoughts = _contents(f"{name}['content']", message.get("content"), role in _MAY_LACK)
     plain["content"] = "\n".join(texts)
     if role == "assistant":
-        _add_fields(plain, thoughts)
+        _add_fields(name, plain, thoughts)
     return plain
 
 
-def _add_fields(plain: dict[str, Any], thoughts: list[str]) -> None:
+def _add_fields(name: str, plain: dict[str, Any], thoughts: list[str]) -> None:
     """Moves a refusal and thoughts of the assistant to the fields that templates read."""
     refusal = plain.get("refusal")
     if isinstance(refusal, str) and not plain["content"]:
@@ -77,7 +79,7 @@ def _add_fields(plain: dict[str, Any], thoughts: list[str]) -> None:
     if given is None:
         plain.pop("reasoning_content", None)
     else:
-        plain["reasoning_content"] = checked.text("reasoning_content", given)
+        plain["reasoning_content"] = checked.text(f"{name}['reasoning_content']", given)
 
 
 def _contents(name: str, content: Any, may_lack: bool) -> tuple[list[str], list[str]]:

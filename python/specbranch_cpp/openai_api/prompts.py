@@ -179,6 +179,10 @@ def _tokens(engine: TextEngine, parts: Sequence[tuple[str, bool]]) -> list[int]:
     The flag of a text says whether names of control tokens in the text become these tokens.
     """
     check_length(engine._core, sum(len(text.encode()) for text, _ in parts))
+    name = _token_name(engine, engine.bos_token)
+    text, special = parts[0]
+    if name and special and text.lstrip().startswith(name):
+        parts = [(text.lstrip(), True), *parts[1:]]  # a template may have blanks before BOS
     tokens = [
         token
         for text, special in parts

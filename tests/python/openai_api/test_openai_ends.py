@@ -120,8 +120,9 @@ def test_the_engine_can_be_used_on(engine: Engine) -> None:
 
 @pytest.mark.parametrize("ids", [5, "x", [-1], [10**9], [1.5], [True]])
 def test_ids_are_checked(engine: Engine, ids: Any) -> None:
-    with pytest.raises(InvalidArgument, match="stop_token_ids"):
-        engine.create_completion(PROMPT, stop_token_ids=ids)
+    for ignored in (False, True):
+        with pytest.raises(InvalidArgument, match="stop_token_ids"):
+            engine.create_completion(PROMPT, stop_token_ids=ids, ignore_eos=ignored)
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,11 @@ def test_arguments_that_are_no_object_stay_text(given: Any, plain: Any) -> None:
     assert old["tool_calls"][0]["function"]["arguments"] == plain
 
 
+def test_the_old_role_of_results_is_the_new_one() -> None:
+    (plain,) = plain_messages([{"role": "function", "name": "f", "content": "r"}])
+    assert plain == {"role": "tool", "name": "f", "content": "r"}
+
+
 def test_results_are_in_the_order_of_the_calls() -> None:
     answer = {"role": "assistant", "tool_calls": [call(name="a"), call(name="b"), call(name="c")]}
     ordered = plain_messages(

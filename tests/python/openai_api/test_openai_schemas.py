@@ -98,6 +98,7 @@ GOOD: dict[str, Any] = {
     "below zero": {"type": "integer", "maximum": -1},
     "at most zero": {"type": "integer", "maximum": 0},
     "share": {"type": "number", "minimum": 0, "maximum": 1},
+    "largest number": {"type": "integer", "minimum": 1, "maximum": 1.7976931348623157e308},
     "inside a unit": {"type": "number", "exclusiveMinimum": -0.25, "exclusiveMaximum": 0.125},
     "sevens": {"type": "integer", "multipleOf": 7},
     "fives between": {"type": "integer", "minimum": -12, "maximum": 33, "multipleOf": 5},
@@ -215,7 +216,7 @@ def test_a_schema_without_an_end_is_refused(random: Engine) -> None:
     [
         ("minimum", {"minimum": 0}),  # the bound 0 counts, although it is false in Python
         ("maximum", {"enum": [1, 2], "maximum": 0}),
-        ("exclusiveMaximum", {"type": "number", "exclusiveMaximum": 10**17}),
+        ("exclusiveMinimum", {"type": "number", "exclusiveMinimum": 10**17}),
         ("multipleOf", {"type": "number", "multipleOf": 0.5}),
         ("multipleOf", {"type": "integer", "multipleOf": 1001}),
         ("uniqueItems", {"type": "array", "uniqueItems": True}),

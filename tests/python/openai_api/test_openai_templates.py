@@ -153,6 +153,15 @@ def test_the_template_of_the_file_is_used_with_one_bos(chatty: Engine) -> None:
     assert answer["usage"]["prompt_tokens"] == len(prompt)
 
 
+def test_bos_comes_once_also_behind_blanks(chat_model: Path) -> None:
+    plain = "<|im_start|>{{ messages[0].content }}"
+    for source in (plain, "{{ bos_token }}" + plain, " \n{{ bos_token }}" + plain):
+        with Engine(chat_model, n_ctx=256, chat_template=source) as engine:
+            prompt = tokens_of(engine, HELLO)
+            assert prompt[:2] == [engine.bos_token, START]
+            assert prompt.count(0) == 1
+
+
 def test_a_template_of_the_callers_is_used_instead(chat_model: Path) -> None:
     with Engine(chat_model, n_ctx=256, chat_template="{{ messages[0].content }}!") as engine:
         assert engine.detokenize(tokens_of(engine, HELLO)[1:]) == "hello!"

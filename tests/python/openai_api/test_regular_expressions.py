@@ -56,6 +56,22 @@ def in_python(gbnf: str) -> re.Pattern[str]:
     return re.compile("".join(re.escape(text) + one + mark for text, one, mark in parts))
 
 
+@pytest.mark.parametrize(
+    ("regex", "reason"),
+    [
+        ("a" * 10_001, "has 10001 characters; it must have at most 10000"),
+        (
+            "x" * 500 + "(" + "|".join(f"{i}$" for i in range(300)) + ")",
+            "has anchors in 300 alternatives",
+        ),
+        ("(" * 4000 + ")" * 4000, "nested too deeply|not a regular expression"),
+    ],
+)
+def test_an_expression_cannot_explode(regex: str, reason: str) -> None:
+    with pytest.raises(InvalidArgument, match=reason):
+        gbnf_of_regex(regex)
+
+
 NUMBERS = [None, -1234, -100, -99, -1, 0, 1, 5, 10, 42, 99, 100, 987]
 
 
@@ -76,6 +92,26 @@ def test_the_largest_integers() -> None:
     assert matches(str(10**15))
     assert not matches(str(10**15 + 1))
     assert in_python(integers(3, None)).fullmatch("9" * 16)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "clipped"),
+    [
+        (Bounds(Decimal(1), Decimal("1.797e308")), Bounds(Decimal(1))),
+        (Bounds(Decimal(-(10**16)), Decimal(5), above=True), Bounds(None, Decimal(5))),
+        (Bounds(Decimal(10**16)), None),
+        (Bounds(None, Decimal(-(10**16))), None),
+        (Bounds(Decimal("1e-16")), None),
+    ],
+)
+def test_bounds_beyond_the_digits(bounds: Bounds, clipped: Bounds | None) -> None:
+    assert bounds.clipped() == clipped
+
+
+def test_without_bounds_every_number_matches() -> None:
+    for text in ("0", "-1", "12", "9" * 16):
+        assert in_python(integers(None, None)).fullmatch(text)
+        assert in_python(decimals(Bounds())).fullmatch(text + ".25")
 
 
 DECIMALS = [

@@ -256,7 +256,7 @@ ASKING: dict[str, Any] = {
     "grammar_lazy": True, "grammar_triggers": [{}], "structural_tag": {},
     "guided_whitespace_pattern": "x", "whitespace_pattern": "x", "chat_template": "x",
     "documents": [{"text": "a"}], "system": "x", "system_prompt": "x",
-    "options": {"temperature": 1},
+    "options": {"temperature": 1}, "echo": True,
 }  # fmt: skip
 NEUTRAL: dict[str, Any] = {
     "num_return_sequences": 1, "num_beams": 1, "use_beam_search": False, "length_penalty": 1.0,
@@ -283,10 +283,11 @@ def test_every_refused_field_has_a_value_here() -> None:
 @pytest.mark.parametrize("name", UNSUPPORTED)
 def test_what_cannot_be_obeyed_is_refused_by_name(name: str) -> None:
     penalty = {"repeat_penalty": 1.3}
+    chat = name == "echo"  # completions have this field
     with pytest.raises(BadRequest, match=f"^{name} is ") as error:
-        given(**{name: ASKING[name]}, **penalty)
+        given(chat, **{name: ASKING[name]}, **penalty)
     assert (error.value.param, error.value.code) == (name, "unsupported_value")
-    assert given(**{name: None}, **penalty) == penalty
+    assert given(chat, **{name: None}, **penalty) == penalty
     if name in NEUTRAL:
         assert given(**{name: NEUTRAL[name]}, **penalty) == penalty
 
