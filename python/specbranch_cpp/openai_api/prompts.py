@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from specbranch_cpp._engine.request import check_length
 from specbranch_cpp._support import checked, logs
 from specbranch_cpp.errors import InvalidArgument
-from specbranch_cpp.openai_api.template_fitting import fitted, rendered
+from specbranch_cpp.openai_api.template_fitting import fitted, rendered_text
 from specbranch_cpp.openai_api.templates import CHATML, ChatTemplate
 from specbranch_cpp.openai_api.tool_calls.prompts import (
     with_calls_as_text,
@@ -110,7 +110,7 @@ class ChatFormat:
         if continued:
             messages = [*messages[:-1], {**messages[-1], "content": messages[-1]["content"] + end}]
             variables = {**(variables or {}), "add_generation_prompt": False}
-        written = rendered(template, list(messages), tools=tools, variables=variables)
+        written = rendered_text(template, list(messages), tools=tools, variables=variables)
         if continued:
             written, shown, _ = written.rpartition(end)
             if not shown:

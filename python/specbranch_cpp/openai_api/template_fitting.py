@@ -2,7 +2,7 @@
 
 A client sends the same messages to every model. Many templates leave out a role that they do not
 know, or refuse two messages of one role in a row. `fitted` changes only what the template would
-lose, and `rendered` changes the order of turns only after the template refused them.
+lose, and `rendered_text` changes the order of turns only after the template refused them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from specbranch_cpp.openai_api.templates import ChatTemplate
 
-__all__ = ["fitted", "rendered"]
+__all__ = ["fitted", "rendered_text"]
 
 Messages = list[dict[str, Any]]
 
@@ -54,7 +54,7 @@ def fitted(template: ChatTemplate, messages: Sequence[Mapping[str, Any]]) -> Mes
     return [*first, *changed]
 
 
-def rendered(
+def rendered_text(
     template: ChatTemplate,
     messages: Messages,
     *,
@@ -104,7 +104,7 @@ def _joined(messages: Messages) -> Messages:
         if (
             last is None
             or last["role"] != message["role"]
-            or message["role"] in {"tool", "function"}
+            or message["role"] == "tool"
             or "tool_calls" in last
         ):
             joined.append(message)
@@ -120,7 +120,7 @@ def _with_turns(messages: Messages) -> Messages:
         before = filled[-1]["role"] if filled else "system"
         if message["role"] == "assistant" and before in _RULING:
             filled.append({"role": "user", "content": ""})
-        elif message["role"] == "user" and before in {"tool", "function"}:
+        elif message["role"] == "user" and before == "tool":
             filled.append({"role": "assistant", "content": ""})
         filled.append(message)
     return filled

@@ -13,6 +13,7 @@ __all__ = ["HARMLESS", "UNSUPPORTED"]
 HARMLESS = frozenset(
     {
         "cache_salt",
+        "draft_model",
         "early_stopping",
         "guided_decoding_backend",
         "id_slot",
@@ -22,6 +23,7 @@ HARMLESS = frozenset(
         "priority",
         "request_id",
         "slot_id",
+        "ttl",
     }
 )
 
@@ -49,6 +51,10 @@ _LOGPROBS = "give logprobs, and echo with logprobs on /v1/completions for scores
 _TIME = "the engine stops by tokens, not by time; give max_tokens"
 _WINDOW = "penalties see the last 64 tokens; remove the field, or turn the penalties off"
 _MESSAGE = "give the text in messages"
+_TEMPLATE = "start the server with --chat-template-file FILE"
+_READS_TEXT = "this server reads text only"
+_STATELESS = "this server keeps no conversations; give all messages"
+_ADAPTERS = "this engine has no adapters"
 _TAGS = "the engine has no grammar that begins inside a text; give grammar or response_format"
 
 # Field -> whether its value asks for something, and why the server refuses the field. The first
@@ -91,6 +97,9 @@ UNSUPPORTED: dict[str, tuple[Callable[[Any, Mapping[str, Any]], bool], str]] = {
     "guidance_scale": (_not(1), _SAMPLER),
     "cfg_scale": (_not(1), _SAMPLER),
     "negative_prompt": (_not(""), _SAMPLER),
+    "watermark": (_not(False), _SAMPLER),
+    "token_healing": (_not(False), "the engine does not take tokens of the prompt back"),
+    "custom_logit_processor": (_not(), "functions cannot run between the target's tokens"),
     "logits_processors": (_not([]), "functions cannot run between the target's tokens"),
     "bad_words": (_not([]), _BIAS),
     "banned_strings": (_not([]), _BIAS),
@@ -102,18 +111,28 @@ UNSUPPORTED: dict[str, tuple[Callable[[Any, Mapping[str, Any]], bool], str]] = {
     "truncate": (_not(), "the server never cuts a prompt; send a shorter prompt"),
     "truncate_prompt_tokens": (_not(), "the server never cuts a prompt; send a shorter prompt"),
     "include_stop_str_in_output": (_not(False), "a text never contains the stop string"),
+    "no_stop_trim": (_not(False), "a text never contains the stop string"),
+    "stop_regex": (_not(""), "the engine stops at texts and tokens; give stop or stop_token_ids"),
+    "return_full_text": (_not(False), "give echo for a text that begins with the prompt"),
     "skip_special_tokens": (_not(True), "a text never contains names of control tokens"),
     "add_special_tokens": (
         lambda value, body: value is False and "prompt" in body,
         "a prompt begins with BOS if the model asks for it; give token ids as the prompt",
     ),
+    "add_bos_token": (
+        lambda value, body: value is False and "prompt" in body,
+        "a prompt begins with BOS if the model asks for it; give token ids as the prompt",
+    ),
     "prompt_logprobs": (_not(), _LOGPROBS),
+    "decoder_input_details": (_not(False), _LOGPROBS),
+    "top_n_tokens": (_not(0), _LOGPROBS),
     "n_probs": (_not(0), _LOGPROBS),
     "post_sampling_probs": (_not(False), _LOGPROBS),
     "t_max_predict_ms": (_above(0), _TIME),
     "t_max_prompt_ms": (_above(0), _TIME),
     "n_indent": (_not(0), "the engine does not stop at an indentation; give stop"),
     "thinking_budget_tokens": (_above(-1), "the engine does not count tokens of thoughts"),
+    "thinking_token_budget": (_above(-1), "the engine does not count tokens of thoughts"),
     "reasoning_budget": (_above(-1), "the engine does not count tokens of thoughts"),
     "grammar_lazy": (_not(False), _TAGS),
     "grammar_triggers": (_not([]), _TAGS),
@@ -124,7 +143,20 @@ UNSUPPORTED: dict[str, tuple[Callable[[Any, Mapping[str, Any]], bool], str]] = {
         lambda value, body: value is True and "messages" in body,
         "the reply of a chat contains the new text only",
     ),
-    "chat_template": (_not(), "start the server with --chat-template-file FILE"),
+    "chat_template": (_not(), _TEMPLATE),
+    "chat_template_str": (_not(""), _TEMPLATE),
+    "instruction_template": (_not(""), _TEMPLATE),
+    "instruction_template_str": (_not(""), _TEMPLATE),
+    "thinking_forced_open": (_not(False), "give a last message that the answer continues"),
+    "safe_prompt": (_not(False), f"{_MESSAGE}, with the role system"),
+    "instructions": (_not(""), f"{_MESSAGE}, with the role system"),
+    "previous_response_id": (_not(), _STATELESS),
+    "conversation": (_not(), _STATELESS),
+    "image_data": (_not([]), _READS_TEXT),
+    "multimodal_data": (_not([]), _READS_TEXT),
+    "prompt_embeds": (_not([]), _READS_TEXT),
+    "lora_path": (_not(), _ADAPTERS),
+    "adapter_id": (_not(), _ADAPTERS),
     "documents": (_not([]), _MESSAGE),
     "system": (_not(""), f"{_MESSAGE}, with the role system"),
     "system_prompt": (_not(""), f"{_MESSAGE}, with the role system"),

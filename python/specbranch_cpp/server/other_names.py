@@ -23,6 +23,7 @@ _NAMES = {
     "random_seed": "seed",
     "stop_sequences": "stop",
     "stop_strings": "stop",
+    "ban_eos_token": "ignore_eos",
 }
 
 

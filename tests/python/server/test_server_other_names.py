@@ -83,6 +83,7 @@ def test_both_names_of_openai() -> None:
         ("random_seed", "seed", 7),
         ("stop_sequences", "stop", ["a"]),
         ("stop_strings", "stop", "a"),
+        ("ban_eos_token", "ignore_eos", True),
         ("guided_grammar", "grammar", 'root ::= "x"'),
         ("grammar_string", "grammar", 'root ::= "x"'),
         ("ebnf", "grammar", 'root ::= "x"'),
@@ -256,7 +257,13 @@ ASKING: dict[str, Any] = {
     "grammar_lazy": True, "grammar_triggers": [{}], "structural_tag": {},
     "guided_whitespace_pattern": "x", "whitespace_pattern": "x", "chat_template": "x",
     "documents": [{"text": "a"}], "system": "x", "system_prompt": "x",
-    "options": {"temperature": 1}, "echo": True,
+    "options": {"temperature": 1}, "echo": True, "chat_template_str": "x",
+    "instruction_template": "x", "instruction_template_str": "x", "thinking_forced_open": True,
+    "safe_prompt": True, "instructions": "x", "previous_response_id": "x", "conversation": "x",
+    "image_data": ["x"], "multimodal_data": ["x"], "prompt_embeds": ["x"], "lora_path": "x",
+    "adapter_id": "x", "watermark": True, "token_healing": True, "custom_logit_processor": "x",
+    "no_stop_trim": True, "stop_regex": "x", "return_full_text": True, "add_bos_token": False,
+    "decoder_input_details": True, "top_n_tokens": 3, "thinking_token_budget": 9,
 }  # fmt: skip
 NEUTRAL: dict[str, Any] = {
     "num_return_sequences": 1, "num_beams": 1, "use_beam_search": False, "length_penalty": 1.0,
@@ -271,6 +278,9 @@ NEUTRAL: dict[str, Any] = {
     "n_probs": 0, "post_sampling_probs": False, "t_max_predict_ms": -1, "t_max_prompt_ms": -1,
     "n_indent": 0, "thinking_budget_tokens": -1, "reasoning_budget": -1, "grammar_lazy": False,
     "grammar_triggers": [], "documents": [], "system": "", "system_prompt": "", "options": {},
+    "instruction_template": "", "safe_prompt": False, "image_data": [], "watermark": False,
+    "token_healing": False, "no_stop_trim": False, "return_full_text": False,
+    "add_bos_token": True, "decoder_input_details": False, "top_n_tokens": 0,
 }  # fmt: skip
 
 
