@@ -43,10 +43,16 @@ class AsyncStream(Generic[ItemT]):
     for it. The object belongs to the event loop in which it was created.
     """
 
-    def __init__(self, items: Iterator[ItemT], generation: Generation) -> None:
+    def __init__(
+        self,
+        items: Iterator[ItemT],
+        generation: Generation,
+        cancel: Callable[[], None] | None = None,
+    ) -> None:
         self.generation = generation
+        self._cancel = cancel or generation.cancel
         self._closed = False
-        self._pump = Pump(items, generation.cancel)
+        self._pump = Pump(items, self._cancel)
 
     def __aiter__(self) -> Self:
         return self
@@ -67,7 +73,7 @@ class AsyncStream(Generic[ItemT]):
 
     def cancel(self) -> None:
         """Stops the generation. You can still read the chunks that exist."""
-        self.generation.cancel()
+        self._cancel()
 
     async def close(self) -> None:
         """Stops the generation and waits for its end. Afterwards there are no more chunks."""
@@ -87,9 +93,9 @@ class AsyncStream(Generic[ItemT]):
         await self.close()
 
     def __del__(self) -> None:
-        generation = getattr(self, "generation", None)
-        if generation is not None:
-            generation.cancel()
+        cancel = getattr(self, "_cancel", None)
+        if cancel is not None:
+            cancel()
 
 
 class AsyncGeneration(AsyncStream[Chunk]):
@@ -267,8 +273,8 @@ class AsyncEngine:
 
 async def _answered(call: Call[AnswerT, ItemT], *, stream: bool) -> AnswerT | AsyncStream[ItemT]:
     if stream:
-        return AsyncStream(call.stream(), call.generation)
-    return await AsyncStream(_once(call.answer), call.generation).__anext__()
+        return AsyncStream(call.stream(), call.generation, call.cancel)
+    return await AsyncStream(_once(call.answer), call.generation, call.cancel).__anext__()
 
 
 def _once(function: Callable[[], AnswerT]) -> Iterator[AnswerT]:

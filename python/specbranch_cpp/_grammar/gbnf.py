@@ -27,7 +27,7 @@ _CHAR = (
 
 def any_object() -> str:
     """The grammar of any JSON object."""
-    return str(_library().JSON_GBNF)
+    return converted({"type": "object"}, {})
 
 
 def converted(schema: dict[str, Any], definitions: dict[str, dict[str, Any]]) -> str:
@@ -68,6 +68,7 @@ class _Mended:
 
     _add_rule: Any
     _add_primitive: Any
+    _rules: dict[str, str]
 
     def _format_literal(self, literal: str) -> str:
         """A literal of JSON text, with characters that are not escaped."""
@@ -81,6 +82,12 @@ class _Mended:
         library = _library()
         name = library.INVALID_RULE_CHARS_RE.sub("-", name)
         rule = name + "-" if name in library.RESERVED_NAMES else name or "root"
+        if "gbnf" in schema:
+            return self._add_rule(rule, f"{schema['gbnf']} space")
+        if "multipleOf" in schema:
+            return self._multiples(rule, schema["multipleOf"])
+        if "different" in schema:
+            return self._different(rule, schema["different"], schema["minItems"])
         least, most = schema.get("minLength"), schema.get("maxLength")
         if (least, most) != (None, None):
             inside = repeated(self._char(), least or 0, most)
@@ -104,3 +111,28 @@ class _Mended:
         limit = None if most is None else most - 1
         rest = self._add_rule(f"{rule}-rest", repeated(more, max(least - 1, 0), limit))
         return f"{item} {rest}" if least else f"({item} {rest})?"
+
+    def _multiples(self, rule: str, step: int) -> Any:
+        """The integers that `step` divides. Each rule has read digits with one remainder."""
+        names = [f"{rule}-n{len(self._rules)}-rest{remainder}" for remainder in range(step)]
+
+        def after(remainder: int, first: int) -> str:
+            ways = [f'"{d}" {names[(10 * remainder + d) % step]}' for d in range(first, 10)]
+            return " | ".join(ways)
+
+        for remainder, name in enumerate(names):
+            end = ' | ""' if remainder == 0 else ""
+            self._add_rule(name, after(remainder, 0) + end)
+        return self._add_rule(rule, f'("0" | "-"? ({after(0, 1)})) space')
+
+    def _different(self, rule: str, values: list[Any], least: int) -> Any:
+        """An array of different values, in the order of `values`."""
+        texts = [f"{self._format_literal(json.dumps(value))} space" for value in values]
+        rests = [f"{rule}-n{len(self._rules)}-after{index}" for index in range(len(values))]
+        for index, name in enumerate(rests):
+            later = range(index + 1, len(values))
+            ways = [f'"," space {texts[other]} {rests[other]}' for other in later]
+            self._add_rule(name, " | ".join([*ways, '""']))
+        ways = [f"{text} {rest}" for text, rest in zip(texts, rests, strict=True)]
+        some = "" if least else "?"
+        return self._add_rule(rule, f'"[" space ({" | ".join(ways)}){some} "]" space')

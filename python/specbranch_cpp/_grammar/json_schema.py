@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from specbranch_cpp._grammar.gbnf import converted
-from specbranch_cpp._grammar.regex import MOST_REPEATS
+from specbranch_cpp._grammar.number_schemas import number_schema
+from specbranch_cpp._grammar.regex import MOST_REPEATS, gbnf_of_pattern
 from specbranch_cpp._grammar.schema_keywords import (
     BOUNDS,
     BY_KIND,
@@ -16,7 +17,9 @@ from specbranch_cpp._grammar.schema_keywords import (
     KINDS,
     REFUSED,
     RULING,
+    different_values,
     given,
+    is_bound,
     mapping_of,
     required_of,
     span_of,
@@ -41,8 +44,10 @@ def grammar_of(schema: Any, name: str, *, strict: bool = False) -> str:
     """A grammar whose texts are JSON that the schema accepts.
 
     The grammar can exclude valid JSON: objects with ``properties`` have no other properties, and
-    ``oneOf`` becomes ``anyOf``. The grammar does not enforce bounds of numbers, ``multipleOf``,
-    ``uniqueItems``, numbers of properties, and lengths together with a pattern.
+    ``oneOf`` becomes ``anyOf``, numbers between bounds have no exponent, and different items of a
+    list of values have the order of these values. The grammar does not enforce bounds with more
+    than 15 digits, ``multipleOf`` of fractions, ``uniqueItems`` of other items, numbers of
+    properties, lengths together with a pattern, and patterns with look-around or back references.
 
     Args:
         schema: a schema of draft 7 to 2020-12, with references inside itself only.
@@ -134,12 +139,10 @@ class _Preparation:
                 raise InvalidArgument(
                     f"{where} has the keyword {key!r}, which a grammar cannot express"
                 )
-        for key in BOUNDS:
-            if node.get(key) not in (None, False):
-                self._loose(where, key)
         ruling = [key for key in RULING[:-1] if key in node]
         if not ruling:
             return self._typed(node, where)
+        self._check_bounds(node, (), where)
         key = ruling[0]
         if key == "allOf":
             return self._all(node, where)
@@ -151,6 +154,11 @@ class _Preparation:
         if key in {"anyOf", "oneOf"}:
             return self._any(node, key, where)
         return values_of(node, key, where)
+
+    def _check_bounds(self, node: Mapping[str, Any], enforced: Sequence[str], where: str) -> None:
+        for key in BOUNDS:
+            if key not in enforced and is_bound(key, node.get(key)):
+                self._loose(where, key)
 
     def _loose(self, where: str, key: str) -> None:
         if self._strict:
@@ -169,16 +177,24 @@ class _Preparation:
         if kind is None:
             kind = next((k for k, keys in BY_KIND.items() if any(x in node for x in keys)), None)
             if kind is None:
+                self._check_bounds(node, (), where)
                 return ANYTHING
         if not isinstance(kind, str) or kind not in KINDS:
             raise InvalidArgument(
                 f"{where}['type'] is {kind!r}; it must be one of {', '.join(KINDS)}"
             )
-        if kind == "object":
-            return self._object(node, where)
-        if kind == "array":
-            return self._array(node, where)
-        return self._string(node, where) if kind == "string" else {"type": kind}
+        enforced: Sequence[str] = ()
+        if kind in {"integer", "number"}:
+            made, enforced = number_schema(node, kind, where)
+        elif kind == "object":
+            made = self._object(node, where)
+        elif kind == "array":
+            made = self._array(node, where)
+            enforced = ("uniqueItems",) if "different" in made else ()
+        else:
+            made = self._string(node, where) if kind == "string" else {"type": kind}
+        self._check_bounds(node, enforced, where)
+        return made
 
     def _object(self, node: Mapping[str, Any], where: str) -> Schema:
         properties = mapping_of(node, "properties", where)
@@ -234,18 +250,32 @@ class _Preparation:
             if least:
                 raise InvalidArgument(f"{where} requires {least} items, but allows none")
             return {"type": "array", "items": ANYTHING, "maxItems": 0}
-        plain: Schema = {"type": "array", "items": self.schema(items, f"{where}['items']")}
-        return {**plain, **given(minItems=least, maxItems=most)}
+        one = self.schema(items, f"{where}['items']")
+        if node.get("uniqueItems") is True and (values := different_values(one, least, most)):
+            return {"type": "array", "different": values, "minItems": least or 0}
+        return {"type": "array", "items": one, **given(minItems=least, maxItems=most)}
 
     def _string(self, node: Mapping[str, Any], where: str) -> Schema:
         least, most = self._span(node, "minLength", "maxLength", where)
-        if (pattern := node.get("pattern")) is not None:
+        if (pattern := node.get("pattern")) is not None and self._is_expressible(pattern, where):
             if least is not None or most is not None:
                 self._loose(where, "minLength" if least is not None else "maxLength")
-            return {"type": "string", "pattern": checked.text(f"{where}['pattern']", pattern)}
+            return {"type": "string", "pattern": pattern}
         if (form := node.get("format")) in FORMATS:
             return {"type": "string", "format": form}
         return {"type": "string", **given(minLength=least, maxLength=most)}
+
+    def _is_expressible(self, pattern: Any, where: str) -> bool:
+        """Whether a grammar can express a pattern. If not, any string is allowed."""
+        try:
+            gbnf_of_pattern(checked.text(f"{where}['pattern']", pattern))
+        except InvalidArgument as error:
+            told = f"{where} has a pattern without a grammar: {error}"
+            if self._strict or not isinstance(pattern, str):
+                raise InvalidArgument(told) from None
+            logs.LOGGER.warning("%s; any string is allowed", told)
+            return False
+        return True
 
     def _span(
         self, node: Mapping[str, Any], low: str, high: str, where: str

@@ -1,10 +1,12 @@
-"""Translates regular expressions of JSON schemas to GBNF, so that strings stay valid JSON."""
+"""Translates regular expressions to GBNF: of JSON strings, which stay valid JSON, and of texts."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 from specbranch_cpp.errors import InvalidArgument
@@ -16,29 +18,82 @@ else:
     import sre_constants as codes
     import sre_parse as parser
 
-__all__ = ["MOST_REPEATS", "class_of", "gbnf_of_pattern", "literal_of", "repeated"]
+__all__ = [
+    "MOST_REPEATS",
+    "class_of",
+    "gbnf_of_pattern",
+    "gbnf_of_regex",
+    "literal_of",
+    "repeated",
+]
 
 MOST_REPEATS = 2000
 """The largest number of repetitions; llama.cpp refuses grammars with more."""
 
 Intervals = list[tuple[int, int]]
 
+MOST_LENGTH = 10_000
+"""The largest number of characters of an expression, whose translation cannot be interrupted."""
+
+_MOST_COPIES = 100_000  # parts of an expression, after anchors inside groups were written out
 _NOTHING = '""'
 _LAST = 0x10FFFF
 # Surrogates, and characters that a JSON string must escape: control characters, the quote,
 # the backslash.
 _NEVER: Intervals = [(0, 0x1F), (0x22, 0x22), (0x5C, 0x5C), (0x7F, 0x7F), (0xD800, 0xDFFF)]
+# Surrogates, and the zero byte, which a grammar cannot contain.
+_NEVER_TEXT: Intervals = [(0, 0), (0xD800, 0xDFFF)]
 _ESCAPED = '"\\\n\r\t'
 _CATEGORIES: dict[Any, Intervals] = {
     codes.CATEGORY_DIGIT: [(0x30, 0x39)],
     codes.CATEGORY_WORD: [(0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A)],
     codes.CATEGORY_SPACE: [(0x20, 0x20)],
 }
+_SPACE_TEXT: Intervals = [(0x09, 0x0D), (0x20, 0x20)]
 _COMPLEMENTS = {
     codes.CATEGORY_NOT_DIGIT: codes.CATEGORY_DIGIT,
     codes.CATEGORY_NOT_WORD: codes.CATEGORY_WORD,
     codes.CATEGORY_NOT_SPACE: codes.CATEGORY_SPACE,
 }
+
+
+# Another escaped character is skipped with its backslash.
+_OF_JAVASCRIPT = re.compile(
+    r"\\u\{(?P<code>[0-9a-fA-F]{1,8})\}|\\c(?P<control>[A-Za-z])|\\.|(?P<group>\(\?<(?![=!]))",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    """A regular expression, and whether it describes the inside of a JSON string."""
+
+    text: str
+    is_json: bool
+
+    def __repr__(self) -> str:
+        return repr(self.text)
+
+    def category(self, code: Any) -> Intervals:
+        """The characters of a class such as ``\\d``."""
+        if code is codes.CATEGORY_SPACE and not self.is_json:
+            return _SPACE_TEXT
+        return _CATEGORIES[code]
+
+
+def gbnf_of_regex(regex: str) -> str:
+    """The GBNF of the texts that match a regular expression as a whole.
+
+    ``\\d``, ``\\w`` and ``\\s`` are ASCII classes.
+
+    Raises:
+        InvalidArgument: see `gbnf_of_pattern`.
+    """
+    pattern = _Pattern(regex, is_json=False)
+    try:
+        return _whole(_parsed(pattern), pattern, begins=True, ends=True)
+    except RecursionError:
+        raise InvalidArgument(f"pattern {pattern!r:.100} is nested too deeply") from None
 
 
 def gbnf_of_pattern(pattern: str) -> str:
@@ -52,14 +107,33 @@ def gbnf_of_pattern(pattern: str) -> str:
         InvalidArgument: the pattern is not a regular expression, or a grammar cannot express it:
             look-around, back references, and anchors or word borders inside the pattern.
     """
+    described = _Pattern(pattern, is_json=True)
+    return _whole(_parsed(described), described)
+
+
+def _in_python(found: re.Match[str]) -> str:
+    """JavaScript's spelling of a named group, a character or a control character in Python's."""
+    if found["code"]:
+        return f"\\U{int(found['code'], 16):08x}"
+    if found["control"]:
+        return f"\\x{ord(found['control']) % 32:02x}"
+    return "(?P<" if found["group"] else found[0]
+
+
+def _parsed(pattern: _Pattern) -> list[Any]:
+    if len(pattern.text) > MOST_LENGTH:
+        raise InvalidArgument(
+            f"a pattern has {len(pattern.text)} characters; it must have at most {MOST_LENGTH}"
+        )
     try:
         with warnings.catch_warnings():
             # A later Python may read sets of characters differently.
             warnings.simplefilter("ignore")
-            tree = list[Any](parser.parse(pattern))  # type: ignore[call-overload]
+            text = _OF_JAVASCRIPT.sub(_in_python, pattern.text)
+            tree = list[Any](parser.parse(text))  # type: ignore[call-overload]
     except (parser.error, RecursionError, OverflowError) as error:
         raise InvalidArgument(f"pattern {pattern!r} is not a regular expression: {error}") from None
-    return _whole(tree, pattern)
+    return tree  # type: ignore[no-any-return]
 
 
 def literal_of(text: str) -> str:
@@ -86,7 +160,7 @@ def class_of(intervals: Intervals) -> str:
     )
 
 
-def _whole(items: list[Any], pattern: str, begins: bool = False, ends: bool = False) -> str:
+def _whole(items: list[Any], pattern: _Pattern, begins: bool = False, ends: bool = False) -> str:
     """The pattern without the anchors at the beginning and the end of all alternatives."""
     while items and items[0] == (codes.AT, codes.AT_BEGINNING):
         items, begins = items[1:], True
@@ -95,17 +169,47 @@ def _whole(items: list[Any], pattern: str, begins: bool = False, ends: bool = Fa
     if len(items) == 1 and items[0][0] is codes.BRANCH:
         ways = [_whole(list(way), pattern, begins, ends) for way in items[0][1][1]]
         return f"({' | '.join(ways)})"
+    for place, anchor in ((0, codes.AT_BEGINNING), (-1, codes.AT_END)):
+        if items and _is_anchored(items[place], place, anchor):
+            left, right = ([], items[1:]) if place == 0 else (items[:-1], [])
+            inner = _ways(items[place])
+            if len(inner) * len(items) > _MOST_COPIES:
+                raise InvalidArgument(
+                    f"pattern {pattern!r:.100} has anchors in {len(inner)} alternatives of a "
+                    "group; write the anchors outside of the group"
+                )
+            whole = [_whole([*left, *way, *right], pattern, begins, ends) for way in inner]
+            return f"({' | '.join(whole)})"
     before, after = "" if begins else "char* ", "" if ends else " char*"
     return before + _sequence(items, pattern) + after
 
 
-def _sequence(items: Any, pattern: str) -> str:
+def _ways(item: Any) -> list[list[Any]]:
+    """The alternatives of a group. Empty: this is not a group."""
+    code, value = item
+    if code is codes.BRANCH:
+        return [list(way) for way in value[1]]
+    if code is codes.SUBPATTERN and not value[1] and not value[2]:
+        inner = list(value[3])
+        return _ways(inner[0]) if len(inner) == 1 and inner[0][0] is codes.BRANCH else [inner]
+    return []
+
+
+def _is_anchored(item: Any, place: int, anchor: Any) -> bool:
+    """Whether an alternative of a group begins (place 0) or ends (place -1) with an anchor."""
+    return any(
+        way and (way[place] == (codes.AT, anchor) or _is_anchored(way[place], place, anchor))
+        for way in _ways(item)
+    )
+
+
+def _sequence(items: Any, pattern: _Pattern) -> str:
     return " ".join(_item(code, value, pattern) for code, value in items) or _NOTHING
 
 
-def _item(code: Any, value: Any, pattern: str) -> str:
+def _item(code: Any, value: Any, pattern: _Pattern) -> str:
     if code is codes.LITERAL:
-        return _character(value)
+        return _character(value, pattern)
     if code is codes.NOT_LITERAL:
         return _class(_complement([(value, value)]), pattern)
     if code is codes.ANY:
@@ -130,13 +234,15 @@ def _item(code: Any, value: Any, pattern: str) -> str:
     )
 
 
-def _character(code: int) -> str:
+def _character(code: int, pattern: _Pattern) -> str:
     if 0xD800 <= code <= 0xDFFF:
         raise InvalidArgument(f"a pattern has the lone surrogate {code:#x}")
+    if not pattern.is_json:
+        return literal_of(chr(code))
     return literal_of(json.dumps(chr(code), ensure_ascii=False)[1:-1])
 
 
-def _set(items: Any, pattern: str) -> str:
+def _set(items: Any, pattern: _Pattern) -> str:
     intervals: Intervals = []
     negated = False
     for code, value in items:
@@ -147,24 +253,23 @@ def _set(items: Any, pattern: str) -> str:
         elif code is codes.RANGE:
             intervals.append(value)
         elif code is codes.CATEGORY and value in _CATEGORIES:
-            intervals += _CATEGORIES[value]
+            intervals += pattern.category(value)
         elif code is codes.CATEGORY and value in _COMPLEMENTS:
-            intervals += _complement(_CATEGORIES[_COMPLEMENTS[value]])
+            intervals += _complement(pattern.category(_COMPLEMENTS[value]))
     if negated:
         return _class(_complement(intervals), pattern)
     named = {value for code, value in items if code is codes.LITERAL}
     return _class(intervals, pattern, [c for c in _ESCAPED if ord(c) in named])
 
 
-def _class(intervals: Intervals, pattern: str, escaped: list[str] | None = None) -> str:
+def _class(intervals: Intervals, pattern: _Pattern, escaped: list[str] | None = None) -> str:
     """One of these characters in a JSON string. Characters in `escaped` may also be escaped."""
-    plain = _without(intervals, _NEVER)
+    plain = _without(intervals, _NEVER if pattern.is_json else _NEVER_TEXT)
     ways = [class_of(plain)] if plain else []
-    ways += [_character(ord(character)) for character in escaped or ()]
+    if pattern.is_json:
+        ways += [_character(ord(character), pattern) for character in escaped or ()]
     if not ways:
-        raise InvalidArgument(
-            f"pattern {pattern!r} needs characters that a JSON string cannot contain"
-        )
+        raise InvalidArgument(f"pattern {pattern!r} needs characters that a text cannot contain")
     return ways[0] if len(ways) == 1 else f"({' | '.join(ways)})"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -9,6 +10,9 @@ from urllib.parse import unquote
 from specbranch_cpp._grammar.regex import MOST_REPEATS
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
+
+MOST_DIFFERENT = 100
+"""The largest number of values of an array with ``uniqueItems``."""
 
 KINDS: dict[str, Any] = {
     "string": str,
@@ -57,6 +61,29 @@ CONSTRAINTS = (
     *RULING,
     *(name for names in BY_KIND.values() for name in names if name != "format"),
 )
+
+
+def is_bound(key: str, value: Any) -> bool:
+    """Whether a keyword of `BOUNDS` narrows the values: a bound of 0 does."""
+    if value is None or value is False:
+        return False
+    return not (key == "minProperties" and value == 0)
+
+
+def different_values(
+    items: Mapping[str, Any], least: int | None, most: int | None
+) -> list[Any] | None:
+    """The values of the items, if a grammar can forbid to repeat them. ``None``: it cannot.
+
+    A grammar cannot count the items at the same time, so the numbers of items must exclude none.
+    """
+    values = [True, False] if items == {"type": "boolean"} else items.get("enum")
+    if values is None or (least or 0) > 1:
+        return None
+    different = list({json.dumps(value, sort_keys=True): value for value in values}.values())
+    if len(different) > MOST_DIFFERENT or (most is not None and most < len(different)):
+        return None
+    return different
 
 
 def span_of(

@@ -76,14 +76,17 @@ def serve(
     ] = 4 * 1024 * 1024,
     allowed_host: Annotated[
         list[str] | None,
-        server("--allowed-host", metavar="NAME", help="Accept this host name too; repeatable."),
+        server(
+            "--allowed-host", metavar="NAME",
+            help="Accept this host name too, such as model.lan; *: every name; repeatable.",
+        ),
     ] = None,
     cors_origin: Annotated[
         list[str] | None,
         server(
             "--cors-origin", metavar="ORIGIN",
             help="Allow pages of this origin to call the server, such as https://example.org; "
-            "repeatable.",
+            "*: every origin; repeatable.",
         ),
     ] = None,
     grace: Annotated[

@@ -42,7 +42,7 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
         texts: list[str] = []
         calls: list[ToolCallDelta] = []
         entries, chunks = [], []
-        for chunk in self.generation:
+        for chunk in self._read():
             for part in self._parts(chunk):
                 texts.append(part) if isinstance(part, str) else calls.append(part)
             entries.append(self._entry(chunk))
@@ -66,7 +66,7 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
 
     def _chunks(self) -> Iterator[ChatChunk]:
         yield self._made({"role": "assistant"})
-        for chunk in self.generation:
+        for chunk in self._read():
             deltas = [self._delta(part) for part in self._parts(chunk)]
             if chunk.finish_reason is not None:
                 for delta in deltas:

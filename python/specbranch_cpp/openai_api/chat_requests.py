@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp._grammar.json_schema import grammar_of
+from specbranch_cpp._grammar.rules import either
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.keywords import (
     ChatKeywords,
     check_supported,
-    gbnf_of,
     max_tokens_of,
     text_request,
 )
 from specbranch_cpp.openai_api.logprobs import n_of_chat
 from specbranch_cpp.openai_api.messages import plain_messages
 from specbranch_cpp.openai_api.prompts import format_of
-from specbranch_cpp.openai_api.response_format import grammar_of_format
+from specbranch_cpp.openai_api.response_format import chosen_grammar
 from specbranch_cpp.openai_api.tool_calls.declarations import Tools, tools_of
 from specbranch_cpp.openai_api.tool_calls.formats import FormatHermes, format_of_template
 from specbranch_cpp.openai_api.vocabulary import piece_of
@@ -56,18 +57,24 @@ def chat_request(engine: TextEngine, given: ChatKeywords) -> ChatRequest:
     """
     check_supported(given)
     max_tokens = _max_tokens(given)
-    gbnf = gbnf_of(given.grammar)
     logprobs = n_of_chat(given.logprobs, given.top_logprobs)
     tools = tools_of(given)
-    prompt, stops = rendered(engine, given.messages, given.chat_template_kwargs, [*tools.given])
+    prompt, stops = rendered(
+        engine,
+        given.messages,
+        _variables(given),
+        [*tools.given],
+        continued=checked.flag("continue_final_message", given.continue_final_message),
+    )
     template = format_of(engine).template(has_tools=bool(tools.given))
     form = format_of_template(template.source) if template.reads_tools else FormatHermes()
     asked = text_request(
+        engine,
         given,
         prompt,
         max_tokens=max_tokens,
         logprobs=logprobs,
-        grammar=_grammar(gbnf, given.response_format, tools, form),
+        grammar=_grammar(given, tools, form),
         stop=joined_stops(given.stop, stops),
     )
     marks = _marks(engine, form) if tools.given else {}
@@ -75,22 +82,44 @@ def chat_request(engine: TextEngine, given: ChatKeywords) -> ChatRequest:
 
 
 def _max_tokens(given: ChatKeywords) -> int | None:
-    if given.max_completion_tokens is None:
-        return max_tokens_of("max_tokens", given.max_tokens)
-    if given.max_tokens is not None:
+    """The smaller limit of the two names. ``None``: until the context is full."""
+    limits = [
+        max_tokens_of("max_tokens", given.max_tokens),
+        max_tokens_of("max_completion_tokens", given.max_completion_tokens),
+    ]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _variables(given: ChatKeywords) -> Mapping[str, Any] | None:
+    """The variables of the template."""
+    wanted = given.add_generation_prompt
+    if wanted is None:
+        return given.chat_template_kwargs
+    checked.flag("add_generation_prompt", wanted)
+    if wanted and given.continue_final_message is True:
         raise InvalidArgument(
-            "max_tokens and max_completion_tokens are given; give only one of them"
+            "add_generation_prompt and continue_final_message are True; give only one of them, "
+            "because the answer either begins a message or continues the last message"
         )
-    return max_tokens_of("max_completion_tokens", given.max_completion_tokens)
+    _check_variables(given.chat_template_kwargs)
+    return {**(given.chat_template_kwargs or {}), "add_generation_prompt": wanted}
 
 
 def rendered(
-    engine: TextEngine, messages: Any, variables: Any, tools: list[Mapping[str, Any]] | None = None
+    engine: TextEngine,
+    messages: Any,
+    variables: Any,
+    tools: list[Mapping[str, Any]] | None = None,
+    *,
+    continued: bool = False,
 ) -> tuple[list[int], list[str]]:
     """The tokens of the prompt, and the strings that end the answer in addition to end tokens."""
     _check_variables(variables)
     form = format_of(engine)
-    prompt = form.prompt(engine, plain_messages(messages), tools=tools, variables=variables)
+    plain = plain_messages(messages)
+    if plain[-1]["role"] == "assistant":  # the fields of other interfaces
+        continued = continued or any(plain[-1].get(name) is True for name in ("prefix", "partial"))
+    prompt = form.prompt(engine, plain, tools=tools, variables=variables, continued=continued)
     return prompt, form.stops(engine, form.template(has_tools=bool(tools)))
 
 
@@ -113,20 +142,37 @@ def joined_stops(stop: Any, more: list[str]) -> list[str]:
     return [*(one.decode() for one in checked.stop_strings(stop)), *more]
 
 
-def _grammar(
-    grammar: str | None, response_format: Any, tools: Tools, form: ToolFormat
-) -> str | None:
-    of_format = grammar_of_format(response_format)
-    if grammar is not None and of_format is not None:
-        raise InvalidArgument("grammar and response_format are given; give only one of them")
-    ruled = of_format if grammar is None else grammar
-    if ruled is not None and tools.given:
-        name = "grammar" if of_format is None else "response_format"
+def _grammar(given: ChatKeywords, tools: Tools, form: ToolFormat) -> str | None:
+    """The grammar of the answer.
+
+    A forced call follows the schemas of the functions, whatever the ``response_format`` is. With a
+    free choice and a ``response_format``, the answer is a call or JSON of this format.
+    """
+    if given.grammar is not None and tools.given:
         raise InvalidArgument(
-            f"{name} and tools are given; a text under a grammar cannot contain calls: give no "
+            "grammar and tools are given; a text under a grammar cannot contain calls: give no "
             "tools, or tool_choice='none'"
         )
-    return form.grammar(tools) if tools.forced else ruled
+    ruled = chosen_grammar(given.grammar, given.response_format)
+    if tools.forced:
+        return form.grammar(tools)
+    if ruled is None or not tools.given:
+        return ruled
+    return either([form.grammar(_free(tools)), ruled])
+
+
+def _free(tools: Tools) -> Tools:
+    """The same tools for a free choice: any object stands for a schema without a grammar."""
+    given = []
+    for tool in tools.given:
+        function = tool["function"]
+        try:
+            if function.get("parameters"):
+                grammar_of(function["parameters"], f"the schema of {function['name']!r}")
+        except InvalidArgument:
+            function = {**function, "parameters": {"type": "object"}}
+        given.append({**tool, "function": {**function, "strict": False}})
+    return Tools(tuple(given), tuple(tools.functions), tools.many, tools.deprecated)
 
 
 def _marks(engine: TextEngine, form: ToolFormat) -> dict[int, str]:

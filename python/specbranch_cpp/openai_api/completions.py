@@ -11,11 +11,12 @@ from specbranch_cpp.openai_api.calls import Call
 from specbranch_cpp.openai_api.keywords import (
     CompletionKeywords,
     check_supported,
-    gbnf_of,
     max_tokens_of,
     text_request,
 )
 from specbranch_cpp.openai_api.logprobs import CompletionStyle
+from specbranch_cpp.openai_api.prompt_scores import PromptScores
+from specbranch_cpp.openai_api.response_format import chosen_grammar
 from specbranch_cpp.openai_api.types import CompletionChunk, TextCompletion
 
 if TYPE_CHECKING:
@@ -33,33 +34,45 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
 
     def __init__(self, engine: TextEngine, given: CompletionKeywords) -> None:
         check_supported(given, stopping_criteria=given.stopping_criteria)
-        max_tokens = max_tokens_of("max_tokens", given.max_tokens)
-        grammar = gbnf_of(given.grammar)
         echo = checked.flag("echo", given.echo)
-        if echo and given.logprobs is not None:
-            raise InvalidArgument(
-                "echo and logprobs are given; give only one of them, because the engine keeps no "
-                "logits of the prompt"
-            )
         suffix = given.suffix
         if suffix is not None:
             checked.encoded("suffix", suffix)
+        is_scored = echo and given.logprobs is not None
+        if is_scored and _fills(engine, suffix):
+            raise InvalidArgument(
+                "suffix is given with echo and logprobs; leave suffix out, because the echoed "
+                "prompt does not have the order of the tokens that the model reads"
+            )
         prompt, written = _prompt(engine, given.prompt, suffix)
         self._before = written if echo else ""
         self._style = CompletionStyle(engine, len(written))
+        self._scores: PromptScores | None = None
+        if is_scored:
+            prompt, self._n_hidden = _scored(engine, prompt)
+            n_top = checked.integer("logprobs", given.logprobs, 0, engine.vocab_size)
+            self._scores = PromptScores(engine, prompt, n_top)
         asked = text_request(
+            engine,
             given,
             prompt,
-            max_tokens=max_tokens,
+            max_tokens=_max_tokens(given.max_tokens, echo=echo),
             logprobs=given.logprobs,
-            grammar=grammar,
+            grammar=chosen_grammar(given.grammar, given.response_format),
             stop=given.stop,
         )
         super().__init__(engine, given, asked, "cmpl")
+        self._engine = engine
+
+    def cancel(self) -> None:
+        super().cancel()
+        if self._scores is not None:
+            self._scores.cancel()
 
     def answer(self) -> TextCompletion:
-        texts, entries, chunks = [self._before], [], []
-        for chunk in self.generation:
+        texts, chunks = [self._before], []
+        entries: list[CompletionLogprobs | None] = list(self._before_entries())
+        for chunk in self._read():
             texts.append(chunk.text)
             entries.append(self._entry(chunk))
             chunks.append(chunk)
@@ -73,9 +86,11 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
         return cast("TextCompletion", self._whole("text_completion", choice, chunks))
 
     def _chunks(self) -> Iterator[CompletionChunk]:
-        if self._before:
-            yield self._made(self._before)
-        for chunk in self.generation:
+        before = list(self._before_entries())
+        if self._before or before:
+            logprobs = CompletionStyle.joined(before) if before else None
+            yield self._made(self._before, logprobs=logprobs)
+        for chunk in self._read():
             if chunk.finish_reason is not None:
                 if chunk.text:
                     yield self._made(chunk.text)
@@ -99,9 +114,44 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
         choice = {"text": text, "index": 0, "logprobs": logprobs, "finish_reason": finish_reason}
         return cast("CompletionChunk", self._item("text_completion", [choice], **fields))
 
+    def _before_entries(self) -> Iterator[CompletionLogprobs]:
+        """The log-probabilities of the prompt's tokens, if they are to be echoed."""
+        if self._scores is None:
+            return
+        style = CompletionStyle(self._engine, 0)
+        scores = zip(self._scores.tokens, self._scores.read(), strict=False)
+        for index, (token, score) in enumerate(scores):
+            if index >= self._n_hidden:
+                yield style.entry(score) if score is not None else style.unscored(token)
+
     def _entry(self, chunk: Chunk) -> CompletionLogprobs | None:
         token = self._logprobs(chunk)
         return None if token is None else self._style.entry(token)
+
+
+def _max_tokens(value: int | None, *, echo: bool) -> int | None:
+    """The largest number of tokens. With ``echo``, 0 asks for the prompt alone."""
+    if echo and value is not None and checked.integer("max_tokens", value) == 0:
+        return 0
+    return max_tokens_of("max_tokens", value)
+
+
+def _fills(engine: TextEngine, suffix: str | None) -> bool:
+    """Whether the model fills a gap. An empty suffix counts only for a model that can do so."""
+    return bool(suffix) or (suffix is not None and engine.fim_tokens is not None)
+
+
+def _scored(engine: TextEngine, prompt: str | Sequence[int]) -> tuple[list[int], int]:
+    """The tokens of a prompt to be scored, and the number of tokens that its text does not show.
+
+    Raises:
+        ContextOverflow: the prompt cannot fit.
+    """
+    if not isinstance(prompt, str):
+        return [*prompt], 0
+    check_length(engine._core, len(checked.encoded("prompt", prompt)))
+    tokens = engine.tokenize(prompt, special=True)
+    return tokens, len(tokens) - len(engine.tokenize(prompt, add_bos=False, special=True))
 
 
 def _prompt(engine: TextEngine, prompt: Any, suffix: str | None) -> tuple[str | Sequence[int], str]:
@@ -114,7 +164,7 @@ def _prompt(engine: TextEngine, prompt: Any, suffix: str | None) -> tuple[str | 
     if not isinstance(prompt, str):
         prompt = checked.tokens("prompt", prompt, engine.vocab_size)
         text = engine.detokenize(prompt)
-    if suffix or (suffix is not None and engine.fim_tokens is not None):
+    if suffix is not None and _fills(engine, suffix):
         return _fill_in_the_middle(engine, prompt, suffix), text
     if prompt or not isinstance(prompt, str):
         return prompt, text

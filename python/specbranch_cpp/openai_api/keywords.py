@@ -10,19 +10,22 @@ from specbranch_cpp._engine.keywords import Named
 from specbranch_cpp._engine.request import TextRequest
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.openai_api.logit_bias import biases_of
+from specbranch_cpp.openai_api.vocabulary import end_tokens
 from specbranch_cpp.options import Sampling, Speculation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from specbranch_cpp import policies
+    from specbranch_cpp._engine.text_engine import TextEngine
+    from specbranch_cpp.openai_api.logit_bias import LogitBias
 
 __all__ = [
     "ChatKeywords",
     "CompletionKeywords",
     "Keywords",
     "check_supported",
-    "gbnf_of",
     "include_usage",
     "max_tokens_of",
     "text_request",
@@ -52,13 +55,16 @@ class Keywords:
     model: str | None
     logits_processor: object
     grammar: object
-    logit_bias: Mapping[int, float] | None
+    logit_bias: LogitBias | None
     mode: str | None
     policy: policies.BuiltIn | policies.Policy | None
     max_branches: int | None
     max_draft: int | None
     trace: bool
     stream_options: Mapping[str, Any] | None
+    response_format: Mapping[str, Any] | None
+    ignore_eos: bool
+    stop_token_ids: Sequence[int] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +87,17 @@ class ChatKeywords(Keywords):
     function_call: str | Mapping[str, Any] | None
     tools: Sequence[Mapping[str, Any]] | None
     tool_choice: str | Mapping[str, Any] | None
-    response_format: Mapping[str, Any] | None
     logprobs: bool | None
     top_logprobs: int | None
     max_completion_tokens: int | None
     parallel_tool_calls: bool | None
     chat_template_kwargs: Mapping[str, Any] | None
+    continue_final_message: bool
+    add_generation_prompt: bool | None
 
 
 def text_request(
+    engine: TextEngine,
     given: Keywords,
     prompt: str | Sequence[int],
     *,
@@ -114,7 +122,7 @@ def text_request(
                 repeat_penalty=given.repeat_penalty,
                 presence_penalty=given.presence_penalty,
                 frequency_penalty=given.frequency_penalty,
-                logit_bias=_logit_bias(given.logit_bias),
+                logit_bias=_biases(engine, given),
                 grammar=grammar,
                 seed=_seed(given.seed),
             )
@@ -190,28 +198,16 @@ def max_tokens_of(name: str, value: int | None) -> int | None:
     return None if value is None or checked.integer(name, value) <= 0 else value
 
 
-def gbnf_of(grammar: object) -> str | None:
-    """GBNF text, or the text of an object like llama-cpp-python's ``LlamaGrammar``."""
-    if grammar is None or isinstance(grammar, str):
-        return grammar
-    text = getattr(grammar, "_grammar", None)
-    if not isinstance(text, str):
-        raise InvalidArgument(
-            f"grammar is {grammar!r}; it must be GBNF text, a LlamaGrammar or None"
-        )
-    return text
-
-
 def _seed(value: int | None) -> int | None:
     """-1 also draws a seed, as in llama.cpp."""
     return None if value is None or value == -1 else value
 
 
-def _logit_bias(value: Any) -> Any:
-    """Keys may be token ids as text, as in JSON."""
-    if not isinstance(value, Mapping):
-        return value
-    return {
-        int(token) if isinstance(token, str) and token.isascii() and token.isdigit() else token: b
-        for token, b in value.items()
-    }
+def _biases(engine: TextEngine, given: Keywords) -> Mapping[int, float] | None:
+    """The bias of single tokens; with ``ignore_eos``, the tokens that end a text are forbidden."""
+    biases = biases_of(engine, given.logit_bias)
+    if checked.flag("ignore_eos", given.ignore_eos):
+        stops = checked.tokens("stop_token_ids", given.stop_token_ids or (), engine.vocab_size)
+        ends = end_tokens(engine).difference(stops)
+        biases = {**(biases or {}), **dict.fromkeys(sorted(ends), float("-inf"))}
+    return biases

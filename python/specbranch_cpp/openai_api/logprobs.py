@@ -63,6 +63,17 @@ class CompletionStyle:
             "top_logprobs": [top],
         }
 
+    def unscored(self, token: int) -> CompletionLogprobs:
+        """The lists with the first token of a prompt, which has no log-probability."""
+        offset = self._offset
+        self._offset += len(self._decoder.decode(piece_of(self._engine, token)))
+        return {
+            "tokens": [self._text(token)],
+            "text_offset": [offset],
+            "token_logprobs": [None],
+            "top_logprobs": [None],
+        }
+
     @staticmethod
     def joined(entries: list[CompletionLogprobs]) -> CompletionLogprobs:
         """The lists of the whole text."""

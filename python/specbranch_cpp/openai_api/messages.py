@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.openai_api.arguments import plain_arguments
 
 __all__ = ["plain_messages"]
 
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+# These messages may lack their content: an answer with calls only, and an empty result.
+_MAY_LACK = ("assistant", "tool", "function")
+
+# The names of text in the parts of several interfaces.
+_TEXTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+_THOUGHTS = ("thinking", "reasoning", "redacted_thinking")
 
 
 def plain_messages(messages: Any) -> list[dict[str, Any]]:
     """The messages with text as content and with objects as arguments of calls.
 
-    Text parts are joined. Unknown fields stay, because some templates read them.
+    Text parts are joined with line breaks. Parts with thoughts become ``reasoning_content``.
+    Results of calls are in the order of their calls. Unknown fields stay, because some templates
+    read them.
 
     Raises:
         InvalidArgument: a message is not supported. The error names its index.
@@ -29,7 +37,7 @@ def plain_messages(messages: Any) -> list[dict[str, Any]]:
     plain = [_plain(f"messages[{index}]", message) for index, message in enumerate(messages)]
     if not plain:
         raise InvalidArgument("messages is empty; it must have at least one message")
-    return plain
+    return _in_order_of_calls(plain)
 
 
 def _plain(name: str, message: Any) -> dict[str, Any]:
@@ -39,43 +47,85 @@ def _plain(name: str, message: Any) -> dict[str, Any]:
     if role not in _ROLES:
         raise InvalidArgument(f"{name}['role'] is {role!r}; it must be one of {', '.join(_ROLES)}")
     plain = dict(message)
+    if role == "function":  # the deprecated name, which templates do not know
+        plain["role"] = "tool"
     if plain.get("function_call") is not None and not plain.get("tool_calls"):  # deprecated
         plain["tool_calls"] = [{"type": "function", "function": plain["function_call"]}]
     plain.pop("function_call", None)
-    if plain.get("tool_calls") is None:
-        plain.pop("tool_calls", None)
-    else:
-        plain["tool_calls"] = _calls(f"{name}['tool_calls']", plain["tool_calls"])
+    calls = _calls(f"{name}['tool_calls']", plain.pop("tool_calls", None))
+    if calls:
         if role != "assistant":
             raise InvalidArgument(
                 f"{name} has tool_calls; only a message of the assistant may have them"
             )
-    plain["content"] = _content(f"{name}['content']", message.get("content"), role == "assistant")
+        plain["tool_calls"] = calls
+    texts, thoughts = _contents(f"{name}['content']", message.get("content"), role in _MAY_LACK)
+    plain["content"] = "\n".join(texts)
+    if role == "assistant":
+        _add_fields(name, plain, thoughts)
     return plain
 
 
-def _content(name: str, content: Any, may_lack: bool) -> str:
+def _add_fields(name: str, plain: dict[str, Any], thoughts: list[str]) -> None:
+    """Moves a refusal and thoughts of the assistant to the fields that templates read."""
+    refusal = plain.get("refusal")
+    if isinstance(refusal, str) and not plain["content"]:
+        plain["content"] = refusal
+    given = plain.get("reasoning_content")
+    if given is None and isinstance(plain.get("reasoning"), str):  # the name in newer interfaces
+        given = plain["reasoning"]
+    if given is None and thoughts:
+        given = "\n".join(thoughts)
+    if given is None:
+        plain.pop("reasoning_content", None)
+    else:
+        plain["reasoning_content"] = checked.text(f"{name}['reasoning_content']", given)
+
+
+def _contents(name: str, content: Any, may_lack: bool) -> tuple[list[str], list[str]]:
+    """The texts and the thoughts of a content."""
     if content is None and may_lack:
-        return ""
+        return [], []
     if isinstance(content, str):
-        checked.encoded(name, content)
-        return content
+        return [checked.text(name, content)], []
     if isinstance(content, (bytes, Mapping)) or not isinstance(content, Iterable):
         raise InvalidArgument(f"{name} is {content!r}; it must be text or a sequence of parts")
-    return "".join(_part(f"{name}[{index}]", part) for index, part in enumerate(content))
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for index, part in enumerate(content):
+        where = f"{name}[{index}]"
+        if isinstance(part, Mapping) and part.get("type") in _THOUGHTS:
+            thoughts += _thoughts(where, part)
+        else:
+            texts.append(_text(where, part))
+    return texts, thoughts
 
 
-def _part(name: str, part: Any) -> str:
+def _text(name: str, part: Any) -> str:
+    if isinstance(part, str):
+        return checked.text(name, part)
     if not isinstance(part, Mapping):
         raise InvalidArgument(f"{name} is {part!r}; it must be a dictionary with type and text")
     kind = part.get("type")
-    if kind != "text":
-        raise InvalidArgument(f"{name} has type {kind!r}; it must be 'text'")
-    checked.encoded(f"{name}['text']", part.get("text"))
-    return str(part["text"])
+    key = _TEXTS.get(kind) if isinstance(kind, str) else None
+    if key is None:
+        raise InvalidArgument(
+            f"{name} has type {kind!r}; it must be 'text', because the model reads text only"
+        )
+    return checked.text(f"{name}[{key!r}]", part.get(key))
+
+
+def _thoughts(name: str, part: Mapping[str, Any]) -> list[str]:
+    """The text of a part with thoughts: text, or a list of parts. A redacted part has no text."""
+    found = part.get("thinking", part.get("text"))
+    if found is None:
+        return []
+    return _contents(f"{name}['thinking']", found, may_lack=True)[0]
 
 
 def _calls(name: str, calls: Any) -> list[dict[str, Any]]:
+    if calls is None:
+        return []
     if isinstance(calls, (str, bytes, Mapping)) or not isinstance(calls, Iterable):
         raise InvalidArgument(f"{name} is {calls!r}; it must be a sequence of calls")
     return [_call(f"{name}[{index}]", call) for index, call in enumerate(calls)]
@@ -87,12 +137,37 @@ def _call(name: str, call: Any) -> dict[str, Any]:
         raise InvalidArgument(
             f"{name} is {call!r}; it must have a function with name and arguments"
         )
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments) if arguments.strip() else {}
-        except ValueError as error:
-            raise InvalidArgument(
-                f"{name}['function']['arguments'] is {arguments!r}; it must be JSON: {error}"
-            ) from None
-    return {**call, "type": "function", "function": {**function, "arguments": arguments or {}}}
+    where = f"{name}['function']['arguments']"
+    arguments = plain_arguments(where, function.get("arguments"))
+    return {**call, "type": "function", "function": {**function, "arguments": arguments}}
+
+
+def _in_order_of_calls(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages, with the results of each answer's calls in the order of the calls.
+
+    Most templates do not write ids, so the order alone says which call a result answers. Results
+    of unknown calls come last, in their order.
+    """
+    ordered: list[dict[str, Any]] = []
+    places: dict[Any, int] = {}
+    results: list[dict[str, Any]] = []
+    for message in [*messages, None]:
+        if message is not None and message["role"] == "tool":
+            results.append(message)
+            continue
+        if results:
+            ordered += sorted(results, key=lambda one: _place(one, places))
+            results = []
+        if message is not None:
+            ordered.append(message)
+            calls = message.get("tool_calls", ())
+            places = {_hashable(call.get("id")): index for index, call in enumerate(calls)}
+    return ordered
+
+
+def _place(result: Mapping[str, Any], places: Mapping[Any, int]) -> int:
+    return places.get(_hashable(result.get("tool_call_id")), len(places))
+
+
+def _hashable(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

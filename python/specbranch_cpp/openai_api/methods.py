@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from specbranch_cpp import policies
     from specbranch_cpp._engine.text_engine import GenerateKeywords
+    from specbranch_cpp.openai_api.logit_bias import LogitBias
     from specbranch_cpp.openai_api.streams import Stream
     from specbranch_cpp.openai_api.types import (
         ChatChunk,
@@ -57,7 +58,7 @@ class OpenAICalls(TextEngine):
         stopping_criteria: Any = None,
         logits_processor: Any = None,
         grammar: Any = None,
-        logit_bias: Mapping[int, float] | None = None,
+        logit_bias: LogitBias | None = None,
         *,
         mode: str | None = None,
         policy: policies.BuiltIn | policies.Policy | None = None,
@@ -65,6 +66,9 @@ class OpenAICalls(TextEngine):
         max_draft: int | None = None,
         trace: bool = False,
         stream_options: Mapping[str, Any] | None = None,
+        response_format: Mapping[str, Any] | None = None,
+        ignore_eos: bool = False,
+        stop_token_ids: Sequence[int] | None = None,
     ) -> TextCompletion | Stream[CompletionChunk]:
         """Continues a text, with the keywords of llama-cpp-python and the dictionaries of OpenAI.
 
@@ -80,7 +84,7 @@ class OpenAICalls(TextEngine):
                 fill-in-the-middle tokens (`Engine.fim_tokens`). Names of control tokens in prompt
                 and suffix are then plain text.
             max_tokens: the largest number of tokens to generate. ``None``, or a value below 1:
-                generate until the context is full.
+                generate until the context is full. 0 with ``echo``: generate no token.
             temperature: 0: the most probable token; 1: the model's distribution.
             top_p: keep the most probable tokens whose probabilities add up to this value; 1: keep
                 all tokens.
@@ -88,7 +92,9 @@ class OpenAICalls(TextEngine):
                 0: drop no token.
             typical_p: must be 1.0 (off), because typical sampling is not supported.
             logprobs: report log-probabilities of each token and of this many alternatives.
-            echo: begin the text with the prompt; not allowed with ``logprobs``.
+            echo: begin the text with the prompt. With ``logprobs``, the lists begin with the tokens
+                of the prompt. The target scores them one by one, so this takes as long as to
+                generate them.
             stop: strings at which the text ends. The text is cut before the first of them.
             frequency_penalty: value to subtract from a token's logit once for each occurrence;
                 0: off.
@@ -106,7 +112,9 @@ class OpenAICalls(TextEngine):
             stopping_criteria: must be ``None``, because it would run between the target's tokens.
             logits_processor: must be ``None``, for the same reason.
             grammar: GBNF, as text or as a ``LlamaGrammar`` of llama-cpp-python.
-            logit_bias: values to add to the logits of single tokens.
+            logit_bias: values to add to the logits of single tokens: a mapping of tokens to
+                numbers, or a list of pairs. A token is an id, an id as text, or another text, all
+                tokens of which get the value. ``False`` and ``-inf`` forbid a token.
             mode: see `generate`.
             policy: see `generate`.
             max_branches: see `generate`.
@@ -114,6 +122,9 @@ class OpenAICalls(TextEngine):
             trace: add the field ``speculation``: the origin of each token, the rolled back tokens,
                 and what both models did at which time.
             stream_options: ``{"include_usage": True}`` adds a last chunk with the usage.
+            response_format: as in `create_chat_completion`.
+            ignore_eos: forbid the tokens that end a text.
+            stop_token_ids: tokens that end the text, which does not contain them.
 
         Returns:
             The text, or with ``stream`` an iterator of its pieces: see `openai_api.types`.
@@ -157,6 +168,9 @@ class OpenAICalls(TextEngine):
             max_draft=max_draft,
             trace=trace,
             stream_options=stream_options,
+            response_format=response_format,
+            ignore_eos=ignore_eos,
+            stop_token_ids=stop_token_ids,
         )
         call = CompletionCall(self, given)
         return call.stream() if stream else call.answer()
@@ -188,7 +202,7 @@ class OpenAICalls(TextEngine):
         model: str | None = None,
         logits_processor: Any = None,
         grammar: Any = None,
-        logit_bias: Mapping[int, float] | None = None,
+        logit_bias: LogitBias | None = None,
         logprobs: bool | None = None,
         top_logprobs: int | None = None,
         *,
@@ -201,6 +215,10 @@ class OpenAICalls(TextEngine):
         max_draft: int | None = None,
         trace: bool = False,
         stream_options: Mapping[str, Any] | None = None,
+        ignore_eos: bool = False,
+        stop_token_ids: Sequence[int] | None = None,
+        continue_final_message: bool = False,
+        add_generation_prompt: bool | None = None,
     ) -> ChatCompletion | Stream[ChatChunk]:
         """Answers messages, with the keywords of llama-cpp-python and the dictionaries of OpenAI.
 
@@ -210,14 +228,17 @@ class OpenAICalls(TextEngine):
 
         Args:
             messages: dictionaries with ``role`` and ``content``. If ``content`` is a list of parts,
-                the parts must be text.
+                the parts must be text. The messages are changed as little as the template needs:
+                a developer is the system, unless the template knows developers; what the template
+                would lose or refuse becomes text of a neighbour.
             functions: the old form of ``tools``.
             function_call: the old form of ``tool_choice``.
             tools: functions that the model may call. If the template does not support tools, the
                 system message describes them.
             tool_choice: ``"none"``, ``"auto"`` (same as ``None``), ``"required"``, or ``{"type":
                 "function", "function": {"name": ...}}``. The last two values constrain the answer
-                with a grammar from the functions' schemas.
+                with a grammar from the functions' schemas. With a free choice and a
+                ``response_format``, the answer is a call or JSON of this format.
             response_format: ``{"type": "json_object"}``, or ``{"type": "json_schema",
                 "json_schema": {"schema": ...}}``: the answer is JSON of this form, unless
                 ``max_tokens`` ends it early. For the supported parts of a schema see
@@ -225,10 +246,15 @@ class OpenAICalls(TextEngine):
             max_tokens: as in `create_completion`.
             logprobs: report the log-probability of each token.
             top_logprobs: also report the log-probabilities of this many alternatives.
-            max_completion_tokens: OpenAI's new name of ``max_tokens``.
+            max_completion_tokens: OpenAI's new name of ``max_tokens``. The smaller of both holds.
             parallel_tool_calls: whether the answer may have several calls. ``None`` (default): yes
                 with a free choice, no with a forced choice.
             chat_template_kwargs: further variables of the template, such as ``enable_thinking``.
+            continue_final_message: the answer continues the last message, which must be text of the
+                assistant. The answer contains the new text only. ``"prefix": True`` or ``"partial":
+                True`` in the last message means the same.
+            add_generation_prompt: whether the prompt ends with the beginning of an answer. ``None``
+                (default): yes, unless the answer continues the last message.
 
         Returns:
             The answer, or with ``stream`` an iterator of its pieces: see `openai_api.types`. A tool
@@ -279,6 +305,10 @@ class OpenAICalls(TextEngine):
             max_draft=max_draft,
             trace=trace,
             stream_options=stream_options,
+            ignore_eos=ignore_eos,
+            stop_token_ids=stop_token_ids,
+            continue_final_message=continue_final_message,
+            add_generation_prompt=add_generation_prompt,
         )
         call = ChatCall(self, given)
         return call.stream() if stream else call.answer()

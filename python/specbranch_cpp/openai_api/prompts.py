@@ -12,8 +12,9 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._engine.request import check_length
-from specbranch_cpp._support import logs
+from specbranch_cpp._support import checked, logs
 from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.openai_api.template_fitting import fitted, rendered_text
 from specbranch_cpp.openai_api.templates import CHATML, ChatTemplate
 from specbranch_cpp.openai_api.tool_calls.prompts import (
     with_calls_as_text,
@@ -66,18 +67,34 @@ class ChatFormat:
     def prompt(
         self,
         engine: TextEngine,
-        messages: Sequence[Mapping[str, Any]],
+        messages: Sequence[dict[str, Any]],
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         variables: Mapping[str, Any] | None = None,
+        continued: bool = False,
     ) -> list[int]:
         """The tokens of the messages.
 
         Names of control tokens in the text of messages are tokenized as plain text. So a user who
         writes ``<|im_end|>`` does not end the turn.
+
+        Args:
+            engine: the engine.
+            messages: see `messages.plain_messages`.
+            tools: functions that the model may call.
+            variables: further variables of the template.
+            continued: whether the prompt ends with the text of the last message, which the answer
+                then continues. The last message must be text of the assistant.
+
+        Raises:
+            InvalidArgument: the template refuses the messages, or does not show the text to
+                continue.
+            ContextOverflow: the messages cannot fit.
         """
+        if continued:
+            _check_continued(messages[-1])
         for text in _texts(messages):
-            check_length(engine._core, len(text.encode()))
+            check_length(engine._core, len(checked.encoded("messages", text)))
         template = self.template(has_tools=bool(tools))
         messages, tools = _as_template_wants(template, messages, tools)
         # Each name is replaced by a mark of private-use characters, which no template changes. The
@@ -89,8 +106,19 @@ class ChatFormat:
             marks = {name: f"\ue000{nonce}:{len(names) + i}\ue001" for i, name in enumerate(found)}
             names += marks
             messages = _hidden(messages, marks)
-        rendered = template.render(messages, tools=tools, variables=variables)
-        parts = re.split(f"\ue000{nonce}:([0-9]+)\ue001", rendered)
+        end = f"\ue000{nonce}\ue001"
+        if continued:
+            messages = [*messages[:-1], {**messages[-1], "content": messages[-1]["content"] + end}]
+            variables = {**(variables or {}), "add_generation_prompt": False}
+        written = rendered_text(template, list(messages), tools=tools, variables=variables)
+        if continued:
+            written, shown, _ = written.rpartition(end)
+            if not shown:
+                raise InvalidArgument(
+                    "continue_final_message is True, but the chat template does not show the text "
+                    "of the last message"
+                )
+        parts = re.split(f"\ue000{nonce}:([0-9]+)\ue001", written)
         return _tokens(
             engine,
             [
@@ -109,13 +137,24 @@ class ChatFormat:
 def _as_template_wants(
     template: ChatTemplate, messages: Any, tools: Sequence[Mapping[str, Any]] | None
 ) -> tuple[Any, Sequence[Mapping[str, Any]] | None]:
-    """The messages, with tools as text if the template does not support tools."""
+    """The messages with the roles that the template shows.
+
+    If the template does not support tools, the tools are text.
+    """
     if not template.reads_tools:
         messages = with_calls_as_text(messages)
-        return (with_tools_as_text(messages, tools) if tools else messages), None
+        messages = with_tools_as_text(messages, tools) if tools else messages
+        return fitted(template, messages), None
     if any("tool_calls" in message for message in messages) and template.wants_text_arguments:
         messages = [with_text_arguments(message) for message in messages]
-    return messages, tools or None
+    return fitted(template, messages), tools or None
+
+
+def _check_continued(message: Mapping[str, Any]) -> None:
+    if message["role"] != "assistant" or "tool_calls" in message:
+        raise InvalidArgument(
+            "continue_final_message is True; the last message must be text of the assistant"
+        )
 
 
 _formats: weakref.WeakKeyDictionary[TextEngine, ChatFormat] = weakref.WeakKeyDictionary()
@@ -140,6 +179,10 @@ def _tokens(engine: TextEngine, parts: Sequence[tuple[str, bool]]) -> list[int]:
     The flag of a text says whether names of control tokens in the text become these tokens.
     """
     check_length(engine._core, sum(len(text.encode()) for text, _ in parts))
+    name = _token_name(engine, engine.bos_token)
+    text, special = parts[0]
+    if name and special and text.lstrip().startswith(name):
+        parts = [(text.lstrip(), True), *parts[1:]]  # a template may have blanks before BOS
     tokens = [
         token
         for text, special in parts

@@ -10,7 +10,32 @@ from specbranch_cpp._grammar.json_schema import grammar_of
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 
-__all__ = ["grammar_of_format"]
+__all__ = ["chosen_grammar", "gbnf_of", "grammar_of_format"]
+
+
+def chosen_grammar(grammar: object, response_format: Any) -> str | None:
+    """The grammar of a call: its own, or that of its ``response_format``.
+
+    Raises:
+        InvalidArgument: both are given, or one of them is wrong.
+    """
+    gbnf = gbnf_of(grammar)
+    of_format = grammar_of_format(response_format)
+    if gbnf is not None and of_format is not None:
+        raise InvalidArgument("grammar and response_format are given; give only one of them")
+    return of_format if gbnf is None else gbnf
+
+
+def gbnf_of(grammar: object) -> str | None:
+    """GBNF text, or the text of an object like llama-cpp-python's ``LlamaGrammar``."""
+    if grammar is None or isinstance(grammar, str):
+        return grammar
+    text = getattr(grammar, "_grammar", None)
+    if not isinstance(text, str):
+        raise InvalidArgument(
+            f"grammar is {grammar!r}; it must be GBNF text, a LlamaGrammar or None"
+        )
+    return text
 
 
 def grammar_of_format(response_format: Any) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from specbranch_cpp.generation import Generation
@@ -23,8 +23,11 @@ class Stream(Generic[ChunkT]):
     read at a time.
     """
 
-    def __init__(self, chunks: Iterator[ChunkT], generation: Generation) -> None:
+    def __init__(
+        self, chunks: Iterator[ChunkT], generation: Generation, cancel: Callable[[], None]
+    ) -> None:
         self._chunks = chunks
+        self._cancel = cancel
         self.generation = generation
 
     def __iter__(self) -> Stream[ChunkT]:
@@ -40,11 +43,11 @@ class Stream(Generic[ChunkT]):
 
     def cancel(self) -> None:
         """Stops the generation. You can still read the chunks that exist."""
-        self.generation.cancel()
+        self._cancel()
 
     def close(self) -> None:
         """Stops the generation. Afterwards there are no more chunks."""
-        self.generation.cancel()
+        self._cancel()
         self._chunks = iter(())
 
     def __enter__(self) -> Stream[ChunkT]:

@@ -14,6 +14,7 @@ import jinja2.nodes
 import jinja2.sandbox
 
 from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.openai_api.template_abilities import Abilities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,6 +94,7 @@ class ChatTemplate:
     Attributes:
         source: the Jinja source.
         reads_tools: whether the template supports tools.
+        abilities: which messages the template shows.
 
     Raises:
         InvalidArgument: the source is not a valid template.
@@ -109,6 +111,7 @@ class ChatTemplate:
             ) from None
         self._names = {"bos_token": bos_token, "eos_token": eos_token}
         self.reads_tools = any(name.name == "tools" for name in tree.find_all(jinja2.nodes.Name))
+        self.abilities = Abilities(self)
 
     def render(
         self,

@@ -11,11 +11,11 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 
 from specbranch_cpp.async_engine import AsyncEngine
 from specbranch_cpp.errors import SpecBranchError
 from specbranch_cpp.server.auth import Gate
+from specbranch_cpp.server.cors import Cors
 from specbranch_cpp.server.errors import ApiError, ClientGone, from_exception
 from specbranch_cpp.server.limits import BodyLimits
 from specbranch_cpp.server.metrics import Metrics
@@ -76,15 +76,9 @@ def create_app(
     # A request passes the last middleware first.
     app.add_middleware(BodyLimits, settings=settings)
     app.add_middleware(Gate, settings=settings)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["*"],
-            expose_headers=["Retry-After", "X-Ignored-Fields"],
-        )
     app.add_middleware(RequestCounter, metrics=metrics)
+    if settings.cors_origins:
+        app.add_middleware(Cors, settings=settings)
     return app
 
 

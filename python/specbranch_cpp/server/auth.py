@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
+from specbranch_cpp.server.cors import refused_origin
 from specbranch_cpp.server.errors import ApiError
 from specbranch_cpp.server.limits import refuse
+from specbranch_cpp.server.names import ANY, host_of, origin_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -27,8 +28,8 @@ class Gate:
 
     - The ``Host`` header must be one of ``settings.host_names``, else the answer is 403. This
       refuses web sites whose host name points to this machine (DNS rebinding).
-    - A request from a web page that changes something must come from the server's own page or from
-      one of ``settings.cors_origins``, else the answer is 403.
+    - A request from a web page that changes something, or asks whether it may, must come from the
+      server's own page or from one of ``settings.cors_origins``, else the answer is 403.
     - If there are API keys, all paths except the page and ``/health`` need a key, else the answer
       is 401.
     """
@@ -50,37 +51,36 @@ class Gate:
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         self._check_host(headers)
-        if scope["method"] not in READING:
+        preflight = scope["method"] == "OPTIONS" and "access-control-request-method" in headers
+        if scope["method"] not in READING or preflight:
             self._check_origin(headers)
         if self._keys and not is_open(scope["path"]):
             self._check_key(headers)
 
     def _check_host(self, headers: Headers) -> None:
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or _host_name(hosts[0]) is None:
+        name = host_of(hosts[0]) if len(hosts) == 1 else None
+        if name is None:
             raise ApiError(
                 400, "the request must have exactly one valid Host header", code="invalid_host"
             )
-        if self._hosts is not None and _host_name(hosts[0]) not in self._hosts:
+        if self._hosts is not None and name not in self._hosts:
             raise ApiError(
-                403, f"{hosts[0]!r:.100} is not a host name of this server", code="host_not_allowed"
+                403,
+                f"{hosts[0]!r:.100} is not a host name of this server; to allow it, start the "
+                f"server with --allowed-host {name:.100}",
+                code="host_not_allowed",
             )
 
     def _check_origin(self, headers: Headers) -> None:
         origin = headers.get("origin")
         allowed = self._settings.cors_origins
-        if origin is None or "*" in allowed or origin in allowed:
+        if origin is None or ANY in allowed or origin in allowed:
             return
-        try:
-            same = urlsplit(origin).netloc.lower() == headers["host"].lower()
-        except ValueError:
-            same = False
-        if not same:
-            raise ApiError(
-                403,
-                f"pages of {origin!r:.100} are not allowed to call this server",
-                code="origin_not_allowed",
-            )
+        # A proxy may have removed TLS, so the scheme of the page can differ from the server's.
+        own = {origin_of(f"{scheme}://{headers['host']}") for scheme in ("http", "https")}
+        if origin_of(origin) not in own - {None}:
+            raise refused_origin(origin)
 
     def _check_key(self, headers: Headers) -> None:
         scheme, _, key = headers.get("authorization", "").partition(" ")
@@ -101,18 +101,6 @@ class Gate:
 def is_open(path: str) -> bool:
     """Whether a path needs no key: the page, which asks for the key, and the health check."""
     return path in ("/", "/health") or path.startswith("/page/")
-
-
-def _host_name(host: str) -> str | None:
-    """The name in ``name:port``, without brackets of IPv6. ``None``: this is not a host name."""
-    try:
-        parts = urlsplit(f"//{host}")
-        parts.port  # noqa: B018 (raises if the port is not a number)
-    except ValueError:
-        return None
-    if parts.path or parts.query or parts.fragment or "@" in parts.netloc:
-        return None
-    return parts.hostname
 
 
 def _digest(key: bytes) -> bytes:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp.server.other_fields import HARMLESS, UNSUPPORTED
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["IGNORED", "refusal"]
+__all__ = ["IGNORED", "KNOWN", "refusal"]
 
 # These fields do not change the text.
-IGNORED = frozenset(
+IGNORED = HARMLESS | frozenset(
     {
         "cache_prompt",
         "metadata",
@@ -60,10 +62,20 @@ REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
+KNOWN = IGNORED | frozenset(REFUSED) | frozenset(UNSUPPORTED)
+"""Fields that are not reported as ignored."""
+
+
 def refusal(data: Mapping[str, Any]) -> tuple[str, str] | None:
     """The first field of a body that the server refuses, and why. ``None``: it refuses no field."""
-    for name, (asks, why) in REFUSED.items():
-        value = data.get(name)
-        if value is not None and asks(value):
+    for name, value in data.items():
+        if value is None:
+            continue
+        why = None
+        if name in REFUSED and REFUSED[name][0](value):
+            why = REFUSED[name][1]
+        elif name in UNSUPPORTED and UNSUPPORTED[name][0](value, data):
+            why = UNSUPPORTED[name][1]
+        if why is not None:
             return name, f"{name} is {value!r:.100}; {why}"
     return None

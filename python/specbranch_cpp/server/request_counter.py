@@ -1,4 +1,4 @@
-"""The outermost middleware: counts every request, and turns other exceptions into errors."""
+"""Counts every request except preflights, and turns other exceptions into errors."""
 
 from __future__ import annotations
 

@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from specbranch_cpp.openai_api.logit_bias import checked_pairs
+from specbranch_cpp.openai_api.messages import plain_messages
+from specbranch_cpp.server.answer_forms import with_own_form
 from specbranch_cpp.server.errors import BadRequest
-from specbranch_cpp.server.fields import IGNORED, REFUSED, refusal
+from specbranch_cpp.server.fields import KNOWN, refusal
+from specbranch_cpp.server.other_names import with_own_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["ChatBody", "CompletionBody", "parse"]
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Limit = Annotated[int, Field(ge=-1, le=2**31 - 1)]
+Limit = Annotated[int, Field(ge=-2, le=2**31 - 1)]
 Stop = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=64)]
 TokenIds = Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(min_length=1)]
 Object = dict[str, Any]
@@ -33,6 +37,11 @@ class StreamOptions(_Body):
     include_usage: bool = False
 
 
+class ResponseFormat(_Body):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: Object | None = None
+
+
 class _Common(_Body):
     """The fields of both calls. ``None`` (null in JSON) means the engine's default."""
 
@@ -40,11 +49,11 @@ class _Common(_Body):
     temperature: Annotated[float, Field(ge=0.0)] | None = None
     top_p: Probability | None = None
     min_p: Probability | None = None
-    top_k: Limit | None = None
+    top_k: Annotated[int, Field(ge=-1, le=2**31 - 1)] | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     repeat_penalty: Annotated[float, Field(gt=0.0)] | None = None
-    logit_bias: dict[int, float] | None = None
+    logit_bias: Any = None
     stop: Union[str, Stop, None] = None  # noqa: UP007 (pydantic reads this on Python 3.10, too)
     seed: Annotated[int, Field(ge=-1, le=2**64 - 1)] | None = None
     grammar: str | None = None
@@ -54,17 +63,16 @@ class _Common(_Body):
     max_branches: Count | None = None
     max_draft: Count | None = None
     trace: bool | None = None
+    response_format: ResponseFormat | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: list[Annotated[int, Field(ge=0, le=2**31 - 1)]] | None = None
 
     @field_validator("logit_bias", mode="before")
     @classmethod
-    def _ids(cls, value: Any) -> Any:
-        """JSON has only string keys: ``{"50256": -100}``."""
-        if not isinstance(value, dict):
-            return value
-        for name in value:
-            if not re.fullmatch(r"[0-9]{1,10}", name):
-                raise ValueError(f"{name!r:.50} is not a token id")
-        return {int(name): bias for name, bias in value.items()}
+    def _biases(cls, value: Any) -> Any:
+        if value is not None:
+            checked_pairs(value)
+        return value
 
     def arguments(self) -> dict[str, Any]:
         """The given fields as keyword arguments of the engine."""
@@ -78,7 +86,7 @@ class _Common(_Body):
     @property
     def unknown(self) -> list[str]:
         """Names of unknown fields."""
-        return sorted(set(self.model_extra or ()) - IGNORED - set(REFUSED))
+        return sorted(set(self.model_extra or ()) - KNOWN)
 
 
 class CompletionBody(_Common):
@@ -88,6 +96,12 @@ class CompletionBody(_Common):
     suffix: str | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+
+    @field_validator("logprobs", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        """False, from clients that know the field of chats, asks for none."""
+        return None if value is False else value
 
     @field_validator("prompt", mode="before")
     @classmethod
@@ -100,24 +114,12 @@ class CompletionBody(_Common):
         return value
 
 
-class Part(_Body):
-    """A piece of a message's content."""
-
-    type: Literal["text"]
-    text: str
-
-
 class Message(_Body):
-    """A message of a chat. Other fields are passed to the model's template without changes."""
+    """A message of a chat. `plain_messages` checks its content."""
 
     role: Literal["developer", "system", "user", "assistant", "tool", "function"]
-    content: Union[str, list[Part], None] = None  # noqa: UP007
+    content: Union[str, list[Union[str, Object]], None] = None  # noqa: UP007
     tool_calls: list[Object] | None = None
-
-
-class ResponseFormat(_Body):
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: Object | None = None
 
 
 class ChatBody(_Common):
@@ -132,13 +134,15 @@ class ChatBody(_Common):
     parallel_tool_calls: bool | None = None
     functions: list[Object] | None = None
     function_call: Union[str, Object, None] = None  # noqa: UP007
-    response_format: ResponseFormat | None = None
     chat_template_kwargs: Object | None = None
+    continue_final_message: bool | None = None
+    add_generation_prompt: bool | None = None
 
     def arguments(self) -> dict[str, Any]:
         given = super().arguments()
         # The original dictionaries: templates distinguish a missing field from a null.
         given["messages"] = [message.model_dump(exclude_unset=True) for message in self.messages]
+        plain_messages(given["messages"])  # a wrong message is reported before it waits
         return given
 
 
@@ -147,7 +151,9 @@ def parse(kind: type[CompletionBody] | type[ChatBody], body: bytes, max_depth: i
 
     Raises:
         BadRequest: the body is not JSON, it is nested deeper than ``max_depth``, or a field is
-            wrong.
+            wrong or not supported.
+        InvalidArgument: a grammar cannot express a regular expression, or ``logit_bias`` has a
+            shape of no server.
     """
     try:
         data = pydantic_core.from_json(body)
@@ -156,14 +162,15 @@ def parse(kind: type[CompletionBody] | type[ChatBody], body: bytes, max_depth: i
     if not isinstance(data, dict):
         raise BadRequest("the body must be a JSON object", code="invalid_json")
     _check_depth(data, max_depth)
-    refused = refusal(data)
+    own, said = with_own_names(with_own_form(data), chat=kind is ChatBody)
+    refused = refusal(own)
     if refused is not None:
         name, why = refused
         raise BadRequest(why, name, "unsupported_value")
     try:
-        return kind.model_validate(data)
+        return kind.model_validate(own)
     except ValidationError as error:
-        raise _bad_field(error, data) from None
+        raise _bad_field(error, own, said) from None
 
 
 def _check_depth(data: Any, limit: int) -> None:
@@ -184,19 +191,21 @@ def _check_depth(data: Any, limit: int) -> None:
         ]
 
 
-def _bad_field(error: ValidationError, data: Any) -> BadRequest:
-    """The error for the wrong field.
+def _bad_field(error: ValidationError, data: Any, said: Mapping[str, str]) -> BadRequest:
+    """The error for the wrong field, under the name that the client used.
 
     A union has several errors. The innermost error has most likely the intended type.
     """
     details = error.errors(include_url=False, include_context=False)
-    paths = [_path(detail["loc"], data) for detail in details]
+    paths = [_path(detail["loc"], data, detail["type"] == "missing") for detail in details]
     worst = max(paths, key=lambda path: path.count(".") + path.count("["))
     chosen = [detail for detail, path in zip(details, paths, strict=True) if path == worst]
     reasons = dict.fromkeys(detail["msg"].removeprefix("Value error, ") for detail in chosen)
     missing = chosen[0]["type"] == "missing"
     code = "missing_required_parameter" if missing else "invalid_value"
     value = "" if missing else _shown(chosen[0]["input"])
+    name = re.split(r"[.\[]", worst, maxsplit=1)[0]
+    worst = said.get(name, name) + worst[len(name) :]
     return BadRequest(f"{worst}{value}: {'; or: '.join(reasons)}", worst, code)
 
 
@@ -208,16 +217,19 @@ def _shown(value: Any) -> str:
     return f" is {shown}" if len(shown) <= 60 else ""
 
 
-def _path(location: Sequence[str | int], data: Any) -> str:
-    """The path in the body, such as ``messages[0].role``, without pydantic's own steps."""
+def _path(location: Sequence[str | int], data: Any, missing: bool) -> str:
+    """The path in the body, such as ``messages[0].role``, without pydantic's own steps.
+
+    If a field is missing, the last step is the name of this field.
+    """
     path = ""
     for i, step in enumerate(location):
         if isinstance(step, int) and isinstance(data, list) and step < len(data):
             path += f"[{step}]"
             data = data[step]
         elif isinstance(step, str) and isinstance(data, dict):
-            path += f".{step:.100}" if path else f"{step:.100}"
-            if step not in data or i == len(location) - 1:
-                break
-            data = data[step]
+            last = missing and i == len(location) - 1
+            if step in data or last:
+                path += f".{step:.100}" if path else f"{step:.100}"
+            data = data.get(step, None if last else data)
     return path

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.server.names import ANY, host_setting, origin_setting
 
 __all__ = ["ServerSettings", "is_loopback"]
 
@@ -25,9 +26,10 @@ class ServerSettings:
         allowed_hosts: names that are accepted in the ``Host`` header. ``None`` (default): on a
             loopback address ``localhost``, ``127.0.0.1`` and ``::1``, so that web sites cannot
             reach the server through a host name that points to this machine; on other addresses
-            every name.
+            every name. ``"*"``: every name. A port counts for nothing.
         cors_origins: web origins (``https://example.org``) whose pages may call the server;
-            ``"*"``: all origins. Empty (default): only the server's own page.
+            ``"*"``: all origins; ``"null"``: pages of files. Empty (default): only the server's own
+            page.
         max_body_bytes: largest size of a request body, in bytes.
         max_json_depth: largest depth of nested arrays and objects in a body.
         header_timeout_s: seconds for the headers of a request, from the connection or first byte.
@@ -91,10 +93,16 @@ class ServerSettings:
                     "printable ASCII without spaces"
                 )
 
+        if self.allowed_hosts is not None:
+            object.__setattr__(self, "allowed_hosts", tuple(map(host_setting, self.allowed_hosts)))
+        object.__setattr__(self, "cors_origins", tuple(map(origin_setting, self.cors_origins)))
+
     @property
     def host_names(self) -> frozenset[str] | None:
         """Names that are accepted in the ``Host`` header, in lower case. ``None``: all names."""
         if self.allowed_hosts is None and not is_loopback(self.host):
+            return None
+        if ANY in (self.allowed_hosts or ()):
             return None
         own = {"localhost", "127.0.0.1", "::1", self.host}
         return frozenset(name.lower().strip("[]") for name in own.union(self.allowed_hosts or ()))

@@ -123,7 +123,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "model": (3, "must be a str"),
     "suffix": (3, "must be a str"),
     "stop": (3, "must be a sequence"),
-    "logit_bias": ({"x": 1.0}, "must be an integer"),
+    "logit_bias": ({1.5: 1.0}, "must be an integer"),
     "temperature": (-1.0, "temperature"),
 }
 
@@ -164,7 +164,8 @@ def test_what_cannot_be_done_is_refused_with_its_reason(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"echo": True, "logprobs": 1}, "keeps no logits of the prompt"),
+        ({"echo": True, "logprobs": 1, "suffix": "x"}, "does not have the order"),
+        ({"grammar": "x", "response_format": {"type": "json_object"}}, "give only one of them"),
         ({"stream_options": {"include_usage": True}}, "need stream=True"),
         ({"stream": True, "stream_options": {"x": 1}}, "may only have include_usage"),
         ({"stream": True, "stream_options": 3}, "must be a mapping"),
@@ -181,8 +182,10 @@ def test_combinations_that_make_no_sense(
     ("options", "reason"),
     [
         ({"top_logprobs": 2}, "needs logprobs=True"),
-        ({"max_tokens": 3, "max_completion_tokens": 3}, "give only one of them"),
-        ({"tools": [TOOL], "response_format": {"type": "json_object"}}, "cannot contain calls"),
+        ({"tools": [TOOL], "grammar": 'root ::= "a"'}, "cannot contain calls"),
+        ({"continue_final_message": True}, "must be text of the assistant"),
+        ({"continue_final_message": 1}, "must be True or False"),
+        ({"continue_final_message": True, "add_generation_prompt": True}, "only one of them"),
         ({"grammar": "x", "response_format": {"type": "json_object"}}, "give only one of them"),
         ({"tools": [TOOL], "functions": [TOOL["function"]]}, "old name"),
         ({"chat_template_kwargs": 3}, "must be a mapping"),

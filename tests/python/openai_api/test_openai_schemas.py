@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 import jsonschema
@@ -90,6 +91,26 @@ GOOD: dict[str, Any] = {
     "pattern with quotes": {"type": "string", "pattern": r'^(a|b"|\\)["\\]?$'},
     "pattern of classes": {"type": "string", "pattern": r"^\w{1,2}[\s\-]\D$"},
     "pattern anywhere": {"type": "string", "pattern": "^x|y$"},
+    "pattern of anchors in a group": {"type": "string", "pattern": "^(fo{2}|(ba|z)r$)"},
+    "pattern of anchors before": {"type": "string", "pattern": "(^a|^b)c$"},
+    "stars": {"type": "integer", "minimum": 1, "maximum": 5},
+    "above zero": {"type": "integer", "exclusiveMinimum": 0},
+    "below zero": {"type": "integer", "maximum": -1},
+    "at most zero": {"type": "integer", "maximum": 0},
+    "share": {"type": "number", "minimum": 0, "maximum": 1},
+    "largest number": {"type": "integer", "minimum": 1, "maximum": 1.7976931348623157e308},
+    "inside a unit": {"type": "number", "exclusiveMinimum": -0.25, "exclusiveMaximum": 0.125},
+    "sevens": {"type": "integer", "multipleOf": 7},
+    "fives between": {"type": "integer", "minimum": -12, "maximum": 33, "multipleOf": 5},
+    "two steps": {
+        "properties": {
+            "a b": {"type": "integer", "multipleOf": 3},
+            "a-b": {"multipleOf": 4, "type": "integer"},
+        },
+        "required": ["a b", "a-b"],
+    },
+    "different": {"type": "array", "items": {"enum": ["a", 1, None]}, "uniqueItems": True},
+    "some different": {"items": {"type": "boolean"}, "uniqueItems": True, "minItems": 1},
 }
 
 BAD: dict[str, tuple[Any, str]] = {
@@ -117,17 +138,24 @@ BAD: dict[str, tuple[Any, str]] = {
     "lengths": ({"minLength": 3, "maxLength": 2}, "at most maxLength"),
     "too long": ({"minLength": 10**7}, "at most 2000"),
     "tuple": ({"prefixItems": [{}], "minItems": 2}, "another number"),
-    "broken pattern": ({"pattern": "("}, "not a regular expression"),
-    "look-ahead": ({"pattern": "(?=a)b"}, "assert"),
-    "back reference": ({"pattern": r"(a)\1"}, "groupref"),
-    "anchor inside": ({"pattern": "a^b"}, " at, which a grammar cannot express"),
-    "repeats": ({"pattern": "a{3000}"}, "at most 2000"),
+    "pattern of another kind": ({"pattern": 3}, "must be a str"),
     "not a number": ({"const": float("nan")}, "not JSON"),
     "no JSON": ({"const": {1}}, "not JSON"),
     "part of allOf": ({"allOf": ["x", {}]}, "must be a schema"),
     "reference to a list": ({"$ref": ["#"]}, "must begin with"),
     "surrogate": ({"enum": ["\ud800"]}, "not JSON"),
     "allOf": ({"allOf": [{"type": "string"}, {"type": "object"}]}, "must be an object"),
+    "no number": ({"type": "number", "minimum": 2, "maximum": 1}, "allows no number"),
+    "no integer": (
+        {"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+        "allows no number",
+    ),
+    "no multiple": (
+        {"type": "integer", "minimum": 1, "maximum": 2, "multipleOf": 5},
+        "allows no number",
+    ),
+    "bound": ({"type": "integer", "minimum": "1"}, "must be a number"),
+    "step": ({"type": "integer", "multipleOf": 0}, "must be above 0"),
 }
 
 
@@ -175,14 +203,83 @@ def test_a_schema_without_an_end_is_refused(random: Engine) -> None:
             random.complete("x", grammar=grammar_of(endless, "schema"))
 
 
-@pytest.mark.parametrize("name", ["minimum", "multipleOf", "uniqueItems"])
-def test_what_is_not_enforced_is_told(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    schema = {"type": "array" if name == "uniqueItems" else "integer", name: 3}
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [
+        ("minimum", {"minimum": 0}),  # the bound 0 counts, although it is false in Python
+        ("maximum", {"enum": [1, 2], "maximum": 0}),
+        ("exclusiveMinimum", {"type": "number", "exclusiveMinimum": 10**17}),
+        ("multipleOf", {"type": "number", "multipleOf": 0.5}),
+        ("multipleOf", {"type": "integer", "multipleOf": 1001}),
+        ("uniqueItems", {"type": "array", "uniqueItems": True}),
+        ("uniqueItems", {"items": {"enum": [1, 2, 3]}, "uniqueItems": True, "minItems": 2}),
+        ("maxProperties", {"type": "object", "maxProperties": 0}),
+    ],
+)
+def test_what_is_not_enforced_is_told(
+    name: str, schema: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING, "specbranch_cpp"):
         grammar_of(schema, "schema")
     assert name in caplog.text
     with pytest.raises(InvalidArgument, match=name):
         grammar_of(schema, "schema", strict=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["stars", "above zero", "share", "sevens", "fives between", "different"]
+)
+def test_bounds_are_enforced_in_strict_schemas(random: Engine, name: str) -> None:
+    """The engine writes at random, so most numbers would be outside."""
+    grammar = grammar_of(GOOD[name], "schema", strict=True)
+    texts = set()
+    for seed in range(20):
+        done = random.complete("x", grammar=grammar, temperature=2.0, seed=seed, max_tokens=60)
+        if done.finish_reason == "stop":
+            jsonschema.validate(json.loads(done.text), GOOD[name])
+            texts.add(done.text)
+    assert len(texts) > 2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("(", "not a regular expression"),
+        ("(?=a)b", "assert"),
+        (r"(a)\1", "groupref"),
+        ("a^b", " at, which a grammar cannot express"),
+        ("a{3000}", "at most 2000"),
+        (r"^\p{L}+$", "not a regular expression"),
+    ],
+)
+def test_a_pattern_without_a_grammar_is_refused_or_told(
+    random: Engine, pattern: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    schema = {"properties": {"x": {"pattern": pattern, "maxLength": 3}}, "required": ["x"]}
+    with pytest.raises(
+        InvalidArgument, match=rf"\['x'\] has a pattern without a grammar: .*{reason}"
+    ):
+        grammar_of(schema, "schema", strict=True)
+    with caplog.at_level(logging.WARNING, "specbranch_cpp"):
+        grammar = grammar_of(schema, "schema")
+    assert "any string is allowed" in caplog.text
+    done = random.complete("x", grammar=grammar, temperature=1.0, seed=1, max_tokens=60)
+    assert len(json.loads(done.text)["x"]) <= 3
+
+
+def test_bounds_that_say_nothing_are_no_bounds() -> None:
+    nothing = {"minProperties": 0, "uniqueItems": False, "minimum": None}
+    assert grammar_of({"type": "object", **nothing}, "schema", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "readable"),
+    [("^(?<a>b+)$", "b+"), ("^\\u{1F600}$", "😀"), ("^\\cA$", "\x01"), ("^a\\\\c$", r"a\\c")],
+)
+def test_patterns_of_javascript(random: Engine, pattern: str, readable: str) -> None:
+    grammar = grammar_of({"type": "string", "pattern": pattern}, "schema", strict=True)
+    done = random.complete("x", grammar=grammar, temperature=1.0, seed=1, max_tokens=60)
+    assert re.fullmatch(readable, json.loads(done.text))
 
 
 def test_a_set_that_python_warns_of_is_one() -> None:

@@ -99,12 +99,16 @@ def test_errors_say_where_and_why(source: str, message: str) -> None:
         ([{"role": "user", "content": "\ud800"}], "lone surrogate"),
         ([{"role": "user", "content": [{"type": "image_url"}]}], r"content'\]\[0\].*'image_url'"),
         ([{"role": "user", "content": [{"type": "text"}]}], "must be a str"),
-        ([{"role": "user", "content": "", "tool_calls": []}], "only a message of the assistant"),
+        (
+            [{"role": "user", "content": "", "tool_calls": [{"function": {"name": "f"}}]}],
+            "only a message of the assistant",
+        ),
         ([{"role": "assistant", "tool_calls": [{}]}], r"tool_calls'\]\[0\]"),
         (
-            [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}],
-            "must be JSON",
+            [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {1}}}]}],
+            "is not JSON",
         ),
+        ([{"role": "assistant", "name": "\ud800"}], "lone surrogate"),
     ],
 )
 def test_messages_are_checked(engine: Engine, messages: Any, message: str) -> None:
@@ -114,9 +118,9 @@ def test_messages_are_checked(engine: Engine, messages: Any, message: str) -> No
     assert answer["usage"]["completion_tokens"] == 2
 
 
-def test_parts_of_text_are_joined() -> None:
+def test_parts_of_text_are_lines() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    assert render("{{ messages[0].content }}", [{"role": "user", "content": parts}]) == "ab"
+    assert render("{{ messages[0].content }}", [{"role": "user", "content": parts}]) == "a\nb"
 
 
 def test_without_a_template_it_is_chatml_with_a_warning(
@@ -147,6 +151,15 @@ def test_the_template_of_the_file_is_used_with_one_bos(chatty: Engine) -> None:
     done = chatty.generate(prompt, max_tokens=4).result()
     assert answer["choices"][0]["message"] == {"role": "assistant", "content": done.text}
     assert answer["usage"]["prompt_tokens"] == len(prompt)
+
+
+def test_bos_comes_once_also_behind_blanks(chat_model: Path) -> None:
+    plain = "<|im_start|>{{ messages[0].content }}"
+    for source in (plain, "{{ bos_token }}" + plain, " \n{{ bos_token }}" + plain):
+        with Engine(chat_model, n_ctx=256, chat_template=source) as engine:
+            prompt = tokens_of(engine, HELLO)
+            assert prompt[:2] == [engine.bos_token, START]
+            assert prompt.count(0) == 1
 
 
 def test_a_template_of_the_callers_is_used_instead(chat_model: Path) -> None:

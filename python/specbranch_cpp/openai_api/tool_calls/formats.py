@@ -11,6 +11,7 @@ from typing import Any
 
 from specbranch_cpp._grammar.json_schema import grammar_of, grammar_of_union
 from specbranch_cpp._grammar.regex import literal_of
+from specbranch_cpp._grammar.rules import renamed
 from specbranch_cpp.openai_api.tool_calls.declarations import Tools
 
 __all__ = ["FormatHermes", "Reading", "ToolFormat", "format_of_template"]
@@ -82,7 +83,7 @@ class FormatHermes(ToolFormat):
         return Reading([call], end)
 
     def grammar(self, tools: Tools) -> str:
-        calls, inner = _renamed(_objects(tools, "arguments"))
+        calls, inner = renamed(_objects(tools, "arguments"))
         one = f'"<tool_call>\\n" {inner} "\\n</tool_call>"'
         more = f' ("\\n" {one})*' if tools.many else ""
         return f"root ::= {one}{more}\n{calls}"
@@ -113,7 +114,7 @@ class FormatLlama(ToolFormat):
                 return Reading(calls, end)
 
     def grammar(self, tools: Tools) -> str:
-        calls, inner = _renamed(_objects(tools, "parameters"))
+        calls, inner = renamed(_objects(tools, "parameters"))
         more = f' ("; " {inner})*' if tools.many else ""
         return f"root ::= {inner}{more}\n{calls}"
 
@@ -132,7 +133,7 @@ class FormatMistral(ToolFormat):
         return Reading(known, end) if known and len(known) == len(calls) else Reading(None, -1)
 
     def grammar(self, tools: Tools) -> str:
-        calls, inner = _renamed(_objects(tools, "arguments"))
+        calls, inner = renamed(_objects(tools, "arguments"))
         more = f' ("," " "? {inner})*' if tools.many else ""
         return f'root ::= "[TOOL_CALLS]" " "? "[" {inner}{more} "]"\n{calls}'
 
@@ -157,7 +158,7 @@ class FormatMistralArgs(ToolFormat):
         ways: list[str] = []
         rules: list[str] = []
         for schema, name, strict in tools.schemas():
-            text, inner = _renamed(grammar_of(schema, name, strict=strict), f"f{len(ways)}-")
+            text, inner = renamed(grammar_of(schema, name, strict=strict), f"f{len(ways)}-")
             ways.append(f"{literal_of(tools.forced[len(ways)] + '[ARGS]')} {inner}")
             rules.append(text)
         call = f'"[TOOL_CALLS]" ({" | ".join(ways)})'
@@ -177,14 +178,6 @@ def format_of_template(source: str) -> ToolFormat:
 
 def _objects(tools: Tools, key: str) -> str:
     return grammar_of_union([{"name": name} for name in tools.forced], tools.schemas(), key)
-
-
-def _renamed(grammar: str, prefix: str = "call-") -> tuple[str, str]:
-    """The rules with a prefix before each name, and the new name of ``root``."""
-    known = set(re.findall(r"^([a-zA-Z0-9-]+) ::=", grammar, re.MULTILINE))
-    token = re.compile(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|\{[^}]*\}|[a-zA-Z0-9-]+')
-    rules = token.sub(lambda m: prefix + m.group() if m.group() in known else m.group(), grammar)
-    return rules, f"{prefix}root"
 
 
 def _json(text: str, begin: int, *, final: bool) -> tuple[Any, int]:

@@ -41,12 +41,14 @@ def with_calls_as_text(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, 
 
 
 def with_text_arguments(message: Mapping[str, Any]) -> dict[str, Any]:
-    """The message with the arguments of its calls as JSON text."""
+    """The message with the arguments of its calls as JSON text. Text stays as it is."""
     if "tool_calls" not in message:
         return dict(message)
     calls = []
     for call in message["tool_calls"]:
-        arguments = json.dumps(call["function"]["arguments"], ensure_ascii=False)
+        arguments = call["function"]["arguments"]
+        if not isinstance(arguments, str):
+            arguments = json.dumps(arguments, ensure_ascii=False)
         calls.append({**call, "function": {**call["function"], "arguments": arguments}})
     return {**message, "tool_calls": calls}
 

@@ -1,0 +1,82 @@
+"""Which messages a template shows to the model, found by rendering short conversations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from specbranch_cpp.openai_api.templates import ChatTemplate
+
+__all__ = ["Abilities"]
+
+# Digits between characters of private use, which no template changes.
+_MARK = "\ue0001723901846\ue001"
+_ASKED: dict[str, Any] = {"role": "user", "content": "?"}
+_ANSWERED: dict[str, Any] = {"role": "assistant", "content": "!"}
+
+
+class Abilities:
+    """What one template does with messages that many templates refuse or leave out.
+
+    Every answer compares two conversations with the same text. A template lacks an ability only if
+    it loses the text in the first conversation and shows the text in the second. So a template that
+    shows one message only, whichever this is, lacks nothing.
+
+    Args:
+        template: the template.
+    """
+
+    def __init__(self, template: ChatTemplate) -> None:
+        self._template = template
+        self._known: dict[str, bool] = {}
+        self.knows_developer = "developer" in template.source
+
+    def takes_first(self, role: str) -> bool:
+        """Whether the first message may have this role, ``system`` or ``developer``."""
+        return self._shows(
+            f"first {role}",
+            [{"role": role, "content": _MARK}, _ASKED],
+            [{"role": "user", "content": f"{_MARK}\n\n?"}],
+        )
+
+    def takes_second(self, role: str) -> bool:
+        """Whether a second message of this role may follow the first message."""
+        return self._shows(
+            f"second {role}",
+            [{"role": role, "content": "."}, {"role": role, "content": _MARK}, _ASKED],
+            [{"role": role, "content": f".\n\n{_MARK}"}, _ASKED],
+        )
+
+    def takes_later(self, role: str) -> bool:
+        """Whether this role may have a message after an answer."""
+        return self._shows(
+            f"later {role}",
+            [_ASKED, _ANSWERED, {"role": role, "content": _MARK}, _ASKED],
+            [_ASKED, _ANSWERED, {"role": "user", "content": f"{_MARK}\n\n?"}],
+        )
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether a content may be text. If not, the template wants a list of parts."""
+        return self._shows(
+            "text",
+            [{"role": "user", "content": _MARK}],
+            [{"role": "user", "content": [{"type": "text", "text": _MARK}]}],
+        )
+
+    def _shows(
+        self, what: str, given: Sequence[dict[str, Any]], instead: Sequence[dict[str, Any]]
+    ) -> bool:
+        if what not in self._known:
+            self._known[what] = self._is_shown(given) or not self._is_shown(instead)
+        return self._known[what]
+
+    def _is_shown(self, messages: Sequence[dict[str, Any]]) -> bool:
+        try:
+            return _MARK in self._template.render(messages)
+        except InvalidArgument:
+            return False

@@ -1,0 +1,147 @@
+"""Fields under the names of other servers: llama-server, vLLM, SGLang, Ollama and others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp.server.errors import BadRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["with_own_names"]
+
+_USUAL_LIMIT = 16  # of a completion, as in `Engine.create_completion`
+
+_LIMITS = ("n_predict", "num_predict", "max_new_tokens", "max_output_tokens")
+_LEAST = ("min_tokens", "min_new_tokens")
+_ENDS = ("stop", "stop_token_ids", "grammar", "response_format")
+
+# The name in another server -> our name.
+_NAMES = {
+    "repetition_penalty": "repeat_penalty",
+    "random_seed": "seed",
+    "stop_sequences": "stop",
+    "stop_strings": "stop",
+    "ban_eos_token": "ignore_eos",
+}
+
+
+def with_own_names(data: Mapping[str, Any], *, chat: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    """The fields of a body under our names, and the names that the client used for them.
+
+    Raises:
+        BadRequest: two names of one field have different values, or a value cannot be obeyed.
+    """
+    own = dict(data)
+    said: dict[str, str] = {}
+    for name, ours in _NAMES.items():
+        value = own.pop(name, None)
+        if value is None:
+            continue
+        if own.get(ours) is None:
+            own[ours] = value
+            said[ours] = name
+        elif own[ours] != value:
+            first = said.get(ours, ours)
+            raise BadRequest(
+                f"{first} and {name} are given with different values; give only one of them", first
+            )
+    _set_limit(own, said, chat=chat)
+    _set_least(own, chat=chat)
+    if chat:
+        _set_thinking(own)
+    return own, said
+
+
+def _set_limit(own: dict[str, Any], said: dict[str, str], *, chat: bool) -> None:
+    """Sets ``max_tokens`` to the smallest limit of all names."""
+    others = _LIMITS if chat else (*_LIMITS, "max_completion_tokens")
+    given = {name: own.pop(name) for name in others if own.get(name) is not None}
+    for name in others:
+        own.pop(name, None)
+    if not given:
+        return
+    for name, value in given.items():
+        if type(value) is int and value == 0:
+            raise BadRequest(
+                f"{name} is 0; it must be at least 1, or -1 for a text until the context is full",
+                name,
+                "unsupported_value",
+            )
+    if own.get("max_tokens") is not None:
+        given = {"max_tokens": own["max_tokens"], **given}
+    name = min(given, key=lambda one: _size(given[one]))
+    own["max_tokens"] = given[name]
+    said["max_tokens"] = name
+
+
+def _size(limit: Any) -> float:
+    """The order of limits: a value of a wrong type first, so that it is reported."""
+    if type(limit) is not int:
+        return -1.0
+    return float(limit) if limit > 0 else float("inf")
+
+
+def _set_least(own: dict[str, Any], *, chat: bool) -> None:
+    """Obeys ``min_tokens`` where it is the same as ``ignore_eos``.
+
+    The engine cannot forbid a token only at the beginning of a text.
+    """
+    for name in _LEAST:
+        value = own.pop(name, None)
+        if value is None:
+            continue
+        if type(value) is not int or value < 0:
+            raise BadRequest(f"{name} is {value!r:.60}; it must be an integer of at least 0", name)
+        if value == 0:
+            continue
+        most = own.get("max_tokens")
+        if most is None and not chat:
+            most = _USUAL_LIMIT
+        if value != most or any(own.get(one) for one in _ENDS):
+            raise BadRequest(
+                f"{name} is {value}; the engine can forbid the end of a text only for the whole "
+                "text: give max_tokens with the same value and neither stop nor a form of the "
+                "answer, or give ignore_eos",
+                name,
+                "unsupported_value",
+            )
+        own["ignore_eos"] = True
+
+
+def _set_thinking(own: dict[str, Any]) -> None:
+    """Passes switches of the thoughts to the template, which has its own variables for them."""
+    variables: dict[str, Any] = {}
+    if (wanted := own.pop("enable_thinking", None)) is not None:
+        variables["enable_thinking"] = wanted
+    thinking = own.pop("thinking", None)
+    if thinking is not None:
+        kind = thinking.get("type") if isinstance(thinking, dict) else thinking
+        if kind not in ("enabled", "disabled", True, False):
+            raise BadRequest(
+                f"thinking is {thinking!r:.100}; it must be {{'type': 'enabled'}} or "
+                "{'type': 'disabled'}",
+                "thinking",
+            )
+        variables["thinking"] = variables["enable_thinking"] = kind in ("enabled", True)
+    effort = own.pop("reasoning_effort", None)
+    reasoning = own.pop("reasoning", None)
+    if isinstance(reasoning, dict):
+        effort = reasoning.get("effort") if effort is None else effort
+        if isinstance(reasoning.get("enabled"), bool):
+            variables["enable_thinking"] = reasoning["enabled"]
+    elif reasoning is not None:
+        raise BadRequest(f"reasoning is {reasoning!r:.100}; it must be an object", "reasoning")
+    if effort is not None:
+        if not isinstance(effort, str):
+            raise BadRequest(
+                f"reasoning_effort is {effort!r:.60}; it must be a word such as 'low'",
+                "reasoning_effort",
+            )
+        variables["reasoning_effort"] = effort
+        if effort == "none":
+            variables["enable_thinking"] = False
+    given = own.get("chat_template_kwargs")
+    if variables and (given is None or isinstance(given, dict)):
+        own["chat_template_kwargs"] = {**variables, **(given or {})}

@@ -1,0 +1,175 @@
+"""Where a text ends: ``ignore_eos``, ``stop_token_ids``, and biases of tokens in every shape."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from specbranch_cpp import Engine, InvalidArgument
+from specbranch_cpp.openai_api.logit_bias import biases_of
+from specbranch_cpp.openai_api.vocabulary import end_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PROMPT = "import os\n"
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture(scope="module")
+def bytes_engine(tiny: Path, tiny_draft: Path) -> Iterator[Engine]:
+    """Its tokens are single bytes."""
+    with Engine(tiny, tiny_draft, n_ctx=256, n_threads=1, draft_n_threads=1) as engine:
+        yield engine
+
+
+def answers(engine: Engine, **options: Any) -> Iterator[tuple[Any, list[Any]]]:
+    """The whole answer and the chunks of both calls."""
+    given: dict[str, Any] = {"max_tokens": 24, "temperature": 0.0, **options}
+    yield (
+        engine.create_completion(PROMPT, **given),
+        [*engine.create_completion(PROMPT, stream=True, **given)],
+    )
+    yield (
+        engine.create_chat_completion(HELLO, **given),
+        [*engine.create_chat_completion(HELLO, stream=True, **given)],
+    )
+
+
+def text_of(answer: Any) -> str:
+    choice = answer["choices"][0]
+    text = choice["text"] if "text" in choice else choice["message"]["content"]
+    assert isinstance(text, str)
+    return text
+
+
+def streamed(chunks: list[Any]) -> str:
+    choices = [chunk["choices"][0] for chunk in chunks]
+    return "".join(
+        one["text"] if "text" in one else one["delta"].get("content", "") for one in choices
+    )
+
+
+def test_an_end_token_can_be_ignored(engine: Engine) -> None:
+    likely = {engine.eos_token: 30.0}
+    for answer, _ in answers(engine, logit_bias=likely):
+        assert answer["usage"]["completion_tokens"] < 24
+    for answer, chunks in answers(engine, logit_bias=likely, ignore_eos=True):
+        assert answer["usage"]["completion_tokens"] == 24
+        assert answer["choices"][0]["finish_reason"] == "length"
+        assert streamed(chunks) == text_of(answer)
+
+
+def test_without_an_end_token_in_the_way_nothing_changes(engine: Engine) -> None:
+    for plain, ignored in zip(answers(engine), answers(engine, ignore_eos=True), strict=True):
+        assert text_of(plain[0]) == text_of(ignored[0])
+
+
+@pytest.mark.parametrize("mode", ["autoregressive", "specbranch", "auto"])
+def test_a_text_ends_before_a_token(bytes_engine: Engine, mode: str) -> None:
+    """Also where text was held back, because a stop string could follow."""
+    word = "aé日🙂b!c"
+    (end,) = bytes_engine.tokenize("!", add_bos=False)
+    options: dict[str, Any] = {
+        "grammar": f'root ::= "{word}"',
+        "stop": ["b!?"],
+        "stop_token_ids": [end],
+        "mode": mode,
+    }
+    for answer, chunks in answers(bytes_engine, **options):
+        assert text_of(answer) == "aé日🙂b"
+        assert streamed(chunks) == "aé日🙂b"
+        assert answer["choices"][0]["finish_reason"] == "stop"
+        assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+        assert answer["usage"]["completion_tokens"] == 1 + 2 + 3 + 4 + 1
+    plain = bytes_engine.create_completion(PROMPT, grammar=options["grammar"], max_tokens=24)
+    assert text_of(plain) == word
+
+
+def test_a_half_character_before_the_token_is_marked(bytes_engine: Engine) -> None:
+    first, second = bytes_engine.tokenize("é", add_bos=False)
+    answer = bytes_engine.create_completion(
+        PROMPT, grammar='root ::= "aé"', stop_token_ids=[second], logprobs=0
+    )
+    assert text_of(answer) == "a\ufffd"
+    assert first != second
+    assert isinstance(answer, dict)
+    logprobs = answer["choices"][0]["logprobs"]
+    assert logprobs is not None
+    assert len(logprobs["tokens"]) == answer["usage"]["completion_tokens"] == 2
+
+
+def test_an_end_token_among_them_ends_a_text_although_ends_are_ignored(engine: Engine) -> None:
+    likely = {engine.eos_token: 30.0}
+    ends = [engine.eos_token]
+    for answer, _ in answers(engine, logit_bias=likely, ignore_eos=True, stop_token_ids=ends):
+        assert answer["choices"][0]["finish_reason"] == "stop"
+
+
+def test_the_engine_can_be_used_on(engine: Engine) -> None:
+    plain = engine.complete(PROMPT, max_tokens=24)
+    third = plain.tokens[2]
+    answer: Any = engine.create_completion(
+        PROMPT, stop_token_ids=[third], max_tokens=None, temperature=0.0
+    )
+    assert answer["usage"]["completion_tokens"] == plain.tokens.index(third)
+    assert engine.complete(PROMPT, max_tokens=24).text == plain.text
+
+
+@pytest.mark.parametrize("ids", [5, "x", [-1], [10**9], [1.5], [True]])
+def test_ids_are_checked(engine: Engine, ids: Any) -> None:
+    for ignored in (False, True):
+        with pytest.raises(InvalidArgument, match="stop_token_ids"):
+            engine.create_completion(PROMPT, stop_token_ids=ids, ignore_eos=ignored)
+
+
+@pytest.mark.parametrize(
+    ("given", "biases"),
+    [
+        (None, None),
+        ({}, {}),
+        ([], {}),
+        ({5: 1.5}, {5: 1.5}),
+        ({"5": -100}, {5: -100.0}),
+        ([[5, -100.0]], {5: -100.0}),
+        ([(5, False)], {5: float("-inf")}),
+        ({"5": False}, {5: float("-inf")}),
+        ([["5", 1], [5, 2]], {5: 2.0}),
+    ],
+)
+def test_a_bias_has_many_shapes(engine: Engine, given: Any, biases: Any) -> None:
+    assert biases_of(engine, given) == biases
+
+
+def test_all_tokens_of_a_text_get_its_bias(engine: Engine) -> None:
+    tokens = engine.tokenize("import os", add_bos=False)
+    for shape in ({"import os": 2}, [["import os", 2]]):
+        assert biases_of(engine, shape) == dict.fromkeys(tokens, 2.0)
+    # Without its first token, the text is another one.
+    first = text_of(engine.create_completion(PROMPT, temperature=0.0, max_tokens=4))
+    banned = engine.create_completion(
+        PROMPT, temperature=0.0, max_tokens=4, logit_bias=[[first, False]]
+    )
+    assert not set(engine.tokenize(text_of(banned), add_bos=False)) & set(
+        engine.tokenize(first, add_bos=False)
+    )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        5, "x", [5], [[5]], [[5, 1, 2]], [[5, "x"]], {5: True}, {"": 1}, {"5": "-inf"}, [{"5": 1}],
+        {5: float("nan")}, {5: float("inf")}, {-1: 1}, {10**9: 1}, {"\ud800": 1}, {None: 1},
+    ],
+)  # fmt: skip
+def test_other_shapes_are_refused(engine: Engine, given: Any) -> None:
+    with pytest.raises(InvalidArgument, match="logit_bias"):
+        engine.create_completion(PROMPT, logit_bias=given)
+
+
+def test_the_tokens_that_end_a_text_are_found(engine: Engine) -> None:
+    ends = end_tokens(engine)
+    assert engine.eos_token in ends
+    assert all(engine.is_end_token(token) for token in ends)

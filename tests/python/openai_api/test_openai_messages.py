@@ -1,0 +1,142 @@
+"""Messages as clients send them: contents, parts, calls and results in many shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from specbranch_cpp import InvalidArgument
+from specbranch_cpp.openai_api.messages import plain_messages
+
+USER = {"role": "user", "content": "x"}
+
+
+def call(arguments: Any = "{}", name: str = "a") -> dict[str, Any]:
+    return {"id": name, "type": "function", "function": {"name": "f", "arguments": arguments}}
+
+
+def result(name: str, content: Any = "r") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": name, "content": content}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tool_calls": []},
+        {"tool_calls": ()},
+        {"tool_calls": None},
+        {"function_call": None},
+        {"tool_calls": [], "function_call": None},
+    ],
+)
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant", "tool"])
+def test_no_calls_are_no_field(role: str, fields: dict[str, Any]) -> None:
+    (plain,) = plain_messages([{"role": role, "content": "x", **fields}])
+    assert plain == {"role": role, "content": "x"}
+
+
+@pytest.mark.parametrize("role", ["assistant", "tool", "function"])
+def test_a_content_may_be_missing(role: str) -> None:
+    for message in ({"role": role}, {"role": role, "content": None}, {"role": role, "content": []}):
+        assert plain_messages([message])[0]["content"] == ""
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "user"])
+def test_a_question_needs_a_content(role: str) -> None:
+    for message in ({"role": role}, {"role": role, "content": None}):
+        with pytest.raises(InvalidArgument, match=r"messages\[0\]\['content'\] is None"):
+            plain_messages([message])
+
+
+@pytest.mark.parametrize(
+    ("parts", "content", "thoughts"),
+    [
+        ([{"type": "text", "text": "a", "cache_control": {}}], "a", None),
+        ([{"type": "input_text", "text": "a"}, {"type": "output_text", "text": "b"}], "a\nb", None),
+        (["a", "b"], "a\nb", None),
+        ([{"type": "refusal", "refusal": "no"}], "no", None),
+        ([{"type": "thinking", "thinking": "t"}, {"type": "text", "text": "b"}], "b", "t"),
+        (
+            [
+                {"type": "thinking", "thinking": [{"type": "text", "text": "t"}, "u"]},
+                {"type": "redacted_thinking", "data": "?"},
+                {"type": "reasoning", "text": "v"},
+                "b",
+            ],
+            "b",
+            "t\nu\nv",
+        ),
+    ],
+)
+def test_parts(parts: Any, content: str, thoughts: str | None) -> None:
+    (plain,) = plain_messages([{"role": "assistant", "content": parts}])
+    assert plain["content"] == content
+    assert plain.get("reasoning_content") == thoughts
+
+
+@pytest.mark.parametrize("kind", ["image_url", "input_audio", "file", None, ["text"]])
+def test_parts_that_are_no_text_are_named(kind: Any) -> None:
+    with pytest.raises(InvalidArgument, match=r"messages\[0\]\['content'\]\[1\] has type"):
+        plain_messages([{"role": "user", "content": ["a", {"type": kind}]}])
+
+
+def test_a_refusal_and_thoughts_in_fields() -> None:
+    refused, thought, renamed = plain_messages(
+        [
+            {"role": "assistant", "content": None, "refusal": "no"},
+            {"role": "assistant", "content": "b", "reasoning_content": "t", "reasoning": "old"},
+            {"role": "assistant", "content": "b", "reasoning": "t", "reasoning_content": None},
+        ]
+    )
+    assert refused["content"] == "no"
+    assert thought["reasoning_content"] == renamed["reasoning_content"] == "t"
+    (plain,) = plain_messages([{"role": "assistant", "content": "b", "reasoning_content": None}])
+    assert "reasoning_content" not in plain
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        ({"a": 1}, {"a": 1}),
+        ("", {}),
+        ("  ", {}),
+        ("null", {}),
+        (None, {}),
+        ('{"path": "', '{"path": "'),
+        ('{"a":1}{"a":2}', '{"a":1}{"a":2}'),
+        ("{'a': 1}", "{'a': 1}"),
+        ("abc", "abc"),
+        ("[1]", "[1]"),
+        ('"s"', '"s"'),
+        (1, "1"),
+        ('{"a": NaN}', '{"a": NaN}'),
+        ('{"a": "\\ud800"}', '{"a": "\\ud800"}'),
+        ("[" * 100_000, "[" * 100_000),
+        ("1" * 5000, "1" * 5000),
+    ],
+)
+def test_arguments_that_are_no_object_stay_text(given: Any, plain: Any) -> None:
+    (message,) = plain_messages([{"role": "assistant", "tool_calls": [call(given)]}])
+    assert message["tool_calls"][0]["function"]["arguments"] == plain
+    (old,) = plain_messages(
+        [{"role": "assistant", "function_call": {"name": "f", "arguments": given}}]
+    )
+    assert old["tool_calls"][0]["function"]["arguments"] == plain
+
+
+def test_the_old_role_of_results_is_the_new_one() -> None:
+    (plain,) = plain_messages([{"role": "function", "name": "f", "content": "r"}])
+    assert plain == {"role": "tool", "name": "f", "content": "r"}
+
+
+def test_results_are_in_the_order_of_the_calls() -> None:
+    answer = {"role": "assistant", "tool_calls": [call(name="a"), call(name="b"), call(name="c")]}
+    ordered = plain_messages(
+        [USER, answer, result("c"), result("x"), result("b"), result("a"), USER, result("b")]
+    )
+    ids = [message.get("tool_call_id") for message in ordered]
+    assert ids == [None, None, "a", "b", "c", "x", None, "b"]
+    without = plain_messages([answer, {"role": "tool", "content": "1"}, result("a", "2")])
+    assert [message["content"] for message in without[1:]] == ["2", "1"]
