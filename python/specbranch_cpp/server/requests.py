@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
 
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -15,7 +15,9 @@ from specbranch_cpp.server.fields import IGNORED, REFUSED, refusal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ChatBody", "CompletionBody", "parse"]
+__all__ = ["ChatBody", "CompletionBody", "check_fields", "check_model", "parse", "read_object"]
+
+BodyT = TypeVar("BodyT", bound=BaseModel)
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -149,6 +151,15 @@ def parse(kind: type[CompletionBody] | type[ChatBody], body: bytes, max_depth: i
         BadRequest: the body is not JSON, it is nested deeper than ``max_depth``, or a field is
             wrong.
     """
+    return check_fields(kind, read_object(body, max_depth))
+
+
+def read_object(body: bytes, max_depth: int) -> dict[str, Any]:
+    """The JSON object of a body.
+
+    Raises:
+        BadRequest: the body is not a JSON object, or it is nested deeper than ``max_depth``.
+    """
     try:
         data = pydantic_core.from_json(body)
     except ValueError as error:
@@ -156,10 +167,28 @@ def parse(kind: type[CompletionBody] | type[ChatBody], body: bytes, max_depth: i
     if not isinstance(data, dict):
         raise BadRequest("the body must be a JSON object", code="invalid_json")
     _check_depth(data, max_depth)
+    return data
+
+
+def check_fields(kind: type[CompletionBody] | type[ChatBody], data: dict[str, Any]) -> Any:
+    """The checked fields of a body.
+
+    Raises:
+        BadRequest: a field is wrong or refused.
+    """
     refused = refusal(data)
     if refused is not None:
         name, why = refused
         raise BadRequest(why, name, "unsupported_value")
+    return check_model(kind, data)
+
+
+def check_model(kind: type[BodyT], data: dict[str, Any]) -> BodyT:
+    """The fields as an object with the right types.
+
+    Raises:
+        BadRequest: a field is wrong.
+    """
     try:
         return kind.model_validate(data)
     except ValidationError as error:
