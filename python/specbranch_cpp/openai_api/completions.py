@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from specbranch_cpp.openai_api.types import CompletionLogprobs
     from specbranch_cpp.results import Chunk
 
-__all__ = ["CompletionCall"]
+__all__ = ["CompletionCall", "fill_in_the_middle"]
 
 
 class CompletionCall(Call[TextCompletion, CompletionChunk]):
@@ -165,7 +165,7 @@ def _prompt(engine: TextEngine, prompt: Any, suffix: str | None) -> tuple[str | 
         prompt = checked.tokens("prompt", prompt, engine.vocab_size)
         text = engine.detokenize(prompt)
     if suffix is not None and _fills(engine, suffix):
-        return _fill_in_the_middle(engine, prompt, suffix), text
+        return fill_in_the_middle(engine, prompt, suffix), text
     if prompt or not isinstance(prompt, str):
         return prompt, text
     if engine.bos_token is None:
@@ -173,7 +173,7 @@ def _prompt(engine: TextEngine, prompt: Any, suffix: str | None) -> tuple[str | 
     return [engine.bos_token], ""
 
 
-def _fill_in_the_middle(engine: TextEngine, prompt: str | Sequence[int], suffix: str) -> list[int]:
+def fill_in_the_middle(engine: TextEngine, prompt: str | Sequence[int], suffix: str) -> list[int]:
     """The tokens of a prompt with the texts before and after the gap.
 
     Names of control tokens in these texts are plain text. BOS, if the model wants it, is first.

@@ -17,6 +17,8 @@ from specbranch_cpp.errors import SpecBranchError
 from specbranch_cpp.server.auth import Gate
 from specbranch_cpp.server.cors import Cors
 from specbranch_cpp.server.errors import ApiError, ClientGone, from_exception
+from specbranch_cpp.server.interfaces.call import InterfaceCall, ReplyForm
+from specbranch_cpp.server.interfaces.routes import add_interfaces
 from specbranch_cpp.server.limits import BodyLimits
 from specbranch_cpp.server.metrics import Metrics
 from specbranch_cpp.server.model_card import ModelCard
@@ -63,7 +65,7 @@ def create_app(
     engine.on_end(metrics.ended)
     app = FastAPI(title="specbranch", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.service = service
-    _add_calls(app, service, settings, ModelCard(engine, settings.alias))
+    _add_calls(app, engine, service, settings)
     _add_health(app, service)
     if settings.metrics:
         _add_metrics(app, metrics)
@@ -82,11 +84,17 @@ def create_app(
     return app
 
 
-def _add_calls(app: FastAPI, service: Service, settings: ServerSettings, model: ModelCard) -> None:
+def _add_calls(app: FastAPI, engine: Engine, service: Service, settings: ServerSettings) -> None:
+    model = ModelCard(engine, settings.alias)
+
     async def answer(request: Request, kind: type[CompletionBody] | type[ChatBody]) -> Response:
         body = parse(kind, await request.body(), settings.max_json_depth)
-        arguments = body.arguments() | {"model": model.id}
-        call = QueuedCall(request.url.path, kind is ChatBody, arguments)
+        call = InterfaceCall(kind is ChatBody, body.arguments(), ReplyForm(), body.unknown)
+        return await reply(request, call)
+
+    async def reply(request: Request, given: InterfaceCall) -> Response:
+        arguments = given.arguments | {"model": model.id}
+        call = QueuedCall(request.url.path, given.chat, arguments)
         response: Response
         if call.streamed:
             response = EventStream(
@@ -94,12 +102,15 @@ def _add_calls(app: FastAPI, service: Service, settings: ServerSettings, model: 
                 call,
                 heartbeat_s=settings.heartbeat_s,
                 send_timeout_s=settings.send_timeout_s,
+                form=given.form,
             )
         else:
-            response = await whole_reply(service, call, request)
-        if body.unknown:
-            response.headers["X-Ignored-Fields"] = _header(body.unknown)
+            response = await whole_reply(service, call, request, given.form.whole)
+        if given.unknown:
+            response.headers["X-Ignored-Fields"] = _header(given.unknown)
         return response
+
+    add_interfaces(app, engine, model, settings.max_json_depth, reply)
 
     @app.post("/v1/completions")
     async def completions(request: Request) -> Response:
@@ -164,8 +175,15 @@ def _add_page(app: FastAPI) -> None:
     app.mount("/page", _PageFiles(directory=PAGE, check_dir=False))
 
 
-async def _answer_error(_: Request, error: Exception) -> Response:
-    return from_exception(error).response()
+async def _answer_error(request: Request, error: Exception) -> Response:
+    return _told(request, from_exception(error))
+
+
+def _told(request: Request, error: ApiError) -> Response:
+    """The reply for an error. Ollama's clients want a text."""
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"error": error.message}, error.status, error.headers)
+    return error.response()
 
 
 async def _answer_http(request: Request, error: Exception) -> Response:
@@ -173,7 +191,7 @@ async def _answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     what = f"{request.method:.20} {request.url.path:.200}"
     if error.status_code == 404:
-        told = ApiError(404, f"{what}: this path does not exist", code="not_found")
+        told = ApiError(404, f"{what}: {_not_here(request)}", code="not_found")
     elif error.status_code == 405:
         told = ApiError(
             405, f"{what}: this path does not allow this method", code="method_not_allowed"
@@ -181,7 +199,23 @@ async def _answer_http(request: Request, error: Exception) -> Response:
     else:
         told = ApiError(error.status_code, str(error.detail))
     told.headers.update(error.headers or {})
-    return told.response()
+    return _told(request, told)
+
+
+def _not_here(request: Request) -> str:
+    """What to do about a path that does not exist: often the client's base URL is wrong."""
+    path = request.url.path.rstrip("/")
+    known = {
+        route.path for route in request.app.routes if isinstance(getattr(route, "path", None), str)
+    }
+    once = path.removeprefix("/v1")
+    if path.startswith("/v1/v1/") and once in known:
+        return f"this path does not exist; use {once}: the base URL has /v1 twice"
+    if f"/v1{path}" in known:
+        return f"this path does not exist; use /v1{path}: the base URL must end in /v1"
+    if path.startswith("/v1/") and once in known:
+        return f"this path does not exist; use {once}, without /v1"
+    return "this path does not exist"
 
 
 async def _answer_nobody(_: Request, __: Exception) -> Response:

@@ -25,7 +25,7 @@ class ModelCard:
     def __init__(self, engine: Engine, alias: str | None) -> None:
         target, *draft = engine.model_paths
         self.id = alias or engine.metadata.get("general.name") or Path(target).stem
-        self._created = int(time.time())
+        self.created = int(time.time())
         placement = engine.placement
         self._meta = {
             "n_ctx": engine.n_ctx,
@@ -43,7 +43,7 @@ class ModelCard:
         return {
             "id": self.id,
             "object": "model",
-            "created": self._created,
+            "created": self.created,
             "owned_by": "specbranch_cpp",
             "meta": self._meta,
         }

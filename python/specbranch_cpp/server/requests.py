@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
 
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -19,7 +19,9 @@ from specbranch_cpp.server.other_names import with_own_names
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["ChatBody", "CompletionBody", "parse"]
+__all__ = ["ChatBody", "CompletionBody", "check_fields", "check_model", "parse", "read_object"]
+
+BodyT = TypeVar("BodyT", bound=BaseModel)
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -155,6 +157,15 @@ def parse(kind: type[CompletionBody] | type[ChatBody], body: bytes, max_depth: i
         InvalidArgument: a grammar cannot express a regular expression, or ``logit_bias`` has a
             shape of no server.
     """
+    return check_fields(kind, read_object(body, max_depth))
+
+
+def read_object(body: bytes, max_depth: int) -> dict[str, Any]:
+    """The JSON object of a body.
+
+    Raises:
+        BadRequest: the body is not a JSON object, or it is nested deeper than ``max_depth``.
+    """
     try:
         data = pydantic_core.from_json(body)
     except ValueError as error:
@@ -162,15 +173,41 @@ def parse(kind: type[CompletionBody] | type[ChatBody], body: bytes, max_depth: i
     if not isinstance(data, dict):
         raise BadRequest("the body must be a JSON object", code="invalid_json")
     _check_depth(data, max_depth)
+    return data
+
+
+def check_fields(kind: type[CompletionBody] | type[ChatBody], data: dict[str, Any]) -> Any:
+    """The checked fields of a body.
+
+    Raises:
+        BadRequest: a field is wrong or not supported.
+        InvalidArgument: see `parse`.
+    """
     own, said = with_own_names(with_own_form(data), chat=kind is ChatBody)
     refused = refusal(own)
     if refused is not None:
         name, why = refused
         raise BadRequest(why, name, "unsupported_value")
+    return check_model(kind, own, said)
+
+
+def check_model(
+    kind: type[BodyT], data: dict[str, Any], said: Mapping[str, str] | None = None
+) -> BodyT:
+    """The fields as an object with the right types.
+
+    Args:
+        kind: the type of the object.
+        data: the fields.
+        said: the client's names of fields that have another name.
+
+    Raises:
+        BadRequest: a field is wrong.
+    """
     try:
-        return kind.model_validate(own)
+        return kind.model_validate(data)
     except ValidationError as error:
-        raise _bad_field(error, own, said) from None
+        raise _bad_field(error, data, said or {}) from None
 
 
 def _check_depth(data: Any, limit: int) -> None:

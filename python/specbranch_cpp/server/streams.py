@@ -12,12 +12,15 @@ from starlette.responses import Response
 from specbranch_cpp.server.errors import ClientGone, from_exception, is_surprise
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
+    from specbranch_cpp.server.errors import ApiError
     from specbranch_cpp.server.service import QueuedCall, Service
 
-__all__ = ["EventStream", "Job", "encode", "whole_reply"]
+__all__ = ["EventStream", "Job", "StreamForm", "encode", "event", "whole_reply"]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -32,6 +35,25 @@ def encode(value: Any) -> bytes:
 
 def event(value: Any) -> bytes:
     return b"data: " + encode(value) + b"\n\n"
+
+
+class StreamForm:
+    """The form of a stream: server-sent events as OpenAI sends them."""
+
+    media_type = "text/event-stream"
+    heartbeat = HEARTBEAT
+
+    def chunk(self, chunk: dict[str, Any]) -> bytes:
+        """What is sent for a chunk; may be empty."""
+        return event(chunk)
+
+    def end(self) -> bytes:
+        """What is sent after the last chunk."""
+        return DONE
+
+    def error(self, error: ApiError) -> bytes:
+        """What is sent for an error after the beginning of the stream."""
+        return event(error.content)
 
 
 class Job:
@@ -93,30 +115,42 @@ class Job:
         self._gone = True
 
 
-async def whole_reply(service: Service, call: QueuedCall, request: Request) -> Response:
-    """The reply in one piece."""
+async def whole_reply(
+    service: Service,
+    call: QueuedCall,
+    request: Request,
+    form: Callable[[dict[str, Any]], dict[str, Any]] = lambda reply: reply,
+) -> Response:
+    """The reply in one piece. ``form`` changes it."""
     async with Job(service, call, request.receive) as job:
         (reply,) = await job.take()
-    return Response(encode(reply), media_type="application/json")
+    return Response(encode(form(reply)), media_type="application/json")
 
 
 class EventStream(Response):
-    """Server-sent events: one event for each chunk, then ``[DONE]``.
+    """A stream of chunks: by default server-sent events, one for each chunk, then ``[DONE]``.
 
-    While no chunks come, the stream sends comments. An error before the first event is raised and
-    gets its own HTTP status; a later error is sent as an event.
+    While no chunks come, the stream sends comments. An error before the first chunk is raised and
+    gets its own HTTP status; a later error is sent as a part of the stream.
 
     Args:
         heartbeat_s: seconds without data after which a comment is sent.
         send_timeout_s: seconds after which a client that reads nothing ends the call.
+        form: the form of the stream. ``None`` (default): OpenAI's.
     """
 
-    media_type = "text/event-stream"
-
     def __init__(
-        self, service: Service, call: QueuedCall, *, heartbeat_s: float, send_timeout_s: float
+        self,
+        service: Service,
+        call: QueuedCall,
+        *,
+        heartbeat_s: float,
+        send_timeout_s: float,
+        form: StreamForm | None = None,
     ) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self._form = form or StreamForm()
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(headers=headers, media_type=self._form.media_type)
         del self.headers["content-length"]
         self._service = service
         self._call = call
@@ -146,13 +180,13 @@ class EventStream(Response):
 
         try:
             while not job.ended or chunks:
-                await write(b"".join(map(event, chunks)) or HEARTBEAT)
+                await write(b"".join(map(self._form.chunk, chunks)) or self._form.heartbeat)
                 chunks = await job.take(self._heartbeat_s)
-            end = DONE
+            end = self._form.end()
         except ClientGone:
             raise
         except Exception as error:
             if is_surprise(error):
                 LOGGER.error("a stream failed with an unexpected error", exc_info=error)
-            end = event(from_exception(error).content)
+            end = self._form.error(from_exception(error))
         await write(end, more=False)

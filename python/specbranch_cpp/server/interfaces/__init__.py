@@ -1,0 +1,1 @@
+"""HTTP interfaces of other servers: each turns requests into OpenAI's, and replies back."""

@@ -1,0 +1,69 @@
+"""What the interfaces share: a checked call of the engine, and the form of its reply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from specbranch_cpp.server.requests import ChatBody, CompletionBody, check_fields
+from specbranch_cpp.server.streams import StreamForm
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Body", "InterfaceCall", "ReplyForm", "Size", "call_of"]
+
+Size = Annotated[int, Field(ge=-2, le=2**31 - 1)]
+
+
+class Body(BaseModel):
+    """A body with strict types. Fields that are not named stay in ``model_extra``."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+class ReplyForm(StreamForm):
+    """Writes one reply of the engine, or the chunks of one stream, as another server would."""
+
+    def whole(self, reply: dict[str, Any]) -> dict[str, Any]:
+        """The reply in one piece."""
+        return reply
+
+
+@dataclass(frozen=True)
+class InterfaceCall:
+    """A request of another interface.
+
+    Attributes:
+        chat: whether it is a chat.
+        arguments: the keyword arguments of the engine's call.
+        form: writes the reply.
+        unknown: names of fields that had no effect.
+    """
+
+    chat: bool
+    arguments: dict[str, Any]
+    form: ReplyForm
+    unknown: list[str]
+
+
+def call_of(
+    data: Mapping[str, Any], form: ReplyForm, *, chat: bool, harmless: frozenset[str]
+) -> InterfaceCall:
+    """The call for a body with OpenAI's names.
+
+    Args:
+        data: the body; ``None`` means that a field is not given.
+        form: writes the reply.
+        chat: whether the body has messages instead of a prompt.
+        harmless: fields of this interface that may be ignored without a word.
+
+    Raises:
+        BadRequest: a field is wrong or refused.
+    """
+    given = {name: value for name, value in data.items() if value is not None}
+    body = check_fields(ChatBody if chat else CompletionBody, given)
+    unknown = [name for name in body.unknown if name not in harmless]
+    return InterfaceCall(chat, body.arguments(), form, unknown)

@@ -1,0 +1,316 @@
+"""Ollama's interface for its clients: ``/api/chat``, ``/api/generate``, and what names the model.
+
+https://github.com/ollama/ollama/blob/main/docs/api.md
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Union
+
+from pydantic import Field
+
+from specbranch_cpp import _core
+from specbranch_cpp.server.errors import BadRequest
+from specbranch_cpp.server.interfaces.call import Body, ReplyForm, call_of
+from specbranch_cpp.server.streams import encode
+
+if TYPE_CHECKING:
+    from specbranch_cpp.engine import Engine
+    from specbranch_cpp.server.errors import ApiError
+    from specbranch_cpp.server.interfaces.call import InterfaceCall
+
+__all__ = ["ChatFields", "GenerateFields", "chat", "generate", "shown", "tags", "version"]
+
+_OPTIONS = {
+    "num_predict": "max_tokens",
+    "repeat_last_n": "repeat_last_n",
+    "repeat_penalty": "repeat_penalty",
+}
+"""Names of options that OpenAI's calls name otherwise, or not at all. Others pass unchanged."""
+
+# They place the model, which is loaded already, or say how long it stays.
+_PLACING = frozenset(
+    {
+        "low_vram", "main_gpu", "num_batch", "num_ctx", "num_gpu", "num_keep", "num_thread", "numa",
+        "penalize_newline", "use_mlock", "use_mmap", "vocab_only",
+    }
+)  # fmt: skip
+_HARMLESS = frozenset({"keep_alive", "think"})
+_DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.0}
+
+
+class OllamaMessage(Body):
+    """A message. Calls have arguments as an object, and results the name of their tool."""
+
+    role: str
+    content: str = ""
+    thinking: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_name: str | None = None
+    images: list[Any] | None = None
+
+
+class _Common(Body):
+    stream: bool = True
+    options: dict[str, Any] | None = None
+    format: Union[str, dict[str, Any], None] = None  # noqa: UP007 (read on Python 3.10, too)
+
+
+class ChatFields(_Common):
+    """The body of ``/api/chat``."""
+
+    messages: list[OllamaMessage] = Field(default_factory=list)
+    tools: list[dict[str, Any]] | None = None
+
+
+class GenerateFields(_Common):
+    """The body of ``/api/generate``."""
+
+    prompt: str = ""
+    suffix: str | None = None
+    system: str | None = None
+    raw: bool = False
+    template: str | None = None
+    context: list[int] | None = None
+    images: list[Any] | None = None
+
+
+def chat(fields: ChatFields) -> InterfaceCall:
+    """The call for ``/api/chat``."""
+    if not fields.messages:
+        raise BadRequest("messages is empty; it must have a message", "messages")
+    data = _common(fields)
+    data["messages"] = _messages(fields.messages)
+    data["tools"] = fields.tools
+    return call_of(data, _OllamaForm("chat"), chat=True, harmless=_HARMLESS)
+
+
+def generate(fields: GenerateFields) -> InterfaceCall:
+    """The call for ``/api/generate``: an answer to a prompt, or with ``raw`` its continuation."""
+    for name in ("template", "context", "images"):
+        if getattr(fields, name):
+            raise BadRequest(f"{name} is given, but this server does not have it; leave it out",
+                             name, "unsupported_value")  # fmt: skip
+    data = _common(fields)
+    if not fields.raw and fields.suffix is None:
+        messages = [{"role": "user", "content": fields.prompt}]
+        if fields.system:
+            messages.insert(0, {"role": "system", "content": fields.system})
+        data["messages"] = messages
+        return call_of(data, _OllamaForm("generate"), chat=True, harmless=_HARMLESS)
+    if "response_format" in data:
+        raise BadRequest("format is given with raw or suffix; use it without them", "format",
+                         "unsupported_value")  # fmt: skip
+    data |= {"prompt": fields.prompt, "suffix": fields.suffix}
+    return call_of(data, _OllamaForm("generate"), chat=False, harmless=_HARMLESS)
+
+
+def _common(fields: ChatFields | GenerateFields) -> dict[str, Any]:
+    data: dict[str, Any] = {**_DEFAULTS, "max_tokens": -1, **(fields.model_extra or {})}
+    for name, value in (fields.options or {}).items():
+        if name not in _PLACING:
+            data[_OPTIONS.get(name, name)] = value
+    limit = data["max_tokens"]
+    if isinstance(limit, int) and limit < 0:
+        data["max_tokens"] = -1
+    data["stream"] = fields.stream
+    if fields.format:
+        data["response_format"] = _format(fields.format)
+    return data
+
+
+def _format(form: str | dict[str, Any]) -> dict[str, Any]:
+    if isinstance(form, dict):
+        return {"type": "json_schema", "json_schema": {"name": "answer", "schema": form,
+                                                       "strict": True}}  # fmt: skip
+    if form != "json":
+        raise BadRequest(f"format is {form!r:.60}; it must be json or a schema", "format")
+    return {"type": "json_object"}
+
+
+def _messages(messages: list[OllamaMessage]) -> list[dict[str, Any]]:
+    """The messages with OpenAI's fields. Results follow the calls in their order."""
+    told: list[dict[str, Any]] = []
+    waiting: list[tuple[str, str]] = []  # id and name of calls without a result
+    for index, message in enumerate(messages):
+        if message.images:
+            raise BadRequest(f"messages[{index}].images is given; this server reads text only",
+                             f"messages[{index}].images", "unsupported_value")  # fmt: skip
+        plain: dict[str, Any] = {"role": message.role, "content": message.content}
+        if message.tool_calls:
+            plain["tool_calls"] = [
+                _call(index, i, call) for i, call in enumerate(message.tool_calls)
+            ]
+            waiting = [(call["id"], call["function"]["name"]) for call in plain["tool_calls"]]
+        elif message.role == "tool":
+            found = next((one for one in waiting if one[1] == message.tool_name), None)
+            found = found or (waiting[0] if waiting else (f"call_{index}", message.tool_name or ""))
+            waiting = [one for one in waiting if one is not found]
+            plain["tool_call_id"] = found[0]
+            plain["name"] = message.tool_name or found[1]
+        told.append(plain)
+    return told
+
+
+def _call(index: int, i: int, call: dict[str, Any]) -> dict[str, Any]:
+    function = call.get("function")
+    path = f"messages[{index}].tool_calls[{i}].function"
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise BadRequest(f"{path} must have a name", path)
+    arguments = function.get("arguments") or {}
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return {
+        "id": call.get("id") or f"call_{index}_{i}",
+        "type": "function",
+        "function": {"name": function["name"], "arguments": text},
+    }
+
+
+class _OllamaForm(ReplyForm):
+    """Writes replies as lines of JSON."""
+
+    media_type = "application/x-ndjson"
+    heartbeat = b""  # clients read every line as JSON
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._calls: dict[int, dict[str, Any]] = {}
+
+    def whole(self, reply: dict[str, Any]) -> dict[str, Any]:
+        (choice,) = reply["choices"]
+        message = choice.get("message") or {"content": choice["text"]}
+        calls = [_shown_call(call["function"]) for call in message.get("tool_calls") or ()]
+        head = self._piece(reply, message["content"] or "", message.get("reasoning_content"), calls)
+        return head | _end(reply, choice["finish_reason"])
+
+    def chunk(self, chunk: dict[str, Any]) -> bytes:
+        if not chunk["choices"]:
+            return b""
+        (choice,) = chunk["choices"]
+        delta = choice.get("delta")
+        text = choice["text"] if delta is None else delta.get("content") or ""
+        thought = None if delta is None else delta.get("reasoning_content")
+        for call in () if delta is None else delta.get("tool_calls") or ():
+            known = self._calls.setdefault(call["index"], {"name": "", "arguments": ""})
+            known["name"] = known["name"] or call["function"].get("name") or ""
+            known["arguments"] += call["function"].get("arguments") or ""
+        lines = b""
+        reason = choice["finish_reason"]
+        if text or thought:
+            lines += self._line(self._piece(chunk, text, thought, []) | {"done": False})
+        if reason is not None:
+            if self._calls:
+                calls = [_shown_call(call) for call in self._calls.values()]
+                lines += self._line(self._piece(chunk, "", None, calls) | {"done": False})
+            lines += self._line(self._piece(chunk, "", None, []) | _end(chunk, reason))
+        return lines
+
+    def end(self) -> bytes:
+        return b""
+
+    def error(self, error: ApiError) -> bytes:
+        return self._line({"error": error.message})
+
+    def _line(self, value: dict[str, Any]) -> bytes:
+        return encode(value) + b"\n"
+
+    def _piece(
+        self,
+        reply: dict[str, Any],
+        text: str,
+        thought: str | None,
+        calls: list[dict[str, Any]],
+    ) -> dict[str, Any]:
+        head = {"model": reply["model"], "created_at": _now()}
+        added = {"thinking": thought} if thought else {}
+        if self._kind == "generate":
+            return {**head, "response": text, **added}
+        message: dict[str, Any] = {"role": "assistant", "content": text, **added}
+        if calls:
+            message["tool_calls"] = calls
+        return {**head, "message": message}
+
+
+def _shown_call(function: dict[str, Any]) -> dict[str, Any]:
+    try:
+        arguments = json.loads(function["arguments"] or "{}")
+    except ValueError:  # cut off by max_tokens
+        arguments = {}
+    return {"function": {"name": function["name"], "arguments": arguments}}
+
+
+def _end(reply: dict[str, Any], reason: str) -> dict[str, Any]:
+    timings = reply["timings"]
+
+    def ns(name: str) -> int:
+        return round(1e6 * float(timings[name]))
+
+    return {
+        "done": True,
+        "done_reason": "length" if reason == "length" else "stop",
+        "total_duration": ns("prompt_ms") + ns("predicted_ms"),
+        "load_duration": 0,
+        "prompt_eval_count": timings["prompt_n"] + timings["cache_n"],
+        "prompt_eval_duration": ns("prompt_ms"),
+        "eval_count": timings["predicted_n"],
+        "eval_duration": ns("predicted_ms"),
+    }
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
+
+
+def version() -> dict[str, Any]:
+    """``GET /api/version``: the version of this package."""
+    return {"version": _core.__version__}
+
+
+def _details(engine: Engine) -> dict[str, Any]:
+    architecture = engine.metadata.get("general.architecture", "")
+    return {
+        "parent_model": "",
+        "format": "gguf",
+        "family": architecture,
+        "families": [architecture],
+        "parameter_size": engine.metadata.get("general.size_label", ""),
+        "quantization_level": "",
+    }
+
+
+def tags(engine: Engine, model: str, created: int) -> dict[str, Any]:
+    """``GET /api/tags`` and ``/api/ps``: the one model of this server."""
+    at = datetime.fromtimestamp(created, timezone.utc).isoformat().replace("+00:00", "Z")
+    entry = {
+        "name": model,
+        "model": model,
+        "modified_at": at,
+        "size": 0,
+        "digest": "",
+        "details": _details(engine),
+    }
+    return {"models": [entry]}
+
+
+def shown(engine: Engine) -> dict[str, Any]:
+    """``POST /api/show``."""
+    can = ["completion"]
+    template = engine.chat_template or ""
+    if "tools" in template:
+        can.append("tools")
+    if engine.fim_tokens is not None:
+        can.append("insert")
+    return {
+        "modelfile": "",
+        "parameters": "",
+        "template": template,
+        "details": _details(engine),
+        "model_info": {
+            name: value
+            for name, value in engine.metadata.items()
+            if name != "tokenizer.chat_template"
+        },
+        "capabilities": can,
+    }

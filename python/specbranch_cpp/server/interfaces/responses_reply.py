@@ -1,0 +1,229 @@
+"""Replies of ``/v1/responses``, whole and as a stream of events."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp.server.interfaces.call import ReplyForm
+from specbranch_cpp.server.streams import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from specbranch_cpp.server.errors import ApiError
+
+__all__ = ["ResponseForm"]
+
+
+class ResponseForm(ReplyForm):
+    """Writes chat completions as responses.
+
+    Args:
+        echoed: the fields of the request that the response repeats.
+        streamed: whether the reply is a stream.
+    """
+
+    def __init__(self, echoed: dict[str, Any], *, streamed: bool) -> None:
+        self._echoed = echoed
+        self._streamed = streamed
+        self._id = _new_id("resp")
+        self._created = 0
+        self._model = ""
+        self._number = 0
+        self._output: list[dict[str, Any]] = []  # finished items
+        self._open: dict[str, Any] | None = None  # the item that grows
+        self._last: dict[str, Any] | None = None
+
+    def whole(self, reply: dict[str, Any]) -> dict[str, Any]:
+        (choice,) = reply["choices"]
+        message = choice["message"]
+        thought = message.get("reasoning_content")
+        if thought:
+            self._output.append(_reasoning(_new_id("rs"), thought))
+        if message["content"] or not message.get("tool_calls"):
+            self._output.append(_message(_new_id("msg"), message["content"] or ""))
+        for call in message.get("tool_calls") or ():
+            self._output.append(
+                _function_call(call["id"], call["function"]["name"], call["function"]["arguments"])
+            )
+        self._created, self._model = reply["created"], reply["model"]
+        return self._response(choice["finish_reason"], reply)
+
+    def chunk(self, chunk: dict[str, Any]) -> bytes:
+        return b"".join(self._events(chunk))
+
+    def end(self) -> bytes:
+        assert self._last is not None
+        (choice,) = self._last["choices"]
+        response = self._response(choice["finish_reason"], self._last)
+        return self._event(f"response.{response['status']}", response=response)
+
+    def error(self, error: ApiError) -> bytes:
+        return self._event("error", code=error.code, message=error.message, param=error.param)
+
+    def _events(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        if self._number == 0:
+            self._created, self._model = chunk["created"], chunk["model"]
+            for name in ("created", "in_progress"):
+                yield self._event(f"response.{name}", response=self._response(None, None))
+        if not chunk["choices"]:
+            return
+        (choice,) = chunk["choices"]
+        delta = choice["delta"]
+        if delta.get("reasoning_content"):
+            yield from self._grow("reasoning", delta["reasoning_content"])
+        if delta.get("content"):
+            yield from self._grow("message", delta["content"])
+        for call in delta.get("tool_calls") or ():
+            yield from self._call(call)
+        if choice["finish_reason"] is not None:
+            yield from self._close()
+            if not self._output:
+                yield from self._grow("message", "")
+                yield from self._close()
+            self._last = chunk
+
+    def _grow(self, kind: str, text: str) -> Iterator[bytes]:
+        """Text of the answer, or of the thought before it."""
+        if self._open is None or self._open["type"] != kind:
+            yield from self._close()
+            yield from self._begin(
+                _message(_new_id("msg"), "") if kind == "message" else _reasoning(_new_id("rs"), "")
+            )
+        assert self._open is not None
+        part = self._open["content"][0]
+        part["text"] += text
+        if text:
+            yield self._event(f"{_event_of(kind)}.delta", **self._place, content_index=0,
+                              delta=text, **_logprobs(kind))  # fmt: skip
+
+    def _call(self, call: dict[str, Any]) -> Iterator[bytes]:
+        """A call, or more of its arguments."""
+        function = call.get("function") or {}
+        if call.get("id"):
+            yield from self._close()
+            yield from self._begin(_function_call(call["id"], function.get("name", ""), ""))
+        if self._open is None or self._open["type"] != "function_call":
+            return
+        text = function.get("arguments") or ""
+        self._open["arguments"] += text
+        if text:
+            yield self._event("response.function_call_arguments.delta", **self._place, delta=text)
+
+    def _begin(self, item: dict[str, Any]) -> Iterator[bytes]:
+        self._open = item
+        content = item.get("content")
+        shown = item | {"status": "in_progress"} | ({"content": []} if content else {})
+        yield self._event("response.output_item.added", output_index=len(self._output), item=shown)
+        if content:
+            yield self._event("response.content_part.added", **self._place, content_index=0,
+                              part=dict(content[0]))  # fmt: skip
+
+    def _close(self) -> Iterator[bytes]:
+        item = self._open
+        if item is None:
+            return
+        if item["type"] == "function_call":
+            yield self._event(
+                "response.function_call_arguments.done",
+                **self._place,
+                name=item["name"],
+                arguments=item["arguments"],
+            )
+        else:
+            (part,) = item["content"]
+            kind = item["type"]
+            yield self._event(f"{_event_of(kind)}.done", **self._place, content_index=0,
+                              text=part["text"], **_logprobs(kind))  # fmt: skip
+            yield self._event("response.content_part.done", **self._place, content_index=0,
+                              part=part)  # fmt: skip
+        yield self._event("response.output_item.done", output_index=len(self._output), item=item)
+        self._output.append(item)
+        self._open = None
+
+    @property
+    def _place(self) -> dict[str, Any]:
+        assert self._open is not None
+        return {"item_id": self._open["id"], "output_index": len(self._output)}
+
+    def _event(self, kind: str, **fields: Any) -> bytes:
+        data = encode({"type": kind, "sequence_number": self._number, **fields})
+        self._number += 1
+        return b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
+
+    def _response(self, reason: str | None, reply: dict[str, Any] | None) -> dict[str, Any]:
+        """The response object; without a reply it is still in progress."""
+        cut = reason in ("length", "cancelled")
+        status = "in_progress" if reply is None else "incomplete" if cut else "completed"
+        response = {
+            "id": self._id,
+            "object": "response",
+            "created_at": self._created,
+            "status": status,
+            "error": None,
+            "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+            "model": self._model,
+            "output": list(self._output),
+            **self._echoed,
+            "usage": None,
+        }
+        if reply is not None:
+            response["usage"] = _usage(reply["timings"])
+            response |= {name: reply[name] for name in ("timings", "seed", "mode")}
+        return response
+
+
+def _usage(timings: dict[str, Any]) -> dict[str, Any]:
+    n_prompt = timings["prompt_n"] + timings["cache_n"]
+    return {
+        "input_tokens": n_prompt,
+        "input_tokens_details": {"cached_tokens": timings["cache_n"]},
+        "output_tokens": timings["predicted_n"],
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": n_prompt + timings["predicted_n"],
+    }
+
+
+def _new_id(prefix: str) -> str:
+    return f"{prefix}_{secrets.token_hex(12)}"
+
+
+def _message(name: str, text: str) -> dict[str, Any]:
+    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    return {
+        "id": name,
+        "type": "message",
+        "status": "completed",
+        "role": "assistant",
+        "content": [part],
+    }
+
+
+def _reasoning(name: str, text: str) -> dict[str, Any]:
+    return {
+        "id": name,
+        "type": "reasoning",
+        "status": "completed",
+        "summary": [],
+        "content": [{"type": "reasoning_text", "text": text}],
+    }
+
+
+def _function_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
+    return {
+        "id": _new_id("fc"),
+        "type": "function_call",
+        "status": "completed",
+        "call_id": call_id,
+        "name": name,
+        "arguments": arguments,
+    }
+
+
+def _event_of(kind: str) -> str:
+    return "response.output_text" if kind == "message" else "response.reasoning_text"
+
+
+def _logprobs(kind: str) -> dict[str, Any]:
+    return {"logprobs": []} if kind == "message" else {}

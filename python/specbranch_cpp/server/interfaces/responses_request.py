@@ -1,0 +1,209 @@
+"""``POST /v1/responses``: turns a body into messages.
+
+Stateless: the client sends the whole conversation. https://platform.openai.com/docs/api-reference/responses
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import Field
+
+from specbranch_cpp.server.errors import BadRequest
+from specbranch_cpp.server.interfaces.call import Body, InterfaceCall, Size, call_of
+from specbranch_cpp.server.interfaces.responses_reply import ResponseForm
+
+__all__ = ["ResponseFields", "response_call"]
+
+_HARMLESS = frozenset(
+    {
+        "background",
+        "include",
+        "max_tool_calls",
+        "reasoning",
+        "safety_identifier",
+        "stream_options",
+        "truncation",
+    }
+)
+_ROLES = ("user", "assistant", "system", "developer")
+_TEXTS = ("input_text", "output_text", "text", "summary_text", "refusal")
+
+
+class Text(Body):
+    """The format of the answer."""
+
+    format: dict[str, Any] | None = None
+
+
+class ResponseFields(Body):
+    """The fields whose names or values differ from those of a chat."""
+
+    input: Union[str, Annotated[list[dict[str, Any]], Field(min_length=1)]]  # noqa: UP007
+    instructions: str | None = None
+    max_output_tokens: Size | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: Union[str, dict[str, Any], None] = None  # noqa: UP007
+    text: Text | None = None
+    stream: bool | None = None
+    previous_response_id: str | None = None
+    conversation: Union[str, dict[str, Any], None] = None  # noqa: UP007
+    prompt: dict[str, Any] | None = None
+    background: bool | None = None
+    metadata: dict[str, str] | None = None
+
+
+def response_call(fields: ResponseFields) -> InterfaceCall:
+    """The call of a chat for a body.
+
+    Raises:
+        BadRequest: the body refers to a state of the server, or has what this server cannot do.
+    """
+    for name in ("previous_response_id", "conversation", "prompt"):
+        if getattr(fields, name) is not None:
+            raise BadRequest(
+                f"{name} is given, but this server keeps no responses; send the whole conversation "
+                "as input",
+                name,
+                "unsupported_value",
+            )
+    if fields.background:
+        raise BadRequest("background is true; it must be false", "background", "unsupported_value")
+    data: dict[str, Any] = dict(fields.model_extra or {})
+    data["messages"] = _messages(fields)
+    data["max_completion_tokens"] = fields.max_output_tokens
+    data["stream"] = fields.stream
+    data["tools"] = None if fields.tools is None else [_tool(i, t) for i, t in _numbered(fields)]
+    data["tool_choice"] = _choice(fields.tool_choice)
+    data["response_format"] = _format(fields.text)
+    form = ResponseForm(_echoed(fields), streamed=bool(fields.stream))
+    return call_of(data, form, chat=True, harmless=_HARMLESS)
+
+
+def _numbered(fields: ResponseFields) -> list[tuple[int, dict[str, Any]]]:
+    return list(enumerate(fields.tools or []))
+
+
+def _messages(fields: ResponseFields) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = []
+    if fields.instructions is not None:
+        messages.append({"role": "system", "content": fields.instructions})
+    if isinstance(fields.input, str):
+        return [*messages, {"role": "user", "content": fields.input}]
+    for index, item in enumerate(fields.input):
+        _add_item(messages, f"input[{index}]", item)
+    return messages
+
+
+def _add_item(messages: list[dict[str, Any]], name: str, item: dict[str, Any]) -> None:
+    """Adds a message, a call or its result; calls of one turn become one message."""
+    kind = item.get("type", "message")
+    if kind == "message":
+        role = item.get("role")
+        if role not in _ROLES:
+            raise BadRequest(f"{name}.role is {role!r:.60}; it must be one of {', '.join(_ROLES)}",
+                             f"{name}.role", "invalid_value")  # fmt: skip
+        messages.append({"role": role, "content": _content(name, item.get("content"))})
+    elif kind == "function_call":
+        call = {
+            "id": _text(name, item, "call_id"),
+            "type": "function",
+            "function": {
+                "name": _text(name, item, "name"),
+                "arguments": _text(name, item, "arguments"),
+            },
+        }
+        last = messages[-1] if messages else {}
+        if last.get("role") == "assistant":
+            last.setdefault("tool_calls", []).append(call)
+        else:
+            messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
+    elif kind == "function_call_output":
+        messages.append(
+            {
+                "role": "tool",
+                "tool_call_id": _text(name, item, "call_id"),
+                "content": _content(name, item.get("output"), "output"),
+            }
+        )
+    elif kind != "reasoning":  # a thought of an earlier turn: templates leave it out, too
+        raise BadRequest(
+            f"{name}.type is {kind!r:.60}; it must be message, function_call, "
+            "function_call_output or reasoning",
+            f"{name}.type",
+            "unsupported_value",
+        )
+
+
+def _content(name: str, content: Any, field: str = "content") -> str:
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise BadRequest(f"{name}.{field} must be a text or a list of parts", f"{name}.{field}",
+                         "invalid_value")  # fmt: skip
+    texts = []
+    for index, part in enumerate(content):
+        path = f"{name}.{field}[{index}]"
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind not in _TEXTS:
+            raise BadRequest(f"{path}.type is {kind!r:.60}; this server reads text only",
+                             f"{path}.type", "unsupported_value")  # fmt: skip
+        texts.append(_text(path, part, "refusal" if kind == "refusal" else "text"))
+    return "".join(texts)
+
+
+def _text(name: str, item: dict[str, Any], field: str) -> str:
+    value = item.get(field)
+    if not isinstance(value, str):
+        raise BadRequest(f"{name}.{field} must be a text", f"{name}.{field}", "invalid_value")
+    return value
+
+
+def _tool(index: int, tool: dict[str, Any]) -> dict[str, Any]:
+    """A function as chats name it: one level deeper."""
+    kind = tool.get("type")
+    if kind != "function":
+        raise BadRequest(
+            f"tools[{index}].type is {kind!r:.60}; it must be function: this server runs no tools "
+            "itself",
+            f"tools[{index}].type",
+            "unsupported_value",
+        )
+    function = {name: value for name, value in tool.items() if name != "type" and value is not None}
+    return {"type": "function", "function": function}
+
+
+def _choice(choice: str | dict[str, Any] | None) -> Any:
+    if isinstance(choice, dict) and choice.get("type") == "function" and "name" in choice:
+        return {"type": "function", "function": {"name": choice["name"]}}
+    return choice
+
+
+def _format(text: Text | None) -> dict[str, Any] | None:
+    if text is None or text.format is None:
+        return None
+    kind: Literal["json_schema"] | Any = text.format.get("type")
+    if kind != "json_schema":
+        return dict(text.format)
+    schema = {name: value for name, value in text.format.items() if name != "type"}
+    return {"type": "json_schema", "json_schema": schema}
+
+
+def _echoed(fields: ResponseFields) -> dict[str, Any]:
+    """The fields of the request that the response repeats."""
+    extra = fields.model_extra or {}
+    return {
+        "instructions": fields.instructions,
+        "max_output_tokens": fields.max_output_tokens,
+        "metadata": fields.metadata or {},
+        "parallel_tool_calls": extra.get("parallel_tool_calls", True),
+        "previous_response_id": None,
+        "reasoning": {"effort": None, "summary": None},
+        "store": False,
+        "temperature": extra.get("temperature"),
+        "text": {"format": (fields.text and fields.text.format) or {"type": "text"}},
+        "tool_choice": fields.tool_choice or "auto",
+        "tools": fields.tools or [],
+        "top_p": extra.get("top_p"),
+        "truncation": "disabled",
+    }

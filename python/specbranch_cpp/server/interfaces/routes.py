@@ -1,0 +1,133 @@
+"""The routes of the interfaces of other servers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+
+from specbranch_cpp.server.errors import ApiError
+from specbranch_cpp.server.interfaces import llama_server, ollama
+from specbranch_cpp.server.interfaces.call import Body
+from specbranch_cpp.server.interfaces.responses_request import ResponseFields, response_call
+from specbranch_cpp.server.requests import check_model, read_object
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from fastapi import FastAPI
+
+    from specbranch_cpp.engine import Engine
+    from specbranch_cpp.server.interfaces.call import InterfaceCall
+    from specbranch_cpp.server.model_card import ModelCard
+
+__all__ = ["add_interfaces"]
+
+READ = ["GET", "HEAD"]
+
+BodyT = TypeVar("BodyT", bound=Body)
+Answer = "Callable[[Request, InterfaceCall], Awaitable[Response]]"
+
+
+def add_interfaces(
+    app: FastAPI,
+    engine: Engine,
+    model: ModelCard,
+    max_depth: int,
+    answer: Callable[[Request, InterfaceCall], Awaitable[Response]],
+) -> None:
+    """Adds the routes.
+
+    Args:
+        app: the application.
+        engine: the engine that it serves.
+        model: what the server says of its model.
+        max_depth: largest depth of a body.
+        answer: queues a call and replies.
+    """
+
+    async def read(kind: type[BodyT], request: Request) -> BodyT:
+        return check_model(kind, read_object(await request.body(), max_depth))
+
+    _add_llama_server(app, engine, model, read, answer)
+    _add_ollama(app, engine, model, read, answer)
+
+    @app.post("/v1/responses")
+    async def responses(request: Request) -> Response:
+        return await answer(request, response_call(await read(ResponseFields, request)))
+
+    @app.api_route("/v1/responses/{name:path}", methods=[*READ, "DELETE"])
+    async def one_response(name: str) -> Response:
+        raise ApiError(404, f"response {name!r:.100} is not here: this server keeps no responses",
+                       code="not_found")  # fmt: skip
+
+    @app.post("/v1/embeddings")
+    async def embeddings() -> Response:
+        raise ApiError(
+            501,
+            "this server generates text and makes no embeddings; serve an embedding model with "
+            "another server",
+            code="unsupported_endpoint",
+        )
+
+
+def _add_llama_server(
+    app: FastAPI,
+    engine: Engine,
+    model: ModelCard,
+    read: Callable[[type[Any], Request], Awaitable[Any]],
+    answer: Callable[[Request, InterfaceCall], Awaitable[Response]],
+) -> None:
+    @app.post("/completion")
+    async def completion(request: Request) -> Response:
+        fields = await read(llama_server.CompletionFields, request)
+        return await answer(request, llama_server.completion(engine, fields))
+
+    @app.post("/infill")
+    async def infill(request: Request) -> Response:
+        fields = await read(llama_server.InfillFields, request)
+        return await answer(request, llama_server.infill(engine, fields))
+
+    @app.post("/tokenize")
+    async def tokenize(request: Request) -> JSONResponse:
+        fields = await read(llama_server.TextFields, request)
+        return JSONResponse(llama_server.tokenized(engine, fields))
+
+    @app.post("/detokenize")
+    async def detokenize(request: Request) -> JSONResponse:
+        fields = await read(llama_server.TokenFields, request)
+        return JSONResponse(llama_server.detokenized(engine, fields))
+
+    @app.api_route("/props", methods=READ)
+    async def props() -> JSONResponse:
+        return JSONResponse(llama_server.props(engine, model.id))
+
+
+def _add_ollama(
+    app: FastAPI,
+    engine: Engine,
+    model: ModelCard,
+    read: Callable[[type[Any], Request], Awaitable[Any]],
+    answer: Callable[[Request, InterfaceCall], Awaitable[Response]],
+) -> None:
+    @app.post("/api/chat")
+    async def chat(request: Request) -> Response:
+        return await answer(request, ollama.chat(await read(ollama.ChatFields, request)))
+
+    @app.post("/api/generate")
+    async def generate(request: Request) -> Response:
+        return await answer(request, ollama.generate(await read(ollama.GenerateFields, request)))
+
+    @app.api_route("/api/version", methods=READ)
+    async def version() -> JSONResponse:
+        return JSONResponse(ollama.version())
+
+    @app.api_route("/api/tags", methods=READ)
+    @app.api_route("/api/ps", methods=READ)
+    async def tags() -> JSONResponse:
+        return JSONResponse(ollama.tags(engine, model.id, model.created))
+
+    @app.post("/api/show")
+    async def show() -> JSONResponse:
+        return JSONResponse(ollama.shown(engine))

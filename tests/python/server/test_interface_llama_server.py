@@ -1,0 +1,175 @@
+"""llama-server's own endpoints, as llama.vim and llama.vscode use them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.python.support.server_models import PROMPT, SAMPLING, chatting, completion
+from tests.python.support.server_support import Running, events, serving, told
+from tests.python.support.tiny_gguf import write_tiny_gguf
+
+from specbranch_cpp import Engine
+from specbranch_cpp.server.interfaces.llama_server import ExtraFile, _files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ASKED = {"n_predict": 24, "temperature": 0.7, "seed": 11}
+
+
+@pytest.fixture(scope="module")
+def models(pair: tuple[Path, Path]) -> Iterator[Engine]:
+    with chatting(pair) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def server(models: Engine) -> Iterator[Running]:
+    with serving(models, request_timeout_s=60) as running:
+        yield running
+
+
+def post(server: Running, path: str, **fields: Any) -> dict[str, Any]:
+    reply = server.client.post(path, json=fields)
+    assert reply.status_code == 200, reply.text
+    content: dict[str, Any] = reply.json()
+    return content
+
+
+def streamed(server: Running, path: str, **fields: Any) -> list[dict[str, Any]]:
+    reply = server.client.post(path, json={**fields, "stream": True})
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    return [json.loads(data) for data in events(reply.text)]
+
+
+def test_completion(server: Running, models: Engine) -> None:
+    expected = completion(models, PROMPT, **SAMPLING | {"max_tokens": 24})
+    reply = post(server, "/completion", prompt=PROMPT, **ASKED)
+    assert reply["content"] == expected["choices"][0]["text"]
+    assert (reply["stop"], reply["stop_type"], reply["truncated"]) == (True, "limit", False)
+    assert reply["tokens_predicted"] == 24
+    assert reply["tokens_evaluated"] == expected["usage"]["prompt_tokens"]
+    assert reply["prompt"] == PROMPT
+    assert reply["generation_settings"]["seed"] == 11
+    assert reply["timings"]["predicted_n"] == 24
+    chunks = streamed(server, "/completion", prompt=PROMPT, **ASKED)
+    assert "".join(chunk["content"] for chunk in chunks) == reply["content"]
+    assert [chunk["stop"] for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert chunks[-1]["has_new_line"] == ("\n" in reply["content"])
+
+
+def test_a_prompt_of_texts_and_tokens(server: Running, models: Engine) -> None:
+    tokens = models.tokenize(PROMPT)
+    expected = post(server, "/completion", prompt=PROMPT, **ASKED)["content"]
+    assert post(server, "/completion", prompt=tokens, **ASKED)["content"] == expected
+    head, tail = models.detokenize(tokens[:3]), models.detokenize(tokens[3:])
+    mixed = [head, *tokens[3:]]
+    assert post(server, "/completion", prompt=mixed, **ASKED)["content"] == expected
+    mixed = [*tokens[:3], tail]
+    assert post(server, "/completion", prompt=mixed, **ASKED)["content"] == expected
+    told(server.client.post("/completion", json={"prompt": []}), 400, None)
+    told(server.client.post("/completion", json={"prompt": [10**7]}), 400, "invalid_value")
+
+
+def test_0_tokens_read_the_prompt_for_later(server: Running) -> None:
+    prompt = PROMPT + "    if n < 2:\n        return n\n" * 20
+    reply = post(server, "/completion", prompt=prompt, n_predict=0, samplers=[], cache_prompt=True)
+    assert reply["content"] == ""
+    assert reply["tokens_evaluated"] > 128
+    later = post(server, "/completion", prompt=prompt, n_predict=1)
+    assert later["timings"]["cache_n"] > 100
+    (last,) = streamed(server, "/completion", prompt=prompt, n_predict=0)
+    assert (last["content"], last["stop"]) == ("", True)
+
+
+def test_wrong_fields_are_named(server: Running) -> None:
+    client = server.client
+    reply = client.post("/completion", json={"prompt": "x", "n_probs": 3})
+    assert told(reply, 400, "unsupported_value")["param"] == "n_probs"
+    reply = client.post("/completion", json={"prompt": "x", "n_predict": "3"})
+    assert told(reply, 400, "invalid_value")["param"] == "n_predict"
+    reply = client.post("/completion", json={"prompt": "x", "top_p": 3})
+    assert told(reply, 400, "invalid_value")["param"] == "top_p"
+    reply = client.post("/completion", json={"prompt": "x", "n_predict": 1, "strange": 3})
+    assert reply.headers["x-ignored-fields"] == "strange"
+    harmless = {"id_slot": 0, "t_max_prompt_ms": 500, "t_max_predict_ms": 500}
+    reply = client.post("/completion", json={"prompt": "x", "n_predict": 1, **harmless})
+    assert "x-ignored-fields" not in reply.headers
+
+
+def test_infill(tmp_path: Path) -> None:
+    names = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+    path = write_tiny_gguf(tmp_path / "fim.gguf", control_tokens=names)
+    fields: dict[str, Any] = {"n_predict": 8, "temperature": 0.0, "seed": 1}
+    with Engine(path, n_ctx=256, n_threads=1) as engine, serving(engine) as server:
+        expected = completion(engine, "def f(", suffix=")\n", max_tokens=8, temperature=0.0, seed=1)
+        reply = post(server, "/infill", input_prefix="def ", prompt="f(", input_suffix=")\n",
+                     **fields)  # fmt: skip
+        assert reply["content"] == expected["choices"][0]["text"]
+        extra = [{"filename": "a.py", "text": "abc " * 10}]
+        more = post(server, "/infill", input_prefix="def f(", input_suffix=")\n",
+                    input_extra=extra, **fields)  # fmt: skip
+        assert more["tokens_evaluated"] > reply["tokens_evaluated"] + 10
+        assert more["prompt"].index("abc") < more["prompt"].index("def f(")
+        # Of too much, the last part fits.
+        extra = [{"text": "abc " * 500}]
+        full = post(server, "/infill", input_prefix="def f(", input_suffix=")\n",
+                    input_extra=extra, **fields)  # fmt: skip
+        assert full["tokens_evaluated"] + 8 == 256
+
+
+def test_other_files_have_the_marks_of_the_model(real_models: Path) -> None:
+    path = next(iter(sorted(real_models.glob("qwen2.5-coder-0.5b*q4_0.gguf"))))
+    with Engine(path, n_ctx=512, n_threads=1) as engine:
+        tokens = _files(engine, [ExtraFile(text="x = 1", filename="a.py")])
+        assert engine.detokenize(tokens, special=True) == (
+            "<|repo_name|>project\n<|file_sep|>a.py\nx = 1\n<|file_sep|>"
+        )
+
+
+def test_a_model_that_cannot_fill_in_says_so(server: Running) -> None:
+    reply = server.client.post("/infill", json={"input_prefix": "a", "input_suffix": "b"})
+    assert "fill-in-the-middle" in told(reply, 400, "unsupported_value")["message"]
+
+
+def test_tokenize(server: Running, models: Engine) -> None:
+    tokens = post(server, "/tokenize", content=PROMPT)["tokens"]
+    assert tokens == models.tokenize(PROMPT, add_bos=False, special=True)
+    assert post(server, "/detokenize", tokens=tokens) == {"content": PROMPT}
+    pieces = post(server, "/tokenize", content=PROMPT, with_pieces=True)["tokens"]
+    assert [one["id"] for one in pieces] == tokens
+    assert "".join(one["piece"] for one in pieces) == PROMPT
+    begin = post(server, "/tokenize", content=PROMPT, add_special=True)["tokens"]
+    assert begin == models.tokenize(PROMPT, special=True)
+    told(server.client.post("/tokenize", json={}), 400, "missing_required_parameter")
+    told(server.client.post("/detokenize", json={"tokens": [-1]}), 400, "invalid_value")
+
+
+def test_props(server: Running, models: Engine) -> None:
+    found = server.client.get("/props").json()
+    assert found["default_generation_settings"]["n_ctx"] == models.n_ctx
+    assert found["total_slots"] == 1
+    assert found["chat_template"] == models.chat_template
+    assert "/" not in found["model_path"]
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/chat/completions", "use /v1/chat/completions: the base URL must end in /v1"),
+        ("/models", "use /v1/models: the base URL must end in /v1"),
+        ("/v1/v1/completions", "use /v1/completions: the base URL has /v1 twice"),
+        ("/v1/infill", "use /infill, without /v1"),
+        ("/nothing", "this path does not exist"),
+    ],
+)
+def test_a_wrong_base_url_is_explained(server: Running, path: str, hint: str) -> None:
+    assert told(server.client.post(path, json={}), 404, "not_found")["message"].endswith(hint)
+
+
+def test_no_embeddings(server: Running) -> None:
+    reply = server.client.post("/v1/embeddings", json={"input": "x"})
+    assert "makes no embeddings" in told(reply, 501, "unsupported_endpoint")["message"]

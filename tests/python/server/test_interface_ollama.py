@@ -1,0 +1,124 @@
+"""Ollama's own client against the running server."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.python.support.server_models import MESSAGES, PROMPT, chat, chatting, completion
+from tests.python.support.server_support import Running, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from specbranch_cpp import Engine
+
+ollama = pytest.importorskip("ollama")
+
+SAMPLING: dict[str, Any] = {"temperature": 0.7, "seed": 11, "top_p": 0.95, "min_p": 0.05}
+OPTIONS = {**SAMPLING, "num_predict": 30, "num_ctx": 512}
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"size": {"enum": [1, 2, 5]}},
+    "required": ["size"],
+}
+TOOL: Any = {
+    "type": "function",
+    "function": {"name": "measure", "description": "Measures.", "parameters": SCHEMA},
+}
+
+
+@pytest.fixture(scope="module")
+def models(pair: tuple[Path, Path]) -> Iterator[Engine]:
+    with chatting(pair) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def server(models: Engine) -> Iterator[Running]:
+    with serving(models, alias="own", request_timeout_s=60) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Running) -> Iterator[Any]:
+    client = ollama.Client(host=server.url)
+    yield client
+    client._client.close()
+
+
+def test_the_model(client: Any, models: Engine) -> None:
+    (model,) = client.list().models
+    assert model.model == "own"
+    assert client.ps().models[0].model == "own"
+    shown = client.show("own")
+    assert "completion" in shown.capabilities
+    assert shown.template == models.chat_template
+    assert shown.modelinfo["general.architecture"] == models.metadata["general.architecture"]
+
+
+def test_chat(client: Any, models: Engine) -> None:
+    expected = chat(models, MESSAGES, max_tokens=30, **SAMPLING)
+    text = expected["choices"][0]["message"]["content"]
+    reply = client.chat("own", MESSAGES, options=OPTIONS)
+    assert reply.message.content == text
+    assert (reply.done, reply.done_reason) == (True, "length")
+    assert reply.eval_count == 30
+    assert reply.prompt_eval_count == expected["usage"]["prompt_tokens"]
+    parts = list(client.chat("own", MESSAGES, options=OPTIONS, stream=True))
+    assert "".join(part.message.content for part in parts) == text
+    assert [part.done for part in parts] == [False] * (len(parts) - 1) + [True]
+
+
+def test_generate(client: Any, models: Engine) -> None:
+    expected = chat(models, MESSAGES, max_tokens=30, **SAMPLING)
+    words = MESSAGES[0]["content"]
+    reply = client.generate("own", words, options=OPTIONS)
+    assert reply.response == expected["choices"][0]["message"]["content"]
+    raw = completion(models, PROMPT, max_tokens=30, **SAMPLING)["choices"][0]["text"]
+    assert client.generate("own", PROMPT, raw=True, options=OPTIONS).response == raw
+    parts = client.generate("own", PROMPT, raw=True, options=OPTIONS, stream=True)
+    assert "".join(part.response for part in parts) == raw
+
+
+def test_json(client: Any) -> None:
+    reply = client.chat("own", MESSAGES, format=SCHEMA, options=SAMPLING)
+    assert json.loads(reply.message.content)["size"] in (1, 2, 5)
+    reply = client.generate("own", "x", format="json", options=SAMPLING | {"num_predict": 60})
+    assert reply.response.lstrip().startswith("{")
+
+
+def test_calls_and_their_results(server: Running, client: Any) -> None:
+    # Ollama's interface has no tool_choice, but the server reads OpenAI's.
+    asked = {"model": "own", "messages": MESSAGES, "tools": [TOOL], "tool_choice": "required",
+             "options": SAMPLING}  # fmt: skip
+    whole = server.client.post("/api/chat", json={**asked, "stream": False}).json()
+    (call,) = whole["message"]["tool_calls"]
+    assert call["function"]["name"] == "measure"
+    assert isinstance(call["function"]["arguments"], dict)
+    lines = server.client.post("/api/chat", json=asked).text.splitlines()
+    parts = [json.loads(line) for line in lines]
+    calls = [one for part in parts for one in part["message"].get("tool_calls", ())]
+    assert calls == [call]
+    assert parts[-1]["done"]
+    history = [
+        *MESSAGES,
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_name": "measure", "content": "5 cm"},
+    ]
+    assert client.chat("own", history, options=OPTIONS).eval_count == 30
+
+
+def test_errors(client: Any, server: Running) -> None:
+    with pytest.raises(ollama.ResponseError, match="top_p is 3"):
+        client.chat("own", MESSAGES, options={"top_p": 3})
+    with pytest.raises(ollama.ResponseError, match="images is given; this server reads text"):
+        client.chat("own", [{"role": "user", "content": "x", "images": [b"png"]}])
+    with pytest.raises(ollama.ResponseError, match="this path does not exist"):
+        client.pull("other")
+    reply = server.client.post("/api/chat", json={"messages": []})
+    assert reply.json() == {"error": "messages is empty; it must have a message"}
+    reply = server.client.post("/api/generate", json={"prompt": "x", "context": [1, 2]})
+    assert "context is given" in reply.json()["error"]

@@ -1,0 +1,171 @@
+"""``/v1/responses`` with OpenAI's own client."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import openai
+import pytest
+from tests.python.support.server_models import MESSAGES, chat, chatting
+from tests.python.support.server_support import KEY, Running, serving, told
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from specbranch_cpp import Engine
+
+ASKED: dict[str, Any] = {"temperature": 0.7, "extra_body": {"seed": 11}}
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"size": {"enum": [1, 2, 5]}},
+    "required": ["size"],
+    "additionalProperties": False,
+}
+TOOL: Any = {"type": "function", "name": "measure", "parameters": SCHEMA, "strict": True}
+
+
+@pytest.fixture(scope="module")
+def models(pair: tuple[Path, Path]) -> Iterator[Engine]:
+    with chatting(pair) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def server(models: Engine) -> Iterator[Running]:
+    with serving(models, api_keys=(KEY,), request_timeout_s=60) as running:
+        running.client.headers["authorization"] = f"Bearer {KEY}"
+        yield running
+
+
+@pytest.fixture
+def client(server: Running) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as client:
+        yield client
+
+
+def test_a_text(client: openai.OpenAI, models: Engine) -> None:
+    expected = chat(models, MESSAGES, max_tokens=30, temperature=0.7, seed=11)
+    response = client.responses.create(
+        model="any", input="Sort a list of numbers.", max_output_tokens=30, **ASKED
+    )
+    assert response.output_text == expected["choices"][0]["message"]["content"]
+    assert response.status == "incomplete"
+    assert response.incomplete_details is not None
+    assert response.incomplete_details.reason == "max_output_tokens"
+    assert response.usage is not None
+    assert response.usage.input_tokens == expected["usage"]["prompt_tokens"]
+    assert response.usage.output_tokens == 30
+
+
+def test_a_stream(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {
+        "model": "any",
+        "instructions": "Be brief.",
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "Sort a list."}]},
+            {
+                "type": "message",
+                "role": "assistant",
+                "content": [{"type": "output_text", "text": "sorted(x)", "annotations": []}],
+            },
+            {"role": "user", "content": "Now the other way round."},
+        ],
+        "max_output_tokens": 20,
+        **ASKED,
+    }
+    whole = client.responses.create(**asked)
+    kinds = []
+    numbers = []
+    with client.responses.create(**asked, stream=True) as stream:
+        for event in stream:
+            kinds.append(event.type)
+            numbers.append(event.sequence_number)
+    assert event.type == "response.incomplete"
+    assert event.response.output_text == whole.output_text
+    assert numbers == list(range(len(numbers)))
+    assert kinds[:4] == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+    ]
+    assert set(kinds[4:-4]) == {"response.output_text.delta"}
+    assert kinds[-4:] == [
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.incomplete",
+    ]
+
+
+def test_a_schema(client: openai.OpenAI) -> None:
+    response = client.responses.create(
+        model="any",
+        input="Which size?",
+        text={"format": {"type": "json_schema", "name": "size", "schema": SCHEMA, "strict": True}},
+        **ASKED,
+    )
+    assert json.loads(response.output_text)["size"] in (1, 2, 5)
+    assert response.status == "completed"
+
+
+def test_tools(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {
+        "model": "any", "input": [{"role": "user", "content": "Measure it."}], "tools": [TOOL],
+        "tool_choice": {"type": "function", "name": "measure"}, **ASKED,
+    }  # fmt: skip
+    response = client.responses.create(**asked)
+    (call,) = response.output
+    assert call.type == "function_call"
+    assert call.name == "measure"
+    assert json.loads(call.arguments)["size"] in (1, 2, 5)
+    with client.responses.stream(**asked) as stream:
+        kinds = [event.type for event in stream]
+        (again,) = stream.get_final_response().output
+    assert again.type == "function_call"
+    assert again.arguments == call.arguments
+    assert "response.function_call_arguments.delta" in kinds
+    assert kinds[-1] == "response.completed"
+    # The client sends the call and its result back.
+    history = [
+        *asked["input"],
+        call.model_dump(exclude_none=True),
+        {"type": "function_call_output", "call_id": call.call_id, "output": "5 cm"},
+    ]
+    answer = client.responses.create(model="any", input=history, max_output_tokens=8, **ASKED)
+    assert answer.output_text
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"background": True}, "background"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"input": [{"type": "image", "role": "user"}]}, "input[0].type"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
+         "input[0].content[0].type"),
+        ({"input": [{"role": "robot", "content": "x"}]}, "input[0].role"),
+        ({"input": []}, "input"),
+        ({"max_output_tokens": "3"}, "max_output_tokens"),
+        ({"temperature": -1}, "temperature"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_named(server: Running, fields: dict[str, Any], param: str) -> None:
+    reply = server.client.post("/v1/responses", json={"input": "x", **fields})
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == param
+
+
+def test_no_response_is_kept(server: Running) -> None:
+    told(server.client.get("/v1/responses/resp_1"), 404, "not_found")
+
+
+def test_a_key_is_needed(server: Running) -> None:
+    with httpx.Client(base_url=server.url) as stranger:
+        told(stranger.post("/v1/responses", json={"input": "x"}), 401, "invalid_api_key")
+        told(stranger.post("/completion", json={"prompt": "x"}), 401, "invalid_api_key")
+        assert stranger.get("/api/tags").status_code == 401
