@@ -47,7 +47,7 @@ def grammar_of(schema: Any, name: str, *, strict: bool = False) -> str:
     ``oneOf`` becomes ``anyOf``, numbers between bounds have no exponent, and different items of a
     list of values have the order of these values. The grammar does not enforce bounds with more
     than 15 digits, ``multipleOf`` of fractions, ``uniqueItems`` of other items, numbers of
-    properties, and lengths together with a pattern.
+    properties, lengths together with a pattern, and patterns with look-around or back references.
 
     Args:
         schema: a schema of draft 7 to 2020-12, with references inside itself only.
@@ -257,17 +257,25 @@ class _Preparation:
 
     def _string(self, node: Mapping[str, Any], where: str) -> Schema:
         least, most = self._span(node, "minLength", "maxLength", where)
-        if (pattern := node.get("pattern")) is not None:
+        if (pattern := node.get("pattern")) is not None and self._is_expressible(pattern, where):
             if least is not None or most is not None:
                 self._loose(where, "minLength" if least is not None else "maxLength")
-            try:
-                gbnf_of_pattern(checked.text(f"{where}['pattern']", pattern))
-            except InvalidArgument as error:
-                raise InvalidArgument(f"{where} has a pattern without a grammar: {error}") from None
             return {"type": "string", "pattern": pattern}
         if (form := node.get("format")) in FORMATS:
             return {"type": "string", "format": form}
         return {"type": "string", **given(minLength=least, maxLength=most)}
+
+    def _is_expressible(self, pattern: Any, where: str) -> bool:
+        """Whether a grammar can express a pattern. If not, any string is allowed."""
+        try:
+            gbnf_of_pattern(checked.text(f"{where}['pattern']", pattern))
+        except InvalidArgument as error:
+            told = f"{where} has a pattern without a grammar: {error}"
+            if self._strict or not isinstance(pattern, str):
+                raise InvalidArgument(told) from None
+            logs.LOGGER.warning("%s; any string is allowed", told)
+            return False
+        return True
 
     def _span(
         self, node: Mapping[str, Any], low: str, high: str, where: str

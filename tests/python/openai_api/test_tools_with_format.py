@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HELLO = [{"role": "user", "content": "hello"}]
 PAINT = {"type": "object", "properties": {"color": {"enum": ["red"]}}, "required": ["color"]}
-HARD = {"type": "object", "properties": {"x": {"pattern": "(?=a)b"}}, "required": ["x"]}
+HARD = {"type": "object", "properties": {"x": {"not": {"const": 1}}}, "required": ["x"]}
 TOOLS = [
     {"type": "function", "function": {"name": "paint", "parameters": PAINT, "strict": True}},
     {"type": "function", "function": {"name": "hard", "parameters": HARD, "strict": True}},
