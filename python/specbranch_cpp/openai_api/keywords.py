@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from specbranch_cpp import policies
+    from specbranch_cpp._engine.adapters import LoraChoice
 
 __all__ = [
     "ChatKeywords",
@@ -59,6 +60,7 @@ class Keywords:
     max_draft: int | None
     trace: bool
     stream_options: Mapping[str, Any] | None
+    lora: LoraChoice | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,7 @@ def text_request(
         max_tokens=max_tokens,
         stop=stop,
         logprobs=logprobs,
+        lora=given.lora,
         trace=given.trace,
         n_feature_layers=0,
     )

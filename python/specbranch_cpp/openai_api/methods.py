@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from specbranch_cpp import policies
+    from specbranch_cpp._engine.adapters import LoraChoice
     from specbranch_cpp._engine.text_engine import GenerateKeywords
     from specbranch_cpp.openai_api.streams import Stream
     from specbranch_cpp.openai_api.types import (
@@ -65,6 +66,7 @@ class OpenAICalls(TextEngine):
         max_draft: int | None = None,
         trace: bool = False,
         stream_options: Mapping[str, Any] | None = None,
+        lora: LoraChoice | None = None,
     ) -> TextCompletion | Stream[CompletionChunk]:
         """Continues a text, with the keywords of llama-cpp-python and the dictionaries of OpenAI.
 
@@ -114,6 +116,7 @@ class OpenAICalls(TextEngine):
             trace: add the field ``speculation``: the origin of each token, the rolled back tokens,
                 and what both models did at which time.
             stream_options: ``{"include_usage": True}`` adds a last chunk with the usage.
+            lora: see `generate`.
 
         Returns:
             The text, or with ``stream`` an iterator of its pieces: see `openai_api.types`.
@@ -157,6 +160,7 @@ class OpenAICalls(TextEngine):
             max_draft=max_draft,
             trace=trace,
             stream_options=stream_options,
+            lora=lora,
         )
         call = CompletionCall(self, given)
         return call.stream() if stream else call.answer()
@@ -201,6 +205,7 @@ class OpenAICalls(TextEngine):
         max_draft: int | None = None,
         trace: bool = False,
         stream_options: Mapping[str, Any] | None = None,
+        lora: LoraChoice | None = None,
     ) -> ChatCompletion | Stream[ChatChunk]:
         """Answers messages, with the keywords of llama-cpp-python and the dictionaries of OpenAI.
 
@@ -279,6 +284,7 @@ class OpenAICalls(TextEngine):
             max_draft=max_draft,
             trace=trace,
             stream_options=stream_options,
+            lora=lora,
         )
         call = ChatCall(self, given)
         return call.stream() if stream else call.answer()

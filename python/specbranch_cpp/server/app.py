@@ -15,13 +15,14 @@ from starlette.middleware.cors import CORSMiddleware
 
 from specbranch_cpp.async_engine import AsyncEngine
 from specbranch_cpp.errors import SpecBranchError
+from specbranch_cpp.server.adapters import ServedAdapters
 from specbranch_cpp.server.auth import Gate
 from specbranch_cpp.server.errors import ApiError, ClientGone, from_exception
 from specbranch_cpp.server.limits import BodyLimits
 from specbranch_cpp.server.metrics import Metrics
 from specbranch_cpp.server.model_card import ModelCard
 from specbranch_cpp.server.request_counter import RequestCounter
-from specbranch_cpp.server.requests import ChatBody, CompletionBody, parse
+from specbranch_cpp.server.requests import ChatBody, CompletionBody, parse, parse_scales
 from specbranch_cpp.server.service import QueuedCall, Service
 from specbranch_cpp.server.settings import ServerSettings
 from specbranch_cpp.server.streams import EventStream, whole_reply
@@ -63,7 +64,9 @@ def create_app(
     engine.on_end(metrics.ended)
     app = FastAPI(title="specbranch", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.service = service
-    _add_calls(app, service, settings, ModelCard(engine, settings.alias))
+    adapters = ServedAdapters(engine.lora_adapters)
+    _add_calls(app, service, settings, ModelCard(engine, settings.alias), adapters)
+    _add_adapters(app, settings, adapters)
     _add_health(app, service)
     if settings.metrics:
         _add_metrics(app, metrics)
@@ -88,10 +91,16 @@ def create_app(
     return app
 
 
-def _add_calls(app: FastAPI, service: Service, settings: ServerSettings, model: ModelCard) -> None:
+def _add_calls(
+    app: FastAPI,
+    service: Service,
+    settings: ServerSettings,
+    model: ModelCard,
+    adapters: ServedAdapters,
+) -> None:
     async def answer(request: Request, kind: type[CompletionBody] | type[ChatBody]) -> Response:
         body = parse(kind, await request.body(), settings.max_json_depth)
-        arguments = body.arguments() | {"model": model.id}
+        arguments = adapters.default | body.arguments() | {"model": model.id}
         call = QueuedCall(request.url.path, kind is ChatBody, arguments)
         response: Response
         if call.streamed:
@@ -129,6 +138,17 @@ def _add_calls(app: FastAPI, service: Service, settings: ServerSettings, model: 
                 code="model_not_found",
             )
         return JSONResponse(model.entry)
+
+
+def _add_adapters(app: FastAPI, settings: ServerSettings, adapters: ServedAdapters) -> None:
+    @app.api_route("/lora-adapters", methods=READ)
+    async def list_adapters() -> JSONResponse:
+        return JSONResponse(adapters.entries)
+
+    @app.post("/lora-adapters")
+    async def scale_adapters(request: Request) -> JSONResponse:
+        adapters.use(parse_scales(await request.body(), settings.max_json_depth))
+        return JSONResponse({"success": True})
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from specbranch_cpp.server.errors import BadRequest
 from specbranch_cpp.server.fields import IGNORED, REFUSED, refusal
@@ -15,7 +15,7 @@ from specbranch_cpp.server.fields import IGNORED, REFUSED, refusal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ChatBody", "CompletionBody", "parse"]
+__all__ = ["ChatBody", "CompletionBody", "parse", "parse_scales"]
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -31,6 +31,17 @@ class _Body(BaseModel):
 
 class StreamOptions(_Body):
     include_usage: bool = False
+
+
+class LoraScale(_Body):
+    """One adapter of llama-server's field ``lora``."""
+
+    id: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    scale: float
+
+
+LoraScales = Annotated[list[LoraScale], Field(max_length=1024)]
+_SCALES = TypeAdapter(LoraScales)
 
 
 class _Common(_Body):
@@ -54,6 +65,7 @@ class _Common(_Body):
     max_branches: Count | None = None
     max_draft: Count | None = None
     trace: bool | None = None
+    lora: LoraScales | None = None
 
     @field_validator("logit_bias", mode="before")
     @classmethod
@@ -71,6 +83,8 @@ class _Common(_Body):
         given = self.model_dump(exclude_none=True, exclude=set(self.model_extra or ()))
         if given.get("seed") == -1:  # llama-server's value for a random seed
             del given["seed"]
+        if self.lora is not None:
+            given["lora"] = scales_of(self.lora)
         if not given.get("stream"):
             given.pop("stream_options", None)
         return given
@@ -142,6 +156,11 @@ class ChatBody(_Common):
         return given
 
 
+def scales_of(adapters: list[LoraScale]) -> list[tuple[int, float]]:
+    """The argument ``lora`` of `Engine.generate`."""
+    return [(each.id, each.scale) for each in adapters]
+
+
 def parse(kind: type[CompletionBody] | type[ChatBody], body: bytes, max_depth: int) -> Any:
     """The checked body.
 
@@ -149,13 +168,7 @@ def parse(kind: type[CompletionBody] | type[ChatBody], body: bytes, max_depth: i
         BadRequest: the body is not JSON, it is nested deeper than ``max_depth``, or a field is
             wrong.
     """
-    try:
-        data = pydantic_core.from_json(body)
-    except ValueError as error:
-        raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
-    if not isinstance(data, dict):
-        raise BadRequest("the body must be a JSON object", code="invalid_json")
-    _check_depth(data, max_depth)
+    data = _json(body, dict, max_depth)
     refused = refusal(data)
     if refused is not None:
         name, why = refused
@@ -164,6 +177,27 @@ def parse(kind: type[CompletionBody] | type[ChatBody], body: bytes, max_depth: i
         return kind.model_validate(data)
     except ValidationError as error:
         raise _bad_field(error, data) from None
+
+
+def parse_scales(body: bytes, max_depth: int) -> list[tuple[int, float]]:
+    """The checked body of ``POST /lora-adapters``; errors as in `parse`."""
+    data = _json(body, list, max_depth)
+    try:
+        return scales_of(_SCALES.validate_python(data))
+    except ValidationError as error:
+        raise _bad_field(error, data) from None
+
+
+def _json(body: bytes, kind: type[dict[Any, Any]] | type[list[Any]], max_depth: int) -> Any:
+    try:
+        data = pydantic_core.from_json(body)
+    except ValueError as error:
+        raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
+    if not isinstance(data, kind):
+        what = "object" if kind is dict else "array"
+        raise BadRequest(f"the body must be a JSON {what}", code="invalid_json")
+    _check_depth(data, max_depth)
+    return data
 
 
 def _check_depth(data: Any, limit: int) -> None:
