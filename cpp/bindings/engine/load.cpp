@@ -316,7 +316,8 @@ void register_load(py::module_& m) {
       .def("__copy__", [](const ModelOptions& options) { return options; })
       .def_property_readonly("path",
                              [](const ModelOptions& options) { return py::bytes(options.path); })
-      .def_property("adapters", &adapter_list, &set_adapter_list, "Paths of LoRA adapters, and scales.")
+      .def_property("adapters", &adapter_list, &set_adapter_list,
+                    "Paths of LoRA adapters, and scales.")
       .def_readwrite("n_gpu_layers", &ModelOptions::n_gpu_layers)
       .def_readwrite("main_gpu", &ModelOptions::main_gpu)
       .def_readwrite("devices", &ModelOptions::devices)

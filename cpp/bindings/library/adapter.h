@@ -4,7 +4,7 @@
 
 namespace specbranch::bindings {
 
-/// `AdapterFile` and `inspect_adapter`.
+/// `AdapterFile` and `inspect_adapter`; before `Engine`, which has such files.
 void register_adapter(pybind11::module_& m);
 
 }  // namespace specbranch::bindings

@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "bindings/library/adapter.h"
 #include "bindings/library/errors.h"
 #include "bindings/library/gil.h"
 #include "specbranch/llama/context/sizes.h"
@@ -77,8 +76,6 @@ void register_info(py::module_& m) {
         return without_gil([path = std::string(path)] { return llama::inspect_model_file(path); });
       },
       py::arg("path"), "Reads the header, and refuses what the engine would refuse.");
-
-  register_adapter(m);
 
   m.def(
       "model_parts",

@@ -222,9 +222,7 @@ def adapter_fingerprints(options: _core.ModelOptions) -> list[dict[str, Any]]:
         OSError: a file cannot be read.
         ModelLoadError: the header is damaged.
     """
-    return [
-        {**fingerprint(os.fsdecode(path)), "scale": scale} for path, scale in options.adapters
-    ]
+    return [{**fingerprint(os.fsdecode(path)), "scale": scale} for path, scale in options.adapters]
 
 
 def fingerprint(path: str) -> dict[str, Any]:

@@ -110,7 +110,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "too few columns of A": (
         {"shapes": {f"{Q}.lora_a": (4, 32)}},
-        f"the adapter does not fit the model: '{Q}' is [64, 64, 1], A is [32, 4, 1], B is [4, 64, 1",
+        f"the adapter does not fit the model: '{Q}' is [64, 64, 1], A is [32, 4, 1]",
     ),
     "too few rows of B": (
         {"shapes": {f"{Q}.lora_b": (32, 4)}},

@@ -211,6 +211,7 @@ AdapterFile inspect_adapter_file(const std::string& path, const ModelFile& model
   const auto matrices = matrices_of(model, check.model_has_weights);
   for (const auto& [name, pair] : pairs) {
     check_pair(gguf, name, pair, matrices);
+    file.has_floats |= !ggml_is_quantized(pair.a.type) || !ggml_is_quantized(pair.b.type);
     file.rank = std::max(file.rank, static_cast<int>(pair.b.shape[0]));
     auto& n_product = name == kOutput ? file.n_output_product : file.n_product;
     n_product = std::max(n_product, pair.b.shape[1]);

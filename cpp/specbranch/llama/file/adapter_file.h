@@ -18,6 +18,7 @@ struct AdapterFile {
   int rank = 0;               ///< the largest of its matrices.
   int n_matrices = 0;         ///< of the model, that it changes.
   int n_ignored = 0;          ///< vectors of norms, which llama.cpp does not apply.
+  bool has_floats = false;    ///< some A or B is not quantized.
   std::uint64_t n_bytes = 0;  ///< of all A and B.
   /// Values that a product with its largest B has for a token, and for a row of logits.
   std::int64_t n_product = 0;
