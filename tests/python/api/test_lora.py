@@ -316,21 +316,22 @@ def test_the_memory_counts_adapters(tiny: Path, tmp_path: Path) -> None:
     assert needed[2] == needed[1] + n_bytes[0]
 
 
+@pytest.mark.timeout(900)
 def test_real_models_keep_their_texts(real_models: Path, tmp_path: Path) -> None:
-    target = real_models / "qwen2.5-coder-1.5b-instruct-q8_0.gguf"
-    draft = real_models / "qwen2.5-coder-0.5b-instruct-q8_0.gguf"
+    target = real_models / "qwen2.5-coder-0.5b-instruct-q8_0.gguf"
+    draft = real_models / "qwen2.5-coder-0.5b-instruct-q4_0.gguf"
     path = write_lora(tmp_path / "lora.gguf", target, strength=0.05)
     options: dict[str, Any] = {"n_ctx": 512, "n_threads": 1, "draft_n_threads": 1}
     with Engine(target, draft, lora=path, bit_exact=True, **options) as engine:
         texts: dict[str, tuple[int, ...]] = {}
-        for lora in ([0], [], [(0, 0.5)], [0]):
+        for lora in ([0], [], [0]):
             for settings in SETTINGS:
                 key = str((lora, settings))
                 want = tokens(
-                    engine, mode="autoregressive", lora=lora, **settings | {"max_tokens": 24}
+                    engine, mode="autoregressive", lora=lora, **settings | {"max_tokens": 16}
                 )
                 assert texts.setdefault(key, want) == want
                 for mode in MODES[1:]:
-                    got = tokens(engine, mode=mode, lora=lora, **settings | {"max_tokens": 24})
+                    got = tokens(engine, mode=mode, lora=lora, **settings | {"max_tokens": 16})
                     assert (mode, got) == (mode, want)
     assert len(set(texts.values())) == len(texts)

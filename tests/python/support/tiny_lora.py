@@ -24,6 +24,21 @@ PROJECTIONS = (
 )
 
 
+def matrices_of(model: Path) -> list[str]:
+    """The names of all matrices that an adapter may change."""
+    shapes = {tensor.name: tensor.shape for tensor in GGUFReader(model).tensors}
+    names = [
+        name
+        for name, shape in shapes.items()
+        if name.endswith(".weight") and 2 <= len(shape) <= 3 and shape[1] > 1
+    ]
+    # llama.cpp cannot adapt the first one if it is the output, too, and ignores the other one.
+    unfit = {"per_layer_token_embd.weight"}
+    if "output.weight" not in shapes:
+        unfit.add("token_embd.weight")
+    return [name for name in names if name not in unfit]
+
+
 def write_lora(
     path: Path,
     model: Path,
@@ -50,7 +65,7 @@ def write_lora(
         strength: how much larger than its input the added part is, about; the matrices of
             `write_tiny_gguf` have 1.
         alpha: ``adapter.lora.alpha``; ``None``: ``rank``, so that the scale is used as it is.
-        only: endings of the names of the changed matrices.
+        only: names of the changed matrices, or the parts of them behind the number of a block.
         seed: of the random values.
         texts: metadata that replaces the usual; ``None`` leaves a key out.
         values: further metadata; an ``int`` is a uint32, a list an array, a tuple (type, value).
@@ -84,7 +99,8 @@ def write_lora(
     kind = GGMLQuantizationType[weight_type]
     rng = np.random.default_rng(seed)
     for tensor in reader.tensors:
-        if not tensor.name.endswith(tuple(only)):
+        ends = tuple(f".{name}" for name in only)
+        if tensor.name not in only and not tensor.name.endswith(ends):
             continue
         n_in, n_out, *depth = (int(size) for size in tensor.shape)
         a_shape, b_shape = [*depth[::-1], rank, n_in], [*depth[::-1], n_out, rank]
