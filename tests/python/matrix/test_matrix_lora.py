@@ -1,7 +1,7 @@
 """LoRA adapters of every matrix of small models of many architectures.
 
-As in `test_matrix`, ``SPECBRANCH_MATRIX=all`` tests all rows. llama.cpp would abort the process at a
-graph that it cannot build.
+As in `test_matrix`, ``SPECBRANCH_MATRIX=all`` tests all rows. llama.cpp would abort the process at
+a graph that it cannot build.
 """
 
 from __future__ import annotations

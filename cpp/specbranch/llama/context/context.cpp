@@ -187,8 +187,9 @@ void LlamaContext::use_adapters(const AdapterSet& adapters) {
   std::vector<float> scales;
   for (const auto& [index, scale] : adapters) {
     const auto n = static_cast<int>(weights_->adapters().size());
-    if (index < 0 || index >= n) {
-      broken("use_adapters", of("there is no such adapter;", index) + "; of " + std::to_string(n));
+    if (index < 0 || index >= n || weights_->is_outline()) {
+      broken("use_adapters",
+             of("there is no such adapter;", index) + "; " + std::to_string(n) + " were loaded");
     }
     handles.push_back(weights_->adapters()[static_cast<std::size_t>(index)].handle);
     scales.push_back(scale);

@@ -138,10 +138,10 @@ void check_shapes(const GgufReader& gguf, const std::string& name, const Pair& p
                   const Matrix& changed) {
   const auto& [a, b] = pair;
   // The embedding is read by rows, so that its adapter is transposed.
-  const bool by_rows = name.ends_with(kEmbedding);
-  const std::int64_t rank = by_rows ? a.shape[0] : a.shape[1];
-  const bool fits = b.shape[0] == rank && a.shape[by_rows ? 1 : 0] == changed.shape[by_rows] &&
-                    b.shape[1] == changed.shape[by_rows ? 0 : 1];
+  const std::size_t input = name.ends_with(kEmbedding) ? 1 : 0;
+  const std::int64_t rank = a.shape[1 - input];
+  const bool fits = b.shape[0] == rank && a.shape[input] == changed.shape[input] &&
+                    b.shape[1] == changed.shape[1 - input];
   const bool same_depth = a.shape[2] == changed.shape[2] && b.shape[2] == changed.shape[2] &&
                           a.shape[3] == 1 && b.shape[3] == 1 && changed.shape[3] == 1;
   if (rank < 1 || !fits || !same_depth) {

@@ -56,6 +56,7 @@ void add_adapters(const Weights& weights, Footprint& footprint) {
   const std::uint64_t all = in_devices + footprint.host.weights + footprint.host.repacked;
   std::uint64_t left = n_bytes;
   for (MemoryShare& device : footprint.devices) {
+    if (device.weights == 0) continue;
     const double share = static_cast<double>(device.weights) / static_cast<double>(all);
     device.adapters = static_cast<std::uint64_t>(share * static_cast<double>(n_bytes));
     left -= std::min(left, device.adapters);
@@ -63,8 +64,8 @@ void add_adapters(const Weights& weights, Footprint& footprint) {
   footprint.host.adapters = left;
 }
 
-/// What a pass takes with adapters: an outline has none that it could lay out. One more product of
-/// the largest matrix is alive at once, wherever that matrix is.
+/// What a pass takes with adapters, which an outline cannot lay out: one more product of the
+/// largest matrix is alive at once. That matrix may be anywhere.
 void add_products(const LlamaContext& context, Footprint& footprint) {
   std::uint64_t n_values = 0;
   for (const Adapter& adapter : context.weights().adapters()) {
@@ -75,14 +76,10 @@ void add_products(const LlamaContext& context, Footprint& footprint) {
     n_values = std::max({n_values, n, n_outputs});
   }
   const std::uint64_t n_bytes = sizeof(float) * n_values;
-  bool on_device = false;
+  footprint.host.compute += n_bytes;
   for (MemoryShare& device : footprint.devices) {
-    if (device.weights == 0) continue;
-    device.compute += n_bytes;
-    on_device = true;
+    if (device.weights > 0) device.compute += n_bytes;
   }
-  const bool is_split = footprint.host.repacked > 0;
-  if (!on_device || is_split) footprint.host.compute += n_bytes;
 }
 
 /// On a thread of its own: creating a context pins its thread, and both are quiet.

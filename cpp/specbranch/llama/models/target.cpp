@@ -158,7 +158,8 @@ AdapterSet LlamaTarget::adapters_of(const Request& request) const {
   return active_adapters(scales);
 }
 
-/// Empties `seq` if its cells were computed with other adapters: their tokens say nothing.
+/// Empties `seq` if its cells were computed with other adapters: equal tokens are then no equal
+/// cells.
 void LlamaTarget::forget_other_adapters(const AdapterSet& adapters, SeqId seq) {
   AdapterSet& held = held_adapters_[static_cast<std::size_t>(seq)];
   if (adapters == held) return;
