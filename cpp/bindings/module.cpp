@@ -7,6 +7,7 @@
 #include "bindings/engine/request.h"
 #include "bindings/engine/rows.h"
 #include "bindings/library/abi.h"
+#include "bindings/library/adapter.h"
 #include "bindings/library/commit.h"
 #include "bindings/library/errors.h"
 #include "bindings/library/info.h"
@@ -30,6 +31,7 @@ PYBIND11_MODULE(_core, m) {
   register_simulate(m);
   register_generation(m);
   register_row_padding(m);
+  register_adapter(m);
   register_engine(m);
   register_fake(m);
   register_load(m);

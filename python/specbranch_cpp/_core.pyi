@@ -6,6 +6,7 @@ import typing
 
 __all__: list[str] = [
     "AcceptanceTable",
+    "AdapterFile",
     "DeviceInfo",
     "Engine",
     "EngineStats",
@@ -43,6 +44,7 @@ __all__: list[str] = [
     "check_pair",
     "draft_footprint",
     "drain_log_lines",
+    "inspect_adapter",
     "inspect_model",
     "library_info",
     "list_devices",
@@ -129,6 +131,22 @@ class Request:
         weights: HradWeights,
         epsilon: typing.SupportsFloat | typing.SupportsIndex,
         min_probability: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> None: ...
+    @property
+    def adapters(self) -> list[tuple[int, float]] | None:
+        """
+        Indexes and scales of the adapters that act; None: those of the engine.
+        """
+    @adapters.setter
+    def adapters(
+        self,
+        arg1: collections.abc.Sequence[
+            tuple[
+                typing.SupportsInt | typing.SupportsIndex,
+                typing.SupportsFloat | typing.SupportsIndex,
+            ]
+        ]
+        | None,
     ) -> None: ...
     @property
     def frequency_penalty(self) -> float: ...
@@ -766,6 +784,39 @@ class ExactRows:
         With llama.cpp's repacked weights.
         """
 
+class AdapterFile:
+    """
+    What the file of a LoRA adapter says.
+    """
+    @property
+    def alpha(self) -> float:
+        """
+        0: the factor is the scale alone.
+        """
+    @property
+    def n_bytes(self) -> int:
+        """
+        Of all its matrices.
+        """
+    @property
+    def n_matrices(self) -> int:
+        """
+        Of the model, that it changes.
+        """
+    @property
+    def name(self) -> str: ...
+    @property
+    def path(self) -> bytes: ...
+    @property
+    def prompt_prefix(self) -> str: ...
+    @property
+    def rank(self) -> int:
+        """
+        The largest of its matrices.
+        """
+    @property
+    def task_name(self) -> str: ...
+
 class Engine:
     """
     A pair of loaded models, each with a thread of its own.
@@ -784,6 +835,11 @@ class Engine:
         Makes a text the prompt. No token crosses to Python, which takes long for many.
         """
     def tokenize(self, text: bytes, *, add_special: bool, parse_special: bool) -> list[int]: ...
+    @property
+    def adapters(self) -> list[AdapterFile]:
+        """
+        The LoRA adapters, in their order.
+        """
     @property
     def bos(self) -> int | None: ...
     @property
@@ -898,6 +954,16 @@ class ModelOptions:
     use_mmap: bool
     def __copy__(self) -> ModelOptions: ...
     def __init__(self, path: bytes) -> None: ...
+    @property
+    def adapters(self) -> list[tuple[bytes, float]]:
+        """
+        Paths of LoRA adapters, and scales.
+        """
+    @adapters.setter
+    def adapters(
+        self,
+        arg1: collections.abc.Sequence[tuple[bytes, typing.SupportsFloat | typing.SupportsIndex]],
+    ) -> None: ...
     @property
     def cpus(self) -> list[int]: ...
     @cpus.setter
@@ -1057,9 +1123,15 @@ class MemoryShare:
         context: typing.SupportsInt | typing.SupportsIndex = 0,
         compute: typing.SupportsInt | typing.SupportsIndex = 0,
         outputs: typing.SupportsInt | typing.SupportsIndex = 0,
+        adapters: typing.SupportsInt | typing.SupportsIndex = 0,
     ) -> None:
         """
         For stand-ins of devices.
+        """
+    @property
+    def adapters(self) -> int:
+        """
+        LoRA adapters.
         """
     @property
     def compute(self) -> int:
@@ -1196,6 +1268,11 @@ def draft_footprint(
 def drain_log_lines() -> list[tuple[int, str]]:
     """
     Takes llama.cpp's log lines so far, oldest first, with the levels of `logging`.
+    """
+
+def inspect_adapter(path: bytes, model: bytes) -> AdapterFile:
+    """
+    Reads the headers of an adapter and of its model, and refuses what the engine would refuse, but for NaN.
     """
 
 def inspect_model(path: bytes) -> ModelFile:

@@ -7,6 +7,7 @@ import os
 import weakref
 from typing import TYPE_CHECKING
 
+from specbranch_cpp._engine.adapters import adapter_options
 from specbranch_cpp._engine.keywords import chosen_sampling, chosen_speculation, model_argument
 from specbranch_cpp._engine.loading import Loaded, load
 from specbranch_cpp._engine.model_options import path_of
@@ -24,7 +25,7 @@ from specbranch_cpp.errors import EngineClosed, InvalidArgument
 from specbranch_cpp.generation import Generation, Shared
 from specbranch_cpp.openai_api.methods import OpenAICalls
 from specbranch_cpp.options import Model, Sampling, Speculation
-from specbranch_cpp.results import EngineStats, ExactRows, PairPlacement, StepCosts
+from specbranch_cpp.results import EngineStats, StepCosts
 
 if TYPE_CHECKING:
     import random
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from specbranch_cpp import _core, policies
+    from specbranch_cpp._engine.adapters import LoraChoice, LoraFiles
     from specbranch_cpp.results import GenerationStats
 
 __all__ = ["Engine"]
@@ -67,6 +69,11 @@ class Engine(OpenAICalls, FromPretrained):
             other keywords with this prefix are fields of `Model`, too. ``draft_n_gpu_layers``,
             ``draft_n_threads``, ``draft_n_threads_batch`` and ``draft_cpus`` have their own
             defaults.
+        lora: path of a LoRA adapter (GGUF) for the target, or a sequence of paths or of ``(path,
+            scale)``. These scales are the defaults of `generate`; 1: as trained; 0: loaded, but
+            off. The draft is not adapted: an adapter changes the text, and the acceptance rate.
+        lora_path: llama-cpp-python's name for one adapter.
+        lora_scale: the scale of ``lora_path``. ``None`` (default): 1.
         speculation: the default speculation options of `generate`, as one object.
         mode: the default mode of `generate`, default ``"auto"``: see `Speculation.mode`.
         policy: the default policy of `generate`: see `Speculation.policy`.
@@ -103,8 +110,9 @@ class Engine(OpenAICalls, FromPretrained):
     Raises:
         InvalidArgument: an option has the wrong type, is out of its range, or is given twice; or
             ``bit_exact`` is True, and no batch of two tokens agrees with single tokens.
-        ModelLoadError: a file is missing, damaged, or not a model that generates text, or there is
-            not enough memory; the message then says which settings would fit.
+        ModelLoadError: a file is missing, damaged, not a model that generates text, or not a LoRA
+            adapter of the target; or there is not enough memory; the message then says which
+            settings would fit.
         IncompatibleModels: more than 5 % of the draft's tokens have other texts.
 
     Sources: SpecBranch (arXiv:2506.01979), PEARL (arXiv:2408.11850), speculative decoding
@@ -155,6 +163,9 @@ class Engine(OpenAICalls, FromPretrained):
         draft_use_mlock: bool | None = None,
         draft_check_tensors: bool | None = None,
         draft_use_extra_bufts: bool | None = None,
+        lora: LoraFiles | None = None,
+        lora_path: str | os.PathLike[str] | None = None,
+        lora_scale: float | None = None,
         speculation: Speculation | None = None,
         mode: str | None = None,
         policy: policies.BuiltIn | policies.Policy | None = None,
@@ -229,6 +240,7 @@ class Engine(OpenAICalls, FromPretrained):
             the_target,
             the_draft,
             chosen_speculation(speculation, keywords),
+            adapters=adapter_options(lora, lora_path, lora_scale),
             measure_costs=measure_costs,
             profile=profile,
             bit_exact=bit_exact,
@@ -282,6 +294,7 @@ class Engine(OpenAICalls, FromPretrained):
         stop: str | Sequence[str] | None = None,
         seed: int | None = None,
         logprobs: int | None = None,
+        lora: LoraChoice | None = None,
         speculation: Speculation | None = None,
         mode: str | None = None,
         policy: policies.BuiltIn | policies.Policy | None = None,
@@ -323,6 +336,9 @@ class Engine(OpenAICalls, FromPretrained):
                 (default): the engine draws a seed, and ``stats.seed`` contains it.
             logprobs: report log-probabilities of each token and of this many alternatives. ``None``
                 (default): report none.
+            lora: the LoRA adapters of this call, by name or index (`lora_adapters`), alone or as
+                ``(name, scale)``. An adapter that is not in the list is off. ``None`` (default):
+                those of the engine. A call with other adapters than the call before reuses nothing.
             speculation: the speculation options, as one object.
             mode: the mode of this call. ``None`` (default): the mode of the engine; if that is
                 ``"auto"`` and the call has a ``policy``, ``"specbranch"``.
@@ -368,6 +384,7 @@ class Engine(OpenAICalls, FromPretrained):
                 max_tokens=max_tokens,
                 stop=stop,
                 logprobs=logprobs,
+                lora=lora,
                 trace=trace,
                 n_feature_layers=n_feature_layers,
             )
@@ -401,21 +418,6 @@ class Engine(OpenAICalls, FromPretrained):
         """
         core = self._core
         return StepCosts._from_core(core.profile.costs, core.stats.measure_costs_ms)
-
-    @property
-    def exact_rows(self) -> ExactRows | None:
-        """The batches that ``bit_exact=True`` allows. ``None``: the engine has no such option, or
-        its target is recurrent, so that no batch has more than one token.
-        """
-        return ExactRows._from_core(self._core.exact_rows)
-
-    @property
-    def placement(self) -> PairPlacement | None:
-        """Where the models run, and the memory that they take.
-
-        ``None``: it is not known, because llama.cpp does not tell it for ``split_mode`` 2 or 3.
-        """
-        return self._placement
 
     def save_profile(self, path: str | os.PathLike[str]) -> None:
         """Writes the measurements of the two models to a file for ``Engine(..., profile=path)``.

@@ -18,6 +18,7 @@ __all__ = [
     "ExactRows",
     "FinishReason",
     "GenerationStats",
+    "LoraAdapter",
     "ModelPlacement",
     "Origin",
     "PairPlacement",
@@ -321,6 +322,32 @@ class ExactRows:
         if found is None:
             return None
         return cls(found.padding.multiple, found.padding.max_path, found.repacked)
+
+
+@dataclass(frozen=True, slots=True)
+class LoraAdapter:
+    """A LoRA adapter of an engine's target.
+
+    Attributes:
+        name: the name of the file without ``.gguf``; `Engine.generate` takes it.
+        path: the path that the engine was given.
+        scale: the scale in calls without ``lora``.
+        rank: the largest rank of its matrices.
+        alpha: the adapter adds ``scale * alpha / rank`` times its matrices; 0: ``scale`` times.
+        n_bytes: the bytes of its matrices.
+        task_name: the task that the file names; may be empty.
+        prompt_prefix: the prefix of prompts that the file names; may be empty. The engine does not
+            add it to prompts.
+    """
+
+    name: str
+    path: str
+    scale: float
+    rank: int
+    alpha: float
+    n_bytes: int
+    task_name: str = ""
+    prompt_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ namespace specbranch::bindings {
 namespace {
 
 /// What is no UTF-8 in it becomes U+FFFD.
-py::str readable(const std::string& bytes) {
+py::str decoded(const std::string& bytes) {
   return py::reinterpret_steal<py::str>(
       PyUnicode_DecodeUTF8(bytes.data(), static_cast<py::ssize_t>(bytes.size()), "replace"));
 }
@@ -24,13 +24,13 @@ py::str readable(const std::string& bytes) {
 std::vector<py::str> all_readable(const std::vector<std::string>& texts) {
   std::vector<py::str> found;
   found.reserve(texts.size());
-  for (const std::string& text : texts) found.push_back(readable(text));
+  for (const std::string& text : texts) found.push_back(decoded(text));
   return found;
 }
 
 py::typing::Dict<py::str, py::str> metadata(const PyEngine& self) {
   py::typing::Dict<py::str, py::str> found;
-  for (const auto& [key, value] : self.metadata()) found[readable(key)] = readable(value);
+  for (const auto& [key, value] : self.metadata()) found[decoded(key)] = decoded(value);
   return found;
 }
 
@@ -129,6 +129,7 @@ void register_engine(py::module_& m) {
                              })
       .def_readonly("exact_rows", &PyEngine::exact_rows,
                     "How the target's batches are padded for `bit_exact`; None without it.")
+      .def_readonly("adapters", &PyEngine::adapters, "The LoRA adapters, in their order.")
       .def_property_readonly("longest_token", &PyEngine::longest_token,
                              "Bytes of a text that one token stands for at most.")
       .def_property_readonly("bos", &PyEngine::bos)

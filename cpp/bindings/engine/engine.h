@@ -14,6 +14,7 @@
 #include "bindings/engine/generation.h"
 #include "specbranch/base/types.h"
 #include "specbranch/engine/engine.h"
+#include "specbranch/llama/file/adapter_file.h"
 #include "specbranch/llama/models/exact_target.h"
 #include "specbranch/model/options.h"
 
@@ -69,6 +70,8 @@ class PyEngine {
 
   /// How the target's batches are padded for `bit_exact`; none without it.
   std::optional<llama::ExactRows> exact_rows;
+  /// The LoRA adapters of the target, in their order.
+  std::vector<llama::AdapterFile> adapters;
   /// What of the pair differs and does not matter, a sentence each.
   std::vector<std::string> notes;
   /// What of the options is not as the caller may expect, a sentence each.

@@ -70,6 +70,11 @@ std::vector<std::string> fit_draft_ctx(EngineSpec& spec, int n_ctx, int n_ctx_tr
           " lets it read all)"};
 }
 
+std::string ignored_norms(const llama::AdapterFile& adapter) {
+  return "llama.cpp ignores the " + std::to_string(adapter.n_ignored) +
+         " vectors of norms in the adapter " + adapter.path;
+}
+
 using Report = std::function<bool(double share)>;
 
 /// How batches are padded for `bit_exact`: as it was found before, or by a test of `target`, which
@@ -164,6 +169,10 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
   auto self = std::make_unique<PyEngine>(std::make_unique<Engine>(std::move(parts)),
                                          std::make_shared<ModelTokenizer>(target));
   self->exact_rows = rows;
+  for (const llama::Adapter& adapter : target->adapters()) {
+    if (adapter.file.n_ignored > 0) warnings.push_back(ignored_norms(adapter.file));
+    self->adapters.push_back(adapter.file);
+  }
   self->notes = std::move(notes);
   self->warnings = std::move(warnings);
   return self;
@@ -263,6 +272,19 @@ void check_range(const char* name, int value, int high) {
   }
 }
 
+using AdapterList = std::vector<std::pair<py::bytes, float>>;
+
+AdapterList adapter_list(const ModelOptions& options) {
+  AdapterList found;
+  for (const auto& [path, scale] : options.adapters) found.emplace_back(path, scale);
+  return found;
+}
+
+void set_adapter_list(ModelOptions& options, const AdapterList& adapters) {
+  options.adapters.clear();
+  for (const auto& [path, scale] : adapters) options.adapters.push_back({path, scale});
+}
+
 std::unique_ptr<PyEngine> load_engine(ModelOptions target, std::optional<ModelOptions> draft,
                                       int max_draft, int max_branches,
                                       const std::string& prefix_reuse, bool bit_exact,
@@ -299,6 +321,8 @@ void register_load(py::module_& m) {
       .def("__copy__", [](const ModelOptions& options) { return options; })
       .def_property_readonly("path",
                              [](const ModelOptions& options) { return py::bytes(options.path); })
+      .def_property("adapters", &adapter_list, &set_adapter_list,
+                    "Paths of LoRA adapters, and scales.")
       .def_readwrite("n_gpu_layers", &ModelOptions::n_gpu_layers)
       .def_readwrite("main_gpu", &ModelOptions::main_gpu)
       .def_readwrite("devices", &ModelOptions::devices)

@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -41,6 +42,22 @@ Bias bias(const Request& request) {
 
 void set_bias(Request& request, const Bias& bias) {
   request.sampling.logit_bias = {bias.begin(), bias.end()};
+}
+
+using ScaleList = std::vector<std::pair<int, float>>;
+
+std::optional<ScaleList> adapter_scales(const Request& request) {
+  if (!request.adapters) return std::nullopt;
+  ScaleList found;
+  for (const auto& [index, scale] : *request.adapters) found.emplace_back(index, scale);
+  return found;
+}
+
+void set_adapter_scales(Request& request, const std::optional<ScaleList>& scales) {
+  request.adapters.reset();
+  if (!scales) return;
+  request.adapters.emplace();
+  for (const auto& [index, scale] : *scales) request.adapters->push_back({index, scale});
 }
 
 void use_fixed(Request& request, int gamma) {
@@ -88,6 +105,8 @@ void register_request(py::module_& m) {
       .def_readwrite("max_tokens", &Request::max_tokens, "Negative: until the context is full.")
       .def_property("stop", &stops, &set_stops)
       .def_property("logit_bias", &bias, &set_bias)
+      .def_property("adapters", &adapter_scales, &set_adapter_scales,
+                    "Indexes and scales of the adapters that act; None: those of the engine.")
       .def_readwrite("logprobs", &Request::logprobs, "Alternatives a token; negative: none at all.")
       .def_readwrite("max_draft", &Request::max_draft)
       .def_readwrite("max_branches", &Request::max_branches)

@@ -120,18 +120,21 @@ void register_info(py::module_& m) {
 
   py::class_<MemoryShare>(m, "MemoryShare", "What a model has in one memory, in bytes.")
       .def(py::init([](std::string device, std::uint64_t weights, std::uint64_t repacked,
-                       std::uint64_t context, std::uint64_t compute, std::uint64_t outputs) {
-             return MemoryShare{std::move(device), weights, repacked, context, compute, outputs};
+                       std::uint64_t context, std::uint64_t compute, std::uint64_t outputs,
+                       std::uint64_t adapters) {
+             return MemoryShare{std::move(device), weights, repacked, context,
+                                compute,           outputs, adapters};
            }),
            py::arg("device"), py::kw_only(), py::arg("weights") = 0, py::arg("repacked") = 0,
            py::arg("context") = 0, py::arg("compute") = 0, py::arg("outputs") = 0,
-           "For stand-ins of devices.")
+           py::arg("adapters") = 0, "For stand-ins of devices.")
       .def_property_readonly("device", text(&MemoryShare::device), "`CPU`: main memory.")
       .def_readonly("weights", &MemoryShare::weights, "As they are in the file.")
       .def_readonly("repacked", &MemoryShare::repacked, "Copies of weights for this CPU.")
       .def_readonly("context", &MemoryShare::context, "KV cells and recurrent states.")
       .def_readonly("compute", &MemoryShare::compute, "Buffers of a forward pass.")
       .def_readonly("outputs", &MemoryShare::outputs, "Rows of logits.")
+      .def_readonly("adapters", &MemoryShare::adapters, "LoRA adapters.")
       .def_property_readonly("total", &MemoryShare::total);
   py::class_<Footprint>(m, "Footprint", "The buffers that llama.cpp allocates for a model.")
       .def(py::init([](MemoryShare host, std::vector<MemoryShare> devices, int n_layers) {

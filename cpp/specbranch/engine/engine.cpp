@@ -153,7 +153,7 @@ void Engine::check_alive(const char* method) const {
 std::unique_ptr<Generation> Engine::generate(Request request) {
   check_alive("generate");
   impl_->coordinator->throw_if_poisoned();
-  validate(request, impl_->limits.target.n_vocab);
+  validate(request, impl_->limits.target.n_vocab, impl_->limits.target.n_adapters);
   if (request.n_feature_layers > impl_->limits.target.n_feature_layers) {
     const int most = impl_->limits.target.n_feature_layers;
     throw InvalidArgument("n_feature_layers is " + std::to_string(request.n_feature_layers) + "; " +

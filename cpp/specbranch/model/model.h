@@ -43,7 +43,8 @@ struct Capabilities {
   bool pads = true;  ///< `verify` takes padding tokens.
   /// Target: the maximum of `Request::n_feature_layers`; 0: no features.
   int n_feature_layers = 0;
-  int n_embd = 0;  ///< width of such an input.
+  int n_embd = 0;      ///< width of such an input.
+  int n_adapters = 0;  ///< of a target: adapters that were loaded with it.
   /// Tokens of one `prefill` at most. Chunks end at multiples of this, wherever they begin, so that
   /// a reused prefix leads to the same batches.
   int prefill_chunk = 128;

@@ -1,7 +1,10 @@
 #include "specbranch/model/options.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
+#include <set>
 #include <sstream>
 #include <utility>
 
@@ -59,7 +62,27 @@ void check_sampling(const SamplingOptions& s) {
         "it must be a finite number");
 }
 
+void check_adapters(const std::vector<AdapterScale>& adapters, int n_adapters) {
+  std::set<int> named;
+  for (const auto& [index, scale] : adapters) {
+    check(index >= 0 && index < n_adapters, "the index of an adapter", index,
+          n_adapters > 0 ? "it must be in 0 .. " + std::to_string(n_adapters - 1)
+                         : "the target was loaded without adapters");
+    check(std::isfinite(scale), "the scale of adapter " + std::to_string(index), scale,
+          "it must be a finite number");
+    check(named.insert(index).second, "the index of an adapter", index, "it is given twice");
+  }
+}
+
 }  // namespace
+
+AdapterSet active_adapters(std::span<const AdapterScale> scales) {
+  AdapterSet set;
+  std::ranges::copy_if(scales, std::back_inserter(set),
+                       [](const AdapterScale& each) { return each.scale != 0.0F; });
+  std::ranges::sort(set, {}, &AdapterScale::index);
+  return set;
+}
 
 std::string_view to_string(Mode mode) {
   for (const auto& [value, name] : kModes) {
@@ -78,8 +101,9 @@ Mode parse_mode(std::string_view name) {
   throw InvalidArgument("mode is '" + std::string(name) + "'; it must be one of " + valid);
 }
 
-void validate(const Request& request, int n_vocab) {
+void validate(const Request& request, int n_vocab, int n_adapters) {
   check_tokens(request, n_vocab);
+  if (request.adapters) check_adapters(*request.adapters, n_adapters);
   check_sampling(request.sampling);
   for (const std::string& stop : request.stop) {
     if (stop.empty())

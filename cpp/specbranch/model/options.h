@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -68,6 +69,21 @@ struct PolicyOptions {
   double min_probability = 0.0;
 };
 
+/// A LoRA adapter of the target, and how strongly it acts.
+struct AdapterScale {
+  int index = 0;       ///< in the order in which the adapters were loaded.
+  float scale = 1.0F;  ///< finite; 0: off.
+
+  friend bool operator==(const AdapterScale&, const AdapterScale&) = default;
+};
+
+/// The adapters that act on a text: each once, in their order, none with a scale of 0. Texts with
+/// equal sets, and no others, are computed by the same function.
+using AdapterSet = std::vector<AdapterScale>;
+
+/// The set of these scales, of which none has an index twice.
+AdapterSet active_adapters(std::span<const AdapterScale> scales);
+
 /// One call of `Engine::generate`.
 struct Request {
   std::vector<Token> prompt;  ///< at least one token.
@@ -76,6 +92,8 @@ struct Request {
   Pos n_skipped = 0;
   int max_tokens = -1;  ///< generated tokens at most; negative: until the context is full.
   SamplingOptions sampling;
+  /// Of the target; one that is not named is off. None: as the target was loaded.
+  std::optional<std::vector<AdapterScale>> adapters;
   std::vector<std::string> stop;  ///< bytes; the text is cut before the first that appears.
   int logprobs = -1;              ///< alternatives a token; negative: no logprobs at all.
   Mode mode = Mode::kSpecBranch;
@@ -90,7 +108,7 @@ struct Request {
 };
 
 /// Throws InvalidArgument for the first setting of `request` that is out of range.
-/// `n_vocab` bounds token ids.
-void validate(const Request& request, int n_vocab);
+/// `n_vocab` bounds token ids, `n_adapters` indexes of adapters.
+void validate(const Request& request, int n_vocab, int n_adapters = 0);
 
 }  // namespace specbranch

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core, policies
+from specbranch_cpp._engine.adapters import described_adapters
 from specbranch_cpp._engine.request import Defaults
 from specbranch_cpp._llama import cpu_probe
 from specbranch_cpp._pair import exact_rows, pair_profile
@@ -60,6 +61,7 @@ def load(
     draft: ModelArgument | None,
     speculation: Named[Speculation],
     *,
+    adapters: list[tuple[bytes, float]],
     measure_costs: bool,
     profile: str | os.PathLike[str] | None,
     bit_exact: bool,
@@ -67,8 +69,12 @@ def load(
     verbose: bool,
     progress_callback: Callable[[float], object] | None,
 ) -> Loaded:
-    """Checks the options, then loads. The arguments and errors are those of `Engine`."""
+    """Checks the options, then loads. The arguments and errors are those of `Engine`.
+
+    ``adapters``: paths and scales of the target's LoRA adapters.
+    """
     target_options = target.core_options()
+    target_options.adapters = adapters
     draft_options = None if draft is None else draft.core_options()
     checked.flag("verbose", verbose)
     if progress_callback is not None and not callable(progress_callback):
@@ -149,6 +155,7 @@ def load(
         target_options.use_extra_bufts = found.repacked
         if rows_key is not None and padding is None:
             exact_rows.remember(rows_key, found)
+    defaults = replace(defaults, adapters=described_adapters(core, target_options))
     if mode is None and not core.can_speculate:
         defaults = replace(defaults, mode="autoregressive")
     if measure and core.can_speculate and not core.profile.costs.known:

@@ -1,4 +1,4 @@
-"""The keywords of `Engine` that choose threads, CPUs, GPUs and memory."""
+"""The keywords of `Engine` that choose threads, CPUs, GPUs, memory and LoRA adapters."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from specbranch_cpp._engine.adapters import LoraFiles
 
 __all__ = ["MachineKeywords", "PlaceKeywords"]
 
@@ -22,6 +24,7 @@ class PlaceKeywords(TypedDict, total=False):
 
 
 class MachineKeywords(PlaceKeywords, total=False):
-    """The keywords of `PlaceKeywords`, and the size of the context."""
+    """The keywords of `PlaceKeywords`, the size of the context, and the LoRA adapters."""
 
     n_ctx: int | None
+    lora: LoraFiles | None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core, policies
+from specbranch_cpp._engine.adapters import chosen_adapters
 from specbranch_cpp._grammar.cost import check_cost
 from specbranch_cpp._pair import hrad_weights
 from specbranch_cpp._support import checked
@@ -15,8 +16,10 @@ from specbranch_cpp.errors import ContextOverflow, InvalidArgument
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from specbranch_cpp._engine.adapters import LoraChoice
     from specbranch_cpp._engine.keywords import Named
     from specbranch_cpp.options import Sampling, Speculation
+    from specbranch_cpp.results import LoraAdapter
 
 _MAX_SEED = 2**64 - 1
 STEERED_MODE = "specbranch"
@@ -35,12 +38,14 @@ class Defaults:
         max_branches: the largest number of branches. The draft's KV cache has room for them.
         max_draft: the largest number of tokens to draft ahead. The KV cache has room for them.
             ``None`` (default): the mode decides.
+        adapters: the LoRA adapters that calls may choose from.
     """
 
     mode: str
     policy: policies.BuiltIn | policies.Policy | None = None
     max_branches: int = 4
     max_draft: int | None = None
+    adapters: tuple[LoraAdapter, ...] = ()
 
     @classmethod
     def of(cls, said: Named[Speculation]) -> Defaults:
@@ -87,6 +92,7 @@ class TextRequest:
     max_tokens: int | None
     stop: str | Sequence[str] | None
     logprobs: int | None
+    lora: LoraChoice | None
     trace: bool
     n_feature_layers: int
 
@@ -119,6 +125,8 @@ def make_request(
     request.stop = checked.stop_strings(asked.stop)
     if asked.logprobs is not None:
         request.logprobs = checked.integer("logprobs", asked.logprobs, 0, core.n_vocab)
+    if asked.lora is not None:
+        request.adapters = chosen_adapters(asked.lora, defaults.adapters)
     request.trace = checked.flag("trace", asked.trace)
     if n_feature_layers := checked.integer("n_feature_layers", asked.n_feature_layers, 0):
         request.n_feature_layers = n_feature_layers

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from specbranch_cpp import policies
+    from specbranch_cpp._engine.adapters import LoraChoice
     from specbranch_cpp._engine.request import TextRequest
     from specbranch_cpp.generation import Generation
     from specbranch_cpp.options import Sampling, Speculation
@@ -37,6 +38,7 @@ class GenerateKeywords(TypedDict, total=False):
     stop: str | Sequence[str] | None
     seed: int | None
     logprobs: int | None
+    lora: LoraChoice | None
     speculation: Speculation | None
     mode: str | None
     policy: policies.BuiltIn | policies.Policy | None

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core
 from specbranch_cpp._llama import cpu_flags, cpu_probe
-from specbranch_cpp._pair.pair_profile import MODEL_OPTIONS, fingerprint
+from specbranch_cpp._pair.pair_profile import (
+    MODEL_OPTIONS,
+    adapter_fingerprints,
+    fingerprint,
+)
 from specbranch_cpp._support import logs
 from specbranch_cpp._support.files import replace_file
 
@@ -42,6 +46,8 @@ def make_key(target: str, options: _core.ModelOptions, max_path: int) -> str:
         "n_ctx": min(options.n_ctx, _LONG_TEXT),
         "max_path": max_path,
     }
+    if options.adapters:
+        facts["adapters"] = adapter_fingerprints(options)
     if options.n_gpu_layers != 0:
         gpus = (device for device in _core.list_devices() if device.is_gpu)
         facts["gpus"] = [f"{device.name}: {device.description}" for device in gpus]

@@ -79,10 +79,10 @@ def make_key(
         machine["gpus"] = [f"{device.name}: {device.description}" for device in devices]
     for side, each in options.items():
         machine[side] = {name: getattr(each, name) for name in MODEL_OPTIONS}
-    return {
-        "models": {"target": fingerprint(target), "draft": fingerprint(draft)},
-        "machine": machine,
-    }
+    models: dict[str, Any] = {"target": fingerprint(target), "draft": fingerprint(draft)}
+    if target_options.adapters:
+        models["adapters"] = adapter_fingerprints(target_options)
+    return {"models": models, "machine": machine}
 
 
 def load(path: str, key: dict[str, Any]) -> _core.PairProfile:
@@ -214,6 +214,16 @@ def _differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
 
 def _warn(path: str, what: str, changes: list[str]) -> None:
     logs.PROFILES.warning("profile %r %s: %s", path, what, "; ".join(changes))
+
+
+def adapter_fingerprints(options: _core.ModelOptions) -> list[dict[str, Any]]:
+    """`fingerprint` of each LoRA adapter of a model, and its scale.
+
+    Raises:
+        OSError: a file cannot be read.
+        ModelLoadError: the header is damaged.
+    """
+    return [{**fingerprint(os.fsdecode(path)), "scale": scale} for path, scale in options.adapters]
 
 
 def fingerprint(path: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from specbranch_cpp.check.exact_rows import ExactReport, ExactTrial, examine_row
 from specbranch_cpp.check.examine_pair import examine
 from specbranch_cpp.check.report import (
     Acceptance,
+    AdapterReport,
     Advice,
     DeviceMemory,
     Interval,
@@ -29,6 +30,7 @@ from specbranch_cpp.check.report import (
 
 __all__ = [
     "Acceptance",
+    "AdapterReport",
     "Advice",
     "DeviceMemory",
     "ExactReport",

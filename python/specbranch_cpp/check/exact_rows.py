@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core
+from specbranch_cpp._engine.adapters import adapter_options
 from specbranch_cpp._engine.model_options import ModelArgument
 from specbranch_cpp._llama import cpu_probe
 from specbranch_cpp._placement import outcome
@@ -78,7 +79,8 @@ def examine_rows(
         target: path of the target's GGUF file.
         max_draft: the largest number of tokens to draft ahead, as in `Engine`; it decides how long
             verifications can become.
-        **machine: options of `Engine`: ``n_ctx``, threads, CPUs and layers on GPUs of the target.
+        **machine: options of `Engine`: ``n_ctx``, threads, CPUs and layers on GPUs of the target,
+            and its LoRA adapters (``lora``).
 
     Raises:
         InvalidArgument: an argument is out of its range.
@@ -93,6 +95,7 @@ def examine_rows(
         n_gpu_layers=machine.get("n_gpu_layers"),
     )
     options = ModelArgument(model, "target", "").core_options()
+    options.adapters = adapter_options(machine.get("lora"))
     cpu_probe.ensure_safe_cpu([os.fsdecode(target)])
     side = Side("target", options, model.n_gpu_layers is None, max_draft, MAX_BRANCHES)
     layout = plan(side, None)

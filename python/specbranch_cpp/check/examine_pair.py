@@ -59,7 +59,8 @@ def examine(
         measured: if False, the function does not load the models.
         progress: a function that is called on this thread with the current step and the share of
             the time that has passed, 0 to 1.
-        **machine: options of `Engine`: ``n_ctx``, threads, CPUs and layers on GPUs of both models.
+        **machine: options of `Engine`: ``n_ctx``, threads, CPUs and layers on GPUs of both models,
+            and the LoRA adapters of the target (``lora``).
 
     Raises:
         InvalidArgument: an argument is out of its range. Problems of the files or of the machine

@@ -6,13 +6,14 @@ import os
 from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core
+from specbranch_cpp._engine.adapters import adapter_options
 from specbranch_cpp._engine.model_options import ModelArgument
 from specbranch_cpp._llama import cpu_probe
 from specbranch_cpp._placement import outcome
 from specbranch_cpp._placement.planning import Side, plan
 from specbranch_cpp._support.words import message, readable
 from specbranch_cpp.check.devices import memory_by_device
-from specbranch_cpp.check.report import ModelReport, Report
+from specbranch_cpp.check.report import AdapterReport, ModelReport, Report
 from specbranch_cpp.errors import ModelLoadError, SpecBranchError
 from specbranch_cpp.options import Model
 
@@ -32,7 +33,7 @@ def look_at_files(
     Args:
         target: GGUF file of the target.
         draft: GGUF file of the draft, or ``None``.
-        machine: options of `Engine`; only ``n_ctx`` and the layers on GPUs are read.
+        machine: options of `Engine`; only ``n_ctx``, the layers on GPUs and ``lora`` are read.
         max_draft: as in `Engine`; the draft's KV cache has room for these tokens.
         max_branches: as in `Engine`; the draft's KV cache has room for these branches.
     """
@@ -45,6 +46,7 @@ def look_at_files(
     sides = _sides(target, draft, machine, max_draft, max_branches)
     try:
         files = [_core.inspect_model(side.options.path) for side in sides]
+        report.adapters = _adapters(sides[0].options)
         if draft is not None:
             _limit_draft(report, files, sides)
         found = plan(sides[0], sides[1] if draft is not None else None)
@@ -72,7 +74,7 @@ def _sides(
     if draft is not None:
         of_draft = Model(draft, n_gpu_layers=machine.get("draft_n_gpu_layers"))
         arguments.append(ModelArgument(of_draft, "draft", "draft_").inheriting(model))
-    return [
+    sides = [
         Side(
             each.role,
             each.core_options(),
@@ -82,6 +84,31 @@ def _sides(
         )
         for each in arguments
     ]
+    sides[0].options.adapters = adapter_options(machine.get("lora"))
+    return sides
+
+
+def _adapters(options: _core.ModelOptions) -> list[AdapterReport]:
+    """The facts of the target's LoRA adapters.
+
+    Raises:
+        ModelLoadError: the engine cannot use a file.
+    """
+    found = []
+    for path, scale in options.adapters:
+        file = _core.inspect_adapter(path, options.path)
+        found.append(
+            AdapterReport(
+                path=os.fsdecode(path),
+                name=file.name,
+                scale=scale,
+                rank=file.rank,
+                alpha=file.alpha,
+                n_matrices=file.n_matrices,
+                n_bytes=file.n_bytes,
+            )
+        )
+    return found
 
 
 def _limit_draft(report: Report, files: Sequence[_core.ModelFile], sides: Sequence[Side]) -> None:
@@ -127,7 +154,8 @@ def _model(file: _core.ModelFile, side: Side, placed: Placed | None) -> ModelRep
         n_vocab=file.n_vocab,
         n_ctx_train=file.n_ctx_train,
         n_cells=reserve + (side.options.n_ctx or file.n_ctx_train),
-        weights=sum(share.weights + share.repacked for share in shares) or file.weight_bytes,
+        weights=sum(share.weights + share.repacked + share.adapters for share in shares)
+        or file.weight_bytes,
         cache=sum(share.context for share in shares),
         buffers=sum(share.compute + share.outputs for share in shares),
         total=sum(share.total for share in shares) or file.weight_bytes,

@@ -53,7 +53,7 @@ class ModelReport:
         n_vocab: number of tokens in the vocabulary.
         n_ctx_train: number of positions in the training.
         n_cells: number of cells of the KV cache; for a draft, with room for branches.
-        weights: size of the weights.
+        weights: size of the weights and of the LoRA adapters.
         cache: size of the KV cache and of recurrent states.
         buffers: size of the buffers of a forward pass, and of the logits.
         total: sum of the three sizes.
@@ -72,6 +72,29 @@ class ModelReport:
     cache: int
     buffers: int
     total: int
+
+
+@dataclass(frozen=True)
+class AdapterReport:
+    """A LoRA adapter of the target.
+
+    Attributes:
+        path: path of the file.
+        name: ``general.name`` of the file.
+        scale: the scale that was asked for.
+        rank: the largest rank of its matrices.
+        alpha: the adapter adds ``scale * alpha / rank`` times its matrices; 0: ``scale`` times.
+        n_matrices: number of the target's matrices that it changes.
+        n_bytes: bytes of its matrices.
+    """
+
+    path: str
+    name: str
+    scale: float
+    rank: int
+    alpha: float
+    n_matrices: int
+    n_bytes: int
 
 
 @dataclass(frozen=True)
@@ -249,6 +272,7 @@ class Report:
         notes: further hints, one sentence each.
         target: the target's file. ``None``: the file could not be read.
         draft: the draft's file. ``None``: there is no draft, or the file could not be read.
+        adapters: the LoRA adapters of the target.
         n_common: number of equal tokens in both vocabularies.
         memory_needed: bytes of both models on all devices.
         memory_available: bytes of main memory that this process can get.
@@ -270,6 +294,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     target: ModelReport | None = None
     draft: ModelReport | None = None
+    adapters: list[AdapterReport] = field(default_factory=list)
     n_common: int | None = None
     memory_needed: int | None = None
     memory_available: int | None = None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp._engine.adapters import adapter_options
 from specbranch_cpp.check.report import Advice
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ FLAGS = {
     "draft_n_gpu_layers": "-ngld",
     "max_draft": "--draft-max",
     "max_branches": "--max-branches",
+    "lora": "--lora-scaled",
 }
 PLAIN = "autoregressive"
 MAX_DRAFT, MAX_BRANCHES = 16, 4
@@ -67,6 +70,7 @@ def with_draft(target: Path, draft: Path, mode: ModeFigures, machine: MachineKey
 def without_draft(target: Path, machine: MachineKeywords) -> Advice:
     """The recommended settings for the target alone."""
     target_only: MachineKeywords = {
+        "lora": machine.get("lora"),
         "n_ctx": machine.get("n_ctx"),  # no threads: without a draft, the target may use all cores
         "cpus": machine.get("cpus"),
         "n_gpu_layers": machine.get("n_gpu_layers"),
@@ -96,6 +100,13 @@ def _advice(
     if policy:
         arguments.append(f"policy={policy}")
     for name, value in options.items():
-        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        words += [FLAGS[name], text]
+        words += [FLAGS[name], _word(name, value)]
     return Advice(mode, dict(options), f"Engine({', '.join(arguments)})", shlex.join(words + flags))
+
+
+def _word(name: str, value: Any) -> str:
+    """The value of an option on the command line."""
+    if name == "lora":
+        files = adapter_options(value)
+        return ",".join(f"{os.fsdecode(path)}:{scale:g}" for path, scale in files)
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

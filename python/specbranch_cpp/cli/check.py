@@ -40,6 +40,8 @@ def check(
     draft: Annotated[
         Path | None, options.gguf("DRAFT", help="GGUF file of the draft model.")
     ] = None,
+    lora: options.Lora = None,
+    lora_scaled: options.LoraScaled = None,
     prompt: Annotated[
         list[str] | None,
         options.sample("--prompt", "-p", metavar="TEXT", help="Decode this prompt; repeatable."),
@@ -98,6 +100,7 @@ def check(
         draft_cpus=draft_cpus,
         n_gpu_layers=n_gpu_layers,
         draft_n_gpu_layers=draft_n_gpu_layers,
+        lora=options.lora_files(lora, lora_scaled),
     )
     target, draft = options.pick_models(target, draft)
     max_draft = MAX_DRAFT if draft_max is None else draft_max

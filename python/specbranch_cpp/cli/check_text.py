@@ -14,7 +14,13 @@ from specbranch_cpp.cli import render
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from specbranch_cpp.check.report import DeviceMemory, Measurement, ModelReport, Report
+    from specbranch_cpp.check.report import (
+        AdapterReport,
+        DeviceMemory,
+        Measurement,
+        ModelReport,
+        Report,
+    )
 
 _LABEL = 9
 _COLUMNS = ("mode", "expected", "measured", "tokens\nper step")
@@ -31,6 +37,8 @@ def show(console: Console, report: Report) -> None:
         if model is not None:
             _line(console, label, _described(model))
             _line(console, "", _needs(model))
+    for adapter in report.adapters:
+        _line(console, "adapter", _adapter(adapter))
     console.print()
     _show_fit(console, report)
     if report.measurement is not None:
@@ -59,6 +67,13 @@ def _show_fit(console: Console, report: Report) -> None:
               ok=report.cpu == "runs")  # fmt: skip
     for gpu in report.gpus:
         _line(console, "GPU", gpu)
+
+
+def _adapter(adapter: AdapterReport) -> str:
+    return (
+        f"{Path(adapter.path).name}: scale {adapter.scale:g}, rank {adapter.rank}, changes "
+        f"{adapter.n_matrices} of the target's matrices, {readable(adapter.n_bytes)}"
+    )
 
 
 def _memory(device: DeviceMemory) -> str:

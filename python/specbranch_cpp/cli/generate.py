@@ -30,6 +30,8 @@ EPILOG = (
 def generate(
     model: options.Model = None,
     draft: options.Draft = None,
+    lora: options.Lora = None,
+    lora_scaled: options.LoraScaled = None,
     hf_repo: options.HfRepo = None,
     hf_file: options.HfFile = None,
     hf_repo_draft: options.HfRepoDraft = None,
@@ -150,6 +152,7 @@ def generate(
         draft_cpus=draft_cpus,
         n_gpu_layers=n_gpu_layers,
         draft_n_gpu_layers=draft_n_gpu_layers,
+        lora=options.lora_files(lora, lora_scaled),
     )
     keywords = options.engine_keywords(
         machine,

@@ -105,6 +105,20 @@ Draft = Annotated[
     Path | None,
     models("--model-draft", "-md", help="GGUF file of the draft model; default: no draft."),
 ]
+Lora = Annotated[
+    list[str] | None,
+    option(
+        "--lora", panel=MODELS, metavar="GGUF", completion=complete_gguf,
+        help="LoRA adapter of the target; repeatable, or separated by commas.",
+    ),
+]  # fmt: skip
+LoraScaled = Annotated[
+    list[str] | None,
+    option(
+        "--lora-scaled", panel=MODELS, metavar="GGUF:X",
+        help="The same with a scale, such as adapter.gguf:0.5.",
+    ),
+]  # fmt: skip
 hub = partial(option, panel=MODELS, metavar="NAME")
 HfRepo = Annotated[
     str | None,
@@ -295,6 +309,31 @@ def pick_models(
     return demo.pair()
 
 
+def lora_files(
+    plain: list[str] | None, scaled: list[str] | None, *, applied: bool = True
+) -> list[tuple[str, float]] | None:
+    """The adapters of ``--lora`` and then of ``--lora-scaled``, with their scales.
+
+    ``applied`` of False: all scales are 0.
+    """
+    found = [(path, 1.0) for each in plain or () for path in each.split(",")]
+    for each in scaled or ():
+        for item in each.split(","):
+            path, colon, number = item.rpartition(":")
+            try:
+                found.append((path, float(number)))
+            except ValueError:
+                path = ""
+            if not (path and colon):
+                raise typer.BadParameter(
+                    f"{item!r} is not FILE:SCALE, such as adapter.gguf:0.5",
+                    param_hint="--lora-scaled",
+                )
+    if not applied:
+        found = [(path, 0.0) for path, _ in found]
+    return found or None
+
+
 def model_names(target: Path, draft: Path | None) -> str:
     """The names of the files, for messages."""
     return target.name if draft is None else f"{target.name} with {draft.name}"
@@ -350,8 +389,9 @@ def machine_keywords(
     draft_cpus: str | None = None,
     n_gpu_layers: int | None,
     draft_n_gpu_layers: int | None,
+    lora: list[tuple[str, float]] | None = None,
 ) -> MachineKeywords:
-    """Turns the options of the panel `MACHINE` into keywords of `Engine`."""
+    """Turns the options of the panel `MACHINE`, and `lora_files`, into keywords of `Engine`."""
     return {
         "n_ctx": ctx_size,
         "n_threads": threads,
@@ -360,6 +400,7 @@ def machine_keywords(
         "draft_cpus": parse_cpus(draft_cpus, "--draft-cpus"),
         "n_gpu_layers": n_gpu_layers,
         "draft_n_gpu_layers": draft_n_gpu_layers,
+        "lora": lora,
     }
 
 

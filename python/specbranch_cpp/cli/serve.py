@@ -21,6 +21,15 @@ server = partial(options.option, panel="Server")
 def serve(
     model: options.Model = None,
     draft: options.Draft = None,
+    lora: options.Lora = None,
+    lora_scaled: options.LoraScaled = None,
+    lora_init_without_apply: Annotated[
+        bool,
+        options.models(
+            "--lora-init-without-apply", metavar=None,
+            help="Load the adapters with a scale of 0; requests or /lora-adapters scale them.",
+        ),
+    ] = False,
     hf_repo: options.HfRepo = None,
     hf_file: options.HfFile = None,
     hf_repo_draft: options.HfRepoDraft = None,
@@ -171,6 +180,7 @@ def serve(
         draft_cpus=draft_cpus,
         n_gpu_layers=n_gpu_layers,
         draft_n_gpu_layers=draft_n_gpu_layers,
+        lora=options.lora_files(lora, lora_scaled, applied=not lora_init_without_apply),
     )
     keywords = options.engine_keywords(
         machine,

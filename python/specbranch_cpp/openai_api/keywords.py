@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from specbranch_cpp import policies
+    from specbranch_cpp._engine.adapters import LoraChoice
     from specbranch_cpp._engine.text_engine import TextEngine
     from specbranch_cpp.openai_api.logit_bias import LogitBias
 
@@ -65,6 +66,7 @@ class Keywords:
     response_format: Mapping[str, Any] | None
     ignore_eos: bool
     stop_token_ids: Sequence[int] | None
+    lora: LoraChoice | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +140,7 @@ def text_request(
         max_tokens=max_tokens,
         stop=stop,
         logprobs=logprobs,
+        lora=given.lora,
         trace=given.trace,
         n_feature_layers=0,
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from specbranch_cpp import policies
+    from specbranch_cpp._engine.adapters import LoraChoice
     from specbranch_cpp._engine.text_engine import GenerateKeywords
     from specbranch_cpp.openai_api.logit_bias import LogitBias
     from specbranch_cpp.openai_api.streams import Stream
@@ -69,6 +70,7 @@ class OpenAICalls(TextEngine):
         response_format: Mapping[str, Any] | None = None,
         ignore_eos: bool = False,
         stop_token_ids: Sequence[int] | None = None,
+        lora: LoraChoice | None = None,
     ) -> TextCompletion | Stream[CompletionChunk]:
         """Continues a text, with the keywords of llama-cpp-python and the dictionaries of OpenAI.
 
@@ -125,6 +127,7 @@ class OpenAICalls(TextEngine):
             response_format: as in `create_chat_completion`.
             ignore_eos: forbid the tokens that end a text.
             stop_token_ids: tokens that end the text, which does not contain them.
+            lora: see `generate`.
 
         Returns:
             The text, or with ``stream`` an iterator of its pieces: see `openai_api.types`.
@@ -171,6 +174,7 @@ class OpenAICalls(TextEngine):
             response_format=response_format,
             ignore_eos=ignore_eos,
             stop_token_ids=stop_token_ids,
+            lora=lora,
         )
         call = CompletionCall(self, given)
         return call.stream() if stream else call.answer()
@@ -219,6 +223,7 @@ class OpenAICalls(TextEngine):
         stop_token_ids: Sequence[int] | None = None,
         continue_final_message: bool = False,
         add_generation_prompt: bool | None = None,
+        lora: LoraChoice | None = None,
     ) -> ChatCompletion | Stream[ChatChunk]:
         """Answers messages, with the keywords of llama-cpp-python and the dictionaries of OpenAI.
 
@@ -309,6 +314,7 @@ class OpenAICalls(TextEngine):
             stop_token_ids=stop_token_ids,
             continue_final_message=continue_final_message,
             add_generation_prompt=add_generation_prompt,
+            lora=lora,
         )
         call = ChatCall(self, given)
         return call.stream() if stream else call.answer()

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from specbranch_cpp.async_engine import AsyncEngine
 from specbranch_cpp.errors import SpecBranchError
+from specbranch_cpp.server.adapters import ServedAdapters
 from specbranch_cpp.server.auth import Gate
 from specbranch_cpp.server.cors import Cors
 from specbranch_cpp.server.errors import ApiError, ClientGone, from_exception
@@ -23,7 +24,7 @@ from specbranch_cpp.server.limits import BodyLimits
 from specbranch_cpp.server.metrics import Metrics
 from specbranch_cpp.server.model_card import ModelCard
 from specbranch_cpp.server.request_counter import RequestCounter
-from specbranch_cpp.server.requests import ChatBody, CompletionBody, parse
+from specbranch_cpp.server.requests import ChatBody, CompletionBody, parse, parse_scales
 from specbranch_cpp.server.service import QueuedCall, Service
 from specbranch_cpp.server.settings import ServerSettings
 from specbranch_cpp.server.streams import EventStream, whole_reply
@@ -65,7 +66,9 @@ def create_app(
     engine.on_end(metrics.ended)
     app = FastAPI(title="specbranch", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.service = service
-    _add_calls(app, engine, service, settings)
+    adapters = ServedAdapters(engine.lora_adapters)
+    _add_calls(app, engine, service, settings, adapters)
+    _add_adapters(app, settings, adapters)
     _add_health(app, service)
     if settings.metrics:
         _add_metrics(app, metrics)
@@ -84,7 +87,13 @@ def create_app(
     return app
 
 
-def _add_calls(app: FastAPI, engine: Engine, service: Service, settings: ServerSettings) -> None:
+def _add_calls(
+    app: FastAPI,
+    engine: Engine,
+    service: Service,
+    settings: ServerSettings,
+    adapters: ServedAdapters,
+) -> None:
     model = ModelCard(engine, settings.alias)
 
     async def answer(request: Request, kind: type[CompletionBody] | type[ChatBody]) -> Response:
@@ -93,7 +102,7 @@ def _add_calls(app: FastAPI, engine: Engine, service: Service, settings: ServerS
         return await reply(request, call)
 
     async def reply(request: Request, given: InterfaceCall) -> Response:
-        arguments = given.arguments | {"model": model.id}
+        arguments = adapters.default | given.arguments | {"model": model.id}
         call = QueuedCall(request.url.path, given.chat, arguments)
         response: Response
         if call.streamed:
@@ -134,6 +143,17 @@ def _add_calls(app: FastAPI, engine: Engine, service: Service, settings: ServerS
                 code="model_not_found",
             )
         return JSONResponse(model.entry)
+
+
+def _add_adapters(app: FastAPI, settings: ServerSettings, adapters: ServedAdapters) -> None:
+    @app.api_route("/lora-adapters", methods=READ)
+    async def list_adapters() -> JSONResponse:
+        return JSONResponse(adapters.entries)
+
+    @app.post("/lora-adapters")
+    async def scale_adapters(request: Request) -> JSONResponse:
+        adapters.use(parse_scales(await request.body(), settings.max_json_depth))
+        return JSONResponse({"success": True})
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

@@ -58,7 +58,6 @@ REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "xtc_probability": (_not(0), NOT_A_SAMPLER),
     "dry_multiplier": (_not(0), NOT_A_SAMPLER),
     "top_n_sigma": (_not(-1), NOT_A_SAMPLER),
-    "lora": (_not([]), "this engine has no adapters"),
 }
 
 

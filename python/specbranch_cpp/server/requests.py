@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from specbranch_cpp.openai_api.logit_bias import checked_pairs
 from specbranch_cpp.openai_api.messages import plain_messages
@@ -19,7 +19,15 @@ from specbranch_cpp.server.other_names import with_own_names
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["ChatBody", "CompletionBody", "check_fields", "check_model", "parse", "read_object"]
+__all__ = [
+    "ChatBody",
+    "CompletionBody",
+    "check_fields",
+    "check_model",
+    "parse",
+    "parse_scales",
+    "read_object",
+]
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
@@ -42,6 +50,17 @@ class StreamOptions(_Body):
 class ResponseFormat(_Body):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: Object | None = None
+
+
+class LoraScale(_Body):
+    """One adapter of llama-server's field ``lora``."""
+
+    id: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    scale: float
+
+
+LoraScales = Annotated[list[LoraScale], Field(max_length=1024)]
+_SCALES = TypeAdapter(LoraScales)
 
 
 class _Common(_Body):
@@ -68,6 +87,7 @@ class _Common(_Body):
     response_format: ResponseFormat | None = None
     ignore_eos: bool | None = None
     stop_token_ids: list[Annotated[int, Field(ge=0, le=2**31 - 1)]] | None = None
+    lora: LoraScales | None = None
 
     @field_validator("logit_bias", mode="before")
     @classmethod
@@ -81,6 +101,8 @@ class _Common(_Body):
         given = self.model_dump(exclude_none=True, exclude=set(self.model_extra or ()))
         if given.get("seed") == -1:  # llama-server's value for a random seed
             del given["seed"]
+        if self.lora is not None:
+            given["lora"] = scales_of(self.lora)
         if not given.get("stream"):
             given.pop("stream_options", None)
         return given
@@ -148,6 +170,11 @@ class ChatBody(_Common):
         return given
 
 
+def scales_of(adapters: list[LoraScale]) -> list[tuple[int, float]]:
+    """The argument ``lora`` of `Engine.generate`."""
+    return [(each.id, each.scale) for each in adapters]
+
+
 def parse(kind: type[CompletionBody] | type[ChatBody], body: bytes, max_depth: int) -> Any:
     """The checked body.
 
@@ -166,13 +193,7 @@ def read_object(body: bytes, max_depth: int) -> dict[str, Any]:
     Raises:
         BadRequest: the body is not a JSON object, or it is nested deeper than ``max_depth``.
     """
-    try:
-        data = pydantic_core.from_json(body)
-    except ValueError as error:
-        raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
-    if not isinstance(data, dict):
-        raise BadRequest("the body must be a JSON object", code="invalid_json")
-    _check_depth(data, max_depth)
+    data: dict[str, Any] = _json(body, dict, max_depth)
     return data
 
 
@@ -208,6 +229,27 @@ def check_model(
         return kind.model_validate(data)
     except ValidationError as error:
         raise _bad_field(error, data, said or {}) from None
+
+
+def parse_scales(body: bytes, max_depth: int) -> list[tuple[int, float]]:
+    """The checked body of ``POST /lora-adapters``; errors as in `parse`."""
+    data = _json(body, list, max_depth)
+    try:
+        return scales_of(_SCALES.validate_python(data))
+    except ValidationError as error:
+        raise _bad_field(error, data, {}) from None
+
+
+def _json(body: bytes, kind: type[dict[Any, Any]] | type[list[Any]], max_depth: int) -> Any:
+    try:
+        data = pydantic_core.from_json(body)
+    except ValueError as error:
+        raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
+    if not isinstance(data, kind):
+        what = "object" if kind is dict else "array"
+        raise BadRequest(f"the body must be a JSON {what}", code="invalid_json")
+    _check_depth(data, max_depth)
+    return data
 
 
 def _check_depth(data: Any, limit: int) -> None:

@@ -138,3 +138,28 @@ TEST_CASE("modes have names, both ways") {
     }
   }
 }
+
+TEST_CASE("adapters are those that were loaded, each once, with a finite scale") {
+  Request request = good_request();
+  CHECK_NOTHROW(validate(request, kVocab, 0));
+  request.adapters.emplace();
+  CHECK_NOTHROW(validate(request, kVocab, 0));
+  request.adapters = {{1, -2.0F}, {0, 0.0F}};
+  CHECK_NOTHROW(validate(request, kVocab, 2));
+  const auto refused = [&](std::vector<AdapterScale> adapters, int n, const char* words) {
+    request.adapters = std::move(adapters);
+    CHECK_THROWS_WITH_AS(validate(request, kVocab, n), words, InvalidArgument);
+  };
+  refused({{0, 1.0F}}, 0, "the index of an adapter is 0; the target was loaded without adapters");
+  refused({{2, 1.0F}}, 2, "the index of an adapter is 2; it must be in 0 .. 1");
+  refused({{-1, 1.0F}}, 2, "the index of an adapter is -1; it must be in 0 .. 1");
+  refused({{0, kNan}}, 1, "the scale of adapter 0 is nan; it must be a finite number");
+  refused({{0, -kInf}}, 1, "the scale of adapter 0 is -inf; it must be a finite number");
+  refused({{1, 1.0F}, {1, 1.0F}}, 2, "the index of an adapter is 1; it is given twice");
+}
+
+TEST_CASE("the adapters that act have one order and no scale of 0") {
+  CHECK(active_adapters({}).empty());
+  const std::vector<AdapterScale> scales{{2, 1.0F}, {1, -0.0F}, {0, 0.5F}, {3, 0.0F}};
+  CHECK(active_adapters(scales) == AdapterSet{{0, 0.5F}, {2, 1.0F}});
+}

@@ -71,6 +71,7 @@ class FakeModel:
     can_speculate = True
     mode = "auto"
     placement = None
+    lora_adapters = ()
     chat_template: str | None = None
 
     def on_end(self, listener: Any) -> None: ...

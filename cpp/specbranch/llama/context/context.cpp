@@ -186,6 +186,23 @@ void LlamaContext::keep_layer_inputs(int n_layers) {
   n_decoded_layers_ = 0;  // the buffers of the last batch may be gone
 }
 
+void LlamaContext::use_adapters(const AdapterSet& adapters) {
+  if (adapters == adapters_) return;
+  std::vector<llama_adapter_lora*> handles;
+  std::vector<float> scales;
+  for (const auto& [index, scale] : adapters) {
+    const auto n = static_cast<int>(weights_->adapters().size());
+    if (index < 0 || index >= n || weights_->is_outline()) {
+      broken("use_adapters",
+             of("there is no such adapter;", index) + "; " + std::to_string(n) + " were loaded");
+    }
+    handles.push_back(weights_->adapters()[static_cast<std::size_t>(index)].handle);
+    scales.push_back(scale);
+  }
+  llama_set_adapters_lora(context_.get(), handles.data(), handles.size(), scales.data());
+  adapters_ = adapters;
+}
+
 std::span<const float> LlamaContext::layer_input(int layer_from_end, int index) const {
   if (layer_from_end < 0 || layer_from_end >= n_decoded_layers_) {
     broken("layer_input", of("not kept by the last batch; layer from the end", layer_from_end) +

@@ -79,6 +79,10 @@ class LlamaContext {
   /// number for each of the model's dimensions. Valid until the next `decode`.
   std::span<const float> layer_input(int layer_from_end, int index) const;
 
+  /// From the next `decode` on, these adapters of the weights act. A change makes that `decode`
+  /// reserve its graph again (5 ms). Cells keep what they were computed with.
+  void use_adapters(const AdapterSet& adapters);
+
   Pos length(SeqId seq) const { return static_cast<Pos>(held(seq).size()); }
 
   /// The tokens that `seq` holds. Valid until the next change.
@@ -133,6 +137,7 @@ class LlamaContext {
   const std::atomic<bool>* abort_;
   ContextHandle context_;
   std::vector<HashedTokens> contents_;
+  AdapterSet adapters_;        ///< of the next batch.
   bool is_recurrent_ = false;  ///< or hybrid.
   Pos window_ = 0;
   int max_rollback_ = 0;

@@ -86,6 +86,20 @@ void plan_threads(ModelOptions& target, ModelOptions* draft) {
 void validate(const ModelOptions& options) {
   if (options.path.empty()) refuse("the path is empty");
   if (options.path.find('\0') != std::string::npos) refuse("the path holds a zero byte");
+  for (const AdapterOptions& adapter : options.adapters) {
+    if (adapter.path.empty()) refuse("the path of an adapter is empty");
+    if (adapter.path.find('\0') != std::string::npos) {
+      refuse("the path of an adapter holds a zero byte");
+    }
+    if (!std::isfinite(adapter.scale)) {
+      refuse("the scale of an adapter is not finite; " + std::to_string(adapter.scale) + "; " +
+             adapter.path);
+    }
+  }
+  if (!options.adapters.empty() && options.split_mode == LLAMA_SPLIT_MODE_TENSOR &&
+      options.n_gpu_layers != 0) {
+    refuse("split_mode 3 takes no adapters");
+  }
   require_range("main_gpu", options.main_gpu, -1, 1 << 10);
   require_range("split_mode", options.split_mode, LLAMA_SPLIT_MODE_NONE, LLAMA_SPLIT_MODE_TENSOR);
   require_range("n_ctx", options.n_ctx, 0, 1 << 30);

@@ -10,8 +10,15 @@ namespace specbranch::llama {
 /// llama.cpp's `llama_flash_attn_type`.
 enum class FlashAttention : std::int8_t { kAuto = -1, kOff = 0, kOn = 1 };
 
+/// A LoRA adapter of a model.
+struct AdapterOptions {
+  std::string path;
+  float scale = 1.0F;  ///< of texts that say nothing else; 0: loaded, but off.
+};
+
 struct ModelOptions {
   std::string path;
+  std::vector<AdapterOptions> adapters;  ///< of a target.
 
   // The weights.
   int n_gpu_layers = 0;              ///< layers on devices; negative: all; 0: the CPU alone.

@@ -120,6 +120,13 @@ std::shared_ptr<const Weights> Weights::read(const ModelOptions& options, const 
   weights->is_outline_ = outline;
   weights->file_ = inspect_model_file(options.path, /*with_weights=*/!fill);
 
+  // Before the weights, which take long.
+  const AdapterCheck check{.values = options.check_tensors && !outline, .model_has_weights = !fill};
+  for (const AdapterOptions& adapter : options.adapters) {
+    weights->adapters_.push_back(
+        {inspect_adapter_file(adapter.path, weights->file_, check), adapter.scale});
+  }
+
   std::vector<ggml_backend_dev_t> devices = find_devices(options);
   const bool cpu_only = options.n_gpu_layers == 0;
   // llama.cpp reads llama_max_devices() shares.
@@ -184,7 +191,25 @@ std::shared_ptr<const Weights> Weights::read(const ModelOptions& options, const 
   weights->vocabulary_ = outline ? std::make_unique<Vocabulary>(vocab, weights->file_.n_vocab)
                                  : std::make_unique<Vocabulary>(vocab);
   weights->offloaded_ = !cpu_only && has_gpu();
+  if (!outline) weights->load_adapters();
   return weights;
+}
+
+void Weights::load_adapters() {
+  for (Adapter& adapter : adapters_) {
+    const ErrorCapture errors;
+    std::string reason;
+    try {
+      adapter.handle = llama_adapter_lora_init(model_.get(), adapter.file.path.c_str());
+    } catch (const std::exception& error) {
+      reason = error.what();
+    }
+    if (adapter.handle == nullptr) {
+      throw ModelLoadError("[Weights::load] llama.cpp refused the adapter; " +
+                           errors.reason(reason.empty() ? "no reason given" : reason) + "; " +
+                           adapter.file.path);
+    }
+  }
 }
 
 std::string Weights::description() const {

@@ -5,14 +5,25 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "specbranch/llama/file/adapter_file.h"
 #include "specbranch/llama/file/model_file.h"
 #include "specbranch/llama/file/model_options.h"
 #include "specbranch/llama/file/tensor_source.h"
 #include "specbranch/llama/runtime/handles.h"
 #include "specbranch/llama/vocabulary/vocabulary.h"
 
+struct llama_adapter_lora;
+
 namespace specbranch::llama {
+
+/// A LoRA adapter that was loaded with a model, which owns it.
+struct Adapter {
+  AdapterFile file;
+  float scale = 1.0F;                    ///< of texts that say nothing else.
+  llama_adapter_lora* handle = nullptr;  ///< null: the model is an outline.
+};
 
 /// A loaded model.
 ///
@@ -43,6 +54,8 @@ class Weights {
 
   const Vocabulary& vocabulary() const noexcept { return *vocabulary_; }
   const ModelFile& file() const noexcept { return file_; }
+  /// In the order of the options.
+  const std::vector<Adapter>& adapters() const noexcept { return adapters_; }
   /// For creating contexts: llama.cpp takes a mutable pointer but only reads.
   llama_model* get() const noexcept { return model_.get(); }
 
@@ -69,9 +82,11 @@ class Weights {
 
   static std::shared_ptr<const Weights> read(const ModelOptions& options, const Progress& progress,
                                              const TensorFill& fill, bool outline);
+  void load_adapters();
 
   ModelFile file_;
   ModelHandle model_;
+  std::vector<Adapter> adapters_;
   std::unique_ptr<Vocabulary> vocabulary_;
   bool offloaded_ = false;
   bool is_outline_ = false;

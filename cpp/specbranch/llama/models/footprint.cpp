@@ -46,6 +46,42 @@ void check_states(const std::shared_ptr<const Weights>& weights, const ModelOpti
   }
 }
 
+/// A matrix of an adapter lies where the matrix lies that it changes. llama.cpp does not tell where
+/// that is, so the bytes are shared out like the weights.
+void add_adapters(const Weights& weights, Footprint& footprint) {
+  std::uint64_t n_bytes = 0;
+  for (const Adapter& adapter : weights.adapters()) n_bytes += adapter.file.n_bytes;
+  std::uint64_t in_devices = 0;
+  for (const MemoryShare& device : footprint.devices) in_devices += device.weights;
+  const std::uint64_t all = in_devices + footprint.host.weights + footprint.host.repacked;
+  std::uint64_t left = n_bytes;
+  for (MemoryShare& device : footprint.devices) {
+    if (device.weights == 0) continue;
+    const double share = static_cast<double>(device.weights) / static_cast<double>(all);
+    device.adapters = static_cast<std::uint64_t>(share * static_cast<double>(n_bytes));
+    left -= std::min(left, device.adapters);
+  }
+  footprint.host.adapters = left;
+}
+
+/// What a pass takes with adapters, which an outline cannot lay out: one more product of the
+/// largest matrix is alive at once. That matrix may be anywhere.
+void add_products(const LlamaContext& context, Footprint& footprint) {
+  std::uint64_t n_values = 0;
+  for (const Adapter& adapter : context.weights().adapters()) {
+    const auto n = static_cast<std::uint64_t>(adapter.file.rank + adapter.file.n_product) *
+                   llama_n_ubatch(context.get());
+    const auto n_outputs = static_cast<std::uint64_t>(adapter.file.n_output_product) *
+                           static_cast<std::uint64_t>(context.n_outputs());
+    n_values = std::max({n_values, n, n_outputs});
+  }
+  const std::uint64_t n_bytes = sizeof(float) * n_values;
+  footprint.host.compute += n_bytes;
+  for (MemoryShare& device : footprint.devices) {
+    if (device.weights > 0) device.compute += n_bytes;
+  }
+}
+
 /// On a thread of its own: creating a context pins its thread, and both are quiet.
 Footprint measure(const std::function<Footprint()>& lay_out) {
   Footprint footprint;
@@ -100,6 +136,7 @@ Footprint footprint_of(const LlamaContext& context) {
   }
   footprint.host.outputs = sizeof(float) * static_cast<std::uint64_t>(context.n_outputs()) *
                            static_cast<std::uint64_t>(context.weights().vocabulary().size());
+  add_adapters(context.weights(), footprint);
   return footprint;
 }
 
@@ -109,7 +146,10 @@ Footprint target_footprint(const ModelOptions& options, const TargetOptions& tar
     const ModelOptions plain = plain_options(options, with_weights);
     const auto weights = Weights::outline(plain, with_weights);
     check_states(weights, plain, kMostSnapshots + 1);
-    return footprint_of(LlamaTarget(weights, plain, target).context());
+    const LlamaTarget model(weights, plain, target);
+    Footprint footprint = footprint_of(model.context());
+    add_products(model.context(), footprint);
+    return footprint;
   });
 }
 

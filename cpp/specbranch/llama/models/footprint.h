@@ -19,8 +19,11 @@ struct MemoryShare {
   std::uint64_t context = 0;   ///< KV cells and recurrent states, with all their snapshots.
   std::uint64_t compute = 0;   ///< buffers of a forward pass.
   std::uint64_t outputs = 0;   ///< rows of logits.
+  std::uint64_t adapters = 0;  ///< LoRA adapters; never mapped.
 
-  std::uint64_t total() const noexcept { return weights + repacked + context + compute + outputs; }
+  std::uint64_t total() const noexcept {
+    return weights + repacked + context + compute + outputs + adapters;
+  }
 };
 
 /// The buffers that llama.cpp allocates for a model and its context.

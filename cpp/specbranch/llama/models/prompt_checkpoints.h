@@ -32,6 +32,9 @@ class PromptCheckpoints {
   /// Makes `seq` hold the `length` tokens that `begin` has returned.
   void restore(SeqId seq, Pos length);
 
+  /// Forgets all states: those to come are computed by another function.
+  void clear() { checkpoints_.clear(); }
+
   /// `seq` has read on. Keeps its state at a border that is worth it.
   void passed(SeqId seq);
 

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <bit>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <exception>
 #include <limits>
@@ -46,7 +47,16 @@ class RowTester {
       : test_(test),
         n_vocab_(weights->vocabulary().size()),
         n_text_(std::min(kLongText, context_length(*weights, options))),
-        context_(weights, options, shape_of(options, test, n_text_), &abort_) {}
+        context_(weights, options, shape_of(options, test, n_text_), &abort_) {
+    AdapterSet all;
+    for (const Adapter& adapter : weights->adapters()) {
+      all.push_back({static_cast<int>(all.size()), std::max(1.0F, std::abs(adapter.scale))});
+      has_floats_ |= adapter.file.has_floats;
+    }
+    // Without adapters, other operations are fused. With all of them, every matrix product of any
+    // set of them is tested.
+    if (!all.empty()) adapters_.push_back(std::move(all));
+  }
 
   std::vector<RowTrial> run() {
     std::vector<RowTrial> trials;
@@ -55,14 +65,14 @@ class RowTester {
       const int most = context_.n_outputs() / multiple * multiple;
       if (most == 0) continue;
       RowTrial trial{{multiple, std::min(test_.max_path, most)}, 0.0, 0.0};
-      trial.padding.max_path = agreeing_path(trial.padding);
+      trial.padding.max_path = agreeing_with_all(trial.padding);
       trial.single_us = time_path(1, multiple);
       trial.path_us = time_path(std::clamp(trial.padding.max_path, 1, kUsefulPath), multiple);
       trials.push_back(trial);
       if (!test_.all && trial.padding.max_path >= test_.max_path) break;
     }
     take_back(std::min(kShortText, n_text_));
-    for (RowTrial& trial : trials) trial.padding.max_path = agreeing_path(trial.padding);
+    for (RowTrial& trial : trials) trial.padding.max_path = agreeing_with_all(trial.padding);
     return trials;
   }
 
@@ -112,6 +122,18 @@ class RowTester {
 
   void take_back(Pos length) { context_.truncate({kText, context_.length(kText), length}); }
 
+  /// As `agreeing_path`, with every set of adapters.
+  int agreeing_with_all(RowPadding padding) {
+    // The kernels of floats differ for a single row. Behind an adapter, the next product hides that
+    // for most rows: it rounds its input to integers.
+    if (has_floats_ && padding.multiple == 1) padding.max_path = std::min(1, padding.max_path);
+    for (const AdapterSet& adapters : adapters_) {
+      context_.use_adapters(adapters);
+      padding.max_path = agreeing_path(padding);
+    }
+    return padding.max_path;
+  }
+
   /// The longest path, up to the padding's own, whose rows are those of single tokens, as are those
   /// of every shorter path.
   int agreeing_path(const RowPadding& padding) {
@@ -159,6 +181,8 @@ class RowTester {
   Pos n_text_;
   std::atomic<bool> abort_{false};
   LlamaContext context_;
+  std::vector<AdapterSet> adapters_{{}};  ///< the sets to test with; the first one is empty.
+  bool has_floats_ = false;               ///< some adapter is not quantized.
   std::vector<BatchToken> batch_;
 };
 

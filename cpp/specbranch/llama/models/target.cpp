@@ -93,7 +93,8 @@ LlamaTarget::LlamaTarget(const std::shared_ptr<const Weights>& weights, const Mo
       rollback_(rollback_of(weights, model, options)),
       max_batch_(max_batch(*weights, model, options, rollback_)),
       context_(weights, model, shape_of(*weights, model, options, rollback_, max_batch_), &abort_),
-      prefilled_(static_cast<std::size_t>(options.n_seq), 0) {
+      prefilled_(static_cast<std::size_t>(options.n_seq), 0),
+      held_adapters_(prefilled_.size()) {
   if (rollback_ == Rollback::kLastBatch && !pads()) {
     max_batch_ = std::min(max_batch_, context_.max_rollback() + 1);
   }
@@ -113,6 +114,7 @@ Capabilities LlamaTarget::capabilities() const {
   result.n_feature_layers = context_.weights().n_feature_layers();
   result.n_embd = context_.weights().file().n_embd;
   result.prefill_chunk = chunk_;
+  result.n_adapters = static_cast<int>(context_.weights().adapters().size());
   return result;
 }
 
@@ -148,11 +150,31 @@ int LlamaTarget::open(GenerationId id, const std::shared_ptr<const Request>& req
   }
   if (request->n_feature_layers > 0 && !embedding_) embedding_.emplace(context_.weights().file());
   install_log_sink();
-  const TargetSession& session =
-      sessions_.open(id, TargetSession(context_.weights().vocabulary(), request, seq));
+  const TargetSession& session = sessions_.open(
+      id, TargetSession(context_.weights().vocabulary(), request, seq, adapters_of(*request)));
+  forget_other_adapters(session.adapters(), seq);
   const int n_reused = keep_prefix(session.prefill(), seq);
   if (spare) truncate({seqs[1], context_.length(seqs[1]), 0});
   return n_reused;
+}
+
+AdapterSet LlamaTarget::adapters_of(const Request& request) const {
+  if (request.adapters) return active_adapters(*request.adapters);
+  std::vector<AdapterScale> scales;
+  for (const Adapter& adapter : context_.weights().adapters()) {
+    scales.push_back({static_cast<int>(scales.size()), adapter.scale});
+  }
+  return active_adapters(scales);
+}
+
+/// Empties `seq` if its cells were computed with other adapters: equal tokens are then no equal
+/// cells.
+void LlamaTarget::forget_other_adapters(const AdapterSet& adapters, SeqId seq) {
+  AdapterSet& held = held_adapters_[static_cast<std::size_t>(seq)];
+  if (adapters == held) return;
+  truncate({seq, context_.length(seq), 0});
+  if (checkpoints_) checkpoints_->clear();
+  held = adapters;
 }
 
 /// Cuts `seq` to what the new prompt reuses; returns its length.
@@ -197,6 +219,7 @@ void LlamaTarget::prefill(GenerationId id, Pos begin, Pos end) {
     batch_.push_back({tokens[static_cast<std::size_t>(pos)], session.seq(), pos,
                       /*wants_logits=*/false});
   }
+  context_.use_adapters(session.adapters());
   context_.keep_layer_inputs(session.n_feature_layers());
   context_.decode(batch_);
   prefilled(session.seq()) = end;
@@ -224,6 +247,9 @@ int LlamaTarget::check_segments(std::span<const Segment> segments, int n_pad) {
     }
     used[static_cast<std::size_t>(segment.seq)] = true;
     session.check(segment);
+    const TargetSession& first =
+        sessions_.at(segments.front().generation_id, "LlamaTarget::verify");
+    if (session.adapters() != first.adapters()) broken("the sessions have different adapters");
     const auto n = static_cast<Pos>(segment.rows.size());
     if (segment.pos + n > n_ctx_) {
       broken("the path leaves the context; " + std::to_string(segment.pos + n) + "; " +
@@ -251,6 +277,8 @@ void LlamaTarget::decode_segments(std::span<const Segment> segments, int n_rows)
     const TargetSession& session = sessions_.at(segment.generation_id, "LlamaTarget::verify");
     n_layers = std::max(n_layers, session.n_feature_layers());
   }
+  context_.use_adapters(
+      sessions_.at(segments.front().generation_id, "LlamaTarget::verify").adapters());
   context_.keep_layer_inputs(n_layers);
   const SeqId dummy = options_.n_seq;
   if (pads()) append_dummies(batch_, padded_rows(n_rows, options_.row_multiple), dummy);

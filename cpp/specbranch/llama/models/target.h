@@ -43,7 +43,8 @@ struct TargetOptions {
 /// *Thread safety:* as Model. *Lifecycle:* construct on the worker's thread; sessions as in Model.
 ///
 /// `verify` also requires that the rows of a segment are those of its text (TargetSession::check):
-/// the penalties and the grammar must see the text that the cache holds.
+/// the penalties and the grammar must see the text that the cache holds. The segments of a batch
+/// have the same adapters.
 class LlamaTarget final : public TargetModel {
  public:
   LlamaTarget(const std::shared_ptr<const Weights>& weights, const ModelOptions& model,
@@ -64,6 +65,8 @@ class LlamaTarget final : public TargetModel {
   std::span<const float> logits(int index) { return context_.logits(index); }
 
  private:
+  AdapterSet adapters_of(const Request& request) const;
+  void forget_other_adapters(const AdapterSet& adapters, SeqId seq);
   int keep_prefix(std::span<const Token> prefill, SeqId seq);
   int reusable(std::span<const Token> prefill, SeqId seq) const;
   bool pads() const { return context_.weights().can_roll_back(); }
@@ -82,6 +85,7 @@ class LlamaTarget final : public TargetModel {
   Sessions<TargetSession> sessions_;
   /// By sequence: so many cells came from `prefill`, or were kept by `open` because they did.
   std::vector<Pos> prefilled_;
+  std::vector<AdapterSet> held_adapters_;    ///< by sequence: what its cells were computed with.
   std::optional<EmbeddingTable> embedding_;  ///< opened when features are asked for.
   std::vector<BatchToken> batch_;
 };

@@ -11,10 +11,11 @@
 namespace specbranch::llama {
 
 TargetSession::TargetSession(const Vocabulary& vocabulary, std::shared_ptr<const Request> request,
-                             SeqId seq)
+                             SeqId seq, AdapterSet adapters)
     : vocabulary_(&vocabulary),
       request_(std::move(request)),
       seq_(seq),
+      adapters_(std::move(adapters)),
       chain_(vocabulary, request_->sampling, request_->prompt) {}
 
 std::span<const Token> TargetSession::prefill() const {

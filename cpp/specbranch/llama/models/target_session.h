@@ -19,9 +19,11 @@ namespace specbranch::llama {
 class TargetSession {
  public:
   /// `vocabulary` outlives this. Throws InvalidArgument for a bad grammar.
-  TargetSession(const Vocabulary& vocabulary, std::shared_ptr<const Request> request, SeqId seq);
+  TargetSession(const Vocabulary& vocabulary, std::shared_ptr<const Request> request, SeqId seq,
+                AdapterSet adapters = {});
 
   SeqId seq() const { return seq_; }
+  const AdapterSet& adapters() const { return adapters_; }
   int n_feature_layers() const { return request_->n_feature_layers; }
 
   /// The prompt without its last token.
@@ -48,6 +50,7 @@ class TargetSession {
   const Vocabulary* vocabulary_;
   std::shared_ptr<const Request> request_;
   SeqId seq_;
+  AdapterSet adapters_;
   SamplerChain chain_;
   bool failed_ = false;
 };
