@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,3 +132,29 @@ def test_numbers_of_key_value_heads_that_differ_are_refused(
     writer.close()
     with pytest.raises(ScaleError, match="one number for each of 2 blocks, 0 or the same"):
         scale(source, tmp_path / "big.gguf")
+
+
+#: Every step counts the same number of tokens before it; the state of a hybrid cannot be cut.
+STEPS = """
+import sys
+from pathlib import Path
+from benchmarks.scaling import step_times
+
+stepper = step_times._Stepper(Path(sys.argv[1]), 8)
+assert all(stepper.step() > 0 for _ in range(5))
+memory = stepper._api.llama_get_memory(stepper._context)
+print(stepper._api.llama_memory_seq_pos_max(memory, 0))
+stepper.close()
+print(step_times.measure_step_times(*map(Path, sys.argv[1:]), n_steps=20, n_prompt=8))
+"""
+
+
+def test_step_times_are_measured(tmp_path: Path) -> None:
+    pair = [str(write_tiny_hybrid(tmp_path / f"{name}.gguf")) for name in ("target", "draft")]
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS, *pair], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "7"
+    assert lines[2].startswith("both at work: target")
