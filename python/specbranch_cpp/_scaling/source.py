@@ -81,12 +81,13 @@ class Source:
             return [self._int("attention.head_count_kv", n_head)] * n_layer
         counts = self._get(f"{self.architecture}.attention.head_count_kv")
         counts = counts if isinstance(counts, list) else [counts] * n_layer
-        if len(counts) != n_layer or len(set(counts) - {0}) != 1:
+        numbers = [count for count in counts if isinstance(count, int) and count > 0]
+        if len(counts) != n_layer or len(set(numbers)) != 1 or set(counts) - {0, *numbers}:
             raise ScaleError(
                 f"{self.path}: attention.head_count_kv {counts} must have one number for each of "
                 f"{n_layer} blocks, 0 or the same"
             )
-        return [int(count) for count in counts]
+        return counts
 
     def _int(self, key: str, default: int | None = None) -> int:
         value = self._get(f"{self.architecture}.{key}", default)

@@ -114,10 +114,8 @@ def test_bad_shapes_are_refused(tmp_path: Path, growth: dict[str, Any], message:
         scale(source, tmp_path / "big.gguf", **growth)
 
 
-@pytest.mark.parametrize("heads_kv", [[2, 1], [0, 0], [2, 0, 2]])
-def test_numbers_of_key_value_heads_that_differ_are_refused(
-    tmp_path: Path, heads_kv: list[int]
-) -> None:
+@pytest.mark.parametrize("heads_kv", [[2, 1], [0, 0], [2, 0, 2], [0, -2], [2, -2], ["2", "2"]])
+def test_numbers_of_key_value_heads_that_differ_are_refused(tmp_path: Path, heads_kv: Any) -> None:
     source = tmp_path / "odd.gguf"
     writer = GGUFWriter(source, "lfm2")
     writer.add_embedding_length(64)
