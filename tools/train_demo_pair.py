@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("stage", nargs="?", choices=STAGES, default="all", help="what to run")
-    add("--architecture", choices=ARCHITECTURES, default="llama", help="of both models")
+    add("--architecture", choices=ARCHITECTURES, default="llama", help="of what is trained")
     add("--work", type=Path, default=Path("demo-pair"), help="folder of checkpoints and figures")
     add("--output", type=Path, help="folder of the GGUF files (default: the work folder)")
     add("--text", type=Path, help="folder of Python files (default: the standard library)")
