@@ -1,7 +1,8 @@
 """Tokens per second above temperature 0: versions of this package, and llama-server, in turns.
 
-Each contender is a process of its own, and all of them stay loaded. They take turns at the same
-prompts; the order rotates. Texts of two versions of this package at the same seed should be equal;
+Each contender is a process of its own, and all of them stay loaded. They load one after the other,
+so that none disturbs the measurement of step costs of another. They take turns at the same prompts;
+the order rotates. Texts of two versions of this package at the same seed should be equal;
 llama-server draws its own random numbers, so only its speed compares.
 
     python -m benchmarks.sampled_speed TARGET DRAFT --prompts FILE \\
@@ -61,14 +62,18 @@ class Process:
             env=environment,
             cwd="/",
         )
+        self._read()  # it has loaded
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        stdin, stdout = self._process.stdin, self._process.stdout
+        stdin = self._process.stdin
         assert stdin is not None
-        assert stdout is not None
         stdin.write(json.dumps(question) + "\n")
         stdin.flush()
-        line = stdout.readline()
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
         if not line:
             raise SystemExit(f"{self.name} ended with code {self._process.wait()}")
         answer: dict[str, Any] = json.loads(line)
@@ -87,9 +92,14 @@ def serve(settings: dict[str, Any]) -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not mix with the answers
     answer = _server(settings) if settings["place"] == "llama-server" else _engine(settings)
-    for line in sys.stdin:
-        answers.write(json.dumps(answer(json.loads(line))) + "\n")
+
+    def say(content: dict[str, Any]) -> None:
+        answers.write(json.dumps(content) + "\n")
         answers.flush()
+
+    say({})
+    for line in sys.stdin:
+        say(answer(json.loads(line)))
 
 
 def _engine(settings: dict[str, Any]) -> Any:
@@ -109,6 +119,7 @@ def _engine(settings: dict[str, Any]) -> Any:
             "ms": done.stats.decode_ms,
             "drafted": done.stats.n_drafted,
             "accepted": done.stats.n_accepted,
+            "reason": done.stats.mode_reason,
             "text": done.text,
         }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train the pair of small code models that specbranch_cpp ships, from nothing.
+"""Train a pair of small code models from nothing: the one that specbranch_cpp ships, or a hybrid.
 
 A target of about 7 million parameters learns the running Python's own standard library; a draft
 of about 2 million learns the target. Both become GGUF files (llama architecture, Q8_0) that
@@ -7,6 +7,10 @@ llama.cpp loads.
 
     pip install "specbranch_cpp[train]"
     python tools/train_demo_pair.py --wall-minutes 80
+
+A smaller pair with short convolutions besides attention, for measurements of recurrent models:
+
+    python tools/train_demo_pair.py --architecture lfm2 --work hybrid-pair --cpu-minutes 35
 
 Only the draft learns, if the target is there already:
 
@@ -31,15 +35,17 @@ if TYPE_CHECKING:
 
 REQUIRED = ("torch", "numpy", "tokenizers", "gguf")
 STAGES = ("all", "train", "export", "evaluate")
+ARCHITECTURES = ("llama", "lfm2")
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        description="Train, export and measure the small target/draft pair.",
+        description="Train, export and measure a small target/draft pair.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = made.add_argument
     add("stage", nargs="?", choices=STAGES, default="all", help="what to run")
+    add("--architecture", choices=ARCHITECTURES, default="llama", help="of what is trained")
     add("--work", type=Path, default=Path("demo-pair"), help="folder of checkpoints and figures")
     add("--output", type=Path, help="folder of the GGUF files (default: the work folder)")
     add("--text", type=Path, help="folder of Python files (default: the standard library)")

@@ -3,7 +3,7 @@
 Speculative decoding is judged by two things: how often the target accepts the draft's tokens, and
 what a step of either model costs. A small *trained* pair has realistic acceptance but no realistic
 cost; a big random one has the cost but accepts nothing. This tool joins the two: it enlarges a
-trained llama-architecture model without changing a single score.
+trained model (llama or LFM2) without changing a single score.
 
     python benchmarks/scale_model.py --preset r8 --target t.gguf --draft d.gguf --out-dir DIR
     python benchmarks/scale_model.py small.gguf big.gguf --n-embd 1024 --n-layer 24 --n-head 16 \

@@ -46,8 +46,8 @@ class _Stepper:
         if not self._context:
             self._api.llama_model_free(self._model)
             raise ScaleError(f"{path}: llama.cpp cannot create a context")
-        self._n_prompt = n_prompt
-        self._decode([1 + i % 100 for i in range(n_prompt)])
+        self._prompt = [1 + i % 100 for i in range(n_prompt)]
+        self._decode(self._prompt)
 
     def _decode(self, tokens: Sequence[int]) -> None:
         array = (self._api.llama_token * len(tokens))(*tokens)
@@ -68,7 +68,10 @@ class _Stepper:
         self._decode([1])
         elapsed = time.thread_time() - start
         memory = self._api.llama_get_memory(self._context)
-        self._api.llama_memory_seq_rm(memory, 0, self._n_prompt, -1)
+        if not self._api.llama_memory_seq_rm(memory, 0, len(self._prompt), -1):
+            # A recurrent state cannot forget a token.
+            self._api.llama_memory_clear(memory, True)
+            self._decode(self._prompt)
         return elapsed * 1e3
 
     def close(self) -> None:

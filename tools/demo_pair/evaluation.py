@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from demo_pair.data import Tokens, even_windows
-from demo_pair.model import Llama, generate, gumbel, perturb
+from demo_pair.generation import generate, gumbel, perturb
 from demo_pair.tokenizer import END_OF_TEXT_ID
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tokenizers import Tokenizer
+
+    from demo_pair.model import Decoder
 
 BATCH = 16
 
@@ -45,7 +47,7 @@ def to_tensor(windows: Tokens) -> Tensor:
 
 
 @torch.no_grad()
-def held_out_loss(model: Llama, stream: Tokens, window: int, count: int = 64) -> float:
+def held_out_loss(model: Decoder, stream: Tokens, window: int, count: int = 64) -> float:
     """Mean cross entropy per token on windows of held-out text."""
     windows = to_tensor(even_windows(stream, count, window))
     total = 0.0
@@ -72,8 +74,8 @@ def file_prompts(path: Path, tokenizer: Tokenizer) -> list[list[int]]:
 
 @torch.no_grad()
 def acceptance(
-    target: Llama,
-    draft: Llama,
+    target: Decoder,
+    draft: Decoder,
     prompts: Sequence[Sequence[int]],
     *,
     temperature: float,

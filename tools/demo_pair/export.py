@@ -8,7 +8,8 @@ import gguf
 import numpy as np
 import torch
 
-from demo_pair.model import Llama, Shape
+from demo_pair.architectures import make_model, read_shape, write_shape
+from demo_pair.model import Decoder, is_matrix
 from demo_pair.tokenizer import END_OF_TEXT_ID, make_tokenizer, merges, vocabulary
 
 if TYPE_CHECKING:
@@ -23,25 +24,16 @@ DESCRIPTION = (
 
 
 def write_gguf(
-    model: Llama, tokenizer: Tokenizer, path: Path, *, name: str, context_length: int
+    model: Decoder, tokenizer: Tokenizer, path: Path, *, name: str, context_length: int
 ) -> None:
-    """Write ``model`` with its vocabulary; matrices in Q8_0, norms in F32."""
-    shape = model.shape
-    writer = gguf.GGUFWriter(path, "llama")
+    """Write ``model`` with its vocabulary; matrices in Q8_0, norms and convolutions in F32."""
+    writer = gguf.GGUFWriter(path, model.architecture)
     writer.add_name(name)
     writer.add_description(DESCRIPTION)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    writer.add_vocab_size(shape.vocab_size)
     writer.add_context_length(context_length)
-    writer.add_embedding_length(shape.width)
-    writer.add_block_count(shape.layers)
-    writer.add_feed_forward_length(shape.feed_forward)
-    writer.add_head_count(shape.heads)
-    writer.add_head_count_kv(shape.kv_heads)
-    writer.add_layer_norm_rms_eps(shape.norm_epsilon)
-    writer.add_rope_dimension_count(shape.head_width)
-    writer.add_rope_freq_base(shape.rope_theta)
+    write_shape(model.shape, writer)
 
     tokens = vocabulary(tokenizer)
     kinds = [gguf.TokenType.NORMAL] * len(tokens)
@@ -58,7 +50,7 @@ def write_gguf(
 
     for tensor_name, tensor in model.state_dict().items():
         values = tensor.detach().float().cpu().numpy()
-        if values.ndim == 1:
+        if not is_matrix(tensor):
             writer.add_tensor(tensor_name, values)
             continue
         kind = gguf.GGMLQuantizationType.Q8_0
@@ -86,20 +78,11 @@ def read_tokenizer(path: Path) -> Tokenizer:
     return make_tokenizer(*parts)
 
 
-def read_gguf(path: Path) -> Llama:
+def read_gguf(path: Path) -> Decoder:
     """The model in a file that ``write_gguf`` wrote, with the weights as they were rounded."""
     reader = gguf.GGUFReader(path)
-    shape = Shape(
-        vocab_size=metadata(reader, "llama.vocab_size"),
-        width=metadata(reader, "llama.embedding_length"),
-        layers=metadata(reader, "llama.block_count"),
-        heads=metadata(reader, "llama.attention.head_count"),
-        kv_heads=metadata(reader, "llama.attention.head_count_kv"),
-        feed_forward=metadata(reader, "llama.feed_forward_length"),
-        rope_theta=metadata(reader, "llama.rope.freq_base"),
-        norm_epsilon=metadata(reader, "llama.attention.layer_norm_rms_epsilon"),
-    )
-    model = Llama(shape)
+    architecture = metadata(reader, "general.architecture")
+    model = make_model(read_shape(architecture, lambda key: metadata(reader, key)))
     weights = {
         tensor.name: torch.from_numpy(
             np.array(gguf.quants.dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)

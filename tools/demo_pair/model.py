@@ -1,17 +1,27 @@
-"""The llama architecture in PyTorch, laid out as llama.cpp computes it.
+"""What the architectures have in common in PyTorch, laid out as llama.cpp computes it.
 
-Rotary embeddings turn neighbouring pairs (0, 1), (2, 3), ... as llama.cpp does for this
-architecture, so that the weights are exported without a permutation.
-The output matrix is the token embedding.
+A decoder is a list of blocks. A block mixes tokens, then has a gated feed-forward layer. The
+output matrix is the token embedding. The names of all weights are those of the GGUF file.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: Values in a block of Q8_0.
+BLOCK = 32
+
+#: Cosine and sine of the rotation, [token, pair].
+Angles = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -30,64 +40,101 @@ class Shape:
     def __post_init__(self) -> None:
         if self.width % self.heads or self.heads % self.kv_heads or self.head_width % 2:
             raise ValueError(f"heads do not divide the width evenly: {self}")
-        if self.width % 32 or self.feed_forward % 32:
-            raise ValueError(f"Q8_0 needs rows of a multiple of 32 values: {self}")
+        if self.width % BLOCK or self.feed_forward % BLOCK:
+            raise ValueError(f"Q8_0 needs rows of a multiple of {BLOCK} values: {self}")
 
     @property
     def head_width(self) -> int:
         return self.width // self.heads
 
 
-class KVCache:
-    """Keys and values of the tokens seen so far, for generation."""
+def is_matrix(weight: Tensor) -> bool:
+    """Whether Q8_0 can hold the weight: a norm is a vector, a convolution has rows of few taps."""
+    return weight.ndim == 2 and weight.shape[1] % BLOCK == 0
 
-    def __init__(self, shape: Shape, batch: int, capacity: int, device: torch.device) -> None:
-        size = (shape.layers, batch, shape.kv_heads, capacity, shape.head_width)
-        self.keys = torch.zeros(size, device=device)
-        self.values = torch.zeros(size, device=device)
+
+class Cache:
+    """What the blocks keep of the tokens seen so far, for generation."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
         self.length = 0
+        self._keys: dict[int, Tensor] = {}
+        self._values: dict[int, Tensor] = {}
+        self._tails: dict[int, Tensor] = {}
 
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Store new keys and values, and return those of all tokens."""
+        """Store new keys and values, [batch, head, token, width], and return those of all."""
+        if layer not in self._keys:
+            size = (*key.shape[:2], self.capacity, key.shape[3])
+            self._keys[layer], self._values[layer] = key.new_zeros(size), value.new_zeros(size)
+        keys, values = self._keys[layer], self._values[layer]
         end = self.length + key.shape[2]
-        self.keys[layer, :, :, self.length : end] = key
-        self.values[layer, :, :, self.length : end] = value
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+        keys[:, :, self.length : end] = key
+        values[:, :, self.length : end] = value
+        return keys[:, :, :end], values[:, :, :end]
 
-
-def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Rotary position embedding on neighbouring pairs; ``x`` is [batch, head, token, width]."""
-    even, odd = torch.unflatten(x, -1, (-1, 2)).unbind(-1)
-    turned = torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1)
-    return turned.flatten(-2).to(x.dtype)
+    def extend(self, layer: int, new: Tensor, kept: int) -> Tensor:
+        """``new`` [batch, token, width] after the ``kept`` tokens before it; at the begin zeros."""
+        tail = self._tails.get(layer)
+        if tail is None:
+            tail = new.new_zeros((new.shape[0], kept, new.shape[2]))
+        whole = torch.cat((tail, new), dim=1)
+        self._tails[layer] = whole[:, -kept:]
+        return whole
 
 
 class Block(nn.Module):
-    """Attention with grouped queries, then a gated feed-forward layer."""
+    """Mixes tokens, then has a gated feed-forward layer."""
 
     def __init__(self, shape: Shape, index: int) -> None:
         super().__init__()
         self.shape = shape
         self.index = index
-        kv_width = shape.kv_heads * shape.head_width
         self.attn_norm = nn.RMSNorm(shape.width, eps=shape.norm_epsilon)
-        self.attn_q = nn.Linear(shape.width, shape.width, bias=False)
-        self.attn_k = nn.Linear(shape.width, kv_width, bias=False)
-        self.attn_v = nn.Linear(shape.width, kv_width, bias=False)
-        self.attn_output = nn.Linear(shape.width, shape.width, bias=False)
         self.ffn_norm = nn.RMSNorm(shape.width, eps=shape.norm_epsilon)
         self.ffn_gate = nn.Linear(shape.width, shape.feed_forward, bias=False)
         self.ffn_up = nn.Linear(shape.width, shape.feed_forward, bias=False)
         self.ffn_down = nn.Linear(shape.feed_forward, shape.width, bias=False)
 
+    @abstractmethod
+    def mix(self, x: Tensor, angles: Angles, cache: Cache | None) -> Tensor:
+        """What each token, [batch, token, width], takes from the tokens before it."""
+
+    def forward(self, x: Tensor, angles: Angles, cache: Cache | None) -> Tensor:
+        x = x + self.mix(self.attn_norm(x), angles, cache)
+        h = self.ffn_norm(x)
+        out: Tensor = x + self.ffn_down(functional.silu(self.ffn_gate(h)) * self.ffn_up(h))
+        return out
+
+
+class AttentionBlock(Block):
+    """Attention with grouped queries."""
+
+    def __init__(self, shape: Shape, index: int) -> None:
+        super().__init__(shape, index)
+        kv_width = shape.kv_heads * shape.head_width
+        self.attn_q = nn.Linear(shape.width, shape.width, bias=False)
+        self.attn_k = nn.Linear(shape.width, kv_width, bias=False)
+        self.attn_v = nn.Linear(shape.width, kv_width, bias=False)
+        self.attn_output = nn.Linear(shape.width, shape.width, bias=False)
+
+    @abstractmethod
+    def place_queries(self, query: Tensor, angles: Angles) -> Tensor:
+        """Queries [batch, head, token, width] with their positions."""
+
+    @abstractmethod
+    def place_keys(self, key: Tensor, angles: Angles) -> Tensor:
+        """Keys [batch, head, token, width] with their positions."""
+
     def split(self, x: Tensor) -> Tensor:
         """[batch, token, heads * width] to [batch, head, token, width]."""
         return torch.unflatten(x, -1, (-1, self.shape.head_width)).transpose(1, 2)
 
-    def attention(self, x: Tensor, angles: tuple[Tensor, Tensor], cache: KVCache | None) -> Tensor:
-        query = rotate(self.split(self.attn_q(x)), *angles)
-        key = rotate(self.split(self.attn_k(x)), *angles)
+    def mix(self, x: Tensor, angles: Angles, cache: Cache | None) -> Tensor:
         value = self.split(self.attn_v(x))
+        query = self.place_queries(self.split(self.attn_q(x)), angles).to(value.dtype)
+        key = self.place_keys(self.split(self.attn_k(x)), angles).to(value.dtype)
         causal = True
         if cache is not None:
             causal = cache.length == 0
@@ -102,41 +149,42 @@ class Block(nn.Module):
         out: Tensor = self.attn_output(mixed.transpose(1, 2).flatten(-2))
         return out
 
-    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], cache: KVCache | None) -> Tensor:
-        x = x + self.attention(self.attn_norm(x), angles, cache)
-        h = self.ffn_norm(x)
-        out: Tensor = x + self.ffn_down(functional.silu(self.ffn_gate(h)) * self.ffn_up(h))
-        return out
 
+class Decoder(nn.Module):
+    """Called with token ids [batch, token] it gives scores [batch, token, vocab]."""
 
-class Llama(nn.Module):
-    """A decoder; called with token ids [batch, token] it gives scores [batch, token, vocab]."""
+    #: GGUF's names of the architecture, and of the norm before the output matrix.
+    architecture: ClassVar[str]
+    last_norm: ClassVar[str]
+    #: The ends of the names of the matrices that write to the residual stream.
+    writers: ClassVar[tuple[str, ...]]
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, blocks: Iterable[Block]) -> None:
         super().__init__()
         self.shape = shape
         self.token_embd = nn.Embedding(shape.vocab_size, shape.width)
-        self.blk = nn.ModuleList(Block(shape, index) for index in range(shape.layers))
-        self.output_norm = nn.RMSNorm(shape.width, eps=shape.norm_epsilon)
+        self.blk = nn.ModuleList(blocks)
+        self.add_module(self.last_norm, nn.RMSNorm(shape.width, eps=shape.norm_epsilon))
         pairs = torch.arange(0, shape.head_width, 2, dtype=torch.float32)
         frequency = shape.rope_theta ** (-pairs / shape.head_width)
         self.register_buffer("frequency", frequency, persistent=False)
 
     def initialize(self, generator: torch.Generator) -> None:
         """Random weights; layers that add to the residual stream start smaller."""
-        residual_scale = (2 * self.shape.layers) ** -0.5
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
-                deviation = 0.02
-                if name.endswith(("attn_output.weight", "ffn_down.weight")):
-                    deviation *= residual_scale
                 with torch.no_grad():
-                    parameter.normal_(0.0, deviation, generator=generator)
+                    parameter.normal_(0.0, self.deviation(name), generator=generator)
+
+    def deviation(self, name: str) -> float:
+        """The standard deviation of a matrix at the begin."""
+        residual_scale = (2 * self.shape.layers) ** -0.5
+        return 0.02 * (residual_scale if name.endswith(self.writers) else 1.0)
 
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
         start = 0 if cache is None else cache.length
         if start and tokens.shape[1] != 1:
             raise ValueError("after the prompt, a cached forward takes one token at a time")
@@ -148,41 +196,4 @@ class Llama(nn.Module):
             x = block(x, angles, cache)
         if cache is not None:
             cache.length += tokens.shape[1]
-        return functional.linear(self.output_norm(x), self.token_embd.weight)
-
-
-@torch.no_grad()
-def generate(
-    model: Llama, prompts: Tensor, count: int, temperature: Tensor, noise: Tensor
-) -> Tensor:
-    """Continue ``prompts`` [batch, token] by ``count`` tokens.
-
-    Token t is the argmax of ``scores / temperature + noise[:, t]``, which with standard Gumbel
-    noise is a sample at that temperature; where the ``temperature`` of a row is 0, the argmax of
-    the scores alone.
-    """
-    cache = KVCache(model.shape, len(prompts), prompts.shape[1] + count, prompts.device)
-    scores = model(prompts, cache)[:, -1]
-    chosen: list[Tensor] = []
-    for index in range(count):
-        chosen.append(choose(scores, temperature, noise[:, index]))
-        if index + 1 < count:
-            scores = model(chosen[-1][:, None], cache)[:, -1]
-    return torch.stack(chosen, dim=1)
-
-
-def perturb(scores: Tensor, temperature: Tensor, noise: Tensor) -> Tensor:
-    """Scores whose argmax is the choice; ``temperature`` has one value for each row."""
-    heat = temperature.view(-1, *[1] * (scores.ndim - 1))
-    return torch.where(heat > 0, scores / heat.clamp_min(1e-6) + noise, scores)
-
-
-def choose(scores: Tensor, temperature: Tensor, noise: Tensor) -> Tensor:
-    """The chosen token of each row."""
-    return perturb(scores, temperature, noise).argmax(dim=-1)
-
-
-def gumbel(size: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
-    """Standard Gumbel noise, drawn on the generator's device."""
-    uniform = torch.rand(size, generator=generator).clamp_(1e-20, 1.0 - 1e-7)
-    return -(-uniform.log()).log().to(device)
+        return functional.linear(getattr(self, self.last_norm)(x), self.token_embd.weight)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 from typing import TYPE_CHECKING, Any
 
 import torch
 from tokenizers import Tokenizer
 
-from demo_pair import data, evaluation, export, tokenizer, training
-from demo_pair.model import Shape
-from demo_pair.training import Recipe
+from demo_pair import check, data, evaluation, export, tokenizer, training
+from demo_pair.llama import Llama
+from demo_pair.recipe import RECIPES, Recipe, toy
 
 if TYPE_CHECKING:
     import argparse
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 #: At which acceptance is measured.
 TEMPERATURES = (0.0, 0.7, 0.8, 1.0)
+
+#: Tokens of held-out text on which llama.cpp is compared with PyTorch.
+CHECKED_TOKENS = 128
 
 
 def run(options: argparse.Namespace) -> None:
@@ -69,7 +73,7 @@ def run(options: argparse.Namespace) -> None:
             )
         trainer.run()
     if options.stage in ("all", "export"):
-        export_pair(options, bpe)
+        export_pair(options, bpe, held_out)
     if options.stage in ("all", "evaluate"):
         evaluate_pair(options, bpe, held_out)
 
@@ -80,7 +84,8 @@ def say(line: str) -> None:
 
 def chosen_recipe(options: argparse.Namespace) -> Recipe:
     """The recipe, as changed by the options."""
-    recipe = Recipe(
+    recipe = dataclasses.replace(
+        RECIPES[options.architecture],
         seed=options.seed,
         cpu_minutes=options.cpu_minutes,
         wall_minutes=options.wall_minutes,
@@ -88,20 +93,7 @@ def chosen_recipe(options: argparse.Namespace) -> Recipe:
         other_rate=options.rate * Recipe.other_rate,
     )
     if options.toy:
-        recipe = dataclasses.replace(
-            recipe,
-            target=Shape(512, width=64, layers=2, heads=2, kv_heads=1, feed_forward=96),
-            draft=Shape(512, width=32, layers=1, heads=2, kv_heads=1, feed_forward=64),
-            joint_steps=20,
-            distil_steps=6,
-            batch_tokens=512,
-            micro_batch_tokens=256,
-            window=64,
-            long_window=128,
-            generated=8,
-            prompt_tokens=16,
-            generated_window=48,
-        )
+        recipe = toy(options.architecture, recipe)
     for name in ("joint_steps", "distil_steps"):
         if getattr(options, name) is not None:
             recipe = dataclasses.replace(recipe, **{name: getattr(options, name)})
@@ -119,11 +111,13 @@ def files(options: argparse.Namespace) -> tuple[Path, Path]:
     """Paths of the target's and the draft's file."""
     folder: Path = options.output or options.work
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / "demo-target.gguf", folder / "demo-draft.gguf"
+    name = "demo" if options.architecture == Llama.architecture else options.architecture
+    return folder / f"{name}-target.gguf", folder / f"{name}-draft.gguf"
 
 
-def export_pair(options: argparse.Namespace, bpe: Tokenizer) -> None:
-    """Write both models from the latest checkpoint, finished or not."""
+def export_pair(options: argparse.Namespace, bpe: Tokenizer, held_out: data.Tokens) -> None:
+    """Write both models from the latest checkpoint, finished or not, and check the files."""
+    text = [int(token) for token in data.even_windows(held_out, 1, CHECKED_TOKENS - 1)[0]]
     target, draft, progress = training.load_pair(options.work)
     if progress.phase != training.DONE:
         say(f"note: the training is not finished ({progress.phase}, step {progress.step})")
@@ -136,6 +130,10 @@ def export_pair(options: argparse.Namespace, bpe: Tokenizer) -> None:
             context_length=options.context_length,
         )
         say(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+        if importlib.util.find_spec("llama_cpp") is None:
+            say("note: llama-cpp-python is not installed: its scores are not compared")
+        else:
+            say(f"llama.cpp and PyTorch: {check.compare(path, text)}")
 
 
 def evaluate_pair(options: argparse.Namespace, bpe: Tokenizer, held_out: data.Tokens) -> None:

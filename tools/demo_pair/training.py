@@ -14,7 +14,6 @@ that reaches a limit still ends with a finished schedule.
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -24,51 +23,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from demo_pair.architectures import make_model, make_shape
 from demo_pair.data import Tokens, even_windows, random_windows
-from demo_pair.model import Llama, Shape, generate, gumbel
+from demo_pair.generation import generate, gumbel
+from demo_pair.model import Decoder, is_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from demo_pair.recipe import Recipe
+
 JOINT, DISTIL, DONE = "joint", "distil", "done"
-
-TARGET = Shape(4096, width=256, layers=8, heads=4, kv_heads=2, feed_forward=768)
-DRAFT = Shape(4096, width=192, layers=3, heads=6, kv_heads=2, feed_forward=512)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides what is trained, and for how long."""
-
-    target: Shape = TARGET
-    draft: Shape = DRAFT
-    seed: int = 20
-    #: Optimizer steps of the two phases.
-    joint_steps: int = 1400
-    distil_steps: int = 600
-    #: Limits for both phases together; the joint phase gets the share that its steps have.
-    cpu_minutes: float = math.inf
-    wall_minutes: float = math.inf
-    batch_tokens: int = 8192
-    micro_batch_tokens: int = 4096
-    window: int = 256
-    #: The last part of the joint phase and all of the second use longer windows.
-    long_window: int = 1024
-    long_from: float = 0.8
-    #: Learning rate of matrices (Muon) and of embedding and norms (AdamW).
-    matrix_rate: float = 5e-3
-    other_rate: float = 3e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.03
-    #: Continuations by the target: how many at once, how long, how often used on average.
-    generated: int = 512
-    prompt_tokens: int = 64
-    generated_window: int = 256
-    generated_uses: int = 8
-
-    def joint_share(self) -> float:
-        return self.joint_steps / (self.joint_steps + self.distil_steps)
 
 
 @dataclass
@@ -101,11 +67,11 @@ class Clock:
         self.cpu, self.wall = cpu, wall
 
 
-def optimizers(model: Llama, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def optimizers(model: Decoder, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for the rest."""
     if not hasattr(torch.optim, "Muon"):
         raise ValueError(f"needs PyTorch 2.9 or newer, this is {torch.__version__}")
-    matrices = [p for p in model.blk.parameters() if p.ndim == 2]
+    matrices = [p for p in model.blk.parameters() if is_matrix(p)]
     known = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in known]
     made: list[torch.optim.Optimizer] = [
@@ -153,7 +119,7 @@ class Trainer:
         self.recipe, self.train, self.held_out = recipe, train, held_out
         self.folder, self.device, self.report = folder, device, report
         generator = torch.Generator().manual_seed(recipe.seed)
-        self.target, self.draft = Llama(recipe.target), Llama(recipe.draft)
+        self.target, self.draft = make_model(recipe.target), make_model(recipe.draft)
         for model in (self.target, self.draft):
             model.initialize(generator)
             model.to(device)
@@ -168,7 +134,7 @@ class Trainer:
             self.joint_losses = torch.compile(self._joint_losses, dynamic=False)
             self.distil_loss = torch.compile(self._distil_loss, dynamic=False)
 
-    def keep_target(self, target: Llama, draft: Llama | None) -> None:
+    def keep_target(self, target: Decoder, draft: Decoder | None) -> None:
         """Go straight to the second phase, with a finished target, and a draft to begin with."""
         self.target.load_state_dict(target.state_dict())
         if draft is not None:
@@ -177,7 +143,7 @@ class Trainer:
 
     # Losses. Matrix products in bfloat16, softmax in float32.
 
-    def _scores(self, model: Llama, tokens: Tensor) -> Tensor:
+    def _scores(self, model: Decoder, tokens: Tensor) -> Tensor:
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             scores: Tensor = model(tokens)
         return scores.float()
@@ -244,7 +210,7 @@ class Trainer:
             made.append(torch.cat([rows, new], dim=1))
         return torch.cat(made).cpu().numpy().astype(np.uint16)
 
-    def update(self, model: Llama, steppers: list[torch.optim.Optimizer]) -> None:
+    def update(self, model: Decoder, steppers: list[torch.optim.Optimizer]) -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in steppers:
             optimizer.step()
@@ -374,6 +340,10 @@ class Trainer:
         """Write the checkpoint; a reader sees the old one or the new one, never half of it."""
         state: dict[str, Any] = {
             "recipe": dataclasses.asdict(self.recipe),
+            "architectures": {
+                "target": self.target.architecture,
+                "draft": self.draft.architecture,
+            },
             "progress": dataclasses.asdict(self.progress),
             "target": self.target.state_dict(),
             "draft": self.draft.state_dict(),
@@ -410,12 +380,12 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     return state
 
 
-def load_pair(folder: Path) -> tuple[Llama, Llama, Progress]:
+def load_pair(folder: Path) -> tuple[Decoder, Decoder, Progress]:
     """Target, draft and progress from the checkpoint in ``folder``."""
     state = load_checkpoint(folder)
-    models: list[Llama] = []
+    models: list[Decoder] = []
     for role in ("target", "draft"):
-        model = Llama(Shape(**state["recipe"][role]))
+        model = make_model(make_shape(state["architectures"][role], state["recipe"][role]))
         model.load_state_dict(state[role])
         models.append(model)
     return models[0], models[1], Progress(**state["progress"])

@@ -25,6 +25,14 @@ Larger heads (from h to H values)
     llama.cpp divides the scores of attention by sqrt(H), because it reads no `attention.scale` for
     this architecture. So `rope.scaling.attn_factor`, which multiplies rotated queries and keys, is
     multiplied by (H/h)^(1/4). The weights do not change, in any type.
+Short convolutions (LFM2; from d to D channels)
+    A channel is a value of the block's own width, which equals that of the residual stream. Zero
+    columns of the output projection multiply the added channels. An extra block has the kind of
+    the real block before it, so the share of the blocks with attention stays about the same.
+
+LFM2 normalizes queries and keys over a head, so its heads cannot grow. llama.cpp has one epsilon
+for all norms, so a wider LFM2 has the smaller epsilon there, too. This changes queries and keys by
+a few millionths.
 
 Weights without an effect are filled with blocks that are drawn at random from the same tensor of
 the source. Such blocks need no quantizer, so every weight type of GGUF can be scaled, and the
@@ -39,7 +47,7 @@ How equal the logits are
 `ScaleResult.equality` gives for each file one of three results. The logits are equal to the last
 bit (same kernels, same batches, one thread) if
 
-* the weight type and the size of a head stay;
+* the weight type and the size of a head stay, and so does n_embd of LFM2;
 * n_embd is unchanged or grows by a power of 4, because sqrt(d/D) is then a power of 2. Any other
   factor rounds the norm weights, and the logits are equal only up to rounding: the activations
   differ in their last bit or two, which 8-bit quantization of the activations often hides, but not

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from specbranch_cpp._scaling.shape import Shape
+    from specbranch_cpp._scaling.source import Source
     from specbranch_cpp._scaling.tensor import PlannedTensor
 
 
@@ -31,7 +32,7 @@ def judge_text(equality: Equality, weight_change: float) -> str:
     return text
 
 
-def judge(old: Shape, new: Shape, plan: Sequence[PlannedTensor]) -> tuple[Equality, float]:
+def judge(source: Source, new: Shape, plan: Sequence[PlannedTensor]) -> tuple[Equality, float]:
     """The equality of the written weights, and the change of the weights by the conversion.
 
     The change is the root mean square of the changes in the worst tensor, divided by that of its
@@ -41,13 +42,14 @@ def judge(old: Shape, new: Shape, plan: Sequence[PlannedTensor]) -> tuple[Equali
     converted = [tensor for tensor in plan if isinstance(tensor, ConvertedTensor)]
     if any(tensor.deviation.n_changed for tensor in converted):
         return Equality.QUANTIZED, max(tensor.deviation.relative for tensor in converted)
-    if converted or not is_bit_exact(old, new):
+    if converted or not is_bit_exact(source, new):
         return Equality.ROUNDING, 0.0
     return Equality.BITS, 0.0
 
 
-def is_bit_exact(old: Shape, new: Shape) -> bool:
+def is_bit_exact(source: Source, new: Shape) -> bool:
     """Whether copied blocks promise equal bits; see the package."""
+    old = source.shape
     width_ratio = new.n_embd / old.n_embd
     heads_stay = (old.n_head, old.n_head_kv) == (new.n_head, new.n_head_kv)
     growing = [
@@ -58,6 +60,7 @@ def is_bit_exact(old: Shape, new: Shape) -> bool:
     ]
     return (
         old.head_size == new.head_size
+        and not (source.has_head_norms and old.n_embd != new.n_embd)
         and math.frexp(width_ratio)[0] == 0.5
         and math.frexp(width_ratio)[1] % 2 == 1
         and (heads_stay or (old.n_head // old.n_head_kv) % (new.n_head // new.n_head_kv) == 0)

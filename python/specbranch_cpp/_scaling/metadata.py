@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, LlamaFileType
 
+from specbranch_cpp._scaling.placement import models_of_blocks
 from specbranch_cpp._scaling.shape import ScaleError
-from specbranch_cpp._scaling.source import ARCHITECTURE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from specbranch_cpp._scaling.source import Source
     from specbranch_cpp._scaling.tensor import PlannedTensor
 
-    Changed = Mapping[str, tuple[int | float, GGUFValueType]]
+    Value = int | float | list[int]
+    Changed = Mapping[str, tuple[Value, GGUFValueType]]
 
 # The frequencies of these types depend on the head size in ways that no base can correct.
 _UNSTRETCHABLE = ("yarn", "longrope")
@@ -30,12 +31,12 @@ def changed_metadata(source: Source, new: Shape) -> Changed:
     A value is written even if the source has the default, because defaults depend on the shape.
     """
     old = source.shape
-    changed: dict[str, tuple[int | float, GGUFValueType]] = {
+    changed: dict[str, tuple[Value, GGUFValueType]] = {
         "embedding_length": (new.n_embd, GGUFValueType.UINT32),
         "block_count": (new.n_layer, GGUFValueType.UINT32),
         "feed_forward_length": (new.n_ff, GGUFValueType.UINT32),
         "attention.head_count": (new.n_head, GGUFValueType.UINT32),
-        "attention.head_count_kv": (new.n_head_kv, GGUFValueType.UINT32),
+        "attention.head_count_kv": _heads_kv(source, new),
         "attention.key_length": (new.head_size, GGUFValueType.UINT32),
         "attention.value_length": (new.head_size, GGUFValueType.UINT32),
         "rope.dimension_count": (new.head_size, GGUFValueType.UINT32),
@@ -46,7 +47,16 @@ def changed_metadata(source: Source, new: Shape) -> Changed:
     }
     if new.head_size != old.head_size:
         changed |= _rotation(source, new.head_size / old.head_size)
-    return {f"{ARCHITECTURE}.{key}": value for key, value in changed.items()}
+    return {f"{source.architecture}.{key}": value for key, value in changed.items()}
+
+
+def _heads_kv(source: Source, new: Shape) -> tuple[Value, GGUFValueType]:
+    """The number of key-value heads, or the number in each block where some have no attention."""
+    if all(source.has_attention):
+        return new.n_head_kv, GGUFValueType.UINT32
+    models = models_of_blocks(source.shape.n_layer, new.n_layer)
+    heads_kv = [new.n_head_kv * source.has_attention[model] for model, _ in models]
+    return heads_kv, GGUFValueType.ARRAY
 
 
 def _rotation(source: Source, growth: float) -> Changed:
@@ -95,10 +105,10 @@ def write_metadata(
     dropped = {"general.architecture", "general.size_label", *changed}
     if weight_type is not None:
         dropped.add("general.file_type")
-        if (number := file_type(weight_type)) is not None:
-            changed["general.file_type"] = (number, GGUFValueType.UINT32)
+        if (type_number := file_type(weight_type)) is not None:
+            changed["general.file_type"] = (type_number, GGUFValueType.UINT32)
 
-    writer = GGUFWriter(path, ARCHITECTURE)
+    writer = GGUFWriter(path, source.architecture)
     writer.data_alignment = source.reader.alignment
     for key, field in source.reader.fields.items():
         if key.startswith("GGUF.") or key in dropped:
@@ -108,8 +118,9 @@ def write_metadata(
         if is_array and not value:
             continue  # the writer cannot write an empty array
         writer.add_key_value(key, value, field.types[0], field.types[-1] if is_array else None)
-    for key, (scalar, kind) in changed.items():
-        writer.add_key_value(key, scalar, kind)
+    for key, (number, kind) in changed.items():
+        part = GGUFValueType.UINT32 if kind is GGUFValueType.ARRAY else None
+        writer.add_key_value(key, number, kind, part)
     for tensor in plan:
         writer.add_tensor_info(
             tensor.name, tensor.shape, np.dtype(np.float32), tensor.n_bytes, raw_dtype=tensor.type

@@ -35,6 +35,20 @@ def place_heads(old: Shape, new: Shape) -> tuple[list[int | None], list[int | No
     return query, key_value
 
 
+def models_of_blocks(n_old: int, n_new: int) -> list[tuple[int, bool]]:
+    """The old block after which each new block is modelled, and whether the new block is extra.
+
+    An extra block is modelled on the last real block before it.
+    """
+    places = {new_index: i for i, new_index in enumerate(place_blocks(n_old, n_new))}
+    found: list[tuple[int, bool]] = []
+    model = 0
+    for index in range(n_new):
+        model = places.get(index, model)
+        found.append((model, index not in places))
+    return found
+
+
 def place_blocks(n_old: int, n_new: int) -> list[int]:
     """The new index of each real block. The first and the last block stay at the ends."""
     if n_old == 1:

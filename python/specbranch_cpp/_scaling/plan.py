@@ -9,7 +9,7 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from specbranch_cpp._scaling.axes import Axis
 from specbranch_cpp._scaling.converted import ConvertedTensor
-from specbranch_cpp._scaling.placement import place_blocks, place_heads
+from specbranch_cpp._scaling.placement import models_of_blocks, place_heads
 from specbranch_cpp._scaling.rules import BLOCK_RULES, GLOBAL_RULES, Dim, Fill, Rule
 from specbranch_cpp._scaling.shape import ScaleError
 from specbranch_cpp._scaling.tensor import PlannedTensor
@@ -40,6 +40,9 @@ def make_plan(
         Dim.MIX: Axis.of_heads(query, old.head_size, new.head_size),
         Dim.PAIR: Axis.padded(old.head_size // 2, new.head_size // 2),
         Dim.FF: Axis.padded(old.n_ff, new.n_ff),
+        Dim.HEAD: Axis.padded(old.head_size, new.head_size),
+        Dim.CHANNEL: Axis.padded(old.n_embd, new.n_embd),
+        Dim.GATES: Axis.of_heads((0, 1, 2), old.n_embd, new.n_embd),
     }
     old_sizes = {
         Dim.ONE: 1,
@@ -50,6 +53,9 @@ def make_plan(
         Dim.MIX: old.n_head * old.head_size,
         Dim.PAIR: old.head_size // 2,
         Dim.FF: old.n_ff,
+        Dim.HEAD: old.head_size,
+        Dim.CHANNEL: old.n_embd,
+        Dim.GATES: 3 * old.n_embd,
     }
     norm_factor = math.sqrt(old.n_embd / new.n_embd)
 
@@ -67,7 +73,7 @@ def make_plan(
         cols = axes.get(rule.cols) or Axis.padded(dims[0], dims[0])
         rows = axes.get(rule.rows) or Axis.padded(dims[1], dims[1])
         kind = tensor.tensor_type
-        if weight_type is not None and len(tensor.shape) > 1:
+        if weight_type is not None and len(tensor.shape) > 1 and not rule.keeps_type:
             kind = weight_type
         _check_blocks(name, kind, cols, is_converted=kind != tensor.tensor_type)
         if is_extra and not rule.is_norm:
@@ -94,13 +100,9 @@ def make_plan(
             raise ScaleError(f"{tensor.name}: no rule for scaling this tensor")
         blocks[int(number)].append((suffix, tensor, BLOCK_RULES[suffix]))
 
-    places = {new_index: i for i, new_index in enumerate(place_blocks(old.n_layer, new.n_layer))}
-    model = 0
-    for index in range(new.n_layer):
-        model = places.get(index, model)  # an extra block is modelled on the last real block
+    for index, (model, is_extra) in enumerate(models_of_blocks(old.n_layer, new.n_layer)):
         for suffix, tensor, rule in blocks[model]:
-            name = f"blk.{index}.{suffix}"
-            plan.append(planned(name, tensor, rule, is_extra=index not in places))
+            plan.append(planned(f"blk.{index}.{suffix}", tensor, rule, is_extra=is_extra))
     return plan
 
 

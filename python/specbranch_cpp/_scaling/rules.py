@@ -1,4 +1,4 @@
-"""The rules by which each tensor of the llama architecture grows with its model."""
+"""The rules by which each tensor of llama and LFM2 grows with its model."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ class Dim(enum.Enum):
     MIX = enum.auto()  # the values that the query heads gathered: n_head values
     FF = enum.auto()
     PAIR = enum.auto()  # the rotated pairs of a head
+    HEAD = enum.auto()  # the values of a head
+    CHANNEL = enum.auto()  # of a convolution
+    GATES = enum.auto()  # both gates of each channel, and its value
+    TAP = enum.auto()  # of a convolution
 
 
 class Fill(enum.Enum):
@@ -38,12 +42,14 @@ class Rule:
     rows: Dim
     cols: Dim
     fill: Fill
-    is_norm: bool = False
+    is_norm: bool = False  # of the residual stream
+    keeps_type: bool = False
 
 
 GLOBAL_RULES: Mapping[str, Rule] = {
     "token_embd.weight": Rule(Dim.VOCAB, Dim.EMBD, Fill.ZERO),
     "output_norm.weight": Rule(Dim.ONE, Dim.EMBD, Fill.RANDOM, is_norm=True),
+    "token_embd_norm.weight": Rule(Dim.ONE, Dim.EMBD, Fill.RANDOM, is_norm=True),
     "output.weight": Rule(Dim.VOCAB, Dim.EMBD, Fill.RANDOM),
     "rope_freqs.weight": Rule(Dim.ONE, Dim.PAIR, Fill.RANDOM),
 }
@@ -65,4 +71,9 @@ BLOCK_RULES: Mapping[str, Rule] = {
     "ffn_gate.bias": Rule(Dim.ONE, Dim.FF, Fill.RANDOM),
     "ffn_up.bias": Rule(Dim.ONE, Dim.FF, Fill.RANDOM),
     "ffn_down.bias": Rule(Dim.ONE, Dim.EMBD, Fill.ZERO),
+    "attn_q_norm.weight": Rule(Dim.ONE, Dim.HEAD, Fill.RANDOM),
+    "attn_k_norm.weight": Rule(Dim.ONE, Dim.HEAD, Fill.RANDOM),
+    "shortconv.in_proj.weight": Rule(Dim.GATES, Dim.EMBD, Fill.RANDOM),
+    "shortconv.conv.weight": Rule(Dim.CHANNEL, Dim.TAP, Fill.RANDOM, keeps_type=True),
+    "shortconv.out_proj.weight": Rule(Dim.EMBD, Dim.CHANNEL, Fill.ZERO),
 }

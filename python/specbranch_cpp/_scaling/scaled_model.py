@@ -11,7 +11,7 @@ from gguf import GGMLQuantizationType
 from specbranch_cpp._scaling.equality import Equality, judge
 from specbranch_cpp._scaling.metadata import write_metadata
 from specbranch_cpp._scaling.plan import make_plan
-from specbranch_cpp._scaling.shape import Shape, check_shape
+from specbranch_cpp._scaling.shape import Shape, check_head_norms, check_shape
 from specbranch_cpp._scaling.source import Source
 from specbranch_cpp._scaling.weight_types import parse_weight_type
 
@@ -46,7 +46,7 @@ class ScaledModel:
 
     def judge(self) -> tuple[Equality, float]:
         """How equal the logits are, after every tensor was computed; see `equality.judge`."""
-        return judge(self.source.shape, self.shape, self.plan)
+        return judge(self.source, self.shape, self.plan)
 
 
 def plan_model(
@@ -90,4 +90,6 @@ def plan_model(
     given = {name: value for name, value in asked.items() if value is not None}
     shape = Shape(**(asdict(model.shape) | given))
     check_shape(model.shape, shape)
+    if model.has_head_norms:
+        check_head_norms(model.shape, shape)
     return ScaledModel(model, shape, kind, make_plan(model, shape, kind))

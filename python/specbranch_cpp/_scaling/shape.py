@@ -41,3 +41,18 @@ def check_shape(old: Shape, new: Shape) -> None:
         raise ScaleError(f"n_head {new.n_head} is not a multiple of n_head_kv {new.n_head_kv}")
     if new.head_size % 2:
         raise ScaleError(f"head_size {new.head_size} is odd; heads are rotated in pairs of values")
+
+
+def check_head_norms(old: Shape, new: Shape) -> None:
+    """Raises ScaleError if a model that normalizes queries and keys cannot have the new shape."""
+    if new.head_size != old.head_size:
+        raise ScaleError(
+            f"head_size {old.head_size} cannot become {new.head_size}: queries and keys are "
+            "normalized over the values of a head"
+        )
+    if new.n_head * new.head_size != new.n_embd:
+        raise ScaleError(
+            f"n_head {new.n_head} must be {new.n_embd // new.head_size}: llama.cpp loads this "
+            f"architecture only with n_head * head_size = n_embd, here n_head * {new.head_size} = "
+            f"{new.n_embd}"
+        )

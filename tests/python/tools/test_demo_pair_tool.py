@@ -7,29 +7,23 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT))
 
-TOOL = Path(__file__).resolve().parents[3] / "tools" / "train_demo_pair.py"
+from tests.python.support.training_tool import (  # noqa: E402
+    TOOL,
+    metadata,
+    needs_training_packages,
+    run_tool,
+    write_text,
+)
 
 #: The toy models: width, layers, kv width, feed-forward width, head width.
 TOY = {"target": (64, 2, 32, 96, 32), "draft": (32, 1, 16, 64, 16)}
 TOY_VOCAB = 512
-
-
-def run_tool(*arguments: str, python: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *python, str(TOOL), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
 
 
 def test_help_needs_no_optional_package() -> None:
@@ -47,21 +41,10 @@ def test_missing_packages_are_named(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python files whose names put some of them into the held-out part."""
-    folder = tmp_path_factory.mktemp("text")
-    body = Path(os.__file__).read_text(encoding="utf-8")
-    size = len(body) // 80
-    for number in range(80):
-        piece = body[number * size : (number + 1) * size]
-        (folder / f"module_{number}.py").write_text(piece, encoding="utf-8")
+    folder = write_text(tmp_path_factory.mktemp("text"))
     (folder / "test").mkdir()
     (folder / "test" / "excluded.py").write_text("\N{SNOWMAN}" * 5000, encoding="utf-8")
     return folder
-
-
-def needs_training_packages() -> None:
-    for name in ("torch", "tokenizers", "gguf"):
-        pytest.importorskip(name, reason=f"training needs {name}")
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +56,6 @@ def work(tmp_path_factory: pytest.TempPathFactory, text: Path) -> Path:
     assert done.returncode == 0, done.stderr
     assert "target: 94,528 parameters; draft: 25,696" in done.stdout
     return folder
-
-
-def metadata(reader: Any, key: str) -> Any:
-    field = reader.get_field(key)
-    assert field is not None, key
-    return field.contents()
 
 
 @pytest.mark.parametrize("role", ["target", "draft"])
