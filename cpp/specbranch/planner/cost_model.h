@@ -46,6 +46,12 @@ class CostModel {
   /// speculation nor the slow-down is certain.
   bool baseline_known(double doubt) const { return target_.doubt() <= doubt; }
 
+  /// Nothing but the measurement while loading, in which other programs may have run, says what a
+  /// verification of several tokens takes.
+  bool verification_unproven() const { return target_.shape_doubt() > kUnproven; }
+  /// The same of the slow-down.
+  bool slowdown_unproven() const { return target_.slowdown_doubt() > kUnproven; }
+
   /// Steps of the target since it last decoded one token alone; many if it has not in this text.
   int steps_since_plain() const { return steps_since_plain_; }
 
@@ -53,6 +59,9 @@ class CostModel {
   void on_step(const StepTime& step);
 
  private:
+  /// Below the doubt of a measurement while loading, above that after one step.
+  static constexpr double kUnproven = 0.2;
+
   void assume_missing();
 
   StepCosts* costs_;

@@ -67,6 +67,12 @@ bool StepCurve::measured(int n) const {
 
 double StepCurve::doubt() const { return std::sqrt(covariance(0, 0)); }
 
+double StepCurve::shape_doubt() const {
+  return std::sqrt(std::max(0.0, covariance(0, 0) + covariance(1, 1) - 2.0 * covariance(0, 1)));
+}
+
+double StepCurve::slowdown_doubt() const { return std::sqrt(covariance(kSlow, kSlow)); }
+
 void StepCurve::assume(double us) {
   if (known_ || !(us > 0.0)) return;
   assumed_us_ = us;

@@ -42,6 +42,11 @@ class StepCurve {
   /// The standard deviation of the logarithm of the time of one token alone: how stale it is.
   double doubt() const;
 
+  /// The standard deviation of the logarithm of the time of two tokens over that of one, and of the
+  /// slow-down.
+  double shape_doubt() const;
+  double slowdown_doubt() const;
+
   /// A new text begins: its length, and the load of the machine, may be others.
   void begin_text();
 

@@ -44,8 +44,15 @@ Decision AutoPlanner::next(const View& view) {
   Decision decision;
   const bool target_free = view.target_idle && view.submitted == kNoNode;
   if (schedule_choice_.schedule() == Schedule::kAutoregressive) {
-    if (target_free) submit(view, DraftPath{view.tree.root(), false, {}}, 1, decision);
     if (schedule_choice_.probing()) probe(view, decision);
+    // The first choice of the draft makes the second token of a trial.
+    const Node& root = view.tree.at(view.tree.root());
+    const bool trying = schedule_choice_.trying() && longest(view) > 0;
+    const bool drafted = root.evaluated && !root.candidates.empty();
+    const bool awaited = !decision.evaluate.empty() || !view.evaluating.empty();
+    if (target_free && !(trying && !drafted && awaited)) {
+      submit(view, DraftPath{view.tree.root(), false, {}}, trying && drafted ? 2 : 1, decision);
+    }
     return decision;
   }
   if (target_free) {

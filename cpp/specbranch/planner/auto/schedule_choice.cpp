@@ -16,6 +16,10 @@ constexpr std::int64_t kTrialTokens = 64;
 // What speculation may lose before it is withdrawn: some tokens, and a share of all.
 constexpr double kLossBudget = 2.0;
 constexpr double kLossShare = 0.03;
+// A text may lose a share of what speculation has gained in all texts, so that a bad beginning is
+// not taken for a change.
+constexpr double kGainShare = 0.1;
+constexpr double kMostOfGain = 4.0;
 /// Doubt of the time of a single step alone with which drafting begins.
 constexpr double kSettled = 0.08;
 // Verifications until this time is measured again, where the gain is clear and where it is not.
@@ -38,6 +42,10 @@ constexpr double kLeaveOptimism = 1.0;
 constexpr double kEnterOptimism = 0.0;
 constexpr double kProbeShare = 0.005;  ///< share of the plain decoding time that probes may cost.
 constexpr double kFewObservations = 6.0;
+// Costs that only the measurement while loading knows are tried where a gain is possible.
+constexpr double kPossibleGain = 1.15;
+constexpr int kPossibleLength = 4;
+constexpr double kHopefulChance = 0.95;  ///< that of kHopeful.
 constexpr std::int64_t kUnobservedTokens = 16;
 constexpr std::int64_t kReview = 8;  ///< tokens between two choices.
 constexpr double kDiscount = 0.9;    ///< factor of an expected rate.
@@ -85,9 +93,11 @@ void ScheduleChoice::choose(double margin, double optimism) {
   promised_ = speculative(found);
   const bool autoregressive = speculative(found) < margin * found.autoregressive;
   const Schedule before = schedule_;
-  schedule_ = autoregressive  ? Schedule::kAutoregressive
-              : shares_time() ? Schedule::kSequential
-                              : Schedule::kParallel;
+  // A slow-down that is only known from the measurement while loading is tried.
+  const bool serial = shares_time() && !costs_.slowdown_unproven();
+  schedule_ = autoregressive ? Schedule::kAutoregressive
+              : serial       ? Schedule::kSequential
+                             : Schedule::kParallel;
   if (autoregressive != (before == Schedule::kAutoregressive)) reset_counts();
   next_review_ = n_tokens_ + kReview;
 }
@@ -122,6 +132,7 @@ void ScheduleChoice::back_off(bool failed, double reached) {
 
 void ScheduleChoice::begin_probe() {
   probing_ = true;
+  tried_ = false;
   acceptance_.table().tokens_since_probe = 0.0;
   reset_counts();
   acceptance_.discount_history();
@@ -137,11 +148,13 @@ bool ScheduleChoice::wants_plain_step() const {
 }
 
 bool ScheduleChoice::too_slow() const {
-  const auto contradicted = [](const RateMeter& meter) {
-    const double budget = kLossBudget + kLossShare * meter.record().tokens;
+  const auto contradicted = [](const RateMeter& meter, double gained) {
+    const double budget = kLossBudget + kLossShare * meter.record().tokens + gained;
     return meter.lost() >= budget && meter.below(kBackOffBelow);
   };
-  return contradicted(meter_) || contradicted(RateMeter(acceptance_.table().speculation));
+  const RateRecord& all = acceptance_.table().speculation;
+  const double gained = std::clamp(kGainShare * all.gain, 0.0, kMostOfGain);
+  return contradicted(meter_, gained) || contradicted(RateMeter(all), 0.0);
 }
 
 bool ScheduleChoice::probe_ended() {
@@ -168,7 +181,10 @@ double ScheduleChoice::probe_interval() const {
 
 bool ScheduleChoice::worth_probing(double n_tokens, double n_unread) const {
   const ExpectedRates hoped = expected_rates(costs_, kHopeful, longest_);
-  if (speculative(hoped) < kEnterMargin * hoped.autoregressive) return false;
+  if (speculative(hoped) < kEnterMargin * hoped.autoregressive) {
+    return (costs_.verification_unproven() || costs_.slowdown_unproven()) &&
+           could_pay(kHopefulChance);
+  }
   // The draft must also read the text that was decoded without it.
   const double read = costs_.draft(StepCurve::kLongest) *
                       std::ceil(n_unread / static_cast<double>(StepCurve::kLongest));
@@ -177,6 +193,28 @@ bool ScheduleChoice::worth_probing(double n_tokens, double n_unread) const {
       std::min(costs_.interference() * static_cast<double>(kProbeObservations) * costs_.draft(1),
                kProbeBudget * costs_.target(1));
   return looks + costs_.interference() * read <= kProbeShare * n_tokens * costs_.target(1);
+}
+
+bool ScheduleChoice::could_pay(double alpha) const {
+  const double ratio = costs_.draft(1) / costs_.target(1);
+  double tokens = 1.0;
+  double chance = 1.0;
+  for (int n = 1; n <= std::min(kPossibleLength, longest_ - 1); ++n) {
+    chance *= alpha;
+    tokens += chance;
+    if (tokens >= kPossibleGain * (1.0 + n * ratio)) return true;
+  }
+  return false;
+}
+
+bool ScheduleChoice::begin_trial() {
+  trying_ = false;
+  if (tried_ || !costs_.verification_unproven()) return false;
+  const ExpectedRates found = expected(kEnterOptimism);
+  if (speculative(found) >= kEnterMargin * found.autoregressive) return false;
+  if (!could_pay(acceptance_.alpha())) return false;
+  tried_ = trying_ = true;
+  return true;
 }
 
 void ScheduleChoice::on_verification(std::int64_t now_us, int n_tokens) {
@@ -196,7 +234,7 @@ void ScheduleChoice::on_verification(std::int64_t now_us, int n_tokens) {
   if (!switching_) return;
 
   if (probing_) {
-    if (!probe_ended()) return;
+    if (!probe_ended() || begin_trial()) return;
     probing_ = false;
     choose(kEnterMargin, kEnterOptimism);
     acceptance_.table().paused = false;

@@ -32,6 +32,10 @@ class ScheduleChoice {
   /// text, to learn whether the acceptance rate has risen.
   bool probing() const { return probing_; }
 
+  /// The probe wants a verification of two tokens: plain decoding seems faster, but only because of
+  /// costs that were measured while loading.
+  bool trying() const { return probing_ && trying_; }
+
   /// The target must decode alone for now, because the time of a step alone is not known.
   bool settling() const;
 
@@ -74,6 +78,11 @@ class ScheduleChoice {
   bool may_probe();
   /// A probe may pay if its cost is spread over `n_tokens`. The draft must first read `n_unread`.
   bool worth_probing(double n_tokens, double n_unread) const;
+  /// Speculation might pay if verifications were as fast as single tokens, and the models did not
+  /// slow each other down.
+  bool could_pay(double alpha) const;
+  /// Begins a trial of what a verification costs, if the choice depends on it.
+  bool begin_trial();
   /// Tokens between two probes.
   double probe_interval() const;
 
@@ -83,6 +92,8 @@ class ScheduleChoice {
   bool switching_;
   Schedule schedule_ = Schedule::kParallel;
   bool probing_ = false;
+  bool trying_ = false;
+  bool tried_ = false;             ///< in this probe.
   std::int64_t last_us_ = -1;      ///< time of the last verification.
   RateMeter meter_;                ///< of this schedule, in this text.
   double promised_ = 0.0;          ///< the last expected rate of speculation.
