@@ -81,6 +81,7 @@ class LlamaTarget final : public TargetModel {
   Sessions<TargetSession> sessions_;
   /// By sequence: so many cells came from `prefill`, or were kept by `open` because they did.
   std::vector<Pos> prefilled_;
+  DryFactory dry_;
   std::optional<EmbeddingTable> embedding_;  ///< opened when features are asked for.
   std::vector<BatchToken> batch_;
 };

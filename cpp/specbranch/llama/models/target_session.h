@@ -18,8 +18,9 @@ namespace specbranch::llama {
 /// *Thread safety:* none; on the target's thread.
 class TargetSession {
  public:
-  /// `vocabulary` outlives this. Throws InvalidArgument for a bad grammar.
-  TargetSession(const Vocabulary& vocabulary, std::shared_ptr<const Request> request, SeqId seq);
+  /// `vocabulary` outlives this. Throws InvalidArgument for a bad grammar or sequence breaker.
+  TargetSession(const Vocabulary& vocabulary, DryFactory& dry,
+                std::shared_ptr<const Request> request, SeqId seq);
 
   SeqId seq() const { return seq_; }
   int n_feature_layers() const { return request_->n_feature_layers; }
