@@ -6,6 +6,13 @@ from mutations.mutation import Mutation
 
 MUTATIONS = (
     Mutation(
+        "sampler-memory-forgotten",
+        "the draft never gets what the target's samplers remember",
+        "decoder/decoder.cpp",
+        "  sampler_state_ = verification.sampler_state;\n",
+        "",
+    ),
+    Mutation(
         "stale-sequence",
         "the answer of a sequence whose node was dropped is given to the root",
         "decoder/decoder.cpp",

@@ -130,12 +130,13 @@ struct Choice {
 struct Verification {
   std::vector<Choice> choices;
   bool exhausted = false;  ///< the grammar allows no token after the last choice.
-  /// What the samplers remember after the last choice; empty: nothing.
-  std::optional<SamplerState> sampler_state;
   /// [K][n_embd]: the inputs of the last K layers, the deepest last, at the position whose scores
   /// gave the last choice; then [n_embd]: the embedding of that choice, which no layer has seen.
   /// Empty unless `Request::n_feature_layers` = K > 0 asked for it, and without a choice.
   std::vector<float> features;
+  /// What the samplers remember after the last choice; empty: nothing. GCC warns without the
+  /// initializer.
+  std::optional<SamplerState> sampler_state = {};  // NOLINT(readability-redundant-member-init)
 };
 
 /// What a verification gave for one segment.

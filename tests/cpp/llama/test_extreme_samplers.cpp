@@ -61,7 +61,7 @@ TEST_CASE("extreme settings give a token and never NaN") {
       order.resize(random() % order.size());
       o.samplers = order;
     }
-    for (unsigned i = random() % 3; i > 0; --i) {
+    for (auto i = random() % 3; i > 0; --i) {
       o.logit_bias[static_cast<Token>(random() % 200)] = pick(random, kMost, -kMost, -kInf, 1e9F);
     }
     o.seed = random();

@@ -14,7 +14,8 @@ constexpr std::size_t kZipfTokens = 100;
 
 constexpr float kLn2 = 0.69314718F;
 
-/// Probabilities are those of all tokens as long as nothing is cut off; the sum is rounded once.
+/// The probabilities before a cut. The sum does not depend on the order of the tokens, as
+/// llama.cpp's does, which sorts all of them.
 struct Normaliser {
   float top = 0.0F;
   double sum = 0.0;

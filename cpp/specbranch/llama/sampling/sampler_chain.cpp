@@ -75,8 +75,8 @@ SamplerChain::SamplerChain(const Vocabulary& vocabulary, const SamplingOptions& 
       grammar_(make_grammar(vocabulary, options.grammar)) {}
 
 Token SamplerChain::choose_from(std::span<float> logits) {
-  candidate_ = state_;
-  chosen_ = distribution_.choose(logits, history_, candidate_);
+  next_state_ = state_;
+  chosen_ = distribution_.choose(logits, history_, next_state_);
   return chosen_;
 }
 
@@ -125,7 +125,7 @@ std::span<float> SamplerChain::mask(std::span<const float> logits) {
 
 void SamplerChain::accept(Token token) {
   history_.push_back(token);
-  if (token == chosen_) state_ = candidate_;
+  if (token == chosen_) state_ = next_state_;
   chosen_ = -1;
   // An end token ends the text; the grammar would assert if it did not expect the end.
   if (!grammar_ || vocabulary_.is_end(token)) return;

@@ -55,9 +55,9 @@ class SamplerChain {
 
   const Vocabulary& vocabulary_;
   TokenDistribution distribution_;
-  SamplerState state_;      ///< after `history_`.
-  SamplerState candidate_;  ///< the same after `chosen_`, too.
-  Token chosen_ = -1;       ///< by the last `choose`.
+  SamplerState state_;       ///< after `history_`.
+  SamplerState next_state_;  ///< after `history_` and `chosen_`.
+  Token chosen_ = -1;        ///< by the last `choose`.
   std::vector<Token> history_;
   SamplerHandle grammar_;  ///< null: none.
   Utf8State spelled_;      ///< of the text under the grammar, which takes too long spellings.

@@ -118,9 +118,9 @@ class DrySampler final : public Sampler {
   std::shared_ptr<const DryPenalty> penalty_;
 };
 
-/// Drops the best tokens but the last one that is still probable. At threshold 0 llama.cpp would
-/// keep a token that cannot be chosen. llama.cpp tosses the coin with a
-/// generator of its own; here the position decides, so that every model and mode sees the same one.
+/// Drops all probable tokens but the least probable of them. llama.cpp tosses the coin with a
+/// generator of its own; here the position decides, so that every model and mode sees the same
+/// coin. At threshold 0 llama.cpp would keep a token that cannot be chosen.
 class XtcSampler final : public Sampler {
  public:
   explicit XtcSampler(const SamplingOptions& options)
