@@ -177,8 +177,8 @@ MUTATIONS = (
         "width-one",
         "the draft is asked for one candidate only",
         "decoder/decoder.cpp",
-        "sequences_.plan(tree_, nodes, planner_->rank_options());",
-        "sequences_.plan(tree_, nodes, 1);",
+        "planner_->rank_options().with(sampler_state_)",
+        "RankOptions(1).with(sampler_state_)",
     ),
     Mutation(
         "drafted-counts-branches",

@@ -58,6 +58,7 @@ using Names = std::optional<std::vector<std::string>>;
 Names samplers(const Request& request) {
   if (!request.sampling.samplers) return std::nullopt;
   std::vector<std::string> names;
+  names.reserve(request.sampling.samplers->size());
   for (const SamplerKind kind : *request.sampling.samplers) names.emplace_back(to_string(kind));
   return names;
 }
@@ -66,6 +67,7 @@ void set_samplers(Request& request, const Names& names) {
   request.sampling.samplers.reset();
   if (!names) return;
   std::vector<SamplerKind> kinds;
+  kinds.reserve(names->size());
   for (const std::string& name : *names) kinds.push_back(parse_sampler(name));
   request.sampling.samplers = std::move(kinds);
 }

@@ -141,6 +141,7 @@ SamplerKind parse_sampler(std::string_view name) {
 
 std::vector<std::string_view> sampler_names() {
   std::vector<std::string_view> names;
+  names.reserve(kSamplers.size());
   for (const auto& [kind, name] : kSamplers) names.push_back(name);
   return names;
 }

@@ -14,6 +14,7 @@ constexpr std::size_t kMostPrepared = 4;
 
 SamplerHandle make_dry(const Vocabulary& vocabulary, const SamplingOptions& options, int window) {
   std::vector<const char*> breakers;
+  breakers.reserve(options.dry_sequence_breakers.size());
   for (const std::string& breaker : options.dry_sequence_breakers) {
     breakers.push_back(breaker.c_str());
   }
