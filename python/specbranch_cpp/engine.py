@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from specbranch_cpp._engine.adapters import adapter_options
 from specbranch_cpp._engine.keywords import chosen_sampling, chosen_speculation, model_argument
 from specbranch_cpp._engine.loading import Loaded, load
+from specbranch_cpp._engine.measurements import Measurements
 from specbranch_cpp._engine.model_options import path_of
 from specbranch_cpp._engine.pretrained import FromPretrained
 from specbranch_cpp._engine.request import (
@@ -19,13 +20,10 @@ from specbranch_cpp._engine.request import (
     make_seeds,
     written_in_python,
 )
-from specbranch_cpp._pair import pair_profile
 from specbranch_cpp._support import checked, logs
-from specbranch_cpp.errors import EngineClosed, InvalidArgument
 from specbranch_cpp.generation import Generation, Shared
 from specbranch_cpp.openai_api.methods import OpenAICalls
 from specbranch_cpp.options import Model, Sampling, Speculation
-from specbranch_cpp.results import EngineStats, StepCosts
 
 if TYPE_CHECKING:
     import random
@@ -48,7 +46,7 @@ def _close_all() -> None:
         engine.close()
 
 
-class Engine(OpenAICalls, FromPretrained):
+class Engine(OpenAICalls, Measurements, FromPretrained):
     """A target model and, for speculation, a draft model that run at the same time.
 
     Many threads may use one engine. The engine runs one generation at a time, in the order of the
@@ -283,12 +281,31 @@ class Engine(OpenAICalls, FromPretrained):
         max_tokens: int | None = None,
         sampling: Sampling | None = None,
         temperature: float | None = None,
+        dynatemp_range: float | None = None,
+        dynatemp_exponent: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
         min_p: float | None = None,
+        typical_p: float | None = None,
+        top_n_sigma: float | None = None,
+        min_keep: int | None = None,
+        xtc_probability: float | None = None,
+        xtc_threshold: float | None = None,
+        repeat_last_n: int | None = None,
         repeat_penalty: float | None = None,
         presence_penalty: float | None = None,
         frequency_penalty: float | None = None,
+        dry_multiplier: float | None = None,
+        dry_base: float | None = None,
+        dry_allowed_length: int | None = None,
+        dry_penalty_last_n: int | None = None,
+        dry_sequence_breakers: Sequence[str] | None = None,
+        mirostat_mode: int | None = None,
+        mirostat_tau: float | None = None,
+        mirostat_eta: float | None = None,
+        adaptive_target: float | None = None,
+        adaptive_decay: float | None = None,
+        samplers: Sequence[str] | None = None,
         logit_bias: Mapping[int, float] | None = None,
         grammar: str | None = None,
         stop: str | Sequence[str] | None = None,
@@ -317,23 +334,12 @@ class Engine(OpenAICalls, FromPretrained):
             max_tokens: the largest number of tokens to generate; 0 gives the empty text. ``None``
                 (default): generate until the context is full.
             sampling: the sampling options, as one object.
-            temperature: 0 (default): the most probable token; 1: the model's distribution.
-            top_k: keep the k most probable tokens; 0 (default) or -1: keep all tokens.
-            top_p: keep the most probable tokens whose probabilities add up to this value; 1
-                (default): keep all tokens.
-            min_p: drop tokens whose probability is less than this share of the highest probability;
-                0 (default): drop no token.
-            repeat_penalty: divide the logits of the last 64 tokens, including the prompt, by this
-                value; 1 (default): off.
-            presence_penalty: subtract this value from the logit of each token among the last 64
-                tokens; 0 (default): off.
-            frequency_penalty: subtract this value from the logit of a token once for each
-                occurrence among the last 64 tokens; 0 (default): off.
-            logit_bias: values to add to the logits of single tokens; ``-inf`` forbids a token.
-            grammar: GBNF with a rule ``root`` that the text must follow.
+            temperature: 0 (default): the most probable token; 1: the model's distribution. All
+                keywords from here to ``grammar``, and ``seed``, are fields of `Sampling`, which
+                describes them. By default no sampler is on.
             stop: strings at which the text ends. The text is cut before the first of them.
-            seed: key of the random choice at temperatures above 0, 0 to 2**64 - 1. ``None``
-                (default): the engine draws a seed, and ``stats.seed`` contains it.
+            seed: key of the random choice. ``None`` (default): the engine draws a seed, and
+                ``stats.seed`` contains it.
             logprobs: report log-probabilities of each token and of this many alternatives. ``None``
                 (default): report none.
             lora: the LoRA adapters of this call, by name or index (`lora_adapters`), alone or as
@@ -370,12 +376,31 @@ class Engine(OpenAICalls, FromPretrained):
                 sampling=chosen_sampling(
                     sampling,
                     temperature=temperature,
+                    dynatemp_range=dynatemp_range,
+                    dynatemp_exponent=dynatemp_exponent,
                     top_k=top_k,
                     top_p=top_p,
                     min_p=min_p,
+                    typical_p=typical_p,
+                    top_n_sigma=top_n_sigma,
+                    min_keep=min_keep,
+                    xtc_probability=xtc_probability,
+                    xtc_threshold=xtc_threshold,
+                    repeat_last_n=repeat_last_n,
                     repeat_penalty=repeat_penalty,
                     presence_penalty=presence_penalty,
                     frequency_penalty=frequency_penalty,
+                    dry_multiplier=dry_multiplier,
+                    dry_base=dry_base,
+                    dry_allowed_length=dry_allowed_length,
+                    dry_penalty_last_n=dry_penalty_last_n,
+                    dry_sequence_breakers=dry_sequence_breakers,
+                    mirostat_mode=mirostat_mode,
+                    mirostat_tau=mirostat_tau,
+                    mirostat_eta=mirostat_eta,
+                    adaptive_target=adaptive_target,
+                    adaptive_decay=adaptive_decay,
+                    samplers=samplers,
                     logit_bias=logit_bias,
                     grammar=grammar,
                     seed=seed,
@@ -404,38 +429,6 @@ class Engine(OpenAICalls, FromPretrained):
         )
         logs.forward()
         return generation
-
-    @property
-    def stats(self) -> EngineStats:
-        """Totals over the generations that have ended."""
-        return EngineStats._from_core(self._core.stats)
-
-    @property
-    def costs(self) -> StepCosts | None:
-        """The step costs, measured while loading and refined since then.
-
-        ``None``: the costs are not known.
-        """
-        core = self._core
-        return StepCosts._from_core(core.profile.costs, core.stats.measure_costs_ms)
-
-    def save_profile(self, path: str | os.PathLike[str]) -> None:
-        """Writes the measurements of the two models to a file for ``Engine(..., profile=path)``.
-
-        The file is JSON. It contains step costs, acceptance rates, and data that identify the
-        models and the machine. An existing file is replaced atomically.
-
-        Raises:
-            InvalidArgument: the engine has no draft.
-            EngineClosed: the engine was created before this process was forked.
-            OSError: the file cannot be written.
-        """
-        file = os.fsdecode(checked.path("path", path))
-        if os.getpid() != self._pid:
-            raise EngineClosed("this process is a fork; the engine belongs to its parent")
-        if self._key is None:
-            raise InvalidArgument("this engine has no draft model, so it has no profile")
-        pair_profile.save(file, self._key(), self._core.profile)
 
     def on_end(self, listener: Callable[[GenerationStats], object]) -> None:
         """Calls ``listener`` with the statistics of each generation that ends from now on.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from specbranch_cpp import policies
 
-__all__ = ["Model", "Sampling", "Speculation"]
+__all__ = ["DRY_BREAKERS", "SAMPLERS", "Model", "Sampling", "Speculation"]
 
 
 @dataclass(frozen=True)
@@ -167,16 +167,39 @@ class Speculation:
     than ``"auto"`` exceeds 8 tokens only with its own value."""
 
 
+SAMPLERS = (
+    "penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature",
+    "adaptive_p",
+)  # fmt: skip
+"""The names for `Sampling.samplers`, in llama.cpp's order."""
+
+DRY_BREAKERS = ("\n", ":", '"', "*")
+"""The default of `Sampling.dry_sequence_breakers`, as in llama.cpp."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How to choose each token from the target's logits. The choice is the same in every mode.
 
-    Penalties, bias and grammar change the logits first. Then come truncation (``top_k``, ``top_p``,
-    ``min_p``) and temperature.
+    Bias and grammar change the logits first. Then come the samplers of llama.cpp, in its order:
+    penalties, DRY, top-n-sigma, top-k, typical-p, top-p, min-p, XTC and temperature; ``samplers``
+    sets another order. Names and meanings of the fields are llama.cpp's. By default no sampler is
+    on, and the temperature is 0.
     """
 
     temperature: float = 0.0
     """0: the most probable token; 1: the model's distribution."""
+
+    _: KW_ONLY
+
+    dynatemp_range: float = 0.0
+    """Dynamic temperature: the temperature lies between ``temperature - dynatemp_range`` (at least
+    0) and ``temperature + dynatemp_range``. It is high where many tokens have similar
+    probabilities. 0: the temperature is fixed."""
+
+    dynatemp_exponent: float = 1.0
+    """Dynamic temperature: the exponent of the entropy (0 to 1), at least 0. A larger exponent
+    gives lower temperatures."""
 
     top_k: int = 0
     """Keep the k most probable tokens; 0 or -1: keep all tokens."""
@@ -189,15 +212,83 @@ class Sampling:
     """Drop tokens whose probability is less than this share of the highest probability; 0: drop no
     token."""
 
+    typical_p: float = 1.0
+    """Keep the tokens whose surprise is nearest to the average surprise (the entropy), until their
+    probabilities add up to more than this value; 1: keep all tokens."""
+
+    top_n_sigma: float = -1.0
+    """Drop tokens whose logit is more than this number of standard deviations below the largest
+    logit; 0 or less: drop no token."""
+
+    min_keep: int = 0
+    """The smallest number of tokens that ``top_p``, ``min_p``, ``typical_p`` and XTC leave."""
+
+    xtc_probability: float = 0.0
+    """XTC: the probability, 0 to 1, that XTC acts at a position. Where it acts, it drops all
+    tokens above ``xtc_threshold`` except the least probable of them. 0: XTC is off."""
+
+    xtc_threshold: float = 0.1
+    """XTC: the probability above which a token counts as a top choice, 0 to 1. Above 0.5: XTC is
+    off."""
+
+    repeat_last_n: int = 64
+    """The number of tokens at the end of the text, including the prompt, that the three penalties
+    see; -1: the whole text; 0: the penalties are off."""
+
     repeat_penalty: float = 1.0
-    """Divide the logits of the last 64 tokens, including the prompt, by this value; 1: off."""
+    """Divide the logits of the last ``repeat_last_n`` tokens by this value (multiply, if a logit is
+    negative); 1: off."""
 
     presence_penalty: float = 0.0
-    """Subtract this value from the logit of each token among the last 64 tokens; 0: off."""
+    """Subtract this value from the logit of each token among the last ``repeat_last_n`` tokens; 0:
+    off."""
 
     frequency_penalty: float = 0.0
-    """Subtract this value from the logit of a token once for each occurrence among the last 64
-    tokens; 0: off."""
+    """Subtract this value from the logit of a token once for each occurrence among the last
+    ``repeat_last_n`` tokens; 0: off."""
+
+    dry_multiplier: float = 0.0
+    """DRY: a penalty for tokens that would continue a sequence that the text already has. If the
+    last n tokens of the text occurred before, the penalty of the token that followed them is
+    ``dry_multiplier * dry_base ** (n - dry_allowed_length)``. 0: DRY is off."""
+
+    dry_base: float = 1.75
+    """DRY: the base of the penalty, at least 1."""
+
+    dry_allowed_length: int = 2
+    """DRY: shorter repetitions have no penalty."""
+
+    dry_penalty_last_n: int = 64
+    """DRY: the number of tokens at the end of the text, including the prompt, that DRY sees; -1:
+    the whole text; 0: DRY is off."""
+
+    dry_sequence_breakers: Sequence[str] = DRY_BREAKERS
+    """DRY: texts across which no repetition is counted, at most 64 texts with 1 to 40 bytes each.
+    The first text with new breakers takes longer to start, because each breaker is compared with
+    the whole vocabulary."""
+
+    mirostat_mode: int = 0
+    """Mirostat, which keeps the surprise of the text near a target. 1 or 2: the version, which
+    replaces all samplers except temperature, as in llama.cpp; 0: off."""
+
+    mirostat_tau: float = 5.0
+    """Mirostat: the target surprise in bits, at least 0."""
+
+    mirostat_eta: float = 0.1
+    """Mirostat: the learning rate, at least 0."""
+
+    adaptive_target: float = -1.0
+    """Adaptive-p: choose tokens whose probability is near this value, 0 to 1; the average over the
+    chosen tokens moves to this value. Adaptive-p comes after all other samplers. A negative value:
+    off."""
+
+    adaptive_decay: float = 0.9
+    """Adaptive-p: the weight of the earlier tokens in the average, 0 to 0.99."""
+
+    samplers: Sequence[str] | None = None
+    """The samplers that run, in this order: names such as ``"top_k"`` from `SAMPLERS`, or
+    llama.cpp's other spellings (``"top-k"``, ``"temp"``). Samplers that are not in the list do not
+    run, also if their fields are set. ``None`` (default): all of them, in llama.cpp's order."""
 
     logit_bias: Mapping[int, float] | None = None
     """Values to add to the logits of single tokens, by token id; ``-inf`` forbids a token."""

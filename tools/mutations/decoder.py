@@ -6,6 +6,13 @@ from mutations.mutation import Mutation
 
 MUTATIONS = (
     Mutation(
+        "sampler-memory-forgotten",
+        "the draft never gets what the target's samplers remember",
+        "decoder/decoder.cpp",
+        "  sampler_state_ = verification.sampler_state;\n",
+        "",
+    ),
+    Mutation(
         "stale-sequence",
         "the answer of a sequence whose node was dropped is given to the root",
         "decoder/decoder.cpp",
@@ -170,8 +177,8 @@ MUTATIONS = (
         "width-one",
         "the draft is asked for one candidate only",
         "decoder/decoder.cpp",
-        "sequences_.plan(tree_, nodes, planner_->rank_options());",
-        "sequences_.plan(tree_, nodes, 1);",
+        "planner_->rank_options().with(sampler_state_)",
+        "RankOptions(1).with(sampler_state_)",
     ),
     Mutation(
         "drafted-counts-branches",

@@ -60,6 +60,34 @@ void set_adapter_scales(Request& request, const std::optional<ScaleList>& scales
   for (const auto& [index, scale] : *scales) request.adapters->push_back({index, scale});
 }
 
+std::vector<py::bytes> breakers(const Request& request) {
+  const auto& breakers = request.sampling.dry_sequence_breakers;
+  return {breakers.begin(), breakers.end()};
+}
+
+void set_breakers(Request& request, const std::vector<py::bytes>& breakers) {
+  request.sampling.dry_sequence_breakers.assign(breakers.begin(), breakers.end());
+}
+
+using Names = std::optional<std::vector<std::string>>;
+
+Names samplers(const Request& request) {
+  if (!request.sampling.samplers) return std::nullopt;
+  std::vector<std::string> names;
+  names.reserve(request.sampling.samplers->size());
+  for (const SamplerKind kind : *request.sampling.samplers) names.emplace_back(to_string(kind));
+  return names;
+}
+
+void set_samplers(Request& request, const Names& names) {
+  request.sampling.samplers.reset();
+  if (!names) return;
+  std::vector<SamplerKind> kinds;
+  kinds.reserve(names->size());
+  for (const std::string& name : *names) kinds.push_back(parse_sampler(name));
+  request.sampling.samplers = std::move(kinds);
+}
+
 void use_fixed(Request& request, int gamma) {
   request.policy.kind = PolicyOptions::Kind::kFixed;
   request.policy.gamma = gamma;
@@ -107,6 +135,9 @@ void register_request(py::module_& m) {
       .def_property("logit_bias", &bias, &set_bias)
       .def_property("adapters", &adapter_scales, &set_adapter_scales,
                     "Indexes and scales of the adapters that act; None: those of the engine.")
+      .def_property("dry_sequence_breakers", &breakers, &set_breakers)
+      .def_property("samplers", &samplers, &set_samplers,
+                    "Names of the samplers that run, in this order; None: llama.cpp's order.")
       .def_readwrite("logprobs", &Request::logprobs, "Alternatives a token; negative: none at all.")
       .def_readwrite("max_draft", &Request::max_draft)
       .def_readwrite("max_branches", &Request::max_branches)
@@ -123,12 +154,29 @@ void register_request(py::module_& m) {
       .def("use_hook", &use_hook, py::arg("n_feature_layers"),
            "`Generation.get` gives policy requests, which the caller must answer.");
   add_sampling<&SamplingOptions::temperature>(cls, "temperature");
+  add_sampling<&SamplingOptions::dynatemp_range>(cls, "dynatemp_range");
+  add_sampling<&SamplingOptions::dynatemp_exponent>(cls, "dynatemp_exponent");
   add_sampling<&SamplingOptions::top_k>(cls, "top_k");
   add_sampling<&SamplingOptions::top_p>(cls, "top_p");
   add_sampling<&SamplingOptions::min_p>(cls, "min_p");
+  add_sampling<&SamplingOptions::typical_p>(cls, "typical_p");
+  add_sampling<&SamplingOptions::top_n_sigma>(cls, "top_n_sigma");
+  add_sampling<&SamplingOptions::min_keep>(cls, "min_keep");
+  add_sampling<&SamplingOptions::xtc_probability>(cls, "xtc_probability");
+  add_sampling<&SamplingOptions::xtc_threshold>(cls, "xtc_threshold");
+  add_sampling<&SamplingOptions::repeat_last_n>(cls, "repeat_last_n");
   add_sampling<&SamplingOptions::repeat_penalty>(cls, "repeat_penalty");
   add_sampling<&SamplingOptions::presence_penalty>(cls, "presence_penalty");
   add_sampling<&SamplingOptions::frequency_penalty>(cls, "frequency_penalty");
+  add_sampling<&SamplingOptions::dry_multiplier>(cls, "dry_multiplier");
+  add_sampling<&SamplingOptions::dry_base>(cls, "dry_base");
+  add_sampling<&SamplingOptions::dry_allowed_length>(cls, "dry_allowed_length");
+  add_sampling<&SamplingOptions::dry_penalty_last_n>(cls, "dry_penalty_last_n");
+  add_sampling<&SamplingOptions::mirostat>(cls, "mirostat");
+  add_sampling<&SamplingOptions::mirostat_tau>(cls, "mirostat_tau");
+  add_sampling<&SamplingOptions::mirostat_eta>(cls, "mirostat_eta");
+  add_sampling<&SamplingOptions::adaptive_target>(cls, "adaptive_target");
+  add_sampling<&SamplingOptions::adaptive_decay>(cls, "adaptive_decay");
   add_sampling<&SamplingOptions::grammar>(cls, "grammar");
   add_sampling<&SamplingOptions::seed>(cls, "seed");
 }

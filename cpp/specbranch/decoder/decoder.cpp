@@ -299,7 +299,7 @@ Command Decoder::plan_draft(std::span<const NodeId> nodes) {
   if (timer_.busy(ModelRole::kDraft)) {
     throw PreconditionError("[Decoder::plan_draft] the draft is still at work");
   }
-  DraftCommand draft = sequences_.plan(tree_, nodes, planner_->rank_options());
+  DraftCommand draft = sequences_.plan(tree_, nodes, planner_->rank_options().with(sampler_state_));
   for (SequenceInput& input : draft.inputs) {
     input.generation_id = generation_id_;
     make_readable(input.tokens, limits_.draft->n_vocab);
@@ -365,6 +365,7 @@ void Decoder::apply_verification(const Verification& verification, Commands& com
   }
   count(steps, outcome);
 
+  sampler_state_ = verification.sampler_state;
   std::vector<Token> rolled_back = move_root(steps);
   outcome.n_rolled_back = static_cast<int>(rolled_back.size());
   counters_.n_rolled_back += outcome.n_rolled_back;

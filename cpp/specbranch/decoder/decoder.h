@@ -159,6 +159,7 @@ class Decoder final {
   std::optional<PlanLimits> pending_plan_limits_;     ///< of the plan that the policy is asked for.
   std::optional<Plan> plan_;                          ///< what it said for the round that runs.
   std::optional<Verification> pending_verification_;  ///< held back by a lock-step planner.
+  std::optional<SamplerState> sampler_state_;         ///< the target's, after the newest token.
   std::vector<NodeId> submitted_;                     ///< the path under verification, root first.
   Pos limit_ = 0;                                     ///< text length at which the generation ends.
   DraftState draft_ = DraftState::kAbsent;

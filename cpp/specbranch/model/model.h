@@ -13,6 +13,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -134,6 +135,9 @@ struct Verification {
   /// gave the last choice; then [n_embd]: the embedding of that choice, which no layer has seen.
   /// Empty unless `Request::n_feature_layers` = K > 0 asked for it, and without a choice.
   std::vector<float> features;
+  /// What the samplers remember after the last choice; empty: nothing. GCC warns without the
+  /// initializer.
+  std::optional<SamplerState> sampler_state = {};  // NOLINT(readability-redundant-member-init)
 };
 
 /// What a verification gave for one segment.

@@ -5,11 +5,11 @@
 #include <cmath>
 #include <iterator>
 #include <set>
-#include <sstream>
 #include <utility>
 
 #include "specbranch/base/errors.h"
 #include "specbranch/model/hrad.h"
+#include "specbranch/model/refuse.h"
 
 namespace specbranch {
 namespace {
@@ -22,55 +22,33 @@ constexpr std::array<std::pair<Mode, std::string_view>, 5> kModes{{
     {Mode::kAuto, "auto"},
 }};
 
-template <class T>
-[[noreturn]] void refuse(std::string_view what, const T& value, std::string_view limit) {
-  std::ostringstream message;
-  message << what << " is " << value << "; " << limit;
-  throw InvalidArgument(message.str());
-}
-
-template <class T>
-void check(bool good, std::string_view what, const T& value, std::string_view limit) {
-  if (!good) refuse(what, value, limit);
-}
-
 void check_tokens(const Request& request, int n_vocab) {
   if (request.prompt.empty())
     throw InvalidArgument("prompt is empty; at least one token is needed");
   const std::string range = "it must be in 0 .. " + std::to_string(n_vocab - 1);
   for (std::size_t i = 0; i < request.prompt.size(); ++i) {
     const Token token = request.prompt[i];
-    check(token >= 0 && token < n_vocab, "prompt token " + std::to_string(i), token, range);
+    require_setting(token >= 0 && token < n_vocab, "prompt token " + std::to_string(i), token,
+                    range);
   }
   for (const auto& [token, bias] : request.sampling.logit_bias) {
-    check(token >= 0 && token < n_vocab, "logit_bias token", token, range);
-    check(!std::isnan(bias) && bias != INFINITY, "logit_bias of token " + std::to_string(token),
-          bias, "it must be a number or -inf");
+    require_setting(token >= 0 && token < n_vocab, "logit_bias token", token, range);
+    require_setting(!std::isnan(bias) && bias != INFINITY,
+                    "logit_bias of token " + std::to_string(token), bias,
+                    "it must be a number or -inf");
   }
-}
-
-void check_sampling(const SamplingOptions& s) {
-  check(std::isfinite(s.temperature) && (s.temperature == 0 || s.temperature >= kMinTemperature),
-        "temperature", s.temperature, "it must be 0, or a finite number >= 1e-06");
-  check(s.top_p > 0 && s.top_p <= 1, "top_p", s.top_p, "it must be in (0, 1]");
-  check(s.min_p >= 0 && s.min_p <= 1, "min_p", s.min_p, "it must be in [0, 1]");
-  check(std::isfinite(s.repeat_penalty) && s.repeat_penalty > 0, "repeat_penalty", s.repeat_penalty,
-        "it must be a finite number > 0");
-  check(std::isfinite(s.presence_penalty), "presence_penalty", s.presence_penalty,
-        "it must be a finite number");
-  check(std::isfinite(s.frequency_penalty), "frequency_penalty", s.frequency_penalty,
-        "it must be a finite number");
 }
 
 void check_adapters(const std::vector<AdapterScale>& adapters, int n_adapters) {
   std::set<int> named;
   for (const auto& [index, scale] : adapters) {
-    check(index >= 0 && index < n_adapters, "the index of an adapter", index,
-          n_adapters > 0 ? "it must be in 0 .. " + std::to_string(n_adapters - 1)
-                         : "the target was loaded without adapters");
-    check(std::isfinite(scale), "the scale of adapter " + std::to_string(index), scale,
-          "it must be a finite number");
-    check(named.insert(index).second, "the index of an adapter", index, "it is given twice");
+    require_setting(index >= 0 && index < n_adapters, "the index of an adapter", index,
+                    n_adapters > 0 ? "it must be in 0 .. " + std::to_string(n_adapters - 1)
+                                   : "the target was loaded without adapters");
+    require_setting(std::isfinite(scale), "the scale of adapter " + std::to_string(index), scale,
+                    "it must be a finite number");
+    require_setting(named.insert(index).second, "the index of an adapter", index,
+                    "it is given twice");
   }
 }
 
@@ -109,31 +87,32 @@ void validate(const Request& request, int n_vocab, int n_adapters) {
     if (stop.empty())
       throw InvalidArgument("stop has an empty string; each needs at least one byte");
   }
-  check(request.logprobs <= n_vocab, "logprobs", request.logprobs,
-        "it must be at most the vocabulary's size " + std::to_string(n_vocab));
-  check(request.max_draft >= 1 && request.max_draft <= kMaxDraft, "max_draft", request.max_draft,
-        "it must be in 1 .. " + std::to_string(kMaxDraft));
-  check(request.max_branches >= 1 && request.max_branches <= kMaxBranches, "max_branches",
-        request.max_branches, "it must be in 1 .. " + std::to_string(kMaxBranches));
-  check(request.n_feature_layers >= 0, "n_feature_layers", request.n_feature_layers,
-        "it must be at least 0");
+  require_setting(request.logprobs <= n_vocab, "logprobs", request.logprobs,
+                  "it must be at most the vocabulary's size " + std::to_string(n_vocab));
+  require_setting(request.max_draft >= 1 && request.max_draft <= kMaxDraft, "max_draft",
+                  request.max_draft, "it must be in 1 .. " + std::to_string(kMaxDraft));
+  require_setting(request.max_branches >= 1 && request.max_branches <= kMaxBranches, "max_branches",
+                  request.max_branches, "it must be in 1 .. " + std::to_string(kMaxBranches));
+  require_setting(request.n_feature_layers >= 0, "n_feature_layers", request.n_feature_layers,
+                  "it must be at least 0");
   const PolicyOptions& policy = request.policy;
-  check(policy.lambda >= 0 && policy.lambda <= 1, "lambda", policy.lambda, "it must be in [0, 1]");
-  check(policy.acceptance >= 0 && policy.acceptance <= 1, "acceptance", policy.acceptance,
-        "it must be in [0, 1]");
+  require_setting(policy.lambda >= 0 && policy.lambda <= 1, "lambda", policy.lambda,
+                  "it must be in [0, 1]");
+  require_setting(policy.acceptance >= 0 && policy.acceptance <= 1, "acceptance", policy.acceptance,
+                  "it must be in [0, 1]");
   if (policy.kind == PolicyOptions::Kind::kHrad) {
     if (!policy.hrad) throw InvalidArgument("policy H-RAD has no weights");
     validate(*policy.hrad);
-    check(request.n_feature_layers == policy.hrad->n_layers, "n_feature_layers",
-          request.n_feature_layers,
-          "the policy's weights need " + std::to_string(policy.hrad->n_layers));
+    require_setting(request.n_feature_layers == policy.hrad->n_layers, "n_feature_layers",
+                    request.n_feature_layers,
+                    "the policy's weights need " + std::to_string(policy.hrad->n_layers));
   }
-  check(request.policy.gamma >= 1 && request.policy.gamma <= kMaxDraft, "gamma",
-        request.policy.gamma, "it must be in 1 .. " + std::to_string(kMaxDraft));
-  check(request.policy.min_probability >= 0 && request.policy.min_probability <= 1,
-        "min_probability", request.policy.min_probability, "it must be in [0, 1]");
-  check(request.policy.epsilon >= 0 && request.policy.epsilon <= 1, "epsilon",
-        request.policy.epsilon, "it must be in [0, 1]");
+  require_setting(request.policy.gamma >= 1 && request.policy.gamma <= kMaxDraft, "gamma",
+                  request.policy.gamma, "it must be in 1 .. " + std::to_string(kMaxDraft));
+  require_setting(request.policy.min_probability >= 0 && request.policy.min_probability <= 1,
+                  "min_probability", request.policy.min_probability, "it must be in [0, 1]");
+  require_setting(request.policy.epsilon >= 0 && request.policy.epsilon <= 1, "epsilon",
+                  request.policy.epsilon, "it must be in [0, 1]");
 }
 
 }  // namespace specbranch

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -11,28 +10,9 @@
 #include <vector>
 
 #include "specbranch/base/types.h"
+#include "specbranch/model/sampling_options.h"
 
 namespace specbranch {
-
-/// The options of the sampler chain. Names and meanings are llama.cpp's.
-struct SamplingOptions {
-  float temperature = 0.0F;           ///< 0: the most probable token (greedy).
-  int top_k = 0;                      ///< keep the k most probable; 0 or less: off.
-  float top_p = 1.0F;                 ///< nucleus; 1: off.
-  float min_p = 0.0F;                 ///< relative to the most probable; 0: off.
-  float repeat_penalty = 1.0F;        ///< over the last 64 tokens, prompt included; 1: off.
-  float presence_penalty = 0.0F;      ///< 0: off.
-  float frequency_penalty = 0.0F;     ///< 0: off.
-  std::map<Token, float> logit_bias;  ///< added to the logits; -inf forbids a token.
-  std::string grammar;                ///< GBNF with a `root` rule; empty: none.
-  std::uint64_t seed = 0;             ///< key of the noise; no effect at temperature 0.
-};
-
-/// The penalties see this many of the last tokens.
-inline constexpr int kPenaltyLastN = 64;
-
-/// At a lower temperature, logits divided by the temperature could overflow.
-inline constexpr float kMinTemperature = 1e-6F;
 
 /// Bounds of `max_draft` (and gamma) and of `max_branches`.
 inline constexpr int kMaxDraft = 64;

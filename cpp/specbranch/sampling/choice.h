@@ -5,12 +5,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "specbranch/base/types.h"
 #include "specbranch/sampling/noise.h"
 #include "specbranch/sampling/perturbed_top.h"
+#include "specbranch/sampling/sampler_state.h"
 #include "specbranch/sampling/score_row.h"
 
 namespace specbranch {
@@ -34,6 +36,15 @@ struct RankOptions {
   int k = 1;                             ///< candidates wanted.
   double beyond_weight = kBeyondWeight;  ///< of tokens beyond the truncation; 0: none of them.
   bool beyond_first = false;             ///< one of them may be the first candidate.
+  /// What the target's samplers remember after the newest token; empty: as before the first one.
+  std::optional<SamplerState> state;
+
+  /// These options with this state.
+  RankOptions with(const std::optional<SamplerState>& other) const {
+    RankOptions result = *this;
+    result.state = other;
+    return result;
+  }
 };
 
 /// Index in `scored` of the chosen token: the largest score plus noise; the lowest id on a tie.

@@ -106,6 +106,11 @@ std::uint64_t PositionNoise::block_bits(Token first, std::span<std::uint64_t> re
   return fill_bits(key, result.data(), result.size());
 }
 
+double PositionNoise::uniform(int stream) const {
+  // Tokens are not negative, so their counters are above these.
+  return static_cast<double>(bits(-2 - stream)) * (1.0 / static_cast<double>(kBits53));
+}
+
 double PositionNoise::from_bits(std::uint64_t bits) {
   // bits + 0.5 needs 54 bits; all ones would round up to u = 1, whose noise has no bound.
   const double u =

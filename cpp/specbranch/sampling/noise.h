@@ -30,6 +30,9 @@ class PositionNoise {
   /// Standard Gumbel noise for `token`: -log(-log(u)), u = (bits + 0.5) / 2^53 in (0, 1).
   double gumbel(Token token) const { return from_bits(bits(token)); }
 
+  /// A random number in [0, 1) that no token's noise uses. `stream` (>= 0): which of them.
+  double uniform(int stream) const;
+
   /// Gumbel noise that belongs to 53 bits; increasing in `bits`.
   static double from_bits(std::uint64_t bits);
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _Value = TypeVar("_Value")
-_USUAL = Sampling()
 
 
 @dataclass(frozen=True)
@@ -72,60 +71,24 @@ def chosen_speculation(given: Speculation | None, keywords: Speculation) -> Name
     return Named(given, "speculation.")
 
 
-def chosen_sampling(
-    given: Sampling | None,
-    *,
-    temperature: float | None = None,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-    repeat_penalty: float | None = None,
-    presence_penalty: float | None = None,
-    frequency_penalty: float | None = None,
-    logit_bias: Mapping[int, float] | None = None,
-    grammar: str | None = None,
-    seed: int | None = None,
-) -> Named[Sampling]:
+def chosen_sampling(given: Sampling | None, **keywords: Any) -> Named[Sampling]:
     """The caller's object, or the object of the keywords.
+
+    Args:
+        given: the caller's object.
+        **keywords: a value for each field; ``None``: the caller did not give it.
 
     Raises:
         InvalidArgument: the caller gave an object, and a keyword for which the object has a field;
             or ``given`` has another type.
     """
     if given is None:
-        made = Sampling(
-            temperature=_said(temperature, _USUAL.temperature),
-            top_k=_said(top_k, _USUAL.top_k),
-            top_p=_said(top_p, _USUAL.top_p),
-            min_p=_said(min_p, _USUAL.min_p),
-            repeat_penalty=_said(repeat_penalty, _USUAL.repeat_penalty),
-            presence_penalty=_said(presence_penalty, _USUAL.presence_penalty),
-            frequency_penalty=_said(frequency_penalty, _USUAL.frequency_penalty),
-            logit_bias=logit_bias,
-            grammar=grammar,
-            seed=seed,
-        )
-        return Named(made)
+        said = {name: value for name, value in keywords.items() if value is not None}
+        return Named(Sampling(**said))
     if not isinstance(given, Sampling):
         raise InvalidArgument(f"sampling is {given!r}; it must be a Sampling or None")
-    said = {
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "min_p": min_p,
-        "repeat_penalty": repeat_penalty,
-        "presence_penalty": presence_penalty,
-        "frequency_penalty": frequency_penalty,
-        "logit_bias": logit_bias,
-        "grammar": grammar,
-        "seed": seed,
-    }
-    _refuse_beside("sampling", given, said)
+    _refuse_beside("sampling", given, keywords)
     return Named(given, "sampling.")
-
-
-def _said(value: _Value | None, usual: _Value) -> _Value:
-    return usual if value is None else value
 
 
 def _refuse_beside(argument: str, given: object, said: Mapping[str, Any]) -> None:

@@ -22,6 +22,17 @@ if TYPE_CHECKING:
     from specbranch_cpp.results import LoraAdapter
 
 _MAX_SEED = 2**64 - 1
+_REALS = (
+    "temperature", "dynatemp_range", "dynatemp_exponent", "top_p", "min_p", "typical_p",
+    "top_n_sigma", "xtc_probability", "xtc_threshold", "repeat_penalty", "presence_penalty",
+    "frequency_penalty", "dry_multiplier", "dry_base", "mirostat_tau", "mirostat_eta",
+    "adaptive_target", "adaptive_decay",
+)  # fmt: skip
+_INTEGERS = {
+    "top_k": -1, "min_keep": 0, "repeat_last_n": -1, "dry_allowed_length": 0,
+    "dry_penalty_last_n": -1,
+}  # fmt: skip
+"""Integers of `Sampling` and their least values. The core checks the other ranges."""
 STEERED_MODE = "specbranch"
 """The mode of a call with a policy and no mode, because `auto` takes no policy."""
 _AUTO_DRAFT = 16
@@ -183,15 +194,19 @@ def _set_prompt(request: _core.Request, core: _core.Engine, prompt: str | Sequen
 def _add_sampling(request: _core.Request, said: Named[Sampling], n_vocab: int) -> None:
     """Checks the types of the sampling options and copies them."""
     sampling, prefix = said.value, said.prefix
-    request.temperature = checked.real(f"{prefix}temperature", sampling.temperature)
-    request.top_k = checked.integer(f"{prefix}top_k", sampling.top_k, -1)
-    request.top_p = checked.real(f"{prefix}top_p", sampling.top_p)
-    request.min_p = checked.real(f"{prefix}min_p", sampling.min_p)
-    request.repeat_penalty = checked.real(f"{prefix}repeat_penalty", sampling.repeat_penalty)
-    request.presence_penalty = checked.real(f"{prefix}presence_penalty", sampling.presence_penalty)
-    request.frequency_penalty = checked.real(
-        f"{prefix}frequency_penalty", sampling.frequency_penalty
-    )
+    for name in _REALS:
+        setattr(request, name, checked.real(prefix + name, getattr(sampling, name)))
+    for name, low in _INTEGERS.items():
+        setattr(request, name, checked.integer(prefix + name, getattr(sampling, name), low))
+    request.mirostat = checked.integer(f"{prefix}mirostat_mode", sampling.mirostat_mode, 0, 2)
+    request.dry_sequence_breakers = [
+        checked.encoded(f"{prefix}dry_sequence_breakers[{i}]", text)
+        for i, text in checked.items(
+            f"{prefix}dry_sequence_breakers", sampling.dry_sequence_breakers
+        )
+    ]
+    if sampling.samplers is not None:
+        request.samplers = checked.texts(f"{prefix}samplers", sampling.samplers)
     if sampling.logit_bias is not None:
         request.logit_bias = checked.bias(f"{prefix}logit_bias", sampling.logit_bias, n_vocab)
     if sampling.grammar is not None:

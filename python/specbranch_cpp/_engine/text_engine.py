@@ -27,12 +27,31 @@ class GenerateKeywords(TypedDict, total=False):
     max_tokens: int | None
     sampling: Sampling | None
     temperature: float | None
+    dynatemp_range: float | None
+    dynatemp_exponent: float | None
     top_k: int | None
     top_p: float | None
     min_p: float | None
+    typical_p: float | None
+    top_n_sigma: float | None
+    min_keep: int | None
+    xtc_probability: float | None
+    xtc_threshold: float | None
+    repeat_last_n: int | None
     repeat_penalty: float | None
     presence_penalty: float | None
     frequency_penalty: float | None
+    dry_multiplier: float | None
+    dry_base: float | None
+    dry_allowed_length: int | None
+    dry_penalty_last_n: int | None
+    dry_sequence_breakers: Sequence[str] | None
+    mirostat_mode: int | None
+    mirostat_tau: float | None
+    mirostat_eta: float | None
+    adaptive_target: float | None
+    adaptive_decay: float | None
+    samplers: Sequence[str] | None
     logit_bias: Mapping[int, float] | None
     grammar: str | None
     stop: str | Sequence[str] | None

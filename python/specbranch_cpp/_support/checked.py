@@ -91,15 +91,15 @@ def tokens(name: str, values: Any, n_vocab: int) -> list[int]:
 
 
 def integers(name: str, values: Any, low: int, high: int) -> list[int]:
-    return [integer(f"{name}[{i}]", value, low, high) for i, value in _items(name, values)]
+    return [integer(f"{name}[{i}]", value, low, high) for i, value in items(name, values)]
 
 
 def reals(name: str, values: Any) -> list[float]:
-    return [real(f"{name}[{i}]", value) for i, value in _items(name, values)]
+    return [real(f"{name}[{i}]", value) for i, value in items(name, values)]
 
 
 def texts(name: str, values: Any) -> list[str]:
-    return [text(f"{name}[{i}]", value) for i, value in _items(name, values)]
+    return [text(f"{name}[{i}]", value) for i, value in items(name, values)]
 
 
 def stop_strings(value: Any) -> list[bytes]:
@@ -107,7 +107,7 @@ def stop_strings(value: Any) -> list[bytes]:
         return []
     if isinstance(value, str):
         return [encoded("stop", value)]
-    return [encoded(f"stop[{i}]", item) for i, item in _items("stop", value)]
+    return [encoded(f"stop[{i}]", item) for i, item in items("stop", value)]
 
 
 def bias(name: str, value: Any, n_vocab: int) -> list[tuple[int, float]]:
@@ -131,7 +131,8 @@ def grammar(name: str, value: Any) -> str:
     return text(name, value)
 
 
-def _items(name: str, values: Any) -> Iterable[tuple[int, Any]]:
+def items(name: str, values: Any) -> Iterable[tuple[int, Any]]:
+    """The values of a sequence that is no text, with their indexes."""
     if isinstance(values, (str, bytes, bytearray, Mapping)) or not isinstance(values, Iterable):
         raise InvalidArgument(f"{name} is {_shown(values)}; it must be a sequence")
     return enumerate(values)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from specbranch_cpp import policies, timeline
-from specbranch_cpp.cli import options, render
+from specbranch_cpp.cli import options, render, sampler_options
 from specbranch_cpp.cli.prefill import PrefillBar
 from specbranch_cpp.engine import Engine
 
@@ -26,7 +26,7 @@ EPILOG = (
 )
 
 
-@render.reporting(options.NAMES)
+@render.reporting(options.NAMES | sampler_options.NAMES)
 def generate(
     model: options.Model = None,
     draft: options.Draft = None,
@@ -82,6 +82,26 @@ def generate(
             "0 (off).",
         ),
     ] = 0.0,
+    repeat_last_n: sampler_options.RepeatLastN = None,
+    typical_p: sampler_options.TypicalP = None,
+    top_n_sigma: sampler_options.TopNSigma = None,
+    min_keep: sampler_options.MinKeep = None,
+    xtc_probability: sampler_options.XtcProbability = None,
+    xtc_threshold: sampler_options.XtcThreshold = None,
+    dynatemp_range: sampler_options.DynatempRange = None,
+    dynatemp_exp: sampler_options.DynatempExp = None,
+    dry_multiplier: sampler_options.DryMultiplier = None,
+    dry_base: sampler_options.DryBase = None,
+    dry_allowed_length: sampler_options.DryAllowedLength = None,
+    dry_penalty_last_n: sampler_options.DryPenaltyLastN = None,
+    dry_sequence_breaker: sampler_options.DrySequenceBreaker = None,
+    mirostat: sampler_options.Mirostat = None,
+    mirostat_tau: sampler_options.MirostatTau = None,
+    mirostat_eta: sampler_options.MirostatEta = None,
+    adaptive_target: sampler_options.AdaptiveTarget = None,
+    adaptive_decay: sampler_options.AdaptiveDecay = None,
+    samplers: sampler_options.Samplers = None,
+    sampler_seq: sampler_options.SamplerSeq = None,
     grammar: Annotated[
         str | None,
         options.sampling(
@@ -161,6 +181,28 @@ def generate(
         measure_costs=measure_costs,
         profile=profile,
     )
+    sampler_keywords = sampler_options.sampler_keywords(
+        repeat_last_n=repeat_last_n,
+        typical_p=typical_p,
+        top_n_sigma=top_n_sigma,
+        min_keep=min_keep,
+        xtc_probability=xtc_probability,
+        xtc_threshold=xtc_threshold,
+        dynatemp_range=dynatemp_range,
+        dynatemp_exponent=dynatemp_exp,
+        dry_multiplier=dry_multiplier,
+        dry_base=dry_base,
+        dry_allowed_length=dry_allowed_length,
+        dry_penalty_last_n=dry_penalty_last_n,
+        dry_sequence_breaker=dry_sequence_breaker,
+        mirostat_mode=mirostat,
+        mirostat_tau=mirostat_tau,
+        mirostat_eta=mirostat_eta,
+        adaptive_target=adaptive_target,
+        adaptive_decay=adaptive_decay,
+        samplers=samplers,
+        sampler_seq=sampler_seq,
+    )
     request: GenerateKeywords = {
         "max_tokens": options.max_tokens(n_predict),
         "temperature": temperature,
@@ -176,6 +218,7 @@ def generate(
         "mode": mode,
         "policy": None if draft_p_min is None else policies.Confidence(draft_p_min),
         "trace": trace is not None,
+        **sampler_keywords,  # type: ignore[typeddict-item]
     }
     with render.loading(target_path.name, quiet=quiet) as progress:
         engine = Engine(

@@ -147,7 +147,8 @@ RepeatPenalty = Annotated[
     float,
     sampling(
         "--repeat-penalty",
-        help="Divide the logits of the last 64 tokens by this value; default 1 (off).",
+        help="Divide the logits of the last tokens (--repeat-last-n) by this value; default 1 "
+        "(off).",
     ),
 ]
 Mode = Annotated[

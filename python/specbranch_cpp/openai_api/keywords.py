@@ -57,6 +57,21 @@ class Keywords:
     logits_processor: object
     grammar: object
     logit_bias: LogitBias | None
+    dynatemp_range: float
+    dynatemp_exponent: float
+    top_n_sigma: float
+    min_keep: int
+    xtc_probability: float
+    xtc_threshold: float
+    repeat_last_n: int
+    dry_multiplier: float
+    dry_base: float
+    dry_allowed_length: int
+    dry_penalty_last_n: int
+    dry_sequence_breakers: Sequence[str]
+    adaptive_target: float
+    adaptive_decay: float
+    samplers: Sequence[str] | None
     mode: str | None
     policy: policies.BuiltIn | policies.Policy | None
     max_branches: int | None
@@ -118,12 +133,31 @@ def text_request(
         sampling=Named(
             Sampling(
                 temperature=given.temperature,
+                dynatemp_range=given.dynatemp_range,
+                dynatemp_exponent=given.dynatemp_exponent,
                 top_k=given.top_k,
                 top_p=given.top_p,
                 min_p=given.min_p,
+                typical_p=given.typical_p,
+                top_n_sigma=given.top_n_sigma,
+                min_keep=given.min_keep,
+                xtc_probability=given.xtc_probability,
+                xtc_threshold=given.xtc_threshold,
+                repeat_last_n=given.repeat_last_n,
                 repeat_penalty=given.repeat_penalty,
                 presence_penalty=given.presence_penalty,
                 frequency_penalty=given.frequency_penalty,
+                dry_multiplier=given.dry_multiplier,
+                dry_base=given.dry_base,
+                dry_allowed_length=given.dry_allowed_length,
+                dry_penalty_last_n=given.dry_penalty_last_n,
+                dry_sequence_breakers=given.dry_sequence_breakers,
+                mirostat_mode=given.mirostat_mode,
+                mirostat_tau=given.mirostat_tau,
+                mirostat_eta=given.mirostat_eta,
+                adaptive_target=given.adaptive_target,
+                adaptive_decay=given.adaptive_decay,
+                samplers=given.samplers,
                 logit_bias=_biases(engine, given),
                 grammar=grammar,
                 seed=_seed(given.seed),
@@ -171,22 +205,11 @@ def check_supported(given: Keywords, **processors: object) -> None:
     Raises:
         InvalidArgument: a keyword is not supported. The message names the keyword and the reason.
     """
-    for name, value, what in (
-        ("typical_p", given.typical_p, "typical sampling"),
-        ("tfs_z", given.tfs_z, "tail-free sampling"),
-    ):
-        if checked.real(name, value) < 1.0:
-            raise InvalidArgument(
-                f"{name} is {value}; it must be 1.0 (off), because {what} is not supported. "
-                "top_p and min_p are similar"
-            )
-    if checked.integer("mirostat_mode", given.mirostat_mode) != 0:
+    if checked.real("tfs_z", given.tfs_z) < 1.0:
         raise InvalidArgument(
-            f"mirostat_mode is {given.mirostat_mode}; it must be 0 (off), because mirostat "
-            "keeps its own state and the text would depend on the speculation"
+            f"tfs_z is {given.tfs_z}; it must be 1.0 (off), because llama.cpp has no tail-free "
+            "sampling. typical_p, top_p and min_p are similar"
         )
-    checked.real("mirostat_tau", given.mirostat_tau)  # tau and eta have no effect without mirostat
-    checked.real("mirostat_eta", given.mirostat_eta)
     processors["logits_processor"] = given.logits_processor
     for name, processor in processors.items():
         if processor is not None and not (isinstance(processor, Sized) and len(processor) == 0):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._engine.text_engine import TextEngine
+from specbranch_cpp.options import DRY_BREAKERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,6 +62,21 @@ class OpenAICalls(TextEngine):
         grammar: Any = None,
         logit_bias: LogitBias | None = None,
         *,
+        dynatemp_range: float = 0.0,
+        dynatemp_exponent: float = 1.0,
+        top_n_sigma: float = -1.0,
+        min_keep: int = 0,
+        xtc_probability: float = 0.0,
+        xtc_threshold: float = 0.1,
+        repeat_last_n: int = 64,
+        dry_multiplier: float = 0.0,
+        dry_base: float = 1.75,
+        dry_allowed_length: int = 2,
+        dry_penalty_last_n: int = 64,
+        dry_sequence_breakers: Sequence[str] = DRY_BREAKERS,
+        adaptive_target: float = -1.0,
+        adaptive_decay: float = 0.9,
+        samplers: Sequence[str] | None = None,
         mode: str | None = None,
         policy: policies.BuiltIn | policies.Policy | None = None,
         max_branches: int | None = None,
@@ -92,7 +108,7 @@ class OpenAICalls(TextEngine):
                 all tokens.
             min_p: drop tokens whose probability is less than this share of the highest probability;
                 0: drop no token.
-            typical_p: must be 1.0 (off), because typical sampling is not supported.
+            typical_p: locally typical sampling; 1.0: off.
             logprobs: report log-probabilities of each token and of this many alternatives.
             echo: begin the text with the prompt. With ``logprobs``, the lists begin with the tokens
                 of the prompt. The target scores them one by one, so this takes as long as to
@@ -106,10 +122,10 @@ class OpenAICalls(TextEngine):
             stream: return a `Stream` of chunks.
             seed: key of the random choice at temperatures above 0. ``None`` or -1: the engine draws
                 a seed.
-            tfs_z: must be 1.0 (off), because tail-free sampling is not supported.
-            mirostat_mode: must be 0 (off), because mirostat keeps its own state.
-            mirostat_tau: no effect, because mirostat is off.
-            mirostat_eta: no effect, because mirostat is off.
+            tfs_z: must be 1.0 (off), because llama.cpp has no tail-free sampling.
+            mirostat_mode: 1 or 2: mirostat, which replaces all samplers except temperature; 0: off.
+            mirostat_tau: target surprise of mirostat, in bits.
+            mirostat_eta: learning rate of mirostat.
             model: the name in the answer. ``None``: the name of the model.
             stopping_criteria: must be ``None``, because it would run between the target's tokens.
             logits_processor: must be ``None``, for the same reason.
@@ -117,6 +133,8 @@ class OpenAICalls(TextEngine):
             logit_bias: values to add to the logits of single tokens: a mapping of tokens to
                 numbers, or a list of pairs. A token is an id, an id as text, or another text, all
                 tokens of which get the value. ``False`` and ``-inf`` forbid a token.
+            dynatemp_range: dynamic temperature; 0: off. All keywords from here to ``samplers`` are
+                fields of `Sampling`, which describes them and all other samplers.
             mode: see `generate`.
             policy: see `generate`.
             max_branches: see `generate`.
@@ -165,6 +183,21 @@ class OpenAICalls(TextEngine):
             logits_processor=logits_processor,
             grammar=grammar,
             logit_bias=logit_bias,
+            dynatemp_range=dynatemp_range,
+            dynatemp_exponent=dynatemp_exponent,
+            top_n_sigma=top_n_sigma,
+            min_keep=min_keep,
+            xtc_probability=xtc_probability,
+            xtc_threshold=xtc_threshold,
+            repeat_last_n=repeat_last_n,
+            dry_multiplier=dry_multiplier,
+            dry_base=dry_base,
+            dry_allowed_length=dry_allowed_length,
+            dry_penalty_last_n=dry_penalty_last_n,
+            dry_sequence_breakers=dry_sequence_breakers,
+            adaptive_target=adaptive_target,
+            adaptive_decay=adaptive_decay,
+            samplers=samplers,
             mode=mode,
             policy=policy,
             max_branches=max_branches,
@@ -213,6 +246,21 @@ class OpenAICalls(TextEngine):
         max_completion_tokens: int | None = None,
         parallel_tool_calls: bool | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        dynatemp_range: float = 0.0,
+        dynatemp_exponent: float = 1.0,
+        top_n_sigma: float = -1.0,
+        min_keep: int = 0,
+        xtc_probability: float = 0.0,
+        xtc_threshold: float = 0.1,
+        repeat_last_n: int = 64,
+        dry_multiplier: float = 0.0,
+        dry_base: float = 1.75,
+        dry_allowed_length: int = 2,
+        dry_penalty_last_n: int = 64,
+        dry_sequence_breakers: Sequence[str] = DRY_BREAKERS,
+        adaptive_target: float = -1.0,
+        adaptive_decay: float = 0.9,
+        samplers: Sequence[str] | None = None,
         mode: str | None = None,
         policy: policies.BuiltIn | policies.Policy | None = None,
         max_branches: int | None = None,
@@ -304,6 +352,21 @@ class OpenAICalls(TextEngine):
             max_completion_tokens=max_completion_tokens,
             parallel_tool_calls=parallel_tool_calls,
             chat_template_kwargs=chat_template_kwargs,
+            dynatemp_range=dynatemp_range,
+            dynatemp_exponent=dynatemp_exponent,
+            top_n_sigma=top_n_sigma,
+            min_keep=min_keep,
+            xtc_probability=xtc_probability,
+            xtc_threshold=xtc_threshold,
+            repeat_last_n=repeat_last_n,
+            dry_multiplier=dry_multiplier,
+            dry_base=dry_base,
+            dry_allowed_length=dry_allowed_length,
+            dry_penalty_last_n=dry_penalty_last_n,
+            dry_sequence_breakers=dry_sequence_breakers,
+            adaptive_target=adaptive_target,
+            adaptive_decay=adaptive_decay,
+            samplers=samplers,
             mode=mode,
             policy=policy,
             max_branches=max_branches,

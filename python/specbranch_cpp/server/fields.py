@@ -39,7 +39,7 @@ def _not(*neutral: object) -> Callable[[Any], bool]:
 
 
 ONE_ANSWER = "a request generates one text; send several requests instead"
-NOT_A_SAMPLER = "the engine does not have this sampler; remove the field"
+NOT_A_SAMPLER = "llama.cpp does not have this sampler; remove the field"
 
 # Field -> whether its value requests something, and why the server refuses the field.
 # Null requests nothing.
@@ -50,14 +50,11 @@ REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "audio": (_not(), "this server generates text only"),
     "modalities": (_not(["text"]), "this server generates text only"),
     "web_search_options": (_not(), "this server has no web search"),
-    "typical_p": (_not(1), NOT_A_SAMPLER),
     "tfs_z": (_not(1), NOT_A_SAMPLER),
-    "mirostat": (_not(0), NOT_A_SAMPLER),
-    "mirostat_mode": (_not(0), NOT_A_SAMPLER),
-    "dynatemp_range": (_not(0), NOT_A_SAMPLER),
-    "xtc_probability": (_not(0), NOT_A_SAMPLER),
-    "dry_multiplier": (_not(0), NOT_A_SAMPLER),
-    "top_n_sigma": (_not(-1), NOT_A_SAMPLER),
+    "top_a": (_not(0), NOT_A_SAMPLER),
+    "epsilon_cutoff": (_not(0), NOT_A_SAMPLER),
+    "eta_cutoff": (_not(0), NOT_A_SAMPLER),
+    "smoothing_factor": (_not(0), NOT_A_SAMPLER),
 }
 
 

@@ -43,34 +43,22 @@ def _penalized(body: Mapping[str, Any]) -> bool:
 
 
 _SAMPLER = "the engine does not have this sampler; remove the field"
-_ORDER = "the engine applies its samplers in its own order; remove the field"
+_ORDER = "give samplers, which lists them in their order"
 _ONE = "a request generates one text; send several requests instead"
 _BEAMS = "the engine has no beam search; remove the field"
 _BIAS = "give logit_bias, which forbids single tokens"
 _LOGPROBS = "give logprobs, and echo with logprobs on /v1/completions for scores of the prompt"
 _TIME = "the engine stops by tokens, not by time; give max_tokens"
-_WINDOW = "penalties see the last 64 tokens; remove the field, or turn the penalties off"
 _MESSAGE = "give the text in messages"
 _TEMPLATE = "start the server with --chat-template-file FILE"
 _READS_TEXT = "this server reads text only"
 _STATELESS = "this server keeps no conversations; give all messages"
-_ADAPTERS = "this engine has no adapters"
+_ADAPTERS = "give lora, with the numbers that /lora-adapters lists"
 _TAGS = "the engine has no grammar that begins inside a text; give grammar or response_format"
 
 # Field -> whether its value asks for something, and why the server refuses the field. The first
 # argument of the function is the value; the second argument is the body.
 UNSUPPORTED: dict[str, tuple[Callable[[Any, Mapping[str, Any]], bool], str]] = {
-    "samplers": (_not(), _ORDER),
-    "repeat_last_n": (lambda value, body: value != 64 and _penalized(body), _WINDOW),
-    "min_keep": (_above(1), _SAMPLER),
-    "adaptive_target": (
-        lambda value, _: not isinstance(value, (int, float)) or value >= 0,
-        _SAMPLER,
-    ),
-    "top_a": (_not(0), _SAMPLER),
-    "epsilon_cutoff": (_not(0), _SAMPLER),
-    "eta_cutoff": (_not(0), _SAMPLER),
-    "smoothing_factor": (_not(0), _SAMPLER),
     "num_return_sequences": (_not(1), _ONE),
     "num_beams": (_not(1), _BEAMS),
     "use_beam_search": (_not(False), _BEAMS),
@@ -83,12 +71,10 @@ UNSUPPORTED: dict[str, tuple[Callable[[Any, Mapping[str, Any]], bool], str]] = {
     "sampler_priority": (_not(), _ORDER),
     "sampler_seq": (_not(), _ORDER),
     "temperature_last": (_not(False), _ORDER),
-    "repetition_penalty_range": (lambda value, body: value != 64 and _penalized(body), _WINDOW),
     "penalize_nl": (
         lambda value, body: value is False and _penalized(body),
         "penalties count line breaks, too",
     ),
-    "typical": (_not(1), _SAMPLER),
     "tfs": (_not(1), _SAMPLER),
     "dynamic_temperature": (_not(False), _SAMPLER),
     "penalty_alpha": (_not(0), _SAMPLER),

@@ -20,6 +20,8 @@ _ENDS = ("stop", "stop_token_ids", "grammar", "response_format")
 # The name in another server -> our name.
 _NAMES = {
     "repetition_penalty": "repeat_penalty",
+    "repetition_penalty_range": "repeat_last_n",
+    "typical": "typical_p",
     "random_seed": "seed",
     "stop_sequences": "stop",
     "stop_strings": "stop",

@@ -7,8 +7,17 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
+from specbranch_cpp._support.sampler_letters import samplers_of
 from specbranch_cpp.openai_api.logit_bias import checked_pairs
 from specbranch_cpp.openai_api.messages import plain_messages
 from specbranch_cpp.server.answer_forms import with_own_form
@@ -34,6 +43,10 @@ BodyT = TypeVar("BodyT", bound=BaseModel)
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Limit = Annotated[int, Field(ge=-2, le=2**31 - 1)]
+Window = Annotated[int, Field(ge=-1, le=2**31 - 1)]
+Natural = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Positive = Annotated[float, Field(ge=0.0)]
+Mirostat = Annotated[int, Field(ge=0, le=2)]
 Stop = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=64)]
 TokenIds = Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(min_length=1)]
 Object = dict[str, Any]
@@ -74,6 +87,26 @@ class _Common(_Body):
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     repeat_penalty: Annotated[float, Field(gt=0.0)] | None = None
+    repeat_last_n: Window | None = None
+    typical_p: Probability | None = None
+    top_n_sigma: float | None = None
+    min_keep: Natural | None = None
+    dynatemp_range: Positive | None = None
+    dynatemp_exponent: Positive | None = None
+    xtc_probability: Probability | None = None
+    xtc_threshold: Probability | None = None
+    dry_multiplier: Positive | None = None
+    dry_base: Annotated[float, Field(ge=1.0)] | None = None
+    dry_allowed_length: Natural | None = None
+    dry_penalty_last_n: Window | None = None
+    dry_sequence_breakers: list[str] | None = None
+    mirostat: Mirostat | None = None
+    mirostat_mode: Mirostat | None = None
+    mirostat_tau: Positive | None = None
+    mirostat_eta: Positive | None = None
+    adaptive_target: Annotated[float, Field(le=1.0)] | None = None
+    adaptive_decay: Annotated[float, Field(ge=0.0, le=0.99)] | None = None
+    samplers: list[str] | None = None
     logit_bias: Any = None
     stop: Union[str, Stop, None] = None  # noqa: UP007 (pydantic reads this on Python 3.10, too)
     seed: Annotated[int, Field(ge=-1, le=2**64 - 1)] | None = None
@@ -88,6 +121,21 @@ class _Common(_Body):
     ignore_eos: bool | None = None
     stop_token_ids: list[Annotated[int, Field(ge=0, le=2**31 - 1)]] | None = None
     lora: LoraScales | None = None
+
+    @field_validator("samplers", mode="before")
+    @classmethod
+    def _letters(cls, value: Any) -> Any:
+        """llama-server also takes a string with a letter for each sampler."""
+        return samplers_of(value) if isinstance(value, str) else value
+
+    @field_validator("mirostat_mode")
+    @classmethod
+    def _one_mirostat(cls, value: int | None, info: ValidationInfo) -> int | None:
+        """llama-server's name is ``mirostat``, llama-cpp-python's is ``mirostat_mode``."""
+        other = info.data.get("mirostat")
+        if None not in (value, other) and value != other:
+            raise ValueError(f"mirostat is another name of this field, and has the value {other}")
+        return value
 
     @field_validator("logit_bias", mode="before")
     @classmethod
@@ -105,6 +153,8 @@ class _Common(_Body):
             given["lora"] = scales_of(self.lora)
         if not given.get("stream"):
             given.pop("stream_options", None)
+        if "mirostat" in given:
+            given["mirostat_mode"] = given.pop("mirostat")
         return given
 
     @property

@@ -26,7 +26,7 @@ std::vector<Scored> reference(const std::vector<float>& logits, const SamplingOp
   llama_sampler_chain_add(
       chain.get(), llama_sampler_init_logit_bias(n, static_cast<int>(bias.size()), bias.data()));
   llama_sampler_chain_add(chain.get(), llama_sampler_init_penalties(
-                                           n, kPenaltyLastN, options.repeat_penalty,
+                                           n, options.repeat_last_n, options.repeat_penalty,
                                            options.frequency_penalty, options.presence_penalty));
   llama_sampler_chain_add(chain.get(), llama_sampler_init_top_k(options.top_k));
   llama_sampler_chain_add(chain.get(), llama_sampler_init_top_p(options.top_p, 1));
@@ -73,6 +73,7 @@ SamplingOptions random_options(std::mt19937& random, int n_vocab) {
   options.repeat_penalty = pick(1.0F, 1.0F, 1.1F, 1.5F);
   options.frequency_penalty = pick(0.0F, 0.0F, 0.3F);
   options.presence_penalty = pick(0.0F, 0.0F, 0.7F, -0.5F);
+  options.repeat_last_n = pick(64, 64, 0, 7, 300);
   for (unsigned i = random() % 4; i > 0; --i) {
     options.logit_bias[static_cast<Token>(random() % static_cast<unsigned>(n_vocab))] =
         pick(2.0F, -3.0F, -std::numeric_limits<float>::infinity());

@@ -54,6 +54,34 @@ const std::vector<BadSetting>& bad_settings() {
       {"presence_penalty", "nan", [](Request& r) { r.sampling.presence_penalty = kNan; }},
       {"frequency_penalty", "-inf", [](Request& r) { r.sampling.frequency_penalty = -kInf; }},
       {"frequency_penalty", "nan", [](Request& r) { r.sampling.frequency_penalty = kNan; }},
+      {"repeat_last_n", "-2", [](Request& r) { r.sampling.repeat_last_n = -2; }},
+      {"typical_p", "1.5", [](Request& r) { r.sampling.typical_p = 1.5F; }},
+      {"typical_p", "nan", [](Request& r) { r.sampling.typical_p = kNan; }},
+      {"top_n_sigma", "inf", [](Request& r) { r.sampling.top_n_sigma = kInf; }},
+      {"min_keep", "-1", [](Request& r) { r.sampling.min_keep = -1; }},
+      {"xtc_probability", "1.5", [](Request& r) { r.sampling.xtc_probability = 1.5F; }},
+      {"xtc_threshold", "nan", [](Request& r) { r.sampling.xtc_threshold = kNan; }},
+      {"dynatemp_range", "-1", [](Request& r) { r.sampling.dynatemp_range = -1.0F; }},
+      {"dynatemp_exponent", "-1", [](Request& r) { r.sampling.dynatemp_exponent = -1.0F; }},
+      {"dry_multiplier", "-1", [](Request& r) { r.sampling.dry_multiplier = -1.0F; }},
+      {"dry_base", "0.5", [](Request& r) { r.sampling.dry_base = 0.5F; }},
+      {"dry_allowed_length", "-1", [](Request& r) { r.sampling.dry_allowed_length = -1; }},
+      {"dry_penalty_last_n", "-2", [](Request& r) { r.sampling.dry_penalty_last_n = -2; }},
+      {"dry_sequence_breakers[1]", "0 bytes",
+       [](Request& r) { r.sampling.dry_sequence_breakers = {"a", ""}; }},
+      {"dry_sequence_breakers[0]", "41 bytes",
+       [](Request& r) { r.sampling.dry_sequence_breakers = {std::string(41, 'a')}; }},
+      {"dry_sequence_breakers[0]", "zero byte",
+       [](Request& r) { r.sampling.dry_sequence_breakers = {std::string("a\0", 2)}; }},
+      {"dry_sequence_breakers", "65",
+       [](Request& r) { r.sampling.dry_sequence_breakers.assign(kMostBreakers + 1, "a"); }},
+      {"mirostat", "3", [](Request& r) { r.sampling.mirostat = 3; }},
+      {"mirostat_tau", "-1", [](Request& r) { r.sampling.mirostat_tau = -1.0F; }},
+      {"mirostat_eta", "nan", [](Request& r) { r.sampling.mirostat_eta = kNan; }},
+      {"adaptive_target", "1.5", [](Request& r) { r.sampling.adaptive_target = 1.5F; }},
+      {"adaptive_decay", "1", [](Request& r) { r.sampling.adaptive_decay = 1.0F; }},
+      {"samplers", "65",
+       [](Request& r) { r.sampling.samplers.emplace(kMostSamplers + 1, SamplerKind::kTopK); }},
       {"logit_bias", "100", [](Request& r) { r.sampling.logit_bias[kVocab] = 1; }},
       {"logit_bias", "-1", [](Request& r) { r.sampling.logit_bias[-1] = 1; }},
       {"logit_bias", "nan", [](Request& r) { r.sampling.logit_bias[3] = kNan; }},
@@ -121,6 +149,29 @@ TEST_CASE("the bounds themselves are good") {
   request.max_draft = request.max_branches = request.policy.gamma = 1;
   request.policy.epsilon = 0.0;
   CHECK_NOTHROW(validate(request, kVocab));
+}
+
+TEST_CASE("samplers have names, both ways") {
+  for (const std::string_view name : sampler_names()) {
+    CHECK(to_string(parse_sampler(name)) == name);
+  }
+  CHECK(sampler_names().size() == 10);
+  CHECK(parse_sampler("Top-K") == SamplerKind::kTopK);
+  CHECK(parse_sampler("topnsigma") == SamplerKind::kTopNSigma);
+  CHECK(parse_sampler("typical_p") == SamplerKind::kTypicalP);
+  CHECK(parse_sampler("nucleus") == SamplerKind::kTopP);
+  CHECK(parse_sampler("temp") == SamplerKind::kTemperature);
+  for (const char* name : {"", "infill", "top k", "tfs_z", "mirostat"}) {
+    try {
+      static_cast<void>(parse_sampler(name));
+      FAIL_CHECK("accepted");
+    } catch (const InvalidArgument& error) {
+      const std::string message = error.what();
+      for (const std::string_view known : sampler_names()) {
+        CHECK(message.find(known) != std::string::npos);
+      }
+    }
+  }
 }
 
 TEST_CASE("modes have names, both ways") {

@@ -176,3 +176,18 @@ TEST_CASE("neighbours in token, position and seed are uncorrelated") {
   // Each product has variance (1/12)^2.
   for (const double sum : sums) CHECK(std::abs(sum) < 4.0 * std::sqrt(n) / 12.0);
 }
+
+TEST_CASE("a coin is a function of seed, position and stream, and no token's noise") {
+  int n_heads = 0;
+  for (Pos position = 0; position < 20000; ++position) {
+    const PositionNoise noise(3, position);
+    const double coin = noise.uniform(0);
+    CHECK(coin == PositionNoise(3, position).uniform(0));
+    CHECK(coin != noise.uniform(1));
+    CHECK(coin >= 0.0);
+    CHECK(coin < 1.0);
+    CHECK(static_cast<std::uint64_t>(coin * 0x1p53) != noise.bits(0));
+    n_heads += coin < 0.3 ? 1 : 0;
+  }
+  CHECK(std::abs(n_heads - 6000) < 4 * 65);  // 4 standard deviations
+}

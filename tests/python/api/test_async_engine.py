@@ -177,7 +177,7 @@ def test_errors_come_where_they_are_waited_for(engine: Engine, make_fake: MakeFa
         with pytest.raises(InvalidArgument, match="top_p"):
             other.generate(PROMPT, top_p=3.0)
         with pytest.raises(InvalidArgument, match="mirostat"):
-            await other.create_completion(PROMPT, mirostat_mode=1)
+            await other.create_completion(PROMPT, mirostat_mode=3)
         with pytest.raises(InvalidArgument, match="messages"):
             await other.create_chat_completion([], stream=True)
         with pytest.raises(TypeError, match="temprature"):

@@ -83,7 +83,7 @@ ACCEPTED: dict[str, Any] = {
     "temperature": 0.5,
     "top_p": 0.5,
     "min_p": 0.1,
-    "typical_p": 1.0,
+    "typical_p": 0.5,
     "logprobs": 1,
     "echo": True,
     "stop": ["x"],
@@ -94,7 +94,7 @@ ACCEPTED: dict[str, Any] = {
     "stream": True,
     "seed": 7,
     "tfs_z": 1.0,
-    "mirostat_mode": 0,
+    "mirostat_mode": 2,
     "mirostat_tau": 3.0,
     "mirostat_eta": 0.3,
     "model": "mine",
@@ -110,9 +110,9 @@ ACCEPTED: dict[str, Any] = {
     "top_logprobs": 0,
 }
 REFUSED: dict[str, tuple[Any, str]] = {
-    "typical_p": (0.5, "typical sampling"),
+    "typical_p": (1.5, r"it must be in \[0, 1\]"),
     "tfs_z": (0.5, "tail-free sampling"),
-    "mirostat_mode": (2, "keeps its own state"),
+    "mirostat_mode": (3, "must be in 0 .. 2"),
     "mirostat_tau": ("x", "must be a number"),
     "stopping_criteria": ([print], "between the target's tokens"),
     "logits_processor": ([print], "between the target's tokens"),
@@ -159,6 +159,54 @@ def test_what_cannot_be_done_is_refused_with_its_reason(
             with pytest.raises(InvalidArgument, match=reason):
                 call(**{name: value})
             assert call()["choices"]  # the engine can be used on
+
+
+SAMPLERS: dict[str, Any] = {
+    "typical_p": 0.3,
+    "mirostat_mode": 1,
+    "mirostat_tau": 2.0,
+    "mirostat_eta": 0.9,
+    "dynatemp_range": 0.7,
+    "dynatemp_exponent": 3.0,
+    "top_n_sigma": 0.7,
+    "min_keep": 40,
+    "xtc_probability": 1.0,
+    "xtc_threshold": 0.02,
+    "repeat_last_n": 3,
+    "dry_multiplier": 3.0,
+    "dry_base": 1.1,
+    "dry_allowed_length": 1,
+    "dry_penalty_last_n": -1,
+    "dry_sequence_breakers": [],
+    "adaptive_target": 0.3,
+    "adaptive_decay": 0.2,
+    "samplers": ["temperature", "top_k"],
+}
+
+
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samplers_are_those_of_generate(engine: Engine, index: int, name: str) -> None:
+    """Each keyword reaches the request of the core under its name."""
+    seen: list[Any] = []
+    core = engine._core
+
+    class Spy:
+        def __getattr__(self, attribute: str) -> Any:
+            return getattr(core, attribute)
+
+        def generate(self, request: Any) -> Any:
+            seen.append(request)
+            return core.generate(request)
+
+    engine._core = Spy()  # type: ignore[assignment]
+    try:
+        calls(engine)[index](**{name: SAMPLERS[name]})
+    finally:
+        engine._core = core
+    value = getattr(seen[0], {"mirostat_mode": "mirostat"}.get(name, name))
+    wanted = SAMPLERS[name]
+    assert value == (pytest.approx(wanted) if isinstance(wanted, float) else wanted)
 
 
 @pytest.mark.parametrize(

@@ -79,14 +79,41 @@ def test_what_is_given_reaches_the_engine_and_nothing_else(server: Running) -> N
     assert "seed" not in server.client.post(PATH, json=BODY | {"seed": -1}).json()["given"]
 
 
+def test_samplers_have_llama_servers_names(server: Running) -> None:
+    fields = {
+        "repeat_last_n": -1, "typical_p": 0.9, "top_n_sigma": -1.0, "min_keep": 2,
+        "dynatemp_range": 0.5, "dynatemp_exponent": 1.5, "xtc_probability": 0.5,
+        "xtc_threshold": 0.2, "dry_multiplier": 0.8, "dry_base": 1.5, "dry_allowed_length": 3,
+        "dry_penalty_last_n": 128, "dry_sequence_breakers": ["\n"], "mirostat_tau": 4.0,
+        "mirostat_eta": 0.2, "adaptive_target": 0.3, "adaptive_decay": 0.5,
+        "samplers": ["top_k", "temperature"],
+    }  # fmt: skip
+    reply = server.client.post(PATH, json=BODY | fields | {"mirostat": 2})
+    given = reply.json()["given"]
+    assert given == BODY | fields | {"model": "fake", "mirostat_mode": 2}
+    assert "x-ignored-fields" not in reply.headers
+    letters = server.client.post(PATH, json=BODY | {"samplers": "kt", "mirostat_mode": 1})
+    assert letters.json()["given"]["samplers"] == ["top_k", "temperature"]
+    assert letters.json()["given"]["mirostat_mode"] == 1
+    off = {"tfs_z": 1, "top_a": 0, "smoothing_factor": 0, "epsilon_cutoff": 0, "eta_cutoff": 0}
+    assert server.client.post(PATH, json=BODY | off).json()["given"] == BODY | {"model": "fake"}
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
         ({"n": 2}, "n"),
         ({"best_of": 3}, "best_of"),
         ({"modalities": ["text", "audio"]}, "modalities"),
-        ({"mirostat": 2}, "mirostat"),
-        ({"typical_p": 0.5}, "typical_p"),
+        ({"tfs_z": 0.5}, "tfs_z"),
+        ({"top_a": 0.2}, "top_a"),
+        ({"mirostat": 3}, "mirostat"),
+        ({"mirostat": 1, "mirostat_mode": 2}, "mirostat_mode"),
+        ({"typical_p": 1.5}, "typical_p"),
+        ({"samplers": "kq"}, "samplers"),
+        ({"samplers": [3]}, "samplers[0]"),
+        ({"dry_sequence_breakers": "x"}, "dry_sequence_breakers"),
+        ({"repeat_last_n": -2}, "repeat_last_n"),
         ({"prompt": ["a", "b"]}, "prompt"),
         ({"temperature": -1}, "temperature"),
         ({"temperature": "1"}, "temperature"),

@@ -189,3 +189,45 @@ def test_tools(client: openai.OpenAI) -> None:
     assert deltas[0].function.name == "measure"
     pieces = [delta.function.arguments or "" for delta in deltas if delta.function]
     assert "".join(pieces) == call.function.arguments
+
+
+def test_samplers_are_obeyed(client: openai.OpenAI, models: Engine) -> None:
+    """Over HTTP as in Python, and differently from a request without them."""
+
+    def text(**fields: Any) -> str:
+        done = client.completions.create(
+            model="any", prompt=PROMPT, max_tokens=24, seed=3, temperature=1.0, extra_body=fields
+        )
+        return done.choices[0].text
+
+    plain = text()
+    settings: list[dict[str, Any]] = [
+        {"mirostat": 2, "mirostat_tau": 1.0},
+        {"typical_p": 0.2},
+        {"xtc_probability": 1.0, "xtc_threshold": 0.05},
+        {"top_n_sigma": 0.5},
+        {"dynatemp_range": 0.9},
+        {"adaptive_target": 0.2},
+        {"samplers": "t"},
+        {"samplers": ["temperature", "top_k"], "top_k": 1},
+        {"repeat_penalty": 2.0, "repeat_last_n": -1},
+    ]
+    for fields in settings:
+        python = dict(fields)
+        if "mirostat" in python:
+            python["mirostat_mode"] = python.pop("mirostat")
+        if python.get("samplers") == "t":
+            python["samplers"] = ["temperature"]
+        same: Any = models.create_completion(
+            PROMPT, max_tokens=24, seed=3, temperature=1.0, **python
+        )
+        assert text(**fields) == same["choices"][0]["text"] != plain
+    assert text(repeat_penalty=2.0, repeat_last_n=0) == plain
+    assert text(dry_multiplier=0, dry_base=1.75) == plain
+
+
+def test_a_sampler_that_does_not_exist_is_named(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="samplers has 'tfs_z'; it may have penalties"):
+        client.completions.create(
+            model="any", prompt=PROMPT, extra_body={"samplers": ["top_k", "tfs_z"]}
+        )

@@ -242,13 +242,13 @@ def test_switches_of_thoughts_reach_the_template(fields: Any, variables: Any) ->
 # For each refused field a value that asks for something, and one that does not.
 ASKING: dict[str, Any] = {
     "num_return_sequences": 2, "num_beams": 4, "use_beam_search": True, "length_penalty": 2.0,
-    "do_sample": False, "samplers": ["top_k"], "sampler_order": [1], "sampler_priority": ["x"],
-    "sampler_seq": "kt", "temperature_last": True, "repeat_last_n": 0,
-    "repetition_penalty_range": 9, "penalize_nl": False, "typical": 0.2, "tfs": 0.5, "top_a": 0.5,
-    "epsilon_cutoff": 3, "eta_cutoff": 3, "smoothing_factor": 0.3, "dynamic_temperature": True,
-    "adaptive_target": 0.3, "penalty_alpha": 0.5, "no_repeat_ngram_size": 2,
+    "do_sample": False, "sampler_order": [1], "sampler_priority": ["x"],
+    "sampler_seq": "kt", "temperature_last": True, 
+    "penalize_nl": False, "tfs": 0.5, 
+    "dynamic_temperature": True,
+    "penalty_alpha": 0.5, "no_repeat_ngram_size": 2,
     "encoder_repetition_penalty": 1.1, "guidance_scale": 2, "cfg_scale": 2, "negative_prompt": "x",
-    "min_keep": 5, "logits_processors": ["x"], "bad_words": ["x"], "banned_strings": ["x"],
+    "logits_processors": ["x"], "bad_words": ["x"], "banned_strings": ["x"],
     "banned_tokens": "5", "custom_token_bans": "5", "allowed_token_ids": [5], "max_length": 3,
     "min_length": 3, "truncate": 9, "truncate_prompt_tokens": 2,
     "include_stop_str_in_output": True, "skip_special_tokens": False, "add_special_tokens": False,
@@ -267,12 +267,12 @@ ASKING: dict[str, Any] = {
 }  # fmt: skip
 NEUTRAL: dict[str, Any] = {
     "num_return_sequences": 1, "num_beams": 1, "use_beam_search": False, "length_penalty": 1.0,
-    "do_sample": True, "temperature_last": False, "repeat_last_n": 64,
-    "repetition_penalty_range": 64, "penalize_nl": True, "typical": 1.0, "tfs": 1, "top_a": 0,
-    "epsilon_cutoff": 0, "eta_cutoff": 0, "smoothing_factor": 0, "dynamic_temperature": False,
-    "adaptive_target": -1, "penalty_alpha": 0, "no_repeat_ngram_size": 0,
+    "do_sample": True, "temperature_last": False, 
+    "penalize_nl": True, "tfs": 1,
+    "dynamic_temperature": False,
+    "penalty_alpha": 0, "no_repeat_ngram_size": 0,
     "encoder_repetition_penalty": 1, "guidance_scale": 1, "cfg_scale": 1, "negative_prompt": "",
-    "min_keep": 0, "logits_processors": [], "bad_words": [], "banned_strings": [],
+    "logits_processors": [], "bad_words": [], "banned_strings": [],
     "banned_tokens": "", "custom_token_bans": "", "allowed_token_ids": [], "min_length": 0,
     "include_stop_str_in_output": False, "skip_special_tokens": True, "add_special_tokens": True,
     "n_probs": 0, "post_sampling_probs": False, "t_max_predict_ms": -1, "t_max_prompt_ms": -1,
@@ -303,11 +303,7 @@ def test_what_cannot_be_obeyed_is_refused_by_name(name: str) -> None:
 
 
 def test_a_window_of_penalties_counts_only_with_a_penalty() -> None:
-    assert given(repeat_last_n=0, penalize_nl=False, repetition_penalty=1.0) == {
-        "repeat_penalty": 1.0
-    }
-    with pytest.raises(BadRequest, match=r"^repeat_last_n is 0"):
-        given(repeat_last_n=0, repetition_penalty=1.3)
+    assert given(penalize_nl=False, repetition_penalty=1.0) == {"repeat_penalty": 1.0}
     assert given(do_sample=False, temperature=0) == {"temperature": 0.0}
     assert given(chat=True, add_special_tokens=False) == {}
 

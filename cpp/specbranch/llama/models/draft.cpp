@@ -36,7 +36,8 @@ LlamaDraft::LlamaDraft(const std::shared_ptr<const Weights>& weights, const Mode
                                      : weights->vocabulary().size()),
       never_proposed_(options.never_proposed),
       chunk_(std::min(model.n_batch, model.n_ubatch)),
-      context_(weights, model, shape_of(*weights, model, options), &abort_) {
+      context_(weights, model, shape_of(*weights, model, options), &abort_),
+      dry_(context_.weights().vocabulary(), n_ctx_) {
   if (!weights->can_roll_back()) checkpoints_.emplace(context_, chunk_);
 }
 
@@ -74,7 +75,8 @@ int LlamaDraft::open(GenerationId id, const std::shared_ptr<const Request>& requ
   if (seqs.empty()) throw PreconditionError("[LlamaDraft::open] there is no sequence");
   const auto wanted = std::span<const Token>(prompt).first(prompt.size() - 1);
   sessions_.open(
-      id, Session{request, {seqs.begin(), seqs.end()}, TokenDistribution(request->sampling)});
+      id,
+      Session{request, {seqs.begin(), seqs.end()}, TokenDistribution(request->sampling, &dry_)});
   return keep_prefixes(seqs, HashedTokens(wanted));
 }
 

@@ -31,8 +31,9 @@ struct DraftOptions {
 /// Sequences of a recurrent draft that branches leave to checkpoints (see StatePlacement).
 inline constexpr int kStateSpares = 4;
 
-/// Drafts with the target's settings, without its grammar: bias and penalties along each sequence's
-/// own path, truncation, temperature, the same noise (see TokenDistribution::rank).
+/// Drafts with the target's settings, without its grammar: bias and all samplers along each
+/// sequence's own path, the same noise (see TokenDistribution::rank). Mirostat and adaptive-p
+/// remember what was chosen; here they have the target's memory after the newest token.
 ///
 /// *Thread safety:* as Model. *Lifecycle:* construct on the worker's thread; sessions as in Model.
 class LlamaDraft final : public DraftModel {
@@ -77,6 +78,7 @@ class LlamaDraft final : public DraftModel {
   int chunk_;
   LlamaContext context_;
   std::optional<PromptCheckpoints> checkpoints_;  ///< where sequences cannot be cut.
+  DryFactory dry_;
   Sessions<Session> sessions_;
   std::vector<BatchToken> batch_;
   std::vector<int> rows_;  ///< index in the batch of the last token of each input.

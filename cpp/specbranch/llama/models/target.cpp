@@ -94,7 +94,8 @@ LlamaTarget::LlamaTarget(const std::shared_ptr<const Weights>& weights, const Mo
       max_batch_(max_batch(*weights, model, options, rollback_)),
       context_(weights, model, shape_of(*weights, model, options, rollback_, max_batch_), &abort_),
       prefilled_(static_cast<std::size_t>(options.n_seq), 0),
-      held_adapters_(prefilled_.size()) {
+      held_adapters_(prefilled_.size()),
+      dry_(context_.weights().vocabulary(), n_ctx_) {
   if (rollback_ == Rollback::kLastBatch && !pads()) {
     max_batch_ = std::min(max_batch_, context_.max_rollback() + 1);
   }
@@ -151,7 +152,8 @@ int LlamaTarget::open(GenerationId id, const std::shared_ptr<const Request>& req
   if (request->n_feature_layers > 0 && !embedding_) embedding_.emplace(context_.weights().file());
   install_log_sink();
   const TargetSession& session = sessions_.open(
-      id, TargetSession(context_.weights().vocabulary(), request, seq, adapters_of(*request)));
+      id,
+      TargetSession(context_.weights().vocabulary(), dry_, request, seq, adapters_of(*request)));
   forget_other_adapters(session.adapters(), seq);
   const int n_reused = keep_prefix(session.prefill(), seq);
   if (spare) truncate({seqs[1], context_.length(seqs[1]), 0});

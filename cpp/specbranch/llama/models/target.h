@@ -85,7 +85,8 @@ class LlamaTarget final : public TargetModel {
   Sessions<TargetSession> sessions_;
   /// By sequence: so many cells came from `prefill`, or were kept by `open` because they did.
   std::vector<Pos> prefilled_;
-  std::vector<AdapterSet> held_adapters_;    ///< by sequence: what its cells were computed with.
+  std::vector<AdapterSet> held_adapters_;  ///< by sequence: what its cells were computed with.
+  DryFactory dry_;
   std::optional<EmbeddingTable> embedding_;  ///< opened when features are asked for.
   std::vector<BatchToken> batch_;
 };

@@ -10,13 +10,13 @@
 
 namespace specbranch::llama {
 
-TargetSession::TargetSession(const Vocabulary& vocabulary, std::shared_ptr<const Request> request,
-                             SeqId seq, AdapterSet adapters)
+TargetSession::TargetSession(const Vocabulary& vocabulary, DryFactory& dry,
+                             std::shared_ptr<const Request> request, SeqId seq, AdapterSet adapters)
     : vocabulary_(&vocabulary),
       request_(std::move(request)),
       seq_(seq),
       adapters_(std::move(adapters)),
-      chain_(vocabulary, request_->sampling, request_->prompt) {}
+      chain_(vocabulary, request_->sampling, request_->prompt, &dry) {}
 
 std::span<const Token> TargetSession::prefill() const {
   return std::span<const Token>(request_->prompt).first(request_->prompt.size() - 1);
@@ -67,6 +67,7 @@ Verification TargetSession::choose(const Segment& segment, int first_row, LlamaC
     if (verification.choices.back().end) break;
     if (i + 1 < rows.size() && *token != rows[i + 1].token) break;
   }
+  verification.sampler_state = chain_.state();
   if (n_feature_layers() > 0 && !verification.choices.empty()) {
     verification.features =
         features(newest_row, verification.choices.back().token, context, *embedding);

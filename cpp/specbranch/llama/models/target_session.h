@@ -18,9 +18,9 @@ namespace specbranch::llama {
 /// *Thread safety:* none; on the target's thread.
 class TargetSession {
  public:
-  /// `vocabulary` outlives this. Throws InvalidArgument for a bad grammar.
-  TargetSession(const Vocabulary& vocabulary, std::shared_ptr<const Request> request, SeqId seq,
-                AdapterSet adapters = {});
+  /// `vocabulary` outlives this. Throws InvalidArgument for a bad grammar or sequence breaker.
+  TargetSession(const Vocabulary& vocabulary, DryFactory& dry,
+                std::shared_ptr<const Request> request, SeqId seq, AdapterSet adapters = {});
 
   SeqId seq() const { return seq_; }
   const AdapterSet& adapters() const { return adapters_; }

@@ -6,13 +6,9 @@
 #include <string>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/llama/sampling/sampler.h"
 
 namespace specbranch::llama {
-
-bool has_penalties(const SamplingOptions& options) {
-  return options.repeat_penalty != 1.0F || options.presence_penalty != 0.0F ||
-         options.frequency_penalty != 0.0F;
-}
 
 void require_numbers(std::span<const float> logits) {
   // Branch-free, so that the compiler vectorises it.
@@ -27,10 +23,14 @@ void require_numbers(std::span<const float> logits) {
 }
 
 LogitAdjustments::LogitAdjustments(std::span<float> logits, const SamplingOptions& options,
+                                   std::span<const SamplerKind> order, const DryPenalty* dry,
                                    std::span<const Token> path)
     : logits_(logits) {
   add_bias(options);
-  if (has_penalties(options)) penalise(options, path);
+  for (const SamplerKind kind : order) {
+    if (kind == SamplerKind::kPenalties) penalise(options, path);
+    if (kind == SamplerKind::kDry) penalise_repetition(*dry, path);
+  }
 }
 
 LogitAdjustments::~LogitAdjustments() {
@@ -46,26 +46,53 @@ void LogitAdjustments::set(Token token, float logit) {
 void LogitAdjustments::add_bias(const SamplingOptions& options) {
   for (const auto& [token, bias] : options.logit_bias) {
     if (token < 0 || static_cast<std::size_t>(token) >= logits_.size()) continue;
-    set(token, logits_[static_cast<std::size_t>(token)] + bias);
+    const float logit = logits_[static_cast<std::size_t>(token)];
+    const bool forbids = bias == -std::numeric_limits<float>::infinity();
+    set(token, forbids || !std::isfinite(logit) ? logit + bias : bounded_logit(logit + bias));
   }
 }
 
 void LogitAdjustments::penalise(const SamplingOptions& options, std::span<const Token> path) {
-  const auto window = path.last(std::min(path.size(), std::size_t{kPenaltyLastN}));
+  const auto window = penalty_window(options, path);
   std::vector<Token> seen(window.begin(), window.end());
   std::sort(seen.begin(), seen.end());
   for (auto it = seen.begin(); it != seen.end();) {
     const Token token = *it;
     const auto end = std::upper_bound(it, seen.end(), token);
-    const auto count = static_cast<float>(end - it);
+    const auto count = static_cast<int>(end - it);
     it = end;
     if (token < 0 || static_cast<std::size_t>(token) >= logits_.size()) continue;
-    // The same operations in the same order as llama.cpp's sampler: the same bits.
-    float logit = logits_[static_cast<std::size_t>(token)];
-    logit = logit <= 0.0F ? logit * options.repeat_penalty : logit / options.repeat_penalty;
-    logit -= count * options.frequency_penalty + options.presence_penalty;
-    set(token, logit);
+    const float logit = logits_[static_cast<std::size_t>(token)];
+    if (std::isfinite(logit)) set(token, penalised(logit, count, options));
   }
+}
+
+void LogitAdjustments::penalise_repetition(const DryPenalty& dry, std::span<const Token> path) {
+  std::vector<llama_token_data> tokens;
+  for (const Token token : dry.affected(path)) {
+    if (token < 0 || static_cast<std::size_t>(token) >= logits_.size()) continue;
+    const float logit = logits_[static_cast<std::size_t>(token)];
+    if (std::isfinite(logit)) tokens.push_back({token, logit, 0.0F});
+  }
+  dry.apply(tokens, path);
+  for (const llama_token_data& item : tokens) {
+    if (item.logit != logits_[static_cast<std::size_t>(item.id)]) {
+      set(item.id, bounded_logit(item.logit));
+    }
+  }
+}
+
+std::span<const Token> penalty_window(const SamplingOptions& options, std::span<const Token> path) {
+  if (options.repeat_last_n < 0) return path;
+  return path.last(std::min(path.size(), static_cast<std::size_t>(options.repeat_last_n)));
+}
+
+float penalised(float logit, int count, const SamplingOptions& options) {
+  // The same operations in the same order as llama.cpp's sampler: the same bits.
+  logit = bounded_logit(logit <= 0.0F ? logit * options.repeat_penalty
+                                      : logit / options.repeat_penalty);
+  logit -= static_cast<float>(count) * options.frequency_penalty + options.presence_penalty;
+  return bounded_logit(logit);
 }
 
 }  // namespace specbranch::llama

@@ -1,20 +1,24 @@
-/// The sparse part of the sampler chain: adds logit bias and penalties to the logits.
+/// The sparse part of the sampler chain: adds logit bias, penalties and DRY to the logits.
 #pragma once
 
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "specbranch/llama/sampling/dry_penalty.h"
 #include "specbranch/model/options.h"
 
 namespace specbranch::llama {
 
-/// Applies bias and penalties to a row of logits in place; the destructor restores the row.
-/// Touches at most 64 + the number of biases tokens. Tokens beyond the row are skipped.
+/// Applies the bias, then penalties and DRY in the given order, to a row of logits in place; the
+/// destructor restores the row. Touches as many tokens as there are biases and as the windows of
+/// penalties and DRY have. Tokens beyond the row are skipped.
 class LogitAdjustments {
  public:
-  /// `path`: the tokens before the position of the logits; the last 64 are penalised.
+  /// `order` has penalties and DRY only. `dry`: for DRY. `path`: the tokens before the position of
+  /// the logits.
   LogitAdjustments(std::span<float> logits, const SamplingOptions& options,
+                   std::span<const SamplerKind> order, const DryPenalty* dry,
                    std::span<const Token> path);
   ~LogitAdjustments();
   LogitAdjustments(const LogitAdjustments&) = delete;
@@ -24,13 +28,17 @@ class LogitAdjustments {
   void set(Token token, float logit);
   void add_bias(const SamplingOptions& options);
   void penalise(const SamplingOptions& options, std::span<const Token> path);
+  void penalise_repetition(const DryPenalty& dry, std::span<const Token> path);
 
   std::span<float> logits_;
   std::vector<std::pair<std::size_t, float>> saved_;
 };
 
-/// True if any penalty is on.
-bool has_penalties(const SamplingOptions& options);
+/// The tokens at the end of `path` that penalties see.
+std::span<const Token> penalty_window(const SamplingOptions& options, std::span<const Token> path);
+
+/// The logit of a token that occurs `count` times in the window.
+float penalised(float logit, int count, const SamplingOptions& options);
 
 /// Throws DecodeError when a logit is NaN or +inf.
 void require_numbers(std::span<const float> logits);

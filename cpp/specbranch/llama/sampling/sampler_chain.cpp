@@ -67,21 +67,33 @@ void check_grammar(const Vocabulary& vocabulary, const std::string& grammar) {
 }
 
 SamplerChain::SamplerChain(const Vocabulary& vocabulary, const SamplingOptions& options,
-                           std::span<const Token> prompt)
+                           std::span<const Token> prompt, DryFactory* dry)
     : vocabulary_(vocabulary),
-      distribution_(options),
+      distribution_(options, dry),
+      state_(distribution_.initial()),
       history_(prompt.begin(), prompt.end()),
       grammar_(make_grammar(vocabulary, options.grammar)) {}
 
+Token SamplerChain::choose_from(std::span<float> logits) {
+  next_state_ = state_;
+  chosen_ = distribution_.choose(logits, history_, next_state_);
+  return chosen_;
+}
+
 std::optional<Token> SamplerChain::choose(std::span<float> logits) {
-  const Token first = distribution_.choose(logits, history_);
+  const Token first = choose_from(logits);
   if (first < 0) return std::nullopt;
   if (!grammar_ || is_allowed(first)) return first;
   const std::span<float> allowed = mask(logits);
   if (allowed.empty()) return std::nullopt;
-  const Token second = distribution_.choose(allowed, history_);
+  const Token second = choose_from(allowed);
   if (second < 0) return std::nullopt;
   return second;
+}
+
+std::optional<SamplerState> SamplerChain::state() const {
+  if (!distribution_.remembers()) return std::nullopt;
+  return state_;
 }
 
 bool SamplerChain::is_spelled(Token token) const {
@@ -113,6 +125,8 @@ std::span<float> SamplerChain::mask(std::span<const float> logits) {
 
 void SamplerChain::accept(Token token) {
   history_.push_back(token);
+  if (token == chosen_) state_ = next_state_;
+  chosen_ = -1;
   // An end token ends the text; the grammar would assert if it did not expect the end.
   if (!grammar_ || vocabulary_.is_end(token)) return;
   spelled_.append(vocabulary_.piece(token));

@@ -27,21 +27,27 @@ void check_grammar(const Vocabulary& vocabulary, const std::string& grammar);
 /// *Lifecycle:* 1. construct with the prompt 2. choose, accept, choose, accept, ...
 class SamplerChain {
  public:
-  /// `vocabulary` must outlive this. Throws InvalidArgument for a bad grammar.
+  /// `vocabulary` must outlive this. `dry` is needed only if `options` have DRY. Throws
+  /// InvalidArgument for a bad grammar, or a sequence breaker that cannot be tokenized.
   SamplerChain(const Vocabulary& vocabulary, const SamplingOptions& options,
-               std::span<const Token> prompt);
+               std::span<const Token> prompt, DryFactory* dry = nullptr);
 
   /// The token for position `history().size()`, from the model's logits; `logits` is written to
   /// and put back. Empty: no token is allowed. Throws DecodeError on NaN.
   std::optional<Token> choose(std::span<float> logits);
 
-  /// Adds a token to the text: what the penalties and the grammar see.
+  /// Adds a token to the text: what the penalties and the grammar see. Samplers that remember what
+  /// was chosen do so if it is the token of the last `choose`.
   void accept(Token token);
+
+  /// What the samplers remember of the text; empty: nothing.
+  std::optional<SamplerState> state() const;
 
   /// Prompt and accepted tokens.
   std::span<const Token> history() const noexcept { return history_; }
 
  private:
+  Token choose_from(std::span<float> logits);
   bool is_allowed(Token token) const;
   bool is_spelled(Token token) const;
   /// Logits with -inf for what the grammar forbids; empty if it forbids everything.
@@ -49,6 +55,9 @@ class SamplerChain {
 
   const Vocabulary& vocabulary_;
   TokenDistribution distribution_;
+  SamplerState state_;       ///< after `history_`.
+  SamplerState next_state_;  ///< after `history_` and `chosen_`.
+  Token chosen_ = -1;        ///< by the last `choose`.
   std::vector<Token> history_;
   SamplerHandle grammar_;  ///< null: none.
   Utf8State spelled_;      ///< of the text under the grammar, which takes too long spellings.

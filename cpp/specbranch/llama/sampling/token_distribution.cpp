@@ -7,7 +7,9 @@
 #include <utility>
 
 #include "llama.h"
+#include "specbranch/base/errors.h"
 #include "specbranch/llama/sampling/logit_adjustments.h"
+#include "specbranch/llama/sampling/sampler.h"
 
 namespace specbranch::llama {
 namespace {
@@ -23,6 +25,16 @@ SamplerHandle make_sorted_cut(const SamplingOptions& options) {
     llama_sampler_chain_add(chain.get(), llama_sampler_init_min_p(options.min_p, /*min_keep=*/1));
   }
   return chain;
+}
+
+std::shared_ptr<const DryPenalty> make_dry_of(const SamplerPlan& plan,
+                                              const SamplingOptions& options, DryFactory* dry) {
+  const auto is_dry = [](SamplerKind kind) { return kind == SamplerKind::kDry; };
+  if (std::ranges::none_of(plan.adjustments, is_dry) && std::ranges::none_of(plan.rest, is_dry)) {
+    return nullptr;
+  }
+  if (dry == nullptr) throw PreconditionError("[TokenDistribution] DRY needs a vocabulary");
+  return dry->make(options);
 }
 
 /// One pass finds both kinds of damage: NaN, and infinity as the largest logit.
@@ -43,6 +55,23 @@ std::vector<Perturbed> perturb(std::span<const Scored> scored, const PositionNoi
   return values;
 }
 
+KeptTokens listed(const std::vector<Scored>& tokens, bool sorted) {
+  KeptTokens kept;
+  kept.sorted = sorted;
+  kept.items.reserve(tokens.size());
+  for (const auto& [token, logit] : tokens) {
+    kept.items.push_back({token, logit == kImpossible ? logit : bounded_logit(logit), 0.0F});
+  }
+  return kept;
+}
+
+std::vector<Scored> scored(const KeptTokens& kept) {
+  std::vector<Scored> result;
+  result.reserve(kept.items.size());
+  for (const llama_token_data& item : kept.items) result.push_back({item.id, item.logit});
+  return result;
+}
+
 void sort_best(std::vector<Perturbed>& values, std::size_t n) {
   const auto end = values.begin() + static_cast<std::ptrdiff_t>(std::min(n, values.size()));
   std::partial_sort(values.begin(), end, values.end(), BetterValue{});
@@ -51,35 +80,68 @@ void sort_best(std::vector<Perturbed>& values, std::size_t n) {
 
 }  // namespace
 
-TokenDistribution::TokenDistribution(const SamplingOptions& options)
-    : options_(options), sorted_cut_(make_sorted_cut(options)) {}
+TokenDistribution::TokenDistribution(const SamplingOptions& options, DryFactory* dry)
+    : plan_(plan_samplers(options)),
+      options_(without_idle(options, plan_)),
+      sorted_cut_(make_sorted_cut(options_)),
+      dry_(make_dry_of(plan_, options, dry)),
+      initial_(initial_state(options)) {
+  if (plan_.quick) return;
+  samplers_ = make_samplers(plan_.rest, options, dry_);
+  if (plan_.mirostat) samplers_.push_back(make_mirostat(options));
+}
+
+TokenDistribution::~TokenDistribution() = default;
+TokenDistribution::TokenDistribution(TokenDistribution&& other) noexcept = default;
+TokenDistribution& TokenDistribution::operator=(TokenDistribution&& other) noexcept = default;
 
 bool TokenDistribution::truncates() const {
   return options_.top_k > 0 || options_.top_p < 1.0F || options_.min_p > 0.0F;
 }
 
-Token TokenDistribution::choose(std::span<float> logits, std::span<const Token> history) const {
-  const LogitAdjustments adjustments(logits, options_, history);
+LogitAdjustments TokenDistribution::adjusted(std::span<float> logits,
+                                             std::span<const Token> history) const {
+  return {logits, options_, plan_.adjustments, dry_.get(), history};
+}
+
+Token TokenDistribution::choose(std::span<float> logits, std::span<const Token> history,
+                                SamplerState& state) const {
+  const LogitAdjustments adjustments = adjusted(logits, history);
   const ScoreRow row = checked_row(logits);
   // top-k, top-p and min-p always keep the most probable token.
-  if (options_.temperature <= 0.0F) return row.best();
+  if (plan_.quick && plan_.greedy) return row.best();
   const PositionNoise noise(options_.seed, static_cast<Pos>(history.size()));
+  if (!plan_.quick) return choose_filtered(row, {history, noise, state}, state);
   if (!truncates()) return choose_dense(row, options_.temperature, &noise);
   const std::vector<Scored> kept = truncate(row, SoftmaxSum::kExact);
   const auto index = specbranch::choose(kept, &noise);
   return index < 0 ? -1 : kept[static_cast<std::size_t>(index)].token;
 }
 
+Token TokenDistribution::choose_filtered(const ScoreRow& row, const ChoicePoint& point,
+                                         SamplerState& state) const {
+  if (row.top() == kImpossible) return -1;
+  const KeptTokens kept = filter(row, point);
+  const auto index = specbranch::choose(scored(kept), plan_.greedy ? nullptr : &point.noise);
+  if (index < 0) return -1;
+  const auto chosen = static_cast<std::size_t>(index);
+  if (!samplers_.empty()) state = samplers_.back()->after(kept, chosen, point);
+  return kept.items[chosen].id;
+}
+
 std::vector<Candidate> TokenDistribution::rank(std::span<float> logits,
                                                std::span<const Token> history,
                                                const RankOptions& options, SoftmaxSum sum,
                                                Pos n_skipped) const {
-  const LogitAdjustments adjustments(logits, options_, history);
+  const LogitAdjustments adjustments = adjusted(logits, history);
   const ScoreRow row = checked_row(logits);
-  if (options_.temperature <= 0.0F) {
+  if (plan_.quick && plan_.greedy) {
     return specbranch::rank(row.largest(kDraftCandidates), nullptr, options.k);
   }
   const PositionNoise noise(options_.seed, n_skipped + static_cast<Pos>(history.size()));
+  if (!plan_.quick) {
+    return rank_filtered(row, {history, noise, options.state.value_or(initial_)}, options);
+  }
   if (!truncates()) {
     return with_confidences(perturbed_top(row, options_.temperature, noise, kDraftCandidates),
                             options.k);
@@ -107,10 +169,46 @@ std::vector<Candidate> TokenDistribution::rank(std::span<float> logits,
   return candidates;
 }
 
+std::vector<Candidate> TokenDistribution::rank_filtered(const ScoreRow& row,
+                                                        const ChoicePoint& point,
+                                                        const RankOptions& options) const {
+  if (row.top() == kImpossible) return {};
+  const std::vector<Scored> kept = scored(filter(row, point));
+  if (plan_.greedy) return specbranch::rank(kept, nullptr, options.k);
+  std::vector<Perturbed> ranked = perturb(kept, point.noise, 0.0);
+  sort_best(ranked, kDraftCandidates);
+  return with_confidences(ranked, options.k);
+}
+
 std::vector<Scored> TokenDistribution::candidates(std::span<float> logits,
                                                   std::span<const Token> history) const {
-  const LogitAdjustments adjustments(logits, options_, history);
-  return truncate(ScoreRow(logits), SoftmaxSum::kExact);
+  const LogitAdjustments adjustments = adjusted(logits, history);
+  const ScoreRow row(logits);
+  if (plan_.quick) return truncate(row, SoftmaxSum::kExact);
+  const PositionNoise noise(options_.seed, static_cast<Pos>(history.size()));
+  return scored(filter(row, {history, noise, initial_}));
+}
+
+KeptTokens TokenDistribution::filter(const ScoreRow& row, const ChoicePoint& point) const {
+  // A quick way of the first sampler makes the list short at once.
+  const auto starts_with = [this](SamplerKind kind) {
+    const bool is_quick = kind == SamplerKind::kTopK || options_.min_keep <= 1;
+    return is_quick && !plan_.rest.empty() && plan_.rest.front() == kind;
+  };
+  KeptTokens kept;
+  std::size_t next = 1;
+  if (starts_with(SamplerKind::kTopK)) {
+    kept = listed(row.largest(options_.top_k), /*sorted=*/true);
+  } else if (starts_with(SamplerKind::kTopP)) {
+    kept = listed(keep_top_p(row, options_.top_p), /*sorted=*/true);
+  } else if (starts_with(SamplerKind::kMinP)) {
+    kept = listed(keep_min_p(row, options_.min_p), /*sorted=*/false);
+  } else {
+    kept = listed(row.at_least(kImpossible), /*sorted=*/false);
+    next = 0;
+  }
+  for (; next < samplers_.size(); ++next) samplers_[next]->apply(kept, point);
+  return kept;
 }
 
 std::vector<Scored> TokenDistribution::truncate(const ScoreRow& row, SoftmaxSum sum) const {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from specbranch_cpp.cli import options, render
+from specbranch_cpp.cli import options, render, sampler_options
 from specbranch_cpp.cli.chat import slash_commands
 from specbranch_cpp.cli.chat.session import Chat
 from specbranch_cpp.cli.chat.turns import open_turns
@@ -27,7 +27,7 @@ EPILOG = (
 )
 
 
-@render.reporting(options.NAMES)
+@render.reporting(options.NAMES | sampler_options.NAMES)
 def chat(
     model: options.Model = None,
     draft: options.Draft = None,
@@ -58,6 +58,26 @@ def chat(
     top_p: Annotated[float, options.top_p("0.95")] = 0.95,
     min_p: Annotated[float, options.min_p("0.05")] = 0.05,
     repeat_penalty: options.RepeatPenalty = 1.0,
+    repeat_last_n: sampler_options.RepeatLastN = None,
+    typical_p: sampler_options.TypicalP = None,
+    top_n_sigma: sampler_options.TopNSigma = None,
+    min_keep: sampler_options.MinKeep = None,
+    xtc_probability: sampler_options.XtcProbability = None,
+    xtc_threshold: sampler_options.XtcThreshold = None,
+    dynatemp_range: sampler_options.DynatempRange = None,
+    dynatemp_exp: sampler_options.DynatempExp = None,
+    dry_multiplier: sampler_options.DryMultiplier = None,
+    dry_base: sampler_options.DryBase = None,
+    dry_allowed_length: sampler_options.DryAllowedLength = None,
+    dry_penalty_last_n: sampler_options.DryPenaltyLastN = None,
+    dry_sequence_breaker: sampler_options.DrySequenceBreaker = None,
+    mirostat: sampler_options.Mirostat = None,
+    mirostat_tau: sampler_options.MirostatTau = None,
+    mirostat_eta: sampler_options.MirostatEta = None,
+    adaptive_target: sampler_options.AdaptiveTarget = None,
+    adaptive_decay: sampler_options.AdaptiveDecay = None,
+    samplers: sampler_options.Samplers = None,
+    sampler_seq: sampler_options.SamplerSeq = None,
     seed: options.Seed = None,
     mode: options.Mode = None,
     draft_max: options.DraftMax = None,
@@ -97,6 +117,28 @@ def chat(
         measure_costs=measure_costs,
         profile=profile,
     )
+    sampler_keywords = sampler_options.sampler_keywords(
+        repeat_last_n=repeat_last_n,
+        typical_p=typical_p,
+        top_n_sigma=top_n_sigma,
+        min_keep=min_keep,
+        xtc_probability=xtc_probability,
+        xtc_threshold=xtc_threshold,
+        dynatemp_range=dynatemp_range,
+        dynatemp_exponent=dynatemp_exp,
+        dry_multiplier=dry_multiplier,
+        dry_base=dry_base,
+        dry_allowed_length=dry_allowed_length,
+        dry_penalty_last_n=dry_penalty_last_n,
+        dry_sequence_breaker=dry_sequence_breaker,
+        mirostat_mode=mirostat,
+        mirostat_tau=mirostat_tau,
+        mirostat_eta=mirostat_eta,
+        adaptive_target=adaptive_target,
+        adaptive_decay=adaptive_decay,
+        samplers=samplers,
+        sampler_seq=sampler_seq,
+    )
     request: dict[str, Any] = {
         "max_tokens": options.max_tokens(n_predict),
         "temperature": temperature,
@@ -106,6 +148,7 @@ def chat(
         "repeat_penalty": repeat_penalty,
         "seed": None if seed == -1 else seed,
         "mode": mode,
+        **sampler_keywords,
     }
     with render.loading(target_path.name) as progress:
         engine = Engine(target_path, draft_path, progress_callback=progress, **keywords)

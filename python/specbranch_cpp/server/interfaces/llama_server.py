@@ -5,6 +5,7 @@ llama.vscode and llama.vim use it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
@@ -30,15 +31,14 @@ __all__ = ["completion", "detokenized", "infill", "props", "tokenized"]
 _HARMLESS = frozenset(
     {
         "id_slot",
-        "n_indent",
         "n_keep",
         "response_fields",
         "return_progress",
         "return_tokens",
-        "t_max_predict_ms",
-        "t_max_prompt_ms",
     }
 )
+# Editors send these with every request, and can do without them.
+_LIMITS = ("n_indent", "t_max_predict_ms", "t_max_prompt_ms")
 _REPOSITORY, _FILE = "<|repo_name|>", "<|file_sep|>"
 _SPARE = 128  # tokens for the answer, if the request names no number
 
@@ -126,7 +126,9 @@ def _call(
     written = prompt if isinstance(prompt, str) else engine.detokenize(prompt, special=True)
     # Editors send 0 to have the prompt read before they need it.
     form = _CompletionForm(written, data, silent=n_predict == 0)
-    return call_of(data, form, chat=False, harmless=_HARMLESS)
+    ignored = [name for name in _LIMITS if data.pop(name, None)]
+    call = call_of(data, form, chat=False, harmless=_HARMLESS)
+    return replace(call, unknown=[*call.unknown, *ignored])
 
 
 class _CompletionForm(ReplyForm):
