@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.openai_api.answers.constraints import forced_calls, free_text, ruled_text
 from specbranch_cpp.openai_api.keywords import (
     ChatKeywords,
     check_supported,
@@ -20,13 +21,12 @@ from specbranch_cpp.openai_api.messages import plain_messages
 from specbranch_cpp.openai_api.prompts import format_of
 from specbranch_cpp.openai_api.response_format import grammar_of_format
 from specbranch_cpp.openai_api.tool_calls.declarations import Tools, tools_of
-from specbranch_cpp.openai_api.tool_calls.formats import FormatHermes, format_of_template
-from specbranch_cpp.openai_api.vocabulary import piece_of
 
 if TYPE_CHECKING:
     from specbranch_cpp._engine.request import TextRequest
     from specbranch_cpp._engine.text_engine import TextEngine
-    from specbranch_cpp.openai_api.tool_calls.formats import ToolFormat
+    from specbranch_cpp.openai_api.answers.style import AnswerStyle, Opening
+    from specbranch_cpp.openai_api.answers.tagged import AnswerRules
 
 __all__ = ["ChatRequest", "chat_request", "rendered"]
 
@@ -38,14 +38,18 @@ class ChatRequest:
     Attributes:
         asked: the request for the engine.
         tools: the functions that the model may call.
-        form: the format of tool calls.
-        marks: tokens without text that begin a call, and their names.
+        rules: how to read the answer.
+        channels: whether the answer has the channels of gpt-oss.
+        marks: tokens without text that mean something in the answer, and their names.
+        begun: the begin of the answer that is in the prompt.
     """
 
     asked: TextRequest
     tools: Tools
-    form: ToolFormat
+    rules: AnswerRules
+    channels: bool
     marks: dict[int, str]
+    begun: str
 
 
 def chat_request(engine: TextEngine, given: ChatKeywords) -> ChatRequest:
@@ -60,18 +64,24 @@ def chat_request(engine: TextEngine, given: ChatKeywords) -> ChatRequest:
     logprobs = n_of_chat(given.logprobs, given.top_logprobs)
     tools = tools_of(given)
     prompt, stops = rendered(engine, given.messages, given.chat_template_kwargs, [*tools.given])
-    template = format_of(engine).template(has_tools=bool(tools.given))
-    form = format_of_template(template.source) if template.reads_tools else FormatHermes()
+    style = format_of(engine).style(has_tools=bool(tools.given))
+    opening = style.opening(engine, prompt)
     asked = text_request(
         given,
         prompt,
         max_tokens=max_tokens,
         logprobs=logprobs,
-        grammar=_grammar(gbnf, given.response_format, tools, form),
+        grammar=_grammar(gbnf, given.response_format, tools, style, opening),
         stop=joined_stops(given.stop, stops),
     )
-    marks = _marks(engine, form) if tools.given else {}
-    return ChatRequest(asked, tools, form, marks)
+    return ChatRequest(
+        asked,
+        tools,
+        style.rules(tools, opening),
+        style.channels,
+        style.marks(engine, has_tools=bool(tools.given)),
+        opening.text,
+    )
 
 
 def _max_tokens(given: ChatKeywords) -> int | None:
@@ -114,25 +124,29 @@ def joined_stops(stop: Any, more: list[str]) -> list[str]:
 
 
 def _grammar(
-    grammar: str | None, response_format: Any, tools: Tools, form: ToolFormat
+    grammar: str | None,
+    response_format: Any,
+    tools: Tools,
+    style: AnswerStyle,
+    opening: Opening,
 ) -> str | None:
+    """The grammar of the answer. JSON and forced calls come after a thought.
+
+    The caller's own grammar stays as it is, because it may describe a thought itself.
+    """
     of_format = grammar_of_format(response_format)
     if grammar is not None and of_format is not None:
         raise InvalidArgument("grammar and response_format are given; give only one of them")
-    ruled = of_format if grammar is None else grammar
-    if ruled is not None and tools.given:
+    if (grammar is not None or of_format is not None) and tools.given:
         name = "grammar" if of_format is None else "response_format"
         raise InvalidArgument(
             f"{name} and tools are given; a text under a grammar cannot contain calls: give no "
             "tools, or tool_choice='none'"
         )
-    return form.grammar(tools) if tools.forced else ruled
-
-
-def _marks(engine: TextEngine, form: ToolFormat) -> dict[int, str]:
-    marks = {}
-    for name in (*form.markers, *form.inner):
-        tokens = engine.tokenize(name, add_bos=False, special=True)
-        if len(tokens) == 1 and not piece_of(engine, tokens[0]):
-            marks[tokens[0]] = name
-    return marks
+    if tools.forced:
+        return forced_calls(tools, style.form, style.shape(opening, is_free=False))
+    if tools.given:
+        return free_text(tools, style.form, style.shape(opening, is_free=True))
+    if of_format is not None:
+        return ruled_text(of_format, style.shape(opening, is_free=False))
+    return grammar

@@ -1,4 +1,4 @@
-"""Calls of functions in a text that comes in pieces: every format, and what is no call."""
+"""Calls of functions in a text that comes in pieces, and what is no call."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 from tests.python.support.tool_templates import SOURCES
 
-from specbranch_cpp.openai_api.tool_calls.formats import format_of_template
-from specbranch_cpp.openai_api.tool_calls.stream_parser import ToolParser
+from specbranch_cpp.openai_api.answers.collected import CollectedAnswer
+from specbranch_cpp.openai_api.answers.parser import AnswerParser
+from specbranch_cpp.openai_api.answers.parts import Text
+from specbranch_cpp.openai_api.answers.tagged import AnswerRules
+from specbranch_cpp.openai_api.tool_calls.choice import format_of_source
 
 NAMES = ("paint", "wait", "stop")
+FUNCTIONS: dict[str, Any] = {name: {"name": name} for name in NAMES}
 WRITTEN = {
     "hermes": '<tool_call>\n{"name": "paint", "arguments": {"color": "red"}}\n</tool_call>',
     "llama": '{"name": "paint", "parameters": {"color": "red"}}',
@@ -20,15 +24,20 @@ WRITTEN = {
 }
 
 
+def parser_of(source: str, *, many: bool = True) -> AnswerParser:
+    return AnswerParser(AnswerRules(format_of_source(SOURCES[source]), FUNCTIONS, many))
+
+
 def parsed(source: str, text: str, size: int = 3, *, many: bool = True) -> tuple[str, list[Any]]:
     """Content and calls, from pieces of `size` characters."""
-    parser = ToolParser(format_of_template(SOURCES[source]), NAMES, many=many)
-    parts = [p for i in range(0, len(text), size) for p in parser.feed(text[i : i + size])]
-    parts += parser.finish()
-    calls = [part for part in parts if not isinstance(part, str)]
-    assert [call["index"] for call in calls] == list(range(len(calls)))
-    return "".join(part for part in parts if isinstance(part, str)), [
-        (call["function"]["name"], json.loads(call["function"]["arguments"])) for call in calls
+    parser, answer = parser_of(source, many=many), CollectedAnswer()
+    for begin in range(0, len(text), size):
+        answer.add(parser.feed(text[begin : begin + size]))
+    answer.add(parser.finish())
+    message = answer.message(deprecated=False)
+    return message["content"] or "", [
+        (call["function"]["name"], json.loads(call["function"]["arguments"]))
+        for call in message.get("tool_calls", ())
     ]
 
 
@@ -77,9 +86,17 @@ def test_several_calls(source: str, text: str, size: int) -> None:
         ("hermes", '<tool_call>{"name": "paint", "arguments": {"color"</tool_call> x'),
         ("hermes", '<tool_call>{"name": "unknown", "arguments": {}}</tool_call>'),
         ("hermes", '<tool_call>{"name": "paint", "arguments": 3}</tool_call>'),
+        ("hermes", '<tool_call>{"name": "paint", "arguments": {"a": NaN}}</tool_call>'),
+        ("hermes", '<tool_call>{"name": "paint", "arguments": {"a": 1e999}}</tool_call>'),
+        ("hermes", '<tool_call>{"name": ["paint"]}</tool_call>'),
         ("hermes", "<tool_call>paint</tool_call>"),
         ("hermes", "<tool_call>"),
         ("hermes", "a < b, <tool, <tool_cal"),
+        ("hermes", '```json\n{"name": "paint"} and more\n```'),
+        ("hermes", '```json\n[{"name": "paint"}, 3]\n```'),
+        ("hermes", "```python\nprint({})\n```\n"),
+        ("hermes", '{"name": "Ann", "arguments": {}}'),
+        ("hermes", "{'name': 'paint'}"),
         ("llama", '{"a": 1} is an object'),
         ("llama", ' {"name": "paint", "parameters": {'),
         ("llama", "text " + WRITTEN["llama"]),
@@ -98,17 +115,24 @@ def test_line_breaks_in_strings_are_forgiven() -> None:
     assert parsed("hermes", text) == ("", [("paint", {"color": "a\nb"})])
 
 
+def test_a_lone_surrogate_can_be_sent() -> None:
+    text = '<tool_call>{"name": "paint", "arguments": {"\\udc00": "\\ud800"}}</tool_call>'
+    parser = parser_of("hermes")
+    (_, piece, _) = [*parser.feed(text), *parser.finish()]
+    assert piece.text.encode() == b'{"\\udc00": "\\ud800"}'  # type: ignore[union-attr]
+
+
 def test_an_unclosed_call_counts_and_what_follows_is_content() -> None:
     written = WRITTEN["hermes"]
     assert parsed("hermes", written.removesuffix("\n</tool_call>")) == ("", [RED])
     assert parsed("hermes", f"{written} and then") == (" and then", [RED])
 
 
-def test_content_flows_until_a_marker_may_begin() -> None:
-    parser = ToolParser(format_of_template(SOURCES["hermes"]), NAMES, many=True)
-    assert [*parser.feed("I will <")] == ["I will"]
-    assert [*parser.feed("b>")] == [" <b>"]
-    assert [*parser.feed("<tool_call>")] == []
+def test_content_flows_until_a_mark_may_begin() -> None:
+    parser = parser_of("hermes")
+    assert parser.feed("I will <") == [Text("I will")]
+    assert parser.feed("b>") == [Text(" <b>")]
+    assert parser.feed("<tool_call>") == []
 
 
 @pytest.mark.parametrize("size", [1, 1000])
