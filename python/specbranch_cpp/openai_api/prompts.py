@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from specbranch_cpp._engine.request import check_length
 from specbranch_cpp._support import logs
 from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.openai_api.answers.history import with_thoughts
 from specbranch_cpp.openai_api.answers.style import AnswerStyle, style_of
 from specbranch_cpp.openai_api.templates import CHATML, ChatTemplate
 from specbranch_cpp.openai_api.tool_calls.prompts import (
@@ -95,6 +96,7 @@ class ChatFormat:
         for text in _texts(messages):
             check_length(engine._core, len(text.encode()))
         template = self.template(has_tools=bool(tools))
+        messages = with_thoughts(template.source, messages)
         if tools and not self._knows_calls:
             messages, tools = with_tools_as_text(with_calls_as_text(messages), tools), None
         else:

@@ -40,9 +40,16 @@ OTHER_WAYS = {
     "firefunction",  # with a space
 }
 # Text with their marks may also be no call.
-NOT_HELD = {"llama 3", "llama 4, pythonic", "gemma 3", "functionary 3.2"}
+NOT_HELD = {"gemma 3", "firefunction"}
+# An answer is a call if it begins with the name of a function in this way.
+STARTS = {
+    "llama 3": '{"name": "get", ',
+    "llama 4, pythonic": "[get(",
+    "functionary 3.2": "get\n",
+    "qwen2.5-coder, an object alone": '{"name": "get", ',
+}
 WRITTEN = [name for name in FAMILIES if name not in OTHER_WAYS]
-HELD = [name for name in WRITTEN if name not in NOT_HELD]
+HELD = [name for name in WRITTEN if name not in NOT_HELD | set(STARTS)]
 
 
 def form_of(family: Family) -> Any:
@@ -116,7 +123,34 @@ def test_a_free_text_is_held_to_the_format_once_a_call_begins(name: str) -> None
     assert not Gbnf(once).begins(f"{family.one}x")
 
 
-@pytest.mark.parametrize("name", sorted(NOT_HELD | {"firefunction"}))
+@pytest.mark.parametrize("name", STARTS)
+def test_an_answer_that_begins_as_a_call_is_held_to_the_format(name: str) -> None:
+    family, start = FAMILIES[name], STARTS[name]
+    source = free_text(Tools(tuple(TOOLS)), form_of(family), PLAIN)
+    assert source is not None
+    check_cost(source)
+    grammar = Gbnf(source)
+    assert family.one.startswith(start)
+    for before in ("", "\n "):
+        assert grammar.allows(before + family.one)
+        assert grammar.allows(f"{before}{family.one} more")
+        assert not grammar.begins(f"{before}{start}oops")
+        assert not grammar.allows(before + start)
+    other = start.replace("get", "gut")
+    half = start[: start.index("get") + 2]
+    for text in ("", "no call", f"Then {start}oops", f"{other}oops", half, "{}", "[1]", '{"'):
+        assert grammar.allows(text), text
+
+
+def test_a_mark_after_half_a_start_is_a_mark() -> None:
+    source = free_text(Tools(tuple(TOOLS)), form_of(FAMILIES["hermes"]), PLAIN)
+    assert source is not None
+    for text in ("", " ", "{", '{"name": "g', '{"name": "go"', "{<tool_c"):
+        assert Gbnf(source).allows(text + FAMILIES["hermes"].one), text
+        assert not Gbnf(source).begins(f"{text}<tool_call>oops"), text
+
+
+@pytest.mark.parametrize("name", sorted(NOT_HELD))
 def test_a_format_without_an_own_mark_is_not_held(name: str) -> None:
     assert free_text(Tools(tuple(TOOLS)), form_of(FAMILIES[name]), PLAIN) is None
 

@@ -13,6 +13,7 @@ from tests.python.support.scripted import make_engine, script
 
 from specbranch_cpp import Engine
 from specbranch_cpp.openai_api.answers.thoughts import THINK
+from specbranch_cpp.openai_api.messages import plain_messages
 from specbranch_cpp.openai_api.prompts import format_of
 
 if TYPE_CHECKING:
@@ -311,6 +312,29 @@ def test_a_thought_of_gpt_oss_before_a_call(
         message = chat(engine, tools=TOOLS)["choices"][0]["message"]
     assert message["reasoning_content"] == "t"
     assert calls_of(message) == [GET]
+
+
+@pytest.mark.parametrize(
+    ("field", "message", "shown"),
+    [
+        ("thinking", {"content": "x"}, "t"),
+        ("thinking", {"content": "x", "thinking": "own"}, "own"),
+        ("thinking", {"content": "x", "tool_calls": True}, ""),
+        ("thinking", {"content": None, "tool_calls": True}, "t"),
+        ("reasoning_content", {"content": "x"}, "t"),
+    ],
+)
+def test_thoughts_of_earlier_answers_reach_the_template(
+    tmp_path: Path, field: str, message: dict[str, Any], shown: str
+) -> None:
+    if "tool_calls" in message:
+        call = {"id": "1", "type": "function", "function": {"name": "get", "arguments": "{}"}}
+        message = {**message, "tool_calls": [call]}
+    answer = {"role": "assistant", "reasoning_content": "t", **message}
+    source = "{% for m in messages %}{{ m." + field + " }}{% endfor %}{# {{ tools }} <tool_call> #}"
+    with make_engine(tmp_path, source) as engine:
+        prompt = format_of(engine).prompt(engine, plain_messages([*HELLO, answer]))
+        assert engine.detokenize(prompt) == shown
 
 
 def test_json_of_gpt_oss_is_in_the_final_channel(tmp_path: Path) -> None:

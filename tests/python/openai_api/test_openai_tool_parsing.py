@@ -61,7 +61,9 @@ def test_calls_are_found_in_any_pieces(source: str, size: int) -> None:
         ("hermes", "{0}\n{0}"),
         ("hermes", "{0}{0}"),
         ("llama", "{0}; {0}"),
+        ("llama", "{0}\n{0}"),
         ("llama", "<|python_tag|>{0};{0}"),
+        ("hermes", '{{"name": "paint", "arguments": {{"color": "red"}}}}' * 2),
         ("mistral with arguments", "{0}{0}"),
         (
             "mistral",
@@ -76,6 +78,12 @@ def test_several_calls(source: str, text: str, size: int) -> None:
     text = text.format(WRITTEN[source])
     assert parsed(source, text, size) == ("", [RED, RED])
     assert parsed(source, text, size, many=False) == ("", [RED])
+
+
+@pytest.mark.parametrize("size", [1, 4, 1000])
+@pytest.mark.parametrize("rest", [" and", "; and", '; {"name": "fly"}', '\n{"name": "paint", "par'])
+def test_what_follows_a_call_without_marks_is_content(rest: str, size: int) -> None:
+    assert parsed("llama", WRITTEN["llama"] + rest, size) == (rest, [RED])
 
 
 @pytest.mark.parametrize("size", [1, 4, 1000])

@@ -99,8 +99,6 @@ def free_text(tools: Tools, form: ToolFormat, shape: AnswerShape) -> str | None:
 
     A function whose schema a grammar cannot express may get any arguments.
     """
-    if form.opening not in form.marks and not shape.channels:
-        return None
     try:
         given = json.dumps(tools.given)
     except (TypeError, ValueError, RecursionError):  # no JSON: a caller in Python
@@ -116,7 +114,10 @@ def _free_text(given: str, many: bool, kind: type[ToolFormat], shape: AnswerShap
         book = RuleBook()
         try:
             freed = _freed(tools, any_arguments=any_arguments)
-            grammar = book.grammar(_text_with_calls(freed, kind(), shape, book))
+            text = _text_with_calls(freed, kind(), shape, book)
+            if text is None:
+                return None
+            grammar = book.grammar(text)
             check_cost(grammar)
         except InvalidArgument:
             continue
@@ -140,15 +141,23 @@ def _freed(tools: Tools, *, any_arguments: bool) -> Tools:
     return Tools(tuple(given), tuple(tools.functions), tools.many)
 
 
-def _text_with_calls(tools: Tools, form: ToolFormat, shape: AnswerShape, book: RuleBook) -> str:
+def _text_with_calls(
+    tools: Tools, form: ToolFormat, shape: AnswerShape, book: RuleBook
+) -> str | None:
+    """The text, or ``None`` if nothing in it can only be a call."""
     if shape.channels:
         return _messages(tools, book)
-    body = form.body(tools, book, many=False)
-    calls = book.add(body)
     # After a call, the same free text again, or the end.
     loop = book.reserve()
-    text = book.until({form.opening: f"{calls} {loop}" if tools.many else calls}, may_end=True)
-    book.define(loop, text)
+    more = loop if tools.many else ""
+    marks = {}
+    if form.opening in form.marks:
+        marks[form.opening] = f"{book.add(form.body(tools, book, many=False))} {more}"
+    starts = {start: f"{rest} {more}" for start, rest in form.starts(tools, book).items()}
+    if not marks and not starts:
+        return None
+    book.define(loop, book.until(marks, may_end=True))
+    text = book.until(marks, may_end=True, starts=starts)
     return shape.before(book, text, may_end=True)
 
 

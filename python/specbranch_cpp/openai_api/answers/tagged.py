@@ -137,7 +137,7 @@ class TaggedReader:
             place = source.at
             if (yield from source.accepts(lead)):
                 source.at = place  # the lead is a part of the call
-                if (yield from self._all_or_nothing(form, lead)):
+                if (yield from self._complete_calls(form, lead, partly=True)):
                     return
                 break
         source.at = begin
@@ -146,33 +146,45 @@ class TaggedReader:
         source, held, before = self._source, self._source.held, self._n_calls
         begin = source.at - len(mark)
         if mark in form.plain:
-            whole = yield from self._all_or_nothing(form, mark)
+            whole = yield from self._complete_calls(form, mark, partly=False)
         else:
             whole = yield from self._calls(form.read(source, mark, self._rules.functions), begin)
         if not whole and self._n_calls == before:
             source.at = begin + 1
             yield from self._text(held + source.text[begin])
 
-    def _all_or_nothing(self, form: ToolFormat, mark: str) -> Generator[Part | None, None, bool]:
-        """Yields calls when all of them are complete. False: they are no calls."""
-        before = self._n_calls
+    def _complete_calls(
+        self, form: ToolFormat, mark: str, *, partly: bool
+    ) -> Generator[Part | None, None, bool]:
+        """Yields calls when the text of all of them is there. False: it is no call.
+
+        Args:
+            form: the format.
+            mark: the mark before the text.
+            partly: whether calls before a fault count.
+        """
+        source, before = self._source, self._n_calls
         parts: list[Part] = []
-        reader = self._calls(form.read(self._source, mark, self._rules.functions), self._source.at)
+        n_good, end = 0, source.at  # up to the end of the last complete call
+        reader = self._calls(form.read(source, mark, self._rules.functions), source.at)
         while True:
             try:
                 part = next(reader)
-            except StopIteration as end:
-                whole: bool = end.value
+            except StopIteration as stop:
+                whole: bool = stop.value
                 break
             if part is None:
                 yield None
-            else:
-                parts.append(part)
-        if not whole or not parts:
-            self._n_calls, self._is_full = before, False
-            return False
+                continue
+            parts.append(part)
+            if isinstance(part, CallEnd):
+                n_good, end = len(parts), source.at
+        if not whole:
+            parts = parts[:n_good] if partly else []
+            self._n_calls = before + sum(isinstance(part, CallEnd) for part in parts)
+            source.at = end
         yield from parts
-        return True
+        return bool(parts)
 
     def _calls(self, reader: CallReader, begin: int) -> Generator[Part | None, None, bool]:
         """Reads calls.

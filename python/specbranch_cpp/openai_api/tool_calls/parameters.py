@@ -90,11 +90,12 @@ def python_value(text: str) -> Any:
     Raises:
         UnreadableError: the text is no literal, or JSON has no such value.
     """
-    try:
-        tree = ast.parse(text.strip().replace("\n", "\\n"), mode="eval")
-        return _evaluated(tree.body)
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
-        raise UnreadableError from None
+    for written in (text.strip(), text.strip().replace("\n", "\\n")):  # raw line breaks in strings
+        try:
+            return _evaluated(ast.parse(written, mode="eval").body)
+        except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+            continue
+    raise UnreadableError
 
 
 def _evaluated(node: ast.expr) -> Any:

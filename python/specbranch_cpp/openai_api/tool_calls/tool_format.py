@@ -30,7 +30,9 @@ __all__ = [
     "arguments",
     "call_list",
     "call_object",
+    "call_objects",
     "many_of",
+    "object_starts",
 ]
 
 
@@ -112,6 +114,13 @@ class ToolFormat(ABC):
             InvalidArgument: a grammar cannot express the schema of a function.
         """
 
+    def starts(self, tools: Tools, book: RuleBook) -> dict[str, str]:  # noqa: ARG002
+        """Beginnings of an answer that can only be a call, and the expression of the rest.
+
+        A free text is held to the format after them, too.
+        """
+        return {}
+
     def grammar(self, tools: Tools, book: RuleBook) -> str:
         """The name of a rule for calls, which the model must make."""
         body = self.body(tools, book, many=tools.many)
@@ -123,6 +132,15 @@ def argument_rules(tools: Tools, book: RuleBook) -> dict[str, str]:
     return {
         name: book.schema(schema, where, strict=strict)
         for name, (schema, where, strict) in zip(tools.forced, tools.schemas(), strict=True)
+    }
+
+
+def object_starts(tools: Tools, book: RuleBook, key: str) -> dict[str, str]:
+    """`ToolFormat.starts` for objects with the name first, then the arguments."""
+    between = f'"," " "? {literal_of(json_text(key))} ":" " "?'
+    return {
+        f'{{"name": {json_text(name)}': f'{between} {rule} "}}"'
+        for name, rule in argument_rules(tools, book).items()
     }
 
 
@@ -144,6 +162,23 @@ def call_list(source: IncomingText) -> CallReader:
         if (yield from source.accepts("]")):
             return
         yield from source.word(",")
+
+
+def call_objects(source: IncomingText) -> CallReader:
+    """Objects one after the other, also with semicolons or commas between them."""
+    while True:
+        yield from call_object(source)
+        end = source.at
+        yield from source.space()
+        for mark in ";,":
+            if (yield from source.accepts(mark)):
+                yield from source.space()
+                break
+        if source.at == len(source.text):
+            return
+        if (yield from source.peek()) != "{":
+            source.at = end
+            return
 
 
 def call_object(source: IncomingText) -> CallReader:

@@ -11,7 +11,9 @@ from specbranch_cpp.openai_api.tool_calls.tool_format import (
     Functions,
     ToolFormat,
     call_list,
+    call_objects,
     many_of,
+    object_starts,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +34,10 @@ class FormatBare(ToolFormat):
     leads = ("{", "[")
 
     def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:  # noqa: ARG002
-        yield from code_block(source) if mark == _BLOCK else call_list(source)
+        if mark == _BLOCK:
+            yield from code_block(source)
+        else:
+            yield from call_list(source) if mark == "[" else call_objects(source)
 
     def body(self, tools: Tools, book: RuleBook, *, many: bool) -> str:
         frames = [{"name": name} for name in tools.forced]
@@ -40,3 +45,6 @@ class FormatBare(ToolFormat):
         if not many:
             return inner
         return f'{inner} | {literal_of("[")} {many_of(inner, literal_of(", "), many=True)} "]"'
+
+    def starts(self, tools: Tools, book: RuleBook) -> dict[str, str]:
+        return object_starts(tools, book, "arguments")

@@ -53,3 +53,6 @@ class FormatFunctionary(ToolFormat):
         line = book.add(literal_of("\n"))
         ways = [f"{literal_of(n)} {line} {r}" for n, r in argument_rules(tools, book).items()]
         return many_of(book.add(" | ".join(ways)), literal_of(_MARK), many=many)
+
+    def starts(self, tools: Tools, book: RuleBook) -> dict[str, str]:
+        return {f"{n}\n": r for n, r in argument_rules(tools, book).items()}

@@ -17,8 +17,9 @@ from specbranch_cpp.openai_api.tool_calls.tool_format import (
     Functions,
     ToolFormat,
     call_list,
-    call_object,
+    call_objects,
     many_of,
+    object_starts,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class FormatHermes(ToolFormat):
         if mark == _BLOCK:
             yield from code_block(source)
         elif mark == "{":
-            yield from call_object(source)
+            yield from call_objects(source)
         else:
             yield from call_list(source)
             yield from source.closing(self._END)
@@ -55,6 +56,9 @@ class FormatHermes(ToolFormat):
         inner = book.objects(frames, tools.schemas(), "arguments")
         one = f'"\\n" {inner} "\\n{self._END}"'
         return many_of(one, f'"\\n{self.opening}"', many=many)
+
+    def starts(self, tools: Tools, book: RuleBook) -> dict[str, str]:
+        return object_starts(tools, book, "arguments")
 
 
 def code_block(source: IncomingText) -> CallReader:

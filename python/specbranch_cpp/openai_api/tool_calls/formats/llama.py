@@ -16,8 +16,9 @@ from specbranch_cpp.openai_api.tool_calls.tool_format import (
     argument_rules,
     arguments,
     call_list,
-    call_object,
+    call_objects,
     many_of,
+    object_starts,
 )
 
 if TYPE_CHECKING:
@@ -43,17 +44,16 @@ class FormatLlama(ToolFormat):
             yield from code_block(source)
             return
         yield from source.space()
-        yield from call_list(source) if mark == _TAG else call_object(source)
-        while (yield from source.closing(";")):
-            yield from source.space()
-            if source.complete and source.at == len(source.text):
-                return
-            yield from call_object(source)
+        is_list = (yield from source.peek()) == "["
+        yield from call_list(source) if is_list else call_objects(source)
 
     def body(self, tools: Tools, book: RuleBook, *, many: bool) -> str:
         frames = [{"name": name} for name in tools.forced]
         inner = book.objects(frames, tools.schemas(), "parameters")
         return many_of(inner, '"; "', many=many)
+
+    def starts(self, tools: Tools, book: RuleBook) -> dict[str, str]:
+        return object_starts(tools, book, "parameters")
 
 
 class FormatLlamaTag(ToolFormat):

@@ -63,12 +63,10 @@ class _Pythonic(ToolFormat):
             yield from source.closing(self.end)
 
     def body(self, tools: Tools, book: RuleBook, *, many: bool) -> str:
-        ways = []
-        for name, (schema, where, strict) in zip(tools.forced, tools.schemas(), strict=True):
-            ways.append(f'{literal_of(name + "(")} {_arguments(book, schema, where, strict)} ")"')
         first, last = self.edges
-        calls = many_of(book.add(" | ".join(ways)), literal_of(self.comma), many=many)
-        return f"{literal_of(first)} {calls} {literal_of(last + self.end)}"
+        calls = many_of(_one_of(_rests(tools, book), book), literal_of(self.comma), many=many)
+        end = self.end if self.opening else ""
+        return f"{literal_of(first)} {calls} {literal_of(last + end)}"
 
     def _goes_on(self, source: IncomingText) -> Reader[bool]:
         """Whether another call follows on the next line."""
@@ -124,8 +122,10 @@ class FormatLlamaPythonic(_Pythonic):
     leads = ("[",)
     end = "<|python_end|>"
 
-    def body(self, tools: Tools, book: RuleBook, *, many: bool) -> str:
-        return super().body(tools, book, many=many).removesuffix(literal_of("]" + self.end)) + '"]"'
+    def starts(self, tools: Tools, book: RuleBook) -> dict[str, str]:
+        rests = _rests(tools, book)
+        more = f'(", " {_one_of(rests, book)})* "]"'
+        return {f"[{name}(": f"{rest} {more}" for name, rest in rests.items()}
 
 
 def _call(source: IncomingText) -> CallReader:
@@ -184,6 +184,18 @@ def _literal(source: IncomingText) -> Reader[str]:
             depth -= 1
             if depth < 0:
                 raise UnreadableError
+
+
+def _rests(tools: Tools, book: RuleBook) -> dict[str, str]:
+    """For each function, the rule of what follows its name and the parenthesis."""
+    return {
+        name: book.add(f'{_arguments(book, schema, where, strict)} ")"')
+        for name, (schema, where, strict) in zip(tools.forced, tools.schemas(), strict=True)
+    }
+
+
+def _one_of(rests: dict[str, str], book: RuleBook) -> str:
+    return book.add(" | ".join(f"{literal_of(n + '(')} {rest}" for n, rest in rests.items()))
 
 
 def _arguments(book: RuleBook, schema: object, where: str, strict: bool) -> str:
