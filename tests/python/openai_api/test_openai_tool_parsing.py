@@ -13,6 +13,7 @@ from specbranch_cpp.openai_api.answers.parser import AnswerParser
 from specbranch_cpp.openai_api.answers.parts import Text
 from specbranch_cpp.openai_api.answers.tagged import AnswerRules
 from specbranch_cpp.openai_api.tool_calls.choice import format_of_source
+from specbranch_cpp.openai_api.tool_calls.parameters import typed
 
 NAMES = ("paint", "wait", "stop")
 FUNCTIONS: dict[str, Any] = {name: {"name": name} for name in NAMES}
@@ -128,6 +129,76 @@ def test_a_lone_surrogate_can_be_sent() -> None:
     parser = parser_of("hermes")
     (_, piece, _) = [*parser.feed(text), *parser.finish()]
     assert piece.text.encode() == b'{"\\udc00": "\\ud800"}'  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("size", [997, 10**6])
+@pytest.mark.parametrize("opening", ["[", '{"a":', "(", '"', "-"])
+def test_values_without_an_end_are_content(opening: str, size: int) -> None:
+    text = '<tool_call>{"name": "paint", "arguments": {"color": ' + opening * 100_000
+    for end in ("", "]}", "}}</tool_call>"):
+        assert parsed("hermes", text + end, size)[1] == []
+    for end in ("", ")]", '")]'):
+        assert read_in_python("[paint(color=" + opening * 100_000 + end, size) == []
+
+
+def read_in_python(text: str, size: int = 10**6) -> list[Any]:
+    """The arguments of calls that are written in Python."""
+    form = format_of_source("[func_name1(params_name1=params_value1)]")
+    parser, answer = AnswerParser(AnswerRules(form, FUNCTIONS)), CollectedAnswer()
+    for begin in range(0, len(text), size):
+        answer.add(parser.feed(text[begin : begin + size]))
+    answer.add(parser.finish())
+    calls = answer.message(deprecated=False).get("tool_calls", ())
+    return [json.loads(call["function"]["arguments"]) for call in calls]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("'a\"b'", 'a"b'),
+        ('"a\nb"', "a\nb"),
+        (r'"\d \n"', "\\d \n"),
+        ("(1, -2.5)", [1, -2.5]),
+        ("[\n1,\n2]", [1, 2]),
+        ("{'a': [True, false, None, null]}", {"a": [True, False, None, None]}),
+        ("'),('", "),("),
+    ],
+)
+def test_values_in_python(written: str, value: Any) -> None:
+    assert read_in_python(f"[paint(color={written}, n = 1)]") == [{"color": value, "n": 1}]
+
+
+@pytest.mark.parametrize("written", ["open('x')", "{1: 2}", "{'a'}", "1e999", "b'x'", "x", "1 +"])
+def test_what_is_no_value_in_python_is_content(written: str) -> None:
+    assert read_in_python(f"[paint(color={written})]") == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "value"),
+    [
+        ({"type": "string"}, "3", "3"),
+        ({"type": "integer"}, "3", 3),
+        ({"type": "number"}, " 3 ", 3),
+        ({"type": "boolean"}, "True", True),
+        ({"type": ["string", "null"]}, "null", None),
+        ({"type": ["string", "null"]}, "3", "3"),
+        ({"enum": ["1", "2"]}, "1", "1"),
+        ({"anyOf": [{"type": "integer"}, {"type": "string"}]}, "x", "x"),
+        ({"$ref": "#/$defs/s"}, "1", "1"),
+        ({"$ref": "#/$defs/loop"}, "1", 1),
+        ({"type": "array"}, "[1, {}]", [1, {}]),
+        ({"type": "array"}, "no list", "no list"),
+        ({}, "NaN", "NaN"),
+        ({}, "\ud800", "\ud800"),
+        (None, "[1", "[1"),
+    ],
+)
+def test_text_gets_the_type_of_the_schema(schema: Any, text: str, value: Any) -> None:
+    definitions = {"s": {"type": "string"}, "loop": {"$ref": "#/$defs/loop"}}
+    parameters = {"type": "object", "properties": {"a": schema}, "$defs": definitions}
+    if schema is None:
+        parameters = {"type": "object"}
+    assert json.loads(typed(text, {"name": "f", "parameters": parameters}, "a")) == value
 
 
 def test_an_unclosed_call_counts_and_what_follows_is_content() -> None:

@@ -58,7 +58,6 @@ class TaggedReader:
         self._rules = rules
         self._n_calls = 0
         self._is_full = False  # whether no further call counts
-        self._has_text = False  # whether there was content besides white space
 
     def parts(self) -> PartReader:
         """Reads the whole answer."""
@@ -112,20 +111,16 @@ class TaggedReader:
                 return mark
             if piece is None:
                 yield None
-            elif kind is Text:
-                self._source.forget()
+                continue
+            self._source.forget()
+            if kind is Text:
                 yield from self._text(piece)
             else:
-                self._source.forget()
                 yield kind(piece)
 
     def _text(self, piece: str) -> PartReader:
         """Content, without white space between calls."""
-        if piece.strip():
-            self._has_text = True
-        elif self._n_calls:
-            return
-        if piece:
+        if piece and (piece.strip() or not self._n_calls):
             yield Text(piece)
 
     def _leading_calls(self, form: ToolFormat) -> PartReader:

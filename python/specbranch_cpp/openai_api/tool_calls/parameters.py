@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,12 @@ def python_value(text: str) -> Any:
     Raises:
         UnreadableError: the text is no literal, or JSON has no such value.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of escapes in strings that Python does not know
+        return _value_of(text)
+
+
+def _value_of(text: str) -> Any:
     for written in (text.strip(), text.strip().replace("\n", "\\n")):  # raw line breaks in strings
         try:
             return _evaluated(ast.parse(written, mode="eval").body)
