@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
-from specbranch_cpp.openai_api.answers.constraints import forced_calls, free_text, ruled_text
+from specbranch_cpp.openai_api.answers.constraints import (
+    calls_or_ruled_text,
+    forced_calls,
+    free_text,
+    ruled_text,
+)
 from specbranch_cpp.openai_api.keywords import (
     ChatKeywords,
     check_supported,
@@ -132,21 +137,23 @@ def _grammar(
 ) -> str | None:
     """The grammar of the answer. JSON and forced calls come after a thought.
 
-    The caller's own grammar stays as it is, because it may describe a thought itself.
+    A forced call follows the schemas of the functions, whatever the ``response_format`` is. With a
+    free choice and a ``response_format``, the answer has calls or is JSON of this format. The
+    caller's own grammar stays as it is, because it may describe a thought itself.
     """
     of_format = grammar_of_format(response_format)
     if grammar is not None and of_format is not None:
         raise InvalidArgument("grammar and response_format are given; give only one of them")
-    if (grammar is not None or of_format is not None) and tools.given:
-        name = "grammar" if of_format is None else "response_format"
+    if grammar is not None and tools.given:
         raise InvalidArgument(
-            f"{name} and tools are given; a text under a grammar cannot contain calls: give no "
+            "grammar and tools are given; a text under a grammar cannot contain calls: give no "
             "tools, or tool_choice='none'"
         )
+    shape = style.shape(opening, is_free=of_format is None and not tools.forced)
     if tools.forced:
-        return forced_calls(tools, style.form, style.shape(opening, is_free=False))
+        return forced_calls(tools, style.form, shape)
     if tools.given:
-        return free_text(tools, style.form, style.shape(opening, is_free=True))
-    if of_format is not None:
-        return ruled_text(of_format, style.shape(opening, is_free=False))
-    return grammar
+        if of_format is None:
+            return free_text(tools, style.form, shape)
+        return calls_or_ruled_text(tools, style.form, of_format, shape)
+    return grammar if of_format is None else ruled_text(of_format, shape)

@@ -13,6 +13,7 @@ from specbranch_cpp._grammar.json_schema import grammar_of
 from specbranch_cpp._grammar.rule_book import RuleBook
 from specbranch_cpp.openai_api.answers.constraints import (
     AnswerShape,
+    calls_or_ruled_text,
     forced_calls,
     free_text,
     ruled_text,
@@ -195,6 +196,20 @@ def test_a_thought_comes_before_a_forced_call() -> None:
     may = Gbnf(forced_calls(tools, form_of(family), THINKING))
     assert may.allows(family.one)
     assert may.allows(f"<think>no</think>{family.one}")
+
+
+@pytest.mark.parametrize("name", [n for n in WRITTEN if FAMILIES[n].two])
+def test_calls_or_json(name: str) -> None:
+    family = FAMILIES[name]
+    json = grammar_of({"enum": [7]}, "the schema")
+    shape = shape_of(family)
+    grammar = Gbnf(
+        calls_or_ruled_text(Tools(tuple(TOOLS), many=False), form_of(family), json, shape)
+    )
+    assert grammar.allows(without_end(family.one))
+    assert grammar.allows("<|channel|>final<|message|>7" if family.channels else "7")
+    assert not grammar.begins("x")
+    assert not grammar.begins("8")
 
 
 def test_a_mark_in_a_thought_begins_no_call() -> None:

@@ -249,6 +249,23 @@ def test_json_and_calls_come_after_the_thought(tmp_path: Path, is_open: bool) ->
             assert is_open <= ("reasoning_content" in message)
 
 
+def test_tools_beside_a_format(tmp_path: Path) -> None:
+    with make_engine(tmp_path, FAMILIES["hermes"].template) as engine:
+        kinds = set()
+        for seed in range(12):
+            options = {"seed": seed, "temperature": 1.5, "response_format": JSON}
+            choice = chat(engine, tools=TOOLS, **options)["choices"][0]
+            message = choice["message"]
+            if choice["finish_reason"] == "stop":
+                assert json.loads(message["content"])["a"] in {1, 2}
+            for called, arguments in calls_of(message):
+                jsonschema.validate(arguments, SCHEMAS[called])
+            kinds.add(choice["finish_reason"])
+        assert kinds >= {"stop", "tool_calls"}
+        forced = chat(engine, tools=TOOLS, tool_choice="required", response_format=JSON, seed=1)
+        assert forced["choices"][0]["message"]["content"] is None
+
+
 def test_thinking_that_is_off_leaves_no_thought(tmp_path: Path) -> None:
     with make_engine(tmp_path, SOFT) as engine:
         form = format_of(engine)

@@ -182,7 +182,6 @@ def test_combinations_that_make_no_sense(
     [
         ({"top_logprobs": 2}, "needs logprobs=True"),
         ({"max_tokens": 3, "max_completion_tokens": 3}, "give only one of them"),
-        ({"tools": [TOOL], "response_format": {"type": "json_object"}}, "cannot contain calls"),
         ({"grammar": "x", "response_format": {"type": "json_object"}}, "give only one of them"),
         ({"tools": [TOOL], "functions": [TOOL["function"]]}, "old name"),
         ({"chat_template_kwargs": 3}, "must be a mapping"),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from specbranch_cpp.openai_api.answers.thoughts import ThoughtMarks
     from specbranch_cpp.openai_api.tool_calls.tool_format import ToolFormat
 
-__all__ = ["AnswerShape", "forced_calls", "free_text", "ruled_text"]
+__all__ = ["AnswerShape", "calls_or_ruled_text", "forced_calls", "free_text", "ruled_text"]
 
 _SPACE = "[ \\t\\n]{0,4}"
 _ASSISTANT = literal_of(f"{START}assistant")
@@ -81,11 +81,24 @@ def ruled_text(grammar: str, shape: AnswerShape) -> str:
     if shape.is_plain:
         return grammar
     book = RuleBook()
-    rule = book.include(grammar)
-    if shape.channels:
-        final = f'{literal_of(CHANNEL + "final")} (" "? {literal_of(CONSTRAIN)} "json")?'
-        rule = book.add(f"{final} {literal_of(MESSAGE)} {rule}")
+    return book.grammar(shape.before(book, _ruled(grammar, shape, book)))
+
+
+def calls_or_ruled_text(tools: Tools, form: ToolFormat, grammar: str, shape: AnswerShape) -> str:
+    """The grammar of an answer with calls, or else with a text that follows another grammar."""
+    book = RuleBook()
+    calls = form.grammar(_freed(tools, any_arguments=False), book)
+    rule = book.add(f"{calls} | {_ruled(grammar, shape, book)}")
     return book.grammar(shape.before(book, rule))
+
+
+def _ruled(grammar: str, shape: AnswerShape, book: RuleBook) -> str:
+    """The rule of a text that follows another grammar, in its channel."""
+    rule = book.include(grammar)
+    if not shape.channels:
+        return rule
+    final = f'{literal_of(CHANNEL + "final")} (" "? {literal_of(CONSTRAIN)} "json")?'
+    return book.add(f"{final} {literal_of(MESSAGE)} {rule}")
 
 
 def forced_calls(tools: Tools, form: ToolFormat, shape: AnswerShape) -> str:
