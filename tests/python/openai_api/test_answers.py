@@ -84,12 +84,14 @@ def test_calls_of_every_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         asked = script(monkeypatch, engine, text.removesuffix("<|call|>"), family.tokens)
         answer = chat(engine, tools=TOOLS)["choices"][0]
         message, reason = streamed(engine, tools=TOOLS)
+        monkeypatch.undo()
+        for request in asked:  # llama.cpp takes the grammars
+            grammar = request.sampling.value.grammar
+            engine.generate([1], grammar=grammar, max_tokens=0).result()
     assert calls_of(answer["message"]) == (BOTH if family.two else [GET])
     assert (answer["finish_reason"], answer["message"]["content"]) == ("tool_calls", None)
     assert calls_of(message) == calls_of(answer["message"])
     assert (reason, message.get("content", "")) == ("tool_calls", "")
-    for request in asked:  # which llama.cpp takes
-        assert request.sampling.value.grammar is None or "root" in request.sampling.value.grammar
 
 
 def test_ids_are_the_models_own_where_it_writes_them(
@@ -233,20 +235,23 @@ SOFT = (
 @pytest.mark.parametrize("is_open", [False, True])
 def test_json_and_calls_come_after_the_thought(tmp_path: Path, is_open: bool) -> None:
     source = SOFT + ("<think>\n" if is_open else "")
-    with make_engine(tmp_path, source) as engine:
-        # Without it, a random model thinks without an end.
-        bias = {token: -100.0 for token in range(1, 257) if token not in (1 + ord("<"),)}
-        end = engine.tokenize("/think>", add_bos=False)
-        bias |= dict.fromkeys(end, 0.0)
-        options = {"temperature": 1.0, "logit_bias": bias, "max_tokens": 1500}
-        for seed in range(3):
+    with make_engine(tmp_path, source, (THINK.begin, THINK.end)) as engine:
+        # A random model would think without an end.
+        (end,) = engine.tokenize(THINK.end, add_bos=False, special=True)
+        options: dict[str, Any] = {"temperature": 1.0, "logit_bias": {end: 4.0}}
+        n_thoughts = 0
+        for seed in range(6):
             choice = chat(engine, response_format=JSON, seed=seed, **options)["choices"][0]
-            message = choice["message"]
-            if choice["finish_reason"] == "stop":
-                assert json.loads(message["content"])["a"] in {1, 2}
-            else:
-                assert message["content"] == ""
-            assert is_open <= ("reasoning_content" in message)
+            assert choice["finish_reason"] == "stop"
+            assert json.loads(choice["message"]["content"])["a"] in {1, 2}
+            n_thoughts += "reasoning_content" in choice["message"]
+            forced = {"tools": TOOLS, "tool_choice": "required", "seed": seed}
+            choice = chat(engine, **forced, **options)["choices"][0]
+            if choice["finish_reason"] != "length":  # a long name of a city
+                assert choice["message"]["content"] is None
+                ((called, arguments),) = calls_of(choice["message"])
+                jsonschema.validate(arguments, SCHEMAS[called])
+        assert n_thoughts > 0 or not is_open
 
 
 def test_tools_beside_a_format(tmp_path: Path) -> None:
@@ -425,3 +430,18 @@ def test_deprecated_functions_in_a_stream(tmp_path: Path, monkeypatch: pytest.Mo
     pieces = [delta["function_call"] for delta in deltas if "function_call" in delta]
     assert pieces[0] == {"name": "get", "arguments": ""}
     assert "".join(piece["arguments"] for piece in pieces) == '{"city": "Rome"}'
+
+
+def test_a_real_model_that_writes_calls_without_tags(real_models: Path) -> None:
+    """Qwen2.5-Coder knows the tags, but writes objects or blocks of code."""
+    weather = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    function = {"name": "get_weather", "description": "Weather of a city", "parameters": weather}
+    messages = [{"role": "user", "content": "What is the weather in Rome?"}]
+    tools = [{"type": "function", "function": function}]
+    with Engine(real_models / "qwen2.5-coder-0.5b-instruct-q8_0.gguf", n_ctx=1024) as engine:
+        answer: Any = engine.create_chat_completion(
+            messages, tools=tools, temperature=0.0, max_tokens=80
+        )
+    choice = answer["choices"][0]
+    assert choice["finish_reason"] == "tool_calls", choice
+    assert calls_of(choice["message"]) == [("get_weather", {"city": "Rome"})]
