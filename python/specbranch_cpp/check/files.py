@@ -12,6 +12,7 @@ from specbranch_cpp._llama import cpu_probe
 from specbranch_cpp._placement import outcome
 from specbranch_cpp._placement.planning import Side, plan
 from specbranch_cpp._support.words import message, readable
+from specbranch_cpp.check.answers import find_answers
 from specbranch_cpp.check.devices import memory_by_device
 from specbranch_cpp.check.report import AdapterReport, ModelReport, Report
 from specbranch_cpp.errors import ModelLoadError, SpecBranchError
@@ -57,6 +58,7 @@ def look_at_files(
         if draft is not None:
             report.draft = _model(files[1], sides[1], found.draft)
         _weigh(report, found, sides)
+        find_answers(report, target)
     if report.target is not None and report.draft is not None:
         _compare(report, report.target, report.draft)
     _find_gpus(report, machine)

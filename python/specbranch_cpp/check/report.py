@@ -273,6 +273,9 @@ class Report:
         target: the target's file. ``None``: the file could not be read.
         draft: the draft's file. ``None``: there is no draft, or the file could not be read.
         adapters: the LoRA adapters of the target.
+        tool_format: the format of tool calls that the chat template writes. ``None``: it is not
+            known, or there is no chat template.
+        reasoning: the begin of a thought. ``None``: the chat template mentions none.
         n_common: number of equal tokens in both vocabularies.
         memory_needed: bytes of both models on all devices.
         memory_available: bytes of main memory that this process can get.
@@ -295,6 +298,8 @@ class Report:
     target: ModelReport | None = None
     draft: ModelReport | None = None
     adapters: list[AdapterReport] = field(default_factory=list)
+    tool_format: str | None = None
+    reasoning: str | None = None
     n_common: int | None = None
     memory_needed: int | None = None
     memory_available: int | None = None

@@ -67,6 +67,9 @@ def _show_fit(console: Console, report: Report) -> None:
               ok=report.cpu == "runs")  # fmt: skip
     for gpu in report.gpus:
         _line(console, "GPU", gpu)
+    if report.tool_format is not None:
+        thoughts = f", thoughts after {report.reasoning}" if report.reasoning else ""
+        _line(console, "chat", f"tool calls in the format {report.tool_format}{thoughts}")
 
 
 def _adapter(adapter: AdapterReport) -> str:

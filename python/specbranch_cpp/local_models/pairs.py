@@ -14,7 +14,7 @@ from specbranch_cpp.simulation import Pair
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from specbranch_cpp.local_models.header import Header
+    from specbranch_cpp._support.gguf_header import Header
     from specbranch_cpp.local_models.reading import ReadModel
 
 __all__ = ["find_pairs", "usual_machine"]

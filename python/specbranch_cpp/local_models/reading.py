@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from gguf import LlamaFileType
 
+from specbranch_cpp._support.gguf_header import Header, HeaderError, read_header, step_bytes
 from specbranch_cpp._support.split_files import PartName
 from specbranch_cpp._support.words import message
 from specbranch_cpp.check.files import read_model
 from specbranch_cpp.errors import SpecBranchError
-from specbranch_cpp.local_models.header import Header, HeaderError, read_header, step_bytes
 from specbranch_cpp.local_models.report import LocalModel, OtherFile, UnusableFile
 
 if TYPE_CHECKING:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from specbranch_cpp.openai_api.answers.collected import AnswerDeltas, CollectedAnswer
+from specbranch_cpp.openai_api.answers.parser import AnswerParser
 from specbranch_cpp.openai_api.calls import Call
 from specbranch_cpp.openai_api.chat_requests import chat_request, joined_stops, rendered
 from specbranch_cpp.openai_api.logprobs import ChatStyle
-from specbranch_cpp.openai_api.tool_calls.stream_parser import ToolParser
 from specbranch_cpp.openai_api.types import ChatChunk, ChatCompletion
 
 if TYPE_CHECKING:
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 
     from specbranch_cpp._engine.text_engine import GenerateKeywords, TextEngine
     from specbranch_cpp.generation import Generation
+    from specbranch_cpp.openai_api.answers.parts import Part
     from specbranch_cpp.openai_api.keywords import ChatKeywords
-    from specbranch_cpp.openai_api.types import ChatDelta, ChatLogprobs, ToolCallDelta
+    from specbranch_cpp.openai_api.types import ChatDelta, ChatLogprobs
     from specbranch_cpp.results import Chunk
 
 __all__ = ["ChatCall", "chat_generation"]
@@ -29,33 +31,22 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
 
     def __init__(self, engine: TextEngine, given: ChatKeywords) -> None:
         request = chat_request(engine, given)
-        tools = request.tools
         self._marks = request.marks
-        self._deprecated = tools.deprecated
-        self._parser = None
-        if tools.given:
-            self._parser = ToolParser(request.form, tools.functions, many=tools.many)
+        self._deprecated = request.tools.deprecated
+        self._parser = AnswerParser(request.rules, channels=request.channels)
+        self._parser.feed(request.begun)
         self._style = ChatStyle(engine)
         super().__init__(engine, given, request.asked, "chatcmpl")
 
     def answer(self) -> ChatCompletion:
-        texts: list[str] = []
-        calls: list[ToolCallDelta] = []
+        collected = CollectedAnswer()
         entries, chunks = [], []
         for chunk in self._read():
-            for part in self._parts(chunk):
-                texts.append(part) if isinstance(part, str) else calls.append(part)
+            collected.add(self._parts(chunk))
             entries.append(self._entry(chunk))
             chunks.append(chunk)
         known = [entry for entry in entries if entry is not None]
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(texts)}
-        if calls:
-            message["content"] = message["content"] or None
-            message["tool_calls"] = [
-                {name: call[name] for name in ("id", "type", "function")} for call in calls
-            ]
-            if self._deprecated:
-                message["function_call"] = calls[0]["function"]
+        message = collected.message(deprecated=self._deprecated)
         choice = {
             "index": 0,
             "message": message,
@@ -65,9 +56,10 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
         return cast("ChatCompletion", self._whole("chat.completion", choice, chunks))
 
     def _chunks(self) -> Iterator[ChatChunk]:
+        written = AnswerDeltas(deprecated=self._deprecated)
         yield self._made({"role": "assistant"})
         for chunk in self._read():
-            deltas = [self._delta(part) for part in self._parts(chunk)]
+            deltas = written.deltas(self._parts(chunk))
             if chunk.finish_reason is not None:
                 for delta in deltas:
                     yield self._made(delta)
@@ -82,27 +74,15 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
                 yield self._made(delta, **fields)
                 fields = {}
 
-    def _parts(self, chunk: Chunk) -> Iterator[str | ToolCallDelta]:
-        """The content and the complete tool calls of a chunk."""
-        if self._parser is None:
-            if chunk.text:
-                yield chunk.text
-            return
+    def _parts(self, chunk: Chunk) -> list[Part]:
+        """The parts of the answer that are certain after a chunk."""
         mark = "" if chunk.token is None else self._marks.get(chunk.token, "")
-        yield from self._parser.feed(chunk.text + mark)
-        if chunk.finish_reason is not None:
-            yield from self._parser.finish()
-
-    def _delta(self, part: str | ToolCallDelta) -> ChatDelta:
-        if isinstance(part, str):
-            return {"content": part}
-        delta: ChatDelta = {"tool_calls": [part]}
-        if self._deprecated and part["index"] == 0:
-            delta["function_call"] = part["function"]
-        return delta
+        parts = self._parser.feed(chunk.text + mark)
+        return parts if chunk.finish_reason is None else [*parts, *self._parser.finish()]
 
     def _reason(self, chunk: Chunk) -> str | None:
-        called = self._parser is not None and self._parser.n_calls > 0
+        """``tool_calls`` if every call that has begun is complete."""
+        called = self._parser.n_complete > 0 and self._parser.n_broken == 0
         return "tool_calls" if called and chunk.finish_reason == "stop" else chunk.finish_reason
 
     def _made(

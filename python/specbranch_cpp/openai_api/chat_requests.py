@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp._grammar.json_schema import grammar_of
-from specbranch_cpp._grammar.rules import either
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.openai_api.answers.constraints import (
+    calls_or_ruled_text,
+    forced_calls,
+    free_text,
+    ruled_text,
+)
 from specbranch_cpp.openai_api.keywords import (
     ChatKeywords,
     check_supported,
@@ -21,13 +25,12 @@ from specbranch_cpp.openai_api.messages import plain_messages
 from specbranch_cpp.openai_api.prompts import format_of
 from specbranch_cpp.openai_api.response_format import chosen_grammar
 from specbranch_cpp.openai_api.tool_calls.declarations import Tools, tools_of
-from specbranch_cpp.openai_api.tool_calls.formats import FormatHermes, format_of_template
-from specbranch_cpp.openai_api.vocabulary import piece_of
 
 if TYPE_CHECKING:
     from specbranch_cpp._engine.request import TextRequest
     from specbranch_cpp._engine.text_engine import TextEngine
-    from specbranch_cpp.openai_api.tool_calls.formats import ToolFormat
+    from specbranch_cpp.openai_api.answers.style import AnswerStyle, Opening
+    from specbranch_cpp.openai_api.answers.tagged import AnswerRules
 
 __all__ = ["ChatRequest", "chat_request", "rendered"]
 
@@ -39,14 +42,18 @@ class ChatRequest:
     Attributes:
         asked: the request for the engine.
         tools: the functions that the model may call.
-        form: the format of tool calls.
-        marks: tokens without text that begin a call, and their names.
+        rules: how to read the answer.
+        channels: whether the answer has the channels of gpt-oss.
+        marks: tokens without text that mean something in the answer, and their names.
+        begun: the begin of the answer that is in the prompt.
     """
 
     asked: TextRequest
     tools: Tools
-    form: ToolFormat
+    rules: AnswerRules
+    channels: bool
     marks: dict[int, str]
+    begun: str
 
 
 def chat_request(engine: TextEngine, given: ChatKeywords) -> ChatRequest:
@@ -66,19 +73,25 @@ def chat_request(engine: TextEngine, given: ChatKeywords) -> ChatRequest:
         [*tools.given],
         continued=checked.flag("continue_final_message", given.continue_final_message),
     )
-    template = format_of(engine).template(has_tools=bool(tools.given))
-    form = format_of_template(template.source) if template.reads_tools else FormatHermes()
+    style = format_of(engine).style(has_tools=bool(tools.given))
+    opening = style.opening(engine, prompt)
     asked = text_request(
         engine,
         given,
         prompt,
         max_tokens=max_tokens,
         logprobs=logprobs,
-        grammar=_grammar(given, tools, form),
+        grammar=_grammar(given, tools, style, opening),
         stop=joined_stops(given.stop, stops),
     )
-    marks = _marks(engine, form) if tools.given else {}
-    return ChatRequest(asked, tools, form, marks)
+    return ChatRequest(
+        asked,
+        tools,
+        style.rules(tools, opening),
+        style.channels,
+        style.marks(engine, has_tools=bool(tools.given)),
+        opening.text,
+    )
 
 
 def _max_tokens(given: ChatKeywords) -> int | None:
@@ -142,43 +155,25 @@ def joined_stops(stop: Any, more: list[str]) -> list[str]:
     return [*(one.decode() for one in checked.stop_strings(stop)), *more]
 
 
-def _grammar(given: ChatKeywords, tools: Tools, form: ToolFormat) -> str | None:
-    """The grammar of the answer.
+def _grammar(given: ChatKeywords, tools: Tools, style: AnswerStyle, opening: Opening) -> str | None:
+    """The grammar of the answer. JSON and forced calls come after a thought.
 
     A forced call follows the schemas of the functions, whatever the ``response_format`` is. With a
-    free choice and a ``response_format``, the answer is a call or JSON of this format.
+    free choice and a ``response_format``, the answer has calls or is JSON of this format. The
+    caller's own grammar stays as it is, because it may describe a thought itself.
     """
     if given.grammar is not None and tools.given:
         raise InvalidArgument(
             "grammar and tools are given; a text under a grammar cannot contain calls: give no "
             "tools, or tool_choice='none'"
         )
-    ruled = chosen_grammar(given.grammar, given.response_format)
+    own = chosen_grammar(given.grammar, given.response_format)
+    of_format = own if given.grammar is None else None
+    shape = style.shape(opening, is_free=of_format is None and not tools.forced)
     if tools.forced:
-        return form.grammar(tools)
-    if ruled is None or not tools.given:
-        return ruled
-    return either([form.grammar(_free(tools)), ruled])
-
-
-def _free(tools: Tools) -> Tools:
-    """The same tools for a free choice: any object stands for a schema without a grammar."""
-    given = []
-    for tool in tools.given:
-        function = tool["function"]
-        try:
-            if function.get("parameters"):
-                grammar_of(function["parameters"], f"the schema of {function['name']!r}")
-        except InvalidArgument:
-            function = {**function, "parameters": {"type": "object"}}
-        given.append({**tool, "function": {**function, "strict": False}})
-    return Tools(tuple(given), tuple(tools.functions), tools.many, tools.deprecated)
-
-
-def _marks(engine: TextEngine, form: ToolFormat) -> dict[int, str]:
-    marks = {}
-    for name in (*form.markers, *form.inner):
-        tokens = engine.tokenize(name, add_bos=False, special=True)
-        if len(tokens) == 1 and not piece_of(engine, tokens[0]):
-            marks[tokens[0]] = name
-    return marks
+        return forced_calls(tools, style.form, shape)
+    if tools.given:
+        if of_format is None:
+            return free_text(tools, style.form, shape)
+        return calls_or_ruled_text(tools, style.form, of_format, shape)
+    return own if of_format is None else ruled_text(of_format, shape)

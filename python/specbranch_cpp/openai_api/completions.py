@@ -51,7 +51,7 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
         if is_scored:
             prompt, self._n_hidden = _scored(engine, prompt)
             n_top = checked.integer("logprobs", given.logprobs, 0, engine.vocab_size)
-            self._scores = PromptScores(engine, prompt, n_top)
+            self._scores = PromptScores(engine, prompt, n_top, given.lora)
         asked = text_request(
             engine,
             given,

@@ -290,8 +290,9 @@ class OpenAICalls(TextEngine):
                 system message describes them.
             tool_choice: ``"none"``, ``"auto"`` (same as ``None``), ``"required"``, or ``{"type":
                 "function", "function": {"name": ...}}``. The last two values constrain the answer
-                with a grammar from the functions' schemas. With a free choice and a
-                ``response_format``, the answer is a call or JSON of this format.
+                with a grammar from the functions' schemas. With ``"auto"`` the grammar begins where
+                the model begins a call; with a ``response_format`` too, the answer has calls or is
+                JSON of this format.
             response_format: ``{"type": "json_object"}``, or ``{"type": "json_schema",
                 "json_schema": {"schema": ...}}``: the answer is JSON of this form, unless
                 ``max_tokens`` ends it early. For the supported parts of a schema see
@@ -311,7 +312,7 @@ class OpenAICalls(TextEngine):
 
         Returns:
             The answer, or with ``stream`` an iterator of its pieces: see `openai_api.types`. A tool
-            call comes in one piece.
+            call comes argument by argument. Thoughts are in ``reasoning_content``.
 
         Raises:
             InvalidArgument: or another error of `generate`. The call itself raises these errors;

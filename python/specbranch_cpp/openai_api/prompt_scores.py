@@ -14,6 +14,7 @@ from specbranch_cpp.results import TokenLogprobs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from specbranch_cpp._engine.adapters import LoraChoice
     from specbranch_cpp._engine.text_engine import TextEngine
     from specbranch_cpp.generation import Generation
 
@@ -33,15 +34,23 @@ class PromptScores:
         engine: the engine.
         tokens: the tokens of the prompt.
         n_top: number of alternatives of each token.
+        lora: the adapters of the target: see `Engine.generate`.
 
     Attributes:
         tokens: the tokens of the prompt.
     """
 
-    def __init__(self, engine: TextEngine, tokens: Sequence[int], n_top: int) -> None:
+    def __init__(
+        self,
+        engine: TextEngine,
+        tokens: Sequence[int],
+        n_top: int,
+        lora: LoraChoice | None = None,
+    ) -> None:
         self._engine = engine
         self.tokens = list(tokens)
         self._n_top = n_top
+        self._lora = lora
         self._ends = end_tokens(engine)
         self._lock = threading.Lock()
         self._running: Generation | None = None
@@ -88,6 +97,7 @@ class PromptScores:
             logprobs=n_top,
             trace=False,
             n_feature_layers=0,
+            lora=self._lora,
         )
         with self._lock:
             if self._cancelled:

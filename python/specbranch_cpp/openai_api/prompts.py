@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from specbranch_cpp._engine.request import check_length
 from specbranch_cpp._support import checked, logs
 from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.openai_api.answers.history import with_thoughts
+from specbranch_cpp.openai_api.answers.style import AnswerStyle, style_of
 from specbranch_cpp.openai_api.template_fitting import fitted, rendered_text
 from specbranch_cpp.openai_api.templates import CHATML, ChatTemplate
 from specbranch_cpp.openai_api.tool_calls.prompts import (
@@ -59,10 +61,25 @@ class ChatFormat:
         if own and _NAMED in metadata:
             self._with_tools = ChatTemplate(metadata[_NAMED], *names)
         self._turn_ends: dict[ChatTemplate, list[str]] = {}
+        self._styles = {each: style_of(engine, each) for each in (self._plain, self._with_tools)}
+        self._knows_calls = self._styles[self._with_tools].is_known
+        if not self._knows_calls:
+            logs.LOGGER.warning(
+                "%s has a chat template with tools, but the format of its calls is not known; "
+                "chats with tools describe a format in the prompt",
+                engine.model_paths[0],
+            )
 
     def template(self, *, has_tools: bool) -> ChatTemplate:
-        """The template for a call with or without tools."""
-        return self._with_tools if has_tools else self._plain
+        """The template for a call with or without tools.
+
+        If the format of calls is not known, the tools are text of the plain template.
+        """
+        return self._with_tools if has_tools and self._knows_calls else self._plain
+
+    def style(self, *, has_tools: bool) -> AnswerStyle:
+        """How the model writes its answers to calls with or without tools."""
+        return self._styles[self._with_tools if has_tools else self._plain]
 
     def prompt(
         self,
@@ -96,7 +113,12 @@ class ChatFormat:
         for text in _texts(messages):
             check_length(engine._core, len(checked.encoded("messages", text)))
         template = self.template(has_tools=bool(tools))
-        messages, tools = _as_template_wants(template, messages, tools)
+        messages = with_thoughts(template.source, messages)
+        if tools and not self._knows_calls:
+            as_text = with_tools_as_text(with_calls_as_text(messages), tools)
+            messages, tools = fitted(template, as_text), None
+        else:
+            messages, tools = _as_template_wants(template, messages, tools)
         # Each name is replaced by a mark of private-use characters, which no template changes. The
         # names come back after the text around them was tokenized.
         # The nonce has digits only, because templates may change the case of letters.
@@ -128,7 +150,12 @@ class ChatFormat:
         )
 
     def stops(self, engine: TextEngine, template: ChatTemplate) -> list[str]:
-        """The string that ends a turn, if the model has no end token for it."""
+        """The string that ends a turn, if the model has no end token for it.
+
+        gpt-oss ends every message by the same token, and an answer has several messages.
+        """
+        if self._styles[template].channels:
+            return []
         if template not in self._turn_ends:
             self._turn_ends[template] = _turn_end(engine, template)
         return self._turn_ends[template]

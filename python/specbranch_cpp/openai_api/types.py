@@ -21,6 +21,7 @@ __all__ = [
     "CompletionChunk",
     "CompletionLogprobs",
     "FunctionCall",
+    "FunctionCallDelta",
     "PromptTokensDetails",
     "SpeculationRecord",
     "SpeculationRound",
@@ -232,19 +233,40 @@ class ToolCall(TypedDict):
     function: FunctionCall
 
 
-class ToolCallDelta(ToolCall):
-    """A complete call in a stream. ``index`` counts the calls of the message."""
+class FunctionCallDelta(TypedDict, total=False):
+    """A piece of a call. Only the first piece has the ``name``."""
+
+    name: str
+    arguments: str
+
+
+class _ToolCallStart(TypedDict, total=False):
+    id: str
+    type: Literal["function"]
+
+
+class ToolCallDelta(_ToolCallStart):
+    """A piece of a call in a stream. ``index`` counts the calls of the message.
+
+    The first piece of a call has ``id``, ``type`` and the name. The pieces of ``arguments`` are
+    together the JSON text of an object.
+    """
 
     index: int
+    function: FunctionCallDelta
 
 
-class _ChatMessageCalls(TypedDict, total=False):
+class _ChatMessageRest(TypedDict, total=False):
+    reasoning_content: str
     tool_calls: list[ToolCall]
     function_call: FunctionCall
 
 
-class ChatMessage(_ChatMessageCalls):
-    """The answer. ``content`` is ``None`` if the answer has calls and no text."""
+class ChatMessage(_ChatMessageRest):
+    """The answer. ``content`` is ``None`` if the answer has calls and no text.
+
+    ``reasoning_content``: the thoughts, if there are any.
+    """
 
     role: Literal["assistant"]
     content: str | None
@@ -255,8 +277,9 @@ class ChatDelta(TypedDict, total=False):
 
     role: Literal["assistant"]
     content: str | None
+    reasoning_content: str
     tool_calls: list[ToolCallDelta]
-    function_call: FunctionCall
+    function_call: FunctionCallDelta
 
 
 class ChatChoice(TypedDict):

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.openai_api.prompts import format_of
+
 if TYPE_CHECKING:
     from specbranch_cpp.engine import Engine
 
 __all__ = ["ModelCard"]
+
+
+def _answers(engine: Engine) -> dict[str, str | None]:
+    """How the model writes tool calls and thoughts. ``None``: not known, or no chat template.
+
+    A wrong template is an error of the first chat.
+    """
+    tool_format = reasoning = None
+    if engine.chat_template is not None:
+        with contextlib.suppress(InvalidArgument):
+            style = format_of(engine).style(has_tools=True)
+            tool_format, reasoning = style.tool_format, style.reasoning
+    return {"tool_format": tool_format, "reasoning": reasoning}
 
 
 class ModelCard:
@@ -35,6 +52,7 @@ class ModelCard:
             "mode": engine.mode,
             "placement": None if placement is None else asdict(placement),
             "has_chat_template": engine.chat_template is not None,
+            **_answers(engine),
         }
 
     @property

@@ -16,12 +16,13 @@ import pytest
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from rich.console import Console
+from tests.python.support.scripted import script
 from typer.testing import CliRunner
 
 from specbranch_cpp import Engine
 from specbranch_cpp.cli import app
 from specbranch_cpp.cli.chat import slash_commands, turns
-from specbranch_cpp.cli.chat.command import converse
+from specbranch_cpp.cli.chat.command import ConsoleScreen, converse
 from specbranch_cpp.cli.chat.session import Chat
 from specbranch_cpp.cli.prefill import PrefillBar
 
@@ -37,6 +38,7 @@ class FakeScreen:
 
     def __init__(self, interrupt_after: int = -1) -> None:
         self.text = ""
+        self.thoughts = ""
         self.notes: list[str] = []
         self.errors: list[str] = []
         self.tables: list[GenerationStats] = []
@@ -48,6 +50,10 @@ class FakeScreen:
         self._left -= 1
         if self._left == 0:
             raise KeyboardInterrupt
+
+    def thought(self, text: str) -> None:
+        assert self.text == ""
+        self.thoughts += text
 
     def end(self, text: str) -> None:
         assert self.text.endswith(text)
@@ -86,6 +92,27 @@ def expected(engine: Engine, messages: list[dict[str, str]], **options: Any) -> 
     answer: Any = engine.create_chat_completion(messages, **(OPTIONS | options))
     text: str = answer["choices"][0]["message"]["content"]
     return text
+
+
+def test_thoughts_are_shown_and_not_repeated(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(monkeypatch, engine, "<think>\nwhy\n</think>\n\nbecause")
+    chat = Chat(engine, FakeScreen(), {**OPTIONS, "max_tokens": 60})
+    chat.say("hello")
+    assert (screen_of(chat).thoughts, screen_of(chat).text) == ("why", "because")
+    assert chat.messages[-1] == {"role": "assistant", "content": "because"}
+
+
+def test_the_console_separates_thoughts(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = ConsoleScreen()
+    for piece in ("why ", "[not] "):
+        screen.thought(piece)
+    screen.answer("because")
+    screen.end("because")
+    shown = capsys.readouterr()
+    assert shown.out == "because\n"
+    assert shown.err.startswith("why [not] \n")
 
 
 @pytest.mark.parametrize(

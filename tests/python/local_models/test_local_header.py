@@ -9,7 +9,7 @@ import pytest
 from tests.python.support.rewrite_gguf import with_holes, with_numbers
 from tests.python.support.tiny_gguf import write_tiny_gguf
 
-from specbranch_cpp.local_models.header import HeaderError, read_header, step_bytes
+from specbranch_cpp._support.gguf_header import HeaderError, read_header, step_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path

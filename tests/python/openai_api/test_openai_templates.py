@@ -177,7 +177,7 @@ def test_a_template_for_tools_is_used_with_tools(tmp_path: Path) -> None:
         tmp_path / "named.gguf",
         metadata={
             "tokenizer.chat_template": "plain",
-            "tokenizer.chat_template.tool_use": "{{ tools[0].function.name }}",
+            "tokenizer.chat_template.tool_use": "{{ tools[0].function.name }}{# <tool_call> #}",
         },
     )
     tools = [{"type": "function", "function": {"name": "look"}}]

@@ -1,4 +1,4 @@
-"""Calls of functions in a text that comes in pieces: every format, and what is no call."""
+"""Calls of functions in a text that comes in pieces, and what is no call."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from typing import Any
 import pytest
 from tests.python.support.tool_templates import SOURCES
 
-from specbranch_cpp.openai_api.tool_calls.formats import format_of_template
-from specbranch_cpp.openai_api.tool_calls.stream_parser import ToolParser
+from specbranch_cpp.openai_api.answers.collected import CollectedAnswer
+from specbranch_cpp.openai_api.answers.parser import AnswerParser
+from specbranch_cpp.openai_api.answers.parts import Text
+from specbranch_cpp.openai_api.answers.tagged import AnswerRules
+from specbranch_cpp.openai_api.tool_calls.choice import format_of_source
+from specbranch_cpp.openai_api.tool_calls.parameters import typed
 
 NAMES = ("paint", "wait", "stop")
+FUNCTIONS: dict[str, Any] = {name: {"name": name} for name in NAMES}
 WRITTEN = {
     "hermes": '<tool_call>\n{"name": "paint", "arguments": {"color": "red"}}\n</tool_call>',
     "llama": '{"name": "paint", "parameters": {"color": "red"}}',
@@ -20,15 +25,20 @@ WRITTEN = {
 }
 
 
+def parser_of(source: str, *, many: bool = True) -> AnswerParser:
+    return AnswerParser(AnswerRules(format_of_source(SOURCES[source]), FUNCTIONS, many))
+
+
 def parsed(source: str, text: str, size: int = 3, *, many: bool = True) -> tuple[str, list[Any]]:
     """Content and calls, from pieces of `size` characters."""
-    parser = ToolParser(format_of_template(SOURCES[source]), NAMES, many=many)
-    parts = [p for i in range(0, len(text), size) for p in parser.feed(text[i : i + size])]
-    parts += parser.finish()
-    calls = [part for part in parts if not isinstance(part, str)]
-    assert [call["index"] for call in calls] == list(range(len(calls)))
-    return "".join(part for part in parts if isinstance(part, str)), [
-        (call["function"]["name"], json.loads(call["function"]["arguments"])) for call in calls
+    parser, answer = parser_of(source, many=many), CollectedAnswer()
+    for begin in range(0, len(text), size):
+        answer.add(parser.feed(text[begin : begin + size]))
+    answer.add(parser.finish())
+    message = answer.message(deprecated=False)
+    return message["content"] or "", [
+        (call["function"]["name"], json.loads(call["function"]["arguments"]))
+        for call in message.get("tool_calls", ())
     ]
 
 
@@ -52,7 +62,9 @@ def test_calls_are_found_in_any_pieces(source: str, size: int) -> None:
         ("hermes", "{0}\n{0}"),
         ("hermes", "{0}{0}"),
         ("llama", "{0}; {0}"),
+        ("llama", "{0}\n{0}"),
         ("llama", "<|python_tag|>{0};{0}"),
+        ("hermes", '{{"name": "paint", "arguments": {{"color": "red"}}}}' * 2),
         ("mistral with arguments", "{0}{0}"),
         (
             "mistral",
@@ -70,6 +82,12 @@ def test_several_calls(source: str, text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 4, 1000])
+@pytest.mark.parametrize("rest", [" and", "; and", '; {"name": "fly"}', '\n{"name": "paint", "par'])
+def test_what_follows_a_call_without_marks_is_content(rest: str, size: int) -> None:
+    assert parsed("llama", WRITTEN["llama"] + rest, size) == (rest, [RED])
+
+
+@pytest.mark.parametrize("size", [1, 4, 1000])
 @pytest.mark.parametrize(
     ("source", "text"),
     [
@@ -77,9 +95,17 @@ def test_several_calls(source: str, text: str, size: int) -> None:
         ("hermes", '<tool_call>{"name": "paint", "arguments": {"color"</tool_call> x'),
         ("hermes", '<tool_call>{"name": "unknown", "arguments": {}}</tool_call>'),
         ("hermes", '<tool_call>{"name": "paint", "arguments": 3}</tool_call>'),
+        ("hermes", '<tool_call>{"name": "paint", "arguments": {"a": NaN}}</tool_call>'),
+        ("hermes", '<tool_call>{"name": "paint", "arguments": {"a": 1e999}}</tool_call>'),
+        ("hermes", '<tool_call>{"name": ["paint"]}</tool_call>'),
         ("hermes", "<tool_call>paint</tool_call>"),
         ("hermes", "<tool_call>"),
         ("hermes", "a < b, <tool, <tool_cal"),
+        ("hermes", '```json\n{"name": "paint"} and more\n```'),
+        ("hermes", '```json\n[{"name": "paint"}, 3]\n```'),
+        ("hermes", "```python\nprint({})\n```\n"),
+        ("hermes", '{"name": "Ann", "arguments": {}}'),
+        ("hermes", "{'name': 'paint'}"),
         ("llama", '{"a": 1} is an object'),
         ("llama", ' {"name": "paint", "parameters": {'),
         ("llama", "text " + WRITTEN["llama"]),
@@ -98,17 +124,94 @@ def test_line_breaks_in_strings_are_forgiven() -> None:
     assert parsed("hermes", text) == ("", [("paint", {"color": "a\nb"})])
 
 
+def test_a_lone_surrogate_can_be_sent() -> None:
+    text = '<tool_call>{"name": "paint", "arguments": {"\\udc00": "\\ud800"}}</tool_call>'
+    parser = parser_of("hermes")
+    (_, piece, _) = [*parser.feed(text), *parser.finish()]
+    assert piece.text.encode() == b'{"\\udc00": "\\ud800"}'  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("size", [997, 10**6])
+@pytest.mark.parametrize("opening", ["[", '{"a":', "(", '"', "-"])
+def test_values_without_an_end_are_content(opening: str, size: int) -> None:
+    text = '<tool_call>{"name": "paint", "arguments": {"color": ' + opening * 100_000
+    for end in ("", "]}", "}}</tool_call>"):
+        assert parsed("hermes", text + end, size)[1] == []
+    for end in ("", ")]", '")]'):
+        assert read_in_python("[paint(color=" + opening * 100_000 + end, size) == []
+
+
+def read_in_python(text: str, size: int = 10**6) -> list[Any]:
+    """The arguments of calls that are written in Python."""
+    form = format_of_source("[func_name1(params_name1=params_value1)]")
+    parser, answer = AnswerParser(AnswerRules(form, FUNCTIONS)), CollectedAnswer()
+    for begin in range(0, len(text), size):
+        answer.add(parser.feed(text[begin : begin + size]))
+    answer.add(parser.finish())
+    calls = answer.message(deprecated=False).get("tool_calls", ())
+    return [json.loads(call["function"]["arguments"]) for call in calls]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("'a\"b'", 'a"b'),
+        ('"a\nb"', "a\nb"),
+        (r'"\d \n"', "\\d \n"),
+        ("(1, -2.5)", [1, -2.5]),
+        ("[\n1,\n2]", [1, 2]),
+        ("{'a': [True, false, None, null]}", {"a": [True, False, None, None]}),
+        ("'),('", "),("),
+    ],
+)
+def test_values_in_python(written: str, value: Any) -> None:
+    assert read_in_python(f"[paint(color={written}, n = 1)]") == [{"color": value, "n": 1}]
+
+
+@pytest.mark.parametrize("written", ["open('x')", "{1: 2}", "{'a'}", "1e999", "b'x'", "x", "1 +"])
+def test_what_is_no_value_in_python_is_content(written: str) -> None:
+    assert read_in_python(f"[paint(color={written})]") == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "value"),
+    [
+        ({"type": "string"}, "3", "3"),
+        ({"type": "integer"}, "3", 3),
+        ({"type": "number"}, " 3 ", 3),
+        ({"type": "boolean"}, "True", True),
+        ({"type": ["string", "null"]}, "null", None),
+        ({"type": ["string", "null"]}, "3", "3"),
+        ({"enum": ["1", "2"]}, "1", "1"),
+        ({"anyOf": [{"type": "integer"}, {"type": "string"}]}, "x", "x"),
+        ({"$ref": "#/$defs/s"}, "1", "1"),
+        ({"$ref": "#/$defs/loop"}, "1", 1),
+        ({"type": "array"}, "[1, {}]", [1, {}]),
+        ({"type": "array"}, "no list", "no list"),
+        ({}, "NaN", "NaN"),
+        ({}, "\ud800", "\ud800"),
+        (None, "[1", "[1"),
+    ],
+)
+def test_text_gets_the_type_of_the_schema(schema: Any, text: str, value: Any) -> None:
+    definitions = {"s": {"type": "string"}, "loop": {"$ref": "#/$defs/loop"}}
+    parameters = {"type": "object", "properties": {"a": schema}, "$defs": definitions}
+    if schema is None:
+        parameters = {"type": "object"}
+    assert json.loads(typed(text, {"name": "f", "parameters": parameters}, "a")) == value
+
+
 def test_an_unclosed_call_counts_and_what_follows_is_content() -> None:
     written = WRITTEN["hermes"]
     assert parsed("hermes", written.removesuffix("\n</tool_call>")) == ("", [RED])
     assert parsed("hermes", f"{written} and then") == (" and then", [RED])
 
 
-def test_content_flows_until_a_marker_may_begin() -> None:
-    parser = ToolParser(format_of_template(SOURCES["hermes"]), NAMES, many=True)
-    assert [*parser.feed("I will <")] == ["I will"]
-    assert [*parser.feed("b>")] == [" <b>"]
-    assert [*parser.feed("<tool_call>")] == []
+def test_content_flows_until_a_mark_may_begin() -> None:
+    parser = parser_of("hermes")
+    assert parser.feed("I will <") == [Text("I will")]
+    assert parser.feed("b>") == [Text(" <b>")]
+    assert parser.feed("<tool_call>") == []
 
 
 @pytest.mark.parametrize("size", [1, 1000])

@@ -84,9 +84,13 @@ def test_a_stream_brings_calls_as_deltas(tooled: Engine) -> None:
     assert chunks[0]["delta"] == {"role": "assistant"}
     assert chunks[-1]["delta"] == {}
     assert chunks[-1]["finish_reason"] == "tool_calls"
-    (delta,) = [chunk["delta"] for chunk in chunks[1:-1]]
-    assert delta["tool_calls"][0]["index"] == 0
-    assert delta["tool_calls"][0]["function"] == message["tool_calls"][0]["function"]
+    pieces = [piece for chunk in chunks[1:-1] for piece in chunk["delta"]["tool_calls"]]
+    assert {piece["index"] for piece in pieces} == {0}
+    assert [piece["id"] for piece in pieces if "id" in piece] == [pieces[0]["id"]]
+    (call,) = message["tool_calls"]
+    assert pieces[0]["function"] == {"name": call["function"]["name"], "arguments": ""}
+    arguments = "".join(piece["function"]["arguments"] for piece in pieces)
+    assert arguments == call["function"]["arguments"]
 
 
 def test_several_forced_calls_if_asked_for(tooled: Engine) -> None:

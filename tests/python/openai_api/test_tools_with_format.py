@@ -11,7 +11,7 @@ from tests.python.support.tiny_gguf import write_tiny_gguf
 from tests.python.support.tool_templates import SOURCES
 
 from specbranch_cpp import Engine
-from specbranch_cpp._grammar.rules import either
+from specbranch_cpp._grammar.rule_book import RuleBook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,11 +112,11 @@ def test_json_has_no_screen_of_blanks_and_no_half_characters(engine: Engine) -> 
 def test_grammars_with_the_same_names_do_not_mix(engine: Engine) -> None:
     one = 'root ::= "a" other\nother ::= [0-9]{2}\n'
     two = 'root ::= "b" other\nother ::= "other"\n'
+    book = RuleBook()
+    grammar = book.grammar(f"{book.include(one)} | {book.include(two)}")
     seen = set()
     for seed in range(12):
-        done = engine.complete(
-            "x", grammar=either([one, two]), seed=seed, temperature=3.0, max_tokens=12
-        )
+        done = engine.complete("x", grammar=grammar, seed=seed, temperature=3.0, max_tokens=12)
         assert done.text == "bother" or (done.text[0] == "a" and done.text[1:].isdigit())
         seen.add(done.text[0])
     assert seen == {"a", "b"}

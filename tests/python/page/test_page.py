@@ -42,6 +42,21 @@ def test_a_prompt_is_typed_and_tokens_arrive_one_after_another(
     assert (sent["mode"], sent["seed"], sent["max_tokens"]) == ("auto", 1, 256)
 
 
+def test_thoughts_come_before_the_answer_and_are_not_sent_back(
+    open_view: OpenView, stand_in: StandIn
+) -> None:
+    stand_in.script = Script(n_thoughts=1)
+    view = open_view()
+    view.send("go")
+    view.wait_over()
+    thought, _, answer = view.text().partition("\n\n")
+    assert thought
+    assert thought + answer == TEXT
+    view.send("go on")
+    view.wait_over()
+    assert stand_in.requests[-1]["messages"][1] == {"role": "assistant", "content": answer}
+
+
 def test_tokens_are_marked_by_origin_and_rolled_back_ones_fade(open_view: OpenView) -> None:
     view = open_view()
     view.send("go")

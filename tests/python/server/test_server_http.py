@@ -40,6 +40,8 @@ def test_models(server: Running) -> None:
         "mode": "auto",
         "placement": None,
         "has_chat_template": False,
+        "tool_format": None,
+        "reasoning": None,
     }
     assert server.client.get("/v1/models/fake").json() == entry
     assert told(server.client.get("/v1/models/no/such"), 404, "model_not_found")["param"] == "model"

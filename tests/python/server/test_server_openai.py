@@ -60,6 +60,7 @@ def test_models(client: openai.OpenAI, models: Engine) -> None:
     meta = (model.model_extra or {})["meta"]
     assert (meta["n_ctx"], meta["n_vocab"]) == (models.n_ctx, models.vocab_size)
     assert meta["has_chat_template"] is True
+    assert (meta["tool_format"], meta["reasoning"]) == ("hermes", None)
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("gpt-9")
 

@@ -243,8 +243,8 @@ def test_switches_of_thoughts_reach_the_template(fields: Any, variables: Any) ->
 ASKING: dict[str, Any] = {
     "num_return_sequences": 2, "num_beams": 4, "use_beam_search": True, "length_penalty": 2.0,
     "do_sample": False, "sampler_order": [1], "sampler_priority": ["x"],
-    "sampler_seq": "kt", "temperature_last": True, 
-    "penalize_nl": False, "tfs": 0.5, 
+    "sampler_seq": "kt", "temperature_last": True,
+    "penalize_nl": False, "tfs": 0.5,
     "dynamic_temperature": True,
     "penalty_alpha": 0.5, "no_repeat_ngram_size": 2,
     "encoder_repetition_penalty": 1.1, "guidance_scale": 2, "cfg_scale": 2, "negative_prompt": "x",
@@ -267,7 +267,7 @@ ASKING: dict[str, Any] = {
 }  # fmt: skip
 NEUTRAL: dict[str, Any] = {
     "num_return_sequences": 1, "num_beams": 1, "use_beam_search": False, "length_penalty": 1.0,
-    "do_sample": True, "temperature_last": False, 
+    "do_sample": True, "temperature_last": False,
     "penalize_nl": True, "tfs": 1,
     "dynamic_temperature": False,
     "penalty_alpha": 0, "no_repeat_ngram_size": 0,

@@ -93,6 +93,7 @@ class Script:
     delay_s: float = 0.0  # before each chunk
     key: str | None = None
     has_chat_template: bool = True
+    n_thoughts: int = 0  # chunks at the beginning with thoughts
     draft: bool = True
     busy: int = 0  # so many requests are refused
     break_after: int | None = None  # chunks until the connection breaks
@@ -134,8 +135,11 @@ class StandIn:
         words = self.script.words
         if plain and self.script.words_of_plain is not None:
             words = self.script.words_of_plain
+        n_thoughts = self.script.n_thoughts
         for record in speculation(words, plain=plain):
-            yield _chunk("".join(token["text"] for token in record["tokens"]), chat, record)
+            text = "".join(token["text"] for token in record["tokens"])
+            yield _chunk(text, chat, record, is_thought=n_thoughts > 0)
+            n_thoughts -= 1
         n, ms = len(words), len(words) * (1.0 if plain else 0.5)
         stats = {
             "n_generated": n,
@@ -154,8 +158,9 @@ class StandIn:
         yield {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": n}}
 
 
-def _chunk(text: str, chat: bool, record: dict[str, Any]) -> Chunk:
-    said = {"delta": {"content": text}} if chat else {"text": text}
+def _chunk(text: str, chat: bool, record: dict[str, Any], *, is_thought: bool = False) -> Chunk:
+    name = "reasoning_content" if is_thought else "content"
+    said = {"delta": {name: text}} if chat else {"text": text}
     return {"choices": [{"index": 0, "finish_reason": None, **said}], "speculation": record}
 
 

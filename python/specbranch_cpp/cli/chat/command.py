@@ -197,8 +197,16 @@ class ConsoleScreen:
     def __init__(self) -> None:
         self._notes = render.stderr()
         self._bar: PrefillBar | None = None
+        self._thinks = False
+
+    def thought(self, text: str) -> None:
+        self._thinks = True
+        self._notes.print(text, style="dim italic", soft_wrap=True, markup=False, end="")
 
     def answer(self, text: str) -> None:
+        if self._thinks:
+            self._thinks = False
+            self._notes.print("\n")
         sys.stdout.write(text)
         sys.stdout.flush()
 

@@ -20,6 +20,9 @@ class Screen(Protocol):
     def answer(self, text: str) -> None:
         """Shows a piece of the model's text at once."""
 
+    def thought(self, text: str) -> None:
+        """Shows a piece of the model's thoughts, which come before its text."""
+
     def end(self, text: str) -> None:
         """Ends an answer. ``text`` is the whole answer."""
 
@@ -142,6 +145,8 @@ class Chat:
                 for chunk in stream:
                     self.screen.waiting_ended()
                     for choice in chunk["choices"]:
+                        if thought := choice["delta"].get("reasoning_content"):
+                            self.screen.thought(thought)
                         piece = choice["delta"].get("content") or ""
                         if piece:
                             text += piece

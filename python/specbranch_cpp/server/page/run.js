@@ -39,6 +39,9 @@ export class Run {
     /** @type {Status} */
     this.status = "waiting";
     this.text = "";
+    /** The text without thoughts. */
+    this.answer = "";
+    this.hasThought = false;
     /** @type {Token[]} */
     this.tokens = [];
     /** @type {Round[]} */
@@ -72,7 +75,7 @@ export class Run {
   accept(chunk) {
     this.status = "running";
     const choice = chunk.choices?.[0];
-    const text = choice?.delta?.content ?? choice?.text ?? "";
+    const text = this.#textOf(choice);
     this.finishReason = choice?.finish_reason ?? this.finishReason;
     this.timings = chunk.timings ?? this.timings;
     const speculation = chunk.speculation ?? {};
@@ -81,6 +84,16 @@ export class Run {
     for (const span of /** @type {Span[]} */ (speculation.spans ?? [])) this.spans[span.side].push(span);
     for (const round of speculation.rounds ?? []) this.#addRound(round);
     this.#judge();
+  }
+
+  /** The text of a chunk: thoughts, an empty line, the answer. @param {any} choice */
+  #textOf(choice) {
+    const thought = choice?.delta?.reasoning_content ?? "";
+    const answer = choice?.delta?.content ?? choice?.text ?? "";
+    this.hasThought ||= thought !== "";
+    const gap = this.hasThought && answer && !this.answer ? "\n\n" : "";
+    this.answer += answer;
+    return thought + gap + answer;
   }
 
   /**

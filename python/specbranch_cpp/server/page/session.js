@@ -75,7 +75,7 @@ export class Session {
       const answer = turn.list.find((run) => run.text !== "");
       if (!answer) continue;
       messages.push({ role: "user", content: turn.prompt });
-      messages.push({ role: "assistant", content: answer.text });
+      messages.push({ role: "assistant", content: answer.answer });
     }
     return [...messages, { role: "user", content: prompt }];
   }

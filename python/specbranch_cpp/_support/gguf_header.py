@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
     from typing import BinaryIO
 
@@ -59,12 +59,14 @@ class Header:
         vocabulary: a digest of the tokenizer; equal digests mean equal tokenizers. Empty: the file
             has no tokenizer.
         sample: the texts of every 64th token, in the order of the ids.
+        found: those of the wanted texts that are tokens.
     """
 
     values: dict[str, Any]
     tensors: dict[str, int]
     vocabulary: str
     sample: tuple[bytes, ...]
+    found: frozenset[str] = frozenset()
 
     @property
     def architecture(self) -> str:
@@ -98,15 +100,19 @@ _KINDS = {
 _KINDS_BY_ARCHITECTURE = {"clip": "multimodal projector", "controlvector": "control vector"}
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, wanted: Collection[str] = ()) -> Header:
     """Reads the header of a file.
+
+    Args:
+        path: the file.
+        wanted: texts of tokens to look for.
 
     Raises:
         HeaderError: the header is damaged.
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        return _Walk(file).header()
+        return _Walk(file).header(wanted)
 
 
 def step_bytes(headers: Iterable[Header]) -> int:
@@ -143,7 +149,7 @@ class _Walk:
         self._data = bytearray()
         self._at = 0
 
-    def header(self) -> Header:
+    def header(self, wanted: Collection[str]) -> Header:
         if self._take(4) != _MAGIC:
             raise HeaderError("this is not a GGUF file")
         version = self._number("I")
@@ -153,6 +159,7 @@ class _Walk:
         values: dict[str, Any] = {}
         digest = hashlib.sha256()
         sample: tuple[bytes, ...] = ()
+        found: frozenset[str] = frozenset()
         known = False
         for _ in range(n_keys):
             start = self._at
@@ -160,6 +167,7 @@ class _Walk:
             kind = self._number("I")
             if key == "tokenizer.ggml.tokens" and kind == _ARRAY:
                 sample = self._tokens()
+                found = frozenset(text for text in wanted if self._has_text(text, start))
             else:
                 value = self._value(kind)
                 if value is not None:
@@ -167,9 +175,13 @@ class _Walk:
             if key.startswith("tokenizer.ggml."):
                 digest.update(self._data[start : self._at])
                 known = True
-        return Header(
-            values, self._tensors(n_tensors, values), digest.hexdigest() if known else "", sample
-        )
+        tensors = self._tensors(n_tensors, values)
+        return Header(values, tensors, digest.hexdigest() if known else "", sample, found)
+
+    def _has_text(self, text: str, start: int) -> bool:
+        """Whether a text, behind its length, is between this place and the current place."""
+        data = text.encode()
+        return self._data.find(_SIZE.pack(len(data)) + data, start, self._at) >= 0
 
     def _tensors(self, n_tensors: int, values: dict[str, Any]) -> dict[str, int]:
         """The bytes of each tensor: up to the next tensor, with at most 31 bytes of padding."""

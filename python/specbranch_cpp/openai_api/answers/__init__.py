@@ -1,0 +1,1 @@
+"""What an answer consists of: thoughts, content and tool calls."""

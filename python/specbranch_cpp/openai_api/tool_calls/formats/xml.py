@@ -1,0 +1,198 @@
+"""Families that write each argument between marks: Qwen3-Coder, GLM-4.5, MiniMax-M2."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from specbranch_cpp._grammar.regex import literal_of
+from specbranch_cpp.openai_api.tool_calls.incoming_text import Reader, UnreadableError
+from specbranch_cpp.openai_api.tool_calls.parameters import (
+    Value,
+    parameters_of,
+    typed,
+    value_rule,
+)
+from specbranch_cpp.openai_api.tool_calls.tool_format import (
+    Argument,
+    CallReader,
+    End,
+    Functions,
+    Start,
+    ToolFormat,
+    call_list,
+    many_of,
+)
+
+if TYPE_CHECKING:
+    from specbranch_cpp._grammar.rule_book import RuleBook
+    from specbranch_cpp.openai_api.tool_calls.declarations import Tools
+    from specbranch_cpp.openai_api.tool_calls.incoming_text import IncomingText
+
+__all__ = ["FormatGlm", "FormatMiniMax", "FormatQwenCoder"]
+
+_NAME = r"[^\s<>{}\"]*"
+
+
+class _Tagged(ToolFormat):
+    """The grammar of calls whose arguments are between marks.
+
+    Attributes:
+        call: the text before and after the name, and after the arguments.
+        argument: the text before and after the name of an argument, and after its value.
+    """
+
+    call: tuple[str, str, str]
+    argument: tuple[str, str, str]
+    closed: str  # after all calls
+    between: str  # between two calls
+
+    def body(self, tools: Tools, book: RuleBook, *, many: bool) -> str:
+        before, behind, end = self.call
+        ways = []
+        for name, (schema, where, strict) in zip(tools.forced, tools.schemas(), strict=True):
+            known = parameters_of(schema)
+            if known is None:  # any names
+                one = self._argument(book, r"[a-zA-Z0-9_.-]+", Value({}, "", False))
+                inside = f"{book.add(one)}*"
+            else:
+                required = schema.get("required") or ()
+                inside = " ".join(
+                    book.add(
+                        self._argument(
+                            book,
+                            literal_of(each),
+                            Value(one, f"{where}['properties'][{each!r}]", strict),
+                        )
+                    )
+                    + ("" if each in required else "?")
+                    for each, one in known.items()
+                )
+            ways.append(f"{literal_of(before + name + behind)} {inside} {literal_of(end)}")
+        one = book.add(" | ".join(ways))
+        between = literal_of(self.between)
+        return f"{many_of(one, between, many=many)} {literal_of(self.closed)}"
+
+    def _argument(self, book: RuleBook, name: str, value: Value) -> str:
+        before, behind, end = self.argument
+        return f"{literal_of(before)} {name} {literal_of(behind)} {value_rule(book, value, end)}"
+
+
+class FormatQwenCoder(_Tagged):
+    """``<tool_call><function=f><parameter=a>...``: Qwen3-Coder, Qwen3.5.
+
+    The model may leave out ``<tool_call>``. Qwen3-Coder puts line breaks around each value.
+    """
+
+    name = "qwen3-coder"
+    marks = ("<tool_call>", "<function=")
+    opening = "<tool_call>"
+    call = ("\n<function=", ">\n", "</function>\n")
+    argument = ("<parameter=", ">\n", "\n</parameter>\n")
+    between = "</tool_call>\n<tool_call>"
+    closed = "</tool_call>"
+
+    def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:
+        if mark == "<tool_call>":
+            yield from source.space()
+            if (yield from source.peek()) in "{[":  # the format of the models before
+                yield from call_list(source)
+                yield from source.closing("</tool_call>")
+                return
+            yield from source.word("<function=")
+        while True:
+            yield from self._function(source, functions)
+            if not (yield from source.closing("<function=")):
+                break
+        yield from source.closing("</tool_call>")
+
+    def _function(self, source: IncomingText, functions: Functions) -> CallReader:
+        called = (yield from source.until(">", within=_NAME)).strip()
+        if not called:
+            raise UnreadableError
+        yield Start(called)
+        while True:
+            yield from source.space()
+            if (yield from source.accepts("</function>")):
+                yield End()
+                return
+            yield from source.word("<parameter=")
+            key = yield from source.until(">", within=_NAME)
+            value = yield from source.until("</parameter>")
+            value = value.removeprefix("\n").removesuffix("\n")
+            yield Argument(key, typed(value, functions.get(called), key))
+
+
+class FormatGlm(_Tagged):
+    """``<tool_call>f<arg_key>a</arg_key><arg_value>...</arg_value></tool_call>``: GLM-4.5."""
+
+    name = "glm4"
+    marks = ("<tool_call>",)
+    opening = "<tool_call>"
+    call = ("", "\n", "</tool_call>")
+    argument = ("<arg_key>", "</arg_key>\n<arg_value>", "</arg_value>\n")
+    between = "\n<tool_call>"
+    closed = ""
+    _NAME_END = re.compile(r"[^\s<>{}\"]*")
+
+    def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:  # noqa: ARG002
+        yield from source.space()
+        called = yield from self._called(source)
+        yield Start(called)
+        while True:
+            yield from source.space()
+            if (yield from source.accepts("</tool_call>")):
+                yield End()
+                return
+            yield from source.word("<arg_key>")
+            key = (yield from source.until("</arg_key>", within=r"[^<>]*")).strip()
+            yield from source.space()
+            yield from source.word("<arg_value>")
+            value = yield from source.until("</arg_value>")
+            yield Argument(key, typed(value, functions.get(called), key))
+
+    def _called(self, source: IncomingText) -> Reader[str]:
+        """The name, which may end at a line break or at a mark."""
+        while True:
+            found = self._NAME_END.match(source.text, source.at)
+            assert found is not None
+            if found.end() < len(source.text):
+                if not found.group():
+                    raise UnreadableError
+                source.at = found.end()
+                return found.group()
+            yield from source.wait()
+
+
+class FormatMiniMax(_Tagged):
+    """``<minimax:tool_call><invoke name="f"><parameter name="a">...``: MiniMax-M2."""
+
+    name = "minimax-m2"
+    marks = ("<minimax:tool_call>",)
+    opening = "<minimax:tool_call>"
+    call = ('\n<invoke name="', '">\n', "</invoke>")
+    argument = ('<parameter name="', '">', "</parameter>\n")
+    between = ""
+    closed = "\n</minimax:tool_call>"
+
+    def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:  # noqa: ARG002
+        yield from source.space()
+        yield from source.word('<invoke name="')
+        while True:
+            yield from self._invoke(source, functions)
+            if not (yield from source.closing('<invoke name="')):
+                break
+        yield from source.closing("</minimax:tool_call>")
+
+    def _invoke(self, source: IncomingText, functions: Functions) -> CallReader:
+        called = yield from source.until('">', within=_NAME)
+        yield Start(called)
+        while True:
+            yield from source.space()
+            if (yield from source.accepts("</invoke>")):
+                yield End()
+                return
+            yield from source.word('<parameter name="')
+            key = yield from source.until('">', within=_NAME)
+            value = yield from source.until("</parameter>")
+            yield Argument(key, typed(value, functions.get(called), key))

@@ -1,0 +1,263 @@
+"""A text that comes in pieces, for readers that are written as if all of it was there.
+
+A reader is a generator. It yields ``None`` where it needs more text. So its result cannot depend on
+the sizes of the pieces.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Generator, Sequence
+from typing import Any, NoReturn, TypeVar
+
+__all__ = ["CutError", "IncomingText", "Reader", "UnreadableError", "json_text"]
+
+T = TypeVar("T")
+Reader = Generator[None, None, T]
+"""A reader that returns a value."""
+
+_SPACE = re.compile(r"\s*")
+_IN_STRING = re.compile(r'["\\]')
+_OUTSIDE = re.compile(r'["{}\[\]]')
+_SCALAR = re.compile(r"[-+.0-9A-Za-z]*")
+
+
+class UnreadableError(Exception):
+    """The text is not of the expected form. The position of the source is at the fault."""
+
+
+class CutError(UnreadableError):
+    """The text ends too early."""
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+# Models write raw line breaks in strings. NaN is not JSON.
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse)
+
+
+class IncomingText:
+    """The text so far, and the position of the reader.
+
+    Attributes:
+        text: the text so far.
+        at: the position of the reader.
+        complete: whether no more text comes.
+        held: after `flow`: the white space before the mark, which it did not yield.
+    """
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.at = 0
+        self.complete = False
+        self.held = ""
+
+    def feed(self, piece: str) -> None:
+        """Adds a piece of the text."""
+        self.text += piece
+
+    def forget(self) -> None:
+        """Drops the text before the position. Older positions are then wrong."""
+        self.text, self.at = self.text[self.at :], 0
+
+    def wait(self) -> Reader[None]:
+        """Waits for more text.
+
+        Raises:
+            CutError: the text is complete.
+        """
+        if self.complete:
+            raise CutError
+        yield None
+
+    def space(self) -> Reader[None]:
+        """Skips white space. More of it may come, unless another character is there."""
+        while True:
+            found = _SPACE.match(self.text, self.at)
+            assert found is not None
+            self.at = found.end()
+            if self.at < len(self.text) or self.complete:
+                return
+            yield None
+
+    def peek(self) -> Reader[str]:
+        """The next character."""
+        while self.at >= len(self.text):
+            yield from self.wait()
+        return self.text[self.at]
+
+    def accepts(self, word: str) -> Reader[bool]:
+        """Whether the word comes next. If it does, it is read."""
+        while True:
+            have = self.text[self.at : self.at + len(word)]
+            if have == word:
+                self.at += len(word)
+                return True
+            if self.complete or not word.startswith(have):
+                return False
+            yield None
+
+    def word(self, word: str) -> Reader[None]:
+        """Reads a word that must come next.
+
+        Raises:
+            CutError: the text ends inside the word.
+            UnreadableError: something else comes.
+        """
+        if not (yield from self.accepts(word)):
+            raise CutError if word.startswith(self.text[self.at :]) else UnreadableError
+
+    def closing(self, word: str) -> Reader[bool]:
+        """Reads the end mark of something that is complete without it, or the begin of a cut mark.
+
+        Returns:
+            Whether the mark was there; otherwise the position is as before.
+        """
+        begin = self.at
+        yield from self.space()
+        if (yield from self.accepts(word)):
+            return True
+        if self.complete and word.startswith(self.text[self.at :]):
+            self.at = len(self.text)
+            return True
+        self.at = begin
+        return False
+
+    def until(self, mark: str, *, within: str | None = None) -> Reader[str]:
+        """The text before a mark; reads both.
+
+        Args:
+            mark: the mark.
+            within: a regular expression that the text, whole or in part, must match.
+
+        Raises:
+            UnreadableError: the text before the mark does not match ``within``.
+        """
+        begin = searched = self.at
+        while (end := self.text.find(mark, searched)) < 0:
+            if within is not None:
+                # The last characters may belong to the mark.
+                seen = self.text[begin : max(begin, len(self.text) - len(mark) + 1)]
+                if seen and not re.fullmatch(within, seen):
+                    raise UnreadableError
+            searched = max(begin, len(self.text) - len(mark) + 1)
+            yield from self.wait()
+        if within is not None and not re.fullmatch(within, self.text[begin:end]):
+            raise UnreadableError
+        self.at = end + len(mark)
+        return self.text[begin:end]
+
+    def flow(
+        self, marks: Sequence[str], *, trims: bool = False
+    ) -> Generator[str | None, None, str | None]:
+        """Yields the text before the first mark as it comes; returns the mark, which is read.
+
+        Args:
+            marks: the marks. No mark is a part of another mark.
+            trims: whether white space before a mark, and at the end, is not yielded but `held`.
+
+        Returns:
+            The mark. ``None``: the text is complete and has no further mark.
+        """
+        self.held = ""
+        while True:
+            found = [(i, -len(m), m) for m in marks if (i := self.text.find(m, self.at)) >= 0]
+            first, _, mark = min(found, default=(len(self.text), 0, ""))
+            end = first if mark or self.complete else first - self._begun(marks)
+            certain = end
+            if trims:
+                certain = self.at + len(self.text[self.at : end].rstrip())
+            if certain > self.at:
+                piece = self.text[self.at : certain]
+                self.at = certain
+                yield piece
+                continue  # the caller may have dropped text
+            if mark or self.complete:
+                self.held = self.text[self.at : end]
+                self.at = end + len(mark)
+                return mark or None
+            yield None
+
+    def json(self) -> Reader[Any]:
+        """A JSON value, after white space.
+
+        Raises:
+            UnreadableError: something else comes.
+        """
+        yield from self.space()
+        first = yield from self.peek()
+        begin = self.at
+        end = yield from (self._nested() if first in '"{[' else self._scalar())
+        try:
+            value, read = _DECODER.raw_decode(self.text, begin)
+        except (ValueError, RecursionError):
+            raise UnreadableError from None
+        if read != end:
+            raise UnreadableError
+        self.at = end
+        return value
+
+    def _nested(self) -> Reader[int]:
+        """The end of a string, an array or an object, found without parsing it twice."""
+        depth, index, quoted = 0, self.at, False
+        while True:
+            found = (_IN_STRING if quoted else _OUTSIDE).search(self.text, index)
+            if found is None:
+                index = len(self.text)
+                yield from self.wait()
+                continue
+            index = found.end()
+            if found.group() == "\\":
+                while len(self.text) <= index:
+                    yield from self.wait()
+                index += 1
+            elif found.group() == '"':
+                quoted = not quoted
+            else:
+                depth += 1 if found.group() in "{[" else -1
+            if depth <= 0 and not quoted:
+                return index
+
+    def _scalar(self) -> Reader[int]:
+        while True:
+            found = _SCALAR.match(self.text, self.at)
+            assert found is not None
+            if found.end() < len(self.text) or self.complete:
+                if found.end() == self.at:
+                    raise UnreadableError
+                return found.end()
+            yield None
+
+    def _begun(self, marks: Sequence[str]) -> int:
+        """The length of the longest end of the text that may begin a mark."""
+        rest = self.text[self.at :]
+        longest = max(map(len, marks), default=1) - 1
+        for size in range(min(longest, len(rest)), 0, -1):
+            if any(mark.startswith(rest[-size:]) for mark in marks):
+                return size
+        return 0
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON text in UTF-8.
+
+    Raises:
+        UnreadableError: JSON has no such value, for example an infinite number.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return text if text.isascii() or _is_text(text) else json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        raise UnreadableError from None
+
+
+def _is_text(text: str) -> bool:
+    """False for lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
