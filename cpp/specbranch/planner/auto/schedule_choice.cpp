@@ -45,6 +45,7 @@ constexpr double kFewObservations = 6.0;
 // Costs that only the measurement while loading knows are tried where a gain is possible.
 constexpr double kPossibleGain = 1.15;
 constexpr int kPossibleLength = 4;
+constexpr int kOverlapTrials = 2;        ///< of kReview tokens each, in a text.
 constexpr double kHopefulChance = 0.95;  ///< that of kHopeful.
 constexpr std::int64_t kUnobservedTokens = 16;
 constexpr std::int64_t kReview = 8;  ///< tokens between two choices.
@@ -93,8 +94,10 @@ void ScheduleChoice::choose(double margin, double optimism) {
   promised_ = speculative(found);
   const bool autoregressive = speculative(found) < margin * found.autoregressive;
   const Schedule before = schedule_;
-  // A slow-down that is only known from the measurement while loading is tried.
-  const bool serial = shares_time() && !costs_.slowdown_unproven();
+  // A slow-down that is only known from the measurement while loading is tried for some tokens.
+  const bool doubtful = costs_.slowdown_unproven() && n_overlap_trials_ < kOverlapTrials;
+  const bool serial = shares_time() && !doubtful;
+  if (!autoregressive && shares_time() && doubtful) ++n_overlap_trials_;
   schedule_ = autoregressive ? Schedule::kAutoregressive
               : serial       ? Schedule::kSequential
                              : Schedule::kParallel;

@@ -94,6 +94,7 @@ class ScheduleChoice {
   bool probing_ = false;
   bool trying_ = false;
   bool tried_ = false;             ///< in this probe.
+  int n_overlap_trials_ = 0;       ///< in this text.
   std::int64_t last_us_ = -1;      ///< time of the last verification.
   RateMeter meter_;                ///< of this schedule, in this text.
   double promised_ = 0.0;          ///< the last expected rate of speculation.
