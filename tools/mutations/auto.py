@@ -215,4 +215,19 @@ MUTATIONS = (
         "  table.paused = failed;\n",
         "",
     ),
+    Mutation(
+        "auto-trusts-the-measurement",
+        "no verification proves what the measurement while loading said",
+        "planner/auto/schedule_choice.cpp",
+        "    if (!probe_ended() || begin_trial()) return;",
+        "    if (!probe_ended()) return;",
+    ),
+    Mutation(
+        "auto-never-looks-at-hopeless-costs",
+        "no probe where the measured costs leave no hope",
+        "planner/auto/schedule_choice.cpp",
+        "    return (costs_.verification_unproven() || costs_.slowdown_unproven()) &&\n"
+        "           could_pay(kHopefulChance);",
+        "    return false;",
+    ),
 )
