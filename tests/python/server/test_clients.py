@@ -42,7 +42,7 @@ def text(models: Engine) -> str:
 
 @pytest.mark.filterwarnings("ignore")
 def test_litellm(server: Running, text: str) -> None:
-    litellm = pytest.importorskip("litellm", reason="no litellm: install the extra clients")
+    litellm = pytest.importorskip("litellm", reason="this test needs the extra clients")
     asked: dict[str, Any] = {
         "model": "openai/own", "api_base": f"{server.url}/v1", "api_key": KEY, "seed": 11,
         "messages": MESSAGES, **SAMPLING,
@@ -57,7 +57,7 @@ def test_litellm(server: Running, text: str) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_llama_index(server: Running, text: str) -> None:
     module = pytest.importorskip(
-        "llama_index.llms.openai_like", reason="no llama-index: install the extra clients"
+        "llama_index.llms.openai_like", reason="this test needs the extra clients"
     )
     from llama_index.core.llms import ChatMessage
 
@@ -74,7 +74,7 @@ def test_llama_index(server: Running, text: str) -> None:
 
 
 def test_the_tool_llm(server: Running, text: str, tmp_path: Path) -> None:
-    pytest.importorskip("llm", reason="no llm: install the extra clients")
+    pytest.importorskip("llm", reason="this test needs the extra clients")
     (tmp_path / "extra-openai-models.yaml").write_text(
         f"- model_id: own\n  model_name: own\n  api_base: {server.url}/v1\n  api_key_name: own\n"
     )

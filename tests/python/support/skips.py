@@ -23,7 +23,7 @@ ALLOWED = {
     r"llama\.cpp finds no GPU here, or was built without one": (
         "CI's machines have no GPU; benchmarks/gpu_suite.sh runs these tests on one."
     ),
-    r"no (litellm|llama-index|llm): install the extra clients": (
+    r"this test needs the extra clients": (
         "These clients bring hundreds of megabytes of their own requirements."
     ),
     r"SPECBRANCH_REAL_MODELS names no folder with real models": (

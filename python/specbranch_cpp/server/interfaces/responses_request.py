@@ -30,7 +30,7 @@ _ROLES = ("user", "assistant", "system", "developer")
 _TEXTS = ("input_text", "output_text", "text", "summary_text", "refusal")
 
 
-class Text(Body):
+class TextFormat(Body):
     """The format of the answer."""
 
     format: dict[str, Any] | None = None
@@ -44,7 +44,7 @@ class ResponseFields(Body):
     max_output_tokens: Size | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: Union[str, dict[str, Any], None] = None  # noqa: UP007
-    text: Text | None = None
+    text: TextFormat | None = None
     stream: bool | None = None
     previous_response_id: str | None = None
     conversation: Union[str, dict[str, Any], None] = None  # noqa: UP007
@@ -179,7 +179,7 @@ def _choice(choice: str | dict[str, Any] | None) -> Any:
     return choice
 
 
-def _format(text: Text | None) -> dict[str, Any] | None:
+def _format(text: TextFormat | None) -> dict[str, Any] | None:
     if text is None or text.format is None:
         return None
     kind: Literal["json_schema"] | Any = text.format.get("type")
