@@ -9,6 +9,9 @@ import pytest
 from tests.python.support.server_models import MESSAGES, PROMPT, chat, chatting, completion
 from tests.python.support.server_support import Running, serving
 
+from specbranch_cpp.server.interfaces.ollama import ChatFields
+from specbranch_cpp.server.interfaces.ollama import chat as chat_call
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -109,6 +112,20 @@ def test_calls_and_their_results(server: Running, client: Any) -> None:
         {"role": "tool", "tool_name": "measure", "content": "5 cm"},
     ]
     assert client.chat("own", history, options=OPTIONS).eval_count == 30
+
+
+def test_thoughts() -> None:
+    messages = [{"role": "user", "content": "x"},
+                {"role": "assistant", "content": "y", "thinking": "hm"},
+                {"role": "user", "content": "z"}]  # fmt: skip
+
+    def arguments(**fields: Any) -> dict[str, Any]:
+        return chat_call(ChatFields.model_validate({"messages": messages, **fields})).arguments
+
+    assert arguments()["messages"][1]["reasoning_content"] == "hm"
+    assert arguments(think=False)["chat_template_kwargs"] == {"enable_thinking": False}
+    assert arguments(think="low")["chat_template_kwargs"] == {"reasoning_effort": "low"}
+    assert "chat_template_kwargs" not in arguments()
 
 
 def test_errors(client: Any, server: Running) -> None:

@@ -37,7 +37,7 @@ _PLACING = frozenset(
         "penalize_newline", "use_mlock", "use_mmap", "vocab_only",
     }
 )  # fmt: skip
-_HARMLESS = frozenset({"keep_alive", "think"})
+_HARMLESS = frozenset({"keep_alive"})
 _DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.0}
 
 
@@ -62,6 +62,7 @@ class ChatFields(_Common):
     """The body of ``/api/chat``."""
 
     messages: list[OllamaMessage] = Field(default_factory=list)
+    think: Union[bool, str, None] = None  # noqa: UP007
     tools: list[dict[str, Any]] | None = None
 
 
@@ -84,6 +85,10 @@ def chat(fields: ChatFields) -> InterfaceCall:
     data = _common(fields)
     data["messages"] = _messages(fields.messages)
     data["tools"] = fields.tools
+    if isinstance(fields.think, bool):
+        data["enable_thinking"] = fields.think
+    else:
+        data["reasoning_effort"] = fields.think
     return call_of(data, _OllamaForm("chat"), chat=True, harmless=_HARMLESS)
 
 
@@ -139,6 +144,8 @@ def _messages(messages: list[OllamaMessage]) -> list[dict[str, Any]]:
             raise BadRequest(f"messages[{index}].images is given; this server reads text only",
                              f"messages[{index}].images", "unsupported_value")  # fmt: skip
         plain: dict[str, Any] = {"role": message.role, "content": message.content}
+        if message.thinking:
+            plain["reasoning_content"] = message.thinking
         if message.tool_calls:
             plain["tool_calls"] = [
                 _call(index, i, call) for i, call in enumerate(message.tool_calls)
