@@ -59,13 +59,12 @@ def test_llama_index(server: Running, text: str) -> None:
     module = pytest.importorskip(
         "llama_index.llms.openai_like", reason="this test needs the extra clients"
     )
-    from llama_index.core.llms import ChatMessage
-
+    core = pytest.importorskip("llama_index.core.llms")
     llm = module.OpenAILike(
         model="own", api_base=f"{server.url}/v1", api_key=KEY, is_chat_model=True,
         additional_kwargs={"seed": 11}, **SAMPLING,
     )  # fmt: skip
-    messages = [ChatMessage(role=one["role"], content=one["content"]) for one in MESSAGES]
+    messages = [core.ChatMessage(role=one["role"], content=one["content"]) for one in MESSAGES]
     assert llm.chat(messages).message.content == text
     parts = list(llm.stream_chat(messages))
     assert parts[-1].message.content == text
