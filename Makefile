@@ -10,7 +10,7 @@ export VIRTUAL_ENV := $(VENV)
 SETUP = $(PYTHON) tools/setup_env.py --venv $(VENV)
 PY_SOURCES = python tests/python tools benchmarks examples third_party
 CPP_SOURCES = $(shell git ls-files -co --exclude-standard -- \
-	'cpp/**.h' 'cpp/**.cpp' 'tests/cpp/**.h' 'tests/cpp/**.cpp' 'benchmarks/**.cpp' \
+	'cpp/**.h' 'cpp/**.cpp' 'tests/cpp/**.h' 'tests/cpp/**.cpp' 'benchmarks/**.h' 'benchmarks/**.cpp' \
 	'third_party/**.h' 'third_party/**.cpp')
 STUB = python/specbranch_cpp/_core.pyi
 # GCC 12's TSan does not start with the address space randomization of newer kernels.

@@ -7,12 +7,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
-#include <cstdlib>
-#include <exception>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "model_main.h"
 #include "specbranch/llama/context/context.h"
 #include "specbranch/tree/kv_ledger.h"
 #include "timing.h"
@@ -118,15 +117,5 @@ void run(const std::string& path, int n_ctx) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: %s MODEL.gguf [n_ctx]\n", argv[0]);
-    return 2;
-  }
-  try {
-    run(argv[1], argc > 2 ? std::atoi(argv[2]) : 32768);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
-  return 0;
+  return specbranch::bench::model_main(argc, argv, "MODEL.gguf", run);
 }

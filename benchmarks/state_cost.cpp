@@ -6,13 +6,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
-#include <cstdlib>
-#include <exception>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "model_main.h"
 #include "specbranch/llama/context/context.h"
 #include "timing.h"
 
@@ -120,15 +119,5 @@ void run(const std::string& path, int n_ctx) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: %s HYBRID.gguf [n_ctx]\n", argv[0]);
-    return 2;
-  }
-  try {
-    run(argv[1], argc > 2 ? std::atoi(argv[2]) : 32768);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
-  return 0;
+  return specbranch::bench::model_main(argc, argv, "HYBRID.gguf", run);
 }

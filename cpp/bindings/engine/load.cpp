@@ -20,6 +20,7 @@
 #include "bindings/library/gil.h"
 #include "specbranch/base/channel.h"
 #include "specbranch/base/errors.h"
+#include "specbranch/llama/context/context.h"
 #include "specbranch/llama/context/sizes.h"
 #include "specbranch/llama/file/model_options.h"
 #include "specbranch/llama/file/weights.h"
@@ -120,7 +121,7 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
   // Weights that come from elsewhere are never repacked.
   if (spec.fill_target) spec.target.use_extra_bufts = false;
   auto target = load_target(spec.target);
-  if (spec.bit_exact && !spec.target.swa_full && target->window() > 0) {
+  if (spec.bit_exact && llama::kept_window(*target, spec.target) > 0) {
     throw InvalidArgument(
         "bit_exact needs swa_full: where only windows are kept, the logits depend on the order of "
         "the cells");

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._support import checked
-from specbranch_cpp.results import ExactRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from specbranch_cpp import _core
     from specbranch_cpp._engine.request import Defaults
-    from specbranch_cpp.results import LoraAdapter, PairPlacement
+    from specbranch_cpp.results import LoraAdapter
 
 __all__ = ["ModelFacts"]
 
@@ -24,7 +23,6 @@ class ModelFacts:
     _defaults: Defaults
     _names: list[str]
     _chat_template: str | None
-    _placement: PairPlacement | None
 
     def tokenize(self, text: str, *, add_bos: bool = True, special: bool = False) -> list[int]:
         """The token ids of a text.
@@ -140,21 +138,6 @@ class ModelFacts:
     def lora_adapters(self) -> tuple[LoraAdapter, ...]:
         """The LoRA adapters of the target, in the order of the argument ``lora``."""
         return self._defaults.adapters
-
-    @property
-    def exact_rows(self) -> ExactRows | None:
-        """The batches that ``bit_exact=True`` allows. ``None``: the engine has no such option, or
-        its target is recurrent, so that no batch has more than one token.
-        """
-        return ExactRows._from_core(self._core.exact_rows)
-
-    @property
-    def placement(self) -> PairPlacement | None:
-        """Where the models run, and the memory that they take.
-
-        ``None``: it is not known, because llama.cpp does not tell it for ``split_mode`` 2 or 3.
-        """
-        return self._placement
 
     @property
     def model_paths(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from specbranch_cpp.server.auth import Gate
 from specbranch_cpp.server.cors import Cors
 from specbranch_cpp.server.errors import ApiError, ClientGone, from_exception
 from specbranch_cpp.server.interfaces.call import InterfaceCall, ReplyForm
-from specbranch_cpp.server.interfaces.routes import add_interfaces
+from specbranch_cpp.server.interfaces.routes import READ, add_interfaces
 from specbranch_cpp.server.limits import BodyLimits
 from specbranch_cpp.server.metrics import Metrics
 from specbranch_cpp.server.model_card import ModelCard
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app"]
 
-READ = ["GET", "HEAD"]
 PAGE = Path(str(resources.files("specbranch_cpp.server"))) / "page"
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp.server.other_fields import HARMLESS, UNSUPPORTED
+from specbranch_cpp.server.other_fields import HARMLESS, ONE_ANSWER, UNSUPPORTED, Rule, other_than
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 __all__ = ["IGNORED", "KNOWN", "refusal"]
 
@@ -34,44 +34,36 @@ IGNORED = HARMLESS | frozenset(
 )
 
 
-def _not(*neutral: object) -> Callable[[Any], bool]:
-    return lambda value: value not in neutral
-
-
-ONE_ANSWER = "a request generates one text; send several requests instead"
 NOT_A_SAMPLER = "llama.cpp does not have this sampler; remove the field"
 
-# Field -> whether its value requests something, and why the server refuses the field.
-# Null requests nothing.
-REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "n": (_not(1), ONE_ANSWER),
-    "n_cmpl": (_not(1), ONE_ANSWER),
-    "best_of": (_not(1), ONE_ANSWER),
-    "audio": (_not(), "this server generates text only"),
-    "modalities": (_not(["text"]), "this server generates text only"),
-    "web_search_options": (_not(), "this server has no web search"),
-    "tfs_z": (_not(1), NOT_A_SAMPLER),
-    "top_a": (_not(0), NOT_A_SAMPLER),
-    "epsilon_cutoff": (_not(0), NOT_A_SAMPLER),
-    "eta_cutoff": (_not(0), NOT_A_SAMPLER),
-    "smoothing_factor": (_not(0), NOT_A_SAMPLER),
+# As `UNSUPPORTED`, for what this server does not do.
+REFUSED: dict[str, Rule] = {
+    "n": (other_than(1), ONE_ANSWER),
+    "n_cmpl": (other_than(1), ONE_ANSWER),
+    "best_of": (other_than(1), ONE_ANSWER),
+    "audio": (other_than(), "this server generates text only"),
+    "modalities": (other_than(["text"]), "this server generates text only"),
+    "web_search_options": (other_than(), "this server has no web search"),
+    "tfs_z": (other_than(1), NOT_A_SAMPLER),
+    "top_a": (other_than(0), NOT_A_SAMPLER),
+    "epsilon_cutoff": (other_than(0), NOT_A_SAMPLER),
+    "eta_cutoff": (other_than(0), NOT_A_SAMPLER),
+    "smoothing_factor": (other_than(0), NOT_A_SAMPLER),
 }
 
 
-KNOWN = IGNORED | frozenset(REFUSED) | frozenset(UNSUPPORTED)
+_RULES = {**REFUSED, **UNSUPPORTED}
+
+KNOWN = IGNORED | frozenset(_RULES)
 """Fields that are not reported as ignored."""
 
 
 def refusal(data: Mapping[str, Any]) -> tuple[str, str] | None:
     """The first field of a body that the server refuses, and why. ``None``: it refuses no field."""
     for name, value in data.items():
-        if value is None:
+        if value is None or name not in _RULES:
             continue
-        why = None
-        if name in REFUSED and REFUSED[name][0](value):
-            why = REFUSED[name][1]
-        elif name in UNSUPPORTED and UNSUPPORTED[name][0](value, data):
-            why = UNSUPPORTED[name][1]
-        if why is not None:
+        asks, why = _RULES[name]
+        if asks(value, data):
             return name, f"{name} is {value!r:.100}; {why}"
     return None

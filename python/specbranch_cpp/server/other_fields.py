@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["HARMLESS", "UNSUPPORTED"]
+__all__ = ["HARMLESS", "ONE_ANSWER", "UNSUPPORTED", "Rule", "other_than"]
 
 # These fields do not change the text of one request on this server.
 HARMLESS = frozenset(
@@ -28,7 +28,13 @@ HARMLESS = frozenset(
 )
 
 
-def _not(*neutral: object) -> Callable[[Any, Mapping[str, Any]], bool]:
+Rule = tuple["Callable[[Any, Mapping[str, Any]], bool]", str]
+"""Whether a value asks for something, and why the server refuses the field. The arguments of the
+function are the value and the body."""
+
+
+def other_than(*neutral: object) -> Callable[[Any, Mapping[str, Any]], bool]:
+    """Whether a value is none of these, which ask for nothing."""
     return lambda value, _: value not in neutral
 
 
@@ -44,7 +50,7 @@ def _penalized(body: Mapping[str, Any]) -> bool:
 
 _SAMPLER = "the engine does not have this sampler; remove the field"
 _ORDER = "give samplers, which lists them in their order"
-_ONE = "a request generates one text; send several requests instead"
+ONE_ANSWER = "a request generates one text; send several requests instead"
 _BEAMS = "the engine has no beam search; remove the field"
 _BIAS = "give logit_bias, which forbids single tokens"
 _LOGPROBS = "give logprobs, and echo with logprobs on /v1/completions for scores of the prompt"
@@ -56,51 +62,55 @@ _STATELESS = "this server keeps no conversations; give all messages"
 _ADAPTERS = "give lora, with the numbers that /lora-adapters lists"
 _TAGS = "the engine has no grammar that begins inside a text; give grammar or response_format"
 
-# Field -> whether its value asks for something, and why the server refuses the field. The first
-# argument of the function is the value; the second argument is the body.
-UNSUPPORTED: dict[str, tuple[Callable[[Any, Mapping[str, Any]], bool], str]] = {
-    "num_return_sequences": (_not(1), _ONE),
-    "num_beams": (_not(1), _BEAMS),
-    "use_beam_search": (_not(False), _BEAMS),
-    "length_penalty": (_not(1), _BEAMS),
+UNSUPPORTED: dict[str, Rule] = {
+    "num_return_sequences": (other_than(1), ONE_ANSWER),
+    "num_beams": (other_than(1), _BEAMS),
+    "use_beam_search": (other_than(False), _BEAMS),
+    "length_penalty": (other_than(1), _BEAMS),
     "do_sample": (
         lambda value, body: value is False and body.get("temperature") != 0,
         "give temperature 0 for the most probable tokens",
     ),
-    "sampler_order": (_not(), _ORDER),
-    "sampler_priority": (_not(), _ORDER),
-    "sampler_seq": (_not(), _ORDER),
-    "temperature_last": (_not(False), _ORDER),
+    "sampler_order": (other_than(), _ORDER),
+    "sampler_priority": (other_than(), _ORDER),
+    "sampler_seq": (other_than(), _ORDER),
+    "temperature_last": (other_than(False), _ORDER),
     "penalize_nl": (
         lambda value, body: value is False and _penalized(body),
         "penalties count line breaks, too",
     ),
-    "tfs": (_not(1), _SAMPLER),
-    "dynamic_temperature": (_not(False), _SAMPLER),
-    "penalty_alpha": (_not(0), _SAMPLER),
-    "no_repeat_ngram_size": (_not(0), _SAMPLER),
-    "encoder_repetition_penalty": (_not(1), _SAMPLER),
-    "guidance_scale": (_not(1), _SAMPLER),
-    "cfg_scale": (_not(1), _SAMPLER),
-    "negative_prompt": (_not(""), _SAMPLER),
-    "watermark": (_not(False), _SAMPLER),
-    "token_healing": (_not(False), "the engine does not take tokens of the prompt back"),
-    "custom_logit_processor": (_not(), "functions cannot run between the target's tokens"),
-    "logits_processors": (_not([]), "functions cannot run between the target's tokens"),
-    "bad_words": (_not([]), _BIAS),
-    "banned_strings": (_not([]), _BIAS),
-    "banned_tokens": (_not([], ""), _BIAS),
-    "custom_token_bans": (_not([], ""), _BIAS),
-    "allowed_token_ids": (_not([]), "give a grammar, which allows certain texts only"),
-    "max_length": (_not(), "the name has several meanings; give max_tokens"),
-    "min_length": (_not(0), "the name has several meanings; give min_tokens"),
-    "truncate": (_not(), "the server never cuts a prompt; send a shorter prompt"),
-    "truncate_prompt_tokens": (_not(), "the server never cuts a prompt; send a shorter prompt"),
-    "include_stop_str_in_output": (_not(False), "a text never contains the stop string"),
-    "no_stop_trim": (_not(False), "a text never contains the stop string"),
-    "stop_regex": (_not(""), "the engine stops at texts and tokens; give stop or stop_token_ids"),
-    "return_full_text": (_not(False), "give echo for a text that begins with the prompt"),
-    "skip_special_tokens": (_not(True), "a text never contains names of control tokens"),
+    "tfs": (other_than(1), _SAMPLER),
+    "dynamic_temperature": (other_than(False), _SAMPLER),
+    "penalty_alpha": (other_than(0), _SAMPLER),
+    "no_repeat_ngram_size": (other_than(0), _SAMPLER),
+    "encoder_repetition_penalty": (other_than(1), _SAMPLER),
+    "guidance_scale": (other_than(1), _SAMPLER),
+    "cfg_scale": (other_than(1), _SAMPLER),
+    "negative_prompt": (other_than(""), _SAMPLER),
+    "watermark": (other_than(False), _SAMPLER),
+    "token_healing": (other_than(False), "the engine does not take tokens of the prompt back"),
+    "custom_logit_processor": (other_than(), "functions cannot run between the target's tokens"),
+    "logits_processors": (other_than([]), "functions cannot run between the target's tokens"),
+    "bad_words": (other_than([]), _BIAS),
+    "banned_strings": (other_than([]), _BIAS),
+    "banned_tokens": (other_than([], ""), _BIAS),
+    "custom_token_bans": (other_than([], ""), _BIAS),
+    "allowed_token_ids": (other_than([]), "give a grammar, which allows certain texts only"),
+    "max_length": (other_than(), "the name has several meanings; give max_tokens"),
+    "min_length": (other_than(0), "the name has several meanings; give min_tokens"),
+    "truncate": (other_than(), "the server never cuts a prompt; send a shorter prompt"),
+    "truncate_prompt_tokens": (
+        other_than(),
+        "the server never cuts a prompt; send a shorter prompt",
+    ),
+    "include_stop_str_in_output": (other_than(False), "a text never contains the stop string"),
+    "no_stop_trim": (other_than(False), "a text never contains the stop string"),
+    "stop_regex": (
+        other_than(""),
+        "the engine stops at texts and tokens; give stop or stop_token_ids",
+    ),
+    "return_full_text": (other_than(False), "give echo for a text that begins with the prompt"),
+    "skip_special_tokens": (other_than(True), "a text never contains names of control tokens"),
     "add_special_tokens": (
         lambda value, body: value is False and "prompt" in body,
         "a prompt begins with BOS if the model asks for it; give token ids as the prompt",
@@ -109,42 +119,42 @@ UNSUPPORTED: dict[str, tuple[Callable[[Any, Mapping[str, Any]], bool], str]] = {
         lambda value, body: value is False and "prompt" in body,
         "a prompt begins with BOS if the model asks for it; give token ids as the prompt",
     ),
-    "prompt_logprobs": (_not(), _LOGPROBS),
-    "decoder_input_details": (_not(False), _LOGPROBS),
-    "top_n_tokens": (_not(0), _LOGPROBS),
-    "n_probs": (_not(0), _LOGPROBS),
-    "post_sampling_probs": (_not(False), _LOGPROBS),
+    "prompt_logprobs": (other_than(), _LOGPROBS),
+    "decoder_input_details": (other_than(False), _LOGPROBS),
+    "top_n_tokens": (other_than(0), _LOGPROBS),
+    "n_probs": (other_than(0), _LOGPROBS),
+    "post_sampling_probs": (other_than(False), _LOGPROBS),
     "t_max_predict_ms": (_above(0), _TIME),
     "t_max_prompt_ms": (_above(0), _TIME),
-    "n_indent": (_not(0), "the engine does not stop at an indentation; give stop"),
+    "n_indent": (other_than(0), "the engine does not stop at an indentation; give stop"),
     "thinking_budget_tokens": (_above(-1), "the engine does not count tokens of thoughts"),
     "thinking_token_budget": (_above(-1), "the engine does not count tokens of thoughts"),
     "reasoning_budget": (_above(-1), "the engine does not count tokens of thoughts"),
-    "grammar_lazy": (_not(False), _TAGS),
-    "grammar_triggers": (_not([]), _TAGS),
-    "structural_tag": (_not(), _TAGS),
-    "guided_whitespace_pattern": (_not(), "JSON has at most one space between its parts"),
-    "whitespace_pattern": (_not(), "JSON has at most one space between its parts"),
+    "grammar_lazy": (other_than(False), _TAGS),
+    "grammar_triggers": (other_than([]), _TAGS),
+    "structural_tag": (other_than(), _TAGS),
+    "guided_whitespace_pattern": (other_than(), "JSON has at most one space between its parts"),
+    "whitespace_pattern": (other_than(), "JSON has at most one space between its parts"),
     "echo": (
         lambda value, body: value is True and "messages" in body,
         "the reply of a chat contains the new text only",
     ),
-    "chat_template": (_not(), _TEMPLATE),
-    "chat_template_str": (_not(""), _TEMPLATE),
-    "instruction_template": (_not(""), _TEMPLATE),
-    "instruction_template_str": (_not(""), _TEMPLATE),
-    "thinking_forced_open": (_not(False), "give a last message that the answer continues"),
-    "safe_prompt": (_not(False), f"{_MESSAGE}, with the role system"),
-    "instructions": (_not(""), f"{_MESSAGE}, with the role system"),
-    "previous_response_id": (_not(), _STATELESS),
-    "conversation": (_not(), _STATELESS),
-    "image_data": (_not([]), _READS_TEXT),
-    "multimodal_data": (_not([]), _READS_TEXT),
-    "prompt_embeds": (_not([]), _READS_TEXT),
-    "lora_path": (_not(), _ADAPTERS),
-    "adapter_id": (_not(), _ADAPTERS),
-    "documents": (_not([]), _MESSAGE),
-    "system": (_not(""), f"{_MESSAGE}, with the role system"),
-    "system_prompt": (_not(""), f"{_MESSAGE}, with the role system"),
-    "options": (_not({}), "give the options as fields of the request"),
+    "chat_template": (other_than(), _TEMPLATE),
+    "chat_template_str": (other_than(""), _TEMPLATE),
+    "instruction_template": (other_than(""), _TEMPLATE),
+    "instruction_template_str": (other_than(""), _TEMPLATE),
+    "thinking_forced_open": (other_than(False), "give a last message that the answer continues"),
+    "safe_prompt": (other_than(False), f"{_MESSAGE}, with the role system"),
+    "instructions": (other_than(""), f"{_MESSAGE}, with the role system"),
+    "previous_response_id": (other_than(), _STATELESS),
+    "conversation": (other_than(), _STATELESS),
+    "image_data": (other_than([]), _READS_TEXT),
+    "multimodal_data": (other_than([]), _READS_TEXT),
+    "prompt_embeds": (other_than([]), _READS_TEXT),
+    "lora_path": (other_than(), _ADAPTERS),
+    "adapter_id": (other_than(), _ADAPTERS),
+    "documents": (other_than([]), _MESSAGE),
+    "system": (other_than(""), f"{_MESSAGE}, with the role system"),
+    "system_prompt": (other_than(""), f"{_MESSAGE}, with the role system"),
+    "options": (other_than({}), "give the options as fields of the request"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -38,6 +39,13 @@ def text(models: Engine) -> str:
     answer = chat(models, MESSAGES, **SAMPLING, seed=11)["choices"][0]["message"]["content"]
     assert isinstance(answer, str)
     return answer
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Closes what these clients leave open before another test begins."""
+    yield
+    gc.collect()
 
 
 @pytest.mark.filterwarnings("ignore")

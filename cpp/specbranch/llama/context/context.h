@@ -35,6 +35,10 @@ struct BatchToken {
 /// Positions that a text may have: what the options ask for, else what the model was trained with.
 Pos context_length(const Weights& weights, const ModelOptions& options);
 
+/// Positions of which layers with a sliding window keep cells, where they keep no others; 0: all
+/// layers keep all cells.
+Pos kept_window(const Weights& weights, const ModelOptions& options);
+
 /// The KV cache and the forward pass of one model.
 ///
 /// It knows the tokens that each sequence id holds, so that whatever llama.cpp would get wrong

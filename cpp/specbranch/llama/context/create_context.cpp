@@ -71,12 +71,16 @@ Pos context_length(const Weights& weights, const ModelOptions& options) {
   return options.n_ctx > 0 ? options.n_ctx : weights.n_ctx_train();
 }
 
+Pos kept_window(const Weights& weights, const ModelOptions& options) {
+  return options.swa_full ? 0 : weights.window();
+}
+
 LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOptions& options,
                            const ContextShape& shape, const std::atomic<bool>* abort)
     : weights_(std::move(weights)),
       abort_(abort),
       is_recurrent_(!weights_->can_roll_back()),
-      window_(options.swa_full ? 0 : weights_->window()) {
+      window_(kept_window(*weights_, options)) {
   if (shape.n_seq < 1 || shape.n_seq > kMaxSequences) {
     throw InvalidArgument("[LlamaContext] the number of sequences is out of range; " +
                           std::to_string(shape.n_seq) + "; 1 to " + std::to_string(kMaxSequences));

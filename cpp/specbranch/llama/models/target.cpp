@@ -14,15 +14,10 @@ namespace {
 
 constexpr int kCpuChunk = 128;
 
-/// Layers with a sliding window lose what no later token looks back to.
-bool keeps_windows(const Weights& weights, const ModelOptions& model) {
-  return !model.swa_full && weights.window() > 0;
-}
-
 /// How this model takes back rejected tokens. Only a context tells whether it keeps snapshots.
 Rollback rollback_of(const std::shared_ptr<const Weights>& weights, const ModelOptions& model,
                      const TargetOptions& options) {
-  if (keeps_windows(*weights, model)) return Rollback::kLastBatch;
+  if (kept_window(*weights, model) > 0) return Rollback::kLastBatch;
   if (weights->can_roll_back()) return Rollback::kAnywhere;
   if (options.max_batch == 1) return Rollback::kNothing;
   ModelOptions small = model;

@@ -16,6 +16,8 @@ from specbranch_cpp.openai_api.tool_calls.incoming_text import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from specbranch_cpp._grammar.rule_book import RuleBook
     from specbranch_cpp.openai_api.tool_calls.declarations import Tools
 
@@ -32,6 +34,7 @@ __all__ = [
     "call_object",
     "call_objects",
     "many_of",
+    "marked_calls",
     "object_starts",
 ]
 
@@ -147,6 +150,25 @@ def object_starts(tools: Tools, book: RuleBook, key: str) -> dict[str, str]:
 def many_of(one: str, between: str, *, many: bool) -> str:
     """An expression for one call, or for several."""
     return f"{one} ({between} {one})*" if many else one
+
+
+def marked_calls(
+    source: IncomingText,
+    read_one: Callable[[IncomingText], CallReader],
+    *,
+    call: str,
+    called: str,
+    end: str,
+) -> CallReader:
+    """Calls one after another, each between the marks ``call`` and ``called``, up to ``end``."""
+    yield from source.space()
+    yield from source.word(call)
+    while True:
+        yield from read_one(source)
+        yield from source.closing(called)
+        if not (yield from source.closing(call)):
+            break
+    yield from source.closing(end)
 
 
 def call_list(source: IncomingText) -> CallReader:

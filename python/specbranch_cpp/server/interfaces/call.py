@@ -13,7 +13,7 @@ from specbranch_cpp.server.streams import StreamForm
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Body", "InterfaceCall", "ReplyForm", "Size", "call_of"]
+__all__ = ["Body", "InterfaceCall", "ReplyForm", "Size", "call_of", "n_prompt_tokens"]
 
 Size = Annotated[int, Field(ge=-2, le=2**31 - 1)]
 
@@ -47,6 +47,11 @@ class InterfaceCall:
     arguments: dict[str, Any]
     form: ReplyForm
     unknown: list[str]
+
+
+def n_prompt_tokens(timings: Mapping[str, Any]) -> int:
+    """Tokens of the prompt, computed or cached, from the timings of a reply."""
+    return int(timings["prompt_n"] + timings["cache_n"])
 
 
 def call_of(

@@ -13,17 +13,15 @@ from pydantic import Field
 
 from specbranch_cpp import _core
 from specbranch_cpp._support import checked
-from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.completions import fill_in_the_middle
 from specbranch_cpp.server.errors import BadRequest
-from specbranch_cpp.server.interfaces.call import Body, ReplyForm, Size, call_of
+from specbranch_cpp.server.interfaces.call import Body, ReplyForm, Size, call_of, n_prompt_tokens
 from specbranch_cpp.server.streams import event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from specbranch_cpp.engine import Engine
-    from specbranch_cpp.server.errors import ApiError
     from specbranch_cpp.server.interfaces.call import InterfaceCall
 
 __all__ = ["completion", "detokenized", "infill", "props", "tokenized"]
@@ -43,13 +41,16 @@ _REPOSITORY, _FILE = "<|repo_name|>", "<|file_sep|>"
 _SPARE = 128  # tokens for the answer, if the request names no number
 
 
-class CompletionFields(Body):
-    """The fields of ``/completion`` that have other names or values than OpenAI's."""
-
-    prompt: Union[str, list[Union[int, str]]]  # noqa: UP007 (read on Python 3.10, too)
+class _Common(Body):
     n_predict: Size | None = None
     n_probs: int = 0
     stream: bool = False
+
+
+class CompletionFields(_Common):
+    """The fields of ``/completion`` that have other names or values than OpenAI's."""
+
+    prompt: Union[str, list[Union[int, str]]]  # noqa: UP007 (read on Python 3.10, too)
 
 
 class ExtraFile(Body):
@@ -59,16 +60,13 @@ class ExtraFile(Body):
     filename: str = ""
 
 
-class InfillFields(Body):
+class InfillFields(_Common):
     """The fields of ``/infill``."""
 
     input_prefix: str = ""
     input_suffix: str = ""
     prompt: str = ""
     input_extra: list[ExtraFile] = Field(default_factory=list)
-    n_predict: Size | None = None
-    n_probs: int = 0
-    stream: bool = False
 
 
 class TextFields(Body):
@@ -94,15 +92,14 @@ def completion(engine: Engine, fields: CompletionFields) -> InterfaceCall:
 
 def infill(engine: Engine, fields: InfillFields) -> InterfaceCall:
     """``POST /infill``: the text between two texts, with other files of the project before them."""
-    before = fields.input_prefix + fields.prompt
-    try:
-        tokens = fill_in_the_middle(engine, before, fields.input_suffix)
-    except InvalidArgument:
+    if engine.fim_tokens is None:
         raise BadRequest(
             "the model has no fill-in-the-middle tokens (such as <|fim_prefix|>); use a model that "
             "was trained to fill in the middle",
             code="unsupported_value",
-        ) from None
+        )
+    before = fields.input_prefix + fields.prompt
+    tokens = fill_in_the_middle(engine, before, fields.input_suffix)
     n_answer = fields.n_predict if fields.n_predict and fields.n_predict > 0 else _SPARE
     room = engine.n_ctx - len(tokens) - n_answer
     extra = _files(engine, fields.input_extra)[-room:] if room > 0 else []
@@ -110,9 +107,7 @@ def infill(engine: Engine, fields: InfillFields) -> InterfaceCall:
     return _call(engine, fields, [*tokens[:n_begin], *extra, *tokens[n_begin:]])
 
 
-def _call(
-    engine: Engine, fields: CompletionFields | InfillFields, prompt: str | list[int]
-) -> InterfaceCall:
+def _call(engine: Engine, fields: _Common, prompt: str | list[int]) -> InterfaceCall:
     if fields.n_probs:
         raise BadRequest(
             f"n_probs is {fields.n_probs}; it must be 0, because this endpoint gives no "
@@ -165,12 +160,9 @@ class _CompletionForm(ReplyForm):
     def end(self) -> bytes:
         return b""
 
-    def error(self, error: ApiError) -> bytes:
-        return event(error.content)
-
     def _last(self, reply: dict[str, Any], reason: str, content: str) -> dict[str, Any]:
         timings = reply["timings"]
-        n_prompt = timings["prompt_n"] + timings["cache_n"]
+        n_prompt = n_prompt_tokens(timings)
         return {
             "index": 0,
             "content": "" if self._silent else content,

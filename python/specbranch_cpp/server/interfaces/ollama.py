@@ -13,7 +13,7 @@ from pydantic import Field
 
 from specbranch_cpp import _core
 from specbranch_cpp.server.errors import BadRequest
-from specbranch_cpp.server.interfaces.call import Body, ReplyForm, call_of
+from specbranch_cpp.server.interfaces.call import Body, ReplyForm, call_of, n_prompt_tokens
 from specbranch_cpp.server.streams import encode
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def _end(reply: dict[str, Any], reason: str) -> dict[str, Any]:
         "done_reason": "length" if reason == "length" else "stop",
         "total_duration": ns("prompt_ms") + ns("predicted_ms"),
         "load_duration": 0,
-        "prompt_eval_count": timings["prompt_n"] + timings["cache_n"],
+        "prompt_eval_count": n_prompt_tokens(timings),
         "prompt_eval_duration": ns("prompt_ms"),
         "eval_count": timings["predicted_n"],
         "eval_duration": ns("predicted_ms"),

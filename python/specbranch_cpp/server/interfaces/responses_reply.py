@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp.server.interfaces.call import ReplyForm
+from specbranch_cpp.server.interfaces.call import ReplyForm, n_prompt_tokens
 from specbranch_cpp.server.streams import encode
 
 if TYPE_CHECKING:
@@ -21,12 +21,10 @@ class ResponseForm(ReplyForm):
 
     Args:
         echoed: the fields of the request that the response repeats.
-        streamed: whether the reply is a stream.
     """
 
-    def __init__(self, echoed: dict[str, Any], *, streamed: bool) -> None:
+    def __init__(self, echoed: dict[str, Any]) -> None:
         self._echoed = echoed
-        self._streamed = streamed
         self._id = _new_id("resp")
         self._created = 0
         self._model = ""
@@ -175,7 +173,7 @@ class ResponseForm(ReplyForm):
 
 
 def _usage(timings: dict[str, Any]) -> dict[str, Any]:
-    n_prompt = timings["prompt_n"] + timings["cache_n"]
+    n_prompt = n_prompt_tokens(timings)
     return {
         "input_tokens": n_prompt,
         "input_tokens_details": {"cached_tokens": timings["cache_n"]},

@@ -15,17 +15,7 @@ from specbranch_cpp.server.interfaces.responses_reply import ResponseForm
 
 __all__ = ["ResponseFields", "response_call"]
 
-_HARMLESS = frozenset(
-    {
-        "background",
-        "include",
-        "max_tool_calls",
-        "reasoning",
-        "safety_identifier",
-        "stream_options",
-        "truncation",
-    }
-)
+_HARMLESS = frozenset({"include", "max_tool_calls", "truncation"})
 _ROLES = ("user", "assistant", "system", "developer")
 _TEXTS = ("input_text", "output_text", "text", "summary_text", "refusal")
 
@@ -73,15 +63,11 @@ def response_call(fields: ResponseFields) -> InterfaceCall:
     data["messages"] = _messages(fields)
     data["max_completion_tokens"] = fields.max_output_tokens
     data["stream"] = fields.stream
-    data["tools"] = None if fields.tools is None else [_tool(i, t) for i, t in _numbered(fields)]
+    if fields.tools is not None:
+        data["tools"] = [_tool(index, tool) for index, tool in enumerate(fields.tools)]
     data["tool_choice"] = _choice(fields.tool_choice)
     data["response_format"] = _format(fields.text)
-    form = ResponseForm(_echoed(fields), streamed=bool(fields.stream))
-    return call_of(data, form, chat=True, harmless=_HARMLESS)
-
-
-def _numbered(fields: ResponseFields) -> list[tuple[int, dict[str, Any]]]:
-    return list(enumerate(fields.tools or []))
+    return call_of(data, ResponseForm(_echoed(fields)), chat=True, harmless=_HARMLESS)
 
 
 def _messages(fields: ResponseFields) -> list[dict[str, Any]]:

@@ -1,10 +1,12 @@
-"""The routes of the interfaces of other servers."""
+"""The routes of the interfaces of other servers. What reads long texts runs on other threads."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
 from specbranch_cpp.server.errors import ApiError
@@ -22,12 +24,25 @@ if TYPE_CHECKING:
     from specbranch_cpp.server.interfaces.call import InterfaceCall
     from specbranch_cpp.server.model_card import ModelCard
 
-__all__ = ["add_interfaces"]
+__all__ = ["READ", "add_interfaces"]
 
 READ = ["GET", "HEAD"]
 
 BodyT = TypeVar("BodyT", bound=Body)
-Answer = "Callable[[Request, InterfaceCall], Awaitable[Response]]"
+
+
+@dataclass(frozen=True)
+class _Served:
+    """What the routes share: see `add_interfaces`."""
+
+    app: FastAPI
+    engine: Engine
+    model: ModelCard
+    max_depth: int
+    answer: Callable[[Request, InterfaceCall], Awaitable[Response]]
+
+    async def read(self, kind: type[BodyT], request: Request) -> BodyT:
+        return check_model(kind, read_object(await request.body(), self.max_depth))
 
 
 def add_interfaces(
@@ -46,16 +61,19 @@ def add_interfaces(
         max_depth: largest depth of a body.
         answer: queues a call and replies.
     """
+    served = _Served(app, engine, model, max_depth, answer)
+    _add_llama_server(served)
+    _add_ollama(served)
+    _add_openai(served)
 
-    async def read(kind: type[BodyT], request: Request) -> BodyT:
-        return check_model(kind, read_object(await request.body(), max_depth))
 
-    _add_llama_server(app, engine, model, read, answer)
-    _add_ollama(app, engine, model, read, answer)
+def _add_openai(served: _Served) -> None:
+    app = served.app
 
     @app.post("/v1/responses")
     async def responses(request: Request) -> Response:
-        return await answer(request, response_call(await read(ResponseFields, request)))
+        fields = await served.read(ResponseFields, request)
+        return await served.answer(request, response_call(fields))
 
     @app.api_route("/v1/responses/{name:path}", methods=[*READ, "DELETE"])
     async def one_response(name: str) -> Response:
@@ -72,52 +90,50 @@ def add_interfaces(
         )
 
 
-def _add_llama_server(
-    app: FastAPI,
-    engine: Engine,
-    model: ModelCard,
-    read: Callable[[type[Any], Request], Awaitable[Any]],
-    answer: Callable[[Request, InterfaceCall], Awaitable[Response]],
-) -> None:
+def _add_llama_server(served: _Served) -> None:
+    app, engine, model = served.app, served.engine, served.model
+
     @app.post("/completion")
     async def completion(request: Request) -> Response:
-        fields = await read(llama_server.CompletionFields, request)
-        return await answer(request, llama_server.completion(engine, fields))
+        fields = await served.read(llama_server.CompletionFields, request)
+        call = await run_in_threadpool(llama_server.completion, engine, fields)
+        return await served.answer(request, call)
 
     @app.post("/infill")
     async def infill(request: Request) -> Response:
-        fields = await read(llama_server.InfillFields, request)
-        return await answer(request, llama_server.infill(engine, fields))
+        fields = await served.read(llama_server.InfillFields, request)
+        call = await run_in_threadpool(llama_server.infill, engine, fields)
+        return await served.answer(request, call)
 
     @app.post("/tokenize")
     async def tokenize(request: Request) -> JSONResponse:
-        fields = await read(llama_server.TextFields, request)
-        return JSONResponse(llama_server.tokenized(engine, fields))
+        fields = await served.read(llama_server.TextFields, request)
+        return JSONResponse(await run_in_threadpool(llama_server.tokenized, engine, fields))
 
     @app.post("/detokenize")
     async def detokenize(request: Request) -> JSONResponse:
-        fields = await read(llama_server.TokenFields, request)
-        return JSONResponse(llama_server.detokenized(engine, fields))
+        fields = await served.read(llama_server.TokenFields, request)
+        return JSONResponse(await run_in_threadpool(llama_server.detokenized, engine, fields))
 
     @app.api_route("/props", methods=READ)
     async def props() -> JSONResponse:
         return JSONResponse(llama_server.props(engine, model.id))
 
 
-def _add_ollama(
-    app: FastAPI,
-    engine: Engine,
-    model: ModelCard,
-    read: Callable[[type[Any], Request], Awaitable[Any]],
-    answer: Callable[[Request, InterfaceCall], Awaitable[Response]],
-) -> None:
+def _add_ollama(served: _Served) -> None:
+    app, engine, model = served.app, served.engine, served.model
+
     @app.post("/api/chat")
     async def chat(request: Request) -> Response:
-        return await answer(request, ollama.chat(await read(ollama.ChatFields, request)))
+        return await served.answer(
+            request, ollama.chat(await served.read(ollama.ChatFields, request))
+        )
 
     @app.post("/api/generate")
     async def generate(request: Request) -> Response:
-        return await answer(request, ollama.generate(await read(ollama.GenerateFields, request)))
+        return await served.answer(
+            request, ollama.generate(await served.read(ollama.GenerateFields, request))
+        )
 
     @app.api_route("/api/version", methods=READ)
     async def version() -> JSONResponse:

@@ -22,6 +22,7 @@ from specbranch_cpp.openai_api.tool_calls.tool_format import (
     argument_rules,
     arguments,
     many_of,
+    marked_calls,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +43,21 @@ _CALL, _CALLED = _mark("tool", "call", "begin"), _mark("tool", "call", "end")
 _SEPARATOR = _mark("tool", "sep")
 
 
+def _read_call(source: IncomingText) -> CallReader:
+    """A call of V3.1, or one of R1 and V3, whose arguments are a block of code."""
+    called = (yield from source.until(_SEPARATOR, within=r"[^{}<>]*")).strip()
+    yield from source.space()
+    is_block = called == "function" and (yield from source.peek()) != "{"
+    if is_block:
+        called = (yield from source.until("```", within=r"[^{}<>`]*")).strip()
+        yield from source.accepts("json")
+    yield Start(called)
+    yield from arguments(source)
+    yield End()
+    if is_block:
+        yield from source.closing("```")
+
+
 class FormatDeepSeekV31(ToolFormat):
     """The calls of DeepSeek V3.1. It reads those of R1 and V3, too."""
 
@@ -51,24 +67,7 @@ class FormatDeepSeekV31(ToolFormat):
     opening = BEGIN
 
     def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:  # noqa: ARG002
-        yield from source.space()
-        yield from source.word(_CALL)
-        while True:
-            called = (yield from source.until(_SEPARATOR, within=r"[^{}<>]*")).strip()
-            yield from source.space()
-            is_block = called == "function" and (yield from source.peek()) != "{"
-            if is_block:
-                called = (yield from source.until("```", within=r"[^{}<>`]*")).strip()
-                yield from source.accepts("json")
-            yield Start(called)
-            yield from arguments(source)
-            yield End()
-            if is_block:
-                yield from source.closing("```")
-            yield from source.closing(_CALLED)
-            if not (yield from source.closing(_CALL)):
-                break
-        yield from source.closing(_END)
+        yield from marked_calls(source, _read_call, call=_CALL, called=_CALLED, end=_END)
 
     def body(self, tools: Tools, book: RuleBook, *, many: bool) -> str:
         ways = [f"{self._head(n)} {r}" for n, r in argument_rules(tools, book).items()]

@@ -21,6 +21,7 @@ from specbranch_cpp.openai_api.tool_calls.tool_format import (
     argument_rules,
     arguments,
     many_of,
+    marked_calls,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +39,16 @@ _CALL, _ARGUMENTS, _CALLED = (
 )
 
 
+def _read_call(source: IncomingText) -> CallReader:
+    written = (yield from source.until(_ARGUMENTS, within=r"[^{}<>]*")).strip()
+    called = written.removeprefix("functions.").rpartition(":")[0]
+    if not called:
+        raise UnreadableError
+    yield Start(called, written)
+    yield from arguments(source)
+    yield End()
+
+
 class FormatKimi(ToolFormat):
     """The calls of Kimi K2."""
 
@@ -47,20 +58,7 @@ class FormatKimi(ToolFormat):
     opening = _BEGIN
 
     def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:  # noqa: ARG002
-        yield from source.space()
-        yield from source.word(_CALL)
-        while True:
-            written = (yield from source.until(_ARGUMENTS, within=r"[^{}<>]*")).strip()
-            called = written.removeprefix("functions.").rpartition(":")[0]
-            if not called:
-                raise UnreadableError
-            yield Start(called, written)
-            yield from arguments(source)
-            yield End()
-            yield from source.closing(_CALLED)
-            if not (yield from source.closing(_CALL)):
-                break
-        yield from source.closing(_END)
+        yield from marked_calls(source, _read_call, call=_CALL, called=_CALLED, end=_END)
 
     def body(self, tools: Tools, book: RuleBook, *, many: bool) -> str:
         number = f'":" [0-9]+ {literal_of(_ARGUMENTS)}'
