@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gc
+import importlib.util
 import json
 import os
 import subprocess
@@ -41,47 +41,63 @@ def text(models: Engine) -> str:
     return answer
 
 
-@pytest.fixture(autouse=True)
-def collected() -> Iterator[None]:
-    """Closes what these clients leave open before another test begins."""
-    yield
-    gc.collect()
+LITELLM = """
+import litellm
+asked = dict(model="openai/own", api_base=url, api_key=key, seed=11, messages=messages, **sampling)
+reply = litellm.completion(**asked)
+parts = litellm.completion(**asked, stream=True)
+said(
+    reply.choices[0].message.content,
+    "".join(part.choices[0].delta.content or "" for part in parts),
+    reply.usage.completion_tokens,
+)
+"""
+LLAMA_INDEX = """
+from llama_index.core.llms import ChatMessage
+from llama_index.llms.openai_like import OpenAILike
+llm = OpenAILike(model="own", api_base=url, api_key=key, is_chat_model=True,
+                 additional_kwargs={"seed": 11}, **sampling)
+asked = [ChatMessage(role=one["role"], content=one["content"]) for one in messages]
+parts = list(llm.stream_chat(asked))
+said(
+    llm.chat(asked).message.content,
+    parts[-1].message.content,
+    llm.complete(messages[0]["content"]).text,
+)
+"""
+AROUND = """
+import json, sys
+url, key, messages, sampling = json.loads(sys.argv[1])
+def said(*what):
+    print("\\n" + json.dumps(what))
+"""
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_litellm(server: Running, text: str) -> None:
-    litellm = pytest.importorskip("litellm", reason="this test needs the extra clients")
-    asked: dict[str, Any] = {
-        "model": "openai/own", "api_base": f"{server.url}/v1", "api_key": KEY, "seed": 11,
-        "messages": MESSAGES, **SAMPLING,
-    }  # fmt: skip
-    reply = litellm.completion(**asked)
-    assert reply.choices[0].message.content == text
-    assert reply.usage.completion_tokens == 24
-    parts = litellm.completion(**asked, stream=True)
-    assert "".join(part.choices[0].delta.content or "" for part in parts) == text
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_llama_index(server: Running, text: str) -> None:
-    module = pytest.importorskip(
-        "llama_index.llms.openai_like", reason="this test needs the extra clients"
-    )
-    core = pytest.importorskip("llama_index.core.llms")
-    llm = module.OpenAILike(
-        model="own", api_base=f"{server.url}/v1", api_key=KEY, is_chat_model=True,
-        additional_kwargs={"seed": 11}, **SAMPLING,
+def answers(package: str, program: str, server: Running) -> list[Any]:
+    """What a client says. It runs in a process of its own, because it leaves connections open."""
+    if importlib.util.find_spec(package) is None:
+        pytest.skip("this test needs the extra clients")
+    given = json.dumps([f"{server.url}/v1", KEY, MESSAGES, SAMPLING])
+    done = subprocess.run(
+        [sys.executable, "-c", AROUND + program, given],
+        capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
-    messages = [core.ChatMessage(role=one["role"], content=one["content"]) for one in MESSAGES]
-    assert llm.chat(messages).message.content == text
-    parts = list(llm.stream_chat(messages))
-    assert parts[-1].message.content == text
-    completed = llm.complete(MESSAGES[0]["content"])
-    assert completed.text == text
+    assert done.returncode == 0, done.stderr
+    found: list[Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_litellm(server: Running, text: str) -> None:
+    assert answers("litellm", LITELLM, server) == [text, text, 24]
+
+
+def test_llama_index(server: Running, text: str) -> None:
+    assert answers("llama_index", LLAMA_INDEX, server) == [text, text, text]
 
 
 def test_the_tool_llm(server: Running, text: str, tmp_path: Path) -> None:
-    pytest.importorskip("llm", reason="this test needs the extra clients")
+    if importlib.util.find_spec("llm") is None:
+        pytest.skip("this test needs the extra clients")
     (tmp_path / "extra-openai-models.yaml").write_text(
         f"- model_id: own\n  model_name: own\n  api_base: {server.url}/v1\n  api_key_name: own\n"
     )
