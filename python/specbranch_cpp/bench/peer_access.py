@@ -42,7 +42,13 @@ def open_peer(name: str, pair: ModelPair, placement: Placement, n_ctx: int) -> p
     return peers.open_peer(name, models)
 
 
-def look(wanted: str, pair: ModelPair, placements: Sequence[Placement], n_ctx: int) -> Found:
+def look(
+    wanted: str,
+    pair: ModelPair,
+    placements: Sequence[Placement],
+    n_ctx: int,
+    lengths: Sequence[int] | None = None,
+) -> Found:
     """Finds the installed other engines and their draft lengths.
 
     Args:
@@ -50,11 +56,16 @@ def look(wanted: str, pair: ModelPair, placements: Sequence[Placement], n_ctx: i
         pair: a pair that each engine loads once.
         placements: the placements of the run; a peer uses the first placement for peers.
         n_ctx: context length in tokens.
+        lengths: draft lengths of the engines that can draft; 0, no speculation, is always among
+            them. ``None``: a sweep of the engine's own.
 
     Raises:
-        InvalidArgument: a name is unknown, or an engine that was requested by name is not
-            installed.
+        InvalidArgument: a name is unknown, a length is not positive, or an engine that was
+            requested by name is not installed.
     """
+    for length in lengths or ():
+        if length < 1:
+            raise InvalidArgument(f"a draft length of peers is {length}; it must be at least 1")
     found = Found({}, {}, {})
     if wanted == "none":
         return found
@@ -74,9 +85,16 @@ def look(wanted: str, pair: ModelPair, placements: Sequence[Placement], n_ctx: i
             with open_peer(name, pair, place, n_ctx) as peer:
                 about = machine.tidy(peer.system_info)
                 found.versions[name] = f"{peer.version} ({about})" if about else peer.version
-                found.draft_lengths[name] = peer.draft_lengths
+                found.draft_lengths[name] = _lengths(peer, lengths)
         except (peers.PeerMissing, *FAILURES) as error:
             if wanted != "all":
                 raise InvalidArgument(f"{name}: {error}") from error
             found.missing[name] = str(error)
     return found
+
+
+def _lengths(peer: peers.Peer, wanted: Sequence[int] | None) -> tuple[int, ...]:
+    """The draft lengths to measure; a peer that cannot draft has only 0."""
+    if wanted is None or max(peer.draft_lengths) == 0:
+        return peer.draft_lengths
+    return tuple(dict.fromkeys((0, *wanted)))

@@ -46,6 +46,8 @@ class BenchRequest:
         placements: placements out of `placements.NAMES`. ``None``: the first possible placement.
         temperatures: temperatures, 0 or above.
         peers: other engines: ``all``, ``none``, or names with commas between them.
+        peer_lengths: draft lengths of the other engines; each is measured without drafts, too.
+            ``None``: `Peer.draft_lengths`.
         tokens: the largest number of tokens of a text.
         n_prompts: the largest number of prompts of a set. ``None``: all prompts.
         repeat: the number of repeats of every prompt.
@@ -66,6 +68,7 @@ class BenchRequest:
     placements: tuple[str, ...] | None = None
     temperatures: tuple[float, ...] = (0.0,)
     peers: str = "none"
+    peer_lengths: tuple[int, ...] | None = None
     tokens: int = 128
     n_prompts: int | None = 16
     repeat: int = 1
@@ -117,7 +120,9 @@ def prepare(request: BenchRequest, command: str = "") -> Prepared:
         _checked(ModelPair(*files, *(about[file] for file in files)))
         for files in dict.fromkeys(request.pairs)
     )
-    others = peer_access.look(request.peers, pairs[0], possible, request.n_ctx)
+    others = peer_access.look(
+        request.peers, pairs[0], possible, request.n_ctx, request.peer_lengths
+    )
     plan = BenchPlan(
         pairs=pairs,
         prompt_sets=tuple(sets),

@@ -139,6 +139,12 @@ def run(
                        help="Other engines to measure at temperature 0: all (that are installed), "
                        "none (default), or names."),
     ] = "none",
+    peer_lengths: Annotated[
+        str | None,
+        options.option("--peer-lengths", panel=_WHAT, metavar="LIST",
+                       help="Draft lengths of the other engines, besides 0; default: a sweep of "
+                       "each engine's own."),
+    ] = None,
     where: Annotated[
         str | None,
         options.option("--placements", panel=_HOW, metavar="LIST",
@@ -217,6 +223,7 @@ def run(
         "placements": _list(where, str, "--placements"),
         "temperatures": _list(temperatures, float, "--temperatures"),
         "peers": peers,
+        "peer_lengths": _list(peer_lengths, int, "--peer-lengths"),
         "tokens": tokens,
         "n_prompts": n_prompts,
         "repeat": repeat,

@@ -119,3 +119,13 @@ def test_peers_that_are_asked_for_by_name(request_: dict[str, Any]) -> None:
         session.prepare(session.BenchRequest(**request_ | {"peers": "wrong,missing"}))
     with pytest.raises(InvalidArgument, match="peer is 'other'; it must be one of all, none"):
         session.prepare(session.BenchRequest(**request_ | {"peers": "other"}))
+
+
+@pytest.mark.usefixtures("peers")
+def test_draft_lengths_of_peers_are_chosen(request_: dict[str, Any]) -> None:
+    asked = request_ | {"peers": "right,wrong", "peer_lengths": (3, 5)}
+    prepared = session.prepare(session.BenchRequest(**asked))
+    names = [each.name for each in prepared.plan.variants if each.is_peer]
+    assert names == ["right (0)", "right (3)", "right (5)", "wrong (0)"]
+    with pytest.raises(InvalidArgument, match="a draft length of peers is 0; it must be at least"):
+        session.prepare(session.BenchRequest(**asked | {"peer_lengths": (0, 3)}))
