@@ -95,6 +95,4 @@ def look(
 
 def _lengths(peer: peers.Peer, wanted: Sequence[int] | None) -> tuple[int, ...]:
     """The draft lengths to measure; a peer that cannot draft has only 0."""
-    if wanted is None or max(peer.draft_lengths) == 0:
-        return peer.draft_lengths
-    return tuple(dict.fromkeys((0, *wanted)))
+    return peer.draft_lengths if wanted is None or not peer.can_draft else (0, *wanted)

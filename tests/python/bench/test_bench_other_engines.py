@@ -53,7 +53,8 @@ class FakePeer:
     system_info = ""
 
     def __init__(self, name: str, engine: Engine, peers: FakePeers) -> None:
-        self.draft_lengths = (0,) if name == "wrong" else (0, 4)
+        self.can_draft = name != "wrong"
+        self.draft_lengths = (0, 4) if self.can_draft else (0,)
         self._name, self._engine, self._peers = name, engine, peers
 
     def generate(

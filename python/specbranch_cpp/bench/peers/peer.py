@@ -82,6 +82,11 @@ class Peer:
         self.draft_lengths: tuple[int, ...] = tuple(answer["draft_lengths"])
 
     @property
+    def can_draft(self) -> bool:
+        """Whether it can speculate with these models."""
+        return max(self.draft_lengths) > 0
+
+    @property
     def pid(self) -> int:
         """The id of the process."""
         return self._process.pid
@@ -113,7 +118,7 @@ class Peer:
             )
         if draft_length < 0:
             raise InvalidArgument(f"draft_length is {draft_length}; it must be at least 0")
-        if draft_length > 0 and max(self.draft_lengths) == 0:
+        if draft_length > 0 and not self.can_draft:
             raise InvalidArgument(
                 f"draft_length is {draft_length}; it must be 0, because {self.name} cannot draft "
                 "with these models"
