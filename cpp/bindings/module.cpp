@@ -11,6 +11,7 @@
 #include "bindings/library/commit.h"
 #include "bindings/library/errors.h"
 #include "bindings/library/info.h"
+#include "bindings/library/llguidance.h"
 #include "bindings/library/log.h"
 #include "bindings/report/profile.h"
 #include "bindings/report/stats.h"
@@ -38,6 +39,7 @@ PYBIND11_MODULE(_core, m) {
   register_row_test(m);
   register_log(m);
   register_info(m);
+  register_llguidance(m);
   m.attr("__version__") = specbranch::version();
   m.def(
       "build_commit", [] { return build_commit(); },

@@ -119,7 +119,7 @@ _HOMES = {
 """The names of each module. A module is imported when one of its names is first used, so that a
 program loads only the modules that it uses."""
 
-_MODULES = {*_HOMES, "demo", "policies", "simulation", "timeline"}
+_MODULES = {*_HOMES, "demo", "grammars", "policies", "simulation", "timeline"}
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 if not TYPE_CHECKING:  # otherwise a type checker would accept every name

@@ -15,6 +15,7 @@ __all__: list[str] = [
     "Generation",
     "GenerationEnd",
     "HradWeights",
+    "LLGUIDANCE_VERSION",
     "LibraryInfo",
     "MAX_BRANCHES",
     "MAX_DRAFT",
@@ -49,6 +50,7 @@ __all__: list[str] = [
     "library_info",
     "list_devices",
     "load_engine",
+    "load_llguidance",
     "model_parts",
     "needs_nothing",
     "pair_sizes",
@@ -112,6 +114,7 @@ class Request:
     """
 
     grammar: str
+    lark: str
     mode: str
     trace: bool
     def __init__(self) -> None: ...
@@ -1381,6 +1384,11 @@ def load_engine(
     Loads the models on other threads. Meanwhile `idle` is called on this one, at least every 50 ms: with the share loaded so far, or None when it has not grown. What it raises stops the loading. With limit_draft_ctx the draft's context ends where its training did. A source gives the weights of a model whose file lacks them: its `fill(name)` is called on this thread and returns an array with the tensor's bytes.
     """
 
+def load_llguidance(path: bytes) -> None:
+    """
+    Loads llguidance's functions from its extension module, and tries them. Raises InvalidArgument.
+    """
+
 def model_parts(path: bytes) -> list[bytes]:
     """
     The paths of all files of a model, in order; one if it is not split.
@@ -1437,6 +1445,7 @@ def test_rows(
     Loads a model and tries every multiple: up to which length the rows of a batch have the bits of single tokens.
     """
 
+LLGUIDANCE_VERSION: str = "1.9.1"
 MAX_BRANCHES: int = 32
 MAX_DRAFT: int = 64
 USEFUL_PATH: int = 6

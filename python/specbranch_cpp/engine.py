@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from specbranch_cpp import _core, policies
     from specbranch_cpp._engine.adapters import LoraChoice, LoraFiles
+    from specbranch_cpp.grammars import JsonSchema, Lark, Regex
     from specbranch_cpp.results import GenerationStats
 
 __all__ = ["Engine"]
@@ -307,7 +308,7 @@ class Engine(OpenAICalls, Measurements, FromPretrained):
         adaptive_decay: float | None = None,
         samplers: Sequence[str] | None = None,
         logit_bias: Mapping[int, float] | None = None,
-        grammar: str | None = None,
+        grammar: str | Lark | Regex | JsonSchema | None = None,
         stop: str | Sequence[str] | None = None,
         seed: int | None = None,
         logprobs: int | None = None,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from specbranch_cpp import policies
+    from specbranch_cpp.grammars import JsonSchema, Lark, Regex
 
 __all__ = ["DRY_BREAKERS", "SAMPLERS", "Model", "Sampling", "Speculation"]
 
@@ -293,9 +294,10 @@ class Sampling:
     logit_bias: Mapping[int, float] | None = None
     """Values to add to the logits of single tokens, by token id; ``-inf`` forbids a token."""
 
-    grammar: str | None = None
-    """GBNF with a rule ``root`` that the text must follow. The grammar costs a check of each chosen
-    token, and a check of the whole vocabulary where it refuses the chosen token."""
+    grammar: str | Lark | Regex | JsonSchema | None = None
+    """A rule that the text must follow: GBNF with a rule ``root``, or an object of
+    `specbranch_cpp.grammars`. The rule costs a check of each chosen token, and a check of the whole
+    vocabulary where it refuses the chosen token."""
 
     seed: int | None = None
     """Key of the random choice at temperatures above 0, 0 to 2**64 - 1. The same seed, prompt and

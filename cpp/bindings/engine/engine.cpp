@@ -57,7 +57,7 @@ std::unique_ptr<PyGeneration> PyEngine::generate(Request request) {
   const auto tokens = tokenizer("generate");
   return without_gil([&] {
     tokens->prepare();
-    tokens->check_grammar(request.sampling.grammar);
+    tokens->check_constraint(request.sampling);
     return std::make_unique<PyGeneration>(engine_->generate(std::move(request)));
   });
 }

@@ -41,7 +41,7 @@ class Tokenizer {
   virtual std::optional<Token> eos() const { return std::nullopt; }
   /// The tokens before prefix, suffix and middle; none: the model has no such tokens.
   virtual std::optional<std::array<Token, 3>> fim() const { return std::nullopt; }
-  virtual void check_grammar(const std::string& /*grammar*/) const {}
+  virtual void check_constraint(const SamplingOptions& /*options*/) const {}
   /// Called before each generation, on the caller's thread.
   virtual void prepare() const {}
 };

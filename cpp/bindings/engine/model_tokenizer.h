@@ -13,7 +13,7 @@
 #include "bindings/engine/engine.h"
 #include "specbranch/llama/file/weights.h"
 #include "specbranch/llama/runtime/backend.h"
-#include "specbranch/llama/sampling/sampler_chain.h"
+#include "specbranch/llama/sampling/token_constraint.h"
 
 namespace specbranch::bindings {
 
@@ -40,8 +40,8 @@ class ModelTokenizer final : public Tokenizer {
     if (!found) return std::nullopt;
     return std::array<Token, 3>{found->prefix, found->suffix, found->middle};
   }
-  void check_grammar(const std::string& grammar) const override {
-    if (!grammar.empty()) llama::check_grammar(vocabulary(), grammar);
+  void check_constraint(const SamplingOptions& options) const override {
+    llama::check_constraint(vocabulary(), options);
   }
   /// `import llama_cpp` may have replaced the log sink by one that needs the GIL.
   void prepare() const override { llama::install_log_sink(); }

@@ -178,6 +178,7 @@ void register_request(py::module_& m) {
   add_sampling<&SamplingOptions::adaptive_target>(cls, "adaptive_target");
   add_sampling<&SamplingOptions::adaptive_decay>(cls, "adaptive_decay");
   add_sampling<&SamplingOptions::grammar>(cls, "grammar");
+  add_sampling<&SamplingOptions::lark>(cls, "lark");
   add_sampling<&SamplingOptions::seed>(cls, "seed");
 }
 

@@ -152,6 +152,9 @@ void check_sampling(const SamplingOptions& options) {
   check_penalties(options);
   check_dry(options);
   check_adapting(options);
+  if (!options.grammar.empty() && !options.lark.empty()) {
+    throw InvalidArgument("grammar and lark are given; only one of them can rule the text");
+  }
   if (options.samplers) {
     require_setting(options.samplers->size() <= kMostSamplers, "the number of samplers",
                     options.samplers->size(),

@@ -71,6 +71,7 @@ struct SamplingOptions {
   std::optional<std::vector<SamplerKind>> samplers;
   std::map<Token, float> logit_bias;  ///< added to the logits first; -inf forbids a token.
   std::string grammar;                ///< GBNF with a `root` rule; empty: none.
+  std::string lark;                   ///< Lark with a `start` rule, instead of GBNF; empty: none.
   std::uint64_t seed = 0;             ///< key of the noise; no effect at temperature 0.
 };
 

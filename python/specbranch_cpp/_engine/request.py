@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core, policies
 from specbranch_cpp._engine.adapters import chosen_adapters
-from specbranch_cpp._grammar.cost import check_cost
+from specbranch_cpp._engine.rules import set_grammar
 from specbranch_cpp._pair import hrad_weights
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import ContextOverflow, InvalidArgument
@@ -210,8 +210,7 @@ def _add_sampling(request: _core.Request, said: Named[Sampling], n_vocab: int) -
     if sampling.logit_bias is not None:
         request.logit_bias = checked.bias(f"{prefix}logit_bias", sampling.logit_bias, n_vocab)
     if sampling.grammar is not None:
-        request.grammar = checked.grammar(f"{prefix}grammar", sampling.grammar)
-        check_cost(request.grammar)
+        set_grammar(request, f"{prefix}grammar", sampling.grammar)
     if sampling.seed is not None:
         request.seed = checked.integer(f"{prefix}seed", sampling.seed, 0, _MAX_SEED)
 

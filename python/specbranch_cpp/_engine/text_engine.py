@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from specbranch_cpp._engine.adapters import LoraChoice
     from specbranch_cpp._engine.request import TextRequest
     from specbranch_cpp.generation import Generation
+    from specbranch_cpp.grammars import JsonSchema, Lark, Regex
     from specbranch_cpp.options import Sampling, Speculation
 
 __all__ = ["GenerateKeywords", "TextEngine"]
@@ -53,7 +54,7 @@ class GenerateKeywords(TypedDict, total=False):
     adaptive_decay: float | None
     samplers: Sequence[str] | None
     logit_bias: Mapping[int, float] | None
-    grammar: str | None
+    grammar: str | Lark | Regex | JsonSchema | None
     stop: str | Sequence[str] | None
     seed: int | None
     logprobs: int | None

@@ -11,6 +11,8 @@ from specbranch_cpp._grammar.regex import class_of, literal_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from specbranch_cpp.grammars import Lark
+
 __all__ = ["RuleBook"]
 
 _RULE = re.compile(r"^([a-zA-Z0-9-]+) ::=", re.MULTILINE)
@@ -26,14 +28,14 @@ class RuleBook:
         self._rules: list[str] = []
         self._count = 0
 
-    def grammar(self, root: str) -> str:
+    def grammar(self, root: str) -> str | Lark:
         """The grammar whose texts are those of the expression ``root``."""
         return "\n".join([f"root ::= {root}", *self._rules])
 
     def add(self, expression: str) -> str:
         """A rule for an expression; returns the name of the rule."""
         name = self._name()
-        self._rules.append(f"{name} ::= {expression}")
+        self.define(name, expression)
         return name
 
     def reserve(self) -> str:

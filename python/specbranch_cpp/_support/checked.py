@@ -122,12 +122,12 @@ def bias(name: str, value: Any, n_vocab: int) -> list[tuple[int, float]]:
     ]
 
 
-def grammar(name: str, value: Any) -> str:
-    """GBNF without wrong characters. llama.cpp checks the syntax."""
+def grammar(name: str, value: Any, form: str = "GBNF with a rule root") -> str:
+    """A grammar without wrong characters. llama.cpp or llguidance checks the syntax."""
     if not encoded(name, value).strip():
-        raise InvalidArgument(f"{name} is empty; it must be GBNF with a rule root, or None")
+        raise InvalidArgument(f"{name} is empty; it must be {form}, or None")
     if "\0" in value:
-        raise InvalidArgument(f"{name} has a zero byte; it must be GBNF with a rule root")
+        raise InvalidArgument(f"{name} has a zero byte; it must be {form}")
     return text(name, value)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.grammars import JsonSchema
 from specbranch_cpp.openai_api.answers.constraints import (
     calls_or_ruled_text,
     forced_calls,
@@ -29,6 +30,7 @@ from specbranch_cpp.openai_api.tool_calls.declarations import Tools, tools_of
 if TYPE_CHECKING:
     from specbranch_cpp._engine.request import TextRequest
     from specbranch_cpp._engine.text_engine import TextEngine
+    from specbranch_cpp._grammar.books import Grammar
     from specbranch_cpp.openai_api.answers.style import AnswerStyle, Opening
     from specbranch_cpp.openai_api.answers.tagged import AnswerRules
 
@@ -155,7 +157,9 @@ def joined_stops(stop: Any, more: list[str]) -> list[str]:
     return [*(one.decode() for one in checked.stop_strings(stop)), *more]
 
 
-def _grammar(given: ChatKeywords, tools: Tools, style: AnswerStyle, opening: Opening) -> str | None:
+def _grammar(
+    given: ChatKeywords, tools: Tools, style: AnswerStyle, opening: Opening
+) -> Grammar | None:
     """The grammar of the answer. JSON and forced calls come after a thought.
 
     A forced call follows the schemas of the functions, whatever the ``response_format`` is. With a
@@ -168,7 +172,7 @@ def _grammar(given: ChatKeywords, tools: Tools, style: AnswerStyle, opening: Ope
             "tools, or tool_choice='none'"
         )
     own = chosen_grammar(given.grammar, given.response_format)
-    of_format = own if given.grammar is None else None
+    of_format = own if given.grammar is None and isinstance(own, JsonSchema) else None
     shape = style.shape(opening, is_free=of_format is None and not tools.forced)
     if tools.forced:
         return forced_calls(tools, style.form, shape)

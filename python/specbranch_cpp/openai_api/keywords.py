@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from specbranch_cpp import policies
     from specbranch_cpp._engine.adapters import LoraChoice
     from specbranch_cpp._engine.text_engine import TextEngine
+    from specbranch_cpp._grammar.books import Grammar
     from specbranch_cpp.openai_api.logit_bias import LogitBias
 
 __all__ = [
@@ -120,7 +121,7 @@ def text_request(
     *,
     max_tokens: int | None,
     logprobs: int | None,
-    grammar: str | None,
+    grammar: Grammar | None,
     stop: str | Sequence[str] | None,
 ) -> TextRequest:
     """The request for the engine, with these arguments and with the other keywords of the call.

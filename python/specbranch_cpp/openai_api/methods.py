@@ -295,8 +295,8 @@ class OpenAICalls(TextEngine):
                 JSON of this format.
             response_format: ``{"type": "json_object"}``, or ``{"type": "json_schema",
                 "json_schema": {"schema": ...}}``: the answer is JSON of this form, unless
-                ``max_tokens`` ends it early. For the supported parts of a schema see
-                `_grammar.json_schema.grammar_of`.
+                ``max_tokens`` ends it early. Keywords of the schema that cannot be enforced
+                are logged as a warning, or refused with ``"strict": True``.
             max_tokens: as in `create_completion`.
             logprobs: report the log-probability of each token.
             top_logprobs: also report the log-probabilities of this many alternatives.

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp._grammar.regex import gbnf_of_regex, literal_of
+from specbranch_cpp._grammar.regex import literal_of
+from specbranch_cpp.grammars import Lark, Regex
 from specbranch_cpp.server.errors import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = ["with_own_form"]
+
+_MARK = re.compile(r"\s*%llguidance\s*(\{\s*\}[ \t]*)?")
+_LARK_RULE = re.compile(r"^start(\[[^\]]*\])?\s*:", re.MULTILINE)
 
 Rule = dict[str, Any]  # the field ``grammar`` or ``response_format``
 
@@ -21,7 +26,6 @@ def with_own_form(data: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         BadRequest: two fields rule the form, or the value of a field is wrong.
-        InvalidArgument: a grammar cannot express a regular expression.
     """
     own = dict(data)
     rules: dict[str, Rule] = {}
@@ -32,10 +36,10 @@ def with_own_form(data: Mapping[str, Any]) -> dict[str, Any]:
     outputs = own.pop("structured_outputs", None)
     if outputs is not None:
         rules |= _structured(outputs)
+    if own.get("grammar") is not None:
+        rules["grammar"] = _grammar("grammar", own["grammar"])
     if not rules:
         return own
-    if own.get("grammar") is not None:
-        rules["grammar"] = {}
     form = own.get("response_format")
     if form is not None and not (isinstance(form, dict) and form.get("type") == "text"):
         rules["response_format"] = {}
@@ -95,7 +99,7 @@ def _format(name: str, value: Any) -> Rule:
 def _regex(name: str, value: Any) -> Rule:
     if not isinstance(value, str):
         raise BadRequest(f"{name} is {value!r:.100}; it must be a regular expression", name)
-    return {"grammar": f"root ::= {gbnf_of_regex(value)}\n"}
+    return {"grammar": Regex(value)}
 
 
 def _choice(name: str, value: Any) -> Rule:
@@ -104,10 +108,14 @@ def _choice(name: str, value: Any) -> Rule:
     return {"grammar": f"root ::= {' | '.join(map(literal_of, value))}\n"}
 
 
-def _gbnf(name: str, value: Any) -> Rule:
+def _grammar(name: str, value: Any) -> Rule:
+    """GBNF; or Lark, which llama-server marks and others tell by its first rule."""
     if not isinstance(value, str):
-        raise BadRequest(f"{name} is {value!r:.100}; it must be GBNF", name)
-    return {"grammar": value}
+        raise BadRequest(f"{name} is {value!r:.100}; it must be GBNF or Lark", name)
+    is_lark = _MARK.match(value) is not None or (
+        _LARK_RULE.search(value) is not None and "::=" not in value
+    )
+    return {"grammar": Lark(_MARK.sub("", value)) if is_lark else value}
 
 
 _RULES: dict[str, Callable[[str, Any], Rule]] = {
@@ -116,10 +124,10 @@ _RULES: dict[str, Callable[[str, Any], Rule]] = {
     "guided_json_object": _any_object,
     "guided_regex": _regex,
     "guided_choice": _choice,
-    "guided_grammar": _gbnf,
-    "grammar_string": _gbnf,
+    "guided_grammar": _grammar,
+    "grammar_string": _grammar,
     "regex": _regex,
-    "ebnf": _gbnf,
+    "ebnf": _grammar,
     "format": _format,
 }
 _OUTPUTS: dict[str, Callable[[str, Any], Rule]] = {
@@ -127,7 +135,7 @@ _OUTPUTS: dict[str, Callable[[str, Any], Rule]] = {
     "json_object": _any_object,
     "regex": _regex,
     "choice": _choice,
-    "grammar": _gbnf,
+    "grammar": _grammar,
 }
 # These choose between implementations of the same rule.
 _HARMLESS = ("disable_fallback", "disable_additional_properties", "disable_any_whitespace")

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from specbranch_cpp._support.sampler_letters import samplers_of
+from specbranch_cpp.grammars import Lark, Regex
 from specbranch_cpp.openai_api.logit_bias import checked_pairs
 from specbranch_cpp.openai_api.messages import plain_messages
 from specbranch_cpp.server.answer_forms import with_own_form
@@ -110,7 +111,7 @@ class _Common(_Body):
     logit_bias: Any = None
     stop: Union[str, Stop, None] = None  # noqa: UP007 (pydantic reads this on Python 3.10, too)
     seed: Annotated[int, Field(ge=-1, le=2**64 - 1)] | None = None
-    grammar: str | None = None
+    grammar: Union[str, Lark, Regex, None] = None  # noqa: UP007
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     mode: str | None = None
@@ -147,6 +148,8 @@ class _Common(_Body):
     def arguments(self) -> dict[str, Any]:
         """The given fields as keyword arguments of the engine."""
         given = self.model_dump(exclude_none=True, exclude=set(self.model_extra or ()))
+        if self.grammar is not None:
+            given["grammar"] = self.grammar  # a rule would be a dict
         if given.get("seed") == -1:  # llama-server's value for a random seed
             del given["seed"]
         if self.lora is not None:
@@ -231,8 +234,7 @@ def parse(kind: type[CompletionBody] | type[ChatBody], body: bytes, max_depth: i
     Raises:
         BadRequest: the body is not JSON, it is nested deeper than ``max_depth``, or a field is
             wrong or not supported.
-        InvalidArgument: a grammar cannot express a regular expression, or ``logit_bias`` has a
-            shape of no server.
+        InvalidArgument: ``logit_bias`` has a shape of no server.
     """
     return check_fields(kind, read_object(body, max_depth))
 

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/llama/runtime/llguidance.h"
 #include "support.h"
 
 namespace specbranch::llama {
@@ -327,6 +328,12 @@ TEST_CASE("under a grammar characters are spelled in UTF-8") {
   CHECK(vocabulary.is_end(*end));
 }
 
+SamplingOptions with_grammar(const std::string& grammar) {
+  SamplingOptions options;
+  options.grammar = grammar;
+  return options;
+}
+
 TEST_CASE("bad grammars are refused at once") {
   SPECBRANCH_NEEDS_MODELS();
   const auto& vocabulary = target_weights()->vocabulary();
@@ -334,23 +341,35 @@ TEST_CASE("bad grammars are refused at once") {
        {"root ::= (", "nonsense", "start ::= \"a\"", "root ::= root \"a\"", "root ::= other",
         "root ::= [", "root ::= \"a\"{2", "root ::= \"\\x\""}) {
     CAPTURE(grammar);
-    CHECK_THROWS_AS(check_grammar(vocabulary, grammar), InvalidArgument);
+    CHECK_THROWS_AS(check_constraint(vocabulary, with_grammar(grammar)), InvalidArgument);
   }
-  CHECK_THROWS_AS(check_grammar(vocabulary, std::string("root ::= \"a\0\"", 14)), InvalidArgument);
+  CHECK_THROWS_AS(check_constraint(vocabulary, with_grammar(std::string("root ::= \"a\0\"", 14))),
+                  InvalidArgument);
   const std::string deep =
       "root ::= " + std::string(200000, '(') + "\"a\"" + std::string(200000, ')');
-  CHECK_THROWS_AS(check_grammar(vocabulary, deep), InvalidArgument);
+  CHECK_THROWS_AS(check_constraint(vocabulary, with_grammar(deep)), InvalidArgument);
   // Parentheses that close in a literal, a class or a comment leave the others open.
   const std::string closed(2000, ')');
   const std::string open(200000, '(');
   for (const std::string& prefix :
        {"root ::= \"" + closed + "\" | ", "root ::= [" + closed + "] | ",
         "# " + closed + "\nroot ::= ", "root ::= \"\\\"" + closed + "\" | "}) {
-    CHECK_THROWS_AS(check_grammar(vocabulary, prefix + open), InvalidArgument);
+    CHECK_THROWS_AS(check_constraint(vocabulary, with_grammar(prefix + open)), InvalidArgument);
   }
-  CHECK_NOTHROW(check_grammar(vocabulary, "root ::= \"" + std::string(2000, '(') + "\""));
-  CHECK_NOTHROW(check_grammar(vocabulary, "root ::= \"yes\" | \"no\""));
-  CHECK_NOTHROW(check_grammar(vocabulary, ""));
+  CHECK_NOTHROW(
+      check_constraint(vocabulary, with_grammar("root ::= \"" + std::string(2000, '(') + "\"")));
+  CHECK_NOTHROW(check_constraint(vocabulary, with_grammar("root ::= \"yes\" | \"no\"")));
+  CHECK_NOTHROW(check_constraint(vocabulary, with_grammar("")));
+}
+
+TEST_CASE("a Lark grammar needs llguidance, which only a Python process has") {
+  SPECBRANCH_NEEDS_MODELS();
+  SamplingOptions options;
+  options.lark = "start: \"a\"";
+  CHECK_THROWS_WITH_AS(check_constraint(target_weights()->vocabulary(), options),
+                       doctest::Contains("llguidance, which is not loaded"), InvalidArgument);
+  CHECK_THROWS_WITH_AS(Llguidance::load("/nothing/there.so"), doctest::Contains("cannot be loaded"),
+                       InvalidArgument);
 }
 
 }  // namespace

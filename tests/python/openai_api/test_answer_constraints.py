@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.python.support.call_formats import FAMILIES, TOOLS, Family
 from tests.python.support.gbnf_texts import Gbnf
+from tests.python.support.lark_texts import LarkTexts
 
 from specbranch_cpp._grammar.cost import check_cost
-from specbranch_cpp._grammar.json_schema import grammar_of
+from specbranch_cpp._grammar.lark_book import LarkBook
 from specbranch_cpp._grammar.rule_book import RuleBook
+from specbranch_cpp.grammars import JsonSchema, Lark
 from specbranch_cpp.openai_api.answers.constraints import (
     AnswerShape,
     calls_or_ruled_text,
@@ -22,6 +25,9 @@ from specbranch_cpp.openai_api.answers.thoughts import THINK
 from specbranch_cpp.openai_api.templates import ChatTemplate
 from specbranch_cpp.openai_api.tool_calls.choice import format_of_template
 from specbranch_cpp.openai_api.tool_calls.declarations import Tools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PLAIN = AnswerShape()
 THINKING = AnswerShape(THINK)
@@ -53,6 +59,25 @@ WRITTEN = [name for name in FAMILIES if name not in OTHER_WAYS]
 HELD = [name for name in WRITTEN if name not in NOT_HELD | set(STARTS)]
 
 
+@dataclass(frozen=True)
+class Kind:
+    """GBNF or Lark: the book that makes a grammar, and what reads it."""
+
+    book: Callable[[], RuleBook]
+
+    def read(self, source: str | Lark | None) -> Gbnf | LarkTexts:
+        if isinstance(source, Lark):
+            return LarkTexts(source)
+        assert source is not None
+        check_cost(source)
+        return Gbnf(source)
+
+
+@pytest.fixture(params=[RuleBook, LarkBook], ids=["gbnf", "lark"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return Kind(request.param)
+
+
 def form_of(family: Family) -> Any:
     return format_of_template(ChatTemplate(family.template), lambda _: False)
 
@@ -67,11 +92,12 @@ def without_end(text: str) -> str:
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_a_forced_answer_is_what_the_family_writes(name: str) -> None:
+def test_a_forced_answer_is_what_the_family_writes(kind: Kind, name: str) -> None:
     family = FAMILIES[name]
-    source = forced_calls(Tools(tuple(TOOLS), NAMES, many=False), form_of(family), shape_of(family))
-    check_cost(source)
-    grammar = Gbnf(source)
+    source = forced_calls(
+        Tools(tuple(TOOLS), NAMES, many=False), form_of(family), shape_of(family), kind.book
+    )
+    grammar = kind.read(source)
     one = without_end(family.one)
     assert grammar.allows(one)
     assert not grammar.begins("I think")
@@ -79,31 +105,30 @@ def test_a_forced_answer_is_what_the_family_writes(name: str) -> None:
     assert not grammar.begins(one.replace("get", "gut"))
     assert not grammar.begins(one.replace("city", "town"))
     only = forced_calls(
-        Tools(tuple(TOOLS), ("set",), many=False), form_of(family), shape_of(family)
+        Tools(tuple(TOOLS), ("set",), many=False), form_of(family), shape_of(family), kind.book
     )
-    assert not Gbnf(only).begins(one)
+    assert not kind.read(only).begins(one)
 
 
 @pytest.mark.parametrize(
     "name",
     [n for n in WRITTEN if FAMILIES[n].two and n not in ("gpt-oss", "gemma 3", "mistral 2025")],
 )
-def test_a_forced_answer_with_several_calls(name: str) -> None:
+def test_a_forced_answer_with_several_calls(kind: Kind, name: str) -> None:
     family = FAMILIES[name]
     tools = Tools(tuple(TOOLS), NAMES, many=True)
-    grammar = Gbnf(forced_calls(tools, form_of(family), PLAIN))
+    grammar = kind.read(forced_calls(tools, form_of(family), PLAIN, kind.book))
     assert grammar.allows(family.one)
     assert grammar.allows(family.two)
 
 
 @pytest.mark.parametrize("name", HELD)
-def test_a_free_text_is_held_to_the_format_once_a_call_begins(name: str) -> None:
+def test_a_free_text_is_held_to_the_format_once_a_call_begins(kind: Kind, name: str) -> None:
     family = FAMILIES[name]
     form = form_of(family)
-    source = free_text(Tools(tuple(TOOLS)), form, shape_of(family))
+    source = free_text(Tools(tuple(TOOLS)), form, shape_of(family), kind.book)
     assert source is not None
-    check_cost(source)
-    grammar = Gbnf(source)
+    grammar = kind.read(source)
     if family.channels:
         assert grammar.allows("<|channel|>final<|message|>no call")
         assert grammar.allows(
@@ -118,19 +143,18 @@ def test_a_free_text_is_held_to_the_format_once_a_call_begins(name: str) -> None
         assert not grammar.begins(f"{text}{form.opening}oops"), text
     assert grammar.allows(family.one * 2)
     assert not grammar.allows(family.one[:-1])
-    once = free_text(Tools(tuple(TOOLS), many=False), form, PLAIN)
+    once = free_text(Tools(tuple(TOOLS), many=False), form, PLAIN, kind.book)
     assert once is not None
-    assert Gbnf(once).allows(f"Text {family.one}")
-    assert not Gbnf(once).begins(f"{family.one}x")
+    assert kind.read(once).allows(f"Text {family.one}")
+    assert not kind.read(once).begins(f"{family.one}x")
 
 
 @pytest.mark.parametrize("name", STARTS)
-def test_an_answer_that_begins_as_a_call_is_held_to_the_format(name: str) -> None:
+def test_an_answer_that_begins_as_a_call_is_held_to_the_format(kind: Kind, name: str) -> None:
     family, start = FAMILIES[name], STARTS[name]
-    source = free_text(Tools(tuple(TOOLS)), form_of(family), PLAIN)
+    source = free_text(Tools(tuple(TOOLS)), form_of(family), PLAIN, kind.book)
     assert source is not None
-    check_cost(source)
-    grammar = Gbnf(source)
+    grammar = kind.read(source)
     assert family.one.startswith(start)
     for before in ("", "\n "):
         assert grammar.allows(before + family.one)
@@ -143,42 +167,44 @@ def test_an_answer_that_begins_as_a_call_is_held_to_the_format(name: str) -> Non
         assert grammar.allows(text), text
 
 
-def test_a_mark_after_half_a_start_is_a_mark() -> None:
-    source = free_text(Tools(tuple(TOOLS)), form_of(FAMILIES["hermes"]), PLAIN)
+def test_a_mark_after_half_a_start_is_a_mark(kind: Kind) -> None:
+    source = free_text(Tools(tuple(TOOLS)), form_of(FAMILIES["hermes"]), PLAIN, kind.book)
     assert source is not None
     for text in ("", " ", "{", '{"name": "g', '{"name": "go"', "{<tool_c"):
-        assert Gbnf(source).allows(text + FAMILIES["hermes"].one), text
-        assert not Gbnf(source).begins(f"{text}<tool_call>oops"), text
+        assert kind.read(source).allows(text + FAMILIES["hermes"].one), text
+        assert not kind.read(source).begins(f"{text}<tool_call>oops"), text
 
 
 @pytest.mark.parametrize("name", sorted(NOT_HELD))
-def test_a_format_without_an_own_mark_is_not_held(name: str) -> None:
-    assert free_text(Tools(tuple(TOOLS)), form_of(FAMILIES[name]), PLAIN) is None
+def test_a_format_without_an_own_mark_is_not_held(kind: Kind, name: str) -> None:
+    assert free_text(Tools(tuple(TOOLS)), form_of(FAMILIES[name]), PLAIN, kind.book) is None
 
 
 @pytest.mark.parametrize("parameters", [{"not": {}}, {"type": "object", "patternProperties": {}}])
-def test_a_schema_without_a_grammar_frees_the_arguments(parameters: Any) -> None:
+def test_a_schema_without_a_grammar_frees_the_arguments(kind: Kind, parameters: Any) -> None:
     odd = {"type": "function", "function": {"name": "odd", "parameters": parameters}}
-    source = free_text(Tools((*TOOLS, odd)), form_of(FAMILIES["hermes"]), PLAIN)
+    source = free_text(Tools((*TOOLS, odd)), form_of(FAMILIES["hermes"]), PLAIN, kind.book)
     assert source is not None
-    grammar = Gbnf(source)
+    grammar = kind.read(source)
     assert grammar.allows('<tool_call>\n{"name": "odd", "arguments": {"a": [1]}}\n</tool_call>')
     assert grammar.allows(FAMILIES["hermes"].one)
     assert not grammar.begins('<tool_call>\n{"name": "get", "arguments": {"town"')
 
 
-def test_a_thought_comes_before_json() -> None:
+def test_a_thought_comes_before_json(kind: Kind) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
-    json = grammar_of(schema, "the schema")
-    assert ruled_text(json, PLAIN) == json
-    may, must = Gbnf(ruled_text(json, THINKING)), Gbnf(ruled_text(json, OPEN))
+    json = JsonSchema(schema)
+    may, must = (
+        kind.read(ruled_text(json, THINKING, kind.book)),
+        kind.read(ruled_text(json, OPEN, kind.book)),
+    )
     assert may.allows('{"a": 1}')
     assert may.allows('<think>\nx </thin </think>\n\n{"a": 1}')
     assert not may.begins("x")
     assert not must.allows('{"a": 1}')
     assert must.allows('{"a": 1} no</think>{"a": 1}')
     assert not must.begins("no</think>oops")
-    channels = Gbnf(ruled_text(json, CHANNELS))
+    channels = kind.read(ruled_text(json, CHANNELS, kind.book))
     final = '<|channel|>final<|message|>{"a": 1}'
     assert channels.allows(final)
     assert channels.allows(final.replace("<|message|>", " <|constrain|>json<|message|>"))
@@ -188,23 +214,27 @@ def test_a_thought_comes_before_json() -> None:
     assert not channels.allows(analysis)
 
 
-def test_a_thought_comes_before_a_forced_call() -> None:
+def test_a_thought_comes_before_a_forced_call(kind: Kind) -> None:
     family = FAMILIES["hermes"]
     tools = Tools(tuple(TOOLS), NAMES, many=False)
-    assert Gbnf(forced_calls(tools, form_of(family), OPEN)).allows(f"no</think>\n{family.one}")
-    assert not Gbnf(forced_calls(tools, form_of(family), OPEN)).allows(family.one)
-    may = Gbnf(forced_calls(tools, form_of(family), THINKING))
+    assert kind.read(forced_calls(tools, form_of(family), OPEN, kind.book)).allows(
+        f"no</think>\n{family.one}"
+    )
+    assert not kind.read(forced_calls(tools, form_of(family), OPEN, kind.book)).allows(family.one)
+    may = kind.read(forced_calls(tools, form_of(family), THINKING, kind.book))
     assert may.allows(family.one)
     assert may.allows(f"<think>no</think>{family.one}")
 
 
 @pytest.mark.parametrize("name", [n for n in WRITTEN if FAMILIES[n].two])
-def test_calls_or_json(name: str) -> None:
+def test_calls_or_json(kind: Kind, name: str) -> None:
     family = FAMILIES[name]
-    json = grammar_of({"enum": [7]}, "the schema")
+    json = JsonSchema({"enum": [7]})
     shape = shape_of(family)
-    grammar = Gbnf(
-        calls_or_ruled_text(Tools(tuple(TOOLS), many=False), form_of(family), json, shape)
+    grammar = kind.read(
+        calls_or_ruled_text(
+            Tools(tuple(TOOLS), many=False), form_of(family), json, shape, kind.book
+        )
     )
     assert grammar.allows(without_end(family.one))
     assert grammar.allows("<|channel|>final<|message|>7" if family.channels else "7")
@@ -212,11 +242,11 @@ def test_calls_or_json(name: str) -> None:
     assert not grammar.begins("8")
 
 
-def test_a_mark_in_a_thought_begins_no_call() -> None:
+def test_a_mark_in_a_thought_begins_no_call(kind: Kind) -> None:
     family = FAMILIES["hermes"]
-    source = free_text(Tools(tuple(TOOLS)), form_of(family), OPEN)
+    source = free_text(Tools(tuple(TOOLS)), form_of(family), OPEN, kind.book)
     assert source is not None
-    grammar = Gbnf(source)
+    grammar = kind.read(source)
     assert grammar.allows("use <tool_call>?")
     assert grammar.allows(f"use <tool_call>? </think> So: {family.one}")
     assert not grammar.begins("</think><tool_call>?")
@@ -231,9 +261,11 @@ def test_a_mark_in_a_thought_begins_no_call() -> None:
         (["ab", "b\u00e9"], "xb\u00e9", None),
     ],
 )
-def test_a_text_ends_at_the_first_mark(marks: list[str], text: str, rest: str | None) -> None:
-    book = RuleBook()
-    grammar = Gbnf(book.grammar(book.until(dict.fromkeys(marks, '"!"'))))
+def test_a_text_ends_at_the_first_mark(
+    kind: Kind, marks: list[str], text: str, rest: str | None
+) -> None:
+    book = kind.book()
+    grammar = kind.read(book.grammar(book.until(dict.fromkeys(marks, '"!"'))))
     end = text.removesuffix(rest or "")
     assert grammar.allows(f"{end}!")
     assert not grammar.begins(f"{end}?")

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 HELLO = [{"role": "user", "content": "hello"}]
 PAINT = {"type": "object", "properties": {"color": {"enum": ["red"]}}, "required": ["color"]}
-HARD = {"type": "object", "properties": {"x": {"not": {"const": 1}}}, "required": ["x"]}
+NOT_ONE = {"type": "string", "not": {"const": "1"}}
+HARD = {"type": "object", "properties": {"x": NOT_ONE}, "required": ["x"]}
 TOOLS = [
     {"type": "function", "function": {"name": "paint", "parameters": PAINT, "strict": True}},
     {"type": "function", "function": {"name": "hard", "parameters": HARD, "strict": True}},

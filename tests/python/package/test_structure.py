@@ -41,7 +41,7 @@ NOT_FOR_LLAMA = {"tree", "planner", "planner/auto", "decoder", "engine", "simula
 
 PACKAGE = ROOT / "python/specbranch_cpp"
 PYTHON_FLOORS = (
-    {"_core", "errors", "demo", "options"},
+    {"_core", "errors", "demo", "grammars", "options"},
     {"_support", "_llama", "_plots"},
     {"_grammar", "_pair", "_scaling", "timeline"},
     {"results", "policies", "simulation"},

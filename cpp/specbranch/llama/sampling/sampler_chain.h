@@ -1,27 +1,21 @@
-/// The target's choice of a token, with a grammar on top of the distribution.
+/// The target's choice of a token, with a constraint on top of the distribution.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <span>
-#include <string>
 #include <vector>
 
-#include "specbranch/llama/runtime/handles.h"
+#include "specbranch/llama/sampling/token_constraint.h"
 #include "specbranch/llama/sampling/token_distribution.h"
-#include "specbranch/llama/vocabulary/utf8_state.h"
 #include "specbranch/llama/vocabulary/vocabulary.h"
 #include "specbranch/model/options.h"
 #include "specbranch/sampling/choice.h"
 
 namespace specbranch::llama {
 
-/// Throws InvalidArgument unless `grammar` is GBNF with a rule `root`. Any thread. llama.cpp prints
-/// the reason to stderr itself. An empty grammar is no grammar.
-void check_grammar(const Vocabulary& vocabulary, const std::string& grammar);
-
-/// The samplers of one generation. With a grammar a token is chosen without it, and if the grammar
-/// forbids the token, again among those it allows, with the same noise. Under a grammar the text is
-/// UTF-8.
+/// The samplers of one generation. With a constraint a token is chosen without it, and if the
+/// constraint forbids the token, again among those it allows, with the same noise.
 ///
 /// *Thread safety:* one thread at a time.
 /// *Lifecycle:* 1. construct with the prompt 2. choose, accept, choose, accept, ...
@@ -36,8 +30,8 @@ class SamplerChain {
   /// and put back. Empty: no token is allowed. Throws DecodeError on NaN.
   std::optional<Token> choose(std::span<float> logits);
 
-  /// Adds a token to the text: what the penalties and the grammar see. Samplers that remember what
-  /// was chosen do so if it is the token of the last `choose`.
+  /// Adds a token to the text: what the penalties and the constraint see. Samplers that remember
+  /// what was chosen do so if it is the token of the last `choose`.
   void accept(Token token);
 
   /// What the samplers remember of the text; empty: nothing.
@@ -48,10 +42,6 @@ class SamplerChain {
 
  private:
   Token choose_from(std::span<float> logits);
-  bool is_allowed(Token token) const;
-  bool is_spelled(Token token) const;
-  /// Logits with -inf for what the grammar forbids; empty if it forbids everything.
-  std::span<float> mask(std::span<const float> logits);
 
   const Vocabulary& vocabulary_;
   TokenDistribution distribution_;
@@ -59,9 +49,8 @@ class SamplerChain {
   SamplerState next_state_;  ///< after `history_` and `chosen_`.
   Token chosen_ = -1;        ///< by the last `choose`.
   std::vector<Token> history_;
-  SamplerHandle grammar_;  ///< null: none.
-  Utf8State spelled_;      ///< of the text under the grammar, which takes too long spellings.
-  std::vector<float> masked_;
+  std::unique_ptr<TokenConstraint> constraint_;  ///< null: none.
+  std::vector<float> masked_;                    ///< logits with -inf for what it forbids.
 };
 
 }  // namespace specbranch::llama

@@ -5,6 +5,7 @@
 
 #include "llama.h"
 #include "specbranch/base/errors.h"
+#include "specbranch/llama/vocabulary/token_trie.h"
 
 namespace specbranch::llama {
 namespace {
@@ -131,6 +132,11 @@ std::optional<FimTokens> Vocabulary::fim() const {
     return std::nullopt;
   }
   return tokens;
+}
+
+const TokenTrie& Vocabulary::trie() const {
+  std::call_once(trie_made_, [this] { trie_ = std::make_shared<const TokenTrie>(*this); });
+  return *trie_;
 }
 
 }  // namespace specbranch::llama

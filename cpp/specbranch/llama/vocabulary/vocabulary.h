@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,6 +14,8 @@
 struct llama_vocab;
 
 namespace specbranch::llama {
+
+class TokenTrie;
 
 /// What a prompt of a model that fills in the middle of a text is made of.
 struct FimTokens {
@@ -60,12 +64,17 @@ class Vocabulary {
   /// None unless the model has all three: by the file's keys, or by the names that llama.cpp knows.
   std::optional<FimTokens> fim() const;
 
+  /// For Lark grammars; made by the first call. Throws what making it throws.
+  const TokenTrie& trie() const;
+
  private:
   void drop_second_bos(std::vector<Token>& tokens) const;
 
   const llama_vocab* vocab_;
   std::vector<std::string> pieces_;
   std::size_t longest_ = 1;
+  mutable std::once_flag trie_made_;
+  mutable std::shared_ptr<const TokenTrie> trie_;
 };
 
 }  // namespace specbranch::llama

@@ -7,15 +7,18 @@ each mark, so the engine needs no trigger: text without a mark may be anything.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from specbranch_cpp._grammar import library
+from specbranch_cpp._grammar.books import best_book
 from specbranch_cpp._grammar.cost import check_cost
-from specbranch_cpp._grammar.json_schema import grammar_of
 from specbranch_cpp._grammar.regex import literal_of
 from specbranch_cpp._grammar.rule_book import RuleBook
 from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.grammars import JsonSchema, Lark
 from specbranch_cpp.openai_api.tool_calls.declarations import Tools
 from specbranch_cpp.openai_api.tool_calls.formats.harmony import (
     CHANNEL,
@@ -36,6 +39,9 @@ __all__ = ["AnswerShape", "calls_or_ruled_text", "forced_calls", "free_text", "r
 _SPACE = "[ \\t\\n]{0,4}"
 _ASSISTANT = literal_of(f"{START}assistant")
 _ANY_OBJECT = {"type": "object"}
+
+NewBook = Callable[[], RuleBook]
+"""Makes an empty book."""
 
 
 @dataclass(frozen=True)
@@ -76,38 +82,46 @@ class AnswerShape:
         return f"{_SPACE} {literal_of(self.thought.begin)} {thinking} | {rule}"
 
 
-def ruled_text(grammar: str, shape: AnswerShape) -> str:
-    """The grammar of an answer that follows another grammar after its thought."""
-    if shape.is_plain:
-        return grammar
-    book = RuleBook()
-    return book.grammar(shape.before(book, _ruled(grammar, shape, book)))
+def ruled_text(schema: JsonSchema, shape: AnswerShape, new_book: NewBook = best_book) -> str | Lark:
+    """The grammar of an answer that follows a schema after its thought."""
+    book = new_book()
+    return book.grammar(shape.before(book, _ruled(schema, shape, book)))
 
 
-def calls_or_ruled_text(tools: Tools, form: ToolFormat, grammar: str, shape: AnswerShape) -> str:
-    """The grammar of an answer with calls, or else with a text that follows another grammar."""
-    book = RuleBook()
-    calls = form.grammar(_freed(tools, any_arguments=False), book)
-    rule = book.add(f"{calls} | {_ruled(grammar, shape, book)}")
+def calls_or_ruled_text(
+    tools: Tools,
+    form: ToolFormat,
+    schema: JsonSchema,
+    shape: AnswerShape,
+    new_book: NewBook = best_book,
+) -> str | Lark:
+    """The grammar of an answer with calls, or else with a text that follows a schema."""
+    book = new_book()
+    calls = form.grammar(_freed(tools, new_book, any_arguments=False), book)
+    rule = book.add(f"{calls} | {_ruled(schema, shape, book)}")
     return book.grammar(shape.before(book, rule))
 
 
-def _ruled(grammar: str, shape: AnswerShape, book: RuleBook) -> str:
-    """The rule of a text that follows another grammar, in its channel."""
-    rule = book.include(grammar)
+def _ruled(schema: JsonSchema, shape: AnswerShape, book: RuleBook) -> str:
+    """The rule of a text that follows a schema, in its channel."""
+    rule = book.schema(schema.schema, schema.name, strict=schema.strict)
     if not shape.channels:
         return rule
     final = f'{literal_of(CHANNEL + "final")} (" "? {literal_of(CONSTRAIN)} "json")?'
     return book.add(f"{final} {literal_of(MESSAGE)} {rule}")
 
 
-def forced_calls(tools: Tools, form: ToolFormat, shape: AnswerShape) -> str:
+def forced_calls(
+    tools: Tools, form: ToolFormat, shape: AnswerShape, new_book: NewBook = best_book
+) -> str | Lark:
     """The grammar of an answer with calls of ``tools.forced``."""
-    book = RuleBook()
+    book = new_book()
     return book.grammar(shape.before(book, form.grammar(tools, book)))
 
 
-def free_text(tools: Tools, form: ToolFormat, shape: AnswerShape) -> str | None:
+def free_text(
+    tools: Tools, form: ToolFormat, shape: AnswerShape, new_book: NewBook = best_book
+) -> str | Lark | None:
     """The grammar of a text that is free until a call begins. ``None``: it is always free.
 
     A function whose schema a grammar cannot express may get any arguments.
@@ -116,29 +130,43 @@ def free_text(tools: Tools, form: ToolFormat, shape: AnswerShape) -> str | None:
         given = json.dumps(tools.given)
     except (TypeError, ValueError, RecursionError):  # no JSON: a caller in Python
         return None
-    return _free_text(given, tools.many, type(form), shape)
+    return _free_text(given, tools.many, type(form), shape, new_book)
 
 
 @lru_cache(maxsize=32)
-def _free_text(given: str, many: bool, kind: type[ToolFormat], shape: AnswerShape) -> str | None:
+def _free_text(
+    given: str, many: bool, kind: type[ToolFormat], shape: AnswerShape, new_book: NewBook
+) -> str | Lark | None:
     """Cached, because the requests of an agent have the same tools."""
     tools = Tools(tuple(json.loads(given)), many=many)
     for any_arguments in (False, True):
-        book = RuleBook()
+        book = new_book()
         try:
-            freed = _freed(tools, any_arguments=any_arguments)
+            freed = _freed(tools, new_book, any_arguments=any_arguments)
             text = _text_with_calls(freed, kind(), shape, book)
             if text is None:
                 return None
             grammar = book.grammar(text)
-            check_cost(grammar)
+            _check(grammar)
         except InvalidArgument:
             continue
         return grammar
     return None
 
 
-def _freed(tools: Tools, *, any_arguments: bool) -> Tools:
+def _check(grammar: str | Lark) -> None:
+    """Checks that a grammar is not too large.
+
+    Raises:
+        InvalidArgument: it is.
+    """
+    if isinstance(grammar, str):
+        check_cost(grammar)
+    elif (reason := library.refusal(grammar.text)) is not None:
+        raise InvalidArgument(f"the grammar of the answer is refused: {reason}")
+
+
+def _freed(tools: Tools, new_book: NewBook, *, any_arguments: bool) -> Tools:
     """The tools as if all were forced, with schemas that a grammar can express."""
     given = []
     for tool in tools.given:
@@ -147,7 +175,8 @@ def _freed(tools: Tools, *, any_arguments: bool) -> Tools:
             if any_arguments:
                 raise InvalidArgument("every object is allowed")
             if function.get("parameters"):
-                grammar_of(function["parameters"], f"the schema of {function['name']!r}")
+                name = f"the schema of {function['name']!r}"
+                new_book().schema(function["parameters"], name, strict=False)
         except InvalidArgument:
             function = {**function, "parameters": _ANY_OBJECT}
         given.append({**tool, "function": {**function, "strict": False}})

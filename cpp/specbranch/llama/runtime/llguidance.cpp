@@ -1,0 +1,148 @@
+#include "specbranch/llama/runtime/llguidance.h"
+
+#include <dlfcn.h>
+
+#include <array>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <string_view>
+
+#include "specbranch/base/errors.h"
+
+namespace specbranch::llama {
+namespace {
+
+/// Never freed: threads may still use it while the process ends.
+const Llguidance* loaded_llguidance = nullptr;
+std::mutex loading_llguidance;
+
+[[noreturn]] void refuse_library(const std::string& what) {
+  throw InvalidArgument("[Llguidance::load] " + what);
+}
+
+template <class Function>
+void find_function(void* library, const char* name, Function& function) {
+  void* const symbol = dlsym(library, name);
+  if (symbol == nullptr) refuse_library(std::string("the library has no function ") + name);
+  static_assert(sizeof symbol == sizeof function);
+  std::memcpy(&function, &symbol, sizeof symbol);
+}
+
+/// `text` has the word `llguidance@1.9.1`, or the like.
+bool names_version(std::string_view text, std::string_view version) {
+  for (std::size_t at = text.find(version); at != std::string_view::npos;
+       at = text.find(version, at + 1)) {
+    const auto is_digit = [&](std::size_t i) {
+      return i < text.size() && (text[i] == '.' || (text[i] >= '0' && text[i] <= '9'));
+    };
+    if ((at == 0 || !is_digit(at - 1)) && !is_digit(at + version.size())) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Llguidance Llguidance::opened(const std::string& path) {
+  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    const char* const reason = dlerror();
+    refuse_library("the library cannot be loaded; " +
+                   std::string(reason == nullptr ? path : reason));
+  }
+  Llguidance found;
+  find_function(library, "llg_get_version", found.version);
+  const std::string version = found.version();
+  if (!names_version(version, kVersion)) {
+    refuse_library("the library is another version; " + version + "; " + kVersion);
+  }
+  find_function(library, "llg_new_tokenizer_v2", found.new_tokenizer);
+  find_function(library, "llg_free_tokenizer", found.free_tokenizer);
+  find_function(library, "llg_constraint_init_set_defaults", found.set_defaults);
+  find_function(library, "llg_new_matcher", found.new_matcher);
+  find_function(library, "llg_free_matcher", found.free_matcher);
+  find_function(library, "llg_matcher_get_error", found.error);
+  find_function(library, "llg_matcher_get_mask_byte_size", found.mask_bytes);
+  find_function(library, "llg_matcher_compute_mask_into", found.compute_mask);
+  find_function(library, "llg_matcher_consume_token", found.consume);
+  find_function(library, "llg_matcher_validate_tokens", found.validate);
+  find_function(library, "llg_matcher_is_accepting", found.accepts);
+  return found;
+}
+
+/// One token an ASCII character and an end token: after `a` the text must end.
+void Llguidance::try_out() const {
+  constexpr std::uint32_t kEnd = 128;
+  std::array<std::uint8_t, kEnd> bytes{};
+  for (std::uint32_t i = 0; i < kEnd; ++i) bytes[i] = static_cast<std::uint8_t>(i);
+  std::array<std::uint32_t, kEnd + 1> lengths{};
+  lengths.fill(1);
+  lengths[kEnd] = 0;
+  TokenizerOptions options;
+  options.n_tokens = kEnd + 1;
+  options.end_token = kEnd;
+  options.lengths = lengths.data();
+  options.bytes = bytes.data();
+  std::array<char, 256> reason{};
+  auto free_tokenizer_of = [this](LlgTokenizer* one) { free_tokenizer(one); };
+  const std::unique_ptr<LlgTokenizer, decltype(free_tokenizer_of)> tokenizer(
+      new_tokenizer(&options, reason.data(), reason.size()), free_tokenizer_of);
+  if (!tokenizer) refuse_library(std::string("the trial has no tokenizer; ") + reason.data());
+  MatcherOptions init;
+  set_defaults(&init, tokenizer.get());
+  init.log_stderr_level = 0;
+  if (init.tokenizer != tokenizer.get()) refuse_library("the trial has other options");
+  auto free_matcher_of = [this](LlgMatcher* one) { free_matcher(one); };
+  const std::unique_ptr<LlgMatcher, decltype(free_matcher_of)> matcher(
+      new_matcher(&init, "lark", "start: \"a\""), free_matcher_of);
+  if (!matcher || error(matcher.get()) != nullptr) refuse_library("the trial has no matcher");
+  std::array<std::uint32_t, (kEnd + 32) / 32> mask{};
+  const auto allows_only = [&](std::uint32_t token) {
+    if (mask_bytes(matcher.get()) != sizeof mask ||
+        compute_mask(matcher.get(), mask.data(), sizeof mask) != 0) {
+      return false;
+    }
+    for (std::uint32_t i = 0; i <= kEnd; ++i) {
+      if (((mask[i / 32] >> (i % 32)) & 1U) != (i == token ? 1U : 0U)) return false;
+    }
+    const std::uint32_t other = 'b';
+    return accepts(matcher.get()) == (token == kEnd) && validate(matcher.get(), &other, 1) == 0 &&
+           (token == kEnd || validate(matcher.get(), &token, 1) == 1);
+  };
+  if (!allows_only('a') || consume(matcher.get(), 'a') != 0 || !allows_only(kEnd)) {
+    refuse_library("the trial allows other tokens than expected");
+  }
+}
+
+void Llguidance::load(const std::string& path) {
+  const std::lock_guard lock(loading_llguidance);
+  if (loaded_llguidance != nullptr) return;
+  const Llguidance found = opened(path);
+  found.try_out();
+  loaded_llguidance = new Llguidance(found);
+}
+
+std::string Llguidance::reason(LlgMatcher* matcher) const {
+  const char* const told = error(matcher);
+  if (told == nullptr) return {};
+  const std::string_view whole = told;  // more lines hold an excerpt, or the parser's state
+  return std::string(whole.substr(0, whole.find('\n')));
+}
+
+const Llguidance& Llguidance::get() {
+  const std::lock_guard lock(loading_llguidance);
+  if (loaded_llguidance == nullptr) {
+    throw InvalidArgument("[Llguidance::get] a Lark grammar needs llguidance, which is not loaded");
+  }
+  return *loaded_llguidance;
+}
+
+void FreeLlg::operator()(LlgTokenizer* tokenizer) const noexcept {
+  loaded_llguidance->free_tokenizer(tokenizer);
+}
+
+void FreeLlg::operator()(LlgMatcher* matcher) const noexcept {
+  loaded_llguidance->free_matcher(matcher);
+}
+
+}  // namespace specbranch::llama

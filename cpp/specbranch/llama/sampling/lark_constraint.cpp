@@ -1,0 +1,82 @@
+#include "specbranch/llama/sampling/lark_constraint.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "specbranch/base/errors.h"
+#include "specbranch/llama/runtime/llguidance.h"
+#include "specbranch/llama/vocabulary/token_trie.h"
+
+namespace specbranch::llama {
+namespace {
+
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+constexpr std::size_t kMaskBits = 32;  // of a word of the mask
+
+class LarkConstraint final : public TokenConstraint {
+ public:
+  /// `forbidden`: tokens that may nowhere follow, in order.
+  LarkConstraint(const Vocabulary& vocabulary, LlgMatcherHandle matcher,
+                 std::vector<Token> forbidden)
+      : vocabulary_(vocabulary),
+        library_(Llguidance::get()),
+        matcher_(std::move(matcher)),
+        forbidden_(std::move(forbidden)),
+        mask_(library_.mask_bytes(matcher_.get()) / sizeof(std::uint32_t)) {}
+
+  bool allows(Token token) override {
+    if (vocabulary_.is_end(token)) return library_.accepts(matcher_.get());
+    if (std::ranges::binary_search(forbidden_, token)) return false;
+    const auto one = static_cast<std::uint32_t>(token);
+    const std::int32_t n = library_.validate(matcher_.get(), &one, 1);
+    if (n < 0) fail();
+    return n == 1;
+  }
+
+  void mask(std::span<float> logits) override {
+    if (library_.compute_mask(matcher_.get(), mask_.data(), mask_.size() * sizeof(std::uint32_t)) !=
+        0) {
+      fail();
+    }
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      const std::size_t word = i / kMaskBits;
+      const bool allowed = word < mask_.size() && ((mask_[word] >> (i % kMaskBits)) & 1U) != 0;
+      if (!allowed) logits[i] = kNever;
+    }
+    for (const Token token : forbidden_) logits[static_cast<std::size_t>(token)] = kNever;
+  }
+
+  void accept(Token token) override {
+    if (library_.consume(matcher_.get(), static_cast<std::uint32_t>(token)) != 0) fail();
+  }
+
+ private:
+  [[noreturn]] void fail() const {
+    throw DecodeError("[LarkConstraint] the grammar cannot be followed; " +
+                      library_.reason(matcher_.get()));
+  }
+
+  const Vocabulary& vocabulary_;
+  const Llguidance& library_;
+  LlgMatcherHandle matcher_;
+  std::vector<Token> forbidden_;
+  std::vector<std::uint32_t> mask_;  ///< one bit a token.
+};
+
+}  // namespace
+
+std::unique_ptr<TokenConstraint> make_lark_constraint(const Vocabulary& vocabulary,
+                                                      const std::string& grammar) {
+  const TokenTrie& trie = vocabulary.trie();
+  std::vector<Token> forbidden;
+  for (const auto& [token, name] : trie.controls()) {
+    if (grammar.find(name) == std::string::npos) forbidden.push_back(token);
+  }
+  return std::make_unique<LarkConstraint>(vocabulary, trie.matcher(grammar), std::move(forbidden));
+}
+
+}  // namespace specbranch::llama

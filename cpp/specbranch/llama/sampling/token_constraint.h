@@ -1,0 +1,42 @@
+/// A rule for the tokens of a text.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "specbranch/base/types.h"
+#include "specbranch/llama/vocabulary/vocabulary.h"
+#include "specbranch/model/sampling_options.h"
+
+namespace specbranch::llama {
+
+/// Which tokens may follow a text. It starts at the begin of an answer and grows with it.
+///
+/// *Thread safety:* one thread at a time.
+class TokenConstraint {
+ public:
+  TokenConstraint() = default;
+  virtual ~TokenConstraint() = default;
+  TokenConstraint(const TokenConstraint&) = delete;
+  TokenConstraint& operator=(const TokenConstraint&) = delete;
+
+  /// Whether `token` may follow. Throws DecodeError: the rule is too complex here.
+  virtual bool allows(Token token) = 0;
+
+  /// Sets the logits of all tokens that may not follow to -inf. Throws as `allows`.
+  virtual void mask(std::span<float> logits) = 0;
+
+  /// Appends a token that may follow and does not end the text. Throws as `allows`.
+  virtual void accept(Token token) = 0;
+};
+
+/// The rule of `options`: GBNF, Lark, or null. `vocabulary` outlives it. Throws InvalidArgument for
+/// a bad grammar.
+std::unique_ptr<TokenConstraint> make_constraint(const Vocabulary& vocabulary,
+                                                 const SamplingOptions& options);
+
+/// Throws InvalidArgument for a bad grammar. Any thread. llama.cpp prints the reason for GBNF to
+/// stderr itself.
+void check_constraint(const Vocabulary& vocabulary, const SamplingOptions& options);
+
+}  // namespace specbranch::llama

@@ -1,0 +1,153 @@
+"""Builds a Lark grammar for llguidance from the same parts as a GBNF grammar."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp._grammar.json_schema import grammar_of
+from specbranch_cpp._grammar.lark_schema import is_enforced, lark_of_schema
+from specbranch_cpp._grammar.rule_book import RuleBook
+from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.grammars import Lark
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["LarkBook"]
+
+_TOKEN = re.compile(
+    r'"(?P<literal>(?:[^"\\]|\\.)*)"|(?P<class>\[(?:[^\]\\]|\\.)*\])|(?P<name>[a-zA-Z][a-zA-Z0-9-]*)',
+    re.DOTALL,
+)
+_RULE = re.compile(r"^([a-zA-Z0-9-]+) ::= ", re.MULTILINE)
+# GBNF takes these keywords for weaker ones.
+_LOOSE = re.compile(r'"(?:oneOf|propertyNames|unevaluatedProperties)"')
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
+_SHORT = {"n": "\n", "r": "\r", "t": "\t"}
+_ANY_TEXT = "/(?s:.*)/"
+_SPACES = r"/[ \t\n]*/"
+
+
+class LarkBook(RuleBook):
+    """Rules with names that do not collide. Expressions are GBNF, as in `RuleBook`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lark: list[str] = []
+
+    def grammar(self, root: str) -> Lark:
+        return Lark("\n".join([f"start: {_translated(root)}", *self._lark]))
+
+    def define(self, name: str, expression: str) -> None:
+        self._lark.append(f"{name}: {_translated(expression)}")
+
+    def include(self, grammar: str) -> str:
+        rules = re.split(_RULE, grammar)[1:]
+        names = {name: self._name() for name in rules[::2]}
+        for name, expression in zip(rules[::2], rules[1::2], strict=True):
+            self._lark.append(f"{names[name]}: {_translated(expression.strip(), names)}")
+        return names["root"]
+
+    def schema(self, schema: Any, name: str, *, strict: bool) -> str:
+        """JSON that follows a schema: by llguidance, or by GBNF where only GBNF can enforce it."""
+        gbnf = None if is_enforced(schema) else _enforcing_gbnf(schema, name)
+        if gbnf is None:
+            try:
+                return self._as_it_is(lark_of_schema(schema, name, strict=strict))
+            except InvalidArgument:
+                gbnf = None if strict else _lenient_gbnf(schema, name)
+                if gbnf is None:
+                    raise
+        return self.include(gbnf)
+
+    def objects(
+        self,
+        frames: Sequence[Mapping[str, Any]],
+        schemas: Sequence[tuple[Any, str, bool]],
+        key: str,
+    ) -> str:
+        ways = []
+        for frame, (schema, name, strict) in zip(frames, schemas, strict=True):
+            value = self.schema(schema, name, strict=strict)
+            if not key:
+                ways.append(value)
+                continue
+            constants = [
+                part
+                for one, fixed in frame.items()
+                for part in (_json(one), ":", _json(fixed), ",")
+            ]
+            before = [f'{_json(text)} " "?' for text in ("{", *constants, _json(key), ":")]
+            ways.append(" ".join([*before, value, '" "? "}"']))
+        return self._as_it_is(" | ".join(ways))
+
+    def until(
+        self,
+        marks: Mapping[str, str],
+        *,
+        may_end: bool = False,
+        starts: Mapping[str, str] | None = None,
+    ) -> str:
+        ways = []
+        for before, words in ((_SPACES, starts or {}), (_ANY_TEXT, marks)):
+            for word, after in words.items():
+                head = self._name()
+                self._lark.append(
+                    f"{head.upper()}: {before} {json.dumps(word, ensure_ascii=False)}"
+                )
+                self._lark.append(f"{head}[lazy]: {head.upper()}")
+                ways.append(f"{head} {_translated(after)}")
+        if may_end:
+            ways.append(self._as_it_is(_ANY_TEXT))
+        return self._as_it_is(" | ".join(ways))
+
+    def _as_it_is(self, body: str) -> str:
+        """A rule with a body in Lark; returns the name of the rule."""
+        name = self._name()
+        self._lark.append(f"{name}: {body}")
+        return name
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _enforcing_gbnf(schema: Any, name: str) -> str | None:
+    """GBNF that enforces the whole schema. ``None``: there is none."""
+    try:
+        grammar = grammar_of(schema, name, strict=True)
+    except InvalidArgument:
+        return None
+    return None if _LOOSE.search(json.dumps(schema)) else grammar
+
+
+def _lenient_gbnf(schema: Any, name: str) -> str | None:
+    """GBNF that enforces what it can, with a warning. ``None``: there is none."""
+    try:
+        return grammar_of(schema, name)
+    except InvalidArgument:
+        return None
+
+
+def _translated(expression: str, names: Mapping[str, str] | None = None) -> str:
+    """A GBNF expression in Lark. ``names``: new names of rules."""
+
+    def translated(found: re.Match[str]) -> str:
+        if found["name"] is not None:
+            return names[found["name"]] if names else found["name"]
+        if found["class"] is not None:
+            inside = found["class"].replace("/", r"\x2F")
+            return f"/{inside}/"
+        return json.dumps(_unescaped(found["literal"]), ensure_ascii=False)
+
+    return _TOKEN.sub(translated, expression)
+
+
+def _unescaped(literal: str) -> str:
+    def character(found: re.Match[str]) -> str:
+        code = found[1]
+        return chr(int(code[1:], 16)) if len(code) > 1 else _SHORT.get(code, code)
+
+    return _ESCAPE.sub(character, literal)

@@ -1,0 +1,153 @@
+"""Prepares JSON schemas for llguidance, which enforces them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from specbranch_cpp._grammar import library
+from specbranch_cpp._support import logs
+from specbranch_cpp.errors import InvalidArgument
+
+__all__ = ["is_enforced", "lark_of_schema"]
+
+FORMATS = {
+    "date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri",
+}  # fmt: skip
+"""The formats that llguidance enforces. Others say nothing about the value."""
+
+_ESCAPES = 'nrbtf\\"'  # \\u could write half of a surrogate pair
+_CONTROL = re.compile(r"(?<!\\)(?:\\\\)*\\u00")  # a character that only \\u can write
+_CLOSED_BY = ("properties",)
+_OPEN_BY = (
+    "additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames",
+)  # fmt: skip
+_COMPOSED_BY = ("allOf", "anyOf", "oneOf", "$ref", "$dynamicRef", "not", "if")
+_DATA = ("const", "enum", "default", "examples")
+_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+
+
+def lark_of_schema(schema: Any, name: str, *, strict: bool = False) -> str:
+    """The body of a Lark rule whose texts are JSON that the schema accepts.
+
+    An object with ``properties`` has no other properties, unless the schema says more about them.
+    There is at most one space between the parts of the JSON text.
+
+    Args:
+        schema: a schema of draft 7 to 2020-12, with references inside itself only.
+        name: name of the schema in messages.
+        strict: whether to refuse what llguidance cannot enforce. If False, these keywords are
+            ignored and a warning is logged.
+
+    Raises:
+        InvalidArgument: the value is not a schema, or llguidance refuses it.
+    """
+    made, ignored = _source(_text(schema, name))
+    if made is None or (strict and ignored is not None):
+        raise InvalidArgument(f"{name} cannot be enforced: {ignored}")
+    if ignored is not None:
+        logs.LOGGER.warning("%s is not enforced as a whole: %s", name, ignored)
+    return made
+
+
+def is_enforced(schema: Any) -> bool:
+    """Whether llguidance enforces the whole schema."""
+    try:
+        made, ignored = _source(_text(schema, "schema"))
+    except InvalidArgument:
+        return False
+    return made is not None and ignored is None
+
+
+def _text(schema: Any, name: str) -> str:
+    """A schema as JSON text.
+
+    Raises:
+        InvalidArgument: it is no schema that allows a value.
+    """
+    if schema is True:
+        schema = {}
+    if not isinstance(schema, Mapping):
+        raise InvalidArgument(f"{name} is {schema!r}; it must be a JSON schema that allows a value")
+    try:
+        text = json.dumps(schema, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except RecursionError:
+        raise InvalidArgument(f"{name} is nested too deeply") from None
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"{name} is not JSON: {error}") from None
+    return text
+
+
+@lru_cache(maxsize=64)
+def _source(text: str) -> tuple[str | None, str | None]:
+    """The body of the rule, and what it does not enforce. Cached: agents repeat their schemas."""
+    try:
+        prepared = _prepared(json.loads(text))
+    except RecursionError:
+        return None, "it is nested too deeply"
+    escapes = _ESCAPES + ("u" if _CONTROL.search(text) else "")
+    reason: str | None = None
+    for lenient in (False, True):
+        options = {
+            "whitespace_pattern": " ",  # more would let a model write spaces without end
+            "json_allowed_escapes": escapes,
+            "lenient": lenient,
+        }
+        body = f"%json {json.dumps({**prepared, 'x-guidance': options}, ensure_ascii=False)}"
+        refusal = library.refusal(f"start: {body}")
+        if refusal is None:
+            return body, reason
+        reason = reason or refusal
+    return None, reason
+
+
+def _prepared(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema without formats that say nothing, and with closed objects."""
+    nodes: list[Mapping[str, Any]] = []
+
+    def collected(node: Mapping[str, Any]) -> dict[str, Any]:
+        nodes.append(node)
+        if isinstance(node.get("format"), str) and node["format"] not in FORMATS:
+            return {key: value for key, value in node.items() if key != "format"}
+        return dict(node)
+
+    plain = _mapped(schema, collected)
+    if any(_is_composed(node) for node in nodes):
+        return dict(plain)  # a closed part could forbid what another part requires
+
+    def closed(node: Mapping[str, Any]) -> dict[str, Any]:
+        if any(key in node for key in _CLOSED_BY) and not any(key in node for key in _OPEN_BY):
+            return {**node, "additionalProperties": False}
+        return dict(node)
+
+    return dict(_mapped(plain, closed))
+
+
+def _is_composed(node: Mapping[str, Any]) -> bool:
+    """Whether several schemas rule the same object."""
+    parts = node.get("allOf")
+    if isinstance(parts, list) and len(parts) > 1:
+        return True
+    has_own = any(key in node for key in ("properties", "required", "additionalProperties"))
+    return has_own and any(key in node for key in _COMPOSED_BY)
+
+
+def _mapped(node: Any, change: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Any:
+    """A schema with all schemas in it changed. Values that are no schemas stay as they are."""
+    if not isinstance(node, Mapping):
+        return node
+    made: dict[str, Any] = {}
+    for key, value in change(node).items():
+        if key in _DATA:
+            made[key] = value
+        elif key in _MAPS and isinstance(value, Mapping):
+            made[key] = {name: _mapped(one, change) for name, one in value.items()}
+        elif isinstance(value, list):
+            made[key] = [_mapped(one, change) for one in value]
+        else:
+            made[key] = _mapped(value, change)
+    return made

@@ -1,0 +1,51 @@
+"""Whether a Lark grammar allows a text, by llguidance with one token for each byte."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from specbranch_cpp.grammars import Lark
+
+__all__ = ["LarkTexts"]
+
+
+@cache
+def _bytes() -> Any:
+    import llguidance
+
+    return llguidance.LLTokenizer("byte")
+
+
+@dataclass
+class LarkTexts:
+    """A grammar.
+
+    Args:
+        source: the grammar.
+    """
+
+    source: Lark
+    _matcher: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        import llguidance
+
+        grammar = llguidance.grammar_from("lark", self.source.text)
+        self._matcher = llguidance.LLMatcher(_bytes(), grammar, log_level=0)
+        assert not self._matcher.is_error(), self._matcher.get_error()
+
+    def allows(self, text: str) -> bool:
+        """Whether the text follows the grammar as a whole."""
+        matcher = self._after(text)
+        return matcher is not None and bool(matcher.is_accepting())
+
+    def begins(self, text: str) -> bool:
+        """Whether a text of the grammar begins with this text."""
+        return self._after(text) is not None
+
+    def _after(self, text: str) -> Any:
+        matcher = self._matcher.deep_copy()
+        tokens = list(text.encode())
+        return matcher if matcher.try_consume_tokens(tokens) == len(tokens) else None
