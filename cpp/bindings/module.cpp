@@ -4,6 +4,7 @@
 #include "bindings/engine/generation.h"
 #include "bindings/engine/load.h"
 #include "bindings/engine/policy.h"
+#include "bindings/engine/processors.h"
 #include "bindings/engine/request.h"
 #include "bindings/engine/rows.h"
 #include "bindings/library/abi.h"
@@ -25,6 +26,7 @@ PYBIND11_MODULE(_core, m) {
   register_abi(m);
   register_errors(m);
   register_policy(m);
+  register_processors(m);
   register_request(m);
   register_stats(m);
   register_trace(m);

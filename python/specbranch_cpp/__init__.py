@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from specbranch_cpp.generation import Generation
     from specbranch_cpp.options import Model, Sampling, Speculation
+    from specbranch_cpp.processors import LogitsProcessorList, StoppingCriteriaList, TokenMask
     from specbranch_cpp.results import (
         Chunk,
         Completion,
@@ -67,6 +68,7 @@ __all__ = [
     "GenerationStats",
     "IncompatibleModels",
     "InvalidArgument",
+    "LogitsProcessorList",
     "LoraAdapter",
     "MissingExtra",
     "Model",
@@ -78,7 +80,9 @@ __all__ = [
     "SpecBranchError",
     "Speculation",
     "StepCosts",
+    "StoppingCriteriaList",
     "TokenLogprobs",
+    "TokenMask",
     "Trace",
     "TraceRound",
     "__version__",
@@ -100,6 +104,7 @@ _HOMES = {
     ),
     "generation": ("Generation",),
     "options": ("Model", "Sampling", "Speculation"),
+    "processors": ("LogitsProcessorList", "StoppingCriteriaList", "TokenMask"),
     "results": (
         "Chunk",
         "Completion",

@@ -26,6 +26,8 @@ __all__: list[str] = [
     "PairProfile",
     "PairSizes",
     "PolicyRequest",
+    "ProcessorChannel",
+    "ProcessorTask",
     "Request",
     "RowPadding",
     "RowTrial",
@@ -107,6 +109,56 @@ class HradWeights:
     def n_embd(self) -> int: ...
     @property
     def n_layers(self) -> int: ...
+
+class ProcessorTask:
+    """
+    A position at which functions are asked.
+    """
+    @property
+    def id(self) -> int: ...
+    @property
+    def input_ids(self) -> numpy.typing.NDArray[numpy.int32]:
+        """
+        The tokens before it: a new array.
+        """
+    @property
+    def scores(self) -> numpy.typing.NDArray[numpy.float32] | None:
+        """
+        The logits, to be edited in place; None: masks are asked.
+        """
+
+class ProcessorChannel:
+    """
+    Asks functions of the caller for each choice of a generation.
+    """
+    def __init__(self, *, masks: bool, rows: bool) -> None: ...
+    def answer_mask(
+        self, task: ProcessorTask, allowed: typing.Annotated[numpy.typing.ArrayLike, numpy.uint32]
+    ) -> None:
+        """
+        Token t is allowed if bit t % 32 of word t // 32 is set.
+        """
+    def answer_row(self, task: ProcessorTask, ends: bool) -> None:
+        """
+        The scores of the task are edited, or the text ends before them.
+        """
+    def close(self) -> None:
+        """
+        No answer comes any more.
+        """
+    def fail(self, task: ProcessorTask) -> None:
+        """
+        A function raised an exception.
+        """
+    def next(self) -> ProcessorTask | None:
+        """
+        Waits for the next task; None at the end. For one thread of its own.
+        """
+    @property
+    def failed_task(self) -> int | None:
+        """
+        The id of the task that made the generation fail.
+        """
 
 class Request:
     """
@@ -259,6 +311,13 @@ class Request:
     @presence_penalty.setter
     def presence_penalty(self, arg1: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
     @property
+    def processors(self) -> ProcessorChannel:
+        """
+        None: no functions of the caller.
+        """
+    @processors.setter
+    def processors(self, arg0: ProcessorChannel) -> None: ...
+    @property
     def prompt(self) -> list[int]: ...
     @prompt.setter
     def prompt(
@@ -351,6 +410,8 @@ class Stats:
     @property
     def n_generated(self) -> int: ...
     @property
+    def n_processor_calls(self) -> int: ...
+    @property
     def n_prompt(self) -> int: ...
     @property
     def n_reused(self) -> int: ...
@@ -366,6 +427,10 @@ class Stats:
     def policy_skipped(self) -> int: ...
     @property
     def prefill_ms(self) -> float: ...
+    @property
+    def processor_ms(self) -> float: ...
+    @property
+    def processor_wait_ms(self) -> float: ...
     @property
     def seed(self) -> int: ...
     @property

@@ -16,6 +16,7 @@ from specbranch_cpp._engine.pretrained import FromPretrained
 from specbranch_cpp._engine.request import (
     Defaults,
     TextRequest,
+    add_processing,
     make_request,
     make_seeds,
     written_in_python,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from specbranch_cpp import _core, policies
     from specbranch_cpp._engine.adapters import LoraChoice, LoraFiles
     from specbranch_cpp.grammars import JsonSchema, Lark, Regex
+    from specbranch_cpp.processors import Criteria, LogitsProcessors
     from specbranch_cpp.results import GenerationStats
 
 __all__ = ["Engine"]
@@ -320,6 +322,8 @@ class Engine(OpenAICalls, Measurements, FromPretrained):
         max_draft: int | None = None,
         trace: bool = False,
         n_feature_layers: int = 0,
+        logits_processor: LogitsProcessors = None,
+        stopping_criteria: Criteria = None,
     ) -> Generation:
         """Checks the request, queues it, and returns at once.
 
@@ -361,6 +365,9 @@ class Engine(OpenAICalls, Measurements, FromPretrained):
                 of the target's last layers, the deepest layer last, and then the embedding of the
                 newest token (``TraceRound.features``). 0 (default): record none. The largest value
                 is the engine's ``n_feature_layers``.
+            logits_processor: functions ``(input_ids, scores) -> scores``, or masks, that edit the
+                logits before all samplers: see `processors`.
+            stopping_criteria: functions ``(input_ids, logits) -> bool`` that may end the text.
 
         Raises:
             InvalidArgument: an argument has the wrong type, is out of its range, or is given twice.
@@ -413,12 +420,15 @@ class Engine(OpenAICalls, Measurements, FromPretrained):
                 lora=lora,
                 trace=trace,
                 n_feature_layers=n_feature_layers,
+                logits_processor=logits_processor,
+                stopping_criteria=stopping_criteria,
             )
         )
 
     def _submit(self, asked: TextRequest) -> Generation:
         request = make_request(self._core, self._defaults, asked, self._seeds, self._pair)
         policy = asked.speculation.value.policy
+        processing = add_processing(request, asked, self._core.n_vocab)
         generation = Generation(
             self,
             self._shared,
@@ -426,6 +436,7 @@ class Engine(OpenAICalls, Measurements, FromPretrained):
             logprobs=asked.logprobs is not None,
             trace=asked.trace,
             policy=written_in_python(self._defaults.policy if policy is None else policy),
+            processing=processing,
             n_prompt=request.n_prompt,
         )
         logs.forward()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from specbranch_cpp import _core
 from specbranch_cpp._engine import user_policy
 from specbranch_cpp._support import checked, logs
+from specbranch_cpp._support.raised import passed_on
 from specbranch_cpp.errors import EngineClosed, InvalidArgument, SpecBranchError
 from specbranch_cpp.results import (
     Chunk,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from specbranch_cpp._engine.processing import Processing
     from specbranch_cpp.policies import Policy
 
 __all__ = ["Generation"]
@@ -47,7 +49,7 @@ class Shared:
     """State that all generations of one engine share.
 
     Attributes:
-        planning: threads that run a policy at this time.
+        planning: threads that run a policy or a logits processor at this time.
         listeners: see `Engine.on_end`.
     """
 
@@ -75,6 +77,7 @@ class Generation:
         logprobs: bool,
         trace: bool = False,
         policy: Policy | None = None,
+        processing: Processing | None = None,
         n_prompt: int = 0,
     ) -> None:
         self._owner = owner  # keeps the engine alive while the generation runs
@@ -90,7 +93,10 @@ class Generation:
         self._steps: list[_Step] = []  # only appended to, so an interrupt loses nothing
         self._failed = False
         self._hook = None if policy is None else user_policy.Hook(policy)
-        self._policy_error: BaseException | None = None
+        self._processing = processing
+        self._own_error: BaseException | None = None  # of the policy or a processor
+        if processing is not None:
+            processing.start(shared.planning)
         self._completion: Completion | None = None
 
     def __iter__(self) -> Generation:
@@ -102,8 +108,8 @@ class Generation:
         Raises:
             DecodeError: a forward pass of the target failed.
             EngineClosed: the engine was created before this process was forked.
-            Exception: any exception of the policy; InvalidArgument if the policy's plan is out of
-                range.
+            Exception: any exception of the policy or of a logits processor; InvalidArgument if
+                what they return is wrong.
         """
         self._check_process()
         with self._lock:
@@ -122,7 +128,7 @@ class Generation:
         Raises:
             DecodeError: a forward pass of the target failed.
             EngineClosed: the engine was created before this process was forked.
-            Exception: any exception of the policy.
+            Exception: any exception of the policy or of a logits processor.
         """
         self._check_process()
         with self._lock:
@@ -220,11 +226,12 @@ class Generation:
 
         Returns ``None`` if a signal handler has read the end meanwhile.
         """
-        if self._policy_error is not None:
-            raise self._policy_error
+        if self._own_error is not None:
+            raise self._own_error
         if threading.get_ident() in self._shared.planning:
             raise SpecBranchError(
-                "a policy must not read a generation of the engine that calls the policy"
+                "a policy or a logits processor must not read a generation of the engine that "
+                "calls it"
             )
         while not self._ended:
             index = len(self._steps)
@@ -236,11 +243,16 @@ class Generation:
             except SpecBranchError:
                 self._failed = True
                 logs.forward()
-                raise
+                self._own_error = self._processing.error if self._processing else None
+                if self._own_error is None:
+                    raise
+                output = None
             except BaseException:
                 # A signal handler or the policy raised this: no answer may follow.
                 self.cancel()
                 raise
+            if output is None:  # raised here, not above, where it would get another context
+                raise cast("BaseException", self._own_error)
             if index != len(self._steps):
                 continue  # a signal handler has read this step
             # An interrupted attempt may have left text in the decoder.
@@ -272,11 +284,11 @@ class Generation:
             self._core.cancel()  # cancel first, so that the end does not count as a failure
             self._core.refuse()
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001, it is raised, or what stands for it
             self._failed = True
-            self._policy_error = error
+            self._own_error = passed_on(error)
             self._core.refuse()
-            raise
+            raise self._own_error  # noqa: B904, it has a cause of its own
         finally:
             self._shared.planning.discard(thread)
 

@@ -146,6 +146,12 @@ class GenerationStats:
         draft_idle_ms: ``decode_ms - draft_busy_ms``; 0 if the draft was not used.
         overlap_ms: time in which both models computed.
         coordination_ms: time in which neither model computed.
+        n_processor_calls: number of tasks of the caller's logits processors, masks and stopping
+            criteria: one for each position, and one for each position whose masks were evaluated
+            ahead.
+        processor_ms: time that these functions took.
+        processor_wait_ms: time in which the target waited for them. It is less than
+            ``processor_ms`` if masks were evaluated while the target computed.
         why: why the engine did not decode as the mode says. Empty if it did.
     """
 
@@ -174,6 +180,9 @@ class GenerationStats:
     overlap_ms: float
     coordination_ms: float
     mode_reason: str
+    n_processor_calls: int = 0
+    processor_ms: float = 0.0
+    processor_wait_ms: float = 0.0
 
     @property
     def tokens_per_second(self) -> float:
@@ -231,6 +240,11 @@ class GenerationStats:
             rows["branches"] = (
                 f"{self.branch_hits} hits, {self.branch_misses} misses, "
                 f"{self.draft_waste:.0%} of all drafted tokens wasted"
+            )
+        if self.n_processor_calls:
+            rows["processors"] = (
+                f"{self.n_processor_calls} calls, {self.processor_ms:.1f} ms, the target waited "
+                f"{self.processor_wait_ms:.1f} ms"
             )
         if self.mode_reason:
             rows["mode_reason"] = self.mode_reason

@@ -218,14 +218,14 @@ MUTATIONS = (
     Mutation(
         "stop-one-byte-early",
         "one byte too few is held back",
-        "decoder/stop_matcher.cpp",
+        "model/stop_matcher.cpp",
         "std::min(stop.size() - 1, held_.size())",
         "std::min(stop.size() - (stop.size() > 1 ? 2 : 1), held_.size())",
     ),
     Mutation(
         "stop-first-listed",
         "the stop string that is listed last wins, not the one that begins first",
-        "decoder/stop_matcher.cpp",
+        "model/stop_matcher.cpp",
         "cut = std::min(cut, held_.find(stop));",
         "cut = held_.find(stop) != std::string::npos ? held_.find(stop) : cut;",
     ),

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "specbranch/base/processor_channel.h"
 #include "specbranch/model/hrad.h"
 #include "specbranch/model/options.h"
 
@@ -142,6 +143,7 @@ void register_request(py::module_& m) {
       .def_readwrite("max_draft", &Request::max_draft)
       .def_readwrite("max_branches", &Request::max_branches)
       .def_readwrite("trace", &Request::trace)
+      .def_readwrite("processors", &Request::processors, "None: no functions of the caller.")
       .def_readwrite("n_feature_layers", &Request::n_feature_layers)
       .def_property(
           "mode", [](const Request& request) { return std::string(to_string(request.mode)); },

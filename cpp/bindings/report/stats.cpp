@@ -33,6 +33,9 @@ void register_stats(py::module_& m) {
       .def_readonly("draft_idle_ms", &Stats::draft_idle_ms)
       .def_readonly("overlap_ms", &Stats::overlap_ms)
       .def_readonly("coordination_ms", &Stats::coordination_ms)
+      .def_readonly("n_processor_calls", &Stats::n_processor_calls)
+      .def_readonly("processor_ms", &Stats::processor_ms)
+      .def_readonly("processor_wait_ms", &Stats::processor_wait_ms)
       .def_readonly("mode_reason", &Stats::mode_reason);
   add_counter<&Counters::n_generated>(stats, "n_generated");
   add_counter<&Counters::n_target_steps>(stats, "n_target_steps");

@@ -346,14 +346,14 @@ void Decoder::apply_draft(const DraftDone& done) {
 }
 
 void Decoder::apply_verification(const Verification& verification, Commands& commands) {
-  // 1. Walk: follow the target's tokens down the tree, as far as they were drafted.
-  // 2. Commit: make them text, until it ends.
-  // 3. Move the root to the newest token; what does not descend from it is dropped.
-  // 4. Report what became of the round to the trace, the policy and the planner.
+  // 1. Walk: follow the target's tokens down the tree, as far as drafted; commit: make them text.
+  // 2. Move the root to the newest token; what does not descend from it is dropped.
+  // 3. Report what became of the round to the trace, the policy and the planner.
   const std::vector<NodeId> path = std::exchange(submitted_, {});
   std::vector<WalkStep> steps = walk(tree_, path, verification.choices);
   steps.resize(commit(steps, commands));
   if (verification.exhausted) finish_with(Finish::kStop, commands);
+  if (verification.error && finish_ == Finish::kNone) fail_target(verification.error, commands);
 
   PolicyOutcome outcome;
   outcome.plan = std::exchange(plan_, std::nullopt);

@@ -4,12 +4,19 @@
 #include <utility>
 
 #include "specbranch/base/clock.h"
+#include "specbranch/base/processor_channel.h"
 #include "specbranch/report/progress.h"
 
 namespace specbranch {
 namespace {
 
 double to_ms(std::int64_t us) { return static_cast<double>(us) / 1000.0; }
+
+Event earlier(Event event, std::int64_t us) {
+  event.begin_us -= us;
+  event.end_us -= us;
+  return event;
+}
 
 }  // namespace
 
@@ -20,6 +27,7 @@ GenerationEnd ended(Finish finish, const Request& request, std::exception_ptr er
   end.stats.seed = request.sampling.seed;
   end.stats.n_prompt = static_cast<std::int64_t>(request.prompt.size());
   end.error = std::move(error);
+  if (request.processors) request.processors->close();
   return end;
 }
 
@@ -39,7 +47,10 @@ RunningGeneration::RunningGeneration(SubmitMessage submit, const ModelLimits& li
 
 Commands RunningGeneration::on(const Event& event) {
   const bool before_text = decoder_.counters().n_target_steps == 0;
-  Commands commands = decoder_.on(event);
+  // On the planner's clock the functions of the caller take no time: it would blame the mode.
+  Commands commands =
+      waited_us_ == 0 ? decoder_.on(event) : decoder_.on(earlier(event, waited_us_));
+  waited_us_ += event.waited_us;
   if (std::holds_alternative<PolicyReply>(event.body)) return commands;
   measure(event, before_text);
   if (recorder_) recorder_->ended(event, decoder_.rounds(), now_us());
@@ -99,6 +110,7 @@ GenerationEnd RunningGeneration::end(std::int64_t end_us) {
   end.error = decoder_.error();
   end.draft_error = decoder_.draft_error();
   end.stats = stats(end_us);
+  if (submit_.request->processors) submit_.request->processors->close();
   if (recorder_) end.trace = recorder_->take(std::move(decoder_.rounds()));
   return end;
 }
@@ -112,6 +124,12 @@ Stats RunningGeneration::stats(std::int64_t end_us) const {
   stats.n_prompt = static_cast<std::int64_t>(request.prompt.size());
   stats.n_reused = decoder_.n_reused();
   stats.mode_reason = decoder_.mode_reason();
+  if (request.processors) {
+    const ProcessorCounts counts = request.processors->counts();
+    stats.n_processor_calls = counts.n_calls;
+    stats.processor_ms = to_ms(counts.busy_us);
+    stats.processor_wait_ms = to_ms(counts.wait_us);
+  }
   if (decode_begin_us_ == 0) {
     stats.prefill_ms = to_ms(end_us - begin_us_);
     return stats;

@@ -9,8 +9,8 @@
 
 #include "specbranch/base/channel.h"
 #include "specbranch/decoder/decoder.h"
-#include "specbranch/decoder/stop_matcher.h"
 #include "specbranch/engine/engine.h"
+#include "specbranch/model/stop_matcher.h"
 #include "specbranch/report/profile.h"
 #include "specbranch/report/trace.h"
 
@@ -70,6 +70,7 @@ class RunningGeneration {
   BusyMeter meter_;
   std::int64_t begin_us_;
   std::int64_t decode_begin_us_ = 0;  ///< 0: still in prefill.
+  std::int64_t waited_us_ = 0;        ///< for functions of the caller.
   bool has_draft_ = false;            ///< the draft was given the text.
   std::optional<TraceRecorder> recorder_;
   std::vector<Chunk> held_;  ///< sent after the policy request, if the round has one.

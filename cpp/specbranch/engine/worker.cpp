@@ -26,7 +26,9 @@ void run(Model& model, std::span<const KvOp> ops) {
 Body run(TargetModel& model, const VerifyCommand& command, Event& event) {
   run(model, command.ops);
   event.ops_us = now_us() - event.begin_us;
-  return VerifyDone{model.verify(command.segments, command.n_pad)};
+  VerifyDone done{model.verify(command.segments, command.n_pad)};
+  for (const SegmentResult& result : done.results) event.waited_us += result.waited_us;
+  return done;
 }
 
 Body run(TargetModel& /*model*/, const DraftCommand& /*command*/, Event& /*event*/) {
@@ -89,7 +91,7 @@ Event execute_on(ModelRole role, M& model, const Command& command) {
   event.body = guarded(role, [&] {
     return std::visit([&](const auto& body) { return run(model, body, event); }, command.body);
   });
-  event.end_us = now_us();
+  event.end_us = now_us() - event.waited_us;
   return event;
 }
 

@@ -118,6 +118,8 @@ struct Event {
   std::int64_t end_us = 0;    ///< when the model ended the work.
   /// The first part of the work: forks and cuts of the KV cache, before the forward pass.
   std::int64_t ops_us = 0;
+  /// That the target waited for functions of the caller. `end_us` does not count it.
+  std::int64_t waited_us = 0;
 };
 
 }  // namespace specbranch

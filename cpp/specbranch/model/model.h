@@ -10,6 +10,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -130,7 +131,9 @@ struct Choice {
 /// choice that differs from the path.
 struct Verification {
   std::vector<Choice> choices;
-  bool exhausted = false;  ///< the grammar allows no token after the last choice.
+  /// The text ends after the last choice: the grammar or the caller's functions allow no token, or
+  /// a function ends it.
+  bool exhausted = false;
   /// [K][n_embd]: the inputs of the last K layers, the deepest last, at the position whose scores
   /// gave the last choice; then [n_embd]: the embedding of that choice, which no layer has seen.
   /// Empty unless `Request::n_feature_layers` = K > 0 asked for it, and without a choice.
@@ -138,6 +141,8 @@ struct Verification {
   /// What the samplers remember after the last choice; empty: nothing. GCC warns without the
   /// initializer.
   std::optional<SamplerState> sampler_state = {};  // NOLINT(readability-redundant-member-init)
+  /// A function of the caller failed at the position after the last choice; null: it did not.
+  std::exception_ptr error = {};  // NOLINT(readability-redundant-member-init)
 };
 
 /// What a verification gave for one segment.
@@ -146,6 +151,7 @@ struct SegmentResult {
   Verification verification;
   /// This segment failed, and the others did not: its sequence is as before the batch.
   std::exception_ptr error;
+  std::int64_t waited_us = 0;  ///< for functions of the caller (`Request::processors`).
 };
 
 class Model {
@@ -199,7 +205,8 @@ class TargetModel : public Model {
   /// Before: every sequence holds exactly its segment's `pos`. After: also its rows.
   /// Choices are computed in order and stop at the first that differs from the path or ends the
   /// text; the sampler's state advances with them. After Aborted or DecodeError every sequence is
-  /// as before, or empty if the model cannot roll back.
+  /// as before, or empty if the model cannot roll back. It asks the functions of the caller
+  /// (`Request::processors`) before each choice; an abort ends this wait, too.
   /// `n_pad` dummy tokens make the batch longer where that is faster; they leave no trace.
   /// All rows + n_pad <= max_batch.
   virtual std::vector<SegmentResult> verify(std::span<const Segment> segments, int n_pad) = 0;

@@ -27,6 +27,7 @@ std::string_view to_string(Mode mode);
 Mode parse_mode(std::string_view name);
 
 struct HradWeights;
+class ProcessorChannel;
 class Progress;
 
 /// How far to draft, and where to branch.
@@ -84,6 +85,9 @@ struct Request {
   /// Layers of the target whose inputs are wanted with every verification
   /// (`Verification::features`); 0: none.
   int n_feature_layers = 0;
+  /// The target asks functions of the caller here before every choice; null: there are none. Nobody
+  /// else may use the channel. The engine closes it.
+  std::shared_ptr<ProcessorChannel> processors;
   std::shared_ptr<Progress> progress;  ///< told how far it is; the engine's to set.
 };
 

@@ -50,7 +50,10 @@ struct Stats {
   double draft_idle_ms = 0.0;    ///< the same for the draft; 0 if the draft never got the text.
   double overlap_ms = 0.0;       ///< both busy.
   double coordination_ms = 0.0;  ///< neither busy.
-  std::string mode_reason;       ///< the reason for another schedule than requested; empty: none.
+  std::int64_t n_processor_calls = 0;  ///< of the caller's functions between tokens.
+  double processor_ms = 0.0;           ///< in these calls, also beside the target.
+  double processor_wait_ms = 0.0;      ///< that the target waited for them.
+  std::string mode_reason;  ///< the reason for another schedule than requested; empty: none.
 };
 
 /// Adds up the busy times of the two models. Each model does one command at a time.

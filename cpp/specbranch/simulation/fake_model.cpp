@@ -9,6 +9,8 @@
 #include <thread>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/base/processor_channel.h"
+#include "specbranch/model/row_processing.h"
 #include "specbranch/model/sessions.h"
 #include "specbranch/sampling/noise.h"
 #include "specbranch/simulation/fake_cells.h"
@@ -56,9 +58,7 @@ class FakeSteps {
   std::int64_t n_steps_ = 0;
 };
 
-std::vector<Scored> sampled(const FakeOptions& options, const SamplingOptions& sampling,
-                            std::span<const Token> context, double alignment) {
-  const std::vector<float> scores = fake_scores(options, context, alignment);
+std::vector<Scored> sampled(std::span<const float> scores, const SamplingOptions& sampling) {
   std::vector<Scored> scored;
   for (std::size_t i = 0; i < scores.size(); ++i) {
     const auto token = static_cast<Token>(i);
@@ -146,12 +146,19 @@ class FakeTarget final : public TargetModel {
       }
     }
     std::vector<SeqId> seqs;
-    for (const Segment& segment : segments) seqs.push_back(segment.seq);
+    for (const Segment& segment : segments) {
+      seqs.push_back(segment.seq);
+      begin_processors(segment);
+    }
     step(seqs);
     std::vector<SegmentResult> results;
     results.reserve(segments.size());
-    for (const Segment& segment : segments) {
-      results.push_back({segment.generation_id, verify_one(segment), nullptr});
+    try {
+      for (const Segment& segment : segments) results.push_back(verify_one(segment));
+    } catch (const Aborted&) {
+      for (const Segment& segment : segments) take_back(segment);
+      cells_.end_early(seqs);
+      throw;
     }
     return results;
   }
@@ -184,19 +191,39 @@ class FakeTarget final : public TargetModel {
     for (const SeqId seq : seqs) last_[seq] = {cells_.length(seq), false};
   }
 
-  Verification verify_one(const Segment& segment) {
+  void begin_processors(const Segment& segment) {
+    const Request& request = *sessions_.at(segment.generation_id, "verify").request;
+    if (!request.processors) return;
+    std::vector<Token> text = cells_.at(segment.seq, "verify");
+    for (const Row& row : segment.rows) {
+      text.push_back(row.token);
+      if (row.wanted) break;
+    }
+    // Which token ends a text depends on what stands before it.
+    announce(request, text, segment, [](Token) { return false; });
+  }
+
+  void take_back(const Segment& segment) {
+    const Pos length = cells_.length(segment.seq);
+    if (!options_.whole_states) {
+      cells_.truncate({segment.seq, length, recurrent() ? 0 : std::min(length, segment.pos)});
+    }
+  }
+
+  SegmentResult verify_one(const Segment& segment) {
     const Request& request = *sessions_.at(segment.generation_id, "verify").request;
     std::vector<Token> path;
     path.reserve(segment.rows.size());
     for (const Row& row : segment.rows) path.push_back(row.token);
     const std::span<const Token> cells = cells_.append(segment.seq, path);
-    Verification verification;
+    SegmentResult result;
+    result.generation_id = segment.generation_id;
+    Verification& verification = result.verification;
     std::size_t n_seen = 0;  // cells before the last choice
     for (std::size_t i = 0; i < path.size(); ++i) {
       if (!segment.rows[i].wanted) continue;
       const auto context = cells.first(static_cast<std::size_t>(segment.pos) + i + 1);
-      std::optional<Choice> choice = choose_next(request, context);
-      verification.exhausted = !choice;
+      std::optional<Choice> choice = choose_next(request, context, result);
       if (!choice) break;
       n_seen = context.size();
       const bool last = choice->end || i + 1 == path.size() || choice->token != path[i + 1];
@@ -208,15 +235,24 @@ class FakeTarget final : public TargetModel {
           fake_features(options_, cells.first(n_seen), verification.choices.back().token,
                         request.n_feature_layers);
     }
-    return verification;
+    if (request.processors) request.processors->end();
+    return result;
   }
 
-  /// Nothing if every token is forbidden.
-  std::optional<Choice> choose_next(const Request& request, std::span<const Token> context) const {
+  /// Nothing if every token is forbidden, or as `process_row` says.
+  std::optional<Choice> choose_next(const Request& request, std::span<const Token> context,
+                                    SegmentResult& result) const {
     const SamplingOptions& sampling = request.sampling;
-    const auto scored = sampled(options_, sampling, context, 1.0);
+    std::vector<float> scores = fake_scores(options_, context, 1.0);
+    if (request.processors) {
+      const std::vector<float> logits = scores;
+      const auto aborting = [this] { return abort_requested(); };
+      if (!process_row(request, logits, scores, result, aborting)) return std::nullopt;
+    }
+    const auto scored = sampled(scores, sampling);
     const PositionNoise noise(sampling.seed, static_cast<Pos>(context.size()));
     const auto index = choose(scored, sampling.temperature > 0 ? &noise : nullptr);
+    result.verification.exhausted = index < 0;
     if (index < 0) return std::nullopt;
     Choice choice;
     choice.token = scored[static_cast<std::size_t>(index)].token;
@@ -292,7 +328,7 @@ class FakeDraft final : public DraftModel {
       const Request& request = *sessions_.at(input.generation_id, "draft").request;
       const SamplingOptions& sampling = request.sampling;
       const std::span<const Token> cells = cells_.append(input.seq, input.tokens);
-      const auto scored = sampled(options_, sampling, cells, options_.alignment);
+      const auto scored = sampled(fake_scores(options_, cells, options_.alignment), sampling);
       const PositionNoise noise(sampling.seed, request.n_skipped + static_cast<Pos>(cells.size()));
       answers.push_back(
           specbranch::rank(scored, sampling.temperature > 0 ? &noise : nullptr, rank.k));

@@ -59,6 +59,19 @@ class ModelFacts:
             errors="replace"
         )
 
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token adds to a text. A token may be a part of a character.
+
+        Control tokens add no bytes. Constraint libraries need the bytes of all tokens:
+        ``[engine.token_bytes(t) for t in range(engine.vocab_size)]``.
+
+        Raises:
+            InvalidArgument: the id is not in the vocabulary.
+            EngineClosed: the engine is closed.
+        """
+        known = checked.integer("token", token, 0, self._core.n_vocab - 1)
+        return self._core.detokenize([known], special=False)
+
     def is_end_token(self, token: int) -> bool:
         """Whether this token ends a text: EOS, or another end-of-turn token.
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from specbranch_cpp._engine.adapters import LoraChoice
     from specbranch_cpp._engine.keywords import Named
+    from specbranch_cpp._engine.processing import Processing
     from specbranch_cpp.options import Sampling, Speculation
+    from specbranch_cpp.processors import Criteria, LogitsProcessors
     from specbranch_cpp.results import LoraAdapter
 
 _MAX_SEED = 2**64 - 1
@@ -106,6 +108,8 @@ class TextRequest:
     lora: LoraChoice | None
     trace: bool
     n_feature_layers: int
+    logits_processor: LogitsProcessors = None
+    stopping_criteria: Criteria = None
 
 
 def make_seeds(seed: int | None) -> random.Random:
@@ -142,6 +146,22 @@ def make_request(
     if n_feature_layers := checked.integer("n_feature_layers", asked.n_feature_layers, 0):
         request.n_feature_layers = n_feature_layers
     return request
+
+
+def add_processing(request: _core.Request, asked: TextRequest, n_vocab: int) -> Processing | None:
+    """Gives the functions of the caller to a request. ``None``: there are none.
+
+    Raises:
+        InvalidArgument: an argument is not a function, or a list of functions.
+    """
+    if asked.logits_processor is None and asked.stopping_criteria is None:
+        return None  # NumPy is not imported in vain
+    from specbranch_cpp._engine.processing import processing_of
+
+    processing = processing_of(asked.logits_processor, asked.stopping_criteria, n_vocab)
+    if processing is not None:
+        request.processors = processing.channel
+    return processing
 
 
 def _speculation(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from specbranch_cpp.generation import Generation
     from specbranch_cpp.grammars import JsonSchema, Lark, Regex
     from specbranch_cpp.options import Sampling, Speculation
+    from specbranch_cpp.processors import Criteria, LogitsProcessors
 
 __all__ = ["GenerateKeywords", "TextEngine"]
 
@@ -66,6 +67,8 @@ class GenerateKeywords(TypedDict, total=False):
     max_draft: int | None
     trace: bool
     n_feature_layers: int
+    logits_processor: LogitsProcessors
+    stopping_criteria: Criteria
 
 
 class TextEngine(ModelFacts):

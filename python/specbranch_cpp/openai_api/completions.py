@@ -33,7 +33,7 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
     """A call of `create_completion` that is checked and queued."""
 
     def __init__(self, engine: TextEngine, given: CompletionKeywords) -> None:
-        check_supported(given, stopping_criteria=given.stopping_criteria)
+        check_supported(given)
         echo = checked.flag("echo", given.echo)
         suffix = given.suffix
         if suffix is not None:

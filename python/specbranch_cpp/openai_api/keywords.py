@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from specbranch_cpp._engine.text_engine import TextEngine
     from specbranch_cpp._grammar.books import Grammar
     from specbranch_cpp.openai_api.logit_bias import LogitBias
+    from specbranch_cpp.processors import Criteria, LogitsProcessors
 
 __all__ = [
     "ChatKeywords",
@@ -55,7 +56,8 @@ class Keywords:
     stream: bool
     seed: int | None
     model: str | None
-    logits_processor: object
+    logits_processor: LogitsProcessors
+    stopping_criteria: Criteria
     grammar: object
     logit_bias: LogitBias | None
     dynatemp_range: float
@@ -93,7 +95,6 @@ class CompletionKeywords(Keywords):
     suffix: str | None
     logprobs: int | None
     echo: bool
-    stopping_criteria: object
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +179,8 @@ def text_request(
         lora=given.lora,
         trace=given.trace,
         n_feature_layers=0,
+        logits_processor=given.logits_processor,
+        stopping_criteria=given.stopping_criteria,
     )
 
 
@@ -196,12 +199,8 @@ def include_usage(given: Keywords) -> bool:
     return checked.flag("stream_options['include_usage']", options.get("include_usage") or False)
 
 
-def check_supported(given: Keywords, **processors: object) -> None:
+def check_supported(given: Keywords) -> None:
     """Refuses keywords that the engine does not support.
-
-    Args:
-        given: the keywords of the call.
-        **processors: functions that would run between tokens.
 
     Raises:
         InvalidArgument: a keyword is not supported. The message names the keyword and the reason.
@@ -211,13 +210,6 @@ def check_supported(given: Keywords, **processors: object) -> None:
             f"tfs_z is {given.tfs_z}; it must be 1.0 (off), because llama.cpp has no tail-free "
             "sampling. typical_p, top_p and min_p are similar"
         )
-    processors["logits_processor"] = given.logits_processor
-    for name, processor in processors.items():
-        if processor is not None and not (isinstance(processor, Sized) and len(processor) == 0):
-            raise InvalidArgument(
-                f"{name} is given; it must be None, because it would have to run in Python "
-                "between the target's tokens. Use stop, logit_bias or grammar"
-            )
 
 
 def max_tokens_of(name: str, value: int | None) -> int | None:

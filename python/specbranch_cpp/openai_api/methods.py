@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         CompletionChunk,
         TextCompletion,
     )
+    from specbranch_cpp.processors import Criteria, LogitsProcessors
     from specbranch_cpp.results import Completion
 
 __all__ = ["OpenAICalls"]
@@ -57,8 +58,8 @@ class OpenAICalls(TextEngine):
         mirostat_tau: float = 5.0,
         mirostat_eta: float = 0.1,
         model: str | None = None,
-        stopping_criteria: Any = None,
-        logits_processor: Any = None,
+        stopping_criteria: Criteria = None,
+        logits_processor: LogitsProcessors = None,
         grammar: Any = None,
         logit_bias: LogitBias | None = None,
         *,
@@ -127,8 +128,10 @@ class OpenAICalls(TextEngine):
             mirostat_tau: target surprise of mirostat, in bits.
             mirostat_eta: learning rate of mirostat.
             model: the name in the answer. ``None``: the name of the model.
-            stopping_criteria: must be ``None``, because it would run between the target's tokens.
-            logits_processor: must be ``None``, for the same reason.
+            stopping_criteria: functions ``(input_ids, logits) -> bool``; True ends the text before
+                the next token: see `processors`.
+            logits_processor: functions ``(input_ids, scores) -> scores``, or masks, that edit the
+                logits before all samplers: see `processors`.
             grammar: GBNF, as text or as a ``LlamaGrammar`` of llama-cpp-python.
             logit_bias: values to add to the logits of single tokens: a mapping of tokens to
                 numbers, or a list of pairs. A token is an id, an id as text, or another text, all
@@ -237,7 +240,7 @@ class OpenAICalls(TextEngine):
         mirostat_tau: float = 5.0,
         mirostat_eta: float = 0.1,
         model: str | None = None,
-        logits_processor: Any = None,
+        logits_processor: LogitsProcessors = None,
         grammar: Any = None,
         logit_bias: LogitBias | None = None,
         logprobs: bool | None = None,
@@ -272,6 +275,7 @@ class OpenAICalls(TextEngine):
         continue_final_message: bool = False,
         add_generation_prompt: bool | None = None,
         lora: LoraChoice | None = None,
+        stopping_criteria: Criteria = None,
     ) -> ChatCompletion | Stream[ChatChunk]:
         """Answers messages, with the keywords of llama-cpp-python and the dictionaries of OpenAI.
 
@@ -379,6 +383,7 @@ class OpenAICalls(TextEngine):
             continue_final_message=continue_final_message,
             add_generation_prompt=add_generation_prompt,
             lora=lora,
+            stopping_criteria=stopping_criteria,
         )
         call = ChatCall(self, given)
         return call.stream() if stream else call.answer()

@@ -69,6 +69,7 @@ class HookedDraft final : public Hooked<DraftModel> {
 }  // namespace
 
 std::unique_ptr<TargetModel> make_hooked_target(const FakeOptions& options, Hook hook) {
+  if (!hook) return make_fake_target(options);  // which sees an abort inside a step, too
   return std::make_unique<HookedTarget>(make_fake_target(options), std::move(hook));
 }
 

@@ -194,6 +194,20 @@ def test_what_a_policy_raises_comes_out(make_fake: MakeFake, method: str) -> Non
     assert engine.generate("abc", max_tokens=40).result().tokens == whole.tokens
 
 
+def test_a_policy_cannot_end_a_loop_without_a_word(make_fake: MakeFake) -> None:
+    class Stopping(policies.Policy):
+        def plan(self, _: policies.RoundState, /) -> policies.Plan:
+            raise StopIteration
+
+        def observe(self, _: policies.RoundOutcome, /) -> None:
+            raise AssertionError("there was no plan")
+
+    generation = make_fake(**SLOW).generate("abc", max_tokens=40, policy=Stopping())
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="a function of the caller raised StopIteration"):
+            generation.result()
+
+
 @pytest.mark.parametrize(
     ("plan", "message"),
     [

@@ -44,7 +44,7 @@ PYTHON_FLOORS = (
     {"_core", "errors", "demo", "grammars", "options"},
     {"_support", "_llama", "_plots"},
     {"_grammar", "_pair", "_scaling", "timeline"},
-    {"results", "policies", "simulation"},
+    {"results", "policies", "processors", "simulation"},
     {"_placement"},
     {"_engine"},
     {"generation"},

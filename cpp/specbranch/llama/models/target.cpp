@@ -285,34 +285,47 @@ void LlamaTarget::decode_segments(std::span<const Segment> segments, int n_rows)
 
 std::vector<SegmentResult> LlamaTarget::verify(std::span<const Segment> segments, int n_pad) {
   const int n_rows = check_segments(segments, n_pad);
+  for (const Segment& segment : segments) {
+    sessions_.at(segment.generation_id, "LlamaTarget::verify").begin(segment);
+  }
   decode_segments(segments, n_rows);
   std::vector<SegmentResult> results;
   results.reserve(segments.size());
   int first_row = 0;
-  for (const Segment& segment : segments) {
-    results.push_back(choose(segment, first_row));
-    first_row += static_cast<int>(segment.rows.size());
+  try {
+    for (const Segment& segment : segments) {
+      results.push_back(choose(segment, first_row));
+      first_row += static_cast<int>(segment.rows.size());
+    }
+  } catch (const Aborted&) {
+    for (const Segment& segment : segments) take_back(segment);
+    throw;
   }
   return results;
 }
 
 SegmentResult LlamaTarget::choose(const Segment& segment, int first_row) {
-  SegmentResult result;
-  result.generation_id = segment.generation_id;
   TargetSession& session = sessions_.at(segment.generation_id, "LlamaTarget::verify");
   try {
-    result.verification =
-        session.choose(segment, first_row, context_, embedding_ ? &*embedding_ : nullptr);
+    return session.choose(segment, first_row, context_, embedding_ ? &*embedding_ : nullptr,
+                          [this] { return abort_requested(); });
   } catch (const DecodeError&) {
+    take_back(segment);
+    SegmentResult result;
+    result.generation_id = segment.generation_id;
     result.error = std::current_exception();
-    if (context_.weights().can_roll_back()) {
-      truncate({segment.seq, context_.length(segment.seq), segment.pos});
-    } else {
-      context_.clear();
-    }
-    session.fail();
+    return result;
   }
-  return result;
+}
+
+/// Drops the decoded rows of a segment, and the state of its session's sampler.
+void LlamaTarget::take_back(const Segment& segment) {
+  if (context_.weights().can_roll_back()) {
+    truncate({segment.seq, context_.length(segment.seq), segment.pos});
+  } else {
+    context_.clear();
+  }
+  sessions_.at(segment.generation_id, "LlamaTarget::verify").fail();
 }
 
 }  // namespace specbranch::llama

@@ -74,6 +74,7 @@ class LlamaTarget final : public TargetModel {
   int check_segments(std::span<const Segment> segments, int n_pad);
   void decode_segments(std::span<const Segment> segments, int n_rows);
   SegmentResult choose(const Segment& segment, int first_row);
+  void take_back(const Segment& segment);
 
   TargetOptions options_;
   Pos n_ctx_;

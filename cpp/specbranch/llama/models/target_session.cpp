@@ -7,6 +7,9 @@
 #include <utility>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/base/processor_channel.h"
+#include "specbranch/llama/sampling/logit_adjustments.h"
+#include "specbranch/model/row_processing.h"
 
 namespace specbranch::llama {
 
@@ -16,7 +19,8 @@ TargetSession::TargetSession(const Vocabulary& vocabulary, DryFactory& dry,
       request_(std::move(request)),
       seq_(seq),
       adapters_(std::move(adapters)),
-      chain_(vocabulary, request_->sampling, request_->prompt, &dry) {}
+      chain_(vocabulary, request_->sampling, request_->prompt, &dry),
+      stops_(request_->stop) {}
 
 std::span<const Token> TargetSession::prefill() const {
   return std::span<const Token>(request_->prompt).first(request_->prompt.size() - 1);
@@ -47,32 +51,60 @@ void TargetSession::check(const Segment& segment) const {
   }
 }
 
-Verification TargetSession::choose(const Segment& segment, int first_row, LlamaContext& context,
-                                   EmbeddingTable* embedding) {
+void TargetSession::begin(const Segment& segment) {
+  if (!request_->processors) return;
+  const auto ends = [&, stops = stops_](Token token) mutable {
+    return vocabulary_->is_end(token) || stops.append(vocabulary_->piece(token)).stopped;
+  };
+  announce(*request_, chain_.history(), segment, ends);
+}
+
+SegmentResult TargetSession::choose(const Segment& segment, int first_row, LlamaContext& context,
+                                    EmbeddingTable* embedding,
+                                    const std::function<bool()>& aborting) {
   const auto& rows = segment.rows;
-  Verification verification;
+  SegmentResult result;
+  result.generation_id = segment.generation_id;
+  Verification& verification = result.verification;
   int newest_row = first_row;
-  for (std::size_t i = 0; i < rows.size(); ++i) {
+  for (std::size_t i = 0; i < rows.size() && !stopped_; ++i) {
     if (!rows[i].wanted) continue;
     const int row = first_row + static_cast<int>(i);
     const std::span<float> logits = context.logits(row);
-    const std::optional<Token> token = chain_.choose(logits);
-    if (!token) {
-      verification.exhausted = true;
-      break;
-    }
+    const std::optional<Token> token = next(logits, result, aborting);
+    if (!token) break;
     newest_row = row;
     verification.choices.push_back(describe(logits, *token));
-    chain_.accept(*token);
+    accept(*token);
     if (verification.choices.back().end) break;
     if (i + 1 < rows.size() && *token != rows[i + 1].token) break;
   }
+  if (request_->processors) request_->processors->end();
   verification.sampler_state = chain_.state();
   if (n_feature_layers() > 0 && !verification.choices.empty()) {
     verification.features =
         features(newest_row, verification.choices.back().token, context, *embedding);
   }
-  return verification;
+  return result;
+}
+
+/// The token after those of `result`. Nothing: `result` says why there is none.
+std::optional<Token> TargetSession::next(std::span<float> logits, SegmentResult& result,
+                                         const std::function<bool()>& aborting) {
+  std::span<float> scores = logits;
+  if (request_->processors) {
+    require_numbers(logits);  // it would look like a fault of the functions
+    if (!process_row(*request_, logits, processed_, result, aborting)) return std::nullopt;
+    scores = processed_;
+  }
+  const std::optional<Token> token = chain_.choose(scores);
+  result.verification.exhausted = !token;
+  return token;
+}
+
+void TargetSession::accept(Token token) {
+  chain_.accept(token);
+  if (request_->processors) stopped_ = stops_.append(vocabulary_->piece(token)).stopped;
 }
 
 std::vector<float> TargetSession::features(int row, Token newest, const LlamaContext& context,

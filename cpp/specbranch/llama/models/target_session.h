@@ -1,7 +1,9 @@
 /// What the target keeps for one generation: its sampler and what its caller wants to know.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -10,6 +12,7 @@
 #include "specbranch/llama/sampling/sampler_chain.h"
 #include "specbranch/llama/vocabulary/vocabulary.h"
 #include "specbranch/model/model.h"
+#include "specbranch/model/stop_matcher.h"
 
 namespace specbranch::llama {
 
@@ -36,13 +39,20 @@ class TargetSession {
   /// `segment.pos` on without wanted choices, the last one with, then drafted ones.
   void check(const Segment& segment) const;
 
+  /// A checked segment will be decoded: functions of the caller may begin.
+  void begin(const Segment& segment);
+
   /// Chooses along the rows of a checked segment, of which the batch of `context` holds the first
   /// at `first_row`. The sampler's state advances with the choices. `embedding`: with
-  /// n_feature_layers > 0. Throws DecodeError on NaN; then the session must `fail`.
-  Verification choose(const Segment& segment, int first_row, LlamaContext& context,
-                      EmbeddingTable* embedding);
+  /// n_feature_layers > 0. Throws DecodeError on NaN, and Aborted if `aborting` while functions of
+  /// the caller compute; then the session must `fail`.
+  SegmentResult choose(const Segment& segment, int first_row, LlamaContext& context,
+                       EmbeddingTable* embedding, const std::function<bool()>& aborting);
 
  private:
+  std::optional<Token> next(std::span<float> logits, SegmentResult& result,
+                            const std::function<bool()>& aborting);
+  void accept(Token token);
   Choice describe(std::span<float> logits, Token token) const;
   std::vector<float> features(int row, Token newest, const LlamaContext& context,
                               EmbeddingTable& embedding) const;
@@ -53,6 +63,10 @@ class TargetSession {
   AdapterSet adapters_;
   SamplerChain chain_;
   bool failed_ = false;
+  // With functions of the caller only: nothing beyond the text's end may be asked of them.
+  StopMatcher stops_;
+  bool stopped_ = false;
+  std::vector<float> processed_;
 };
 
 }  // namespace specbranch::llama

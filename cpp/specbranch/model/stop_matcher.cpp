@@ -1,4 +1,4 @@
-#include "specbranch/decoder/stop_matcher.h"
+#include "specbranch/model/stop_matcher.h"
 
 #include <algorithm>
 #include <utility>

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "specbranch/decoder/stop_matcher.h"
+#include "specbranch/model/stop_matcher.h"
 #include "support/support.h"
 
 using namespace specbranch;
