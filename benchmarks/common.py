@@ -39,7 +39,9 @@ def open_engine(
     max_branches: int = 4,
     profile: Path | None = None,
 ) -> Engine:
-    """The engine of these options; room for so long and so many branches."""
+    """The engine of these options, where only the draft proposes tokens; room for so long and so
+    many branches.
+    """
     return Engine(
         args.target,
         draft,
@@ -51,4 +53,5 @@ def open_engine(
         max_draft=max_draft,
         max_branches=max_branches,
         profile=profile,
+        lookup=False,  # these figures are about the draft model
     )

@@ -193,6 +193,7 @@ def main(argv: list[str] | None = None) -> None:
         draft_n_threads=args.threads,
         cpus=args.cpus,
         draft_cpus=args.draft_cpus,
+        lookup=False,
     ) as engine:
         found = collect(engine, PROMPTS, args.tokens, args.repeats)
     one_step_us = step_us(found["autoregressive"])

@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--temperatures", type=float, nargs="*", default=TEMPERATURES)
     given = parser.parse_args()
     prompts = read_prompts(BUNDLED)[:: max(1, 24 // given.prompts)][: given.prompts]
-    with Engine(given.target, given.draft, n_ctx=1024, measure_costs=False) as engine:
+    with Engine(given.target, given.draft, n_ctx=1024, measure_costs=False, lookup=False) as engine:
         for temperature in given.temperatures:
             for name, sampler in SAMPLERS.items():
                 found = measure(engine, prompts, given.tokens, temperature=temperature, **sampler)

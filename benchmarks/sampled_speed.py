@@ -17,6 +17,7 @@ one is the base of the ratios.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import subprocess
@@ -107,9 +108,12 @@ def _engine(settings: dict[str, Any]) -> Any:
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent]
     from specbranch_cpp import Engine
 
+    options: dict[str, Any] = {}
+    if "lookup_answers" in inspect.signature(Engine.__init__).parameters:
+        options["lookup_answers"] = False  # a prompt comes several times
     engine = Engine(
         settings["target"], settings["draft"], n_ctx=settings["n_ctx"],
-        n_threads=1, draft_n_threads=1, cpus=[0], draft_cpus=[1],
+        n_threads=1, draft_n_threads=1, cpus=[0], draft_cpus=[1], **options,
     )  # fmt: skip
 
     def answer(question: dict[str, Any]) -> dict[str, Any]:

@@ -292,6 +292,7 @@ def main(argv: list[str] | None = None) -> int:
         draft_cpus=args.draft_cpus,
         max_draft=max(args.lengths),
         max_branches=args.max_branches,
+        lookup=False,  # the simulated pair has no texts that propose tokens
     ) as engine:
         runs, probes = measure(engine, args)
     measured = understand(runs, probes)

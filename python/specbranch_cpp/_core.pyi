@@ -263,6 +263,20 @@ class Request:
     @logprobs.setter
     def logprobs(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
     @property
+    def lookup(self) -> bool:
+        """
+        Texts may propose tokens.
+        """
+    @lookup.setter
+    def lookup(self, arg0: bool) -> None: ...
+    @property
+    def lookup_answers(self) -> bool:
+        """
+        Earlier answers may do so, and this answer may later.
+        """
+    @lookup_answers.setter
+    def lookup_answers(self, arg0: bool) -> None: ...
+    @property
     def max_branches(self) -> int: ...
     @max_branches.setter
     def max_branches(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
@@ -302,10 +316,24 @@ class Request:
     @n_feature_layers.setter
     def n_feature_layers(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
     @property
+    def n_prediction(self) -> int:
+        """
+        The number of tokens of the prediction.
+        """
+    @property
     def n_prompt(self) -> int:
         """
         The number of tokens of the prompt.
         """
+    @property
+    def prediction(self) -> list[int]:
+        """
+        Tokens of a text that the answer probably resembles.
+        """
+    @prediction.setter
+    def prediction(
+        self, arg0: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+    ) -> None: ...
     @property
     def presence_penalty(self) -> float: ...
     @presence_penalty.setter
@@ -411,6 +439,13 @@ class Stats:
     def n_generated(self) -> int: ...
     @property
     def n_processor_calls(self) -> int: ...
+    def n_lookup_accepted(self) -> int: ...
+    @property
+    def n_lookup_drafted(self) -> int: ...
+    @property
+    def n_prediction_accepted(self) -> int: ...
+    @property
+    def n_prediction_rejected(self) -> int: ...
     @property
     def n_prompt(self) -> int: ...
     @property
@@ -665,6 +700,14 @@ class SyntheticPair:
     def concentration(self) -> float: ...
     @concentration.setter
     def concentration(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def copy_length(self) -> int: ...
+    @copy_length.setter
+    def copy_length(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def copy_rate(self) -> float: ...
+    @copy_rate.setter
+    def copy_rate(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
     @property
     def distortion(self) -> float: ...
     @distortion.setter
@@ -977,6 +1020,10 @@ class Engine:
     ) -> bytes: ...
     def generate(self, request: Request) -> Generation: ...
     def is_end(self, token: typing.SupportsInt | typing.SupportsIndex) -> bool: ...
+    def set_prediction(self, request: Request, text: bytes) -> None:
+        """
+        Makes a text the prediction of the answer.
+        """
     def set_prompt(self, request: Request, text: bytes) -> None:
         """
         Makes a text the prompt. No token crosses to Python, which takes long for many.
@@ -1005,6 +1052,8 @@ class Engine:
         """
         The tokens before prefix, suffix and middle; None: the model has no such tokens.
         """
+    @property
+    def has_draft(self) -> bool: ...
     @property
     def longest_token(self) -> int:
         """
@@ -1371,6 +1420,11 @@ def _fake_engine(
     *,
     measure_costs: bool = False,
     profile: PairProfile | None = None,
+    lookup: bool = True,
+    lookup_answers: bool = True,
+    corpus: collections.abc.Sequence[
+        bytes | collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+    ] = [],
 ) -> Engine:
     """
     An engine of fakes whose tokens are `pieces`.
@@ -1441,6 +1495,11 @@ def load_engine(
     measure_costs: bool,
     limit_draft_ctx: bool = False,
     profile: PairProfile,
+    lookup: bool = True,
+    lookup_answers: bool = True,
+    corpus: collections.abc.Sequence[
+        bytes | collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+    ] = [],
     idle: collections.abc.Callable[[float | None], None],
     target_source: typing.Any = None,
     draft_source: typing.Any = None,
@@ -1486,7 +1545,12 @@ def plan_threads(target: ModelOptions, draft: ModelOptions) -> None:
     """
 
 def simulate(
-    request: Request, pair: SyntheticPair, machine: SimulatedMachine, warm: bool = True
+    request: Request,
+    pair: SyntheticPair,
+    machine: SimulatedMachine,
+    warm: bool = True,
+    draft: bool = True,
+    lookup: bool = False,
 ) -> SimulationResult:
     """
     Decodes under a virtual clock; refuses what is out of range.

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
-import os
-import weakref
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._engine.adapters import adapter_options
 from specbranch_cpp._engine.keywords import chosen_sampling, chosen_speculation, model_argument
+from specbranch_cpp._engine.lifetime import Lifetime
 from specbranch_cpp._engine.loading import Loaded, load
-from specbranch_cpp._engine.measurements import Measurements
 from specbranch_cpp._engine.model_options import path_of
 from specbranch_cpp._engine.pretrained import FromPretrained
 from specbranch_cpp._engine.request import (
@@ -21,35 +18,27 @@ from specbranch_cpp._engine.request import (
     make_seeds,
     written_in_python,
 )
+from specbranch_cpp._engine.text_sources import TextSources, refuse_prompt_lookup
 from specbranch_cpp._support import checked, logs
 from specbranch_cpp.generation import Generation, Shared
 from specbranch_cpp.openai_api.methods import OpenAICalls
 from specbranch_cpp.options import Model, Sampling, Speculation
 
 if TYPE_CHECKING:
+    import os
     import random
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
 
     from specbranch_cpp import _core, policies
     from specbranch_cpp._engine.adapters import LoraChoice, LoraFiles
+    from specbranch_cpp._engine.text_sources import CorpusText, Prediction
     from specbranch_cpp.grammars import JsonSchema, Lark, Regex
     from specbranch_cpp.processors import Criteria, LogitsProcessors
-    from specbranch_cpp.results import GenerationStats
 
 __all__ = ["Engine"]
 
-_live: weakref.WeakSet[Engine] = weakref.WeakSet()
 
-
-@atexit.register
-def _close_all() -> None:
-    """Closes all engines at exit, so that their threads end before the interpreter shuts down."""
-    for engine in list(_live):
-        engine.close()
-
-
-class Engine(OpenAICalls, Measurements, FromPretrained):
+class Engine(OpenAICalls, Lifetime, FromPretrained):
     """A target model and, for speculation, a draft model that run at the same time.
 
     Many threads may use one engine. The engine runs one generation at a time, in the order of the
@@ -63,7 +52,7 @@ class Engine(OpenAICalls, Measurements, FromPretrained):
     Args:
         target: path of the GGUF file that generates the text, or a `Model`.
         draft: path of a smaller GGUF file with the same vocabulary, or a `Model`. ``None``
-            (default): no speculation.
+            (default): no draft model; the text itself and other texts propose tokens (``lookup``).
         n_ctx: the largest number of tokens of prompt and text together, default 4096: see
             `Model.n_ctx`. All keywords from here to ``use_extra_bufts`` are fields of `Model`.
         draft_n_ctx: the same number for the draft. ``None`` (default): the value of the target. All
@@ -80,10 +69,15 @@ class Engine(OpenAICalls, Measurements, FromPretrained):
         policy: the default policy of `generate`: see `Speculation.policy`.
         max_branches: the largest number of branches, default 4: see `Speculation.max_branches`.
         max_draft: the largest number of tokens to draft ahead: see `Speculation.max_draft`.
+        lookup: whether texts propose tokens, default True: see `Speculation.lookup`.
+        lookup_answers: whether earlier answers do so, default True: see
+            `Speculation.lookup_answers`.
+        corpus: texts that answers will probably quote: each a text, the path of a UTF-8 file, or
+            token ids; at most 64 MiB in total. Only without a draft. ``None`` (default): no texts.
         measure_costs: measure step costs (`costs`) with dummy tokens while loading. This takes at
             most 2 seconds, and tens of milliseconds with small models. The engine measures nothing
-            without a draft, with ``mode="autoregressive"``, or if ``profile`` contains the costs of
-            these models on this machine.
+            without a draft and ``lookup``, with ``mode="autoregressive"``, or if ``profile``
+            contains the costs of these models on this machine.
         profile: path of a file with measurements of earlier runs: step costs and acceptance rates.
             The engine ignores costs from another machine or with other threads, and the whole file
             if it is from other models; it then logs a warning. `close` saves the current
@@ -172,6 +166,9 @@ class Engine(OpenAICalls, Measurements, FromPretrained):
         policy: policies.BuiltIn | policies.Policy | None = None,
         max_branches: int | None = None,
         max_draft: int | None = None,
+        lookup: bool | None = None,
+        lookup_answers: bool | None = None,
+        corpus: Sequence[CorpusText] | None = None,
         measure_costs: bool = True,
         profile: str | os.PathLike[str] | None = None,
         bit_exact: bool = False,
@@ -207,6 +204,7 @@ class Engine(OpenAICalls, Measurements, FromPretrained):
         the_target = model_argument("target", target, of_target, "")
         the_draft = None
         if draft is not None:
+            refuse_prompt_lookup(draft)
             of_draft = Model(
                 path_of(draft),
                 n_ctx=draft_n_ctx,
@@ -232,16 +230,23 @@ class Engine(OpenAICalls, Measurements, FromPretrained):
             the_draft = model_argument("draft", draft, of_draft, "draft_")
             the_draft = the_draft.inheriting(the_target.model)
         keywords = Speculation(
-            mode=mode, policy=policy, max_branches=max_branches, max_draft=max_draft
+            mode=mode,
+            policy=policy,
+            max_branches=max_branches,
+            max_draft=max_draft,
+            lookup=lookup,
+            lookup_answers=lookup_answers,
         )
+        said = chosen_speculation(speculation, keywords)
         seeds = make_seeds(seed)
         if chat_template is not None:
             checked.encoded("chat_template", chat_template)
         loaded = load(
             the_target,
             the_draft,
-            chosen_speculation(speculation, keywords),
+            said,
             adapters=adapter_options(lora, lora_path, lora_scale),
+            sources=TextSources.of(said, corpus),
             measure_costs=measure_costs,
             profile=profile,
             bit_exact=bit_exact,
@@ -264,16 +269,15 @@ class Engine(OpenAICalls, Measurements, FromPretrained):
         self._profile_path = loaded.profile
         self._placement = loaded.placement
         self._chat_template = chat_template
-        self._pid = os.getpid()
-        _live.add(self)
+        self._begin()
 
     @classmethod
     def _from_core(cls, core: _core.Engine) -> Engine:
         """An engine with fake models, for tests."""
         engine = cls.__new__(cls)
-        mode = "specbranch" if core.can_speculate else "autoregressive"
-        names = ["fake"] * (1 + core.can_speculate)
-        loaded = Loaded(core, Defaults(mode), names, key=dict if core.can_speculate else None)
+        mode = "specbranch" if core.has_draft else "autoregressive"
+        names = ["fake"] * (1 + core.has_draft)
+        loaded = Loaded(core, Defaults(mode), names, key=dict if core.has_draft else None)
         engine._start(loaded, make_seeds(None))
         return engine
 
@@ -320,6 +324,9 @@ class Engine(OpenAICalls, Measurements, FromPretrained):
         policy: policies.BuiltIn | policies.Policy | None = None,
         max_branches: int | None = None,
         max_draft: int | None = None,
+        lookup: bool | None = None,
+        lookup_answers: bool | None = None,
+        prediction: Prediction | None = None,
         trace: bool = False,
         n_feature_layers: int = 0,
         logits_processor: LogitsProcessors = None,
@@ -360,6 +367,14 @@ class Engine(OpenAICalls, Measurements, FromPretrained):
             max_draft: the largest number of tokens to draft ahead, at most that of the engine.
                 ``None`` (default): the value of the engine, but at most 8 in modes other than
                 ``"auto"``.
+            lookup: whether texts propose tokens. ``None`` (default): the value of the engine.
+            lookup_answers: whether earlier answers do so, and this answer may later. ``None``
+                (default): the value of the engine.
+            prediction: a text that the answer probably resembles, such as the file that it edits,
+                or its token ids; shorter than the context. Where the answer follows it, verifying
+                replaces decoding. Names of control tokens in it are plain text. The answer does not
+                depend on it. It has no effect beside a draft model. ``None`` (default): no
+                prediction.
             trace: record what each model does at which time (``Completion.trace``).
             n_feature_layers: with ``trace``, also record in every round the inputs of this number
                 of the target's last layers, the deepest layer last, and then the embedding of the
@@ -376,7 +391,12 @@ class Engine(OpenAICalls, Measurements, FromPretrained):
             DecodeError: an earlier error left the target in an unknown state.
         """
         keywords = Speculation(
-            mode=mode, policy=policy, max_branches=max_branches, max_draft=max_draft
+            mode=mode,
+            policy=policy,
+            max_branches=max_branches,
+            max_draft=max_draft,
+            lookup=lookup,
+            lookup_answers=lookup_answers,
         )
         return self._submit(
             TextRequest(
@@ -418,6 +438,7 @@ class Engine(OpenAICalls, Measurements, FromPretrained):
                 stop=stop,
                 logprobs=logprobs,
                 lora=lora,
+                prediction=prediction,
                 trace=trace,
                 n_feature_layers=n_feature_layers,
                 logits_processor=logits_processor,
@@ -441,49 +462,6 @@ class Engine(OpenAICalls, Measurements, FromPretrained):
         )
         logs.forward()
         return generation
-
-    def on_end(self, listener: Callable[[GenerationStats], object]) -> None:
-        """Calls ``listener`` with the statistics of each generation that ends from now on.
-
-        The call comes once for each generation, also for a cancelled generation, in the thread that
-        reads the end of the text. It does not come for a generation that fails, or whose end nobody
-        reads. The listener must not raise an exception.
-        """
-        self._shared.listeners.append(listener)
-
-    @property
-    def closed(self) -> bool:
-        """True after `close`, and in a forked child of the process that created the engine."""
-        return self._core.closed
-
-    def close(self) -> None:
-        """Cancels all generations, waits for the threads, and frees the models.
-
-        The engine cannot be used afterwards. Cancelled generations have the ``finish_reason``
-        ``"cancelled"``; you can still read the text that they generated. If the engine has a
-        ``profile`` path, `close` writes the profile; if this fails, the engine logs a warning. A
-        second `close` does nothing.
-        """
-        if os.getpid() == self._pid:  # a forked child must not touch state of the parent's threads
-            self._core.close()
-            logs.forward()
-            path, self._profile_path = self._profile_path, None
-            if path is not None:
-                try:
-                    self.save_profile(path)
-                except OSError as error:
-                    logs.PROFILES.warning("profile %r was not written: %s", path, error.strerror)
-
-    def __enter__(self) -> Engine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         draft = f", draft={self._names[1]!r}" if len(self._names) > 1 else ""

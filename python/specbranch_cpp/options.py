@@ -149,8 +149,9 @@ class Speculation:
     """``"autoregressive"``: the target decodes alone. ``"speculative"``: the draft proposes a chain
     of tokens, then the target verifies it. ``"pearl"``: the draft continues while the target
     verifies. ``"specbranch"``: the draft continues along several branches. ``"auto"`` chooses the
-    fastest way to decode from step costs and the acceptance rate. Default: ``"auto"``; with a
-    ``policy`` ``"specbranch"``; without a draft ``"autoregressive"``."""
+    fastest way to decode from step costs and the acceptance rate. Without a draft model texts
+    propose tokens in ``"auto"`` and ``"speculative"`` (``lookup``). Default: ``"auto"``; with a
+    ``policy`` ``"specbranch"``; without a draft and ``lookup`` ``"autoregressive"``."""
 
     policy: policies.BuiltIn | policies.Policy | None = None
     """The policy, which decides when the draft stops or branches: a policy of
@@ -166,6 +167,18 @@ class Speculation:
     finds by itself how far drafting pays, and 8 in the other modes. The KV cache of an engine has
     room for this number, so it is also the limit of its generations. A generation in another mode
     than ``"auto"`` exceeds 8 tokens only with its own value."""
+
+    lookup: bool | None = None
+    """Whether texts propose tokens if there is no draft model, in the modes ``"auto"`` and
+    ``"speculative"``: where the prompt or the answer so far repeats itself, where it repeats a text
+    of the engine's ``corpus`` or an earlier answer, and along the ``prediction`` of a call. Default
+    True. A generation of an engine with False cannot have True."""
+
+    lookup_answers: bool | None = None
+    """With ``lookup``, whether earlier answers of the engine propose tokens, and whether the answer
+    is kept for later ones. Default True. The time of an answer then depends on earlier answers, so
+    use False if several users share an engine and none may learn from the time what another was
+    told. A generation of an engine with False cannot have True."""
 
 
 SAMPLERS = (

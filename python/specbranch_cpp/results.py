@@ -30,8 +30,8 @@ __all__ = [
 ]
 
 Origin = Literal["target", "draft", "branch"]
-"""Which model proposed a token first: the target; the draft, on the verified path; or the draft, on
-a branch that contains the target's token (a branch hit)."""
+"""Who proposed a token first: the target; the draft or a text, on the verified path; or the draft
+or a text, on a branch that contains the target's token (a branch hit)."""
 
 FinishReason = Literal["stop", "length", "cancelled"]
 """Why a text ended. ``"stop"``: an end token, a stop string, or the end of the grammar.
@@ -64,7 +64,7 @@ class Chunk:
         text: the text that this token completes. Empty while a stop string, or a character of
             several bytes, may still be incomplete.
         token: the token's id. ``None`` in the last chunk.
-        from_draft: whether the draft proposed the token.
+        from_draft: whether the draft, or a text, proposed the token.
         logprob: see `TokenLogprobs`. ``None`` without ``logprobs``.
         finish_reason: set in the last chunk only.
         origin: ``"target"``, ``"draft"`` or ``"branch"``: see `Origin`.
@@ -113,9 +113,9 @@ def _ratio(part: float, whole: float) -> float:
 class GenerationStats:
     """The statistics of one generation. Times are in milliseconds.
 
-    Drafted tokens are the tokens on the draft's main path, and the tokens on a branch that survived
-    a verification. ``n_drafted`` is the sum of ``n_accepted``, ``n_rolled_back`` and
-    ``n_unresolved``.
+    Drafted tokens are the tokens on the main path of the draft tree, and the tokens on a branch
+    that survived a verification. The draft model or a text proposed them. ``n_drafted`` is the sum
+    of ``n_accepted``, ``n_rolled_back`` and ``n_unresolved``.
 
     Attributes:
         mode: the mode that was used.
@@ -130,7 +130,12 @@ class GenerationStats:
         n_rolled_back: number of drafted tokens that were rolled back after a rejection or a
             policy's cut.
         n_unresolved: number of drafted tokens after the end of the text.
-        n_all_drafted: number of tokens that the draft computed on all branches.
+        n_all_drafted: number of tokens that were drafted on all branches.
+        n_lookup_drafted: number of drafted tokens that a text proposed: the prompt, the answer so
+            far, the prediction, the corpus, or an earlier answer.
+        n_lookup_accepted: number of them that became text.
+        n_prediction_accepted: number of tokens of the prediction that were drafted and became text.
+        n_prediction_rejected: number of tokens of the prediction that were drafted and rolled back.
         acceptance_histogram: at index i, the number of target steps that accepted i tokens.
         branch_hits: number of verifications whose last committed token was on a branch.
         branch_misses: number of verifications whose last committed token was on no branch, so that
@@ -167,6 +172,10 @@ class GenerationStats:
     n_rolled_back: int
     n_unresolved: int
     n_all_drafted: int
+    n_lookup_drafted: int
+    n_lookup_accepted: int
+    n_prediction_accepted: int
+    n_prediction_rejected: int
     acceptance_histogram: tuple[int, ...]
     branch_hits: int
     branch_misses: int
@@ -233,10 +242,16 @@ class GenerationStats:
                 f"({self.overlap_ms:.1f} ms of them with the target), "
                 f"{self.draft_idle_ms:.1f} ms idle"
             )
+        if self.n_draft_steps or self.n_drafted:
             rows["drafted"] = (
                 f"{self.n_drafted}: {self.n_accepted} accepted, {self.n_rolled_back} rolled back "
                 f"({self.rollback_rate:.0%}), {self.n_unresolved} unresolved"
             )
+        if self.n_lookup_drafted:
+            rows["lookup"] = (
+                f"{self.n_lookup_drafted} of them from texts: {self.n_lookup_accepted} accepted"
+            )
+        if self.n_draft_steps:
             rows["branches"] = (
                 f"{self.branch_hits} hits, {self.branch_misses} misses, "
                 f"{self.draft_waste:.0%} of all drafted tokens wasted"
@@ -286,7 +301,8 @@ class StepCosts:
 
     Attributes:
         target_ms: at index n - 1, milliseconds of a verification of n tokens.
-        draft_ms: at index b - 1, milliseconds of a draft pass over b branches.
+        draft_ms: at index b - 1, milliseconds of a draft pass over b branches; empty without a
+            draft.
         target_slowdown: the time of a target step while the draft runs, divided by its time alone;
             at least 1.
         draft_slowdown: the same ratio for a draft step while the target runs.
@@ -302,7 +318,8 @@ class StepCosts:
 
     @classmethod
     def _from_core(cls, costs: _core.StepCosts, measure_costs_ms: float) -> StepCosts | None:
-        if not costs.known:
+        of_target = measure_costs_ms > 0 and costs.target_us and not costs.draft_us
+        if not (costs.known or of_target):
             return None
         return cls(
             tuple(us / 1000.0 for us in costs.target_us),

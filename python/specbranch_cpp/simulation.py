@@ -150,6 +150,9 @@ class Pair:
             a small value, confidences are near 0 or 1; with a large value, they are near alpha.
         distortion: 1: a confidence is the probability of being right; below 1: the draft is
             under-confident; above 1: over-confident.
+        copy_rate: the share of the text that repeats an earlier part of it, 0 to 1. Above 0, texts
+            draft, too: now without a draft model only (``draft`` of `simulate`).
+        copy_length: tokens of such a part.
         proposals: recorded proposals, which replace all values above except the times; see
             `TraceRound.proposals`.
     """
@@ -160,6 +163,8 @@ class Pair:
     rank_hits: tuple[float, ...] = _RANK_HITS
     concentration: float = 2.0
     distortion: float = 1.0
+    copy_rate: float = 0.0
+    copy_length: int = 48
     proposals: tuple[tuple[tuple[float, ...], int], ...] = ()
 
     def with_trace(self, *traces: Trace) -> Pair:
@@ -254,6 +259,7 @@ def simulate(
     n_tokens: int = 1000,
     seed: int = 1,
     warm: bool = True,
+    draft: bool = True,
 ) -> Result:
     """Decodes `n_tokens` under the virtual clock.
 
@@ -265,6 +271,7 @@ def simulate(
         seed: seed of the simulated text and of the simulated draft.
         warm: whether `auto` knows the step costs from the start, as an engine that measured them
             while loading.
+        draft: whether there is a draft model.
 
     Raises:
         InvalidArgument: a value is out of its range.
@@ -276,7 +283,9 @@ def simulate(
     n_tokens = checked.integer("n_tokens", n_tokens, 1, 10**6)
     # The time per token of `autoregressive`.
     one_token = core_machine.target_us[0] + core_machine.target_latency_us + core_machine.hop_us
-    run = _core.simulate(_request(setting, n_tokens), core_pair, core_machine, warm)
+    run = _core.simulate(
+        _request(setting, n_tokens), core_pair, core_machine, warm, draft, pair.copy_rate > 0
+    )
     us_per_token = run.time_us / run.n_generated
     return Result(
         setting=setting,
@@ -470,6 +479,8 @@ def _synthetic(pair: Pair, seed: int) -> _core.SyntheticPair:
     made.rank_hits = checked.reals("rank_hits", pair.rank_hits)
     made.concentration = checked.real("concentration", pair.concentration)
     made.distortion = checked.real("distortion", pair.distortion)
+    made.copy_rate = checked.real("copy_rate", pair.copy_rate)
+    made.copy_length = checked.integer("copy_length", pair.copy_length, 1, 10**6)
     made.replay = [(list(confidences), hit) for confidences, hit in pair.proposals]
     return made
 

@@ -39,10 +39,18 @@ LETTERS = tuple(bytes([byte]) for byte in b"abcdefghijklmnopqrstuvwxyz .,;\n-")
 
 
 class MakeFake(Protocol):
-    """Makes an engine of fakes; options as in `_core._FakeOptions`, ``target_`` for one side."""
+    """Makes an engine of fakes; options as in `_core._FakeOptions`, ``target_`` for one side.
+
+    ``sources``: arguments of `_core._fake_engine` about texts that propose tokens.
+    """
 
     def __call__(
-        self, *, draft: bool = True, pieces: tuple[bytes, ...] = LETTERS, **options: Any
+        self,
+        *,
+        draft: bool = True,
+        pieces: tuple[bytes, ...] = LETTERS,
+        sources: dict[str, Any] | None = None,
+        **options: Any,
     ) -> Engine: ...
 
 
@@ -50,7 +58,13 @@ class MakeFake(Protocol):
 def make_fake() -> Iterator[MakeFake]:
     engines = []
 
-    def make(*, draft: bool = True, pieces: tuple[bytes, ...] = LETTERS, **options: Any) -> Engine:
+    def make(
+        *,
+        draft: bool = True,
+        pieces: tuple[bytes, ...] = LETTERS,
+        sources: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Engine:
         sides = {"target": _core._FakeOptions(), "draft": _core._FakeOptions()}
         for side, fake in sides.items():
             fake.n_vocab = len(pieces)
@@ -59,7 +73,9 @@ def make_fake() -> Iterator[MakeFake]:
                     setattr(fake, name, value)
                 elif name.startswith(side):
                     setattr(fake, name.removeprefix(f"{side}_"), value)
-        core = _core._fake_engine(sides["target"], sides["draft"] if draft else None, list(pieces))
+        core = _core._fake_engine(
+            sides["target"], sides["draft"] if draft else None, list(pieces), **(sources or {})
+        )
         engines.append(Engine._from_core(core))
         return engines[-1]
 

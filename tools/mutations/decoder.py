@@ -183,9 +183,9 @@ MUTATIONS = (
     Mutation(
         "drafted-counts-branches",
         "every branch counts as drafted, not only the main path",
-        "decoder/decoder.cpp",
-        "    if (node.main) ++counters_.n_drafted;",
-        "    ++counters_.n_drafted;",
+        "decoder/draft_tally.cpp",
+        "  if (added.rank == 0 && (parent",
+        "  if (added.rank >= 0 || (parent",
     ),
     Mutation(
         "hit-counts-as-path",
@@ -197,21 +197,21 @@ MUTATIONS = (
     Mutation(
         "rollback-counts-branches",
         "branches that did not survive count as rolled back",
-        "decoder/decoder.cpp",
-        "    if (node.main) rolled_back",
-        "    rolled_back",
+        "decoder/draft_tally.cpp",
+        "    if (!node.main) continue;\n",
+        "",
     ),
     Mutation(
         "branch-not-promoted",
         "of a branch that survives only the first token counts as drafted",
-        "decoder/decoder.cpp",
+        "decoder/draft_tally.cpp",
         "    if (first == node.children.end()) return;",
         "    return;",
     ),
     Mutation(
         "unresolved-forgotten",
         "what is beyond the end is not counted",
-        "decoder/decoder.cpp",
+        "decoder/draft_tally.cpp",
         "    if (node.main) ++counters_.n_unresolved;",
         "    if (!node.main) ++counters_.n_unresolved;",
     ),
@@ -289,7 +289,7 @@ MUTATIONS = (
         "skip-uncounted",
         "rounds that the caller's policy missed are not counted",
         "decoder/decoder.cpp",
-        "    ++counters_.policy_skipped;\n",
+        "    tally_.policy_skipped();\n",
         "",
     ),
     Mutation(

@@ -16,8 +16,8 @@ MUTATIONS = (
         "child-twice",
         "a candidate becomes a second child",
         "tree/tree.cpp",
-        "known != kNoNode) return known;",
-        "known == kNoNode + 1000000) return known;",
+        "known = find_child(parent, candidate.token); known != kNoNode) {",
+        "known = find_child(parent, candidate.token); known == kNoNode + 1000000) {",
     ),
     Mutation(
         "dropped-siblings-forgotten",

@@ -101,6 +101,12 @@ void register_engine(py::module_& m) {
           py::arg("request"), py::arg("text"),
           "Makes a text the prompt. No token crosses to Python, which takes long for many.")
       .def(
+          "set_prediction",
+          [](const PyEngine& self, Request& request, const py::bytes& text) {
+            request.prediction = self.tokenize(text, false, false);
+          },
+          py::arg("request"), py::arg("text"), "Makes a text the prediction of the answer.")
+      .def(
           "detokenize",
           [](const PyEngine& self, const std::vector<Token>& tokens, bool special) {
             return py::bytes(self.detokenize(tokens, special));
@@ -122,10 +128,16 @@ void register_engine(py::module_& m) {
           [](const PyEngine& self) { return self.engine().limits().target.n_feature_layers; })
       .def_property_readonly(
           "n_embd", [](const PyEngine& self) { return self.engine().limits().target.n_embd; })
-      .def_property_readonly("can_speculate",
+      .def_property_readonly("has_draft",
                              [](const PyEngine& self) {
                                const ModelLimits limits = self.engine().limits();
                                return limits.draft.has_value() && limits.target.can_roll_back();
+                             })
+      .def_property_readonly("can_speculate",
+                             [](const PyEngine& self) {
+                               const ModelLimits limits = self.engine().limits();
+                               return (limits.draft.has_value() || self.lookup) &&
+                                      limits.target.can_roll_back();
                              })
       .def_readonly("exact_rows", &PyEngine::exact_rows,
                     "How the target's batches are padded for `bit_exact`; None without it.")

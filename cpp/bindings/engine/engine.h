@@ -72,6 +72,8 @@ class PyEngine {
   std::optional<llama::ExactRows> exact_rows;
   /// The LoRA adapters of the target, in their order.
   std::vector<llama::AdapterFile> adapters;
+  /// Texts propose tokens, with or without a draft.
+  bool lookup = true;
   /// What of the pair differs and does not matter, a sentence each.
   std::vector<std::string> notes;
   /// What of the options is not as the caller may expect, a sentence each.

@@ -17,6 +17,7 @@
 #include "bindings/engine/engine.h"
 #include "bindings/engine/model_tokenizer.h"
 #include "bindings/engine/tensor_feed.h"
+#include "bindings/engine/text_sources.h"
 #include "bindings/library/gil.h"
 #include "specbranch/base/channel.h"
 #include "specbranch/base/errors.h"
@@ -51,6 +52,7 @@ struct EngineSpec {
   std::optional<llama::RowPadding> padding;  ///< of `bit_exact`; none: to be found out.
   std::int64_t measure_costs_us = 0;
   PairProfile profile;
+  TextSources sources;
 };
 
 /// Beyond its training a draft guesses badly. Returns what has to be said about its context, where
@@ -167,8 +169,11 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
   parts.profile = std::move(spec.profile);
   parts.measure_costs_us = spec.measure_costs_us;
   parts.stop_measuring = [&report] { return !report(1.0); };
-  auto self = std::make_unique<PyEngine>(std::make_unique<Engine>(std::move(parts)),
-                                         std::make_shared<ModelTokenizer>(target));
+  const auto tokenizer = std::make_shared<ModelTokenizer>(target);
+  spec.sources.give_to(parts, *tokenizer);
+  const bool lookup = parts.lookup;
+  auto self = std::make_unique<PyEngine>(std::make_unique<Engine>(std::move(parts)), tokenizer);
+  self->lookup = lookup;
   self->exact_rows = rows;
   for (const llama::Adapter& adapter : target->adapters()) {
     if (adapter.file.n_ignored > 0) warnings.push_back(ignored_norms(adapter.file));
@@ -286,13 +291,12 @@ void set_adapter_list(ModelOptions& options, const AdapterList& adapters) {
   for (const auto& [path, scale] : adapters) options.adapters.push_back({path, scale});
 }
 
-std::unique_ptr<PyEngine> load_engine(ModelOptions target, std::optional<ModelOptions> draft,
-                                      int max_draft, int max_branches,
-                                      const std::string& prefix_reuse, bool bit_exact,
-                                      std::optional<llama::RowPadding> row_padding,
-                                      bool measure_costs, bool limit_draft_ctx, PairProfile profile,
-                                      const std::function<void(std::optional<double>)>& idle,
-                                      py::object target_source, py::object draft_source) {
+std::unique_ptr<PyEngine> load_engine(
+    ModelOptions target, std::optional<ModelOptions> draft, int max_draft, int max_branches,
+    const std::string& prefix_reuse, bool bit_exact, std::optional<llama::RowPadding> row_padding,
+    bool measure_costs, bool limit_draft_ctx, PairProfile profile, bool lookup, bool lookup_answers,
+    const std::vector<CorpusText>& corpus, const std::function<void(std::optional<double>)>& idle,
+    py::object target_source, py::object draft_source) {
   check_range("max_draft", max_draft, kMaxDraft);
   check_range("max_branches", max_branches, kMaxBranches);
   EngineSpec spec{.target = std::move(target),
@@ -304,7 +308,8 @@ std::unique_ptr<PyEngine> load_engine(ModelOptions target, std::optional<ModelOp
                   .bit_exact = bit_exact,
                   .padding = row_padding,
                   .measure_costs_us = measure_costs ? kMeasureCostsUs : 0,
-                  .profile = std::move(profile)};
+                  .profile = std::move(profile),
+                  .sources = TextSources(lookup, lookup_answers, corpus)};
   LoadJob job(std::move(spec), std::move(target_source), std::move(draft_source));
   return job.wait(idle);
 }
@@ -364,8 +369,10 @@ void register_load(py::module_& m) {
   m.def("load_engine", &load_engine, py::arg("target"), py::arg("draft"), py::kw_only(),
         py::arg("max_draft"), py::arg("max_branches"), py::arg("prefix_reuse"),
         py::arg("bit_exact"), py::arg("row_padding") = py::none(), py::arg("measure_costs"),
-        py::arg("limit_draft_ctx") = false, py::arg("profile"), py::arg("idle"),
-        py::arg("target_source") = py::none(), py::arg("draft_source") = py::none(),
+        py::arg("limit_draft_ctx") = false, py::arg("profile"), py::arg("lookup") = true,
+        py::arg("lookup_answers") = true, py::arg("corpus") = std::vector<CorpusText>(),
+        py::arg("idle"), py::arg("target_source") = py::none(),
+        py::arg("draft_source") = py::none(),
         "Loads the models on other threads. Meanwhile `idle` is called on this one, at least every "
         "50 ms: with the share loaded so far, or None when it has not grown. What it raises stops "
         "the loading. With limit_draft_ctx the draft's context ends where its training did. A "

@@ -145,6 +145,14 @@ void register_request(py::module_& m) {
       .def_readwrite("trace", &Request::trace)
       .def_readwrite("processors", &Request::processors, "None: no functions of the caller.")
       .def_readwrite("n_feature_layers", &Request::n_feature_layers)
+      .def_readwrite("lookup", &Request::lookup, "Texts may propose tokens.")
+      .def_readwrite("lookup_answers", &Request::lookup_answers,
+                     "Earlier answers may do so, and this answer may later.")
+      .def_readwrite("prediction", &Request::prediction,
+                     "Tokens of a text that the answer probably resembles.")
+      .def_property_readonly(
+          "n_prediction", [](const Request& request) { return request.prediction.size(); },
+          "The number of tokens of the prediction.")
       .def_property(
           "mode", [](const Request& request) { return std::string(to_string(request.mode)); },
           [](Request& request, const std::string& mode) { request.mode = parse_mode(mode); })

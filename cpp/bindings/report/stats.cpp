@@ -46,6 +46,10 @@ void register_stats(py::module_& m) {
   add_counter<&Counters::n_rolled_back>(stats, "n_rolled_back");
   add_counter<&Counters::n_unresolved>(stats, "n_unresolved");
   add_counter<&Counters::n_all_drafted>(stats, "n_all_drafted");
+  add_counter<&Counters::n_lookup_drafted>(stats, "n_lookup_drafted");
+  add_counter<&Counters::n_lookup_accepted>(stats, "n_lookup_accepted");
+  add_counter<&Counters::n_prediction_accepted>(stats, "n_prediction_accepted");
+  add_counter<&Counters::n_prediction_rejected>(stats, "n_prediction_rejected");
   add_counter<&Counters::branch_hits>(stats, "branch_hits");
   add_counter<&Counters::branch_misses>(stats, "branch_misses");
   add_counter<&Counters::policy_skipped>(stats, "policy_skipped");

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bindings/engine/engine.h"
+#include "bindings/engine/text_sources.h"
 #include "bindings/library/gil.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/sampling/noise.h"
@@ -50,7 +51,8 @@ class FakeTokenizer final : public Tokenizer {
 std::unique_ptr<PyEngine> fake_engine(const FakeOptions& target,
                                       const std::optional<FakeOptions>& draft,
                                       const std::vector<py::bytes>& pieces, bool measure_costs,
-                                      const std::optional<PairProfile>& profile) {
+                                      const std::optional<PairProfile>& profile, bool lookup,
+                                      bool lookup_answers, const std::vector<CorpusText>& corpus) {
   EngineParts parts;
   parts.pieces.assign(pieces.begin(), pieces.end());
   parts.target = [target] { return make_fake_target(target); };
@@ -58,9 +60,12 @@ std::unique_ptr<PyEngine> fake_engine(const FakeOptions& target,
   parts.measure_costs_us = measure_costs ? kMeasureCostsUs : 0;
   parts.profile = profile.value_or(PairProfile());
   auto tokenizer = std::make_shared<FakeTokenizer>(parts.pieces);
+  TextSources(lookup, lookup_answers, corpus).give_to(parts, *tokenizer);
   return without_gil([&] {
-    return std::make_unique<PyEngine>(std::make_unique<Engine>(std::move(parts)),
-                                      std::move(tokenizer));
+    auto engine = std::make_unique<PyEngine>(std::make_unique<Engine>(std::move(parts)),
+                                             std::move(tokenizer));
+    engine->lookup = lookup;
+    return engine;
   });
 }
 
@@ -93,6 +98,8 @@ void register_fake(py::module_& m) {
 
   m.def("_fake_engine", &fake_engine, py::arg("target"), py::arg("draft"), py::arg("pieces"),
         py::kw_only(), py::arg("measure_costs") = false, py::arg("profile") = py::none(),
+        py::arg("lookup") = true, py::arg("lookup_answers") = true,
+        py::arg("corpus") = std::vector<CorpusText>(),
         "An engine of fakes whose tokens are `pieces`.");
 }
 

@@ -57,8 +57,9 @@ void add_simulated_counter(Class& cls, const char* name) {
 }
 
 SimulationResult run(const Request& request, const SyntheticOptions& pair,
-                     const SimulatedMachine& machine, bool warm) {
-  return without_gil([&] { return simulate(Simulation{request, pair, machine, warm}); });
+                     const SimulatedMachine& machine, bool warm, bool draft, bool lookup) {
+  return without_gil(
+      [&] { return simulate(Simulation{request, pair, machine, warm, draft, lookup}); });
 }
 
 }  // namespace
@@ -73,6 +74,8 @@ void register_simulate(py::module_& m) {
       .def_readwrite("rank_hits", &SyntheticOptions::rank_hits)
       .def_readwrite("concentration", &SyntheticOptions::concentration)
       .def_readwrite("distortion", &SyntheticOptions::distortion)
+      .def_readwrite("copy_rate", &SyntheticOptions::copy_rate)
+      .def_readwrite("copy_length", &SyntheticOptions::copy_length)
       .def_property("replay", &replay, &set_replay, "Pairs of confidences and the rank of a hit.");
 
   py::class_<SimulatedMachine> machine(m, "SimulatedMachine", "What steps cost, in microseconds.");
@@ -105,7 +108,8 @@ void register_simulate(py::module_& m) {
   add_simulated_counter<&Counters::branch_hits>(result, "branch_hits");
 
   m.def("simulate", &run, py::arg("request"), py::arg("pair"), py::arg("machine"),
-        py::arg("warm") = true, "Decodes under a virtual clock; refuses what is out of range.");
+        py::arg("warm") = true, py::arg("draft") = true, py::arg("lookup") = false,
+        "Decodes under a virtual clock; refuses what is out of range.");
 }
 
 }  // namespace specbranch::bindings

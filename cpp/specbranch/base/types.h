@@ -27,7 +27,8 @@ inline constexpr SeqId kNoSeq = -1;
 enum class ModelRole : std::uint8_t { kTarget, kDraft };
 
 /// Who had a token of the text first: the target; the draft, on the path that was verified; or the
-/// draft, in the tree beside or past that path, where the target then went (a branch hit).
+/// draft, in the tree beside or past that path, where the target then went (a branch hit). What a
+/// text has proposed counts as drafted.
 enum class Origin : std::uint8_t { kTarget, kDraft, kBranch };
 
 }  // namespace specbranch

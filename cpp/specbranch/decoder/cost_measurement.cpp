@@ -66,10 +66,12 @@ CostMeasurement::CostMeasurement(const ModelLimits& limits, std::vector<Token> t
                                  std::int64_t budget_us)
     : tokens_(std::move(tokens)), budget_us_(budget_us) {
   const Capabilities& target = limits.target;
-  const Capabilities& draft = limits.draft.value();
   target_.limit = std::min(kTextLength, target.n_ctx);
   target_.max_n = std::min({kMaxTokens, target.max_batch, static_cast<int>(target_.limit)});
   target_copies_ = target.rollback == Rollback::kCopies;
+  if (!limits.draft) return;
+  has_draft_ = true;
+  const Capabilities& draft = *limits.draft;
   draft_copies_ = draft.rollback == Rollback::kCopies;
   draft_.limit = std::min(kTextLength, draft.n_ctx);
   draft_.max_n = std::min({kMaxSequences, draft.n_seq, draft.max_batch});
@@ -77,11 +79,16 @@ CostMeasurement::CostMeasurement(const ModelLimits& limits, std::vector<Token> t
   seq_shared_.resize(seq_held_.size());
 }
 
+std::span<const ModelRole> CostMeasurement::roles() const {
+  static constexpr std::array kBoth{ModelRole::kTarget, ModelRole::kDraft};
+  return std::span(kBoth).first(has_draft_ ? 2 : 1);
+}
+
 Commands CostMeasurement::start(std::int64_t now_us) {
   Commands commands;
   begin_us_ = now_us;
   now_us_ = now_us;
-  if (budget_us_ <= 0 || target_.limit < 1 || draft_.limit < 1) {
+  if (budget_us_ <= 0 || target_.limit < 1 || (has_draft_ && draft_.limit < 1)) {
     phase_ = Phase::kDone;
     return commands;
   }
@@ -210,10 +217,10 @@ void CostMeasurement::enter(Phase phase) {
   plan_.clear();
   switch (phase) {
     case Phase::kFirst:
-      plan_ = {{ModelRole::kTarget, 1}, {ModelRole::kDraft, 1}};
+      for (const ModelRole role : roles()) plan_.push_back({role, 1});
       break;
     case Phase::kSingles:
-      for (const ModelRole role : {ModelRole::kTarget, ModelRole::kDraft}) {
+      for (const ModelRole role : roles()) {
         if (!model(role).alone.empty()) continue;
         for (int i = 0; i < kSingles; ++i) plan_.push_back({role, 1});
       }
@@ -264,7 +271,7 @@ void CostMeasurement::overlap(Commands& commands) {
 void CostMeasurement::plan_round() {
   plan_.clear();
   if (n_rounds_ > 0) {
-    for (const ModelRole role : {ModelRole::kTarget, ModelRole::kDraft}) {
+    for (const ModelRole role : roles()) {
       // llama.cpp is quicker when a step has the shape of the one before, as decoding one by one.
       plan_.push_back({role, 1, false});
       plan_.push_back({role, 1});
@@ -301,7 +308,7 @@ bool CostMeasurement::wants_full_round() const {
 
 void CostMeasurement::clean(Commands& commands) {
   if (error_ && is_fatal(error_)) return;
-  for (const ModelRole role : {ModelRole::kTarget, ModelRole::kDraft}) {
+  for (const ModelRole role : roles()) {
     Model& own = model(role);
     if (std::exchange(own.cleaned, true)) continue;
     own.step.reset();
@@ -403,7 +410,7 @@ double CostMeasurement::slowdown(const Model& model) {
 
 StepCosts CostMeasurement::costs() const {
   StepCosts costs;
-  if (error_ || target_.alone.empty() || draft_.alone.empty()) return costs;
+  if (error_ || target_.alone.empty() || (has_draft_ && draft_.alone.empty())) return costs;
   costs.target_us = target_.alone.table(target_.max_n);
   costs.draft_us = draft_.alone.table(draft_.max_n);
   costs.target_slowdown = slowdown(target_);

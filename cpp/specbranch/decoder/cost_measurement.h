@@ -5,6 +5,7 @@
 #include <deque>
 #include <exception>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -36,7 +37,7 @@ class CostMeasurement {
   static constexpr int kMaxTokens = 17;     ///< longest verification measured.
   static constexpr int kMaxSequences = 16;  ///< widest draft pass measured.
 
-  /// `limits` has a draft, and the target can roll back. `tokens` is not empty.
+  /// Without a draft only the target is measured. The target can roll back. `tokens` is not empty.
   CostMeasurement(const ModelLimits& limits, std::vector<Token> tokens, std::int64_t budget_us);
 
   Commands start(std::int64_t now_us);
@@ -81,6 +82,7 @@ class CostMeasurement {
 
   Model& model(ModelRole role) { return role == ModelRole::kTarget ? target_ : draft_; }
   bool busy() const { return target_.busy || draft_.busy; }
+  std::span<const ModelRole> roles() const;
   std::int64_t left_us() const { return begin_us_ + budget_us_ - now_us_; }
 
   void proceed(Commands& commands);
@@ -118,6 +120,7 @@ class CostMeasurement {
   std::int64_t overlap_until_us_ = 0;
   std::exception_ptr error_;
 
+  bool has_draft_ = false;
   bool target_copies_ = false;  ///< its sequences cannot be cut.
   bool draft_copies_ = false;
   Pos target_held_ = 0;          ///< cells of the target; beyond its text: what was not chosen.

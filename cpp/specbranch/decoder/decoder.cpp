@@ -6,17 +6,25 @@
 
 #include "specbranch/base/errors.h"
 #include "specbranch/decoder/readable_text.h"
+#include "specbranch/lookup/text_path.h"
 
 namespace specbranch {
+namespace {
+
+/// Paths of the text with a smaller probability are not even candidates.
+constexpr double kLeastTextProbability = 0.02;
+
+}  // namespace
 
 Decoder::Decoder(std::shared_ptr<const Request> request, const ModelLimits& limits,
                  GenerationId generation_id, std::unique_ptr<Planner> planner, CommitSink sink,
-                 SeqId target_seq)
+                 SeqId target_seq, std::unique_ptr<Proposer> proposer)
     : request_(std::move(request)),
       limits_(limits),
       generation_id_(generation_id),
       planner_(std::move(planner)),
       sink_(std::move(sink)),
+      proposer_(std::move(proposer)),
       target_text_(limits.target, target_seq),
       monitor_(request_->policy.kind == PolicyOptions::Kind::kHook),
       recorder_(request_->trace) {
@@ -44,10 +52,9 @@ Commands Decoder::start() {
   }
   timer_.issued(ModelRole::kTarget, 0, now_us_);
   commands.target = Command{generation_id_, OpenCommand{request_, target_text_.seqs()}};
-  if (draft_usable()) {
-    sequences_.reset(request_->prompt, *limits_.draft, window_.begin());
-    if (planner_->wants_draft(view())) begin_draft(commands);
-  }
+  // Without a draft this is only the text, which the target may have to decode again.
+  sequences_.reset(request_->prompt, limits_.draft.value_or(Capabilities{}), window_.begin());
+  if (draft_usable() && planner_->wants_draft(view())) begin_draft(commands);
   return commands;
 }
 
@@ -56,7 +63,7 @@ void Decoder::begin_draft(Commands& commands) {
   std::shared_ptr<const Request> text = request_;
   std::vector<Token> all(sequences_.text().begin(), sequences_.text().end());
   window_.move_to(static_cast<Pos>(all.size()));
-  if (counters_.n_generated > 0 || window_.begin() > 0 || !is_readable(all, n_vocab)) {
+  if (counters().n_generated > 0 || window_.begin() > 0 || !is_readable(all, n_vocab)) {
     auto own = std::make_shared<Request>(*request_);
     own->prompt.assign(all.begin() + window_.begin(), all.end());
     own->n_skipped = window_.begin();
@@ -148,7 +155,7 @@ Commands Decoder::on(const Event& event) {
     apply_draft(*draft);
   }
   if (finish_ == Finish::kNone) advance(commands);
-  if (idle()) settle();
+  if (idle()) tally_.settle(tree_);
   return commands;
 }
 
@@ -156,7 +163,7 @@ Commands Decoder::cancel() {
   Commands commands;
   if (finish_ == Finish::kNone) {
     finish_with(Finish::kCancelled, commands);
-    if (idle()) settle();
+    if (idle()) tally_.settle(tree_);
   }
   return commands;
 }
@@ -173,7 +180,7 @@ void Decoder::apply_policy_reply(const PolicyReply& reply, Commands& commands) {
   } catch (const Error&) {
     error_ = std::current_exception();
     finish_with(Finish::kFailed, commands);
-    if (idle()) settle();
+    if (idle()) tally_.settle(tree_);
     return;
   }
   pending_plan_limits_.reset();
@@ -181,11 +188,11 @@ void Decoder::apply_policy_reply(const PolicyReply& reply, Commands& commands) {
   if (reply.plan) {
     monitor_.forget_outcomes();
   } else {
-    ++counters_.policy_skipped;
+    tally_.policy_skipped();
   }
   planner_->on_plan(reply.plan);
   advance(commands);
-  if (idle()) settle();
+  if (idle()) tally_.settle(tree_);
 }
 
 void Decoder::advance(Commands& commands) {
@@ -216,6 +223,9 @@ void Decoder::ask_planner(Commands& commands) {
   // The draft may be ready before the target: the planner sees a busy target then.
   if (timer_.busy(ModelRole::kTarget) && timer_.busy(ModelRole::kDraft)) return;
   if (pending_plan_limits_) return;
+  if (proposer_ && !timer_.busy(ModelRole::kTarget)) {
+    extend_by_text(tree_, *proposer_, {view().max_path, kLeastTextProbability});
+  }
   if (monitor_.active() && planner_->wants_plan(view())) {
     pending_plan_limits_ = plan_limits(view(), *request_);
     commands.ask_policy = true;
@@ -272,12 +282,7 @@ View Decoder::view() const {
 NodeId Decoder::make(const NodeRef& ref) {
   const std::size_t before = tree_.size();
   const NodeId id = tree_.add(ref);
-  if (tree_.size() > before) {
-    ++counters_.n_all_drafted;
-    Node& node = tree_.at(id);
-    node.main = ref.rank == 0 && (ref.node == tree_.root() || tree_.at(ref.node).main);
-    if (node.main) ++counters_.n_drafted;
-  }
+  if (tree_.size() > before) tally_.drafted(tree_, id);
   return id;
 }
 
@@ -290,7 +295,7 @@ Command Decoder::plan_verify(NodeId end, int n_pad) {
   verify.n_pad = n_pad;
   submitted_ = tree_.path_nodes(end);
   timer_.issued(ModelRole::kTarget, verify.n_tokens(), now_us_);
-  ++counters_.n_target_steps;
+  tally_.submitted(tree_, submitted_);
   recorder_.on_submit(tree_, end);
   return Command{generation_id_, std::move(verify)};
 }
@@ -307,8 +312,7 @@ Command Decoder::plan_draft(std::span<const NodeId> nodes) {
   const int n_tokens = draft.n_tokens();
   timer_.issued(ModelRole::kDraft, n_tokens, now_us_,
                 n_tokens - static_cast<int>(draft.inputs.size()));
-  counters_.n_draft_lanes += n_tokens;
-  ++counters_.n_draft_steps;
+  tally_.draft_step(n_tokens);
   return Command{generation_id_, std::move(draft)};
 }
 
@@ -363,16 +367,14 @@ void Decoder::apply_verification(const Verification& verification, Commands& com
     if (step.origin == Origin::kBranch) outcome.branch_hit = true;
     outcome.committed.push_back(step.choice->token);
   }
-  count(steps, outcome);
+  tally_.committed(tree_, steps, outcome, drafts());
 
   sampler_state_ = verification.sampler_state;
   std::vector<Token> rolled_back = move_root(steps);
   outcome.n_rolled_back = static_cast<int>(rolled_back.size());
-  counters_.n_rolled_back += outcome.n_rolled_back;
 
-  const bool drafts = request_->mode != Mode::kAutoregressive;
   const bool missed = !steps.empty() && steps.back().node == kNoNode;
-  recorder_.on_outcome(outcome, drafts && missed, std::move(rolled_back), verification.features);
+  recorder_.on_outcome(outcome, drafts() && missed, std::move(rolled_back), verification.features);
   if (finish_ != Finish::kNone) return;
   monitor_.on_features(verification.features);
   monitor_.on_outcome(outcome);
@@ -396,21 +398,6 @@ std::size_t Decoder::commit(std::span<const WalkStep> steps, Commands& commands)
   return steps.size();
 }
 
-void Decoder::count(std::span<const WalkStep> steps, const PolicyOutcome& outcome) {
-  for (const WalkStep& step : steps) {
-    if (step.node == kNoNode) continue;
-    promote_main(step.node);
-    ++counters_.n_accepted;
-  }
-  if (request_->mode == Mode::kAutoregressive) return;
-  const auto n_accepted = static_cast<std::size_t>(outcome.n_accepted);
-  auto& histogram = counters_.acceptance_histogram;
-  if (histogram.size() <= n_accepted) histogram.resize(n_accepted + 1);
-  ++histogram[n_accepted];
-  if (outcome.branch_hit) ++counters_.branch_hits;
-  if (!steps.empty() && steps.back().node == kNoNode) ++counters_.branch_misses;
-}
-
 /// Returns the tokens of the main path that were dropped.
 std::vector<Token> Decoder::move_root(std::span<const WalkStep> steps) {
   NodeId last = tree_.root();
@@ -423,40 +410,22 @@ std::vector<Token> Decoder::move_root(std::span<const WalkStep> steps) {
     for (Node& node : tree_.descendants(last)) dropped.push_back(std::move(node));
     tree_.reset(steps.back().choice->token, tree_.at(last).pos + 1);
   }
-  std::vector<Token> rolled_back;
-  for (const Node& node : dropped) {
-    if (node.main) rolled_back.push_back(node.token);
-  }
-  return rolled_back;
+  return tally_.dropped(dropped);
 }
 
 bool Decoder::commit_token(const Committed& committed, Commands& commands) {
-  ++counters_.n_generated;
+  tally_.generated();
   sequences_.commit(committed.choice.token);
+  if (proposer_) proposer_->commit(committed.choice.token);
   const bool stop = sink_ && sink_(committed);
   const auto length =
-      static_cast<Pos>(request_->prompt.size() + static_cast<std::size_t>(counters_.n_generated));
+      static_cast<Pos>(request_->prompt.size() + static_cast<std::size_t>(counters().n_generated));
   if (stop) {
     finish_with(Finish::kStop, commands);
   } else if (length >= limit_) {
     finish_with(Finish::kLength, commands);
   }
   return finish_ != Finish::kNone;
-}
-
-void Decoder::promote_main(NodeId id) {
-  // Up to the nearest counted ancestor nothing is left out: a path is promoted from the root on.
-  for (;;) {
-    Node& node = tree_.at(id);
-    if (!node.main) {
-      node.main = true;
-      ++counters_.n_drafted;
-    }
-    const auto first = std::ranges::find_if(
-        node.children, [&](NodeId child) { return tree_.at(child).rank == 0; });
-    if (first == node.children.end()) return;
-    id = *first;
-  }
 }
 
 void Decoder::disable_draft(std::string reason) {
@@ -489,12 +458,6 @@ void Decoder::finish_with(Finish finish, Commands& commands) {
 void Decoder::request_aborts(Commands& commands) const {
   commands.abort_target = timer_.busy(ModelRole::kTarget);
   commands.abort_draft = timer_.busy(ModelRole::kDraft);
-}
-
-void Decoder::settle() {
-  for (const Node& node : tree_.descendants(tree_.root())) {
-    if (node.main) ++counters_.n_unresolved;
-  }
 }
 
 }  // namespace specbranch

@@ -10,10 +10,12 @@
 #include <string>
 #include <vector>
 
+#include "specbranch/decoder/draft_tally.h"
 #include "specbranch/decoder/draft_window.h"
 #include "specbranch/decoder/round_recorder.h"
 #include "specbranch/decoder/target_text.h"
 #include "specbranch/decoder/walk.h"
+#include "specbranch/lookup/proposer.h"
 #include "specbranch/model/messages.h"
 #include "specbranch/model/prompt_reader.h"
 #include "specbranch/planner/planner.h"
@@ -72,9 +74,10 @@ enum class DraftState : std::uint8_t {
 class Decoder final {
  public:
   /// `target_seq`: the target's sequence for this text. All of the draft's sequences are for it.
+  /// `proposer`: of drafts from the text, null: none. Its text is the prompt.
   Decoder(std::shared_ptr<const Request> request, const ModelLimits& limits,
           GenerationId generation_id, std::unique_ptr<Planner> planner, CommitSink sink,
-          SeqId target_seq = 0);
+          SeqId target_seq = 0, std::unique_ptr<Proposer> proposer = nullptr);
 
   Commands start();
   Commands on(const Event& event);
@@ -96,8 +99,12 @@ class Decoder final {
   std::exception_ptr error() const { return error_; }
   /// What made the draft fail. The text does not depend on the draft, so it goes on without it.
   std::exception_ptr draft_error() const { return draft_error_; }
-  const Counters& counters() const { return counters_; }
+  const Counters& counters() const { return tally_.counters(); }
   int n_reused() const { return n_reused_; }
+  /// The committed tokens.
+  std::span<const Token> answer() const {
+    return sequences_.text().last(static_cast<std::size_t>(counters().n_generated));
+  }
   /// The reason why the draft is not used, or the planner's reason for its schedule.
   std::string mode_reason() const { return reason_.empty() ? planner_->mode_reason() : reason_; }
   const SpeculationTree& tree() const { return tree_; }
@@ -126,9 +133,8 @@ class Decoder final {
   void apply_verification(const Verification& verification, Commands& commands);
   std::size_t commit(std::span<const WalkStep> steps, Commands& commands);
   bool commit_token(const Committed& committed, Commands& commands);
-  void count(std::span<const WalkStep> steps, const PolicyOutcome& outcome);
-  void promote_main(NodeId id);
   std::vector<Token> move_root(std::span<const WalkStep> steps);
+  bool drafts() const { return request_->mode != Mode::kAutoregressive; }
   bool draft_usable() const {
     return draft_ == DraftState::kNotStarted || draft_ == DraftState::kStarted;
   }
@@ -137,7 +143,6 @@ class Decoder final {
   void fail_draft(std::exception_ptr error);
   void finish_with(Finish finish, Commands& commands);
   void request_aborts(Commands& commands) const;
-  void settle();
   void carry_out(const Decision& decision, Commands& commands);
   Command plan_draft(std::span<const NodeId> nodes);
   Command plan_verify(NodeId end, int n_pad);
@@ -147,13 +152,14 @@ class Decoder final {
   GenerationId generation_id_;
   std::unique_ptr<Planner> planner_;
   CommitSink sink_;
+  std::unique_ptr<Proposer> proposer_;
   TargetText target_text_;
   PromptReader target_prompt_;
   PromptReader draft_prompt_;
   SpeculationTree tree_;
   DraftSequences sequences_;
   DraftWindow window_;
-  Counters counters_;
+  DraftTally tally_;
   PolicyMonitor monitor_;
   RoundRecorder recorder_;
   std::optional<PlanLimits> pending_plan_limits_;     ///< of the plan that the policy is asked for.

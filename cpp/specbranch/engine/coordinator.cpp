@@ -12,12 +12,13 @@ namespace specbranch {
 Coordinator::Coordinator(const ModelLimits& limits, std::vector<std::string> pieces,
                          std::unique_ptr<Worker<TargetModel>> target,
                          std::unique_ptr<Worker<DraftModel>> draft, PairProfile profile,
-                         double measure_costs_ms)
+                         double measure_costs_ms, std::shared_ptr<LookupStore> lookup)
     : pieces_(std::move(pieces)),
       target_(std::move(target)),
       draft_(std::move(draft)),
       profile_(std::move(profile)),
       target_seqs_(limits.target.n_seq),
+      lookup_(std::move(lookup)),
       limits_(limits),
       published_(profile_) {
   totals_.measure_costs_ms = measure_costs_ms;
@@ -202,7 +203,10 @@ void Coordinator::finish(Running done) {
   close_session(*done);
   target_seqs_.give_back(done->target_seq());
   const std::shared_ptr<OutputChannel> output = done->submit().output;
+  std::shared_ptr<SuffixAutomaton> own = done->submit().texts.own;
+  const std::vector<Token> answer = done->answer_to_remember();
   done.reset();  // a planner may tell what it has learned when it goes
+  if (lookup_) lookup_->keep(std::move(own), answer);
   publish(end.stats);
   output->send(std::move(end));
 }

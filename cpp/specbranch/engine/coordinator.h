@@ -12,6 +12,7 @@
 #include "specbranch/base/strand.h"
 #include "specbranch/decoder/decoder.h"
 #include "specbranch/engine/engine.h"
+#include "specbranch/engine/lookup_store.h"
 #include "specbranch/engine/running_generation.h"
 #include "specbranch/engine/sequence_pool.h"
 #include "specbranch/engine/worker.h"
@@ -42,7 +43,7 @@ class Coordinator {
   Coordinator(const ModelLimits& limits, std::vector<std::string> pieces,
               std::unique_ptr<Worker<TargetModel>> target,
               std::unique_ptr<Worker<DraftModel>> draft, PairProfile profile,
-              double measure_costs_ms);
+              double measure_costs_ms, std::shared_ptr<LookupStore> lookup = nullptr);
 
   /// Handles one message. False: this was the last one that matters.
   bool handle(Message& message);
@@ -85,7 +86,8 @@ class Coordinator {
   std::deque<SubmitMessage> queue_;
   PairProfile profile_;  ///< the running planner reads and refines it.
   SequencePool target_seqs_;
-  std::vector<Running> running_;  ///< kMostRunning at most.
+  std::shared_ptr<LookupStore> lookup_;  ///< null: nothing is drafted from texts.
+  std::vector<Running> running_;         ///< kMostRunning at most.
   bool closing_ = false;
 
   mutable std::mutex mutex_;  ///< of what other threads read: all below.

@@ -64,12 +64,28 @@ void Generation::cancel() {
 
 // EngineImpl ----------------------------------------------------------------------------------
 
+namespace {
+
+void check_corpus(const std::vector<std::vector<Token>>& corpus, int n_vocab) {
+  for (std::size_t i = 0; i < corpus.size(); ++i) {
+    check_tokens(corpus[i], "corpus text " + std::to_string(i), n_vocab);
+  }
+}
+
+}  // namespace
+
 class EngineImpl {
  public:
   explicit EngineImpl(EngineParts parts);
 
+  /// Throws InvalidArgument for a mode that is not possible with these models.
+  void check_mode(Mode mode) const;
+  /// What the request may draft from. On the caller's thread: a long prompt takes milliseconds.
+  LookupTexts texts_of(const Request& request) const;
+
   ModelLimits limits;  ///< as the models were made.
   std::string why_no_speculation;
+  std::shared_ptr<LookupStore> lookup;  ///< null: nothing is drafted from texts.
   std::shared_ptr<Inbox> inbox = std::make_shared<Inbox>();
   std::atomic<GenerationId> next_generation_id{1};
   std::atomic<bool> closed{false};
@@ -103,27 +119,52 @@ EngineImpl::EngineImpl(EngineParts parts)
     }
   }
   if (error) std::rethrow_exception(error);
-  if (draft && !limits.target.can_roll_back() && why_no_speculation.empty()) {
+  if (!limits.target.can_roll_back() && why_no_speculation.empty()) {
     why_no_speculation =
         "the target is a recurrent or hybrid model that cannot take tokens back: its mode is "
         "autoregressive";
   }
+  check_corpus(parts.corpus, limits.target.n_vocab);
+  if (parts.lookup && why_no_speculation.empty()) {
+    lookup = std::make_shared<LookupStore>(parts.corpus, parts.lookup_answers);
+  }
   MeasuredCosts measurement;
-  const bool can_speculate = draft && why_no_speculation.empty();
-  if (can_speculate && parts.measure_costs_us > 0 && !parts.profile.costs.known()) {
+  const bool can_speculate = why_no_speculation.empty() && (draft || lookup);
+  const StepCosts& costs = parts.profile.costs;
+  const bool known = draft ? costs.known() : costs.target_known();
+  if (can_speculate && parts.measure_costs_us > 0 && !known) {
     CostMeasurement measuring(limits, dummy_tokens(parts.pieces, limits), parts.measure_costs_us);
     const auto events = std::make_shared<Channel<Event>>();
     inbox->attach([events](Message& message) {
       return events->send(std::get<Event>(std::move(message)));  // nobody else knows the inbox yet
     });
-    measurement = run_cost_measurement(measuring, *events, *target, *draft, parts.measure_costs_us,
-                                       parts.stop_measuring);
+    measurement = run_cost_measurement(measuring, *events, *target, draft.get(),
+                                       parts.measure_costs_us, parts.stop_measuring);
     parts.profile.costs = std::move(measurement.costs);
   }
-  coordinator =
-      std::make_unique<Coordinator>(limits, std::move(parts.pieces), std::move(target),
-                                    std::move(draft), std::move(parts.profile), measurement.ms);
+  coordinator = std::make_unique<Coordinator>(limits, std::move(parts.pieces), std::move(target),
+                                              std::move(draft), std::move(parts.profile),
+                                              measurement.ms, lookup);
   inbox->attach([this](Message& message) { return coordinator->handle(message); });
+}
+
+void EngineImpl::check_mode(Mode mode) const {
+  if (mode == Mode::kAutoregressive) return;
+  // Without a draft model `auto` decides by itself whether it can speculate.
+  if (!limits.draft && mode == Mode::kAuto) return;
+  const bool chain_of_text = !limits.draft && mode == Mode::kSpeculative;
+  if ((limits.draft || chain_of_text) && !why_no_speculation.empty()) {
+    throw InvalidArgument(why_no_speculation);
+  }
+  if (limits.draft || (chain_of_text && lookup)) return;
+  throw InvalidArgument("mode '" + std::string(to_string(mode)) +
+                        "' needs a draft model; this engine was made without one");
+}
+
+LookupTexts EngineImpl::texts_of(const Request& request) const {
+  const bool drafts = request.mode == Mode::kAuto || request.mode == Mode::kSpeculative;
+  if (!lookup || !request.lookup || !drafts || coordinator->limits().draft) return {};
+  return lookup->texts_of(request);
 }
 
 // Engine --------------------------------------------------------------------------------------
@@ -161,13 +202,7 @@ std::unique_ptr<Generation> Engine::generate(Request request) {
                                ? "this target can give at most " + std::to_string(most)
                                : "this target's architecture gives no features: it must be 0"));
   }
-  if (request.mode != Mode::kAutoregressive) {
-    if (!impl_->limits.draft) {
-      throw InvalidArgument("mode '" + std::string(to_string(request.mode)) +
-                            "' needs a draft model; this engine was made without one");
-    }
-    if (!impl_->why_no_speculation.empty()) throw InvalidArgument(impl_->why_no_speculation);
-  }
+  impl_->check_mode(request.mode);
   const auto n_prompt = static_cast<std::int64_t>(request.prompt.size());
   if (n_prompt >= impl_->limits.target.n_ctx) {
     throw ContextOverflow("the prompt has " + std::to_string(n_prompt) +
@@ -181,8 +216,8 @@ std::unique_ptr<Generation> Engine::generate(Request request) {
   state->inbox = impl_->inbox;
   state->generation_id = impl_->next_generation_id.fetch_add(1);
   state->owner_pid = owner_pid_;
-  SubmitMessage submit{state->generation_id, std::make_shared<const Request>(std::move(request)),
-                       state->output};
+  const auto shared = std::make_shared<const Request>(std::move(request));
+  SubmitMessage submit{state->generation_id, shared, state->output, impl_->texts_of(*shared)};
   if (!impl_->inbox->post(std::move(submit))) {
     throw EngineClosed("[Engine::generate] the engine is closed");
   }

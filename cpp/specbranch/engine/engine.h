@@ -86,7 +86,7 @@ class Generation {
 /// What an engine is made of.
 struct EngineParts {
   ModelFactory<TargetModel> target;
-  ModelFactory<DraftModel> draft;   ///< empty: only `autoregressive`.
+  ModelFactory<DraftModel> draft;   ///< empty: only modes that need none.
   std::vector<std::string> pieces;  ///< bytes of every token of the target's vocabulary.
   std::string why_no_speculation;  ///< not empty: speculation is impossible with these models, why.
   PairProfile profile;             ///< what is known of the pair already.
@@ -94,6 +94,13 @@ struct EngineParts {
   /// loading; 0: none. Not done without a draft, nor if the costs are known already.
   std::int64_t measure_costs_us = 0;
   std::function<bool()> stop_measuring;  ///< called every 50 ms; true ends the measurement.
+  /// Drafts from the text: what the prompt and the committed text continue with where they repeat
+  /// themselves. Off: no drafts from any text, the corpus and predictions included.
+  bool lookup = true;
+  /// Earlier answers of this engine propose tokens, too. Off: step times tell nothing of them.
+  bool lookup_answers = true;
+  /// Texts that answers will probably quote: further sources of drafts from the text.
+  std::vector<std::vector<Token>> corpus;
 };
 
 /// What the measurement of step costs takes at most, unless told otherwise.

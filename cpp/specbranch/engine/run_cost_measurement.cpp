@@ -26,12 +26,12 @@ void dispatch(Worker<M>& worker, std::optional<Command>& command, bool abort) {
 }  // namespace
 
 MeasuredCosts run_cost_measurement(CostMeasurement& measurement, Channel<Event>& events,
-                                   Worker<TargetModel>& target, Worker<DraftModel>& draft,
+                                   Worker<TargetModel>& target, Worker<DraftModel>* draft,
                                    std::int64_t budget_us, const std::function<bool()>& stop) {
   const std::int64_t begin_us = now_us();
   const auto send = [&](Commands commands) {
     dispatch(target, commands.target, commands.abort_target);
-    dispatch(draft, commands.draft, commands.abort_draft);
+    if (draft != nullptr) dispatch(*draft, commands.draft, commands.abort_draft);
   };
   send(measurement.start(begin_us));
   std::int64_t polled_us = begin_us;

@@ -20,7 +20,7 @@ struct MeasuredCosts {
 /// if given, every 50 ms; true ends the measurement. After a recoverable failure the costs are
 /// unknown; any other failure is thrown.
 MeasuredCosts run_cost_measurement(CostMeasurement& measurement, Channel<Event>& events,
-                                   Worker<TargetModel>& target, Worker<DraftModel>& draft,
+                                   Worker<TargetModel>& target, Worker<DraftModel>* draft,
                                    std::int64_t budget_us, const std::function<bool()>& stop);
 
 }  // namespace specbranch

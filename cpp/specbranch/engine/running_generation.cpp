@@ -38,8 +38,10 @@ RunningGeneration::RunningGeneration(SubmitMessage submit, const ModelLimits& li
       pieces_(pieces),
       target_seq_(target_seq),
       decoder_(
-          submit_.request, limits, submit_.generation_id, make_planner(*submit_.request, profile),
-          [this](const Committed& committed) { return deliver(committed); }, target_seq),
+          submit_.request, limits, submit_.generation_id,
+          make_planner(*submit_.request, profile, limits.draft.has_value()),
+          [this](const Committed& committed) { return deliver(committed); }, target_seq,
+          text_proposer(*submit_.request, submit_.texts, profile)),
       matcher_(submit_.request->stop),
       begin_us_(now_us()) {
   if (submit_.request->trace) recorder_.emplace(begin_us_, submit_.request->progress);
@@ -101,6 +103,12 @@ bool RunningGeneration::deliver(const Committed& committed) {
 void RunningGeneration::hand_out() {
   for (Chunk& chunk : held_) submit_.output->send(std::move(chunk));
   held_.clear();
+}
+
+std::vector<Token> RunningGeneration::answer_to_remember() const {
+  if (!submit_.request->lookup_answers) return {};
+  const std::span<const Token> answer = decoder_.answer();
+  return {answer.begin(), answer.end()};
 }
 
 GenerationEnd RunningGeneration::end(std::int64_t end_us) {

@@ -11,6 +11,7 @@
 #include "specbranch/decoder/decoder.h"
 #include "specbranch/engine/engine.h"
 #include "specbranch/model/stop_matcher.h"
+#include "specbranch/lookup/lookup_proposer.h"
 #include "specbranch/report/profile.h"
 #include "specbranch/report/trace.h"
 
@@ -22,6 +23,7 @@ struct SubmitMessage {
   GenerationId generation_id = 0;
   std::shared_ptr<const Request> request;
   std::shared_ptr<OutputChannel> output;
+  LookupTexts texts = {};  ///< without its own text: nothing is drafted from texts.
 };
 
 /// Feeds the decoder, turns its tokens into chunks of text, and measures times. It sends nothing to
@@ -53,6 +55,9 @@ class RunningGeneration {
 
   /// Sends the chunks that are ready.
   void hand_out();
+
+  /// The generated tokens; none if the request does not want them to be remembered.
+  std::vector<Token> answer_to_remember() const;
 
   /// What the generation ends with. `end_us`: now.
   GenerationEnd end(std::int64_t end_us);

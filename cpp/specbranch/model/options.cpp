@@ -22,17 +22,18 @@ constexpr std::array<std::pair<Mode, std::string_view>, 5> kModes{{
     {Mode::kAuto, "auto"},
 }};
 
-void check_tokens(const Request& request, int n_vocab) {
+std::string vocabulary_range(int n_vocab) {
+  return "it must be in 0 .. " + std::to_string(n_vocab - 1);
+}
+
+void check_all_tokens(const Request& request, int n_vocab) {
   if (request.prompt.empty())
     throw InvalidArgument("prompt is empty; at least one token is needed");
-  const std::string range = "it must be in 0 .. " + std::to_string(n_vocab - 1);
-  for (std::size_t i = 0; i < request.prompt.size(); ++i) {
-    const Token token = request.prompt[i];
-    require_setting(token >= 0 && token < n_vocab, "prompt token " + std::to_string(i), token,
-                    range);
-  }
+  check_tokens(request.prompt, "prompt", n_vocab);
+  check_tokens(request.prediction, "prediction", n_vocab);
   for (const auto& [token, bias] : request.sampling.logit_bias) {
-    require_setting(token >= 0 && token < n_vocab, "logit_bias token", token, range);
+    require_setting(token >= 0 && token < n_vocab, "logit_bias token", token,
+                    vocabulary_range(n_vocab));
     require_setting(!std::isnan(bias) && bias != INFINITY,
                     "logit_bias of token " + std::to_string(token), bias,
                     "it must be a number or -inf");
@@ -53,6 +54,14 @@ void check_adapters(const std::vector<AdapterScale>& adapters, int n_adapters) {
 }
 
 }  // namespace
+
+void check_tokens(std::span<const Token> text, const std::string& name, int n_vocab) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] >= 0 && text[i] < n_vocab) continue;
+    require_setting(false, name + " token " + std::to_string(i), text[i],
+                    vocabulary_range(n_vocab));
+  }
+}
 
 AdapterSet active_adapters(std::span<const AdapterScale> scales) {
   AdapterSet set;
@@ -80,7 +89,7 @@ Mode parse_mode(std::string_view name) {
 }
 
 void validate(const Request& request, int n_vocab, int n_adapters) {
-  check_tokens(request, n_vocab);
+  check_all_tokens(request, n_vocab);
   if (request.adapters) check_adapters(*request.adapters, n_adapters);
   check_sampling(request.sampling);
   for (const std::string& stop : request.stop) {

@@ -88,8 +88,20 @@ struct Request {
   /// The target asks functions of the caller here before every choice; null: there are none. Nobody
   /// else may use the channel. The engine closes it.
   std::shared_ptr<ProcessorChannel> processors;
+  /// A text that the answer probably resembles (OpenAI's "predicted output"): a further source of
+  /// drafts from the text. The answer does not depend on it.
+  std::vector<Token> prediction;
+  /// False: nothing is drafted from texts, the prediction included. The answer may still be
+  /// remembered.
+  bool lookup = true;
+  /// False: earlier answers propose nothing here, and this answer is not remembered.
+  bool lookup_answers = true;
   std::shared_ptr<Progress> progress;  ///< told how far it is; the engine's to set.
 };
+
+/// Throws InvalidArgument for the first token of `text` that is not in a vocabulary of `n_vocab`:
+/// "`name` token i is ...".
+void check_tokens(std::span<const Token> text, const std::string& name, int n_vocab);
 
 /// Throws InvalidArgument for the first setting of `request` that is out of range.
 /// `n_vocab` bounds token ids, `n_adapters` indexes of adapters.

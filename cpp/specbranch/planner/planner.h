@@ -112,7 +112,9 @@ class Planner {
 };
 
 /// Makes the planner of `request.mode`. `profile`: the profile of the pair, which outlives the
-/// planner; every mode refines its costs, `auto` uses it. Null: no profile.
-std::unique_ptr<Planner> make_planner(const Request& request, PairProfile* profile = nullptr);
+/// planner; every mode refines its costs, `auto` uses it. Null: no profile. `has_draft`: there is a
+/// draft model.
+std::unique_ptr<Planner> make_planner(const Request& request, PairProfile* profile = nullptr,
+                                      bool has_draft = true);
 
 }  // namespace specbranch

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "specbranch/lookup/text_path.h"
 #include "specbranch/planner/cost_model.h"
 #include "specbranch/planner/planner.h"
 #include "specbranch/planner/policy_rules.h"
@@ -59,7 +60,8 @@ class PolicyPlanner : public TimedPlanner {
 /// A chain, then its verification (Leviathan et al., arXiv:2211.17192).
 ///
 /// If H-RAD predicts that no token will be accepted, the draft drafts one token. If H-RAD predicts
-/// that all will be accepted, the draft ignores the confidences and drafts the whole chain. A plan:
+/// that all will be accepted, the draft ignores the confidences and drafts the whole chain. Without
+/// a draft model the chain is what texts propose, with their probabilities as confidences. A plan:
 /// the chain goes on until it has `branch_at + draft_length` tokens (-1: from its end), then
 /// `submit` of them are verified (-1: all).
 class SpeculativePlanner final : public PolicyPlanner {
@@ -73,6 +75,7 @@ class SpeculativePlanner final : public PolicyPlanner {
  private:
   int wanted_depth() const;
   bool stops_at(const Node& leaf) const;
+  NodeId end_of_text(const SpeculationTree& tree, const TextPath& path) const;
 
   int start_depth_ = -1;  ///< length of the chain when the round began; -1: it has not.
 };

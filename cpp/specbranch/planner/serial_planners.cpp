@@ -31,6 +31,16 @@ bool SpeculativePlanner::stops_at(const Node& leaf) const {
   return policy().low_confidence(leaf.candidates[0].confidence, leaf.candidates);
 }
 
+/// The node before the first improbable token that a text proposes.
+NodeId SpeculativePlanner::end_of_text(const SpeculationTree& tree, const TextPath& path) const {
+  for (std::size_t i = 1; i < path.nodes.size(); ++i) {
+    const Node& node = tree.at(path.nodes[i]);
+    const Candidate proposed{node.token, node.text_probability};
+    if (policy().low_confidence(node.text_probability, {&proposed, 1})) return path.nodes[i - 1];
+  }
+  return path.nodes.back();
+}
+
 Decision SpeculativePlanner::next(const View& view) {
   Decision decision;
   if (view.submitted != kNoNode || !view.draft_idle) return decision;
@@ -39,6 +49,10 @@ Decision SpeculativePlanner::next(const View& view) {
   if (start_depth_ < 0) start_depth_ = tree.depth(leaf);
   const int goal = std::min({wanted_depth(), view.max_depth, view.max_path});
   NodeRef end{leaf};
+  if (!view.draft_usable) {
+    const TextPath path = best_text_path(tree, goal);
+    if (path.nodes.size() > 1) end = {end_of_text(tree, path)};
+  }
   bool complete = !view.draft_usable || tree.depth(leaf) >= goal;
   if (!complete && tree.at(leaf).evaluated) {
     if (stops_at(tree.at(leaf))) {

@@ -20,6 +20,8 @@ struct StepCosts {
   bool known() const {
     return !target_us.empty() && !draft_us.empty() && target_us[0] > 0.0 && draft_us[0] > 0.0;
   }
+  /// Single steps of the target were measured: all that decoding without a draft needs.
+  bool target_known() const { return !target_us.empty() && target_us[0] > 0.0; }
   bool operator==(const StepCosts&) const = default;
 };
 
@@ -71,6 +73,21 @@ constexpr int temperature_class(float temperature) {
   return temperature <= 0.0F ? 0 : temperature <= 0.5F ? 1 : 2;
 }
 
+/// How often texts go on as they did before, by class (`LookupAcceptance`), and what drafts from
+/// texts have brought. The counts decay. Not saved.
+struct LookupTable {
+  static constexpr int kClasses = 96;
+
+  std::array<double, kClasses> hits{};
+  std::array<double, kClasses> count{};
+
+  double tokens = 0.0;  ///< of all texts that were decoded with drafts from the text.
+  double lost = 0.0;    ///< tokens that plain decoding would have had more; negative: gained.
+  bool closed = false;  ///< nothing is verified for now.
+
+  bool operator==(const LookupTable&) const = default;
+};
+
 /// How certain the step costs are: the covariance of each `StepCurve`. Not saved.
 struct CostDoubts {
   std::vector<double> target;
@@ -83,6 +100,7 @@ struct PairProfile {
   StepCosts costs;
   CostDoubts doubts;
   std::array<AcceptanceTable, kTemperatureClasses> acceptance;
+  std::array<LookupTable, kTemperatureClasses> lookup;
 
   bool operator==(const PairProfile&) const = default;
 };

@@ -16,7 +16,8 @@ namespace specbranch {
 /// Counted by the decoder; a function of the events alone.
 ///
 /// A *drafted* token is one on the main path (rank 1 from the root on) or on a branch that survived
-/// a verification, counted once: n_drafted = n_accepted + n_rolled_back + n_unresolved.
+/// a verification, counted once: n_drafted = n_accepted + n_rolled_back + n_unresolved. A token
+/// that only a text has proposed counts when it is verified, or when the target chooses it.
 struct Counters {
   std::int64_t n_generated = 0;     ///< committed tokens, the end token not among them.
   std::int64_t n_target_steps = 0;  ///< verifications, prefill not among them.
@@ -27,7 +28,14 @@ struct Counters {
   std::int64_t n_rolled_back = 0;  ///< not committed because of a rejection or a policy's cut.
   std::int64_t n_unresolved = 0;   ///< beyond the end, a stop string, max_tokens or a cancel.
   std::int64_t n_all_drafted = 0;  ///< every drafted token, on any branch.
-  std::int64_t branch_hits = 0;    ///< the token after the accepted ones was a node of the tree.
+  /// Of `n_drafted` and `n_accepted`: tokens that the text itself proposed (the prompt and what is
+  /// committed, the prediction, other texts).
+  std::int64_t n_lookup_drafted = 0;
+  std::int64_t n_lookup_accepted = 0;
+  /// Of these: tokens of `Request::prediction` that were accepted, and that were rolled back.
+  std::int64_t n_prediction_accepted = 0;
+  std::int64_t n_prediction_rejected = 0;
+  std::int64_t branch_hits = 0;  ///< the token after the accepted ones was a node of the tree.
   std::int64_t branch_misses = 0;
   std::int64_t policy_skipped = 0;  ///< rounds for which the caller's policy could not be asked.
   std::vector<std::int64_t> acceptance_histogram;  ///< [i]: verifications that accepted i tokens.

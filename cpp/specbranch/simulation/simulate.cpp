@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/lookup/lookup_proposer.h"
 #include "specbranch/simulation/virtual_run.h"
 
 namespace specbranch {
@@ -36,9 +37,9 @@ void require_slowdown(const char* name, double factor) {
                         "; it must be 1 to 100");
 }
 
-void validate(const SimulatedMachine& machine) {
+void validate(const SimulatedMachine& machine, bool has_draft) {
   require_curve("target_us", machine.costs.target_us);
-  require_curve("draft_us", machine.costs.draft_us);
+  if (has_draft) require_curve("draft_us", machine.costs.draft_us);
   require_slowdown("target_slowdown", machine.costs.target_slowdown);
   require_slowdown("draft_slowdown", machine.costs.draft_slowdown);
   require_time("target_latency_us", machine.target_latency_us, 0.0);
@@ -65,8 +66,9 @@ double duration(const SimulatedMachine& machine, ModelRole role, const Command& 
 }
 
 /// What measuring while loading would find.
-StepCosts measured(const SimulatedMachine& machine) {
+StepCosts measured(const SimulatedMachine& machine, bool has_draft) {
   StepCosts costs = machine.costs;
+  if (!has_draft) costs.draft_us.clear();
   for (double& us : costs.target_us) us += machine.target_latency_us;
   for (double& us : costs.draft_us) us += machine.draft_latency_us;
   return costs;
@@ -87,7 +89,7 @@ SimulationResult simulate(const Simulation& simulation) {
   const SimulatedMachine& machine = simulation.machine;
   SyntheticOptions pair = simulation.pair;
   pair.text_begin = static_cast<Pos>(simulation.request.prompt.size());
-  validate(machine);
+  validate(machine, simulation.draft);
   if (simulation.request.prompt.empty()) throw InvalidArgument("[simulate] the prompt is empty");
   validate(pair);
   validate(simulation.request, pair.n_vocab);
@@ -97,7 +99,7 @@ SimulationResult simulate(const Simulation& simulation) {
                           "; a simulated text needs an end");
   }
   const auto target = make_synthetic_target(pair);
-  const auto draft = make_synthetic_draft(pair);
+  const auto draft = simulation.draft ? make_synthetic_draft(pair) : nullptr;
 
   VirtualOptions options;
   options.target_us = [&](const Command& command) {
@@ -111,8 +113,13 @@ SimulationResult simulate(const Simulation& simulation) {
   options.abort_us = rounded(machine.abort_us < 0.0 ? kLongest : machine.abort_us);
 
   PairProfile profile;
-  if (simulation.warm) profile.costs = measured(machine);
+  if (simulation.warm) profile.costs = measured(machine, simulation.draft);
   options.profile = &profile;
+  if (!simulation.draft && simulation.lookup) {
+    options.proposer = [&] {
+      return text_proposer(simulation.request, texts_of(simulation.request), &profile);
+    };
+  }
   options.target_slowdown = machine.costs.target_slowdown;
   options.draft_slowdown = machine.costs.draft_slowdown;
   VirtualResult run = run_virtually(simulation.request, *target, draft.get(), options);

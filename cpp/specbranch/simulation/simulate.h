@@ -31,6 +31,8 @@ struct Simulation {
   SimulatedMachine machine;
   /// The planner is told what was measured while loading (`auto`); else it knows nothing.
   bool warm = true;
+  bool draft = true;    ///< false: there is no draft model; `costs.draft_us` does not count.
+  bool lookup = false;  ///< texts draft, too; only without a draft model.
 };
 
 struct SimulationResult {

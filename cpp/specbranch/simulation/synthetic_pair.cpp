@@ -67,12 +67,15 @@ class Draws {
   std::uint64_t state_;
 };
 
-/// The text: the prompt, then a hash of the position.
+/// The text: the prompt, then a hash of the position, or of the one that it repeats.
 class TrueText {
  public:
   TrueText(const SyntheticOptions& options, std::shared_ptr<const Request> request)
       : seed_(mix(options.seed)),
         n_vocab_(static_cast<std::uint64_t>(options.n_vocab)),
+        text_begin_(static_cast<std::size_t>(options.text_begin)),
+        copy_rate_(options.copy_rate),
+        copy_length_(static_cast<std::size_t>(options.copy_length)),
         request_(std::move(request)) {}
 
   const std::vector<Token>& prompt() const { return request_->prompt; }
@@ -83,7 +86,7 @@ class TrueText {
   Token at(Pos pos) const {
     const auto i = static_cast<std::size_t>(pos);
     if (i < prompt().size()) return prompt()[i];
-    const std::size_t of_text = i + static_cast<std::size_t>(n_skipped());
+    const std::size_t of_text = first_place(i + static_cast<std::size_t>(n_skipped()));
     return static_cast<Token>(mix(seed_ + of_text * 0xD6E8FEB86659FD93ULL) % n_vocab_);
   }
 
@@ -97,8 +100,24 @@ class TrueText {
   }
 
  private:
+  /// Where the token that stands at `pos` stands first.
+  std::size_t first_place(std::size_t pos) const {
+    if (copy_rate_ <= 0.0 || pos < text_begin_) return pos;
+    const std::size_t offset = (pos - text_begin_) % copy_length_;
+    std::size_t stretch = (pos - text_begin_) / copy_length_;
+    while (stretch > 0) {
+      Draws draws(seed_ ^ mix(stretch));
+      if (draws.uniform() >= copy_rate_) break;
+      stretch = static_cast<std::size_t>(draws.next() % stretch);
+    }
+    return text_begin_ + stretch * copy_length_ + offset;
+  }
+
   std::uint64_t seed_;
   std::uint64_t n_vocab_;
+  std::size_t text_begin_;
+  double copy_rate_;
+  std::size_t copy_length_;
   std::shared_ptr<const Request> request_;
 };
 
@@ -394,6 +413,10 @@ void validate(const SyntheticOptions& options) {
             "a record has a confidence out of range", "it is 0 to 1");
   }
   require(any_known, "replay has no record with candidates", "at least one is needed");
+  require(is_probability(options.copy_rate), "copy_rate is " + text(options.copy_rate),
+          "it is 0 to 1");
+  require(options.copy_length >= 1, "copy_length is " + text(options.copy_length),
+          "at least 1 is needed");
   require(options.text_begin >= 1, "text_begin is " + text(options.text_begin),
           "at least 1 is needed");
 }

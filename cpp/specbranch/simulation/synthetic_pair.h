@@ -1,8 +1,9 @@
 /// A pair of models without weights whose acceptance is a parameter, for simulation.
 ///
-/// The text is a hash of the position. A draft whose sequence holds the text so far proposes the
-/// next token at a rank drawn from a law, with confidences that mean what they say; one on a wrong
-/// branch proposes tokens that look as good and never are. The two must be made from equal options.
+/// The text is a hash of the position, or of the position that it repeats. A draft whose sequence
+/// holds the text so far proposes the next token at a rank drawn from a law, with confidences that
+/// mean what they say; one on a wrong branch proposes tokens that look as good and never are. The
+/// two must be made from equal options.
 #pragma once
 
 #include <cstdint>
@@ -43,7 +44,12 @@ struct SyntheticOptions {
   /// start when they end. Where one is not known, and on wrong branches, one of the others is
   /// drawn.
   std::vector<DraftRecord> replay;
-  Pos text_begin = 1;  ///< where `segments` and `replay` begin: the length of the prompt.
+  Pos text_begin = 1;  ///< where `segments`, `replay` and copies begin: the length of the prompt.
+
+  /// The text is cut into stretches of `copy_length` tokens. Each one repeats an earlier one with
+  /// probability `copy_rate`, in [0, 1]: what drafts from the text can find.
+  double copy_rate = 0.0;
+  int copy_length = 48;
 };
 
 /// Throws InvalidArgument for the first option that is out of range.

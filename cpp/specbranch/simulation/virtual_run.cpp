@@ -45,13 +45,15 @@ class VirtualRun {
     ModelLimits limits;
     limits.target = target.capabilities();
     if (draft != nullptr) limits.draft = draft->capabilities();
-    if (!planner) planner = make_planner(request, options.profile);
-    decoder_ = std::make_unique<Decoder>(request_, limits, kGeneration, std::move(planner),
-                                         [this](const Committed& committed) {
-                                           result_.tokens.push_back(committed.choice.token);
-                                           result_.from_draft.push_back(committed.from_draft());
-                                           return false;
-                                         });
+    if (!planner) planner = make_planner(request, options.profile, draft != nullptr);
+    decoder_ = std::make_unique<Decoder>(
+        request_, limits, kGeneration, std::move(planner),
+        [this](const Committed& committed) {
+          result_.tokens.push_back(committed.choice.token);
+          result_.from_draft.push_back(committed.from_draft());
+          return false;
+        },
+        0, options.proposer ? options.proposer() : nullptr);
   }
 
   VirtualResult run() {

@@ -43,6 +43,9 @@ struct VirtualOptions {
   /// What the planner knows of the pair and adds to; null: nothing. Without effect on a planner
   /// that is given to `run_virtually`.
   PairProfile* profile = nullptr;
+  /// Makes the source of drafts from the text. Null: there is none. `auto` and `speculative` use it
+  /// where there is no draft.
+  std::function<std::unique_ptr<Proposer>()> proposer;
   /// Cancel when so many events were delivered; negative: never.
   std::int64_t cancel_after_events = -1;
   /// The caller's policy (`PolicyOptions::Kind::kHook`): nothing where it cannot be asked. Answers

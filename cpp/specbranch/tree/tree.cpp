@@ -28,7 +28,14 @@ NodeId SpeculationTree::add_child(NodeId parent, int rank) {
                             std::to_string(node.candidates.size()));
   }
   const Candidate& candidate = node.candidates[index];
-  if (const NodeId known = find_child(parent, candidate.token); known != kNoNode) return known;
+  if (const NodeId known = find_child(parent, candidate.token); known != kNoNode) {
+    Node& child = at(known);
+    if (child.rank == kNoRank) {  // a text had proposed it before
+      child.rank = rank;
+      child.confidence = candidate.confidence;
+    }
+    return known;
+  }
   Node child;
   child.id = next_id_++;
   child.parent = parent;
@@ -39,6 +46,27 @@ NodeId SpeculationTree::add_child(NodeId parent, int rank) {
   node.children.push_back(child.id);
   const NodeId id = child.id;
   nodes_.emplace(id, std::move(child));
+  return id;
+}
+
+NodeId SpeculationTree::add_child(NodeId parent, const Proposal& proposal) {
+  Node& node = at(parent);
+  NodeId id = find_child(parent, proposal.token);
+  if (id == kNoNode) {
+    Node child;
+    child.id = id = next_id_++;
+    child.parent = parent;
+    child.token = proposal.token;
+    child.pos = node.pos + 1;
+    const auto known = std::ranges::find(node.candidates, proposal.token, &Candidate::token);
+    const bool drafted = known != node.candidates.end();
+    child.rank = drafted ? static_cast<int>(known - node.candidates.begin()) : kNoRank;
+    child.confidence = drafted ? known->confidence : proposal.probability;
+    child.source = proposal.source;
+    node.children.push_back(id);
+    nodes_.emplace(id, std::move(child));
+  }
+  at(id).text_probability = proposal.probability;
   return id;
 }
 

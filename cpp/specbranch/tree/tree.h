@@ -11,20 +11,35 @@
 
 namespace specbranch {
 
+/// What proposed a token: the draft model, a text, or the prediction, which is a text, too.
+enum class TokenSource : std::uint8_t { kDraft, kText, kPrediction };
+
+/// A token that a text proposes after a node.
+struct Proposal {
+  Token token = 0;
+  double probability = 0.0;  ///< that the target chooses it there.
+  TokenSource source = TokenSource::kText;
+};
+
 /// One token past (or at) the root.
 struct Node {
   NodeId id = kNoNode;
   NodeId parent = kNoNode;  ///< kNoNode: the root.
   Token token = 0;
-  Pos pos = 0;                        ///< absolute position of `token`.
-  int rank = 0;                       ///< 0: the draft's first choice after the parent.
-  double confidence = 1.0;            ///< the draft's, for this token after its parent.
+  Pos pos = 0;                               ///< absolute position of `token`.
+  int rank = 0;                              ///< 0: the draft's first choice after the parent.
+  double confidence = 1.0;                   ///< of what proposed it first, for this token there.
+  TokenSource source = TokenSource::kDraft;  ///< of what added it to the tree.
+  double text_probability = 0.0;      ///< a text proposes it with this probability; 0: none does.
   SeqId seq = kNoSeq;                 ///< draft sequence whose KV holds it; kNoSeq: not decoded.
   bool evaluated = false;             ///< `candidates` is known.
   bool main = false;                  ///< counted in `n_drafted`.
   std::vector<Candidate> candidates;  ///< the draft's best next tokens, best first.
   std::vector<NodeId> children;       ///< in order of creation.
 };
+
+/// The rank of a node that only a text has proposed.
+inline constexpr int kNoRank = 1 << 20;
 
 /// A node of the tree, or the child that a node may get for one of its candidates.
 struct NodeRef {
@@ -45,6 +60,10 @@ class SpeculationTree {
 
   /// Returns the child of `parent` for its candidate of `rank`; adds the child if needed.
   NodeId add_child(NodeId parent, int rank);
+
+  /// Returns the child of `parent` for a token that a text proposes; adds the child if needed. Its
+  /// rank is kNoRank unless the draft has proposed the token, too.
+  NodeId add_child(NodeId parent, const Proposal& proposal);
 
   /// Returns the node of `ref`; adds the child if needed.
   NodeId add(const NodeRef& ref);

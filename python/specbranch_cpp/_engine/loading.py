@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 
     from specbranch_cpp._engine.keywords import Named
     from specbranch_cpp._engine.model_options import ModelArgument
+    from specbranch_cpp._engine.text_sources import TextSources
     from specbranch_cpp.options import Speculation
     from specbranch_cpp.results import PairPlacement
 
 __all__ = ["Loaded", "load"]
+
+WITHOUT_DRAFT = ("auto", "speculative")
+"""The modes in which texts propose tokens, so that they need no draft model."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ def load(
     speculation: Named[Speculation],
     *,
     adapters: list[tuple[bytes, float]],
+    sources: TextSources,
     measure_costs: bool,
     profile: str | os.PathLike[str] | None,
     bit_exact: bool,
@@ -71,7 +76,8 @@ def load(
 ) -> Loaded:
     """Checks the options, then loads. The arguments and errors are those of `Engine`.
 
-    ``adapters``: paths and scales of the target's LoRA adapters.
+    ``adapters``: paths and scales of the target's LoRA adapters. ``sources``: the texts that
+    propose tokens.
     """
     target_options = target.core_options()
     target_options.adapters = adapters
@@ -83,13 +89,17 @@ def load(
         )
     defaults = Defaults.of(speculation)
     mode = speculation.value.mode
-    if draft is None and mode not in (None, "autoregressive"):
+    if draft is None:
+        _check_without_draft(speculation, sources)
+    elif sources.corpus:
         raise InvalidArgument(
-            f"{speculation.prefix}mode is {mode!r}; without a draft it must be 'autoregressive'"
+            f"corpus has {len(sources.corpus)} texts, but there is a draft model; leave one of "
+            "them out, because only the draft model proposes tokens then"
         )
     checked.text("prefix_reuse", prefix_reuse)
     checked.flag("bit_exact", bit_exact)
     measure = checked.flag("measure_costs", measure_costs) and mode != "autoregressive"
+    measure = measure and (draft is not None or sources.lookup)
     profile_path = None
     if profile is not None:
         profile_path = str(Path(os.fsdecode(checked.path("profile", profile))).absolute())
@@ -97,8 +107,8 @@ def load(
             raise InvalidArgument(f"profile is {profile!r}; without a draft it must be None")
     if verbose:
         logs.show()
-    sources = [side.model.path for side in (target, draft) if side is not None]
-    names = [os.fsdecode(path) for path in sources]
+    models = [side.model.path for side in (target, draft) if side is not None]
+    names = [os.fsdecode(path) for path in models]
     cpu_probe.ensure_safe_cpu(names)
     target_options, draft_options, placement = _place(
         target, target_options, draft, draft_options, defaults
@@ -141,6 +151,9 @@ def load(
             measure_costs=measure,
             limit_draft_ctx=draft is not None and "n_ctx" in draft.inherited,
             profile=known,
+            lookup=sources.lookup,
+            lookup_answers=sources.lookup_answers,
+            corpus=sources.corpus,
             idle=_idle(progress_callback),
             target_source=source,
             draft_source=None if draft is None else source_of(draft.model.path),
@@ -155,10 +168,15 @@ def load(
         target_options.use_extra_bufts = found.repacked
         if rows_key is not None and padding is None:
             exact_rows.remember(rows_key, found)
-    defaults = replace(defaults, adapters=described_adapters(core, target_options))
+    defaults = replace(
+        defaults,
+        adapters=described_adapters(core, target_options),
+        lookup=sources.lookup,
+        lookup_answers=sources.lookup and sources.lookup_answers,
+    )
     if mode is None and not core.can_speculate:
         defaults = replace(defaults, mode="autoregressive")
-    if measure and core.can_speculate and not core.profile.costs.known:
+    if measure and core.has_draft and not core.profile.costs.known:
         logs.LOGGER.warning(
             "the measurement of step costs failed; speculation continues without them"
         )
@@ -170,6 +188,27 @@ def load(
             core.close()
             raise
     return Loaded(core, defaults, names, pair, key, profile_path, placement)
+
+
+def _check_without_draft(speculation: Named[Speculation], sources: TextSources) -> None:
+    """Refuses modes and policies that need a draft model.
+
+    Raises:
+        InvalidArgument: the mode needs a draft, or there is a policy, which only such modes take.
+    """
+    mode, policy, prefix = speculation.value.mode, speculation.value.policy, speculation.prefix
+    allowed = (*WITHOUT_DRAFT, "autoregressive") if sources.lookup else ("autoregressive",)
+    if mode is not None and mode not in allowed:
+        raise InvalidArgument(
+            f"{prefix}mode is {mode!r}; without a draft it must be one of {', '.join(allowed)}"
+            if sources.lookup
+            else f"{prefix}mode is {mode!r}; without a draft and lookup it must be 'autoregressive'"
+        )
+    if policy is not None and mode != "autoregressive":
+        raise InvalidArgument(
+            f"{prefix}policy is {policy!r}, but the engine has no draft; it must be None, because "
+            "policies rule what a draft model drafts"
+        )
 
 
 def _place(

@@ -140,12 +140,30 @@ class ModelFacts:
 
     @property
     def can_speculate(self) -> bool:
-        """Whether the engine has a draft, and a target that can roll back tokens.
+        """Whether the engine can draft: it has a draft model, or texts propose tokens (``lookup``).
+
+        False if the target cannot roll back tokens.
+        """
+        return self._core.can_speculate
+
+    @property
+    def has_draft(self) -> bool:
+        """Whether the engine has a draft model, and a target that can roll back tokens.
 
         False also after a failure that left the draft in an unknown state. The engine then decodes
         without the draft.
         """
-        return self._core.can_speculate
+        return self._core.has_draft
+
+    @property
+    def lookup(self) -> bool:
+        """Whether texts propose tokens: the option ``lookup``."""
+        return self._defaults.lookup
+
+    @property
+    def lookup_answers(self) -> bool:
+        """Whether earlier answers propose tokens: the options ``lookup`` and ``lookup_answers``."""
+        return self._defaults.lookup_answers
 
     @property
     def lora_adapters(self) -> tuple[LoraAdapter, ...]:

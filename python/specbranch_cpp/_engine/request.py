@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from specbranch_cpp import _core, policies
 from specbranch_cpp._engine.adapters import chosen_adapters
 from specbranch_cpp._engine.rules import set_grammar
+from specbranch_cpp._engine.text_sources import set_prediction, set_switches
 from specbranch_cpp._pair import hrad_weights
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import ContextOverflow, InvalidArgument
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from specbranch_cpp._engine.adapters import LoraChoice
     from specbranch_cpp._engine.keywords import Named
     from specbranch_cpp._engine.processing import Processing
+    from specbranch_cpp._engine.text_sources import Prediction
     from specbranch_cpp.options import Sampling, Speculation
     from specbranch_cpp.processors import Criteria, LogitsProcessors
     from specbranch_cpp.results import LoraAdapter
@@ -52,6 +54,8 @@ class Defaults:
         max_draft: the largest number of tokens to draft ahead. The KV cache has room for them.
             ``None`` (default): the mode decides.
         adapters: the LoRA adapters that calls may choose from.
+        lookup: whether texts propose tokens.
+        lookup_answers: whether earlier answers do so.
     """
 
     mode: str
@@ -59,6 +63,8 @@ class Defaults:
     max_branches: int = 4
     max_draft: int | None = None
     adapters: tuple[LoraAdapter, ...] = ()
+    lookup: bool = True
+    lookup_answers: bool = True
 
     @classmethod
     def of(cls, said: Named[Speculation]) -> Defaults:
@@ -110,6 +116,7 @@ class TextRequest:
     n_feature_layers: int
     logits_processor: LogitsProcessors = None
     stopping_criteria: Criteria = None
+    prediction: Prediction | None = None
 
 
 def make_seeds(seed: int | None) -> random.Random:
@@ -142,6 +149,8 @@ def make_request(
         request.logprobs = checked.integer("logprobs", asked.logprobs, 0, core.n_vocab)
     if asked.lora is not None:
         request.adapters = chosen_adapters(asked.lora, defaults.adapters)
+    if asked.prediction is not None:
+        set_prediction(request, core, asked.prediction)
     request.trace = checked.flag("trace", asked.trace)
     if n_feature_layers := checked.integer("n_feature_layers", asked.n_feature_layers, 0):
         request.n_feature_layers = n_feature_layers
@@ -193,6 +202,7 @@ def _speculation(
         max_draft = defaults.draft_of(request.mode)
     room = defaults.draft_room
     request.max_draft = checked.integer(f"{prefix}max_draft", max_draft, 1, room)
+    set_switches(request, defaults, said)
     return request
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from specbranch_cpp import policies
     from specbranch_cpp._engine.adapters import LoraChoice
     from specbranch_cpp._engine.request import TextRequest
+    from specbranch_cpp._engine.text_sources import Prediction
     from specbranch_cpp.generation import Generation
     from specbranch_cpp.grammars import JsonSchema, Lark, Regex
     from specbranch_cpp.options import Sampling, Speculation
@@ -65,6 +66,9 @@ class GenerateKeywords(TypedDict, total=False):
     policy: policies.BuiltIn | policies.Policy | None
     max_branches: int | None
     max_draft: int | None
+    lookup: bool | None
+    lookup_answers: bool | None
+    prediction: Prediction | None
     trace: bool
     n_feature_layers: int
     logits_processor: LogitsProcessors

@@ -1,9 +1,12 @@
-"""The engines of one group: our engine with a pair in a placement, and the other engines."""
+"""The engines of one group: our engine with a pair in a placement, and the other engines.
+
+If texts alone propose tokens in a variant, our engine is loaded once more without the draft model.
+"""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp.bench import near_ties, peer_access, variants, windows
@@ -11,6 +14,7 @@ from specbranch_cpp.engine import Engine
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from specbranch_cpp.bench.near_ties import Difference
@@ -48,18 +52,30 @@ class GroupEngines:
         self._pair = plan.pairs[group.pair]
         self._peers: dict[Variant, Peer] = {}
         self._stack = ExitStack()
-        self.engine = self._stack.enter_context(
-            Engine(
-                self._pair.target,
-                self._pair.draft,
-                n_ctx=plan.n_ctx,
-                bit_exact=plan.bit_exact,
-                prefix_reuse="fast",  # a stretch continues the KV cells of the stretch before it
-                seed=plan.seed,
-                speculation=variants.room(plan.variants),
-                **group.placement.options,
-            )
+        self._alone: Engine | None = None
+        self.engine = self._open(self._pair.draft)
+
+    def _open(self, draft: Path | None) -> Engine:
+        """Our engine. Earlier answers propose nothing: another variant has given the same one."""
+        engine = Engine(
+            self._pair.target,
+            draft,
+            n_ctx=self._plan.n_ctx,
+            bit_exact=self._plan.bit_exact,
+            prefix_reuse="fast",  # a stretch continues the KV cells of the stretch before it
+            seed=self._plan.seed,
+            speculation=replace(variants.room(self._plan.variants), lookup_answers=False),
+            **self._placement.options,
         )
+        return self._stack.enter_context(engine)
+
+    def _engine_of(self, variant: Variant) -> Engine:
+        """Our engine, for texts alone the one without the draft model."""
+        if variant.sources != "text" or self._pair.draft is None:
+            return self.engine
+        if self._alone is None:
+            self._alone = self._open(None)
+        return self._alone
 
     def tokenize(self, text: str) -> list[int]:
         """The tokens of the prompt, as in `Engine.generate`.
@@ -101,7 +117,7 @@ class GroupEngines:
             return self._measure_peer(variant, prompt)
         begun = 0 if stretch is None else stretch.start
         # The limit is that of the text, not that of the stretch: near a limit the modes draft less.
-        generation = self.engine.generate(
+        generation = self._engine_of(variant).generate(
             prompt,
             max_tokens=self._plan.tokens - begun,
             temperature=temperature,
@@ -163,14 +179,18 @@ class GroupEngines:
 
     def trace(self, variant: Variant, one: BenchRound) -> Trace:
         """The trace of a generation that does not count."""
-        done = self.engine.generate(
-            self.tokenize(one.text),
-            max_tokens=min(self._plan.tokens, _TRACED_TOKENS),
-            temperature=one.temperature,
-            seed=one.seed,
-            trace=True,
-            speculation=variant.speculation(),
-        ).result()
+        done = (
+            self._engine_of(variant)
+            .generate(
+                self.tokenize(one.text),
+                max_tokens=min(self._plan.tokens, _TRACED_TOKENS),
+                temperature=one.temperature,
+                seed=one.seed,
+                trace=True,
+                speculation=variant.speculation(),
+            )
+            .result()
+        )
         assert done.trace is not None
         return done.trace
 

@@ -37,7 +37,10 @@ def open_peer(name: str, pair: ModelPair, placement: Placement, n_ctx: int) -> p
     """The engine of this name with the pair loaded. `look` must have found the engine."""
     assert placement.peer is not None
     models = peers.PeerPair(
-        target=str(pair.target), draft=str(pair.draft), n_ctx=n_ctx, **placement.peer
+        target=str(pair.target),
+        draft=None if pair.draft is None else str(pair.draft),
+        n_ctx=n_ctx,
+        **placement.peer,
     )
     return peers.open_peer(name, models)
 

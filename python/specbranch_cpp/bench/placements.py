@@ -99,13 +99,16 @@ all; ``gpu``: both there; ``draft-cpu``, ``target-cpu``: one of them on the CPU,
 GPU."""
 
 
-def place(names: list[str] | None, machine: Hardware) -> tuple[list[Placement], dict[str, str]]:
+def place(
+    names: list[str] | None, machine: Hardware, *, alone: bool = False
+) -> tuple[list[Placement], dict[str, str]]:
     """The placements that this machine has, and the reasons why it does not have the others.
 
     Args:
         names: names out of `NAMES`. ``None`` (default): ``gpu`` if there is a GPU, else ``split``,
             else ``shared``.
         machine: this machine.
+        alone: whether no target has a draft, so that the default is ``gpu`` or ``shared``.
 
     Raises:
         InvalidArgument: a name is unknown, or none of the placements is possible.
@@ -113,7 +116,8 @@ def place(names: list[str] | None, machine: Hardware) -> tuple[list[Placement], 
     first_only = names is None
     placements: list[Placement] = []
     skipped: dict[str, str] = {}
-    for name in dict.fromkeys(("gpu", "split", "shared") if names is None else names):
+    usual = ("gpu", "shared") if alone else ("gpu", "split", "shared")
+    for name in dict.fromkeys(usual if names is None else names):
         if name not in _MAKERS:
             raise InvalidArgument(f"placement is {name!r}; it must be one of {', '.join(NAMES)}")
         try:

@@ -19,7 +19,7 @@ from specbranch_cpp.bench import turns
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from specbranch_cpp.bench.placements import Placement
     from specbranch_cpp.bench.prompts import PromptSet
@@ -30,19 +30,27 @@ _MAX_TOKENS = 100_000
 
 @dataclass(frozen=True)
 class ModelPair:
-    """A target and a draft: their files and their descriptions by `machine.model`."""
+    """A target and a draft: their files and their descriptions by `machine.model`.
+
+    ``None`` for the draft: the target has no draft model.
+    """
 
     target: Path
-    draft: Path
+    draft: Path | None
     target_about: dict[str, Any]
-    draft_about: dict[str, Any]
+    draft_about: dict[str, Any] | None
 
     @property
     def name(self) -> str:
-        return f"{self.target_about['name']} + {self.draft_about['name']}"
+        return pair_name(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         return {"target": self.target_about, "draft": self.draft_about}
+
+
+def pair_name(pair: Mapping[str, Any]) -> str:
+    """The names of a pair of a header: of the target, and of the draft if the pair has one."""
+    return " + ".join(pair[side]["name"] for side in ("target", "draft") if pair[side] is not None)
 
 
 @dataclass(frozen=True)
@@ -197,7 +205,8 @@ class BenchPlan:
             taking_part = [
                 each
                 for each in self.variants
-                if not each.is_peer or (temperature == 0.0 and placement.peer is not None)
+                if each.suits(has_draft=self.pairs[pair].draft is not None)
+                and (not each.is_peer or (temperature == 0.0 and placement.peer is not None))
             ]
             for repeat in range(self.repeat):
                 for prompts in self.prompt_sets:
@@ -229,7 +238,7 @@ class BenchPlan:
         pair = self.pairs[about["pair"]]
         content = {
             **about,
-            "pair": [pair.target_about["sha256"], pair.draft_about["sha256"]],
+            "pair": [about and about["sha256"] for about in pair.to_json().values()],
             "text": text,
             "variant": asdict(variant),
             "options": placement.options,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from specbranch_cpp import timeline
 from specbranch_cpp._plots import style
 from specbranch_cpp.bench import traces
+from specbranch_cpp.bench.plan import pair_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +37,8 @@ def save_all(folder: Path, records: Sequence[Record], summary: Summary) -> dict[
         if record["kind"] == "trace":
             name = f"round-{record['pair']}-{record['placement']}.png"
             if draw_round(record, folder / name):
-                draft = records[0]["plan"]["pairs"][record["pair"]]["draft"]["name"]
-                made[name] = f"one round of {record['variant']} with {draft}"
+                names = pair_name(records[0]["plan"]["pairs"][record["pair"]])
+                made[name] = f"one round of {record['variant']} with {names}"
     return made
 
 

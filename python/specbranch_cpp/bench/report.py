@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._support.words import several
+from specbranch_cpp.bench.plan import pair_name
 from specbranch_cpp.bench.variants import BASE
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ def title(header: Record) -> str:
 def heading(group: GroupSummary, header: Record) -> str:
     pair = header["plan"]["pairs"][group.pair]
     return (
-        f"{pair['target']['name']} + {pair['draft']['name']}, {group.placement}, prompts "
-        f"{group.prompts}, temperature {group.temperature:g}"
+        f"{pair_name(pair)}, {group.placement}, prompts {group.prompts}, temperature "
+        f"{group.temperature:g}"
     )
 
 
@@ -91,7 +92,7 @@ def overview(summary: Summary, header: Record) -> str:
         found = {row.mode: row.speedup.total for row in group.best if row.speedup}
         lines.append(
             (
-                f"{pair['target']['name']} + {pair['draft']['name']}",
+                pair_name(pair),
                 group.placement,
                 group.prompts,
                 f"{group.temperature:g}",
@@ -271,14 +272,14 @@ def _skipped(header: Record, records: Sequence[Record]) -> Iterable[str]:
         if r["kind"] == "skip"
     )
     for pair, placement, variant, reason in seen:
-        draft = header["plan"]["pairs"][pair]["draft"]["name"]
-        yield f"{variant or 'everything'} with {draft}, {placement}: {reason}"
+        names = pair_name(header["plan"]["pairs"][pair])
+        yield f"{variant or 'everything'} with {names}, {placement}: {reason}"
     for r in records:
         # A later run with another precision may have measured more.
         if r["kind"] == "enough" and r["n_texts"] == _n_prompts(records, r):
-            draft = header["plan"]["pairs"][r["pair"]]["draft"]["name"]
+            names = pair_name(header["plan"]["pairs"][r["pair"]])
             yield (
-                f"further prompts of {r['prompts']} with {draft}, {r['placement']}, temperature "
+                f"further prompts of {r['prompts']} with {names}, {r['placement']}, temperature "
                 f"{r['temperature']:g}: all intervals are as narrow as {r['precision']:.2g} of the "
                 f"speed-up after {several(r['n_texts'], 'prompt')}"
             )
@@ -331,7 +332,7 @@ def _setup(header: Record) -> str:
 
 def _models(plan: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     models = (pair[side] for pair in plan["pairs"] for side in ("target", "draft"))
-    return {model["sha256"]: model for model in models}.values()
+    return {model["sha256"]: model for model in models if model is not None}.values()
 
 
 def _options(options: Mapping[str, Any]) -> str:

@@ -123,7 +123,10 @@ class _GroupRun:
 
     def _traced(self) -> tuple[str, Variant] | None:
         """The key and the variant of the trace to make. ``None``: no trace is missing."""
-        variant = traces.variant(self._plan.variants)
+        has_draft = self._plan.pairs[self._group.pair].draft is not None
+        variant = traces.variant(
+            [each for each in self._plan.variants if each.suits(has_draft=has_draft)]
+        )
         key = f"trace {self._group.pair} {self._group.placement.name}"
         return None if variant is None or self._file.has(key) else (key, variant)
 
@@ -250,7 +253,8 @@ class _GroupRun:
     def _tell(self, what: str) -> None:
         if self._progress is not None:
             pair = self._plan.pairs[self._group.pair]
-            name = f"{pair.draft_about['name']}, {self._group.placement.name}: {what}"
+            model = pair.target_about if pair.draft_about is None else pair.draft_about
+            name = f"{model['name']}, {self._group.placement.name}: {what}"
             self._progress(self._file.n_turns, self._plan.n_turns, name)
 
 

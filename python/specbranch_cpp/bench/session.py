@@ -35,7 +35,7 @@ class BenchRequest:
     """The user's request.
 
     Attributes:
-        pairs: files of targets and drafts.
+        pairs: files of targets and drafts; ``None``: no draft model.
         prompts: files of JSON lines; empty: the bundled set.
         modes: modes out of `variants.MODES`; `autoregressive` is always measured.
         policies: policies out of `variants.POLICIES`. ``None``: the default policy of each mode.
@@ -43,6 +43,7 @@ class BenchRequest:
         epsilons: confidence limits of the policies that use the confidence.
         branch_limits: largest numbers of branches in `specbranch`.
         hrad: file with the weights of the policy ``hrad``.
+        sources: who proposes tokens in `speculative` and `auto`, out of `variants.SOURCES`.
         placements: placements out of `placements.NAMES`. ``None``: the first possible placement.
         temperatures: temperatures, 0 or above.
         peers: other engines: ``all``, ``none``, or names with commas between them.
@@ -57,7 +58,7 @@ class BenchRequest:
         stretch: tokens that a variant decodes in one turn; 0: whole texts.
     """
 
-    pairs: tuple[tuple[Path, Path], ...]
+    pairs: tuple[tuple[Path, Path | None], ...]
     prompts: tuple[Path, ...] = ()
     modes: tuple[str, ...] = variants.MODES
     policies: tuple[str, ...] | None = None
@@ -65,6 +66,7 @@ class BenchRequest:
     epsilons: tuple[float, ...] = (0.4,)
     branch_limits: tuple[int, ...] = (4,)
     hrad: Path | None = None
+    sources: tuple[str, ...] = ("all",)
     placements: tuple[str, ...] | None = None
     temperatures: tuple[float, ...] = (0.0,)
     peers: str = "none"
@@ -108,17 +110,20 @@ def prepare(request: BenchRequest, command: str = "") -> Prepared:
         branch_limits=request.branch_limits,
         policy_names=request.policies,
         hrad=hrad,
+        sources=request.sources,
     )
     if request.n_prompts is not None and request.n_prompts < 1:
         raise InvalidArgument(f"n_prompts is {request.n_prompts}; it must be at least 1")
     sets = prompts.load(request.prompts, request.n_prompts, request.seed)
     here = machine.describe()
     names = None if request.placements is None else list(request.placements)
-    possible, impossible = placements.place(names, here)
-    about = {path: machine.model(path) for path in dict.fromkeys(sum(request.pairs, ()))}
+    alone = all(draft is None for _, draft in request.pairs)
+    possible, impossible = placements.place(names, here, alone=alone)
+    files = dict.fromkeys(file for pair in request.pairs for file in pair if file is not None)
+    about = {file: machine.model(file) for file in files}
     pairs = tuple(
-        _checked(ModelPair(*files, *(about[file] for file in files)))
-        for files in dict.fromkeys(request.pairs)
+        _checked(ModelPair(target, draft, about[target], None if draft is None else about[draft]))
+        for target, draft in dict.fromkeys(request.pairs)
     )
     others = peer_access.look(
         request.peers, pairs[0], possible, request.n_ctx, request.peer_lengths
@@ -152,7 +157,8 @@ def prepare(request: BenchRequest, command: str = "") -> Prepared:
 
 
 def _checked(pair: ModelPair) -> ModelPair:
-    _core.check_pair(bytes(pair.target), bytes(pair.draft))
+    if pair.draft is not None:
+        _core.check_pair(bytes(pair.target), bytes(pair.draft))
     return pair
 
 

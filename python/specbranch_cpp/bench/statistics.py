@@ -22,7 +22,7 @@ from specbranch_cpp.bench.summary import (
     Spread,
     Summary,
 )
-from specbranch_cpp.bench.variants import BASE
+from specbranch_cpp.bench.variants import BASE, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -97,7 +97,7 @@ def precise_after(
     speedups = [
         group.speedup(name)
         for name, variant in plan["variants"].items()
-        if not variant["is_peer"] and variant["mode"] != BASE
+        if not variant["is_peer"] and variant["mode"] != BASE and group.has(name)
     ]
     n = len({record["prompt"] for record in found})
     precise = all(one is not None and one.more_texts == 0 for one in speedups)
@@ -215,6 +215,10 @@ class _Group:
             text: Reference.of(found) for text, found in _texts(self._by_name[BASE]).items()
         }
 
+    def has(self, name: str) -> bool:
+        """Whether the variant was measured: not every pair can decode in every way."""
+        return bool(self._by_name[name])
+
     def speedup(self, name: str, base: str = BASE) -> Comparison | None:
         return compare(self._by_name[name], self._by_name[base], self._precision)
 
@@ -229,7 +233,7 @@ class _Group:
         if self._by_name.get("auto"):
             for name in (name for name in speedups if name in best and name != "auto"):
                 if (one := self.speedup("auto", name)) is not None:
-                    auto[self._variants[name]["mode"]] = one
+                    auto[_kind(self._variants[name])] = one
         pair, placement, prompts, temperature = self._place
         return GroupSummary(
             pair=pair,
@@ -259,7 +263,7 @@ class _Group:
         ms, n = _timed(turns)
         return Row(
             name=name,
-            mode=variant["mode"],
+            mode=_kind(variant),
             is_peer=variant["is_peer"],
             speedup=speedup,
             tokens_per_second=1000.0 * n / ms if ms else 0.0,
@@ -326,9 +330,14 @@ def _best(
     best: dict[str, tuple[float, str]] = {}
     for name, speedup in speedups.items():
         if speedup is not None:
-            mode = variants[name]["mode"]
+            mode = _kind(variants[name])
             best[mode] = max(best.get(mode, (0.0, "")), (speedup.total, name))
     return {name for _, name in best.values()}
+
+
+def _kind(variant: Mapping[str, Any]) -> str:
+    """`Variant.kind` of a variant in a header."""
+    return kind_of(variant["mode"], variant.get("sources", "all"))
 
 
 def step_ratio(turns: Iterable[Record], costs: Mapping[str, Any] | None) -> float | None:

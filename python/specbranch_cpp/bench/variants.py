@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core, policies
 from specbranch_cpp._support import checked
+from specbranch_cpp.bench.peers import DRAFT_PEERS
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.options import Speculation
 
@@ -20,6 +21,11 @@ UNTUNED = ("autoregressive", "auto")
 POLICIES = ("fixed", "confidence", "adaedl", "hrad")
 # The default policies of each mode.
 _USUAL_POLICY = {"speculative": "fixed", "pearl": "fixed", "specbranch": "confidence"}
+WITHOUT_DRAFT = ("autoregressive", "speculative", "auto")
+"""The modes that need no draft model."""
+SOURCES = ("all", "draft", "text")
+"""Who proposes tokens: what the pair has (the draft model, without it texts), the draft model, or
+texts, for which the draft model is left out."""
 AUTO_DRAFT = 16
 AUTO_K_MAX = 4
 
@@ -37,6 +43,7 @@ class Variant:
         max_branches: the largest number of branches.
         hrad: file with the weights of the policy ``hrad``.
         is_peer: whether this is another engine.
+        sources: one of `SOURCES`; ``"all"``: all that the pair has.
     """
 
     mode: str
@@ -46,6 +53,7 @@ class Variant:
     max_branches: int = 1
     hrad: str | None = None
     is_peer: bool = False
+    sources: str = "all"
 
     @property
     def name(self) -> str:
@@ -57,7 +65,22 @@ class Variant:
             words[-1] += f" {self.epsilon:g}"
         if self.max_branches > 1:
             words.append(f"k {self.max_branches}")
+        if self.sources != "all":
+            words.append(self.sources)
         return f"{self.mode} ({', '.join(words)})" if words else self.mode
+
+    @property
+    def kind(self) -> str:
+        """The mode or engine, with the sources if these are not all: what is compared at its best
+        setting.
+        """
+        return kind_of(self.mode, self.sources)
+
+    def suits(self, *, has_draft: bool) -> bool:
+        """Whether a pair with or without a draft model can decode in this way."""
+        if self.is_peer:
+            return has_draft or self.draft_length == 0 or self.mode not in DRAFT_PEERS
+        return has_draft or (self.mode in WITHOUT_DRAFT and self.sources != "draft")
 
     @property
     def resumes(self) -> bool:
@@ -73,8 +96,10 @@ class Variant:
         if self.mode == BASE:
             return Speculation(mode=BASE)
         if self.mode == "auto":
-            return Speculation(mode="auto", max_branches=AUTO_K_MAX, max_draft=AUTO_DRAFT)
-        return Speculation(self.mode, self._policy(), self.max_branches, self.draft_length)
+            chosen = Speculation(mode="auto", max_branches=AUTO_K_MAX, max_draft=AUTO_DRAFT)
+        else:
+            chosen = Speculation(self.mode, self._policy(), self.max_branches, self.draft_length)
+        return replace(chosen, lookup=False) if self.sources == "draft" else chosen
 
     def _policy(self) -> policies.BuiltIn:
         if self.policy == "fixed":
@@ -96,6 +121,7 @@ def of_modes(
     branch_limits: Sequence[int],
     policy_names: Sequence[str] | None = None,
     hrad: str | None = None,
+    sources: Sequence[str] = ("all",),
 ) -> list[Variant]:
     """All modes with all settings. The baseline `autoregressive` comes first.
 
@@ -107,6 +133,7 @@ def of_modes(
         policy_names: policies out of `POLICIES`. ``None`` (default): ``confidence`` for
             `specbranch`, ``fixed`` for `speculative` and `pearl`.
         hrad: file with the weights of the policy ``hrad``, which needs them.
+        sources: who proposes tokens in `speculative` and `auto`, out of `SOURCES`.
 
     Raises:
         InvalidArgument: a name is unknown, or a number is out of its range.
@@ -115,6 +142,8 @@ def of_modes(
         _one_of("mode", mode, MODES)
     for name in policy_names or ():
         _one_of("policy", name, POLICIES)
+    for name in sources:
+        _one_of("source", name, SOURCES)
     for length in lengths:
         checked.integer("draft length", length, 1, _core.MAX_DRAFT)
     for max_branches in branch_limits:
@@ -125,17 +154,27 @@ def of_modes(
         raise InvalidArgument("the policy hrad needs a file with weights; give it with --hrad")
     chosen: list[Variant] = [Variant(BASE)]
     for mode in (mode for mode in MODES if mode in modes and mode != BASE):
+        chosen_sources = sources if mode in WITHOUT_DRAFT else ("all",)
         if mode in UNTUNED:
-            chosen.append(Variant(mode))
+            chosen += [Variant(mode, sources=each) for each in chosen_sources]
             continue
         for name in policy_names or (_USUAL_POLICY[mode],):
             looks = name in ("confidence", "hrad")
             chosen += [
-                Variant(mode, length, name, epsilon, max_branches, hrad if name == "hrad" else None)
-                for length, epsilon, max_branches in product(
+                Variant(
+                    mode,
+                    length,
+                    name,
+                    epsilon,
+                    max_branches,
+                    hrad if name == "hrad" else None,
+                    sources=each,
+                )
+                for length, epsilon, max_branches, each in product(
                     lengths,
                     epsilons if looks else (None,),
                     branch_limits if mode == "specbranch" else (1,),
+                    chosen_sources,
                 )
             ]
     return list(dict.fromkeys(chosen))
@@ -157,6 +196,11 @@ def room(variants: Sequence[Variant]) -> Speculation:
         max_branches=max([AUTO_K_MAX, *(each.max_branches for each in own)]),
         max_draft=max([AUTO_DRAFT, *(each.draft_length for each in own)]),
     )
+
+
+def kind_of(mode: str, sources: str = "all") -> str:
+    """See `Variant.kind`."""
+    return mode if sources == "all" else f"{mode} ({sources})"
 
 
 def _one_of(what: str, value: str, allowed: Sequence[str]) -> None:

@@ -79,7 +79,10 @@ def examine(
         return report
     if draft_path is None:
         report.verdict = Verdict.NO_DRAFT
-        report.reason = "there is no draft, so no speculation is possible"
+        report.reason = (
+            "there is no draft model; texts propose tokens, which gains speed where an answer "
+            "repeats its prompt, itself or other texts (`specbranch bench run -m` measures it)"
+        )
         report.advice = settings.without_draft(target_path, machine)
         return report
     if not measured:

@@ -87,10 +87,11 @@ def measure(
         draft,
         max_draft=sample.max_draft,
         max_branches=sample.max_branches,
+        lookup=False,  # the question is what the draft brings
         progress_callback=loading,
         **machine,
     ) as engine:
-        if not engine.can_speculate:
+        if not engine.has_draft:
             report.object_to(
                 "the target is a recurrent or hybrid model that cannot take tokens back"
             )

@@ -29,7 +29,6 @@ FLAGS = {
     "max_branches": "--max-branches",
     "lora": "--lora-scaled",
 }
-PLAIN = "autoregressive"
 MAX_DRAFT, MAX_BRANCHES = 16, 4
 """The defaults of `Engine` in mode ``"auto"``."""
 
@@ -68,7 +67,7 @@ def with_draft(target: Path, draft: Path, mode: ModeFigures, machine: MachineKey
 
 
 def without_draft(target: Path, machine: MachineKeywords) -> Advice:
-    """The recommended settings for the target alone."""
+    """The recommended settings for the target alone, for which texts propose tokens."""
     target_only: MachineKeywords = {
         "lora": machine.get("lora"),
         "n_ctx": machine.get("n_ctx"),  # no threads: without a draft, the target may use all cores
@@ -76,7 +75,7 @@ def without_draft(target: Path, machine: MachineKeywords) -> Advice:
         "n_gpu_layers": machine.get("n_gpu_layers"),
     }
     options = _said(target_only)
-    return _advice(PLAIN, target, None, options, "", [])
+    return _advice("auto", target, None, options, "", [])
 
 
 def _said(machine: MachineKeywords) -> dict[str, Any]:

@@ -74,7 +74,8 @@ def run(
     draft: Annotated[
         list[Path] | None,
         options.models("--model-draft", "-md",
-                       help="Draft model; repeatable: each draft makes a pair with the target."),
+                       help="Draft model; repeatable: each draft makes a pair with the target; "
+                       "default: no draft."),
     ] = None,
     pair: Annotated[
         list[str] | None,
@@ -100,7 +101,8 @@ def run(
     modes: Annotated[
         str | None,
         options.option("--modes", panel=_WHAT, metavar="LIST",
-                       help=f"Modes; default: {','.join(variants.MODES)}."),
+                       help=f"Modes; default: {','.join(variants.MODES)}; without a draft "
+                       f"{','.join(variants.WITHOUT_DRAFT)}."),
     ] = None,
     policies: Annotated[
         str | None,
@@ -122,6 +124,12 @@ def run(
         str | None,
         options.option("--max-branches", panel=_WHAT, metavar="LIST",
                        help="Largest numbers of branches in specbranch; default 4."),
+    ] = None,
+    sources: Annotated[
+        str | None,
+        options.option("--sources", panel=_WHAT, metavar="LIST",
+                       help="Who proposes tokens in speculative and auto, out of "
+                       f"{','.join(variants.SOURCES)}; default: all (a draft, or else texts)."),
     ] = None,
     hrad: Annotated[
         Path | None,
@@ -220,6 +228,7 @@ def run(
         "epsilons": _list(epsilons, float, "--epsilons"),
         "branch_limits": _list(branch_limits, int, "--max-branches"),
         "hrad": hrad,
+        "sources": _list(sources, str, "--sources"),
         "placements": _list(where, str, "--placements"),
         "temperatures": _list(temperatures, float, "--temperatures"),
         "peers": peers,
@@ -329,16 +338,14 @@ def _show(summary: Summary, records: Sequence[Record]) -> None:
 
 def _pairs(
     model: Path | None, drafts: list[Path], more: list[str]
-) -> tuple[tuple[Path, Path], ...]:  # fmt: skip
-    pairs: list[tuple[Path, Path]] = []
-    if model is not None and not drafts:
-        raise typer.BadParameter(f"{model} has no draft; give a draft with -md", param_hint="-m")
+) -> tuple[tuple[Path, Path | None], ...]:  # fmt: skip
+    pairs: list[tuple[Path, Path | None]] = []
     if model is None and drafts:
         raise typer.BadParameter(
             "a draft was given without a target; give a target with -m", param_hint="-md"
         )
     if model is not None:
-        pairs += [(model, draft) for draft in drafts]
+        pairs += [(model, draft) for draft in drafts] or [(model, None)]
     for text in more:
         target, comma, draft = text.partition(",")
         if not (comma and target and draft):

@@ -159,6 +159,8 @@ def _show_verdict(console: Console, report: Report) -> None:
         words = ("verdict".ljust(_LABEL), style), (report.verdict.value, "bold")
         console.print(Text.assemble(*words), soft_wrap=True)
         _line(console, "", report.reason)
+    else:
+        _line(console, "draft", report.reason)
     if report.verdict.useless:
         _line(console, "", _without(report.measurement))
     if report.advice is not None:

@@ -126,6 +126,15 @@ def generate(
         ),
     ] = None,
     max_branches: options.MaxBranches = None,
+    prediction_file: Annotated[
+        Path | None,
+        options.speculation(
+            "--prediction-file", metavar="FILE",
+            help="Text file that the answer probably resembles, such as the file that it edits.",
+        ),
+    ] = None,
+    lookup: options.Lookup = True,
+    corpus: options.Corpus = None,
     measure_costs: options.MeasureCosts = True,
     profile: options.Profile = None,
     ctx_size: options.CtxSize = None,
@@ -180,6 +189,8 @@ def generate(
         max_branches=max_branches,
         measure_costs=measure_costs,
         profile=profile,
+        lookup=lookup,
+        corpus=corpus,
     )
     sampler_keywords = sampler_options.sampler_keywords(
         repeat_last_n=repeat_last_n,
@@ -217,6 +228,7 @@ def generate(
         "seed": None if seed == -1 else seed,
         "mode": mode,
         "policy": None if draft_p_min is None else policies.Confidence(draft_p_min),
+        "prediction": _read_prediction(prediction_file),
         "trace": trace is not None,
         **sampler_keywords,  # type: ignore[typeddict-item]
     }
@@ -264,6 +276,10 @@ def _read_grammar(grammar: str | None, file: Path | None) -> str | None:
             param_hint="--grammar-file",
         )
     return options.read_text(file, "--grammar-file")
+
+
+def _read_prediction(file: Path | None) -> str | None:
+    return None if file is None else options.read_text(file, "--prediction-file")
 
 
 def _stream(generation: Generation, echoed: str, *, quiet: bool) -> tuple[Completion, bool]:

@@ -120,7 +120,12 @@ def collect(
     )
     with (
         Engine(
-            target_path, draft_path, max_draft=draft_max, max_branches=max_branches, **machine
+            target_path,
+            draft_path,
+            max_draft=draft_max,
+            max_branches=max_branches,
+            lookup=False,
+            **machine,
         ) as engine,
         Progress(*columns, console=console, disable=not console.is_terminal) as bar,
     ):

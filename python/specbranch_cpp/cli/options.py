@@ -103,7 +103,11 @@ Model = Annotated[
 ]
 Draft = Annotated[
     Path | None,
-    models("--model-draft", "-md", help="GGUF file of the draft model; default: no draft."),
+    models(
+        "--model-draft",
+        "-md",
+        help="GGUF file of the draft model; default: no draft; texts propose tokens (--lookup).",
+    ),
 ]
 Lora = Annotated[
     list[str] | None,
@@ -169,6 +173,21 @@ DraftMax = Annotated[
 MaxBranches = Annotated[
     int | None, speculation("--max-branches", help="Largest number of branches; default 4.")
 ]
+Lookup = Annotated[
+    bool,
+    speculation(
+        "--lookup/--no-lookup", metavar=None,
+        help="Let the text itself, and other texts, propose tokens if there is no draft; "
+        "default: yes.",
+    ),
+]  # fmt: skip
+Corpus = Annotated[
+    list[Path] | None,
+    speculation(
+        "--corpus", metavar="FILE",
+        help="Text file that answers will probably quote; its text proposes tokens; repeatable.",
+    ),
+]  # fmt: skip
 MeasureCosts = Annotated[
     bool,
     speculation(
@@ -235,6 +254,8 @@ DraftGpuLayers = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 NAMES = {
+    "corpus": "--corpus",
+    "prediction": "--prediction-file",
     "repo_id": "--hf-repo",
     "filename": "--hf-file",
     "draft_repo_id": "--hf-repo-draft",
@@ -379,6 +400,8 @@ class EngineKeywords(MachineKeywords, total=False):
     max_branches: int | None
     measure_costs: bool
     profile: Path | None
+    lookup: bool
+    corpus: list[Path] | None
 
 
 def machine_keywords(
@@ -412,6 +435,8 @@ def engine_keywords(
     max_branches: int | None,
     measure_costs: bool,
     profile: Path | None,
+    lookup: bool = True,
+    corpus: list[Path] | None = None,
 ) -> EngineKeywords:
     """Adds the options of speculation to keywords of `machine_keywords`."""
     return {
@@ -420,6 +445,8 @@ def engine_keywords(
         "max_branches": max_branches,
         "measure_costs": measure_costs,
         "profile": profile,
+        "lookup": lookup,
+        "corpus": corpus,
     }
 
 

@@ -128,6 +128,16 @@ def serve(
     ] = None,
     draft_max: options.DraftMax = None,
     max_branches: options.MaxBranches = None,
+    lookup: options.Lookup = True,
+    corpus: options.Corpus = None,
+    lookup_answers: Annotated[
+        bool | None,
+        options.speculation(
+            "--lookup-answers/--no-lookup-answers", metavar=None,
+            help="Let earlier answers propose tokens, to requests of all keys; default: yes, but "
+            "no with several API keys, because times would tell.",
+        ),
+    ] = None,
     measure_costs: options.MeasureCosts = True,
     profile: options.Profile = None,
     ctx_size: options.CtxSize = None,
@@ -154,6 +164,7 @@ def serve(
         host=host,
         port=port,
         api_keys=_keys(api_key, api_key_file),
+        share_answers=lookup_answers is True,
         alias=alias,
         allowed_hosts=tuple(allowed_host) if allowed_host else None,
         cors_origins=tuple(cors_origin or ()),
@@ -188,6 +199,8 @@ def serve(
         max_branches=max_branches,
         measure_costs=measure_costs,
         profile=profile,
+        lookup=lookup,
+        corpus=corpus,
     )
     template = None
     if chat_template_file is not None:
@@ -198,6 +211,7 @@ def serve(
             target_path,
             draft_path,
             mode=mode,
+            lookup_answers=settings.one_user if lookup_answers is None else lookup_answers,
             chat_template=template,
             verbose=verbose,
             progress_callback=progress,

@@ -57,6 +57,7 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
         self._include_usage = include_usage(given)
         self._has_logprobs = asked.logprobs is not None
         self._has_trace = asked.trace
+        self._has_prediction = asked.prediction is not None
         self._stops = TokenStops(engine, given.stop_token_ids)
         self.generation: Generation = engine._submit(asked)
         self._recorder = Recorder(engine, self.generation)
@@ -104,12 +105,18 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
     def _usage(self) -> Usage:
         stats = self._stats
         n_generated = stats.n_generated if self._stops.n_read is None else self._stops.n_read
-        return {
+        usage: Usage = {
             "prompt_tokens": stats.n_prompt,
             "completion_tokens": n_generated,
             "total_tokens": stats.n_prompt + n_generated,
             "prompt_tokens_details": {"cached_tokens": stats.n_reused},
         }
+        if self._has_prediction:
+            usage["completion_tokens_details"] = {
+                "accepted_prediction_tokens": stats.n_prediction_accepted,
+                "rejected_prediction_tokens": stats.n_prediction_rejected,
+            }
+        return usage
 
     def _whole(self, kind: str, choice: Mapping[str, Any], chunks: Sequence[Chunk]) -> Any:
         """The whole answer, after all `chunks` were read."""

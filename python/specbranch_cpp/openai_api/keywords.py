@@ -11,6 +11,7 @@ from specbranch_cpp._engine.request import TextRequest
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.logit_bias import biases_of
+from specbranch_cpp.openai_api.prediction import predicted_text
 from specbranch_cpp.openai_api.vocabulary import end_tokens
 from specbranch_cpp.options import Sampling, Speculation
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from specbranch_cpp._engine.text_engine import TextEngine
     from specbranch_cpp._grammar.books import Grammar
     from specbranch_cpp.openai_api.logit_bias import LogitBias
+    from specbranch_cpp.openai_api.prediction import PredictionContent
     from specbranch_cpp.processors import Criteria, LogitsProcessors
 
 __all__ = [
@@ -79,12 +81,15 @@ class Keywords:
     policy: policies.BuiltIn | policies.Policy | None
     max_branches: int | None
     max_draft: int | None
+    lookup: bool | None
+    lookup_answers: bool | None
     trace: bool
     stream_options: Mapping[str, Any] | None
     response_format: Mapping[str, Any] | None
     ignore_eos: bool
     stop_token_ids: Sequence[int] | None
     lora: LoraChoice | None
+    prediction: PredictionContent | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,12 +176,15 @@ def text_request(
                 policy=given.policy,
                 max_branches=given.max_branches,
                 max_draft=given.max_draft,
+                lookup=given.lookup,
+                lookup_answers=given.lookup_answers,
             )
         ),
         max_tokens=max_tokens,
         stop=stop,
         logprobs=logprobs,
         lora=given.lora,
+        prediction=predicted_text(given.prediction),
         trace=given.trace,
         n_feature_layers=0,
         logits_processor=given.logits_processor,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from specbranch_cpp._engine.adapters import LoraChoice
     from specbranch_cpp._engine.text_engine import GenerateKeywords
     from specbranch_cpp.openai_api.logit_bias import LogitBias
+    from specbranch_cpp.openai_api.prediction import PredictionContent
     from specbranch_cpp.openai_api.streams import Stream
     from specbranch_cpp.openai_api.types import (
         ChatChunk,
@@ -82,12 +83,15 @@ class OpenAICalls(TextEngine):
         policy: policies.BuiltIn | policies.Policy | None = None,
         max_branches: int | None = None,
         max_draft: int | None = None,
+        lookup: bool | None = None,
+        lookup_answers: bool | None = None,
         trace: bool = False,
         stream_options: Mapping[str, Any] | None = None,
         response_format: Mapping[str, Any] | None = None,
         ignore_eos: bool = False,
         stop_token_ids: Sequence[int] | None = None,
         lora: LoraChoice | None = None,
+        prediction: PredictionContent | None = None,
     ) -> TextCompletion | Stream[CompletionChunk]:
         """Continues a text, with the keywords of llama-cpp-python and the dictionaries of OpenAI.
 
@@ -142,6 +146,8 @@ class OpenAICalls(TextEngine):
             policy: see `generate`.
             max_branches: see `generate`.
             max_draft: see `generate`.
+            lookup: see `generate`.
+            lookup_answers: see `generate`.
             trace: add the field ``speculation``: the origin of each token, the rolled back tokens,
                 and what both models did at which time.
             stream_options: ``{"include_usage": True}`` adds a last chunk with the usage.
@@ -149,6 +155,10 @@ class OpenAICalls(TextEngine):
             ignore_eos: forbid the tokens that end a text.
             stop_token_ids: tokens that end the text, which does not contain them.
             lora: see `generate`.
+            prediction: a text that the answer probably resembles, or its token ids: see `generate`.
+                OpenAI's form is ``{"type": "content", "content": TEXT}``; the content may also be a
+                list of text parts. ``usage`` then has ``completion_tokens_details`` with
+                ``accepted_prediction_tokens`` and ``rejected_prediction_tokens``.
 
         Returns:
             The text, or with ``stream`` an iterator of its pieces: see `openai_api.types`.
@@ -205,12 +215,15 @@ class OpenAICalls(TextEngine):
             policy=policy,
             max_branches=max_branches,
             max_draft=max_draft,
+            lookup=lookup,
+            lookup_answers=lookup_answers,
             trace=trace,
             stream_options=stream_options,
             response_format=response_format,
             ignore_eos=ignore_eos,
             stop_token_ids=stop_token_ids,
             lora=lora,
+            prediction=prediction,
         )
         call = CompletionCall(self, given)
         return call.stream() if stream else call.answer()
@@ -268,6 +281,8 @@ class OpenAICalls(TextEngine):
         policy: policies.BuiltIn | policies.Policy | None = None,
         max_branches: int | None = None,
         max_draft: int | None = None,
+        lookup: bool | None = None,
+        lookup_answers: bool | None = None,
         trace: bool = False,
         stream_options: Mapping[str, Any] | None = None,
         ignore_eos: bool = False,
@@ -276,6 +291,7 @@ class OpenAICalls(TextEngine):
         add_generation_prompt: bool | None = None,
         lora: LoraChoice | None = None,
         stopping_criteria: Criteria = None,
+        prediction: PredictionContent | None = None,
     ) -> ChatCompletion | Stream[ChatChunk]:
         """Answers messages, with the keywords of llama-cpp-python and the dictionaries of OpenAI.
 
@@ -376,6 +392,8 @@ class OpenAICalls(TextEngine):
             policy=policy,
             max_branches=max_branches,
             max_draft=max_draft,
+            lookup=lookup,
+            lookup_answers=lookup_answers,
             trace=trace,
             stream_options=stream_options,
             ignore_eos=ignore_eos,
@@ -384,6 +402,7 @@ class OpenAICalls(TextEngine):
             add_generation_prompt=add_generation_prompt,
             lora=lora,
             stopping_criteria=stopping_criteria,
+            prediction=prediction,
         )
         call = ChatCall(self, given)
         return call.stream() if stream else call.answer()

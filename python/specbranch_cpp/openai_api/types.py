@@ -20,6 +20,7 @@ __all__ = [
     "CompletionChoice",
     "CompletionChunk",
     "CompletionLogprobs",
+    "CompletionTokensDetails",
     "FunctionCall",
     "FunctionCallDelta",
     "PromptTokensDetails",
@@ -66,8 +67,24 @@ class PromptTokensDetails(TypedDict):
     cached_tokens: int
 
 
-class Usage(TypedDict):
-    """The numbers of tokens of a call."""
+class CompletionTokensDetails(TypedDict):
+    """What became of the prediction of a call.
+
+    ``accepted_prediction_tokens``: number of tokens of the answer that were taken from the
+    prediction without decoding them one by one. ``rejected_prediction_tokens``: number of tokens of
+    the prediction that were verified, and are not in the answer.
+    """
+
+    accepted_prediction_tokens: int
+    rejected_prediction_tokens: int
+
+
+class _PredictionUsage(TypedDict, total=False):
+    completion_tokens_details: CompletionTokensDetails
+
+
+class Usage(_PredictionUsage):
+    """The numbers of tokens of a call. ``completion_tokens_details`` exists with a prediction."""
 
     prompt_tokens: int
     completion_tokens: int

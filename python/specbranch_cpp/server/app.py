@@ -57,8 +57,12 @@ def create_app(
         engine: the engine to serve. No other code should use it at the same time.
         settings: the settings. ``None`` (default): the default settings.
         text_engine: an object that generates instead of ``AsyncEngine.of(engine)``.
+
+    Raises:
+        InvalidArgument: see `ServerSettings.check_answers`.
     """
     settings = settings or ServerSettings()
+    settings.check_answers(engine)
     metrics = Metrics()
     service = Service(engine, text_engine or AsyncEngine.of(engine), settings, metrics)
     metrics.watch(service.queue)

@@ -18,7 +18,6 @@ IGNORED = HARMLESS | frozenset(
         "metadata",
         "model",
         "moderation",
-        "prediction",
         "prompt_cache_key",
         "prompt_cache_options",
         "prompt_cache_retention",

@@ -66,6 +66,18 @@ class ResponseFormat(_Body):
     json_schema: Object | None = None
 
 
+class PredictionPart(_Body):
+    type: Literal["text"]
+    text: str
+
+
+class Prediction(_Body):
+    """OpenAI's predicted output."""
+
+    type: Literal["content"]
+    content: Union[str, list[PredictionPart]]  # noqa: UP007 (pydantic reads this on Python 3.10)
+
+
 class LoraScale(_Body):
     """One adapter of llama-server's field ``lora``."""
 
@@ -117,11 +129,14 @@ class _Common(_Body):
     mode: str | None = None
     max_branches: Count | None = None
     max_draft: Count | None = None
+    lookup: bool | None = None
+    lookup_answers: bool | None = None
     trace: bool | None = None
     response_format: ResponseFormat | None = None
     ignore_eos: bool | None = None
     stop_token_ids: list[Annotated[int, Field(ge=0, le=2**31 - 1)]] | None = None
     lora: LoraScales | None = None
+    prediction: Union[str, TokenIds, Prediction, None] = None  # noqa: UP007
 
     @field_validator("samplers", mode="before")
     @classmethod

@@ -5,9 +5,13 @@ from __future__ import annotations
 import ipaddress
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.server.names import ANY, host_setting, origin_setting
+
+if TYPE_CHECKING:
+    from specbranch_cpp.engine import Engine
 
 __all__ = ["ServerSettings", "is_loopback"]
 
@@ -21,6 +25,9 @@ class ServerSettings:
         port: TCP port; 0: any free port.
         api_keys: accepted keys; a request must have ``Authorization: Bearer KEY``. Empty (default):
             requests need no key.
+        share_answers: whether an answer to one API key may propose tokens in an answer to another
+            key, so that its holder can learn from the time what others were told. False (default):
+            an engine that serves several keys must have ``lookup_answers=False``.
         alias: the name of the model in replies and in ``/v1/models``. ``None`` (default): the name
             of the engine's model.
         allowed_hosts: names that are accepted in the ``Host`` header. ``None`` (default): on a
@@ -50,6 +57,7 @@ class ServerSettings:
     host: str = "127.0.0.1"
     port: int = 8080
     api_keys: tuple[str, ...] = ()
+    share_answers: bool = False
     alias: str | None = None
     allowed_hosts: tuple[str, ...] | None = None
     cors_origins: tuple[str, ...] = ()
@@ -96,6 +104,24 @@ class ServerSettings:
         if self.allowed_hosts is not None:
             object.__setattr__(self, "allowed_hosts", tuple(map(host_setting, self.allowed_hosts)))
         object.__setattr__(self, "cors_origins", tuple(map(origin_setting, self.cors_origins)))
+
+    @property
+    def one_user(self) -> bool:
+        """Whether at most one API key is accepted, so that answers need not be kept apart."""
+        return len(set(self.api_keys)) <= 1
+
+    def check_answers(self, engine: Engine) -> None:
+        """Refuses an engine whose times would tell one user of the answers to another.
+
+        Raises:
+            InvalidArgument: earlier answers propose tokens, and there are several API keys.
+        """
+        if engine.lookup_answers and not (self.one_user or self.share_answers):
+            raise InvalidArgument(
+                f"lookup_answers is True, and there are {len(set(self.api_keys))} API keys, so the "
+                "time of an answer would tell the holder of one key what others were told; create "
+                "the engine with lookup_answers=False, or set share_answers"
+            )
 
     @property
     def host_names(self) -> frozenset[str] | None:

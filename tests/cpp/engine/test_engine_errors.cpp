@@ -162,20 +162,6 @@ TEST_CASE("bad requests are refused at once and harm nothing") {
   CHECK(collect(*engine.generate(scenario.request)).tokens == reference(scenario).tokens);
 }
 
-TEST_CASE("an engine without a draft decodes autoregressively and refuses the rest") {
-  Scenario scenario = make_long_scenario(5);
-  EngineParts parts = make_parts(scenario);
-  parts.draft = nullptr;
-  Engine engine(std::move(parts));
-  CHECK_FALSE(engine.limits().draft);
-  for (const Mode mode : kDraftingModes) {
-    scenario.request.mode = mode;
-    CHECK_THROWS_AS(static_cast<void>(engine.generate(scenario.request)), InvalidArgument);
-  }
-  scenario.request.mode = Mode::kAutoregressive;
-  CHECK(collect(*engine.generate(scenario.request)).tokens == reference(scenario).tokens);
-}
-
 TEST_CASE("models that cannot speculate say why") {
   Scenario scenario = make_long_scenario(5);
   EngineParts parts = make_parts(scenario);

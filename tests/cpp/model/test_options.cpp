@@ -20,6 +20,7 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 Request good_request() {
   Request request;
   request.prompt = {0, 99, 5};
+  request.prediction = {99, 0};
   return request;
 }
 
@@ -35,6 +36,8 @@ const std::vector<BadSetting>& bad_settings() {
       {"prompt token 1", "-1", [](Request& r) { r.prompt[1] = -1; }},
       {"prompt token 2", "100", [](Request& r) { r.prompt[2] = kVocab; }},
       {"prompt token 0", "2147483647", [](Request& r) { r.prompt[0] = 2147483647; }},
+      {"prediction token 1", "-1", [](Request& r) { r.prediction = {5, -1}; }},
+      {"prediction token 0", "100", [](Request& r) { r.prediction = {kVocab}; }},
       {"temperature", "-0.1", [](Request& r) { r.sampling.temperature = -0.1F; }},
       {"temperature", "nan", [](Request& r) { r.sampling.temperature = kNan; }},
       {"temperature", "inf", [](Request& r) { r.sampling.temperature = kInf; }},

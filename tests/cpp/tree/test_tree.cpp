@@ -169,3 +169,27 @@ TEST_CASE("random growth and re-rooting keep the invariants") {
     }
   }
 }
+
+TEST_CASE("tree: what a text and the draft both propose is one node") {
+  SpeculationTree tree;
+  const NodeId root = tree.reset(5, 2);
+  const NodeId text = tree.add_child(root, Proposal{8, 0.7, TokenSource::kPrediction});
+  CHECK(tree.at(text).pos == 3);
+  CHECK(tree.at(text).parent == root);
+  CHECK(tree.at(text).rank == kNoRank);
+  CHECK(tree.at(text).source == TokenSource::kPrediction);
+  CHECK(tree.at(text).text_probability == 0.7);
+  CHECK(tree.add_child(root, Proposal{8, 0.4, TokenSource::kText}) == text);
+  CHECK(tree.at(text).text_probability == 0.4);
+  CHECK(tree.at(text).source == TokenSource::kPrediction);
+  tree.at(root).evaluated = true;
+  tree.at(root).candidates = {{9, 0.6}, {8, 0.3}, {7, 0.1}};
+  CHECK(tree.add_child(root, 1) == text);
+  CHECK(tree.at(text).rank == 1);
+  CHECK(tree.at(text).confidence == 0.3);
+  const NodeId both = tree.add_child(root, Proposal{7, 0.2});
+  CHECK(tree.at(both).rank == 2);
+  CHECK(tree.at(both).source == TokenSource::kText);
+  CHECK(tree.add_child(root, 2) == both);
+  CHECK(tree.size() == 3);
+}

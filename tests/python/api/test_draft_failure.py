@@ -37,7 +37,7 @@ def test_the_text_goes_on_without_the_draft(
     [warning] = warnings_in(caplog)
     assert f"step {step} fails" in warning
     # The failure was recoverable.
-    assert engine.can_speculate
+    assert engine.has_draft
     caplog.clear()
     again = engine.generate("abc", max_tokens=60, mode=mode).result()
     assert again.tokens == plain.tokens
@@ -53,7 +53,8 @@ def test_a_lost_draft_is_never_used_again(
     first = engine.generate("abc", max_tokens=60).result()
     assert first.tokens == plain.tokens
     assert "escaped" in first.stats.mode_reason
-    assert not engine.can_speculate
+    assert not engine.has_draft
+    assert engine.can_speculate  # texts propose tokens
     caplog.clear()
     for mode in MODES:
         done = engine.generate("abc", max_tokens=60, mode=mode).result()

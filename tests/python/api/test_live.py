@@ -105,7 +105,8 @@ def test_an_engine_tells_of_its_models(engine: Engine, make_fake: MakeFake) -> N
     with pytest.raises(InvalidArgument, match="token is -1"):
         engine.is_end_token(-1)
     fake = make_fake(draft=False)
-    assert not fake.can_speculate
+    assert not fake.has_draft
+    assert fake.can_speculate
     assert fake.metadata == {}
 
 
@@ -128,8 +129,8 @@ def test_the_template_is_the_models_or_the_given_one(tmp_path: Path) -> None:
     path = write_tiny_gguf(tmp_path / "chat.gguf", metadata={"tokenizer.chat_template": template})
     with Engine(path) as engine:
         assert engine.chat_template == template
-        assert not engine.can_speculate
-        assert engine.mode == "autoregressive"
+        assert not engine.has_draft
+        assert engine.mode == "auto"
     with Engine(path, chat_template="{{ messages }}") as engine:
         assert engine.chat_template == "{{ messages }}"
     assert engine.chat_template == "{{ messages }}"  # closed

@@ -198,7 +198,10 @@ def test_sampling_is_told_once(make_fake: MakeFake, name: str) -> None:
 @pytest.mark.parametrize("name", names_of(Speculation))
 def test_speculation_is_told_once(make_fake: MakeFake, name: str) -> None:
     engine = make_fake()
-    values = {"mode": "pearl", "policy": policies.Fixed(2), "max_branches": 1, "max_draft": 1}
+    values = {
+        "mode": "pearl", "policy": policies.Fixed(2), "max_branches": 1, "max_draft": 1,
+        "lookup": False, "lookup_answers": False,
+    }  # fmt: skip
     keywords: dict[str, Any] = {name: values[name]}
     with pytest.raises(InvalidArgument, match=f"{name} is .*, but speculation is a"):
         engine.generate("abc", speculation=Speculation(), **keywords)

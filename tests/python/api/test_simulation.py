@@ -241,3 +241,18 @@ def test_the_bundled_pair_is_predicted() -> None:
             )
             real = done.stats.mean_accepted_length
             assert result.mean_accepted_length == pytest.approx(real, rel=0.08)
+
+
+@pytest.mark.parametrize("mode", ["auto", "speculative"])
+def test_without_a_draft_model_repetitions_are_what_drafts(mode: str) -> None:
+    gains = [
+        simulation.simulate(Pair(copy_rate=rate), "two-gpus", Setting(mode, 16), draft=False)
+        for rate in (0.0, 0.5, 0.9)
+    ]
+    assert gains[0].speedup == pytest.approx(1.0, abs=1e-3)
+    assert 1.3 < gains[1].speedup < gains[2].speedup
+    assert all(gain.draft_busy == 0 for gain in gains)
+    with pytest.raises(InvalidArgument, match=r"copy_rate is 1\.5"):
+        simulation.simulate(Pair(copy_rate=1.5), draft=False)
+    with pytest.raises(InvalidArgument, match="copy_length is 0"):
+        simulation.simulate(Pair(copy_rate=0.5, copy_length=0), draft=False)

@@ -46,6 +46,11 @@ def test_costs_of_a_pair(pair: tuple[Path, Path]) -> None:
         assert engine.generate("def f", max_tokens=4).result().stats.mode == "auto"
 
 
+def test_costs_of_a_target_alone(tiny_pair: tuple[Path, Path]) -> None:
+    with Engine(tiny_pair[0], n_ctx=128, n_threads=1) as engine:
+        check_costs(engine.costs, 17, 0)
+
+
 @pytest.mark.parametrize("prefix_reuse", ["exact", "fast", "off"])
 @pytest.mark.parametrize("flash_attn", [True, False])
 def test_a_warm_engine_gives_the_same_texts(
@@ -80,7 +85,8 @@ def test_no_warm_up_where_it_is_of_no_use(tiny_pair: tuple[Path, Path]) -> None:
     settings: dict[str, Any] = {"n_ctx": 128, "n_threads": 1}
     with Engine(*tiny_pair, mode="autoregressive", **settings) as engine:
         assert engine.costs is None
-    with Engine(tiny_pair[0], **settings) as engine:
+    with Engine(tiny_pair[0], lookup=False, **settings) as engine:
+        assert engine.generate("a", max_tokens=4).result().stats.n_generated == 4
         assert engine.costs is None
         assert engine.stats.measure_costs_ms == 0
     wrong: Any = 1

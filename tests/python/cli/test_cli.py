@@ -151,9 +151,27 @@ def test_where_the_prompt_comes_from(models: list[str], tmp_path: Path) -> None:
 
 
 def test_a_target_without_a_draft(pair: tuple[Path, Path]) -> None:
-    result = run("generate", "-m", pair[0], "-p", PROMPT, "-n", 4, "-c", 256)
+    alone = ["generate", "-m", pair[0], "-p", PROMPT, "-n", 24, "-c", 256, "-t", 1]
+    result = run(*alone)
     assert result.exit_code == 0
-    assert "autoregressive" in result.stderr
+    assert "auto" in result.stderr
+    plain = run(*alone, "--no-lookup")
+    assert "autoregressive" in plain.stderr
+    assert plain.stdout == result.stdout
+
+
+def test_texts_that_propose_tokens(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    alone = ["generate", "-m", pair[0], "-p", PROMPT, "-n", 24, "-c", 256, "-t", 1]
+    plain = run(*alone, "--no-lookup", "--quiet").stdout
+    file = tmp_path / "answer.txt"
+    file.write_text(plain)
+    for option in ("--prediction-file", "--corpus"):
+        result = run(*alone, option, file, "--mode", "speculative", "--json")
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.stdout)
+        assert found["text"] == plain
+        assert found["stats"]["n_lookup_accepted"] > 0
+        assert (found["stats"]["n_prediction_accepted"] > 0) is (option == "--prediction-file")
 
 
 @pytest.mark.parametrize(
@@ -171,6 +189,8 @@ def test_a_target_without_a_draft(pair: tuple[Path, Path]) -> None:
         (["-p", "x", "--cpus", "0,a"], 2, "0,2-5"),
         (["-p", "x", "-f", "y"], 2, "give only one of them"),
         (["-f", "missing.txt"], 2, "missing.txt"),
+        (["-p", "x", "--corpus", "missing.txt"], 2, "missing.txt cannot be read"),
+        (["-p", "x", "--prediction-file", "missing.txt"], 2, "missing.txt"),
         (["-p", "x", "--trace", "trace.txt"], 2, ".json or .png"),
         (["-p", "x", "--trace", "no/such/folder.json"], 2, "no/such does not exist"),
         (["-p", 600 * "x ?"], 1, "context"),

@@ -173,7 +173,6 @@ def test_a_busy_machine_is_named(
         (["--target-precision", "0"], "0 is not between 0 and 1"),
         (["--target-precision", "nan"], "nan is not between 0 and 1"),
         (["--peers", "nobody"], "'nobody'"),
-        (["-m", "target.gguf"], "has no draft; give a draft with -md"),
         (["-md", "draft.gguf"], "a draft was given without a target"),
         (["--pair", "one.gguf"], "'one.gguf' is not a pair; write TARGET,DRAFT"),
         (["--policies", "hrad"], "--hrad"),

@@ -20,6 +20,7 @@ CPP_FLOORS = (
     {"sampling"},
     {"model"},
     {"report", "tree"},
+    {"lookup"},
     {"planner"},
     {"planner/auto", "decoder"},
     {"engine"},
@@ -36,7 +37,7 @@ CPP_FLOORS = (
 )
 """Folders below cpp/specbranch, and cpp/bindings: each includes only from floors before its own."""
 
-NOT_FOR_LLAMA = {"tree", "planner", "planner/auto", "decoder", "engine", "simulation"}
+NOT_FOR_LLAMA = {"tree", "lookup", "planner", "planner/auto", "decoder", "engine", "simulation"}
 """What makes decisions knows no llama.cpp, and llama.cpp's side knows nothing of it."""
 
 PACKAGE = ROOT / "python/specbranch_cpp"

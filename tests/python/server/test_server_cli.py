@@ -51,6 +51,30 @@ def test_defaults(served: list[tuple[Any, ServerSettings]]) -> None:
     assert "reachable from this machine only; no API key is needed" in output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "lookup_answers", "share_answers"),
+    [
+        ([], True, False),
+        (["--api-key", "a"], True, False),
+        (["--api-key", "a", "--api-key", "b"], False, False),
+        (["--api-key", "a", "--api-key", "b", "--lookup-answers"], True, True),
+        (["--no-lookup-answers"], False, False),
+    ],
+)
+def test_answers_stay_apart(
+    served: list[tuple[Any, ServerSettings]],
+    arguments: list[str],
+    lookup_answers: bool,
+    share_answers: bool,
+) -> None:
+    code, output = invoke(*arguments)
+    assert code == 0, output
+    (((_, options), settings),) = served
+    assert (options["lookup"], options["corpus"]) == (True, None)
+    assert options["lookup_answers"] is lookup_answers
+    assert settings.share_answers is share_answers
+
+
 def test_options(served: list[tuple[Any, ServerSettings]], tmp_path: Path) -> None:
     keys, template = tmp_path / "keys", tmp_path / "template"
     keys.write_text("second\n\n third \n")

@@ -38,6 +38,7 @@ def test_models(server: Running) -> None:
         "architecture": "none",
         "draft": "fake-draft",
         "mode": "auto",
+        "lookup": True,
         "placement": None,
         "has_chat_template": False,
         "tool_format": None,

@@ -69,6 +69,9 @@ class FakeModel:
     n_ctx = 64
     vocab_size = 32
     can_speculate = True
+    has_draft = True
+    lookup = True
+    lookup_answers = False
     mode = "auto"
     placement = None
     lora_adapters = ()

@@ -8,7 +8,6 @@
 #include "specbranch/planner/auto/auto_planner.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace specbranch {
 namespace {
@@ -86,42 +85,17 @@ int AutoPlanner::horizon(const View& view, int n_submitted) const {
 
 void AutoPlanner::verify(const View& view, Decision& decision) {
   const DraftPath path = best_path(view, acceptance_, longest(view));
-  const double rate = schedule_choice_.rate();
-  double expected = 1.0;
-  double best_value = expected - rate * verification_us(view, 1, expected, 1.0);
-  int best = 1;
-  for (std::size_t i = 0; i < path.chances.size(); ++i) {
-    const int n = static_cast<int>(i) + 2;
-    expected += path.chances[i];
-    const double value = expected - rate * verification_us(view, n, expected, path.chances[i]);
-    if (value > best_value) {
-      best_value = value;
-      best = n;
-    }
-  }
-  if (!worth_waiting(view, path, best, best_value)) {
-    submit(view, path, best, decision);
-  }
+  const VerificationLength best = best_length(costs_, view, path.chances, schedule_choice_.rate());
+  if (!worth_waiting(view, path, best)) submit(view, path, best.n, decision);
 }
 
-/// Microseconds of a verification of `n` tokens, of which `expected` become text; all with
-/// probability `all`. Where a rejection makes the target decode the accepted ones again, that is
-/// part of the price.
-double AutoPlanner::verification_us(const View& view, int n, double expected, double all) const {
-  const int again = view.n_replayed;
-  const double us = costs_.padded_target(n + again, view.max_path + 1 + again);
-  if (!view.replays) return us;
-  const int later = again + static_cast<int>(std::lround(expected));
-  return us + (1.0 - all) * (costs_.target(1 + later) - costs_.target(1));
-}
-
-bool AutoPlanner::worth_waiting(const View& view, const DraftPath& path, int best,
-                                double value) const {
+bool AutoPlanner::worth_waiting(const View& view, const DraftPath& path,
+                                const VerificationLength& best) const {
   const bool passing = !view.evaluating.empty();
   const bool can_draft = view.draft_usable && (view.draft_idle || passing);
   const int length = static_cast<int>(path.chances.size());
   const int room = std::min(longest(view), horizon(view, 0)) - length;
-  if (!can_draft || room <= 0 || best < length + 1) return false;
+  if (!can_draft || room <= 0 || best.n < length + 1) return false;
   const double rate = schedule_choice_.rate();
   const double step = costs_.draft(1);
   double wait = 0.0;  // microseconds until the draft has one more token of the path
@@ -141,8 +115,9 @@ bool AutoPlanner::worth_waiting(const View& view, const DraftPath& path, int bes
   for (int m = 1; m <= std::min(room, kMaxAwaited); ++m) {
     chance *= alpha;
     expected += chance;
-    const double later = expected - rate * verification_us(view, length + m + 1, expected, chance);
-    if (later - value > rate * (wait + static_cast<double>(m - 1) * step)) return true;
+    const double later =
+        expected - rate * verification_us(costs_, view, length + m + 1, expected, chance);
+    if (later - best.value > rate * (wait + static_cast<double>(m - 1) * step)) return true;
   }
   return false;
 }

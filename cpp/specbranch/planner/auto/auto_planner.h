@@ -8,6 +8,7 @@
 
 #include "specbranch/planner/auto/schedule_choice.h"
 #include "specbranch/planner/auto/tree_expansion.h"
+#include "specbranch/planner/auto/verification_length.h"
 #include "specbranch/planner/planner.h"
 
 namespace specbranch {
@@ -41,8 +42,7 @@ class AutoPlanner final : public Planner {
 
  private:
   void verify(const View& view, Decision& decision);
-  double verification_us(const View& view, int n, double expected, double all) const;
-  bool worth_waiting(const View& view, const DraftPath& path, int best, double value) const;
+  bool worth_waiting(const View& view, const DraftPath& path, const VerificationLength& best) const;
   void submit(const View& view, const DraftPath& path, int n, Decision& decision);
   void draft(const View& view, bool target_busy, Decision& decision);
   void probe(const View& view, Decision& decision);

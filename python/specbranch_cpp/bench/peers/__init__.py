@@ -13,6 +13,15 @@ Each peer runs in its own process. ``docs/peers.md`` describes what the peers do
 from __future__ import annotations
 
 from specbranch_cpp.bench.peers.interface import PeerError, PeerMissing, PeerPair, PeerResult
-from specbranch_cpp.bench.peers.peer import NAMES, Peer, open_peer
+from specbranch_cpp.bench.peers.peer import DRAFT_PEERS, NAMES, Peer, open_peer
 
-__all__ = ["NAMES", "Peer", "PeerError", "PeerMissing", "PeerPair", "PeerResult", "open_peer"]
+__all__ = [
+    "DRAFT_PEERS",
+    "NAMES",
+    "Peer",
+    "PeerError",
+    "PeerMissing",
+    "PeerPair",
+    "PeerResult",
+    "open_peer",
+]

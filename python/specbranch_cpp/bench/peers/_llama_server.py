@@ -1,11 +1,14 @@
-"""llama-server from the package xllamacpp, with a draft model; a backend of `_child.py`.
+"""llama-server from the package xllamacpp, with a draft model, or also with its n-grams of the
+text (``ngram-mod``); a backend of `_child.py`.
 
 The server reads the draft length only at its start, because its sources disable the speculation
 fields of a request. So each length needs its own process. Ending a server and starting another in
 the same process sometimes hangs if the first server had no work (2026.10.11549). Without a draft
 length, no draft model is loaded. The other defaults stay (``p_min`` 0, ``n_min`` 0, batches of 2048
 and 512 tokens, flash attention if possible), except for one slot instead of four slots and no
-prompt cache.
+prompt cache. With n-grams, the draft model is optional, and the draft length is also the largest
+length of a draft from n-grams. Of the usual length, 64, the other defaults stay, too; else the
+least length is 1 instead of 48.
 """
 
 from __future__ import annotations
@@ -17,19 +20,28 @@ from typing import Any
 
 import xllamacpp
 
+_LONGEST_OF_MODEL = 5  # tokens that the draft model drafts beside n-grams
+_USUAL_OF_NGRAMS = 64
+
 
 class Backend:
-    def __init__(self, pair: dict[str, Any], draft_length: int) -> None:
-        self._has_draft = pair["draft"] is not None
+    def __init__(self, pair: dict[str, Any], draft_length: int, *, ngram: bool) -> None:
+        self._drafts = ngram or pair["draft"] is not None
+        self._ngram = ngram
         self._draft_length = draft_length
-        self._server = _start(pair, draft_length)
+        self._server = _start(pair, draft_length, ngram=ngram)
 
     def describe(self) -> dict[str, Any]:
         return {
             "version": f"xllamacpp {xllamacpp.__version__}",
             "system_info": xllamacpp.get_system_info(),
-            "draft_lengths": [0, 1, 2, 3, 5, 8] if self._has_draft else [0],
+            "draft_lengths": self._lengths(),
         }
+
+    def _lengths(self) -> list[int]:
+        if self._ngram:
+            return [0, 16, _USUAL_OF_NGRAMS]
+        return [0, 1, 2, 3, 5, 8] if self._drafts else [0]
 
     def generate(self, tokens: list[int], max_tokens: int, draft_length: int) -> dict[str, Any]:
         if draft_length != self._draft_length:
@@ -71,7 +83,7 @@ class Backend:
         return answer
 
 
-def _start(pair: dict[str, Any], draft_length: int) -> Any:
+def _start(pair: dict[str, Any], draft_length: int, *, ngram: bool) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = pair["target"]
     params.n_ctx = pair["n_ctx"]
@@ -81,18 +93,27 @@ def _start(pair: dict[str, Any], draft_length: int) -> Any:
     params.cache_ram_mib = 0
     params.verbosity = 1
     threads = [params.cpuparams, params.cpuparams_batch]
-    if draft_length > 0:
+    kinds = xllamacpp.common_speculative_type
+    types = []
+    if draft_length > 0 and pair["draft"] is not None:
         draft = params.speculative.draft
         draft.mparams.path = pair["draft"]
-        draft.n_max = draft_length
+        draft.n_max = min(draft_length, _LONGEST_OF_MODEL) if ngram else draft_length
         draft.n_gpu_layers = pair["draft_n_gpu_layers"]
-        kinds = xllamacpp.common_speculative_type
-        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        types.append(kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE)
         threads += [draft.cpuparams, draft.cpuparams_batch]
+    if draft_length > 0 and ngram:
+        params.speculative.ngram_mod.n_max = draft_length
+        if draft_length != _USUAL_OF_NGRAMS:
+            params.speculative.ngram_mod.n_min = 1
+        types.append(kinds.COMMON_SPECULATIVE_TYPE_NGRAM_MOD)
+    if types:
+        params.speculative.types = types
     for group in threads:
         group.n_threads = pair["n_threads"]
     return xllamacpp.Server(params)
 
 
-def open_backend(pair: dict[str, Any], draft_length: int) -> Backend:
-    return Backend(pair, draft_length)
+def open_backend(pair: dict[str, Any], draft_length: int, kind: str) -> Backend:
+    """``kind``: ``"draft"`` or ``"ngram"``."""
+    return Backend(pair, draft_length, ngram=kind == "ngram")

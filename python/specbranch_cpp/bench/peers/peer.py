@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-__all__ = ["NAMES", "Backend", "Peer", "open_peer"]
+__all__ = ["DRAFT_PEERS", "NAMES", "Backend", "Peer", "open_peer"]
 
 OPEN_TIMEOUT_S = 600.0
 GENERATE_TIMEOUT_S = 3600.0
@@ -32,6 +32,7 @@ class Backend:
         arguments: arguments of the backend.
         install: the command that installs the package.
         restarts: whether another draft length needs another process.
+        needs_draft: whether speculation needs a draft model.
     """
 
     package: str
@@ -39,6 +40,7 @@ class Backend:
     arguments: tuple[str, ...]
     install: str
     restarts: bool = False
+    needs_draft: bool = False
 
 
 BACKENDS = {
@@ -49,12 +51,20 @@ BACKENDS = {
         "llama_cpp", "_llama_cpp_python.py", ("lookup",), "pip install llama-cpp-python"
     ),
     "llama-server": Backend(
-        "xllamacpp", "_llama_server.py", (), "pip install 'specbranch_cpp[peers]'", restarts=True
+        "xllamacpp", "_llama_server.py", ("draft",), "pip install 'specbranch_cpp[peers]'",
+        restarts=True, needs_draft=True,
     ),
-}
+    "llama-server-ngram": Backend(
+        "xllamacpp", "_llama_server.py", ("ngram",), "pip install 'specbranch_cpp[peers]'",
+        restarts=True,
+    ),
+}  # fmt: skip
 
 NAMES: tuple[str, ...] = tuple(BACKENDS)
 """The peers that `open_peer` knows."""
+
+DRAFT_PEERS = frozenset(name for name, backend in BACKENDS.items() if backend.needs_draft)
+"""The peers that speculate only with a draft model."""
 
 
 class Peer:

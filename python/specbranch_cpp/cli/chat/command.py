@@ -82,6 +82,8 @@ def chat(
     mode: options.Mode = None,
     draft_max: options.DraftMax = None,
     max_branches: options.MaxBranches = None,
+    lookup: options.Lookup = True,
+    corpus: options.Corpus = None,
     measure_costs: options.MeasureCosts = True,
     profile: options.Profile = None,
     ctx_size: options.CtxSize = None,
@@ -116,6 +118,8 @@ def chat(
         max_branches=max_branches,
         measure_costs=measure_costs,
         profile=profile,
+        lookup=lookup,
+        corpus=corpus,
     )
     sampler_keywords = sampler_options.sampler_keywords(
         repeat_last_n=repeat_last_n,

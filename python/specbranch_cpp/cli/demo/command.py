@@ -114,7 +114,8 @@ def demo(
         measure_costs=measure_costs,
         profile=profile,
     )
-    settings = options.given(**keywords)
+    # Several modes give the same answer, which must not help the next one.
+    settings = options.given(**keywords, lookup_answers=False)
     if show not in MODES:
         raise typer.BadParameter(f"{show!r} is none of {', '.join(MODES)}", param_hint="--show")
     own = model is not None or draft is not None

@@ -143,7 +143,8 @@ async function connect() {
     session.model = model.id;
     const facts = [model.id];
     if (meta.n_ctx) facts.push(`context ${meta.n_ctx}`);
-    facts.push(meta.draft ? "with a draft model" : "no draft model, so no speculation");
+    const alone = meta.lookup ? "no draft model: texts propose tokens" : "no speculation";
+    facts.push(meta.draft ? "with a draft model" : alone);
     if (meta.has_chat_template === false) facts.push("no chat template");
     byId("model").textContent = facts.join(" · ");
     settings.offer(meta);

@@ -1,0 +1,92 @@
+#include "specbranch/decoder/draft_tally.h"
+
+#include <algorithm>
+#include <cstddef>
+
+namespace specbranch {
+namespace {
+
+bool from_text(const Node& node) { return node.source != TokenSource::kDraft; }
+
+}  // namespace
+
+void DraftTally::make_main(Node& node) {
+  node.main = true;
+  ++counters_.n_drafted;
+  if (!from_text(node)) return;
+  ++counters_.n_all_drafted;
+  ++counters_.n_lookup_drafted;
+}
+
+void DraftTally::drafted(SpeculationTree& tree, NodeId node) {
+  ++counters_.n_all_drafted;
+  Node& added = tree.at(node);
+  const NodeId parent = added.parent;
+  if (added.rank == 0 && (parent == tree.root() || tree.at(parent).main)) make_main(added);
+}
+
+void DraftTally::submitted(SpeculationTree& tree, std::span<const NodeId> path) {
+  ++counters_.n_target_steps;
+  bool text = false;
+  for (const NodeId id : path) {
+    if (id == tree.root()) continue;
+    Node& node = tree.at(id);
+    text = text || from_text(node);
+    if (text && !node.main) make_main(node);
+  }
+}
+
+void DraftTally::draft_step(int n_tokens) {
+  counters_.n_draft_lanes += n_tokens;
+  ++counters_.n_draft_steps;
+}
+
+void DraftTally::committed(SpeculationTree& tree, std::span<const WalkStep> steps,
+                           const PolicyOutcome& outcome, bool drafts) {
+  for (const WalkStep& step : steps) {
+    if (step.node == kNoNode) continue;
+    promote(tree, step.node);
+    ++counters_.n_accepted;
+    const TokenSource source = tree.at(step.node).source;
+    if (source != TokenSource::kDraft) ++counters_.n_lookup_accepted;
+    if (source == TokenSource::kPrediction) ++counters_.n_prediction_accepted;
+  }
+  if (!drafts) return;
+  const auto n_accepted = static_cast<std::size_t>(outcome.n_accepted);
+  auto& histogram = counters_.acceptance_histogram;
+  if (histogram.size() <= n_accepted) histogram.resize(n_accepted + 1);
+  ++histogram[n_accepted];
+  if (outcome.branch_hit) ++counters_.branch_hits;
+  if (!steps.empty() && steps.back().node == kNoNode) ++counters_.branch_misses;
+}
+
+std::vector<Token> DraftTally::dropped(std::span<const Node> nodes) {
+  std::vector<Token> rolled_back;
+  for (const Node& node : nodes) {
+    if (!node.main) continue;
+    rolled_back.push_back(node.token);
+    if (node.source == TokenSource::kPrediction) ++counters_.n_prediction_rejected;
+  }
+  counters_.n_rolled_back += static_cast<std::int64_t>(rolled_back.size());
+  return rolled_back;
+}
+
+void DraftTally::settle(const SpeculationTree& tree) {
+  for (const Node& node : tree.descendants(tree.root())) {
+    if (node.main) ++counters_.n_unresolved;
+  }
+}
+
+void DraftTally::promote(SpeculationTree& tree, NodeId id) {
+  // Up to the nearest counted ancestor nothing is left out: a path is promoted from the root on.
+  for (;;) {
+    Node& node = tree.at(id);
+    if (!node.main) make_main(node);
+    const auto first =
+        std::ranges::find_if(node.children, [&](NodeId child) { return tree.at(child).rank == 0; });
+    if (first == node.children.end()) return;
+    id = *first;
+  }
+}
+
+}  // namespace specbranch

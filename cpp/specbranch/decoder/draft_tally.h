@@ -1,0 +1,48 @@
+/// Counts what becomes of drafted tokens.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "specbranch/decoder/walk.h"
+#include "specbranch/model/policy.h"
+#include "specbranch/report/stats.h"
+#include "specbranch/tree/tree.h"
+
+namespace specbranch {
+
+/// Keeps the counters of a generation. It changes only the member `main` of nodes: a node is main
+/// from when it counts in `n_drafted`. Tokens of a text count when they are verified, or when the
+/// target chooses them: before, they have cost nothing.
+class DraftTally {
+ public:
+  const Counters& counters() const { return counters_; }
+
+  /// `node`, a candidate of the draft, has joined the tree.
+  void drafted(SpeculationTree& tree, NodeId node);
+
+  /// A verification of `path`, the root first, begins.
+  void submitted(SpeculationTree& tree, std::span<const NodeId> path);
+
+  void draft_step(int n_tokens);
+  void policy_skipped() { ++counters_.policy_skipped; }
+  void generated() { ++counters_.n_generated; }
+
+  /// `steps` of a verification have become text; `tree` is as before. `drafts`: the mode drafts.
+  void committed(SpeculationTree& tree, std::span<const WalkStep> steps,
+                 const PolicyOutcome& outcome, bool drafts);
+
+  /// These nodes were rolled back. Returns the tokens of those that are main.
+  std::vector<Token> dropped(std::span<const Node> nodes);
+
+  /// The generation has ended: what is left in the tree was never judged.
+  void settle(const SpeculationTree& tree);
+
+ private:
+  void make_main(Node& node);
+  void promote(SpeculationTree& tree, NodeId id);
+
+  Counters counters_;
+};
+
+}  // namespace specbranch

@@ -1,0 +1,44 @@
+/// Withdraws drafts from the text where they cost more than they bring.
+#pragma once
+
+#include <cstdint>
+
+#include "specbranch/planner/auto/rate_meter.h"
+#include "specbranch/planner/cost_model.h"
+#include "specbranch/report/profile.h"
+
+namespace specbranch {
+
+/// Compares the verifications of drafted tokens with plain decoding. What they may lose in all
+/// texts together is a few tokens and a small share of all tokens. Beyond that nothing is verified
+/// until the share has grown by one more token.
+class TextGate {
+ public:
+  /// Both outlive this, and `table` is kept up to date.
+  TextGate(const CostModel& costs, LookupTable* table) : costs_(costs), table_(table) {}
+
+  /// Tokens of texts may be verified now.
+  bool open() const { return !table_->closed && costs_.target_known() && !wants_plain_step(); }
+
+  /// A verification of `n_rows` tokens took `us`.
+  void on_step(int n_rows, double us);
+
+  /// It committed `n_tokens`.
+  void on_verification(int n_tokens);
+
+  /// The recent tokens per microsecond; at least those of plain decoding.
+  double rate() const;
+
+ private:
+  /// The last single token is so long ago that its time may have changed.
+  bool wants_plain_step() const;
+
+  const CostModel& costs_;
+  LookupTable* table_;
+  RateMeter meter_;
+  int n_rows_ = 0;         ///< of the last verification.
+  double us_ = 0.0;        ///< what it took.
+  int n_since_plain_ = 0;  ///< verifications of more than one token in a row.
+};
+
+}  // namespace specbranch

@@ -1,0 +1,52 @@
+#include "specbranch/planner/auto/text_planner.h"
+
+#include <cstddef>
+
+#include "specbranch/lookup/text_path.h"
+#include "specbranch/planner/auto/verification_length.h"
+
+namespace specbranch {
+
+TextPlanner::TextPlanner(const Request& request, PairProfile* profile)
+    : profile_(profile == nullptr ? &own_profile_ : profile),
+      costs_(profile_),
+      table_(
+          &profile_
+               ->lookup[static_cast<std::size_t>(temperature_class(request.sampling.temperature))]),
+      gate_(costs_, table_) {}
+
+Decision TextPlanner::next(const View& view) {
+  costs_.set_padding(view.pads);
+  Decision decision;
+  if (!view.target_idle || view.submitted != kNoNode) return decision;
+  int n = 1;
+  NodeId end = view.tree.root();
+  if (gate_.open()) {
+    const TextPath path = best_text_path(view.tree, view.max_path);
+    n = best_length(costs_, view, path.chances, gate_.rate()).n;
+    end = path.nodes[static_cast<std::size_t>(n) - 1];
+  }
+  decision.submit = {end};
+  decision.n_pad = costs_.pad(n, view.max_path + 1);
+  return decision;
+}
+
+void TextPlanner::on_step(const StepTime& step) {
+  if (step.role != ModelRole::kTarget) return;
+  costs_.on_step(step);
+  gate_.on_step(step.n_tokens, static_cast<double>(step.end_us - step.begin_us));
+}
+
+void TextPlanner::on_verification(const View& view, bool /*hit*/) {
+  const Pos root = view.tree.at(view.tree.root()).pos;
+  if (root_ >= 0) gate_.on_verification(root - root_);
+  root_ = root;
+}
+
+std::string TextPlanner::mode_reason() const {
+  if (!table_->closed) return "the text itself drafts: there is no draft model";
+  return "autoregressive: what the text drafted has cost more than it brought; there is no draft "
+         "model";
+}
+
+}  // namespace specbranch

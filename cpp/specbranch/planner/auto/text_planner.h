@@ -1,0 +1,35 @@
+/// The planner of `auto` without a draft model.
+#pragma once
+
+#include <string>
+
+#include "specbranch/planner/auto/text_gate.h"
+#include "specbranch/planner/cost_model.h"
+#include "specbranch/planner/planner.h"
+
+namespace specbranch {
+
+/// The target verifies what texts propose: as many tokens as are worth their time by the measured
+/// costs, mostly none.
+class TextPlanner final : public Planner {
+ public:
+  /// `profile` outlives the planner, which refines it. Null: the planner begins without knowledge.
+  TextPlanner(const Request& request, PairProfile* profile);
+
+  Decision next(const View& view) override;
+  bool wants_draft(const View& /*view*/) override { return false; }
+  int width() const override { return 1; }
+  void on_step(const StepTime& step) override;
+  void on_verification(const View& view, bool hit) override;
+  std::string mode_reason() const override;
+
+ private:
+  PairProfile own_profile_;  ///< where the caller gave none.
+  PairProfile* profile_;
+  CostModel costs_;
+  LookupTable* table_;
+  TextGate gate_;
+  Pos root_ = -1;  ///< position of the root at the last verification.
+};
+
+}  // namespace specbranch

@@ -1,0 +1,86 @@
+"""The end of an engine, and what is told when a generation ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from typing import TYPE_CHECKING
+
+from specbranch_cpp._engine.measurements import Measurements
+from specbranch_cpp._support import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from specbranch_cpp.generation import Shared
+    from specbranch_cpp.results import GenerationStats
+
+__all__ = ["Lifetime"]
+
+_live: weakref.WeakSet[Lifetime] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Closes all engines at exit, so that their threads end before the interpreter shuts down."""
+    for engine in list(_live):
+        engine.close()
+
+
+class Lifetime(Measurements):
+    """The part of `Engine` that ends it, after a last look at its measurements."""
+
+    _shared: Shared
+    _profile_path: str | None
+
+    def _begin(self) -> None:
+        """The engine lives from now on, in this process."""
+        self._pid = os.getpid()
+        _live.add(self)
+
+    def on_end(self, listener: Callable[[GenerationStats], object]) -> None:
+        """Calls ``listener`` with the statistics of each generation that ends from now on.
+
+        The call comes once for each generation, also for a cancelled generation, in the thread that
+        reads the end of the text. It does not come for a generation that fails, or whose end nobody
+        reads. The listener must not raise an exception.
+        """
+        self._shared.listeners.append(listener)
+
+    @property
+    def closed(self) -> bool:
+        """True after `close`, and in a forked child of the process that created the engine."""
+        return self._core.closed
+
+    def close(self) -> None:
+        """Cancels all generations, waits for the threads, and frees the models.
+
+        The engine cannot be used afterwards. Cancelled generations have the ``finish_reason``
+        ``"cancelled"``; you can still read the text that they generated. If the engine has a
+        ``profile`` path, `close` writes the profile; if this fails, the engine logs a warning. A
+        second `close` does nothing.
+        """
+        if os.getpid() == self._pid:  # a forked child must not touch state of the parent's threads
+            self._core.close()
+            logs.forward()
+            path, self._profile_path = self._profile_path, None
+            if path is not None:
+                try:
+                    self.save_profile(path)
+                except OSError as error:
+                    logs.PROFILES.warning("profile %r was not written: %s", path, error.strerror)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,164 @@
+// `auto` without a draft model: what it gains where the text repeats itself, and what it may lose.
+#include <string>
+#include <vector>
+
+#include "specbranch/lookup/lookup_proposer.h"
+#include "specbranch/planner/auto/text_gate.h"
+#include "specbranch/simulation/simulate.h"
+#include "support/support.h"
+
+using namespace specbranch;
+using namespace specbranch::test;
+
+namespace {
+
+/// A target whose n-th token of a verification costs `slope` of a step more.
+Simulation without_draft(double copy_rate, double slope, std::uint64_t seed,
+                         int max_tokens = 2000) {
+  Simulation simulation;
+  simulation.draft = false;
+  simulation.lookup = true;
+  simulation.pair.copy_rate = copy_rate;
+  simulation.pair.seed = seed;
+  simulation.pair.max_batch = 18;
+  for (int n = 0; n < 32; ++n) {
+    simulation.machine.costs.target_us.push_back(10'000.0 * (1.0 + slope * n));
+  }
+  simulation.request.prompt.assign(3, 1);
+  simulation.request.max_tokens = max_tokens;
+  simulation.request.mode = Mode::kAuto;
+  return simulation;
+}
+
+double plain_us(Simulation simulation) {
+  simulation.request.mode = Mode::kAutoregressive;
+  return simulate(simulation).time_us;
+}
+
+double speedup(const Simulation& simulation) {
+  return plain_us(simulation) / simulate(simulation).time_us;
+}
+
+}  // namespace
+
+TEST_CASE("auto without a draft: prose loses less than a hundredth, copies gain a lot") {
+  for (const double slope : {0.0, 0.02, 0.1, 0.3, 1.0}) {
+    for (const std::uint64_t seed : {1U, 2U, 3U}) {
+      for (const bool warm : {false, true}) {
+        CAPTURE(slope);
+        CAPTURE(seed);
+        CAPTURE(warm);
+        // The fewer tokens there are, the more of them repeat by accident.
+        for (const int n_vocab : {9, 64, 1000}) {
+          CAPTURE(n_vocab);
+          Simulation prose = without_draft(0.0, slope, seed);
+          prose.warm = warm;
+          prose.pair.n_vocab = n_vocab;
+          CHECK(speedup(prose) >= 0.99);
+        }
+        Simulation copies = without_draft(0.8, slope, seed);
+        copies.warm = warm;
+        const double gain = speedup(copies);
+        CHECK(gain >= (slope <= 0.1 ? 2.0 : slope <= 0.3 ? 1.5 : 0.99));
+      }
+    }
+  }
+}
+
+TEST_CASE("auto without a draft: without lookup it is plain decoding") {
+  Simulation simulation = without_draft(0.8, 0.02, 1);
+  simulation.lookup = false;
+  const SimulationResult got = simulate(simulation);
+  CHECK(got.counters.n_drafted == 0);
+  CHECK(got.time_us == plain_us(simulation));
+}
+
+TEST_CASE("auto without a draft: costs that were measured wrongly are learned") {
+  // Told that long verifications are free, while each token costs a whole step.
+  Simulation simulation = without_draft(0.5, 1.0, 1);
+  const double plain = plain_us(simulation);
+  PairProfile profile;
+  profile.costs.target_us.assign(18, 10'000.0);
+  simulation.pair.text_begin = 3;
+  const auto slow = make_synthetic_target(simulation.pair);
+  VirtualOptions options;
+  options.profile = &profile;
+  options.target_us = [&](const Command& command) -> std::int64_t {
+    const auto* verify = std::get_if<VerifyCommand>(&command.body);
+    return verify == nullptr ? 0 : 10'000 * verify->n_tokens();
+  };
+  options.proposer = [&] {
+    return text_proposer(simulation.request, texts_of(simulation.request), &profile);
+  };
+  const VirtualResult got = run_virtually(simulation.request, *slow, nullptr, options);
+  CHECK(static_cast<double>(got.time_us) <= 1.03 * plain);
+}
+
+TEST_CASE("text gate: it closes after a few lost tokens, and opens again for another one") {
+  PairProfile profile;
+  profile.costs.target_us = {1000.0, 2000.0};
+  const CostModel costs(&profile);
+  LookupTable table;
+  TextGate gate(costs, &table);
+  REQUIRE(gate.open());
+  int n_lost = 0;
+  while (gate.open()) {
+    gate.on_step(2, 2000.0);
+    gate.on_verification(1);  // one token for two steps' time
+    REQUIRE(++n_lost < 10);
+  }
+  CHECK(n_lost >= 3);
+  int n_plain = 0;
+  while (!gate.open()) {
+    gate.on_step(1, 1000.0);
+    gate.on_verification(1);
+    REQUIRE(++n_plain < 1000);
+  }
+  CHECK(n_plain >= 100);
+  // Another text goes on from there.
+  TextGate next(costs, &table);
+  CHECK(next.open());
+  next.on_step(2, 2000.0);
+  next.on_verification(1);
+  next.on_step(2, 2000.0);
+  next.on_verification(1);
+  CHECK_FALSE(next.open());
+}
+
+TEST_CASE("text gate: gains may be lost again, but not all of them") {
+  PairProfile profile;
+  profile.costs.target_us = {1000.0, 1000.0};
+  const CostModel costs(&profile);
+  LookupTable table;
+  TextGate gate(costs, &table);
+  for (int i = 0; i < 50; ++i) {
+    gate.on_step(2, 1000.0);
+    gate.on_verification(2);
+  }
+  int n_lost = 0;
+  while (gate.open() && n_lost < 100) {
+    gate.on_step(2, 2000.0);
+    gate.on_verification(1);
+    ++n_lost;
+  }
+  CHECK(n_lost > 5);
+  CHECK(n_lost < 30);
+}
+
+TEST_CASE("text gate: among many long verifications it asks for a single token") {
+  PairProfile profile;
+  profile.costs.target_us = {1000.0, 1000.0};
+  const CostModel costs(&profile);
+  LookupTable table;
+  TextGate gate(costs, &table);
+  int n = 0;
+  while (gate.open()) {
+    gate.on_step(2, 1000.0);
+    gate.on_verification(2);
+    REQUIRE(++n < 1000);
+  }
+  CHECK_FALSE(table.closed);
+  gate.on_step(1, 1000.0);
+  CHECK(gate.open());
+  CHECK(gate.rate() > 1.0 / 1000.0);
+}
