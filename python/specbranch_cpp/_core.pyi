@@ -34,6 +34,7 @@ __all__: list[str] = [
     "StepCosts",
     "SyntheticPair",
     "Token",
+    "TokenScore",
     "Trace",
     "TraceRound",
     "TraceSpan",
@@ -231,6 +232,13 @@ class Request:
     @min_p.setter
     def min_p(self, arg1: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
     @property
+    def min_tokens(self) -> int:
+        """
+        Before these nothing ends the text.
+        """
+    @min_tokens.setter
+    def min_tokens(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
     def mirostat(self) -> int: ...
     @mirostat.setter
     def mirostat(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None: ...
@@ -262,6 +270,13 @@ class Request:
         self, arg0: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
     ) -> None: ...
     @property
+    def prompt_logprobs(self) -> int:
+        """
+        The same for the tokens of the prompt.
+        """
+    @prompt_logprobs.setter
+    def prompt_logprobs(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
     def repeat_last_n(self) -> int: ...
     @repeat_last_n.setter
     def repeat_last_n(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None: ...
@@ -284,6 +299,15 @@ class Request:
     def stop(self) -> list[bytes]: ...
     @stop.setter
     def stop(self, arg1: collections.abc.Sequence[bytes]) -> None: ...
+    @property
+    def stop_tokens(self) -> list[int]:
+        """
+        They end the text, without them.
+        """
+    @stop_tokens.setter
+    def stop_tokens(
+        self, arg0: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+    ) -> None: ...
     @property
     def temperature(self) -> float: ...
     @temperature.setter
@@ -753,6 +777,20 @@ class Token:
         The best alternatives, best first.
         """
 
+class TokenScore:
+    """
+    The log-probability of a token of the prompt.
+    """
+    @property
+    def logprob(self) -> float: ...
+    @property
+    def token(self) -> int: ...
+    @property
+    def top(self) -> list[tuple[int, float]]:
+        """
+        The best alternatives, best first.
+        """
+
 class GenerationEnd:
     """
     The end of a generation.
@@ -812,6 +850,11 @@ class Generation:
     def n_prefilled(self) -> int:
         """
         Tokens of the prompt that the target holds.
+        """
+    @property
+    def prompt_scores(self) -> list[TokenScore]:
+        """
+        Of the second token of the prompt and those after it, as far as the target has read.
         """
 
 class RowPadding:

@@ -38,13 +38,13 @@ Decoder::Decoder(std::shared_ptr<const Request> request, const ModelLimits& limi
 Commands Decoder::start() {
   Commands commands;
   tree_.reset(request_->prompt.back(), static_cast<Pos>(request_->prompt.size()) - 1);
-  if (tree_.at(tree_.root()).pos + 1 >= limit_) {
+  if (ends_with_prompt() && !request_->scores_prompt()) {
     finish_with(Finish::kLength, commands);
     return commands;
   }
   timer_.issued(ModelRole::kTarget, 0, now_us_);
   commands.target = Command{generation_id_, OpenCommand{request_, target_text_.seqs()}};
-  if (draft_usable()) {
+  if (draft_usable() && !ends_with_prompt()) {
     sequences_.reset(request_->prompt, *limits_.draft, window_.begin());
     if (planner_->wants_draft(view())) begin_draft(commands);
   }
@@ -60,6 +60,7 @@ void Decoder::begin_draft(Commands& commands) {
     auto own = std::make_shared<Request>(*request_);
     own->prompt.assign(all.begin() + window_.begin(), all.end());
     own->n_skipped = window_.begin();
+    own->min_tokens -= static_cast<int>(counters_.n_generated);
     sequences_.reset(std::move(all), *limits_.draft, window_.begin());
     make_readable(own->prompt, n_vocab);
     text = std::move(own);
@@ -99,6 +100,7 @@ void Decoder::apply_prefill(ModelRole role, const PrefillDone& done) {
 bool Decoder::read_on(ModelRole role, Commands& commands) {
   const std::optional<PrefillCommand> chunk = prompt_of(role).next();
   const bool target = role == ModelRole::kTarget;
+  if (!chunk && target && ends_with_prompt()) finish_with(Finish::kLength, commands);
   if (!chunk || finish_ != Finish::kNone || (!target && !draft_usable())) return false;
   timer_.issued(role, 0, now_us_);
   (target ? commands.target : commands.draft) = Command{generation_id_, *chunk};
@@ -198,7 +200,6 @@ void Decoder::advance(Commands& commands) {
   ask_planner(commands);
 }
 
-/// The position after the last one that the draft can read, once it has been given the text.
 Pos Decoder::draft_end() const {
   DraftWindow window = window_;
   if (draft_ == DraftState::kNotStarted) window.move_to(tree_.at(tree_.root()).pos + 1);
@@ -380,7 +381,6 @@ void Decoder::apply_verification(const Verification& verification, Commands& com
   planner_->on_verification(view(), outcome.branch_hit);
 }
 
-/// Returns how many steps became text.
 std::size_t Decoder::commit(std::span<const WalkStep> steps, Commands& commands) {
   const View before = view();  // the tree does not change in this loop
   for (std::size_t i = 0; i < steps.size(); ++i) {

@@ -32,7 +32,7 @@ RunningGeneration::RunningGeneration(SubmitMessage submit, const ModelLimits& li
       decoder_(
           submit_.request, limits, submit_.generation_id, make_planner(*submit_.request, profile),
           [this](const Committed& committed) { return deliver(committed); }, target_seq),
-      matcher_(submit_.request->stop),
+      matcher_(submit_.request->stop, submit_.request->min_tokens),
       begin_us_(now_us()) {
   if (submit_.request->trace) recorder_.emplace(begin_us_, submit_.request->progress);
 }
@@ -54,6 +54,8 @@ void RunningGeneration::measure(const Event& event, bool before_text) {
     const Request& request = *submit_.request;
     if (event.role == ModelRole::kTarget && request.progress) {
       const Pos held = open != nullptr ? open->n_reused : prefill->length;
+      // A reader that sees the first chunk of the text sees all scores.
+      if (prefill != nullptr) request.progress->add_scores(prefill->scores);
       request.progress->set_prefilled(read_all ? static_cast<Pos>(request.prompt.size()) : held);
     }
     // The text begins when all prompts are in place. A draft that is given the text only after the

@@ -55,8 +55,11 @@ class GenerateKeywords(TypedDict, total=False):
     logit_bias: Mapping[int, float] | None
     grammar: str | None
     stop: str | Sequence[str] | None
+    stop_token_ids: Sequence[int] | None
+    min_tokens: int
     seed: int | None
     logprobs: int | None
+    prompt_logprobs: int | None
     lora: LoraChoice | None
     speculation: Speculation | None
     mode: str | None

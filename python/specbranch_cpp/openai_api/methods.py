@@ -86,6 +86,7 @@ class OpenAICalls(TextEngine):
         response_format: Mapping[str, Any] | None = None,
         ignore_eos: bool = False,
         stop_token_ids: Sequence[int] | None = None,
+        min_tokens: int = 0,
         lora: LoraChoice | None = None,
     ) -> TextCompletion | Stream[CompletionChunk]:
         """Continues a text, with the keywords of llama-cpp-python and the dictionaries of OpenAI.
@@ -111,8 +112,8 @@ class OpenAICalls(TextEngine):
             typical_p: locally typical sampling; 1.0: off.
             logprobs: report log-probabilities of each token and of this many alternatives.
             echo: begin the text with the prompt. With ``logprobs``, the lists begin with the tokens
-                of the prompt. The target scores them one by one, so this takes as long as to
-                generate them.
+                of the prompt, which have log-probabilities, too, except the first one. The target
+                then reads all of the prompt again.
             stop: strings at which the text ends. The text is cut before the first of them.
             frequency_penalty: value to subtract from a token's logit once for each occurrence;
                 0: off.
@@ -145,6 +146,7 @@ class OpenAICalls(TextEngine):
             response_format: as in `create_chat_completion`.
             ignore_eos: forbid the tokens that end a text.
             stop_token_ids: tokens that end the text, which does not contain them.
+            min_tokens: see `generate`.
             lora: see `generate`.
 
         Returns:
@@ -207,6 +209,7 @@ class OpenAICalls(TextEngine):
             response_format=response_format,
             ignore_eos=ignore_eos,
             stop_token_ids=stop_token_ids,
+            min_tokens=min_tokens,
             lora=lora,
         )
         call = CompletionCall(self, given)
@@ -269,6 +272,7 @@ class OpenAICalls(TextEngine):
         stream_options: Mapping[str, Any] | None = None,
         ignore_eos: bool = False,
         stop_token_ids: Sequence[int] | None = None,
+        min_tokens: int = 0,
         continue_final_message: bool = False,
         add_generation_prompt: bool | None = None,
         lora: LoraChoice | None = None,
@@ -376,6 +380,7 @@ class OpenAICalls(TextEngine):
             stream_options=stream_options,
             ignore_eos=ignore_eos,
             stop_token_ids=stop_token_ids,
+            min_tokens=min_tokens,
             continue_final_message=continue_final_message,
             add_generation_prompt=add_generation_prompt,
             lora=lora,

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "specbranch/llama/context/context.h"
@@ -29,6 +30,18 @@ class TargetSession {
   /// The prompt without its last token.
   std::span<const Token> prefill() const;
 
+  bool scores_prompt() const { return request_->scores_prompt(); }
+
+  /// Appends to `scores` those of the tokens (begin, end] of the prompt. The first row of the last
+  /// batch of `context` is that of `begin`. Throws DecodeError on NaN.
+  void score(Pos begin, Pos end, LlamaContext& context, std::vector<TokenScore>& scores) const;
+
+  /// Keeps scores of a chunk of the prompt until they are taken.
+  void keep_scores(std::span<const TokenScore> scores) {
+    scores_.insert(scores_.end(), scores.begin(), scores.end());
+  }
+  std::vector<TokenScore> take_scores() { return std::exchange(scores_, {}); }
+
   /// The sampler's state is lost: no segment is right from now on.
   void fail() { failed_ = true; }
 
@@ -43,7 +56,7 @@ class TargetSession {
                       EmbeddingTable* embedding);
 
  private:
-  Choice describe(std::span<float> logits, Token token) const;
+  Choice describe(std::span<const float> logits, Token token) const;
   std::vector<float> features(int row, Token newest, const LlamaContext& context,
                               EmbeddingTable& embedding) const;
 
@@ -52,6 +65,7 @@ class TargetSession {
   SeqId seq_;
   AdapterSet adapters_;
   SamplerChain chain_;
+  std::vector<TokenScore> scores_;  ///< of the prompt, not taken yet.
   bool failed_ = false;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "llama.h"
 #include "specbranch/base/errors.h"
@@ -67,9 +68,9 @@ void check_grammar(const Vocabulary& vocabulary, const std::string& grammar) {
 }
 
 SamplerChain::SamplerChain(const Vocabulary& vocabulary, const SamplingOptions& options,
-                           std::span<const Token> prompt, DryFactory* dry)
+                           std::span<const Token> prompt, DryFactory* dry, EarlyEnds early)
     : vocabulary_(vocabulary),
-      distribution_(options, dry),
+      distribution_(options, dry, std::move(early)),
       state_(distribution_.initial()),
       history_(prompt.begin(), prompt.end()),
       grammar_(make_grammar(vocabulary, options.grammar)) {}
