@@ -26,6 +26,10 @@ ALLOWED = {
     r"this test needs the extra clients": (
         "These clients bring hundreds of megabytes of their own requirements."
     ),
+    r"this test needs lm_eval": (
+        "It requires PyTorch and transformers, which have gigabytes. SPECBRANCH_LM_EVAL may name "
+        "the interpreter of an environment that has it."
+    ),
     r"SPECBRANCH_REAL_MODELS names no folder with real models": (
         "Real models have gigabytes; whoever changes what depends on them has them (CONTRIBUTING)."
     ),
