@@ -37,6 +37,7 @@ __all__: list[str] = [
     "StepCosts",
     "SyntheticPair",
     "Token",
+    "TokenScore",
     "Trace",
     "TraceRound",
     "TraceSpan",
@@ -300,6 +301,13 @@ class Request:
     @min_p.setter
     def min_p(self, arg1: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
     @property
+    def min_tokens(self) -> int:
+        """
+        Before these nothing ends the text.
+        """
+    @min_tokens.setter
+    def min_tokens(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
     def mirostat(self) -> int: ...
     @mirostat.setter
     def mirostat(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None: ...
@@ -352,6 +360,13 @@ class Request:
         self, arg0: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
     ) -> None: ...
     @property
+    def prompt_logprobs(self) -> int:
+        """
+        The same for the tokens of the prompt.
+        """
+    @prompt_logprobs.setter
+    def prompt_logprobs(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
     def repeat_last_n(self) -> int: ...
     @repeat_last_n.setter
     def repeat_last_n(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None: ...
@@ -374,6 +389,15 @@ class Request:
     def stop(self) -> list[bytes]: ...
     @stop.setter
     def stop(self, arg1: collections.abc.Sequence[bytes]) -> None: ...
+    @property
+    def stop_tokens(self) -> list[int]:
+        """
+        They end the text, without them.
+        """
+    @stop_tokens.setter
+    def stop_tokens(
+        self, arg0: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+    ) -> None: ...
     @property
     def temperature(self) -> float: ...
     @temperature.setter
@@ -438,7 +462,6 @@ class Stats:
     @property
     def n_generated(self) -> int: ...
     @property
-    def n_processor_calls(self) -> int: ...
     def n_lookup_accepted(self) -> int: ...
     @property
     def n_lookup_drafted(self) -> int: ...
@@ -446,6 +469,8 @@ class Stats:
     def n_prediction_accepted(self) -> int: ...
     @property
     def n_prediction_rejected(self) -> int: ...
+    @property
+    def n_processor_calls(self) -> int: ...
     @property
     def n_prompt(self) -> int: ...
     @property
@@ -864,6 +889,20 @@ class Token:
         The best alternatives, best first.
         """
 
+class TokenScore:
+    """
+    The log-probability of a token of the prompt.
+    """
+    @property
+    def logprob(self) -> float: ...
+    @property
+    def token(self) -> int: ...
+    @property
+    def top(self) -> list[tuple[int, float]]:
+        """
+        The best alternatives, best first.
+        """
+
 class GenerationEnd:
     """
     The end of a generation.
@@ -923,6 +962,11 @@ class Generation:
     def n_prefilled(self) -> int:
         """
         Tokens of the prompt that the target holds.
+        """
+    @property
+    def prompt_scores(self) -> list[TokenScore]:
+        """
+        Of the second token of the prompt and those after it, as far as the target has read.
         """
 
 class RowPadding:

@@ -316,8 +316,11 @@ class Engine(OpenAICalls, Lifetime, FromPretrained):
         logit_bias: Mapping[int, float] | None = None,
         grammar: str | Lark | Regex | JsonSchema | None = None,
         stop: str | Sequence[str] | None = None,
+        stop_token_ids: Sequence[int] | None = None,
+        min_tokens: int = 0,
         seed: int | None = None,
         logprobs: int | None = None,
+        prompt_logprobs: int | None = None,
         lora: LoraChoice | None = None,
         speculation: Speculation | None = None,
         mode: str | None = None,
@@ -350,10 +353,15 @@ class Engine(OpenAICalls, Lifetime, FromPretrained):
                 keywords from here to ``grammar``, and ``seed``, are fields of `Sampling`, which
                 describes them. By default no sampler is on.
             stop: strings at which the text ends. The text is cut before the first of them.
+            stop_token_ids: tokens that end the text, which does not contain them.
+            min_tokens: the number of tokens before which no end token, stop token or stop string
+                ends the text. A grammar that allows no more tokens does.
             seed: key of the random choice. ``None`` (default): the engine draws a seed, and
                 ``stats.seed`` contains it.
             logprobs: report log-probabilities of each token and of this many alternatives. ``None``
                 (default): report none.
+            prompt_logprobs: the same for the tokens of the prompt (``Completion.prompt_logprobs``),
+                also with ``max_tokens=0``. The target then reads all of the prompt again.
             lora: the LoRA adapters of this call, by name or index (`lora_adapters`), alone or as
                 ``(name, scale)``. An adapter that is not in the list is off. ``None`` (default):
                 those of the engine. A call with other adapters than the call before reuses nothing.
@@ -436,7 +444,10 @@ class Engine(OpenAICalls, Lifetime, FromPretrained):
                 speculation=chosen_speculation(speculation, keywords),
                 max_tokens=max_tokens,
                 stop=stop,
+                stop_token_ids=stop_token_ids,
+                min_tokens=min_tokens,
                 logprobs=logprobs,
+                prompt_logprobs=prompt_logprobs,
                 lora=lora,
                 prediction=prediction,
                 trace=trace,
@@ -459,6 +470,7 @@ class Engine(OpenAICalls, Lifetime, FromPretrained):
             policy=written_in_python(self._defaults.policy if policy is None else policy),
             processing=processing,
             n_prompt=request.n_prompt,
+            scores_prompt=asked.prompt_logprobs is not None,
         )
         logs.forward()
         return generation

@@ -79,6 +79,7 @@ class Generation:
         policy: Policy | None = None,
         processing: Processing | None = None,
         n_prompt: int = 0,
+        scores_prompt: bool = False,
     ) -> None:
         self._owner = owner  # keeps the engine alive while the generation runs
         self._shared = shared
@@ -86,6 +87,7 @@ class Generation:
         self._core = core
         self._has_logprobs = logprobs
         self._has_trace = trace
+        self._scores_prompt = scores_prompt
         self._pid = os.getpid()
         # Reentrant: a signal handler may read while its thread waits here.
         self._lock = threading.RLock()
@@ -137,6 +139,25 @@ class Generation:
             if self._completion is None:
                 self._completion = self._complete()
             return self._completion
+
+    def prompt_logprobs(self) -> tuple[TokenLogprobs | None, ...]:
+        """Waits until the target has read the prompt, and returns the scores of its tokens.
+
+        There is one entry for each token, and the first entry is ``None``. After a cancel there may
+        be fewer entries.
+
+        Raises:
+            InvalidArgument: the generation was started without ``prompt_logprobs``.
+            DecodeError: a forward pass of the target failed; other errors are those of `result`.
+        """
+        self._check_process()
+        if not self._scores_prompt:
+            raise InvalidArgument("the generation has no scores; start it with prompt_logprobs")
+        with self._lock:
+            if not self._steps:
+                self._output(0)  # comes after the prompt, and stays to be read
+            scores = self._core.prompt_scores
+        return None, *(TokenLogprobs(one.token, one.logprob, dict(one.top)) for one in scores)
 
     def cancel(self) -> None:
         """Stops the generation within one forward pass.
@@ -226,33 +247,9 @@ class Generation:
 
         Returns ``None`` if a signal handler has read the end meanwhile.
         """
-        if self._own_error is not None:
-            raise self._own_error
-        if threading.get_ident() in self._shared.planning:
-            raise SpecBranchError(
-                "a policy or a logits processor must not read a generation of the engine that "
-                "calls it"
-            )
         while not self._ended:
             index = len(self._steps)
-            try:
-                output = self._core.get(index)
-                if isinstance(output, _core.PolicyRequest):
-                    self._serve(output)
-                    continue
-            except SpecBranchError:
-                self._failed = True
-                logs.forward()
-                self._own_error = self._processing.error if self._processing else None
-                if self._own_error is None:
-                    raise
-                output = None
-            except BaseException:
-                # A signal handler or the policy raised this: no answer may follow.
-                self.cancel()
-                raise
-            if output is None:  # raised here, not above, where it would get another context
-                raise cast("BaseException", self._own_error)
+            output = self._output(index)
             if index != len(self._steps):
                 continue  # a signal handler has read this step
             # An interrupted attempt may have left text in the decoder.
@@ -273,6 +270,32 @@ class Generation:
                     listener(self.result().stats)
             return step
         return None
+
+    def _output(self, index: int) -> _core.Token | _core.GenerationEnd:
+        """Waits for an output of the core, and lets the policy answer meanwhile."""
+        if self._own_error is not None:
+            raise self._own_error
+        if threading.get_ident() in self._shared.planning:
+            raise SpecBranchError(
+                "a policy or a logits processor must not read a generation of the engine that "
+                "calls it"
+            )
+        try:
+            while isinstance(output := self._core.get(index), _core.PolicyRequest):
+                self._serve(output)
+        except SpecBranchError:
+            self._failed = True
+            logs.forward()
+            self._own_error = self._processing.error if self._processing else None
+            if self._own_error is None:
+                raise
+        except BaseException:
+            # A signal handler or the policy raised this: no answer may follow.
+            self.cancel()
+            raise
+        else:
+            return output
+        raise self._own_error  # here, not above, where it would get another context
 
     def _serve(self, question: _core.PolicyRequest) -> None:
         """Lets the policy answer. An exception of the policy ends the generation."""
@@ -314,4 +337,5 @@ class Generation:
             logprobs=logprobs,
             stats=GenerationStats._from_core(outcome.stats),
             trace=Trace._from_core(outcome.trace) if self._has_trace else None,
+            prompt_logprobs=self.prompt_logprobs() if self._scores_prompt else None,
         )

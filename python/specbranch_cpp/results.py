@@ -92,6 +92,8 @@ class Completion:
         logprobs: one entry for each token. ``None`` without ``logprobs``.
         stats: the statistics of the generation.
         trace: what each model did at which time. ``None`` without ``trace=True``.
+        prompt_logprobs: one entry for each token of the prompt; the first one is ``None``. After a
+            cancel there may be fewer entries. ``None`` without ``prompt_logprobs``.
     """
 
     text: str
@@ -100,6 +102,7 @@ class Completion:
     logprobs: tuple[TokenLogprobs, ...] | None
     stats: GenerationStats
     trace: Trace | None = None
+    prompt_logprobs: tuple[TokenLogprobs | None, ...] | None = None
 
     def __str__(self) -> str:
         return self.text

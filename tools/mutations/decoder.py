@@ -27,6 +27,20 @@ MUTATIONS = (
         "event.begin_us, event.end_us",
     ),
     Mutation(
+        "least-length-anew",
+        "a draft that is given the end of a text counts its least length from there",
+        "decoder/decoder.cpp",
+        "    own->min_tokens -= static_cast<int>(counters().n_generated);\n",
+        "",
+    ),
+    Mutation(
+        "scored-prompt-goes-on",
+        "a text follows a prompt of which only the scores are wanted",
+        "decoder/decoder.cpp",
+        "  if (!chunk && target && ends_with_prompt()) finish_with(Finish::kLength, commands);\n",
+        "",
+    ),
+    Mutation(
         "reroot-parent",
         "the tree is rooted one node too early",
         "decoder/decoder.cpp",

@@ -146,6 +146,20 @@ MUTATIONS = (
         "  close_session(*done);\n",
     ),
     Mutation(
+        "prompt-scores-lost",
+        "the scores of a prompt never reach the caller",
+        "engine/running_generation.cpp",
+        "      if (prefill != nullptr) request.progress->add_scores(prefill->scores);\n",
+        "",
+    ),
+    Mutation(
+        "least-length-of-stop-strings",
+        "a stop string ends a text before its least length",
+        "engine/running_generation.cpp",
+        "matcher_(submit_.request->stop, submit_.request->min_tokens)",
+        "matcher_(submit_.request->stop)",
+    ),
+    Mutation(
         "sequence-pool-backwards",
         "the pool hands out the highest free sequence",
         "engine/sequence_pool.h",

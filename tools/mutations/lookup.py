@@ -191,8 +191,8 @@ MUTATIONS = (
         "text-gains-kept",
         "all that was ever gained may be lost again",
         "planner/auto/text_gate.cpp",
-        "std::max(table_->lost + us_ / plain_us - n_tokens, -kMostGain);",
-        "table_->lost + us_ / plain_us - n_tokens;",
+        "std::max(table_->lost + lost, -kMostGain);",
+        "table_->lost + lost;",
     ),
     Mutation(
         "text-never-plain",

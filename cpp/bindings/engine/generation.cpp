@@ -56,10 +56,12 @@ const char* origin(const Chunk& chunk) {
   return "unknown";
 }
 
-std::vector<std::pair<Token, float>> alternatives(const Chunk& chunk) {
-  std::vector<std::pair<Token, float>> top;
-  top.reserve(chunk.choice.top.size());
-  for (const TokenLogprob& best : chunk.choice.top) top.emplace_back(best.token, best.logprob);
+using Alternatives = std::vector<std::pair<Token, float>>;
+
+Alternatives alternatives(const std::vector<TokenLogprob>& best) {
+  Alternatives top;
+  top.reserve(best.size());
+  for (const TokenLogprob& each : best) top.emplace_back(each.token, each.logprob);
   return top;
 }
 
@@ -132,7 +134,16 @@ void register_generation(py::module_& m) {
           "Bytes of the text that are certain now.")
       .def_property_readonly("origin", &origin, "Who had it first: target, draft or branch.")
       .def_property_readonly("logprob", [](const Chunk& chunk) { return chunk.choice.logprob; })
-      .def_property_readonly("top", &alternatives, "The best alternatives, best first.");
+      .def_property_readonly(
+          "top", [](const Chunk& chunk) { return alternatives(chunk.choice.top); },
+          "The best alternatives, best first.");
+
+  py::class_<TokenScore>(m, "TokenScore", "The log-probability of a token of the prompt.")
+      .def_readonly("token", &TokenScore::token)
+      .def_readonly("logprob", &TokenScore::logprob)
+      .def_property_readonly(
+          "top", [](const TokenScore& score) { return alternatives(score.top); },
+          "The best alternatives, best first.");
 
   py::class_<GenerationEnd>(m, "GenerationEnd", "The end of a generation.")
       .def_property_readonly("finish_reason", &finish_reason)
@@ -162,6 +173,9 @@ void register_generation(py::module_& m) {
       .def_property_readonly(
           "n_prefilled", [](const PyGeneration& self) { return self.progress().prefilled(); },
           "Tokens of the prompt that the target holds.")
+      .def_property_readonly(
+          "prompt_scores", [](const PyGeneration& self) { return self.progress().scores(); },
+          "Of the second token of the prompt and those after it, as far as the target has read.")
       .def(
           "trace_since",
           [](const PyGeneration& self, std::size_t n_spans, std::size_t n_rounds) {

@@ -132,7 +132,9 @@ void register_request(py::module_& m) {
           "n_prompt", [](const Request& request) { return request.prompt.size(); },
           "The number of tokens of the prompt.")
       .def_readwrite("max_tokens", &Request::max_tokens, "Negative: until the context is full.")
+      .def_readwrite("min_tokens", &Request::min_tokens, "Before these nothing ends the text.")
       .def_property("stop", &stops, &set_stops)
+      .def_readwrite("stop_tokens", &Request::stop_tokens, "They end the text, without them.")
       .def_property("logit_bias", &bias, &set_bias)
       .def_property("adapters", &adapter_scales, &set_adapter_scales,
                     "Indexes and scales of the adapters that act; None: those of the engine.")
@@ -140,6 +142,8 @@ void register_request(py::module_& m) {
       .def_property("samplers", &samplers, &set_samplers,
                     "Names of the samplers that run, in this order; None: llama.cpp's order.")
       .def_readwrite("logprobs", &Request::logprobs, "Alternatives a token; negative: none at all.")
+      .def_readwrite("prompt_logprobs", &Request::prompt_logprobs,
+                     "The same for the tokens of the prompt.")
       .def_readwrite("max_draft", &Request::max_draft)
       .def_readwrite("max_branches", &Request::max_branches)
       .def_readwrite("trace", &Request::trace)

@@ -46,7 +46,7 @@ Decoder::Decoder(std::shared_ptr<const Request> request, const ModelLimits& limi
 Commands Decoder::start() {
   Commands commands;
   tree_.reset(request_->prompt.back(), static_cast<Pos>(request_->prompt.size()) - 1);
-  if (tree_.at(tree_.root()).pos + 1 >= limit_) {
+  if (ends_with_prompt() && !request_->scores_prompt()) {
     finish_with(Finish::kLength, commands);
     return commands;
   }
@@ -54,7 +54,8 @@ Commands Decoder::start() {
   commands.target = Command{generation_id_, OpenCommand{request_, target_text_.seqs()}};
   // Without a draft this is only the text, which the target may have to decode again.
   sequences_.reset(request_->prompt, limits_.draft.value_or(Capabilities{}), window_.begin());
-  if (draft_usable() && planner_->wants_draft(view())) begin_draft(commands);
+  const bool may_draft = draft_usable() && !ends_with_prompt();
+  if (may_draft && planner_->wants_draft(view())) begin_draft(commands);
   return commands;
 }
 
@@ -67,6 +68,7 @@ void Decoder::begin_draft(Commands& commands) {
     auto own = std::make_shared<Request>(*request_);
     own->prompt.assign(all.begin() + window_.begin(), all.end());
     own->n_skipped = window_.begin();
+    own->min_tokens -= static_cast<int>(counters().n_generated);
     sequences_.reset(std::move(all), *limits_.draft, window_.begin());
     make_readable(own->prompt, n_vocab);
     text = std::move(own);
@@ -106,6 +108,7 @@ void Decoder::apply_prefill(ModelRole role, const PrefillDone& done) {
 bool Decoder::read_on(ModelRole role, Commands& commands) {
   const std::optional<PrefillCommand> chunk = prompt_of(role).next();
   const bool target = role == ModelRole::kTarget;
+  if (!chunk && target && ends_with_prompt()) finish_with(Finish::kLength, commands);
   if (!chunk || finish_ != Finish::kNone || (!target && !draft_usable())) return false;
   timer_.issued(role, 0, now_us_);
   (target ? commands.target : commands.draft) = Command{generation_id_, *chunk};
@@ -205,7 +208,6 @@ void Decoder::advance(Commands& commands) {
   ask_planner(commands);
 }
 
-/// The position after the last one that the draft can read, once it has been given the text.
 Pos Decoder::draft_end() const {
   DraftWindow window = window_;
   if (draft_ == DraftState::kNotStarted) window.move_to(tree_.at(tree_.root()).pos + 1);
@@ -373,7 +375,7 @@ void Decoder::apply_verification(const Verification& verification, Commands& com
   std::vector<Token> rolled_back = move_root(steps);
   outcome.n_rolled_back = static_cast<int>(rolled_back.size());
 
-  const bool missed = !steps.empty() && steps.back().node == kNoNode;
+  const bool missed = !steps.empty() && steps.back().origin == Origin::kTarget;
   recorder_.on_outcome(outcome, drafts() && missed, std::move(rolled_back), verification.features);
   if (finish_ != Finish::kNone) return;
   monitor_.on_features(verification.features);
@@ -382,7 +384,6 @@ void Decoder::apply_verification(const Verification& verification, Commands& com
   planner_->on_verification(view(), outcome.branch_hit);
 }
 
-/// Returns how many steps became text.
 std::size_t Decoder::commit(std::span<const WalkStep> steps, Commands& commands) {
   const View before = view();  // the tree does not change in this loop
   for (std::size_t i = 0; i < steps.size(); ++i) {

@@ -119,7 +119,10 @@ class Decoder final {
   void apply_policy_reply(const PolicyReply& done, Commands& commands);
   void ask_planner(Commands& commands);
   void begin_draft(Commands& commands);
+  /// The position after the last one that the draft can read, once it has been given the text.
   Pos draft_end() const;
+  /// Nothing is to be generated after the prompt.
+  bool ends_with_prompt() const { return static_cast<Pos>(request_->prompt.size()) >= limit_; }
   const PromptReader& prompt_of(ModelRole role) const {
     return role == ModelRole::kTarget ? target_prompt_ : draft_prompt_;
   }
@@ -131,6 +134,7 @@ class Decoder final {
   void apply_draft(const DraftDone& done);
   void hold_verification(const VerifyDone& done, Commands& commands);
   void apply_verification(const Verification& verification, Commands& commands);
+  /// Returns how many steps became text.
   std::size_t commit(std::span<const WalkStep> steps, Commands& commands);
   bool commit_token(const Committed& committed, Commands& commands);
   std::vector<Token> move_root(std::span<const WalkStep> steps);

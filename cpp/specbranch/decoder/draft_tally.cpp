@@ -44,7 +44,7 @@ void DraftTally::draft_step(int n_tokens) {
 void DraftTally::committed(SpeculationTree& tree, std::span<const WalkStep> steps,
                            const PolicyOutcome& outcome, bool drafts) {
   for (const WalkStep& step : steps) {
-    if (step.node == kNoNode) continue;
+    if (step.origin == Origin::kTarget) continue;
     promote(tree, step.node);
     ++counters_.n_accepted;
     const TokenSource source = tree.at(step.node).source;
@@ -57,7 +57,7 @@ void DraftTally::committed(SpeculationTree& tree, std::span<const WalkStep> step
   if (histogram.size() <= n_accepted) histogram.resize(n_accepted + 1);
   ++histogram[n_accepted];
   if (outcome.branch_hit) ++counters_.branch_hits;
-  if (!steps.empty() && steps.back().node == kNoNode) ++counters_.branch_misses;
+  if (!steps.empty() && steps.back().origin == Origin::kTarget) ++counters_.branch_misses;
 }
 
 std::vector<Token> DraftTally::dropped(std::span<const Node> nodes) {

@@ -18,7 +18,12 @@ std::vector<WalkStep> walk(const SpeculationTree& tree, std::span<const NodeId> 
     if (step.node != kNoNode) {
       const std::size_t depth = steps.size() + 1;
       const bool on_path = depth < path.size() && path[depth] == step.node;
-      step.origin = on_path ? Origin::kDraft : Origin::kBranch;
+      const bool drafted = tree.at(step.node).rank != kNoRank;
+      if (on_path) {
+        step.origin = Origin::kDraft;
+      } else if (drafted) {
+        step.origin = Origin::kBranch;
+      }
       parent = step.node;
     }
     steps.push_back(step);

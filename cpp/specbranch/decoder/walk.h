@@ -13,7 +13,9 @@ namespace specbranch {
 struct WalkStep {
   const Choice* choice = nullptr;  ///< a choice of the verification, which owns it.
   NodeId parent = kNoNode;         ///< the node that it follows.
-  NodeId node = kNoNode;           ///< the node of the token; kNoNode: the token was not drafted.
+  NodeId node = kNoNode;           ///< the node of the token; kNoNode: it is not in the tree.
+  /// kTarget also for a token that a text has proposed and that was not verified: it brought
+  /// nothing.
   Origin origin = Origin::kTarget;
 };
 

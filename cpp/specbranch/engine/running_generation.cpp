@@ -42,7 +42,7 @@ RunningGeneration::RunningGeneration(SubmitMessage submit, const ModelLimits& li
           make_planner(*submit_.request, profile, limits.draft.has_value()),
           [this](const Committed& committed) { return deliver(committed); }, target_seq,
           text_proposer(*submit_.request, submit_.texts, profile)),
-      matcher_(submit_.request->stop),
+      matcher_(submit_.request->stop, submit_.request->min_tokens),
       begin_us_(now_us()) {
   if (submit_.request->trace) recorder_.emplace(begin_us_, submit_.request->progress);
 }
@@ -67,6 +67,8 @@ void RunningGeneration::measure(const Event& event, bool before_text) {
     const Request& request = *submit_.request;
     if (event.role == ModelRole::kTarget && request.progress) {
       const Pos held = open != nullptr ? open->n_reused : prefill->length;
+      // A reader that sees the first chunk of the text sees all scores.
+      if (prefill != nullptr) request.progress->add_scores(prefill->scores);
       request.progress->set_prefilled(read_all ? static_cast<Pos>(request.prompt.size()) : held);
     }
     // The text begins when all prompts are in place. A draft that is given the text only after the

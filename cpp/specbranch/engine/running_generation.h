@@ -10,8 +10,8 @@
 #include "specbranch/base/channel.h"
 #include "specbranch/decoder/decoder.h"
 #include "specbranch/engine/engine.h"
-#include "specbranch/model/stop_matcher.h"
 #include "specbranch/lookup/lookup_proposer.h"
+#include "specbranch/model/stop_matcher.h"
 #include "specbranch/report/profile.h"
 #include "specbranch/report/trace.h"
 

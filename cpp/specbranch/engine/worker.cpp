@@ -53,9 +53,14 @@ Body run(Model& model, const OpenCommand& command, Event& event) {
   return done;
 }
 
-Body run(Model& model, const PrefillCommand& command, Event& event) {
+Body run(DraftModel& model, const PrefillCommand& command, Event& event) {
   model.prefill(event.generation_id, command.begin, command.end);
   return PrefillDone{command.end};
+}
+
+Body run(TargetModel& model, const PrefillCommand& command, Event& event) {
+  model.prefill(event.generation_id, command.begin, command.end);
+  return PrefillDone{command.end, model.take_prompt_scores(event.generation_id)};
 }
 
 Body run(Model& model, const CloseCommand& command, Event& event) {

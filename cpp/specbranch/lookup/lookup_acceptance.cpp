@@ -8,7 +8,7 @@
 namespace specbranch {
 namespace {
 
-constexpr double kLookupDecay = 0.99;
+constexpr double kLookupDecay = 0.95;
 constexpr double kLookupPriorWeight = 3.0;  ///< observations.
 constexpr double kSurest = 0.99;
 
@@ -49,6 +49,7 @@ double LookupAcceptance::probability(const LookupClass& one) const {
 
 void LookupAcceptance::observe(const LookupClass& one, bool hit) {
   const std::size_t i = class_index(one);
+  // One kind of text says little of the next one: a few wrong proposals must be enough.
   table_->hits[i] = kLookupDecay * table_->hits[i] + (hit ? 1.0 : 0.0);
   table_->count[i] = kLookupDecay * table_->count[i] + 1.0;
 }

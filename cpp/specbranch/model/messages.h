@@ -76,6 +76,8 @@ struct OpenDone {
 
 struct PrefillDone {
   Pos length = 0;  ///< what the sequence holds now.
+  /// Of the target: `take_prompt_scores`. GCC warns without the initializer.
+  std::vector<TokenScore> scores = {};  // NOLINT(readability-redundant-member-init)
 };
 
 struct CloseDone {};

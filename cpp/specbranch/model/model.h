@@ -21,6 +21,7 @@
 
 #include "specbranch/base/types.h"
 #include "specbranch/model/options.h"
+#include "specbranch/model/token_score.h"
 #include "specbranch/sampling/choice.h"
 
 namespace specbranch {
@@ -113,12 +114,6 @@ inline Segment path_segment(GenerationId id, SeqId seq, Pos pos, std::span<const
   return segment;
 }
 
-/// A token's log-probability: the log-softmax of the target's logits.
-struct TokenLogprob {
-  Token token = 0;
-  float logprob = 0.0F;
-};
-
 /// One token that the target chose.
 struct Choice {
   Token token = 0;
@@ -210,6 +205,11 @@ class TargetModel : public Model {
   /// `n_pad` dummy tokens make the batch longer where that is faster; they leave no trace.
   /// All rows + n_pad <= max_batch.
   virtual std::vector<SegmentResult> verify(std::span<const Segment> segments, int n_pad) = 0;
+
+  /// The scores of the tokens after those that `prefill` has decoded since the last call, in order,
+  /// if the request asks for them (`Request::prompt_logprobs`); `open` then reuses nothing. A model
+  /// without probabilities has none.
+  virtual std::vector<TokenScore> take_prompt_scores(GenerationId /*id*/) { return {}; }
 };
 
 /// The model that drafts.

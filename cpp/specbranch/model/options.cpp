@@ -31,6 +31,7 @@ void check_all_tokens(const Request& request, int n_vocab) {
     throw InvalidArgument("prompt is empty; at least one token is needed");
   check_tokens(request.prompt, "prompt", n_vocab);
   check_tokens(request.prediction, "prediction", n_vocab);
+  check_tokens(request.stop_tokens, "stop", n_vocab);
   for (const auto& [token, bias] : request.sampling.logit_bias) {
     require_setting(token >= 0 && token < n_vocab, "logit_bias token", token,
                     vocabulary_range(n_vocab));
@@ -38,6 +39,18 @@ void check_all_tokens(const Request& request, int n_vocab) {
                     "logit_bias of token " + std::to_string(token), bias,
                     "it must be a number or -inf");
   }
+}
+
+void check_numbers(const Request& request, int n_vocab) {
+  const std::string all = "it must be at most the vocabulary's size " + std::to_string(n_vocab);
+  require_setting(request.logprobs <= n_vocab, "logprobs", request.logprobs, all);
+  require_setting(request.prompt_logprobs <= n_vocab, "prompt_logprobs", request.prompt_logprobs,
+                  all);
+  require_setting(request.min_tokens >= 0, "min_tokens", request.min_tokens,
+                  "it must be at least 0");
+  require_setting(request.max_tokens < 0 || request.min_tokens <= request.max_tokens, "min_tokens",
+                  request.min_tokens,
+                  "it must be at most max_tokens, which is " + std::to_string(request.max_tokens));
 }
 
 void check_adapters(const std::vector<AdapterScale>& adapters, int n_adapters) {
@@ -62,6 +75,7 @@ void check_tokens(std::span<const Token> text, const std::string& name, int n_vo
                     vocabulary_range(n_vocab));
   }
 }
+bool Request::is_stop(Token token) const { return std::ranges::count(stop_tokens, token) > 0; }
 
 AdapterSet active_adapters(std::span<const AdapterScale> scales) {
   AdapterSet set;
@@ -96,8 +110,7 @@ void validate(const Request& request, int n_vocab, int n_adapters) {
     if (stop.empty())
       throw InvalidArgument("stop has an empty string; each needs at least one byte");
   }
-  require_setting(request.logprobs <= n_vocab, "logprobs", request.logprobs,
-                  "it must be at most the vocabulary's size " + std::to_string(n_vocab));
+  check_numbers(request, n_vocab);
   require_setting(request.max_draft >= 1 && request.max_draft <= kMaxDraft, "max_draft",
                   request.max_draft, "it must be in 1 .. " + std::to_string(kMaxDraft));
   require_setting(request.max_branches >= 1 && request.max_branches <= kMaxBranches, "max_branches",

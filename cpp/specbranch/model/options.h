@@ -72,11 +72,18 @@ struct Request {
   /// Positions of the noise count them.
   Pos n_skipped = 0;
   int max_tokens = -1;  ///< generated tokens at most; negative: until the context is full.
+  /// Generated tokens before which nothing ends the text: end tokens and `stop_tokens` are not
+  /// chosen, and `stop` is not looked for.
+  int min_tokens = 0;
   SamplingOptions sampling;
   /// Of the target; one that is not named is off. None: as the target was loaded.
   std::optional<std::vector<AdapterScale>> adapters;
   std::vector<std::string> stop;  ///< bytes; the text is cut before the first that appears.
-  int logprobs = -1;              ///< alternatives a token; negative: no logprobs at all.
+  /// They end the text as the model's own end tokens do: the text stops before them.
+  std::vector<Token> stop_tokens;
+  int logprobs = -1;  ///< alternatives a token; negative: no logprobs at all.
+  /// The same for the tokens of the prompt, which the target then reads without any reuse.
+  int prompt_logprobs = -1;
   Mode mode = Mode::kSpecBranch;
   PolicyOptions policy;
   int max_draft = 8;     ///< tokens drafted past the branch point (a chain's length) at most.
@@ -97,6 +104,13 @@ struct Request {
   /// False: earlier answers propose nothing here, and this answer is not remembered.
   bool lookup_answers = true;
   std::shared_ptr<Progress> progress;  ///< told how far it is; the engine's to set.
+
+  bool scores_prompt() const { return prompt_logprobs >= 0; }
+
+  /// The position from which the text may end.
+  Pos may_end_from() const { return n_skipped + static_cast<Pos>(prompt.size()) + min_tokens; }
+
+  bool is_stop(Token token) const;
 };
 
 /// Throws InvalidArgument for the first token of `text` that is not in a vocabulary of `n_vocab`:

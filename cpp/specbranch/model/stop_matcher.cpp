@@ -5,9 +5,14 @@
 
 namespace specbranch {
 
-StopMatcher::StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {}
+StopMatcher::StopMatcher(std::vector<std::string> stops, int n_free)
+    : stops_(std::move(stops)), n_free_(n_free) {}
 
 StopMatcher::Result StopMatcher::append(std::string_view piece) {
+  if (n_free_ > 0) {
+    --n_free_;
+    return {std::string(piece), false};
+  }
   held_ += piece;
   std::size_t cut = std::string::npos;
   for (const std::string& stop : stops_) cut = std::min(cut, held_.find(stop));

@@ -11,7 +11,8 @@ namespace specbranch {
 /// *Lifecycle:* `append` piece after piece until it reports a stop, then `finish` once.
 class StopMatcher {
  public:
-  explicit StopMatcher(std::vector<std::string> stops);
+  /// No stop string begins in the first `n_free` pieces.
+  explicit StopMatcher(std::vector<std::string> stops, int n_free = 0);
 
   struct Result {
     std::string bytes;     ///< safe to show: can no longer be part of a stop string.
@@ -26,6 +27,7 @@ class StopMatcher {
 
  private:
   std::vector<std::string> stops_;
+  int n_free_;        ///< pieces to come that are not searched.
   std::string held_;  ///< bytes that may still turn out to begin a stop string.
 };
 

@@ -77,13 +77,16 @@ constexpr int temperature_class(float temperature) {
 /// texts have brought. The counts decay. Not saved.
 struct LookupTable {
   static constexpr int kClasses = 96;
+  static constexpr double kFirstWait = 16.0;
 
   std::array<double, kClasses> hits{};
   std::array<double, kClasses> count{};
 
   double tokens = 0.0;  ///< of all texts that were decoded with drafts from the text.
   double lost = 0.0;    ///< tokens that plain decoding would have had more; negative: gained.
-  bool closed = false;  ///< nothing is verified for now.
+  bool closed = false;  ///< nothing is verified for now, ...
+  double waited = 0.0;  ///< ... but after `wait` more tokens: tokens since the last verification.
+  double wait = kFirstWait;
 
   bool operator==(const LookupTable&) const = default;
 };

@@ -4,6 +4,16 @@
 
 namespace specbranch {
 
+void Progress::add_scores(std::span<const TokenScore> scores) {
+  const std::lock_guard lock(mutex_);
+  scores_.insert(scores_.end(), scores.begin(), scores.end());
+}
+
+std::vector<TokenScore> Progress::scores() const {
+  const std::lock_guard lock(mutex_);
+  return scores_;
+}
+
 void Progress::record(const TraceSpan& span, std::span<const TraceRound> rounds) {
   const std::lock_guard lock(mutex_);
   trace_.spans.push_back(span);

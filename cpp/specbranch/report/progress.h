@@ -5,8 +5,10 @@
 #include <cstddef>
 #include <mutex>
 #include <span>
+#include <vector>
 
 #include "specbranch/base/types.h"
+#include "specbranch/model/token_score.h"
 #include "specbranch/report/trace.h"
 
 namespace specbranch {
@@ -21,6 +23,10 @@ class Progress {
   void set_prefilled(Pos n) noexcept { n_prefilled_.store(n, std::memory_order_relaxed); }
   Pos prefilled() const noexcept { return n_prefilled_.load(std::memory_order_relaxed); }
 
+  /// Scores of the tokens of the prompt that follow those that were added before.
+  void add_scores(std::span<const TokenScore> scores);
+  std::vector<TokenScore> scores() const;
+
   /// Spans and rounds that are new; of the rounds everything but their features is kept.
   void record(const TraceSpan& span, std::span<const TraceRound> rounds);
 
@@ -31,6 +37,7 @@ class Progress {
   std::atomic<Pos> n_prefilled_{0};
   mutable std::mutex mutex_;
   Trace trace_;
+  std::vector<TokenScore> scores_;
 };
 
 }  // namespace specbranch

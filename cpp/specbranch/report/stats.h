@@ -17,7 +17,7 @@ namespace specbranch {
 ///
 /// A *drafted* token is one on the main path (rank 1 from the root on) or on a branch that survived
 /// a verification, counted once: n_drafted = n_accepted + n_rolled_back + n_unresolved. A token
-/// that only a text has proposed counts when it is verified, or when the target chooses it.
+/// that only a text has proposed counts when it is verified.
 struct Counters {
   std::int64_t n_generated = 0;     ///< committed tokens, the end token not among them.
   std::int64_t n_target_steps = 0;  ///< verifications, prefill not among them.

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "specbranch/base/errors.h"
 #include "specbranch/base/processor_channel.h"
@@ -58,7 +60,15 @@ class FakeSteps {
   std::int64_t n_steps_ = 0;
 };
 
-std::vector<Scored> sampled(std::span<const float> scores, const SamplingOptions& sampling) {
+/// Whether the text may end with the token after `context`.
+bool may_end_after(const Request& request, std::span<const Token> context) {
+  return request.n_skipped + static_cast<Pos>(context.size()) >= request.may_end_from();
+}
+
+std::vector<Scored> sampled(std::span<const float> scores, const Request& request,
+                            std::span<const Token> context) {
+  const SamplingOptions& sampling = request.sampling;
+  const bool may_end = may_end_after(request, context);
   std::vector<Scored> scored;
   for (std::size_t i = 0; i < scores.size(); ++i) {
     const auto token = static_cast<Token>(i);
@@ -67,6 +77,7 @@ std::vector<Scored> sampled(std::span<const float> scores, const SamplingOptions
       score += bias->second;
     }
     if (sampling.temperature > 0) score /= sampling.temperature;
+    if (!may_end && request.is_stop(token)) score = -std::numeric_limits<float>::infinity();
     scored.push_back({token, score});
   }
   return scored;
@@ -104,14 +115,25 @@ class FakeTarget final : public TargetModel {
     }
     sessions_.open(id, Session{request, seqs.front()});
     const SeqId seq = seqs.front();
-    if (recurrent()) truncate({seq, cells_.length(seq), 0});
+    if (recurrent() || request->scores_prompt()) truncate({seq, cells_.length(seq), 0});
     return cells_.open(seqs, request->prompt);
   }
 
   void prefill(GenerationId id, Pos begin, Pos end) override {
-    const Session& session = sessions_.at(id, "prefill");
+    Session& session = sessions_.at(id, "prefill");
+    const Request& request = *session.request;
     step({&session.seq, 1});
-    cells_.prefill(session.seq, session.request->prompt, begin, end, capabilities());
+    cells_.prefill(session.seq, request.prompt, begin, end, capabilities());
+    if (!request.scores_prompt()) return;
+    const std::span<const Token> cells = cells_.at(session.seq, "prefill");
+    for (auto n = static_cast<std::size_t>(begin) + 1; n <= static_cast<std::size_t>(end); ++n) {
+      const std::vector<float> scores = fake_scores(options_, cells.first(n), 1.0);
+      session.scores.push_back(score_of(scores, request.prompt[n], request.prompt_logprobs));
+    }
+  }
+
+  std::vector<TokenScore> take_prompt_scores(GenerationId id) override {
+    return std::exchange(sessions_.at(id, "take_prompt_scores").scores, {});
   }
 
   void close(GenerationId id, bool forget) override {
@@ -167,6 +189,7 @@ class FakeTarget final : public TargetModel {
   struct Session {
     std::shared_ptr<const Request> request;
     SeqId seq = 0;
+    std::vector<TokenScore> scores = {};  // NOLINT(readability-redundant-member-init): for GCC
   };
 
   /// What was decoded last in a sequence.
@@ -249,24 +272,28 @@ class FakeTarget final : public TargetModel {
       const auto aborting = [this] { return abort_requested(); };
       if (!process_row(request, logits, scores, result, aborting)) return std::nullopt;
     }
-    const auto scored = sampled(scores, sampling);
+    const auto scored = sampled(scores, request, context);
     const PositionNoise noise(sampling.seed, static_cast<Pos>(context.size()));
     const auto index = choose(scored, sampling.temperature > 0 ? &noise : nullptr);
     result.verification.exhausted = index < 0;
     if (index < 0) return std::nullopt;
     Choice choice;
     choice.token = scored[static_cast<std::size_t>(index)].token;
-    choice.end = options_.end_every > 0 && context_key(options_.model_seed + 99, context) %
-                                                   static_cast<std::uint64_t>(options_.end_every) ==
-                                               0;
+    choice.end = request.is_stop(choice.token) || ends_after(request, context);
     if (request.logprobs >= 0) {
-      const std::vector<float> raw = fake_scores(options_, context, 1.0);
-      choice.logprob = static_cast<float>(log_softmax_at(raw, choice.token));
-      for (const Scored& best : ScoreRow(raw).largest(request.logprobs)) {
-        choice.top.push_back({best.token, static_cast<float>(log_softmax_at(raw, best.token))});
-      }
+      TokenScore score =
+          score_of(fake_scores(options_, context, 1.0), choice.token, request.logprobs);
+      choice.logprob = score.logprob;
+      choice.top = std::move(score.top);
     }
     return choice;
+  }
+
+  /// Whether the model ends the text after `context`, whatever token it chooses.
+  bool ends_after(const Request& request, std::span<const Token> context) const {
+    if (options_.end_every <= 0 || !may_end_after(request, context)) return false;
+    const std::uint64_t key = context_key(options_.model_seed + 99, context);
+    return key % static_cast<std::uint64_t>(options_.end_every) == 0;
   }
 
   FakeOptions options_;
@@ -328,7 +355,7 @@ class FakeDraft final : public DraftModel {
       const Request& request = *sessions_.at(input.generation_id, "draft").request;
       const SamplingOptions& sampling = request.sampling;
       const std::span<const Token> cells = cells_.append(input.seq, input.tokens);
-      const auto scored = sampled(fake_scores(options_, cells, options_.alignment), sampling);
+      const auto scored = sampled(fake_scores(options_, cells, options_.alignment), request, cells);
       const PositionNoise noise(sampling.seed, request.n_skipped + static_cast<Pos>(cells.size()));
       answers.push_back(
           specbranch::rank(scored, sampling.temperature > 0 ? &noise : nullptr, rank.k));

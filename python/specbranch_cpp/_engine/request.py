@@ -117,6 +117,9 @@ class TextRequest:
     logits_processor: LogitsProcessors = None
     stopping_criteria: Criteria = None
     prediction: Prediction | None = None
+    min_tokens: int = 0
+    stop_token_ids: Sequence[int] | None = None
+    prompt_logprobs: int | None = None
 
 
 def make_seeds(seed: int | None) -> random.Random:
@@ -144,9 +147,17 @@ def make_request(
     _add_sampling(request, asked.sampling, core.n_vocab)
     if asked.sampling.value.seed is None:
         request.seed = seeds.getrandbits(32)
+    if min_tokens := checked.integer("min_tokens", asked.min_tokens, 0):
+        request.min_tokens = min_tokens
     request.stop = checked.stop_strings(asked.stop)
+    if asked.stop_token_ids is not None:
+        request.stop_tokens = checked.tokens("stop_token_ids", asked.stop_token_ids, core.n_vocab)
     if asked.logprobs is not None:
         request.logprobs = checked.integer("logprobs", asked.logprobs, 0, core.n_vocab)
+    if asked.prompt_logprobs is not None:
+        request.prompt_logprobs = checked.integer(
+            "prompt_logprobs", asked.prompt_logprobs, 0, core.n_vocab
+        )
     if asked.lora is not None:
         request.adapters = chosen_adapters(asked.lora, defaults.adapters)
     if asked.prediction is not None:

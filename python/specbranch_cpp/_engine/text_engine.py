@@ -58,8 +58,11 @@ class GenerateKeywords(TypedDict, total=False):
     logit_bias: Mapping[int, float] | None
     grammar: str | Lark | Regex | JsonSchema | None
     stop: str | Sequence[str] | None
+    stop_token_ids: Sequence[int] | None
+    min_tokens: int
     seed: int | None
     logprobs: int | None
+    prompt_logprobs: int | None
     lora: LoraChoice | None
     speculation: Speculation | None
     mode: str | None

@@ -22,7 +22,7 @@ from specbranch_cpp.bench.summary import (
     Spread,
     Summary,
 )
-from specbranch_cpp.bench.variants import BASE, kind_of
+from specbranch_cpp.bench.variants import BASE, can_decode, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -94,10 +94,13 @@ def precise_after(
     plan = records[0]["plan"]
     found = [r for r in records if r["kind"] == "turn" and _place(r) == _place(place)]
     group = _Group(_place(place), found, plan["variants"], precision)
+    has_draft = plan["pairs"][place["pair"]]["draft"] is not None
     speedups = [
         group.speedup(name)
         for name, variant in plan["variants"].items()
-        if not variant["is_peer"] and variant["mode"] != BASE and group.has(name)
+        if not variant["is_peer"]
+        and variant["mode"] != BASE
+        and can_decode(variant["mode"], variant.get("sources", "all"), has_draft=has_draft)
     ]
     n = len({record["prompt"] for record in found})
     precise = all(one is not None and one.more_texts == 0 for one in speedups)
@@ -214,10 +217,6 @@ class _Group:
         self._references = {
             text: Reference.of(found) for text, found in _texts(self._by_name[BASE]).items()
         }
-
-    def has(self, name: str) -> bool:
-        """Whether the variant was measured: not every pair can decode in every way."""
-        return bool(self._by_name[name])
 
     def speedup(self, name: str, base: str = BASE) -> Comparison | None:
         return compare(self._by_name[name], self._by_name[base], self._precision)

@@ -80,7 +80,7 @@ class Variant:
         """Whether a pair with or without a draft model can decode in this way."""
         if self.is_peer:
             return has_draft or self.draft_length == 0 or self.mode not in DRAFT_PEERS
-        return has_draft or (self.mode in WITHOUT_DRAFT and self.sources != "draft")
+        return can_decode(self.mode, self.sources, has_draft=has_draft)
 
     @property
     def resumes(self) -> bool:
@@ -196,6 +196,11 @@ def room(variants: Sequence[Variant]) -> Speculation:
         max_branches=max([AUTO_K_MAX, *(each.max_branches for each in own)]),
         max_draft=max([AUTO_DRAFT, *(each.draft_length for each in own)]),
     )
+
+
+def can_decode(mode: str, sources: str, *, has_draft: bool) -> bool:
+    """Whether a pair with or without a draft model can decode in a mode with these sources."""
+    return has_draft or (mode in WITHOUT_DRAFT and sources != "draft")
 
 
 def kind_of(mode: str, sources: str = "all") -> str:

@@ -12,7 +12,6 @@ from specbranch_cpp._support import checked
 from specbranch_cpp.openai_api.keywords import include_usage
 from specbranch_cpp.openai_api.speculation import Recorder
 from specbranch_cpp.openai_api.streams import Stream
-from specbranch_cpp.openai_api.token_stops import TokenStops
 from specbranch_cpp.results import TokenLogprobs
 
 if TYPE_CHECKING:
@@ -58,7 +57,6 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
         self._has_logprobs = asked.logprobs is not None
         self._has_trace = asked.trace
         self._has_prediction = asked.prediction is not None
-        self._stops = TokenStops(engine, given.stop_token_ids)
         self.generation: Generation = engine._submit(asked)
         self._recorder = Recorder(engine, self.generation)
         self._head = {
@@ -84,8 +82,8 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
         self.generation.cancel()
 
     def _read(self) -> Iterator[Chunk]:
-        """The chunks of the generation, up to a token of ``stop_token_ids``."""
-        return self._stops.read(self.generation)
+        """The chunks of the generation."""
+        return self.generation
 
     def _logprobs(self, chunk: Chunk) -> TokenLogprobs | None:
         if not self._has_logprobs or chunk.token is None or chunk.logprob is None:
@@ -104,11 +102,10 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
 
     def _usage(self) -> Usage:
         stats = self._stats
-        n_generated = stats.n_generated if self._stops.n_read is None else self._stops.n_read
         usage: Usage = {
             "prompt_tokens": stats.n_prompt,
-            "completion_tokens": n_generated,
-            "total_tokens": stats.n_prompt + n_generated,
+            "completion_tokens": stats.n_generated,
+            "total_tokens": stats.n_prompt + stats.n_generated,
             "prompt_tokens_details": {"cached_tokens": stats.n_reused},
         }
         if self._has_prediction:

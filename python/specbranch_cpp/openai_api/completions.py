@@ -15,7 +15,6 @@ from specbranch_cpp.openai_api.keywords import (
     text_request,
 )
 from specbranch_cpp.openai_api.logprobs import CompletionStyle
-from specbranch_cpp.openai_api.prompt_scores import PromptScores
 from specbranch_cpp.openai_api.response_format import chosen_grammar
 from specbranch_cpp.openai_api.types import CompletionChunk, TextCompletion
 
@@ -47,11 +46,10 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
         prompt, written = _prompt(engine, given.prompt, suffix)
         self._before = written if echo else ""
         self._style = CompletionStyle(engine, len(written))
-        self._scores: PromptScores | None = None
+        self._scored: list[int] | None = None
         if is_scored:
             prompt, self._n_hidden = _scored(engine, prompt)
-            n_top = checked.integer("logprobs", given.logprobs, 0, engine.vocab_size)
-            self._scores = PromptScores(engine, prompt, n_top, given.lora)
+            self._scored = prompt
         asked = text_request(
             engine,
             given,
@@ -60,14 +58,10 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
             logprobs=given.logprobs,
             grammar=chosen_grammar(given.grammar, given.response_format),
             stop=given.stop,
+            prompt_logprobs=given.logprobs if is_scored else None,
         )
         super().__init__(engine, given, asked, "cmpl")
         self._engine = engine
-
-    def cancel(self) -> None:
-        super().cancel()
-        if self._scores is not None:
-            self._scores.cancel()
 
     def answer(self) -> TextCompletion:
         texts, chunks = [self._before], []
@@ -116,10 +110,11 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
 
     def _before_entries(self) -> Iterator[CompletionLogprobs]:
         """The log-probabilities of the prompt's tokens, if they are to be echoed."""
-        if self._scores is None:
+        if self._scored is None:
             return
         style = CompletionStyle(self._engine, 0)
-        scores = zip(self._scores.tokens, self._scores.read(), strict=False)
+        # After a cancel there are fewer scores.
+        scores = zip(self._scored, self.generation.prompt_logprobs(), strict=False)
         for index, (token, score) in enumerate(scores):
             if index >= self._n_hidden:
                 yield style.entry(score) if score is not None else style.unscored(token)

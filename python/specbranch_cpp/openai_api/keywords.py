@@ -88,6 +88,7 @@ class Keywords:
     response_format: Mapping[str, Any] | None
     ignore_eos: bool
     stop_token_ids: Sequence[int] | None
+    min_tokens: int
     lora: LoraChoice | None
     prediction: PredictionContent | None
 
@@ -129,6 +130,7 @@ def text_request(
     logprobs: int | None,
     grammar: Grammar | None,
     stop: str | Sequence[str] | None,
+    prompt_logprobs: int | None = None,
 ) -> TextRequest:
     """The request for the engine, with these arguments and with the other keywords of the call.
 
@@ -182,7 +184,10 @@ def text_request(
         ),
         max_tokens=max_tokens,
         stop=stop,
+        stop_token_ids=given.stop_token_ids,
+        min_tokens=given.min_tokens,
         logprobs=logprobs,
+        prompt_logprobs=prompt_logprobs,
         lora=given.lora,
         prediction=predicted_text(given.prediction),
         trace=given.trace,

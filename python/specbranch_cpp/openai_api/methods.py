@@ -90,6 +90,7 @@ class OpenAICalls(TextEngine):
         response_format: Mapping[str, Any] | None = None,
         ignore_eos: bool = False,
         stop_token_ids: Sequence[int] | None = None,
+        min_tokens: int = 0,
         lora: LoraChoice | None = None,
         prediction: PredictionContent | None = None,
     ) -> TextCompletion | Stream[CompletionChunk]:
@@ -116,8 +117,8 @@ class OpenAICalls(TextEngine):
             typical_p: locally typical sampling; 1.0: off.
             logprobs: report log-probabilities of each token and of this many alternatives.
             echo: begin the text with the prompt. With ``logprobs``, the lists begin with the tokens
-                of the prompt. The target scores them one by one, so this takes as long as to
-                generate them.
+                of the prompt, which have log-probabilities, too, except the first one. The target
+                then reads all of the prompt again.
             stop: strings at which the text ends. The text is cut before the first of them.
             frequency_penalty: value to subtract from a token's logit once for each occurrence;
                 0: off.
@@ -154,6 +155,7 @@ class OpenAICalls(TextEngine):
             response_format: as in `create_chat_completion`.
             ignore_eos: forbid the tokens that end a text.
             stop_token_ids: tokens that end the text, which does not contain them.
+            min_tokens: see `generate`.
             lora: see `generate`.
             prediction: a text that the answer probably resembles, or its token ids: see `generate`.
                 OpenAI's form is ``{"type": "content", "content": TEXT}``; the content may also be a
@@ -222,6 +224,7 @@ class OpenAICalls(TextEngine):
             response_format=response_format,
             ignore_eos=ignore_eos,
             stop_token_ids=stop_token_ids,
+            min_tokens=min_tokens,
             lora=lora,
             prediction=prediction,
         )
@@ -287,6 +290,7 @@ class OpenAICalls(TextEngine):
         stream_options: Mapping[str, Any] | None = None,
         ignore_eos: bool = False,
         stop_token_ids: Sequence[int] | None = None,
+        min_tokens: int = 0,
         continue_final_message: bool = False,
         add_generation_prompt: bool | None = None,
         lora: LoraChoice | None = None,
@@ -398,6 +402,7 @@ class OpenAICalls(TextEngine):
             stream_options=stream_options,
             ignore_eos=ignore_eos,
             stop_token_ids=stop_token_ids,
+            min_tokens=min_tokens,
             continue_final_message=continue_final_message,
             add_generation_prompt=add_generation_prompt,
             lora=lora,

@@ -11,11 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = ["with_own_names"]
 
-_USUAL_LIMIT = 16  # of a completion, as in `Engine.create_completion`
 
 _LIMITS = ("n_predict", "num_predict", "max_new_tokens", "max_output_tokens")
-_LEAST = ("min_tokens", "min_new_tokens")
-_ENDS = ("stop", "stop_token_ids", "grammar", "response_format")
 
 # The name in another server -> our name.
 _NAMES = {
@@ -26,6 +23,7 @@ _NAMES = {
     "stop_sequences": "stop",
     "stop_strings": "stop",
     "ban_eos_token": "ignore_eos",
+    "min_new_tokens": "min_tokens",
 }
 
 
@@ -50,7 +48,6 @@ def with_own_names(data: Mapping[str, Any], *, chat: bool) -> tuple[dict[str, An
                 f"{first} and {name} are given with different values; give only one of them", first
             )
     _set_limit(own, said, chat=chat)
-    _set_least(own, chat=chat)
     if chat:
         _set_thinking(own)
     return own, said
@@ -83,33 +80,6 @@ def _size(limit: Any) -> float:
     if type(limit) is not int:
         return -1.0
     return float(limit) if limit > 0 else float("inf")
-
-
-def _set_least(own: dict[str, Any], *, chat: bool) -> None:
-    """Obeys ``min_tokens`` where it is the same as ``ignore_eos``.
-
-    The engine cannot forbid a token only at the beginning of a text.
-    """
-    for name in _LEAST:
-        value = own.pop(name, None)
-        if value is None:
-            continue
-        if type(value) is not int or value < 0:
-            raise BadRequest(f"{name} is {value!r:.60}; it must be an integer of at least 0", name)
-        if value == 0:
-            continue
-        most = own.get("max_tokens")
-        if most is None and not chat:
-            most = _USUAL_LIMIT
-        if value != most or any(own.get(one) for one in _ENDS):
-            raise BadRequest(
-                f"{name} is {value}; the engine can forbid the end of a text only for the whole "
-                "text: give max_tokens with the same value and neither stop nor a form of the "
-                "answer, or give ignore_eos",
-                name,
-                "unsupported_value",
-            )
-        own["ignore_eos"] = True
 
 
 def _set_thinking(own: dict[str, Any]) -> None:

@@ -10,7 +10,9 @@ import pydantic_core
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
@@ -51,6 +53,25 @@ Mirostat = Annotated[int, Field(ge=0, le=2)]
 Stop = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=64)]
 TokenIds = Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(min_length=1)]
 Object = dict[str, Any]
+
+
+# Which member of a union is meant, so that an error names what is wrong in it.
+def _form_of_one(value: Any) -> str | None:
+    return "text" if isinstance(value, str) else "ids" if isinstance(value, list) else None
+
+
+def _form_of_all(value: Any) -> str | None:
+    several = isinstance(value, list) and value and isinstance(value[0], str | list)
+    return "prompts" if several else _form_of_one(value)
+
+
+Text = Annotated[str, Tag("text")]
+Ids = Annotated[TokenIds, Tag("ids")]
+OnePrompt = Annotated[
+    Union[Text, Ids],  # noqa: UP007
+    Discriminator(_form_of_one, "prompt_form", "it must be a text or a list of token ids"),
+]
+Prompts = Annotated[list[OnePrompt], Field(min_length=1, max_length=2048), Tag("prompts")]
 
 
 class _Body(BaseModel):
@@ -135,6 +156,7 @@ class _Common(_Body):
     response_format: ResponseFormat | None = None
     ignore_eos: bool | None = None
     stop_token_ids: list[Annotated[int, Field(ge=0, le=2**31 - 1)]] | None = None
+    min_tokens: Natural | None = None
     lora: LoraScales | None = None
     prediction: Union[str, TokenIds, Prediction, None] = None  # noqa: UP007
 
@@ -184,7 +206,15 @@ class _Common(_Body):
 class CompletionBody(_Common):
     """Body of ``/v1/completions``."""
 
-    prompt: Union[str, TokenIds]  # noqa: UP007 (an empty text becomes the BOS token)
+    # An empty text becomes the BOS token.
+    prompt: Annotated[
+        Union[Text, Ids, Prompts],  # noqa: UP007
+        Discriminator(
+            _form_of_all,
+            "prompt_form",
+            "it must be a text, a list of token ids, or a list of texts and of such lists",
+        ),
+    ]
     suffix: str | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
@@ -198,11 +228,18 @@ class CompletionBody(_Common):
     @field_validator("prompt", mode="before")
     @classmethod
     def _single(cls, value: Any) -> Any:
-        """OpenAI's list of prompts is accepted if it has one element."""
-        if isinstance(value, list) and value and isinstance(value[0], str | list):
-            if len(value) > 1:
-                raise ValueError(f"the request has {len(value)} prompts; it may have only one")
+        """A list with one prompt is this prompt."""
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str | list):
             return value[0]
+        return value
+
+    @field_validator("prompt")
+    @classmethod
+    def _untraced(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, list) and not isinstance(value[0], int) and info.data.get("trace"):
+            raise ValueError(
+                f"the request has {len(value)} prompts; with trace it may have only one"
+            )
         return value
 
 

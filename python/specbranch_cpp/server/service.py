@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from specbranch_cpp.errors import DecodeError, EngineClosed
+from specbranch_cpp.server.batches import is_batch, run_batch
 from specbranch_cpp.server.errors import ApiError, GenerationTimeout, ShuttingDown
 from specbranch_cpp.server.request_queue import RequestQueue
 
@@ -124,6 +125,9 @@ class Service:
     async def _generate(self, call: QueuedCall, put: Callable[[dict[str, Any]], None]) -> None:
         engine = self._engine
         create = engine.create_chat_completion if call.chat else engine.create_completion
+        if is_batch(call.arguments):
+            await run_batch(create, call.arguments, put)
+            return
         begin = time.monotonic()
         reply = await create(**call.arguments)
         if not call.streamed:

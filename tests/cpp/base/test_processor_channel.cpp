@@ -2,8 +2,10 @@
 #include "specbranch/base/processor_channel.h"
 
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <functional>
+#include <future>
 #include <limits>
 #include <mutex>
 #include <thread>
@@ -27,9 +29,11 @@ TokenBits all_but(Token forbidden) { return {0xFFU & ~(1U << static_cast<unsigne
 
 std::vector<float> row(float first) { return {first, 1, 2, 3, 4, 5, 6, 7}; }
 
-/// The next task, which must be about `text`.
+/// The next task, which must be about `text`. Fails the test instead of waiting for ever.
 ProcessorTask expect(ProcessorChannel& channel, const Text& text, bool of_row) {
-  const std::optional<ProcessorTask> task = channel.next();
+  auto next = std::async(std::launch::async, [&] { return channel.next(); });
+  if (next.wait_for(std::chrono::seconds(30)) != std::future_status::ready) channel.close();
+  const std::optional<ProcessorTask> task = next.get();
   REQUIRE(task);
   CHECK(task->text == text);
   CHECK((task->row != nullptr) == of_row);
@@ -192,6 +196,22 @@ TEST_CASE("processors: a failed mask matters only where the text gets there") {
   channel.fail(bad.id);
   CHECK_THROWS_AS(channel.process(0, row(0), processed, never), Error);
   CHECK(channel.failed_task() == bad.id);
+}
+
+TEST_CASE("processors: a mask that fails ahead does not hinder the rows before it") {
+  ProcessorChannel channel(true, true);
+  channel.begin(Text{1}, Text{2});
+  channel.answer_mask(expect(channel, {1}, false).id, all_but(0));
+  channel.fail(expect(channel, {1, 2}, false).id);
+  std::vector<float> processed;
+  std::thread model([&] {
+    CHECK(channel.process(0, row(3), processed, never));
+    CHECK_THROWS_AS(channel.process(1, row(4), processed, never), Error);
+  });
+  channel.answer_row(expect(channel, {1}, true).id, false);
+  model.join();
+  CHECK(processed == row(3));
+  CHECK(channel.failed_task() == 2);
 }
 
 TEST_CASE("processors: a failed row is final") {

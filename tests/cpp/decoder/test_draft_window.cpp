@@ -72,6 +72,7 @@ TEST_CASE("every mode drafts beyond the draft's context, with the reference's te
     scenario.draft.n_seq = std::max(3, scenario.draft.n_seq);
     scenario.target.end_every = 0;
     scenario.request.max_tokens = 120;
+    scenario.request.min_tokens = 80;
     const Expected expected = reference(scenario);
     for (const Mode mode : kDraftingModes) {
       scenario.request.mode = mode;
@@ -83,6 +84,7 @@ TEST_CASE("every mode drafts beyond the draft's context, with the reference's te
         options.tamper_command = [&](Command& command) {
           if (const auto* open = std::get_if<OpenCommand>(&command.body)) {
             skipped = std::max(skipped, open->request->n_skipped);
+            CHECK(open->request->may_end_from() == scenario.request.may_end_from());
             if (open->request->n_skipped > 0) ++n_opened;
           } else if (const auto* pass = std::get_if<DraftCommand>(&command.body)) {
             for (const SequenceInput& input : pass->inputs) {

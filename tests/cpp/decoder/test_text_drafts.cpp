@@ -111,6 +111,34 @@ TEST_CASE("text: without any text `auto` and `speculative` decode one token a st
   }
 }
 
+TEST_CASE("text: what nobody has verified counts neither as drafted nor as accepted") {
+  SyntheticOptions pair = synthetic_pair(0.5);
+  pair.copy_rate = 0.9;
+  Request request;
+  request.prompt = {1, 2, 3};
+  request.max_tokens = 300;
+  request.mode = Mode::kAuto;
+  const auto target = make_synthetic_target(pair);
+  PairProfile profile = flat_profile();
+  LookupTable& table = profile.lookup[0];
+  table.lost = 1e6;
+  table.closed = true;
+  table.wait = 1e6;
+  VirtualOptions options;
+  options.profile = &profile;
+  options.proposer = [&] { return text_proposer(request, texts_of(request), &profile); };
+  const VirtualResult got = run_virtually(request, *target, nullptr, options);
+  const Counters& c = got.counters;
+  CHECK(c.n_target_steps == c.n_generated);
+  CHECK(c.n_drafted == 0);
+  CHECK(c.n_all_drafted == 0);
+  CHECK(c.n_accepted == 0);
+  CHECK(c.n_unresolved == 0);
+  CHECK(std::ranges::count(got.from_draft, true) == 0);
+  // All the same the proposals were compared with the text.
+  CHECK(std::accumulate(table.hits.begin(), table.hits.end(), 0.0) > 20.0);
+}
+
 TEST_CASE("text: a prediction that comes true is verified in long runs, and counted") {
   for (const Mode mode : {Mode::kAuto, Mode::kSpeculative}) {
     CAPTURE(to_string(mode));

@@ -196,6 +196,40 @@ TEST_CASE("a rollback of a hybrid model leaves the state of a model that never d
   }
 }
 
+template <class Model>
+void check_scores_leave_states() {
+  const Model model;
+  ModelOptions options = model.options;
+  options.n_batch = options.n_ubatch = 256;
+  LlamaTarget target(model.weights, options, {.prefill_chunk = 200});
+  const Request plain = request_of(code_prompt(450));
+  Request scored = plain;
+  scored.prompt_logprobs = 1;
+  std::vector<std::vector<float>> after;
+  std::vector<TokenScore> before;
+  for (const Request& request : {plain, scored, scored}) {
+    const int n_reused = begin(target, request);
+    CHECK((n_reused == 0 || !request.scores_prompt()));
+    const Token last = request.prompt.back();
+    const auto scores = target.take_prompt_scores(kSingleSession);
+    CHECK(scores.size() == (request.scores_prompt() ? 449 : 0));
+    verify(target, target.length(0), std::span(&last, 1));
+    const auto row = target.logits(0);
+    after.emplace_back(row.begin(), row.end());
+    REQUIRE((before.empty() || before.size() == scores.size()));
+    for (std::size_t i = 0; i < before.size(); ++i) CHECK(before[i].logprob == scores[i].logprob);
+    before = scores;
+  }
+  CHECK(after[0] == after[1]);
+  CHECK(after[0] == after[2]);
+}
+
+TEST_CASE("scores of a prompt leave the states that a prompt without scores leaves") {
+  SPECBRANCH_NEEDS_MODELS();
+  check_scores_leave_states<Lfm2>();
+  check_scores_leave_states<Mamba>();
+}
+
 TEST_CASE("a hybrid model refuses what llama.cpp would get wrong without a word") {
   SPECBRANCH_NEEDS_MODELS();
   const Lfm2 model;

@@ -142,6 +142,32 @@ TEST_CASE("a text beyond many windows is the same, whatever was drafted and take
   }
 }
 
+TEST_CASE("scores of a prompt find and leave every cell that is looked back to") {
+  SPECBRANCH_NEEDS_MODELS();
+  const Gemma& model = gemma();
+  ModelOptions wide = model.windows;
+  wide.n_batch = wide.n_ubatch = 256;
+  // A chunk is decoded twice, and needs cells that its scoring has dropped.
+  LlamaTarget target(model.weights, wide, {.prefill_chunk = 200});
+  LlamaTarget full(model.weights, model.full, {.prefill_chunk = 200});
+  const Request plain = request_of(code_prompt(500));
+  Request scored = plain;
+  scored.prompt_logprobs = 0;
+  begin(full, scored);
+  const auto expected = full.take_prompt_scores(kSingleSession);
+  begin(target, scored);
+  const auto scores = target.take_prompt_scores(kSingleSession);
+  REQUIRE(scores.size() == 499);
+  REQUIRE(expected.size() == 499);
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    CHECK(std::abs(scores[i].logprob - expected[i].logprob) <= kRounding);
+  }
+  begin(full, plain);
+  const Token last = plain.prompt.back();
+  CHECK(largest_difference(logits_after(target, target.length(0), last),
+                           logits_after(full, full.length(0), last)) <= kRounding);
+}
+
 TEST_CASE("after a rollback every cell that the next token looks back to is there") {
   SPECBRANCH_NEEDS_MODELS();
   const Gemma& model = gemma();

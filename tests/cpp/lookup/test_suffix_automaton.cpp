@@ -155,6 +155,11 @@ TEST_CASE("suffix automaton: of two places, the newer one goes on") {
   for (const Token token : {1, 2, 3, 9, 1, 2, 4, 9, 1, 2}) automaton.append(token);
   CHECK(automaton.match().length == 3);  // 9 1 2, which 4 followed
   CHECK(automaton.next(automaton.match()).token == 4);
+  SuffixAutomaton equal;  // 1 2 3 was followed by 10, then by 11, then by 12
+  for (const Token token : {1, 2, 3, 10, 1, 2, 3, 11, 1, 2, 3}) equal.append(token);
+  CHECK(equal.next(equal.match()).pos == 7);
+  for (const Token token : {12, 1, 2, 3}) equal.append(token);
+  CHECK(equal.next(equal.match()).pos == 11);
   SuffixAutomaton longer;
   for (const Token token : {8, 1, 2, 3, 9, 1, 2, 4, 8, 1, 2}) longer.append(token);
   CHECK(longer.next(longer.match()).token == 3);  // 8 1 2 is longer than the newer 1 2

@@ -90,7 +90,16 @@ const std::vector<BadSetting>& bad_settings() {
       {"logit_bias", "nan", [](Request& r) { r.sampling.logit_bias[3] = kNan; }},
       {"logit_bias", "inf", [](Request& r) { r.sampling.logit_bias[3] = kInf; }},
       {"stop", "", [](Request& r) { r.stop = {"ok", ""}; }},
+      {"stop token", "100", [](Request& r) { r.stop_tokens = {3, kVocab}; }},
+      {"stop token", "-1", [](Request& r) { r.stop_tokens = {-1}; }},
       {"logprobs", "101", [](Request& r) { r.logprobs = kVocab + 1; }},
+      {"prompt_logprobs", "101", [](Request& r) { r.prompt_logprobs = kVocab + 1; }},
+      {"min_tokens", "-1", [](Request& r) { r.min_tokens = -1; }},
+      {"min_tokens is 4", "max_tokens, which is 3",
+       [](Request& r) {
+         r.min_tokens = 4;
+         r.max_tokens = 3;
+       }},
       {"max_draft", "0", [](Request& r) { r.max_draft = 0; }},
       {"max_draft", "-3", [](Request& r) { r.max_draft = -3; }},
       {"max_draft", "65", [](Request& r) { r.max_draft = kMaxDraft + 1; }},
@@ -132,6 +141,8 @@ TEST_CASE("the bounds themselves are good") {
   Request request = good_request();
   request.prompt = {0};
   request.max_tokens = 0;
+  request.stop_tokens = {0, 99};
+  request.prompt_logprobs = kVocab;
   request.sampling.temperature = 0.0F;
   request.sampling.top_k = -1;
   request.sampling.top_p = 1.0F;

@@ -101,6 +101,16 @@ TEST_CASE("without stop strings every byte is shown at once") {
   CHECK(matcher.finish().empty());
 }
 
+TEST_CASE("no stop string begins in the first pieces, if they are free") {
+  StopMatcher matcher({"ab"}, 2);
+  CHECK(matcher.append("xab").bytes == "xab");
+  CHECK(matcher.append("ya").bytes == "ya");
+  CHECK(matcher.append("bza").bytes == "bz");
+  const StopMatcher::Result result = matcher.append("b");
+  CHECK(result.stopped);
+  CHECK(result.bytes.empty());
+}
+
 TEST_CASE("a stop string across pieces, with a false start before it") {
   CHECK(all_of({"END"}, {"xE", "N", "EN", "D", "y"}) == "xEN|");
   CHECK(all_of({"aab"}, {"a", "a", "a", "a", "b"}) == "aa|");

@@ -54,6 +54,9 @@ class HookedTarget final : public Hooked<TargetModel> {
     step();
     return inner().verify(segments, n_pad);
   }
+  std::vector<TokenScore> take_prompt_scores(GenerationId id) override {
+    return inner().take_prompt_scores(id);
+  }
 };
 
 class HookedDraft final : public Hooked<DraftModel> {

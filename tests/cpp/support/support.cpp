@@ -176,15 +176,19 @@ Expected reference(const Scenario& scenario) {
   if (request.max_tokens >= 0) {
     limit = std::min(limit, text.size() + static_cast<std::size_t>(request.max_tokens));
   }
+  Finish finish = Finish::kLength;
   while (text.size() < limit) {
     std::vector<float> scores = fake_scores(scenario.target, text, 1.0);
     for (const auto& [token, bias] : sampling.logit_bias) {
       scores[static_cast<std::size_t>(token)] += bias;
     }
     const PositionNoise noise(sampling.seed, static_cast<Pos>(text.size()));
+    const bool may_end =
+        text.size() >= request.prompt.size() + static_cast<std::size_t>(request.min_tokens);
     Token best = -1;
     double best_value = -INFINITY;
     for (Token token = 0; token < scenario.target.n_vocab; ++token) {
+      if (!may_end && request.is_stop(token)) continue;
       const float score = scores[static_cast<std::size_t>(token)];
       double value = static_cast<double>(score);
       if (sampling.temperature > 0) {
@@ -195,10 +199,14 @@ Expected reference(const Scenario& scenario) {
         best_value = value;
       }
     }
+    if (best < 0 || request.is_stop(best)) {
+      finish = Finish::kStop;
+      break;
+    }
     text.push_back(best);
   }
   text.erase(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(request.prompt.size()));
-  return {text, Finish::kLength};
+  return {text, finish};
 }
 
 bool is_prefix(const std::vector<Token>& text, const std::vector<Token>& whole) {

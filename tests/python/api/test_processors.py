@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from specbranch_cpp import AsyncEngine, Engine, LogitsProcessorList, TokenMask
+from specbranch_cpp.grammars import Lark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -221,11 +222,15 @@ def test_no_mask_is_asked_behind_a_drafted_end(engine: Engine, mode: str) -> Non
             assert not any(map(engine.is_end_token, asked[n_prompt:]))
 
 
+GBNF = 'root ::= line+\nline ::= " "* [a-z_]+ ("(" [a-z_, ]* ")")? "\\n"\n'
+LARK = Lark('start: line+\nline: " "* /[a-z_]/+ ("(" /[a-z_, ]/* ")")? "\\n"')
+
+
+@pytest.mark.parametrize("grammar", [GBNF, LARK], ids=["gbnf", "lark"])
 @pytest.mark.parametrize("mode", MODES)
-def test_with_a_grammar(engine: Engine, mode: str) -> None:
+def test_with_a_grammar(engine: Engine, mode: str, grammar: str | Lark) -> None:
     settings: dict[str, Any] = {
-        "max_tokens": 30, "temperature": 0.7, "seed": 5,
-        "grammar": 'root ::= line+\nline ::= " "* [a-z_]+ ("(" [a-z_, ]* ")")? "\\n"\n',
+        "max_tokens": 30, "temperature": 0.7, "seed": 5, "grammar": grammar,
     }  # fmt: skip
     wanted = engine.complete(
         PROMPT, mode="autoregressive", logits_processor=ban_and_boost, **settings

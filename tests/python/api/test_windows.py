@@ -25,7 +25,7 @@ def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_target_alone_and_with_a_draft_writes_the_text_of_a_full_cache(gemma: Path) -> None:
     prompt = [1 + 7 * i % 250 for i in range(300)]
     request: dict[str, Any] = {"max_tokens": 200, "logit_bias": {0: float("-inf")}, "seed": 3}
-    with Engine(gemma, n_ctx=1024, n_ubatch=64, n_threads=1) as full:
+    with Engine(gemma, n_ctx=1024, n_ubatch=64, n_threads=1, mode="autoregressive") as full:
         expected = [full.complete(prompt, temperature=t, **request).tokens for t in (0.0, 1.0)]
     with Engine(gemma, swa_full=False, n_ctx=1024, n_ubatch=64, n_threads=1) as alone:
         assert [
@@ -67,7 +67,7 @@ def test_a_real_model(real_models: Path) -> None:
     path = next(iter(sorted(real_models.glob("gemma-3-270m*.gguf"))))
     prompt = "Once upon a time, in a small house by the sea, there lived an old sailor. " * 60
     request: dict[str, Any] = {"max_tokens": 60, "temperature": 0.0}
-    with Engine(path, n_ctx=4096, n_threads=1) as full:
+    with Engine(path, n_ctx=4096, n_threads=1, mode="autoregressive") as full:
         expected = full.complete(prompt, **request)
     with Engine(path, path, swa_full=False, n_ctx=4096, n_ubatch=128, n_threads=1,
                 draft_n_threads=1) as engine:  # fmt: skip

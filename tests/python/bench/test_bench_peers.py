@@ -199,7 +199,12 @@ def test_arguments(
 
 
 def test_names() -> None:
-    assert peers.NAMES == ("llama-cpp-python", "llama-cpp-python-lookup", "llama-server")
+    assert peers.NAMES == (
+        "llama-cpp-python",
+        "llama-cpp-python-lookup",
+        "llama-server",
+        "llama-server-ngram",
+    )
     with pytest.raises(
         InvalidArgument, match="peer is 'vllm'; it must be one of llama-cpp-python, "
     ):

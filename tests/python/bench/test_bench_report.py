@@ -84,7 +84,7 @@ def test_what_was_not_measured_and_with_what_the_rest_was() -> None:
     records = [*RECORDS, skip, skip]
     text = report.markdown(records, summarize(records))
     assert "- placement gpu: there is none" in text
-    assert text.count("other-engine with small.gguf, shared: it died") == 1
+    assert text.count("other-engine with big.gguf + small.gguf, shared: it died") == 1
     assert "5 texts of 20 are measured. Load of the machine when the run began: 0.25" in text
     for word in ("1.2.3", "A CPU", "2.0 GiB", "llama.cpp 9", "big.gguf: 1,000 bytes",
                  "n_threads=2", "context 512", "`specbranch bench run`"):  # fmt: skip
@@ -130,8 +130,8 @@ def test_prompts_that_were_not_needed_are_named() -> None:
               "precision": 0.01}  # fmt: skip
     records = [*RECORDS, enough]
     assert (
-        "- further prompts of some with small.gguf, shared, temperature 0: all intervals are as "
-        "narrow as 0.01 of the speed-up after 1 prompt"
+        "- further prompts of some with big.gguf + small.gguf, shared, temperature 0: all "
+        "intervals are as narrow as 0.01 of the speed-up after 1 prompt"
     ) in report.markdown(records, summarize(records))
     records.append(turn(BASE, 1, 40.0))  # a later run wanted more
     assert "further prompts of some" not in report.markdown(records, summarize(records))

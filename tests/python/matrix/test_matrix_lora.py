@@ -32,7 +32,7 @@ def test_all_matrices_can_be_adapted(architecture: Architecture, tmp_path: Path)
         tmp_path / "lora.gguf", model, only=matrices_of(model), weight_type="F32", strength=0.3
     )
     options: dict[str, Any] = {"n_threads": 1, "flash_attn": architecture.flash_attn}
-    with Engine(model, lora=path, n_ctx=256, **options) as engine:
+    with Engine(model, lora=path, n_ctx=256, mode="autoregressive", **options) as engine:
         (adapter,) = engine.lora_adapters
         assert adapter.rank == 4
 

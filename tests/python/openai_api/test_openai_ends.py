@@ -101,6 +101,64 @@ def test_a_half_character_before_the_token_is_marked(bytes_engine: Engine) -> No
     assert len(logprobs["tokens"]) == answer["usage"]["completion_tokens"] == 2
 
 
+def test_a_stop_token_ends_a_text_in_the_engine(engine: Engine) -> None:
+    """No token is computed for nothing: the text ends as it does with the model's own end."""
+    plain = engine.complete(PROMPT, max_tokens=24)
+    third = plain.tokens[2]
+    before = plain.tokens[: plain.tokens.index(third)]
+    for mode in ("autoregressive", "speculative", "pearl", "specbranch", "auto"):
+        done = engine.complete(PROMPT, max_tokens=24, stop_token_ids=[third], mode=mode)
+        assert done.tokens == before
+        assert done.finish_reason == "stop"
+        assert done.stats.n_generated == len(before)
+
+
+@pytest.mark.parametrize("mode", ["autoregressive", "speculative", "pearl", "specbranch", "auto"])
+def test_nothing_ends_a_text_before_its_least_length(engine: Engine, mode: str) -> None:
+    assert engine.eos_token is not None
+    likely = {engine.eos_token: 1e9}
+    for least in (0, 1, 7, 24):
+        done = engine.complete(
+            PROMPT, max_tokens=24, min_tokens=least, logit_bias=likely, mode=mode
+        )
+        assert len(done.tokens) == least
+        assert done.finish_reason == ("stop" if least < 24 else "length")
+    plain = engine.complete(PROMPT, max_tokens=24, temperature=0.9, seed=5)
+    ends: dict[str, Any] = {"stop_token_ids": [*plain.tokens], "stop": [*plain.text]}
+    for least in (1, 9):
+        held = engine.complete(
+            PROMPT, max_tokens=24, temperature=0.9, seed=5, mode=mode, min_tokens=least, **ends
+        )
+        assert len(held.tokens) >= least
+        assert not set(held.tokens[:least]) & set(plain.tokens)
+        same = engine.complete(
+            PROMPT, max_tokens=24, temperature=0.9, seed=5, min_tokens=least,
+            mode="autoregressive", **ends,
+        )  # fmt: skip
+        assert held.tokens == same.tokens
+        assert held.text == same.text
+
+
+def test_the_least_length_of_both_calls(engine: Engine) -> None:
+    likely = {engine.eos_token: 100.0}
+    for answer, chunks in answers(engine, logit_bias=likely, min_tokens=9):
+        assert answer["usage"]["completion_tokens"] == 9
+        assert answer["choices"][0]["finish_reason"] == "stop"
+        assert streamed(chunks) == text_of(answer)
+
+
+def test_a_grammar_that_is_complete_ends_a_text_all_the_same(engine: Engine) -> None:
+    done = engine.complete(PROMPT, max_tokens=24, min_tokens=20, grammar='root ::= "ab"')
+    assert done.text == "ab"
+    assert done.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("least", [-1, 25, 1.5, True, "4"])
+def test_the_least_length_is_checked(engine: Engine, least: Any) -> None:
+    with pytest.raises(InvalidArgument, match="min_tokens is "):
+        engine.generate(PROMPT, max_tokens=24, min_tokens=least)
+
+
 def test_an_end_token_among_them_ends_a_text_although_ends_are_ignored(engine: Engine) -> None:
     likely = {engine.eos_token: 30.0}
     ends = [engine.eos_token]

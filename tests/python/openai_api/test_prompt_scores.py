@@ -1,4 +1,4 @@
-"""``echo`` with ``logprobs``: the target scores the prompt, as evaluation harnesses ask for."""
+"""Scores of prompts: ``prompt_logprobs``, and ``echo`` with ``logprobs`` as harnesses ask for."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from specbranch_cpp import AsyncEngine, Engine
-from specbranch_cpp.openai_api.prompt_scores import PromptScores
+from specbranch_cpp import AsyncEngine, Engine, InvalidArgument
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,28 +97,85 @@ def test_end_tokens_and_bos_are_scored(tiny: Path) -> None:
         assert texts["token_logprobs"][0] is not None
 
 
-def test_scoring_can_be_stopped(engine: Engine) -> None:
-    scores = PromptScores(engine, engine.tokenize(PROMPT), 1)
-    read = scores.read()
-    assert next(read) is None
-    assert next(read) is not None
-    scores.cancel()
-    assert list(read) == []
+@pytest.mark.parametrize("mode", ["autoregressive", "speculative", "auto"])
+def test_a_prompt_is_scored_by_its_chunks(engine: Engine, mode: str) -> None:
+    """One pass for each chunk, and the text does not change."""
+    ids = engine.tokenize("def add(a, b):\n    return a + b\n\n" * 20, add_bos=False)
+    plain = engine.complete(ids, max_tokens=8, mode=mode)
+    before = engine.stats.n_generations
+    done = engine.complete(ids, max_tokens=8, mode=mode, prompt_logprobs=1)
+    assert engine.stats.n_generations == before + 1
+    assert (done.text, plain.prompt_logprobs) == (plain.text, None)
+    assert done.stats.n_reused == 0
+    first, *scores = done.prompt_logprobs or ()
+    assert first is None
+    assert [one.token for one in scores if one is not None] == ids[1:]
+    for one in scores:
+        assert one is not None
+        assert len(one.top) == 1
+        assert max(one.top.values()) >= one.logprob
+    alone = engine.complete(ids, max_tokens=0, mode=mode, prompt_logprobs=1)
+    assert alone.tokens == ()
+    assert alone.finish_reason == "length"
+    assert alone.prompt_logprobs == done.prompt_logprobs
+
+
+def test_the_scores_are_those_of_single_tokens(engine: Engine) -> None:
+    """Of any text: each token is forced, with a bias that comes after the log-probabilities."""
+    ids = engine.tokenize(PROMPT + "x = 1 %% unusual\n", add_bos=False)
+    scores = engine.complete(ids, max_tokens=0, prompt_logprobs=3).prompt_logprobs or ()
+    for index in range(1, len(ids)):
+        one = engine.complete(
+            ids[:index],
+            max_tokens=1,
+            logprobs=3,
+            logit_bias={ids[index]: 1e9},
+            mode="autoregressive",
+        )
+        assert one.logprobs is not None
+        score = scores[index]
+        assert score is not None
+        assert score.token == ids[index]
+        assert score.logprob == pytest.approx(one.logprobs[0].logprob, abs=0.02)
+        assert list(score.top.values()) == pytest.approx(
+            list(one.logprobs[0].top.values()), abs=0.02
+        )
+
+
+def test_scores_can_be_read_while_the_text_is_generated(engine: Engine) -> None:
+    ids = engine.tokenize(PROMPT, add_bos=False)
+    whole = engine.complete(ids, max_tokens=8, prompt_logprobs=0)
+    generation = engine.generate(ids, max_tokens=8, prompt_logprobs=0)
+    assert generation.prompt_logprobs() == whole.prompt_logprobs
+    assert "".join(chunk.text for chunk in generation) == whole.text
+    assert generation.prompt_logprobs() == generation.result().prompt_logprobs
+    with pytest.raises(InvalidArgument, match="prompt_logprobs"):
+        engine.generate(ids, max_tokens=1).prompt_logprobs()
+    for wrong in (-1, engine.vocab_size + 1, True, "1"):
+        with pytest.raises(InvalidArgument, match="prompt_logprobs"):
+            engine.generate(ids, prompt_logprobs=wrong)  # type: ignore[arg-type]
+
+
+def test_scoring_can_be_stopped(pair: tuple[Path, Path]) -> None:
+    with Engine(*pair, n_ctx=4096, measure_costs=False) as engine:
+        generation = engine.generate(list(range(3, 4000)), max_tokens=0, prompt_logprobs=0)
+        generation.cancel()
+        assert generation.result().finish_reason == "cancelled"
+        assert len(generation.prompt_logprobs()) < 3997
+        assert engine.complete("a", max_tokens=1).finish_reason == "length"
 
 
 def test_a_client_that_goes_stops_the_scoring(pair: tuple[Path, Path]) -> None:
-    async def leave(engine: AsyncEngine) -> int:
-        ids = list(range(3, 1900))
-        stream = await engine.create_completion(
+    async def leave(engine: AsyncEngine) -> str:
+        ended = threading.Event()
+        engine.engine.on_end(lambda _: ended.set())
+        ids = list(range(3, 4000))
+        stream: Any = await engine.create_completion(
             ids, max_tokens=1, echo=True, logprobs=0, stream=True
         )
-        begun = threading.Event()
-        engine.engine.on_end(lambda _: begun.set())
-        await asyncio.to_thread(begun.wait, 60)
-        await stream.close()  # type: ignore[union-attr]
-        return engine.engine.stats.n_generations
+        await stream.close()
+        return str(stream.generation.result().finish_reason)
 
-    with Engine(*pair, n_ctx=2048, measure_costs=False) as engine:
-        before = asyncio.run(leave(AsyncEngine.of(engine)))
-        assert before < 1900
+    with Engine(*pair, n_ctx=4096, measure_costs=False) as engine:
+        assert asyncio.run(leave(AsyncEngine.of(engine))) == "cancelled"
         assert engine.complete("a", max_tokens=1).finish_reason == "length"

@@ -34,6 +34,8 @@ PROMPT = "def add(first, second):\n    return"
 
 def generated(target: Any, draft: Any = None, **options: Any) -> list[Any]:
     """Tokens and their log-probabilities."""
+    if draft is None:
+        options["mode"] = "autoregressive"  # texts would change the last bits with the batches
     with Engine(target, draft, n_ctx=256, n_threads=1, measure_costs=False, **options) as engine:
         result = engine.generate(PROMPT, max_tokens=24, logprobs=0).result()
         return [result.tokens, result.logprobs]

@@ -138,7 +138,7 @@ def test_a_model_that_cannot_fill_in_says_so(server: Running) -> None:
 def test_tokenize(server: Running, models: Engine) -> None:
     tokens = post(server, "/tokenize", content=PROMPT)["tokens"]
     assert tokens == models.tokenize(PROMPT, add_bos=False, special=True)
-    assert post(server, "/detokenize", tokens=tokens) == {"content": PROMPT}
+    assert post(server, "/detokenize", tokens=tokens) == {"content": PROMPT, "prompt": PROMPT}
     pieces = post(server, "/tokenize", content=PROMPT, with_pieces=True)["tokens"]
     assert [one["id"] for one in pieces] == tokens
     assert "".join(one["piece"] for one in pieces) == PROMPT

@@ -117,7 +117,7 @@ def test_samplers_have_llama_servers_names(server: Running) -> None:
         ({"samplers": [3]}, "samplers[0]"),
         ({"dry_sequence_breakers": "x"}, "dry_sequence_breakers"),
         ({"repeat_last_n": -2}, "repeat_last_n"),
-        ({"prompt": ["a", "b"]}, "prompt"),
+        ({"prompt": ["a", 3]}, "prompt[1]"),
         ({"temperature": -1}, "temperature"),
         ({"temperature": "1"}, "temperature"),
         ({"temperature": True}, "temperature"),

@@ -29,6 +29,10 @@ ALLOWED = {
     r"Outlines' own processor needs numba": (
         "numba has 200 MB. The index of Outlines as a mask is tested without it."
     ),
+    r"this test needs lm_eval": (
+        "It requires PyTorch and transformers, which have gigabytes. SPECBRANCH_LM_EVAL may name "
+        "the interpreter of an environment that has it."
+    ),
     r"SPECBRANCH_REAL_MODELS names no folder with real models": (
         "Real models have gigabytes; whoever changes what depends on them has them (CONTRIBUTING)."
     ),

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/runtime/backend.h"
@@ -74,9 +75,8 @@ int LlamaDraft::open(GenerationId id, const std::shared_ptr<const Request>& requ
   }
   if (seqs.empty()) throw PreconditionError("[LlamaDraft::open] there is no sequence");
   const auto wanted = std::span<const Token>(prompt).first(prompt.size() - 1);
-  sessions_.open(
-      id,
-      Session{request, {seqs.begin(), seqs.end()}, TokenDistribution(request->sampling, &dry_)});
+  TokenDistribution distribution(request->sampling, &dry_, early_ends(vocabulary, *request));
+  sessions_.open(id, Session{request, {seqs.begin(), seqs.end()}, std::move(distribution)});
   return keep_prefixes(seqs, HashedTokens(wanted));
 }
 

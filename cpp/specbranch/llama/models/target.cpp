@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <exception>
 #include <string>
 
@@ -150,6 +151,7 @@ int LlamaTarget::open(GenerationId id, const std::shared_ptr<const Request>& req
       id,
       TargetSession(context_.weights().vocabulary(), dry_, request, seq, adapters_of(*request)));
   forget_other_adapters(session.adapters(), seq);
+  if (session.scores_prompt()) empty(seq);  // the logits of cells that are there are gone
   const int n_reused = keep_prefix(session.prefill(), seq);
   if (spare) truncate({seqs[1], context_.length(seqs[1]), 0});
   return n_reused;
@@ -169,9 +171,13 @@ AdapterSet LlamaTarget::adapters_of(const Request& request) const {
 void LlamaTarget::forget_other_adapters(const AdapterSet& adapters, SeqId seq) {
   AdapterSet& held = held_adapters_[static_cast<std::size_t>(seq)];
   if (adapters == held) return;
+  empty(seq);
+  held = adapters;
+}
+
+void LlamaTarget::empty(SeqId seq) {
   truncate({seq, context_.length(seq), 0});
   if (checkpoints_) checkpoints_->clear();
-  held = adapters;
 }
 
 /// Cuts `seq` to what the new prompt reuses; returns its length.
@@ -203,7 +209,7 @@ int LlamaTarget::reusable(std::span<const Token> prefill, SeqId seq) const {
 }
 
 void LlamaTarget::prefill(GenerationId id, Pos begin, Pos end) {
-  const TargetSession& session = sessions_.at(id, "LlamaTarget::prefill");
+  TargetSession& session = sessions_.at(id, "LlamaTarget::prefill");
   const std::span<const Token> tokens = session.prefill();
   if (begin != context_.length(session.seq()) || end <= begin || end - begin > chunk_ ||
       end > static_cast<Pos>(tokens.size())) {
@@ -218,9 +224,53 @@ void LlamaTarget::prefill(GenerationId id, Pos begin, Pos end) {
   }
   context_.use_adapters(session.adapters());
   context_.keep_layer_inputs(session.n_feature_layers());
-  context_.decode(batch_);
+  if (session.scores_prompt()) {
+    decode_scored(session, begin);
+  } else {
+    context_.decode(batch_);
+  }
   prefilled(session.seq()) = end;
   if (checkpoints_) checkpoints_->passed(session.seq());
+}
+
+/// Decodes the chunk in `batch_`, and scores the tokens after its rows. Where there is no room for
+/// the logits of all rows, the chunk is first scored in shorter batches. They leave other cells, so
+/// that the chunk is then decoded as without scores.
+void LlamaTarget::decode_scored(TargetSession& session, Pos begin) {
+  const SeqId seq = session.seq();
+  const auto room = static_cast<std::size_t>(context_.n_outputs());
+  const bool whole = batch_.size() <= room;
+  const bool cuts = rollback_ == Rollback::kAnywhere || begin == 0;
+  std::vector<std::uint8_t> state;
+  if (!whole && !cuts) state = context_.save_state(seq);
+  std::vector<TokenScore> scores;
+  try {
+    for (BatchToken& token : batch_) token.wants_logits = true;
+    for (std::size_t first = 0; first < batch_.size(); first += room) {
+      const std::size_t n = std::min(room, batch_.size() - first);
+      context_.decode(std::span(batch_).subspan(first, n));
+      const Pos pos = begin + static_cast<Pos>(first);
+      session.score(pos, pos + static_cast<Pos>(n), context_, scores);
+    }
+    if (!whole) {
+      if (cuts) {
+        context_.truncate({seq, context_.length(seq), begin});
+      } else {
+        context_.restore_state(seq, begin, state);
+      }
+      for (BatchToken& token : batch_) token.wants_logits = false;
+      context_.decode(batch_);
+    }
+  } catch (...) {
+    // What the shorter batches have left must not stay.
+    if (context_.length(seq) > begin) truncate({seq, context_.length(seq), cuts ? begin : 0});
+    throw;
+  }
+  session.keep_scores(scores);
+}
+
+std::vector<TokenScore> LlamaTarget::take_prompt_scores(GenerationId id) {
+  return sessions_.at(id, "LlamaTarget::take_prompt_scores").take_scores();
 }
 
 void LlamaTarget::close(GenerationId id, bool forget) {

@@ -59,6 +59,7 @@ class LlamaTarget final : public TargetModel {
   void truncate(const Truncate& op) override;
   void fork(const Fork& op) override;
   std::vector<SegmentResult> verify(std::span<const Segment> segments, int n_pad) override;
+  std::vector<TokenScore> take_prompt_scores(GenerationId id) override;
 
   const LlamaContext& context() const noexcept { return context_; }
   /// The logits of the last `verify` after its row `index`. For tests.
@@ -67,8 +68,10 @@ class LlamaTarget final : public TargetModel {
  private:
   AdapterSet adapters_of(const Request& request) const;
   void forget_other_adapters(const AdapterSet& adapters, SeqId seq);
+  void empty(SeqId seq);
   int keep_prefix(std::span<const Token> prefill, SeqId seq);
   int reusable(std::span<const Token> prefill, SeqId seq) const;
+  void decode_scored(TargetSession& session, Pos begin);
   bool pads() const { return context_.weights().can_roll_back(); }
   Pos& prefilled(SeqId seq) { return prefilled_[static_cast<std::size_t>(seq)]; }
   int check_segments(std::span<const Segment> segments, int n_pad);

@@ -19,8 +19,9 @@ TargetSession::TargetSession(const Vocabulary& vocabulary, DryFactory& dry,
       request_(std::move(request)),
       seq_(seq),
       adapters_(std::move(adapters)),
-      chain_(vocabulary, request_->sampling, request_->prompt, &dry),
-      stops_(request_->stop) {}
+      chain_(vocabulary, request_->sampling, request_->prompt, &dry,
+             early_ends(vocabulary, *request_)),
+      stops_(request_->stop, request_->min_tokens) {}
 
 std::span<const Token> TargetSession::prefill() const {
   return std::span<const Token>(request_->prompt).first(request_->prompt.size() - 1);
@@ -54,7 +55,8 @@ void TargetSession::check(const Segment& segment) const {
 void TargetSession::begin(const Segment& segment) {
   if (!request_->processors) return;
   const auto ends = [&, stops = stops_](Token token) mutable {
-    return vocabulary_->is_end(token) || stops.append(vocabulary_->piece(token)).stopped;
+    return vocabulary_->is_end(token) || request_->is_stop(token) ||
+           stops.append(vocabulary_->piece(token)).stopped;
   };
   announce(*request_, chain_.history(), segment, ends);
 }
@@ -121,18 +123,24 @@ std::vector<float> TargetSession::features(int row, Token newest, const LlamaCon
   return features;
 }
 
-Choice TargetSession::describe(std::span<float> logits, Token token) const {
+Choice TargetSession::describe(std::span<const float> logits, Token token) const {
   Choice choice;
   choice.token = token;
-  choice.end = vocabulary_->is_end(token);
+  choice.end = vocabulary_->is_end(token) || request_->is_stop(token);
   if (request_->logprobs < 0) return choice;
-  const double logprob = log_softmax_at(logits, token);
-  choice.logprob = static_cast<float>(logprob);
-  const double normaliser = static_cast<double>(logits[static_cast<std::size_t>(token)]) - logprob;
-  for (const auto& [other, logit] : ScoreRow(logits).largest(request_->logprobs)) {
-    choice.top.push_back({other, static_cast<float>(static_cast<double>(logit) - normaliser)});
-  }
+  TokenScore score = score_of(logits, token, request_->logprobs);
+  choice.logprob = score.logprob;
+  choice.top = std::move(score.top);
   return choice;
+}
+
+void TargetSession::score(Pos begin, Pos end, LlamaContext& context,
+                          std::vector<TokenScore>& scores) const {
+  for (Pos pos = begin; pos < end; ++pos) {
+    const std::span<const float> logits = context.logits(pos - begin);
+    const Token next = request_->prompt[static_cast<std::size_t>(pos) + 1];
+    scores.push_back(score_of(logits, next, request_->prompt_logprobs));
+  }
 }
 
 }  // namespace specbranch::llama

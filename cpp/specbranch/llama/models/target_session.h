@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "specbranch/llama/context/context.h"
@@ -32,6 +33,18 @@ class TargetSession {
   /// The prompt without its last token.
   std::span<const Token> prefill() const;
 
+  bool scores_prompt() const { return request_->scores_prompt(); }
+
+  /// Appends to `scores` those of the tokens (begin, end] of the prompt. The first row of the last
+  /// batch of `context` is that of `begin`. Throws DecodeError on NaN.
+  void score(Pos begin, Pos end, LlamaContext& context, std::vector<TokenScore>& scores) const;
+
+  /// Keeps scores of a chunk of the prompt until they are taken.
+  void keep_scores(std::span<const TokenScore> scores) {
+    scores_.insert(scores_.end(), scores.begin(), scores.end());
+  }
+  std::vector<TokenScore> take_scores() { return std::exchange(scores_, {}); }
+
   /// The sampler's state is lost: no segment is right from now on.
   void fail() { failed_ = true; }
 
@@ -53,7 +66,7 @@ class TargetSession {
   std::optional<Token> next(std::span<float> logits, SegmentResult& result,
                             const std::function<bool()>& aborting);
   void accept(Token token);
-  Choice describe(std::span<float> logits, Token token) const;
+  Choice describe(std::span<const float> logits, Token token) const;
   std::vector<float> features(int row, Token newest, const LlamaContext& context,
                               EmbeddingTable& embedding) const;
 
@@ -62,6 +75,7 @@ class TargetSession {
   SeqId seq_;
   AdapterSet adapters_;
   SamplerChain chain_;
+  std::vector<TokenScore> scores_;  ///< of the prompt, not taken yet.
   bool failed_ = false;
   // With functions of the caller only: nothing beyond the text's end may be asked of them.
   StopMatcher stops_;

@@ -3,7 +3,6 @@
 #include <dlfcn.h>
 
 #include <array>
-#include <cstring>
 #include <memory>
 #include <mutex>
 #include <string_view>
@@ -13,9 +12,16 @@
 namespace specbranch::llama {
 namespace {
 
+struct LoadedLlguidance {
+  std::mutex mutex;                     ///< of the loading.
+  const Llguidance* library = nullptr;  ///< null: not loaded.
+};
+
 /// Never freed: threads may still use it while the process ends.
-const Llguidance* loaded_llguidance = nullptr;
-std::mutex loading_llguidance;
+LoadedLlguidance& loaded_llguidance() {
+  static LoadedLlguidance& one = *new LoadedLlguidance;
+  return one;
+}
 
 [[noreturn]] void refuse_library(const std::string& what) {
   throw InvalidArgument("[Llguidance::load] " + what);
@@ -25,8 +31,7 @@ template <class Function>
 void find_function(void* library, const char* name, Function& function) {
   void* const symbol = dlsym(library, name);
   if (symbol == nullptr) refuse_library(std::string("the library has no function ") + name);
-  static_assert(sizeof symbol == sizeof function);
-  std::memcpy(&function, &symbol, sizeof symbol);
+  function = reinterpret_cast<Function>(symbol);
 }
 
 /// `text` has the word `llguidance@1.9.1`, or the like.
@@ -46,7 +51,7 @@ bool names_version(std::string_view text, std::string_view version) {
 Llguidance Llguidance::opened(const std::string& path) {
   void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
-    const char* const reason = dlerror();
+    const char* const reason = dlerror();  // NOLINT(concurrency-mt-unsafe): each thread has its own
     refuse_library("the library cannot be loaded; " +
                    std::string(reason == nullptr ? path : reason));
   }
@@ -84,7 +89,7 @@ void Llguidance::try_out() const {
   options.lengths = lengths.data();
   options.bytes = bytes.data();
   std::array<char, 256> reason{};
-  auto free_tokenizer_of = [this](LlgTokenizer* one) { free_tokenizer(one); };
+  const auto free_tokenizer_of = [this](LlgTokenizer* one) { free_tokenizer(one); };
   const std::unique_ptr<LlgTokenizer, decltype(free_tokenizer_of)> tokenizer(
       new_tokenizer(&options, reason.data(), reason.size()), free_tokenizer_of);
   if (!tokenizer) refuse_library(std::string("the trial has no tokenizer; ") + reason.data());
@@ -92,7 +97,7 @@ void Llguidance::try_out() const {
   set_defaults(&init, tokenizer.get());
   init.log_stderr_level = 0;
   if (init.tokenizer != tokenizer.get()) refuse_library("the trial has other options");
-  auto free_matcher_of = [this](LlgMatcher* one) { free_matcher(one); };
+  const auto free_matcher_of = [this](LlgMatcher* one) { free_matcher(one); };
   const std::unique_ptr<LlgMatcher, decltype(free_matcher_of)> matcher(
       new_matcher(&init, "lark", "start: \"a\""), free_matcher_of);
   if (!matcher || error(matcher.get()) != nullptr) refuse_library("the trial has no matcher");
@@ -115,11 +120,12 @@ void Llguidance::try_out() const {
 }
 
 void Llguidance::load(const std::string& path) {
-  const std::lock_guard lock(loading_llguidance);
-  if (loaded_llguidance != nullptr) return;
+  LoadedLlguidance& loaded = loaded_llguidance();
+  const std::lock_guard lock(loaded.mutex);
+  if (loaded.library != nullptr) return;
   const Llguidance found = opened(path);
   found.try_out();
-  loaded_llguidance = new Llguidance(found);
+  loaded.library = new Llguidance(found);
 }
 
 std::string Llguidance::reason(LlgMatcher* matcher) const {
@@ -130,19 +136,22 @@ std::string Llguidance::reason(LlgMatcher* matcher) const {
 }
 
 const Llguidance& Llguidance::get() {
-  const std::lock_guard lock(loading_llguidance);
-  if (loaded_llguidance == nullptr) {
+  LoadedLlguidance& loaded = loaded_llguidance();
+  const std::lock_guard lock(loaded.mutex);
+  if (loaded.library == nullptr) {
     throw InvalidArgument("[Llguidance::get] a Lark grammar needs llguidance, which is not loaded");
   }
-  return *loaded_llguidance;
+  return *loaded.library;
 }
 
 void FreeLlg::operator()(LlgTokenizer* tokenizer) const noexcept {
-  loaded_llguidance->free_tokenizer(tokenizer);
+  const Llguidance* const library = loaded_llguidance().library;  // it made the object
+  if (library != nullptr) library->free_tokenizer(tokenizer);
 }
 
 void FreeLlg::operator()(LlgMatcher* matcher) const noexcept {
-  loaded_llguidance->free_matcher(matcher);
+  const Llguidance* const library = loaded_llguidance().library;  // it made the object
+  if (library != nullptr) library->free_matcher(matcher);
 }
 
 }  // namespace specbranch::llama

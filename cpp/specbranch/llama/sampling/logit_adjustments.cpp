@@ -24,13 +24,14 @@ void require_numbers(std::span<const float> logits) {
 
 LogitAdjustments::LogitAdjustments(std::span<float> logits, const SamplingOptions& options,
                                    std::span<const SamplerKind> order, const DryPenalty* dry,
-                                   std::span<const Token> path)
+                                   std::span<const Token> path, std::span<const Token> forbidden)
     : logits_(logits) {
   add_bias(options);
   for (const SamplerKind kind : order) {
     if (kind == SamplerKind::kPenalties) penalise(options, path);
     if (kind == SamplerKind::kDry) penalise_repetition(*dry, path);
   }
+  forbid(forbidden);
 }
 
 LogitAdjustments::~LogitAdjustments() {
@@ -49,6 +50,15 @@ void LogitAdjustments::add_bias(const SamplingOptions& options) {
     const float logit = logits_[static_cast<std::size_t>(token)];
     const bool forbids = bias == -std::numeric_limits<float>::infinity();
     set(token, forbids || !std::isfinite(logit) ? logit + bias : bounded_logit(logit + bias));
+  }
+}
+
+void LogitAdjustments::forbid(std::span<const Token> tokens) {
+  for (const Token token : tokens) {
+    if (token < 0 || static_cast<std::size_t>(token) >= logits_.size()) continue;
+    // A damaged row must still be found out.
+    if (!(logits_[static_cast<std::size_t>(token)] <= std::numeric_limits<float>::max())) continue;
+    set(token, -std::numeric_limits<float>::infinity());
   }
 }
 

@@ -1,4 +1,4 @@
-/// The sparse part of the sampler chain: adds logit bias, penalties and DRY to the logits.
+/// The sparse part of the sampler chain: bias, penalties, DRY, and tokens that may not be chosen.
 #pragma once
 
 #include <span>
@@ -10,16 +10,17 @@
 
 namespace specbranch::llama {
 
-/// Applies the bias, then penalties and DRY in the given order, to a row of logits in place; the
-/// destructor restores the row. Touches as many tokens as there are biases and as the windows of
-/// penalties and DRY have. Tokens beyond the row are skipped.
+/// Applies the bias, then penalties and DRY in the given order, then -inf for forbidden tokens, to
+/// a row of logits in place; the destructor restores the row. Touches as many tokens as there are
+/// biases and forbidden ones, and as the windows of penalties and DRY have. Tokens beyond the row
+/// are skipped.
 class LogitAdjustments {
  public:
   /// `order` has penalties and DRY only. `dry`: for DRY. `path`: the tokens before the position of
   /// the logits.
   LogitAdjustments(std::span<float> logits, const SamplingOptions& options,
                    std::span<const SamplerKind> order, const DryPenalty* dry,
-                   std::span<const Token> path);
+                   std::span<const Token> path, std::span<const Token> forbidden = {});
   ~LogitAdjustments();
   LogitAdjustments(const LogitAdjustments&) = delete;
   LogitAdjustments& operator=(const LogitAdjustments&) = delete;
@@ -29,6 +30,7 @@ class LogitAdjustments {
   void add_bias(const SamplingOptions& options);
   void penalise(const SamplingOptions& options, std::span<const Token> path);
   void penalise_repetition(const DryPenalty& dry, std::span<const Token> path);
+  void forbid(std::span<const Token> tokens);
 
   std::span<float> logits_;
   std::vector<std::pair<std::size_t, float>> saved_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 namespace specbranch::llama {
 namespace {
@@ -15,9 +16,9 @@ bool nothing_left(std::span<const float> logits) {
 }  // namespace
 
 SamplerChain::SamplerChain(const Vocabulary& vocabulary, const SamplingOptions& options,
-                           std::span<const Token> prompt, DryFactory* dry)
+                           std::span<const Token> prompt, DryFactory* dry, EarlyEnds early)
     : vocabulary_(vocabulary),
-      distribution_(options, dry),
+      distribution_(options, dry, std::move(early)),
       state_(distribution_.initial()),
       history_(prompt.begin(), prompt.end()),
       constraint_(make_constraint(vocabulary, options)) {}

@@ -24,7 +24,7 @@ class SamplerChain {
   /// `vocabulary` must outlive this. `dry` is needed only if `options` have DRY. Throws
   /// InvalidArgument for a bad grammar, or a sequence breaker that cannot be tokenized.
   SamplerChain(const Vocabulary& vocabulary, const SamplingOptions& options,
-               std::span<const Token> prompt, DryFactory* dry = nullptr);
+               std::span<const Token> prompt, DryFactory* dry = nullptr, EarlyEnds early = {});
 
   /// The token for position `history().size()`, from the model's logits; `logits` is written to
   /// and put back. Empty: no token is allowed. Throws DecodeError on NaN.

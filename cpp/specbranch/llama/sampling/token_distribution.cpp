@@ -80,9 +80,11 @@ void sort_best(std::vector<Perturbed>& values, std::size_t n) {
 
 }  // namespace
 
-TokenDistribution::TokenDistribution(const SamplingOptions& options, DryFactory* dry)
+TokenDistribution::TokenDistribution(const SamplingOptions& options, DryFactory* dry,
+                                     EarlyEnds early)
     : plan_(plan_samplers(options)),
       options_(without_idle(options, plan_)),
+      early_(std::move(early)),
       sorted_cut_(make_sorted_cut(options_)),
       dry_(make_dry_of(plan_, options, dry)),
       initial_(initial_state(options)) {
@@ -100,8 +102,9 @@ bool TokenDistribution::truncates() const {
 }
 
 LogitAdjustments TokenDistribution::adjusted(std::span<float> logits,
-                                             std::span<const Token> history) const {
-  return {logits, options_, plan_.adjustments, dry_.get(), history};
+                                             std::span<const Token> history, Pos n_skipped) const {
+  const Pos pos = n_skipped + static_cast<Pos>(history.size());
+  return {logits, options_, plan_.adjustments, dry_.get(), history, early_.at(pos)};
 }
 
 Token TokenDistribution::choose(std::span<float> logits, std::span<const Token> history,
@@ -133,7 +136,7 @@ std::vector<Candidate> TokenDistribution::rank(std::span<float> logits,
                                                std::span<const Token> history,
                                                const RankOptions& options, SoftmaxSum sum,
                                                Pos n_skipped) const {
-  const LogitAdjustments adjustments = adjusted(logits, history);
+  const LogitAdjustments adjustments = adjusted(logits, history, n_skipped);
   const ScoreRow row = checked_row(logits);
   if (plan_.quick && plan_.greedy) {
     return specbranch::rank(row.largest(kDraftCandidates), nullptr, options.k);

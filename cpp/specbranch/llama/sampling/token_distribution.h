@@ -7,6 +7,7 @@
 
 #include "specbranch/llama/runtime/handles.h"
 #include "specbranch/llama/sampling/dry_penalty.h"
+#include "specbranch/llama/sampling/early_ends.h"
 #include "specbranch/llama/sampling/sampler_plan.h"
 #include "specbranch/llama/sampling/truncation.h"
 #include "specbranch/model/options.h"
@@ -39,7 +40,8 @@ struct KeptTokens;
 class TokenDistribution {
  public:
   /// `dry` makes DRY, and is needed only if `options` have DRY.
-  explicit TokenDistribution(const SamplingOptions& options, DryFactory* dry = nullptr);
+  explicit TokenDistribution(const SamplingOptions& options, DryFactory* dry = nullptr,
+                             EarlyEnds early = {});
   ~TokenDistribution();
   TokenDistribution(TokenDistribution&& other) noexcept;
   TokenDistribution& operator=(TokenDistribution&& other) noexcept;
@@ -74,7 +76,8 @@ class TokenDistribution {
   std::vector<Scored> candidates(std::span<float> logits, std::span<const Token> history) const;
 
  private:
-  LogitAdjustments adjusted(std::span<float> logits, std::span<const Token> history) const;
+  LogitAdjustments adjusted(std::span<float> logits, std::span<const Token> history,
+                            Pos n_skipped = 0) const;
   bool truncates() const;
   std::vector<Scored> truncate(const ScoreRow& row, SoftmaxSum sum) const;
   std::vector<Scored> beyond(const ScoreRow& row, std::span<const Scored> kept) const;
@@ -84,7 +87,8 @@ class TokenDistribution {
   KeptTokens filter(const ScoreRow& row, const ChoicePoint& point) const;
 
   SamplerPlan plan_;
-  SamplingOptions options_;   ///< idle samplers are off.
+  SamplingOptions options_;  ///< idle samplers are off.
+  EarlyEnds early_;
   SamplerHandle sorted_cut_;  ///< top-p after top-k, and min-p, on candidates sorted by score.
   std::shared_ptr<const DryPenalty> dry_;
   std::vector<std::unique_ptr<Sampler>> samplers_;  ///< of `plan_.rest` and mirostat, if not quick.

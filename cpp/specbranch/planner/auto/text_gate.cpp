@@ -7,12 +7,19 @@ namespace {
 
 constexpr double kTextLossBudget = 3.0;   ///< tokens, in all texts.
 constexpr double kTextLossShare = 0.005;  ///< of all tokens.
-constexpr double kMostGain = 8.0;         ///< tokens of former gains that may be lost again.
+constexpr double kMostGain = 2.0;         ///< tokens of former gains that may be lost again.
 /// A step that another program has slowed down counts at most so many times what it should take.
 constexpr double kMostSlow = 2.0;
-constexpr int kPlainInterval = 100;  ///< verifications.
+constexpr int kPlainInterval = 100;     ///< verifications.
+constexpr double kTextClearGain = 1.0;  ///< tokens for which a closed gate opens once.
+constexpr double kTextMostWait = 1024.0;
 
 }  // namespace
+
+bool TextGate::open(double gain) const {
+  if (!costs_.target_known() || wants_plain_step()) return false;
+  return !table_->closed || (gain >= kTextClearGain && table_->waited >= table_->wait);
+}
 
 bool TextGate::wants_plain_step() const { return n_since_plain_ >= kPlainInterval; }
 
@@ -30,8 +37,15 @@ void TextGate::on_verification(int n_tokens) {
   const double plain_us = costs_.target(1);
   meter_.add(n_tokens, us_, plain_us);
   table_->tokens += n_tokens;
+  table_->waited += n_tokens;
   if (n_rows_ > 1) {
-    table_->lost = std::max(table_->lost + us_ / plain_us - n_tokens, -kMostGain);
+    const double lost = us_ / plain_us - n_tokens;
+    if (table_->closed) {
+      table_->waited = 0.0;
+      table_->wait =
+          lost < 0.0 ? LookupTable::kFirstWait : std::min(2.0 * table_->wait, kTextMostWait);
+    }
+    table_->lost = std::max(table_->lost + lost, -kMostGain);
   }
   const double budget = kTextLossBudget + kTextLossShare * table_->tokens;
   if (table_->lost > budget) table_->closed = true;

@@ -19,14 +19,10 @@ Decision TextPlanner::next(const View& view) {
   costs_.set_padding(view.pads);
   Decision decision;
   if (!view.target_idle || view.submitted != kNoNode) return decision;
-  int n = 1;
-  NodeId end = view.tree.root();
-  if (gate_.open()) {
-    const TextPath path = best_text_path(view.tree, view.max_path);
-    n = best_length(costs_, view, path.chances, gate_.rate()).n;
-    end = path.nodes[static_cast<std::size_t>(n) - 1];
-  }
-  decision.submit = {end};
+  const TextPath path = best_text_path(view.tree, view.max_path);
+  const VerificationLength best = best_length(costs_, view, path.chances, gate_.rate());
+  const int n = gate_.open(best.gain) ? best.n : 1;
+  decision.submit = {path.nodes[static_cast<std::size_t>(n) - 1]};
   decision.n_pad = costs_.pad(n, view.max_path + 1);
   return decision;
 }

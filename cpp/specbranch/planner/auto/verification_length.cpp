@@ -17,12 +17,13 @@ double verification_us(const CostModel& costs, const View& view, int n, double e
 VerificationLength best_length(const CostModel& costs, const View& view,
                                std::span<const double> chances, double rate) {
   double expected = 1.0;
-  VerificationLength best{1, expected - rate * verification_us(costs, view, 1, expected, 1.0)};
+  const double single = expected - rate * verification_us(costs, view, 1, expected, 1.0);
+  VerificationLength best{1, single, 0.0};
   for (std::size_t i = 0; i < chances.size(); ++i) {
     const int n = static_cast<int>(i) + 2;
     expected += chances[i];
     const double value = expected - rate * verification_us(costs, view, n, expected, chances[i]);
-    if (value > best.value) best = {n, value};
+    if (value > best.value) best = {n, value, value - single};
   }
   return best;
 }

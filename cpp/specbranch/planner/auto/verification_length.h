@@ -18,6 +18,7 @@ double verification_us(const CostModel& costs, const View& view, int n, double e
 struct VerificationLength {
   int n = 1;
   double value = 0.0;  ///< expected tokens - rate * microseconds.
+  double gain = 0.0;   ///< `value` over that of a single token.
 };
 
 /// The most valuable length of a path. `chances`: of each token after the root that it becomes

@@ -230,8 +230,9 @@ def tokenized(engine: Engine, fields: TextFields) -> dict[str, Any]:
 
 
 def detokenized(engine: Engine, fields: TokenFields) -> dict[str, Any]:
-    """``POST /detokenize``."""
-    return {"content": engine.detokenize(fields.tokens, special=True)}
+    """``POST /detokenize``, with the names of llama-server and of vLLM."""
+    text = engine.detokenize(fields.tokens, special=True)
+    return {"content": text, "prompt": text}
 
 
 def props(engine: Engine, model: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
 from specbranch_cpp.server.errors import ApiError
-from specbranch_cpp.server.interfaces import llama_server, ollama
+from specbranch_cpp.server.interfaces import llama_server, ollama, vllm
 from specbranch_cpp.server.interfaces.call import Body
 from specbranch_cpp.server.interfaces.responses_request import ResponseFields, response_call
 from specbranch_cpp.server.requests import check_model, read_object
@@ -107,8 +107,16 @@ def _add_llama_server(served: _Served) -> None:
 
     @app.post("/tokenize")
     async def tokenize(request: Request) -> JSONResponse:
-        fields = await served.read(llama_server.TextFields, request)
+        data = read_object(await request.body(), served.max_depth)
+        if "prompt" in data and "content" not in data:
+            prompt = check_model(vllm.PromptFields, data)
+            return JSONResponse(await run_in_threadpool(vllm.tokenized, engine, prompt))
+        fields = check_model(llama_server.TextFields, data)
         return JSONResponse(await run_in_threadpool(llama_server.tokenized, engine, fields))
+
+    @app.api_route("/tokenizer_info", methods=READ)
+    async def tokenizer_info() -> JSONResponse:
+        return JSONResponse(vllm.tokenizer_info(engine))
 
     @app.post("/detokenize")
     async def detokenize(request: Request) -> JSONResponse:

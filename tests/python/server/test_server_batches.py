@@ -1,0 +1,143 @@
+"""Several prompts in one request, and vLLM's endpoints about tokens."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import openai
+import pytest
+from tests.python.support.server_models import PROMPT, SAMPLING, chatting, completion
+from tests.python.support.server_support import Running, events, serving, told
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from specbranch_cpp import Engine
+
+TEXTS = [PROMPT, "import os\n", "class A:\n    def __init__"]
+
+
+@pytest.fixture(scope="module")
+def models(pair: tuple[Path, Path]) -> Iterator[Engine]:
+    with chatting(pair) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def server(models: Engine) -> Iterator[Running]:
+    with serving(models, request_timeout_s=60) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Running) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+def test_each_prompt_has_a_choice(client: openai.OpenAI, models: Engine) -> None:
+    asked = {**SAMPLING, "logprobs": 1}
+    alone = [completion(models, text, **asked) for text in TEXTS]
+    reply = client.completions.create(model="any", prompt=TEXTS, **asked)
+    assert [choice.index for choice in reply.choices] == [0, 1, 2]
+    assert [choice.text for choice in reply.choices] == [one["choices"][0]["text"] for one in alone]
+    for choice, one in zip(reply.choices, alone, strict=True):
+        assert choice.logprobs is not None
+        assert choice.logprobs.token_logprobs == one["choices"][0]["logprobs"]["token_logprobs"]
+    assert reply.usage is not None
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        assert getattr(reply.usage, name) == sum(one["usage"][name] for one in alone)
+    tokens = [models.tokenize(text) for text in TEXTS]
+    same = client.completions.create(model="any", prompt=tokens, **asked)
+    assert [choice.text for choice in same.choices] == [choice.text for choice in reply.choices]
+
+
+def test_a_stream_names_the_choice(client: openai.OpenAI, models: Engine) -> None:
+    stream = client.completions.create(
+        model="any", prompt=TEXTS, stream=True, stream_options={"include_usage": True}, **SAMPLING
+    )
+    texts = ["", "", ""]
+    reasons: list[tuple[int, str]] = []
+    usage = []
+    ids = set()
+    for chunk in stream:
+        ids.add(chunk.id)
+        if chunk.usage is not None:
+            usage.append(chunk.usage)
+        for choice in chunk.choices:
+            texts[choice.index] += choice.text
+            if choice.finish_reason is not None:
+                reasons.append((choice.index, choice.finish_reason))
+    alone = [completion(models, text, **SAMPLING) for text in TEXTS]
+    assert texts == [one["choices"][0]["text"] for one in alone]
+    assert reasons == [
+        (index, one["choices"][0]["finish_reason"]) for index, one in enumerate(alone)
+    ]
+    assert len(ids) == 1
+    (total,) = usage
+    assert total.completion_tokens == sum(one["usage"]["completion_tokens"] for one in alone)
+
+
+def test_all_texts_have_the_seed_that_the_reply_names(server: Running, models: Engine) -> None:
+    asked: dict[str, Any] = {"prompt": [PROMPT, PROMPT], "max_tokens": 24, "temperature": 1.2}
+    reply = server.client.post("/v1/completions", json=asked).json()
+    first, second = (choice["text"] for choice in reply["choices"])
+    again = completion(models, PROMPT, max_tokens=24, temperature=1.2, seed=reply["seed"])
+    assert first == second == again["choices"][0]["text"]
+    assert reply["timings"]["predicted_n"] == reply["usage"]["completion_tokens"]
+    streamed = server.client.post("/v1/completions", json={**asked, "stream": True})
+    chunks = [json.loads(data) for data in events(streamed.text) if data != "[DONE]"]
+    texts = ["", ""]
+    for chunk in chunks:
+        for choice in chunk["choices"]:
+            texts[choice["index"]] += choice["text"]
+    assert texts[0] == texts[1]
+
+
+def test_a_wrong_prompt_among_them_is_named(server: Running) -> None:
+    for prompt, param in (
+        ([PROMPT, 5], "prompt[1]"),
+        ([PROMPT, []], "prompt[1]"),
+        ([PROMPT, ["a"]], "prompt[1][0]"),
+        ([[1], [2, -1]], "prompt[1][1]"),
+        ([], "prompt"),
+        (["a"] * 2049, "prompt"),
+    ):
+        reply = server.client.post("/v1/completions", json={"prompt": prompt, "max_tokens": 1})
+        assert told(reply, 400, "invalid_value")["param"] == param
+    traced = {"prompt": TEXTS, "max_tokens": 1, "trace": True}
+    error = told(server.client.post("/v1/completions", json=traced), 400, "invalid_value")
+    assert "with trace it may have only one" in error["message"]
+    long = {"prompt": [PROMPT, "x = 1\n" * 2000], "max_tokens": 1}
+    told(server.client.post("/v1/completions", json=long), 400, "context_length_exceeded")
+    assert server.client.get("/health").json()["status"] == "ok"
+
+
+def test_tokens_with_the_names_of_vllm(server: Running, models: Engine) -> None:
+    asked = {"prompt": PROMPT, "add_special_tokens": False}
+    reply = server.client.post("/tokenize", json=asked).json()
+    tokens = models.tokenize(PROMPT, add_bos=False)
+    assert reply == {
+        "count": len(tokens), "max_model_len": models.n_ctx, "tokens": tokens, "token_strs": None,
+    }  # fmt: skip
+    named = server.client.post("/tokenize", json={"prompt": PROMPT, "return_token_strs": True})
+    assert named.json()["tokens"] == models.tokenize(PROMPT)
+    assert "".join(named.json()["token_strs"]).endswith(PROMPT)
+    back = server.client.post("/detokenize", json={"tokens": tokens}).json()
+    assert back["prompt"] == PROMPT
+    info = server.client.get("/tokenizer_info").json()
+    assert models.tokenize(info["eos_token"], add_bos=False, special=True) == [models.eos_token]
+    assert info["chat_template"] == models.chat_template
+    told(server.client.post("/tokenize", json={"prompt": 5}), 400, "invalid_value")
+
+
+def test_the_usage_of_a_prediction_is_summed(client: openai.OpenAI) -> None:
+    predicted = {"prediction": {"type": "content", "content": "return"}}
+    reply = client.completions.create(
+        model="any", prompt=TEXTS[:2], **SAMPLING, extra_body=predicted
+    )
+    assert reply.usage is not None
+    assert reply.usage.completion_tokens_details is not None
+    assert reply.usage.completion_tokens_details.accepted_prediction_tokens is not None
