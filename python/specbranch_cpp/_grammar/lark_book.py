@@ -94,9 +94,7 @@ class LarkBook(RuleBook):
         for before, words in ((_SPACES, starts or {}), (_ANY_TEXT, marks)):
             for word, after in words.items():
                 head = self._name()
-                self._lark.append(
-                    f"{head.upper()}: {before} {json.dumps(word, ensure_ascii=False)}"
-                )
+                self._lark.append(f"{head.upper()}: {before} {_json(word)}")
                 self._lark.append(f"{head}[lazy]: {head.upper()}")
                 ways.append(f"{head} {_translated(after)}")
         if may_end:
@@ -140,7 +138,7 @@ def _translated(expression: str, names: Mapping[str, str] | None = None) -> str:
         if found["class"] is not None:
             inside = found["class"].replace("/", r"\x2F")
             return f"/{inside}/"
-        return json.dumps(_unescaped(found["literal"]), ensure_ascii=False)
+        return _json(_unescaped(found["literal"]))
 
     return _TOKEN.sub(translated, expression)
 

@@ -19,9 +19,8 @@ FORMATS = {
 }  # fmt: skip
 """The formats that llguidance enforces. Others say nothing about the value."""
 
-_ESCAPES = 'nrbtf\\"'  # \\u could write half of a surrogate pair
-_CONTROL = re.compile(r"(?<!\\)(?:\\\\)*\\u00")  # a character that only \\u can write
-_CLOSED_BY = ("properties",)
+_ESCAPES = 'nrbtf\\"'  # \u could write half of a surrogate pair
+_CONTROL = re.compile(r"(?<!\\)(?:\\\\)*\\u00")  # a character that only \u can write
 _OPEN_BY = (
     "additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames",
 )  # fmt: skip
@@ -120,7 +119,7 @@ def _prepared(schema: Mapping[str, Any]) -> dict[str, Any]:
         return dict(plain)  # a closed part could forbid what another part requires
 
     def closed(node: Mapping[str, Any]) -> dict[str, Any]:
-        if any(key in node for key in _CLOSED_BY) and not any(key in node for key in _OPEN_BY):
+        if "properties" in node and not any(key in node for key in _OPEN_BY):
             return {**node, "additionalProperties": False}
         return dict(node)
 
