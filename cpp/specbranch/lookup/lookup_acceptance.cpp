@@ -10,6 +10,7 @@ namespace {
 
 constexpr double kLookupDecay = 0.95;
 constexpr double kLookupPriorWeight = 3.0;  ///< observations.
+constexpr double kCarriedWeight = 4.0;      ///< observations of former texts.
 constexpr double kSurest = 0.99;
 
 /// Lengths 0 and 1, 2 and 3, 4 to 7, 8 to 15, 16 to 31, 32 and more.
@@ -45,6 +46,14 @@ double LookupAcceptance::probability(const LookupClass& one) const {
   const double p = (table_->hits[i] + kLookupPriorWeight * prior_of(one)) /
                    (table_->count[i] + kLookupPriorWeight);
   return std::min(p, kSurest);
+}
+
+void LookupAcceptance::begin_text() {
+  for (std::size_t i = 0; i < table_->count.size(); ++i) {
+    if (table_->count[i] <= kCarriedWeight) continue;
+    table_->hits[i] *= kCarriedWeight / table_->count[i];
+    table_->count[i] = kCarriedWeight;
+  }
 }
 
 void LookupAcceptance::observe(const LookupClass& one, bool hit) {

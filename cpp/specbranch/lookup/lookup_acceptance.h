@@ -30,6 +30,9 @@ class LookupAcceptance {
   /// `table` outlives this and is kept up to date.
   explicit LookupAcceptance(LookupTable* table) : table_(table) {}
 
+  /// A new text may be of another kind: what was learned counts little from now on.
+  void begin_text();
+
   double probability(const LookupClass& one) const;
   void observe(const LookupClass& one, bool hit);
 

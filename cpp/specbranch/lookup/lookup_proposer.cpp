@@ -35,6 +35,7 @@ std::unique_ptr<Proposer> text_proposer(const Request& request, LookupTexts text
 
 LookupProposer::LookupProposer(LookupTexts texts, LookupTable* table)
     : texts_(std::move(texts)), acceptance_(table) {
+  acceptance_.begin_text();
   end_.match = texts_.own->match();
   follow(end_.copy, texts_.own->next(end_.match));
   // The answer probably begins as the prediction does.

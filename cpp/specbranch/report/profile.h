@@ -82,8 +82,8 @@ struct LookupTable {
   std::array<double, kClasses> hits{};
   std::array<double, kClasses> count{};
 
-  double tokens = 0.0;  ///< of all texts that were decoded with drafts from the text.
-  double lost = 0.0;    ///< tokens that plain decoding would have had more; negative: gained.
+  /// Tokens that plain decoding would have had more, less a share of all; negative: gained.
+  double lost = 0.0;
   bool closed = false;  ///< nothing is verified for now, ...
   double waited = 0.0;  ///< ... but after `wait` more tokens: tokens since the last verification.
   double wait = kFirstWait;

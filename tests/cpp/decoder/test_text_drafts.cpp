@@ -123,7 +123,7 @@ TEST_CASE("text: what nobody has verified counts neither as drafted nor as accep
   LookupTable& table = profile.lookup[0];
   table.lost = 1e6;
   table.closed = true;
-  table.wait = 1e6;
+  table.waited = -1e6;
   VirtualOptions options;
   options.profile = &profile;
   options.proposer = [&] { return text_proposer(request, texts_of(request), &profile); };

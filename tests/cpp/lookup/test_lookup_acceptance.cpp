@@ -49,3 +49,21 @@ TEST_CASE("lookup acceptance: each class learns its own share, and forgets") {
   CHECK(acceptance.probability(often) > 0.9);
   CHECK(acceptance.probability(often) < 1.0);
 }
+
+TEST_CASE("lookup acceptance: in a new text little of what was learned remains") {
+  LookupTable table;
+  LookupAcceptance acceptance(&table);
+  const LookupClass one{LookupKind::kMatch, 4, true, true};
+  const double before = acceptance.probability(one);
+  for (int i = 0; i < 100; ++i) acceptance.observe(one, false);
+  const double learned = acceptance.probability(one);
+  acceptance.begin_text();
+  const double carried = acceptance.probability(one);
+  CHECK(carried > 0.3 * before);
+  CHECK(carried < 0.6 * before);
+  acceptance.begin_text();  // again: no more is forgotten
+  CHECK(acceptance.probability(one) == carried);
+  for (int i = 0; i < 10; ++i) acceptance.observe(one, false);
+  CHECK(acceptance.probability(one) < 0.25 * before);
+  CHECK(learned < acceptance.probability(one));
+}

@@ -21,7 +21,7 @@ Decision TextPlanner::next(const View& view) {
   if (!view.target_idle || view.submitted != kNoNode) return decision;
   const TextPath path = best_text_path(view.tree, view.max_path);
   const VerificationLength best = best_length(costs_, view, path.chances, gate_.rate());
-  const int n = gate_.open(best.gain) ? best.n : 1;
+  const int n = gate_.open(best.gain) ? gate_.longest(best.n, view.max_path + 1) : 1;
   decision.submit = {path.nodes[static_cast<std::size_t>(n) - 1]};
   decision.n_pad = costs_.pad(n, view.max_path + 1);
   return decision;

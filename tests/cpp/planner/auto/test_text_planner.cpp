@@ -39,6 +39,27 @@ double speedup(const Simulation& simulation) {
   return plain_us(simulation) / simulate(simulation).time_us;
 }
 
+/// The same for one of several texts that go on with a profile.
+double speedup(const Simulation& simulation, PairProfile* profile) {
+  SyntheticOptions pair = simulation.pair;
+  pair.text_begin = static_cast<Pos>(simulation.request.prompt.size());
+  const auto target = make_synthetic_target(pair);
+  VirtualOptions options;
+  options.profile = profile;
+  options.target_us = [&](const Command& command) -> std::int64_t {
+    const auto* verify = std::get_if<VerifyCommand>(&command.body);
+    if (verify == nullptr) return 0;
+    return static_cast<std::int64_t>(
+        step_us(simulation.machine.costs.target_us, verify->n_tokens()));
+  };
+  options.proposer = [&] {
+    return text_proposer(simulation.request, texts_of(simulation.request), profile);
+  };
+  const VirtualResult got = run_virtually(simulation.request, *target, nullptr, options);
+  REQUIRE_FALSE(got.error);
+  return plain_us(simulation) / static_cast<double>(got.time_us);
+}
+
 }  // namespace
 
 TEST_CASE("auto without a draft: prose loses less than a hundredth, copies gain a lot") {
@@ -60,6 +81,34 @@ TEST_CASE("auto without a draft: prose loses less than a hundredth, copies gain 
         copies.warm = warm;
         const double gain = speedup(copies);
         CHECK(gain >= (slope <= 0.1 ? 2.0 : slope <= 0.3 ? 1.5 : 0.99));
+      }
+    }
+  }
+}
+
+TEST_CASE(
+    "auto without a draft: after copies, a short text of prose loses two hundredths at most") {
+  for (const double slope : {0.0, 0.02, 0.1, 0.3, 1.0}) {
+    for (const std::uint64_t seed : {1U, 2U, 3U, 4U}) {
+      for (const int n_vocab : {9, 64, 1000}) {
+        CAPTURE(slope);
+        CAPTURE(seed);
+        CAPTURE(n_vocab);
+        PairProfile profile;
+        profile.costs.target_us = without_draft(0.0, slope, seed).machine.costs.target_us;
+        const auto text = [&](double copy_rate, std::uint64_t n, int max_tokens) {
+          Simulation simulation = without_draft(copy_rate, slope, 100 * seed + n, max_tokens);
+          simulation.pair.n_vocab = n_vocab;
+          return speedup(simulation, &profile);
+        };
+        for (std::uint64_t n = 0; n < 6; ++n) text(0.9, n, 400);
+        for (std::uint64_t n = 10; n < 16; ++n) {
+          CAPTURE(n);
+          CHECK(text(0.0, n, 96) >= 0.98);
+        }
+        // And the other way round.
+        const double gain = text(0.9, 20, 400);
+        CHECK(gain >= (slope <= 0.02 ? 2.0 : slope <= 0.1 ? 1.5 : 0.98));
       }
     }
   }
@@ -92,6 +141,37 @@ TEST_CASE("auto without a draft: costs that were measured wrongly are learned") 
   };
   const VirtualResult got = run_virtually(simulation.request, *slow, nullptr, options);
   CHECK(static_cast<double>(got.time_us) <= 1.04 * plain);
+}
+
+TEST_CASE("text gate: a text bears a small loss, a hundredth, and what it gained") {
+  PairProfile profile;
+  for (int n = 1; n <= 64; ++n) profile.costs.target_us.push_back(500.0 + 500.0 * n);
+  const CostModel costs(&profile);
+  LookupTable table;
+  TextGate gate(costs, &table);
+  CHECK(gate.longest(2, 64) == 2);
+  CHECK(gate.longest(60, 64) == 2);  // a third token would make it twice a single one
+  gate.on_step(2, 1500.0);
+  gate.on_verification(1);
+  CHECK(gate.longest(60, 64) == 1);
+  for (int i = 0; i < 60; ++i) {
+    gate.on_step(1, 1000.0);
+    gate.on_verification(1);
+  }
+  CHECK(gate.longest(60, 64) == 2);
+  for (int i = 0; i < 2; ++i) {
+    gate.on_step(2, 1500.0);
+    gate.on_verification(2);
+  }
+  CHECK(gate.longest(60, 64) == 4);
+  // Gains do not pile up for ever, and the next text has none of them.
+  for (int i = 0; i < 100; ++i) {
+    gate.on_step(16, 8500.0);
+    gate.on_verification(16);
+  }
+  CHECK(gate.longest(60, 64) == 33);
+  TextGate next(costs, &table);
+  CHECK(next.longest(60, 64) == 2);
 }
 
 TEST_CASE("text gate: it closes after a few lost tokens, and opens again for another one") {
@@ -177,6 +257,16 @@ TEST_CASE("text gate: closed it tries again where much is to be gained, less and
   gate.on_step(4, 1000.0);
   gate.on_verification(4);
   CHECK(wait() == first);
+  // So does a new text.
+  gate.on_step(4, 2000.0);
+  gate.on_verification(1);
+  TextGate next(costs, &table);
+  int n = 0;
+  for (; !next.open(2.0); ++n) {
+    next.on_step(1, 1000.0);
+    next.on_verification(1);
+  }
+  CHECK(n == first);
   // Enough of them open it.
   table.lost = 4.0;
   for (int i = 0; i < 3 && table.closed; ++i) {
