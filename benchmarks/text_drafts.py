@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from specbranch_cpp.bench.summary import Comparison, Summary
 
 PEERS = "llama-server-ngram,llama-cpp-python-lookup"
-WITH_DRAFT = ("text", "draft")
+WITH_DRAFT = ("text", "draft", "all")
 
 
 def make_parser() -> argparse.ArgumentParser:

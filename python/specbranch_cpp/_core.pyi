@@ -742,6 +742,10 @@ class SyntheticPair:
     @n_seq.setter
     def n_seq(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
     @property
+    def n_vocab(self) -> int: ...
+    @n_vocab.setter
+    def n_vocab(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
     def rank_hits(self) -> list[float]: ...
     @rank_hits.setter
     def rank_hits(
@@ -780,6 +784,12 @@ class SyntheticPair:
                 typing.SupportsFloat | typing.SupportsIndex,
             ]
         ],
+    ) -> None: ...
+    @property
+    def text(self) -> list[int]: ...
+    @text.setter
+    def text(
+        self, arg0: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
     ) -> None: ...
 
 class SimulatedMachine:

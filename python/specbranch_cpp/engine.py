@@ -73,7 +73,7 @@ class Engine(OpenAICalls, Lifetime, FromPretrained):
         lookup_answers: whether earlier answers do so, default True: see
             `Speculation.lookup_answers`.
         corpus: texts that answers will probably quote: each a text, the path of a UTF-8 file, or
-            token ids; at most 64 MiB in total. Only without a draft. ``None`` (default): no texts.
+            token ids; at most 64 MiB in total. ``None`` (default): no texts.
         measure_costs: measure step costs (`costs`) with dummy tokens while loading. This takes at
             most 2 seconds, and tens of milliseconds with small models. The engine measures nothing
             without a draft and ``lookup``, with ``mode="autoregressive"``, or if ``profile``

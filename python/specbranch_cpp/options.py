@@ -169,7 +169,7 @@ class Speculation:
     than ``"auto"`` exceeds 8 tokens only with its own value."""
 
     lookup: bool | None = None
-    """Whether texts propose tokens if there is no draft model, in the modes ``"auto"`` and
+    """Whether texts propose tokens, in the mode ``"auto"``, and without a draft model also in
     ``"speculative"``: where the prompt or the answer so far repeats itself, where it repeats a text
     of the engine's ``corpus`` or an earlier answer, and along the ``prediction`` of a call. Default
     True. A generation of an engine with False cannot have True."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core
-from specbranch_cpp._support import checked
+from specbranch_cpp._support import checked, core_simulation
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -52,8 +52,6 @@ __all__ = [
 MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
 
 _LONGEST_CURVE = 64
-_PROMPT = 16  # tokens; the length only changes the time before the text
-_N_SEQ = 32
 # The shares at which rank 2, 3 .. was right, of the positions where the first candidate was wrong.
 # A trained pair was measured at temperature 0.
 _RANK_HITS = (0.29, 0.15, 0.08, 0.05, 0.035, 0.025, 0.02)
@@ -151,8 +149,11 @@ class Pair:
         distortion: 1: a confidence is the probability of being right; below 1: the draft is
             under-confident; above 1: over-confident.
         copy_rate: the share of the text that repeats an earlier part of it, 0 to 1. Above 0, texts
-            draft, too: now without a draft model only (``draft`` of `simulate`).
+            draft, too.
         copy_length: tokens of such a part.
+        text: the tokens of a recorded text, in place of an invented one: texts draft as they would
+            have. After its end comes an invented text.
+        prompt: the tokens of its prompt.
         proposals: recorded proposals, which replace all values above except the times; see
             `TraceRound.proposals`.
     """
@@ -165,6 +166,8 @@ class Pair:
     distortion: float = 1.0
     copy_rate: float = 0.0
     copy_length: int = 48
+    text: tuple[int, ...] = ()
+    prompt: tuple[int, ...] = ()
     proposals: tuple[tuple[tuple[float, ...], int], ...] = ()
 
     def with_trace(self, *traces: Trace) -> Pair:
@@ -278,14 +281,14 @@ def simulate(
     """
     if isinstance(setting, str):
         setting = settings(setting)[0]
-    core_pair = _synthetic(pair, seed)
+    core_pair = core_simulation.pair(pair, seed)
     core_machine = _machine(pair, find_machine(machine))
     n_tokens = checked.integer("n_tokens", n_tokens, 1, 10**6)
     # The time per token of `autoregressive`.
     one_token = core_machine.target_us[0] + core_machine.target_latency_us + core_machine.hop_us
-    run = _core.simulate(
-        _request(setting, n_tokens), core_pair, core_machine, warm, draft, pair.copy_rate > 0
-    )
+    request = core_simulation.request(setting, pair.prompt, n_tokens)
+    lookup = pair.copy_rate > 0 or bool(pair.text)
+    run = _core.simulate(request, core_pair, core_machine, warm, draft, lookup)
     us_per_token = run.time_us / run.n_generated
     return Result(
         setting=setting,
@@ -466,36 +469,3 @@ def _machine(pair: Pair, machine: Machine) -> _core.SimulatedMachine:
     ):
         setattr(made, name, checked.real(name, getattr(machine, name)))
     return made
-
-
-def _synthetic(pair: Pair, seed: int) -> _core.SyntheticPair:
-    made = _core.SyntheticPair()
-    made.seed = checked.integer("seed", seed, 0, 2**63 - 1)
-    made.n_seq = _N_SEQ
-    if isinstance(pair.alpha, (int, float)):
-        made.alpha = checked.real("alpha", pair.alpha)
-    else:
-        made.segments = [(n, checked.real("alpha", alpha)) for n, alpha in pair.alpha]
-    made.rank_hits = checked.reals("rank_hits", pair.rank_hits)
-    made.concentration = checked.real("concentration", pair.concentration)
-    made.distortion = checked.real("distortion", pair.distortion)
-    made.copy_rate = checked.real("copy_rate", pair.copy_rate)
-    made.copy_length = checked.integer("copy_length", pair.copy_length, 1, 10**6)
-    made.replay = [(list(confidences), hit) for confidences, hit in pair.proposals]
-    return made
-
-
-def _request(setting: Setting, n_tokens: int) -> _core.Request:
-    request = _core.Request()
-    request.mode = checked.text("mode", setting.mode)
-    request.prompt = [0] * _PROMPT
-    request.max_tokens = n_tokens
-    request.max_draft = checked.integer("gamma", setting.gamma, 1, _core.MAX_DRAFT)
-    request.max_branches = checked.integer(
-        "max_branches", setting.max_branches, 1, _core.MAX_BRANCHES
-    )
-    if setting.epsilon is None:
-        request.use_fixed(setting.gamma)
-    else:
-        request.use_confidence(checked.real("epsilon", setting.epsilon))
-    return request

@@ -69,6 +69,7 @@ void register_simulate(py::module_& m) {
       .def(py::init<>())
       .def_readwrite("seed", &SyntheticOptions::seed)
       .def_readwrite("n_seq", &SyntheticOptions::n_seq)
+      .def_readwrite("n_vocab", &SyntheticOptions::n_vocab)
       .def_readwrite("alpha", &SyntheticOptions::alpha)
       .def_property("segments", &segments, &set_segments, "Pairs of a length and its alpha.")
       .def_readwrite("rank_hits", &SyntheticOptions::rank_hits)
@@ -76,6 +77,7 @@ void register_simulate(py::module_& m) {
       .def_readwrite("distortion", &SyntheticOptions::distortion)
       .def_readwrite("copy_rate", &SyntheticOptions::copy_rate)
       .def_readwrite("copy_length", &SyntheticOptions::copy_length)
+      .def_readwrite("text", &SyntheticOptions::text)
       .def_property("replay", &replay, &set_replay, "Pairs of confidences and the rank of a hit.");
 
   py::class_<SimulatedMachine> machine(m, "SimulatedMachine", "What steps cost, in microseconds.");

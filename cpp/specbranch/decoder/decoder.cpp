@@ -13,6 +13,8 @@ namespace {
 
 /// Paths of the text with a smaller probability are not even candidates.
 constexpr double kLeastTextProbability = 0.02;
+/// Ends of paths after which texts are asked at once; each proposal may make another path the best.
+constexpr int kMaxTips = 4;
 
 }  // namespace
 
@@ -225,15 +227,28 @@ void Decoder::ask_planner(Commands& commands) {
   // The draft may be ready before the target: the planner sees a busy target then.
   if (timer_.busy(ModelRole::kTarget) && timer_.busy(ModelRole::kDraft)) return;
   if (pending_plan_limits_) return;
-  if (proposer_ && !timer_.busy(ModelRole::kTarget)) {
-    extend_by_text(tree_, *proposer_, {view().max_path, kLeastTextProbability});
-  }
+  if (proposer_) ask_proposer();
   if (monitor_.active() && planner_->wants_plan(view())) {
     pending_plan_limits_ = plan_limits(view(), *request_);
     commands.ask_policy = true;
     return;
   }
   carry_out(planner_->next(view()), commands);
+}
+
+void Decoder::ask_proposer() {
+  if (!timer_.busy(ModelRole::kTarget)) {
+    extend_by_text(tree_, *proposer_, tree_.root(), {view().max_path, kLeastTextProbability});
+  }
+  for (int i = 0; i < kMaxTips; ++i) {
+    const View now = view();
+    const NodeRef ref = planner_->text_tip(now);
+    if (ref.node == kNoNode) return;
+    const NodeId tip = make(ref);
+    const int n_submitted = now.submitted == kNoNode ? 0 : tree_.depth(now.submitted);
+    const int max_depth = std::min(now.max_depth, n_submitted + now.max_path);
+    if (extend_by_text(tree_, *proposer_, tip, {max_depth, kLeastTextProbability}) == tip) return;
+  }
 }
 
 void Decoder::carry_out(const Decision& decision, Commands& commands) {
@@ -276,6 +291,7 @@ View Decoder::view() const {
   view.n_replayed = target_text_.n_replayed(root);
   view.replays = limits_.target.rollback == Rollback::kCopies;
   view.pads = limits_.target.pads;
+  view.n_unread = draft_ == DraftState::kStarted ? sequences_.n_unread() : 0;
   view.free_seqs = draft_usable() ? sequences_.count_free(tree_) : 0;
   view.n_seqs = draft_usable() ? sequences_.n_seq() : 0;
   return view;

@@ -118,6 +118,8 @@ class Decoder final {
   void advance(Commands& commands);
   void apply_policy_reply(const PolicyReply& done, Commands& commands);
   void ask_planner(Commands& commands);
+  /// Adds what texts propose after the root, and after the end of the most probable path.
+  void ask_proposer();
   void begin_draft(Commands& commands);
   /// The position after the last one that the draft can read, once it has been given the text.
   Pos draft_end() const;

@@ -162,8 +162,10 @@ void EngineImpl::check_mode(Mode mode) const {
 }
 
 LookupTexts EngineImpl::texts_of(const Request& request) const {
-  const bool drafts = request.mode == Mode::kAuto || request.mode == Mode::kSpeculative;
-  if (!lookup || !request.lookup || !drafts || coordinator->limits().draft) return {};
+  // With a draft model only `auto` joins both kinds of drafts in one tree.
+  const bool drafts = request.mode == Mode::kAuto ||
+                      (request.mode == Mode::kSpeculative && !coordinator->limits().draft);
+  if (!lookup || !request.lookup || !drafts) return {};
   return lookup->texts_of(request);
 }
 

@@ -11,12 +11,17 @@ namespace specbranch {
 /// How far `extend_by_text` goes.
 struct TextExtension {
   int max_depth = 0;             ///< of the deepest new node.
-  double min_probability = 0.0;  ///< of a path, from the root on.
+  double min_probability = 0.0;  ///< of a path, from its first node on.
 };
 
-/// Adds the most probable continuation that `proposer` knows: a chain from the root on. Older
-/// probabilities of texts along this chain are dropped.
-void extend_by_text(SpeculationTree& tree, Proposer& proposer, const TextExtension& limits);
+/// Adds the most probable continuation that `proposer` knows: a chain from `node` on. Older
+/// probabilities of texts along this chain are dropped. Returns its last node; `node`: no text
+/// goes on there.
+NodeId extend_by_text(SpeculationTree& tree, Proposer& proposer, NodeId node,
+                      const TextExtension& limits);
+
+/// The child of `node` that texts propose with the greatest probability; kNoNode: none does.
+NodeId best_text_child(const SpeculationTree& tree, NodeId node);
 
 /// The most probable path that texts propose.
 struct TextPath {

@@ -30,6 +30,7 @@ struct View {
   int n_replayed = 0;       ///< rows of the next verification that decode the text again.
   bool replays = false;     ///< after a rejection the accepted tokens are decoded again.
   bool pads = true;         ///< a verification may have padding tokens.
+  int n_unread = 0;         ///< tokens of the text that no sequence of the draft holds.
   int free_seqs = 0;        ///< sequences of the draft that further branches may take.
   int n_seqs = 0;           ///< all sequences of the draft.
   std::int64_t now_us = 0;  ///< the time of the newest event.
@@ -71,6 +72,10 @@ class Planner {
 
   /// Lock-step only: the pending verification may be applied now. The draft may still be busy.
   virtual bool may_apply(const View& /*view*/) { return true; }
+
+  /// The end of the most probable path, from which texts may go on; kNoNode: nowhere. The child of
+  /// `rank` joins the tree.
+  virtual NodeRef text_tip(const View& /*view*/) { return {}; }
 
   /// The draft needs the text. Called after every event until the draft has the text.
   virtual bool wants_draft(const View& /*view*/) { return true; }

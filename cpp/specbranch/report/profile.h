@@ -73,6 +73,14 @@ constexpr int temperature_class(float temperature) {
   return temperature <= 0.0F ? 0 : temperature <= 0.5F ? 1 : 2;
 }
 
+/// How often something happened, and how often it was expected to.
+struct RatioCount {
+  double found = 0.0;
+  double expected = 0.0;
+
+  bool operator==(const RatioCount&) const = default;
+};
+
 /// How often texts go on as they did before, by class (`LookupAcceptance`), and what drafts from
 /// texts have brought. The counts decay. Not saved.
 struct LookupTable {
@@ -81,6 +89,11 @@ struct LookupTable {
 
   std::array<double, kClasses> hits{};
   std::array<double, kClasses> count{};
+
+  // Where a draft model has proposed a token, too (`SourceAgreement`).
+  RatioCount agreed_errors;     ///< of the same token.
+  RatioCount rival_draft_hits;  ///< of different tokens: the draft model was right, ...
+  RatioCount rival_text_hits;   ///< ... or the text.
 
   /// Tokens that plain decoding would have had more, less a share of all; negative: gained.
   double lost = 0.0;

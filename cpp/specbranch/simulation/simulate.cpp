@@ -115,7 +115,7 @@ SimulationResult simulate(const Simulation& simulation) {
   PairProfile profile;
   if (simulation.warm) profile.costs = measured(machine, simulation.draft);
   options.profile = &profile;
-  if (!simulation.draft && simulation.lookup) {
+  if (simulation.lookup) {
     options.proposer = [&] {
       return text_proposer(simulation.request, texts_of(simulation.request), &profile);
     };

@@ -32,7 +32,7 @@ struct Simulation {
   /// The planner is told what was measured while loading (`auto`); else it knows nothing.
   bool warm = true;
   bool draft = true;    ///< false: there is no draft model; `costs.draft_us` does not count.
-  bool lookup = false;  ///< texts draft, too; only without a draft model.
+  bool lookup = false;  ///< texts draft, too; in `auto`, and without a draft in `speculative`.
 };
 
 struct SimulationResult {

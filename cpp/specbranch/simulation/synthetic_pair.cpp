@@ -67,7 +67,8 @@ class Draws {
   std::uint64_t state_;
 };
 
-/// The text: the prompt, then a hash of the position, or of the one that it repeats.
+/// The text: the prompt, what was recorded, then a hash of the position, or of the one that it
+/// repeats.
 class TrueText {
  public:
   TrueText(const SyntheticOptions& options, std::shared_ptr<const Request> request)
@@ -76,6 +77,7 @@ class TrueText {
         text_begin_(static_cast<std::size_t>(options.text_begin)),
         copy_rate_(options.copy_rate),
         copy_length_(static_cast<std::size_t>(options.copy_length)),
+        recorded_(options.text),
         request_(std::move(request)) {}
 
   const std::vector<Token>& prompt() const { return request_->prompt; }
@@ -86,7 +88,11 @@ class TrueText {
   Token at(Pos pos) const {
     const auto i = static_cast<std::size_t>(pos);
     if (i < prompt().size()) return prompt()[i];
-    const std::size_t of_text = first_place(i + static_cast<std::size_t>(n_skipped()));
+    const std::size_t place = i + static_cast<std::size_t>(n_skipped());
+    if (place >= text_begin_ && place - text_begin_ < recorded_.size()) {
+      return recorded_[place - text_begin_];
+    }
+    const std::size_t of_text = first_place(place);
     return static_cast<Token>(mix(seed_ + of_text * 0xD6E8FEB86659FD93ULL) % n_vocab_);
   }
 
@@ -118,6 +124,7 @@ class TrueText {
   std::size_t text_begin_;
   double copy_rate_;
   std::size_t copy_length_;
+  std::vector<Token> recorded_;
   std::shared_ptr<const Request> request_;
 };
 
@@ -417,6 +424,9 @@ void validate(const SyntheticOptions& options) {
           "it is 0 to 1");
   require(options.copy_length >= 1, "copy_length is " + text(options.copy_length),
           "at least 1 is needed");
+  require(std::ranges::all_of(options.text,
+                              [&](Token token) { return token >= 0 && token < options.n_vocab; }),
+          "text has a token that is out of range", "they are below " + text(options.n_vocab));
   require(options.text_begin >= 1, "text_begin is " + text(options.text_begin),
           "at least 1 is needed");
 }

@@ -1,9 +1,9 @@
 /// A pair of models without weights whose acceptance is a parameter, for simulation.
 ///
-/// The text is a hash of the position, or of the position that it repeats. A draft whose sequence
-/// holds the text so far proposes the next token at a rank drawn from a law, with confidences that
-/// mean what they say; one on a wrong branch proposes tokens that look as good and never are. The
-/// two must be made from equal options.
+/// The text is a recorded one, or a hash of the position, or of the position that it repeats. A
+/// draft whose sequence holds the text so far proposes the next token at a rank drawn from a law,
+/// with confidences that mean what they say; one on a wrong branch proposes tokens that look as
+/// good and never are. The two must be made from equal options.
 #pragma once
 
 #include <cstdint>
@@ -50,6 +50,9 @@ struct SyntheticOptions {
   /// probability `copy_rate`, in [0, 1]: what drafts from the text can find.
   double copy_rate = 0.0;
   int copy_length = 48;
+
+  /// The text from `text_begin` on, in place of an invented one, which follows at its end.
+  std::vector<Token> text;
 };
 
 /// Throws InvalidArgument for the first option that is out of range.

@@ -103,6 +103,12 @@ void DraftSequences::undo(SpeculationTree& tree) {
   done();
 }
 
+Pos DraftSequences::n_unread() const {
+  Pos held = ledger_.origin();
+  for (SeqId seq = 0; seq < n_seq(); ++seq) held = std::max(held, ledger_.common(seq, {}));
+  return static_cast<Pos>(text().size()) - held;
+}
+
 int DraftSequences::count_free(const SpeculationTree& tree) const {
   return placement_->count_free(tree, ledger_);
 }

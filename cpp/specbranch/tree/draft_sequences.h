@@ -41,6 +41,9 @@ class DraftSequences {
   std::span<const Token> text() const { return ledger_.committed(); }
   int n_seq() const { return ledger_.n_seq(); }
 
+  /// Tokens of the text that no sequence holds.
+  Pos n_unread() const;
+
   /// The number of sequences that further branches may take.
   int count_free(const SpeculationTree& tree) const;
 

@@ -50,7 +50,7 @@ void KvLedger::normalize(Entry& entry) const {
   entry.tail.erase(entry.tail.begin(), entry.tail.begin() + static_cast<std::ptrdiff_t>(n));
 }
 
-Pos KvLedger::common(SeqId seq, std::span<const Token> tail) {
+Pos KvLedger::common(SeqId seq, std::span<const Token> tail) const {
   Entry& entry = entries_[static_cast<std::size_t>(seq)];
   normalize(entry);
   if (static_cast<std::size_t>(entry.base) < committed_.size()) return entry.base;

@@ -36,7 +36,7 @@ class KvLedger {
   Pos length(SeqId seq) const;
 
   /// Length of the common prefix of the path of `seq` and the committed text followed by `tail`.
-  Pos common(SeqId seq, std::span<const Token> tail);
+  Pos common(SeqId seq, std::span<const Token> tail) const;
 
   /// The tokens of `seq` after its longest common prefix with the committed text. Valid until the
   /// next change.
@@ -60,7 +60,7 @@ class KvLedger {
 
   std::vector<Token> committed_;
   Pos origin_ = 0;
-  std::vector<Entry> entries_;
+  mutable std::vector<Entry> entries_;  ///< lazily compared with the text.
 };
 
 }  // namespace specbranch

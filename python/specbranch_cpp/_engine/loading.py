@@ -91,11 +91,6 @@ def load(
     mode = speculation.value.mode
     if draft is None:
         _check_without_draft(speculation, sources)
-    elif sources.corpus:
-        raise InvalidArgument(
-            f"corpus has {len(sources.corpus)} texts, but there is a draft model; leave one of "
-            "them out, because only the draft model proposes tokens then"
-        )
     checked.text("prefix_reuse", prefix_reuse)
     checked.flag("bit_exact", bit_exact)
     measure = checked.flag("measure_costs", measure_costs) and mode != "autoregressive"

@@ -177,7 +177,7 @@ Lookup = Annotated[
     bool,
     speculation(
         "--lookup/--no-lookup", metavar=None,
-        help="Let the text itself, and other texts, propose tokens if there is no draft; "
+        help="Let the text itself, and other texts, propose tokens, in auto also beside a draft; "
         "default: yes.",
     ),
 ]  # fmt: skip

@@ -53,10 +53,12 @@ void check_texts(const Counters& c) {
 
 TEST_CASE("text: lies never change a token, without a draft and beside one, in any order") {
   Counters sum;
+  int n_mixed = 0;  // texts of both sources
   for (int i = 0; i < scaled(20000); ++i) {
     Random random(static_cast<std::uint64_t>(i) + 77);
     Scenario scenario = make_scenario(random.next());
     if (random.chance(0.2)) scenario.target.whole_states = true;
+    if (random.chance(0.2)) scenario.draft.whole_states = true;
     if (!scenario.target.whole_states && random.chance(0.1)) {
       scenario.target.max_rollback = random.between(1, 5);
     }
@@ -73,6 +75,7 @@ TEST_CASE("text: lies never change a token, without a draft and beside one, in a
       return make_liar(scenario, expected.tokens, random.next());
     };
     const bool chaos = random.chance(0.4);
+    CAPTURE(chaos);
     auto planner = chaos ? make_chaos(random.next()) : nullptr;
     VirtualResult got;
     Mode mode = Mode::kAuto;
@@ -89,6 +92,8 @@ TEST_CASE("text: lies never change a token, without a draft and beside one, in a
     CHECK(got.finish == expected.finish);
     check_result(got, mode);
     check_texts(got.counters);
+    const auto by_draft = got.counters.n_accepted - got.counters.n_lookup_accepted;
+    if (!chaos && by_draft > 0 && got.counters.n_lookup_accepted > 0) ++n_mixed;
     sum.n_lookup_drafted += got.counters.n_lookup_drafted;
     sum.n_lookup_accepted += got.counters.n_lookup_accepted;
     sum.n_prediction_accepted += got.counters.n_prediction_accepted;
@@ -96,6 +101,7 @@ TEST_CASE("text: lies never change a token, without a draft and beside one, in a
   }
   // Otherwise nothing was tested.
   CHECK(sum.n_lookup_accepted > 0);
+  CHECK(n_mixed > scaled(20000) / 200);
   CHECK(sum.n_lookup_drafted > sum.n_lookup_accepted);
   CHECK(sum.n_prediction_accepted > 0);
   CHECK(sum.n_prediction_rejected > 0);

@@ -50,7 +50,7 @@ class Texts {
 
   /// The tokens of the chain that is proposed now.
   Tokens chain(int max_depth = 16, double least = 0.0) {
-    extend_by_text(tree, *proposer, {max_depth, least});
+    extend_by_text(tree, *proposer, tree.root(), {max_depth, least});
     Tokens tokens = tree.path(tree.main_leaf(tree.root()));
     tokens.erase(tokens.begin());
     return tokens;

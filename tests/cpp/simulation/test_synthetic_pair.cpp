@@ -280,3 +280,29 @@ TEST_CASE("options out of range are refused") {
   refused([](auto& o) { o.text_begin = 0; });
   CHECK_NOTHROW(validate(SyntheticOptions{}));
 }
+
+TEST_CASE("synthetic pair: a recorded text takes the place of the invented one until its end") {
+  SyntheticOptions options;
+  options.n_vocab = 64;
+  options.text_begin = 3;
+  options.text = {5, 6, 7, 8, 9};
+  Request request;
+  request.prompt = {1, 2, 3};
+  request.max_tokens = 12;
+  const auto target = make_synthetic_target(options);
+  const auto draft = make_synthetic_draft(options);
+  for (const Mode mode : {Mode::kAutoregressive, Mode::kSpeculative, Mode::kAuto}) {
+    request.mode = mode;
+    const VirtualResult got = run_virtually(request, *target, draft.get());
+    REQUIRE(got.tokens.size() == 12);
+    CHECK(std::equal(options.text.begin(), options.text.end(), got.tokens.begin()));
+  }
+  SyntheticOptions invented = options;
+  invented.text.clear();
+  const auto other = make_synthetic_target(invented);
+  const VirtualResult all = run_virtually(request, *other, nullptr);
+  const VirtualResult half = run_virtually(request, *target, nullptr);
+  CHECK(std::equal(all.tokens.begin() + 5, all.tokens.end(), half.tokens.begin() + 5));
+  options.text.push_back(64);
+  CHECK_THROWS_AS(make_synthetic_target(options), InvalidArgument);
+}

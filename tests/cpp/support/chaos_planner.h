@@ -67,7 +67,11 @@ class ChaosPlanner final : public Planner {
     const NodeRef end = decision.grow.empty() ? NodeRef{leaf} : decision.grow.back();
     const bool chain = tree.depth(end) + 1 == static_cast<int>(n_nodes);
     if (chain && view.free_seqs == 0) {
-      if (std::ranges::count(open, end) > 0) decision.evaluate = {end};
+      // Not where texts have left a gap in what the draft has evaluated.
+      const std::vector<NodeId> path = tree.path_nodes(leaf);
+      const bool whole =
+          std::ranges::all_of(path, [&](NodeId id) { return id == leaf || tree.at(id).evaluated; });
+      if (whole && std::ranges::count(open, end) > 0) decision.evaluate = {end};
       return;
     }
     // The contract of `free_seqs`: each of these has a sequence to go to.

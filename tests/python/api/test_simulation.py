@@ -256,3 +256,19 @@ def test_without_a_draft_model_repetitions_are_what_drafts(mode: str) -> None:
         simulation.simulate(Pair(copy_rate=1.5), draft=False)
     with pytest.raises(InvalidArgument, match="copy_length is 0"):
         simulation.simulate(Pair(copy_rate=0.5, copy_length=0), draft=False)
+
+
+def test_texts_draft_from_a_recorded_text() -> None:
+    line = (11, 12, 13, 14, 15, 16, 17, 18, 19, 150_000)
+    steps = tuple(10_000.0 + 200.0 * n for n in range(32))
+    gains = {
+        name: simulation.simulate(
+            Pair(target_us=steps, text=text, prompt=(1, *line)), n_tokens=200, draft=False
+        ).speedup
+        for name, text in (("copies", line * 20), ("new", tuple(range(1000, 1200))))
+    }
+    assert gains["copies"] > 2.0
+    assert 0.98 < gains["new"] <= 1.01
+    for wrong in (-1, "a", True):
+        with pytest.raises(InvalidArgument, match=r"text\[1\] is"):
+            simulation.simulate(Pair(text=(1, wrong)))  # type: ignore[arg-type]

@@ -199,8 +199,6 @@ def test_a_file_that_is_no_text(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_options_that_exclude_each_other(tiny: Path) -> None:
-    with pytest.raises(InvalidArgument, match="corpus has 1 texts, but there is a draft model"):
-        Engine(tiny, tiny, corpus=["x"], **SETTINGS)
     with pytest.raises(InvalidArgument, match="corpus has 1 texts, but lookup is False"):
         Engine(tiny, lookup=False, corpus=["x"], **SETTINGS)
     wrong: Any = 1

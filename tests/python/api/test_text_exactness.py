@@ -1,4 +1,6 @@
-"""Real models without a draft: whatever texts propose, the text is that of `autoregressive`."""
+"""Real models: whatever texts propose, alone or beside a draft, the text is that of
+`autoregressive`.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +41,13 @@ def alone(pair: tuple[Path, Path]) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
+def both(pair: tuple[Path, Path]) -> Iterator[Engine]:
+    """With a draft model."""
+    with Engine(*pair, n_ctx=1024, n_threads=1, lookup_answers=False) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
 def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_hybrid(tmp_path_factory.mktemp("hybrid") / "hybrid.gguf")
 
@@ -49,13 +58,15 @@ def nearly(tokens: tuple[int, ...]) -> list[int]:
     return wrong[:20] + wrong[21:]
 
 
-def check_modes(engine: Engine, prompt: str = PROMPT, **settings: Any) -> int:
+def check_modes(
+    engine: Engine, prompt: str = PROMPT, modes: tuple[str, ...] = MODES, **settings: Any
+) -> int:
     """Compares all modes with and without a prediction; how many tokens of texts were accepted."""
     n_accepted = 0
     settings = {"max_tokens": N, "seed": 3, **settings}
     plain = engine.generate(prompt, mode="autoregressive", **settings).result()
     for prediction in (None, nearly(plain.tokens)):
-        for mode in MODES:
+        for mode in modes:
             done = engine.generate(prompt, mode=mode, prediction=prediction, **settings).result()
             assert (mode, done.tokens, done.text) == (mode, plain.tokens, plain.text)
             assert done.finish_reason == plain.finish_reason
@@ -66,6 +77,20 @@ def check_modes(engine: Engine, prompt: str = PROMPT, **settings: Any) -> int:
 @pytest.mark.parametrize("samplers", SAMPLERS)
 def test_every_mode_gives_the_same_text(alone: Engine, samplers: str) -> None:
     assert check_modes(alone, **SAMPLERS[samplers]) > N // 2
+
+
+@pytest.mark.parametrize("samplers", SAMPLERS)
+def test_auto_with_a_draft_model_gives_the_same_text(both: Engine, samplers: str) -> None:
+    assert check_modes(both, modes=("auto",), **SAMPLERS[samplers]) > 0
+
+
+def test_other_modes_with_a_draft_model_draft_from_no_text(both: Engine) -> None:
+    for mode in ("speculative", "pearl", "specbranch"):
+        done = both.generate(PROMPT, max_tokens=N, mode=mode).result()
+        assert done.stats.n_drafted > 0
+        assert done.stats.n_lookup_drafted == 0
+    done = both.generate(PROMPT, max_tokens=N, mode="auto", lookup=False).result()
+    assert done.stats.n_lookup_drafted == 0
 
 
 def test_log_probabilities_are_the_same_with_bit_exact(pair: tuple[Path, Path]) -> None:

@@ -9,6 +9,9 @@
 
 #include <algorithm>
 
+#include "specbranch/lookup/text_path.h"
+#include "specbranch/planner/auto/text_planner.h"
+
 namespace specbranch {
 namespace {
 
@@ -16,6 +19,7 @@ constexpr int kMaxPassNodes = 16;
 constexpr int kManySequences = 16;
 constexpr double kMinChance = 0.01;              ///< less probable nodes are not drafted.
 constexpr double kMinChanceFewSequences = 0.04;  ///< the same with fewer than kManySequences.
+constexpr double kMinTipChance = 0.05;           ///< texts are not asked after less probable paths.
 constexpr int kMaxAwaited = 16;  ///< further draft steps that the target may wait for.
 
 }  // namespace
@@ -33,6 +37,8 @@ AutoPlanner::AutoPlanner(const AutoBounds& initial, float temperature, PairProfi
       profile_(profile == nullptr ? own_profile_.get() : profile),
       costs_(profile_),
       acceptance_(&profile_->acceptance[static_cast<std::size_t>(temperature_class(temperature))]),
+      agreement_(&profile_->lookup[static_cast<std::size_t>(temperature_class(temperature))]),
+      gate_(costs_, &profile_->lookup[static_cast<std::size_t>(temperature_class(temperature))]),
       schedule_choice_(costs_, acceptance_, initial.max_submit + 1, initial.switching),
       width_(std::max(2, initial.max_branches)) {}
 
@@ -49,15 +55,21 @@ Decision AutoPlanner::next(const View& view) {
     const bool trying = schedule_choice_.trying() && longest(view) > 0;
     const bool drafted = root.evaluated && !root.candidates.empty();
     const bool awaited = !decision.evaluate.empty() || !view.evaluating.empty();
-    if (target_free && !(trying && !drafted && awaited)) {
-      submit(view, DraftPath{view.tree.root(), false, {}}, trying && drafted ? 2 : 1, decision);
+    if (target_free) texts_alone_ = !schedule_choice_.settling() && !trying;
+    if (target_free && texts_alone_) {
+      const NodeRef end = best_text_run(view, costs_, gate_);
+      submit(view, DraftPath{end.node, false, 0, {}}, view.tree.depth(end) + 1, decision);
+    } else if (target_free && !(trying && !drafted && awaited)) {
+      submit(view, DraftPath{view.tree.root(), false, 0, {}}, trying && drafted ? 2 : 1, decision);
     }
     return decision;
   }
   if (target_free) {
-    plain_step_ = schedule_choice_.wants_plain_step();
+    texts_alone_ = false;
+    // A step beside a draft pass would not tell; that pass may have a long text to read.
+    plain_step_ = schedule_choice_.wants_plain_step() && view.evaluating.empty();
     if (plain_step_) {
-      submit(view, DraftPath{view.tree.root(), false, {}}, 1, decision);
+      submit(view, DraftPath{view.tree.root(), false, 0, {}}, 1, decision);
     } else {
       verify(view, decision);
     }
@@ -65,14 +77,23 @@ Decision AutoPlanner::next(const View& view) {
   const bool waits = target_free && decision.submit.node == kNoNode;
   if (view.draft_idle && view.draft_usable) draft(view, !waits, decision);
   if (waits && decision.evaluate.empty() && view.evaluating.empty()) {
-    const DraftPath path = best_path(view, acceptance_, longest(view));
+    const DraftPath path = likeliest(view, view.tree.root());
     submit(view, path, static_cast<int>(path.chances.size()) + 1, decision);
   }
-  if (!decision.evaluate.empty()) {
-    n_pass_nodes_ = static_cast<int>(decision.evaluate.size());
-    pass_begin_us_ = view.now_us;
-  }
+  if (!decision.evaluate.empty()) pass_begin_us_ = view.now_us;
   return decision;
+}
+
+DraftPath AutoPlanner::likeliest(const View& view, NodeId begin) const {
+  return best_path(view, sources(), begin, view.max_path, bounds_.max_submit);
+}
+
+NodeRef AutoPlanner::text_tip(const View& view) {
+  if (schedule_choice_.schedule() == Schedule::kAutoregressive) return {};
+  const NodeId begin = view.submitted == kNoNode ? view.tree.root() : view.submitted;
+  const DraftPath path = likeliest(view, begin);
+  if (!path.chances.empty() && path.chances.back() < kMinTipChance) return {};
+  return path.open ? NodeRef{path.end, 0} : NodeRef{path.end};
 }
 
 int AutoPlanner::longest(const View& view) const {
@@ -84,9 +105,20 @@ int AutoPlanner::horizon(const View& view, int n_submitted) const {
 }
 
 void AutoPlanner::verify(const View& view, Decision& decision) {
-  const DraftPath path = best_path(view, acceptance_, longest(view));
+  const DraftPath path = likeliest(view, view.tree.root());
   const VerificationLength best = best_length(costs_, view, path.chances, schedule_choice_.rate());
-  if (!worth_waiting(view, path, best)) submit(view, path, best.n, decision);
+  awaited_ = {};
+  const auto whole = static_cast<int>(path.chances.size());
+  // The draft may say more at each token that only a text has proposed so far.
+  for (int n = 0; n < best.n; ++n) {
+    const DraftPath begin = cut(view.tree, path, n);
+    const bool said = n < whole && view.tree.at(begin.end).evaluated;
+    if (said || !worth_waiting(view, begin, best)) continue;
+    if (path.n_text > 0 && begin.open) awaited_ = {begin.end, 0};
+    if (path.n_text > 0 && !view.tree.at(begin.end).evaluated) awaited_ = {begin.end};
+    return;
+  }
+  submit(view, path, best.n, decision);
 }
 
 bool AutoPlanner::worth_waiting(const View& view, const DraftPath& path,
@@ -95,17 +127,18 @@ bool AutoPlanner::worth_waiting(const View& view, const DraftPath& path,
   const bool can_draft = view.draft_usable && (view.draft_idle || passing);
   const int length = static_cast<int>(path.chances.size());
   const int room = std::min(longest(view), horizon(view, 0)) - length;
-  if (!can_draft || room <= 0 || best.n < length + 1) return false;
+  if (!can_draft || room <= 0) return false;
   const double rate = schedule_choice_.rate();
   const double step = costs_.draft(1);
   double wait = 0.0;  // microseconds until the draft has one more token of the path
   if (passing) {
     const auto spent = static_cast<double>(view.now_us - pass_begin_us_);
-    wait = std::max(0.0, costs_.draft(n_pass_nodes_) - spent);
+    wait = std::max(0.0, costs_.draft(n_pass_tokens_) - spent);
     // The pass brings the next token of the chain only if its end is in it.
     const bool extends = std::ranges::count(view.evaluating, path.end) > 0 && !path.open;
     if (!extends) wait += step;
   } else {
+    // What the draft has not read is not counted: it must be read once, and later it is more.
     wait = step;
   }
   const double alpha = acceptance_.alpha();
@@ -133,7 +166,7 @@ void AutoPlanner::submit(const View& view, const DraftPath& path, int n, Decisio
 void AutoPlanner::draft(const View& view, bool target_busy, Decision& decision) {
   const bool sequential = schedule_choice_.schedule() == Schedule::kSequential;
   if (sequential && target_busy) return;
-  if (target_busy && plain_step_) return;
+  if (target_busy && (plain_step_ || schedule_choice_.wants_plain_step())) return;
   const NodeRef submitted =
       decision.submit.node != kNoNode ? decision.submit : NodeRef{view.submitted};
   ExpansionLimits limits;
@@ -141,8 +174,8 @@ void AutoPlanner::draft(const View& view, bool target_busy, Decision& decision) 
   limits.max_branches = bounds_.max_branches;
   limits.max_nodes = sequential ? 1 : std::min(kMaxPassNodes, view.n_seqs);
   limits.min_chance = view.n_seqs >= kManySequences ? kMinChance : kMinChanceFewSequences;
-  const std::vector<ExpansionCandidate> expansion =
-      best_expansion(view, acceptance_, costs_, limits);
+  if (!target_busy) limits.awaited = awaited_;
+  const std::vector<ExpansionCandidate> expansion = best_expansion(view, sources(), costs_, limits);
   if (expansion.empty()) return;
   if (target_busy) {
     double sum = 0.0;
@@ -150,21 +183,44 @@ void AutoPlanner::draft(const View& view, bool target_busy, Decision& decision) 
     const double delay = costs_.interference() * costs_.draft(static_cast<int>(expansion.size()));
     if (sum * costs_.draft(1) < delay) return;
   }
-  for (const ExpansionCandidate& one : expansion) decision.evaluate.push_back(one.node);
+  n_pass_tokens_ = 0;
+  for (const ExpansionCandidate& one : expansion) {
+    decision.evaluate.push_back(one.node);
+    n_pass_tokens_ += one.n_tokens;
+  }
 }
 
 void AutoPlanner::probe(const View& view, Decision& decision) {
   const NodeId root = view.tree.root();
   if (schedule_choice_.settling()) return;
   if (!view.draft_idle || !view.draft_usable || view.max_depth < 1) return;
-  if (!view.tree.at(root).evaluated) decision.evaluate.push_back({root});
+  // Where texts have moved the root, drafted tokens may follow it in every sequence.
+  if (!view.tree.at(root).evaluated && view.free_seqs > 0) decision.evaluate.push_back({root});
 }
 
-void AutoPlanner::on_step(const StepTime& step) { costs_.on_step(step); }
+void AutoPlanner::on_step(const StepTime& step) {
+  costs_.on_step(step);
+  if (step.role != ModelRole::kTarget) return;
+  // What the draft's work beside it costs is not the fault of texts.
+  const double beside = 1.0 - step.overlap + step.overlap / costs_.target_slowdown();
+  gate_.on_step(step.n_tokens, beside * static_cast<double>(step.end_us - step.begin_us));
+}
 
 void AutoPlanner::on_choice(const View& view, NodeId parent, Token token) {
   const Node& node = view.tree.at(parent);
+  const NodeId text = best_text_child(view.tree, parent);
+  if (text != kNoNode && view.tree.at(text).token == token) schedule_choice_.on_text_token();
   if (!node.evaluated || node.candidates.empty()) return;
+  if (text != kNoNode) {
+    const double draft = acceptance_.chances(node.candidates, 1).front();
+    const Node& child = view.tree.at(text);
+    const Token first = node.candidates.front().token;
+    if (child.token == first) {
+      agreement_.observe_together(draft, child.text_probability, token == first);
+    } else {
+      agreement_.observe_apart(draft, child.text_probability, token == first, token == child.token);
+    }
+  }
   acceptance_.observe(node.candidates, token);
   schedule_choice_.on_observation();
 }
@@ -173,6 +229,7 @@ void AutoPlanner::on_verification(const View& view, bool /*hit*/) {
   // Without a draft there is nothing to choose, and the rate says nothing about the draft.
   if (!view.draft_usable) return;
   const Pos root = view.tree.at(view.tree.root()).pos;
+  if (texts_alone_) gate_.on_verification(root_ < 0 ? 1 : root - root_);
   schedule_choice_.on_verification(view.now_us, root_ < 0 ? 1 : root - root_);
   root_ = root;
 }

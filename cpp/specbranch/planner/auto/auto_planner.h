@@ -1,4 +1,5 @@
-/// The planner of `auto`: expands the draft tree best first, and backs off to plain decoding.
+/// The planner of `auto` with a draft model: expands the tree best first, and backs off to plain
+/// decoding.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "specbranch/planner/auto/next_tokens.h"
 #include "specbranch/planner/auto/schedule_choice.h"
+#include "specbranch/planner/auto/source_agreement.h"
+#include "specbranch/planner/auto/text_gate.h"
 #include "specbranch/planner/auto/tree_expansion.h"
 #include "specbranch/planner/auto/verification_length.h"
 #include "specbranch/planner/planner.h"
@@ -24,7 +28,9 @@ struct AutoBounds {
 AutoBounds auto_bounds(const Request& request);
 
 /// Both models work without a barrier. The draft evaluates the most probable nodes of the tree. The
-/// target verifies the prefix of the most probable path that has the highest expected value.
+/// target verifies the prefix of the most probable path that has the highest expected value. Tokens
+/// that texts propose are nodes without a draft cost. While the draft is paused, the target
+/// verifies them alone, as in `TextPlanner`.
 class AutoPlanner final : public Planner {
  public:
   /// `profile` outlives the planner, which refines it. Null: the planner begins without knowledge.
@@ -32,6 +38,7 @@ class AutoPlanner final : public Planner {
 
   Decision next(const View& view) override;
   bool wants_draft(const View& view) override;
+  NodeRef text_tip(const View& view) override;
   bool cancels_draft() const override { return true; }
   int width() const override { return width_; }
   RankOptions rank_options() const override { return acceptance_.rank_options(width_); }
@@ -41,7 +48,10 @@ class AutoPlanner final : public Planner {
   std::string mode_reason() const override { return schedule_choice_.mode_reason(); }
 
  private:
+  TokenSources sources() const { return {acceptance_, agreement_}; }
+  DraftPath likeliest(const View& view, NodeId begin) const;
   void verify(const View& view, Decision& decision);
+  /// The target should wait until the draft has made `path` longer. `best`: what it could verify.
   bool worth_waiting(const View& view, const DraftPath& path, const VerificationLength& best) const;
   void submit(const View& view, const DraftPath& path, int n, Decision& decision);
   void draft(const View& view, bool target_busy, Decision& decision);
@@ -54,12 +64,16 @@ class AutoPlanner final : public Planner {
   PairProfile* profile_;
   CostModel costs_;
   AcceptanceModel acceptance_;
+  SourceAgreement agreement_;
+  TextGate gate_;
   ScheduleChoice schedule_choice_;
   int width_;
+  NodeRef awaited_;                 ///< the target waits for what the draft says after it.
   Pos root_ = -1;                   ///< position of the root at the last verification.
   std::int64_t pass_begin_us_ = 0;  ///< of the last draft pass.
-  int n_pass_nodes_ = 0;            ///< nodes of the last draft pass.
-  bool plain_step_ = false;         ///< the target decodes one token alone, to time it.
+  int n_pass_tokens_ = 0;           ///< of the last draft pass.
+  bool texts_alone_ = false;  ///< the last verification was one of texts, with the draft paused.
+  bool plain_step_ = false;   ///< the target decodes one token alone, to time it.
 };
 
 }  // namespace specbranch

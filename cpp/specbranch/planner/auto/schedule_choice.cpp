@@ -13,6 +13,7 @@ constexpr double kLeaveMargin = 1.03;   ///< leave speculation below this gain.
 constexpr double kEnterMargin = 1.05;   ///< enter speculation above this gain.
 constexpr double kBackOffBelow = 0.97;  ///< share of the rate of plain decoding, measured.
 constexpr std::int64_t kTrialTokens = 64;
+constexpr std::int64_t kFewTextTokens = 16;
 // What speculation may lose before it is withdrawn: some tokens, and a share of all.
 constexpr double kLossBudget = 2.0;
 constexpr double kLossShare = 0.03;
@@ -92,7 +93,8 @@ void ScheduleChoice::choose(double margin, double optimism) {
   }
   const ExpectedRates found = expected(optimism);
   promised_ = speculative(found);
-  const bool autoregressive = speculative(found) < margin * found.autoregressive;
+  const bool autoregressive =
+      speculative(found) < margin * found.autoregressive && !gains_by_texts(margin);
   const Schedule before = schedule_;
   // A slow-down that is only known from the measurement while loading is tried for some tokens.
   const bool doubtful = costs_.slowdown_unproven() && n_overlap_trials_ < kOverlapTrials;
@@ -103,6 +105,13 @@ void ScheduleChoice::choose(double margin, double optimism) {
                              : Schedule::kParallel;
   if (autoregressive != (before == Schedule::kAutoregressive)) reset_counts();
   next_review_ = n_tokens_ + kReview;
+}
+
+bool ScheduleChoice::gains_by_texts(double margin) const {
+  if (schedule_ == Schedule::kAutoregressive || n_text_tokens_ < kFewTextTokens) return false;
+  const RateRecord& record = meter_.record();
+  return record.tokens >= kTrialTokens / 2 &&
+         meter_.measured() * costs_.padded_target(1, longest_) > margin;
 }
 
 ExpectedRates ScheduleChoice::expected(double optimism) const {
@@ -253,7 +262,7 @@ void ScheduleChoice::on_verification(std::int64_t now_us, int n_tokens) {
     const bool due = n_tokens_ >= next_review_;
     if (due && (seen || !costs_.known())) choose(kLeaveMargin, kLeaveOptimism);
     // Without observations the acceptance rate stays unknown: go to plain decoding, which probes.
-    if (n_unobserved_ >= kTrialTokens) back_off(false);
+    if (n_unobserved_ >= kTrialTokens && !gains_by_texts(kLeaveMargin)) back_off(false);
     // After 512 profitable tokens, reset the interval: a short slump must not start at the longest.
     if (n_tokens_ >= 8 * kTrialTokens) acceptance_.table().probe_interval = kFirstProbeInterval;
   }

@@ -54,6 +54,9 @@ class ScheduleChoice {
     n_unobserved_ = 0;
   }
 
+  /// A token joined the text that a text had proposed.
+  void on_text_token() { ++n_text_tokens_; }
+
   /// The recent tokens per microsecond; at least those of plain decoding.
   double rate() const;
 
@@ -73,6 +76,9 @@ class ScheduleChoice {
   void back_off(bool failed, double reached = 0.0);
   void begin_probe();
   bool too_slow() const;
+  /// Texts propose good tokens, and speculation with them is measured to be faster than plain
+  /// decoding by `margin`, whatever is expected of the draft model alone.
+  bool gains_by_texts(double margin) const;
   /// The probe has seen enough, or has cost enough: it ends.
   bool probe_ended();
   bool may_probe();
@@ -93,16 +99,17 @@ class ScheduleChoice {
   Schedule schedule_ = Schedule::kParallel;
   bool probing_ = false;
   bool trying_ = false;
-  bool tried_ = false;             ///< in this probe.
-  int n_overlap_trials_ = 0;       ///< in this text.
-  std::int64_t last_us_ = -1;      ///< time of the last verification.
-  RateMeter meter_;                ///< of this schedule, in this text.
-  double promised_ = 0.0;          ///< the last expected rate of speculation.
-  std::int64_t n_tokens_ = 0;      ///< since the schedule or the probe began.
-  std::int64_t n_observed_ = 0;    ///< since then.
-  std::int64_t n_unobserved_ = 0;  ///< tokens since the last observation.
-  std::int64_t next_review_ = 0;   ///< of the choice, in such tokens.
-  double next_probe_ = 0.0;        ///< unseen tokens at which a probe is considered again.
+  bool tried_ = false;              ///< in this probe.
+  int n_overlap_trials_ = 0;        ///< in this text.
+  std::int64_t last_us_ = -1;       ///< time of the last verification.
+  RateMeter meter_;                 ///< of this schedule, in this text.
+  double promised_ = 0.0;           ///< the last expected rate of speculation.
+  std::int64_t n_tokens_ = 0;       ///< since the schedule or the probe began.
+  std::int64_t n_observed_ = 0;     ///< since then.
+  std::int64_t n_unobserved_ = 0;   ///< tokens since the last observation.
+  std::int64_t n_text_tokens_ = 0;  ///< that texts proposed, in this text.
+  std::int64_t next_review_ = 0;    ///< of the choice, in such tokens.
+  double next_probe_ = 0.0;         ///< unseen tokens at which a probe is considered again.
 };
 
 }  // namespace specbranch

@@ -7,6 +7,13 @@
 
 namespace specbranch {
 
+NodeRef best_text_run(const View& view, const CostModel& costs, const TextGate& gate) {
+  const TextPath path = best_text_path(view.tree, view.max_path);
+  const VerificationLength best = best_length(costs, view, path.chances, gate.rate());
+  const int n = gate.open(best.gain) ? gate.longest(best.n, view.max_path + 1) : 1;
+  return {path.nodes[static_cast<std::size_t>(n) - 1]};
+}
+
 TextPlanner::TextPlanner(const Request& request, PairProfile* profile)
     : profile_(profile == nullptr ? &own_profile_ : profile),
       costs_(profile_),
@@ -19,11 +26,8 @@ Decision TextPlanner::next(const View& view) {
   costs_.set_padding(view.pads);
   Decision decision;
   if (!view.target_idle || view.submitted != kNoNode) return decision;
-  const TextPath path = best_text_path(view.tree, view.max_path);
-  const VerificationLength best = best_length(costs_, view, path.chances, gate_.rate());
-  const int n = gate_.open(best.gain) ? gate_.longest(best.n, view.max_path + 1) : 1;
-  decision.submit = {path.nodes[static_cast<std::size_t>(n) - 1]};
-  decision.n_pad = costs_.pad(n, view.max_path + 1);
+  decision.submit = best_text_run(view, costs_, gate_);
+  decision.n_pad = costs_.pad(view.tree.depth(decision.submit) + 1, view.max_path + 1);
   return decision;
 }
 

@@ -9,6 +9,9 @@
 
 namespace specbranch {
 
+/// The run of tokens of texts that is worth the most now, by measured costs; the root: none is.
+NodeRef best_text_run(const View& view, const CostModel& costs, const TextGate& gate);
+
 /// The target verifies what texts propose: as many tokens as are worth their time by the measured
 /// costs, mostly none.
 class TextPlanner final : public Planner {

@@ -114,6 +114,57 @@ TEST_CASE(
   }
 }
 
+namespace {
+
+/// How much faster `auto` is with both sources than with the better one of them.
+double gain_of_both(const Simulation& both) {
+  Simulation draft_alone = both;
+  draft_alone.lookup = false;
+  Simulation texts_alone = both;
+  texts_alone.draft = false;
+  const double best = std::min(simulate(draft_alone).time_us, simulate(texts_alone).time_us);
+  return best / simulate(both).time_us;
+}
+
+}  // namespace
+
+TEST_CASE("auto with a draft and texts: both bring more than the better one") {
+  double sum = 0.0;
+  int n = 0;
+  for (const double alpha : {0.5, 0.7, 0.85}) {
+    for (const double slope : {0.02, 0.1}) {
+      // The dearest draft brings nothing alone; a slow-down of 2 is a shared core.
+      for (const double draft_us : {500.0, 2'000.0, 9'000.0}) {
+        for (const double slowdown : {1.05, 2.0}) {
+          for (const double copy_rate : {0.0, 0.4, 0.8}) {
+            CAPTURE(alpha);
+            CAPTURE(slope);
+            CAPTURE(draft_us);
+            CAPTURE(slowdown);
+            CAPTURE(copy_rate);
+            Simulation both = without_draft(copy_rate, slope, 1);
+            both.draft = true;
+            both.pair.alpha = alpha;
+            both.machine.costs.target_slowdown = slowdown;
+            both.machine.costs.draft_slowdown = slowdown;
+            for (int i = 0; i < 32; ++i) {
+              both.machine.costs.draft_us.push_back(draft_us * (1.0 + 0.05 * i));
+            }
+            const double gain = gain_of_both(both);
+            // The draft alone loses as much with the dearest.
+            CHECK(gain >= (draft_us > 5'000.0 ? 0.95 : 0.97));
+            if (copy_rate == 0.0 || draft_us > 5'000.0 || slowdown > 1.5) continue;
+            CHECK(gain >= 1.05);
+            sum += gain;
+            ++n;
+          }
+        }
+      }
+    }
+  }
+  CHECK(sum / n >= 1.3);
+}
+
 TEST_CASE("auto without a draft: without lookup it is plain decoding") {
   Simulation simulation = without_draft(0.8, 0.02, 1);
   simulation.lookup = false;

@@ -1,0 +1,61 @@
+"""The core's objects for a simulated generation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from specbranch_cpp import _core
+from specbranch_cpp._support import checked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from specbranch_cpp.simulation import Pair, Setting
+
+_PROMPT = 16  # tokens; the length only changes the time before the text
+_N_SEQ = 32
+_N_VOCAB = 1000
+
+
+def pair(options: Pair, seed: int) -> _core.SyntheticPair:
+    """The synthetic pair of these properties.
+
+    Raises:
+        InvalidArgument: a value is out of its range.
+    """
+    made = _core.SyntheticPair()
+    made.seed = checked.integer("seed", seed, 0, 2**63 - 1)
+    made.n_seq = _N_SEQ
+    if isinstance(options.alpha, (int, float)):
+        made.alpha = checked.real("alpha", options.alpha)
+    else:
+        made.segments = [(n, checked.real("alpha", alpha)) for n, alpha in options.alpha]
+    made.rank_hits = checked.reals("rank_hits", options.rank_hits)
+    made.concentration = checked.real("concentration", options.concentration)
+    made.distortion = checked.real("distortion", options.distortion)
+    made.copy_rate = checked.real("copy_rate", options.copy_rate)
+    made.copy_length = checked.integer("copy_length", options.copy_length, 1, 10**6)
+    made.text = _tokens("text", options.text)
+    tokens = [*made.text, *_tokens("prompt", options.prompt)]
+    made.n_vocab = max([_N_VOCAB, *(token + 1 for token in tokens)])
+    made.replay = [(list(confidences), hit) for confidences, hit in options.proposals]
+    return made
+
+
+def request(setting: Setting, prompt: Sequence[int], n_tokens: int) -> _core.Request:
+    """The request of a simulated generation. Raises as `pair`."""
+    made = _core.Request()
+    made.mode = checked.text("mode", setting.mode)
+    made.prompt = _tokens("prompt", prompt) or [0] * _PROMPT
+    made.max_tokens = n_tokens
+    made.max_draft = checked.integer("gamma", setting.gamma, 1, _core.MAX_DRAFT)
+    made.max_branches = checked.integer("max_branches", setting.max_branches, 1, _core.MAX_BRANCHES)
+    if setting.epsilon is None:
+        made.use_fixed(setting.gamma)
+    else:
+        made.use_confidence(checked.real("epsilon", setting.epsilon))
+    return made
+
+
+def _tokens(name: str, tokens: Sequence[int]) -> list[int]:
+    return [checked.integer(f"{name}[{i}]", token, 0, 10**7) for i, token in enumerate(tokens)]
