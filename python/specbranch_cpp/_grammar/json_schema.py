@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from specbranch_cpp._grammar.alternatives import exclude_each_other
 from specbranch_cpp._grammar.gbnf import converted
 from specbranch_cpp._grammar.number_schemas import number_schema
 from specbranch_cpp._grammar.regex import MOST_REPEATS, gbnf_of_pattern
@@ -43,11 +44,12 @@ MOST_PARTS = 10_000
 def grammar_of(schema: Any, name: str, *, strict: bool = False) -> str:
     """A grammar whose texts are JSON that the schema accepts.
 
-    The grammar can exclude valid JSON: objects with ``properties`` have no other properties, and
-    ``oneOf`` becomes ``anyOf``, numbers between bounds have no exponent, and different items of a
-    list of values have the order of these values. The grammar does not enforce bounds with more
-    than 15 digits, ``multipleOf`` of fractions, ``uniqueItems`` of other items, numbers of
-    properties, lengths together with a pattern, and patterns with look-around or back references.
+    The grammar can exclude valid JSON: objects with ``properties`` have no other properties,
+    numbers between bounds have no exponent, and different items of a list of values have the order
+    of these values. The grammar does not enforce ``oneOf`` if its alternatives may have values in
+    common, bounds with more than 15 digits, ``multipleOf`` of fractions, ``uniqueItems`` of other
+    items, names and numbers of properties, lengths together with a pattern, and patterns with
+    look-around or back references.
 
     Args:
         schema: a schema of draft 7 to 2020-12, with references inside itself only.
@@ -134,11 +136,7 @@ class _Preparation:
             raise InvalidArgument(
                 f"{where} is {node!r}; it must be a JSON schema that allows a value"
             )
-        for key in REFUSED:
-            if key in node:
-                raise InvalidArgument(
-                    f"{where} has the keyword {key!r}, which a grammar cannot express"
-                )
+        self._check_refused(node, where)
         ruling = [key for key in RULING[:-1] if key in node]
         if not ruling:
             return self._typed(node, where)
@@ -154,6 +152,14 @@ class _Preparation:
         if key in {"anyOf", "oneOf"}:
             return self._any(node, key, where)
         return values_of(node, key, where)
+
+    @staticmethod
+    def _check_refused(node: Mapping[str, Any], where: str) -> None:
+        for key in REFUSED:
+            if key in node:
+                raise InvalidArgument(
+                    f"{where} has the keyword {key!r}, which a grammar cannot express"
+                )
 
     def _check_bounds(self, node: Mapping[str, Any], enforced: Sequence[str], where: str) -> None:
         for key in BOUNDS:
@@ -290,6 +296,8 @@ class _Preparation:
         ways = node[key]
         if not isinstance(ways, (list, tuple)) or not ways:
             raise InvalidArgument(f"{where}[{key!r}] is {ways!r}; it must be a list of schemas")
+        if key == "oneOf" and not exclude_each_other(self._root, ways):
+            self._loose(where, key)
         kind = {"type": node["type"]} if "type" in node else {}
         return {
             "anyOf": [
@@ -319,6 +327,9 @@ class _Preparation:
                 part = target_of(self._root, part["$ref"], place)  # noqa: PLW2901
             if not isinstance(part, Mapping):
                 raise InvalidArgument(f"{place} is {part!r}; it must be a schema")
+            if part is not own:
+                self._check_refused(part, place)
+                self._check_bounds(part, (), place)
             known = ("properties", "required", "type")
             odd = [key for key in part if key in CONSTRAINTS and key not in known]
             if odd or part.get("type", "object") != "object":

@@ -22,8 +22,6 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _RULE = re.compile(r"^([a-zA-Z0-9-]+) ::= ", re.MULTILINE)
-# GBNF takes these keywords for weaker ones.
-_LOOSE = re.compile(r'"(?:oneOf|propertyNames|unevaluatedProperties)"')
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
 _SHORT = {"n": "\n", "r": "\r", "t": "\t"}
 _ANY_TEXT = "/(?s:.*)/"
@@ -115,10 +113,9 @@ def _json(value: Any) -> str:
 def _enforcing_gbnf(schema: Any, name: str) -> str | None:
     """GBNF that enforces the whole schema. ``None``: there is none."""
     try:
-        grammar = grammar_of(schema, name, strict=True)
+        return grammar_of(schema, name, strict=True)
     except InvalidArgument:
         return None
-    return None if _LOOSE.search(json.dumps(schema)) else grammar
 
 
 def _lenient_gbnf(schema: Any, name: str) -> str | None:

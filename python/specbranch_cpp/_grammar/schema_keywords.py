@@ -65,6 +65,8 @@ CONSTRAINTS = (
 
 def is_bound(key: str, value: Any) -> bool:
     """Whether a keyword of `BOUNDS` narrows the values: a bound of 0 does."""
+    if key == "propertyNames":
+        return value not in (None, True) and value != {}
     if value is None or value is False:
         return False
     return not (key == "minProperties" and value == 0)
