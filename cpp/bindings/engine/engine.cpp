@@ -8,6 +8,7 @@
 
 #include "bindings/library/gil.h"
 #include "specbranch/base/errors.h"
+#include "specbranch/planner/cost_model.h"
 
 namespace py = pybind11;
 
@@ -118,7 +119,11 @@ void register_engine(py::module_& m) {
       .def_property_readonly("closed", [](const PyEngine& self) { return self.engine().closed(); })
       .def_property_readonly("stats", [](const PyEngine& self) { return self.engine().stats(); })
       .def_property_readonly("profile",
-                             [](const PyEngine& self) { return self.engine().profile(); })
+                             [](const PyEngine& self) {
+                               PairProfile profile = self.engine().profile();
+                               profile.costs = without_gaps(profile);
+                               return profile;
+                             })
       .def_property_readonly(
           "n_vocab", [](const PyEngine& self) { return self.engine().limits().target.n_vocab; })
       .def_property_readonly(

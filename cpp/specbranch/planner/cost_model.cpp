@@ -1,6 +1,7 @@
 #include "specbranch/planner/cost_model.h"
 
 #include <algorithm>
+#include <cstddef>
 
 namespace specbranch {
 namespace {
@@ -48,6 +49,18 @@ void CostModel::on_step(const StepTime& step) {
   }
   (of_target ? target_ : draft_).observe(step.n_tokens, us, step.overlap);
   assume_missing();
+}
+
+StepCosts without_gaps(PairProfile profile) {
+  StepCosts costs = profile.costs;
+  const CostModel model(&profile);
+  for (std::size_t i = 0; i < costs.target_us.size(); ++i) {
+    if (!(costs.target_us[i] > 0.0)) costs.target_us[i] = model.target(static_cast<int>(i) + 1);
+  }
+  for (std::size_t i = 0; i < costs.draft_us.size(); ++i) {
+    if (!(costs.draft_us[i] > 0.0)) costs.draft_us[i] = model.draft(static_cast<int>(i) + 1);
+  }
+  return costs;
 }
 
 }  // namespace specbranch

@@ -71,4 +71,7 @@ class CostModel {
   bool pads_ = true;
 };
 
+/// The costs of `profile`, where lengths that no step has had are interpolated.
+StepCosts without_gaps(PairProfile profile);
+
 }  // namespace specbranch

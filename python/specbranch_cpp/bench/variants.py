@@ -24,8 +24,8 @@ _USUAL_POLICY = {"speculative": "fixed", "pearl": "fixed", "specbranch": "confid
 WITHOUT_DRAFT = ("autoregressive", "speculative", "auto")
 """The modes that need no draft model."""
 SOURCES = ("all", "draft", "text")
-"""Who proposes tokens: what the pair has (the draft model, without it texts), the draft model, or
-texts, for which the draft model is left out."""
+"""Who proposes tokens: all that the pair has (the draft model and, in `auto` or without it, texts),
+the draft model, or texts, for which the draft model is left out."""
 AUTO_DRAFT = 16
 AUTO_K_MAX = 4
 

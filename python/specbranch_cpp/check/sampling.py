@@ -126,6 +126,7 @@ class Sampler:
                 temperature=self.temperature,
                 seed=number,
                 mode=mode,
+                lookup=False,  # the question is what the draft brings
                 policy=policy,
                 max_branches=max_branches,
                 max_draft=max_draft,

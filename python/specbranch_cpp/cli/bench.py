@@ -129,7 +129,7 @@ def run(
         str | None,
         options.option("--sources", panel=_WHAT, metavar="LIST",
                        help="Who proposes tokens in speculative and auto, out of "
-                       f"{','.join(variants.SOURCES)}; default: all (a draft, or else texts)."),
+                       f"{','.join(variants.SOURCES)}; default: all that the pair has."),
     ] = None,
     hrad: Annotated[
         Path | None,

@@ -40,13 +40,19 @@ def adapters(
 
 @pytest.fixture(scope="module")
 def adapted(pair: tuple[Path, Path], adapters: tuple[Path, Path]) -> Iterator[Engine]:
-    """An engine with both adapters loaded, the first one on."""
-    with Engine(*pair, lora=[adapters[0], (adapters[1], 0.0)], n_ctx=2048, **THREADS) as engine:
+    """An engine with both adapters loaded, the first one on.
+
+    Texts would make long batches, in which matrices of floats round otherwise.
+    """
+    lora: list[Any] = [adapters[0], (adapters[1], 0.0)]
+    with Engine(pair[0], pair[1], lora=lora, n_ctx=2048, lookup=False, **THREADS) as engine:
         yield engine
 
 
 def tokens(engine: Engine, prompt: str = PROMPT, **options: Any) -> tuple[int, ...]:
-    return tuple(engine.generate(prompt, **{"max_tokens": 40} | options).result().tokens)
+    # Texts would make long batches, in which matrices of floats round otherwise.
+    settings: dict[str, Any] = {"max_tokens": 40, "lookup": False} | options
+    return tuple(engine.generate(prompt, **settings).result().tokens)
 
 
 @pytest.mark.parametrize("lora", [None, [], ["second"], [("first", -0.7), (1, 0.5)]])
@@ -55,6 +61,22 @@ def test_every_mode_gives_the_same_text(adapted: Engine, lora: Any) -> None:
         want = tokens(adapted, mode="autoregressive", lora=lora, **settings)
         for mode in MODES[1:]:
             assert (mode, tokens(adapted, mode=mode, lora=lora, **settings)) == (mode, want)
+
+
+def test_texts_propose_tokens_with_bit_exact(
+    pair: tuple[Path, Path], adapters: tuple[Path, Path]
+) -> None:
+    options: dict[str, Any] = {"bit_exact": True, "lookup_answers": False, "n_ctx": 1024}
+    lora: list[Any] = [adapters[0], (adapters[1], 0.5)]
+    with Engine(pair[0], pair[1], lora=lora, **options, **THREADS) as engine:
+        for settings in SETTINGS:
+            plain = tokens(engine, mode="autoregressive", **settings)
+            for prediction in (None, list(plain)):
+                done = engine.generate(
+                    PROMPT, mode="auto", prediction=prediction, max_tokens=40, **settings
+                ).result()
+                assert done.tokens == plain
+            assert done.stats.n_lookup_accepted > 0
 
 
 def test_an_adapter_changes_the_text_by_its_scale(adapted: Engine, engine: Engine) -> None:
@@ -84,7 +106,7 @@ def test_switching_gives_the_texts_of_fresh_engines(
     for lora in sets:
         files = [(adapters[index], scale) for index, scale in lora]
         with Engine(*pair, lora=files, n_ctx=2048, **THREADS) as engine:
-            fresh.append(tokens(engine, LONG))
+            fresh.append(tokens(engine, LONG, lookup=False))
     assert len(set(fresh)) == len(fresh)
     for i in (0, 1, 2, 0, 3, 3, 1, 0):
         for mode in ("specbranch", "autoregressive"):

@@ -29,6 +29,7 @@ def models(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) ->
         for i, scale in ((0, 1.0), (1, 0.0))
     ]  # fmt: skip
     options: dict[str, Any] = {"n_threads": 1, "draft_n_threads": 1, "measure_costs": False}
+    options["lookup"] = False  # long batches: matrices of floats round otherwise in them
     with Engine(*pair, n_ctx=512, lora=files, chat_template=TEMPLATE, **options) as engine:
         yield engine
 

@@ -22,10 +22,10 @@ def test_both_sources_take_turns(
     text_drafts.main([*map(str, pair), "-o", str(tmp_path), *SMALL])
     header, _, row = capsys.readouterr().out.splitlines()[-3:]
     columns = [cell.strip() for cell in header.strip("|").split("|")]
-    assert columns == ["prompts", "auto (text)", "auto (draft)", "equal texts"]
+    assert columns == ["prompts", "auto (text)", "auto (draft)", "auto", "equal texts"]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[0] == "prose"
-    assert cells[-1] == "6 of 6"
+    assert cells[-1] == "8 of 8"
     assert all(float(cell.split()[0]) > 0.0 for cell in cells[1:-1])
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "auto (text)" in report

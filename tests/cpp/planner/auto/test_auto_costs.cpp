@@ -315,3 +315,18 @@ TEST_CASE("auto: plain decoding keeps the baseline fresh, in other modes too") {
     CHECK(profile.costs.target_us[3] == doctest::Approx(1.18e4).epsilon(0.12));
   }
 }
+
+TEST_CASE("costs without gaps: lengths that no step has had are interpolated") {
+  PairProfile profile;
+  profile.costs.target_us = {1000.0, 0.0, 2000.0, 0.0, 0.0, 4000.0};
+  profile.costs.draft_us = {100.0};
+  const StepCosts costs = without_gaps(profile);
+  CHECK(costs.draft_us == profile.costs.draft_us);
+  REQUIRE(costs.target_us.size() == 6);
+  for (std::size_t i = 1; i < 6; ++i) {
+    CAPTURE(i);
+    CHECK(costs.target_us[i] >= costs.target_us[i - 1]);
+    if (profile.costs.target_us[i] > 0.0) CHECK(costs.target_us[i] == profile.costs.target_us[i]);
+  }
+  CHECK(without_gaps({}) == StepCosts{});
+}
