@@ -68,6 +68,7 @@ def test_texts_propose_tokens_with_bit_exact(
 ) -> None:
     options: dict[str, Any] = {"bit_exact": True, "lookup_answers": False, "n_ctx": 1024}
     lora: list[Any] = [adapters[0], (adapters[1], 0.5)]
+    n_accepted = 0
     with Engine(pair[0], pair[1], lora=lora, **options, **THREADS) as engine:
         for settings in SETTINGS:
             plain = tokens(engine, mode="autoregressive", **settings)
@@ -76,7 +77,8 @@ def test_texts_propose_tokens_with_bit_exact(
                     PROMPT, mode="auto", prediction=prediction, max_tokens=40, **settings
                 ).result()
                 assert done.tokens == plain
-            assert done.stats.n_lookup_accepted > 0
+                n_accepted += done.stats.n_lookup_accepted
+    assert n_accepted > 0
 
 
 def test_an_adapter_changes_the_text_by_its_scale(adapted: Engine, engine: Engine) -> None:
