@@ -110,7 +110,7 @@ void ScheduleChoice::choose(double margin, double optimism) {
 bool ScheduleChoice::gains_by_texts(double margin) const {
   if (schedule_ == Schedule::kAutoregressive || n_text_tokens_ < kFewTextTokens) return false;
   const RateRecord& record = meter_.record();
-  return record.tokens >= kTrialTokens / 2 &&
+  return record.tokens >= kFewTextTokens * 2 &&
          meter_.measured() * costs_.padded_target(1, longest_) > margin;
 }
 

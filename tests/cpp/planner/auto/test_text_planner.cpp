@@ -221,7 +221,7 @@ TEST_CASE("text gate: a text bears a small loss, a hundredth, and what it gained
     gate.on_verification(16);
   }
   CHECK(gate.longest(60, 64) == 33);
-  TextGate next(costs, &table);
+  const TextGate next(costs, &table);
   CHECK(next.longest(60, 64) == 2);
 }
 
