@@ -70,6 +70,10 @@ def simulated_speedup(text: Text, target_us: tuple[float, ...]) -> float:
     return simulation.simulate(pair, machine, "auto", n_tokens=len(tokens), draft=False).speedup
 
 
+def decode_ms(text: Text, mode: str) -> float:
+    return text.done[mode].stats.decode_ms
+
+
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -91,30 +95,24 @@ def main(argv: list[str] | None = None) -> int:
     ) as engine:
         texts = measure(engine, args)
     target_us = step_us(texts)
+    simulated = [simulated_speedup(text, target_us) for text in texts]
     print(f"target, us by tokens: {', '.join(f'{us:.0f}' for us in target_us)}\n")
     print("| prompts | measured | simulated | simulated / measured |")
     print("| --- | --- | --- | --- |")
     worst = 0.0
     for name in args.sets:
-        group = [text for text in texts if text.set_name == name]
-        plain = [text.done["autoregressive"].stats.decode_ms for text in group]
-        real = sum(plain) / sum(text.done["auto"].stats.decode_ms for text in group)
-        speedups = [simulated_speedup(text, target_us) for text in group]
-        virtual = sum(plain) / sum(ms / gain for ms, gain in zip(plain, speedups, strict=True))
+        group = [one for one in zip(texts, simulated, strict=True) if one[0].set_name == name]
+        plain = sum(decode_ms(text, "autoregressive") for text, _ in group)
+        real = plain / sum(decode_ms(text, "auto") for text, _ in group)
+        virtual = plain / sum(decode_ms(text, "autoregressive") / gain for text, gain in group)
         print(f"| {name} | {real:.2f} | {virtual:.2f} | {virtual / real:.3f} |")
         worst = max(worst, abs(virtual / real - 1.0))
-    print(f"\nmedian ratio of a text: {statistics.median(ratios(texts, target_us)):.3f}")
-    return 1 if worst > args.tolerance else 0
-
-
-def ratios(texts: list[Text], target_us: tuple[float, ...]) -> list[float]:
-    """Of each text: the simulated speed-up divided by the measured one."""
-    return [
-        simulated_speedup(text, target_us)
-        * text.done["auto"].stats.decode_ms
-        / text.done["autoregressive"].stats.decode_ms
-        for text in texts
+    ratios = [
+        gain * decode_ms(text, "auto") / decode_ms(text, "autoregressive")
+        for text, gain in zip(texts, simulated, strict=True)
     ]
+    print(f"\nmedian ratio of a text: {statistics.median(ratios):.3f}")
+    return 1 if worst > args.tolerance else 0
 
 
 if __name__ == "__main__":

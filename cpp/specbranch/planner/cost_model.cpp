@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <vector>
 
 namespace specbranch {
 namespace {
@@ -54,12 +55,13 @@ void CostModel::on_step(const StepTime& step) {
 StepCosts without_gaps(PairProfile profile) {
   StepCosts costs = profile.costs;
   const CostModel model(&profile);
-  for (std::size_t i = 0; i < costs.target_us.size(); ++i) {
-    if (!(costs.target_us[i] > 0.0)) costs.target_us[i] = model.target(static_cast<int>(i) + 1);
-  }
-  for (std::size_t i = 0; i < costs.draft_us.size(); ++i) {
-    if (!(costs.draft_us[i] > 0.0)) costs.draft_us[i] = model.draft(static_cast<int>(i) + 1);
-  }
+  const auto fill = [](std::vector<double>& curve, const auto& us_of) {
+    for (std::size_t i = 0; i < curve.size(); ++i) {
+      if (!(curve[i] > 0.0)) curve[i] = us_of(static_cast<int>(i) + 1);
+    }
+  };
+  fill(costs.target_us, [&](int n) { return model.target(n); });
+  fill(costs.draft_us, [&](int n) { return model.draft(n); });
   return costs;
 }
 

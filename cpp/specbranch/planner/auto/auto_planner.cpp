@@ -58,9 +58,9 @@ Decision AutoPlanner::next(const View& view) {
     if (target_free) texts_alone_ = !schedule_choice_.settling() && !trying;
     if (target_free && texts_alone_) {
       const NodeRef end = best_text_run(view, costs_, gate_);
-      submit(view, DraftPath{end.node, false, 0, {}}, view.tree.depth(end) + 1, decision);
+      submit(view, end.node, view.tree.depth(end) + 1, decision);
     } else if (target_free && !(trying && !drafted && awaited)) {
-      submit(view, DraftPath{view.tree.root(), false, 0, {}}, trying && drafted ? 2 : 1, decision);
+      submit(view, view.tree.root(), trying && drafted ? 2 : 1, decision);
     }
     return decision;
   }
@@ -69,7 +69,7 @@ Decision AutoPlanner::next(const View& view) {
     // A step beside a draft pass would not tell; that pass may have a long text to read.
     plain_step_ = schedule_choice_.wants_plain_step() && view.evaluating.empty();
     if (plain_step_) {
-      submit(view, DraftPath{view.tree.root(), false, 0, {}}, 1, decision);
+      submit(view, view.tree.root(), 1, decision);
     } else {
       verify(view, decision);
     }
@@ -78,7 +78,7 @@ Decision AutoPlanner::next(const View& view) {
   if (view.draft_idle && view.draft_usable) draft(view, !waits, decision);
   if (waits && decision.evaluate.empty() && view.evaluating.empty()) {
     const DraftPath path = likeliest(view, view.tree.root());
-    submit(view, path, static_cast<int>(path.chances.size()) + 1, decision);
+    submit(view, path.end, static_cast<int>(path.chances.size()) + 1, decision);
   }
   if (!decision.evaluate.empty()) pass_begin_us_ = view.now_us;
   return decision;
@@ -118,7 +118,7 @@ void AutoPlanner::verify(const View& view, Decision& decision) {
     if (path.n_text > 0 && !view.tree.at(begin.end).evaluated) awaited_ = {begin.end};
     return;
   }
-  submit(view, path, best.n, decision);
+  submit(view, path.end, best.n, decision);
 }
 
 bool AutoPlanner::worth_waiting(const View& view, const DraftPath& path,
@@ -155,8 +155,7 @@ bool AutoPlanner::worth_waiting(const View& view, const DraftPath& path,
   return false;
 }
 
-void AutoPlanner::submit(const View& view, const DraftPath& path, int n, Decision& decision) {
-  NodeId end = path.end;
+void AutoPlanner::submit(const View& view, NodeId end, int n, Decision& decision) {
   // The path may be longer than `n`, or one candidate shorter.
   while (view.tree.depth(end) > n - 1) end = view.tree.at(end).parent;
   decision.submit = view.tree.depth(end) < n - 1 ? NodeRef{end, 0} : NodeRef{end};
@@ -229,8 +228,9 @@ void AutoPlanner::on_verification(const View& view, bool /*hit*/) {
   // Without a draft there is nothing to choose, and the rate says nothing about the draft.
   if (!view.draft_usable) return;
   const Pos root = view.tree.at(view.tree.root()).pos;
-  if (texts_alone_) gate_.on_verification(root_ < 0 ? 1 : root - root_);
-  schedule_choice_.on_verification(view.now_us, root_ < 0 ? 1 : root - root_);
+  const int n_tokens = root_ < 0 ? 1 : root - root_;
+  if (texts_alone_) gate_.on_verification(n_tokens);
+  schedule_choice_.on_verification(view.now_us, n_tokens);
   root_ = root;
 }
 

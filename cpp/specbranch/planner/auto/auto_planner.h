@@ -53,7 +53,8 @@ class AutoPlanner final : public Planner {
   void verify(const View& view, Decision& decision);
   /// The target should wait until the draft has made `path` longer. `best`: what it could verify.
   bool worth_waiting(const View& view, const DraftPath& path, const VerificationLength& best) const;
-  void submit(const View& view, const DraftPath& path, int n, Decision& decision);
+  /// Verifies the `n` tokens from the root on that lead to `end`, or to its best candidate.
+  void submit(const View& view, NodeId end, int n, Decision& decision);
   void draft(const View& view, bool target_busy, Decision& decision);
   void probe(const View& view, Decision& decision);
   int longest(const View& view) const;

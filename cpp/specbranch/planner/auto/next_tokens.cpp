@@ -22,6 +22,7 @@ NextTokens TokenSources::after(const SpeculationTree& tree, NodeId id, int n_ran
   if (node.evaluated) next.ranks = draft.chances(node.candidates, n_ranks);
   const NodeId text = best_text_child(tree, id);
   if (text == kNoNode) return next;
+  next.in_texts = true;
   const Node& child = tree.at(text);
   if (next.ranks.empty()) {
     next.text = text;

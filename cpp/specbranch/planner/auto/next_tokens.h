@@ -15,6 +15,7 @@ struct NextTokens {
   NodeId text = kNoNode;      ///< the child of a text, unless it is the draft's first choice.
   double text_chance = 0.0;   ///< its probability.
   bool text_ranked = false;   ///< it is among `ranks`, too.
+  bool in_texts = false;      ///< a text proposes a token, be it the draft's first choice.
 
   /// A text's token is the most probable one.
   bool text_first() const {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <unordered_set>
 #include <utility>
 
 #include "specbranch/lookup/text_path.h"
@@ -205,9 +204,8 @@ DraftPath best_path(const View& view, const TokenSources& sources, NodeId begin,
   while (static_cast<int>(path.chances.size()) < max_length) {
     const NextTokens next = sources.after(tree, path.end, 1);
     if (next.ranks.empty() && next.text == kNoNode) break;
-    const bool drafted = best_text_child(tree, path.end) == kNoNode;
-    if (drafted && --max_drafted < 0) break;
-    if (!drafted) ++path.n_text;
+    if (!next.in_texts && --max_drafted < 0) break;
+    if (next.in_texts) ++path.n_text;
     chance *= next.text_first() ? next.text_chance : next.ranks.front();
     path.chances.push_back(chance);
     const NodeId child = next.text_first()
