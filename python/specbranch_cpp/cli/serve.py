@@ -118,6 +118,36 @@ def serve(
             help="File with a Jinja template that replaces the model's template.",
         ),
     ] = None,
+    embedding_model: Annotated[
+        Path | None,
+        options.models(
+            "--embedding-model",
+            help="GGUF file of a model for /v1/embeddings; default: none.",
+        ),
+    ] = None,
+    embedding_pooling: Annotated[
+        str | None,
+        options.models(
+            "--embedding-pooling", metavar="NAME", completion=None,
+            help="How its vectors of tokens become one: mean, cls or last; default: what the file "
+            "says.",
+        ),
+    ] = None,
+    embedding_ctx_size: Annotated[
+        int | None,
+        options.models(
+            "--embedding-ctx-size", metavar="N", completion=None,
+            help="Largest number of tokens of a text for it; default: what it was trained with, at "
+            "most 2048.",
+        ),
+    ] = None,
+    embedding_gpu_layers: Annotated[
+        int | None,
+        options.models(
+            "--embedding-gpu-layers", metavar="N", completion=None,
+            help="Its number of layers on GPUs; -1: all; default 0.",
+        ),
+    ] = None,
     mode: Annotated[
         str | None,
         options.speculation(
@@ -157,7 +187,7 @@ def serve(
     running request; a second Ctrl-C stops it at once.
     """
     # Check this before loading the models, which can take long.
-    from specbranch_cpp.server import ServerSettings, run
+    from specbranch_cpp.server import EmbeddingModel, ServerSettings, run
     from specbranch_cpp.server.settings import is_loopback
 
     settings = ServerSettings(
@@ -206,6 +236,17 @@ def serve(
     if chat_template_file is not None:
         template = options.read_text(chat_template_file, "--chat-template-file")
     _show_log(logging.INFO if verbose else logging.WARNING)
+    embeddings = None
+    if embedding_model is None:
+        _refuse_without_model(embedding_pooling, embedding_ctx_size, embedding_gpu_layers)
+    else:
+        embeddings = EmbeddingModel(
+            embedding_model,
+            pooling=embedding_pooling,
+            n_ctx=embedding_ctx_size,
+            n_threads=threads,
+            n_gpu_layers=embedding_gpu_layers or 0,
+        )
     with render.loading(target_path.name) as progress:
         engine = Engine(
             target_path,
@@ -222,6 +263,8 @@ def serve(
         console = render.stderr()
         names = options.model_names(target_path, draft_path)
         console.print(f"specbranch: serving {names} at {url}/v1", soft_wrap=True)
+        if embeddings is not None:
+            console.print(f"embeddings: {embeddings.id}", soft_wrap=True)
         if settings.page:
             console.print(f"live view: open {url} in a browser", soft_wrap=True)
         keys = "an API key is needed" if settings.api_keys else "no API key is needed"
@@ -232,8 +275,21 @@ def serve(
         )
         console.print(f"{reach}; {keys}; Ctrl-C stops the server", style="dim", soft_wrap=True)
 
-    if not run(engine, settings, ready=ready):
+    if not run(engine, settings, embedding_model=embeddings, ready=ready):
         raise typer.Exit(render.INTERRUPTED)
+
+
+def _refuse_without_model(pooling: str | None, ctx_size: int | None, layers: int | None) -> None:
+    given = {
+        "--embedding-pooling": pooling,
+        "--embedding-ctx-size": ctx_size,
+        "--embedding-gpu-layers": layers,
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise typer.BadParameter(
+                f"{value} has no effect without --embedding-model", param_hint=name
+            )
 
 
 def _show_log(level: int) -> None:

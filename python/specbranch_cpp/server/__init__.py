@@ -9,6 +9,7 @@ run(Engine("target.gguf", "draft.gguf"), ServerSettings(port=8080))
 from __future__ import annotations
 
 from specbranch_cpp.errors import MissingExtra
+from specbranch_cpp.server.embeddings.model import EmbeddingModel
 from specbranch_cpp.server.settings import ServerSettings
 
 try:
@@ -21,4 +22,4 @@ except ModuleNotFoundError as error:
         f'the server needs {error.name}: pip install "specbranch_cpp[server]"'
     ) from error
 
-__all__ = ["ServerSettings", "create_app", "run"]
+__all__ = ["EmbeddingModel", "ServerSettings", "create_app", "run"]

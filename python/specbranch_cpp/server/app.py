@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from specbranch_cpp.engine import Engine
+    from specbranch_cpp.server.embeddings.model import EmbeddingModel
     from specbranch_cpp.server.service import AsyncCalls
 
 __all__ = ["create_app"]
@@ -47,7 +48,11 @@ PAGE_HEADERS = {
 
 
 def create_app(
-    engine: Engine, settings: ServerSettings | None = None, *, text_engine: AsyncCalls | None = None
+    engine: Engine,
+    settings: ServerSettings | None = None,
+    *,
+    text_engine: AsyncCalls | None = None,
+    embedding_model: EmbeddingModel | None = None,
 ) -> FastAPI:
     """An ASGI application that serves one engine. `run` serves the application with uvicorn.
 
@@ -57,6 +62,8 @@ def create_app(
         engine: the engine to serve. No other code should use it at the same time.
         settings: the settings. ``None`` (default): the default settings.
         text_engine: an object that generates instead of ``AsyncEngine.of(engine)``.
+        embedding_model: a model for ``/v1/embeddings``, which the application does not close.
+            ``None`` (default): requests for embeddings are refused.
 
     Raises:
         InvalidArgument: see `ServerSettings.check_answers`.
@@ -70,7 +77,7 @@ def create_app(
     app = FastAPI(title="specbranch", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.service = service
     adapters = ServedAdapters(engine.lora_adapters)
-    _add_calls(app, engine, service, settings, adapters)
+    _add_calls(app, engine, service, settings, adapters, embedding_model)
     _add_adapters(app, settings, adapters)
     _add_health(app, service)
     if settings.metrics:
@@ -96,6 +103,7 @@ def _add_calls(
     service: Service,
     settings: ServerSettings,
     adapters: ServedAdapters,
+    embedding_model: EmbeddingModel | None,
 ) -> None:
     model = ModelCard(engine, settings.alias)
 
@@ -122,7 +130,11 @@ def _add_calls(
             response.headers["X-Ignored-Fields"] = _header(given.unknown)
         return response
 
-    add_interfaces(app, engine, model, settings.max_json_depth, reply)
+    add_interfaces(app, engine, model, settings.max_json_depth, reply, service, embedding_model)
+
+    entries = {model.id: model.entry}
+    if embedding_model is not None:
+        entries.setdefault(embedding_model.id, embedding_model.entry)
 
     @app.post("/v1/completions")
     async def completions(request: Request) -> Response:
@@ -134,18 +146,19 @@ def _add_calls(
 
     @app.api_route("/v1/models", methods=READ)
     async def models() -> JSONResponse:
-        return JSONResponse({"object": "list", "data": [model.entry]})
+        return JSONResponse({"object": "list", "data": list(entries.values())})
 
     @app.api_route("/v1/models/{name:path}", methods=READ)
     async def one_model(name: str) -> JSONResponse:
-        if name != model.id:
+        if name not in entries:
+            known = " and ".join(map(repr, entries))
             raise ApiError(
                 404,
-                f"model {name!r:.100} does not exist; the model of this server is {model.id!r}",
+                f"model {name!r:.100} does not exist; this server has {known}",
                 param="model",
                 code="model_not_found",
             )
-        return JSONResponse(model.entry)
+        return JSONResponse(entries[name])
 
 
 def _add_adapters(app: FastAPI, settings: ServerSettings, adapters: ServedAdapters) -> None:

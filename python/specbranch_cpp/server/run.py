@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from specbranch_cpp.engine import Engine
+    from specbranch_cpp.server.embeddings.model import EmbeddingModel
     from specbranch_cpp.server.service import Service
 
 __all__ = ["Server", "bind", "run"]
@@ -35,9 +36,10 @@ def run(
     engine: Engine,
     settings: ServerSettings | None = None,
     *,
+    embedding_model: EmbeddingModel | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> bool:
-    """Serves until SIGTERM or Ctrl-C, then closes the engine.
+    """Serves until SIGTERM or Ctrl-C, then closes the engine and the embedding model.
 
     After the first signal, waiting requests get 503, and the running request has
     ``settings.grace_s`` to end. A second signal stops the server at once.
@@ -45,6 +47,8 @@ def run(
     Args:
         engine: the engine to serve; it is closed at the end.
         settings: the settings. ``None`` (default): the default settings.
+        embedding_model: a model for ``/v1/embeddings``; it is closed at the end. ``None``
+            (default): requests for embeddings are refused.
         ready: a function that is called with the server's URL when the server accepts requests.
 
     Returns:
@@ -54,8 +58,8 @@ def run(
         InvalidArgument: the server cannot listen on the address.
     """
     settings = settings or ServerSettings()
-    with engine:
-        app = create_app(engine, settings)
+    with engine, embedding_model or contextlib.nullcontext():
+        app = create_app(engine, settings, embedding_model=embedding_model)
         with contextlib.closing(bind(settings)) as listener:
             server = Server(app, settings, ready=ready)
             server.run(sockets=[listener])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from specbranch_cpp.errors import DecodeError, EngineClosed
 from specbranch_cpp.server.batches import is_batch, run_batch
+from specbranch_cpp.server.embeddings.call import EmbeddingCall
 from specbranch_cpp.server.errors import ApiError, GenerationTimeout, ShuttingDown
 from specbranch_cpp.server.request_queue import RequestQueue
 
@@ -67,7 +68,9 @@ class Service:
         self.queue = RequestQueue(settings.queue_size)
         self.broken: str | None = None  # why the engine is broken
 
-    async def run(self, call: QueuedCall, put: Callable[[dict[str, Any]], None]) -> None:
+    async def run(
+        self, call: QueuedCall | EmbeddingCall, put: Callable[[dict[str, Any]], None]
+    ) -> None:
         """Waits in the queue, then passes every chunk, or the reply, to ``put``.
 
         If the task is cancelled, the generation stops, or the request leaves the queue.
@@ -112,10 +115,15 @@ class Service:
         for task in self._tasks:
             task.cancel()
 
-    async def _limited(self, call: QueuedCall, put: Callable[[dict[str, Any]], None]) -> None:
+    async def _limited(
+        self, call: QueuedCall | EmbeddingCall, put: Callable[[dict[str, Any]], None]
+    ) -> None:
         limit_s = self._settings.request_timeout_s
         try:
-            await asyncio.wait_for(self._generate(call, put), limit_s)
+            if isinstance(call, EmbeddingCall):
+                put(await asyncio.wait_for(call.run(), limit_s))
+            else:
+                await asyncio.wait_for(self._generate(call, put), limit_s)
         except asyncio.TimeoutError:
             raise GenerationTimeout(limit_s) from None
         except (DecodeError, EngineClosed):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
+    from specbranch_cpp.server.embeddings.call import EmbeddingCall
     from specbranch_cpp.server.errors import ApiError
     from specbranch_cpp.server.service import QueuedCall, Service
 
@@ -63,7 +64,9 @@ class Job:
     delays no other request.
     """
 
-    def __init__(self, service: Service, call: QueuedCall, receive: Receive) -> None:
+    def __init__(
+        self, service: Service, call: QueuedCall | EmbeddingCall, receive: Receive
+    ) -> None:
         self._replies: list[dict[str, Any]] = []
         self._news = asyncio.Event()
         self._gone = False
@@ -117,9 +120,9 @@ class Job:
 
 async def whole_reply(
     service: Service,
-    call: QueuedCall,
+    call: QueuedCall | EmbeddingCall,
     request: Request,
-    form: Callable[[dict[str, Any]], dict[str, Any]] = lambda reply: reply,
+    form: Callable[[dict[str, Any]], Any] = lambda reply: reply,
 ) -> Response:
     """The reply in one piece. ``form`` changes it."""
     async with Job(service, call, request.receive) as job:

@@ -168,8 +168,3 @@ def test_props(server: Running, models: Engine) -> None:
 )
 def test_a_wrong_base_url_is_explained(server: Running, path: str, hint: str) -> None:
     assert told(server.client.post(path, json={}), 404, "not_found")["message"].endswith(hint)
-
-
-def test_no_embeddings(server: Running) -> None:
-    reply = server.client.post("/v1/embeddings", json={"input": "x"})
-    assert "makes no embeddings" in told(reply, 501, "unsupported_endpoint")["message"]

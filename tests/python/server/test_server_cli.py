@@ -25,7 +25,13 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ServerSettings]]:
     """What would have been served."""
     calls: list[tuple[Any, ServerSettings]] = []
 
-    def run(engine: Any, settings: ServerSettings, ready: Callable[[str], None]) -> bool:
+    def run(
+        engine: Any,
+        settings: ServerSettings,
+        ready: Callable[[str], None],
+        embedding_model: Any = None,
+    ) -> bool:
+        assert embedding_model is None
         ready("http://somewhere:1")
         calls.append((engine, settings))
         return True

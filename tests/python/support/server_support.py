@@ -35,10 +35,12 @@ class Running:
 
 
 @contextlib.contextmanager
-def serving(engine: Any, text_engine: Any = None, **settings: Any) -> Iterator[Running]:
+def serving(
+    engine: Any, text_engine: Any = None, embedding_model: Any = None, **settings: Any
+) -> Iterator[Running]:
     """Serves in a thread, at a free port of the loopback address."""
     chosen = ServerSettings(**{"port": 0, "grace_s": 1.0, **settings})
-    app = create_app(engine, chosen, text_engine=text_engine)
+    app = create_app(engine, chosen, text_engine=text_engine, embedding_model=embedding_model)
     ready = threading.Event()
     urls: list[str] = []
 

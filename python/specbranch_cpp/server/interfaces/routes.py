@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
-from specbranch_cpp.server.errors import ApiError
-from specbranch_cpp.server.interfaces import llama_server, ollama, vllm
+from specbranch_cpp.server.embeddings.call import EmbeddingCall
+from specbranch_cpp.server.errors import ApiError, BadRequest
+from specbranch_cpp.server.interfaces import embeddings, llama_server, ollama, vllm
 from specbranch_cpp.server.interfaces.call import Body
 from specbranch_cpp.server.interfaces.responses_request import ResponseFields, response_call
 from specbranch_cpp.server.requests import check_model, read_object
+from specbranch_cpp.server.streams import whole_reply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from specbranch_cpp.engine import Engine
+    from specbranch_cpp.server.embeddings.model import EmbeddingModel
     from specbranch_cpp.server.interfaces.call import InterfaceCall
     from specbranch_cpp.server.model_card import ModelCard
+    from specbranch_cpp.server.service import Service
 
 __all__ = ["READ", "add_interfaces"]
 
@@ -40,6 +44,22 @@ class _Served:
     model: ModelCard
     max_depth: int
     answer: Callable[[Request, InterfaceCall], Awaitable[Response]]
+    service: Service
+    embeddings: EmbeddingModel | None
+
+    async def embed(
+        self,
+        request: Request,
+        texts: list[str],
+        field: str,
+        form: Callable[[dict[str, Any]], Any],
+        *,
+        truncate: bool = False,
+    ) -> Response:
+        """Queues texts for the embedding model and replies in this form."""
+        model = embeddings.needed(self.embeddings)
+        call = EmbeddingCall(request.url.path, model, texts, field, truncate=truncate)
+        return await whole_reply(self.service, call, request, form)
 
     async def read(self, kind: type[BodyT], request: Request) -> BodyT:
         return check_model(kind, read_object(await request.body(), self.max_depth))
@@ -51,6 +71,8 @@ def add_interfaces(
     model: ModelCard,
     max_depth: int,
     answer: Callable[[Request, InterfaceCall], Awaitable[Response]],
+    service: Service,
+    embedding_model: EmbeddingModel | None,
 ) -> None:
     """Adds the routes.
 
@@ -60,11 +82,14 @@ def add_interfaces(
         model: what the server says of its model.
         max_depth: largest depth of a body.
         answer: queues a call and replies.
+        service: the queue.
+        embedding_model: a model for embeddings, if the server has one.
     """
-    served = _Served(app, engine, model, max_depth, answer)
+    served = _Served(app, engine, model, max_depth, answer, service, embedding_model)
     _add_llama_server(served)
     _add_ollama(served)
     _add_openai(served)
+    _add_embeddings(served)
 
 
 def _add_openai(served: _Served) -> None:
@@ -80,14 +105,47 @@ def _add_openai(served: _Served) -> None:
         raise ApiError(404, f"response {name!r:.100} is not here: this server keeps no responses",
                        code="not_found")  # fmt: skip
 
+
+def _add_embeddings(served: _Served) -> None:
+    app = served.app
+
     @app.post("/v1/embeddings")
-    async def embeddings() -> Response:
-        raise ApiError(
-            501,
-            "this server generates text and makes no embeddings; serve an embedding model with "
-            "another server",
-            code="unsupported_endpoint",
-        )
+    async def of_openai(request: Request) -> Response:
+        model = embeddings.needed(served.embeddings)
+        fields = await served.read(embeddings.OpenAIFields, request)
+        embeddings.check_dimensions(fields.dimensions, model)
+        texts = embeddings.texts_of(fields.input, "input")
+        form = embeddings.of_openai(model, fields.encoding_format)
+        return await served.embed(request, texts, "input", form)
+
+    @app.post("/embedding")
+    @app.post("/embeddings")
+    async def of_llama_server(request: Request) -> Response:
+        embeddings.needed(served.embeddings)
+        fields = await served.read(embeddings.LlamaServerFields, request)
+        field = "input" if fields.content is None else "content"
+        value = getattr(fields, field)
+        if value is None:
+            raise BadRequest("content is missing; it must be a text or a list of texts", "content")
+        texts = embeddings.texts_of(value, field)
+        return await served.embed(request, texts, field, embeddings.of_llama_server)
+
+    @app.post("/api/embed")
+    async def of_ollama(request: Request) -> Response:
+        model = embeddings.needed(served.embeddings)
+        fields = await served.read(embeddings.OllamaFields, request)
+        embeddings.check_dimensions(fields.dimensions, model)
+        texts = embeddings.texts_of(fields.input, "input")
+        form = embeddings.of_ollama(model)
+        return await served.embed(request, texts, "input", form, truncate=fields.truncate)
+
+    @app.post("/api/embeddings")
+    async def of_ollama_prompt(request: Request) -> Response:
+        embeddings.needed(served.embeddings)
+        fields = await served.read(embeddings.OllamaPromptFields, request)
+        texts = embeddings.texts_of(fields.prompt, "prompt")
+        form = embeddings.of_ollama_prompt
+        return await served.embed(request, texts, "prompt", form, truncate=True)
 
 
 def _add_llama_server(served: _Served) -> None:
