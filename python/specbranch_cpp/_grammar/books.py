@@ -10,6 +10,7 @@ from specbranch_cpp._grammar.json_schema import grammar_of
 from specbranch_cpp._grammar.lark_book import LarkBook
 from specbranch_cpp._grammar.regex import MOST_LENGTH, gbnf_of_regex
 from specbranch_cpp._grammar.rule_book import RuleBook
+from specbranch_cpp._grammar.rust_classes import plain_classes
 from specbranch_cpp.grammars import JsonSchema, Lark, Regex
 
 __all__ = ["Grammar", "best_book", "lark_or_gbnf"]
@@ -56,6 +57,7 @@ def _of_regex(pattern: str) -> str | Lark:
 
 def _in_rust(pattern: str) -> str:
     """A regular expression between slashes: ASCII classes, without anchors around the whole."""
+    pattern = plain_classes(pattern)
     has_ways = "|" in pattern
     if not has_ways and pattern.startswith("^"):
         pattern = pattern[1:]

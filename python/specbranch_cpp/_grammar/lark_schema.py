@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from specbranch_cpp._grammar import library
+from specbranch_cpp._grammar.rust_classes import plain_classes
 from specbranch_cpp._support import logs
 from specbranch_cpp.errors import InvalidArgument
 
@@ -105,14 +106,19 @@ def _source(text: str) -> tuple[str | None, str | None]:
 
 
 def _prepared(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema without formats that say nothing, and with closed objects."""
+    """A schema without formats that say nothing, with Rust's patterns, and with closed objects."""
     nodes: list[Mapping[str, Any]] = []
 
     def collected(node: Mapping[str, Any]) -> dict[str, Any]:
         nodes.append(node)
+        found = dict(node)
         if isinstance(node.get("format"), str) and node["format"] not in FORMATS:
-            return {key: value for key, value in node.items() if key != "format"}
-        return dict(node)
+            del found["format"]
+        if isinstance(node.get("pattern"), str):
+            found["pattern"] = plain_classes(node["pattern"])
+        if isinstance(named := node.get("patternProperties"), Mapping):
+            found["patternProperties"] = {plain_classes(key): named[key] for key in named}
+        return found
 
     plain = _mapped(schema, collected)
     if any(_is_composed(node) for node in nodes):

@@ -58,6 +58,28 @@ def test_every_mode_gives_the_same_text(engine: Engine, name: str, temperature: 
                 assert got.finish_reason == want.finish_reason
 
 
+def test_a_grammar_of_guidance(engine: Engine) -> None:
+    """What ``(select(["cat", "dog"]) + " of age " + gen(regex=...)).ll_grammar()`` returns."""
+    rule = """%llguidance {}
+
+start: SELECT " of age " age
+
+SELECT: "cat"
+     | "dog"
+
+age[capture]: AGE
+AGE: /[0-9]{1,2}/
+"""
+    texts = {
+        engine.complete(
+            "A ", grammar=Lark(rule), max_tokens=20, mode=mode, temperature=0.8, seed=5
+        ).text
+        for mode in ("autoregressive", *MODES)
+    }
+    assert len(texts) == 1
+    assert re.fullmatch("(cat|dog) of age [0-9]{1,2}", texts.pop())
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_text_follows_the_rule(engine: Engine, seed: int) -> None:
     def text(grammar: Any) -> str:
