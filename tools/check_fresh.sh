@@ -146,10 +146,11 @@ timed() { # identity what command ...: notes how long the command takes; it has 
     fail "as $identity: $what"
   results+=("$(printf '%-5s %-28s %3d min %02d s' "$identity" "$what" \
     $(((SECONDS - began) / 60)) $(((SECONDS - began) % 60)))")
+  say "${results[-1]}"
 }
 
-compiles_nothing() { # identity what: the log of a warm run has no step of the set-up
-  if grep -E '^\[[0-9]+/[0-9]+\] ' "$work/$1-${2//[^a-z]/-}.log"; then
+compiles_nothing() { # identity what: the log of a warm run has no step of the set-up or of ninja
+  if grep -E '^\[[1-9][0-9]*/[0-9]+\] ' "$work/$1-${2//[^a-z]/-}.log"; then
     fail "as $1: $2 has set something up again"
   fi
 }
