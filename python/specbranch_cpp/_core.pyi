@@ -19,6 +19,7 @@ __all__: list[str] = [
     "LibraryInfo",
     "MAX_BRANCHES",
     "MAX_DRAFT",
+    "MAX_PARALLEL",
     "MemoryShare",
     "ModelFile",
     "ModelOptions",
@@ -1122,6 +1123,11 @@ class Engine:
     @property
     def n_feature_layers(self) -> int: ...
     @property
+    def n_parallel(self) -> int:
+        """
+        Generations that run at once, at most.
+        """
+    @property
     def n_vocab(self) -> int: ...
     @property
     def notes(self) -> list[str]:
@@ -1514,6 +1520,7 @@ def draft_footprint(
     *,
     max_draft: typing.SupportsInt | typing.SupportsIndex,
     max_branches: typing.SupportsInt | typing.SupportsIndex,
+    n_parallel: typing.SupportsInt | typing.SupportsIndex = 1,
     with_weights: bool = True,
 ) -> Footprint:
     """
@@ -1543,6 +1550,7 @@ def load_engine(
     *,
     max_draft: typing.SupportsInt | typing.SupportsIndex,
     max_branches: typing.SupportsInt | typing.SupportsIndex,
+    n_parallel: typing.SupportsInt | typing.SupportsIndex = 1,
     prefix_reuse: str,
     bit_exact: bool,
     row_padding: RowPadding | None = None,
@@ -1581,6 +1589,7 @@ def pair_sizes(
     max_draft: typing.SupportsInt | typing.SupportsIndex,
     max_branches: typing.SupportsInt | typing.SupportsIndex,
     draft: ModelOptions,
+    n_parallel: typing.SupportsInt | typing.SupportsIndex = 1,
 ) -> PairSizes:
     """
     As the engine sizes them.
@@ -1615,6 +1624,7 @@ def target_footprint(
     *,
     max_draft: typing.SupportsInt | typing.SupportsIndex,
     max_branches: typing.SupportsInt | typing.SupportsIndex,
+    n_parallel: typing.SupportsInt | typing.SupportsIndex = 1,
     with_weights: bool = True,
 ) -> Footprint:
     """
@@ -1631,5 +1641,6 @@ def test_rows(
 LLGUIDANCE_VERSION: str = "1.9.1"
 MAX_BRANCHES: int = 32
 MAX_DRAFT: int = 64
+MAX_PARALLEL: int = 16
 USEFUL_PATH: int = 6
 __version__: str = "0.1.0"

@@ -41,8 +41,8 @@ __all__ = ["Engine"]
 class Engine(OpenAICalls, Lifetime, FromPretrained):
     """A target model and, for speculation, a draft model that run at the same time.
 
-    Many threads may use one engine. The engine runs one generation at a time, in the order of the
-    calls.
+    Many threads may use one engine. Generations begin in the order of the calls, and
+    ``n_parallel`` of them run at once.
 
     The options of the models and of the speculation are keywords, or objects that group and
     document them: `Model` and `Speculation`. Keywords of the target have the names of
@@ -74,6 +74,12 @@ class Engine(OpenAICalls, Lifetime, FromPretrained):
             `Speculation.lookup_answers`.
         corpus: texts that answers will probably quote: each a text, the path of a UTF-8 file, or
             token ids; at most 64 MiB in total. ``None`` (default): no texts.
+        n_parallel: the largest number of generations that run at once, 1 to 16. Default 1: the next
+            generation begins when the one before has ended. The target verifies all of them in one
+            batch, and the draft drafts for all of them in one pass. Each has the whole context, so
+            the KV caches of both models take this number of times the memory. The text of a
+            generation does not depend on the others, except at near-ties, as between two modes. Not
+            with ``bit_exact``, with ``swa_full=False``, nor with recurrent or hybrid models.
         measure_costs: measure step costs (`costs`) with dummy tokens while loading. This takes at
             most 2 seconds, and tens of milliseconds with small models. The engine measures nothing
             without a draft and ``lookup``, with ``mode="autoregressive"``, or if ``profile``
@@ -169,6 +175,7 @@ class Engine(OpenAICalls, Lifetime, FromPretrained):
         lookup: bool | None = None,
         lookup_answers: bool | None = None,
         corpus: Sequence[CorpusText] | None = None,
+        n_parallel: int = 1,
         measure_costs: bool = True,
         profile: str | os.PathLike[str] | None = None,
         bit_exact: bool = False,
@@ -247,6 +254,7 @@ class Engine(OpenAICalls, Lifetime, FromPretrained):
             said,
             adapters=adapter_options(lora, lora_path, lora_scale),
             sources=TextSources.of(said, corpus),
+            n_parallel=n_parallel,
             measure_costs=measure_costs,
             profile=profile,
             bit_exact=bit_exact,

@@ -170,7 +170,14 @@ MUTATIONS = (
         "window-positions-of-text",
         "the draft gets positions of the text instead of its window's",
         "tree/draft_sequences.cpp",
-        "for (SequenceInput& input : command.inputs) input.pos -= origin;",
+        "    input.pos -= origin;\n",
+        "",
+    ),
+    Mutation(
+        "sequences-of-the-first-text",
+        "a text decodes in the sequences of another",
+        "tree/draft_sequences.cpp",
+        "    input.seq += first_;\n",
         "",
     ),
     Mutation(

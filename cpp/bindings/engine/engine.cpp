@@ -129,6 +129,9 @@ void register_engine(py::module_& m) {
       .def_property_readonly(
           "n_ctx", [](const PyEngine& self) { return self.engine().limits().target.n_ctx; })
       .def_property_readonly(
+          "n_parallel", [](const PyEngine& self) { return self.engine().limits().target.n_seq; },
+          "Generations that run at once, at most.")
+      .def_property_readonly(
           "n_feature_layers",
           [](const PyEngine& self) { return self.engine().limits().target.n_feature_layers; })
       .def_property_readonly(

@@ -47,6 +47,7 @@ struct EngineSpec {
   llama::TensorFill fill_draft = nullptr;
   int max_draft = 8;
   int max_branches = 4;
+  int n_parallel = 1;
   PrefixReuse prefix_reuse = PrefixReuse::kExact;
   bool bit_exact = false;
   std::optional<llama::RowPadding> padding;  ///< of `bit_exact`; none: to be found out.
@@ -90,6 +91,26 @@ std::optional<llama::ExactRows> find_rows(EngineSpec& spec, std::shared_ptr<cons
   return llama::find_exact_rows(target, spec.target, max_verify, load_target, stop);
 }
 
+[[noreturn]] void refuse_states(const char* role, int n_parallel) {
+  throw InvalidArgument("n_parallel is " + std::to_string(n_parallel) + "; with a recurrent or " +
+                        "hybrid " + role + " it must be 1");
+}
+
+/// Throws InvalidArgument if several texts at once are impossible with these options.
+void check_parallel(const EngineSpec& spec, const Weights& target) {
+  if (spec.n_parallel == 1) return;
+  if (!target.can_roll_back()) refuse_states("target", spec.n_parallel);
+  const std::string what = "n_parallel is " + std::to_string(spec.n_parallel);
+  if (spec.bit_exact) {
+    throw InvalidArgument(what +
+                          "; with bit_exact it must be 1, because the order of the cells in "
+                          "a cache of several texts changes the last bits");
+  }
+  if (llama::kept_window(target, spec.target) > 0) {
+    throw InvalidArgument(what + "; with swa_full=False it must be 1");
+  }
+}
+
 /// Loads both models and measures them; `report` gets the share of all bytes loaded so far and says
 /// whether to go on.
 std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
@@ -97,8 +118,8 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
   if (spec.draft) llama::validate(*spec.draft);
   llama::plan_threads(spec.target, spec.draft ? &*spec.draft : nullptr);
 
-  const llama::PairSizes sizes =
-      llama::pair_sizes(spec.max_draft, spec.max_branches, spec.draft.value_or(spec.target));
+  const llama::PairSizes sizes = llama::pair_sizes(
+      spec.max_draft, spec.max_branches, spec.draft.value_or(spec.target), spec.n_parallel);
   if (spec.draft) llama::check_draft_batch(*spec.draft, sizes, spec.max_branches);
 
   // Both headers first: a bad draft is found before a large target is read.
@@ -128,7 +149,9 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
         "bit_exact needs swa_full: where only windows are kept, the logits depend on the order of "
         "the cells");
   }
+  check_parallel(spec, *target);
   llama::TargetOptions target_options;
+  target_options.n_seq = spec.n_parallel;
   target_options.prefix_reuse = spec.prefix_reuse;
   target_options.max_batch = sizes.max_verify;
   const std::optional<llama::ExactRows> rows =
@@ -164,8 +187,11 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
     notes = std::move(shared.notes);
     draft_options.n_seq = sizes.n_seq;
     draft_options.reserve = sizes.reserve;
+    draft_options.n_texts = spec.n_parallel;
+    if (spec.n_parallel > 1 && !draft->can_roll_back()) refuse_states("draft", spec.n_parallel);
     parts.draft = llama::draft_factory(draft, *spec.draft, draft_options);
   }
+  parts.n_parallel = spec.n_parallel;
   parts.profile = std::move(spec.profile);
   parts.measure_costs_us = spec.measure_costs_us;
   parts.stop_measuring = [&report] { return !report(1.0); };
@@ -291,19 +317,24 @@ void set_adapter_list(ModelOptions& options, const AdapterList& adapters) {
   for (const auto& [path, scale] : adapters) options.adapters.push_back({path, scale});
 }
 
-std::unique_ptr<PyEngine> load_engine(
-    ModelOptions target, std::optional<ModelOptions> draft, int max_draft, int max_branches,
-    const std::string& prefix_reuse, bool bit_exact, std::optional<llama::RowPadding> row_padding,
-    bool measure_costs, bool limit_draft_ctx, PairProfile profile, bool lookup, bool lookup_answers,
-    const std::vector<CorpusText>& corpus, const std::function<void(std::optional<double>)>& idle,
-    py::object target_source, py::object draft_source) {
+std::unique_ptr<PyEngine> load_engine(ModelOptions target, std::optional<ModelOptions> draft,
+                                      int max_draft, int max_branches, int n_parallel,
+                                      const std::string& prefix_reuse, bool bit_exact,
+                                      std::optional<llama::RowPadding> row_padding,
+                                      bool measure_costs, bool limit_draft_ctx, PairProfile profile,
+                                      bool lookup, bool lookup_answers,
+                                      const std::vector<CorpusText>& corpus,
+                                      const std::function<void(std::optional<double>)>& idle,
+                                      py::object target_source, py::object draft_source) {
   check_range("max_draft", max_draft, kMaxDraft);
   check_range("max_branches", max_branches, kMaxBranches);
+  check_range("n_parallel", n_parallel, kMaxParallel);
   EngineSpec spec{.target = std::move(target),
                   .draft = std::move(draft),
                   .limit_draft_ctx = limit_draft_ctx,
                   .max_draft = max_draft,
                   .max_branches = max_branches,
+                  .n_parallel = n_parallel,
                   .prefix_reuse = parse_prefix_reuse(prefix_reuse),
                   .bit_exact = bit_exact,
                   .padding = row_padding,
@@ -367,12 +398,12 @@ void register_load(py::module_& m) {
       py::arg("target"), py::arg("draft"), plan);
 
   m.def("load_engine", &load_engine, py::arg("target"), py::arg("draft"), py::kw_only(),
-        py::arg("max_draft"), py::arg("max_branches"), py::arg("prefix_reuse"),
-        py::arg("bit_exact"), py::arg("row_padding") = py::none(), py::arg("measure_costs"),
-        py::arg("limit_draft_ctx") = false, py::arg("profile"), py::arg("lookup") = true,
-        py::arg("lookup_answers") = true, py::arg("corpus") = std::vector<CorpusText>(),
-        py::arg("idle"), py::arg("target_source") = py::none(),
-        py::arg("draft_source") = py::none(),
+        py::arg("max_draft"), py::arg("max_branches"), py::arg("n_parallel") = 1,
+        py::arg("prefix_reuse"), py::arg("bit_exact"), py::arg("row_padding") = py::none(),
+        py::arg("measure_costs"), py::arg("limit_draft_ctx") = false, py::arg("profile"),
+        py::arg("lookup") = true, py::arg("lookup_answers") = true,
+        py::arg("corpus") = std::vector<CorpusText>(), py::arg("idle"),
+        py::arg("target_source") = py::none(), py::arg("draft_source") = py::none(),
         "Loads the models on other threads. Meanwhile `idle` is called on this one, at least every "
         "50 ms: with the share loaded so far, or None when it has not grown. What it raises stops "
         "the loading. With limit_draft_ctx the draft's context ends where its training did. A "

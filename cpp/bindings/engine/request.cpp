@@ -124,6 +124,7 @@ void use_hook(Request& request, int n_feature_layers) {
 void register_request(py::module_& m) {
   m.attr("MAX_DRAFT") = kMaxDraft;
   m.attr("MAX_BRANCHES") = kMaxBranches;
+  m.attr("MAX_PARALLEL") = kMaxParallel;
 
   py::class_<Request> cls(m, "Request", "What one generation is to do; checked when submitted.");
   cls.def(py::init<>())

@@ -147,34 +147,39 @@ void register_info(py::module_& m) {
                     "Layers that can be on devices: the blocks and the output.");
   m.def(
       "target_footprint",
-      [](const llama::ModelOptions& options, int max_draft, int max_branches, bool with_weights) {
+      [](const llama::ModelOptions& options, int max_draft, int max_branches, int n_parallel,
+         bool with_weights) {
         llama::TargetOptions target;
-        target.max_batch = llama::pair_sizes(max_draft, max_branches, options).max_verify;
+        target.max_batch =
+            llama::pair_sizes(max_draft, max_branches, options, n_parallel).max_verify;
+        target.n_seq = n_parallel;
         return without_gil([&] { return llama::target_footprint(options, target, with_weights); });
       },
       py::arg("options"), py::kw_only(), py::arg("max_draft"), py::arg("max_branches"),
-      py::arg("with_weights") = true,
+      py::arg("n_parallel") = 1, py::arg("with_weights") = true,
       "What llama.cpp would allocate for the target of an engine, without loading it. Raises what "
       "loading raises.");
   m.def(
       "draft_footprint",
-      [](const llama::ModelOptions& options, int max_draft, int max_branches, bool with_weights) {
-        const PairSizes sizes = llama::pair_sizes(max_draft, max_branches, options);
+      [](const llama::ModelOptions& options, int max_draft, int max_branches, int n_parallel,
+         bool with_weights) {
+        const PairSizes sizes = llama::pair_sizes(max_draft, max_branches, options, n_parallel);
         llama::check_draft_batch(options, sizes, max_branches);
         llama::DraftOptions draft;
         draft.n_seq = sizes.n_seq;
         draft.reserve = sizes.reserve;
+        draft.n_texts = n_parallel;
         return without_gil([&] { return llama::draft_footprint(options, draft, with_weights); });
       },
       py::arg("options"), py::kw_only(), py::arg("max_draft"), py::arg("max_branches"),
-      py::arg("with_weights") = true, "The same for the draft.");
+      py::arg("n_parallel") = 1, py::arg("with_weights") = true, "The same for the draft.");
 
   py::class_<PairSizes>(m, "PairSizes", "What the contexts of a pair need room for.")
       .def_readonly("max_verify", &PairSizes::max_verify, "Tokens of one verification at most.")
       .def_readonly("n_seq", &PairSizes::n_seq, "Sequences of the draft.")
       .def_readonly("reserve", &PairSizes::reserve, "Cells of the draft beyond its context.");
   m.def("pair_sizes", &llama::pair_sizes, py::arg("max_draft"), py::arg("max_branches"),
-        py::arg("draft"), "As the engine sizes them.");
+        py::arg("draft"), py::arg("n_parallel") = 1, "As the engine sizes them.");
 }
 
 }  // namespace specbranch::bindings

@@ -55,7 +55,8 @@ Commands Decoder::start() {
   timer_.issued(ModelRole::kTarget, 0, now_us_);
   commands.target = Command{generation_id_, OpenCommand{request_, target_text_.seqs()}};
   // Without a draft this is only the text, which the target may have to decode again.
-  sequences_.reset(request_->prompt, limits_.draft.value_or(Capabilities{}), window_.begin());
+  sequences_.reset(request_->prompt, limits_.draft.value_or(Capabilities{}), window_.begin(),
+                   limits_.first_draft_seq);
   const bool may_draft = draft_usable() && !ends_with_prompt();
   if (may_draft && planner_->wants_draft(view())) begin_draft(commands);
   return commands;
@@ -71,7 +72,7 @@ void Decoder::begin_draft(Commands& commands) {
     own->prompt.assign(all.begin() + window_.begin(), all.end());
     own->n_skipped = window_.begin();
     own->min_tokens -= static_cast<int>(counters().n_generated);
-    sequences_.reset(std::move(all), *limits_.draft, window_.begin());
+    sequences_.reset(std::move(all), *limits_.draft, window_.begin(), limits_.first_draft_seq);
     make_readable(own->prompt, n_vocab);
     text = std::move(own);
   }
@@ -130,7 +131,8 @@ Commands Decoder::on(const Event& event) {
   }
   now_us_ = std::max(now_us_, event.end_us);
   // A copy of a long prefix would pass for a slow step.
-  const StepTime step = timer_.ended(event.role, event.begin_us + event.ops_us, event.end_us);
+  StepTime step = timer_.ended(event.role, event.begin_us + event.ops_us, event.end_us);
+  if (event.n_batch_tokens > 0) step.n_tokens = event.n_batch_tokens;
 
   if (const auto* fail = std::get_if<FailDone>(&event.body)) {
     if (target) {

@@ -33,7 +33,9 @@ enum class Finish : std::uint8_t { kNone, kStop, kLength, kCancelled, kFailed };
 /// The limits of the models that the decoder must know.
 struct ModelLimits {
   Capabilities target;
-  std::optional<Capabilities> draft;  ///< none: every mode decodes without a draft.
+  /// None: every mode decodes without a draft. Its sequences are those of one generation.
+  std::optional<Capabilities> draft;
+  SeqId first_draft_seq = 0;  ///< the first of them.
   /// The reason for users; empty: there was never a draft. GCC warns without the initializer.
   std::string why_no_draft = {};  // NOLINT(readability-redundant-member-init)
 };
@@ -101,6 +103,8 @@ class Decoder final {
   std::exception_ptr draft_error() const { return draft_error_; }
   const Counters& counters() const { return tally_.counters(); }
   int n_reused() const { return n_reused_; }
+  /// The prompt and the committed tokens.
+  std::vector<Token> text() const { return {sequences_.text().begin(), sequences_.text().end()}; }
   /// The committed tokens.
   std::span<const Token> answer() const {
     return sequences_.text().last(static_cast<std::size_t>(counters().n_generated));

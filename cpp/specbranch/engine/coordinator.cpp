@@ -8,17 +8,31 @@
 #include "specbranch/base/errors.h"
 
 namespace specbranch {
+namespace {
+
+/// How many generations the sequences of the models suffice for.
+std::size_t possible(int n_parallel, const ModelLimits& limits) {
+  int most = limits.target.n_seq;
+  if (limits.draft) most = std::min(most, limits.draft->n_seq);
+  return static_cast<std::size_t>(std::clamp(n_parallel, 1, std::max(1, most)));
+}
+
+}  // namespace
 
 Coordinator::Coordinator(const ModelLimits& limits, std::vector<std::string> pieces,
                          std::unique_ptr<Worker<TargetModel>> target,
                          std::unique_ptr<Worker<DraftModel>> draft, PairProfile profile,
-                         double measure_costs_ms, std::shared_ptr<LookupStore> lookup)
+                         double measure_costs_ms, std::shared_ptr<LookupStore> lookup,
+                         int n_parallel)
     : pieces_(std::move(pieces)),
       target_(std::move(target)),
       draft_(std::move(draft)),
       profile_(std::move(profile)),
-      target_seqs_(limits.target.n_seq),
       lookup_(std::move(lookup)),
+      n_parallel_(possible(n_parallel, limits)),
+      target_seqs_(static_cast<int>(n_parallel_)),
+      of_target_(ModelRole::kTarget, limits.target.max_batch),
+      of_draft_(ModelRole::kDraft, limits.draft ? limits.draft->max_batch : 1),
       limits_(limits),
       published_(profile_) {
   totals_.measure_costs_ms = measure_costs_ms;
@@ -27,8 +41,14 @@ Coordinator::Coordinator(const ModelLimits& limits, std::vector<std::string> pie
 bool Coordinator::handle(Message& message) {
   try {
     std::visit([this](auto& body) { on(body); }, message);
+    while (!dropped_.empty()) {
+      const Event event = std::move(dropped_.front());
+      dropped_.pop_front();
+      if (RunningGeneration* run = find(event.generation_id)) carry_out(*run, run->on(event));
+    }
     finish_idle();
     start_next();
+    send_waiting();
   } catch (const std::exception& error) {
     fail_for_good(std::make_exception_ptr(
         FatalError(std::string("the engine lost its state: ") + error.what())));
@@ -78,6 +98,8 @@ void Coordinator::fail_for_good(const std::exception_ptr& error) {
     if (!poison_) poison_ = error;
   }
   // What the workers still answer finds no generation and is ignored; no other one begins.
+  of_target_.clear();
+  of_draft_.clear();
   for (const Running& lost : std::exchange(running_, {})) {
     lost->hand_out();
     target_seqs_.give_back(lost->target_seq());
@@ -114,9 +136,18 @@ void Coordinator::on(const CloseMessage& /*message*/) {
   for (const Running& run : running_) dispatch(*run, run->cancel());
 }
 
-void Coordinator::on(const Event& event) {
+void Coordinator::on(Event& event) {
+  std::vector<Event> events;
+  const bool of_model = !std::holds_alternative<PolicyReply>(event.body);
+  if (of_model) {
+    events = (event.role == ModelRole::kTarget ? of_target_ : of_draft_).answer(std::move(event));
+  } else {
+    events.push_back(std::move(event));
+  }
   // Nobody waits for the end of a session, nor for an answer to a generation that is lost.
-  if (RunningGeneration* run = find(event.generation_id)) carry_out(*run, run->on(event));
+  for (const Event& own : events) {
+    if (RunningGeneration* run = find(own.generation_id)) carry_out(*run, run->on(own));
+  }
 }
 
 RunningGeneration* Coordinator::find(GenerationId id) const {
@@ -125,7 +156,7 @@ RunningGeneration* Coordinator::find(GenerationId id) const {
 }
 
 void Coordinator::start_next() {
-  while (running_.size() < kMostRunning && !target_seqs_.empty() && !queue_.empty()) {
+  while (running_.size() < n_parallel_ && !target_seqs_.empty() && !queue_.empty()) {
     const SubmitMessage submit = std::move(queue_.front());
     queue_.pop_front();
     if (const std::exception_ptr error = poison()) {
@@ -137,10 +168,10 @@ void Coordinator::start_next() {
 }
 
 void Coordinator::start(const SubmitMessage& submit) {
-  const SeqId seq = target_seqs_.take();
+  const SeqId seq = target_seqs_.take(submit.request->prompt);
   try {
     running_.push_back(
-        std::make_unique<RunningGeneration>(submit, limits_, pieces_, &profile_, seq));
+        std::make_unique<RunningGeneration>(submit, limits_at(seq), pieces_, &profile_, seq));
   } catch (const std::exception&) {  // no memory, say: nothing has begun
     target_seqs_.give_back(seq);
     end_at_once(submit, Finish::kFailed, std::current_exception());
@@ -166,19 +197,69 @@ void Coordinator::carry_out(RunningGeneration& run, Commands commands) {
 }
 
 void Coordinator::dispatch(RunningGeneration& run, Commands commands) {
-  if (commands.abort_target) target_->request_abort();
-  if (commands.abort_draft && draft_) draft_->request_abort();
-  // The model is idle here, so a pending abort belongs to the previous command. Clear it.
+  if (commands.abort_target) abort(run, ModelRole::kTarget);
+  if (commands.abort_draft && draft_) abort(run, ModelRole::kDraft);
+  const int group = group_of(*run.submit().request);
   if (commands.target) {
     run.sent(ModelRole::kTarget, *commands.target);
-    target_->clear_abort();
-    target_->send(std::move(*commands.target));
+    of_target_.add(std::move(*commands.target), group);
   }
   if (commands.draft) {
     run.sent(ModelRole::kDraft, *commands.draft);
-    draft_->clear_abort();
-    draft_->send(std::move(*commands.draft));
+    of_draft_.add(std::move(*commands.draft), group);
   }
+  // Others may have more for the same batch.
+  if (running_.size() == 1) send_waiting();
+}
+
+void Coordinator::abort(RunningGeneration& run, ModelRole role) {
+  const bool of_target = role == ModelRole::kTarget;
+  CommandQueue& queue = of_target ? of_target_ : of_draft_;
+  if (run.finished()) {
+    if (std::optional<Event> dropped = queue.drop(run.id())) {
+      dropped->begin_us = dropped->end_us = now_us();
+      dropped_.push_back(std::move(*dropped));
+    }
+  }
+  if (!queue.release(run.id())) return;
+  if (of_target) {
+    target_->request_abort();
+  } else {
+    draft_->request_abort();
+  }
+}
+
+void Coordinator::send_waiting() {
+  // The model is idle here, so a pending abort belongs to the previous command. Clear it.
+  if (std::optional<Command> command = of_target_.next()) {
+    target_->clear_abort();
+    target_->send(std::move(*command));
+  }
+  if (!draft_) return;
+  if (std::optional<Command> command = of_draft_.next()) {
+    draft_->clear_abort();
+    draft_->send(std::move(*command));
+  }
+}
+
+/// Texts with the same number may share a batch. Functions of the caller may take long, so that
+/// their texts go alone.
+int Coordinator::group_of(const Request& request) {
+  if (request.processors) return CommandQueue::kAlone;
+  const auto found = std::ranges::find(groups_, request.adapters);
+  if (found != groups_.end()) return static_cast<int>(found - groups_.begin());
+  groups_.push_back(request.adapters);
+  return static_cast<int>(groups_.size()) - 1;
+}
+
+/// The limits of a generation on this sequence of the target: the draft's sequences are divided.
+ModelLimits Coordinator::limits_at(SeqId seq) const {
+  ModelLimits own = limits_;
+  if (own.draft) {
+    own.draft->n_seq /= static_cast<int>(n_parallel_);
+    own.first_draft_seq = seq * own.draft->n_seq;
+  }
+  return own;
 }
 
 void Coordinator::finish_idle() {
@@ -191,6 +272,8 @@ void Coordinator::finish_idle() {
     running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
     finish(std::move(done));
   }
+  // The others cannot go on with a target in an unknown state.
+  if (fatal_) fail_for_good(std::exchange(fatal_, nullptr));
 }
 
 void Coordinator::finish(Running done) {
@@ -198,10 +281,11 @@ void Coordinator::finish(Running done) {
   if (end.error && is_fatal(end.error)) {
     const std::lock_guard lock(mutex_);
     poison_ = end.error;
+    fatal_ = end.error;
   }
   if (is_fatal(end.draft_error)) lose_draft(end.draft_error);
   close_session(*done);
-  target_seqs_.give_back(done->target_seq());
+  target_seqs_.give_back(done->target_seq(), done->text());
   const std::shared_ptr<OutputChannel> output = done->submit().output;
   std::shared_ptr<SuffixAutomaton> own = done->submit().texts.own;
   const std::vector<Token> answer = done->answer_to_remember();

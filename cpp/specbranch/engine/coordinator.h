@@ -5,12 +5,14 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "specbranch/base/strand.h"
 #include "specbranch/decoder/decoder.h"
+#include "specbranch/engine/command_queue.h"
 #include "specbranch/engine/engine.h"
 #include "specbranch/engine/lookup_store.h"
 #include "specbranch/engine/running_generation.h"
@@ -29,7 +31,8 @@ struct CloseMessage {};
 using Message = std::variant<SubmitMessage, CancelMessage, CloseMessage, Event>;
 using Inbox = Strand<Message>;
 
-/// Runs generations: brings events to their decoders, and sends the commands to the workers.
+/// Runs generations: brings events to their decoders, and sends the commands to the workers. What
+/// several generations ask of a model becomes one batch (see CommandQueue).
 ///
 /// It has no thread: messages are handled by the threads that bring them (see Strand), a worker
 /// that has an answer above all. Nothing here waits for anybody.
@@ -43,7 +46,8 @@ class Coordinator {
   Coordinator(const ModelLimits& limits, std::vector<std::string> pieces,
               std::unique_ptr<Worker<TargetModel>> target,
               std::unique_ptr<Worker<DraftModel>> draft, PairProfile profile,
-              double measure_costs_ms, std::shared_ptr<LookupStore> lookup = nullptr);
+              double measure_costs_ms, std::shared_ptr<LookupStore> lookup = nullptr,
+              int n_parallel = 1);
 
   /// Handles one message. False: this was the last one that matters.
   bool handle(Message& message);
@@ -57,25 +61,27 @@ class Coordinator {
   void throw_if_poisoned() const;
 
  private:
-  static constexpr std::size_t kMostRunning = 1;
-
   using Running = std::unique_ptr<RunningGeneration>;
 
   void on(SubmitMessage& message);
   void on(const CancelMessage& message);
   void on(const CloseMessage& message);
-  void on(const Event& event);
+  void on(Event& event);
   RunningGeneration* find(GenerationId id) const;
   void start_next();
   void start(const SubmitMessage& submit);
   void carry_out(RunningGeneration& run, Commands commands);
   void dispatch(RunningGeneration& run, Commands commands);
+  void abort(RunningGeneration& run, ModelRole role);
+  void send_waiting();
+  int group_of(const Request& request);
   void finish_idle();
   void finish(Running done);
   void close_session(const RunningGeneration& run);
   /// Without a decoder to tell what it did: it has not begun, or is lost.
   void end_at_once(const SubmitMessage& submit, Finish finish, std::exception_ptr error = nullptr);
   void publish(const Stats& stats);
+  ModelLimits limits_at(SeqId seq) const;
   void lose_draft(const std::exception_ptr& error);
   std::exception_ptr poison() const;
   void fail_for_good(const std::exception_ptr& error);
@@ -84,10 +90,17 @@ class Coordinator {
   std::unique_ptr<Worker<TargetModel>> target_;
   std::unique_ptr<Worker<DraftModel>> draft_;
   std::deque<SubmitMessage> queue_;
-  PairProfile profile_;  ///< the running planner reads and refines it.
-  SequencePool target_seqs_;
+  PairProfile profile_;                  ///< the running planner reads and refines it.
   std::shared_ptr<LookupStore> lookup_;  ///< null: nothing is drafted from texts.
-  std::vector<Running> running_;         ///< kMostRunning at most.
+  std::size_t n_parallel_;
+  SequencePool target_seqs_;
+  std::vector<Running> running_;  ///< n_parallel_ at most.
+  CommandQueue of_target_;
+  CommandQueue of_draft_;
+  std::deque<Event> dropped_;  ///< answers to commands that were never sent.
+  /// The adapters of texts that may share a batch, by their number.
+  std::vector<std::optional<std::vector<AdapterScale>>> groups_;
+  std::exception_ptr fatal_;  ///< of the target, in the generation that just ended.
   bool closing_ = false;
 
   mutable std::mutex mutex_;  ///< of what other threads read: all below.

@@ -144,7 +144,7 @@ EngineImpl::EngineImpl(EngineParts parts)
   }
   coordinator = std::make_unique<Coordinator>(limits, std::move(parts.pieces), std::move(target),
                                               std::move(draft), std::move(parts.profile),
-                                              measurement.ms, lookup);
+                                              measurement.ms, lookup, parts.n_parallel);
   inbox->attach([this](Message& message) { return coordinator->handle(message); });
 }
 

@@ -99,6 +99,9 @@ struct EngineParts {
   bool lookup = true;
   /// Earlier answers of this engine propose tokens, too. Off: step times tell nothing of them.
   bool lookup_answers = true;
+  /// Generations that run at once, at most; no more than the target has sequences, among which the
+  /// draft's sequences are divided.
+  int n_parallel = 1;
   /// Texts that answers will probably quote: further sources of drafts from the text.
   std::vector<std::vector<Token>> corpus;
 };
@@ -118,7 +121,7 @@ struct EngineStats {
   double measure_costs_ms = 0.0;  ///< measuring while loading; 0: there was none.
 };
 
-/// *Thread safety:* every method from any thread; generations run one after another, in order.
+/// *Thread safety:* every method from any thread; generations begin in the order of the calls.
 /// *Lifecycle:* the constructor makes both models (each on its own thread) and throws what they
 /// throw; `close` cancels all generations, waits for the threads and is final. In a forked child
 /// `generate` throws EngineClosed, `stats` and `profile` are empty, and the destructor leaves the

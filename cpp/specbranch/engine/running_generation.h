@@ -43,6 +43,9 @@ class RunningGeneration {
   SeqId target_seq() const { return target_seq_; }
   bool has_draft() const { return has_draft_; }
   bool idle() const { return decoder_.idle(); }
+  bool finished() const { return decoder_.finish() != Finish::kNone; }
+  /// The prompt and the generated tokens.
+  std::vector<Token> text() const { return decoder_.text(); }
 
   Commands start() { return decoder_.start(); }
   Commands cancel() { return decoder_.cancel(); }

@@ -2,36 +2,53 @@
 #pragma once
 
 #include <algorithm>
-#include <functional>
+#include <cstddef>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "specbranch/base/types.h"
 
 namespace specbranch {
 
-/// The lowest free id comes first: with one session at a time it is always the same one, so that
-/// its cells can be reused. *Thread safety:* none.
+/// A session gets the free id whose last text has the most tokens in common with its prompt, since
+/// their cells may be reused. If none has many, it gets the one that has been free for the longest
+/// time, so that a new conversation leaves the newer ones alone. *Thread safety:* none.
 class SequencePool {
  public:
+  /// Fewer tokens in common are not worth the other cells of a sequence.
+  static constexpr std::ptrdiff_t kLeastCommon = 32;
+
   explicit SequencePool(int n_seq) {
-    for (SeqId seq = n_seq - 1; seq >= 0; --seq) free_.push_back(seq);
+    for (SeqId seq = 0; seq < n_seq; ++seq) free_.push_back({seq, {}});
   }
 
   bool empty() const { return free_.empty(); }
 
   /// Before: it is not empty.
-  SeqId take() {
-    const SeqId seq = free_.back();
-    free_.pop_back();
+  SeqId take(std::span<const Token> prompt = {}) {
+    const auto common = [prompt](const Free& one) {
+      return std::ranges::mismatch(one.text, prompt).in1 - one.text.begin();
+    };
+    auto best = std::ranges::max_element(free_, {}, common);
+    if (common(*best) < kLeastCommon) best = free_.begin();
+    const SeqId seq = best->seq;
+    free_.erase(best);
     return seq;
   }
 
-  void give_back(SeqId seq) {
-    free_.insert(std::ranges::lower_bound(free_, seq, std::greater()), seq);
+  /// `text`: what the session's sequence holds about, or nothing.
+  void give_back(SeqId seq, std::vector<Token> text = {}) {
+    free_.push_back({seq, std::move(text)});
   }
 
  private:
-  std::vector<SeqId> free_;  ///< the lowest one last.
+  struct Free {
+    SeqId seq = 0;
+    std::vector<Token> text;
+  };
+
+  std::vector<Free> free_;  ///< that of the oldest text first.
 };
 
 }  // namespace specbranch

@@ -38,7 +38,9 @@ Body run(TargetModel& /*model*/, const DraftCommand& /*command*/, Event& /*event
 Body run(DraftModel& model, const DraftCommand& command, Event& event) {
   run(model, command.ops);
   event.ops_us = now_us() - event.begin_us;
-  return DraftDone{model.draft(command.inputs, command.rank)};
+  const std::span<const RankOptions> ranks =
+      command.ranks.empty() ? std::span(&command.rank, 1) : std::span(command.ranks);
+  return DraftDone{model.draft(command.inputs, ranks)};
 }
 
 Body run(DraftModel& /*model*/, const VerifyCommand& /*command*/, Event& /*event*/) {

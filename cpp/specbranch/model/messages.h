@@ -52,7 +52,8 @@ struct VerifyCommand {
 struct DraftCommand {
   std::vector<KvOp> ops;  ///< in this order, before the pass.
   std::vector<SequenceInput> inputs;
-  RankOptions rank;  ///< of the candidates after each input.
+  RankOptions rank;                ///< of the candidates after each input.
+  std::vector<RankOptions> ranks;  ///< by input, where they differ; empty: `rank` for all.
 
   /// Tokens of all inputs.
   int n_tokens() const {
@@ -122,6 +123,8 @@ struct Event {
   std::int64_t ops_us = 0;
   /// That the target waited for functions of the caller. `end_us` does not count it.
   std::int64_t waited_us = 0;
+  /// Tokens of the whole batch, where it was one for several generations; 0: it was not.
+  int n_batch_tokens = 0;
 };
 
 }  // namespace specbranch

@@ -218,9 +218,16 @@ class DraftModel : public Model {
   /// Appends every input to its sequence, in one forward pass if the batch size allows. Returns the
   /// best candidates after each input, in order of inputs. No sequence may appear twice. After
   /// Aborted or DecodeError every sequence is as before the call; but where only whole sequences
-  /// can be dropped, those of `inputs` are empty.
+  /// can be dropped, those of `inputs` are empty. `ranks`: of the candidates after each input, or
+  /// one for all.
   virtual std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
-                                                    const RankOptions& rank) = 0;
+                                                    std::span<const RankOptions> ranks) = 0;
+
+  /// With one `rank` for all.
+  std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
+                                            const RankOptions& rank) {
+    return draft(inputs, std::span(&rank, 1));
+  }
 };
 
 /// Called once, on the worker's thread, which then owns the model.

@@ -17,6 +17,7 @@ namespace specbranch {
 /// Bounds of `max_draft` (and gamma) and of `max_branches`.
 inline constexpr int kMaxDraft = 64;
 inline constexpr int kMaxBranches = 32;
+inline constexpr int kMaxParallel = 16;  ///< generations at once.
 
 enum class Mode : std::uint8_t { kAutoregressive, kSpeculative, kPearl, kSpecBranch, kAuto };
 

@@ -342,7 +342,7 @@ class FakeDraft final : public DraftModel {
   void fork(const Fork& op) override { cells_.fork(op); }
 
   std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
-                                            const RankOptions& rank) override {
+                                            std::span<const RankOptions> ranks) override {
     cells_.check_inputs(inputs, capabilities());
     std::vector<SeqId> seqs;
     for (const SequenceInput& input : inputs) {
@@ -351,7 +351,9 @@ class FakeDraft final : public DraftModel {
     }
     step(seqs);
     std::vector<std::vector<Candidate>> answers;
-    for (const SequenceInput& input : inputs) {
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      const SequenceInput& input = inputs[i];
+      const RankOptions& rank = ranks[ranks.size() == 1 ? 0 : i];
       const Request& request = *sessions_.at(input.generation_id, "draft").request;
       const SamplingOptions& sampling = request.sampling;
       const std::span<const Token> cells = cells_.append(input.seq, input.tokens);

@@ -310,12 +310,14 @@ class SyntheticDraft final : public DraftModel {
   }
 
   std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
-                                            const RankOptions& rank) override {
+                                            std::span<const RankOptions> ranks) override {
     cells_.check_inputs(inputs, limits_);
     if (abort_requested()) throw Aborted("[synthetic] aborted");
     std::vector<std::vector<Candidate>> answers;
     answers.reserve(inputs.size());
-    for (const SequenceInput& input : inputs) {
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      const SequenceInput& input = inputs[i];
+      const RankOptions& rank = ranks[ranks.size() == 1 ? 0 : i];
       const TrueText& text = sessions_.at(input.generation_id, "draft").text;
       const std::span<const Token> cells = cells_.append(input.seq, input.tokens);
       Pos& right = n_right_[static_cast<std::size_t>(input.seq)];

@@ -17,7 +17,9 @@ constexpr std::ptrdiff_t kCatchUp = 4;
 
 }  // namespace
 
-void DraftSequences::reset(std::vector<Token> text, const Capabilities& draft, Pos origin) {
+void DraftSequences::reset(std::vector<Token> text, const Capabilities& draft, Pos origin,
+                           SeqId first) {
+  first_ = first;
   n_prefill_ = static_cast<Pos>(text.size()) - 1 - origin;
   ledger_.reset(std::move(text), draft.n_seq, origin);
   if (draft.rollback == Rollback::kAnywhere) {
@@ -49,7 +51,7 @@ void DraftSequences::prefilled(Pos length) {
 
 std::vector<SeqId> DraftSequences::seqs() const {
   std::vector<SeqId> seqs(static_cast<std::size_t>(n_seq()));
-  std::iota(seqs.begin(), seqs.end(), 0);
+  std::iota(seqs.begin(), seqs.end(), first_);
   return seqs;
 }
 
@@ -60,25 +62,31 @@ DraftCommand DraftSequences::plan(SpeculationTree& tree, std::span<const NodeId>
   in_flight_.assign(nodes.begin(), nodes.end());
   placement_->place(tree, nodes, ledger_, command);
   sent_ = command.inputs;
-  to_window(command);
+  to_model(command);
   return command;
 }
 
-/// Positions of the text become those of the draft's window.
-void DraftSequences::to_window(DraftCommand& command) const {
+/// Positions of the text become those of the draft's window, and ids those of the model.
+void DraftSequences::to_model(DraftCommand& command) const {
   const Pos origin = ledger_.origin();
   for (KvOp& op : command.ops) {
     if (auto* fork = std::get_if<Fork>(&op)) {
       fork->shared -= origin;
       fork->to_length -= origin;
       fork->length -= origin;
+      fork->from += first_;
+      fork->to += first_;
     } else {
       auto& cut = std::get<Truncate>(op);
       cut.expected -= origin;
       cut.length -= origin;
+      cut.seq += first_;
     }
   }
-  for (SequenceInput& input : command.inputs) input.pos -= origin;
+  for (SequenceInput& input : command.inputs) {
+    input.pos -= origin;
+    input.seq += first_;
+  }
 }
 
 bool DraftSequences::matters(const SpeculationTree& tree) const {

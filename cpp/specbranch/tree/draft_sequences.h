@@ -18,8 +18,9 @@ namespace specbranch {
 class DraftSequences {
  public:
   /// Starts with `text`, of which the draft reads the tokens from `origin` on. The draft must begin
-  /// before the first pass. `draft`: its sequences, and whether they can be cut.
-  void reset(std::vector<Token> text, const Capabilities& draft, Pos origin = 0);
+  /// before the first pass. `draft`: its sequences, and whether they can be cut. `first`: the
+  /// model's id of the first of them.
+  void reset(std::vector<Token> text, const Capabilities& draft, Pos origin = 0, SeqId first = 0);
 
   /// The draft has opened its session with the text of `reset` from `origin` on: each sequence
   /// holds so many of these tokens, none of them the last. Throws PreconditionError for lengths
@@ -32,7 +33,7 @@ class DraftSequences {
   /// What sequence 0 must hold before the first pass: these tokens without the last one.
   Pos n_prefill() const { return n_prefill_; }
 
-  /// The ids of the sequences.
+  /// The model's ids of the sequences. Within the tree and the ledger they count from 0.
   std::vector<SeqId> seqs() const;
 
   /// Appends a committed token to the text.
@@ -70,11 +71,12 @@ class DraftSequences {
   void undo(SpeculationTree& tree);
 
  private:
-  void to_window(DraftCommand& command) const;
+  void to_model(DraftCommand& command) const;
 
   std::unique_ptr<const BranchPlacement> placement_;
   KvLedger ledger_;
   Pos n_prefill_ = 0;
+  SeqId first_ = 0;
   std::vector<NodeId> in_flight_;
   std::vector<SequenceInput> sent_;
   bool cancelled_ = false;

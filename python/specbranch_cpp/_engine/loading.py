@@ -67,6 +67,7 @@ def load(
     *,
     adapters: list[tuple[bytes, float]],
     sources: TextSources,
+    n_parallel: int,
     measure_costs: bool,
     profile: str | os.PathLike[str] | None,
     bit_exact: bool,
@@ -92,6 +93,7 @@ def load(
     if draft is None:
         _check_without_draft(speculation, sources)
     checked.text("prefix_reuse", prefix_reuse)
+    n_parallel = checked.integer("n_parallel", n_parallel, 1, _core.MAX_PARALLEL)
     checked.flag("bit_exact", bit_exact)
     measure = checked.flag("measure_costs", measure_costs) and mode != "autoregressive"
     measure = measure and (draft is not None or sources.lookup)
@@ -106,7 +108,7 @@ def load(
     names = [os.fsdecode(path) for path in models]
     cpu_probe.ensure_safe_cpu(names)
     target_options, draft_options, placement = _place(
-        target, target_options, draft, draft_options, defaults
+        target, target_options, draft, draft_options, defaults, n_parallel
     )
     if draft_options is None:
         _core.plan_threads(target_options)
@@ -116,7 +118,7 @@ def load(
     padding = rows_key = None
     if bit_exact and source is None:
         sizes = _core.pair_sizes(
-            defaults.draft_room, defaults.max_branches, draft_options or target_options
+            defaults.draft_room, defaults.max_branches, draft_options or target_options, n_parallel
         )
         rows_key = _rows_key(names[0], target_options, sizes.max_verify)
     if rows_key is not None and (known_rows := exact_rows.recall(rows_key)) is not None:
@@ -140,6 +142,7 @@ def load(
             draft_options,
             max_draft=defaults.draft_room,
             max_branches=defaults.max_branches,
+            n_parallel=n_parallel,
             prefix_reuse=prefix_reuse,
             bit_exact=bit_exact,
             row_padding=padding,
@@ -212,6 +215,7 @@ def _place(
     draft: ModelArgument | None,
     draft_options: _core.ModelOptions | None,
     defaults: Defaults,
+    n_parallel: int,
 ) -> tuple[_core.ModelOptions, _core.ModelOptions | None, PairPlacement | None]:
     """The options with numbers of layers that fit, and what they mean.
 
@@ -227,6 +231,7 @@ def _place(
             defaults.draft_room,
             defaults.max_branches,
             with_weights=source_of(argument.model.path) is None,
+            n_parallel=n_parallel,
         )
 
     of_target = side(target, target_options)

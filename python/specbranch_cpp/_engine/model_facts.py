@@ -92,6 +92,11 @@ class ModelFacts:
         return self._core.n_ctx
 
     @property
+    def n_parallel(self) -> int:
+        """The largest number of generations that run at once."""
+        return self._core.n_parallel
+
+    @property
     def n_feature_layers(self) -> int:
         """The number of target layers whose inputs can be recorded.
 

@@ -28,6 +28,7 @@ class Side:
         max_draft: as in `Engine`.
         max_branches: as in `Engine`.
         with_weights: whether the file holds the weights.
+        n_parallel: the number of texts at once.
     """
 
     role: str
@@ -36,6 +37,7 @@ class Side:
     max_draft: int
     max_branches: int
     with_weights: bool = True
+    n_parallel: int = 1
 
     @property
     def mapped(self) -> bool:
@@ -61,6 +63,7 @@ class Side:
             self.options,
             max_draft=self.max_draft,
             max_branches=self.max_branches,
+            n_parallel=self.n_parallel,
             with_weights=self.with_weights,
         )
 

@@ -70,6 +70,13 @@ def serve(
             help="Largest time for a generation, in seconds; default 600.",
         ),
     ] = 600.0,
+    parallel: Annotated[
+        int,
+        server(
+            "--parallel", "-np", metavar="N",
+            help="Largest number of generations at once, each with the whole context; default 1.",
+        ),
+    ] = 1,
     queue_size: Annotated[
         int,
         server(
@@ -183,8 +190,8 @@ def serve(
 ) -> None:  # fmt: skip
     """Serve completions and chats over HTTP, with OpenAI's interface.
 
-    One generation runs at a time; other requests wait in order. Ctrl-C stops the server after the
-    running request; a second Ctrl-C stops it at once.
+    By default one generation runs at a time; other requests wait in order. Ctrl-C stops the server
+    after the running requests; a second Ctrl-C stops it at once.
     """
     # Check this before loading the models, which can take long.
     from specbranch_cpp.server import EmbeddingModel, ServerSettings, run
@@ -252,6 +259,7 @@ def serve(
             target_path,
             draft_path,
             mode=mode,
+            n_parallel=parallel,
             lookup_answers=settings.one_user if lookup_answers is None else lookup_answers,
             chat_template=template,
             verbose=verbose,

@@ -56,7 +56,8 @@ def create_app(
 ) -> FastAPI:
     """An ASGI application that serves one engine. `run` serves the application with uvicorn.
 
-    The application does not close the engine. Requests run one at a time, in the order of arrival.
+    The application does not close the engine. Requests run in the order of arrival, as many at once
+    as the engine can.
 
     Args:
         engine: the engine to serve. No other code should use it at the same time.

@@ -1,7 +1,8 @@
-"""Several prompts in one request of completions: one text after the other, one choice each."""
+"""Several texts in one request: several prompts, several answers (``n``), or both."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,9 +10,15 @@ if TYPE_CHECKING:
 
 __all__ = ["is_batch", "run_batch"]
 
+_SEEDS = 2**64
+
 
 def is_batch(arguments: Mapping[str, Any]) -> bool:
-    """Whether the prompt of a call is a list of prompts."""
+    """Whether a call is for several texts."""
+    return _has_prompts(arguments) or (arguments.get("n") or 1) > 1
+
+
+def _has_prompts(arguments: Mapping[str, Any]) -> bool:
     prompt = arguments.get("prompt")
     return isinstance(prompt, list) and bool(prompt) and isinstance(prompt[0], (str, list))
 
@@ -20,47 +27,106 @@ async def run_batch(
     create: Callable[..., Awaitable[Any]],
     arguments: Mapping[str, Any],
     put: Callable[[dict[str, Any]], None],
+    n_at_once: int = 1,
 ) -> None:
-    """Generates a text for each prompt.
+    """Generates all texts of a call, each a choice of its reply.
 
-    Without a seed, all texts get the seed that the engine draws for the first one.
+    The choices of one prompt follow each other. The k-th of them has the seed plus k, and all
+    prompts have the same seeds. Without a seed, the engine draws the one of the first text.
 
     Args:
-        create: the call for one prompt.
-        arguments: its arguments; ``prompt`` is a list of prompts.
+        create: the call for one text.
+        arguments: its arguments; ``prompt`` may be a list of prompts, ``n`` the number of choices.
         put: gets the reply with all choices, or every chunk of a stream.
+        n_at_once: the largest number of texts that are generated at the same time.
 
     Raises:
         SpecBranchError: an error of the call. The first one ends the whole request.
     """
-    given = dict(arguments)
-    replies: list[dict[str, Any]] = []
-    last: list[dict[str, Any]] = []  # chunks with the usage of one text
-    head: dict[str, Any] = {}
-    for index, prompt in enumerate(arguments["prompt"]):
-        reply = await create(**given | {"prompt": prompt})
-        if not given.get("stream"):
-            replies.append(reply)
-            given["seed"] = reply["seed"]
-            continue
+    await _Batch(create, arguments, put, n_at_once).run()
+
+
+class _Batch:
+    def __init__(
+        self,
+        create: Callable[..., Awaitable[Any]],
+        arguments: Mapping[str, Any],
+        put: Callable[[dict[str, Any]], None],
+        n_at_once: int,
+    ) -> None:
+        given = dict(arguments)
+        n = given.pop("n", None) or 1
+        prompts = [{"prompt": one} for one in given["prompt"]] if _has_prompts(given) else [{}]
+        self._texts = [given | prompt for prompt in prompts for _ in range(n)]
+        self._n = n
+        self._create = create
+        self._put = put
+        self._n_at_once = n_at_once
+        self._streamed = bool(given.get("stream"))
+        self._seed: int | None = given.get("seed")
+        self._seed_known = asyncio.Event()
+        self._head: dict[str, Any] = {}
+        self._replies: dict[int, dict[str, Any]] = {}
+        self._last: dict[int, dict[str, Any]] = {}  # chunks with the usage of one text
+
+    async def run(self) -> None:
+        if self._seed is not None:
+            self._seed_known.set()
+        places = asyncio.Semaphore(self._n_at_once)
+        tasks = [
+            asyncio.ensure_future(self._in_its_place(places, index))
+            for index in range(len(self._texts))
+        ]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if self._replies:
+            replies = [self._replies[index] for index in range(len(self._texts))]
+            choices = [
+                {**choice, "index": index}
+                for index, reply in enumerate(replies)
+                for choice in reply["choices"]
+            ]
+            self._put({**replies[0], "choices": choices, **_totals(replies)})
+        if self._last:
+            last = [self._last[index] for index in sorted(self._last)]
+            self._put({**last[0], **self._head, **_totals(last)})
+
+    async def _in_its_place(self, places: asyncio.Semaphore, index: int) -> None:
+        if index > 0:
+            await self._seed_known.wait()  # the first text has it
+        try:
+            async with places:
+                await self._generate(index)
+        finally:
+            self._seed_known.set()
+
+    async def _generate(self, index: int) -> None:
+        given = self._texts[index]
+        if self._seed is not None:
+            given = given | {"seed": (self._seed + index % self._n) % _SEEDS}
+        reply = await self._create(**given)
+        if not self._streamed:
+            self._replies[index] = reply
+            self._learn_seed(reply)
+            return
         async with reply as chunks:
             async for chunk in chunks:
-                head = head or {"id": chunk["id"], "created": chunk["created"]}
-                given["seed"] = chunk.get("seed", given.get("seed"))
+                self._head = self._head or {"id": chunk["id"], "created": chunk["created"]}
+                self._learn_seed(chunk)
                 if not chunk["choices"]:
-                    last.append(chunk)
+                    self._last[index] = chunk
                     continue
                 choices = [{**choice, "index": index} for choice in chunk["choices"]]
-                put({**chunk, **head, "choices": choices})
-    if replies:
-        choices = [
-            {**choice, "index": index}
-            for index, reply in enumerate(replies)
-            for choice in reply["choices"]
-        ]
-        put({**replies[0], "choices": choices, **_totals(replies)})
-    if last:
-        put({**last[0], **head, **_totals(last)})
+                self._put({**chunk, **self._head, "choices": choices})
+
+    def _learn_seed(self, reply: Mapping[str, Any]) -> None:
+        if not self._seed_known.is_set() and "seed" in reply:
+            self._seed = reply["seed"]
+            self._seed_known.set()
 
 
 def _totals(replies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

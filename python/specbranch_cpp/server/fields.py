@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp.server.other_fields import HARMLESS, ONE_ANSWER, UNSUPPORTED, Rule, other_than
+from specbranch_cpp.server.other_fields import HARMLESS, UNSUPPORTED, Rule, other_than
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,9 +37,7 @@ NOT_A_SAMPLER = "llama.cpp does not have this sampler; remove the field"
 
 # As `UNSUPPORTED`, for what this server does not do.
 REFUSED: dict[str, Rule] = {
-    "n": (other_than(1), ONE_ANSWER),
-    "n_cmpl": (other_than(1), ONE_ANSWER),
-    "best_of": (other_than(1), ONE_ANSWER),
+    "best_of": (other_than(1), "the server does not compare texts; use n, and choose among them"),
     "audio": (other_than(), "this server generates text only"),
     "modalities": (other_than(["text"]), "this server generates text only"),
     "web_search_options": (other_than(), "this server has no web search"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["HARMLESS", "ONE_ANSWER", "UNSUPPORTED", "Rule", "other_than"]
+__all__ = ["HARMLESS", "UNSUPPORTED", "Rule", "other_than"]
 
 # These fields do not change the text of one request on this server.
 HARMLESS = frozenset(
@@ -50,7 +50,6 @@ def _penalized(body: Mapping[str, Any]) -> bool:
 
 _SAMPLER = "the engine does not have this sampler; remove the field"
 _ORDER = "give samplers, which lists them in their order"
-ONE_ANSWER = "a request generates one text; send several requests instead"
 _BEAMS = "the engine has no beam search; remove the field"
 _BIAS = "give logit_bias, which forbids single tokens"
 _LOGPROBS = "give logprobs, and echo with logprobs on /v1/completions for scores of the prompt"
@@ -63,7 +62,6 @@ _ADAPTERS = "give lora, with the numbers that /lora-adapters lists"
 _TAGS = "the engine has no grammar that begins inside a text; give grammar or response_format"
 
 UNSUPPORTED: dict[str, Rule] = {
-    "num_return_sequences": (other_than(1), ONE_ANSWER),
     "num_beams": (other_than(1), _BEAMS),
     "use_beam_search": (other_than(False), _BEAMS),
     "length_penalty": (other_than(1), _BEAMS),

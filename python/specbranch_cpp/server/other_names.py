@@ -24,6 +24,8 @@ _NAMES = {
     "stop_strings": "stop",
     "ban_eos_token": "ignore_eos",
     "min_new_tokens": "min_tokens",
+    "n_cmpl": "n",
+    "num_return_sequences": "n",
 }
 
 

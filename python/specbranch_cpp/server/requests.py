@@ -54,6 +54,9 @@ Stop = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=64)
 TokenIds = Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(min_length=1)]
 Object = dict[str, Any]
 
+MOST_ANSWERS = 128
+"""The largest ``n``, as in OpenAI's interface."""
+
 
 # Which member of a union is meant, so that an error names what is wrong in it.
 def _form_of_one(value: Any) -> str | None:
@@ -153,6 +156,7 @@ class _Common(_Body):
     lookup: bool | None = None
     lookup_answers: bool | None = None
     trace: bool | None = None
+    n: Annotated[int, Field(ge=1, le=MOST_ANSWERS)] | None = None
     response_format: ResponseFormat | None = None
     ignore_eos: bool | None = None
     stop_token_ids: list[Annotated[int, Field(ge=0, le=2**31 - 1)]] | None = None
@@ -175,6 +179,13 @@ class _Common(_Body):
             raise ValueError(f"mirostat is another name of this field, and has the value {other}")
         return value
 
+    @field_validator("n")
+    @classmethod
+    def _one_trace(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and value > 1 and info.data.get("trace"):
+            raise ValueError("with trace it must be 1")
+        return value
+
     @field_validator("logit_bias", mode="before")
     @classmethod
     def _biases(cls, value: Any) -> Any:
@@ -195,6 +206,8 @@ class _Common(_Body):
             given.pop("stream_options", None)
         if "mirostat" in given:
             given["mirostat_mode"] = given.pop("mirostat")
+        if given.get("n") == 1:
+            del given["n"]
         return given
 
     @property

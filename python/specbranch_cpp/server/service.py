@@ -1,4 +1,4 @@
-"""Runs one request at a time, in order, each with its time limit."""
+"""Runs requests in order, as many at once as the engine can, each with its time limit."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Service:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = False
-        self.queue = RequestQueue(settings.queue_size)
+        self.queue = RequestQueue(settings.queue_size, model.n_parallel)
         self.broken: str | None = None  # why the engine is broken
 
     async def run(
@@ -83,7 +83,9 @@ class Service:
         assert task is not None
         self._tasks.add(task)
         try:
-            async with self.queue.turn() as waited_s:
+            # Embeddings are computed elsewhere, but on the same cores.
+            alone = isinstance(call, EmbeddingCall)
+            async with self.queue.turn(alone=alone) as waited_s:
                 self._metrics.waited(waited_s)
                 if self.broken is not None:
                     raise ApiError(503, self.broken, code="engine_broken")
@@ -134,7 +136,7 @@ class Service:
         engine = self._engine
         create = engine.create_chat_completion if call.chat else engine.create_completion
         if is_batch(call.arguments):
-            await run_batch(create, call.arguments, put)
+            await run_batch(create, call.arguments, put, self._model.n_parallel)
             return
         begin = time.monotonic()
         reply = await create(**call.arguments)

@@ -124,23 +124,26 @@ TEST_CASE("single tokens need no copy") {
 }
 
 TEST_CASE("a verification that only decodes the text again comes before it has become long") {
-  Writer writer(Rollback::kCopies, 12);
-  int longest = 0;
-  int n_alone = 0;
-  for (int i = 0; i < 50; ++i) {
-    const int n_drafted = std::min(3, writer.text.max_path(writer.root()));
-    const VerifyCommand command = writer.step(n_drafted, n_drafted / 2);
-    longest = std::max(longest, command.n_tokens());
-    n_alone += n_drafted == 0 ? 1 : 0;
-    if (n_drafted == 0) {
-      // Nothing was rejected, so that all of it stays.
-      CHECK(n_unwanted(command) > 0);
-      CHECK(writer.text.n_replayed(writer.root()) == 0);
+  for (const int max_batch : {12, 64}) {
+    CAPTURE(max_batch);
+    Writer writer(Rollback::kCopies, max_batch);
+    int longest = 0;
+    int n_alone = 0;
+    for (int i = 0; i < 50; ++i) {
+      const int n_drafted = std::min(3, writer.text.max_path(writer.root()));
+      const VerifyCommand command = writer.step(n_drafted, n_drafted / 2);
+      longest = std::max(longest, command.n_tokens());
+      n_alone += n_drafted == 0 ? 1 : 0;
+      if (n_drafted == 0) {
+        // Nothing was rejected, so that all of it stays.
+        CHECK(n_unwanted(command) > 0);
+        CHECK(writer.text.n_replayed(writer.root()) == 0);
+      }
     }
+    CHECK(longest <= 12);
+    CHECK(n_alone > 5);
+    CHECK(n_alone < 25);
   }
-  CHECK(longest <= 12);
-  CHECK(n_alone > 5);
-  CHECK(n_alone < 25);
 }
 
 TEST_CASE("a text of another length is refused where it is needed") {

@@ -60,12 +60,13 @@ class WatchedDraft final : public Forwarding<DraftModel> {
  public:
   using Forwarding::Forwarding;
   std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
-                                            const RankOptions& rank) override {
+                                            std::span<const RankOptions> ranks) override {
     {
       const std::scoped_lock lock(seen_->mutex);
-      seen_->known.push_back(rank.state ? rank.state->mirostat_mu : 0.0F);
+      const auto& state = ranks.front().state;
+      seen_->known.push_back(state ? state->mirostat_mu : 0.0F);
     }
-    return inner_->draft(inputs, rank);
+    return inner_->draft(inputs, ranks);
   }
 };
 

@@ -55,7 +55,7 @@ class SlowDraft final : public DraftModel {
   void truncate(const Truncate& /*op*/) override { nap(); }
   void fork(const Fork& /*op*/) override { nap(); }
   std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> /*inputs*/,
-                                            const RankOptions& /*rank*/) override {
+                                            std::span<const RankOptions> /*ranks*/) override {
     nap();
     return {};
   }

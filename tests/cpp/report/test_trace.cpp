@@ -187,13 +187,13 @@ TEST_CASE("the recorder takes times, padding and reuse as they come") {
   recorder.sent(ModelRole::kTarget,
                 Command{1, VerifyCommand{{}, {path_segment(1, 0, 9, path)}, 2}});
   recorder.sent(ModelRole::kDraft,
-                Command{1, DraftCommand{{}, {{0, 0, 9, {1, 2}}, {1, 1, 9, {5}}}, 1}});
+                Command{1, DraftCommand{{}, {{0, 0, 9, {1, 2}}, {1, 1, 9, {5}}}, 1, {}}});
   recorder.ended(Event{ModelRole::kDraft, 1, DraftDone{}, 1'060, 1'070}, {}, 1'071);
   recorder.ended(Event{ModelRole::kTarget, 1, VerifyDone{}, 1'060, 1'090}, {}, 1'091);
   std::vector<TraceRound> rounds(1);  // applied later, when a round of the draft has ended
   rounds[0].n_accepted = 2;
   rounds[0].branch_miss = true;
-  recorder.sent(ModelRole::kDraft, Command{1, DraftCommand{{}, {{2, 0, 11, {3}}}, 1}});
+  recorder.sent(ModelRole::kDraft, Command{1, DraftCommand{{}, {{2, 0, 11, {3}}}, 1, {}}});
   recorder.ended(Event{ModelRole::kDraft, 1, DraftDone{}, 1'091, 1'099}, rounds, 1'100);
   const Trace trace = recorder.take(std::move(rounds));
   REQUIRE(trace.spans.size() == 4);

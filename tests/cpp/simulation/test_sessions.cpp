@@ -224,16 +224,35 @@ TEST_CASE("a prompt is read in chunks that end at multiples of their size") {
   CHECK_FALSE(PromptReader().next());
 }
 
-TEST_CASE("a pool hands out the lowest sequence that is free") {
+TEST_CASE("a pool hands out the sequence that has been free for the longest time") {
   SequencePool pool(3);
   CHECK(pool.take() == 0);
   CHECK(pool.take() == 1);
   pool.give_back(0);
-  CHECK(pool.take() == 0);
   CHECK(pool.take() == 2);
+  CHECK(pool.take() == 0);
   CHECK(pool.empty());
   pool.give_back(2);
   pool.give_back(1);
-  CHECK(pool.take() == 1);
+  CHECK(pool.take() == 2);
   CHECK_FALSE(pool.empty());
+}
+
+TEST_CASE("a prompt gets the sequence with the longest part of it, if that is worth it") {
+  SequencePool pool(3);
+  const std::vector<Token> one(100, 1);
+  std::vector<Token> longer = one;
+  longer.resize(140, 2);
+  for (SeqId seq = 0; seq < 3; ++seq) CHECK(pool.take() == seq);
+  pool.give_back(1, std::vector<Token>(200, 9));
+  pool.give_back(2, one);
+  pool.give_back(0, longer);
+  CHECK(pool.take(one) == 2);  // as long a part of it as in 0, and older
+  CHECK(pool.take(longer) == 0);
+  pool.give_back(2, one);
+  pool.give_back(0, longer);
+  std::vector<Token> other(SequencePool::kLeastCommon - 1, 1);
+  other.resize(150, 7);
+  CHECK(pool.take(other) == 1);  // too little in common: the oldest text goes
+  CHECK(pool.take(std::vector<Token>(SequencePool::kLeastCommon, 1)) == 2);
 }

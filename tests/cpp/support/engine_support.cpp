@@ -63,9 +63,9 @@ class HookedDraft final : public Hooked<DraftModel> {
  public:
   using Hooked::Hooked;
   std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
-                                            const RankOptions& rank) override {
+                                            std::span<const RankOptions> ranks) override {
     step();
-    return inner().draft(inputs, rank);
+    return inner().draft(inputs, ranks);
   }
 };
 

@@ -141,3 +141,36 @@ def test_the_usage_of_a_prediction_is_summed(client: openai.OpenAI) -> None:
     assert reply.usage is not None
     assert reply.usage.completion_tokens_details is not None
     assert reply.usage.completion_tokens_details.accepted_prediction_tokens is not None
+
+
+def test_several_answers(client: openai.OpenAI, models: Engine) -> None:
+    asked = {**SAMPLING, "seed": 5}
+    alone = [completion(models, PROMPT, **asked | {"seed": 5 + k}) for k in range(3)]
+    texts = [one["choices"][0]["text"] for one in alone]
+    assert len(set(texts)) > 1
+    reply = client.completions.create(model="any", prompt=PROMPT, n=3, **asked)
+    assert [choice.text for choice in reply.choices] == texts
+    assert [choice.index for choice in reply.choices] == [0, 1, 2]
+    assert reply.usage is not None
+    assert reply.usage.completion_tokens == sum(one["usage"]["completion_tokens"] for one in alone)
+    both = client.completions.create(model="any", prompt=[PROMPT, "x"], n=2, **asked)
+    assert [choice.text for choice in both.choices][:2] == texts[:2]
+    assert [choice.index for choice in both.choices] == [0, 1, 2, 3]
+
+
+def test_several_answers_of_a_chat(client: openai.OpenAI) -> None:
+    messages: Any = [{"role": "user", "content": "Say something."}]
+    asked: Any = {"model": "any", "messages": messages, "max_tokens": 12, "temperature": 1.0}
+    reply = client.chat.completions.create(**asked, n=2)
+    seed = reply.model_extra["seed"] if reply.model_extra else None
+    assert isinstance(seed, int)
+    alone = [
+        client.chat.completions.create(**asked, seed=seed + k).choices[0].message.content
+        for k in range(2)
+    ]
+    assert [choice.message.content for choice in reply.choices] == alone
+    streamed = ["", ""]
+    for chunk in client.chat.completions.create(**asked, n=2, seed=seed, stream=True):
+        for choice in chunk.choices:
+            streamed[choice.index] += choice.delta.content or ""
+    assert streamed == alone

@@ -105,7 +105,8 @@ def test_samplers_have_llama_servers_names(server: Running) -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"n": 2}, "n"),
+        ({"n": 0}, "n"),
+        ({"n": 2, "trace": True}, "n"),
         ({"best_of": 3}, "best_of"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"tfs_z": 0.5}, "tfs_z"),

@@ -239,7 +239,7 @@ def test_switches_of_thoughts_reach_the_template(fields: Any, variables: Any) ->
 
 # For each refused field a value that asks for something, and one that does not.
 ASKING: dict[str, Any] = {
-    "num_return_sequences": 2, "num_beams": 4, "use_beam_search": True, "length_penalty": 2.0,
+    "num_beams": 4, "use_beam_search": True, "length_penalty": 2.0,
     "do_sample": False, "sampler_order": [1], "sampler_priority": ["x"],
     "sampler_seq": "kt", "temperature_last": True,
     "penalize_nl": False, "tfs": 0.5,
@@ -264,7 +264,7 @@ ASKING: dict[str, Any] = {
     "decoder_input_details": True, "top_n_tokens": 3, "thinking_token_budget": 9,
 }  # fmt: skip
 NEUTRAL: dict[str, Any] = {
-    "num_return_sequences": 1, "num_beams": 1, "use_beam_search": False, "length_penalty": 1.0,
+    "num_beams": 1, "use_beam_search": False, "length_penalty": 1.0,
     "do_sample": True, "temperature_last": False,
     "penalize_nl": True, "tfs": 1,
     "dynamic_temperature": False,

@@ -22,14 +22,14 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 class Track:
     """Tasks that take a turn, and what became of them."""
 
-    def __init__(self, size: int) -> None:
-        self.turns = RequestQueue(size)
+    def __init__(self, size: int, n_places: int = 1) -> None:
+        self.turns = RequestQueue(size, n_places)
         self.order: list[str] = []
         self._ends: dict[str, asyncio.Event] = {}
 
-    async def start(self, name: str) -> asyncio.Task[None]:
+    async def start(self, name: str, *, alone: bool = False) -> asyncio.Task[None]:
         self._ends[name] = asyncio.Event()
-        task = asyncio.create_task(self._take(name))
+        task = asyncio.create_task(self._take(name, alone))
         await settle()
         return task
 
@@ -37,8 +37,8 @@ class Track:
         self._ends[name].set()
         await settle()
 
-    async def _take(self, name: str) -> None:
-        async with self.turns.turn():
+    async def _take(self, name: str, alone: bool) -> None:
+        async with self.turns.turn(alone=alone):
             self.order.append(name)
             await self._ends[name].wait()
 
@@ -46,6 +46,50 @@ class Track:
 async def settle() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
+
+
+def test_several_run_and_the_others_follow_in_order() -> None:
+    async def main() -> None:
+        track = Track(5, n_places=2)
+        for name in "abcd":
+            await track.start(name)
+        assert track.order == ["a", "b"]
+        assert (track.turns.n_running, track.turns.n_waiting) == (2, 2)
+        await track.end("b")
+        assert track.order == ["a", "b", "c"]
+        await track.end("a")
+        await track.end("c")
+        await track.end("d")
+        assert track.order == list("abcd")
+        assert (track.turns.n_running, track.turns.n_waiting) == (0, 0)
+
+    run(main())
+
+
+def test_who_must_be_alone_waits_for_all_places_and_is_not_overtaken() -> None:
+    async def main() -> None:
+        track = Track(5, n_places=3)
+        await track.start("a")
+        alone = await track.start("b", alone=True)
+        await track.start("c")
+        assert track.order == ["a"]
+        await track.end("a")
+        assert track.order == ["a", "b"]
+        assert track.turns.n_running == 1
+        await track.end("b")
+        assert track.order == ["a", "b", "c"]
+        # If it leaves, those behind it need not wait for it.
+        alone = await track.start("d", alone=True)
+        await track.start("e")
+        assert track.order[-1] == "c"
+        alone.cancel()
+        await settle()
+        assert track.order[-1] == "e"
+        await track.end("c")
+        await track.end("e")
+        assert (track.turns.n_running, track.turns.n_waiting) == (0, 0)
+
+    run(main())
 
 
 def test_one_runs_and_the_others_follow_in_order() -> None:

@@ -69,6 +69,7 @@ class FakeModel:
     metadata: dict[str, str] = {"general.name": "fake", "general.architecture": "none"}  # noqa: RUF012
     model_paths = ("/models/fake-target.gguf", "/models/fake-draft.gguf")
     n_ctx = 64
+    n_parallel = 1
     vocab_size = 32
     can_speculate = True
     has_draft = True

@@ -13,11 +13,14 @@ constexpr int kSequenceLimit = 256;
 
 }  // namespace
 
-PairSizes pair_sizes(int max_draft, int max_branches, const ModelOptions& draft) {
+PairSizes pair_sizes(int max_draft, int max_branches, const ModelOptions& draft, int n_parallel) {
   PairSizes sizes;
-  sizes.max_verify = std::min(2 * max_draft + 2, kMaxVerify);
-  sizes.n_seq = std::min(std::max(2 * max_branches + 2, std::min(kAutoSequences, draft.n_batch)),
-                         kSequenceLimit);
+  sizes.n_parallel = n_parallel;
+  // A batch may have the rows of several texts.
+  sizes.max_verify = n_parallel > 1 ? kMaxVerify : std::min(2 * max_draft + 2, kMaxVerify);
+  const int of_auto = std::min(kAutoSequences, draft.n_batch / n_parallel);
+  sizes.n_seq = std::min(n_parallel * std::max(2 * max_branches + 2, of_auto),
+                         kSequenceLimit / n_parallel * n_parallel);
   // A branch may hold two rounds of drafted tokens.
   sizes.reserve = sizes.n_seq * (2 * max_draft + 8);
   return sizes;
@@ -25,8 +28,10 @@ PairSizes pair_sizes(int max_draft, int max_branches, const ModelOptions& draft)
 
 void check_draft_batch(const ModelOptions& draft, const PairSizes& sizes, int max_branches) {
   if (draft.n_batch >= sizes.n_seq) return;
+  const std::string texts =
+      sizes.n_parallel > 1 ? " and n_parallel=" + std::to_string(sizes.n_parallel) : "";
   throw InvalidArgument("draft_n_batch is " + std::to_string(draft.n_batch) +
-                        "; with max_branches=" + std::to_string(max_branches) +
+                        "; with max_branches=" + std::to_string(max_branches) + texts +
                         " it must be at least " + std::to_string(sizes.n_seq));
 }
 

@@ -11,12 +11,15 @@ inline constexpr int kMaxVerify = 63;
 struct PairSizes {
   int max_verify = kMaxVerify;  ///< tokens of one verification at most: rows of logits.
   int n_seq = 1;                ///< sequence ids of the draft, each with a row of logits.
-  int reserve = 0;              ///< cells of the draft beyond its context.
+  int reserve = 0;              ///< cells of the draft beyond the texts.
+  int n_parallel = 1;           ///< texts at once, each with the whole context.
 };
 
-/// For chains of `max_draft` tokens and `max_branches` branches. Mode `auto` keeps up to 16
-/// branches, whatever `max_branches` is, if the draft's n_batch admits so many.
-PairSizes pair_sizes(int max_draft, int max_branches, const ModelOptions& draft);
+/// For chains of `max_draft` tokens and `max_branches` branches in each of `n_parallel` texts. Mode
+/// `auto` keeps up to 16 branches, whatever `max_branches` is, if the draft's n_batch admits so
+/// many.
+PairSizes pair_sizes(int max_draft, int max_branches, const ModelOptions& draft,
+                     int n_parallel = 1);
 
 /// Every sequence of the draft may have an output in one batch. Throws InvalidArgument.
 void check_draft_batch(const ModelOptions& draft, const PairSizes& sizes, int max_branches);

@@ -22,7 +22,7 @@ ContextShape shape_of(const Weights& weights, const ModelOptions& model,
   }
   ContextShape shape;
   shape.n_seq = options.n_seq + (weights.can_roll_back() ? 0 : kStateSpares);
-  shape.n_cells = context_length(weights, model) +
+  shape.n_cells = options.n_texts * context_length(weights, model) +
                   (options.reserve > 0 ? options.reserve : options.n_seq * kReserveOfSequence);
   shape.n_outputs = shape.n_seq;
   return shape;
@@ -166,12 +166,19 @@ int LlamaDraft::keep_states(std::span<const SeqId> seqs, std::span<const Token> 
   return context_.length(first);
 }
 
-void LlamaDraft::check_inputs(std::span<const SequenceInput> inputs, int k) {
+void LlamaDraft::check_inputs(std::span<const SequenceInput> inputs,
+                              std::span<const RankOptions> ranks) {
   const auto broken = [](const std::string& what) {
     throw PreconditionError("[LlamaDraft::draft] " + what);
   };
   if (inputs.empty()) broken("there is no input");
-  if (k < 1) broken("k must be at least 1; " + std::to_string(k));
+  if (ranks.size() != 1 && ranks.size() != inputs.size()) {
+    broken(std::to_string(ranks.size()) + " options for " + std::to_string(inputs.size()) +
+           " inputs");
+  }
+  for (const RankOptions& rank : ranks) {
+    if (rank.k < 1) broken("k must be at least 1; " + std::to_string(rank.k));
+  }
   std::vector<bool> used(static_cast<std::size_t>(context_.n_seq()));
   for (const SequenceInput& input : inputs) {
     static_cast<void>(sessions_.at(input.generation_id, "LlamaDraft::draft"));
@@ -196,8 +203,8 @@ void LlamaDraft::check_inputs(std::span<const SequenceInput> inputs, int k) {
 }
 
 std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const SequenceInput> inputs,
-                                                      const RankOptions& rank) {
-  check_inputs(inputs, rank.k);
+                                                      std::span<const RankOptions> ranks) {
+  check_inputs(inputs, ranks);
   std::vector<std::vector<Candidate>> result;
   result.reserve(inputs.size());
   try {
@@ -208,8 +215,11 @@ std::vector<std::vector<Candidate>> LlamaDraft::draft(std::span<const SequenceIn
       for (const Token token : never_proposed_) {
         row[static_cast<std::size_t>(token)] = -std::numeric_limits<float>::infinity();
       }
-      // The first sequence is the most probable one: there the order has to be the target's.
-      const SoftmaxSum sum = i == 0 ? SoftmaxSum::kExact : SoftmaxSum::kQuick;
+      // The first sequence of a text is the most probable one: there the order has to be the
+      // target's.
+      const bool first = i == 0 || inputs[i].generation_id != inputs[i - 1].generation_id;
+      const SoftmaxSum sum = first ? SoftmaxSum::kExact : SoftmaxSum::kQuick;
+      const RankOptions& rank = ranks[ranks.size() == 1 ? 0 : i];
       Session& session = sessions_.at(inputs[i].generation_id, "LlamaDraft::draft");
       result.push_back(session.distribution.rank(row, path, rank, sum, session.request->n_skipped));
     }

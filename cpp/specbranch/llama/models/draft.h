@@ -18,7 +18,9 @@ struct DraftOptions {
   /// Sequence ids (branches and their spares), at most 256; nearly free. A recurrent or hybrid
   /// model gets `kStateSpares` more, and each has a state of its own.
   int n_seq = 8;
-  /// Cells beyond n_ctx for branches that are not committed; 0: 40 for each sequence id.
+  int n_texts = 1;  ///< sessions that may be open at once, each with the whole context.
+  /// Cells beyond those of the texts for branches that are not committed; 0: 40 for each sequence
+  /// id.
   int reserve = 0;
   /// Ids from this one on are never proposed: the target lacks them (see check_compatible). 0: all
   /// of the draft's own.
@@ -50,8 +52,9 @@ class LlamaDraft final : public DraftModel {
   Pos length(SeqId seq) const override;
   void truncate(const Truncate& op) override;
   void fork(const Fork& op) override;
+  using DraftModel::draft;
   std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
-                                            const RankOptions& rank) override;
+                                            std::span<const RankOptions> ranks) override;
 
   const LlamaContext& context() const noexcept { return context_; }
   /// The logits after the last token of input `index` of the last `draft`. For tests.
@@ -64,7 +67,7 @@ class LlamaDraft final : public DraftModel {
     TokenDistribution distribution;
   };
 
-  void check_inputs(std::span<const SequenceInput> inputs, int k);
+  void check_inputs(std::span<const SequenceInput> inputs, std::span<const RankOptions> ranks);
   void decode_inputs(std::span<const SequenceInput> inputs);
   void read_ahead(const SequenceInput& input, std::size_t n);
   int keep_prefixes(std::span<const SeqId> seqs, const HashedTokens& wanted);

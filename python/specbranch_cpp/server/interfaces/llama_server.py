@@ -254,7 +254,7 @@ def props(engine: Engine, model: str) -> dict[str, Any]:
                 "min_p": 0.05,
             },
         },
-        "total_slots": 1,
+        "total_slots": engine.n_parallel,
         "model_alias": model,
         "model_path": Path(engine.model_paths[0]).name,
         "chat_template": engine.chat_template or "",

@@ -1,0 +1,194 @@
+#include "specbranch/engine/command_queue.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <utility>
+
+#include "specbranch/base/errors.h"
+
+namespace specbranch {
+namespace {
+
+/// The model is as before the command, and the command itself was right.
+bool may_be_repeated(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const FatalError&) {
+    return false;
+  } catch (const PreconditionError&) {
+    return false;
+  } catch (const DecodeError&) {
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
+template <class Item>
+void append(std::vector<Item>& to, const std::vector<Item>& from) {
+  to.insert(to.end(), from.begin(), from.end());
+}
+
+}  // namespace
+
+bool CommandQueue::is_pass(const Command& command) {
+  return std::holds_alternative<VerifyCommand>(command.body) ||
+         std::holds_alternative<DraftCommand>(command.body);
+}
+
+int CommandQueue::n_tokens(const Command& command) {
+  if (const auto* verify = std::get_if<VerifyCommand>(&command.body)) {
+    return verify->n_tokens() - verify->n_pad;
+  }
+  return std::get<DraftCommand>(command.body).n_tokens();
+}
+
+void CommandQueue::add(Command command, int group) {
+  waiting_.push_back({std::move(command), group});
+}
+
+std::optional<Event> CommandQueue::drop(GenerationId id) {
+  const auto found =
+      std::ranges::find(waiting_, id, [](const Part& part) { return part.command.generation_id; });
+  if (found == waiting_.end()) return std::nullopt;
+  waiting_.erase(found);
+  Event event;
+  event.role = role_;
+  event.generation_id = id;
+  event.body = AbortDone{};
+  return event;
+}
+
+bool CommandQueue::release(GenerationId id) {
+  bool involved = false;
+  for (Part& part : parts_) {
+    if (part.command.generation_id != id) continue;
+    part.wanted = false;
+    involved = true;
+  }
+  return involved && std::ranges::none_of(parts_, &Part::wanted);
+}
+
+/// The index of the command that is next: the oldest, but no chunk after a chunk while a pass
+/// waits.
+std::size_t CommandQueue::first() const {
+  if (!read_last_ || !std::holds_alternative<PrefillCommand>(waiting_.front().command.body)) {
+    return 0;
+  }
+  const auto pass =
+      std::ranges::find_if(waiting_, [](const Part& part) { return is_pass(part.command); });
+  return pass == waiting_.end() ? 0 : static_cast<std::size_t>(pass - waiting_.begin());
+}
+
+std::optional<Command> CommandQueue::next() {
+  if (!parts_.empty() || waiting_.empty()) return std::nullopt;
+  const auto take = [this](std::deque<Part>::iterator at) {
+    parts_.push_back(std::move(*at));
+    return waiting_.erase(at);
+  };
+  take(waiting_.begin() + static_cast<std::ptrdiff_t>(first()));
+  const int group = parts_.front().group;
+  read_last_ = std::holds_alternative<PrefillCommand>(parts_.front().command.body);
+  if (is_pass(parts_.front().command) && group != kAlone) {
+    int n = n_tokens(parts_.front().command);
+    for (auto at = waiting_.begin(); at != waiting_.end();) {
+      const bool fits =
+          at->group == group && is_pass(at->command) && n + n_tokens(at->command) <= max_tokens_;
+      if (fits) n += n_tokens(at->command);
+      at = fits ? take(at) : at + 1;
+    }
+  }
+  sent_id_ = parts_.size() == 1 ? parts_.front().command.generation_id : 0;
+  // Of a single command only its generation is needed for the answer.
+  return parts_.size() == 1 ? std::move(parts_.front().command) : merged();
+}
+
+/// One command of all parts. What pads the single batches is left out: there are more rows.
+Command CommandQueue::merged() const {
+  Command command;
+  if (role_ == ModelRole::kTarget) {
+    VerifyCommand all;
+    for (const Part& part : parts_) {
+      const auto& one = std::get<VerifyCommand>(part.command.body);
+      append(all.ops, one.ops);
+      append(all.segments, one.segments);
+    }
+    command.body = std::move(all);
+  } else {
+    DraftCommand all;
+    for (const Part& part : parts_) {
+      const auto& one = std::get<DraftCommand>(part.command.body);
+      append(all.ops, one.ops);
+      append(all.inputs, one.inputs);
+      all.ranks.insert(all.ranks.end(), one.inputs.size(), one.rank);
+    }
+    command.body = std::move(all);
+  }
+  return command;
+}
+
+std::vector<Event> CommandQueue::answer(Event event) {
+  std::vector<Event> events;
+  if (parts_.empty() || event.generation_id != sent_id_) return events;
+  if (parts_.size() == 1) {
+    events.push_back(std::move(event));
+  } else if (!try_again(event)) {
+    events = divided(event);
+  }
+  parts_.clear();
+  return events;
+}
+
+bool CommandQueue::try_again(const Event& event) {
+  const auto* fail = std::get_if<FailDone>(&event.body);
+  if (fail == nullptr || !may_be_repeated(fail->error)) return false;
+  for (auto part = parts_.rbegin(); part != parts_.rend(); ++part) {
+    part->group = kAlone;
+    // The model has carried them out before the pass.
+    if (auto* verify = std::get_if<VerifyCommand>(&part->command.body)) verify->ops.clear();
+    if (auto* draft = std::get_if<DraftCommand>(&part->command.body)) draft->ops.clear();
+    waiting_.push_front(std::move(*part));
+  }
+  return true;
+}
+
+std::vector<Event> CommandQueue::divided(const Event& event) const {
+  int n_all = 0;
+  for (const Part& part : parts_) n_all += n_tokens(part.command);
+  const auto* verified = std::get_if<VerifyDone>(&event.body);
+  const auto* drafted = std::get_if<DraftDone>(&event.body);
+  std::size_t first = 0;
+  const auto slice = [&](const auto& all, std::size_t n) {
+    if (first + n > all.size()) {
+      throw PreconditionError("[CommandQueue::divided] " + std::to_string(all.size()) +
+                              " answers are too few");
+    }
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(first);
+    first += n;
+    return std::vector(begin, begin + static_cast<std::ptrdiff_t>(n));
+  };
+  std::vector<Event> events;
+  for (const Part& part : parts_) {
+    Event& own = events.emplace_back();
+    own.role = event.role;
+    own.generation_id = part.command.generation_id;
+    own.begin_us = event.begin_us;
+    own.end_us = event.end_us;
+    own.ops_us = event.ops_us;
+    own.waited_us = event.waited_us;
+    own.n_batch_tokens = n_all;
+    if (verified != nullptr) {
+      const auto& command = std::get<VerifyCommand>(part.command.body);
+      own.body = VerifyDone{slice(verified->results, command.segments.size())};
+    } else if (drafted != nullptr) {
+      const auto& command = std::get<DraftCommand>(part.command.body);
+      own.body = DraftDone{slice(drafted->candidates, command.inputs.size())};
+    } else {
+      own.body = event.body;
+    }
+  }
+  return events;
+}
+
+}  // namespace specbranch

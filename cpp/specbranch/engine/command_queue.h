@@ -1,0 +1,74 @@
+/// What several generations ask of one model, and the batch that the model computes now.
+#pragma once
+
+#include <deque>
+#include <optional>
+#include <vector>
+
+#include "specbranch/model/messages.h"
+
+namespace specbranch {
+
+/// Makes one batch of the verifications, or of the draft passes, that wait while the model is busy;
+/// of its answer, an event for each generation.
+///
+/// A batch has at most `max_tokens` tokens. Prompts are read chunk by chunk between the batches:
+/// no two chunks follow each other while a verification or a pass waits.
+///
+/// It sends nothing: its owner does. *Thread safety:* none.
+class CommandQueue {
+ public:
+  /// The group of commands that go alone.
+  static constexpr int kAlone = -1;
+
+  CommandQueue(ModelRole role, int max_tokens) : role_(role), max_tokens_(max_tokens) {}
+
+  /// Adds a command of a generation, which waits for no other command here. Commands of different
+  /// groups never share a batch.
+  void add(Command command, int group);
+
+  /// Removes what a generation asks for and is not being computed. Returns the answer to it, if
+  /// there was something. Only for a generation that has ended: a draft's cells are not as it
+  /// thinks afterwards.
+  std::optional<Event> drop(GenerationId id);
+
+  /// Removes everything that waits.
+  void clear() { waiting_.clear(); }
+
+  /// The generation does not need the batch that is being computed. True: nobody does, so it should
+  /// be aborted.
+  bool release(GenerationId id);
+
+  /// The command for the idle model; the model is busy from then on. Empty: it is busy already, or
+  /// nothing waits.
+  std::optional<Command> next();
+
+  /// The answers for the generations whose command the model has carried out; the model is idle.
+  /// None if `event` answers something else, such as the end of a session. A batch that failed as a
+  /// whole and left the model as it was gives no answer: its commands are tried again one by one,
+  /// so that only the generation fails whose fault it was.
+  std::vector<Event> answer(Event event);
+
+ private:
+  struct Part {
+    Command command;
+    int group = kAlone;
+    bool wanted = true;
+  };
+
+  std::size_t first() const;
+  static bool is_pass(const Command& command);
+  static int n_tokens(const Command& command);
+  Command merged() const;
+  std::vector<Event> divided(const Event& event) const;
+  bool try_again(const Event& event);
+
+  ModelRole role_;
+  int max_tokens_;
+  std::deque<Part> waiting_;  ///< in the order of arrival.
+  std::vector<Part> parts_;   ///< of the batch that the model computes; empty: it is idle.
+  GenerationId sent_id_ = 0;  ///< of the command of that batch; 0: of several.
+  bool read_last_ = false;    ///< the last command was a chunk of a prompt.
+};
+
+}  // namespace specbranch

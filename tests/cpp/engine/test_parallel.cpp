@@ -1,0 +1,327 @@
+// Several generations at once: the text of each is what it would be alone.
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "specbranch/base/errors.h"
+#include "specbranch/engine/command_queue.h"
+#include "specbranch/engine/worker.h"
+#include "support/engine_support.h"
+#include "support/lying_proposer.h"
+#include "support/support.h"
+
+using namespace specbranch;
+using namespace specbranch::test;
+
+namespace {
+
+/// Requests for the models of one scenario.
+std::vector<Scenario> make_requests(std::uint64_t seed, int n) {
+  std::vector<Scenario> texts;
+  Scenario models = make_scenario(seed);
+  models.draft.n_ctx = std::max<Pos>(models.draft.n_ctx, 8);
+  for (int i = 0; i < n; ++i) {
+    Scenario own = models;
+    const Scenario other = make_scenario(seed * 31 + static_cast<std::uint64_t>(i));
+    own.request = other.request;
+    for (Token& token : own.request.prompt) token %= own.target.n_vocab;
+    while (static_cast<Pos>(own.request.prompt.size()) >= own.target.n_ctx) {
+      own.request.prompt.pop_back();
+    }
+    std::erase_if(own.request.sampling.logit_bias,
+                  [&](const auto& bias) { return bias.first >= own.target.n_vocab; });
+    if (own.request.max_tokens < 0) own.request.max_tokens = 30;
+    own.request.mode = kAllModes[(seed + static_cast<std::uint64_t>(i)) % std::size(kAllModes)];
+    texts.push_back(std::move(own));
+  }
+  return texts;
+}
+
+/// The coordinator's part without threads: any order in which models answer.
+class Run {
+ public:
+  Run(const std::vector<Scenario>& texts, std::uint64_t seed)
+      : random_(seed),
+        n_(static_cast<int>(texts.size())),
+        target_queue_(ModelRole::kTarget, texts.front().target.max_batch),
+        draft_queue_(ModelRole::kDraft, 64) {
+    FakeOptions target = texts.front().target;
+    FakeOptions draft = texts.front().draft;
+    target.n_target_seq = n_;
+    limits_.target = make_fake_target(target)->capabilities();
+    limits_.draft = make_fake_draft(draft)->capabilities();
+    draft.n_seq = limits_.draft->n_seq * n_;
+    target_ = make_fake_target(target);
+    draft_ = make_fake_draft(draft);
+    for (int i = 0; i < n_; ++i) add(texts[static_cast<std::size_t>(i)], i);
+  }
+
+  /// `p_cancel`: of a cancel after an event.
+  void run(double p_cancel) {
+    for (auto& text : texts_) dispatch(*text, text->decoder->start());
+    for (int n_steps = 0; n_steps < 20'000; ++n_steps) {
+      send();
+      if (!target_sent_ && !draft_sent_) break;
+      const bool target = target_sent_ && (!draft_sent_ || random_.chance(0.5));
+      deliver(target);
+      if (random_.chance(p_cancel)) {
+        Text& text = *texts_[static_cast<std::size_t>(random_.between(0, n_ - 1))];
+        dispatch(text, text.decoder->cancel());
+      }
+    }
+    for (const auto& text : texts_) {
+      CAPTURE(text->id);
+      REQUIRE(text->decoder->idle());
+    }
+  }
+
+  struct Text {
+    GenerationId id = 0;
+    std::vector<Token> tokens;
+    std::unique_ptr<Decoder> decoder;
+  };
+  const Text& text(int i) const { return *texts_[static_cast<std::size_t>(i)]; }
+  int n_shared() const { return n_shared_; }
+
+ private:
+  void add(const Scenario& scenario, int i) {
+    auto text = std::make_unique<Text>();
+    Text* const at = text.get();
+    text->id = static_cast<GenerationId>(i) + 1;
+    ModelLimits limits = limits_;
+    limits.first_draft_seq = i * limits.draft->n_seq;
+    auto request = std::make_shared<const Request>(scenario.request);
+    auto planner = make_planner(*request, &profile_, /*has_draft=*/true);
+    std::unique_ptr<Proposer> proposer;
+    if (request->mode == Mode::kAuto) {
+      planner = make_eager_auto(*request, &profile_);
+      proposer = make_liar(scenario, {}, random_.next());
+    }
+    text->decoder = std::make_unique<Decoder>(
+        std::move(request), limits, text->id, std::move(planner),
+        [at](const Committed& committed) {
+          at->tokens.push_back(committed.choice.token);
+          return false;
+        },
+        i, std::move(proposer));
+    texts_.push_back(std::move(text));
+  }
+
+  void dispatch(Text& text, Commands commands) {
+    for (const bool target : {true, false}) {
+      if (!(target ? commands.abort_target : commands.abort_draft)) continue;
+      CommandQueue& queue = target ? target_queue_ : draft_queue_;
+      if (text.decoder->finish() != Finish::kNone) {
+        if (const auto dropped = queue.drop(text.id)) {
+          dispatch(text, text.decoder->on(*dropped));
+        }
+      }
+      if (queue.release(text.id)) (target ? abort_target_ : abort_draft_) = random_.chance(0.5);
+    }
+    if (commands.target) target_queue_.add(std::move(*commands.target), 0);
+    if (commands.draft) draft_queue_.add(std::move(*commands.draft), 0);
+  }
+
+  void send() {
+    if (!target_sent_) target_sent_ = target_queue_.next();
+    if (!draft_sent_) draft_sent_ = draft_queue_.next();
+  }
+
+  void deliver(bool target) {
+    Event event;
+    if (target) {
+      if (std::exchange(abort_target_, false)) target_->request_abort();
+      event = execute(*target_, *target_sent_);
+      target_->clear_abort();
+      target_sent_.reset();
+    } else {
+      if (std::exchange(abort_draft_, false)) draft_->request_abort();
+      event = execute(*draft_, *draft_sent_);
+      draft_->clear_abort();
+      draft_sent_.reset();
+    }
+    const auto events = (target ? target_queue_ : draft_queue_).answer(std::move(event));
+    if (events.size() > 1) ++n_shared_;
+    for (const Event& own : events) {
+      Text& text = *texts_[static_cast<std::size_t>(own.generation_id - 1)];
+      dispatch(text, text.decoder->on(own));
+    }
+  }
+
+  Random random_;
+  int n_;
+  CommandQueue target_queue_;
+  CommandQueue draft_queue_;
+  ModelLimits limits_;
+  PairProfile profile_ = flat_profile();
+  std::unique_ptr<TargetModel> target_;
+  std::unique_ptr<DraftModel> draft_;
+  std::vector<std::unique_ptr<Text>> texts_;
+  std::optional<Command> target_sent_;
+  std::optional<Command> draft_sent_;
+  bool abort_target_ = false;
+  bool abort_draft_ = false;
+  int n_shared_ = 0;
+};
+
+}  // namespace
+
+TEST_CASE("several texts at once, in any order: each is what it is alone") {
+  int n_shared = 0;
+  for (int i = 0; i < scaled(4'000); ++i) {
+    const auto seed = static_cast<std::uint64_t>(i) + 1;
+    Random random(seed);
+    const auto scenarios = make_requests(seed, random.between(2, 5));
+    Run run(scenarios, seed);
+    const double p_cancel = random.chance(0.3) ? 0.02 : 0.0;
+    run.run(p_cancel);
+    n_shared += run.n_shared();
+    for (int k = 0; k < static_cast<int>(scenarios.size()); ++k) {
+      const Scenario& scenario = scenarios[static_cast<std::size_t>(k)];
+      const Run::Text& text = run.text(k);
+      CAPTURE(describe(scenario));
+      CAPTURE(seed);
+      CAPTURE(k);
+      REQUIRE(message_of(text.decoder->error()).empty());
+      const Expected expected = reference(scenario);
+      if (text.decoder->finish() == Finish::kCancelled) {
+        REQUIRE(is_prefix(text.tokens, expected.tokens));
+      } else {
+        REQUIRE(text.tokens == expected.tokens);
+        REQUIRE(text.decoder->finish() == expected.finish);
+      }
+    }
+  }
+  CHECK(n_shared > scaled(4'000));
+}
+
+namespace {
+
+EngineParts make_parallel_parts(const Scenario& models, int n_parallel, Hook target_hook = {},
+                                Hook draft_hook = {}) {
+  Scenario own = models;
+  own.target.n_target_seq = n_parallel;
+  own.draft.n_seq *= n_parallel;
+  EngineParts parts = make_parts(own, std::move(target_hook), std::move(draft_hook));
+  parts.n_parallel = n_parallel;
+  return parts;
+}
+
+}  // namespace
+
+TEST_CASE("an engine runs as many generations at once as it may, and no more") {
+  const Scenario scenario = make_long_scenario(3);
+  std::atomic<int> n_steps{0};
+  Engine engine(make_parallel_parts(scenario, 2, [&](int, const auto&) { ++n_steps; }));
+  std::vector<std::unique_ptr<Generation>> running;
+  std::vector<Collected> found(5);
+  for (std::size_t i = 0; i < found.size(); ++i)
+    running.push_back(engine.generate(scenario.request));
+  std::vector<std::thread> readers;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    readers.emplace_back([&, i] { found[i] = collect(*running[i]); });
+  }
+  for (std::thread& reader : readers) reader.join();
+  const Collected alone = run_engine(scenario, scenario.request.mode);
+  for (const Collected& one : found) {
+    CHECK(one.tokens == alone.tokens);
+    CHECK(one.end.finish == alone.end.finish);
+    check_times(one.end.stats);
+  }
+  CHECK(engine.stats().n_generations == 5);
+}
+
+TEST_CASE("engines with many requests from many threads give the texts of single ones") {
+  for (int i = 0; i < scaled(60); ++i) {
+    const auto seed = static_cast<std::uint64_t>(i) + 100;
+    const auto scenarios = make_requests(seed, 8);
+    EngineParts parts = make_parallel_parts(scenarios.front(), 4);
+    Engine engine(std::move(parts));
+    std::vector<std::thread> callers;
+    std::vector<Collected> found(scenarios.size());
+    for (std::size_t k = 0; k < scenarios.size(); ++k) {
+      callers.emplace_back([&, k] {
+        const auto generation = engine.generate(scenarios[k].request);
+        if (k % 4 == 3) generation->cancel();
+        found[k] = collect(*generation);
+      });
+    }
+    for (std::thread& caller : callers) caller.join();
+    for (std::size_t k = 0; k < scenarios.size(); ++k) {
+      CAPTURE(describe(scenarios[k]));
+      CAPTURE(seed);
+      const Expected expected = reference(scenarios[k]);
+      REQUIRE(message_of(found[k].end.error).empty());
+      if (found[k].end.finish == Finish::kCancelled) {
+        REQUIRE(k % 4 == 3);
+        REQUIRE(is_prefix(found[k].tokens, expected.tokens));
+      } else {
+        REQUIRE(found[k].tokens == expected.tokens);
+        REQUIRE(found[k].end.finish == expected.finish);
+      }
+    }
+  }
+}
+
+TEST_CASE("a target that fails for good ends all generations, and closing still works") {
+  Scenario scenario = make_long_scenario(7);
+  scenario.target.fail_at_step = 12;
+  scenario.target.fail_fatally = true;
+  Engine engine(make_parallel_parts(scenario, 3));
+  std::vector<std::unique_ptr<Generation>> running;
+  for (int i = 0; i < 4; ++i) running.push_back(engine.generate(scenario.request));
+  int n_failed = 0;
+  for (const auto& generation : running) {
+    const Collected found = collect(*generation);
+    n_failed += found.end.finish == Finish::kFailed ? 1 : 0;
+  }
+  CHECK(n_failed == 4);
+  CHECK_THROWS_AS(engine.generate(scenario.request), FatalError);
+  engine.close();
+}
+
+TEST_CASE("one step that fails harms one generation, and nobody else") {
+  for (int step = 3; step < 30; step += 3) {
+    Scenario scenario = make_long_scenario(9);
+    scenario.target.fail_at_step = step;
+    Engine engine(make_parallel_parts(scenario, 3));
+    std::vector<std::unique_ptr<Generation>> running;
+    for (int i = 0; i < 3; ++i) running.push_back(engine.generate(scenario.request));
+    scenario.target.fail_at_step = -1;
+    const Collected alone = run_engine(scenario, scenario.request.mode);
+    int n_failed = 0;
+    for (const auto& generation : running) {
+      const Collected found = collect(*generation);
+      if (found.end.finish == Finish::kFailed) {
+        ++n_failed;
+        CHECK(is_prefix(found.tokens, alone.tokens));
+      } else {
+        CHECK(found.tokens == alone.tokens);
+      }
+    }
+    CHECK(n_failed <= 1);
+    CHECK(collect(*engine.generate(scenario.request)).tokens == alone.tokens);
+  }
+}
+
+TEST_CASE("closing an engine ends what runs and what waits") {
+  const Scenario scenario = make_long_scenario(4);
+  Barrier barrier(10);
+  Engine engine(make_parallel_parts(scenario, 2, barrier.hook()));
+  std::vector<std::unique_ptr<Generation>> running;
+  for (int i = 0; i < 5; ++i) running.push_back(engine.generate(scenario.request));
+  barrier.wait_until_reached();
+  std::thread closer([&] { engine.close(); });
+  barrier.release();
+  closer.join();
+  for (const auto& generation : running) {
+    const Finish finish = collect(*generation).end.finish;
+    CHECK((finish == Finish::kCancelled || finish == Finish::kLength));
+  }
+}

@@ -1,0 +1,180 @@
+"""Several generations at once (`n_parallel`): the texts of single ones, and how the engine ends."""
+
+from __future__ import annotations
+
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from specbranch_cpp import AsyncEngine, Engine, EngineClosed, InvalidArgument
+from specbranch_cpp.bench import near_ties
+from specbranch_cpp.grammars import Regex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from specbranch_cpp import Completion
+
+MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
+REQUESTS: list[dict[str, Any]] = [
+    {"prompt": "def fibonacci(n):\n", "max_tokens": 48},
+    {"prompt": "class Stack:\n", "max_tokens": 30, "temperature": 0.8, "seed": 1},
+    {"prompt": "import os\n\ndef walk(", "max_tokens": 48, "temperature": 1.0, "seed": 2},
+    {"prompt": "x = [", "max_tokens": 20, "temperature": 0.8, "seed": 3, "stop": "\n"},
+    {"prompt": "for i in range(", "max_tokens": 40, "temperature": 0.7, "min_p": 0.05, "seed": 5},
+    {"prompt": "def add(a, b):\n", "max_tokens": 1},
+    {"prompt": "# " + "Sort a list. " * 30 + "\n", "max_tokens": 16, "temperature": 0.5, "seed": 6},
+    {"prompt": "y = ", "max_tokens": 32, "temperature": 0.9, "seed": 7, "top_p": 0.9},
+    {"prompt": "while True:", "max_tokens": 32, "temperature": 0.8, "seed": 8, "top_k": 40},
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def alone(pair: tuple[Path, Path]) -> Iterator[Engine]:
+    with Engine(*pair, n_ctx=512, n_threads=1, draft_n_threads=1, prefix_reuse="off") as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def together(pair: tuple[Path, Path]) -> Iterator[Engine]:
+    with Engine(*pair, n_ctx=512, n_threads=1, draft_n_threads=1, n_parallel=4) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def expected(alone: Engine) -> list[Completion]:
+    return [alone.generate(**one, mode="autoregressive").result() for one in REQUESTS]
+
+
+def check(engine: Engine, request: dict[str, Any], wanted: Completion, got: Completion) -> None:
+    difference = near_ties.first_difference(wanted.tokens, got.tokens)
+    if difference is None:
+        assert got.text == wanted.text
+        assert got.finish_reason == wanted.finish_reason
+        return
+    prompt = engine.tokenize(request["prompt"], add_bos=True, special=True)
+    gap = near_ties.gap(
+        engine, prompt, wanted.tokens, difference,
+        temperature=request.get("temperature", 0.0), seed=request.get("seed", 0),
+    )  # fmt: skip
+    assert gap is not None
+    # Cells of several texts lie between each other, and sums over cells in another order round
+    # otherwise: by up to 0.05 nats, as attention adds up 16-bit numbers.
+    assert gap <= near_ties.LIMIT
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_text_is_what_it_is_alone(
+    alone: Engine, together: Engine, expected: list[Completion], mode: str
+) -> None:
+    running = [together.generate(**one, mode=mode) for one in REQUESTS]
+    with ThreadPoolExecutor(len(running)) as pool:
+        found = list(pool.map(lambda one: one.result(), running))
+    for request, wanted, got in zip(REQUESTS, expected, found, strict=True):
+        check(alone, request, wanted, got)
+
+
+def test_they_really_run_at_once(together: Engine) -> None:
+    """The second text begins before the first one has ended."""
+    first = together.generate("def a():\n", max_tokens=400, logit_bias={0: float("-inf")})
+    second = together.generate("def b():\n", max_tokens=4)
+    next(iter(first))
+    assert second.result().tokens
+    first.cancel()
+    assert first.result().finish_reason == "cancelled"
+
+
+def test_rules_hold(together: Engine) -> None:
+    rule = Regex(r"\d{4}-\d\d")
+    asked: list[dict[str, Any]] = [
+        {"max_tokens": 24, "grammar": rule, "temperature": 0.8, "seed": seed} for seed in range(6)
+    ] + [{"max_tokens": 200, "stop": "\n", "temperature": 0.9, "mirostat_mode": 2}]
+    running = [together.generate("date = '", **one) for one in asked]
+    *dates, line = [one.result() for one in running]
+    assert all(re.fullmatch(r"\d{4}-\d\d", one.text) for one in dates)
+    assert "\n" not in line.text
+
+
+def test_cancelled_ones_do_not_harm_the_others(
+    alone: Engine, together: Engine, expected: list[Completion]
+) -> None:
+    for _ in range(3):
+        running = [together.generate(**one, mode="auto") for one in REQUESTS]
+        for index, generation in enumerate(running):
+            if index % 3 == 1:
+                generation.cancel()
+        for index, (request, wanted) in enumerate(zip(REQUESTS, expected, strict=True)):
+            got = running[index].result()
+            if got.finish_reason == "cancelled":
+                assert index % 3 == 1
+            else:
+                check(alone, request, wanted, got)
+
+
+def test_a_conversation_finds_its_cells_again(together: Engine) -> None:
+    """Two conversations take turns; each goes on with what its sequence holds."""
+    texts = ["# First\n" + "a = 1\n" * 40, "# Second\n" + "b = 2\n" * 40]
+    for turn in range(3):
+        for index, text in enumerate(texts):
+            done = together.generate(text, max_tokens=8, temperature=0.0).result()
+            if turn > 0:
+                assert done.stats.n_reused >= 128
+            texts[index] = text + done.text + f"c = {turn}\n"
+
+
+def test_close_ends_them_all(pair: tuple[Path, Path]) -> None:
+    engine = Engine(*pair, n_ctx=256, n_parallel=3, measure_costs=False)
+    running = [engine.generate("def f():\n", max_tokens=200) for _ in range(5)]
+    closer = threading.Thread(target=engine.close)
+    closer.start()
+    closer.join(60)
+    assert not closer.is_alive()
+    for generation in running:
+        assert generation.result().finish_reason in {"cancelled", "stop", "length"}
+    with pytest.raises(EngineClosed):
+        engine.generate("x")
+
+
+def test_async(pair: tuple[Path, Path], expected: list[Completion], alone: Engine) -> None:
+    import asyncio
+
+    async def main() -> None:
+        async with AsyncEngine(
+            *pair, n_ctx=512, n_threads=1, draft_n_threads=1, n_parallel=4
+        ) as it:
+            texts = await asyncio.gather(*(it.complete(**one) for one in REQUESTS))
+        for request, wanted, got in zip(REQUESTS, expected, texts, strict=True):
+            check(alone, request, wanted, got)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"n_parallel": 0}, r"n_parallel is 0; it must be in 1 .. 16"),
+        ({"n_parallel": 17}, r"n_parallel is 17; it must be in 1 .. 16"),
+        ({"n_parallel": 2.0}, r"n_parallel is 2.0 .*; it must be an integer"),
+        ({"n_parallel": 2, "bit_exact": True}, r"n_parallel is 2; with bit_exact it must be 1"),
+        ({"n_parallel": 8, "draft_n_batch": 32}, r"draft_n_batch is 32; .* n_parallel=8 it must"),
+    ],
+)
+def test_what_is_refused(pair: tuple[Path, Path], options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidArgument, match=words):
+        Engine(*pair, n_ctx=256, **options)
+
+
+def test_the_memory_is_counted(pair: tuple[Path, Path]) -> None:
+    """Each text has the whole context."""
+    sizes = []
+    for n in (1, 4):
+        with Engine(*pair, n_ctx=2048, n_parallel=n, measure_costs=False) as engine:
+            assert engine.n_parallel == n
+            assert engine.n_ctx == 2048
+            assert engine.placement is not None
+            sizes.append(engine.placement)
+    assert sizes[1].target.memory["CPU"] > sizes[0].target.memory["CPU"]
