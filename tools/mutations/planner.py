@@ -6,6 +6,20 @@ from mutations.mutation import Mutation
 
 MUTATIONS = (
     Mutation(
+        "others-free",
+        "beside other texts a step is taken for as short as alone",
+        "planner/cost_model.h",
+        "return static_cast<int>(n_others + 0.5);",
+        "return static_cast<int>(0.0 * n_others);",
+    ),
+    Mutation(
+        "others-own-length",
+        "the time of a common batch is learnt for the rows of one text",
+        "planner/cost_model.cpp",
+        ".observe(step.n_tokens + step.n_others,",
+        ".observe(step.n_tokens,",
+    ),
+    Mutation(
         "more-branches-than-sequences",
         "the planner ignores how many sequences are free",
         "planner/round_planners.cpp",

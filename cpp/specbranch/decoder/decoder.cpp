@@ -132,7 +132,7 @@ Commands Decoder::on(const Event& event) {
   now_us_ = std::max(now_us_, event.end_us);
   // A copy of a long prefix would pass for a slow step.
   StepTime step = timer_.ended(event.role, event.begin_us + event.ops_us, event.end_us);
-  if (event.n_batch_tokens > 0) step.n_tokens = event.n_batch_tokens;
+  if (event.n_batch_tokens > 0) step.n_others = std::max(0, event.n_batch_tokens - step.n_tokens);
 
   if (const auto* fail = std::get_if<FailDone>(&event.body)) {
     if (target) {

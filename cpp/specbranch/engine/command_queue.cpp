@@ -104,7 +104,8 @@ std::optional<Command> CommandQueue::next() {
   return parts_.size() == 1 ? std::move(parts_.front().command) : merged();
 }
 
-/// One command of all parts. What pads the single batches is left out: there are more rows.
+/// One command of all parts. What pads the single batches is left out: there are more rows, which
+/// have a padding of their own.
 Command CommandQueue::merged() const {
   Command command;
   if (role_ == ModelRole::kTarget) {
@@ -114,6 +115,7 @@ Command CommandQueue::merged() const {
       append(all.ops, one.ops);
       append(all.segments, one.segments);
     }
+    if (padding_) all.n_pad = padding_(all.n_tokens());
     command.body = std::move(all);
   } else {
     DraftCommand all;

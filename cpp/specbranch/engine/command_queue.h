@@ -2,7 +2,9 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "specbranch/model/messages.h"
@@ -21,7 +23,12 @@ class CommandQueue {
   /// The group of commands that go alone.
   static constexpr int kAlone = -1;
 
-  CommandQueue(ModelRole role, int max_tokens) : role_(role), max_tokens_(max_tokens) {}
+  /// Padding tokens for a batch of so many tokens of several texts.
+  using Padding = std::function<int(int n_tokens)>;
+
+  /// `padding`: empty: none.
+  CommandQueue(ModelRole role, int max_tokens, Padding padding = {})
+      : role_(role), max_tokens_(max_tokens), padding_(std::move(padding)) {}
 
   /// Adds a command of a generation, which waits for no other command here. Commands of different
   /// groups never share a batch.
@@ -65,6 +72,7 @@ class CommandQueue {
 
   ModelRole role_;
   int max_tokens_;
+  Padding padding_;
   std::deque<Part> waiting_;  ///< in the order of arrival.
   std::vector<Part> parts_;   ///< of the batch that the model computes; empty: it is idle.
   GenerationId sent_id_ = 0;  ///< of the command of that batch; 0: of several.

@@ -31,7 +31,8 @@ Coordinator::Coordinator(const ModelLimits& limits, std::vector<std::string> pie
       lookup_(std::move(lookup)),
       n_parallel_(possible(n_parallel, limits)),
       target_seqs_(static_cast<int>(n_parallel_)),
-      of_target_(ModelRole::kTarget, limits.target.max_batch),
+      of_target_(ModelRole::kTarget, limits.target.max_batch,
+                 [this](int n_tokens) { return padding(n_tokens); }),
       of_draft_(ModelRole::kDraft, limits.draft ? limits.draft->max_batch : 1),
       limits_(limits),
       published_(profile_) {
@@ -169,6 +170,7 @@ void Coordinator::start_next() {
 
 void Coordinator::start(const SubmitMessage& submit) {
   const SeqId seq = target_seqs_.take(submit.request->prompt);
+  profile_.others.n_running = static_cast<int>(running_.size());
   try {
     running_.push_back(
         std::make_unique<RunningGeneration>(submit, limits_at(seq), pieces_, &profile_, seq));
@@ -252,6 +254,19 @@ int Coordinator::group_of(const Request& request) {
   return static_cast<int>(groups_.size()) - 1;
 }
 
+/// Padding tokens that make a batch faster, by the measured times.
+int Coordinator::padding(int n_tokens) const {
+  const std::vector<double>& us = profile_.costs.target_us;
+  const auto longest =
+      std::min<std::size_t>(us.size(), static_cast<std::size_t>(limits_.target.max_batch));
+  auto best = static_cast<std::size_t>(n_tokens);
+  if (!limits_.target.pads || best > longest || !(us[best - 1] > 0.0)) return 0;
+  for (std::size_t n = best + 1; n <= longest; ++n) {
+    if (us[n - 1] > 0.0 && us[n - 1] < us[best - 1]) best = n;
+  }
+  return static_cast<int>(best) - n_tokens;
+}
+
 /// The limits of a generation on this sequence of the target: the draft's sequences are divided.
 ModelLimits Coordinator::limits_at(SeqId seq) const {
   ModelLimits own = limits_;
@@ -270,6 +285,7 @@ void Coordinator::finish_idle() {
     }
     Running done = std::move(running_[i]);
     running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
+    profile_.others.n_running = std::max(0, static_cast<int>(running_.size()) - 1);
     finish(std::move(done));
   }
   // The others cannot go on with a target in an unknown state.

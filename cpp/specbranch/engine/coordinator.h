@@ -75,6 +75,7 @@ class Coordinator {
   void abort(RunningGeneration& run, ModelRole role);
   void send_waiting();
   int group_of(const Request& request);
+  int padding(int n_tokens) const;
   void finish_idle();
   void finish(Running done);
   void close_session(const RunningGeneration& run);

@@ -9,11 +9,14 @@ namespace {
 
 /// A typical draft is this much faster than its target.
 constexpr double kAssumedRatio = 8.0;
+/// Weight of the newest batch among the tokens of other texts.
+constexpr double kNewestBatch = 0.5;
 
 }  // namespace
 
 CostModel::CostModel(PairProfile* profile)
     : costs_(&profile->costs),
+      others_(&profile->others),
       target_(&costs_->target_us, &costs_->target_slowdown, &profile->doubts.target),
       draft_(&costs_->draft_us, &costs_->draft_slowdown, &profile->doubts.draft) {
   target_.begin_text();
@@ -23,11 +26,14 @@ CostModel::CostModel(PairProfile* profile)
 
 void CostModel::assume_missing() {
   if (!draft_.known()) draft_.assume(target_.at(1) / kAssumedRatio);
-  if (!target_.known() && draft_.known()) target_.assume(draft_.at(1) * kAssumedRatio);
+  if (!target_.known() && draft_.known()) {
+    target_.assume(draft_.at(1) * kAssumedRatio);
+  }
 }
 
 int CostModel::pad(int n, int longest) const {
   if (n == 1 || !pads_) return 0;  // plain decoding, by which everything else is judged
+  if (crowded()) return 0;         // a batch of several texts is not padded
   int best = n;
   for (int m = n + 1; m <= std::min(longest, StepCurve::kLongest); ++m) {
     if (target(m) < target(best)) best = m;
@@ -48,7 +54,9 @@ void CostModel::on_step(const StepTime& step) {
     const bool plain = step.n_tokens == 1 && step.overlap <= StepCurve::kAlone;
     steps_since_plain_ = plain ? 0 : steps_since_plain_ + 1;
   }
-  (of_target ? target_ : draft_).observe(step.n_tokens, us, step.overlap);
+  double& n_others = of_target ? others_->target_tokens : others_->draft_tokens;
+  n_others += kNewestBatch * (step.n_others - n_others);
+  (of_target ? target_ : draft_).observe(step.n_tokens + step.n_others, us, step.overlap);
   assume_missing();
 }
 

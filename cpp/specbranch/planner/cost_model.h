@@ -9,7 +9,9 @@
 
 namespace specbranch {
 
-/// The step times of both models, and their slow-down when both run.
+/// The step times of both models, and their slow-down when both run. Where other texts share the
+/// batches, a step of this text is what it makes of a batch that has their tokens, too: as many as
+/// the last batches had.
 class CostModel {
  public:
   /// `profile` outlives this, and its costs are kept up to date.
@@ -17,7 +19,10 @@ class CostModel {
 
   /// Microseconds of a verification of `n` tokens, alone on the machine. A batch is not faster than
   /// one token; where it was measured so, the measurement was disturbed.
-  double target(int n) const { return std::max(target_.at(1), target_.at(n)); }
+  double target(int n) const {
+    const int n_others = rounded(others_->target_tokens);
+    return std::max(target_.at(n_others + 1), target_.at(n_others + n));
+  }
 
   /// False: the target takes no padding tokens.
   void set_padding(bool pads) { pads_ = pads; }
@@ -30,7 +35,10 @@ class CostModel {
   double padded_target(int n, int longest) const { return target(n + pad(n, longest)); }
 
   /// Microseconds of a draft pass over `b` sequences, alone on the machine.
-  double draft(int b) const { return draft_.at(b); }
+  double draft(int b) const { return draft_.at(rounded(others_->draft_tokens) + b); }
+
+  /// Other texts run at the same time, and share the batches.
+  bool crowded() const { return others_->n_running > 0; }
 
   double target_slowdown() const { return costs_->target_slowdown; }
   double draft_slowdown() const { return costs_->draft_slowdown; }
@@ -62,9 +70,11 @@ class CostModel {
   /// Below the doubt of a measurement while loading, above that after one step.
   static constexpr double kUnproven = 0.2;
 
+  static int rounded(double n_others) { return static_cast<int>(n_others + 0.5); }
   void assume_missing();
 
   StepCosts* costs_;
+  OtherTexts* others_;
   StepCurve target_;
   StepCurve draft_;
   int steps_since_plain_ = 1'000'000;

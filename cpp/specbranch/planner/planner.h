@@ -39,11 +39,12 @@ struct View {
 /// The time of one finished step of a model.
 struct StepTime {
   ModelRole role = ModelRole::kTarget;
-  int n_tokens = 0;  ///< tokens of the batch, padding included.
+  int n_tokens = 0;  ///< tokens of the batch for this text, padding included.
   int n_extra = 0;   ///< tokens among them that only bring a sequence up to the text.
   std::int64_t begin_us = 0;
   std::int64_t end_us = 0;
   double overlap = 0.0;  ///< share of the time in which the other model was busy, 0 to 1.
+  int n_others = 0;      ///< tokens of other texts in the same batch.
 };
 
 /// What to start now; only for a model that is idle. Children that are named here and not yet in

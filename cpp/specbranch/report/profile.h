@@ -112,9 +112,20 @@ struct CostDoubts {
   bool operator==(const CostDoubts&) const = default;
 };
 
+/// What runs beside a text. Not saved.
+struct OtherTexts {
+  int n_running = 0;  ///< texts that run at the same time.
+  double target_tokens =
+      0.0;  ///< of theirs in the last batches of the target; the newest counts most.
+  double draft_tokens = 0.0;  ///< the same of the draft.
+
+  bool operator==(const OtherTexts&) const = default;
+};
+
 struct PairProfile {
   StepCosts costs;
   CostDoubts doubts;
+  OtherTexts others;
   std::array<AcceptanceTable, kTemperatureClasses> acceptance;
   std::array<LookupTable, kTemperatureClasses> lookup;
 

@@ -116,6 +116,23 @@ TEST_CASE("verifications that wait become one batch") {
   CHECK(queue.next()->generation_id == 3);
 }
 
+TEST_CASE("a batch of several texts has a padding of its own") {
+  std::vector<int> asked;
+  CommandQueue queue(ModelRole::kTarget, 64, [&](int n_tokens) {
+    asked.push_back(n_tokens);
+    return 2;
+  });
+  queue.add(verify(1, 2, 1), kGroup);
+  queue.add(verify(2, 4, 3), kGroup);
+  auto sent = queue.next();
+  CHECK(std::get<VerifyCommand>(sent->body).n_pad == 2);
+  const auto events = queue.answer(answered(*sent, results(*sent)));
+  CHECK(events.front().n_batch_tokens == 6);  // as its texts know it
+  queue.add(verify(3, 2, 1), kGroup);
+  CHECK(std::get<VerifyCommand>(queue.next()->body).n_pad == 1);
+  CHECK(asked == std::vector<int>{6});
+}
+
 TEST_CASE("draft passes become one, each with its own options") {
   CommandQueue queue(ModelRole::kDraft, 10);
   queue.add(draft(1, 2, 3), kGroup);

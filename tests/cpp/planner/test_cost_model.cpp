@@ -72,6 +72,34 @@ TEST_CASE("a verification is padded to the quickest length that is allowed") {
   CHECK(model.padded_target(3, 10) == doctest::Approx(118));
 }
 
+TEST_CASE("beside other texts a step costs what it makes of their batch") {
+  PairProfile profile = sloped_profile();
+  CostModel model(&profile);
+  CHECK(model.target(1) == doctest::Approx(1000));
+  StepTime shared = step(ModelRole::kTarget, 2, 1'600);
+  shared.n_others = 5;
+  for (int i = 0; i < 8; ++i) model.on_step(shared);
+  CHECK(model.target(1) == doctest::Approx(1500).epsilon(0.02));
+  CHECK(model.target(4) == doctest::Approx(1800).epsilon(0.02));
+  CHECK(model.draft(2) == doctest::Approx(100));  // the draft drafts for one text
+  StepTime pass = step(ModelRole::kDraft, 1, 100);
+  pass.n_others = 3;
+  model.on_step(pass);
+  CHECK(model.draft(1) > 0);
+  // Alone again, after a few steps.
+  for (int i = 0; i < 8; ++i) model.on_step(step(ModelRole::kTarget, 1, 1'000));
+  CHECK(model.target(1) == doctest::Approx(1000).epsilon(0.03));
+  // A batch of several texts is not padded.
+  PairProfile other = sloped_profile();
+  other.costs.target_us[5] = 900;
+  CostModel padding(&other);
+  CHECK(padding.pad(5, 10) == 1);
+  other.others.n_running = 1;
+  CHECK(padding.pad(5, 10) == 0);
+  // What a length of the batch takes is known to all texts.
+  CHECK(CostModel(&profile).target(7) == doctest::Approx(1600).epsilon(0.05));
+}
+
 TEST_CASE("plain decoding is never padded, and no batch counts as quicker than one token") {
   PairProfile profile;  // other programs ran while single tokens were measured
   profile.costs.target_us = {160, 110, 115, 120, 200};

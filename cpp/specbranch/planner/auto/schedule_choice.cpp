@@ -69,6 +69,15 @@ ScheduleChoice::ScheduleChoice(const CostModel& costs, AcceptanceModel& acceptan
       switching_(switching) {
   if (!switching_ || !costs_.known()) promised_ = expected(0.0).best();
   if (!switching_) return;
+  if (costs_.crowded()) {
+    rest();
+    return;
+  }
+  begin();
+}
+
+/// The schedule of a text that has the batches for itself from now on.
+void ScheduleChoice::begin() {
   choose(kLeaveMargin, kLeaveOptimism);
   if (!costs_.known()) return;
   if (acceptance_.table().paused) {  // an earlier generation backed off
@@ -84,6 +93,15 @@ ScheduleChoice::ScheduleChoice(const CostModel& costs, AcceptanceModel& acceptan
   // cost. Probe first.
   schedule_ = Schedule::kAutoregressive;
   probing_ = worth_probing(kFirstProbe, 0.0);
+}
+
+/// Other texts share the batches. Then the rows of one more text are what a batch has room for, and
+/// the draft would drive the texts apart, so that each has a batch of its own.
+void ScheduleChoice::rest() {
+  resting_ = true;
+  schedule_ = Schedule::kAutoregressive;
+  probing_ = trying_ = false;
+  reset_counts();
 }
 
 void ScheduleChoice::choose(double margin, double optimism) {
@@ -245,6 +263,16 @@ void ScheduleChoice::on_verification(std::int64_t now_us, int n_tokens) {
   n_unobserved_ += n_tokens;
   if (!switching_) return;
 
+  if (resting_ != costs_.crowded()) {
+    if (resting_) {
+      resting_ = false;
+      reset_counts();
+      begin();
+    } else {
+      rest();
+    }
+  }
+  if (resting_) return;
   if (probing_) {
     if (!probe_ended() || begin_trial()) return;
     probing_ = false;
@@ -273,6 +301,7 @@ double ScheduleChoice::rate() const {
 }
 
 std::string ScheduleChoice::mode_reason() const {
+  if (resting_) return "autoregressive: other texts share the batches of the target";
   if (!costs_.known()) return "serial: the models' step times are not known yet";
   const ExpectedRates found = expected(0.0);
   const double s = costs_.target_slowdown();

@@ -63,6 +63,8 @@ class ScheduleChoice {
   std::string mode_reason() const;
 
  private:
+  void begin();
+  void rest();
   void choose(double margin, double optimism);
   /// The expected rates, with `optimism` standard errors added to the acceptance rate.
   ExpectedRates expected(double optimism) const;
@@ -99,6 +101,7 @@ class ScheduleChoice {
   Schedule schedule_ = Schedule::kParallel;
   bool probing_ = false;
   bool trying_ = false;
+  bool resting_ = false;            ///< other texts share the batches.
   bool tried_ = false;              ///< in this probe.
   int n_overlap_trials_ = 0;        ///< in this text.
   std::int64_t last_us_ = -1;       ///< time of the last verification.
