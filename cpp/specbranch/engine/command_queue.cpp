@@ -44,7 +44,7 @@ int CommandQueue::n_tokens(const Command& command) {
   return std::get<DraftCommand>(command.body).n_tokens();
 }
 
-void CommandQueue::add(Command command, int group) {
+void CommandQueue::add(Command command, GenerationId group) {
   waiting_.push_back({std::move(command), group});
 }
 
@@ -88,7 +88,7 @@ std::optional<Command> CommandQueue::next() {
     return waiting_.erase(at);
   };
   take(waiting_.begin() + static_cast<std::ptrdiff_t>(first()));
-  const int group = parts_.front().group;
+  const GenerationId group = parts_.front().group;
   read_last_ = std::holds_alternative<PrefillCommand>(parts_.front().command.body);
   if (is_pass(parts_.front().command) && group != kAlone) {
     int n = n_tokens(parts_.front().command);

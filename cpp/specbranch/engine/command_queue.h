@@ -20,8 +20,8 @@ namespace specbranch {
 /// It sends nothing: its owner does. *Thread safety:* none.
 class CommandQueue {
  public:
-  /// The group of commands that go alone.
-  static constexpr int kAlone = -1;
+  /// The group of commands that go alone. No generation has this number.
+  static constexpr GenerationId kAlone = 0;
 
   /// Padding tokens for a batch of so many tokens of several texts.
   using Padding = std::function<int(int n_tokens)>;
@@ -32,7 +32,7 @@ class CommandQueue {
 
   /// Adds a command of a generation, which waits for no other command here. Commands of different
   /// groups never share a batch.
-  void add(Command command, int group);
+  void add(Command command, GenerationId group);
 
   /// Removes what a generation asks for and is not being computed. Returns the answer to it, if
   /// there was something. Only for a generation that has ended: a draft's cells are not as it
@@ -59,7 +59,7 @@ class CommandQueue {
  private:
   struct Part {
     Command command;
-    int group = kAlone;
+    GenerationId group = kAlone;
     bool wanted = true;
   };
 

@@ -201,7 +201,7 @@ void Coordinator::carry_out(RunningGeneration& run, Commands commands) {
 void Coordinator::dispatch(RunningGeneration& run, Commands commands) {
   if (commands.abort_target) abort(run, ModelRole::kTarget);
   if (commands.abort_draft && draft_) abort(run, ModelRole::kDraft);
-  const int group = group_of(*run.submit().request);
+  const GenerationId group = group_of(*run.submit().request);
   if (commands.target) {
     run.sent(ModelRole::kTarget, *commands.target);
     of_target_.add(std::move(*commands.target), group);
@@ -244,14 +244,15 @@ void Coordinator::send_waiting() {
   }
 }
 
-/// Texts with the same number may share a batch. Functions of the caller may take long, so that
-/// their texts go alone.
-int Coordinator::group_of(const Request& request) {
+/// Texts of the same group may share a batch: those with the same adapters. Its number is the first
+/// of them that runs. Functions of the caller may take long, so that their texts go alone.
+GenerationId Coordinator::group_of(const Request& request) const {
   if (request.processors) return CommandQueue::kAlone;
-  const auto found = std::ranges::find(groups_, request.adapters);
-  if (found != groups_.end()) return static_cast<int>(found - groups_.begin());
-  groups_.push_back(request.adapters);
-  return static_cast<int>(groups_.size()) - 1;
+  const auto found = std::ranges::find_if(running_, [&](const Running& run) {
+    const Request& other = *run->submit().request;
+    return !other.processors && other.adapters == request.adapters;
+  });
+  return found == running_.end() ? CommandQueue::kAlone : (*found)->id();
 }
 
 /// Padding tokens that make a batch faster, by the measured times.

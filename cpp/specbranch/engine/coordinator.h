@@ -5,7 +5,6 @@
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -74,7 +73,7 @@ class Coordinator {
   void dispatch(RunningGeneration& run, Commands commands);
   void abort(RunningGeneration& run, ModelRole role);
   void send_waiting();
-  int group_of(const Request& request);
+  GenerationId group_of(const Request& request) const;
   int padding(int n_tokens) const;
   void finish_idle();
   void finish(Running done);
@@ -99,9 +98,7 @@ class Coordinator {
   CommandQueue of_target_;
   CommandQueue of_draft_;
   std::deque<Event> dropped_;  ///< answers to commands that were never sent.
-  /// The adapters of texts that may share a batch, by their number.
-  std::vector<std::optional<std::vector<AdapterScale>>> groups_;
-  std::exception_ptr fatal_;  ///< of the target, in the generation that just ended.
+  std::exception_ptr fatal_;   ///< of the target, in the generation that just ended.
   bool closing_ = false;
 
   mutable std::mutex mutex_;  ///< of what other threads read: all below.

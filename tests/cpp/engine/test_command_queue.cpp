@@ -13,7 +13,7 @@ using namespace specbranch::test;
 
 namespace {
 
-constexpr int kGroup = 0;
+constexpr GenerationId kGroup = 7;
 
 Command verify(GenerationId id, int n_rows, int n_pad = 0) {
   VerifyCommand body;
@@ -91,7 +91,7 @@ TEST_CASE("verifications that wait become one batch") {
   queue.add(verify(2, 4, 3), kGroup);
   queue.add(verify(3, 5), kGroup);  // one too many
   queue.add(verify(4, 4), kGroup);
-  queue.add(verify(5, 1), 1);  // with other adapters
+  queue.add(verify(5, 1), kGroup + 1);  // with other adapters
   const auto sent = queue.next();
   REQUIRE(sent.has_value());
   CHECK(sent->generation_id == 0);

@@ -21,6 +21,8 @@ using namespace specbranch::test;
 
 namespace {
 
+constexpr GenerationId kGroup = 1;  // of all texts
+
 /// Requests for the models of one scenario.
 std::vector<Scenario> make_requests(std::uint64_t seed, int n) {
   std::vector<Scenario> texts;
@@ -124,8 +126,8 @@ class Run {
       }
       if (queue.release(text.id)) (target ? abort_target_ : abort_draft_) = random_.chance(0.5);
     }
-    if (commands.target) target_queue_.add(std::move(*commands.target), 0);
-    if (commands.draft) draft_queue_.add(std::move(*commands.draft), 0);
+    if (commands.target) target_queue_.add(std::move(*commands.target), kGroup);
+    if (commands.draft) draft_queue_.add(std::move(*commands.draft), kGroup);
   }
 
   void send() {
