@@ -173,3 +173,24 @@ TEST_CASE("expansion: a drafted token after which a text knows more needs no loo
     if (one.node == NodeRef{f.tree.root(), 0}) CHECK(one.chance < 0.2 * before);
   }
 }
+
+TEST_CASE("auto: texts go on after the token that the draft thinks most probable") {
+  PairProfile profile = flat_profile();
+  Request request;
+  request.mode = Mode::kAuto;
+  request.prompt = {1, 2, 3};
+  const auto planner = make_eager_auto(request, &profile);
+  SpeculationTree tree;
+  const NodeId root = tree.reset(3, 2);
+  View view{.tree = tree};
+  view.max_depth = view.max_path = 8;
+  view.free_seqs = view.n_seqs = 8;
+  CHECK(planner->text_tip(view).node == root);  // nobody has said more
+  tree.at(root).evaluated = true;
+  tree.at(root).candidates = {Candidate{7, 0.9F}, Candidate{8, 0.1F}};
+  const NodeRef proposed = planner->text_tip(view);
+  CHECK(proposed == NodeRef{root, 0});
+  const NodeId child = tree.add(proposed);
+  CHECK(tree.at(child).token == 7);
+  CHECK(planner->text_tip(view) == NodeRef{child});
+}
