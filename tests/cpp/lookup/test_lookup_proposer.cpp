@@ -202,3 +202,22 @@ TEST_CASE("lookup: the answer does not depend on what was asked before") {
     }
   }
 }
+
+TEST_CASE("lookup: what was proposed after a branch is looked up anew when the text goes on") {
+  // After 1 2 3 4 came 50. On the way to the node the text says 51 there.
+  const Tokens run{1, 2, 3, 4};
+  Texts texts(count_from(20, 4) + run + Tokens{50} + count_from(30, 4));
+  const Tokens said = run + Tokens{51} + count_from(40, 2);
+  NodeId node = texts.tree.root();
+  for (const Token token : said + run) node = texts.tree.add_child(node, Proposal{token, 1.0});
+  const auto before = texts.proposer->propose(texts.tree, node);
+  REQUIRE(before.has_value());
+  CHECK(before->token == 50);
+  for (const Token token : said) {
+    texts.proposer->commit(token);
+    texts.tree.reroot(texts.tree.find_child(texts.tree.root(), token));
+  }
+  const auto after = texts.proposer->propose(texts.tree, node);
+  REQUIRE(after.has_value());
+  CHECK(after->token == 51);
+}
