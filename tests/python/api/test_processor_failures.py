@@ -248,17 +248,19 @@ def test_ctrl_c_while_a_function_sleeps(pair: tuple[Path, Path], python: RunPyth
 import os, signal, threading, time
 from specbranch_cpp import Engine
 engine = Engine({str(pair[0])!r}, {str(pair[1])!r}, n_ctx=512, n_threads=1)
-reached = threading.Event()
+reached, returned = threading.Event(), threading.Event()
 def sleep(ids, scores):
     reached.set()
     time.sleep(5)
     return scores
 def interrupt():
     reached.wait()
+    returned.wait()  # within `generate` there is no generation yet
     os.kill(os.getpid(), signal.SIGINT)
 threading.Thread(target=interrupt).start()
 generation = engine.generate("x", logits_processor=sleep)
 try:
+    returned.set()
     generation.result()
 except KeyboardInterrupt:
     print(generation.result().finish_reason, len(engine.complete("x", max_tokens=3).tokens))
