@@ -9,8 +9,8 @@ MUTATIONS = (
         "others-free",
         "beside other texts a step is taken for as short as alone",
         "planner/cost_model.h",
-        "return static_cast<int>(n_others + 0.5);",
-        "return static_cast<int>(0.0 * n_others);",
+        "return static_cast<int>(std::lround(n_others));",
+        "return static_cast<int>(std::lround(0.0 * n_others));",
     ),
     Mutation(
         "others-own-length",

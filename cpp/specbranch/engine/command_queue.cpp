@@ -83,7 +83,7 @@ std::size_t CommandQueue::first() const {
 
 std::optional<Command> CommandQueue::next() {
   if (!parts_.empty() || waiting_.empty()) return std::nullopt;
-  const auto take = [this](std::deque<Part>::iterator at) {
+  const auto take = [this](const std::deque<Part>::iterator& at) {
     parts_.push_back(std::move(*at));
     return waiting_.erase(at);
   };

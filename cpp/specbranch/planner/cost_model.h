@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 
 #include "specbranch/planner/planner.h"
 #include "specbranch/planner/step_curve.h"
@@ -70,7 +71,7 @@ class CostModel {
   /// Below the doubt of a measurement while loading, above that after one step.
   static constexpr double kUnproven = 0.2;
 
-  static int rounded(double n_others) { return static_cast<int>(n_others + 0.5); }
+  static int rounded(double n_others) { return static_cast<int>(std::lround(n_others)); }
   void assume_missing();
 
   StepCosts* costs_;
