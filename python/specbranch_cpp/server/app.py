@@ -22,7 +22,7 @@ from specbranch_cpp.server.interfaces.call import InterfaceCall, ReplyForm
 from specbranch_cpp.server.interfaces.routes import READ, add_interfaces
 from specbranch_cpp.server.limits import BodyLimits
 from specbranch_cpp.server.metrics import Metrics
-from specbranch_cpp.server.model_card import ModelCard
+from specbranch_cpp.server.model_card import ModelCard, embedding_entry
 from specbranch_cpp.server.request_counter import RequestCounter
 from specbranch_cpp.server.requests import ChatBody, CompletionBody, parse, parse_scales
 from specbranch_cpp.server.service import QueuedCall, Service
@@ -135,7 +135,7 @@ def _add_calls(
 
     entries = {model.id: model.entry}
     if embedding_model is not None:
-        entries.setdefault(embedding_model.id, embedding_model.entry)
+        entries.setdefault(embedding_model.id, embedding_entry(embedding_model))
 
     @app.post("/v1/completions")
     async def completions(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""The description of the served model."""
+"""The descriptions of the served models."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from specbranch_cpp.openai_api.prompts import format_of
 
 if TYPE_CHECKING:
     from specbranch_cpp.engine import Engine
+    from specbranch_cpp.server.embeddings.model import EmbeddingModel
 
-__all__ = ["ModelCard"]
+__all__ = ["ModelCard", "embedding_entry"]
 
 
 def _answers(engine: Engine) -> dict[str, str | None]:
@@ -59,10 +60,25 @@ class ModelCard:
     @property
     def entry(self) -> dict[str, Any]:
         """OpenAI's model object, with our own fields in ``meta``."""
-        return {
-            "id": self.id,
-            "object": "model",
-            "created": self.created,
-            "owned_by": "specbranch_cpp",
-            "meta": self._meta,
-        }
+        return _entry(self.id, self.created, self._meta)
+
+
+def embedding_entry(model: EmbeddingModel) -> dict[str, Any]:
+    """OpenAI's model object for a model of embeddings."""
+    meta = {
+        "architecture": model.architecture,
+        "n_ctx": model.n_ctx,
+        "n_embd": model.n_dimensions,
+        "pooling": model.pooling,
+    }
+    return _entry(model.id, model.created, meta)
+
+
+def _entry(name: str, created: int, meta: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": "specbranch_cpp",
+        "meta": meta,
+    }

@@ -179,22 +179,6 @@ class EmbeddingModel:
         except ModelLoadError as error:
             raise EmbeddingFailed(str(error)) from None
 
-    @property
-    def entry(self) -> dict[str, Any]:
-        """OpenAI's model object, with our own fields in ``meta``."""
-        return {
-            "id": self.id,
-            "object": "model",
-            "created": self.created,
-            "owned_by": "specbranch_cpp",
-            "meta": {
-                "architecture": self.architecture,
-                "n_ctx": self.n_ctx,
-                "n_embd": self.n_dimensions,
-                "pooling": self.pooling,
-            },
-        }
-
     def close(self) -> None:
         """Ends the process. A call that runs fails. A second `close` does nothing."""
         self._closed = True

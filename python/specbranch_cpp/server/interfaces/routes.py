@@ -49,6 +49,7 @@ class _Served:
 
     async def embed(
         self,
+        model: EmbeddingModel,
         request: Request,
         texts: list[str],
         field: str,
@@ -57,7 +58,6 @@ class _Served:
         truncate: bool = False,
     ) -> Response:
         """Queues texts for the embedding model and replies in this form."""
-        model = embeddings.needed(self.embeddings)
         call = EmbeddingCall(request.url.path, model, texts, field, truncate=truncate)
         return await whole_reply(self.service, call, request, form)
 
@@ -116,19 +116,19 @@ def _add_embeddings(served: _Served) -> None:
         embeddings.check_dimensions(fields.dimensions, model)
         texts = embeddings.texts_of(fields.input, "input")
         form = embeddings.of_openai(model, fields.encoding_format)
-        return await served.embed(request, texts, "input", form)
+        return await served.embed(model, request, texts, "input", form)
 
     @app.post("/embedding")
     @app.post("/embeddings")
     async def of_llama_server(request: Request) -> Response:
-        embeddings.needed(served.embeddings)
+        model = embeddings.needed(served.embeddings)
         fields = await served.read(embeddings.LlamaServerFields, request)
         field = "input" if fields.content is None else "content"
         value = getattr(fields, field)
         if value is None:
             raise BadRequest("content is missing; it must be a text or a list of texts", "content")
         texts = embeddings.texts_of(value, field)
-        return await served.embed(request, texts, field, embeddings.of_llama_server)
+        return await served.embed(model, request, texts, field, embeddings.of_llama_server)
 
     @app.post("/api/embed")
     async def of_ollama(request: Request) -> Response:
@@ -137,15 +137,15 @@ def _add_embeddings(served: _Served) -> None:
         embeddings.check_dimensions(fields.dimensions, model)
         texts = embeddings.texts_of(fields.input, "input")
         form = embeddings.of_ollama(model)
-        return await served.embed(request, texts, "input", form, truncate=fields.truncate)
+        return await served.embed(model, request, texts, "input", form, truncate=fields.truncate)
 
     @app.post("/api/embeddings")
     async def of_ollama_prompt(request: Request) -> Response:
-        embeddings.needed(served.embeddings)
+        model = embeddings.needed(served.embeddings)
         fields = await served.read(embeddings.OllamaPromptFields, request)
         texts = embeddings.texts_of(fields.prompt, "prompt")
         form = embeddings.of_ollama_prompt
-        return await served.embed(request, texts, "prompt", form, truncate=True)
+        return await served.embed(model, request, texts, "prompt", form, truncate=True)
 
 
 def _add_llama_server(served: _Served) -> None:
