@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core
-from specbranch_cpp._support import checked, core_simulation
+from specbranch_cpp._support import checked, core_simulation, simulated_clients
+from specbranch_cpp._support.simulated_clients import Client, ClientsResult
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ __all__ = [
     "CURVES",
     "MACHINES",
     "MODES",
+    "Client",
+    "ClientsResult",
     "Machine",
     "Pair",
     "Result",
@@ -44,6 +47,7 @@ __all__ = [
     "load_profile",
     "settings",
     "simulate",
+    "simulate_clients",
     "sweep",
     "tune",
     "with_profile",
@@ -302,6 +306,36 @@ def simulate(
         overlap=run.overlap_us / run.time_us,
         mode_reason=run.mode_reason,
     )
+
+
+def simulate_clients(
+    pair: Pair,
+    clients: Sequence[Client],
+    machine: Machine | str = "two-gpus",
+    setting: Setting | str = "auto",
+    *,
+    n_parallel: int = 4,
+    seed: int = 1,
+    warm: bool = True,
+    draft: bool = True,
+) -> ClientsResult:
+    """Decodes the texts of several clients under the virtual clock, ``n_parallel`` at once.
+
+    A token of a prompt takes a 64th of a step of its model, in chunks of 128 tokens. All other
+    arguments and errors are those of `simulate`.
+    """
+    if isinstance(setting, str):
+        setting = settings(setting)[0]
+    core_machine = _machine(pair, find_machine(machine))
+    core_machine.target_prefill_us = core_machine.target_us[0] / 64
+    core_machine.draft_prefill_us = core_machine.draft_us[0] / 64
+    lookup = pair.copy_rate > 0 or bool(pair.text)
+    request = core_simulation.request(setting, (), 1)
+    core_pair = core_simulation.pair(pair, seed)
+    return simulated_clients.run(
+        request, core_pair, core_machine, clients,
+        n_parallel=n_parallel, warm=warm, draft=draft, lookup=lookup,
+    )  # fmt: skip
 
 
 def settings(mode: str) -> list[Setting]:

@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <cstdint>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -62,6 +63,23 @@ SimulationResult run(const Request& request, const SyntheticOptions& pair,
       [&] { return simulate(Simulation{request, pair, machine, warm, draft, lookup}); });
 }
 
+/// Each client: (microseconds of its arrival, tokens of its prompt, tokens of its answer).
+using Clients = std::vector<std::tuple<double, int, int>>;
+
+CrowdSimulation run_crowd(const Request& request, const SyntheticOptions& pair,
+                          const SimulatedMachine& machine, const Clients& wanted, int n_parallel,
+                          bool warm, bool draft, bool lookup) {
+  std::vector<SimulatedClient> clients;
+  clients.reserve(wanted.size());
+  for (const auto& [arrival_us, n_prompt, n_tokens] : wanted) {
+    clients.push_back({arrival_us, n_prompt, n_tokens});
+  }
+  return without_gil([&] {
+    return simulate_crowd(Simulation{request, pair, machine, warm, draft, lookup}, clients,
+                          n_parallel);
+  });
+}
+
 }  // namespace
 
 void register_simulate(py::module_& m) {
@@ -112,6 +130,29 @@ void register_simulate(py::module_& m) {
   m.def("simulate", &run, py::arg("request"), py::arg("pair"), py::arg("machine"),
         py::arg("warm") = true, py::arg("draft") = true, py::arg("lookup") = false,
         "Decodes under a virtual clock; refuses what is out of range.");
+
+  py::class_<SimulatedText>(m, "SimulatedText", "One of several texts. Times in microseconds.")
+      .def_readonly("start_us", &SimulatedText::start_us)
+      .def_readonly("token_us", &SimulatedText::token_us)
+      .def_readonly("mode_reason", &SimulatedText::mode_reason)
+      .def_property_readonly("n_drafted",
+                             [](const SimulatedText& text) { return text.counters.n_drafted; })
+      .def_property_readonly("n_accepted",
+                             [](const SimulatedText& text) { return text.counters.n_accepted; });
+
+  py::class_<CrowdSimulation>(m, "CrowdSimulation", "Several texts. Times in microseconds.")
+      .def_readonly("texts", &CrowdSimulation::texts)
+      .def_readonly("time_us", &CrowdSimulation::time_us)
+      .def_readonly("target_busy_us", &CrowdSimulation::target_busy_us)
+      .def_readonly("draft_busy_us", &CrowdSimulation::draft_busy_us)
+      .def_readonly("n_batches", &CrowdSimulation::n_batches)
+      .def_readonly("n_batch_tokens", &CrowdSimulation::n_batch_tokens);
+
+  m.def("simulate_crowd", &run_crowd, py::arg("request"), py::arg("pair"), py::arg("machine"),
+        py::arg("clients"), py::arg("n_parallel"), py::arg("warm") = true, py::arg("draft") = true,
+        py::arg("lookup") = false,
+        "Decodes several texts at once under a virtual clock; a client is (arrival_us, n_prompt, "
+        "n_tokens).");
 }
 
 }  // namespace specbranch::bindings

@@ -133,6 +133,7 @@ Commands Decoder::on(const Event& event) {
   // A copy of a long prefix would pass for a slow step.
   StepTime step = timer_.ended(event.role, event.begin_us + event.ops_us, event.end_us);
   if (event.n_batch_tokens > 0) step.n_others = std::max(0, event.n_batch_tokens - step.n_tokens);
+  if (event.overlap) step.overlap = *event.overlap;
 
   if (const auto* fail = std::get_if<FailDone>(&event.body)) {
     if (target) {
@@ -254,13 +255,26 @@ void Decoder::ask_proposer() {
 }
 
 void Decoder::carry_out(const Decision& decision, Commands& commands) {
+  offer_.reset();
   for (const NodeRef& ref : decision.grow) make(ref);
   const NodeId submit = make(decision.submit);
   std::vector<NodeId> evaluate;
   evaluate.reserve(decision.evaluate.size());
   for (const NodeRef& ref : decision.evaluate) evaluate.push_back(make(ref));
   if (!evaluate.empty()) commands.draft = plan_draft(evaluate);
-  if (submit != kNoNode) commands.target = plan_verify(submit, decision.n_pad);
+  if (submit == kNoNode) return;
+  if (decision.offered) {
+    offer_ = Offer{submit, view().n_replayed, *decision.offered};
+  } else {
+    commands.target = plan_verify(submit, decision.n_pad);
+  }
+}
+
+Command Decoder::take_offer(int n_drafted) {
+  const Offer offer = std::exchange(offer_, std::nullopt).value();
+  NodeId end = offer.end;
+  while (tree_.depth(end) > n_drafted) end = tree_.at(end).parent;
+  return plan_verify(end, 0);
 }
 
 void Decoder::cancel_useless_pass(Commands& commands) {
@@ -456,6 +470,7 @@ void Decoder::disable_draft(std::string reason) {
 void Decoder::fail_target(std::exception_ptr error, Commands& commands) {
   error_ = std::move(error);
   finish_ = Finish::kFailed;
+  offer_.reset();
   request_aborts(commands);
 }
 
@@ -471,6 +486,7 @@ void Decoder::fail_draft(std::exception_ptr error) {
 
 void Decoder::finish_with(Finish finish, Commands& commands) {
   if (finish_ == Finish::kNone) finish_ = finish;
+  offer_.reset();
   request_aborts(commands);
 }
 

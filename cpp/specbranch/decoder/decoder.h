@@ -51,6 +51,13 @@ struct Commands {
   bool ask_policy = false;
 };
 
+/// A path that a text would like to verify, in a batch with other texts.
+struct Offer {
+  NodeId end = kNoNode;
+  int n_replayed = 0;           ///< rows before the path, which decode the text again.
+  std::vector<double> chances;  ///< see `Decision::offered`.
+};
+
 /// A token that was committed to the text.
 struct Committed {
   Choice choice;
@@ -83,6 +90,12 @@ class Decoder final {
 
   Commands start();
   Commands on(const Event& event);
+
+  /// What the text offers for the next batch of the target, until the next event; null: nothing.
+  const Offer* offer() const { return offer_ ? &*offer_ : nullptr; }
+
+  /// The command that verifies the first `n_drafted` tokens of the offer, for the idle target.
+  Command take_offer(int n_drafted);
 
   /// The round for the caller's policy. Only between `Commands::ask_policy` and PolicyReply.
   PolicyRound policy_round() const { return monitor_.round(view(), *request_); }
@@ -175,9 +188,10 @@ class Decoder final {
   std::optional<PlanLimits> pending_plan_limits_;     ///< of the plan that the policy is asked for.
   std::optional<Plan> plan_;                          ///< what it said for the round that runs.
   std::optional<Verification> pending_verification_;  ///< held back by a lock-step planner.
-  std::optional<SamplerState> sampler_state_;         ///< the target's, after the newest token.
-  std::vector<NodeId> submitted_;                     ///< the path under verification, root first.
-  Pos limit_ = 0;                                     ///< text length at which the generation ends.
+  std::optional<Offer> offer_;
+  std::optional<SamplerState> sampler_state_;  ///< the target's, after the newest token.
+  std::vector<NodeId> submitted_;              ///< the path under verification, root first.
+  Pos limit_ = 0;                              ///< text length at which the generation ends.
   DraftState draft_ = DraftState::kAbsent;
   Finish finish_ = Finish::kNone;
   std::exception_ptr error_;

@@ -81,6 +81,14 @@ std::size_t CommandQueue::first() const {
   return pass == waiting_.end() ? 0 : static_cast<std::size_t>(pass - waiting_.begin());
 }
 
+int CommandQueue::n_waiting_tokens(GenerationId group) const {
+  int n = 0;
+  for (const Part& part : waiting_) {
+    if (part.group == group && is_pass(part.command)) n += n_tokens(part.command);
+  }
+  return n;
+}
+
 std::optional<Command> CommandQueue::next() {
   if (!parts_.empty() || waiting_.empty()) return std::nullopt;
   const auto take = [this](const std::deque<Part>::iterator& at) {
@@ -132,7 +140,7 @@ Command CommandQueue::merged() const {
 
 std::vector<Event> CommandQueue::answer(Event event) {
   std::vector<Event> events;
-  if (parts_.empty() || event.generation_id != sent_id_) return events;
+  if (!answered_by(event)) return events;
   if (parts_.size() == 1) {
     events.push_back(std::move(event));
   } else if (!try_again(event)) {
@@ -180,6 +188,7 @@ std::vector<Event> CommandQueue::divided(const Event& event) const {
     own.ops_us = event.ops_us;
     own.waited_us = event.waited_us;
     own.n_batch_tokens = n_all;
+    own.overlap = event.overlap;
     if (verified != nullptr) {
       const auto& command = std::get<VerifyCommand>(part.command.body);
       own.body = VerifyDone{slice(verified->results, command.segments.size())};

@@ -46,9 +46,20 @@ class CommandQueue {
   /// be aborted.
   bool release(GenerationId id);
 
+  /// The model computes nothing.
+  bool idle() const { return parts_.empty(); }
+
+  /// Tokens of the passes of a group that wait.
+  int n_waiting_tokens(GenerationId group) const;
+
   /// The command for the idle model; the model is busy from then on. Empty: it is busy already, or
   /// nothing waits.
   std::optional<Command> next();
+
+  /// The event answers the command that the model computes.
+  bool answered_by(const Event& event) const {
+    return !parts_.empty() && event.generation_id == sent_id_;
+  }
 
   /// The answers for the generations whose command the model has carried out; the model is idle.
   /// None if `event` answers something else, such as the end of a session. A batch that failed as a

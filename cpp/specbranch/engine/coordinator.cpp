@@ -34,6 +34,7 @@ Coordinator::Coordinator(const ModelLimits& limits, std::vector<std::string> pie
       of_target_(ModelRole::kTarget, limits.target.max_batch,
                  [this](int n_tokens) { return padding(n_tokens); }),
       of_draft_(ModelRole::kDraft, limits.draft ? limits.draft->max_batch : 1),
+      composer_(&profile_, limits.target.max_batch),
       limits_(limits),
       published_(profile_) {
   totals_.measure_costs_ms = measure_costs_ms;
@@ -141,7 +142,13 @@ void Coordinator::on(Event& event) {
   std::vector<Event> events;
   const bool of_model = !std::holds_alternative<PolicyReply>(event.body);
   if (of_model) {
-    events = (event.role == ModelRole::kTarget ? of_target_ : of_draft_).answer(std::move(event));
+    CommandQueue& queue = event.role == ModelRole::kTarget ? of_target_ : of_draft_;
+    if (queue.answered_by(event)) {
+      const StepTime step = timer_.ended(event.role, event.begin_us + event.ops_us, event.end_us);
+      if (running_.size() > 1) event.overlap = step.overlap;
+    }
+    events = queue.answer(std::move(event));
+    composer_.learn(events);
   } else {
     events.push_back(std::move(event));
   }
@@ -231,14 +238,42 @@ void Coordinator::abort(RunningGeneration& run, ModelRole role) {
   }
 }
 
+/// Makes commands of what the texts offer for the next batches of the target.
+void Coordinator::compose() {
+  const auto offers = [](const Running& run) { return run->offer() != nullptr; };
+  for (;;) {
+    const auto first = std::ranges::find_if(running_, offers);
+    if (first == running_.end()) return;
+    const GenerationId group = group_of(*(*first)->submit().request);
+    std::vector<RunningGeneration*> runs;
+    std::vector<BatchOffer> paths;
+    for (const Running& run : running_) {
+      if (!offers(run) || group_of(*run->submit().request) != group) continue;
+      runs.push_back(run.get());
+      paths.push_back({run->offer()->chances, run->offer()->n_replayed});
+      if (group == CommandQueue::kAlone) break;
+    }
+    const int n_fixed = group == CommandQueue::kAlone ? 0 : of_target_.n_waiting_tokens(group);
+    const std::vector<int> lengths = composer_.lengths(paths, n_fixed);
+    for (std::size_t i = 0; i < runs.size(); ++i) {
+      Command command = runs[i]->take_offer(lengths[i]);
+      runs[i]->sent(ModelRole::kTarget, command);
+      of_target_.add(std::move(command), group);
+    }
+  }
+}
+
 void Coordinator::send_waiting() {
+  if (of_target_.idle()) compose();
   // The model is idle here, so a pending abort belongs to the previous command. Clear it.
   if (std::optional<Command> command = of_target_.next()) {
+    timer_.issued(ModelRole::kTarget, 0, now_us());
     target_->clear_abort();
     target_->send(std::move(*command));
   }
   if (!draft_) return;
   if (std::optional<Command> command = of_draft_.next()) {
+    timer_.issued(ModelRole::kDraft, 0, now_us());
     draft_->clear_abort();
     draft_->send(std::move(*command));
   }

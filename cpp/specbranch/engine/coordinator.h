@@ -11,12 +11,14 @@
 
 #include "specbranch/base/strand.h"
 #include "specbranch/decoder/decoder.h"
+#include "specbranch/engine/batch_composer.h"
 #include "specbranch/engine/command_queue.h"
 #include "specbranch/engine/engine.h"
 #include "specbranch/engine/lookup_store.h"
 #include "specbranch/engine/running_generation.h"
 #include "specbranch/engine/sequence_pool.h"
 #include "specbranch/engine/worker.h"
+#include "specbranch/planner/step_timer.h"
 #include "specbranch/report/profile.h"
 
 namespace specbranch {
@@ -73,6 +75,7 @@ class Coordinator {
   void dispatch(RunningGeneration& run, Commands commands);
   void abort(RunningGeneration& run, ModelRole role);
   void send_waiting();
+  void compose();
   GenerationId group_of(const Request& request) const;
   int padding(int n_tokens) const;
   void finish_idle();
@@ -97,6 +100,8 @@ class Coordinator {
   std::vector<Running> running_;  ///< n_parallel_ at most.
   CommandQueue of_target_;
   CommandQueue of_draft_;
+  BatchComposer composer_;
+  StepTimer timer_;            ///< of what the models do for all texts together.
   std::deque<Event> dropped_;  ///< answers to commands that were never sent.
   std::exception_ptr fatal_;   ///< of the target, in the generation that just ended.
   bool closing_ = false;

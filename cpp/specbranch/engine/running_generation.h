@@ -51,6 +51,10 @@ class RunningGeneration {
   Commands cancel() { return decoder_.cancel(); }
   Commands on(const Event& event);
 
+  /// See Decoder.
+  const Offer* offer() const { return decoder_.offer(); }
+  Command take_offer(int n_drafted) { return decoder_.take_offer(n_drafted); }
+
   void sent(ModelRole role, const Command& command);
 
   /// Asks the caller's policy. False: no reader waits.

@@ -51,11 +51,14 @@ void CostModel::on_step(const StepTime& step) {
   if (step.n_extra > 0) return;
   const bool of_target = step.role == ModelRole::kTarget;
   if (of_target) {
-    const bool plain = step.n_tokens == 1 && step.overlap <= StepCurve::kAlone;
-    steps_since_plain_ = plain ? 0 : steps_since_plain_ + 1;
+    const bool alone = step.overlap <= StepCurve::kAlone;
+    const int n = step.n_tokens + step.n_others;
+    steps_since_plain_ = alone && n == 1 ? 0 : steps_since_plain_ + 1;
+    // Each text tells of the same batch.
+    double& batches = others_->batches_since_plain;
+    batches = alone && crowded() && n == n_texts() ? 0.0 : batches + 1.0 / n_texts();
+    others_->target_tokens += kNewestBatch * (step.n_others - others_->target_tokens);
   }
-  double& n_others = of_target ? others_->target_tokens : others_->draft_tokens;
-  n_others += kNewestBatch * (step.n_others - n_others);
   (of_target ? target_ : draft_).observe(step.n_tokens + step.n_others, us, step.overlap);
   assume_missing();
 }

@@ -10,16 +10,15 @@
 
 namespace specbranch {
 
-/// The step times of both models, and their slow-down when both run. Where other texts share the
-/// batches, a step of this text is what it makes of a batch that has their tokens, too: as many as
-/// the last batches had.
+/// The step times of both models, and their slow-down when both run.
 class CostModel {
  public:
   /// `profile` outlives this, and its costs are kept up to date.
   explicit CostModel(PairProfile* profile);
 
   /// Microseconds of a verification of `n` tokens, alone on the machine. A batch is not faster than
-  /// one token; where it was measured so, the measurement was disturbed.
+  /// one token; where it was measured so, the measurement was disturbed. Where other texts share
+  /// the batch, it has their tokens, too: as many as the last ones had.
   double target(int n) const {
     const int n_others = rounded(others_->target_tokens);
     return std::max(target_.at(n_others + 1), target_.at(n_others + n));
@@ -35,11 +34,17 @@ class CostModel {
   /// Microseconds of a verification of `n` tokens, padded where padding is faster.
   double padded_target(int n, int longest) const { return target(n + pad(n, longest)); }
 
-  /// Microseconds of a draft pass over `b` sequences, alone on the machine.
-  double draft(int b) const { return draft_.at(rounded(others_->draft_tokens) + b); }
+  /// Microseconds of a padded verification in which every running text has `n` tokens.
+  double target_of_all(int n, int longest) const {
+    return crowded() ? target_.at(n * n_texts()) : padded_target(n, longest);
+  }
 
-  /// Other texts run at the same time, and share the batches.
-  bool crowded() const { return others_->n_running > 0; }
+  /// Microseconds of a draft pass over `b` sequences of every running text, alone on the machine.
+  double draft(int b) const { return draft_.at(b * n_texts()); }
+
+  /// Texts that run at the same time and share the batches.
+  int n_texts() const { return others_->n_running + 1; }
+  bool crowded() const { return n_texts() > 1; }
 
   double target_slowdown() const { return costs_->target_slowdown; }
   double draft_slowdown() const { return costs_->draft_slowdown; }
@@ -61,8 +66,17 @@ class CostModel {
   /// The same of the slow-down.
   bool slowdown_unproven() const { return target_.slowdown_doubt() > kUnproven; }
 
-  /// Steps of the target since it last decoded one token alone; many if it has not in this text.
-  int steps_since_plain() const { return steps_since_plain_; }
+  /// Steps of the target since it last decoded one token of every text, alone on the machine; many
+  /// if it has not in this text, or beside other texts.
+  int steps_since_plain() const {
+    return crowded() ? rounded(others_->batches_since_plain) : steps_since_plain_;
+  }
+
+  /// Microseconds by which one more row makes a batch of several texts longer: the mean up to
+  /// `n` tokens of each.
+  double row_us(int n) const {
+    return (target_of_all(n, n) - target_of_all(1, 1)) / static_cast<double>((n - 1) * n_texts());
+  }
 
   /// Learns from a step: its curve, and the slow-down if it ran beside the other model.
   void on_step(const StepTime& step);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdlib>
+#include <ranges>
 
 #include "specbranch/planner/interpolation.h"
 
@@ -108,10 +109,14 @@ void StepCurve::drift() {
   if (covariance(kSlow, kSlow) < squared(kMostDoubt)) {
     covariance(kSlow, kSlow) += squared(kSlowdownDrift);
   }
+  // All lengths together or none: with a part of such a block it would be no covariance any more.
+  if (covariance(1, 1) < squared(kMostDoubt)) {
+    for (int i = 1; i < kLearned; ++i) {
+      for (int j = 1; j < kLearned; ++j) covariance(i, j) += squared(kBatchDrift);
+    }
+  }
   for (int i = 1; i < kLearned; ++i) {
-    if (covariance(i, i) > squared(kMostDoubt)) continue;
-    for (int j = 1; j < kLearned; ++j) covariance(i, j) += squared(kBatchDrift);
-    covariance(i, i) += squared(kEntryDrift);
+    if (covariance(i, i) < squared(kMostDoubt)) covariance(i, i) += squared(kEntryDrift);
   }
 }
 
@@ -190,32 +195,38 @@ void StepCurve::learn(int n, double us, double overlap) {
 }
 
 void StepCurve::rebuild() {
-  curve_.resize(kLongest);
+  curve_ = filled(*table_, assumed_us_);
+  known_ =
+      std::ranges::any_of(*table_ | std::views::take(kLongest), [](double us) { return us > 0.0; });
+}
+
+std::vector<double> StepCurve::filled(const std::vector<double>& table, double assumed_us) {
+  std::vector<double> curve(kLongest);
   int last = 0;  // the measured length before n; 0: none.
   int first = 0;
-  const auto entry = [&](int n) { return (*table_)[static_cast<std::size_t>(n - 1)]; };
-  const int n_table = static_cast<int>(std::min<std::size_t>(table_->size(), kLongest));
+  const auto entry = [&](int n) { return table[static_cast<std::size_t>(n - 1)]; };
+  const int n_table = static_cast<int>(std::min<std::size_t>(table.size(), kLongest));
   for (int n = 1; n <= n_table; ++n) {
     if (!(entry(n) > 0.0)) continue;
     for (int k = last + 1; k <= n; ++k) {
-      double& value = curve_[static_cast<std::size_t>(k - 1)];
+      double& value = curve[static_cast<std::size_t>(k - 1)];
       value = last == 0 ? entry(n) * assumed_shape(k) / assumed_shape(n)
                         : time_between({last, entry(last)}, {n, entry(n)}, k);
     }
     if (first == 0) first = n;
     last = n;
   }
-  known_ = last > 0;
   for (int n = last + 1; n <= kLongest; ++n) {
-    double value = assumed_us_ * assumed_shape(n);
+    double value = assumed_us * assumed_shape(n);
     if (last > 0 && last == first) {
       value = entry(last) * assumed_shape(n) / assumed_shape(last);
     } else if (last > 0) {
       const double slope = (entry(last) - entry(first)) / static_cast<double>(last - first);
       value = entry(last) + std::max(0.0, slope) * static_cast<double>(n - last);
     }
-    curve_[static_cast<std::size_t>(n - 1)] = value;
+    curve[static_cast<std::size_t>(n - 1)] = value;
   }
+  return curve;
 }
 
 }  // namespace specbranch

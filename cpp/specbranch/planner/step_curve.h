@@ -50,6 +50,10 @@ class StepCurve {
   /// A new text begins: its length, and the load of the machine, may be others.
   void begin_text();
 
+  /// The times of 1 to kLongest tokens, where those that `table` lacks are interpolated.
+  /// `assumed_us`: of one token, if it lacks all.
+  static std::vector<double> filled(const std::vector<double>& table, double assumed_us = 1000.0);
+
   /// Sets the time of one token while no time is known; default: one millisecond.
   void assume(double us);
 

@@ -36,6 +36,18 @@ struct RateRecord {
   bool operator==(const RateRecord&) const = default;
 };
 
+/// What speculation has brought, and when to probe a draft that is paused.
+struct SpeculationRecord {
+  double tokens_since_probe = 0.0;  ///< decoded since the last probe.
+  double probe_interval = 0.0;      ///< tokens between two probes; 0: the default.
+  bool paused = false;  ///< speculation was slower than plain decoding; not probed since.
+  /// The measured share of the rate of plain decoding at that time; 0: another reason.
+  double paused_at_rate = 0.0;
+  RateRecord speculation;  ///< since speculation began, over all texts.
+
+  bool operator==(const SpeculationRecord&) const = default;
+};
+
 /// Acceptance counts by confidence and by rank. The counts decay.
 struct AcceptanceTable {
   static constexpr int kBins = 20;  ///< of the confidence, equal widths over [0, 1].
@@ -54,13 +66,8 @@ struct AcceptanceTable {
   double beyond_wins = 0.0;      ///< ... and it was that token.
   bool beyond_first = false;     ///< by these trials, such a token may be the first choice.
 
-  // When to probe the draft again while the draft is paused. Not saved.
-  double tokens_since_probe = 0.0;  ///< decoded since the last probe.
-  double probe_interval = 0.0;      ///< tokens between two probes; 0: the default.
-  bool paused = false;  ///< speculation was slower than plain decoding; not probed since.
-  /// The measured share of the rate of plain decoding at that time; 0: another reason.
-  double paused_at_rate = 0.0;
-  RateRecord speculation;  ///< since speculation began, over all texts.
+  SpeculationRecord alone;    ///< of texts that run alone. Not saved.
+  SpeculationRecord crowded;  ///< of texts beside others, which is another trade. Not saved.
 
   bool operator==(const AcceptanceTable&) const = default;
 };
@@ -115,9 +122,11 @@ struct CostDoubts {
 /// What runs beside a text. Not saved.
 struct OtherTexts {
   int n_running = 0;  ///< texts that run at the same time.
-  double target_tokens =
-      0.0;  ///< of theirs in the last batches of the target; the newest counts most.
-  double draft_tokens = 0.0;  ///< the same of the draft.
+  /// Tokens of theirs in the last batches of the target; the newest counts most.
+  double target_tokens = 0.0;
+  /// Batches of the target since the last one in which each text had one token, beside no draft
+  /// pass; many if there was none.
+  double batches_since_plain = 1e6;
 
   bool operator==(const OtherTexts&) const = default;
 };

@@ -7,11 +7,13 @@
 
 #include "specbranch/base/errors.h"
 #include "specbranch/lookup/lookup_proposer.h"
+#include "specbranch/simulation/virtual_crowd.h"
 #include "specbranch/simulation/virtual_run.h"
 
 namespace specbranch {
 namespace {
 
+constexpr int kMostAtOnce = 64;
 constexpr double kLongest = 1e12;  ///< microseconds; a sum of many still fits.
 
 std::int64_t rounded(double us) { return static_cast<std::int64_t>(std::llround(us)); }
@@ -74,6 +76,34 @@ StepCosts measured(const SimulatedMachine& machine, bool has_draft) {
   return costs;
 }
 
+/// What both simulations are told: the times of `machine`, which outlives it, and what `profile`
+/// knows.
+VirtualOptions options_of(const Simulation& simulation, PairProfile& profile) {
+  const SimulatedMachine& machine = simulation.machine;
+  VirtualOptions options;
+  options.target_us = [&machine](const Command& command) {
+    return rounded(duration(machine, ModelRole::kTarget, command));
+  };
+  options.draft_us = [&machine](const Command& command) {
+    return rounded(duration(machine, ModelRole::kDraft, command));
+  };
+  options.hop_us = rounded(machine.hop_us);
+  // A pass that cannot be cut short takes its whole time and then counts.
+  options.abort_us = rounded(machine.abort_us < 0.0 ? kLongest : machine.abort_us);
+  if (simulation.warm) profile.costs = measured(machine, simulation.draft);
+  options.profile = &profile;
+  options.target_slowdown = machine.costs.target_slowdown;
+  options.draft_slowdown = machine.costs.draft_slowdown;
+  return options;
+}
+
+void validate_length(const Request& request) {
+  if (request.prompt.empty()) throw InvalidArgument("[simulate] the prompt is empty");
+  if (request.max_tokens >= 0) return;
+  throw InvalidArgument("[simulate] max_tokens is " + std::to_string(request.max_tokens) +
+                        "; a simulated text needs an end");
+}
+
 }  // namespace
 
 double step_us(const std::vector<double>& curve, int n) {
@@ -90,38 +120,19 @@ SimulationResult simulate(const Simulation& simulation) {
   SyntheticOptions pair = simulation.pair;
   pair.text_begin = static_cast<Pos>(simulation.request.prompt.size());
   validate(machine, simulation.draft);
-  if (simulation.request.prompt.empty()) throw InvalidArgument("[simulate] the prompt is empty");
+  validate_length(simulation.request);
   validate(pair);
   validate(simulation.request, pair.n_vocab);
-  if (simulation.request.max_tokens < 0) {
-    throw InvalidArgument("[simulate] max_tokens is " +
-                          std::to_string(simulation.request.max_tokens) +
-                          "; a simulated text needs an end");
-  }
   const auto target = make_synthetic_target(pair);
   const auto draft = simulation.draft ? make_synthetic_draft(pair) : nullptr;
 
-  VirtualOptions options;
-  options.target_us = [&](const Command& command) {
-    return rounded(duration(machine, ModelRole::kTarget, command));
-  };
-  options.draft_us = [&](const Command& command) {
-    return rounded(duration(machine, ModelRole::kDraft, command));
-  };
-  options.hop_us = rounded(machine.hop_us);
-  // A pass that cannot be cut short takes its whole time and then counts.
-  options.abort_us = rounded(machine.abort_us < 0.0 ? kLongest : machine.abort_us);
-
   PairProfile profile;
-  if (simulation.warm) profile.costs = measured(machine, simulation.draft);
-  options.profile = &profile;
+  VirtualOptions options = options_of(simulation, profile);
   if (simulation.lookup) {
     options.proposer = [&] {
       return text_proposer(simulation.request, texts_of(simulation.request), &profile);
     };
   }
-  options.target_slowdown = machine.costs.target_slowdown;
-  options.draft_slowdown = machine.costs.draft_slowdown;
   VirtualResult run = run_virtually(simulation.request, *target, draft.get(), options);
   if (run.error) std::rethrow_exception(run.error);
 
@@ -136,6 +147,62 @@ SimulationResult simulate(const Simulation& simulation) {
   result.overlap_us = static_cast<double>(run.overlap_us);
   result.target_idle_us = result.time_us - result.target_busy_us;
   result.draft_idle_us = result.time_us - result.draft_busy_us;
+  return result;
+}
+
+CrowdSimulation simulate_crowd(const Simulation& simulation,
+                               const std::vector<SimulatedClient>& clients, int n_parallel) {
+  validate(simulation.machine, simulation.draft);
+  if (clients.empty()) throw InvalidArgument("[simulate_crowd] there is no client");
+  if (n_parallel < 1 || n_parallel > kMostAtOnce) {
+    throw InvalidArgument("[simulate_crowd] n_parallel is " + std::to_string(n_parallel) +
+                          "; it must be 1 to " + std::to_string(kMostAtOnce));
+  }
+  SyntheticOptions pair = simulation.pair;
+  pair.n_target_seq = n_parallel;
+  pair.n_seq *= n_parallel;
+  pair.max_batch = std::max(pair.max_batch, pair.n_seq);
+  PairProfile profile;
+  const VirtualOptions options = options_of(simulation, profile);
+  std::vector<VirtualClient> texts;
+  for (const SimulatedClient& client : clients) {
+    require_time("arrival_us", client.arrival_us, 0.0);
+    VirtualClient& text = texts.emplace_back();
+    text.arrival_us = rounded(client.arrival_us);
+    Request& request = text.request;
+    request = simulation.request;
+    request.prompt.assign(static_cast<std::size_t>(std::max(0, client.n_prompt)), 0);
+    request.max_tokens = client.n_tokens;
+    request.sampling.seed = texts.size();  // each has a text of its own
+    validate_length(request);
+    validate(request, pair.n_vocab);
+    pair.text_begin =
+        texts.size() == 1 ? client.n_prompt : std::min(pair.text_begin, client.n_prompt);
+    if (simulation.lookup) {
+      text.proposer = [request, &profile] {
+        return text_proposer(request, texts_of(request), &profile);
+      };
+    }
+  }
+  validate(pair);
+  const auto target = make_synthetic_target(pair);
+  const auto draft = simulation.draft ? make_synthetic_draft(pair) : nullptr;
+  const VirtualCrowd run = run_crowd(std::move(texts), *target, draft.get(), options, n_parallel);
+
+  CrowdSimulation result;
+  for (const VirtualText& text : run.texts) {
+    if (text.error) std::rethrow_exception(text.error);
+    SimulatedText& found = result.texts.emplace_back();
+    found.start_us = static_cast<double>(text.start_us);
+    found.token_us.assign(text.token_us.begin(), text.token_us.end());
+    found.counters = text.counters;
+    found.mode_reason = text.mode_reason;
+  }
+  result.time_us = static_cast<double>(run.time_us);
+  result.target_busy_us = static_cast<double>(run.target_us);
+  result.draft_busy_us = static_cast<double>(run.draft_us);
+  result.n_batches = run.n_batches;
+  result.n_batch_tokens = run.n_batch_tokens;
   return result;
 }
 

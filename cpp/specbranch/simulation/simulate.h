@@ -48,10 +48,39 @@ struct SimulationResult {
   std::string mode_reason;  ///< why the planner decoded as it did; empty: it has nothing to say.
 };
 
+/// One of several texts that are decoded at once.
+struct SimulatedClient {
+  double arrival_us = 0.0;
+  int n_prompt = 16;   ///< tokens, at least 1.
+  int n_tokens = 200;  ///< of the answer.
+};
+
+/// What became of it, in microseconds of the simulation.
+struct SimulatedText {
+  double start_us = 0.0;         ///< when a place was free for it.
+  std::vector<double> token_us;  ///< when each of its tokens was there.
+  Counters counters;
+  std::string mode_reason;
+};
+
+struct CrowdSimulation {
+  std::vector<SimulatedText> texts;  ///< in the order of the clients.
+  double time_us = 0.0;              ///< until the last one ended.
+  double target_busy_us = 0.0;
+  double draft_busy_us = 0.0;
+  std::int64_t n_batches = 0;       ///< verifications of the target.
+  std::int64_t n_batch_tokens = 0;  ///< of all of them.
+};
+
 /// Microseconds of a batch of `n` tokens on `curve` ([n - 1]), which is not empty.
 double step_us(const std::vector<double>& curve, int n);
 
 /// Decodes to the end of the request. Throws InvalidArgument for what is out of range.
 SimulationResult simulate(const Simulation& simulation);
+
+/// Decodes the texts of all clients, `n_parallel` at once. Of `simulation.request` only how it is
+/// to be decoded matters. Throws as `simulate`.
+CrowdSimulation simulate_crowd(const Simulation& simulation,
+                               const std::vector<SimulatedClient>& clients, int n_parallel);
 
 }  // namespace specbranch

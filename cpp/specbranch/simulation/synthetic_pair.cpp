@@ -72,7 +72,8 @@ class Draws {
 class TrueText {
  public:
   TrueText(const SyntheticOptions& options, std::shared_ptr<const Request> request)
-      : seed_(mix(options.seed)),
+      : seed_(mix(options.seed + request->sampling.seed)),
+        own_(mix(request->sampling.seed) - mix(0)),
         n_vocab_(static_cast<std::uint64_t>(options.n_vocab)),
         text_begin_(static_cast<std::size_t>(options.text_begin)),
         copy_rate_(options.copy_rate),
@@ -81,6 +82,9 @@ class TrueText {
         request_(std::move(request)) {}
 
   const std::vector<Token>& prompt() const { return request_->prompt; }
+
+  /// Of what is drawn about this text; 0 without a seed of its own.
+  std::uint64_t own() const { return own_; }
 
   /// Tokens of the text before the prompt.
   Pos n_skipped() const { return request_->n_skipped; }
@@ -120,6 +124,7 @@ class TrueText {
   }
 
   std::uint64_t seed_;
+  std::uint64_t own_;
   std::uint64_t n_vocab_;
   std::size_t text_begin_;
   double copy_rate_;
@@ -193,25 +198,28 @@ class SyntheticTarget final : public TargetModel {
  public:
   explicit SyntheticTarget(const SyntheticOptions& options)
       : options_(options),
-        limits_{options.n_vocab, options.n_ctx, 1, options.max_batch},
-        cells_(1, /*whole=*/false) {}
+        limits_{options.n_vocab, options.n_ctx, options.n_target_seq, options.max_batch},
+        cells_(options.n_target_seq, /*whole=*/false),
+        n_right_(static_cast<std::size_t>(options.n_target_seq), 0) {}
 
   Capabilities capabilities() const override { return limits_; }
 
   int open(GenerationId id, const std::shared_ptr<const Request>& request,
            std::span<const SeqId> seqs) override {
-    sessions_.open(id, TrueText(options_, request));
-    n_right_ = 0;
+    sessions_.open(id, Session{TrueText(options_, request), seqs.front()});
+    right(seqs.front()) = 0;
     return cells_.open(seqs, request->prompt);
   }
 
   void prefill(GenerationId id, Pos begin, Pos end) override {
     if (abort_requested()) throw Aborted("[synthetic] aborted");
-    cells_.prefill(0, sessions_.at(id, "prefill").prompt(), begin, end, limits_);
+    const Session& session = sessions_.at(id, "prefill");
+    cells_.prefill(session.seq, session.text.prompt(), begin, end, limits_);
   }
 
   void close(GenerationId id, bool forget) override {
-    if (forget && sessions_.find(id) != nullptr) truncate({0, length(0), 0});
+    const Session* session = sessions_.find(id);
+    if (forget && session != nullptr) truncate({session->seq, length(session->seq), 0});
     sessions_.close(id);
   }
 
@@ -219,47 +227,61 @@ class SyntheticTarget final : public TargetModel {
 
   void truncate(const Truncate& op) override {
     cells_.truncate(op);
-    n_right_ = std::min(n_right_, op.length);
+    right(op.seq) = std::min(right(op.seq), op.length);
   }
 
   void fork(const Fork& /*op*/) override {
-    throw PreconditionError("[SyntheticTarget::fork] it has one sequence");
+    throw PreconditionError("[SyntheticTarget::fork] its sequences are of different texts");
   }
 
   std::vector<SegmentResult> verify(std::span<const Segment> segments, int n_pad) override {
     cells_.check_segments(segments, n_pad, limits_);
-    const Segment& segment = segments.front();  // there is one sequence
-    const TrueText& text = sessions_.at(segment.generation_id, "verify");
     if (abort_requested()) throw Aborted("[synthetic] aborted");
+    std::vector<SegmentResult> results;
+    results.reserve(segments.size());
+    for (const Segment& segment : segments) {
+      results.push_back({segment.generation_id, verified(segment), nullptr});
+    }
+    return results;
+  }
+
+ private:
+  struct Session {
+    TrueText text;
+    SeqId seq = 0;
+  };
+
+  Pos& right(SeqId seq) { return n_right_[static_cast<std::size_t>(seq)]; }
+
+  Verification verified(const Segment& segment) {
+    const TrueText& text = sessions_.at(segment.generation_id, "verify").text;
     std::vector<Token> path;
     path.reserve(segment.rows.size());
     for (const Row& row : segment.rows) path.push_back(row.token);
-    const std::span<const Token> cells = cells_.append(0, path);
-    n_right_ = text.count_right(cells, n_right_);
+    const std::span<const Token> cells = cells_.append(segment.seq, path);
+    Pos& n_right = right(segment.seq);
+    n_right = text.count_right(cells, n_right);
     Verification verification;
     for (std::size_t i = 1; i <= path.size(); ++i) {
       if (!segment.rows[i - 1].wanted) continue;
       const Pos next = segment.pos + static_cast<Pos>(i);
       // On a wrong text another token: a cell that should not be there must show.
       const Token token =
-          n_right_ >= next
+          n_right >= next
               ? text.at(next)
               : static_cast<Token>(hash_of(cells.first(static_cast<std::size_t>(next))) %
                                    static_cast<std::uint64_t>(limits_.n_vocab));
       verification.choices.push_back(Choice{token, false, 0.0F, {}});
       if (i < path.size() && token != path[i]) break;
     }
-    std::vector<SegmentResult> results;
-    results.push_back({segment.generation_id, std::move(verification), nullptr});
-    return results;
+    return verification;
   }
 
- private:
   SyntheticOptions options_;
   Capabilities limits_;
   FakeCells cells_;
-  Sessions<TrueText> sessions_;
-  Pos n_right_ = 0;  ///< so many of its first cells were found to be the text.
+  Sessions<Session> sessions_;
+  std::vector<Pos> n_right_;  ///< by sequence: so many first cells were found to be the text.
 };
 
 class SyntheticDraft final : public DraftModel {
@@ -343,10 +365,11 @@ class SyntheticDraft final : public DraftModel {
     const auto next = static_cast<Pos>(cells.size());
     const bool on_text = n_right == next;
     // Off the text: what is drawn depends on the tokens since it was left.
-    const std::uint64_t key = on_text
-                                  ? static_cast<std::uint64_t>(text.n_skipped() + next)
-                                  : mix(hash_of(cells.subspan(static_cast<std::size_t>(n_right)))) +
-                                        static_cast<std::uint64_t>(n_right);
+    const std::uint64_t place =
+        on_text ? static_cast<std::uint64_t>(text.n_skipped() + next)
+                : mix(hash_of(cells.subspan(static_cast<std::size_t>(n_right)))) +
+                      static_cast<std::uint64_t>(n_right);
+    const std::uint64_t key = place + text.own();
     const DraftRecord record = proposals_.at(text.n_skipped() + next, key, on_text);
     const Token truth = text.at(next);
     const auto others = static_cast<std::uint64_t>(limits_.n_vocab - 1);
@@ -387,6 +410,8 @@ void validate(const SyntheticOptions& options) {
           "more than the " + text(n_ranks) + " candidates are needed");
   require(options.n_ctx >= 2, "n_ctx is " + text(options.n_ctx), "at least 2 is needed");
   require(options.n_seq >= 1, "n_seq is " + text(options.n_seq), "at least 1 is needed");
+  require(options.n_target_seq >= 1, "n_target_seq is " + text(options.n_target_seq),
+          "at least 1 is needed");
   require(options.max_batch >= 1, "max_batch is " + text(options.max_batch),
           "at least 1 is needed");
   require(is_probability(options.alpha), "alpha is " + text(options.alpha), "it is 0 to 1");

@@ -3,7 +3,8 @@
 /// The text is a recorded one, or a hash of the position, or of the position that it repeats. A
 /// draft whose sequence holds the text so far proposes the next token at a rank drawn from a law,
 /// with confidences that mean what they say; one on a wrong branch proposes tokens that look as
-/// good and never are. The two must be made from equal options.
+/// good and never are. The two must be made from equal options. Texts with different seeds
+/// (`Request::sampling`) are different.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,8 @@ struct AcceptanceSegment {
 struct SyntheticOptions {
   int n_vocab = 1000;
   Pos n_ctx = 1 << 20;
-  int n_seq = 32;
+  int n_seq = 32;        ///< of the draft.
+  int n_target_seq = 1;  ///< of the target: texts that may run at once.
   int max_batch = 128;
   std::uint64_t seed = 1;  ///< of the text and of everything that is drawn.
 

@@ -1,26 +1,15 @@
 #include "specbranch/simulation/virtual_run.h"
 
 #include <algorithm>
-#include <cmath>
-#include <random>
 #include <utility>
 
 #include "specbranch/base/errors.h"
-#include "specbranch/engine/worker.h"
+#include "specbranch/simulation/virtual_machine.h"
 
 namespace specbranch {
 namespace {
 
 constexpr GenerationId kGeneration = 1;
-
-/// A command on its way through a model.
-struct Pending {
-  Command command;
-  std::int64_t begin_us = 0;
-  std::int64_t end_us = 0;
-  std::int64_t ops_us = 0;
-  bool abort = false;
-};
 
 void throw_if_broken(const std::exception_ptr& error) {
   if (!error) return;
@@ -40,7 +29,7 @@ class VirtualRun {
       : target_(target),
         draft_(draft),
         options_(options),
-        coin_(options.shuffle_seed),
+        machine_(target, draft, options),
         request_(std::make_shared<const Request>(request)) {
     ModelLimits limits;
     limits.target = target.capabilities();
@@ -63,10 +52,10 @@ class VirtualRun {
         answer();
         continue;
       }
-      if (!pending_[0] && !pending_[1]) {
+      if (!machine_.busy()) {
         throw PreconditionError("[run_virtually] nothing is under way, yet there is no end");
       }
-      deliver(pick());
+      deliver(machine_.pick());
     }
     target_.close(kGeneration, /*forget=*/false);
     if (draft_ != nullptr) draft_->close(kGeneration, /*forget=*/false);
@@ -77,8 +66,8 @@ class VirtualRun {
     result_.counters = decoder_->counters();
     result_.mode_reason = decoder_->mode_reason();
     result_.rounds = std::move(decoder_->rounds());
-    result_.prefill_us = decode_begin_us_ < 0 ? now_us_ : decode_begin_us_;
-    result_.time_us = now_us_ - result_.prefill_us;
+    result_.prefill_us = decode_begin_us_ < 0 ? machine_.now_us() : decode_begin_us_;
+    result_.time_us = machine_.now_us() - result_.prefill_us;
     result_.target_us = meter_.target_us();
     result_.draft_us = meter_.draft_us();
     result_.overlap_us = meter_.overlap_us();
@@ -86,39 +75,21 @@ class VirtualRun {
   }
 
  private:
-  static std::size_t index(ModelRole role) { return role == ModelRole::kTarget ? 0 : 1; }
-
   bool answers_now() {
-    if (!pending_[0] && !pending_[1]) return true;
-    return options_.order != DeliveryOrder::kShuffled || (coin_() & 1U) != 0;
+    if (!machine_.busy()) return true;
+    return options_.order != DeliveryOrder::kShuffled || machine_.coin();
   }
 
   void answer() {
     policy_asked_ = false;
     PolicyReply done;
     if (options_.policy) done.plan = options_.policy(decoder_->policy_round());
-    dispatch(
-        decoder_->on(Event{ModelRole::kTarget, kGeneration, std::move(done), now_us_, now_us_}));
-  }
-
-  ModelRole pick() {
-    if (!pending_[0]) return ModelRole::kDraft;
-    if (!pending_[1]) return ModelRole::kTarget;
-    const bool target_first = options_.order == DeliveryOrder::kShuffled
-                                  ? (coin_() & 1U) != 0
-                                  : pending_[0]->end_us <= pending_[1]->end_us;
-    return target_first ? ModelRole::kTarget : ModelRole::kDraft;
+    const std::int64_t now_us = machine_.now_us();
+    dispatch(decoder_->on(Event{ModelRole::kTarget, kGeneration, std::move(done), now_us, now_us}));
   }
 
   void deliver(ModelRole role) {
-    const Pending pending = *std::exchange(pending_[index(role)], std::nullopt);
-    now_us_ = std::max(now_us_, pending.end_us);
-    stretch(role == ModelRole::kTarget ? ModelRole::kDraft : ModelRole::kTarget, false);
-    Event event =
-        role == ModelRole::kTarget ? perform(target_, pending) : perform(*draft_, pending);
-    event.begin_us = pending.begin_us;
-    event.end_us = pending.end_us;
-    event.ops_us = std::min(pending.ops_us, pending.end_us - pending.begin_us);
+    Event event = machine_.complete(role);
     if (options_.tamper_event) options_.tamper_event(event);
     const bool before_text = decoder_->counters().n_target_steps == 0;
     Commands commands = decoder_->on(event);
@@ -134,79 +105,28 @@ class VirtualRun {
     if (++result_.n_events == options_.cancel_after_events) dispatch(decoder_->cancel());
   }
 
-  template <class M>
-  Event perform(M& model, const Pending& pending) {
-    // An abort comes in time or too late; both must be right.
-    const bool in_time = pending.abort && (options_.abort_us >= 0 || (coin_() & 1U) != 0);
-    if (in_time) model.request_abort();
-    Event event = execute(model, pending.command);
-    model.clear_abort();
-    return event;
-  }
-
   void dispatch(Commands commands) {
     if (commands.ask_policy) policy_asked_ = true;
-    if (commands.abort_target) abort(ModelRole::kTarget);
-    if (commands.abort_draft) abort(ModelRole::kDraft);
+    if (commands.abort_target) machine_.abort(ModelRole::kTarget);
+    if (commands.abort_draft) machine_.abort(ModelRole::kDraft);
     if (commands.target) send(ModelRole::kTarget, std::move(*commands.target));
     if (commands.draft) send(ModelRole::kDraft, std::move(*commands.draft));
   }
 
-  void abort(ModelRole role) {
-    std::optional<Pending>& pending = pending_[index(role)];
-    if (!pending) return;
-    if (options_.abort_us >= 0) {
-      const std::int64_t stop_us = std::max(pending->begin_us, now_us_) + options_.abort_us;
-      if (stop_us >= pending->end_us) return;
-      pending->end_us = stop_us;
-    }
-    pending->abort = true;
-  }
-
-  /// The model beside `role` begins (`shared`) or ends its work: what is left of the command under
-  /// way takes longer or less long from now on.
-  void stretch(ModelRole role, bool shared) {
-    std::optional<Pending>& pending = pending_[index(role)];
-    if (!pending || pending->end_us <= now_us_) return;
-    const double slowdown = slowdown_of(role);
-    const auto left = static_cast<double>(pending->end_us - now_us_);
-    pending->end_us = now_us_ + std::llround(shared ? left * slowdown : left / slowdown);
-  }
-
-  double slowdown_of(ModelRole role) const {
-    return role == ModelRole::kTarget ? options_.target_slowdown : options_.draft_slowdown;
-  }
-
   void send(ModelRole role, Command command) {
-    if (pending_[index(role)]) {
-      throw PreconditionError("[run_virtually] a command for a model that is at work");
-    }
-    if (options_.tamper_command) options_.tamper_command(command);
-    const auto& duration = role == ModelRole::kTarget ? options_.target_us : options_.draft_us;
-    const std::int64_t ops_us = options_.ops_us ? options_.ops_us(command) : 0;
-    std::int64_t us = duration ? duration(command) : (role == ModelRole::kTarget ? 1000 : 100);
-    us += ops_us;
-    const ModelRole other = role == ModelRole::kTarget ? ModelRole::kDraft : ModelRole::kTarget;
-    if (pending_[index(other)]) {
-      us = std::llround(static_cast<double>(us) * slowdown_of(role));
-      stretch(other, true);
-    }
-    meter_.sent(role, now_us_);
-    const std::int64_t begin_us = now_us_ + options_.hop_us;
-    pending_[index(role)] = Pending{std::move(command), begin_us, begin_us + us, ops_us, false};
+    meter_.sent(role, machine_.now_us());
+    machine_.send(role, std::move(command));
   }
 
   TargetModel& target_;
   DraftModel* draft_;
   const VirtualOptions& options_;
-  std::mt19937_64 coin_;
+  VirtualMachine machine_;
   std::shared_ptr<const Request> request_;
   std::unique_ptr<Decoder> decoder_;
-  std::optional<Pending> pending_[2];
   bool policy_asked_ = false;  ///< the policy has not answered yet.
   BusyMeter meter_;
   VirtualResult result_;
-  std::int64_t now_us_ = 0;
   std::int64_t decode_begin_us_ = -1;
 };
 

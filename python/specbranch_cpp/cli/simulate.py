@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 PAIR = "Pair"
 PLACE = "Machine"
 
+_MOST_CLIENTS = 64
 # Ranges that a picture shows.
 _RATIOS = (3.0, 5.0, 8.0, 12.0, 20.0)
 _ALPHAS = (0.4, 0.6, 0.75, 0.85, 0.92)
 
+_CLIENT_COLUMNS = ("mode", "clients", "tokens\n/s", "gain", "first\nms p50", "\np95", "between\nms p50",
+                   "\np95", "tokens\n/batch")  # fmt: skip
 _COLUMNS = ("mode", "speed-up", "tokens\nper step", "rolled\nback", "drafted\nper token",
             "target\nbusy", "draft\nbusy", "overlap")  # fmt: skip
 
@@ -82,6 +85,12 @@ def simulate(
         int, options.option("--seed", "-s", panel=PLACE, metavar="N",
                             help="Seed of the simulated text and draft; default 1."),
     ] = 1,
+    clients: Annotated[
+        str | None,
+        options.option("--clients", panel=PLACE, metavar="LIST",
+                       help="Numbers of clients at once, such as 1,2,4,8: tokens per second of all "
+                       "of them, by batches of single tokens and by auto."),
+    ] = None,
     plot: Annotated[
         Path | None,
         options.option("--plot", panel=PLACE, metavar="FILE",
@@ -106,6 +115,11 @@ def simulate(
     place = replace(
         place, **{name: value for name, value in changes.items() if value is not None}
     )  # fmt: skip
+    if clients is not None:
+        if plot is not None:
+            raise InvalidArgument("--plot draws one client; it does not go with --clients")
+        _crowds(pair, place, clients, tokens, seed, json_output=json_output)
+        return
     results = simulation.compare(pair, place, n_tokens=tokens, seed=seed)
     if json_output:
         content = {
@@ -170,3 +184,54 @@ def _show(results: Sequence[simulation.Result]) -> None:
     for one in results:
         if one.mode_reason:
             console.print(f"\n{one.setting.mode}: {one.mode_reason}", soft_wrap=True)
+
+
+def _crowds(
+    pair: simulation.Pair,
+    place: simulation.Machine,
+    numbers: str,
+    n_tokens: int,
+    seed: int,
+    *,
+    json_output: bool,
+) -> None:
+    found = []
+    for n in _numbers(numbers):
+        crowd = [simulation.Client(n_tokens=n_tokens)] * n
+        for mode in ("autoregressive", "auto"):
+            result = simulation.simulate_clients(pair, crowd, place, mode, n_parallel=n, seed=seed)
+            found.append((n, mode, result))
+    if json_output:
+        rows = [{"clients": n, "mode": mode, **asdict(result)} for n, mode, result in found]
+        print(json.dumps({"machine": asdict(place), "results": rows}))
+        return
+    plain = {n: result.tokens_per_s for n, mode, result in found if mode == "autoregressive"}
+    console = render.stdout()
+    console.print(
+        render.table(
+            _CLIENT_COLUMNS,
+            [
+                [
+                    mode,
+                    str(n),
+                    f"{one.tokens_per_s:.0f}",
+                    f"{one.tokens_per_s / plain[n]:.2f}",
+                    *(f"{ms:.0f}" for ms in (*one.first_token_ms, *one.between_tokens_ms)),
+                    f"{one.tokens_per_batch:.1f}",
+                ]
+                for n, mode, one in found
+            ],
+        )
+    )
+
+
+def _numbers(text: str) -> list[int]:
+    """The numbers of ``--clients``."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InvalidArgument(f"--clients is {text!r}; it must be numbers, such as 1,2,4") from None
+    for number in numbers:
+        if not 1 <= number <= _MOST_CLIENTS:
+            raise InvalidArgument(f"--clients has {number}; 1 to {_MOST_CLIENTS} are possible")
+    return numbers

@@ -61,6 +61,8 @@ class Run {
     draft.n_seq = limits_.draft->n_seq * n_;
     target_ = make_fake_target(target);
     draft_ = make_fake_draft(draft);
+    // As long as any text runs: `auto` makes offers then.
+    profile_.others.n_running = n_ - 1;
     for (int i = 0; i < n_; ++i) add(texts[static_cast<std::size_t>(i)], i);
   }
 
@@ -90,6 +92,7 @@ class Run {
   };
   const Text& text(int i) const { return *texts_[static_cast<std::size_t>(i)]; }
   int n_shared() const { return n_shared_; }
+  int n_shortened() const { return n_shortened_; }
 
  private:
   void add(const Scenario& scenario, int i) {
@@ -130,7 +133,23 @@ class Run {
     if (commands.draft) draft_queue_.add(std::move(*commands.draft), kGroup);
   }
 
+  /// Takes the offers, or some of them for now, and any part of each: the text must not depend on
+  /// it.
+  void compose() {
+    int n_rows = target_queue_.n_waiting_tokens(kGroup);
+    for (const auto& text : texts_) {
+      const Offer* offer = text->decoder->offer();
+      if (offer == nullptr || (n_rows > 0 && random_.chance(0.2))) continue;
+      const int most = static_cast<int>(offer->chances.size());
+      const int n = random_.between(0, most);
+      if (n < most) ++n_shortened_;
+      target_queue_.add(text->decoder->take_offer(n), kGroup);
+      n_rows += 1 + n;
+    }
+  }
+
   void send() {
+    if (target_queue_.idle()) compose();
     if (!target_sent_) target_sent_ = target_queue_.next();
     if (!draft_sent_) draft_sent_ = draft_queue_.next();
   }
@@ -170,12 +189,14 @@ class Run {
   bool abort_target_ = false;
   bool abort_draft_ = false;
   int n_shared_ = 0;
+  int n_shortened_ = 0;  ///< offers of which a part was taken.
 };
 
 }  // namespace
 
 TEST_CASE("several texts at once, in any order: each is what it is alone") {
   int n_shared = 0;
+  int n_shortened = 0;
   for (int i = 0; i < scaled(4'000); ++i) {
     const auto seed = static_cast<std::uint64_t>(i) + 1;
     Random random(seed);
@@ -184,6 +205,7 @@ TEST_CASE("several texts at once, in any order: each is what it is alone") {
     const double p_cancel = random.chance(0.3) ? 0.02 : 0.0;
     run.run(p_cancel);
     n_shared += run.n_shared();
+    n_shortened += run.n_shortened();
     for (int k = 0; k < static_cast<int>(scenarios.size()); ++k) {
       const Scenario& scenario = scenarios[static_cast<std::size_t>(k)];
       const Run::Text& text = run.text(k);
@@ -201,6 +223,7 @@ TEST_CASE("several texts at once, in any order: each is what it is alone") {
     }
   }
   CHECK(n_shared > scaled(4'000));
+  CHECK(n_shortened > scaled(1'000));
 }
 
 namespace {

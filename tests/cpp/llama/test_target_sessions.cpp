@@ -139,4 +139,63 @@ TEST_CASE("a target for many sessions needs a model that can roll back") {
 }
 
 }  // namespace
+TEST_CASE("a prompt that begins like that of another session takes over its cells") {
+  SPECBRANCH_NEEDS_MODELS();
+  auto options = small_options(target_path());
+  options.n_batch = options.n_ubatch = 32;
+  const auto prompt = code_prompt(300);
+  const std::vector<Token> first(prompt.begin(), prompt.begin() + 200);
+  std::vector<Token> second(prompt.begin(), prompt.begin() + 150);
+  second.insert(second.end(), prompt.begin() + 220, prompt.begin() + 260);
+  for (const bool together : {false, true}) {
+    CAPTURE(together);
+    LlamaTarget both(target_weights(), options, {.n_seq = 2});
+    const SeqId seqs[] = {0, 1};
+    const auto n_decodes = [&both] { return both.context().n_decodes(); };
+    if (together) {
+      // Both are read chunk by chunk, in turns.
+      CHECK(both.open(1, shared_request(first), std::span(seqs, 1)) == 0);
+      CHECK(both.open(2, shared_request(second), std::span(seqs + 1, 1)) == 0);
+      for (Pos begin = 0; begin < 199; begin += 32) {
+        both.prefill(1, begin, std::min<Pos>(begin + 32, 199));
+        const auto before = n_decodes();
+        if (begin < 189) both.prefill(2, begin, std::min<Pos>(begin + 32, 189));
+        CHECK(n_decodes() - before == (begin + 32 > 150 && begin < 189 ? 1 : 0));
+      }
+    } else {
+      open(both, 1, 0, shared_request(first));
+      // Whole chunks: the rest of a chunk was computed in another batch.
+      CHECK(both.open(2, shared_request(second), std::span(seqs + 1, 1)) == 128);
+      both.prefill(2, 128, 160);
+      both.prefill(2, 160, 189);
+    }
+    // What the other session does afterwards changes nothing here.
+    both.truncate({0, both.length(0), 10});
+    both.close(1, /*forget=*/true);
+    CHECK(both.length(1) == 189);
+    const Segment segment = path_segment(2, 1, 189, std::span(second).subspan(189));
+    const auto shared = both.verify(std::span(&segment, 1), 0);
+
+    LlamaTarget alone(target_weights(), options, {});
+    begin(alone, Request{request_of(second)});
+    const auto expected = verify(alone, 189, std::span(second).subspan(189));
+    CHECK(shared.front().verification.choices.front().token == expected.choices.front().token);
+  }
+}
+
+TEST_CASE("a prompt whose scores are wanted is read, whoever else has read it") {
+  SPECBRANCH_NEEDS_MODELS();
+  const auto options = small_options(target_path());
+  LlamaTarget both(target_weights(), options, {.n_seq = 2});
+  const auto prompt = code_prompt(100);
+  open(both, 1, 0, shared_request(prompt));
+  Request request = request_of(prompt);
+  request.prompt_logprobs = 0;
+  const SeqId seq = 1;
+  const auto scored = std::make_shared<const Request>(request);
+  CHECK(both.open(2, scored, std::span(&seq, 1)) == 0);
+  both.prefill(2, 0, 99);
+  CHECK(both.take_prompt_scores(2).size() == 99);  // of every token but the first
+}
+
 }  // namespace specbranch::llama

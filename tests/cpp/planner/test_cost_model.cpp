@@ -1,6 +1,7 @@
 // Curves of step times: between what was measured, kept up to date, never absurd.
 #include "specbranch/planner/cost_model.h"
 
+#include <cmath>
 #include <vector>
 
 #include "support/support.h"
@@ -275,4 +276,22 @@ TEST_CASE("what one text has learnt of the costs holds for the next, the doubts 
   // One long step does not make a known shape doubtful.
   next.on_step(step(ModelRole::kTarget, 8, 1.3 * 1700));
   CHECK(next.target(8) / next.target(1) == doctest::Approx(1.7).epsilon(0.06));
+}
+
+TEST_CASE("a model that is never seen alone keeps its times, however long") {
+  // Then a step cannot tell its time from the slow-down, so that the doubt of both stays large.
+  std::vector<double> times{1'000.0};
+  std::vector<double> doubt;
+  double slowdown = 1.0;
+  StepCurve curve(&times, &slowdown, &doubt);
+  Random random(1);
+  for (int i = 0; i < 20'000; ++i) {
+    const int n = random.between(1, 24);
+    curve.observe(n, 1'000.0 + 10.0 * n, 1.0);
+    REQUIRE(curve.known());
+    REQUIRE(curve.doubt() > 0.0);
+    REQUIRE(std::isfinite(curve.doubt()));
+  }
+  CHECK(curve.at(24) * slowdown == doctest::Approx(1'240.0).epsilon(0.05));
+  CHECK(curve.at(1) * slowdown == doctest::Approx(1'010.0).epsilon(0.05));
 }

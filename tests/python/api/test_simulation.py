@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from statistics import geometric_mean
@@ -272,3 +273,48 @@ def test_texts_draft_from_a_recorded_text() -> None:
     for wrong in (-1, "a", True):
         with pytest.raises(InvalidArgument, match=r"text\[1\] is"):
             simulation.simulate(Pair(text=(1, wrong)))  # type: ignore[arg-type]
+
+
+def test_clients_at_once_share_batches() -> None:
+    clients = [simulation.Client(n_tokens=100)] * 4
+    plain = simulation.simulate_clients(Pair(), clients, "two-gpus", "autoregressive")
+    queue = simulation.simulate_clients(Pair(), clients, "two-gpus", "autoregressive", n_parallel=1)
+    auto = simulation.simulate_clients(Pair(alpha=0.8), clients, "two-gpus")
+    assert plain.tokens_per_batch == pytest.approx(4.0, rel=0.05)
+    assert queue.tokens_per_batch == pytest.approx(1.0)
+    assert plain.tokens_per_s > 3 * queue.tokens_per_s
+    assert auto.tokens_per_s > plain.tokens_per_s
+    assert auto.tokens_per_batch > plain.tokens_per_batch
+    assert auto.acceptance_rate > 0.3
+    assert plain.acceptance_rate == plain.draft_busy == 0.0
+    # A batch of four takes 1.135 steps of 20 ms on this curve.
+    assert plain.between_tokens_ms[0] == pytest.approx(22.7, rel=0.02)
+    # The last one in the queue waits for the three texts before it.
+    assert queue.first_token_ms[1] > 3 * 100 * 20
+
+
+def test_clients_that_come_later_wait_for_less() -> None:
+    clients = [simulation.Client(), simulation.Client(arrival_us=2e6, n_prompt=1000, n_tokens=10)]
+    found = simulation.simulate_clients(Pair(), clients, n_parallel=2)
+    # 1,000 tokens of a prompt take 1000 / 64 steps of 20 ms; a batch comes after each of 8 chunks.
+    assert 312 < found.first_token_ms[1] < 312 + 9 * 60
+    assert simulation.simulate_clients(Pair(), clients, n_parallel=2) == found
+    assert simulation.simulate_clients(Pair(), clients, n_parallel=2, seed=2) != found
+
+
+@pytest.mark.parametrize(
+    ("clients", "n_parallel", "message"),
+    [
+        ([], 4, "there are 0 clients; 1 to 1000"),
+        ([simulation.Client()], 0, "n_parallel is 0"),
+        ([simulation.Client()], 65, "n_parallel is 65"),
+        ([simulation.Client(n_prompt=0)], 1, "clients[0].n_prompt is 0"),
+        ([simulation.Client(), simulation.Client(n_tokens=0)], 1, "clients[1].n_tokens is 0"),
+        ([simulation.Client(arrival_us=-1.0)], 1, "arrival_us is -1"),
+    ],
+)
+def test_clients_that_cannot_be(
+    clients: list[simulation.Client], n_parallel: int, message: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=re.escape(message)):
+        simulation.simulate_clients(Pair(), clients, n_parallel=n_parallel)

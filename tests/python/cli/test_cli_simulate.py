@@ -47,9 +47,25 @@ def test_profile(tmp_path: Path) -> None:
     assert json.loads(done.output)["pair"]["target_us"] == [900.0]
 
 
+def test_several_clients() -> None:
+    arguments = ["simulate", "--clients", "1,4", "--alpha", "0.85", *FEW]
+    done = RUN.invoke(cli.app, arguments)
+    assert done.exit_code == 0, done.output
+    assert done.output.count("autoregressive") == done.output.count("auto ") == 2
+    done = RUN.invoke(cli.app, [*arguments, "--json"])
+    rows = json.loads(done.output)["results"]
+    assert [(row["clients"], row["mode"]) for row in rows] == [
+        (1, "autoregressive"), (1, "auto"), (4, "autoregressive"), (4, "auto"),
+    ]  # fmt: skip
+    assert rows[2]["tokens_per_s"] > 3 * rows[0]["tokens_per_s"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--clients", "two"], "--clients is 'two'"),
+        (["--clients", "1,65"], "--clients has 65; 1 to 64"),
+        (["--clients", "2", "--plot", "x.png"], "--plot draws one client"),
         (["--machine", "moon"], "machine is 'moon'"),
         (["--alpha", "2"], "alpha is 2"),
         (["--ratio", "0"], "--ratio is 0"),

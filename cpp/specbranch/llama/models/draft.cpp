@@ -76,8 +76,30 @@ int LlamaDraft::open(GenerationId id, const std::shared_ptr<const Request>& requ
   if (seqs.empty()) throw PreconditionError("[LlamaDraft::open] there is no sequence");
   const auto wanted = std::span<const Token>(prompt).first(prompt.size() - 1);
   TokenDistribution distribution(request->sampling, &dry_, early_ends(vocabulary, *request));
-  sessions_.open(id, Session{request, {seqs.begin(), seqs.end()}, std::move(distribution)});
-  return keep_prefixes(seqs, HashedTokens(wanted));
+  const Session& session = sessions_.open(
+      id,
+      Session{request, {seqs.begin(), seqs.end()}, std::move(distribution), HashedTokens(wanted)});
+  const int n_own = keep_prefixes(seqs, session.wanted);
+  const SeqId other = holder(session, n_own + 1);
+  if (other == kNoSeq) return n_own;
+  const auto n_shared = static_cast<Pos>(context_.held(other).common(session.wanted));
+  context_.fork({other, seqs.front(), n_own, n_own, n_shared});
+  return n_shared;
+}
+
+/// The sequence of another session that holds the longest beginning of the prompt, and at least
+/// `least` tokens of it; kNoSeq: none does.
+SeqId LlamaDraft::holder(const Session& session, Pos least) const {
+  SeqId found = kNoSeq;
+  if (checkpoints_) return found;  // states are not shared
+  for (SeqId other = 0; other < context_.n_seq(); ++other) {
+    if (std::ranges::find(session.seqs, other) != session.seqs.end()) continue;
+    const auto length = static_cast<Pos>(context_.held(other).common(session.wanted));
+    if (length < least) continue;
+    least = length + 1;
+    found = other;
+  }
+  return found;
 }
 
 void LlamaDraft::prefill(GenerationId id, Pos begin, Pos end) {
@@ -90,6 +112,11 @@ void LlamaDraft::prefill(GenerationId id, Pos begin, Pos end) {
                             std::to_string(begin) + " to " + std::to_string(end));
   }
   if (abort_requested()) throw Aborted("[LlamaDraft::prefill] aborted on request");
+  // Another session has read these tokens meanwhile.
+  if (const SeqId other = holder(session, end); other != kNoSeq) {
+    context_.fork({other, seq, begin, begin, end});
+    return;
+  }
   batch_.clear();
   for (Pos pos = begin; pos < end; ++pos) {
     batch_.push_back({prompt[static_cast<std::size_t>(pos)], seq, pos, /*wants_logits=*/false});

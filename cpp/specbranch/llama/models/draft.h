@@ -65,11 +65,13 @@ class LlamaDraft final : public DraftModel {
     std::shared_ptr<const Request> request;
     std::vector<SeqId> seqs;
     TokenDistribution distribution;
+    HashedTokens wanted;  ///< the prompt without its last token.
   };
 
   void check_inputs(std::span<const SequenceInput> inputs, std::span<const RankOptions> ranks);
   void decode_inputs(std::span<const SequenceInput> inputs);
   void read_ahead(const SequenceInput& input, std::size_t n);
+  SeqId holder(const Session& session, Pos least) const;
   int keep_prefixes(std::span<const SeqId> seqs, const HashedTokens& wanted);
   int keep_states(std::span<const SeqId> seqs, std::span<const Token> wanted,
                   std::span<const Pos> common);

@@ -152,7 +152,7 @@ int LlamaTarget::open(GenerationId id, const std::shared_ptr<const Request>& req
       TargetSession(context_.weights().vocabulary(), dry_, request, seq, adapters_of(*request)));
   forget_other_adapters(session.adapters(), seq);
   if (session.scores_prompt()) empty(seq);  // the logits of cells that are there are gone
-  const int n_reused = keep_prefix(session.prefill(), seq);
+  const int n_reused = keep_prefix(session);
   if (spare) truncate({seqs[1], context_.length(seqs[1]), 0});
   return n_reused;
 }
@@ -180,12 +180,18 @@ void LlamaTarget::empty(SeqId seq) {
   if (checkpoints_) checkpoints_->clear();
 }
 
-/// Cuts `seq` to what the new prompt reuses; returns its length.
-int LlamaTarget::keep_prefix(std::span<const Token> prefill, SeqId seq) {
+/// Cuts the sequence of a new session to what its prompt reuses, of its own cells or of another
+/// sequence's; returns its length.
+int LlamaTarget::keep_prefix(const TargetSession& session) {
+  const std::span<const Token> prefill = session.prefill();
+  const SeqId seq = session.seq();
   const int n_kept = checkpoints_ ? checkpoints_->begin(seq, prefill) : 0;
   int n_reused = reusable(prefill, seq);
   if (!context_.can_truncate(seq, n_reused)) n_reused = 0;
-  if (n_reused >= n_kept) {
+  if (const SeqId other = holder(session, std::max(n_reused, n_kept) + 1); other != kNoSeq) {
+    n_reused = reusable(prefill, other);
+    take_over(other, seq, n_reused);
+  } else if (n_reused >= n_kept) {
     truncate({seq, context_.length(seq), n_reused});
   } else {
     checkpoints_->restore(seq, n_kept);
@@ -208,6 +214,33 @@ int LlamaTarget::reusable(std::span<const Token> prefill, SeqId seq) const {
   return same / chunk_ * chunk_;
 }
 
+/// The other sequence that holds the longest beginning of the session's prompt, as the session
+/// would compute it, and at least `least` tokens of it; kNoSeq: none does.
+SeqId LlamaTarget::holder(const TargetSession& session, Pos least) const {
+  // Only cells of attention can be shared, and the logits of cells that are there are gone.
+  if (rollback_ != Rollback::kAnywhere || session.scores_prompt()) return kNoSeq;
+  SeqId found = kNoSeq;
+  for (SeqId other = 0; other < options_.n_seq; ++other) {
+    if (other == session.seq()) continue;
+    if (held_adapters_[static_cast<std::size_t>(other)] != session.adapters()) continue;
+    const Pos length = reusable(session.prefill(), other);
+    if (length < least) continue;
+    least = length + 1;
+    found = other;
+  }
+  return found;
+}
+
+/// `seq` gets the first `length` cells of `from`: both share them from now on. Of its own cells
+/// only those stay that a prefill of the same batches has computed.
+void LlamaTarget::take_over(SeqId from, SeqId seq, Pos length) {
+  const auto common =
+      static_cast<Pos>(common_prefix(context_.content(seq), context_.content(from)));
+  const Pos own = std::min({common, length, prefilled(seq)}) / chunk_ * chunk_;
+  context_.fork({from, seq, own, context_.length(seq), length});
+  prefilled(seq) = length;
+}
+
 void LlamaTarget::prefill(GenerationId id, Pos begin, Pos end) {
   TargetSession& session = sessions_.at(id, "LlamaTarget::prefill");
   const std::span<const Token> tokens = session.prefill();
@@ -217,6 +250,11 @@ void LlamaTarget::prefill(GenerationId id, Pos begin, Pos end) {
                             std::to_string(begin) + " to " + std::to_string(end));
   }
   if (abort_requested()) throw Aborted("[LlamaTarget::prefill] aborted on request");
+  // Another session has read these tokens meanwhile.
+  if (const SeqId other = holder(session, end); other != kNoSeq) {
+    take_over(other, session.seq(), end);
+    return;
+  }
   batch_.clear();
   for (Pos pos = begin; pos < end; ++pos) {
     batch_.push_back({tokens[static_cast<std::size_t>(pos)], session.seq(), pos,

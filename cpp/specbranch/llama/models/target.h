@@ -69,8 +69,10 @@ class LlamaTarget final : public TargetModel {
   AdapterSet adapters_of(const Request& request) const;
   void forget_other_adapters(const AdapterSet& adapters, SeqId seq);
   void empty(SeqId seq);
-  int keep_prefix(std::span<const Token> prefill, SeqId seq);
+  int keep_prefix(const TargetSession& session);
   int reusable(std::span<const Token> prefill, SeqId seq) const;
+  SeqId holder(const TargetSession& session, Pos least) const;
+  void take_over(SeqId from, SeqId seq, Pos length);
   void decode_scored(TargetSession& session, Pos begin);
   bool pads() const { return context_.weights().can_roll_back(); }
   Pos& prefilled(SeqId seq) { return prefilled_[static_cast<std::size_t>(seq)]; }

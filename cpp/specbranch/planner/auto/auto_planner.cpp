@@ -20,6 +20,7 @@ constexpr int kManySequences = 16;
 constexpr double kMinChance = 0.01;              ///< less probable nodes are not drafted.
 constexpr double kMinChanceFewSequences = 0.04;  ///< the same with fewer than kManySequences.
 constexpr double kMinTipChance = 0.05;           ///< texts are not asked after less probable paths.
+constexpr int kTypicalRows = 4;                  ///< of a text, in a batch of several.
 constexpr int kMaxAwaited = 16;  ///< further draft steps that the target may wait for.
 
 }  // namespace
@@ -106,8 +107,14 @@ int AutoPlanner::horizon(const View& view, int n_submitted) const {
 
 void AutoPlanner::verify(const View& view, Decision& decision) {
   const DraftPath path = likeliest(view, view.tree.root());
-  const VerificationLength best = best_length(costs_, view, path.chances, schedule_choice_.rate());
   awaited_ = {};
+  if (costs_.crowded()) {
+    // The text waits for nothing: its place in the batches would be lost.
+    submit(view, path.end, static_cast<int>(path.chances.size()) + 1, decision);
+    decision.offered = path.chances;
+    return;
+  }
+  const VerificationLength best = best_length(costs_, view, path.chances, schedule_choice_.rate());
   const auto whole = static_cast<int>(path.chances.size());
   // The draft may say more at each token that only a text has proposed so far.
   for (int n = 0; n < best.n; ++n) {
@@ -176,7 +183,9 @@ void AutoPlanner::draft(const View& view, bool target_busy, Decision& decision) 
   if (!target_busy) limits.awaited = awaited_;
   const std::vector<ExpansionCandidate> expansion = best_expansion(view, sources(), costs_, limits);
   if (expansion.empty()) return;
-  if (target_busy) {
+  if (costs_.crowded()) {
+    if (!pays_beside_others(expansion)) return;
+  } else if (target_busy) {
     double sum = 0.0;
     for (const ExpansionCandidate& one : expansion) sum += one.chance;
     const double delay = costs_.interference() * costs_.draft(static_cast<int>(expansion.size()));
@@ -187,6 +196,17 @@ void AutoPlanner::draft(const View& view, bool target_busy, Decision& decision) 
     decision.evaluate.push_back(one.node);
     n_pass_tokens_ += one.n_tokens;
   }
+}
+
+/// Beside other texts nobody waits for the draft. So its tokens are worth what they add to the next
+/// batch, less the time of their rows, and must pay for the delay of all texts, which is shared.
+bool AutoPlanner::pays_beside_others(std::span<const ExpansionCandidate> expansion) const {
+  const double rate = schedule_choice_.rate();
+  const double row = rate * costs_.n_texts() * costs_.row_us(kTypicalRows);
+  double gain = 0.0;
+  for (const ExpansionCandidate& one : expansion) gain += std::max(0.0, one.chance - row);
+  const double delay = costs_.interference() * costs_.draft(static_cast<int>(expansion.size()));
+  return gain > rate * delay;
 }
 
 void AutoPlanner::probe(const View& view, Decision& decision) {
@@ -200,9 +220,10 @@ void AutoPlanner::probe(const View& view, Decision& decision) {
 void AutoPlanner::on_step(const StepTime& step) {
   costs_.on_step(step);
   if (step.role != ModelRole::kTarget) return;
+  step_us_ = static_cast<double>(step.end_us - step.begin_us);
   // What the draft's work beside it costs is not the fault of texts.
   const double beside = 1.0 - step.overlap + step.overlap / costs_.target_slowdown();
-  gate_.on_step(step.n_tokens, beside * static_cast<double>(step.end_us - step.begin_us));
+  gate_.on_step(step.n_tokens, beside * step_us_);
 }
 
 void AutoPlanner::on_choice(const View& view, NodeId parent, Token token) {
@@ -230,7 +251,7 @@ void AutoPlanner::on_verification(const View& view, bool /*hit*/) {
   const Pos root = view.tree.at(view.tree.root()).pos;
   const int n_tokens = root_ < 0 ? 1 : root - root_;
   if (texts_alone_) gate_.on_verification(n_tokens);
-  schedule_choice_.on_verification(view.now_us, n_tokens);
+  schedule_choice_.on_verification(view.now_us, step_us_, n_tokens);
   root_ = root;
 }
 

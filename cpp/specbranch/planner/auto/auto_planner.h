@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -56,6 +57,7 @@ class AutoPlanner final : public Planner {
   /// Verifies the `n` tokens from the root on that lead to `end`, or to its best candidate.
   void submit(const View& view, NodeId end, int n, Decision& decision);
   void draft(const View& view, bool target_busy, Decision& decision);
+  bool pays_beside_others(std::span<const ExpansionCandidate> expansion) const;
   void probe(const View& view, Decision& decision);
   int longest(const View& view) const;
   int horizon(const View& view, int n_submitted) const;
@@ -72,6 +74,7 @@ class AutoPlanner final : public Planner {
   NodeRef awaited_;                 ///< the target waits for what the draft says after it.
   Pos root_ = -1;                   ///< position of the root at the last verification.
   std::int64_t pass_begin_us_ = 0;  ///< of the last draft pass.
+  double step_us_ = 0.0;            ///< of the last verification.
   int n_pass_tokens_ = 0;           ///< of the last draft pass.
   bool texts_alone_ = false;  ///< the last verification was one of texts, with the draft paused.
   bool plain_step_ = false;   ///< the target decodes one token alone, to time it.

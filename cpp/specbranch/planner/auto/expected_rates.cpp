@@ -32,7 +32,7 @@ class Cycle {
  public:
   Cycle(const CostModel& costs, std::span<const AcceptanceClass> classes, int longest)
       : classes_(classes) {
-    for (int n = 1; n <= longest; ++n) verify_us_.push_back(costs.padded_target(n, longest));
+    for (int n = 1; n <= longest; ++n) verify_us_.push_back(costs.target_of_all(n, longest));
     const double step = -std::log(kLeastChance) / (kLevels - 1);
     for (std::size_t i = 0; i < kLevels; ++i) {
       chance_[i] = std::exp(-step * static_cast<double>(i));
@@ -101,9 +101,11 @@ double best_rate(const Cycle& cycle, double draft_us, double rate) {
 
 ExpectedRates expected_rates(const CostModel& costs, std::span<const AcceptanceClass> classes,
                              int longest) {
-  longest = std::clamp(longest, 1, kLongestChain);
+  // The costs of longer batches of all texts are not known.
+  const int most = std::max(1, StepCurve::kLongest / costs.n_texts());
+  longest = std::clamp(longest, 1, std::min(kLongestChain, most));
   ExpectedRates found;
-  found.autoregressive = 1.0 / costs.padded_target(1, longest);
+  found.autoregressive = 1.0 / costs.target_of_all(1, longest);
   const double step = costs.draft(1);
   const Cycle cycle(costs, classes, longest);
   found.sequential = best_rate(cycle, step, found.autoregressive);

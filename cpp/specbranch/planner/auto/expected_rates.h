@@ -8,7 +8,8 @@
 
 namespace specbranch {
 
-/// Expected rates of the three schedules, in tokens per microsecond.
+/// Expected rates of the three schedules, in tokens per microsecond. Beside other texts: of each of
+/// them, if all do the same.
 struct ExpectedRates {
   double autoregressive = 0.0;  ///< one token a step.
   double sequential = 0.0;      ///< draft a chain, then verify it; at least `autoregressive`.

@@ -17,6 +17,9 @@ constexpr std::int64_t kFewTextTokens = 16;
 // What speculation may lose before it is withdrawn: some tokens, and a share of all.
 constexpr double kLossBudget = 2.0;
 constexpr double kLossShare = 0.03;
+// Beside others, where a loss is that of all of them.
+constexpr double kLossShareOfAll = 0.01;
+constexpr double kBackOffBelowOfAll = 0.99;
 // A text may lose a share of what speculation has gained in all texts, so that a bad beginning is
 // not taken for a change.
 constexpr double kGainShare = 0.1;
@@ -26,7 +29,9 @@ constexpr double kSettled = 0.08;
 // Verifications until this time is measured again, where the gain is clear and where it is not.
 constexpr int kClearSteps = 100;
 constexpr int kUnclearSteps = 20;
-constexpr double kClearGain = 0.35;   ///< tokens that plain decoding would not have had, a share.
+constexpr double kClearGain = 0.35;  ///< tokens that plain decoding would not have had, a share.
+/// The same beside other texts, where such a step costs all of them a batch.
+constexpr double kClearGainOfAll = 0.15;
 constexpr double kProbeBudget = 0.6;  ///< tokens that a probe may cost before it ends.
 // A probe ends early, after some observations, if speculation pays at this lower bound.
 constexpr std::int64_t kEarlyObservations = 4;
@@ -68,23 +73,19 @@ ScheduleChoice::ScheduleChoice(const CostModel& costs, AcceptanceModel& acceptan
       longest_(std::max(2, longest)),
       switching_(switching) {
   if (!switching_ || !costs_.known()) promised_ = expected(0.0).best();
-  if (!switching_) return;
-  if (costs_.crowded()) {
-    rest();
-    return;
-  }
-  begin();
+  if (switching_) begin();
 }
 
-/// The schedule of a text that has the batches for itself from now on.
+/// The schedule of a text from now on, beside as many others as run now.
 void ScheduleChoice::begin() {
+  n_texts_ = costs_.n_texts();
   choose(kLeaveMargin, kLeaveOptimism);
   if (!costs_.known()) return;
-  if (acceptance_.table().paused) {  // an earlier generation backed off
+  if (history().paused) {  // an earlier generation backed off
     schedule_ = Schedule::kAutoregressive;
     // The best moment for a probe: the draft reads the prompt while the target does, and has no
     // more to read. Within a text it would have to catch up first.
-    const double unseen = acceptance_.table().tokens_since_probe;
+    const double unseen = history().tokens_since_probe;
     if (unseen >= probe_interval() && worth_probing(unseen, 0.0)) begin_probe();
     return;
   }
@@ -92,16 +93,7 @@ void ScheduleChoice::begin() {
   // The acceptance rate is unknown, and nothing but the measurement while loading says what steps
   // cost. Probe first.
   schedule_ = Schedule::kAutoregressive;
-  probing_ = worth_probing(kFirstProbe, 0.0);
-}
-
-/// Other texts share the batches. Then the rows of one more text are what a batch has room for, and
-/// the draft would drive the texts apart, so that each has a batch of its own.
-void ScheduleChoice::rest() {
-  resting_ = true;
-  schedule_ = Schedule::kAutoregressive;
-  probing_ = trying_ = false;
-  reset_counts();
+  probing_ = worth_probing(kFirstProbe * costs_.n_texts(), 0.0);
 }
 
 void ScheduleChoice::choose(double margin, double optimism) {
@@ -116,8 +108,8 @@ void ScheduleChoice::choose(double margin, double optimism) {
   const Schedule before = schedule_;
   // A slow-down that is only known from the measurement while loading is tried for some tokens.
   const bool doubtful = costs_.slowdown_unproven() && n_overlap_trials_ < kOverlapTrials;
-  const bool serial = shares_time() && !doubtful;
-  if (!autoregressive && shares_time() && doubtful) ++n_overlap_trials_;
+  const bool serial = serial_is_better() && !doubtful;
+  if (!autoregressive && serial_is_better() && doubtful) ++n_overlap_trials_;
   schedule_ = autoregressive ? Schedule::kAutoregressive
               : serial       ? Schedule::kSequential
                              : Schedule::kParallel;
@@ -128,18 +120,41 @@ void ScheduleChoice::choose(double margin, double optimism) {
 bool ScheduleChoice::gains_by_texts(double margin) const {
   if (schedule_ == Schedule::kAutoregressive || n_text_tokens_ < kFewTextTokens) return false;
   const RateRecord& record = meter_.record();
-  return record.tokens >= kFewTextTokens * 2 &&
-         meter_.measured() * costs_.padded_target(1, longest_) > margin;
+  return record.tokens >= kFewTextTokens * 2 && meter_.measured() * plain_us() > margin;
 }
 
 ExpectedRates ScheduleChoice::expected(double optimism) const {
   return expected_rates(costs_, acceptance_.acceptance_classes(optimism), longest_);
 }
 
-bool ScheduleChoice::shares_time() const { return costs_.target_slowdown() >= kTimeSharing; }
+/// No text waits for the draft where others share its batches.
+bool ScheduleChoice::serial_is_better() const {
+  return !costs_.crowded() && costs_.target_slowdown() >= kTimeSharing;
+}
 
 double ScheduleChoice::speculative(const ExpectedRates& found) const {
-  return shares_time() ? found.sequential : found.best();
+  if (costs_.crowded()) return found.parallel;
+  return serial_is_better() ? found.sequential : found.best();
+}
+
+/// Speculation has a part in the time of the last verification: this text's, or that of others that
+/// share the batch.
+bool ScheduleChoice::speculates() const {
+  if (costs_.crowded()) return costs_.steps_since_plain() > 0;
+  return schedule_ != Schedule::kAutoregressive;
+}
+
+/// Others speculate, and this text pays for it.
+bool ScheduleChoice::joins() const {
+  return costs_.crowded() && speculates() && !history().paused && n_tokens_ >= next_review_ &&
+         acceptance_.evidence() >= kFewObservations;
+}
+
+double ScheduleChoice::plain_us() const { return costs_.target_of_all(1, longest_); }
+
+SpeculationRecord& ScheduleChoice::history() const {
+  AcceptanceTable& table = acceptance_.table();
+  return costs_.crowded() ? table.crowded : table.alone;
 }
 
 void ScheduleChoice::reset_counts() {
@@ -152,18 +167,18 @@ void ScheduleChoice::back_off(bool failed, double reached) {
   schedule_ = Schedule::kAutoregressive;
   probing_ = false;
   reset_counts();
-  AcceptanceTable& table = acceptance_.table();
-  if (failed) table.probe_interval = std::min(kLongestProbeInterval, 2.0 * probe_interval());
-  table.paused = failed;
-  table.tokens_since_probe = 0.0;
-  table.paused_at_rate = reached;
-  table.speculation = {};
+  SpeculationRecord& kept = history();
+  if (failed) kept.probe_interval = std::min(kLongestProbeInterval, 2.0 * probe_interval());
+  kept.paused = failed;
+  kept.tokens_since_probe = 0.0;
+  kept.paused_at_rate = reached;
+  kept.speculation = {};
 }
 
 void ScheduleChoice::begin_probe() {
   probing_ = true;
   tried_ = false;
-  acceptance_.table().tokens_since_probe = 0.0;
+  history().tokens_since_probe = 0.0;
   reset_counts();
   acceptance_.discount_history();
 }
@@ -172,17 +187,22 @@ bool ScheduleChoice::settling() const { return !costs_.baseline_known(kSettled);
 
 bool ScheduleChoice::wants_plain_step() const {
   if (!switching_ || !costs_.known() || schedule_ == Schedule::kAutoregressive) return false;
-  const RateRecord& record = acceptance_.table().speculation;
-  const bool clear = record.tokens >= kTrialTokens && record.gain >= kClearGain * record.tokens;
+  const RateRecord& record = history().speculation;
+  const double share = costs_.crowded() ? kClearGainOfAll : kClearGain;
+  const bool clear = record.tokens >= kTrialTokens && record.gain >= share * record.tokens;
   return costs_.steps_since_plain() >= (clear ? kClearSteps : kUnclearSteps);
 }
 
 bool ScheduleChoice::too_slow() const {
-  const auto contradicted = [](const RateMeter& meter, double gained) {
-    const double budget = kLossBudget + kLossShare * meter.record().tokens + gained;
-    return meter.lost() >= budget && meter.below(kBackOffBelow);
+  const auto contradicted = [this](const RateMeter& meter, double gained) {
+    const double share = costs_.crowded() ? kLossShareOfAll : kLossShare;
+    const double budget = kLossBudget * costs_.n_texts() + share * meter.record().tokens + gained;
+    return meter.lost() >= budget &&
+           meter.below(costs_.crowded() ? kBackOffBelowOfAll : kBackOffBelow);
   };
-  const RateRecord& all = acceptance_.table().speculation;
+  const RateRecord& all = history().speculation;
+  // Texts that share batches gain and lose together.
+  if (costs_.crowded()) return contradicted(RateMeter(all), 0.0);
   const double gained = std::clamp(kGainShare * all.gain, 0.0, kMostOfGain);
   return contradicted(meter_, gained) || contradicted(RateMeter(all), 0.0);
 }
@@ -190,7 +210,7 @@ bool ScheduleChoice::too_slow() const {
 bool ScheduleChoice::probe_ended() {
   if (n_observed_ >= kProbeObservations || n_tokens_ >= 4 * kProbeObservations) return true;
   const double cost_us = costs_.interference() * costs_.draft(1);
-  const double cost = static_cast<double>(n_observed_) * cost_us / costs_.target(1);
+  const double cost = static_cast<double>(n_observed_) * cost_us / plain_us();
   if (cost >= kProbeBudget) return true;
   if (n_observed_ < kEarlyObservations) return false;
   const ExpectedRates low = expected(kProbeOptimism);
@@ -198,14 +218,14 @@ bool ScheduleChoice::probe_ended() {
 }
 
 bool ScheduleChoice::may_probe() {
-  const double unseen = acceptance_.table().tokens_since_probe;
+  const double unseen = history().tokens_since_probe;
   if (unseen < probe_interval() || unseen < next_probe_) return false;
   next_probe_ = unseen + kFirstProbeInterval;
   return costs_.known() && worth_probing(unseen, unseen);
 }
 
 double ScheduleChoice::probe_interval() const {
-  const double kept = acceptance_.table().probe_interval;
+  const double kept = history().probe_interval;
   return kept > 0.0 ? kept : kFirstProbeInterval;
 }
 
@@ -221,12 +241,13 @@ bool ScheduleChoice::worth_probing(double n_tokens, double n_unread) const {
   // A probe that costs more ends before it has all of its observations.
   const double looks =
       std::min(costs_.interference() * static_cast<double>(kProbeObservations) * costs_.draft(1),
-               kProbeBudget * costs_.target(1));
-  return looks + costs_.interference() * read <= kProbeShare * n_tokens * costs_.target(1);
+               kProbeBudget * plain_us());
+  return looks + costs_.interference() * read <=
+         kProbeShare * n_tokens / costs_.n_texts() * plain_us();
 }
 
 bool ScheduleChoice::could_pay(double alpha) const {
-  const double ratio = costs_.draft(1) / costs_.target(1);
+  const double ratio = costs_.draft(1) / plain_us();
   double tokens = 1.0;
   double chance = 1.0;
   for (int n = 1; n <= std::min(kPossibleLength, longest_ - 1); ++n) {
@@ -247,15 +268,15 @@ bool ScheduleChoice::begin_trial() {
   return true;
 }
 
-void ScheduleChoice::on_verification(std::int64_t now_us, int n_tokens) {
-  const double us = static_cast<double>(now_us - last_us_);
+void ScheduleChoice::on_verification(std::int64_t now_us, double step_us, int n_tokens) {
+  // Beside other texts, the time between two verifications may be that of their prompts.
+  const double us = costs_.crowded() ? step_us : static_cast<double>(now_us - last_us_);
   if (last_us_ >= 0) {
-    const double plain_us = costs_.padded_target(1, longest_);
-    meter_.add(n_tokens, us, plain_us);
-    if (schedule_ != Schedule::kAutoregressive) {
-      RateMeter all(acceptance_.table().speculation);
-      all.add(n_tokens, us, plain_us);
-      acceptance_.table().speculation = all.record();
+    meter_.add(n_tokens, us, plain_us());
+    if (speculates()) {
+      RateMeter all(history().speculation);
+      all.add(n_tokens, us, plain_us());
+      history().speculation = all.record();
     }
   }
   last_us_ = now_us;
@@ -263,27 +284,27 @@ void ScheduleChoice::on_verification(std::int64_t now_us, int n_tokens) {
   n_unobserved_ += n_tokens;
   if (!switching_) return;
 
-  if (resting_ != costs_.crowded()) {
-    if (resting_) {
-      resting_ = false;
-      reset_counts();
-      begin();
-    } else {
-      rest();
-    }
+  if (n_texts_ != costs_.n_texts()) {
+    probing_ = trying_ = false;
+    reset_counts();
+    begin();
+    return;
   }
-  if (resting_) return;
   if (probing_) {
     if (!probe_ended() || begin_trial()) return;
     probing_ = false;
     choose(kEnterMargin, kEnterOptimism);
-    acceptance_.table().paused = false;
+    history().paused = false;
     if (schedule_ == Schedule::kAutoregressive) back_off(true);
   } else if (schedule_ == Schedule::kAutoregressive) {
-    acceptance_.table().tokens_since_probe += static_cast<double>(n_tokens);
-    if (may_probe()) begin_probe();
-  } else if (too_slow()) {
-    back_off(true, meter_.measured() * costs_.padded_target(1, longest_));
+    history().tokens_since_probe += static_cast<double>(n_tokens);
+    if (may_probe()) {
+      begin_probe();
+    } else if (joins()) {
+      choose(kEnterMargin, kEnterOptimism);
+    }
+  } else if (too_slow() || (costs_.crowded() && history().paused)) {
+    back_off(true, meter_.measured() * plain_us());
   } else {
     const bool seen =
         acceptance_.evidence() >= kFewObservations || n_unobserved_ >= kUnobservedTokens;
@@ -292,29 +313,31 @@ void ScheduleChoice::on_verification(std::int64_t now_us, int n_tokens) {
     // Without observations the acceptance rate stays unknown: go to plain decoding, which probes.
     if (n_unobserved_ >= kTrialTokens && !gains_by_texts(kLeaveMargin)) back_off(false);
     // After 512 profitable tokens, reset the interval: a short slump must not start at the longest.
-    if (n_tokens_ >= 8 * kTrialTokens) acceptance_.table().probe_interval = kFirstProbeInterval;
+    if (n_tokens_ >= 8 * kTrialTokens) history().probe_interval = kFirstProbeInterval;
   }
 }
 
 double ScheduleChoice::rate() const {
-  return std::max(1.0 / costs_.padded_target(1, longest_), meter_.rate(kDiscount * promised_));
+  return std::max(1.0 / plain_us(), meter_.rate(kDiscount * promised_));
 }
 
 std::string ScheduleChoice::mode_reason() const {
-  if (resting_) return "autoregressive: other texts share the batches of the target";
   if (!costs_.known()) return "serial: the models' step times are not known yet";
   const ExpectedRates found = expected(0.0);
   const double s = costs_.target_slowdown();
+  const std::string others = costs_.crowded() ? " beside " + std::to_string(costs_.n_texts() - 1) +
+                                                    " other texts in each batch"
+                                              : "";
   const std::string facts =
-      "; first choices are right " + fixed(acceptance_.alpha()) + " of the time, a draft step " +
-      "takes " + fixed(costs_.draft(1) * found.autoregressive) +
+      others + "; first choices are right " + fixed(acceptance_.alpha()) +
+      " of the time, a draft step " + "takes " + fixed(costs_.draft(1) * found.autoregressive) +
       " of a target step, a verification of " + std::to_string(kTypicalLength) + " tokens " +
-      fixed(costs_.padded_target(kTypicalLength, longest_) * found.autoregressive) +
+      fixed(costs_.target_of_all(kTypicalLength, longest_) * found.autoregressive) +
       ", the target slows down " + fixed(s) + " times while the draft runs";
   switch (schedule_) {
     case Schedule::kAutoregressive:
       if (probing_) return "autoregressive while the draft is looked at" + facts;
-      if (const double reached = acceptance_.table().paused_at_rate; reached > 0.0) {
+      if (const double reached = history().paused_at_rate; reached > 0.0) {
         return "autoregressive: speculation reached " + fixed(reached) +
                " of the rate of plain decoding" + facts;
       }
@@ -326,7 +349,7 @@ std::string ScheduleChoice::mode_reason() const {
     case Schedule::kParallel:
       break;
   }
-  return "overlapped: up to " + fixed(found.best() / found.autoregressive) +
+  return "overlapped: up to " + fixed(speculative(found) / found.autoregressive) +
          " of plain decoding expected" + facts;
 }
 

@@ -45,8 +45,8 @@ class ScheduleChoice {
 
   bool drafts() const { return schedule_ != Schedule::kAutoregressive || probing_; }
 
-  /// `n_tokens` more are committed.
-  void on_verification(std::int64_t now_us, int n_tokens);
+  /// `n_tokens` more are committed, by a verification that took `step_us`.
+  void on_verification(std::int64_t now_us, double step_us, int n_tokens);
 
   /// A first choice was compared with the text.
   void on_observation() {
@@ -64,13 +64,17 @@ class ScheduleChoice {
 
  private:
   void begin();
-  void rest();
   void choose(double margin, double optimism);
   /// The expected rates, with `optimism` standard errors added to the acceptance rate.
   ExpectedRates expected(double optimism) const;
   /// The expected rate of speculation.
   double speculative(const ExpectedRates& found) const;
-  bool shares_time() const;
+  bool serial_is_better() const;
+  bool speculates() const;
+  bool joins() const;
+  /// Microseconds of a token without speculation.
+  double plain_us() const;
+  SpeculationRecord& history() const;
   /// Resets the counts and the measured rate.
   void reset_counts();
   /// Pauses the draft. `failed`: the next probe comes later. `reached`: the measured share of the
@@ -84,7 +88,8 @@ class ScheduleChoice {
   /// The probe has seen enough, or has cost enough: it ends.
   bool probe_ended();
   bool may_probe();
-  /// A probe may pay if its cost is spread over `n_tokens`. The draft must first read `n_unread`.
+  /// A probe may pay if its cost is spread over `n_tokens` of all texts. The draft must first read
+  /// `n_unread`.
   bool worth_probing(double n_tokens, double n_unread) const;
   /// Speculation might pay if verifications were as fast as single tokens, and the models did not
   /// slow each other down.
@@ -101,7 +106,7 @@ class ScheduleChoice {
   Schedule schedule_ = Schedule::kParallel;
   bool probing_ = false;
   bool trying_ = false;
-  bool resting_ = false;            ///< other texts share the batches.
+  int n_texts_ = 1;                 ///< that ran at the last choice.
   bool tried_ = false;              ///< in this probe.
   int n_overlap_trials_ = 0;        ///< in this text.
   std::int64_t last_us_ = -1;       ///< time of the last verification.

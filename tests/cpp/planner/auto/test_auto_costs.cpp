@@ -216,7 +216,7 @@ TEST_CASE("auto: when other programs have gone, one of the next texts speculates
   busy.draft_us *= 2.5;
   busy.slowdown = 1.5;
   static_cast<void>(run(busy, 0.85, 200, profile, 1));
-  REQUIRE(profile.acceptance[0].paused);
+  REQUIRE(profile.acceptance[0].alone.paused);
   double last = 0.0;
   for (std::uint64_t text = 0; text < 6; ++text) {
     last = speed(machine, run(machine, 0.85, 64, profile, 50));

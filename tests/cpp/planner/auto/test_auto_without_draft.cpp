@@ -28,10 +28,10 @@ VirtualOptions options_with(PairProfile* profile) {
 
 /// When to probe the draft again, and whether it is paused.
 void check_same_pause(const AcceptanceTable& got, const AcceptanceTable& expected) {
-  CHECK(got.paused == expected.paused);
-  CHECK(got.paused_at_rate == expected.paused_at_rate);
-  CHECK(got.probe_interval == expected.probe_interval);
-  CHECK(got.tokens_since_probe == expected.tokens_since_probe);
+  CHECK(got.alone.paused == expected.alone.paused);
+  CHECK(got.alone.paused_at_rate == expected.alone.paused_at_rate);
+  CHECK(got.alone.probe_interval == expected.alone.probe_interval);
+  CHECK(got.alone.tokens_since_probe == expected.alone.tokens_since_probe);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// `auto` beside other texts: the draft rests while they share the batches of the target.
+// `auto` beside other texts: it speculates where that pays for all of them.
 #include <string>
 
 #include "specbranch/planner/auto/acceptance_model.h"
@@ -25,56 +25,122 @@ struct Pair {
     }
   }
 
-  /// A step of the target, which a token of each of `n_others` other texts shares.
-  void step(int n_others) {
-    profile.others.n_running = n_others;
-    now_us += 1'000;
-    StepTime time{ModelRole::kTarget, 1, 0, now_us - 1'000, now_us, 0.0};
-    time.n_others = n_others;
+  /// Each row costs as much as a batch: no batch of several texts has room for drafted tokens.
+  void make_rows_dear() {
+    auto& us = profile.costs.target_us;
+    us.resize(32);
+    for (std::size_t i = 0; i < us.size(); ++i) us[i] = 1'000.0 * static_cast<double>(i + 1);
+  }
+
+  /// A batch of `us` in which this text chose `n_tokens`, beside as many as run.
+  void verified(ScheduleChoice& choice, int n_tokens, int us, double overlap = 0.0) {
+    now_us += us;
+    StepTime time{ModelRole::kTarget, n_tokens, 0, now_us - us, now_us, overlap};
+    time.n_others = profile.others.n_running * n_tokens;
     costs.on_step(time);
+    choice.on_verification(now_us, us, n_tokens);
   }
 };
 
 }  // namespace
 
-TEST_CASE("the draft rests while other texts share the batches") {
+TEST_CASE("beside other texts the draft works where batches have room for its tokens") {
   Pair pair;
-  ScheduleChoice choice(pair.costs, pair.acceptance, 17, /*switching=*/true);
+  pair.profile.others.n_running = 3;
+  const ScheduleChoice choice(pair.costs, pair.acceptance, 9, /*switching=*/true);
+  CHECK(choice.schedule() == Schedule::kParallel);
+  CHECK(choice.mode_reason().find("beside 3 other texts") != std::string::npos);
+}
+
+TEST_CASE("it rests where other texts fill the batches, and goes on when they have gone") {
+  Pair pair;
+  pair.make_rows_dear();
+  pair.profile.costs.target_us.assign(4, 1'000.0);  // alone, four rows are free
+  pair.profile.costs.target_us.resize(32, 9'000.0);
+  CostModel costs(&pair.profile);
+  ScheduleChoice choice(costs, pair.acceptance, 5, /*switching=*/true);
   REQUIRE(choice.schedule() == Schedule::kParallel);
-  pair.step(2);
-  choice.on_verification(pair.now_us, 1);
+  pair.profile.others.n_running = 3;
+  choice.on_verification(1'000, 1'000, 1);
   CHECK(choice.schedule() == Schedule::kAutoregressive);
   CHECK_FALSE(choice.drafts());
-  CHECK(choice.mode_reason().find("other texts share") != std::string::npos);
-  // No probe, however long it takes.
-  for (int i = 0; i < 2'000; ++i) {
-    pair.step(2);
-    choice.on_verification(pair.now_us, 1);
-    REQUIRE_FALSE(choice.drafts());
-  }
-  // It goes on where it was, as soon as the others have gone.
-  pair.step(0);
-  choice.on_verification(pair.now_us, 1);
+  pair.profile.others.n_running = 0;
+  choice.on_verification(2'000, 1'000, 1);
   CHECK(choice.schedule() == Schedule::kParallel);
 }
 
-TEST_CASE("a text that begins beside others does not begin with the draft") {
+TEST_CASE("no text waits for the draft in a serial schedule beside others") {
   Pair pair;
-  pair.step(3);
-  ScheduleChoice choice(pair.costs, pair.acceptance, 17, /*switching=*/true);
-  CHECK_FALSE(choice.drafts());
-  // A pair that was paused stays paused when the others have gone.
-  pair.profile.acceptance[0].paused = true;
-  pair.step(0);
-  choice.on_verification(pair.now_us, 1);
-  CHECK(choice.schedule() == Schedule::kAutoregressive);
-  CHECK(choice.mode_reason().find("other texts share") == std::string::npos);
+  pair.profile.costs.target_slowdown = 2.0;
+  CostModel costs(&pair.profile);
+  for (std::int64_t i = 0; i < 40; ++i) {
+    const std::int64_t us = i % 2 == 0 ? 1'000 : 2'000;  // alone, and beside the draft
+    costs.on_step({ModelRole::kTarget, 1, 0, 0, us, i % 2 == 0 ? 0.0 : 1.0});
+  }
+  CHECK(ScheduleChoice(costs, pair.acceptance, 9, true).schedule() == Schedule::kSequential);
+  pair.profile.others.n_running = 1;
+  CHECK(ScheduleChoice(costs, pair.acceptance, 9, true).schedule() != Schedule::kSequential);
 }
 
-TEST_CASE("a planner that may not switch does not rest") {
+TEST_CASE("texts that share batches withdraw speculation together, and only beside others") {
   Pair pair;
-  pair.step(3);
-  ScheduleChoice choice(pair.costs, pair.acceptance, 17, /*switching=*/false);
-  choice.on_verification(pair.now_us, 1);
+  pair.profile.others.n_running = 1;
+  pair.profile.others.batches_since_plain = 5;
+  ScheduleChoice one(pair.costs, pair.acceptance, 9, /*switching=*/true);
+  ScheduleChoice other(pair.costs, pair.acceptance, 9, /*switching=*/true);
+  REQUIRE(one.schedule() == Schedule::kParallel);
+  // Each batch takes twice as long as one of single tokens, and brings as much.
+  for (int i = 0; i < 40 && one.schedule() == Schedule::kParallel; ++i) {
+    pair.now_us += 2'000;
+    one.on_verification(pair.now_us, 2'000, 1);
+    other.on_verification(pair.now_us, 2'000, 1);
+  }
+  CHECK(one.schedule() == Schedule::kAutoregressive);
+  other.on_verification(pair.now_us + 2'000, 2'000, 1);
+  CHECK(other.schedule() == Schedule::kAutoregressive);
+  CHECK(pair.profile.acceptance[0].crowded.paused);
+  CHECK_FALSE(pair.profile.acceptance[0].alone.paused);
+  pair.profile.others.n_running = 0;
+  CHECK(ScheduleChoice(pair.costs, pair.acceptance, 9, true).schedule() == Schedule::kParallel);
+}
+
+TEST_CASE("beside others the prompts between two batches are not the fault of speculation") {
+  Pair pair;
+  pair.profile.others.n_running = 1;
+  pair.profile.others.batches_since_plain = 5;
+  ScheduleChoice choice(pair.costs, pair.acceptance, 9, /*switching=*/true);
+  for (int i = 0; i < 200; ++i) {
+    pair.now_us += 5'000;  // of which the batch takes one
+    choice.on_observation();
+    choice.on_verification(pair.now_us, 1'000, 2);
+    REQUIRE(choice.schedule() == Schedule::kParallel);
+  }
+}
+
+TEST_CASE("a planner that may not switch speculates beside others, too") {
+  Pair pair;
+  pair.make_rows_dear();
+  CostModel costs(&pair.profile);
+  pair.profile.others.n_running = 3;
+  ScheduleChoice choice(costs, pair.acceptance, 9, /*switching=*/false);
+  choice.on_verification(1'000, 1'000, 1);
   CHECK(choice.drafts());
+}
+
+TEST_CASE("single tokens of all texts, beside no draft pass, are the plain step of a crowd") {
+  Pair pair;
+  pair.profile.others.n_running = 3;
+  const auto step = [&](int n_tokens, int n_others, double overlap) {
+    pair.now_us += 1'000;
+    StepTime time{ModelRole::kTarget, n_tokens, 0, pair.now_us - 1'000, pair.now_us, overlap};
+    time.n_others = n_others;
+    pair.costs.on_step(time);
+    return pair.costs.steps_since_plain();
+  };
+  CHECK(step(1, 3, 0.0) == 0);
+  for (int i = 0; i < 4; ++i) step(2, 6, 0.0);  // each of the four tells of the same batch
+  CHECK(pair.costs.steps_since_plain() == 1);
+  for (int i = 0; i < 4; ++i) step(1, 3, 0.5);
+  CHECK(pair.costs.steps_since_plain() == 2);
+  CHECK(step(1, 3, 0.0) == 0);
 }

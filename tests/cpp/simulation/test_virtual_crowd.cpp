@@ -1,0 +1,194 @@
+// Several generations at once under the virtual clock.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "specbranch/simulation/simulate.h"
+#include "specbranch/simulation/synthetic_pair.h"
+#include "specbranch/simulation/virtual_crowd.h"
+#include "support/support.h"
+
+using namespace specbranch;
+using namespace specbranch::test;
+
+namespace {
+
+constexpr double kStep = 20'000.0;      // microseconds of one token
+constexpr double kPromptToken = 200.0;  // the same in a prompt
+constexpr int kChunk = 128;
+
+/// Quantized weights on a GPU: a slope, and a jump where the kernels for few vectors end.
+std::vector<double> gpu_curve() {
+  std::vector<double> us;
+  for (int n = 0; n < 96; ++n) us.push_back(kStep * (n < 8 ? 1.0 + 0.045 * n : 1.73 + 0.015 * n));
+  return us;
+}
+
+/// A pair on a machine, and clients that all come at once.
+struct Setup {
+  Mode mode = Mode::kAuto;
+  int n_parallel = 4;
+  int n_clients = 4;
+  int n_tokens = 400;
+  double alpha = 0.8;
+  double draft_cost = 0.125;  ///< of a target step.
+  double slowdown = 1.0;
+  std::vector<double> target_us = gpu_curve();
+};
+
+VirtualCrowd run(const Setup& setup, std::vector<VirtualClient> clients = {}) {
+  SyntheticOptions pair;
+  pair.alpha = setup.alpha;
+  pair.n_target_seq = setup.n_parallel;
+  pair.n_seq = 32 * setup.n_parallel;
+  pair.max_batch = 512;
+  pair.text_begin = 16;
+  const auto target = make_synthetic_target(pair);
+  const auto draft = make_synthetic_draft(pair);
+  std::vector<double> draft_us;
+  for (int n = 0; n < 96; ++n) draft_us.push_back(setup.draft_cost * kStep * (1.0 + 0.01 * n));
+
+  PairProfile profile;
+  profile.costs.target_us.assign(setup.target_us.begin(), setup.target_us.begin() + 17);
+  profile.costs.draft_us.assign(draft_us.begin(), draft_us.begin() + 17);
+  profile.costs.target_slowdown = profile.costs.draft_slowdown = setup.slowdown;
+  const auto duration = [](const std::vector<double>& us, double prompt_us,
+                           const Command& command) {
+    if (const auto* chunk = std::get_if<PrefillCommand>(&command.body)) {
+      return std::llround(prompt_us * (chunk->end - chunk->begin));
+    }
+    if (std::holds_alternative<OpenCommand>(command.body)) return std::llround(0.0);
+    if (const auto* verify = std::get_if<VerifyCommand>(&command.body)) {
+      return std::llround(step_us(us, verify->n_tokens()));
+    }
+    return std::llround(step_us(us, std::get<DraftCommand>(command.body).n_tokens()));
+  };
+  VirtualOptions options;
+  options.profile = &profile;
+  options.hop_us = 10;
+  options.abort_us = 1'000'000'000;
+  options.target_slowdown = options.draft_slowdown = setup.slowdown;
+  options.target_us = [&](const Command& c) { return duration(setup.target_us, kPromptToken, c); };
+  options.draft_us = [&](const Command& c) { return duration(draft_us, 0.1 * kPromptToken, c); };
+  if (clients.empty()) {
+    for (int i = 0; i < setup.n_clients; ++i) {
+      VirtualClient client;
+      client.request.mode = setup.mode;
+      client.request.prompt.assign(16, i);
+      client.request.max_tokens = setup.n_tokens;
+      clients.push_back(std::move(client));
+    }
+  }
+  return run_crowd(std::move(clients), *target, draft.get(), options, setup.n_parallel);
+}
+
+/// Tokens of all texts in the time of the same with single tokens.
+double gain(Setup setup) {
+  const std::int64_t us = run(setup).time_us;
+  setup.mode = Mode::kAutoregressive;
+  return static_cast<double>(run(setup).time_us) / static_cast<double>(us);
+}
+
+}  // namespace
+
+TEST_CASE("each text of a crowd is what it is alone") {
+  for (const Mode mode : kAllModes) {
+    Setup setup;
+    setup.mode = mode;
+    setup.n_clients = 7;
+    setup.n_tokens = 60;
+    const VirtualCrowd crowd = run(setup);
+    setup.n_parallel = 1;
+    const VirtualCrowd alone = run(setup);
+    CAPTURE(static_cast<int>(mode));
+    for (std::size_t i = 0; i < crowd.texts.size(); ++i) {
+      CHECK(crowd.texts[i].tokens == alone.texts[i].tokens);
+      CHECK(crowd.texts[i].finish == Finish::kLength);
+      CHECK(message_of(crowd.texts[i].error).empty());
+      CHECK(message_of(crowd.texts[i].draft_error).empty());
+    }
+    CHECK(crowd.time_us < alone.time_us);
+  }
+}
+
+TEST_CASE("auto beside others gains on a GPU-like curve") {
+  for (const int n : {2, 4, 8}) {
+    Setup setup;
+    setup.n_parallel = n;
+    setup.n_clients = 2 * n;
+    CAPTURE(n);
+    CHECK(gain(setup) >= 1.3);
+  }
+}
+
+TEST_CASE("auto beside others is nowhere slower than batches of single tokens") {
+  for (const int n : {2, 4, 8}) {
+    for (const double alpha : {0.3, 0.6, 0.8}) {
+      for (const double draft_cost : {0.05, 0.4, 0.8}) {
+        for (const double slowdown : {1.0, 1.4, 2.0}) {
+          Setup setup;
+          setup.n_parallel = n;
+          setup.n_clients = n;
+          setup.n_tokens = 1'000;
+          setup.alpha = alpha;
+          setup.draft_cost = draft_cost;
+          setup.slowdown = slowdown;
+          CAPTURE(n);
+          CAPTURE(alpha);
+          CAPTURE(draft_cost);
+          CAPTURE(slowdown);
+          CHECK(gain(setup) >= 0.98);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("each row costs as much as a batch: auto leaves the draft alone") {
+  Setup setup;
+  for (int n = 0; n < 96; ++n) setup.target_us[static_cast<std::size_t>(n)] = kStep * (n + 1);
+  CHECK(gain(setup) >= 0.99);
+}
+
+TEST_CASE("a long prompt delays running texts by one chunk at most") {
+  Setup setup;
+  std::vector<VirtualClient> clients;
+  for (int i = 0; i < 4; ++i) {
+    VirtualClient client;
+    client.request.mode = Mode::kAuto;
+    client.request.prompt.assign(i < 3 ? 16 : 8'000, i);
+    client.request.max_tokens = i < 3 ? 400 : 4;
+    client.arrival_us = i < 3 ? 0 : 500'000;
+    clients.push_back(std::move(client));
+  }
+  const VirtualCrowd crowd = run(setup, std::move(clients));
+  const VirtualText& late = crowd.texts[3];
+  CHECK(late.start_us == 500'000);
+  // The longest batch that the composer can buy, one chunk, and the hops between them.
+  const double bound = setup.target_us.back() + kPromptToken * kChunk + 100.0;
+  int n_beside = 0;
+  for (std::size_t i = 0; i < 3; ++i) {
+    const std::vector<std::int64_t>& us = crowd.texts[i].token_us;
+    for (std::size_t k = 1; k < us.size(); ++k) {
+      CHECK(static_cast<double>(us[k] - us[k - 1]) <= bound);
+      if (us[k] > late.start_us && us[k] < late.token_us.front()) ++n_beside;
+    }
+  }
+  CHECK(n_beside > 50);
+  // And they delay it by one batch for each of its chunks at most.
+  const double n_chunks = std::ceil(8'000.0 / kChunk) + 1.0;
+  CHECK(static_cast<double>(late.token_us.front() - late.start_us) <= n_chunks * bound);
+}
+
+TEST_CASE("a client without a place waits for the first one that is free") {
+  Setup setup;
+  setup.n_parallel = 2;
+  setup.n_clients = 3;
+  setup.n_tokens = 50;
+  const VirtualCrowd crowd = run(setup);
+  CHECK(crowd.texts[0].start_us == 0);
+  CHECK(crowd.texts[1].start_us == 0);
+  CHECK(crowd.texts[2].start_us == std::min(crowd.texts[0].end_us, crowd.texts[1].end_us));
+}
