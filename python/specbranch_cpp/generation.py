@@ -56,6 +56,18 @@ class Shared:
     planning: set[int] = field(default_factory=set)
     listeners: list[Callable[[GenerationStats], object]] = field(default_factory=list)
 
+    def check_reader(self) -> None:
+        """Refuses a reader that a generation waits for.
+
+        Raises:
+            SpecBranchError: this thread runs a policy or a logits processor.
+        """
+        if threading.get_ident() in self.planning:
+            raise SpecBranchError(
+                "a policy or a logits processor must not read a generation of the engine that "
+                "calls it"
+            )
+
 
 class Generation:
     """A running generation: an iterator of `Chunk`, and a context manager.
@@ -275,11 +287,7 @@ class Generation:
         """Waits for an output of the core, and lets the policy answer meanwhile."""
         if self._own_error is not None:
             raise self._own_error
-        if threading.get_ident() in self._shared.planning:
-            raise SpecBranchError(
-                "a policy or a logits processor must not read a generation of the engine that "
-                "calls it"
-            )
+        self._shared.check_reader()
         try:
             while isinstance(output := self._core.get(index), _core.PolicyRequest):
                 self._serve(output)
