@@ -99,15 +99,15 @@ def chosen_sampling(given: Sampling | None, **keywords: Any) -> Named[Sampling]:
 def generate_request(
     prompt: str | Sequence[int], **options: Unpack[GenerateKeywords]
 ) -> TextRequest:
-    """The arguments of `Engine.generate` as a request. All keywords must be given.
+    """The arguments of `Engine.generate` as a request.
 
     Raises:
         InvalidArgument: an option is given twice, or an object of options has another type.
     """
     said: dict[str, Any] = dict(options)
-    sampling, speculation = said.pop("sampling"), said.pop("speculation")
-    of_sampling = {field.name: said.pop(field.name) for field in fields(Sampling)}
-    of_speculation = {field.name: said.pop(field.name) for field in fields(Speculation)}
+    sampling, speculation = said.pop("sampling", None), said.pop("speculation", None)
+    of_sampling = {field.name: said.pop(field.name, None) for field in fields(Sampling)}
+    of_speculation = {field.name: said.pop(field.name, None) for field in fields(Speculation)}
     return TextRequest(
         prompt=prompt,
         sampling=chosen_sampling(sampling, **of_sampling),

@@ -5,13 +5,12 @@ from __future__ import annotations
 import queue
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from specbranch_cpp._engine.keywords import Named, generate_request
 from specbranch_cpp._engine.request import MAX_SEED
-from specbranch_cpp._engine.text_engine import TextEngine
+from specbranch_cpp._engine.text_engine import GenerateKeywords, TextEngine
 from specbranch_cpp._support import checked
-from specbranch_cpp._support.signatures import arguments_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from specbranch_cpp._engine.request import TextRequest
-    from specbranch_cpp._engine.text_engine import GenerateKeywords
     from specbranch_cpp.generation import Generation
     from specbranch_cpp.results import Completion
 
@@ -74,6 +72,7 @@ class TextBatch:
 
     Raises:
         InvalidArgument: or another error of `Engine.generate`.
+        TypeError: there is no such keyword.
     """
 
     def __init__(
@@ -82,8 +81,10 @@ class TextBatch:
         prompts: Sequence[str | Sequence[int]],
         options: GenerateKeywords,
     ) -> None:
-        given: dict[str, Any] = arguments_of(type(engine).generate, prompts, **options)
-        asked = generate_request(given.pop("prompt"), **given)
+        for name in options:
+            if name not in GenerateKeywords.__annotations__:
+                raise TypeError(f"generate_many() got an unexpected keyword argument {name!r}")
+        asked = generate_request(prompts, **options)  # type: ignore[arg-type]
         self._engine = engine
         requests = [engine._checked(one) for one in _texts(asked)]
         self._n = len(requests)

@@ -108,12 +108,12 @@ class TextRequest:
     prompt: str | Sequence[int]
     sampling: Named[Sampling]
     speculation: Named[Speculation]
-    max_tokens: int | None
-    stop: str | Sequence[str] | None
-    logprobs: int | None
-    lora: LoraChoice | None
-    trace: bool
-    n_feature_layers: int
+    max_tokens: int | None = None
+    stop: str | Sequence[str] | None = None
+    logprobs: int | None = None
+    lora: LoraChoice | None = None
+    trace: bool = False
+    n_feature_layers: int = 0
     logits_processor: LogitsProcessors = None
     stopping_criteria: Criteria = None
     prediction: Prediction | None = None

@@ -125,7 +125,8 @@ def test_more_at_once_than_readers(many: Engine) -> None:
         (["a"], {"sampling": Sampling(seed=2**64)}, InvalidArgument, r"sampling\.seed is 18446"),
         (["a"], {"sampling": Sampling(), "top_k": 3}, InvalidArgument, "top_k is 3, but sampling"),
         (["a"], {"max_tokens": 2.5}, InvalidArgument, r"max_tokens is 2.5 .*an integer"),
-        (["a"], {"temprature": 1.0}, TypeError, "temprature"),
+        (["a"], {"temprature": 1.0}, TypeError, r"generate_many\(\) got an .* 'temprature'"),
+        (["a"], {"prompt_name": "x"}, TypeError, "'prompt_name'"),
     ],
 )  # fmt: skip
 def test_nothing_begins_if_an_argument_is_wrong(
