@@ -477,11 +477,11 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
             self,
             self._shared,
             self._core.generate(request),
+            request,
             logprobs=asked.logprobs is not None,
             trace=asked.trace,
             policy=written_in_python(self._defaults.policy if policy is None else policy),
             processing=checked_request.processing,
-            n_prompt=request.n_prompt,
             scores_prompt=asked.prompt_logprobs is not None,
         )
         logs.forward()
