@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from specbranch_cpp._engine.many_texts import TextBatch
 from specbranch_cpp._support.pump import Pump
 from specbranch_cpp._support.signatures import arguments_of, with_parameters_of
 from specbranch_cpp.engine import Engine
@@ -208,6 +209,18 @@ class AsyncEngine:
     ) -> Completion:
         """See `Engine.complete`."""
         return await self.generate(prompt, **options).result()
+
+    async def generate_many(
+        self, prompts: Sequence[str | Sequence[int]], **options: Unpack[GenerateKeywords]
+    ) -> list[Completion]:
+        """See `Engine.generate_many`. Cancelling the task that waits cancels all texts."""
+        batch = await asyncio.to_thread(TextBatch, self.engine, prompts, options)
+        pump = Pump(_once(batch.results), batch.cancel)
+        try:
+            return await pump.get()
+        except asyncio.CancelledError:
+            batch.cancel()
+            raise
 
     async def chat(
         self,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._engine.adapters import adapter_options
-from specbranch_cpp._engine.keywords import chosen_sampling, chosen_speculation, model_argument
+from specbranch_cpp._engine.keywords import chosen_speculation, generate_request, model_argument
 from specbranch_cpp._engine.lifetime import Lifetime
 from specbranch_cpp._engine.loading import Loaded, load
+from specbranch_cpp._engine.many_texts import ManyTexts
 from specbranch_cpp._engine.model_options import path_of
 from specbranch_cpp._engine.pretrained import FromPretrained
 from specbranch_cpp._engine.request import (
+    CheckedRequest,
     Defaults,
     TextRequest,
     add_processing,
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 
-class Engine(OpenAICalls, Lifetime, FromPretrained):
+class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
     """A target model and, for speculation, a draft model that run at the same time.
 
     Many threads may use one engine. Generations begin in the order of the calls, and
@@ -406,57 +408,53 @@ class Engine(OpenAICalls, Lifetime, FromPretrained):
             EngineClosed: the engine was closed, or it was created before this process was forked.
             DecodeError: an earlier error left the target in an unknown state.
         """
-        keywords = Speculation(
-            mode=mode,
-            policy=policy,
-            max_branches=max_branches,
-            max_draft=max_draft,
-            lookup=lookup,
-            lookup_answers=lookup_answers,
-        )
         return self._submit(
-            TextRequest(
-                prompt=prompt,
-                sampling=chosen_sampling(
-                    sampling,
-                    temperature=temperature,
-                    dynatemp_range=dynatemp_range,
-                    dynatemp_exponent=dynatemp_exponent,
-                    top_k=top_k,
-                    top_p=top_p,
-                    min_p=min_p,
-                    typical_p=typical_p,
-                    top_n_sigma=top_n_sigma,
-                    min_keep=min_keep,
-                    xtc_probability=xtc_probability,
-                    xtc_threshold=xtc_threshold,
-                    repeat_last_n=repeat_last_n,
-                    repeat_penalty=repeat_penalty,
-                    presence_penalty=presence_penalty,
-                    frequency_penalty=frequency_penalty,
-                    dry_multiplier=dry_multiplier,
-                    dry_base=dry_base,
-                    dry_allowed_length=dry_allowed_length,
-                    dry_penalty_last_n=dry_penalty_last_n,
-                    dry_sequence_breakers=dry_sequence_breakers,
-                    mirostat_mode=mirostat_mode,
-                    mirostat_tau=mirostat_tau,
-                    mirostat_eta=mirostat_eta,
-                    adaptive_target=adaptive_target,
-                    adaptive_decay=adaptive_decay,
-                    samplers=samplers,
-                    logit_bias=logit_bias,
-                    grammar=grammar,
-                    seed=seed,
-                ),
-                speculation=chosen_speculation(speculation, keywords),
+            generate_request(
+                prompt,
                 max_tokens=max_tokens,
+                sampling=sampling,
+                temperature=temperature,
+                dynatemp_range=dynatemp_range,
+                dynatemp_exponent=dynatemp_exponent,
+                top_k=top_k,
+                top_p=top_p,
+                min_p=min_p,
+                typical_p=typical_p,
+                top_n_sigma=top_n_sigma,
+                min_keep=min_keep,
+                xtc_probability=xtc_probability,
+                xtc_threshold=xtc_threshold,
+                repeat_last_n=repeat_last_n,
+                repeat_penalty=repeat_penalty,
+                presence_penalty=presence_penalty,
+                frequency_penalty=frequency_penalty,
+                dry_multiplier=dry_multiplier,
+                dry_base=dry_base,
+                dry_allowed_length=dry_allowed_length,
+                dry_penalty_last_n=dry_penalty_last_n,
+                dry_sequence_breakers=dry_sequence_breakers,
+                mirostat_mode=mirostat_mode,
+                mirostat_tau=mirostat_tau,
+                mirostat_eta=mirostat_eta,
+                adaptive_target=adaptive_target,
+                adaptive_decay=adaptive_decay,
+                samplers=samplers,
+                logit_bias=logit_bias,
+                grammar=grammar,
                 stop=stop,
                 stop_token_ids=stop_token_ids,
                 min_tokens=min_tokens,
+                seed=seed,
                 logprobs=logprobs,
                 prompt_logprobs=prompt_logprobs,
                 lora=lora,
+                speculation=speculation,
+                mode=mode,
+                policy=policy,
+                max_branches=max_branches,
+                max_draft=max_draft,
+                lookup=lookup,
+                lookup_answers=lookup_answers,
                 prediction=prediction,
                 trace=trace,
                 n_feature_layers=n_feature_layers,
@@ -466,18 +464,24 @@ class Engine(OpenAICalls, Lifetime, FromPretrained):
         )
 
     def _submit(self, asked: TextRequest) -> Generation:
+        return self._queue(self._checked(asked))
+
+    def _checked(self, asked: TextRequest) -> CheckedRequest:
         request = make_request(self._core, self._defaults, asked, self._seeds, self._pair)
+        return CheckedRequest(asked, request, add_processing(request, asked, self._core.n_vocab))
+
+    def _queue(self, checked_request: CheckedRequest) -> Generation:
+        asked, request = checked_request.asked, checked_request.request
         policy = asked.speculation.value.policy
-        processing = add_processing(request, asked, self._core.n_vocab)
         generation = Generation(
             self,
             self._shared,
             self._core.generate(request),
+            request,
             logprobs=asked.logprobs is not None,
             trace=asked.trace,
             policy=written_in_python(self._defaults.policy if policy is None else policy),
-            processing=processing,
-            n_prompt=request.n_prompt,
+            processing=checked_request.processing,
             scores_prompt=asked.prompt_logprobs is not None,
         )
         logs.forward()

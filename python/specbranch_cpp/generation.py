@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from specbranch_cpp import _core
 from specbranch_cpp._engine import user_policy
+from specbranch_cpp._engine.running_texts import RunningTexts
 from specbranch_cpp._support import checked, logs
 from specbranch_cpp._support.raised import passed_on
 from specbranch_cpp.errors import EngineClosed, InvalidArgument, SpecBranchError
@@ -51,10 +52,24 @@ class Shared:
     Attributes:
         planning: threads that run a policy or a logits processor at this time.
         listeners: see `Engine.on_end`.
+        texts: the generations that run or wait.
     """
 
     planning: set[int] = field(default_factory=set)
     listeners: list[Callable[[GenerationStats], object]] = field(default_factory=list)
+    texts: RunningTexts = field(default_factory=RunningTexts)
+
+    def check_reader(self) -> None:
+        """Refuses a reader that a generation waits for.
+
+        Raises:
+            SpecBranchError: this thread runs a policy or a logits processor.
+        """
+        if threading.get_ident() in self.planning:
+            raise SpecBranchError(
+                "a policy or a logits processor must not read a generation of the engine that "
+                "calls it"
+            )
 
 
 class Generation:
@@ -73,17 +88,17 @@ class Generation:
         owner: object,
         shared: Shared,
         core: _core.Generation,
+        request: _core.Request,
         *,
         logprobs: bool,
         trace: bool = False,
         policy: Policy | None = None,
         processing: Processing | None = None,
-        n_prompt: int = 0,
         scores_prompt: bool = False,
     ) -> None:
         self._owner = owner  # keeps the engine alive while the generation runs
         self._shared = shared
-        self._n_prompt = n_prompt
+        self._n_prompt = request.n_prompt
         self._core = core
         self._has_logprobs = logprobs
         self._has_trace = trace
@@ -100,6 +115,7 @@ class Generation:
         if processing is not None:
             processing.start(shared.planning)
         self._completion: Completion | None = None
+        self._number = shared.texts.add(self, request)
 
     def __iter__(self) -> Generation:
         return self
@@ -185,6 +201,11 @@ class Generation:
         self._check_process()
         return self._core.n_prefilled
 
+    @property
+    def n_read(self) -> int:
+        """The number of tokens of the text that were read so far."""
+        return len(self._steps) - self._ended
+
     def trace_since(self, n_spans: int = 0, n_rounds: int = 0) -> Trace:
         """The part of the trace after the first ``n_spans`` spans and ``n_rounds`` rounds.
 
@@ -266,6 +287,7 @@ class Generation:
             step = _Step(output, text, self._decoder.getstate())
             self._steps.append(step)
             if isinstance(output, _core.GenerationEnd):
+                self._shared.texts.remove(self._number)
                 for listener in self._shared.listeners:
                     listener(self.result().stats)
             return step
@@ -275,16 +297,12 @@ class Generation:
         """Waits for an output of the core, and lets the policy answer meanwhile."""
         if self._own_error is not None:
             raise self._own_error
-        if threading.get_ident() in self._shared.planning:
-            raise SpecBranchError(
-                "a policy or a logits processor must not read a generation of the engine that "
-                "calls it"
-            )
+        self._shared.check_reader()
         try:
             while isinstance(output := self._core.get(index), _core.PolicyRequest):
                 self._serve(output)
         except SpecBranchError:
-            self._failed = True
+            self._fail()
             logs.forward()
             self._own_error = self._processing.error if self._processing else None
             if self._own_error is None:
@@ -308,12 +326,16 @@ class Generation:
             self._core.refuse()
             raise
         except BaseException as error:  # noqa: BLE001, it is raised, or what stands for it
-            self._failed = True
+            self._fail()
             self._own_error = passed_on(error)
             self._core.refuse()
             raise self._own_error  # noqa: B904, it has a cause of its own
         finally:
             self._shared.planning.discard(thread)
+
+    def _fail(self) -> None:
+        self._failed = True
+        self._shared.texts.remove(self._number)
 
     def _chunk(self, step: _Step) -> Chunk:
         output = step.output

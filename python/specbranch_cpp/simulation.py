@@ -476,23 +476,12 @@ def with_profile(
     return replace(pair, **found), replace(machine, **slowdowns)
 
 
-def _curve(
-    name: str, step: float | tuple[float, ...], curve: str | tuple[float, ...]
-) -> list[float]:
-    """Microseconds of batches of 1, 2, .. tokens."""
-    if not isinstance(step, (int, float)):
-        return checked.reals(name, step)
-    if isinstance(curve, str):
-        if curve not in CURVES:
-            raise InvalidArgument(f"the curve is {curve!r}; it must be one of {', '.join(CURVES)}")
-        curve = CURVES[curve]
-    return [checked.real(name, step) * factor for factor in curve]
-
-
 def _machine(pair: Pair, machine: Machine) -> _core.SimulatedMachine:
     made = _core.SimulatedMachine()
-    made.target_us = _curve("target_us", pair.target_us, machine.target_curve)
-    made.draft_us = _curve("draft_us", pair.draft_us, machine.draft_curve)
+    made.target_us = core_simulation.curve(
+        "target_us", pair.target_us, machine.target_curve, CURVES
+    )
+    made.draft_us = core_simulation.curve("draft_us", pair.draft_us, machine.draft_curve, CURVES)
     for name in (
         "target_slowdown",
         "draft_slowdown",

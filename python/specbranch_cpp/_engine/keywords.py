@@ -6,12 +6,17 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from specbranch_cpp._engine.model_options import ModelArgument
+from specbranch_cpp._engine.request import TextRequest
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.options import Model, Sampling, Speculation
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from typing_extensions import Unpack
+
+    from specbranch_cpp._engine.text_engine import GenerateKeywords
 
 _Value = TypeVar("_Value")
 
@@ -89,6 +94,26 @@ def chosen_sampling(given: Sampling | None, **keywords: Any) -> Named[Sampling]:
         raise InvalidArgument(f"sampling is {given!r}; it must be a Sampling or None")
     _refuse_beside("sampling", given, keywords)
     return Named(given, "sampling.")
+
+
+def generate_request(
+    prompt: str | Sequence[int], **options: Unpack[GenerateKeywords]
+) -> TextRequest:
+    """The arguments of `Engine.generate` as a request.
+
+    Raises:
+        InvalidArgument: an option is given twice, or an object of options has another type.
+    """
+    said: dict[str, Any] = dict(options)
+    sampling, speculation = said.pop("sampling", None), said.pop("speculation", None)
+    of_sampling = {field.name: said.pop(field.name, None) for field in fields(Sampling)}
+    of_speculation = {field.name: said.pop(field.name, None) for field in fields(Speculation)}
+    return TextRequest(
+        prompt=prompt,
+        sampling=chosen_sampling(sampling, **of_sampling),
+        speculation=chosen_speculation(speculation, Speculation(**of_speculation)),
+        **said,
+    )
 
 
 def _refuse_beside(argument: str, given: object, said: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from specbranch_cpp.processors import Criteria, LogitsProcessors
     from specbranch_cpp.results import LoraAdapter
 
-_MAX_SEED = 2**64 - 1
+MAX_SEED = 2**64 - 1
 _REALS = (
     "temperature", "dynatemp_range", "dynatemp_exponent", "top_p", "min_p", "typical_p",
     "top_n_sigma", "xtc_probability", "xtc_threshold", "repeat_penalty", "presence_penalty",
@@ -108,23 +108,40 @@ class TextRequest:
     prompt: str | Sequence[int]
     sampling: Named[Sampling]
     speculation: Named[Speculation]
-    max_tokens: int | None
-    stop: str | Sequence[str] | None
-    logprobs: int | None
-    lora: LoraChoice | None
-    trace: bool
-    n_feature_layers: int
+    max_tokens: int | None = None
+    stop: str | Sequence[str] | None = None
+    logprobs: int | None = None
+    lora: LoraChoice | None = None
+    trace: bool = False
+    n_feature_layers: int = 0
     logits_processor: LogitsProcessors = None
     stopping_criteria: Criteria = None
     prediction: Prediction | None = None
     min_tokens: int = 0
     stop_token_ids: Sequence[int] | None = None
     prompt_logprobs: int | None = None
+    prompt_name: str = "prompt"
+    """The name of the prompt in messages."""
+
+
+@dataclass(frozen=True)
+class CheckedRequest:
+    """A request that can be queued, once.
+
+    Attributes:
+        asked: the arguments.
+        request: the same for the core, which checks the ranges of the options when it queues them.
+        processing: the functions of the caller. ``None``: there are none.
+    """
+
+    asked: TextRequest
+    request: _core.Request
+    processing: Processing | None
 
 
 def make_seeds(seed: int | None) -> random.Random:
     """The generator of seeds for calls without a seed."""
-    return random.Random(None if seed is None else checked.integer("seed", seed, 0, _MAX_SEED))
+    return random.Random(None if seed is None else checked.integer("seed", seed, 0, MAX_SEED))
 
 
 def make_request(
@@ -141,7 +158,7 @@ def make_request(
         ContextOverflow: the prompt cannot fit.
     """
     request = _speculation(core, defaults, asked.speculation, pair)
-    _set_prompt(request, core, asked.prompt)
+    _set_prompt(request, core, asked.prompt, asked.prompt_name)
     if asked.max_tokens is not None:
         request.max_tokens = checked.integer("max_tokens", asked.max_tokens, 0)
     _add_sampling(request, asked.sampling, core.n_vocab)
@@ -217,19 +234,28 @@ def _speculation(
     return request
 
 
-def _set_prompt(request: _core.Request, core: _core.Engine, prompt: str | Sequence[int]) -> None:
+def _set_prompt(
+    request: _core.Request, core: _core.Engine, prompt: str | Sequence[int], name: str
+) -> None:
     """Checks the prompt and gives it to the request."""
-    if not isinstance(prompt, str):
-        request.prompt = checked.tokens("prompt", prompt, core.n_vocab)
-        return
-    text = checked.encoded("prompt", prompt)
-    if not text:
+    text = checked.encoded(name, prompt) if isinstance(prompt, str) else b""
+    tokens = [] if isinstance(prompt, str) else checked.tokens(name, prompt, core.n_vocab)
+    if not text and not tokens:
         raise InvalidArgument(
-            "prompt is empty; it must have at least one character or token ([engine.bos_token] is "
+            f"{name} is empty; it must have at least one character or token ([engine.bos_token] is "
             "the shortest prompt)"
         )
-    check_length(core, len(text))
-    core.set_prompt(request, text)
+    said = "the prompt" if name == "prompt" else name
+    if text:
+        check_length(core, len(text), said)
+        core.set_prompt(request, text)
+    else:
+        request.prompt = tokens
+    if request.n_prompt >= core.n_ctx:
+        raise ContextOverflow(
+            f"{said} has {request.n_prompt} tokens; the context of {core.n_ctx} leaves no room for "
+            "one more"
+        )
 
 
 def _add_sampling(request: _core.Request, said: Named[Sampling], n_vocab: int) -> None:
@@ -253,11 +279,16 @@ def _add_sampling(request: _core.Request, said: Named[Sampling], n_vocab: int) -
     if sampling.grammar is not None:
         set_grammar(request, f"{prefix}grammar", sampling.grammar)
     if sampling.seed is not None:
-        request.seed = checked.integer(f"{prefix}seed", sampling.seed, 0, _MAX_SEED)
+        request.seed = checked.integer(f"{prefix}seed", sampling.seed, 0, MAX_SEED)
 
 
-def check_length(core: _core.Engine, n_bytes: int) -> None:
+def check_length(core: _core.Engine, n_bytes: int, said: str = "the prompt") -> None:
     """Refuses a text that cannot fit, before tokenizing it, which can take long.
+
+    Args:
+        core: the engine with the context.
+        n_bytes: the size of the text.
+        said: what the text is, for the message.
 
     Raises:
         ContextOverflow: the text has too many tokens even if every token is the longest of the
@@ -266,7 +297,7 @@ def check_length(core: _core.Engine, n_bytes: int) -> None:
     least = -(-n_bytes // core.longest_token)
     if least >= core.n_ctx:
         raise ContextOverflow(
-            f"the prompt has {n_bytes} bytes, which are at least {least} tokens; with the context "
+            f"{said} has {n_bytes} bytes, which are at least {least} tokens; with the context "
             f"of {core.n_ctx} tokens there is no room to generate"
         )
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from specbranch_cpp import policies
     from specbranch_cpp._engine.adapters import LoraChoice
-    from specbranch_cpp._engine.request import TextRequest
+    from specbranch_cpp._engine.request import CheckedRequest, TextRequest
     from specbranch_cpp._engine.text_sources import Prediction
-    from specbranch_cpp.generation import Generation
+    from specbranch_cpp.generation import Generation, Shared
     from specbranch_cpp.grammars import JsonSchema, Lark, Regex
     from specbranch_cpp.options import Sampling, Speculation
     from specbranch_cpp.processors import Criteria, LogitsProcessors
@@ -81,6 +81,8 @@ class GenerateKeywords(TypedDict, total=False):
 class TextEngine(ModelFacts):
     """The part of `Engine` that `openai_api` uses: a vocabulary and generations."""
 
+    _shared: Shared
+
     @abstractmethod
     def generate(
         self, prompt: str | Sequence[int], **options: Unpack[GenerateKeywords]
@@ -90,3 +92,11 @@ class TextEngine(ModelFacts):
     @abstractmethod
     def _submit(self, asked: TextRequest) -> Generation:
         """Checks a request, queues it, and returns at once."""
+
+    @abstractmethod
+    def _checked(self, asked: TextRequest) -> CheckedRequest:
+        """Checks a request, without queueing it, and draws its seed if it has none."""
+
+    @abstractmethod
+    def _queue(self, checked_request: CheckedRequest) -> Generation:
+        """Queues a request that was checked, and returns at once."""

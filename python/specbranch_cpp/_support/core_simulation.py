@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core
 from specbranch_cpp._support import checked
+from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from specbranch_cpp.simulation import Pair, Setting
 
@@ -55,6 +56,22 @@ def request(setting: Setting, prompt: Sequence[int], n_tokens: int) -> _core.Req
     else:
         made.use_confidence(checked.real("epsilon", setting.epsilon))
     return made
+
+
+def curve(
+    name: str,
+    step: float | tuple[float, ...],
+    shape: str | tuple[float, ...],
+    known: Mapping[str, tuple[float, ...]],
+) -> list[float]:
+    """Microseconds of batches of 1, 2, .. tokens. Raises as `pair`."""
+    if not isinstance(step, (int, float)):
+        return checked.reals(name, step)
+    if isinstance(shape, str):
+        if shape not in known:
+            raise InvalidArgument(f"the curve is {shape!r}; it must be one of {', '.join(known)}")
+        shape = known[shape]
+    return [checked.real(name, step) * factor for factor in shape]
 
 
 def _tokens(name: str, tokens: Sequence[int]) -> list[int]:

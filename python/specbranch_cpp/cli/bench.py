@@ -27,7 +27,7 @@ from specbranch_cpp.bench import (
     variants,
 )
 from specbranch_cpp.bench.records import NAME, RecordFile
-from specbranch_cpp.cli import options, render
+from specbranch_cpp.cli import bench_clients, options, render
 from specbranch_cpp.cli.lazy_group import typer_app
 
 if TYPE_CHECKING:
@@ -65,6 +65,25 @@ def _list(
     if not all(str(value) for value in values):
         raise typer.BadParameter(f"{text!r} has an empty part", param_hint=option)
     return tuple(values)
+
+
+def _one(values: tuple[_Value, ...] | None, option: str) -> _Value | None:
+    """The value of an option of which a run takes one."""
+    if values is None:
+        return None
+    if len(values) > 1:
+        raise typer.BadParameter(
+            f"a run with --clients takes one value, and there are {len(values)}", param_hint=option
+        )
+    return values[0]
+
+
+def _settled(usual: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """The values that the user chose, and the usual ones of the others. 0 prompts are all."""
+    settings = usual | {name: value for name, value in chosen.items() if value is not None}
+    if settings.get("n_prompts") == 0:
+        settings["n_prompts"] = None
+    return settings
 
 
 @app.command()
@@ -140,6 +159,18 @@ def run(
         str | None,
         options.option("--temperatures", panel=_WHAT, metavar="LIST",
                        help="Temperatures of the texts; default 0."),
+    ] = None,
+    n_clients: Annotated[
+        str | None,
+        options.option("--clients", panel=_WHAT, metavar="LIST",
+                       help="Measure so many clients at once instead, for example 1,2,4,8: the "
+                       "tokens per second of all of them, and their waits."),
+    ] = None,
+    parallel: Annotated[
+        str | None,
+        options.option("--parallel", "-np", panel=_WHAT, metavar="LIST",
+                       help="With --clients: generations that run at once; default: the largest "
+                       "number of clients, at most 16."),
     ] = None,
     peers: Annotated[
         str,
@@ -218,7 +249,48 @@ def run(
 
     You can stop the command at any time; the same command with the same folder continues the run.
     The exit code is 1 if the texts of two modes differ.
+
+    With --clients, several clients ask one engine at the same time.
     """
+    folder = output or Path(time.strftime("bench-%Y%m%d-%H%M%S"))
+    if n_clients is not None:
+        not_theirs = {
+            "--pair": pair or None,
+            "--policies": policies,
+            "--lengths": lengths,
+            "--epsilons": epsilons,
+            "--max-branches": branch_limits,
+            "--sources": sources,
+            "--hrad": hrad,
+            "--peers": None if peers == "none" else peers,
+            "--peer-lengths": peer_lengths,
+            "--stretch": None if stretch == turns.STRETCH else stretch,
+            "--target-precision": target_precision,
+            "--bit-exact": bit_exact,
+            "--allow-near-ties": allow_near_ties,
+        }
+        bench_clients.refuse(not_theirs, "a run with --clients has no such option")
+        asked: dict[str, Any] = {
+            "pair": _one(_pairs(model, draft or [], []), "-md"),
+            "clients": _list(n_clients, int, "--clients"),
+            "parallel": _list(parallel, int, "--parallel"),
+            "modes": _list(modes, str, "--modes"),
+            "prompts": tuple(prompts or ()),
+            "n_prompts": n_prompts,
+            "tokens": tokens,
+            "temperature": _one(_list(temperatures, float, "--temperatures"), "--temperatures"),
+            "placement": _one(_list(where, str, "--placements"), "--placements"),
+            "repeat": repeat,
+            "n_ctx": ctx_size,
+            "seed": seed,
+        }
+        quickly = {name: _QUICK[name] for name in ("n_prompts", "tokens")} if quick else {}
+        _warn_if_busy(len(machine.describe().cpus))
+        bench_clients.measure(
+            _settled(quickly, asked), folder, _progress(), json_output=json_output
+        )
+        return
+    bench_clients.refuse({"--parallel": parallel}, "it needs --clients")
     chosen: dict[str, Any] = {
         "pairs": _pairs(model, draft or [], pair or []),
         "prompts": tuple(prompts or ()),
@@ -245,11 +317,7 @@ def run(
         raise typer.BadParameter(
             f"{target_precision:g} is not between 0 and 1", param_hint="--target-precision"
         )
-    given = {name: value for name, value in chosen.items() if value is not None}
-    settings = (_QUICK if quick else {}) | given
-    if settings.get("n_prompts") == 0:
-        settings["n_prompts"] = None
-    folder = output or Path(time.strftime("bench-%Y%m%d-%H%M%S"))
+    settings = _settled(_QUICK if quick else {}, chosen)
     prepared = session.prepare(
         session.BenchRequest(**settings), command=shlex.join(["specbranch", *sys.argv[1:]])
     )

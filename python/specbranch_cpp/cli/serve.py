@@ -118,6 +118,9 @@ def serve(
     metrics: Annotated[
         bool, server("--metrics/--no-metrics", help="Serve /metrics; default: yes.")
     ] = True,
+    slots: Annotated[
+        bool, server("--slots/--no-slots", help="Serve /slots; default: yes.")
+    ] = True,
     chat_template_file: Annotated[
         Path | None,
         options.models(
@@ -211,6 +214,7 @@ def serve(
         grace_s=grace,
         page=page,
         metrics=metrics,
+        slots=slots,
     )
     if not (is_loopback(host) or settings.api_keys or insecure):
         raise typer.BadParameter(

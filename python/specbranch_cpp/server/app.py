@@ -27,6 +27,7 @@ from specbranch_cpp.server.request_counter import RequestCounter
 from specbranch_cpp.server.requests import ChatBody, CompletionBody, parse, parse_scales
 from specbranch_cpp.server.service import QueuedCall, Service
 from specbranch_cpp.server.settings import ServerSettings
+from specbranch_cpp.server.slots import Slots
 from specbranch_cpp.server.streams import EventStream, whole_reply
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def create_app(
     settings.check_answers(engine)
     metrics = Metrics()
     service = Service(engine, text_engine or AsyncEngine.of(engine), settings, metrics)
-    metrics.watch(service.queue)
+    slots = Slots(engine)
+    metrics.watch(service.queue, slots)
     engine.on_end(metrics.ended)
     app = FastAPI(title="specbranch", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.service = service
@@ -83,6 +85,8 @@ def create_app(
     _add_health(app, service)
     if settings.metrics:
         _add_metrics(app, metrics)
+    if settings.slots:
+        _add_slots(app, slots)
     if settings.page:
         _add_page(app)
     app.add_exception_handler(ClientGone, _answer_nobody)
@@ -191,6 +195,19 @@ def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
     @app.api_route("/metrics", methods=READ)
     async def figures() -> Response:
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _add_slots(app: FastAPI, slots: Slots) -> None:
+    @app.api_route("/slots", methods=READ)
+    async def states(request: Request) -> JSONResponse:
+        entries = slots.entries()
+        if request.query_params.get("fail_on_no_slot") and all(
+            entry["is_processing"] for entry in entries
+        ):
+            raise ApiError(
+                503, f"all slots are busy; there are {len(entries)}", code="no_slot_available"
+            )
+        return JSONResponse(entries)
 
 
 class _PageFiles(StaticFiles):

@@ -1,4 +1,4 @@
-"""Several texts in one request: several prompts, several answers (``n``), or both."""
+"""Several texts in one request: several prompts, answers (``n``) or candidates (``best_of``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _SEEDS = 2**64
 
 def is_batch(arguments: Mapping[str, Any]) -> bool:
     """Whether a call is for several texts."""
-    return _has_prompts(arguments) or (arguments.get("n") or 1) > 1
+    n_texts = max(arguments.get("n") or 1, arguments.get("best_of") or 1)
+    return _has_prompts(arguments) or n_texts > 1
 
 
 def _has_prompts(arguments: Mapping[str, Any]) -> bool:
@@ -34,9 +35,15 @@ async def run_batch(
     The choices of one prompt follow each other. The k-th of them has the seed plus k, and all
     prompts have the same seeds. Without a seed, the engine draws the one of the first text.
 
+    With ``best_of``, so many texts are generated for each prompt, and its choices are the ``n`` of
+    them with the highest mean log-probability of a token, the best first; the sums of the reply
+    count all of them. Each choice has its ``seed``, and this mean as ``mean_logprob``; it is null
+    for an empty text, which comes last.
+
     Args:
         create: the call for one text.
-        arguments: its arguments; ``prompt`` may be a list of prompts, ``n`` the number of choices.
+        arguments: its arguments; ``prompt`` may be a list of prompts, ``n`` the number of choices,
+            ``best_of`` the number of texts to choose from (not for a stream).
         put: gets the reply with all choices, or every chunk of a stream.
         n_at_once: the largest number of texts that are generated at the same time.
 
@@ -55,7 +62,13 @@ class _Batch:
         n_at_once: int,
     ) -> None:
         given = dict(arguments)
-        n = given.pop("n", None) or 1
+        self._n_kept = given.pop("n", None) or 1
+        best_of = given.pop("best_of", None)
+        n = self._n_kept if best_of is None else best_of
+        self._chooses = n > 1 and best_of is not None
+        self._hides_logprobs = self._chooses and given.get("logprobs") is None
+        if self._hides_logprobs:
+            given["logprobs"] = 0
         prompts = [{"prompt": one} for one in given["prompt"]] if _has_prompts(given) else [{}]
         self._texts = [given | prompt for prompt in prompts for _ in range(n)]
         self._n = n
@@ -85,9 +98,10 @@ class _Batch:
             await asyncio.gather(*tasks, return_exceptions=True)
         if self._replies:
             replies = [self._replies[index] for index in range(len(self._texts))]
+            chosen = self._best(replies) if self._chooses else replies
             choices = [
                 {**choice, "index": index}
-                for index, reply in enumerate(replies)
+                for index, reply in enumerate(chosen)
                 for choice in reply["choices"]
             ]
             self._put({**replies[0], "choices": choices, **_totals(replies)})
@@ -123,10 +137,36 @@ class _Batch:
                 choices = [{**choice, "index": index} for choice in chunk["choices"]]
                 self._put({**chunk, **self._head, "choices": choices})
 
+    def _best(self, replies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The replies with the best texts of each prompt, the best first."""
+        chosen = []
+        for begin in range(0, len(replies), self._n):
+            ranked = sorted(map(_scored, replies[begin : begin + self._n]), key=_rank)
+            chosen += ranked[: self._n_kept]
+        if self._hides_logprobs:
+            for reply in chosen:
+                reply["choices"][0]["logprobs"] = None
+        return chosen
+
     def _learn_seed(self, reply: Mapping[str, Any]) -> None:
         if not self._seed_known.is_set() and "seed" in reply:
             self._seed = reply["seed"]
             self._seed_known.set()
+
+
+def _scored(reply: Mapping[str, Any]) -> dict[str, Any]:
+    """A reply whose choice has its seed and the mean log-probability of its tokens."""
+    (choice,) = reply["choices"]
+    n_tokens = reply["usage"]["completion_tokens"]
+    logprobs = choice["logprobs"]["token_logprobs"]
+    own = logprobs[len(logprobs) - n_tokens :]  # an echoed prompt stands before them
+    mean = sum(own) / n_tokens if n_tokens else None
+    return {**reply, "choices": [{**choice, "seed": reply["seed"], "mean_logprob": mean}]}
+
+
+def _rank(reply: Mapping[str, Any]) -> tuple[bool, float]:
+    mean = reply["choices"][0]["mean_logprob"]
+    return mean is None, -(mean or 0.0)
 
 
 def _totals(replies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -37,7 +37,10 @@ NOT_A_SAMPLER = "llama.cpp does not have this sampler; remove the field"
 
 # As `UNSUPPORTED`, for what this server does not do.
 REFUSED: dict[str, Rule] = {
-    "best_of": (other_than(1), "the server does not compare texts; use n, and choose among them"),
+    "best_of": (
+        lambda value, body: value != 1 and "messages" in body,
+        "chats have no such field; give n, and choose among the answers",
+    ),
     "audio": (other_than(), "this server generates text only"),
     "modalities": (other_than(["text"]), "this server generates text only"),
     "web_search_options": (other_than(), "this server has no web search"),

@@ -10,12 +10,13 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from prometheus_client.metrics_core import Metric
 
     from specbranch_cpp.results import GenerationStats
     from specbranch_cpp.server.request_queue import RequestQueue
+    from specbranch_cpp.server.slots import Slot, Slots
 
 __all__ = ["Metrics"]
 
@@ -43,6 +44,18 @@ COUNTERS = {
     "specbranch:overlap_seconds": "Time in which both models computed.",
 }
 
+# Figures of each slot, with their descriptions.
+SLOT_GAUGES: tuple[tuple[str, str, Callable[[Slot], float]], ...] = (
+    ("specbranch:slot_busy", "1: a text runs there.", lambda slot: slot.text is not None),
+    ("specbranch:slot_prompt_tokens", "Tokens of the prompt.", lambda slot: slot.n_prompt),
+    (
+        "specbranch:slot_prompt_tokens_read",
+        "Tokens of the prompt that the target has read.",
+        lambda slot: slot.n_prefilled,
+    ),
+    ("specbranch:slot_generated_tokens", "Tokens of the text.", lambda slot: slot.n_decoded),
+)
+
 
 class Metrics:
     """The metrics of one server, with their own registry.
@@ -56,6 +69,7 @@ class Metrics:
         self._sums = dict.fromkeys(COUNTERS, 0.0)
         self._accepted_at: Tally[int] = Tally()
         self._queue: RequestQueue | None = None
+        self._slots: Slots | None = None
         self._requests = Counter(
             "specbranch:requests",
             "Requests by endpoint and status; 499: the client disconnected.",
@@ -77,9 +91,9 @@ class Metrics:
         )
         self._registry.register(self)
 
-    def watch(self, queue: RequestQueue) -> None:
-        """The queue whose length is reported."""
-        self._queue = queue
+    def watch(self, queue: RequestQueue, slots: Slots) -> None:
+        """The queue whose length is reported, and the places of the texts."""
+        self._queue, self._slots = queue, slots
 
     def answered(self, endpoint: str, status: int) -> None:
         self._requests.labels(endpoint, str(status)).inc()
@@ -155,3 +169,9 @@ class Metrics:
         running, waiting = (queue.n_running, queue.n_waiting) if queue else (0, 0)
         yield GaugeMetricFamily("llamacpp:requests_processing", "Running requests.", running)
         yield GaugeMetricFamily("llamacpp:requests_deferred", "Waiting requests.", waiting)
+        slots = self._slots.now() if self._slots else []
+        for name, what, value in SLOT_GAUGES:
+            gauge = GaugeMetricFamily(name, what, labels=["slot"])
+            for slot in slots:
+                gauge.add_metric([str(slot.id)], value(slot))
+            yield gauge

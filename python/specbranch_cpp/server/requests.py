@@ -55,7 +55,7 @@ TokenIds = Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(min_
 Object = dict[str, Any]
 
 MOST_ANSWERS = 128
-"""The largest ``n``, as in OpenAI's interface."""
+"""The largest ``n`` and ``best_of``, as in OpenAI's interface."""
 
 
 # Which member of a union is meant, so that an error names what is wrong in it.
@@ -231,6 +231,23 @@ class CompletionBody(_Common):
     suffix: str | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    best_of: Annotated[int, Field(ge=1, le=MOST_ANSWERS)] | None = None
+
+    @field_validator("best_of")
+    @classmethod
+    def _choosable(cls, value: int | None, info: ValidationInfo) -> int | None:
+        given = info.data
+        if value is None:
+            return None
+        if value < (n := given.get("n") or 1):
+            raise ValueError(f"it must be at least n, which is {n}")
+        if value > 1:
+            for name in ("stream", "trace"):
+                if given.get(name):
+                    raise ValueError(f"with {name} it must be 1")
+            if given.get("echo") and given.get("suffix") is not None:
+                raise ValueError("with echo and suffix it must be 1")
+        return value
 
     @field_validator("logprobs", mode="before")
     @classmethod
@@ -254,6 +271,12 @@ class CompletionBody(_Common):
                 f"the request has {len(value)} prompts; with trace it may have only one"
             )
         return value
+
+    def arguments(self) -> dict[str, Any]:
+        given = super().arguments()
+        if given.get("best_of") == 1:
+            del given["best_of"]
+        return given
 
 
 class Message(_Body):

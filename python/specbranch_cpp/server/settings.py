@@ -52,6 +52,7 @@ class ServerSettings:
         grace_s: seconds for the running request after a stop signal.
         page: whether to serve the page at ``/``.
         metrics: whether to serve ``/metrics``.
+        slots: whether to serve ``/slots``: settings and numbers of tokens of the texts that run.
     """
 
     host: str = "127.0.0.1"
@@ -74,6 +75,7 @@ class ServerSettings:
     grace_s: float = 10.0
     page: bool = True
     metrics: bool = True
+    slots: bool = True
 
     def __post_init__(self) -> None:
         _at_least("port", self.port, 0)

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.python.support.same_texts import check
 
 from specbranch_cpp import AsyncEngine, Engine, EngineClosed, InvalidArgument
-from specbranch_cpp.bench import near_ties
 from specbranch_cpp.grammars import Regex
 
 if TYPE_CHECKING:
@@ -48,23 +48,6 @@ def together(pair: tuple[Path, Path]) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def expected(alone: Engine) -> list[Completion]:
     return [alone.generate(**one, mode="autoregressive").result() for one in REQUESTS]
-
-
-def check(engine: Engine, request: dict[str, Any], wanted: Completion, got: Completion) -> None:
-    difference = near_ties.first_difference(wanted.tokens, got.tokens)
-    if difference is None:
-        assert got.text == wanted.text
-        assert got.finish_reason == wanted.finish_reason
-        return
-    prompt = engine.tokenize(request["prompt"], add_bos=True, special=True)
-    gap = near_ties.gap(
-        engine, prompt, wanted.tokens, difference,
-        temperature=request.get("temperature", 0.0), seed=request.get("seed", 0),
-    )  # fmt: skip
-    assert gap is not None
-    # Cells of several texts lie between each other, and sums over cells in another order round
-    # otherwise: by up to 0.05 nats, as attention adds up 16-bit numbers.
-    assert gap <= near_ties.LIMIT
 
 
 @pytest.mark.parametrize("mode", MODES)

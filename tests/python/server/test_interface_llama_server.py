@@ -100,6 +100,15 @@ def test_wrong_fields_are_named(server: Running) -> None:
     assert reply.headers["x-ignored-fields"] == "t_max_predict_ms, t_max_prompt_ms"
 
 
+@pytest.mark.parametrize("field", ["n", "n_cmpl"])
+def test_a_reply_has_one_text(server: Running, field: str) -> None:
+    for stream in (False, True):
+        reply = server.client.post("/completion", json={"prompt": "x", field: 2, "stream": stream})
+        error = told(reply, 400, "unsupported_value")
+        assert error["message"].startswith("n is 2; it must be 1, because a reply")
+    assert post(server, "/completion", prompt="x", n_predict=2, **{field: 1})["stop"]
+
+
 def test_infill(tmp_path: Path) -> None:
     names = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
     path = write_tiny_gguf(tmp_path / "fim.gguf", control_tokens=names)

@@ -28,7 +28,7 @@ def server() -> Iterator[Running]:
 def test_keys() -> None:
     with serving(FakeModel(), FakeText(), api_keys=("another", KEY)) as server:
         client = server.client
-        for path in ("/v1/models", "/metrics", "/nothing"):
+        for path in ("/v1/models", "/metrics", "/slots", "/nothing"):
             error = told(client.get(path), 401, "invalid_api_key")
             assert "Authorization: Bearer" in error["message"]
         for wrong in (f"Bearer {KEY}x", "Bearer", f"Basic {KEY}", "Bearer \xff", KEY):
@@ -124,7 +124,7 @@ def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             told(server.client.get(path), 404, "not_found")
 
 
-def test_page_and_metrics_can_be_left_out() -> None:
-    with serving(FakeModel(), FakeText(), page=False, metrics=False) as server:
-        for path in ("/", "/page/app.js", "/metrics"):
+def test_page_metrics_and_slots_can_be_left_out() -> None:
+    with serving(FakeModel(), FakeText(), page=False, metrics=False, slots=False) as server:
+        for path in ("/", "/page/app.js", "/metrics", "/slots"):
             told(server.client.get(path), 404, "not_found")

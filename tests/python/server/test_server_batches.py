@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
 from tests.python.support.server_models import PROMPT, SAMPLING, chatting, completion
 from tests.python.support.server_support import Running, events, serving, told
+
+from specbranch_cpp.server.batches import run_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,3 +178,100 @@ def test_several_answers_of_a_chat(client: openai.OpenAI) -> None:
         for choice in chunk.choices:
             streamed[choice.index] += choice.delta.content or ""
     assert streamed == alone
+
+
+def mean_of(one: Any) -> float:
+    """The mean log-probability of the tokens of a reply."""
+    logprobs = one["choices"][0]["logprobs"]["token_logprobs"]
+    assert len(logprobs) == one["usage"]["completion_tokens"]
+    return fmean(logprobs)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_the_best_of_several_texts(client: openai.OpenAI, models: Engine, n: int) -> None:
+    asked: dict[str, Any] = {"max_tokens": 12, "temperature": 1.0}
+    alone = [completion(models, PROMPT, **asked, seed=5 + k, logprobs=0) for k in range(4)]
+    best = sorted(alone, key=mean_of, reverse=True)[:n]
+    texts = [one["choices"][0]["text"] for one in best]
+    reply = client.completions.create(model="any", prompt=PROMPT, n=n, best_of=4, seed=5, **asked)
+    assert [choice.text for choice in reply.choices] == texts
+    assert [choice.index for choice in reply.choices] == list(range(n))
+    for choice, one in zip(reply.choices, best, strict=True):
+        assert choice.logprobs is None
+        assert choice.model_extra is not None
+        assert choice.model_extra["mean_logprob"] == pytest.approx(mean_of(one), abs=1e-5)
+        assert choice.model_extra["seed"] == one["seed"]
+    assert reply.usage is not None
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        assert getattr(reply.usage, name) == sum(one["usage"][name] for one in alone)
+
+
+def test_the_best_of_each_prompt(server: Running, models: Engine) -> None:
+    asked: dict[str, Any] = {"max_tokens": 9, "temperature": 1.0, "seed": 3, "logprobs": 1}
+    texts: list[str] = []
+    for prompt in TEXTS:
+        alone = [completion(models, prompt, **asked | {"seed": 3 + k}) for k in range(3)]
+        texts += [one["choices"][0]["text"] for one in sorted(alone, key=mean_of)[:0:-1]]
+    body = {**asked, "prompt": TEXTS, "n": 2, "best_of": 3}
+    reply = server.client.post("/v1/completions", json=body).json()
+    assert [choice["text"] for choice in reply["choices"]] == texts
+    assert [choice["index"] for choice in reply["choices"]] == list(range(6))
+    for choice in reply["choices"]:
+        assert fmean(choice["logprobs"]["token_logprobs"]) == choice["mean_logprob"]
+
+
+def test_an_echoed_prompt_does_not_count(server: Running) -> None:
+    body: dict[str, Any] = {"prompt": PROMPT, "max_tokens": 9, "temperature": 1.0, "seed": 3}
+    (plain,) = server.client.post("/v1/completions", json=body | {"best_of": 3}).json()["choices"]
+    for more in ({"echo": True}, {"echo": True, "logprobs": 0}):
+        reply = server.client.post("/v1/completions", json=body | {"best_of": 3} | more).json()
+        (choice,) = reply["choices"]
+        assert choice["text"] == PROMPT + plain["text"]
+        assert choice["mean_logprob"] == pytest.approx(plain["mean_logprob"], abs=1e-5)
+        assert (choice["logprobs"] is not None) == ("logprobs" in more)
+    alone = server.client.post("/completion", json=body | {"best_of": 3, "n_predict": 9}).json()
+    assert alone["content"] == plain["text"]
+
+
+def test_an_empty_text_is_the_last() -> None:
+    texts = {5: ("a", [-2.0]), 6: ("", []), 7: ("bc", [-0.5, -1.0]), 8: ("", [])}
+
+    async def create(**given: Any) -> dict[str, Any]:
+        text, logprobs = texts[given["seed"]]
+        n = len(logprobs)
+        usage = {"prompt_tokens": 1, "completion_tokens": n, "total_tokens": 1 + n}
+        return {
+            "seed": given["seed"],
+            "choices": [{"text": text, "logprobs": {"token_logprobs": logprobs}}],
+            "usage": usage,
+            "timings": {"prompt_n": 1, "prompt_ms": 1.0, "predicted_n": n, "predicted_ms": 0.0},
+        }
+
+    replies: list[dict[str, Any]] = []
+    arguments = {"prompt": "x", "n": 3, "best_of": 4, "seed": 5}
+    asyncio.run(run_batch(create, arguments, replies.append))
+    (reply,) = replies
+    assert [choice["text"] for choice in reply["choices"]] == ["bc", "a", ""]
+    assert [choice["seed"] for choice in reply["choices"]] == [7, 5, 6]
+    assert [choice["mean_logprob"] for choice in reply["choices"]] == [-0.75, -2.0, None]
+    assert reply["usage"] == {"prompt_tokens": 4, "completion_tokens": 3, "total_tokens": 7}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"best_of": 2, "n": 3}, "best_of is 2: it must be at least n, which is 3"),
+        ({"best_of": 129}, "best_of is 129: Input should be less than or equal to 128"),
+        ({"best_of": 0}, "best_of is 0: Input should be greater than or equal to 1"),
+        ({"best_of": 3, "stream": True}, "best_of is 3: with stream it must be 1"),
+        ({"best_of": 3, "trace": True}, "best_of is 3: with trace it must be 1"),
+    ],
+)
+def test_best_of_is_checked(server: Running, fields: dict[str, Any], words: str) -> None:
+    reply = server.client.post("/v1/completions", json={"prompt": "x", "max_tokens": 1, **fields})
+    error = told(reply, 400, "invalid_value")
+    assert (error["message"], error["param"]) == (words, "best_of")
+    chat = {"messages": [{"role": "user", "content": "x"}], "best_of": 2}
+    error = told(server.client.post("/v1/chat/completions", json=chat), 400, "unsupported_value")
+    assert error["message"].startswith("best_of is 2; chats have no such field")
+    assert server.client.post("/v1/chat/completions", json=chat | {"best_of": 1}).is_success

@@ -89,8 +89,8 @@ def test_options(served: list[tuple[Any, ServerSettings]], tmp_path: Path) -> No
         "--host", "0.0.0.0", "--port", "0", "--api-key", "first", "--api-key-file", str(keys),
         "--alias", "mine", "--timeout", "5", "--queue-size", "0", "--max-body", "100",
         "--allowed-host", "a.lan", "--cors-origin", "https://a.example", "--grace", "1",
-        "--no-page", "--no-metrics", "--mode", "pearl", "-c", "256", "--max-branches", "2",
-        "--chat-template-file", str(template),
+        "--no-page", "--no-metrics", "--no-slots", "--mode", "pearl", "-c", "256",
+        "--max-branches", "2", "--chat-template-file", str(template),
     )  # fmt: skip
     assert code == 0, output
     ((engine, settings),) = served
@@ -98,6 +98,7 @@ def test_options(served: list[tuple[Any, ServerSettings]], tmp_path: Path) -> No
         host="0.0.0.0", port=0, api_keys=("first", "second", "third"), alias="mine",
         request_timeout_s=5.0, queue_size=0, max_body_bytes=100, allowed_hosts=("a.lan",),
         cors_origins=("https://a.example",), grace_s=1.0, page=False, metrics=False,
+        slots=False,
     )  # fmt: skip
     chosen = engine[1]
     assert (chosen["mode"], chosen["n_ctx"], chosen["max_branches"]) == ("pearl", 256, 2)

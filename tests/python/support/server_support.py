@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from specbranch_cpp.generation import Shared
 from specbranch_cpp.server.app import create_app
 from specbranch_cpp.server.run import Server, bind
 from specbranch_cpp.server.settings import ServerSettings
@@ -79,6 +80,7 @@ class FakeModel:
     placement = None
     lora_adapters = ()
     chat_template: str | None = None
+    _shared = Shared()
 
     def on_end(self, listener: Any) -> None: ...
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from specbranch_cpp.server.errors import BadRequest
 from specbranch_cpp.server.requests import ChatBody, CompletionBody, check_fields
 from specbranch_cpp.server.streams import StreamForm
 
@@ -70,5 +71,12 @@ def call_of(
     """
     given = {name: value for name, value in data.items() if value is not None}
     body = check_fields(ChatBody if chat else CompletionBody, given)
+    if body.n is not None and body.n > 1:
+        raise BadRequest(
+            f"n is {body.n}; it must be 1, because a reply of this endpoint has one text; "
+            "/v1/completions and /v1/chat/completions have n",
+            "n",
+            "unsupported_value",
+        )
     unknown = [name for name in body.unknown if name not in harmless]
     return InterfaceCall(chat, body.arguments(), form, unknown)
