@@ -7,6 +7,7 @@ import typing
 __all__: list[str] = [
     "AcceptanceTable",
     "AdapterFile",
+    "CrowdSimulation",
     "DeviceInfo",
     "Engine",
     "EngineStats",
@@ -33,6 +34,7 @@ __all__: list[str] = [
     "RowPadding",
     "RowTrial",
     "SimulatedMachine",
+    "SimulatedText",
     "SimulationResult",
     "Stats",
     "StepCosts",
@@ -60,6 +62,7 @@ __all__: list[str] = [
     "pair_sizes",
     "plan_threads",
     "simulate",
+    "simulate_crowd",
     "target_footprint",
     "test_rows",
 ]
@@ -876,6 +879,38 @@ class SimulationResult:
     @property
     def time_us(self) -> float: ...
 
+class SimulatedText:
+    """
+    One of several texts. Times in microseconds.
+    """
+    @property
+    def mode_reason(self) -> str: ...
+    @property
+    def n_accepted(self) -> int: ...
+    @property
+    def n_drafted(self) -> int: ...
+    @property
+    def start_us(self) -> float: ...
+    @property
+    def token_us(self) -> list[float]: ...
+
+class CrowdSimulation:
+    """
+    Several texts. Times in microseconds.
+    """
+    @property
+    def draft_busy_us(self) -> float: ...
+    @property
+    def n_batch_tokens(self) -> int: ...
+    @property
+    def n_batches(self) -> int: ...
+    @property
+    def target_busy_us(self) -> float: ...
+    @property
+    def texts(self) -> list[SimulatedText]: ...
+    @property
+    def time_us(self) -> float: ...
+
 class Token:
     """
     One committed token.
@@ -1617,6 +1652,26 @@ def simulate(
 ) -> SimulationResult:
     """
     Decodes under a virtual clock; refuses what is out of range.
+    """
+
+def simulate_crowd(
+    request: Request,
+    pair: SyntheticPair,
+    machine: SimulatedMachine,
+    clients: collections.abc.Sequence[
+        tuple[
+            typing.SupportsFloat | typing.SupportsIndex,
+            typing.SupportsInt | typing.SupportsIndex,
+            typing.SupportsInt | typing.SupportsIndex,
+        ]
+    ],
+    n_parallel: typing.SupportsInt | typing.SupportsIndex,
+    warm: bool = True,
+    draft: bool = True,
+    lookup: bool = False,
+) -> CrowdSimulation:
+    """
+    Decodes several texts at once under a virtual clock; a client is (arrival_us, n_prompt, n_tokens).
     """
 
 def target_footprint(

@@ -18,6 +18,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -478,10 +479,11 @@ def with_profile(
 
 def _machine(pair: Pair, machine: Machine) -> _core.SimulatedMachine:
     made = _core.SimulatedMachine()
+    curve = partial(core_simulation.curve, known=CURVES)
     made.target_us = core_simulation.curve(
         "target_us", pair.target_us, machine.target_curve, CURVES
     )
-    made.draft_us = core_simulation.curve("draft_us", pair.draft_us, machine.draft_curve, CURVES)
+    made.draft_us = curve("draft_us", pair.draft_us, machine.draft_curve)
     for name in (
         "target_slowdown",
         "draft_slowdown",

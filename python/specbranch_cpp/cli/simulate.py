@@ -25,8 +25,8 @@ _MOST_CLIENTS = 64
 _RATIOS = (3.0, 5.0, 8.0, 12.0, 20.0)
 _ALPHAS = (0.4, 0.6, 0.75, 0.85, 0.92)
 
-_CLIENT_COLUMNS = ("mode", "clients", "tokens\n/s", "gain", "first\nms p50", "\np95", "between\nms p50",
-                   "\np95", "tokens\n/batch")  # fmt: skip
+_CLIENT_COLUMNS = ("mode", "clients", "tokens\n/s", "gain", "first\nms p50", "\np95",
+                   "between\nms p50", "\np95", "tokens\n/batch")  # fmt: skip
 _COLUMNS = ("mode", "speed-up", "tokens\nper step", "rolled\nback", "drafted\nper token",
             "target\nbusy", "draft\nbusy", "overlap")  # fmt: skip
 
