@@ -6,27 +6,6 @@ from mutations.mutation import Mutation
 
 MUTATIONS = (
     Mutation(
-        "crowd-unnoticed",
-        "the draft drives texts apart that would share a batch",
-        "planner/auto/schedule_choice.cpp",
-        "  if (resting_ != costs_.crowded()) {",
-        "  if (resting_ && !costs_.crowded()) {",
-    ),
-    Mutation(
-        "rest-without-end",
-        "after other texts have gone, the draft goes on resting",
-        "planner/auto/schedule_choice.cpp",
-        "      resting_ = false;\n",
-        "",
-    ),
-    Mutation(
-        "begins-in-a-crowd",
-        "a new text reads its prompt with the draft, although others run",
-        "planner/auto/schedule_choice.cpp",
-        "  if (costs_.crowded()) {\n    rest();\n    return;\n  }\n",
-        "",
-    ),
-    Mutation(
         "beyond-weight-fixed",
         "tokens beyond the truncation keep their first weight",
         "planner/auto/beyond_truncation.cpp",
@@ -184,7 +163,7 @@ MUTATIONS = (
         "auto-promise-forgotten",
         "every short text believes the promise again that the last one contradicted",
         "planner/auto/schedule_choice.cpp",
-        "      acceptance_.table().speculation = all.record();\n",
+        "      history().speculation = all.record();\n",
         "",
     ),
     Mutation(
@@ -233,7 +212,7 @@ MUTATIONS = (
         "auto-forgets-its-pause",
         "every generation tries again what the last one paused",
         "planner/auto/schedule_choice.cpp",
-        "  table.paused = failed;\n",
+        "  kept.paused = failed;\n",
         "",
     ),
     Mutation(

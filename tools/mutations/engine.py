@@ -219,8 +219,8 @@ MUTATIONS = (
         "answer-of-a-stranger",
         "the end of a session is taken for the answer to a batch",
         "engine/command_queue.cpp",
-        "parts_.empty() || event.generation_id != sent_id_",
-        "parts_.empty()",
+        "!parts_.empty() && event.generation_id == sent_id_",
+        "!parts_.empty()",
     ),
     Mutation(
         "share-of-the-batch-untold",
