@@ -218,7 +218,7 @@ MUTATIONS = (
     Mutation(
         "answer-of-a-stranger",
         "the end of a session is taken for the answer to a batch",
-        "engine/command_queue.cpp",
+        "engine/command_queue.h",
         "!parts_.empty() && event.generation_id == sent_id_",
         "!parts_.empty()",
     ),
