@@ -104,6 +104,11 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
             file.
         seed: start value for the seeds of calls without a ``seed``, so that every run uses the same
             seeds. ``None`` (default): random seeds.
+        trusted: whether model files are loaded without a trial. Default False: a file that is new
+            to this user is first loaded by a child process, on the CPU, which also decodes a few
+            tokens: llama.cpp ends the process on many damaged files. A file that passed is
+            remembered in ``~/.cache/specbranch_cpp``. ``SPECBRANCH_FILE_TRIAL=0`` in the
+            environment trusts all files.
         verbose: print llama.cpp's log to stderr. The log also goes to the logger
             ``specbranch_cpp``, always.
         progress_callback: a function that is called on this thread with the share that is loaded,
@@ -184,6 +189,7 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
         prefix_reuse: str = "exact",
         chat_template: str | None = None,
         seed: int | None = None,
+        trusted: bool = False,
         verbose: bool = False,
         progress_callback: Callable[[float], object] | None = None,
     ) -> None:
@@ -261,6 +267,7 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
             profile=profile,
             bit_exact=bit_exact,
             prefix_reuse=prefix_reuse,
+            trusted=trusted,
             verbose=verbose,
             progress_callback=progress_callback,
         )

@@ -25,6 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # for tests.python.support.tiny_gguf
 
+# The files of the tests are new all the time. What tests the trial of new files sets this itself.
+os.environ.setdefault("SPECBRANCH_FILE_TRIAL", "0")
+
 # Where we were started in the background, Ctrl-C is ignored, also by the processes we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from specbranch_cpp import _core, policies
 from specbranch_cpp._engine.adapters import described_adapters
 from specbranch_cpp._engine.request import Defaults
-from specbranch_cpp._llama import cpu_probe
+from specbranch_cpp._llama import cpu_probe, file_trial
 from specbranch_cpp._pair import exact_rows, pair_profile
 from specbranch_cpp._pair.hrad_weights import PairFiles, check_pair
 from specbranch_cpp._placement import outcome
@@ -72,6 +72,7 @@ def load(
     profile: str | os.PathLike[str] | None,
     bit_exact: bool,
     prefix_reuse: str,
+    trusted: bool,
     verbose: bool,
     progress_callback: Callable[[float], object] | None,
 ) -> Loaded:
@@ -84,6 +85,7 @@ def load(
     target_options.adapters = adapters
     draft_options = None if draft is None else draft.core_options()
     checked.flag("verbose", verbose)
+    checked.flag("trusted", trusted)
     if progress_callback is not None and not callable(progress_callback):
         raise InvalidArgument(
             f"progress_callback is {progress_callback!r}; it must be callable or None"
@@ -107,6 +109,11 @@ def load(
     models = [side.model.path for side in (target, draft) if side is not None]
     names = [os.fsdecode(path) for path in models]
     cpu_probe.ensure_safe_cpu(names)
+    if not trusted:
+        sides = [side for side in (target, draft) if side is not None]
+        file_trial.ensure_files_load(
+            [os.fsdecode(side.model.path) for side in sides if source_of(side.model.path) is None]
+        )
     target_options, draft_options, placement = _place(
         target, target_options, draft, draft_options, defaults, n_parallel
     )

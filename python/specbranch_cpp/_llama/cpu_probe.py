@@ -64,7 +64,7 @@ def probe(model: str | Path, command: Sequence[str] | None = None) -> ProbeResul
     try:
         result = subprocess.run(
             command,
-            env=_child_environment(),
+            env=child_environment(),
             # `python -c` would import from the working directory, which may contain any file.
             cwd="/",
             stdin=subprocess.DEVNULL,
@@ -168,14 +168,21 @@ def _fingerprint() -> str:
     """A key that changes with the processor, the kernel and the libraries of llama.cpp."""
     cpuinfo = cpu_flags.read_cpuinfo()
     facts = [cpu_flags.cpu_model(cpuinfo), *sorted(cpu_flags.cpu_flags(cpuinfo))]
-    facts += [platform.machine(), platform.release()]
-    for path in sorted(native.library_folder().glob("lib*.so")):
-        status = path.stat()
-        facts += [str(path), str(status.st_mtime_ns), str(status.st_size)]
+    facts += [platform.machine(), platform.release(), libraries_key()]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
 
 
-def _child_environment() -> dict[str, str]:
+def libraries_key() -> str:
+    """A text that changes with the libraries of llama.cpp."""
+    facts = []
+    for path in sorted(native.library_folder().glob("lib*.so")):
+        status = path.stat()
+        facts += [str(path), str(status.st_mtime_ns), str(status.st_size)]
+    return "\n".join(facts)
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of a child that computes with models."""
     # The child gets the sys.path of this process, including entries that were added by hand.
     search = [str(Path(entry).absolute()) for entry in sys.path]
     return os.environ | {
@@ -185,8 +192,8 @@ def _child_environment() -> dict[str, str]:
     }
 
 
-def compute(model: str) -> None:
-    """The program of the child."""
+def compute(model: str, n_threads: int = 1) -> None:
+    """The program of the child: loads the model on the CPU and decodes a few tokens."""
     import resource
 
     from specbranch_cpp import _core
@@ -194,7 +201,8 @@ def compute(model: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     options = _core.ModelOptions(os.fsencode(model))
     options.n_ctx = 256
-    options.n_threads = 1
+    options.n_threads = n_threads
+    options.n_gpu_layers = 0
     engine = _core.load_engine(
         options,
         None,

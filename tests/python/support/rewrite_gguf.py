@@ -24,7 +24,7 @@ def split_gguf(source: Path, n_parts: int) -> list[Path]:
     for i, path in enumerate(paths):
         writer = GGUFWriter(path, "llama")
         if i == 0:
-            _copy_metadata(reader, writer)
+            copy_metadata(reader, writer)
         writer.add_uint16("split.no", i)
         writer.add_uint16("split.count", n_parts)
         writer.add_int32("split.tensors.count", len(reader.tensors))
@@ -38,7 +38,7 @@ def with_numbers(source: Path, path: Path, numbers: Mapping[str, int]) -> Path:
     """Writes the same model with more integers in its metadata."""
     reader = GGUFReader(source)
     writer = GGUFWriter(path, "llama")
-    _copy_metadata(reader, writer)
+    copy_metadata(reader, writer)
     for key, value in numbers.items():
         writer.add_uint32(key, value)
     for tensor in reader.tensors:
@@ -53,7 +53,7 @@ def with_holes(source: Path, path: Path, shapes: Mapping[str, Sequence[int]]) ->
     The last dimension of a shape is that of a row.
     """
     writer = GGUFWriter(path, "llama")
-    _copy_metadata(GGUFReader(source), writer)
+    copy_metadata(GGUFReader(source), writer)
     total = 0
     for name, shape in shapes.items():
         n_bytes = 4 * int(np.prod(shape, dtype=np.int64))
@@ -67,7 +67,7 @@ def with_holes(source: Path, path: Path, shapes: Mapping[str, Sequence[int]]) ->
     return path
 
 
-def _copy_metadata(reader: GGUFReader, writer: GGUFWriter) -> None:
+def copy_metadata(reader: GGUFReader, writer: GGUFWriter) -> None:
     for key, field in reader.fields.items():
         if key.startswith("GGUF.") or key == "general.architecture":
             continue

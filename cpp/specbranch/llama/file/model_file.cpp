@@ -12,6 +12,7 @@
 #include "llama.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/file/gguf_reader.h"
+#include "specbranch/llama/file/shape_rules.h"
 #include "specbranch/llama/file/split_model.h"
 #include "specbranch/llama/vocabulary/quote.h"
 
@@ -135,6 +136,23 @@ void check_architecture(const GgufReader& gguf, const std::string& arch) {
   }
 }
 
+/// llama.cpp ends the process where a vocabulary of this kind has a token for a byte.
+void check_byte_tokens(const GgufReader& gguf, std::string_view model) {
+  if (model != "bert") return;
+  const auto id = gguf_find_key(gguf.get(), "tokenizer.ggml.token_type");
+  if (id < 0 || gguf_get_kv_type(gguf.get(), id) != GGUF_TYPE_ARRAY) return;
+  const gguf_type type = gguf_get_arr_type(gguf.get(), id);
+  if (type != GGUF_TYPE_INT32 && type != GGUF_TYPE_UINT32) return;
+  const auto* types = static_cast<const std::int32_t*>(gguf_get_arr_data(gguf.get(), id));
+  const std::size_t n = gguf_get_arr_n(gguf.get(), id);
+  for (std::size_t i = 0; i < n; ++i) {
+    if (types[i] == LLAMA_TOKEN_TYPE_BYTE) {
+      gguf.refuse("token " + std::to_string(i) +
+                  " stands for a byte, which a vocabulary of the kind 'bert' cannot have");
+    }
+  }
+}
+
 int check_vocabulary(const GgufReader& gguf) {
   const auto model = gguf.text("tokenizer.ggml.model");
   const auto id = gguf_find_key(gguf.get(), "tokenizer.ggml.tokens");
@@ -146,6 +164,7 @@ int check_vocabulary(const GgufReader& gguf) {
   }
   const std::size_t n = gguf_get_arr_n(gguf.get(), id);
   if (n > std::size_t{1} << 24) gguf.refuse("a vocabulary of " + std::to_string(n) + " tokens");
+  check_byte_tokens(gguf, *model);
   if (*model == "hybriddna") return static_cast<int>(n);  // repeats tokens, with a marker
   std::unordered_set<std::string_view> seen;
   seen.reserve(n);
@@ -160,27 +179,11 @@ int check_vocabulary(const GgufReader& gguf) {
   return static_cast<int>(n);
 }
 
-/// Refuses matrices of integers or doubles, which ggml has no matrix product for.
-void check_tensor_type(const GgufReader& gguf, std::int64_t i) {
-  const ggml_type type = gguf_get_tensor_type(gguf.get(), i);
-  const std::string_view name = gguf_get_tensor_name(gguf.get(), i);
-  const bool never = type == GGML_TYPE_I8 || type == GGML_TYPE_I16 || type == GGML_TYPE_I64 ||
-                     type == GGML_TYPE_F64;
-  // Some models have lists of I32, or a table for their experts.
-  const bool is_list = gguf_get_tensor_ne(gguf.get(), i)[1] <= 1 &&
-                       name.find("norm") == std::string_view::npos && !name.ends_with(".bias");
-  const bool table = is_list || name.find("tid2eid") != std::string_view::npos;
-  if (never || (type == GGML_TYPE_I32 && !table)) {
-    gguf.refuse("tensor '" + std::string(name) + "' has the type " + ggml_type_name(type) +
-                ", which weights cannot have");
-  }
-}
-
 /// Adds the tensors of one part to `file`, and their bytes to `bytes_of_type`.
 void add_tensors(const GgufReader& gguf, ModelFile& file,
                  std::map<int, std::uint64_t>& bytes_of_type) {
+  check_tensor_types(gguf);
   for (std::int64_t i = 0; i < gguf_get_n_tensors(gguf.get()); ++i) {
-    check_tensor_type(gguf, i);
     const std::int64_t* shape = gguf_get_tensor_ne(gguf.get(), i);
     const std::uint64_t bytes = gguf_get_tensor_size(gguf.get(), i);
     file.weight_bytes += bytes;
@@ -263,6 +266,7 @@ ModelFile inspect_model_file(const std::string& path, bool with_weights) {
   file.n_embd = static_cast<int>(*gguf.integer(*arch + ".embedding_length"));
   file.n_ctx_train = static_cast<int>(*gguf.integer(*arch + ".context_length"));
   file.n_vocab = check_vocabulary(gguf);
+  check_shapes(gguf, *arch);
 
   std::map<int, std::uint64_t> bytes_of_type;
   add_tensors(gguf, file, bytes_of_type);
