@@ -263,7 +263,7 @@ def _read_prompt(prompt: str | None, file: Path | None) -> str:
             "there is no prompt; give a prompt with -p, with -f, or on standard input"
         )
     if file is None or str(file) == "-":
-        return options.decode(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
+        return options.read_stdin().removesuffix("\n")
     return options.read_text(file, "-f").removesuffix("\n")
 
 
