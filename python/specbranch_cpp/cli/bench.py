@@ -318,7 +318,8 @@ def _report(folder: Path, *, json_output: bool) -> Summary:
         print(json.dumps(asdict(summary)))
     else:
         _show(summary, records)
-        print(f"\n{folder / report.NAME} has all figures; {folder / NAME} has the records")
+        words = f"{folder / report.NAME} has all figures; {folder / NAME} has the records"
+        render.stdout().print(f"\n{words}", soft_wrap=True)
     return summary
 
 

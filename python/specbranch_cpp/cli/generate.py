@@ -291,11 +291,13 @@ def _stream(generation: Generation, echoed: str, *, quiet: bool) -> tuple[Comple
         first = next(generation)  # at least one chunk comes: the last
         if bar is not None:
             bar.stop()
-        render.stdout().print(echoed, style="dim", end="", soft_wrap=True)
+        if sys.stdout.isatty():
+            render.stdout().print(echoed, style="dim", end="", soft_wrap=True)
+        else:
+            render.write_text(echoed)
         for chunk in itertools.chain([first], generation):
             last = chunk.text or last
-            sys.stdout.write(chunk.text)
-            sys.stdout.flush()
+            render.write_text(chunk.text)
     except KeyboardInterrupt:
         interrupted = True
     finally:

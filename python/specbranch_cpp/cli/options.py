@@ -16,6 +16,7 @@ from specbranch_cpp._engine.hub import fetch_pair
 from specbranch_cpp._engine.machine_keywords import MachineKeywords
 from specbranch_cpp._support import checked
 from specbranch_cpp._support.files import read_input, read_stream
+from specbranch_cpp.errors import printable
 from specbranch_cpp.simulation import MODES
 
 if TYPE_CHECKING:
@@ -384,7 +385,9 @@ def read_text(file: Path, option: str) -> str:
     try:
         return decode(read_input(file), str(file))
     except OSError as error:
-        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint=option) from None
+        raise typer.BadParameter(
+            f"{printable(str(file))}: {error.strerror}", param_hint=option
+        ) from None
 
 
 def read_stdin() -> str:
@@ -399,7 +402,9 @@ def decode(data: bytes, source: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise typer.BadParameter(f"{source} is not UTF-8 at byte {error.start}") from None
+        raise typer.BadParameter(
+            f"{printable(source)} is not UTF-8 at byte {error.start}"
+        ) from None
 
 
 class EngineKeywords(MachineKeywords, total=False):

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from specbranch_cpp._support import logs
 from specbranch_cpp.cli import options, render
 from specbranch_cpp.engine import Engine
 
@@ -304,6 +305,7 @@ def _show_log(level: int) -> None:
     """Prints the server's own log on standard error. The engine handles llama.cpp's log."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.addFilter(logs.Printable())
     for name in ("specbranch_cpp.server", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.setLevel(level)

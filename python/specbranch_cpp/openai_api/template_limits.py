@@ -11,10 +11,10 @@ the sum of all operations is limited by the steps, by the produced characters an
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextvars import ContextVar
 from types import GeneratorType
-from typing import Any
+from typing import Any, cast
 
 from jinja2.utils import Namespace
 
@@ -41,7 +41,7 @@ _ELEMENT = 16  # weight of a number, and of a place in a list
 _LIGHT = 1 << 14
 _GIVEN = 1 << 28
 _CONTAINERS = (list, tuple, set, frozenset)
-_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
+_VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 
 
 class LimitError(Exception):
@@ -146,9 +146,9 @@ class Meter:
                     open_values += one.keys()
                     open_values += one.values()
             elif isinstance(one, (*_CONTAINERS, *_VIEWS)):
-                total += _ELEMENT * len(one)
+                total += _ELEMENT * len(cast("Sized", one))
                 if total <= most:
-                    open_values += one
+                    open_values += cast("Iterable[Any]", one)
             elif isinstance(one, int):
                 total += _ELEMENT + one.bit_length() // 3
             else:
