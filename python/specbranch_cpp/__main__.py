@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from specbranch_cpp.cli import main
+from specbranch_command import main
 
 if __name__ == "__main__":
     main()

@@ -28,6 +28,7 @@ SOURCES = (
     "README.md",
     "cpp",
     "pyproject.toml",
+    "python/specbranch_command",
     "python/specbranch_cpp",
     "third_party/llama_cpp",
     "tools/build_backend",

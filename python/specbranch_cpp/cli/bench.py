@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from specbranch_command import INTERRUPTED
 from specbranch_cpp import demo
 from specbranch_cpp.bench import (
     machine,
@@ -266,7 +267,7 @@ def run(
                 f"stopped; {file.path} has {file.n_turns} of at most {prepared.plan.n_turns} "
                 f"turns; the same command with -o {shlex.quote(str(folder))} continues"
             )
-            raise typer.Exit(render.INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
     summary = _report(folder, json_output=json_output)
     bad = {
         (i, one.variant, one.prompt, one.repeat)

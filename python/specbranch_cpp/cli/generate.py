@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from specbranch_command import INTERRUPTED
 from specbranch_cpp import policies, timeline
 from specbranch_cpp.cli import options, render, sampler_options
 from specbranch_cpp.cli.prefill import PrefillBar
@@ -248,7 +249,7 @@ def generate(
     if trace is not None:
         _save_trace(completion, trace)
     if interrupted:
-        raise typer.Exit(render.INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _read_prompt(prompt: str | None, file: Path | None) -> str:
@@ -258,7 +259,7 @@ def _read_prompt(prompt: str | None, file: Path | None) -> str:
                 "a prompt and a file were given; give only one of them", param_hint="-f"
             )
         return prompt
-    if file is None and sys.stdin.isatty():
+    if file is None and sys.stdin is not None and sys.stdin.isatty():
         raise typer.BadParameter(
             "there is no prompt; give a prompt with -p, with -f, or on standard input"
         )

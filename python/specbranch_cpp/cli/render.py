@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.segment import Segment
 from rich.table import Table
 
+from specbranch_command import INTERRUPTED, default_interrupts
 from specbranch_cpp._support.logs import DRAFTS, PROFILES
 from specbranch_cpp._support.words import message
 from specbranch_cpp.errors import InvalidArgument, SpecBranchError, printable
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType
 
     from specbranch_cpp.results import GenerationStats
-
-INTERRUPTED = 130
 
 
 class PrintableConsole(Console):
@@ -74,6 +73,7 @@ def reporting(names: Mapping[str, str] | None = None) -> Iterator[None]:
 
     ``names`` are the options of the engine's arguments.
     """
+    default_interrupts()
     warnings = _Warnings()
     for logger in (PROFILES, DRAFTS):
         logger.addHandler(warnings)

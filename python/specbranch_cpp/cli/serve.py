@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from specbranch_command import INTERRUPTED
 from specbranch_cpp._support import logs
 from specbranch_cpp.cli import options, render
 from specbranch_cpp.engine import Engine
@@ -285,7 +286,7 @@ def serve(
         console.print(f"{reach}; {keys}; Ctrl-C stops the server", style="dim", soft_wrap=True)
 
     if not run(engine, settings, embedding_model=embeddings, ready=ready):
-        raise typer.Exit(render.INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _refuse_without_model(pooling: str | None, ctx_size: int | None, layers: int | None) -> None:

@@ -158,6 +158,8 @@ def history_file() -> Path | None:
 
 def open_turns(commands: Iterable[str]) -> Turns:
     """The terminal, if standard input and output are a terminal; otherwise standard input."""
+    if sys.stdin is None:  # the caller closed it
+        raise InvalidArgument("standard input is closed, so there is nobody to chat with")
     if sys.stdin.isatty() and sys.stdout.isatty():
         return TerminalTurns(history_file(), commands)
     return LineTurns(_lines(sys.stdin))
