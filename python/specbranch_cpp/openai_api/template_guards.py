@@ -88,6 +88,8 @@ def check_percent(meter: Meter, form: str | bytes, values: Any) -> None:
     Raises:
         LimitError: the text may become too long.
     """
+    if len(form) > _SLOW:
+        raise LimitError(f"the text before % has more than {_SLOW:,} characters")
     text = form.decode("latin-1") if isinstance(form, bytes) else form
     found = _FORMAT.findall(text)
     widths = [width for pair in found for width in pair if width != "*"]

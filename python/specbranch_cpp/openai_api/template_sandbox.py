@@ -32,6 +32,7 @@ PARTS = 10_000
 """Largest number of expressions and statements of a template. Known models have some thousands."""
 
 _OPERATORS = frozenset(["+", "-", "*", "/", "//", "**", "%"])
+_RANGE_BITS = 60
 _DATA = (str, bytes, list, tuple, dict, set, frozenset, int, float, complex, range, slice, type)
 
 
@@ -50,6 +51,7 @@ class Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
             finalize=_finalized,
         )
         del self.globals["lipsum"]  # makes texts of any length
+        self.globals["range"] = _range
         self.filters["tojson"] = _tojson
         self.filters["sum"] = _sum
         self.filters = {name: _filter(name, each) for name, each in self.filters.items()}
@@ -196,6 +198,13 @@ def _concat(_context: Context, parts: list[Any]) -> str:
     meter = RUNNING.get()
     meter.room(sum(meter.weigh(part) for part in parts))
     return str(meter.held("".join(map(str, parts))))
+
+
+def _range(*args: Any) -> range:
+    """Jinja's own, without numbers so large that many of them have the same hash."""
+    if any(isinstance(one, int) and one.bit_length() > _RANGE_BITS for one in args):
+        raise LimitError(f"a number of a range has more than {_RANGE_BITS} bits")
+    return jinja2.sandbox.safe_range(*args)
 
 
 def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

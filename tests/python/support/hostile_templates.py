@@ -26,7 +26,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "width of a number": ("{{ '%1000000000d' % 1 }}", WIDTH),
     "width as an argument": ("{{ '%*d' % (10**9, 1) }}", WIDTH),
     "precision": ("{{ '%.1000000000f' % 1 }}", WIDTH),
-    "many uses of a name": ("{{ ('%(a)s' * 100000) % {'a': 'x' * 1000000} }}", VALUE),
+    "many uses of a name": ("{{ ('%(a)s' * 4000) % {'a': 'x' * 1000000} }}", VALUE),
     "filter format": ("{{ '%1000000000d' | format(1) }}", WIDTH),
     "str.format": ("{{ '{:1000000000}'.format(1) }}", WIDTH),
     "str.format with a width as an argument": ("{{ '{:{w}}'.format(1, w=10**9) }}", WIDTH),
@@ -113,6 +113,9 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "striptags": ("{{ ('<!--' * 1000000) | striptags }}", VALUE),
     "xmlattr": ("{{ {'a': 'b' * 1000000} | xmlattr }}", VALUE),
     "lipsum": ("{{ lipsum(n=100000000) }}", "undefined"),
+    "range of equal hashes": (
+        "{{ dict(range(0, 99999 * (2**61 - 1), 2**61 - 1) | batch(2) | list) }}", BITS),
+    "a format that is never closed": ("{{ ('%(' * 4000000) % {} }}", "the text before %"),
     "range": ("{{ range(10**9) }}", "Range too big"),
     "int": ("{{ ('9' * 1000000) | int }}", WIDTH),
     "float": ("{{ ('9' * 1000000) | float }}", WIDTH),
