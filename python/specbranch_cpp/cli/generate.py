@@ -295,10 +295,10 @@ def _stream(generation: Generation, echoed: str, *, quiet: bool) -> tuple[Comple
         if sys.stdout.isatty():
             render.stdout().print(echoed, style="dim", end="", soft_wrap=True)
         else:
-            render.write_text(echoed)
+            render.write_answer(echoed)
         for chunk in itertools.chain([first], generation):
             last = chunk.text or last
-            render.write_text(chunk.text)
+            render.write_answer(chunk.text)
     except KeyboardInterrupt:
         interrupted = True
     finally:

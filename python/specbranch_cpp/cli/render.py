@@ -52,7 +52,7 @@ def stderr() -> Console:
     return PrintableConsole(stderr=True, highlight=False, markup=False, emoji=False)
 
 
-def write_text(text: str) -> None:
+def write_answer(text: str) -> None:
     """Writes a model's text to standard output: as it is, but on a terminal without characters that
     the terminal would obey.
     """

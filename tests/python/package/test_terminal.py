@@ -146,14 +146,14 @@ def test_the_text_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal it is shown; in a file or a pipe it is exact."""
     for out, expected in ((ToTerminal(), SHOWN), (io.StringIO(), EVIL)):
         monkeypatch.setattr(sys, "stdout", out)
-        render.write_text(EVIL)
+        render.write_answer(EVIL)
         assert out.getvalue() == expected
 
 
 def test_a_real_terminal() -> None:
     code = (
         "import sys\nfrom specbranch_cpp.cli import render\n"
-        f"render.write_text({EVIL!r})\nrender.stdout().print({EVIL!r}, end='')\n"
+        f"render.write_answer({EVIL!r})\nrender.stdout().print({EVIL!r}, end='')\n"
     )
     master, slave = pty.openpty()
     done = subprocess.run(

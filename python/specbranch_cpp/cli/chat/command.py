@@ -210,7 +210,7 @@ class ConsoleScreen:
         if self._thinks:
             self._thinks = False
             self._notes.print("\n")
-        render.write_text(text)
+        render.write_answer(text)
 
     def end(self, text: str) -> None:
         if not text.endswith("\n"):
