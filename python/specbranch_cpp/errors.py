@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "ContextOverflow",
     "DecodeError",
@@ -14,8 +16,29 @@ __all__ = [
 ]
 
 
+# Not tabs and ends of lines. Marks of directions may show a text in another order than it has.
+_CONTROL = re.compile(
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """The text with escapes, such as ``\\x1b``, for characters that a terminal would obey.
+
+    Names and other metadata of files, and what clients send, come through here before they reach a
+    terminal or a log.
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 class SpecBranchError(RuntimeError):
-    """Base of every error that the engine raises."""
+    """Base of every error that the engine raises.
+
+    Its text never has characters that a terminal would obey, whatever a file or a client sent.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class InvalidArgument(SpecBranchError, ValueError):  # noqa: N818

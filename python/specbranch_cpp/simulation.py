@@ -14,17 +14,16 @@ token.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise, product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core
 from specbranch_cpp._support import checked, core_simulation, simulated_clients
+from specbranch_cpp._support.files import from_json, read_file
 from specbranch_cpp._support.simulated_clients import Client, ClientsResult
 from specbranch_cpp.errors import InvalidArgument
 
@@ -443,7 +442,7 @@ def load_profile(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str
     content: Any = source
     if not isinstance(source, Mapping):
         try:
-            content = json.loads(Path(source).read_text(encoding="utf-8"))
+            content = from_json(read_file(source))
         except (OSError, ValueError) as error:
             raise InvalidArgument(f"profile {str(source)!r} cannot be read: {error}") from None
     costs = content.get("costs", content) if isinstance(content, Mapping) else None

@@ -10,6 +10,7 @@ Pictures need matplotlib: ``pip install 'specbranch_cpp[plot]'``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from specbranch_cpp._plots import style
 from specbranch_cpp._plots.timeline import SIDES, plot
 from specbranch_cpp._support.core_fields import copied
+from specbranch_cpp._support.files import check_output, replace_file
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -146,10 +148,11 @@ class Trace:
 
 
 def check_path(path: str | os.PathLike[str]) -> None:
-    """Checks the name and the packages that `save` needs, for example before a long generation.
+    """Checks the place and the packages that `save` needs, for example before a long generation.
 
     Raises:
-        InvalidArgument: the name ends in neither ``.json`` nor ``.png``.
+        InvalidArgument: the name ends in neither ``.json`` nor ``.png``, or something else than a
+            regular file has it.
         MissingExtra: ``.png`` needs matplotlib, which is not installed.
     """
     suffix = Path(path).suffix
@@ -157,17 +160,28 @@ def check_path(path: str | os.PathLike[str]) -> None:
         raise InvalidArgument(
             f"the path is {str(path)!r}; a timeline file must end in .json or .png"
         )
+    with contextlib.suppress(FileNotFoundError):
+        check_output(path)
     if suffix == ".png":
         style.figure_class("a picture of a timeline")
 
 
 def save(trace: Trace, path: str | os.PathLike[str]) -> None:
-    """Writes the timeline: `to_chrome` for a ``.json`` file, `plot` for a ``.png`` file."""
+    """Writes the timeline: `to_chrome` for a ``.json`` file, `plot` for a ``.png`` file.
+
+    The file is complete or it is not there; an existing file is replaced.
+
+    Raises:
+        InvalidArgument: see `check_path`.
+        MissingExtra: see `check_path`.
+        OSError: the file cannot be written.
+    """
     check_path(path)
     if Path(path).suffix == ".png":
         plot(trace, path)
     else:
-        Path(path).write_text(json.dumps(to_chrome(trace), separators=(",", ":")) + "\n")
+        text = json.dumps(to_chrome(trace), separators=(",", ":")) + "\n"
+        replace_file(path, text.encode())
 
 
 def describe(span: Span) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from specbranch_cpp._engine.measurements import Measurements
 from specbranch_cpp._support import logs
+from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,12 @@ class Lifetime(Measurements):
         The call comes once for each generation, also for a cancelled generation, in the thread that
         reads the end of the text. It does not come for a generation that fails, or whose end nobody
         reads. The listener must not raise an exception.
+
+        Raises:
+            InvalidArgument: the listener cannot be called.
         """
+        if not callable(listener):
+            raise InvalidArgument(f"listener is {listener!r}; it must be callable")
         self._shared.listeners.append(listener)
 
     @property

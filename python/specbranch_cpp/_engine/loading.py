@@ -17,6 +17,7 @@ from specbranch_cpp._pair.hrad_weights import PairFiles, check_pair
 from specbranch_cpp._placement import outcome
 from specbranch_cpp._placement.planning import Side, plan
 from specbranch_cpp._support import checked, logs
+from specbranch_cpp._support.raised import refused_by_system
 from specbranch_cpp._support.tensor_source import source_of
 from specbranch_cpp.errors import InvalidArgument, ModelLoadError
 
@@ -60,6 +61,7 @@ class Loaded:
     placement: PairPlacement | None = None
 
 
+@refused_by_system(ModelLoadError)
 def load(
     target: ModelArgument,
     draft: ModelArgument | None,

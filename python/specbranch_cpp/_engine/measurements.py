@@ -63,7 +63,7 @@ class Measurements:
         models and the machine. An existing file is replaced atomically.
 
         Raises:
-            InvalidArgument: the engine has no draft.
+            InvalidArgument: the engine has no draft, or the path does not lead to a regular file.
             EngineClosed: the engine was created before this process was forked.
             OSError: the file cannot be written.
         """

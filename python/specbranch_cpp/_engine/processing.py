@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from specbranch_cpp import _core
-from specbranch_cpp._support.raised import passed_on
+from specbranch_cpp._support.raised import passed_on, start_thread
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.processors import TokenMask
 
@@ -56,12 +56,13 @@ class Processing:
             busy: has the thread while it may run a function.
         """
         # It gets no reference to the generation, which must stop if nobody else has one.
-        threading.Thread(
+        thread = threading.Thread(
             target=_serve,
             args=(self._functions, self.channel, self._errors, busy),
             name="specbranch-processors",
             daemon=True,
-        ).start()
+        )
+        start_thread(thread)
 
 
 def _serve(

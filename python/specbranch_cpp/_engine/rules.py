@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from specbranch_cpp._grammar.books import lark_or_gbnf
 from specbranch_cpp._grammar.cost import check_cost
+from specbranch_cpp._grammar.log_lines import indented
 from specbranch_cpp._support import checked
 from specbranch_cpp.grammars import JsonSchema, Lark, Regex
 
@@ -32,5 +33,5 @@ def set_grammar(request: _core.Request, name: str, grammar: object) -> None:
     if isinstance(grammar, Lark):
         request.lark = checked.grammar(f"{name}.text", grammar.text, "Lark with a rule start")
     else:
-        request.grammar = checked.grammar(name, grammar)
+        request.grammar = indented(checked.grammar(name, grammar))
         check_cost(request.grammar)

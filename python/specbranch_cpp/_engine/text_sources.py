@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from specbranch_cpp._support import checked
+from specbranch_cpp._support.files import open_file
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _text(name: str, text: Any, room: int) -> bytes | list[int]:
 def _file(name: str, path: Path, room: int) -> bytes:
     """The bytes of a file, which must be UTF-8; not more than one above ``room``."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             data = file.read(room + 1)
     except OSError as error:
         raise InvalidArgument(f"{name}: {path} cannot be read: {error.strerror}") from None

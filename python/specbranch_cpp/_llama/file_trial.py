@@ -9,19 +9,18 @@ size, its time and its header, so that this costs time once.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import logging
 import os
 import re
 import signal
-import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._llama import cpu_probe
+from specbranch_cpp._support.files import open_file
 from specbranch_cpp._support.split_files import PartName
 from specbranch_cpp.errors import ModelLoadError
 
@@ -64,10 +63,8 @@ class _File:
         found = hashlib.sha256(cpu_probe.libraries_key().encode())
         for part in self.parts:
             status = part.stat()
-            if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait
-                raise OSError(errno.EINVAL, "no regular file", str(part))
             found.update(f"{part.resolve()}\n{status.st_size}\n{status.st_mtime_ns}\n".encode())
-            with part.open("rb") as file:
+            with open_file(part) as file:
                 found.update(file.read(_HEADER_BYTES))
         return found.hexdigest()[:32]
 

@@ -14,7 +14,7 @@ from specbranch_cpp._pair.pair_profile import (
     fingerprint,
 )
 from specbranch_cpp._support import logs
-from specbranch_cpp._support.files import replace_file
+from specbranch_cpp._support.files import from_json, read_file, replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,8 +88,8 @@ def remember(key: str, found: _core.ExactRows) -> None:
 
 def _read() -> dict[str, Any]:
     try:
-        content = json.loads(file().read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = from_json(read_file(file()))
+    except (OSError, ValueError):
         return {}
     match content:
         case {"format": str(name), "entries": dict(entries)} if name == FORMAT:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from specbranch_cpp import _core
 from specbranch_cpp._llama import cpu_flags
 from specbranch_cpp._support import logs
-from specbranch_cpp._support.files import replace_file
+from specbranch_cpp._support.files import from_json, open_file, read_file, replace_file
 from specbranch_cpp._support.model_parts import model_parts
 from specbranch_cpp.errors import InvalidArgument
 
@@ -94,7 +94,7 @@ def load(path: str, key: dict[str, Any]) -> _core.PairProfile:
         InvalidArgument: the file is damaged, or it cannot be read.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_file(path).decode()
     except FileNotFoundError:
         if not Path(path).parent.is_dir():
             raise InvalidArgument(f"profile is {path!r}, but its folder does not exist") from None
@@ -130,7 +130,7 @@ def save(path: str, key: dict[str, Any], profile: _core.PairProfile) -> None:
             for table in profile.acceptance
         ],
     }
-    replace_file(Path(path), (json.dumps(content, indent=1) + "\n").encode())
+    replace_file(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 class _DamagedError(Exception):
@@ -140,8 +140,8 @@ class _DamagedError(Exception):
 def _parse(text: str) -> dict[str, Any]:
     """The content of the file. Everything except the key is checked."""
     try:
-        saved = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        saved = from_json(text)
+    except ValueError as error:
         raise _DamagedError(f"it is not JSON ({error})") from None
     if not isinstance(saved, dict) or "format" not in saved:
         raise _DamagedError("it has no format")
@@ -238,7 +238,7 @@ def fingerprint(path: str) -> dict[str, Any]:
     digest = hashlib.sha256()
     size = 0
     for part in model_parts(path):
-        with Path(part).open("rb") as file:
+        with open_file(part) as file:
             digest.update(file.read(_MIB))
             n_bytes = file.seek(0, os.SEEK_END)
             file.seek(max(0, n_bytes - _MIB))

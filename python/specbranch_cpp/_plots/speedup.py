@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._plots import style
+from specbranch_cpp._support.files import check_output
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -19,9 +20,12 @@ def check(path: str | os.PathLike[str]) -> None:
     """Checks the name and the packages before a long simulation.
 
     Raises:
-        InvalidArgument: the name does not end in ``.png``.
+        InvalidArgument: the name does not end in ``.png``, or something else than a regular file
+            has it.
+        OSError: the file cannot be written.
         MissingExtra: matplotlib is not installed.
     """
+    check_output(path)
     if not os.fspath(path).endswith(".png"):
         raise InvalidArgument(f"the picture is {os.fspath(path)!r}; its name must end in .png")
     style.figure_class(_WHAT)
@@ -68,4 +72,4 @@ def draw(
     axes[0].legend(frameon=False)
     if title:
         figure.suptitle(title)
-    figure.savefig(path, format="png", dpi=120)
+    style.save(figure, path, dpi=120)

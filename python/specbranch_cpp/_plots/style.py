@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from specbranch_cpp._support.files import replacing
 from specbranch_cpp.errors import MissingExtra
 
 if TYPE_CHECKING:
+    import os
+
     from matplotlib.figure import Figure
 
 MODES = {
@@ -46,3 +49,13 @@ def figure_class(what: str) -> type[Figure]:
             f"{what} needs matplotlib: pip install 'specbranch_cpp[plot]'"
         ) from error
     return Figure
+
+
+def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int) -> None:
+    """Writes a figure as a PNG file in one piece.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=dpi)

@@ -81,7 +81,7 @@ def plot(
         figure.legend(
             legend.values(), legend.keys(), loc="lower center", ncols=len(legend), frameon=False
         )
-    figure.savefig(path, format="png", dpi=_DPI)
+    style.save(figure, path, dpi=_DPI)
 
 
 def _window(trace: Trace, start_ms: float | None, end_ms: float | None) -> tuple[float, float]:

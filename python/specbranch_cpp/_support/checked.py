@@ -74,10 +74,14 @@ def encoded(name: str, value: Any) -> bytes:
 
 
 def path(name: str, value: Any) -> bytes:
+    """The bytes of a path. No file has a name with a zero byte."""
     try:
-        return os.fsencode(value)
+        encoded = os.fsencode(value)
     except (TypeError, UnicodeEncodeError):
         raise InvalidArgument(f"{name} is {_shown(value)}; it must be a path") from None
+    if b"\0" in encoded:
+        raise InvalidArgument(f"{name} is {_shown(value)}; a path must have no zero byte")
+    return encoded
 
 
 def tokens(name: str, values: Any, n_vocab: int) -> list[int]:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp._support.files import open_file
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from pathlib import Path
@@ -111,7 +113,7 @@ def read_header(path: Path, wanted: Collection[str] = ()) -> Header:
         HeaderError: the header is damaged.
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return _Walk(file).header(wanted)
 
 

@@ -5,13 +5,33 @@ from __future__ import annotations
 import logging
 
 from specbranch_cpp import _core
+from specbranch_cpp.errors import printable
 
-LOGGER = logging.getLogger("specbranch_cpp")
+
+class Printable(logging.Filter):
+    """Makes a message one line that a terminal only shows, whatever a file or a client sent."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        shown = printable(message).replace("\n", "\\n")
+        if shown != message:
+            record.msg, record.args = shown, None
+        return True
+
+
+def make_logger(name: str) -> logging.Logger:
+    """The logger with this name, for messages that have text of files and of clients in them."""
+    logger = logging.getLogger(name)
+    logger.addFilter(Printable())
+    return logger
+
+
+LOGGER = make_logger("specbranch_cpp")
 # Quiet by default. Without a handler, `logging` would print warnings to stderr.
 LOGGER.addHandler(logging.NullHandler())
-PROFILES = LOGGER.getChild("profiles")
+PROFILES = make_logger("specbranch_cpp.profiles")
 """The logger for problems with profile files. The command line shows its lines."""
-DRAFTS = LOGGER.getChild("drafts")
+DRAFTS = make_logger("specbranch_cpp.drafts")
 """The logger for drafts that fail. The command line shows its lines."""
 
 

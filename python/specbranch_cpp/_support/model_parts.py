@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
 
 from specbranch_cpp import _core
-from specbranch_cpp._support.files import file_sha256
+from specbranch_cpp._support.files import file_sha256, open_file
 
 
 def model_parts(path: str) -> list[str]:
@@ -19,7 +18,7 @@ def model_parts(path: str) -> list[str]:
         ModelLoadError: the header is damaged, or a part is missing.
     """
     try:
-        with Path(path).open("rb") as file:
+        with open_file(path) as file:
             if file.read(4) != b"GGUF":
                 return [path]
     except OSError:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
+from specbranch_cpp._support.files import from_json, read_file
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -18,15 +18,17 @@ def read_prompts(path: Path, field: str = "prompt") -> list[str]:
         InvalidArgument: the file cannot be read, or a line is not such an object.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_file(path).decode().splitlines()
+    except UnicodeDecodeError as error:
         raise InvalidArgument(f"{path} cannot be read: {error}") from None
+    except OSError as error:
+        raise InvalidArgument(f"{path} cannot be read: {error.strerror}") from None
     prompts = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            prompt = json.loads(line)[field]
+            prompt = from_json(line)[field]
         except (ValueError, KeyError, TypeError):
             prompt = None
         if not isinstance(prompt, str) or not prompt:

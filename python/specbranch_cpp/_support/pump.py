@@ -6,6 +6,8 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from specbranch_cpp._support.raised import start_thread
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
@@ -37,12 +39,13 @@ class Pump(Generic[ItemT]):
         loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[ItemT | _End] = asyncio.Queue()
         self._ended = loop.create_future()
-        threading.Thread(
+        thread = threading.Thread(
             target=_pump,
             args=(items, cancel, loop, self._queue, self._ended),
             name="specbranch-pump",
             daemon=True,
-        ).start()
+        )
+        start_thread(thread)
 
     async def get(self) -> ItemT:
         """The next item.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from specbranch_cpp._support.files import open_file
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -32,15 +33,16 @@ def read(path: str) -> Tensors:
     from safetensors import SafetensorError, safe_open  # slow to import, and rarely needed
 
     try:
-        size = Path(path).stat().st_size
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
         if size > _MAX_FILE:
             raise _damaged(path, f"it has {size} bytes; it must have at most {_MAX_FILE} bytes")
-        with safe_open(path, framework="numpy") as file:
-            for name in file.keys():  # noqa: SIM118 (the file is no mapping)
-                if (kind := file.get_slice(name).get_dtype()) != "F32":
+        with safe_open(path, framework="numpy") as weights:
+            for name in weights.keys():  # noqa: SIM118 (the file is no mapping)
+                if (kind := weights.get_slice(name).get_dtype()) != "F32":
                     raise _damaged(path, f"tensor {name!r} has type {kind!r}; it must be 'F32'")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Tensors(dict(file.metadata() or {}), arrays)
+            arrays = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
+            return Tensors(dict(weights.metadata() or {}), arrays)
     except OSError as error:
         raise InvalidArgument(f"{path!r} cannot be read: {error.strerror or error}") from error
     except SafetensorError as error:

@@ -71,7 +71,7 @@ def draw_speedups(summary: Summary, path: Path) -> None:
     axes.set_xticks(range(len(summary.groups)), [_short(group) for group in summary.groups])
     axes.set_ylabel("speed-up over autoregressive")
     figure.legend(loc="outside lower center", frameon=False, ncols=5, fontsize=8)
-    figure.savefig(path, format="png", dpi=120)
+    style.save(figure, path, dpi=120)
 
 
 def draw_histograms(summary: Summary, path: Path) -> None:
@@ -93,7 +93,7 @@ def draw_histograms(summary: Summary, path: Path) -> None:
         panel.set_xlabel("tokens accepted")
         panel.legend(frameon=False, fontsize=7)
     panels[0].set_ylabel("share of target steps")
-    figure.savefig(path, format="png", dpi=120)
+    style.save(figure, path, dpi=120)
 
 
 def draw_round(record: Record, path: Path) -> bool:

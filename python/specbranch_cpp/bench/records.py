@@ -19,19 +19,22 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp._support.files import from_json, open_log, read_file
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from types import TracebackType
 
 FORMAT = "specbranch-bench-3"
 _OLD = ("specbranch-bench-1", "specbranch-bench-2")
 NAME = "run.jsonl"
+_LARGEST = 1 << 30  # bytes of the file; a long run takes some MiB
 # Fields of the header that may change when a run continues.
 _FREE = ("made", "command")
 
@@ -55,14 +58,14 @@ def read(folder: Path) -> list[Record]:
 def _parse(path: Path) -> tuple[list[Record], int]:
     """The records, and the bytes that they take."""
     try:
-        data = path.read_bytes()
+        data = read_file(path, _LARGEST)
     except OSError as error:
         raise InvalidArgument(f"{path} cannot be read: {error.strerror}") from None
     end = data.rfind(b"\n") + 1
     records = []
     for number, line in enumerate(data[:end].splitlines(), 1):
         try:
-            record = json.loads(line)
+            record = from_json(line)
         except ValueError as error:
             raise InvalidArgument(f"{path}, line {number} is not JSON: {error}") from None
         if not isinstance(record, dict) or "kind" not in record:
@@ -122,7 +125,8 @@ class RecordFile:
         header = {"kind": "header", "format": FORMAT, **json.loads(json.dumps(header))}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("ab")
+            # Not buffered: a line that does not fit on the disk must not come again later.
+            self._file = os.fdopen(open_log(self.path), "ab", buffering=0)
         except OSError as error:
             raise InvalidArgument(f"{self.path} cannot be written: {error.strerror}") from None
         try:
@@ -139,7 +143,7 @@ class RecordFile:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InvalidArgument(f"another process writes {self.path} at this time") from None
-        if b"\n" not in self.path.read_bytes():  # new, or stopped before the header was written
+        if b"\n" not in read_file(self.path, _LARGEST):  # new, or stopped before the header
             self._file.truncate(0)
             self._write(header)
             return [header]
@@ -171,9 +175,15 @@ class RecordFile:
         return self._done.get(key)
 
     def _write(self, record: Record) -> None:
-        # One write for each line, so that at most the last line can be incomplete.
-        self._file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
+        """One write for each line. A line that cannot be written leaves nothing behind."""
+        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        end = os.fstat(self._file.fileno()).st_size
+        try:
+            while line:  # a disk that becomes full takes a part
+                line = line[self._file.write(line) :]
+        except BaseException:
+            self._file.truncate(end)
+            raise
 
     def close(self) -> None:
         self._file.close()

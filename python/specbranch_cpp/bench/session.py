@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core, policies
-from specbranch_cpp._support.files import file_sha256
+from specbranch_cpp._support.files import file_sha256, replace_file
 from specbranch_cpp.bench import (
     machine,
     peer_access,
@@ -184,5 +184,5 @@ def write_report(folder: Path, *, pictures: bool = True) -> tuple[Summary, Seque
             drawn = plots.save_all(folder, found, summary)
         except MissingExtra as error:
             reason = str(error)
-    (folder / report.NAME).write_text(report.markdown(found, summary, drawn), encoding="utf-8")
+    replace_file(folder / report.NAME, report.markdown(found, summary, drawn).encode())
     return summary, found, reason

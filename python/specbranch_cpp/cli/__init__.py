@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from specbranch_cpp import _core
+from specbranch_cpp._support.program import standard_streams
 from specbranch_cpp.cli.lazy_group import LazyCommand, LazyGroup, typer_app
 
 __all__ = ["app", "main"]
@@ -81,4 +82,5 @@ def _specbranch(
 
 def main() -> None:
     """Runs the command that the program's arguments name."""
-    app(prog_name="specbranch")
+    with standard_streams():
+        app(prog_name="specbranch")

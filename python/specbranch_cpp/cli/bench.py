@@ -16,6 +16,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from specbranch_cpp import demo
+from specbranch_cpp._support.program import INTERRUPTED
 from specbranch_cpp.bench import (
     machine,
     near_ties,
@@ -334,7 +335,7 @@ def run(
                 f"stopped; {file.path} has {file.n_turns} of at most {prepared.plan.n_turns} "
                 f"turns; the same command with -o {shlex.quote(str(folder))} continues"
             )
-            raise typer.Exit(render.INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
     summary = _report(folder, json_output=json_output)
     bad = {
         (i, one.variant, one.prompt, one.repeat)
@@ -386,7 +387,8 @@ def _report(folder: Path, *, json_output: bool) -> Summary:
         print(json.dumps(asdict(summary)))
     else:
         _show(summary, records)
-        print(f"\n{folder / report.NAME} has all figures; {folder / NAME} has the records")
+        words = f"{folder / report.NAME} has all figures; {folder / NAME} has the records"
+        render.stdout().print(f"\n{words}", soft_wrap=True)
     return summary
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from specbranch_cpp._support.program import INTERRUPTED
 from specbranch_cpp.bench import clients, clients_report
 from specbranch_cpp.cli import render
 
@@ -71,7 +72,7 @@ def measure(
         except KeyboardInterrupt:
             n_loads = len(plan.loads) * plan.repeat
             render.fail(f"stopped; {file.path} has {len(runs)} of {n_loads} measurements")
-            raise typer.Exit(render.INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
     rows = clients_report.rows(plan, runs)
     report = folder / clients_report.REPORT
     report.write_text(clients_report.markdown(header, rows), encoding="utf-8")

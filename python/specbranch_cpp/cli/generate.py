@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from specbranch_cpp import policies, timeline
+from specbranch_cpp._support.program import INTERRUPTED
 from specbranch_cpp.cli import options, render, sampler_options
 from specbranch_cpp.cli.prefill import PrefillBar
 from specbranch_cpp.engine import Engine
@@ -248,7 +249,7 @@ def generate(
     if trace is not None:
         _save_trace(completion, trace)
     if interrupted:
-        raise typer.Exit(render.INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _read_prompt(prompt: str | None, file: Path | None) -> str:
@@ -258,12 +259,12 @@ def _read_prompt(prompt: str | None, file: Path | None) -> str:
                 "a prompt and a file were given; give only one of them", param_hint="-f"
             )
         return prompt
-    if file is None and sys.stdin.isatty():
+    if file is None and sys.stdin is not None and sys.stdin.isatty():
         raise typer.BadParameter(
             "there is no prompt; give a prompt with -p, with -f, or on standard input"
         )
     if file is None or str(file) == "-":
-        return options.decode(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
+        return options.read_stdin().removesuffix("\n")
     return options.read_text(file, "-f").removesuffix("\n")
 
 
@@ -291,11 +292,13 @@ def _stream(generation: Generation, echoed: str, *, quiet: bool) -> tuple[Comple
         first = next(generation)  # at least one chunk comes: the last
         if bar is not None:
             bar.stop()
-        render.stdout().print(echoed, style="dim", end="", soft_wrap=True)
+        if sys.stdout.isatty():
+            render.stdout().print(echoed, style="dim", end="", soft_wrap=True)
+        else:
+            render.write_answer(echoed)
         for chunk in itertools.chain([first], generation):
             last = chunk.text or last
-            sys.stdout.write(chunk.text)
-            sys.stdout.flush()
+            render.write_answer(chunk.text)
     except KeyboardInterrupt:
         interrupted = True
     finally:

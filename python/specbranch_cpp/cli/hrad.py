@@ -141,7 +141,8 @@ def collect(
         print(json.dumps({"folder": str(output), **asdict(done)}))
         return
     skipped = f"; {done.n_skipped} prompts are too long for the context" if done.n_skipped else ""
-    print(f"{done.n_rounds} rounds of {done.n_texts} texts in {output}{skipped}")
+    words = f"{done.n_rounds} rounds of {done.n_texts} texts in {output}{skipped}"
+    render.stdout().print(words, soft_wrap=True)
 
 
 @app.command()

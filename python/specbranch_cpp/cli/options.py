@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ from specbranch_cpp import demo
 from specbranch_cpp._engine.hub import fetch_pair
 from specbranch_cpp._engine.machine_keywords import MachineKeywords
 from specbranch_cpp._support import checked
+from specbranch_cpp._support.files import read_input, read_stream
+from specbranch_cpp.errors import printable
 from specbranch_cpp.simulation import MODES
 
 if TYPE_CHECKING:
@@ -378,11 +381,20 @@ def parse_cpus(text: str | None, name: str) -> list[int] | None:
 
 
 def read_text(file: Path, option: str) -> str:
-    """The content of a file."""
+    """The content of a file, also of a FIFO such as ``<(command)``; at most 64 MiB."""
     try:
-        return decode(file.read_bytes(), str(file))
+        return decode(read_input(file), str(file))
     except OSError as error:
-        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint=option) from None
+        raise typer.BadParameter(
+            f"{printable(str(file))}: {error.strerror}", param_hint=option
+        ) from None
+
+
+def read_stdin() -> str:
+    """The text on standard input, at most 64 MiB."""
+    if sys.stdin is None:  # the caller closed it
+        raise typer.BadParameter("standard input is closed, so it has no text")
+    return decode(read_stream(sys.stdin.buffer, "standard input"), "standard input")
 
 
 def decode(data: bytes, source: str) -> str:
@@ -390,7 +402,9 @@ def decode(data: bytes, source: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise typer.BadParameter(f"{source} is not UTF-8 at byte {error.start}") from None
+        raise typer.BadParameter(
+            f"{printable(source)} is not UTF-8 at byte {error.start}"
+        ) from None
 
 
 class EngineKeywords(MachineKeywords, total=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -38,8 +39,10 @@ class PrefillBar:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         if self._console.is_terminal:
-            self._thread = threading.Thread(target=self._show, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._show, daemon=True)
+            with contextlib.suppress(RuntimeError):  # no more threads: no bar
+                thread.start()
+                self._thread = thread
 
     def stop(self) -> None:
         """Removes the bar. A second call does nothing."""

@@ -11,27 +11,53 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.segment import Segment
 from rich.table import Table
 
 from specbranch_cpp._support.logs import DRAFTS, PROFILES
+from specbranch_cpp._support.program import INTERRUPTED, default_interrupts
 from specbranch_cpp._support.words import message
-from specbranch_cpp.errors import InvalidArgument, SpecBranchError
+from specbranch_cpp.errors import InvalidArgument, SpecBranchError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from rich.console import ConsoleOptions, RenderableType
+
     from specbranch_cpp.results import GenerationStats
 
-INTERRUPTED = 130
+
+class PrintableConsole(Console):
+    """A console on which text cannot move the cursor, change the title or do other such things.
+
+    Names in files and the text of models come here. Colours and bars are rich's own.
+    """
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(printable(segment.text), segment.style)
 
 
 def stdout() -> Console:
     # rich highlights nothing by itself, and a model's text is never read as markup.
-    return Console(highlight=False, markup=False, emoji=False)
+    return PrintableConsole(highlight=False, markup=False, emoji=False)
 
 
 def stderr() -> Console:
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+    return PrintableConsole(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def write_answer(text: str) -> None:
+    """Writes a model's text to standard output: as it is, but on a terminal without characters that
+    the terminal would obey.
+    """
+    sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
 
 
 def fail(reason: str) -> None:
@@ -47,6 +73,7 @@ def reporting(names: Mapping[str, str] | None = None) -> Iterator[None]:
 
     ``names`` are the options of the engine's arguments.
     """
+    default_interrupts()
     warnings = _Warnings()
     for logger in (PROFILES, DRAFTS):
         logger.addHandler(warnings)

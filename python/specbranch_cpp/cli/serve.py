@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from specbranch_cpp._support import logs
+from specbranch_cpp._support.program import INTERRUPTED
 from specbranch_cpp.cli import options, render
 from specbranch_cpp.engine import Engine
 
@@ -288,7 +290,7 @@ def serve(
         console.print(f"{reach}; {keys}; Ctrl-C stops the server", style="dim", soft_wrap=True)
 
     if not run(engine, settings, embedding_model=embeddings, ready=ready):
-        raise typer.Exit(render.INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _refuse_without_model(pooling: str | None, ctx_size: int | None, layers: int | None) -> None:
@@ -308,6 +310,7 @@ def _show_log(level: int) -> None:
     """Prints the server's own log on standard error. The engine handles llama.cpp's log."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.addFilter(logs.Printable())
     for name in ("specbranch_cpp.server", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.setLevel(level)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from specbranch_cpp._support.files import replace_file
+from specbranch_cpp._support.files import from_json, open_file, read_file, replace_file
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ LABELS = ("none", "some", "all")
 UNKNOWN = -1
 SETTINGS = "settings.json"
 _FLOAT16_MAX = 65504.0
+_LARGEST = 1 << 32  # bytes of the records of one text
 
 
 def fate(window: Sequence[int], text: Sequence[int]) -> int:
@@ -128,10 +129,15 @@ def load_records(path: Path, prompt: int = 0) -> tuple[Records, dict[str, Any]]:
         InvalidArgument: the file has another format, or it is damaged.
     """
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name.name: file[name.name] for name in fields(Records)}
-            about = json.loads(str(file["about"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        with open_file(path) as raw:
+            size = sum(each.file_size for each in zipfile.ZipFile(raw).infolist())
+            if size > _LARGEST:  # a small file may have such parts, compressed
+                raise ValueError(f"it has {size} bytes; it must have at most {_LARGEST} bytes")
+            raw.seek(0)
+            with np.load(raw, allow_pickle=False) as file:
+                arrays = {name.name: file[name.name] for name in fields(Records)}
+                about = from_json(str(file["about"]))
+    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise InvalidArgument(f"{path} contains no records of H-RAD: {error}") from None
     arrays["prompt"] = np.full(len(arrays["label"]), prompt, np.int64)
     return Records(**arrays), about
@@ -170,7 +176,7 @@ def load_traces(folders: Iterable[Path]) -> tuple[Records, dict[str, Any], list[
 def read_settings(folder: Path) -> dict[str, Any]:
     """The settings of the traces in a folder."""
     try:
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        settings = from_json(read_file(folder / SETTINGS))
     except (OSError, ValueError) as error:
         raise InvalidArgument(f"{folder} has no traces: {error}") from None
     if not isinstance(settings, dict):

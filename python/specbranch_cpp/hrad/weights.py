@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +45,7 @@ class Classifier:
             header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": place}
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
-        replace_file(Path(path), b"".join([len(text).to_bytes(8, "little"), text, *blocks]))
+        replace_file(path, b"".join([len(text).to_bytes(8, "little"), text, *blocks]))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Classifier:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp._support.files import from_json, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +47,7 @@ def blobs(root: Path, object_to: Callable[[Path, str], None]) -> Iterator[tuple[
         except OSError as error:
             object_to(manifest, error.strerror or str(error))
             continue
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             object_to(manifest, f"this manifest is damaged: {error}")
             continue
         for digest in digests:
@@ -70,11 +71,7 @@ def _digests(manifest: Path) -> list[str]:
         ValueError: the manifest is damaged.
         OSError: it cannot be read.
     """
-    with manifest.open("rb") as file:
-        data = file.read(_LARGEST + 1)
-    if len(data) > _LARGEST:
-        raise ValueError(f"it is larger than {_LARGEST} bytes")
-    content: Any = json.loads(data)
+    content: Any = from_json(read_file(manifest, _LARGEST))
     layers = content.get("layers") if isinstance(content, dict) else None
     if not isinstance(layers, list):
         raise ValueError("it has no list of layers")

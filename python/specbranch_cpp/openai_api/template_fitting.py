@@ -11,6 +11,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.openai_api.template_limits import TemplateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -78,6 +79,8 @@ def rendered_text(
         given = changed if template.abilities.takes_text else _with_parts(changed)
         try:
             return template.render(given, tools=tools, variables=variables)
+        except TemplateLimit:
+            raise
         except InvalidArgument as error:
             first = first or error
     assert first is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import datetime
 from functools import cached_property
@@ -11,10 +10,17 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import jinja2.ext
 import jinja2.nodes
-import jinja2.sandbox
 
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.template_abilities import Abilities
+from specbranch_cpp.openai_api.template_limits import (
+    RUNNING,
+    LimitError,
+    Meter,
+    TemplateLimit,
+    light,
+)
+from specbranch_cpp.openai_api.template_sandbox import Sandbox, prepared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +36,12 @@ CHATML = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 """The template for models without a template, as in llama-server."""
+
+
+LARGEST = 1 << 17
+"""Characters of the largest template. The largest of known models have some tens of thousands."""
+
+_LONGEST_DATE = 200
 
 
 class _Generation(jinja2.ext.Extension):
@@ -50,31 +62,14 @@ def _raise_exception(message: str) -> None:
     raise _Refused(message)
 
 
-def _tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """Jinja's own filter escapes HTML."""
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
-
-
 def _strftime_now(form: str) -> str:
+    if len(form) > _LONGEST_DATE:
+        raise LimitError(f"a form of dates has more than {_LONGEST_DATE} characters")
     return datetime.now().astimezone().strftime(form)
 
 
-def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=False,
-        extensions=[jinja2.ext.loopcontrols, _Generation],
-    )
-    environment.filters["tojson"] = _tojson
+def _environment() -> Sandbox:
+    environment = Sandbox([jinja2.ext.loopcontrols, _Generation])
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = _strftime_now
     return environment
@@ -97,20 +92,32 @@ class ChatTemplate:
         abilities: which messages the template shows.
 
     Raises:
-        InvalidArgument: the source is not a valid template.
+        InvalidArgument: the source is not a valid template, is nested too deeply, or is too long.
     """
 
     def __init__(self, source: str, bos_token: str = "", eos_token: str = "") -> None:
         self.source = source
+        if len(source) > LARGEST:
+            raise InvalidArgument(
+                f"the chat template has {len(source):,} characters; it must have at most "
+                f"{LARGEST:,}"
+            )
         try:
             tree = _ENVIRONMENT.parse(source)
-            self._template = _ENVIRONMENT.from_string(source)
+            self.reads_tools = any(one.name == "tools" for one in tree.find_all(jinja2.nodes.Name))
+            self._template = _ENVIRONMENT.from_string(prepared(tree, _ENVIRONMENT))
         except jinja2.TemplateSyntaxError as error:
             raise InvalidArgument(
                 f"the chat template is wrong in line {error.lineno}: {error.message}"
             ) from None
+        except (RecursionError, MemoryError, SyntaxError):  # also of the compiler of Python
+            raise InvalidArgument("the chat template is nested too deeply") from None
+        except LimitError as error:
+            raise InvalidArgument(f"the chat template is too large: {error}") from None
+        except Exception as error:  # noqa: BLE001 (such as a number with too many digits)
+            raise InvalidArgument(f"the chat template cannot be compiled: {error}") from None
+        self._hopeless = ""
         self._names = {"bos_token": bos_token, "eos_token": eos_token}
-        self.reads_tools = any(name.name == "tools" for name in tree.find_all(jinja2.nodes.Name))
         self.abilities = Abilities(self)
 
     def render(
@@ -129,19 +136,33 @@ class ChatTemplate:
                 ``add_generation_prompt=False`` leaves out the beginning of the answer.
 
         Raises:
-            InvalidArgument: the template refuses the messages. The error gives the line and the
-                reason.
+            InvalidArgument: the template refuses the messages, or computes too much
+                (`template_limits`). The error gives the line and the reason.
         """
+        if self._hopeless:
+            raise TemplateLimit(self._hopeless)
         known = {"documents": None, "add_generation_prompt": True, **self._names}
         given = {"messages": messages, "tools": tools}
+        everything = {**known, **(variables or {}), **given}
+        running = None
         try:
-            return self._template.render({**known, **(variables or {}), **given})
+            running = RUNNING.set(Meter(everything))
+            return self._template.render(everything)
         except _Refused as error:
             raise InvalidArgument(f"the chat template refuses the messages: {error}") from None
+        except (LimitError, RecursionError, MemoryError) as error:
+            reason = str(error) if isinstance(error, LimitError) else "it is nested too deeply"
+            words = f"the chat template computes too much in line {_line(error)}: {reason}"
+            if light(everything):  # it would do so for every client
+                self._hopeless = words
+            raise TemplateLimit(words) from None
         except Exception as error:
             raise InvalidArgument(
                 f"the chat template fails in line {_line(error)}: {error}"
             ) from error
+        finally:
+            if running is not None:
+                RUNNING.reset(running)
 
     @cached_property
     def wants_text_arguments(self) -> bool:

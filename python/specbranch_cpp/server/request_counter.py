@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
+from specbranch_cpp._support import logs
 from specbranch_cpp.server.errors import from_exception
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENDPOINTS", "RequestCounter"]
 
-LOGGER = logging.getLogger(__name__)
+LOGGER = logs.make_logger(__name__)
 
 ENDPOINTS = frozenset(
     {"/", "/health", "/metrics", "/v1/models", "/v1/completions", "/v1/chat/completions"}

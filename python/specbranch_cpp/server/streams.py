@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any
 
 import pydantic_core
 from starlette.responses import Response
 
+from specbranch_cpp._support import logs
 from specbranch_cpp.server.errors import ClientGone, from_exception, is_surprise
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EventStream", "Job", "StreamForm", "encode", "event", "whole_reply"]
 
-LOGGER = logging.getLogger(__name__)
+LOGGER = logs.make_logger(__name__)
 
 HEARTBEAT = b": \n\n"
 DONE = b"data: [DONE]\n\n"

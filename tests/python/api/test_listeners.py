@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from specbranch_cpp import DecodeError
+from specbranch_cpp import DecodeError, InvalidArgument
 
 if TYPE_CHECKING:
     from tests.python.conftest import MakeFake
@@ -43,3 +43,11 @@ def test_a_failure_is_no_end(make_fake: MakeFake) -> None:
     with pytest.raises(DecodeError):
         engine.generate("abc", max_tokens=50, mode="autoregressive").result()
     assert heard == []
+
+
+@pytest.mark.parametrize("listener", [None, 1, "print", []])
+def test_a_listener_can_be_called(make_fake: MakeFake, listener: object) -> None:
+    engine = make_fake()
+    with pytest.raises(InvalidArgument, match=r"listener is .*; it must be callable"):
+        engine.on_end(listener)  # type: ignore[arg-type]
+    assert len(engine.generate("abc", max_tokens=2).result().tokens) == 2

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
+from tests.python.support.special_files import small_disk
 from typer.testing import CliRunner
 
 from specbranch_cpp import Completion, Generation, __version__, policies
@@ -103,12 +104,13 @@ def test_generate_records_a_timeline(models: list[str], tmp_path: Path) -> None:
 
 
 def test_a_timeline_that_cannot_be_written(models: list[str], tmp_path: Path) -> None:
-    (tmp_path / "trace.json").mkdir()
     command = ["generate", *models, "-p", PROMPT, "-n", 4, "-q"]
-    result = run(*command, "--trace", tmp_path / "trace.json")
+    with small_disk(16):
+        result = run(*command, "--trace", tmp_path / "trace.json")
     assert result.exit_code == 1
-    assert "Is a directory" in result.stderr
+    assert "trace.json: File too large" in result.stderr
     assert result.stdout == run(*command).stdout  # the text is not lost
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_generate_passes_everything_on(models: list[str], engine: Engine) -> None:

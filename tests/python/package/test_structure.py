@@ -43,7 +43,8 @@ NOT_FOR_LLAMA = {"tree", "lookup", "planner", "planner/auto", "decoder", "engine
 PACKAGE = ROOT / "python/specbranch_cpp"
 PYTHON_FLOORS = (
     {"_core", "errors", "demo", "grammars", "options"},
-    {"_support", "_llama", "_plots"},
+    {"_support"},
+    {"_llama", "_plots"},
     {"_grammar", "_pair", "_scaling", "timeline"},
     {"results", "policies", "processors", "simulation"},
     {"_placement"},

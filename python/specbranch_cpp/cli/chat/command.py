@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -211,8 +210,7 @@ class ConsoleScreen:
         if self._thinks:
             self._thinks = False
             self._notes.print("\n")
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        render.write_answer(text)
 
     def end(self, text: str) -> None:
         if not text.endswith("\n"):

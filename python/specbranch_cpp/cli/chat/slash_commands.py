@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp._support.files import replace_file
 from specbranch_cpp._support.words import several
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _save(chat: Chat, rest: str) -> None:
     else:
         text = "\n\n".join(f"{each['role']}:\n{each['content']}" for each in messages) + "\n"
     try:
-        file.write_text(text, encoding="utf-8")
+        replace_file(file, text.encode())
     except OSError as error:
         chat.screen.error(f"{file}: {error.strerror}")
         return

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from specbranch_cpp._support.files import LARGEST_TEXT, open_log
+from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
 _FENCE = '"""'
 _PROMPT = "> "
+_TOO_LONG = f"the turn has more than {LARGEST_TEXT:,} characters"
 
 
 class Turns(Protocol):
@@ -63,6 +67,8 @@ class LineTurns:
                 text += "\n" + self._line()
             except EOFError:
                 break
+            if len(text) > LARGEST_TEXT:
+                raise InvalidArgument(_TOO_LONG)
         return finish(text)
 
     def _line(self) -> str:
@@ -134,7 +140,7 @@ def _session(
 def history_file() -> Path | None:
     """The history file below XDG_STATE_HOME or ~/.local/state, readable by this user only.
 
-    ``None``: the file cannot be created.
+    ``None``: the file cannot be created, or it is no regular file, or too large to be read.
     """
     configured = os.environ.get("XDG_STATE_HOME", "")
     try:
@@ -142,14 +148,26 @@ def history_file() -> Path | None:
         folder = state / "specbranch_cpp"
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "chat_history"
-        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
-    except (OSError, RuntimeError):  # a read-only folder, or no home folder
+        opened = open_log(file, 0o600)
+        size = os.fstat(opened).st_size
+        os.close(opened)
+    except (OSError, RuntimeError):  # a read-only folder, no regular file, or no home folder
         return None
-    return file
+    return file if size <= LARGEST_TEXT else None
 
 
 def open_turns(commands: Iterable[str]) -> Turns:
     """The terminal, if standard input and output are a terminal; otherwise standard input."""
+    if sys.stdin is None:  # the caller closed it
+        raise InvalidArgument("standard input is closed, so there is nobody to chat with")
     if sys.stdin.isatty() and sys.stdout.isatty():
         return TerminalTurns(history_file(), commands)
-    return LineTurns(sys.stdin)
+    return LineTurns(_lines(sys.stdin))
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """The lines of a file, which may be endless."""
+    while line := file.readline(LARGEST_TEXT + 1):
+        if len(line) > LARGEST_TEXT:
+            raise InvalidArgument(_TOO_LONG)
+        yield line

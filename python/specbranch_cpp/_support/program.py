@@ -1,0 +1,75 @@
+"""What the program ``specbranch`` does around its commands: Ctrl-C, and streams that are closed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+__all__ = ["INTERRUPTED", "default_interrupts", "leave_on_interrupts", "standard_streams"]
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+
+
+def leave_on_interrupts() -> None:
+    """Ctrl-C ends the program at once, for the time of the imports.
+
+    They take some tenths of a second, and Python would raise KeyboardInterrupt in the middle of
+    them.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not in the background
+        signal.signal(signal.SIGINT, _leave)
+
+
+def default_interrupts() -> None:
+    """Ctrl-C raises KeyboardInterrupt again: after the imports there is something to end."""
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def standard_streams() -> Iterator[None]:
+    """Gives the program the streams that its caller has closed, and flushes its output.
+
+    Otherwise, a file that is opened later would get the number of a stream, and what libraries
+    write to that stream. Writing to a closed standard output fails; standard error is thrown away;
+    ``sys.stdin`` stays ``None``.
+    """
+    for number, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, flags), True)  # the lowest number that is free
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        _discard_output()  # Python's own failure at the end would be exit code 120
+        if not isinstance(error, BrokenPipeError):
+            name = error.filename or "standard output"
+            print(f"specbranch: {name}: {error.strerror}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _discard_output() -> None:
+    with contextlib.suppress(OSError, ValueError):  # in a test there is no file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    os._exit(INTERRUPTED)
