@@ -58,8 +58,7 @@ struct Decision {
   /// Where several texts share a batch, `submit` is an offer: the engine verifies as much of the
   /// path as is worth its price beside the others. Of each of its drafted tokens, the probability
   /// that it becomes text; they do not increase. None: the verification is as it is.
-  std::optional<std::vector<double>> offered =
-      {};  // NOLINT(readability-redundant-member-init): GCC warns without it
+  std::optional<std::vector<double>> offered = {};  // NOLINT(readability-redundant-member-init)
   /// Drafted tokens that need no evaluation yet. GCC warns without the initializer.
   std::vector<NodeRef> grow = {};  // NOLINT(readability-redundant-member-init)
 };

@@ -139,11 +139,15 @@ class Run {
     int n_rows = target_queue_.n_waiting_tokens(kGroup);
     for (const auto& text : texts_) {
       const Offer* offer = text->decoder->offer();
+      if (text->decoder->finish() != Finish::kNone) REQUIRE(offer == nullptr);
       if (offer == nullptr || (n_rows > 0 && random_.chance(0.2))) continue;
       const int most = static_cast<int>(offer->chances.size());
       const int n = random_.between(0, most);
       if (n < most) ++n_shortened_;
-      target_queue_.add(text->decoder->take_offer(n), kGroup);
+      const int n_replayed = offer->n_replayed;
+      Command command = text->decoder->take_offer(n);
+      REQUIRE(std::get<VerifyCommand>(command.body).n_tokens() == n_replayed + 1 + n);
+      target_queue_.add(std::move(command), kGroup);
       n_rows += 1 + n;
     }
   }

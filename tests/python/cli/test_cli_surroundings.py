@@ -117,7 +117,7 @@ main()
 
 @pytest.mark.parametrize(
     "name",
-    ["specbranch_cpp._core", "typer", "specbranch_cpp.cli.generate", "rich",
+    ["typer", "specbranch_cpp.cli.generate", "rich",
      "specbranch_cpp.engine", "specbranch_cpp._engine.loading"],
 )  # fmt: skip
 def test_ctrl_c_while_modules_are_imported(name: str) -> None:

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "specbranch/planner/auto/acceptance_model.h"
+#include "specbranch/planner/auto/auto_planner.h"
 #include "specbranch/planner/auto/schedule_choice.h"
 #include "specbranch/planner/cost_model.h"
 #include "support/support.h"
@@ -143,4 +144,46 @@ TEST_CASE("single tokens of all texts, beside no draft pass, are the plain step 
   for (int i = 0; i < 4; ++i) step(1, 3, 0.5);
   CHECK(pair.costs.steps_since_plain() == 2);
   CHECK(step(1, 3, 0.0) == 0);
+}
+
+TEST_CASE("what speculation costs a text that does not draft counts, too") {
+  Pair pair;
+  pair.make_rows_dear();
+  CostModel costs(&pair.profile);
+  pair.profile.others.n_running = 3;
+  ScheduleChoice choice(costs, pair.acceptance, 9, /*switching=*/true);
+  REQUIRE(choice.schedule() == Schedule::kAutoregressive);
+  const RateRecord& all = pair.profile.acceptance[0].crowded.speculation;
+  const auto verified = [&](double batches_since_plain) {
+    pair.profile.others.batches_since_plain = batches_since_plain;
+    pair.now_us += 8'000;
+    choice.on_verification(pair.now_us, 8'000, 1);
+  };
+  verified(0);
+  verified(0);  // all texts had one token: nobody speculates
+  CHECK(all.tokens == 0.0);
+  verified(3);
+  CHECK(all.tokens == 1.0);
+  CHECK(all.gain < 0.0);
+}
+
+TEST_CASE("beside others the draft works where its tokens are worth the delay of all texts") {
+  for (const bool dear : {false, true}) {
+    CAPTURE(dear);
+    Pair pair;
+    pair.profile.others.n_running = 3;
+    pair.profile.costs.target_slowdown = pair.profile.costs.draft_slowdown = 2.0;
+    pair.profile.costs.draft_us.assign(16, dear ? 5'000.0 : 100.0);
+    AutoBounds bounds;
+    bounds.switching = false;
+    AutoPlanner planner(bounds, 0.0F, &pair.profile);
+    SpeculationTree tree;
+    tree.reset(1, 10);
+    View view{.tree = tree};
+    view.target_idle = false;
+    view.submitted = tree.root();
+    view.max_depth = view.max_path = 8;
+    view.n_seqs = view.free_seqs = 8;
+    CHECK(planner.next(view).evaluate.empty() == dear);
+  }
 }
