@@ -58,7 +58,7 @@ def create_app(
     """An ASGI application that serves one engine. `run` serves the application with uvicorn.
 
     The application does not close the engine. Requests run in the order of arrival, as many at once
-    as the engine can.
+    as the engine can; those of several API keys take turns.
 
     Args:
         engine: the engine to serve. No other code should use it at the same time.

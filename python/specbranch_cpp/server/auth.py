@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from specbranch_cpp.server.settings import ServerSettings
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "client_of"]
+
+_CLIENT = "specbranch.client"
 
 READING = ("GET", "HEAD", "OPTIONS")
 
@@ -31,14 +33,14 @@ class Gate:
     - A request from a web page that changes something, or asks whether it may, must come from the
       server's own page or from one of ``settings.cors_origins``, else the answer is 403.
     - If there are API keys, all paths except the page and ``/health`` need a key, else the answer
-      is 401.
+      is 401. The scope gets the number of the key, never the key: see `client_of`.
     """
 
     def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
         self._app = app
         self._settings = settings
         self._hosts = settings.host_names
-        self._keys = [_digest(key.encode()) for key in settings.api_keys]
+        self._keys = [_digest(key.encode()) for key in dict.fromkeys(settings.api_keys)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -55,7 +57,7 @@ class Gate:
         if scope["method"] not in READING or preflight:
             self._check_origin(headers)
         if self._keys and not is_open(scope["path"]):
-            self._check_key(headers)
+            scope[_CLIENT] = self._checked_key(headers)
 
     def _check_host(self, headers: Headers) -> None:
         hosts = headers.getlist("host")
@@ -82,7 +84,8 @@ class Gate:
         if origin_of(origin) not in own - {None}:
             raise refused_origin(origin)
 
-    def _check_key(self, headers: Headers) -> None:
+    def _checked_key(self, headers: Headers) -> int:
+        """The number of the key."""
         scheme, _, key = headers.get("authorization", "").partition(" ")
         digest = _digest(key.strip().encode("latin-1"))
         # Compare digests of equal length with all keys, so that the time reveals nothing.
@@ -96,6 +99,12 @@ class Gate:
             raise ApiError(
                 401, what, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"}
             )
+        return matches.index(True)
+
+
+def client_of(scope: Scope) -> int:
+    """Who sent a request: the number of its API key in the settings; 0 without keys."""
+    return int(scope.get(_CLIENT, 0))
 
 
 def is_open(path: str) -> bool:

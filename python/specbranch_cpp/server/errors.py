@@ -78,12 +78,19 @@ class BadRequest(ApiError):  # noqa: N818
 
 
 class QueueFull(ApiError):  # noqa: N818
-    """The queue is full. ``retry_after_s``: seconds after which a place is probably free."""
+    """The queue has no room for a client.
 
-    def __init__(self, n_waiting: int, retry_after_s: int) -> None:
+    Args:
+        n_waiting: waiting requests.
+        retry_after_s: seconds after which a place is probably free.
+        kept: whether the free places are kept for other clients.
+    """
+
+    def __init__(self, n_waiting: int, retry_after_s: int, *, kept: bool) -> None:
+        why = "and the other places are kept for other API keys" if kept else "which is the limit"
         super().__init__(
             429,
-            f"{n_waiting} requests wait, which is the limit; try again in {retry_after_s} seconds",
+            f"{n_waiting} requests wait, {why}; try again in {retry_after_s} seconds",
             code="queue_full",
             headers={"Retry-After": str(retry_after_s)},
         )

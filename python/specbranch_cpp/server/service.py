@@ -1,4 +1,4 @@
-"""Runs requests in order, as many at once as the engine can, each with its time limit."""
+"""Runs requests in turn, as many at once as the engine can, each with its time limit."""
 
 from __future__ import annotations
 
@@ -65,15 +65,23 @@ class Service:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = False
-        self.queue = RequestQueue(settings.queue_size, model.n_parallel)
+        self.queue = RequestQueue(settings.queue_size, model.n_parallel, settings.n_users)
         self.broken: str | None = None  # why the engine is broken
 
     async def run(
-        self, call: QueuedCall | EmbeddingCall, put: Callable[[dict[str, Any]], None]
+        self,
+        call: QueuedCall | EmbeddingCall,
+        put: Callable[[dict[str, Any]], None],
+        client: int = 0,
     ) -> None:
         """Waits in the queue, then passes every chunk, or the reply, to ``put``.
 
         If the task is cancelled, the generation stops, or the request leaves the queue.
+
+        Args:
+            call: what to compute.
+            put: gets the chunks, or the reply.
+            client: who asks, as `client_of` numbers them; clients take turns.
 
         Raises:
             ApiError: the queue is full, the time is over, or the server is shutting down.
@@ -85,7 +93,7 @@ class Service:
         try:
             # Embeddings are computed elsewhere, but on the same cores.
             alone = isinstance(call, EmbeddingCall)
-            async with self.queue.turn(alone=alone) as waited_s:
+            async with self.queue.turn(client=client, alone=alone) as waited_s:
                 self._metrics.waited(waited_s)
                 if self.broken is not None:
                     raise ApiError(503, self.broken, code="engine_broken")

@@ -24,7 +24,7 @@ class ServerSettings:
         host: address to listen on; only this machine can reach the default address.
         port: TCP port; 0: any free port.
         api_keys: accepted keys; a request must have ``Authorization: Bearer KEY``. Empty (default):
-            requests need no key.
+            requests need no key. Waiting requests of several keys take turns.
         share_answers: whether an answer to one API key may propose tokens in an answer to another
             key, so that its holder can learn from the time what others were told. False (default):
             an engine that serves several keys must have ``lookup_answers=False``.
@@ -43,7 +43,8 @@ class ServerSettings:
         body_timeout_s: seconds for the body of a request.
         request_timeout_s: seconds for a generation, without its time in the queue.
         send_timeout_s: seconds after which a client that reads nothing is disconnected.
-        queue_size: largest number of waiting requests; 0: no request may wait.
+        queue_size: largest number of waiting requests, of all API keys together; 0: no request may
+            wait. A key cannot take the places of this queue that others need: see `RequestQueue`.
         heartbeat_s: seconds without data after which a stream gets a comment line. A stream begins
             with its first event or with its first comment, so that an early error has its own HTTP
             status.
@@ -108,9 +109,14 @@ class ServerSettings:
         object.__setattr__(self, "cors_origins", tuple(map(origin_setting, self.cors_origins)))
 
     @property
+    def n_users(self) -> int:
+        """How many users can be told apart: the number of API keys, or 1 without keys."""
+        return max(1, len(set(self.api_keys)))
+
+    @property
     def one_user(self) -> bool:
         """Whether at most one API key is accepted, so that answers need not be kept apart."""
-        return len(set(self.api_keys)) <= 1
+        return self.n_users == 1
 
     def check_answers(self, engine: Engine) -> None:
         """Refuses an engine whose times would tell one user of the answers to another.

@@ -9,6 +9,7 @@ import pydantic_core
 from starlette.responses import Response
 
 from specbranch_cpp._support import logs
+from specbranch_cpp.server.auth import client_of
 from specbranch_cpp.server.errors import ClientGone, from_exception, is_surprise
 
 if TYPE_CHECKING:
@@ -65,12 +66,12 @@ class Job:
     """
 
     def __init__(
-        self, service: Service, call: QueuedCall | EmbeddingCall, receive: Receive
+        self, service: Service, call: QueuedCall | EmbeddingCall, scope: Scope, receive: Receive
     ) -> None:
         self._replies: list[dict[str, Any]] = []
         self._news = asyncio.Event()
         self._gone = False
-        self._work = asyncio.ensure_future(service.run(call, self._put))
+        self._work = asyncio.ensure_future(service.run(call, self._put, client_of(scope)))
         self._watch = asyncio.ensure_future(self._watch_client(receive))
         for task in (self._work, self._watch):
             task.add_done_callback(lambda _: self._news.set())
@@ -125,7 +126,7 @@ async def whole_reply(
     form: Callable[[dict[str, Any]], Any] = lambda reply: reply,
 ) -> Response:
     """The reply in one piece. ``form`` changes it."""
-    async with Job(service, call, request.receive) as job:
+    async with Job(service, call, request.scope, request.receive) as job:
         (reply,) = await job.take()
     return Response(encode(form(reply)), media_type="application/json")
 
@@ -160,8 +161,8 @@ class EventStream(Response):
         self._heartbeat_s = heartbeat_s
         self._send_timeout_s = send_timeout_s
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
-        async with Job(self._service, self._call, receive) as job:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with Job(self._service, self._call, scope, receive) as job:
             chunks = await job.take(self._heartbeat_s)
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             try:

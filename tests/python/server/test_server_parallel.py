@@ -65,16 +65,22 @@ def test_more_requests_than_places(server: Running) -> None:
 
 def test_a_client_that_goes_leaves_its_place(server: Running) -> None:
     body = {"prompt": "z = ", "max_tokens": 450, "ignore_eos": True, "stream": True}
-    barrier = threading.Barrier(2)
+    running = threading.Barrier(3)
+    left = threading.Barrier(3)
 
     def leave() -> None:
         with httpx.stream("POST", f"{server.url}/v1/completions", json=body) as stream:
-            next(stream.iter_lines())
-            barrier.wait(30)
+            lines = stream.iter_lines()  # its end would end the stream
+            next(lines)
+            running.wait(30)
+            left.wait(30)
 
     leavers = [threading.Thread(target=leave) for _ in range(2)]
     for leaver in leavers:
         leaver.start()
+    running.wait(30)
+    assert server.client.get("/health").json()["requests_processing"] == 2
+    left.wait(30)
     for leaver in leavers:
         leaver.join(60)
     reply = server.client.post("/v1/completions", json={"prompt": "y", "max_tokens": 2})

@@ -5,27 +5,26 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from tests.python.support.server_support import FakeModel, FakeText, Running, events, serving
+from tests.python.support.server_support import (
+    FakeModel,
+    FakeText,
+    Running,
+    events,
+    serving,
+    wait_until,
+)
 
 from specbranch_cpp.errors import ContextOverflow, DecodeError, EngineClosed, InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 PATH = "/v1/completions"
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def ask(server: Running, prompt: str, **fields: Any) -> httpx.Response:

@@ -3,49 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
+from tests.python.support.queue_track import Track, run, settle
 
 from specbranch_cpp.server.errors import QueueFull, ShuttingDown
 from specbranch_cpp.server.request_queue import RequestQueue
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from typing import Any
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(main, 30))
-
-
-class Track:
-    """Tasks that take a turn, and what became of them."""
-
-    def __init__(self, size: int, n_places: int = 1) -> None:
-        self.turns = RequestQueue(size, n_places)
-        self.order: list[str] = []
-        self._ends: dict[str, asyncio.Event] = {}
-
-    async def start(self, name: str, *, alone: bool = False) -> asyncio.Task[None]:
-        self._ends[name] = asyncio.Event()
-        task = asyncio.create_task(self._take(name, alone))
-        await settle()
-        return task
-
-    async def end(self, name: str) -> None:
-        self._ends[name].set()
-        await settle()
-
-    async def _take(self, name: str, alone: bool) -> None:
-        async with self.turns.turn(alone=alone):
-            self.order.append(name)
-            await self._ends[name].wait()
-
-
-async def settle() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 def test_several_run_and_the_others_follow_in_order() -> None:
