@@ -58,8 +58,8 @@ MUTATIONS = (
         "crowd-plain-beside-the-draft",
         "a step beside a draft pass is taken for one alone",
         "planner/cost_model.cpp",
-        "alone && crowded() && n == n_texts()",
-        "crowded() && n == n_texts()",
+        "alone && crowded() && n == step.n_texts",
+        "crowded() && n == step.n_texts",
     ),
     Mutation(
         "crowd-costs-of-one",

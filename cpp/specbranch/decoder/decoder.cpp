@@ -133,6 +133,7 @@ Commands Decoder::on(const Event& event) {
   // A copy of a long prefix would pass for a slow step.
   StepTime step = timer_.ended(event.role, event.begin_us + event.ops_us, event.end_us);
   if (event.n_batch_tokens > 0) step.n_others = std::max(0, event.n_batch_tokens - step.n_tokens);
+  step.n_texts = std::max(1, event.n_batch_texts);
   if (event.overlap) step.overlap = *event.overlap;
 
   if (const auto* fail = std::get_if<FailDone>(&event.body)) {

@@ -188,6 +188,7 @@ std::vector<Event> CommandQueue::divided(const Event& event) const {
     own.ops_us = event.ops_us;
     own.waited_us = event.waited_us;
     own.n_batch_tokens = n_all;
+    own.n_batch_texts = static_cast<int>(parts_.size());
     own.overlap = event.overlap;
     if (verified != nullptr) {
       const auto& command = std::get<VerifyCommand>(part.command.body);

@@ -56,7 +56,7 @@ void CostModel::on_step(const StepTime& step) {
     steps_since_plain_ = alone && n == 1 ? 0 : steps_since_plain_ + 1;
     // Each text tells of the same batch.
     double& batches = others_->batches_since_plain;
-    batches = alone && crowded() && n == n_texts() ? 0.0 : batches + 1.0 / n_texts();
+    batches = alone && crowded() && n == step.n_texts ? 0.0 : batches + 1.0 / n_texts();
     others_->target_tokens += kNewestBatch * (step.n_others - others_->target_tokens);
   }
   (of_target ? target_ : draft_).observe(step.n_tokens + step.n_others, us, step.overlap);

@@ -9,7 +9,7 @@ from specbranch_cpp.server.errors import BadRequest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["with_own_names"]
+__all__ = ["smallest_limit", "with_own_names"]
 
 
 _LIMITS = ("n_predict", "num_predict", "max_new_tokens", "max_output_tokens")
@@ -27,6 +27,13 @@ _NAMES = {
     "n_cmpl": "n",
     "num_return_sequences": "n",
 }
+
+
+def smallest_limit(data: Mapping[str, Any]) -> int | None:
+    """The smallest number of tokens under all names. ``None``: no limit is given, or no number."""
+    names = ("max_tokens", "max_completion_tokens", *_LIMITS)
+    sizes = [data[name] for name in names if type(data.get(name)) is int and data[name] > 0]
+    return min(sizes, default=None)
 
 
 def with_own_names(data: Mapping[str, Any], *, chat: bool) -> tuple[dict[str, Any], dict[str, str]]:

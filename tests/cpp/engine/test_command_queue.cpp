@@ -109,6 +109,7 @@ TEST_CASE("verifications that wait become one batch") {
     REQUIRE(done.results.size() == 1);
     CHECK(done.results.front().generation_id == event.generation_id);
     CHECK(event.n_batch_tokens == 10);
+    CHECK(event.n_batch_texts == 3);
     CHECK(event.begin_us == 100);
     CHECK(event.end_us == 300);
     CHECK(event.ops_us == 5);

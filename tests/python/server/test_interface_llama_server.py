@@ -85,6 +85,29 @@ def test_0_tokens_read_the_prompt_for_later(server: Running) -> None:
     assert (last["content"], last["stop"]) == ("", True)
 
 
+def test_both_names_of_the_limit(server: Running) -> None:
+    """llama-server, too, takes max_tokens where n_predict is missing."""
+    for limits in (
+        {"max_tokens": 3},
+        {"max_tokens": 3, "n_predict": 3},
+        {"max_tokens": 3, "n_predict": None},
+        {"max_completion_tokens": 3},
+        {"max_tokens": 5, "max_new_tokens": 3},
+        {"n_predict": -2, "max_tokens": -1, "num_predict": 3},
+    ):
+        reply = post(server, "/completion", prompt="x", ignore_eos=True, **limits)
+        assert reply["tokens_predicted"] == 3, limits
+    assert post(server, "/completion", prompt="x", max_tokens=0)["content"] == ""
+    for limits in ({"max_tokens": 3, "n_predict": 4}, {"max_tokens": 3, "n_predict": -1}):
+        wrong = server.client.post("/completion", json={"prompt": "x", **limits})
+        error = told(wrong, 400, None)
+        assert error["message"].startswith("n_predict and max_tokens are given with different")
+        assert error["param"] == "n_predict"
+    wrong = server.client.post("/completion", json={"prompt": "x", "max_tokens": "3"})
+    assert wrong.status_code == 400
+    assert wrong.json()["error"]["param"] == "max_tokens"
+
+
 def test_wrong_fields_are_named(server: Running) -> None:
     client = server.client
     reply = client.post("/completion", json={"prompt": "x", "n_probs": 3})
@@ -128,6 +151,13 @@ def test_infill(tmp_path: Path) -> None:
         full = post(server, "/infill", input_prefix="def f(", input_suffix=")\n",
                     input_extra=extra, **fields)  # fmt: skip
         assert full["tokens_evaluated"] + 8 == 256
+        # Whatever the name of the limit is.
+        del fields["n_predict"]
+        for name in ("max_tokens", "max_new_tokens"):
+            full = post(server, "/infill", input_prefix="def f(", input_suffix=")\n",
+                        input_extra=extra, ignore_eos=True, **{name: 5}, **fields)  # fmt: skip
+            assert full["tokens_evaluated"] + 5 == 256
+            assert full["tokens_predicted"] == 5
 
 
 def test_other_files_have_the_marks_of_the_model(real_models: Path) -> None:

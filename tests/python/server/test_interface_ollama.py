@@ -9,6 +9,7 @@ import pytest
 from tests.python.support.server_models import MESSAGES, PROMPT, chat, chatting, completion
 from tests.python.support.server_support import Running, serving
 
+from specbranch_cpp.server.errors import BadRequest
 from specbranch_cpp.server.interfaces.ollama import ChatFields
 from specbranch_cpp.server.interfaces.ollama import chat as chat_call
 
@@ -126,6 +127,30 @@ def test_thoughts() -> None:
     assert arguments(think=False)["chat_template_kwargs"] == {"enable_thinking": False}
     assert arguments(think="low")["chat_template_kwargs"] == {"reasoning_effort": "low"}
     assert "chat_template_kwargs" not in arguments()
+
+
+def test_no_field_is_overwritten() -> None:
+    def arguments(**fields: Any) -> dict[str, Any]:
+        return chat_call(ChatFields.model_validate({"messages": MESSAGES, **fields})).arguments
+
+    assert arguments()["max_tokens"] == arguments(max_tokens=None)["max_tokens"] == -1
+    assert arguments(max_tokens=5)["max_tokens"] == 5
+    assert arguments(max_tokens=5, options={"num_predict": 5})["max_tokens"] == 5
+    assert arguments(options={"num_predict": None})["max_tokens"] == -1
+    assert arguments(max_completion_tokens=5)["max_completion_tokens"] == 5
+    low = {"reasoning_effort": "low"}
+    assert arguments(**low)["chat_template_kwargs"] == low
+    form = {"type": "json_object"}
+    for fields, name in (
+        ({"max_tokens": 5, "options": {"num_predict": 9}}, "options.num_predict"),
+        ({"options": {"max_tokens": 5, "num_predict": 9}}, "options.num_predict"),
+        ({"temperature": 0.1, "options": {"temperature": 0.9}}, "options.temperature"),
+        ({"format": SCHEMA, "response_format": form}, "format"),
+        ({"think": "high", **low}, "think"),
+    ):
+        with pytest.raises(BadRequest, match=f"^{name} and .* different values") as error:
+            arguments(**fields)
+        assert error.value.param == name
 
 
 def test_errors(client: Any, server: Running) -> None:

@@ -11,6 +11,8 @@ import pytest
 from tests.python.support.server_models import MESSAGES, chat, chatting
 from tests.python.support.server_support import KEY, Running, serving, told
 
+from specbranch_cpp.server.interfaces.responses_request import ResponseFields, response_call
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -139,9 +141,26 @@ def test_tools(client: openai.OpenAI) -> None:
     assert answer.output_text
 
 
+def test_no_field_is_overwritten() -> None:
+    def arguments(**fields: Any) -> dict[str, Any]:
+        return response_call(ResponseFields.model_validate({"input": "x", **fields})).arguments
+
+    assert arguments(max_output_tokens=5)["max_tokens"] == 5
+    assert arguments(max_completion_tokens=5)["max_completion_tokens"] == 5
+    assert arguments(max_tokens=5)["max_tokens"] == 5
+    assert arguments(max_tokens=5, max_output_tokens=9)["max_tokens"] == 5
+    form = {"type": "json_object"}
+    assert arguments(response_format=form)["response_format"] == form
+    assert arguments(response_format=form, text={"format": form})["response_format"] == form
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
+        ({"max_output_tokens": 0}, "max_output_tokens"),
+        ({"messages": [{"role": "user", "content": "y"}]}, "input"),
+        ({"response_format": {"type": "text"}, "text": {"format": {"type": "json_object"}}},
+         "text.format"),
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"background": True}, "background"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),

@@ -14,7 +14,7 @@ from specbranch_cpp.server.streams import StreamForm
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Body", "InterfaceCall", "ReplyForm", "Size", "call_of", "n_prompt_tokens"]
+__all__ = ["Body", "InterfaceCall", "ReplyForm", "Size", "call_of", "n_prompt_tokens", "set_field"]
 
 Size = Annotated[int, Field(ge=-2, le=2**31 - 1)]
 
@@ -53,6 +53,27 @@ class InterfaceCall:
 def n_prompt_tokens(timings: Mapping[str, Any]) -> int:
     """Tokens of the prompt, computed or cached, from the timings of a reply."""
     return int(timings["prompt_n"] + timings["cache_n"])
+
+
+def set_field(data: dict[str, Any], name: str, value: Any, said: str) -> None:
+    """Sets a field of a body with OpenAI's names. ``None`` leaves it as it is.
+
+    Args:
+        data: the body.
+        name: OpenAI's name of the field.
+        value: its value.
+        said: the client's name of the field.
+
+    Raises:
+        BadRequest: the body has another value under OpenAI's name.
+    """
+    if value is None:
+        return
+    if data.get(name) is not None and data[name] != value:
+        raise BadRequest(
+            f"{said} and {name} are given with different values; give only one of them", said
+        )
+    data[name] = value
 
 
 def call_of(

@@ -15,7 +15,15 @@ from specbranch_cpp import _core
 from specbranch_cpp._support import checked
 from specbranch_cpp.openai_api.completions import fill_in_the_middle
 from specbranch_cpp.server.errors import BadRequest
-from specbranch_cpp.server.interfaces.call import Body, ReplyForm, Size, call_of, n_prompt_tokens
+from specbranch_cpp.server.interfaces.call import (
+    Body,
+    ReplyForm,
+    Size,
+    call_of,
+    n_prompt_tokens,
+    set_field,
+)
+from specbranch_cpp.server.other_names import smallest_limit
 from specbranch_cpp.server.streams import event
 
 if TYPE_CHECKING:
@@ -43,8 +51,17 @@ _SPARE = 128  # tokens for the answer, if the request names no number
 
 class _Common(Body):
     n_predict: Size | None = None
+    max_tokens: Size | None = None
     n_probs: int = 0
     stream: bool = False
+
+    @property
+    def limit(self) -> int | None:
+        """Tokens to generate; -1: until the context is full. Both names mean the same."""
+        given: dict[str, Any] = {"max_tokens": _limit(self.max_tokens)}
+        set_field(given, "max_tokens", _limit(self.n_predict), "n_predict")
+        limit: int | None = given["max_tokens"]
+        return limit
 
 
 class CompletionFields(_Common):
@@ -84,6 +101,10 @@ class TokenFields(Body):
     tokens: list[int]
 
 
+def _limit(given: int | None) -> int | None:
+    return None if given is None else max(-1, given)
+
+
 def completion(engine: Engine, fields: CompletionFields) -> InterfaceCall:
     """``POST /completion``: continues a text, tokens, or texts and tokens in turn."""
     prompt = fields.prompt
@@ -100,7 +121,8 @@ def infill(engine: Engine, fields: InfillFields) -> InterfaceCall:
         )
     before = fields.input_prefix + fields.prompt
     tokens = fill_in_the_middle(engine, before, fields.input_suffix)
-    n_answer = fields.n_predict if fields.n_predict and fields.n_predict > 0 else _SPARE
+    limits = {"max_tokens": fields.limit, **(fields.model_extra or {})}
+    n_answer = smallest_limit(limits) or _SPARE
     room = engine.n_ctx - len(tokens) - n_answer
     extra = _files(engine, fields.input_extra)[-room:] if room > 0 else []
     n_begin = 1 if tokens[0] == engine.bos_token else 0
@@ -115,12 +137,12 @@ def _call(engine: Engine, fields: _Common, prompt: str | list[int]) -> Interface
             "n_probs",
             "unsupported_value",
         )
-    n_predict = -1 if fields.n_predict is None else max(-1, fields.n_predict)
+    limit = -1 if fields.limit is None else fields.limit
     data: dict[str, Any] = dict(fields.model_extra or {})
-    data |= {"prompt": prompt, "max_tokens": n_predict or 1, "stream": fields.stream}
+    data |= {"prompt": prompt, "max_tokens": limit or 1, "stream": fields.stream}
     written = prompt if isinstance(prompt, str) else engine.detokenize(prompt, special=True)
     # Editors send 0 to have the prompt read before they need it.
-    form = _CompletionForm(written, data, silent=n_predict == 0)
+    form = _CompletionForm(written, data, silent=limit == 0)
     ignored = [name for name in _LIMITS if data.pop(name, None)]
     call = call_of(data, form, chat=False, harmless=_HARMLESS)
     return replace(call, unknown=[*call.unknown, *ignored])

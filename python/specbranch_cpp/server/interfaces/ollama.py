@@ -13,7 +13,13 @@ from pydantic import Field
 
 from specbranch_cpp import _core
 from specbranch_cpp.server.errors import BadRequest
-from specbranch_cpp.server.interfaces.call import Body, ReplyForm, call_of, n_prompt_tokens
+from specbranch_cpp.server.interfaces.call import (
+    Body,
+    ReplyForm,
+    call_of,
+    n_prompt_tokens,
+    set_field,
+)
 from specbranch_cpp.server.streams import encode
 
 if TYPE_CHECKING:
@@ -85,10 +91,8 @@ def chat(fields: ChatFields) -> InterfaceCall:
     data = _common(fields)
     data["messages"] = _messages(fields.messages)
     data["tools"] = fields.tools
-    if isinstance(fields.think, bool):
-        data["enable_thinking"] = fields.think
-    else:
-        data["reasoning_effort"] = fields.think
+    switch = "enable_thinking" if isinstance(fields.think, bool) else "reasoning_effort"
+    set_field(data, switch, fields.think, "think")
     return call_of(data, _OllamaForm("chat"), chat=True, harmless=_HARMLESS)
 
 
@@ -103,7 +107,7 @@ def generate(fields: GenerateFields) -> InterfaceCall:
         messages = [{"role": "user", "content": fields.prompt}]
         if fields.system:
             messages.insert(0, {"role": "system", "content": fields.system})
-        data["messages"] = messages
+        set_field(data, "messages", messages, "prompt")
         return call_of(data, _OllamaForm("generate"), chat=True, harmless=_HARMLESS)
     if "response_format" in data:
         raise BadRequest("format is given with raw or suffix; use it without them", "format",
@@ -113,17 +117,17 @@ def generate(fields: GenerateFields) -> InterfaceCall:
 
 
 def _common(fields: ChatFields | GenerateFields) -> dict[str, Any]:
-    data: dict[str, Any] = {**_DEFAULTS, "max_tokens": -1, **(fields.model_extra or {})}
+    data: dict[str, Any] = dict(fields.model_extra or {})
     for name, value in (fields.options or {}).items():
         if name not in _PLACING:
-            data[_OPTIONS.get(name, name)] = value
-    limit = data["max_tokens"]
-    if isinstance(limit, int) and limit < 0:
+            set_field(data, _OPTIONS.get(name, name), value, f"options.{name}")
+    limit = data.get("max_tokens")
+    if limit is None or (isinstance(limit, int) and limit < 0):
         data["max_tokens"] = -1
     data["stream"] = fields.stream
     if fields.format:
-        data["response_format"] = _format(fields.format)
-    return data
+        set_field(data, "response_format", _format(fields.format), "format")
+    return _DEFAULTS | data
 
 
 def _format(form: str | dict[str, Any]) -> dict[str, Any]:

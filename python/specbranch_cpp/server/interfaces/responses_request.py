@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import Field
 
 from specbranch_cpp.server.errors import BadRequest
-from specbranch_cpp.server.interfaces.call import Body, InterfaceCall, Size, call_of
+from specbranch_cpp.server.interfaces.call import Body, InterfaceCall, Size, call_of, set_field
 from specbranch_cpp.server.interfaces.responses_reply import ResponseForm
 
 __all__ = ["ResponseFields", "response_call"]
@@ -60,13 +60,13 @@ def response_call(fields: ResponseFields) -> InterfaceCall:
     if fields.background:
         raise BadRequest("background is true; it must be false", "background", "unsupported_value")
     data: dict[str, Any] = dict(fields.model_extra or {})
-    data["messages"] = _messages(fields)
-    data["max_completion_tokens"] = fields.max_output_tokens
+    set_field(data, "messages", _messages(fields), "input")
+    data["max_output_tokens"] = fields.max_output_tokens
     data["stream"] = fields.stream
     if fields.tools is not None:
         data["tools"] = [_tool(index, tool) for index, tool in enumerate(fields.tools)]
     data["tool_choice"] = _choice(fields.tool_choice)
-    data["response_format"] = _format(fields.text)
+    set_field(data, "response_format", _format(fields.text), "text.format")
     return call_of(data, ResponseForm(_echoed(fields)), chat=True, harmless=_HARMLESS)
 
 

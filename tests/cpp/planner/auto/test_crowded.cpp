@@ -38,6 +38,7 @@ struct Pair {
     now_us += us;
     StepTime time{ModelRole::kTarget, n_tokens, 0, now_us - us, now_us, overlap};
     time.n_others = profile.others.n_running * n_tokens;
+    time.n_texts = profile.others.n_running + 1;
     costs.on_step(time);
     choice.on_verification(now_us, us, n_tokens);
   }
@@ -135,6 +136,7 @@ TEST_CASE("single tokens of all texts, beside no draft pass, are the plain step 
     pair.now_us += 1'000;
     StepTime time{ModelRole::kTarget, n_tokens, 0, pair.now_us - 1'000, pair.now_us, overlap};
     time.n_others = n_others;
+    time.n_texts = 4;
     pair.costs.on_step(time);
     return pair.costs.steps_since_plain();
   };
@@ -186,4 +188,19 @@ TEST_CASE("beside others the draft works where its tokens are worth the delay of
     view.n_seqs = view.free_seqs = 8;
     CHECK(planner.next(view).evaluate.empty() == dear);
   }
+}
+
+TEST_CASE("a crowd in which no plain step comes speculates on, and tries later again") {
+  Pair pair;
+  pair.profile.others.n_running = 3;
+  const ScheduleChoice choice(pair.costs, pair.acceptance, 9, /*switching=*/true);
+  int n_waiting = 0;
+  for (int batch = 0; batch < 1'000; ++batch) {
+    pair.profile.others.batches_since_plain = batch;
+    if (choice.wants_plain_step()) ++n_waiting;
+  }
+  CHECK(n_waiting > 0);
+  CHECK(n_waiting <= 1'000 / 20 * 3);
+  pair.profile.others.n_running = 0;
+  CHECK(choice.wants_plain_step());  // alone, it comes at once
 }
