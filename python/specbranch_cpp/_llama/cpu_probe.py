@@ -192,7 +192,7 @@ def child_environment() -> dict[str, str]:
     }
 
 
-def compute(model: str, n_threads: int = 1) -> None:
+def compute(model: str, n_threads: int = 1, prompt: str = _PROMPT) -> None:
     """The program of the child: loads the model on the CPU and decodes a few tokens."""
     import resource
 
@@ -216,7 +216,7 @@ def compute(model: str, n_threads: int = 1) -> None:
     )
     request = _core.Request()
     request.mode = "autoregressive"
-    request.prompt = engine.tokenize(_PROMPT.encode(), add_special=True, parse_special=False)
+    request.prompt = engine.tokenize(prompt.encode(), add_special=True, parse_special=False)
     request.max_tokens = 2
     generation = engine.generate(request)
     n_read = 0

@@ -45,6 +45,7 @@ _MEMORY_SHARE = 0.5
 _ASSERTION = re.compile(r"GGML_ASSERT.*|.*\bassert.*failed.*|terminate called.*", re.IGNORECASE)
 _LONGEST_REASON = 200
 _MOST_THREADS = 8
+_PROMPT = "a b c d"  # a batch of a few tokens; single tokens follow
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,8 @@ def _reason(stderr: bytes) -> str:
 def load(path: str, what: str = "all") -> None:
     """The program of the child. ``what``: ``"layout"`` allocates no weights."""
     if what != "layout":
-        cpu_probe.compute(path, n_threads=min(os.cpu_count() or 1, _MOST_THREADS))
+        n_threads = min(os.cpu_count() or 1, _MOST_THREADS)
+        cpu_probe.compute(path, n_threads, _PROMPT)
         return
     import resource
 
