@@ -177,8 +177,8 @@ MUTATIONS = (
         "auto-never-compares",
         "no token is decoded alone while speculation runs",
         "planner/auto/schedule_choice.cpp",
-        "  return costs_.steps_since_plain() >= (clear ? kClearSteps : kUnclearSteps);",
-        "  return clear && false;",
+        "  return since >= due && (!costs_",
+        "  return since < 0 && (!costs_",
     ),
     Mutation(
         "auto-probe-without-end",

@@ -115,9 +115,12 @@ def ensure_cpu_runs(model: str | Path) -> None:
     Raises:
         ModelLoadError: a signal killed the child process. The message says what to do.
     """
-    marker = cache_folder() / f"cpu-{_fingerprint()}"
-    if marker.exists():
-        return
+    try:
+        marker = cache_folder() / f"cpu-{_fingerprint()}"
+        if marker.exists():
+            return
+    except OSError as error:  # the system has no more memory, say
+        raise ModelLoadError(f"the libraries of llama.cpp cannot be found: {error}") from error
     verdict = probe(model)
     if verdict.state == "dies":
         raise ModelLoadError(advice(verdict))

@@ -128,6 +128,17 @@ def open_file(path: AnyPath) -> BinaryIO:
     return os.fdopen(_opened(path, os.O_RDONLY), "rb")
 
 
+def create_file(path: AnyPath) -> BinaryIO:
+    """A new file, open for writing.
+
+    Raises:
+        FileExistsError: there is something already.
+        OSError: the file cannot be created.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _QUIET
+    return os.fdopen(os.open(path, flags, 0o666), "wb")
+
+
 def open_log(path: AnyPath, mode: int = 0o666) -> int:
     """Opens a regular file for reading and for writing at its end, and creates it if needed.
 

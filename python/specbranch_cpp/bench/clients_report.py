@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp._support.files import create_file
 from specbranch_cpp.bench import variants
 from specbranch_cpp.errors import InvalidArgument
 
@@ -46,7 +47,7 @@ class ClientsFile:
         self.path = folder / NAME
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("x", encoding="utf-8")
+            self._file = create_file(self.path)
         except FileExistsError:
             raise InvalidArgument(
                 f"{self.path} exists; runs with --clients do not continue, so give another folder "
@@ -63,7 +64,7 @@ class ClientsFile:
         self._n_runs += 1
 
     def _write(self, record: Record) -> None:
-        self._file.write(json.dumps(record, separators=(",", ":")) + "\n")
+        self._file.write((json.dumps(record, separators=(",", ":")) + "\n").encode())
         self._file.flush()
 
     def __enter__(self) -> ClientsFile:

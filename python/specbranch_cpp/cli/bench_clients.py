@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from specbranch_cpp._support.files import replace_file
 from specbranch_cpp._support.program import INTERRUPTED
 from specbranch_cpp.bench import clients, clients_report
 from specbranch_cpp.cli import render
@@ -75,7 +76,7 @@ def measure(
             raise typer.Exit(INTERRUPTED) from None
     rows = clients_report.rows(plan, runs)
     report = folder / clients_report.REPORT
-    report.write_text(clients_report.markdown(header, rows), encoding="utf-8")
+    replace_file(report, clients_report.markdown(header, rows).encode())
     if json_output:
         print(json.dumps({"header": header, "rows": [asdict(row) for row in rows]}))
         return

@@ -51,7 +51,8 @@ def test_every_load_is_measured_in_every_round(request_of_two: ClientsRequest) -
         assert (row.n_texts, row.n_tokens) == (6, 36)
         assert len(row.rounds) == 2
         assert min(row.rounds) <= row.tokens_per_s <= max(row.rounds)
-        assert (row.acceptance is None) == (row.mode == "autoregressive")
+        if row.mode == "autoregressive":  # `auto` may draft or not
+            assert row.acceptance is None
     # Rounds that are not complete give no figures.
     assert clients_report.rows(plan, runs[:8]) == []
     text = clients_report.markdown(json.loads(json.dumps(header)), rows)
