@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 CHILD = """
 import resource, sys
 from specbranch_cpp import Engine, SpecBranchError
+from specbranch_cpp._llama import cpu_probe
+from specbranch_cpp._engine import loading
+cpu_probe.ensure_safe_cpu(sys.argv[1:])
 used = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1])
-resource.setrlimit(resource.RLIMIT_AS, (used * 1024,) * 2)
+# Python itself goes on, but there is no room for the stack of a thread, which has 8 MiB.
+resource.setrlimit(resource.RLIMIT_AS, ((used + 4096) * 1024,) * 2)
 try:
     Engine(sys.argv[1], n_ctx=128)
 except (SpecBranchError, MemoryError) as error:
