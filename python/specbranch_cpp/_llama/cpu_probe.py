@@ -12,7 +12,6 @@ import hashlib
 import logging
 import os
 import platform
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from specbranch_cpp import demo
 from specbranch_cpp._llama import cpu_flags, native
+from specbranch_cpp._llama.child import can_start, child_environment, run_child
 from specbranch_cpp.errors import ModelLoadError
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ SWITCH = "SPECBRANCH_CPU_PROBE"
 """Environment variable; ``0``: never test the CPU. The child gets ``0``: it must not test again."""
 TIMEOUT = 120.0
 _CHILD = "import sys; from specbranch_cpp._llama.cpu_probe import compute; compute(sys.argv[1])"
-# Signals of a process that cannot run its instructions. Other signals say nothing about the CPU.
-_FATAL = {signal.SIGILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGABRT}
 # A batch of several tokens, then single tokens, because they use different kernels.
 _PROMPT = "def add(a, b):\n    return a + b\n\n\n" * 3
 
@@ -55,34 +53,23 @@ class ProbeResult:
 
 def probe(model: str | Path, command: Sequence[str] | None = None) -> ProbeResult:
     """Lets a child process decode a few tokens with the model, or run another command."""
-    import subprocess
-
     if command is None:
-        if not sys.executable or getattr(sys, "frozen", False):
+        if not can_start():
             return ProbeResult("unknown", "there is no Python interpreter to start")
         command = [sys.executable, "-c", _CHILD, str(Path(model).absolute())]
     try:
-        result = subprocess.run(
-            command,
-            env=child_environment(),
-            # `python -c` would import from the working directory, which may contain any file.
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return ProbeResult("unknown", f"the child process did not end within {TIMEOUT:.0f} s")
+        end = run_child(command, TIMEOUT, child_environment(**{SWITCH: "0"}))
     except OSError as error:
         return ProbeResult("unknown", f"the child process did not start: {error}")
-    if result.returncode == 0:
+    if end.code is None:
+        return ProbeResult("unknown", f"the child process did not end within {TIMEOUT:.0f} s")
+    if end.code == 0:
         return ProbeResult("runs")
-    if -result.returncode in _FATAL:
-        return ProbeResult("dies", signal.Signals(-result.returncode).name)
-    lines = result.stderr.decode(errors="replace").strip().splitlines()
+    if name := end.fatal_signal:
+        return ProbeResult("dies", name)
+    lines = end.stderr.decode(errors="replace").strip().splitlines()
     reason = lines[-1] if lines else "no message"
-    return ProbeResult("unknown", f"the child process ended with {result.returncode}: {reason}")
+    return ProbeResult("unknown", f"the child process ended with {end.code}: {reason}")
 
 
 def probe_model(fallback: str | Path | None = None) -> Path | None:
@@ -182,17 +169,6 @@ def libraries_key() -> str:
         status = path.stat()
         facts += [str(path), str(status.st_mtime_ns), str(status.st_size)]
     return "\n".join(facts)
-
-
-def child_environment() -> dict[str, str]:
-    """The environment of a child that computes with models."""
-    # The child gets the sys.path of this process, including entries that were added by hand.
-    search = [str(Path(entry).absolute()) for entry in sys.path]
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(search),
-        "GGML_NO_BACKTRACE": "1",  # an abort must not start a debugger
-        SWITCH: "0",
-    }
 
 
 def compute(model: str, n_threads: int = 1, prompt: str = _PROMPT) -> None:

@@ -13,13 +13,13 @@ import hashlib
 import logging
 import os
 import re
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._llama import cpu_probe
+from specbranch_cpp._llama.child import can_start, child_environment, run_child
 from specbranch_cpp._support.files import open_file
 from specbranch_cpp._support.split_files import PartName
 from specbranch_cpp.errors import ModelLoadError
@@ -35,7 +35,6 @@ SWITCH = "SPECBRANCH_FILE_TRIAL"
 
 _ANYWAY = f"trusted=True or {SWITCH}=0 loads it without this trial"
 _CHILD = "import sys; from specbranch_cpp._llama.file_trial import load; load(*sys.argv[1:])"
-_FATAL = {signal.SIGILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGABRT}
 _HEADER_BYTES = 1 << 20
 # A slow disk reads so many bytes per second; the time to start and to compute comes on top.
 _SLOW_DISK = 40e6
@@ -79,7 +78,7 @@ def ensure_files_load(paths: Sequence[str]) -> None:
     Raises:
         ModelLoadError: llama.cpp ends the process that loads the file, or does not come to an end.
     """
-    if os.environ.get(SWITCH) == "0" or not sys.executable or getattr(sys, "frozen", False):
+    if os.environ.get(SWITCH) == "0" or not can_start():
         return
     for path in dict.fromkeys(paths):
         file = _file_of(path)
@@ -127,41 +126,27 @@ def _memory_bytes() -> int:
 
 def _runs(path: str, *, compute: bool, limit_s: float) -> bool:
     """Whether a child loads the file. ``False``: it fails in a way that the caller will see."""
-    import subprocess
-
     command = [sys.executable, "-c", _CHILD, str(Path(path).absolute())]
     if not compute:
         command.append("layout")
     try:
-        result = subprocess.run(
-            command,
-            env=cpu_probe.child_environment() | {SWITCH: "0"},
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=limit_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ModelLoadError(
-            f"[Engine] a process that loads this file did not come to an end within {limit_s:.0f} "
-            f"s, so it was not loaded; {_ANYWAY}; {path}"
-        ) from None
+        end = run_child(command, limit_s, child_environment(**{cpu_probe.SWITCH: "0", SWITCH: "0"}))
     except OSError as error:
         LOGGER.warning("no child process could be started to try %s: %s", path, error)
         return False
-    if -result.returncode in _FATAL:
-        name = signal.Signals(-result.returncode).name
+    if end.code is None:
+        raise ModelLoadError(
+            f"[Engine] a process that loads this file did not come to an end within {limit_s:.0f} "
+            f"s, so it was not loaded; {_ANYWAY}; {path}"
+        )
+    if name := end.fatal_signal:
         raise ModelLoadError(
             f"[Engine] llama.cpp ends the process ({name}) that loads this file, so it was not "
-            f"loaded{_reason(result.stderr)}; {_ANYWAY}; {path}"
+            f"loaded{_reason(end.stderr)}; {_ANYWAY}; {path}"
         )
-    if result.returncode < 0:  # the system may have been short of memory
-        LOGGER.warning(
-            "%s was not tried: the child process ended by signal %d", path, -result.returncode
-        )
-    return result.returncode == 0
+    if end.code < 0:  # the system may have been short of memory
+        LOGGER.warning("%s was not tried: the child process ended by signal %d", path, -end.code)
+    return end.code == 0
 
 
 def _reason(stderr: bytes) -> str:

@@ -20,6 +20,7 @@ from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import FileIO
 
     AnyPath = str | bytes | os.PathLike[str]
 
@@ -128,15 +129,15 @@ def open_file(path: AnyPath) -> BinaryIO:
     return os.fdopen(_opened(path, os.O_RDONLY), "rb")
 
 
-def create_file(path: AnyPath) -> BinaryIO:
-    """A new file, open for writing.
+def create_file(path: AnyPath) -> FileIO:
+    """A new file, open for writing at its end, without a buffer.
 
     Raises:
         FileExistsError: there is something already.
         OSError: the file cannot be created.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _QUIET
-    return os.fdopen(os.open(path, flags, 0o666), "wb")
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | _QUIET
+    return os.fdopen(os.open(path, flags, 0o666), "wb", buffering=0)
 
 
 def open_log(path: AnyPath, mode: int = 0o666) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core
 from specbranch_cpp._support import checked
+from specbranch_cpp._support.percentiles import percentile
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -107,9 +107,7 @@ def run(
 
 def _median_and_p95(us: Iterable[float]) -> tuple[float, float]:
     """In milliseconds, by the nearest rank; 0 of nothing."""
-    ordered = sorted(us)
-    if not ordered:
+    times = list(us)
+    if not times:
         return 0.0, 0.0
-    ranks = (math.ceil(share * len(ordered)) - 1 for share in (0.5, 0.95))
-    median, p95 = (ordered[rank] / 1000.0 for rank in ranks)
-    return median, p95
+    return percentile(times, 0.5) / 1000.0, percentile(times, 0.95) / 1000.0

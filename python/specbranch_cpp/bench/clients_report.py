@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._support.files import create_file
+from specbranch_cpp._support.percentiles import percentile
 from specbranch_cpp.bench import variants
+from specbranch_cpp.bench.records import write_line
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ class ClientsFile:
         self._n_runs += 1
 
     def _write(self, record: Record) -> None:
-        self._file.write((json.dumps(record, separators=(",", ":")) + "\n").encode())
-        self._file.flush()
+        write_line(self._file, record)
 
     def __enter__(self) -> ClientsFile:
         return self
@@ -152,11 +151,6 @@ def rows(plan: ClientsPlan, runs: Sequence[ClientsRun]) -> list[ClientsRow]:
             )
         )
     return found
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share of the values do not exceed."""
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def cells(row: ClientsRow) -> list[str]:

@@ -28,6 +28,7 @@ from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import FileIO
     from pathlib import Path
     from types import TracebackType
 
@@ -100,6 +101,23 @@ def differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
 def _shown(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def write_line(file: FileIO, record: Record) -> None:
+    """Appends a record. One write for each line. A line that cannot be written leaves nothing
+    behind.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+    end = os.fstat(file.fileno()).st_size
+    try:
+        while line:  # a disk that becomes full takes a part
+            line = line[file.write(line) :]
+    except BaseException:
+        file.truncate(end)
+        raise
 
 
 class RecordFile:
@@ -175,15 +193,7 @@ class RecordFile:
         return self._done.get(key)
 
     def _write(self, record: Record) -> None:
-        """One write for each line. A line that cannot be written leaves nothing behind."""
-        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
-        end = os.fstat(self._file.fileno()).st_size
-        try:
-            while line:  # a disk that becomes full takes a part
-                line = line[self._file.write(line) :]
-        except BaseException:
-            self._file.truncate(end)
-            raise
+        write_line(self._file, record)
 
     def close(self) -> None:
         self._file.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -176,3 +177,20 @@ def test_the_records(tmp_path: Path) -> None:
     with clients_report.ClientsFile(tmp_path / "b", {}) as empty:
         pass
     assert not empty.path.exists()
+
+
+def test_a_line_that_does_not_fit_on_the_disk_is_taken_back(tmp_path: Path) -> None:
+    run = made(1, "auto", 2.0, [0.5])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with clients_report.ClientsFile(tmp_path, {}) as file:
+        file.add(run)
+        whole = file.path.read_bytes()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 10, hard))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                file.add(run)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert file.path.read_bytes() == whole
+        file.add(run)
+    assert len(file.path.read_text().splitlines()) == 3

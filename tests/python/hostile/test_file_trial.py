@@ -15,6 +15,7 @@ from tests.python.support.tiny_gguf import write_tiny_gguf
 
 from specbranch_cpp import Engine, ModelLoadError, demo
 from specbranch_cpp._llama import cpu_probe, file_trial
+from specbranch_cpp._llama.child import child_environment
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_trusted_files_are_not_tried(killer: Path, trials: list[str]) -> None:
     program = (
         "import sys; from specbranch_cpp import Engine; Engine(sys.argv[1], n_ctx=64, trusted=True)"
     )
-    environment = cpu_probe.child_environment()
+    environment = child_environment(**{cpu_probe.SWITCH: "0"})
     environment.pop(file_trial.SWITCH, None)
     done = subprocess.run(
         [sys.executable, "-c", program, str(killer)],
