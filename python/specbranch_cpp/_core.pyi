@@ -96,6 +96,7 @@ class HradWeights:
     """
     A trained H-RAD classifier.
     """
+    def __getstate__(self) -> tuple[typing.Any, ...]: ...
     def __init__(
         self,
         *,
@@ -110,6 +111,7 @@ class HradWeights:
         w3: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
         b3: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
     ) -> None: ...
+    def __setstate__(self, arg0: tuple[typing.Any, ...]) -> None: ...
     @property
     def n_embd(self) -> int: ...
     @property
@@ -175,6 +177,10 @@ class Request:
     mode: str
     trace: bool
     def __init__(self) -> None: ...
+    def new_channel(self, *, masks: bool, rows: bool) -> ProcessorChannel:
+        """
+        Functions of the caller will answer through the channel that this returns.
+        """
     def use_ada_edl(
         self,
         threshold: typing.SupportsFloat | typing.SupportsIndex,
@@ -350,13 +356,6 @@ class Request:
     def presence_penalty(self) -> float: ...
     @presence_penalty.setter
     def presence_penalty(self, arg1: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
-    @property
-    def processors(self) -> ProcessorChannel:
-        """
-        None: no functions of the caller.
-        """
-    @processors.setter
-    def processors(self, arg0: ProcessorChannel) -> None: ...
     @property
     def prompt(self) -> list[int]: ...
     @prompt.setter
@@ -996,6 +995,10 @@ class Generation:
         """
         As above: no plan, the generation ends.
         """
+    def skip(self) -> None:
+        """
+        As above: no plan, the built-in rule decides in this round. Without a request: nothing.
+        """
     def trace_since(
         self,
         n_spans: typing.SupportsInt | typing.SupportsIndex,
@@ -1110,6 +1113,10 @@ class Engine:
     ) -> bytes: ...
     def generate(self, request: Request) -> Generation: ...
     def is_end(self, token: typing.SupportsInt | typing.SupportsIndex) -> bool: ...
+    def new_request(self) -> Request:
+        """
+        A request for `generate`.
+        """
     def set_prediction(self, request: Request, text: bytes) -> None:
         """
         Makes a text the prediction of the answer.

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._engine.adapters import adapter_options
 from specbranch_cpp._engine.keywords import chosen_speculation, generate_request, model_argument
 from specbranch_cpp._engine.lifetime import Lifetime
-from specbranch_cpp._engine.loading import Loaded, load
+from specbranch_cpp._engine.load_options import check_options
+from specbranch_cpp._engine.loading import Loaded, fake_parts, load
 from specbranch_cpp._engine.many_texts import ManyTexts
 from specbranch_cpp._engine.model_options import path_of
 from specbranch_cpp._engine.pretrained import FromPretrained
 from specbranch_cpp._engine.request import (
     CheckedRequest,
-    Defaults,
     TextRequest,
     add_processing,
     make_request,
@@ -21,6 +22,7 @@ from specbranch_cpp._engine.request import (
     written_in_python,
 )
 from specbranch_cpp._engine.text_sources import TextSources, refuse_prompt_lookup
+from specbranch_cpp._isolated.loading import load_isolated
 from specbranch_cpp._support import checked, logs
 from specbranch_cpp.generation import Generation, Shared
 from specbranch_cpp.openai_api.methods import OpenAICalls
@@ -58,9 +60,8 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
         n_ctx: the largest number of tokens of prompt and text together, default 4096: see
             `Model.n_ctx`. All keywords from here to ``use_extra_bufts`` are fields of `Model`.
         draft_n_ctx: the same number for the draft. ``None`` (default): the value of the target. All
-            other keywords with this prefix are fields of `Model`, too. ``draft_n_gpu_layers``,
-            ``draft_n_threads``, ``draft_n_threads_batch`` and ``draft_cpus`` have their own
-            defaults.
+            other keywords with this prefix are fields of `Model`, too. The numbers of threads and
+            GPU layers, and ``draft_cpus``, have their own defaults.
         lora: path of a LoRA adapter (GGUF) for the target, or a sequence of paths or of ``(path,
             scale)``. These scales are the defaults of `generate`; 1: as trained; 0: loaded, but
             off. The draft is not adapted: an adapter changes the text, and the acceptance rate.
@@ -82,38 +83,35 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
             the KV caches of both models take this number of times the memory. The text of a
             generation does not depend on the others, except at near-ties, as between two modes. Not
             with ``bit_exact``, with ``swa_full=False``, nor with recurrent or hybrid models.
-        measure_costs: measure step costs (`costs`) with dummy tokens while loading. This takes at
-            most 2 seconds, and tens of milliseconds with small models. The engine measures nothing
-            without a draft and ``lookup``, with ``mode="autoregressive"``, or if ``profile``
-            contains the costs of these models on this machine.
+        measure_costs: measure step costs (`costs`) with dummy tokens while loading, in at most 2
+            seconds. Nothing is measured without a draft and ``lookup``, with
+            ``mode="autoregressive"``, or if ``profile`` has these costs.
         profile: path of a file with measurements of earlier runs: step costs and acceptance rates.
-            The engine ignores costs from another machine or with other threads, and the whole file
-            if it is from other models; it then logs a warning. `close` saves the current
-            measurements to this file and creates it if needed. ``None`` (default): no profile.
+            Costs from another machine or with other threads, and files of other models, are ignored
+            with a warning. `close` saves the measurements there. ``None`` (default): no profile.
         bit_exact: give every token the same logits in every mode, to the last bit. While loading,
             the engine tests which batch sizes agree with single tokens on this machine, and decodes
-            no others: see `exact_rows`. This takes seconds with a large model; the user's cache
-            stores the result. A step over one token can take several times as long. Without this
-            option, texts of two modes can diverge at a near-tie with most weight types; with Q8_0
-            or Q4_0 weights and one thread they never diverge.
+            no others: see `exact_rows`. This takes seconds with a large model, once. A step over
+            one token can take several times as long. Without it, texts of two modes can diverge at
+            a near-tie with most weight types; with Q8_0 or Q4_0 and one thread they never do.
         prefix_reuse: which KV cells of the common prefix a call reuses from the call before.
             ``"exact"``: the cells that a fresh call would compute in the same batches, in chunks of
             128 tokens (of ``n_ubatch`` tokens on a GPU). ``"fast"``: all cells; a text can then
-            differ from the text of a fresh call at near-ties. ``"off"``: no cells.
-        chat_template: Jinja template for messages. ``None`` (default): the template in the target's
-            file.
+            differ from that of a fresh call at near-ties. ``"off"``: no cells.
+        chat_template: Jinja template for messages. ``None`` (default): that of the target's file.
         seed: start value for the seeds of calls without a ``seed``, so that every run uses the same
             seeds. ``None`` (default): random seeds.
         trusted: whether model files are loaded without a trial. Default False: a file that is new
-            to this user is first loaded by a child process, on the CPU, which also decodes a few
-            tokens: llama.cpp ends the process on many damaged files. A file that passed is
-            remembered in ``~/.cache/specbranch_cpp``. ``SPECBRANCH_FILE_TRIAL=0`` in the
-            environment trusts all files.
+            to this user is first loaded by a child process, on the CPU: llama.cpp ends the process
+            on many damaged files. A file that passed is remembered in ``~/.cache/specbranch_cpp``.
+            ``SPECBRANCH_FILE_TRIAL=0`` in the environment trusts all files.
+        isolate: run the engine in a process of its own. If llama.cpp or the system ends that
+            process, texts end with `EngineDied`, this program goes on, and `restart` loads the
+            models again. Policies and functions of the caller run in this program. Default False.
         verbose: print llama.cpp's log to stderr. The log also goes to the logger
             ``specbranch_cpp``, always.
         progress_callback: a function that is called on this thread with the share that is loaded,
-            0.0 to 1.0. If it raises an exception, loading stops and the constructor raises that
-            exception.
+            0.0 to 1.0. If it raises an exception, loading stops with that exception.
 
     Raises:
         InvalidArgument: an option has the wrong type, is out of its range, or is given twice; or
@@ -190,6 +188,7 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
         chat_template: str | None = None,
         seed: int | None = None,
         trusted: bool = False,
+        isolate: bool = False,
         verbose: bool = False,
         progress_callback: Callable[[float], object] | None = None,
     ) -> None:
@@ -256,7 +255,7 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
         seeds = make_seeds(seed)
         if chat_template is not None:
             checked.encoded("chat_template", chat_template)
-        loaded = load(
+        options = check_options(
             the_target,
             the_draft,
             said,
@@ -271,7 +270,10 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
             verbose=verbose,
             progress_callback=progress_callback,
         )
-        self._start(loaded, seeds, chat_template)
+        if checked.flag("isolate", isolate):
+            self._reload = partial(load_isolated, options)
+        load_models = self._reload or partial(load, options)
+        self._start(load_models(progress_callback), seeds, chat_template)
 
     def _start(
         self, loaded: Loaded, seeds: random.Random, chat_template: str | None = None
@@ -292,10 +294,7 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
     def _from_core(cls, core: _core.Engine) -> Engine:
         """An engine with fake models, for tests."""
         engine = cls.__new__(cls)
-        mode = "specbranch" if core.has_draft else "autoregressive"
-        names = ["fake"] * (1 + core.has_draft)
-        loaded = Loaded(core, Defaults(mode), names, key=dict if core.has_draft else None)
-        engine._start(loaded, make_seeds(None))
+        engine._start(fake_parts(core), make_seeds(None))
         return engine
 
     def generate(

@@ -8,6 +8,7 @@ __all__ = [
     "ContextOverflow",
     "DecodeError",
     "EngineClosed",
+    "EngineDied",
     "IncompatibleModels",
     "InvalidArgument",
     "MissingExtra",
@@ -71,3 +72,18 @@ class DecodeError(SpecBranchError):
 
 class EngineClosed(SpecBranchError):  # noqa: N818
     """The engine was closed, or it was created before this process was forked."""
+
+
+class EngineDied(EngineClosed):
+    """The process of an engine with ``isolate=True`` has ended by itself.
+
+    llama.cpp has ended it, or the system has: for want of memory, or because a model file was cut
+    while it was mapped. The texts of this engine end with this error; a new engine can be made.
+
+    Attributes:
+        exit_code: how the process ended; negative: the number of the signal. ``None``: not known.
+        log: the last lines that llama.cpp has written, oldest first, at most 20.
+    """
+
+    exit_code: int | None = None
+    log: tuple[str, ...] = ()

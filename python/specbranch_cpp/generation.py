@@ -8,8 +8,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from specbranch_cpp import _core
 from specbranch_cpp._engine import user_policy
+from specbranch_cpp._engine.outputs import is_end, is_question
 from specbranch_cpp._engine.running_texts import RunningTexts
 from specbranch_cpp._support import checked, logs
 from specbranch_cpp._support.raised import passed_on
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from specbranch_cpp import _core
+    from specbranch_cpp._engine.outputs import Output
     from specbranch_cpp._engine.processing import Processing
     from specbranch_cpp.policies import Policy
 
@@ -40,7 +42,7 @@ DecoderState = tuple[bytes, int]
 class _Step:
     """One output of the core, and the text that is final after it."""
 
-    output: _core.Token | _core.GenerationEnd
+    output: Output
     text: str
     decoder: DecoderState  # state of the incremental decoder afterwards
 
@@ -261,7 +263,7 @@ class Generation:
 
     @property
     def _ended(self) -> bool:
-        return bool(self._steps) and isinstance(self._steps[-1].output, _core.GenerationEnd)
+        return bool(self._steps) and is_end(self._steps[-1].output)
 
     def _read(self) -> _Step | None:
         """Waits for one more step, and lets the policy answer meanwhile.
@@ -275,7 +277,7 @@ class Generation:
                 continue  # a signal handler has read this step
             # An interrupted attempt may have left text in the decoder.
             self._decoder.setstate(self._steps[-1].decoder if index else (b"", 0))
-            if isinstance(output, _core.GenerationEnd):
+            if is_end(output):
                 logs.forward()
                 if output.draft_error:
                     logs.DRAFTS.warning(
@@ -286,20 +288,20 @@ class Generation:
                 text = self._decoder.decode(output.data)
             step = _Step(output, text, self._decoder.getstate())
             self._steps.append(step)
-            if isinstance(output, _core.GenerationEnd):
+            if is_end(output):
                 self._shared.texts.remove(self._number)
                 for listener in self._shared.listeners:
                     listener(self.result().stats)
             return step
         return None
 
-    def _output(self, index: int) -> _core.Token | _core.GenerationEnd:
+    def _output(self, index: int) -> Output:
         """Waits for an output of the core, and lets the policy answer meanwhile."""
         if self._own_error is not None:
             raise self._own_error
         self._shared.check_reader()
         try:
-            while isinstance(output := self._core.get(index), _core.PolicyRequest):
+            while is_question(output := self._core.get(index)):
                 self._serve(output)
         except SpecBranchError:
             self._fail()
@@ -339,7 +341,7 @@ class Generation:
 
     def _chunk(self, step: _Step) -> Chunk:
         output = step.output
-        if isinstance(output, _core.GenerationEnd):
+        if is_end(output):
             reason = cast("FinishReason", output.finish_reason)
             return Chunk(step.text, token=None, from_draft=False, finish_reason=reason)
         origin = cast("Origin", output.origin)

@@ -87,6 +87,8 @@ void PyEngine::close() {
 void register_engine(py::module_& m) {
   py::class_<PyEngine>(m, "Engine", py::release_gil_before_calling_cpp_dtor(),
                        "A pair of loaded models, each with a thread of its own.")
+      .def(
+          "new_request", [](const PyEngine&) { return Request{}; }, "A request for `generate`.")
       .def("generate", &PyEngine::generate, py::arg("request"))
       .def(
           "tokenize",

@@ -110,6 +110,10 @@ void PyGeneration::refuse() {
   answer(PolicyReply{std::nullopt, std::make_exception_ptr(error)});
 }
 
+void PyGeneration::skip() {
+  if (policy_request_) answer(PolicyReply{});
+}
+
 void PyGeneration::answer(PolicyReply done) {
   if (!policy_request_) throw PreconditionError("[Generation::answer] no policy request is open");
   policy_request_.reset();
@@ -168,6 +172,9 @@ void register_generation(py::module_& m) {
           },
           py::arg("draft_length"), py::arg("branch_at"), py::arg("branches"), py::arg("submit"),
           "Answers the policy request of `get`; -1 leaves a value to the mode.")
+      .def(
+          "skip", &PyGeneration::skip,
+          "As above: no plan, the built-in rule decides in this round. Without a request: nothing.")
       .def("refuse", &PyGeneration::refuse, "As above: no plan, the generation ends.")
       .def("cancel", &PyGeneration::cancel, "Ends the work within one forward pass; never waits.")
       .def_property_readonly(

@@ -32,6 +32,9 @@ class PyGeneration {
   /// As above: there is no plan, the generation is to end.
   void refuse();
 
+  /// As above: there is no plan, the built-in rule decides. Without a request: nothing.
+  void skip();
+
   /// As the answers, without the GIL: the caller's thread may carry out what follows (see Strand).
   void cancel();
 

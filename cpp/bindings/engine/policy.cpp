@@ -2,6 +2,7 @@
 
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
+#include <pybind11/typing.h>
 
 #include <memory>
 #include <string>
@@ -126,6 +127,24 @@ std::shared_ptr<HradWeights> make_weights(int n_layers, int n_embd, const Array&
   return weights;
 }
 
+/// The arguments of `make_weights`, so that another process can have the same weights.
+using Parts = py::typing::Tuple<py::object, py::ellipsis>;
+
+Parts parts(const HradWeights& weights) {
+  const auto array = [](const std::vector<float>& numbers) {
+    return Array(static_cast<py::ssize_t>(numbers.size()), numbers.data());
+  };
+  return py::make_tuple(weights.n_layers, weights.n_embd, array(weights.mean), array(weights.scale),
+                        array(weights.w1), array(weights.b1), array(weights.w2), array(weights.b2),
+                        array(weights.w3), array(weights.b3));
+}
+
+std::shared_ptr<HradWeights> from_parts(const Parts& parts) {
+  const auto array = [&](std::size_t i) { return parts[i].cast<Array>(); };
+  return make_weights(parts[0].cast<int>(), parts[1].cast<int>(), array(2), array(3), array(4),
+                      array(5), array(6), array(7), array(8), array(9));
+}
+
 }  // namespace
 
 void register_policy(py::module_& m) {
@@ -148,6 +167,7 @@ void register_policy(py::module_& m) {
       .def(py::init(&make_weights), py::kw_only(), py::arg("n_layers"), py::arg("n_embd"),
            py::arg("mean"), py::arg("scale"), py::arg("w1"), py::arg("b1"), py::arg("w2"),
            py::arg("b2"), py::arg("w3"), py::arg("b3"))
+      .def(py::pickle(&parts, &from_parts))
       .def_readonly("n_layers", &HradWeights::n_layers)
       .def_readonly("n_embd", &HradWeights::n_embd);
 }

@@ -114,6 +114,11 @@ void use_hrad(Request& request, const std::shared_ptr<HradWeights>& weights, dou
   request.n_feature_layers = weights->n_layers;
 }
 
+std::shared_ptr<ProcessorChannel> new_channel(Request& request, bool masks, bool rows) {
+  request.processors = std::make_shared<ProcessorChannel>(masks, rows);
+  return request.processors;
+}
+
 void use_hook(Request& request, int n_feature_layers) {
   request.policy.kind = PolicyOptions::Kind::kHook;
   request.n_feature_layers = n_feature_layers;
@@ -148,7 +153,8 @@ void register_request(py::module_& m) {
       .def_readwrite("max_draft", &Request::max_draft)
       .def_readwrite("max_branches", &Request::max_branches)
       .def_readwrite("trace", &Request::trace)
-      .def_readwrite("processors", &Request::processors, "None: no functions of the caller.")
+      .def("new_channel", &new_channel, py::kw_only(), py::arg("masks"), py::arg("rows"),
+           "Functions of the caller will answer through the channel that this returns.")
       .def_readwrite("n_feature_layers", &Request::n_feature_layers)
       .def_readwrite("lookup", &Request::lookup, "Texts may propose tokens.")
       .def_readwrite("lookup_answers", &Request::lookup_answers,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 import weakref
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._engine.measurements import Measurements
 from specbranch_cpp._support import logs
-from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.errors import EngineClosed, EngineDied, InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from specbranch_cpp._engine.loading import Loaded
     from specbranch_cpp.generation import Shared
     from specbranch_cpp.results import GenerationStats
 
@@ -37,10 +39,15 @@ class Lifetime(Measurements):
 
     _shared: Shared
     _profile_path: str | None
+    _reload: Callable[..., Loaded] | None = None
+    """Loads the models of an isolated engine again."""
+    _is_ended = False
+    """`close` was called."""
 
     def _begin(self) -> None:
         """The engine lives from now on, in this process."""
         self._pid = os.getpid()
+        self._end_lock = threading.RLock()  # a signal handler may close
         _live.add(self)
 
     def on_end(self, listener: Callable[[GenerationStats], object]) -> None:
@@ -57,6 +64,27 @@ class Lifetime(Measurements):
             raise InvalidArgument(f"listener is {listener!r}; it must be callable")
         self._shared.listeners.append(listener)
 
+    def restart(self) -> None:
+        """Loads the models again after `EngineDied`, in a new process.
+
+        What has this engine can go on with it; the listeners of `on_end` stay. The texts that have
+        failed stay so, and what was measured since the engine was loaded is lost. If the process
+        lives, this does nothing.
+
+        Raises:
+            InvalidArgument: the engine is not isolated.
+            EngineClosed: `close` was called.
+            ModelLoadError: or another error of `Engine`: the models cannot be loaded now.
+        """
+        if self._reload is None:
+            raise InvalidArgument("only an engine with isolate=True can be restarted")
+        with self._end_lock:
+            if not self._core.closed:
+                return
+            if self._is_ended or os.getpid() != self._pid:
+                raise EngineClosed("[Engine] the engine is closed")
+            self._core = self._reload().core
+
     @property
     def closed(self) -> bool:
         """True after `close`, and in a forked child of the process that created the engine."""
@@ -70,15 +98,20 @@ class Lifetime(Measurements):
         ``profile`` path, `close` writes the profile; if this fails, the engine logs a warning. A
         second `close` does nothing.
         """
-        if os.getpid() == self._pid:  # a forked child must not touch state of the parent's threads
+        if os.getpid() != self._pid:  # a forked child must not touch state of the parent's threads
+            return
+        with self._end_lock:
+            self._is_ended = True
             self._core.close()
             logs.forward()
             path, self._profile_path = self._profile_path, None
-            if path is not None:
-                try:
-                    self.save_profile(path)
-                except OSError as error:
-                    logs.PROFILES.warning("profile %r was not written: %s", path, error.strerror)
+        if path is not None:
+            try:
+                self.save_profile(path)
+            except OSError as error:
+                logs.PROFILES.warning("profile %r was not written: %s", path, error.strerror)
+            except EngineDied as error:
+                logs.PROFILES.warning("profile %r was not written: %s", path, error)
 
     def __enter__(self) -> Self:
         return self

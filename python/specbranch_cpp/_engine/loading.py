@@ -1,11 +1,10 @@
-"""Checks all options of an engine, then loads its models."""
+"""Loads the models of an engine."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core, policies
@@ -16,24 +15,19 @@ from specbranch_cpp._pair import exact_rows, pair_profile
 from specbranch_cpp._pair.hrad_weights import PairFiles, check_pair
 from specbranch_cpp._placement import outcome
 from specbranch_cpp._placement.planning import Side, plan
-from specbranch_cpp._support import checked, logs
+from specbranch_cpp._support import logs
 from specbranch_cpp._support.raised import refused_by_system
 from specbranch_cpp._support.tensor_source import source_of
-from specbranch_cpp.errors import InvalidArgument, ModelLoadError
+from specbranch_cpp.errors import ModelLoadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from specbranch_cpp._engine.keywords import Named
+    from specbranch_cpp._engine.load_options import LoadOptions
     from specbranch_cpp._engine.model_options import ModelArgument
-    from specbranch_cpp._engine.text_sources import TextSources
-    from specbranch_cpp.options import Speculation
     from specbranch_cpp.results import PairPlacement
 
-__all__ = ["Loaded", "load"]
-
-WITHOUT_DRAFT = ("auto", "speculative")
-"""The modes in which texts propose tokens, so that they need no draft model."""
+__all__ = ["Loaded", "fake_parts", "load"]
 
 
 @dataclass(frozen=True)
@@ -61,60 +55,40 @@ class Loaded:
     placement: PairPlacement | None = None
 
 
-@refused_by_system(ModelLoadError)
-def load(
-    target: ModelArgument,
-    draft: ModelArgument | None,
-    speculation: Named[Speculation],
-    *,
-    adapters: list[tuple[bytes, float]],
-    sources: TextSources,
-    n_parallel: int,
-    measure_costs: bool,
-    profile: str | os.PathLike[str] | None,
-    bit_exact: bool,
-    prefix_reuse: str,
-    trusted: bool,
-    verbose: bool,
-    progress_callback: Callable[[float], object] | None,
-) -> Loaded:
-    """Checks the options, then loads. The arguments and errors are those of `Engine`.
+def fake_parts(core: _core.Engine) -> Loaded:
+    """The parts of an engine with fake models, for tests."""
+    mode = "specbranch" if core.has_draft else "autoregressive"
+    names = ["fake"] * (1 + core.has_draft)
+    return Loaded(core, Defaults(mode), names, key=dict if core.has_draft else None)
 
-    ``adapters``: paths and scales of the target's LoRA adapters. ``sources``: the texts that
-    propose tokens.
+
+@refused_by_system(ModelLoadError)
+def load(options: LoadOptions, progress: Callable[[float], object] | None = None) -> Loaded:
+    """Loads the models of an engine. The errors are those of `Engine`.
+
+    ``progress`` is called on this thread with the share that is loaded.
     """
+    target, draft = options.target, options.draft
     target_options = target.core_options()
-    target_options.adapters = adapters
+    target_options.adapters = options.adapters
     draft_options = None if draft is None else draft.core_options()
-    checked.flag("verbose", verbose)
-    checked.flag("trusted", trusted)
-    if progress_callback is not None and not callable(progress_callback):
-        raise InvalidArgument(
-            f"progress_callback is {progress_callback!r}; it must be callable or None"
-        )
-    defaults = Defaults.of(speculation)
-    mode = speculation.value.mode
-    if draft is None:
-        _check_without_draft(speculation, sources)
-    checked.text("prefix_reuse", prefix_reuse)
-    n_parallel = checked.integer("n_parallel", n_parallel, 1, _core.MAX_PARALLEL)
-    checked.flag("bit_exact", bit_exact)
-    measure = checked.flag("measure_costs", measure_costs) and mode != "autoregressive"
+    defaults = Defaults.of(options.speculation)
+    mode = options.speculation.value.mode
+    sources, n_parallel = options.sources, options.n_parallel
+    bit_exact, profile_path = options.bit_exact, options.profile
+    measure = options.measure_costs and mode != "autoregressive"
     measure = measure and (draft is not None or sources.lookup)
-    profile_path = None
-    if profile is not None:
-        profile_path = str(Path(os.fsdecode(checked.path("profile", profile))).absolute())
-        if draft is None:
-            raise InvalidArgument(f"profile is {profile!r}; without a draft it must be None")
-    if verbose:
+    if options.verbose:
         logs.show()
-    models = [side.model.path for side in (target, draft) if side is not None]
-    names = [os.fsdecode(path) for path in models]
+    names = [os.fsdecode(side.model.path) for side in options.sides]
     cpu_probe.ensure_safe_cpu(names)
-    if not trusted:
-        sides = [side for side in (target, draft) if side is not None]
+    if not options.trusted:
         file_trial.ensure_files_load(
-            [os.fsdecode(side.model.path) for side in sides if source_of(side.model.path) is None]
+            [
+                os.fsdecode(side.model.path)
+                for side in options.sides
+                if source_of(side.model.path) is None
+            ]
         )
     target_options, draft_options, placement = _place(
         target, target_options, draft, draft_options, defaults, n_parallel
@@ -152,7 +126,7 @@ def load(
             max_draft=defaults.draft_room,
             max_branches=defaults.max_branches,
             n_parallel=n_parallel,
-            prefix_reuse=prefix_reuse,
+            prefix_reuse=options.prefix_reuse,
             bit_exact=bit_exact,
             row_padding=padding,
             measure_costs=measure,
@@ -161,7 +135,7 @@ def load(
             lookup=sources.lookup,
             lookup_answers=sources.lookup_answers,
             corpus=sources.corpus,
-            idle=_idle(progress_callback),
+            idle=_idle(progress),
             target_source=source,
             draft_source=None if draft is None else source_of(draft.model.path),
         )
@@ -175,14 +149,8 @@ def load(
         target_options.use_extra_bufts = found.repacked
         if rows_key is not None and padding is None:
             exact_rows.remember(rows_key, found)
-    defaults = replace(
-        defaults,
-        adapters=described_adapters(core, target_options),
-        lookup=sources.lookup,
-        lookup_answers=sources.lookup and sources.lookup_answers,
-    )
-    if mode is None and not core.can_speculate:
-        defaults = replace(defaults, mode="autoregressive")
+    adapters_found = described_adapters(core, target_options)
+    defaults = options.final_defaults(adapters_found, can_speculate=core.can_speculate)
     if measure and core.has_draft and not core.profile.costs.known:
         logs.LOGGER.warning(
             "the measurement of step costs failed; speculation continues without them"
@@ -195,27 +163,6 @@ def load(
             core.close()
             raise
     return Loaded(core, defaults, names, pair, key, profile_path, placement)
-
-
-def _check_without_draft(speculation: Named[Speculation], sources: TextSources) -> None:
-    """Refuses modes and policies that need a draft model.
-
-    Raises:
-        InvalidArgument: the mode needs a draft, or there is a policy, which only such modes take.
-    """
-    mode, policy, prefix = speculation.value.mode, speculation.value.policy, speculation.prefix
-    allowed = (*WITHOUT_DRAFT, "autoregressive") if sources.lookup else ("autoregressive",)
-    if mode is not None and mode not in allowed:
-        raise InvalidArgument(
-            f"{prefix}mode is {mode!r}; without a draft it must be one of {', '.join(allowed)}"
-            if sources.lookup
-            else f"{prefix}mode is {mode!r}; without a draft and lookup it must be 'autoregressive'"
-        )
-    if policy is not None and mode != "autoregressive":
-        raise InvalidArgument(
-            f"{prefix}policy is {policy!r}, but the engine has no draft; it must be None, because "
-            "policies rule what a draft model drafts"
-        )
 
 
 def _place(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from specbranch_cpp import _core
 from specbranch_cpp._support.raised import passed_on, start_thread
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.processors import TokenMask
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from specbranch_cpp import _core
 
     Ids = NDArray[np.intc]
     Scores = NDArray[np.single]
@@ -35,12 +36,12 @@ class Processing:
     """The functions of one generation.
 
     Attributes:
-        channel: the core's end, for the request.
+        channel: has the questions of the core.
     """
 
-    def __init__(self, functions: _Functions) -> None:
+    def __init__(self, functions: _Functions, request: _core.Request) -> None:
         self._functions = functions
-        self.channel = _core.ProcessorChannel(masks=functions.has_masks, rows=functions.needs_rows)
+        self.channel = request.new_channel(masks=functions.has_masks, rows=functions.needs_rows)
         self._errors: dict[int, BaseException] = {}
 
     @property
@@ -167,9 +168,9 @@ class _Functions:
 
 
 def processing_of(
-    logits_processor: object, stopping_criteria: object, n_vocab: int
+    request: _core.Request, logits_processor: object, stopping_criteria: object, n_vocab: int
 ) -> Processing | None:
-    """The functions of a call. ``None``: there are none.
+    """Gives the functions of a call to its request. ``None``: there are none.
 
     Raises:
         InvalidArgument: an argument is not a function, or a list of functions.
@@ -190,7 +191,7 @@ def processing_of(
             )
     if not processors and not criteria:
         return None
-    return Processing(_Functions(processors, criteria, n_vocab))
+    return Processing(_Functions(processors, criteria, n_vocab), request)
 
 
 def _listed(name: str, given: object) -> Sequence[Any]:

@@ -195,10 +195,7 @@ def add_processing(request: _core.Request, asked: TextRequest, n_vocab: int) -> 
         return None  # NumPy is not imported in vain
     from specbranch_cpp._engine.processing import processing_of
 
-    processing = processing_of(asked.logits_processor, asked.stopping_criteria, n_vocab)
-    if processing is not None:
-        request.processors = processing.channel
-    return processing
+    return processing_of(request, asked.logits_processor, asked.stopping_criteria, n_vocab)
 
 
 def _speculation(
@@ -316,7 +313,7 @@ def _decoding(
     prefix: str = "",
 ) -> _core.Request:
     """A request with this mode and policy. Without `core`, the features are not checked."""
-    request = _core.Request()
+    request = _core.Request() if core is None else core.new_request()
     request.mode = checked.text(f"{prefix}mode", mode)
     if policy is not None and request.mode == "auto":
         raise InvalidArgument(

@@ -138,6 +138,7 @@ def generate(
     corpus: options.Corpus = None,
     measure_costs: options.MeasureCosts = True,
     profile: options.Profile = None,
+    trust: options.Trust = False,
     ctx_size: options.CtxSize = None,
     threads: options.Threads = None,
     draft_threads: options.DraftThreads = None,
@@ -192,6 +193,7 @@ def generate(
         profile=profile,
         lookup=lookup,
         corpus=corpus,
+        trust=trust,
     )
     sampler_keywords = sampler_options.sampler_keywords(
         repeat_last_n=repeat_last_n,

@@ -407,6 +407,15 @@ def decode(data: bytes, source: str) -> str:
         ) from None
 
 
+Trust = Annotated[
+    bool,
+    models(
+        "--trust", metavar=None,
+        help="Load new files without a trial in a child process; default: a trial.",
+    ),
+]  # fmt: skip
+
+
 class EngineKeywords(MachineKeywords, total=False):
     """The keywords of `Engine` that commands have options for."""
 
@@ -416,6 +425,7 @@ class EngineKeywords(MachineKeywords, total=False):
     profile: Path | None
     lookup: bool
     corpus: list[Path] | None
+    trusted: bool
 
 
 def machine_keywords(
@@ -451,6 +461,7 @@ def engine_keywords(
     profile: Path | None,
     lookup: bool = True,
     corpus: list[Path] | None = None,
+    trust: bool = False,
 ) -> EngineKeywords:
     """Adds the options of speculation to keywords of `machine_keywords`."""
     return {
@@ -461,6 +472,7 @@ def engine_keywords(
         "profile": profile,
         "lookup": lookup,
         "corpus": corpus,
+        "trusted": trust,
     }
 
 

@@ -182,6 +182,7 @@ def serve(
     ] = None,
     measure_costs: options.MeasureCosts = True,
     profile: options.Profile = None,
+    trust: options.Trust = False,
     ctx_size: options.CtxSize = None,
     threads: options.Threads = None,
     draft_threads: options.DraftThreads = None,
@@ -189,6 +190,13 @@ def serve(
     draft_cpus: options.DraftCpus = None,
     n_gpu_layers: options.GpuLayers = None,
     draft_n_gpu_layers: options.DraftGpuLayers = None,
+    isolate: Annotated[
+        bool,
+        options.machine(
+            "--isolate", metavar=None,
+            help="Run the engine in a process of its own, which is started again if it ends.",
+        ),
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Print the logs of llama.cpp and of the server.")
     ] = False,
@@ -244,6 +252,7 @@ def serve(
         profile=profile,
         lookup=lookup,
         corpus=corpus,
+        trust=trust,
     )
     template = None
     if chat_template_file is not None:
@@ -268,6 +277,7 @@ def serve(
             n_parallel=parallel,
             lookup_answers=settings.one_user if lookup_answers is None else lookup_answers,
             chat_template=template,
+            isolate=isolate,
             verbose=verbose,
             progress_callback=progress,
             **keywords,

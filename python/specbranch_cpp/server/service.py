@@ -6,7 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from specbranch_cpp.errors import DecodeError, EngineClosed
+from specbranch_cpp._support import logs
+from specbranch_cpp.errors import DecodeError, EngineClosed, EngineDied, SpecBranchError
 from specbranch_cpp.server.batches import is_batch, run_batch
 from specbranch_cpp.server.embeddings.call import EmbeddingCall
 from specbranch_cpp.server.errors import ApiError, GenerationTimeout, ShuttingDown
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from specbranch_cpp.server.settings import ServerSettings
 
 __all__ = ["AsyncCalls", "QueuedCall", "Service"]
+
+LOGGER = logs.make_logger("specbranch_cpp.server.service")
+_RESTARTS = 3
+_RESTARTS_S = 600.0
+"""An engine whose process has ended is started again at most so often within so many seconds."""
 
 
 class AsyncCalls(Protocol):
@@ -67,6 +73,8 @@ class Service:
         self._stopping = False
         self.queue = RequestQueue(settings.queue_size, model.n_parallel, settings.n_users)
         self.broken: str | None = None  # why the engine is broken
+        self._restarts: list[float] = []  # when the engine was started again
+        self._restart: asyncio.Task[None] | None = None
 
     async def run(
         self,
@@ -108,6 +116,8 @@ class Service:
     @property
     def state(self) -> tuple[str, str | None]:
         """``"ok"``, or another status and the reason why the server cannot generate."""
+        if self._restart is not None:
+            return "loading", self.broken
         if self.broken is not None:
             return "engine_broken", self.broken
         if self.queue.closed:
@@ -164,5 +174,33 @@ class Service:
         """Called after a failure: an engine in an unknown state raises its error at every call."""
         try:
             self._model.generate([0], max_tokens=0)
+        except EngineDied as error:
+            self._start_again(error)
         except (DecodeError, EngineClosed) as error:
             self.broken = str(error)
+
+    def _start_again(self, error: EngineDied) -> None:
+        """Loads the models again, unless that was done too often. Requests get 503 meanwhile."""
+        if self._restart is not None or self._stopping:
+            return
+        now = time.monotonic()
+        self._restarts = [at for at in self._restarts if now - at < _RESTARTS_S]
+        self.broken = str(error)
+        if len(self._restarts) >= _RESTARTS:
+            LOGGER.error("%s; it has ended %d times and stays so", error, _RESTARTS + 1)
+            return
+        LOGGER.warning("%s; it is started again", error)
+        self._restarts.append(now)
+        self._restart = asyncio.get_running_loop().create_task(self._load_again())
+
+    async def _load_again(self) -> None:
+        try:
+            await asyncio.to_thread(self._model.restart)
+        except SpecBranchError as error:
+            LOGGER.error("the engine could not be started again: %s", error)
+            self.broken = str(error)
+        else:
+            LOGGER.warning("the engine has started again")
+            self.broken = None
+        finally:
+            self._restart = None

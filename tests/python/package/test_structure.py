@@ -49,7 +49,7 @@ PYTHON_FLOORS = (
     {"results", "policies", "processors", "simulation"},
     {"_placement"},
     {"_engine"},
-    {"generation"},
+    {"generation", "_isolated"},
     {"openai_api"},
     {"engine"},
     {"async_engine", "hrad", "bench"},

@@ -85,6 +85,7 @@ def chat(
     corpus: options.Corpus = None,
     measure_costs: options.MeasureCosts = True,
     profile: options.Profile = None,
+    trust: options.Trust = False,
     ctx_size: options.CtxSize = None,
     threads: options.Threads = None,
     draft_threads: options.DraftThreads = None,
@@ -119,6 +120,7 @@ def chat(
         profile=profile,
         lookup=lookup,
         corpus=corpus,
+        trust=trust,
     )
     sampler_keywords = sampler_options.sampler_keywords(
         repeat_last_n=repeat_last_n,

@@ -1,0 +1,132 @@
+"""Loads the models of an engine in a process of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from specbranch_cpp import _core, policies
+from specbranch_cpp._engine.loading import Loaded
+from specbranch_cpp._isolated.process import EngineProcess
+from specbranch_cpp._isolated.remote_core import RemoteCore
+from specbranch_cpp._pair.hrad_weights import PairFiles, check_pair
+from specbranch_cpp._support import logs
+from specbranch_cpp._support.tensor_source import source_of
+from specbranch_cpp.errors import EngineClosed, EngineDied, InvalidArgument, ModelLoadError
+from specbranch_cpp.results import LoraAdapter, ModelPlacement, PairPlacement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from specbranch_cpp._engine.load_options import LoadOptions
+    from specbranch_cpp._engine.model_options import ModelArgument
+
+__all__ = ["load_isolated"]
+
+
+def load_isolated(
+    options: LoadOptions, progress: Callable[[float], object] | None = None
+) -> Loaded:
+    """The same as `_engine.loading.load`, in another process.
+
+    Raises:
+        ModelLoadError: the process has ended while it loaded the models. Others as in `Engine`.
+    """
+    for side in options.sides:
+        if source_of(side.model.path) is not None:
+            raise InvalidArgument(
+                f"isolate is True, but the weights of the {side.role} are in the memory of this "
+                "process; it must be False for this model"
+            )
+    if options.verbose:
+        logs.show()
+    process = EngineProcess()
+    try:
+        facts = _load(process, options, progress)
+        core = cast("_core.Engine", RemoteCore(process, facts))
+        return _loaded(core, options, facts)
+    except EngineDied as died:
+        message = str(died).removesuffix("; a new engine can be made")
+        raise ModelLoadError(f"{message}; it was loading {' and '.join(_names(options))}") from None
+    except BaseException:
+        process.kill()
+        process.close(EngineClosed("[Engine] the engine was not loaded"))
+        raise
+
+
+def _load(
+    process: EngineProcess, options: LoadOptions, progress: Callable[[float], object] | None
+) -> dict[str, Any]:
+    """Sends the options, and calls ``progress`` on this thread until the models are loaded."""
+    shares: queue.SimpleQueue[float | None] = queue.SimpleQueue()
+    process.on_progress = shares.put
+    found: list[Any] = []
+
+    def call() -> None:
+        level = logging.getLogger("specbranch_cpp").getEffectiveLevel()
+        try:
+            found.append(process.call("load", str(Path.cwd()), level, _portable(options)))
+        except Exception as error:  # noqa: BLE001, it is raised below
+            found.append(error)
+        shares.put(None)
+
+    threading.Thread(target=call, daemon=True).start()
+    while (share := shares.get()) is not None:
+        if progress is not None:
+            progress(share)
+    (answer,) = found
+    if isinstance(answer, Exception):
+        raise answer
+    return cast("dict[str, Any]", answer)
+
+
+def _portable(options: LoadOptions) -> LoadOptions:
+    """The options without objects of the caller. Policies stay in this process."""
+    said = options.speculation
+    draft = options.draft
+    return replace(
+        options,
+        target=_with_name(options.target),
+        draft=None if draft is None else _with_name(draft),
+        speculation=replace(said, value=replace(said.value, policy=None)),
+        trusted=True,  # the process is the trial
+        verbose=False,  # this process shows the lines
+    )
+
+
+def _with_name(side: ModelArgument) -> ModelArgument:
+    return replace(side, model=replace(side.model, path=os.fsdecode(side.model.path)))
+
+
+def _names(options: LoadOptions) -> list[str]:
+    return [os.fsdecode(side.model.path) for side in options.sides]
+
+
+def _loaded(core: _core.Engine, options: LoadOptions, facts: dict[str, Any]) -> Loaded:
+    adapters = tuple(LoraAdapter(**vars(one)) for one in facts["described_adapters"])
+    defaults = options.final_defaults(adapters, can_speculate=core.can_speculate)
+    names = _names(options)
+    pair = key = None
+    if options.draft is not None:
+        pair = PairFiles(*names)
+        key = cast("RemoteCore", core).key
+    policy = defaults.policy
+    if isinstance(policy, policies.HRAD) and defaults.mode != "autoregressive":
+        check_pair(policy._file, core, pair)
+    placement = facts["placement"]
+    if placement is not None:
+        placement = _placement(placement)
+    return Loaded(core, defaults, names, pair, key, options.profile, placement)
+
+
+def _placement(found: Any) -> PairPlacement:
+    sides = {name: getattr(found, name) for name in ("target", "draft")}
+    made = {
+        name: None if side is None else ModelPlacement(**vars(side)) for name, side in sides.items()
+    }
+    return PairPlacement(**{**vars(found), **made})

@@ -1,0 +1,321 @@
+"""The process of an isolated engine, as the process of the caller sees it."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import itertools
+import logging
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+from specbranch_cpp._isolated.errors_across import raised_again
+from specbranch_cpp._isolated.frames import read_data, write_order
+from specbranch_cpp._llama.child import can_start, child_environment
+from specbranch_cpp._support.raised import start_thread
+from specbranch_cpp.errors import EngineClosed, EngineDied, InvalidArgument, SpecBranchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["EngineProcess", "Mailbox"]
+
+_CHILD = "from specbranch_cpp._isolated.child import main; main()"
+_END_S = 5.0  # a process whose connection has ended ends within this time, or is killed
+_N_LINES = 20
+
+
+class Mailbox(Protocol):
+    """Gets the messages about one generation, on the thread of the connection."""
+
+    def put(self, kind: str, *message: Any) -> None:
+        """A message has come."""
+
+    def end(self, error: SpecBranchError) -> None:
+        """No message comes any more."""
+
+
+class _Call:
+    """A question to the engine's process, and its answer."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.answer: Any = None
+        self.error: Exception | None = None
+
+
+class EngineProcess:
+    """Starts the process, sends orders, and passes on what comes.
+
+    *Thread safety*: any thread may call every method. Three threads work for it: one sends, so that
+    no caller waits for a busy process; one receives; one keeps the last lines of standard error.
+
+    Raises:
+        SpecBranchError: the process, or a thread, cannot be started.
+    """
+
+    def __init__(self) -> None:
+        if not can_start():
+            raise SpecBranchError(
+                "isolate is True, but there is no Python interpreter to start (sys.executable)"
+            )
+        self.on_progress: Callable[[float], object] = lambda _: None
+        self._pid = os.getpid()
+        self._numbers = itertools.count()
+        self._orders: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._calls: dict[int, _Call] = {}
+        self._mailboxes: dict[int, Mailbox] = {}
+        self._lines: collections.deque[str] = collections.deque(maxlen=_N_LINES)
+        self._over: SpecBranchError | None = None  # what every later call raises
+        self._closing = False
+        ours, theirs = socket.socketpair()
+        self._socket = ours
+        try:
+            self._child = _start(theirs)
+        except OSError as error:
+            ours.close()
+            raise SpecBranchError(
+                f"the process of the engine could not be started: {error.strerror}"
+            ) from None
+        finally:
+            theirs.close()
+        self._reader = threading.Thread(target=self._receive, name="specbranch-process")
+        others = [
+            threading.Thread(target=self._deliver, name="specbranch-orders"),
+            threading.Thread(target=self._keep_lines, name="specbranch-lines"),
+        ]
+        self._lines_thread = others[1]
+        try:
+            for thread in (self._reader, *others):
+                thread.daemon = True
+                start_thread(thread)
+        except BaseException:
+            self._child.kill()
+            self._child.wait()
+            raise
+
+    @property
+    def process_id(self) -> int:
+        """The number of the process."""
+        return self._child.pid
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the process has ended, or this process is a fork of the one that started it."""
+        return self._over is not None or os.getpid() != self._pid
+
+    @property
+    def has_died(self) -> bool:
+        """Whether the process has ended by itself."""
+        return isinstance(self._over, EngineDied)
+
+    def add(self, mailbox: Mailbox) -> int:
+        """Gives a number to a generation, whose messages the mailbox gets from now on.
+
+        Raises:
+            EngineClosed: the process has ended.
+        """
+        with self._lock:
+            self.check()
+            number = next(self._numbers)
+            self._mailboxes[number] = mailbox
+        return number
+
+    def remove(self, number: int) -> None:
+        """The generation is not needed any more. Any code may call this, also a finalizer."""
+        if os.getpid() == self._pid:
+            mailbox = self._mailboxes.pop(number, None)
+            if mailbox is not None:
+                mailbox.end(EngineClosed("[Generation] nobody has this generation any more"))
+            self.send("drop", number)
+
+    def send(self, *order: Any) -> None:
+        """Sends an order that has no answer. It never waits."""
+        self._orders.put(order)
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Sends an order, and waits for its answer.
+
+        Raises:
+            EngineDied: the process has ended by itself.
+            EngineClosed: it was ended, or this process is a fork.
+            SpecBranchError: or another exception that the order has raised.
+        """
+        call = _Call()
+        with self._lock:
+            self.check()
+            number = next(self._numbers)
+            self._calls[number] = call
+        try:
+            self._orders.put(("call", number, name, *arguments))
+            call.done.wait()
+        finally:
+            self._calls.pop(number, None)
+        if call.error is not None:
+            raise call.error
+        return call.answer
+
+    def close(self, closed: SpecBranchError) -> None:
+        """Ends the process, and waits for its end. Later calls raise ``closed``."""
+        if os.getpid() != self._pid:
+            return
+        with self._lock:
+            self._over = self._over or closed
+            self._closing = True
+        self._orders.put(None)
+        if threading.current_thread() is not self._reader:
+            self._reader.join(_END_S)
+        self._end_child()
+
+    def kill(self) -> None:
+        """Ends the process at once. Any code may call this, also a finalizer."""
+        if os.getpid() == self._pid:
+            self._closing = True
+            self._child.kill()
+
+    def check(self) -> None:
+        """Checks that there is a process.
+
+        Raises:
+            EngineDied: it has ended by itself.
+            EngineClosed: it was ended, or this process is a fork.
+        """
+        if os.getpid() != self._pid:
+            raise EngineClosed(
+                "[Engine] the engine is closed, or was made before this process was forked"
+            )
+        if self._over is not None:
+            raise again(self._over)
+
+    def _deliver(self) -> None:
+        while (order := self._orders.get()) is not None:
+            try:
+                write_order(self._socket, order)
+            except OSError:  # `_receive` sees the end of the process
+                return
+            except Exception as error:  # noqa: BLE001, an argument that cannot be pickled
+                self._refuse(order, error)
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def _refuse(self, order: tuple[Any, ...], error: Exception) -> None:
+        call = self._calls.get(order[1]) if order[0] == "call" else None
+        if call is not None:
+            call.error = InvalidArgument(f"an argument cannot be sent to another process: {error}")
+            call.done.set()
+
+    def _receive(self) -> None:
+        damage = ""
+        with self._socket.makefile("rb") as stream:
+            try:
+                while (message := read_data(stream)) is not None:
+                    self._pass_on(*message)
+            except OSError:
+                pass
+            except Exception as error:  # noqa: BLE001, what it sends may be anything
+                damage = f"it sent what no engine sends ({type(error).__name__}: {error})"
+                self._child.kill()
+        self._end_child()
+        self._end_all(damage)
+
+    def _pass_on(self, kind: str, *message: Any) -> None:
+        if kind in ("answer", "error"):
+            number, answer = message
+            call = self._calls.get(number)
+            if call is not None:
+                if kind == "error":
+                    call.error = raised_again(*answer)
+                else:
+                    call.answer = answer
+                call.done.set()
+        elif kind == "log":
+            name, level, text = message
+            self._lines.append(text)
+            logging.getLogger(name).log(level, "%s", text)
+        elif kind == "progress":
+            self.on_progress(*message)
+        else:
+            mailbox = self._mailboxes.get(message[0])
+            if mailbox is not None:
+                mailbox.put(kind, *message[1:])
+
+    def _keep_lines(self) -> None:
+        stream = self._child.stderr
+        if stream is not None:
+            with stream:
+                for line in stream:
+                    self._lines.append(line.decode(errors="replace").rstrip())
+
+    def _end_child(self) -> None:
+        """Waits for the end of the process, and kills it if that does not come."""
+        try:
+            self._child.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+
+    def _end_all(self, damage: str) -> None:
+        """Tells everyone who waits that nothing comes any more."""
+        self._lines_thread.join(1.0)
+        with self._lock:
+            if self._over is None:
+                self._over = (
+                    EngineClosed("[Engine] the engine is closed")
+                    if self._closing
+                    else self._death(damage)
+                )
+            over = self._over
+            calls, mailboxes = [*self._calls.values()], [*self._mailboxes.values()]
+        for call in calls:
+            call.error = again(over)
+            call.done.set()
+        for mailbox in mailboxes:
+            mailbox.end(over)
+        self._orders.put(None)
+        self._socket.close()
+
+    def _death(self, damage: str) -> EngineDied:
+        code = self._child.returncode
+        how = damage or (f"with the exit code {code}" if code >= 0 else f"by {_signal_name(-code)}")
+        lines = tuple(self._lines)
+        last = f"; its last line: {lines[-1]}" if lines else ""
+        died = EngineDied(
+            f"[Engine] the process of this engine has ended: {how}{last}; a new engine can be made"
+        )
+        died.exit_code, died.log = code, lines
+        return died
+
+
+def again(error: SpecBranchError) -> SpecBranchError:
+    """The same error, to be raised in one more place."""
+    copy = type(error)(*error.args)
+    copy.__dict__.update(error.__dict__)
+    return copy
+
+
+def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
+    number = connection.fileno()
+    return subprocess.Popen(
+        [sys.executable, "-c", _CHILD, str(number), str(os.getpid())],
+        env=child_environment(),
+        cwd="/",
+        pass_fds=(number,),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for this process only
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

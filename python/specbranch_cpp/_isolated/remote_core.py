@@ -1,0 +1,140 @@
+"""The core of an engine in another process."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from array import array
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp._isolated.recorded_request import RecordedRequest
+from specbranch_cpp._isolated.remote_generation import RemoteGeneration
+from specbranch_cpp.errors import EngineClosed, EngineDied
+
+if TYPE_CHECKING:
+    from specbranch_cpp._isolated.process import EngineProcess
+
+__all__ = ["RemoteCore"]
+
+_CLOSED = "[Engine] the engine is closed, or was made before this process was forked"
+
+
+class RemoteCore:
+    """The same as `_core.Engine`. Dropping it ends the process.
+
+    What does not change is asked for once. What changes comes with the end of each generation.
+
+    Args:
+        process: the process, which has loaded the models.
+        facts: what the process says of them.
+    """
+
+    n_vocab: int
+    n_ctx: int
+    n_parallel: int
+    n_feature_layers: int
+    n_embd: int
+    longest_token: int
+    bos: int | None
+    eos: int | None
+    fim: tuple[int, int, int] | None
+    metadata: dict[str, str]
+    adapters: list[Any]
+    exact_rows: Any
+    notes: list[str]
+    warnings: list[str]
+    stats: Any
+    has_draft: bool
+    can_speculate: bool
+
+    def __init__(self, process: EngineProcess, facts: dict[str, Any]) -> None:
+        self.__dict__.update(facts)
+        self._process = process
+        self._lock = threading.Lock()
+        self._pieces: dict[bool, list[bytes]] = {}
+        self._ends: frozenset[int] | None = None
+        self._last_profile: list[Any] | None = None
+        weakref.finalize(self, process.kill).atexit = False  # `Engine.close` comes first
+
+    @property
+    def process_id(self) -> int:
+        """The number of the process."""
+        return self._process.process_id
+
+    @property
+    def closed(self) -> bool:
+        return self._process.is_over
+
+    @property
+    def has_died(self) -> bool:
+        """Whether the process has ended by itself."""
+        return self._process.has_died
+
+    @property
+    def profile(self) -> Any:
+        return self._profile()[1]
+
+    def key(self) -> dict[str, Any]:
+        """What must be equal for a profile to be used: see `Loaded.key`."""
+        found: dict[str, Any] = self._profile()[0]
+        return found
+
+    def _profile(self) -> list[Any]:
+        if self._last_profile is not None:
+            return self._last_profile
+        found: list[Any] = self._process.call("profile")
+        return found
+
+    def new_request(self) -> RecordedRequest:
+        """A request for `generate`."""
+        return RecordedRequest()
+
+    def generate(self, request: RecordedRequest) -> RemoteGeneration:
+        return RemoteGeneration(self._process, request, self._update)
+
+    def _update(self, last_words: dict[str, Any]) -> None:
+        self.stats = last_words["stats"]
+        self.has_draft = last_words["has_draft"]
+        self.can_speculate = last_words["can_speculate"]
+
+    def tokenize(self, text: bytes, *, add_special: bool, parse_special: bool) -> list[int]:
+        tokens = array("i")
+        tokens.frombytes(self._process.call("tokenize", text, add_special, parse_special))
+        return tokens.tolist()
+
+    def set_prompt(self, request: RecordedRequest, text: bytes) -> None:
+        """Makes a text the prompt."""
+        request.prompt = self.tokenize(text, add_special=True, parse_special=True)
+
+    def set_prediction(self, request: RecordedRequest, text: bytes) -> None:
+        """Makes a text the prediction of the answer."""
+        request.prediction = self.tokenize(text, add_special=False, parse_special=False)
+
+    def detokenize(self, tokens: list[int], *, special: bool) -> bytes:
+        if len(tokens) == 1 and 0 <= tokens[0] < self.n_vocab:
+            return self._pieces_of(special=special)[tokens[0]]
+        found: bytes = self._process.call("detokenize", tokens, special)
+        return found
+
+    def is_end(self, token: int) -> bool:
+        self._process.check()
+        if self._ends is None:
+            self._ends = frozenset(self._process.call("ends"))
+        return token in self._ends
+
+    def close(self) -> None:
+        with self._lock:
+            if self.closed:
+                return
+            try:
+                self.stats, *self._last_profile = self._process.call("close")
+            except EngineDied:
+                return
+            self._process.close(EngineClosed(_CLOSED))
+
+    def _pieces_of(self, *, special: bool) -> list[bytes]:
+        """The bytes of all tokens. Programs ask for them one by one."""
+        self._process.check()
+        if special not in self._pieces:
+            self._pieces[special] = self._process.call("pieces", special)
+        return self._pieces[special]

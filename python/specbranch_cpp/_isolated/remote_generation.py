@@ -1,0 +1,186 @@
+"""A generation of an engine in another process."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from specbranch_cpp._engine.outputs import RemoteEnd, RemoteQuestion, RemoteToken
+from specbranch_cpp._isolated.errors_across import raised_again
+from specbranch_cpp._isolated.process import EngineProcess, again
+from specbranch_cpp.errors import SpecBranchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from specbranch_cpp._isolated.recorded_request import RecordedRequest
+    from specbranch_cpp._isolated.remote_channel import RemoteChannel
+
+__all__ = ["RemoteGeneration"]
+
+
+class _Received:
+    """What has come of a generation. The thread of the connection writes, others read."""
+
+    def __init__(
+        self, channel: RemoteChannel | None, on_end: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self.changed = threading.Condition()
+        self.outputs: list[RemoteToken | RemoteEnd] = []
+        self.question: RemoteQuestion | None = None
+        self.error: Exception | None = None
+        self.last_words: dict[str, Any] | None = None
+        self.n_question = 0
+        self.is_served = False  # somebody works on the question
+        self.is_read = True  # as far as the other process knows
+        self._channel = channel
+        self._on_end = on_end
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.error is not None or self.last_words is not None
+
+    def put(self, kind: str, *message: Any) -> None:
+        """See `Mailbox`."""
+        if kind == "task":
+            from specbranch_cpp._isolated.remote_channel import RemoteTask
+
+            if self._channel is not None:
+                self._channel.put(RemoteTask(*message))
+            return
+        if kind == "no_tasks":
+            self._end_channel(None)
+            return
+        with self.changed:
+            if kind == "token":
+                token, data, origin, logprob, top = message
+                pairs = [(other, value) for other, value in top]
+                self.outputs.append(RemoteToken(token, data, origin, logprob, pairs))
+            elif kind == "question":
+                self.n_question, question = message
+                self.question = RemoteQuestion(**vars(question))
+                self.is_served = False
+            elif kind == "skipped":
+                self.is_read = False
+                if message[0] == self.n_question and not self.is_served:
+                    self.question = None
+            elif kind == "end":
+                end, self.last_words = message
+                self._on_end(self.last_words)
+                self.outputs.append(RemoteEnd(**vars(end)))
+            elif kind == "failed":
+                error, failed_task, self.last_words = message
+                self._on_end(self.last_words)
+                self._end_channel(failed_task)
+                self.error = raised_again(*error)
+            self.changed.notify_all()
+
+    def end(self, error: SpecBranchError) -> None:
+        """See `Mailbox`."""
+        with self.changed:
+            if not self.ended:
+                self.error = error
+            self.changed.notify_all()
+        self._end_channel(None)
+
+    def _end_channel(self, failed_task: int | None) -> None:
+        if self._channel is not None:
+            if failed_task is not None:
+                self._channel.failed_task = failed_task
+            self._channel.put(None)
+
+
+class RemoteGeneration:
+    """The same as `_core.Generation`. Dropping it stops the generation.
+
+    Raises:
+        EngineDied: or another error of `EngineProcess.call`.
+        InvalidArgument: the engine refuses the request.
+    """
+
+    def __init__(
+        self,
+        process: EngineProcess,
+        request: RecordedRequest,
+        on_end: Callable[[dict[str, Any]], None],
+    ) -> None:
+        channel = request.channel
+        self._process = process
+        self._received = _Received(channel, on_end)
+        self._number = process.add(self._received)
+        if channel is not None:
+            channel.connect(self._number, process.call)
+        functions = None if channel is None else (channel.masks, channel.rows)
+        try:
+            process.call("generate", self._number, request.steps, functions)
+        except BaseException:
+            process.remove(self._number)
+            raise
+        weakref.finalize(self, process.remove, self._number).atexit = False
+
+    def get(self, index: int) -> RemoteToken | RemoteEnd | RemoteQuestion:
+        """The output of that index, or a policy request until it is answered."""
+        received = self._received
+        with received.changed:
+            while len(received.outputs) <= index:
+                if received.question is not None:
+                    if not received.is_served:
+                        received.is_served = True
+                        self._process.send("serving", self._number, received.n_question)
+                    return received.question
+                if received.error is not None:
+                    raise _again(received.error)
+                if not received.is_read:
+                    received.is_read = True
+                    self._process.send("reading", self._number)
+                received.changed.wait()
+            return received.outputs[index]
+
+    def answer(self, draft_length: int, branch_at: int, branches: int, submit: int) -> None:
+        """Answers the policy request of `get`; -1 leaves a value to the mode."""
+        number = self._received.n_question
+        self._process.call("plan", self._number, number, draft_length, branch_at, branches, submit)
+        self._received.question = None
+
+    def refuse(self) -> None:
+        """No plan: the generation ends."""
+        self._process.send("refuse", self._number, self._received.n_question)
+        self._received.question = None
+
+    def cancel(self) -> None:
+        """Ends the work within one forward pass; never waits."""
+        self._process.send("cancel", self._number)
+
+    def trace_since(self, n_spans: int, n_rounds: int) -> Any:
+        """What was recorded after the first ones, while it runs; rounds without features."""
+        end = self._end
+        if end is None:
+            return self._process.call("trace", self._number, n_spans, n_rounds)
+        return SimpleNamespace(spans=end.trace.spans[n_spans:], rounds=end.trace.rounds[n_rounds:])
+
+    @property
+    def n_prefilled(self) -> int:
+        """Tokens of the prompt that the target holds."""
+        return int(self._fact("n_prefilled", "prefilled"))
+
+    @property
+    def prompt_scores(self) -> Any:
+        """Of the second token of the prompt and those after it, as far as the target has read."""
+        return self._fact("prompt_scores", "scores")
+
+    def _fact(self, name: str, order: str) -> Any:
+        words = self._received.last_words
+        return self._process.call(order, self._number) if words is None else words[name]
+
+    @property
+    def _end(self) -> RemoteEnd | None:
+        outputs = self._received.outputs
+        last = outputs[-1] if outputs else None
+        return last if isinstance(last, RemoteEnd) else None
+
+
+def _again(error: Exception) -> Exception:
+    return again(error) if isinstance(error, SpecBranchError) else error
