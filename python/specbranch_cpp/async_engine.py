@@ -264,6 +264,10 @@ class AsyncEngine:
         call = await asyncio.to_thread(ChatCall, self.engine, given)
         return await _answered(call, stream=given.stream)
 
+    async def restart(self) -> None:
+        """See `Engine.restart`."""
+        await asyncio.to_thread(self.engine.restart)
+
     async def close(self) -> None:
         """See `Engine.close`."""
         if self._engine is not None:

@@ -83,11 +83,13 @@ class Lifetime(Measurements):
                 return
             if self._is_ended or os.getpid() != self._pid:
                 raise EngineClosed("[Engine] the engine is closed")
-            self._core = self._reload().core
+            loaded = self._reload()
+            self._core, self._key, self._placement = loaded.core, loaded.key, loaded.placement
 
     @property
     def closed(self) -> bool:
-        """True after `close`, and in a forked child of the process that created the engine."""
+        """True after `close`, after `EngineDied`, and in a forked child of the process that created
+        the engine."""
         return self._core.closed
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from specbranch_cpp._isolated.errors_across import described
 from specbranch_cpp._isolated.frames import read_order, write_data
 from specbranch_cpp._isolated.recorded_request import replayed
+from specbranch_cpp._isolated.remote_core import FACTS
 from specbranch_cpp._isolated.served_text import ServedText
 from specbranch_cpp._support import logs
 
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _END_S = 10.0  # the texts of an engine that closes are sent within this time
-_FACTS = (
-    "n_vocab", "n_ctx", "n_parallel", "n_feature_layers", "n_embd", "longest_token", "bos", "eos",
-    "fim", "metadata", "adapters", "exact_rows", "notes", "warnings", "stats", "has_draft",
-    "can_speculate",
-)  # fmt: skip
 
 
 class Connection:
@@ -89,7 +85,7 @@ class OrderServer:
         loaded = self._loaded = load(options, self._progress)
         core = loaded.core
         return {
-            **{name: getattr(core, name) for name in _FACTS},
+            **{name: getattr(core, name) for name in FACTS},
             "names": loaded.names,
             "described_adapters": loaded.defaults.adapters,
             "placement": loaded.placement,
@@ -210,7 +206,8 @@ def _watch(parent: int) -> None:
 def main() -> None:
     """Serves until the caller's process closes the connection."""
     number, parent = int(sys.argv[1]), int(sys.argv[2])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the process of the caller
+    for ignored in (signal.SIGINT, signal.SIGTERM):  # they are for the process of the caller
+        signal.signal(ignored, signal.SIG_IGN)
     with socket.socket(fileno=number) as accepted:
         connection = Connection(accepted)
         logging.getLogger("specbranch_cpp").addHandler(_Log(connection))

@@ -6,7 +6,7 @@ import builtins
 from typing import Any
 
 from specbranch_cpp import errors
-from specbranch_cpp.errors import SpecBranchError
+from specbranch_cpp.errors import SpecBranchError, printable
 
 __all__ = ["described", "raised_again"]
 
@@ -22,10 +22,13 @@ def described(error: BaseException) -> list[Any]:
 
 def raised_again(name: str, message: str, number: int | None) -> Exception:
     """The exception that `described` has described."""
+    message = printable(message)
     if name in errors.__all__:
         found: Exception = getattr(errors, name)(message)
         return found
+    if number is not None:
+        return OSError(number, message)
     if name not in _BUILTIN:
         return SpecBranchError(f"{name}: {message}")
     kind: type[Exception] = getattr(builtins, name)
-    return kind(message) if number is None else kind(number, message)
+    return kind(message)

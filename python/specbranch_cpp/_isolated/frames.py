@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["DamagedFrame", "read_data", "read_order", "write_data", "write_order"]
 
 _SIZES = struct.Struct("<II")
+_LARGEST = 2**30
+"""The largest number of bytes of a message, so that no process can make the other take more."""
 _SMALL = 256  # up to so many bytes are cheaper as a text than beside it
 
 
@@ -32,9 +34,11 @@ def write_data(connection: socket.socket, message: list[Any]) -> None:
 
     Raises:
         OSError: the other process is gone.
+        ValueError: the message is too large.
     """
     beside = bytearray()
     text = json.dumps([_packed(value, beside) for value in message]).encode("ascii")
+    _check_size(len(text) + len(beside))
     connection.sendall(_SIZES.pack(len(text), len(beside)) + text + beside)
 
 
@@ -50,6 +54,8 @@ def read_data(stream: BinaryIO) -> list[Any] | None:
     if len(sizes) < _SIZES.size:
         return None
     n_text, n_beside = _SIZES.unpack(sizes)
+    if n_text + n_beside > _LARGEST:
+        raise DamagedFrame(f"a message of {n_text + n_beside} bytes")
     text = stream.read(n_text)
     beside = stream.read(n_beside)
     if len(text) < n_text or len(beside) < n_beside:
@@ -57,7 +63,7 @@ def read_data(stream: BinaryIO) -> list[Any] | None:
     try:
         values = json.loads(text)
         return [_unpacked(value, beside) for value in values]
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedFrame(f"{type(error).__name__}: {error}") from None
 
 
@@ -66,8 +72,10 @@ def write_order(connection: socket.socket, order: tuple[Any, ...]) -> None:
 
     Raises:
         OSError: the other process is gone.
+        ValueError: the message is too large.
     """
     data = pickle.dumps(order, protocol=5)
+    _check_size(len(data))
     connection.sendall(_SIZES.pack(len(data), 0) + data)
 
 
@@ -82,6 +90,14 @@ def read_order(stream: BinaryIO) -> tuple[Any, ...] | None:
         return None
     order: tuple[Any, ...] = pickle.loads(data)
     return order
+
+
+def _check_size(n_bytes: int) -> None:
+    if n_bytes > _LARGEST:
+        raise ValueError(
+            f"{n_bytes} bytes for another process; they must be at most {_LARGEST} (a trace with "
+            "features is large)"
+        )
 
 
 def _packed(value: Any, beside: bytearray) -> Any:

@@ -48,8 +48,13 @@ def load_isolated(
     process = EngineProcess()
     try:
         facts = _load(process, options, progress)
-        core = cast("_core.Engine", RemoteCore(process, facts))
-        return _loaded(core, options, facts)
+        try:
+            core = cast("_core.Engine", RemoteCore(process, facts))
+            return _loaded(core, options, facts)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ModelLoadError(
+                f"[Engine] the process of this engine sent what no engine sends ({error!r})"
+            ) from None
     except EngineDied as died:
         message = str(died).removesuffix("; a new engine can be made")
         raise ModelLoadError(f"{message}; it was loading {' and '.join(_names(options))}") from None

@@ -19,7 +19,13 @@ from specbranch_cpp._isolated.errors_across import raised_again
 from specbranch_cpp._isolated.frames import read_data, write_order
 from specbranch_cpp._llama.child import can_start, child_environment
 from specbranch_cpp._support.raised import start_thread
-from specbranch_cpp.errors import EngineClosed, EngineDied, InvalidArgument, SpecBranchError
+from specbranch_cpp.errors import (
+    EngineClosed,
+    EngineDied,
+    InvalidArgument,
+    SpecBranchError,
+    printable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +35,7 @@ __all__ = ["EngineProcess", "Mailbox"]
 _CHILD = "from specbranch_cpp._isolated.child import main; main()"
 _END_S = 5.0  # a process whose connection has ended ends within this time, or is killed
 _N_LINES = 20
+_LOGGER = "specbranch_cpp"
 
 
 class Mailbox(Protocol):
@@ -140,8 +147,13 @@ class EngineProcess:
         """Sends an order that has no answer. It never waits."""
         self._orders.put(order)
 
-    def call(self, name: str, *arguments: Any) -> Any:
+    def call(self, name: str, *arguments: Any, limit_s: float | None = None) -> Any:
         """Sends an order, and waits for its answer.
+
+        Args:
+            name: the name of the order.
+            *arguments: of the order.
+            limit_s: seconds after which the process is ended. ``None`` (default): never.
 
         Raises:
             EngineDied: the process has ended by itself.
@@ -155,7 +167,9 @@ class EngineProcess:
             self._calls[number] = call
         try:
             self._orders.put(("call", number, name, *arguments))
-            call.done.wait()
+            if not call.done.wait(limit_s):
+                self._child.kill()
+                call.done.wait()
         finally:
             self._calls.pop(number, None)
         if call.error is not None:
@@ -237,10 +251,11 @@ class EngineProcess:
                 call.done.set()
         elif kind == "log":
             name, level, text = message
-            self._lines.append(text)
-            logging.getLogger(name).log(level, "%s", text)
+            self._lines.append(printable(text))
+            known = name in logging.root.manager.loggerDict and name.startswith(_LOGGER)
+            logging.getLogger(name if known else _LOGGER).log(level, "%s", text)
         elif kind == "progress":
-            self.on_progress(*message)
+            self.on_progress(float(*message))
         else:
             mailbox = self._mailboxes.get(message[0])
             if mailbox is not None:
@@ -251,7 +266,7 @@ class EngineProcess:
         if stream is not None:
             with stream:
                 for line in stream:
-                    self._lines.append(line.decode(errors="replace").rstrip())
+                    self._lines.append(printable(line.decode(errors="replace").rstrip()))
 
     def _end_child(self) -> None:
         """Waits for the end of the process, and kills it if that does not come."""

@@ -14,7 +14,15 @@ from specbranch_cpp.errors import EngineClosed, EngineDied
 if TYPE_CHECKING:
     from specbranch_cpp._isolated.process import EngineProcess
 
-__all__ = ["RemoteCore"]
+__all__ = ["FACTS", "RemoteCore"]
+
+FACTS = (
+    "n_vocab", "n_ctx", "n_parallel", "n_feature_layers", "n_embd", "longest_token", "bos", "eos",
+    "fim", "metadata", "adapters", "exact_rows", "notes", "warnings", "stats", "has_draft",
+    "can_speculate",
+)  # fmt: skip
+"""What the process says of its core when the models are loaded."""
+_CLOSE_S = 120.0  # a forward pass takes less, so the process hangs
 
 _CLOSED = "[Engine] the engine is closed, or was made before this process was forked"
 
@@ -48,7 +56,7 @@ class RemoteCore:
     can_speculate: bool
 
     def __init__(self, process: EngineProcess, facts: dict[str, Any]) -> None:
-        self.__dict__.update(facts)
+        self.__dict__.update({name: facts[name] for name in FACTS})
         self._process = process
         self._lock = threading.Lock()
         self._pieces: dict[bool, list[bytes]] = {}
@@ -127,7 +135,7 @@ class RemoteCore:
             if self.closed:
                 return
             try:
-                self.stats, *self._last_profile = self._process.call("close")
+                self.stats, *self._last_profile = self._process.call("close", limit_s=_CLOSE_S)
             except EngineDied:
                 return
             self._process.close(EngineClosed(_CLOSED))

@@ -20,6 +20,7 @@ from tests.python.support.patched_gguf import with_setting
 
 from specbranch_cpp import Engine, EngineDied, ModelLoadError, demo, policies
 from specbranch_cpp._isolated import process as process_module
+from specbranch_cpp._isolated import remote_core
 from specbranch_cpp._llama.child import child_environment
 from specbranch_cpp.errors import EngineClosed
 
@@ -275,16 +276,41 @@ def test_a_fork_has_no_engine() -> None:
         assert len(engine.complete(PROMPT, max_tokens=4).tokens) == 4
 
 
-def test_what_no_engine_sends_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "message",
+    [b"evil", b'["token"]', b'["answer", 0]', b'["progress", "all"]', b'["error", 0, ["a"]]',
+     b'["answer", 0, {"dict": []}]', b'["answer", 0, 5]'],
+)  # fmt: skip
+def test_what_no_engine_sends_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, message: bytes
+) -> None:
     """The file of a model may have taken the process over."""
-    monkeypatch.setattr(
-        process_module,
-        "_CHILD",
-        "import os, sys; os.write(int(sys.argv[1]), bytes([4, 0, 0, 0, 0, 0, 0, 0]) + b'evil');"
-        " import time; time.sleep(60)",
+    program = (
+        "import os, struct, sys, time\n"
+        f"message = {message!r}\n"
+        "os.write(int(sys.argv[1]), struct.pack('<II', len(message), 0) + message)\n"
+        "time.sleep(60)"
     )
-    with pytest.raises(ModelLoadError, match="it sent what no engine sends"):
+    monkeypatch.setattr(process_module, "_CHILD", program)
+    with pytest.raises(ModelLoadError, match="sent what no engine sends"):
         new_engine()
+
+
+def test_a_process_that_hangs_is_ended_by_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_core, "_CLOSE_S", 0.5)
+    engine = new_engine()
+    child = process_of(engine)
+    os.kill(child, signal.SIGSTOP)
+    engine.close()
+    assert is_gone(child)
+
+
+def test_a_signal_to_all_processes_of_a_service_is_for_the_caller() -> None:
+    """systemd sends SIGTERM to all of them, and the server lets its requests end."""
+    with new_engine() as engine:
+        generation = engine.generate(PROMPT, max_tokens=50)
+        os.kill(process_of(engine), signal.SIGTERM)
+        assert len(generation.result().tokens) == 50
 
 
 def test_no_process_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
