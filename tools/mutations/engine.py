@@ -55,6 +55,20 @@ MUTATIONS = (
         "",
     ),
     Mutation(
+        "lost-in-the-close",
+        "a model that fails while a session is closed is used again",
+        "engine/coordinator.cpp",
+        "      notice_loss(event);\n",
+        "      static_cast<void>(event);\n",
+    ),
+    Mutation(
+        "lost-draft-in-the-close-poisons",
+        "a draft that fails while a session is closed costs the engine its target",
+        "engine/coordinator.cpp",
+        "  if (event.role == ModelRole::kDraft) {\n    lose_draft(fail->error);\n    return;\n  }\n",
+        "",
+    ),
+    Mutation(
         "lost-draft-poisons",
         "a lost draft makes the engine unusable",
         "engine/coordinator.cpp",

@@ -146,6 +146,8 @@ void Coordinator::on(Event& event) {
     if (queue.answered_by(event)) {
       const StepTime step = timer_.ended(event.role, event.begin_us + event.ops_us, event.end_us);
       if (running_.size() > 1) event.overlap = step.overlap;
+    } else {
+      notice_loss(event);
     }
     events = queue.answer(std::move(event));
     composer_.learn(events);
@@ -156,6 +158,20 @@ void Coordinator::on(Event& event) {
   for (const Event& own : events) {
     if (RunningGeneration* run = find(own.generation_id)) carry_out(*run, run->on(own));
   }
+}
+
+/// A session that could not be closed may have left its model in an unknown state. Its text is
+/// over.
+void Coordinator::notice_loss(const Event& event) {
+  const auto* fail = std::get_if<FailDone>(&event.body);
+  if (fail == nullptr || !is_fatal(fail->error)) return;
+  if (event.role == ModelRole::kDraft) {
+    lose_draft(fail->error);
+    return;
+  }
+  const std::lock_guard lock(mutex_);
+  if (!poison_) poison_ = fail->error;
+  fatal_ = poison_;
 }
 
 RunningGeneration* Coordinator::find(GenerationId id) const {

@@ -68,6 +68,7 @@ class Coordinator {
   void on(const CancelMessage& message);
   void on(const CloseMessage& message);
   void on(Event& event);
+  void notice_loss(const Event& event);
   RunningGeneration* find(GenerationId id) const;
   void start_next();
   void start(const SubmitMessage& submit);
