@@ -75,9 +75,13 @@ def wheel_command(
     return [*command, "--wheel-dir", str(output), str(ROOT)]
 
 
-def repair_command(wheel: Path, tag: str) -> list[str]:
+def repair_command(wheel: Path, toolchain: Toolchain) -> list[str]:
     """Checks the wheel against the platform's tag, and gives it that tag."""
-    command = [sys.executable, "-m", "auditwheel", "repair", "--plat", tag, "--only-plat"]
+    auditwheel = ["-m", "auditwheel"]
+    if not toolchain.is_native:
+        auditwheel = [str(ROOT / "tools/wheels/auditwheel_for.py"), toolchain.arch]
+    command = [sys.executable, *auditwheel, "repair"]
+    command += ["--plat", toolchain.platform_tag, "--only-plat"]
     command += [part for pattern in llama_libraries.EXCLUDED for part in ("--exclude", pattern)]
     return [*command, "--wheel-dir", str(WHEELS), str(wheel)]
 
@@ -121,7 +125,7 @@ def build_one(
     build = folder / interpreter.folder
     run(wheel_command(python, build, file, folder / "libraries", suffix, raw), environment)
     (wheel,) = raw.glob("*.whl")
-    run(repair_command(wheel, toolchain.platform_tag), environment)
+    run(repair_command(wheel, toolchain), environment)
     (repaired,) = WHEELS.glob(f"*-{interpreter.tag}-*_{toolchain.arch}.whl")
     return repaired
 

@@ -25,6 +25,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 PROMPT = "def read_lines(path):\n"
 START_TIMEOUT_S = 60.0
+RUN_TIMEOUT_S = 300.0
 PICTURES: tuple[tuple[str, Literal["light", "dark"]], ...] = (
     ("live-view.png", "light"),
     ("live-view-dark.png", "dark"),
@@ -70,7 +71,7 @@ def take(browser: Browser, url: str, path: Path, scheme: Literal["light", "dark"
     page.locator(".settings summary").click()
     page.fill("#prompt", PROMPT)
     page.press("#prompt", "Control+Enter")
-    page.locator(".verdict").wait_for()
+    page.locator(".verdict").wait_for(timeout=1000 * RUN_TIMEOUT_S)
     page.locator("#stop:disabled").wait_for()
     page.locator(".detail").focus()
     for _ in range(5):

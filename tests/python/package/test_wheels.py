@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -46,13 +47,29 @@ def test_every_library_of_llama_cpp_is_excluded(name: str) -> None:
     assert any(fnmatch.fnmatch(name, pattern) for pattern in llama_libraries.EXCLUDED)
 
 
-def test_auditwheel_is_told_so() -> None:
-    command = build_wheels.repair_command(Path("some.whl"), TAG)
+def test_auditwheel_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    command = build_wheels.repair_command(Path("some.whl"), X86)
     assert command[1:4] == ["-m", "auditwheel", "repair"]
     options = list(itertools.pairwise(command))
     assert ("--plat", TAG) in options
     assert [value for name, value in options if name == "--exclude"] == [*llama_libraries.EXCLUDED]
     assert command[-1] == "some.whl"
+
+
+def test_auditwheel_runs_as_on_the_machine_of_the_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "auditwheel"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    source = "import platform, sys\nprint(platform.machine(), *sys.argv[1:])\n"
+    (package / "__main__.py").write_text(source)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    command = build_wheels.repair_command(Path("some.whl"), ARM)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout.startswith("aarch64 repair --plat manylinux_2_28_aarch64 --only-plat ")
 
 
 # The commands.
