@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from specbranch_cpp._grammar import library
+from specbranch_cpp._grammar.look_around import plain_patterns
 from specbranch_cpp._grammar.rust_classes import plain_classes
 from specbranch_cpp._support import logs
 from specbranch_cpp.errors import InvalidArgument
@@ -115,7 +116,11 @@ def _prepared(schema: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(node.get("format"), str) and node["format"] not in FORMATS:
             del found["format"]
         if isinstance(node.get("pattern"), str):
-            found["pattern"] = plain_classes(node["pattern"])
+            *others, found["pattern"] = map(plain_classes, plain_patterns(node["pattern"]))
+            if others:
+                composed = node.get("allOf")
+                found["allOf"] = [*composed] if isinstance(composed, list) else []
+                found["allOf"] += [{"pattern": other} for other in others]
         if isinstance(named := node.get("patternProperties"), Mapping):
             found["patternProperties"] = {plain_classes(key): named[key] for key in named}
         return found

@@ -7,7 +7,7 @@ import re
 import sys
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp.errors import InvalidArgument
 
@@ -18,13 +18,22 @@ else:
     import sre_constants as codes
     import sre_parse as parser
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = [
     "MOST_REPEATS",
+    "Intervals",
     "class_of",
+    "codes",
+    "complement",
     "gbnf_of_pattern",
     "gbnf_of_regex",
+    "intervals_of",
     "literal_of",
+    "parsed",
     "repeated",
+    "without",
 ]
 
 MOST_REPEATS = 2000
@@ -120,6 +129,15 @@ def _in_python(found: re.Match[str]) -> str:
     return "(?P<" if found["group"] else found[0]
 
 
+def parsed(regex: str) -> list[Any]:
+    """A regular expression as the parser of Python's `re` gives it.
+
+    Raises:
+        InvalidArgument: it is too long, or it is not a regular expression.
+    """
+    return _parsed(_Pattern(regex, is_json=False))
+
+
 def _parsed(pattern: _Pattern) -> list[Any]:
     if len(pattern.text) > MOST_LENGTH:
         raise InvalidArgument(
@@ -211,9 +229,9 @@ def _item(code: Any, value: Any, pattern: _Pattern) -> str:
     if code is codes.LITERAL:
         return _character(value, pattern)
     if code is codes.NOT_LITERAL:
-        return _class(_complement([(value, value)]), pattern)
+        return _class(complement([(value, value)]), pattern)
     if code is codes.ANY:
-        return _class(_complement([(0x0A, 0x0A)]), pattern)
+        return _class(complement([(0x0A, 0x0A)]), pattern)
     if code is codes.IN:
         return _set(value, pattern)
     if code is codes.BRANCH:
@@ -242,29 +260,41 @@ def _character(code: int, pattern: _Pattern) -> str:
     return literal_of(json.dumps(chr(code), ensure_ascii=False)[1:-1])
 
 
-def _set(items: Any, pattern: _Pattern) -> str:
+def intervals_of(items: Any, category: Callable[[Any], Intervals]) -> Intervals:
+    """The characters of a set, as the parser gives it.
+
+    Args:
+        items: the parts of the set.
+        category: gives the characters of a class such as ``\\d``.
+    """
     intervals: Intervals = []
-    negated = False
     for code, value in items:
-        if code is codes.NEGATE:
-            negated = True
-        elif code is codes.LITERAL:
+        if code is codes.LITERAL:
             intervals.append((value, value))
         elif code is codes.RANGE:
             intervals.append(value)
         elif code is codes.CATEGORY and value in _CATEGORIES:
-            intervals += pattern.category(value)
+            intervals += category(value)
         elif code is codes.CATEGORY and value in _COMPLEMENTS:
-            intervals += _complement(pattern.category(_COMPLEMENTS[value]))
-    if negated:
-        return _class(_complement(intervals), pattern)
+            intervals += complement(category(_COMPLEMENTS[value]))
+    return complement(intervals) if _is_negated(items) else intervals
+
+
+def _is_negated(items: Any) -> bool:
+    return any(code is codes.NEGATE for code, _ in items)
+
+
+def _set(items: Any, pattern: _Pattern) -> str:
+    intervals = intervals_of(items, pattern.category)
+    if _is_negated(items):
+        return _class(intervals, pattern)
     named = {value for code, value in items if code is codes.LITERAL}
     return _class(intervals, pattern, [c for c in _ESCAPED if ord(c) in named])
 
 
 def _class(intervals: Intervals, pattern: _Pattern, escaped: list[str] | None = None) -> str:
     """One of these characters in a JSON string. Characters in `escaped` may also be escaped."""
-    plain = _without(intervals, _NEVER if pattern.is_json else _NEVER_TEXT)
+    plain = without(intervals, _NEVER if pattern.is_json else _NEVER_TEXT)
     ways = [class_of(plain)] if plain else []
     if pattern.is_json:
         ways += [_character(ord(character), pattern) for character in escaped or ()]
@@ -273,11 +303,12 @@ def _class(intervals: Intervals, pattern: _Pattern, escaped: list[str] | None = 
     return ways[0] if len(ways) == 1 else f"({' | '.join(ways)})"
 
 
-def _complement(intervals: Intervals) -> Intervals:
-    return _without([(0, _LAST)], intervals)
+def complement(intervals: Intervals) -> Intervals:
+    """All other characters."""
+    return without([(0, _LAST)], intervals)
 
 
-def _without(intervals: Intervals, taken: Intervals) -> Intervals:
+def without(intervals: Intervals, taken: Intervals) -> Intervals:
     """The sorted ranges that are in none of `taken`."""
     rest = sorted(intervals)
     for low, high in taken:
