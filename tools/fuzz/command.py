@@ -41,16 +41,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _files(options: argparse.Namespace, seed: int, findings: Findings, until: float) -> None:
     from fuzz.base_files import LABELS, QUICK_LABELS, base_files
-    from fuzz.fuzz_files import FileFuzzer, check_bases
+    from fuzz.fuzz_files import FileFuzzer, check_bases, write_cases
 
     with tempfile.TemporaryDirectory(prefix="specbranch-fuzz-") as folder:
         bases = base_files(Path(folder), QUICK_LABELS if options.quick else LABELS)
+    indices = range(options.first, options.first + options.count)
+    if options.write:
+        write_cases(bases, seed, indices, options.out or Path())
+        return
     if bad := check_bases(bases):
         sys.exit(f"these files do not work before they are changed: {', '.join(bad)}")
     n_names = len({file.architecture for file in bases.values()})
     print(f"{len(bases)} correct files of {n_names} architectures", flush=True)
-    fuzzer = FileFuzzer(bases, seed, findings)
-    fuzzer.run(range(options.first, options.first + options.count), until)
+    FileFuzzer(bases, seed, findings).run(indices, until)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,4 +65,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="time limit")
     parser.add_argument("--out", type=Path, help="folder for records and for files that failed")
     parser.add_argument("--quick", action="store_true", help="few architectures, for short runs")
+    parser.add_argument("--write", action="store_true", help="only write the files of the cases")
     return parser

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from fuzz.findings import Failure
@@ -25,6 +26,8 @@ __all__ = ["BrokenPromiseError", "Caller", "Crowd"]
 _BEGIN, _END, _FAILURE = "begin", "end", "failure"
 _LOADING = -1
 _SHORT = 500
+_IDLE = 0.02  # share of a processor below which a process waits for something
+_BUSY = 2.0  # processors that the threads of a case keep busy
 
 
 class BrokenPromiseError(Exception):
@@ -57,7 +60,8 @@ class Crowd:
         findings: gets the counts and the failures.
         seed: the seed of the cases.
         n_clients: the number of threads.
-        limit_s: seconds that a case may take.
+        limit_s: seconds that a case may take. On a machine that is busy with other programs, a case
+            may take longer, as long as the process gets little processor time.
         known_every: the number of cases between two looks at the known text.
     """
 
@@ -91,16 +95,19 @@ class Crowd:
         """Returns the cases that have begun."""
         process = Forked(lambda say: self._serve(indices, until, say))
         begun: set[int] = set()
-        running = {_LOADING: time.monotonic()}
-        while not process.ended:
+        running = {_LOADING: _Moment(0.0)}
+        while True:
             for what, index, words in process.read(0.5):
                 if what == _BEGIN:
                     begun.add(index)
-                    running[index] = time.monotonic()
+                    running[index] = _Moment(process.cpu_s())
                     continue
                 running.pop(index, None)
                 self._count(what, index, words)
-            late = [i for i, began in running.items() if time.monotonic() > began + self._limit_s]
+            if process.ended:
+                break
+            used = process.cpu_s()
+            late = [i for i, began in running.items() if began.is_long_ago(used, self._limit_s)]
             if late:
                 self._fail_all(late, f"no end within {self._limit_s:.0f} s", "")
                 process.end()
@@ -156,6 +163,19 @@ class Crowd:
             for thread in threads:
                 thread.join()
             check_known()
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """When a case began: the processor time of its process, and the time."""
+
+    cpu_s: float
+    time: float = field(default_factory=time.monotonic)
+
+    def is_long_ago(self, cpu_s: float, limit_s: float) -> bool:
+        """Whether the time is over, and the process either waits or has computed for as long."""
+        passed, used = time.monotonic() - self.time, cpu_s - self.cpu_s
+        return passed > limit_s and (used < _IDLE * passed or used > _BUSY * limit_s)
 
 
 class _Shared:

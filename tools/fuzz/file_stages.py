@@ -38,8 +38,6 @@ _CALLING = (InvalidArgument, ContextOverflow, DecodeError)
 _WORDS = 400
 _MODES = ("auto", "speculative", "pearl", "specbranch")
 _CONTEXTS = (96, 300, 1000)
-_PLANTED = "SPECBRANCH_FUZZ_PLANTED"
-"""Environment variable for tests: ``STAGE=abort``, ``STAGE=hang`` or ``STAGE=raise``."""
 
 
 def prepare() -> None:
@@ -110,7 +108,6 @@ def _calls(engine: Engine, say: Say) -> None:
 def _stage(name: str, documented: tuple[type[Exception], ...], say: Say) -> Iterator[None]:
     say([name, BEGUN, ""])
     try:
-        _plant(name)
         yield
     except documented as error:
         say([name, REFUSED, _words(error)])
@@ -122,14 +119,3 @@ def _stage(name: str, documented: tuple[type[Exception], ...], say: Say) -> Iter
 
 def _words(error: Exception) -> str:
     return ascii(f"{type(error).__name__}: {error}")[1:-1][:_WORDS]
-
-
-def _plant(name: str) -> None:
-    stage, _, fault = os.environ.get(_PLANTED, "").partition("=")
-    if stage != name:
-        return
-    if fault == "abort":
-        os.abort()
-    while fault == "hang":
-        os.read(os.pipe()[0], 1)
-    raise ZeroDivisionError("planted")

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 __all__ = ["End", "Forked", "Say", "run_forked"]
@@ -110,6 +111,11 @@ class Forked:
             data.append(more)
         *lines, self._rest = b"".join(data).split(b"\n")
         return [json.loads(line) for line in lines]
+
+    def cpu_s(self) -> float:
+        """The processor time that the process has used, in seconds."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self, said: tuple[Any, ...] = ()) -> End:
         """Ends the process, unless it has ended, and everything that it has started."""

@@ -25,11 +25,10 @@ if TYPE_CHECKING:
     from fuzz.forked import End, Say
     from fuzz.gguf_bytes import Gguf
 
-__all__ = ["FileFuzzer", "check_bases"]
+__all__ = ["FileFuzzer", "check_bases", "write_cases"]
 
-TRIAL_S = 20.0
+LIMIT_S = 20.0
 """As `file_trial.time_limit_s` has for small files."""
-CALLS_S = 20.0
 MEMORY_BYTES = 12 << 30
 
 
@@ -44,7 +43,7 @@ class FileFuzzer:
     """
 
     def __init__(
-        self, bases: Mapping[str, Gguf], seed: int, findings: Findings, limit_s: float = TRIAL_S
+        self, bases: Mapping[str, Gguf], seed: int, findings: Findings, limit_s: float = LIMIT_S
     ) -> None:
         file_stages.prepare()
         self._cases = FileCases(bases, seed)
@@ -59,12 +58,11 @@ class FileFuzzer:
             for index in indices:
                 if time.monotonic() > until:
                     break
-                case = self._cases.case(index)
-                path.write_bytes(case.data)
-                self._judge(case, path)
-                path.unlink()
+                self.judge(self._cases.case(index), path)
 
-    def _judge(self, case: FileCase, path: Path) -> None:
+    def judge(self, case: FileCase, path: Path) -> None:
+        """Writes the file of a case, tries the file, and removes the file."""
+        path.write_bytes(case.data)
         findings = self._findings
         findings.n_cases += 1
         begin = time.monotonic()
@@ -73,7 +71,7 @@ class FileFuzzer:
         if outcome is None:
             self._fail(case, tried)
         elif not outcome.startswith(("trial: died", "trial: hung")):
-            used = self._forked(partial(file_stages.generate, path, case.index), CALLS_S)
+            used = self._forked(partial(file_stages.generate, path, case.index), self._limit_s)
             ending = _outcome_of_calls(used)
             if ending is None or (outcome == "rules: refused" and ending != "refused at load"):
                 outcome = None
@@ -85,6 +83,7 @@ class FileFuzzer:
             "index": case.index, "outcome": outcome, "case": case.description,
             "seconds": round(time.monotonic() - begin, 3), "words": _last_words(tried),
         })  # fmt: skip
+        path.unlink()
 
     def _forked(self, function: Callable[[Say], None], limit_s: float) -> End:
         end = run_forked(function, limit_s, MEMORY_BYTES)
@@ -98,7 +97,7 @@ class FileFuzzer:
         )
 
 
-def check_bases(bases: Mapping[str, Gguf]) -> list[str]:
+def check_bases(bases: Mapping[str, Gguf], limit_s: float = LIMIT_S) -> list[str]:
     """The labels of files that do not load and generate without changes."""
     file_stages.prepare()
     bad = []
@@ -106,11 +105,19 @@ def check_bases(bases: Mapping[str, Gguf]) -> list[str]:
         for label, file in bases.items():
             path = Path(folder, "base.gguf")
             path.write_bytes(file.packed())
-            tried = run_forked(partial(file_stages.check_and_try, path), TRIAL_S)
-            used = run_forked(partial(file_stages.generate, path, 0), CALLS_S)
+            tried = run_forked(partial(file_stages.check_and_try, path), limit_s)
+            used = run_forked(partial(file_stages.generate, path, 0), limit_s)
             if (_outcome_of_trial(tried), _outcome_of_calls(used)) != ("accepted", "worked"):
                 bad.append(label)
     return bad
+
+
+def write_cases(bases: Mapping[str, Gguf], seed: int, indices: Iterable[int], to: Path) -> None:
+    """Writes the files of cases, and says what was changed."""
+    cases = FileCases(bases, seed)
+    for case in map(cases.case, indices):
+        (to / f"{seed}-{case.index}.gguf").write_bytes(case.data)
+        print(f"{seed}-{case.index}.gguf: {case.description}")
 
 
 def _outcome_of_trial(end: End) -> str | None:

@@ -41,3 +41,4 @@ def fuzz_requests(
         end = min((block + 1) * _BLOCK, first + count)
         (http if block % 2 else calls).run(range(index, end), until)
         index = end
+        print(f"{findings.n_cases} cases, {len(findings.failures)} failures", flush=True)
