@@ -18,25 +18,32 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs a fuzzer. Returns 1 if it has found a failure."""
     options = _parser().parse_args(arguments)
     seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
-    first, count = options.first, options.count
-    print(f"{options.what}: seed {seed}, cases {first} to {first + count - 1}", flush=True)
+    last = options.first + options.count - 1
+    print(f"{options.what}: seed {seed}, cases {options.first} to {last}", flush=True)
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
     findings = Findings(options.out)
     begin = time.monotonic()
     until = begin + 60 * options.minutes
+    try:
+        _run(options, seed, findings, until)
+    except KeyboardInterrupt:
+        print("interrupted")
+    print(findings.report(time.monotonic() - begin), flush=True)
+    return 1 if findings.failures else 0
+
+
+def _run(options: argparse.Namespace, seed: int, findings: Findings, until: float) -> None:
     if options.what == "files":
         _files(options, seed, findings, until)
     elif options.what == "requests":
         from fuzz.fuzz_requests import fuzz_requests
 
-        fuzz_requests(seed, first, count, findings, until)
+        fuzz_requests(seed, options.first, options.count, findings, until)
     else:
         from fuzz.fuzz_schemas import fuzz_schemas
 
-        fuzz_schemas(seed, first, count, findings, until)
-    print(findings.report(time.monotonic() - begin), flush=True)
-    return 1 if findings.failures else 0
+        fuzz_schemas(seed, options.first, options.count, findings, until)
 
 
 def _files(options: argparse.Namespace, seed: int, findings: Findings, until: float) -> None:

@@ -160,7 +160,7 @@ def rename_architecture(rng: Random, file: Gguf, names: Sequence[str]) -> str:
 
     def renamed(entry: Entry) -> Entry:
         if entry.key == b"general.architecture":
-            return replace(entry, value=new.encode())
+            return Entry(entry.key, STRING, new.encode())
         head = f"{old}.".encode()
         if along and entry.key.startswith(head):
             return replace(entry, key=f"{new}.".encode() + entry.key.removeprefix(head))
