@@ -52,7 +52,7 @@ def base_files(folder: Path, labels: Iterable[str] = LABELS) -> dict[str, Gguf]:
     labels = list(labels)
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-m", "tools.fuzz.base_files", str(folder), *labels]
-    search = os.pathsep.join([str(root / "tools"), str(root / "python"), str(root), *sys.path])
+    search = os.pathsep.join([str(root / "tools"), str(root), *sys.path])
     subprocess.run(
         command, cwd=root, env=os.environ | {"PYTHONPATH": search}, check=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -23,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
     findings = Findings(options.out)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     begin = time.monotonic()
     until = begin + 60 * options.minutes
     try:

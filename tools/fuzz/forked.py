@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
@@ -22,6 +23,7 @@ Say = Callable[[Any], None]
 """Sends a value, which JSON can express, to the parent. Threads may call it."""
 
 _BLOCK = 1 << 16
+_PR_SET_PDEATHSIG = 1  # of Linux: this process ends with its parent
 _LONGEST_STDERR = 20_000
 
 
@@ -79,6 +81,7 @@ class Forked:
         status = 1
         try:
             os.setpgid(0, 0)
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             os.dup2(os.open(os.devnull, os.O_RDWR), 1)
             os.dup2(self._stderr.fileno(), 2)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
