@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["LarkBook"]
 
+# The converter's names of rules may begin with a digit or a hyphen, as the names of GBNF may.
 _TOKEN = re.compile(
-    r'"(?P<literal>(?:[^"\\]|\\.)*)"|(?P<class>\[(?:[^\]\\]|\\.)*\])|(?P<name>[a-zA-Z][a-zA-Z0-9-]*)',
+    r'"(?P<literal>(?:[^"\\]|\\.)*)"|(?P<class>\[(?:[^\]\\]|\\.)*\])|(?P<count>\{[0-9,]*\})'
+    r"|(?P<name>[a-zA-Z0-9-]+)",
     re.DOTALL,
 )
 _RULE = re.compile(r"^([a-zA-Z0-9-]+) ::= ", re.MULTILINE)
@@ -130,6 +132,8 @@ def _translated(expression: str, names: Mapping[str, str] | None = None) -> str:
     """A GBNF expression in Lark. ``names``: new names of rules."""
 
     def translated(found: re.Match[str]) -> str:
+        if found["count"] is not None:
+            return found["count"]
         if found["name"] is not None:
             return names[found["name"]] if names else found["name"]
         if found["class"] is not None:

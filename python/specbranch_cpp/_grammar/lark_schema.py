@@ -23,6 +23,8 @@ FORMATS = {
 
 _ESCAPES = 'nrbtf\\"'  # \u could write half of a surrogate pair
 _CONTROL = re.compile(r"(?<!\\)(?:\\\\)*\\u00")  # a character that only \u can write
+_LARGEST = 1e13
+_SHARE = 1e-14  # of a bound; llguidance reads about 15 digits
 _OPEN_BY = (
     "additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames",
 )  # fmt: skip
@@ -123,7 +125,7 @@ def _prepared(schema: Mapping[str, Any]) -> dict[str, Any]:
                 found["allOf"] += [{"pattern": other} for other in others]
         if isinstance(named := node.get("patternProperties"), Mapping):
             found["patternProperties"] = {plain_classes(key): named[key] for key in named}
-        return found
+        return found | _exact_bounds(node)
 
     plain = _mapped(schema, collected)
     if any(_is_composed(node) for node in nodes):
@@ -135,6 +137,31 @@ def _prepared(schema: Mapping[str, Any]) -> dict[str, Any]:
         return dict(node)
 
     return dict(_mapped(plain, closed))
+
+
+def _exact_bounds(node: Mapping[str, Any]) -> dict[str, float]:
+    """Other values of exclusive bounds that llguidance would include.
+
+    These are whole numbers, with the other bound less than 1 away. A number beside the bound takes
+    its place.
+    """
+    found = {}
+    for exclusive, others, away in (
+        ("exclusiveMinimum", ("maximum", "exclusiveMaximum"), 1),
+        ("exclusiveMaximum", ("minimum", "exclusiveMinimum"), -1),
+    ):
+        bound: Any = node.get(exclusive)
+        far = [node[key] for key in others if _is_number(node.get(key))]
+        if not _is_number(bound) or abs(bound) > _LARGEST or bound != round(bound):
+            continue
+        low, high = sorted((bound, bound + away))
+        if any(low < other < high for other in far):
+            found[exclusive] = bound + away * _SHARE * max(1, abs(bound))
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_composed(node: Mapping[str, Any]) -> bool:

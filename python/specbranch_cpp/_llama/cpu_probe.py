@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from specbranch_cpp import demo
 from specbranch_cpp._llama import cpu_flags, native
 from specbranch_cpp._llama.child import can_start, child_environment, run_child
-from specbranch_cpp.errors import ModelLoadError
+from specbranch_cpp.errors import InvalidArgument, ModelLoadError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,7 @@ SWITCH = "SPECBRANCH_CPU_PROBE"
 TIMEOUT = 120.0
 _CHILD = "import sys; from specbranch_cpp._llama.cpu_probe import compute; compute(sys.argv[1])"
 # A batch of several tokens, then single tokens, because they use different kernels.
+_N_PLAIN_TOKENS = 8
 _PROMPT = "def add(a, b):\n    return a + b\n\n\n" * 3
 
 
@@ -195,7 +196,11 @@ def compute(model: str, n_threads: int = 1, prompt: str = _PROMPT) -> None:
     )
     request = _core.Request()
     request.mode = "autoregressive"
-    request.prompt = engine.tokenize(prompt.encode(), add_special=True, parse_special=False)
+    try:
+        tokens = engine.tokenize(prompt.encode(), add_special=True, parse_special=False)
+    except InvalidArgument:  # a vocabulary without these letters; callers may give token ids
+        tokens = []
+    request.prompt = tokens or [token % engine.n_vocab for token in range(_N_PLAIN_TOKENS)]
     request.max_tokens = 2
     generation = engine.generate(request)
     n_read = 0

@@ -161,10 +161,6 @@ def _reason(stderr: bytes) -> str:
 
 def load(path: str, what: str = "all") -> None:
     """The program of the child. ``what``: ``"layout"`` allocates no weights."""
-    if what != "layout":
-        n_threads = min(os.cpu_count() or 1, _MOST_THREADS)
-        cpu_probe.compute(path, n_threads, _PROMPT)
-        return
     import resource
 
     from specbranch_cpp import _core
@@ -172,4 +168,9 @@ def load(path: str, what: str = "all") -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     options = _core.ModelOptions(os.fsencode(path))
     options.n_ctx = 256
+    # The engine lays the model out before it loads weights. A file with bad weights must pass this,
+    # too: the child would refuse the file with an error, and the engine would go on.
     _core.target_footprint(options, max_draft=1, max_branches=1)
+    if what != "layout":
+        n_threads = min(os.cpu_count() or 1, _MOST_THREADS)
+        cpu_probe.compute(path, n_threads, _PROMPT)

@@ -13,7 +13,7 @@ from tests.python.matrix.random_model import write_random_model
 from tests.python.support.patched_gguf import with_setting
 from tests.python.support.tiny_gguf import write_tiny_gguf
 
-from specbranch_cpp import Engine, ModelLoadError, demo
+from specbranch_cpp import Engine, InvalidArgument, ModelLoadError, demo
 from specbranch_cpp._llama import cpu_probe, file_trial
 from specbranch_cpp._llama.child import child_environment
 
@@ -56,6 +56,29 @@ def test_a_file_that_kills_llama_cpp_raises(killer: Path, trials: list[str]) -> 
     with pytest.raises(ModelLoadError):
         Engine(killer, n_ctx=64)
     assert trials == [str(killer), str(killer)]
+
+
+def test_a_file_that_kills_although_its_weights_are_refused(
+    killer: Path, tmp_path: Path, trials: list[str]
+) -> None:
+    """The engine lays a model out before it loads weights; the child has to get there, too."""
+    path = tmp_path / "nan.gguf"
+    data = killer.read_bytes()
+    path.write_bytes(data[:-64] + b"\xff" * 64)
+    with pytest.raises(ModelLoadError, match=r"llama\.cpp ends the process \(SIGABRT\)"):
+        Engine(path, n_ctx=64)
+    assert trials == [str(path)]
+
+
+def test_a_vocabulary_without_the_letters_of_the_trial(tmp_path: Path, trials: list[str]) -> None:
+    """Callers may give token ids, so the child decodes some, too."""
+    path = write_tiny_gguf(tmp_path / "model.gguf", sentencepiece=True)
+    for _ in range(2):
+        with Engine(path, n_ctx=64) as engine:
+            with pytest.raises(InvalidArgument, match="cannot be tokenized"):
+                engine.tokenize(file_trial._PROMPT)
+            assert engine.generate([1, 2], max_tokens=1).result().tokens
+    assert trials == [str(path)]  # it passed
 
 
 def test_trusted_files_are_not_tried(killer: Path, trials: list[str]) -> None:

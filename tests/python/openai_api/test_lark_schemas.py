@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -112,6 +113,26 @@ def test_what_excludes_each_other_is_not_left_to_gbnf() -> None:
     schema = {"oneOf": [{"minLength": 1, "type": "string"}, {"maxLength": 2, "type": "string"}]}
     with pytest.raises(InvalidArgument, match="cannot be enforced"):
         LarkBook().schema(schema, "this one", strict=True)
+
+
+@pytest.mark.parametrize("whole", [0, 7, 1000, 10**12])
+@pytest.mark.parametrize("far", ["maximum", "exclusiveMaximum"])
+def test_an_exclusive_bound_beside_the_other_bound(whole: int, far: str) -> None:
+    """llguidance itself would include it."""
+    above = texts({"type": "number", "exclusiveMinimum": whole, far: whole + 0.5})
+    assert not above.allows(f"{whole}")
+    assert not above.allows(f"{whole}.0")
+    assert above.allows(f"{whole}.25")
+    assert not above.allows(f"{whole}.6")
+    opposite = far.replace("Max", "Min").replace("max", "min")
+    below = texts({"type": "number", "exclusiveMaximum": -whole, opposite: -whole - 0.5})
+    assert not below.allows(f"-{whole}")
+    assert below.allows(f"-{whole}.25")
+
+
+def test_bounds_that_no_double_can_express() -> None:
+    with contextlib.suppress(InvalidArgument):
+        texts({"type": "number", "exclusiveMinimum": 10**400, "maximum": 0.5})
 
 
 def test_deep_schemas_are_refused() -> None:

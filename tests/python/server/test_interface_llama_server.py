@@ -61,6 +61,16 @@ def test_completion(server: Running, models: Engine) -> None:
     assert chunks[-1]["has_new_line"] == ("\n" in reply["content"])
 
 
+def test_options_of_a_stream_change_nothing(server: Running) -> None:
+    """Each last event has the usage anyway."""
+    given = {"prompt": PROMPT, "n_predict": 2, "temperature": 0}
+    options = {"stream_options": {"include_usage": True}}
+    chunks = streamed(server, "/completion", **given, **options)
+    plain = streamed(server, "/completion", **given)
+    assert [chunk["content"] for chunk in chunks] == [chunk["content"] for chunk in plain]
+    assert chunks[-1]["tokens_predicted"] == 2
+
+
 def test_a_prompt_of_texts_and_tokens(server: Running, models: Engine) -> None:
     tokens = models.tokenize(PROMPT)
     expected = post(server, "/completion", prompt=PROMPT, **ASKED)["content"]

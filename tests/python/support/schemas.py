@@ -53,6 +53,13 @@ GOOD: dict[str, Any] = {
     "long": {"type": "string", "maxLength": 2000},
     "many": {"type": "array", "items": {"type": "boolean"}, "maxItems": 2000},
     "kinds with lengths": {"type": ["string", "integer", "null"], "maxLength": 3},
+    "different under names of other letters": {
+        "properties": {
+            name: {"type": "array", "items": {"enum": ["a", 1]}, "uniqueItems": True}
+            for name in ("é", "中", "2")
+        },
+        "required": ["é", "中", "2"],
+    },
     "map": {"type": "object", "additionalProperties": {"type": "boolean"}},
     "closed": {"type": "object", "properties": {}, "additionalProperties": False},
     "open": {"properties": {"a": {"const": 1}}, "additionalProperties": {"type": "null"}},

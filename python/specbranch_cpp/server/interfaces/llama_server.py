@@ -163,6 +163,8 @@ class _CompletionForm(ReplyForm):
         return self._last(reply, choice["finish_reason"], choice["text"])
 
     def chunk(self, chunk: dict[str, Any]) -> bytes:
+        if not chunk["choices"]:  # of stream_options: the last event has these figures, too
+            return b""
         (choice,) = chunk["choices"]
         if choice["finish_reason"] is not None:
             return event(self._last(chunk, choice["finish_reason"], ""))
