@@ -65,7 +65,8 @@ MUTATIONS = (
         "lost-draft-in-the-close-poisons",
         "a draft that fails while a session is closed costs the engine its target",
         "engine/coordinator.cpp",
-        "  if (event.role == ModelRole::kDraft) {\n    lose_draft(fail->error);\n    return;\n  }\n",
+        "  if (event.role == ModelRole::kDraft) {\n    lose_draft(fail->error);\n"
+        "    return;\n  }\n",
         "",
     ),
     Mutation(

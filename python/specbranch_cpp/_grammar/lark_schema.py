@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -29,6 +31,9 @@ _OPEN_BY = (
     "additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames",
 )  # fmt: skip
 _COMPOSED_BY = ("allOf", "anyOf", "oneOf", "$ref", "$dynamicRef", "not", "if")
+_MOST_REMAINDERS = 100_000
+"""llguidance computes with a state for each remainder of ``multipleOf``, without a limit."""
+_MOST_PLACES = 15
 _DATA = ("const", "enum", "default", "examples")
 _MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 
@@ -94,6 +99,9 @@ def _source(text: str) -> tuple[str | None, str | None]:
         return None, "it is nested too deeply"
     escapes = _ESCAPES + ("u" if _CONTROL.search(text) else "")
     reason: str | None = None
+    if _has_too_many_remainders(prepared):
+        prepared = _mapped(prepared, _without_steps)
+        reason = f"multipleOf has more than {_MOST_REMAINDERS:,} remainders"
     for lenient in (False, True):
         options = {
             "whitespace_pattern": " ",  # more would let a model write spaces without end
@@ -158,6 +166,31 @@ def _exact_bounds(node: Mapping[str, Any]) -> dict[str, float]:
         if any(low < other < high for other in far):
             found[exclusive] = bound + away * _SHARE * max(1, abs(bound))
     return found
+
+
+def _has_too_many_remainders(schema: Mapping[str, Any]) -> bool:
+    """Whether the numbers of a schema have too many remainders for llguidance.
+
+    Parts of a schema may rule the same number. Then the least common multiple of their steps
+    counts, so it must be small for all steps of the schema.
+    """
+    steps: set[Fraction] = set()
+
+    def noted(node: Mapping[str, Any]) -> dict[str, Any]:
+        step: Any = node.get("multipleOf")
+        if _is_number(step) and step > 0:
+            steps.add(Fraction(repr(step)))
+        return dict(node)
+
+    _mapped(schema, noted)
+    places = math.lcm(*(step.denominator for step in steps))
+    return math.lcm(*(int(step * places) for step in steps)) > _MOST_REMAINDERS or (
+        places > 10**_MOST_PLACES
+    )
+
+
+def _without_steps(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key != "multipleOf"}
 
 
 def _is_number(value: Any) -> bool:

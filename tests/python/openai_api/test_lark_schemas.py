@@ -15,7 +15,7 @@ from tests.python.support.schemas import GOOD
 
 from specbranch_cpp import Engine, InvalidArgument
 from specbranch_cpp._grammar.lark_book import LarkBook
-from specbranch_cpp._grammar.lark_schema import lark_of_schema
+from specbranch_cpp._grammar.lark_schema import is_enforced, lark_of_schema
 from specbranch_cpp.grammars import JsonSchema
 
 if TYPE_CHECKING:
@@ -201,3 +201,27 @@ def test_patterns(pattern: str, good: str, bad: str) -> None:
     assert not allowed.allows(json.dumps(bad, ensure_ascii=False))
     if pattern == r"\d":
         assert re.search(pattern, good)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "integer", "multipleOf": 2**31},
+        {"type": "number", "multipleOf": 12345.678},
+        {"type": "number", "multipleOf": 1e300},
+        {"type": "number", "multipleOf": 1e-300},
+        {"allOf": [{"type": "integer", "multipleOf": 99991}, {"multipleOf": 99989}]},
+        {"type": "object", "properties": {"a": {"items": {"multipleOf": 100_003}}}},
+    ],
+)
+def test_steps_with_too_many_remainders_are_not_enforced(schema: dict[str, Any]) -> None:
+    """llguidance would compute for hours, in all of the memory."""
+    assert not is_enforced(schema)
+    assert "multipleOf" not in lark_of_schema(schema, "schema")
+    with pytest.raises(InvalidArgument, match="multipleOf has more than 100,000 remainders"):
+        lark_of_schema(schema, "schema", strict=True)
+
+
+@pytest.mark.parametrize("step", [1, 7, 0.01, 2.5, 100_000, 1e-6])
+def test_other_steps_are_enforced(step: float) -> None:
+    assert is_enforced({"type": "number", "multipleOf": step})
