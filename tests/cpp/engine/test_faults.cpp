@@ -164,7 +164,7 @@ TEST_CASE("a model that fails at any operation in any way gives the documented o
           for (const int n_parallel : {1, kTexts}) {
             for (const int number : {0, 1, 2, 5, 9}) {
               for (const bool afterwards : {false, true}) {
-                Setting setting{
+                const Setting setting{
                     mode, n_parallel, of_target, {operation, fault, number, afterwards}};
                 if (!is_possible(setting.plan, of_target)) continue;
                 possible = true;
