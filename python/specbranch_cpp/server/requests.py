@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import pydantic_core
 from pydantic import (
@@ -29,7 +30,7 @@ from specbranch_cpp.server.fields import KNOWN, refusal
 from specbranch_cpp.server.other_names import with_own_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = [
     "ChatBody",
@@ -77,8 +78,32 @@ OnePrompt = Annotated[
 Prompts = Annotated[list[OnePrompt], Field(min_length=1, max_length=2048), Tag("prompts")]
 
 
+_EXACT_IN_FLOATS = 2**53
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types of a union, without what annotates them."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        yield from _kinds(arguments[0])
+    elif origin in (Union, UnionType):
+        for each in arguments:
+            yield from _kinds(each)
+    else:
+        yield annotation
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _whole(cls, value: Any, info: ValidationInfo) -> Any:
+        """16 for 16.0: languages with one kind of number write integers like this."""
+        if type(value) is not float or not value.is_integer() or abs(value) > _EXACT_IN_FLOATS:
+            return value
+        kinds = set(_kinds(cls.model_fields[info.field_name or ""].annotation))
+        return int(value) if int in kinds and float not in kinds else value
 
 
 class StreamOptions(_Body):
