@@ -74,10 +74,15 @@ class Known:
     ties: tuple[tuple[int, int], ...]
     """The begins and ends, in the text, of tokens that were chosen by a hair."""
 
+    def begins(self, found: str) -> bool:
+        """Whether a text is how this text begins."""
+        # A text that is cancelled keeps the begin of a stop string, and half a character.
+        whole = self.text + "".join(self.options.get("stop", ()))
+        return whole.startswith(found.rstrip("\ufffd"))
+
     def allows(self, found: str) -> bool:
         """Whether a text is how this text begins, or leaves it at a near-tie."""
-        found = found.rstrip("\ufffd")  # a cut in the middle of a character
-        if self.text.startswith(found):
+        if self.begins(found):
             return True
         place = next(
             i for i, (a, b) in enumerate(zip(self.text + "\0", found, strict=False)) if a != b
@@ -106,7 +111,7 @@ class Tally:
         if not known.allows(found):
             with self.lock:
                 self.wrong.append(f"{what} {known.options} {found!r} is not {known.text!r}")
-        elif not known.text.startswith(found.rstrip("\ufffd")):
+        elif not known.begins(found):
             self.add("near-tie")
 
 

@@ -144,7 +144,7 @@ class ServedText:
     def _ask_policy(self, question: _core.PolicyRequest) -> None:
         questions = self._questions
         if questions.is_read and not self._is_over:
-            number = questions.open()
+            number = questions.ask()
             self._send("question", self.number, number, question)
             if questions.wait():
                 return
@@ -186,7 +186,7 @@ class _Questions:
         self._state = "closed"
         self._is_ended = False
 
-    def open(self) -> int:
+    def ask(self) -> int:
         """The number of a new question."""
         with self._changed:
             self._number += 1

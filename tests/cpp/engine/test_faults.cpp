@@ -162,7 +162,7 @@ TEST_CASE("a model that fails at any operation in any way gives the documented o
         bool possible = false;
         for (const Mode mode : kAllModes) {
           for (const int n_parallel : {1, kTexts}) {
-            for (const int number : {0, 1, 2, 5, 9}) {
+            for (const int number : {0, 2, 7}) {
               for (const bool afterwards : {false, true}) {
                 const Setting setting{
                     mode, n_parallel, of_target, {operation, fault, number, afterwards}};
@@ -190,5 +190,5 @@ TEST_CASE("a model that fails at any operation in any way gives the documented o
       }
     }
   }
-  CHECK(n_failed > 1'000);
+  CHECK(n_failed > 800);
 }

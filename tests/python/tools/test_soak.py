@@ -25,6 +25,12 @@ def test_wrong_texts(found: str) -> None:
     assert report(tally, 1.0)["wrong"] == tally.wrong
 
 
+def test_a_cancelled_text_keeps_the_begin_of_a_stop_string() -> None:
+    known = Known("p", {"stop": ["\n\n"]}, "one", ())
+    assert known.allows("one\n")
+    assert not known.allows("one\n\n\n")
+
+
 def test_near_ties_are_counted_and_other_options_are_not_compared() -> None:
     tally = Tally()
     tally.check("read", KNOWN, "one too")
