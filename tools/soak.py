@@ -29,17 +29,12 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
+from fuzz.served import serving
 from specbranch_cpp import Completion, Engine, _core, demo
-from specbranch_cpp.server.app import create_app
-from specbranch_cpp.server.run import Server, bind
-from specbranch_cpp.server.settings import ServerSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SCALE = Path(__file__).resolve().parents[1] / "benchmarks/scale_model.py"
 N_TOKENS = 64
@@ -229,29 +224,6 @@ def ask_server(
             if not stays and len(text) > n_tokens // 2:
                 break
     tally.check("stream" if stays else "hung up", one, text)
-
-
-@contextlib.contextmanager
-def serving(engine: Engine) -> Iterator[str]:
-    """A server in a thread. Yields its address."""
-    settings = ServerSettings(port=0, grace_s=1.0, queue_size=64)
-    urls: list[str] = []
-    ready = threading.Event()
-
-    def is_ready(url: str) -> None:
-        urls.append(url)
-        ready.set()
-
-    server = Server(create_app(engine, settings), settings, ready=is_ready)
-    with contextlib.closing(bind(settings)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        ready.wait(30)
-        try:
-            yield urls[0]
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 def resident_mib(process: int | str) -> float:

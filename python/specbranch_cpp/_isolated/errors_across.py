@@ -8,7 +8,7 @@ from typing import Any
 from specbranch_cpp import errors
 from specbranch_cpp.errors import SpecBranchError, printable
 
-__all__ = ["described", "raised_again"]
+__all__ = ["again", "described", "raised_again"]
 
 _BUILTIN = ("TypeError", "ValueError", "OverflowError", "MemoryError", "OSError", "RuntimeError")
 
@@ -32,3 +32,12 @@ def raised_again(name: str, message: str, number: int | None) -> Exception:
         return SpecBranchError(f"{name}: {message}")
     kind: type[Exception] = getattr(builtins, name)
     return kind(message)
+
+
+def again(error: Exception) -> Exception:
+    """The same error, to be raised in one more place. Only our errors can be copied."""
+    if not isinstance(error, SpecBranchError):
+        return error
+    copy = type(error)(*error.args)
+    copy.__dict__.update(error.__dict__)
+    return copy

@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
-from specbranch_cpp._isolated.errors_across import raised_again
+from specbranch_cpp._isolated.errors_across import again, raised_again
 from specbranch_cpp._isolated.frames import read_data, write_order
 from specbranch_cpp._llama.child import can_start, child_environment
 from specbranch_cpp._support.raised import start_thread
@@ -30,7 +30,9 @@ from specbranch_cpp.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["EngineProcess", "Mailbox"]
+__all__ = ["CLOSED", "EngineProcess", "Mailbox"]
+
+CLOSED = "[Engine] the engine is closed, or was made before this process was forked"
 
 _CHILD = "from specbranch_cpp._isolated.child import main; main()"
 _END_S = 5.0  # a process whose connection has ended ends within this time, or is killed
@@ -118,11 +120,6 @@ class EngineProcess:
         """Whether the process has ended, or this process is a fork of the one that started it."""
         return self._over is not None or os.getpid() != self._pid
 
-    @property
-    def has_died(self) -> bool:
-        """Whether the process has ended by itself."""
-        return isinstance(self._over, EngineDied)
-
     def add(self, mailbox: Mailbox) -> int:
         """Gives a number to a generation, whose messages the mailbox gets from now on.
 
@@ -202,9 +199,7 @@ class EngineProcess:
             EngineClosed: it was ended, or this process is a fork.
         """
         if os.getpid() != self._pid:
-            raise EngineClosed(
-                "[Engine] the engine is closed, or was made before this process was forked"
-            )
+            raise EngineClosed(CLOSED)
         if self._over is not None:
             raise again(self._over)
 
@@ -306,13 +301,6 @@ class EngineProcess:
         )
         died.exit_code, died.log = code, lines
         return died
-
-
-def again(error: SpecBranchError) -> SpecBranchError:
-    """The same error, to be raised in one more place."""
-    copy = type(error)(*error.args)
-    copy.__dict__.update(error.__dict__)
-    return copy
 
 
 def _start(connection: socket.socket) -> subprocess.Popen[bytes]:

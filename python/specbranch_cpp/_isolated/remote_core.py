@@ -7,6 +7,7 @@ import weakref
 from array import array
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp._isolated.process import CLOSED
 from specbranch_cpp._isolated.recorded_request import RecordedRequest
 from specbranch_cpp._isolated.remote_generation import RemoteGeneration
 from specbranch_cpp.errors import EngineClosed, EngineDied
@@ -23,8 +24,6 @@ FACTS = (
 )  # fmt: skip
 """What the process says of its core when the models are loaded."""
 _CLOSE_S = 120.0  # a forward pass takes less, so the process hangs
-
-_CLOSED = "[Engine] the engine is closed, or was made before this process was forked"
 
 
 class RemoteCore:
@@ -72,11 +71,6 @@ class RemoteCore:
     @property
     def closed(self) -> bool:
         return self._process.is_over
-
-    @property
-    def has_died(self) -> bool:
-        """Whether the process has ended by itself."""
-        return self._process.has_died
 
     @property
     def profile(self) -> Any:
@@ -138,7 +132,7 @@ class RemoteCore:
                 self.stats, *self._last_profile = self._process.call("close", limit_s=_CLOSE_S)
             except EngineDied:
                 return
-            self._process.close(EngineClosed(_CLOSED))
+            self._process.close(EngineClosed(CLOSED))
 
     def _pieces_of(self, *, special: bool) -> list[bytes]:
         """The bytes of all tokens. Programs ask for them one by one."""

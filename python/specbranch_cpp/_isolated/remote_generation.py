@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._engine.outputs import RemoteEnd, RemoteQuestion, RemoteToken
-from specbranch_cpp._isolated.errors_across import raised_again
-from specbranch_cpp._isolated.process import EngineProcess, again
+from specbranch_cpp._isolated.errors_across import again, raised_again
+from specbranch_cpp._isolated.process import EngineProcess
 from specbranch_cpp.errors import SpecBranchError
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class RemoteGeneration:
                         self._process.send("serving", self._number, received.n_question)
                     return received.question
                 if received.error is not None:
-                    raise _again(received.error)
+                    raise again(received.error)
                 if not received.is_read:
                     received.is_read = True
                     self._process.send("reading", self._number)
@@ -180,7 +180,3 @@ class RemoteGeneration:
         outputs = self._received.outputs
         last = outputs[-1] if outputs else None
         return last if isinstance(last, RemoteEnd) else None
-
-
-def _again(error: Exception) -> Exception:
-    return again(error) if isinstance(error, SpecBranchError) else error

@@ -220,6 +220,18 @@ def test_the_process_ends_with_that_of_the_caller() -> None:
     assert is_gone(child)
 
 
+def run_program(program: str) -> subprocess.CompletedProcess[bytes]:
+    """Runs it in a session of its own, whose processes get no signals of ours."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        env=child_environment(),
+        start_new_session=True,
+        timeout=60,
+        check=True,
+    )
+
+
 def test_a_program_that_forgets_to_close_ends() -> None:
     program = (
         "from specbranch_cpp import Engine, demo\n"
@@ -228,13 +240,7 @@ def test_a_program_that_forgets_to_close_ends() -> None:
         "next(generation)\n"
         "print(engine._core.process_id)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        env=child_environment(),
-        timeout=60,
-        check=True,
-    )
+    done = run_program(program)
     assert done.stderr == b""
     assert is_gone(int(done.stdout))
 
@@ -250,14 +256,7 @@ def test_ctrl_c_is_for_the_caller_only() -> None:
         "except KeyboardInterrupt: pass\n"
         "print(len(engine.complete('def ', max_tokens=5).tokens))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        env=child_environment(),
-        start_new_session=True,
-        timeout=60,
-        check=True,
-    )
+    done = run_program(program)
     assert done.stdout.split() == [b"5"]
 
 
