@@ -41,6 +41,20 @@ MUTATIONS = (
         "",
     ),
     Mutation(
+        "crowd-probes-one-by-one",
+        "each text of a crowd probes a new draft for itself",
+        "planner/auto/schedule_choice.cpp",
+        "probing_ = probing_ || !taken;",
+        "probing_ = true;",
+    ),
+    Mutation(
+        "crowd-probe-never-given-back",
+        "the text that probes for all goes, and nobody probes any more",
+        "planner/auto/schedule_choice.cpp",
+        "  acceptance_.table().probed = false;\n",
+        "",
+    ),
+    Mutation(
         "crowd-leaves-one-by-one",
         "a text speculates on where the others have stopped",
         "planner/auto/schedule_choice.cpp",

@@ -68,6 +68,7 @@ struct AcceptanceTable {
 
   SpeculationRecord alone;    ///< of texts that run alone. Not saved.
   SpeculationRecord crowded;  ///< of texts beside others, which is another trade. Not saved.
+  bool probed = false;        ///< a text that runs probes the draft, for all of them. Not saved.
 
   bool operator==(const AcceptanceTable&) const = default;
 };

@@ -31,10 +31,12 @@ struct Setup {
   Mode mode = Mode::kAuto;
   int n_parallel = 4;
   int n_clients = 4;
+  int n_prompt = 16;
   int n_tokens = 400;
   double alpha = 0.8;
   double draft_cost = 0.125;  ///< of a target step.
   double slowdown = 1.0;
+  double draft_prompt = 0.1;  ///< time of a prompt token in the draft, of one in the target.
   std::vector<double> target_us = gpu_curve();
 };
 
@@ -71,12 +73,12 @@ VirtualCrowd run(const Setup& setup, std::vector<VirtualClient> clients = {}) {
   options.abort_us = 1'000'000'000;
   options.target_slowdown = options.draft_slowdown = setup.slowdown;
   options.target_us = [&](const Command& c) { return duration(setup.target_us, kPromptToken, c); };
-  options.draft_us = [&](const Command& c) { return duration(draft_us, 0.1 * kPromptToken, c); };
+  options.draft_us = [&](const Command& c) { return duration(draft_us, setup.draft_prompt * kPromptToken, c); };
   if (clients.empty()) {
     for (int i = 0; i < setup.n_clients; ++i) {
       VirtualClient client;
       client.request.mode = setup.mode;
-      client.request.prompt.assign(16, i);
+      client.request.prompt.assign(static_cast<std::size_t>(setup.n_prompt), i);
       client.request.max_tokens = setup.n_tokens;
       clients.push_back(std::move(client));
     }
@@ -150,6 +152,22 @@ TEST_CASE("each row costs as much as a batch: auto leaves the draft alone") {
   Setup setup;
   for (int n = 0; n < 96; ++n) setup.target_us[static_cast<std::size_t>(n)] = kStep * (n + 1);
   CHECK(gain(setup) >= 0.99);
+}
+
+TEST_CASE("one text looks at a new draft for all of a crowd: it reads one prompt, not all") {
+  for (const int n_clients : {4, 8}) {
+    CAPTURE(n_clients);
+    Setup setup;  // a small machine, on which this draft does not pay
+    setup.n_clients = n_clients;
+    setup.n_prompt = 200;
+    setup.n_tokens = 96;
+    setup.draft_cost = 0.4;
+    setup.draft_prompt = 0.25;
+    setup.slowdown = 1.9;
+    setup.target_us.clear();
+    for (int n = 0; n < 96; ++n) setup.target_us.push_back(kStep * (1.0 + 0.33 * n));
+    CHECK(gain(setup) > 0.993);
+  }
 }
 
 TEST_CASE("a long prompt delays running texts by one chunk at most") {

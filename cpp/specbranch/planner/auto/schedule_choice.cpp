@@ -92,9 +92,10 @@ void ScheduleChoice::begin() {
   }
   if (acceptance_.evidence() >= kFewObservations) return;
   // The acceptance rate is unknown, and nothing but the measurement while loading says what steps
-  // cost. Probe first.
+  // cost. Probe first, or do what the text does that probes for all.
   schedule_ = Schedule::kAutoregressive;
-  probing_ = worth_probing(kFirstProbe * costs_.n_texts(), 0.0);
+  next_review_ = 0;
+  if (worth_probing(kFirstProbe * costs_.n_texts(), 0.0)) take_probe();
 }
 
 void ScheduleChoice::choose(double margin, double optimism) {
@@ -166,7 +167,7 @@ void ScheduleChoice::reset_counts() {
 
 void ScheduleChoice::back_off(bool failed, double reached) {
   schedule_ = Schedule::kAutoregressive;
-  probing_ = false;
+  end_probe();
   reset_counts();
   SpeculationRecord& kept = history();
   if (failed) kept.probe_interval = std::min(kLongestProbeInterval, 2.0 * probe_interval());
@@ -176,8 +177,21 @@ void ScheduleChoice::back_off(bool failed, double reached) {
   kept.speculation = {};
 }
 
+void ScheduleChoice::take_probe() {
+  bool& taken = acceptance_.table().probed;
+  probing_ = probing_ || !taken;
+  taken = true;
+}
+
+void ScheduleChoice::end_probe() {
+  if (!probing_) return;
+  probing_ = trying_ = false;
+  acceptance_.table().probed = false;
+}
+
 void ScheduleChoice::begin_probe() {
-  probing_ = true;
+  take_probe();
+  if (!probing_) return;
   tried_ = false;
   history().tokens_since_probe = 0.0;
   reset_counts();
@@ -289,14 +303,14 @@ void ScheduleChoice::on_verification(std::int64_t now_us, double step_us, int n_
   if (!switching_) return;
 
   if (n_texts_ != costs_.n_texts()) {
-    probing_ = trying_ = false;
+    end_probe();
     reset_counts();
     begin();
     return;
   }
   if (probing_) {
     if (!probe_ended() || begin_trial()) return;
-    probing_ = false;
+    end_probe();
     choose(kEnterMargin, kEnterOptimism);
     history().paused = false;
     if (schedule_ == Schedule::kAutoregressive) back_off(true);

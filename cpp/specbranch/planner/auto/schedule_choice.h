@@ -20,11 +20,17 @@ enum class Schedule : std::uint8_t {
 /// Speculates while speculation is expected, and measured, to be faster than plain decoding. If
 /// not, backs off to plain decoding, and probes the draft from time to time.
 ///
+/// Of texts that run at the same time, one probes at a time. The others learn from it
+/// (`AcceptanceTable::probed`).
+///
 /// *Lifecycle:* one generation; told of every verification.
 class ScheduleChoice {
  public:
   /// `switching` false: the schedule is always kParallel.
   ScheduleChoice(const CostModel& costs, AcceptanceModel& acceptance, int longest, bool switching);
+  ~ScheduleChoice() { end_probe(); }
+  ScheduleChoice(const ScheduleChoice&) = delete;
+  ScheduleChoice& operator=(const ScheduleChoice&) = delete;
 
   Schedule schedule() const { return schedule_; }
 
@@ -80,6 +86,10 @@ class ScheduleChoice {
   /// Pauses the draft. `failed`: the next probe comes later. `reached`: the measured share of the
   /// rate of plain decoding; 0: not measured.
   void back_off(bool failed, double reached = 0.0);
+  /// Probes from now on, unless another text does.
+  void take_probe();
+  void end_probe();
+  /// Probes in the middle of a history.
   void begin_probe();
   bool too_slow() const;
   /// Texts propose good tokens, and speculation with them is measured to be faster than plain

@@ -1,4 +1,5 @@
 // `auto` beside other texts: it speculates where that pays for all of them.
+#include <memory>
 #include <string>
 
 #include "specbranch/planner/auto/acceptance_model.h"
@@ -203,4 +204,43 @@ TEST_CASE("a crowd in which no plain step comes speculates on, and tries later a
   CHECK(n_waiting <= 1'000 / 20 * 3);
   pair.profile.others.n_running = 0;
   CHECK(choice.wants_plain_step());  // alone, it comes at once
+}
+
+TEST_CASE("of texts that begin with an unknown draft one probes it, and the others learn from it") {
+  Pair pair;
+  pair.profile.acceptance[0] = {};
+  pair.profile.others.n_running = 2;
+  auto first = std::make_unique<ScheduleChoice>(pair.costs, pair.acceptance, 9, true);
+  ScheduleChoice second(pair.costs, pair.acceptance, 9, true);
+  ScheduleChoice third(pair.costs, pair.acceptance, 9, true);
+  CHECK(first->probing());
+  CHECK_FALSE(second.probing());
+  CHECK_FALSE(second.drafts());
+  CHECK_FALSE(third.drafts());
+
+  const auto step = [&](ScheduleChoice& choice) { pair.verified(choice, 1, 1'000); };
+  SUBCASE("the draft is good: all speculate") {
+    for (int i = 0; i < 12; ++i) {
+      const Candidate right{1, 0.9F};
+      pair.acceptance.observe(std::span(&right, 1), 1);
+      first->on_observation();
+      step(*first);
+      CHECK_FALSE(second.probing());
+    }
+    CHECK(first->schedule() == Schedule::kParallel);
+    pair.profile.others.batches_since_plain = 1;  // the first one verifies drafted tokens
+    second.on_verification(pair.now_us, 1'000, 1);
+    CHECK(second.schedule() == Schedule::kParallel);
+  }
+  SUBCASE("it goes before it knows: another one probes after some tokens") {
+    first.reset();
+    int n_steps = 0;
+    while (!second.probing() && n_steps < 200) {
+      step(second);
+      ++n_steps;
+      step(third);
+    }
+    CHECK(n_steps < 100);
+    CHECK_FALSE(third.probing());
+  }
 }
