@@ -81,7 +81,8 @@ def while_a_thread_reads(engine: Engine, strike: Callable[[], None]) -> list[Any
 
 
 def in_a_policy(engine: Engine, strike: Callable[[], None]) -> list[Any]:
-    generation = engine.generate(PROMPT, max_tokens=99, mode="speculative", policy=Slow(strike))
+    # Long enough that the policy is asked however late this thread begins to read.
+    generation = engine.generate(PROMPT, max_tokens=450, mode="speculative", policy=Slow(strike))
     with pytest.raises(EngineDied):
         generation.result()
     return []
@@ -287,6 +288,7 @@ def test_what_no_engine_sends_ends_the_process(
     program = (
         "import os, struct, sys, time\n"
         f"message = {message!r}\n"
+        "os.read(int(sys.argv[1]), 1)\n"  # an answer to nothing would be ignored
         "os.write(int(sys.argv[1]), struct.pack('<II', len(message), 0) + message)\n"
         "time.sleep(60)"
     )

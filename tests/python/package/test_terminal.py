@@ -124,7 +124,9 @@ def test_the_log_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     assert obeyed(shown.getvalue()) == set()
 
 
-def test_the_console_keeps_its_own_colours() -> None:
+def test_the_console_keeps_its_own_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")  # a terminal without colours shows none
+    monkeypatch.delenv("NO_COLOR", raising=False)
     out = io.StringIO()
     console = render.PrintableConsole(file=out, force_terminal=True, width=80)
     console.print(Text(EVIL, "red"))
