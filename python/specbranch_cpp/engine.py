@@ -65,8 +65,7 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
         lora: path of a LoRA adapter (GGUF) for the target, or a sequence of paths or of ``(path,
             scale)``. These scales are the defaults of `generate`; 1: as trained; 0: loaded, but
             off. The draft is not adapted: an adapter changes the text, and the acceptance rate.
-        lora_path: llama-cpp-python's name for one adapter.
-        lora_scale: the scale of ``lora_path``. ``None`` (default): 1.
+        lora_path: llama-cpp-python's name for one adapter; ``lora_scale``: its scale, default 1.
         speculation: the default speculation options of `generate`, as one object.
         mode: the default mode of `generate`, default ``"auto"``: see `Speculation.mode`.
         policy: the default policy of `generate`: see `Speculation.policy`.
@@ -78,11 +77,10 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
         corpus: texts that answers will probably quote: each a text, the path of a UTF-8 file, or
             token ids; at most 64 MiB in total. ``None`` (default): no texts.
         n_parallel: the largest number of generations that run at once, 1 to 16. Default 1: the next
-            generation begins when the one before has ended. The target verifies all of them in one
-            batch, and the draft drafts for all of them in one pass. Each has the whole context, so
-            the KV caches of both models take this number of times the memory. The text of a
-            generation does not depend on the others, except at near-ties, as between two modes. Not
-            with ``bit_exact``, with ``swa_full=False``, nor with recurrent or hybrid models.
+            generation begins when the one before has ended. The KV caches of both models take this
+            number of times the memory, or that of ``n_ctx_total`` tokens. The text of a generation
+            does not depend on the others, except at near-ties, as between two modes. Not with
+            ``bit_exact``, with ``swa_full=False``, nor with recurrent or hybrid models.
         measure_costs: measure step costs (`costs`) with dummy tokens while loading, in at most 2
             seconds. Nothing is measured without a draft and ``lookup``, with
             ``mode="autoregressive"``, or if ``profile`` has these costs.
@@ -131,6 +129,7 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
         draft: str | os.PathLike[str] | Model | None = None,
         *,
         n_ctx: int | None = None,
+        n_ctx_total: int | None = None,
         n_batch: int | None = None,
         n_ubatch: int | None = None,
         flash_attn: bool | None = None,
@@ -195,6 +194,7 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
         of_target = Model(
             path_of(target),
             n_ctx=n_ctx,
+            n_ctx_total=n_ctx_total,
             n_batch=n_batch,
             n_ubatch=n_ubatch,
             flash_attn=flash_attn,

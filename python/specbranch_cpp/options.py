@@ -57,6 +57,12 @@ class Model:
     context than the text reads the end of the text: a quarter to half of its context, and what
     follows until it is full."""
 
+    n_ctx_total: int | None = None
+    """The largest number of tokens of all generations at once (``n_parallel``), at least ``n_ctx``.
+    Default 0: every generation has room for ``n_ctx`` tokens. With fewer, the KV cache is smaller,
+    and a generation begins when there is room for its prompt and ``max_tokens``, so that it can
+    always end. A generation without ``max_tokens`` needs ``n_ctx``."""
+
     n_batch: int | None = None
     """The largest number of tokens in one call of llama.cpp. Default 512."""
 

@@ -55,6 +55,20 @@ MUTATIONS = (
         "",
     ),
     Mutation(
+        "crowd-without-room",
+        "a text begins before the cells suffice for it",
+        "model/kept_texts.cpp",
+        "return n_cells <= model.n_ctx_total;",
+        "return n_cells <= 2 * static_cast<std::int64_t>(model.n_ctx_total);",
+    ),
+    Mutation(
+        "crowd-keeps-closed-texts",
+        "the cells of closed texts never give way",
+        "model/kept_texts.cpp",
+        "  while (n_taken > n_cells_ &&",
+        "  while (n_taken < 0 && n_taken > n_cells_ &&",
+    ),
+    Mutation(
         "crowd-leaves-one-by-one",
         "a text speculates on where the others have stopped",
         "planner/auto/schedule_choice.cpp",

@@ -131,6 +131,13 @@ void register_engine(py::module_& m) {
       .def_property_readonly(
           "n_ctx", [](const PyEngine& self) { return self.engine().limits().target.n_ctx; })
       .def_property_readonly(
+          "n_ctx_total",
+          [](const PyEngine& self) {
+            const Capabilities target = self.engine().limits().target;
+            return target.n_ctx_total > 0 ? target.n_ctx_total : target.n_seq * target.n_ctx;
+          },
+          "Tokens of all generations at once, at most.")
+      .def_property_readonly(
           "n_parallel", [](const PyEngine& self) { return self.engine().limits().target.n_seq; },
           "Generations that run at once, at most.")
       .def_property_readonly(

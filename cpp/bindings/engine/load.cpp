@@ -370,6 +370,7 @@ void register_load(py::module_& m) {
       .def_readwrite("check_tensors", &ModelOptions::check_tensors)
       .def_readwrite("use_extra_bufts", &ModelOptions::use_extra_bufts)
       .def_readwrite("n_ctx", &ModelOptions::n_ctx)
+      .def_readwrite("n_ctx_total", &ModelOptions::n_ctx_total)
       .def_readwrite("n_batch", &ModelOptions::n_batch)
       .def_readwrite("n_ubatch", &ModelOptions::n_ubatch)
       .def_property(

@@ -6,6 +6,7 @@
 
 #include "specbranch/base/clock.h"
 #include "specbranch/base/errors.h"
+#include "specbranch/model/kept_texts.h"
 
 namespace specbranch {
 namespace {
@@ -180,7 +181,8 @@ RunningGeneration* Coordinator::find(GenerationId id) const {
 }
 
 void Coordinator::start_next() {
-  while (running_.size() < n_parallel_ && !target_seqs_.empty() && !queue_.empty()) {
+  while (running_.size() < n_parallel_ && !target_seqs_.empty() && !queue_.empty() &&
+         has_room(*queue_.front().request)) {
     const SubmitMessage submit = std::move(queue_.front());
     queue_.pop_front();
     if (const std::exception_ptr error = poison()) {
@@ -189,6 +191,15 @@ void Coordinator::start_next() {
       start(submit);
     }
   }
+}
+
+/// The cells of both models suffice for `next` until its end, beside all texts that run. None
+/// overtakes the first that waits, so that it will come.
+bool Coordinator::has_room(const Request& next) const {
+  std::vector<const Request*> running;
+  for (const Running& run : running_) running.push_back(run->submit().request.get());
+  return fits_beside(running, next, limits_.target) &&
+         (!limits_.draft || fits_beside(running, next, *limits_.draft));
 }
 
 void Coordinator::start(const SubmitMessage& submit) {

@@ -71,6 +71,7 @@ class Coordinator {
   void notice_loss(const Event& event);
   RunningGeneration* find(GenerationId id) const;
   void start_next();
+  bool has_room(const Request& next) const;
   void start(const SubmitMessage& submit);
   void carry_out(RunningGeneration& run, Commands commands);
   void dispatch(RunningGeneration& run, Commands commands);

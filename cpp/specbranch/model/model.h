@@ -51,6 +51,8 @@ struct Capabilities {
   /// Tokens of one `prefill` at most. Chunks end at multiples of this, wherever they begin, so that
   /// a reused prefix leads to the same batches.
   int prefill_chunk = 128;
+  /// Positions that all texts at once may have; at least `n_ctx`. 0: `n_ctx` for each sequence.
+  Pos n_ctx_total = 0;
 
   /// Drafted tokens can be verified: those that are rejected can be taken back.
   bool can_roll_back() const { return rollback != Rollback::kNothing; }

@@ -24,6 +24,17 @@ void FakeCells::check(SeqId seq, const char* method) const {
   }
 }
 
+void FakeCells::check_room(int n_tokens, const char* method, const Capabilities& limits) const {
+  if (limits.n_ctx_total == 0) return;
+  auto n_cells = static_cast<std::size_t>(n_tokens);
+  for (const std::vector<Token>& cells : cells_) n_cells += cells.size();
+  if (n_cells > static_cast<std::size_t>(limits.n_ctx_total)) {
+    throw PreconditionError(std::string("[") + method + "] all texts have " +
+                            std::to_string(n_cells) + " tokens; there are cells for " +
+                            std::to_string(limits.n_ctx_total));
+  }
+}
+
 std::vector<Token>& FakeCells::at(SeqId seq, const char* method) {
   check(seq, method);
   return cells_[static_cast<std::size_t>(seq)];
@@ -101,6 +112,7 @@ void FakeCells::prefill(SeqId seq, std::span<const Token> prompt, Pos begin, Pos
     throw PreconditionError("[prefill] " + std::to_string(begin) + " to " + std::to_string(end) +
                             " is no chunk of a prompt of " + std::to_string(prompt.size()));
   }
+  check_room(end - begin, "prefill", limits);
   const auto chunk =
       prompt.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
   if (std::ranges::any_of(chunk, [&](Token t) { return t < 0 || t >= limits.n_vocab; })) {
@@ -139,6 +151,7 @@ void FakeCells::check_segments(std::span<const Segment> segments, int n_pad,
     throw PreconditionError("[verify] " + std::to_string(segments.size()) + " segments of " +
                             std::to_string(n_rows) + " rows in all do not fit");
   }
+  check_room(n_rows - n_pad, "verify", limits);
 }
 
 void FakeCells::check_inputs(std::span<const SequenceInput> inputs,

@@ -46,6 +46,7 @@ class FakeCells {
 
  private:
   void check(SeqId seq, const char* method) const;
+  void check_room(int n_tokens, const char* method, const Capabilities& limits) const;
 
   bool whole_;
   std::vector<std::vector<Token>> cells_;

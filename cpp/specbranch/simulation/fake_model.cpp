@@ -12,6 +12,7 @@
 
 #include "specbranch/base/errors.h"
 #include "specbranch/base/processor_channel.h"
+#include "specbranch/model/kept_texts.h"
 #include "specbranch/model/row_processing.h"
 #include "specbranch/model/sessions.h"
 #include "specbranch/sampling/noise.h"
@@ -88,6 +89,7 @@ class FakeTarget final : public TargetModel {
   explicit FakeTarget(const FakeOptions& options)
       : options_(options),
         cells_(options.n_target_seq * (options.whole_states ? 2 : 1), options.whole_states),
+        kept_texts_(options.n_ctx_total),
         steps_(options) {}
 
   Capabilities capabilities() const override {
@@ -95,6 +97,7 @@ class FakeTarget final : public TargetModel {
                         options_.max_batch};
     result.n_feature_layers = options_.n_feature_layers;
     result.n_embd = kFakeEmbd;
+    result.n_ctx_total = options_.n_ctx_total;
     result.prefill_chunk = options_.prefill_chunk;
     result.pads = !recurrent() && !options_.whole_states;
     if (recurrent()) {
@@ -116,7 +119,11 @@ class FakeTarget final : public TargetModel {
     sessions_.open(id, Session{request, seqs.front()});
     const SeqId seq = seqs.front();
     if (recurrent() || request->scores_prompt()) truncate({seq, cells_.length(seq), 0});
-    return cells_.open(seqs, request->prompt);
+    const int n_reused = cells_.open(seqs, request->prompt);
+    for (const SeqId old : kept_texts_.open(id, seqs, room_of(*request, options_.n_ctx))) {
+      truncate({old, cells_.length(old), 0});
+    }
+    return n_reused;
   }
 
   void prefill(GenerationId id, Pos begin, Pos end) override {
@@ -140,6 +147,7 @@ class FakeTarget final : public TargetModel {
     const Session* session = sessions_.find(id);
     if (session == nullptr) return;
     if (forget) cells_.truncate({session->seq, cells_.length(session->seq), 0});
+    kept_texts_.close(id, cells_.length(session->seq));
     sessions_.close(id);
   }
 
@@ -298,6 +306,7 @@ class FakeTarget final : public TargetModel {
 
   FakeOptions options_;
   FakeCells cells_;
+  KeptTexts kept_texts_;
   FakeSteps steps_;
   Sessions<Session> sessions_;
   std::map<SeqId, Batch> last_;

@@ -10,6 +10,7 @@
 #include "specbranch/engine/batch_composer.h"
 #include "specbranch/engine/command_queue.h"
 #include "specbranch/engine/sequence_pool.h"
+#include "specbranch/model/kept_texts.h"
 #include "specbranch/simulation/virtual_machine.h"
 
 namespace specbranch {
@@ -46,7 +47,8 @@ class Crowd {
       const bool busy = machine_.busy();
       if (!arrivals_.empty() && running_.size() < n_parallel_) {
         const std::int64_t us = clients_[arrivals_.front()].arrival_us;
-        if (!busy || us <= machine_.next_end_us()) {
+        const bool comes = us > machine_.now_us();  // else it waits for cells
+        if (comes && (!busy || us <= machine_.next_end_us())) {
           machine_.advance_to(us);
           continue;
         }
@@ -73,11 +75,19 @@ class Crowd {
 
   void start_next() {
     while (!arrivals_.empty() && running_.size() < n_parallel_ &&
-           clients_[arrivals_.front()].arrival_us <= machine_.now_us()) {
+           clients_[arrivals_.front()].arrival_us <= machine_.now_us() &&
+           has_room(clients_[arrivals_.front()].request)) {
       const std::size_t index = arrivals_.front();
       arrivals_.pop_front();
       start(index);
     }
+  }
+
+  bool has_room(const Request& next) const {
+    std::vector<const Request*> running;
+    for (const Running& run : running_) running.push_back(&clients_[run->index].request);
+    return fits_beside(running, next, target_.capabilities()) &&
+           (draft_ == nullptr || fits_beside(running, next, draft_->capabilities()));
   }
 
   void start(std::size_t index) {

@@ -27,4 +27,5 @@ class MachineKeywords(PlaceKeywords, total=False):
     """The keywords of `PlaceKeywords`, the size of the context, and the LoRA adapters."""
 
     n_ctx: int | None
+    n_ctx_total: int | None
     lora: LoraFiles | None

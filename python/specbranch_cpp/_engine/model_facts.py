@@ -92,6 +92,11 @@ class ModelFacts:
         return self._core.n_ctx
 
     @property
+    def n_ctx_total(self) -> int:
+        """The largest number of tokens of all generations at once."""
+        return self._core.n_ctx_total
+
+    @property
     def n_parallel(self) -> int:
         """The largest number of generations that run at once."""
         return self._core.n_parallel

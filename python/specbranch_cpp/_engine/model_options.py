@@ -68,6 +68,8 @@ class ModelArgument:
         options = _core.ModelOptions(checked.path(self.role, model.path))
         if model.n_ctx is not None:
             options.n_ctx = checked.integer(f"{prefix}n_ctx", model.n_ctx)
+        if model.n_ctx_total is not None:
+            options.n_ctx_total = checked.integer(f"{prefix}n_ctx_total", model.n_ctx_total, 0)
         if model.n_batch is not None:
             options.n_batch = checked.integer(f"{prefix}n_batch", model.n_batch)
         if model.n_ubatch is not None:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["FACTS", "RemoteCore"]
 
 FACTS = (
-    "n_vocab", "n_ctx", "n_parallel", "n_feature_layers", "n_embd", "longest_token", "bos", "eos",
-    "fim", "metadata", "adapters", "exact_rows", "notes", "warnings", "stats", "has_draft",
-    "can_speculate",
+    "n_vocab", "n_ctx", "n_ctx_total", "n_parallel", "n_feature_layers", "n_embd",
+    "longest_token", "bos", "eos", "fim", "metadata", "adapters", "exact_rows", "notes",
+    "warnings", "stats", "has_draft", "can_speculate",
 )  # fmt: skip
 """What the process says of its core when the models are loaded."""
 _CLOSE_S = 120.0  # a forward pass takes less, so the process hangs
@@ -38,6 +38,7 @@ class RemoteCore:
 
     n_vocab: int
     n_ctx: int
+    n_ctx_total: int
     n_parallel: int
     n_feature_layers: int
     n_embd: int

@@ -268,6 +268,7 @@ NAMES = {
     "epsilon": "--draft-p-min",
     "max_draft": "--draft-max",
     "n_ctx": "--ctx-size",
+    "n_ctx_total": "--ctx-total",
     "n_threads": "--threads",
     "draft_n_threads": "--draft-threads",
     "request_timeout_s": "--timeout",
@@ -438,10 +439,12 @@ def machine_keywords(
     n_gpu_layers: int | None,
     draft_n_gpu_layers: int | None,
     lora: list[tuple[str, float]] | None = None,
+    ctx_total: int | None = None,
 ) -> MachineKeywords:
     """Turns the options of the panel `MACHINE`, and `lora_files`, into keywords of `Engine`."""
     return {
         "n_ctx": ctx_size,
+        "n_ctx_total": ctx_total,
         "n_threads": threads,
         "draft_n_threads": draft_threads,
         "cpus": parse_cpus(cpus, "--cpus"),

@@ -76,9 +76,16 @@ def serve(
         int,
         server(
             "--parallel", "-np", metavar="N",
-            help="Largest number of generations at once, each with the whole context; default 1.",
+            help="Largest number of generations at once; default 1.",
         ),
     ] = 1,
+    ctx_total: Annotated[
+        int | None,
+        server(
+            "--ctx-total", metavar="N",
+            help="Tokens of all generations at once; default: -c for each of them.",
+        ),
+    ] = None,
     queue_size: Annotated[
         int,
         server(
@@ -236,6 +243,7 @@ def serve(
     target_path, draft_path = options.pick_models(model, draft, of_hub)
     machine = options.machine_keywords(
         ctx_size=ctx_size,
+        ctx_total=ctx_total,
         threads=threads,
         draft_threads=draft_threads,
         cpus=cpus,

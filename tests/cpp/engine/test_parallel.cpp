@@ -12,6 +12,7 @@
 #include "specbranch/base/errors.h"
 #include "specbranch/engine/command_queue.h"
 #include "specbranch/engine/worker.h"
+#include "specbranch/model/kept_texts.h"
 #include "support/engine_support.h"
 #include "support/lying_proposer.h"
 #include "support/support.h"
@@ -296,6 +297,63 @@ TEST_CASE("engines with many requests from many threads give the texts of single
       }
     }
   }
+}
+
+TEST_CASE("texts that share few cells wait for each other, and each is what it is alone") {
+  // The fake target refuses to compute more cells than there are.
+  int n_waited = 0;
+  for (int i = 0; i < scaled(60); ++i) {
+    const auto seed = static_cast<std::uint64_t>(i) + 500;
+    auto scenarios = make_requests(seed, 8);
+    FakeOptions& target = scenarios.front().target;
+    target.n_ctx_total = target.n_ctx + static_cast<Pos>(seed % 3) * target.n_ctx / 4;
+    Pos n_wanted = 0;
+    for (const Scenario& one : scenarios) n_wanted += room_of(one.request, target.n_ctx);
+    if (n_wanted > target.n_ctx_total) ++n_waited;
+    Engine engine(make_parallel_parts(scenarios.front(), 4));
+    std::vector<std::unique_ptr<Generation>> running;
+    for (const Scenario& one : scenarios) running.push_back(engine.generate(one.request));
+    for (std::size_t k = 0; k < scenarios.size(); k += 3) running[k]->cancel();
+    for (std::size_t k = 0; k < scenarios.size(); ++k) {
+      CAPTURE(describe(scenarios[k]));
+      CAPTURE(seed);
+      const Collected found = collect(*running[k]);
+      const Expected expected = reference(scenarios[k]);
+      REQUIRE(message_of(found.end.error).empty());
+      if (found.end.finish == Finish::kCancelled) {
+        REQUIRE(k % 3 == 0);
+      } else {
+        REQUIRE(found.tokens == expected.tokens);
+        REQUIRE(found.end.finish == expected.finish);
+      }
+    }
+  }
+  CHECK(n_waited > scaled(20));
+}
+
+TEST_CASE("a text that needs all cells waits until it is alone, and none overtakes it") {
+  Scenario scenario = make_long_scenario(3);
+  scenario.target.n_ctx_total = scenario.target.n_ctx;
+  Barrier barrier(3);
+  Engine engine(make_parallel_parts(scenario, 3, barrier.hook()));
+  Request small = scenario.request;
+  small.max_tokens = 8;
+  Request large = scenario.request;
+  large.max_tokens = -1;
+  const auto first = engine.generate(small);
+  barrier.wait_until_reached();
+  const auto second = engine.generate(large);
+  const auto third = engine.generate(small);
+  CHECK_FALSE(second->progress().prefilled() > 0);
+  barrier.release();
+  const Collected one = collect(*first);
+  const Collected two = collect(*second);
+  const Collected three = collect(*third);
+  CHECK(one.tokens.size() == 8);
+  CHECK(two.tokens.size() > 8);
+  CHECK(three.tokens == one.tokens);
+  CHECK(message_of(two.end.error).empty());
+  CHECK(message_of(three.end.error).empty());
 }
 
 TEST_CASE("a target that fails for good ends all generations, and closing still works") {

@@ -73,7 +73,9 @@ VirtualCrowd run(const Setup& setup, std::vector<VirtualClient> clients = {}) {
   options.abort_us = 1'000'000'000;
   options.target_slowdown = options.draft_slowdown = setup.slowdown;
   options.target_us = [&](const Command& c) { return duration(setup.target_us, kPromptToken, c); };
-  options.draft_us = [&](const Command& c) { return duration(draft_us, setup.draft_prompt * kPromptToken, c); };
+  options.draft_us = [&](const Command& c) {
+    return duration(draft_us, setup.draft_prompt * kPromptToken, c);
+  };
   if (clients.empty()) {
     for (int i = 0; i < setup.n_clients; ++i) {
       VirtualClient client;

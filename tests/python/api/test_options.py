@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DEFAULTS: dict[str, Any] = {
     "n_ctx": 4096,
     "n_batch": 512,
+    "n_ctx_total": 0,
     "n_ubatch": 512,
     "flash_attn": True,
     "type_k": 1,
@@ -44,6 +45,7 @@ DEFAULTS: dict[str, Any] = {
 OTHERS: dict[str, Any] = {
     "n_ctx": 300,
     "n_batch": 64,
+    "n_ctx_total": 600,
     "n_ubatch": 32,
     "flash_attn": False,
     "type_k": 8,
@@ -64,7 +66,7 @@ OTHERS: dict[str, Any] = {
     "use_extra_bufts": False,
 }
 OWN = {"n_threads", "n_threads_batch", "cpus", "n_gpu_layers", "swa_full"}
-OF_TARGET = {"swa_full"}
+OF_TARGET = {"swa_full", "n_ctx_total"}
 
 
 def names_of(kind: type) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.python.support.same_texts import check
 
-from specbranch_cpp import AsyncEngine, Engine, EngineClosed, InvalidArgument
+from specbranch_cpp import AsyncEngine, Engine, EngineClosed, InvalidArgument, _core
 from specbranch_cpp.grammars import Regex
 
 if TYPE_CHECKING:
@@ -69,6 +70,50 @@ def test_they_really_run_at_once(together: Engine) -> None:
     assert second.result().tokens
     first.cancel()
     assert first.result().finish_reason == "cancelled"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_texts_that_share_few_cells_are_what_they_are_alone(
+    pair: tuple[Path, Path], alone: Engine, expected: list[Completion], mode: str
+) -> None:
+    asked = [one | {"max_tokens": min(one["max_tokens"], 48)} for one in REQUESTS] * 3
+    with Engine(
+        *pair, n_ctx=512, n_ctx_total=600, n_threads=1, draft_n_threads=1, n_parallel=4, mode=mode
+    ) as engine:
+        assert (engine.n_ctx, engine.n_ctx_total, engine.n_parallel) == (512, 600, 4)
+        # It needs all cells, so that the ones that the next texts have left give way.
+        long: dict[str, Any] = {
+            "prompt": "x = 0\n" * 100,
+            "logit_bias": {0: float("-inf")},
+            "seed": 9,
+        }
+        full = engine.generate(**long)
+        running = [engine.generate(**one) for one in asked]
+        assert len(full.result().tokens) + full.result().stats.n_prompt == 512
+        for request, wanted, generation in zip(asked, expected * 3, running, strict=True):
+            check(alone, request, wanted, generation.result())
+        wanted = alone.generate(**long, mode="autoregressive").result()
+        check(alone, long, wanted, full.result())
+        check(alone, long, wanted, engine.generate(**long).result())
+
+
+def test_fewer_cells_take_less_memory(pair: tuple[Path, Path]) -> None:
+    def size(n_ctx_total: int, n_parallel: int) -> int:
+        options = _core.ModelOptions(os.fsencode(pair[0]))
+        options.n_ctx, options.n_ctx_total = 2048, n_ctx_total
+        found = _core.target_footprint(options, max_draft=8, max_branches=4, n_parallel=n_parallel)
+        return found.host.context
+
+    assert size(0, 4) > 3.5 * size(0, 1)
+    assert size(2048, 4) < 1.5 * size(0, 1)
+    assert size(1 << 30, 4) == size(0, 4)
+
+
+def test_fewer_cells_than_one_text_may_have_are_refused(pair: tuple[Path, Path]) -> None:
+    with pytest.raises(InvalidArgument, match=r"n_ctx_total is 511; .* at least n_ctx, .* 512"):
+        Engine(*pair, n_ctx=512, n_ctx_total=511, n_parallel=4)
+    with pytest.raises(InvalidArgument, match="n_ctx_total is -1"):
+        Engine(*pair, n_ctx=512, n_ctx_total=-1, n_parallel=4)
 
 
 def test_rules_hold(together: Engine) -> None:

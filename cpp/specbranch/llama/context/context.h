@@ -35,6 +35,10 @@ struct BatchToken {
 /// Positions that a text may have: what the options ask for, else what the model was trained with.
 Pos context_length(const Weights& weights, const ModelOptions& options);
 
+/// Positions that `n_texts` texts at once may have. Throws InvalidArgument for a total that is less
+/// than one text may have.
+Pos total_length(const Weights& weights, const ModelOptions& options, int n_texts);
+
 /// Positions of which layers with a sliding window keep cells, where they keep no others; 0: all
 /// layers keep all cells.
 Pos kept_window(const Weights& weights, const ModelOptions& options);

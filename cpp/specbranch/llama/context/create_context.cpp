@@ -71,6 +71,18 @@ Pos context_length(const Weights& weights, const ModelOptions& options) {
   return options.n_ctx > 0 ? options.n_ctx : weights.n_ctx_train();
 }
 
+Pos total_length(const Weights& weights, const ModelOptions& options, int n_texts) {
+  const Pos n_ctx = context_length(weights, options);
+  const Pos most = n_texts * n_ctx;
+  if (options.n_ctx_total == 0) return most;
+  if (options.n_ctx_total < n_ctx) {
+    throw InvalidArgument("[LlamaContext] n_ctx_total is " + std::to_string(options.n_ctx_total) +
+                          "; it must be at least n_ctx, which is " + std::to_string(n_ctx) +
+                          ", or 0");
+  }
+  return std::min(options.n_ctx_total, most);
+}
+
 Pos kept_window(const Weights& weights, const ModelOptions& options) {
   return options.swa_full ? 0 : weights.window();
 }

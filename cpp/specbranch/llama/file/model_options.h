@@ -36,9 +36,10 @@ struct ModelOptions {
   bool use_extra_bufts = true;
 
   // The context.
-  int n_ctx = 4096;    ///< positions of a text; 0: the length that the model was trained with.
-  int n_batch = 512;   ///< tokens of one call of llama_decode at most.
-  int n_ubatch = 512;  ///< tokens of one forward pass at most.
+  int n_ctx = 4096;     ///< positions of a text; 0: the length that the model was trained with.
+  int n_ctx_total = 0;  ///< positions of all texts at once; 0: n_ctx for each.
+  int n_batch = 512;    ///< tokens of one call of llama_decode at most.
+  int n_ubatch = 512;   ///< tokens of one forward pass at most.
   FlashAttention flash_attn = FlashAttention::kOn;  ///< off: logits depend on cell placement.
   int type_k = 1;                                   ///< ggml_type of the K cache; 1: f16.
   int type_v = 1;           ///< ggml_type of the V cache; another than f16 needs flash attention.

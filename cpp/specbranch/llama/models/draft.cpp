@@ -22,7 +22,7 @@ ContextShape shape_of(const Weights& weights, const ModelOptions& model,
   }
   ContextShape shape;
   shape.n_seq = options.n_seq + (weights.can_roll_back() ? 0 : kStateSpares);
-  shape.n_cells = options.n_texts * context_length(weights, model) +
+  shape.n_cells = total_length(weights, model, options.n_texts) +
                   (options.reserve > 0 ? options.reserve : options.n_seq * kReserveOfSequence);
   shape.n_outputs = shape.n_seq;
   return shape;
@@ -37,6 +37,8 @@ LlamaDraft::LlamaDraft(const std::shared_ptr<const Weights>& weights, const Mode
                                      : weights->vocabulary().size()),
       never_proposed_(options.never_proposed),
       chunk_(std::min(model.n_batch, model.n_ubatch)),
+      n_ctx_total_(total_length(*weights, model, options.n_texts)),
+      kept_texts_(n_ctx_total_ < options.n_texts * n_ctx_ ? n_ctx_total_ : 0),
       context_(weights, model, shape_of(*weights, model, options), &abort_),
       dry_(context_.weights().vocabulary(), n_ctx_) {
   if (!weights->can_roll_back()) checkpoints_.emplace(context_, chunk_);
@@ -46,6 +48,7 @@ Capabilities LlamaDraft::capabilities() const {
   Capabilities result;
   result.n_vocab = context_.weights().vocabulary().size();
   result.n_ctx = n_ctx_;
+  result.n_ctx_total = n_ctx_total_;
   result.n_seq = context_.n_seq();
   result.max_batch = context_.n_batch();
   result.prefill_chunk = chunk_;
@@ -80,10 +83,20 @@ int LlamaDraft::open(GenerationId id, const std::shared_ptr<const Request>& requ
       id,
       Session{request, {seqs.begin(), seqs.end()}, std::move(distribution), HashedTokens(wanted)});
   const int n_own = keep_prefixes(seqs, session.wanted);
+  const int n_shared = share_prefix(session, n_own);
+  for (const SeqId old : kept_texts_.open(id, seqs, room_of(*request, n_ctx_))) {
+    context_.truncate({old, context_.length(old), 0});
+  }
+  return n_shared;
+}
+
+/// Takes over a longer beginning of the prompt than the `n_own` cells of its own, if another
+/// session has one; returns the number of cells afterwards.
+int LlamaDraft::share_prefix(const Session& session, int n_own) {
   const SeqId other = holder(session, n_own + 1);
   if (other == kNoSeq) return n_own;
   const auto n_shared = static_cast<Pos>(context_.held(other).common(session.wanted));
-  context_.fork({other, seqs.front(), n_own, n_own, n_shared});
+  context_.fork({other, session.seqs.front(), n_own, n_own, n_shared});
   return n_shared;
 }
 
@@ -128,9 +141,12 @@ void LlamaDraft::prefill(GenerationId id, Pos begin, Pos end) {
 void LlamaDraft::close(GenerationId id, bool forget) {
   const Session* session = sessions_.find(id);
   if (session == nullptr) return;
+  Pos longest = 0;
   for (const SeqId seq : session->seqs) {
     if (forget) context_.truncate({seq, context_.length(seq), 0});
+    longest = std::max(longest, context_.length(seq));
   }
+  kept_texts_.close(id, longest);
   sessions_.close(id);
 }
 

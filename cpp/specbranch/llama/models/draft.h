@@ -9,6 +9,7 @@
 #include "specbranch/llama/context/context.h"
 #include "specbranch/llama/models/prompt_checkpoints.h"
 #include "specbranch/llama/sampling/token_distribution.h"
+#include "specbranch/model/kept_texts.h"
 #include "specbranch/model/model.h"
 #include "specbranch/model/sessions.h"
 
@@ -18,7 +19,7 @@ struct DraftOptions {
   /// Sequence ids (branches and their spares), at most 256; nearly free. A recurrent or hybrid
   /// model gets `kStateSpares` more, and each has a state of its own.
   int n_seq = 8;
-  int n_texts = 1;  ///< sessions that may be open at once, each with the whole context.
+  int n_texts = 1;  ///< sessions that may be open at once.
   /// Cells beyond those of the texts for branches that are not committed; 0: 40 for each sequence
   /// id.
   int reserve = 0;
@@ -72,6 +73,7 @@ class LlamaDraft final : public DraftModel {
   void decode_inputs(std::span<const SequenceInput> inputs);
   void read_ahead(const SequenceInput& input, std::size_t n);
   SeqId holder(const Session& session, Pos least) const;
+  int share_prefix(const Session& session, int n_own);
   int keep_prefixes(std::span<const SeqId> seqs, const HashedTokens& wanted);
   int keep_states(std::span<const SeqId> seqs, std::span<const Token> wanted,
                   std::span<const Pos> common);
@@ -81,6 +83,8 @@ class LlamaDraft final : public DraftModel {
   int n_common_;
   std::vector<Token> never_proposed_;
   int chunk_;
+  Pos n_ctx_total_;
+  KeptTexts kept_texts_;
   LlamaContext context_;
   std::optional<PromptCheckpoints> checkpoints_;  ///< where sequences cannot be cut.
   DryFactory dry_;

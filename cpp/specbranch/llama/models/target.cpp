@@ -62,7 +62,7 @@ ContextShape shape_of(const Weights& weights, const ModelOptions& model,
   if (rollback == Rollback::kLastBatch && !pads) shape.n_rollback = n_path - 1;
   // One more for the padding, or for the copy of the text.
   shape.n_seq = options.n_seq + (pads || rollback == Rollback::kCopies ? 1 : 0);
-  shape.n_cells = options.n_seq * context_length(weights, model) + rows;  // texts and padding
+  shape.n_cells = total_length(weights, model, options.n_seq) + rows;  // texts and padding
   shape.n_outputs = rows;
   return shape;
 }
@@ -91,6 +91,8 @@ LlamaTarget::LlamaTarget(const std::shared_ptr<const Weights>& weights, const Mo
       context_(weights, model, shape_of(*weights, model, options, rollback_, max_batch_), &abort_),
       prefilled_(static_cast<std::size_t>(options.n_seq), 0),
       held_adapters_(prefilled_.size()),
+      n_ctx_total_(total_length(*weights, model, options.n_seq)),
+      kept_texts_(n_ctx_total_ < options.n_seq * n_ctx_ ? n_ctx_total_ : 0),
       dry_(context_.weights().vocabulary(), n_ctx_) {
   if (rollback_ == Rollback::kLastBatch && !pads()) {
     max_batch_ = std::min(max_batch_, context_.max_rollback() + 1);
@@ -104,6 +106,7 @@ Capabilities LlamaTarget::capabilities() const {
   Capabilities result;
   result.n_vocab = context_.weights().vocabulary().size();
   result.n_ctx = n_ctx_;
+  result.n_ctx_total = n_ctx_total_;
   result.n_seq = options_.n_seq;
   result.rollback = rollback_;
   result.pads = pads();
@@ -153,6 +156,7 @@ int LlamaTarget::open(GenerationId id, const std::shared_ptr<const Request>& req
   forget_other_adapters(session.adapters(), seq);
   if (session.scores_prompt()) empty(seq);  // the logits of cells that are there are gone
   const int n_reused = keep_prefix(session);
+  for (const SeqId old : kept_texts_.open(id, seqs, room_of(*request, n_ctx_))) empty(old);
   if (spare) truncate({seqs[1], context_.length(seqs[1]), 0});
   return n_reused;
 }
@@ -315,6 +319,7 @@ void LlamaTarget::close(GenerationId id, bool forget) {
   const TargetSession* session = sessions_.find(id);
   if (session == nullptr) return;
   if (forget) truncate({session->seq(), context_.length(session->seq()), 0});
+  kept_texts_.close(id, context_.length(session->seq()));
   sessions_.close(id);
 }
 

@@ -10,6 +10,7 @@
 #include "specbranch/llama/file/embedding_table.h"
 #include "specbranch/llama/models/prompt_checkpoints.h"
 #include "specbranch/llama/models/target_session.h"
+#include "specbranch/model/kept_texts.h"
 #include "specbranch/model/model.h"
 #include "specbranch/model/sessions.h"
 
@@ -34,7 +35,7 @@ struct TargetOptions {
   /// products round differently than for fewer.
   int max_batch = 63;
   int prefill_chunk = 0;  ///< tokens of a prefill batch; 0: 128 on the CPU, else n_ubatch.
-  int n_seq = 1;          ///< sessions that may be open at once, each with the whole context.
+  int n_seq = 1;          ///< sessions that may be open at once.
 };
 
 /// Runs the batches of all sessions in one context. What belongs to one generation is in its
@@ -92,6 +93,8 @@ class LlamaTarget final : public TargetModel {
   /// By sequence: so many cells came from `prefill`, or were kept by `open` because they did.
   std::vector<Pos> prefilled_;
   std::vector<AdapterSet> held_adapters_;  ///< by sequence: what its cells were computed with.
+  Pos n_ctx_total_;
+  KeptTexts kept_texts_;
   DryFactory dry_;
   std::optional<EmbeddingTable> embedding_;  ///< opened when features are asked for.
   std::vector<BatchToken> batch_;
