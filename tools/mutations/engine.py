@@ -44,8 +44,8 @@ MUTATIONS = (
         "not-poisoned",
         "a lost model is used again",
         "engine/coordinator.cpp",
-        "    poison_ = end.error;",
-        "    poison_ = nullptr;",
+        "  if (!poison_) poison_ = error;\n  fatal_ = poison_;",
+        "  fatal_ = error;",
     ),
     Mutation(
         "lost-draft-used",
@@ -65,9 +65,8 @@ MUTATIONS = (
         "lost-draft-in-the-close-poisons",
         "a draft that fails while a session is closed costs the engine its target",
         "engine/coordinator.cpp",
-        "  if (event.role == ModelRole::kDraft) {\n    lose_draft(fail->error);\n"
-        "    return;\n  }\n",
-        "",
+        "  if (event.role == ModelRole::kDraft) {\n    lose_draft(fail->error);",
+        "  if (event.role == ModelRole::kDraft) {\n    lose_target(fail->error);",
     ),
     Mutation(
         "lost-draft-poisons",

@@ -88,6 +88,13 @@ void Coordinator::throw_if_poisoned() const {
   if (const std::exception_ptr error = poison()) std::rethrow_exception(error);
 }
 
+/// All generations end with this error as soon as the message at hand is done.
+void Coordinator::lose_target(const std::exception_ptr& error) {
+  const std::lock_guard lock(mutex_);
+  if (!poison_) poison_ = error;
+  fatal_ = poison_;
+}
+
 void Coordinator::lose_draft(const std::exception_ptr& error) {
   // The worker and the model stay until the engine closes: this may be the worker's own thread.
   const std::lock_guard lock(mutex_);
@@ -168,11 +175,9 @@ void Coordinator::notice_loss(const Event& event) {
   if (fail == nullptr || !is_fatal(fail->error)) return;
   if (event.role == ModelRole::kDraft) {
     lose_draft(fail->error);
-    return;
+  } else {
+    lose_target(fail->error);
   }
-  const std::lock_guard lock(mutex_);
-  if (!poison_) poison_ = fail->error;
-  fatal_ = poison_;
 }
 
 RunningGeneration* Coordinator::find(GenerationId id) const {
@@ -357,11 +362,7 @@ void Coordinator::finish_idle() {
 
 void Coordinator::finish(Running done) {
   GenerationEnd end = done->end(now_us());
-  if (end.error && is_fatal(end.error)) {
-    const std::lock_guard lock(mutex_);
-    poison_ = end.error;
-    fatal_ = end.error;
-  }
+  if (end.error && is_fatal(end.error)) lose_target(end.error);
   if (is_fatal(end.draft_error)) lose_draft(end.draft_error);
   close_session(*done);
   target_seqs_.give_back(done->target_seq(), done->text());

@@ -87,6 +87,7 @@ class Coordinator {
   void end_at_once(const SubmitMessage& submit, Finish finish, std::exception_ptr error = nullptr);
   void publish(const Stats& stats);
   ModelLimits limits_at(SeqId seq) const;
+  void lose_target(const std::exception_ptr& error);
   void lose_draft(const std::exception_ptr& error);
   std::exception_ptr poison() const;
   void fail_for_good(const std::exception_ptr& error);
