@@ -12,6 +12,9 @@ namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
+/// llama.cpp's sampler takes -1 for 0, and leaves it to the caller to give the context's size.
+constexpr int kWholeText = 4096;
+
 /// llama.cpp's own sampler. XTC with probability 1 or 0 needs no random number.
 llama_sampler* own_sampler(SamplerKind kind, const SamplingOptions& o) {
   const auto min_keep = static_cast<std::size_t>(o.min_keep);
@@ -19,8 +22,9 @@ llama_sampler* own_sampler(SamplerKind kind, const SamplingOptions& o) {
   for (const std::string& breaker : o.dry_sequence_breakers) breakers.push_back(breaker.c_str());
   switch (kind) {
     case SamplerKind::kPenalties:
-      return llama_sampler_init_penalties(vocabulary().size(), o.repeat_last_n, o.repeat_penalty,
-                                          o.frequency_penalty, o.presence_penalty);
+      return llama_sampler_init_penalties(
+          vocabulary().size(), o.repeat_last_n < 0 ? kWholeText : o.repeat_last_n, o.repeat_penalty,
+          o.frequency_penalty, o.presence_penalty);
     case SamplerKind::kDry:
       return llama_sampler_init_dry(vocabulary().get(), o.dry_multiplier, o.dry_base,
                                     o.dry_allowed_length, o.dry_penalty_last_n, breakers.data(),

@@ -1,6 +1,5 @@
 // Samplers that toss coins or remember what was chosen, against llama.cpp's own.
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <map>
 #include <random>
@@ -9,7 +8,6 @@
 #include <vector>
 
 #include "own_samplers.h"
-#include "specbranch/base/errors.h"
 #include "specbranch/llama/sampling/sampler.h"
 #include "specbranch/llama/sampling/sampler_chain.h"
 #include "specbranch/model/single_session.h"
@@ -105,106 +103,6 @@ TEST_CASE("adaptive-p has the probabilities of llama.cpp's along a text") {
         }
       }
     }
-  }
-}
-
-/// Chi-square of the counts of `chosen` against llama.cpp's probabilities; rare tokens together.
-double chi_square(const std::map<Token, int>& counts, const std::map<Token, double>& expected,
-                  int n, int* freedom) {
-  double sum = 0.0;
-  double rare = 0.0;
-  int n_rare = n;
-  *freedom = -1;
-  for (const auto& [token, p] : expected) {
-    if (p * n < 10.0) {
-      rare += p * n;
-      continue;
-    }
-    const auto found = counts.find(token);
-    const int count = found == counts.end() ? 0 : found->second;
-    n_rare -= count;
-    sum += std::pow(count - p * n, 2) / (p * n);
-    ++*freedom;
-  }
-  if (rare >= 10.0) {
-    sum += std::pow(n_rare - rare, 2) / rare;
-    ++*freedom;
-  }
-  return sum;
-}
-
-TEST_CASE("choices follow the distribution of llama.cpp's samplers, also with XTC's coin") {
-  SPECBRANCH_NEEDS_MODELS();
-  std::mt19937 random(17);
-  std::vector<float> logits(static_cast<std::size_t>(vocabulary().size()), -20.0F);
-  for (std::size_t i = 0; i < 12; ++i) logits[i] = 3.0F - 0.4F * static_cast<float>(i);
-  constexpr int kSamples = 20000;
-  for (int run = 0; run < 12; ++run) {
-    CAPTURE(run);
-    SamplingOptions options;
-    options.temperature = run % 2 == 0 ? 1.0F : 0.8F;
-    options.xtc_probability = run % 3 == 0 ? 0.0F : 0.4F;
-    options.xtc_threshold = 0.1F;
-    if (run == 4) options.typical_p = 0.7F;
-    if (run == 5) options.top_n_sigma = 3.0F;
-    if (run == 6) options.dynatemp_range = 0.5F;
-    if (run == 7) options.mirostat = 1;
-    if (run == 8) options.mirostat = 2;
-    if (run == 9) options.adaptive_target = 0.2F;
-    if (run == 10) options.min_keep = 11;
-    if (options.mirostat > 0) options.mirostat_tau = 1.5F;
-    const std::vector<Token> history{1, 2, 3};
-    // With and without XTC's action: the mixture is the distribution.
-    std::map<Token, double> expected;
-    for (const bool acts : {false, true}) {
-      SamplingOptions fixed = options;
-      fixed.xtc_probability = acts ? 1.0F : 0.0F;
-      const double weight = acts ? static_cast<double>(options.xtc_probability)
-                                 : 1.0 - static_cast<double>(options.xtc_probability);
-      std::map<Token, float> kept;
-      if (options.mirostat > 0 || options.adaptive_target >= 0.0F) {
-        const SamplerHandle own(
-            options.mirostat == 1
-                ? llama_sampler_init_mirostat(vocabulary().size(), 1, 1.5F, 0.1F, 100)
-            : options.mirostat == 2 ? llama_sampler_init_mirostat_v2(1, 1.5F, 0.1F)
-                                    : llama_sampler_init_adaptive_p(0.2F, 0.9F, 1));
-        std::vector<float> left(logits.size(), -kInf);
-        if (options.mirostat > 0) {
-          left = logits;
-          for (float& logit : left) logit /= options.temperature;
-        } else {
-          const std::vector<SamplerKind> before(kPlainSamplers.begin(), kPlainSamplers.end());
-          for (const auto& [token, logit] : own_result(before, fixed, logits, history)) {
-            left[static_cast<std::size_t>(token)] = logit;
-          }
-        }
-        for (const llama_token_data& item : own_draw(own.get(), left, 1.0F).kept) {
-          if (item.p > 0.0F) kept[item.id] = std::log(item.p);
-        }
-      } else {
-        const std::vector<SamplerKind> order(kPlainSamplers.begin(), kPlainSamplers.end());
-        kept = own_result(order, fixed, logits, history);
-      }
-      double sum = 0.0;
-      for (const auto& [token, logit] : kept) sum += std::exp(static_cast<double>(logit));
-      for (const auto& [token, logit] : kept) {
-        expected[token] += weight * std::exp(static_cast<double>(logit)) / sum;
-      }
-    }
-    std::map<Token, int> counts;
-    for (int i = 0; i < kSamples; ++i) {
-      options.seed = random();
-      const TokenDistribution distribution(options);
-      SamplerState state = distribution.initial();
-      const Token token = distribution.choose(logits, history, state);
-      CHECK(expected.contains(token));
-      ++counts[token];
-    }
-    int freedom = 0;
-    const double found = chi_square(counts, expected, kSamples, &freedom);
-    CAPTURE(freedom);
-    REQUIRE(freedom > 0);
-    CHECK(found < freedom + 4.0 * std::sqrt(2.0 * freedom) + 6.0);
   }
 }
 
