@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# An interpreter with lm_eval, which brings gigabytes and may have an environment of its own.
+# An interpreter with lm_eval, which brings much and may have an environment of its own.
 PYTHON = os.environ.get("SPECBRANCH_LM_EVAL", sys.executable)
 ROUNDING = 0.001
 """Of the log-likelihood of a choice. Seen: 0.000003."""

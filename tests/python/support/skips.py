@@ -30,8 +30,8 @@ ALLOWED = {
         "numba has 200 MB. The index of Outlines as a mask is tested without it."
     ),
     r"this test needs lm_eval": (
-        "It requires PyTorch and transformers, which have gigabytes. SPECBRANCH_LM_EVAL may name "
-        "the interpreter of an environment that has it."
+        "Its requirements (datasets, pandas, scikit-learn and more) have hundreds of megabytes. "
+        "SPECBRANCH_LM_EVAL may name the interpreter of an environment that has it."
     ),
     r"SPECBRANCH_REAL_MODELS names no folder with real models": (
         "Real models have gigabytes; whoever changes what depends on them has them (CONTRIBUTING)."
