@@ -20,11 +20,14 @@ __all__ = ["LogitBias", "biases_of", "checked_pairs"]
 LogitBias = Mapping[Any, float] | Sequence[Sequence[Any]]
 """Tokens and the values to add to their logits: a mapping, or a list of pairs.
 
-A token is its id, its id as text (as in JSON), or another text, all tokens of which get the value.
+A token is its id, its id as text (as in JSON), or a text that is no whole number, all tokens of
+which get the value.
 The value ``False`` forbids the token, as in llama-server.
 """
 
-_ID = re.compile(r"[0-9]{1,10}")
+_NUMBER = re.compile(r"-?[0-9]+")
+_MOST_DIGITS = 20
+"""Of a number in a text. Python does not convert some thousand digits."""
 
 
 def biases_of(engine: TextEngine, value: Any) -> dict[int, float] | None:
@@ -57,7 +60,7 @@ def checked_pairs(value: Any) -> list[tuple[int | str, float]]:
             raise InvalidArgument("logit_bias has an empty text; it must be a token id or a text")
         if isinstance(token, str):
             checked.encoded("logit_bias", token)
-            token = int(token) if _ID.fullmatch(token) else token  # noqa: PLW2901
+            token = _number(token) if _NUMBER.fullmatch(token) else token  # noqa: PLW2901
         else:
             token = checked.integer("logit_bias token", token)  # noqa: PLW2901
         pairs.append((token, number))
@@ -82,6 +85,12 @@ def _pairs(value: Any) -> Iterator[tuple[str, Any, Any]]:
                 f"{name} is {pair!r:.100}; it must be a pair of a token and a number"
             )
         yield name, pair[0], pair[1]
+
+
+def _number(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise InvalidArgument(f"logit_bias token is {text:.20}...; no vocabulary has this id")
+    return int(text)
 
 
 def _tokens(engine: TextEngine, token: int | str) -> list[int]:

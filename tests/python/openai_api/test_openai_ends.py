@@ -220,6 +220,7 @@ def test_all_tokens_of_a_text_get_its_bias(engine: Engine) -> None:
     [
         5, "x", [5], [[5]], [[5, 1, 2]], [[5, "x"]], {5: True}, {"": 1}, {"5": "-inf"}, [{"5": 1}],
         {5: float("nan")}, {5: float("inf")}, {-1: 1}, {10**9: 1}, {"\ud800": 1}, {None: 1},
+        {"-1": 1}, {"99999999999": 1}, [["-99999999999", 1]], {"9" * 5000: 1},
     ],
 )  # fmt: skip
 def test_other_shapes_are_refused(engine: Engine, given: Any) -> None:
