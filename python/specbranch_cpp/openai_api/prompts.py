@@ -16,6 +16,7 @@ from specbranch_cpp._support import checked, logs
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.answers.history import with_thoughts
 from specbranch_cpp.openai_api.answers.style import AnswerStyle, style_of
+from specbranch_cpp.openai_api.answers.thoughts import THINK
 from specbranch_cpp.openai_api.template_fitting import fitted, rendered_text
 from specbranch_cpp.openai_api.templates import CHATML, ChatTemplate
 from specbranch_cpp.openai_api.tool_calls.prompts import (
@@ -34,8 +35,10 @@ __all__ = ["ChatFormat", "format_of"]
 
 _NAMED = "tokenizer.chat_template.tool_use"
 
+_MARK = r"<[^<>\s]+>|\[/?[A-Z_]+\]"
+
 # Text that may end the model's turn: the name of a control token, not a line break.
-_TURN_END = r"\s*(<[^<>\s]+>|\[/?[A-Z_]+\])"
+_TURN_END = rf"\s*({_MARK})"
 
 
 class ChatFormat:
@@ -61,6 +64,7 @@ class ChatFormat:
         if own and _NAMED in metadata:
             self._with_tools = ChatTemplate(metadata[_NAMED], *names)
         self._turn_ends: dict[ChatTemplate, list[str]] = {}
+        self._turn_marks: dict[ChatTemplate, list[str]] = {}
         self._styles = {each: style_of(engine, each) for each in (self._plain, self._with_tools)}
         self._knows_calls = self._styles[self._with_tools].is_known
         if not self._knows_calls:
@@ -93,7 +97,8 @@ class ChatFormat:
         """The tokens of the messages.
 
         Names of control tokens in the text of messages are tokenized as plain text. So a user who
-        writes ``<|im_end|>`` does not end the turn.
+        writes ``<|im_end|>`` does not end the turn. So are the marks of turns, which are tokens
+        with a text in some vocabularies.
 
         Args:
             engine: the engine.
@@ -124,7 +129,8 @@ class ChatFormat:
         # The nonce has digits only, because templates may change the case of letters.
         nonce = f"{secrets.randbelow(10**18):018}"
         names: list[str] = []
-        while found := {n for text in _texts(messages) for n in _control_names(engine, text)}:
+        turns = self._marks(engine, template)
+        while found := {n for text in _texts(messages) for n in _names(engine, text, turns)}:
             marks = {name: f"\ue000{nonce}:{len(names) + i}\ue001" for i, name in enumerate(found)}
             names += marks
             messages = _hidden(messages, marks)
@@ -148,6 +154,18 @@ class ChatFormat:
                 for index, part in enumerate(parts)
             ],
         )
+
+    def _marks(self, engine: TextEngine, template: ChatTemplate) -> list[str]:
+        if template not in self._turn_marks:
+            style = self._styles[template]
+            marks = {*_shown_marks(template), *(style.form.inner if style.channels else ())}
+            marks -= {THINK.begin, THINK.end}
+            if style.thought is not None:
+                marks -= {style.thought.begin, style.thought.end}
+            self._turn_marks[template] = [
+                name for name in sorted(marks) if len(engine.tokenize(name, add_bos=False)) == 1
+            ]
+        return self._turn_marks[template]
 
     def stops(self, engine: TextEngine, template: ChatTemplate) -> list[str]:
         """The string that ends a turn, if the model has no end token for it.
@@ -210,27 +228,42 @@ def _tokens(engine: TextEngine, parts: Sequence[tuple[str, bool]]) -> list[int]:
     text, special = parts[0]
     if name and special and text.lstrip().startswith(name):
         parts = [(text.lstrip(), True), *parts[1:]]  # a template may have blanks before BOS
-    tokens = [
-        token
-        for text, special in parts
-        if text
-        for token in engine.tokenize(text, add_bos=False, special=special)
-    ]
+    tokens = [token for text, special in parts if text for token in _read(engine, text, special)]
     begin = [token for token in engine.tokenize("") if token == engine.bos_token][:1]
     return tokens if tokens[:1] == begin else [*begin, *tokens]
+
+
+def _read(engine: TextEngine, text: str, special: bool) -> list[int]:
+    tokens = engine.tokenize(text, add_bos=False, special=special)
+    if special or len(tokens) > 1:
+        return tokens
+    # A token with a text, such as the marks of gpt-oss in llama.cpp, is found in every text.
+    parts = (text[:1], text[1:])
+    return [token for part in parts for token in engine.tokenize(part, add_bos=False)]
 
 
 def _token_name(engine: TextEngine, token: int | None) -> str:
     return "" if token is None else name_of(engine, token).decode(errors="replace")
 
 
-def _control_names(engine: TextEngine, text: str) -> list[str]:
-    """The names of control tokens in a text."""
+def _names(engine: TextEngine, text: str, turns: Sequence[str]) -> list[str]:
+    """The names of control tokens and the marks of turns in a text."""
+    marks = [name for name in turns if name in text]
     read = engine.tokenize(text, add_bos=False, special=True)
     if read == engine.tokenize(text, add_bos=False, special=False):
-        return []
+        return marks
     names = [_token_name(engine, token) for token in read if not piece_of(engine, token)]
-    return [name for name in names if name and name in text]
+    return [*marks, *(name for name in names if name and name in text)]
+
+
+def _shown_marks(template: ChatTemplate) -> list[str]:
+    """What may be marks of turns in the template's text of a short chat."""
+    turns = [{"role": role, "content": "?"} for role in ("user", "assistant", "user")]
+    try:
+        text = template.render(turns, variables={"add_generation_prompt": True})
+    except InvalidArgument:
+        return []
+    return re.findall(_MARK, text)
 
 
 def _texts(value: Any) -> Iterator[str]:
