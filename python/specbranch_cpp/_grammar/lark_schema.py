@@ -34,6 +34,8 @@ _COMPOSED_BY = ("allOf", "anyOf", "oneOf", "$ref", "$dynamicRef", "not", "if")
 _MOST_REMAINDERS = 100_000
 """llguidance computes with a state for each remainder of ``multipleOf``, without a limit."""
 _MOST_PLACES = 15
+_LARGEST_INTEGER = 2**63 - 1024
+"""llguidance reads bounds as doubles, and has no larger bounds of integers."""
 _DATA = ("const", "enum", "default", "examples")
 _MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 
@@ -42,7 +44,8 @@ def lark_of_schema(schema: Any, name: str, *, strict: bool = False) -> str:
     """The body of a Lark rule whose texts are JSON that the schema accepts.
 
     An object with ``properties`` has no other properties, unless the schema says more about them.
-    There is at most one space between the parts of the JSON text.
+    There is at most one space between the parts of the JSON text. An integer without a bound has at
+    most 19 digits.
 
     Args:
         schema: a schema of draft 7 to 2020-12, with references inside itself only.
@@ -133,7 +136,7 @@ def _prepared(schema: Mapping[str, Any]) -> dict[str, Any]:
                 found["allOf"] += [{"pattern": other} for other in others]
         if isinstance(named := node.get("patternProperties"), Mapping):
             found["patternProperties"] = {plain_classes(key): named[key] for key in named}
-        return found | _exact_bounds(node)
+        return found | _exact_bounds(node) | _integer_bounds(node)
 
     plain = _mapped(schema, collected)
     if any(_is_composed(node) for node in nodes):
@@ -165,6 +168,25 @@ def _exact_bounds(node: Mapping[str, Any]) -> dict[str, float]:
         low, high = sorted((bound, bound + away))
         if any(low < other < high for other in far):
             found[exclusive] = bound + away * _SHARE * max(1, abs(bound))
+    return found
+
+
+def _integer_bounds(node: Mapping[str, Any]) -> dict[str, int]:
+    """The bounds that an integer lacks. Without them a model may write digits without end."""
+    kinds = node.get("type")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    if "integer" not in kinds or "number" in kinds or "multipleOf" in node:
+        return {}
+    found: dict[str, int] = {}
+    for bounds, missing in (
+        (("minimum", "exclusiveMinimum"), -_LARGEST_INTEGER),
+        (("maximum", "exclusiveMaximum"), _LARGEST_INTEGER),
+    ):
+        given = [node[key] for key in bounds if key in node]
+        if any(not _is_number(one) or abs(one) >= _LARGEST_INTEGER for one in given):
+            return {}
+        if not given:
+            found[bounds[0]] = missing
     return found
 
 

@@ -154,6 +154,39 @@ def test_spaces_are_few_and_characters_whole() -> None:
     assert not either.begins('{"a": "\\ud800')
 
 
+@pytest.mark.parametrize(
+    ("schema", "sign"),
+    [
+        ({"type": "integer"}, ""),
+        ({"type": "integer"}, "-"),
+        ({"type": ["integer", "null"]}, ""),
+        ({"type": "integer", "minimum": 0}, ""),
+        ({"type": "integer", "exclusiveMaximum": 5}, "-"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "integer"}}}, ""),
+    ],
+)
+def test_an_integer_ends(schema: dict[str, Any], sign: str) -> None:
+    """A model would write digits until the context is full."""
+    allowed = texts({"type": "array", "items": schema} | {"$defs": schema.get("$defs", {})})
+    assert allowed.allows(f"[{sign}{2**63 - 1024}]")
+    assert not allowed.begins(f"[{sign}{2**63}")
+    assert not allowed.begins(f"[{sign}{10**19}")
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": ["integer", "number"]}, {"type": "integer", "multipleOf": 10}]
+)
+def test_larger_integers_where_a_schema_says_more(schema: dict[str, Any]) -> None:
+    assert texts(schema).allows(f"{10**20}")
+
+
+def test_bounds_beyond_those_integers() -> None:
+    parts = {"allOf": [{"minimum": 10**19, "maximum": 10**20}, {"type": "integer"}]}
+    with contextlib.suppress(InvalidArgument):  # as of llguidance
+        assert not texts(parts).allows("5")
+    assert texts({"anyOf": [parts, {"type": "null"}]}).allows("null")
+
+
 def test_objects_with_properties_are_closed() -> None:
     closed = texts({"properties": {"a": {"properties": {"b": {"const": 1}}}}, "type": "object"})
     assert closed.allows('{"a": {"b": 1}}')
