@@ -263,6 +263,8 @@ def _not_here(request: Request) -> str:
         route.path for route in request.app.routes if isinstance(getattr(route, "path", None), str)
     }
     once = path.removeprefix("/v1")
+    if path == "/v1":
+        return "this is the base URL for clients of OpenAI; GET /v1/models lists the models"
     if path.startswith("/v1/v1/") and once in known:
         return f"this path does not exist; use {once}: the base URL has /v1 twice"
     if f"/v1{path}" in known:

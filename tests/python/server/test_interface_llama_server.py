@@ -212,6 +212,8 @@ def test_props(server: Running, models: Engine) -> None:
         ("/models", "use /v1/models: the base URL must end in /v1"),
         ("/v1/v1/completions", "use /v1/completions: the base URL has /v1 twice"),
         ("/v1/infill", "use /infill, without /v1"),
+        ("/v1", "this is the base URL for clients of OpenAI; GET /v1/models lists the models"),
+        ("/v1/", "this is the base URL for clients of OpenAI; GET /v1/models lists the models"),
         ("/nothing", "this path does not exist"),
     ],
 )
