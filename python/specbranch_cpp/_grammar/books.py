@@ -9,6 +9,7 @@ from specbranch_cpp._grammar import library
 from specbranch_cpp._grammar.json_schema import grammar_of
 from specbranch_cpp._grammar.lark_book import LarkBook
 from specbranch_cpp._grammar.regex import MOST_LENGTH, gbnf_of_regex
+from specbranch_cpp._grammar.remainders import check_lark
 from specbranch_cpp._grammar.rule_book import RuleBook
 from specbranch_cpp._grammar.rust_classes import plain_classes
 from specbranch_cpp.grammars import JsonSchema, Lark, Regex
@@ -44,6 +45,8 @@ def lark_or_gbnf(grammar: Grammar) -> str | Lark:
         return _of_regex(grammar.pattern)
     if isinstance(grammar, Lark):
         library.require("a Lark grammar")
+        if isinstance(grammar.text, str):
+            check_lark(grammar.text)
     return grammar
 
 

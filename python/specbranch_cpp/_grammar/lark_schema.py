@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
 from specbranch_cpp._grammar import library
 from specbranch_cpp._grammar.look_around import plain_patterns
+from specbranch_cpp._grammar.remainders import MOST_REMAINDERS, has_too_many_remainders
 from specbranch_cpp._grammar.rust_classes import plain_classes
 from specbranch_cpp._support import logs
 from specbranch_cpp.errors import InvalidArgument
@@ -31,9 +30,6 @@ _OPEN_BY = (
     "additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames",
 )  # fmt: skip
 _COMPOSED_BY = ("allOf", "anyOf", "oneOf", "$ref", "$dynamicRef", "not", "if")
-_MOST_REMAINDERS = 100_000
-"""llguidance computes with a state for each remainder of ``multipleOf``, without a limit."""
-_MOST_PLACES = 15
 _LARGEST_INTEGER = 2**63 - 1024
 """llguidance reads bounds as doubles, and has no larger bounds of integers."""
 _DATA = ("const", "enum", "default", "examples")
@@ -102,9 +98,9 @@ def _source(text: str) -> tuple[str | None, str | None]:
         return None, "it is nested too deeply"
     escapes = _ESCAPES + ("u" if _CONTROL.search(text) else "")
     reason: str | None = None
-    if _has_too_many_remainders(prepared):
+    if has_too_many_remainders(prepared):
         prepared = _mapped(prepared, _without_steps)
-        reason = f"multipleOf has more than {_MOST_REMAINDERS:,} remainders"
+        reason = f"multipleOf has more than {MOST_REMAINDERS:,} remainders"
     for lenient in (False, True):
         options = {
             "whitespace_pattern": " ",  # more would let a model write spaces without end
@@ -188,27 +184,6 @@ def _integer_bounds(node: Mapping[str, Any]) -> dict[str, int]:
         if not given:
             found[bounds[0]] = missing
     return found
-
-
-def _has_too_many_remainders(schema: Mapping[str, Any]) -> bool:
-    """Whether the numbers of a schema have too many remainders for llguidance.
-
-    Parts of a schema may rule the same number. Then the least common multiple of their steps
-    counts, so it must be small for all steps of the schema.
-    """
-    steps: set[Fraction] = set()
-
-    def noted(node: Mapping[str, Any]) -> dict[str, Any]:
-        step: Any = node.get("multipleOf")
-        if _is_number(step) and step > 0:
-            steps.add(Fraction(repr(step)))
-        return dict(node)
-
-    _mapped(schema, noted)
-    places = math.lcm(*(step.denominator for step in steps))
-    return math.lcm(*(int(step * places) for step in steps)) > _MOST_REMAINDERS or (
-        places > 10**_MOST_PLACES
-    )
 
 
 def _without_steps(node: Mapping[str, Any]) -> dict[str, Any]:

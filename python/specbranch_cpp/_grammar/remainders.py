@@ -1,0 +1,72 @@
+"""Limits ``multipleOf`` in schemas for llguidance, which has a state for each remainder."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+from specbranch_cpp.errors import InvalidArgument
+
+__all__ = ["MOST_REMAINDERS", "check_lark", "has_too_many_remainders"]
+
+MOST_REMAINDERS = 100_000
+"""llguidance computes with a state for each remainder of ``multipleOf``, without a limit."""
+
+_MOST_PLACES = 15
+_PART = re.compile(r"%json\s*(?=\{)")
+_DECODER = json.JSONDecoder()
+
+
+def has_too_many_remainders(schema: Any) -> bool:
+    """Whether the numbers of a schema have too many remainders for llguidance.
+
+    Parts of a schema may rule the same number. Then the least common multiple of their steps
+    counts, so it must be small for all steps of the schema. What looks like a step in the data of a
+    schema counts, too, because a reference may lead there.
+    """
+    steps = set(_steps(schema))
+    if math.inf in steps:
+        return True
+    fractions = [Fraction(repr(step)) for step in steps]
+    places = math.lcm(*(one.denominator for one in fractions))
+    return math.lcm(*(int(one * places) for one in fractions)) > MOST_REMAINDERS or (
+        places > 10**_MOST_PLACES
+    )
+
+
+def check_lark(text: str) -> None:
+    """Checks the schemas (``%json``) in a Lark grammar of the caller.
+
+    What only looks like a schema, in a literal or a comment, is checked, too.
+
+    Raises:
+        InvalidArgument: a schema has more than `MOST_REMAINDERS` remainders.
+    """
+    for found in _PART.finditer(text):
+        try:
+            schema, _ = _DECODER.raw_decode(text, found.end())
+        except (ValueError, RecursionError):  # llguidance says what is wrong
+            continue
+        if has_too_many_remainders(schema):
+            raise InvalidArgument(
+                f"grammar has a %json whose multipleOf has more than {MOST_REMAINDERS:,} "
+                f"remainders, at character {found.start()}"
+            )
+
+
+def _steps(schema: Any) -> Iterator[float]:
+    """All steps in a schema, without recursion."""
+    left = [schema]
+    while left:
+        node = left.pop()
+        if isinstance(node, dict):
+            step = node.get("multipleOf")
+            if isinstance(step, int | float) and not isinstance(step, bool) and step > 0:
+                yield step
+            left += node.values()
+        elif isinstance(node, list | tuple):
+            left += node
