@@ -21,7 +21,7 @@ from specbranch_cpp import (
     ModelLoadError,
     _core,
 )
-from specbranch_cpp._llama import file_trial
+from specbranch_cpp._llama import file_trial, trial_program
 from specbranch_cpp._support.gguf_header import HeaderError, read_header
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def check_and_try(path: Path, say: Say) -> None:
     if passed:
         # The same function as in the real child, which is a new process instead of a forked one.
         with _stage("trial", (Exception,), say):
-            file_trial.load(str(path))
+            most_bytes = file_trial.memory_limit_bytes(path.stat().st_size)
+            trial_program.load(str(path), most_bytes=most_bytes)
 
 
 def generate(path: Path, index: int, say: Say) -> None:

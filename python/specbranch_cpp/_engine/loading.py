@@ -83,13 +83,7 @@ def load(options: LoadOptions, progress: Callable[[float], object] | None = None
     names = [os.fsdecode(side.model.path) for side in options.sides]
     cpu_probe.ensure_safe_cpu(names)
     if not options.trusted:
-        file_trial.ensure_files_load(
-            [
-                os.fsdecode(side.model.path)
-                for side in options.sides
-                if source_of(side.model.path) is None
-            ]
-        )
+        _try_files(options)
     target_options, draft_options, placement = _place(
         target, target_options, draft, draft_options, defaults, n_parallel
     )
@@ -163,6 +157,17 @@ def load(options: LoadOptions, progress: Callable[[float], object] | None = None
             core.close()
             raise
     return Loaded(core, defaults, names, pair, key, profile_path, placement)
+
+
+def _try_files(options: LoadOptions) -> None:
+    """Tries what is new to this user. Weights from memory are the caller's own."""
+    files = [
+        os.fsdecode(side.model.path) for side in options.sides if source_of(side.model.path) is None
+    ]
+    file_trial.ensure_files_load(files)
+    if source_of(options.target.model.path) is None:
+        adapters = [os.fsdecode(path) for path, _ in options.adapters]
+        file_trial.ensure_adapters_load(files[0], adapters)
 
 
 def _place(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ChildEnd", "can_start", "child_environment", "run_child"]
 
+_LOOK_S = 0.02
 # Signals of a process that cannot go on. Others come from outside, and say nothing about it.
 _FATAL = {signal.SIGILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGABRT}
 
@@ -23,12 +26,14 @@ class ChildEnd:
     """How a child ended.
 
     Attributes:
-        code: the exit code; negative: the signal that ended it. ``None``: it did not end in time.
-        stderr: what it wrote to standard error; empty if it did not end in time.
+        code: the exit code; negative: the signal that ended it. ``None``: it was killed at a limit.
+        stderr: what it wrote to standard error; empty if it was killed.
+        used_too_much: whether the limit was that of memory.
     """
 
     code: int | None
     stderr: bytes = b""
+    used_too_much: bool = False
 
     @property
     def fatal_signal(self) -> str:
@@ -43,29 +48,61 @@ def can_start() -> bool:
     return bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
-def run_child(command: Sequence[str], limit_s: float, environment: Mapping[str, str]) -> ChildEnd:
-    """Runs a command to its end, or to its time limit.
+def run_child(
+    command: Sequence[str],
+    limit_s: float,
+    environment: Mapping[str, str],
+    most_bytes: int | None = None,
+) -> ChildEnd:
+    """Runs a command to its end, or to a limit.
+
+    Args:
+        command: the program and its arguments.
+        limit_s: seconds that it may take.
+        environment: all variables.
+        most_bytes: the memory that it may use, beside mapped files; looked at every 20 ms. ``None``
+            (default): no limit. Systems without ``/proc`` have none.
 
     Raises:
         OSError: it could not be started.
     """
     import subprocess
 
+    end = time.monotonic() + limit_s
+    with subprocess.Popen(
+        command,
+        env=environment,
+        # `python -c` would import from the working directory, which may contain any file.
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as child:
+        try:
+            while True:
+                left_s = max(0.0, end - time.monotonic())
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    _, stderr = child.communicate(timeout=min(_LOOK_S, left_s))
+                    return ChildEnd(child.returncode, stderr)
+                if most_bytes is not None and _used_bytes(child.pid) > most_bytes:
+                    return ChildEnd(None, used_too_much=True)
+                if left_s == 0.0:
+                    return ChildEnd(None)
+        finally:
+            child.kill()  # it does nothing if the process has ended
+
+
+def _used_bytes(process: int) -> int:
+    """The resident private memory of a process; 0: not known.
+
+    What is only reserved does not count: stacks of threads, large tables of llama.cpp, the address
+    space of drivers. A limit of the system (RLIMIT_DATA, RLIMIT_AS) would count it.
+    """
     try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            # `python -c` would import from the working directory, which may contain any file.
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=limit_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return ChildEnd(None)
-    return ChildEnd(done.returncode, done.stderr)
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
 
 
 def child_environment(**more: str) -> dict[str, str]:

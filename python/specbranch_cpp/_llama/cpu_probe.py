@@ -172,7 +172,12 @@ def libraries_key() -> str:
     return "\n".join(facts)
 
 
-def compute(model: str, n_threads: int = 1, prompt: str = _PROMPT) -> None:
+def compute(
+    model: str,
+    n_threads: int = 1,
+    prompt: str = _PROMPT,
+    adapters: Sequence[tuple[bytes, float]] = (),
+) -> None:
     """The program of the child: loads the model on the CPU and decodes a few tokens."""
     import resource
 
@@ -183,6 +188,7 @@ def compute(model: str, n_threads: int = 1, prompt: str = _PROMPT) -> None:
     options.n_ctx = 256
     options.n_threads = n_threads
     options.n_gpu_layers = 0
+    options.adapters = adapters
     engine = _core.load_engine(
         options,
         None,

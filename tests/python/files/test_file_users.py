@@ -295,7 +295,8 @@ def test_the_package_opens_files_in_one_place() -> None:
     """Elsewhere, only files of the system and of the package itself are opened by name."""
     allowed = {
         "_support/files.py",
-        "_llama/cpu_flags.py", "_llama/native.py", "bench/machine.py",  # of the system
+        # Of the system.
+        "_llama/cpu_flags.py", "_llama/native.py", "_llama/child.py", "bench/machine.py",
         "_scaling/metadata.py",  # a file of its own
         "_support/program.py",  # the streams of the program
     }  # fmt: skip

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.python.matrix.architecture import Architecture
-from tests.python.matrix.random_model import write_random_model
-from tests.python.support.patched_gguf import with_setting
+from tests.python.support.killer_file import write_killer
 from tests.python.support.tiny_gguf import write_tiny_gguf
+from tests.python.support.tiny_lora import write_lora
 
+from fuzz.gguf_bytes import Gguf
 from specbranch_cpp import Engine, InvalidArgument, ModelLoadError, demo
-from specbranch_cpp._llama import cpu_probe, file_trial
-from specbranch_cpp._llama.child import child_environment
+from specbranch_cpp._llama import cpu_probe, file_trial, trial_program
+from specbranch_cpp._llama.child import child_environment, run_child
 
 
 @pytest.fixture
@@ -26,9 +27,9 @@ def trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     tried = []
     runs = file_trial._runs
 
-    def note(path: str, *, compute: bool, limit_s: float) -> bool:
-        tried.append(path)
-        return runs(path, compute=compute, limit_s=limit_s)
+    def note(file: file_trial._File, *, compute: bool, limit_s: float) -> bool:
+        tried.append(file.new)
+        return runs(file, compute=compute, limit_s=limit_s)
 
     monkeypatch.setattr(file_trial, "_runs", note)
     return tried
@@ -36,12 +37,7 @@ def trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def killer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file that passes all rules. llama.cpp asserts that all dimensions of a head are rotary."""
-    folder = tmp_path_factory.mktemp("killer")
-    architecture = Architecture("qwen2", "", {"rope.dimension_count": 32})
-    whole = folder / "whole.gguf"
-    write_random_model(whole, architecture)
-    return with_setting(whole, folder / "killer.gguf", "qwen2.rope.dimension_count", 8)
+    return write_killer(tmp_path_factory.mktemp("killer") / "killer.gguf")
 
 
 def test_a_file_that_kills_llama_cpp_raises(killer: Path, trials: list[str]) -> None:
@@ -76,7 +72,7 @@ def test_a_vocabulary_without_the_letters_of_the_trial(tmp_path: Path, trials: l
     for _ in range(2):
         with Engine(path, n_ctx=64) as engine:
             with pytest.raises(InvalidArgument, match="cannot be tokenized"):
-                engine.tokenize(file_trial._PROMPT)
+                engine.tokenize(trial_program.PROMPT)
             assert engine.generate([1, 2], max_tokens=1).result().tokens
     assert trials == [str(path)]  # it passed
 
@@ -166,3 +162,120 @@ def test_the_switch(killer: Path, trials: list[str], monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(file_trial.SWITCH, "0")
     file_trial.ensure_files_load([os.fspath(killer)])
     assert not trials
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_tiny_gguf(tmp_path / "model.gguf")
+
+
+@pytest.fixture
+def adapter(model: Path) -> Path:
+    return write_lora(model.with_name("adapter.gguf"), model)
+
+
+def test_a_file_that_needs_too_much_memory(
+    tmp_path: Path, trials: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The layout says so, before anything is allocated."""
+    monkeypatch.setattr(file_trial, "memory_limit_bytes", lambda _n_bytes: 80_000_000)
+    model = write_tiny_gguf(tmp_path / "model.gguf", n_ff=65536)
+    message = r"takes more than 0\.1 GB of memory, which no correct file of 10\d\.\d MB does"
+    for _ in range(2):  # such a verdict is not remembered
+        with pytest.raises(ModelLoadError, match=message):
+            Engine(model, n_ctx=64)
+    assert trials == [str(model)] * 2
+    Engine(model, n_ctx=64, trusted=True).close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process uses")
+def test_a_child_that_takes_too_much_memory(
+    model: Path, trials: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The layout did not say so."""
+    program = """
+import time
+from specbranch_cpp._llama import cpu_probe, trial_program
+def compute(*_):
+    used = b"x" * (500 << 20)
+    time.sleep(600)
+cpu_probe.compute = compute
+trial_program.main()
+"""
+    monkeypatch.setattr(file_trial, "_CHILD", program)
+    monkeypatch.setattr(file_trial, "memory_limit_bytes", lambda _n_bytes: 300 << 20)
+    with pytest.raises(ModelLoadError, match=r"takes more than 0\.3 GB of memory"):
+        Engine(model, n_ctx=64)
+    assert trials == [str(model)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process uses")
+def test_reserved_memory_is_not_used() -> None:
+    """Stacks of threads and large tables are reserved, and hardly used."""
+    program = """
+import mmap, threading, time
+reserved = mmap.mmap(-1, 1 << 34, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)
+threads = [threading.Thread(target=time.sleep, args=(1,)) for _ in range(60)]
+[thread.start() for thread in threads]
+"""
+    end = run_child([sys.executable, "-c", program], 60.0, child_environment(), 200 << 20)
+    assert (end.code, end.used_too_much) == (0, False), end.stderr
+
+
+def test_the_memory_grows_with_the_file() -> None:
+    assert file_trial.memory_limit_bytes(0) == 2 << 30
+    assert file_trial.memory_limit_bytes(10**9) == (2 << 30) + 3 * 10**9
+
+
+def test_an_adapter_is_tried_once_with_its_model(
+    model: Path, adapter: Path, trials: list[str]
+) -> None:
+    for _ in range(2):
+        Engine(model, n_ctx=64, lora=adapter).close()
+    assert trials == [str(model), str(adapter)]
+    other = write_tiny_gguf(model.with_name("other.gguf"), seed=3)
+    Engine(other, n_ctx=64, lora=adapter).close()
+    assert trials[2:] == [str(other), str(adapter)]
+    write_lora(adapter, model, seed=1)
+    Engine(model, n_ctx=64, lora=[(adapter, 0.5), adapter]).close()
+    assert trials[4:] == [str(adapter)]
+    Engine(model, n_ctx=64, lora=write_lora(adapter, model, seed=2), trusted=True).close()
+    assert len(trials) == 5
+
+
+def test_an_adapter_for_the_bundled_model_is_tried(tmp_path: Path, trials: list[str]) -> None:
+    target, _ = demo.pair()
+    adapter = write_lora(tmp_path / "adapter.gguf", Path(target))
+    Engine(target, n_ctx=64, lora=adapter).close()
+    assert trials == [str(adapter)]
+
+
+def test_an_adapter_that_kills(
+    model: Path, adapter: Path, trials: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """We know of no adapter that passes the rules and does this."""
+    program = "import os, sys; os.path.exists(sys.argv[2]) and os.abort()"
+    monkeypatch.setattr(file_trial, "_CHILD", program)
+    for _ in range(2):
+        with pytest.raises(ModelLoadError) as error:
+            Engine(model, n_ctx=64, lora=adapter)
+        assert "(SIGABRT) that loads this file, so it was not loaded; trusted" in str(error.value)
+        assert f"{adapter}, with the model {model}" in str(error.value)
+    assert trials == [str(model), str(adapter), str(adapter)]
+
+
+def test_an_adapter_that_is_refused_raises_its_own_error(
+    model: Path, adapter: Path, trials: list[str]
+) -> None:
+    """The child applies the adapter, and so finds what is wrong; the engine says it."""
+    file = Gguf.read(adapter.read_bytes())
+    damaged = [replace(one, data=b"\xff" * len(one.data)) for one in file.tensors[:1]]
+    file.tensors = [*damaged, *file.tensors[1:]]
+    adapter.write_bytes(file.packed())
+    with pytest.raises(ModelLoadError, match="NaN or infinite"):
+        Engine(model, n_ctx=64, lora=adapter)
+    with pytest.raises(ModelLoadError, match="NaN or infinite"):
+        trial_program.load(str(model), adapter=str(adapter))
+    with pytest.raises(ModelLoadError, match="missing"):
+        Engine(model, n_ctx=64, lora=model.with_name("missing.gguf"))
+    assert trials == [str(model), str(adapter)]

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.python.matrix.architecture import Architecture
-from tests.python.matrix.random_model import write_random_model
 from tests.python.support.isolated import PROMPT, is_gone, new_engine, process_of
-from tests.python.support.patched_gguf import with_setting
+from tests.python.support.killer_file import write_killer
 
 from specbranch_cpp import Engine, EngineDied, ModelLoadError, demo, policies
 from specbranch_cpp._isolated import process as process_module
@@ -157,9 +155,7 @@ def test_a_file_that_is_cut_while_it_is_mapped(tmp_path: Path) -> None:
 
 
 def test_a_file_that_kills_llama_cpp(tmp_path: Path) -> None:
-    whole = tmp_path / "whole.gguf"
-    write_random_model(whole, Architecture("qwen2", "", {"rope.dimension_count": 32}))
-    killer = with_setting(whole, tmp_path / "killer.gguf", "qwen2.rope.dimension_count", 8)
+    killer = write_killer(tmp_path / "killer.gguf")
     with pytest.raises(ModelLoadError) as error:
         Engine(killer, n_ctx=64, isolate=True, trusted=True)
     message = str(error.value)

@@ -97,7 +97,7 @@ from fuzz.findings import Findings
 from fuzz.fuzz_files import FileFuzzer, check_bases
 from fuzz.gguf_bytes import Gguf
 from specbranch_cpp import Engine, ModelLoadError, _core
-from specbranch_cpp._llama import file_trial
+from specbranch_cpp._llama import trial_program
 
 def wait(*_, **__):
     os.read(os.pipe()[0], 1)
@@ -129,9 +129,12 @@ with tempfile.TemporaryDirectory() as folder:
         ("_core.inspect_model = fail", "rules: an undocumented exception"),
         ("file_stages.read_header = fail", "header: an undocumented exception"),
         ("Engine.close = lambda *_: os._exit(3)", "close: exit 3"),
-        ("file_trial.load = lambda _: os.abort()", "{'trial: died (SIGABRT)': 1} 0\n['tiny']"),
-        ("file_trial.load = wait", "{'trial: hung': 1} 0"),
-        ("file_trial.load = fail", "{'trial: error': 1} 0"),
+        (
+            "trial_program.load = lambda *_, **__: os.abort()",
+            "{'trial: died (SIGABRT)': 1} 0\n['tiny']",
+        ),
+        ("trial_program.load = wait", "{'trial: hung': 1} 0"),
+        ("trial_program.load = fail", "{'trial: error': 1} 0"),
     ],
 )
 def test_faults_of_files(fault: str, what: str) -> None:

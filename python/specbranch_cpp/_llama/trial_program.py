@@ -1,0 +1,80 @@
+"""The program of the child process that tries a file: it loads the file and decodes a few tokens.
+
+A file may make llama.cpp ask for any amount of memory. It says before how much that is for weights,
+caches and buffers, so nothing is allocated if that is more than a correct file needs. The parent
+watches what the child really takes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from specbranch_cpp._llama import cpu_probe
+
+if TYPE_CHECKING:
+    from specbranch_cpp import _core
+
+__all__ = ["PROMPT", "TOO_MUCH", "TooMuchMemoryError", "load", "main"]
+
+TOO_MUCH = 3
+"""The exit code of a child that would need more memory than it may take."""
+PROMPT = "a b c d"  # a batch of a few tokens; single tokens follow
+
+_N_CTX = 256
+_MOST_THREADS = 8
+
+
+class TooMuchMemoryError(Exception):
+    """llama.cpp wants more memory for the file than it may have."""
+
+
+def main() -> None:
+    """Runs with the arguments of the command: those of `load`, in this order."""
+    path, adapter, what, most_bytes = sys.argv[1:]
+    try:
+        load(path, adapter=adapter, compute=what == "compute", most_bytes=int(most_bytes))
+    except TooMuchMemoryError as error:
+        print(error, file=sys.stderr)
+        sys.exit(TOO_MUCH)
+
+
+def load(path: str, *, adapter: str = "", compute: bool = True, most_bytes: int = 0) -> None:
+    """Loads a model on the CPU, and decodes a few tokens.
+
+    Args:
+        path: the model.
+        adapter: a LoRA adapter that acts on the tokens. Empty (default): none.
+        compute: False: only lays the model out, and allocates no weights.
+        most_bytes: the largest memory that llama.cpp may want for it. 0 (default): no limit.
+
+    Raises:
+        TooMuchMemoryError: it wants more.
+        SpecBranchError: the file is wrong.
+    """
+    import resource
+
+    from specbranch_cpp import _core
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    adapters = [(os.fsencode(adapter), 1.0)] if adapter else []
+    options = _core.ModelOptions(os.fsencode(path))
+    options.n_ctx = _N_CTX
+    options.adapters = adapters
+    # The engine lays the model out before it loads weights. A file with bad weights must pass this,
+    # too: the child would refuse the file with an error, and the engine would go on.
+    wanted = _bytes_of(_core.target_footprint(options, max_draft=1, max_branches=1))
+    if most_bytes and wanted > most_bytes:
+        raise TooMuchMemoryError(f"llama.cpp would take {wanted} bytes")
+    if compute:
+        n_threads = min(os.cpu_count() or 1, _MOST_THREADS)
+        cpu_probe.compute(path, n_threads, PROMPT, adapters)
+
+
+def _bytes_of(footprint: _core.Footprint) -> int:
+    shares = (footprint.host, *footprint.devices)
+    return sum(
+        one.weights + one.repacked + one.context + one.compute + one.outputs + one.adapters
+        for one in shares
+    )
