@@ -22,7 +22,7 @@ from specbranch_cpp._engine.request import (
     written_in_python,
 )
 from specbranch_cpp._engine.text_sources import TextSources, refuse_prompt_lookup
-from specbranch_cpp._isolated.loading import load_isolated
+from specbranch_cpp._isolated.loading import isolated_loader
 from specbranch_cpp._support import checked, logs
 from specbranch_cpp.generation import Generation, Shared
 from specbranch_cpp.openai_api.methods import OpenAICalls
@@ -99,13 +99,13 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
         chat_template: Jinja template for messages. ``None`` (default): that of the target's file.
         seed: start value for the seeds of calls without a ``seed``, so that every run uses the same
             seeds. ``None`` (default): random seeds.
-        trusted: whether model files are loaded without a trial. Default False: a file that is new
-            to this user is first loaded by a child process, on the CPU: llama.cpp ends the process
-            on many damaged files. A file that passed is remembered in ``~/.cache/specbranch_cpp``.
-            ``SPECBRANCH_FILE_TRIAL=0`` in the environment trusts all files.
-        isolate: run the engine in a process of its own. If llama.cpp or the system ends that
-            process, texts end with `EngineDied`, this program goes on, and `restart` loads the
-            models again. Policies and functions of the caller run in this program. Default False.
+        trusted: load files without a trial. Default False: a child process loads a file that is new
+            to this user first, because llama.cpp dies of many damaged files; what passed is
+            remembered in ``~/.cache/specbranch_cpp``. ``SPECBRANCH_FILE_TRIAL=0`` trusts all files.
+        isolate: run the engine in a process of its own. If that process ends by itself, texts end
+            with `EngineDied`, and `restart` loads the models again. Default False.
+        isolate_timeout: seconds without a token or a part of a prompt (``n_batch`` tokens) after
+            which that process is killed, if it has work. ``None`` (default): no limit.
         verbose: print llama.cpp's log to stderr. The log also goes to the logger
             ``specbranch_cpp``, always.
         progress_callback: a function that is called on this thread with the share that is loaded,
@@ -188,6 +188,7 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
         seed: int | None = None,
         trusted: bool = False,
         isolate: bool = False,
+        isolate_timeout: float | None = None,
         verbose: bool = False,
         progress_callback: Callable[[float], object] | None = None,
     ) -> None:
@@ -270,8 +271,7 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
             verbose=verbose,
             progress_callback=progress_callback,
         )
-        if checked.flag("isolate", isolate):
-            self._reload = partial(load_isolated, options)
+        self._reload = isolated_loader(options, isolate, isolate_timeout)
         load_models = self._reload or partial(load, options)
         self._start(load_models(progress_callback), seeds, chat_template)
 

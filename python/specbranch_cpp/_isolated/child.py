@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_REPORT_S = 0.5
 _END_S = 10.0  # the texts of an engine that closes are sent within this time
 
 
@@ -169,6 +170,16 @@ class OrderServer:
         logs.forward()
         return [core.stats, *self._call_profile()]
 
+    def report_progress(self) -> None:
+        """Says that prompts are read, as long as they are. Tokens speak for themselves."""
+        seen: dict[int, int] = {}
+        while True:
+            time.sleep(_REPORT_S)
+            read = {number: text.core.n_prefilled for number, text in [*self._texts.items()]}
+            if read != seen:
+                self._connection.send("working")
+            seen = read
+
     def _on_reading(self, number: int) -> None:
         if number in self._texts:
             self._texts[number].reading()
@@ -213,6 +224,8 @@ def main() -> None:
         logging.getLogger("specbranch_cpp").addHandler(_Log(connection))
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
         server = OrderServer(connection)
+        # Not the thread that watches the parent: the engine might never answer.
+        threading.Thread(target=server.report_progress, daemon=True).start()
         with accepted.makefile("rb") as stream:
             while (order := read_order(stream)) is not None:
                 server.obey(order)

@@ -7,6 +7,7 @@ import os
 import queue
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +16,7 @@ from specbranch_cpp._engine.loading import Loaded
 from specbranch_cpp._isolated.process import EngineProcess
 from specbranch_cpp._isolated.remote_core import RemoteCore
 from specbranch_cpp._pair.hrad_weights import PairFiles, check_pair
-from specbranch_cpp._support import logs
+from specbranch_cpp._support import checked, logs
 from specbranch_cpp._support.tensor_source import source_of
 from specbranch_cpp.errors import EngineClosed, EngineDied, InvalidArgument, ModelLoadError
 from specbranch_cpp.results import LoraAdapter, ModelPlacement, PairPlacement
@@ -26,13 +27,35 @@ if TYPE_CHECKING:
     from specbranch_cpp._engine.load_options import LoadOptions
     from specbranch_cpp._engine.model_options import ModelArgument
 
-__all__ = ["load_isolated"]
+__all__ = ["isolated_loader"]
 
 
-def load_isolated(
-    options: LoadOptions, progress: Callable[[float], object] | None = None
+def isolated_loader(
+    options: LoadOptions, isolate: bool, timeout_s: float | None
+) -> Callable[..., Loaded] | None:
+    """What loads the models in another process. ``None``: they are loaded in this one.
+
+    Raises:
+        InvalidArgument: ``timeout_s``, which is `Engine`'s ``isolate_timeout``, is not above 0, or
+            there is no process that it could end.
+    """
+    if not checked.flag("isolate", isolate):
+        if timeout_s is not None:
+            raise InvalidArgument(f"isolate_timeout is {timeout_s!r}, but isolate is False")
+        return None
+    if timeout_s is not None and not checked.real("isolate_timeout", timeout_s) > 0:
+        raise InvalidArgument(f"isolate_timeout is {timeout_s!r}; it must be above 0")
+    return partial(_load_isolated, options, timeout_s)
+
+
+def _load_isolated(
+    options: LoadOptions,
+    timeout_s: float | None,
+    progress: Callable[[float], object] | None = None,
 ) -> Loaded:
     """The same as `_engine.loading.load`, in another process.
+
+    ``timeout_s``: see `EngineProcess`.
 
     Raises:
         ModelLoadError: the process has ended while it loaded the models. Others as in `Engine`.
@@ -45,7 +68,7 @@ def load_isolated(
             )
     if options.verbose:
         logs.show()
-    process = EngineProcess()
+    process = EngineProcess(timeout_s)
     try:
         facts = _load(process, options, progress)
         try:

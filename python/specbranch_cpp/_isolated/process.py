@@ -13,10 +13,12 @@ import socket
 import subprocess
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from specbranch_cpp._isolated.errors_across import again, raised_again
 from specbranch_cpp._isolated.frames import read_data, write_order
+from specbranch_cpp._isolated.silence import SilenceWatch
 from specbranch_cpp._llama.child import can_start, child_environment
 from specbranch_cpp._support.raised import start_thread
 from specbranch_cpp.errors import (
@@ -49,6 +51,14 @@ class Mailbox(Protocol):
     def end(self, error: SpecBranchError) -> None:
         """No message comes any more."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether no message is expected any more."""
+
+    @property
+    def waits_for_caller(self) -> bool:
+        """Whether the process waits for an answer of a function of this program."""
+
 
 class _Call:
     """A question to the engine's process, and its answer."""
@@ -65,11 +75,15 @@ class EngineProcess:
     *Thread safety*: any thread may call every method. Three threads work for it: one sends, so that
     no caller waits for a busy process; one receives; one keeps the last lines of standard error.
 
+    Args:
+        timeout_s: seconds after which a process that has work, and gives no sign of it, is ended.
+            ``None`` (default): never.
+
     Raises:
         SpecBranchError: the process, or a thread, cannot be started.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_s: float | None = None) -> None:
         if not can_start():
             raise SpecBranchError(
                 "isolate is True, but there is no Python interpreter to start (sys.executable)"
@@ -84,6 +98,12 @@ class EngineProcess:
         self._lines: collections.deque[str] = collections.deque(maxlen=_N_LINES)
         self._over: SpecBranchError | None = None  # what every later call raises
         self._closing = False
+        self._hang = ""  # why this program has ended the process
+        self._silence: SilenceWatch | None = None
+        if timeout_s is not None:
+            self._silence = SilenceWatch(
+                timeout_s, self._has_work, partial(self._end_hang, timeout_s)
+            )
         ours, theirs = socket.socketpair()
         self._socket = ours
         try:
@@ -105,6 +125,8 @@ class EngineProcess:
             for thread in (self._reader, *others):
                 thread.daemon = True
                 start_thread(thread)
+            if self._silence is not None:
+                self._silence.start()
         except BaseException:
             self._child.kill()
             self._child.wait()
@@ -234,7 +256,27 @@ class EngineProcess:
         self._end_child()
         self._end_all(damage)
 
+    def _has_work(self) -> bool:
+        """Whether the process must do something now."""
+        with self._lock:
+            # A copy, because `remove` takes no lock.
+            texts = [one for one in [*self._mailboxes.values()] if not one.ended]
+            if any(one.waits_for_caller for one in texts):
+                return False
+            return bool(texts or self._calls)
+
+    def _end_hang(self, timeout_s: float) -> None:
+        self._hang = (
+            f"it did nothing for {timeout_s:g} s (isolate_timeout) and was killed; it hangs, or "
+            "needs more time"
+        )
+        self._child.kill()
+
     def _pass_on(self, kind: str, *message: Any) -> None:
+        if self._silence is not None and kind != "log":
+            self._silence.sign()
+        if kind == "working":  # it was a sign
+            return
         if kind in ("answer", "error"):
             number, answer = message
             call = self._calls.get(number)
@@ -273,6 +315,8 @@ class EngineProcess:
 
     def _end_all(self, damage: str) -> None:
         """Tells everyone who waits that nothing comes any more."""
+        if self._silence is not None:
+            self._silence.stop()
         self._lines_thread.join(1.0)
         with self._lock:
             if self._over is None:
@@ -293,7 +337,11 @@ class EngineProcess:
 
     def _death(self, damage: str) -> EngineDied:
         code = self._child.returncode
-        how = damage or (f"with the exit code {code}" if code >= 0 else f"by {_signal_name(-code)}")
+        how = (
+            damage
+            or self._hang
+            or (f"with the exit code {code}" if code >= 0 else f"by {_signal_name(-code)}")
+        )
         lines = tuple(self._lines)
         last = f"; its last line: {lines[-1]}" if lines else ""
         died = EngineDied(

@@ -39,11 +39,13 @@ class RemoteChannel:
         masks: whether there are masks.
         rows: whether there are functions that need logits.
         failed_task: the id of the task that made the generation fail.
+        n_open: tasks that have come, and have no answer yet.
     """
 
     def __init__(self, *, masks: bool, rows: bool) -> None:
         self.masks, self.rows = masks, rows
         self.failed_task: int | None = None
+        self.n_open = 0  # one task at a time: the thread of the connection adds, the reader takes
         self._tasks: queue.SimpleQueue[RemoteTask | None] = queue.SimpleQueue()
         self._number = -1
         self._call: SendAndWait | None = None
@@ -54,6 +56,7 @@ class RemoteChannel:
 
     def put(self, task: RemoteTask | None) -> None:
         """A task has come. ``None``: no more will come."""
+        self.n_open = 0 if task is None else 1
         self._tasks.put(task)
 
     def next(self) -> RemoteTask | None:
@@ -79,5 +82,6 @@ class RemoteChannel:
 
     def _answer(self, kind: str, task: RemoteTask, *values: object) -> None:
         if self._call is not None:
+            self.n_open = 0
             with contextlib.suppress(EngineClosed):  # the text has ended, and `next` says so
                 self._call("task", self._number, kind, task.id, *values)

@@ -43,6 +43,12 @@ class _Received:
         """Whether nothing more will come."""
         return self.error is not None or self.last_words is not None
 
+    @property
+    def waits_for_caller(self) -> bool:
+        """See `Mailbox`: a policy or another function of the caller is at work."""
+        asked = self._channel is not None and self._channel.n_open > 0
+        return asked or self.question is not None
+
     def put(self, kind: str, *message: Any) -> None:
         """See `Mailbox`."""
         if kind == "task":

@@ -204,6 +204,13 @@ def serve(
             help="Run the engine in a process of its own, which is started again if it ends.",
         ),
     ] = False,
+    isolate_timeout: Annotated[
+        float | None,
+        options.machine(
+            "--isolate-timeout", metavar="SECONDS",
+            help="With --isolate: start it again if it has work, and does nothing for so long.",
+        ),
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Print the logs of llama.cpp and of the server.")
     ] = False,
@@ -286,6 +293,7 @@ def serve(
             lookup_answers=settings.one_user if lookup_answers is None else lookup_answers,
             chat_template=template,
             isolate=isolate,
+            isolate_timeout=isolate_timeout,
             verbose=verbose,
             progress_callback=progress,
             **keywords,

@@ -57,6 +57,14 @@ def test_defaults(served: list[tuple[Any, ServerSettings]]) -> None:
     assert "reachable from this machine only; no API key is needed" in output
 
 
+def test_isolation(served: list[tuple[Any, ServerSettings]]) -> None:
+    assert invoke("--isolate", "--isolate-timeout", "90")[0] == 0
+    assert invoke()[0] == 0
+    (_, isolated), (_, plain) = (engine for engine, _ in served)
+    assert (isolated["isolate"], isolated["isolate_timeout"]) == (True, 90.0)
+    assert (plain["isolate"], plain["isolate_timeout"]) == (False, None)
+
+
 @pytest.mark.parametrize(
     ("arguments", "lookup_answers", "share_answers"),
     [

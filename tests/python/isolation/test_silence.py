@@ -1,0 +1,156 @@
+"""A process of an engine that hangs is ended after `isolate_timeout`; a slow one is not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.python.support.isolated import PROMPT, is_gone, new_engine, process_of
+
+from specbranch_cpp import Engine, EngineDied, InvalidArgument, ModelLoadError, demo, policies
+from specbranch_cpp._isolated import process as process_module
+from specbranch_cpp._isolated.silence import SilenceWatch
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+LIMIT_S = 3.0
+"""Far more than the small models need, also on a busy machine."""
+
+# The child's other threads live on, as they do when llama.cpp hangs without the GIL.
+HUNG_TEXT = """
+import threading
+from specbranch_cpp._isolated import child, served_text
+read, n = served_text.ServedText._read, [0]
+def hung(self):
+    n[0] += 1
+    threading.Event().wait() if n[0] > 1 else read(self)
+served_text.ServedText._read = hung
+child.main()
+"""
+HUNG_LOADING = """
+import threading
+from specbranch_cpp._engine import loading
+from specbranch_cpp._isolated import child
+loading.load = lambda *_: threading.Event().wait()
+child.main()
+"""
+SLOW = """
+import time
+from specbranch_cpp._isolated import child
+send = child.Connection.send
+def slow(self, kind, *message):
+    if kind == "token":
+        time.sleep(0.2)
+    send(self, kind, *message)
+child.Connection.send = slow
+child.main()
+"""
+
+
+def test_a_text_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_module, "_CHILD", HUNG_TEXT)
+    engine = new_engine(isolate_timeout=LIMIT_S)
+    assert engine.complete(PROMPT, max_tokens=4).tokens  # the first text is whole
+    child = process_of(engine)
+    generations = [engine.generate(PROMPT, max_tokens=4) for _ in range(2)]
+    for generation in generations:
+        with pytest.raises(EngineDied, match=r"did nothing for 3 s \(isolate_timeout\)") as died:
+            generation.result()
+    assert "a new engine can be made" in str(died.value)
+    assert engine.closed
+    assert is_gone(child)
+    engine.restart()
+    assert engine.complete(PROMPT, max_tokens=4).tokens
+    engine.close()
+
+
+def test_loading_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_module, "_CHILD", HUNG_LOADING)
+    with pytest.raises(ModelLoadError, match=r"did nothing for 0\.3 s .* it was loading"):
+        new_engine(isolate_timeout=0.3)
+
+
+def test_a_slow_engine_lives_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole text takes several times the limit; each token comes within it."""
+    with new_engine() as engine:
+        expected = engine.complete(PROMPT, max_tokens=24, temperature=0).tokens
+    monkeypatch.setattr(process_module, "_CHILD", SLOW)
+    with new_engine(isolate_timeout=LIMIT_S) as engine:
+        assert engine.complete(PROMPT, max_tokens=24, temperature=0).tokens == expected
+
+
+def test_an_idle_engine_lives_on() -> None:
+    with new_engine(isolate_timeout=LIMIT_S) as engine:
+        engine.complete(PROMPT, max_tokens=2)
+        time.sleep(1.5 * LIMIT_S)
+        unread = engine.generate(PROMPT, max_tokens=2)
+        time.sleep(1.5 * LIMIT_S)
+        assert unread.result().tokens
+        assert not engine.closed
+
+
+class Slow:
+    """A policy that takes longer than the limit."""
+
+    n_rounds = 0
+
+    def plan(self, state: policies.RoundState) -> policies.Plan:
+        self.n_rounds += 1
+        time.sleep(1.5 * LIMIT_S if self.n_rounds == 1 else 0.0)
+        return policies.Plan(min(2, state.max_draft))
+
+    def observe(self, outcome: policies.RoundOutcome) -> None:
+        pass
+
+
+def test_functions_of_the_caller_may_take_their_time() -> None:
+    n_calls = 0
+
+    def slow(_ids: NDArray[np.int32], scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        nonlocal n_calls
+        n_calls += 1
+        time.sleep(1.5 * LIMIT_S if n_calls == 2 else 0.0)
+        return scores
+
+    with new_engine(isolate_timeout=LIMIT_S) as engine:
+        assert engine.complete(PROMPT, max_tokens=3, logits_processor=[slow]).tokens
+        assert n_calls >= 2
+        policy = Slow()
+        assert engine.complete(PROMPT, max_tokens=100, mode="speculative", policy=policy).tokens
+        assert policy.n_rounds >= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"isolate": True, "isolate_timeout": 0}, "isolate_timeout is 0; it must be above 0"),
+        ({"isolate": True, "isolate_timeout": float("nan")}, "it must be above 0"),
+        ({"isolate": True, "isolate_timeout": "1"}, "isolate_timeout is '1'"),
+        ({"isolate": False, "isolate_timeout": 1.0}, "isolate_timeout is 1.0, but isolate is"),
+    ],
+)
+def test_wrong_limits(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        Engine(*demo.pair(), **options)
+
+
+def test_a_watch_counts_from_the_last_sign() -> None:
+    ended = threading.Event()
+    watch = SilenceWatch(LIMIT_S, lambda: True, ended.set)
+    watch.start()
+    for _ in range(20):
+        watch.sign()
+        assert not ended.wait(0.05)
+    assert ended.wait(30)
+
+
+def test_a_watch_that_was_stopped() -> None:
+    ended = threading.Event()
+    watch = SilenceWatch(0.1, lambda: True, ended.set)
+    watch.start()
+    watch.stop()
+    assert not ended.wait(0.5)
