@@ -190,11 +190,13 @@ def test_metadata_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     """llama.cpp would abort the process, or read weights that are not there."""
     small = write_tiny_gguf(tmp_path / "small.gguf")
     model = plan_model(small)
-    missing = [tensor for tensor in model.plan if tensor.name != "blk.1.attn_k.weight"]
+    missing = [tensor for tensor in model.plan if tensor.name != "blk.1.attn_norm.weight"]
     object.__setattr__(model, "plan", missing)
     with (
         InMemoryModel(model) as source,
-        pytest.raises(ModelLoadError, match=r"the metadata lack tensor 'blk\.1\.attn_k\.weight'"),
+        pytest.raises(
+            ModelLoadError, match=r"the metadata lack tensor 'blk\.1\.attn_norm\.weight'"
+        ),
     ):
         Engine(source, n_ctx=64)
 

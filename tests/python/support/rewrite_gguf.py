@@ -21,8 +21,9 @@ def split_gguf(source: Path, n_parts: int) -> list[Path]:
     names = PartName(source.name.removesuffix(".gguf"), 1, n_parts).names
     paths = [source.with_name(name) for name in names]
     share = -(-len(reader.tensors) // n_parts)
+    architecture = reader.fields["general.architecture"].contents()
     for i, path in enumerate(paths):
-        writer = GGUFWriter(path, "llama")
+        writer = GGUFWriter(path, architecture)
         if i == 0:
             copy_metadata(reader, writer)
         writer.add_uint16("split.no", i)

@@ -11,6 +11,7 @@
 #include "gguf.h"
 #include "llama.h"
 #include "specbranch/base/errors.h"
+#include "specbranch/llama/file/file_facts.h"
 #include "specbranch/llama/file/gguf_reader.h"
 #include "specbranch/llama/file/shape_rules.h"
 #include "specbranch/llama/file/split_model.h"
@@ -19,12 +20,8 @@
 namespace specbranch::llama {
 namespace {
 
-// llama.cpp asserts these (LLAMA_MAX_LAYERS, LLAMA_MAX_EXPERTS).
-constexpr std::int64_t kMaxLayers = 512;
-constexpr std::int64_t kMaxExperts = 1024;
+constexpr std::int64_t kMaxLayers = 512;  // llama.cpp asserts this (LLAMA_MAX_LAYERS)
 constexpr std::size_t kLongestName = 64;  // of an architecture, far above llama.cpp's longest
-
-constexpr std::int64_t kWkvHeads = 64;
 
 // llama.cpp stores the states of all but the first sequence of a batch in the wrong places.
 constexpr std::array kOneSequenceAtOnce = {std::string_view("plamo2")};
@@ -51,11 +48,6 @@ constexpr std::array kNotGenerative = {
 constexpr std::array kRopeScalings = {std::string_view("none"), std::string_view("linear"),
                                       std::string_view("yarn"), std::string_view("longrope")};
 
-template <class Range>
-bool contains(const Range& range, std::string_view value) {
-  return std::find(range.begin(), range.end(), value) != range.end();
-}
-
 std::string limits(const std::string& key, std::int64_t value, std::int64_t low,
                    std::int64_t high) {
   return key + " is " + std::to_string(value) + ", not in " + std::to_string(low) + " to " +
@@ -69,28 +61,6 @@ void require_integer(const GgufReader& gguf, const std::string& key, std::int64_
   if (*value < low || *value > high) gguf.refuse(limits(key, *value, low, high));
 }
 
-void check_experts(const GgufReader& gguf, const std::string& arch) {
-  const auto n_experts = gguf.integer(arch + ".expert_count").value_or(0);
-  if (n_experts < 0 || n_experts > kMaxExperts) {
-    gguf.refuse(limits(arch + ".expert_count", n_experts, 0, kMaxExperts));
-  }
-  const auto used = gguf.integers(arch + ".expert_used_count");
-  const auto most = used.empty() ? 0 : *std::max_element(used.begin(), used.end());
-  // Hunyuan's dense models state counts that llama.cpp ignores.
-  if (arch.starts_with("hunyuan")) return;
-  if (most < 0 || most > n_experts || (n_experts > 0 && most == 0)) {
-    gguf.refuse(limits(arch + ".expert_used_count", most, n_experts > 0 ? 1 : 0, n_experts));
-  }
-  const auto groups = gguf.integer(arch + ".expert_group_count").value_or(0);
-  const auto groups_used = gguf.integer(arch + ".expert_group_used_count").value_or(0);
-  if (groups < 0 || groups > std::max<std::int64_t>(0, n_experts - 1) ||
-      (groups > 1 && (n_experts % groups != 0 || groups_used <= 0 || groups_used >= groups))) {
-    gguf.refuse("the groups of experts (" + std::to_string(groups) + ", of which " +
-                std::to_string(groups_used) + " are used) do not fit " + std::to_string(n_experts) +
-                " experts");
-  }
-}
-
 void check_epsilons(const GgufReader& gguf, const std::string& arch) {
   for (const char* name : {"layer_norm_epsilon", "layer_norm_rms_epsilon", "group_norm_epsilon"}) {
     const std::string key = arch + ".attention." + name;
@@ -98,16 +68,6 @@ void check_epsilons(const GgufReader& gguf, const std::string& arch) {
     if (epsilon && !(*epsilon >= 0.0 && std::isfinite(*epsilon))) {
       gguf.refuse(key + " is " + std::to_string(*epsilon) + ", not a number of at least 0");
     }
-  }
-}
-
-/// ggml's kernels of RWKV read beyond heads of other sizes: the states would be what lies there.
-void check_wkv_heads(const GgufReader& gguf, const std::string& arch) {
-  const std::string key = arch + ".wkv.head_size";
-  const auto size = gguf.integer(key);
-  if (size && (*size <= 0 || *size % kWkvHeads != 0)) {
-    gguf.refuse(key + " is " + std::to_string(*size) + ", not a multiple of " +
-                std::to_string(kWkvHeads));
   }
 }
 
@@ -126,8 +86,6 @@ void check_architecture(const GgufReader& gguf, const std::string& arch) {
   }
   require_integer(gguf, arch + ".context_length", 1, std::int64_t{1} << 30);
   require_integer(gguf, arch + ".embedding_length", 1, 1 << 20);
-  check_wkv_heads(gguf, arch);
-  check_experts(gguf, arch);
   check_epsilons(gguf, arch);
   const auto scaling = gguf.text(arch + ".rope.scaling.type");
   if (scaling && !contains(kRopeScalings, *scaling)) {
@@ -179,10 +137,11 @@ int check_vocabulary(const GgufReader& gguf) {
   return static_cast<int>(n);
 }
 
-/// Adds the tensors of one part to `file`, and their bytes to `bytes_of_type`.
-void add_tensors(const GgufReader& gguf, ModelFile& file,
+/// Adds the tensors of one part to `file` and `facts`, and their bytes to `bytes_of_type`.
+void add_tensors(const GgufReader& gguf, ModelFile& file, FileFacts& facts,
                  std::map<int, std::uint64_t>& bytes_of_type) {
   check_tensor_types(gguf);
+  facts.add_tensors(gguf);
   for (std::int64_t i = 0; i < gguf_get_n_tensors(gguf.get()); ++i) {
     const std::int64_t* shape = gguf_get_tensor_ne(gguf.get(), i);
     const std::uint64_t bytes = gguf_get_tensor_size(gguf.get(), i);
@@ -266,16 +225,17 @@ ModelFile inspect_model_file(const std::string& path, bool with_weights) {
   file.n_embd = static_cast<int>(*gguf.integer(*arch + ".embedding_length"));
   file.n_ctx_train = static_cast<int>(*gguf.integer(*arch + ".context_length"));
   file.n_vocab = check_vocabulary(gguf);
-  check_shapes(gguf, *arch);
 
+  FileFacts facts(gguf, *arch);
   std::map<int, std::uint64_t> bytes_of_type;
-  add_tensors(gguf, file, bytes_of_type);
+  add_tensors(gguf, file, facts, bytes_of_type);
   if (!with_weights) file.embedding = {};
   for (std::size_t i = 1; i < parts.size(); ++i) {
     const GgufReader part(parts[i]);
     check_part(part, static_cast<int>(i), static_cast<int>(parts.size()));
-    add_tensors(part, file, bytes_of_type);
+    add_tensors(part, file, facts, bytes_of_type);
   }
+  check_shapes(gguf, facts);
   if (bytes_of_type.empty()) gguf.refuse("the file has no weights");
   const auto most =
       std::max_element(bytes_of_type.begin(), bytes_of_type.end(),
