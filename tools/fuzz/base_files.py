@@ -18,7 +18,7 @@ from fuzz.gguf_bytes import STRING, Entry, Gguf
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["LABELS", "QUICK_LABELS", "base_files"]
+__all__ = ["LABELS", "QUICK_LABELS", "base_adapters", "base_files"]
 
 _TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}\n{% endfor %}"
@@ -58,6 +58,20 @@ def base_files(folder: Path, labels: Iterable[str] = LABELS) -> dict[str, Gguf]:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     return {label: Gguf.read((folder / f"{label}.gguf").read_bytes()) for label in labels}
+
+
+def base_adapters(folder: Path) -> tuple[Path, dict[str, Gguf]]:
+    """A model, and LoRA adapters of it with matrices of several types."""
+    from tests.python.support.tiny_gguf import write_tiny_gguf
+    from tests.python.support.tiny_lora import write_lora
+
+    model = write_tiny_gguf(folder / "model.gguf", weight_type="F16")
+    bases = {}
+    for weight_type, rank in (("F16", 4), ("F32", 3), ("Q8_0", 32)):
+        path = folder / f"{weight_type}.gguf"
+        write_lora(path, model, weight_type=weight_type, rank=rank)
+        bases[f"adapter-{weight_type}"] = Gguf.read(path.read_bytes())
+    return model, bases
 
 
 def _write(path: Path, label: str) -> None:

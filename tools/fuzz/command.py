@@ -38,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace, seed: int, findings: Findings, until: float) -> None:
     if options.what == "files":
         _files(options, seed, findings, until)
+    elif options.what == "adapters":
+        _adapters(options, seed, findings, until)
     elif options.what == "requests":
         from fuzz.fuzz_requests import fuzz_requests
 
@@ -65,9 +67,21 @@ def _files(options: argparse.Namespace, seed: int, findings: Findings, until: fl
     FileFuzzer(bases, seed, findings).run(indices, until)
 
 
+def _adapters(options: argparse.Namespace, seed: int, findings: Findings, until: float) -> None:
+    from fuzz.base_files import base_adapters
+    from fuzz.fuzz_files import FileFuzzer, check_bases
+
+    indices = range(options.first, options.first + options.count)
+    with tempfile.TemporaryDirectory(prefix="specbranch-fuzz-") as folder:
+        model, bases = base_adapters(Path(folder))
+        if bad := check_bases(bases, model=model):
+            sys.exit(f"these adapters do not work before they are changed: {', '.join(bad)}")
+        FileFuzzer(bases, seed, findings, model=model).run(indices, until)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.fuzz", description=__doc__)
-    parser.add_argument("what", choices=["files", "requests", "schemas"])
+    parser.add_argument("what", choices=["files", "adapters", "requests", "schemas"])
     parser.add_argument("--seed", type=int, help="default: a random seed, which is printed")
     parser.add_argument("--count", type=int, default=1000, help="number of cases")
     parser.add_argument("--first", type=int, default=0, help="index of the first case")

@@ -50,24 +50,30 @@ def prepare() -> None:
         importlib.import_module(f"specbranch_cpp.{name}")
 
 
-def check_and_try(path: Path, say: Say) -> None:
-    """The rules. If the file passes them, then the program of the child that tries new files."""
+def check_and_try(path: Path, say: Say, model: Path | None = None) -> None:
+    """The rules. If the file passes them, then the program of the child that tries new files.
+
+    ``model``: the file is a LoRA adapter of this model, whose rules are those of loading.
+    """
     with _stage("header", (HeaderError, OSError), say):
         read_header(path)
-    passed = False
-    with _stage("rules", (ModelLoadError, InvalidArgument), say):
-        _core.inspect_model(os.fsencode(path))
-        passed = True
+    passed = model is not None
+    if model is None:
+        with _stage("rules", (ModelLoadError, InvalidArgument), say):
+            _core.inspect_model(os.fsencode(path))
+            passed = True
     if passed:
         # The same function as in the real child, which is a new process instead of a forked one.
         with _stage("trial", (Exception,), say):
             most_bytes = file_trial.memory_limit_bytes(path.stat().st_size)
-            trial_program.load(str(path), most_bytes=most_bytes)
+            adapter = "" if model is None else str(path)
+            trial_program.load(str(model or path), adapter=adapter, most_bytes=most_bytes)
 
 
-def generate(path: Path, index: int, say: Say) -> None:
+def generate(path: Path, index: int, say: Say, model: Path | None = None) -> None:
     """Loads the file as a user does, alone or with itself as the draft, and generates."""
-    draft = path if index % 2 else None
+    target = model or path
+    draft = target if index % 2 else None
     mode = _MODES[index // 2 % len(_MODES)]
     n_ctx = _CONTEXTS[index // 8 % len(_CONTEXTS)]
     options: dict[str, Any] = {
@@ -78,9 +84,11 @@ def generate(path: Path, index: int, say: Say) -> None:
     }
     if draft is not None:
         options |= {"draft_n_threads": 1, "max_branches": 2, "max_draft": 4, "mode": mode}
+    if model is not None:
+        options["lora"] = path
     engines: list[Engine] = []
     with _stage("load", _LOADING, say):
-        engines.append(Engine(path, draft, **options))
+        engines.append(Engine(target, draft, **options))
     for engine in engines:
         _calls(engine, say)
         with _stage("close", (), say):

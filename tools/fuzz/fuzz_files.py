@@ -40,16 +40,23 @@ class FileFuzzer:
         seed: the seed of the cases.
         findings: gets the counts and the failures.
         limit_s: seconds that a process may take.
+        model: the files are LoRA adapters of this model. ``None`` (default): they are models.
     """
 
     def __init__(
-        self, bases: Mapping[str, Gguf], seed: int, findings: Findings, limit_s: float = LIMIT_S
+        self,
+        bases: Mapping[str, Gguf],
+        seed: int,
+        findings: Findings,
+        limit_s: float = LIMIT_S,
+        model: Path | None = None,
     ) -> None:
         file_stages.prepare()
         self._cases = FileCases(bases, seed)
         self._seed = seed
         self._findings = findings
         self._limit_s = limit_s
+        self._model = model
 
     def run(self, indices: Iterable[int], until: float = float("inf")) -> None:
         """`until`: the time of `time.monotonic` after which no further case begins."""
@@ -66,12 +73,16 @@ class FileFuzzer:
         findings = self._findings
         findings.n_cases += 1
         begin = time.monotonic()
-        tried = self._forked(partial(file_stages.check_and_try, path), self._limit_s)
+        tried = self._forked(
+            partial(file_stages.check_and_try, path, model=self._model), self._limit_s
+        )
         outcome = _outcome_of_trial(tried)
         if outcome is None:
             self._fail(case, tried)
         elif not outcome.startswith(("trial: died", "trial: hung")):
-            used = self._forked(partial(file_stages.generate, path, case.index), self._limit_s)
+            used = self._forked(
+                partial(file_stages.generate, path, case.index, model=self._model), self._limit_s
+            )
             ending = _outcome_of_calls(used)
             if ending is None or (outcome == "rules: refused" and ending != "refused at load"):
                 outcome = None
@@ -97,7 +108,9 @@ class FileFuzzer:
         )
 
 
-def check_bases(bases: Mapping[str, Gguf], limit_s: float = LIMIT_S) -> list[str]:
+def check_bases(
+    bases: Mapping[str, Gguf], limit_s: float = LIMIT_S, model: Path | None = None
+) -> list[str]:
     """The labels of files that do not load and generate without changes."""
     file_stages.prepare()
     bad = []
@@ -105,8 +118,8 @@ def check_bases(bases: Mapping[str, Gguf], limit_s: float = LIMIT_S) -> list[str
         for label, file in bases.items():
             path = Path(folder, "base.gguf")
             path.write_bytes(file.packed())
-            tried = run_forked(partial(file_stages.check_and_try, path), limit_s)
-            used = run_forked(partial(file_stages.generate, path, 0), limit_s)
+            tried = run_forked(partial(file_stages.check_and_try, path, model=model), limit_s)
+            used = run_forked(partial(file_stages.generate, path, 0, model=model), limit_s)
             if (_outcome_of_trial(tried), _outcome_of_calls(used)) != ("accepted", "worked"):
                 bad.append(label)
     return bad

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SEARCH = os.pathsep.join([str(ROOT / "tools"), str(ROOT), *sys.path])
 SHORT = {
     "files": ["--count", "80", "--quick"],
+    "adapters": ["--count", "60"],
     "requests": ["--first", "940", "--count", "120"],  # 60 calls, then 60 HTTP requests
     "schemas": ["--count", "80"],
 }
