@@ -117,8 +117,8 @@ class GenerationStats:
     """The statistics of one generation. Times are in milliseconds.
 
     Drafted tokens are the tokens on the main path of the draft tree, and the tokens on a branch
-    that survived a verification. The draft model or a text proposed them. ``n_drafted`` is the sum
-    of ``n_accepted``, ``n_rolled_back`` and ``n_unresolved``.
+    that survived a verification. The draft model, a text or the grammar proposed them.
+    ``n_drafted`` is the sum of ``n_accepted``, ``n_rolled_back`` and ``n_unresolved``.
 
     Attributes:
         mode: the mode that was used.
@@ -137,6 +137,8 @@ class GenerationStats:
         n_lookup_drafted: number of drafted tokens that a text proposed: the prompt, the answer so
             far, the prediction, the corpus, or an earlier answer.
         n_lookup_accepted: number of them that became text.
+        n_forced_drafted: number of drafted tokens about which the grammar left no choice.
+        n_forced_accepted: number of them that became text.
         n_prediction_accepted: number of tokens of the prediction that were drafted and became text.
         n_prediction_rejected: number of tokens of the prediction that were drafted and rolled back.
         acceptance_histogram: at index i, the number of target steps that accepted i tokens.
@@ -177,6 +179,8 @@ class GenerationStats:
     n_all_drafted: int
     n_lookup_drafted: int
     n_lookup_accepted: int
+    n_forced_drafted: int
+    n_forced_accepted: int
     n_prediction_accepted: int
     n_prediction_rejected: int
     acceptance_histogram: tuple[int, ...]
@@ -253,6 +257,10 @@ class GenerationStats:
         if self.n_lookup_drafted:
             rows["lookup"] = (
                 f"{self.n_lookup_drafted} of them from texts: {self.n_lookup_accepted} accepted"
+            )
+        if self.n_forced_drafted:
+            rows["forced"] = (
+                f"{self.n_forced_drafted} of them by the grammar: {self.n_forced_accepted} accepted"
             )
         if self.n_draft_steps:
             rows["branches"] = (

@@ -48,6 +48,8 @@ void register_stats(py::module_& m) {
   add_counter<&Counters::n_all_drafted>(stats, "n_all_drafted");
   add_counter<&Counters::n_lookup_drafted>(stats, "n_lookup_drafted");
   add_counter<&Counters::n_lookup_accepted>(stats, "n_lookup_accepted");
+  add_counter<&Counters::n_forced_drafted>(stats, "n_forced_drafted");
+  add_counter<&Counters::n_forced_accepted>(stats, "n_forced_accepted");
   add_counter<&Counters::n_prediction_accepted>(stats, "n_prediction_accepted");
   add_counter<&Counters::n_prediction_rejected>(stats, "n_prediction_rejected");
   add_counter<&Counters::branch_hits>(stats, "branch_hits");

@@ -57,8 +57,7 @@ Commands Decoder::start() {
   // Without a draft this is only the text, which the target may have to decode again.
   sequences_.reset(request_->prompt, limits_.draft.value_or(Capabilities{}), window_.begin(),
                    limits_.first_draft_seq);
-  const bool may_draft = draft_usable() && !ends_with_prompt();
-  if (may_draft && planner_->wants_draft(view())) begin_draft(commands);
+  if (draft_usable() && !ends_with_prompt() && planner_->wants_draft(view())) begin_draft(commands);
   return commands;
 }
 
@@ -90,6 +89,7 @@ void Decoder::apply_open(ModelRole role, const OpenDone& done) {
     n_reused_ = done.n_reused;
     const Pos n_prefill = tree_.at(tree_.root()).pos;
     target_text_.open(done.lengths, n_prefill);
+    if (proposer_) proposer_->force(done.forced);
     target_prompt_ = PromptReader(done.n_reused, n_prefill, limits_.target.prefill_chunk);
   } else {
     sequences_.open(done.lengths);
@@ -411,6 +411,7 @@ void Decoder::apply_verification(const Verification& verification, Commands& com
   const bool missed = !steps.empty() && steps.back().origin == Origin::kTarget;
   recorder_.on_outcome(outcome, drafts() && missed, std::move(rolled_back), verification.features);
   if (finish_ != Finish::kNone) return;
+  if (proposer_) proposer_->force(verification.forced);
   monitor_.on_features(verification.features);
   monitor_.on_outcome(outcome);
   planner_->on_outcome(outcome);

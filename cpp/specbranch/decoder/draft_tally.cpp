@@ -7,6 +7,7 @@ namespace specbranch {
 namespace {
 
 bool from_text(const Node& node) { return node.source != TokenSource::kDraft; }
+bool is_forced(const Node& node) { return node.source == TokenSource::kGrammar; }
 
 }  // namespace
 
@@ -15,7 +16,7 @@ void DraftTally::make_main(Node& node) {
   ++counters_.n_drafted;
   if (!from_text(node)) return;
   ++counters_.n_all_drafted;
-  ++counters_.n_lookup_drafted;
+  ++(is_forced(node) ? counters_.n_forced_drafted : counters_.n_lookup_drafted);
 }
 
 void DraftTally::drafted(SpeculationTree& tree, NodeId node) {
@@ -48,7 +49,11 @@ void DraftTally::committed(SpeculationTree& tree, std::span<const WalkStep> step
     promote(tree, step.node);
     ++counters_.n_accepted;
     const TokenSource source = tree.at(step.node).source;
-    if (source != TokenSource::kDraft) ++counters_.n_lookup_accepted;
+    if (source == TokenSource::kGrammar) {
+      ++counters_.n_forced_accepted;
+    } else if (source != TokenSource::kDraft) {
+      ++counters_.n_lookup_accepted;
+    }
     if (source == TokenSource::kPrediction) ++counters_.n_prediction_accepted;
   }
   if (!drafts) return;

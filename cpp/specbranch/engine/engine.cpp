@@ -162,9 +162,7 @@ void EngineImpl::check_mode(Mode mode) const {
 }
 
 LookupTexts EngineImpl::texts_of(const Request& request) const {
-  // With a draft model only `auto` joins both kinds of drafts in one tree.
-  const bool drafts = request.mode == Mode::kAuto ||
-                      (request.mode == Mode::kSpeculative && !coordinator->limits().draft);
+  const bool drafts = takes_proposals(request.mode, coordinator->limits().draft.has_value());
   if (!lookup || !request.lookup || !drafts) return {};
   return lookup->texts_of(request);
 }

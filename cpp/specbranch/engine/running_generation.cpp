@@ -5,12 +5,20 @@
 
 #include "specbranch/base/clock.h"
 #include "specbranch/base/processor_channel.h"
+#include "specbranch/lookup/forced_proposer.h"
 #include "specbranch/report/progress.h"
 
 namespace specbranch {
 namespace {
 
 double to_ms(std::int64_t us) { return static_cast<double>(us) / 1000.0; }
+
+/// What proposes tokens besides the draft; null: nothing does.
+std::unique_ptr<Proposer> proposer_of(const Request& request, LookupTexts texts, bool has_draft,
+                                      PairProfile* profile) {
+  if (!takes_proposals(request.mode, has_draft)) return nullptr;
+  return with_forced(request, text_proposer(request, std::move(texts), profile), profile);
+}
 
 Event earlier(Event event, std::int64_t us) {
   event.begin_us -= us;
@@ -41,7 +49,7 @@ RunningGeneration::RunningGeneration(SubmitMessage submit, const ModelLimits& li
           submit_.request, limits, submit_.generation_id,
           make_planner(*submit_.request, profile, limits.draft.has_value()),
           [this](const Committed& committed) { return deliver(committed); }, target_seq,
-          text_proposer(*submit_.request, submit_.texts, profile)),
+          proposer_of(*submit_.request, submit_.texts, limits.draft.has_value(), profile)),
       matcher_(submit_.request->stop, submit_.request->min_tokens),
       begin_us_(now_us()) {
   if (submit_.request->trace) recorder_.emplace(begin_us_, submit_.request->progress);

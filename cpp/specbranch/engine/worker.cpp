@@ -47,11 +47,16 @@ Body run(DraftModel& /*model*/, const VerifyCommand& /*command*/, Event& /*event
   throw PreconditionError("[execute] a verify command for the draft");
 }
 
-Body run(Model& model, const OpenCommand& command, Event& event) {
+ForcedRun forced_of(DraftModel& /*model*/, GenerationId /*id*/) { return {}; }
+ForcedRun forced_of(TargetModel& model, GenerationId id) { return model.forced(id); }
+
+template <class M>
+Body run(M& model, const OpenCommand& command, Event& event) {
   OpenDone done;
   done.n_reused = model.open(event.generation_id, command.request, command.seqs);
   done.lengths.reserve(command.seqs.size());
   for (const SeqId seq : command.seqs) done.lengths.push_back(model.length(seq));
+  done.forced = forced_of(model, event.generation_id);
   return done;
 }
 

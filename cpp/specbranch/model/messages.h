@@ -73,6 +73,8 @@ struct OpenDone {
   int n_reused = 0;  ///< tokens of the prompt that need no prefill.
   /// Cells of each of its sequences: prefixes of the prompt.
   std::vector<Pos> lengths;
+  /// Of the target: `TargetModel::forced`.
+  ForcedRun forced = {};  // NOLINT(readability-redundant-member-init): GCC warns
 };
 
 struct PrefillDone {

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "specbranch/base/types.h"
+#include "specbranch/model/forced_run.h"
 #include "specbranch/model/options.h"
 #include "specbranch/model/token_score.h"
 #include "specbranch/sampling/choice.h"
@@ -140,6 +141,8 @@ struct Verification {
   std::optional<SamplerState> sampler_state = {};  // NOLINT(readability-redundant-member-init)
   /// A function of the caller failed at the position after the last choice; null: it did not.
   std::exception_ptr error = {};  // NOLINT(readability-redundant-member-init)
+  /// What the rule of the text says of the tokens after the last choice.
+  ForcedRun forced = {};  // NOLINT(readability-redundant-member-init)
 };
 
 /// What a verification gave for one segment.
@@ -212,6 +215,10 @@ class TargetModel : public Model {
   /// if the request asks for them (`Request::prompt_logprobs`); `open` then reuses nothing. A model
   /// without probabilities has none.
   virtual std::vector<TokenScore> take_prompt_scores(GenerationId /*id*/) { return {}; }
+
+  /// What the rule of an open session says of the tokens after its prompt; later see
+  /// `Verification::forced`. Nothing where it has no rule.
+  virtual ForcedRun forced(GenerationId /*id*/) { return {}; }
 };
 
 /// The model that drafts.

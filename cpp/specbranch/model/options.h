@@ -114,6 +114,12 @@ struct Request {
   bool is_stop(Token token) const;
 };
 
+/// Whether texts and grammars may propose tokens in this mode: with a draft model only `auto` joins
+/// them in one tree.
+constexpr bool takes_proposals(Mode mode, bool has_draft) {
+  return mode == Mode::kAuto || (mode == Mode::kSpeculative && !has_draft);
+}
+
 /// Throws InvalidArgument for the first token of `text` that is not in a vocabulary of `n_vocab`:
 /// "`name` token i is ...".
 void check_tokens(std::span<const Token> text, const std::string& name, int n_vocab);

@@ -73,6 +73,8 @@ struct SamplingOptions {
   std::string grammar;                ///< GBNF with a `root` rule; empty: none.
   std::string lark;                   ///< Lark with a `start` rule, instead of GBNF; empty: none.
   std::uint64_t seed = 0;             ///< key of the noise; no effect at temperature 0.
+
+  bool has_grammar() const { return !grammar.empty() || !lark.empty(); }
 };
 
 /// At a lower temperature, logits divided by the temperature could overflow.

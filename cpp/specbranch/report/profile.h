@@ -103,6 +103,10 @@ struct LookupTable {
   RatioCount rival_draft_hits;  ///< of different tokens: the draft model was right, ...
   RatioCount rival_text_hits;   ///< ... or the text.
 
+  // How often the tokens that a grammar forces are spelled as expected (`ForcedProposer`).
+  RatioCount forced_sure;
+  RatioCount forced_guesses;  ///< those that are not sure.
+
   /// Tokens that plain decoding would have had more, less a share of all; negative: gained.
   double lost = 0.0;
   bool closed = false;  ///< nothing is verified for now, ...

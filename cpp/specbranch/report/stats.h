@@ -32,7 +32,11 @@ struct Counters {
   /// committed, the prediction, other texts).
   std::int64_t n_lookup_drafted = 0;
   std::int64_t n_lookup_accepted = 0;
-  /// Of these: tokens of `Request::prediction` that were accepted, and that were rolled back.
+  /// The same of tokens that a grammar left no choice about; they are not among those of texts.
+  std::int64_t n_forced_drafted = 0;
+  std::int64_t n_forced_accepted = 0;
+  /// Of the tokens of texts: those of `Request::prediction` that were accepted, and that were
+  /// rolled back.
   std::int64_t n_prediction_accepted = 0;
   std::int64_t n_prediction_rejected = 0;
   std::int64_t branch_hits = 0;  ///< the token after the accepted ones was a node of the tree.

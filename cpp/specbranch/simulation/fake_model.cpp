@@ -143,6 +143,10 @@ class FakeTarget final : public TargetModel {
     return std::exchange(sessions_.at(id, "take_prompt_scores").scores, {});
   }
 
+  ForcedRun forced(GenerationId id) override {
+    return forced_from(static_cast<Pos>(sessions_.at(id, "forced").request->prompt.size()));
+  }
+
   void close(GenerationId id, bool forget) override {
     const Session* session = sessions_.find(id);
     if (session == nullptr) return;
@@ -266,8 +270,19 @@ class FakeTarget final : public TargetModel {
           fake_features(options_, cells.first(n_seen), verification.choices.back().token,
                         request.n_feature_layers);
     }
+    if (n_seen > 0) verification.forced = forced_from(static_cast<Pos>(n_seen) + 1);
     if (request.processors) request.processors->end();
     return result;
+  }
+
+  ForcedRun forced_from(Pos pos) const {
+    ForcedRun run;
+    for (auto token = fake_forced(options_, pos); token; token = fake_forced(options_, ++pos)) {
+      if (pos >= options_.n_ctx) break;
+      run.tokens.push_back(*token);
+    }
+    run.n_sure = run.tokens.size();
+    return run;
   }
 
   /// Nothing if every token is forbidden, or as `process_row` says.
@@ -280,7 +295,10 @@ class FakeTarget final : public TargetModel {
       const auto aborting = [this] { return abort_requested(); };
       if (!process_row(request, logits, scores, result, aborting)) return std::nullopt;
     }
-    const auto scored = sampled(scores, request, context);
+    auto scored = sampled(scores, request, context);
+    if (const auto only = fake_forced(options_, static_cast<Pos>(context.size()))) {
+      std::erase_if(scored, [&](const Scored& one) { return one.token != *only; });
+    }
     const PositionNoise noise(sampling.seed, static_cast<Pos>(context.size()));
     const auto index = choose(scored, sampling.temperature > 0 ? &noise : nullptr);
     result.verification.exhausted = index < 0;
@@ -410,6 +428,14 @@ std::vector<float> fake_scores(const FakeOptions& options, std::span<const Token
     scores[i] = static_cast<float>(options.sharpness * score);
   }
   return scores;
+}
+
+std::optional<Token> fake_forced(const FakeOptions& options, Pos pos) {
+  if (options.forced_every <= 0 || pos % options.forced_every >= options.forced_length) {
+    return std::nullopt;
+  }
+  const PositionNoise noise(options.model_seed + 5, pos);
+  return static_cast<Token>(noise.bits(0) % static_cast<std::uint64_t>(options.n_vocab));
 }
 
 std::vector<float> fake_features(const FakeOptions& options, std::span<const Token> context,

@@ -36,6 +36,10 @@ struct FakeOptions {
   double alignment = 0.8;  ///< draft only: weight of the target's scores against noise of its own.
   double sharpness = 3.0;  ///< spread of the scores: larger is more certain.
   int end_every = 0;       ///< target: about one context in so many ends the text; 0: none.
+  /// Of so many positions of a text the first `forced_length` allow one token only, as a grammar
+  /// does; 0: none. The draft does not know it.
+  int forced_every = 0;
+  int forced_length = 0;
   std::int64_t step_us = 0;  ///< real time that a forward pass takes (sleeps); 0: none.
   std::int64_t fail_at_step =
       -1;                     ///< this pass or prefill chunk throws DecodeError; negative: none.
@@ -46,6 +50,9 @@ struct FakeOptions {
 /// Scores of the next token after `context`; both fakes and the tests' reference decoder use it.
 std::vector<float> fake_scores(const FakeOptions& options, std::span<const Token> context,
                                double alignment);
+
+/// The only token that is allowed at `pos` of a text; none: all are.
+std::optional<Token> fake_forced(const FakeOptions& options, Pos pos);
 
 /// Width of the fake target's features.
 inline constexpr int kFakeEmbd = 4;

@@ -67,6 +67,7 @@ NodeId SpeculationTree::add_child(NodeId parent, const Proposal& proposal) {
     nodes_.emplace(id, std::move(child));
   }
   at(id).text_probability = proposal.probability;
+  at(id).forced = proposal.source == TokenSource::kGrammar;
   return id;
 }
 

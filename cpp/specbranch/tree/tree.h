@@ -11,8 +11,9 @@
 
 namespace specbranch {
 
-/// What proposed a token: the draft model, a text, or the prediction, which is a text, too.
-enum class TokenSource : std::uint8_t { kDraft, kText, kPrediction };
+/// What proposed a token: the draft model, a text, the prediction, which is a text, too, or the
+/// grammar, which leaves no choice. Where it is not said otherwise, "a text" is any but the first.
+enum class TokenSource : std::uint8_t { kDraft, kText, kPrediction, kGrammar };
 
 /// A token that a text proposes after a node.
 struct Proposal {
@@ -31,6 +32,7 @@ struct Node {
   double confidence = 1.0;                   ///< of what proposed it first, for this token there.
   TokenSource source = TokenSource::kDraft;  ///< of what added it to the tree.
   double text_probability = 0.0;      ///< a text proposes it with this probability; 0: none does.
+  bool forced = false;                ///< ... that text is the grammar: the draft does not know it.
   SeqId seq = kNoSeq;                 ///< draft sequence whose KV holds it; kNoSeq: not decoded.
   bool evaluated = false;             ///< `candidates` is known.
   bool main = false;                  ///< counted in `n_drafted`.

@@ -185,9 +185,11 @@ Expected reference(const Scenario& scenario) {
     const PositionNoise noise(sampling.seed, static_cast<Pos>(text.size()));
     const bool may_end =
         text.size() >= request.prompt.size() + static_cast<std::size_t>(request.min_tokens);
+    const auto only = fake_forced(scenario.target, static_cast<Pos>(text.size()));
     Token best = -1;
     double best_value = -INFINITY;
     for (Token token = 0; token < scenario.target.n_vocab; ++token) {
+      if (only && token != *only) continue;
       if (!may_end && request.is_stop(token)) continue;
       const float score = scores[static_cast<std::size_t>(token)];
       double value = static_cast<double>(score);

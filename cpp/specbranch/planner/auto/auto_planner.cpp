@@ -231,6 +231,8 @@ void AutoPlanner::on_choice(const View& view, NodeId parent, Token token) {
   const NodeId text = best_text_child(view.tree, parent);
   if (text != kNoNode && view.tree.at(text).token == token) schedule_choice_.on_text_token();
   if (!node.evaluated || node.candidates.empty()) return;
+  // The draft does not know the grammar.
+  if (text != kNoNode && view.tree.at(text).forced) return;
   if (text != kNoNode) {
     const double draft = acceptance_.chances(node.candidates, 1).front();
     const Node& child = view.tree.at(text);

@@ -14,6 +14,20 @@ void share_rest(std::vector<double>& ranks, double before, double now) {
   for (std::size_t j = 1; j < ranks.size(); ++j) ranks[j] *= factor;
 }
 
+/// The draft does not know the grammar, so what it says counts only where the grammar is wrong.
+void beside_forced(NextTokens& next, const Node& node, const Node& child) {
+  const double p = child.text_probability;
+  next.text = child.id;
+  next.text_chance = p;
+  for (std::size_t rank = 0; rank < next.ranks.size(); ++rank) {
+    next.ranks[rank] *= 1.0 - p;
+    if (node.candidates[rank].token != child.token) continue;
+    next.text_chance = next.ranks[rank] += p;
+    next.text_ranked = true;
+    if (rank == 0) next.text = kNoNode;
+  }
+}
+
 }  // namespace
 
 NextTokens TokenSources::after(const SpeculationTree& tree, NodeId id, int n_ranks) const {
@@ -27,6 +41,10 @@ NextTokens TokenSources::after(const SpeculationTree& tree, NodeId id, int n_ran
   if (next.ranks.empty()) {
     next.text = text;
     next.text_chance = child.text_probability;
+    return next;
+  }
+  if (child.forced) {
+    beside_forced(next, node, child);
     return next;
   }
   const double first = next.ranks.front();

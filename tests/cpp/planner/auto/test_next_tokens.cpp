@@ -70,6 +70,25 @@ ExpansionLimits some_limits() {
 
 }  // namespace
 
+TEST_CASE("next tokens: what the grammar forces is as sure as it says, whatever the draft says") {
+  for (const Token forced : {1, 2, 5}) {  // the draft's first choice, its second, none of them
+    CAPTURE(forced);
+    Fixture f;
+    const NodeId root = f.tree.root();
+    const NodeId child = f.tree.add_child(root, Proposal{forced, 0.9, TokenSource::kGrammar});
+    f.evaluate(root, {1, 2}, 0.95);
+    const NextTokens next = f.sources().after(f.tree, root, 2);
+    REQUIRE(next.ranks.size() == 2);
+    CHECK(next.in_texts);
+    CHECK(next.text == (forced == 1 ? kNoNode : child));
+    CHECK(next.text_ranked == (forced != 5));
+    const double chance = forced == 1 ? next.ranks[0] : next.text_chance;
+    CHECK(chance >= 0.9);
+    CHECK(chance + (forced == 1 ? 0.0 : next.ranks[0]) <= 1.0);
+    CHECK(f.tree.path(f.path(1).end).back() == forced);
+  }
+}
+
 TEST_CASE("next tokens: of the draft, of a text, and of both") {
   Fixture f;
   const NodeId root = f.tree.root();
