@@ -315,6 +315,10 @@ std::vector<TokenScore> LlamaTarget::take_prompt_scores(GenerationId id) {
   return sessions_.at(id, "LlamaTarget::take_prompt_scores").take_scores();
 }
 
+ForcedRun LlamaTarget::forced(GenerationId id) {
+  return sessions_.at(id, "LlamaTarget::forced").forced();
+}
+
 void LlamaTarget::close(GenerationId id, bool forget) {
   const TargetSession* session = sessions_.find(id);
   if (session == nullptr) return;

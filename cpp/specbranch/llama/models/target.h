@@ -55,6 +55,7 @@ class LlamaTarget final : public TargetModel {
   int open(GenerationId id, const std::shared_ptr<const Request>& request,
            std::span<const SeqId> seqs) override;
   void prefill(GenerationId id, Pos begin, Pos end) override;
+  ForcedRun forced(GenerationId id) override;
   void close(GenerationId id, bool forget) override;
   Pos length(SeqId seq) const override;
   void truncate(const Truncate& op) override;

@@ -21,7 +21,9 @@ TargetSession::TargetSession(const Vocabulary& vocabulary, DryFactory& dry,
       adapters_(std::move(adapters)),
       chain_(vocabulary, request_->sampling, request_->prompt, &dry,
              early_ends(vocabulary, *request_)),
-      stops_(request_->stop, request_->min_tokens) {}
+      stops_(request_->stop, request_->min_tokens) {
+  if (takes_proposals(request_->mode, /*has_draft=*/false)) chain_.find_forced_tokens();
+}
 
 std::span<const Token> TargetSession::prefill() const {
   return std::span<const Token>(request_->prompt).first(request_->prompt.size() - 1);
@@ -83,6 +85,8 @@ SegmentResult TargetSession::choose(const Segment& segment, int first_row, Llama
   }
   if (request_->processors) request_->processors->end();
   verification.sampler_state = chain_.state();
+  const bool goes_on = !verification.choices.empty() && !verification.choices.back().end;
+  if (goes_on && !verification.exhausted && !stopped_) verification.forced = chain_.forced();
   if (n_feature_layers() > 0 && !verification.choices.empty()) {
     verification.features =
         features(newest_row, verification.choices.back().token, context, *embedding);

@@ -45,6 +45,9 @@ class TargetSession {
   }
   std::vector<TokenScore> take_scores() { return std::exchange(scores_, {}); }
 
+  /// What the grammar forces after the text; nothing where no mode drafts.
+  ForcedRun forced() { return chain_.forced(); }
+
   /// The sampler's state is lost: no segment is right from now on.
   void fail() { failed_ = true; }
 

@@ -66,10 +66,12 @@ Llguidance Llguidance::opened(const std::string& path) {
   find_function(library, "llg_constraint_init_set_defaults", found.set_defaults);
   find_function(library, "llg_new_matcher", found.new_matcher);
   find_function(library, "llg_free_matcher", found.free_matcher);
+  find_function(library, "llg_clone_matcher", found.clone_matcher);
   find_function(library, "llg_matcher_get_error", found.error);
   find_function(library, "llg_matcher_get_mask_byte_size", found.mask_bytes);
   find_function(library, "llg_matcher_compute_mask_into", found.compute_mask);
   find_function(library, "llg_matcher_consume_token", found.consume);
+  find_function(library, "llg_matcher_rollback", found.rollback);
   find_function(library, "llg_matcher_validate_tokens", found.validate);
   find_function(library, "llg_matcher_is_accepting", found.accepts);
   return found;
@@ -114,6 +116,12 @@ void Llguidance::try_out() const {
     return accepts(matcher.get()) == (token == kEnd) && validate(matcher.get(), &other, 1) == 0 &&
            (token == kEnd || validate(matcher.get(), &token, 1) == 1);
   };
+  const std::unique_ptr<LlgMatcher, decltype(free_matcher_of)> copy(clone_matcher(matcher.get()),
+                                                                    free_matcher_of);
+  if (!copy || consume(copy.get(), 'a') != 0 || !accepts(copy.get()) ||
+      rollback(copy.get(), 1) != 0 || accepts(copy.get())) {
+    refuse_library("the trial's copy does not follow the text");
+  }
   if (!allows_only('a') || consume(matcher.get(), 'a') != 0 || !allows_only(kEnd)) {
     refuse_library("the trial allows other tokens than expected");
   }

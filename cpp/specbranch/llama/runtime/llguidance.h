@@ -65,10 +65,12 @@ class Llguidance {
   void (*set_defaults)(MatcherOptions*, const LlgTokenizer*) = nullptr;
   LlgMatcher* (*new_matcher)(const MatcherOptions*, const char* kind, const char* data) = nullptr;
   void (*free_matcher)(LlgMatcher*) = nullptr;
+  LlgMatcher* (*clone_matcher)(const LlgMatcher*) = nullptr;  ///< nothing of it is shared.
   const char* (*error)(LlgMatcher*) = nullptr;
   std::size_t (*mask_bytes)(const LlgMatcher*) = nullptr;
   std::int32_t (*compute_mask)(LlgMatcher*, std::uint32_t* mask, std::size_t n_bytes) = nullptr;
   std::int32_t (*consume)(LlgMatcher*, std::uint32_t token) = nullptr;
+  std::int32_t (*rollback)(LlgMatcher*, std::size_t n) = nullptr;  ///< takes back n tokens.
   /// How many of these tokens may follow. It refuses end tokens where nothing else may follow.
   std::int32_t (*validate)(LlgMatcher*, const std::uint32_t* tokens, std::size_t n) = nullptr;
   bool (*accepts)(LlgMatcher*) = nullptr;  ///< whether the text may end here.

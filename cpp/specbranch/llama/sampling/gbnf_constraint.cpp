@@ -86,6 +86,32 @@ class GbnfConstraint final : public TokenConstraint {
     }
   }
 
+  std::unique_ptr<TokenConstraint> copy() const override {
+    auto made = std::make_unique<GbnfConstraint>(vocabulary_, cloned());
+    made->spelled_ = spelled_;
+    return made;
+  }
+
+  void set_mark() override {
+    marked_ = cloned();
+    marked_spelled_ = spelled_;
+  }
+
+  void go_back() override {
+    grammar_ = std::move(marked_);
+    spelled_ = marked_spelled_;
+  }
+
+  NextBytes next_bytes(const ByteTokens& tokens) override {
+    NextBytes next;
+    // Letters and digits: inside of strings this is enough, and much quicker.
+    for (const unsigned byte : {0x61U, 0x62U, 0x30U}) add_if_allowed(tokens, byte, byte, next);
+    if (next.many()) return next;
+    add_if_allowed(tokens, 0, 255, next);
+    next.ends = vocabulary_.eos() >= 0 && allows(vocabulary_.eos());
+    return next;
+  }
+
   void accept(Token token) override {
     spelled_.append(vocabulary_.piece(token));
     try {
@@ -98,6 +124,28 @@ class GbnfConstraint final : public TokenConstraint {
   }
 
  private:
+  SamplerHandle cloned() const {
+    SamplerHandle made(llama_sampler_clone(grammar_.get()));
+    if (!made) throw DecodeError("[GbnfConstraint] the grammar cannot be copied");
+    return made;
+  }
+
+  /// Adds the bytes from `first` to `last` that may follow.
+  void add_if_allowed(const ByteTokens& tokens, unsigned first, unsigned last, NextBytes& next) {
+    std::vector<llama_token_data> data;
+    for (unsigned byte = first; byte <= last; ++byte) {
+      const Token token = tokens.of(static_cast<unsigned char>(byte));
+      if (token >= 0 && is_spelled(token)) data.push_back({token, 1.0F, 0.0F});
+    }
+    if (data.empty()) return;
+    llama_token_data_array array{data.data(), data.size(), -1, /*sorted=*/false};
+    llama_sampler_apply(grammar_.get(), &array);
+    for (const llama_token_data& one : data) {
+      if (one.logit == kRefused) continue;
+      next.bytes.set(static_cast<unsigned char>(vocabulary_.piece(one.id).front()));
+    }
+  }
+
   bool is_spelled(Token token) const {
     return Utf8State(spelled_).append(vocabulary_.piece(token));
   }
@@ -105,6 +153,8 @@ class GbnfConstraint final : public TokenConstraint {
   const Vocabulary& vocabulary_;
   SamplerHandle grammar_;
   Utf8State spelled_;  ///< of the text: llama.cpp takes too long spellings.
+  SamplerHandle marked_;
+  Utf8State marked_spelled_;
 };
 
 }  // namespace

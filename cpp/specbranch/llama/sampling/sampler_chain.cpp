@@ -4,6 +4,8 @@
 #include <limits>
 #include <utility>
 
+#include "specbranch/base/errors.h"
+
 namespace specbranch::llama {
 namespace {
 
@@ -41,6 +43,17 @@ std::optional<Token> SamplerChain::choose(std::span<float> logits) {
   return second;
 }
 
+void SamplerChain::find_forced_tokens() {
+  if (!constraint_) return;
+  try {
+    forced_ = std::make_unique<ForcedTokens>(vocabulary_, *constraint_);
+  } catch (const Error&) {
+    forced_.reset();  // the text goes on without drafts
+  }
+}
+
+ForcedRun SamplerChain::forced() { return forced_ ? forced_->after(history_) : ForcedRun{}; }
+
 std::optional<SamplerState> SamplerChain::state() const {
   if (!distribution_.remembers()) return std::nullopt;
   return state_;
@@ -51,7 +64,9 @@ void SamplerChain::accept(Token token) {
   if (token == chosen_) state_ = next_state_;
   chosen_ = -1;
   // An end token ends the text.
-  if (constraint_ && !vocabulary_.is_end(token)) constraint_->accept(token);
+  if (!constraint_ || vocabulary_.is_end(token)) return;
+  constraint_->accept(token);
+  if (forced_) forced_->accept(token);
 }
 
 }  // namespace specbranch::llama

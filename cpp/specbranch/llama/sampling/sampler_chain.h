@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "specbranch/llama/sampling/forced_tokens.h"
 #include "specbranch/llama/sampling/token_constraint.h"
 #include "specbranch/llama/sampling/token_distribution.h"
 #include "specbranch/llama/vocabulary/vocabulary.h"
@@ -34,6 +35,12 @@ class SamplerChain {
   /// what was chosen do so if it is the token of the last `choose`.
   void accept(Token token);
 
+  /// From now on `forced` tells what the constraint forces. Only at the begin of an answer.
+  void find_forced_tokens();
+
+  /// What it forces after the history; nothing unless it was asked to find it.
+  ForcedRun forced();
+
   /// What the samplers remember of the text; empty: nothing.
   std::optional<SamplerState> state() const;
 
@@ -50,6 +57,7 @@ class SamplerChain {
   Token chosen_ = -1;        ///< by the last `choose`.
   std::vector<Token> history_;
   std::unique_ptr<TokenConstraint> constraint_;  ///< null: none.
+  std::unique_ptr<ForcedTokens> forced_;         ///< null: nobody asks.
   std::vector<float> masked_;                    ///< logits with -inf for what it forbids.
 };
 

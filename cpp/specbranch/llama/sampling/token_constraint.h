@@ -1,14 +1,25 @@
 /// A rule for the tokens of a text.
 #pragma once
 
+#include <bitset>
 #include <memory>
 #include <span>
 
 #include "specbranch/base/types.h"
+#include "specbranch/llama/vocabulary/byte_tokens.h"
 #include "specbranch/llama/vocabulary/vocabulary.h"
 #include "specbranch/model/sampling_options.h"
 
 namespace specbranch::llama {
+
+/// The bytes with which a text may go on.
+struct NextBytes {
+  std::bitset<256> bytes;
+  bool ends = false;  ///< the text may end, too.
+
+  /// More are not needed to know that nothing is forced.
+  bool many() const { return bytes.count() > 2; }
+};
 
 /// Which tokens may follow a text. It starts at the begin of an answer and grows with it.
 ///
@@ -28,6 +39,19 @@ class TokenConstraint {
 
   /// Appends a token that may follow and does not end the text. Throws as `allows`.
   virtual void accept(Token token) = 0;
+
+  /// A constraint of its own that is where this one is. It may take some time. Throws as `allows`.
+  virtual std::unique_ptr<TokenConstraint> copy() const = 0;
+
+  /// The next `go_back` takes back what is accepted from now on.
+  virtual void set_mark() = 0;
+  virtual void go_back() = 0;
+
+  /// The bytes that may follow; three or more need not be all. Throws as `allows`.
+  virtual NextBytes next_bytes(const ByteTokens& tokens) = 0;
+
+  /// Names of control tokens stand for these tokens.
+  virtual bool names_controls() const { return false; }
 };
 
 /// The rule of `options`: GBNF, Lark, or null. `vocabulary` outlives it. Throws InvalidArgument for
