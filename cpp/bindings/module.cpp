@@ -14,6 +14,7 @@
 #include "bindings/library/info.h"
 #include "bindings/library/llguidance.h"
 #include "bindings/library/log.h"
+#include "bindings/library/rpc.h"
 #include "bindings/report/profile.h"
 #include "bindings/report/stats.h"
 #include "bindings/report/trace.h"
@@ -42,6 +43,7 @@ PYBIND11_MODULE(_core, m) {
   register_log(m);
   register_info(m);
   register_llguidance(m);
+  register_rpc(m);
   m.attr("__version__") = specbranch::version();
   m.def(
       "build_commit", [] { return build_commit(); },

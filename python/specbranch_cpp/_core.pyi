@@ -45,12 +45,14 @@ __all__: list[str] = [
     "TraceRound",
     "TraceSpan",
     "USEFUL_PATH",
+    "add_rpc_server",
     "available_memory",
     "best_trial",
     "build_commit",
     "check_pair",
     "draft_footprint",
     "drain_log_lines",
+    "has_rpc",
     "inspect_adapter",
     "inspect_model",
     "library_info",
@@ -61,6 +63,8 @@ __all__: list[str] = [
     "needs_nothing",
     "pair_sizes",
     "plan_threads",
+    "quiet_s",
+    "serve_rpc",
     "simulate",
     "simulate_crowd",
     "target_footprint",
@@ -1550,6 +1554,11 @@ def _gumbel(seed: int, position: int, token: int) -> float:
     The noise of the choice rule.
     """
 
+def add_rpc_server(endpoint: str) -> list[str]:
+    """
+    Connects to a server, and returns the names of its devices. If the connection fails, now or later, the process ends.
+    """
+
 def available_memory(proc: bytes = b"/proc", cgroups: bytes = b"/sys/fs/cgroup") -> int | None:
     """
     Bytes that this process can still get; None where the system does not tell.
@@ -1585,6 +1594,11 @@ def draft_footprint(
 def drain_log_lines() -> list[tuple[int, str]]:
     """
     Takes llama.cpp's log lines so far, oldest first, with the levels of `logging`.
+    """
+
+def has_rpc() -> bool:
+    """
+    Whether llama.cpp was built with its RPC backend.
     """
 
 def inspect_adapter(path: bytes, model: bytes) -> AdapterFile:
@@ -1660,6 +1674,21 @@ def plan_threads(target: ModelOptions) -> None:
 def plan_threads(target: ModelOptions, draft: ModelOptions) -> None:
     """
     Sets the numbers of threads that are 0, as loading does.
+    """
+
+def quiet_s() -> float | None:
+    """
+    Seconds since a call of llama.cpp began, got on or ended, if one runs now.
+    """
+
+def serve_rpc(
+    endpoint: str,
+    *,
+    n_threads: typing.SupportsInt | typing.SupportsIndex,
+    devices: collections.abc.Sequence[str],
+) -> None:
+    """
+    Serves devices until the process ends; returns if it cannot listen.
     """
 
 def simulate(

@@ -9,7 +9,7 @@ from specbranch_cpp._engine.adapters import adapter_options
 from specbranch_cpp._engine.keywords import chosen_speculation, generate_request, model_argument
 from specbranch_cpp._engine.lifetime import Lifetime
 from specbranch_cpp._engine.load_options import check_options
-from specbranch_cpp._engine.loading import Loaded, fake_parts, load
+from specbranch_cpp._engine.loading import fake_parts, load
 from specbranch_cpp._engine.many_texts import ManyTexts
 from specbranch_cpp._engine.model_options import path_of
 from specbranch_cpp._engine.pretrained import FromPretrained
@@ -30,7 +30,6 @@ from specbranch_cpp.options import Model, Sampling, Speculation
 
 if TYPE_CHECKING:
     import os
-    import random
     from collections.abc import Callable, Mapping, Sequence
 
     from specbranch_cpp import _core, policies
@@ -102,6 +101,11 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
         trusted: load files without a trial. Default False: a child process loads a file that is new
             to this user first, because llama.cpp dies of many damaged files; what passed is
             remembered in ``~/.cache/specbranch_cpp``. ``SPECBRANCH_FILE_TRIAL=0`` trusts all files.
+        rpc_servers: addresses of hosts whose devices take layers of the target, each with a running
+            ``specbranch rpc-serve``: ``["10.0.0.2:50052"]``. Their devices (``RPC0`` ...) come
+            first, then the GPUs of this host; the draft stays on this host. Needs a llama.cpp with
+            its RPC backend. Such an engine is always isolated (``isolate``), and a host that is
+            lost ends its texts with `EngineDied`. ``None`` (default): no other hosts.
         isolate: run the engine in a process of its own. If that process ends by itself, texts end
             with `EngineDied`, and `restart` loads the models again. Default False.
         isolate_timeout: seconds without a token or a part of a prompt (``n_batch`` tokens) after
@@ -187,6 +191,7 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
         chat_template: str | None = None,
         seed: int | None = None,
         trusted: bool = False,
+        rpc_servers: Sequence[str] | None = None,
         isolate: bool = False,
         isolate_timeout: float | None = None,
         verbose: bool = False,
@@ -268,33 +273,19 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
             bit_exact=bit_exact,
             prefix_reuse=prefix_reuse,
             trusted=trusted,
+            rpc_servers=rpc_servers,
             verbose=verbose,
             progress_callback=progress_callback,
         )
         self._reload = isolated_loader(options, isolate, isolate_timeout)
         load_models = self._reload or partial(load, options)
-        self._start(load_models(progress_callback), seeds, chat_template)
-
-    def _start(
-        self, loaded: Loaded, seeds: random.Random, chat_template: str | None = None
-    ) -> None:
-        self._core = loaded.core
-        self._defaults = loaded.defaults
-        self._seeds = seeds
-        self._names = loaded.names
-        self._pair = loaded.pair
-        self._shared = Shared()
-        self._key = loaded.key
-        self._profile_path = loaded.profile
-        self._placement = loaded.placement
-        self._chat_template = chat_template
-        self._begin()
+        self._begin(load_models(progress_callback), Shared(), seeds, chat_template)
 
     @classmethod
     def _from_core(cls, core: _core.Engine) -> Engine:
         """An engine with fake models, for tests."""
         engine = cls.__new__(cls)
-        engine._start(fake_parts(core), make_seeds(None))
+        engine._begin(fake_parts(core), Shared(), make_seeds(None))
         return engine
 
     def generate(

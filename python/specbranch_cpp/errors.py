@@ -75,10 +75,11 @@ class EngineClosed(SpecBranchError):  # noqa: N818
 
 
 class EngineDied(EngineClosed):
-    """The process of an engine with ``isolate=True`` has ended by itself.
+    """The process of an engine with ``isolate=True`` or ``rpc_servers`` has ended by itself.
 
-    llama.cpp has ended it, or the system has: for want of memory, or because a model file was cut
-    while it was mapped. The texts of this engine end with this error; a new engine can be made.
+    llama.cpp has ended it, or the system has: for want of memory, because a model file was cut
+    while it was mapped, or because another host was lost. The texts of this engine end with this
+    error; a new engine can be made.
 
     Attributes:
         exit_code: how the process ended; negative: the number of the signal. ``None``: not known.

@@ -13,6 +13,7 @@ from specbranch_cpp._support import logs
 from specbranch_cpp.errors import EngineClosed, EngineDied, InvalidArgument
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
     from types import TracebackType
 
@@ -44,8 +45,24 @@ class Lifetime(Measurements):
     _is_ended = False
     """`close` was called."""
 
-    def _begin(self) -> None:
+    def _begin(
+        self,
+        loaded: Loaded,
+        shared: Shared,
+        seeds: random.Random,
+        chat_template: str | None = None,
+    ) -> None:
         """The engine lives from now on, in this process."""
+        self._core = loaded.core
+        self._defaults = loaded.defaults
+        self._seeds = seeds
+        self._names = loaded.names
+        self._pair = loaded.pair
+        self._shared = shared
+        self._key = loaded.key
+        self._profile_path = loaded.profile
+        self._placement = loaded.placement
+        self._chat_template = chat_template
         self._pid = os.getpid()
         self._end_lock = threading.RLock()  # a signal handler may close
         _live.add(self)
@@ -77,7 +94,7 @@ class Lifetime(Measurements):
             ModelLoadError: or another error of `Engine`: the models cannot be loaded now.
         """
         if self._reload is None:
-            raise InvalidArgument("only an engine with isolate=True can be restarted")
+            raise InvalidArgument("only an engine with isolate=True or rpc_servers can be restarted")
         with self._end_lock:
             if not self._core.closed:
                 return

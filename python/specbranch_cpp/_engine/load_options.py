@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core
 from specbranch_cpp._engine.request import Defaults
+from specbranch_cpp._rpc.addresses import parse_addresses
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from specbranch_cpp._engine.keywords import Named
     from specbranch_cpp._engine.model_options import ModelArgument
     from specbranch_cpp._engine.text_sources import TextSources
+    from specbranch_cpp._rpc.addresses import Address
     from specbranch_cpp.options import Speculation
     from specbranch_cpp.results import LoraAdapter
 
@@ -25,6 +27,10 @@ __all__ = ["LoadOptions", "check_options"]
 
 WITHOUT_DRAFT = ("auto", "speculative")
 """The modes in which texts propose tokens, so that they need no draft model."""
+
+
+CPU = "CPU"
+"""ggml's name of the processor as a device."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class LoadOptions:
         bit_exact: whether every token gets the same logits in every mode.
         prefix_reuse: which KV cells a call reuses.
         trusted: whether files are loaded without a trial.
+        rpc_servers: hosts whose devices take layers of the target.
         verbose: whether the log goes to standard error.
     """
 
@@ -57,12 +64,30 @@ class LoadOptions:
     bit_exact: bool
     prefix_reuse: str
     trusted: bool
+    rpc_servers: tuple[Address, ...]
     verbose: bool
 
     @property
     def sides(self) -> list[ModelArgument]:
         """The target and, if there is one, the draft."""
         return [self.target] if self.draft is None else [self.target, self.draft]
+
+    def with_hosts(self, remote: Sequence[str], local: Sequence[str]) -> LoadOptions:
+        """The options with names of devices: the target has those of all hosts, the draft has only
+        those of this host. Names that the caller gave stay.
+
+        Args:
+            remote: devices of other hosts.
+            local: GPUs of this host.
+        """
+        target = self.target.with_devices([*remote, *local])
+        draft = self.draft
+        # A list without a GPU is the CPU; an empty one would be all devices.
+        return replace(
+            self,
+            target=target,
+            draft=None if draft is None else draft.with_devices(local or [CPU]),
+        )
 
     def final_defaults(self, adapters: tuple[LoraAdapter, ...], *, can_speculate: bool) -> Defaults:
         """The defaults of calls, when the models are known."""
@@ -91,6 +116,7 @@ def check_options(
     bit_exact: bool,
     prefix_reuse: str,
     trusted: bool,
+    rpc_servers: Sequence[str] | None,
     verbose: bool,
     progress_callback: Callable[[float], object] | None,
 ) -> LoadOptions:
@@ -132,6 +158,7 @@ def check_options(
         bit_exact,
         prefix_reuse,
         trusted,
+        parse_addresses("rpc_servers", rpc_servers),
         verbose,
     )
 

@@ -15,6 +15,7 @@ from specbranch_cpp._pair import exact_rows, pair_profile
 from specbranch_cpp._pair.hrad_weights import PairFiles, check_pair
 from specbranch_cpp._placement import outcome
 from specbranch_cpp._placement.planning import Side, plan
+from specbranch_cpp._rpc.joining import join_servers
 from specbranch_cpp._support import logs
 from specbranch_cpp._support.raised import refused_by_system
 from specbranch_cpp._support.tensor_source import source_of
@@ -68,6 +69,8 @@ def load(options: LoadOptions, progress: Callable[[float], object] | None = None
 
     ``progress`` is called on this thread with the share that is loaded.
     """
+    if options.rpc_servers:
+        options = _with_hosts(options)
     target, draft = options.target, options.draft
     target_options = target.core_options()
     target_options.adapters = options.adapters
@@ -93,7 +96,8 @@ def load(options: LoadOptions, progress: Callable[[float], object] | None = None
         _core.plan_threads(target_options, draft_options)
     source = source_of(target.model.path)
     padding = rows_key = None
-    if bit_exact and source is None:
+    # What was found with the processor of another host may not hold for the next one.
+    if bit_exact and source is None and not options.rpc_servers:
         sizes = _core.pair_sizes(
             defaults.draft_room, defaults.max_branches, draft_options or target_options, n_parallel
         )
@@ -168,6 +172,13 @@ def _try_files(options: LoadOptions) -> None:
     if source_of(options.target.model.path) is None:
         adapters = [os.fsdecode(path) for path, _ in options.adapters]
         file_trial.ensure_adapters_load(files[0], adapters)
+
+
+def _with_hosts(options: LoadOptions) -> LoadOptions:
+    """Connects to the other hosts, and gives their devices to the target. The errors are those of
+    `join_servers`."""
+    local = [device.name for device in _core.list_devices() if device.is_gpu]
+    return options.with_hosts(join_servers(options.rpc_servers), local)
 
 
 def _place(

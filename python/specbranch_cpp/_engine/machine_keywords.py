@@ -24,8 +24,10 @@ class PlaceKeywords(TypedDict, total=False):
 
 
 class MachineKeywords(PlaceKeywords, total=False):
-    """The keywords of `PlaceKeywords`, the size of the context, and the LoRA adapters."""
+    """The keywords of `PlaceKeywords`, the size of the context, the LoRA adapters, and the hosts
+    whose devices the target uses."""
 
     n_ctx: int | None
     n_ctx_total: int | None
     lora: LoraFiles | None
+    rpc_servers: Sequence[str] | None

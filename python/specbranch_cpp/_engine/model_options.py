@@ -12,6 +12,7 @@ from specbranch_cpp.options import Model
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
 # ggml's names and numbers of the types for a KV cache.
 CACHE_TYPES = {
@@ -55,6 +56,12 @@ class ModelArgument:
         if self.model.n_gpu_layers is None and target.n_gpu_layers == 0:
             values["n_gpu_layers"] = 0  # the user wants no GPU
         return replace(self, model=replace(self.model, **values), inherited=frozenset(unsaid))
+
+    def with_devices(self, devices: Sequence[str]) -> ModelArgument:
+        """The same on these devices, unless the caller has named devices for this model."""
+        if self.model.devices is not None and "devices" not in self.inherited:
+            return self
+        return replace(self, model=replace(self.model, devices=devices))
 
     def core_options(self) -> _core.ModelOptions:
         """Checks the types of the fields and copies them. The core checks the ranges.

@@ -39,7 +39,7 @@ def isolated_loader(
         InvalidArgument: ``timeout_s``, which is `Engine`'s ``isolate_timeout``, is not above 0, or
             there is no process that it could end.
     """
-    if not checked.flag("isolate", isolate):
+    if not checked.flag("isolate", isolate) and not options.rpc_servers:
         if timeout_s is not None:
             raise InvalidArgument(f"isolate_timeout is {timeout_s!r}, but isolate is False")
         return None
@@ -63,12 +63,12 @@ def _load_isolated(
     for side in options.sides:
         if source_of(side.model.path) is not None:
             raise InvalidArgument(
-                f"isolate is True, but the weights of the {side.role} are in the memory of this "
-                "process; it must be False for this model"
+                f"the weights of the {side.role} are in the memory of this process; isolate must "
+                "be False, and rpc_servers must be None, for this model"
             )
     if options.verbose:
         logs.show()
-    process = EngineProcess(timeout_s)
+    process = EngineProcess(timeout_s, [str(each) for each in options.rpc_servers])
     try:
         facts = _load(process, options, progress)
         try:

@@ -30,7 +30,7 @@ from specbranch_cpp.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["CLOSED", "EngineProcess", "Mailbox"]
 
@@ -78,17 +78,19 @@ class EngineProcess:
     Args:
         timeout_s: seconds after which a process that has work, and gives no sign of it, is ended.
             ``None`` (default): never.
+        hosts: other hosts on which the process depends, for messages.
 
     Raises:
         SpecBranchError: the process, or a thread, cannot be started.
     """
 
-    def __init__(self, timeout_s: float | None = None) -> None:
+    def __init__(self, timeout_s: float | None = None, hosts: Sequence[str] = ()) -> None:
         if not can_start():
             raise SpecBranchError(
                 "isolate is True, but there is no Python interpreter to start (sys.executable)"
             )
         self.on_progress: Callable[[float], object] = lambda _: None
+        self._hosts = f"; it used devices of {', '.join(hosts)}" if hosts else ""
         self._pid = os.getpid()
         self._numbers = itertools.count()
         self._orders: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
@@ -345,7 +347,8 @@ class EngineProcess:
         lines = tuple(self._lines)
         last = f"; its last line: {lines[-1]}" if lines else ""
         died = EngineDied(
-            f"[Engine] the process of this engine has ended: {how}{last}; a new engine can be made"
+            f"[Engine] the process of this engine has ended: {how}{last}{self._hosts}; a new engine "
+            "can be made"
         )
         died.exit_code, died.log = code, lines
         return died

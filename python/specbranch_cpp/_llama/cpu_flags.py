@@ -5,6 +5,7 @@ Standard library only and no imports from the package, so that a script can load
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import shlex
 import sys
@@ -67,11 +68,16 @@ def safe_cmake_args(flags: set[str], machine: str = platform.machine()) -> str:
     return " ".join(args)
 
 
-def reinstall_command(args: str, requirement: str) -> str:
-    """The shell command that compiles llama-cpp-python again with these options.
+def reinstall_command(args: str) -> str:
+    """The shell command that compiles the installed llama-cpp-python again with these options.
 
     It does not use pip's wheel cache, because the cache ignores CMAKE_ARGS.
     """
+    import importlib.metadata
+
+    requirement = "llama-cpp-python"
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # LLAMA_CPP_LIB_PATH
+        requirement += f"=={importlib.metadata.version(requirement)}"
     pip = f"{shlex.quote(sys.executable)} -m pip" if sys.executable else "pip"
     return (
         f"CMAKE_ARGS={shlex.quote(args)} {pip} install --force-reinstall --no-deps --no-cache-dir "

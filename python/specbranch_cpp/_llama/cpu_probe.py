@@ -83,13 +83,8 @@ def probe_model(fallback: str | Path | None = None) -> Path | None:
 
 def advice(verdict: ProbeResult) -> str:
     """The message for a CPU that cannot run this build."""
-    import importlib.metadata
-
-    requirement = "llama-cpp-python"
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # LLAMA_CPP_LIB_PATH
-        requirement += f"=={importlib.metadata.version(requirement)}"
     args = cpu_flags.safe_cmake_args(cpu_flags.cpu_flags(cpu_flags.read_cpuinfo()))
-    command = cpu_flags.reinstall_command(args, requirement)
+    command = cpu_flags.reinstall_command(args)
     return (
         f"the installed llama.cpp does not run on this CPU: it crashes with {verdict.detail} "
         "when it computes with quantized weights. It was compiled for instructions that this "

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core
+from specbranch_cpp._rpc.addresses import parse_addresses
 from specbranch_cpp._support import checked
 from specbranch_cpp._support.prompt_file import read_prompts
 from specbranch_cpp._support.words import message
@@ -60,7 +61,7 @@ def examine(
         progress: a function that is called on this thread with the current step and the share of
             the time that has passed, 0 to 1.
         **machine: options of `Engine`: ``n_ctx``, threads, CPUs and layers on GPUs of both models,
-            and the LoRA adapters of the target (``lora``).
+            the LoRA adapters of the target (``lora``), and ``rpc_servers``.
 
     Raises:
         InvalidArgument: an argument is out of its range. Problems of the files or of the machine
@@ -72,6 +73,7 @@ def examine(
         raise InvalidArgument(f"seconds is {seconds}; it must be above 0")
     if prompts is not None and not prompts:
         raise InvalidArgument("prompts is empty; it must have at least one prompt, or be None")
+    parse_addresses("rpc_servers", machine.get("rpc_servers"))
     target_path, draft_path = Path(target), None if draft is None else Path(draft)
     report = files.look_at_files(target_path, draft_path, machine, max_draft, max_branches)
     if not report.fits:

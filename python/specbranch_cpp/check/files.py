@@ -11,6 +11,9 @@ from specbranch_cpp._engine.model_options import ModelArgument
 from specbranch_cpp._llama import cpu_probe
 from specbranch_cpp._placement import outcome
 from specbranch_cpp._placement.planning import Side, plan
+from specbranch_cpp._rpc.addresses import parse_addresses
+from specbranch_cpp._rpc.handshake import ask_server
+from specbranch_cpp._rpc.joining import require_backend
 from specbranch_cpp._support.words import message, readable
 from specbranch_cpp.check.answers import find_answers
 from specbranch_cpp.check.devices import memory_by_device
@@ -34,7 +37,8 @@ def look_at_files(
     Args:
         target: GGUF file of the target.
         draft: GGUF file of the draft, or ``None``.
-        machine: options of `Engine`; only ``n_ctx``, the layers on GPUs and ``lora`` are read.
+        machine: options of `Engine`; only ``n_ctx``, the layers on GPUs, ``lora`` and
+            ``rpc_servers`` are read.
         max_draft: as in `Engine`; the draft's KV cache has room for these tokens.
         max_branches: as in `Engine`; the draft's KV cache has room for these branches.
     """
@@ -50,14 +54,20 @@ def look_at_files(
         report.adapters = _adapters(sides[0].options)
         if draft is not None:
             _limit_draft(report, files, sides)
-        found = plan(sides[0], sides[1] if draft is not None else None)
+        found = None
+        if servers := machine.get("rpc_servers"):
+            _ask_hosts(report, servers)
+        else:
+            found = plan(sides[0], sides[1] if draft is not None else None)
     except SpecBranchError as error:
         report.object_to(message(error))
     else:
-        report.target = _model(files[0], sides[0], found.target)
+        report.target = _model(files[0], sides[0], None if found is None else found.target)
         if draft is not None:
-            report.draft = _model(files[1], sides[1], found.draft)
-        _weigh(report, found, sides)
+            of_draft = None if found is None else found.draft
+            report.draft = _model(files[1], sides[1], of_draft)
+        if found is not None:
+            _weigh(report, found, sides)
         find_answers(report, target)
     if report.target is not None and report.draft is not None:
         _compare(report, report.target, report.draft)
@@ -88,6 +98,24 @@ def _sides(
     ]
     sides[0].options.adapters = adapter_options(machine.get("lora"))
     return sides
+
+
+def _ask_hosts(report: Report, servers: Sequence[str]) -> None:
+    """Adds the devices of other hosts. This process does not connect llama.cpp to them, which would
+    end it if one is lost; so the engine decides later which layers go there.
+
+    Raises:
+        InvalidArgument: an address is wrong, or llama.cpp has no RPC backend.
+        ModelLoadError: a server cannot be used.
+    """
+    require_backend("rpc_servers")
+    for server in map(ask_server, parse_addresses("rpc_servers", servers)):
+        report.gpus += [
+            f"{server.address}: {readable(device.free)} of {readable(device.total)} free"
+            for device in server.devices
+        ]
+    report.n_gpu_layers = -1
+    report.notes.append("the layers get their places on the hosts while the models are loaded")
 
 
 def _adapters(options: _core.ModelOptions) -> list[AdapterReport]:
@@ -217,7 +245,7 @@ def _try_cpu(report: Report, target: Path) -> None:
 
 
 def _find_gpus(report: Report, machine: MachineKeywords) -> None:
-    report.gpus = [
+    report.gpus += [
         f"{device.name}: {device.description}, {readable(device.memory_total)}"
         for device in _core.list_devices()
         if device.is_gpu

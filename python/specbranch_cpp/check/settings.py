@@ -28,6 +28,7 @@ FLAGS = {
     "max_draft": "--draft-max",
     "max_branches": "--max-branches",
     "lora": "--lora-scaled",
+    "rpc_servers": "--rpc",
 }
 MAX_DRAFT, MAX_BRANCHES = 16, 4
 """The defaults of `Engine` in mode ``"auto"``."""
@@ -73,6 +74,7 @@ def without_draft(target: Path, machine: MachineKeywords) -> Advice:
         "n_ctx": machine.get("n_ctx"),  # no threads: without a draft, the target may use all cores
         "cpus": machine.get("cpus"),
         "n_gpu_layers": machine.get("n_gpu_layers"),
+        "rpc_servers": machine.get("rpc_servers"),
     }
     options = _said(target_only)
     return _advice("auto", target, None, options, "", [])

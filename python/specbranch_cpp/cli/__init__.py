@@ -22,6 +22,9 @@ class _Commands(LazyGroup):
         "serve": LazyCommand(
             "serve", "serve", "Run a server with OpenAI's HTTP interface and a live view."
         ),
+        "rpc-serve": LazyCommand(
+            "rpc_serve", "rpc_serve", "Lend the devices of this host to an engine on another."
+        ),
         "models": LazyCommand(
             "models", "models", "List the models on this machine, and the drafts that fit them."
         ),

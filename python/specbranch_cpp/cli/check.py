@@ -82,6 +82,7 @@ def check(
     draft_cpus: options.DraftCpus = None,
     n_gpu_layers: options.GpuLayers = None,
     draft_n_gpu_layers: options.DraftGpuLayers = None,
+    rpc: options.Rpc = None,
     json_output: options.Json = False,
 ) -> None:
     """Find out whether a draft will help on this machine, why, and which settings to use.
@@ -100,11 +101,14 @@ def check(
         draft_cpus=draft_cpus,
         n_gpu_layers=n_gpu_layers,
         draft_n_gpu_layers=draft_n_gpu_layers,
+        rpc=rpc,
         lora=options.lora_files(lora, lora_scaled),
     )
     target, draft = options.pick_models(target, draft)
     max_draft = MAX_DRAFT if draft_max is None else draft_max
     if exact:
+        if rpc:
+            raise typer.BadParameter("--exact examines this machine only", param_hint="--rpc")
         found = examine_rows(target, max_draft=max_draft, **machine)
         if json_output:
             print(json.dumps(asdict(found)))

@@ -146,6 +146,7 @@ def generate(
     draft_cpus: options.DraftCpus = None,
     n_gpu_layers: options.GpuLayers = None,
     draft_n_gpu_layers: options.DraftGpuLayers = None,
+    rpc: options.Rpc = None,
     echo: Annotated[
         bool | None,
         typer.Option(
@@ -183,6 +184,7 @@ def generate(
         draft_cpus=draft_cpus,
         n_gpu_layers=n_gpu_layers,
         draft_n_gpu_layers=draft_n_gpu_layers,
+        rpc=rpc,
         lora=options.lora_files(lora, lora_scaled),
     )
     keywords = options.engine_keywords(

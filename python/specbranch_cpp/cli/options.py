@@ -254,6 +254,14 @@ DraftGpuLayers = Annotated[
         help="Number of the draft's layers on GPUs; default: as many as fit beside the target's.",
     ),
 ]
+Rpc = Annotated[
+    list[str] | None,
+    machine(
+        "--rpc", metavar="HOST:PORT",
+        help="Host with `specbranch rpc-serve` whose devices take layers of the target; "
+        "repeatable, or separated by commas.",
+    ),
+]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 NAMES = {
@@ -274,6 +282,7 @@ NAMES = {
     "request_timeout_s": "--timeout",
     "max_body_bytes": "--max-body",
     "grace_s": "--grace",
+    "rpc_servers": "--rpc",
 } | {
     name: "--" + name.replace("_", "-")
     for name in (
@@ -440,6 +449,7 @@ def machine_keywords(
     draft_n_gpu_layers: int | None,
     lora: list[tuple[str, float]] | None = None,
     ctx_total: int | None = None,
+    rpc: list[str] | None = None,
 ) -> MachineKeywords:
     """Turns the options of the panel `MACHINE`, and `lora_files`, into keywords of `Engine`."""
     return {
@@ -452,6 +462,7 @@ def machine_keywords(
         "n_gpu_layers": n_gpu_layers,
         "draft_n_gpu_layers": draft_n_gpu_layers,
         "lora": lora,
+        "rpc_servers": [each for one in rpc for each in one.split(",")] if rpc else None,
     }
 
 

@@ -197,6 +197,7 @@ def serve(
     draft_cpus: options.DraftCpus = None,
     n_gpu_layers: options.GpuLayers = None,
     draft_n_gpu_layers: options.DraftGpuLayers = None,
+    rpc: options.Rpc = None,
     isolate: Annotated[
         bool,
         options.machine(
@@ -257,6 +258,7 @@ def serve(
         draft_cpus=draft_cpus,
         n_gpu_layers=n_gpu_layers,
         draft_n_gpu_layers=draft_n_gpu_layers,
+        rpc=rpc,
         lora=options.lora_files(lora, lora_scaled, applied=not lora_init_without_apply),
     )
     keywords = options.engine_keywords(

@@ -45,7 +45,7 @@ PYTHON_FLOORS = (
     {"_core", "errors", "demo", "grammars", "options"},
     {"_support"},
     {"_llama", "_plots"},
-    {"_grammar", "_pair", "_scaling", "timeline"},
+    {"_grammar", "_pair", "_rpc", "_scaling", "timeline"},
     {"results", "policies", "processors", "simulation"},
     {"_placement"},
     {"_engine"},

@@ -33,6 +33,14 @@ ALLOWED = {
         "Its requirements (datasets, pandas, scikit-learn and more) have hundreds of megabytes. "
         "SPECBRANCH_LM_EVAL may name the interpreter of an environment that has it."
     ),
+    r"llama\.cpp was built without its RPC backend": (
+        "So are the wheels on PyPI, and a build takes minutes. Whoever changes _rpc/ makes one "
+        "(CONTRIBUTING)."
+    ),
+    r"this llama\.cpp has its RPC backend": "These tests are for a llama.cpp without it.",
+    r"network namespaces need root and the command ip": (
+        "Whoever changes _rpc/ runs these tests as root (CONTRIBUTING)."
+    ),
     r"SPECBRANCH_REAL_MODELS names no folder with real models": (
         "Real models have gigabytes; whoever changes what depends on them has them (CONTRIBUTING)."
     ),

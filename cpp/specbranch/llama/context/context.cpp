@@ -8,6 +8,7 @@
 #include "llama_extra.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/runtime/backend.h"
+#include "specbranch/llama/runtime/llama_call.h"
 
 namespace specbranch::llama {
 namespace {
@@ -94,6 +95,7 @@ void LlamaContext::decode(std::span<const BatchToken> batch) {
                         batch_seq_pointers_.data(),
                         batch_outputs_.data()};
   ++n_decodes_;
+  const LlamaCall call;
   const ErrorCapture errors(abort_);
   int code = 0;
   std::string reason;

@@ -12,6 +12,7 @@
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/context/context.h"
 #include "specbranch/llama/runtime/backend.h"
+#include "specbranch/llama/runtime/llama_call.h"
 #include "specbranch/llama/runtime/memory.h"
 
 namespace specbranch::llama {
@@ -146,6 +147,7 @@ LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOp
   params.abort_callback = is_aborted;
   params.abort_callback_data = const_cast<std::atomic<bool>*>(abort);
 
+  const LlamaCall call;
   const ErrorCapture errors;
   std::string reason;
   try {

@@ -12,6 +12,7 @@
 #include "specbranch/llama/file/init_from_source.h"
 #include "specbranch/llama/file/split_model.h"
 #include "specbranch/llama/runtime/backend.h"
+#include "specbranch/llama/runtime/llama_call.h"
 
 namespace specbranch::llama {
 namespace {
@@ -25,6 +26,7 @@ struct ProgressCall {
 
 bool report_progress(float share, void* data) noexcept {
   auto* call = static_cast<ProgressCall*>(data);
+  LlamaCall::note_progress();
   try {
     if (!*call->progress || (*call->progress)(share)) return true;
     call->stopped = true;
@@ -158,6 +160,7 @@ std::shared_ptr<const Weights> Weights::read(const ModelOptions& options, const 
         "[Weights::load] split_mode 3 needs layers on devices; n_gpu_layers is 0");
   }
 
+  const LlamaCall running;
   const ErrorCapture errors;
   try {
     if (fill) {

@@ -93,6 +93,7 @@ def chat(
     draft_cpus: options.DraftCpus = None,
     n_gpu_layers: options.GpuLayers = None,
     draft_n_gpu_layers: options.DraftGpuLayers = None,
+    rpc: options.Rpc = None,
 ) -> None:  # fmt: skip
     """Chat with a model.
 
@@ -110,6 +111,7 @@ def chat(
         draft_cpus=draft_cpus,
         n_gpu_layers=n_gpu_layers,
         draft_n_gpu_layers=draft_n_gpu_layers,
+        rpc=rpc,
         lora=options.lora_files(lora, lora_scaled),
     )
     keywords = options.engine_keywords(

@@ -1,0 +1,1 @@
+"""Devices of other hosts, through llama.cpp's RPC backend: both ends of it."""

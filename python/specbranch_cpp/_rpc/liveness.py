@@ -1,0 +1,125 @@
+"""Notices hosts that are gone, which llama.cpp waits for for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from specbranch_cpp import _core
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+__all__ = ["TIMEOUT_S", "VARIABLE", "guard_connections", "timeout_s", "watch_calls"]
+
+TIMEOUT_S = 120.0
+"""A call of llama.cpp that does not get on for so many seconds hangs. A pass over a whole batch of a
+large model on a slow worker takes less."""
+VARIABLE = "SPECBRANCH_RPC_TIMEOUT"
+"""A variable of the environment with another number."""
+
+_SHARE = 6  # a host whose system says nothing for this part of the time is gone: 20 seconds
+_PAUSE_S = 0.5
+_FOLDERS = ("/proc/self/fd", "/dev/fd")
+
+
+def timeout_s() -> float:
+    """`TIMEOUT_S`, or what the environment says, at least 1."""
+    try:
+        return max(1.0, float(os.environ[VARIABLE]))
+    except (KeyError, ValueError):
+        return TIMEOUT_S
+
+
+def guard_connections(
+    *, remote: Collection[tuple[str, int]] = (), local_port: int | None = None
+) -> None:
+    """From now on, the system ends connections of this process whose other host is gone.
+
+    A thread looks for new connections as long as the process lives, since llama.cpp makes them by
+    itself.
+
+    Args:
+        remote: addresses and ports of the other ends.
+        local_port: of the end here. ``None`` (default): any.
+    """
+
+    def is_ours(connection: socket.socket) -> bool:
+        peer = connection.getpeername()
+        return peer in remote or connection.getsockname()[1] == local_port
+
+    silence_s = max(1, round(timeout_s() / _SHARE))
+
+    def run() -> None:
+        guarded: set[int] = set()
+        while True:
+            guarded = _guard(is_ours, guarded, silence_s)
+            time.sleep(_PAUSE_S)
+
+    threading.Thread(target=run, name="specbranch-hosts", daemon=True).start()
+
+
+def watch_calls(servers: str) -> None:
+    """From now on, a call of llama.cpp that hangs ends the process.
+
+    Args:
+        servers: names of the servers, for the message.
+    """
+    limit_s = timeout_s()
+
+    def run() -> None:
+        while True:
+            quiet_s = _core.quiet_s()
+            if quiet_s is not None and quiet_s > limit_s:
+                message = f"the RPC servers ({servers}) have not answered for {limit_s:g} s"
+                print(f"specbranch: {message}", file=sys.stderr, flush=True)
+                os._exit(1)
+            time.sleep(_PAUSE_S)
+
+    threading.Thread(target=run, name="specbranch-calls", daemon=True).start()
+
+
+def _guard(is_ours: Callable[[socket.socket], bool], guarded: set[int], silence_s: int) -> set[int]:
+    """Sets the options of new connections. Returns the numbers of all that have them."""
+    found = set()
+    for number, connection in _connections():
+        with connection, contextlib.suppress(OSError):
+            if number not in guarded and is_ours(connection):
+                _end_at_silence(connection, silence_s)
+                found.add(number)
+            elif number in guarded:
+                found.add(number)
+    return found
+
+
+def _end_at_silence(connection: socket.socket, silence_s: int) -> None:
+    """Asks the other host every few seconds whether it is there, also while nothing is sent."""
+    pause_s = max(1, silence_s // 4)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", pause_s), ("TCP_KEEPINTVL", pause_s), ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", 1000 * silence_s),
+    ):  # fmt: skip
+        if hasattr(socket, name):  # not every system has all of them
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _connections() -> Iterator[tuple[int, socket.socket]]:
+    """Numbers of this process's IPv4 connections, and second handles of them."""
+    folder = next((each for each in _FOLDERS if os.path.isdir(each)), None)  # noqa: PTH112
+    for name in [] if folder is None else os.listdir(folder):  # noqa: PTH208
+        with contextlib.suppress(OSError):
+            number = int(name)
+            status = os.fstat(number)
+            if stat.S_ISSOCK(status.st_mode):
+                connection = socket.socket(fileno=os.dup(number))
+                if connection.family == socket.AF_INET and connection.type == socket.SOCK_STREAM:
+                    yield status.st_ino, connection
+                else:
+                    connection.close()

@@ -1,0 +1,91 @@
+"""Connections and calls that would hang are ended."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+from tests.python.support.isolated import PROMPT
+from tests.python.support.server_support import wait_until
+
+from specbranch_cpp import Engine, _core, demo
+from specbranch_cpp._llama.child import child_environment
+from specbranch_cpp._rpc import liveness
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"), [(None, 120.0), ("7.5", 7.5), ("0", 1.0), ("soon", 120.0)]
+)
+def test_the_time_limit(monkeypatch: pytest.MonkeyPatch, said: str | None, expected: float) -> None:
+    if said is None:
+        monkeypatch.delenv(liveness.VARIABLE, raising=False)
+    else:
+        monkeypatch.setenv(liveness.VARIABLE, said)
+    assert liveness.timeout_s() == expected
+
+
+def options_of(connection: socket.socket) -> list[int]:
+    names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_USER_TIMEOUT)
+    found = [connection.getsockopt(socket.IPPROTO_TCP, name) for name in names]
+    return [connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), *found]
+
+
+@pytest.mark.parametrize("side", ["remote", "local"])
+def test_the_system_asks_whether_the_other_host_is_there(side: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        if side == "remote":
+            liveness.guard_connections(remote={("127.0.0.1", port)})
+        else:
+            liveness.guard_connections(local_port=port)
+        with socket.create_connection(("127.0.0.1", port)) as near:
+            far, _ = listener.accept()
+            with far, socket.socket():  # one more, which is not connected
+                guarded, other = (near, far) if side == "remote" else (far, near)
+                wait_until(lambda: options_of(guarded) == [1, 5, 5, 20_000])
+                assert options_of(other)[0] == 0
+
+
+def test_a_call_that_hangs_ends_the_process() -> None:
+    program = (
+        "import sys, time, types\n"
+        "from specbranch_cpp._rpc import liveness\n"
+        "liveness._core = types.SimpleNamespace(quiet_s=lambda: float(sys.argv[1]))\n"
+        "liveness.watch_calls('h:1, i:2')\n"
+        "time.sleep(1.5)\n"
+    )
+
+    def run(quiet_s: float) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-c", program, str(quiet_s)],
+            capture_output=True, check=False,
+            env=child_environment(**{liveness.VARIABLE: "9"}),
+        )  # fmt: skip
+
+    ended = run(9.5)
+    assert ended.returncode == 1
+    words = b"specbranch: the RPC servers (h:1, i:2) have not answered for 9 s\n"
+    assert ended.stderr == words
+    assert run(8.5).returncode == 0
+
+
+def test_only_calls_of_llama_cpp_count() -> None:
+    assert _core.quiet_s() is None
+    seen: set[bool] = set()
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            seen.add(_core.quiet_s() is not None)
+
+    thread = threading.Thread(target=look)
+    with Engine(demo.pair()[0], n_ctx=512, measure_costs=False, lookup=False) as engine:
+        thread.start()
+        engine.complete(PROMPT, max_tokens=60)
+        done.set()
+        thread.join()
+    assert True in seen
+    assert _core.quiet_s() is None
