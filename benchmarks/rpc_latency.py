@@ -4,7 +4,8 @@
 
 The other host is a network namespace (needs root and `ip`; otherwise a process on this host), with
 `specbranch rpc-serve` in it. `tc netem` adds the latency to a round trip; where the kernel has no
-netem, a relay does (`delaying_relay.py`). The draft stays here, so that drafting hides the network.
+netem, a relay does (`delaying_relay.py`), also where the latency is 0: it takes time itself. The
+draft stays here, so that drafting hides the network.
 
 Every mode decodes the same prompts (`validate_simulator.py`). The simulator then gets the step
 times that were measured at the first latency, and for the other latencies what a round trip takes
@@ -18,6 +19,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import socket
 import statistics
 import struct
@@ -105,9 +107,7 @@ class OtherHost:
     @contextlib.contextmanager
     def latency(self, ms: float) -> Iterator[Address]:
         """The address of the worker with this many milliseconds more in a round trip."""
-        if not ms:
-            yield self.address
-        elif self.is_namespace and run(
+        if self.is_namespace and run(
             "tc", "qdisc", "add", "dev", self._link, "root", "netem", "delay", f"{ms}ms"
         ):
             try:
@@ -218,6 +218,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the other host is taken down
     found: list[dict[str, object]] = []
     heads: list[dict[str, object]] = []
     first: tuple[float, simulator.Measured] | None = None

@@ -1671,7 +1671,7 @@ def plan_threads(target: ModelOptions) -> None:
     """
 
 @typing.overload
-def plan_threads(target: ModelOptions, draft: ModelOptions) -> None:
+def plan_threads(target: ModelOptions, draft: ModelOptions, *, other_hosts: bool = False) -> None:
     """
     Sets the numbers of threads that are 0, as loading does.
     """

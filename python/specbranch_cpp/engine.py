@@ -120,7 +120,7 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
             ``bit_exact`` is True, and no batch of two tokens agrees with single tokens.
         ModelLoadError: a file is missing, damaged, not a model that generates text, or not a LoRA
             adapter of the target; or there is not enough memory; the message then says which
-            settings would fit.
+            settings would fit; or a host of ``rpc_servers`` cannot be used.
         IncompatibleModels: more than 5 % of the draft's tokens have other texts.
 
     Sources: SpecBranch (arXiv:2506.01979), PEARL (arXiv:2408.11850), speculative decoding

@@ -395,8 +395,14 @@ void register_load(py::module_& m) {
       py::arg("target"), plan);
   m.def(
       "plan_threads",
-      [](ModelOptions& target, ModelOptions& draft) { llama::plan_threads(target, &draft); },
-      py::arg("target"), py::arg("draft"), plan);
+      [](ModelOptions& target, ModelOptions& draft, bool other_hosts) {
+        if (other_hosts) {
+          llama::plan_threads(target, &draft, /*devices=*/true);
+        } else {
+          llama::plan_threads(target, &draft);
+        }
+      },
+      py::arg("target"), py::arg("draft"), py::kw_only(), py::arg("other_hosts") = false, plan);
 
   m.def("load_engine", &load_engine, py::arg("target"), py::arg("draft"), py::kw_only(),
         py::arg("max_draft"), py::arg("max_branches"), py::arg("n_parallel") = 1,

@@ -94,7 +94,9 @@ class Lifetime(Measurements):
             ModelLoadError: or another error of `Engine`: the models cannot be loaded now.
         """
         if self._reload is None:
-            raise InvalidArgument("only an engine with isolate=True or rpc_servers can be restarted")
+            raise InvalidArgument(
+                "only an engine with isolate=True or rpc_servers can be restarted"
+            )
         with self._end_lock:
             if not self._core.closed:
                 return

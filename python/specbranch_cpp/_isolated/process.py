@@ -347,8 +347,8 @@ class EngineProcess:
         lines = tuple(self._lines)
         last = f"; its last line: {lines[-1]}" if lines else ""
         died = EngineDied(
-            f"[Engine] the process of this engine has ended: {how}{last}{self._hosts}; a new engine "
-            "can be made"
+            f"[Engine] the process of this engine has ended: {how}{last}{self._hosts}; "
+            "a new engine can be made"
         )
         died.exit_code, died.log = code, lines
         return died

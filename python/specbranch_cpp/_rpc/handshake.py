@@ -1,4 +1,7 @@
-"""Asks an RPC server what it is, before llama.cpp does, which ends the process at a wrong answer."""
+"""Asks an RPC server for its version and devices before llama.cpp connects.
+
+llama.cpp ends the process at a wrong answer, and waits without end if there is none.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,15 @@ from specbranch_cpp.errors import ModelLoadError
 if TYPE_CHECKING:
     from specbranch_cpp._rpc.addresses import Address
 
-__all__ = ["LIMIT_S", "PROTOCOL", "ServedDevice", "RpcServer", "ask_server"]
+__all__ = ["LIMIT_S", "PROTOCOL", "RpcServer", "ServedDevice", "ask_server"]
 
 LIMIT_S = 5.0
 """The time in which a server must have answered everything."""
 PROTOCOL = (7, 0)
 """Major and minor number of the protocol of the llama.cpp that the package is pinned to."""
 
-# Of llama.cpp's ggml-rpc.cpp. A request: the command, the size of the rest, the rest. An answer: its
-# size, and the rest.
+# As in llama.cpp's ggml-rpc.cpp. A request has the command, the size of the rest, and the rest. An
+# answer has its size and the rest.
 _GET_DEVICE_MEMORY, _HELLO, _DEVICE_COUNT = 11, 14, 15
 _REQUEST = struct.Struct("<BQ")
 _SIZE = struct.Struct("<Q")

@@ -1,4 +1,4 @@
-"""Notices hosts that are gone, which llama.cpp waits for for ever."""
+"""Ends connections and calls that hang. llama.cpp has no time limits."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["TIMEOUT_S", "VARIABLE", "guard_connections", "timeout_s", "watch_calls"]
 
 TIMEOUT_S = 120.0
-"""A call of llama.cpp that does not get on for so many seconds hangs. A pass over a whole batch of a
-large model on a slow worker takes less."""
+"""Seconds after which a call of llama.cpp that makes no progress counts as hanging. A pass over a
+whole batch of a large model on a slow worker takes less."""
 VARIABLE = "SPECBRANCH_RPC_TIMEOUT"
 """A variable of the environment with another number."""
 
@@ -42,12 +42,14 @@ def guard_connections(
 ) -> None:
     """From now on, the system ends connections of this process whose other host is gone.
 
-    A thread looks for new connections as long as the process lives, since llama.cpp makes them by
-    itself.
+    It asks hosts from which nothing comes for a sign of life. A thread looks for new connections as
+    long as the process lives, since llama.cpp makes them by itself.
 
     Args:
         remote: addresses and ports of the other ends.
-        local_port: of the end here. ``None`` (default): any.
+        local_port: of the end here. ``None`` (default): any. Such a connection also ends if the
+            other end does not take what was sent for this time, so that a server is free again. The
+            other end of ``remote`` may do so: it takes nothing while it computes.
     """
 
     def is_ours(connection: socket.socket) -> bool:
@@ -59,7 +61,7 @@ def guard_connections(
     def run() -> None:
         guarded: set[int] = set()
         while True:
-            guarded = _guard(is_ours, guarded, silence_s)
+            guarded = _guard(is_ours, guarded, silence_s, takes_all=local_port is not None)
             time.sleep(_PAUSE_S)
 
     threading.Thread(target=run, name="specbranch-hosts", daemon=True).start()
@@ -85,27 +87,33 @@ def watch_calls(servers: str) -> None:
     threading.Thread(target=run, name="specbranch-calls", daemon=True).start()
 
 
-def _guard(is_ours: Callable[[socket.socket], bool], guarded: set[int], silence_s: int) -> set[int]:
+def _guard(
+    is_ours: Callable[[socket.socket], bool],
+    guarded: set[int],
+    silence_s: int,
+    *,
+    takes_all: bool,
+) -> set[int]:
     """Sets the options of new connections. Returns the numbers of all that have them."""
     found = set()
     for number, connection in _connections():
         with connection, contextlib.suppress(OSError):
             if number not in guarded and is_ours(connection):
-                _end_at_silence(connection, silence_s)
+                _end_at_silence(connection, silence_s, takes_all=takes_all)
                 found.add(number)
             elif number in guarded:
                 found.add(number)
     return found
 
 
-def _end_at_silence(connection: socket.socket, silence_s: int) -> None:
+def _end_at_silence(connection: socket.socket, silence_s: int, *, takes_all: bool) -> None:
     """Asks the other host every few seconds whether it is there, also while nothing is sent."""
     pause_s = max(1, silence_s // 4)
+    options = {"TCP_KEEPIDLE": pause_s, "TCP_KEEPINTVL": pause_s, "TCP_KEEPCNT": 3}
+    if takes_all:
+        options["TCP_USER_TIMEOUT"] = 1000 * silence_s
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", pause_s), ("TCP_KEEPINTVL", pause_s), ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", 1000 * silence_s),
-    ):  # fmt: skip
+    for name, value in options.items():
         if hasattr(socket, name):  # not every system has all of them
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 

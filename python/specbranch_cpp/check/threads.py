@@ -25,7 +25,7 @@ def beside(
     of_draft = _options(
         draft, machine.get("draft_n_threads"), machine.get("draft_cpus"), draft_layers
     )
-    _core.plan_threads(of_target, of_draft)
+    _core.plan_threads(of_target, of_draft, other_hosts=bool(machine.get("rpc_servers")))
     return of_target.n_threads, of_draft.n_threads
 
 

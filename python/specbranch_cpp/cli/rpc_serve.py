@@ -6,8 +6,6 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from specbranch_cpp._rpc.addresses import PORT, Address, parse_addresses
 from specbranch_cpp._rpc.worker import serve_devices
 from specbranch_cpp._support.program import INTERRUPTED

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -130,8 +131,6 @@ def test_a_worker_that_hangs_while_loading(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_idle_engine_does_not_die_of_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A user's function may take its time, and nobody may ask anything for hours."""
-    import time
-
     monkeypatch.setenv(liveness.VARIABLE, "1")
 
     def slow(input_ids: Any, scores: Any) -> Any:
@@ -186,27 +185,50 @@ def other_host() -> Iterator[tuple[str, str]]:
         ip("netns", "del", name)
 
 
+@contextlib.contextmanager
+def lost(name: str) -> Iterator[None]:
+    """What the other host sends is lost."""
+    route = ["ip", "-n", name, "route"]
+    subprocess.run([*route, "add", "blackhole", "10.213.77.1/32"], check=True)
+    yield
+    subprocess.run([*route, "del", "blackhole", "10.213.77.1/32"], check=True)
+
+
 def test_a_host_whose_packets_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system notices it, long before the time limit of a call."""
-    monkeypatch.setenv(liveness.VARIABLE, "24")
-    with other_host() as (name, address):
-        there = ["ip", "netns", "exec", name]
-        block = [*there, "ip", "route"]
-        with Worker(50052, address, there) as worker:
-            engine = new_engine(worker.address)
-            expected = engine.complete(PROMPT, max_tokens=20).tokens
-            generations = running(engine)
-            subprocess.run([*block, "add", "blackhole", "10.213.77.1/32"], check=True)
-            with pytest.raises(EngineDied, match="Remote RPC server") as error:
+    monkeypatch.setenv(liveness.VARIABLE, "6")
+    with (
+        other_host() as (name, address),
+        Worker(50052, address, ["ip", "netns", "exec", name]) as worker,
+    ):
+        engine = new_engine(worker.address)
+        expected = engine.complete(PROMPT, max_tokens=20).tokens
+        generations = running(engine)
+        with lost(name):
+            with pytest.raises(EngineDied) as error:
                 generations[0].result()
             assert worker.address in str(error.value)
             expect_death(engine, *generations)
             with pytest.raises(ModelLoadError, match=r"cannot be reached|does not answer"):
                 engine.restart()
-            subprocess.run([*block, "del", "blackhole", "10.213.77.1/32"], check=True)
-            wait_until(lambda: comes_back(engine))  # the worker, too, must notice it
-            assert engine.complete(PROMPT, max_tokens=20).tokens == expected
-            engine.close()
+        wait_until(lambda: comes_back(engine))  # the worker, too, must notice it
+        assert engine.complete(PROMPT, max_tokens=20).tokens == expected
+        engine.close()
+
+
+def test_a_host_that_is_lost_while_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system notices it, so that the next text need not wait for the time limit of a call."""
+    monkeypatch.setenv(liveness.VARIABLE, "30")
+    with (
+        other_host() as (name, address),
+        Worker(50052, address, ["ip", "netns", "exec", name]) as worker,
+    ):
+        engine = new_engine(worker.address)
+        with lost(name):
+            time.sleep(10)
+        # The worker's packets come again, but the connection is no more.
+        with pytest.raises(EngineDied, match="Remote RPC server"):
+            engine.complete(PROMPT, max_tokens=4)
+        engine.close()
 
 
 def comes_back(engine: Engine) -> bool:

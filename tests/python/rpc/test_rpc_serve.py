@@ -140,6 +140,7 @@ def test_check_over_a_worker(worker: Worker) -> None:
     advice = report["advice"]
     assert f"--rpc {worker.address}" in advice["command"]
     assert f"rpc_servers=['{worker.address}']" in advice["python"]
+    assert "n_threads=1," in advice["python"]  # the target's layers are all there
 
 
 @needs_rpc

@@ -7,6 +7,7 @@
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/context/context.h"
 #include "specbranch/llama/runtime/backend.h"
+#include "specbranch/llama/runtime/llama_call.h"
 
 namespace specbranch::llama {
 namespace {
@@ -18,6 +19,7 @@ constexpr llama_state_seq_flags kStateOnly = LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY;
 std::vector<std::uint8_t> LlamaContext::save_state(SeqId seq) {
   check_seq(seq, "save_state");
   if (!has_states()) throw PreconditionError("[LlamaContext::save_state] there is no state");
+  const LlamaCall call;
   const ErrorCapture errors;
   std::vector<std::uint8_t> state(llama_state_seq_get_size_ext(context_.get(), seq, kStateOnly));
   const std::size_t n =
@@ -37,6 +39,7 @@ void LlamaContext::restore_state(SeqId seq, Pos length, std::span<const std::uin
                             " tokens fits sequence " + std::to_string(seq) + ", which holds " +
                             std::to_string(tokens.size()));
   }
+  const LlamaCall call;
   const ErrorCapture errors;
   const std::size_t n =
       llama_state_seq_set_data_ext(context_.get(), state.data(), state.size(), seq, kStateOnly);

@@ -80,7 +80,10 @@ void plan_threads(ModelOptions& target, ModelOptions* draft, bool devices) {
 }
 
 void plan_threads(ModelOptions& target, ModelOptions* draft) {
-  plan_threads(target, draft, llama_supports_gpu_offload());
+  // llama_supports_gpu_offload() is true of every build with the RPC backend.
+  plan_threads(target, draft,
+               ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU) != nullptr ||
+                   ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_IGPU) != nullptr);
 }
 
 void validate(const ModelOptions& options) {

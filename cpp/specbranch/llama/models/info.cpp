@@ -2,6 +2,7 @@
 
 #include "llama.h"
 #include "specbranch/llama/runtime/backend.h"
+#include "specbranch/llama/runtime/llama_call.h"
 
 namespace specbranch::llama {
 
@@ -12,6 +13,7 @@ LibraryInfo library_info() {
 
 std::vector<DeviceInfo> list_devices() {
   init_backend();
+  const LlamaCall call;  // a device of another host is asked for its memory
   std::vector<DeviceInfo> devices;
   for (std::size_t i = 0; i < ggml_backend_dev_count(); ++i) {
     ggml_backend_dev_t device = ggml_backend_dev_get(i);

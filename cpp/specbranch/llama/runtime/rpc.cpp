@@ -6,6 +6,7 @@
 #include "ggml-backend.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/runtime/backend.h"
+#include "specbranch/llama/runtime/llama_call.h"
 
 namespace specbranch::llama {
 namespace {
@@ -64,6 +65,7 @@ std::vector<std::string> add_rpc_server(const std::string& endpoint) {
   static auto* const added = new std::map<std::string, std::vector<std::string>>;
   if (const auto known = added->find(endpoint); known != added->end()) return known->second;
 
+  const LlamaCall call;
   ggml_backend_reg_t server = find<AddServer>("ggml_backend_rpc_add_server")(endpoint.c_str());
   if (server == nullptr) {
     throw ModelLoadError("[Rpc] the server has no devices; " + endpoint);
