@@ -2,10 +2,11 @@
 
     python -m benchmarks.rpc_latency TARGET DRAFT [--latencies 0 1 5] [--json FILE]
 
-The other host is a network namespace (needs root and `ip`; otherwise a process on this host), with
+Each other host is a network namespace (needs root and `ip`; otherwise a process on this host) with
 `specbranch rpc-serve` in it. `tc netem` adds the latency to a round trip; where the kernel has no
 netem, a relay does (`delaying_relay.py`), also where the latency is 0: it takes time itself. The
-draft stays here, so that drafting hides the network.
+draft stays here, so that drafting hides the network. There is a host for each latency, and the
+engines take turns, text by text, so that a disturbance of this machine meets all of them.
 
 Every mode decodes the same prompts (`validate_simulator.py`). The simulator then gets the step
 times that were measured at the first latency, and for the other latencies what a round trip takes
@@ -26,7 +27,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -36,8 +37,8 @@ from specbranch_cpp import Engine
 from specbranch_cpp._rpc.addresses import Address
 from specbranch_cpp._rpc.handshake import ask_server
 from specbranch_cpp.errors import ModelLoadError
+from specbranch_cpp.simulation import Setting
 
-HERE, THERE = "10.213.78.1", "10.213.78.2"
 PORT = 50052
 _TRIPS = 200
 _START_S = 60.0
@@ -50,87 +51,89 @@ def run(*words: str) -> bool:
     return False
 
 
-class OtherHost:
-    """A namespace with a link to this one, or this host itself. Use it in a ``with`` block."""
-
-    def __init__(self) -> None:
-        self.name = f"rpc{os.getpid()}"
-        self._link, self._peer = f"{self.name}a", f"{self.name}b"
-        self.is_namespace = False
-
-    def __enter__(self) -> OtherHost:
-        inside = ("ip", "-n", self.name)
-        self.is_namespace = run("ip", "netns", "add", self.name) and all(
+@contextlib.contextmanager
+def namespace(number: int) -> Iterator[tuple[str, str, str] | None]:
+    """The name, the address and our link of a new namespace. ``None``: there can be none."""
+    name = f"rpc{os.getpid()}n{number}"
+    link, peer = f"{name}a"[-15:], f"{name}b"[-15:]
+    here, there = (f"10.213.{100 + number}.{each}" for each in (1, 2))
+    inside = ("ip", "-n", name)
+    try:
+        is_made = run("ip", "netns", "add", name) and all(
             run(*words)
             for words in (
-                ("ip", "link", "add", self._link, "type", "veth",
-                 "peer", "name", self._peer, "netns", self.name),
-                ("ip", "addr", "add", f"{HERE}/30", "dev", self._link),
-                ("ip", "link", "set", self._link, "up"),
-                (*inside, "addr", "add", f"{THERE}/30", "dev", self._peer),
-                (*inside, "link", "set", self._peer, "up"),
+                ("ip", "link", "add", link, "type", "veth", "peer", "name", peer, "netns", name),
+                ("ip", "addr", "add", f"{here}/30", "dev", link),
+                ("ip", "link", "set", link, "up"),
+                (*inside, "addr", "add", f"{there}/30", "dev", peer),
+                (*inside, "link", "set", peer, "up"),
             )
-        )  # fmt: skip
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        run("ip", "link", "del", self._link)
-        run("ip", "netns", "del", self.name)
-
-    @property
-    def address(self) -> Address:
-        """Where its worker listens."""
-        return Address(THERE if self.is_namespace else "127.0.0.1", PORT)
-
-    @contextlib.contextmanager
-    def worker(self, cpus: str | None) -> Iterator[None]:
-        """A worker there, which is one thread."""
-        prefix = ["ip", "netns", "exec", self.name] if self.is_namespace else []
-        prefix += ["taskset", "-c", cpus] if cpus else []
-        command = [sys.executable, "-m", "specbranch_cpp", "rpc-serve", "--threads", "1"]
-        command += ["--host", self.address.host, "--port", str(self.address.port)]
-        process = subprocess.Popen(
-            prefix + command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        try:
-            end = time.monotonic() + _START_S
-            while process.poll() is None and time.monotonic() < end:
-                with contextlib.suppress(ModelLoadError):
-                    ask_server(self.address)
-                    break
-                time.sleep(0.05)
-            yield
-        finally:
-            process.kill()
-            process.wait()
+        yield (name, there, link) if is_made else None
+    finally:
+        run("ip", "link", "del", link)
+        run("ip", "netns", "del", name)
 
-    @contextlib.contextmanager
-    def latency(self, ms: float) -> Iterator[Address]:
-        """The address of the worker with this many milliseconds more in a round trip."""
-        if self.is_namespace and run(
-            "tc", "qdisc", "add", "dev", self._link, "root", "netem", "delay", f"{ms}ms"
-        ):
+
+@contextlib.contextmanager
+def worker(address: Address, prefix: Sequence[str]) -> Iterator[None]:
+    """A worker at this address, with one thread."""
+    command = [sys.executable, "-m", "specbranch_cpp", "rpc-serve", "--threads", "1"]
+    command += ["--host", address.host, "--port", str(address.port)]
+    process = subprocess.Popen(
+        [*prefix, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        end = time.monotonic() + _START_S
+        while True:
             try:
-                yield self.address
-            finally:
-                run("tc", "qdisc", "del", "dev", self._link, "root")
-        else:
-            with self._relay(ms / 2) as address:
-                yield address
+                ask_server(address)
+                break
+            except ModelLoadError:
+                if process.poll() is not None or time.monotonic() > end:
+                    raise
+            time.sleep(0.05)
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
-    @contextlib.contextmanager
-    def _relay(self, delay_ms: float) -> Iterator[Address]:
-        program = Path(__file__).with_name("delaying_relay.py")
-        words = [self.address.host, str(self.address.port), "--delay-ms", str(delay_ms)]
-        process = subprocess.Popen(
-            [sys.executable, str(program), *words], stdout=subprocess.PIPE, text=True
-        )
-        try:
-            assert process.stdout is not None
-            yield Address("127.0.0.1", int(process.stdout.readline()))
-        finally:
-            process.kill()
-            process.communicate()
+
+@contextlib.contextmanager
+def relay(to: Address, delay_ms: float) -> Iterator[Address]:
+    """The address of a relay with this delay in each direction."""
+    program = Path(__file__).with_name("delaying_relay.py")
+    words = [to.host, str(to.port), "--delay-ms", str(delay_ms)]
+    process = subprocess.Popen(
+        [sys.executable, str(program), *words], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        yield Address("127.0.0.1", int(process.stdout.readline()))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextlib.contextmanager
+def other_host(number: int, latency_ms: float, cpus: str | None) -> Iterator[Address]:
+    """The address of a worker on a host of its own, with this latency in a round trip."""
+    pinned = ["taskset", "-c", cpus] if cpus else []
+    with namespace(number) as made:
+        address, prefix, delayed = Address("127.0.0.1", PORT + number), [], False
+        if made is not None:
+            name, there, link = made
+            address, prefix = Address(there, PORT), ["ip", "netns", "exec", name]
+            delay = ("netem", "delay", f"{latency_ms}ms")
+            delayed = run("tc", "qdisc", "add", "dev", link, "root", *delay)
+        way = "netem" if delayed else "a relay"
+        print(f"{latency_ms:g} ms: {'a namespace' if made else 'a process here'}, through {way}")
+        with worker(address, [*prefix, *pinned]):
+            if delayed:
+                yield address
+            else:
+                with relay(address, latency_ms / 2) as before:
+                    yield before
 
 
 def round_trip_us(address: Address) -> float:
@@ -149,13 +152,12 @@ def round_trip_us(address: Address) -> float:
     return statistics.median(times) * 1e6
 
 
-def decode(
-    address: Address, args: argparse.Namespace
-) -> tuple[list[simulator.Run], list[simulator.Run]]:
-    with Engine(
+def new_engine(address: Address | None, args: argparse.Namespace) -> Engine:
+    """``None``: the target is here, with the kernels of a worker."""
+    return Engine(
         args.target,
         args.draft,
-        rpc_servers=[str(address)],
+        rpc_servers=None if address is None else [str(address)],
         n_ctx=args.n_ctx,
         n_threads=args.threads,
         draft_n_threads=args.threads,
@@ -163,9 +165,34 @@ def decode(
         draft_cpus=args.draft_cpus,
         max_draft=max(args.lengths),
         max_branches=args.max_branches,
+        use_extra_bufts=address is not None,
         lookup=False,  # the simulated pair has no texts that propose tokens
-    ) as engine:
-        return simulator.measure(engine, args)
+    )
+
+
+Runs = list[simulator.Run]
+
+
+def decode(
+    engines: Mapping[float | None, Engine], args: argparse.Namespace
+) -> dict[float | None, tuple[Runs, Runs]]:
+    """The texts of all settings, and chains of all lengths, by engine; the engines take turns."""
+    chosen = simulator.chosen_settings(args)
+    chains = [Setting("speculative", gamma) for gamma in range(1, max(args.lengths) + 1)]
+    for engine in engines.values():  # not counted: the first run of a shape builds its graph
+        for setting in (*chosen, *chains):
+            simulator.generate(engine, setting, 0, args)
+    found: dict[float | None, tuple[Runs, Runs]] = {name: ([], []) for name in engines}
+    for repeat in range(args.repeats):
+        for prompt in range(args.prompts):
+            for setting in chosen if (repeat + prompt) % 2 == 0 else chosen[::-1]:
+                for name, engine in engines.items():
+                    found[name][0].append(simulator.generate(engine, setting, prompt, args))
+    for prompt in (0, 1):
+        for setting in chains:
+            for name, engine in engines.items():
+                found[name][1].append(simulator.generate(engine, setting, prompt, args))
+    return found
 
 
 def farther(measured: simulator.Measured, us: float) -> simulator.Measured:
@@ -193,8 +220,10 @@ def table(found: Sequence[dict[str, object]]) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     lines += [
-        "| {latency_ms:g} ms | {setting} | {measured_tokens_per_s:.1f} | {measured_gain:.2f} | "
-        "{simulated_tokens_per_s:.1f} | {ratio:.3f} |".format_map(row)
+        "| {place} | {setting} | {measured_tokens_per_s:.1f} | {measured_gain:.2f} | "
+        "{simulated_tokens_per_s:.1f} | {ratio:.3f} |".format(
+            place="here" if row["latency_ms"] is None else f"{row['latency_ms']:g} ms", **row
+        )
         for row in found
     ]
     return "\n".join(lines)
@@ -218,28 +247,31 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the other host is taken down
-    found: list[dict[str, object]] = []
-    heads: list[dict[str, object]] = []
-    first: tuple[float, simulator.Measured] | None = None
-    with OtherHost() as host, host.worker(args.worker_cpus):
-        print(f"the other host is {'a namespace' if host.is_namespace else 'a process here'}")
-        for latency in args.latencies:
-            with host.latency(latency) as address:
-                trip_us = round_trip_us(address)
-                runs, probes = decode(address, args)
-            measured = simulator.understand(runs, probes)
-            if first is None:
-                first = trip_us, measured
-            known = farther(first[1], trip_us - first[0])
-            curve = ", ".join(f"{us:.0f}" for us in measured.target_us)
-            print(f"{latency:g} ms: a round trip takes {trip_us:.0f} us; target, us: {curve}")
-            heads.append({"latency_ms": latency, "round_trip_us": trip_us, **asdict(measured)})
-            for row in compare(runs, known):
-                simulated, real = (
-                    float(str(row[f"{kind}_tokens_per_s"])) for kind in ("simulated", "measured")
-                )
-                found.append({"latency_ms": latency, **row, "ratio": simulated / real})
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the other hosts are taken down
+    trips: dict[float | None, float] = {None: 0.0}
+    with contextlib.ExitStack() as stack:
+        engines: dict[float | None, Engine] = {None: stack.enter_context(new_engine(None, args))}
+        for number, latency in enumerate(args.latencies):
+            host = other_host(number, latency, args.worker_cpus)
+            address = stack.enter_context(host)
+            trips[latency] = round_trip_us(address)
+            engines[latency] = stack.enter_context(new_engine(address, args))
+        runs = decode(engines, args)
+    measured = {name: simulator.understand(*each) for name, each in runs.items()}
+    heads, found = [], []
+    first = args.latencies[0]
+    for name, each in measured.items():
+        where = "here" if name is None else f"{name:g} ms, round trip {trips[name]:.0f} us"
+        print(f"{where}: target, us by tokens: {', '.join(f'{us:.0f}' for us in each.target_us)}")
+        heads.append({"latency_ms": name, "round_trip_us": trips[name], **asdict(each)})
+        known = each
+        if name is not None:
+            known = farther(measured[first], trips[name] - trips[first])
+        for row in compare(runs[name][0], known):
+            simulated, real = (
+                float(str(row[f"{kind}_tokens_per_s"])) for kind in ("simulated", "measured")
+            )
+            found.append({"latency_ms": name, **row, "ratio": simulated / real})
     print(table(found))
     if args.json:
         names = {"target": args.target.name, "draft": args.draft.name, "tokens": args.tokens}
