@@ -8,10 +8,10 @@ netem, a relay does (`delaying_relay.py`), also where the latency is 0: it takes
 draft stays here, so that drafting hides the network. There is a host for each latency, and the
 engines take turns, text by text, so that a disturbance of this machine meets all of them.
 
-Every mode decodes the same prompts (`validate_simulator.py`). The simulator then gets the step
-times that were measured at the first latency, and for the other latencies what a round trip takes
-longer. Needs a llama.cpp with its RPC backend. The exit code is 1 if a mode's simulated speed is
-off by more than the tolerance.
+Every mode decodes the same prompts (`validate_simulator.py`). "Simulated": the simulator gets the
+step times of these texts. "Predicted": it gets the step times at the first latency, and adds what
+a round trip takes longer. Needs a llama.cpp with its RPC backend. The exit code is 1 if a predicted
+speed is off by more than the tolerance.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks import validate_simulator as simulator
 
@@ -200,32 +201,50 @@ def farther(measured: simulator.Measured, us: float) -> simulator.Measured:
     return replace(measured, target_us=tuple(each + us for each in measured.target_us))
 
 
-def compare(runs: Sequence[simulator.Run], known: simulator.Measured) -> list[dict[str, object]]:
-    """Speeds of all settings, and what the simulator says with these step times."""
-    return [
-        {
-            "setting": str(row["setting"]),
-            "measured_tokens_per_s": 1000.0 / float(str(row["measured_ms_per_token"])),
-            "simulated_tokens_per_s": 1000.0 / float(str(row["simulated_ms_per_token"])),
-            "measured_gain": float(str(row["measured_speedup"])),
-            "simulated_gain": float(str(row["simulated_speedup"])),
-        }
-        for row in simulator.rows(runs, known)
-    ]
+def compare(
+    runs: Sequence[simulator.Run], own: simulator.Measured, predicted: simulator.Measured
+) -> list[dict[str, Any]]:
+    """Speeds of all settings in tokens per second, and what the simulator says.
 
-
-def table(found: Sequence[dict[str, object]]) -> str:
-    lines = [
-        "| round trip | setting | tokens/s | gain | simulated tokens/s | simulated / measured |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    lines += [
-        "| {place} | {setting} | {measured_tokens_per_s:.1f} | {measured_gain:.2f} | "
-        "{simulated_tokens_per_s:.1f} | {ratio:.3f} |".format(
-            place="here" if row["latency_ms"] is None else f"{row['latency_ms']:g} ms", **row
+    Args:
+        runs: the texts.
+        own: the step times of these texts.
+        predicted: those of the texts at another latency, and what a round trip takes longer.
+    """
+    from_own, from_predicted = simulator.rows(runs, own), simulator.rows(runs, predicted)
+    found = []
+    for row, other in zip(from_own, from_predicted, strict=True):
+        values: Any = row, other
+        measured, simulated, foretold = (
+            1000.0 / values[which][f"{kind}_ms_per_token"]
+            for which, kind in ((0, "measured"), (0, "simulated"), (1, "simulated"))
         )
-        for row in found
+        found.append(
+            {
+                "setting": str(row["setting"]),
+                "measured_tokens_per_s": measured,
+                "measured_gain": row["measured_speedup"],
+                "simulated_tokens_per_s": simulated,
+                "simulated_ratio": simulated / measured,
+                "predicted_tokens_per_s": foretold,
+                "predicted_ratio": foretold / measured,
+            }
+        )
+    return found
+
+
+def table(found: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        "| round trip | setting | tokens/s | gain | simulated | ratio | predicted | ratio |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
+    for row in found:
+        place = "here" if row["latency_ms"] is None else f"{row['latency_ms']:g} ms"
+        lines.append(
+            "| {place} | {setting} | {measured_tokens_per_s:.1f} | {measured_gain:.2f} | "
+            "{simulated_tokens_per_s:.1f} | {simulated_ratio:.3f} | {predicted_tokens_per_s:.1f} | "
+            "{predicted_ratio:.3f} |".format(place=place, **row)
+        )
     return "\n".join(lines)
 
 
@@ -258,7 +277,8 @@ def main(argv: list[str] | None = None) -> int:
             engines[latency] = stack.enter_context(new_engine(address, args))
         runs = decode(engines, args)
     measured = {name: simulator.understand(*each) for name, each in runs.items()}
-    heads, found = [], []
+    heads: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     first = args.latencies[0]
     for name, each in measured.items():
         where = "here" if name is None else f"{name:g} ms, round trip {trips[name]:.0f} us"
@@ -267,18 +287,15 @@ def main(argv: list[str] | None = None) -> int:
         known = each
         if name is not None:
             known = farther(measured[first], trips[name] - trips[first])
-        for row in compare(runs[name][0], known):
-            simulated, real = (
-                float(str(row[f"{kind}_tokens_per_s"])) for kind in ("simulated", "measured")
-            )
-            found.append({"latency_ms": name, **row, "ratio": simulated / real})
+        rows = compare(runs[name][0], each, known)
+        found += [{"latency_ms": name, **row} for row in rows]
     print(table(found))
     if args.json:
         names = {"target": args.target.name, "draft": args.draft.name, "tokens": args.tokens}
         with args.json.open("a") as file:
             for line in (names, *heads, *found):
                 file.write(json.dumps(line) + "\n")
-    off = [row for row in found if abs(float(str(row["ratio"])) - 1.0) > args.tolerance]
+    off = [row for row in found if abs(row["predicted_ratio"] - 1.0) > args.tolerance]
     for row in off:
         print(f"off by more than {args.tolerance:.0%}: {row['latency_ms']} ms, {row['setting']}")
     return 1 if off else 0

@@ -318,3 +318,18 @@ def test_clients_that_cannot_be(
 ) -> None:
     with pytest.raises(InvalidArgument, match=re.escape(message)):
         simulation.simulate_clients(Pair(), clients, n_parallel=n_parallel)
+
+
+def test_drafting_hides_a_network() -> None:
+    """The farther the target, the more a draft on this host gains, and the longer its drafts."""
+    pair = Pair(alpha=0.8, target_us=6500.0, draft_us=600.0)
+    near = simulation.MACHINES["rpc"]
+    assert near.target_latency_us > 1000.0  # a round trip, and what the messages take
+    found = [
+        simulation.tune(pair, replace(near, target_latency_us=us), "speculative", n_tokens=400)
+        for us in (150.0, near.target_latency_us, 20_150.0)
+    ]
+    assert [one.speedup for one in found] == sorted(one.speedup for one in found)
+    assert found[0].setting.gamma < found[-1].setting.gamma
+    alone = simulation.simulate(pair, near, "autoregressive", n_tokens=400)
+    assert alone.us_per_token == pytest.approx(6500.0 + near.target_latency_us + near.hop_us, 0.01)

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.python.support.isolated import PROMPT, is_gone, process_of
-from tests.python.support.rpc import RelayProcess, Worker, needs_rpc
+from tests.python.support.rpc import RelayProcess, Worker
 from tests.python.support.server_support import serving, wait_until
 
-from specbranch_cpp import Engine, EngineDied, ModelLoadError, demo
+from specbranch_cpp import Engine, EngineDied, ModelLoadError, _core, demo
 from specbranch_cpp._rpc import liveness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = needs_rpc
+pytestmark = pytest.mark.skipif(
+    not _core.has_rpc(), reason="llama.cpp was built without its RPC backend"
+)
 
 OPTIONS: dict[str, Any] = {"n_ctx": 512, "measure_costs": False, "n_parallel": 2}
 

@@ -46,15 +46,18 @@ def connect(address: str) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=60)
 
 
+def send_all(near: socket.socket, data: bytes) -> None:
+    near.sendall(data)
+    near.shutdown(socket.SHUT_WR)
+
+
 @pytest.mark.parametrize("delay_ms", [0.0, 20.0])
 def test_bytes_come_whole_and_late(delay_ms: float) -> None:
     data = random.Random(1).randbytes(3_000_000)
     with echo() as server, RelayProcess(server, delay_ms) as relay:
         with connect(relay.address) as near:
             begin = time.monotonic()
-            threading.Thread(
-                target=lambda: (near.sendall(data), near.shutdown(socket.SHUT_WR))
-            ).start()
+            threading.Thread(target=send_all, args=(near, data)).start()
             with near.makefile("rb") as stream:
                 first = stream.read(1)
                 taken_s = time.monotonic() - begin

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.python.support.isolated import PROMPT
-from tests.python.support.rpc import StandIn, Worker, needs_rpc, standing_in, with_less_memory
+from tests.python.support.rpc import StandIn, Worker, standing_in, with_less_memory
 
-from specbranch_cpp import Engine, InvalidArgument, Model, ModelLoadError, demo
+from specbranch_cpp import Engine, InvalidArgument, Model, ModelLoadError, _core, demo
 from specbranch_cpp._rpc.addresses import parse_addresses
 from specbranch_cpp._rpc.handshake import PROTOCOL, ask_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = needs_rpc
+pytestmark = pytest.mark.skipif(
+    not _core.has_rpc(), reason="llama.cpp was built without its RPC backend"
+)
 
 MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
 

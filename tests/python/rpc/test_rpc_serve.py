@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.python.support.rpc import Worker, free_port, needs_rpc
+from tests.python.support.rpc import Worker, free_port
 
 from specbranch_cpp import _core
 from specbranch_cpp._llama.child import child_environment
@@ -22,6 +22,10 @@ from specbranch_cpp.errors import ModelLoadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+needs_rpc = pytest.mark.skipif(
+    not _core.has_rpc(), reason="llama.cpp was built without its RPC backend"
+)
 
 
 def specbranch(*words: str) -> subprocess.CompletedProcess[str]:

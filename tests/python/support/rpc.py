@@ -13,10 +13,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pytest
 from tests.python.conftest import ROOT
 
-from specbranch_cpp import _core
 from specbranch_cpp._llama.child import child_environment
 from specbranch_cpp._rpc.addresses import parse_addresses
 from specbranch_cpp._rpc.handshake import PROTOCOL, ask_server
@@ -25,9 +23,6 @@ from specbranch_cpp.errors import ModelLoadError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-needs_rpc = pytest.mark.skipif(
-    not _core.has_rpc(), reason="llama.cpp was built without its RPC backend"
-)
 _GET_DEVICE_MEMORY = 11
 _ANSWERED = {0, 1, 2, 3, 7, 8, 9, _GET_DEVICE_MEMORY, 13, 14, 15}
 MEMORY = (3 << 30, 4 << 30)
