@@ -76,7 +76,8 @@ def check_modes(
 
 @pytest.mark.parametrize("samplers", SAMPLERS)
 def test_every_mode_gives_the_same_text(alone: Engine, samplers: str) -> None:
-    assert check_modes(alone, **SAMPLERS[samplers]) > N // 2
+    # How many in auto depends on the clock; with DRY a text repeats itself less.
+    assert check_modes(alone, **SAMPLERS[samplers]) > N // 4
 
 
 @pytest.mark.parametrize("samplers", SAMPLERS)
