@@ -202,6 +202,7 @@ void Coordinator::start_next() {
 /// overtakes the first that waits, so that it will come.
 bool Coordinator::has_room(const Request& next) const {
   std::vector<const Request*> running;
+  running.reserve(running_.size());
   for (const Running& run : running_) running.push_back(run->submit().request.get());
   return fits_beside(running, next, limits_.target) &&
          (!limits_.draft || fits_beside(running, next, *limits_.draft));

@@ -85,6 +85,7 @@ class Crowd {
 
   bool has_room(const Request& next) const {
     std::vector<const Request*> running;
+    running.reserve(running_.size());
     for (const Running& run : running_) running.push_back(&clients_[run->index].request);
     return fits_beside(running, next, target_.capabilities()) &&
            (draft_ == nullptr || fits_beside(running, next, draft_->capabilities()));
