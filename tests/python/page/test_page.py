@@ -218,6 +218,18 @@ def test_settings_are_sent_and_checked(open_view: OpenView, stand_in: StandIn) -
     assert len(stand_in.requests) == 1
 
 
+def test_what_is_chosen_before_the_server_answers_stays(
+    open_view: OpenView, stand_in: StandIn
+) -> None:
+    stand_in.script = Script(connect_s=0.5)
+    view = open_view()
+    view.set("mode", "pearl")
+    assert "connect" in view.page.locator("#model").inner_text()
+    view.send("go")
+    view.wait_over()
+    assert stand_in.requests[0]["mode"] == "pearl"
+
+
 def test_markup_is_shown_as_text(open_view: OpenView, stand_in: StandIn) -> None:
     evil = "<img src=x onerror='document.title=1'>"
     stand_in.script = Script(words=[evil, "<b>", "&amp;"])

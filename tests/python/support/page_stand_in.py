@@ -91,6 +91,7 @@ class Script:
     words: list[str] = field(default_factory=lambda: list(WORDS) * 4)
     words_of_plain: list[str] | None = None  # others without speculation: a fault to be shown
     delay_s: float = 0.0  # before each chunk
+    connect_s: float = 0.0  # before it says what model it has
     key: str | None = None
     has_chat_template: bool = True
     n_thoughts: int = 0  # chunks at the beginning with thoughts
@@ -171,6 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.split("?")[0]
         script = self.server_side.script
         if path == "/v1/models":
+            time.sleep(self.server_side.script.connect_s)
             if self._refused():
                 return
             meta = {

@@ -8,12 +8,17 @@ export class SettingsForm {
   #mode = /** @type {HTMLSelectElement} */ (byId("mode"));
   #speculation = /** @type {HTMLInputElement} */ (byId("speculation"));
   #lastSpeculative = "auto";
+  #isChosen = false; // by the user, maybe before the server has answered
 
   constructor() {
     this.#speculation.addEventListener("change", () => {
+      this.#isChosen = true;
       this.#mode.value = this.#speculation.checked ? this.#lastSpeculative : PLAIN;
     });
-    this.#mode.addEventListener("change", () => this.#modeChanged());
+    this.#mode.addEventListener("change", () => {
+      this.#isChosen = true;
+      this.#modeChanged();
+    });
   }
 
   /** Adapts the settings to the server's model. @param {Record<string, any>} meta */
@@ -26,7 +31,8 @@ export class SettingsForm {
       ? "this model has no chat template; specbranch serve --chat-template-file sets one"
       : "";
     const drafts = Boolean(meta.draft);
-    this.#mode.value = drafts ? (meta.mode ?? "auto") : PLAIN;
+    if (!drafts) this.#mode.value = PLAIN;
+    else if (!this.#isChosen) this.#mode.value = meta.mode ?? "auto";
     this.#modeChanged();
     this.#mode.disabled = this.#speculation.disabled = !drafts;
     byId("compare").hidden = !drafts;
