@@ -155,19 +155,10 @@ def round_trip_us(address: Address) -> float:
 
 def new_engine(address: Address | None, args: argparse.Namespace) -> Engine:
     """``None``: the target is here, with the kernels of a worker."""
-    return Engine(
-        args.target,
-        args.draft,
+    return simulator.new_engine(
+        args,
         rpc_servers=None if address is None else [str(address)],
-        n_ctx=args.n_ctx,
-        n_threads=args.threads,
-        draft_n_threads=args.threads,
-        cpus=args.cpus,
-        draft_cpus=args.draft_cpus,
-        max_draft=max(args.lengths),
-        max_branches=args.max_branches,
         use_extra_bufts=address is not None,
-        lookup=False,  # the simulated pair has no texts that propose tokens
     )
 
 

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from specbranch_cpp import Completion, Engine, Span, Trace, policies, simulation
 from specbranch_cpp.simulation import Setting
@@ -280,9 +281,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse(argv)
-    with Engine(
+def new_engine(args: argparse.Namespace, **more: Any) -> Engine:
+    """The engine of these options, where only the draft proposes tokens, as in the simulator.
+
+    ``more`` are further keywords of `Engine`.
+    """
+    return Engine(
         args.target,
         args.draft,
         n_ctx=args.n_ctx,
@@ -292,8 +296,14 @@ def main(argv: list[str] | None = None) -> int:
         draft_cpus=args.draft_cpus,
         max_draft=max(args.lengths),
         max_branches=args.max_branches,
-        lookup=False,  # the simulated pair has no texts that propose tokens
-    ) as engine:
+        lookup=False,
+        **more,
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    with new_engine(args) as engine:
         runs, probes = measure(engine, args)
     measured = understand(runs, probes)
     found = rows(runs, measured)

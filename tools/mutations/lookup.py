@@ -302,9 +302,9 @@ MUTATIONS = (
     Mutation(
         "forced-outlives-its-place",
         "a token that was not forced leaves what was",
-        "lookup/forced_proposer.cpp",
-        "  if (!right) {\n    run_ = {};\n",
-        "  if (!right) {\n",
+        "model/forced_run.h",
+        "      *this = {};\n",
+        "",
     ),
     Mutation(
         "forced-not-told",

@@ -17,16 +17,10 @@ constexpr double kGuessPrior = 0.7;
 void ForcedProposer::commit(Token token) {
   if (texts_) texts_->commit(token);
   if (run_.tokens.empty()) return;
-  const bool right = run_.tokens.front() == token;
   RatioCount& record = sure(0) ? table_->forced_sure : table_->forced_guesses;
+  const bool right = run_.take(token);
   record.found = kForcedDecay * record.found + (right ? 1.0 : 0.0);
   record.expected = kForcedDecay * record.expected + 1.0;
-  if (!right) {
-    run_ = {};
-    return;
-  }
-  run_.tokens.erase(run_.tokens.begin());
-  if (run_.n_sure > 0) --run_.n_sure;
 }
 
 std::optional<Proposal> ForcedProposer::forced(const SpeculationTree& tree, NodeId node) const {

@@ -15,6 +15,18 @@ struct ForcedRun {
   /// The first so many are sure but for their spelling. The others rest on a guess, or are at the
   /// end, where a token that reaches beyond the forced bytes may take their place.
   std::size_t n_sure = 0;
+
+  /// A token joins the text: the run gets shorter, or has ended if another one was expected.
+  /// Returns whether it was the first of them.
+  bool take(Token token) {
+    if (tokens.empty() || tokens.front() != token) {
+      *this = {};
+      return false;
+    }
+    tokens.erase(tokens.begin());
+    if (n_sure > 0) --n_sure;
+    return true;
+  }
 };
 
 }  // namespace specbranch

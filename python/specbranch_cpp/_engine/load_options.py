@@ -27,8 +27,6 @@ __all__ = ["LoadOptions", "check_options"]
 
 WITHOUT_DRAFT = ("auto", "speculative")
 """The modes in which texts propose tokens, so that they need no draft model."""
-
-
 CPU = "CPU"
 """ggml's name of the processor as a device."""
 

@@ -81,8 +81,9 @@ def run_child(
         try:
             while True:
                 left_s = max(0.0, end - time.monotonic())
+                pause_s = left_s if most_bytes is None else min(_LOOK_S, left_s)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    _, stderr = child.communicate(timeout=min(_LOOK_S, left_s))
+                    _, stderr = child.communicate(timeout=pause_s)
                     return ChildEnd(child.returncode, stderr)
                 if most_bytes is not None and _used_bytes(child.pid) > most_bytes:
                     return ChildEnd(None, used_too_much=True)

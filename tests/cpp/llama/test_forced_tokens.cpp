@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "llama/support.h"
+#include "specbranch/llama/vocabulary/byte_tokens.h"
 
 using namespace specbranch;
 using namespace specbranch::llama;
@@ -42,7 +43,7 @@ class Text {
     return vocabulary_.detokenize(forced.tokens);
   }
   Token byte(char byte) const {
-    return ByteTokens(vocabulary_).of(static_cast<unsigned char>(byte));
+    return vocabulary_.byte_tokens().of(static_cast<unsigned char>(byte));
   }
 
  private:

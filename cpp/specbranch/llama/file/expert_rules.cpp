@@ -24,17 +24,10 @@ constexpr std::array kStateGating = {
     std::string_view("minimax-m3"),  std::string_view("smallthinker"),
 };
 
-void require(const FileFacts& facts, std::string_view name, std::int64_t value, std::int64_t low,
-             std::int64_t high) {
-  if (value >= low && value <= high) return;
-  facts.refuse(facts.key(name) + " is " + number(value) + ", not in " + number(low) + " to " +
-               number(high));
-}
-
 void check_counts(const FileFacts& facts, std::int64_t n_experts) {
   const auto used = facts.integers("expert_used_count");
   const auto most = used.empty() ? 0 : *std::max_element(used.begin(), used.end());
-  require(facts, "expert_used_count", most, n_experts > 0 ? 1 : 0, n_experts);
+  facts.require("expert_used_count", most, n_experts > 0 ? 1 : 0, n_experts);
   const auto groups = facts.integer("expert_group_count").value_or(0);
   const auto groups_used = facts.integer("expert_group_used_count").value_or(0);
   if (groups < 0 || groups > std::max<std::int64_t>(0, n_experts - 1) ||
@@ -46,12 +39,12 @@ void check_counts(const FileFacts& facts, std::int64_t n_experts) {
 
 void check_experts(const FileFacts& facts) {
   const auto n_experts = facts.integer("expert_count").value_or(0);
-  require(facts, "expert_count", n_experts, 0, kMaxExperts);
+  facts.require("expert_count", n_experts, 0, kMaxExperts);
   // Hunyuan's dense models state counts that llama.cpp ignores.
   if (!facts.arch().starts_with("hunyuan")) check_counts(facts, n_experts);
   if (n_experts == 0) return;
-  require(facts, "expert_gating_func", facts.integer("expert_gating_func").value_or(0),
-          contains(kStateGating, facts.arch()) ? 1 : 0, kGatingFunctions);
+  facts.require("expert_gating_func", facts.integer("expert_gating_func").value_or(0),
+                contains(kStateGating, facts.arch()) ? 1 : 0, kGatingFunctions);
 }
 
 /// What widens a token and what narrows it again belong together.

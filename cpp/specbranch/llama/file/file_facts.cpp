@@ -38,8 +38,7 @@ std::vector<std::int64_t> FileFacts::integers(std::string_view name) const {
 }
 
 void FileFacts::check_size(std::string_view name, std::int64_t value) const {
-  if (value >= 0 && value <= kLargest) return;
-  refuse(key(name) + " is " + std::to_string(value) + ", not in 0 to " + std::to_string(kLargest));
+  require(name, value, 0, kLargest);
 }
 
 std::optional<bool> FileFacts::flag(std::string_view name) const { return gguf_.flag(key(name)); }

@@ -41,6 +41,12 @@ class FileFacts {
   /// The rows of a matrix: what a product with it gives.
   std::optional<std::int64_t> n_rows(const std::string& tensor) const;
 
+  /// Refuses a value of the setting that is not in `low` to `high`.
+  void require(std::string_view name, std::int64_t value, std::int64_t low,
+               std::int64_t high) const {
+    gguf_.require(key(name), value, low, high);
+  }
+
   [[noreturn]] void refuse(const std::string& what) const { gguf_.refuse(what); }
 
  private:

@@ -134,6 +134,13 @@ std::vector<std::int64_t> GgufReader::integers(const std::string& key) const {
   return values;
 }
 
+void GgufReader::require(const std::string& key, std::int64_t value, std::int64_t low,
+                         std::int64_t high) const {
+  if (value >= low && value <= high) return;
+  refuse(key + " is " + std::to_string(value) + ", not in " + std::to_string(low) + " to " +
+         std::to_string(high));
+}
+
 void GgufReader::refuse(const std::string& what) const {
   throw ModelLoadError("[Weights::load] " + what + "; " + path_);
 }

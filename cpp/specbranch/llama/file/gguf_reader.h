@@ -26,6 +26,10 @@ class GgufReader {
   /// A number, or an array of numbers; empty if the key is absent or holds something else.
   std::vector<std::int64_t> integers(const std::string& key) const;
 
+  /// Refuses a value of `key` that is not in `low` to `high`.
+  void require(const std::string& key, std::int64_t value, std::int64_t low,
+               std::int64_t high) const;
+
   /// Throws ModelLoadError: "[Weights::load] what; path".
   [[noreturn]] void refuse(const std::string& what) const;
 

@@ -48,17 +48,11 @@ constexpr std::array kNotGenerative = {
 constexpr std::array kRopeScalings = {std::string_view("none"), std::string_view("linear"),
                                       std::string_view("yarn"), std::string_view("longrope")};
 
-std::string limits(const std::string& key, std::int64_t value, std::int64_t low,
-                   std::int64_t high) {
-  return key + " is " + std::to_string(value) + ", not in " + std::to_string(low) + " to " +
-         std::to_string(high);
-}
-
 void require_integer(const GgufReader& gguf, const std::string& key, std::int64_t low,
                      std::int64_t high) {
   const auto value = gguf.integer(key);
   if (!value) gguf.refuse("the metadata has no integer " + key);
-  if (*value < low || *value > high) gguf.refuse(limits(key, *value, low, high));
+  gguf.require(key, *value, low, high);
 }
 
 void check_epsilons(const GgufReader& gguf, const std::string& arch) {
@@ -81,9 +75,7 @@ void check_architecture(const GgufReader& gguf, const std::string& arch) {
   require_integer(gguf, arch + ".block_count", 1, kMaxLayers);
   const auto n_layers = *gguf.integer(arch + ".block_count");
   const auto nextn = gguf.integer(arch + ".nextn_predict_layers").value_or(0);
-  if (nextn < 0 || nextn > n_layers) {
-    gguf.refuse(limits(arch + ".nextn_predict_layers", nextn, 0, n_layers));
-  }
+  gguf.require(arch + ".nextn_predict_layers", nextn, 0, n_layers);
   require_integer(gguf, arch + ".context_length", 1, std::int64_t{1} << 30);
   require_integer(gguf, arch + ".embedding_length", 1, 1 << 20);
   check_epsilons(gguf, arch);

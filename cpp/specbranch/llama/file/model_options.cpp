@@ -11,6 +11,7 @@
 #include "llama.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/runtime/cpu_quota.h"
+#include "specbranch/llama/runtime/devices.h"
 
 namespace specbranch::llama {
 namespace {
@@ -80,10 +81,7 @@ void plan_threads(ModelOptions& target, ModelOptions* draft, bool devices) {
 }
 
 void plan_threads(ModelOptions& target, ModelOptions* draft) {
-  // llama_supports_gpu_offload() is true of every build with the RPC backend.
-  plan_threads(target, draft,
-               ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU) != nullptr ||
-                   ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_IGPU) != nullptr);
+  plan_threads(target, draft, has_gpu());
 }
 
 void validate(const ModelOptions& options) {

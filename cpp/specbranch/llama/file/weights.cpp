@@ -12,6 +12,7 @@
 #include "specbranch/llama/file/init_from_source.h"
 #include "specbranch/llama/file/split_model.h"
 #include "specbranch/llama/runtime/backend.h"
+#include "specbranch/llama/runtime/devices.h"
 #include "specbranch/llama/runtime/llama_call.h"
 
 namespace specbranch::llama {
@@ -78,14 +79,6 @@ std::array<llama_model_kv_override, 3> without_tokenizer(const ModelFile& file) 
   set_text(overrides[1].key, file.architecture + ".vocab_size");
   overrides[1].val_i64 = file.n_vocab;
   return overrides;
-}
-
-bool has_gpu() {
-  for (std::size_t i = 0; i < ggml_backend_dev_count(); ++i) {
-    const auto type = ggml_backend_dev_type(ggml_backend_dev_get(i));
-    if (type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU) return true;
-  }
-  return false;
 }
 
 // The architectures whose graphs mark the input of every layer (`t_layer_inp` in llama.cpp's

@@ -2,6 +2,7 @@
 
 #include "llama.h"
 #include "specbranch/llama/runtime/backend.h"
+#include "specbranch/llama/runtime/devices.h"
 #include "specbranch/llama/runtime/llama_call.h"
 
 namespace specbranch::llama {
@@ -21,8 +22,7 @@ std::vector<DeviceInfo> list_devices() {
     info.name = ggml_backend_dev_name(device);
     info.description = ggml_backend_dev_description(device);
     info.is_integrated = ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_IGPU;
-    info.is_gpu =
-        info.is_integrated || ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_GPU;
+    info.is_gpu = is_gpu(device);
     std::size_t free = 0;
     std::size_t total = 0;
     ggml_backend_dev_memory(device, &free, &total);

@@ -6,6 +6,7 @@
 #include "ggml-backend.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/runtime/backend.h"
+#include "specbranch/llama/runtime/devices.h"
 #include "specbranch/llama/runtime/llama_call.h"
 
 namespace specbranch::llama {
@@ -33,11 +34,8 @@ std::vector<ggml_backend_dev_t> served_devices(const std::vector<std::string>& n
   std::string known;
   for (std::size_t i = 0; i < ggml_backend_dev_count(); ++i) {
     ggml_backend_dev_t device = ggml_backend_dev_get(i);
-    const auto type = ggml_backend_dev_type(device);
     known += (i > 0 ? ", " : "") + std::string(ggml_backend_dev_name(device));
-    const bool is_gpu =
-        type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU;
-    if (names.empty() && is_gpu) found.push_back(device);
+    if (names.empty() && is_gpu(device)) found.push_back(device);
   }
   for (const std::string& name : names) {
     ggml_backend_dev_t device = ggml_backend_dev_by_name(name.c_str());

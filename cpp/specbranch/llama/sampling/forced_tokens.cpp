@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/llama/vocabulary/byte_tokens.h"
 #include "specbranch/llama/vocabulary/utf8_state.h"
 
 namespace specbranch::llama {
@@ -53,7 +54,7 @@ std::size_t whole_characters(std::string_view bytes) {
 }  // namespace
 
 ForcedTokens::ForcedTokens(const Vocabulary& vocabulary, const TokenConstraint& rule)
-    : vocabulary_(vocabulary), byte_tokens_(vocabulary), rule_(rule.copy()) {}
+    : vocabulary_(vocabulary), rule_(rule.copy()) {}
 
 void ForcedTokens::accept(Token token) {
   if (!rule_) return;
@@ -64,12 +65,7 @@ void ForcedTokens::accept(Token token) {
     return;
   }
   for (const char byte : bytes_of(token)) learn(static_cast<unsigned char>(byte));
-  if (run_.tokens.empty() || run_.tokens.front() != token) {
-    run_ = {};
-    return;
-  }
-  run_.tokens.erase(run_.tokens.begin());
-  if (run_.n_sure > 0) --run_.n_sure;
+  run_.take(token);
 }
 
 /// The byte joins the text: was there a space where one may be?
@@ -123,7 +119,7 @@ void ForcedTokens::follow_bytes() {
   follows_ = true;
   before_ = last_;
   bool guessed = false;
-  while (const std::optional<Next> next = only_one(rule_->next_bytes(byte_tokens_))) {
+  while (const std::optional<Next> next = only_one(rule_->next_bytes())) {
     const std::size_t n = expected_.text.size();
     if (n == kMostBytes) {
       expected_.whole = false;
@@ -137,7 +133,7 @@ void ForcedTokens::follow_bytes() {
       if (usual == Space::kPresent) byte = ' ';
       guessed = true;
     }
-    const Token token = byte_tokens_.of(byte);
+    const Token token = vocabulary_.byte_tokens().of(byte);
     if (token < 0 || !rule_->allows(token)) break;
     if (n == 0) rule_->set_mark();  // mostly nothing is forced, and a mark may be a copy
     rule_->accept(token);

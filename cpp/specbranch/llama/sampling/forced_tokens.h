@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "specbranch/llama/sampling/token_constraint.h"
-#include "specbranch/llama/vocabulary/byte_tokens.h"
 #include "specbranch/llama/vocabulary/vocabulary.h"
 #include "specbranch/model/forced_run.h"
 
@@ -55,7 +54,6 @@ class ForcedTokens {
   std::vector<Token> tokens_after(std::span<const Token> text) const;
 
   const Vocabulary& vocabulary_;
-  ByteTokens byte_tokens_;
   std::unique_ptr<TokenConstraint> rule_;  ///< null: it has failed.
   Bytes expected_;                         ///< after the last `follow_bytes`.
   std::size_t n_seen_ = 0;                 ///< bytes of them that have come.

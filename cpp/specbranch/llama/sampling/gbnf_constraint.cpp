@@ -9,6 +9,7 @@
 #include "llama.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/runtime/handles.h"
+#include "specbranch/llama/vocabulary/byte_tokens.h"
 #include "specbranch/llama/vocabulary/utf8_state.h"
 
 namespace specbranch::llama {
@@ -102,12 +103,12 @@ class GbnfConstraint final : public TokenConstraint {
     spelled_ = marked_spelled_;
   }
 
-  NextBytes next_bytes(const ByteTokens& tokens) override {
+  NextBytes next_bytes() override {
     NextBytes next;
     // Letters and digits: inside of strings this is enough, and much quicker.
-    for (const unsigned byte : {0x61U, 0x62U, 0x30U}) add_if_allowed(tokens, byte, byte, next);
+    for (const unsigned byte : {0x61U, 0x62U, 0x30U}) add_if_allowed(byte, byte, next);
     if (next.many()) return next;
-    add_if_allowed(tokens, 0, 255, next);
+    add_if_allowed(0, 255, next);
     next.ends = vocabulary_.eos() >= 0 && allows(vocabulary_.eos());
     return next;
   }
@@ -131,7 +132,8 @@ class GbnfConstraint final : public TokenConstraint {
   }
 
   /// Adds the bytes from `first` to `last` that may follow.
-  void add_if_allowed(const ByteTokens& tokens, unsigned first, unsigned last, NextBytes& next) {
+  void add_if_allowed(unsigned first, unsigned last, NextBytes& next) {
+    const ByteTokens& tokens = vocabulary_.byte_tokens();
     std::vector<llama_token_data> data;
     for (unsigned byte = first; byte <= last; ++byte) {
       const Token token = tokens.of(static_cast<unsigned char>(byte));

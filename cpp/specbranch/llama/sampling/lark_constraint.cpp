@@ -10,6 +10,7 @@
 
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/runtime/llguidance.h"
+#include "specbranch/llama/vocabulary/byte_tokens.h"
 #include "specbranch/llama/vocabulary/token_trie.h"
 
 namespace specbranch::llama {
@@ -61,11 +62,11 @@ class LarkConstraint final : public TokenConstraint {
     n_since_mark_ = 0;
   }
 
-  NextBytes next_bytes(const ByteTokens& tokens) override {
+  NextBytes next_bytes() override {
     NextBytes next;
     // Letters and digits: inside of strings this is enough, and much quicker.
     for (const unsigned byte : {0x61U, 0x62U, 0x30U}) {
-      const Token token = tokens.of(static_cast<unsigned char>(byte));
+      const Token token = vocabulary_.byte_tokens().of(static_cast<unsigned char>(byte));
       if (token >= 0 && allows(token)) next.bytes.set(byte);
     }
     if (next.many()) return next;

@@ -6,7 +6,6 @@
 #include <span>
 
 #include "specbranch/base/types.h"
-#include "specbranch/llama/vocabulary/byte_tokens.h"
 #include "specbranch/llama/vocabulary/vocabulary.h"
 #include "specbranch/model/sampling_options.h"
 
@@ -48,7 +47,7 @@ class TokenConstraint {
   virtual void go_back() = 0;
 
   /// The bytes that may follow; three or more need not be all. Throws as `allows`.
-  virtual NextBytes next_bytes(const ByteTokens& tokens) = 0;
+  virtual NextBytes next_bytes() = 0;
 
   /// Names of control tokens stand for these tokens.
   virtual bool names_controls() const { return false; }

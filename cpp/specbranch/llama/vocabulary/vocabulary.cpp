@@ -5,6 +5,7 @@
 
 #include "llama.h"
 #include "specbranch/base/errors.h"
+#include "specbranch/llama/vocabulary/byte_tokens.h"
 #include "specbranch/llama/vocabulary/token_trie.h"
 
 namespace specbranch::llama {
@@ -137,6 +138,12 @@ std::optional<FimTokens> Vocabulary::fim() const {
 const TokenTrie& Vocabulary::trie() const {
   std::call_once(trie_made_, [this] { trie_ = std::make_shared<const TokenTrie>(*this); });
   return *trie_;
+}
+
+const ByteTokens& Vocabulary::byte_tokens() const {
+  std::call_once(byte_tokens_found_,
+                 [this] { byte_tokens_ = std::make_shared<const ByteTokens>(*this); });
+  return *byte_tokens_;
 }
 
 }  // namespace specbranch::llama

@@ -15,6 +15,7 @@ struct llama_vocab;
 
 namespace specbranch::llama {
 
+class ByteTokens;
 class TokenTrie;
 
 /// What a prompt of a model that fills in the middle of a text is made of.
@@ -67,6 +68,9 @@ class Vocabulary {
   /// For Lark grammars; made by the first call. Throws what making it throws.
   const TokenTrie& trie() const;
 
+  /// The tokens of single bytes; found by the first call.
+  const ByteTokens& byte_tokens() const;
+
  private:
   void drop_second_bos(std::vector<Token>& tokens) const;
 
@@ -75,6 +79,8 @@ class Vocabulary {
   std::size_t longest_ = 1;
   mutable std::once_flag trie_made_;
   mutable std::shared_ptr<const TokenTrie> trie_;
+  mutable std::once_flag byte_tokens_found_;
+  mutable std::shared_ptr<const ByteTokens> byte_tokens_;
 };
 
 }  // namespace specbranch::llama
