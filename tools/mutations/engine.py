@@ -36,8 +36,8 @@ MUTATIONS = (
     Mutation(
         "abort-not-sent",
         "a cancel waits for the running step",
-        "engine/coordinator.cpp",
-        "  if (commands.abort_draft && draft_) abort(run, ModelRole::kDraft);",
+        "engine/batch_scheduler.cpp",
+        "  if (commands.abort_draft) abort(text, ModelRole::kDraft);\n",
         "",
     ),
     Mutation(
@@ -58,8 +58,8 @@ MUTATIONS = (
         "lost-in-the-close",
         "a model that fails while a session is closed is used again",
         "engine/coordinator.cpp",
-        "      notice_loss(event);\n",
-        "      static_cast<void>(event);\n",
+        "    notice_loss(event);\n",
+        "    static_cast<void>(event);\n",
     ),
     Mutation(
         "lost-draft-in-the-close-poisons",
@@ -155,9 +155,9 @@ MUTATIONS = (
     Mutation(
         "sequence-not-given-back",
         "a generation that has ended keeps the target's sequence",
-        "engine/coordinator.cpp",
-        "  close_session(*done);\n  target_seqs_.give_back(done->target_seq(), done->text());\n",
-        "  close_session(*done);\n",
+        "engine/batch_scheduler.cpp",
+        "  target_seqs_.give_back(text.target_seq(), std::move(kept));\n",
+        "",
     ),
     Mutation(
         "prompt-scores-lost",
@@ -193,6 +193,20 @@ MUTATIONS = (
         "engine/command_queue.cpp",
         "at->group == group && is_pass",
         "is_pass",
+    ),
+    Mutation(
+        "group-ends-with-its-first",
+        "texts no longer share a batch when the first of them has ended",
+        "engine/batch_scheduler.cpp",
+        "text.id() : found->group;",
+        "text.id() : found->text->id();",
+    ),
+    Mutation(
+        "alone-sent-late",
+        "what a text alone asks for waits for the end of the message",
+        "engine/batch_scheduler.cpp",
+        "  if (running_.size() == 1) send_waiting();\n",
+        "",
     ),
     Mutation(
         "batch-too-long",
@@ -253,8 +267,8 @@ MUTATIONS = (
     Mutation(
         "draft-sequences-shared",
         "two texts draft in the same sequences",
-        "engine/coordinator.cpp",
-        "    own.first_draft_seq = seq * own.draft->n_seq;\n",
+        "engine/batch_scheduler.cpp",
+        "    place.limits.first_draft_seq = place.target_seq * place.limits.draft->n_seq;\n",
         "",
     ),
     Mutation(

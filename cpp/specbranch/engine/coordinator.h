@@ -1,6 +1,7 @@
 /// The coordinator between the callers and the workers. Private to the core; see `Engine`.
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <exception>
 #include <memory>
@@ -11,14 +12,12 @@
 
 #include "specbranch/base/strand.h"
 #include "specbranch/decoder/decoder.h"
-#include "specbranch/engine/batch_composer.h"
-#include "specbranch/engine/command_queue.h"
+#include "specbranch/engine/batch_scheduler.h"
 #include "specbranch/engine/engine.h"
 #include "specbranch/engine/lookup_store.h"
+#include "specbranch/engine/model_pair.h"
 #include "specbranch/engine/running_generation.h"
-#include "specbranch/engine/sequence_pool.h"
 #include "specbranch/engine/worker.h"
-#include "specbranch/planner/step_timer.h"
 #include "specbranch/report/profile.h"
 
 namespace specbranch {
@@ -32,8 +31,8 @@ struct CloseMessage {};
 using Message = std::variant<SubmitMessage, CancelMessage, CloseMessage, Event>;
 using Inbox = Strand<Message>;
 
-/// Runs generations: brings events to their decoders, and sends the commands to the workers. What
-/// several generations ask of a model becomes one batch (see CommandQueue).
+/// Runs generations: starts those that wait, brings events to those that run and output to their
+/// callers, and ends them. What they ask of the workers goes through the BatchScheduler.
 ///
 /// It has no thread: messages are handled by the threads that bring them (see Strand), a worker
 /// that has an answer above all. Nothing here waits for anybody.
@@ -42,7 +41,7 @@ using Inbox = Strand<Message>;
 /// `throw_if_poisoned` from any at any time.
 /// *Lifecycle:* `handle` returns false after a CloseMessage, once nothing is under way; submissions
 /// that come later still get an end.
-class Coordinator {
+class Coordinator final : private ModelPair {
  public:
   Coordinator(const ModelLimits& limits, std::vector<std::string> pieces,
               std::unique_ptr<Worker<TargetModel>> target,
@@ -68,25 +67,21 @@ class Coordinator {
   void on(const CancelMessage& message);
   void on(const CloseMessage& message);
   void on(Event& event);
+  void bring(const Event& event);
   void notice_loss(const Event& event);
   RunningGeneration* find(GenerationId id) const;
   void start_next();
-  bool has_room(const Request& next) const;
   void start(const SubmitMessage& submit);
   void carry_out(RunningGeneration& run, Commands commands);
-  void dispatch(RunningGeneration& run, Commands commands);
-  void abort(RunningGeneration& run, ModelRole role);
-  void send_waiting();
-  void compose();
-  GenerationId group_of(const Request& request) const;
-  int padding(int n_tokens) const;
+  void send(ModelRole role, Command command) override;
+  void request_abort(ModelRole role) override;
+  std::int64_t now_us() const override;
   void finish_idle();
   void finish(Running done);
   void close_session(const RunningGeneration& run);
   /// Without a decoder to tell what it did: it has not begun, or is lost.
   void end_at_once(const SubmitMessage& submit, Finish finish, std::exception_ptr error = nullptr);
   void publish(const Stats& stats);
-  ModelLimits limits_at(SeqId seq) const;
   void lose_target(const std::exception_ptr& error);
   void lose_draft(const std::exception_ptr& error);
   std::exception_ptr poison() const;
@@ -98,22 +93,17 @@ class Coordinator {
   std::deque<SubmitMessage> queue_;
   PairProfile profile_;                  ///< the running planner reads and refines it.
   std::shared_ptr<LookupStore> lookup_;  ///< null: nothing is drafted from texts.
-  std::size_t n_parallel_;
-  SequencePool target_seqs_;
-  std::vector<Running> running_;  ///< n_parallel_ at most.
-  CommandQueue of_target_;
-  CommandQueue of_draft_;
-  BatchComposer composer_;
-  StepTimer timer_;            ///< of what the models do for all texts together.
-  std::deque<Event> dropped_;  ///< answers to commands that were never sent.
-  std::exception_ptr fatal_;   ///< of the target, in the generation that just ended.
+  std::vector<Running> running_;
+  std::exception_ptr fatal_;  ///< of the target, in the generation that just ended.
   bool closing_ = false;
 
-  mutable std::mutex mutex_;  ///< of what other threads read: all below.
+  mutable std::mutex mutex_;  ///< of what other threads read: these.
   ModelLimits limits_;        ///< written by `handle` only.
   EngineStats totals_;
   PairProfile published_;  ///< `profile_` as it was between two generations.
   std::exception_ptr poison_;
+
+  BatchScheduler scheduler_;  ///< last: it knows the models' limits and the profile.
 };
 
 }  // namespace specbranch

@@ -10,6 +10,7 @@
 #include "specbranch/base/channel.h"
 #include "specbranch/decoder/decoder.h"
 #include "specbranch/engine/engine.h"
+#include "specbranch/engine/running_text.h"
 #include "specbranch/lookup/lookup_proposer.h"
 #include "specbranch/model/stop_matcher.h"
 #include "specbranch/report/profile.h"
@@ -32,18 +33,19 @@ struct SubmitMessage {
 /// *Thread safety:* none; see Coordinator.
 /// *Lifecycle:* `start`, then `sent` for every command that goes out and `on` for every event,
 /// until `idle`; then `end`.
-class RunningGeneration {
+class RunningGeneration final : public RunningText {
  public:
   /// `pieces` (the bytes of each token) and `profile` outlive this.
   RunningGeneration(SubmitMessage submit, const ModelLimits& limits,
                     const std::vector<std::string>& pieces, PairProfile* profile, SeqId target_seq);
 
-  GenerationId id() const { return submit_.generation_id; }
+  GenerationId id() const override { return submit_.generation_id; }
   const SubmitMessage& submit() const { return submit_; }
-  SeqId target_seq() const { return target_seq_; }
+  const Request& request() const override { return *submit_.request; }
+  SeqId target_seq() const override { return target_seq_; }
   bool has_draft() const { return has_draft_; }
   bool idle() const { return decoder_.idle(); }
-  bool finished() const { return decoder_.finish() != Finish::kNone; }
+  bool finished() const override { return decoder_.finish() != Finish::kNone; }
   /// The prompt and the generated tokens.
   std::vector<Token> text() const { return decoder_.text(); }
 
@@ -51,11 +53,9 @@ class RunningGeneration {
   Commands cancel() { return decoder_.cancel(); }
   Commands on(const Event& event);
 
-  /// See Decoder.
-  const Offer* offer() const { return decoder_.offer(); }
-  Command take_offer(int n_drafted) { return decoder_.take_offer(n_drafted); }
-
-  void sent(ModelRole role, const Command& command);
+  const Offer* offer() const override { return decoder_.offer(); }
+  Command take_offer(int n_drafted) override { return decoder_.take_offer(n_drafted); }
+  void sent(ModelRole role, const Command& command) override;
 
   /// Asks the caller's policy. False: no reader waits.
   bool send_policy_request();

@@ -69,7 +69,7 @@ struct CrowdSimulation {
   double target_busy_us = 0.0;
   double draft_busy_us = 0.0;
   std::int64_t n_batches = 0;       ///< verifications of the target.
-  std::int64_t n_batch_tokens = 0;  ///< of all of them.
+  std::int64_t n_batch_tokens = 0;  ///< of all of them, without padding.
 };
 
 /// Microseconds of a batch of `n` tokens on `curve` ([n - 1]), which is not empty.

@@ -1,5 +1,5 @@
-/// Several generations at once under a virtual clock: the real decoders, planners, queues and
-/// composer, no threads.
+/// Several generations at once under a virtual clock: the real decoders and planners, and the
+/// engine's BatchScheduler; no threads.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +41,7 @@ struct VirtualCrowd {
   std::int64_t target_us = 0;      ///< in which the target was at work.
   std::int64_t draft_us = 0;
   std::int64_t n_batches = 0;       ///< verifications of the target.
-  std::int64_t n_batch_tokens = 0;  ///< of all of them.
+  std::int64_t n_batch_tokens = 0;  ///< of all of them, without padding.
 };
 
 /// Runs all requests to their ends, at most `n_parallel` at once, as `Coordinator` does. The models

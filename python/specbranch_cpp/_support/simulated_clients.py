@@ -42,7 +42,7 @@ class ClientsResult:
             the 95th percentile over the clients.
         between_tokens_ms: the same of the times between two tokens of a text. Tokens of one
             verification come at once.
-        tokens_per_batch: rows of a batch of the target, of all texts; the mean.
+        tokens_per_batch: rows of a batch of the target, of all texts, without padding; the mean.
         acceptance_rate: share of the drafted tokens that became text; 0 if none was drafted.
         target_busy: share of the time in which the target computed, 0 to 1.
         draft_busy: share of the time in which the draft computed.

@@ -9,8 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "specbranch/base/clock.h"
 #include "specbranch/base/errors.h"
-#include "specbranch/engine/command_queue.h"
+#include "specbranch/engine/batch_scheduler.h"
 #include "specbranch/engine/worker.h"
 #include "specbranch/model/kept_texts.h"
 #include "support/engine_support.h"
@@ -21,8 +22,6 @@ using namespace specbranch;
 using namespace specbranch::test;
 
 namespace {
-
-constexpr GenerationId kGroup = 1;  // of all texts
 
 /// Requests for the models of one scenario.
 std::vector<Scenario> make_requests(std::uint64_t seed, int n) {
@@ -46,155 +45,175 @@ std::vector<Scenario> make_requests(std::uint64_t seed, int n) {
   return texts;
 }
 
-/// The coordinator's part without threads: any order in which models answer.
-class Run {
+/// A text whose offers are taken at any time, and any part of each.
+class Text final : public RunningText {
+ public:
+  Text(GenerationId id, SeqId seq, Random* random) : id_(id), seq_(seq), random_(random) {}
+
+  GenerationId id() const override { return id_; }
+  const Request& request() const override { return *asked; }
+  SeqId target_seq() const override { return seq_; }
+  bool finished() const override { return decoder->finish() != Finish::kNone; }
+  const Offer* offer() const override {
+    if (finished()) REQUIRE(decoder->offer() == nullptr);
+    return withheld ? nullptr : decoder->offer();
+  }
+  Command take_offer(int n_drafted) override {
+    const int most = static_cast<int>(decoder->offer()->chances.size());
+    const int n = random_->between(0, random_->chance(0.5) ? most : n_drafted);
+    if (n < most) ++n_shortened;
+    const int n_replayed = decoder->offer()->n_replayed;
+    Command command = decoder->take_offer(n);
+    REQUIRE(std::get<VerifyCommand>(command.body).n_tokens() == n_replayed + 1 + n);
+    return command;
+  }
+
+  std::shared_ptr<const Request> asked;
+  std::unique_ptr<Decoder> decoder;
+  std::vector<Token> tokens;
+  bool withheld = false;
+  int n_shortened = 0;
+
+ private:
+  GenerationId id_;
+  SeqId seq_;
+  Random* random_;
+};
+
+/// The engine's scheduler without threads: any order in which models answer, aborts in time and too
+/// late.
+class Run final : private ModelPair {
  public:
   Run(const std::vector<Scenario>& texts, std::uint64_t seed)
       : random_(seed),
-        n_(static_cast<int>(texts.size())),
-        target_queue_(ModelRole::kTarget, texts.front().target.max_batch),
-        draft_queue_(ModelRole::kDraft, 64) {
-    FakeOptions target = texts.front().target;
-    FakeOptions draft = texts.front().draft;
-    target.n_target_seq = n_;
-    limits_.target = make_fake_target(target)->capabilities();
-    limits_.draft = make_fake_draft(draft)->capabilities();
-    draft.n_seq = limits_.draft->n_seq * n_;
-    target_ = make_fake_target(target);
-    draft_ = make_fake_draft(draft);
-    // As long as any text runs: `auto` makes offers then.
-    profile_.others.n_running = n_ - 1;
-    for (int i = 0; i < n_; ++i) add(texts[static_cast<std::size_t>(i)], i);
+        limits_(make_models(texts.front(), static_cast<int>(texts.size()))),
+        scheduler_(this, &limits_, &profile_, static_cast<int>(texts.size())) {
+    for (const Scenario& text : texts) add(text);
   }
 
   /// `p_cancel`: of a cancel after an event.
   void run(double p_cancel) {
-    for (auto& text : texts_) dispatch(*text, text->decoder->start());
+    for (const auto& text : texts_) scheduler_.dispatch(*text, text->decoder->start());
+    end_idle();
     for (int n_steps = 0; n_steps < 20'000; ++n_steps) {
       send();
       if (!target_sent_ && !draft_sent_) break;
-      const bool target = target_sent_ && (!draft_sent_ || random_.chance(0.5));
-      deliver(target);
+      deliver(target_sent_ && (!draft_sent_ || random_.chance(0.5)));
       if (random_.chance(p_cancel)) {
-        Text& text = *texts_[static_cast<std::size_t>(random_.between(0, n_ - 1))];
-        dispatch(text, text.decoder->cancel());
+        const int i = random_.between(0, static_cast<int>(texts_.size()) - 1);
+        Text& text = *texts_[static_cast<std::size_t>(i)];
+        scheduler_.dispatch(text, text.decoder->cancel());
       }
+      while (const std::optional<Event> event = scheduler_.next_dropped()) bring(*event);
+      end_idle();
     }
     for (const auto& text : texts_) {
-      CAPTURE(text->id);
+      CAPTURE(text->id());
       REQUIRE(text->decoder->idle());
     }
   }
 
-  struct Text {
-    GenerationId id = 0;
-    std::vector<Token> tokens;
-    std::unique_ptr<Decoder> decoder;
-  };
   const Text& text(int i) const { return *texts_[static_cast<std::size_t>(i)]; }
   int n_shared() const { return n_shared_; }
-  int n_shortened() const { return n_shortened_; }
+  int n_shortened() const {
+    return std::accumulate(texts_.begin(), texts_.end(), 0,
+                           [](int n, const auto& text) { return n + text->n_shortened; });
+  }
 
  private:
-  void add(const Scenario& scenario, int i) {
-    auto text = std::make_unique<Text>();
-    Text* const at = text.get();
-    text->id = static_cast<GenerationId>(i) + 1;
-    ModelLimits limits = limits_;
-    limits.first_draft_seq = i * limits.draft->n_seq;
-    auto request = std::make_shared<const Request>(scenario.request);
-    auto planner = make_planner(*request, &profile_, /*has_draft=*/true);
+  ModelLimits make_models(const Scenario& scenario, int n_texts) {
+    FakeOptions target = scenario.target;
+    FakeOptions draft = scenario.draft;
+    target.n_target_seq = n_texts;
+    draft.n_seq = make_fake_draft(draft)->capabilities().n_seq * n_texts;
+    target_ = make_fake_target(target);
+    draft_ = make_fake_draft(draft);
+    ModelLimits limits;
+    limits.target = target_->capabilities();
+    limits.draft = draft_->capabilities();
+    return limits;
+  }
+
+  void add(const Scenario& scenario) {
+    const BatchScheduler::Place place = scheduler_.take_place(scenario.request);
+    texts_.push_back(std::make_unique<Text>(texts_.size() + 1, place.target_seq, &random_));
+    Text* const at = texts_.back().get();
+    at->asked = std::make_shared<const Request>(scenario.request);
+    auto planner = make_planner(*at->asked, &profile_, /*has_draft=*/true);
     std::unique_ptr<Proposer> proposer;
-    if (request->mode == Mode::kAuto) {
-      planner = make_eager_auto(*request, &profile_);
+    if (at->asked->mode == Mode::kAuto) {
+      planner = make_eager_auto(*at->asked, &profile_);
       proposer = make_liar(scenario, {}, random_.next());
     }
-    text->decoder = std::make_unique<Decoder>(
-        std::move(request), limits, text->id, std::move(planner),
+    at->decoder = std::make_unique<Decoder>(
+        at->asked, place.limits, at->id(), std::move(planner),
         [at](const Committed& committed) {
           at->tokens.push_back(committed.choice.token);
           return false;
         },
-        i, std::move(proposer));
-    texts_.push_back(std::move(text));
-  }
-
-  void dispatch(Text& text, Commands commands) {
-    for (const bool target : {true, false}) {
-      if (!(target ? commands.abort_target : commands.abort_draft)) continue;
-      CommandQueue& queue = target ? target_queue_ : draft_queue_;
-      if (text.decoder->finish() != Finish::kNone) {
-        if (const auto dropped = queue.drop(text.id)) {
-          dispatch(text, text.decoder->on(*dropped));
-        }
-      }
-      if (queue.release(text.id)) (target ? abort_target_ : abort_draft_) = random_.chance(0.5);
-    }
-    if (commands.target) target_queue_.add(std::move(*commands.target), kGroup);
-    if (commands.draft) draft_queue_.add(std::move(*commands.draft), kGroup);
-  }
-
-  /// Takes the offers, or some of them for now, and any part of each: the text must not depend on
-  /// it.
-  void compose() {
-    int n_rows = target_queue_.n_waiting_tokens(kGroup);
-    for (const auto& text : texts_) {
-      const Offer* offer = text->decoder->offer();
-      if (text->decoder->finish() != Finish::kNone) REQUIRE(offer == nullptr);
-      if (offer == nullptr || (n_rows > 0 && random_.chance(0.2))) continue;
-      const int most = static_cast<int>(offer->chances.size());
-      const int n = random_.between(0, most);
-      if (n < most) ++n_shortened_;
-      const int n_replayed = offer->n_replayed;
-      Command command = text->decoder->take_offer(n);
-      REQUIRE(std::get<VerifyCommand>(command.body).n_tokens() == n_replayed + 1 + n);
-      target_queue_.add(std::move(command), kGroup);
-      n_rows += 1 + n;
-    }
+        place.target_seq, std::move(proposer));
+    scheduler_.join(*at);
+    running_.push_back(at);
   }
 
   void send() {
-    if (target_queue_.idle()) compose();
-    if (!target_sent_) target_sent_ = target_queue_.next();
-    if (!draft_sent_) draft_sent_ = draft_queue_.next();
+    for (Text* text : running_) text->withheld = random_.chance(0.2);
+    scheduler_.send_waiting();
+    if (target_sent_ || draft_sent_) return;
+    for (Text* text : running_) text->withheld = false;
+    scheduler_.send_waiting();
   }
 
   void deliver(bool target) {
     Event event;
     if (target) {
       if (std::exchange(abort_target_, false)) target_->request_abort();
-      event = execute(*target_, *target_sent_);
+      event = execute(*target_, *std::exchange(target_sent_, std::nullopt));
       target_->clear_abort();
-      target_sent_.reset();
     } else {
       if (std::exchange(abort_draft_, false)) draft_->request_abort();
-      event = execute(*draft_, *draft_sent_);
+      event = execute(*draft_, *std::exchange(draft_sent_, std::nullopt));
       draft_->clear_abort();
-      draft_sent_.reset();
     }
-    const auto events = (target ? target_queue_ : draft_queue_).answer(std::move(event));
+    REQUIRE(scheduler_.awaits(event));
+    const auto events = scheduler_.answer(std::move(event));
     if (events.size() > 1) ++n_shared_;
-    for (const Event& own : events) {
-      Text& text = *texts_[static_cast<std::size_t>(own.generation_id - 1)];
-      dispatch(text, text.decoder->on(own));
-    }
+    for (const Event& own : events) bring(own);
   }
 
+  void bring(const Event& event) {
+    Text& text = *texts_[static_cast<std::size_t>(event.generation_id - 1)];
+    scheduler_.dispatch(text, text.decoder->on(event));
+  }
+
+  void end_idle() {
+    std::erase_if(running_, [this](Text* text) {
+      if (text->decoder->idle()) scheduler_.leave(*text);
+      return text->decoder->idle();
+    });
+  }
+
+  void send(ModelRole role, Command command) override {
+    (role == ModelRole::kTarget ? target_sent_ : draft_sent_) = std::move(command);
+  }
+  void request_abort(ModelRole role) override {
+    (role == ModelRole::kTarget ? abort_target_ : abort_draft_) = random_.chance(0.5);
+  }
+  std::int64_t now_us() const override { return specbranch::now_us(); }
+
   Random random_;
-  int n_;
-  CommandQueue target_queue_;
-  CommandQueue draft_queue_;
-  ModelLimits limits_;
   PairProfile profile_ = flat_profile();
   std::unique_ptr<TargetModel> target_;
   std::unique_ptr<DraftModel> draft_;
+  ModelLimits limits_;
+  BatchScheduler scheduler_;
   std::vector<std::unique_ptr<Text>> texts_;
+  std::vector<Text*> running_;
   std::optional<Command> target_sent_;
   std::optional<Command> draft_sent_;
   bool abort_target_ = false;
   bool abort_draft_ = false;
   int n_shared_ = 0;
-  int n_shortened_ = 0;  ///< offers of which a part was taken.
 };
 
 }  // namespace
@@ -213,7 +232,7 @@ TEST_CASE("several texts at once, in any order: each is what it is alone") {
     n_shortened += run.n_shortened();
     for (int k = 0; k < static_cast<int>(scenarios.size()); ++k) {
       const Scenario& scenario = scenarios[static_cast<std::size_t>(k)];
-      const Run::Text& text = run.text(k);
+      const Text& text = run.text(k);
       CAPTURE(describe(scenario));
       CAPTURE(seed);
       CAPTURE(k);
