@@ -591,6 +591,11 @@ class Trace:
     What each model did when, and what became of what was drafted.
     """
     @property
+    def begin_ms(self) -> float:
+        """
+        When the generation began, on the clock of `time.monotonic`; 0: it has not.
+        """
+    @property
     def rounds(self) -> list[TraceRound]: ...
     @property
     def spans(self) -> list[TraceSpan]: ...

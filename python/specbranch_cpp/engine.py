@@ -470,6 +470,8 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
     def _queue(self, checked_request: CheckedRequest) -> Generation:
         asked, request = checked_request.asked, checked_request.request
         policy = asked.speculation.value.policy
+        if self._shared.texts.are_watched:
+            request.trace = True
         generation = Generation(
             self,
             self._shared,

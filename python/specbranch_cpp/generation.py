@@ -289,7 +289,7 @@ class Generation:
             step = _Step(output, text, self._decoder.getstate())
             self._steps.append(step)
             if is_end(output):
-                self._shared.texts.remove(self._number)
+                self._shared.texts.end(self._number, self, output.finish_reason)
                 for listener in self._shared.listeners:
                     listener(self.result().stats)
             return step
@@ -337,7 +337,7 @@ class Generation:
 
     def _fail(self) -> None:
         self._failed = True
-        self._shared.texts.remove(self._number)
+        self._shared.texts.end(self._number, self, "failed")
 
     def _chunk(self, step: _Step) -> Chunk:
         output = step.output

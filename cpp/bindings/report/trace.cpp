@@ -103,7 +103,10 @@ void register_trace(py::module_& m) {
 
   py::class_<Trace>(m, "Trace", "What each model did when, and what became of what was drafted.")
       .def_readonly("spans", &Trace::spans)
-      .def_readonly("rounds", &Trace::rounds);
+      .def_readonly("rounds", &Trace::rounds)
+      .def_property_readonly(
+          "begin_ms", [](const Trace& trace) { return to_ms(trace.begin_us); },
+          "When the generation began, on the clock of `time.monotonic`; 0: it has not.");
 }
 
 }  // namespace specbranch::bindings

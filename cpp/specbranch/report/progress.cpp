@@ -14,6 +14,11 @@ std::vector<TokenScore> Progress::scores() const {
   return scores_;
 }
 
+void Progress::begin(std::int64_t now_us) {
+  const std::lock_guard lock(mutex_);
+  trace_.begin_us = now_us;
+}
+
 void Progress::record(const TraceSpan& span, std::span<const TraceRound> rounds) {
   const std::lock_guard lock(mutex_);
   trace_.spans.push_back(span);
@@ -29,7 +34,7 @@ Trace Progress::since(std::size_t n_spans, std::size_t n_rounds) const {
     return std::remove_cvref_t<decltype(all)>(
         all.begin() + static_cast<std::ptrdiff_t>(std::min(n, all.size())), all.end());
   };
-  return {rest(trace_.spans, n_spans), rest(trace_.rounds, n_rounds)};
+  return {rest(trace_.spans, n_spans), rest(trace_.rounds, n_rounds), trace_.begin_us};
 }
 
 }  // namespace specbranch

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <mutex>
 #include <span>
 #include <vector>
@@ -26,6 +27,9 @@ class Progress {
   /// Scores of the tokens of the prompt that follow those that were added before.
   void add_scores(std::span<const TokenScore> scores);
   std::vector<TokenScore> scores() const;
+
+  /// The generation has begun, and what follows is its record.
+  void begin(std::int64_t now_us);
 
   /// Spans and rounds that are new; of the rounds everything but their features is kept.
   void record(const TraceSpan& span, std::span<const TraceRound> rounds);

@@ -31,14 +31,20 @@ TraceSpan describe(ModelRole role, const Command& command) {
 
 }  // namespace
 
+TraceRecorder::TraceRecorder(std::int64_t begin_us, std::shared_ptr<Progress> live)
+    : live_(std::move(live)) {
+  trace_.begin_us = begin_us;
+  if (live_) live_->begin(begin_us);
+}
+
 void TraceRecorder::sent(ModelRole role, const Command& command) {
   running_[index(role)] = describe(role, command);
 }
 
 void TraceRecorder::ended(const Event& event, std::span<TraceRound> rounds, std::int64_t now_us) {
   TraceSpan span = running_[index(event.role)];
-  span.begin_us = event.begin_us - begin_us_;
-  span.end_us = event.end_us - begin_us_;
+  span.begin_us = event.begin_us - trace_.begin_us;
+  span.end_us = event.end_us - trace_.begin_us;
   if (std::holds_alternative<AbortDone>(event.body)) {
     span.end = TraceSpan::End::kAborted;
   } else if (std::holds_alternative<FailDone>(event.body)) {
@@ -50,7 +56,7 @@ void TraceRecorder::ended(const Event& event, std::span<TraceRound> rounds, std:
   const std::span<TraceRound> fresh = rounds.subspan(n_rounds_);
   for (; n_rounds_ < rounds.size(); ++n_rounds_) {
     TraceRound& round = rounds[n_rounds_];
-    round.at_us = now_us - begin_us_;
+    round.at_us = now_us - trace_.begin_us;
     // One verification at a time: none is asked for before the last one was applied.
     if (!unanswered_) continue;
     trace_.spans[*unanswered_].applied =

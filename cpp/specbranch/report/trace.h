@@ -70,6 +70,8 @@ struct TraceRound {
 struct Trace {
   std::vector<TraceSpan> spans;
   std::vector<TraceRound> rounds;
+  /// When the generation began, by `now_us`: so traces can be laid side by side. 0: it has not.
+  std::int64_t begin_us = 0;
 };
 
 /// Turns commands, their answers and the decoder's rounds into a trace; takes its time from them.
@@ -79,8 +81,7 @@ struct Trace {
 class TraceRecorder {
  public:
   /// All times of the trace count from `begin_us`. `live`, if any, is told everything at once.
-  explicit TraceRecorder(std::int64_t begin_us, std::shared_ptr<Progress> live = nullptr)
-      : begin_us_(begin_us), live_(std::move(live)) {}
+  explicit TraceRecorder(std::int64_t begin_us, std::shared_ptr<Progress> live = nullptr);
 
   void sent(ModelRole role, const Command& command);
 
@@ -90,7 +91,6 @@ class TraceRecorder {
   Trace take(std::vector<TraceRound> rounds);
 
  private:
-  std::int64_t begin_us_;
   std::shared_ptr<Progress> live_;
   TraceSpan running_[2];                   ///< by role.
   std::optional<std::size_t> unanswered_;  ///< the newest verification, if it is not applied yet.

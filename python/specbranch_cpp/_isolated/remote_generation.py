@@ -165,7 +165,10 @@ class RemoteGeneration:
         end = self._end
         if end is None:
             return self._process.call("trace", self._number, n_spans, n_rounds)
-        return SimpleNamespace(spans=end.trace.spans[n_spans:], rounds=end.trace.rounds[n_rounds:])
+        trace = end.trace
+        return SimpleNamespace(
+            spans=trace.spans[n_spans:], rounds=trace.rounds[n_rounds:], begin_ms=trace.begin_ms
+        )
 
     @property
     def n_prefilled(self) -> int:

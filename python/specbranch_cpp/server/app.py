@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from specbranch_cpp.server.service import QueuedCall, Service
 from specbranch_cpp.server.settings import ServerSettings
 from specbranch_cpp.server.slots import Slots
 from specbranch_cpp.server.streams import EventStream, whole_reply
+from specbranch_cpp.server.timelines import Timelines, parse_seen
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -86,7 +88,7 @@ def create_app(
     if settings.metrics:
         _add_metrics(app, metrics)
     if settings.slots:
-        _add_slots(app, slots)
+        _add_slots(app, slots, Timelines(engine, slots))
     if settings.page:
         _add_page(app)
     app.add_exception_handler(ClientGone, _answer_nobody)
@@ -197,7 +199,7 @@ def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def _add_slots(app: FastAPI, slots: Slots) -> None:
+def _add_slots(app: FastAPI, slots: Slots, timelines: Timelines) -> None:
     @app.api_route("/slots", methods=READ)
     async def states(request: Request) -> JSONResponse:
         entries = slots.entries()
@@ -208,6 +210,12 @@ def _add_slots(app: FastAPI, slots: Slots) -> None:
                 503, f"all slots are busy; there are {len(entries)}", code="no_slot_available"
             )
         return JSONResponse(entries)
+
+    @app.api_route("/slots/timelines", methods=READ)
+    async def rows(request: Request) -> JSONResponse:
+        seen = parse_seen(request.query_params.get("seen", ""))
+        # An engine in another process may have to be asked.
+        return JSONResponse(await asyncio.to_thread(timelines.look, seen))
 
 
 class _PageFiles(StaticFiles):

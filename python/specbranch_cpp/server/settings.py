@@ -53,7 +53,8 @@ class ServerSettings:
         grace_s: seconds for the running request after a stop signal.
         page: whether to serve the page at ``/``.
         metrics: whether to serve ``/metrics``.
-        slots: whether to serve ``/slots``: settings and numbers of tokens of the texts that run.
+        slots: whether to serve ``/slots`` and ``/slots/timelines``: settings, numbers of tokens and
+            commands of the texts that run.
     """
 
     host: str = "127.0.0.1"

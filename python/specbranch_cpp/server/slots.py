@@ -63,9 +63,14 @@ class Slots:
         self._lock = threading.Lock()
         self._numbers: dict[int, int] = {}  # of the texts, by slot
 
+    @property
+    def n_slots(self) -> int:
+        """The number of texts that can run at once."""
+        return self._engine.n_parallel
+
     def now(self) -> list[Slot]:
         """All slots, in the order of their ids."""
-        n_slots = self._engine.n_parallel
+        n_slots = self.n_slots
         with self._lock:
             texts = {text.number: text for text in self._engine._shared.texts.now()}
             self._numbers = {at: one for at, one in self._numbers.items() if one in texts}

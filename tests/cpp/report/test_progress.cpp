@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "specbranch/base/clock.h"
 #include "specbranch/engine/engine.h"
 #include "support/engine_support.h"
 
@@ -56,6 +57,24 @@ TEST_CASE("a record can be read from any place on") {
   CHECK(progress.since(1, 1).spans.size() == 1);
   CHECK(progress.since(1, 1).rounds.empty());
   CHECK(progress.since(9, 9).spans.empty());
+}
+
+TEST_CASE("a record tells when the generation began") {
+  Progress progress;
+  CHECK(progress.since(0, 0).begin_us == 0);
+  progress.begin(1'234);
+  CHECK(progress.since(9, 9).begin_us == 1'234);
+
+  Scenario scenario = make_long_scenario(3);
+  scenario.request.trace = true;
+  const std::int64_t before_us = now_us();
+  Engine engine(make_parts(scenario));
+  const auto generation = engine.generate(scenario.request);
+  const GenerationEnd end = collect(*generation).end;
+  const std::int64_t begin_us = generation->progress().since(0, 0).begin_us;
+  CHECK(begin_us >= before_us);
+  CHECK(end.trace.begin_us == begin_us);
+  CHECK(begin_us + end.trace.spans.back().end_us <= now_us());
 }
 
 TEST_CASE("the round of a token is there before the token, and tells where it came from") {

@@ -83,6 +83,7 @@ TEST_CASE("a trace tells what happened") {
 
 TEST_CASE("without being asked for, there is no trace") {
   const Collected got = run_engine(make_valid_scenario(1), Mode::kSpecBranch);
+  CHECK(got.end.trace.begin_us == 0);
   CHECK(got.end.trace.spans.empty());
   CHECK(got.end.trace.rounds.empty());
 }
@@ -196,6 +197,7 @@ TEST_CASE("the recorder takes times, padding and reuse as they come") {
   recorder.sent(ModelRole::kDraft, Command{1, DraftCommand{{}, {{2, 0, 11, {3}}}, 1, {}}});
   recorder.ended(Event{ModelRole::kDraft, 1, DraftDone{}, 1'091, 1'099}, rounds, 1'100);
   const Trace trace = recorder.take(std::move(rounds));
+  CHECK(trace.begin_us == 1'000);
   REQUIRE(trace.spans.size() == 4);
   CHECK(trace.spans[0].kind == TraceSpan::Kind::kPrefill);
   CHECK(trace.spans[0].n_tokens == 5);

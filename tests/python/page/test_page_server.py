@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from specbranch_cpp import Engine
 pytest.importorskip("fastapi")
 
 from tests.python.support.server_support import Running, serving
+
+from specbranch_cpp.server import timelines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,6 +133,52 @@ def test_escape_ends_the_work_of_the_server(view: LiveView, server: Running) -> 
     while server.client.get("/health").json()["requests_processing"]:
         assert time.monotonic() < end, "the server goes on"
         time.sleep(0.02)
+
+
+def test_every_text_of_the_server_has_a_row(
+    browser: Browser, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts of other clients, too, while they run and for a moment afterwards."""
+    monkeypatch.setattr(timelines, "LINGER_S", 600.0)
+    modes = ("speculative", "autoregressive", "auto")
+    body = {"prompt": PROMPT, "ignore_eos": True, "stream": True, "max_tokens": 8000}
+    with (
+        Engine(*pair, n_ctx=8192, n_parallel=3, measure_costs=False) as engine,
+        serving(engine) as server,
+        contextlib.ExitStack() as streams,
+    ):
+        view = LiveView(browser, server.url)
+        try:
+            view.page.locator("#texts .hint").filter(has_text="no text runs").wait_for()
+            lines = []  # whose end would end the streams
+            for mode in modes:
+                request = {**body, "mode": mode}
+                stream = server.client.stream("POST", "/v1/completions", json=request)
+                lines.append(streams.enter_context(stream).iter_lines())
+                next(lines[-1])
+            waiting = engine.generate("y", max_tokens=2)
+            rows = view.page.locator(".text-row")
+            row = [view.page.locator(f".text-row[data-id='{number}']") for number in range(4)]
+            row[3].wait_for()
+            assert rows.count() == 4
+            assert [row[i].get_attribute("data-state") for i in range(4)] == [
+                "running", "running", "running", "waiting",
+            ]  # fmt: skip
+            for number, mode in enumerate(modes):
+                assert mode in row[number].locator(".text-name").inner_text()
+                assert int(str(row[number].get_attribute("data-target-spans"))) > 0
+                assert "tokens" in row[number].locator(".text-state").inner_text()
+            assert int(str(row[0].get_attribute("data-draft-spans"))) > 0
+            assert row[1].get_attribute("data-draft-spans") == "0"
+            streams.close()  # the clients leave
+            waiting.result()
+            view.page.locator(".text-row[data-state='ended']").nth(3).wait_for()
+            assert "cancelled" in row[0].locator(".text-state").inner_text()
+            monkeypatch.setattr(timelines, "LINGER_S", 0.0)
+            rows.first.wait_for(state="detached")
+        finally:
+            view.close()
+        assert view.complaints == []
 
 
 def test_an_error_of_the_server_is_shown_in_words(view: LiveView) -> None:

@@ -84,6 +84,29 @@ def speculation(words: list[str], *, plain: bool) -> Iterator[dict[str, Any]]:
         begin_ms = end_ms + 0.2
 
 
+def texts_reply(*texts: dict[str, Any], now_ms: float = 9000.0, n_more: int = 0) -> dict[str, Any]:
+    """What ``/slots/timelines`` answers."""
+    return {"now_ms": now_ms, "n_slots": 4, "n_more": n_more, "texts": list(texts)}
+
+
+def server_text(number: int, state: str, **fields: Any) -> dict[str, Any]:
+    """A text of ``/slots/timelines``; without ``n_spans``, ``spans`` are all of them."""
+    entry = {
+        "id": number,
+        "slot": None if state == "waiting" else number,
+        "state": state,
+        "finish_reason": "stop" if state == "ended" else None,
+        "mode": "auto",
+        "n_prompt_tokens": 9,
+        "n_prompt_tokens_processed": 9,
+        "n_decoded": 0,
+        "is_recorded": True,
+        "spans": [],
+        **fields,
+    }
+    return {"n_spans": len(entry["spans"]), **entry}
+
+
 @dataclass
 class Script:
     """What the server is to do."""
@@ -99,6 +122,7 @@ class Script:
     busy: int = 0  # so many requests are refused
     break_after: int | None = None  # chunks until the connection breaks
     fail_after: int | None = None  # chunks until an error is sent
+    timelines: dict[str, Any] | None = field(default_factory=texts_reply)  # None: no slots
 
 
 class StandIn:
@@ -107,6 +131,7 @@ class StandIn:
     def __init__(self) -> None:
         self.script = Script()
         self.requests: list[dict[str, Any]] = []
+        self.looks: list[str] = []  # the queries of those who asked for timelines
         self.hung_up = threading.Event()  # a client left a stream before its end
         outer = self
 
@@ -184,6 +209,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_json({"data": [{"id": "stand-in", "meta": meta}]})
         elif path == "/health":
             self._send_json({"status": "ok", "requests_processing": 1, "requests_waiting": 3})
+        elif path == "/slots/timelines":
+            self.server_side.looks.append(self.path.partition("?")[2])
+            if script.timelines is None:
+                self._send_json(_error("this path does not exist"), 404)
+            else:
+                self._send_json(script.timelines)
         else:
             self._send_file("index.html" if path == "/" else path.removeprefix("/page/"))
 

@@ -93,6 +93,15 @@ export async function getModel() {
   return list.data[0];
 }
 
+/**
+ * The texts of the server, and what their models did since the last look.
+ * @param {string} seen how many commands are known of each text
+ * @returns {Promise<any>}
+ */
+export async function getTimelines(seen) {
+  return (await request(`slots/timelines?seen=${seen}`)).json();
+}
+
 /** @returns {Promise<{requests_processing?: number, requests_waiting?: number}>} */
 export async function getHealth() {
   return (await request("health")).json();

@@ -7,12 +7,14 @@ import { setUpLook } from "./look.js";
 import { askForKey, clearProblem, showProblem } from "./problems.js";
 import { missingModes, Session } from "./session.js";
 import { SettingsForm } from "./settings.js";
+import { TextsView } from "./texts_view.js";
 import { Timeline } from "./timeline.js";
 
 const prompt = /** @type {HTMLTextAreaElement} */ (byId("prompt"));
 const conversation = byId("conversation");
 const settings = new SettingsForm();
 const timeline = new Timeline(byId("timeline"), () => session.replay((words) => (speed = words)));
+const texts = new TextsView(byId("texts"));
 const showCounters = makeCounters(byId("counters"));
 /** Milliseconds between two drawings. Few drawings leave the processor to the models. */
 const DRAW_EVERY_MS = 40;
@@ -148,13 +150,17 @@ async function connect() {
     if (meta.has_chat_template === false) facts.push("no chat template");
     byId("model").textContent = facts.join(" · ");
     settings.offer(meta);
+    texts.start();
   } catch (error) {
     byId("model").textContent = "not connected";
     problem(/** @type {Error} */ (error), connect);
   }
 }
 
-setUpLook(() => timeline.draw());
+setUpLook(() => {
+  timeline.draw();
+  texts.draw();
+});
 byId("composer").addEventListener("submit", (event) => {
   event.preventDefault();
   send(false);

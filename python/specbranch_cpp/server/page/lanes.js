@@ -4,8 +4,12 @@ import { firstAfter } from "./window.js";
 import { shortSpan } from "./words.js";
 
 /**
+ * @typedef {object} Recorded a run, or a text of the server
+ * @property {{target: import("./run.js").Span[], draft: import("./run.js").Span[]}} spans
+ * @property {number} endMs
+ *
  * @typedef {object} Lane
- * @property {import("./run.js").Run} run
+ * @property {Recorded} run
  * @property {"target" | "draft"} side
  * @property {string} label
  * @property {number} y upper edge of the bars in CSS pixels
@@ -67,7 +71,7 @@ export function drawAxis(context, frame, bottom, palette) {
     context.fillStyle = palette.line;
     context.fillRect(x - 0.5, 0, 1, bottom + 4);
     context.fillStyle = palette.muted;
-    const fits = x + 36 < frame.left + frame.width;
+    const fits = x > 18 && x + 36 < frame.left + frame.width;
     if (fits) context.fillText(ms.toFixed(digits), x, bottom + 14);
   }
   context.textAlign = "right";
