@@ -94,6 +94,10 @@ sanitize-asan sanitize-tsan: sanitize-%:
 	cmake --build --preset $*
 	$(NO_ASLR) ctest --preset $*
 
+.PHONY: sanitize-extension
+sanitize-extension: install-test ## a part of the Python tests, the extension under ASan+UBSan
+	$(BIN)/python tools/sanitized_extension.py
+
 .PHONY: odr
 odr: setup ## fails if two C++ types share a name but differ (One Definition Rule)
 	cmake --preset odr
