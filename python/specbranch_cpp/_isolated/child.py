@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_TEXT_ORDERS = frozenset({"reading", "serving", "refuse", "cancel"})
+"""Orders for a text: methods of `ServedText`. The first argument is its number."""
 _REPORT_S = 0.5
 _END_S = 10.0  # the texts of an engine that closes are sent within this time
 
@@ -65,10 +67,17 @@ class OrderServer:
     def obey(self, order: tuple[Any, ...]) -> None:
         """Carries out an order. ``("call", n, name, ...)`` is answered, others are not."""
         kind, *rest = order
-        if kind != "call":
+        if kind == "call":
+            self._answer(*rest)
+        elif kind in _TEXT_ORDERS:
+            number, *arguments = rest
+            text = self._texts.get(number)
+            if text is not None:  # otherwise nobody reads it any more
+                getattr(text, kind)(*arguments)
+        else:
             getattr(self, f"_on_{kind}")(*rest)
-            return
-        number, name, *arguments = rest
+
+    def _answer(self, number: int, name: str, *arguments: Any) -> None:
         try:
             answer = getattr(self, f"_call_{name}")(*arguments)
         except BaseException as error:  # noqa: BLE001, the caller's process raises it
@@ -146,8 +155,9 @@ class OrderServer:
         self._texts[number].plan(*plan)
 
     def _call_task(self, number: int, *answer: Any) -> None:
-        if number in self._texts:  # otherwise nobody reads the text any more
-            self._texts[number].answer_task(*answer)
+        text = self._texts.get(number)
+        if text is not None:  # otherwise nobody reads it any more
+            text.answer_task(*answer)
 
     def _call_trace(self, number: int, n_spans: int, n_rounds: int) -> Any:
         return self._texts[number].core.trace_since(n_spans, n_rounds)
@@ -170,7 +180,11 @@ class OrderServer:
         logs.forward()
         return [core.stats, *self._call_profile()]
 
-    def report_progress(self) -> None:
+    def _on_report(self) -> None:
+        # Not the thread that watches the parent: the engine might never answer.
+        threading.Thread(target=self._report, name="specbranch-report", daemon=True).start()
+
+    def _report(self) -> None:
         """Says that prompts are read, as long as they are. Tokens speak for themselves."""
         seen: dict[int, int] = {}
         while True:
@@ -180,26 +194,10 @@ class OrderServer:
                 self._connection.send("working")
             seen = read
 
-    def _on_reading(self, number: int) -> None:
-        if number in self._texts:
-            self._texts[number].reading()
-
-    def _on_serving(self, number: int, question: int) -> None:
-        if number in self._texts:
-            self._texts[number].serving(question)
-
-    def _on_cancel(self, number: int) -> None:
-        if number in self._texts:
-            self._texts[number].core.cancel()
-
-    def _on_refuse(self, number: int, question: int) -> None:
-        if number in self._texts:
-            self._texts[number].refuse(question)
-
     def _on_drop(self, number: int) -> None:
         text = self._texts.pop(number, None)
         if text is not None:
-            text.core.cancel()
+            text.cancel()
             text.end()
 
 
@@ -224,8 +222,6 @@ def main() -> None:
         logging.getLogger("specbranch_cpp").addHandler(_Log(connection))
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
         server = OrderServer(connection)
-        # Not the thread that watches the parent: the engine might never answer.
-        threading.Thread(target=server.report_progress, daemon=True).start()
         with accepted.makefile("rb") as stream:
             while (order := read_order(stream)) is not None:
                 server.obey(order)

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from specbranch_cpp._isolated.errors_across import again, raised_again
 from specbranch_cpp._isolated.frames import read_data, write_order
-from specbranch_cpp._isolated.silence import SilenceWatch
 from specbranch_cpp._llama.child import can_start, child_environment
 from specbranch_cpp._support.raised import start_thread
+from specbranch_cpp._support.silence import SilenceWatch
 from specbranch_cpp.errors import (
     EngineClosed,
     EngineDied,
@@ -101,10 +101,11 @@ class EngineProcess:
         self._over: SpecBranchError | None = None  # what every later call raises
         self._closing = False
         self._hang = ""  # why this program has ended the process
+        self._has_sign = False  # something came since the last look of the watch
         self._silence: SilenceWatch | None = None
         if timeout_s is not None:
             self._silence = SilenceWatch(
-                timeout_s, self._has_work, partial(self._end_hang, timeout_s)
+                timeout_s, self._is_silent, partial(self._end_hang, timeout_s)
             )
         ours, theirs = socket.socketpair()
         self._socket = ours
@@ -128,6 +129,7 @@ class EngineProcess:
                 thread.daemon = True
                 start_thread(thread)
             if self._silence is not None:
+                self.send("report")
                 self._silence.start()
         except BaseException:
             self._child.kill()
@@ -267,6 +269,10 @@ class EngineProcess:
                 return False
             return bool(texts or self._calls)
 
+    def _is_silent(self, _step_s: float) -> bool:
+        had_sign, self._has_sign = self._has_sign, False
+        return not had_sign and self._has_work()
+
     def _end_hang(self, timeout_s: float) -> None:
         self._hang = (
             f"it did nothing for {timeout_s:g} s (isolate_timeout) and was killed; it hangs, or "
@@ -275,8 +281,8 @@ class EngineProcess:
         self._child.kill()
 
     def _pass_on(self, kind: str, *message: Any) -> None:
-        if self._silence is not None and kind != "log":
-            self._silence.sign()
+        if kind != "log":
+            self._has_sign = True
         if kind == "working":  # it was a sign
             return
         if kind in ("answer", "error"):

@@ -82,6 +82,10 @@ class ServedText:
             self.core.refuse()
             self._questions.close(number)
 
+    def cancel(self) -> None:
+        """Ends the work within one forward pass."""
+        self.core.cancel()
+
     def reading(self) -> None:
         """Somebody reads there."""
         self._questions.is_read = True

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core
+from specbranch_cpp._support.silence import SilenceWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -75,16 +76,16 @@ def watch_calls(servers: str) -> None:
     """
     limit_s = timeout_s()
 
-    def run() -> None:
-        while True:
-            quiet_s = _core.quiet_s()
-            if quiet_s is not None and quiet_s > limit_s:
-                message = f"the RPC servers ({servers}) have not answered for {limit_s:g} s"
-                print(f"specbranch: {message}", file=sys.stderr, flush=True)
-                os._exit(1)
-            time.sleep(_PAUSE_S)
+    def is_silent(step_s: float) -> bool:
+        quiet_s = _core.quiet_s()
+        return quiet_s is not None and quiet_s >= step_s
 
-    threading.Thread(target=run, name="specbranch-calls", daemon=True).start()
+    def end() -> None:
+        message = f"the RPC servers ({servers}) have not answered for {limit_s:g} s"
+        print(f"specbranch: {message}", file=sys.stderr, flush=True)
+        os._exit(1)
+
+    SilenceWatch(limit_s, is_silent, end).start()
 
 
 def _guard(

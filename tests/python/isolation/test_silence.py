@@ -10,8 +10,10 @@ import pytest
 from tests.python.support.isolated import PROMPT, is_gone, new_engine, process_of
 
 from specbranch_cpp import Engine, EngineDied, InvalidArgument, ModelLoadError, demo, policies
+from specbranch_cpp._isolated import child
 from specbranch_cpp._isolated import process as process_module
-from specbranch_cpp._isolated.silence import SilenceWatch
+from specbranch_cpp._isolated.process import EngineProcess
+from specbranch_cpp._support.silence import SilenceWatch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,14 +57,14 @@ def test_a_text_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_module, "_CHILD", HUNG_TEXT)
     engine = new_engine(isolate_timeout=LIMIT_S)
     assert engine.complete(PROMPT, max_tokens=4).tokens  # the first text is whole
-    child = process_of(engine)
+    process = process_of(engine)
     generations = [engine.generate(PROMPT, max_tokens=4) for _ in range(2)]
     for generation in generations:
         with pytest.raises(EngineDied, match=r"did nothing for 3 s \(isolate_timeout\)") as died:
             generation.result()
     assert "a new engine can be made" in str(died.value)
     assert engine.closed
-    assert is_gone(child)
+    assert is_gone(process)
     engine.restart()
     assert engine.complete(PROMPT, max_tokens=4).tokens
     engine.close()
@@ -140,17 +142,41 @@ def test_wrong_limits(options: dict[str, Any], message: str) -> None:
 
 def test_a_watch_counts_from_the_last_sign() -> None:
     ended = threading.Event()
-    watch = SilenceWatch(LIMIT_S, lambda: True, ended.set)
-    watch.start()
-    for _ in range(20):
-        watch.sign()
-        assert not ended.wait(0.05)
+    answers = iter([True, True, True, False, True, True, True, True, False])
+    steps: list[float] = []
+
+    def is_silent(step_s: float) -> bool:
+        steps.append(step_s)
+        return next(answers)
+
+    SilenceWatch(0.25, is_silent, ended.set).start()  # four silent steps in a row
     assert ended.wait(30)
+    assert steps == [0.0625] * 8
 
 
 def test_a_watch_that_was_stopped() -> None:
     ended = threading.Event()
-    watch = SilenceWatch(0.1, lambda: True, ended.set)
+    watch = SilenceWatch(0.1, lambda _: True, ended.set)
     watch.start()
     watch.stop()
     assert not ended.wait(0.5)
+
+
+@pytest.mark.parametrize("limit_s", [None, 60.0])
+def test_only_a_process_with_a_limit_says_that_it_works(
+    monkeypatch: pytest.MonkeyPatch, limit_s: float | None
+) -> None:
+    kinds: list[str] = []
+    pass_on = EngineProcess._pass_on
+
+    def noted(self: EngineProcess, kind: str, *message: Any) -> None:
+        kinds.append(kind)
+        pass_on(self, kind, *message)
+
+    monkeypatch.setattr(EngineProcess, "_pass_on", noted)
+    with new_engine(isolate_timeout=limit_s) as engine:
+        generation = engine.generate(PROMPT, max_tokens=2)  # it stays, so it is looked at
+        generation.result()
+        time.sleep(3 * child._REPORT_S)
+    assert "token" in kinds
+    assert ("working" in kinds) == (limit_s is not None)

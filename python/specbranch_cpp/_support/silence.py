@@ -1,4 +1,4 @@
-"""Ends a process that has work, and gives no sign of it for too long."""
+"""Ends what has work, and gives no sign of it for too long."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _STEP_S = 1.0
 
 
 class SilenceWatch:
-    """Watches one process. `sign` is for the thread that receives; `stop` for any thread.
+    """Watches work that must give a sign of itself. `stop` is for any thread.
 
     Time counts in steps between two looks, so that it does not pass while this program is stopped,
     nor while the machine sleeps.
 
     Args:
         limit_s: seconds of work without a sign.
-        has_work: whether the process owes a sign: it has work, and does not wait for this program.
-        end: is called once, on the watch's own thread, when the time is over.
+        is_silent: gets the seconds of a step, and says whether there was work but no sign in this
+            step. It is called on the watch's own thread.
+        end: is called once, on the same thread, when the time is over.
     """
 
     def __init__(
-        self, limit_s: float, has_work: Callable[[], bool], end: Callable[[], None]
+        self, limit_s: float, is_silent: Callable[[float], bool], end: Callable[[], None]
     ) -> None:
         self._limit_s = limit_s
-        self._has_work = has_work
+        self._is_silent = is_silent
         self._end = end
-        self._n_signs = 0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="specbranch-silence", daemon=True)
 
@@ -45,19 +45,15 @@ class SilenceWatch:
         """
         start_thread(self._thread)
 
-    def sign(self) -> None:
-        """The process has done something."""
-        self._n_signs += 1
-
     def stop(self) -> None:
         self._stopped.set()
 
     def _watch(self) -> None:
         step_s = min(self._limit_s / 4, _STEP_S)
-        silent_s, seen = 0.0, -1
+        silent_s = 0.0
         while not self._stopped.wait(step_s):
-            if seen != self._n_signs or not self._has_work():
-                silent_s, seen = 0.0, self._n_signs
+            if not self._is_silent(step_s):
+                silent_s = 0.0
                 continue
             silent_s += step_s
             if silent_s >= self._limit_s:
