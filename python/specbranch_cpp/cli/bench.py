@@ -7,7 +7,6 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -30,6 +29,7 @@ from specbranch_cpp.bench import (
 from specbranch_cpp.bench.records import NAME, RecordFile
 from specbranch_cpp.cli import bench_clients, options, render
 from specbranch_cpp.cli.lazy_group import typer_app
+from specbranch_cpp.cli.lists import comma_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,24 +48,6 @@ _SHOWN = {0: "variant", 1: "speed-up", 2: "95 % interval", 5: "quartiles", 12: "
 _QUICK: dict[str, Any] = {"n_prompts": 12, "tokens": 64, "lengths": (4,)}
 
 _Value = TypeVar("_Value")
-
-
-def _list(
-    text: str | None, kind: Callable[[str], _Value], option: str
-) -> tuple[_Value, ...] | None:
-    """The values of an option such as ``4,7``."""
-    if text is None:
-        return None
-    values = []
-    for part in text.split(","):
-        try:
-            values.append(kind(part.strip()))
-        except ValueError:
-            what = "a whole number" if kind is int else "a number"
-            raise typer.BadParameter(f"{part!r} is not {what}", param_hint=option) from None
-    if not all(str(value) for value in values):
-        raise typer.BadParameter(f"{text!r} has an empty part", param_hint=option)
-    return tuple(values)
 
 
 def _one(values: tuple[_Value, ...] | None, option: str) -> _Value | None:
@@ -273,14 +255,16 @@ def run(
         bench_clients.refuse(not_theirs, "a run with --clients has no such option")
         asked: dict[str, Any] = {
             "pair": _one(_pairs(model, draft or [], []), "-md"),
-            "clients": _list(n_clients, int, "--clients"),
-            "parallel": _list(parallel, int, "--parallel"),
-            "modes": _list(modes, str, "--modes"),
+            "clients": comma_list(n_clients, int, "--clients"),
+            "parallel": comma_list(parallel, int, "--parallel"),
+            "modes": comma_list(modes, str, "--modes"),
             "prompts": tuple(prompts or ()),
             "n_prompts": n_prompts,
             "tokens": tokens,
-            "temperature": _one(_list(temperatures, float, "--temperatures"), "--temperatures"),
-            "placement": _one(_list(where, str, "--placements"), "--placements"),
+            "temperature": _one(
+                comma_list(temperatures, float, "--temperatures"), "--temperatures"
+            ),
+            "placement": _one(comma_list(where, str, "--placements"), "--placements"),
             "repeat": repeat,
             "n_ctx": ctx_size,
             "seed": seed,
@@ -295,17 +279,17 @@ def run(
     chosen: dict[str, Any] = {
         "pairs": _pairs(model, draft or [], pair or []),
         "prompts": tuple(prompts or ()),
-        "modes": _list(modes, str, "--modes"),
-        "policies": _list(policies, str, "--policies"),
-        "lengths": _list(lengths, int, "--lengths"),
-        "epsilons": _list(epsilons, float, "--epsilons"),
-        "branch_limits": _list(branch_limits, int, "--max-branches"),
+        "modes": comma_list(modes, str, "--modes"),
+        "policies": comma_list(policies, str, "--policies"),
+        "lengths": comma_list(lengths, int, "--lengths"),
+        "epsilons": comma_list(epsilons, float, "--epsilons"),
+        "branch_limits": comma_list(branch_limits, int, "--max-branches"),
         "hrad": hrad,
-        "sources": _list(sources, str, "--sources"),
-        "placements": _list(where, str, "--placements"),
-        "temperatures": _list(temperatures, float, "--temperatures"),
+        "sources": comma_list(sources, str, "--sources"),
+        "placements": comma_list(where, str, "--placements"),
+        "temperatures": comma_list(temperatures, float, "--temperatures"),
         "peers": peers,
-        "peer_lengths": _list(peer_lengths, int, "--peer-lengths"),
+        "peer_lengths": comma_list(peer_lengths, int, "--peer-lengths"),
         "tokens": tokens,
         "n_prompts": n_prompts,
         "repeat": repeat,

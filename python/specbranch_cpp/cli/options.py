@@ -16,6 +16,7 @@ from specbranch_cpp._engine.hub import fetch_pair
 from specbranch_cpp._engine.machine_keywords import MachineKeywords
 from specbranch_cpp._support import checked
 from specbranch_cpp._support.files import read_input, read_stream
+from specbranch_cpp.cli.lists import cpu_list
 from specbranch_cpp.errors import printable
 from specbranch_cpp.simulation import MODES
 
@@ -374,22 +375,6 @@ def model_names(target: Path, draft: Path | None) -> str:
     return target.name if draft is None else f"{target.name} with {draft.name}"
 
 
-def parse_cpus(text: str | None, name: str) -> list[int] | None:
-    """The numbers of a list such as ``0,2-5``."""
-    if text is None:
-        return None
-    cpus: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        try:
-            cpus += range(int(first), int(last if dash else first) + 1)
-        except ValueError:
-            raise typer.BadParameter(
-                f"{text!r} is not a list of CPUs; write, for example, 0,2-5", param_hint=name
-            ) from None
-    return cpus
-
-
 def read_text(file: Path, option: str) -> str:
     """The content of a file, also of a FIFO such as ``<(command)``; at most 64 MiB."""
     try:
@@ -457,8 +442,8 @@ def machine_keywords(
         "n_ctx_total": ctx_total,
         "n_threads": threads,
         "draft_n_threads": draft_threads,
-        "cpus": parse_cpus(cpus, "--cpus"),
-        "draft_cpus": parse_cpus(draft_cpus, "--draft-cpus"),
+        "cpus": cpu_list(cpus, "--cpus"),
+        "draft_cpus": cpu_list(draft_cpus, "--draft-cpus"),
         "n_gpu_layers": n_gpu_layers,
         "draft_n_gpu_layers": draft_n_gpu_layers,
         "lora": lora,

@@ -10,6 +10,7 @@ from specbranch_cpp._rpc.addresses import PORT, Address, parse_addresses
 from specbranch_cpp._rpc.worker import serve_devices
 from specbranch_cpp._support.program import INTERRUPTED
 from specbranch_cpp.cli import options, render
+from specbranch_cpp.cli.lists import comma_list
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,7 +59,7 @@ def rpc_serve(
     Ctrl-C stops the server.
     """
     (address,) = parse_addresses("host", [f"{host}:{port}"])
-    names = [] if devices is None else devices.split(",")
+    names = list(comma_list(devices, str, "--devices") or ())
     try:
         serve_devices(address, n_threads=threads, devices=names, ready=_announce)
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from rich.text import Text
 from specbranch_cpp import simulation
 from specbranch_cpp._plots import speedup
 from specbranch_cpp.cli import options, render
+from specbranch_cpp.cli.lists import comma_list
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -225,12 +226,9 @@ def _crowds(
     )
 
 
-def _numbers(text: str) -> list[int]:
+def _numbers(text: str) -> tuple[int, ...]:
     """The numbers of ``--clients``."""
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InvalidArgument(f"--clients is {text!r}; it must be numbers, such as 1,2,4") from None
+    numbers = comma_list(text, int, "--clients") or ()
     for number in numbers:
         if not 1 <= number <= _MOST_CLIENTS:
             raise InvalidArgument(f"--clients has {number}; 1 to {_MOST_CLIENTS} are possible")

@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import typer
 from rich.console import Console
 from tests.python.support.special_files import small_disk
 from typer.testing import CliRunner
 
 from specbranch_cpp import Completion, Generation, __version__, policies
 from specbranch_cpp._support import words
-from specbranch_cpp.cli import app, options, render
+from specbranch_cpp.cli import app, render
+from specbranch_cpp.cli.lists import comma_list, cpu_list
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typer.testing import Result
 
     from specbranch_cpp import Engine
@@ -189,7 +193,7 @@ def test_texts_that_propose_tokens(pair: tuple[Path, Path], tmp_path: Path) -> N
         (["-p", "x", "--draft-p-min", "2"], 2, "--draft-p-min is 2"),
         (["-p", "x", "--grammar", "root ="], 2, "grammar"),
         (["-p", "x", "--grammar", "g", "--grammar-file", "f"], 2, "give only one of them"),
-        (["-p", "x", "--cpus", "0,a"], 2, "0,2-5"),
+        (["-p", "x", "--cpus", "0,a"], 2, "'a' is not a CPU"),
         (["-p", "x", "-f", "y"], 2, "give only one of them"),
         (["-f", "missing.txt"], 2, "missing.txt"),
         (["-p", "x", "--corpus", "missing.txt"], 2, "missing.txt cannot be read"),
@@ -325,9 +329,28 @@ def test_a_table_that_is_too_wide_folds_its_names() -> None:
     assert "…" not in shown.getvalue()
 
 
-def test_lists_of_cpus() -> None:
-    assert options.parse_cpus("0,2-4", "--cpus") == [0, 2, 3, 4]
-    assert options.parse_cpus(None, "--cpus") is None
+def test_lists() -> None:
+    assert comma_list("4, 7", int, "--lengths") == (4, 7)
+    assert comma_list("a", str, "--modes") == ("a",)
+    assert comma_list(None, int, "--lengths") is None
+    assert cpu_list("0,2-4", "--cpus") == [0, 2, 3, 4]
+    assert cpu_list(None, "--cpus") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message"),
+    [
+        ("4,x", int, "'x' is not a whole number"),
+        ("0.5,", float, "'0.5,' has an empty part"),
+        ("a,,b", str, "'a,,b' has an empty part"),
+        ("x", float, "'x' is not a number"),
+    ],
+)
+def test_lists_that_are_none(text: str, kind: Callable[[str], object], message: str) -> None:
+    with pytest.raises(typer.BadParameter) as refused:
+        comma_list(text, kind, "--what")
+    assert refused.value.message == message
+    assert refused.value.param_hint == "--what"
 
 
 def test_messages_do_not_name_methods() -> None:

@@ -63,7 +63,7 @@ def test_several_clients() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--clients", "two"], "--clients is 'two'"),
+        (["--clients", "1,two"], "'two' is not a whole number"),
         (["--clients", "1,65"], "--clients has 65; 1 to 64"),
         (["--clients", "2", "--plot", "x.png"], "--plot draws one client"),
         (["--machine", "moon"], "machine is 'moon'"),
