@@ -258,8 +258,8 @@ def soak(engine: Engine, known: list[Known], minutes: float, seed: int, n_thread
                         tally.wrong.append(f"{type(error).__name__}: {error}")
 
     child = getattr(engine._core, "process_id", None)
-    with serving(engine) as url:
-        threads = [threading.Thread(target=work, args=(n, url)) for n in range(n_threads)]
+    with serving(engine) as server:
+        threads = [threading.Thread(target=work, args=(n, server.url)) for n in range(n_threads)]
         for thread in threads:
             thread.start()
         while not over():

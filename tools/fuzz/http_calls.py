@@ -115,8 +115,8 @@ def open_http_caller(seed: int) -> Iterator[HttpCaller]:
             *demo.pair(), n_ctx=320, n_threads=1, draft_n_threads=1, n_parallel=4, trusted=True,
             measure_costs=False, chat_template=TEMPLATE, seed=seed,
         ) as engine,
-        serving(engine) as url,
-        httpx.Client(base_url=url, timeout=60) as client,
+        serving(engine) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
     ):  # fmt: skip
         yield HttpCaller(client, seed)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp.server.app import create_app
 from specbranch_cpp.server.run import Server, bind
@@ -15,13 +16,35 @@ if TYPE_CHECKING:
 
     from specbranch_cpp import Engine
 
-__all__ = ["serving"]
+__all__ = ["Served", "serving"]
+
+_PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that can be reached."""
+
+    url: str
+    port: int
+    server: Server
 
 
 @contextlib.contextmanager
-def serving(engine: Engine) -> Iterator[str]:
-    """Serves an engine at a free port of the loopback address. Yields the address."""
-    settings = ServerSettings(port=0, grace_s=1.0)
+def serving(
+    engine: Engine, parts: dict[str, Any] | None = None, **settings: Any
+) -> Iterator[Served]:
+    """Serves an engine in a thread, at a free port of the loopback address.
+
+    Args:
+        engine: the engine.
+        parts: further arguments of `create_app`. ``None`` (default): none.
+        **settings: fields of `ServerSettings`.
+
+    Raises:
+        TimeoutError: the server did not begin, or did not end.
+    """
+    chosen = ServerSettings(**{"port": 0, "grace_s": 1.0, **settings})
     urls: list[str] = []
     ready = threading.Event()
 
@@ -29,15 +52,17 @@ def serving(engine: Engine) -> Iterator[str]:
         urls.append(url)
         ready.set()
 
-    server = Server(create_app(engine, settings), settings, ready=is_ready)
-    listener = bind(settings)
+    server = Server(create_app(engine, chosen, **(parts or {})), chosen, ready=is_ready)
+    listener = bind(chosen)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
-        if not ready.wait(30):
-            raise TimeoutError("the server did not begin within 30 seconds")
-        yield urls[0]
+        if not ready.wait(_PATIENCE_S):
+            raise TimeoutError(f"the server did not begin within {_PATIENCE_S:g} seconds")
+        yield Served(urls[0], listener.getsockname()[1], server)
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(_PATIENCE_S)
         listener.close()
+    if thread.is_alive():
+        raise TimeoutError(f"the server did not end within {_PATIENCE_S:g} seconds")

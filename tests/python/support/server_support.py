@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from fuzz import served
 from specbranch_cpp.generation import Shared
-from specbranch_cpp.server.app import create_app
-from specbranch_cpp.server.run import Server, bind
-from specbranch_cpp.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+
+    from specbranch_cpp.server.run import Server
 
 KEY = "a-key-for-tests"
 
@@ -41,28 +40,12 @@ def serving(
     engine: Any, text_engine: Any = None, embedding_model: Any = None, **settings: Any
 ) -> Iterator[Running]:
     """Serves in a thread, at a free port of the loopback address."""
-    chosen = ServerSettings(**{"port": 0, "grace_s": 1.0, **settings})
-    app = create_app(engine, chosen, text_engine=text_engine, embedding_model=embedding_model)
-    ready = threading.Event()
-    urls: list[str] = []
-
-    def is_ready(url: str) -> None:
-        urls.append(url)
-        ready.set()
-
-    server = Server(app, chosen, ready=is_ready)
-    listener = bind(chosen)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        assert ready.wait(30)
-        with httpx.Client(base_url=urls[0], timeout=60) as client:
-            yield Running(urls[0], listener.getsockname()[1], server, client)
-    finally:
-        server.should_exit = True
-        thread.join(30)
-        listener.close()
-        assert not thread.is_alive()
+    parts = {"text_engine": text_engine, "embedding_model": embedding_model}
+    with (
+        served.serving(engine, parts, **settings) as it,
+        httpx.Client(base_url=it.url, timeout=60) as client,
+    ):
+        yield Running(it.url, it.port, it.server, client)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
