@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
@@ -36,6 +37,15 @@ def pytest_configure(config: pytest.Config) -> None:
     from tests.python.support import skips
 
     skips.pytest_configure(config)
+    atexit.register(_close_files_of_llama_cpp)
+
+
+def _close_files_of_llama_cpp() -> None:
+    """Python complains at its end about two files that llama-cpp-python leaves open."""
+    module = sys.modules.get("llama_cpp._utils")
+    for name in ("outnull_file", "errnull_file"):
+        if hasattr(module, name):
+            getattr(module, name).close()
 
 
 LETTERS = tuple(bytes([byte]) for byte in b"abcdefghijklmnopqrstuvwxyz .,;\n-")
