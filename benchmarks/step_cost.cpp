@@ -7,7 +7,6 @@
 // length: the first has another shape than the step before it (as while speculating), the last ones
 // have the same (as while decoding token by token, where llama.cpp reuses its graph).
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -32,27 +31,18 @@
 #include "specbranch/llama/models/factory.h"
 #include "specbranch/llama/vocabulary/vocabulary.h"
 #include "specbranch/model/prompt_reader.h"
+#include "step_cost_settings.h"
 
 namespace {
 
 using namespace specbranch;
-using llama::ModelOptions;
 using llama::Weights;
+using step_cost::kGrowth;
+using step_cost::Settings;
 
-constexpr int kGroup = 4;     // steps of one length in a row ...
-constexpr int kSteady = 2;    // ... of which so many at the end are steady.
-constexpr Pos kGrowth = 128;  // a dummy text grows by so much, then it begins anew.
+constexpr int kGroup = 4;   // steps of one length in a row ...
+constexpr int kSteady = 2;  // ... of which so many at the end are steady.
 constexpr int kCandidates = 8;
-
-struct Settings {
-  ModelOptions target;
-  ModelOptions draft;
-  std::vector<int> lengths{1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32};
-  std::vector<int> widths{1, 2, 3, 4, 5, 6, 7, 8};
-  int start = 64;         ///< tokens before the first step.
-  int repeats = 9;        ///< groups of each length.
-  double seconds = 10.0;  ///< of one curve; a second group is begun only before that.
-};
 
 /// The dummy text that a model continues.
 class Text {
@@ -346,102 +336,7 @@ Curve StepClock::measure(ModelRole role, std::span<const int> lengths, bool besi
   return curve;
 }
 
-// Options and output --------------------------------------------------------------------------
-
-int parse_int(const std::string& name, std::string_view text) {
-  int value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) {
-    throw std::runtime_error(name + " is '" + std::string(text) + "'; it must be a whole number");
-  }
-  return value;
-}
-
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> parts{""};
-  for (const char c : text) {
-    if (c == ',') {
-      parts.emplace_back();
-    } else {
-      parts.back().push_back(c);
-    }
-  }
-  return parts;
-}
-
-std::vector<int> parse_ints(const std::string& name, const std::string& text) {
-  std::vector<int> values;
-  for (const std::string& part : split(text)) values.push_back(parse_int(name, part));
-  return values;
-}
-
-bool set_model_option(ModelOptions& options, const std::string& name, const std::string& value) {
-  if (name == "gpu-layers") {
-    options.n_gpu_layers = parse_int(name, value);
-  } else if (name == "devices") {
-    options.devices = split(value);
-  } else if (name == "threads") {
-    options.n_threads = parse_int(name, value);
-  } else if (name == "cpus") {
-    options.cpus = parse_ints(name, value);
-  } else {
-    return false;
-  }
-  return true;
-}
-
-/// Threads of a model on a GPU only wait for it: the other model may have the cores.
-void plan_threads_beside_gpu(ModelOptions& own, const ModelOptions& other) {
-  if (own.n_threads > 0 || !own.cpus.empty()) return;
-  if (own.n_gpu_layers != 0) {
-    own.n_threads = 1;
-  } else if (other.n_gpu_layers != 0) {
-    own.n_threads = std::max(1, llama::usable_cores() - 1);
-  }
-}
-
-Settings parse(std::span<char*> arguments) {
-  Settings settings;
-  settings.target.path = arguments[1];
-  settings.draft.path = arguments[2];
-  settings.target.n_ctx = settings.draft.n_ctx = 1024;
-  for (std::size_t i = 3; i < arguments.size(); i += 2) {
-    const std::string name = arguments[i];
-    if (i + 1 == arguments.size()) throw std::runtime_error(name + " needs a value");
-    const std::string value = arguments[i + 1];
-    if (name == "--lengths") {
-      settings.lengths = parse_ints(name, value);
-    } else if (name == "--widths") {
-      settings.widths = parse_ints(name, value);
-    } else if (name == "--start") {
-      settings.start = parse_int(name, value);
-    } else if (name == "--repeats") {
-      settings.repeats = parse_int(name, value);
-    } else if (name == "--seconds") {
-      settings.seconds = parse_int(name, value);
-    } else if (name == "--n-ctx") {
-      settings.target.n_ctx = settings.draft.n_ctx = parse_int(name, value);
-    } else if (!(name.starts_with("--target-") &&
-                 set_model_option(settings.target, name.substr(9), value)) &&
-               !(name.starts_with("--draft-") &&
-                 set_model_option(settings.draft, name.substr(8), value))) {
-      throw std::runtime_error("unknown option " + name);
-    }
-  }
-  llama::validate(settings.target);
-  llama::validate(settings.draft);
-  plan_threads_beside_gpu(settings.target, settings.draft);
-  plan_threads_beside_gpu(settings.draft, settings.target);
-  llama::plan_threads(settings.target, &settings.draft);
-  const Pos room = settings.start + kGrowth + std::ranges::max(settings.lengths);
-  if (settings.start < 2 || room > settings.target.n_ctx) {
-    throw std::runtime_error("--start is " + std::to_string(settings.start) +
-                             "; it must be at least 2, and with " +
-                             std::to_string(room - settings.start) + " more fit into --n-ctx " +
-                             std::to_string(settings.target.n_ctx));
-  }
-  return settings;
-}
+// Output -----------------------------------------------------------------------------------
 
 void print(const char* name, const std::vector<std::int64_t>& values) {
   std::printf(", \"%s\": [", name);
@@ -492,7 +387,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    run(parse({argv, static_cast<std::size_t>(argc)}));
+    run(step_cost::parse_settings({argv, static_cast<std::size_t>(argc)}));
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;
