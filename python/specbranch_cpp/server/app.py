@@ -196,13 +196,15 @@ def _add_health(app: FastAPI, service: Service) -> None:
 def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
     @app.api_route("/metrics", methods=READ)
     async def figures() -> Response:
-        return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        # An engine in another process is asked for its slots, here and below.
+        text = await asyncio.to_thread(metrics.text)
+        return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 def _add_slots(app: FastAPI, slots: Slots, timelines: Timelines) -> None:
     @app.api_route("/slots", methods=READ)
     async def states(request: Request) -> JSONResponse:
-        entries = slots.entries()
+        entries = await asyncio.to_thread(slots.entries)
         if request.query_params.get("fail_on_no_slot") and all(
             entry["is_processing"] for entry in entries
         ):
@@ -214,7 +216,6 @@ def _add_slots(app: FastAPI, slots: Slots, timelines: Timelines) -> None:
     @app.api_route("/slots/timelines", methods=READ)
     async def rows(request: Request) -> JSONResponse:
         seen = parse_seen(request.query_params.get("seen", ""))
-        # An engine in another process may have to be asked.
         return JSONResponse(await asyncio.to_thread(timelines.look, seen))
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.python.support.server_support import Running, serving, told
 
 from specbranch_cpp import AsyncEngine, Engine
+from specbranch_cpp.server.slots import Slot, Slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -174,6 +177,29 @@ def test_texts_that_fail_or_are_dropped_leave_their_slots(models: Engine) -> Non
         for one in waiting:
             assert len(one.result().tokens) == one.n_read == 3
         assert all_idle(server)
+
+
+def test_the_server_answers_while_an_engine_says_nothing(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine in another process is asked for its slots, and may be busy."""
+    asked, answered = threading.Event(), threading.Event()
+
+    def wait(_: Slots) -> list[Slot]:
+        asked.set()
+        assert answered.wait(30)
+        return []
+
+    monkeypatch.setattr(Slots, "now", wait)
+    with ThreadPoolExecutor(3) as pool:
+        paths = ("/slots", "/slots/timelines", "/metrics")
+        replies = [pool.submit(server.client.get, path) for path in paths]
+        assert asked.wait(30)
+        try:
+            assert server.client.get("/health", timeout=10).status_code == 200
+        finally:
+            answered.set()
+        assert [reply.result().status_code for reply in replies] == [200] * 3
 
 
 def test_an_async_engine_is_seen_too(models: Engine) -> None:
