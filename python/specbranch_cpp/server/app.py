@@ -88,7 +88,7 @@ def create_app(
     if settings.metrics:
         _add_metrics(app, metrics)
     if settings.slots:
-        _add_slots(app, slots, Timelines(engine, slots))
+        _add_slots(app, service, slots, Timelines(engine, slots))
     if settings.page:
         _add_page(app)
     app.add_exception_handler(ClientGone, _answer_nobody)
@@ -201,7 +201,7 @@ def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def _add_slots(app: FastAPI, slots: Slots, timelines: Timelines) -> None:
+def _add_slots(app: FastAPI, service: Service, slots: Slots, timelines: Timelines) -> None:
     @app.api_route("/slots", methods=READ)
     async def states(request: Request) -> JSONResponse:
         entries = await asyncio.to_thread(slots.entries)
@@ -216,7 +216,8 @@ def _add_slots(app: FastAPI, slots: Slots, timelines: Timelines) -> None:
     @app.api_route("/slots/timelines", methods=READ)
     async def rows(request: Request) -> JSONResponse:
         seen = parse_seen(request.query_params.get("seen", ""))
-        return JSONResponse(await asyncio.to_thread(timelines.look, seen))
+        found = await asyncio.to_thread(timelines.look, seen)
+        return JSONResponse({"requests_waiting": service.queue.n_waiting, **found})
 
 
 class _PageFiles(StaticFiles):

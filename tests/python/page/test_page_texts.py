@@ -60,7 +60,7 @@ def wait_for_a_look(view: LiveView, stand_in: StandIn) -> None:
 
 
 def test_each_text_has_a_row(open_view: OpenView, stand_in: StandIn) -> None:
-    stand_in.script = Script(timelines=texts_reply(*SEVERAL, n_more=3))
+    stand_in.script = Script(timelines=texts_reply(*SEVERAL, n_more=3, n_waiting=2))
     view = open_view()
     row(view, 7).wait_for()
     rows = view.page.locator(".text-row")
@@ -75,7 +75,8 @@ def test_each_text_has_a_row(open_view: OpenView, stand_in: StandIn) -> None:
     ]  # fmt: skip
     assert words(view, 6) == ["text 6 · auto", "waits for a slot"]
     assert words(view, 7)[1] == "1 token, not recorded: it began before this page"
-    assert view.page.locator("#texts .hint").inner_text() == "the last 5 s · 3 more without a row"
+    note = view.page.locator("#texts .hint").inner_text()
+    assert note == "the last 5 s · 3 more without a row · 2 requests wait"
     assert row(view, 4).get_attribute("data-target-spans") == "9"
     assert row(view, 4).get_attribute("data-draft-spans") == "5"
 

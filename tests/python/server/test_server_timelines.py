@@ -87,7 +87,19 @@ def sides(row: dict[str, Any]) -> set[str]:
 def test_nothing_runs(server: Running) -> None:
     found = look(server)
     assert found.pop("now_ms") > 0
-    assert found == {"n_slots": 2, "n_more": 0, "texts": []}
+    assert found == {"n_slots": 2, "n_more": 0, "requests_waiting": 0, "texts": []}
+
+
+def test_requests_that_wait_are_counted(server: Running) -> None:
+    look(server)
+    with ThreadPoolExecutor(1) as pool:
+        with running(server), running(server):
+            body = {"prompt": "y", "max_tokens": 2}
+            reply = pool.submit(server.client.post, "/v1/completions", json=body)
+            until(lambda: look(server)["requests_waiting"] == 1)
+            assert len(rows_of(server)) == 2
+        assert reply.result().status_code == 200
+    assert look(server)["requests_waiting"] == 0
 
 
 def test_several_texts_have_a_row_each(server: Running, models: Engine) -> None:

@@ -84,9 +84,12 @@ def speculation(words: list[str], *, plain: bool) -> Iterator[dict[str, Any]]:
         begin_ms = end_ms + 0.2
 
 
-def texts_reply(*texts: dict[str, Any], now_ms: float = 9000.0, n_more: int = 0) -> dict[str, Any]:
+def texts_reply(
+    *texts: dict[str, Any], now_ms: float = 9000.0, n_more: int = 0, n_waiting: int = 0
+) -> dict[str, Any]:
     """What ``/slots/timelines`` answers."""
-    return {"now_ms": now_ms, "n_slots": 4, "n_more": n_more, "texts": list(texts)}
+    counts = {"n_slots": 4, "n_more": n_more, "requests_waiting": n_waiting}
+    return {"now_ms": now_ms, **counts, "texts": list(texts)}
 
 
 def server_text(number: int, state: str, **fields: Any) -> dict[str, Any]:

@@ -61,6 +61,8 @@ export class ServerTexts {
   list = [];
   /** Texts that are not in the list, because there are too many. */
   nMore = 0;
+  /** Requests that wait, and have no text yet. */
+  nWaiting = 0;
   /** The clock of the server. */
   nowMs = 0;
 
@@ -74,6 +76,7 @@ export class ServerTexts {
     if (reply.now_ms < this.nowMs) this.list = []; // another server: its texts have other numbers
     this.nowMs = reply.now_ms;
     this.nMore = reply.n_more;
+    this.nWaiting = reply.requests_waiting;
     const known = new Map(this.list.map((text) => [text.id, text]));
     this.list = reply.texts.map((/** @type {any} */ entry) => {
       const text = known.get(entry.id) ?? new ServerText(entry.id);

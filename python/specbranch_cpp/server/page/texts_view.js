@@ -75,7 +75,7 @@ export class TextsView {
 
   draw() {
     if (!this.root.open || this.root.hidden) return;
-    const { list, nMore, nowMs } = this.#texts;
+    const { list, nMore, nWaiting, nowMs } = this.#texts;
     const widthMs = WIDTHS_MS[this.#width];
     const rows = list.map((text) => this.#rows.get(text.id) ?? new Row(text));
     this.#rows = new Map(rows.map((row) => [row.text.id, row]));
@@ -86,6 +86,7 @@ export class TextsView {
     this.#drawAxis(widthMs);
     const words = [list.length ? `the last ${widthMs / 1000} s` : "no text runs"];
     if (nMore) words.push(`${nMore} more without a row`);
+    if (nWaiting) words.push(nWaiting === 1 ? "1 request waits" : `${nWaiting} requests wait`);
     this.note.textContent = words.join(" · ");
   }
 
