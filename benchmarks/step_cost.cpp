@@ -29,7 +29,7 @@
 #include "specbranch/llama/context/sizes.h"
 #include "specbranch/llama/file/weights.h"
 #include "specbranch/llama/models/factory.h"
-#include "specbranch/llama/vocabulary/vocabulary.h"
+#include "specbranch/llama/vocabulary/compatible.h"
 #include "specbranch/model/prompt_reader.h"
 #include "step_cost_settings.h"
 
@@ -220,11 +220,13 @@ class StepClock {
 StepClock::StepClock(const Settings& settings) : settings_(settings) {
   const auto target = Weights::load(settings.target);
   const auto draft = Weights::load(settings.draft);
-  const int n_common = llama::check_compatible(target->vocabulary(), draft->vocabulary());
+  llama::SharedVocabulary shared =
+      llama::check_compatible(target->vocabulary(), draft->vocabulary());
   const llama::PairSizes sizes = llama::pair_sizes(16, 4, settings.draft);
   llama::TargetOptions target_options;
   llama::DraftOptions draft_options;
-  draft_options.n_common = n_common;
+  draft_options.n_common = shared.n_common;
+  draft_options.never_proposed = std::move(shared.different);
   draft_options.n_seq = std::max(sizes.n_seq, std::ranges::max(settings.widths));
   draft_options.reserve = sizes.reserve;
   const auto on_ready = [this](WorkerReady ready) { ready_.send(std::move(ready)); };
