@@ -71,6 +71,8 @@ ASAN_OPTIONS = (
     "detect_stack_use_after_return=1",
     "allocator_may_return_null=1",  # tests ask for more memory than there is
     "abort_on_error=1",
+    "handle_segv=0",  # tests send these signals, and look at what the process ended by
+    "handle_sigbus=0",
 )
 UBSAN_OPTIONS = ("print_stacktrace=1", "halt_on_error=1")
 CHECK = """
