@@ -1672,13 +1672,13 @@ def pair_sizes(
 @typing.overload
 def plan_threads(target: ModelOptions) -> None:
     """
-    Sets the numbers of threads that are 0, as loading does.
+    Sets the numbers of threads that are 0, and the CPUs of a draft that needs some, as loading does.
     """
 
 @typing.overload
 def plan_threads(target: ModelOptions, draft: ModelOptions, *, other_hosts: bool = False) -> None:
     """
-    Sets the numbers of threads that are 0, as loading does.
+    Sets the numbers of threads that are 0, and the CPUs of a draft that needs some, as loading does.
     """
 
 def quiet_s() -> float | None:

@@ -62,7 +62,9 @@ if(NOT TARGET LlamaCpp::llama)
   target_link_libraries(LlamaCpp::llama INTERFACE LlamaCpp::ggml LlamaCpp::ggml-cpu
                                                   LlamaCpp::ggml-base)
   # A GPU backend's own libraries (cuBLAS, the driver) are the loader's business.
-  target_link_options(LlamaCpp::llama INTERFACE LINKER:--as-needed LINKER:--allow-shlib-undefined)
+  if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
+    target_link_options(LlamaCpp::llama INTERFACE LINKER:--as-needed LINKER:--allow-shlib-undefined)
+  endif()
 endif()
 
 # Ask the library itself, and again whenever it is another one.

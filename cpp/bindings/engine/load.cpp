@@ -389,7 +389,9 @@ void register_load(py::module_& m) {
       .def_readwrite("n_threads_batch", &ModelOptions::n_threads_batch)
       .def_readwrite("cpus", &ModelOptions::cpus);
 
-  const char* plan = "Sets the numbers of threads that are 0, as loading does.";
+  const char* plan =
+      "Sets the numbers of threads that are 0, and the CPUs of a draft that needs some, as loading "
+      "does.";
   m.def(
       "plan_threads", [](ModelOptions& target) { llama::plan_threads(target, nullptr); },
       py::arg("target"), plan);
@@ -397,7 +399,7 @@ void register_load(py::module_& m) {
       "plan_threads",
       [](ModelOptions& target, ModelOptions& draft, bool other_hosts) {
         if (other_hosts) {
-          llama::plan_threads(target, &draft, /*devices=*/true);
+          llama::plan_threads(target, &draft, {true, llama::this_processor()});
         } else {
           llama::plan_threads(target, &draft);
         }

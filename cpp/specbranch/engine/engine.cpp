@@ -1,13 +1,12 @@
 #include "specbranch/engine/engine.h"
 
-#include <unistd.h>
-
 #include <atomic>
 #include <mutex>
 #include <string>
 #include <utility>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/base/process.h"
 #include "specbranch/engine/coordinator.h"
 #include "specbranch/engine/run_cost_measurement.h"
 
@@ -27,7 +26,7 @@ struct Generation::State {
 Generation::Generation(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
 Generation::~Generation() {
-  if (getpid() != state_->owner_pid) {
+  if (process_id() != state_->owner_pid) {
     // In a forked child the channels' locks may be held by threads that do not exist here.
     new std::shared_ptr<State>(std::move(state_));  // NOLINT: leaked on purpose
     return;
@@ -36,7 +35,7 @@ Generation::~Generation() {
 }
 
 std::optional<Output> Generation::next_for(std::chrono::milliseconds timeout) {
-  if (getpid() != state_->owner_pid) {
+  if (process_id() != state_->owner_pid) {
     throw EngineClosed("[Generation::next] this process is a fork of the one that made the engine");
   }
   if (state_->finished.load()) return std::nullopt;
@@ -46,7 +45,7 @@ std::optional<Output> Generation::next_for(std::chrono::milliseconds timeout) {
 }
 
 void Generation::answer(PolicyReply answer) {
-  if (getpid() != state_->owner_pid) return;
+  if (process_id() != state_->owner_pid) return;
   Event event;
   event.generation_id = state_->generation_id;
   event.body = std::move(answer);
@@ -58,7 +57,7 @@ bool Generation::finished() const { return state_->finished.load(); }
 const Progress& Generation::progress() const { return *state_->progress; }
 
 void Generation::cancel() {
-  if (getpid() != state_->owner_pid) return;
+  if (process_id() != state_->owner_pid) return;
   state_->inbox->post(CancelMessage{state_->generation_id});
 }
 
@@ -170,10 +169,10 @@ LookupTexts EngineImpl::texts_of(const Request& request) const {
 // Engine --------------------------------------------------------------------------------------
 
 Engine::Engine(EngineParts parts)
-    : impl_(std::make_unique<EngineImpl>(std::move(parts))), owner_pid_(getpid()) {}
+    : impl_(std::make_unique<EngineImpl>(std::move(parts))), owner_pid_(process_id()) {}
 
 Engine::~Engine() {
-  if (getpid() != owner_pid_) {
+  if (process_id() != owner_pid_) {
     // Its threads do not exist in this process.
     static_cast<void>(impl_.release());  // NOLINT(bugprone-unused-return-value)
     return;
@@ -182,7 +181,7 @@ Engine::~Engine() {
 }
 
 void Engine::check_alive(const char* method) const {
-  if (getpid() != owner_pid_) {
+  if (process_id() != owner_pid_) {
     throw EngineClosed(std::string("[Engine::") + method +
                        "] this process is a fork of the one that made the engine; make a new one");
   }
@@ -225,7 +224,7 @@ std::unique_ptr<Generation> Engine::generate(Request request) {
 }
 
 void Engine::close() {
-  if (getpid() != owner_pid_) return;
+  if (process_id() != owner_pid_) return;
   const std::lock_guard lock(impl_->close_mutex);
   impl_->closed.store(true);
   impl_->inbox->post(CloseMessage{});
@@ -233,20 +232,20 @@ void Engine::close() {
   impl_->coordinator->release_workers();
 }
 
-bool Engine::closed() const { return getpid() != owner_pid_ || impl_->closed.load(); }
+bool Engine::closed() const { return process_id() != owner_pid_ || impl_->closed.load(); }
 
 ModelLimits Engine::limits() const {
-  if (getpid() != owner_pid_) return impl_->limits;  // as for `stats`
+  if (process_id() != owner_pid_) return impl_->limits;  // as for `stats`
   return impl_->coordinator->limits();
 }
 
 EngineStats Engine::stats() const {
-  if (getpid() != owner_pid_) return {};  // the lock may be held by a thread that is not here
+  if (process_id() != owner_pid_) return {};  // the lock may be held by a thread that is not here
   return impl_->coordinator->stats();
 }
 
 PairProfile Engine::profile() const {
-  if (getpid() != owner_pid_) return {};
+  if (process_id() != owner_pid_) return {};
   return impl_->coordinator->profile();
 }
 

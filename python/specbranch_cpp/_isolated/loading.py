@@ -17,6 +17,7 @@ from specbranch_cpp._isolated.process import EngineProcess
 from specbranch_cpp._isolated.remote_core import RemoteCore
 from specbranch_cpp._pair.hrad_weights import PairFiles, check_pair
 from specbranch_cpp._support import checked, logs
+from specbranch_cpp._support.system import can_pass_sockets
 from specbranch_cpp._support.tensor_source import source_of
 from specbranch_cpp.errors import EngineClosed, EngineDied, InvalidArgument, ModelLoadError
 from specbranch_cpp.results import LoraAdapter, ModelPlacement, PairPlacement
@@ -45,6 +46,11 @@ def isolated_loader(
         return None
     if timeout_s is not None and not checked.real("isolate_timeout", timeout_s) > 0:
         raise InvalidArgument(f"isolate_timeout is {timeout_s!r}; it must be above 0")
+    if not can_pass_sockets():
+        raise InvalidArgument(
+            "isolate is True or rpc_servers is given, but on this system an engine cannot run in a "
+            "process of its own"
+        )
     return partial(_load_isolated, options, timeout_s)
 
 

@@ -18,7 +18,8 @@ __all__ = ["ChildEnd", "can_start", "child_environment", "run_child"]
 
 _LOOK_S = 0.02
 # Signals of a process that cannot go on. Others come from outside, and say nothing about it.
-_FATAL = {signal.SIGILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGABRT}
+_NAMES = ("SIGILL", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGABRT")  # Windows has no SIGBUS
+_FATAL = {getattr(signal, name) for name in _NAMES if hasattr(signal, name)}
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Literal
 from specbranch_cpp import demo
 from specbranch_cpp._llama import cpu_flags, native
 from specbranch_cpp._llama.child import can_start, child_environment, run_child
+from specbranch_cpp._llama.library_names import file_name
+from specbranch_cpp._support.system import no_core_dumps, user_key
 from specbranch_cpp.errors import InvalidArgument, ModelLoadError
 
 if TYPE_CHECKING:
@@ -147,7 +149,7 @@ def cache_folder() -> Path:
     except RuntimeError:  # no home folder
         import tempfile
 
-        return Path(tempfile.gettempdir(), f"specbranch_cpp-{os.getuid()}")
+        return Path(tempfile.gettempdir(), f"specbranch_cpp-{user_key()}")
 
 
 def _fingerprint() -> str:
@@ -161,7 +163,7 @@ def _fingerprint() -> str:
 def libraries_key() -> str:
     """A text that changes with the libraries of llama.cpp."""
     facts = []
-    for path in sorted(native.library_folder().glob("lib*.so")):
+    for path in sorted(native.library_folder().glob(file_name("lib*"))):
         status = path.stat()
         facts += [str(path), str(status.st_mtime_ns), str(status.st_size)]
     return "\n".join(facts)
@@ -174,11 +176,9 @@ def compute(
     adapters: Sequence[tuple[bytes, float]] = (),
 ) -> None:
     """The program of the child: loads the model on the CPU and decodes a few tokens."""
-    import resource
-
     from specbranch_cpp import _core
 
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    no_core_dumps()
     options = _core.ModelOptions(os.fsencode(model))
     options.n_ctx = 256
     options.n_threads = n_threads

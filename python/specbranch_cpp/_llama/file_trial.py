@@ -22,6 +22,7 @@ from specbranch_cpp._llama import cpu_probe, trial_program
 from specbranch_cpp._llama.child import can_start, child_environment, run_child
 from specbranch_cpp._support.files import open_file
 from specbranch_cpp._support.split_files import PartName
+from specbranch_cpp._support.system import physical_memory
 from specbranch_cpp.errors import ModelLoadError
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ def _loads(file: _File) -> bool:
 
 
 def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # A system that does not tell: the file counts as small enough to compute with.
+    return physical_memory() or 1 << 62
 
 
 def _runs(file: _File, *, compute: bool, limit_s: float) -> bool:

@@ -15,6 +15,8 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp._llama.library_names import file_name, loaded_name
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -83,10 +85,11 @@ def library_folder() -> Path:
             raise ImportError(f"specbranch_cpp needs llama-cpp-python. {_INSTALL}")
         folders = [Path(location, "lib") for location in locations]
     for folder in folders:
-        if (folder / "libllama.so").is_file():
+        if (folder / file_name("libllama")).is_file():
             return folder.resolve()
     raise ImportError(
-        f"specbranch_cpp needs libllama.so, but {folders[0]} does not contain it. {_INSTALL}"
+        f"specbranch_cpp needs {file_name('libllama')}, but {folders[0]} does not contain it. "
+        f"{_INSTALL}"
     )
 
 
@@ -97,11 +100,11 @@ def preload(folder: Path) -> dict[str, ctypes.CDLL]:
     SONAME. The wheel stores each library as three files, so the names matter: a library that is
     opened as `libllama.so.0` would be mapped again when `llama_cpp` opens `libllama.so`.
     """
-    others = {path.stem for path in folder.glob("libggml-*.so")} - {*_FIRST}
+    found = {"lib" + path.stem.removeprefix("lib") for path in folder.glob(file_name("libggml-*"))}
     libraries = {}
-    for name in (*_FIRST, *sorted(others), *_LAST):
-        path = folder / f"{name}.so"
-        library = _mapped(f"{name}.so.0")
+    for name in (*_FIRST, *sorted(found - {*_FIRST}), *_LAST):
+        path = folder / file_name(name)
+        library = _mapped(loaded_name(name))
         if library is None and path.is_file():
             try:
                 library = ctypes.CDLL(str(path))
@@ -120,6 +123,9 @@ def _remedy(error: str) -> str:
 
 
 def _mapped(soname: str) -> ctypes.CDLL | None:
+    """A library that this process has; ``None``: it has none, or the system does not tell."""
+    if not hasattr(os, "RTLD_NOLOAD"):
+        return None
     try:
         return ctypes.CDLL(soname, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
     except OSError:

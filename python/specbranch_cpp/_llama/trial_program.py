@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._llama import cpu_probe
+from specbranch_cpp._support.system import no_core_dumps
 
 if TYPE_CHECKING:
     from specbranch_cpp import _core
@@ -53,11 +54,9 @@ def load(path: str, *, adapter: str = "", compute: bool = True, most_bytes: int 
         TooMuchMemoryError: it wants more.
         SpecBranchError: the file is wrong.
     """
-    import resource
-
     from specbranch_cpp import _core
 
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    no_core_dumps()
     adapters = [(os.fsencode(adapter), 1.0)] if adapter else []
     options = _core.ModelOptions(os.fsencode(path))
     options.n_ctx = _N_CTX

@@ -14,6 +14,7 @@ from specbranch_cpp._llama import cpu_flags
 from specbranch_cpp._support import logs
 from specbranch_cpp._support.files import from_json, open_file, read_file, replace_file
 from specbranch_cpp._support.model_parts import model_parts
+from specbranch_cpp._support.system import usable_cpus
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def make_key(
     library = _core.library_info()
     machine: dict[str, Any] = {
         "cpu": cpu_flags.cpu_model(cpu_flags.read_cpuinfo()),
-        "n_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
+        "n_cpus": len(usable_cpus()),
         "llama.cpp": f"{library.llama_version} ({library.ggml_commit})",
         "bit_exact": bit_exact,
     }

@@ -16,6 +16,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from specbranch_cpp._support.system import NOT_WAITING, QUIET, set_mode
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-_QUIET = os.O_CLOEXEC | os.O_NOCTTY
 
 
 class FileRefused(InvalidArgument, OSError):  # noqa: N818
@@ -86,12 +86,12 @@ def replacing(path: AnyPath) -> Iterator[BinaryIO]:
     part = place.parent / f".specbranch-{os.urandom(8).hex()}.part"
     try:
         # A new name, so that no link of another user is followed in a folder of all users.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _QUIET
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | QUIET
         created = os.open(part, flags, 0o666 if mode is None else 0o600)
         try:
             with os.fdopen(created, "wb") as file:
                 if mode is not None:
-                    os.fchmod(file.fileno(), mode)
+                    set_mode(file, mode)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -136,7 +136,7 @@ def create_file(path: AnyPath) -> FileIO:
         FileExistsError: there is something already.
         OSError: the file cannot be created.
     """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | _QUIET
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | QUIET
     return os.fdopen(os.open(path, flags, 0o666), "wb", buffering=0)
 
 
@@ -191,7 +191,7 @@ def read_input(path: AnyPath, limit: int = LARGEST_TEXT) -> bytes:
     """
     found = _status(path)
     if stat.S_ISFIFO(found.st_mode) or (stat.S_ISCHR(found.st_mode) and _is_terminal(found)):
-        with os.fdopen(os.open(path, os.O_RDONLY | _QUIET), "rb") as file:
+        with os.fdopen(os.open(path, os.O_RDONLY | QUIET), "rb") as file:
             return _at_most(file, limit, path)
     return read_file(path, limit)
 
@@ -240,10 +240,11 @@ def _check_regular(path: AnyPath, status: os.stat_result) -> None:
 def _opened(path: AnyPath, flags: int, mode: int = 0o666) -> int:
     """A descriptor of a regular file."""
     # Without O_NONBLOCK, a FIFO that has come there meanwhile would wait for its other end.
-    opened = os.open(path, flags | os.O_NONBLOCK | _QUIET, mode)
+    opened = os.open(path, flags | NOT_WAITING | QUIET, mode)
     try:
         _check_regular(path, os.fstat(opened))
-        os.set_blocking(opened, True)
+        if NOT_WAITING:
+            os.set_blocking(opened, True)
     except BaseException:
         os.close(opened)
         raise

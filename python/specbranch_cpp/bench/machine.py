@@ -14,6 +14,8 @@ from specbranch_cpp import _core
 from specbranch_cpp._llama import cpu_flags
 from specbranch_cpp._support.files import file_sha256
 from specbranch_cpp._support.model_parts import model_parts, model_sha256
+from specbranch_cpp._support.system import load_average as load_of_system
+from specbranch_cpp._support.system import physical_memory, usable_cpus
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SYSTEM = Path("/sys/devices/system/cpu")
@@ -29,7 +31,8 @@ class Hardware:
         cores: the CPUs, grouped by core.
         n_usable: number of cores that may be busy at the same time; a control group may limit them.
         memory_bytes: memory of the machine; 0: not known.
-        gpus: ggml's names and descriptions of the GPUs.
+        gpus: ggml's names and descriptions of the GPUs that llama.cpp uses by itself: the
+            integrated ones only if there are no others.
     """
 
     cpu: str
@@ -39,6 +42,11 @@ class Hardware:
     memory_bytes: int
     gpus: tuple[str, ...]
 
+    @property
+    def gpu_names(self) -> tuple[str, ...]:
+        """ggml's names, such as ``"CUDA0"``."""
+        return tuple(each.partition(": ")[0] for each in self.gpus)
+
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "cpus": list(self.cpus), "cores": [*map(list, self.cores)],
                 "gpus": list(self.gpus)}  # fmt: skip
@@ -46,8 +54,7 @@ class Hardware:
 
 def describe(system: Path = _SYSTEM) -> Hardware:
     """This machine."""
-    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    cpus = cpus or list(range(os.cpu_count() or 1))
+    cpus = usable_cpus()
     cores: dict[str, list[int]] = {}
     for cpu in cpus:
         try:
@@ -55,13 +62,14 @@ def describe(system: Path = _SYSTEM) -> Hardware:
         except OSError:
             siblings = str(cpu)
         cores.setdefault(siblings, []).append(cpu)
-    gpus = (device for device in _core.list_devices() if device.is_gpu)
+    every = [device for device in _core.list_devices() if device.is_gpu]
+    gpus = [device for device in every if not device.is_integrated] or every
     return Hardware(
         cpu=cpu_flags.cpu_model(cpu_flags.read_cpuinfo()),
         cpus=tuple(cpus),
         cores=tuple(map(tuple, cores.values())),
         n_usable=min(len(cores), _usable()),
-        memory_bytes=_memory(),
+        memory_bytes=physical_memory() or 0,
         gpus=tuple(f"{device.name}: {device.description}" for device in gpus),
     )
 
@@ -71,13 +79,6 @@ def _usable() -> int:
     target, draft = _core.ModelOptions(b"target"), _core.ModelOptions(b"draft")
     _core.plan_threads(target, draft)
     return target.n_threads + draft.n_threads
-
-
-def _memory() -> int:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return 0
 
 
 def tidy(system: str) -> str:
@@ -145,7 +146,5 @@ def model(path: Path) -> dict[str, Any]:
 
 def load_average() -> float | None:
     """The load average of the last minute. ``None``: not known."""
-    try:
-        return round(os.getloadavg()[0], 2)
-    except OSError:
-        return None
+    load = load_of_system()
+    return None if load is None else round(load, 2)

@@ -17,13 +17,13 @@ The headers must then be equal, except for the date and the command.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._support.files import from_json, open_log, read_file
+from specbranch_cpp._support.system import lock_file
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -157,10 +157,8 @@ class RecordFile:
         self.n_turns = sum(record["kind"] == "turn" for record in self._done.values())
 
     def _open(self, header: Record) -> list[Record]:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InvalidArgument(f"another process writes {self.path} at this time") from None
+        if not lock_file(self._file):
+            raise InvalidArgument(f"another process writes {self.path} at this time")
         if b"\n" not in read_file(self.path, _LARGEST):  # new, or stopped before the header
             self._file.truncate(0)
             self._write(header)

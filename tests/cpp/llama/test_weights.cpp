@@ -270,38 +270,6 @@ TEST_CASE("options out of range are refused") {
   CHECK_THROWS_AS(Weights::load(options), InvalidArgument);
 }
 
-TEST_CASE("threads: both models share the cores") {
-  ModelOptions target;
-  ModelOptions draft;
-  plan_threads(target, &draft);
-  CHECK(draft.n_threads >= 1);
-  CHECK(target.n_threads >= 1);
-  CHECK(target.n_threads + draft.n_threads <= std::max(2, usable_cores()));
-  ModelOptions alone;
-  alone.n_threads = 3;
-  plan_threads(alone, nullptr);
-  CHECK(alone.n_threads == 3);
-  CHECK(alone.n_threads_batch == 3);
-}
-
-TEST_CASE("threads: a model on a device leaves the cores to the other one") {
-  const int rest = std::max(1, usable_cores() - 1);
-  for (const bool devices : {true, false}) {
-    ModelOptions target;
-    ModelOptions draft;
-    target.n_gpu_layers = -1;
-    plan_threads(target, &draft, devices);
-    CHECK(target.n_threads == (devices ? 1 : std::max(1, usable_cores() - draft.n_threads)));
-    CHECK(draft.n_threads == (devices ? rest : std::max(1, usable_cores() / 4)));
-  }
-  ModelOptions target;
-  ModelOptions draft;
-  draft.n_gpu_layers = -1;
-  plan_threads(target, &draft, true);
-  CHECK(draft.n_threads == 1);
-  CHECK(target.n_threads == rest);
-}
-
 TEST_CASE("log lines are collected, not printed; the sink comes back") {
   init_backend();
   drain_log_lines();

@@ -23,6 +23,7 @@ ALLOWED = {
     r"llama\.cpp finds no GPU here, or was built without one": (
         "CI's machines have no GPU; benchmarks/gpu_suite.sh runs these tests on one."
     ),
+    r"llama\.cpp finds fewer than two GPUs here": "As above.",
     r"this test needs the extra clients": (
         "These clients bring hundreds of megabytes of their own requirements."
     ),
@@ -32,6 +33,9 @@ ALLOWED = {
     r"this test needs lm_eval": (
         "Its requirements (datasets, pandas, scikit-learn and more) have hundreds of megabytes. "
         "SPECBRANCH_LM_EVAL may name the interpreter of an environment that has it."
+    ),
+    r"this test needs Zig": (
+        "The package ziglang has 90 MB; whoever changes what asks the system installs it."
     ),
     r"llama\.cpp was built without its RPC backend": (
         "So are the wheels on PyPI, and a build takes minutes. Whoever changes _rpc/ makes one "

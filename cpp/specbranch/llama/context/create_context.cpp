@@ -1,7 +1,4 @@
 // The constructor of LlamaContext: options to llama_context_params, memory, threads.
-#include <pthread.h>
-#include <sched.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <limits>
@@ -14,6 +11,7 @@
 #include "specbranch/llama/runtime/backend.h"
 #include "specbranch/llama/runtime/llama_call.h"
 #include "specbranch/llama/runtime/memory.h"
+#include "specbranch/llama/runtime/system.h"
 
 namespace specbranch::llama {
 namespace {
@@ -50,16 +48,16 @@ void check_flash_attention(const Weights& weights, const ModelOptions& options) 
                        weights.file().path + "; set flash_attn=False");
 }
 
-void pin_thread(const std::vector<int>& cpus) {
+void use_cpus(const std::vector<int>& cpus) {
   if (cpus.empty()) return;
-  cpu_set_t mask;
-  CPU_ZERO(&mask);
-  for (const int cpu : cpus) CPU_SET(static_cast<std::size_t>(cpu), &mask);
-  if (pthread_setaffinity_np(pthread_self(), sizeof mask, &mask) != 0) {
-    std::string list;
-    for (const int cpu : cpus) list += " " + std::to_string(cpu);
-    throw InvalidArgument("[LlamaContext] none of these CPUs may be used;" + list);
-  }
+  const Pinning done = pin_thread(cpus);
+  if (done == Pinning::kDone) return;
+  std::string list;
+  for (const int cpu : cpus) list += " " + std::to_string(cpu);
+  throw InvalidArgument(done == Pinning::kRefused
+                            ? "[LlamaContext] none of these CPUs may be used;" + list
+                            : "[LlamaContext] this system does not bind threads to CPUs; cpus is" +
+                                  list + "; it must be empty");
 }
 
 bool is_aborted(void* data) noexcept {
@@ -108,7 +106,7 @@ LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOp
                           std::to_string(std::max(shape.n_seq, shape.n_outputs)));
   }
   install_log_sink();
-  pin_thread(options.cpus);
+  use_cpus(options.cpus);
   n_cells_ = (shape.n_cells + kCellAlignment - 1) / kCellAlignment * kCellAlignment;
   check_memory(*weights_, options, n_cells_);
   check_flash_attention(*weights_, options);

@@ -1,13 +1,9 @@
 #include "specbranch/llama/file/embedding_table.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstddef>
-#include <system_error>
+#include <optional>
+#include <string>
 
 #include "ggml.h"
 #include "specbranch/base/errors.h"
@@ -18,8 +14,6 @@ namespace {
 std::size_t row_bytes(const TensorPlace& place) {
   return ggml_row_size(static_cast<ggml_type>(place.type), place.n_columns);
 }
-
-std::string reason(int code) { return std::generic_category().message(code); }
 
 }  // namespace
 
@@ -32,26 +26,21 @@ bool EmbeddingTable::can_read(const ModelFile& file) {
 
 EmbeddingTable::EmbeddingTable(const ModelFile& file) : place_(file.embedding) {
   const auto refuse = [&](const std::string& what) {
-    if (file_ >= 0) ::close(file_);
     throw ModelLoadError("[EmbeddingTable] " + what + "; " + place_.path);
   };
   if (!can_read(file)) refuse("the file has no embedding that can be read");
-  do {
-    file_ = ::open(place_.path.c_str(), O_RDONLY | O_CLOEXEC);
-  } while (file_ < 0 && errno == EINTR);
-  if (file_ < 0) refuse("the file cannot be opened: " + reason(errno));
+  std::string reason = file_.open(place_.path);
+  if (!reason.empty()) refuse("the file cannot be opened: " + reason);
   bytes_.resize(row_bytes(place_));
   const std::uint64_t end =
       place_.offset + bytes_.size() * static_cast<std::uint64_t>(place_.n_rows);
-  struct stat status{};
-  if (::fstat(file_, &status) != 0) refuse("the file cannot be examined: " + reason(errno));
-  if (static_cast<std::uint64_t>(status.st_size) < end) {
+  const std::optional<std::uint64_t> size = file_.size(reason);
+  if (!size) refuse("the file cannot be examined: " + reason);
+  if (size.value_or(0) < end) {
     refuse("the file has become shorter: the embedding ends at byte " + std::to_string(end) +
-           ", the file has " + std::to_string(status.st_size));
+           ", the file has " + std::to_string(size.value_or(0)));
   }
 }
-
-EmbeddingTable::~EmbeddingTable() { ::close(file_); }
 
 void EmbeddingTable::read(Token token, std::span<float> row) {
   if (token < 0 || token >= n_tokens()) {
@@ -63,16 +52,9 @@ void EmbeddingTable::read(Token token, std::span<float> row) {
                             "; " + std::to_string(n_embd()));
   }
   const std::uint64_t begin = place_.offset + bytes_.size() * static_cast<std::uint64_t>(token);
-  for (std::size_t done = 0; done < bytes_.size();) {
-    const ssize_t n = ::pread(file_, bytes_.data() + done, bytes_.size() - done,
-                              static_cast<off_t>(begin + done));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) {
-      throw DecodeError("[EmbeddingTable::read] the model's file cannot be read any more; " +
-                        (n < 0 ? reason(errno) : std::string("it has become shorter")) + "; " +
-                        place_.path);
-    }
-    done += static_cast<std::size_t>(n);
+  if (const std::string reason = file_.read(begin, bytes_); !reason.empty()) {
+    throw DecodeError("[EmbeddingTable::read] the model's file cannot be read any more; " + reason +
+                      "; " + place_.path);
   }
   const auto type = static_cast<ggml_type>(place_.type);
   if (type == GGML_TYPE_F32) {

@@ -8,6 +8,7 @@
 
 #include "specbranch/base/types.h"
 #include "specbranch/llama/file/model_file.h"
+#include "specbranch/llama/runtime/system.h"
 
 namespace specbranch::llama {
 
@@ -22,9 +23,6 @@ class EmbeddingTable {
 
   /// Throws ModelLoadError when the file cannot be opened, or has become shorter than it was.
   explicit EmbeddingTable(const ModelFile& file);
-  ~EmbeddingTable();
-  EmbeddingTable(const EmbeddingTable&) = delete;
-  EmbeddingTable& operator=(const EmbeddingTable&) = delete;
 
   int n_embd() const { return static_cast<int>(place_.n_columns); }
   Token n_tokens() const { return static_cast<Token>(place_.n_rows); }
@@ -36,7 +34,7 @@ class EmbeddingTable {
 
  private:
   TensorPlace place_;
-  int file_ = -1;
+  ReadOnlyFile file_;
   std::vector<char> bytes_;  ///< one row as it is stored.
 };
 

@@ -1,17 +1,12 @@
 #include "specbranch/llama/file/model_options.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <set>
-#include <thread>
 
 #include "llama.h"
 #include "specbranch/base/errors.h"
-#include "specbranch/llama/runtime/cpu_quota.h"
 #include "specbranch/llama/runtime/devices.h"
+#include "specbranch/llama/runtime/system.h"
 
 namespace specbranch::llama {
 namespace {
@@ -36,28 +31,10 @@ void check_cache_type(const char* name, int type) {
 
 }  // namespace
 
-int usable_cores() {
-  cpu_set_t mask;
-  CPU_ZERO(&mask);
-  if (sched_getaffinity(0, sizeof mask, &mask) != 0) {
-    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  }
-  // Hyper-threads of one core name the same siblings.
-  std::set<std::string> cores;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(static_cast<std::size_t>(cpu), &mask)) continue;
-    const std::string folder = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
-    std::string siblings;
-    std::ifstream file(folder + "thread_siblings_list");
-    if (!std::getline(file, siblings)) siblings = std::to_string(cpu);
-    cores.insert(siblings);
-  }
-  const int n_cores = std::max(1, static_cast<int>(cores.size()));
-  return std::min(n_cores, cpu_quota().value_or(n_cores));
-}
+int usable_cores() { return this_processor().n_usable(); }
 
-void plan_threads(ModelOptions& target, ModelOptions* draft, bool devices) {
-  const int n_cores = usable_cores();
+void plan_threads(ModelOptions& target, ModelOptions* draft, const ThreadSites& sites) {
+  const int n_cores = sites.processor.n_usable();
   const auto fill = [](ModelOptions& options, int share) {
     if (options.n_threads <= 0) {
       options.n_threads = options.cpus.empty() ? share : static_cast<int>(options.cpus.size());
@@ -69,11 +46,21 @@ void plan_threads(ModelOptions& target, ModelOptions* draft, bool devices) {
     return;
   }
   const auto on_device = [&](const ModelOptions& options) {
-    return devices && options.n_gpu_layers < 0;
+    return sites.devices && options.n_gpu_layers < 0;
   };
   if (on_device(target) && !on_device(*draft)) {
+    const bool is_free = draft->n_threads <= 0 && draft->cpus.empty() && target.cpus.empty();
     fill(target, 1);
-    fill(*draft, std::max(1, n_cores - target.n_threads));
+    int n_left = n_cores - target.n_threads;
+    const std::vector<Core> fast = sites.processor.fast_cores();
+    if (is_free && !fast.empty()) {
+      n_left = std::min(n_left, static_cast<int>(fast.size()) - target.n_threads);
+      draft->n_threads = std::max(1, n_left);
+      for (const Core& core : fast) {
+        draft->cpus.insert(draft->cpus.end(), core.cpus.begin(), core.cpus.end());
+      }
+    }
+    fill(*draft, std::max(1, n_left));
     return;
   }
   fill(*draft, on_device(*draft) ? 1 : std::max(1, n_cores / 4));
@@ -81,7 +68,7 @@ void plan_threads(ModelOptions& target, ModelOptions* draft, bool devices) {
 }
 
 void plan_threads(ModelOptions& target, ModelOptions* draft) {
-  plan_threads(target, draft, has_gpu());
+  plan_threads(target, draft, {has_gpu(), this_processor()});
 }
 
 void validate(const ModelOptions& options) {
@@ -114,7 +101,7 @@ void validate(const ModelOptions& options) {
       ggml_is_quantized(static_cast<ggml_type>(options.type_v))) {
     refuse("a quantized type_v needs flash attention");
   }
-  for (const int cpu : options.cpus) require_range("cpus", cpu, 0, CPU_SETSIZE - 1);
+  for (const int cpu : options.cpus) require_range("cpus", cpu, 0, kMaxCpus - 1);
   if (options.tensor_split.size() > llama_max_devices()) {
     refuse("tensor_split has " + std::to_string(options.tensor_split.size()) + " shares; at most " +
            std::to_string(llama_max_devices()));

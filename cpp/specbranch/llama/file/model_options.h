@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "specbranch/llama/runtime/cores.h"
+
 namespace specbranch::llama {
 
 /// llama.cpp's `llama_flash_attn_type`.
@@ -56,15 +58,26 @@ struct ModelOptions {
 /// CPU cores (not hyper-threads) that this process may use: affinity mask and cgroup quota.
 int usable_cores();
 
+/// The GPUs and the processor that threads are planned for.
+struct ThreadSites {
+  bool devices = false;  ///< there are some.
+  Processor processor;
+};
+
 /// Sets n_threads and n_threads_batch where they are 0. Both models run at the same time, so they
 /// share the cores: OpenMP threads spin, and more threads than cores cost factors of 100. The draft
 /// gets a quarter of the cores and at least one, the target the rest and at least one; a model
 /// with `cpus` of its own gets one thread a CPU. A model whose layers are all on devices
 /// (`n_gpu_layers` below 0) gets one thread, and the other one the rest.
+///
+/// A draft on a hybrid CPU beside a target on devices gets threads on the fast cores alone, and is
+/// pinned to them (`cpus`): threads wait for each other after every matrix, so that one on a slow
+/// core holds up the others. The target's thread, which starts the device's work, takes one of
+/// them. Not if the caller has given threads or CPUs.
 void plan_threads(ModelOptions& target, ModelOptions* draft);
 
-/// As above. `devices`: there are some.
-void plan_threads(ModelOptions& target, ModelOptions* draft, bool devices);
+/// As above on another machine.
+void plan_threads(ModelOptions& target, ModelOptions* draft, const ThreadSites& sites);
 
 /// Throws InvalidArgument for the first option that is out of its range. Looks at no file.
 void validate(const ModelOptions& options);

@@ -1,12 +1,12 @@
 #include "specbranch/llama/runtime/backend.h"
 
 #include <atomic>
-#include <cstdlib>
 #include <deque>
 #include <mutex>
 #include <utility>
 
 #include "llama.h"
+#include "specbranch/llama/runtime/system.h"
 
 namespace specbranch::llama {
 namespace {
@@ -96,8 +96,8 @@ void log_sink(ggml_log_level level, const char* text, void* /*user*/) noexcept {
 void init_backend() {
   static std::once_flag once;
   std::call_once(once, [] {
-    // Once, before the first worker starts. NOLINTNEXTLINE(concurrency-mt-unsafe)
-    ::setenv("GGML_NO_BACKTRACE", "1", 0);
+    // Once, before the first worker starts.
+    set_environment_default("GGML_NO_BACKTRACE", "1");
     install_log_sink();
     llama_backend_init();
   });

@@ -1,13 +1,12 @@
 #include "specbranch/llama/runtime/llguidance.h"
 
-#include <dlfcn.h>
-
 #include <array>
 #include <memory>
 #include <mutex>
 #include <string_view>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/llama/runtime/system.h"
 
 namespace specbranch::llama {
 namespace {
@@ -29,7 +28,7 @@ LoadedLlguidance& loaded_llguidance() {
 
 template <class Function>
 void find_function(void* library, const char* name, Function& function) {
-  void* const symbol = dlsym(library, name);
+  void* const symbol = find_symbol(library, name);
   if (symbol == nullptr) refuse_library(std::string("the library has no function ") + name);
   function = reinterpret_cast<Function>(symbol);
 }
@@ -49,12 +48,9 @@ bool names_version(std::string_view text, std::string_view version) {
 }  // namespace
 
 Llguidance Llguidance::opened(const std::string& path) {
-  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) {
-    const char* const reason = dlerror();  // NOLINT(concurrency-mt-unsafe): each thread has its own
-    refuse_library("the library cannot be loaded; " +
-                   std::string(reason == nullptr ? path : reason));
-  }
+  std::string reason;
+  void* const library = open_library(path, reason);
+  if (library == nullptr) refuse_library("the library cannot be loaded; " + reason);
   Llguidance found;
   find_function(library, "llg_get_version", found.version);
   const std::string version = found.version();

@@ -6,6 +6,8 @@
 #include <sstream>
 #include <string_view>
 
+#include "specbranch/llama/runtime/system.h"
+
 namespace specbranch::llama {
 namespace {
 
@@ -79,6 +81,7 @@ bool has_memory(const std::string& controllers) {
 std::optional<std::uint64_t> available_memory(const std::string& proc, const std::string& cgroups) {
   Bytes available = read_entry(proc + "/meminfo", "MemAvailable:");
   if (available) *available <<= 10U;
+  if (!available) available = free_memory();  // other systems have no such files
   // Lines such as "0::/a/b" (version 2) and "4:cpu,memory:/job" (version 1).
   std::ifstream file(proc + "/self/cgroup");
   for (std::string line; std::getline(file, line);) {

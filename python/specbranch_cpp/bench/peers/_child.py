@@ -13,7 +13,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ def serve(backend_path: str, arguments: list[str]) -> None:
         question = json.loads(line)
         try:
             if question["do"] == "open":
-                if question["cpus"] is not None:
+                if question["cpus"] is not None and hasattr(os, "sched_setaffinity"):
                     os.sched_setaffinity(0, question["cpus"])
                 opener = _load(backend_path).open_backend
                 backend = opener(question["pair"], question["draft_length"], *arguments)
@@ -54,5 +53,10 @@ if __name__ == "__main__":
     # Remove this folder from the path, so that its files are not found as top-level modules.
     folder = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != folder]
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        import resource
+    except ImportError:  # Windows, which leaves no file of a crash
+        pass
+    else:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     serve(sys.argv[1], sys.argv[2:])
