@@ -36,7 +36,9 @@ double us_since(Clock::time_point begin) {
 class Rounds {
  public:
   Rounds(int n_seq, int n_passes) : n_seq_(n_seq), n_passes_(n_passes) {
-    sequences_.reset(std::vector<Token>(kPrompt, 1), n_seq);
+    Capabilities draft;
+    draft.n_seq = n_seq;
+    sequences_.reset(std::vector<Token>(kPrompt, 1), draft);
     std::vector<Pos> lengths(static_cast<std::size_t>(n_seq), 0);
     lengths.front() = kPrompt - 1;
     sequences_.open(lengths);
