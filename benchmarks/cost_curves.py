@@ -31,11 +31,14 @@ from typing import Any
 import numpy as np
 
 from specbranch_cpp import __version__, _core
+from specbranch_cpp._engine.machine_keywords import PlaceKeywords
+from specbranch_cpp.bench import machine, placements
+from specbranch_cpp.errors import InvalidArgument
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "build/llama/specbranch_step_cost"
-# Layers on the GPU, of target and draft.
-PLACEMENTS = {"gpu": (-1, -1), "draft-cpu": (-1, 0), "target-cpu": (0, -1), "cpu": (0, 0)}
+# Those of `specbranch bench`; `cpu` is `shared`.
+PLACEMENTS = ("cpu", *(name for name in placements.NAMES if name not in ("split", "shared")))
 LENGTHS = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32)
 WIDTHS = tuple(range(1, 9))
 FORMAT = "specbranch-cost-curves-1"
@@ -133,8 +136,22 @@ def table(found: Sequence[Point]) -> str:
     return "\n".join(lines)
 
 
-def command(args: argparse.Namespace) -> list[str]:
-    layers = PLACEMENTS[args.placement]
+def place(name: str) -> PlaceKeywords:
+    """The layers on GPUs of both models, and the GPUs where there are several.
+
+    Raises:
+        InvalidArgument: this machine does not have the placement.
+    """
+    if name == "cpu":
+        return {"n_gpu_layers": 0, "draft_n_gpu_layers": 0}
+    (found,), _ = placements.place([name], machine.describe())
+    return found.options
+
+
+def command(args: argparse.Namespace, placed: PlaceKeywords) -> list[str]:
+    layers = (placed["n_gpu_layers"], placed["draft_n_gpu_layers"])
+    devices = args.devices or placed.get("devices")
+    draft_devices = args.draft_devices or placed.get("draft_devices")
     made = [str(args.program), str(args.target), str(args.draft)]
     for name, value in (
         ("--target-gpu-layers", layers[0]),
@@ -145,8 +162,8 @@ def command(args: argparse.Namespace) -> list[str]:
         ("--repeats", args.repeats),
         ("--seconds", args.seconds),
         ("--n-ctx", args.n_ctx),
-        ("--target-devices", args.devices if layers[0] else None),
-        ("--draft-devices", args.draft_devices if layers[1] else None),
+        ("--target-devices", devices if layers[0] else None),
+        ("--draft-devices", draft_devices if layers[1] else None),
         ("--target-threads", args.threads),
         ("--draft-threads", args.draft_threads),
         ("--target-cpus", args.cpus),
@@ -158,12 +175,12 @@ def command(args: argparse.Namespace) -> list[str]:
     return made
 
 
-def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
+def measure(args: argparse.Namespace, placed: PlaceKeywords) -> list[dict[str, Any]]:
     """Runs the program; what it prints, a dictionary a line."""
     # As the engine does: two models share the cores, and a thread that spins takes one away.
     environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
     done = subprocess.run(
-        command(args), env=environment, stdout=subprocess.PIPE, text=True, check=False
+        command(args, placed), env=environment, stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode != 0:
         sys.exit(f"cost_curves: {args.program} failed ({done.returncode})")
@@ -191,7 +208,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--draft-threads", type=int)
     parser.add_argument("--cpus", type=int, nargs="+", help="that the target is pinned to")
     parser.add_argument("--draft-cpus", type=int, nargs="+")
-    parser.add_argument("--devices", nargs="+", help="of the target, such as CUDA0; default all")
+    parser.add_argument("--devices", nargs="+", help="of the target, such as CUDA0")
     parser.add_argument("--draft-devices", nargs="+")
     parser.add_argument("--program", type=Path, default=PROGRAM)
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
@@ -203,14 +220,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.program.is_file():
         print(f"cost_curves: there is no {args.program}; build it first (--help)", file=sys.stderr)
         return 1
-    devices = gpus()
-    if any(PLACEMENTS[args.placement]) and not devices:
-        print(
-            f"cost_curves: placement {args.placement!r} needs a GPU, and llama.cpp finds none",
-            file=sys.stderr,
-        )
+    try:
+        placed = place(args.placement)
+    except InvalidArgument as error:
+        print(f"cost_curves: {error}", file=sys.stderr)
         return 2
-    lines = measure(args)
+    lines = measure(args, placed)
     found = points(lines)
     measured = costs(found)
     hop_us = statistics.median(point.hop_us for point in found)
@@ -229,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "target": args.target.name,
             "draft": args.draft.name,
             "placement": args.placement,
-            "gpus": devices,
+            "gpus": gpus(),
             "machine": platform.processor() or platform.machine(),
             **lines[0],
             "start": args.start,

@@ -18,7 +18,7 @@
 #   --presets "NAME .."  of scale_model.py, for curves and bench; default r8; "none" is
 #                        the bundled pair as it is
 #   --type TYPE          weights of the scaled models; default: as in the bundled pair
-#   --placements "P .."  default "gpu draft-cpu target-cpu"
+#   --placements "P .."  default "gpu draft-cpu target-cpu", and with several GPUs also "two-gpus gpus"
 #   --tokens N, --prompts N, --modes "MODE ..", --temperatures "T .."   of bench; default 64, 6, all, 0
 #   --jobs N             compilers at a time; default: one a core
 #   --python PATH        default python3
@@ -293,6 +293,9 @@ main() {
   fi
   if [[ -n $no_gpu ]]; then
     : "${placements:=shared}" "${tokens:=8}" "${prompts:=1}" "${presets:=none}"
+  fi
+  if [[ -z $placements ]] && (($(nvidia-smi -L 2>/dev/null | wc -l) > 1)); then
+    placements="gpu two-gpus gpus draft-cpu target-cpu"
   fi
   : "${placements:=gpu draft-cpu target-cpu}" "${tokens:=64}" "${prompts:=6}" "${presets:=r8}"
   : "${out:=$work/report.json}"

@@ -94,8 +94,10 @@ class Model:
     """Number of the GPU to use if ``split_mode`` is 0. Default 0."""
 
     devices: Sequence[str] | None = None
-    """ggml's names of the devices to use, such as ``"CUDA0"``. Default: all GPUs. If the target and
-    the draft use different devices, they do not slow each other down."""
+    """ggml's names of the devices to use, such as ``"CUDA0"``. Default: one GPU if the model fits
+    there, else all; a draft gets a GPU without the target if there is one, since models on one GPU
+    slow each other down. A draft whose devices are not given has those that are given for the
+    target."""
 
     split_mode: int | None = None
     """How to split the model over GPUs: 0: not at all, 1: by layers, 2: by rows, 3: by tensors.

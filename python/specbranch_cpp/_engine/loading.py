@@ -11,6 +11,7 @@ from specbranch_cpp import _core, policies
 from specbranch_cpp._engine.adapters import described_adapters
 from specbranch_cpp._engine.request import Defaults
 from specbranch_cpp._llama import cpu_probe, file_trial
+from specbranch_cpp._llama.slow_build import slow_build_note
 from specbranch_cpp._pair import exact_rows, pair_profile
 from specbranch_cpp._pair.hrad_weights import PairFiles, check_pair
 from specbranch_cpp._placement import outcome
@@ -217,6 +218,8 @@ def _place(
         logs.LOGGER.warning("%s; the system will read weights from the disk again and again", words)
     if (placement := outcome.placement_of(found)) is not None:
         logs.LOGGER.info("%s", outcome.line(found))
+        if outcome.uses_cpu(placement) and (note := slow_build_note()) is not None:
+            logs.LOGGER.warning("%s", note)
     if found.target is not None:
         target_options = found.target.side.options
     if found.draft is not None:

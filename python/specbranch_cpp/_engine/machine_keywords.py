@@ -21,6 +21,8 @@ class PlaceKeywords(TypedDict, total=False):
     draft_cpus: Sequence[int] | None
     n_gpu_layers: int | None
     draft_n_gpu_layers: int | None
+    devices: Sequence[str] | None
+    draft_devices: Sequence[str] | None
 
 
 class MachineKeywords(PlaceKeywords, total=False):

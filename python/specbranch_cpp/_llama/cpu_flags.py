@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import re
 import shlex
 import sys
 from pathlib import Path
 
-__all__ = ["announces_amx", "cpu_flags", "cpu_model", "reinstall_command", "safe_cmake_args"]
+__all__ = [
+    "announces_amx",
+    "cpu_flags",
+    "cpu_model",
+    "reinstall_command",
+    "safe_cmake_args",
+    "unused_instructions",
+]
 
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -24,6 +32,7 @@ BASELINE = {
     "GGML_FMA": ["fma"],
     "GGML_F16C": ["f16c"],
 }
+_FAST = ("AVX", "AVX2", "FMA", "F16C")
 AVX512 = {
     "GGML_AVX512": ["avx512f", "avx512cd", "avx512vl", "avx512dq", "avx512bw"],
     "GGML_AVX512_VBMI": ["avx512vbmi"],
@@ -66,6 +75,25 @@ def safe_cmake_args(flags: set[str], machine: str = platform.machine()) -> str:
         if flags >= {*AVX512["GGML_AVX512"]} and len(args) == 1:
             args += [f"-D{option}=ON" for option, needs in AVX512.items() if flags >= {*needs}]
     return " ".join(args)
+
+
+def unused_instructions(system: str, flags: set[str]) -> list[str]:
+    """Instruction sets that this CPU has, but that this build of llama.cpp does not use.
+
+    Only those count that make matrix products several times as fast, and that builds have by
+    default. The recipe of llama-cpp-python's CUDA wheels turns AVX2, FMA and F16C off; whether a
+    build has them, it alone tells.
+
+    Args:
+        system: llama.cpp's list of what it was compiled for, such as ``"CPU : AVX = 1 | "``.
+        flags: the flags of the CPU.
+    """
+    _, colon, of_cpu = system.rpartition("CPU : ")
+    if not colon:
+        return []
+    used = set(re.findall(r"(\w+) = 1", of_cpu))
+    found = {option.removeprefix("GGML_"): needs for option, needs in BASELINE.items()}
+    return [name for name in _FAST if name not in used and flags >= {*found[name]}]
 
 
 def reinstall_command(args: str) -> str:

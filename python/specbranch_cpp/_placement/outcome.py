@@ -30,6 +30,12 @@ def _of_model(placed: Placed) -> ModelPlacement:
     return ModelPlacement(placed.n_gpu_layers, placed.footprint.n_layers, memory)
 
 
+def uses_cpu(placement: PairPlacement) -> bool:
+    """Whether layers of a model run on the CPU."""
+    models = (placement.target, placement.draft)
+    return any(each is not None and each.n_gpu_layers < each.n_layers for each in models)
+
+
 def line(plan: Layout) -> str:
     """The plan in one line."""
     placed = [each for each in (plan.target, plan.draft) if each is not None]

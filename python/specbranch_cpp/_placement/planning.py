@@ -14,7 +14,7 @@ from specbranch_cpp.errors import InvalidArgument, ModelLoadError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_BY_ROWS, _BY_TENSORS = 2, 3  # values of `split_mode`
+_BY_LAYERS, _BY_ROWS, _BY_TENSORS = 1, 2, 3  # values of `split_mode`
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _beside_each_other(
         if side.automatic:
             found = _most(side, found, left)
         elif found is not None:
-            found = _split(found, left)
+            found = _on_gpus(found, left)
         if found is not None:
             left = left.after(found.need)
         placed[side.role] = found
@@ -184,8 +184,9 @@ def _tried(side: Side) -> Placed | None:
         return None
 
 
-def _split(found: Placed, memories: Memories) -> Placed:
-    """The same with fixed shares of several GPUs.
+def _on_gpus(found: Placed, memories: Memories) -> Placed:
+    """The same on the GPUs that it should use: on one if it fits there, else with fixed shares of
+    all. What the caller has chosen stays.
 
     llama.cpp would take the shares from the memory that is free while it loads, which the other
     model changes.
@@ -194,6 +195,12 @@ def _split(found: Placed, memories: Memories) -> Placed:
     names = [share.device for share in found.footprint.devices]
     if len(names) < 2 or options.tensor_split or options.n_gpu_layers == 0:
         return found
+    if not options.devices and options.split_mode == _BY_LAYERS:
+        for name in _best_first(names, memories, found.side):
+            alone = found.side.changed(devices=[name])
+            placed = Placed(alone, alone.footprint())
+            if memories.excess(placed.need) <= 0:
+                return placed
     shares = dict(zip(names, memories.shares(names), strict=True))
     used = [name for name, share in shares.items() if share > 0]
     if not used:
@@ -201,6 +208,15 @@ def _split(found: Placed, memories: Memories) -> Placed:
     split = [shares[name] for name in used] if len(used) > 1 else []
     side = found.side.changed(devices=used, tensor_split=split)
     return Placed(side, side.footprint())
+
+
+def _best_first(gpus: Sequence[str], memories: Memories, side: Side) -> list[str]:
+    """GPUs without the other model come first, since models on one GPU slow each other down; then
+    those with more free memory, in hundredths. A draft leaves the best one to a later target."""
+    taken = {name for need in memories.given for name in need.gpus}
+    shares = dict(zip(gpus, memories.shares(gpus), strict=True))
+    sign = 1 if side.role == "draft" and not taken else -1
+    return sorted(gpus, key=lambda name: (name in taken, sign * shares[name]))
 
 
 def _most(side: Side, whole: Placed | None, memories: Memories) -> Placed:
@@ -217,7 +233,7 @@ def _most(side: Side, whole: Placed | None, memories: Memories) -> Placed:
     elif not whole.need.gpus:  # no GPU may be used
         return _on_cpu(side)
     else:
-        whole = _split(whole, memories)
+        whole = _on_gpus(whole, memories)
         side, n_layers = whole.side, whole.footprint.n_layers
         too_much = memories.excess(whole.need)
         if too_much <= 0:

@@ -53,8 +53,8 @@ class ClientsRequest:
         n_prompts: the largest number of prompts from each file. ``None``: all prompts.
         tokens: the number of tokens of each text.
         temperature: temperature of the texts, 0 or above.
-        placement: a placement out of `placements.NAMES`. ``None``: ``gpu`` if there is a GPU, else
-            ``shared``.
+        placement: a placement out of `placements.NAMES`. ``None``: ``gpu`` if there is a GPU,
+            ``gpus`` if there are several, else ``shared``.
         repeat: number of rounds; every round measures everything once.
         n_ctx: context length in tokens.
         seed: seed of the choice of prompts, of the orders, and of the texts.
@@ -181,6 +181,8 @@ def prepare(request: ClientsRequest, command: str = "") -> tuple[ClientsPlan, Re
         )
     here = machine.describe()
     name = request.placement
+    if name == placements.ALL:
+        raise InvalidArgument("placement is 'all'; several clients are measured in one placement")
     (placement, *_), _ = placements.place(None if name is None else [name], here, alone=True)
     target, draft = request.pair
     pair = ModelPair(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from specbranch_cpp._engine.load_options import CPU
 from specbranch_cpp._engine.machine_keywords import PlaceKeywords
 from specbranch_cpp.bench.machine import Hardware
 from specbranch_cpp.errors import InvalidArgument
@@ -17,7 +18,7 @@ class Placement:
 
     Attributes:
         name: one of `NAMES`.
-        options: options of `Engine`: threads, CPUs and layers on GPUs.
+        options: options of `Engine`: threads, CPUs, GPUs and layers on them.
         peer: arguments of ``peers.PeerPair`` for other engines, whose models take turns. ``None``:
             other engines are not measured in this placement.
     """
@@ -68,20 +69,41 @@ def _shared(machine: Hardware) -> Placement:
     )
 
 
-def _on_gpu(name: str, target_layers: int, draft_layers: int) -> Callable[[Hardware], Placement]:
+# GPUs of a placement, out of all.
+_FIRST, _SECOND, _LAST, _EVERY = slice(1), slice(1, 2), slice(-1, None), slice(None)
+
+
+def _on_gpus(
+    name: str, target: slice | None, draft: slice | None, *, least: int = 1
+) -> Callable[[Hardware], Placement]:
+    """Makes a placement on machines with GPUs.
+
+    Args:
+        name: the name of the placement.
+        target: GPUs of the target. ``None``: the CPU.
+        draft: GPUs of the draft. ``None``: the CPU.
+        least: the number of GPUs that the placement needs.
+    """
+
     def place(machine: Hardware) -> Placement:
-        if not machine.gpus:
-            raise ImpossibleError("llama.cpp finds no GPU")
-        n_beside = max(1, machine.n_usable - 1)
+        gpus = list(machine.gpu_names)
+        if len(gpus) < least:
+            raise ImpossibleError(
+                f"the only GPU is {gpus[0]}" if gpus else "llama.cpp finds no GPU"
+            )
+        # A model on GPUs has one thread, which waits for them. How many the other one has is left
+        # to the engine, which knows the fast cores.
         options: PlaceKeywords = {
-            "n_gpu_layers": target_layers,
-            "draft_n_gpu_layers": draft_layers,
-            # The threads of a model on a GPU only wait for the GPU.
-            "n_threads": 1 if target_layers else n_beside,
-            "draft_n_threads": 1 if draft_layers else n_beside,
+            "n_gpu_layers": 0 if target is None else -1,
+            "draft_n_gpu_layers": 0 if draft is None else -1,
         }
+        if len(gpus) > 1:
+            options["devices"] = [CPU] if target is None else gpus[target]
+            options["draft_devices"] = [CPU] if draft is None else gpus[draft]
         peer = {"cpus": None, "n_threads": 1, "n_gpu_layers": -1, "draft_n_gpu_layers": -1}
-        return Placement(name, options, peer if name == "gpu" else None)
+        # Other engines take all GPUs for both models.
+        on_all = name == ("gpu" if len(gpus) == 1 else "gpus")
+        return Placement(name, options, peer if on_all else None)
 
     return place
 
@@ -89,14 +111,27 @@ def _on_gpu(name: str, target_layers: int, draft_layers: int) -> Callable[[Hardw
 _MAKERS: dict[str, Callable[[Hardware], Placement]] = {
     "split": _split,
     "shared": _shared,
-    "gpu": _on_gpu("gpu", -1, -1),
-    "draft-cpu": _on_gpu("draft-cpu", -1, 0),
-    "target-cpu": _on_gpu("target-cpu", 0, -1),
+    "gpu": _on_gpus("gpu", _FIRST, _FIRST),
+    "two-gpus": _on_gpus("two-gpus", _FIRST, _SECOND, least=2),
+    "gpus": _on_gpus("gpus", _EVERY, _LAST, least=2),
+    "draft-cpu": _on_gpus("draft-cpu", _FIRST, None),
+    "gpus-draft-cpu": _on_gpus("gpus-draft-cpu", _EVERY, None, least=2),
+    "target-cpu": _on_gpus("target-cpu", None, _FIRST),
 }
 NAMES = tuple(_MAKERS)
 """``split``: each model on cores of its own, the draft on a quarter of them; ``shared``: both on
-all; ``gpu``: both there; ``draft-cpu``, ``target-cpu``: one of them on the CPU, the other on the
-GPU."""
+all; ``gpu``: both on the first GPU; ``two-gpus``: the target on the first GPU, the draft on the
+second; ``gpus``: the target over all GPUs, the draft on the last; ``draft-cpu``,
+``gpus-draft-cpu``: the draft on the CPU, the target on the first GPU or over all; ``target-cpu``:
+the target on the CPU, the draft on the first GPU."""
+ALL = "all"
+"""All placements that this machine has."""
+
+
+def _usual(machine: Hardware, *, alone: bool) -> tuple[str, ...]:
+    """The default: the first possible one of these."""
+    on_gpus = "gpus" if len(machine.gpu_names) > 1 else "gpu"
+    return (on_gpus, "shared") if alone else (on_gpus, "split", "shared")
 
 
 def place(
@@ -105,10 +140,10 @@ def place(
     """The placements that this machine has, and the reasons why it does not have the others.
 
     Args:
-        names: names out of `NAMES`. ``None`` (default): ``gpu`` if there is a GPU, else ``split``,
-            else ``shared``.
+        names: names out of `NAMES`, or `ALL`. ``None`` (default): ``gpu`` if there is a GPU,
+            ``gpus`` if there are several, else ``split``, else ``shared``.
         machine: this machine.
-        alone: whether no target has a draft, so that the default is ``gpu`` or ``shared``.
+        alone: whether no target has a draft, so that the default is not ``split``.
 
     Raises:
         InvalidArgument: a name is unknown, or none of the placements is possible.
@@ -116,10 +151,12 @@ def place(
     first_only = names is None
     placements: list[Placement] = []
     skipped: dict[str, str] = {}
-    usual = ("gpu", "shared") if alone else ("gpu", "split", "shared")
-    for name in dict.fromkeys(usual if names is None else names):
+    if names is None:
+        names = list(_usual(machine, alone=alone))
+    for name in dict.fromkeys(NAMES if names == [ALL] else names):
         if name not in _MAKERS:
-            raise InvalidArgument(f"placement is {name!r}; it must be one of {', '.join(NAMES)}")
+            allowed = ", ".join((ALL, *NAMES))
+            raise InvalidArgument(f"placement is {name!r}; it must be one of {allowed}")
         try:
             placements.append(_MAKERS[name](machine))
         except ImpossibleError as error:

@@ -44,7 +44,8 @@ class BenchRequest:
         branch_limits: largest numbers of branches in `specbranch`.
         hrad: file with the weights of the policy ``hrad``.
         sources: who proposes tokens in `speculative` and `auto`, out of `variants.SOURCES`.
-        placements: placements out of `placements.NAMES`. ``None``: the first possible placement.
+        placements: placements out of `placements.NAMES`, or `placements.ALL`. ``None``: the first
+            possible placement.
         temperatures: temperatures, 0 or above.
         peers: other engines: ``all``, ``none``, or names with commas between them.
         peer_lengths: draft lengths of the other engines; each is measured without drafts, too.

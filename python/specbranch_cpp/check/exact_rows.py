@@ -93,6 +93,7 @@ def examine_rows(
         n_threads=machine.get("n_threads"),
         cpus=machine.get("cpus"),
         n_gpu_layers=machine.get("n_gpu_layers"),
+        devices=machine.get("devices"),
     )
     options = ModelArgument(model, "target", "").core_options()
     options.adapters = adapter_options(machine.get("lora"))

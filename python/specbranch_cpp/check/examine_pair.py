@@ -10,10 +10,13 @@ from specbranch_cpp._rpc.addresses import parse_addresses
 from specbranch_cpp._support import checked
 from specbranch_cpp._support.prompt_file import read_prompts
 from specbranch_cpp._support.words import message
+from specbranch_cpp.bench.machine import describe
+from specbranch_cpp.bench.placements import Placement, place
 from specbranch_cpp.bench.prompts import BUNDLED
 from specbranch_cpp.check import files, settings
-from specbranch_cpp.check.measuring import Sample, measure
+from specbranch_cpp.check.measuring import measure
 from specbranch_cpp.check.report import Report, Verdict
+from specbranch_cpp.check.sampling import Sample
 from specbranch_cpp.check.settings import MAX_BRANCHES, MAX_DRAFT
 from specbranch_cpp.errors import IncompatibleModels, InvalidArgument, ModelLoadError
 
@@ -39,6 +42,7 @@ def examine(
     max_draft: int = MAX_DRAFT,
     max_branches: int = MAX_BRANCHES,
     measured: bool = True,
+    placements: Sequence[str] | None = None,
     progress: Callable[[str, float], object] | None = None,
     **machine: Unpack[MachineKeywords],
 ) -> Report:
@@ -58,10 +62,13 @@ def examine(
         max_draft: the largest number of tokens to draft ahead, as in `Engine`.
         max_branches: the largest number of branches, as in `Engine`.
         measured: if False, the function does not load the models.
+        placements: names of placements to compare, as in ``specbranch bench``, or ``["all"]``: the
+            models are loaded and measured again in each. It needs a draft and ``measured``.
+            ``None`` (default): only the placement that the engine chooses is measured.
         progress: a function that is called on this thread with the current step and the share of
             the time that has passed, 0 to 1.
-        **machine: options of `Engine`: ``n_ctx``, threads, CPUs and layers on GPUs of both models,
-            the LoRA adapters of the target (``lora``), and ``rpc_servers``.
+        **machine: options of `Engine`: ``n_ctx``, threads, CPUs, GPUs and layers on them of both
+            models, the LoRA adapters of the target (``lora``), and ``rpc_servers``.
 
     Raises:
         InvalidArgument: an argument is out of its range. Problems of the files or of the machine
@@ -74,6 +81,7 @@ def examine(
     if prompts is not None and not prompts:
         raise InvalidArgument("prompts is empty; it must have at least one prompt, or be None")
     parse_addresses("rpc_servers", machine.get("rpc_servers"))
+    possible = _possible(placements, machine, draft, measured=measured)
     target_path, draft_path = Path(target), None if draft is None else Path(draft)
     report = files.look_at_files(target_path, draft_path, machine, max_draft, max_branches)
     if not report.fits:
@@ -97,6 +105,7 @@ def examine(
         max_draft=max_draft,
         max_branches=max_branches,
         progress=progress or (lambda _what, _share: None),
+        placements=possible,
     )
     try:
         measure(report, target_path, draft_path, machine, sample)
@@ -104,6 +113,28 @@ def examine(
         report.object_to(message(error))
         report.verdict, report.reason = Verdict.UNUSABLE, message(error)
     return report
+
+
+def _possible(
+    names: Sequence[str] | None,
+    machine: MachineKeywords,
+    draft: object | None,
+    *,
+    measured: bool,
+) -> list[Placement]:
+    """The placements to compare.
+
+    Raises:
+        InvalidArgument: a name is unknown, or there is nothing to compare.
+    """
+    if names is None:
+        return []
+    if draft is None or not measured or machine.get("rpc_servers"):
+        raise InvalidArgument(
+            f"placements is {list(names)}; it must be None without a draft, without a measurement "
+            "and with rpc_servers"
+        )
+    return place(list(names), describe())[0]
 
 
 def built_in_prompts() -> list[str]:

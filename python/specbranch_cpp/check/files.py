@@ -9,6 +9,7 @@ from specbranch_cpp import _core
 from specbranch_cpp._engine.adapters import adapter_options
 from specbranch_cpp._engine.model_options import ModelArgument
 from specbranch_cpp._llama import cpu_probe
+from specbranch_cpp._llama.slow_build import slow_build_note
 from specbranch_cpp._placement import outcome
 from specbranch_cpp._placement.planning import Side, plan
 from specbranch_cpp._rpc.addresses import parse_addresses
@@ -37,8 +38,8 @@ def look_at_files(
     Args:
         target: GGUF file of the target.
         draft: GGUF file of the draft, or ``None``.
-        machine: options of `Engine`; only ``n_ctx``, the layers on GPUs, ``lora`` and
-            ``rpc_servers`` are read.
+        machine: options of `Engine`; only ``n_ctx``, GPUs and the layers on them, ``lora``
+            and ``rpc_servers`` are read.
         max_draft: as in `Engine`; the draft's KV cache has room for these tokens.
         max_branches: as in `Engine`; the draft's KV cache has room for these branches.
     """
@@ -81,10 +82,19 @@ def _sides(
 ) -> list[Side]:
     """The models as `Engine` would get them."""
     n_ctx = machine.get("n_ctx")
-    model = Model(target, n_ctx=n_ctx, n_gpu_layers=machine.get("n_gpu_layers"))
+    model = Model(
+        target,
+        n_ctx=n_ctx,
+        n_gpu_layers=machine.get("n_gpu_layers"),
+        devices=machine.get("devices"),
+    )
     arguments = [ModelArgument(model, "target", "")]
     if draft is not None:
-        of_draft = Model(draft, n_gpu_layers=machine.get("draft_n_gpu_layers"))
+        of_draft = Model(
+            draft,
+            n_gpu_layers=machine.get("draft_n_gpu_layers"),
+            devices=machine.get("draft_devices"),
+        )
         arguments.append(ModelArgument(of_draft, "draft", "draft_").inheriting(model))
     sides = [
         Side(
@@ -242,6 +252,8 @@ def _try_cpu(report: Report, target: Path) -> None:
         report.object_to(cpu_probe.advice(verdict))
     elif verdict.state == "unknown":
         report.notes.append(f"it is not known whether this CPU runs llama.cpp: {verdict.detail}")
+    if (note := slow_build_note()) is not None:
+        report.notes.append(note)
 
 
 def _find_gpus(report: Report, machine: MachineKeywords) -> None:

@@ -8,36 +8,24 @@ from typing import TYPE_CHECKING
 
 from specbranch_cpp.check import predicted_speedup, settings
 from specbranch_cpp.check.acceptance import read_acceptance
+from specbranch_cpp.check.placing import compare
 from specbranch_cpp.check.report import Measurement, ModeFigures, Report, StepFigures, Verdict
-from specbranch_cpp.check.sampling import Sampler
+from specbranch_cpp.check.sampling import Sample, Sampler
 from specbranch_cpp.check.threads import alone, beside
 from specbranch_cpp.check.verdict import GAIN, Figures, judge
 from specbranch_cpp.engine import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from specbranch_cpp._engine.machine_keywords import MachineKeywords
-    from specbranch_cpp.results import StepCosts
+    from specbranch_cpp.results import StepCosts, Trace
 
 # The expected speed over `auto` from which another mode is measured and may be recommended.
 _BETTER = 1.08
-_ABORT_US = 1500.0  # time until an aborted pass on the CPU ends; on a GPU passes cannot be aborted
 _STEADY = 1.25  # factor by which step times may drift without a note
 _VERIFY = (2, 4, 8)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The texts to decode, and the limits of the engine; see `examine`."""
-
-    prompts: Sequence[str]
-    seconds: float
-    temperature: float
-    max_draft: int
-    max_branches: int
-    progress: Callable[[str, float], object]
 
 
 @dataclass(frozen=True)
@@ -54,7 +42,8 @@ class Place:
 class Assessment:
     """The result. Without a measurement, ``reason`` says why.
 
-    ``expected_ms`` is the time of a target step with which the speed-ups were predicted.
+    ``expected_ms`` is the time of a target step with which the speed-ups were predicted, ``traces``
+    are the texts with the proposals of the draft.
     """
 
     verdict: Verdict
@@ -62,6 +51,7 @@ class Assessment:
     measurement: Measurement | None = None
     recommended: ModeFigures | None = None
     expected_ms: float = 0.0
+    traces: Sequence[Trace] = ()
 
 
 def measure(
@@ -72,7 +62,7 @@ def measure(
     def loading(share: float) -> None:
         sample.progress("loading", share)
 
-    n_threads, draft_n_threads = beside(
+    n_threads, draft_n_threads, draft_cpus = beside(
         target, draft, machine, report.n_gpu_layers, report.draft_n_gpu_layers
     )
     assert report.draft is not None
@@ -119,8 +109,15 @@ def measure(
         mode = found.recommended
         if report.verdict is Verdict.UNCLEAR:  # `auto` is then the safest choice
             mode = found.measurement.modes[-1]
-        machine["n_threads"], machine["draft_n_threads"] = n_threads, draft_n_threads
-        report.advice = settings.with_draft(target, draft, mode, machine)
+        with_threads: MachineKeywords = {
+            **machine,
+            "n_threads": n_threads,
+            "draft_n_threads": draft_n_threads,
+            "draft_cpus": draft_cpus or None,
+        }
+        report.advice = settings.with_draft(target, draft, mode, with_threads)
+    if sample.placements:
+        compare(report, (target, draft), machine, found.traces, sample)
 
 
 def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
@@ -143,9 +140,7 @@ def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
             "into the context",
         )
     costs = engine.costs or costs  # the steps since then have refined the costs
-    pair, machine = predicted_speedup.models(
-        costs, hop_us, -1.0 if place.draft_on_gpu else _ABORT_US
-    )
+    pair, machine = predicted_speedup.models(costs, hop_us, draft_on_gpu=place.draft_on_gpu)
     modes = predicted_speedup.expect(
         pair, machine, traces, max_draft=sample.max_draft, max_branches=sample.max_branches
     )
@@ -166,7 +161,7 @@ def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
         drift=_drift(predicted.target_ms[0], timing.tokens_per_second),
     )
     if judge(figures)[0] is not Verdict.HELPS:
-        pair, machine = predicted_speedup.models(costs, hop_us, machine.abort_us)
+        pair, machine = predicted_speedup.models(costs, hop_us, draft_on_gpu=place.draft_on_gpu)
         figures = replace(figures, needs=predicted_speedup.needs(pair, machine, traces))
     measurement = Measurement(
         steps=figures.steps,
@@ -180,7 +175,9 @@ def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
         same_tokens=timing.n_same,
         seconds=time.monotonic() - begin,
     )
-    return Assessment(*judge(figures), measurement, recommended, predicted.target_ms[0])
+    return Assessment(
+        *judge(figures), measurement, recommended, predicted.target_ms[0], tuple(traces)
+    )
 
 
 def _worth_timing(modes: Sequence[ModeFigures]) -> list[ModeFigures]:

@@ -20,11 +20,12 @@ N_TOKENS = 1000
 _DRAWS = 20  # number of bootstrap samples for the interval
 _SHARE = 0.05  # share of the samples to leave out at both ends
 ENOUGH = 1.05  # smallest useful gain
+_ABORT_US = 1500.0  # time until an aborted pass on the CPU ends; on a GPU passes cannot be aborted
 _STEPS = 7  # number of steps of a bisection
 _MOST_RATIO = 1000.0  # step ratio c of a draft that costs almost nothing
 
 
-def models(costs: StepCosts, hop_us: float, abort_us: float) -> tuple[Pair, Machine]:
+def models(costs: StepCosts, hop_us: float, *, draft_on_gpu: bool) -> tuple[Pair, Machine]:
     """The measured models and machine, without an acceptance rate."""
     pair = Pair(
         target_us=tuple(1000.0 * ms for ms in costs.target_ms),
@@ -34,7 +35,7 @@ def models(costs: StepCosts, hop_us: float, abort_us: float) -> tuple[Pair, Mach
         target_slowdown=costs.target_slowdown,
         draft_slowdown=costs.draft_slowdown,
         hop_us=hop_us,
-        abort_us=abort_us,
+        abort_us=-1.0 if draft_on_gpu else _ABORT_US,
     )
     return pair, machine
 
@@ -70,43 +71,66 @@ def expect(
         max_branches: the largest number of branches.
         seed: seed of the resampling.
     """
+    return [
+        _best(pair, machine, traces, mode, settings, seed)
+        for mode in simulation.MODES
+        # The limits may not allow its shortest window.
+        if (settings := candidates(mode, max_draft, max_branches))
+    ]
+
+
+def expect_auto(
+    pair: Pair,
+    machine: Machine,
+    traces: Sequence[Trace],
+    *,
+    max_draft: int,
+    max_branches: int,
+    seed: int = 1,
+) -> ModeFigures:
+    """The figures of `auto`; the arguments are those of `expect`."""
+    settings = candidates("auto", max_draft, max_branches)
+    return _best(pair, machine, traces, "auto", settings, seed)
+
+
+def _best(
+    pair: Pair,
+    machine: Machine,
+    traces: Sequence[Trace],
+    mode: str,
+    settings: Sequence[Setting],
+    seed: int,
+) -> ModeFigures:
+    """The figures of a mode at the best of these settings."""
     known = pair.with_trace(*traces)
-    draws = list(_drawn(traces, seed))
-    found = []
-    for mode in simulation.MODES:
-        settings = candidates(mode, max_draft, max_branches)
-        if not settings:  # the limits do not allow its shortest window
-            continue
-        results = [
-            simulation.simulate(known, machine, one, n_tokens=N_TOKENS, seed=seed + 1)
-            for one in settings
-        ]
-        best = max(results, key=lambda result: result.speedup).setting
-        result = simulation.simulate(known, machine, best, n_tokens=N_TOKENS, seed=seed)
-        low, high = None, None
-        if mode != PLAIN and draws:
-            speeds = sorted(
-                simulation.simulate(
-                    pair.with_trace(*drawn), machine, best, n_tokens=N_TOKENS, seed=seed
-                ).speedup
-                for drawn in draws
-            )
-            cut = round(_SHARE * len(speeds))
-            low, high = speeds[cut], speeds[-1 - cut]
-        drafts = mode != PLAIN
-        found.append(
-            ModeFigures(
-                mode=mode,
-                settings=str(best),
-                gamma=best.gamma if drafts else None,
-                epsilon=best.epsilon if drafts else None,
-                max_branches=best.max_branches,
-                expected=Interval(result.speedup, low, high),
-                tokens_per_step=result.mean_accepted_length,
-                mode_reason=result.mode_reason,
-            )
+    results = [
+        simulation.simulate(known, machine, one, n_tokens=N_TOKENS, seed=seed + 1)
+        for one in settings
+    ]
+    best = max(results, key=lambda result: result.speedup).setting
+    result = simulation.simulate(known, machine, best, n_tokens=N_TOKENS, seed=seed)
+    low, high = None, None
+    drafts = mode != PLAIN
+    draws = list(_drawn(traces, seed)) if drafts else []
+    if draws:
+        speeds = sorted(
+            simulation.simulate(
+                pair.with_trace(*drawn), machine, best, n_tokens=N_TOKENS, seed=seed
+            ).speedup
+            for drawn in draws
         )
-    return found
+        cut = round(_SHARE * len(speeds))
+        low, high = speeds[cut], speeds[-1 - cut]
+    return ModeFigures(
+        mode=mode,
+        settings=str(best),
+        gamma=best.gamma if drafts else None,
+        epsilon=best.epsilon if drafts else None,
+        max_branches=best.max_branches,
+        expected=Interval(result.speedup, low, high),
+        tokens_per_step=result.mean_accepted_length,
+        mode_reason=result.mode_reason,
+    )
 
 
 def _drawn(traces: Sequence[Trace], seed: int) -> Iterable[Sequence[Trace]]:

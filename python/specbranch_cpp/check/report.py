@@ -246,6 +246,33 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class PlacementFigures:
+    """A place for both models, with the mode `auto`. Without a measurement, ``reason`` says why.
+
+    Attributes:
+        name: name of the placement, as in ``specbranch bench``.
+        words: its options on the command line.
+        target_ms: time of a target step with one token, in milliseconds. ``None``, as in the other
+            figures: it was not measured.
+        draft_ms: time of a draft step with one token, in milliseconds.
+        target_slowdown: time of a target step while the draft runs, divided by its time alone.
+        expected: simulated speed-up of `auto` over ``autoregressive`` in this placement. The
+            interval comes from resampling the texts.
+        tokens_per_second: simulated speed of `auto`.
+        reason: why the placement was not measured.
+    """
+
+    name: str
+    words: str
+    target_ms: float | None = None
+    draft_ms: float | None = None
+    target_slowdown: float | None = None
+    expected: Interval | None = None
+    tokens_per_second: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Advice:
     """The recommended settings.
 
@@ -290,6 +317,7 @@ class Report:
         reason: one or two sentences with the figures behind the verdict.
         measurement: the measurements. ``None``: nothing was measured.
         advice: the recommended settings. ``None``: the models cannot be used.
+        placements: the placements that were compared.
     """
 
     fits: bool = True
@@ -314,6 +342,7 @@ class Report:
     reason: str = ""
     measurement: Measurement | None = None
     advice: Advice | None = None
+    placements: list[PlacementFigures] = field(default_factory=list)
 
     def object_to(self, reason: str) -> None:
         """Adds an obstacle: a reason why the pair cannot be used."""

@@ -14,6 +14,7 @@ from specbranch_cpp.errors import ContextOverflow
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from specbranch_cpp.bench.placements import Placement
     from specbranch_cpp.check.report import Interval
     from specbranch_cpp.engine import Engine
     from specbranch_cpp.results import Completion, Trace
@@ -25,6 +26,20 @@ _MOST_TEXTS = 16
 _PROBE_LENGTH = 2  # tokens to draft ahead while the acceptance rate is measured
 _PROBE_SHARE = 0.35  # share of the time
 _LEAST_TOKENS = 8  # smallest number of tokens of a text that counts
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The texts to decode, the limits of the engine, and the placements to compare; see
+    `examine`."""
+
+    prompts: Sequence[str]
+    seconds: float
+    temperature: float
+    max_draft: int
+    max_branches: int
+    progress: Callable[[str, float], object]
+    placements: Sequence[Placement] = ()
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from specbranch_cpp._engine.adapters import adapter_options
 from specbranch_cpp.check.report import Advice
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from specbranch_cpp._engine.machine_keywords import MachineKeywords
+    from specbranch_cpp._engine.machine_keywords import MachineKeywords, PlaceKeywords
     from specbranch_cpp.check.report import ModeFigures
 
 # Arguments of `Engine` and their names on the command line.
@@ -27,6 +27,8 @@ FLAGS = {
     "draft_n_gpu_layers": "-ngld",
     "max_draft": "--draft-max",
     "max_branches": "--max-branches",
+    "devices": "--device",
+    "draft_devices": "--draft-device",
     "lora": "--lora-scaled",
     "rpc_servers": "--rpc",
 }
@@ -74,10 +76,20 @@ def without_draft(target: Path, machine: MachineKeywords) -> Advice:
         "n_ctx": machine.get("n_ctx"),  # no threads: without a draft, the target may use all cores
         "cpus": machine.get("cpus"),
         "n_gpu_layers": machine.get("n_gpu_layers"),
+        "devices": machine.get("devices"),
         "rpc_servers": machine.get("rpc_servers"),
     }
     options = _said(target_only)
     return _advice("auto", target, None, options, "", [])
+
+
+def words(options: PlaceKeywords) -> str:
+    """Options of `Engine` on the command line."""
+    said = cast("dict[str, Any]", options)
+    return shlex.join(
+        part for name, value in said.items() if value is not None
+        for part in (FLAGS[name], _word(name, value))
+    )  # fmt: skip
 
 
 def _said(machine: MachineKeywords) -> dict[str, Any]:
@@ -110,4 +122,4 @@ def _word(name: str, value: Any) -> str:
     if name == "lora":
         files = adapter_options(value)
         return ",".join(f"{os.fsdecode(path)}:{scale:g}" for path, scale in files)
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 def beside(
     target: Path, draft: Path, machine: MachineKeywords, layers: int = 0, draft_layers: int = 0
-) -> tuple[int, int]:
-    """The numbers of threads of target and draft with these options of `Engine`.
+) -> tuple[int, int, list[int]]:
+    """The numbers of threads of target and draft with these options of `Engine`, and the CPUs of
+    the draft (empty: any).
 
     ``layers`` and ``draft_layers`` are the numbers of layers on GPUs; -1: all layers.
     """
@@ -26,7 +27,7 @@ def beside(
         draft, machine.get("draft_n_threads"), machine.get("draft_cpus"), draft_layers
     )
     _core.plan_threads(of_target, of_draft, other_hosts=bool(machine.get("rpc_servers")))
-    return of_target.n_threads, of_draft.n_threads
+    return of_target.n_threads, of_draft.n_threads, list(of_draft.cpus)
 
 
 def alone(target: Path, machine: MachineKeywords, layers: int = 0) -> int:
@@ -38,7 +39,7 @@ def alone(target: Path, machine: MachineKeywords, layers: int = 0) -> int:
         return len(cpus)
     if layers < 0:
         return 1
-    return sum(beside(target, target, {}, layers, layers))
+    return sum(beside(target, target, {}, layers, layers)[:2])
 
 
 def _options(

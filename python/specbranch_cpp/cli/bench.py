@@ -170,8 +170,8 @@ def run(
     where: Annotated[
         str | None,
         options.option("--placements", panel=_HOW, metavar="LIST",
-                       help=f"Placements, out of {','.join(placements.NAMES)}; default: the first "
-                       "possible one of gpu, split, shared."),
+                       help=f"Placements, out of {','.join(placements.NAMES)}; all: those that "
+                       "exist here; default: the first possible one of gpus, gpu, split, shared."),
     ] = None,
     repeat: Annotated[
         int,

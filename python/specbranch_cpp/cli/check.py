@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
+from specbranch_cpp.bench import placements
 from specbranch_cpp.check.exact_rows import examine_rows
 from specbranch_cpp.check.examine_pair import SECONDS, examine
 from specbranch_cpp.check.report import Verdict
 from specbranch_cpp.check.settings import MAX_BRANCHES, MAX_DRAFT
-from specbranch_cpp.cli import check_text, exact_text, options, render
+from specbranch_cpp.cli import check_text, exact_text, machine_options, options, render
+from specbranch_cpp.cli.lists import comma_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,16 +75,27 @@ def check(
             "--exact", help="Only test what bit_exact=True does with the target; default: no."
         ),
     ] = False,
+    where: Annotated[
+        str | None,
+        options.sample(
+            "--placements",
+            metavar="LIST",
+            help=f"Compare places for both models, out of {', '.join(placements.NAMES)}; all: "
+            "those that exist here; default: only the place that the engine chooses.",
+        ),
+    ] = None,
     draft_max: options.DraftMax = None,
     max_branches: options.MaxBranches = None,
-    ctx_size: options.CtxSize = None,
-    threads: options.Threads = None,
-    draft_threads: options.DraftThreads = None,
-    cpus: options.Cpus = None,
-    draft_cpus: options.DraftCpus = None,
-    n_gpu_layers: options.GpuLayers = None,
-    draft_n_gpu_layers: options.DraftGpuLayers = None,
-    rpc: options.Rpc = None,
+    ctx_size: machine_options.CtxSize = None,
+    threads: machine_options.Threads = None,
+    draft_threads: machine_options.DraftThreads = None,
+    cpus: machine_options.Cpus = None,
+    draft_cpus: machine_options.DraftCpus = None,
+    n_gpu_layers: machine_options.GpuLayers = None,
+    draft_n_gpu_layers: machine_options.DraftGpuLayers = None,
+    device: machine_options.Device = None,
+    draft_device: machine_options.DraftDevice = None,
+    rpc: machine_options.Rpc = None,
     json_output: options.Json = False,
 ) -> None:
     """Find out whether a draft will help on this machine, why, and which settings to use.
@@ -90,10 +103,13 @@ def check(
     The command examines files, vocabularies, memory and CPU. Then it loads both models, decodes
     short texts, and compares the predicted speed-up of every mode with measured speed-ups.
 
+    With --placements it also loads and measures the models in other places, and predicts the speed
+    there.
+
     With --exact it tests which batch sizes give the target's tokens the same logits to the last
     bit, and prints what bit_exact=True would use and what it costs.
     """
-    machine = options.machine_keywords(
+    machine = machine_options.machine_keywords(
         ctx_size=ctx_size,
         threads=threads,
         draft_threads=draft_threads,
@@ -101,6 +117,8 @@ def check(
         draft_cpus=draft_cpus,
         n_gpu_layers=n_gpu_layers,
         draft_n_gpu_layers=draft_n_gpu_layers,
+        device=device,
+        draft_device=draft_device,
         rpc=rpc,
         lora=options.lora_files(lora, lora_scaled),
     )
@@ -124,6 +142,7 @@ def check(
             seconds=seconds,
             temperature=temperature,
             measured=measure,
+            placements=comma_list(where, str, "--placements"),
             max_draft=max_draft,
             max_branches=MAX_BRANCHES if max_branches is None else max_branches,
             progress=progress,

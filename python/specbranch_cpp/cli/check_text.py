@@ -12,6 +12,8 @@ from specbranch_cpp.check.report import Interval, Verdict
 from specbranch_cpp.cli import render
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from specbranch_cpp.check.report import (
@@ -19,11 +21,14 @@ if TYPE_CHECKING:
         DeviceMemory,
         Measurement,
         ModelReport,
+        PlacementFigures,
         Report,
     )
 
 _LABEL = 9
 _COLUMNS = ("mode", "expected", "measured", "tokens\nper step")
+_PLACES = ("placement", "target\nstep, ms", "draft\nstep, ms", "slow-down\nof target",
+           "expected\nspeed-up", "expected\ntokens/s")  # fmt: skip
 _STYLES = {
     Verdict.HELPS: "green",
     Verdict.HELPS_LITTLE: "green",
@@ -44,6 +49,9 @@ def show(console: Console, report: Report) -> None:
     if report.measurement is not None:
         console.print()
         _show_measurement(console, report.measurement)
+    if report.placements:
+        console.print()
+        _show_placements(console, report.placements)
     for note in report.notes:
         _line(console, "note", note)
     console.print()
@@ -145,6 +153,23 @@ def _show_measurement(console: Console, found: Measurement) -> None:
             )
         words = f"{texts}, temperature {found.temperature:g}, {found.seconds:.0f} s; {same}"
         console.print(Text(words, "dim"), soft_wrap=True)
+
+
+def _show_placements(console: Console, found: Sequence[PlacementFigures]) -> None:
+    rows = []
+    for one in found:
+        if one.expected is None:
+            continue
+        slowdown = f"{one.target_slowdown:.2f}"
+        rows.append([one.name, f"{one.target_ms:.2f}", f"{one.draft_ms:.2f}", slowdown,
+                     _speed(one.expected), f"{one.tokens_per_second:.1f}"])  # fmt: skip
+    if rows:
+        console.print(render.table(_PLACES, rows))
+        words = "expected of auto, from the step times in each place; no text was timed there"
+        console.print(Text(words, "dim"), soft_wrap=True)
+    for one in found:
+        if one.reason:
+            _line(console, one.name, one.reason, ok=False)
 
 
 def _show_verdict(console: Console, report: Report) -> None:

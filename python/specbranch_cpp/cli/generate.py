@@ -12,7 +12,7 @@ import typer
 
 from specbranch_cpp import policies, timeline
 from specbranch_cpp._support.program import INTERRUPTED
-from specbranch_cpp.cli import options, render, sampler_options
+from specbranch_cpp.cli import machine_options, options, render, sampler_options
 from specbranch_cpp.cli.prefill import PrefillBar
 from specbranch_cpp.engine import Engine
 
@@ -139,14 +139,16 @@ def generate(
     measure_costs: options.MeasureCosts = True,
     profile: options.Profile = None,
     trust: options.Trust = False,
-    ctx_size: options.CtxSize = None,
-    threads: options.Threads = None,
-    draft_threads: options.DraftThreads = None,
-    cpus: options.Cpus = None,
-    draft_cpus: options.DraftCpus = None,
-    n_gpu_layers: options.GpuLayers = None,
-    draft_n_gpu_layers: options.DraftGpuLayers = None,
-    rpc: options.Rpc = None,
+    ctx_size: machine_options.CtxSize = None,
+    threads: machine_options.Threads = None,
+    draft_threads: machine_options.DraftThreads = None,
+    cpus: machine_options.Cpus = None,
+    draft_cpus: machine_options.DraftCpus = None,
+    n_gpu_layers: machine_options.GpuLayers = None,
+    draft_n_gpu_layers: machine_options.DraftGpuLayers = None,
+    device: machine_options.Device = None,
+    draft_device: machine_options.DraftDevice = None,
+    rpc: machine_options.Rpc = None,
     echo: Annotated[
         bool | None,
         typer.Option(
@@ -176,7 +178,7 @@ def generate(
         raise typer.BadParameter("the prompt is empty")
     of_hub = options.HubFiles(hf_repo, hf_file, hf_repo_draft, hf_file_draft)
     target_path, draft_path = options.pick_models(model, draft, of_hub)
-    machine = options.machine_keywords(
+    machine = machine_options.machine_keywords(
         ctx_size=ctx_size,
         threads=threads,
         draft_threads=draft_threads,
@@ -184,6 +186,8 @@ def generate(
         draft_cpus=draft_cpus,
         n_gpu_layers=n_gpu_layers,
         draft_n_gpu_layers=draft_n_gpu_layers,
+        device=device,
+        draft_device=draft_device,
         rpc=rpc,
         lora=options.lora_files(lora, lora_scaled),
     )

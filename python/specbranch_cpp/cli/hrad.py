@@ -12,7 +12,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from specbranch_cpp._support.prompt_file import read_prompts
-from specbranch_cpp.cli import options, render
+from specbranch_cpp.cli import machine_options, options, render
 from specbranch_cpp.cli.lazy_group import typer_app
 from specbranch_cpp.engine import Engine
 from specbranch_cpp.errors import InvalidArgument
@@ -82,11 +82,11 @@ def collect(
     max_branches: Annotated[
         int, options.speculation("--max-branches", help="Largest number of branches; default 4.")
     ] = 4,
-    ctx_size: options.CtxSize = None,
-    threads: options.Threads = None,
-    draft_threads: options.DraftThreads = None,
-    n_gpu_layers: options.GpuLayers = None,
-    draft_n_gpu_layers: options.DraftGpuLayers = None,
+    ctx_size: machine_options.CtxSize = None,
+    threads: machine_options.Threads = None,
+    draft_threads: machine_options.DraftThreads = None,
+    n_gpu_layers: machine_options.GpuLayers = None,
+    draft_n_gpu_layers: machine_options.DraftGpuLayers = None,
     json_output: options.Json = False,
 ) -> None:
     """Run the engine on prompts and record the features of every round.
@@ -103,7 +103,7 @@ def collect(
         n_layers=n_layers, mode=mode, max_tokens=n_predict, seed=seed, epsilon=draft_p_min,
         max_draft=draft_max, max_branches=max_branches,
     )  # fmt: skip
-    machine = options.machine_keywords(
+    machine = machine_options.machine_keywords(
         ctx_size=ctx_size,
         threads=threads,
         draft_threads=draft_threads,

@@ -16,7 +16,6 @@ from specbranch_cpp._engine.hub import fetch_pair
 from specbranch_cpp._engine.machine_keywords import MachineKeywords
 from specbranch_cpp._support import checked
 from specbranch_cpp._support.files import read_input, read_stream
-from specbranch_cpp.cli.lists import cpu_list
 from specbranch_cpp.errors import printable
 from specbranch_cpp.simulation import MODES
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 MODELS = "Models"
 SAMPLING = "Sampling"
 SPECULATION = "Speculation"
-MACHINE = "Memory and threads"
 
 
 def option(
@@ -79,7 +77,6 @@ def gguf(metavar: str, help: str) -> Any:  # noqa: A002
 models = partial(option, panel=MODELS, metavar="GGUF", completion=complete_gguf)
 sampling = partial(option, panel=SAMPLING, metavar="X")
 speculation = partial(option, panel=SPECULATION, metavar="N")
-machine = partial(option, panel=MACHINE, metavar="N")
 sample = partial(option, panel="Sample")
 
 
@@ -206,63 +203,6 @@ Profile = Annotated[
         help="File with measurements of the pair; read at the start, saved at the end.",
     ),
 ]  # fmt: skip
-CtxSize = Annotated[
-    int | None,
-    machine(
-        "--ctx-size", "-c",
-        help="Largest number of tokens of prompt and text; default 4096; 0: the length that the "
-        "target was trained with.",
-    ),
-]  # fmt: skip
-Threads = Annotated[
-    int | None,
-    machine(
-        "--threads",
-        "-t",
-        help="Number of threads of the target; default: all cores that the draft does not use.",
-    ),
-]
-DraftThreads = Annotated[
-    int | None,
-    machine(
-        "--draft-threads",
-        "-td",
-        help="Number of threads of the draft; default: a quarter of the cores.",
-    ),
-]
-Cpus = Annotated[
-    str | None,
-    machine("--cpus", metavar="LIST", help="CPUs for the target, such as 0,2-5; default: any CPU."),
-]
-DraftCpus = Annotated[
-    str | None,
-    machine("--draft-cpus", metavar="LIST", help="CPUs for the draft; default: any CPU."),
-]
-GpuLayers = Annotated[
-    int | None,
-    machine(
-        "--n-gpu-layers",
-        "-ngl",
-        help="Number of the target's layers on GPUs; default: as many as fit; -1: all layers; 0: "
-        "the CPU.",
-    ),
-]
-DraftGpuLayers = Annotated[
-    int | None,
-    machine(
-        "--draft-n-gpu-layers",
-        "-ngld",
-        help="Number of the draft's layers on GPUs; default: as many as fit beside the target's.",
-    ),
-]
-Rpc = Annotated[
-    list[str] | None,
-    machine(
-        "--rpc", metavar="HOST:PORT",
-        help="Host with `specbranch rpc-serve` whose devices take layers of the target; "
-        "repeatable, or separated by commas.",
-    ),
-]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 NAMES = {
@@ -284,6 +224,8 @@ NAMES = {
     "max_body_bytes": "--max-body",
     "grace_s": "--grace",
     "rpc_servers": "--rpc",
+    "devices": "--device",
+    "draft_devices": "--draft-device",
 } | {
     name: "--" + name.replace("_", "-")
     for name in (
@@ -421,34 +363,6 @@ class EngineKeywords(MachineKeywords, total=False):
     lookup: bool
     corpus: list[Path] | None
     trusted: bool
-
-
-def machine_keywords(
-    *,
-    ctx_size: int | None,
-    threads: int | None,
-    draft_threads: int | None,
-    cpus: str | None = None,
-    draft_cpus: str | None = None,
-    n_gpu_layers: int | None,
-    draft_n_gpu_layers: int | None,
-    lora: list[tuple[str, float]] | None = None,
-    ctx_total: int | None = None,
-    rpc: list[str] | None = None,
-) -> MachineKeywords:
-    """Turns the options of the panel `MACHINE`, and `lora_files`, into keywords of `Engine`."""
-    return {
-        "n_ctx": ctx_size,
-        "n_ctx_total": ctx_total,
-        "n_threads": threads,
-        "draft_n_threads": draft_threads,
-        "cpus": cpu_list(cpus, "--cpus"),
-        "draft_cpus": cpu_list(draft_cpus, "--draft-cpus"),
-        "n_gpu_layers": n_gpu_layers,
-        "draft_n_gpu_layers": draft_n_gpu_layers,
-        "lora": lora,
-        "rpc_servers": [each for one in rpc for each in one.split(",")] if rpc else None,
-    }
 
 
 def engine_keywords(

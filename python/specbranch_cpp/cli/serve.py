@@ -11,7 +11,7 @@ import typer
 
 from specbranch_cpp._support import logs
 from specbranch_cpp._support.program import INTERRUPTED
-from specbranch_cpp.cli import options, render
+from specbranch_cpp.cli import machine_options, options, render
 from specbranch_cpp.engine import Engine
 
 KEY_VARIABLE = "SPECBRANCH_API_KEY"
@@ -190,24 +190,26 @@ def serve(
     measure_costs: options.MeasureCosts = True,
     profile: options.Profile = None,
     trust: options.Trust = False,
-    ctx_size: options.CtxSize = None,
-    threads: options.Threads = None,
-    draft_threads: options.DraftThreads = None,
-    cpus: options.Cpus = None,
-    draft_cpus: options.DraftCpus = None,
-    n_gpu_layers: options.GpuLayers = None,
-    draft_n_gpu_layers: options.DraftGpuLayers = None,
-    rpc: options.Rpc = None,
+    ctx_size: machine_options.CtxSize = None,
+    threads: machine_options.Threads = None,
+    draft_threads: machine_options.DraftThreads = None,
+    cpus: machine_options.Cpus = None,
+    draft_cpus: machine_options.DraftCpus = None,
+    n_gpu_layers: machine_options.GpuLayers = None,
+    draft_n_gpu_layers: machine_options.DraftGpuLayers = None,
+    device: machine_options.Device = None,
+    draft_device: machine_options.DraftDevice = None,
+    rpc: machine_options.Rpc = None,
     isolate: Annotated[
         bool,
-        options.machine(
+        machine_options.machine(
             "--isolate", metavar=None,
             help="Run the engine in a process of its own, which is started again if it ends.",
         ),
     ] = False,
     isolate_timeout: Annotated[
         float | None,
-        options.machine(
+        machine_options.machine(
             "--isolate-timeout", metavar="SECONDS",
             help="With --isolate: start it again if it has work, and does nothing for so long.",
         ),
@@ -249,7 +251,7 @@ def serve(
         )
     of_hub = options.HubFiles(hf_repo, hf_file, hf_repo_draft, hf_file_draft)
     target_path, draft_path = options.pick_models(model, draft, of_hub)
-    machine = options.machine_keywords(
+    machine = machine_options.machine_keywords(
         ctx_size=ctx_size,
         ctx_total=ctx_total,
         threads=threads,
@@ -258,6 +260,8 @@ def serve(
         draft_cpus=draft_cpus,
         n_gpu_layers=n_gpu_layers,
         draft_n_gpu_layers=draft_n_gpu_layers,
+        device=device,
+        draft_device=draft_device,
         rpc=rpc,
         lora=options.lora_files(lora, lora_scaled, applied=not lora_init_without_apply),
     )

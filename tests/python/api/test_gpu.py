@@ -39,11 +39,13 @@ NEAR_TIE = 0.2
 
 @dataclass(frozen=True)
 class Placement:
-    """Layers on the GPU, -1: all; `exact`: no near-ties are allowed."""
+    """Layers on GPUs, -1: all; `exact`: no near-ties; numbers of the GPUs, ``None``: any."""
 
     target: int
     draft: int
     exact: bool
+    target_gpus: tuple[int, ...] | None = None
+    draft_gpus: tuple[int, ...] | None = None
 
 
 PLACEMENTS = {
@@ -51,6 +53,8 @@ PLACEMENTS = {
     "gpu": Placement(-1, -1, exact=False),
     "draft-cpu": Placement(-1, 0, exact=False),
     "target-cpu": Placement(0, -1, exact=True),
+    "two-gpus": Placement(-1, -1, exact=False, target_gpus=(0,), draft_gpus=(1,)),
+    "gpus": Placement(-1, -1, exact=False, target_gpus=(0, 1), draft_gpus=(1,)),
 }
 
 
@@ -63,6 +67,15 @@ skip_without_gpu = pytest.mark.skipif(
 )
 
 
+skip_without_two = pytest.mark.skipif(
+    len(gpus()) < 2, reason="llama.cpp finds fewer than two GPUs here"
+)
+
+
+def names(numbers: tuple[int, ...] | None) -> list[str] | None:
+    return None if numbers is None else [gpus()[number].name for number in numbers]
+
+
 def open_engine(pair: tuple[Path, Path], placement: Placement, **options: Any) -> Engine:
     return Engine(
         *pair,
@@ -71,6 +84,8 @@ def open_engine(pair: tuple[Path, Path], placement: Placement, **options: Any) -
         draft_n_threads=1,
         n_gpu_layers=placement.target,
         draft_n_gpu_layers=placement.draft,
+        devices=names(placement.target_gpus),
+        draft_devices=names(placement.draft_gpus),
         **options,
     )
 
@@ -82,6 +97,10 @@ def open_engine(pair: tuple[Path, Path], placement: Placement, **options: Any) -
         *(
             pytest.param(name, marks=[pytest.mark.gpu, skip_without_gpu])
             for name in ("gpu", "draft-cpu", "target-cpu")
+        ),
+        *(
+            pytest.param(name, marks=[pytest.mark.gpu, skip_without_two])
+            for name in ("two-gpus", "gpus")
         ),
     ],
 )

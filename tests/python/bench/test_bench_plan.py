@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.python.support.stand_in_gpus import StandInGpus
 
-from specbranch_cpp import Speculation, policies
+from specbranch_cpp import Speculation, _core, policies
 from specbranch_cpp.bench import machine, placements, prompts, variants
 from specbranch_cpp.bench.machine import Hardware
 from specbranch_cpp.bench.placements import Placement
@@ -211,21 +212,59 @@ def test_impossible_placements_are_skipped_with_the_reason() -> None:
     assert skipped["draft-cpu"] == "llama.cpp finds no GPU"
     with pytest.raises(InvalidArgument, match="this machine has none of the placements: gpu: "):
         placements.place(["gpu"], cpus((0,)))
-    with pytest.raises(InvalidArgument, match="placement is 'moon'; it must be one of split"):
+    with pytest.raises(InvalidArgument, match="placement is 'moon'; it must be one of all, split"):
         placements.place(["moon"], cpus((0,)))
 
 
 def test_placements_on_a_gpu() -> None:
     here = cpus((0,), (1,), gpus=("CUDA0: a GPU",))
-    found, _ = placements.place(["gpu", "draft-cpu", "target-cpu"], here)
-    layers = [
-        (each.options["n_gpu_layers"], each.options["draft_n_gpu_layers"]) for each in found
-    ]  # fmt: skip
-    assert layers == [(-1, -1), (-1, 0), (0, -1)]
-    assert [each.peer is None for each in found] == [False, True, True]
-    assert found[0].peer == {
+    found, skipped = placements.place([placements.ALL], here)
+    assert {each.name: each.options for each in found[2:]} == {
+        "gpu": {"n_gpu_layers": -1, "draft_n_gpu_layers": -1},
+        "draft-cpu": {"n_gpu_layers": -1, "draft_n_gpu_layers": 0},
+        "target-cpu": {"n_gpu_layers": 0, "draft_n_gpu_layers": -1},
+    }
+    assert [each.name for each in found[:2]] == ["split", "shared"]
+    assert skipped == dict.fromkeys(
+        ("two-gpus", "gpus", "gpus-draft-cpu"), "the only GPU is CUDA0"
+    )  # fmt: skip
+    assert [each.name for each in found if each.peer is None] == ["draft-cpu", "target-cpu"]
+    assert found[2].peer == {
         "cpus": None, "n_threads": 1, "n_gpu_layers": -1, "draft_n_gpu_layers": -1,
     }  # fmt: skip
+
+
+def test_placements_on_several_gpus() -> None:
+    here = cpus((0,), (1,), gpus=("CUDA0: a GPU", "CUDA1: a GPU: the second", "CUDA2: a GPU"))
+    found, skipped = placements.place([placements.ALL], here)
+    assert not skipped
+    devices = {
+        each.name: (each.options["devices"], each.options["draft_devices"])
+        for each in found
+        if "devices" in each.options
+    }
+    assert devices == {
+        "gpu": (["CUDA0"], ["CUDA0"]),
+        "two-gpus": (["CUDA0"], ["CUDA1"]),
+        "gpus": (["CUDA0", "CUDA1", "CUDA2"], ["CUDA2"]),
+        "draft-cpu": (["CUDA0"], ["CPU"]),
+        "gpus-draft-cpu": (["CUDA0", "CUDA1", "CUDA2"], ["CPU"]),
+        "target-cpu": (["CPU"], ["CUDA0"]),
+    }
+    # Other engines take all GPUs.
+    assert [each.name for each in found if each.peer] == ["split", "shared", "gpus"]
+
+
+def test_integrated_gpus_count_only_where_there_are_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    StandInGpus(monkeypatch, {"I0": 1, "I1": 1}, integrated=True)
+    assert machine.describe().gpu_names == ("I0", "I1")
+    integrated = _core.list_devices()
+    StandInGpus(monkeypatch, {"G0": 1})
+    others = _core.list_devices()
+    monkeypatch.setattr(_core, "list_devices", lambda: [*integrated, *others])
+    assert machine.describe().gpu_names == ("G0",)
 
 
 def test_the_placement_of_who_names_none() -> None:
@@ -235,6 +274,7 @@ def test_the_placement_of_who_names_none() -> None:
         return [each.name for each in found]
 
     assert chosen(cpus((0,), (1,), gpus=("CUDA0: a GPU",))) == ["gpu"]
+    assert chosen(cpus((0,), (1,), gpus=("CUDA0: a GPU", "CUDA1: a GPU"))) == ["gpus"]
     assert chosen(cpus((0,), (1,))) == ["split"]
     assert chosen(cpus((0, 1))) == ["shared"]
 

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from tests.python.conftest import LETTERS, MakeFake
 
-from specbranch_cpp import Engine, InvalidArgument, Trace, TraceRound, _core, check
+from specbranch_cpp import Engine, InvalidArgument, StepCosts, Trace, TraceRound, _core, check
 from specbranch_cpp.check import (
     Acceptance,
     Interval,
     ModeFigures,
     Needs,
+    PlacementFigures,
+    Report,
     StepFigures,
     Verdict,
     examine_pair,
@@ -23,7 +25,9 @@ from specbranch_cpp.check import (
     statistics,
 )
 from specbranch_cpp.check.acceptance import read_acceptance
-from specbranch_cpp.check.measuring import Assessment, Place, Sample, _recommended, assess
+from specbranch_cpp.check.measuring import Assessment, Place, _recommended, assess
+from specbranch_cpp.check.placing import fastest, predict
+from specbranch_cpp.check.sampling import Sample
 from specbranch_cpp.check.verdict import GAIN, GOOD, Figures, cause, gain, judge
 from specbranch_cpp.simulation import MODES, Machine, Pair
 
@@ -219,6 +223,54 @@ def recorded(alpha: float, n: int = 200) -> list[Trace]:
     """Texts in which every so many places the draft is right, and as sure as that."""
     rights = [int((i + 1) * alpha) > int(i * alpha) for i in range(n)]
     return [trace(*(((alpha,), 0 if right else -1) for right in rights))] * 3
+
+
+SAMPLE = Sample(("a",), 1.0, 0.0, 8, 2, lambda _what, _share: None)
+
+
+def figures_of(name: str, target_ms: float, draft_ms: float, slowdown: float) -> PlacementFigures:
+    costs = StepCosts((target_ms,) * 9, (draft_ms,) * 8, slowdown, slowdown, 0.0)
+    return predict(name, f"-ngl {name}", costs, 10.0, recorded(0.8), SAMPLE, draft_on_gpu=False)
+
+
+def test_the_speed_in_a_placement_is_predicted_from_its_steps() -> None:
+    beside = figures_of("beside", 20.0, 2.0, 1.0)
+    in_turns = figures_of("in turns", 20.0, 2.0, 2.0)
+    elsewhere = figures_of("elsewhere", 40.0, 4.0, 1.0)
+    speeds = [one.tokens_per_second or 0.0 for one in (beside, in_turns, elsewhere)]
+    assert beside.expected is not None
+    assert beside.expected.mean > 1.5
+    assert speeds[0] == pytest.approx(50.0 * beside.expected.mean)
+    assert speeds[0] > speeds[1] > 50.0  # models that slow each other down gain less
+    assert speeds[0] == pytest.approx(2.0 * speeds[2], rel=0.02)  # the hop counts half there
+
+
+def test_the_fastest_placement_is_named_with_what_to_type() -> None:
+    report = Report(placements=[
+        figures_of("slow", 40.0, 4.0, 1.0), figures_of("fast", 20.0, 2.0, 1.0),
+        PlacementFigures("none", "-ngl 7", reason="too small"),
+    ])  # fmt: skip
+    note = fastest(report)
+    assert note is not None
+    assert note.startswith("the placement fast is expected to be the fastest, ")
+    assert note.endswith(" times as fast as slow: -ngl fast")
+    report.placements[0] = figures_of("same", 20.0, 2.0, 1.0)
+    note = fastest(report)
+    assert note is not None
+    assert "--placements same,fast` measures" in note
+    assert "equally fast" in note
+    del report.placements[0]
+    assert fastest(report) is None
+
+
+@pytest.mark.parametrize(
+    "change", [{"draft": None}, {"measured": False}, {"rpc_servers": ["127.0.0.1:1"]}]
+)
+def test_there_must_be_something_to_compare(change: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument, match=r"placements is .*; it must be None without a draft"):
+        check.examine(**{"target": "t", "draft": "d", "placements": ["all"], **change})
+    with pytest.raises(InvalidArgument, match="placement is 'moon'"):
+        check.examine("t", "d", placements=["moon"])
 
 
 @pytest.mark.parametrize("alpha", [0.9, 0.02])

@@ -17,7 +17,7 @@ from tests.python.support.tiny_gguf import write_tiny_gguf
 from typer.testing import CliRunner
 
 from specbranch_cpp import _core
-from specbranch_cpp._llama import cpu_probe
+from specbranch_cpp._llama import cpu_flags, cpu_probe
 from specbranch_cpp._support import words
 from specbranch_cpp.check import (
     Acceptance,
@@ -194,6 +194,75 @@ def test_check_measures_a_pair(pair: tuple[Path, Path]) -> None:
     assert found["measurement"]["steps"]["n_threads"] == 1
     assert found["advice"]["command"].startswith("specbranch generate -m ")
     assert found["verdict"] in {verdict.value for verdict in Verdict}
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_compares_placements(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["check", *pair, "-c", 512, "--seconds", 0.5, "-p", "def add(a, b):", "--placements"]
+    StandInGpus(monkeypatch, {"CUDA0": 2**37})
+    found = json.loads(run(*command, "gpu,draft-cpu,gpus", "--json").stdout)
+    assert [one["name"] for one in found["placements"]] == ["gpu", "draft-cpu"]
+    assert [one["words"] for one in found["placements"]] == ["-ngl -1 -ngld -1", "-ngl -1 -ngld 0"]
+    for one in found["placements"]:
+        assert one["tokens_per_second"] > 0
+        assert one["target_ms"] > one["draft_ms"] > 0
+    assert any("are expected to be equally fast" in note or "to be the fastest" in note
+               for note in found["notes"])  # fmt: skip
+    StandInGpus(monkeypatch, {"CUDA0": 2**20})
+    shown = run(*command, "shared,gpu").stdout
+    assert [line for line in shown.splitlines() if line.startswith("shared ")]
+    assert "on CUDA0, but only 1.0 MiB are free" in shown
+    refused = run(*command, "gpus")
+    assert refused.exit_code == 2
+    assert "this machine has none of the placements: gpus: the only GPU is CUDA0" in refused.stderr
+
+
+def test_check_takes_names_of_gpus(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    StandInGpus(monkeypatch, {"CUDA0": 2**37, "CUDA1": 2**36})
+    monkeypatch.setattr(cpu_probe, "probe", lambda *_: cpu_probe.ProbeResult("runs"))
+
+    def gpus(*options: str) -> dict[str, list[str]]:
+        found = json.loads(run("check", *pair, "--no-measure", "--json", *options).stdout)
+        return {
+            role: [
+                each["name"] for each in found["devices"] if each[role] and each["name"] != "CPU"
+            ]
+            for role in ("target", "draft")
+        }
+
+    assert gpus() == {"target": ["CUDA0"], "draft": ["CUDA1"]}
+    assert gpus("--device", "CUDA1") == {"target": ["CUDA1"], "draft": ["CUDA1"]}
+    assert gpus("-dev", "CUDA0,CUDA1", "-devd", "CUDA0") == {
+        "target": ["CUDA0", "CUDA1"], "draft": ["CUDA0"],
+    }  # fmt: skip
+
+
+def test_check_says_that_instructions_are_unused(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu_probe, "probe", lambda *_: cpu_probe.ProbeResult("runs"))
+    monkeypatch.setattr(cpu_flags, "read_cpuinfo", lambda: "flags: avx avx2 fma f16c bmi2 sse4_2")
+    system = _core.library_info()
+    library = SimpleNamespace(llama_version="1", ggml_version="2", ggml_commit="3", system="")
+    monkeypatch.setattr(_core, "library_info", lambda: library)
+
+    def note() -> list[str]:
+        found = json.loads(run("check", *pair, "--no-measure", "--json").stdout)
+        return [each for each in found["notes"] if "was compiled without" in each]
+
+    library.system = "CUDA : ARCHS = 900 | USE_GRAPHS = 1 | CPU : SSE3 = 1 | AVX = 1 | "
+    (said,) = note()
+    assert said.startswith(
+        "this llama.cpp was compiled without AVX2, FMA, F16C, which this CPU has"
+    )
+    assert "CMAKE_ARGS='-DGGML_CUDA=ON -DGGML_NATIVE=OFF'" in said
+    library.system = "CPU : SSE3 = 1 | AVX = 1 | AVX2 = 1 | FMA = 1 | F16C = 1 | "
+    assert note() == []
+    assert "CPU : " in system.system
 
 
 @pytest.mark.usefixtures("quick_cpu")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.python.support.stand_in_gpus import StandInGpus
 
-from specbranch_cpp import Engine, ModelLoadError, demo
+from specbranch_cpp import Engine, ModelLoadError, _core, demo
 from specbranch_cpp._llama import cpu_flags, cpu_probe, native
 
 if TYPE_CHECKING:
@@ -36,6 +38,41 @@ def test_cpuinfo_of_another_architecture(tmp_path: Path) -> None:
     assert cpu_flags.cpu_flags(cpuinfo) == set()
     assert cpu_flags.cpu_model(cpuinfo)
     assert cpu_flags.read_cpuinfo(tmp_path / "none") == ""
+
+
+@pytest.mark.parametrize(
+    ("system", "flags", "unused"),
+    [
+        ("CPU : SSE3 = 1 | AVX = 1 | ", V3, ["AVX2", "FMA", "F16C"]),
+        (
+            "CUDA : ARCHS = 900 | USE_GRAPHS = 1 | CPU : SSE3 = 1 | ",
+            V4,
+            ["AVX", "AVX2", "FMA", "F16C"],
+        ),
+        ("CPU : SSE3 = 1 | AVX = 1 | AVX2 = 1 | F16C = 1 | FMA = 1 | ", V4, []),
+        ("CPU : SSE3 = 1 | AVX = 1 | ", "sse4_2 avx", []),
+        ("CPU : NEON = 1 | ", "", []),
+        ("", V3, []),
+    ],
+)
+def test_unused_instructions(system: str, flags: str, unused: list[str]) -> None:
+    assert cpu_flags.unused_instructions(system, set(flags.split())) == unused
+
+
+def test_an_engine_on_the_cpu_says_that_instructions_are_unused(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cpu_flags, "read_cpuinfo", lambda: SAMPLE.format(V3))
+    library = SimpleNamespace(system="CPU : SSE3 = 1 | AVX = 1 | ")
+    monkeypatch.setattr(_core, "library_info", lambda: library)
+    with caplog.at_level(logging.WARNING, "specbranch_cpp"):
+        Engine(pair[1], n_threads=1).close()
+        (said,) = [line for line in caplog.messages if "was compiled without" in line]
+        assert "CMAKE_ARGS=-DGGML_NATIVE=OFF " in said
+        caplog.clear()
+        StandInGpus(monkeypatch, {"GPU0": 2**37})
+        Engine(pair[1], n_threads=1).close()  # all its layers are on a GPU
+        assert not [line for line in caplog.messages if "was compiled without" in line]
 
 
 def child(code: str) -> list[str]:

@@ -14,7 +14,7 @@ from tests.python.support.tiny_hybrid import write_tiny_hybrid
 from specbranch_cpp import _core
 from specbranch_cpp._placement import outcome
 from specbranch_cpp._placement.advice import what_fits
-from specbranch_cpp._placement.planning import Layout, Side, plan
+from specbranch_cpp._placement.planning import Layout, Placed, Side, plan
 from specbranch_cpp.errors import InvalidArgument, ModelLoadError
 
 if TYPE_CHECKING:
@@ -122,27 +122,81 @@ def test_a_given_number_of_layers_comes_first(
     assert layers(plan(make_side(pair[0], layers=100), of_draft)) == (9, 4)
 
 
-def test_two_gpus_get_fixed_shares_by_free_memory(
+def gpus_of(placed: Placed | None) -> list[str]:
+    """The GPUs that hold something of a model."""
+    assert placed is not None
+    return sorted(placed.need.gpus)
+
+
+def test_each_model_has_a_gpu_of_its_own(
+    sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    StandInGpus(monkeypatch, {"GPU0": MUCH, "GPU1": 3 * MUCH, "GPU2": MUCH})
+    found = plan(*sides)
+    assert found.target is not None
+    assert found.draft is not None
+    assert layers(found) == (9, 4)
+    assert gpus_of(found.target) == found.target.side.options.devices == ["GPU1"]
+    assert found.target.side.options.tensor_split == []
+    assert gpus_of(found.draft) == ["GPU0"]  # the target is not there
+    given = replace(sides[0].changed(n_gpu_layers=4), automatic=False)
+    assert gpus_of(plan(given, None).target) == ["GPU1"]
+    # A number for the draft alone gives it its place first, but not the best one.
+    of_draft = replace(sides[1].changed(n_gpu_layers=-1), automatic=False)
+    found = plan(sides[0], of_draft)
+    assert gpus_of(found.draft) == ["GPU0"]
+    assert gpus_of(found.target) == ["GPU1"]
+
+
+def test_a_draft_shares_a_gpu_rather_than_being_split(
     sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target, draft = sides
-    StandInGpus(monkeypatch, {"GPU0": 4 * MUCH, "GPU1": 2 * MUCH, "GPU2": MIB})
-    found = plan(target, draft)
+    StandInGpus(monkeypatch, {"GPU0": MUCH})
+    whole, of_draft = on_gpus(target), on_gpus(draft)
+    sizes = {"GPU0": whole + of_draft, "GPU1": of_draft - 1}
+    with monkeypatch.context() as patch:
+        StandInGpus(patch, sizes, total=dict.fromkeys(sizes, 0))
+        found = plan(target, draft)
+    assert layers(found) == (9, 4)
+    assert gpus_of(found.target) == gpus_of(found.draft) == ["GPU0"]
+    sizes["GPU1"] = of_draft
+    with monkeypatch.context() as patch:
+        StandInGpus(patch, sizes, total=dict.fromkeys(sizes, 0))
+        assert gpus_of(plan(target, draft).draft) == ["GPU1"]
+
+
+def test_what_fits_on_no_gpu_is_split_by_free_memory(
+    sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, draft = sides
+    StandInGpus(monkeypatch, {"GPU0": MUCH})
+    whole = on_gpus(target)
+    sizes = {"GPU0": whole * 9 // 10, "GPU1": whole * 8 // 10, "GPU2": 4096}
+    with monkeypatch.context() as patch:
+        StandInGpus(patch, sizes, total=dict.fromkeys(sizes, 0))
+        found = plan(target, draft)
     assert found.target is not None
-    assert found.target.side.options.tensor_split == pytest.approx([0.67, 0.33])
+    assert found.target.n_gpu_layers == 9
     assert found.target.side.options.devices == ["GPU0", "GPU1"]  # the third one is full
-    assert set(found.target.need.gpus) == {"GPU0", "GPU1"}
-    given = replace(target.changed(n_gpu_layers=4, tensor_split=[0.5, 0.5, 0.0]), automatic=False)
+    assert found.target.side.options.tensor_split == pytest.approx([0.53, 0.47])
+    assert found.memories.shortages() == []
+
+
+def test_what_the_caller_has_chosen_stays(
+    sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, _ = sides
+    StandInGpus(monkeypatch, {"GPU0": 4 * MUCH, "GPU1": 2 * MUCH})
+    over_both = plan(target.changed(devices=["GPU0", "GPU1"]), None).target
+    assert gpus_of(over_both) == ["GPU0", "GPU1"]
+    assert over_both is not None
+    assert over_both.side.options.tensor_split == pytest.approx([0.67, 0.33])
+    given = replace(target.changed(n_gpu_layers=4, tensor_split=[0.5, 0.5]), automatic=False)
     fixed = plan(given, None).target
     assert fixed is not None
-    assert fixed.side.options.tensor_split == [0.5, 0.5, 0.0]
+    assert fixed.side.options.tensor_split == [0.5, 0.5]
     assert fixed.side.options.devices == []
-    with monkeypatch.context() as patch:
-        StandInGpus(patch, {"GPU0": MUCH, "GPU1": MIB})
-        alone = plan(target, draft).target
-    assert alone is not None
-    assert alone.side.options.devices == ["GPU0"]
-    assert alone.side.options.tensor_split == []
 
 
 def test_devices_of_a_model_count_alone(

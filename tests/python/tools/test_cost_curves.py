@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.python.support.stand_in_gpus import StandInGpus
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -113,4 +114,20 @@ def test_no_program_and_no_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str
         program = str(stand_in(tmp_path))
         code = cost_curves.main(["t.gguf", "d.gguf", "--program", program, "--placement", "gpu"])
         assert code == 2
-        assert "needs a GPU" in capsys.readouterr().err
+        assert "gpu: llama.cpp finds no GPU" in capsys.readouterr().err
+
+
+def test_placements_name_the_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    StandInGpus(monkeypatch, {"CUDA0": 1, "CUDA1": 1})
+    command = ["t.gguf", "d.gguf", "--program", str(stand_in(tmp_path)), "--placement"]
+
+    def called(*arguments: str) -> str:
+        assert cost_curves.main([*command, *arguments]) == 0
+        return capfd.readouterr().err
+
+    assert "--target-devices CUDA0 --draft-devices CUDA1" in called("two-gpus")
+    assert "--target-devices CUDA0,CUDA1" in called("gpus-draft-cpu")
+    assert "--draft-devices" not in called("gpus-draft-cpu")
+    assert "--target-devices X --draft-devices CUDA1" in called("gpus", "--devices", "X")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from specbranch_cpp.cli import options, render, sampler_options
+from specbranch_cpp.cli import machine_options, options, render, sampler_options
 from specbranch_cpp.cli.chat import slash_commands
 from specbranch_cpp.cli.chat.session import Chat
 from specbranch_cpp.cli.chat.turns import open_turns
@@ -86,14 +86,16 @@ def chat(
     measure_costs: options.MeasureCosts = True,
     profile: options.Profile = None,
     trust: options.Trust = False,
-    ctx_size: options.CtxSize = None,
-    threads: options.Threads = None,
-    draft_threads: options.DraftThreads = None,
-    cpus: options.Cpus = None,
-    draft_cpus: options.DraftCpus = None,
-    n_gpu_layers: options.GpuLayers = None,
-    draft_n_gpu_layers: options.DraftGpuLayers = None,
-    rpc: options.Rpc = None,
+    ctx_size: machine_options.CtxSize = None,
+    threads: machine_options.Threads = None,
+    draft_threads: machine_options.DraftThreads = None,
+    cpus: machine_options.Cpus = None,
+    draft_cpus: machine_options.DraftCpus = None,
+    n_gpu_layers: machine_options.GpuLayers = None,
+    draft_n_gpu_layers: machine_options.DraftGpuLayers = None,
+    device: machine_options.Device = None,
+    draft_device: machine_options.DraftDevice = None,
+    rpc: machine_options.Rpc = None,
 ) -> None:  # fmt: skip
     """Chat with a model.
 
@@ -103,7 +105,7 @@ def chat(
     """
     of_hub = options.HubFiles(hf_repo, hf_file, hf_repo_draft, hf_file_draft)
     target_path, draft_path = options.pick_models(model, draft, of_hub)
-    machine = options.machine_keywords(
+    machine = machine_options.machine_keywords(
         ctx_size=ctx_size,
         threads=threads,
         draft_threads=draft_threads,
@@ -111,6 +113,8 @@ def chat(
         draft_cpus=draft_cpus,
         n_gpu_layers=n_gpu_layers,
         draft_n_gpu_layers=draft_n_gpu_layers,
+        device=device,
+        draft_device=draft_device,
         rpc=rpc,
         lora=options.lora_files(lora, lora_scaled),
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from specbranch_cpp.cli import options, render
+from specbranch_cpp.cli import machine_options, options, render
 from specbranch_cpp.simulation import MODES
 
 PROMPTS = (
@@ -84,13 +84,13 @@ def demo(
     max_branches: options.MaxBranches = None,
     measure_costs: options.MeasureCosts = True,
     profile: options.Profile = None,
-    ctx_size: options.CtxSize = None,
-    threads: options.Threads = None,
-    draft_threads: options.DraftThreads = None,
-    cpus: options.Cpus = None,
-    draft_cpus: options.DraftCpus = None,
-    n_gpu_layers: options.GpuLayers = None,
-    draft_n_gpu_layers: options.DraftGpuLayers = None,
+    ctx_size: machine_options.CtxSize = None,
+    threads: machine_options.Threads = None,
+    draft_threads: machine_options.DraftThreads = None,
+    cpus: machine_options.Cpus = None,
+    draft_cpus: machine_options.DraftCpus = None,
+    n_gpu_layers: machine_options.GpuLayers = None,
+    draft_n_gpu_layers: machine_options.DraftGpuLayers = None,
     json_output: options.Json = False,
 ) -> None:  # fmt: skip
     """Race with and without speculation, then compare every mode: speed, branches, timeline.
@@ -98,7 +98,7 @@ def demo(
     The demo grows the bundled pair in memory to a size at which speculation pays on this machine.
     The grown pair computes the same function. With -m and -md, your own files run without changes.
     """
-    machine = options.machine_keywords(
+    machine = machine_options.machine_keywords(
         ctx_size=ctx_size,
         threads=threads,
         draft_threads=draft_threads,

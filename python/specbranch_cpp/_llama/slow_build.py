@@ -1,0 +1,29 @@
+"""Finds out whether the installed llama.cpp leaves instructions of this CPU unused."""
+
+from __future__ import annotations
+
+from specbranch_cpp import _core
+from specbranch_cpp._llama import cpu_flags
+
+__all__ = ["slow_build_note"]
+
+COST = "models on the CPU decode more slowly for it"
+"""What models on the CPU lose."""
+
+
+def slow_build_note() -> str | None:
+    """What the missing instructions cost a model on the CPU, and the command that compiles
+    llama.cpp with them. ``None``: nothing is missing, or it is not known.
+    """
+    system = _core.library_info().system
+    flags = cpu_flags.cpu_flags(cpu_flags.read_cpuinfo())
+    missing = cpu_flags.unused_instructions(system, flags)
+    if not missing:
+        return None
+    args = cpu_flags.safe_cmake_args(flags)
+    if "CUDA : " in system:
+        args = f"-DGGML_CUDA=ON {args}"
+    return (
+        f"this llama.cpp was compiled without {', '.join(missing)}, which this CPU has: {COST}; to "
+        f"compile it with them: {cpu_flags.reinstall_command(args)}"
+    )
