@@ -12,7 +12,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
 # What the build, the tests and the benchmarks import; pip finds what these need.
-packages=(gguf jinja2 numpy prompt_toolkit psutil pybind11 pytest pytest-timeout rich safetensors
+packages=(gguf jinja2 numpy prompt_toolkit pybind11 pytest pytest-timeout rich safetensors
   scikit-build-core tqdm typer)
 heavy=(numpy)
 platforms=(manylinux_2_28_x86_64 manylinux_2_27_x86_64 manylinux_2_17_x86_64 manylinux2014_x86_64)

@@ -195,7 +195,7 @@ build_extension() {
     >"$site/llama_cpp_lib_path.pth"
   install 'scikit-build-core>=0.11' 'pybind11>=3.0' 'jinja2>=3.1.6' 'numpy>=1.22' 'prompt_toolkit>=3.0.36' \
     'rich>=13' 'safetensors>=0.5' 'typer>=0.12' \
-    'gguf>=0.17' tqdm psutil 'pytest>=8.0' 'pytest-timeout>=2.3'
+    'gguf>=0.17' tqdm 'pytest>=8.0' 'pytest-timeout>=2.3'
   SPECBRANCH_LLAMA_PREFIX=$prefix CMAKE_BUILD_PARALLEL_LEVEL=$jobs \
     install -v --no-deps --no-build-isolation --force-reinstall \
     -C build-dir="$work/extension-build" -C cmake.define.SPECBRANCH_BUILD_BENCHMARKS=ON \
