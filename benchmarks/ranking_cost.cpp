@@ -72,7 +72,7 @@ int main() {
       });
       const double choose = bench::median_us(kRepeats, [&](int i) {
         auto& row = rows[static_cast<std::size_t>(i) % rows.size()];
-        llama::SamplerState state = distribution.initial();
+        SamplerState state = distribution.initial();
         if (distribution.choose(row, history, state) < 0) std::abort();
       });
       print((std::string("rank: ") + one.name).c_str(), n_vocab, rank);
