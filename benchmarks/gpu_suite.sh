@@ -313,7 +313,7 @@ main() {
 
   extension_key="$(digest_of "$prefix/include" "$prefix/llama_cpp/lib") $("$python" -VV)"
   extension_key+=$(cd "$root" && digest_of CMakeLists.txt pyproject.toml cpp python third_party \
-    tools/build_backend benchmarks/*.cpp)
+    tools/build_backend benchmarks/*.{cpp,h})
   ! wanted extension || stage extension "$extension_key" build_extension
   ((${#failed[@]} == 0)) || exit 1
   [[ -x $work/venv/bin/specbranch ]] || die "$work/venv has no specbranch; run --stage extension"
