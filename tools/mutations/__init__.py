@@ -13,7 +13,19 @@ There is one module for each part of `cpp/specbranch`.
 
 from __future__ import annotations
 
-from mutations import auto, base, crowd, decoder, engine, lookup, planner, report, sampling, tree
+from mutations import (
+    auto,
+    base,
+    branches,
+    crowd,
+    decoder,
+    engine,
+    lookup,
+    planner,
+    report,
+    sampling,
+    tree,
+)
 
-PARTS = (decoder, tree, lookup, sampling, planner, auto, crowd, report, engine, base)
+PARTS = (decoder, branches, tree, lookup, sampling, planner, auto, crowd, report, engine, base)
 MUTATIONS = tuple(mutation for part in PARTS for mutation in part.MUTATIONS)

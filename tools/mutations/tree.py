@@ -50,7 +50,7 @@ MUTATIONS = (
     Mutation(
         "kept-prefix-unchecked",
         "the draft may begin with any part of the prompt",
-        "decoder/decoder.cpp",
+        "decoder/decoder_prompt.cpp",
         "done.lengths.front() != done.n_reused",
         "done.lengths.front() < 0",
     ),

@@ -61,63 +61,6 @@ Commands Decoder::start() {
   return commands;
 }
 
-void Decoder::begin_draft(Commands& commands) {
-  const int n_vocab = limits_.draft->n_vocab;
-  std::shared_ptr<const Request> text = request_;
-  std::vector<Token> all(sequences_.text().begin(), sequences_.text().end());
-  window_.move_to(static_cast<Pos>(all.size()));
-  if (counters().n_generated > 0 || window_.begin() > 0 || !is_readable(all, n_vocab)) {
-    auto own = std::make_shared<Request>(*request_);
-    own->prompt.assign(all.begin() + window_.begin(), all.end());
-    own->n_skipped = window_.begin();
-    own->min_tokens -= static_cast<int>(counters().n_generated);
-    sequences_.reset(std::move(all), *limits_.draft, window_.begin(), limits_.first_draft_seq);
-    make_readable(own->prompt, n_vocab);
-    text = std::move(own);
-  }
-  draft_ = DraftState::kStarted;
-  timer_.issued(ModelRole::kDraft, 0, now_us_);
-  commands.draft = Command{generation_id_, OpenCommand{std::move(text), sequences_.seqs()}};
-}
-
-void Decoder::apply_open(ModelRole role, const OpenDone& done) {
-  if (done.lengths.empty() || done.lengths.front() != done.n_reused) {
-    throw PreconditionError("[Decoder::apply_open] the first sequence does not hold the " +
-                            std::to_string(done.n_reused) + " tokens that are reused");
-  }
-  if (role == ModelRole::kTarget) {
-    n_reused_ = done.n_reused;
-    const Pos n_prefill = tree_.at(tree_.root()).pos;
-    target_text_.open(done.lengths, n_prefill);
-    if (proposer_) proposer_->force(done.forced);
-    target_prompt_ = PromptReader(done.n_reused, n_prefill, limits_.target.prefill_chunk);
-  } else {
-    sequences_.open(done.lengths);
-    draft_prompt_ =
-        PromptReader(done.n_reused, sequences_.n_prefill(), limits_.draft->prefill_chunk);
-  }
-}
-
-void Decoder::apply_prefill(ModelRole role, const PrefillDone& done) {
-  if (role == ModelRole::kTarget) {
-    target_prompt_.read(done.length);
-  } else {
-    draft_prompt_.read(done.length);
-    sequences_.prefilled(done.length);
-  }
-}
-
-/// Issues the next chunk of the prompt. False: there is none, or nobody needs it any more.
-bool Decoder::read_on(ModelRole role, Commands& commands) {
-  const std::optional<PrefillCommand> chunk = prompt_of(role).next();
-  const bool target = role == ModelRole::kTarget;
-  if (!chunk && target && ends_with_prompt()) finish_with(Finish::kLength, commands);
-  if (!chunk || finish_ != Finish::kNone || (!target && !draft_usable())) return false;
-  timer_.issued(role, 0, now_us_);
-  (target ? commands.target : commands.draft) = Command{generation_id_, *chunk};
-  return true;
-}
-
 Commands Decoder::on(const Event& event) {
   Commands commands;
   if (event.generation_id != generation_id_) return commands;
@@ -257,17 +200,16 @@ void Decoder::ask_proposer() {
 
 void Decoder::carry_out(const Decision& decision, Commands& commands) {
   offer_.reset();
-  for (const NodeRef& ref : decision.grow) make(ref);
+  make(decision.grow);
   const NodeId submit = make(decision.submit);
-  std::vector<NodeId> evaluate;
-  evaluate.reserve(decision.evaluate.size());
-  for (const NodeRef& ref : decision.evaluate) evaluate.push_back(make(ref));
+  const std::vector<NodeId> branches = make(decision.branches);
+  const std::vector<NodeId> evaluate = make(decision.evaluate);
   if (!evaluate.empty()) commands.draft = plan_draft(evaluate);
   if (submit == kNoNode) return;
   if (decision.offered) {
     offer_ = Offer{submit, view().n_replayed, *decision.offered};
   } else {
-    commands.target = plan_verify(submit, decision.n_pad);
+    commands.target = plan_verify(Submission(tree_, submit, branches), decision.n_pad);
   }
 }
 
@@ -275,7 +217,7 @@ Command Decoder::take_offer(int n_drafted) {
   const Offer offer = std::exchange(offer_, std::nullopt).value();
   NodeId end = offer.end;
   while (tree_.depth(end) > n_drafted) end = tree_.at(end).parent;
-  return plan_verify(end, 0);
+  return plan_verify(Submission(tree_, end, {}), 0);
 }
 
 void Decoder::cancel_useless_pass(Commands& commands) {
@@ -298,7 +240,7 @@ View Decoder::view() const {
   view.draft_idle = !timer_.busy(ModelRole::kDraft) && draft_ != DraftState::kNotStarted;
   view.now_us = now_us_;
   view.draft_usable = draft_usable();
-  view.submitted = submitted_.empty() ? kNoNode : submitted_.back();
+  view.submitted = submitted_.end();
   view.evaluating = sequences_.in_flight();
   // The target adds one token of its own to every path, so the last useful node is one before the
   // end.
@@ -308,6 +250,7 @@ View Decoder::view() const {
   view.n_replayed = target_text_.n_replayed(root);
   view.replays = limits_.target.rollback == Rollback::kCopies;
   view.pads = limits_.target.pads;
+  view.n_branches = request_->processors ? 0 : limits_.target.n_branches;
   view.n_unread = draft_ == DraftState::kStarted ? sequences_.n_unread() : 0;
   view.free_seqs = draft_usable() ? sequences_.count_free(tree_) : 0;
   view.n_seqs = draft_usable() ? sequences_.n_seq() : 0;
@@ -321,17 +264,24 @@ NodeId Decoder::make(const NodeRef& ref) {
   return id;
 }
 
-Command Decoder::plan_verify(NodeId end, int n_pad) {
+std::vector<NodeId> Decoder::make(std::span<const NodeRef> refs) {
+  std::vector<NodeId> nodes;
+  nodes.reserve(refs.size());
+  for (const NodeRef& ref : refs) nodes.push_back(make(ref));
+  return nodes;
+}
+
+Command Decoder::plan_verify(Submission submission, int n_pad) {
   if (timer_.busy(ModelRole::kTarget) || !submitted_.empty()) {
     throw PreconditionError("[Decoder::plan_verify] the target is still at work");
   }
   VerifyCommand verify = target_text_.verify(generation_id_, tree_.at(tree_.root()).pos,
-                                             sequences_.text(), tree_.path(end));
+                                             sequences_.text(), submission.rows(tree_));
   verify.n_pad = n_pad;
-  submitted_ = tree_.path_nodes(end);
+  submitted_ = std::move(submission);
   timer_.issued(ModelRole::kTarget, verify.n_tokens(), now_us_);
-  tally_.submitted(tree_, submitted_);
-  recorder_.on_submit(tree_, end);
+  tally_.submitted(tree_, submitted_.path());
+  recorder_.on_submit(tree_, submitted_.end());
   return Command{generation_id_, std::move(verify)};
 }
 
@@ -388,15 +338,22 @@ void Decoder::apply_verification(const Verification& verification, Commands& com
   // 1. Walk: follow the target's tokens down the tree, as far as drafted; commit: make them text.
   // 2. Move the root to the newest token; what does not descend from it is dropped.
   // 3. Report what became of the round to the trace, the policy and the planner.
-  const std::vector<NodeId> path = std::exchange(submitted_, {});
-  std::vector<WalkStep> steps = walk(tree_, path, verification.choices);
+  const Submission submitted = std::exchange(submitted_, {});
+  std::vector<WalkStep> steps = walk(tree_, submitted.nodes(), verification.choices);
+  NodeId accepted = tree_.root();
+  for (const WalkStep& step : steps) {
+    if (step.origin == Origin::kDraft) accepted = step.node;
+  }
+  const NodeId end = submitted.end_of(accepted);
+  target_text_.keep(tree_.at(tree_.root()).pos + submitted.n_on_path(accepted));
+  if (end != submitted.end()) recorder_.on_branch(tree_, end);
   steps.resize(commit(steps, commands));
   if (verification.exhausted) finish_with(Finish::kStop, commands);
   if (verification.error && finish_ == Finish::kNone) fail_target(verification.error, commands);
 
   PolicyOutcome outcome;
   outcome.plan = std::exchange(plan_, std::nullopt);
-  outcome.n_submitted = static_cast<int>(path.size()) - 1;
+  outcome.n_submitted = tree_.depth(end);
   for (const WalkStep& step : steps) {
     if (step.origin == Origin::kDraft) ++outcome.n_accepted;
     if (step.origin == Origin::kBranch) outcome.branch_hit = true;

@@ -13,6 +13,7 @@
 #include "specbranch/decoder/draft_tally.h"
 #include "specbranch/decoder/draft_window.h"
 #include "specbranch/decoder/round_recorder.h"
+#include "specbranch/decoder/submission.h"
 #include "specbranch/decoder/target_text.h"
 #include "specbranch/decoder/walk.h"
 #include "specbranch/lookup/proposer.h"
@@ -131,6 +132,7 @@ class Decoder final {
 
  private:
   NodeId make(const NodeRef& ref);
+  std::vector<NodeId> make(std::span<const NodeRef> refs);
   View view() const;
   void advance(Commands& commands);
   void apply_policy_reply(const PolicyReply& done, Commands& commands);
@@ -168,7 +170,7 @@ class Decoder final {
   void request_aborts(Commands& commands) const;
   void carry_out(const Decision& decision, Commands& commands);
   Command plan_draft(std::span<const NodeId> nodes);
-  Command plan_verify(NodeId end, int n_pad);
+  Command plan_verify(Submission submission, int n_pad);
 
   std::shared_ptr<const Request> request_;
   ModelLimits limits_;
@@ -190,7 +192,7 @@ class Decoder final {
   std::optional<Verification> pending_verification_;  ///< held back by a lock-step planner.
   std::optional<Offer> offer_;
   std::optional<SamplerState> sampler_state_;  ///< the target's, after the newest token.
-  std::vector<NodeId> submitted_;              ///< the path under verification, root first.
+  Submission submitted_;                       ///< the nodes under verification.
   Pos limit_ = 0;                              ///< text length at which the generation ends.
   DraftState draft_ = DraftState::kAbsent;
   Finish finish_ = Finish::kNone;

@@ -12,8 +12,8 @@
 namespace specbranch {
 
 /// Keeps the counters of a generation. It changes only the member `main` of nodes: a node is main
-/// from when it counts in `n_drafted`. Tokens of a text count when they are verified: before, they
-/// have cost nothing.
+/// from when it counts in `n_drafted`. Tokens of a text count when they are verified on the path,
+/// or accepted: before, they have cost nothing.
 class DraftTally {
  public:
   const Counters& counters() const { return counters_; }

@@ -7,15 +7,25 @@ namespace specbranch {
 void RoundRecorder::on_submit(const SpeculationTree& tree, NodeId end) {
   if (!active_) return;
   current_.pos = tree.at(tree.root()).pos;
+  set_window(tree, end);
+  current_.features = std::move(features_);
+  features_.clear();
+}
+
+void RoundRecorder::on_branch(const SpeculationTree& tree, NodeId end) {
+  if (active_) set_window(tree, end);
+}
+
+void RoundRecorder::set_window(const SpeculationTree& tree, NodeId end) {
   current_.n_submitted = tree.depth(end);
+  current_.window.clear();
+  current_.confidence.clear();
   // What is submitted may be a branch; the window goes on from there.
   for (const NodeId id : tree.path_nodes(tree.main_leaf(end))) {
     if (id == tree.root()) continue;
     current_.window.push_back(tree.at(id).token);
     current_.confidence.push_back(static_cast<float>(tree.at(id).confidence));
   }
-  current_.features = std::move(features_);
-  features_.clear();
 }
 
 void RoundRecorder::on_choice(const Node& parent, Token token) {

@@ -10,8 +10,8 @@
 
 namespace specbranch {
 
-/// Told what happens to each verification, in this order: `on_submit`, then `on_choice` for each of
-/// its tokens, then `on_outcome`.
+/// Told what happens to each verification, in this order: `on_submit`, then perhaps `on_branch`,
+/// then `on_choice` for each of its tokens, then `on_outcome`.
 ///
 /// *Thread safety:* none; owned by a decoder.
 class RoundRecorder {
@@ -21,6 +21,9 @@ class RoundRecorder {
 
   /// The decoder submits the path to `end`.
   void on_submit(const SpeculationTree& tree, NodeId end);
+
+  /// Of what was submitted with it, the branch to `end` was accepted, or its first tokens were.
+  void on_branch(const SpeculationTree& tree, NodeId end);
 
   /// The target chose `token` after `parent`.
   void on_choice(const Node& parent, Token token);
@@ -35,6 +38,8 @@ class RoundRecorder {
   std::vector<TraceRound>& rounds() { return rounds_; }
 
  private:
+  void set_window(const SpeculationTree& tree, NodeId end);
+
   bool active_;
   std::vector<TraceRound> rounds_;
   TraceRound current_;           ///< the round under verification.

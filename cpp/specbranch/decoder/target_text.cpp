@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <string>
+#include <utility>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/model/row_tree.h"
 
 namespace specbranch {
 namespace {
@@ -19,7 +22,8 @@ TargetText::TargetText(const Capabilities& target, SeqId seq)
     : rollback_(target.rollback),
       max_batch_(target.max_batch),
       seq_(seq),
-      spare_(target.spare_of(seq)) {}
+      spare_(target.spare_of(seq)),
+      right_(std::numeric_limits<Pos>::max()) {}  // before `open` nothing is known to be wrong
 
 std::vector<SeqId> TargetText::seqs() const {
   if (rollback_ == Rollback::kCopies) return {seq_, spare_};
@@ -27,14 +31,15 @@ std::vector<SeqId> TargetText::seqs() const {
 }
 
 void TargetText::open(std::span<const Pos> lengths, Pos n_prefill) {
-  held_ = n_prefill;
+  held_ = right_ = n_prefill;
   saved_ = lengths.size() > 1 ? lengths[1] : 0;
 }
 
 bool TargetText::restores(Pos root) const { return rollback_ == Rollback::kCopies && held_ > root; }
 
 int TargetText::n_replayed(Pos root) const {
-  return restores(root) ? static_cast<int>(root - saved_) : 0;
+  const Pos stays = restores(root) ? saved_ : std::min(right_, root);
+  return static_cast<int>(root - stays);
 }
 
 int TargetText::max_path(Pos root) const {
@@ -43,21 +48,20 @@ int TargetText::max_path(Pos root) const {
 }
 
 VerifyCommand TargetText::verify(GenerationId id, Pos root, std::span<const Token> text,
-                                 std::span<const Token> path) {
+                                 std::vector<Row> rows) {
   VerifyCommand command;
   if (restores(root)) {
     command.ops.emplace_back(Fork{spare_, seq_, 0, held_, saved_});
     held_ = saved_;
-  } else if (held_ > root) {
-    command.ops.emplace_back(Truncate{seq_, held_, root});
-    held_ = root;
+  } else if (const Pos stays = std::min({held_, right_, root}); held_ > stays) {
+    command.ops.emplace_back(Truncate{seq_, held_, stays});
+    held_ = stays;
   }
-  const bool saves = rollback_ == Rollback::kCopies && path.size() > 1 && held_ == root;
+  const bool saves = rollback_ == Rollback::kCopies && rows.size() > 1 && held_ == root;
   if (saves && saved_ < held_) {
     command.ops.emplace_back(Fork{seq_, spare_, saved_, saved_, held_});
     saved_ = held_;
   }
-  Segment segment = path_segment(id, seq_, held_, path);
   if (held_ < root && static_cast<Pos>(text.size()) != root + 1) {
     throw PreconditionError("[TargetText::verify] the text has " + std::to_string(text.size()) +
                             " tokens; expected " + std::to_string(root + 1));
@@ -66,9 +70,13 @@ VerifyCommand TargetText::verify(GenerationId id, Pos root, std::span<const Toke
   for (Pos pos = held_; pos < root; ++pos) {
     replayed.push_back({text[static_cast<std::size_t>(pos)], /*wanted=*/false});
   }
-  segment.rows.insert(segment.rows.begin(), replayed.begin(), replayed.end());
-  held_ += static_cast<Pos>(segment.rows.size());
-  command.segments.push_back(std::move(segment));
+  for (Row& row : rows) {
+    if (row.parent != Row::kBefore) row.parent += static_cast<int>(replayed.size());
+  }
+  rows.insert(rows.begin(), replayed.begin(), replayed.end());
+  const Pos begin = held_;
+  right_ = held_ += static_cast<Pos>(path_length(rows));
+  command.segments.push_back({id, seq_, begin, std::move(rows)});
   return command;
 }
 

@@ -15,6 +15,10 @@ namespace specbranch {
 /// tokens are decoded. If one of them is rejected, the copy takes their place, and the tokens that
 /// were accepted are decoded again: as the first rows of the next verification, which costs less
 /// than a pass of their own.
+///
+/// The sequence holds nothing of a verification's branches. The accepted tokens of one are decoded
+/// again, too: then the cells of every text lie in the order in which plain decoding has them, on
+/// which the last bits of the logits depend.
 class TargetText {
  public:
   /// `seq`: the target's sequence for this text.
@@ -33,10 +37,13 @@ class TargetText {
   /// Drafted tokens of that verification at most.
   int max_path(Pos root) const;
 
-  /// The verification of `path`, which begins with the root. `text`: all tokens up to the root, or
-  /// nothing if nothing was ever drafted.
+  /// The verification of `rows`, the first of which is the root's; all are wanted. `text`: all
+  /// tokens up to the root, or nothing if nothing was ever drafted.
   VerifyCommand verify(GenerationId id, Pos root, std::span<const Token> text,
-                       std::span<const Token> path);
+                       std::vector<Row> rows);
+
+  /// Of the last verification's cells those before `end` are the text's.
+  void keep(Pos end) { right_ = end; }
 
  private:
   /// The next verification needs the copy.
@@ -47,6 +54,7 @@ class TargetText {
   SeqId seq_;
   SeqId spare_;
   Pos held_ = 0;   ///< cells of `seq_`.
+  Pos right_ = 0;  ///< those before this position are the text's.
   Pos saved_ = 0;  ///< cells of `spare_`: a prefix of the text.
 };
 

@@ -19,11 +19,11 @@ struct WalkStep {
   Origin origin = Origin::kTarget;
 };
 
-/// Follows `choices` down from the front of `path`, the nodes that were verified. Every step but
-/// the last lies on that path; the last one may be the target's own token, or lie on a branch. The
-/// steps hold as long as `choices`. Throws PreconditionError for a choice after the first that
-/// leaves the path.
-std::vector<WalkStep> walk(const SpeculationTree& tree, std::span<const NodeId> path,
+/// Follows `choices` down from the front of `verified`, the nodes that were verified. Every step
+/// but the last is one of them; the last one may be the target's own token, or lie on a branch that
+/// was not verified. The steps hold as long as `choices`. Throws PreconditionError for a choice
+/// after the first that was not verified.
+std::vector<WalkStep> walk(const SpeculationTree& tree, std::span<const NodeId> verified,
                            std::span<const Choice> choices);
 
 }  // namespace specbranch

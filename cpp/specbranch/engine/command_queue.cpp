@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/model/row_tree.h"
 
 namespace specbranch {
 namespace {
@@ -23,6 +24,13 @@ bool may_be_repeated(const std::exception_ptr& error) {
   } catch (...) {
     return false;
   }
+}
+
+bool verifies_branches(const Command& command) {
+  const auto* verify = std::get_if<VerifyCommand>(&command.body);
+  return verify != nullptr && std::ranges::any_of(verify->segments, [](const Segment& segment) {
+           return has_branches(segment.rows);
+         });
 }
 
 template <class Item>
@@ -45,6 +53,7 @@ int CommandQueue::n_tokens(const Command& command) {
 }
 
 void CommandQueue::add(Command command, GenerationId group) {
+  if (verifies_branches(command)) group = kAlone;
   waiting_.push_back({std::move(command), group});
 }
 

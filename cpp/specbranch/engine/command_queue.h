@@ -31,7 +31,7 @@ class CommandQueue {
       : role_(role), max_tokens_(max_tokens), padding_(std::move(padding)) {}
 
   /// Adds a command of a generation, which waits for no other command here. Commands of different
-  /// groups never share a batch.
+  /// groups never share a batch, and a verification with branches goes alone.
   void add(Command command, GenerationId group);
 
   /// Removes what a generation asks for and is not being computed. Returns the answer to it, if

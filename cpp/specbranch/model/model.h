@@ -54,6 +54,9 @@ struct Capabilities {
   int prefill_chunk = 128;
   /// Positions that all texts at once may have; at least `n_ctx`. 0: `n_ctx` for each sequence.
   Pos n_ctx_total = 0;
+  /// Target: branches that one verification may have beside its path (see `Segment`); 0: none. Only
+  /// with Rollback::kAnywhere.
+  int n_branches = 0;
 
   /// Drafted tokens can be verified: those that are rejected can be taken back.
   bool can_roll_back() const { return rollback != Rollback::kNothing; }
@@ -94,14 +97,20 @@ struct SequenceInput {
 
 /// A token of a batch of the target.
 struct Row {
+  static constexpr int kBefore = -1;
+
   Token token = 0;
   /// The target chooses a token after it. False: the text has this token's successor already, so
   /// that only its cell is missing.
   bool wanted = true;
+  /// The index of the row that this one follows; kBefore: it follows the row before it, and the
+  /// first one the text. Any other row begins a branch.
+  int parent = kBefore;
 };
 
 /// The rows of one session in a batch of the target: first those whose choice is not wanted, then
-/// [last committed token, drafted tokens ...].
+/// [last committed token, drafted tokens ...]. This is the path. Branches may follow (see
+/// row_tree.h), of which the sequence holds nothing afterwards.
 struct Segment {
   GenerationId generation_id = 0;
   SeqId seq = 0;
@@ -109,12 +118,17 @@ struct Segment {
   std::vector<Row> rows;
 };
 
+/// Rows that are all wanted, each after the one before.
+inline std::vector<Row> path_rows(std::span<const Token> path) {
+  std::vector<Row> rows;
+  rows.reserve(path.size());
+  for (const Token token : path) rows.push_back({token});
+  return rows;
+}
+
 /// A segment whose rows are all wanted.
 inline Segment path_segment(GenerationId id, SeqId seq, Pos pos, std::span<const Token> path) {
-  Segment segment{id, seq, pos, {}};
-  segment.rows.reserve(path.size());
-  for (const Token token : path) segment.rows.push_back({token});
-  return segment;
+  return {id, seq, pos, path_rows(path)};
 }
 
 /// One token that the target chose.
@@ -125,8 +139,8 @@ struct Choice {
   std::vector<TokenLogprob> top;  ///< the best alternatives; only if asked for.
 };
 
-/// The result of a verification: the target's choices along a path, in order, up to the first
-/// choice that differs from the path.
+/// The result of a verification: the target's choices down the rows, in order, up to the first
+/// choice that no row follows with.
 struct Verification {
   std::vector<Choice> choices;
   /// The text ends after the last choice: the grammar or the caller's functions allow no token, or
@@ -201,9 +215,10 @@ class Model {
 class TargetModel : public Model {
  public:
   /// Decodes the rows of all `segments`, each at its own positions, in one forward pass. No session
-  /// may appear twice. Returns a result for each, in their order.
-  /// Before: every sequence holds exactly its segment's `pos`. After: also its rows.
-  /// Choices are computed in order and stop at the first that differs from the path or ends the
+  /// may appear twice, and a segment with branches is the only one. Returns a result for each, in
+  /// their order.
+  /// Before: every sequence holds exactly its segment's `pos`. After: also the rows of its path.
+  /// Choices are computed in order and stop at the first that no row follows with, or that ends the
   /// text; the sampler's state advances with them. After Aborted or DecodeError every sequence is
   /// as before, or empty if the model cannot roll back. It asks the functions of the caller
   /// (`Request::processors`) before each choice; an abort ends this wait, too.

@@ -1,4 +1,4 @@
-/// A planner decides which nodes the draft evaluates and which path the target verifies.
+/// A planner decides which nodes the draft evaluates and which ones the target verifies.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +30,7 @@ struct View {
   int n_replayed = 0;       ///< rows of the next verification that decode the text again.
   bool replays = false;     ///< after a rejection the accepted tokens are decoded again.
   bool pads = true;         ///< a verification may have padding tokens.
+  int n_branches = 0;       ///< branches that a verification may have beside its path.
   int n_unread = 0;         ///< tokens of the text that no sequence of the draft holds.
   int free_seqs = 0;        ///< sequences of the draft that further branches may take.
   int n_seqs = 0;           ///< all sequences of the draft.
@@ -55,7 +56,11 @@ struct Decision {
   /// The draft evaluates each of these nodes in a sequence of its own.
   std::vector<NodeRef> evaluate;
   NodeRef submit;  ///< the target verifies the path from the root to here.
-  int n_pad = 0;   ///< padding tokens of the verification, where a longer batch is faster.
+  /// The same verification is also of the paths to these nodes, which leave the one to `submit`:
+  /// at most `View::n_branches`, each within `View::max_path` tokens, as are all rows together.
+  /// They join the tree after `submit`. GCC warns without the initializer.
+  std::vector<NodeRef> branches = {};  // NOLINT(readability-redundant-member-init)
+  int n_pad = 0;  ///< padding tokens of the verification, where a longer batch is faster.
   /// Where several texts share a batch, `submit` is an offer: the engine verifies as much of the
   /// path as is worth its price beside the others. Of each of its drafted tokens, the probability
   /// that it becomes text; they do not increase. None: the verification is as it is.

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/model/row_tree.h"
 
 namespace specbranch {
 namespace {
@@ -136,13 +137,18 @@ void FakeCells::check_segments(std::span<const Segment> segments, int n_pad,
                               " or its session appears twice");
     }
     const auto& rows = segment.rows;
-    if (rows.empty() || !rows.back().wanted ||
-        !std::ranges::is_partitioned(rows, [](const Row& row) { return !row.wanted; })) {
-      throw PreconditionError("[verify] sequence " + std::to_string(segment.seq) +
-                              " has no rows whose choices are wanted, or not at its end");
+    if (const std::string fault = fault_of(rows); !fault.empty()) {
+      throw PreconditionError("[verify] sequence " + std::to_string(segment.seq) + ": " + fault);
     }
-    if (segment.pos + static_cast<Pos>(rows.size()) > limits.n_ctx) {
-      throw PreconditionError("[verify] a path of " + std::to_string(rows.size()) + " tokens at " +
+    const auto begins = [](const Row& row) { return row.parent != Row::kBefore; };
+    const auto n_branches = std::ranges::count_if(rows, begins);
+    if (n_branches > limits.n_branches || (n_branches > 0 && segments.size() > 1)) {
+      throw PreconditionError("[verify] " + std::to_string(n_branches) +
+                              " branches are too many, or stand beside another segment");
+    }
+    const Pos depth = std::ranges::max(row_depths(rows));
+    if (segment.pos + depth >= limits.n_ctx) {
+      throw PreconditionError("[verify] a path of " + std::to_string(depth + 1) + " tokens at " +
                               std::to_string(segment.pos) + " does not fit");
     }
     n_rows += static_cast<int>(rows.size());
@@ -180,6 +186,12 @@ std::span<const Token> FakeCells::append(SeqId seq, std::span<const Token> token
   auto& cells = at(seq, "append");
   cells.insert(cells.end(), tokens.begin(), tokens.end());
   return cells;
+}
+
+void FakeCells::append_path(const Segment& segment) {
+  auto& cells = at(segment.seq, "append_path");
+  const std::span<const Row> rows(segment.rows);
+  for (const Row& row : rows.first(path_length(rows))) cells.push_back(row.token);
 }
 
 }  // namespace specbranch

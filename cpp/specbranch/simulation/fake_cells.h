@@ -44,6 +44,9 @@ class FakeCells {
   /// Appends checked tokens; returns all that `seq` then holds, until the next change.
   std::span<const Token> append(SeqId seq, std::span<const Token> tokens);
 
+  /// Appends the path of a checked segment: the cells of branches stay nowhere.
+  void append_path(const Segment& segment);
+
  private:
   void check(SeqId seq, const char* method) const;
   void check_room(int n_tokens, const char* method, const Capabilities& limits) const;

@@ -14,6 +14,7 @@
 #include "specbranch/base/processor_channel.h"
 #include "specbranch/model/kept_texts.h"
 #include "specbranch/model/row_processing.h"
+#include "specbranch/model/row_tree.h"
 #include "specbranch/model/sessions.h"
 #include "specbranch/sampling/noise.h"
 #include "specbranch/simulation/fake_cells.h"
@@ -99,6 +100,7 @@ class FakeTarget final : public TargetModel {
     result.n_embd = kFakeEmbd;
     result.n_ctx_total = options_.n_ctx_total;
     result.prefill_chunk = options_.prefill_chunk;
+    result.n_branches = options_.n_branches;
     result.pads = !recurrent() && !options_.whole_states;
     if (recurrent()) {
       result.max_batch = std::min(options_.max_batch, options_.max_rollback + 1);
@@ -175,8 +177,12 @@ class FakeTarget final : public TargetModel {
   std::vector<SegmentResult> verify(std::span<const Segment> segments, int n_pad) override {
     cells_.check_segments(segments, n_pad, capabilities());
     for (const Segment& segment : segments) {
-      if (sessions_.at(segment.generation_id, "verify").seq != segment.seq) {
+      const Session& session = sessions_.at(segment.generation_id, "verify");
+      if (session.seq != segment.seq) {
         throw PreconditionError("[verify] another session's sequence");
+      }
+      if (session.request->processors && has_branches(segment.rows)) {
+        throw PreconditionError("[verify] functions of the caller are asked about paths only");
       }
     }
     std::vector<SeqId> seqs;
@@ -247,27 +253,27 @@ class FakeTarget final : public TargetModel {
 
   SegmentResult verify_one(const Segment& segment) {
     const Request& request = *sessions_.at(segment.generation_id, "verify").request;
-    std::vector<Token> path;
-    path.reserve(segment.rows.size());
-    for (const Row& row : segment.rows) path.push_back(row.token);
-    const std::span<const Token> cells = cells_.append(segment.seq, path);
+    const std::vector<Row>& rows = segment.rows;
+    std::vector<Token> seen = cells_.at(segment.seq, "verify");
+    cells_.append_path(segment);
     SegmentResult result;
     result.generation_id = segment.generation_id;
     Verification& verification = result.verification;
     std::size_t n_seen = 0;  // cells before the last choice
-    for (std::size_t i = 0; i < path.size(); ++i) {
-      if (!segment.rows[i].wanted) continue;
-      const auto context = cells.first(static_cast<std::size_t>(segment.pos) + i + 1);
-      std::optional<Choice> choice = choose_next(request, context, result);
+    for (std::optional<std::size_t> at = 0; at;) {
+      const std::size_t i = *at;
+      seen.push_back(rows[i].token);
+      at = i + 1;
+      if (!rows[i].wanted) continue;
+      std::optional<Choice> choice = choose_next(request, seen, result);
       if (!choice) break;
-      n_seen = context.size();
-      const bool last = choice->end || i + 1 == path.size() || choice->token != path[i + 1];
+      n_seen = seen.size();
+      at = choice->end ? std::nullopt : row_after(rows, i, choice->token);
       verification.choices.push_back(std::move(*choice));
-      if (last) break;
     }
     if (request.n_feature_layers > 0 && !verification.choices.empty()) {
       verification.features =
-          fake_features(options_, cells.first(n_seen), verification.choices.back().token,
+          fake_features(options_, std::span(seen).first(n_seen), verification.choices.back().token,
                         request.n_feature_layers);
     }
     if (n_seen > 0) verification.forced = forced_from(static_cast<Pos>(n_seen) + 1);

@@ -4,9 +4,11 @@
 #include <cmath>
 #include <numbers>
 #include <numeric>
+#include <optional>
 #include <string>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/model/row_tree.h"
 #include "specbranch/model/sessions.h"
 #include "specbranch/simulation/fake_cells.h"
 
@@ -200,7 +202,9 @@ class SyntheticTarget final : public TargetModel {
       : options_(options),
         limits_{options.n_vocab, options.n_ctx, options.n_target_seq, options.max_batch},
         cells_(options.n_target_seq, /*whole=*/false),
-        n_right_(static_cast<std::size_t>(options.n_target_seq), 0) {}
+        n_right_(static_cast<std::size_t>(options.n_target_seq), 0) {
+    limits_.n_branches = options.n_branches;
+  }
 
   Capabilities capabilities() const override { return limits_; }
 
@@ -255,26 +259,32 @@ class SyntheticTarget final : public TargetModel {
 
   Verification verified(const Segment& segment) {
     const TrueText& text = sessions_.at(segment.generation_id, "verify").text;
-    std::vector<Token> path;
-    path.reserve(segment.rows.size());
-    for (const Row& row : segment.rows) path.push_back(row.token);
-    const std::span<const Token> cells = cells_.append(segment.seq, path);
+    const std::vector<Row>& rows = segment.rows;
     Pos& n_right = right(segment.seq);
-    n_right = text.count_right(cells, n_right);
+    n_right = text.count_right(cells_.at(segment.seq, "verify"), n_right);
+    bool on_text = n_right == segment.pos;
+    std::vector<Token> walked;
     Verification verification;
-    for (std::size_t i = 1; i <= path.size(); ++i) {
-      if (!segment.rows[i - 1].wanted) continue;
-      const Pos next = segment.pos + static_cast<Pos>(i);
+    for (std::optional<std::size_t> at = 0; at;) {
+      const std::size_t i = *at;
+      const Pos pos = segment.pos + static_cast<Pos>(walked.size());
+      on_text = on_text && text.at(pos) == rows[i].token;
+      walked.push_back(rows[i].token);
+      at = i + 1;
+      if (!rows[i].wanted) continue;
       // On a wrong text another token: a cell that should not be there must show.
-      const Token token =
-          n_right >= next
-              ? text.at(next)
-              : static_cast<Token>(hash_of(cells.first(static_cast<std::size_t>(next))) %
-                                   static_cast<std::uint64_t>(limits_.n_vocab));
+      const Token token = on_text ? text.at(pos + 1) : wrong(segment, walked);
       verification.choices.push_back(Choice{token, false, 0.0F, {}});
-      if (i < path.size() && token != path[i]) break;
+      at = row_after(rows, i, token);
     }
+    cells_.append_path(segment);
     return verification;
+  }
+
+  Token wrong(const Segment& segment, std::span<const Token> walked) const {
+    std::vector<Token> all = cells_.at(segment.seq, "verify");
+    all.insert(all.end(), walked.begin(), walked.end());
+    return static_cast<Token>(hash_of(all) % static_cast<std::uint64_t>(limits_.n_vocab));
   }
 
   SyntheticOptions options_;
@@ -412,6 +422,7 @@ void validate(const SyntheticOptions& options) {
   require(options.n_seq >= 1, "n_seq is " + text(options.n_seq), "at least 1 is needed");
   require(options.n_target_seq >= 1, "n_target_seq is " + text(options.n_target_seq),
           "at least 1 is needed");
+  require(options.n_branches >= 0, "n_branches is " + text(options.n_branches), "it is 0 or more");
   require(options.max_batch >= 1, "max_batch is " + text(options.max_batch),
           "at least 1 is needed");
   require(is_probability(options.alpha), "alpha is " + text(options.alpha), "it is 0 to 1");

@@ -27,6 +27,7 @@ struct SyntheticOptions {
   Pos n_ctx = 1 << 20;
   int n_seq = 32;        ///< of the draft.
   int n_target_seq = 1;  ///< of the target: texts that may run at once.
+  int n_branches = 0;    ///< of the target: branches that one verification may have.
   int max_batch = 128;
   std::uint64_t seed = 1;  ///< of the text and of everything that is drawn.
 

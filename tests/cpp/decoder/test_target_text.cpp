@@ -33,7 +33,7 @@ struct Writer {
   VerifyCommand step(int n_drafted, int n_accepted) {
     std::vector<Token> path{tokens.back()};
     for (int i = 0; i < n_drafted; ++i) path.push_back(next + i);
-    VerifyCommand command = text.verify(7, root(), tokens, path);
+    VerifyCommand command = text.verify(7, root(), tokens, path_rows(path));
     for (int i = 0; i < n_accepted; ++i) tokens.push_back(next + i);
     tokens.push_back(next + 50);  // the target's own
     next += 100;
@@ -114,6 +114,46 @@ TEST_CASE("where whole sequences are copied, accepted tokens lead the next verif
   CHECK(fork.length == 9);
 }
 
+TEST_CASE("accepted tokens of a branch lead the next verification") {
+  TargetText text(target_of(Rollback::kAnywhere), /*seq=*/1);
+  CHECK(text.n_replayed(3) == 0);
+  CHECK(text.max_path(3) == 15);
+  text.open(std::vector<Pos>{3}, 3);
+  // 4 -- 100 -- 101, and 200 -- 201 after 4.
+  const std::vector<Row> tree{{4}, {100}, {101}, {200, true, 0}, {201}};
+  VerifyCommand command = text.verify(7, 3, std::vector<Token>{1, 2, 3, 4}, tree);
+  CHECK(command.ops.empty());
+  CHECK(segment_of(command).pos == 3);
+  CHECK(command.n_tokens() == 5);
+  CHECK(text.n_replayed(3) == 0);
+
+  // 200 and 201 were accepted, and 250 came after them. The sequence holds 4, 100 and 101.
+  text.keep(4);
+  CHECK(text.n_replayed(6) == 2);
+  CHECK(text.max_path(6) == 13);
+  const std::vector<Row> next{{250}, {300}, {400, true, 0}, {500, true, 1}};
+  command = text.verify(7, 6, std::vector<Token>{1, 2, 3, 4, 200, 201, 250}, next);
+  REQUIRE(command.ops.size() == 1);
+  const auto& cut = std::get<Truncate>(command.ops[0]);
+  CHECK(cut.expected == 6);
+  CHECK(cut.length == 4);
+  const std::vector<Row>& rows = segment_of(command).rows;
+  CHECK(segment_of(command).pos == 4);
+  CHECK(test::path_of(command) == std::vector<Token>{200, 201, 250, 300, 400, 500});
+  CHECK(n_unwanted(command) == 2);
+  CHECK(rows[2].wanted);
+  CHECK(rows[3].parent == Row::kBefore);
+  CHECK(rows[4].parent == 2);
+  CHECK(rows[5].parent == 3);
+
+  // Of the path 300 was accepted: nothing is left to decode again.
+  text.keep(8);
+  CHECK(text.n_replayed(8) == 0);
+  command = text.verify(7, 8, {}, path_rows(std::vector<Token>{350}));
+  CHECK(command.ops.empty());
+  CHECK(segment_of(command).pos == 8);
+}
+
 TEST_CASE("single tokens need no copy") {
   Writer writer(Rollback::kCopies);
   for (int i = 0; i < 4; ++i) {
@@ -150,6 +190,6 @@ TEST_CASE("a text of another length is refused where it is needed") {
   Writer writer(Rollback::kCopies);
   writer.step(2, 0);
   const std::vector<Token> path{writer.tokens.back()};
-  CHECK_THROWS_AS(static_cast<void>(writer.text.verify(7, writer.root(), {}, path)),
+  CHECK_THROWS_AS(static_cast<void>(writer.text.verify(7, writer.root(), {}, path_rows(path))),
                   PreconditionError);
 }

@@ -85,6 +85,25 @@ TEST_CASE("one command goes as it is, and its answer too") {
   CHECK(events.front().n_batch_tokens == 0);
 }
 
+TEST_CASE("a verification with branches goes alone") {
+  CommandQueue queue(ModelRole::kTarget, 64);
+  queue.add(verify(1, 2), kGroup);
+  Command tree = verify(2, 2);
+  std::get<VerifyCommand>(tree.body).segments.front().rows.push_back({4, true, 0});
+  queue.add(std::move(tree), kGroup);
+  queue.add(verify(3, 2), kGroup);
+  std::vector<Ids> sent;
+  while (const auto command = queue.next()) {
+    Ids own;
+    for (const Segment& segment : std::get<VerifyCommand>(command->body).segments) {
+      own.push_back(segment.generation_id);
+    }
+    sent.push_back(own);
+    static_cast<void>(queue.answer(answered(*command, results(*command))));
+  }
+  CHECK(sent == std::vector<Ids>{{1, 3}, {2}});
+}
+
 TEST_CASE("verifications that wait become one batch") {
   CommandQueue queue(ModelRole::kTarget, 10);
   queue.add(verify(1, 2), kGroup);

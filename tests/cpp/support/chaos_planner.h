@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "specbranch/planner/planner.h"
@@ -87,6 +89,24 @@ class ChaosPlanner final : public Planner {
     for (const NodeId id : ids(view)) ends.push_back({id});
     std::erase_if(ends, [&](const NodeRef& ref) { return view.tree.depth(ref) > view.max_path; });
     decision.submit = take(ends);
+    if (view.n_branches == 0) return;
+    std::set<std::pair<NodeId, int>> rows = rows_to(view, decision.submit);
+    for (int n = random_.between(0, view.n_branches); n > 0 && !ends.empty(); --n) {
+      const NodeRef end = take(ends);
+      std::set<std::pair<NodeId, int>> more = rows_to(view, end);
+      more.insert(rows.begin(), rows.end());
+      if (static_cast<int>(more.size()) > view.max_path + 1) continue;
+      rows = std::move(more);
+      decision.branches.push_back(end);
+    }
+  }
+
+  /// What is verified on the way to `end`.
+  static std::set<std::pair<NodeId, int>> rows_to(const View& view, const NodeRef& end) {
+    std::set<std::pair<NodeId, int>> rows;
+    for (const NodeId id : view.tree.path_nodes(end.node)) rows.insert({id, NodeRef::kItself});
+    rows.insert({end.node, end.rank});
+    return rows;
   }
 
   Random random_;

@@ -1,16 +1,17 @@
 // The model behind the decisions. A microsecond is worth `rate` tokens: the rate that decoding
 // reaches. Verifying n tokens is then worth
 //     value(n) = expected tokens committed - rate * microseconds of the verification.
-// The target verifies the n of the greatest value. It waits for the draft only if a longer path
-// will be worth more than now by more than `rate` times the wait. The draft evaluates the nodes
-// that bring the most probability per microsecond, beside a busy target only if that outweighs its
-// delay.
+// The target verifies the n of the greatest value, or a path with branches if that is worth more.
+// It waits for the draft only if a longer path will be worth more than now by more than `rate`
+// times the wait. The draft evaluates the nodes that bring the most probability per microsecond,
+// beside a busy target only if that outweighs its delay.
 #include "specbranch/planner/auto/auto_planner.h"
 
 #include <algorithm>
 
 #include "specbranch/lookup/text_path.h"
 #include "specbranch/planner/auto/text_planner.h"
+#include "specbranch/planner/auto/verification_tree.h"
 
 namespace specbranch {
 namespace {
@@ -21,7 +22,8 @@ constexpr double kMinChance = 0.01;              ///< less probable nodes are no
 constexpr double kMinChanceFewSequences = 0.04;  ///< the same with fewer than kManySequences.
 constexpr double kMinTipChance = 0.05;           ///< texts are not asked after less probable paths.
 constexpr int kTypicalRows = 4;                  ///< of a text, in a batch of several.
-constexpr int kMaxAwaited = 16;  ///< further draft steps that the target may wait for.
+constexpr double kLeastBranchGain = 0.05;  ///< tokens; branches are less certain than the path.
+constexpr int kMaxAwaited = 16;            ///< further draft steps that the target may wait for.
 
 }  // namespace
 
@@ -125,6 +127,17 @@ void AutoPlanner::verify(const View& view, Decision& decision) {
     if (path.n_text > 0 && !view.tree.at(begin.end).evaluated) awaited_ = {begin.end};
     return;
   }
+  if (view.n_branches > 0) {
+    const int max_drafted = std::min(bounds_.max_submit, view.max_path);
+    const VerificationTree tree =
+        best_tree(view, sources(), costs_, max_drafted, schedule_choice_.rate());
+    if (!tree.branches.empty() && tree.value > best.value + kLeastBranchGain) {
+      decision.submit = tree.end;
+      decision.branches = tree.branches;
+      decision.n_pad = padding(view, tree.n_rows);
+      return;
+    }
+  }
   submit(view, path.end, best.n, decision);
 }
 
@@ -166,7 +179,11 @@ void AutoPlanner::submit(const View& view, NodeId end, int n, Decision& decision
   // The path may be longer than `n`, or one candidate shorter.
   while (view.tree.depth(end) > n - 1) end = view.tree.at(end).parent;
   decision.submit = view.tree.depth(end) < n - 1 ? NodeRef{end, 0} : NodeRef{end};
-  decision.n_pad = costs_.pad(n, view.max_path + 1);
+  decision.n_pad = padding(view, n);
+}
+
+int AutoPlanner::padding(const View& view, int n) const {
+  return costs_.pad(n + view.n_replayed, view.max_path + 1 + view.n_replayed);
 }
 
 void AutoPlanner::draft(const View& view, bool target_busy, Decision& decision) {

@@ -29,9 +29,9 @@ struct AutoBounds {
 AutoBounds auto_bounds(const Request& request);
 
 /// Both models work without a barrier. The draft evaluates the most probable nodes of the tree. The
-/// target verifies the prefix of the most probable path that has the highest expected value. Tokens
-/// that texts propose are nodes without a draft cost. While the draft is paused, the target
-/// verifies them alone, as in `TextPlanner`.
+/// target verifies the prefix of the most probable path that has the highest expected value, with
+/// branches where these add to it. Tokens that texts propose are nodes without a draft cost. While
+/// the draft is paused, the target verifies them alone, as in `TextPlanner`.
 class AutoPlanner final : public Planner {
  public:
   /// `profile` outlives the planner, which refines it. Null: the planner begins without knowledge.
@@ -56,6 +56,8 @@ class AutoPlanner final : public Planner {
   bool worth_waiting(const View& view, const DraftPath& path, const VerificationLength& best) const;
   /// Verifies the `n` tokens from the root on that lead to `end`, or to its best candidate.
   void submit(const View& view, NodeId end, int n, Decision& decision);
+  /// Padding tokens beside `n` rows and those that decode the text again.
+  int padding(const View& view, int n) const;
   void draft(const View& view, bool target_busy, Decision& decision);
   bool pays_beside_others(std::span<const ExpansionCandidate> expansion) const;
   void probe(const View& view, Decision& decision);

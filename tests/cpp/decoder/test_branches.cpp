@@ -1,0 +1,206 @@
+// Verifications with branches: no token changes, in any order of events.
+#include <memory>
+#include <string>
+
+#include "specbranch/base/processor_channel.h"
+#include "specbranch/model/row_tree.h"
+#include "support/chaos_planner.h"
+#include "support/support.h"
+
+using namespace specbranch;
+using namespace specbranch::test;
+
+namespace {
+
+/// A scenario whose target verifies branches.
+Scenario branching(std::uint64_t seed) {
+  Scenario scenario = make_scenario(seed);
+  Random random(seed + 77);
+  scenario.target.n_branches = random.between(1, 5);
+  // A small vocabulary lets the target take the second choice often.
+  if (random.chance(0.5)) scenario.target.max_batch = 64;
+  return scenario;
+}
+
+/// What verifications were sent.
+struct Sent {
+  std::int64_t n_with_branches = 0;
+  std::int64_t n_again = 0;  ///< rows that were decoded again.
+
+  void watch(VirtualOptions& options) {
+    options.tamper_command = [this](const Command& command) {
+      const auto* verify = std::get_if<VerifyCommand>(&command.body);
+      if (verify == nullptr) return;
+      const std::vector<Row>& rows = segment_of(*verify).rows;
+      n_with_branches += has_branches(rows) ? 1 : 0;
+      for (const Row& row : rows) n_again += row.wanted ? 0 : 1;
+    };
+  }
+};
+
+}  // namespace
+
+TEST_CASE("branches without any barrier: the text, the preconditions and the counts hold") {
+  const int n = scaled(1'500);
+  Sent sent;
+  std::int64_t n_accepted = 0;
+  for (int i = 0; i < n; ++i) {
+    const Scenario scenario = branching(static_cast<std::uint64_t>(i) + 120'000);
+    INFO(describe(scenario));
+    const Expected expected = reference(scenario);
+    for (std::uint64_t shuffle = 0; shuffle < 3; ++shuffle) {
+      CAPTURE(shuffle);
+      VirtualOptions options = shuffled(shuffle);
+      sent.watch(options);
+      const VirtualResult got =
+          run(scenario, Mode::kSpecBranch, options, make_chaos(scenario.seed * 10 + shuffle));
+      CHECK(message_of(got.error) == "");
+      CHECK(got.tokens == expected.tokens);
+      CHECK(got.finish == expected.finish);
+      check_result(got, Mode::kSpecBranch);
+      n_accepted += got.counters.n_accepted;
+    }
+  }
+  CHECK(n_accepted > n);
+  CHECK(sent.n_with_branches > n);
+  CHECK(sent.n_again > n / 4);
+}
+
+TEST_CASE("branches: auto, speculating whatever it costs") {
+  const int n = scaled(1'000);
+  Sent sent;
+  for (int i = 0; i < n; ++i) {
+    const Scenario scenario = branching(static_cast<std::uint64_t>(i) + 140'000);
+    INFO(describe(scenario));
+    const Expected expected = reference(scenario);
+    for (std::uint64_t shuffle = 0; shuffle < 2; ++shuffle) {
+      CAPTURE(shuffle);
+      VirtualOptions options = shuffled(shuffle);
+      sent.watch(options);
+      PairProfile profile = flat_profile();
+      const VirtualResult got =
+          run(scenario, Mode::kAuto, options, make_eager_auto(scenario.request, &profile));
+      CHECK(message_of(got.error) == "");
+      CHECK(got.tokens == expected.tokens);
+      CHECK(got.finish == expected.finish);
+      check_result(got, Mode::kAuto);
+    }
+  }
+  CHECK(sent.n_with_branches > n / 2);
+  CHECK(sent.n_again > n / 20);
+}
+
+TEST_CASE("branches: a cancel anywhere leaves the models fit for the next") {
+  const int n = scaled(500);
+  for (int i = 0; i < n; ++i) {
+    const Scenario scenario = branching(static_cast<std::uint64_t>(i) + 160'000);
+    INFO(describe(scenario));
+    const Expected expected = reference(scenario);
+    const auto target = make_fake_target(scenario.target);
+    const auto draft = make_fake_draft(scenario.draft);
+    for (std::uint64_t call = 0; call < 4; ++call) {
+      CAPTURE(call);
+      VirtualOptions options = shuffled(scenario.seed + call);
+      if (call < 3) {
+        options.cancel_after_events =
+            static_cast<std::int64_t>(1 + (scenario.seed + 5 * call) % 17);
+      }
+      const VirtualResult got = run_virtually(scenario.request, *target, draft.get(), options,
+                                              make_chaos(scenario.seed * 10 + call));
+      CHECK(message_of(got.error) == "");
+      CHECK(is_prefix(got.tokens, expected.tokens));
+      if (got.finish != Finish::kCancelled) CHECK(got.tokens == expected.tokens);
+      check_result(got, Mode::kSpecBranch);
+    }
+  }
+}
+
+TEST_CASE("branches: modes in lock-step verify paths, with the same counters as without") {
+  const int n = scaled(200);
+  for (int i = 0; i < n; ++i) {
+    Scenario scenario = branching(static_cast<std::uint64_t>(i) + 180'000);
+    INFO(describe(scenario));
+    for (const Mode mode : kLockStepModes) {
+      VirtualOptions options = shuffled(scenario.seed);
+      Sent sent;
+      sent.watch(options);
+      const VirtualResult with = run(scenario, mode, options);
+      CHECK(sent.n_with_branches == 0);
+      Scenario paths = scenario;
+      paths.target.n_branches = 0;
+      const VirtualResult without = run(paths, mode, shuffled(scenario.seed));
+      CHECK(with.tokens == without.tokens);
+      CHECK(with.counters == without.counters);
+    }
+  }
+}
+
+TEST_CASE("branches: the trace tells the branch that was accepted") {
+  const int n = scaled(400);
+  int n_branches = 0;
+  for (int i = 0; i < n; ++i) {
+    Scenario scenario = branching(static_cast<std::uint64_t>(i) + 190'000);
+    scenario.request.trace = true;
+    INFO(describe(scenario));
+    VirtualOptions options = shuffled(scenario.seed);
+    Sent sent;
+    sent.watch(options);
+    const VirtualResult got =
+        run(scenario, Mode::kSpecBranch, options, make_chaos(scenario.seed * 10));
+    for (const TraceRound& round : got.rounds) {
+      CHECK(round.n_accepted <= round.n_submitted);
+      CHECK(round.n_submitted <= static_cast<int>(round.window.size()));
+      CHECK(round.window.size() == round.confidence.size());
+      for (std::size_t k = 0; k < static_cast<std::size_t>(round.n_accepted); ++k) {
+        CHECK(round.committed[k] == round.window[k]);
+      }
+    }
+    n_branches += sent.n_again > 0 ? 1 : 0;
+  }
+  CHECK(n_branches > n / 20);
+}
+
+namespace {
+
+class ViewSpy final : public Planner {
+ public:
+  explicit ViewSpy(int* n_branches) : n_branches_(n_branches) {}
+
+  Decision next(const View& view) override {
+    *n_branches_ = view.n_branches;
+    return {};
+  }
+  bool wants_draft(const View& view) override {
+    *n_branches_ = view.n_branches;
+    return false;
+  }
+  int width() const override { return 1; }
+  void on_verification(const View& /*view*/, bool /*hit*/) override {}
+
+ private:
+  int* n_branches_;
+};
+
+}  // namespace
+
+TEST_CASE("branches: functions of the caller are asked about paths only") {
+  const Scenario scenario = branching(1);
+  for (const bool processors : {false, true}) {
+    CAPTURE(processors);
+    auto request = std::make_shared<Request>();
+    request->prompt = {1};
+    request->max_tokens = 4;
+    request->mode = Mode::kAuto;
+    if (processors) request->processors = std::make_shared<ProcessorChannel>(true, false);
+    int n_branches = -1;
+    ModelLimits limits;
+    limits.target.n_vocab = 4;
+    limits.target.n_ctx = 64;
+    limits.target.n_branches = 3;
+    limits.draft = limits.target;
+    Decoder decoder(request, limits, 1, std::make_unique<ViewSpy>(&n_branches),
+                    [](const Committed&) { return false; });
+    static_cast<void>(decoder.start());
+    CHECK(n_branches == (processors ? 0 : 3));
+  }
+}
