@@ -162,6 +162,8 @@ class Pair:
         prompt: the tokens of its prompt.
         proposals: recorded proposals, which replace all values above except the times; see
             `TraceRound.proposals`.
+        verified_branches: branches that one verification of the target may have beside its path, in
+            ``auto``, 0 to 8. An engine's target has 4 where it can have them.
     """
 
     alpha: float | tuple[tuple[int, float], ...] = 0.7
@@ -175,6 +177,7 @@ class Pair:
     text: tuple[int, ...] = ()
     prompt: tuple[int, ...] = ()
     proposals: tuple[tuple[tuple[float, ...], int], ...] = ()
+    verified_branches: int = 0
 
     def with_trace(self, *traces: Trace) -> Pair:
         """This pair with the proposals of recorded generations.

@@ -27,6 +27,7 @@
 #include "specbranch/llama/file/weights.h"
 #include "specbranch/llama/models/exact_target.h"
 #include "specbranch/llama/models/factory.h"
+#include "specbranch/llama/runtime/rpc.h"
 #include "specbranch/llama/vocabulary/compatible.h"
 
 namespace py = pybind11;
@@ -154,6 +155,9 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
   target_options.n_seq = spec.n_parallel;
   target_options.prefix_reuse = spec.prefix_reuse;
   target_options.max_batch = sizes.max_verify;
+  if (!spec.bit_exact && !llama::uses_rpc(target->get())) {
+    target_options.max_branches = llama::kMostBranches;
+  }
   const std::optional<llama::ExactRows> rows =
       find_rows(spec, target, sizes.max_verify, load_target, [&report] { return !report(0.0); });
   if (rows) {

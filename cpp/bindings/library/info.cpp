@@ -153,6 +153,7 @@ void register_info(py::module_& m) {
         target.max_batch =
             llama::pair_sizes(max_draft, max_branches, options, n_parallel).max_verify;
         target.n_seq = n_parallel;
+        target.max_branches = llama::kMostBranches;
         return without_gil([&] { return llama::target_footprint(options, target, with_weights); });
       },
       py::arg("options"), py::kw_only(), py::arg("max_draft"), py::arg("max_branches"),

@@ -86,6 +86,7 @@ void register_simulate(py::module_& m) {
   py::class_<SyntheticOptions>(m, "SyntheticPair", "A pair whose acceptance is a parameter.")
       .def(py::init<>())
       .def_readwrite("seed", &SyntheticOptions::seed)
+      .def_readwrite("n_branches", &SyntheticOptions::n_branches)
       .def_readwrite("n_seq", &SyntheticOptions::n_seq)
       .def_readwrite("n_vocab", &SyntheticOptions::n_vocab)
       .def_readwrite("alpha", &SyntheticOptions::alpha)

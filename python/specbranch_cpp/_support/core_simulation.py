@@ -27,6 +27,7 @@ def pair(options: Pair, seed: int) -> _core.SyntheticPair:
     made = _core.SyntheticPair()
     made.seed = checked.integer("seed", seed, 0, 2**63 - 1)
     made.n_seq = _N_SEQ
+    made.n_branches = checked.integer("verified_branches", options.verified_branches, 0, 8)
     if isinstance(options.alpha, (int, float)):
         made.alpha = checked.real("alpha", options.alpha)
     else:

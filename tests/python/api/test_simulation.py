@@ -259,6 +259,16 @@ def test_without_a_draft_model_repetitions_are_what_drafts(mode: str) -> None:
         simulation.simulate(Pair(copy_rate=0.5, copy_length=0), draft=False)
 
 
+def test_branches_of_a_verification_gain_where_rows_cost_nothing() -> None:
+    setting = Setting("auto", 8, max_branches=4)
+    path, tree = (
+        simulation.simulate(Pair(alpha=0.3, verified_branches=n), "ideal", setting) for n in (0, 4)
+    )
+    assert tree.speedup > 1.05 * path.speedup
+    with pytest.raises(InvalidArgument, match="verified_branches is 9"):
+        simulation.simulate(Pair(verified_branches=9))
+
+
 def test_texts_draft_from_a_recorded_text() -> None:
     line = (11, 12, 13, 14, 15, 16, 17, 18, 19, 150_000)
     steps = tuple(10_000.0 + 200.0 * n for n in range(32))

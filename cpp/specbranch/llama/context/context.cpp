@@ -25,6 +25,12 @@ std::string of(const char* name, std::int64_t value) {
   return std::string(name) + " " + std::to_string(value);
 }
 
+template <class Use>
+void for_each_seq(const BatchToken& item, Use use) {
+  use(item.seq);
+  for (const SeqId seq : item.also) use(seq);
+}
+
 }  // namespace
 
 void LlamaContext::check_seq(SeqId seq, const char* where) const {
@@ -50,19 +56,29 @@ void LlamaContext::check_batch(std::span<const BatchToken> batch) const {
   for (std::size_t i = 0; i < contents_.size(); ++i) {
     next[i] = static_cast<Pos>(contents_[i].size());
   }
+  // Of each sequence its last token in the batch; beyond it: none.
+  std::vector<std::size_t> last(contents_.size(), batch.size());
   int n_wanted = 0;
-  for (const BatchToken& item : batch) {
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const BatchToken& item = batch[i];
     check_seq(item.seq, "decode");
     if (!weights_->vocabulary().contains(item.token)) {
       broken("decode", "there is no such token; " + std::to_string(item.token) + "; 0 to " +
                            std::to_string(weights_->vocabulary().size() - 1));
     }
-    Pos& expected = next[static_cast<std::size_t>(item.seq)];
+    const Pos expected = next[static_cast<std::size_t>(item.seq)];
     if (item.pos != expected) {
       broken("decode", of("wrong position for sequence", item.seq) + "; " +
                            std::to_string(item.pos) + "; " + std::to_string(expected));
     }
-    ++expected;
+    for (const SeqId other : item.also) {
+      if (std::ranges::count(item.also, other) > 1) broken("decode", of("twice:", other));
+      check_shared(item.seq, other, next, last);
+    }
+    for_each_seq(item, [&](SeqId seq) {
+      ++next[static_cast<std::size_t>(seq)];
+      last[static_cast<std::size_t>(seq)] = i;
+    });
     n_wanted += item.wants_logits ? 1 : 0;
   }
   if (n_wanted > n_outputs_) {
@@ -71,21 +87,44 @@ void LlamaContext::check_batch(std::span<const BatchToken> batch) const {
   }
 }
 
+/// Before a token of the batch that two sequences get: they hold the same, and will then, too.
+void LlamaContext::check_shared(SeqId seq, SeqId other, std::span<const Pos> next,
+                                std::span<const std::size_t> last) const {
+  check_seq(other, "decode");
+  if (has_states()) {
+    broken("decode",
+           "only cells of attention over the whole text can be shared; " + of("sequence", other));
+  }
+  const auto a = static_cast<std::size_t>(seq);
+  const auto b = static_cast<std::size_t>(other);
+  // llama.cpp checks the lengths only, and would compute with another text.
+  const bool same = a != b && next[a] == next[b] && last[a] == last[b] &&
+                    contents_[a].size() == contents_[b].size() &&
+                    contents_[a].shares(contents_[b], contents_[a].size());
+  if (same) return;
+  broken("decode", of("the sequences hold different tokens;", seq) + "; " + std::to_string(other));
+}
+
 void LlamaContext::decode(std::span<const BatchToken> batch) {
   check_batch(batch);
   const std::size_t n = batch.size();
   batch_tokens_.resize(n);
   batch_positions_.resize(n);
-  batch_n_seqs_.assign(n, 1);
-  batch_seqs_.resize(n);
+  batch_n_seqs_.resize(n);
+  batch_seqs_.clear();
   batch_seq_pointers_.resize(n);
   batch_outputs_.resize(n);
   for (std::size_t i = 0; i < n; ++i) {
     batch_tokens_[i] = batch[i].token;
     batch_positions_[i] = batch[i].pos;
-    batch_seqs_[i] = batch[i].seq;
-    batch_seq_pointers_[i] = &batch_seqs_[i];
+    batch_n_seqs_[i] = 1 + static_cast<std::int32_t>(batch[i].also.size());
+    for_each_seq(batch[i], [this](SeqId seq) { batch_seqs_.push_back(seq); });
     batch_outputs_[i] = batch[i].wants_logits ? 1 : 0;
+  }
+  SeqId* seqs = batch_seqs_.data();
+  for (std::size_t i = 0; i < n; ++i) {
+    batch_seq_pointers_[i] = seqs;
+    seqs += batch_n_seqs_[i];
   }
   const llama_batch raw{static_cast<std::int32_t>(n),
                         batch_tokens_.data(),
@@ -110,12 +149,15 @@ void LlamaContext::decode(std::span<const BatchToken> batch) {
   if (code != 0) fail(code, batch, reason.empty() ? errors.reason("no reason given") : reason);
   n_decoded_layers_ = n_kept_layers_;
   for (const BatchToken& item : batch) {
-    const auto seq = static_cast<std::size_t>(item.seq);
-    last_begin_[seq] = static_cast<Pos>(contents_[seq].size());
-    rolled_back_[seq] = false;
+    for_each_seq(item, [this](SeqId id) {
+      const auto seq = static_cast<std::size_t>(id);
+      last_begin_[seq] = static_cast<Pos>(contents_[seq].size());
+      rolled_back_[seq] = false;
+    });
   }
   for (const BatchToken& item : batch) {
-    contents_[static_cast<std::size_t>(item.seq)].push_back(item.token);
+    for_each_seq(
+        item, [&](SeqId seq) { contents_[static_cast<std::size_t>(seq)].push_back(item.token); });
   }
   if (window_ == 0 || n <= static_cast<std::size_t>(n_ubatch_)) return;
   // Cells are dropped at the begin of every forward pass, the last of which may have one token.
@@ -147,8 +189,9 @@ void LlamaContext::restore(std::span<const BatchToken> batch) {
   n_decoded_layers_ = 0;
   // It leaves finished parts of an aborted batch in the cache.
   for (SeqId seq = 0; seq < n_seq(); ++seq) {
-    const bool involved = std::any_of(batch.begin(), batch.end(),
-                                      [seq](const BatchToken& item) { return item.seq == seq; });
+    const bool involved = std::ranges::any_of(batch, [seq](const BatchToken& item) {
+      return item.seq == seq || std::ranges::find(item.also, seq) != item.also.end();
+    });
     if (!involved) continue;
     auto& tokens = contents_[static_cast<std::size_t>(seq)];
     // A recurrent state may be half written: only an empty one is certain.

@@ -30,6 +30,9 @@ struct BatchToken {
   SeqId seq = 0;
   Pos pos = 0;                ///< the next position of `seq`.
   bool wants_logits = false;  ///< its logits are wanted.
+  /// Sequences that get the same cell. Each holds the same tokens as `seq`. Not in a recurrent or
+  /// hybrid model, nor where only windows are kept. GCC warns without the initializer.
+  std::span<const SeqId> also = {};  // NOLINT(readability-redundant-member-init)
 };
 
 /// Positions that a text may have: what the options ask for, else what the model was trained with.
@@ -133,6 +136,8 @@ class LlamaContext {
 
  private:
   void check_batch(std::span<const BatchToken> batch) const;
+  void check_shared(SeqId seq, SeqId other, std::span<const Pos> next,
+                    std::span<const std::size_t> last) const;
   void check_seq(SeqId seq, const char* where) const;
   void check_rollback(const Truncate& op) const;
   bool has_states() const { return is_recurrent_ || window_ > 0; }

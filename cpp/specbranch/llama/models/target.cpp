@@ -9,6 +9,7 @@
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/models/row_padding.h"
 #include "specbranch/llama/runtime/backend.h"
+#include "specbranch/model/row_tree.h"
 
 namespace specbranch::llama {
 namespace {
@@ -54,14 +55,30 @@ int max_batch(const Weights& weights, const ModelOptions& model, const TargetOpt
   return std::min(options.max_batch, rows);
 }
 
+/// Rows of a batch at most, padding included.
+int most_rows(const Weights& weights, const TargetOptions& options, int n_path) {
+  if (!weights.can_roll_back()) return n_path;
+  return std::max(2, padded_rows(n_path, options.row_multiple));
+}
+
+/// Branches of one verification at most. llama.cpp reserves a row of logits for every sequence, so
+/// that there are no more sequences than rows.
+int branches_of(const Weights& weights, const TargetOptions& options, Rollback rollback,
+                int n_path) {
+  if (rollback != Rollback::kAnywhere) return 0;
+  const int left = most_rows(weights, options, n_path) - options.n_seq - 1;
+  return std::clamp(left, 0, options.max_branches);
+}
+
 ContextShape shape_of(const Weights& weights, const ModelOptions& model,
                       const TargetOptions& options, Rollback rollback, int n_path) {
   const bool pads = weights.can_roll_back();
-  const int rows = pads ? std::max(2, padded_rows(n_path, options.row_multiple)) : n_path;
+  const int rows = most_rows(weights, options, n_path);
   ContextShape shape;
   if (rollback == Rollback::kLastBatch && !pads) shape.n_rollback = n_path - 1;
   // One more for the padding, or for the copy of the text.
-  shape.n_seq = options.n_seq + (pads || rollback == Rollback::kCopies ? 1 : 0);
+  shape.n_seq = options.n_seq + (pads || rollback == Rollback::kCopies ? 1 : 0) +
+                branches_of(weights, options, rollback, n_path);
   shape.n_cells = total_length(weights, model, options.n_seq) + rows;  // texts and padding
   shape.n_outputs = rows;
   return shape;
@@ -88,7 +105,9 @@ LlamaTarget::LlamaTarget(const std::shared_ptr<const Weights>& weights, const Mo
       chunk_(chunk_size(*weights, model, options)),
       rollback_(rollback_of(weights, model, options)),
       max_batch_(max_batch(*weights, model, options, rollback_)),
+      n_branches_(branches_of(*weights, options, rollback_, max_batch_)),
       context_(weights, model, shape_of(*weights, model, options, rollback_, max_batch_), &abort_),
+      branches_(context_, options.n_seq + 1, n_branches_),
       prefilled_(static_cast<std::size_t>(options.n_seq), 0),
       held_adapters_(prefilled_.size()),
       n_ctx_total_(total_length(*weights, model, options.n_seq)),
@@ -114,6 +133,7 @@ Capabilities LlamaTarget::capabilities() const {
   result.n_feature_layers = context_.weights().n_feature_layers();
   result.n_embd = context_.weights().file().n_embd;
   result.prefill_chunk = chunk_;
+  result.n_branches = n_branches_;
   result.n_adapters = static_cast<int>(context_.weights().adapters().size());
   return result;
 }
@@ -150,6 +170,7 @@ int LlamaTarget::open(GenerationId id, const std::shared_ptr<const Request>& req
   }
   if (request->n_feature_layers > 0 && !embedding_) embedding_.emplace(context_.weights().file());
   install_log_sink();
+  branches_.clear();
   const TargetSession& session = sessions_.open(
       id,
       TargetSession(context_.weights().vocabulary(), dry_, request, seq, adapters_of(*request)));
@@ -322,6 +343,7 @@ ForcedRun LlamaTarget::forced(GenerationId id) {
 void LlamaTarget::close(GenerationId id, bool forget) {
   const TargetSession* session = sessions_.find(id);
   if (session == nullptr) return;
+  branches_.clear();
   if (forget) truncate({session->seq(), context_.length(session->seq()), 0});
   kept_texts_.close(id, context_.length(session->seq()));
   sessions_.close(id);
@@ -344,12 +366,17 @@ int LlamaTarget::check_segments(std::span<const Segment> segments, int n_pad) {
     const TargetSession& first =
         sessions_.at(segments.front().generation_id, "LlamaTarget::verify");
     if (session.adapters() != first.adapters()) broken("the sessions have different adapters");
-    const auto n = static_cast<Pos>(segment.rows.size());
-    if (segment.pos + n > n_ctx_) {
-      broken("the path leaves the context; " + std::to_string(segment.pos + n) + "; " +
-             std::to_string(n_ctx_));
+    const Pos end = segment.pos + std::ranges::max(row_depths(segment.rows)) + 1;
+    if (end > n_ctx_) {
+      broken("the path leaves the context; " + std::to_string(end) + "; " + std::to_string(n_ctx_));
     }
-    n_rows += n;
+    n_rows += static_cast<int>(segment.rows.size());
+    const auto begins = [](const Row& row) { return row.parent != Row::kBefore; };
+    const auto n_branches = std::ranges::count_if(segment.rows, begins);
+    if (n_branches > n_branches_ || (n_branches > 0 && segments.size() > 1)) {
+      broken("there are too many branches, or other segments beside them; " +
+             std::to_string(n_branches) + "; " + std::to_string(n_branches_));
+    }
   }
   if (segments.empty() || n_pad < 0 || (n_pad > 0 && !pads()) || n_rows > max_batch_) {
     broken("wrong number of rows; " + std::to_string(n_rows) + ", of which " +
@@ -362,12 +389,9 @@ void LlamaTarget::decode_segments(std::span<const Segment> segments, int n_rows)
   batch_.clear();
   int n_layers = 0;
   for (const Segment& segment : segments) {
-    Pos pos = segment.pos;
     // All logits are computed, wanted or not: the output matrix is multiplied with these rows only,
     // and its kernel, too, depends on their number.
-    for (const Row& row : segment.rows) {
-      batch_.push_back({row.token, segment.seq, pos++, /*wants_logits=*/true});
-    }
+    branches_.append(segment, batch_);
     const TargetSession& session = sessions_.at(segment.generation_id, "LlamaTarget::verify");
     n_layers = std::max(n_layers, session.n_feature_layers());
   }
@@ -378,6 +402,7 @@ void LlamaTarget::decode_segments(std::span<const Segment> segments, int n_rows)
   if (pads()) append_dummies(batch_, padded_rows(n_rows, options_.row_multiple), dummy);
   context_.decode(batch_);
   if (pads()) context_.truncate({dummy, context_.length(dummy), 0});
+  branches_.drop(segments.front().pos);
 }
 
 std::vector<SegmentResult> LlamaTarget::verify(std::span<const Segment> segments, int n_pad) {

@@ -8,6 +8,7 @@
 
 #include "specbranch/llama/context/context.h"
 #include "specbranch/llama/file/embedding_table.h"
+#include "specbranch/llama/models/branch_rows.h"
 #include "specbranch/llama/models/prompt_checkpoints.h"
 #include "specbranch/llama/models/target_session.h"
 #include "specbranch/model/kept_texts.h"
@@ -36,7 +37,14 @@ struct TargetOptions {
   int max_batch = 63;
   int prefill_chunk = 0;  ///< tokens of a prefill batch; 0: 128 on the CPU, else n_ubatch.
   int n_seq = 1;          ///< sessions that may be open at once.
+  /// Branches of one verification at most, where the model can have them. Each is a sequence of the
+  /// context. Their rows may have other bits than those of a path on a GPU, or with more threads
+  /// than one.
+  int max_branches = 0;
 };
+
+/// What an engine gives as `TargetOptions::max_branches`: more bring little.
+inline constexpr int kMostBranches = 4;
 
 /// Runs the batches of all sessions in one context. What belongs to one generation is in its
 /// TargetSession.
@@ -88,7 +96,9 @@ class LlamaTarget final : public TargetModel {
   int chunk_;
   Rollback rollback_;
   int max_batch_;
+  int n_branches_;
   LlamaContext context_;
+  BranchRows branches_;
   std::optional<PromptCheckpoints> checkpoints_;  ///< where sequences cannot be cut.
   Sessions<TargetSession> sessions_;
   /// By sequence: so many cells came from `prefill`, or were kept by `open` because they did.

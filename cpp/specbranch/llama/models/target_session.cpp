@@ -10,6 +10,7 @@
 #include "specbranch/base/processor_channel.h"
 #include "specbranch/llama/sampling/logit_adjustments.h"
 #include "specbranch/model/row_processing.h"
+#include "specbranch/model/row_tree.h"
 
 namespace specbranch::llama {
 
@@ -35,11 +36,11 @@ void TargetSession::check(const Segment& segment) const {
   };
   if (failed_) broken("the session has failed");
   const auto& rows = segment.rows;
-  const auto first = std::ranges::find_if(rows, &Row::wanted);
-  if (first == rows.end() ||
-      !std::all_of(first, rows.end(), [](const Row& r) { return r.wanted; })) {
-    broken("a segment has no row whose choice is wanted, or one that is not wanted after it");
+  if (const std::string fault = fault_of(rows); !fault.empty()) broken(fault);
+  if (request_->processors && has_branches(rows)) {
+    broken("functions of the caller are asked about paths only");
   }
+  const auto first = std::ranges::find_if(rows, &Row::wanted);
   const auto text = chain_.history();
   const Pos n_replayed = static_cast<Pos>(first - rows.begin());
   if (segment.pos < 0 || segment.pos + n_replayed != static_cast<Pos>(text.size()) - 1) {
@@ -71,7 +72,9 @@ SegmentResult TargetSession::choose(const Segment& segment, int first_row, Llama
   result.generation_id = segment.generation_id;
   Verification& verification = result.verification;
   int newest_row = first_row;
-  for (std::size_t i = 0; i < rows.size() && !stopped_; ++i) {
+  for (std::optional<std::size_t> at = 0; at && !stopped_;) {
+    const std::size_t i = *at;
+    at = i + 1;
     if (!rows[i].wanted) continue;
     const int row = first_row + static_cast<int>(i);
     const std::span<float> logits = context.logits(row);
@@ -81,7 +84,7 @@ SegmentResult TargetSession::choose(const Segment& segment, int first_row, Llama
     verification.choices.push_back(describe(logits, *token));
     accept(*token);
     if (verification.choices.back().end) break;
-    if (i + 1 < rows.size() && *token != rows[i + 1].token) break;
+    at = row_after(rows, i, *token);
   }
   if (request_->processors) request_->processors->end();
   verification.sampler_state = chain_.state();

@@ -58,7 +58,7 @@ class TargetSession {
   /// A checked segment will be decoded: functions of the caller may begin.
   void begin(const Segment& segment);
 
-  /// Chooses along the rows of a checked segment, of which the batch of `context` holds the first
+  /// Chooses down the rows of a checked segment, of which the batch of `context` holds the first
   /// at `first_row`. The sampler's state advances with the choices. `embedding`: with
   /// n_feature_layers > 0. Throws DecodeError on NaN, and Aborted if `aborting` while functions of
   /// the caller compute; then the session must `fail`.

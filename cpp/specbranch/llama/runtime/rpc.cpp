@@ -4,6 +4,8 @@
 #include <map>
 
 #include "ggml-backend.h"
+#include "llama.h"
+#include "llama_extra.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/runtime/backend.h"
 #include "specbranch/llama/runtime/devices.h"
@@ -56,6 +58,15 @@ std::vector<ggml_backend_dev_t> served_devices(const std::vector<std::string>& n
 bool has_rpc() {
   init_backend();
   return ggml_backend_reg_by_name("RPC") != nullptr;
+}
+
+bool uses_rpc(const llama_model* model) {
+  ggml_backend_reg_t rpc = ggml_backend_reg_by_name("RPC");
+  if (rpc == nullptr) return false;
+  for (int i = 0; i < llama_model_n_devices(model); ++i) {
+    if (ggml_backend_dev_backend_reg(llama_model_get_device(model, i)) == rpc) return true;
+  }
+  return false;
 }
 
 std::vector<std::string> add_rpc_server(const std::string& endpoint) {

@@ -4,10 +4,15 @@
 #include <string>
 #include <vector>
 
+struct llama_model;
+
 namespace specbranch::llama {
 
 /// Whether the loaded llama.cpp was built with the RPC backend.
 bool has_rpc();
+
+/// Whether any layer of `model` is on a device of another host.
+bool uses_rpc(const llama_model* model);
 
 /// Connects to a server, and makes its devices devices of this process; returns their names
 /// (`RPC0`). The connection lasts as long as the process: a server serves one at a time, and
