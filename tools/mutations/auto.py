@@ -113,9 +113,16 @@ MUTATIONS = (
     Mutation(
         "auto-pads-nothing",
         "a shorter verification is taken where a longer one is quicker",
-        "planner/cost_model.cpp",
-        "    if (target(m) < target(best)) best = m;\n",
-        "    if (target(m) > target(best)) best = n;\n",
+        "planner/padding.h",
+        "    best = m;\n",
+        "    best = n;\n",
+    ),
+    Mutation(
+        "padding-for-noise",
+        "a batch is padded where the longer one is not clearly faster",
+        "planner/padding.h",
+        "time >= (1.0 - kLeastPaddingGain) * least",
+        "time >= least",
     ),
     Mutation(
         "auto-overlap-is-alone",

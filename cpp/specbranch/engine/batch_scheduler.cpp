@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "specbranch/model/kept_texts.h"
+#include "specbranch/planner/padding.h"
 
 namespace specbranch {
 namespace {
@@ -176,14 +177,10 @@ void BatchScheduler::compose() {
 /// Padding tokens that make a batch faster, by the measured times.
 int BatchScheduler::padding(int n_tokens) const {
   const std::vector<double>& us = profile_->costs.target_us;
-  const auto longest =
-      std::min<std::size_t>(us.size(), static_cast<std::size_t>(limits_->target.max_batch));
-  auto best = static_cast<std::size_t>(n_tokens);
-  if (!limits_->target.pads || best > longest || !(us[best - 1] > 0.0)) return 0;
-  for (std::size_t n = best + 1; n <= longest; ++n) {
-    if (us[n - 1] > 0.0 && us[n - 1] < us[best - 1]) best = n;
-  }
-  return static_cast<int>(best) - n_tokens;
+  const int longest = std::min(static_cast<int>(us.size()), limits_->target.max_batch);
+  if (!limits_->target.pads || n_tokens > longest) return 0;
+  return best_padding(n_tokens, longest,
+                      [&us](int n) { return us[static_cast<std::size_t>(n) - 1]; });
 }
 
 }  // namespace specbranch

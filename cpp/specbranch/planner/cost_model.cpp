@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <vector>
 
+#include "specbranch/planner/padding.h"
+
 namespace specbranch {
 namespace {
 
@@ -34,11 +36,8 @@ void CostModel::assume_missing() {
 int CostModel::pad(int n, int longest) const {
   if (n == 1 || !pads_) return 0;  // plain decoding, by which everything else is judged
   if (crowded()) return 0;         // a batch of several texts is not padded
-  int best = n;
-  for (int m = n + 1; m <= std::min(longest, StepCurve::kLongest); ++m) {
-    if (target(m) < target(best)) best = m;
-  }
-  return best - n;
+  return best_padding(n, std::min(longest, StepCurve::kLongest),
+                      [this](int m) { return target(m); });
 }
 
 double CostModel::interference() const {

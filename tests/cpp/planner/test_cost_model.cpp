@@ -73,6 +73,14 @@ TEST_CASE("a verification is padded to the quickest length that is allowed") {
   CHECK(model.padded_target(3, 10) == doctest::Approx(118));
 }
 
+TEST_CASE("a verification is not padded for differences that measurements have without a reason") {
+  PairProfile profile;
+  profile.costs.target_us = {100, 110.4, 110.1, 109.9, 109.6};
+  CHECK(CostModel(&profile).pad(2, 10) == 0);
+  profile.costs.target_us[4] = 108;
+  CHECK(CostModel(&profile).pad(2, 10) == 3);
+}
+
 TEST_CASE("beside other texts a step costs what it makes of their batch") {
   PairProfile profile = sloped_profile();
   CostModel model(&profile);
