@@ -33,7 +33,7 @@ install-test: ## and what its tests need
 install-dev: ## and the tools for lint, types, stubs and documents
 	@$(SETUP) --for dev
 
-.PHONY: demo test test-cpp test-core test-slow
+.PHONY: demo test test-cpp test-core benchmarks test-slow
 demo: install ## the bundled pair of models, with and without speculation
 	@$(BIN)/specbranch demo
 
@@ -49,6 +49,10 @@ test-core: ## the core's tests alone: no llama.cpp, no Python
 	cmake --preset dev
 	cmake --build --preset dev
 	ctest --preset dev
+
+benchmarks: install-test ## compiles the C++ programs under benchmarks/
+	cmake --preset llama
+	cmake --build --preset llama --target specbranch_benchmarks
 
 test-slow: install-test ## the Python tests that take minutes
 	$(BIN)/pytest -m slow
