@@ -230,8 +230,12 @@ def test_closing_ends_what_is_running(tiny: Path) -> None:
             await asyncio.sleep(0.01)
             await engine.close()
             assert {(await one).finish_reason for one in waiting} <= {"cancelled", "length"}
-            done: Any = await answer
-            assert done["choices"][0]["finish_reason"] in {"cancelled", "length", "stop"}
+            try:
+                done: Any = await answer
+            except EngineClosed:  # a busy machine: its thread had not begun
+                pass
+            else:
+                assert done["choices"][0]["finish_reason"] in {"cancelled", "length", "stop"}
             with pytest.raises(EngineClosed):
                 engine.generate(PROMPT)
 

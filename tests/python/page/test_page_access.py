@@ -31,6 +31,7 @@ def test_all_of_it_by_keyboard(open_view: OpenView) -> None:
     assert {"send", "compare", "speculation", "new-chat", "mode", "seed"} <= set(reached)
     assert {"colours", "keep", "detail"} <= set(reached)
     assert reached.index("send") < reached.index("speculation") < reached.index("detail")
+    view.page.locator("#send").focus()  # in a field the key is a character
     view.page.keyboard.press("/")
     assert view.page.evaluate("document.activeElement.id") == "prompt"
 
