@@ -295,7 +295,7 @@ struct Cell {
     PairProfile profile;
     const VirtualOptions own = options(&profile);
     std::int64_t us = 0;
-    for (const std::uint64_t seed : {100, 0}) {
+    for (const std::uint64_t seed : {100U, 0U}) {
       if (cold && seed > 0) continue;
       const auto target = make_synthetic_target(pair());
       const auto draft = make_synthetic_draft(pair());
