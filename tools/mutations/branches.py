@@ -107,15 +107,15 @@ MUTATIONS = (
         "branch-where-rows-are-dear",
         "there are branches where rows are expensive",
         "planner/auto/verification_tree.cpp",
-        "    if (again > 0.0 && row_us > kMostRowCost * single_us) continue;\n",
+        "    if (again > 0.0 && !rows_are_cheap(costs, rows)) continue;\n",
         "",
     ),
     Mutation(
         "branch-again-for-nothing",
         "what an accepted branch makes the target decode again costs nothing",
         "planner/auto/verification_tree.cpp",
-        " + again * row_us;",
-        " + 0.0 * again * row_us;",
+        " + again * row_us(costs, rows);",
+        " + 0.0 * again * row_us(costs, rows);",
     ),
     Mutation(
         "branch-as-probable-as-path",

@@ -127,14 +127,14 @@ void AutoPlanner::verify(const View& view, Decision& decision) {
     if (path.n_text > 0 && !view.tree.at(begin.end).evaluated) awaited_ = {begin.end};
     return;
   }
-  if (view.n_branches > 0) {
+  if (branches_can_pay(view, costs_)) {
     const int max_drafted = std::min(bounds_.max_submit, view.max_path);
     const VerificationTree tree =
         best_tree(view, sources(), costs_, max_drafted, schedule_choice_.rate());
     if (!tree.branches.empty() && tree.value > best.value + kLeastBranchGain) {
       decision.submit = tree.end;
       decision.branches = tree.branches;
-      decision.n_pad = padding(view, tree.n_rows);
+      decision.n_pad = verification_padding(costs_, view, tree.n_rows);
       return;
     }
   }
@@ -179,11 +179,7 @@ void AutoPlanner::submit(const View& view, NodeId end, int n, Decision& decision
   // The path may be longer than `n`, or one candidate shorter.
   while (view.tree.depth(end) > n - 1) end = view.tree.at(end).parent;
   decision.submit = view.tree.depth(end) < n - 1 ? NodeRef{end, 0} : NodeRef{end};
-  decision.n_pad = padding(view, n);
-}
-
-int AutoPlanner::padding(const View& view, int n) const {
-  return costs_.pad(n + view.n_replayed, view.max_path + 1 + view.n_replayed);
+  decision.n_pad = verification_padding(costs_, view, n);
 }
 
 void AutoPlanner::draft(const View& view, bool target_busy, Decision& decision) {

@@ -56,8 +56,6 @@ class AutoPlanner final : public Planner {
   bool worth_waiting(const View& view, const DraftPath& path, const VerificationLength& best) const;
   /// Verifies the `n` tokens from the root on that lead to `end`, or to its best candidate.
   void submit(const View& view, NodeId end, int n, Decision& decision);
-  /// Padding tokens beside `n` rows and those that decode the text again.
-  int padding(const View& view, int n) const;
   void draft(const View& view, bool target_busy, Decision& decision);
   bool pays_beside_others(std::span<const ExpansionCandidate> expansion) const;
   void probe(const View& view, Decision& decision);

@@ -49,7 +49,7 @@ Decision TextPlanner::next(const View& view) {
   Decision decision;
   if (!view.target_idle || view.submitted != kNoNode) return decision;
   decision.submit = best_text_run(view, costs_, gate_);
-  decision.n_pad = costs_.pad(view.tree.depth(decision.submit) + 1, view.max_path + 1);
+  decision.n_pad = verification_padding(costs_, view, view.tree.depth(decision.submit) + 1);
   return decision;
 }
 

@@ -14,6 +14,10 @@ double verification_us(const CostModel& costs, const View& view, int n, double e
   return us + (1.0 - all) * (costs.target(1 + later) - costs.target(1));
 }
 
+int verification_padding(const CostModel& costs, const View& view, int n) {
+  return costs.pad(n + view.n_replayed, view.max_path + 1 + view.n_replayed);
+}
+
 VerificationLength best_length(const CostModel& costs, const View& view,
                                std::span<const double> chances, double rate) {
   double expected = 1.0;

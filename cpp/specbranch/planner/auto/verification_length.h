@@ -14,6 +14,9 @@ namespace specbranch {
 double verification_us(const CostModel& costs, const View& view, int n, double expected,
                        double all);
 
+/// Padding tokens of a verification of `n` tokens, where a longer batch is faster.
+int verification_padding(const CostModel& costs, const View& view, int n);
+
 /// A number of tokens, the root among them, and what verifying them is worth.
 struct VerificationLength {
   int n = 1;

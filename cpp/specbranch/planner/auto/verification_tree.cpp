@@ -11,6 +11,17 @@ namespace {
 /// Of a step over one token. Where a row costs more, a branch gains less than the error of what is
 /// known about improbable tokens and about the costs.
 constexpr double kMostRowCost = 0.1;
+/// The root and two nodes after it: fewer rows have no branch.
+constexpr int kLeastRows = 3;
+
+/// Microseconds of a row of a batch of `n`, after the first one; the mean.
+double row_us(const CostModel& costs, int n) {
+  return (costs.target(n) - costs.target(1)) / static_cast<double>(n - 1);
+}
+
+bool rows_are_cheap(const CostModel& costs, int n) {
+  return row_us(costs, n) <= kMostRowCost * costs.target(1);
+}
 
 /// A node that may join, or has joined.
 struct Member {
@@ -107,12 +118,19 @@ class GrowingTree {
 
 }  // namespace
 
+bool branches_can_pay(const View& view, const CostModel& costs) {
+  if (view.n_branches == 0) return false;
+  for (int n = kLeastRows; n <= view.max_path + 1; ++n) {
+    if (rows_are_cheap(costs, n)) return true;
+  }
+  return false;
+}
+
 VerificationTree best_tree(const View& view, const TokenSources& sources, const CostModel& costs,
                            int max_drafted, double rate) {
   GrowingTree tree(view, sources, max_drafted);
   double expected = 1.0;
   double again = 0.0;  // rows that the next verification will decode again
-  const double single_us = costs.target(1);
   std::size_t best = 1;
   double most = expected - rate * verification_us(costs, view, 1, expected, 1.0);
   const auto longest = static_cast<std::size_t>(view.max_path) + 1;
@@ -120,9 +138,9 @@ VerificationTree best_tree(const View& view, const TokenSources& sources, const 
     expected += tree.newest().chance;
     if (!tree.newest().on_path) again += tree.newest().chance;
     const int rows = static_cast<int>(n);
-    const double row_us = (costs.target(rows) - single_us) / static_cast<double>(n - 1);
-    if (again > 0.0 && row_us > kMostRowCost * single_us) continue;
-    const double us = verification_us(costs, view, rows, expected, 1.0) + again * row_us;
+    if (again > 0.0 && !rows_are_cheap(costs, rows)) continue;
+    const double us =
+        verification_us(costs, view, rows, expected, 1.0) + again * row_us(costs, rows);
     const double value = expected - rate * us;
     if (value <= most) continue;
     best = n;

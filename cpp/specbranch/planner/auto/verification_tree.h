@@ -17,6 +17,10 @@ struct VerificationTree {
   double value = 0.0;             ///< expected tokens - rate * microseconds.
 };
 
+/// Whether a verification may have branches, and rows are cheap enough for them at any length.
+/// Where it is false `best_tree` finds no branch, and is not worth its time.
+bool branches_can_pay(const View& view, const CostModel& costs);
+
 /// The most valuable tree. It grows by its most probable node, which may be a candidate of the
 /// draft or a token of a text, as long as `View::n_branches` and `View::max_path` allow. At most
 /// `max_drafted` nodes are not proposed by texts. There are branches only where rows are cheap.

@@ -48,6 +48,8 @@ struct Fixture {
     return best_tree(view(n_branches), {acceptance, agreement}, costs, max_drafted, rate);
   }
 
+  bool can_pay(int n_branches) { return branches_can_pay(view(n_branches), CostModel(&profile)); }
+
   AcceptanceTable acceptance_table;
   LookupTable lookup_table;
   AcceptanceModel acceptance{&acceptance_table};
@@ -128,6 +130,9 @@ TEST_CASE("branches: a row must be worth its time") {
   Fixture expensive(slope(0.15));
   expensive.evaluate(expensive.tree.root(), {0.6, 0.35, 0.03});
   CHECK(expensive.best(4).branches.empty());
+  CHECK(f.can_pay(4));
+  CHECK_FALSE(f.can_pay(0));
+  CHECK_FALSE(expensive.can_pay(4));
   CHECK(expensive.best(4).n_rows == 2);
 
   // A cliff behind two rows.
