@@ -48,24 +48,8 @@ TEST_CASE("without any barrier: a perfect draft is never rolled back") {
 TEST_CASE("without any barrier: a cancel anywhere leaves the models fit for the next") {
   const int n = scaled(1'000);
   for (int i = 0; i < n; ++i) {
-    Scenario scenario = make_scenario(static_cast<std::uint64_t>(i) + 40'000);
-    INFO(describe(scenario));
-    const Expected expected = reference(scenario);
-    const auto target = make_fake_target(scenario.target);
-    const auto draft = make_fake_draft(scenario.draft);
-    for (std::uint64_t call = 0; call < 4; ++call) {
-      CAPTURE(call);
-      VirtualOptions options = shuffled(scenario.seed + call);
-      if (call < 3) {
-        options.cancel_after_events =
-            static_cast<std::int64_t>(1 + (scenario.seed + 5 * call) % 17);
-      }
-      const VirtualResult got = run_virtually(scenario.request, *target, draft.get(), options,
-                                              make_chaos(scenario.seed * 10 + call));
-      CHECK(message_of(got.error) == "");
-      CHECK(is_prefix(got.tokens, expected.tokens));
-      if (got.finish != Finish::kCancelled) CHECK(got.tokens == expected.tokens);
-      check_result(got, Mode::kSpecBranch);
-    }
+    const Scenario scenario = make_scenario(static_cast<std::uint64_t>(i) + 40'000);
+    check_cancels(scenario, Mode::kSpecBranch,
+                  [&](std::uint64_t run) { return make_chaos(scenario.seed * 10 + run); });
   }
 }

@@ -4,6 +4,7 @@
 #include "specbranch/base/errors.h"
 #include "specbranch/decoder/submission.h"
 #include "specbranch/model/row_tree.h"
+#include "support/small_tree.h"
 #include "support/support.h"
 
 using namespace specbranch;
@@ -13,33 +14,6 @@ namespace {
 
 using Nodes = std::vector<NodeId>;
 
-/// root --+-- 4 --+-- 6 -- 8
-///        |       +-- 7
-///        +-- 5 ----- 9
-struct Tree {
-  Tree() {
-    root = tree.reset(3, 10);
-    evaluate(root, {{4, 0.6}, {5, 0.3}});
-    four = tree.add({root, 0});
-    five = tree.add({root, 1});
-    evaluate(four, {{6, 0.5}, {7, 0.4}});
-    six = tree.add({four, 0});
-    seven = tree.add({four, 1});
-    evaluate(six, {{8, 0.5}});
-    eight = tree.add({six, 0});
-    evaluate(five, {{9, 0.5}});
-    nine = tree.add({five, 0});
-  }
-
-  void evaluate(NodeId id, std::vector<Candidate> candidates) {
-    tree.at(id).evaluated = true;
-    tree.at(id).candidates = std::move(candidates);
-  }
-
-  SpeculationTree tree;
-  NodeId root, four, five, six, seven, eight, nine;
-};
-
 Nodes nodes_of(const Submission& submission) {
   return {submission.nodes().begin(), submission.nodes().end()};
 }
@@ -47,7 +21,7 @@ Nodes nodes_of(const Submission& submission) {
 }  // namespace
 
 TEST_CASE("submission: a path") {
-  const Tree t;
+  const SmallTree t;
   const Submission path(t.tree, t.six, {});
   CHECK(nodes_of(path) == Nodes{t.root, t.four, t.six});
   CHECK(path.path().size() == 3);
@@ -64,7 +38,7 @@ TEST_CASE("submission: a path") {
 }
 
 TEST_CASE("submission: branches of the path and of each other") {
-  const Tree t;
+  const SmallTree t;
   const Submission all(t.tree, t.eight, Nodes{t.nine, t.seven, t.five, t.root});
   // What is there already is no row again.
   CHECK(nodes_of(all) == Nodes{t.root, t.four, t.six, t.eight, t.five, t.nine, t.seven});

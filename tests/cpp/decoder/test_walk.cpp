@@ -3,35 +3,13 @@
 
 #include "specbranch/base/errors.h"
 #include "specbranch/decoder/walk.h"
+#include "support/small_tree.h"
 #include "support/support.h"
 
 using namespace specbranch;
 using namespace specbranch::test;
 
 namespace {
-
-/// root --+-- 4 --+-- 6
-///        |       +-- 7
-///        +-- 5
-struct Tree {
-  Tree() {
-    root = tree.reset(3, 10);
-    evaluate(root, {{4, 0.6}, {5, 0.3}});
-    four = tree.add({root, 0});
-    five = tree.add({root, 1});
-    evaluate(four, {{6, 0.5}, {7, 0.4}});
-    six = tree.add({four, 0});
-    seven = tree.add({four, 1});
-  }
-
-  void evaluate(NodeId id, std::vector<Candidate> candidates) {
-    tree.at(id).evaluated = true;
-    tree.at(id).candidates = std::move(candidates);
-  }
-
-  SpeculationTree tree;
-  NodeId root, four, five, six, seven;
-};
 
 std::vector<Choice> choices(const std::vector<Token>& tokens, bool end = false) {
   std::vector<Choice> all;
@@ -47,7 +25,7 @@ std::vector<Choice> choices(const std::vector<Token>& tokens, bool end = false) 
 }  // namespace
 
 TEST_CASE("walk: the whole path, then a token that was drafted past it") {
-  const Tree t;
+  const SmallTree t;
   const std::vector<NodeId> path{t.root, t.four};
   const std::vector<Choice> chosen = choices({4, 6});
   const std::vector<WalkStep> steps = walk(t.tree, path, chosen);
@@ -62,7 +40,7 @@ TEST_CASE("walk: the whole path, then a token that was drafted past it") {
 }
 
 TEST_CASE("walk: a branch beside the path, and a token that nobody drafted") {
-  const Tree t;
+  const SmallTree t;
   const std::vector<NodeId> path{t.root, t.four, t.six};
   std::vector<Choice> chosen = choices({5});
   std::vector<WalkStep> steps = walk(t.tree, path, chosen);
@@ -79,7 +57,7 @@ TEST_CASE("walk: a branch beside the path, and a token that nobody drafted") {
 }
 
 TEST_CASE("walk: an end token has no node, though the draft may have proposed it") {
-  const Tree t;
+  const SmallTree t;
   const std::vector<NodeId> path{t.root, t.four};
   const std::vector<Choice> chosen = choices({4, 6}, true);
   const std::vector<WalkStep> steps = walk(t.tree, path, chosen);
@@ -89,7 +67,7 @@ TEST_CASE("walk: an end token has no node, though the draft may have proposed it
 }
 
 TEST_CASE("walk: nothing may follow the token that leaves the path") {
-  const Tree t;
+  const SmallTree t;
   const std::vector<NodeId> path{t.root, t.four};
   CHECK_THROWS_AS(walk(t.tree, path, choices({5, 6})), PreconditionError);
   CHECK_THROWS_AS(walk(t.tree, path, choices({9, 4})), PreconditionError);

@@ -273,4 +273,25 @@ void check_result(const VirtualResult& result, Mode mode) {
   CHECK(result.target_us + result.draft_us - result.overlap_us <= result.time_us);
 }
 
+void check_cancels(const Scenario& scenario, Mode mode,
+                   const std::function<std::unique_ptr<Planner>(std::uint64_t run)>& planner) {
+  INFO(describe(scenario));
+  const Expected expected = reference(scenario);
+  const auto target = make_fake_target(scenario.target);
+  const auto draft = make_fake_draft(scenario.draft);
+  for (std::uint64_t run = 0; run < 4; ++run) {
+    CAPTURE(run);
+    VirtualOptions options = shuffled(scenario.seed + run);
+    if (run < 3) {
+      options.cancel_after_events = static_cast<std::int64_t>(1 + (scenario.seed + 5 * run) % 17);
+    }
+    const VirtualResult got =
+        run_virtually(scenario.request, *target, draft.get(), options, planner(run));
+    CHECK(message_of(got.error) == "");
+    CHECK(is_prefix(got.tokens, expected.tokens));
+    if (got.finish != Finish::kCancelled) CHECK(got.tokens == expected.tokens);
+    check_result(got, mode);
+  }
+}
+
 }  // namespace specbranch::test

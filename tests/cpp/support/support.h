@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <string>
@@ -119,5 +120,10 @@ void check_counters(const Counters& counters, Mode mode, Finish finish);
 
 /// `check_counters`, and that the counters agree with the result's own tokens and times.
 void check_result(const VirtualResult& result, Mode mode);
+
+/// Four runs on the same models, each with a planner of its own, and all but the last cancelled
+/// somewhere: nothing that a cancel leaves behind changes the text of a later run.
+void check_cancels(const Scenario& scenario, Mode mode,
+                   const std::function<std::unique_ptr<Planner>(std::uint64_t run)>& planner);
 
 }  // namespace specbranch::test

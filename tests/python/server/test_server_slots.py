@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.python.support.server_support import Running, serving, told
+from tests.python.support.server_support import Running, serving, told, wait_until
 
 from specbranch_cpp import AsyncEngine, Engine
 from specbranch_cpp.server.slots import Slot, Slots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 ENDLESS: dict[str, Any] = {"prompt": "secret = 1\n", "ignore_eos": True, "stream": True}
@@ -26,6 +26,8 @@ IDLE = {
     "n_prompt_tokens_processed": 0, "params": {},
     "next_token": [{"has_next_token": False, "n_remain": -1, "n_decoded": 0}],
 }  # fmt: skip
+
+until = partial(wait_until, seconds=60.0)
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +41,6 @@ def models(pair: tuple[Path, Path]) -> Iterator[Engine]:
 def server(models: Engine) -> Iterator[Running]:
     with serving(models, request_timeout_s=120) as running:
         yield running
-
-
-def until(state: Callable[[], Any]) -> Any:
-    """The first true value."""
-    end = time.monotonic() + 60
-    while not (found := state()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return found
 
 
 def slots_of(server: Running) -> list[dict[str, Any]]:

@@ -5,24 +5,26 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.python.support.server_support import KEY, Running, serving, told
+from tests.python.support.server_support import KEY, Running, serving, told, wait_until
 
 from specbranch_cpp import Engine
 from specbranch_cpp.server import timelines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 ENDLESS: dict[str, Any] = {
     "prompt": "secret = 1\n", "ignore_eos": True, "stream": True, "max_tokens": 8000,
 }  # fmt: skip
 OPTIONS: dict[str, Any] = {"n_threads": 1, "draft_n_threads": 1, "measure_costs": False}
+
+until = partial(wait_until, seconds=60.0)
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +47,6 @@ def server(models: Engine) -> Iterator[Running]:
     with serving(models, request_timeout_s=120) as running:
         until(lambda: not any(slot["is_processing"] for slot in _get(running, "/slots")))
         yield running
-
-
-def until(state: Callable[[], Any]) -> Any:
-    """The first true value."""
-    end = time.monotonic() + 60
-    while not (found := state()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return found
 
 
 def _get(server: Running, path: str) -> Any:

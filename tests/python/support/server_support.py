@@ -48,12 +48,13 @@ def serving(
         yield Running(it.url, it.port, it.server, client)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Looks again and again; fails if the condition never holds."""
+def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """Looks again and again; returns the first true value, and fails if there is none."""
     end = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < end
         time.sleep(0.005)
+    return found
 
 
 class FakeModel:

@@ -136,24 +136,10 @@ TEST_CASE("auto: a cancel anywhere leaves the models fit for the next") {
   for (int i = 0; i < n; ++i) {
     Scenario scenario = make_scenario(static_cast<std::uint64_t>(i) + 93'000);
     scenario.request.mode = Mode::kAuto;
-    INFO(describe(scenario));
-    const Expected expected = reference(scenario);
-    const auto target = make_fake_target(scenario.target);
-    const auto draft = make_fake_draft(scenario.draft);
     PairProfile profile = flat_profile();
-    for (std::uint64_t call = 0; call < 4; ++call) {
-      CAPTURE(call);
-      VirtualOptions options = shuffled(scenario.seed + call);
-      if (call < 3) {
-        options.cancel_after_events =
-            static_cast<std::int64_t>(1 + (scenario.seed + 5 * call) % 17);
-      }
-      const VirtualResult got = run_virtually(scenario.request, *target, draft.get(), options,
-                                              make_eager_auto(scenario.request, &profile));
-      CHECK(message_of(got.error) == "");
-      CHECK(is_prefix(got.tokens, expected.tokens));
-      if (got.finish != Finish::kCancelled) CHECK(got.tokens == expected.tokens);
-    }
+    check_cancels(scenario, Mode::kAuto, [&](std::uint64_t /*run*/) {
+      return make_eager_auto(scenario.request, &profile);
+    });
   }
 }
 
