@@ -1,143 +1,129 @@
-"""Builds and tests the tree with one mutation after another."""
+"""Builds and tests copies of the tree with one mutation after another."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import re
-import resource
-import shutil
-import subprocess
+import queue
 import tempfile
+import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mutations
 from mutations.mutation import StaleMutationError
+from mutations.working_copy import WorkingCopy
 
 if TYPE_CHECKING:
     from mutations.mutation import Mutation
 
-ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("CMakeLists.txt", "benchmarks", "cpp", "tests/cpp")
-MEMORY_BYTES = 4 << 30
-LONGEST_S = 900.0  # of the unchanged tree
-HANGS = 3.0  # a run that takes so many times as long as that of the unchanged tree
+CAUGHT_BY = Path(__file__).with_name("caught_by.json")
+"""The test case that caught each mutation last. It runs first: a hint, and no verdict."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """What became of a mutation; `caught_by` is the first test that failed."""
+class Report:
+    """What became of the mutations, from several threads."""
 
-    caught: bool
-    caught_by: str
-    seconds: float
+    def __init__(self, n_chosen: int) -> None:
+        self.n_chosen = n_chosen
+        self.caught_by: dict[str, str] = {}
+        self.bad: list[str] = []
+        self._lock = threading.Lock()
+        self.n_tried = 0
+
+    def add(self, name: str, verdict: str, seconds: float, note: str, caught_by: str) -> None:
+        with self._lock:
+            self.n_tried += 1
+            if verdict != "caught":
+                self.bad.append(name)
+            if caught_by:
+                self.caught_by[name] = caught_by
+            number = f"{self.n_tried}/{self.n_chosen}"
+            print(f"{number:>9} {name:30} {verdict:10} {seconds:5.1f} s  {note}", flush=True)
+
+    def summary(self) -> str:
+        bad = f"; not caught: {', '.join(sorted(self.bad))}" if self.bad else ""
+        return f"{self.n_tried - len(self.bad)} of {self.n_chosen} mutations caught{bad}"
 
 
-def build(build_dir: Path, jobs: int) -> subprocess.CompletedProcess[str]:
-    command = ["cmake", "--build", str(build_dir), f"-j{jobs}", "--target", "specbranch_core_tests"]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def limit_memory() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def first_failure(output: str) -> str:
-    """Name of the test case that doctest was in when the first error was printed."""
-    before = re.split(r"(?:FATAL )?ERROR: ", output, maxsplit=1)[0]
-    names = re.findall(r"^TEST CASE: +(.+)$", before, flags=re.MULTILINE)
-    return str(names[-1]) if names else "?"
-
-
-def test(build_dir: Path, scale: float, timeout_s: float) -> Result:
-    """Runs the tests until the first failure. A crash or a hang is a failure, too."""
-    command = [str(build_dir / "tests/cpp/specbranch_core_tests"), "--abort-after=1"]
-    env = {**os.environ, "SPECBRANCH_TEST_SCALE": str(scale)}
+def try_one(mutation: Mutation, copy: WorkingCopy, hint: str | None, report: Report) -> None:
     begin = time.monotonic()
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            env=env,
-            timeout=timeout_s,
-            check=False,
-            preexec_fn=limit_memory,
-        )
-    except subprocess.TimeoutExpired:
-        return Result(True, "(hangs)", time.monotonic() - begin)
-    seconds = time.monotonic() - begin
-    if done.returncode == 0:
-        return Result(False, "", seconds)
-    output = done.stdout.decode(errors="replace")
-    crash = "(crash) " if done.returncode < 0 or "test case CRASHED" in output else ""
-    return Result(True, crash + first_failure(output), seconds)
-
-
-def run(chosen: list[Mutation], args: argparse.Namespace, tree: Path) -> int:
-    for name in COPIED:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, tree / name)
+    with copy.broken(mutation):
+        error = copy.build()
+        if error is not None:
+            verdict, note, caught_by = "NO BUILD", error, ""
         else:
-            shutil.copy2(source, tree / name)
-    for mutation in chosen:
-        mutation.read(tree)
-    build_dir = tree / "build"
-    options = ["BUILD_PYTHON=OFF", "BUILD_LLAMA=OFF", "BUILD_TESTS=ON"]
-    configure = ["cmake", "-S", str(tree), "-B", str(build_dir), "-G", "Ninja"]
-    configure += ["-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O1"]
-    configure += [f"-DSPECBRANCH_{option}" for option in options]
-    subprocess.run(configure, check=True, stdout=subprocess.DEVNULL)
-    built = build(build_dir, args.jobs)
-    if built.returncode != 0:
-        raise SystemExit(f"the unchanged tree does not build:\n{built.stdout}{built.stderr}")
-    unchanged = test(build_dir, args.scale, LONGEST_S)
-    if unchanged.caught:
-        raise SystemExit(f"the unchanged tree fails its tests: {unchanged.caught_by}")
-    print(f"{'unchanged':30} {'passes':10} {unchanged.seconds:5.1f} s", flush=True)
-
-    # A slow machine must not make every mutation look like one that hangs.
-    timeout_s = args.timeout or HANGS * unchanged.seconds
-    n_bad = 0
-    for mutation in chosen:
-        begin = time.monotonic()
-        path = mutation.path(tree)
-        original = mutation.read(tree)
-        path.write_text(original.replace(mutation.old, mutation.new))
-        built = build(build_dir, args.jobs)
-        if built.returncode == 0:
-            result = test(build_dir, args.scale, timeout_s)
+            result = copy.test(hint)
             verdict = "caught" if result.caught else "SURVIVED"
-            note = result.caught_by if result.caught else mutation.breaks
-        else:
-            result = Result(False, "", 0.0)
-            verdict = "NO BUILD"
-            note = next((s for s in built.stdout.splitlines() if "error:" in s), mutation.breaks)
-        path.write_text(original)
-        n_bad += not result.caught
-        seconds = time.monotonic() - begin
-        print(f"{mutation.name:30} {verdict:10} {seconds:5.1f} s  {note}", flush=True)
-    print(f"{len(chosen) - n_bad} of {len(chosen)} mutations caught")
-    return 1 if n_bad else 0
+            note = result.how if result.caught else mutation.breaks
+            caught_by = result.caught_by
+    report.add(mutation.name, verdict, time.monotonic() - begin, note, caught_by)
 
 
-def main() -> int:
+def run(chosen: list[Mutation], args: argparse.Namespace, folder: Path) -> int:
+    hints = json.loads(CAUGHT_BY.read_text()) if CAUGHT_BY.exists() else {}
+    first = WorkingCopy(folder / "0", scale=args.scale, timeout_s=args.timeout)
+    for mutation in chosen:
+        mutation.read(first.tree)
+    seconds = first.prepare(jobs=args.jobs)
+    print(f"{'unchanged':40} {'passes':10} {seconds:5.1f} s", flush=True)
+    more = range(1, min(args.jobs, len(chosen)))
+    copies = [first, *(first.again(folder / str(i), jobs=args.jobs) for i in more)]
+
+    waiting: queue.SimpleQueue[Mutation] = queue.SimpleQueue()
+    for mutation in chosen:
+        waiting.put(mutation)
+    report = Report(len(chosen))
+
+    def work(copy: WorkingCopy) -> None:
+        while True:
+            try:
+                mutation = waiting.get_nowait()
+            except queue.Empty:
+                return
+            hint = None if args.no_hints else hints.get(mutation.name)
+            try_one(mutation, copy, hint, report)
+
+    threads = [threading.Thread(target=work, args=(copy,)) for copy in copies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(report.summary())
+    if args.remember:
+        known = {mutation.name for mutation in mutations.MUTATIONS}
+        merged = {name: test for name, test in (hints | report.caught_by).items() if name in known}
+        CAUGHT_BY.write_text(json.dumps(merged, indent=1, sort_keys=True) + "\n")
+    return 1 if report.bad or report.n_tried < len(chosen) else 0
+
+
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mutations", description=(mutations.__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--list", action="store_true", help="print the mutations and stop")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these mutations only")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="mutations that are tried at once"
+    )
     parser.add_argument("--scale", type=float, default=0.1, help="share of the repetitions run")
     parser.add_argument(
         "--timeout", type=float, help="seconds until a run hangs; default: from the unchanged tree"
     )
-    args = parser.parse_args()
+    parser.add_argument(
+        "--no-hints", action="store_true",
+        help="run all tests in their order, not first the one that caught the mutation last",
+    )  # fmt: skip
+    parser.add_argument(
+        "--remember", action="store_true", help=f"note in {CAUGHT_BY.name} what caught them"
+    )
+    return parser
 
+
+def main() -> int:
+    args = make_parser().parse_args()
     names = {mutation.name for mutation in mutations.MUTATIONS}
     if args.only and (unknown := set(args.only) - names):
         raise SystemExit(f"no such mutation: {', '.join(sorted(unknown))}")
