@@ -59,6 +59,12 @@ OWN_ROLLED_BACK = 30
 
 N_TOKENS = 32
 
+DEAR_TARGET = {
+    "target_us": [20_000.0] * 17, "draft_us": [10.0] * 4,
+    "target_slowdown": 1.0, "draft_slowdown": 1.0,
+}  # fmt: skip
+"""Costs with which `auto` speculates. With those of models so small it never does."""
+
 
 def settings_of(architecture: Architecture, role: str) -> list[str]:
     """The settings of a row's cells in this role."""
@@ -71,6 +77,7 @@ class Cell:
     """What came out of one cell.
 
     Attributes:
+        n_drafted_by_auto: of `n_drafted`, with the costs of `DEAR_TARGET`. Role "near" alone.
         found: "equal"; "near-tie": different, and the scores were almost equal there; "refused":
             by an error before anything was generated; anything else is a fault.
         words: of the refusal or the fault.
@@ -84,6 +91,7 @@ class Cell:
     n_drafted: int = 0
     n_rolled_back: int = 0
     n_hits: int = 0
+    n_drafted_by_auto: int = 0
     n_reused: int = 0
     gaps: list[float] = field(default_factory=list)
 
@@ -146,11 +154,26 @@ def run_cell(cell: Cell, target: Path, draft: Path) -> None:
                 done = turn.run(engine, mode)
                 _count(cell, done)
                 _compare(cell, plain, turn, mode, wanted.tokens, done.tokens)
+        if cell.role == "near":
+            with Engine(target, draft, **both, profile=_tuned(engine, target.parent)) as tuned:
+                for turn, wanted in zip(turns, expected, strict=True):
+                    done = turn.run(tuned, "auto")
+                    _count(cell, done)
+                    cell.n_drafted_by_auto += done.stats.n_drafted
+                    _compare(cell, plain, turn, "auto", wanted.tokens, done.tokens)
         if cell.role == "itself" and cell.n_rolled_back > OWN_ROLLED_BACK:
             cell.found = "fault"
             cell.words += f"{cell.n_rolled_back} of {cell.n_drafted} own tokens were rejected; "
         if cell.role != "draft" and cell.n_drafted == 0:
             cell.found, cell.words = "fault", "nothing was drafted"
+
+
+def _tuned(engine: Engine, folder: Path) -> Path:
+    """A profile of this pair with the costs of `DEAR_TARGET`."""
+    path = folder / "profile.json"
+    engine.save_profile(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"costs": DEAR_TARGET}))
+    return path
 
 
 def _count(cell: Cell, done: Completion) -> None:

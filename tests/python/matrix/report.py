@@ -64,6 +64,7 @@ def page(rows: Sequence[Sequence[Cell]]) -> str:
         n_settings=len(SETTINGS),
         settings="; ".join(SETTINGS),
         n_texts=3 * len(MODES),
+        n_near=3 * len(MODES) + 3,
     )
     kinds = {one.label: one.kind for one in ARCHITECTURES}
     lines = [
@@ -90,7 +91,11 @@ def _marks(cells: Iterable[Cell], role: str) -> str:
 def _summary(rows: Sequence[Sequence[Cell]]) -> str:
     cells = [cell for row in rows for cell in row]
     count = Counter(cell.found for cell in cells)
-    n_texts = 3 * len(MODES) * (count["equal"] + count["near-tie"])
+    n_texts = sum(
+        3 * (len(MODES) + (one.role == "near"))
+        for one in cells
+        if one.found in {"equal", "near-tie"}
+    )
     n_ties = sum(len(cell.gaps) for cell in cells)
     return (
         f"{len(rows)} rows, {len(cells):,} cells: {count['equal']:,} equal, "
