@@ -1,17 +1,21 @@
-"""Tokens per second above temperature 0: versions of this package, and llama-server, in turns.
+"""Tokens per second above temperature 0: versions of this package, and other engines, in turns.
 
 Each contender is a process of its own, and all of them stay loaded. They load one after the other,
 so that none disturbs the measurement of step costs of another. They take turns at the same prompts;
 the order rotates. Texts of two versions of this package at the same seed should be equal;
-llama-server draws its own random numbers, so only its speed compares.
+the other engines draw their own random numbers, so only their speeds compare.
 
     python -m benchmarks.sampled_speed TARGET DRAFT --prompts FILE \\
         --contender before=OLD_CHECKOUT/python:auto --contender now=python:auto \\
         --contender plain=python:autoregressive --contender server=llama-server:5
 
-A contender is NAME=FOLDER:MODE with the folder that holds the package ``specbranch_cpp``, or
-NAME=llama-server:LENGTH with the draft length (0: no draft model; it needs xllamacpp). The first
-one is the base of the ratios.
+A contender is NAME=FOLDER:MODE with the folder that holds the package ``specbranch_cpp``,
+NAME=llama-server:LENGTH with the draft length (0: no draft model; it needs xllamacpp), or
+NAME=lookup:LENGTH for llama-cpp-python with its prompt lookup. The first one is the base of the
+ratios. ``slowest`` is the lowest ratio of a prompt.
+
+With ``--placement split``, the default, each of our models has a core of its own; with ``shared``
+both have both cores, as the models of the other engines.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +41,7 @@ N_WARM_UP = 2  # first prompts that no figure counts
 @dataclass(frozen=True)
 class Contender:
     name: str
-    place: str  # a folder, or "llama-server"
+    place: str  # a folder, or a name of `OTHERS`
     how: str  # the mode, or the draft length
 
 
@@ -51,9 +56,10 @@ class Process:
             "target": str(arguments.target.resolve()),
             "draft": str(arguments.draft.resolve()),
             "n_ctx": arguments.n_ctx,
+            "placement": arguments.placement,
         }
         environment = dict(os.environ)
-        if contender.place != "llama-server":
+        if contender.place not in OTHERS:
             environment["PYTHONPATH"] = str(Path(contender.place).resolve())
         self._process = subprocess.Popen(
             [sys.executable, __file__, "--child", json.dumps(settings)],
@@ -92,7 +98,7 @@ class Process:
 def serve(settings: dict[str, Any]) -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not mix with the answers
-    answer = _server(settings) if settings["place"] == "llama-server" else _engine(settings)
+    answer = OTHERS.get(settings["place"], _engine)(settings)
 
     def say(content: dict[str, Any]) -> None:
         answers.write(json.dumps(content) + "\n")
@@ -104,17 +110,16 @@ def serve(settings: dict[str, Any]) -> None:
 
 
 def _engine(settings: dict[str, Any]) -> Any:
-    """One core per model; the first path entry would be this folder of benchmarks."""
+    """The first path entry would be this folder of benchmarks."""
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent]
     from specbranch_cpp import Engine
 
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"n_threads": 2, "draft_n_threads": 2}
+    if settings["placement"] == "split":
+        options = {"n_threads": 1, "draft_n_threads": 1, "cpus": [0], "draft_cpus": [1]}
     if "lookup_answers" in inspect.signature(Engine.__init__).parameters:
         options["lookup_answers"] = False  # a prompt comes several times
-    engine = Engine(
-        settings["target"], settings["draft"], n_ctx=settings["n_ctx"],
-        n_threads=1, draft_n_threads=1, cpus=[0], draft_cpus=[1], **options,
-    )  # fmt: skip
+    engine = Engine(settings["target"], settings["draft"], n_ctx=settings["n_ctx"], **options)
 
     def answer(question: dict[str, Any]) -> dict[str, Any]:
         done = engine.generate(seed=SEED, mode=settings["how"], **question).result()
@@ -180,6 +185,47 @@ def _server(settings: dict[str, Any]) -> Any:
     return answer
 
 
+def _lookup(settings: dict[str, Any]) -> Any:
+    """Prompt lookup of llama-cpp-python on both cores."""
+    import llama_cpp
+    from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
+
+    llama = llama_cpp.Llama(
+        settings["target"], n_ctx=settings["n_ctx"], n_threads=2, n_threads_batch=2, verbose=False,
+        flash_attn=True, logits_all=True, seed=SEED,
+        draft_model=LlamaPromptLookupDecoding(num_pred_tokens=int(settings["how"])),
+    )  # fmt: skip
+    vocab = llama_cpp.llama_model_get_vocab(llama.model)
+
+    def answer(question: dict[str, Any]) -> dict[str, Any]:
+        llama.reset()  # type: ignore[no-untyped-call]  # reuse no KV cells of the prompt before
+        llama.set_seed(SEED)
+        prompt = llama.tokenize(question["prompt"].encode(), special=True)
+        chosen = llama.generate(
+            prompt, temp=question["temperature"], top_p=question["top_p"], top_k=0, min_p=0.0
+        )
+        tokens: list[int] = []
+        begin = 0.0
+        for token in chosen:
+            if not tokens:
+                begin = time.perf_counter()
+            if llama_cpp.llama_vocab_is_eog(vocab, token):
+                break
+            tokens.append(int(token))
+            if len(tokens) == question["max_tokens"]:
+                break
+        end = time.perf_counter()
+        chosen.close()
+        return {
+            "n": len(tokens), "ms": 1000.0 * (end - begin), "drafted": 0, "accepted": 0,
+            "text": llama.detokenize(tokens).decode(errors="replace"),
+        }  # fmt: skip
+
+    return answer
+
+
+OTHERS = {"llama-server": _server, "lookup": _lookup}
+
 # --- here ---
 
 
@@ -194,8 +240,8 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
     import numpy as np
 
     lines = [
-        f"| contender | tokens/s | ratio | {LEVEL:.0%} interval | accepted | texts as the base's |",
-        "| --- | --- | --- | --- | --- | --- |",
+        f"| contender | tokens/s | ratio | {LEVEL:.0%} interval | slowest | accepted | equal |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     base = next(iter(found.values()))
     draws = np.random.default_rng(1).integers(0, len(base), (N_RESAMPLES, len(base)))
@@ -210,10 +256,11 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
         low, high = np.percentile(ratios, [tail, 100.0 - tail])
         drafted = sum(one["drafted"] for one in group)
         accepted = f"{sum(one['accepted'] for one in group) / drafted:.2f}" if drafted else "-"
+        slowest = min(speed([a]) / speed([b]) for a, b in zip(group, base, strict=True))
         same = sum(a["text"] == b["text"] for a, b in zip(group, base, strict=True))
         lines.append(
             f"| {name} | {speed(group):.2f} | {speed(group) / speed(base):.2f} | {low:.2f} .. "
-            f"{high:.2f} | {accepted} | {same} of {len(base)} |"
+            f"{high:.2f} | {slowest:.2f} | {accepted} | {same} of {len(base)} |"
         )
     return "\n".join(lines)
 
@@ -239,6 +286,7 @@ def main() -> None:
     parser.add_argument("--top-p", type=float, nargs="+", default=[1.0])
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--n-ctx", type=int, default=1024)
+    parser.add_argument("--placement", choices=("split", "shared"), default="split")
     parser.add_argument("--chatml", action="store_true", help="ask the prompts as ChatML turns")
     parser.add_argument("--json", type=Path, help="append one line per text")
     args = parser.parse_args()
