@@ -24,11 +24,17 @@ CAUGHT_BY = Path(__file__).with_name("caught_by.json")
 
 
 class Report:
-    """What became of the mutations, from several threads."""
+    """What became of the mutations, from several threads.
 
-    def __init__(self, n_chosen: int) -> None:
+    Args:
+        hints: the test case that caught each mutation last.
+        remember: whether `CAUGHT_BY` is written after each mutation.
+    """
+
+    def __init__(self, n_chosen: int, hints: dict[str, str], *, remember: bool) -> None:
         self.n_chosen = n_chosen
-        self.caught_by: dict[str, str] = {}
+        self.hints = hints
+        self.remember = remember
         self.bad: list[str] = []
         self._lock = threading.Lock()
         self.n_tried = 0
@@ -39,7 +45,9 @@ class Report:
             if verdict != "caught":
                 self.bad.append(name)
             if caught_by:
-                self.caught_by[name] = caught_by
+                self.hints[name] = caught_by
+            if self.remember:
+                CAUGHT_BY.write_text(json.dumps(self.hints, indent=1, sort_keys=True) + "\n")
             number = f"{self.n_tried}/{self.n_chosen}"
             print(f"{number:>9} {name:30} {verdict:10} {seconds:5.1f} s  {note}", flush=True)
 
@@ -63,7 +71,9 @@ def try_one(mutation: Mutation, copy: WorkingCopy, hint: str | None, report: Rep
 
 
 def run(chosen: list[Mutation], args: argparse.Namespace, folder: Path) -> int:
-    hints = json.loads(CAUGHT_BY.read_text()) if CAUGHT_BY.exists() else {}
+    known = {mutation.name for mutation in mutations.MUTATIONS}
+    noted = json.loads(CAUGHT_BY.read_text()) if CAUGHT_BY.exists() else {}
+    hints = {name: test for name, test in noted.items() if name in known}
     first = WorkingCopy(folder / "0", scale=args.scale, timeout_s=args.timeout)
     for mutation in chosen:
         mutation.read(first.tree)
@@ -75,7 +85,7 @@ def run(chosen: list[Mutation], args: argparse.Namespace, folder: Path) -> int:
     waiting: queue.SimpleQueue[Mutation] = queue.SimpleQueue()
     for mutation in chosen:
         waiting.put(mutation)
-    report = Report(len(chosen))
+    report = Report(len(chosen), dict(hints), remember=args.remember)
 
     def work(copy: WorkingCopy) -> None:
         while True:
@@ -92,10 +102,6 @@ def run(chosen: list[Mutation], args: argparse.Namespace, folder: Path) -> int:
     for thread in threads:
         thread.join()
     print(report.summary())
-    if args.remember:
-        known = {mutation.name for mutation in mutations.MUTATIONS}
-        merged = {name: test for name, test in (hints | report.caught_by).items() if name in known}
-        CAUGHT_BY.write_text(json.dumps(merged, indent=1, sort_keys=True) + "\n")
     return 1 if report.bad or report.n_tried < len(chosen) else 0
 
 
