@@ -7,13 +7,14 @@ from typing import Any, cast
 
 import pytest
 from tests.python.conftest import MakeFake
+from tests.python.support.gate import Gate
 
 from specbranch_cpp import ContextOverflow, DecodeError, Engine, EngineClosed, InvalidArgument
 
 PROMPT = "import os\n"
 OPTIONS: dict[str, Any] = {"max_tokens": 24, "seed": 5}
 DEFAULTS: dict[str, Any] = {"temperature": 0.8, "top_p": 0.95, "min_p": 0.05, "top_k": 40}
-ENDLESS = {0: float("-inf")}
+ENDLESS: dict[str, Any] = {"max_tokens": None, "stream": True, "logit_bias": {0: float("-inf")}}
 
 
 def whole(engine: Engine, prompt: Any = PROMPT, **options: Any) -> Any:
@@ -144,24 +145,26 @@ def test_an_empty_prompt_is_the_bos_token(engine: Engine) -> None:
 
 
 def test_cancelling_a_stream_ends_it_early(engine: Engine) -> None:
-    stream: Any = engine.create_completion(PROMPT, max_tokens=None, stream=True, logit_bias=ENDLESS)
-    next(stream)
-    stream.cancel()
-    assert [*stream][-1]["choices"][0]["finish_reason"] == "cancelled"
-    with cast("Any", whole(engine, max_tokens=None, stream=True, logit_bias=ENDLESS)) as stream:
+    with Gate() as first, Gate() as second:
+        stream: Any = whole(engine, logits_processor=first, **ENDLESS)
         next(stream)
-    assert [*stream] == []
-    assert stream.generation.result().finish_reason == "cancelled"
+        stream.cancel()
+        assert [*stream][-1]["choices"][0]["finish_reason"] == "cancelled"
+        with whole(engine, logits_processor=second, **ENDLESS) as stream:
+            next(stream)
+        assert [*stream] == []
+        assert stream.generation.result().finish_reason == "cancelled"
 
 
 def test_dropping_a_stream_stops_the_work(engine: Engine) -> None:
     before = engine.stats.n_generated
-    stream: Any = whole(engine, max_tokens=None, stream=True, logit_bias=ENDLESS)
-    next(stream)
-    del stream
-    gc.collect()
-    assert whole(engine)["usage"]["completion_tokens"] == 24  # its turn came soon
-    assert engine.stats.n_generated - before < engine.n_ctx
+    with Gate() as gate:
+        stream: Any = whole(engine, logits_processor=gate, **ENDLESS)
+        next(stream)
+        del stream
+        gc.collect()
+        assert whole(engine)["usage"]["completion_tokens"] == 24  # its turn came
+    assert engine.stats.n_generated - before < 24 + Gate.N_MOST
 
 
 def test_errors_come_when_called_not_when_read(engine: Engine) -> None:

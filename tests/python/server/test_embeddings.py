@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import json
 import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
 import pytest
 from gguf import PoolingType
-from tests.python.support.server_support import KEY, FakeModel, FakeText, Running, serving, told
+from tests.python.support.server_support import (
+    KEY,
+    FakeModel,
+    FakeText,
+    Running,
+    sent,
+    serving,
+    told,
+    wait_until,
+)
 from tests.python.support.tiny_bert import N_CTX, WORDS, TinyBert, write_tiny_bert
 from typer.testing import CliRunner
 
@@ -125,19 +132,22 @@ def test_a_process_that_dies_is_replaced(bert: tuple[Path, TinyBert], expected: 
 def test_close_ends_a_call(bert: tuple[Path, TinyBert]) -> None:
     model = EmbeddingModel(bert[0], n_threads=1)
     outcome: list[BaseException] = []
+    begun = threading.Event()
 
     def work() -> None:
         try:
             while True:
                 model.embed(TEXTS)
+                begun.set()
         except EmbeddingFailed as error:
             outcome.append(error)
 
     thread = threading.Thread(target=work)
     thread.start()
-    time.sleep(0.1)
+    wait_until(begun.is_set)
     model.close()
-    thread.join(30)
+    thread.join(120)
+    assert not thread.is_alive()
     assert len(outcome) == 1
 
 
@@ -255,41 +265,60 @@ def test_a_server_without_the_model(path: str) -> None:
         assert "--embedding-model" in reply.json()["error"]
 
 
-def test_a_text_and_embeddings_take_turns(model: EmbeddingModel) -> None:
+def test_a_text_and_embeddings_take_turns(
+    model: EmbeddingModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both need all cores, so a request for embeddings waits for a text that is generated."""
-    with serving(FakeModel(), FakeText(step_s=0.3), model) as running:
-        done: list[str] = []
+    text = FakeText()
+    embed = model.embed
+    # The order of the answers would say little: their clients are threads of the test.
+    had_ended: list[bool] = []
 
-        def write() -> None:
-            running.client.post("/v1/completions", json={"prompt": "a b c"})
-            done.append("text")
+    def noted(texts: Any, *, truncate: bool = False) -> Any:
+        had_ended.append("end #held" in text.log)
+        return embed(texts, truncate=truncate)
 
-        writer = threading.Thread(target=write)
-        writer.start()
-        while running.service.queue.n_running == 0:
-            time.sleep(0.01)
-        running.client.post("/v1/embeddings", json={"input": "cat"})
-        done.append("embeddings")
-        writer.join(30)
-        assert done == ["text", "embeddings"]
+    monkeypatch.setattr(model, "embed", noted)
+    with serving(FakeModel(), text, model) as running, ThreadPoolExecutor(2) as pool:
+        post = running.client.post
+        try:
+            writing = pool.submit(post, "/v1/completions", json={"prompt": "#held"})
+            wait_until(lambda: text.log)
+            embedding = pool.submit(post, "/v1/embeddings", json={"input": "cat"})
+            wait_until(lambda: running.service.queue.n_waiting == 1 or had_ended)
+            assert had_ended == []
+        finally:
+            text.released.set()
+        assert [one.result().status_code for one in (writing, embedding)] == [200, 200]
+    assert had_ended == [True]
 
 
-def test_a_client_that_goes_frees_the_queue(bert: tuple[Path, TinyBert]) -> None:
-    with EmbeddingModel(bert[0], n_threads=1) as slow:
-        embed = slow.embed
+def test_a_client_that_goes_frees_the_queue(
+    model: EmbeddingModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed = model.embed
+    begun, left = threading.Event(), threading.Event()
+    n_calls = 0
 
-        def slower(texts: Any, *, truncate: bool = False) -> Any:
-            time.sleep(0.2)
-            return embed(texts, truncate=truncate)
+    def held(texts: Any, *, truncate: bool = False) -> Any:
+        nonlocal n_calls
+        n_calls += 1
+        begun.set()
+        assert left.wait(120)
+        return embed(texts, truncate=truncate)
 
-        slow.embed = slower  # type: ignore[method-assign]
-        with serving(FakeModel(), FakeText(), slow) as running:
-            body = json.dumps({"input": ["cat"] * 1600})
-            with contextlib.suppress(httpx.ReadTimeout):
-                httpx.post(f"{running.url}/v1/embeddings", content=body, timeout=0.5)
-            begin = time.monotonic()
-            assert running.client.post("/v1/embeddings", json={"input": "cat"}).status_code == 200
-            assert time.monotonic() - begin < 10  # 100 groups of 0.2 s were left
+    monkeypatch.setattr(model, "embed", held)
+    with serving(FakeModel(), FakeText(), model) as running:
+        texts = ["cat"] * 1600  # 100 groups
+        with sent(running, "", "/v1/embeddings", input=texts):
+            assert begun.wait(120)
+        try:
+            # The server's loop has heard of it; it goes round many times for each group.
+            wait_until(lambda: not running.server.server_state.connections)
+        finally:
+            left.set()
+        assert running.client.post("/v1/embeddings", json={"input": "cat"}).status_code == 200
+        assert n_calls < 100
 
 
 def test_the_command_line(

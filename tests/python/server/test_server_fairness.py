@@ -170,7 +170,9 @@ def test_keys_over_http() -> None:
 
         def ask(key: str, prompt: str) -> httpx.Response:
             headers = {"authorization": f"Bearer {key}"}
-            return httpx.post(f"{server.url}{PATH}", json={"prompt": prompt}, headers=headers)
+            return httpx.post(
+                f"{server.url}{PATH}", json={"prompt": prompt}, headers=headers, timeout=120
+            )
 
         def wait(key: str, prompt: str) -> None:
             waiting.append(pool.submit(ask, key, prompt))

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def server(pair: tuple[Path, Path]) -> Iterator[Running]:
     with (
-        Engine(*pair, n_ctx=512, n_threads=1, draft_n_threads=1, n_parallel=2) as engine,
+        Engine(*pair, n_ctx=8192, n_threads=1, draft_n_threads=1, n_parallel=2) as engine,
         serving(engine, request_timeout_s=120) as running,
     ):
         yield running
 
 
 def test_a_short_request_does_not_wait_for_a_long_one(server: Running) -> None:
-    # Without an end: the long text would fill the context.
-    endless = {"prompt": "x = 1\n", "max_tokens": 450, "ignore_eos": True, "stream": True}
+    # So long that it runs still, however late the other request is answered.
+    endless = {"prompt": "x = 1\n", "max_tokens": 8000, "ignore_eos": True, "stream": True}
     with server.client.stream("POST", "/v1/completions", json=endless) as stream:
         lines = stream.iter_lines()
         next(lines)
@@ -37,9 +37,6 @@ def test_a_short_request_does_not_wait_for_a_long_one(server: Running) -> None:
         reply = server.client.post("/v1/completions", json={"prompt": "y", "max_tokens": 2})
         assert reply.status_code == 200
         assert server.client.get("/health").json()["requests_processing"] == 1
-        rest = "\n".join(lines)
-    assert '"finish_reason":"length"' in rest
-    assert "[DONE]" in rest
 
 
 def test_more_requests_than_places(server: Running) -> None:
@@ -64,25 +61,26 @@ def test_more_requests_than_places(server: Running) -> None:
 
 
 def test_a_client_that_goes_leaves_its_place(server: Running) -> None:
-    body = {"prompt": "z = ", "max_tokens": 450, "ignore_eos": True, "stream": True}
+    body = {"prompt": "z = ", "max_tokens": 8000, "ignore_eos": True, "stream": True}
     running = threading.Barrier(3)
     left = threading.Barrier(3)
 
     def leave() -> None:
-        with httpx.stream("POST", f"{server.url}/v1/completions", json=body) as stream:
+        with httpx.stream("POST", f"{server.url}/v1/completions", json=body, timeout=120) as stream:
             lines = stream.iter_lines()  # its end would end the stream
             next(lines)
-            running.wait(30)
-            left.wait(30)
+            running.wait(120)
+            left.wait(120)
 
     leavers = [threading.Thread(target=leave) for _ in range(2)]
     for leaver in leavers:
         leaver.start()
-    running.wait(30)
+    running.wait(120)
     assert server.client.get("/health").json()["requests_processing"] == 2
-    left.wait(30)
+    left.wait(120)
     for leaver in leavers:
-        leaver.join(60)
+        leaver.join(120)
+        assert not leaver.is_alive()
     reply = server.client.post("/v1/completions", json={"prompt": "y", "max_tokens": 2})
     assert reply.status_code == 200
 

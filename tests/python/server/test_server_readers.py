@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from tests.python.support.server_support import FakeModel, FakeText, Running, serving
+from tests.python.support.server_support import FakeModel, FakeText, Running, serving, wait_until
 
 BIG = "x" * 3_000_000
 
@@ -36,21 +36,16 @@ def connections(server: Running) -> int:
 @pytest.mark.parametrize("stream", [False, True])
 def test_they_are_dropped(stream: bool) -> None:
     settings: Any = {"send_timeout_s": 0.2, "keep_alive_s": 0.2}
-    with (
-        serving(FakeModel(), FakeText(), **settings) as server,
-        deaf(server, stream=stream) as client,
-    ):
-        assert client.recv(1) == b"H"
-        deadline = time.monotonic() + 20
-        while connections(server) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert connections(server) == 0
+    text = FakeText()
+    with serving(FakeModel(), text, **settings) as server, deaf(server, stream=stream):
+        wait_until(lambda: text.log)
+        wait_until(lambda: connections(server) == 0)
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_who_reads_slowly_is_not(stream: bool) -> None:
     with (
-        serving(FakeModel(), FakeText(), send_timeout_s=1.0) as server,
+        serving(FakeModel(), FakeText(), send_timeout_s=3.0) as server,
         deaf(server, stream=stream) as client,
     ):
         read = b""
@@ -59,6 +54,6 @@ def test_who_reads_slowly_is_not(stream: bool) -> None:
             part = client.recv(100_000)
             assert part, f"closed after {len(read)} bytes"
             read += part
-            if time.monotonic() - begin < 2.5:
+            if time.monotonic() - begin < 4.5:
                 time.sleep(0.05)
-        assert time.monotonic() - begin > 2.0
+        assert time.monotonic() - begin > 4.0

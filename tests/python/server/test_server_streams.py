@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
@@ -15,14 +13,12 @@ from tests.python.support.server_support import (
     FakeText,
     Running,
     events,
+    sent,
     serving,
     wait_until,
 )
 
 from specbranch_cpp.errors import ContextOverflow, DecodeError, EngineClosed, InvalidArgument
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PATH = "/v1/completions"
 
@@ -42,13 +38,29 @@ def test_a_stream_is_one_event_a_chunk_and_done() -> None:
 
 
 def test_silence_gets_comments() -> None:
-    with serving(FakeModel(), FakeText(step_s=0.3), heartbeat_s=0.05) as server:
-        reply = ask(server, "slow words", stream=True)
-    assert reply.text.startswith(": \n\n")
-    before, _, after = reply.text.partition('"slow"')
-    assert before.count(": \n\n") >= 2
-    assert ": \n\n" in after
-    assert len(events(reply.text)) == 3
+    text = FakeText()
+    body = {"prompt": "#held", "stream": True}
+    with (
+        serving(FakeModel(), text, heartbeat_s=0.05) as server,
+        server.client.stream("POST", PATH, json=body) as reply,
+    ):
+        lines = reply.iter_lines()
+        before = [next(lines) for _ in range(4)]  # as long as the text says nothing
+        text.released.set()
+        after = list(lines)
+    assert before == [": ", ""] * 2
+    assert len(events("\n".join(after) + "\n")) == 2
+
+
+def test_comments_come_between_the_words_too() -> None:
+    with serving(FakeModel(), FakeText(), heartbeat_s=0.05) as server:
+        body = {"prompt": "#hang", "stream": True}
+        with server.client.stream("POST", PATH, json=body) as reply:
+            lines = reply.iter_lines()
+            for line in lines:
+                if "#hang" in line:
+                    break
+            assert [next(lines) for _ in range(3)] == ["", ": ", ""]
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -121,30 +133,17 @@ def test_a_failed_generation_is_not_a_broken_engine() -> None:
 
 def test_the_time_limit_is_an_error() -> None:
     text = FakeText()
-    with serving(FakeModel(), text, request_timeout_s=1.0, heartbeat_s=0.05) as server:
+    with serving(FakeModel(), text, request_timeout_s=3.0, heartbeat_s=0.05) as server:
         reply = ask(server, "#hang")
         assert reply.status_code == 504
         assert reply.json()["error"]["code"] == "timeout"
         *_, last = events(ask(server, "#hang", stream=True).text)
         assert (
             json.loads(last)["error"]["message"]
-            == "the generation exceeded the limit of 1 seconds and was stopped"
+            == "the generation exceeded the limit of 3 seconds and was stopped"
         )
         assert text.log.count("cancel #hang") == 2
         assert ask(server, "on").status_code == 200
-
-
-@contextlib.contextmanager
-def sent(server: Running, prompt: str, **fields: Any) -> Iterator[socket.socket]:
-    """A request whose answer nobody reads; the connection is closed at the end of the block."""
-    body = json.dumps({"prompt": prompt, **fields}).encode()
-    head = (
-        f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", server.port)) as connection:
-        connection.sendall(head.encode() + body)
-        yield connection
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -217,15 +216,16 @@ def test_the_queue_has_a_limit() -> None:
 
 
 def test_stopping_lets_the_running_one_finish() -> None:
-    text = FakeText(step_s=0.1)
-    with serving(FakeModel(), text, grace_s=20) as server, ThreadPoolExecutor(2) as pool:
-        running = pool.submit(ask, server, "one two three four five six", stream=True)
+    text = FakeText()
+    with serving(FakeModel(), text, grace_s=120) as server, ThreadPoolExecutor(2) as pool:
+        running = pool.submit(ask, server, "#held", stream=True)
         wait_until(lambda: bool(text.log))
         waiting = pool.submit(ask, server, "never")
         wait_until(lambda: server.service.queue.n_waiting == 1)
         server.server.should_exit = True
         refused = waiting.result()
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
+        text.released.set()
         assert events(running.result().text)[-1] == "[DONE]"
     assert "begin never" not in text.log
 

@@ -24,7 +24,7 @@ def process_of(engine: Engine) -> int:
 
 def is_gone(number: int) -> bool:
     """Whether there is no such process, not even one that nobody has waited for."""
-    for _ in range(100):
+    for _ in range(1200):
         if not Path(f"/proc/{number}").exists():
             return True
         time.sleep(0.05)

@@ -20,10 +20,10 @@ SAMPLING: dict[str, Any] = {"max_tokens": 40, "temperature": 0.7, "seed": 11}
 
 
 @contextlib.contextmanager
-def chatting(pair: tuple[Path, Path]) -> Iterator[Engine]:
+def chatting(pair: tuple[Path, Path], n_ctx: int = 1024) -> Iterator[Engine]:
     """The models with a template for chats."""
     options: dict[str, Any] = {"n_threads": 1, "draft_n_threads": 1}
-    with Engine(*pair, n_ctx=1024, chat_template=TEMPLATE, **options) as engine:
+    with Engine(*pair, n_ctx=n_ctx, chat_template=TEMPLATE, **options) as engine:
         yield engine
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import socket
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -48,8 +51,26 @@ def serving(
         yield Running(it.url, it.port, it.server, client)
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """Looks again and again; returns the first true value, and fails if there is none."""
+@contextlib.contextmanager
+def sent(
+    server: Running, prompt: str, path: str = "/v1/completions", **fields: Any
+) -> Iterator[socket.socket]:
+    """A request whose answer nobody reads; the connection is closed at the end of the block."""
+    body = json.dumps({"prompt": prompt, **fields}).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head.encode() + body)
+        yield connection
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
+    """Looks again and again; returns the first true value, and fails if there is none.
+
+    The limit is for what never happens. A busy machine must not reach it.
+    """
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end
@@ -83,13 +104,15 @@ class FakeText:
     """Says the words of the prompt, one a step; the prompt ``#NAME`` does something special.
 
     ``#hang``: says one word, then nothing. ``#silent``: says nothing. ``#fail``: raises
-    ``error`` at once. ``#break``: raises it after a word.
+    ``error`` at once. ``#break``: raises it after a word. ``#held``: says nothing until the test
+    sets ``released``.
     """
 
     step_s: float = 0.0
     error: Exception = field(default_factory=lambda: RuntimeError("a secret of the inside"))
     log: list[str] = field(default_factory=list)
     n_running: int = 0
+    released: threading.Event = field(default_factory=threading.Event)
 
     async def create_completion(self, **arguments: Any) -> Any:
         words = self._words(arguments["prompt"])
@@ -110,6 +133,8 @@ class FakeText:
                 raise self.error
             if prompt == "#silent":
                 await asyncio.sleep(60)
+            while prompt == "#held" and not self.released.is_set():
+                await asyncio.sleep(0.005)
             for word in prompt.split():
                 await asyncio.sleep(self.step_s)
                 yield {"choices": [{"text": word}]}
