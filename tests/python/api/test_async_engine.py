@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.python.support.gate import Gate
+from tests.python.support.server_support import wait_until
 
 from specbranch_cpp import AsyncEngine, DecodeError, Engine, EngineClosed, InvalidArgument, policies
 
@@ -24,7 +25,7 @@ ENDLESS = {0: float("-inf")}
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
     """The result of a coroutine; the loop must stay free all the time."""
-    return asyncio.run(asyncio.wait_for(main, 60))
+    return asyncio.run(asyncio.wait_for(main, 240))
 
 
 async def until(condition: Any) -> None:
@@ -82,25 +83,34 @@ def test_twenty_at_once_while_the_loop_goes_on(engine: Engine) -> None:
     async def main() -> None:
         other = AsyncEngine.of(engine)
         n_turns = 0
+        has_turned = threading.Event()
+
+        def wait_for_turns(_: Any, scores: Any) -> Any:
+            """The texts go on only if the loop does."""
+            assert has_turned.wait(120)
+            return scores
 
         async def turn() -> None:
             nonlocal n_turns
             while True:
                 n_turns += 1
+                if n_turns > 20:
+                    has_turned.set()
                 await asyncio.sleep(0)
 
         async def one(seed: int) -> tuple[str, str]:
+            options: dict[str, Any] = {"max_tokens": 16, "seed": seed, "temperature": 0.8}
+            options["logits_processor"] = wait_for_turns
             if seed % 2:
-                done = await other.complete(PROMPT, max_tokens=16, seed=seed, temperature=0.8)
+                done = await other.complete(PROMPT, **options)
                 return done.text, done.text
-            generation = other.generate(PROMPT, max_tokens=16, seed=seed, temperature=0.8)
+            generation = other.generate(PROMPT, **options)
             text = "".join([chunk.text async for chunk in generation])
             return text, (await generation.result()).text
 
         turning = asyncio.create_task(turn())
         texts = await asyncio.gather(*map(one, range(20)))
         turning.cancel()
-        assert n_turns > 20
         for seed, (read, told) in enumerate(texts):
             done = engine.generate(PROMPT, max_tokens=16, seed=seed, temperature=0.8).result()
             assert read == told == done.text
@@ -112,7 +122,12 @@ def test_twenty_at_once_while_the_loop_goes_on(engine: Engine) -> None:
 def test_cancelling_the_task_cancels_the_generation(engine: Engine, kind: str) -> None:
     async def main() -> None:
         other = AsyncEngine.of(engine)
-        options: dict[str, Any] = {"max_tokens": None, "logit_bias": ENDLESS, "temperature": 1.0}
+        gate = Gate()
+        options: dict[str, Any] = {
+            "max_tokens": None,
+            "logits_processor": gate,
+            "logit_bias": ENDLESS,
+        }
 
         async def work() -> None:
             if kind == "result":
@@ -130,11 +145,12 @@ def test_cancelling_the_task_cancels_the_generation(engine: Engine, kind: str) -
 
         before = engine.stats.n_generations
         task = asyncio.create_task(work())
-        await asyncio.sleep(0.05)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await until(lambda: engine.stats.n_generations == before + 1)
+        with gate:
+            await until(gate.reached.is_set)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await until(lambda: engine.stats.n_generations == before + 1)
         assert len((await other.complete(PROMPT, max_tokens=4)).tokens) == 4
 
     run(main())
@@ -144,25 +160,31 @@ def test_leaving_a_loop_early_stops_the_work(engine: Engine) -> None:
     async def main() -> None:
         other = AsyncEngine.of(engine)
         before = engine.stats.n_generated
-        async for _ in other.generate(PROMPT, logit_bias=ENDLESS):
-            break
-        async with other.generate(PROMPT, logit_bias=ENDLESS) as generation:
-            async for _ in generation:
+        with Gate() as first, Gate() as second:
+            async for _ in other.generate(PROMPT, logits_processor=first, logit_bias=ENDLESS):
                 break
-        assert (await generation.result()).finish_reason == "cancelled"
-        assert [chunk async for chunk in generation] == []
-        assert len((await other.complete(PROMPT, max_tokens=4)).tokens) == 4
-        assert engine.stats.n_generated - before < engine.n_ctx
+            async with other.generate(
+                PROMPT, logits_processor=second, logit_bias=ENDLESS
+            ) as generation:
+                async for _ in generation:
+                    break
+            assert (await generation.result()).finish_reason == "cancelled"
+            assert [chunk async for chunk in generation] == []
+            assert len((await other.complete(PROMPT, max_tokens=4)).tokens) == 4
+            assert engine.stats.n_generated - before < 2 * Gate.N_MOST
 
     run(main())
 
 
 def test_cancel_keeps_what_was_made(engine: Engine) -> None:
     async def main() -> None:
-        generation = AsyncEngine.of(engine).generate(PROMPT, logit_bias=ENDLESS, trace=True)
-        chunks = [await generation.__anext__()]
-        generation.cancel()
-        chunks += [chunk async for chunk in generation]
+        with Gate() as gate:
+            generation = AsyncEngine.of(engine).generate(
+                PROMPT, logits_processor=gate, logit_bias=ENDLESS, trace=True
+            )
+            chunks = [await generation.__anext__()]
+            generation.cancel()
+            chunks += [chunk async for chunk in generation]
         assert chunks[-1].finish_reason == "cancelled"
         done = await generation.result()
         assert "".join(chunk.text for chunk in chunks) == done.text
@@ -274,10 +296,9 @@ def test_threads_end_with_their_generations(engine: Engine) -> None:
         await asyncio.gather(*[other.complete(PROMPT, max_tokens=2) for _ in range(10)])
 
     run(main())
-    deadline = time.monotonic() + 10
-    while any(thread.name == "specbranch-pump" for thread in threading.enumerate()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(
+        lambda: not any(thread.name == "specbranch-pump" for thread in threading.enumerate())
+    )
 
 
 def test_a_loop_that_is_gone_stops_the_work(engine: Engine) -> None:
@@ -286,8 +307,5 @@ def test_a_loop_that_is_gone_stops_the_work(engine: Engine) -> None:
 
     before = engine.stats.n_generations
     generation = run(main())
-    deadline = time.monotonic() + 20
-    while engine.stats.n_generations == before:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: engine.stats.n_generations > before)
     assert generation.generation.result().finish_reason in {"cancelled", "length"}

@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,11 +31,16 @@ if TYPE_CHECKING:
 MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
 
 
-def n_threads() -> int:
-    return len(list(Path("/proc/self/task").iterdir()))
+def threads() -> set[str]:
+    """Those of the system. A thread of an earlier test may end at any time."""
+    return {path.name for path in Path("/proc/self/task").iterdir()}
 
 
-def wait_until(condition: object, seconds: float = 5.0) -> None:
+# Longer than any machine needs to cancel it: 400 seconds of passes of 2 ms.
+ENDLESS: dict[str, int] = {"step_us": 2_000, "n_ctx": 200_000}
+
+
+def wait_until(condition: object, seconds: float = 120.0) -> None:
     assert callable(condition)
     end = time.monotonic() + seconds
     while not condition():
@@ -44,7 +50,8 @@ def wait_until(condition: object, seconds: float = 5.0) -> None:
 
 def test_chunks_and_completion_agree(make_fake: MakeFake) -> None:
     engine = make_fake()
-    generation = engine.generate("abc", max_tokens=40)
+    # `auto` may find that drafts do not pay: that depends on the clock.
+    generation = engine.generate("abc", max_tokens=40, mode="speculative")
     *chunks, last = generation
     assert all(chunk.finish_reason is None for chunk in chunks)
     assert last == Chunk("", None, from_draft=False, finish_reason="length")
@@ -178,37 +185,33 @@ def test_seeds(make_fake: MakeFake) -> None:
 
 
 def test_cancel_keeps_what_is_there(make_fake: MakeFake) -> None:
-    engine = make_fake(step_us=2_000)
+    engine = make_fake(**ENDLESS)
     whole = engine.generate("abc", max_tokens=100, mode="autoregressive").result()
-    generation = engine.generate("abc", max_tokens=100, mode="autoregressive")
+    generation = engine.generate("abc", mode="autoregressive")
     for _ in range(3):
         next(generation)
-    begin = time.monotonic()
     generation.cancel()
     generation.cancel()
     done = generation.result()
-    assert time.monotonic() - begin < 1.0
     assert done.finish_reason == "cancelled"
-    assert 3 <= len(done.tokens) < 100
-    assert whole.text.startswith(done.text)
+    assert len(done.tokens) >= 3
+    assert done.tokens[:100] == whole.tokens[: len(done.tokens)]
     assert engine.generate("abc", max_tokens=100).result().text == whole.text
 
 
 def test_cancel_within_a_pass_and_while_queued(make_fake: MakeFake) -> None:
-    engine = make_fake(step_us=30_000_000)
+    engine = make_fake(step_us=1_000_000_000)  # a pass that goes on would reach the test's limit
     running, queued = engine.generate("abc"), engine.generate("abc")
     time.sleep(0.02)
     queued.cancel()
     assert queued.result().finish_reason == "cancelled"
-    begin = time.monotonic()
     running.cancel()
     assert running.result().finish_reason == "cancelled"
-    assert time.monotonic() - begin < 1.0
 
 
 @pytest.mark.parametrize("how", ["del", "with", "break"])
 def test_letting_go_stops_the_work(make_fake: MakeFake, how: str) -> None:
-    engine = make_fake(step_us=2_000)
+    engine = make_fake(**ENDLESS)
     if how == "del":
         generation = engine.generate("abc")
         del generation
@@ -219,24 +222,26 @@ def test_letting_go_stops_the_work(make_fake: MakeFake, how: str) -> None:
     else:
         for _ in engine.generate("abc"):
             break
-    begin = time.monotonic()
+    # It would not have its turn within the test's limit.
     assert len(engine.generate("abc", max_tokens=1).result().tokens) == 1
-    assert time.monotonic() - begin < 0.5  # the whole context takes more than a second
+    assert engine.stats.n_generated < ENDLESS["n_ctx"]
 
 
 @pytest.mark.parametrize("how", ["close", "collect"])
 def test_an_engine_leaves_no_thread(how: str) -> None:
-    before = n_threads()
+    before = threads()
     options = _core._FakeOptions()
-    options.step_us = 2_000
+    options.step_us = ENDLESS["step_us"]
+    options.n_ctx = ENDLESS["n_ctx"]
     engine = Engine._from_core(_core._fake_engine(options, options, [b"a"] * options.n_vocab))
     generation = engine.generate([0])
     next(generation)
-    assert n_threads() == before + 2  # one for each model
+    own = threads() - before
+    assert len(own) == 2  # one for each model
     if how == "close":
         engine.close()
     del engine, generation
-    wait_until(lambda: n_threads() <= before)
+    wait_until(lambda: not own & threads())
 
 
 def test_a_generation_keeps_its_engine(make_fake: MakeFake) -> None:
@@ -246,7 +251,7 @@ def test_a_generation_keeps_its_engine(make_fake: MakeFake) -> None:
 
 
 def test_close_from_another_thread(make_fake: MakeFake) -> None:
-    engine = make_fake(step_us=5_000)
+    engine = make_fake(**ENDLESS)
     running, queued = engine.generate("abc"), engine.generate("abc")
     timer = threading.Timer(0.05, engine.close)
     timer.start()
@@ -313,20 +318,15 @@ def test_two_readers_share_the_chunks(make_fake: MakeFake) -> None:
 
 
 def test_waiting_releases_the_gil(make_fake: MakeFake) -> None:
-    engine = make_fake(step_us=400_000)
+    engine = make_fake(step_us=20_000_000)
     generation = engine.generate("abc", max_tokens=1, mode="autoregressive")
-    gaps = []
     reader = threading.Thread(target=generation.result)
     reader.start()
-    last = time.perf_counter()
-    while reader.is_alive():
-        now = time.perf_counter()
-        gaps.append(now - last)
-        last = now
-        time.sleep(0.001)
+    for _ in range(200):
+        time.sleep(0.001)  # needs the GIL again, which the reader would keep to the pass's end
+    assert reader.is_alive()
+    generation.cancel()
     reader.join()
-    assert len(gaps) > 50
-    assert max(gaps) < 0.3
 
 
 def test_a_failed_pass_ends_one_generation(make_fake: MakeFake) -> None:
@@ -420,8 +420,10 @@ def test_memory_is_flat(make_fake: MakeFake) -> None:
             engine.generate("abc", max_tokens=8, temperature=1.0, seed=seed, logprobs=2).result()
 
     run(300)
-    gc.collect()
-    before = resident_kib()
-    run(1000)
-    gc.collect()
-    assert resident_kib() - before < 1024
+    resident = []
+    for _ in range(4):
+        gc.collect()
+        resident.append(resident_kib())
+        run(500)
+    # What is lost is lost each time; what the allocator takes for itself is not.
+    assert min(after - before for before, after in pairwise(resident)) < 512
