@@ -214,7 +214,7 @@ def run_program(file: Path, *arguments: str, cwd: Path | None = None) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
@@ -235,7 +235,7 @@ def python() -> RunPython:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=240,
         )
         assert result.returncode == 0, result.stderr
         assert result.stderr == ""

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.python.support.server_support import wait_until
 from tests.python.support.tiny_gguf import write_tiny_gguf
 
 from specbranch_cpp import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.python.conftest import RunPython
-
-    from specbranch_cpp import Generation
-
-# Longer than it takes to notice, on a busy machine; far less than what is stopped would take.
-SOON = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +34,7 @@ def slow_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 LONG = list(range(1, 257)) * 30
+ENDLESS = {0: float("-inf")}
 
 
 @pytest.fixture
@@ -46,20 +43,13 @@ def slow(slow_pair: tuple[Path, Path]) -> Iterator[Engine]:
         yield engine
 
 
-def after(seconds: float, call: Callable[[], object]) -> threading.Timer:
-    timer = threading.Timer(seconds, call)
-    timer.start()
-    return timer
-
-
 @pytest.mark.parametrize("mode", ["autoregressive", "specbranch"])
 def test_cancel_in_prefill(slow: Engine, mode: str) -> None:
     generation = slow.generate(LONG, mode=mode)
-    time.sleep(0.2)
-    begin = time.monotonic()
+    wait_until(lambda: generation.n_prefilled > 0)
     generation.cancel()
     done = generation.result()
-    assert time.monotonic() - begin < SOON
+    assert generation.n_prefilled < len(LONG)
     assert (done.finish_reason, done.tokens) == ("cancelled", ())
     # What is left in the caches does no harm.
     short = [5, 6, 7]
@@ -84,33 +74,30 @@ def test_cancel_in_the_text(slow: Engine) -> None:
 
 @pytest.mark.parametrize("prompt", ["prefill", "text"])
 def test_dropping_makes_room_for_the_next(slow: Engine, prompt: str) -> None:
-    generation: Generation | None = slow.generate(LONG if prompt == "prefill" else [5])
-    time.sleep(0.1)
-    begin = time.monotonic()
-    del generation
+    texts = [slow.generate(LONG if prompt == "prefill" else [5], logit_bias=ENDLESS)]
+    wait_until(lambda: texts[0].n_prefilled > 0)
+    texts.clear()
     slow.generate([5], max_tokens=1).result()
-    assert time.monotonic() - begin < SOON
+    # The next text comes after it. To its end it would have filled the context.
+    assert slow.stats.n_generated < (slow.n_ctx - len(LONG) if prompt == "prefill" else slow.n_ctx)
 
 
 @pytest.mark.parametrize("prompt", ["prefill", "text"])
 def test_close_from_another_thread(slow: Engine, prompt: str) -> None:
-    generation = slow.generate(LONG if prompt == "prefill" else [5])
-    closed_at = []
-
-    def close() -> None:
-        closed_at.append(time.monotonic())
-        slow.close()
-
-    timer = after(0.2, close)
-    assert generation.result().finish_reason == "cancelled"
+    generation = slow.generate(LONG if prompt == "prefill" else [5], logit_bias=ENDLESS)
+    timer = threading.Timer(0.2, slow.close)
+    timer.start()
+    done = generation.result()
     timer.join()
-    assert time.monotonic() - closed_at[0] < SOON
+    assert done.finish_reason == "cancelled"
+    assert prompt == "text" or done.tokens == ()
 
 
 PREAMBLE = """
 import os, signal, sys, threading, time
 from specbranch_cpp import Engine
 LONG = list(range(1, 257)) * 30
+ENDLESS = {0: float("-inf")}
 def interrupt_in(seconds):
     threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
 """
@@ -120,14 +107,12 @@ def interrupt_in(seconds):
 def test_interrupt(slow_pair: tuple[Path, Path], python: RunPython, prompt: str) -> None:
     code = f"""
 engine = Engine({str(slow_pair[0])!r}, {str(slow_pair[1])!r}, n_ctx=8192, n_threads=1)
-generation = engine.generate({prompt})
-interrupt_in(0.3)
+generation = engine.generate({prompt}, logit_bias=ENDLESS)
 try:
+    interrupt_in(0.3)
     generation.result()
 except KeyboardInterrupt:
-    begin = time.monotonic()
     print(generation.result().finish_reason)
-    assert time.monotonic() - begin < {SOON}
 assert engine.generate([5], max_tokens=3).result().finish_reason == "length"
 """
     assert python(PREAMBLE + code) == "cancelled"
@@ -150,14 +135,17 @@ for _ in range(2):
 def test_exit_with_a_live_generation(
     slow_pair: tuple[Path, Path], python: RunPython, prompt: str
 ) -> None:
+    # What is registered before the package is called after it.
+    told = """
+import atexit
+atexit.register(lambda: print(generation.result().finish_reason))
+"""
     code = f"""
 engine = Engine({str(slow_pair[0])!r}, {str(slow_pair[1])!r}, n_ctx=8192, n_threads=1)
-generation = engine.generate({prompt})
+generation = engine.generate({prompt}, logit_bias=ENDLESS)
 time.sleep(0.1)
-print(time.monotonic())
 """
-    begin = float(python(PREAMBLE + code))
-    assert time.monotonic() - begin < 2 * SOON
+    assert python(told + PREAMBLE + code) == "cancelled"
 
 
 def test_a_forked_child(slow_pair: tuple[Path, Path], python: RunPython) -> None:
@@ -209,11 +197,13 @@ def test_memory_is_flat(tmp_path: Path) -> None:
                     engine.generate("dropped")
 
         run(300)
-        gc.collect()
-        before = resident_kib()
-        run(1000)
-        gc.collect()
-        assert resident_kib() - before < 2048
+        resident = []
+        for _ in range(4):
+            gc.collect()
+            resident.append(resident_kib())
+            run(400)
+        # What is lost is lost each time; what the allocator takes for itself is not.
+        assert min(after - before for before, after in pairwise(resident)) < 800
 
 
 def test_engines_give_their_memory_back(slow_pair: tuple[Path, Path]) -> None:
@@ -221,13 +211,13 @@ def test_engines_give_their_memory_back(slow_pair: tuple[Path, Path]) -> None:
         with Engine(*slow_pair, n_ctx=2048, n_threads=1) as engine:
             engine.generate([5], max_tokens=2).result()
 
-    for _ in range(3):
-        run()
-    before = resident_kib()
-    for _ in range(10):
-        run()
-    # One engine holds more than 20,000; malloc may keep what two or three have used.
-    assert resident_kib() - before < 80_000
+    resident = []
+    for _ in range(4):
+        for _ in range(3):
+            run()
+        resident.append(resident_kib())
+    # Three engines hold more than 60,000; malloc may keep once what one or two have used.
+    assert min(after - before for before, after in pairwise(resident)) < 40_000
 
 
 def test_a_signal_handler_that_reads_to_the_end(python: RunPython) -> None:
@@ -235,13 +225,13 @@ def test_a_signal_handler_that_reads_to_the_end(python: RunPython) -> None:
 import signal, os, threading
 from specbranch_cpp import Engine, _core
 options = _core._FakeOptions()
-options.step_us = 200_000
+options.step_us = 100_000
 engine = Engine._from_core(_core._fake_engine(options, None, [b"a"] * options.n_vocab))
-generation = engine.generate([0], max_tokens=4)
+generation = engine.generate([0], max_tokens=40, mode="autoregressive")
 seen = []
 signal.signal(signal.SIGUSR1, lambda *_: seen.append(generation.result()))
 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
 rest = list(generation)
 print(len(seen[0].tokens), len(rest), generation.result() is seen[0])
 """
-    assert python(code).split()[::2] == ["4", "True"]
+    assert python(code).split()[::2] == ["40", "True"]

@@ -9,12 +9,15 @@ import pytest
 if TYPE_CHECKING:
     from tests.python.conftest import RunPython
 
-# An engine of fakes whose passes take `step_us`; the whole context takes a minute or more.
+# An engine of fakes whose passes take `step_us`; the whole context takes hours, and so would a
+# pass of `HOUR`: what is not stopped ends at the time limit of the child.
 PREAMBLE = """
 import os, signal, sys, threading, time
 from specbranch_cpp import Engine, EngineClosed, _core
 
-def make(step_us=200_000, n_ctx=512):
+HOUR = 3_600_000_000
+
+def make(step_us=200_000, n_ctx=200_000):
     options = _core._FakeOptions()
     options.step_us = step_us
     options.n_ctx = n_ctx
@@ -31,22 +34,18 @@ def interrupt_in(seconds, number=signal.SIGINT):
     [
         (20_000, "list(generation)"),
         (20_000, "generation.result()"),
-        (60_000_000, "next(generation)"),  # within the first pass, that of the prompt
+        (3_600_000_000, "next(generation)"),  # within the first pass, that of the prompt
     ],
 )
 def test_interrupt_cancels_and_comes_out(python: RunPython, step_us: int, wait: str) -> None:
     code = f"""
 engine = make({step_us})
 generation = engine.generate("abc")
-interrupt_in(0.3)
-begin = time.monotonic()
 try:
+    interrupt_in(0.3)
     {wait}
 except KeyboardInterrupt:
-    assert time.monotonic() - begin < 5.0
-    begin = time.monotonic()
     print(generation.result().finish_reason)
-    assert time.monotonic() - begin < 5.0
 assert engine.generate("abc", max_tokens=0).result().finish_reason == "length"
 """
     assert python(PREAMBLE + code) == "cancelled"
@@ -57,9 +56,9 @@ def test_any_exception_of_a_signal_handler_cancels(python: RunPython) -> None:
 def handler(number, frame):
     raise LookupError("from the handler")
 signal.signal(signal.SIGUSR1, handler)
-interrupt_in(0.2, signal.SIGUSR1)
 generation = make().generate("abc")
 try:
+    interrupt_in(0.2, signal.SIGUSR1)
     generation.result()
 except LookupError as error:
     print(error, generation.result().finish_reason)
@@ -73,14 +72,15 @@ engine = make(20_000)
 calm = engine.generate("abc", max_tokens=20).result().text
 seen = []
 def handler(number, frame):
-    seen.append(next(generation).text)
+    seen.extend(chunk.text for chunk in [next(generation, None)] if chunk is not None)
 signal.signal(signal.SIGALRM, handler)
-generation = engine.generate("abc", max_tokens=20)
-signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
-chunks = [chunk.text for chunk in generation]
-signal.setitimer(signal.ITIMER_REAL, 0)
-assert generation.result().text == calm
-assert seen and len(seen) + len(chunks) == 21, (seen, chunks)
+while not seen:  # on a busy machine a text may be whole before its reader runs
+    generation = engine.generate("abc", max_tokens=20)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+    chunks = [chunk.text for chunk in generation]
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    assert generation.result().text == calm
+assert len(seen) + len(chunks) == 21, (seen, chunks)
 """
     python(PREAMBLE + code)
 
@@ -99,15 +99,12 @@ ENDINGS = {
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_exit_with_a_live_generation(python: RunPython, ending: str) -> None:
     code = f"""
-engine = make(60_000_000)
+engine = make(HOUR)
 generation = engine.generate("abc")
-print(time.monotonic())
+print("there")
 {ENDINGS[ending]}
 """
-    begin = float(python(PREAMBLE + code))
-    import time
-
-    assert time.monotonic() - begin < 3.0
+    assert python(PREAMBLE + code) == "there"
 
 
 # The parent's engine works while the child looks at its copy.
@@ -120,7 +117,7 @@ threading.Thread(target=read_by_another.result).start()
 time.sleep(0.05)
 def reap(child):
     begin = time.monotonic()
-    while time.monotonic() - begin < 10:
+    while time.monotonic() - begin < 60:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             return os.waitstatus_to_exitcode(status)
@@ -169,7 +166,7 @@ CHILDREN = {
     assert len(own.generate("abc", max_tokens=30).result().tokens) == 30
     own.close()""",
     "its own engine, left open": """
-    own = make(100).generate("abc").result()""",
+    own = make(100, 512).generate("abc").result()""",
 }
 
 
@@ -209,7 +206,7 @@ engine = make(1_000)
 generation = engine.generate("abc", max_tokens=20)
 process = multiprocessing.get_context("fork").Process(target=lambda: engine.close())
 process.start()
-process.join(10)
+process.join(60)
 print(process.exitcode, len(generation.result().tokens))
 """
     assert python(PREAMBLE + code) == "0 20"

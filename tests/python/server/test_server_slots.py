@@ -33,7 +33,7 @@ until = partial(wait_until, seconds=60.0)
 @pytest.fixture(scope="module")
 def models(pair: tuple[Path, Path]) -> Iterator[Engine]:
     options: dict[str, Any] = {"n_threads": 1, "draft_n_threads": 1, "measure_costs": False}
-    with Engine(*pair, n_ctx=4096, n_parallel=2, **options) as engine:
+    with Engine(*pair, n_ctx=16_384, n_parallel=2, **options) as engine:
         yield engine
 
 
@@ -81,7 +81,7 @@ def test_free_slots(server: Running, models: Engine) -> None:
 
 def test_slots_of_two_requests(server: Running, models: Engine) -> None:
     until(lambda: all_idle(server))
-    first = {"seed": 11, "temperature": 0.5, "top_k": 7, "max_tokens": 4000, "stop": "never"}
+    first = {"seed": 11, "temperature": 0.5, "top_k": 7, "max_tokens": 16_000, "stop": "never"}
     second = {"seed": 12, "mode": "autoregressive", "max_tokens": -1, "mirostat": 2}
     with running(server, **first):
         one, free = slots_of(server)
@@ -109,7 +109,7 @@ def test_slots_of_two_requests(server: Running, models: Engine) -> None:
             ((limited,), (unlimited,)) = (slot["next_token"] for slot in slots)
             assert limited["has_next_token"]
             assert limited["n_decoded"] > 0
-            assert limited["n_remain"] == 4000 - limited["n_decoded"]
+            assert limited["n_remain"] == 16_000 - limited["n_decoded"]
             assert unlimited["n_remain"] == -1
             later = until(
                 lambda: [
@@ -140,7 +140,7 @@ def test_slots_of_two_requests(server: Running, models: Engine) -> None:
 def test_each_choice_has_a_slot(server: Running) -> None:
     """Also those of one request. The third one waits."""
     until(lambda: all_idle(server))
-    with running(server, n=3, seed=5, max_tokens=4000):
+    with running(server, n=3, seed=5, max_tokens=16_000):
         until(lambda: slots_of(server)[1]["is_processing"])
         assert {slot["params"]["seed"] for slot in slots_of(server)} == {5, 6}
         assert metrics_of(server)["llamacpp:requests_processing"] == 1
@@ -189,7 +189,7 @@ def test_the_server_answers_while_an_engine_says_nothing(
         replies = [pool.submit(server.client.get, path) for path in paths]
         assert asked.wait(30)
         try:
-            assert server.client.get("/health", timeout=10).status_code == 200
+            assert server.client.get("/health", timeout=25).status_code == 200
         finally:
             answered.set()
         assert [reply.result().status_code for reply in replies] == [200] * 3
