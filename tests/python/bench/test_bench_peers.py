@@ -134,11 +134,11 @@ def test_a_child_that_hangs_is_ended(
     open_fake: Callable[..., peers.Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_module, "GRACE_S", 0.2)
-    monkeypatch.setattr(peer_module, "GENERATE_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(peer_module, "GENERATE_TIMEOUT_S", 5.0)
     peer = open_fake()
     process = peer._process
     with pytest.raises(
-        peers.PeerError, match=r"no answer within 1 s; the end of its stderr: waiting"
+        peers.PeerError, match=r"no answer within 5 s; the end of its stderr: waiting"
     ):
         peer.generate([HANG], 1)
     assert process.exit_status == -signal.SIGKILL

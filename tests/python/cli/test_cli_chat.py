@@ -335,7 +335,7 @@ def test_the_bar_of_a_long_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
         file = io.StringIO()
         console = Console(file=file, force_terminal=terminal, width=80)
         bar = PrefillBar(SlowPrompt(), console, patience)  # type: ignore[arg-type]
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         while patience == 0 and terminal and "10/40" not in file.getvalue():
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -380,7 +380,7 @@ class Terminal:
     def wait_for(self, words: str) -> str:
         """What is shown up to these words, which have to come."""
         while words not in self.seen:
-            ready, _, _ = select.select([self._master], [], [], 30.0)
+            ready, _, _ = select.select([self._master], [], [], 120.0)
             assert ready, f"no {words!r} in {self.seen!r}"
             try:
                 part = os.read(self._master, 65536)

@@ -262,7 +262,8 @@ def test_a_terminal_shows_the_race(own: list[str]) -> None:
 
 
 def test_an_interrupt_in_the_race_leaves_a_clean_terminal(own: list[str]) -> None:
-    command = [sys.executable, "-m", "specbranch_cpp", "demo", *own, "-n", "200"]
+    # Much longer than this test needs to send the interrupt; the last `-c` counts.
+    command = [sys.executable, "-m", "specbranch_cpp", "demo", *own, "-c", "8192", "-n", "4000"]
     code, output = on_terminal(command, interrupt_at=b"waits for its turn")
     assert code == 130
     assert "Traceback" not in output

@@ -161,7 +161,7 @@ class Caller:
 
 findings = Findings()
 caller = contextlib.nullcontext(Caller())
-crowd = Crowd(lambda: caller, str, findings, 1, n_clients=2, limit_s=0.5, known_every=2)
+crowd = Crowd(lambda: caller, str, findings, 1, n_clients=2, limit_s=3.0, known_every=2)
 crowd.run(range(20))
 print(sorted({{failure.index for failure in findings.failures}}), findings.counts["worked"])
 """
