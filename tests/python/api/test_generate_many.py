@@ -178,14 +178,14 @@ def test_close_ends_the_call(pair: tuple[Path, Path]) -> None:
         return scores
 
     def close() -> None:
-        reached.wait(60)
+        assert reached.wait(120)
         engine.close()
 
     closer = threading.Thread(target=close)
     closer.start()
     with pytest.raises(EngineClosed):
         engine.generate_many(["x"] * 50, logits_processor=tell, logit_bias=ENDLESS)
-    closer.join(60)
+    closer.join(120)
     assert not closer.is_alive()
 
 
@@ -204,7 +204,7 @@ def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 threading.Thread(target=interrupt).start()
 try:
-    engine.generate_many(["x"] * 50, logits_processor=slow)
+    engine.generate_many(["x"] * 50, logits_processor=slow, logit_bias={{0: float("-inf")}})
 except KeyboardInterrupt:
     done = engine.complete("x", max_tokens=3)
     while any(one.name == "specbranch-many" for one in threading.enumerate()):

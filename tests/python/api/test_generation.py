@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -37,7 +37,7 @@ def threads() -> set[str]:
 
 
 # Longer than any machine needs to cancel it: 400 seconds of passes of 2 ms.
-ENDLESS: dict[str, int] = {"step_us": 2_000, "n_ctx": 200_000}
+ENDLESS: dict[str, Any] = {"step_us": 2_000, "n_ctx": 200_000}
 
 
 def wait_until(condition: object, seconds: float = 120.0) -> None:

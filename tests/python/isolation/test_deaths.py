@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGKILL, signal.SIGABRT, signal.SIGBUS)
 REPEATS = int(os.environ.get("SPECBRANCH_DEATHS", "1"))
 """How often each state is tried with each signal."""
+LONG: dict[str, Any] = {"max_tokens": 7500, "min_tokens": 7500}
+"""No text is whole before the strike, however late the thread that strikes runs."""
 
 
 class Slow:
@@ -51,27 +53,27 @@ def idle(_: Engine, strike: Callable[[], None]) -> list[Any]:
 
 
 def reading(engine: Engine, strike: Callable[[], None]) -> list[Any]:
-    generation = engine.generate(PROMPT, max_tokens=400)
+    generation = engine.generate(PROMPT, **LONG)
     next(generation)
     strike()
     return [generation]
 
 
 def prefill(engine: Engine, strike: Callable[[], None]) -> list[Any]:
-    generation = engine.generate("x = 1\n" * 80, max_tokens=400)
+    generation = engine.generate("x = 1\n" * 80, **LONG)
     strike()
     return [generation]
 
 
 def waiting(engine: Engine, strike: Callable[[], None]) -> list[Any]:
-    all_of_them = [engine.generate(PROMPT, max_tokens=400) for _ in range(4)]
+    all_of_them = [engine.generate(PROMPT, **LONG) for _ in range(4)]
     next(all_of_them[1])
     strike()
     return all_of_them
 
 
 def while_a_thread_reads(engine: Engine, strike: Callable[[], None]) -> list[Any]:
-    generation = engine.generate(PROMPT, max_tokens=450)
+    generation = engine.generate(PROMPT, **LONG)
     threading.Timer(0.05, strike).start()
     with contextlib.suppress(EngineDied):
         generation.result()
@@ -79,8 +81,7 @@ def while_a_thread_reads(engine: Engine, strike: Callable[[], None]) -> list[Any
 
 
 def in_a_policy(engine: Engine, strike: Callable[[], None]) -> list[Any]:
-    # Long enough that the policy is asked however late this thread begins to read.
-    generation = engine.generate(PROMPT, max_tokens=450, mode="speculative", policy=Slow(strike))
+    generation = engine.generate(PROMPT, **LONG, mode="speculative", policy=Slow(strike))
     with pytest.raises(EngineDied):
         generation.result()
     return []
@@ -96,7 +97,7 @@ def in_a_processor(engine: Engine, strike: Callable[[], None]) -> list[Any]:
 
 
 def with_a_grammar(engine: Engine, strike: Callable[[], None]) -> list[Any]:
-    generation = engine.generate(PROMPT, max_tokens=300, grammar='root ::= ("ab" | "c")*')
+    generation = engine.generate(PROMPT, **LONG, grammar='root ::= ("ab" | "c") root')
     next(generation)
     strike()
     return [generation]
@@ -113,7 +114,7 @@ STATES = (
 @pytest.mark.parametrize("state", STATES)
 def test_a_signal_in_every_state(state: Any, number: signal.Signals, repeat: int) -> None:
     del repeat
-    engine = new_engine()
+    engine = new_engine(n_ctx=8192)
     child = process_of(engine)
     for generation in state(engine, lambda: os.kill(child, number)):
         with pytest.raises(EngineDied, match=f"has ended: by {number.name}") as error:
@@ -247,8 +248,8 @@ def test_ctrl_c_is_for_the_caller_only() -> None:
         "import os, signal, threading; from specbranch_cpp import Engine, demo\n"
         "engine = Engine(demo.pair()[0], n_ctx=512, isolate=True, measure_costs=False)\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "threading.Timer(0.1, lambda: os.killpg(0, signal.SIGINT)).start()\n"
         "try:\n"
+        "    threading.Timer(0.1, lambda: os.killpg(0, signal.SIGINT)).start()\n"
         "    while True: engine.complete('x', max_tokens=400)\n"
         "except KeyboardInterrupt: pass\n"
         "print(len(engine.complete('def ', max_tokens=5).tokens))\n"

@@ -52,7 +52,8 @@ def test_two_threads_start_one_process() -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(120)
+        assert not any(thread.is_alive() for thread in threads)
         assert len(engine.complete(PROMPT, max_tokens=4).tokens) == 4
 
 

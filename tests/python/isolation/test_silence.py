@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.python.support.isolated import PROMPT, is_gone, new_engine, process_of
+from tests.python.support.server_support import wait_until
 
 from specbranch_cpp import Engine, EngineDied, InvalidArgument, ModelLoadError, demo, policies
 from specbranch_cpp._isolated import child
@@ -150,16 +151,26 @@ def test_a_watch_counts_from_the_last_sign() -> None:
         return next(answers)
 
     SilenceWatch(0.25, is_silent, ended.set).start()  # four silent steps in a row
-    assert ended.wait(30)
+    assert ended.wait(120)
     assert steps == [0.0625] * 8
 
 
 def test_a_watch_that_was_stopped() -> None:
-    ended = threading.Event()
-    watch = SilenceWatch(0.1, lambda _: True, ended.set)
+    asked, stopped, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def is_silent(_: float) -> bool:
+        asked.set()
+        assert stopped.wait(120)
+        return True
+
+    watch = SilenceWatch(0.1, is_silent, ended.set)
     watch.start()
+    assert asked.wait(120)
     watch.stop()
-    assert not ended.wait(0.5)
+    stopped.set()
+    watch._thread.join(120)
+    assert not watch._thread.is_alive()
+    assert not ended.is_set()
 
 
 @pytest.mark.parametrize("limit_s", [None, 60.0])
@@ -177,6 +188,9 @@ def test_only_a_process_with_a_limit_says_that_it_works(
     with new_engine(isolate_timeout=limit_s) as engine:
         generation = engine.generate(PROMPT, max_tokens=2)  # it stays, so it is looked at
         generation.result()
-        time.sleep(3 * child._REPORT_S)
+        if limit_s is None:
+            time.sleep(3 * child._REPORT_S)
+        else:
+            wait_until(lambda: "working" in kinds)
     assert "token" in kinds
     assert ("working" in kinds) == (limit_s is not None)

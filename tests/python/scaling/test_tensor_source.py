@@ -135,14 +135,14 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_in_the_source_comes_out(tmp_path: Path) -> None:
-    n_threads = threading.active_count()
+    before = set(threading.enumerate())
 
     def interrupted(_: str) -> Any:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         Engine(Custom(tmp_path / "m.gguf", interrupted), n_ctx=64)
-    assert threading.active_count() == n_threads
+    assert set(threading.enumerate()) <= before  # those of earlier tests may end meanwhile
 
 
 def test_progress_is_told_and_may_stop_the_loading(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_other_python_threads_run_meanwhile(tmp_path: Path) -> None:
     wanted, given = threading.Event(), threading.Event()
 
     def other() -> None:
-        assert wanted.wait(30)
+        assert wanted.wait(120)
         given.set()
 
     with InMemoryModel(plan_model(small)) as model:
@@ -177,7 +177,7 @@ def test_other_python_threads_run_meanwhile(tmp_path: Path) -> None:
 
             def fill(self, name: str) -> npt.NDArray[np.generic]:
                 wanted.set()
-                assert given.wait(30)
+                assert given.wait(120)
                 return model.fill(name)
 
         thread = threading.Thread(target=other)
