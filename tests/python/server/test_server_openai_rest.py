@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import httpx
 import openai
 import pytest
 from tests.python.support.server_models import MESSAGES, PROMPT, SAMPLING, chatting, completion
@@ -125,7 +124,7 @@ def test_a_cancelled_stream_ends_the_work(roomy: tuple[Engine, Running]) -> None
 
 def test_a_client_that_gives_up_ends_the_work(roomy: tuple[Engine, Running]) -> None:
     models, server = roomy
-    patience = httpx.Timeout(120, read=0.3)  # the request itself comes whole
+    patience = openai.Timeout(120, read=0.3)  # the request itself comes whole
     with (
         openai.OpenAI(
             base_url=f"{server.url}/v1", api_key=KEY, max_retries=0, timeout=patience
