@@ -142,7 +142,8 @@ class GenerationStats:
         n_prediction_accepted: number of tokens of the prediction that were drafted and became text.
         n_prediction_rejected: number of tokens of the prediction that were drafted and rolled back.
         acceptance_histogram: at index i, the number of target steps that accepted i tokens.
-        branch_hits: number of verifications whose last committed token was on a branch.
+        branch_hits: number of verifications whose last committed token was on a branch of the
+            draft tree that was not verified.
         branch_misses: number of verifications whose last committed token was on no branch, so that
             the draft started again.
         policy_skipped: number of rounds in which the built-in rule decided instead of a Python
@@ -162,6 +163,11 @@ class GenerationStats:
         processor_ms: time that these functions took.
         processor_wait_ms: time in which the target waited for them. It is less than
             ``processor_ms`` if masks were evaluated while the target computed.
+        n_tree_steps: number of target steps that verified a tree: a path, and branches beside it.
+        n_branch_verified: number of tokens on these branches.
+        n_branches_taken: number of target steps whose text left the path for such a branch.
+        n_branch_accepted: number of tokens on these branches that became text. Without the branches
+            the steps would have given fewer tokens by this number.
         why: why the engine did not decode as the mode says. Empty if it did.
     """
 
@@ -199,6 +205,10 @@ class GenerationStats:
     n_processor_calls: int = 0
     processor_ms: float = 0.0
     processor_wait_ms: float = 0.0
+    n_tree_steps: int = 0
+    n_branch_verified: int = 0
+    n_branches_taken: int = 0
+    n_branch_accepted: int = 0
 
     @property
     def tokens_per_second(self) -> float:
@@ -266,6 +276,11 @@ class GenerationStats:
             rows["branches"] = (
                 f"{self.branch_hits} hits, {self.branch_misses} misses, "
                 f"{self.draft_waste:.0%} of all drafted tokens wasted"
+            )
+        if self.n_tree_steps:
+            rows["trees"] = (
+                f"{self.n_tree_steps} steps verified {self.n_branch_verified} tokens on branches: "
+                f"{self.n_branch_accepted} accepted in {self.n_branches_taken} steps"
             )
         if self.n_processor_calls:
             rows["processors"] = (

@@ -69,6 +69,27 @@ MUTATIONS = (
         "",
     ),
     Mutation(
+        "branch-rows-counted-once",
+        "a verification counts one token on branches, however many there are",
+        "decoder/draft_tally.cpp",
+        "  counters_.n_branch_verified += n_beside;\n",
+        "  counters_.n_branch_verified += n_beside > 0 ? 1 : 0;\n",
+    ),
+    Mutation(
+        "branch-tokens-counted-once",
+        "a branch that was taken counts as one token, however many were accepted",
+        "decoder/draft_tally.cpp",
+        "  counters_.n_branch_accepted += n_beside;\n",
+        "  counters_.n_branch_accepted += n_beside > 0 ? 1 : 0;\n",
+    ),
+    Mutation(
+        "path-counted-as-branch",
+        "accepted tokens of the path count as those of branches",
+        "decoder/draft_tally.cpp",
+        "std::ranges::count(submission.beside(), step.node);",
+        "std::ranges::count(submission.nodes(), step.node);",
+    ),
+    Mutation(
         "branch-for-functions",
         "functions of the caller get verifications with branches",
         "decoder/decoder.cpp",

@@ -141,6 +141,10 @@ void register_engine(py::module_& m) {
           "n_parallel", [](const PyEngine& self) { return self.engine().limits().target.n_seq; },
           "Generations that run at once, at most.")
       .def_property_readonly(
+          "n_branches",
+          [](const PyEngine& self) { return self.engine().limits().target.n_branches; },
+          "Branches that one verification may have beside its path.")
+      .def_property_readonly(
           "n_feature_layers",
           [](const PyEngine& self) { return self.engine().limits().target.n_feature_layers; })
       .def_property_readonly(

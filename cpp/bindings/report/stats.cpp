@@ -52,6 +52,10 @@ void register_stats(py::module_& m) {
   add_counter<&Counters::n_forced_accepted>(stats, "n_forced_accepted");
   add_counter<&Counters::n_prediction_accepted>(stats, "n_prediction_accepted");
   add_counter<&Counters::n_prediction_rejected>(stats, "n_prediction_rejected");
+  add_counter<&Counters::n_tree_steps>(stats, "n_tree_steps");
+  add_counter<&Counters::n_branch_verified>(stats, "n_branch_verified");
+  add_counter<&Counters::n_branches_taken>(stats, "n_branches_taken");
+  add_counter<&Counters::n_branch_accepted>(stats, "n_branch_accepted");
   add_counter<&Counters::branch_hits>(stats, "branch_hits");
   add_counter<&Counters::branch_misses>(stats, "branch_misses");
   add_counter<&Counters::policy_skipped>(stats, "policy_skipped");

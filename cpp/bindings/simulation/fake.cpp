@@ -77,6 +77,7 @@ void register_fake(py::module_& m) {
       .def_readwrite("n_vocab", &FakeOptions::n_vocab)
       .def_readwrite("n_ctx", &FakeOptions::n_ctx)
       .def_readwrite("n_seq", &FakeOptions::n_seq)
+      .def_readwrite("n_branches", &FakeOptions::n_branches)
       .def_readwrite("max_batch", &FakeOptions::max_batch)
       .def_readwrite("model_seed", &FakeOptions::model_seed)
       .def_readwrite("alignment", &FakeOptions::alignment)

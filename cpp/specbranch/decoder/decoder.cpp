@@ -280,7 +280,7 @@ Command Decoder::plan_verify(Submission submission, int n_pad) {
   verify.n_pad = n_pad;
   submitted_ = std::move(submission);
   timer_.issued(ModelRole::kTarget, verify.n_tokens(), now_us_);
-  tally_.submitted(tree_, submitted_.path());
+  tally_.submitted(tree_, submitted_);
   recorder_.on_submit(tree_, submitted_.end());
   return Command{generation_id_, std::move(verify)};
 }
@@ -359,7 +359,7 @@ void Decoder::apply_verification(const Verification& verification, Commands& com
     if (step.origin == Origin::kBranch) outcome.branch_hit = true;
     outcome.committed.push_back(step.choice->token);
   }
-  tally_.committed(tree_, steps, outcome, drafts());
+  tally_.committed(tree_, submitted, steps, outcome, drafts());
 
   sampler_state_ = verification.sampler_state;
   std::vector<Token> rolled_back = move_root(steps);

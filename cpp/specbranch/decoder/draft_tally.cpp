@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 
 namespace specbranch {
 namespace {
@@ -26,10 +27,13 @@ void DraftTally::drafted(SpeculationTree& tree, NodeId node) {
   if (added.rank == 0 && (parent == tree.root() || tree.at(parent).main)) make_main(added);
 }
 
-void DraftTally::submitted(SpeculationTree& tree, std::span<const NodeId> path) {
+void DraftTally::submitted(SpeculationTree& tree, const Submission& submission) {
   ++counters_.n_target_steps;
+  const auto n_beside = static_cast<std::int64_t>(submission.beside().size());
+  if (n_beside > 0) ++counters_.n_tree_steps;
+  counters_.n_branch_verified += n_beside;
   bool text = false;
-  for (const NodeId id : path) {
+  for (const NodeId id : submission.path()) {
     if (id == tree.root()) continue;
     Node& node = tree.at(id);
     text = text || from_text(node);
@@ -42,12 +46,15 @@ void DraftTally::draft_step(int n_tokens) {
   ++counters_.n_draft_steps;
 }
 
-void DraftTally::committed(SpeculationTree& tree, std::span<const WalkStep> steps,
-                           const PolicyOutcome& outcome, bool drafts) {
+void DraftTally::committed(SpeculationTree& tree, const Submission& submission,
+                           std::span<const WalkStep> steps, const PolicyOutcome& outcome,
+                           bool drafts) {
+  std::int64_t n_beside = 0;
   for (const WalkStep& step : steps) {
     if (step.origin == Origin::kTarget) continue;
     promote(tree, step.node);
     ++counters_.n_accepted;
+    n_beside += std::ranges::count(submission.beside(), step.node);
     const TokenSource source = tree.at(step.node).source;
     if (source == TokenSource::kGrammar) {
       ++counters_.n_forced_accepted;
@@ -56,6 +63,8 @@ void DraftTally::committed(SpeculationTree& tree, std::span<const WalkStep> step
     }
     if (source == TokenSource::kPrediction) ++counters_.n_prediction_accepted;
   }
+  if (n_beside > 0) ++counters_.n_branches_taken;
+  counters_.n_branch_accepted += n_beside;
   if (!drafts) return;
   const auto n_accepted = static_cast<std::size_t>(outcome.n_accepted);
   auto& histogram = counters_.acceptance_histogram;

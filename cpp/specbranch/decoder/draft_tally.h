@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "specbranch/decoder/submission.h"
 #include "specbranch/decoder/walk.h"
 #include "specbranch/model/policy.h"
 #include "specbranch/report/stats.h"
@@ -21,16 +22,17 @@ class DraftTally {
   /// `node`, a candidate of the draft, has joined the tree.
   void drafted(SpeculationTree& tree, NodeId node);
 
-  /// A verification of `path`, the root first, begins.
-  void submitted(SpeculationTree& tree, std::span<const NodeId> path);
+  /// The verification of `submission` begins.
+  void submitted(SpeculationTree& tree, const Submission& submission);
 
   void draft_step(int n_tokens);
   void policy_skipped() { ++counters_.policy_skipped; }
   void generated() { ++counters_.n_generated; }
 
-  /// `steps` of a verification have become text; `tree` is as before. `drafts`: the mode drafts.
-  void committed(SpeculationTree& tree, std::span<const WalkStep> steps,
-                 const PolicyOutcome& outcome, bool drafts);
+  /// `steps` of the verification of `submission` have become text; `tree` is as before. `drafts`:
+  /// the mode drafts.
+  void committed(SpeculationTree& tree, const Submission& submission,
+                 std::span<const WalkStep> steps, const PolicyOutcome& outcome, bool drafts);
 
   /// These nodes were rolled back. Returns the tokens of those that are main.
   std::vector<Token> dropped(std::span<const Node> nodes);

@@ -23,6 +23,8 @@ class Submission {
   bool empty() const { return nodes_.empty(); }
   std::span<const NodeId> nodes() const { return nodes_; }
   std::span<const NodeId> path() const { return nodes().first(n_path_); }
+  /// The nodes of the branches.
+  std::span<const NodeId> beside() const { return nodes().subspan(n_path_); }
 
   /// The last node of the path; kNoNode: nothing is under verification.
   NodeId end() const { return empty() ? kNoNode : nodes_[n_path_ - 1]; }

@@ -39,6 +39,12 @@ struct Counters {
   /// rolled back.
   std::int64_t n_prediction_accepted = 0;
   std::int64_t n_prediction_rejected = 0;
+  /// Verifications of a tree: a path, and branches beside it.
+  std::int64_t n_tree_steps = 0;
+  std::int64_t n_branch_verified = 0;  ///< tokens on these branches.
+  std::int64_t n_branches_taken = 0;   ///< verifications whose text left the path for a branch.
+  /// Of `n_accepted`: tokens on these branches. A path would have ended before the first of them.
+  std::int64_t n_branch_accepted = 0;
   std::int64_t branch_hits = 0;  ///< the token after the accepted ones was a node of the tree.
   std::int64_t branch_misses = 0;
   std::int64_t policy_skipped = 0;  ///< rounds for which the caller's policy could not be asked.

@@ -102,6 +102,15 @@ class ModelFacts:
         return self._core.n_parallel
 
     @property
+    def verified_branches(self) -> int:
+        """The number of branches that one verification may have beside its path, in ``auto``.
+
+        0: every verification is a path. So it is with ``bit_exact``, with layers on other hosts,
+        and where the target's cells cannot be cut at any place (recurrent models, windows).
+        """
+        return self._core.n_branches
+
+    @property
     def n_feature_layers(self) -> int:
         """The number of target layers whose inputs can be recorded.
 

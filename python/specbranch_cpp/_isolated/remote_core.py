@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["FACTS", "RemoteCore"]
 
 FACTS = (
-    "n_vocab", "n_ctx", "n_ctx_total", "n_parallel", "n_feature_layers", "n_embd",
+    "n_vocab", "n_ctx", "n_ctx_total", "n_parallel", "n_branches", "n_feature_layers", "n_embd",
     "longest_token", "bos", "eos", "fim", "metadata", "adapters", "exact_rows", "notes",
     "warnings", "stats", "has_draft", "can_speculate",
 )  # fmt: skip
@@ -40,6 +40,7 @@ class RemoteCore:
     n_ctx: int
     n_ctx_total: int
     n_parallel: int
+    n_branches: int
     n_feature_layers: int
     n_embd: int
     longest_token: int

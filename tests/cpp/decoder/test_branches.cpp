@@ -1,6 +1,9 @@
 // Verifications with branches: no token changes, in any order of events.
+#include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "specbranch/base/processor_channel.h"
 #include "specbranch/model/row_tree.h"
@@ -22,21 +25,60 @@ Scenario branching(std::uint64_t seed) {
   return scenario;
 }
 
-/// What verifications were sent.
+/// What verifications were sent, and what of them becomes text.
 struct Sent {
   std::int64_t n_with_branches = 0;
-  std::int64_t n_again = 0;  ///< rows that were decoded again.
+  std::int64_t n_on_branches = 0;  ///< rows.
+  std::int64_t n_taken = 0;        ///< verifications whose text leaves the path for a branch.
+  std::int64_t n_accepted = 0;     ///< rows on branches that become text.
+  std::int64_t n_again = 0;        ///< rows that were decoded again.
 
-  void watch(VirtualOptions& options) {
-    options.tamper_command = [this](const Command& command) {
-      const auto* verify = std::get_if<VerifyCommand>(&command.body);
-      if (verify == nullptr) return;
-      const std::vector<Row>& rows = segment_of(*verify).rows;
-      n_with_branches += has_branches(rows) ? 1 : 0;
-      for (const Row& row : rows) n_again += row.wanted ? 0 : 1;
+  /// `text`: what follows the `n_prompt` tokens of the prompt.
+  void watch(VirtualOptions& options, std::size_t n_prompt, const std::vector<Token>& text) {
+    options.tamper_command = [this, n_prompt, text](const Command& command) {
+      if (const auto* verify = std::get_if<VerifyCommand>(&command.body)) {
+        add(segment_of(*verify), n_prompt, text);
+      }
     };
   }
+
+  Sent& operator+=(const Sent& other) {
+    n_with_branches += other.n_with_branches;
+    n_on_branches += other.n_on_branches;
+    n_taken += other.n_taken;
+    n_accepted += other.n_accepted;
+    n_again += other.n_again;
+    return *this;
+  }
+
+ private:
+  void add(const Segment& segment, std::size_t n_prompt, const std::vector<Token>& text) {
+    const std::vector<Row>& rows = segment.rows;
+    const std::size_t n_path = path_length(rows);
+    n_with_branches += has_branches(rows) ? 1 : 0;
+    n_on_branches += static_cast<std::int64_t>(rows.size() - n_path);
+    std::size_t row = 0;
+    while (!rows[row].wanted) ++row;
+    n_again += static_cast<std::int64_t>(row);
+    std::int64_t n_here = 0;
+    std::size_t next = static_cast<std::size_t>(segment.pos) + row + 1 - n_prompt;
+    for (; next < text.size(); ++next) {
+      const std::optional<std::size_t> after = row_after(rows, row, text[next]);
+      if (!after) break;
+      row = *after;
+      n_here += row >= n_path ? 1 : 0;
+    }
+    n_taken += n_here > 0 ? 1 : 0;
+    n_accepted += n_here;
+  }
 };
+
+void check_counts(const Counters& counters, const Sent& sent) {
+  CHECK(counters.n_tree_steps == sent.n_with_branches);
+  CHECK(counters.n_branch_verified == sent.n_on_branches);
+  CHECK(counters.n_branches_taken == sent.n_taken);
+  CHECK(counters.n_branch_accepted == sent.n_accepted);
+}
 
 }  // namespace
 
@@ -51,18 +93,22 @@ TEST_CASE("branches without any barrier: the text, the preconditions and the cou
     for (std::uint64_t shuffle = 0; shuffle < 3; ++shuffle) {
       CAPTURE(shuffle);
       VirtualOptions options = shuffled(shuffle);
-      sent.watch(options);
+      Sent here;
+      here.watch(options, scenario.request.prompt.size(), expected.tokens);
       const VirtualResult got =
           run(scenario, Mode::kSpecBranch, options, make_chaos(scenario.seed * 10 + shuffle));
       CHECK(message_of(got.error) == "");
       CHECK(got.tokens == expected.tokens);
       CHECK(got.finish == expected.finish);
       check_result(got, Mode::kSpecBranch);
+      check_counts(got.counters, here);
+      sent += here;
       n_accepted += got.counters.n_accepted;
     }
   }
   CHECK(n_accepted > n);
   CHECK(sent.n_with_branches > n);
+  CHECK(sent.n_taken > n / 4);
   CHECK(sent.n_again > n / 4);
 }
 
@@ -76,7 +122,8 @@ TEST_CASE("branches: auto, speculating whatever it costs") {
     for (std::uint64_t shuffle = 0; shuffle < 2; ++shuffle) {
       CAPTURE(shuffle);
       VirtualOptions options = shuffled(shuffle);
-      sent.watch(options);
+      Sent here;
+      here.watch(options, scenario.request.prompt.size(), expected.tokens);
       PairProfile profile = flat_profile();
       const VirtualResult got =
           run(scenario, Mode::kAuto, options, make_eager_auto(scenario.request, &profile));
@@ -84,9 +131,12 @@ TEST_CASE("branches: auto, speculating whatever it costs") {
       CHECK(got.tokens == expected.tokens);
       CHECK(got.finish == expected.finish);
       check_result(got, Mode::kAuto);
+      check_counts(got.counters, here);
+      sent += here;
     }
   }
   CHECK(sent.n_with_branches > n / 2);
+  CHECK(sent.n_taken > n / 20);
   CHECK(sent.n_again > n / 20);
 }
 
@@ -107,7 +157,7 @@ TEST_CASE("branches: modes in lock-step verify paths, with the same counters as 
     for (const Mode mode : kLockStepModes) {
       VirtualOptions options = shuffled(scenario.seed);
       Sent sent;
-      sent.watch(options);
+      sent.watch(options, scenario.request.prompt.size(), {});
       const VirtualResult with = run(scenario, mode, options);
       CHECK(sent.n_with_branches == 0);
       Scenario paths = scenario;
@@ -128,7 +178,7 @@ TEST_CASE("branches: the trace tells the branch that was accepted") {
     INFO(describe(scenario));
     VirtualOptions options = shuffled(scenario.seed);
     Sent sent;
-    sent.watch(options);
+    sent.watch(options, scenario.request.prompt.size(), {});
     const VirtualResult got =
         run(scenario, Mode::kSpecBranch, options, make_chaos(scenario.seed * 10));
     for (const TraceRound& round : got.rounds) {

@@ -25,6 +25,7 @@ TEST_CASE("submission: a path") {
   const Submission path(t.tree, t.six, {});
   CHECK(nodes_of(path) == Nodes{t.root, t.four, t.six});
   CHECK(path.path().size() == 3);
+  CHECK(path.beside().empty());
   CHECK(path.end() == t.six);
   CHECK(path.n_on_path(t.root) == 1);
   CHECK(path.n_on_path(t.six) == 3);
@@ -44,6 +45,7 @@ TEST_CASE("submission: branches of the path and of each other") {
   CHECK(nodes_of(all) == Nodes{t.root, t.four, t.six, t.eight, t.five, t.nine, t.seven});
   CHECK(all.end() == t.eight);
   CHECK(all.path().size() == 4);
+  CHECK(Nodes(all.beside().begin(), all.beside().end()) == Nodes{t.five, t.nine, t.seven});
   const std::vector<Row> rows = all.rows(t.tree);
   CHECK(fault_of(rows) == "");
   CHECK(path_length(rows) == 4);

@@ -233,6 +233,13 @@ void check_counters(const Counters& c, Mode mode, Finish finish) {
   CHECK(c.n_rolled_back >= 0);
   CHECK(c.n_unresolved >= 0);
   CHECK(c.n_draft_lanes >= c.n_draft_steps);
+  CHECK(c.n_tree_steps <= c.n_target_steps);
+  CHECK(c.n_tree_steps <= c.n_branch_verified);
+  CHECK((c.n_branch_verified > 0) == (c.n_tree_steps > 0));
+  CHECK(c.n_branches_taken <= c.n_tree_steps);
+  CHECK(c.n_branches_taken <= c.n_branch_accepted);
+  CHECK((c.n_branch_accepted > 0) == (c.n_branches_taken > 0));
+  CHECK(c.n_branch_accepted <= std::min(c.n_accepted, c.n_branch_verified));
   const bool whole = finish == Finish::kStop || finish == Finish::kLength;
   // Every verification commits the target's own token, but for one that finds an end.
   if (finish == Finish::kLength) CHECK(c.n_generated >= c.n_target_steps);

@@ -73,6 +73,7 @@ def test_facts(here: Engine, there: Engine) -> None:
         "vocab_size", "n_ctx", "n_parallel", "n_feature_layers", "bos_token", "eos_token",
         "fim_tokens", "metadata", "chat_template", "mode", "can_speculate", "has_draft", "lookup",
         "lookup_answers", "lora_adapters", "model_paths", "placement", "exact_rows",
+        "verified_branches",
     ):  # fmt: skip
         assert getattr(there, name) == getattr(here, name), name
     assert there.tokenize("αβ <x>") == here.tokenize("αβ <x>")
