@@ -1,18 +1,38 @@
-"""Verifications with branches: no text changes, and the statistics tell of them."""
+"""Verifications with branches: no text changes, and the statistics tell of them.
+
+Branches pay where rows cost little, as on GPUs. Here a profile says so of the CPU: the engine
+believes it until it has seen enough steps.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from specbranch_cpp import Engine, _core
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.python.conftest import MakeFake
 
 COUNTS = ("n_tree_steps", "n_branch_verified", "n_branches_taken", "n_branch_accepted")
 STEP_US = 2000
+SETTINGS: dict[str, Any] = {"n_ctx": 512, "n_threads": 1, "draft_n_threads": 1}
+PROMPTS = ("def add(a, b):\n    ", "import os\nimport ", "class Stack:\n    def push(self, ")
+LINES = 'root ::= line+\nline ::= " "* [a-z_]+ ("(" [a-z_, ]* ")")? "\\n"\n'
+SAMPLERS: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "temperature": {"temperature": 0.8},
+    "hot": {"temperature": 1.2},
+    "truncations": {"temperature": 1.0, "top_k": 20, "top_p": 0.8, "min_p": 0.05},
+    "penalties": {"temperature": 0.7, "repeat_penalty": 1.2, "frequency_penalty": 0.2},
+    "dry": {"temperature": 0.8, "dry_multiplier": 0.8},
+    "mirostat": {"temperature": 0.8, "mirostat_mode": 2},
+    "grammar": {"temperature": 0.7, "grammar": LINES},
+}
 
 
 @pytest.fixture
@@ -56,3 +76,77 @@ def test_other_modes_verify_paths(doubtful: Engine) -> None:
         stats = doubtful.generate("abc", mode=mode, max_tokens=40).result().stats
         assert stats.n_drafted > 0
         assert all(getattr(stats, name) == 0 for name in COUNTS)
+
+
+class CheapRows:
+    """Engines of a pair that begin with a profile in which rows cost nothing."""
+
+    def __init__(self, pair: tuple[Path, Path], file: Path, **settings: Any) -> None:
+        self._pair, self._file, self._settings = pair, file, {**SETTINGS, **settings}
+        with Engine(*pair, measure_costs=False, **self._settings) as engine:
+            engine.save_profile(file)
+        content = json.loads(file.read_text())
+        content["costs"] = {
+            "target_us": [20_000.0] * 32,
+            "draft_us": [500.0] * 16,
+            "target_slowdown": 1.0,
+            "draft_slowdown": 1.0,
+        }
+        for table in content["acceptance"]:  # the draft is known, and half of the time right
+            table.update(first_hits=20.0, first_count=40.0)
+        self._profile = json.dumps(content)
+
+    def engine(self, **settings: Any) -> Engine:
+        self._file.write_text(self._profile)
+        return Engine(*self._pair, profile=self._file, **{**self._settings, **settings})
+
+
+@pytest.fixture(scope="module")
+def cheap_rows(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> CheapRows:
+    return CheapRows(pair, tmp_path_factory.mktemp("cheap") / "profile.json")
+
+
+@pytest.mark.parametrize("samplers", SAMPLERS)
+def test_branches_change_no_text(engine: Engine, cheap_rows: CheapRows, samplers: str) -> None:
+    n_trees = n_accepted = 0
+    for seed, prompt in enumerate(PROMPTS * 2):
+        request = {"max_tokens": 48, "seed": seed, "logprobs": 1, **SAMPLERS[samplers]}
+        plain = engine.generate(prompt, mode="autoregressive", **request).result()
+        with cheap_rows.engine() as guided:
+            assert guided.verified_branches == 4
+            done = guided.generate(prompt, mode="auto", **request).result()
+        assert (done.tokens, done.text) == (plain.tokens, plain.text)
+        assert done.finish_reason == plain.finish_reason
+        n_trees += done.stats.n_tree_steps
+        n_accepted += done.stats.n_branch_accepted
+    assert n_trees > 0
+    assert n_accepted > 0
+
+
+def test_an_isolated_engine_tells_of_branches(engine: Engine, cheap_rows: CheapRows) -> None:
+    n_trees = 0
+    for prompt in PROMPTS:
+        plain = engine.generate(prompt, mode="autoregressive", max_tokens=48).result()
+        with cheap_rows.engine(isolate=True) as isolated:
+            done = isolated.generate(prompt, mode="auto", max_tokens=48).result()
+        assert done.tokens == plain.tokens
+        n_trees += done.stats.n_tree_steps
+    assert n_trees > 0
+
+
+def test_paths_for_functions_of_the_caller(cheap_rows: CheapRows) -> None:
+    with cheap_rows.engine() as guided:
+        done = guided.generate(
+            PROMPTS[0], mode="auto", max_tokens=48, logits_processor=[lambda _ids, scores: scores]
+        ).result()
+    assert done.stats.n_drafted > 0
+    assert done.stats.n_tree_steps == 0
+
+
+def test_paths_where_bits_are_exact(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    rows = CheapRows(pair, tmp_path / "exact.json", bit_exact=True)
+    with rows.engine() as guided:
+        assert guided.verified_branches == 0
+        done = guided.generate(PROMPTS[0], mode="auto", max_tokens=48).result()
+    assert done.stats.n_drafted > 0
+    assert done.stats.n_tree_steps == 0
