@@ -86,7 +86,8 @@ class Pair:
         proposals: recorded proposals, which replace all values above except the times; see
             `TraceRound.proposals`.
         verified_branches: branches that one verification of the target may have beside its path, in
-            ``auto``, 0 to 8. An engine's target has 4 where it can have them.
+            ``auto``, 0 to 8. The default is an engine's; `Engine.verified_branches` is 0 where a
+            target cannot have them.
     """
 
     alpha: float | tuple[tuple[int, float], ...] = 0.7
@@ -100,7 +101,7 @@ class Pair:
     text: tuple[int, ...] = ()
     prompt: tuple[int, ...] = ()
     proposals: tuple[tuple[tuple[float, ...], int], ...] = ()
-    verified_branches: int = 0
+    verified_branches: int = 4
 
     def with_trace(self, *traces: Trace) -> Pair:
         """This pair with the proposals of recorded generations.
@@ -200,8 +201,9 @@ def simulate(
     """
     if isinstance(setting, str):
         setting = settings(setting)[0]
-    core_pair = core_simulation.pair(pair, seed)
-    core_machine = _machine(pair, find_machine(machine))
+    machine = find_machine(machine)
+    core_pair = core_simulation.pair(pair, machine, seed)
+    core_machine = _machine(pair, machine)
     n_tokens = checked.integer("n_tokens", n_tokens, 1, 10**6)
     # The time per token of `autoregressive`.
     one_token = core_machine.target_us[0] + core_machine.target_latency_us + core_machine.hop_us
@@ -241,12 +243,13 @@ def simulate_clients(
     """
     if isinstance(setting, str):
         setting = settings(setting)[0]
-    core_machine = _machine(pair, find_machine(machine))
+    machine = find_machine(machine)
+    core_machine = _machine(pair, machine)
     core_machine.target_prefill_us = core_machine.target_us[0] / 64
     core_machine.draft_prefill_us = core_machine.draft_us[0] / 64
     lookup = pair.copy_rate > 0 or bool(pair.text)
     request = core_simulation.request(setting, (), 1)
-    core_pair = core_simulation.pair(pair, seed)
+    core_pair = core_simulation.pair(pair, machine, seed)
     return simulated_clients.run(
         request, core_pair, core_machine, clients,
         n_parallel=n_parallel, warm=warm, draft=draft, lookup=lookup,

@@ -11,6 +11,7 @@ from specbranch_cpp.errors import InvalidArgument
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from specbranch_cpp._support.simulated_machines import Machine
     from specbranch_cpp.simulation import Pair, Setting
 
 _PROMPT = 16  # tokens; the length only changes the time before the text
@@ -18,8 +19,8 @@ _N_SEQ = 32
 _N_VOCAB = 1000
 
 
-def pair(options: Pair, seed: int) -> _core.SyntheticPair:
-    """The synthetic pair of these properties.
+def pair(options: Pair, machine: Machine, seed: int) -> _core.SyntheticPair:
+    """The synthetic pair of these properties, on this machine.
 
     Raises:
         InvalidArgument: a value is out of its range.
@@ -27,7 +28,8 @@ def pair(options: Pair, seed: int) -> _core.SyntheticPair:
     made = _core.SyntheticPair()
     made.seed = checked.integer("seed", seed, 0, 2**63 - 1)
     made.n_seq = _N_SEQ
-    made.n_branches = checked.integer("verified_branches", options.verified_branches, 0, 8)
+    n_branches = checked.integer("verified_branches", options.verified_branches, 0, 8)
+    made.n_branches = n_branches if machine.branches else 0
     if isinstance(options.alpha, (int, float)):
         made.alpha = checked.real("alpha", options.alpha)
     else:

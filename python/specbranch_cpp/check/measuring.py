@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from specbranch_cpp._engine.machine_keywords import MachineKeywords
     from specbranch_cpp.results import StepCosts, Trace
+    from specbranch_cpp.simulation import Machine, Pair
 
 # The expected speed over `auto` from which another mode is measured and may be recommended.
 _BETTER = 1.08
@@ -139,8 +140,17 @@ def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
             "the draft was asked at no position: the texts end at once, or the prompts do not fit "
             "into the context",
         )
+
+    def models(costs: StepCosts) -> tuple[Pair, Machine]:
+        return predicted_speedup.models(
+            costs,
+            hop_us,
+            draft_on_gpu=place.draft_on_gpu,
+            verified_branches=engine.verified_branches,
+        )
+
     costs = engine.costs or costs  # the steps since then have refined the costs
-    pair, machine = predicted_speedup.models(costs, hop_us, draft_on_gpu=place.draft_on_gpu)
+    pair, machine = models(costs)
     modes = predicted_speedup.expect(
         pair, machine, traces, max_draft=sample.max_draft, max_branches=sample.max_branches
     )
@@ -161,7 +171,7 @@ def assess(engine: Engine, sample: Sample, place: Place) -> Assessment:
         drift=_drift(predicted.target_ms[0], timing.tokens_per_second),
     )
     if judge(figures)[0] is not Verdict.HELPS:
-        pair, machine = predicted_speedup.models(costs, hop_us, draft_on_gpu=place.draft_on_gpu)
+        pair, machine = models(costs)
         figures = replace(figures, needs=predicted_speedup.needs(pair, machine, traces))
     measurement = Measurement(
         steps=figures.steps,

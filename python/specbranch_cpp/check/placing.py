@@ -77,6 +77,7 @@ def _measured(
                 engine, sample.prompts, sample.seconds, sample.temperature, sample.progress
             )
             hop_us = sampler.hop_us()
+            n_branches = engine.verified_branches
     except (ModelLoadError, MemoryError) as error:
         reason = message(error) if isinstance(error, ModelLoadError) else "not enough memory"
         return PlacementFigures(placement.name, words, reason=reason)
@@ -85,7 +86,10 @@ def _measured(
             placement.name, words, reason="the engine could not measure the step costs"
         )
     on_gpu = placement.options.get("draft_n_gpu_layers") != 0
-    return predict(placement.name, words, costs, hop_us, traces, sample, draft_on_gpu=on_gpu)
+    return predict(
+        placement.name, words, costs, hop_us, traces, sample,
+        draft_on_gpu=on_gpu, verified_branches=n_branches,
+    )  # fmt: skip
 
 
 def predict(
@@ -97,9 +101,12 @@ def predict(
     sample: Sample,
     *,
     draft_on_gpu: bool,
+    verified_branches: int,
 ) -> PlacementFigures:
     """The figures of a placement, from the step costs there."""
-    models = predicted_speedup.models(costs, hop_us, draft_on_gpu=draft_on_gpu)
+    models = predicted_speedup.models(
+        costs, hop_us, draft_on_gpu=draft_on_gpu, verified_branches=verified_branches
+    )
     auto = predicted_speedup.expect_auto(
         *models, traces, max_draft=sample.max_draft, max_branches=sample.max_branches
     )

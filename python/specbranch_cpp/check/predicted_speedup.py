@@ -25,11 +25,14 @@ _STEPS = 7  # number of steps of a bisection
 _MOST_RATIO = 1000.0  # step ratio c of a draft that costs almost nothing
 
 
-def models(costs: StepCosts, hop_us: float, *, draft_on_gpu: bool) -> tuple[Pair, Machine]:
+def models(
+    costs: StepCosts, hop_us: float, *, draft_on_gpu: bool, verified_branches: int
+) -> tuple[Pair, Machine]:
     """The measured models and machine, without an acceptance rate."""
     pair = Pair(
         target_us=tuple(1000.0 * ms for ms in costs.target_ms),
         draft_us=tuple(1000.0 * ms for ms in costs.draft_ms),
+        verified_branches=verified_branches,
     )
     machine = Machine(
         target_slowdown=costs.target_slowdown,

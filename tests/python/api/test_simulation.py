@@ -265,8 +265,18 @@ def test_branches_of_a_verification_gain_where_rows_cost_nothing() -> None:
         simulation.simulate(Pair(alpha=0.3, verified_branches=n), "ideal", setting) for n in (0, 4)
     )
     assert tree.speedup > 1.05 * path.speedup
+    assert simulation.simulate(Pair(alpha=0.3), "ideal", setting) == tree  # as an engine's
     with pytest.raises(InvalidArgument, match="verified_branches is 9"):
         simulation.simulate(Pair(verified_branches=9))
+
+
+@pytest.mark.parametrize("name", ["rpc", "two-cores", "shared-cores"])
+def test_branches_change_nothing_where_rows_are_dear_or_the_target_is_elsewhere(name: str) -> None:
+    path, tree = (
+        simulation.simulate(Pair(alpha=0.3, verified_branches=n), name, n_tokens=400)
+        for n in (0, 4)
+    )
+    assert tree == path
 
 
 def test_texts_draft_from_a_recorded_text() -> None:

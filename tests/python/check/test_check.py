@@ -230,7 +230,10 @@ SAMPLE = Sample(("a",), 1.0, 0.0, 8, 2, lambda _what, _share: None)
 
 def figures_of(name: str, target_ms: float, draft_ms: float, slowdown: float) -> PlacementFigures:
     costs = StepCosts((target_ms,) * 9, (draft_ms,) * 8, slowdown, slowdown, 0.0)
-    return predict(name, f"-ngl {name}", costs, 10.0, recorded(0.8), SAMPLE, draft_on_gpu=False)
+    return predict(
+        name, f"-ngl {name}", costs, 10.0, recorded(0.8), SAMPLE,
+        draft_on_gpu=False, verified_branches=4,
+    )  # fmt: skip
 
 
 def test_the_speed_in_a_placement_is_predicted_from_its_steps() -> None:
