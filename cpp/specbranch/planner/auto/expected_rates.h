@@ -26,6 +26,11 @@ struct ExpectedRates {
 ///
 /// `classes`: acceptance classes of first choices; their shares add up to 1. `longest`: tokens of a
 /// verification at most.
+///
+/// Verifications count as paths. Where branches gain, to know of them would make the choice of a
+/// schedule better by 4 % at most: where rows cost nothing, a draft step takes half of a target
+/// step, and a third of the first choices are right. With rows as on a GPU it is 2 % at most
+/// (`test_schedule_with_branches.cpp`).
 ExpectedRates expected_rates(const CostModel& costs, std::span<const AcceptanceClass> classes,
                              int longest);
 
