@@ -65,7 +65,7 @@ MUTATIONS = (
         "auto-locked-in",
         "a paused draft is never probed again",
         "planner/auto/schedule_choice.cpp",
-        "  return costs_.known() && worth_probing(unseen, unseen);",
+        "  return costs_.known() && worth_probing(unseen * n_texts_, unseen);",
         "  return false;",
     ),
     Mutation(
@@ -177,7 +177,8 @@ MUTATIONS = (
         "auto-stays-away",
         "a text that begins does not look at a draft that was too slow before",
         "planner/auto/schedule_choice.cpp",
-        "    if (unseen >= probe_interval() && worth_probing(unseen, 0.0)) begin_probe();\n",
+        "    if (unseen >= probe_interval() && worth_probing(unseen * n_texts_, 0.0)) "
+        "begin_probe();\n",
         "",
     ),
     Mutation(
@@ -233,8 +234,7 @@ MUTATIONS = (
         "auto-never-looks-at-hopeless-costs",
         "no probe where the measured costs leave no hope",
         "planner/auto/schedule_choice.cpp",
-        "    return (costs_.verification_unproven() || costs_.slowdown_unproven()) &&\n"
-        "           could_pay(kHopefulChance);",
-        "    return false;",
+        "    if (!unproven || !could_pay(kHopefulChance)) return false;",
+        "    if (unproven || !unproven) return false;",
     ),
 )

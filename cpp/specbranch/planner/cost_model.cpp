@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "specbranch/planner/padding.h"
@@ -58,7 +59,14 @@ void CostModel::on_step(const StepTime& step) {
     batches = alone && crowded() && n == step.n_texts ? 0.0 : batches + 1.0 / n_texts();
     others_->target_tokens += kNewestBatch * (step.n_others - others_->target_tokens);
   }
-  (of_target ? target_ : draft_).observe(step.n_tokens + step.n_others, us, step.overlap);
+  StepCurve& curve = of_target ? target_ : draft_;
+  std::int64_t& learned_us = others_->learned_us[of_target ? 0 : 1];
+  if (step.n_texts > 1 && step.end_us == learned_us) {
+    curve.refresh();
+  } else {
+    curve.observe(step.n_tokens + step.n_others, us, step.overlap);
+  }
+  learned_us = step.end_us;
   assume_missing();
 }
 

@@ -56,13 +56,16 @@ class CostModel {
   bool known() const { return target_.known() && draft_.known(); }
   bool target_known() const { return target_.known(); }
 
-  /// A recent step of the target alone says what one token takes alone. If not, neither the gain of
-  /// speculation nor the slow-down is certain.
-  bool baseline_known(double doubt) const { return target_.doubt() <= doubt; }
+  /// A recent step of the target alone says what one token of every text takes alone. If not,
+  /// neither the gain of speculation nor the slow-down is certain. Of the texts, those count that
+  /// take part in the batches; the others still read their prompts.
+  bool baseline_known(double doubt) const {
+    return target_.doubt(std::min(n_texts(), 1 + rounded(others_->target_tokens))) <= doubt;
+  }
 
   /// Nothing but the measurement while loading, in which other programs may have run, says what a
-  /// verification of several tokens takes.
-  bool verification_unproven() const { return target_.shape_doubt() > kUnproven; }
+  /// verification of several tokens takes; beside others, one of two tokens of every text.
+  bool verification_unproven() const { return target_.shape_doubt(n_texts()) > kUnproven; }
   /// The same of the slow-down.
   bool slowdown_unproven() const { return target_.slowdown_doubt() > kUnproven; }
 

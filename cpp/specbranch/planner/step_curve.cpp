@@ -66,10 +66,15 @@ bool StepCurve::measured(int n) const {
   return i < table_->size() && (*table_)[i] > 0.0;
 }
 
-double StepCurve::doubt() const { return std::sqrt(covariance(0, 0)); }
+double StepCurve::doubt(int n) const {
+  const int i = std::clamp(n, 1, kLearned) - 1;
+  return std::sqrt(covariance(i, i));
+}
 
-double StepCurve::shape_doubt() const {
-  return std::sqrt(std::max(0.0, covariance(0, 0) + covariance(1, 1) - 2.0 * covariance(0, 1)));
+double StepCurve::shape_doubt(int n) const {
+  const int i = std::clamp(n, 1, kLearned) - 1;
+  const int j = std::clamp(2 * n, 1, kLearned) - 1;
+  return std::sqrt(std::max(0.0, covariance(i, i) + covariance(j, j) - 2.0 * covariance(i, j)));
 }
 
 double StepCurve::slowdown_doubt() const { return std::sqrt(covariance(kSlow, kSlow)); }
@@ -131,8 +136,15 @@ bool StepCurve::repeated(bool longer) {
 void StepCurve::observe(int n, double us, double overlap) {
   if (n < 1 || n > kLongest || !std::isfinite(us) || us <= 0.0) return;
   overlap = overlap <= kAlone ? 0.0 : std::min(overlap, 1.0);
+  refresh();
   drift();
   learn(n, us, overlap);
+  rebuild();
+}
+
+void StepCurve::refresh() {
+  // The own slow-down may be below 1, which the shared one cannot be.
+  if (std::max(1.0, std::exp(log_slowdown_)) != *slowdown_) log_slowdown_ = std::log(*slowdown_);
   rebuild();
 }
 

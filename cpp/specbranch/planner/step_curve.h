@@ -39,12 +39,15 @@ class StepCurve {
   /// model for the share `overlap`. An outlier counts little, but several in a row are believed.
   void observe(int n, double us, double overlap);
 
-  /// The standard deviation of the logarithm of the time of one token alone: how stale it is.
-  double doubt() const;
+  /// Another curve over the same tables has learned: this one knows what it knows.
+  void refresh();
 
-  /// The standard deviation of the logarithm of the time of two tokens over that of one, and of the
-  /// slow-down.
-  double shape_doubt() const;
+  /// The standard deviation of the logarithm of the time of `n` >= 1 tokens alone: how stale it is.
+  double doubt(int n = 1) const;
+
+  /// The standard deviation of the logarithm of the time of 2 `n` tokens over that of `n`, and of
+  /// the slow-down.
+  double shape_doubt(int n = 1) const;
   double slowdown_doubt() const;
 
   /// A new text begins: its length, and the load of the machine, may be others.

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <vector>
 
 namespace specbranch {
@@ -38,8 +39,8 @@ struct RateRecord {
 
 /// What speculation has brought, and when to probe a draft that is paused.
 struct SpeculationRecord {
-  double tokens_since_probe = 0.0;  ///< decoded since the last probe.
-  double probe_interval = 0.0;      ///< tokens between two probes; 0: the default.
+  double tokens_since_probe = 0.0;  ///< of each text, decoded since the last probe.
+  double probe_interval = 0.0;      ///< such tokens between two probes; 0: the default.
   bool paused = false;  ///< speculation was slower than plain decoding; not probed since.
   /// The measured share of the rate of plain decoding at that time; 0: another reason.
   double paused_at_rate = 0.0;
@@ -132,6 +133,9 @@ struct OtherTexts {
   /// Batches of the target since the last one in which each text had one token, beside no draft
   /// pass; many if there was none.
   double batches_since_plain = 1e6;
+  /// When the last steps of target and draft ended that a text has learned from: a step for several
+  /// texts teaches once. In microseconds; -1: none has.
+  std::array<std::int64_t, 2> learned_us{-1, -1};
 
   bool operator==(const OtherTexts&) const = default;
 };

@@ -286,6 +286,61 @@ TEST_CASE("what one text has learnt of the costs holds for the next, the doubts 
   CHECK(next.target(8) / next.target(1) == doctest::Approx(1.7).epsilon(0.06));
 }
 
+TEST_CASE("a batch of several texts teaches once, and what it teaches holds for all of them") {
+  PairProfile profile = sloped_profile();
+  profile.others.n_running = 1;
+  PairProfile told_once = profile;
+  CostModel one(&profile);
+  CostModel other(&profile);
+  CostModel single(&told_once);
+  const CostModel idle(&told_once);
+  StepTime batch = step(ModelRole::kTarget, 1, 2'000.0);
+  batch.n_others = 1;
+  batch.n_texts = 2;
+  for (int i = 0; i < 10; ++i) {
+    batch.begin_us += 2'000;
+    batch.end_us += 2'000;
+    one.on_step(batch);
+    other.on_step(batch);
+    single.on_step(batch);
+  }
+  CHECK(profile.doubts == told_once.doubts);
+  CHECK(profile.costs == told_once.costs);
+  CHECK(other.target_of_all(1, 16) == one.target_of_all(1, 16));
+  CHECK(one.target_of_all(1, 16) == doctest::Approx(2'000.0).epsilon(0.05));
+}
+
+TEST_CASE("what one text has learnt of the slow-down, the next one does not undo") {
+  PairProfile profile = sloped_profile();
+  CostModel one(&profile);
+  CostModel other(&profile);
+  for (int i = 0; i < 20; ++i) {
+    one.on_step(step(ModelRole::kTarget, 1, 1'000.0));
+    one.on_step(step(ModelRole::kTarget, 1, 1'600.0, 1.0));
+  }
+  REQUIRE(one.target_slowdown() > 1.5);
+  other.on_step(step(ModelRole::kTarget, 1, 1'600.0, 1.0));
+  CHECK(other.target_slowdown() > 1.5);
+}
+
+TEST_CASE("beside others the plain step is one token of each text") {
+  PairProfile profile = sloped_profile();
+  profile.others.n_running = 3;
+  CostModel model(&profile);
+  CHECK_FALSE(model.baseline_known(0.1));
+  StepTime batch = step(ModelRole::kTarget, 1, 1'300.0);
+  batch.n_others = 3;
+  batch.n_texts = 4;
+  for (int i = 0; i < 3; ++i) {
+    batch.begin_us += 1'300;
+    batch.end_us += 1'300;
+    model.on_step(batch);
+  }
+  CHECK(model.baseline_known(0.1));
+  profile.others.n_running = 0;
+  CHECK_FALSE(model.baseline_known(0.1));
+}
+
 TEST_CASE("a model that is never seen alone keeps its times, however long") {
   // Then a step cannot tell its time from the slow-down, so that the doubt of both stays large.
   std::vector<double> times{1'000.0};

@@ -127,6 +127,22 @@ TEST_CASE("auto beside others gains on a GPU-like curve") {
   }
 }
 
+TEST_CASE("a crowd learns an unknown pair within a few batches") {
+  // Rows are free, so that a text without delay has three tokens and more in each batch.
+  for (const int n : {2, 4, 8}) {
+    CAPTURE(n);
+    Setup setup;
+    setup.n_parallel = setup.n_clients = n;
+    setup.n_tokens = 200;
+    setup.alpha = 0.9;
+    setup.draft_cost = 0.2;
+    setup.target_us.assign(96, kStep);
+    const double short_texts = gain(setup);
+    setup.n_tokens = 1'000;
+    CHECK(short_texts > 0.75 * gain(setup));
+  }
+}
+
 TEST_CASE("auto beside others is nowhere slower than batches of single tokens") {
   for (const int n : {2, 4, 8}) {
     for (const double alpha : {0.3, 0.6, 0.8}) {
@@ -168,7 +184,7 @@ TEST_CASE("one text looks at a new draft for all of a crowd: it reads one prompt
     setup.slowdown = 1.9;
     setup.target_us.clear();
     for (int n = 0; n < 96; ++n) setup.target_us.push_back(kStep * (1.0 + 0.33 * n));
-    CHECK(gain(setup) > 0.993);
+    CHECK(gain(setup) > 0.99);  // with its looks at the draft
   }
 }
 

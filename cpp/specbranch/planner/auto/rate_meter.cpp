@@ -6,18 +6,19 @@
 namespace specbranch {
 namespace {
 
-constexpr double kDecay = 0.99;          ///< per verification.
+constexpr double kDecay = 0.99;          ///< per batch.
 constexpr double kPromisedTokens = 8.0;  ///< the weight of the expected rate, in tokens.
 
 }  // namespace
 
-void RateMeter::add(int n_tokens, double us, double plain_us) {
+void RateMeter::add(int n_tokens, double us, double plain_us, int n_texts) {
   const double gain = n_tokens - us / plain_us;
-  sum_.n = kDecay * sum_.n + 1.0;
-  sum_.tokens = kDecay * sum_.tokens + n_tokens;
-  sum_.time_us = kDecay * sum_.time_us + us;
-  sum_.gain = kDecay * sum_.gain + gain;
-  sum_.gain_squares = kDecay * sum_.gain_squares + gain * gain;
+  const double left = n_texts == 1 ? kDecay : std::pow(kDecay, 1.0 / n_texts);
+  sum_.n = left * sum_.n + 1.0;
+  sum_.tokens = left * sum_.tokens + n_tokens;
+  sum_.time_us = left * sum_.time_us + us;
+  sum_.gain = left * sum_.gain + gain;
+  sum_.gain_squares = left * sum_.gain_squares + gain * gain;
 }
 
 double RateMeter::rate(double promised) const {

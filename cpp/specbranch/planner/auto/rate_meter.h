@@ -5,7 +5,7 @@
 
 namespace specbranch {
 
-/// A decaying mean over verifications. Times are in microseconds.
+/// A decaying mean over batches. Times are in microseconds.
 class RateMeter {
  public:
   RateMeter() = default;
@@ -15,7 +15,8 @@ class RateMeter {
   const RateRecord& record() const { return sum_; }
 
   /// Adds a verification: it committed `n_tokens` in `us`. Plain decoding takes `plain_us` a token.
-  void add(int n_tokens, double us, double plain_us);
+  /// `n_texts`: that add their parts of the same batch.
+  void add(int n_tokens, double us, double plain_us, int n_texts = 1);
 
   /// Tokens per microsecond. The expected rate `promised` has the weight of a few tokens.
   double rate(double promised) const;

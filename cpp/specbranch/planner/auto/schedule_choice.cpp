@@ -87,7 +87,7 @@ void ScheduleChoice::begin() {
     // The best moment for a probe: the draft reads the prompt while the target does, and has no
     // more to read. Within a text it would have to catch up first.
     const double unseen = history().tokens_since_probe;
-    if (unseen >= probe_interval() && worth_probing(unseen, 0.0)) begin_probe();
+    if (unseen >= probe_interval() && worth_probing(unseen * n_texts_, 0.0)) begin_probe();
     return;
   }
   if (acceptance_.evidence() >= kFewObservations) return;
@@ -170,6 +170,7 @@ void ScheduleChoice::back_off(bool failed, double reached) {
   end_probe();
   reset_counts();
   SpeculationRecord& kept = history();
+  if (failed && kept.paused) return;  // another text of the crowd has seen it before
   if (failed) kept.probe_interval = std::min(kLongestProbeInterval, 2.0 * probe_interval());
   kept.paused = failed;
   kept.tokens_since_probe = 0.0;
@@ -239,7 +240,7 @@ bool ScheduleChoice::may_probe() {
   const double unseen = history().tokens_since_probe;
   if (unseen < probe_interval() || unseen < next_probe_) return false;
   next_probe_ = unseen + kFirstProbeInterval;
-  return costs_.known() && worth_probing(unseen, unseen);
+  return costs_.known() && worth_probing(unseen * n_texts_, unseen);
 }
 
 double ScheduleChoice::probe_interval() const {
@@ -250,8 +251,8 @@ double ScheduleChoice::probe_interval() const {
 bool ScheduleChoice::worth_probing(double n_tokens, double n_unread) const {
   const ExpectedRates hoped = expected_rates(costs_, kHopeful, longest_);
   if (speculative(hoped) < kEnterMargin * hoped.autoregressive) {
-    return (costs_.verification_unproven() || costs_.slowdown_unproven()) &&
-           could_pay(kHopefulChance);
+    const bool unproven = costs_.verification_unproven() || costs_.slowdown_unproven();
+    if (!unproven || !could_pay(kHopefulChance)) return false;
   }
   // The draft must also read the text that was decoded without it.
   const double read = costs_.draft(StepCurve::kLongest) *
@@ -293,7 +294,7 @@ void ScheduleChoice::on_verification(std::int64_t now_us, double step_us, int n_
     meter_.add(n_tokens, us, plain_us());
     if (speculates()) {
       RateMeter all(history().speculation);
-      all.add(n_tokens, us, plain_us());
+      all.add(n_tokens, us, plain_us(), n_texts_);
       history().speculation = all.record();
     }
   }
@@ -315,7 +316,7 @@ void ScheduleChoice::on_verification(std::int64_t now_us, double step_us, int n_
     history().paused = false;
     if (schedule_ == Schedule::kAutoregressive) back_off(true);
   } else if (schedule_ == Schedule::kAutoregressive) {
-    history().tokens_since_probe += static_cast<double>(n_tokens);
+    history().tokens_since_probe += static_cast<double>(n_tokens) / n_texts_;
     if (may_probe()) {
       begin_probe();
     } else if (joins()) {

@@ -44,3 +44,14 @@ TEST_CASE("a slump of a rate that scatters is no proof, a long one is") {
   }
   CHECK(n_below > 1800);
 }
+
+TEST_CASE("what a batch brought counts as long for several texts as for one") {
+  RateMeter one;
+  RateMeter four;
+  for (int batch = 0; batch < 150; ++batch) {
+    one.add(1, 1050.0, 1000.0);
+    for (int text = 0; text < 4; ++text) four.add(1, 1050.0, 1000.0, 4);
+  }
+  CHECK(four.lost() == doctest::Approx(4.0 * one.lost()).epsilon(0.01));
+  CHECK(four.measured() == doctest::Approx(one.measured()));
+}
