@@ -7,20 +7,17 @@ are those of the engine.
 from __future__ import annotations
 
 import math
-import queue
 import random
-import threading
 import time
-from collections import deque
 from contextlib import ExitStack
-from dataclasses import dataclass
-from itertools import pairwise, product
+from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core
 from specbranch_cpp._support import checked
-from specbranch_cpp.bench import machine, placements, prompts, records, variants
+from specbranch_cpp.bench import crowd, machine, placements, prompts, records, variants
 from specbranch_cpp.bench.plan import ModelPair
 from specbranch_cpp.engine import Engine
 from specbranch_cpp.errors import InvalidArgument
@@ -33,7 +30,15 @@ if TYPE_CHECKING:
     from specbranch_cpp.bench.records import Record
     from specbranch_cpp.bench.runner import ProgressListener
 
-__all__ = ["ClientsPlan", "ClientsRequest", "ClientsRun", "Load", "measure", "prepare"]
+__all__ = [
+    "ClientsPlan",
+    "ClientsRequest",
+    "ClientsRun",
+    "Load",
+    "check_room",
+    "measure",
+    "prepare",
+]
 
 MAX_CLIENTS = 256
 _WARM_UP_TOKENS = 16
@@ -121,36 +126,21 @@ class ClientsPlan:
         }
 
 
-@dataclass(frozen=True)
-class ClientsRun:
-    """One load in one round: all prompts, once. Times are in seconds.
+@dataclass(frozen=True, kw_only=True)
+class ClientsRun(crowd.Waits):
+    """One load in one round: all prompts, once.
 
     Attributes:
         round: number of the round, from 0.
         n_clients: number of clients.
         n_parallel: the largest number of generations that ran at once.
         mode: the mode of all texts.
-        seconds: from the first request to the last token.
-        n_tokens: tokens of all texts.
-        first_s: from each request to its first token, with its time in the queue.
-        between_s: between two tokens of a text, as the client gets them. Tokens of one verification
-            come at once.
-        longest_s: the longest of these of each text.
-        n_drafted: drafted tokens.
-        n_accepted: drafted tokens that became text.
     """
 
     round: int
     n_clients: int
     n_parallel: int
     mode: str
-    seconds: float
-    n_tokens: int
-    first_s: tuple[float, ...]
-    between_s: tuple[float, ...]
-    longest_s: tuple[float, ...]
-    n_drafted: int
-    n_accepted: int
 
 
 def prepare(request: ClientsRequest, command: str = "") -> tuple[ClientsPlan, Record]:
@@ -251,97 +241,35 @@ def measure(
             for load in plan.round(number):
                 if progress is not None:
                     progress(n_done, n_loads, f"{load.n_clients} clients, {load.mode}")
-                put(_Crowd(engines[load.n_parallel], plan, load, tokens).run(number))
+                waits = _crowd(engines[load.n_parallel], plan, load, tokens)
+                put(ClientsRun(round=number, **asdict(load), **vars(waits)))
                 n_done += 1
     if progress is not None:
         progress(n_loads, n_loads, "done")
 
 
-class _Crowd:
-    """The clients of one load."""
+def _crowd(
+    engine: Engine, plan: ClientsPlan, load: Load, tokens: Sequence[list[int]]
+) -> crowd.Waits:
+    """All prompts, once."""
+    # Texts of one length: otherwise the number of clients at work would depend on the texts.
+    bias = dict.fromkeys(end_tokens(engine), -math.inf)
 
-    def __init__(
-        self, engine: Engine, plan: ClientsPlan, load: Load, tokens: Sequence[list[int]]
-    ) -> None:
-        self._engine = engine
-        self._plan = plan
-        self._load = load
-        self._waiting = deque(enumerate(tokens))
-        # Texts of one length: otherwise the number of clients at work would depend on the texts.
-        self._bias = dict.fromkeys(end_tokens(engine), -math.inf)
-        self._lock = threading.Lock()
-        self._first_s: list[float] = []
-        self._between_s: list[float] = []
-        self._longest_s: list[float] = []
-        self._n_tokens = self._n_drafted = self._n_accepted = 0
-        self._errors: list[BaseException] = []
-
-    def run(self, number: int) -> ClientsRun:
-        """All prompts, once."""
-        ended: queue.SimpleQueue[None] = queue.SimpleQueue()
-        begin = time.monotonic()
-        try:
-            for _ in range(self._load.n_clients):
-                threading.Thread(
-                    target=self._client, args=(ended,), name="specbranch-client", daemon=True
-                ).start()
-            for _ in range(self._load.n_clients):
-                ended.get()
-        except BaseException:
-            self._waiting.clear()  # closing the engine ends what runs
-            raise
-        seconds = time.monotonic() - begin
-        if self._errors:
-            raise self._errors[0]
-        return ClientsRun(
-            round=number,
-            n_clients=self._load.n_clients,
-            n_parallel=self._load.n_parallel,
-            mode=self._load.mode,
-            seconds=seconds,
-            n_tokens=self._n_tokens,
-            first_s=tuple(self._first_s),
-            between_s=tuple(self._between_s),
-            longest_s=tuple(self._longest_s),
-            n_drafted=self._n_drafted,
-            n_accepted=self._n_accepted,
-        )
-
-    def _client(self, ended: queue.SimpleQueue[None]) -> None:
-        try:
-            while True:
-                try:
-                    index, prompt = self._waiting.popleft()
-                except IndexError:
-                    return
-                self._ask(index, prompt)
-        except BaseException as error:  # noqa: BLE001, `run` raises it
-            self._errors.append(error)
-            self._waiting.clear()
-        finally:
-            ended.put(None)
-
-    def _ask(self, index: int, prompt: list[int]) -> None:
-        """One request."""
+    def ask(index: int) -> crowd.Answer:
         times = [time.monotonic()]
-        generation = self._engine.generate(
-            prompt,
-            max_tokens=self._plan.tokens,
-            temperature=self._plan.temperature,
-            seed=self._plan.seed + index,
-            mode=self._load.mode,
-            logit_bias=self._bias,
+        generation = engine.generate(
+            tokens[index],
+            max_tokens=plan.tokens,
+            temperature=plan.temperature,
+            seed=plan.seed + index,
+            mode=load.mode,
+            logit_bias=bias,
         )
         times += [time.monotonic() for chunk in generation if chunk.token is not None]
-        first, *between = [after - before for before, after in pairwise(times)]
         stats = generation.result().stats
-        with self._lock:
-            self._first_s.append(round(first, 6))
-            self._between_s += [round(gap, 6) for gap in between]
-            self._longest_s += [round(max(between), 6)] if between else []
-            self._n_tokens += stats.n_generated
-            self._n_drafted += stats.n_drafted
-            self._n_accepted += stats.n_accepted
+        return crowd.Answer(times, stats.n_generated, stats.n_drafted, stats.n_accepted)
+
+    return crowd.ask_all(load.n_clients, len(tokens), ask)
 
 
 def _open(plan: ClientsPlan, n_parallel: int) -> Engine:
@@ -361,12 +289,21 @@ def _open(plan: ClientsPlan, n_parallel: int) -> Engine:
 
 def _tokens(engine: Engine, text: str, plan: ClientsPlan) -> list[int]:
     tokens = engine.tokenize(text, special=True)
-    if len(tokens) + plan.tokens > engine.n_ctx:
-        raise InvalidArgument(
-            f"the prompt {text[:40]!r} has {len(tokens)} tokens; with {plan.tokens} tokens to "
-            f"generate, this is more than the context of {engine.n_ctx}; use a larger --ctx-size"
-        )
+    check_room(text, len(tokens), plan.tokens, engine.n_ctx)
     return tokens
+
+
+def check_room(prompt: str, n_prompt: int, n_tokens: int, n_ctx: int) -> None:
+    """Checks that a prompt and its text fit into the context.
+
+    Raises:
+        InvalidArgument: they do not.
+    """
+    if n_prompt + n_tokens > n_ctx:
+        raise InvalidArgument(
+            f"the prompt {prompt[:40]!r} has {n_prompt} tokens; with {n_tokens} tokens to "
+            f"generate, this is more than the context of {n_ctx}; use a larger --ctx-size"
+        )
 
 
 def _numbers(what: str, values: Sequence[int], high: int) -> tuple[int, ...]:

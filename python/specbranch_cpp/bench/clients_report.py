@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from specbranch_cpp.bench.clients import ClientsPlan, ClientsRun, Load
     from specbranch_cpp.bench.records import Record
 
-__all__ = ["ClientsFile", "ClientsRow", "Waits", "cells", "markdown", "percentile", "rows"]
+__all__ = ["ClientsFile", "ClientsRow", "Percentiles", "cells", "markdown", "percentile", "rows"]
 
 FORMAT = "specbranch-clients-1"
 NAME = "clients.jsonl"
@@ -81,11 +81,20 @@ class ClientsFile:
 
 
 @dataclass(frozen=True)
-class Waits:
+class Percentiles:
     """Percentiles of waits, in seconds."""
 
     p50: float
     p95: float
+
+    @classmethod
+    def of(cls, waits: Sequence[float]) -> Percentiles | None:
+        """``None``: there are no waits."""
+        return cls(percentile(waits, 0.5), percentile(waits, 0.95)) if waits else None
+
+    def __str__(self) -> str:
+        """Both, in milliseconds."""
+        return " / ".join(map(_milliseconds, (self.p50, self.p95)))
 
 
 @dataclass(frozen=True)
@@ -116,9 +125,9 @@ class ClientsRow:
     tokens_per_s: float
     ratio: float
     rounds: tuple[float, ...]
-    first_s: Waits
-    between_s: Waits | None
-    longest_s: Waits | None
+    first_s: Percentiles
+    between_s: Percentiles | None
+    longest_s: Percentiles | None
     acceptance: float | None
 
 
@@ -134,7 +143,7 @@ def rows(plan: ClientsPlan, runs: Sequence[ClientsRun]) -> list[ClientsRow]:
         if load.mode == variants.BASE:
             base.setdefault(load.n_clients, rate)
         n_drafted = sum(run.n_drafted for run in mine)
-        first = _waits([wait for run in mine for wait in run.first_s])
+        first = Percentiles.of([wait for run in mine for wait in run.first_s])
         assert first is not None
         found.append(
             ClientsRow(
@@ -145,8 +154,8 @@ def rows(plan: ClientsPlan, runs: Sequence[ClientsRun]) -> list[ClientsRow]:
                 ratio=rate / base[load.n_clients],
                 rounds=tuple(run.n_tokens / run.seconds for run in mine),
                 first_s=first,
-                between_s=_waits([wait for run in mine for wait in run.between_s]),
-                longest_s=_waits([wait for run in mine for wait in run.longest_s]),
+                between_s=Percentiles.of([wait for run in mine for wait in run.between_s]),
+                longest_s=Percentiles.of([wait for run in mine for wait in run.longest_s]),
                 acceptance=sum(run.n_accepted for run in mine) / n_drafted if n_drafted else None,
             )
         )
@@ -161,9 +170,9 @@ def cells(row: ClientsRow) -> list[str]:
         row.mode,
         f"{row.tokens_per_s:.1f}",
         f"{row.ratio:.2f}",
-        _shown(row.first_s),
-        _shown(row.between_s),
-        _shown(row.longest_s),
+        str(row.first_s),
+        str(row.between_s or ""),
+        str(row.longest_s or ""),
         "" if row.acceptance is None else f"{100 * row.acceptance:.0f} %",
     ]
 
@@ -196,16 +205,6 @@ def _is_of(run: ClientsRun, load: Load) -> bool:
     return (run.n_clients, run.n_parallel, run.mode) == (
         load.n_clients, load.n_parallel, load.mode,
     )  # fmt: skip
-
-
-def _waits(values: Sequence[float]) -> Waits | None:
-    return Waits(percentile(values, 0.5), percentile(values, 0.95)) if values else None
-
-
-def _shown(waits: Waits | None) -> str:
-    if waits is None:
-        return ""
-    return " / ".join(_milliseconds(wait) for wait in (waits.p50, waits.p95))
 
 
 def _milliseconds(seconds: float) -> str:

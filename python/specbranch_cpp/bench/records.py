@@ -53,10 +53,10 @@ def read(folder: Path) -> list[Record]:
     Raises:
         InvalidArgument: the file does not exist, is damaged, or has another format.
     """
-    return _parse(folder / NAME)[0]
+    return _parse(folder / NAME, FORMAT)[0]
 
 
-def _parse(path: Path) -> tuple[list[Record], int]:
+def _parse(path: Path, wanted: str) -> tuple[list[Record], int]:
     """The records, and the bytes that they take."""
     try:
         data = read_file(path, _LARGEST)
@@ -81,9 +81,9 @@ def _parse(path: Path) -> tuple[list[Record], int]:
             f"variants did not take turns within a text; this version reads {FORMAT!r}. Measure "
             "again in another folder; the report.md of the old run stays valid"
         )
-    if found != FORMAT:
+    if found != wanted:
         raise InvalidArgument(
-            f"{path} has the format {found!r}; this version of specbranch reads {FORMAT!r}"
+            f"{path} has the format {found!r}; this version of specbranch reads {wanted!r}"
         )
     return records, end
 
@@ -126,6 +126,8 @@ class RecordFile:
     Args:
         folder: folder of the run; it is created if needed.
         header: header of this run, without ``kind`` and ``format``.
+        name: name of the file in the folder.
+        format_name: the format that the header names.
 
     Attributes:
         path: the file.
@@ -138,9 +140,12 @@ class RecordFile:
             written.
     """
 
-    def __init__(self, folder: Path, header: Record) -> None:
-        self.path = folder / NAME
-        header = {"kind": "header", "format": FORMAT, **json.loads(json.dumps(header))}
+    def __init__(
+        self, folder: Path, header: Record, *, name: str = NAME, format_name: str = FORMAT
+    ) -> None:
+        self.path = folder / name
+        self._format = format_name
+        header = {"kind": "header", "format": format_name, **json.loads(json.dumps(header))}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # Not buffered: a line that does not fit on the disk must not come again later.
@@ -163,7 +168,7 @@ class RecordFile:
             self._file.truncate(0)
             self._write(header)
             return [header]
-        records, end = _parse(self.path)
+        records, end = _parse(self.path, self._format)
         if changes := list(differences(records[0], header)):
             raise InvalidArgument(
                 f"{self.path} belongs to another run; give another folder with -o. The "

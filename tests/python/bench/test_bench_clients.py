@@ -85,9 +85,9 @@ def test_the_figures(request_of_two: ClientsRequest) -> None:
     )
     assert [row.tokens_per_s for row in rows] == [10.0, 20.0, 25.0, 12.5]
     assert [row.ratio for row in rows] == [1.0, 2.0, 1.0, 0.5]
-    assert rows[0].first_s == clients_report.Waits(0.2, 0.3)
+    assert rows[0].first_s == clients_report.Percentiles(0.2, 0.3)
     assert rows[0].between_s is None
-    assert rows[3].between_s == clients_report.Waits(0.5, 0.95)
+    assert rows[3].between_s == clients_report.Percentiles(0.5, 0.95)
     assert rows[1].acceptance == 0.75
     assert clients_report.cells(rows[1]) == [
         "1", "4", "auto", "20.0", "2.00", "100 / 100", "", "", "75 %",

@@ -9,11 +9,14 @@ import pytest
 from tests.python.support.bench_runs import write_prompts
 from typer.testing import CliRunner, Result
 
-from specbranch_cpp.bench import clients
+from specbranch_cpp.bench import clients, crowd
 from specbranch_cpp.cli import app
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from specbranch_cpp.bench.crowd import Answer, Waits
 
 
 def run(*arguments: object) -> Result:
@@ -83,17 +86,17 @@ def test_what_is_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ctrl_c_keeps_what_was_measured(
     tmp_path: Path, small: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = clients._Crowd.run
+    real = crowd.ask_all
     n_runs = 0
 
-    def interrupted(self: clients._Crowd, number: int) -> clients.ClientsRun:
+    def interrupted(n_clients: int, n_requests: int, ask: Callable[[int], Answer]) -> Waits:
         nonlocal n_runs
         n_runs += 1
         if n_runs == 3:
             raise KeyboardInterrupt
-        return real(self, number)
+        return real(n_clients, n_requests, ask)
 
-    monkeypatch.setattr(clients._Crowd, "run", interrupted)
+    monkeypatch.setattr(crowd, "ask_all", interrupted)
     done = run(*small)
     assert done.exit_code == 130
     assert "clients.jsonl has 2 of 4 measurements" in done.stderr.replace("\n", "")

@@ -13,7 +13,13 @@ Each peer runs in its own process. ``docs/peers.md`` describes what the peers do
 from __future__ import annotations
 
 from specbranch_cpp.bench.peers.interface import PeerError, PeerMissing, PeerPair, PeerResult
-from specbranch_cpp.bench.peers.peer import DRAFT_PEERS, NAMES, Peer, open_peer
+from specbranch_cpp.bench.peers.peer import (
+    DRAFT_PEERS,
+    NAMES,
+    Peer,
+    open_peer,
+    start_llama_server,
+)
 
 __all__ = [
     "DRAFT_PEERS",
@@ -24,4 +30,5 @@ __all__ = [
     "PeerPair",
     "PeerResult",
     "open_peer",
+    "start_llama_server",
 ]

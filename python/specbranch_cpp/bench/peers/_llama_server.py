@@ -5,10 +5,10 @@ The server reads the draft length only at its start, because its sources disable
 fields of a request. So each length needs its own process. Ending a server and starting another in
 the same process sometimes hangs if the first server had no work (2026.10.11549). Without a draft
 length, no draft model is loaded. The other defaults stay (``p_min`` 0, ``n_min`` 0, batches of 2048
-and 512 tokens, flash attention if possible), except for one slot instead of four slots and no
-prompt cache. With n-grams, the draft model is optional, and the draft length is also the largest
-length of a draft from n-grams. Of the usual length, 64, the other defaults stay, too; else the
-least length is 1 instead of 48.
+and 512 tokens, flash attention if possible), except for the number of slots (one; for several HTTP
+clients more, each with the whole context) and no prompt cache. With n-grams, the draft model is
+optional, and the draft length is also the largest length of a draft from n-grams. Of the usual
+length, 64, the other defaults stay, too; else the least length is 1 instead of 48.
 """
 
 from __future__ import annotations
@@ -22,20 +22,25 @@ import xllamacpp
 
 _LONGEST_OF_MODEL = 5  # tokens that the draft model drafts beside n-grams
 _USUAL_OF_NGRAMS = 64
+_HTTP_THREADS = 32  # a request that waits for a slot occupies one
 
 
 class Backend:
-    def __init__(self, pair: dict[str, Any], draft_length: int, *, ngram: bool) -> None:
+    def __init__(
+        self, pair: dict[str, Any], draft_length: int, *, ngram: bool, n_parallel: int
+    ) -> None:
         self._drafts = ngram or pair["draft"] is not None
         self._ngram = ngram
         self._draft_length = draft_length
-        self._server = _start(pair, draft_length, ngram=ngram)
+        self._server = _start(pair, draft_length, ngram=ngram, n_parallel=n_parallel)
 
     def describe(self) -> dict[str, Any]:
         return {
             "version": f"xllamacpp {xllamacpp.__version__}",
             "system_info": xllamacpp.get_system_info(),
             "draft_lengths": self._lengths(),
+            "url": self._server.listening_address,
+            "usual_draft_length": xllamacpp.CommonParams().speculative.draft.n_max,
         }
 
     def _lengths(self) -> list[int]:
@@ -83,11 +88,12 @@ class Backend:
         return answer
 
 
-def _start(pair: dict[str, Any], draft_length: int, *, ngram: bool) -> Any:
+def _start(pair: dict[str, Any], draft_length: int, *, ngram: bool, n_parallel: int) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = pair["target"]
-    params.n_ctx = pair["n_ctx"]
-    params.n_parallel = 1
+    params.n_ctx = n_parallel * pair["n_ctx"]  # it divides them among the slots
+    params.n_parallel = n_parallel
+    params.n_threads_http = max(n_parallel, _HTTP_THREADS)
     params.n_gpu_layers = pair["n_gpu_layers"]
     params.fit_params = False  # use the given numbers of layers on the GPU
     params.cache_ram_mib = 0
@@ -114,6 +120,8 @@ def _start(pair: dict[str, Any], draft_length: int, *, ngram: bool) -> Any:
     return xllamacpp.Server(params)
 
 
-def open_backend(pair: dict[str, Any], draft_length: int, kind: str) -> Backend:
-    """``kind``: ``"draft"`` or ``"ngram"``."""
-    return Backend(pair, draft_length, ngram=kind == "ngram")
+def open_backend(
+    pair: dict[str, Any], draft_length: int, kind: str, n_parallel: str = "1"
+) -> Backend:
+    """``kind``: ``"draft"`` or ``"ngram"``. ``n_parallel``: number of slots."""
+    return Backend(pair, draft_length, ngram=kind == "ngram", n_parallel=int(n_parallel))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from specbranch_cpp.errors import MissingExtra, SpecBranchError
 
@@ -41,6 +42,14 @@ class PeerPair:
     cpus: tuple[int, ...] | None
     n_gpu_layers: int = 0
     draft_n_gpu_layers: int = 0
+
+    def absolute(self) -> PeerPair:
+        """The same with absolute paths, because a child has another working directory."""
+        return replace(
+            self,
+            target=str(Path(self.target).absolute()),
+            draft=None if self.draft is None else str(Path(self.draft).absolute()),
+        )
 
 
 @dataclass(frozen=True)

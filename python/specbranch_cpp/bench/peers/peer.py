@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp.bench.peers.interface import PeerMissing, PeerPair, PeerResult
-from specbranch_cpp.bench.peers.process import PeerProcess
+from specbranch_cpp.bench.peers.process import start
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-__all__ = ["DRAFT_PEERS", "NAMES", "Backend", "Peer", "open_peer"]
+    from specbranch_cpp.bench.peers.process import PeerProcess
 
-OPEN_TIMEOUT_S = 600.0
+__all__ = ["DRAFT_PEERS", "NAMES", "Backend", "Peer", "open_peer", "start_llama_server"]
+
 GENERATE_TIMEOUT_S = 3600.0
 
 
@@ -160,19 +160,11 @@ class Peer:
     def _start(self, draft_length: int) -> dict[str, Any]:
         """Starts a process that loads the models. Returns its description of itself."""
         file = Path(__file__).parent / self._backend.file
-        self._process = PeerProcess(self.name, file, self._backend.arguments)
+        self._process, answer = start(
+            self.name, file, self._backend.arguments, self._pair, draft_length
+        )
         self._draft_length = draft_length
-        question = {
-            "do": "open",
-            "pair": dataclasses.asdict(self._pair),
-            "cpus": self._pair.cpus,
-            "draft_length": draft_length,
-        }
-        try:
-            return self._process.ask(question, OPEN_TIMEOUT_S)
-        except BaseException:
-            self._process.close()
-            raise
+        return answer
 
     def __enter__(self) -> Peer:
         return self
@@ -201,14 +193,42 @@ def open_peer(name: str, pair: PeerPair) -> Peer:
     if name not in BACKENDS:
         raise InvalidArgument(f"peer is {name!r}; it must be one of {', '.join(NAMES)}")
     backend = BACKENDS[name]
+    _check_installed(name)
+    return Peer(name, pair, backend)
+
+
+def start_llama_server(
+    pair: PeerPair, draft_length: int, n_parallel: int
+) -> tuple[PeerProcess, dict[str, Any]]:
+    """Starts llama-server for HTTP requests of several clients.
+
+    Args:
+        pair: the models; ``n_ctx`` is the context of each text.
+        draft_length: the largest number of tokens to draft before each verification; 0: the draft
+            is not loaded.
+        n_parallel: the largest number of texts at once, its ``--parallel``.
+
+    Returns:
+        The process, and its description: ``url``, ``version``, ``system_info`` and
+        ``usual_draft_length``, the length that it has without an option.
+
+    Raises:
+        PeerMissing: its package is not installed.
+        PeerError: the process died or could not load the models.
+    """
+    _check_installed("llama-server")
+    file = Path(__file__).with_name(BACKENDS["llama-server"].file)
+    return start("llama-server", file, ("draft", str(n_parallel)), pair, draft_length)
+
+
+def _check_installed(name: str) -> None:
+    """Checks that the package of a peer is installed.
+
+    Raises:
+        PeerMissing: it is not.
+    """
+    backend = BACKENDS[name]
     if importlib.util.find_spec(backend.package) is None:
         raise PeerMissing(
             f"{name} needs the package {backend.package}; install it with: {backend.install}"
         )
-    # Absolute paths, because the child has another working directory.
-    absolute = dataclasses.replace(
-        pair,
-        target=str(Path(pair.target).absolute()),
-        draft=None if pair.draft is None else str(Path(pair.draft).absolute()),
-    )
-    return Peer(name, absolute, backend)

@@ -6,6 +6,7 @@ Each line on its stdin is a request, and each line on its stdout is an answer.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import select
@@ -17,14 +18,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from specbranch_cpp.bench.peers.interface import PeerError
+from specbranch_cpp.bench.peers.interface import PeerError, PeerPair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PeerProcess"]
+__all__ = ["PeerProcess", "start"]
 
 CHILD = Path(__file__).with_name("_child.py")
+OPEN_TIMEOUT_S = 600.0
 GRACE_S = 2.0  # between asking a process to end and killing it
 STDERR_TAIL = 2000  # bytes quoted in an error
 
@@ -70,7 +72,7 @@ class PeerProcess:
             self.close()  # a late answer would be read as the answer to the next request
             raise
         if "error" in answer:
-            raise PeerError(f"{self._name} refused: {answer['error']}{self._last_words()}")
+            raise PeerError(f"{self._name} refused: {answer['error']}{self.last_words()}")
         result: dict[str, Any] = answer["result"]
         return result
 
@@ -111,7 +113,7 @@ class PeerProcess:
             readable, _, _ = select.select([pipe], [], [], max(0.0, end - time.monotonic()))
             if not readable:
                 raise PeerError(
-                    f"{self._name} gave no answer within {timeout_s:g} s{self._last_words()}"
+                    f"{self._name} gave no answer within {timeout_s:g} s{self.last_words()}"
                 )
             received = os.read(pipe, 1 << 16)
             if not received:
@@ -124,17 +126,49 @@ class PeerProcess:
         try:
             code = self._process.wait(GRACE_S)
         except subprocess.TimeoutExpired:
-            return PeerError(f"{self._name} closed its output{self._last_words()}")
+            return PeerError(f"{self._name} closed its output{self.last_words()}")
         how = f"with exit status {code}" if code >= 0 else f"of {signal.Signals(-code).name}"
-        return PeerError(f"{self._name} died {how}{self._last_words()}")
+        return PeerError(f"{self._name} died {how}{self.last_words()}")
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
         """The end of the child's stderr. Reading does not move the child's write position."""
         file = self._stderr.fileno()
         size = os.fstat(file).st_size
         tail = os.pread(file, STDERR_TAIL, max(0, size - STDERR_TAIL))
         text = tail.decode(errors="replace").strip()
         return f"; the end of its stderr: {text}" if text else ""
+
+
+def start(
+    name: str, backend: Path, arguments: Sequence[str], pair: PeerPair, draft_length: int
+) -> tuple[PeerProcess, dict[str, Any]]:
+    """Starts a process that loads the models.
+
+    Args:
+        name: the name in errors.
+        backend: the Python file, see `_child.py`.
+        arguments: arguments of the backend.
+        pair: the models.
+        draft_length: the draft length to begin with; 0: no speculation.
+
+    Returns:
+        The process, and its description of itself.
+
+    Raises:
+        PeerError: the process died or could not load the models. It has ended then.
+    """
+    process = PeerProcess(name, backend, arguments)
+    question = {
+        "do": "open",
+        "pair": dataclasses.asdict(pair.absolute()),
+        "cpus": pair.cpus,
+        "draft_length": draft_length,
+    }
+    try:
+        return process, process.ask(question, OPEN_TIMEOUT_S)
+    except BaseException:
+        process.close()
+        raise
 
 
 def _environment() -> dict[str, str]:
