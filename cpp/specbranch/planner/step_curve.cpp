@@ -168,8 +168,10 @@ void StepCurve::learn(int n, double us, double overlap) {
   const auto entry = static_cast<std::size_t>(n - 1);
   if (table_->size() <= entry) table_->resize(entry + 1, 0.0);
   const bool first = !known_;
-  if (!measured(n)) (*table_)[entry] = first ? us / stretch : at(n);
-  rebuild();
+  if (!measured(n)) {
+    (*table_)[entry] = first ? us / stretch : at(n);
+    rebuild();
+  }
 
   const double noise = std::sqrt(noise_) * (1.0 + overlap * (kSharedNoise - 1.0));
   Gain gain = gain_of(i, slow_share, noise);
