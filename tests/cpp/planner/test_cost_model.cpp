@@ -15,6 +15,22 @@ StepTime step(ModelRole role, int n, double us, double overlap = 0.0) {
   return {role, n, 0, 1'000'000, 1'000'000 + static_cast<std::int64_t>(us), overlap};
 }
 
+/// A batch of the target with one token of each text.
+StepTime plain_batch(int n_texts, double us) {
+  StepTime batch = step(ModelRole::kTarget, 1, us);
+  batch.n_others = n_texts - 1;
+  batch.n_texts = n_texts;
+  return batch;
+}
+
+/// The same batch after it.
+StepTime next_of(StepTime batch) {
+  const std::int64_t us = batch.end_us - batch.begin_us;
+  batch.begin_us += us;
+  batch.end_us += us;
+  return batch;
+}
+
 /// A target of 1,000 and 100 more per token; a draft of 100.
 PairProfile sloped_profile(double slowdown = 1.0) {
   PairProfile profile;
@@ -101,7 +117,7 @@ TEST_CASE("beside other texts a step costs what it makes of their batch") {
   // A batch of several texts is not padded.
   PairProfile other = sloped_profile();
   other.costs.target_us[5] = 900;
-  CostModel padding(&other);
+  const CostModel padding(&other);
   CHECK(padding.pad(5, 10) == 1);
   other.others.n_running = 1;
   CHECK(padding.pad(5, 10) == 0);
@@ -294,12 +310,9 @@ TEST_CASE("a batch of several texts teaches once, and what it teaches holds for 
   CostModel other(&profile);
   CostModel single(&told_once);
   const CostModel idle(&told_once);
-  StepTime batch = step(ModelRole::kTarget, 1, 2'000.0);
-  batch.n_others = 1;
-  batch.n_texts = 2;
+  StepTime batch = plain_batch(2, 2'000.0);
   for (int i = 0; i < 10; ++i) {
-    batch.begin_us += 2'000;
-    batch.end_us += 2'000;
+    batch = next_of(batch);
     one.on_step(batch);
     other.on_step(batch);
     single.on_step(batch);
@@ -328,12 +341,9 @@ TEST_CASE("beside others the plain step is one token of each text") {
   profile.others.n_running = 3;
   CostModel model(&profile);
   CHECK_FALSE(model.baseline_known(0.1));
-  StepTime batch = step(ModelRole::kTarget, 1, 1'300.0);
-  batch.n_others = 3;
-  batch.n_texts = 4;
+  StepTime batch = plain_batch(4, 1'300.0);
   for (int i = 0; i < 3; ++i) {
-    batch.begin_us += 1'300;
-    batch.end_us += 1'300;
+    batch = next_of(batch);
     model.on_step(batch);
   }
   CHECK(model.baseline_known(0.1));

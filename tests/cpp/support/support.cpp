@@ -157,6 +157,16 @@ SyntheticOptions synthetic_pair(double alpha, std::uint64_t seed) {
   return pair;
 }
 
+Request auto_request(int n_tokens) {
+  Request request;
+  request.prompt = {1, 2, 3};
+  request.max_tokens = n_tokens;
+  request.mode = Mode::kAuto;
+  request.max_draft = 16;
+  request.max_branches = 4;
+  return request;
+}
+
 VirtualOptions shuffled(std::uint64_t seed) {
   VirtualOptions options;
   options.order = DeliveryOrder::kShuffled;

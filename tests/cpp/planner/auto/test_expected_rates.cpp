@@ -112,12 +112,7 @@ TEST_CASE("what is promised is about what auto reaches") {
       };
       options.draft_us = [](const Command&) { return 125; };
       options.profile = &profile;
-      Request request;
-      request.prompt = {1, 2, 3};
-      request.max_tokens = 2000;
-      request.mode = Mode::kAuto;
-      request.max_draft = 16;
-      request.max_branches = 4;
+      const Request request = auto_request(2000);
       const SyntheticOptions pair = synthetic_pair(alpha);
       const auto target = make_synthetic_target(pair);
       const auto draft = make_synthetic_draft(pair);

@@ -37,12 +37,7 @@ double time_of(const Cell& cell, int n_branches, bool eager) {
     pair.n_branches = n_branches;
     const auto target = make_synthetic_target(pair);
     const auto draft = make_synthetic_draft(pair);
-    Request request;
-    request.prompt = {1, 2, 3};
-    request.max_tokens = 1000;
-    request.mode = Mode::kAuto;
-    request.max_draft = 16;
-    request.max_branches = 4;
+    const Request request = auto_request(1000);
     PairProfile profile;
     for (int n = 1; n <= 33; ++n) {
       profile.costs.target_us.push_back(target_us(cell, n));
