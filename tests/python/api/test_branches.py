@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.python.support.samplings import SAMPLINGS
 
 from specbranch_cpp import Engine, _core
 
@@ -22,17 +23,7 @@ COUNTS = ("n_tree_steps", "n_branch_verified", "n_branches_taken", "n_branch_acc
 STEP_US = 2000
 SETTINGS: dict[str, Any] = {"n_ctx": 512, "n_threads": 1, "draft_n_threads": 1}
 PROMPTS = ("def add(a, b):\n    ", "import os\nimport ", "class Stack:\n    def push(self, ")
-LINES = 'root ::= line+\nline ::= " "* [a-z_]+ ("(" [a-z_, ]* ")")? "\\n"\n'
-SAMPLERS: dict[str, dict[str, Any]] = {
-    "greedy": {},
-    "temperature": {"temperature": 0.8},
-    "hot": {"temperature": 1.2},
-    "truncations": {"temperature": 1.0, "top_k": 20, "top_p": 0.8, "min_p": 0.05},
-    "penalties": {"temperature": 0.7, "repeat_penalty": 1.2, "frequency_penalty": 0.2},
-    "dry": {"temperature": 0.8, "dry_multiplier": 0.8},
-    "mirostat": {"temperature": 0.8, "mirostat_mode": 2},
-    "grammar": {"temperature": 0.7, "grammar": LINES},
-}
+SAMPLERS: dict[str, dict[str, Any]] = {**SAMPLINGS, "temperature": {"temperature": 0.8}}
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.python.support.samplings import SAMPLINGS
 from tests.python.support.tiny_hybrid import write_tiny_hybrid
 
 from specbranch_cpp import Engine, InvalidArgument
@@ -19,18 +20,11 @@ if TYPE_CHECKING:
 MODES = ("auto", "speculative")
 PROMPT = "def first(value):\n    return value + 1\n\n\ndef second(value):\n    return "
 N = 48
-LINES = 'root ::= line+\nline ::= " "* [a-z_]+ ("(" [a-z_, ]* ")")? "\\n"\n'
 SAMPLERS: dict[str, dict[str, Any]] = {
-    "greedy": {},
+    **SAMPLINGS,
     "temperature": {"temperature": 0.7},
-    "hot": {"temperature": 1.2},
-    "truncations": {"temperature": 1.0, "top_k": 20, "top_p": 0.8, "min_p": 0.05},
-    "penalties": {"temperature": 0.7, "repeat_penalty": 1.2, "frequency_penalty": 0.2},
-    "dry": {"temperature": 0.8, "dry_multiplier": 0.8},
     "xtc": {"temperature": 0.8, "xtc_probability": 0.5, "xtc_threshold": 0.1},
-    "mirostat": {"temperature": 0.8, "mirostat_mode": 2},
     "adaptive-p": {"temperature": 0.8, "adaptive_target": 0.3},
-    "grammar": {"temperature": 0.7, "grammar": LINES},
 }
 
 

@@ -17,12 +17,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from tests.python.support.memory import least_growth, resident_kib
 from tests.python.support.server_malformed import malformed_requests, refused
 
 from specbranch_cpp import Engine
@@ -47,11 +47,6 @@ class Process:
 
     popen: subprocess.Popen[str]
     url: str
-
-    @property
-    def resident_kib(self) -> int:
-        status = Path(f"/proc/{self.popen.pid}/status").read_text()
-        return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0])
 
 
 @contextlib.contextmanager
@@ -228,7 +223,7 @@ def test_load(pair: tuple[Path, Path], n_requests: int) -> None:
                 assert tally.n_done > len(third) // 2
                 assert tally.n_cancelled > 0
                 assert tally.n_refused > 0
-                resident.append(server.resident_kib)
+                resident.append(resident_kib(server.popen.pid))
         finally:
             over.set()
             watcher.join()
@@ -237,9 +232,7 @@ def test_load(pair: tuple[Path, Path], n_requests: int) -> None:
         assert max(health["requests_waiting"] for health in watched) == QUEUE_SIZE
         assert max(health["requests_processing"] for health in watched) == 1
         # The first rounds fill caches and pools; what every request left behind would go on.
-        # What the allocator takes for itself, it does not take each time.
-        growth = min(after - before for before, after in pairwise(resident))
-        assert growth < LEAK_KIB, resident
+        assert least_growth(resident) < LEAK_KIB, resident
         health = httpx.get(f"{server.url}/health", timeout=120).json()
         assert health == {"status": "ok", "requests_processing": 0, "requests_waiting": 0}
         server.popen.send_signal(signal.SIGTERM)
