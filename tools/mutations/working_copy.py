@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,16 +38,13 @@ class Result:
         caught: whether a test failed, crashed or hung.
         caught_by: the test case in which that happened; empty if it is not known.
         how: the same with "(crash)" or "(hangs)", for people.
+        output: what they printed.
     """
 
     caught: bool
     caught_by: str = ""
     how: str = ""
-
-
-def limit_memory() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    output: str = field(default="", compare=False, repr=False)
 
 
 def first_failure(output: str) -> str:
@@ -72,8 +69,11 @@ def run_tests(program: Path, options: list[str], scale: float, timeout_s: float)
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, "SPECBRANCH_TEST_SCALE": str(scale)},
-        preexec_fn=limit_memory,  # noqa: PLW1509 - the child starts no thread before it
     )
+    # From here: several threads start tests, and a function between fork and exec may not run then.
+    with contextlib.suppress(ProcessLookupError):
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
     hangs = False
     try:
         output, _ = process.communicate(timeout=timeout_s)
@@ -85,13 +85,13 @@ def run_tests(program: Path, options: list[str], scale: float, timeout_s: float)
         except subprocess.TimeoutExpired:
             process.kill()
             output, _ = process.communicate()
-    if process.returncode == 0 and not hangs:
-        return Result(False)
     text = output.decode(errors="replace")
+    if process.returncode == 0 and not hangs:
+        return Result(False, output=text)
     name = first_failure(text)
     crashed = process.returncode < 0 or "test case CRASHED" in text
     kind = "(hangs) " if hangs else "(crash) " if crashed else ""
-    return Result(True, name, kind + (name or "?"))
+    return Result(True, name, kind + (name or "?"), text)
 
 
 @dataclass
@@ -101,7 +101,7 @@ class WorkingCopy:
     tree: Path
     scale: float
     timeout_s: float | None = None
-    seconds_of: dict[str, float] | None = None
+    seconds_of: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in COPIED:
@@ -124,15 +124,11 @@ class WorkingCopy:
         """Builds and tests the unchanged tree; returns how many seconds its tests took."""
         self._first_build(jobs)
         begin = time.monotonic()
-        env = {**os.environ, "SPECBRANCH_TEST_SCALE": str(self.scale)}
-        done = subprocess.run(
-            [str(self._program), "--duration=true"], capture_output=True, text=True, env=env,
-            timeout=LONGEST_S, check=False,
-        )  # fmt: skip
+        done = run_tests(self._program, ["--duration=true"], self.scale, LONGEST_S)
         seconds = time.monotonic() - begin
-        if done.returncode != 0:
-            raise SystemExit(f"the unchanged tree fails its tests: {first_failure(done.stdout)}")
-        self.seconds_of = durations(done.stdout)
+        if done.caught:
+            raise SystemExit(f"the unchanged tree fails its tests: {done.how}")
+        self.seconds_of = durations(done.output)
         # A slow machine must not make every mutation look like one that hangs.
         self.timeout_s = self.timeout_s or HANGS * seconds
         return seconds
@@ -155,8 +151,7 @@ class WorkingCopy:
     def test(self, hint: str | None) -> Result:
         """Runs the test case `hint` first, then all."""
         assert self.timeout_s is not None
-        if hint is not None and hint in (self.seconds_of or {}):
-            assert self.seconds_of is not None
+        if hint is not None and hint in self.seconds_of:
             longest_s = max(ONE_TEST_S, ONE_TEST_HANGS * self.seconds_of[hint])
             only = "--test-case=" + hint.replace(",", r"\,")
             result = run_tests(self._program, [only], self.scale, longest_s)
