@@ -26,7 +26,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,39 +186,25 @@ def _server(settings: dict[str, Any]) -> Any:
 
 def _lookup(settings: dict[str, Any]) -> Any:
     """Prompt lookup of llama-cpp-python on both cores."""
-    import llama_cpp
-    from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
+    from specbranch_cpp.bench.peers._llama_cpp_python import Backend
 
-    llama = llama_cpp.Llama(
-        settings["target"], n_ctx=settings["n_ctx"], n_threads=2, n_threads_batch=2, verbose=False,
-        flash_attn=True, logits_all=True, seed=SEED,
-        draft_model=LlamaPromptLookupDecoding(num_pred_tokens=int(settings["how"])),
-    )  # fmt: skip
-    vocab = llama_cpp.llama_model_get_vocab(llama.model)
+    pair = {"target": settings["target"], "n_ctx": settings["n_ctx"], "n_threads": 2}
+    backend = Backend({**pair, "n_gpu_layers": 0}, lookup=True)
 
     def answer(question: dict[str, Any]) -> dict[str, Any]:
-        llama.reset()  # type: ignore[no-untyped-call]  # reuse no KV cells of the prompt before
-        llama.set_seed(SEED)
-        prompt = llama.tokenize(question["prompt"].encode(), special=True)
-        chosen = llama.generate(
-            prompt, temp=question["temperature"], top_p=question["top_p"], top_k=0, min_p=0.0
-        )
-        tokens: list[int] = []
-        begin = 0.0
-        for token in chosen:
-            if not tokens:
-                begin = time.perf_counter()
-            if llama_cpp.llama_vocab_is_eog(vocab, token):
-                break
-            tokens.append(int(token))
-            if len(tokens) == question["max_tokens"]:
-                break
-        end = time.perf_counter()
-        chosen.close()
-        return {
-            "n": len(tokens), "ms": 1000.0 * (end - begin), "drafted": 0, "accepted": 0,
-            "text": llama.detokenize(tokens).decode(errors="replace"),
+        sampling = {
+            "temp": question["temperature"], "top_p": question["top_p"], "top_k": 0, "min_p": 0.0
         }  # fmt: skip
+        backend.set_seed(SEED)
+        prompt = backend.tokenize(question["prompt"])
+        found = backend.generate(prompt, question["max_tokens"], int(settings["how"]), sampling)
+        return {
+            "n": len(found["tokens"]),
+            "ms": found["decode_ms"],
+            "drafted": found["n_drafted"],
+            "accepted": found["n_accepted"],
+            "text": backend.detokenize(found["tokens"]),
+        }
 
     return answer
 

@@ -7,10 +7,13 @@ is on, because without it prompts longer than ``n_batch`` fail (0.3.36).
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llama_cpp
 from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class CountingLookup(LlamaPromptLookupDecoding):
@@ -42,6 +45,9 @@ class CountingLookup(LlamaPromptLookupDecoding):
         self._draft = []
 
 
+GREEDY = {"top_k": 1, "top_p": 1.0, "min_p": 0.0, "temp": 0.0}
+
+
 class Backend:
     def __init__(self, pair: dict[str, Any], *, lookup: bool) -> None:
         self._pair = pair
@@ -57,7 +63,24 @@ class Backend:
             "draft_lengths": [0, 2, 5, 10] if self._lookup else [0],
         }
 
-    def generate(self, tokens: list[int], max_tokens: int, draft_length: int) -> dict[str, Any]:
+    def tokenize(self, text: str) -> list[int]:
+        tokens: list[int] = self._llama.tokenize(text.encode(), special=True)
+        return tokens
+
+    def detokenize(self, tokens: list[int]) -> str:
+        text: bytes = self._llama.detokenize(tokens)
+        return text.decode(errors="replace")
+
+    def set_seed(self, seed: int) -> None:
+        self._llama.set_seed(seed)
+
+    def generate(
+        self,
+        tokens: list[int],
+        max_tokens: int,
+        draft_length: int,
+        sampling: Mapping[str, float] = GREEDY,
+    ) -> dict[str, Any]:
         if (draft_length > 0) != self._drafts:
             self._open(drafts=draft_length > 0)
         llama = self._llama
@@ -68,7 +91,7 @@ class Backend:
         found: list[int] = []
         begin = time.perf_counter()
         times = []
-        chosen = llama.generate(tokens, top_k=1, top_p=1.0, min_p=0.0, temp=0.0)
+        chosen = llama.generate(tokens, **sampling)
         for token in chosen:
             times.append(time.perf_counter())
             if llama_cpp.llama_vocab_is_eog(vocab, token):
