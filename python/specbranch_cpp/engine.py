@@ -388,8 +388,8 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
             prediction: a text that the answer probably resembles, such as the file that it edits,
                 or its token ids; shorter than the context. Where the answer follows it, verifying
                 replaces decoding. Names of control tokens in it are plain text. The answer does not
-                depend on it. It has no effect beside a draft model. ``None`` (default): no
-                prediction.
+                depend on it. Beside a draft model it has an effect in mode ``"auto"`` only.
+                ``None`` (default): no prediction.
             trace: record what each model does at which time (``Completion.trace``).
             n_feature_layers: with ``trace``, also record in every round the inputs of this number
                 of the target's last layers, the deepest layer last, and then the embedding of the

@@ -168,7 +168,7 @@ class GenerationStats:
         n_branches_taken: number of target steps whose text left the path for such a branch.
         n_branch_accepted: number of tokens on these branches that became text. Without the branches
             the steps would have given fewer tokens by this number.
-        why: why the engine did not decode as the mode says. Empty if it did.
+        mode_reason: why the engine did not decode as the mode says. Empty if it did.
     """
 
     mode: str

@@ -159,7 +159,7 @@ class Result:
         target_busy: share of the time in which the target computed, 0 to 1.
         draft_busy: share of the time in which the draft computed.
         overlap: share of the time in which both computed.
-        why: the reason for the decision of `auto`; empty if there is none.
+        mode_reason: the reason for the decision of `auto`; empty if there is none.
     """
 
     setting: Setting

@@ -153,7 +153,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def real_models() -> Path:
-    """The folder of real models that SPECBRANCH_REAL_MODELS names (docs/development.md)."""
+    """The folder of real models that SPECBRANCH_REAL_MODELS names (CONTRIBUTING.md)."""
     folder = Path(os.environ.get("SPECBRANCH_REAL_MODELS", ""))
     if not folder.name or not folder.is_dir():
         pytest.skip("SPECBRANCH_REAL_MODELS names no folder with real models")
