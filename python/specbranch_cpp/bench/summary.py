@@ -77,7 +77,7 @@ class Row:
         n_texts: number of measured texts that can be compared.
         n_equal: number of them that are equal to the text of `autoregressive`.
         histogram: at index i, the number of target steps that accepted i tokens.
-        why: the reason for the decision of `auto` in the last text.
+        mode_reason: the reason for the decision of `auto` in the last text.
         is_best: whether this is the best setting of its mode.
     """
 

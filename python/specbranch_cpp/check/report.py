@@ -181,7 +181,7 @@ class ModeFigures:
         measured: measured speed-up over ``autoregressive``. ``None``: it was not measured.
         tokens_per_step: mean accepted length M: tokens of the text per target step, measured if the
             speed-up is measured.
-        why: the reason for the decision of ``auto`` in the last measured text.
+        mode_reason: the reason for the decision of ``auto`` in the last measured text.
     """
 
     mode: str
