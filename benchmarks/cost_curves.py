@@ -32,6 +32,7 @@ import numpy as np
 
 from specbranch_cpp import __version__, _core
 from specbranch_cpp._engine.machine_keywords import PlaceKeywords
+from specbranch_cpp._llama import native
 from specbranch_cpp.bench import machine, placements
 from specbranch_cpp.errors import InvalidArgument
 
@@ -177,8 +178,7 @@ def command(args: argparse.Namespace, placed: PlaceKeywords) -> list[str]:
 
 def measure(args: argparse.Namespace, placed: PlaceKeywords) -> list[dict[str, Any]]:
     """Runs the program; what it prints, a dictionary a line."""
-    # As the engine does: two models share the cores, and a thread that spins takes one away.
-    environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
+    environment = {**native.SHORT_WAITS, **os.environ}  # as in the engine
     done = subprocess.run(
         command(args, placed), env=environment, stdout=subprocess.PIPE, text=True, check=False
     )

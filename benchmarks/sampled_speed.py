@@ -15,21 +15,27 @@ NAME=lookup:LENGTH for llama-cpp-python with its prompt lookup. The first one is
 ratios. ``slowest`` is the lowest ratio of a prompt.
 
 With ``--placement split``, the default, each of our models has a core of its own; with ``shared``
-both have both cores, as the models of the other engines.
+both have both cores, as the models of the other engines. ``--set NAME:VARIABLE=VALUE`` sets a
+variable in the environment of a contender, ``--busy N`` starts N processes that always compute.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
 import json
 import os
+import runpy
 import subprocess
 import sys
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SEED = 7
 LEVEL = 0.95
@@ -42,6 +48,13 @@ class Contender:
     name: str
     place: str  # a folder, or a name of `OTHERS`
     how: str  # the mode, or the draft length
+
+
+@dataclass(frozen=True)
+class Variable:
+    contender: str
+    name: str
+    value: str
 
 
 class Process:
@@ -58,6 +71,9 @@ class Process:
             "placement": arguments.placement,
         }
         environment = dict(os.environ)
+        environment |= {
+            one.name: one.value for one in arguments.set if one.contender == contender.name
+        }
         if contender.place not in OTHERS:
             environment["PYTHONPATH"] = str(Path(contender.place).resolve())
         self._process = subprocess.Popen(
@@ -186,10 +202,12 @@ def _server(settings: dict[str, Any]) -> Any:
 
 def _lookup(settings: dict[str, Any]) -> Any:
     """Prompt lookup of llama-cpp-python on both cores."""
-    from specbranch_cpp.bench.peers._llama_cpp_python import Backend
+    # As a file of its own: the package would load llama.cpp with how *our* threads wait.
+    file = Path(__file__).parents[1] / "python/specbranch_cpp/bench/peers/_llama_cpp_python.py"
+    backend_of = runpy.run_path(str(file))["Backend"]
 
     pair = {"target": settings["target"], "n_ctx": settings["n_ctx"], "n_threads": 2}
-    backend = Backend({**pair, "n_gpu_layers": 0}, lookup=True)
+    backend = backend_of({**pair, "n_gpu_layers": 0}, lookup=True)
 
     def answer(question: dict[str, Any]) -> dict[str, Any]:
         sampling = {
@@ -258,32 +276,28 @@ def contender(text: str) -> Contender:
     return Contender(name, place, how)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("target", type=Path)
-    parser.add_argument("draft", type=Path)
-    parser.add_argument("--prompts", type=Path, action="append", required=True)
-    parser.add_argument("--contender", type=contender, action="append", required=True)
-    parser.add_argument("--n-prompts", type=int, default=6, help="of each file")
-    parser.add_argument("--temperatures", type=float, nargs="+", default=[0.8, 1.0])
-    parser.add_argument("--top-p", type=float, nargs="+", default=[1.0])
-    parser.add_argument("--tokens", type=int, default=96)
-    parser.add_argument("--n-ctx", type=int, default=1024)
-    parser.add_argument("--placement", choices=("split", "shared"), default="split")
-    parser.add_argument("--chatml", action="store_true", help="ask the prompts as ChatML turns")
-    parser.add_argument("--json", type=Path, help="append one line per text")
-    args = parser.parse_args()
-    prompts = [
-        json.loads(line)["prompt"]
-        for file in args.prompts
-        for line in file.read_text(encoding="utf-8").splitlines()[: args.n_prompts]
-    ]
-    if args.chatml:
-        frame = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
-        prompts = [frame.format(prompt) for prompt in prompts]
-    processes = [Process(one, args) for one in args.contender]
+def variable(text: str) -> Variable:
+    name, colon, rest = text.partition(":")
+    key, equals, value = rest.partition("=")
+    if not (name and colon and key and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME:VARIABLE=VALUE")
+    return Variable(name, key, value)
+
+
+@contextlib.contextmanager
+def busy_processes(n: int) -> Iterator[None]:
+    code = "while True: pass"
+    started = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(n)]
+    try:
+        yield
+    finally:
+        for one in started:
+            one.kill()
+            one.wait()
+
+
+def measure(processes: list[Process], prompts: list[str], args: argparse.Namespace) -> None:
+    """Prints a table for each sampling."""
     for temperature in args.temperatures:
         for top_p in args.top_p:
             found: dict[str, list[dict[str, Any]]] = {one.name: [] for one in processes}
@@ -306,6 +320,38 @@ def main() -> None:
                             with args.json.open("a") as file:
                                 file.write(json.dumps(record) + "\n")
             print(f"\ntemperature {temperature:g}, top_p {top_p:g}\n\n{table(found)}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("target", type=Path)
+    parser.add_argument("draft", type=Path)
+    parser.add_argument("--prompts", type=Path, action="append", required=True)
+    parser.add_argument("--contender", type=contender, action="append", required=True)
+    parser.add_argument("--n-prompts", type=int, default=6, help="of each file")
+    parser.add_argument("--temperatures", type=float, nargs="+", default=[0.8, 1.0])
+    parser.add_argument("--top-p", type=float, nargs="+", default=[1.0])
+    parser.add_argument("--tokens", type=int, default=96)
+    parser.add_argument("--n-ctx", type=int, default=1024)
+    parser.add_argument("--placement", choices=("split", "shared"), default="split")
+    parser.add_argument("--set", type=variable, action="append", default=[], metavar="VARIABLE")
+    parser.add_argument("--busy", type=int, default=0, help="other processes that compute")
+    parser.add_argument("--chatml", action="store_true", help="ask the prompts as ChatML turns")
+    parser.add_argument("--json", type=Path, help="append one line per text")
+    args = parser.parse_args()
+    prompts = [
+        json.loads(line)["prompt"]
+        for file in args.prompts
+        for line in file.read_text(encoding="utf-8").splitlines()[: args.n_prompts]
+    ]
+    if args.chatml:
+        frame = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+        prompts = [frame.format(prompt) for prompt in prompts]
+    processes = [Process(one, args) for one in args.contender]
+    with busy_processes(args.busy):
+        measure(processes, prompts, args)
     for one in processes:
         one.close()
 

@@ -6,18 +6,21 @@ after, or never. That copy must belong to the headers with which the extension w
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import importlib
 import importlib.util
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._llama.library_names import file_name, loaded_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
 _PACKAGE = "specbranch_cpp"
@@ -42,13 +45,21 @@ _REINSTALL = (
 )
 
 
+SHORT_WAITS = {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "400"}
+"""With these variables, a thread of GNU OpenMP that waits at a barrier spins for some microseconds,
+and then sleeps. Without the first one it spins a quarter of that where two models share the cores.
+
+A forward pass has hundreds of barriers. To sleep at each, and to be woken, takes longer than to
+spin. To spin until all are there takes a core away from the other model, or from other programs.
+``benchmarks/README.md`` has the measurements.
+"""
+
+
 def load() -> ModuleType:
     """Returns the extension module. Raises an ImportError that says what to do."""
-    if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
-        # Two models share the cores: a thread that spins at a barrier would take a core away.
-        os.environ["OMP_WAIT_POLICY"] = "passive"
     folder = library_folder()
-    libraries = preload(folder)
+    with _short_waits():
+        libraries = preload(folder)
     try:
         core = importlib.import_module("._core", _PACKAGE)
     except ImportError as error:
@@ -68,6 +79,30 @@ def load() -> ModuleType:
             f"{'; '.join(differences)}. {_REINSTALL}"
         )
     return core
+
+
+@contextlib.contextmanager
+def _short_waits() -> Iterator[None]:
+    """Loads OpenMP with `SHORT_WAITS`, unless the user says how its threads wait.
+
+    GNU OpenMP reads its variables when it is loaded, so that later they need not be there: other
+    programs, and other copies of OpenMP, keep their own defaults. Other implementations do not know
+    the number of spins, and may read their variables later: their threads always sleep.
+    """
+    if os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
+        yield
+        return
+    if not sys.platform.startswith("linux"):
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+        yield
+        return
+    os.environ.setdefault("KMP_BLOCKTIME", "0")  # LLVM's and Intel's OpenMP
+    os.environ.update(SHORT_WAITS)
+    try:
+        yield
+    finally:
+        for name in SHORT_WAITS:
+            del os.environ[name]
 
 
 def library_folder() -> Path:

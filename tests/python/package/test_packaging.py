@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Build = dict[str, Any]
 
+OPENMP_WAITS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 PRINT_LIBRARIES = """
 paths = {line.split()[-1] for line in open("/proc/self/maps") if "/" in line}
 names = sorted(path.rsplit("/", 1)[-1] for path in paths)
@@ -32,9 +33,7 @@ print(*(name for name in names if name.startswith(("libllama", "libggml"))))
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs the code in a process of its own, without this process's OpenMP settings."""
-    inherited = {
-        k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-    }
+    inherited = {k: v for k, v in os.environ.items() if k not in OPENMP_WAITS}
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         env=inherited | environment,
@@ -81,16 +80,32 @@ def test_import_does_not_execute_llama_cpp() -> None:
     assert output("import sys, specbranch_cpp; print('llama_cpp' in sys.modules)") == "False"
 
 
-PRINT_OPENMP = """
+PRINT_WAITS = f"""
 import os, specbranch_cpp
-print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"))
+print(*(os.environ.get(name) for name in {OPENMP_WAITS}))
 """
 
 
-def test_openmp_waits_passively_unless_the_user_says_otherwise() -> None:
-    assert output(PRINT_OPENMP) == "passive None"
-    assert output(PRINT_OPENMP, OMP_WAIT_POLICY="active") == "active None"
-    assert output(PRINT_OPENMP, GOMP_SPINCOUNT="100") == "None 100"
+def openmp_says(**variables: str) -> dict[str, str]:
+    """How the threads of GNU OpenMP wait, in its own words."""
+    said = python(PRINT_WAITS, OMP_DISPLAY_ENV="verbose", **variables).stderr
+    return dict(re.findall(r"(OMP_WAIT_POLICY|GOMP_SPINCOUNT) = '(\w+)'", said))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU OpenMP")
+def test_openmp_spins_shortly_unless_the_user_says_otherwise() -> None:
+    assert openmp_says() == {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "400"}
+    passive = openmp_says(OMP_WAIT_POLICY="passive")
+    assert passive == {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+    assert openmp_says(GOMP_SPINCOUNT="100")["GOMP_SPINCOUNT"] == "100"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU OpenMP")
+def test_other_programs_do_not_inherit_how_openmp_waits() -> None:
+    assert output(PRINT_WAITS) == "None None 0"
+    assert output(PRINT_WAITS, OMP_WAIT_POLICY="active") == "active None None"
+    assert output(PRINT_WAITS, GOMP_SPINCOUNT="100") == "None 100 None"
+    assert output(PRINT_WAITS, KMP_BLOCKTIME="5") == "None None 5"
 
 
 def test_missing_llama_cpp_says_how_to_install_it() -> None:

@@ -176,6 +176,5 @@ def _environment() -> dict[str, str]:
     search = [str(Path(entry).absolute()) for entry in sys.path]
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(search),
-        "OMP_WAIT_POLICY": "passive",  # otherwise two threads on one core spin against each other
         "GGML_NO_BACKTRACE": "1",  # an abort must not start a debugger
     }
