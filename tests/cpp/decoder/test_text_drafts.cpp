@@ -120,10 +120,7 @@ TEST_CASE("text: without any text `auto` and `speculative` decode one token a st
 TEST_CASE("text: what nobody has verified counts neither as drafted nor as accepted") {
   SyntheticOptions pair = synthetic_pair(0.5);
   pair.copy_rate = 0.9;
-  Request request;
-  request.prompt = {1, 2, 3};
-  request.max_tokens = 300;
-  request.mode = Mode::kAuto;
+  const Request request = auto_request(300);
   const auto target = make_synthetic_target(pair);
   PairProfile profile = flat_profile();
   LookupTable& table = profile.lookup[0];

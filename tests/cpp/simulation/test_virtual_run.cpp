@@ -93,10 +93,7 @@ TEST_CASE("the time of KV operations is time, but not a part of a step") {
 }
 
 TEST_CASE("copies of the KV cache do not enter the cost curve of the draft") {
-  Request request;
-  request.prompt = {1, 2, 3};
-  request.max_tokens = 200;
-  request.mode = Mode::kAuto;
+  const Request request = auto_request(200);
   const SyntheticOptions pair = synthetic_pair(0.6);
   const auto target = make_synthetic_target(pair);
   const auto draft = make_synthetic_draft(pair);

@@ -157,13 +157,13 @@ SyntheticOptions synthetic_pair(double alpha, std::uint64_t seed) {
   return pair;
 }
 
-Request auto_request(int n_tokens) {
+Request auto_request(int n_tokens, int max_draft, int max_branches) {
   Request request;
   request.prompt = {1, 2, 3};
   request.max_tokens = n_tokens;
   request.mode = Mode::kAuto;
-  request.max_draft = 16;
-  request.max_branches = 4;
+  request.max_draft = max_draft;
+  request.max_branches = max_branches;
   return request;
 }
 

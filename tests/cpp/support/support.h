@@ -84,8 +84,9 @@ VirtualResult run(const Scenario& scenario, Mode mode, const VirtualOptions& opt
 /// A synthetic pair for requests whose prompt has three tokens.
 SyntheticOptions synthetic_pair(double alpha, std::uint64_t seed = 1);
 
-/// A request in `auto` with such a prompt.
-Request auto_request(int n_tokens);
+/// A request in `auto` with such a prompt. The limits default to those of a request.
+Request auto_request(int n_tokens, int max_draft = Request{}.max_draft,
+                     int max_branches = Request{}.max_branches);
 
 /// Messages in an order drawn from `seed`, aborts in time and too late.
 VirtualOptions shuffled(std::uint64_t seed);

@@ -57,15 +57,7 @@ const std::vector<double> kSteep = {1.0, 3.1, 3.35, 3.6, 4.0, 4.4, 4.8, 5.2, 5.6
 /// The Q4_0 curve, with its trough at 4.
 const std::vector<double> kTrough = {1.0, 1.41, 1.71, 1.18, 1.68, 1.99, 2.06, 2.13, 2.5};
 
-Request long_request(int max_tokens) {
-  Request request;
-  request.prompt = {1, 2, 3};
-  request.max_tokens = max_tokens;
-  request.mode = Mode::kAuto;
-  request.max_draft = 24;
-  request.max_branches = 8;
-  return request;
-}
+Request long_request(int max_tokens) { return auto_request(max_tokens, 24, 8); }
 
 VirtualResult run_pair(const SyntheticOptions& pair, const Request& request,
                        const VirtualOptions& options) {

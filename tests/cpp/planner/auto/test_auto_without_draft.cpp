@@ -11,15 +11,6 @@ using namespace specbranch::test;
 
 namespace {
 
-Request text_of(int max_tokens) {
-  Request request;
-  request.prompt = {1, 2, 3};
-  request.max_tokens = max_tokens;
-  request.mode = Mode::kAuto;
-  request.max_draft = 8;
-  return request;
-}
-
 VirtualOptions options_with(PairProfile* profile) {
   VirtualOptions options;
   options.profile = profile;
@@ -56,7 +47,7 @@ TEST_CASE("auto: a draft that failed is not paused for the next generation") {
       const SyntheticOptions pair = synthetic_pair(0.9);
       const auto target = make_synthetic_target(pair);
       const auto draft = make_synthetic_draft(pair);
-      const VirtualResult got = run_virtually(text_of(400), *target, draft.get(), options);
+      const VirtualResult got = run_virtually(auto_request(400), *target, draft.get(), options);
       CHECK(message_of(got.error) == "");
       CHECK(got.tokens.size() == 400);
       if (!before) continue;
@@ -76,10 +67,10 @@ TEST_CASE("auto: a draft with a short context drafts to the end of a long text")
   const auto draft = make_synthetic_draft(pair);
   PairProfile profile = flat_profile();
   const VirtualResult whole =
-      run_virtually(text_of(800), *target, long_draft.get(), options_with(&profile));
+      run_virtually(auto_request(800), *target, long_draft.get(), options_with(&profile));
   profile = flat_profile();
   const VirtualResult got =
-      run_virtually(text_of(800), *target, draft.get(), options_with(&profile));
+      run_virtually(auto_request(800), *target, draft.get(), options_with(&profile));
   CHECK(got.tokens == whole.tokens);
   CHECK(got.mode_reason.find("overlapped: ") == 0);
   CHECK(10 * got.counters.n_accepted >= 9 * whole.counters.n_accepted);

@@ -112,7 +112,7 @@ TEST_CASE("what is promised is about what auto reaches") {
       };
       options.draft_us = [](const Command&) { return 125; };
       options.profile = &profile;
-      const Request request = auto_request(2000);
+      const Request request = auto_request(2000, 16);
       const SyntheticOptions pair = synthetic_pair(alpha);
       const auto target = make_synthetic_target(pair);
       const auto draft = make_synthetic_draft(pair);

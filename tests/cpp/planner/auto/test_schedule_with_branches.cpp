@@ -37,7 +37,7 @@ double time_of(const Cell& cell, int n_branches, bool eager) {
     pair.n_branches = n_branches;
     const auto target = make_synthetic_target(pair);
     const auto draft = make_synthetic_draft(pair);
-    const Request request = auto_request(1000);
+    const Request request = auto_request(1000, 16);
     PairProfile profile;
     for (int n = 1; n <= 33; ++n) {
       profile.costs.target_us.push_back(target_us(cell, n));

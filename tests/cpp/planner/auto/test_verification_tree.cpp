@@ -196,12 +196,7 @@ Study decode(const Curve& curve, double alpha, int n_branches, double ratio) {
     pair.n_ctx = 4096;
     const auto target = make_synthetic_target(pair);
     const auto draft = make_synthetic_draft(pair);
-    Request request;
-    request.prompt = {1, 2, 3};
-    request.max_tokens = kTokens;
-    request.mode = Mode::kAuto;
-    request.max_draft = 8;
-    request.max_branches = 4;
+    const Request request = auto_request(kTokens);
     PairProfile profile;
     for (int n = 1; n <= 33; ++n) {
       profile.costs.target_us.push_back(curve.us(n));
