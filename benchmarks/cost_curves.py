@@ -178,7 +178,7 @@ def command(args: argparse.Namespace, placed: PlaceKeywords) -> list[str]:
 
 def measure(args: argparse.Namespace, placed: PlaceKeywords) -> list[dict[str, Any]]:
     """Runs the program; what it prints, a dictionary a line."""
-    environment = {**native.SHORT_WAITS, **os.environ}  # as in the engine
+    environment = os.environ | native.waits(os.environ)
     done = subprocess.run(
         command(args, placed), env=environment, stdout=subprocess.PIPE, text=True, check=False
     )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from specbranch_cpp._llama.library_names import file_name, loaded_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import ModuleType
 
 _PACKAGE = "specbranch_cpp"
@@ -45,6 +45,7 @@ _REINSTALL = (
 )
 
 
+_IS_LINUX = sys.platform.startswith("linux")
 SHORT_WAITS = {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "400"}
 """With these variables, a thread of GNU OpenMP that waits at a barrier spins for some microseconds,
 and then sleeps. Without the first one it spins a quarter of that where two models share the cores.
@@ -55,10 +56,20 @@ spin. To spin until all are there takes a core away from the other model, or fro
 """
 
 
+def waits(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables to add, so that threads of OpenMP wait as in the engine.
+
+    None are added where the user says how they wait.
+    """
+    if environment.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
+        return {}
+    return SHORT_WAITS if _IS_LINUX else {"OMP_WAIT_POLICY": "passive"}
+
+
 def load() -> ModuleType:
     """Returns the extension module. Raises an ImportError that says what to do."""
     folder = library_folder()
-    with _short_waits():
+    with _waits():
         libraries = preload(folder)
     try:
         core = importlib.import_module("._core", _PACKAGE)
@@ -82,26 +93,23 @@ def load() -> ModuleType:
 
 
 @contextlib.contextmanager
-def _short_waits() -> Iterator[None]:
-    """Loads OpenMP with `SHORT_WAITS`, unless the user says how its threads wait.
+def _waits() -> Iterator[None]:
+    """Loads OpenMP with the variables of `waits`.
 
     GNU OpenMP reads its variables when it is loaded, so that later they need not be there: other
     programs, and other copies of OpenMP, keep their own defaults. Other implementations do not know
     the number of spins, and may read their variables later: their threads always sleep.
     """
-    if os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
-        yield
-        return
-    if not sys.platform.startswith("linux"):
-        os.environ["OMP_WAIT_POLICY"] = "passive"
+    added = waits(os.environ)
+    os.environ.update(added)
+    if not (added and _IS_LINUX):
         yield
         return
     os.environ.setdefault("KMP_BLOCKTIME", "0")  # LLVM's and Intel's OpenMP
-    os.environ.update(SHORT_WAITS)
     try:
         yield
     finally:
-        for name in SHORT_WAITS:
+        for name in added:
             del os.environ[name]
 
 
