@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import inspect
+import itertools
 import json
 import os
 import runpy
@@ -298,28 +299,21 @@ def busy_processes(n: int) -> Iterator[None]:
 
 def measure(processes: list[Process], prompts: list[str], args: argparse.Namespace) -> None:
     """Prints a table for each sampling."""
-    for temperature in args.temperatures:
-        for top_p in args.top_p:
-            found: dict[str, list[dict[str, Any]]] = {one.name: [] for one in processes}
-            for i, prompt in enumerate(prompts[:N_WARM_UP] + prompts):
-                for j in range(len(processes)):
-                    one = processes[(i + j) % len(processes)]
-                    answer = one.ask(
-                        {
-                            "prompt": prompt, "max_tokens": args.tokens,
-                            "temperature": temperature, "top_p": top_p,
-                        }
-                    )  # fmt: skip
-                    if i >= N_WARM_UP:
-                        found[one.name].append(answer)
-                        if args.json:
-                            record = {
-                                "contender": one.name, "prompt": i - N_WARM_UP,
-                                "temperature": temperature, "top_p": top_p, **answer,
-                            }  # fmt: skip
-                            with args.json.open("a") as file:
-                                file.write(json.dumps(record) + "\n")
-            print(f"\ntemperature {temperature:g}, top_p {top_p:g}\n\n{table(found)}", flush=True)
+    for temperature, top_p in itertools.product(args.temperatures, args.top_p):
+        sampling = {"temperature": temperature, "top_p": top_p}
+        found: dict[str, list[dict[str, Any]]] = {one.name: [] for one in processes}
+        for i, prompt in enumerate(prompts[:N_WARM_UP] + prompts):
+            for j in range(len(processes)):
+                one = processes[(i + j) % len(processes)]
+                answer = one.ask({"prompt": prompt, "max_tokens": args.tokens, **sampling})
+                if i < N_WARM_UP:
+                    continue
+                found[one.name].append(answer)
+                if args.json:
+                    text = {"contender": one.name, "prompt": i - N_WARM_UP, **sampling, **answer}
+                    with args.json.open("a") as file:
+                        file.write(json.dumps(text) + "\n")
+        print(f"\ntemperature {temperature:g}, top_p {top_p:g}\n\n{table(found)}", flush=True)
 
 
 def main() -> None:
