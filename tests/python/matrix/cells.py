@@ -155,20 +155,23 @@ def run_cell(cell: Cell, target: Path, draft: Path) -> None:
             if len(set(completion.tokens)) < 8 and turns[index].sampling["temperature"] > 0:
                 cell.found, cell.words = "fault", f"a dull text: {completion.tokens}"
                 return
-        for mode in MODES:
+
+        def run_turns(drafting: Engine, mode: str) -> None:
             for turn, wanted in zip(turns, expected, strict=True):
-                done = turn.run(engine, mode)
+                done = turn.run(drafting, mode)
                 _count(cell, done)
                 _compare(cell, plain, turn, mode, wanted.tokens, done.tokens)
-        n_tuned = 0
-        while cell.role == "near" and cell.n_drafted_by_auto == 0 and n_tuned < N_TUNED:
-            n_tuned += 1
+
+        for mode in MODES:
+            run_turns(engine, mode)
+        for _ in range(N_TUNED if cell.role == "near" else 0):
+            n_before = cell.n_drafted
+            # An engine writes what it has learned into its profile at its end.
             with Engine(target, draft, **both, profile=_tuned(engine, target.parent)) as tuned:
-                for turn, wanted in zip(turns, expected, strict=True):
-                    done = turn.run(tuned, "auto")
-                    _count(cell, done)
-                    cell.n_drafted_by_auto += done.stats.n_drafted
-                    _compare(cell, plain, turn, "auto", wanted.tokens, done.tokens)
+                run_turns(tuned, "auto")
+            cell.n_drafted_by_auto = cell.n_drafted - n_before
+            if cell.n_drafted_by_auto > 0:
+                break
         if cell.role == "itself" and cell.n_rolled_back > OWN_ROLLED_BACK:
             cell.found = "fault"
             cell.words += f"{cell.n_rolled_back} of {cell.n_drafted} own tokens were rejected; "
