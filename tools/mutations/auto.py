@@ -72,8 +72,8 @@ MUTATIONS = (
         "rates-blind",
         "expected rates ignore that chains end at a low-confidence token",
         "planner/auto/expected_rates.cpp",
-        "        if (taken.value(rate) < stop.value(rate)) taken = stop;\n",
-        "",
+        "const bool goes_on = more >= stop;",
+        "const bool goes_on = true;",
     ),
     Mutation(
         "rates-free-draft",

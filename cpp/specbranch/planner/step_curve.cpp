@@ -191,10 +191,12 @@ void StepCurve::learn(int n, double us, double overlap) {
   } else {
     surprise = surprise > 0.0 ? limit : -limit;
   }
+  std::array<double, kStates> known{};  // a root of what the step takes from the covariance
+  const double deviation = std::sqrt(gain.variance);
+  std::ranges::transform(gain.states, known.begin(), [&](double x) { return x / deviation; });
   for (int k = 0; k < kStates; ++k) {
     for (int m = 0; m < kStates; ++m) {
-      covariance(k, m) -= gain.states[static_cast<std::size_t>(k)] *
-                          gain.states[static_cast<std::size_t>(m)] / gain.variance;
+      covariance(k, m) -= known[static_cast<std::size_t>(k)] * known[static_cast<std::size_t>(m)];
     }
   }
   const auto change = [&](int k) {
