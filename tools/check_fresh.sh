@@ -30,7 +30,8 @@ fail() { say "FAILED: $*" >&2 && exit 1; }
 if [[ ${SPECBRANCH_FRESH_WORK-} == "" ]]; then
   [[ $(id -u) == 0 ]] || fail "this needs root (chroot and mounts of its own)"
   if ! command -v debootstrap >/dev/null; then
-    apt-get update -q && apt-get install -y -q --no-install-recommends debootstrap
+    apt-get update -q
+    apt-get install -y -q --no-install-recommends debootstrap
   fi
   work=$(mktemp -d "$folder/specbranch_fresh.XXXXXX")
   # --one-file-system: should a mount be left against all expectation, it is not emptied.
