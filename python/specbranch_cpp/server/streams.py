@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pydantic_core
@@ -84,10 +85,9 @@ class Job:
             Exception: an exception of the call, after its last reply.
         """
         if not self._replies and not self._work.done():
-            try:
+            # The call may end while this gives up waiting.
+            with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._news.wait(), timeout_s)
-            except asyncio.TimeoutError:
-                return []
         self._news.clear()
         if self._gone:
             raise ClientGone
@@ -183,9 +183,11 @@ class EventStream(Response):
                 raise ClientGone from None
 
         try:
-            while not job.ended or chunks:
+            ended = False  # only `take` tells of an error
+            while not ended:
                 await write(b"".join(map(self._form.chunk, chunks)) or self._form.heartbeat)
                 chunks = await job.take(self._heartbeat_s)
+                ended = job.ended and not chunks
             end = self._form.end()
         except ClientGone:
             raise

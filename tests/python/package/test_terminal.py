@@ -111,6 +111,8 @@ def test_the_log_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", shown)
     loggers = [logging.getLogger(name) for name in ("specbranch_cpp.server", "uvicorn.error")]
     before = [(each.level, list(each.handlers), each.propagate) for each in loggers]
+    for logger in loggers:
+        logger.handlers.clear()  # those of other tests may have closed streams
     try:
         serve._show_log(logging.INFO)
         for logger in loggers:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -19,6 +20,11 @@ from tests.python.support.server_support import (
 )
 
 from specbranch_cpp.errors import ContextOverflow, DecodeError, EngineClosed, InvalidArgument
+from specbranch_cpp.server.errors import GenerationTimeout
+from specbranch_cpp.server.streams import EventStream, Job
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 PATH = "/v1/completions"
 
@@ -242,3 +248,61 @@ def test_stopping_ends_what_takes_too_long(stream: bool) -> None:
         assert told["error"]["code"] == "shutting_down"
         assert reply.status_code == (200 if stream else 503)
     assert "cancel #hang" in text.log
+
+
+class _FailingService:
+    """A call that fails when the test says so."""
+
+    def __init__(self) -> None:
+        self.may_fail = asyncio.Event()
+        self.has_failed = asyncio.Event()
+
+    async def run(self, *_: Any) -> None:
+        await self.may_fail.wait()
+        self.has_failed.set()
+        raise GenerationTimeout(3.0)
+
+
+async def _nothing() -> dict[str, Any]:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def test_a_call_that_fails_while_a_wait_for_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    service: Any = _FailingService()
+
+    async def too_late(wait: Coroutine[Any, Any, Any], _: float | None) -> None:
+        wait.close()
+        service.may_fail.set()
+        await service.has_failed.wait()
+        await asyncio.sleep(0)
+        raise asyncio.TimeoutError
+
+    async def check() -> None:
+        call: Any = None
+        async with Job(service, call, {"type": "http"}, _nothing) as job:
+            await asyncio.sleep(0)
+            with monkeypatch.context() as patch:
+                patch.setattr(asyncio, "wait_for", too_late)
+                with pytest.raises(GenerationTimeout):
+                    await job.take(0.01)
+
+    asyncio.run(check())
+
+
+def test_a_call_that_fails_while_the_status_is_sent() -> None:
+    service: Any = _FailingService()
+    sent: list[bytes] = []
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            service.may_fail.set()
+            await service.has_failed.wait()
+            await asyncio.sleep(0)
+        sent.append(message.get("body", b""))
+
+    call: Any = None
+    stream = EventStream(service, call, heartbeat_s=0.01, send_timeout_s=5.0)
+    asyncio.run(stream({"type": "http"}, _nothing, send))
+    *_, last = events(b"".join(sent).decode())
+    assert json.loads(last)["error"]["code"] == "timeout"
