@@ -191,9 +191,9 @@ class Speculation:
 
 SAMPLERS = (
     "penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature",
-    "adaptive_p",
+    "infill", "adaptive_p",
 )  # fmt: skip
-"""The names for `Sampling.samplers`, in llama.cpp's order."""
+"""The names for `Sampling.samplers`, in llama.cpp's order. ``"infill"`` acts only in a list."""
 
 DRY_BREAKERS = ("\n", ":", '"', "*")
 """The default of `Sampling.dry_sequence_breakers`, as in llama.cpp."""

@@ -11,8 +11,8 @@
 namespace specbranch {
 namespace {
 
-/// In llama.cpp's default order.
-constexpr std::array<std::pair<SamplerKind, std::string_view>, 10> kSamplers{{
+/// In llama.cpp's default order, in which infill is not.
+constexpr std::array<std::pair<SamplerKind, std::string_view>, 11> kSamplers{{
     {SamplerKind::kPenalties, "penalties"},
     {SamplerKind::kDry, "dry"},
     {SamplerKind::kTopNSigma, "top_n_sigma"},
@@ -22,6 +22,7 @@ constexpr std::array<std::pair<SamplerKind, std::string_view>, 10> kSamplers{{
     {SamplerKind::kMinP, "min_p"},
     {SamplerKind::kXtc, "xtc"},
     {SamplerKind::kTemperature, "temperature"},
+    {SamplerKind::kInfill, "infill"},
     {SamplerKind::kAdaptiveP, "adaptive_p"},
 }};
 

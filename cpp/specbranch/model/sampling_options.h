@@ -24,6 +24,7 @@ enum class SamplerKind : std::uint8_t {
   kMinP,
   kXtc,
   kTemperature,
+  kInfill,     ///< in no default order.
   kAdaptiveP,  ///< always the last one, wherever the list names it.
 };
 
@@ -34,7 +35,7 @@ std::string_view to_string(SamplerKind kind);
 /// "nucleus", "temp", "typ"). Throws InvalidArgument naming the valid ones.
 SamplerKind parse_sampler(std::string_view name);
 
-/// All names that `to_string` gives, in llama.cpp's default order.
+/// All names that `to_string` gives, in llama.cpp's default order; infill is in no such order.
 std::vector<std::string_view> sampler_names();
 
 /// The options of the sampler chain. Names, defaults and meanings are llama.cpp's, except that by

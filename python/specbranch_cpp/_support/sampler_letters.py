@@ -5,7 +5,7 @@ from __future__ import annotations
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.options import SAMPLERS
 
-LETTERS = dict(zip("edskypmxta", SAMPLERS, strict=True))
+LETTERS = dict(zip("edskypmxtia", SAMPLERS, strict=True))
 """llama.cpp's letter of each sampler."""
 
 

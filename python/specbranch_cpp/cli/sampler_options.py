@@ -121,7 +121,8 @@ Samplers = Annotated[
     sampling(
         "--samplers",
         metavar="NAMES",
-        help=f"Samplers that run, in this order, separated by ;. Default: {';'.join(SAMPLERS)}.",
+        help="Samplers that run, in this order, separated by ;. Also infill. Default: "
+        f"{';'.join(name for name in SAMPLERS if name != 'infill')}.",
     ),
 ]
 SamplerSeq = Annotated[

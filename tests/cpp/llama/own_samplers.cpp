@@ -43,6 +43,8 @@ llama_sampler* own_sampler(SamplerKind kind, const SamplingOptions& o) {
       return llama_sampler_init_xtc(o.xtc_probability, o.xtc_threshold, min_keep, 1);
     case SamplerKind::kTemperature:
       return llama_sampler_init_temp_ext(o.temperature, o.dynatemp_range, o.dynatemp_exponent);
+    case SamplerKind::kInfill:
+      return llama_sampler_init_infill(vocabulary().get());
     case SamplerKind::kAdaptiveP:
       break;
   }

@@ -140,6 +140,56 @@ TEST_CASE("a draft with the target's logits proposes the target's choice first, 
   }
 }
 
+TEST_CASE("infill leaves what llama.cpp's infill leaves") {
+  SPECBRANCH_NEEDS_MODELS();
+  std::mt19937 random(41);
+  std::vector<Token> ends;
+  for (Token token = 0; token < vocabulary().size(); ++token) {
+    if (vocabulary().is_end(token)) ends.push_back(token);
+  }
+  REQUIRE_FALSE(ends.empty());
+  std::map<std::string, int> n_of;
+  for (int run = 0; run < 400; ++run) {
+    CAPTURE(run);
+    SamplingOptions options;
+    options.top_k = pick(random, 1, 5, 40, 200);
+    options.samplers = {SamplerKind::kTopK, SamplerKind::kInfill};
+    std::vector<float> logits = some_logits(random);
+    const auto raise = [&](Token token, float by) {
+      logits[static_cast<std::size_t>(token)] += by;
+    };
+    // A few likely tokens, some of which begin others; sometimes an end.
+    const int n_likely = pick(random, 0, 1, 2, 4);
+    for (int i = 0; i < n_likely; ++i) raise(static_cast<Token>(random() % 600), 9.0F);
+    if (run % 3 == 0) raise(ends[random() % ends.size()], pick(random, 2.0F, 6.0F, 10.0F));
+    const auto found = our_result(options, logits, {1});
+    check_same(found, own_result(*options.samplers, options, logits, {1}));
+    const bool has_end = vocabulary().is_end(found.begin()->first);
+    ++n_of[found.size() > 1 ? "several" : has_end ? "an end" : "a word"];
+  }
+  CHECK(n_of.size() == 3);
+}
+
+TEST_CASE("infill ends no text that may not end, and keeps something") {
+  SPECBRANCH_NEEDS_MODELS();
+  std::vector<float> logits(static_cast<std::size_t>(vocabulary().size()), 0.0F);
+  logits[77] = 1.0F;
+  SamplingOptions options;
+  options.top_k = 20;
+  options.samplers = {SamplerKind::kTopK, SamplerKind::kInfill};
+  auto found = our_result(options, logits, {1});
+  REQUIRE(found.size() == 1);
+  CHECK(vocabulary().is_end(found.begin()->first));  // nothing is certain
+  for (Token token = 0; token < vocabulary().size(); ++token) {
+    if (vocabulary().is_end(token)) options.logit_bias[token] = -kInf;
+  }
+  found = our_result(options, logits, {1});
+  CHECK(found == std::map<Token, float>{{77, 1.0F}});
+  options.samplers = {SamplerKind::kInfill};  // of the whole vocabulary
+  CHECK(our_result(options, logits, {1}) == found);
+  CHECK_THROWS_AS(TokenDistribution{options}, PreconditionError);
+}
+
 TEST_CASE("sequence breakers are prepared once for each setting") {
   SPECBRANCH_NEEDS_MODELS();
   std::mt19937 random(37);

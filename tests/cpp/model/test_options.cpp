@@ -169,13 +169,13 @@ TEST_CASE("samplers have names, both ways") {
   for (const std::string_view name : sampler_names()) {
     CHECK(to_string(parse_sampler(name)) == name);
   }
-  CHECK(sampler_names().size() == 10);
+  CHECK(sampler_names().size() == 11);
   CHECK(parse_sampler("Top-K") == SamplerKind::kTopK);
   CHECK(parse_sampler("topnsigma") == SamplerKind::kTopNSigma);
   CHECK(parse_sampler("typical_p") == SamplerKind::kTypicalP);
   CHECK(parse_sampler("nucleus") == SamplerKind::kTopP);
   CHECK(parse_sampler("temp") == SamplerKind::kTemperature);
-  for (const char* name : {"", "infill", "top k", "tfs_z", "mirostat"}) {
+  for (const char* name : {"", "top k", "tfs_z", "mirostat"}) {
     try {
       static_cast<void>(parse_sampler(name));
       FAIL_CHECK("accepted");

@@ -56,6 +56,10 @@ VALUES: dict[str, dict[str, Any]] = {
         "dynatemp_range": [0.0, 0.0, 0.4],
         "dynatemp_exponent": (0.5, 2.0),
     },
+    "infill": {
+        "samplers": [["top_k", "infill"], ["top_k", "infill", "temperature"]],
+        "top_k": [5, 40],
+    },
     "adaptive_p": {"adaptive_target": (0.0, 1.0), "adaptive_decay": (0.0, 0.99)},
     "mirostat 1": {"mirostat_mode": [1], "mirostat_tau": (0.5, 6.0), "mirostat_eta": (0.0, 1.0)},
     "mirostat 2": {"mirostat_mode": [2], "mirostat_tau": (0.5, 6.0), "mirostat_eta": (0.0, 1.0)},
@@ -204,7 +208,7 @@ def test_names_of_samplers(make_fake: MakeFake) -> None:
     request.samplers = None
     assert request.samplers is None
     engine = make_fake()
-    for wrong in (["top_k", "tfs_z"], ["infill"], [""], ["top_k top_p"]):
+    for wrong in (["top_k", "tfs_z"], ["fill"], [""], ["top_k top_p"]):
         with pytest.raises(InvalidArgument, match=r"samplers has .*; it may have penalties, dry"):
             engine.generate("abc", samplers=wrong)
     with pytest.raises(InvalidArgument, match="samplers is 'top_k'"):
@@ -214,10 +218,10 @@ def test_names_of_samplers(make_fake: MakeFake) -> None:
 
 
 def test_letters_of_samplers() -> None:
-    assert "".join(LETTERS) == "edskypmxta"
+    assert "".join(LETTERS) == "edskypmxtia"
     assert samplers_of("kpmt") == ["top_k", "top_p", "min_p", "temperature"]
-    with pytest.raises(InvalidArgument, match=r"letter 'i'; it may have e \(penalties\)"):
-        samplers_of("ki")
+    with pytest.raises(InvalidArgument, match=r"letter 'f'; it may have e \(penalties\)"):
+        samplers_of("kf")
 
 
 def test_the_defaults_are_the_cores() -> None:

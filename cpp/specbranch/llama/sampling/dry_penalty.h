@@ -49,6 +49,8 @@ class DryFactory {
   /// `vocabulary` outlives this. No text is longer than `n_ctx`.
   DryFactory(const Vocabulary& vocabulary, Pos n_ctx) : vocabulary_(&vocabulary), n_ctx_(n_ctx) {}
 
+  const Vocabulary& vocabulary() const { return *vocabulary_; }
+
   /// Null if `options` have DRY off. Throws InvalidArgument for breakers that llama.cpp cannot
   /// tokenize.
   std::shared_ptr<const DryPenalty> make(const SamplingOptions& options);

@@ -47,6 +47,7 @@ struct ChoicePoint {
   std::span<const Token> history;  ///< the tokens before it.
   PositionNoise noise;
   SamplerState state;
+  std::span<const float> scores = {};  ///< of the whole row: -inf where a token is forbidden.
 };
 
 /// *Thread safety:* one thread at a time.
@@ -66,14 +67,18 @@ class Sampler {
                              const ChoicePoint& point) const;
 };
 
-/// The samplers of `kinds`, in this order. `dry`: of DRY among them. At temperature 0 `kinds` has
-/// no temperature.
+/// The samplers of `kinds`, in this order. `dry`: of DRY among them; `vocabulary`: of infill among
+/// them. At temperature 0 `kinds` has no temperature.
 std::vector<std::unique_ptr<Sampler>> make_samplers(std::span<const SamplerKind> kinds,
                                                     const SamplingOptions& options,
-                                                    const std::shared_ptr<const DryPenalty>& dry);
+                                                    const std::shared_ptr<const DryPenalty>& dry,
+                                                    const Vocabulary* vocabulary);
 
 /// Mirostat 1 or 2, as `options` say. It gets all tokens of the vocabulary.
 std::unique_ptr<Sampler> make_mirostat(const SamplingOptions& options);
+
+/// For text between two texts. `vocabulary` outlives the sampler.
+std::unique_ptr<Sampler> make_infill(const Vocabulary& vocabulary);
 
 /// Prefers tokens near a probability.
 std::unique_ptr<Sampler> make_adaptive_p(const SamplingOptions& options);

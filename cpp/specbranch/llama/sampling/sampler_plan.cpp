@@ -34,6 +34,8 @@ bool acts(SamplerKind kind, const SamplingOptions& o) {
       return o.xtc_probability > 0.0F && o.xtc_threshold <= 0.5F;
     case kTemperature:
       return o.temperature != 1.0F || o.dynatemp_range > 0.0F;
+    case kInfill:
+      return true;  // wherever the list names it
     case kAdaptiveP:
       return o.adaptive_target >= 0.0F;
   }

@@ -164,7 +164,8 @@ std::unique_ptr<Sampler> make_temperature(const SamplingOptions& options) {
 }
 
 std::unique_ptr<Sampler> make_sampler(SamplerKind kind, const SamplingOptions& options,
-                                      const std::shared_ptr<const DryPenalty>& dry) {
+                                      const std::shared_ptr<const DryPenalty>& dry,
+                                      const Vocabulary* vocabulary) {
   const auto min_keep = static_cast<std::size_t>(options.min_keep);
   switch (kind) {
     case SamplerKind::kPenalties:
@@ -186,6 +187,11 @@ std::unique_ptr<Sampler> make_sampler(SamplerKind kind, const SamplingOptions& o
       return std::make_unique<XtcSampler>(options);
     case SamplerKind::kTemperature:
       return make_temperature(options);
+    case SamplerKind::kInfill:
+      if (vocabulary == nullptr) {
+        throw PreconditionError("[make_sampler] infill needs the model's vocabulary");
+      }
+      return make_infill(*vocabulary);
     case SamplerKind::kAdaptiveP:
       return make_adaptive_p(options);
   }
@@ -228,10 +234,13 @@ void set_probabilities(KeptTokens& kept) {
 
 std::vector<std::unique_ptr<Sampler>> make_samplers(std::span<const SamplerKind> kinds,
                                                     const SamplingOptions& options,
-                                                    const std::shared_ptr<const DryPenalty>& dry) {
+                                                    const std::shared_ptr<const DryPenalty>& dry,
+                                                    const Vocabulary* vocabulary) {
   std::vector<std::unique_ptr<Sampler>> samplers;
   samplers.reserve(kinds.size());
-  for (const SamplerKind kind : kinds) samplers.push_back(make_sampler(kind, options, dry));
+  for (const SamplerKind kind : kinds) {
+    samplers.push_back(make_sampler(kind, options, dry, vocabulary));
+  }
   return samplers;
 }
 

@@ -89,7 +89,8 @@ TokenDistribution::TokenDistribution(const SamplingOptions& options, DryFactory*
       dry_(make_dry_of(plan_, options, dry)),
       initial_(initial_state(options)) {
   if (plan_.quick) return;
-  samplers_ = make_samplers(plan_.rest, options, dry_);
+  samplers_ =
+      make_samplers(plan_.rest, options, dry_, dry == nullptr ? nullptr : &dry->vocabulary());
   if (plan_.mirostat) samplers_.push_back(make_mirostat(options));
 }
 
@@ -114,7 +115,7 @@ Token TokenDistribution::choose(std::span<float> logits, std::span<const Token> 
   // top-k, top-p and min-p always keep the most probable token.
   if (plan_.quick && plan_.greedy) return row.best();
   const PositionNoise noise(options_.seed, static_cast<Pos>(history.size()));
-  if (!plan_.quick) return choose_filtered(row, {history, noise, state}, state);
+  if (!plan_.quick) return choose_filtered(row, {history, noise, state, row.scores()}, state);
   if (!truncates()) return choose_dense(row, options_.temperature, &noise);
   const std::vector<Scored> kept = truncate(row, SoftmaxSum::kExact);
   const auto index = specbranch::choose(kept, &noise);
@@ -143,7 +144,8 @@ std::vector<Candidate> TokenDistribution::rank(std::span<float> logits,
   }
   const PositionNoise noise(options_.seed, n_skipped + static_cast<Pos>(history.size()));
   if (!plan_.quick) {
-    return rank_filtered(row, {history, noise, options.state.value_or(initial_)}, options);
+    const SamplerState state = options.state.value_or(initial_);
+    return rank_filtered(row, {history, noise, state, row.scores()}, options);
   }
   if (!truncates()) {
     return with_confidences(perturbed_top(row, options_.temperature, noise, kDraftCandidates),
@@ -189,7 +191,7 @@ std::vector<Scored> TokenDistribution::candidates(std::span<float> logits,
   const ScoreRow row(logits);
   if (plan_.quick) return truncate(row, SoftmaxSum::kExact);
   const PositionNoise noise(options_.seed, static_cast<Pos>(history.size()));
-  return scored(filter(row, {history, noise, initial_}));
+  return scored(filter(row, {history, noise, initial_, row.scores()}));
 }
 
 KeptTokens TokenDistribution::filter(const ScoreRow& row, const ChoicePoint& point) const {

@@ -123,6 +123,7 @@ bool Vocabulary::is_end(Token token) const {
 
 Token Vocabulary::bos() const noexcept { return llama_vocab_bos(vocab_); }
 Token Vocabulary::eos() const noexcept { return llama_vocab_eos(vocab_); }
+Token Vocabulary::eot() const noexcept { return llama_vocab_eot(vocab_); }
 bool Vocabulary::adds_bos() const noexcept { return llama_vocab_get_add_bos(vocab_); }
 bool Vocabulary::adds_eos() const noexcept { return llama_vocab_get_add_eos(vocab_); }
 

@@ -60,6 +60,7 @@ class Vocabulary {
   bool is_end(Token token) const;  ///< ends a generation (EOS, EOT, ...).
   Token bos() const noexcept;      ///< -1: none.
   Token eos() const noexcept;      ///< -1: none.
+  Token eot() const noexcept;      ///< of a turn; -1: none.
   bool adds_bos() const noexcept;
   bool adds_eos() const noexcept;
   /// None unless the model has all three: by the file's keys, or by the names that llama.cpp knows.
