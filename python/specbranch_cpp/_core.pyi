@@ -987,6 +987,11 @@ class GenerationEnd:
     @property
     def stats(self) -> Stats: ...
     @property
+    def stop(self) -> str:
+        """
+        The stop string that ended the text. Empty: none did.
+        """
+    @property
     def tail(self) -> bytes:
         """
         Bytes that were held back for a stop string.

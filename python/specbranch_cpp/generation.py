@@ -343,7 +343,13 @@ class Generation:
         output = step.output
         if is_end(output):
             reason = cast("FinishReason", output.finish_reason)
-            return Chunk(step.text, token=None, from_draft=False, finish_reason=reason)
+            return Chunk(
+                step.text,
+                token=None,
+                from_draft=False,
+                finish_reason=reason,
+                stop=output.stop or None,
+            )
         origin = cast("Origin", output.origin)
         logprob, top = (output.logprob, dict(output.top)) if self._has_logprobs else (None, None)
         return Chunk(step.text, output.token, origin != "target", logprob, origin=origin, top=top)
@@ -362,4 +368,5 @@ class Generation:
             stats=GenerationStats._from_core(outcome.stats),
             trace=Trace._from_core(outcome.trace) if self._has_trace else None,
             prompt_logprobs=self.prompt_logprobs() if self._scores_prompt else None,
+            stop=outcome.stop or None,
         )

@@ -69,6 +69,7 @@ class Chunk:
         finish_reason: set in the last chunk only.
         origin: ``"target"``, ``"draft"`` or ``"branch"``: see `Origin`.
         top: see `TokenLogprobs`. ``None`` without ``logprobs``.
+        stop: in the last chunk, the stop string that ended the text. ``None``: none did.
     """
 
     text: str
@@ -78,6 +79,7 @@ class Chunk:
     finish_reason: FinishReason | None = None
     origin: Origin = "target"
     top: dict[int, float] | None = None
+    stop: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Completion:
         trace: what each model did at which time. ``None`` without ``trace=True``.
         prompt_logprobs: one entry for each token of the prompt; the first one is ``None``. After a
             cancel there may be fewer entries. ``None`` without ``prompt_logprobs``.
+        stop: the stop string that ended the text. ``None``: none did.
     """
 
     text: str
@@ -103,6 +106,7 @@ class Completion:
     stats: GenerationStats
     trace: Trace | None = None
     prompt_logprobs: tuple[TokenLogprobs | None, ...] | None = None
+    stop: str | None = None
 
     def __str__(self) -> str:
         return self.text

@@ -240,8 +240,8 @@ MUTATIONS = (
         "stop-first-listed",
         "the stop string that is listed last wins, not the one that begins first",
         "model/stop_matcher.cpp",
-        "cut = std::min(cut, held_.find(stop));",
-        "cut = held_.find(stop) != std::string::npos ? held_.find(stop) : cut;",
+        "    if (at >= cut) continue;",
+        "    if (at == std::string::npos) continue;",
     ),
     Mutation(
         "text-after-stop",

@@ -157,6 +157,8 @@ void register_generation(py::module_& m) {
       .def_property_readonly(
           "draft_error", [](const GenerationEnd& end) { return error_text(end.draft_error); },
           "What made the draft fail; empty: it did not.")
+      .def_readonly("stop", &GenerationEnd::stop,
+                    "The stop string that ended the text. Empty: none did.")
       .def_readonly("stats", &GenerationEnd::stats)
       .def_readonly("trace", &GenerationEnd::trace);
 

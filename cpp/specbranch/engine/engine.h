@@ -32,6 +32,7 @@ struct Chunk {
 struct GenerationEnd {
   Finish finish = Finish::kNone;
   std::string tail;  ///< text that was held back for a stop string that did not come.
+  std::string stop;  ///< the stop string that ended the text; empty: none did.
   Stats stats;
   Trace trace;                     ///< empty unless the request asked for it.
   std::exception_ptr error;        ///< set if `finish` is kFailed.

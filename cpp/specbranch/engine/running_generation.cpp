@@ -107,7 +107,8 @@ bool RunningGeneration::deliver(const Committed& committed) {
   const std::string& piece = index < pieces_.size() ? pieces_[index] : std::string();
   StopMatcher::Result text = matcher_.append(piece);
   held_.push_back(Chunk{committed.choice, std::move(text.bytes), committed.origin});
-  return text.stopped;
+  stop_ = std::move(text.stop);
+  return !stop_.empty();
 }
 
 void RunningGeneration::hand_out() {
@@ -125,6 +126,7 @@ GenerationEnd RunningGeneration::end(std::int64_t end_us) {
   GenerationEnd end;
   end.finish = decoder_.finish();
   end.tail = matcher_.finish();
+  end.stop = std::move(stop_);
   end.error = decoder_.error();
   end.draft_error = decoder_.draft_error();
   end.stats = stats(end_us);

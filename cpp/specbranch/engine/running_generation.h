@@ -79,6 +79,7 @@ class RunningGeneration final : public RunningText {
   SeqId target_seq_;
   Decoder decoder_;
   StopMatcher matcher_;
+  std::string stop_;  ///< the stop string that ended the text; empty: none did.
   BusyMeter meter_;
   std::int64_t begin_us_;
   std::int64_t decode_begin_us_ = 0;  ///< 0: still in prefill.

@@ -11,13 +11,19 @@ StopMatcher::StopMatcher(std::vector<std::string> stops, int n_free)
 StopMatcher::Result StopMatcher::append(std::string_view piece) {
   if (n_free_ > 0) {
     --n_free_;
-    return {std::string(piece), false};
+    return {std::string(piece), {}};
   }
   held_ += piece;
   std::size_t cut = std::string::npos;
-  for (const std::string& stop : stops_) cut = std::min(cut, held_.find(stop));
-  if (cut != std::string::npos) {
-    Result result{held_.substr(0, cut), true};
+  const std::string* found = nullptr;
+  for (const std::string& stop : stops_) {
+    const std::size_t at = held_.find(stop);
+    if (at >= cut) continue;
+    cut = at;
+    found = &stop;
+  }
+  if (found != nullptr) {
+    Result result{held_.substr(0, cut), *found};
     held_.clear();
     return result;
   }
@@ -28,7 +34,7 @@ StopMatcher::Result StopMatcher::append(std::string_view piece) {
       if (held_.compare(held_.size() - n, n, stop, 0, n) == 0) keep = n;
     }
   }
-  Result result{held_.substr(0, held_.size() - keep), false};
+  Result result{held_.substr(0, held_.size() - keep), {}};
   held_.erase(0, held_.size() - keep);
   return result;
 }

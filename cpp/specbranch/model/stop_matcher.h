@@ -15,8 +15,8 @@ class StopMatcher {
   explicit StopMatcher(std::vector<std::string> stops, int n_free = 0);
 
   struct Result {
-    std::string bytes;     ///< safe to show: can no longer be part of a stop string.
-    bool stopped = false;  ///< a stop string is complete; `bytes` ends before it.
+    std::string bytes;  ///< safe to show: can no longer be part of a stop string.
+    std::string stop;   ///< the stop string that is complete; `bytes` ends before it. Empty: none.
   };
 
   /// Adds the bytes of one token. A stop string may begin and end inside tokens.

@@ -31,6 +31,7 @@ class RemoteEnd:
     """The same as `_core.GenerationEnd`."""
 
     tail: bytes
+    stop: str
     finish_reason: str
     draft_error: str
     stats: Any

@@ -32,6 +32,7 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
     def __init__(self, engine: TextEngine, given: ChatKeywords) -> None:
         request = chat_request(engine, given)
         self._marks = request.marks
+        self._stops = joined_stops(given.stop, [])
         self._deprecated = request.tools.deprecated
         self._parser = AnswerParser(request.rules, channels=request.channels)
         self._parser.feed(request.begun)
@@ -51,7 +52,7 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
             "index": 0,
             "message": message,
             "logprobs": ChatStyle.joined(known) if self._has_logprobs else None,
-            "finish_reason": self._reason(chunks[-1]),
+            **self._reasons(chunks[-1]),
         }
         return cast("ChatCompletion", self._whole("chat.completion", choice, chunks))
 
@@ -64,7 +65,7 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
                 for delta in deltas:
                     yield self._made(delta)
                 fields = {**self._speculation(), **self._added()}
-                yield self._made({}, finish_reason=self._reason(chunk), **fields)
+                yield self._made({}, reasons=self._reasons(chunk), **fields)
                 yield from self._usage_items(_KIND)
                 return
             if not deltas and (self._has_logprobs or self._has_trace):
@@ -80,20 +81,32 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
         parts = self._parser.feed(chunk.text + mark)
         return parts if chunk.finish_reason is None else [*parts, *self._parser.finish()]
 
-    def _reason(self, chunk: Chunk) -> str | None:
-        """``tool_calls`` if every call that has begun is complete."""
+    def _reasons(self, last: Chunk) -> dict[str, str | None]:
+        """Why the answer ended: ``tool_calls`` if every call that has begun is complete.
+
+        A stop string counts only if it is the caller's: the template has some of its own.
+        """
         called = self._parser.n_complete > 0 and self._parser.n_broken == 0
-        return "tool_calls" if called and chunk.finish_reason == "stop" else chunk.finish_reason
+        reason = "tool_calls" if called and last.finish_reason == "stop" else last.finish_reason
+        return {
+            "finish_reason": reason,
+            "stop_reason": last.stop if last.stop in self._stops else None,
+        }
 
     def _made(
         self,
         delta: ChatDelta,
         *,
         logprobs: ChatLogprobs | None = None,
-        finish_reason: str | None = None,
+        reasons: Mapping[str, str | None] | None = None,
         **fields: Any,
     ) -> ChatChunk:
-        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        choice = {
+            "index": 0,
+            "delta": delta,
+            "logprobs": logprobs,
+            **(reasons or {"finish_reason": None}),
+        }
         return cast("ChatChunk", self._item(_KIND, [choice], **fields))
 
     def _entry(self, chunk: Chunk) -> ChatLogprobs | None:

@@ -17,6 +17,7 @@ from specbranch_cpp.openai_api.answers.constraints import (
 )
 from specbranch_cpp.openai_api.keywords import (
     ChatKeywords,
+    PromptKeywords,
     check_supported,
     max_tokens_of,
     text_request,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from specbranch_cpp.openai_api.answers.style import AnswerStyle, Opening
     from specbranch_cpp.openai_api.answers.tagged import AnswerRules
 
-__all__ = ["ChatRequest", "chat_request", "rendered"]
+__all__ = ["ChatRequest", "chat_prompt", "chat_request", "rendered"]
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,7 @@ def chat_request(engine: TextEngine, given: ChatKeywords) -> ChatRequest:
     check_supported(given)
     max_tokens = _max_tokens(given)
     logprobs = n_of_chat(given.logprobs, given.top_logprobs)
-    tools = tools_of(given)
-    prompt, stops = rendered(
-        engine,
-        given.messages,
-        _variables(given),
-        [*tools.given],
-        continued=checked.flag("continue_final_message", given.continue_final_message),
-    )
+    tools, prompt, stops = chat_prompt(engine, given)
     style = format_of(engine).style(has_tools=bool(tools.given))
     opening = style.opening(engine, prompt)
     asked = text_request(
@@ -96,6 +90,20 @@ def chat_request(engine: TextEngine, given: ChatKeywords) -> ChatRequest:
     )
 
 
+def chat_prompt(engine: TextEngine, given: PromptKeywords) -> tuple[Tools, list[int], list[str]]:
+    """The tools of a chat, the tokens of its prompt, and the strings that end its answer, too.
+
+    Raises:
+        InvalidArgument: a keyword is wrong, or the template refuses the messages.
+    """
+    tools = tools_of(given)
+    continued = checked.flag("continue_final_message", given.continue_final_message)
+    prompt, stops = rendered(
+        engine, given.messages, _variables(given), [*tools.given], continued=continued
+    )
+    return tools, prompt, stops
+
+
 def _max_tokens(given: ChatKeywords) -> int | None:
     """The smaller limit of the two names. ``None``: until the context is full."""
     limits = [
@@ -105,7 +113,7 @@ def _max_tokens(given: ChatKeywords) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _variables(given: ChatKeywords) -> Mapping[str, Any] | None:
+def _variables(given: PromptKeywords) -> Mapping[str, Any] | None:
     """The variables of the template."""
     wanted = given.add_generation_prompt
     if wanted is None:

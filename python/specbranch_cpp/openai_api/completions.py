@@ -76,6 +76,7 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
             "index": 0,
             "logprobs": CompletionStyle.joined(known) if self._has_logprobs else None,
             "finish_reason": chunks[-1].finish_reason,
+            "stop_reason": chunks[-1].stop,
         }
         return cast("TextCompletion", self._whole("text_completion", choice, chunks))
 
@@ -88,9 +89,7 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
             if chunk.finish_reason is not None:
                 if chunk.text:
                     yield self._made(chunk.text)
-                yield self._made(
-                    "", finish_reason=chunk.finish_reason, **self._speculation(), **self._added()
-                )
+                yield self._made("", last=chunk, **self._speculation(), **self._added())
                 yield from self._usage_items("text_completion")
             elif chunk.text or self._has_logprobs or self._has_trace:
                 yield self._made(
@@ -102,10 +101,12 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
         text: str,
         *,
         logprobs: CompletionLogprobs | None = None,
-        finish_reason: str | None = None,
+        last: Chunk | None = None,
         **fields: Any,
     ) -> CompletionChunk:
-        choice = {"text": text, "index": 0, "logprobs": logprobs, "finish_reason": finish_reason}
+        choice = {"text": text, "index": 0, "logprobs": logprobs, "finish_reason": None}
+        if last is not None:
+            choice |= {"finish_reason": last.finish_reason, "stop_reason": last.stop}
         return cast("CompletionChunk", self._item("text_completion", [choice], **fields))
 
     def _before_entries(self) -> Iterator[CompletionLogprobs]:

@@ -104,21 +104,27 @@ class CompletionKeywords(Keywords):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChatKeywords(Keywords):
-    """The arguments of `Engine.create_chat_completion`."""
+class PromptKeywords:
+    """The arguments of `Engine.create_chat_completion` that rule the prompt."""
 
     messages: Sequence[Mapping[str, Any]]
-    functions: Sequence[Mapping[str, Any]] | None
-    function_call: str | Mapping[str, Any] | None
-    tools: Sequence[Mapping[str, Any]] | None
-    tool_choice: str | Mapping[str, Any] | None
+    functions: Sequence[Mapping[str, Any]] | None = None
+    function_call: str | Mapping[str, Any] | None = None
+    tools: Sequence[Mapping[str, Any]] | None = None
+    tool_choice: str | Mapping[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    chat_template_kwargs: Mapping[str, Any] | None = None
+    continue_final_message: bool = False
+    add_generation_prompt: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatKeywords(PromptKeywords, Keywords):
+    """The arguments of `Engine.create_chat_completion`."""
+
     logprobs: bool | None
     top_logprobs: int | None
     max_completion_tokens: int | None
-    parallel_tool_calls: bool | None
-    chat_template_kwargs: Mapping[str, Any] | None
-    continue_final_message: bool
-    add_generation_prompt: bool | None
 
 
 def text_request(

@@ -165,7 +165,17 @@ class CompletionLogprobs(TypedDict):
     top_logprobs: list[dict[str, float] | None]
 
 
-class CompletionChoice(TypedDict):
+class _Ended(TypedDict, total=False):
+    """Only the last chunk of a stream has this field.
+
+    ``stop_reason``: the stop string of the caller that ended the text, as in vLLM. ``None``: none
+    did.
+    """
+
+    stop_reason: str | None
+
+
+class CompletionChoice(_Ended):
     """A text. ``finish_reason`` is ``None`` in all chunks of a stream except the last."""
 
     text: str
@@ -299,7 +309,7 @@ class ChatDelta(TypedDict, total=False):
     function_call: FunctionCallDelta
 
 
-class ChatChoice(TypedDict):
+class ChatChoice(_Ended):
     """The answer and why it ended."""
 
     index: int
@@ -308,7 +318,7 @@ class ChatChoice(TypedDict):
     finish_reason: AnswerFinishReason | None
 
 
-class ChatChunkChoice(TypedDict):
+class ChatChunkChoice(_Ended):
     """The part of the answer in a chunk. Only the last chunk has a ``finish_reason``."""
 
     index: int

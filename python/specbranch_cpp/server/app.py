@@ -18,6 +18,7 @@ from specbranch_cpp.errors import SpecBranchError
 from specbranch_cpp.server.adapters import ServedAdapters
 from specbranch_cpp.server.auth import Gate
 from specbranch_cpp.server.cors import Cors
+from specbranch_cpp.server.error_forms import error_response
 from specbranch_cpp.server.errors import ApiError, ClientGone, from_exception
 from specbranch_cpp.server.interfaces.call import InterfaceCall, ReplyForm
 from specbranch_cpp.server.interfaces.routes import READ, add_interfaces
@@ -240,14 +241,7 @@ def _add_page(app: FastAPI) -> None:
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
-    return _told(request, from_exception(error))
-
-
-def _told(request: Request, error: ApiError) -> Response:
-    """The reply for an error. Ollama's clients want a text."""
-    if request.url.path.startswith("/api/"):
-        return JSONResponse({"error": error.message}, error.status, error.headers)
-    return error.response()
+    return error_response(from_exception(error), request.url.path)
 
 
 async def _answer_http(request: Request, error: Exception) -> Response:
@@ -263,7 +257,7 @@ async def _answer_http(request: Request, error: Exception) -> Response:
     else:
         told = ApiError(error.status_code, str(error.detail))
     told.headers.update(error.headers or {})
-    return _told(request, told)
+    return error_response(told, request.url.path)
 
 
 def _not_here(request: Request) -> str:

@@ -87,6 +87,8 @@ class Gate:
     def _checked_key(self, headers: Headers) -> int:
         """The number of the key."""
         scheme, _, key = headers.get("authorization", "").partition(" ")
+        if not key and "x-api-key" in headers:  # as Anthropic's clients send it
+            scheme, key = "bearer", headers["x-api-key"]
         digest = _digest(key.strip().encode("latin-1"))
         # Compare digests of equal length with all keys, so that the time reveals nothing.
         matches = [hmac.compare_digest(digest, known) for known in self._keys]

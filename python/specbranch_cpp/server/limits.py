@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 
+from specbranch_cpp.server.error_forms import error_response
 from specbranch_cpp.server.errors import ApiError
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ async def refuse(
 
 async def _answer(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
     error.headers["Connection"] = "close"
-    await error.response()(scope, receive, send)
+    await error_response(error, scope["path"])(scope, receive, send)
 
 
 async def _drop(receive: Receive, limit: int) -> None:

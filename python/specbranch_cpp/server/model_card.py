@@ -34,6 +34,11 @@ def _answers(engine: Engine) -> dict[str, str | None]:
 class ModelCard:
     """The model that the server serves.
 
+    Attributes:
+        id: its name.
+        created: when the server began to serve it, in seconds since 1970.
+        reasoning: how the model marks its thoughts. ``None``: not at all, as far as is known.
+
     Args:
         engine: the engine with the model.
         alias: the name of the model. ``None``: ``general.name`` of the file, or the name of the
@@ -45,6 +50,8 @@ class ModelCard:
         self.id = alias or engine.metadata.get("general.name") or Path(target).stem
         self.created = int(time.time())
         placement = engine.placement
+        answers = _answers(engine)
+        self.reasoning = answers["reasoning"]
         self._meta = {
             "n_ctx": engine.n_ctx,
             "n_vocab": engine.vocab_size,
@@ -54,7 +61,7 @@ class ModelCard:
             "mode": engine.mode,
             "placement": None if placement is None else asdict(placement),
             "has_chat_template": engine.chat_template is not None,
-            **_answers(engine),
+            **answers,
         }
 
     @property

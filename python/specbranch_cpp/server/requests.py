@@ -18,6 +18,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from specbranch_cpp._support.sampler_letters import samplers_of
@@ -40,6 +41,7 @@ __all__ = [
     "parse",
     "parse_scales",
     "read_object",
+    "without_nulls",
 ]
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
@@ -93,8 +95,28 @@ def _kinds(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
+def without_nulls(kind: type[BaseModel], data: Any) -> Any:
+    """The fields of a body without those whose null stands for a default."""
+    if not isinstance(data, dict):
+        return data
+    known = kind.model_fields
+    return {
+        name: value
+        for name, value in data.items()
+        if value is not None
+        or name not in known
+        or known[name].is_required()
+        or known[name].get_default(call_default_factory=True) is None
+    }
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, data: Any) -> Any:
+        return without_nulls(cls, data)
 
     @field_validator("*", mode="before")
     @classmethod

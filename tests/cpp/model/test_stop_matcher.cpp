@@ -18,9 +18,11 @@ class NaiveMatcher {
 
   StopMatcher::Result append(const std::string& piece) {
     text_ += piece;
-    std::size_t cut = std::string::npos;
-    for (const std::string& stop : stops_) cut = std::min(cut, text_.find(stop));
-    if (cut != std::string::npos) return show(cut, true);
+    for (std::size_t begin = 0; begin < text_.size(); ++begin) {
+      for (const std::string& stop : stops_) {
+        if (text_.compare(begin, stop.size(), stop) == 0) return show(begin, stop);
+      }
+    }
     // Byte i is safe unless some stop string could begin there or before and not be complete yet.
     std::size_t safe = text_.size();
     for (std::size_t i = text_.size(); i-- > 0;) {
@@ -28,14 +30,14 @@ class NaiveMatcher {
         if (stop.starts_with(text_.substr(i))) safe = i;
       }
     }
-    return show(safe, false);
+    return show(safe);
   }
 
-  std::string finish() { return show(text_.size(), false).bytes; }
+  std::string finish() { return show(text_.size()).bytes; }
 
  private:
-  StopMatcher::Result show(std::size_t end, bool stopped) {
-    StopMatcher::Result result{text_.substr(shown_, end - shown_), stopped};
+  StopMatcher::Result show(std::size_t end, const std::string& stop = {}) {
+    StopMatcher::Result result{text_.substr(shown_, end - shown_), stop};
     shown_ = end;
     return result;
   }
@@ -61,7 +63,7 @@ std::string all_of(const std::vector<std::string>& stops, const std::vector<std:
   for (const std::string& piece : pieces) {
     const StopMatcher::Result result = matcher.append(piece);
     text += result.bytes;
-    if (result.stopped) return text + "|";
+    if (!result.stop.empty()) return text + "|" + result.stop;
   }
   return text + matcher.finish();
 }
@@ -87,8 +89,8 @@ TEST_CASE("the stop matcher is the naive one, piece by piece") {
       const StopMatcher::Result got = matcher.append(bytes);
       const StopMatcher::Result expected = naive.append(bytes);
       CHECK(got.bytes == expected.bytes);
-      CHECK(got.stopped == expected.stopped);
-      stopped = expected.stopped;
+      CHECK(got.stop == expected.stop);
+      stopped = !expected.stop.empty();
     }
     CHECK(matcher.finish() == (stopped ? "" : naive.finish()));
   }
@@ -107,20 +109,21 @@ TEST_CASE("no stop string begins in the first pieces, if they are free") {
   CHECK(matcher.append("ya").bytes == "ya");
   CHECK(matcher.append("bza").bytes == "bz");
   const StopMatcher::Result result = matcher.append("b");
-  CHECK(result.stopped);
+  CHECK(result.stop == "ab");
   CHECK(result.bytes.empty());
 }
 
 TEST_CASE("a stop string across pieces, with a false start before it") {
-  CHECK(all_of({"END"}, {"xE", "N", "EN", "D", "y"}) == "xEN|");
-  CHECK(all_of({"aab"}, {"a", "a", "a", "a", "b"}) == "aa|");
-  CHECK(all_of({"abab"}, {"aba", "aba", "b"}) == "aba|");
+  CHECK(all_of({"END"}, {"xE", "N", "EN", "D", "y"}) == "xEN|END");
+  CHECK(all_of({"aab"}, {"a", "a", "a", "a", "b"}) == "aa|aab");
+  CHECK(all_of({"abab"}, {"aba", "aba", "b"}) == "aba|abab");
 }
 
 TEST_CASE("the one that begins first wins; a stop inside a longer possible one stops") {
-  CHECK(all_of({"cd", "bcde"}, {"abcdef"}) == "a|");
-  CHECK(all_of({"bcde", "cd"}, {"abcd", "ef"}) == "ab|");
-  CHECK(all_of({"\n", "\n\n"}, {"a\n", "\n"}) == "a|");
+  CHECK(all_of({"cd", "bcde"}, {"abcdef"}) == "a|bcde");
+  CHECK(all_of({"bcde", "cd"}, {"abcd", "ef"}) == "ab|cd");
+  CHECK(all_of({"\n", "\n\n"}, {"a\n", "\n"}) == "a|\n");
+  CHECK(all_of({"\n\n", "\n"}, {"a\n\n"}) == "a|\n\n");  // the first in the list
 }
 
 TEST_CASE("what turns out to be no stop string is shown as soon as it is certain") {

@@ -122,11 +122,13 @@ def test_stop_strings_may_cross_token_borders(make_fake: MakeFake, mode: str) ->
     stop = whole.text[20:24]
     cut = whole.text.index(stop)
     generation = engine.generate("abc", max_tokens=60, mode=mode, stop=["never there", stop])
-    streamed = "".join(chunk.text for chunk in generation)
+    chunks = list(generation)
     done = generation.result()
-    assert done.text == streamed == whole.text[:cut]
+    assert done.text == "".join(chunk.text for chunk in chunks) == whole.text[:cut]
     assert done.finish_reason == "stop"
     assert done.tokens == whole.tokens[: cut + len(stop)]
+    assert done.stop == stop
+    assert [chunk.stop for chunk in chunks] == [None] * (len(chunks) - 1) + [stop]
 
 
 def test_held_back_text_comes_at_the_end(make_fake: MakeFake) -> None:
@@ -136,12 +138,14 @@ def test_held_back_text_comes_at_the_end(make_fake: MakeFake) -> None:
     *_, last = generation
     assert last.text == whole.text[8:]
     assert generation.result().text == whole.text
+    assert last.stop is generation.result().stop is None
 
 
 def test_end_token_is_not_in_the_text(make_fake: MakeFake) -> None:
     engine = make_fake(end_every=20)
     done = engine.generate("abc").result()
     assert done.finish_reason == "stop"
+    assert done.stop is None
     assert done.stats.n_generated == len(done.tokens) == len(done.text)
 
 

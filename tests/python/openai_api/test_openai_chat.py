@@ -47,6 +47,7 @@ def test_it_is_the_text_of_generate(engine: Engine, mode: str) -> None:
             "message": {"role": "assistant", "content": done.text},
             "logprobs": None,
             "finish_reason": done.finish_reason,
+            "stop_reason": None,
         }
     ]
     assert answer["usage"]["prompt_tokens"] == len(prompt)

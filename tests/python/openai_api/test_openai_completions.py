@@ -34,7 +34,13 @@ def test_it_is_the_text_of_generate(engine: Engine, mode: str) -> None:
     done = engine.generate(PROMPT, **OPTIONS, **DEFAULTS, mode="autoregressive").result()
     answer = whole(engine, mode=mode)
     assert answer["choices"] == [
-        {"text": done.text, "index": 0, "logprobs": None, "finish_reason": done.finish_reason}
+        {
+            "text": done.text,
+            "index": 0,
+            "logprobs": None,
+            "finish_reason": done.finish_reason,
+            "stop_reason": None,
+        }
     ]
     assert answer["mode"] == mode
     assert text_of(pieces(engine, mode=mode)) == done.text

@@ -52,6 +52,35 @@ def streamed(chunks: list[Any]) -> str:
     )
 
 
+def test_the_stop_string_that_ends_a_text_is_named(engine: Engine) -> None:
+    for whole, _ in answers(engine):
+        stop = text_of(whole)[4:8]
+        found = [
+            found
+            for found in answers(engine, stop=["never there", stop])
+            if found[0]["object"] == whole["object"]
+        ]
+        ((answer, chunks),) = found
+        assert text_of(answer) == streamed(chunks) == text_of(whole).partition(stop)[0]
+        for last in (answer, chunks[-1]):
+            assert last["choices"][0]["finish_reason"] == "stop"
+            assert last["choices"][0]["stop_reason"] == stop
+        assert "stop_reason" not in chunks[0]["choices"][0]
+        assert whole["choices"][0]["stop_reason"] is None
+
+
+def test_a_stop_string_of_the_template_is_not_named(pair: tuple[Path, Path]) -> None:
+    template = "{% for m in messages %}{{ m.content }}<END>{% endfor %}"
+    given: dict[str, Any] = {"max_tokens": 40, "grammar": 'root ::= "ab<END>cd"'}
+    with Engine(*pair, n_ctx=512, chat_template=template) as engine:
+        answer: Any = engine.create_chat_completion(HELLO, **given)
+        named: Any = engine.create_chat_completion(HELLO, **given, stop="<END>")
+    for one, stop in ((answer, None), (named, "<END>")):
+        (choice,) = one["choices"]
+        assert choice["message"]["content"] == "ab"
+        assert (choice["finish_reason"], choice["stop_reason"]) == ("stop", stop)
+
+
 def test_an_end_token_can_be_ignored(engine: Engine) -> None:
     likely = {engine.eos_token: 30.0}
     for answer, _ in answers(engine, logit_bias=likely):

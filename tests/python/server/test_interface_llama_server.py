@@ -6,12 +6,26 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.python.support.server_models import PROMPT, SAMPLING, chatting, completion
+from tests.python.support.server_models import (
+    MESSAGES,
+    PROMPT,
+    SAMPLING,
+    chat,
+    chatting,
+    completion,
+)
 from tests.python.support.server_support import Running, events, serving, told
 from tests.python.support.tiny_gguf import write_tiny_gguf
 
 from specbranch_cpp import Engine
-from specbranch_cpp.server.interfaces.llama_server import ExtraFile, _files
+from specbranch_cpp.server.interfaces.llama_server import (
+    CompletionFields,
+    ExtraFile,
+    InfillFields,
+    TextFields,
+    _files,
+    tokenized,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +73,54 @@ def test_completion(server: Running, models: Engine) -> None:
     assert "".join(chunk["content"] for chunk in chunks) == reply["content"]
     assert [chunk["stop"] for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
     assert chunks[-1]["has_new_line"] == ("\n" in reply["content"])
+
+
+def test_the_stop_string_is_named(server: Running) -> None:
+    stop = post(server, "/completion", prompt=PROMPT, **ASKED)["content"][5:8]
+    given = {"prompt": PROMPT, **ASKED, "stop": ["never there", stop]}
+    reply = post(server, "/completion", **given)
+    *_, last = streamed(server, "/completion", **given)
+    for one in (reply, last):
+        assert (one["stop_type"], one["stopping_word"]) == ("word", stop)
+
+
+def test_the_prompt_of_a_chat(server: Running, models: Engine) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, *MESSAGES]
+    prompt = post(server, "/apply-template", messages=messages)["prompt"]
+    assert prompt == "# system: Be brief.\n# user: Sort a list of numbers.\n# assistant:\n"
+    answer = chat(models, messages, **SAMPLING)
+    same = completion(models, prompt, **SAMPLING)
+    assert same["choices"][0]["text"] == answer["choices"][0]["message"]["content"]
+    begun = [*MESSAGES, {"role": "assistant", "content": "def"}]
+    given = {"messages": begun, "continue_final_message": True}
+    assert post(server, "/apply-template", **given)["prompt"].endswith("# assistant: def")
+    reply = server.client.post("/apply-template", json={"messages": []})
+    told(reply, 400, "invalid_value")
+
+
+def test_null_is_the_default(server: Running) -> None:
+    nothing = dict.fromkeys(("stream", "n_probs", "n_predict", "max_tokens"))
+    assert post(server, "/completion", prompt=PROMPT, **ASKED, stream=None, n_probs=None)["stop"]
+    given = {"prompt": "x", **nothing}
+    assert CompletionFields.model_validate(given) == CompletionFields(prompt="x")
+    given = {"input_suffix": None, "input_extra": None, "prompt": None}
+    assert InfillFields.model_validate(given) == InfillFields()
+    assert post(server, "/tokenize", content="a", add_special=None, with_pieces=None)["tokens"]
+
+
+def test_several_prompts_are_refused(server: Running) -> None:
+    reply = server.client.post("/completion", json={"prompt": ["a", "b"], **ASKED})
+    told(reply, 400, "unsupported_value")
+    assert "/v1/completions continues several" in reply.json()["error"]["message"]
+    assert post(server, "/completion", prompt=["a"], **ASKED)["prompt"].endswith("a")
+    reply = server.client.post("/completion", json={"prompt": "a", **ASKED, "return_tokens": True})
+    assert reply.headers["X-Ignored-Fields"] == "return_tokens"
+
+
+def test_a_piece_that_is_no_text_is_bytes(tiny: Path) -> None:
+    with Engine(tiny, n_ctx=256, n_threads=1) as engine:
+        tokens = tokenized(engine, TextFields(content="aé", with_pieces=True))["tokens"]
+    assert [token["piece"] for token in tokens] == ["a", [0xC3], [0xA9]]
 
 
 def test_options_of_a_stream_change_nothing(server: Running) -> None:
@@ -168,6 +230,28 @@ def test_infill(tmp_path: Path) -> None:
                         input_extra=extra, ignore_eos=True, **{name: 5}, **fields)  # fmt: skip
             assert full["tokens_evaluated"] + 5 == 256
             assert full["tokens_predicted"] == 5
+
+
+def test_what_editors_send(tmp_path: Path) -> None:
+    """Bodies with the fields of llama.vscode and of llama.vim."""
+    names = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+    path = write_tiny_gguf(tmp_path / "fim.gguf", control_tokens=names)
+    asked: dict[str, Any] = {
+        "input_prefix": "def f():\n", "input_suffix": "\n", "input_extra": [],
+        "prompt": "    ret", "n_predict": 16, "top_k": 40, "top_p": 0.99, "stream": False,
+        "samplers": ["top_k", "top_p", "infill"], "cache_prompt": True, "t_max_prompt_ms": 500,
+        "t_max_predict_ms": 2500, "seed": 3,
+    }  # fmt: skip
+    vim = {"id_slot": 0, "n_indent": 4, "stop": ["\n\n"], "response_fields": ["content"]}
+    warm_up = {"n_predict": 0, "samplers": [], "t_max_prompt_ms": 1, "t_max_predict_ms": 1}
+    with Engine(path, n_ctx=256, n_threads=1) as engine, serving(engine) as server:
+        for added in ({}, vim):
+            reply = post(server, "/infill", **asked, **added)
+            text = completion(engine, "def f():\n    ret", suffix="\n", max_tokens=16, top_k=40,
+                              top_p=0.99, min_p=0.0, samplers=asked["samplers"], seed=3,
+                              **{name: vim[name] for name in added if name == "stop"})  # fmt: skip
+            assert reply["content"] == text["choices"][0]["text"]
+        assert post(server, "/infill", **asked | warm_up)["content"] == ""
 
 
 def test_other_files_have_the_marks_of_the_model(real_models: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,12 +12,12 @@ from tests.python.support.server_models import MESSAGES, PROMPT, chat, chatting,
 from tests.python.support.server_support import Running, serving
 
 from specbranch_cpp.server.errors import BadRequest
-from specbranch_cpp.server.interfaces.ollama import ChatFields
+from specbranch_cpp.server.interfaces.ollama import ChatFields, GenerateFields, OllamaForm
 from specbranch_cpp.server.interfaces.ollama import chat as chat_call
+from specbranch_cpp.server.interfaces.ollama import generate as generate_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from specbranch_cpp import Engine
 
@@ -59,8 +61,91 @@ def test_the_model(client: Any, models: Engine) -> None:
     assert client.ps().models[0].model == "own"
     shown = client.show("own")
     assert "completion" in shown.capabilities
+    assert "thinking" not in shown.capabilities
     assert shown.template == models.chat_template
-    assert shown.modelinfo["general.architecture"] == models.metadata["general.architecture"]
+    info = shown.modelinfo
+    architecture = models.metadata["general.architecture"]
+    assert info["general.architecture"] == architecture
+    assert info[f"{architecture}.context_length"] == int(
+        models.metadata[f"{architecture}.context_length"]
+    )
+    assert isinstance(info[f"{architecture}.attention.layer_norm_rms_epsilon"], float)
+    assert isinstance(info["general.name"], str)
+
+
+def test_what_clients_check_first(server: Running, models: Engine) -> None:
+    def get(path: str) -> dict[str, Any]:
+        content: dict[str, Any] = server.client.get(path).json()
+        return content
+
+    version = get("/api/version")["version"]
+    assert tuple(map(int, version.split("."))) >= (0, 6, 4)  # of Copilot Chat
+    (model,) = get("/api/tags")["models"]
+    assert re.fullmatch("[0-9a-f]{64}", model["digest"])
+    assert model["size"] == Path(models.model_paths[0]).stat().st_size
+    (running,) = get("/api/ps")["models"]
+    assert (running["context_length"], running["size_vram"]) == (models.n_ctx, 0)
+    assert running["digest"] == model["digest"]
+    assert "expires_at" in running
+
+
+@pytest.mark.parametrize("keep_alive", [None, -1, 300, "5m", "10m0s"])
+def test_a_model_is_loaded_without_a_text(server: Running, keep_alive: Any) -> None:
+    asked = {"model": "own", "prompt": "", "suffix": "", "system": "", "template": "",
+             "options": None, "keep_alive": keep_alive}  # fmt: skip
+    reply = server.client.post("/api/generate", json=asked).json()
+    assert (reply["response"], reply["done"], reply["done_reason"]) == ("", True, "load")
+    reply = server.client.post("/api/chat", json={"messages": [], "keep_alive": keep_alive}).json()
+    assert reply["message"] == {"role": "assistant", "content": ""}
+    assert (reply["done"], reply["done_reason"]) == (True, "load")
+
+
+@pytest.mark.parametrize("keep_alive", [0, 0.0, "0", "0s", "0m"])
+def test_a_model_is_unloaded_in_words(server: Running, keep_alive: Any) -> None:
+    asked = {"prompt": "", "keep_alive": keep_alive}
+    assert server.client.post("/api/generate", json=asked).json()["done_reason"] == "unload"
+
+
+def test_an_empty_suffix_is_none(client: Any) -> None:
+    words = MESSAGES[0]["content"]
+    plain = client.generate("own", words, options=OPTIONS)
+    assert client.generate("own", words, suffix="", options=OPTIONS).response == plain.response
+
+
+def test_a_call_that_is_cut_is_text(server: Running) -> None:
+    asked = {"messages": MESSAGES, "tools": [TOOL], "tool_choice": "required",
+             "options": SAMPLING | {"num_predict": 9}}  # fmt: skip
+    lines = server.client.post("/api/chat", json=asked).text.splitlines()
+    parts = [json.loads(line) for line in lines]
+    assert parts[-1]["done_reason"] == "length"
+    assert not any(part["message"].get("tool_calls") for part in parts)
+    whole = server.client.post("/api/chat", json={**asked, "stream": False}).json()
+    assert "tool_calls" not in whole["message"]
+
+
+def cut_chunks(*arguments: str) -> list[dict[str, Any]]:
+    """A stream with these calls, which a limit ends."""
+    calls = [{"index": i, "id": str(i), "function": {"name": "f", "arguments": text}}
+             for i, text in enumerate(arguments)]  # fmt: skip
+    head = {"model": "m", "timings": dict.fromkeys(
+        ("prompt_n", "cache_n", "predicted_n", "prompt_ms", "predicted_ms"), 1)}  # fmt: skip
+    deltas: list[tuple[dict[str, Any], str | None]] = [
+        ({"tool_calls": calls}, None),
+        ({}, "length"),
+    ]
+    return [{**head, "choices": [{"delta": delta, "finish_reason": reason}]}
+            for delta, reason in deltas]  # fmt: skip
+
+
+def test_a_cut_call_beside_a_complete_one() -> None:
+    form = OllamaForm("chat")
+    data = b"".join(map(form.chunk, cut_chunks('{"x": 1}', '{"x": "un', "")))
+    first, last = (json.loads(line) for line in data.splitlines())
+    assert first["message"]["tool_calls"] == [{"function": {"name": "f", "arguments": {"x": 1}}}]
+    assert first["message"]["content"] == (
+        '{"name": "f", "arguments": {"x": "un{"name": "f", "arguments": '
+    )
+    assert last["done_reason"] == "length"
 
 
 def test_chat(client: Any, models: Engine) -> None:
@@ -128,6 +213,25 @@ def test_thoughts() -> None:
     assert arguments(think="low")["chat_template_kwargs"] == {"reasoning_effort": "low"}
     assert "chat_template_kwargs" not in arguments()
 
+    def generated(**fields: Any) -> dict[str, Any]:
+        return generate_call(GenerateFields.model_validate({"prompt": "x", **fields})).arguments
+
+    assert generated(think=False)["chat_template_kwargs"] == {"enable_thinking": False}
+    assert generated(raw=True, think=False)["prompt"] == "x"
+    with pytest.raises(BadRequest, match="think is given with raw or suffix"):
+        generated(raw=True, think=True)
+
+
+def test_null_is_the_default() -> None:
+    nothing = dict.fromkeys(("stream", "raw", "system", "suffix", "think", "options"))
+    given = generate_call(GenerateFields.model_validate({"prompt": "x", **nothing})).arguments
+    assert given == generate_call(GenerateFields(prompt="x")).arguments
+    messages = [*MESSAGES, {"role": "assistant", "content": None, "tool_calls": [
+        {"function": {"name": "measure", "arguments": {"size": 1}}}]}]  # fmt: skip
+    fields = ChatFields.model_validate({"messages": messages, "stream": None})
+    assert fields.stream
+    assert fields.messages[-1].content == ""
+
 
 def test_no_field_is_overwritten() -> None:
     def arguments(**fields: Any) -> dict[str, Any]:
@@ -160,7 +264,5 @@ def test_errors(client: Any, server: Running) -> None:
         client.chat("own", [{"role": "user", "content": "x", "images": [b"png"]}])
     with pytest.raises(ollama.ResponseError, match="this path does not exist"):
         client.pull("other")
-    reply = server.client.post("/api/chat", json={"messages": []})
-    assert reply.json() == {"error": "messages is empty; it must have a message"}
     reply = server.client.post("/api/generate", json={"prompt": "x", "context": [1, 2]})
     assert "context is given" in reply.json()["error"]

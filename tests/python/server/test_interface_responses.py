@@ -55,6 +55,7 @@ def test_a_text(client: openai.OpenAI, models: Engine) -> None:
     )
     assert response.output_text == expected["choices"][0]["message"]["content"]
     assert response.status == "incomplete"
+    assert response.output[0].status == "incomplete"
     assert response.incomplete_details is not None
     assert response.incomplete_details.reason == "max_output_tokens"
     assert response.usage is not None
@@ -139,6 +140,18 @@ def test_tools(client: openai.OpenAI) -> None:
     ]
     answer = client.responses.create(model="any", input=history, max_output_tokens=8, **ASKED)
     assert answer.output_text
+
+
+def test_a_call_that_is_cut(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {
+        "model": "any", "input": "Measure it.", "tools": [TOOL], "tool_choice": "required",
+        "max_output_tokens": 9, **ASKED,
+    }  # fmt: skip
+    with client.responses.create(**asked, stream=True) as stream:
+        *_, last = stream
+    assert last.type == "response.incomplete"
+    assert [item.status for item in last.response.output][-1] == "incomplete"
+    assert client.responses.create(**asked).output[-1].status == "incomplete"
 
 
 def test_no_field_is_overwritten() -> None:

@@ -59,7 +59,7 @@ void TargetSession::begin(const Segment& segment) {
   if (!request_->processors) return;
   const auto ends = [&, stops = stops_](Token token) mutable {
     return vocabulary_->is_end(token) || request_->is_stop(token) ||
-           stops.append(vocabulary_->piece(token)).stopped;
+           !stops.append(vocabulary_->piece(token)).stop.empty();
   };
   announce(*request_, chain_.history(), segment, ends);
 }
@@ -113,7 +113,9 @@ std::optional<Token> TargetSession::next(std::span<float> logits, SegmentResult&
 
 void TargetSession::accept(Token token) {
   chain_.accept(token);
-  if (request_->processors) stopped_ = stops_.append(vocabulary_->piece(token)).stopped;
+  if (request_->processors) {
+    stopped_ = !stops_.append(vocabulary_->piece(token)).stop.empty();
+  }
 }
 
 std::vector<float> TargetSession::features(int row, Token newest, const LlamaContext& context,

@@ -10,7 +10,7 @@ from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from specbranch_cpp.openai_api.keywords import ChatKeywords
+    from specbranch_cpp.openai_api.keywords import PromptKeywords
 
 __all__ = ["Tools", "tools_of"]
 
@@ -52,7 +52,7 @@ class Tools:
         ]
 
 
-def tools_of(given: ChatKeywords) -> Tools:
+def tools_of(given: PromptKeywords) -> Tools:
     """The tools of a chat, from its keywords.
 
     A forced choice gives one call, unless ``parallel_tool_calls`` is True. A free choice gives any

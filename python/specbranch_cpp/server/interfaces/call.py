@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from specbranch_cpp.openai_api.chat_requests import chat_prompt
+from specbranch_cpp.openai_api.keywords import PromptKeywords
 from specbranch_cpp.server.errors import BadRequest
-from specbranch_cpp.server.requests import ChatBody, CompletionBody, check_fields
+from specbranch_cpp.server.requests import ChatBody, CompletionBody, check_fields, without_nulls
 from specbranch_cpp.server.streams import StreamForm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Body", "InterfaceCall", "ReplyForm", "Size", "call_of", "n_prompt_tokens", "set_field"]
+    from specbranch_cpp.engine import Engine
+
+__all__ = [
+    "Body", "InterfaceCall", "ReplyForm", "Size", "call_of", "n_prompt_tokens", "prompt_of",
+    "set_field",
+]  # fmt: skip
 
 Size = Annotated[int, Field(ge=-2, le=2**31 - 1)]
 
@@ -23,6 +30,11 @@ class Body(BaseModel):
     """A body with strict types. Fields that are not named stay in ``model_extra``."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, data: Any) -> Any:
+        return without_nulls(cls, data)
 
 
 class ReplyForm(StreamForm):
@@ -53,6 +65,18 @@ class InterfaceCall:
 def n_prompt_tokens(timings: Mapping[str, Any]) -> int:
     """Tokens of the prompt, computed or cached, from the timings of a reply."""
     return int(timings["prompt_n"] + timings["cache_n"])
+
+
+def prompt_of(engine: Engine, call: InterfaceCall) -> list[int]:
+    """The tokens of the prompt of a chat.
+
+    Raises:
+        InvalidArgument: a message or a tool is wrong.
+    """
+    names = {field.name for field in fields(PromptKeywords)}
+    given = {name: value for name, value in call.arguments.items() if name in names}
+    _, prompt, _ = chat_prompt(engine, PromptKeywords(**given))
+    return prompt
 
 
 def set_field(data: dict[str, Any], name: str, value: Any, said: str) -> None:

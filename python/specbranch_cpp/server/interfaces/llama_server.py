@@ -14,6 +14,7 @@ from pydantic import Field
 from specbranch_cpp import _core
 from specbranch_cpp._support import checked
 from specbranch_cpp.openai_api.completions import fill_in_the_middle
+from specbranch_cpp.openai_api.vocabulary import name_of
 from specbranch_cpp.server.errors import BadRequest
 from specbranch_cpp.server.interfaces.call import (
     Body,
@@ -21,6 +22,7 @@ from specbranch_cpp.server.interfaces.call import (
     Size,
     call_of,
     n_prompt_tokens,
+    prompt_of,
     set_field,
 )
 from specbranch_cpp.server.other_names import smallest_limit
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from specbranch_cpp.engine import Engine
     from specbranch_cpp.server.interfaces.call import InterfaceCall
 
-__all__ = ["completion", "detokenized", "infill", "props", "tokenized"]
+__all__ = ["applied_template", "completion", "detokenized", "infill", "props", "tokenized"]
 
 _HARMLESS = frozenset(
     {
@@ -40,11 +42,10 @@ _HARMLESS = frozenset(
         "n_keep",
         "response_fields",
         "return_progress",
-        "return_tokens",
     }
 )
 # Editors send these with every request, and can do without them.
-_LIMITS = ("n_indent", "t_max_predict_ms", "t_max_prompt_ms")
+_IGNORED = ("n_indent", "return_tokens", "t_max_predict_ms", "t_max_prompt_ms")
 _REPOSITORY, _FILE = "<|repo_name|>", "<|file_sep|>"
 _SPARE = 128  # tokens for the answer, if the request names no number
 
@@ -108,6 +109,13 @@ def _limit(given: int | None) -> int | None:
 def completion(engine: Engine, fields: CompletionFields) -> InterfaceCall:
     """``POST /completion``: continues a text, tokens, or texts and tokens in turn."""
     prompt = fields.prompt
+    if isinstance(prompt, list) and len(prompt) > 1 and all(isinstance(p, str) for p in prompt):
+        raise BadRequest(
+            f"prompt has {len(prompt)} texts; this endpoint continues one text; "
+            "/v1/completions continues several",
+            "prompt",
+            "unsupported_value",
+        )
     return _call(engine, fields, prompt if isinstance(prompt, str) else _joined(engine, prompt))
 
 
@@ -143,7 +151,7 @@ def _call(engine: Engine, fields: _Common, prompt: str | list[int]) -> Interface
     written = prompt if isinstance(prompt, str) else engine.detokenize(prompt, special=True)
     # Editors send 0 to have the prompt read before they need it.
     form = _CompletionForm(written, data, silent=limit == 0)
-    ignored = [name for name in _LIMITS if data.pop(name, None)]
+    ignored = [name for name in _IGNORED if data.pop(name, None)]
     call = call_of(data, form, chat=False, harmless=_HARMLESS)
     return replace(call, unknown=[*call.unknown, *ignored])
 
@@ -160,14 +168,14 @@ class _CompletionForm(ReplyForm):
     def whole(self, reply: dict[str, Any]) -> dict[str, Any]:
         (choice,) = reply["choices"]
         self._text = choice["text"]
-        return self._last(reply, choice["finish_reason"], choice["text"])
+        return self._last(reply, choice, choice["text"])
 
     def chunk(self, chunk: dict[str, Any]) -> bytes:
         if not chunk["choices"]:  # of stream_options: the last event has these figures, too
             return b""
         (choice,) = chunk["choices"]
         if choice["finish_reason"] is not None:
-            return event(self._last(chunk, choice["finish_reason"], ""))
+            return event(self._last(chunk, choice, ""))
         if self._silent:
             return b""
         self._text += choice["text"]
@@ -184,8 +192,10 @@ class _CompletionForm(ReplyForm):
     def end(self) -> bytes:
         return b""
 
-    def _last(self, reply: dict[str, Any], reason: str, content: str) -> dict[str, Any]:
+    def _last(self, reply: dict[str, Any], choice: dict[str, Any], content: str) -> dict[str, Any]:
         timings = reply["timings"]
+        word = choice["stop_reason"]
+        other = "limit" if choice["finish_reason"] == "length" else "eos"
         n_prompt = n_prompt_tokens(timings)
         return {
             "index": 0,
@@ -201,8 +211,8 @@ class _CompletionForm(ReplyForm):
             "prompt": self._prompt,
             "has_new_line": "\n" in self._text,
             "truncated": False,
-            "stop_type": "limit" if reason == "length" else "eos",
-            "stopping_word": "",
+            "stop_type": other if word is None else "word",
+            "stopping_word": word or "",
             "timings": timings,
         }
 
@@ -246,11 +256,29 @@ def tokenized(engine: Engine, fields: TextFields) -> dict[str, Any]:
     )
     if not fields.with_pieces:
         return {"tokens": tokens}
-    return {
-        "tokens": [
-            {"id": token, "piece": engine.detokenize([token], special=True)} for token in tokens
-        ]
-    }
+    return {"tokens": [{"id": token, "piece": _piece(engine, token)} for token in tokens]}
+
+
+def _piece(engine: Engine, token: int) -> str | list[int]:
+    """The text of a token, or its bytes if they are not a text alone."""
+    piece = name_of(engine, token)
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return list(piece)
+
+
+def applied_template(engine: Engine, data: dict[str, Any]) -> dict[str, str]:
+    """``POST /apply-template``: the prompt of a chat, as text, without the BOS that all texts get.
+
+    Raises:
+        BadRequest: a field of the body is wrong.
+        InvalidArgument: a message or a tool is wrong.
+    """
+    call = call_of(data, ReplyForm(), chat=True, harmless=frozenset())
+    tokens = prompt_of(engine, call)
+    n_begin = 1 if tokens[:1] == engine.tokenize("") else 0
+    return {"prompt": engine.detokenize(tokens[n_begin:], special=True)}
 
 
 def detokenized(engine: Engine, fields: TokenFields) -> dict[str, Any]:

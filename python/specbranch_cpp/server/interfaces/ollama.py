@@ -1,4 +1,4 @@
-"""Ollama's interface for its clients: ``/api/chat``, ``/api/generate``, and what names the model.
+"""Ollama's interface for its clients: ``/api/chat`` and ``/api/generate``.
 
 https://github.com/ollama/ollama/blob/main/docs/api.md
 """
@@ -6,12 +6,12 @@ https://github.com/ollama/ollama/blob/main/docs/api.md
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Union
 
 from pydantic import Field
 
-from specbranch_cpp import _core
 from specbranch_cpp.server.errors import BadRequest
 from specbranch_cpp.server.interfaces.call import (
     Body,
@@ -23,11 +23,12 @@ from specbranch_cpp.server.interfaces.call import (
 from specbranch_cpp.server.streams import encode
 
 if TYPE_CHECKING:
-    from specbranch_cpp.engine import Engine
+    from collections.abc import Iterable
+
     from specbranch_cpp.server.errors import ApiError
     from specbranch_cpp.server.interfaces.call import InterfaceCall
 
-__all__ = ["ChatFields", "GenerateFields", "chat", "generate", "shown", "tags", "version"]
+__all__ = ["ChatFields", "GenerateFields", "OllamaForm", "chat", "generate", "loaded"]
 
 _OPTIONS = {
     "num_predict": "max_tokens",
@@ -43,7 +44,7 @@ _PLACING = frozenset(
         "penalize_newline", "use_mlock", "use_mmap", "vocab_only",
     }
 )  # fmt: skip
-_HARMLESS = frozenset({"keep_alive"})
+_NO_TIME = r"-?0+(\.0*)?[a-z]*"  # a number, or a text with a unit
 _DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.0}
 
 
@@ -62,14 +63,20 @@ class _Common(Body):
     stream: bool = True
     options: dict[str, Any] | None = None
     format: Union[str, dict[str, Any], None] = None  # noqa: UP007 (read on Python 3.10, too)
+    think: Union[bool, str, None] = None  # noqa: UP007
+    keep_alive: Union[float, str, None] = None  # noqa: UP007
 
 
 class ChatFields(_Common):
     """The body of ``/api/chat``."""
 
     messages: list[OllamaMessage] = Field(default_factory=list)
-    think: Union[bool, str, None] = None  # noqa: UP007
     tools: list[dict[str, Any]] | None = None
+
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether the client only loads the model, or unloads it."""
+        return not self.messages
 
 
 class GenerateFields(_Common):
@@ -83,17 +90,28 @@ class GenerateFields(_Common):
     context: list[int] | None = None
     images: list[Any] | None = None
 
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether the client only loads the model, or unloads it."""
+        return not self.prompt and not self.suffix
+
+
+def loaded(fields: ChatFields | GenerateFields, model: str) -> dict[str, Any]:
+    """The reply to a request that asks nothing. The model stays loaded in any case."""
+    unloads = fields.keep_alive is not None and re.fullmatch(_NO_TIME, str(fields.keep_alive))
+    is_chat = isinstance(fields, ChatFields)
+    empty = {"message": {"role": "assistant", "content": ""}} if is_chat else {"response": ""}
+    reason = "unload" if unloads else "load"
+    return {"model": model, "created_at": _now(), **empty, "done": True, "done_reason": reason}
+
 
 def chat(fields: ChatFields) -> InterfaceCall:
     """The call for ``/api/chat``."""
-    if not fields.messages:
-        raise BadRequest("messages is empty; it must have a message", "messages")
     data = _common(fields)
     data["messages"] = _messages(fields.messages)
     data["tools"] = fields.tools
-    switch = "enable_thinking" if isinstance(fields.think, bool) else "reasoning_effort"
-    set_field(data, switch, fields.think, "think")
-    return call_of(data, _OllamaForm("chat"), chat=True, harmless=_HARMLESS)
+    _set_thinking(data, fields)
+    return call_of(data, OllamaForm("chat"), chat=True, harmless=frozenset())
 
 
 def generate(fields: GenerateFields) -> InterfaceCall:
@@ -103,17 +121,21 @@ def generate(fields: GenerateFields) -> InterfaceCall:
             raise BadRequest(f"{name} is given, but this server does not have it; leave it out",
                              name, "unsupported_value")  # fmt: skip
     data = _common(fields)
-    if not fields.raw and fields.suffix is None:
+    if not fields.raw and not fields.suffix:
         messages = [{"role": "user", "content": fields.prompt}]
         if fields.system:
             messages.insert(0, {"role": "system", "content": fields.system})
         set_field(data, "messages", messages, "prompt")
-        return call_of(data, _OllamaForm("generate"), chat=True, harmless=_HARMLESS)
+        _set_thinking(data, fields)
+        return call_of(data, OllamaForm("generate"), chat=True, harmless=frozenset())
     if "response_format" in data:
         raise BadRequest("format is given with raw or suffix; use it without them", "format",
                          "unsupported_value")  # fmt: skip
-    data |= {"prompt": fields.prompt, "suffix": fields.suffix}
-    return call_of(data, _OllamaForm("generate"), chat=False, harmless=_HARMLESS)
+    if fields.think:
+        raise BadRequest("think is given with raw or suffix; use it without them", "think",
+                         "unsupported_value")  # fmt: skip
+    data |= {"prompt": fields.prompt, "suffix": fields.suffix or None}
+    return call_of(data, OllamaForm("generate"), chat=False, harmless=frozenset())
 
 
 def _common(fields: ChatFields | GenerateFields) -> dict[str, Any]:
@@ -128,6 +150,11 @@ def _common(fields: ChatFields | GenerateFields) -> dict[str, Any]:
     if fields.format:
         set_field(data, "response_format", _format(fields.format), "format")
     return _DEFAULTS | data
+
+
+def _set_thinking(data: dict[str, Any], fields: ChatFields | GenerateFields) -> None:
+    switch = "enable_thinking" if isinstance(fields.think, bool) else "reasoning_effort"
+    set_field(data, switch, fields.think, "think")
 
 
 def _format(form: str | dict[str, Any]) -> dict[str, Any]:
@@ -179,7 +206,7 @@ def _call(index: int, i: int, call: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-class _OllamaForm(ReplyForm):
+class OllamaForm(ReplyForm):
     """Writes replies as lines of JSON."""
 
     media_type = "application/x-ndjson"
@@ -212,9 +239,9 @@ class _OllamaForm(ReplyForm):
         if text or thought:
             lines += self._line(self._piece(chunk, text, thought, []) | {"done": False})
         if reason is not None:
-            if self._calls:
-                calls = [_shown_call(call) for call in self._calls.values()]
-                lines += self._line(self._piece(chunk, "", None, calls) | {"done": False})
+            complete, cut = _sorted(self._calls.values())
+            if complete or cut:
+                lines += self._line(self._piece(chunk, cut, None, complete) | {"done": False})
             lines += self._line(self._piece(chunk, "", None, []) | _end(chunk, reason))
         return lines
 
@@ -244,11 +271,25 @@ class _OllamaForm(ReplyForm):
         return {**head, "message": message}
 
 
+def _sorted(calls: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """The complete calls, and the text of a call that a limit has cut: nobody must run that."""
+    complete: list[dict[str, Any]] = []
+    cut = ""
+    for call in calls:
+        try:
+            complete.append(_shown_call(call))
+        except ValueError:
+            cut += f'{{"name": "{call["name"]}", "arguments": {call["arguments"]}'
+    return complete, cut
+
+
 def _shown_call(function: dict[str, Any]) -> dict[str, Any]:
-    try:
-        arguments = json.loads(function["arguments"] or "{}")
-    except ValueError:  # cut off by max_tokens
-        arguments = {}
+    """The call with its arguments as an object.
+
+    Raises:
+        ValueError: the arguments are not complete.
+    """
+    arguments = json.loads(function["arguments"])
     return {"function": {"name": function["name"], "arguments": arguments}}
 
 
@@ -272,56 +313,3 @@ def _end(reply: dict[str, Any], reason: str) -> dict[str, Any]:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
-
-
-def version() -> dict[str, Any]:
-    """``GET /api/version``: the version of this package."""
-    return {"version": _core.__version__}
-
-
-def _details(engine: Engine) -> dict[str, Any]:
-    architecture = engine.metadata.get("general.architecture", "")
-    return {
-        "parent_model": "",
-        "format": "gguf",
-        "family": architecture,
-        "families": [architecture],
-        "parameter_size": engine.metadata.get("general.size_label", ""),
-        "quantization_level": "",
-    }
-
-
-def tags(engine: Engine, model: str, created: int) -> dict[str, Any]:
-    """``GET /api/tags`` and ``/api/ps``: the one model of this server."""
-    at = datetime.fromtimestamp(created, timezone.utc).isoformat().replace("+00:00", "Z")
-    entry = {
-        "name": model,
-        "model": model,
-        "modified_at": at,
-        "size": 0,
-        "digest": "",
-        "details": _details(engine),
-    }
-    return {"models": [entry]}
-
-
-def shown(engine: Engine) -> dict[str, Any]:
-    """``POST /api/show``."""
-    can = ["completion"]
-    template = engine.chat_template or ""
-    if "tools" in template:
-        can.append("tools")
-    if engine.fim_tokens is not None:
-        can.append("insert")
-    return {
-        "modelfile": "",
-        "parameters": "",
-        "template": template,
-        "details": _details(engine),
-        "model_info": {
-            name: value
-            for name, value in engine.metadata.items()
-            if name != "tokenizer.chat_template"
-        },
-        "capabilities": can,
-    }

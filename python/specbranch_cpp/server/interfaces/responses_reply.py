@@ -45,6 +45,7 @@ class ResponseForm(ReplyForm):
             self._output.append(
                 _function_call(call["id"], call["function"]["name"], call["function"]["arguments"])
             )
+        self._output[-1]["status"] = _status(choice["finish_reason"])
         self._created, self._model = reply["created"], reply["model"]
         return self._response(choice["finish_reason"], reply)
 
@@ -76,10 +77,11 @@ class ResponseForm(ReplyForm):
         for call in delta.get("tool_calls") or ():
             yield from self._call(call)
         if choice["finish_reason"] is not None:
-            yield from self._close()
+            status = _status(choice["finish_reason"])
+            yield from self._close(status)
             if not self._output:
                 yield from self._grow("message", "")
-                yield from self._close()
+                yield from self._close(status)
             self._last = chunk
 
     def _grow(self, kind: str, text: str) -> Iterator[bytes]:
@@ -118,10 +120,11 @@ class ResponseForm(ReplyForm):
             yield self._event("response.content_part.added", **self._place, content_index=0,
                               part=dict(content[0]))  # fmt: skip
 
-    def _close(self) -> Iterator[bytes]:
+    def _close(self, status: str = "completed") -> Iterator[bytes]:
         item = self._open
         if item is None:
             return
+        item["status"] = status
         if item["type"] == "function_call":
             yield self._event(
                 "response.function_call_arguments.done",
@@ -152,15 +155,16 @@ class ResponseForm(ReplyForm):
 
     def _response(self, reason: str | None, reply: dict[str, Any] | None) -> dict[str, Any]:
         """The response object; without a reply it is still in progress."""
-        cut = reason in ("length", "cancelled")
-        status = "in_progress" if reply is None else "incomplete" if cut else "completed"
+        status = "in_progress" if reply is None else _status(reason)
         response = {
             "id": self._id,
             "object": "response",
             "created_at": self._created,
             "status": status,
             "error": None,
-            "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+            "incomplete_details": {"reason": "max_output_tokens"}
+            if status == "incomplete"
+            else None,
             "model": self._model,
             "output": list(self._output),
             **self._echoed,
@@ -170,6 +174,10 @@ class ResponseForm(ReplyForm):
             response["usage"] = _usage(reply["timings"])
             response |= {name: reply[name] for name in ("timings", "seed", "mode")}
         return response
+
+
+def _status(reason: str | None) -> str:
+    return "incomplete" if reason in ("length", "cancelled") else "completed"
 
 
 def _usage(timings: dict[str, Any]) -> dict[str, Any]:

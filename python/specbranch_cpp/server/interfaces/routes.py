@@ -11,8 +11,14 @@ from fastapi.responses import JSONResponse, Response
 
 from specbranch_cpp.server.embeddings.call import EmbeddingCall
 from specbranch_cpp.server.errors import ApiError, BadRequest
-from specbranch_cpp.server.interfaces import embeddings, llama_server, ollama, vllm
+from specbranch_cpp.server.interfaces import embeddings, llama_server, ollama, ollama_models, vllm
 from specbranch_cpp.server.interfaces.call import Body
+from specbranch_cpp.server.interfaces.messages_request import (
+    CountFields,
+    MessageFields,
+    count_tokens,
+    message_call,
+)
 from specbranch_cpp.server.interfaces.responses_request import ResponseFields, response_call
 from specbranch_cpp.server.requests import check_model, read_object
 from specbranch_cpp.server.streams import whole_reply
@@ -89,6 +95,7 @@ def add_interfaces(
     _add_llama_server(served)
     _add_ollama(served)
     _add_openai(served)
+    _add_anthropic(served)
     _add_embeddings(served)
 
 
@@ -104,6 +111,20 @@ def _add_openai(served: _Served) -> None:
     async def one_response(name: str) -> Response:
         raise ApiError(404, f"response {name!r:.100} is not here: this server keeps no responses",
                        code="not_found")  # fmt: skip
+
+
+def _add_anthropic(served: _Served) -> None:
+    app, engine = served.app, served.engine
+
+    @app.post("/v1/messages")
+    async def messages(request: Request) -> Response:
+        fields = await served.read(MessageFields, request)
+        return await served.answer(request, message_call(fields))
+
+    @app.post("/v1/messages/count_tokens")
+    async def count(request: Request) -> JSONResponse:
+        fields = await served.read(CountFields, request)
+        return JSONResponse(await run_in_threadpool(count_tokens, engine, fields))
 
 
 def _add_embeddings(served: _Served) -> None:
@@ -176,6 +197,11 @@ def _add_llama_server(served: _Served) -> None:
     async def tokenizer_info() -> JSONResponse:
         return JSONResponse(vllm.tokenizer_info(engine))
 
+    @app.post("/apply-template")
+    async def apply_template(request: Request) -> JSONResponse:
+        data = read_object(await request.body(), served.max_depth)
+        return JSONResponse(await run_in_threadpool(llama_server.applied_template, engine, data))
+
     @app.post("/detokenize")
     async def detokenize(request: Request) -> JSONResponse:
         fields = await served.read(llama_server.TokenFields, request)
@@ -191,25 +217,30 @@ def _add_ollama(served: _Served) -> None:
 
     @app.post("/api/chat")
     async def chat(request: Request) -> Response:
-        return await served.answer(
-            request, ollama.chat(await served.read(ollama.ChatFields, request))
-        )
+        fields = await served.read(ollama.ChatFields, request)
+        if fields.asks_nothing:
+            return JSONResponse(ollama.loaded(fields, model.id))
+        return await served.answer(request, ollama.chat(fields))
 
     @app.post("/api/generate")
     async def generate(request: Request) -> Response:
-        return await served.answer(
-            request, ollama.generate(await served.read(ollama.GenerateFields, request))
-        )
+        fields = await served.read(ollama.GenerateFields, request)
+        if fields.asks_nothing:
+            return JSONResponse(ollama.loaded(fields, model.id))
+        return await served.answer(request, ollama.generate(fields))
 
     @app.api_route("/api/version", methods=READ)
     async def version() -> JSONResponse:
-        return JSONResponse(ollama.version())
+        return JSONResponse(ollama_models.version())
 
     @app.api_route("/api/tags", methods=READ)
-    @app.api_route("/api/ps", methods=READ)
     async def tags() -> JSONResponse:
-        return JSONResponse(ollama.tags(engine, model.id, model.created))
+        return JSONResponse(ollama_models.tags(engine, model))
+
+    @app.api_route("/api/ps", methods=READ)
+    async def loaded_models() -> JSONResponse:
+        return JSONResponse(ollama_models.loaded_models(engine, model))
 
     @app.post("/api/show")
     async def show() -> JSONResponse:
-        return JSONResponse(ollama.shown(engine))
+        return JSONResponse(ollama_models.shown(engine, model))

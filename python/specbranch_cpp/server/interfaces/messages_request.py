@@ -1,0 +1,279 @@
+"""``POST /v1/messages``: turns a body of Anthropic's Messages API into the messages of a chat.
+
+https://platform.claude.com/docs/en/api/messages
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Union
+
+from pydantic import Field
+
+from specbranch_cpp.server.errors import BadRequest
+from specbranch_cpp.server.interfaces.call import (
+    Body,
+    InterfaceCall,
+    ReplyForm,
+    Size,
+    call_of,
+    prompt_of,
+    set_field,
+)
+from specbranch_cpp.server.interfaces.messages_reply import MessageForm
+
+if TYPE_CHECKING:
+    from specbranch_cpp.engine import Engine
+
+__all__ = ["CountFields", "MessageFields", "count_tokens", "message_call"]
+
+Text = Union[str, list[dict[str, Any]]]  # noqa: UP007 (read on Python 3.10, too)
+
+# Where and how Anthropic's own servers compute, who asks, and what they keep.
+_HARMLESS = frozenset(
+    {
+        "betas", "cache_control", "container", "context_management", "diagnostics",
+        "inference_geo", "metadata", "service_tier", "speed", "user_profile_id", "workspace_id",
+    }
+)  # fmt: skip
+_THINKING = ("enabled", "adaptive", "between_tools", "disabled")
+_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+
+
+class _Message(Body):
+    role: str
+    content: Text
+
+
+class OutputConfig(Body):
+    """How much the model thinks, and the form of its answer."""
+
+    effort: str | None = None
+    format: dict[str, Any] | None = None
+
+
+class CountFields(Body):
+    """The body of ``/v1/messages/count_tokens``."""
+
+    messages: Annotated[list[_Message], Field(min_length=1)]
+    system: Text | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: dict[str, Any] | None = None
+    thinking: dict[str, Any] | None = None
+
+
+class MessageFields(CountFields):
+    """The body of ``/v1/messages``."""
+
+    max_tokens: Size
+    stream: bool | None = None
+    stop_sequences: list[str] | None = None
+    output_config: OutputConfig | None = None
+    output_format: dict[str, Any] | None = None
+
+
+def message_call(fields: MessageFields) -> InterfaceCall:
+    """The call of a chat for a body.
+
+    Raises:
+        BadRequest: the body has what this server cannot do.
+    """
+    data = _common(fields)
+    data["max_tokens"] = fields.max_tokens
+    data["stream"] = fields.stream
+    set_field(data, "stop", fields.stop_sequences, "stop_sequences")
+    output = fields.output_config or OutputConfig()
+    set_field(data, "reasoning_effort", output.effort, "output_config.effort")
+    for name, form in (
+        ("output_format", fields.output_format),
+        ("output_config.format", output.format),
+    ):
+        set_field(data, "response_format", _format(name, form), name)
+    unknown = [f"output_config.{name}" for name in output.model_extra or ()]
+    call = call_of(data, MessageForm(fields.max_tokens), chat=True, harmless=_HARMLESS)
+    return replace(call, unknown=[*call.unknown, *unknown])
+
+
+def count_tokens(engine: Engine, fields: CountFields) -> dict[str, int]:
+    """``POST /v1/messages/count_tokens``: the length of the prompt in tokens.
+
+    Raises:
+        BadRequest: the body has what this server cannot do.
+        InvalidArgument: a message or a tool is wrong.
+    """
+    call = call_of(_common(fields), ReplyForm(), chat=True, harmless=_HARMLESS)
+    return {"input_tokens": len(prompt_of(engine, call))}
+
+
+def _common(fields: CountFields) -> dict[str, Any]:
+    """What rules the prompt, with OpenAI's names."""
+    data: dict[str, Any] = dict(fields.model_extra or {})
+    messages = _messages(fields)
+    set_field(data, "messages", messages, "messages")
+    if messages[-1]["role"] == "assistant" and "tool_calls" not in messages[-1]:
+        data["continue_final_message"] = True  # the answer goes on where the client has begun it
+    if fields.tools is not None:
+        data["tools"] = [_tool(index, tool) for index, tool in enumerate(fields.tools)]
+    if fields.tool_choice is not None:
+        _add_choice(data, fields.tool_choice)
+    if fields.thinking is not None:
+        kind = fields.thinking.get("type")
+        if kind not in _THINKING:
+            raise _wrong("thinking.type", kind, _THINKING)
+        set_field(data, "enable_thinking", kind != "disabled", "thinking")
+    return data
+
+
+def _messages(fields: CountFields) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = []
+    if fields.system:
+        told.append({"role": "system", "content": _text("system", fields.system)})
+    for index, message in enumerate(fields.messages):
+        name = f"messages[{index}]"
+        content = message.content
+        if message.role not in ("user", "assistant", "system"):
+            raise _wrong(f"{name}.role", message.role, ("user", "assistant", "system"))
+        if isinstance(content, str):
+            told.append({"role": message.role, "content": content})
+        elif message.role == "assistant":
+            told.append(_of_assistant(name, content))
+        elif message.role == "user":
+            told += _of_user(name, content)
+        else:
+            told.append({"role": "system", "content": _text(f"{name}.content", content)})
+    return told
+
+
+def _of_assistant(name: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
+    """A message with its text, its thought and its calls."""
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[dict[str, Any]] = []
+    for index, block in enumerate(blocks):
+        path = f"{name}.content[{index}]"
+        kind = block.get("type")
+        if kind == "text":
+            texts.append(_field(path, block, "text"))
+        elif kind == "thinking":
+            thoughts.append(_field(path, block, "thinking"))
+        elif kind == "tool_use":
+            if not isinstance(block.get("input"), dict):
+                raise BadRequest(f"{path}.input must be an object", f"{path}.input",
+                                 "invalid_value")  # fmt: skip
+            function = {
+                "name": _field(path, block, "name"),
+                "arguments": json.dumps(block["input"], ensure_ascii=False),
+            }
+            calls.append({"id": _field(path, block, "id"), "type": "function",
+                          "function": function})  # fmt: skip
+        elif kind != "redacted_thinking":  # nobody but its author can read it
+            raise _wrong(f"{path}.type", kind, ("text", "thinking", "tool_use"))
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(texts)}
+    if thoughts:
+        message["reasoning_content"] = "".join(thoughts)
+    if calls:
+        message["tool_calls"] = calls
+    return message
+
+
+def _of_user(name: str, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The results of calls, which are messages of their own, and the text around them."""
+    told: list[dict[str, Any]] = []
+    for index, block in enumerate(blocks):
+        path = f"{name}.content[{index}]"
+        if block.get("type") == "tool_result":
+            content = _text(f"{path}.content", block.get("content") or "")
+            if block.get("is_error"):
+                content = f"Error: {content}"
+            told.append({"role": "tool", "tool_call_id": _field(path, block, "tool_use_id"),
+                         "content": content})  # fmt: skip
+            continue
+        text = _text_of(path, block, "text, document and tool_result")
+        if told and told[-1]["role"] == "user":
+            told[-1]["content"] += text
+        else:
+            told.append({"role": "user", "content": text})
+    return told
+
+
+def _text(name: str, content: Text) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(
+        _text_of(f"{name}[{index}]", block, "text and document")
+        for index, block in enumerate(content)
+    )
+
+
+def _text_of(path: str, block: dict[str, Any], known: str) -> str:
+    """The text of a block: its own, or that of a document."""
+    kind = block.get("type")
+    if kind == "text":
+        return _field(path, block, "text")
+    source = block.get("source")
+    if kind == "document" and isinstance(source, dict) and source.get("type") == "text":
+        return _field(f"{path}.source", source, "data")
+    raise BadRequest(
+        f"{path}.type is {kind!r:.60}; this server reads text only: {known}",
+        f"{path}.type",
+        "unsupported_value",
+    )
+
+
+def _field(path: str, block: dict[str, Any], name: str) -> str:
+    value = block.get(name)
+    if not isinstance(value, str):
+        raise BadRequest(f"{path}.{name} must be a text", f"{path}.{name}", "invalid_value")
+    return value
+
+
+def _tool(index: int, tool: dict[str, Any]) -> dict[str, Any]:
+    kind = tool.get("type")
+    if kind not in (None, "custom"):
+        raise BadRequest(
+            f"tools[{index}].type is {kind!r:.60}; it must be custom: this server runs no tools "
+            "itself",
+            f"tools[{index}].type",
+            "unsupported_value",
+        )
+    function = {"name": _field(f"tools[{index}]", tool, "name")}
+    schema = tool.get("input_schema")
+    given = {"description": tool.get("description"), "parameters": schema,
+             "strict": tool.get("strict")}  # fmt: skip
+    return {
+        "type": "function",
+        "function": function | {name: value for name, value in given.items() if value is not None},
+    }
+
+
+def _add_choice(data: dict[str, Any], choice: dict[str, Any]) -> None:
+    kind = choice.get("type")
+    if kind == "tool":
+        function = {"name": _field("tool_choice", choice, "name")}
+        data["tool_choice"] = {"type": "function", "function": function}
+    elif kind in _CHOICES:
+        data["tool_choice"] = _CHOICES[kind]
+    else:
+        raise _wrong("tool_choice.type", kind, (*_CHOICES, "tool"))
+    if choice.get("disable_parallel_tool_use") is True:
+        data["parallel_tool_calls"] = False
+
+
+def _format(name: str, form: Any) -> dict[str, Any] | None:
+    if form is None:
+        return None
+    schema = form.get("schema") if isinstance(form, dict) else None
+    if not isinstance(schema, dict) or form.get("type") != "json_schema":
+        raise BadRequest(f"{name} must be an object with the type json_schema and a schema", name,
+                         "invalid_value")  # fmt: skip
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "schema": schema, "strict": True},
+    }
+
+
+def _wrong(name: str, value: Any, known: tuple[str, ...]) -> BadRequest:
+    return BadRequest(
+        f"{name} is {value!r:.60}; it must be one of {', '.join(known)}", name, "unsupported_value"
+    )

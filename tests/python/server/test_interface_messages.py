@@ -1,0 +1,283 @@
+"""``/v1/messages`` with Anthropic's own client."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import anthropic
+import httpx
+import pytest
+from tests.python.support.server_models import MESSAGES, chat, chatting
+from tests.python.support.server_support import KEY, Running, serving
+
+from specbranch_cpp.server.error_forms import error_response, message_error
+from specbranch_cpp.server.errors import ApiError, QueueFull
+from specbranch_cpp.server.interfaces.messages_reply import MessageForm
+from specbranch_cpp.server.interfaces.messages_request import MessageFields, message_call
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from specbranch_cpp import Engine
+
+ASKED: dict[str, Any] = {
+    "model": "any", "max_tokens": 30, "messages": MESSAGES,
+    "extra_body": {"seed": 11, "temperature": 0.7},
+}  # fmt: skip
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"size": {"enum": [1, 2, 5]}},
+    "required": ["size"],
+    "additionalProperties": False,
+}
+TOOL: Any = {"name": "measure", "description": "Measure a part.", "input_schema": SCHEMA}
+
+
+@pytest.fixture(scope="module")
+def models(pair: tuple[Path, Path]) -> Iterator[Engine]:
+    with chatting(pair) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def server(models: Engine) -> Iterator[Running]:
+    with serving(models, api_keys=(KEY,), request_timeout_s=60) as running:
+        running.client.headers["x-api-key"] = KEY
+        yield running
+
+
+@pytest.fixture
+def client(server: Running) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=server.url, api_key=KEY, max_retries=0) as client:
+        yield client
+
+
+def arguments(**fields: Any) -> dict[str, Any]:
+    """What the engine is asked."""
+    body = {"messages": MESSAGES, "max_tokens": 5, **fields}
+    return message_call(MessageFields.model_validate(body)).arguments
+
+
+def test_a_text(client: anthropic.Anthropic, models: Engine) -> None:
+    expected = chat(models, MESSAGES, max_tokens=30, temperature=0.7, seed=11)
+    message = client.messages.create(**ASKED)
+    (block,) = message.content
+    assert block.type == "text"
+    assert block.text == expected["choices"][0]["message"]["content"]
+    assert (message.role, message.type) == ("assistant", "message")
+    assert (message.stop_reason, message.stop_sequence) == ("max_tokens", None)
+    usage = message.usage
+    assert usage.cache_read_input_tokens is not None
+    n_prompt = usage.input_tokens + usage.cache_read_input_tokens
+    assert n_prompt == expected["usage"]["prompt_tokens"]
+    assert usage.output_tokens == 30
+
+
+def test_a_stream(client: anthropic.Anthropic) -> None:
+    whole = client.messages.create(**ASKED)
+    kinds = []
+    with client.messages.create(**ASKED, stream=True) as stream:
+        kinds = [event.type for event in stream]
+    assert kinds[:2] == ["message_start", "content_block_start"]
+    assert set(kinds[2:-3]) == {"content_block_delta"}
+    assert kinds[-3:] == ["content_block_stop", "message_delta", "message_stop"]
+    with client.messages.stream(**ASKED) as collected:
+        text = "".join(collected.text_stream)
+        message = collected.get_final_message()
+    assert whole.content[0].type == "text"
+    assert text == whole.content[0].text
+    assert message.stop_reason == "max_tokens"
+    assert message.usage.output_tokens == 30
+    assert message.usage.cache_read_input_tokens is not None
+    assert message.usage.cache_read_input_tokens + message.usage.input_tokens > 0
+
+
+def test_a_stop_sequence(client: anthropic.Anthropic) -> None:
+    text = client.messages.create(**ASKED).content[0]
+    assert text.type == "text"
+    stop = text.text[10:14]
+    begin = text.text.index(stop)
+    message = client.messages.create(**ASKED, stop_sequences=["no such text", stop])
+    assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", stop)
+    (block,) = message.content
+    assert block.type == "text"
+    assert block.text == text.text[:begin]
+    with client.messages.stream(**ASKED, stop_sequences=[stop]) as stream:
+        last = stream.get_final_message()
+    assert (last.stop_reason, last.stop_sequence) == ("stop_sequence", stop)
+
+
+def test_an_answer_that_the_client_has_begun(client: anthropic.Anthropic, models: Engine) -> None:
+    begun = [*MESSAGES, {"role": "assistant", "content": "def sort("}]
+    expected = chat(models, begun, max_tokens=30, temperature=0.7, seed=11,
+                    continue_final_message=True)  # fmt: skip
+    (block,) = client.messages.create(**(ASKED | {"messages": begun})).content
+    assert block.type == "text"
+    assert block.text == expected["choices"][0]["message"]["content"]
+
+
+def test_tools(client: anthropic.Anthropic) -> None:
+    asked = ASKED | {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "measure"},
+                     "max_tokens": 200}  # fmt: skip
+    message = client.messages.create(**asked)
+    assert message.stop_reason == "tool_use"
+    (call,) = message.content
+    assert call.type == "tool_use"
+    assert call.name == "measure"
+    assert call.input["size"] in (1, 2, 5)
+    with client.messages.stream(**asked) as stream:
+        kinds = [event.delta.type for event in stream if event.type == "content_block_delta"]
+        (again,) = stream.get_final_message().content
+    assert set(kinds) == {"input_json_delta"}
+    assert again.type == "tool_use"
+    assert again.input == call.input
+    # The client sends the call and its result back.
+    history = [
+        *MESSAGES,
+        {"role": "assistant", "content": [call.model_dump(exclude_none=True)]},
+        {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": call.id, "content": "5 cm"}]},
+    ]  # fmt: skip
+    answer = client.messages.create(**(ASKED | {"messages": history, "max_tokens": 8}))
+    assert answer.content
+
+
+def test_a_schema(client: anthropic.Anthropic) -> None:
+    form = {"format": {"type": "json_schema", "schema": SCHEMA}}
+    message = client.messages.create(**(ASKED | {"max_tokens": 100, "output_config": form}))
+    (block,) = message.content
+    assert block.type == "text"
+    assert json.loads(block.text)["size"] in (1, 2, 5)
+    assert message.stop_reason == "end_turn"
+
+
+def test_a_full_context(client: anthropic.Anthropic) -> None:
+    long = [{"role": "user", "content": "Sort a list of numbers. " * 140}]
+    message = client.messages.create(**(ASKED | {"messages": long, "max_tokens": 1000}))
+    assert message.stop_reason == "model_context_window_exceeded"
+    assert 0 < message.usage.output_tokens < 1000
+
+
+def test_the_prompt_is_counted(client: anthropic.Anthropic) -> None:
+    system: Any = [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]
+    counted = client.messages.count_tokens(
+        model="any", messages=MESSAGES, system=system, tools=[TOOL]
+    )
+    message = client.messages.create(**ASKED, system=system, tools=[TOOL])
+    assert message.usage.cache_read_input_tokens is not None
+    n_prompt = message.usage.input_tokens + message.usage.cache_read_input_tokens
+    assert counted.input_tokens == n_prompt
+    assert (
+        counted.input_tokens
+        > client.messages.count_tokens(model="any", messages=MESSAGES).input_tokens
+    )
+
+
+def test_the_messages_of_a_long_chat() -> None:
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+        {"role": "assistant", "content": [
+            {"type": "thinking", "thinking": "hm", "signature": ""},
+            {"type": "redacted_thinking", "data": "x"},
+            {"type": "text", "text": "c"},
+            {"type": "tool_use", "id": "t1", "name": "f", "input": {"x": "ä"}},
+            {"type": "tool_use", "id": "t2", "name": "f", "input": {}}]},
+        {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "t1",
+             "content": [{"type": "text", "text": "1"}]},
+            {"type": "tool_result", "tool_use_id": "t2", "is_error": True, "content": "no"},
+            {"type": "document", "source": {"type": "text", "media_type": "text/plain",
+                                            "data": "d"}},
+            {"type": "text", "text": "e"}]},
+        {"role": "system", "content": "later"},
+    ]  # fmt: skip
+    told = arguments(messages=messages, system="s")["messages"]
+    calls = [
+        {"id": "t1", "type": "function", "function": {"name": "f", "arguments": '{"x": "ä"}'}},
+        {"id": "t2", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+    ]
+    assert told == [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": "ab"},
+        {"role": "assistant", "content": "c", "reasoning_content": "hm", "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "t1", "content": "1"},
+        {"role": "tool", "tool_call_id": "t2", "content": "Error: no"},
+        {"role": "user", "content": "de"},
+        {"role": "system", "content": "later"},
+    ]
+
+
+def test_the_fields() -> None:
+    assert arguments(top_k=3, top_p=0.5)["top_k"] == 3
+    assert arguments(stop_sequences=["x"])["stop"] == ["x"]
+    kinds = {"enabled": True, "adaptive": True, "between_tools": True, "disabled": False}
+    for kind, on in kinds.items():
+        given = arguments(thinking={"type": kind, "budget_tokens": 2000})
+        assert given["chat_template_kwargs"] == {"enable_thinking": on}
+    tools = [TOOL | {"type": "custom", "cache_control": {"type": "ephemeral"}, "strict": True}]
+    given = arguments(tools=tools, tool_choice={"type": "any", "disable_parallel_tool_use": True})
+    function = {"name": "measure", "description": "Measure a part.", "parameters": SCHEMA,
+                "strict": True}  # fmt: skip
+    assert given["tools"] == [{"type": "function", "function": function}]
+    assert (given["tool_choice"], given["parallel_tool_calls"]) == ("required", False)
+    given = arguments(output_config={"effort": "low"})
+    assert given["chat_template_kwargs"] == {"reasoning_effort": "low"}
+    harmless = {"metadata": {"user_id": "u"}, "service_tier": "auto", "betas": ["x"]}
+    body = {"messages": MESSAGES, "max_tokens": 5, **harmless, "colour": "red"}
+    assert message_call(MessageFields.model_validate(body)).unknown == ["colour"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"max_tokens": None}, "max_tokens"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role is 'robot'"),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]},
+         "messages[0].content[0].type is 'image'"),
+        ({"messages": [{"role": "user", "content": [{"type": "tool_result", "content": "x"}]}]},
+         "messages[0].content[0].tool_use_id must be a text"),
+        ({"messages": [{"role": "assistant", "content": [
+            {"type": "tool_use", "id": "1", "name": "f", "input": "{}"}]}]},
+         "messages[0].content[0].input must be an object"),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
+        ({"tools": [TOOL], "tool_choice": {"type": "robot"}}, "tool_choice.type is 'robot'"),
+        ({"thinking": {"type": "loud"}}, "thinking.type is 'loud'"),
+        ({"output_format": {"type": "xml"}}, "output_format must be"),
+        ({"stop": ["a"], "stop_sequences": ["b"]}, "stop_sequences and stop"),
+        ({"n": 2}, "n is 2"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_named(server: Running, fields: dict[str, Any], what: str) -> None:
+    body = {"messages": MESSAGES, "max_tokens": 5, **fields}
+    reply = server.client.post("/v1/messages", json=body)
+    told = reply.json()
+    assert (reply.status_code, told["type"]) == (400, "error")
+    assert told["error"]["type"] == "invalid_request_error"
+    assert what in told["error"]["message"]
+
+
+def test_a_key_is_needed(server: Running) -> None:
+    body = {"messages": MESSAGES, "max_tokens": 1}
+    for headers in ({}, {"x-api-key": "wrong"}):
+        reply = httpx.post(f"{server.url}/v1/messages", json=body, headers=headers)
+        assert (reply.status_code, reply.json()["type"]) == (401, "error")
+        assert reply.json()["error"]["type"] == "authentication_error"
+    with anthropic.Anthropic(base_url=server.url, auth_token=KEY, max_retries=0) as client:
+        assert client.messages.create(**ASKED).content
+
+
+def test_errors_have_the_form_of_their_interface() -> None:
+    error = QueueFull(3, 2, kept=False)
+    assert message_error(error)["error"]["type"] == "rate_limit_error"
+    assert message_error(ApiError(500, "x"))["error"]["type"] == "api_error"
+    bodies = {path: json.loads(bytes(error_response(error, path).body))
+              for path in ("/api/chat", "/v1/messages", "/v1/completions")}  # fmt: skip
+    assert bodies["/api/chat"] == {"error": error.message}
+    assert bodies["/v1/messages"] == message_error(error)
+    assert bodies["/v1/completions"] == error.content
+    told = MessageForm(5).error(error)
+    assert told.startswith(b"event: error\n")
+    assert json.loads(told.partition(b"data: ")[2]) == message_error(error)
