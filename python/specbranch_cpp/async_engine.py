@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -146,6 +147,7 @@ class AsyncEngine:
         arguments_of(Engine.__init__, *args, **options)  # reports a wrong keyword at once
         self._make: Callable[[], Engine] = lambda: Engine(*args, **options)
         self._engine: Engine | None = None
+        self._loading: asyncio.Future[Engine] | None = None
 
     @classmethod
     def from_pretrained(cls, *args: Any, **options: Any) -> AsyncEngine:
@@ -157,6 +159,7 @@ class AsyncEngine:
         made = cls.__new__(cls)
         made._make = lambda: Engine.from_pretrained(*args, **options)
         made._engine = None
+        made._loading = None
         return made
 
     @classmethod
@@ -165,18 +168,29 @@ class AsyncEngine:
         made = cls.__new__(cls)
         made._make = lambda: engine
         made._engine = engine
+        made._loading = None
         return made
 
     async def load(self) -> AsyncEngine:
-        """Loads the models. A second call does nothing.
+        """Loads the models. A second call does nothing, or waits for the first one.
+
+        If a call is cancelled, the models are loaded all the same.
 
         Raises:
             InvalidArgument: an option has the wrong type or is out of its range; other errors are
                 those of `Engine`.
         """
         if self._engine is None:
-            self._engine = await asyncio.to_thread(self._make)
+            if self._loading is None:
+                self._loading = asyncio.ensure_future(asyncio.to_thread(self._make))
+                self._loading.add_done_callback(self._loaded)
+            await asyncio.shield(self._loading)
         return self
+
+    def _loaded(self, loading: asyncio.Future[Engine]) -> None:
+        self._loading = None
+        if not loading.cancelled() and loading.exception() is None:
+            self._engine = loading.result()
 
     @property
     def engine(self) -> Engine:
@@ -270,6 +284,9 @@ class AsyncEngine:
 
     async def close(self) -> None:
         """See `Engine.close`."""
+        if self._loading is not None:
+            with contextlib.suppress(Exception):  # `load` raises it
+                await asyncio.shield(self._loading)
         if self._engine is not None:
             await asyncio.to_thread(self._engine.close)
 

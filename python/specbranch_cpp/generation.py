@@ -133,7 +133,7 @@ class Generation:
         """
         self._check_process()
         with self._lock:
-            if self._failed or self._ended:
+            if self._ended:
                 raise StopIteration
             step = self._read()
             if step is None:

@@ -15,7 +15,7 @@ token.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -29,8 +29,6 @@ from specbranch_cpp._support.simulated_machines import CURVES, MACHINES, Machine
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from specbranch_cpp.results import Trace
 
 __all__ = [
@@ -208,7 +206,8 @@ def simulate(
     # The time per token of `autoregressive`.
     one_token = core_machine.target_us[0] + core_machine.target_latency_us + core_machine.hop_us
     request = core_simulation.request(setting, pair.prompt, n_tokens)
-    lookup = pair.copy_rate > 0 or bool(pair.text)
+    lookup = pair.copy_rate > 0 or len(pair.text) > 0
+    _check_draft(setting, draft=draft)
     run = _core.simulate(request, core_pair, core_machine, warm, draft, lookup)
     us_per_token = run.time_us / run.n_generated
     return Result(
@@ -247,13 +246,19 @@ def simulate_clients(
     core_machine = _machine(pair, machine)
     core_machine.target_prefill_us = core_machine.target_us[0] / 64
     core_machine.draft_prefill_us = core_machine.draft_us[0] / 64
-    lookup = pair.copy_rate > 0 or bool(pair.text)
+    lookup = pair.copy_rate > 0 or len(pair.text) > 0
     request = core_simulation.request(setting, (), 1)
     core_pair = core_simulation.pair(pair, machine, seed)
+    _check_draft(setting, draft=draft)
     return simulated_clients.run(
         request, core_pair, core_machine, clients,
         n_parallel=n_parallel, warm=warm, draft=draft, lookup=lookup,
     )  # fmt: skip
+
+
+def _check_draft(setting: Setting, *, draft: bool) -> None:
+    if not checked.flag("draft", draft) and setting.mode in ("pearl", "specbranch"):
+        raise InvalidArgument(f"mode {setting.mode!r} needs a draft model, but draft is False")
 
 
 def settings(mode: str) -> list[Setting]:
@@ -334,7 +339,8 @@ def sweep(
     Raises:
         InvalidArgument: a number is out of its range, or the machine or a mode is unknown.
     """
-    first = pair.target_us if isinstance(pair.target_us, (int, float)) else pair.target_us[0]
+    steps = pair.target_us
+    first = steps[0] if isinstance(steps, Iterable) else steps
     found = {}
     for c, alpha in product(ratios, alphas):
         if not checked.real("c", c) > 0:

@@ -100,6 +100,20 @@ void BatchScheduler::dispatch(RunningText& text, Commands commands) {
 void BatchScheduler::add(RunningText& text, ModelRole role, Command command, GenerationId group) {
   text.sent(role, command);
   queue(role).add(std::move(command), group);
+  if (role == ModelRole::kDraft && draft_error_) fail_draft_commands();
+}
+
+void BatchScheduler::lose_draft(const std::exception_ptr& error) {
+  if (draft_error_) return;
+  draft_error_ = error;
+  fail_draft_commands();
+}
+
+void BatchScheduler::fail_draft_commands() {
+  for (Event& event : of_draft_.fail_waiting(draft_error_)) {
+    event.begin_us = event.end_us = models_->now_us();
+    dropped_.push_back(std::move(event));
+  }
 }
 
 void BatchScheduler::abort(const RunningText& text, ModelRole role) {

@@ -71,7 +71,11 @@ class BatchScheduler {
   /// The events for the texts. Before: `awaits`.
   std::vector<Event> answer(Event event);
 
-  /// The answer to a command that was never sent, because its text has ended.
+  /// The draft's state is unknown: it gets no more commands. All that wait for it, and all to come,
+  /// have failed with this error.
+  void lose_draft(const std::exception_ptr& error);
+
+  /// The answer to a command that was never sent, because its text has ended or the draft is lost.
   std::optional<Event> next_dropped();
 
   /// Sends each idle model its next command.
@@ -96,6 +100,7 @@ class BatchScheduler {
   GenerationId group_of(const RunningText& text) const;
   void add(RunningText& text, ModelRole role, Command command, GenerationId group);
   void abort(const RunningText& text, ModelRole role);
+  void fail_draft_commands();
   void compose();
   void send_next(ModelRole role);
   int padding(int n_tokens) const;
@@ -112,6 +117,7 @@ class BatchScheduler {
   BatchComposer composer_;
   StepTimer timer_;  ///< of what the models do for all texts together.
   std::deque<Event> dropped_;
+  std::exception_ptr draft_error_;  ///< set: the draft is lost.
 };
 
 }  // namespace specbranch

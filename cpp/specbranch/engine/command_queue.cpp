@@ -62,10 +62,22 @@ std::optional<Event> CommandQueue::drop(GenerationId id) {
       std::ranges::find(waiting_, id, [](const Part& part) { return part.command.generation_id; });
   if (found == waiting_.end()) return std::nullopt;
   waiting_.erase(found);
+  return own_event(id, AbortDone{});
+}
+
+std::vector<Event> CommandQueue::fail_waiting(const std::exception_ptr& error) {
+  std::vector<Event> events;
+  for (const Part& part : std::exchange(waiting_, {})) {
+    events.push_back(own_event(part.command.generation_id, FailDone{error}));
+  }
+  return events;
+}
+
+Event CommandQueue::own_event(GenerationId id, EventBody body) const {
   Event event;
   event.role = role_;
   event.generation_id = id;
-  event.body = AbortDone{};
+  event.body = std::move(body);
   return event;
 }
 
@@ -152,24 +164,36 @@ std::vector<Event> CommandQueue::answer(Event event) {
   if (!answered_by(event)) return events;
   if (parts_.size() == 1) {
     events.push_back(std::move(event));
-  } else if (!try_again(event)) {
+  } else if (may_try_again(event)) {
+    events = try_again(event);
+  } else {
     events = divided(event);
   }
   parts_.clear();
   return events;
 }
 
-bool CommandQueue::try_again(const Event& event) {
+bool CommandQueue::may_try_again(const Event& event) {
   const auto* fail = std::get_if<FailDone>(&event.body);
-  if (fail == nullptr || !may_be_repeated(fail->error)) return false;
+  return fail != nullptr && may_be_repeated(fail->error);
+}
+
+/// Returns the answers to the commands that nobody wants any more.
+std::vector<Event> CommandQueue::try_again(const Event& event) {
+  std::vector<Event> events;
   for (auto part = parts_.rbegin(); part != parts_.rend(); ++part) {
+    if (!part->wanted) {
+      events.push_back(own_event(part->command.generation_id, AbortDone{}));
+      events.back().begin_us = events.back().end_us = event.end_us;
+      continue;
+    }
     part->group = kAlone;
     // The model has carried them out before the pass.
     if (auto* verify = std::get_if<VerifyCommand>(&part->command.body)) verify->ops.clear();
     if (auto* draft = std::get_if<DraftCommand>(&part->command.body)) draft->ops.clear();
     waiting_.push_front(std::move(*part));
   }
-  return true;
+  return events;
 }
 
 std::vector<Event> CommandQueue::divided(const Event& event) const {

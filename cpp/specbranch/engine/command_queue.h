@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <exception>
 #include <functional>
 #include <optional>
 #include <utility>
@@ -39,6 +40,9 @@ class CommandQueue {
   /// thinks afterwards.
   std::optional<Event> drop(GenerationId id);
 
+  /// Removes everything that waits. Returns the answers: it has failed.
+  std::vector<Event> fail_waiting(const std::exception_ptr& error);
+
   /// Removes everything that waits.
   void clear() { waiting_.clear(); }
 
@@ -63,8 +67,8 @@ class CommandQueue {
 
   /// The answers for the generations whose command the model has carried out; the model is idle.
   /// None if `event` answers something else, such as the end of a session. A batch that failed as a
-  /// whole and left the model as it was gives no answer: its commands are tried again one by one,
-  /// so that only the generation fails whose fault it was.
+  /// whole and left the model as it was gives no answer, except to what nobody wants any more: its
+  /// commands are tried again one by one, so that only the generation fails whose fault it was.
   std::vector<Event> answer(Event event);
 
  private:
@@ -79,7 +83,9 @@ class CommandQueue {
   static int n_tokens(const Command& command);
   Command merged() const;
   std::vector<Event> divided(const Event& event) const;
-  bool try_again(const Event& event);
+  static bool may_try_again(const Event& event);
+  std::vector<Event> try_again(const Event& event);
+  Event own_event(GenerationId id, EventBody body) const;
 
   ModelRole role_;
   int max_tokens_;

@@ -9,6 +9,22 @@
 #include "specbranch/base/errors.h"
 
 namespace specbranch {
+namespace {
+
+/// An error after which the state of the event's model is unknown. Null: there is none.
+std::exception_ptr fatal_error(const Event& event) {
+  if (const auto* fail = std::get_if<FailDone>(&event.body)) {
+    return is_fatal(fail->error) ? fail->error : nullptr;
+  }
+  if (const auto* verified = std::get_if<VerifyDone>(&event.body)) {
+    for (const SegmentResult& result : verified->results) {
+      if (is_fatal(result.error)) return result.error;
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace
 
 Coordinator::Coordinator(const ModelLimits& limits, std::vector<std::string> pieces,
                          std::unique_ptr<Worker<TargetModel>> target,
@@ -78,6 +94,7 @@ void Coordinator::lose_target(const std::exception_ptr& error) {
 
 void Coordinator::lose_draft(const std::exception_ptr& error) {
   // The worker and the model stay until the engine closes: this may be the worker's own thread.
+  scheduler_.lose_draft(error);
   const std::lock_guard lock(mutex_);
   limits_.draft.reset();
   limits_.why_no_draft = "the draft failed in an earlier generation: " + error_text(error);
@@ -127,12 +144,11 @@ void Coordinator::on(const CloseMessage& /*message*/) {
 }
 
 void Coordinator::on(Event& event) {
+  notice_loss(event);
   if (std::holds_alternative<PolicyReply>(event.body)) {
     bring(event);
   } else if (scheduler_.awaits(event)) {
     for (const Event& own : scheduler_.answer(std::move(event))) bring(own);
-  } else {
-    notice_loss(event);
   }
 }
 
@@ -141,15 +157,15 @@ void Coordinator::bring(const Event& event) {
   if (RunningGeneration* run = find(event.generation_id)) carry_out(*run, run->on(event));
 }
 
-/// Nobody waits for the end of a session. But one that could not be closed may have left its model
-/// in an unknown state.
+/// Nothing else may use a model whose state is unknown. The event may answer what nobody waits for:
+/// a session that could not be closed.
 void Coordinator::notice_loss(const Event& event) {
-  const auto* fail = std::get_if<FailDone>(&event.body);
-  if (fail == nullptr || !is_fatal(fail->error)) return;
+  const std::exception_ptr error = fatal_error(event);
+  if (!error) return;
   if (event.role == ModelRole::kDraft) {
-    lose_draft(fail->error);
+    lose_draft(error);
   } else {
-    lose_target(fail->error);
+    lose_target(error);
   }
 }
 
@@ -253,8 +269,8 @@ void Coordinator::finish(Running done) {
 }
 
 void Coordinator::close_session(const RunningGeneration& run) {
-  target_->send(Command{run.id(), CloseCommand{}});
-  if (run.has_draft()) draft_->send(Command{run.id(), CloseCommand{}});
+  if (!fatal_) target_->send(Command{run.id(), CloseCommand{}});
+  if (run.has_draft() && limits_.draft) draft_->send(Command{run.id(), CloseCommand{}});
 }
 
 void Coordinator::end_at_once(const SubmitMessage& submit, Finish finish,

@@ -30,7 +30,7 @@ std::vector<SeqId> KeptTexts::open(GenerationId id, std::span<const SeqId> seqs,
   std::erase_if(closed_, [](const Text& text) { return text.seqs.empty(); });
   open_.push_back({id, {seqs.begin(), seqs.end()}, room});
 
-  Pos n_taken = 0;
+  std::int64_t n_taken = 0;
   for (const Text& text : open_) n_taken += text.n_cells;
   for (const Text& text : closed_) n_taken += text.n_cells;
   while (n_taken > n_cells_ && !closed_.empty()) {

@@ -111,14 +111,15 @@ struct PolicyReply {
   std::exception_ptr error;  ///< the policy raised it; the generation fails.
 };
 
+using EventBody = std::variant<OpenDone, PrefillDone, VerifyDone, DraftDone, CloseDone, AbortDone,
+                               FailDone, PolicyReply>;
+
 /// The answer to one command, in the order of the commands. Or a policy's answer, which has no
 /// role.
 struct Event {
   ModelRole role = ModelRole::kTarget;
   GenerationId generation_id = 0;
-  std::variant<OpenDone, PrefillDone, VerifyDone, DraftDone, CloseDone, AbortDone, FailDone,
-               PolicyReply>
-      body;
+  EventBody body;
   std::int64_t begin_us = 0;  ///< when the model began the work, on the steady clock.
   std::int64_t end_us = 0;    ///< when the model ended the work.
   /// The first part of the work: forks and cuts of the KV cache, before the forward pass.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -87,7 +88,7 @@ def _scaled(
     argument: str, given: Any, single: tuple[type, ...], what: str
 ) -> Iterable[tuple[str, Any, float]]:
     """The name of each item in messages, the item, and its scale."""
-    if isinstance(given, single):
+    if isinstance(given, single) or _is_pair(given):
         given = [given]
     if isinstance(given, (bytes, Mapping)) or not isinstance(given, Iterable):
         raise InvalidArgument(f"{argument} is {given!r}; it must be {what}")
@@ -99,6 +100,14 @@ def _scaled(
             yield f"{name}[0]", item[0], checked.real(f"{name}[1]", item[1])
         else:
             raise InvalidArgument(f"{name} is {item!r}; it must have two elements")
+
+
+def _is_pair(given: Any) -> bool:
+    """Whether it is one adapter and its scale. A list has several adapters."""
+    if not isinstance(given, tuple) or len(given) != 2:
+        return False
+    adapter, scale = given
+    return isinstance(adapter, (str, os.PathLike)) and isinstance(scale, numbers.Real)
 
 
 def _index(name: str, given: Any, loaded: Sequence[LoraAdapter]) -> int:

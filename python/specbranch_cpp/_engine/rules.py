@@ -8,12 +8,35 @@ from specbranch_cpp._grammar.books import lark_or_gbnf
 from specbranch_cpp._grammar.cost import check_cost
 from specbranch_cpp._grammar.log_lines import indented
 from specbranch_cpp._support import checked
+from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.grammars import JsonSchema, Lark, Regex
 
 if TYPE_CHECKING:
     from specbranch_cpp import _core
+    from specbranch_cpp._grammar.books import Grammar
 
-__all__ = ["set_grammar"]
+__all__ = ["own_grammar", "set_grammar"]
+
+
+def own_grammar(grammar: object, name: str = "grammar") -> Grammar | None:
+    """The caller's rule; an object like llama-cpp-python's ``LlamaGrammar`` becomes its GBNF.
+
+    Args:
+        grammar: what the caller gave.
+        name: of the argument, in messages.
+
+    Raises:
+        InvalidArgument: it is nothing of that kind.
+    """
+    if grammar is None or isinstance(grammar, (str, Lark, Regex, JsonSchema)):
+        return grammar
+    text = getattr(grammar, "_grammar", None)
+    if not isinstance(text, str):
+        raise InvalidArgument(
+            f"{name} is {grammar!r}; it must be GBNF text, a LlamaGrammar, an object of "
+            "specbranch_cpp.grammars, or None"
+        )
+    return text
 
 
 def set_grammar(request: _core.Request, name: str, grammar: object) -> None:
@@ -22,12 +45,13 @@ def set_grammar(request: _core.Request, name: str, grammar: object) -> None:
     Args:
         request: gets the rule.
         name: of the argument, in messages.
-        grammar: GBNF, or an object of `specbranch_cpp.grammars`.
+        grammar: GBNF, an object of `specbranch_cpp.grammars`, or a ``LlamaGrammar``.
 
     Raises:
         InvalidArgument: the rule has another type, is empty, or would cost too much.
         MissingExtra: the rule needs llguidance.
     """
+    grammar = own_grammar(grammar, name)
     if isinstance(grammar, (Lark, Regex, JsonSchema)):
         grammar = lark_or_gbnf(grammar)
     if isinstance(grammar, Lark):

@@ -94,7 +94,7 @@ class EngineProcess:
         self._pid = os.getpid()
         self._numbers = itertools.count()
         self._orders: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may call while its thread calls
         self._calls: dict[int, _Call] = {}
         self._mailboxes: dict[int, Mailbox] = {}
         self._lines: collections.deque[str] = collections.deque(maxlen=_N_LINES)
@@ -325,7 +325,8 @@ class EngineProcess:
         """Tells everyone who waits that nothing comes any more."""
         if self._silence is not None:
             self._silence.stop()
-        self._lines_thread.join(1.0)
+        if self._lines_thread.ident is not None:  # an interrupt may come before its start
+            self._lines_thread.join(1.0)
         with self._lock:
             if self._over is None:
                 self._over = (

@@ -59,7 +59,8 @@ class RemoteCore:
     def __init__(self, process: EngineProcess, facts: dict[str, Any]) -> None:
         self.__dict__.update({name: facts[name] for name in FACTS})
         self._process = process
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close while this thread closes
+        self._is_closing = False
         self._pieces: dict[bool, list[bytes]] = {}
         self._ends: frozenset[int] | None = None
         self._last_profile: list[Any] | None = None
@@ -128,13 +129,16 @@ class RemoteCore:
 
     def close(self) -> None:
         with self._lock:
-            if self.closed:
+            if self.closed or self._is_closing:
                 return
+            self._is_closing = True
             try:
                 self.stats, *self._last_profile = self._process.call("close", limit_s=_CLOSE_S)
+                self._process.close(EngineClosed(CLOSED))
             except EngineDied:
                 return
-            self._process.close(EngineClosed(CLOSED))
+            finally:
+                self._is_closing = False
 
     def _pieces_of(self, *, special: bool) -> list[bytes]:
         """The bytes of all tokens. Programs ask for them one by one."""

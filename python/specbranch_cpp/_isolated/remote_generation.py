@@ -84,6 +84,12 @@ class _Received:
                 self.error = raised_again(*error)
             self.changed.notify_all()
 
+    def forget_question(self, number: int) -> None:
+        """The question of this number has its answer. The next one may have come already."""
+        with self.changed:
+            if self.n_question == number:
+                self.question = None
+
     def end(self, error: SpecBranchError) -> None:
         """See `Mailbox`."""
         with self.changed:
@@ -149,12 +155,13 @@ class RemoteGeneration:
         """Answers the policy request of `get`; -1 leaves a value to the mode."""
         number = self._received.n_question
         self._process.call("plan", self._number, number, draft_length, branch_at, branches, submit)
-        self._received.question = None
+        self._received.forget_question(number)
 
     def refuse(self) -> None:
         """No plan: the generation ends."""
-        self._process.send("refuse", self._number, self._received.n_question)
-        self._received.question = None
+        number = self._received.n_question
+        self._process.send("refuse", self._number, number)
+        self._received.forget_question(number)
 
     def cancel(self) -> None:
         """Ends the work within one forward pass; never waits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core
@@ -30,7 +31,7 @@ def pair(options: Pair, machine: Machine, seed: int) -> _core.SyntheticPair:
     made.n_seq = _N_SEQ
     n_branches = checked.integer("verified_branches", options.verified_branches, 0, 8)
     made.n_branches = n_branches if machine.branches else 0
-    if isinstance(options.alpha, (int, float)):
+    if not isinstance(options.alpha, Iterable):
         made.alpha = checked.real("alpha", options.alpha)
     else:
         made.segments = [(n, checked.real("alpha", alpha)) for n, alpha in options.alpha]
@@ -68,7 +69,7 @@ def curve(
     known: Mapping[str, tuple[float, ...]],
 ) -> list[float]:
     """Microseconds of batches of 1, 2, .. tokens. Raises as `pair`."""
-    if not isinstance(step, (int, float)):
+    if isinstance(step, Iterable):
         return checked.reals(name, step)
     if isinstance(shape, str):
         if shape not in known:

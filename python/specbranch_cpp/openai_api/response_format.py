@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from specbranch_cpp._engine.rules import own_grammar
 from specbranch_cpp._grammar.books import Grammar
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
-from specbranch_cpp.grammars import JsonSchema, Lark, Regex
+from specbranch_cpp.grammars import JsonSchema
 
-__all__ = ["chosen_grammar", "own_grammar", "schema_of_format"]
+__all__ = ["chosen_grammar", "schema_of_format"]
 
 
 _NAME = "response_format['schema']"
@@ -27,19 +28,6 @@ def chosen_grammar(grammar: object, response_format: Any) -> Grammar | None:
     if own is not None and of_format is not None:
         raise InvalidArgument("grammar and response_format are given; give only one of them")
     return of_format if own is None else own
-
-
-def own_grammar(grammar: object) -> Grammar | None:
-    """The caller's rule; an object like llama-cpp-python's ``LlamaGrammar`` becomes its GBNF."""
-    if grammar is None or isinstance(grammar, (str, Lark, Regex, JsonSchema)):
-        return grammar
-    text = getattr(grammar, "_grammar", None)
-    if not isinstance(text, str):
-        raise InvalidArgument(
-            f"grammar is {grammar!r}; it must be GBNF text, a LlamaGrammar, an object of "
-            "specbranch_cpp.grammars, or None"
-        )
-    return text
 
 
 def schema_of_format(response_format: Any) -> JsonSchema | None:

@@ -15,9 +15,9 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, cast
 
 import jinja2
-import jinja2.ext
-import jinja2.nodes
-import jinja2.sandbox
+
+# Not `jinja2.nodes`: an interrupted import leaves the package without the names of its modules.
+from jinja2 import nodes, sandbox
 from jinja2.visitor import NodeTransformer
 
 from specbranch_cpp.openai_api import template_guards as guards
@@ -36,7 +36,7 @@ _RANGE_BITS = 60
 _DATA = (str, bytes, list, tuple, dict, set, frozenset, int, float, complex, range, slice, type)
 
 
-class Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
+class Sandbox(sandbox.ImmutableSandboxedEnvironment):
     """The environment of chat templates. A rendering must have a meter in `RUNNING`."""
 
     intercepted_binops = _OPERATORS
@@ -102,7 +102,7 @@ class Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
         return lambda *args, **kwargs: formatter.vformat(text, args, kwargs)
 
 
-class _Formatter(jinja2.sandbox.SandboxedFormatter):
+class _Formatter(sandbox.SandboxedFormatter):
     def format_field(self, value: Any, format_spec: str) -> str:
         meter = RUNNING.get()
         guards.check_widths(re.findall(r"\d+", format_spec))
@@ -113,48 +113,48 @@ class _Formatter(jinja2.sandbox.SandboxedFormatter):
 class _Steps(NodeTransformer):
     """Puts filters of the sandbox into a template, where Jinja calls nothing else."""
 
-    def visit_For(self, node: jinja2.nodes.For) -> jinja2.nodes.Node:  # noqa: N802
+    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        step = _filtered("_step", jinja2.nodes.Const(None, lineno=node.lineno), node)
-        node.body.insert(0, jinja2.nodes.ExprStmt(step, lineno=node.lineno))
+        step = _filtered("_step", nodes.Const(None, lineno=node.lineno), node)
+        node.body.insert(0, nodes.ExprStmt(step, lineno=node.lineno))
         if node.test is not None:
             node.test = _filtered("_step", node.test, node)
         return node
 
-    def visit_TemplateData(self, node: jinja2.nodes.TemplateData) -> jinja2.nodes.Node:  # noqa: N802
+    def visit_TemplateData(self, node: nodes.TemplateData) -> nodes.Node:  # noqa: N802
         # Text outside of tags passes `_finalized` as an expression does.
-        return jinja2.nodes.Const(node.data, lineno=node.lineno)
+        return nodes.Const(node.data, lineno=node.lineno)
 
-    def visit_Concat(self, node: jinja2.nodes.Concat) -> jinja2.nodes.Node:  # noqa: N802
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        parts = jinja2.nodes.List(node.nodes, lineno=node.lineno)
+        parts = nodes.List(node.nodes, lineno=node.lineno)
         return _filtered("_concat", parts, node)
 
-    def visit_Compare(self, node: jinja2.nodes.Compare) -> jinja2.nodes.Node:  # noqa: N802
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         return _filtered("_step", node, node)
 
-    def visit_Getitem(self, node: jinja2.nodes.Getitem) -> jinja2.nodes.Node:  # noqa: N802
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        is_copy = isinstance(node.arg, jinja2.nodes.Slice)
+        is_copy = isinstance(node.arg, nodes.Slice)
         return _filtered("_held", node, node) if is_copy else node
 
-    def visit_List(self, node: jinja2.nodes.List) -> jinja2.nodes.Node:  # noqa: N802
+    def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        constant = all(isinstance(one, jinja2.nodes.Const) for one in node.items)
+        constant = all(isinstance(one, nodes.Const) for one in node.items)
         return node if constant else _filtered("_held", node, node)
 
-    def visit_Tuple(self, node: jinja2.nodes.Tuple) -> jinja2.nodes.Node:  # noqa: N802
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         # The other contexts are names that a loop or an assignment gives values to.
         return _filtered("_held", node, node) if node.ctx == "load" else node
 
-    def visit_Dict(self, node: jinja2.nodes.Dict) -> jinja2.nodes.Node:  # noqa: N802
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         return _filtered("_held", node, node)
 
 
-def prepared(tree: jinja2.nodes.Template, environment: Sandbox) -> jinja2.nodes.Template:
+def prepared(tree: nodes.Template, environment: Sandbox) -> nodes.Template:
     """The template with steps in it.
 
     Raises:
@@ -167,13 +167,13 @@ def prepared(tree: jinja2.nodes.Template, environment: Sandbox) -> jinja2.nodes.
         n_parts += 1
         if n_parts > PARTS:
             raise LimitError(f"it has more than {PARTS:,} parts")
-    changed: jinja2.nodes.Template = _Steps().visit(tree)
+    changed: nodes.Template = _Steps().visit(tree)
     changed.set_environment(environment)
     return changed
 
 
-def _filtered(name: str, value: Any, place: jinja2.nodes.Node) -> jinja2.nodes.Filter:
-    return jinja2.nodes.Filter(value, name, [], [], None, None, lineno=place.lineno)
+def _filtered(name: str, value: Any, place: nodes.Node) -> nodes.Filter:
+    return nodes.Filter(value, name, [], [], None, None, lineno=place.lineno)
 
 
 # What needs the context is not computed while a template is compiled.
@@ -204,7 +204,7 @@ def _range(*args: Any) -> range:
     """Jinja's own, without numbers so large that many of them have the same hash."""
     if any(isinstance(one, int) and one.bit_length() > _RANGE_BITS for one in args):
         raise LimitError(f"a number of a range has more than {_RANGE_BITS} bits")
-    return jinja2.sandbox.safe_range(*args)
+    return sandbox.safe_range(*args)
 
 
 def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-import jinja2.ext
-import jinja2.nodes
+
+# Not `jinja2.nodes`: an interrupted import leaves the package without the names of its modules.
+from jinja2 import ext, nodes
 
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.template_abilities import Abilities
@@ -44,7 +45,7 @@ LARGEST = 1 << 17
 _LONGEST_DATE = 200
 
 
-class _Generation(jinja2.ext.Extension):
+class _Generation(ext.Extension):
     """Hugging Face's ``{% generation %}``, which marks text for training: outputs its body."""
 
     tags = {"generation"}  # noqa: RUF012
@@ -69,7 +70,7 @@ def _strftime_now(form: str) -> str:
 
 
 def _environment() -> Sandbox:
-    environment = Sandbox([jinja2.ext.loopcontrols, _Generation])
+    environment = Sandbox([ext.loopcontrols, _Generation])
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = _strftime_now
     return environment
@@ -104,7 +105,7 @@ class ChatTemplate:
             )
         try:
             tree = _ENVIRONMENT.parse(source)
-            self.reads_tools = any(one.name == "tools" for one in tree.find_all(jinja2.nodes.Name))
+            self.reads_tools = any(one.name == "tools" for one in tree.find_all(nodes.Name))
             self._template = _ENVIRONMENT.from_string(prepared(tree, _ENVIRONMENT))
         except jinja2.TemplateSyntaxError as error:
             raise InvalidArgument(

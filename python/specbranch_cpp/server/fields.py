@@ -9,7 +9,9 @@ from specbranch_cpp.server.other_fields import HARMLESS, UNSUPPORTED, Rule, othe
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["IGNORED", "KNOWN", "refusal"]
+    from pydantic import BaseModel
+
+__all__ = ["IGNORED", "KNOWN", "refusal", "without_nulls"]
 
 # These fields do not change the text.
 IGNORED = HARMLESS | frozenset(
@@ -67,3 +69,18 @@ def refusal(data: Mapping[str, Any]) -> tuple[str, str] | None:
         if asks(value, data):
             return name, f"{name} is {value!r:.100}; {why}"
     return None
+
+
+def without_nulls(kind: type[BaseModel], data: Any) -> Any:
+    """The fields of a body without those whose null stands for a default."""
+    if not isinstance(data, dict):
+        return data
+    known = kind.model_fields
+    return {
+        name: value
+        for name, value in data.items()
+        if value is not None
+        or name not in known
+        or known[name].is_required()
+        or known[name].get_default(call_default_factory=True) is None
+    }

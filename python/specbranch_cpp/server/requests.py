@@ -27,7 +27,7 @@ from specbranch_cpp.openai_api.logit_bias import checked_pairs
 from specbranch_cpp.openai_api.messages import plain_messages
 from specbranch_cpp.server.answer_forms import with_own_form
 from specbranch_cpp.server.errors import BadRequest
-from specbranch_cpp.server.fields import KNOWN, refusal
+from specbranch_cpp.server.fields import KNOWN, refusal, without_nulls
 from specbranch_cpp.server.other_names import with_own_names
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ __all__ = [
     "parse",
     "parse_scales",
     "read_object",
-    "without_nulls",
 ]
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
@@ -93,21 +92,6 @@ def _kinds(annotation: Any) -> Iterator[Any]:
             yield from _kinds(each)
     else:
         yield annotation
-
-
-def without_nulls(kind: type[BaseModel], data: Any) -> Any:
-    """The fields of a body without those whose null stands for a default."""
-    if not isinstance(data, dict):
-        return data
-    known = kind.model_fields
-    return {
-        name: value
-        for name, value in data.items()
-        if value is not None
-        or name not in known
-        or known[name].is_required()
-        or known[name].get_default(call_default_factory=True) is None
-    }
 
 
 class _Body(BaseModel):

@@ -264,6 +264,38 @@ TEST_CASE("of a batch that failed, one command fails") {
   CHECK(queue.next()->generation_id == 3);
 }
 
+TEST_CASE("of a batch that failed, what nobody wants any more is not tried again") {
+  CommandQueue queue(ModelRole::kTarget, 64);
+  for (const GenerationId id : Ids{1, 2, 3}) queue.add(verify(id, 2), kGroup);
+  const auto sent = queue.next();
+  CHECK_FALSE(queue.release(2));
+  const auto full = std::make_exception_ptr(DecodeError("full"));
+  const auto events = queue.answer(answered(*sent, FailDone{full}));
+  REQUIRE(ids(events) == Ids{2});
+  CHECK(std::holds_alternative<AbortDone>(events.front().body));
+  for (const GenerationId id : Ids{1, 3}) {
+    const auto again = queue.next();
+    REQUIRE(again.has_value());
+    CHECK(again->generation_id == id);
+    CHECK(ids(queue.answer(answered(*again, FailDone{full}))) == Ids{id});
+  }
+  CHECK_FALSE(queue.next().has_value());
+}
+
+TEST_CASE("all that waits can fail") {
+  CommandQueue queue(ModelRole::kDraft, 1);
+  for (const GenerationId id : Ids{1, 2, 3}) queue.add(draft(id, 1, 1), kGroup);
+  REQUIRE(queue.next()->generation_id == 1);
+  const auto lost = std::make_exception_ptr(FatalError("lost"));
+  const auto events = queue.fail_waiting(lost);
+  REQUIRE(ids(events) == Ids{2, 3});
+  for (const Event& event : events) {
+    CHECK(event.role == ModelRole::kDraft);
+    CHECK(std::get<FailDone>(event.body).error == lost);
+  }
+  CHECK(queue.fail_waiting(lost).empty());
+}
+
 TEST_CASE("a failure after which the model is not as before is everybody's") {
   for (const auto& error : {std::make_exception_ptr(FatalError("x")),
                             std::make_exception_ptr(PreconditionError("x"))}) {

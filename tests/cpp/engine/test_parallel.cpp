@@ -250,20 +250,6 @@ TEST_CASE("several texts at once, in any order: each is what it is alone") {
   CHECK(n_shortened > scaled(1'000));
 }
 
-namespace {
-
-EngineParts make_parallel_parts(const Scenario& models, int n_parallel, Hook target_hook = {},
-                                Hook draft_hook = {}) {
-  Scenario own = models;
-  own.target.n_target_seq = n_parallel;
-  own.draft.n_seq *= n_parallel;
-  EngineParts parts = make_parts(own, std::move(target_hook), std::move(draft_hook));
-  parts.n_parallel = n_parallel;
-  return parts;
-}
-
-}  // namespace
-
 TEST_CASE("an engine runs as many generations at once as it may, and no more") {
   const Scenario scenario = make_long_scenario(3);
   std::atomic<int> n_steps{0};

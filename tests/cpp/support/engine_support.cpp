@@ -118,6 +118,16 @@ EngineParts make_parts(const Scenario& scenario, Hook target_hook, Hook draft_ho
   return parts;
 }
 
+EngineParts make_parallel_parts(const Scenario& models, int n_parallel, Hook target_hook,
+                                Hook draft_hook) {
+  Scenario own = models;
+  own.target.n_target_seq = n_parallel;
+  own.draft.n_seq *= n_parallel;
+  EngineParts parts = make_parts(own, std::move(target_hook), std::move(draft_hook));
+  parts.n_parallel = n_parallel;
+  return parts;
+}
+
 Hook Barrier::hook() {
   return [this](int step, const std::function<bool()>& aborted) {
     if (step != step_) return;

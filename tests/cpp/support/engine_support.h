@@ -31,6 +31,10 @@ Scenario make_long_scenario(std::uint64_t seed);
 
 EngineParts make_parts(const Scenario& scenario, Hook target_hook = {}, Hook draft_hook = {});
 
+/// The same for several texts at once.
+EngineParts make_parallel_parts(const Scenario& models, int n_parallel, Hook target_hook = {},
+                                Hook draft_hook = {});
+
 /// Holds a model at one of its steps until the test lets it go or the engine aborts it.
 class Barrier {
  public:

@@ -11,6 +11,7 @@ from tests.python.support.gate import Gate
 from tests.python.support.server_support import wait_until
 
 from specbranch_cpp import AsyncEngine, DecodeError, Engine, EngineClosed, InvalidArgument, policies
+from specbranch_cpp.errors import ModelLoadError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -240,6 +241,50 @@ def test_it_loads_off_the_event_loop(pair: tuple[Path, Path]) -> None:
 
     run(main())
     assert threads
+
+
+def test_it_is_loaded_once(tiny: Path) -> None:
+    async def main() -> None:
+        engine = AsyncEngine(tiny, n_ctx=128, n_threads=1)
+        loads = [asyncio.create_task(engine.load()) for _ in range(3)]
+        await asyncio.sleep(0)
+        loads[0].cancel()
+        await asyncio.gather(*loads, return_exceptions=True)
+        loaded = engine.engine
+        assert (await engine.load()).engine is loaded
+        await engine.close()
+        assert loaded.closed
+
+    made = []
+    init = Engine.__init__
+
+    def counted(self: Engine, *args: Any, **options: Any) -> None:
+        made.append(self)
+        init(self, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "__init__", counted)
+        run(main())
+    assert len(made) == 1
+
+
+def test_closing_waits_for_a_load(tiny: Path) -> None:
+    async def main() -> None:
+        engine = AsyncEngine(tiny, n_ctx=128, n_threads=1)
+        load = asyncio.create_task(engine.load())
+        await asyncio.sleep(0)
+        await engine.close()
+        assert (await load).engine.closed
+        broken = AsyncEngine(tiny.with_name("none.gguf"))
+        load = asyncio.create_task(broken.load())
+        await asyncio.sleep(0)
+        await broken.close()
+        with pytest.raises(ModelLoadError):
+            await load
+        with pytest.raises(ModelLoadError):
+            await broken.load()
+
+    run(main())
 
 
 def test_closing_ends_what_is_running(tiny: Path) -> None:

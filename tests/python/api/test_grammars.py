@@ -196,3 +196,14 @@ def test_a_library_that_is_another_is_refused() -> None:
     first, second = done.stdout.splitlines()
     assert "cannot be loaded" in first
     assert "has no function llg_get_version" in second
+
+
+def test_a_grammar_of_llama_cpp_python(engine: Engine) -> None:
+    from llama_cpp import LlamaGrammar  # type: ignore[attr-defined]
+
+    grammar: Any = LlamaGrammar.from_string('root ::= "a"+')
+    text = str(engine.complete("x", grammar=grammar, max_tokens=3))
+    assert text == str(engine.complete("x", grammar='root ::= "a"+', max_tokens=3))
+    assert set(text) == {"a"}
+    with pytest.raises(InvalidArgument, match="grammar is 3; it must be GBNF text, a LlamaGrammar"):
+        engine.complete("x", grammar=3)  # type: ignore[arg-type]

@@ -379,3 +379,14 @@ def test_texts_with_different_adapters_run_at_once(
             assert all(len(text) == 12 for text in found)
             # One or two may have met a near-tie (docs/exactness.md).
             assert sum(a == b for a, b in zip(found, alone, strict=True)) >= 4
+
+
+def test_one_adapter_and_its_scale(adapted: Engine) -> None:
+    name = adapted.lora_adapters[0].name
+    options: dict[str, Any] = {"max_tokens": 12}
+    expected = str(adapted.complete(PROMPT, lora=[(name, 0.5)], **options))
+    pair: Any = (name, 0.5)
+    assert str(adapted.complete(PROMPT, lora=pair, **options)) == expected
+    pair = (name, 1)  # and not adapter 1, too
+    only = str(adapted.complete(PROMPT, lora=[name], **options))
+    assert str(adapted.complete(PROMPT, lora=pair, **options)) == only

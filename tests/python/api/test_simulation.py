@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import geometric_mean
 
+import numpy as np
 import pytest
 from tests.python.conftest import MakeFake
 
@@ -353,3 +354,20 @@ def test_drafting_hides_a_network() -> None:
     assert found[0].setting.gamma < found[-1].setting.gamma
     alone = simulation.simulate(pair, near, "autoregressive", n_tokens=400)
     assert alone.us_per_token == pytest.approx(6500.0 + near.target_latency_us + near.hop_us, 0.01)
+
+
+@pytest.mark.parametrize("mode", ["pearl", "specbranch"])
+def test_modes_that_need_a_draft(mode: str) -> None:
+    pair = Pair(copy_rate=0.5)
+    with pytest.raises(InvalidArgument, match=f"mode '{mode}' needs a draft model"):
+        simulation.simulate(pair, "two-gpus", mode, n_tokens=20, draft=False)
+    with pytest.raises(InvalidArgument, match="draft is 'no' .*; it must be True or False"):
+        simulation.simulate(pair, "two-gpus", mode, draft="no")  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy() -> None:
+    mine = Pair(alpha=0.5, target_us=20_000.0, text=tuple(range(100)))
+    its = Pair(alpha=np.float32(0.5), target_us=np.float32(20_000), text=np.arange(100))  # type: ignore[arg-type]
+    assert simulation.simulate(its, n_tokens=50) == simulation.simulate(mine, n_tokens=50)
+    table = simulation.sweep(its, "ideal", [2], [0.5], ["auto"], n_tokens=50)
+    assert table == simulation.sweep(mine, "ideal", [2], [0.5], ["auto"], n_tokens=50)

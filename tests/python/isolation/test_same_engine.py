@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from specbranch_cpp import AsyncEngine, Engine, InvalidArgument, demo, policies
+from specbranch_cpp._isolated.remote_generation import _Received
 from specbranch_cpp.bench import near_ties
 from specbranch_cpp.errors import ContextOverflow, EngineClosed
 from specbranch_cpp.processors import TokenMask
@@ -158,7 +160,7 @@ def test_a_policy_that_fails_raises_its_own_error(there: Engine) -> None:
             raise ZeroDivisionError(state.position)
 
     with pytest.raises(ZeroDivisionError):
-        there.complete(PROMPT, mode="speculative", max_tokens=30, policy=Fails())
+        there.complete(PROMPT, mode="speculative", max_tokens=300, policy=Fails())
     assert len(there.complete(PROMPT, max_tokens=5).tokens) == 5
 
 
@@ -319,3 +321,46 @@ def test_loading_errors_are_the_same(tmp_path: Path) -> None:
                 Engine(**arguments, isolate=isolate)
             raised.append((type(error.value), str(error.value)))
         assert raised[0] == raised[1]
+
+
+def test_a_signal_handler_may_close_while_it_closes(tiny: Path) -> None:
+    engine = Engine(tiny, n_ctx=128, n_threads=1, isolate=True)
+    core: Any = engine._core
+    call = core._process.call
+    n_calls = 0
+
+    def interrupted(name: str, *arguments: Any, **options: Any) -> Any:
+        nonlocal n_calls
+        n_calls += name == "close"
+        engine.close()  # as a handler would, in this thread
+        return call(name, *arguments, **options)
+
+    core._process.call = interrupted
+    engine.close()
+    assert (engine.closed, n_calls) == (True, 1)
+
+
+def test_a_signal_handler_may_call_while_its_thread_calls(tiny: Path) -> None:
+    with Engine(tiny, n_ctx=128, n_threads=1, isolate=True) as engine:
+        core: Any = engine._core
+        process = core._process
+        check, seen = process.check, []
+
+        def interrupted() -> None:
+            process.check = check
+            seen.append(engine.tokenize("ab"))
+
+        process.check = interrupted  # called while the lock is held
+        assert [engine.tokenize("ab")] == seen
+
+
+def test_an_answer_does_not_delete_the_next_question() -> None:
+    received = _Received(None, lambda _: None)
+    names = ("mode", "position", "acceptance", "target_us", "draft_us", "path", "nodes", "limits",
+             "features", "outcomes")  # fmt: skip
+    for number in (1, 2):
+        received.put("question", number, SimpleNamespace(**dict.fromkeys(names)))
+    received.forget_question(1)
+    assert received.question is not None
+    received.forget_question(2)
+    assert received.question is None

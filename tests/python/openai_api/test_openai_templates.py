@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -246,3 +248,32 @@ def test_the_short_form_takes_text(chatty: Engine) -> None:
     by_messages = chatty.chat(HELLO, max_tokens=4)
     assert str(by_text) == by_messages.text == by_text.text
     assert by_text.stats.n_prompt == len(tokens_of(chatty, HELLO))
+
+
+INTERRUPTED = """
+import sys
+from specbranch_cpp import Engine
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[2]:
+            sys.meta_path.remove(self)
+            raise KeyboardInterrupt
+
+messages = [{"role": "user", "content": "hi"}]
+with Engine(sys.argv[1], n_ctx=256, n_threads=1) as engine:
+    sys.meta_path.insert(0, Interrupt())
+    try:
+        engine.create_chat_completion(messages, max_tokens=2)
+        raise SystemExit("not interrupted")
+    except KeyboardInterrupt:
+        pass
+    engine.create_chat_completion(messages, max_tokens=2)
+"""
+
+
+@pytest.mark.parametrize("module", ["runtime", "parser", "loaders", "sandbox", "ext"])
+def test_an_interrupted_import_breaks_no_later_chat(tiny: Path, module: str) -> None:
+    subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(tiny), f"jinja2.{module}"], check=True, timeout=100
+    )

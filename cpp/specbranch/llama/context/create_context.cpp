@@ -17,6 +17,8 @@ namespace specbranch::llama {
 namespace {
 
 constexpr Pos kCellAlignment = 256;
+constexpr Pos kMostCells =
+    0x7fffffff - 0xfffff;  ///< of texts; batches and branches need some more.
 constexpr int kMaxSequences = 256;
 
 /// llama.cpp's lists of positions and sequence ids, also where the cells are on a device.
@@ -72,14 +74,20 @@ Pos context_length(const Weights& weights, const ModelOptions& options) {
 
 Pos total_length(const Weights& weights, const ModelOptions& options, int n_texts) {
   const Pos n_ctx = context_length(weights, options);
-  const Pos most = n_texts * n_ctx;
-  if (options.n_ctx_total == 0) return most;
-  if (options.n_ctx_total < n_ctx) {
+  const std::int64_t most = std::int64_t{n_texts} * n_ctx;
+  if (options.n_ctx_total != 0 && options.n_ctx_total < n_ctx) {
     throw InvalidArgument("[LlamaContext] n_ctx_total is " + std::to_string(options.n_ctx_total) +
                           "; it must be at least n_ctx, which is " + std::to_string(n_ctx) +
                           ", or 0");
   }
-  return std::min(options.n_ctx_total, most);
+  const std::int64_t total =
+      options.n_ctx_total == 0 ? most : std::min<std::int64_t>(options.n_ctx_total, most);
+  if (total > kMostCells) {
+    throw InvalidArgument("[LlamaContext] " + std::to_string(n_texts) + " texts of n_ctx " +
+                          std::to_string(n_ctx) + " need " + std::to_string(total) +
+                          " cells; there may be " + std::to_string(kMostCells));
+  }
+  return static_cast<Pos>(total);
 }
 
 Pos kept_window(const Weights& weights, const ModelOptions& options) {

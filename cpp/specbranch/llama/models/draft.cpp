@@ -38,7 +38,7 @@ LlamaDraft::LlamaDraft(const std::shared_ptr<const Weights>& weights, const Mode
       never_proposed_(options.never_proposed),
       chunk_(std::min(model.n_batch, model.n_ubatch)),
       n_ctx_total_(total_length(*weights, model, options.n_texts)),
-      kept_texts_(n_ctx_total_ < options.n_texts * n_ctx_ ? n_ctx_total_ : 0),
+      kept_texts_(n_ctx_total_ < std::int64_t{options.n_texts} * n_ctx_ ? n_ctx_total_ : 0),
       context_(weights, model, shape_of(*weights, model, options), &abort_),
       dry_(context_.weights().vocabulary(), n_ctx_) {
   if (!weights->can_roll_back()) checkpoints_.emplace(context_, chunk_);

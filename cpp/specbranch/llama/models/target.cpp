@@ -111,7 +111,7 @@ LlamaTarget::LlamaTarget(const std::shared_ptr<const Weights>& weights, const Mo
       prefilled_(static_cast<std::size_t>(options.n_seq), 0),
       held_adapters_(prefilled_.size()),
       n_ctx_total_(total_length(*weights, model, options.n_seq)),
-      kept_texts_(n_ctx_total_ < options.n_seq * n_ctx_ ? n_ctx_total_ : 0),
+      kept_texts_(n_ctx_total_ < std::int64_t{options.n_seq} * n_ctx_ ? n_ctx_total_ : 0),
       dry_(context_.weights().vocabulary(), n_ctx_) {
   if (rollback_ == Rollback::kLastBatch && !pads()) {
     max_batch_ = std::min(max_batch_, context_.max_rollback() + 1);

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from specbranch_cpp.openai_api.chat_requests import chat_prompt
 from specbranch_cpp.openai_api.keywords import PromptKeywords
 from specbranch_cpp.server.errors import BadRequest
-from specbranch_cpp.server.requests import ChatBody, CompletionBody, check_fields, without_nulls
+from specbranch_cpp.server.fields import without_nulls
+from specbranch_cpp.server.requests import ChatBody, CompletionBody, check_fields
 from specbranch_cpp.server.streams import StreamForm
 
 if TYPE_CHECKING:
