@@ -47,7 +47,8 @@ struct ChoicePoint {
   std::span<const Token> history;  ///< the tokens before it.
   PositionNoise noise;
   SamplerState state;
-  std::span<const float> scores = {};  ///< of the whole row: -inf where a token is forbidden.
+  /// Of the whole row: -inf where a token is forbidden.
+  std::span<const float> scores = {};  // NOLINT(readability-redundant-member-init): GCC warns
 };
 
 /// *Thread safety:* one thread at a time.

@@ -8,6 +8,7 @@ namespace {
 
 constexpr double kPriorExpected = 8.0;  ///< confidences summed; their hits: kBeyondWeight of it.
 constexpr double kWeightDecay = 0.999;
+constexpr double kIdleDecay = 0.9999;  ///< where no such token was proposed: one in 20 is tried.
 constexpr double kLeastWeight = 0.02;  ///< below, such tokens are not worth a branch.
 constexpr double kLeastTrials = 32.0;
 constexpr double kTrialDecay = 0.995;
@@ -45,7 +46,12 @@ void BeyondTruncation::observe(std::span<const Candidate> candidates, Token toke
     beyond += candidate.confidence;
     hit = hit || candidate.token == token;
   }
-  if (!(beyond > 0.0)) return;
+  if (!(beyond > 0.0)) {
+    // Otherwise a weight of 0 would stay, as nothing shows any more that it is wrong.
+    table_->beyond_hits *= kIdleDecay;
+    table_->beyond_expected *= kIdleDecay;
+    return;
+  }
   const double used = weight();
   const double all = 1.0 - beyond + beyond / used;
   compare_firsts(candidates, used, token);
