@@ -52,12 +52,12 @@ class Pump(Generic[ItemT]):
 
         Raises:
             StopAsyncIteration: there are no more items.
-            Exception: the exception of the iterator, once.
+            Exception: the exception of the iterator, each time.
         """
         item = await self._queue.get()
         if not isinstance(item, _End):
             return item
-        self._queue.put_nowait(_End(None))  # for further calls
+        self._queue.put_nowait(item)  # for further calls
         if item.error is not None:
             raise item.error
         raise StopAsyncIteration

@@ -361,7 +361,7 @@ def test_modes_that_need_a_draft(mode: str) -> None:
     pair = Pair(copy_rate=0.5)
     with pytest.raises(InvalidArgument, match=f"mode '{mode}' needs a draft model"):
         simulation.simulate(pair, "two-gpus", mode, n_tokens=20, draft=False)
-    with pytest.raises(InvalidArgument, match="draft is 'no' .*; it must be True or False"):
+    with pytest.raises(InvalidArgument, match=r"draft is 'no' .*; it must be True or False"):
         simulation.simulate(pair, "two-gpus", mode, draft="no")  # type: ignore[arg-type]
 
 
