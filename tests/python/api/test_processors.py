@@ -302,7 +302,8 @@ def test_the_calls_of_llama_cpp_python_take_both(engine: Engine) -> None:
         PROMPT, max_tokens=40, stopping_criteria=[ends_after(n_prompt + 20)], **settings
     )
     assert answer["choices"][0] == {  # type: ignore[index]
-        "text": done.text, "index": 0, "logprobs": None, "finish_reason": "stop"
+        "text": done.text, "index": 0, "logprobs": None, "finish_reason": "stop",
+        "stop_reason": None,
     }  # fmt: skip
     said = [{"role": "user", "content": "hi"}]
     wanted = engine.chat(said, max_tokens=12, logits_processor=ban_and_boost)
