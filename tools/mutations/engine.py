@@ -51,8 +51,8 @@ MUTATIONS = (
         "lost-draft-used",
         "a lost draft is used again by the next generation",
         "engine/coordinator.cpp",
-        "  if (is_fatal(end.draft_error)) lose_draft(end.draft_error);\n",
-        "",
+        "    lose_draft(error);\n",
+        "    static_cast<void>(error);\n",
     ),
     Mutation(
         "lost-in-the-close",
@@ -63,17 +63,10 @@ MUTATIONS = (
     ),
     Mutation(
         "lost-draft-in-the-close-poisons",
-        "a draft that fails while a session is closed costs the engine its target",
+        "a draft whose state is unknown costs the engine its target",
         "engine/coordinator.cpp",
         "  if (event.role == ModelRole::kDraft) {\n    lose_draft(error);",
         "  if (event.role == ModelRole::kDraft) {\n    lose_target(error);",
-    ),
-    Mutation(
-        "lost-draft-poisons",
-        "a lost draft makes the engine unusable",
-        "engine/coordinator.cpp",
-        "lose_draft(end.draft_error);",
-        "poison_ = end.draft_error;",
     ),
     Mutation(
         "escape-recoverable",

@@ -111,16 +111,20 @@ void BatchScheduler::lose_draft(const std::exception_ptr& error) {
 
 void BatchScheduler::fail_draft_commands() {
   for (Event& event : of_draft_.fail_waiting(draft_error_)) {
-    event.begin_us = event.end_us = models_->now_us();
-    dropped_.push_back(std::move(event));
+    drop(std::move(event));
   }
+}
+
+/// Brings an answer to a command that was never sent.
+void BatchScheduler::drop(Event event) {
+  event.begin_us = event.end_us = models_->now_us();
+  dropped_.push_back(std::move(event));
 }
 
 void BatchScheduler::abort(const RunningText& text, ModelRole role) {
   if (text.finished()) {
     if (std::optional<Event> dropped = queue(role).drop(text.id())) {
-      dropped->begin_us = dropped->end_us = models_->now_us();
-      dropped_.push_back(std::move(*dropped));
+      drop(std::move(*dropped));
     }
   }
   if (queue(role).release(text.id())) models_->request_abort(role);

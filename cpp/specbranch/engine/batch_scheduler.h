@@ -101,6 +101,7 @@ class BatchScheduler {
   void add(RunningText& text, ModelRole role, Command command, GenerationId group);
   void abort(const RunningText& text, ModelRole role);
   void fail_draft_commands();
+  void drop(Event event);
   void compose();
   void send_next(ModelRole role);
   int padding(int n_tokens) const;

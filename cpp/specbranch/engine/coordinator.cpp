@@ -256,8 +256,6 @@ void Coordinator::finish_idle() {
 void Coordinator::finish(Running done) {
   scheduler_.leave(*done, done->text());
   GenerationEnd end = done->end(now_us());
-  if (end.error && is_fatal(end.error)) lose_target(end.error);
-  if (is_fatal(end.draft_error)) lose_draft(end.draft_error);
   close_session(*done);
   const std::shared_ptr<OutputChannel> output = done->submit().output;
   std::shared_ptr<SuffixAutomaton> own = done->submit().texts.own;

@@ -17,8 +17,8 @@ namespace specbranch::llama {
 namespace {
 
 constexpr Pos kCellAlignment = 256;
-constexpr Pos kMostCells =
-    0x7fffffff - 0xfffff;  ///< of texts; batches and branches need some more.
+/// Of texts; batches and branches need some more.
+constexpr Pos kMostCells = 0x7fffffff - 0xfffff;
 constexpr int kMaxSequences = 256;
 
 /// llama.cpp's lists of positions and sequence ids, also where the cells are on a device.
