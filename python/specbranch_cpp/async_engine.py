@@ -142,12 +142,13 @@ class AsyncEngine:
     The arguments are those of `Engine`. ``progress_callback`` is called in the loading thread.
     """
 
+    _loading: asyncio.Future[Engine] | None = None
+
     @with_parameters_of(Engine.__init__)
     def __init__(self, *args: Any, **options: Any) -> None:
         arguments_of(Engine.__init__, *args, **options)  # reports a wrong keyword at once
         self._make: Callable[[], Engine] = lambda: Engine(*args, **options)
         self._engine: Engine | None = None
-        self._loading: asyncio.Future[Engine] | None = None
 
     @classmethod
     def from_pretrained(cls, *args: Any, **options: Any) -> AsyncEngine:
@@ -159,7 +160,6 @@ class AsyncEngine:
         made = cls.__new__(cls)
         made._make = lambda: Engine.from_pretrained(*args, **options)
         made._engine = None
-        made._loading = None
         return made
 
     @classmethod
@@ -168,7 +168,6 @@ class AsyncEngine:
         made = cls.__new__(cls)
         made._make = lambda: engine
         made._engine = engine
-        made._loading = None
         return made
 
     async def load(self) -> AsyncEngine:

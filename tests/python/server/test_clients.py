@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.python.support.server_models import MESSAGES, chat, chatting
+from tests.python.support.server_models import MESSAGES, chat
 from tests.python.support.server_support import KEY, Running, serving
 
 if TYPE_CHECKING:
@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from specbranch_cpp import Engine
 
 SAMPLING: dict[str, Any] = {"max_tokens": 24, "temperature": 0.7}
-
-
-@pytest.fixture(scope="module")
-def models(pair: tuple[Path, Path]) -> Iterator[Engine]:
-    with chatting(pair) as engine:
-        yield engine
 
 
 @pytest.fixture(scope="module")

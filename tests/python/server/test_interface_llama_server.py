@@ -11,7 +11,6 @@ from tests.python.support.server_models import (
     PROMPT,
     SAMPLING,
     chat,
-    chatting,
     completion,
 )
 from tests.python.support.server_support import Running, events, serving, told
@@ -32,12 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ASKED = {"n_predict": 24, "temperature": 0.7, "seed": 11}
-
-
-@pytest.fixture(scope="module")
-def models(pair: tuple[Path, Path]) -> Iterator[Engine]:
-    with chatting(pair) as engine:
-        yield engine
 
 
 @pytest.fixture(scope="module")

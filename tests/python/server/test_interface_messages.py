@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anthropic
 import httpx
 import pytest
-from tests.python.support.server_models import MESSAGES, chat, chatting
+from tests.python.support.server_models import MESSAGES, chat
 from tests.python.support.server_support import KEY, Running, serving
 
 from specbranch_cpp.server.error_forms import error_response, message_error
@@ -18,7 +18,6 @@ from specbranch_cpp.server.interfaces.messages_request import MessageFields, mes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from specbranch_cpp import Engine
 
@@ -33,12 +32,6 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 TOOL: Any = {"name": "measure", "description": "Measure a part.", "input_schema": SCHEMA}
-
-
-@pytest.fixture(scope="module")
-def models(pair: tuple[Path, Path]) -> Iterator[Engine]:
-    with chatting(pair) as engine:
-        yield engine
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.python.support.server_models import MESSAGES, PROMPT, chat, chatting, completion
+from tests.python.support.server_models import MESSAGES, PROMPT, chat, completion
 from tests.python.support.server_support import Running, serving
 
 from specbranch_cpp.server.errors import BadRequest
@@ -34,12 +34,6 @@ TOOL: Any = {
     "type": "function",
     "function": {"name": "measure", "description": "Measures.", "parameters": SCHEMA},
 }
-
-
-@pytest.fixture(scope="module")
-def models(pair: tuple[Path, Path]) -> Iterator[Engine]:
-    with chatting(pair) as engine:
-        yield engine
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import openai
 import pytest
-from tests.python.support.server_models import MESSAGES, chat, chatting
+from tests.python.support.server_models import MESSAGES, chat
 from tests.python.support.server_support import KEY, Running, serving, told
 
 from specbranch_cpp.server.interfaces.responses_request import ResponseFields, response_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from specbranch_cpp import Engine
 
@@ -27,12 +26,6 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 TOOL: Any = {"type": "function", "name": "measure", "parameters": SCHEMA, "strict": True}
-
-
-@pytest.fixture(scope="module")
-def models(pair: tuple[Path, Path]) -> Iterator[Engine]:
-    with chatting(pair) as engine:
-        yield engine
 
 
 @pytest.fixture(scope="module")

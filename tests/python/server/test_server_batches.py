@@ -9,24 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
-from tests.python.support.server_models import PROMPT, SAMPLING, chatting, completion
+from tests.python.support.server_models import PROMPT, SAMPLING, completion
 from tests.python.support.server_support import Running, events, serving, told
 
 from specbranch_cpp.server.batches import run_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from specbranch_cpp import Engine
 
 TEXTS = [PROMPT, "import os\n", "class A:\n    def __init__"]
-
-
-@pytest.fixture(scope="module")
-def models(pair: tuple[Path, Path]) -> Iterator[Engine]:
-    with chatting(pair) as engine:
-        yield engine
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,12 @@ from tests.python.support.server_models import (
     PROMPT,
     SAMPLING,
     chat,
-    chatting,
     completion,
 )
 from tests.python.support.server_support import KEY, Running, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from specbranch_cpp import Engine
 
@@ -34,12 +32,6 @@ SCHEMA = {
     "additionalProperties": False,
 }
 TOOL: Any = {"type": "function", "function": {"name": "measure", "parameters": SCHEMA}}
-
-
-@pytest.fixture(scope="module")
-def models(pair: tuple[Path, Path]) -> Iterator[Engine]:
-    with chatting(pair) as engine:
-        yield engine
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def models(pair: tuple[Path, Path]) -> Iterator[Engine]:
-    with chatting(pair) as engine:
-        yield engine
-
-
-@pytest.fixture(scope="module")
 def server(models: Engine) -> Iterator[Running]:
     with serving(models, api_keys=(KEY,), request_timeout_s=60) as running:
         yield running

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Body", "InterfaceCall", "ReplyForm", "Size", "call_of", "n_prompt_tokens", "prompt_of",
-    "set_field",
+    "set_field", "text_field",
 ]  # fmt: skip
 
 Size = Annotated[int, Field(ge=-2, le=2**31 - 1)]
@@ -78,6 +78,18 @@ def prompt_of(engine: Engine, call: InterfaceCall) -> list[int]:
     given = {name: value for name, value in call.arguments.items() if name in names}
     _, prompt, _ = chat_prompt(engine, PromptKeywords(**given))
     return prompt
+
+
+def text_field(path: str, item: Mapping[str, Any], name: str) -> str:
+    """A text in an item of a body; ``path`` is the item's place in the body.
+
+    Raises:
+        BadRequest: the field is missing, or is no text.
+    """
+    value = item.get(name)
+    if not isinstance(value, str):
+        raise BadRequest(f"{path}.{name} must be a text", f"{path}.{name}", "invalid_value")
+    return value
 
 
 def set_field(data: dict[str, Any], name: str, value: Any, said: str) -> None:

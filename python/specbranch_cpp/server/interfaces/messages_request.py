@@ -20,6 +20,7 @@ from specbranch_cpp.server.interfaces.call import (
     call_of,
     prompt_of,
     set_field,
+    text_field,
 )
 from specbranch_cpp.server.interfaces.messages_reply import MessageForm
 
@@ -110,7 +111,7 @@ def _common(fields: CountFields) -> dict[str, Any]:
     """What rules the prompt, with OpenAI's names."""
     data: dict[str, Any] = dict(fields.model_extra or {})
     messages = _messages(fields)
-    set_field(data, "messages", messages, "messages")
+    data["messages"] = messages
     if messages[-1]["role"] == "assistant" and "tool_calls" not in messages[-1]:
         data["continue_final_message"] = True  # the answer goes on where the client has begun it
     if fields.tools is not None:
@@ -154,18 +155,18 @@ def _of_assistant(name: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
         path = f"{name}.content[{index}]"
         kind = block.get("type")
         if kind == "text":
-            texts.append(_field(path, block, "text"))
+            texts.append(text_field(path, block, "text"))
         elif kind == "thinking":
-            thoughts.append(_field(path, block, "thinking"))
+            thoughts.append(text_field(path, block, "thinking"))
         elif kind == "tool_use":
             if not isinstance(block.get("input"), dict):
                 raise BadRequest(f"{path}.input must be an object", f"{path}.input",
                                  "invalid_value")  # fmt: skip
             function = {
-                "name": _field(path, block, "name"),
+                "name": text_field(path, block, "name"),
                 "arguments": json.dumps(block["input"], ensure_ascii=False),
             }
-            calls.append({"id": _field(path, block, "id"), "type": "function",
+            calls.append({"id": text_field(path, block, "id"), "type": "function",
                           "function": function})  # fmt: skip
         elif kind != "redacted_thinking":  # nobody but its author can read it
             raise _wrong(f"{path}.type", kind, ("text", "thinking", "tool_use"))
@@ -186,7 +187,7 @@ def _of_user(name: str, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
             content = _text(f"{path}.content", block.get("content") or "")
             if block.get("is_error"):
                 content = f"Error: {content}"
-            told.append({"role": "tool", "tool_call_id": _field(path, block, "tool_use_id"),
+            told.append({"role": "tool", "tool_call_id": text_field(path, block, "tool_use_id"),
                          "content": content})  # fmt: skip
             continue
         text = _text_of(path, block, "text, document and tool_result")
@@ -210,22 +211,15 @@ def _text_of(path: str, block: dict[str, Any], known: str) -> str:
     """The text of a block: its own, or that of a document."""
     kind = block.get("type")
     if kind == "text":
-        return _field(path, block, "text")
+        return text_field(path, block, "text")
     source = block.get("source")
     if kind == "document" and isinstance(source, dict) and source.get("type") == "text":
-        return _field(f"{path}.source", source, "data")
+        return text_field(f"{path}.source", source, "data")
     raise BadRequest(
         f"{path}.type is {kind!r:.60}; this server reads text only: {known}",
         f"{path}.type",
         "unsupported_value",
     )
-
-
-def _field(path: str, block: dict[str, Any], name: str) -> str:
-    value = block.get(name)
-    if not isinstance(value, str):
-        raise BadRequest(f"{path}.{name} must be a text", f"{path}.{name}", "invalid_value")
-    return value
 
 
 def _tool(index: int, tool: dict[str, Any]) -> dict[str, Any]:
@@ -237,7 +231,7 @@ def _tool(index: int, tool: dict[str, Any]) -> dict[str, Any]:
             f"tools[{index}].type",
             "unsupported_value",
         )
-    function = {"name": _field(f"tools[{index}]", tool, "name")}
+    function = {"name": text_field(f"tools[{index}]", tool, "name")}
     schema = tool.get("input_schema")
     given = {"description": tool.get("description"), "parameters": schema,
              "strict": tool.get("strict")}  # fmt: skip
@@ -250,7 +244,7 @@ def _tool(index: int, tool: dict[str, Any]) -> dict[str, Any]:
 def _add_choice(data: dict[str, Any], choice: dict[str, Any]) -> None:
     kind = choice.get("type")
     if kind == "tool":
-        function = {"name": _field("tool_choice", choice, "name")}
+        function = {"name": text_field("tool_choice", choice, "name")}
         data["tool_choice"] = {"type": "function", "function": function}
     elif kind in _CHOICES:
         data["tool_choice"] = _CHOICES[kind]

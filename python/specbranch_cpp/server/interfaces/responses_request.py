@@ -10,7 +10,14 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import Field
 
 from specbranch_cpp.server.errors import BadRequest
-from specbranch_cpp.server.interfaces.call import Body, InterfaceCall, Size, call_of, set_field
+from specbranch_cpp.server.interfaces.call import (
+    Body,
+    InterfaceCall,
+    Size,
+    call_of,
+    set_field,
+    text_field,
+)
 from specbranch_cpp.server.interfaces.responses_reply import ResponseForm
 
 __all__ = ["ResponseFields", "response_call"]
@@ -92,11 +99,11 @@ def _add_item(messages: list[dict[str, Any]], name: str, item: dict[str, Any]) -
         messages.append({"role": role, "content": _content(name, item.get("content"))})
     elif kind == "function_call":
         call = {
-            "id": _text(name, item, "call_id"),
+            "id": text_field(name, item, "call_id"),
             "type": "function",
             "function": {
-                "name": _text(name, item, "name"),
-                "arguments": _text(name, item, "arguments"),
+                "name": text_field(name, item, "name"),
+                "arguments": text_field(name, item, "arguments"),
             },
         }
         last = messages[-1] if messages else {}
@@ -108,7 +115,7 @@ def _add_item(messages: list[dict[str, Any]], name: str, item: dict[str, Any]) -
         messages.append(
             {
                 "role": "tool",
-                "tool_call_id": _text(name, item, "call_id"),
+                "tool_call_id": text_field(name, item, "call_id"),
                 "content": _content(name, item.get("output"), "output"),
             }
         )
@@ -134,15 +141,8 @@ def _content(name: str, content: Any, field: str = "content") -> str:
         if kind not in _TEXTS:
             raise BadRequest(f"{path}.type is {kind!r:.60}; this server reads text only",
                              f"{path}.type", "unsupported_value")  # fmt: skip
-        texts.append(_text(path, part, "refusal" if kind == "refusal" else "text"))
+        texts.append(text_field(path, part, "refusal" if kind == "refusal" else "text"))
     return "".join(texts)
-
-
-def _text(name: str, item: dict[str, Any], field: str) -> str:
-    value = item.get(field)
-    if not isinstance(value, str):
-        raise BadRequest(f"{name}.{field} must be a text", f"{name}.{field}", "invalid_value")
-    return value
 
 
 def _tool(index: int, tool: dict[str, Any]) -> dict[str, Any]:
