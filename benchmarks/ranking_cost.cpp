@@ -35,6 +35,13 @@ std::vector<std::vector<float>> make_rows(std::size_t n_vocab, int n_likely) {
   return rows;
 }
 
+std::vector<Token> make_text(std::size_t n_tokens, std::size_t n_vocab) {
+  std::mt19937 random(9);
+  std::vector<Token> text(n_tokens);
+  for (Token& token : text) token = static_cast<Token>(random() % n_vocab);
+  return text;
+}
+
 void print(const char* what, std::size_t n_vocab, double us) {
   std::printf("{\"figure\": \"%s, %zu candidates\", \"us\": %.1f}\n", what, n_vocab, us);
 }
@@ -45,8 +52,9 @@ int main() {
   struct Case {
     const char* name;
     SamplingOptions options;
+    std::size_t n_history = 100;
   };
-  std::vector<Case> cases(5);
+  std::vector<Case> cases(6);
   for (Case& one : cases) one.options.temperature = 0.8F;
   cases[0].name = "temperature 0.8";
   cases[1] = {"top-k 40", cases[1].options};
@@ -56,10 +64,13 @@ int main() {
   cases[3] = {"min-p 0.05", cases[3].options};
   cases[3].options.min_p = 0.05F;
   cases[4] = {"greedy", {}};
-  const std::vector<Token> history(100, 1);
+  cases[5] = {"penalties over 131072 tokens", {}, 131'072};
+  cases[5].options.repeat_penalty = 1.1F;
+  cases[5].options.repeat_last_n = -1;
   for (const std::size_t n_vocab : {32'000U, 152'000U}) {
     auto rows = make_rows(n_vocab, kLikely);
     for (const Case& one : cases) {
+      const std::vector<Token> history = make_text(one.n_history, n_vocab);
       const llama::TokenDistribution distribution(one.options);
       const double rank = bench::median_us(kRepeats, [&](int i) {
         auto& row = rows[static_cast<std::size_t>(i) % rows.size()];

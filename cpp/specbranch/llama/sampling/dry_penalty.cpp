@@ -44,15 +44,6 @@ void DryPenalty::apply(std::span<llama_token_data> tokens, std::span<const Token
   llama_sampler_apply(sampler_.get(), &array);
 }
 
-std::vector<Token> DryPenalty::affected(std::span<const Token> history) const {
-  const auto window = window_of(history);
-  std::vector<Token> tokens(window.begin(), window.end());
-  std::ranges::sort(tokens);
-  const auto repeated = std::ranges::unique(tokens);
-  tokens.erase(repeated.begin(), repeated.end());
-  return tokens;
-}
-
 std::shared_ptr<const DryPenalty> DryFactory::make(const SamplingOptions& options) {
   if (options.dry_multiplier <= 0.0F || options.dry_penalty_last_n == 0) return nullptr;
   const Pos wanted = options.dry_penalty_last_n;

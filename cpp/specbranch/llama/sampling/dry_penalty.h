@@ -30,12 +30,10 @@ class DryPenalty {
   /// Lowers the logits of `tokens`, after the text `history`.
   void apply(std::span<llama_token_data> tokens, std::span<const Token> history) const;
 
-  /// The tokens of `history` that `apply` can change, each once.
-  std::vector<Token> affected(std::span<const Token> history) const;
-
- private:
+  /// The end of `history` that DRY sees: `apply` changes no logit of another token.
   std::span<const Token> window_of(std::span<const Token> history) const;
 
+ private:
   SamplerHandle sampler_;
   std::size_t window_;
 };

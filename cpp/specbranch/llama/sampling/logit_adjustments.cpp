@@ -24,12 +24,13 @@ void require_numbers(std::span<const float> logits) {
 
 LogitAdjustments::LogitAdjustments(std::span<float> logits, const SamplingOptions& options,
                                    std::span<const SamplerKind> order, const DryPenalty* dry,
-                                   std::span<const Token> path, std::span<const Token> forbidden)
+                                   std::span<const Token> path, TokenCounts& counts,
+                                   std::span<const Token> forbidden)
     : logits_(logits) {
   add_bias(options);
   for (const SamplerKind kind : order) {
-    if (kind == SamplerKind::kPenalties) penalise(options, path);
-    if (kind == SamplerKind::kDry) penalise_repetition(*dry, path);
+    if (kind == SamplerKind::kPenalties) penalise(options, path, counts);
+    if (kind == SamplerKind::kDry) penalise_repetition(*dry, path, counts);
   }
   forbid(forbidden);
 }
@@ -62,25 +63,22 @@ void LogitAdjustments::forbid(std::span<const Token> tokens) {
   }
 }
 
-void LogitAdjustments::penalise(const SamplingOptions& options, std::span<const Token> path) {
-  const auto window = penalty_window(options, path);
-  std::vector<Token> seen(window.begin(), window.end());
-  std::sort(seen.begin(), seen.end());
-  for (auto it = seen.begin(); it != seen.end();) {
-    const Token token = *it;
-    const auto end = std::upper_bound(it, seen.end(), token);
-    const auto count = static_cast<int>(end - it);
-    it = end;
-    if (token < 0 || static_cast<std::size_t>(token) >= logits_.size()) continue;
+void LogitAdjustments::penalise(const SamplingOptions& options, std::span<const Token> path,
+                                TokenCounts& counts) {
+  counts.count(penalty_window(options, path));
+  for (const Token token : counts.distinct()) {
+    if (static_cast<std::size_t>(token) >= logits_.size()) continue;
     const float logit = logits_[static_cast<std::size_t>(token)];
-    if (std::isfinite(logit)) set(token, penalised(logit, count, options));
+    if (std::isfinite(logit)) set(token, penalised(logit, counts.of(token), options));
   }
 }
 
-void LogitAdjustments::penalise_repetition(const DryPenalty& dry, std::span<const Token> path) {
+void LogitAdjustments::penalise_repetition(const DryPenalty& dry, std::span<const Token> path,
+                                           TokenCounts& counts) {
   std::vector<llama_token_data> tokens;
-  for (const Token token : dry.affected(path)) {
-    if (token < 0 || static_cast<std::size_t>(token) >= logits_.size()) continue;
+  counts.count(dry.window_of(path));
+  for (const Token token : counts.distinct()) {
+    if (static_cast<std::size_t>(token) >= logits_.size()) continue;
     const float logit = logits_[static_cast<std::size_t>(token)];
     if (std::isfinite(logit)) tokens.push_back({token, logit, 0.0F});
   }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "specbranch/llama/sampling/dry_penalty.h"
+#include "specbranch/llama/sampling/token_counts.h"
 #include "specbranch/model/options.h"
 
 namespace specbranch::llama {
@@ -17,10 +18,11 @@ namespace specbranch::llama {
 class LogitAdjustments {
  public:
   /// `order` has penalties and DRY only. `dry`: for DRY. `path`: the tokens before the position of
-  /// the logits.
+  /// the logits. `counts` is used during the call.
   LogitAdjustments(std::span<float> logits, const SamplingOptions& options,
                    std::span<const SamplerKind> order, const DryPenalty* dry,
-                   std::span<const Token> path, std::span<const Token> forbidden = {});
+                   std::span<const Token> path, TokenCounts& counts,
+                   std::span<const Token> forbidden = {});
   ~LogitAdjustments();
   LogitAdjustments(const LogitAdjustments&) = delete;
   LogitAdjustments& operator=(const LogitAdjustments&) = delete;
@@ -28,8 +30,8 @@ class LogitAdjustments {
  private:
   void set(Token token, float logit);
   void add_bias(const SamplingOptions& options);
-  void penalise(const SamplingOptions& options, std::span<const Token> path);
-  void penalise_repetition(const DryPenalty& dry, std::span<const Token> path);
+  void penalise(const SamplingOptions& options, std::span<const Token> path, TokenCounts& counts);
+  void penalise_repetition(const DryPenalty& dry, std::span<const Token> path, TokenCounts& counts);
   void forbid(std::span<const Token> tokens);
 
   std::span<float> logits_;

@@ -1,12 +1,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <unordered_map>
 #include <utility>
 
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/sampling/logit_adjustments.h"
 #include "specbranch/llama/sampling/sampler.h"
+#include "specbranch/llama/sampling/token_counts.h"
 
 namespace specbranch::llama {
 namespace {
@@ -84,18 +84,19 @@ class PenaltySampler final : public Sampler {
   explicit PenaltySampler(const SamplingOptions& options) : options_(options) {}
 
   void apply(KeptTokens& kept, const ChoicePoint& point) const override {
-    std::unordered_map<Token, int> counts;
-    for (const Token token : penalty_window(options_, point.history)) ++counts[token];
+    counts_.count(penalty_window(options_, point.history));
     for (llama_token_data& item : kept.items) {
-      const auto found = counts.find(item.id);
-      if (found == counts.end() || item.logit == kNoLogit) continue;
-      item.logit = penalised(item.logit, found->second, options_);
+      const int count = counts_.of(item.id);
+      if (count > 0 && item.logit != kNoLogit) {
+        item.logit = penalised(item.logit, count, options_);
+      }
     }
     kept.sorted = false;
   }
 
  private:
   SamplingOptions options_;
+  mutable TokenCounts counts_;
 };
 
 class DrySampler final : public Sampler {

@@ -105,7 +105,7 @@ bool TokenDistribution::truncates() const {
 LogitAdjustments TokenDistribution::adjusted(std::span<float> logits,
                                              std::span<const Token> history, Pos n_skipped) const {
   const Pos pos = n_skipped + static_cast<Pos>(history.size());
-  return {logits, options_, plan_.adjustments, dry_.get(), history, early_.at(pos)};
+  return {logits, options_, plan_.adjustments, dry_.get(), history, counts_, early_.at(pos)};
 }
 
 Token TokenDistribution::choose(std::span<float> logits, std::span<const Token> history,

@@ -9,6 +9,7 @@
 #include "specbranch/llama/sampling/dry_penalty.h"
 #include "specbranch/llama/sampling/early_ends.h"
 #include "specbranch/llama/sampling/sampler_plan.h"
+#include "specbranch/llama/sampling/token_counts.h"
 #include "specbranch/llama/sampling/truncation.h"
 #include "specbranch/model/options.h"
 #include "specbranch/sampling/choice.h"
@@ -93,6 +94,7 @@ class TokenDistribution {
   std::shared_ptr<const DryPenalty> dry_;
   std::vector<std::unique_ptr<Sampler>> samplers_;  ///< of `plan_.rest` and mirostat, if not quick.
   SamplerState initial_;
+  mutable TokenCounts counts_;
 };
 
 }  // namespace specbranch::llama
