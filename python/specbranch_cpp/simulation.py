@@ -368,7 +368,8 @@ def load_profile(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str
         try:
             content = from_json(read_file(source))
         except (OSError, ValueError) as error:
-            raise InvalidArgument(f"profile {str(source)!r} cannot be read: {error}") from None
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise InvalidArgument(f"profile {str(source)!r} cannot be read: {reason}") from None
     costs = content.get("costs", content) if isinstance(content, Mapping) else None
     if not isinstance(costs, Mapping) or not (costs.get("target_us") and costs.get("draft_us")):
         raise InvalidArgument(

@@ -47,6 +47,30 @@ _SHOWN = {0: "variant", 1: "speed-up", 2: "95 % interval", 5: "quartiles", 12: "
 
 _QUICK: dict[str, Any] = {"n_prompts": 12, "tokens": 64, "lengths": (4,)}
 
+_NAMES = {
+    "mode": "--modes",
+    "policy": "--policies",
+    "draft length": "--lengths",
+    "a draft length of peers": "--peer-lengths",
+    "epsilon": "--epsilons",
+    "max_branches": "--max-branches",
+    "source": "--sources",
+    "temperature": "--temperatures",
+    "placement": "--placements",
+    "peer": "--peers",
+    "tokens": "--tokens",
+    "number of tokens": "--tokens",
+    "repeat": "--repeat",
+    "number of repeats": "--repeat",
+    "stretch": "--stretch",
+    "ctx_size": "--ctx-size",
+    "seed": "--seed",
+    "number of clients": "--clients",
+    "the number of clients": "--clients",
+    "n_parallel": "--parallel",
+}
+"""For `render.reporting`: the option of each argument of a run."""
+
 _Value = TypeVar("_Value")
 
 
@@ -64,13 +88,18 @@ def _one(values: tuple[_Value, ...] | None, option: str) -> _Value | None:
 def _settled(usual: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
     """The values that the user chose, and the usual ones of the others. 0 prompts are all."""
     settings = usual | {name: value for name, value in chosen.items() if value is not None}
-    if settings.get("n_prompts") == 0:
+    n_prompts = settings.get("n_prompts")
+    if n_prompts is not None and n_prompts < 0:
+        raise typer.BadParameter(
+            f"{n_prompts} is below 0; 0: all prompts", param_hint="--n-prompts"
+        )
+    if n_prompts == 0:
         settings["n_prompts"] = None
     return settings
 
 
 @app.command()
-@render.reporting()
+@render.reporting(_NAMES)
 def run(
     model: options.Model = None,
     draft: Annotated[

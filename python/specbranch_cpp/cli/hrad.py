@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from specbranch_cpp.hrad.scores import Score
 
+_NAMES = options.NAMES | {"n_layers": "--layers"}
+
 app = typer_app(
     no_args_is_help=True,
     help="Record traces and train a classifier that predicts what the target will accept.",
@@ -31,7 +33,7 @@ app = typer_app(
 
 
 @app.command()
-@render.reporting()
+@render.reporting(_NAMES)
 def collect(
     prompts: Annotated[
         Path,

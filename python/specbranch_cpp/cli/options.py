@@ -226,11 +226,19 @@ NAMES = {
     "rpc_servers": "--rpc",
     "devices": "--device",
     "draft_devices": "--draft-device",
+    "n_parallel": "--parallel",
+    "allowed_hosts": "--allowed-host",
+    "cors_origins": "--cors-origin",
+    "pooling": "--embedding-pooling",
+    "placement": "--placements",
+    "dry_sequence_breakers": "--dry-sequence-breaker",
 } | {
     name: "--" + name.replace("_", "-")
     for name in (
         "top_k", "top_p", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty",
         "seed", "mode", "max_branches", "n_gpu_layers", "draft_n_gpu_layers", "port", "queue_size",
+        "cpus", "draft_cpus", "stop", "profile", "isolate_timeout", "alias", "seconds",
+        "placements",
     )
 }  # fmt: skip
 """For `render.reporting`: the option of each argument of the engine and the server."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -83,16 +84,18 @@ def reporting(names: Mapping[str, str] | None = None) -> Iterator[None]:
         finally:
             sys.stdout.flush()  # a text that cannot be written is an error of the command
     except InvalidArgument as error:
-        name, verb, rest = message(error).partition(" is ")
-        fail((names or {}).get(name, name) + verb + rest)
+        fail(_with_option(message(error), names or {}))
         raise typer.Exit(2) from None
-    except (SpecBranchError, FileNotFoundError, MemoryError) as error:
+    except (SpecBranchError, MemoryError) as error:
         fail(message(error) or "not enough memory")
         raise typer.Exit(1) from None
     except BrokenPipeError:
         raise  # the reader closed the pipe
     except OSError as error:
-        fail(f"{error.filename or 'standard output'}: {error.strerror}")
+        if error.strerror is None:
+            fail(message(error))
+        else:
+            fail(f"{error.filename or 'standard output'}: {error.strerror}")
         _discard_output()
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
@@ -100,6 +103,17 @@ def reporting(names: Mapping[str, str] | None = None) -> Iterator[None]:
     finally:
         for logger in (PROFILES, DRAFTS):
             logger.removeHandler(warnings)
+
+
+def _with_option(text: str, names: Mapping[str, str]) -> str:
+    """The message with the option in the place of the argument that the message begins with."""
+    subject, verb, rest = text.partition(" is ")
+    if subject in names:
+        return names[subject] + verb + rest
+    found = re.match(r"(\w+)(\[\d+\])?", text)
+    if found is None or found[1] not in names:
+        return text
+    return names[found[1]] + text[found.end() :]
 
 
 def _discard_output() -> None:

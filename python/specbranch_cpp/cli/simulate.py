@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,7 +33,22 @@ _COLUMNS = ("mode", "speed-up", "tokens\nper step", "rolled\nback", "drafted\npe
             "target\nbusy", "draft\nbusy", "overlap")  # fmt: skip
 
 
-@render.reporting()
+_NAMES = {
+    "alpha": "--alpha",
+    "machine": "--machine",
+    "target_slowdown": "--slowdown",
+    "target_latency_us": "--latency-us",
+    "hop_us": "--hop-us",
+    "n_tokens": "--tokens",
+    "seed": "--seed",
+    "profile": "--profile",
+}
+"""For `render.reporting`: the option of each argument of the simulator."""
+
+_LONGEST_MS = 1e9
+
+
+@render.reporting(_NAMES)
 def simulate(
     alpha: Annotated[
         float | None,
@@ -152,10 +168,20 @@ def _chosen(
         pair, place = simulation.with_profile(simulation.Pair(), place, profile)
     else:
         target_us = 1000.0 * (20.0 if target_ms is None else target_ms)
+        if not 0 < target_us <= 1000.0 * _LONGEST_MS:
+            raise InvalidArgument(
+                f"--target-ms is {target_ms:g}; it must be above 0, and at most {_LONGEST_MS:g}"
+            )
         c = 8.0 if ratio is None else ratio
-        if not c > 0:
-            raise InvalidArgument(f"--ratio is {c}; it must be above 0")
-        pair = simulation.Pair(target_us=target_us, draft_us=target_us / c)
+        if not 0 < c < math.inf:
+            raise InvalidArgument(f"--ratio is {c:g}; it must be above 0 and finite")
+        draft_us = target_us / c
+        if not 0 < draft_us <= 1000.0 * _LONGEST_MS:
+            raise InvalidArgument(
+                f"--ratio is {c:g}, so a draft step takes {draft_us / 1000.0:g} ms; it must take "
+                f"more than 0 ms, and at most {_LONGEST_MS:g} ms"
+            )
+        pair = simulation.Pair(target_us=target_us, draft_us=draft_us)
     return (pair if alpha is None else replace(pair, alpha=alpha)), place
 
 

@@ -108,9 +108,9 @@ def test_ctrl_c_keeps_what_was_measured(
     ("arguments", "message"),
     [
         (["--clients", "2,x"], "'x' is not a whole number"),
-        (["--clients", "0"], "number of clients is 0; it must be in 1 .. 256"),
+        (["--clients", "0"], "--clients is 0; it must be in 1 .. 256"),
         (["--clients", "4"], "it must be at most the number of prompts, which is 3"),
-        (["--parallel", "17"], "n_parallel is 17; it must be in 1 .. 16"),
+        (["--parallel", "17"], "--parallel is 17; it must be in 1 .. 16"),
         (["--lengths", "4"], "a run with --clients has no such option"),
         (["--pair", "a,b"], "a run with --clients has no such option"),
         (["--peers", "all"], "a run with --clients has no such option"),
@@ -118,7 +118,7 @@ def test_ctrl_c_keeps_what_was_measured(
         (["--stretch", "0"], "a run with --clients has no such option"),
         (["-md", "other.gguf"], "a run with --clients takes one value, and there are 2"),
         (["--temperatures", "0,1"], "a run with --clients takes one value, and there are 2"),
-        (["--modes", "warp"], "mode is 'warp'"),
+        (["--modes", "warp"], "--modes is 'warp'"),
         (["--tokens", "200"], "use a larger --ctx-size"),
     ],
 )

@@ -66,16 +66,26 @@ def test_several_clients() -> None:
         (["--clients", "1,two"], "'two' is not a whole number"),
         (["--clients", "1,65"], "--clients has 65; 1 to 64"),
         (["--clients", "2", "--plot", "x.png"], "--plot draws one client"),
-        (["--machine", "moon"], "machine is 'moon'"),
-        (["--alpha", "2"], "alpha is 2"),
+        (["--machine", "moon"], "--machine is 'moon'"),
+        (["--alpha", "2"], "--alpha is 2"),
         (["--ratio", "0"], "--ratio is 0"),
+        (["--ratio", "inf"], "--ratio is inf; it must be above 0 and finite"),
+        (["--ratio", "1e-300"], "--ratio is 1e-300, so a draft step takes"),
+        (["--target-ms", "-1"], "--target-ms is -1; it must be above 0"),
+        (["--target-ms", "nan"], "--target-ms is nan; it must be above 0"),
+        (["--slowdown", "0.5"], "--slowdown is 0.5"),
+        (["--latency-us", "-1"], "--latency-us is -1"),
+        (["--hop-us", "nan"], "--hop-us is nan"),
+        (["--tokens", "0"], "--tokens is 0"),
+        (["--seed", "-1"], "--seed is -1"),
         (["--plot", "x.svg"], ".png"),
         (["--profile", "none.json", "--ratio", "3"], "do not give --ratio"),
-        (["--profile", "none.json"], "cannot be read"),
+        (["--profile", "none.json"], "--profile 'none.json' cannot be read: No such file"),
+        (["--profile", "/"], "--profile '/' cannot be read: it is a folder"),
     ],
 )
 def test_bad_usage(arguments: list[str], message: str) -> None:
-    done = RUN.invoke(cli.app, ["simulate", *arguments, *FEW])
+    done = RUN.invoke(cli.app, ["simulate", *FEW, *arguments])
     assert done.exit_code == 2
     assert message in done.output
 
