@@ -65,7 +65,7 @@ def check_output(path: AnyPath) -> None:
 
     Raises:
         FileRefused: there is something else than a regular file.
-        OSError: the file is write-protected, or its folder does not exist.
+        OSError: the file or its folder is write-protected, or the folder does not exist.
     """
     _place_of(path)
 
@@ -258,11 +258,18 @@ def _place_of(path: AnyPath) -> tuple[Path, int | None]:
     except FileNotFoundError:
         place = Path(os.path.realpath(os.fsdecode(path)))
         place.parent.stat()
+        _check_writable(place.parent, path)
         return place, None
     _check_regular(path, status)
-    if not os.access(path, os.W_OK):
+    _check_writable(Path(os.fsdecode(path)), path)
+    place = Path(os.path.realpath(os.fsdecode(path)))
+    _check_writable(place.parent, path)  # the new file is written there
+    return place, stat.S_IMODE(status.st_mode) & 0o777
+
+
+def _check_writable(place: Path, path: AnyPath) -> None:
+    if not os.access(place, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fsdecode(path))
-    return Path(os.path.realpath(os.fsdecode(path))), stat.S_IMODE(status.st_mode) & 0o777
 
 
 def _at_most(file: BinaryIO, limit: int, name: AnyPath) -> bytes:

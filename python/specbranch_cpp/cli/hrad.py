@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from specbranch_cpp._support.files import check_output
 from specbranch_cpp._support.prompt_file import read_prompts
 from specbranch_cpp.cli import machine_options, options, render
 from specbranch_cpp.cli.lazy_group import typer_app
@@ -177,8 +178,7 @@ def train(
     from specbranch_cpp.hrad.train import Recipe, policy_score, rule_score, score
     from specbranch_cpp.hrad.train import train as learn
 
-    if output.is_dir():
-        raise typer.BadParameter(f"{output} is a folder", param_hint="-o")
+    check_output(output)
     tests = [(folder, load_traces([folder])) for folder in test or []]
     records, settings, prompts = load_traces(traces)
     for folder, (_, others, _) in tests:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp._support import checked
 from specbranch_cpp._support.files import replace_file
 from specbranch_cpp._support.model_parts import model_sha256
 from specbranch_cpp.errors import ContextOverflow, InvalidArgument
@@ -93,11 +94,16 @@ def collect(
             number of all texts, and the number of rounds.
 
     Raises:
-        InvalidArgument: the folder has traces of other settings or models, or the target has too
-            few layers or gives no features.
+        InvalidArgument: a setting or a temperature is out of its range, the folder has traces of
+            other settings or models, or the target has too few layers or gives no features.
     """
     settings = settings or TraceSettings()
     _check_layers(engine, settings.n_layers)
+    checked.integer("max_tokens", settings.max_tokens, 1)
+    # Check all of it before the folder keeps the settings.
+    for temperature in temperatures:
+        request = _request(settings, temperature, settings.seed)
+        engine.generate([0], **{**request, "max_tokens": 0}).result()
     folder.mkdir(parents=True, exist_ok=True)
     about = {
         **asdict(settings),
@@ -147,6 +153,21 @@ def _adopt(folder: Path, about: dict[str, Any], engine: Engine) -> None:
             )
 
 
+def _request(settings: TraceSettings, temperature: float, seed: int) -> dict[str, Any]:
+    """The keywords of `Engine.generate` for one text."""
+    return {
+        "max_tokens": settings.max_tokens,
+        "temperature": temperature,
+        "seed": seed,
+        "mode": settings.mode,
+        "policy": Confidence(settings.epsilon),
+        "max_draft": settings.max_draft,
+        "max_branches": settings.max_branches,
+        "trace": True,
+        "n_feature_layers": settings.n_layers,
+    }
+
+
 def _one(
     engine: Engine, text: str, temperature: float, folder: Path, settings: TraceSettings
 ) -> int:
@@ -155,19 +176,7 @@ def _one(
     if path.exists():
         return len(load_records(path)[0])
     seed = (settings.seed + int(digest[:8], 16)) % 2**32
-    generation = engine.generate(
-        text,
-        max_tokens=settings.max_tokens,
-        temperature=temperature,
-        seed=seed,
-        mode=settings.mode,
-        policy=Confidence(settings.epsilon),
-        max_draft=settings.max_draft,
-        max_branches=settings.max_branches,
-        trace=True,
-        n_feature_layers=settings.n_layers,
-    )
-    with generation:
+    with engine.generate(text, **_request(settings, temperature, seed)) as generation:
         trace = generation.result().trace
     records = rounds_of(trace.rounds if trace else (), temperature=temperature)
     save_records(path, records, {"prompt": digest, "temperature": temperature, "seed": seed})

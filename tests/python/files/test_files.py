@@ -207,6 +207,21 @@ def test_a_missing_folder(tmp_path: Path) -> None:
         files.check_output(tmp_path / "none" / "file")
 
 
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_folder_that_is_write_protected(
+    tmp_path: Path, exists: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new file is written beside its place, so the folder decides, also for an old file."""
+    path = tmp_path / "file"
+    if exists:
+        path.write_bytes(b"old")
+    # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda each, _mode: os.fspath(each) != str(tmp_path))
+    with pytest.raises(PermissionError) as caught:
+        files.check_output(path)
+    assert caught.value.filename == str(path)
+
+
 def test_json_that_is_too_deep() -> None:
     with pytest.raises(ValueError, match="nested too deeply"):
         files.from_json("[" * 1_000_000)

@@ -205,6 +205,34 @@ def test_traces_do_not_mix(make_fake: MakeFake, models: tuple[Path, Path], tmp_p
         load_traces([folder])
 
 
+@pytest.mark.parametrize(
+    ("settings", "temperature", "message"),
+    [
+        ({"max_tokens": 0}, 0.0, "max_tokens is 0; it must be in 1"),
+        ({"mode": "warp"}, 0.0, "mode is 'warp'"),
+        ({"epsilon": 2.0}, 0.0, "epsilon is 2"),
+        ({"seed": -1}, 0.0, "seed is -1"),
+        ({}, float("nan"), "temperature is nan"),
+    ],
+)
+def test_wrong_settings_leave_no_folder(
+    make_fake: MakeFake,
+    models: tuple[Path, Path],
+    tmp_path: Path,
+    settings: dict[str, Any],
+    temperature: float,
+    message: str,
+) -> None:
+    """The folder would keep them, and refuse the right ones later."""
+    wrong = TraceSettings(**{"n_layers": 2, **settings})
+    with pytest.raises(InvalidArgument, match=message):
+        collect(
+            make_fake(), *models, ["abc"], tmp_path / "traces", settings=wrong,
+            temperatures=[0.0, temperature],
+        )  # fmt: skip
+    assert not (tmp_path / "traces").exists()
+
+
 def test_prompts_are_read_line_by_line(tmp_path: Path) -> None:
     file = tmp_path / "prompts.jsonl"
     file.write_text('{"prompt": "a", "text": "c"}\n\n{"prompt": "b"}\n', encoding="utf-8")

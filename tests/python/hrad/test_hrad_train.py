@@ -145,6 +145,16 @@ def test_too_little_is_refused() -> None:
         train(records.where(records.label == 1), SETTINGS, PROMPTS)
 
 
+def test_the_place_of_the_weights_is_checked_first(tmp_path: Path) -> None:
+    command = ["hrad", "train", str(tmp_path / "none"), "-o"]
+    done = CliRunner().invoke(app, [*command, str(tmp_path / "no" / "weights")])
+    assert done.exit_code == 1
+    assert done.stderr == f"specbranch: {tmp_path / 'no'}: No such file or directory\n"
+    done = CliRunner().invoke(app, [*command, str(tmp_path)])
+    assert done.exit_code == 2
+    assert "it is a folder" in done.stderr
+
+
 @pytest.mark.usefixtures("torch")
 def test_commands(pair: tuple[Path, Path], tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.jsonl"
