@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -40,7 +41,8 @@ def standard_streams() -> Iterator[None]:
 
     Otherwise, a file that is opened later would get the number of a stream, and what libraries
     write to that stream. Writing to a closed standard output fails; standard error is thrown away;
-    ``sys.stdin`` stays ``None``.
+    ``sys.stdin`` stays ``None``. A character that the encoding of standard output does not have is
+    written as an escape, such as ``\\u2192``, as Python does on standard error.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
@@ -51,6 +53,8 @@ def standard_streams() -> Iterator[None]:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             yield

@@ -99,6 +99,23 @@ def test_a_full_disk_behind_standard_output(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_an_encoding_without_all_characters(encoding: str) -> None:
+    """As in a locale without UTF-8: an escape, and no UnicodeEncodeError."""
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "PYTHONIOENCODING": encoding,
+    }
+    command = [sys.executable, "-m", "specbranch_cpp", *GENERATE, "--echo", "-p", "a\u2192b"]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, check=False,
+        timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(rb"a\u2192b")
+    assert done.stderr == b""
+
+
 IMPORTS = """
 import importlib.abc, os, signal, sys
 
