@@ -212,6 +212,8 @@ NAMES = {
     "filename": "--hf-file",
     "draft_repo_id": "--hf-repo-draft",
     "draft_filename": "--hf-file-draft",
+    "prompt": "--prompt",
+    "prompts": "--prompt",
     "max_tokens": "--n-predict",
     "temperature": "--temp",
     "epsilon": "--draft-p-min",

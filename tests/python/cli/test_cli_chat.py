@@ -279,9 +279,10 @@ def test_commands(chat: Chat, tmp_path: Path) -> None:
     assert saved == [{"role": "system", "content": "You are terse."}, *chat.messages]
     slash_commands.run(chat, f"/save {tmp_path / 'chat.txt'}")
     assert "user:\ndef f(x):\n" in (tmp_path / "chat.txt").read_text()
-    for line in ("/save", f"/save {tmp_path}", "/nothing"):
+    for line in ("/save", f"/save {tmp_path}", "/nothing", "/save ~nobody-of-this-name/chat"):
         slash_commands.run(chat, line)
-    assert len(screen_of(chat).errors) == 3
+    assert len(screen_of(chat).errors) == 4
+    assert screen_of(chat).errors[-1].startswith("~nobody-of-this-name")
     slash_commands.run(chat, "/help")
     shown = "\n".join(screen_of(chat).notes)
     assert all(name in shown for name in slash_commands.NAMES)
@@ -307,9 +308,33 @@ def test_a_chat_through_a_pipe(pair: tuple[Path, Path]) -> None:
     assert "\x1b" not in result.output
 
 
+def test_a_line_of_a_pipe_that_is_no_text(pair: tuple[Path, Path]) -> None:
+    arguments = ["chat", "-m", str(pair[0]), "-md", str(pair[1]), "-c", "512", "-n", "2"]
+    result = CliRunner().invoke(app, arguments, input=b"/stats\nab\xff\n")
+    assert result.exit_code == 2
+    assert "specbranch: line 2 of standard input is not UTF-8 at byte 2\n" in result.stderr
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_ctrl_c_ends_a_chat_that_nobody_types(chat: Chat) -> None:
+    """No editor is there whose line Ctrl-C could discard, and what was read is lost."""
+
+    def interrupted() -> Iterator[str]:
+        yield "/system a\n"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        converse(chat, turns.LineTurns(interrupted()))
+    assert chat.system == "a"
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
-    [(["--temp", "-1"], "--temp is -1"), (["--mode", "fast"], "--mode is 'fast'")],
+    [
+        (["--temp", "-1"], "--temp is -1"),
+        (["--mode", "fast"], "--mode is 'fast'"),
+        (["-sys", "\udcff"], "--system has a lone surrogate"),
+    ],
 )
 def test_wrong_options_end_the_chat_before_it_begins(
     pair: tuple[Path, Path], options: list[str], told: str

@@ -281,8 +281,8 @@ def test_a_trace_is_refused_before_the_text(tmp_path: Path, kind: str) -> None:
 
 def test_an_endless_turn_of_a_chat(monkeypatch: pytest.MonkeyPatch) -> None:
     class Endless:
-        def readline(self, limit: int) -> str:
-            return "x" * limit
+        def readline(self, limit: int) -> bytes:
+            return b"x" * limit
 
     monkeypatch.setattr(turns, "LARGEST_TEXT", 1000)
     with pytest.raises(InvalidArgument, match="the turn has more than"):

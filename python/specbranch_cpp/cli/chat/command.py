@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from specbranch_cpp._support import checked
 from specbranch_cpp.cli import machine_options, options, render, sampler_options
 from specbranch_cpp.cli.chat import slash_commands
 from specbranch_cpp.cli.chat.session import Chat
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 EPILOG = (
     "In the chat, /help lists the commands. Each line of a pipe is a turn.\n\n"
-    "Exit codes: 0: success, also after Ctrl-D; 1: a model cannot be used; 2: bad usage."
+    "Exit codes: 0: success, also after Ctrl-D; 1: a model cannot be used; 2: bad usage; 130: "
+    "stopped by Ctrl-C while loading or, without a terminal, while waiting for a line."
 )
 
 
@@ -103,6 +105,8 @@ def chat(
     use Alt+Enter (Esc Enter), a backslash at the end of a line, or three quotation marks around the
     lines. Ctrl-C stops an answer, Ctrl-D ends the chat.
     """
+    if system is not None:
+        checked.text("--system", system)
     of_hub = options.HubFiles(hf_repo, hf_file, hf_repo_draft, hf_file_draft)
     target_path, draft_path = options.pick_models(model, draft, of_hub)
     machine = machine_options.machine_keywords(
@@ -180,6 +184,8 @@ def converse(talk: Chat, turns: Turns) -> None:
         except EOFError:
             return
         except KeyboardInterrupt:
+            if not turns.edited:
+                raise
             talk.screen.note("press Ctrl-D or type /exit to end the chat")
             continue
         if text.startswith("/"):

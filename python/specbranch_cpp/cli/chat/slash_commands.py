@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,7 +138,9 @@ def _save(chat: Chat, rest: str) -> None:
         return
     system = [] if chat.system is None else [{"role": "system", "content": chat.system}]
     messages = [*system, *chat.messages]
-    file = Path(rest).expanduser()
+    file = Path(rest)
+    with contextlib.suppress(RuntimeError):  # there is no such user: the name stays as it is
+        file = file.expanduser()
     if file.suffix == ".json":
         text = json.dumps(messages, ensure_ascii=False, indent=2) + "\n"
     else:

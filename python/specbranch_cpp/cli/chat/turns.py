@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from specbranch_cpp._support.files import LARGEST_TEXT, open_log
 from specbranch_cpp.errors import InvalidArgument
@@ -19,18 +19,25 @@ if TYPE_CHECKING:
 
 _FENCE = '"""'
 _PROMPT = "> "
-_TOO_LONG = f"the turn has more than {LARGEST_TEXT:,} characters"
+_TOO_LONG = f"the turn has more than {LARGEST_TEXT:,} bytes"
 
 
 class Turns(Protocol):
-    """A source of turns."""
+    """A source of turns.
+
+    Attributes:
+        edited: whether the user edits a line, which Ctrl-C discards. Otherwise Ctrl-C ends the
+            chat.
+    """
+
+    edited: bool
 
     def next(self) -> str:
         """The next turn, with its lines joined.
 
         Raises:
             EOFError: there are no more turns.
-            KeyboardInterrupt: the user discarded the line.
+            KeyboardInterrupt: the user pressed Ctrl-C.
         """
 
 
@@ -57,6 +64,8 @@ def finish(text: str) -> str:
 class LineTurns:
     """Turns from a pipe or a file. Each line is a turn, unless it continues."""
 
+    edited = False
+
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines: Iterator[str] = iter(lines)
 
@@ -67,7 +76,7 @@ class LineTurns:
                 text += "\n" + self._line()
             except EOFError:
                 break
-            if len(text) > LARGEST_TEXT:
+            if len(text) > LARGEST_TEXT:  # each line has no more bytes
                 raise InvalidArgument(_TOO_LONG)
         return finish(text)
 
@@ -88,6 +97,8 @@ class TerminalTurns:
         source: the input for keys. ``None`` (default): the terminal.
         screen: the output. ``None`` (default): the terminal.
     """
+
+    edited = True
 
     def __init__(
         self,
@@ -162,12 +173,23 @@ def open_turns(commands: Iterable[str]) -> Turns:
         raise InvalidArgument("standard input is closed, so there is nobody to chat with")
     if sys.stdin.isatty() and sys.stdout.isatty():
         return TerminalTurns(history_file(), commands)
-    return LineTurns(_lines(sys.stdin))
+    return LineTurns(_lines(sys.stdin.buffer))
 
 
-def _lines(file: TextIO) -> Iterator[str]:
-    """The lines of a file, which may be endless."""
+def _lines(file: BinaryIO) -> Iterator[str]:
+    """The lines of a file, which may be endless.
+
+    Raises:
+        InvalidArgument: a line is too long, or is not UTF-8.
+    """
+    number = 0
     while line := file.readline(LARGEST_TEXT + 1):
+        number += 1
         if len(line) > LARGEST_TEXT:
             raise InvalidArgument(_TOO_LONG)
-        yield line
+        try:
+            yield line.decode().replace("\r\n", "\n")
+        except UnicodeDecodeError as error:
+            raise InvalidArgument(
+                f"line {number} of standard input is not UTF-8 at byte {error.start}"
+            ) from None
