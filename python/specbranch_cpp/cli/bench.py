@@ -378,7 +378,9 @@ def _warn_if_busy(n_cpus: int) -> None:
 @app.command(name="report")
 @render.reporting()
 def make_report(
-    folder: Annotated[Path, typer.Argument(help="Folder of a run that is finished or not.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder of a run that is finished or not.")
+    ],
     json_output: Annotated[
         bool,
         options.option("--json", panel=_OUTPUT, help="Print the figures as one JSON object."),

@@ -151,7 +151,7 @@ def collect(
 @app.command()
 @render.reporting()
 def train(
-    traces: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="From `collect`.")],
+    traces: Annotated[list[Path], typer.Argument(metavar="FOLDER", help="Folder of `collect`.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="File for the weights.")
     ],

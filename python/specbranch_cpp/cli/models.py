@@ -28,7 +28,7 @@ def models(
     folder: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[FOLDER]...", show_default=False, help="More folders or GGUF files to search."
+            metavar="FOLDER", show_default=False, help="More folders or GGUF files to search."
         ),
     ] = None,
     only: Annotated[

@@ -122,7 +122,7 @@ Samplers = Annotated[
         "--samplers",
         metavar="NAMES",
         help="Samplers that run, in this order, separated by ;. Also infill. Default: "
-        f"{';'.join(name for name in SAMPLERS if name != 'infill')}.",
+        f"{'; '.join(name for name in SAMPLERS if name != 'infill')}.",
     ),
 ]
 SamplerSeq = Annotated[

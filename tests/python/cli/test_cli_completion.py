@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from specbranch_cpp.cli import app, options
+from specbranch_cpp.options import SAMPLERS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,3 +76,26 @@ def unwrapped(text: str) -> str:
 @pytest.mark.parametrize("name", ["generate", "chat", "check"])
 def test_help_tells_the_exit_codes(name: str) -> None:
     assert "Exit codes: 0" in unwrapped(CliRunner().invoke(app, [name, "--help"]).stdout)
+
+
+def test_help_shows_all_of_a_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rich cuts a word that is longer than its column."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = CliRunner().invoke(app, ["generate", "--help"], prog_name="specbranch").stdout
+    assert "…" not in shown
+    words = " ".join(line.strip("│ ") for line in shown.splitlines())
+    assert "; ".join(name for name in SAMPLERS if name != "infill") in " ".join(words.split())
+
+
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        (["models"], "[FOLDER]..."),
+        (["hrad", "train"], "{FOLDER}..."),
+        (["bench", "report"], "{FOLDER}"),
+    ],
+)
+def test_usage_names_arguments_once(command: list[str], usage: str) -> None:
+    shown = CliRunner().invoke(app, [*command, "--help"], prog_name="specbranch").stdout
+    (line,) = (line.strip() for line in shown.splitlines() if "Usage: " in line)
+    assert line.endswith(f"[OPTIONS] {usage}")
