@@ -8,6 +8,7 @@ import typer
 
 from specbranch_cpp import _core
 from specbranch_cpp._support.program import standard_streams
+from specbranch_cpp.cli.aliases import our_name
 from specbranch_cpp.cli.lazy_group import LazyCommand, LazyGroup, typer_app
 
 __all__ = ["app", "main"]
@@ -52,7 +53,7 @@ app = typer_app(
     "Exit codes: 0: success; 1: a model or a file cannot be used; 2: bad usage; 3: the check found "
     "no gain; 130: Ctrl-C\n\n"
     "To complete commands with Tab, run specbranch --install-completion once.",
-    context_settings={"help_option_names": ["--help", "-h"]},
+    context_settings={"help_option_names": ["--help", "-h"], "token_normalize_func": our_name},
 )
 _Commands.add_to(app)
 

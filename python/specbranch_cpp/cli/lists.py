@@ -1,4 +1,4 @@
-"""Options whose value is a list with commas."""
+"""Options whose value is a list with commas, or a number of layers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["comma_list", "cpu_list"]
+__all__ = ["comma_list", "cpu_list", "layers"]
 
 _Value = TypeVar("_Value")
+_MOST_CPUS = 1024  # of a set of CPUs in Linux
 _WHAT: dict[object, str] = {int: "a whole number", float: "a number"}
 
 
@@ -50,10 +51,30 @@ def cpu_list(text: str | None, option: str) -> list[int] | None:
     Raises:
         typer.BadParameter: it is something else.
     """
-    ranges = comma_list(text, _cpu_range, option, "a CPU or a range of CPUs, such as 2-5")
+    what = f"a CPU from 0 to {_MOST_CPUS - 1}, or a range of CPUs such as 2-5"
+    ranges = comma_list(text, _cpu_range, option, what)
     return None if ranges is None else [cpu for each in ranges for cpu in each]
 
 
 def _cpu_range(text: str) -> range:
     first, dash, last = text.partition("-")
-    return range(int(first), int(last if dash else first) + 1)
+    cpus = range(int(first), int(last if dash else first) + 1)
+    if not cpus or cpus[-1] >= _MOST_CPUS:
+        raise ValueError("an empty range, or a number that no CPU has")
+    return cpus
+
+
+def layers(text: str | None, option: str) -> int | None:
+    """A number of layers. ``all``: -1. ``auto``, or no option: ``None``.
+
+    Raises:
+        typer.BadParameter: it is something else.
+    """
+    if text is None or text == "auto":
+        return None
+    try:
+        return -1 if text == "all" else int(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is not a number of layers, all, or auto", param_hint=option
+        ) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-from specbranch_cpp.cli.lists import comma_list, cpu_list
+from specbranch_cpp.cli.lists import comma_list, cpu_list, layers
 from specbranch_cpp.cli.options import option
 
 if TYPE_CHECKING:
@@ -50,16 +50,16 @@ DraftCpus = Annotated[
     machine("--draft-cpus", metavar="LIST", help="CPUs for the draft; default: any CPU."),
 ]
 GpuLayers = Annotated[
-    int | None,
+    str | None,
     machine(
         "--n-gpu-layers",
         "-ngl",
-        help="Number of the target's layers on GPUs; default: as many as fit; -1: all layers; 0: "
-        "the CPU.",
+        help="Number of the target's layers on GPUs; default or auto: as many as fit; all or -1: "
+        "all layers; 0: the CPU.",
     ),
 ]
 DraftGpuLayers = Annotated[
-    int | None,
+    str | None,
     machine(
         "--draft-n-gpu-layers",
         "-ngld",
@@ -99,8 +99,8 @@ def machine_keywords(
     draft_threads: int | None,
     cpus: str | None = None,
     draft_cpus: str | None = None,
-    n_gpu_layers: int | None,
-    draft_n_gpu_layers: int | None,
+    n_gpu_layers: str | None,
+    draft_n_gpu_layers: str | None,
     lora: list[tuple[str, float]] | None = None,
     ctx_total: int | None = None,
     rpc: list[str] | None = None,
@@ -115,8 +115,8 @@ def machine_keywords(
         "draft_n_threads": draft_threads,
         "cpus": cpu_list(cpus, "--cpus"),
         "draft_cpus": cpu_list(draft_cpus, "--draft-cpus"),
-        "n_gpu_layers": n_gpu_layers,
-        "draft_n_gpu_layers": draft_n_gpu_layers,
+        "n_gpu_layers": layers(n_gpu_layers, "--n-gpu-layers"),
+        "draft_n_gpu_layers": layers(draft_n_gpu_layers, "--draft-n-gpu-layers"),
         "devices": comma_list(device, str, "--device"),
         "draft_devices": comma_list(draft_device, str, "--draft-device"),
         "lora": lora,

@@ -21,7 +21,9 @@ from typer.testing import CliRunner
 from specbranch_cpp import Completion, Generation, __version__, policies
 from specbranch_cpp._support import words
 from specbranch_cpp.cli import app, render
-from specbranch_cpp.cli.lists import comma_list, cpu_list
+from specbranch_cpp.cli.aliases import OURS
+from specbranch_cpp.cli.lazy_group import LazyCommand
+from specbranch_cpp.cli.lists import comma_list, cpu_list, layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,7 +201,7 @@ def test_texts_that_propose_tokens(pair: tuple[Path, Path], tmp_path: Path) -> N
         (["-p", "x", "--corpus", "missing.txt"], 2, "--corpus: missing.txt cannot be read"),
         (["-p", "x", "--stop", ""], 2, "--stop has an empty string"),
         (["-p", "x", "--profile", "/"], 2, "--profile '/' cannot be read: it is a folder"),
-        (["-p", "x", "--cpus", "9999"], 2, "--cpus is 9999; it must be in 0 .. 1023"),
+        (["-p", "x", "--cpus", "9999"], 2, "'9999' is not a CPU from 0 to 1023"),
         (["-p", "x", "--dry-sequence-breaker", ""], 2, "--dry-sequence-breaker is 0 bytes long"),
         (["-p", "x", "--prediction-file", "missing.txt"], 2, "missing.txt"),
         (["-p", "x", "--trace", "trace.txt"], 2, ".json or .png"),
@@ -339,6 +341,37 @@ def test_lists() -> None:
     assert comma_list(None, int, "--lengths") is None
     assert cpu_list("0,2-4", "--cpus") == [0, 2, 3, 4]
     assert cpu_list(None, "--cpus") is None
+
+
+@pytest.mark.parametrize("text", ["5-2", "1024", "0-99999999999999", "-1", "1-"])
+def test_cpus_that_are_none(text: str) -> None:
+    """A range is not made into a list before its end is known."""
+    with pytest.raises(typer.BadParameter, match="is not a CPU from 0 to 1023, or a range"):
+        cpu_list(f"0,{text}", "--cpus")
+
+
+def test_numbers_of_layers() -> None:
+    given = (None, "auto", "all", "-1", "0", "33")
+    assert [layers(each, "-ngl") for each in given] == [None, None, -1, -1, 0, 33]
+    with pytest.raises(typer.BadParameter, match="'many' is not a number of layers, all, or auto"):
+        layers("many", "-ngl")
+
+
+def test_other_names_of_llama_cpp(models: list[str], engine: Engine) -> None:
+    expected = engine.generate(PROMPT, max_tokens=8, temperature=0.5, seed=3, mode="pearl").result()
+    result = run(
+        "generate", *models, "-p", PROMPT, "-q", "--predict", 8, "--temperature", "0.5", "-s", 3,
+        "--mode", "pearl", "--gpu-layers", "0", "--gpu-layers-draft=all", "--draft", "8",
+        "--threads-draft", 1,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == expected.text
+    names = set()
+    for module, name in (("generate", "generate"), ("chat.command", "chat")):
+        command = LazyCommand(module, name, "").load(name)
+        names |= {each.lstrip("-") for option in command.params for each in option.opts}
+    assert set(OURS.values()) <= names
+    assert names.isdisjoint(OURS)
 
 
 @pytest.mark.parametrize(
