@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from specbranch_cpp._rpc.addresses import PORT, Address, parse_addresses
 from specbranch_cpp._rpc.worker import serve_devices
+from specbranch_cpp._support import checked
 from specbranch_cpp._support.program import INTERRUPTED
 from specbranch_cpp.cli import options, render
 from specbranch_cpp.cli.lists import comma_list
@@ -58,6 +59,7 @@ def rpc_serve(
     llama.cpp, built with its RPC backend. The weights come over the network while the engine loads.
     Ctrl-C stops the server.
     """
+    checked.integer("--port", port, 1, 65535)
     (address,) = parse_addresses("host", [f"{host}:{port}"])
     names = list(comma_list(devices, str, "--devices") or ())
     try:

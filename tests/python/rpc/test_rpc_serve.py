@@ -55,7 +55,7 @@ def test_without_the_backend(words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("rpc-serve", "--port", "0"), "port must be 1 to 65535"),
+        (("rpc-serve", "--port", "0"), "--port is 0; it must be in 1 .. 65535"),
         (("rpc-serve", "--host", "::1"), "no IPv6"),
         (("generate", "-p", "x", "--rpc", "host"), "--rpc is 'host'; it must be HOST:PORT"),
         (
