@@ -29,7 +29,7 @@ from specbranch_cpp.bench import (
 from specbranch_cpp.bench.records import NAME, RecordFile
 from specbranch_cpp.cli import bench_clients, options, render
 from specbranch_cpp.cli.lazy_group import typer_app
-from specbranch_cpp.cli.lists import comma_list
+from specbranch_cpp.cli.lists import comma_list, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -281,7 +281,7 @@ def run(
             "--bit-exact": bit_exact,
             "--allow-near-ties": allow_near_ties,
         }
-        bench_clients.refuse(not_theirs, "a run with --clients has no such option")
+        refuse(not_theirs, "a run with --clients has no such option")
         asked: dict[str, Any] = {
             "pair": _one(_pairs(model, draft or [], []), "-md"),
             "clients": comma_list(n_clients, int, "--clients"),
@@ -304,7 +304,7 @@ def run(
             _settled(quickly, asked), folder, _progress(), json_output=json_output
         )
         return
-    bench_clients.refuse({"--parallel": parallel}, "it needs --clients")
+    refuse({"--parallel": parallel}, "it needs --clients")
     chosen: dict[str, Any] = {
         "pairs": _pairs(model, draft or [], pair or []),
         "prompts": tuple(prompts or ()),

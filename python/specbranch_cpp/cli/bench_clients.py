@@ -16,31 +16,18 @@ from specbranch_cpp.bench import clients, clients_report
 from specbranch_cpp.cli import render
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from specbranch_cpp.bench.runner import ProgressListener
 
-__all__ = ["measure", "refuse"]
+__all__ = ["measure"]
 
 # The columns of the report that a terminal shows, by their place there.
 _SHOWN = {
     0: "clients", 1: "at\nonce", 2: "mode", 3: "tokens\nper s", 4: "ratio",
     5: "first token\nms, p50 / p95", 6: "next token\nms, p50 / p95",
 }  # fmt: skip
-
-
-def refuse(given: Mapping[str, Any], why: str) -> None:
-    """Refuses the first option that was given.
-
-    Args:
-        given: options and their values; ``None`` or False: not given.
-        why: what the option has no part in.
-    """
-    for option, value in given.items():
-        if value is not None and value is not False:
-            raise typer.BadParameter(why, param_hint=option)
 
 
 def measure(

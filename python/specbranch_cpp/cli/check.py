@@ -17,7 +17,7 @@ from specbranch_cpp.check.examine_pair import SECONDS, examine
 from specbranch_cpp.check.report import Verdict
 from specbranch_cpp.check.settings import MAX_BRANCHES, MAX_DRAFT
 from specbranch_cpp.cli import check_text, exact_text, machine_options, options, render
-from specbranch_cpp.cli.lists import comma_list
+from specbranch_cpp.cli.lists import comma_list, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,7 +84,12 @@ def check(
             "those that exist here; default: only the place that the engine chooses.",
         ),
     ] = None,
-    draft_max: options.DraftMax = None,
+    draft_max: Annotated[
+        int | None,
+        options.speculation(
+            "--draft-max", help="Largest number of tokens to draft ahead; default 16."
+        ),
+    ] = None,
     max_branches: options.MaxBranches = None,
     ctx_size: machine_options.CtxSize = None,
     threads: machine_options.Threads = None,
@@ -123,6 +128,20 @@ def check(
         lora=options.lora_files(lora, lora_scaled),
     )
     target, draft = options.pick_models(target, draft)
+    sample = {
+        "--prompt": prompt or None,
+        "--file": file or None,
+        "--temp": None if temperature == 0.0 else temperature,
+        "--seconds": None if seconds == SECONDS else seconds,
+        "--placements": where,
+    }
+    if exact:
+        why = "--exact decodes no texts and compares no places"
+        refuse({**sample, "--no-measure": not measure}, why)
+    elif not measure:
+        refuse(sample, "it has no effect with --no-measure")
+    elif draft is None:
+        refuse(sample, "it has no effect without a draft; give one as the second file")
     max_draft = MAX_DRAFT if draft_max is None else draft_max
     if exact:
         if rpc:

@@ -13,6 +13,7 @@ import typer
 from specbranch_cpp import policies, timeline
 from specbranch_cpp._support.program import INTERRUPTED
 from specbranch_cpp.cli import machine_options, options, render, sampler_options
+from specbranch_cpp.cli.lists import refuse
 from specbranch_cpp.cli.prefill import PrefillBar
 from specbranch_cpp.engine import Engine
 
@@ -173,6 +174,11 @@ def generate(
     """Stream a text to standard output, then print its statistics on standard error."""
     if trace is not None:
         _check_trace_file(trace)
+    if json_output:
+        refuse({"--echo": echo}, "the object of --json has no prompt")
+    if mode == "auto":
+        why = "mode auto has no such limit; use speculative, pearl or specbranch"
+        refuse({"--draft-p-min": draft_p_min}, why)
     prompt = _read_prompt(prompt, file)
     if not prompt:
         raise typer.BadParameter("the prompt is empty")

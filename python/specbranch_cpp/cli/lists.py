@@ -1,15 +1,15 @@
-"""Options whose value is a list with commas, or a number of layers."""
+"""Checks of options: lists with commas, numbers of layers, options that have no effect."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-__all__ = ["comma_list", "cpu_list", "layers"]
+__all__ = ["comma_list", "cpu_list", "layers", "refuse"]
 
 _Value = TypeVar("_Value")
 _MOST_CPUS = 1024  # of a set of CPUs in Linux
@@ -78,3 +78,15 @@ def layers(text: str | None, option: str) -> int | None:
         raise typer.BadParameter(
             f"{text!r} is not a number of layers, all, or auto", param_hint=option
         ) from None
+
+
+def refuse(given: Mapping[str, Any], why: str) -> None:
+    """Refuses the first option that was given.
+
+    Args:
+        given: options and their values; ``None`` or False: not given.
+        why: what the option has no part in.
+    """
+    for option, value in given.items():
+        if value is not None and value is not False:
+            raise typer.BadParameter(why, param_hint=option)

@@ -190,6 +190,8 @@ def test_texts_that_propose_tokens(pair: tuple[Path, Path], tmp_path: Path) -> N
         (["-p", "x", "-n", "-2"], 2, "--n-predict is -2; it must be in -1 .."),
         (["-p", "x", "-c", "-1"], 2, "--ctx-size is out of range; -1"),
         (["-p", ""], 2, "the prompt is empty"),
+        (["-p", "x", "--json", "--echo"], 2, "--echo: the object of --json has no prompt"),
+        (["-p", "x", "--mode", "auto", "--draft-p-min", "0.3"], 2, "--draft-p-min: mode auto"),
         (["-p", "x", "--mode", "fast"], 2, "autoregressive, speculative, pearl, specbranch"),
         (["-p", "x", "--max-branches", "99"], 2, "--max-branches is 99"),
         (["-p", "x", "--draft-p-min", "2"], 2, "--draft-p-min is 2"),

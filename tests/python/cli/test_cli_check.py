@@ -390,6 +390,27 @@ def test_check_exact_prints_what_bit_exact_uses(pair: tuple[Path, Path]) -> None
     assert found["chosen"] in found["trials"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--exact", "-p", "x"], "--prompt: --exact decodes no texts"),
+        (["--exact", "--no-measure"], "--no-measure: --exact decodes no texts"),
+        (["--exact", "--placements", "all"], "--placements: --exact decodes no texts"),
+        (["--no-measure", "--seconds", "3"], "--seconds: it has no effect with --no-measure"),
+        (["--no-measure", "--temp", "0.5"], "--temp: it has no effect with --no-measure"),
+        (["--no-measure", "--placements", "all"], "--placements: it has no effect with --no-m"),
+        (["one", "-f", "prompt.txt"], "--file: it has no effect without a draft"),
+    ],
+)
+def test_options_without_an_effect(
+    pair: tuple[Path, Path], arguments: list[str], message: str
+) -> None:
+    models = pair[:1] if arguments[0] == "one" else pair
+    result = run("check", *models, *(each for each in arguments if each != "one"))
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+
+
 def test_check_exact_that_finds_nothing(
     pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
