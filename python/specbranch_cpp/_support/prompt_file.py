@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from specbranch_cpp._support import checked
 from specbranch_cpp._support.files import from_json, read_file
 from specbranch_cpp.errors import InvalidArgument
 
@@ -15,12 +16,14 @@ def read_prompts(path: Path, field: str = "prompt") -> list[str]:
     """The prompts of a file with one JSON object per line.
 
     Raises:
-        InvalidArgument: the file cannot be read, or a line is not such an object.
+        InvalidArgument: the file cannot be read, a line is not such an object, or a prompt is not
+            valid Unicode.
     """
     try:
-        lines = read_file(path).decode().splitlines()
+        # A text may have other ends of lines inside, such as U+2028.
+        lines = read_file(path).decode().split("\n")
     except UnicodeDecodeError as error:
-        raise InvalidArgument(f"{path} cannot be read: {error}") from None
+        raise InvalidArgument(f"{path} is not UTF-8 at byte {error.start}") from None
     except OSError as error:
         raise InvalidArgument(f"{path} cannot be read: {error.strerror}") from None
     prompts = []
@@ -35,6 +38,7 @@ def read_prompts(path: Path, field: str = "prompt") -> list[str]:
             raise InvalidArgument(
                 f"{path}, line {number}: this is not a JSON object with a text {field!r}"
             )
+        checked.text(f"{path}, line {number}: the text", prompt)
         prompts.append(prompt)
     if not prompts:
         raise InvalidArgument(f"{path} has no prompts")

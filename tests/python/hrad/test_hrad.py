@@ -245,6 +245,15 @@ def test_prompts_are_read_line_by_line(tmp_path: Path) -> None:
         file.write_text(line, encoding="utf-8")
         with pytest.raises(InvalidArgument, match="line 1"):
             read_prompts(file)
+    inside = "a\u2028b\x85c"
+    file.write_text(json.dumps({"prompt": inside}, ensure_ascii=False) + "\r\n", encoding="utf-8")
+    assert read_prompts(file) == [inside]
+    file.write_text('{"prompt": "a"}\n{"prompt": "\\ud800"}\n', encoding="utf-8")
+    with pytest.raises(InvalidArgument, match="line 2: the text has a lone surrogate"):
+        read_prompts(file)
+    file.write_bytes(b'{"prompt": "\xff"}\n')
+    with pytest.raises(InvalidArgument, match="is not UTF-8 at byte 12"):
+        read_prompts(file)
     file.write_text("", encoding="utf-8")
     with pytest.raises(InvalidArgument, match="has no prompts"):
         read_prompts(file)
