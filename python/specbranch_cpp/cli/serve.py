@@ -13,6 +13,7 @@ from specbranch_cpp._support import logs
 from specbranch_cpp._support.program import INTERRUPTED
 from specbranch_cpp.cli import machine_options, options, render
 from specbranch_cpp.engine import Engine
+from specbranch_cpp.errors import InvalidArgument, printable
 
 KEY_VARIABLE = "SPECBRANCH_API_KEY"
 
@@ -245,8 +246,8 @@ def serve(
     )
     if not (is_loopback(host) or settings.api_keys or insecure):
         raise typer.BadParameter(
-            f"other machines can reach {host}; give a key with --api-key, or --insecure if all of "
-            "them may use the model",
+            f"other machines can reach {host!r}; give a key with --api-key, or --insecure if all "
+            "of them may use the model",
             param_hint="--host",
         )
     of_hub = options.HubFiles(hf_repo, hf_file, hf_repo_draft, hf_file_draft)
@@ -275,9 +276,7 @@ def serve(
         corpus=corpus,
         trust=trust,
     )
-    template = None
-    if chat_template_file is not None:
-        template = options.read_text(chat_template_file, "--chat-template-file")
+    template = None if chat_template_file is None else _template(chat_template_file)
     _show_log(logging.INFO if verbose else logging.WARNING)
     embeddings = None
     if embedding_model is None:
@@ -323,6 +322,21 @@ def serve(
 
     if not run(engine, settings, embedding_model=embeddings, ready=ready):
         raise typer.Exit(INTERRUPTED)
+
+
+def _template(file: Path) -> str:
+    """The chat template in a file. A wrong one would make every chat fail later."""
+    from specbranch_cpp.openai_api.templates import ChatTemplate
+
+    option = "--chat-template-file"
+    text = options.read_text(file, option)
+    if not text.strip():
+        raise typer.BadParameter(f"{printable(str(file))} is empty", param_hint=option)
+    try:
+        ChatTemplate(text)
+    except InvalidArgument as error:
+        raise typer.BadParameter(f"{printable(str(file))}: {error}", param_hint=option) from None
+    return text
 
 
 def _refuse_without_model(pooling: str | None, ctx_size: int | None, layers: int | None) -> None:

@@ -115,6 +115,25 @@ def test_options(served: list[tuple[Any, ServerSettings]], tmp_path: Path) -> No
     assert "browser" not in output
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("", "template is empty"),
+        (" \n", "template is empty"),
+        ("a\n{{ x", "template: the chat template is wrong in line 2"),
+        ("{% if %}", "template: the chat template is wrong in line 1"),
+    ],
+)
+def test_a_template_that_is_none(
+    served: list[tuple[Any, ServerSettings]], tmp_path: Path, content: str, told: str
+) -> None:
+    """Before the models load, not at the first chat."""
+    (tmp_path / "template").write_text(content)
+    code, output = invoke("--chat-template-file", str(tmp_path / "template"))
+    assert (code, served) == (2, [])
+    assert told in " ".join(output.replace("│", " ").split())
+
+
 def test_keys_from_the_environment(served: list[tuple[Any, ServerSettings]]) -> None:
     assert invoke("--host", "0.0.0.0", SPECBRANCH_API_KEY="one two")[0] == 0
     assert served[0][1].api_keys == ("one", "two")
