@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from specbranch_cpp._support import checked
 from specbranch_cpp.cli import machine_options, options, render
 from specbranch_cpp.simulation import MODES
 
@@ -120,6 +122,16 @@ def demo(
         raise typer.BadParameter(f"{show!r} is none of {', '.join(MODES)}", param_hint="--show")
     own = model is not None or draft is not None
     _check(own=own, grow=grow, weights=weights, measure_costs=measure_costs, profile=profile)
+    # Check these before the search for a size, which takes long.
+    if prompt == "":
+        raise typer.BadParameter("the prompt is empty", param_hint="--prompt")
+    if not 0.0 <= temperature < math.inf:
+        raise typer.BadParameter(
+            f"{temperature:g} is not a temperature; it must be at least 0 and finite",
+            param_hint="--temp",
+        )
+    if seed is not None:
+        checked.integer("seed", seed, 0, 2**64 - 1)
     request: dict[str, Any] = {"max_tokens": n_predict, "temperature": temperature, "seed": seed}
     prompts = PROMPTS if prompt is None else (prompt,)
     rounds = prompts * (repeat or (1 if prompt is None else 3))
