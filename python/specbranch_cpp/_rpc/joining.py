@@ -47,7 +47,7 @@ def join_servers(addresses: Sequence[Address]) -> list[str]:
     does not answer.
 
     Raises:
-        InvalidArgument: llama.cpp has no RPC backend.
+        InvalidArgument: llama.cpp has no RPC backend, or the environment has a wrong time limit.
         ModelLoadError: a server cannot be used.
     """
     require_backend("rpc_servers")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core
 from specbranch_cpp._support.silence import SilenceWatch
+from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -25,17 +26,28 @@ whole batch of a large model on a slow worker takes less."""
 VARIABLE = "SPECBRANCH_RPC_TIMEOUT"
 """A variable of the environment with another number."""
 
+_LONGEST_S = 86_400.0
 _SHARE = 6  # a host whose system says nothing for this part of the time is gone: 20 seconds
 _PAUSE_S = 0.5
 _FOLDERS = ("/proc/self/fd", "/dev/fd")
 
 
 def timeout_s() -> float:
-    """`TIMEOUT_S`, or what the environment says, at least 1."""
-    try:
-        return max(1.0, float(os.environ[VARIABLE]))
-    except (KeyError, ValueError):
+    """`TIMEOUT_S`, or what the environment says.
+
+    Raises:
+        InvalidArgument: the environment says no number of seconds from 1 to a day.
+    """
+    given = os.environ.get(VARIABLE)
+    if not given:
         return TIMEOUT_S
+    with contextlib.suppress(ValueError):
+        if 1.0 <= float(given) <= _LONGEST_S:
+            return float(given)
+    raise InvalidArgument(
+        f"{VARIABLE} is {given!r:.50} in the environment; it must be a number of seconds from 1 to "
+        f"{_LONGEST_S:,.0f}"
+    )
 
 
 def guard_connections(
@@ -51,6 +63,9 @@ def guard_connections(
         local_port: of the end here. ``None`` (default): any. Such a connection also ends if the
             other end does not take what was sent for this time, so that a server is free again. The
             other end of ``remote`` may do so: it takes nothing while it computes.
+
+    Raises:
+        InvalidArgument: see `timeout_s`.
     """
 
     def is_ours(connection: socket.socket) -> bool:
@@ -73,6 +88,9 @@ def watch_calls(servers: str) -> None:
 
     Args:
         servers: names of the servers, for the message.
+
+    Raises:
+        InvalidArgument: see `timeout_s`.
     """
     limit_s = timeout_s()
 

@@ -41,8 +41,8 @@ def serve_devices(
         ready: is called before the server listens, with its IPv4 address.
 
     Raises:
-        InvalidArgument: llama.cpp has no RPC backend, there is no such device, or the address
-            cannot be used.
+        InvalidArgument: llama.cpp has no RPC backend, there is no such device, the address cannot
+            be used, or the environment has a wrong time limit.
         ModelLoadError: llama.cpp does not run on this CPU.
     """
     require_backend("an RPC server")

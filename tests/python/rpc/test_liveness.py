@@ -11,20 +11,27 @@ import pytest
 from tests.python.support.isolated import PROMPT
 from tests.python.support.server_support import wait_until
 
-from specbranch_cpp import Engine, _core, demo
+from specbranch_cpp import Engine, InvalidArgument, _core, demo
 from specbranch_cpp._llama.child import child_environment
 from specbranch_cpp._rpc import liveness
 
 
-@pytest.mark.parametrize(
-    ("said", "expected"), [(None, 120.0), ("7.5", 7.5), ("0", 1.0), ("soon", 120.0)]
-)
+@pytest.mark.parametrize(("said", "expected"), [(None, 120.0), ("", 120.0), ("7.5", 7.5)])
 def test_the_time_limit(monkeypatch: pytest.MonkeyPatch, said: str | None, expected: float) -> None:
     if said is None:
         monkeypatch.delenv(liveness.VARIABLE, raising=False)
     else:
         monkeypatch.setenv(liveness.VARIABLE, said)
     assert liveness.timeout_s() == expected
+
+
+@pytest.mark.parametrize("said", ["0", "-5", "soon", "nan", "inf", "1e9"])
+def test_a_wrong_time_limit_is_refused(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv(liveness.VARIABLE, said)
+    with pytest.raises(
+        InvalidArgument, match=f"{liveness.VARIABLE} is '{said}'.* from 1 to 86,400"
+    ):
+        liveness.timeout_s()
 
 
 def options_of(connection: socket.socket) -> list[int]:
