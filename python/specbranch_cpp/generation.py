@@ -131,7 +131,7 @@ class Generation:
             Exception: any exception of the policy or of a logits processor; InvalidArgument if
                 what they return is wrong.
         """
-        self._check_process()
+        self._check_reader()
         with self._lock:
             if self._ended:
                 raise StopIteration
@@ -150,7 +150,7 @@ class Generation:
             EngineClosed: the engine was created before this process was forked.
             Exception: any exception of the policy or of a logits processor.
         """
-        self._check_process()
+        self._check_reader()
         with self._lock:
             while not self._ended:
                 self._read()
@@ -171,10 +171,12 @@ class Generation:
         self._check_process()
         if not self._scores_prompt:
             raise InvalidArgument("the generation has no scores; start it with prompt_logprobs")
-        with self._lock:
-            if not self._steps:
-                self._output(0)  # comes after the prompt, and stays to be read
-            scores = self._core.prompt_scores
+        if not self._steps:
+            self._check_reader()
+            with self._lock:
+                if not self._steps:
+                    self._output(0)  # comes after the prompt, and stays to be read
+        scores = self._core.prompt_scores
         return None, *(TokenLogprobs(one.token, one.logprob, dict(one.top)) for one in scores)
 
     def cancel(self) -> None:
@@ -261,6 +263,13 @@ class Generation:
                 "[Generation] this process is a fork; the engine belongs to its parent"
             )
 
+    def _check_reader(self) -> None:
+        self._check_process()
+        # Also before locking: a function of the caller, for whose answer a reader waits with the
+        # lock, would wait for that reader.
+        if not self._ended:
+            self._shared.check_reader()
+
     @property
     def _ended(self) -> bool:
         return bool(self._steps) and is_end(self._steps[-1].output)
@@ -299,7 +308,6 @@ class Generation:
         """Waits for an output of the core, and lets the policy answer meanwhile."""
         if self._own_error is not None:
             raise self._own_error
-        self._shared.check_reader()
         try:
             while is_question(output := self._core.get(index)):
                 self._serve(output)

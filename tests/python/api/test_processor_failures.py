@@ -376,3 +376,26 @@ next(generations[0])
 print("left")
 """
     assert python(code) == "left"
+
+
+@pytest.mark.parametrize("kind", ["next", "result", "scores"])
+def test_a_function_must_not_read_its_own_generation(engine: Engine, kind: str) -> None:
+    is_queued = threading.Event()
+
+    def greedy(_: Ids, scores: Scores) -> Scores:
+        assert is_queued.wait(WAIT_S)
+        reads[kind]()
+        return scores
+
+    generation = engine.generate(
+        PROMPT, max_tokens=4, logits_processor=greedy, prompt_logprobs=0, mode="autoregressive"
+    )
+    reads: dict[str, Callable[[], object]] = {
+        "next": generation.__next__,
+        "result": generation.result,
+        "scores": generation.prompt_logprobs,
+    }
+    is_queued.set()
+    with pytest.raises(SpecBranchError, match="must not read a generation of the engine"):
+        generation.result()
+    assert len(engine.complete(PROMPT, max_tokens=4).tokens) == 4
