@@ -312,6 +312,8 @@ class Generation:
             while is_question(output := self._core.get(index)):
                 self._serve(output)
         except SpecBranchError:
+            if self._own_error is not None:  # the policy raised this
+                raise
             self._fail()
             logs.forward()
             self._own_error = self._processing.error if self._processing else None

@@ -234,8 +234,10 @@ def test_a_bad_plan_is_refused_by_name(make_fake: MakeFake, plan: Any, message: 
     engine = make_fake(**SLOW)
     policy = Recorder()
     policy.answer = plan
-    with pytest.raises(InvalidArgument, match=message):
-        engine.generate("abc", max_tokens=LONG, policy=policy).result()
+    generation = engine.generate("abc", max_tokens=LONG, policy=policy)
+    for read in (generation.result, generation.__next__, generation.result):
+        with pytest.raises(InvalidArgument, match=message):
+            read()
     assert len(engine.generate("abc", max_tokens=40).result().tokens) == 40
 
 
@@ -300,6 +302,21 @@ def test_cancel_and_close_from_within(make_fake: MakeFake) -> None:
     policy.end = engine.close  # type: ignore[method-assign]
     generation = engine.generate("abc", max_tokens=LONG, policy=policy)
     assert generation.result().finish_reason == "cancelled"
+
+
+def test_an_error_of_the_package_comes_out_of_a_policy_each_time(make_fake: MakeFake) -> None:
+    engine, error = make_fake(**SLOW), InvalidArgument("mine")
+
+    class Failing(Recorder):
+        def plan(self, _: policies.RoundState, /) -> policies.Plan:
+            raise error
+
+    generation = engine.generate("abc", max_tokens=LONG, policy=Failing())
+    for read in (generation.result, generation.__next__, generation.result):
+        with pytest.raises(InvalidArgument, match="mine") as caught:
+            read()
+        assert caught.value is error
+    assert repr(generation) == "<Generation: 0 tokens read, failed>"
 
 
 def test_a_policy_must_not_read_its_own_engine(make_fake: MakeFake) -> None:
