@@ -45,7 +45,8 @@ def write_data(connection: socket.socket, message: list[Any]) -> None:
 def read_data(stream: BinaryIO) -> list[Any] | None:
     """Waits for a message of the engine's process. ``None``: there are no more.
 
-    Objects of the core, and dataclasses, come as objects with the same attributes.
+    Objects of the core, and dataclasses, come as objects with the same attributes. An array is
+    read-only if it was so there.
 
     Raises:
         DamagedFrame: it is not a message.
@@ -115,8 +116,8 @@ def _packed(value: Any, beside: bytearray) -> Any:
     if isinstance(value, dict):
         return {"dict": [[_packed(key, beside), _packed(of, beside)] for key, of in value.items()]}
     if type(value).__module__ == "numpy":
-        parts = [value.dtype.str, list(value.shape), _packed(value.tobytes(), beside)]
-        return {"array": parts}
+        data = _packed(value.tobytes(), beside)
+        return {"array": [value.dtype.str, list(value.shape), data, bool(value.flags.writeable)]}
     return {"object": {name: _packed(getattr(value, name), beside) for name in _attributes(value)}}
 
 
@@ -146,11 +147,11 @@ def _unpacked(value: Any, beside: bytes) -> Any:
     if kind == "array":
         import numpy as np
 
-        dtype, shape, data = content
+        dtype, shape, data, is_writeable = content
         if dtype not in ("<f4", "<i4"):
             raise DamagedFrame(f"an array of {dtype!r}")
         array = np.frombuffer(_unpacked(data, beside), np.dtype(dtype)).reshape(shape)
-        return array.copy()
+        return array.copy() if is_writeable else array
     if kind == "object":
         return SimpleNamespace(**{name: _unpacked(of, beside) for name, of in content.items()})
     raise DamagedFrame(f"a value of kind {kind!r}")
