@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from specbranch_cpp._engine.outputs import RemoteEnd, RemoteQuestion, RemoteToken
 from specbranch_cpp._isolated.errors_across import again, raised_again
 from specbranch_cpp._isolated.process import EngineProcess
-from specbranch_cpp.errors import SpecBranchError
+from specbranch_cpp.errors import EngineClosed, SpecBranchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,7 +155,9 @@ class RemoteGeneration:
     def answer(self, draft_length: int, branch_at: int, branches: int, submit: int) -> None:
         """Answers the policy request of `get`; -1 leaves a value to the mode."""
         number = self._received.n_question
-        self._process.call("plan", self._number, number, draft_length, branch_at, branches, submit)
+        plan = (draft_length, branch_at, branches, submit)
+        with contextlib.suppress(EngineClosed):  # the text has ended, and `get` says how
+            self._process.call("plan", self._number, number, *plan)
         self._received.forget_question(number)
 
     def refuse(self) -> None:

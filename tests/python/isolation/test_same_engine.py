@@ -142,6 +142,7 @@ def test_a_policy_of_the_caller_runs_here(here: Engine, there: Engine) -> None:
     assert isinstance(features, np.ndarray)
     assert features.shape[0] == 2
     assert np.isfinite(features).all()
+    assert not features.flags.writeable
     assert max(outcome.n_submitted for outcome in policy.outcomes if outcome.plan) == 2
 
 
@@ -163,6 +164,19 @@ def test_a_policy_that_fails_raises_its_own_error(there: Engine) -> None:
     with pytest.raises(ZeroDivisionError):
         there.complete(PROMPT, mode="speculative", max_tokens=300, policy=Fails())
     assert len(there.complete(PROMPT, max_tokens=5).tokens) == 5
+
+
+def test_a_policy_may_close_the_engine() -> None:
+    class Closing(Plans):
+        def plan(self, state: policies.RoundState) -> policies.Plan:
+            engine.close()
+            return super().plan(state)
+
+    engine = Engine(*demo.pair(), **SETTINGS, isolate=True)
+    generation = engine.generate(PROMPT, mode="speculative", max_tokens=300, policy=Closing())
+    assert generation.result().finish_reason == "cancelled"
+    with pytest.raises(EngineClosed):
+        engine.complete(PROMPT)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -197,7 +211,9 @@ def test_traces_come_while_it_runs_and_at_the_end(there: Engine) -> None:
     assert seen.rounds
     assert len(seen.rounds) <= len(trace.rounds)
     assert len(generation.trace_since(n_rounds=1).rounds) == len(trace.rounds) - 1
-    assert trace.rounds[-1].features is not None
+    features = trace.rounds[-1].features
+    assert features is not None
+    assert not features.flags.writeable
     assert trace.spans
 
 
