@@ -131,15 +131,25 @@ class _Functions:
                 edited = self._checked_scores(i, one(ids, edited))
         if edited is not scores:
             scores[:] = edited
-        ends = [bool(one(ids, logits)) for one in self._criteria]  # each of them is asked
+        # Each of them is asked.
+        ends = [self._truth(i, one(ids, logits)) for i, one in enumerate(self._criteria)]
         return any(ends)
+
+    def _truth(self, index: int, returned: Any) -> bool:
+        try:
+            return bool(returned)
+        except ValueError:  # an array of several values
+            name = f"stopping_criteria[{index}] ({_name_of(self._criteria[index])})"
+            raise InvalidArgument(
+                f"{name} returned {returned!r:.60}; it must return True or False"
+            ) from None
 
     def _checked_scores(self, index: int, returned: Any) -> Scores:
         name = f"logits_processor[{index}] ({_name_of(self._processors[index])})"
         wanted = f"it must return an array of numbers of shape ({self._n_vocab},)"
         if returned is None:
             raise InvalidArgument(f"{name} returned None; {wanted}")
-        array = np.asarray(returned)
+        array = _as_array(name, returned, wanted)
         if (
             array.shape not in ((self._n_vocab,), (1, self._n_vocab))
             or array.dtype.kind not in "fiu"
@@ -147,23 +157,35 @@ class _Functions:
             raise InvalidArgument(
                 f"{name} returned an array of {array.dtype} of shape {array.shape}; {wanted}"
             )
+        if array.ndim == 2:
+            array = array[0]
         with np.errstate(over="ignore"):  # what overflows is refused as infinite
-            return array.reshape(-1).astype(np.float32, copy=False)
+            found: Scores = array.astype(np.float32, copy=False)
+        if not found.max() < np.inf:  # also for NaN
+            token = int(np.argmax(~(found < np.inf)))
+            raise InvalidArgument(
+                f"{name} returned the score {found[token]} of token {token}; it must be a number "
+                "or -inf"
+            )
+        return found
 
     def _checked_mask(self, index: int, returned: Any) -> Words:
-        array = np.asarray(returned)
+        n_words = -(-self._n_vocab // 32)
+        name = f"{_name_of(self._processors[index])}.mask"
+        wanted = (
+            f"it must return bool of shape ({self._n_vocab},), or int32 or uint32 of shape "
+            f"({n_words},)"
+        )
+        array = _as_array(name, returned, wanted)
         if array.ndim == 2 and len(array) == 1:  # a batch of one, as the libraries allocate it
             array = array[0]
-        n_words = -(-self._n_vocab // 32)
         if array.dtype == np.bool_ and array.shape == (self._n_vocab,):
             return _packed(array)
         is_packed = array.dtype in (np.int32, np.uint32) and array.ndim == 1
         if is_packed and len(array) >= n_words:
             return np.ascontiguousarray(array[:n_words]).view(np.uint32)
-        name = _name_of(self._processors[index])
         raise InvalidArgument(
-            f"{name}.mask returned an array of {array.dtype} of shape {array.shape}; it must "
-            f"return bool of shape ({self._n_vocab},), or int32 or uint32 of shape ({n_words},)"
+            f"{name} returned an array of {array.dtype} of shape {array.shape}; {wanted}"
         )
 
 
@@ -178,12 +200,14 @@ def processing_of(
     processors = _listed("logits_processor", logits_processor)
     criteria = _listed("stopping_criteria", stopping_criteria)
     for i, one in enumerate(processors):
+        _refuse_class(f"logits_processor[{i}]", one)
         if not callable(one) and not isinstance(one, TokenMask):
             raise InvalidArgument(
                 f"logits_processor[{i}] is {one!r}; it must be a function (input_ids, scores) -> "
                 "scores, or a TokenMask"
             )
     for i, one in enumerate(criteria):
+        _refuse_class(f"stopping_criteria[{i}]", one)
         if not callable(one):
             raise InvalidArgument(
                 f"stopping_criteria[{i}] is {one!r}; it must be a function (input_ids, logits) -> "
@@ -203,6 +227,19 @@ def _listed(name: str, given: object) -> Sequence[Any]:
     if callable(given) or isinstance(given, TokenMask):
         return (given,)
     raise InvalidArgument(f"{name} is {given!r}; it must be a function, or a list of functions")
+
+
+def _refuse_class(name: str, one: object) -> None:
+    """A class can be called, but what it returns is an object of it."""
+    if isinstance(one, type):
+        raise InvalidArgument(f"{name} is the class {one.__name__}; it must be an object of it")
+
+
+def _as_array(name: str, returned: Any, wanted: str) -> NDArray[Any]:
+    try:
+        return np.asarray(returned)
+    except (TypeError, ValueError, RuntimeError) as error:  # rows of several lengths, other devices
+        raise InvalidArgument(f"{name} returned what is no array ({error}); {wanted}") from None
 
 
 def _packed(allowed: Allowed) -> Words:

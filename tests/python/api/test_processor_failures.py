@@ -50,9 +50,13 @@ WRONG: dict[str, tuple[Callable[[Scores], Any], str]] = {
     "too short": (lambda s: s[:3], r"of shape \(3,\); it must return an array of numbers of shape"),
     "two rows": (lambda s: np.stack([s, s]), r"of shape \(2, "),
     "words": (lambda s: s.astype(str), "must return an array of numbers"),
-    "NaN": (lambda s: with_value(s, np.nan), "the score of token 7 is -?nan"),
-    "infinity": (lambda s: with_value(s, np.inf), "the score of token 7 is inf"),
-    "too large": (lambda s: s.astype(np.float64) + 1e300, "the score of token 0 is inf"),
+    "uneven rows": (lambda _: [[1.0], [1.0, 2.0]], r"\[0\] \(process\) returned what is no array"),
+    "NaN": (
+        lambda s: with_value(s, np.nan),
+        r"\(process\) returned the score nan of token 7",
+    ),
+    "infinity": (lambda s: with_value(s, np.inf), r"\(process\) returned the score inf of token 7"),
+    "too large": (lambda s: s.astype(np.float64) + 1e300, r"\) returned the score inf of token 0"),
 }
 
 
@@ -110,6 +114,39 @@ def test_criteria_and_masks_that_fail(engine: Engine, mode: str) -> None:
         with pytest.raises(InvalidArgument, match=r"Bad\.mask returned an array of bool of shape"):
             engine.complete(PROMPT, max_tokens=12, mode=mode, logits_processor=functions)
     assert len(engine.complete(PROMPT, max_tokens=5).tokens) == 5
+
+
+def test_the_function_at_fault_is_named(engine: Engine) -> None:
+    def good(_: Ids, scores: Scores) -> Scores:
+        return scores
+
+    def bad(_: Ids, scores: Scores) -> Scores:
+        return with_value(scores, np.nan)
+
+    with pytest.raises(InvalidArgument, match=r"logits_processor\[1\] \(bad\) returned the score"):
+        engine.complete(PROMPT, max_tokens=5, logits_processor=[good, bad, good])
+
+
+def test_a_criterion_that_returns_several_values(engine: Engine) -> None:
+    def several(ids: Ids, _: Scores) -> Any:
+        return ids > 0
+
+    with pytest.raises(InvalidArgument, match=r"stopping_criteria\[0\] \(several\) returned array"):
+        engine.complete(PROMPT, max_tokens=5, stopping_criteria=several)
+
+
+@pytest.mark.parametrize("name", ["logits_processor", "stopping_criteria"])
+def test_a_class_is_no_function(engine: Engine, name: str) -> None:
+    class Twenty:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def __call__(self, ids: Ids, _: Scores) -> bool:
+            return len(ids) > 20
+
+    options: dict[str, Any] = {name: Twenty}
+    with pytest.raises(InvalidArgument, match=rf"{name}\[0\] is the class Twenty; it must be an"):
+        engine.generate(PROMPT, **options)
 
 
 @pytest.mark.parametrize("mode", MODES)
