@@ -208,7 +208,7 @@ class RoundState:
             [K + 1, width of the target]. It contains the inputs of the target's last K layers, the
             deepest layer last, at the position where the target chose the newest token, and then
             the embedding of that token. ``None`` before the first verification. Each round has its
-            own copy, so you may keep it.
+            own copy, so you may keep it. Comparisons of two states leave it out.
     """
 
     mode: str
@@ -222,7 +222,7 @@ class RoundState:
     acceptance: float
     target_ms: float
     draft_ms: float
-    features: npt.NDArray[np.float32] | None = None
+    features: npt.NDArray[np.float32] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

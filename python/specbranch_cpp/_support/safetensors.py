@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MAX_FILE = 1 << 30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tensors:
     """The content of a file."""
 

@@ -48,7 +48,7 @@ def fate(window: Sequence[int], text: Sequence[int]) -> int:
     return LABELS.index("some" if n_equal else "none")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Records:
     """The rounds that have features and a window, in order; a row of every array is one round.
 

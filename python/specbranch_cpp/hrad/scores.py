@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from specbranch_cpp.hrad.records import Records
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Score:
     """A confusion matrix in the order of `LABELS`: rows are true, columns predicted labels."""
 

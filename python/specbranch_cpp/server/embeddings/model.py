@@ -62,7 +62,7 @@ class TextRefused(Exception):  # noqa: N818
         self.n_ctx = n_ctx
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Embeddings:
     """The vectors of some texts.
 
