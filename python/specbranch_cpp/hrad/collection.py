@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from specbranch_cpp.engine import Engine
 
 _VERSION = 1
+_MODES = ("speculative", "pearl", "specbranch")
+_INTEGERS = {"n_layers": 1, "max_tokens": 1, "max_draft": 1, "max_branches": 1}
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,15 @@ class TraceSettings:
 
     Attributes:
         n_layers: K, the number of target layers whose inputs are recorded.
-        mode: the mode of the engine.
+        mode: the mode of the engine: ``"speculative"``, ``"pearl"`` or ``"specbranch"``.
         max_tokens: the largest number of tokens of a text.
         seed: seed of the first prompt at temperatures above 0; each prompt has its own seed.
         epsilon: the confidence limit while collecting.
         max_draft: the largest number of tokens to draft ahead, which is the length of the windows.
         max_branches: the largest number of branches.
+
+    Raises:
+        InvalidArgument: a setting has the wrong type or is out of its range.
     """
 
     n_layers: int = 4
@@ -53,6 +58,18 @@ class TraceSettings:
     epsilon: float = 0.4
     max_draft: int = 8
     max_branches: int = 4
+
+    def __post_init__(self) -> None:
+        if self.mode not in _MODES:
+            raise InvalidArgument(
+                f"mode is {self.mode!r}; it must be one of {', '.join(_MODES)}, whose drafts have "
+                "windows"
+            )
+        # As `int` and `float`, because the settings become JSON.
+        for name, least in _INTEGERS.items():
+            object.__setattr__(self, name, checked.integer(name, getattr(self, name), least))
+        object.__setattr__(self, "seed", checked.integer("seed", self.seed, 0, 2**63 - 1))
+        object.__setattr__(self, "epsilon", checked.share("epsilon", self.epsilon))
 
 
 @dataclass(frozen=True)
@@ -94,14 +111,14 @@ def collect(
             number of all texts, and the number of rounds.
 
     Raises:
-        InvalidArgument: a setting or a temperature is out of its range, the folder has traces of
-            other settings or models, or the target has too few layers or gives no features.
+        InvalidArgument: the folder has traces of other settings or models, the target has too few
+            layers or gives no features, or a prompt or a temperature is not usable.
     """
     settings = settings or TraceSettings()
     _check_layers(engine, settings.n_layers)
-    checked.integer("max_tokens", settings.max_tokens, 1)
-    # Check all of it before the folder keeps the settings.
-    for temperature in temperatures:
+    texts = list(dict.fromkeys(_checked_prompts(prompts)))
+    temperatures = checked.reals("temperatures", temperatures)
+    for temperature in temperatures:  # before the folder keeps the settings
         request = _request(settings, temperature, settings.seed)
         engine.generate([0], **{**request, "max_tokens": 0}).result()
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +131,6 @@ def collect(
         "draft_sha256": model_sha256(os.fspath(draft)),
     }
     _adopt(folder, about, engine)
-    texts = list(dict.fromkeys(prompts))
     jobs = [(text, temperature) for temperature in temperatures for text in texts]
     n_rounds = n_skipped = 0
     for n_done, (text, temperature) in enumerate(jobs, 1):
@@ -125,6 +141,15 @@ def collect(
         if progress is not None:
             progress(n_done, len(jobs), n_rounds)
     return Collected(n_rounds, len(jobs) - n_skipped, n_skipped)
+
+
+def _checked_prompts(prompts: Sequence[str]) -> list[str]:
+    texts = checked.texts("prompts", prompts)
+    if "" in texts:
+        raise InvalidArgument(
+            f"prompts[{texts.index('')}] is empty; it must have at least one character"
+        )
+    return texts
 
 
 def _check_layers(engine: Engine, n_layers: int) -> None:
@@ -139,12 +164,14 @@ def _check_layers(engine: Engine, n_layers: int) -> None:
 
 
 def _adopt(folder: Path, about: dict[str, Any], engine: Engine) -> None:
-    """Writes the settings of the folder, or checks that the existing settings are equal."""
+    """Writes the settings of the folder, or checks that those of its traces are equal."""
     about["n_embd"] = engine._core.n_embd
-    if not (folder / SETTINGS).exists():
+    old = read_settings(folder) if (folder / SETTINGS).exists() else about
+    # A call that failed at its first text leaves settings without traces.
+    is_left = about.keys() <= old.keys() and not any(folder.glob("*.npz"))
+    if is_left:
         replace_file(folder / SETTINGS, json.dumps(about, indent=1).encode())
         return
-    old = read_settings(folder)
     for name, value in about.items():
         if old.get(name) != value:
             raise InvalidArgument(

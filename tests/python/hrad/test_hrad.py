@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -205,31 +206,71 @@ def test_traces_do_not_mix(make_fake: MakeFake, models: tuple[Path, Path], tmp_p
         load_traces([folder])
 
 
+def test_a_failed_start_leaves_the_folder_usable(
+    make_fake: MakeFake, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "traces"
+    engine = make_fake()
+    too_long = dataclasses.replace(SETTINGS, max_draft=17)
+    with pytest.raises(InvalidArgument, match=r"max_draft is 17; it must be in 1 \.\. 16"):
+        collect(engine, *models, ["abc"], folder, settings=too_long)
+    assert collect(engine, *models, ["abc"], folder, settings=SETTINGS).n_texts == 1
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "settings.json").write_text('{"editor.tabSize": 4}', encoding="utf-8")
+    with pytest.raises(InvalidArgument, match="use another folder"):
+        collect(engine, *models, ["abc"], foreign, settings=SETTINGS)
+    assert "tabSize" in (foreign / "settings.json").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
-    ("settings", "temperature", "message"),
+    ("options", "message"),
     [
-        ({"max_tokens": 0}, 0.0, "max_tokens is 0; it must be in 1"),
-        ({"mode": "warp"}, 0.0, "mode is 'warp'"),
-        ({"epsilon": 2.0}, 0.0, "epsilon is 2"),
-        ({"seed": -1}, 0.0, "seed is -1"),
-        ({}, float("nan"), "temperature is nan"),
+        ({"mode": "auto"}, "mode is 'auto'; it must be one of speculative, pearl, specbranch"),
+        ({"mode": "autoregressive"}, "mode is 'autoregressive'; it must be one of speculative"),
+        ({"mode": None}, "mode is None; it must be one of"),
+        ({"n_layers": "x"}, "n_layers is 'x' .*integer"),
+        ({"max_tokens": 0}, "max_tokens is 0; it must be in 1 "),
+        ({"seed": -1}, "seed is -1; it must be in 0 "),
+        ({"epsilon": float("nan")}, r"epsilon is nan; it must be in 0 \.\. 1"),
+        ({"max_draft": True}, "max_draft is True; it must be an integer"),
     ],
 )
-def test_wrong_settings_leave_no_folder(
+def test_settings_are_checked_when_made(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        TraceSettings(**options)
+
+
+def test_settings_may_be_numbers_of_numpy(
+    make_fake: MakeFake, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"n_layers": np.int64(2), "max_tokens": np.int32(9)}
+    settings = TraceSettings(**options, epsilon=np.float32(0.5))
+    collect(make_fake(), *models, ["abc"], tmp_path / "traces", settings=settings)
+    assert load_traces([tmp_path / "traces"])[1]["n_layers"] == 2
+
+
+@pytest.mark.parametrize(
+    ("prompts", "temperatures", "message"),
+    [
+        ("abc", [0.0], "prompts is 'abc' .*sequence"),
+        (["a", ""], [0.0], r"prompts\[1\] is empty"),
+        (["a", 5], [0.0], r"prompts\[1\] is 5 .*str"),
+        (["a\ud800"], [0.0], r"prompts\[0\] has a lone surrogate"),
+        (["a"], ["x"], r"temperatures\[0\] is 'x' .*number"),
+        (["a"], 0.5, "temperatures is 0.5 .*sequence"),
+    ],
+)
+def test_prompts_and_temperatures_are_checked_first(
     make_fake: MakeFake,
     models: tuple[Path, Path],
     tmp_path: Path,
-    settings: dict[str, Any],
-    temperature: float,
+    prompts: Any,
+    temperatures: Any,
     message: str,
 ) -> None:
-    """The folder would keep them, and refuse the right ones later."""
-    wrong = TraceSettings(**{"n_layers": 2, **settings})
     with pytest.raises(InvalidArgument, match=message):
-        collect(
-            make_fake(), *models, ["abc"], tmp_path / "traces", settings=wrong,
-            temperatures=[0.0, temperature],
-        )  # fmt: skip
+        collect(make_fake(), *models, prompts, tmp_path / "traces", temperatures=temperatures)
     assert not (tmp_path / "traces").exists()
 
 
