@@ -27,6 +27,14 @@ UNKNOWN = -1
 SETTINGS = "settings.json"
 _FLOAT16_MAX = 65504.0
 _LARGEST = 1 << 32  # bytes of the records of one text
+_TYPES = {
+    "label": "i1", "features": "f2", "position": "i4", "n_submitted": "i2", "window": "i4",
+    "confidence": "f4", "temperature": "f4", "prompt": "i8",
+}  # fmt: skip
+"""Type of each array of `Records`; those of `_TABLES` have two dimensions."""
+_TABLES = ("features", "window", "confidence")
+_NUMBERS = ("n_layers", "n_embd", "max_draft", "epsilon")
+_TEXTS = ("mode", "target_name", "draft_name", "target_sha256", "draft_sha256")
 
 
 def fate(window: Sequence[int], text: Sequence[int]) -> int:
@@ -137,10 +145,36 @@ def load_records(path: Path, prompt: int = 0) -> tuple[Records, dict[str, Any]]:
             with np.load(raw, allow_pickle=False) as file:
                 arrays = {name.name: file[name.name] for name in fields(Records)}
                 about = from_json(str(file["about"]))
+        _check_records(arrays, about)
     except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise InvalidArgument(f"{path} contains no records of H-RAD: {error}") from None
     arrays["prompt"] = np.full(len(arrays["label"]), prompt, np.int64)
     return Records(**arrays), about
+
+
+def _check_records(arrays: dict[str, npt.NDArray[Any]], about: Any) -> None:
+    """Checks that what was read fits together.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not isinstance(about, dict) or not isinstance(about.get("prompt"), str):
+        raise ValueError("it does not name its prompt")
+    for name, kind in _TYPES.items():
+        array = arrays[name]
+        n_dimensions = 2 if name in _TABLES else 1
+        if array.dtype != np.dtype(kind) or array.ndim != n_dimensions:
+            raise ValueError(f"{name} has the type {array.dtype} and the shape {array.shape}")
+        if len(array) != len(arrays["label"]):
+            raise ValueError(f"{name} has {len(array)} rounds, label has {len(arrays['label'])}")
+    label, window, confidence = arrays["label"], arrays["window"], arrays["confidence"]
+    if len(label) and not UNKNOWN <= label.min() <= label.max() < len(LABELS):
+        raise ValueError(f"label has {label.min()} .. {label.max()}; it must be in -1 .. 2")
+    if window.shape != confidence.shape or len(label) > window[:, :1].size:
+        raise ValueError(f"window has the shape {window.shape}, confidence {confidence.shape}")
+    for name, array in (("features", arrays["features"]), ("confidence", confidence[:, :1])):
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} has values that are not finite")
 
 
 def load_traces(folders: Iterable[Path]) -> tuple[Records, dict[str, Any], list[str]]:
@@ -154,8 +188,9 @@ def load_traces(folders: Iterable[Path]) -> tuple[Records, dict[str, Any], list[
     settings: dict[str, Any] = {}
     numbers: dict[str, int] = {}
     parts: list[Records] = []
-    for folder in folders:
+    for folder in map(Path, folders):
         own = read_settings(folder)
+        _check_settings(folder, own)
         for name in ("target_sha256", "draft_sha256", "n_layers", "n_embd"):
             if settings and own.get(name) != settings.get(name):
                 raise InvalidArgument(
@@ -163,14 +198,28 @@ def load_traces(folders: Iterable[Path]) -> tuple[Records, dict[str, Any], list[
                     f"{settings.get(name)}"
                 )
         settings = settings or own
+        width = (own["n_layers"] + 1) * own["n_embd"]
         for path in sorted(folder.glob("*.npz")):
             records, about = load_records(path)
+            if len(records) and records.features.shape[1] != width:
+                raise InvalidArgument(
+                    f"{path} has {records.features.shape[1]} features in a round; they must be "
+                    f"{width}, by the settings of its folder"
+                )
             number = numbers.setdefault(about["prompt"], len(numbers))
             if len(records):
                 parts.append(_numbered(records, number))
     if not parts:
         raise InvalidArgument("the traces have no rounds; run specbranch hrad collect first")
     return _joined(parts), settings, list(numbers)
+
+
+def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
+    for names, kinds in ((_NUMBERS, (int, float)), (_TEXTS, (str,))):
+        for name in names:
+            value = settings.get(name)
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise InvalidArgument(f"{folder / SETTINGS} is damaged: {name} is {value!r:.60}")
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

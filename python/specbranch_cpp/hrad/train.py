@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument, MissingExtra
 from specbranch_cpp.hrad.records import LABELS, UNKNOWN
 from specbranch_cpp.hrad.scores import Score, best_epsilon, by_confidence, with_rule
@@ -39,6 +41,9 @@ class Recipe:
         held_out: share of the prompts that are not used for training.
         seed: seed of the training; the same seed and traces give the same weights on the same
             machine.
+
+    Raises:
+        InvalidArgument: a setting has the wrong type or is out of its range.
     """
 
     epochs: int = 20
@@ -50,6 +55,20 @@ class Recipe:
     balance: float = 0.0
     held_out: float = 0.15
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        checked.integer("epochs", self.epochs, 1)
+        checked.integer("batch", self.batch, 1)
+        widths = checked.integers("hidden", self.hidden, 1, 2**20)
+        if len(widths) != 2:
+            raise InvalidArgument(f"hidden has {len(widths)} widths; it must have 2")
+        for name in ("dropout", "balance", "held_out"):
+            checked.share(name, getattr(self, name))
+        for name in ("learning_rate", "weight_decay"):
+            value = checked.real(name, getattr(self, name))
+            if not 0.0 <= value < math.inf:
+                raise InvalidArgument(f"{name} is {value}; it must be a number that is at least 0")
+        checked.integer("seed", self.seed, 0, 2**63 - 1)
 
 
 @dataclass(frozen=True)
