@@ -14,6 +14,7 @@ token.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,6 +53,8 @@ __all__ = [
     "with_profile",
 ]
 
+_MAX_SEED = 2**63 - 1
+_ROUNDED = 1.0 + 1e-6  # hits of a profile may be above their number by rounding
 MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
 
 # The shares at which rank 2, 3 .. was right, of the positions where the first candidate was wrong.
@@ -197,8 +200,7 @@ def simulate(
     Raises:
         InvalidArgument: a value is out of its range.
     """
-    if isinstance(setting, str):
-        setting = settings(setting)[0]
+    setting = _chosen(setting)
     machine = find_machine(machine)
     core_pair = core_simulation.pair(pair, machine, seed)
     core_machine = _machine(pair, machine)
@@ -208,6 +210,7 @@ def simulate(
     request = core_simulation.request(setting, pair.prompt, n_tokens)
     lookup = pair.copy_rate > 0 or len(pair.text) > 0
     _check_draft(setting, draft=draft)
+    warm = checked.flag("warm", warm)
     run = _core.simulate(request, core_pair, core_machine, warm, draft, lookup)
     us_per_token = run.time_us / run.n_generated
     return Result(
@@ -240,8 +243,7 @@ def simulate_clients(
     A token of a prompt takes a 64th of a step of its model, in chunks of 128 tokens. All other
     arguments and errors are those of `simulate`.
     """
-    if isinstance(setting, str):
-        setting = settings(setting)[0]
+    setting = _chosen(setting)
     machine = find_machine(machine)
     core_machine = _machine(pair, machine)
     core_machine.target_prefill_us = core_machine.target_us[0] / 64
@@ -252,8 +254,16 @@ def simulate_clients(
     _check_draft(setting, draft=draft)
     return simulated_clients.run(
         request, core_pair, core_machine, clients,
-        n_parallel=n_parallel, warm=warm, draft=draft, lookup=lookup,
+        n_parallel=n_parallel, warm=checked.flag("warm", warm), draft=draft, lookup=lookup,
     )  # fmt: skip
+
+
+def _chosen(setting: Setting | str) -> Setting:
+    if isinstance(setting, str):
+        return settings(setting)[0]
+    if not isinstance(setting, Setting):
+        raise InvalidArgument(f"setting is {setting!r:.60}; it must be a Setting or a mode")
+    return setting
 
 
 def _check_draft(setting: Setting, *, draft: bool) -> None:
@@ -262,7 +272,13 @@ def _check_draft(setting: Setting, *, draft: bool) -> None:
 
 
 def settings(mode: str) -> list[Setting]:
-    """The settings of a ``mode`` among which `tune` chooses the fastest."""
+    """The settings of a ``mode`` among which `tune` chooses the fastest.
+
+    Raises:
+        InvalidArgument: the mode is unknown.
+    """
+    if mode not in MODES:
+        raise InvalidArgument(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
     if mode == "speculative":
         lengths: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16)
         return [Setting(mode, g, e) for g, e in product(lengths, (None, 0.2, 0.4))]
@@ -293,7 +309,8 @@ def tune(
     """
     candidates = settings(mode)
     if len(candidates) > 1:
-        tried = (simulate(pair, machine, s, n_tokens=n_tokens, seed=seed + 1) for s in candidates)
+        other = (checked.integer("seed", seed, 0, _MAX_SEED) + 1) % (_MAX_SEED + 1)
+        tried = (simulate(pair, machine, s, n_tokens=n_tokens, seed=other) for s in candidates)
         candidates = [max(tried, key=lambda result: result.speedup).setting]
     return simulate(pair, machine, candidates[0], n_tokens=n_tokens, seed=seed)
 
@@ -307,7 +324,10 @@ def compare(
     seed: int = 1,
 ) -> list[Result]:
     """The result of `tune` for each of ``modes``, in the same order."""
-    return [tune(pair, machine, mode, n_tokens=n_tokens, seed=seed) for mode in modes]
+    return [
+        tune(pair, machine, mode, n_tokens=n_tokens, seed=seed)
+        for _, mode in checked.items("modes", modes)
+    ]
 
 
 def sweep(
@@ -339,10 +359,11 @@ def sweep(
     Raises:
         InvalidArgument: a number is out of its range, or the machine or a mode is unknown.
     """
-    steps = pair.target_us
-    first = steps[0] if isinstance(steps, Iterable) else steps
+    first = core_simulation.curve("target_us", pair.target_us, (1.0,), CURVES)[0]
     found = {}
-    for c, alpha in product(ratios, alphas):
+    for (_, c), (_, alpha) in product(
+        checked.items("ratios", ratios), checked.items("alphas", alphas)
+    ):
         if not checked.real("c", c) > 0:
             raise InvalidArgument(f"c is {c}; it must be above 0")
         cell = replace(pair, alpha=alpha, draft_us=first / c, proposals=())
@@ -366,7 +387,7 @@ def load_profile(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str
     content: Any = source
     if not isinstance(source, Mapping):
         try:
-            content = from_json(read_file(source))
+            content = from_json(read_file(os.fsdecode(checked.path("source", source))))
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise InvalidArgument(f"profile {str(source)!r} cannot be read: {reason}") from None
@@ -376,17 +397,41 @@ def load_profile(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str
             "the profile has no step costs, because the engine did not measure them"
         )
     found: dict[str, Any] = {
-        "target_us": tuple(checked.reals("target_us", costs["target_us"])),
-        "draft_us": tuple(checked.reals("draft_us", costs["draft_us"])),
-        "target_slowdown": checked.real("target_slowdown", costs.get("target_slowdown", 1.0)),
-        "draft_slowdown": checked.real("draft_slowdown", costs.get("draft_slowdown", 1.0)),
+        **{name: _steps(name, costs[name]) for name in ("target_us", "draft_us")},
+        **{
+            name: _at_least(name, costs.get(name, 1.0), 1.0)
+            for name in ("target_slowdown", "draft_slowdown")
+        },
     }
     # There is a table for each class of temperatures. Use the table with the most observations.
-    tables = content.get("acceptance") or [{}]
-    table = max(tables, key=lambda each: float(each.get("first_count", 0.0)))
-    if table.get("first_count"):
-        found["alpha"] = table["first_hits"] / table["first_count"]
+    counts = []
+    for i, table in checked.items("acceptance", content.get("acceptance") or ()):
+        if not isinstance(table, Mapping):
+            raise InvalidArgument(f"acceptance[{i}] is {table!r:.60}; it must be a table")
+        n, hits = (
+            _at_least(f"acceptance[{i}].{name}", table.get(name, 0.0), 0.0)
+            for name in ("first_count", "first_hits")
+        )
+        if hits > _ROUNDED * n:
+            raise InvalidArgument(
+                f"acceptance[{i}].first_hits is {hits}; it must be at most first_count, {n}"
+            )
+        counts.append((n, hits))
+    most, hits = max(counts, default=(0.0, 0.0))
+    if most > 0:
+        found["alpha"] = min(1.0, hits / most)
     return found
+
+
+def _steps(name: str, steps: Any) -> tuple[float, ...]:
+    return tuple(_at_least(f"{name}[{i}]", us, 0.0) for i, us in checked.items(name, steps))
+
+
+def _at_least(name: str, value: Any, low: float) -> float:
+    number = checked.real(name, value)
+    if not low <= number < math.inf:
+        raise InvalidArgument(f"{name} is {number}; it must be a number that is at least {low:g}")
+    return number
 
 
 def with_profile(

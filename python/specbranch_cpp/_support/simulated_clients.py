@@ -71,6 +71,10 @@ def run(
     lookup: bool,
 ) -> ClientsResult:
     """Decodes the texts of all clients. Raises InvalidArgument for what is out of range."""
+    clients = [client for _, client in checked.items("clients", clients)]
+    for i, client in enumerate(clients):
+        if not isinstance(client, Client):
+            raise InvalidArgument(f"clients[{i}] is {client!r:.60}; it must be a Client")
     if not 1 <= len(clients) <= _MOST_CLIENTS:
         raise InvalidArgument(
             f"there are {len(clients)} clients; 1 to {_MOST_CLIENTS} are possible"

@@ -104,6 +104,7 @@ def find_machine(machine: Machine | str) -> Machine:
     """
     if isinstance(machine, Machine):
         return machine
-    if machine not in MACHINES:
+    found = next((one for name, one in MACHINES.items() if name == machine), None)
+    if found is None:
         raise InvalidArgument(f"machine is {machine!r}; it must be one of {', '.join(MACHINES)}")
-    return MACHINES[machine]
+    return found
