@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +50,9 @@ _COUNTS = (
     "beyond_wins",
 )
 _FLAGS = ("beyond_first",)
+_ROUNDED = 1.0 + 1e-6  # hits may be above their number by rounding
+_MOST = 1e12
+"""No step takes so many microseconds, and no table has so many observations."""
 _COSTS = ("target_us", "draft_us", "target_slowdown", "draft_slowdown")
 _CLASSES = 3  # classes of temperatures: greedy, up to 0.5, above 0.5
 
@@ -170,6 +172,8 @@ def _parse(text: str) -> dict[str, Any]:
             _numbers(table, name, length)
         for name in _COUNTS:
             _number(table, name)
+        if table["first_hits"] > _ROUNDED * table["first_count"]:
+            raise _DamagedError("first_hits is above first_count")
         for name in _FLAGS:
             if not isinstance(table.get(name), bool):
                 raise _DamagedError(f"{name} is missing, or not true or false")
@@ -186,8 +190,8 @@ def _numbers(values: dict[str, Any], name: str, length: int | None) -> list[floa
         raise _DamagedError(f"{name} is missing or has the wrong length")
     for value in found:
         good = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not good or not 0 <= value < math.inf:
-            raise _DamagedError(f"{name} has {value!r}; it must be a number that is at least 0")
+        if not good or not 0 <= value <= _MOST:
+            raise _DamagedError(f"{name} has {value!r:.40}; it must be a number in 0 .. {_MOST:g}")
     return found
 
 

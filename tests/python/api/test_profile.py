@@ -141,6 +141,12 @@ def damage(content: dict[str, Any], how: str) -> Any:
     if how == "first_count":
         del content["acceptance"][2]["first_count"]
         return content
+    if how == "first_hits":
+        content["acceptance"][0] |= {"first_hits": 2.0, "first_count": 1.0}
+        return content
+    if how == "hits":
+        content["acceptance"][0]["hits"][0] = 10**400  # more than a float can hold
+        return content
     if how == "beyond_first":
         content["acceptance"][0]["beyond_first"] = 1
         return content
@@ -150,7 +156,7 @@ def damage(content: dict[str, Any], how: str) -> Any:
 @pytest.mark.parametrize(
     "how",
     ["format", "machine", "target_us", "draft_us", "target_slowdown", "costs", "acceptance",
-     "rank_hits", "first_count", "beyond_first", "no format"],
+     "rank_hits", "first_count", "first_hits", "hits", "beyond_first", "no format"],
 )  # fmt: skip
 def test_damaged_files(tiny_pair: tuple[Path, Path], saved: Path, how: str) -> None:
     saved.write_text(json.dumps(damage(read(saved), how)))
@@ -215,6 +221,7 @@ def test_every_number_survives(tmp_path: Path) -> None:
         table.seen = [i + j / 11 for j in range(20)]
         table.rank_expected = [i + j / 3 for j in range(8)]
         table.first_hits = i / 9
+        table.first_count = i / 7
     profile.acceptance = tables
     key = {"models": {"a": [1, {"b": 2}]}, "machine": {"c": None}}
     path = str(tmp_path / "pair.json")
