@@ -10,20 +10,20 @@ Pictures need matplotlib: ``pip install 'specbranch_cpp[plot]'``.
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._plots import style
 from specbranch_cpp._plots.timeline import SIDES, plot
+from specbranch_cpp._support import checked
 from specbranch_cpp._support.core_fields import copied
 from specbranch_cpp._support.files import check_output, replace_file
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
 
     import numpy as np
@@ -125,6 +125,7 @@ class Trace:
         Raises:
             InvalidArgument: the name has another ending.
             MissingExtra: ``.png`` needs matplotlib, which is not installed.
+            OSError: the file cannot be written.
         """
         save(self, path)
 
@@ -154,14 +155,15 @@ def check_path(path: str | os.PathLike[str]) -> None:
         InvalidArgument: the name ends in neither ``.json`` nor ``.png``, or something else than a
             regular file has it.
         MissingExtra: ``.png`` needs matplotlib, which is not installed.
+        OSError: the folder does not exist, or the file is write-protected.
     """
+    path = os.fsdecode(checked.path("path", path))
     suffix = Path(path).suffix
     if suffix not in (".json", ".png"):
         raise InvalidArgument(
             f"the path is {str(path)!r}; a timeline file must end in .json or .png"
         )
-    with contextlib.suppress(FileNotFoundError):
-        check_output(path)
+    check_output(path)
     if suffix == ".png":
         style.figure_class("a picture of a timeline")
 
@@ -177,7 +179,7 @@ def save(trace: Trace, path: str | os.PathLike[str]) -> None:
         OSError: the file cannot be written.
     """
     check_path(path)
-    if Path(path).suffix == ".png":
+    if Path(os.fsdecode(path)).suffix == ".png":
         plot(trace, path)
     else:
         text = json.dumps(to_chrome(trace), separators=(",", ":")) + "\n"

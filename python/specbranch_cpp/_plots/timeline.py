@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._plots import style
+from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ SIDES = ("target", "draft")
 """The models of a trace, in the order of their rows."""
 
 _DPI = 100
-_MIN_SIZE = 200
+_MIN_SIZE, _MAX_SIZE = 200, 2**16 - 1
 
 
 def plot(
@@ -41,19 +42,21 @@ def plot(
         start_ms: start of the picture, in milliseconds since the generation began. ``None``
             (default): 0.
         end_ms: end of the picture. ``None`` (default): the end of the last command.
-        width: width of the picture in pixels, at least 200.
-        height: height of the picture in pixels, at least 200.
+        width: width of the picture in pixels, 200 to 65,535.
+        height: height of the picture in pixels, 200 to 65,535.
         title: a title above the picture.
 
     Raises:
-        InvalidArgument: there is nothing between start and end, or the picture is too small.
+        InvalidArgument: there is nothing between start and end, or an argument has the wrong type
+            or is out of its range.
         MissingExtra: matplotlib is not installed.
+        OSError: the file cannot be written.
     """
     begin, end = _window(trace, start_ms, end_ms)
-    if min(width, height) < _MIN_SIZE:
-        raise InvalidArgument(
-            f"the picture has {width} x {height} pixels; both must be at least {_MIN_SIZE}"
-        )
+    width = checked.integer("width", width, _MIN_SIZE, _MAX_SIZE)
+    height = checked.integer("height", height, _MIN_SIZE, _MAX_SIZE)
+    checked.text("title", title)
+    checked.path("path", path)
     figure = style.figure_class("a picture of a timeline")(
         figsize=(width / _DPI, height / _DPI), dpi=_DPI
     )
@@ -72,7 +75,7 @@ def plot(
     for edge in ("left", "right", "top"):
         axes.spines[edge].set_visible(False)
     if title:
-        axes.set_title(title, loc="left")
+        axes.set_title(title, loc="left", parse_math=False)
     handles, labels = axes.get_legend_handles_labels()
     legend = dict(
         zip(labels, handles, strict=True)
@@ -85,13 +88,14 @@ def plot(
 
 
 def _window(trace: Trace, start_ms: float | None, end_ms: float | None) -> tuple[float, float]:
-    begin = 0.0 if start_ms is None else float(start_ms)
-    end = end_ms
-    if end is None:
+    begin = 0.0 if start_ms is None else checked.real("start_ms", start_ms)
+    if end_ms is None:
         end = max((span.end_ms for span in trace.spans), default=begin + 1.0)
+    else:
+        end = checked.real("end_ms", end_ms)
     if not (math.isfinite(begin) and math.isfinite(end) and begin < end):
         raise InvalidArgument(f"there is nothing between start_ms {begin:g} and end_ms {end:g}")
-    return begin, float(end)
+    return begin, end
 
 
 def _draw_spans(axes: Axes, row: int, spans: Sequence[Span], px_per_ms: float) -> None:

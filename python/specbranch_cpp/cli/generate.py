@@ -335,11 +335,11 @@ def _finish(generation: Generation, interrupted: bool = False) -> tuple[Completi
 
 
 def _check_trace_file(file: Path) -> None:
-    timeline.check_path(file)
     if not file.parent.is_dir():
         raise typer.BadParameter(
             f"{file.parent} does not exist; it must be a folder", param_hint="--trace"
         )
+    timeline.check_path(file)
 
 
 def _save_trace(completion: Completion, file: Path) -> None:

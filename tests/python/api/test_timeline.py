@@ -205,8 +205,31 @@ def test_a_part_of_a_picture(tmp_path: Path) -> None:
     for start_ms, end_ms in ((5.0, 5.0), (6.0, 5.0), (12.0, None), (float("nan"), 5.0)):
         with pytest.raises(InvalidArgument, match="between"):
             timeline.plot(TRACE, path, start_ms=start_ms, end_ms=end_ms)
-    with pytest.raises(InvalidArgument, match="both must be at least 200"):
-        timeline.plot(TRACE, path, width=10)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": 10}, r"width is 10; it must be in 200 \.\. 65535"),
+        ({"height": 10**7}, r"height is 10000000; it must be in 200 \.\. 65535"),
+        ({"width": float("nan")}, "width is nan .*integer"),
+        ({"start_ms": "x"}, "start_ms is 'x' .*number"),
+        ({"end_ms": "x"}, "end_ms is 'x' .*number"),
+        ({"title": "\ud800"}, "title has a lone surrogate"),
+        ({"title": 5}, "title is 5 .*str"),
+        ({"path": None}, "path is None .*path"),
+    ],
+)
+def test_arguments_of_a_picture(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        timeline.plot(TRACE, **{"path": tmp_path / "trace.png", **options})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_title_is_no_formula(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    timeline.plot(TRACE, tmp_path / "trace.png", title=r"$\nothing$")
+    assert png_size(tmp_path / "trace.png") == (1600, 400)
 
 
 def test_a_picture_leaves_matplotlib_as_it_is(tmp_path: Path) -> None:
@@ -230,8 +253,12 @@ def test_names_of_files(tmp_path: Path) -> None:
     for name in ("trace", "trace.txt", "json"):
         with pytest.raises(InvalidArgument, match=r"\.json or \.png"):
             TRACE.save(tmp_path / name)
-    with pytest.raises(FileNotFoundError):
-        TRACE.save(tmp_path / "missing" / "trace.json")
+    for use in (TRACE.save, timeline.check_path):
+        with pytest.raises(FileNotFoundError):
+            use(tmp_path / "missing" / "trace.json")
+    no_path: Any = None
+    with pytest.raises(InvalidArgument, match="path is None"):
+        TRACE.save(no_path)
     TRACE.save(str(tmp_path / "trace.json"))
     assert [path.name for path in tmp_path.iterdir()] == ["trace.json"]
 
