@@ -145,7 +145,9 @@ class GenerationStats:
         n_forced_accepted: number of them that became text.
         n_prediction_accepted: number of tokens of the prediction that were drafted and became text.
         n_prediction_rejected: number of tokens of the prediction that were drafted and rolled back.
-        acceptance_histogram: at index i, the number of target steps that accepted i tokens.
+        acceptance_histogram: at index i, the number of target steps that accepted i tokens of the
+            path that they verified. A branch hit is not counted there, but it is one more of
+            ``n_accepted``. Empty in mode ``autoregressive``.
         branch_hits: number of verifications whose last committed token was on a branch of the
             draft tree that was not verified.
         branch_misses: number of verifications whose last committed token was on no branch, so that

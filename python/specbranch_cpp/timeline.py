@@ -109,11 +109,12 @@ class TraceRound:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The trace of one generation, in order of time.
+    """The trace of one generation.
 
     Attributes:
-        spans: the commands of both models, in order of their ends.
-        rounds: the verifications of the target.
+        spans: the commands of both models, in the order in which the engine learned of their ends.
+            Those of one model are in order of time.
+        rounds: the verifications of the target, in order of time.
     """
 
     spans: tuple[Span, ...]
