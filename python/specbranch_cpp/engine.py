@@ -394,7 +394,7 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
             n_feature_layers: with ``trace``, also record in every round the inputs of this number
                 of the target's last layers, the deepest layer last, and then the embedding of the
                 newest token (``TraceRound.features``). 0 (default): record none. The largest value
-                is the engine's ``n_feature_layers``.
+                is the engine's ``n_feature_layers``. Needs ``trace``.
             logits_processor: functions ``(input_ids, scores) -> scores``, or masks, that edit the
                 logits before all samplers: see `processors`.
             stopping_criteria: functions ``(input_ids, logits) -> bool`` that may end the text.

@@ -54,7 +54,7 @@ class ModelFacts:
             InvalidArgument: an id is not in the vocabulary.
             EngineClosed: the engine is closed.
         """
-        ids = checked.tokens("tokens", tokens, self._core.n_vocab)
+        ids = checked.tokens("tokens", tokens, self._core.n_vocab, "a sequence of token ids")
         return self._core.detokenize(ids, special=checked.flag("special", special)).decode(
             errors="replace"
         )

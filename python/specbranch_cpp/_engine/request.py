@@ -168,7 +168,9 @@ def make_request(
         request.min_tokens = min_tokens
     request.stop = checked.stop_strings(asked.stop)
     if asked.stop_token_ids is not None:
-        request.stop_tokens = checked.tokens("stop_token_ids", asked.stop_token_ids, core.n_vocab)
+        request.stop_tokens = checked.tokens(
+            "stop_token_ids", asked.stop_token_ids, core.n_vocab, "a sequence of token ids"
+        )
     if asked.logprobs is not None:
         request.logprobs = checked.integer("logprobs", asked.logprobs, 0, core.n_vocab)
     if asked.prompt_logprobs is not None:
@@ -181,6 +183,11 @@ def make_request(
         set_prediction(request, core, asked.prediction)
     request.trace = checked.flag("trace", asked.trace)
     if n_feature_layers := checked.integer("n_feature_layers", asked.n_feature_layers, 0):
+        if not request.trace:
+            raise InvalidArgument(
+                f"n_feature_layers is {n_feature_layers}, but trace is False; it must be True, "
+                "because the trace contains the features"
+            )
         request.n_feature_layers = n_feature_layers
     return request
 

@@ -84,10 +84,10 @@ def path(name: str, value: Any) -> bytes:
     return encoded
 
 
-def tokens(name: str, values: Any, n_vocab: int) -> list[int]:
+def tokens(name: str, values: Any, n_vocab: int, form: str = "a str or token ids") -> list[int]:
     """Token ids of a vocabulary of `n_vocab`."""
     if isinstance(values, (str, bytes, bytearray, Mapping)) or not isinstance(values, Iterable):
-        raise InvalidArgument(f"{name} is {_shown(values)}; it must be a str or token ids")
+        raise InvalidArgument(f"{name} is {_shown(values)}; it must be {form}")
     ids = list(values)
     if all(type(token) is int and 0 <= token < n_vocab for token in ids):
         return ids
@@ -111,6 +111,8 @@ def stop_strings(value: Any) -> list[bytes]:
         return []
     if isinstance(value, str):
         return [encoded("stop", value)]
+    if not isinstance(value, Iterable):
+        raise InvalidArgument(f"stop is {_shown(value)}; it must be a sequence of str, or a str")
     return [encoded(f"stop[{i}]", item) for i, item in items("stop", value)]
 
 

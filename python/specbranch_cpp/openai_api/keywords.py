@@ -245,7 +245,12 @@ def _biases(engine: TextEngine, given: Keywords) -> Mapping[int, float] | None:
     """The bias of single tokens; with ``ignore_eos``, the tokens that end a text are forbidden."""
     biases = biases_of(engine, given.logit_bias)
     if checked.flag("ignore_eos", given.ignore_eos):
-        stops = checked.tokens("stop_token_ids", given.stop_token_ids or (), engine.vocab_size)
+        stops = checked.tokens(
+            "stop_token_ids",
+            given.stop_token_ids or (),
+            engine.vocab_size,
+            "a sequence of token ids",
+        )
         ends = end_tokens(engine).difference(stops)
         biases = {**(biases or {}), **dict.fromkeys(sorted(ends), float("-inf"))}
     return biases

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -240,3 +240,15 @@ def test_fixed_checks_gamma(gamma: Any) -> None:
 def test_confidence_checks_epsilon(epsilon: Any) -> None:
     with pytest.raises(InvalidArgument, match="epsilon"):
         policies.Confidence(epsilon)
+
+
+def test_the_message_tells_the_right_form(make_fake: MakeFake) -> None:
+    engine, wrong = make_fake(), cast("Any", 5)
+    for call, message in (
+        (lambda: engine.generate("a", stop=wrong), "stop is 5 .*sequence of str, or a str"),
+        (lambda: engine.generate("a", stop_token_ids=wrong), "it must be a sequence of token ids"),
+        (lambda: engine.detokenize(wrong), "tokens is 5 .* it must be a sequence of token ids"),
+        (lambda: engine.generate(wrong), "prompt is 5 .* it must be a str or token ids"),
+    ):
+        with pytest.raises(InvalidArgument, match=message):
+            call()

@@ -121,11 +121,13 @@ def test_layers_are_checked(make_fake: MakeFake) -> None:
     engine = make_fake()
     assert engine.n_feature_layers == 6
     with pytest.raises(InvalidArgument, match=r"n_feature_layers is 7; .* at most 6"):
-        engine.generate("a", n_feature_layers=7)
+        engine.generate("a", trace=True, n_feature_layers=7)
     with pytest.raises(InvalidArgument, match="n_feature_layers is -1"):
-        engine.generate("a", n_feature_layers=-1)
+        engine.generate("a", trace=True, n_feature_layers=-1)
+    with pytest.raises(InvalidArgument, match="n_feature_layers is 1, but trace is False"):
+        engine.generate("a", n_feature_layers=1)
     with pytest.raises(InvalidArgument, match="gives no features"):
-        make_fake(target_n_feature_layers=0).generate("a", n_feature_layers=1)
+        make_fake(target_n_feature_layers=0).generate("a", trace=True, n_feature_layers=1)
 
 
 @pytest.fixture
