@@ -99,7 +99,8 @@ def create_app(
     # A request passes the last middleware first.
     app.add_middleware(BodyLimits, settings=settings)
     app.add_middleware(Gate, settings=settings)
-    app.add_middleware(RequestCounter, metrics=metrics)
+    endpoints = {path for path in _paths(app) if "{" not in path}
+    app.add_middleware(RequestCounter, metrics=metrics, endpoints=endpoints)
     if settings.cors_origins:
         app.add_middleware(Cors, settings=settings)
     return app
@@ -260,12 +261,16 @@ async def _answer_http(request: Request, error: Exception) -> Response:
     return error_response(told, request.url.path)
 
 
+def _paths(app: FastAPI) -> set[str]:
+    """The paths that the application answers; parameters of a path stand in braces."""
+    paths = (getattr(route, "path", None) for route in app.routes)
+    return {path for path in paths if isinstance(path, str)}
+
+
 def _not_here(request: Request) -> str:
     """What to do about a path that does not exist: often the client's base URL is wrong."""
     path = request.url.path.rstrip("/")
-    known = {
-        route.path for route in request.app.routes if isinstance(getattr(route, "path", None), str)
-    }
+    known = _paths(request.app)
     once = path.removeprefix("/v1")
     if path == "/v1":
         return "this is the base URL for clients of OpenAI; GET /v1/models lists the models"

@@ -8,31 +8,34 @@ from specbranch_cpp._support import logs
 from specbranch_cpp.server.errors import from_exception
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from specbranch_cpp.server.metrics import Metrics
 
-__all__ = ["ENDPOINTS", "RequestCounter"]
+__all__ = ["RequestCounter"]
 
 LOGGER = logs.make_logger(__name__)
 
-ENDPOINTS = frozenset(
-    {"/", "/health", "/metrics", "/v1/models", "/v1/completions", "/v1/chat/completions"}
-)
-
 
 class RequestCounter:
-    """Counts requests by endpoint and status. Unknown paths count together as ``other``."""
+    """Counts requests by endpoint and status.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    All paths that are not in ``endpoints`` count together as ``other``, so that clients cannot make
+    up labels.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, endpoints: Collection[str]) -> None:
         self._app = app
         self._metrics = metrics
+        self._endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        endpoint = scope["path"] if scope["path"] in ENDPOINTS else "other"
+        endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
         started = False
 
         async def observed(message: Message) -> None:

@@ -23,8 +23,9 @@ class ServerSettings:
     Attributes:
         host: address to listen on; only this machine can reach the default address.
         port: TCP port; 0: any free port.
-        api_keys: accepted keys; a request must have ``Authorization: Bearer KEY``. Empty (default):
-            requests need no key. Waiting requests of several keys take turns.
+        api_keys: accepted keys; a request must have ``Authorization: Bearer KEY`` or ``x-api-key:
+            KEY``. Empty (default): requests need no key. Waiting requests of several keys take
+            turns.
         share_answers: whether an answer to one API key may propose tokens in an answer to another
             key, so that its holder can learn from the time what others were told. False (default):
             an engine that serves several keys must have ``lookup_answers=False``.

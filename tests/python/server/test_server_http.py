@@ -277,3 +277,10 @@ def test_requests_are_counted_once_each(server: Running) -> None:
     for thread in threads:
         thread.join()
     assert count() == before + 5
+
+
+@pytest.mark.parametrize("path", ["/api/version", "/lora-adapters", "/v1/models"])
+def test_requests_are_counted_by_their_endpoint(server: Running, path: str) -> None:
+    server.client.get(path)
+    text = server.client.get("/metrics").text
+    assert f'specbranch:requests_total{{endpoint="{path}",status="200"}} ' in text
