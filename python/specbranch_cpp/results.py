@@ -148,10 +148,10 @@ class GenerationStats:
         acceptance_histogram: at index i, the number of target steps that accepted i tokens of the
             path that they verified. A branch hit is not counted there, but it is one more of
             ``n_accepted``. Empty in mode ``autoregressive``.
-        branch_hits: number of verifications whose last committed token was on a branch of the
-            draft tree that was not verified.
-        branch_misses: number of verifications whose last committed token was on no branch, so that
-            the draft started again.
+        branch_hits: number of verifications whose last committed token was in the draft tree, but
+            was not verified: on a branch, or next on a path that was accepted as a whole.
+        branch_misses: number of verifications whose last committed token was not in the draft tree,
+            so that the draft starts again.
         policy_skipped: number of rounds in which the built-in rule decided instead of a Python
             policy, because no thread was reading.
         prefill_ms: time for the prompt.
@@ -295,7 +295,8 @@ class GenerationStats:
             )
         if self.mode_reason:
             rows["mode_reason"] = self.mode_reason
-        return "\n".join(f"{name:<9}{value}" for name, value in rows.items())
+        width = max(map(len, rows)) + 2
+        return "\n".join(f"{name:<{width}}{value}" for name, value in rows.items())
 
 
 @dataclass(frozen=True)

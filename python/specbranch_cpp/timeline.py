@@ -197,7 +197,7 @@ def describe(span: Span) -> str:
     if span.kind == "prefill":
         text += f" {span.n_tokens}"
     elif span.kind == "draft" and span.n_lanes > 1:
-        text += f" {span.n_lanes} lanes"
+        text += f" {span.n_lanes} branches"
     elif span.n_accepted is not None:
         text += f" {span.n_accepted}/{span.n_tokens - 1}"
         text += " hit" if span.branch_hit else " miss" if span.branch_miss else ""
@@ -258,7 +258,7 @@ def _complete(span: Span) -> dict[str, Any]:
 def _instants(one: TraceRound) -> Iterator[dict[str, Any]]:
     def instant(name: str, side: str, **args: Any) -> dict[str, Any]:
         place = {"pid": _PID, "tid": SIDES.index(side) + 1, "ts": _to_us(one.at_ms)}
-        return {"name": name, "cat": "verdict", "ph": "i", "s": "t", **place, "args": args}
+        return {"name": name, "cat": "verification", "ph": "i", "s": "t", **place, "args": args}
 
     if one.branch_hit:
         yield instant("branch hit", "target", n_accepted=one.n_accepted)

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from specbranch_cpp._support.words import several
 from specbranch_cpp.check import predicted_speedup, settings
 from specbranch_cpp.check.acceptance import read_acceptance
 from specbranch_cpp.check.placing import compare
@@ -101,8 +102,8 @@ def measure(
     n_alone = alone(target, machine, report.n_gpu_layers)
     if n_alone > n_threads:
         report.notes.append(
-            f"all modes ran with {n_threads} threads, but without a draft the target may use "
-            f"{n_alone}; `specbranch bench run --placements split,shared` compares both"
+            f"all modes ran with {several(n_threads, 'thread')}, but without a draft the target "
+            f"may use {n_alone}; `specbranch bench run --placements split,shared` compares both"
         )
     if report.verdict.useless:
         report.advice = settings.without_draft(target, machine)

@@ -6,6 +6,7 @@ import json
 import struct
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -96,7 +97,11 @@ def test_a_file_for_perfetto(tmp_path: Path) -> None:
         "verify 0/0 miss",
         "verify",
     ]
-    assert [e["name"] for e in spans["draft"]] == ["prefill 9", "draft 2 lanes", "draft (aborted)"]
+    assert [e["name"] for e in spans["draft"]] == [
+        "prefill 9",
+        "draft 2 branches",
+        "draft (aborted)",
+    ]
     verify = spans["target"][1]
     assert (verify["ts"], verify["dur"], verify["cat"]) == (4250, 4750, "verify")
     assert verify["args"] == {
@@ -161,6 +166,14 @@ def test_idle_is_what_busy_leaves(make_fake: MakeFake, mode: str) -> None:
         assert stats.draft_busy_ms + stats.draft_idle_ms == pytest.approx(stats.decode_ms, abs=1e-3)
         assert str(stats).count(" ms idle") == 2
     assert stats.coordination_ms <= stats.target_idle_ms + 1e-3
+
+
+def test_a_blank_stands_after_every_name_of_the_statistics(make_fake: MakeFake) -> None:
+    stats = replace(
+        traced(make_fake, "specbranch").stats, n_processor_calls=1, mode_reason="because"
+    )
+    lines = str(stats).splitlines()
+    assert {line.partition(" ")[0] for line in lines} >= {"mode", "processors", "mode_reason"}
 
 
 def png_size(path: Path) -> tuple[int, int]:
