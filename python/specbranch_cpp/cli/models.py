@@ -47,7 +47,7 @@ def models(
         typer.Option(
             "--machine", metavar="NAME", show_default=False,
             help="Machine of the estimates, as in `specbranch simulate`; default: one-gpu with a "
-            "GPU, otherwise two-cores.",
+            "GPU, otherwise two-cores, or shared-cores with one CPU.",
         ),
     ] = None,
     all_pairs: Annotated[

@@ -107,7 +107,8 @@ Draft = Annotated[
     models(
         "--model-draft",
         "-md",
-        help="GGUF file of the draft model; default: no draft; texts propose tokens (--lookup).",
+        help="GGUF file of the draft model; default: with -m no draft, only texts propose tokens; "
+        "without -m that of the bundled pair.",
     ),
 ]
 Lora = Annotated[

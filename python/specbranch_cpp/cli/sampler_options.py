@@ -131,7 +131,8 @@ SamplerSeq = Annotated[
         "--sampler-seq",
         "--sampling-seq",
         metavar="LETTERS",
-        help=f"The same with one letter for each sampler; default {''.join(LETTERS)}.",
+        help="The same with one letter for each sampler. Default: "
+        f"{''.join(letter for letter, name in LETTERS.items() if name != 'infill')}.",
     ),
 ]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from specbranch_cpp import Engine, InvalidArgument
+from specbranch_cpp._support.sampler_letters import samplers_of
 from specbranch_cpp.cli import app, generate, sampler_options
 from specbranch_cpp.cli.chat import command as chat_command
 from specbranch_cpp.cli.chat import slash_commands
@@ -92,6 +93,14 @@ def test_generate_and_chat_have_the_same_options() -> None:
         renamed = {"dynatemp_exponent": "dynatemp_exp", "mirostat_mode": "mirostat"}
         used |= {renamed.get(each, each) for each in sampler_options.NAMES}
         assert used <= parameters
+
+
+def test_the_defaults_by_name_and_by_letter_are_the_same() -> None:
+    names, letters = (
+        get_args(each)[1].help.rstrip(".").split()[-1]
+        for each in (sampler_options.Samplers, sampler_options.SamplerSeq)
+    )
+    assert samplers_of(letters) == names.split(";")
 
 
 def test_the_chat_can_set_every_number_of_a_sampler() -> None:

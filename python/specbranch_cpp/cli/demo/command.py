@@ -78,7 +78,9 @@ def demo(
     temperature: Annotated[
         float, typer.Option("--temp", metavar="T", help="Temperature; 0: greedy decoding.")
     ] = 0.7,
-    seed: options.Seed = 1,
+    seed: Annotated[
+        int, options.sampling("--seed", "-s", metavar="N", help="Random seed; default 1.")
+    ] = 1,
     show: Annotated[
         str, typer.Option("--show", metavar="MODE", help="Mode whose branches are shown.")
     ] = "specbranch",
