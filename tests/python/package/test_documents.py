@@ -11,6 +11,7 @@ import pytest
 from tests.python.conftest import ROOT, run_program
 from typer.main import get_command
 
+import specbranch_cpp
 from specbranch_cpp.cli import app
 
 if TYPE_CHECKING:
@@ -78,6 +79,18 @@ def test_programs_run(path: Path, tmp_path: Path) -> None:
     file = tmp_path / "program.py"
     file.write_text("\n".join(programs(path)))
     run_program(file, cwd=tmp_path)
+
+
+def test_the_reference_finds_every_module() -> None:
+    """mkdocstrings reads packages: from a folder without `__init__.py` a class inherits nothing."""
+    modules = (ROOT / "python/specbranch_cpp").rglob("*.py")
+    assert [path for path in modules if not (path.parent / "__init__.py").exists()] == []
+
+
+def test_the_reference_has_every_public_module() -> None:
+    text = "".join(path.read_text() for path in ROOT.glob("docs/reference/*.md"))
+    shown = {name.lower() for name in re.findall(r"^::: specbranch_cpp\.(\S+)$", text, re.M)}
+    assert sorted(specbranch_cpp._MODULES - shown) == []
 
 
 CODE = {".py", ".h", ".cpp", ".js", ".sh"}

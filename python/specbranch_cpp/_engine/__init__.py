@@ -1,0 +1,1 @@
+"""The parts of `Engine`: its options, requests, the policy and the functions of the caller."""

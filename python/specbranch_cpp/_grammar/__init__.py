@@ -1,0 +1,1 @@
+"""Rules for texts: from JSON schemas and regular expressions to those of llguidance, or to GBNF."""

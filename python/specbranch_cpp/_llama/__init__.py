@@ -1,0 +1,1 @@
+"""Finds llama.cpp; child processes test the CPU, and files that are new."""

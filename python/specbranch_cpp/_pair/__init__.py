@@ -1,0 +1,1 @@
+"""Files about a pair: profiles, weights of H-RAD, batch sizes that agree."""

@@ -1,0 +1,1 @@
+"""Where the layers of both models go, and the memory that they need."""

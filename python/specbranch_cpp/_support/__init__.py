@@ -1,0 +1,1 @@
+"""What several parts of the package need: checks of arguments, logs, files, numbers as words."""

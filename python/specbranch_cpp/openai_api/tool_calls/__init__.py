@@ -1,0 +1,1 @@
+"""Tool calls: tools in prompts, and calls in answers."""
