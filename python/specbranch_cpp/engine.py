@@ -85,7 +85,8 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
             ``mode="autoregressive"``, or if ``profile`` has these costs.
         profile: path of a file with measurements of earlier runs: step costs and acceptance rates.
             Costs from another machine or with other threads, and files of other models, are ignored
-            with a warning. `close` saves the measurements there. ``None`` (default): no profile.
+            with a warning. `close` saves the measurements there. Only with a draft. ``None``
+            (default): no profile.
         bit_exact: give every token the same logits in every mode, to the last bit. While loading,
             the engine tests which batch sizes agree with single tokens on this machine, and decodes
             no others: see `exact_rows`. This takes seconds with a large model, once. A step over

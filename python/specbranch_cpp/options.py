@@ -203,10 +203,11 @@ DRY_BREAKERS = ("\n", ":", '"', "*")
 class Sampling:
     """How to choose each token from the target's logits. The choice is the same in every mode.
 
-    Bias and grammar change the logits first. Then come the samplers of llama.cpp, in its order:
-    penalties, DRY, top-n-sigma, top-k, typical-p, top-p, min-p, XTC and temperature; ``samplers``
-    sets another order. Names and meanings of the fields are llama.cpp's. By default no sampler is
-    on, and the temperature is 0.
+    The bias changes the logits first. Then come the samplers of llama.cpp, in its order: penalties,
+    DRY, top-n-sigma, top-k, typical-p, top-p, min-p, XTC, temperature and adaptive-p; ``samplers``
+    sets another order. If a grammar forbids the chosen token, the samplers choose again among the
+    tokens that it allows. Names and meanings of the fields are llama.cpp's. By default no sampler
+    is on, and the temperature is 0.
     """
 
     temperature: float = 0.0

@@ -163,9 +163,8 @@ class GenerationStats:
         draft_idle_ms: ``decode_ms - draft_busy_ms``; 0 if the draft was not used.
         overlap_ms: time in which both models computed.
         coordination_ms: time in which neither model computed.
-        n_processor_calls: number of tasks of the caller's logits processors, masks and stopping
-            criteria: one for each position, and one for each position whose masks were evaluated
-            ahead.
+        n_processor_calls: number of positions at which the caller's logits processors, masks and
+            stopping criteria were called. A position whose masks were evaluated ahead counts twice.
         processor_ms: time that these functions took.
         processor_wait_ms: time in which the target waited for them. It is less than
             ``processor_ms`` if masks were evaluated while the target computed.

@@ -117,13 +117,14 @@ class OpenAICalls(TextEngine):
             typical_p: locally typical sampling; 1.0: off.
             logprobs: report log-probabilities of each token and of this many alternatives.
             echo: begin the text with the prompt. With ``logprobs``, the lists begin with the tokens
-                of the prompt, which have log-probabilities, too, except the first one. The target
-                then reads all of the prompt again.
+                of the prompt, which have log-probabilities, too, except a first token without BOS
+                before it. The target then reads all of the prompt again.
             stop: strings at which the text ends. The text is cut before the first of them.
             frequency_penalty: value to subtract from a token's logit once for each occurrence;
                 0: off.
             presence_penalty: value to subtract from the logit of a token that occurred; 0: off.
-            repeat_penalty: value that divides the logits of the last 64 tokens; 1: off.
+            repeat_penalty: value that divides the logits of the last ``repeat_last_n`` tokens;
+                1: off.
             top_k: keep the k most probable tokens; 0 or less: keep all tokens.
             stream: return a `Stream` of chunks.
             seed: key of the random choice at temperatures above 0. ``None`` or -1: the engine draws
@@ -137,7 +138,7 @@ class OpenAICalls(TextEngine):
                 the next token: see `processors`.
             logits_processor: functions ``(input_ids, scores) -> scores``, or masks, that edit the
                 logits before all samplers: see `processors`.
-            grammar: GBNF, as text or as a ``LlamaGrammar`` of llama-cpp-python.
+            grammar: a rule as in `Sampling.grammar`, or a ``LlamaGrammar`` of llama-cpp-python.
             logit_bias: values to add to the logits of single tokens: a mapping of tokens to
                 numbers, or a list of pairs. A token is an id, an id as text, or another text, all
                 tokens of which get the value. ``False`` and ``-inf`` forbid a token.
