@@ -42,11 +42,13 @@ class Span:
 
     Attributes:
         side: ``"target"`` or ``"draft"``.
-        kind: ``"prefill"``, ``"verify"`` (a path) or ``"draft"`` (one token on each branch).
+        kind: ``"prefill"``, ``"verify"`` (a path, in ``auto`` perhaps with branches beside it) or
+            ``"draft"`` (one token on each branch).
         begin_ms: start of the command, in milliseconds since the generation began.
         end_ms: end of the command, in milliseconds since the generation began.
-        n_tokens: number of decoded tokens: of the prompt; of the verified path (the last token of
-            the text and the drafted tokens after it); or on all branches of the draft.
+        n_tokens: number of decoded tokens: of the prompt; of the verification (the last token of
+            the text, and the drafted tokens after it on the path and on branches); or on all
+            branches of the draft.
         n_padding: number of dummy tokens in the batch of a verification, which make it faster.
         n_lanes: number of branches in a pass of the draft.
         n_accepted: number of drafted tokens on the verified path that the target accepted. ``None``
