@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from specbranch_cpp._engine.adapters import LoraFiles
 
-__all__ = ["MachineKeywords", "PlaceKeywords"]
+__all__ = ["MachineKeywords", "PlaceKeywords", "refuse_others"]
 
 
 class PlaceKeywords(TypedDict, total=False):
@@ -33,3 +33,14 @@ class MachineKeywords(PlaceKeywords, total=False):
     n_ctx_total: int | None
     lora: LoraFiles | None
     rpc_servers: Sequence[str] | None
+
+
+def refuse_others(function: str, machine: MachineKeywords) -> None:
+    """Refuses keywords that a function of this name does not have, as Python does.
+
+    Raises:
+        TypeError: there is such a keyword.
+    """
+    for name in machine:
+        if name not in MachineKeywords.__annotations__:
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core
 from specbranch_cpp._engine.adapters import adapter_options
+from specbranch_cpp._engine.machine_keywords import refuse_others
 from specbranch_cpp._engine.model_options import ModelArgument
 from specbranch_cpp._llama import cpu_probe
 from specbranch_cpp._placement import outcome
@@ -85,7 +86,9 @@ def examine_rows(
     Raises:
         InvalidArgument: an argument is out of its range.
         ModelLoadError: the file is missing, damaged, or not a model that generates text.
+        TypeError: there is no such keyword.
     """
+    refuse_others("examine_rows", machine)
     checked.integer("max_draft", max_draft, 1, _core.MAX_DRAFT)
     model = Model(
         target,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core
+from specbranch_cpp._engine.machine_keywords import refuse_others
 from specbranch_cpp._rpc.addresses import parse_addresses
 from specbranch_cpp._support import checked
 from specbranch_cpp._support.prompt_file import read_prompts
@@ -73,7 +74,9 @@ def examine(
     Raises:
         InvalidArgument: an argument is out of its range. Problems of the files or of the machine
             are not errors; the report contains them.
+        TypeError: there is no such keyword.
     """
+    refuse_others("examine", machine)
     checked.integer("max_draft", max_draft, 1, _core.MAX_DRAFT)
     checked.integer("max_branches", max_branches, 1, _core.MAX_BRANCHES)
     if not checked.real("seconds", seconds) > 0:

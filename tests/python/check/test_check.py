@@ -276,6 +276,13 @@ def test_there_must_be_something_to_compare(change: dict[str, Any]) -> None:
         check.examine("t", "d", placements=["moon"])
 
 
+def test_a_keyword_that_does_not_exist_is_refused() -> None:
+    wrong: dict[str, Any] = {"swa_full": False}
+    for examine in (check.examine, check.examine_rows):
+        with pytest.raises(TypeError, match=r"examine\w*\(\) got an unexpected .*'swa_full'"):
+            examine("t", **wrong)
+
+
 @pytest.mark.parametrize("alpha", [0.9, 0.02])
 def test_expectations_of_every_mode(alpha: float) -> None:
     pair, machine = Pair(target_us=(20_000.0,) * 8, draft_us=(1_000.0,) * 8), Machine()
