@@ -294,8 +294,7 @@ class GenerationStats:
             )
         if self.mode_reason:
             rows["mode_reason"] = self.mode_reason
-        width = max(map(len, rows)) + 2
-        return "\n".join(f"{name:<{width}}{value}" for name, value in rows.items())
+        return "\n".join(f"{name:<8} {value}" for name, value in rows.items())
 
 
 @dataclass(frozen=True)
