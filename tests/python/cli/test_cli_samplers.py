@@ -97,10 +97,10 @@ def test_generate_and_chat_have_the_same_options() -> None:
 
 def test_the_defaults_by_name_and_by_letter_are_the_same() -> None:
     names, letters = (
-        get_args(each)[1].help.rstrip(".").split()[-1]
+        get_args(each)[1].help.rstrip(".").partition("Default: ")[2]
         for each in (sampler_options.Samplers, sampler_options.SamplerSeq)
     )
-    assert samplers_of(letters) == names.split(";")
+    assert samplers_of(letters) == names.split("; ")
 
 
 def test_the_chat_can_set_every_number_of_a_sampler() -> None:

@@ -76,7 +76,7 @@ with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
 """
     modules = loaded(python, code)
     ours = {name for name in modules if name.startswith("specbranch_cpp.cli.")}
-    assert ours == {"specbranch_cpp.cli.lazy_group"}
+    assert ours == {"specbranch_cpp.cli.aliases", "specbranch_cpp.cli.lazy_group"}
     assert modules & {"numpy", "asyncio", "specbranch_cpp.engine"} == set()
 
 
