@@ -132,6 +132,17 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("lookup: a new text begins with little of what the last one taught") {
+  LookupTable table;
+  table.count.fill(50.0);
+  table.hits.fill(25.0);
+  const LookupProposer proposer({automaton_of(count_from(1, 8)), nullptr, {}}, &table);
+  for (std::size_t i = 0; i < table.count.size(); ++i) {
+    CHECK(table.count[i] < 25.0);
+    CHECK(table.hits[i] == doctest::Approx(0.5 * table.count[i]));
+  }
+}
+
 TEST_CASE("lookup: past a changed token the copy goes on at once") {
   Texts texts(count_from(10, 60) + Tokens{500} + count_from(10, 12));
   texts.commit({999});  // in place of 22
