@@ -14,7 +14,6 @@ token.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -399,7 +398,7 @@ def load_profile(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str
     found: dict[str, Any] = {
         **{name: _steps(name, costs[name]) for name in ("target_us", "draft_us")},
         **{
-            name: _at_least(name, costs.get(name, 1.0), 1.0)
+            name: checked.at_least(name, costs.get(name, 1.0), 1.0)
             for name in ("target_slowdown", "draft_slowdown")
         },
     }
@@ -409,7 +408,7 @@ def load_profile(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str
         if not isinstance(table, Mapping):
             raise InvalidArgument(f"acceptance[{i}] is {table!r:.60}; it must be a table")
         n, hits = (
-            _at_least(f"acceptance[{i}].{name}", table.get(name, 0.0), 0.0)
+            checked.at_least(f"acceptance[{i}].{name}", table.get(name, 0.0), 0.0)
             for name in ("first_count", "first_hits")
         )
         if hits > _ROUNDED * n:
@@ -424,14 +423,7 @@ def load_profile(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str
 
 
 def _steps(name: str, steps: Any) -> tuple[float, ...]:
-    return tuple(_at_least(f"{name}[{i}]", us, 0.0) for i, us in checked.items(name, steps))
-
-
-def _at_least(name: str, value: Any, low: float) -> float:
-    number = checked.real(name, value)
-    if not low <= number < math.inf:
-        raise InvalidArgument(f"{name} is {number}; it must be a number that is at least {low:g}")
-    return number
+    return tuple(checked.at_least(f"{name}[{i}]", us, 0.0) for i, us in checked.items(name, steps))
 
 
 def with_profile(

@@ -48,6 +48,14 @@ def share(name: str, value: Any) -> float:
     return number
 
 
+def at_least(name: str, value: Any, low: float) -> float:
+    """A finite number that is not below ``low``."""
+    number = real(name, value)
+    if not low <= number < math.inf:
+        raise InvalidArgument(f"{name} is {number}; it must be a number that is at least {low:g}")
+    return number
+
+
 def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise InvalidArgument(f"{name} is {_shown(value)}; it must be True or False")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,9 +64,7 @@ class Recipe:
         for name in ("dropout", "balance", "held_out"):
             checked.share(name, getattr(self, name))
         for name in ("learning_rate", "weight_decay"):
-            value = checked.real(name, getattr(self, name))
-            if not 0.0 <= value < math.inf:
-                raise InvalidArgument(f"{name} is {value}; it must be a number that is at least 0")
+            checked.at_least(name, getattr(self, name), 0.0)
         checked.integer("seed", self.seed, 0, 2**63 - 1)
 
 

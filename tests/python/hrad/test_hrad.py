@@ -261,6 +261,7 @@ def test_settings_may_be_numbers_of_numpy(
         (["a\ud800"], [0.0], r"prompts\[0\] has a lone surrogate"),
         (["a"], ["x"], r"temperatures\[0\] is 'x' .*number"),
         (["a"], 0.5, "temperatures is 0.5 .*sequence"),
+        (["a"], [0.0, float("nan")], "temperature is nan"),
     ],
 )
 def test_prompts_and_temperatures_are_checked_first(

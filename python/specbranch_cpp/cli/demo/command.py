@@ -132,8 +132,7 @@ def demo(
             f"{temperature:g} is not a temperature; it must be at least 0 and finite",
             param_hint="--temp",
         )
-    if seed is not None:
-        checked.integer("seed", seed, 0, 2**64 - 1)
+    checked.integer("seed", seed, 0, 2**64 - 1)
     request: dict[str, Any] = {"max_tokens": n_predict, "temperature": temperature, "seed": seed}
     prompts = PROMPTS if prompt is None else (prompt,)
     rounds = prompts * (repeat or (1 if prompt is None else 3))
