@@ -12,20 +12,25 @@ namespace {
 
 using Kind = PolicyOptions::Kind;
 
-void check(const char* field, int value, int low, int high) {
+void check(const char* field, int value, int low, int high, const char* also = "") {
   if (value >= low && value <= high) return;
   throw InvalidArgument(std::string("the policy's plan has ") + field + " " +
                         std::to_string(value) + "; in this round it must be in " +
-                        std::to_string(low) + " .. " + std::to_string(high));
+                        std::to_string(low) + " .. " + std::to_string(high) + also);
+}
+
+/// A field that a caller may leave to the mode: -1 here, None in Python.
+void check_optional(const char* field, int value, int high) {
+  if (value != -1) check(field, value, 0, high, ", or None");
 }
 
 }  // namespace
 
 void validate(const Plan& plan, const PlanLimits& limits) {
   check("draft_length", plan.draft_length, 0, limits.max_draft);
-  check("branch_at", plan.branch_at, -1, limits.max_branch_at);
+  check_optional("branch_at", plan.branch_at, limits.max_branch_at);
   check("branches", plan.branches, 1, limits.max_branches);
-  check("submit", plan.submit, -1, limits.max_submit);
+  check_optional("submit", plan.submit, limits.max_submit);
 }
 
 bool EntropyThreshold::low_confidence(std::span<const Candidate> candidates) const {

@@ -195,11 +195,17 @@ def _request(settings: TraceSettings, temperature: float, seed: int) -> dict[str
     }
 
 
+def _short(temperature: float) -> str:
+    """The temperature in a file's name: 0.8, 1; with as many digits as it needs."""
+    short = f"{temperature:g}"
+    return short if float(short) == temperature else repr(temperature)
+
+
 def _one(
     engine: Engine, text: str, temperature: float, folder: Path, settings: TraceSettings
 ) -> int:
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    path = folder / f"{digest}-t{temperature:g}.npz"
+    path = folder / f"{digest}-t{_short(temperature)}.npz"
     if path.exists():
         return len(load_records(path)[0])
     seed = (settings.seed + int(digest[:8], 16)) % 2**32

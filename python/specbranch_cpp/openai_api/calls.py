@@ -57,8 +57,10 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
         self._has_logprobs = asked.logprobs is not None
         self._has_trace = asked.trace
         self._has_prediction = asked.prediction is not None
+        self._has_token_ids = checked.flag("return_token_ids", given.return_token_ids)
         self.generation: Generation = engine._submit(asked)
         self._recorder = Recorder(engine, self.generation)
+        self._prompt_ids = _prompt_ids(engine, asked.prompt) if self._has_token_ids else {}
         self._head = {
             "id": f"{prefix}-{secrets.token_hex(12)}",
             "created": int(time.time()),
@@ -89,6 +91,17 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
         if not self._has_logprobs or chunk.token is None or chunk.logprob is None:
             return None
         return TokenLogprobs(chunk.token, chunk.logprob, chunk.top or {})
+
+    def _token_ids(self, *chunks: Chunk) -> dict[str, list[int]]:
+        """The ids of the tokens of these chunks, as a field of a choice, if they are asked for."""
+        if not self._has_token_ids:
+            return {}
+        return {"token_ids": [chunk.token for chunk in chunks if chunk.token is not None]}
+
+    @property
+    def _has_records(self) -> bool:
+        """Whether a chunk without text says something all the same."""
+        return self._has_logprobs or self._has_trace or self._has_token_ids
 
     @property
     def _stats(self) -> GenerationStats:
@@ -138,6 +151,12 @@ class Call(ABC, Generic[AnswerT, ChunkT]):
 
     def _speculation(self, *chunks: Chunk) -> dict[str, Any]:
         return {"speculation": self._recorder.take(chunks)} if self._has_trace else {}
+
+
+def _prompt_ids(engine: TextEngine, prompt: str | Sequence[int]) -> dict[str, list[int]]:
+    """The field with the ids of the prompt's tokens."""
+    tokens = engine.tokenize(prompt, special=True) if isinstance(prompt, str) else [*prompt]
+    return {"prompt_token_ids": tokens}
 
 
 def timings(stats: GenerationStats) -> Timings:

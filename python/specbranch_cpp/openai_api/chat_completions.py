@@ -53,12 +53,14 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
             "message": message,
             "logprobs": ChatStyle.joined(known) if self._has_logprobs else None,
             **self._reasons(chunks[-1]),
+            **self._token_ids(*chunks),
         }
-        return cast("ChatCompletion", self._whole("chat.completion", choice, chunks))
+        whole = self._whole("chat.completion", choice, chunks)
+        return cast("ChatCompletion", {**whole, **self._prompt_ids})
 
     def _chunks(self) -> Iterator[ChatChunk]:
         written = AnswerDeltas(deprecated=self._deprecated)
-        yield self._made({"role": "assistant"})
+        yield self._made({"role": "assistant"}, **self._prompt_ids)
         for chunk in self._read():
             deltas = written.deltas(self._parts(chunk))
             if chunk.finish_reason is not None:
@@ -68,12 +70,13 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
                 yield self._made({}, reasons=self._reasons(chunk), **fields)
                 yield from self._usage_items(_KIND)
                 return
-            if not deltas and (self._has_logprobs or self._has_trace):
+            if not deltas and self._has_records:
                 deltas = [{"content": ""}]
+            read = [chunk]
             fields = {"logprobs": self._entry(chunk), **self._speculation(chunk)}
             for delta in deltas:
-                yield self._made(delta, **fields)
-                fields = {}
+                yield self._made(delta, *read, **fields)
+                read, fields = [], {}
 
     def _parts(self, chunk: Chunk) -> list[Part]:
         """The parts of the answer that are certain after a chunk."""
@@ -96,7 +99,7 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
     def _made(
         self,
         delta: ChatDelta,
-        *,
+        *read: Chunk,
         logprobs: ChatLogprobs | None = None,
         reasons: Mapping[str, str | None] | None = None,
         **fields: Any,
@@ -106,6 +109,7 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
             "delta": delta,
             "logprobs": logprobs,
             **(reasons or {"finish_reason": None}),
+            **self._token_ids(*read),
         }
         return cast("ChatChunk", self._item(_KIND, [choice], **fields))
 

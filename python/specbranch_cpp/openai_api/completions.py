@@ -77,6 +77,8 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
             "logprobs": CompletionStyle.joined(known) if self._has_logprobs else None,
             "finish_reason": chunks[-1].finish_reason,
             "stop_reason": chunks[-1].stop,
+            **self._prompt_ids,
+            **self._token_ids(*chunks),
         }
         return cast("TextCompletion", self._whole("text_completion", choice, chunks))
 
@@ -91,20 +93,22 @@ class CompletionCall(Call[TextCompletion, CompletionChunk]):
                     yield self._made(chunk.text)
                 yield self._made("", last=chunk, **self._speculation(), **self._added())
                 yield from self._usage_items("text_completion")
-            elif chunk.text or self._has_logprobs or self._has_trace:
+            elif chunk.text or self._has_records:
                 yield self._made(
-                    chunk.text, logprobs=self._entry(chunk), **self._speculation(chunk)
+                    chunk.text, chunk, logprobs=self._entry(chunk), **self._speculation(chunk)
                 )
 
     def _made(
         self,
         text: str,
-        *,
+        *read: Chunk,
         logprobs: CompletionLogprobs | None = None,
         last: Chunk | None = None,
         **fields: Any,
     ) -> CompletionChunk:
         choice = {"text": text, "index": 0, "logprobs": logprobs, "finish_reason": None}
+        choice |= {**self._prompt_ids, **self._token_ids(*read)}
+        self._prompt_ids = {}  # the first chunk has them
         if last is not None:
             choice |= {"finish_reason": last.finish_reason, "stop_reason": last.stop}
         return cast("CompletionChunk", self._item("text_completion", [choice], **fields))

@@ -91,6 +91,7 @@ class Keywords:
     min_tokens: int
     lora: LoraChoice | None
     prediction: PredictionContent | None
+    return_token_ids: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,6 +93,7 @@ class OpenAICalls(TextEngine):
         min_tokens: int = 0,
         lora: LoraChoice | None = None,
         prediction: PredictionContent | None = None,
+        return_token_ids: bool = False,
     ) -> TextCompletion | Stream[CompletionChunk]:
         """Continues a text, with the keywords of llama-cpp-python and the dictionaries of OpenAI.
 
@@ -162,6 +163,8 @@ class OpenAICalls(TextEngine):
                 OpenAI's form is ``{"type": "content", "content": TEXT}``; the content may also be a
                 list of text parts. ``usage`` then has ``completion_tokens_details`` with
                 ``accepted_prediction_tokens`` and ``rejected_prediction_tokens``.
+            return_token_ids: add the ids of the tokens, with the names of vLLM: ``token_ids`` in
+                the choice, as in `Completion.tokens`, and ``prompt_token_ids``.
 
         Returns:
             The text, or with ``stream`` an iterator of its pieces: see `openai_api.types`.
@@ -228,6 +231,7 @@ class OpenAICalls(TextEngine):
             min_tokens=min_tokens,
             lora=lora,
             prediction=prediction,
+            return_token_ids=return_token_ids,
         )
         call = CompletionCall(self, given)
         return call.stream() if stream else call.answer()
@@ -297,6 +301,7 @@ class OpenAICalls(TextEngine):
         lora: LoraChoice | None = None,
         stopping_criteria: Criteria = None,
         prediction: PredictionContent | None = None,
+        return_token_ids: bool = False,
     ) -> ChatCompletion | Stream[ChatChunk]:
         """Answers messages, with the keywords of llama-cpp-python and the dictionaries of OpenAI.
 
@@ -409,6 +414,7 @@ class OpenAICalls(TextEngine):
             lora=lora,
             stopping_criteria=stopping_criteria,
             prediction=prediction,
+            return_token_ids=return_token_ids,
         )
         call = ChatCall(self, given)
         return call.stream() if stream else call.answer()

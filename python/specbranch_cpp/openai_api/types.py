@@ -1,7 +1,7 @@
 """The types of the results of the OpenAI-shaped calls.
 
 They are the dictionaries of OpenAI and llama-cpp-python, with the additional fields `timings`,
-`seed`, `mode` and `speculation`.
+`seed`, `mode` and `speculation`, and on request the ids of the tokens, with the names of vLLM.
 """
 
 from __future__ import annotations
@@ -175,7 +175,26 @@ class _Ended(TypedDict, total=False):
     stop_reason: str | None
 
 
-class CompletionChoice(_Ended):
+class _TokenIds(TypedDict, total=False):
+    """Only calls with ``return_token_ids`` have this field.
+
+    ``token_ids``: the ids of the tokens of the text, as in `specbranch_cpp.Completion`. In a
+    stream, those of the chunk, which may have a token and no text yet.
+    """
+
+    token_ids: list[int]
+
+
+class _PromptTokenIds(TypedDict, total=False):
+    """Only calls with ``return_token_ids`` have this field. A stream has it in its first chunk.
+
+    ``prompt_token_ids``: the ids of the tokens that the model reads.
+    """
+
+    prompt_token_ids: list[int]
+
+
+class CompletionChoice(_Ended, _TokenIds, _PromptTokenIds):
     """A text. ``finish_reason`` is ``None`` in all chunks of a stream except the last."""
 
     text: str
@@ -309,7 +328,7 @@ class ChatDelta(TypedDict, total=False):
     function_call: FunctionCallDelta
 
 
-class ChatChoice(_Ended):
+class ChatChoice(_Ended, _TokenIds):
     """The answer and why it ended."""
 
     index: int
@@ -318,7 +337,7 @@ class ChatChoice(_Ended):
     finish_reason: AnswerFinishReason | None
 
 
-class ChatChunkChoice(_Ended):
+class ChatChunkChoice(_Ended, _TokenIds):
     """The part of the answer in a chunk. Only the last chunk has a ``finish_reason``."""
 
     index: int
@@ -327,7 +346,7 @@ class ChatChunkChoice(_Ended):
     finish_reason: AnswerFinishReason | None
 
 
-class ChatCompletion(_Added):
+class ChatCompletion(_Added, _PromptTokenIds):
     """What `Engine.create_chat_completion` returns."""
 
     id: str
@@ -338,7 +357,7 @@ class ChatCompletion(_Added):
     usage: Usage
 
 
-class ChatChunk(_ChunkUsage):
+class ChatChunk(_ChunkUsage, _PromptTokenIds):
     """One item of a streamed `Engine.create_chat_completion`."""
 
     id: str

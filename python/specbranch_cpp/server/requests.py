@@ -194,6 +194,7 @@ class _Common(_Body):
     min_tokens: Natural | None = None
     lora: LoraScales | None = None
     prediction: Union[str, TokenIds, Prediction, None] = None  # noqa: UP007
+    return_token_ids: bool | None = None
 
     @field_validator("samplers", mode="before")
     @classmethod

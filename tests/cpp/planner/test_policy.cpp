@@ -77,14 +77,15 @@ TEST_CASE("a plan out of range is refused by name, value and limits") {
     Plan plan;
     const char* message;
   };
-  for (const Row& row : {Row{{-1, 0, 1, 0}, "draft_length -1; in this round it must be in 0 .. 8"},
-                         Row{{9, 0, 1, 0}, "draft_length 9; in this round it must be in 0 .. 8"},
-                         Row{{8, 6, 1, 0}, "branch_at 6; in this round it must be in -1 .. 5"},
-                         Row{{8, -2, 1, 0}, "branch_at -2; in this round it must be in -1 .. 5"},
-                         Row{{8, 0, 0, 0}, "branches 0; in this round it must be in 1 .. 4"},
-                         Row{{8, 0, 5, 0}, "branches 5; in this round it must be in 1 .. 4"},
-                         Row{{8, 0, 1, 4}, "submit 4; in this round it must be in -1 .. 3"},
-                         Row{{8, 0, 1, -2}, "submit -2; in this round it must be in -1 .. 3"}}) {
+  for (const Row& row :
+       {Row{{-1, 0, 1, 0}, "draft_length -1; in this round it must be in 0 .. 8"},
+        Row{{9, 0, 1, 0}, "draft_length 9; in this round it must be in 0 .. 8"},
+        Row{{8, 6, 1, 0}, "branch_at 6; in this round it must be in 0 .. 5, or None"},
+        Row{{8, -2, 1, 0}, "branch_at -2; in this round it must be in 0 .. 5, or None"},
+        Row{{8, 0, 0, 0}, "branches 0; in this round it must be in 1 .. 4"},
+        Row{{8, 0, 5, 0}, "branches 5; in this round it must be in 1 .. 4"},
+        Row{{8, 0, 1, 4}, "submit 4; in this round it must be in 0 .. 3, or None"},
+        Row{{8, 0, 1, -2}, "submit -2; in this round it must be in 0 .. 3, or None"}}) {
     CHECK_THROWS_WITH_AS(validate(row.plan, limits),
                          (std::string("the policy's plan has ") + row.message).c_str(),
                          InvalidArgument);

@@ -224,8 +224,11 @@ def test_a_policy_cannot_end_a_loop_without_a_word(make_fake: MakeFake) -> None:
     [
         (policies.Plan(9), r"draft_length 9; in this round it must be in 0 \.\. 8"),
         (policies.Plan(1, branches=5), r"branches 5; in this round it must be in 1 \.\. 4"),
-        (policies.Plan(1, branch_at=99), r"branch_at 99; in this round it must be in -1 \.\. \d"),
-        (policies.Plan(1, submit=99), r"submit 99; in this round it must be in -1 \.\. \d"),
+        (
+            policies.Plan(1, branch_at=99),
+            r"branch_at 99; in this round .* 0 \.\. \d, or None",
+        ),
+        (policies.Plan(1, submit=99), r"submit 99; in this round .* 0 \.\. \d, or None"),
         (7, r"Recorder\.plan returned 7; it must return a policies\.Plan"),
         (None, r"Recorder\.plan returned None"),
     ],

@@ -15,7 +15,8 @@ COSTS = {"target_us": [100.0, 120.0], "draft_us": [10.0, 12.0]}
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"alpha": "x"}, "alpha is 'x'"),
+        ({"alpha": "x"}, "alpha is 'x' .*must be a number"),
+        ({"target_us": "fast"}, "target_us is 'fast' .*must be a number"),
         ({"alpha": (0.5, 0.6)}, r"alpha\[0\] is 0.5; it must be a pair"),
         ({"alpha": ((1.5, 0.5),)}, r"alpha\[0\]\[0\] is 1.5 .*integer"),
         ({"alpha": ((2**40, 0.5),)}, r"alpha\[0\]\[0\] is 1099511627776; it must be in 1 "),

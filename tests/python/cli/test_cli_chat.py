@@ -308,6 +308,14 @@ def test_a_chat_through_a_pipe(pair: tuple[Path, Path]) -> None:
     assert "\x1b" not in result.output
 
 
+def test_a_refused_line_of_a_pipe_is_told_by_the_exit_code(pair: tuple[Path, Path]) -> None:
+    arguments = ["chat", "-m", str(pair[0]), "-md", str(pair[1]), "-c", "64", "-n", "2"]
+    result = CliRunner().invoke(app, arguments, input="abc " * 200 + "\nok\n")
+    assert result.exit_code == 1
+    assert "the context is full" in result.stderr
+    assert result.stdout.strip()  # the other line was answered
+
+
 def test_a_line_of_a_pipe_that_is_no_text(pair: tuple[Path, Path]) -> None:
     arguments = ["chat", "-m", str(pair[0]), "-md", str(pair[1]), "-c", "512", "-n", "2"]
     result = CliRunner().invoke(app, arguments, input=b"/stats\nab\xff\n")

@@ -183,6 +183,16 @@ def test_collecting_goes_on_where_it_was(
     np.testing.assert_array_equal(same.label, records.label)
 
 
+def test_temperatures_that_are_nearly_the_same_have_files_of_their_own(
+    make_fake: MakeFake, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    near = [0.8, 0.80000001]
+    found = collect(
+        make_fake(), *models, ["abc"], tmp_path / "traces", settings=SETTINGS, temperatures=near
+    )
+    assert found.n_texts == len([*(tmp_path / "traces").glob("*-t0.8*.npz")]) == 2
+
+
 def test_traces_do_not_mix(make_fake: MakeFake, models: tuple[Path, Path], tmp_path: Path) -> None:
     engine = make_fake()
     folder = tmp_path / "traces"

@@ -49,7 +49,7 @@ def post(server: Running, path: str, **fields: Any) -> dict[str, Any]:
 def streamed(server: Running, path: str, **fields: Any) -> list[dict[str, Any]]:
     reply = server.client.post(path, json={**fields, "stream": True})
     assert reply.headers["content-type"].startswith("text/event-stream")
-    return [json.loads(data) for data in events(reply.text)]
+    return [json.loads(data) for data in events(reply.text) if data != "[DONE]"]
 
 
 def test_completion(server: Running, models: Engine) -> None:
@@ -106,8 +106,38 @@ def test_several_prompts_are_refused(server: Running) -> None:
     told(reply, 400, "unsupported_value")
     assert "/v1/completions continues several" in reply.json()["error"]["message"]
     assert post(server, "/completion", prompt=["a"], **ASKED)["prompt"].endswith("a")
-    reply = server.client.post("/completion", json={"prompt": "a", **ASKED, "return_tokens": True})
-    assert reply.headers["X-Ignored-Fields"] == "return_tokens"
+    reply = server.client.post("/completion", json={"prompt": "a", **ASKED, "n_indent": 4})
+    assert reply.headers["X-Ignored-Fields"] == "n_indent"
+
+
+def test_tokens_are_returned_on_request(server: Running, models: Engine) -> None:
+    given = {"prompt": PROMPT, **ASKED}
+    assert post(server, "/completion", **given)["tokens"] == []
+    asked = {**given, "return_tokens": True}
+    tokens = post(server, "/completion", **asked)["tokens"]
+    chunks = streamed(server, "/completion", **asked)
+    assert [token for chunk in chunks for token in chunk["tokens"]] == tokens
+    assert chunks[-1]["tokens"] == []
+    assert models.detokenize(tokens) == post(server, "/completion", **given)["content"]
+    assert post(server, "/completion", **asked | {"n_predict": 0})["tokens"] == []
+    reply = server.client.post("/completion", json={**asked, "return_tokens": "yes"})
+    told(reply, 400, "invalid_value")
+
+
+def test_token_ids_of_the_other_interface(server: Running) -> None:
+    """vLLM's field, also with several texts."""
+    given = {"prompt": PROMPT, "max_tokens": 8, "seed": 11, "return_token_ids": True, "n": 2}
+    reply = post(server, "/v1/completions", **given)
+    ids = [choice["token_ids"] for choice in reply["choices"]]
+    assert [len(one) for one in ids] == [8, 8]
+    chunks = streamed(server, "/v1/completions", **given)
+    found: dict[int, list[int]] = {0: [], 1: []}
+    prompts: dict[int, list[int]] = {}
+    for choice in (choice for chunk in chunks for choice in chunk["choices"]):
+        found[choice["index"]] += choice["token_ids"]
+        prompts.setdefault(choice["index"], choice.get("prompt_token_ids"))
+    assert [found[0], found[1]] == ids
+    assert [prompts[0], prompts[1]] == [c["prompt_token_ids"] for c in reply["choices"]]
 
 
 def test_a_piece_that_is_no_text_is_bytes(tiny: Path) -> None:

@@ -355,7 +355,7 @@ std::string ScheduleChoice::mode_reason() const {
       ", the target slows down " + fixed(s) + " times while the draft runs";
   switch (schedule_) {
     case Schedule::kAutoregressive:
-      if (probing_) return "autoregressive while the draft is looked at" + facts;
+      if (probing_) return "autoregressive while the draft is probed" + facts;
       if (const double reached = history().paused_at_rate; reached > 0.0) {
         return "autoregressive: speculation reached " + fixed(reached) +
                " of the rate of plain decoding" + facts;

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 EPILOG = (
     "In the chat, /help lists the commands. Each line of a pipe is a turn.\n\n"
-    "Exit codes: 0: success, also after Ctrl-D; 1: a model cannot be used; 2: bad usage; 130: "
-    "stopped by Ctrl-C while loading or, without a terminal, while waiting for a line."
+    "Exit codes: 0: success, also after Ctrl-D; 1: a model cannot be used, or a line of a pipe was "
+    "refused; 2: bad usage; 130: stopped by Ctrl-C while loading or, without a terminal, while "
+    "waiting for a line."
 )
 
 
@@ -173,7 +174,10 @@ def chat(
         screen = ConsoleScreen()
         talk = Chat(engine, screen, request, system)
         screen.note(_greeting(engine, target_path, draft_path))
-        converse(talk, open_turns(slash_commands.NAMES))
+        turns = open_turns(slash_commands.NAMES)
+        converse(talk, turns)
+    if screen.n_errors and not turns.edited:  # a script cannot see them
+        raise typer.Exit(1)
 
 
 def converse(talk: Chat, turns: Turns) -> None:
@@ -212,6 +216,7 @@ class ConsoleScreen:
     """Answers on standard output, everything else on standard error."""
 
     def __init__(self) -> None:
+        self.n_errors = 0
         self._notes = render.stderr()
         self._bar: PrefillBar | None = None
         self._thinks = False
@@ -234,6 +239,7 @@ class ConsoleScreen:
         self._notes.print(text, style="dim", soft_wrap=True)
 
     def error(self, text: str) -> None:
+        self.n_errors += 1
         self._notes.print(text, style="red", soft_wrap=True)
 
     def table(self, stats: GenerationStats) -> None:

@@ -45,7 +45,7 @@ _HARMLESS = frozenset(
     }
 )
 # Editors send these with every request, and can do without them.
-_IGNORED = ("n_indent", "return_tokens", "t_max_predict_ms", "t_max_prompt_ms")
+_IGNORED = ("n_indent", "t_max_predict_ms", "t_max_prompt_ms")
 _REPOSITORY, _FILE = "<|repo_name|>", "<|file_sep|>"
 _SPARE = 128  # tokens for the answer, if the request names no number
 
@@ -55,6 +55,7 @@ class _Common(Body):
     max_tokens: Size | None = None
     n_probs: int = 0
     stream: bool = False
+    return_tokens: bool = False
 
     @property
     def limit(self) -> int | None:
@@ -148,6 +149,8 @@ def _call(engine: Engine, fields: _Common, prompt: str | list[int]) -> Interface
     limit = -1 if fields.limit is None else fields.limit
     data: dict[str, Any] = dict(fields.model_extra or {})
     data |= {"prompt": prompt, "max_tokens": limit or 1, "stream": fields.stream}
+    if fields.return_tokens:
+        data["return_token_ids"] = True
     written = prompt if isinstance(prompt, str) else engine.detokenize(prompt, special=True)
     # Editors send 0 to have the prompt read before they need it.
     form = _CompletionForm(written, data, silent=limit == 0)
@@ -168,14 +171,14 @@ class _CompletionForm(ReplyForm):
     def whole(self, reply: dict[str, Any]) -> dict[str, Any]:
         (choice,) = reply["choices"]
         self._text = choice["text"]
-        return self._last(reply, choice, choice["text"])
+        return self._last(reply, choice, choice["text"], choice.get("token_ids", []))
 
     def chunk(self, chunk: dict[str, Any]) -> bytes:
         if not chunk["choices"]:  # of stream_options: the last event has these figures, too
             return b""
         (choice,) = chunk["choices"]
         if choice["finish_reason"] is not None:
-            return event(self._last(chunk, choice, ""))
+            return event(self._last(chunk, choice, "", []))
         if self._silent:
             return b""
         self._text += choice["text"]
@@ -183,7 +186,7 @@ class _CompletionForm(ReplyForm):
             {
                 "index": 0,
                 "content": choice["text"],
-                "tokens": [],
+                "tokens": choice.get("token_ids", []),
                 "stop": False,
                 "id_slot": 0,
             }
@@ -192,7 +195,9 @@ class _CompletionForm(ReplyForm):
     def end(self) -> bytes:
         return b""
 
-    def _last(self, reply: dict[str, Any], choice: dict[str, Any], content: str) -> dict[str, Any]:
+    def _last(
+        self, reply: dict[str, Any], choice: dict[str, Any], content: str, tokens: list[int]
+    ) -> dict[str, Any]:
         timings = reply["timings"]
         word = choice["stop_reason"]
         other = "limit" if choice["finish_reason"] == "length" else "eos"
@@ -200,7 +205,7 @@ class _CompletionForm(ReplyForm):
         return {
             "index": 0,
             "content": "" if self._silent else content,
-            "tokens": [],
+            "tokens": [] if self._silent else tokens,
             "id_slot": 0,
             "stop": True,
             "model": reply["model"],
