@@ -65,7 +65,7 @@ MUTATIONS = (
         "auto-locked-in",
         "a paused draft is never probed again",
         "planner/auto/schedule_choice.cpp",
-        "  return costs_.known() && worth_probing(unseen * n_texts_, unseen);",
+        "  return costs_.known() && worth_probing(unseen * n_texts_, n_to_read);",
         "  return false;",
     ),
     Mutation(
@@ -177,9 +177,36 @@ MUTATIONS = (
         "auto-stays-away",
         "a text that begins does not look at a draft that was too slow before",
         "planner/auto/schedule_choice.cpp",
-        "    if (unseen >= probe_interval() && worth_probing(unseen * n_texts_, 0.0)) "
-        "begin_probe();\n",
+        "    due_ = history().tokens_since_probe >= probe_interval();\n",
         "",
+    ),
+    Mutation(
+        "auto-reads-for-nothing",
+        "a paused draft reads a long prompt, which the target holds already, for a probe",
+        "planner/auto/schedule_choice.cpp",
+        "worth_probing(unseen * n_texts_, n_to_read)) begin_probe();",
+        "worth_probing(unseen * n_texts_, 0)) begin_probe();",
+    ),
+    Mutation(
+        "auto-forgets-the-prompt",
+        "a draft that has not begun with a long text counts as one that has read it",
+        "decoder/decoder.cpp",
+        "view.n_unread : n_before_draft();",
+        "view.n_unread : 0;",
+    ),
+    Mutation(
+        "auto-settles-beside-a-reader",
+        "texts wait until a step is alone, although the draft reads a long text",
+        "planner/auto/auto_planner.cpp",
+        "schedule_choice_.settling() && !view.draft_reads;",
+        "schedule_choice_.settling();",
+    ),
+    Mutation(
+        "auto-compares-beside-a-reader",
+        "single tokens are decoded to compare, although the draft reads a long text",
+        "planner/auto/auto_planner.cpp",
+        "view.evaluating.empty() && !view.draft_reads;",
+        "view.evaluating.empty();",
     ),
     Mutation(
         "auto-never-compares",

@@ -289,7 +289,7 @@ MUTATIONS = (
         "text-gone-while-paused",
         "while the draft is paused, texts are not verified",
         "planner/auto/auto_planner.cpp",
-        "    if (target_free) texts_alone_ = !schedule_choice_.settling() && !trying;",
+        "    if (target_free) texts_alone_ = !settles && !trying;",
         "    texts_alone_ = false;",
     ),
     Mutation(

@@ -95,6 +95,9 @@ Commands Decoder::on(const Event& event) {
     }
   } else if (const auto* open = std::get_if<OpenDone>(&event.body)) {
     apply_open(event.role, *open);
+    if (target && draft_ == DraftState::kNotStarted && planner_->wants_draft(view())) {
+      begin_draft(commands);
+    }
     if (read_on(event.role, commands)) return commands;
   } else if (const auto* prefill = std::get_if<PrefillDone>(&event.body)) {
     apply_prefill(event.role, *prefill);
@@ -161,6 +164,14 @@ Pos Decoder::draft_end() const {
   DraftWindow window = window_;
   if (draft_ == DraftState::kNotStarted) window.move_to(tree_.at(tree_.root()).pos + 1);
   return window.end();
+}
+
+int Decoder::n_before_draft() const {
+  Pos held = target_prompt_.held();
+  if (counters().n_generated > 0) held = static_cast<Pos>(sequences_.text().size());
+  DraftWindow window = window_;
+  window.move_to(tree_.at(tree_.root()).pos + 1);
+  return std::max(0, held - window.begin());
 }
 
 void Decoder::ask_planner(Commands& commands) {
@@ -237,7 +248,9 @@ View Decoder::view() const {
   const Pos root = tree_.at(tree_.root()).pos;
   View view{.tree = tree_};
   view.target_idle = !timer_.busy(ModelRole::kTarget) && !pending_verification_;
+  view.target_open = target_open_;
   view.draft_idle = !timer_.busy(ModelRole::kDraft) && draft_ != DraftState::kNotStarted;
+  view.draft_reads = timer_.busy(ModelRole::kDraft) && sequences_.in_flight().empty();
   view.now_us = now_us_;
   view.draft_usable = draft_usable();
   view.submitted = submitted_.end();
@@ -252,6 +265,7 @@ View Decoder::view() const {
   view.pads = limits_.target.pads;
   view.n_branches = request_->processors ? 0 : limits_.target.n_branches;
   view.n_unread = draft_ == DraftState::kStarted ? sequences_.n_unread() : 0;
+  view.n_to_read = draft_ == DraftState::kStarted ? view.n_unread : n_before_draft();
   view.free_seqs = draft_usable() ? sequences_.count_free(tree_) : 0;
   view.n_seqs = draft_usable() ? sequences_.n_seq() : 0;
   return view;

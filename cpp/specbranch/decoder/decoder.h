@@ -142,6 +142,8 @@ class Decoder final {
   void begin_draft(Commands& commands);
   /// The position after the last one that the draft can read, once it has been given the text.
   Pos draft_end() const;
+  /// `View::n_to_read` of a draft that has not been given the text; it may hold some of it.
+  int n_before_draft() const;
   /// Nothing is to be generated after the prompt.
   bool ends_with_prompt() const { return static_cast<Pos>(request_->prompt.size()) >= limit_; }
   const PromptReader& prompt_of(ModelRole role) const {
@@ -198,6 +200,7 @@ class Decoder final {
   Finish finish_ = Finish::kNone;
   std::exception_ptr error_;
   std::exception_ptr draft_error_;
+  bool target_open_ = false;
   int n_reused_ = 0;
   std::string reason_;
 

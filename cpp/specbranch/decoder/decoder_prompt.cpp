@@ -34,6 +34,7 @@ void Decoder::apply_open(ModelRole role, const OpenDone& done) {
                             std::to_string(done.n_reused) + " tokens that are reused");
   }
   if (role == ModelRole::kTarget) {
+    target_open_ = true;
     n_reused_ = done.n_reused;
     const Pos n_prefill = tree_.at(tree_.root()).pos;
     target_text_.open(done.lengths, n_prefill);

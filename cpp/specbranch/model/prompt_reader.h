@@ -26,6 +26,7 @@ class PromptReader {
   /// A chunk is read: the sequence holds `length`.
   void read(Pos length) { held_ = length; }
 
+  Pos held() const { return held_; }
   Pos end() const { return end_; }
 
  private:

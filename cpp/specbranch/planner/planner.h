@@ -20,18 +20,23 @@ namespace specbranch {
 struct View {
   const SpeculationTree& tree;
   bool target_idle = true;
+  bool target_open = true;  ///< false: it is not known yet which part of the prompt it holds.
   bool draft_idle = true;
   bool draft_usable = true;    ///< false, and for good: the draft cannot follow, or has failed.
+  bool draft_reads = false;    ///< the draft is busy with the text, before it drafts anything.
   NodeId submitted = kNoNode;  ///< end of the path under verification; kNoNode: none.
   /// Nodes that the draft evaluates now. GCC warns without the initializer.
   std::span<const NodeId> evaluating = {};  // NOLINT(readability-redundant-member-init)
-  int max_depth = 0;        ///< depth of the deepest node that can still be committed and drafted.
-  int max_path = 0;         ///< maximum drafted tokens of one verification.
-  int n_replayed = 0;       ///< rows of the next verification that decode the text again.
-  bool replays = false;     ///< after a rejection the accepted tokens are decoded again.
-  bool pads = true;         ///< a verification may have padding tokens.
-  int n_branches = 0;       ///< branches that a verification may have beside its path.
-  int n_unread = 0;         ///< tokens of the text that no sequence of the draft holds.
+  int max_depth = 0;     ///< depth of the deepest node that can still be committed and drafted.
+  int max_path = 0;      ///< maximum drafted tokens of one verification.
+  int n_replayed = 0;    ///< rows of the next verification that decode the text again.
+  bool replays = false;  ///< after a rejection the accepted tokens are decoded again.
+  bool pads = true;      ///< a verification may have padding tokens.
+  int n_branches = 0;    ///< branches that a verification may have beside its path.
+  int n_unread = 0;      ///< tokens of the text that no sequence of the draft holds.
+  /// Tokens that the target holds already, and that the draft has to read before it drafts; at most
+  /// so many, as long as it has not begun.
+  int n_to_read = 0;
   int free_seqs = 0;        ///< sequences of the draft that further branches may take.
   int n_seqs = 0;           ///< all sequences of the draft.
   std::int64_t now_us = 0;  ///< the time of the newest event.

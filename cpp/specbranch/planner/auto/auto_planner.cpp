@@ -45,7 +45,10 @@ AutoPlanner::AutoPlanner(const AutoBounds& initial, float temperature, PairProfi
       schedule_choice_(costs_, acceptance_, initial.max_submit + 1, initial.switching),
       width_(std::max(2, initial.max_branches)) {}
 
-bool AutoPlanner::wants_draft(const View& /*view*/) { return schedule_choice_.drafts(); }
+bool AutoPlanner::wants_draft(const View& view) {
+  if (view.target_open) schedule_choice_.on_open(view.n_to_read);
+  return schedule_choice_.drafts();
+}
 
 Decision AutoPlanner::next(const View& view) {
   costs_.set_padding(view.pads);
@@ -58,7 +61,9 @@ Decision AutoPlanner::next(const View& view) {
     const bool trying = schedule_choice_.trying() && longest(view) > 0;
     const bool drafted = root.evaluated && !root.candidates.empty();
     const bool awaited = !decision.evaluate.empty() || !view.evaluating.empty();
-    if (target_free) texts_alone_ = !schedule_choice_.settling() && !trying;
+    // No step is alone while the draft reads a long text: nothing settles until then.
+    const bool settles = schedule_choice_.settling() && !view.draft_reads;
+    if (target_free) texts_alone_ = !settles && !trying;
     if (target_free && texts_alone_) {
       const NodeRef end = best_text_run(view, costs_, gate_);
       submit(view, end.node, view.tree.depth(end) + 1, decision);
@@ -69,8 +74,9 @@ Decision AutoPlanner::next(const View& view) {
   }
   if (target_free) {
     texts_alone_ = false;
-    // A step beside a draft pass would not tell; that pass may have a long text to read.
-    plain_step_ = schedule_choice_.wants_plain_step() && view.evaluating.empty();
+    // A step beside the draft would not tell, and the draft may have a long text to read.
+    const bool alone = view.evaluating.empty() && !view.draft_reads;
+    plain_step_ = schedule_choice_.wants_plain_step() && alone;
     if (plain_step_) {
       submit(view, view.tree.root(), 1, decision);
     } else {
@@ -266,7 +272,7 @@ void AutoPlanner::on_verification(const View& view, bool /*hit*/) {
   const Pos root = view.tree.at(view.tree.root()).pos;
   const int n_tokens = root_ < 0 ? 1 : root - root_;
   if (texts_alone_) gate_.on_verification(n_tokens);
-  schedule_choice_.on_verification(view.now_us, step_us_, n_tokens);
+  schedule_choice_.on_verification(view.now_us, step_us_, n_tokens, view.n_to_read);
   root_ = root;
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <iomanip>
 #include <sstream>
+#include <utility>
 
 namespace specbranch {
 namespace {
@@ -84,10 +85,9 @@ void ScheduleChoice::begin() {
   if (!costs_.known()) return;
   if (history().paused) {  // an earlier generation backed off
     schedule_ = Schedule::kAutoregressive;
-    // The best moment for a probe: the draft reads the prompt while the target does, and has no
-    // more to read. Within a text it would have to catch up first.
-    const double unseen = history().tokens_since_probe;
-    if (unseen >= probe_interval() && worth_probing(unseen * n_texts_, 0.0)) begin_probe();
+    // The best moment for a probe: the draft reads the prompt while the target does. Within a text
+    // it would have to catch up first, and here with what the target holds of an earlier text.
+    due_ = history().tokens_since_probe >= probe_interval();
     return;
   }
   if (acceptance_.evidence() >= kFewObservations) return;
@@ -95,7 +95,13 @@ void ScheduleChoice::begin() {
   // cost. Probe first, or do what the text does that probes for all.
   schedule_ = Schedule::kAutoregressive;
   next_review_ = 0;
-  if (worth_probing(kFirstProbe * costs_.n_texts(), 0.0)) take_probe();
+  if (worth_probing(kFirstProbe * costs_.n_texts(), 0)) take_probe();
+}
+
+void ScheduleChoice::on_open(int n_to_read) {
+  if (!std::exchange(due_, false)) return;
+  const double unseen = history().tokens_since_probe;
+  if (history().paused && worth_probing(unseen * n_texts_, n_to_read)) begin_probe();
 }
 
 void ScheduleChoice::choose(double margin, double optimism) {
@@ -236,11 +242,11 @@ bool ScheduleChoice::probe_ended() {
   return speculative(low) >= kEnterMargin * low.autoregressive;
 }
 
-bool ScheduleChoice::may_probe() {
+bool ScheduleChoice::may_probe(int n_to_read) {
   const double unseen = history().tokens_since_probe;
   if (unseen < probe_interval() || unseen < next_probe_) return false;
   next_probe_ = unseen + kFirstProbeInterval;
-  return costs_.known() && worth_probing(unseen * n_texts_, unseen);
+  return costs_.known() && worth_probing(unseen * n_texts_, n_to_read);
 }
 
 double ScheduleChoice::probe_interval() const {
@@ -248,7 +254,7 @@ double ScheduleChoice::probe_interval() const {
   return kept > 0.0 ? kept : kFirstProbeInterval;
 }
 
-bool ScheduleChoice::worth_probing(double n_tokens, double n_unread) const {
+bool ScheduleChoice::worth_probing(double n_tokens, int n_to_read) const {
   const ExpectedRates hoped = expected_rates(costs_, kHopeful, longest_);
   if (speculative(hoped) < kEnterMargin * hoped.autoregressive) {
     const bool unproven = costs_.verification_unproven() || costs_.slowdown_unproven();
@@ -256,7 +262,7 @@ bool ScheduleChoice::worth_probing(double n_tokens, double n_unread) const {
   }
   // The draft must also read the text that was decoded without it.
   const double read = costs_.draft(StepCurve::kLongest) *
-                      std::ceil(n_unread / static_cast<double>(StepCurve::kLongest));
+                      std::ceil(static_cast<double>(n_to_read) / StepCurve::kLongest);
   // A probe that costs more ends before it has all of its observations.
   const double looks =
       std::min(costs_.interference() * static_cast<double>(kProbeObservations) * costs_.draft(1),
@@ -287,7 +293,8 @@ bool ScheduleChoice::begin_trial() {
   return true;
 }
 
-void ScheduleChoice::on_verification(std::int64_t now_us, double step_us, int n_tokens) {
+void ScheduleChoice::on_verification(std::int64_t now_us, double step_us, int n_tokens,
+                                     int n_to_read) {
   // Beside other texts, the time between two verifications may be that of their prompts.
   const double us = costs_.crowded() ? step_us : static_cast<double>(now_us - last_us_);
   if (last_us_ >= 0) {
@@ -317,7 +324,7 @@ void ScheduleChoice::on_verification(std::int64_t now_us, double step_us, int n_
     if (schedule_ == Schedule::kAutoregressive) back_off(true);
   } else if (schedule_ == Schedule::kAutoregressive) {
     history().tokens_since_probe += static_cast<double>(n_tokens) / n_texts_;
-    if (may_probe()) {
+    if (may_probe(n_to_read)) {
       begin_probe();
     } else if (joins()) {
       choose(kEnterMargin, kEnterOptimism);

@@ -51,8 +51,13 @@ class ScheduleChoice {
 
   bool drafts() const { return schedule_ != Schedule::kAutoregressive || probing_; }
 
-  /// `n_tokens` more are committed, by a verification that took `step_us`.
-  void on_verification(std::int64_t now_us, double step_us, int n_tokens);
+  /// The target has begun with the text. To draft, the draft would have to read `n_to_read` tokens
+  /// that the target need not read.
+  void on_open(int n_to_read);
+
+  /// `n_tokens` more are committed, by a verification that took `step_us`. `n_to_read`: see
+  /// `on_open`.
+  void on_verification(std::int64_t now_us, double step_us, int n_tokens, int n_to_read = 0);
 
   /// A first choice was compared with the text.
   void on_observation() {
@@ -97,10 +102,10 @@ class ScheduleChoice {
   bool gains_by_texts(double margin) const;
   /// The probe has seen enough, or has cost enough: it ends.
   bool probe_ended();
-  bool may_probe();
+  bool may_probe(int n_to_read);
   /// A probe may pay if its cost is spread over `n_tokens` of all texts. The draft must first read
-  /// `n_unread`.
-  bool worth_probing(double n_tokens, double n_unread) const;
+  /// `n_to_read`.
+  bool worth_probing(double n_tokens, int n_to_read) const;
   /// Speculation might pay if verifications were as fast as single tokens, and the models did not
   /// slow each other down.
   bool could_pay(double alpha) const;
@@ -114,6 +119,7 @@ class ScheduleChoice {
   int longest_;
   bool switching_;
   Schedule schedule_ = Schedule::kParallel;
+  bool due_ = false;  ///< a probe, as soon as it is known what the draft has to read for it.
   bool probing_ = false;
   bool trying_ = false;
   int n_texts_ = 1;                 ///< that ran at the last choice.
