@@ -184,7 +184,8 @@ def _of_user(name: str, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for index, block in enumerate(blocks):
         path = f"{name}.content[{index}]"
         if block.get("type") == "tool_result":
-            content = _text(f"{path}.content", block.get("content") or "")
+            given = block.get("content")
+            content = "" if given is None else _text(f"{path}.content", given)
             if block.get("is_error"):
                 content = f"Error: {content}"
             told.append({"role": "tool", "tool_call_id": text_field(path, block, "tool_use_id"),
@@ -195,20 +196,24 @@ def _of_user(name: str, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
             told[-1]["content"] += text
         else:
             told.append({"role": "user", "content": text})
-    return told
+    return told or [{"role": "user", "content": ""}]
 
 
-def _text(name: str, content: Text) -> str:
+def _text(name: str, content: Any) -> str:
     if isinstance(content, str):
         return content
+    if not isinstance(content, list):
+        raise BadRequest(f"{name} must be a text or a list of blocks", name, "invalid_value")
     return "".join(
         _text_of(f"{name}[{index}]", block, "text and document")
         for index, block in enumerate(content)
     )
 
 
-def _text_of(path: str, block: dict[str, Any], known: str) -> str:
+def _text_of(path: str, block: Any, known: str) -> str:
     """The text of a block: its own, or that of a document."""
+    if not isinstance(block, dict):
+        raise BadRequest(f"{path} must be an object with a type", path, "invalid_value")
     kind = block.get("type")
     if kind == "text":
         return text_field(path, block, "text")
@@ -246,7 +251,7 @@ def _add_choice(data: dict[str, Any], choice: dict[str, Any]) -> None:
     if kind == "tool":
         function = {"name": text_field("tool_choice", choice, "name")}
         data["tool_choice"] = {"type": "function", "function": function}
-    elif kind in _CHOICES:
+    elif isinstance(kind, str) and kind in _CHOICES:
         data["tool_choice"] = _CHOICES[kind]
     else:
         raise _wrong("tool_choice.type", kind, (*_CHOICES, "tool"))
