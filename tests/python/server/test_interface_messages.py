@@ -288,6 +288,9 @@ def test_errors_have_the_form_of_their_interface() -> None:
     assert bodies["/api/chat"] == {"error": error.message}
     assert bodies["/v1/messages"] == message_error(error)
     assert bodies["/v1/completions"] == error.content
+    long = ApiError(400, "it has 9 tokens", code="context_length_exceeded")
+    words = "prompt is too long: it has 9 tokens"  # clients look for them
+    assert message_error(long)["error"]["message"] == words
     told = MessageForm(5).error(error)
     assert told.startswith(b"event: error\n")
     assert json.loads(told.partition(b"data: ")[2]) == message_error(error)
