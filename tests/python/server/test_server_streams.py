@@ -97,6 +97,18 @@ def test_an_early_error_has_its_status(
         assert ask(server, "on").status_code == 200
 
 
+def test_a_bug_has_the_form_of_the_interface() -> None:
+    with serving(FakeModel(), FakeText()) as server:
+        message = "an unexpected error occurred; the server's log has the details"
+        asked = {"messages": [{"role": "user", "content": "#fail"}], "stream": False}
+        reply = server.client.post("/api/chat", json=asked)
+        assert (reply.status_code, reply.json()) == (500, {"error": message})
+        reply = server.client.post("/v1/messages", json=asked | {"max_tokens": 3})
+        assert reply.status_code == 500
+        error = {"type": "api_error", "message": message}
+        assert reply.json() == {"type": "error", "error": error}
+
+
 def test_a_late_error_is_an_event() -> None:
     with serving(FakeModel(), FakeText(error=InvalidArgument("max_branches is 9"))) as server:
         reply = ask(server, "#break", stream=True)
