@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import openai
 import pytest
 from tests.python.support.server_support import (
     FakeModel,
@@ -162,6 +163,17 @@ def test_the_time_limit_is_an_error() -> None:
         )
         assert text.log.count("cancel #hang") == 2
         assert ask(server, "on").status_code == 200
+
+
+def test_clients_do_not_send_again_what_took_too_long() -> None:
+    text = FakeText()
+    with (
+        serving(FakeModel(), text, request_timeout_s=0.2) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client,
+        pytest.raises(openai.InternalServerError, match="exceeded the limit"),
+    ):
+        client.completions.create(model="any", prompt="#silent")
+    assert text.log == ["begin #silent", "cancel #silent"]
 
 
 @pytest.mark.parametrize("stream", [True, False])
