@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 from tests.python.support.server_models import MESSAGES, chat
-from tests.python.support.server_support import KEY, Running, serving, told
+from tests.python.support.server_support import KEY, FakeModel, FakeText, Running, serving, told
 
 from specbranch_cpp.server.interfaces.responses_request import ResponseFields, response_call
 
@@ -145,6 +145,25 @@ def test_a_call_that_is_cut(client: openai.OpenAI) -> None:
     assert last.type == "response.incomplete"
     assert [item.status for item in last.response.output][-1] == "incomplete"
     assert client.responses.create(**asked).output[-1].status == "incomplete"
+
+
+def test_a_failure_before_the_first_word() -> None:
+    settings: dict[str, Any] = {"request_timeout_s": 3.0, "heartbeat_s": 0.05}
+    with (
+        serving(FakeModel(), FakeText(), **settings) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client,
+        client.responses.stream(model="any", input="#silent") as stream,
+    ):
+        events = [event.model_dump() for event in stream]
+    begun, _, error, failed = events
+    kinds = ["response.created", "response.in_progress", "error", "response.failed"]
+    assert [event["type"] for event in events] == kinds
+    assert [event["sequence_number"] for event in events] == [0, 1, 2, 3]
+    assert error["code"] == "timeout"
+    response = failed["response"]
+    assert (response["status"], response["model"]) == ("failed", "any")
+    assert response["error"]["message"] == error["message"]
+    assert response["id"] == begun["response"]["id"]
 
 
 def test_no_field_is_overwritten() -> None:

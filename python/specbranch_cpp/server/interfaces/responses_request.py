@@ -74,7 +74,8 @@ def response_call(fields: ResponseFields) -> InterfaceCall:
         data["tools"] = [_tool(index, tool) for index, tool in enumerate(fields.tools)]
     data["tool_choice"] = _choice(fields.tool_choice)
     set_field(data, "response_format", _format(fields.text), "text.format")
-    return call_of(data, ResponseForm(_echoed(fields)), chat=True, harmless=_HARMLESS)
+    form = ResponseForm(_echoed(fields), str(data.get("model") or ""))
+    return call_of(data, form, chat=True, harmless=_HARMLESS)
 
 
 def _messages(fields: ResponseFields) -> list[dict[str, Any]]:
