@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from specbranch_cpp.openai_api.chat_requests import chat_prompt
 from specbranch_cpp.openai_api.keywords import PromptKeywords
@@ -24,7 +24,14 @@ __all__ = [
     "set_field", "text_field",
 ]  # fmt: skip
 
-Size = Annotated[int, Field(ge=-2, le=2**31 - 1)]
+
+def _whole(value: Any) -> Any:
+    """16 for 16.0, as in the bodies of OpenAI's calls."""
+    is_whole = type(value) is float and value.is_integer() and abs(value) < 2**31
+    return int(value) if is_whole else value
+
+
+Size = Annotated[int, BeforeValidator(_whole), Field(ge=-2, le=2**31 - 1)]
 
 
 class Body(BaseModel):
