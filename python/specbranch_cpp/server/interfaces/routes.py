@@ -156,14 +156,18 @@ def _add_embeddings(served: _Served) -> None:
         model = embeddings.needed(served.embeddings)
         fields = await served.read(embeddings.OllamaFields, request)
         embeddings.check_dimensions(fields.dimensions, model)
-        texts = embeddings.texts_of(fields.input, "input")
         form = embeddings.of_ollama(model)
+        if fields.asks_nothing:
+            return JSONResponse(form(embeddings.NOTHING))
+        texts = embeddings.texts_of(fields.input, "input")
         return await served.embed(model, request, texts, "input", form, truncate=fields.truncate)
 
     @app.post("/api/embeddings")
     async def of_ollama_prompt(request: Request) -> Response:
         model = embeddings.needed(served.embeddings)
         fields = await served.read(embeddings.OllamaPromptFields, request)
+        if not fields.prompt:
+            return JSONResponse({"embedding": []})
         texts = embeddings.texts_of(fields.prompt, "prompt")
         form = embeddings.of_ollama_prompt
         return await served.embed(model, request, texts, "prompt", form, truncate=True)
