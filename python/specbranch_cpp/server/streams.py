@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from typing import TYPE_CHECKING, Any
 
 import pydantic_core
@@ -33,7 +34,11 @@ DONE = b"data: [DONE]\n\n"
 
 def encode(value: Any) -> bytes:
     """JSON in UTF-8. NaN and infinite numbers become null."""
-    return pydantic_core.to_json(value, inf_nan_mode="null")
+    try:
+        return pydantic_core.to_json(value, inf_nan_mode="null")
+    except (pydantic_core.PydanticSerializationError, UnicodeEncodeError):
+        # Half of a surrogate pair, which a model may write in a call: only an escape can tell it.
+        return json.dumps(value).encode()
 
 
 def event(value: Any) -> bytes:

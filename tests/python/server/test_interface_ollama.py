@@ -156,6 +156,14 @@ def test_several_calls_can_be_told_apart() -> None:
     assert [(call["id"], call["function"]["index"]) for call in calls] == [("a", 0), ("b", 1)]
 
 
+def test_half_of_a_surrogate_pair_in_a_call() -> None:
+    """A model may write it, and json.loads reads it; UTF-8 has no such character."""
+    arguments = '{"x": "\\ud83d"}'
+    line, _ = b"".join(map(OllamaForm("chat").chunk, cut_chunks(arguments))).splitlines()
+    (call,) = json.loads(line)["message"]["tool_calls"]
+    assert call["function"]["arguments"] == {"x": "\ud83d"}
+
+
 def test_results_name_their_calls() -> None:
     calls = [{"id": name, "function": {"name": "measure"}} for name in "abc"]
     results = [{"role": "tool", "content": name, "tool_call_id": name} for name in "cab"]
