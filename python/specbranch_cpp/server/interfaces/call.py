@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from specbranch_cpp.engine import Engine
 
 __all__ = [
-    "Body", "InterfaceCall", "ReplyForm", "Size", "call_of", "n_prompt_tokens", "prompt_of",
-    "set_field", "text_field",
+    "Body", "InterfaceCall", "Items", "ReplyForm", "Size", "call_of", "n_prompt_tokens",
+    "prompt_of", "set_field", "text_field",
 ]  # fmt: skip
 
 
@@ -32,6 +32,10 @@ def _whole(value: Any) -> Any:
 
 
 Size = Annotated[int, BeforeValidator(_whole), Field(ge=-2, le=2**31 - 1)]
+
+ItemT = TypeVar("ItemT")
+Items = Annotated[list[ItemT], Field(fail_fast=True)]
+"""A list whose first wrong item ends the check: an error for each of millions takes minutes."""
 
 
 class Body(BaseModel):

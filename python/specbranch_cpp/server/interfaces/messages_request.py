@@ -15,6 +15,7 @@ from specbranch_cpp.server.errors import BadRequest
 from specbranch_cpp.server.interfaces.call import (
     Body,
     InterfaceCall,
+    Items,
     ReplyForm,
     Size,
     call_of,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CountFields", "MessageFields", "count_tokens", "message_call"]
 
-Text = Union[str, list[dict[str, Any]]]  # noqa: UP007 (read on Python 3.10, too)
+Text = Union[str, Items[dict[str, Any]]]  # noqa: UP007 (read on Python 3.10, too)
 
 # Where and how Anthropic's own servers compute, who asks, and what they keep.
 _HARMLESS = frozenset(
@@ -57,9 +58,9 @@ class OutputConfig(Body):
 class CountFields(Body):
     """The body of ``/v1/messages/count_tokens``."""
 
-    messages: Annotated[list[_Message], Field(min_length=1)]
+    messages: Annotated[Items[_Message], Field(min_length=1)]
     system: Text | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Items[dict[str, Any]] | None = None
     tool_choice: dict[str, Any] | None = None
     thinking: dict[str, Any] | None = None
 
@@ -69,7 +70,7 @@ class MessageFields(CountFields):
 
     max_tokens: Size
     stream: bool | None = None
-    stop_sequences: list[str] | None = None
+    stop_sequences: Items[str] | None = None
     output_config: OutputConfig | None = None
     output_format: dict[str, Any] | None = None
 

@@ -15,6 +15,7 @@ from pydantic import Field
 from specbranch_cpp.server.errors import BadRequest
 from specbranch_cpp.server.interfaces.call import (
     Body,
+    Items,
     ReplyForm,
     call_of,
     n_prompt_tokens,
@@ -54,7 +55,7 @@ class OllamaMessage(Body):
     role: str
     content: str = ""
     thinking: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
+    tool_calls: Items[dict[str, Any]] | None = None
     tool_name: str | None = None
     tool_call_id: str | None = None
     images: list[Any] | None = None
@@ -71,8 +72,8 @@ class _Common(Body):
 class ChatFields(_Common):
     """The body of ``/api/chat``."""
 
-    messages: list[OllamaMessage] = Field(default_factory=list)
-    tools: list[dict[str, Any]] | None = None
+    messages: Items[OllamaMessage] = Field(default_factory=list)
+    tools: Items[dict[str, Any]] | None = None
 
     @property
     def asks_nothing(self) -> bool:
@@ -88,7 +89,7 @@ class GenerateFields(_Common):
     system: str | None = None
     raw: bool = False
     template: str | None = None
-    context: list[int] | None = None
+    context: Items[int] | None = None
     images: list[Any] | None = None
 
     @property

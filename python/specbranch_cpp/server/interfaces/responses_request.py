@@ -13,6 +13,7 @@ from specbranch_cpp.server.errors import BadRequest
 from specbranch_cpp.server.interfaces.call import (
     Body,
     InterfaceCall,
+    Items,
     Size,
     call_of,
     set_field,
@@ -36,10 +37,10 @@ class TextFormat(Body):
 class ResponseFields(Body):
     """The fields whose names or values differ from those of a chat."""
 
-    input: Union[str, Annotated[list[dict[str, Any]], Field(min_length=1)]]  # noqa: UP007
+    input: Union[str, Annotated[Items[dict[str, Any]], Field(min_length=1)]]  # noqa: UP007
     instructions: str | None = None
     max_output_tokens: Size | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Items[dict[str, Any]] | None = None
     tool_choice: Union[str, dict[str, Any], None] = None  # noqa: UP007
     text: TextFormat | None = None
     stream: bool | None = None
