@@ -187,6 +187,20 @@ def test_the_work_ends_when_the_client_leaves(stream: bool) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
+def test_the_work_ends_though_the_client_has_begun_another_request(stream: bool) -> None:
+    """Its bytes stay unread until the answer, and with them the end of the connection."""
+    text = FakeText()
+    with serving(FakeModel(), text) as server:
+        with sent(server, "#hang", stream=stream) as connection:
+            wait_until(lambda: "begin #hang" in text.log)
+            connection.sendall(b"GET /health HTTP/1.1\r\n")
+            connections: Any = server.server.server_state.connections
+            wait_until(lambda: any(one.conn.trailing_data[0] for one in connections))
+        wait_until(lambda: "cancel #hang" in text.log)
+        assert ask(server, "on").status_code == 200
+
+
+@pytest.mark.parametrize("stream", [True, False])
 def test_who_leaves_while_waiting_never_starts(stream: bool) -> None:
     text = FakeText()
     with serving(FakeModel(), text, heartbeat_s=0.05) as server:
