@@ -204,8 +204,16 @@ def test_what_cannot_be_done_is_named(server: Running, fields: dict[str, Any], p
     assert reply.json()["error"]["param"] == param
 
 
-def test_no_response_is_kept(server: Running) -> None:
+def test_no_response_is_kept(server: Running, client: openai.OpenAI) -> None:
     told(server.client.get("/v1/responses/resp_1"), 404, "not_found")
+    # JavaScript's client sends no content type without a body.
+    told(server.client.delete("/v1/responses/resp_1"), 404, "not_found")
+    told(server.client.post("/v1/responses/resp_1/cancel"), 404, "not_found")
+    for call in (client.responses.retrieve, client.responses.delete, client.responses.cancel):
+        with pytest.raises(openai.NotFoundError, match="keeps no responses"):
+            call("resp_1")
+    told(server.client.post("/v1/responses"), 400, "invalid_json")
+    told(server.client.post("/v1/responses", content=b"{}"), 415, "unsupported_media_type")
 
 
 def test_a_key_is_needed(server: Running) -> None:

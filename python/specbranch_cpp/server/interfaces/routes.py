@@ -107,7 +107,7 @@ def _add_openai(served: _Served) -> None:
         fields = await served.read(ResponseFields, request)
         return await served.answer(request, response_call(fields))
 
-    @app.api_route("/v1/responses/{name:path}", methods=[*READ, "DELETE"])
+    @app.api_route("/v1/responses/{name:path}", methods=[*READ, "DELETE", "POST"])
     async def one_response(name: str) -> Response:
         raise ApiError(404, f"response {name!r:.100} is not here: this server keeps no responses",
                        code="not_found")  # fmt: skip
