@@ -63,6 +63,9 @@ def make_protocol(settings: ServerSettings) -> type[H11Protocol]:
         def send_400_response(self, msg: str) -> None:
             self._refuse(ApiError(400, msg, code="invalid_http"))
 
+        def _unsupported_upgrade_warning(self) -> None:
+            """A client that offers HTTP/2 gets HTTP/1.1, of which nobody needs to be warned."""
+
         def _read_on(self) -> None:
             """Reads on behind a request that is answered: only a reader hears of a disconnect."""
             if not self.cycle.more_body and len(self.conn.trailing_data[0]) < _MOST_AHEAD:
