@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 __all__ = ["is_batch", "run_batch"]
 
@@ -33,7 +33,7 @@ async def run_batch(
     """Generates all texts of a call, each a choice of its reply.
 
     The choices of one prompt follow each other. The k-th of them has the seed plus k, and all
-    prompts have the same seeds. Without a seed, the engine draws the one of the first text.
+    prompts have the same seeds.
 
     With ``best_of``, so many texts are generated for each prompt, and its choices are the ``n`` of
     them with the highest mean log-probability of a token, the best first; the sums of the reply
@@ -42,8 +42,8 @@ async def run_batch(
 
     Args:
         create: the call for one text.
-        arguments: its arguments; ``prompt`` may be a list of prompts, ``n`` the number of choices,
-            ``best_of`` the number of texts to choose from (not for a stream).
+        arguments: its arguments, with a ``seed``; ``prompt`` may be a list of prompts, ``n`` the
+            number of choices, ``best_of`` the number of texts to choose from (not for a stream).
         put: gets the reply with all choices, or every chunk of a stream.
         n_at_once: the largest number of texts that are generated at the same time.
 
@@ -64,31 +64,29 @@ class _Batch:
         given = dict(arguments)
         self._n_kept = given.pop("n", None) or 1
         best_of = given.pop("best_of", None)
-        n = self._n_kept if best_of is None else best_of
-        self._chooses = n > 1 and best_of is not None
+        self._n: int = self._n_kept if best_of is None else best_of
+        self._chooses = self._n > 1 and best_of is not None
         self._hides_logprobs = self._chooses and given.get("logprobs") is None
         if self._hides_logprobs:
             given["logprobs"] = 0
-        prompts = [{"prompt": one} for one in given["prompt"]] if _has_prompts(given) else [{}]
-        self._texts = [given | prompt for prompt in prompts for _ in range(n)]
-        self._n = n
+        self._prompts: list[dict[str, Any]] = [{}]
+        if _has_prompts(given):
+            self._prompts = [{"prompt": one} for one in given["prompt"]]
+        self._n_texts = self._n * len(self._prompts)
+        self._given = given
         self._create = create
         self._put = put
         self._n_at_once = n_at_once
         self._streamed = bool(given.get("stream"))
-        self._seed: int | None = given.get("seed")
-        self._seed_known = asyncio.Event()
         self._head: dict[str, Any] = {}
         self._replies: dict[int, dict[str, Any]] = {}
         self._last: dict[int, dict[str, Any]] = {}  # chunks with the usage of one text
 
     async def run(self) -> None:
-        if self._seed is not None:
-            self._seed_known.set()
-        places = asyncio.Semaphore(self._n_at_once)
+        rest = iter(range(self._n_texts))
         tasks = [
-            asyncio.ensure_future(self._in_its_place(places, index))
-            for index in range(len(self._texts))
+            asyncio.ensure_future(self._generate_all(rest))
+            for _ in range(min(self._n_at_once, self._n_texts))
         ]
         try:
             await asyncio.gather(*tasks)
@@ -97,7 +95,7 @@ class _Batch:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         if self._replies:
-            replies = [self._replies[index] for index in range(len(self._texts))]
+            replies = [self._replies[index] for index in range(self._n_texts)]
             chosen = self._best(replies) if self._chooses else replies
             choices = [
                 {**choice, "index": index}
@@ -109,28 +107,21 @@ class _Batch:
             last = [self._last[index] for index in sorted(self._last)]
             self._put({**last[0], **self._head, **_totals(last)})
 
-    async def _in_its_place(self, places: asyncio.Semaphore, index: int) -> None:
-        if index > 0:
-            await self._seed_known.wait()  # the first text has it
-        try:
-            async with places:
-                await self._generate(index)
-        finally:
-            self._seed_known.set()
+    async def _generate_all(self, rest: Iterator[int]) -> None:
+        """One text after another, as long as there are any that nobody has begun."""
+        for index in rest:
+            await self._generate(index)
 
     async def _generate(self, index: int) -> None:
-        given = self._texts[index]
-        if self._seed is not None:
-            given = given | {"seed": (self._seed + index % self._n) % _SEEDS}
-        reply = await self._create(**given)
+        prompt, number = divmod(index, self._n)
+        seed = (self._given["seed"] + number) % _SEEDS
+        reply = await self._create(**self._given | self._prompts[prompt] | {"seed": seed})
         if not self._streamed:
             self._replies[index] = reply
-            self._learn_seed(reply)
             return
         async with reply as chunks:
             async for chunk in chunks:
                 self._head = self._head or {"id": chunk["id"], "created": chunk["created"]}
-                self._learn_seed(chunk)
                 if not chunk["choices"]:
                     self._last[index] = chunk
                     continue
@@ -147,11 +138,6 @@ class _Batch:
             for reply in chosen:
                 reply["choices"][0]["logprobs"] = None
         return chosen
-
-    def _learn_seed(self, reply: Mapping[str, Any]) -> None:
-        if not self._seed_known.is_set() and "seed" in reply:
-            self._seed = reply["seed"]
-            self._seed_known.set()
 
 
 def _scored(reply: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["make_protocol"]
 
+_MOST_AHEAD = 65536  # bytes of further requests that are read before their turn
+
 
 def make_protocol(settings: ServerSettings) -> type[H11Protocol]:
     """uvicorn's protocol with a time limit for the headers of a request, a time limit for reading
@@ -54,11 +56,20 @@ def make_protocol(settings: ServerSettings) -> type[H11Protocol]:
             super().data_received(data)
             if not self._waits_for_head:
                 self._stop_deadline()
+                self._read_on()
             elif self._deadline is None and not self.transport.is_closing():
                 self._start_deadline()
 
         def send_400_response(self, msg: str) -> None:
             self._refuse(ApiError(400, msg, code="invalid_http"))
+
+        def _unsupported_upgrade_warning(self) -> None:
+            """A client that offers HTTP/2 gets HTTP/1.1, of which nobody needs to be warned."""
+
+        def _read_on(self) -> None:
+            """Reads on behind a request that is answered: only a reader hears of a disconnect."""
+            if not self.cycle.more_body and len(self.conn.trailing_data[0]) < _MOST_AHEAD:
+                self.flow.resume_reading()
 
         @property
         def _waits_for_head(self) -> bool:

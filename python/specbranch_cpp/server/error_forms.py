@@ -36,4 +36,6 @@ def message_error(error: ApiError) -> dict[str, Any]:
     """The body of an error of Anthropic's Messages API."""
     usual = "api_error" if error.status >= 500 else "invalid_request_error"
     kind = _MESSAGE_KINDS.get(error.status, usual)
-    return {"type": "error", "error": {"type": kind, "message": error.message}}
+    # By these words clients know that they must shorten the chat.
+    begun = "prompt is too long: " if error.code == "context_length_exceeded" else ""
+    return {"type": "error", "error": {"type": kind, "message": f"{begun}{error.message}"}}

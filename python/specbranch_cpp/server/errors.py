@@ -104,6 +104,8 @@ class GenerationTimeout(ApiError):  # noqa: N818
             504,
             f"the generation exceeded the limit of {limit_s:g} seconds and was stopped",
             code="timeout",
+            # Or clients of OpenAI and Anthropic would send the request again, twice.
+            headers={"X-Should-Retry": "false"},
         )
 
 

@@ -115,6 +115,8 @@ def _announced(headers: Headers) -> int:
 
 
 def _check_kind(headers: Headers) -> None:
+    if "transfer-encoding" not in headers and not headers.get("content-length", "").strip("0"):
+        return  # there is no body
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise ApiError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._support import logs
+from specbranch_cpp.server.error_forms import error_response
 from specbranch_cpp.server.errors import from_exception
 
 if TYPE_CHECKING:
@@ -51,4 +52,5 @@ class RequestCounter:
             LOGGER.exception("%s %s failed", scope["method"], endpoint)
             if started:
                 raise
-            await from_exception(error).response()(scope, receive, observed)
+            reply = error_response(from_exception(error), scope["path"])
+            await reply(scope, receive, observed)

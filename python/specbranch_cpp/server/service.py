@@ -154,7 +154,9 @@ class Service:
         engine = self._engine
         create = engine.create_chat_completion if call.chat else engine.create_completion
         if is_batch(call.arguments):
-            await run_batch(create, call.arguments, put, self._model.n_parallel)
+            # The engine would draw a seed for each text.
+            given = {"seed": self._model._seeds.getrandbits(32), **call.arguments}
+            await run_batch(create, given, put, self._model.n_parallel)
             return
         begin = time.monotonic()
         reply = await create(**call.arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from typing import TYPE_CHECKING, Any
 
 import pydantic_core
@@ -30,10 +31,16 @@ LOGGER = logs.make_logger(__name__)
 HEARTBEAT = b": \n\n"
 DONE = b"data: [DONE]\n\n"
 
+_PIECE = 65536  # bytes that are sent at once
+
 
 def encode(value: Any) -> bytes:
     """JSON in UTF-8. NaN and infinite numbers become null."""
-    return pydantic_core.to_json(value, inf_nan_mode="null")
+    try:
+        return pydantic_core.to_json(value, inf_nan_mode="null")
+    except (pydantic_core.PydanticSerializationError, UnicodeEncodeError):
+        # Half of a surrogate pair, which a model may write in a call: only an escape can tell it.
+        return json.dumps(value).encode()
 
 
 def event(value: Any) -> bytes:
@@ -171,7 +178,12 @@ class EventStream(Response):
                 return
 
     async def _send_all(self, job: Job, chunks: list[dict[str, Any]], send: Send) -> None:
-        async def write(data: bytes, more: bool = True) -> None:
+        async def write(data: bytes) -> None:
+            # A piece has the whole time, so that a slow client need not read much in it.
+            for begin in range(0, max(1, len(data)), _PIECE):
+                await write_piece(data[begin : begin + _PIECE])
+
+        async def write_piece(data: bytes, more: bool = True) -> None:
             message = {"type": "http.response.body", "body": data, "more_body": more}
             try:
                 await asyncio.wait_for(send(message), self._send_timeout_s)
@@ -195,4 +207,4 @@ class EventStream(Response):
             if is_surprise(error):
                 LOGGER.error("a stream failed with an unexpected error", exc_info=error)
             end = self._form.error(from_exception(error))
-        await write(end, more=False)
+        await write_piece(end, more=False)

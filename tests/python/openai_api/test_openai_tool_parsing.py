@@ -65,6 +65,11 @@ def test_calls_are_found_in_any_pieces(source: str, size: int) -> None:
         ("llama", "{0}\n{0}"),
         ("llama", "<|python_tag|>{0};{0}"),
         ("hermes", '{{"name": "paint", "arguments": {{"color": "red"}}}}' * 2),
+        ("llama", "```\n{0}\n\n{0}\n```"),
+        (  # as Qwen2.5-Coder 1.5B writes two calls
+            "hermes",
+            "```json\n" + '{{"name": "paint", "arguments": {{"color": "red"}}}}\n' * 2 + "```",
+        ),
         ("mistral with arguments", "{0}{0}"),
         (
             "mistral",
@@ -103,6 +108,8 @@ def test_what_follows_a_call_without_marks_is_content(rest: str, size: int) -> N
         ("hermes", "a < b, <tool, <tool_cal"),
         ("hermes", '```json\n{"name": "paint"} and more\n```'),
         ("hermes", '```json\n[{"name": "paint"}, 3]\n```'),
+        ("hermes", '```json\n{"name": "paint"}\n{"name": "fly"}\n```'),
+        ("hermes", '```json\n{"name": "paint"}\n{"a": 1}\n```'),
         ("hermes", "```python\nprint({})\n```\n"),
         ("hermes", '{"name": "Ann", "arguments": {}}'),
         ("hermes", "{'name': 'paint'}"),

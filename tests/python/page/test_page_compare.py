@@ -67,6 +67,21 @@ def test_compare_says_where_texts_part(open_view: OpenView, stand_in: StandIn) -
     assert view.page.get_attribute(".verdict", "data-equal") == "false"
 
 
+def test_after_a_replay_thoughts_are_not_sent_back(open_view: OpenView, stand_in: StandIn) -> None:
+    stand_in.script = Script(n_thoughts=1)
+    view = open_view()
+    view.send("go")
+    view.wait_over()
+    _, _, answer = view.text().partition("\n\n")
+    view.page.get_by_role("button", name="Replay slowly").click()
+    view.page.locator("#status").filter(has_text="replay").wait_for()
+    view.page.keyboard.press("Escape")
+    view.wait_idle()
+    view.send("go on")
+    view.wait_idle()
+    assert stand_in.requests[-1]["messages"][1] == {"role": "assistant", "content": answer}
+
+
 def test_replay_gives_the_same(open_view: OpenView, stand_in: StandIn) -> None:
     stand_in.script = Script(words=list(WORDS))
     view = open_view()

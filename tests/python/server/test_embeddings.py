@@ -180,6 +180,18 @@ def test_other_interfaces(server: Running, expected: Any) -> None:
     np.testing.assert_allclose(old["embedding"], expected[2], atol=2e-3)
 
 
+@pytest.mark.parametrize("nothing", ["", []])
+def test_nothing_of_ollama(server: Running, nothing: Any) -> None:
+    """Clients load a model so."""
+    found = server.client.post("/api/embed", json={"model": "any", "input": nothing})
+    assert (found.status_code, found.json()["embeddings"]) == (200, [])
+    assert found.json()["prompt_eval_count"] == 0
+    for body in ({"prompt": ""}, {}):
+        found = server.client.post("/api/embeddings", json=body)
+        assert (found.status_code, found.json()) == (200, {"embedding": []})
+    assert server.client.post("/api/embed", json={"input": 0}).status_code == 400
+
+
 BAD: list[tuple[dict[str, Any], str, str]] = [
     ({}, "input: Field required", "input"),
     ({"input": []}, "input is empty; it must have at least one text", "input"),

@@ -53,6 +53,12 @@ def arguments(**fields: Any) -> dict[str, Any]:
     return message_call(MessageFields.model_validate(body)).arguments
 
 
+def result(content: Any) -> dict[str, Any]:
+    """A message with the result of a call."""
+    block = {"type": "tool_result", "tool_use_id": "1", "content": content}
+    return {"messages": [{"role": "user", "content": [block]}]}
+
+
 def test_a_text(client: anthropic.Anthropic, models: Engine) -> None:
     expected = chat(models, MESSAGES, max_tokens=30, temperature=0.7, seed=11)
     message = client.messages.create(**ASKED)
@@ -202,6 +208,13 @@ def test_the_messages_of_a_long_chat() -> None:
     ]
 
 
+def test_nothing_is_said() -> None:
+    empty = [{"role": "user", "content": []}]
+    assert arguments(messages=empty)["messages"] == [{"role": "user", "content": ""}]
+    (told,) = arguments(**result(None))["messages"]
+    assert told == {"role": "tool", "tool_call_id": "1", "content": ""}
+
+
 def test_the_fields() -> None:
     assert arguments(top_k=3, top_p=0.5)["top_k"] == 3
     assert arguments(stop_sequences=["x"])["stop"] == ["x"]
@@ -235,8 +248,12 @@ def test_the_fields() -> None:
         ({"messages": [{"role": "assistant", "content": [
             {"type": "tool_use", "id": "1", "name": "f", "input": "{}"}]}]},
          "messages[0].content[0].input must be an object"),
+        (result(["text"]), "messages[0].content[0].content[0] must be an object with a type"),
+        (result({"type": "text", "text": "x"}), "messages[0].content[0].content must be a text or"),
+        (result(5), "messages[0].content[0].content must be a text or a list of blocks"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
         ({"tools": [TOOL], "tool_choice": {"type": "robot"}}, "tool_choice.type is 'robot'"),
+        ({"tools": [TOOL], "tool_choice": {"type": ["auto"]}}, "tool_choice.type is ['auto']"),
         ({"thinking": {"type": "loud"}}, "thinking.type is 'loud'"),
         ({"output_format": {"type": "xml"}}, "output_format must be"),
         ({"stop": ["a"], "stop_sequences": ["b"]}, "stop_sequences and stop"),
@@ -271,6 +288,9 @@ def test_errors_have_the_form_of_their_interface() -> None:
     assert bodies["/api/chat"] == {"error": error.message}
     assert bodies["/v1/messages"] == message_error(error)
     assert bodies["/v1/completions"] == error.content
+    long = ApiError(400, "it has 9 tokens", code="context_length_exceeded")
+    words = "prompt is too long: it has 9 tokens"  # clients look for them
+    assert message_error(long)["error"]["message"] == words
     told = MessageForm(5).error(error)
     assert told.startswith(b"event: error\n")
     assert json.loads(told.partition(b"data: ")[2]) == message_error(error)

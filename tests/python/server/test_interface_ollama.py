@@ -135,11 +135,45 @@ def test_a_cut_call_beside_a_complete_one() -> None:
     form = OllamaForm("chat")
     data = b"".join(map(form.chunk, cut_chunks('{"x": 1}', '{"x": "un', "")))
     first, last = (json.loads(line) for line in data.splitlines())
-    assert first["message"]["tool_calls"] == [{"function": {"name": "f", "arguments": {"x": 1}}}]
+    function = {"index": 0, "name": "f", "arguments": {"x": 1}}
+    assert first["message"]["tool_calls"] == [{"id": "0", "function": function}]
     assert first["message"]["content"] == (
         '{"name": "f", "arguments": {"x": "un{"name": "f", "arguments": '
     )
     assert last["done_reason"] == "length"
+
+
+def test_several_calls_can_be_told_apart() -> None:
+    """Open WebUI joins the calls of one index."""
+    (line, _) = b"".join(map(OllamaForm("chat").chunk, cut_chunks("{}", "{}"))).splitlines()
+    calls = json.loads(line)["message"]["tool_calls"]
+    assert [(call["id"], call["function"]["index"]) for call in calls] == [("0", 0), ("1", 1)]
+    reply: dict[str, Any] = cut_chunks()[-1]
+    message = {"content": None, "tool_calls": [
+        {"id": name, "function": {"name": "f", "arguments": "{}"}} for name in "ab"]}  # fmt: skip
+    reply["choices"] = [{"message": message, "finish_reason": "tool_calls"}]
+    calls = OllamaForm("chat").whole(reply)["message"]["tool_calls"]
+    assert [(call["id"], call["function"]["index"]) for call in calls] == [("a", 0), ("b", 1)]
+
+
+def test_half_of_a_surrogate_pair_in_a_call() -> None:
+    """A model may write it, and json.loads reads it; UTF-8 has no such character."""
+    arguments = '{"x": "\\ud83d"}'
+    line, _ = b"".join(map(OllamaForm("chat").chunk, cut_chunks(arguments))).splitlines()
+    (call,) = json.loads(line)["message"]["tool_calls"]
+    assert call["function"]["arguments"] == {"x": "\ud83d"}
+
+
+def test_results_name_their_calls() -> None:
+    calls = [{"id": name, "function": {"name": "measure"}} for name in "abc"]
+    results = [{"role": "tool", "content": name, "tool_call_id": name} for name in "cab"]
+    messages = [*MESSAGES, {"role": "assistant", "tool_calls": calls}, *results]
+    told = chat_call(ChatFields.model_validate({"messages": messages})).arguments["messages"]
+    assert [one["tool_call_id"] for one in told[-3:]] == ["c", "a", "b"]
+    for result in results:  # older clients know no ids
+        result["tool_name"] = "measure" if result.pop("tool_call_id") == "c" else "other"
+    told = chat_call(ChatFields.model_validate({"messages": messages})).arguments["messages"]
+    assert [one["tool_call_id"] for one in told[-3:]] == ["a", "b", "c"]
 
 
 def test_chat(client: Any, models: Engine) -> None:
@@ -184,7 +218,7 @@ def test_calls_and_their_results(server: Running, client: Any) -> None:
     lines = server.client.post("/api/chat", json=asked).text.splitlines()
     parts = [json.loads(line) for line in lines]
     calls = [one for part in parts for one in part["message"].get("tool_calls", ())]
-    assert calls == [call]
+    assert [one["function"] for one in calls] == [call["function"]]
     assert parts[-1]["done"]
     history = [
         *MESSAGES,

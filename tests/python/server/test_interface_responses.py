@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 from tests.python.support.server_models import MESSAGES, chat
-from tests.python.support.server_support import KEY, Running, serving, told
+from tests.python.support.server_support import KEY, FakeModel, FakeText, Running, serving, told
 
 from specbranch_cpp.server.interfaces.responses_request import ResponseFields, response_call
 
@@ -147,6 +147,25 @@ def test_a_call_that_is_cut(client: openai.OpenAI) -> None:
     assert client.responses.create(**asked).output[-1].status == "incomplete"
 
 
+def test_a_failure_before_the_first_word() -> None:
+    settings: dict[str, Any] = {"request_timeout_s": 3.0, "heartbeat_s": 0.05}
+    with (
+        serving(FakeModel(), FakeText(), **settings) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client,
+        client.responses.stream(model="any", input="#silent") as stream,
+    ):
+        events = [event.model_dump() for event in stream]
+    begun, _, error, failed = events
+    kinds = ["response.created", "response.in_progress", "error", "response.failed"]
+    assert [event["type"] for event in events] == kinds
+    assert [event["sequence_number"] for event in events] == [0, 1, 2, 3]
+    assert error["code"] == "timeout"
+    response = failed["response"]
+    assert (response["status"], response["model"]) == ("failed", "any")
+    assert response["error"]["message"] == error["message"]
+    assert response["id"] == begun["response"]["id"]
+
+
 def test_no_field_is_overwritten() -> None:
     def arguments(**fields: Any) -> dict[str, Any]:
         return response_call(ResponseFields.model_validate({"input": "x", **fields})).arguments
@@ -185,8 +204,16 @@ def test_what_cannot_be_done_is_named(server: Running, fields: dict[str, Any], p
     assert reply.json()["error"]["param"] == param
 
 
-def test_no_response_is_kept(server: Running) -> None:
+def test_no_response_is_kept(server: Running, client: openai.OpenAI) -> None:
     told(server.client.get("/v1/responses/resp_1"), 404, "not_found")
+    # JavaScript's client sends no content type without a body.
+    told(server.client.delete("/v1/responses/resp_1"), 404, "not_found")
+    told(server.client.post("/v1/responses/resp_1/cancel"), 404, "not_found")
+    for call in (client.responses.retrieve, client.responses.delete, client.responses.cancel):
+        with pytest.raises(openai.NotFoundError, match="keeps no responses"):
+            call("resp_1")
+    told(server.client.post("/v1/responses"), 400, "invalid_json")
+    told(server.client.post("/v1/responses", content=b"{}"), 415, "unsupported_media_type")
 
 
 def test_a_key_is_needed(server: Running) -> None:

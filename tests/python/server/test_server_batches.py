@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import openai
 import pytest
 from tests.python.support.server_models import PROMPT, SAMPLING, completion
-from tests.python.support.server_support import Running, events, serving, told
+from tests.python.support.server_support import (
+    FakeModel,
+    FakeText,
+    Running,
+    events,
+    serving,
+    told,
+)
 
 from specbranch_cpp.server.batches import run_batch
 
@@ -248,6 +255,50 @@ def test_an_empty_text_is_the_last() -> None:
     assert [choice["seed"] for choice in reply["choices"]] == [7, 5, 6]
     assert [choice["mean_logprob"] for choice in reply["choices"]] == [-0.75, -2.0, None]
     assert reply["usage"] == {"prompt_tokens": 4, "completion_tokens": 3, "total_tokens": 7}
+
+
+def test_only_those_that_run_are_begun() -> None:
+    """2048 prompts with 128 answers each are many."""
+    n_texts, most = 0, 0
+
+    async def create(**given: Any) -> dict[str, Any]:
+        nonlocal n_texts, most
+        n_texts += 1
+        most = max(most, len(asyncio.all_tasks()))
+        await asyncio.sleep(0)
+        usage = {"prompt_tokens": 1, "completion_tokens": 0, "total_tokens": 1}
+        timings = {"prompt_n": 1, "prompt_ms": 1.0, "predicted_n": 0, "predicted_ms": 0.0}
+        choices = [{"text": f"{given['prompt']}{given['seed']}"}]
+        return {"choices": choices, "usage": usage, "timings": timings}
+
+    replies: list[dict[str, Any]] = []
+    arguments = {"prompt": ["a", "b"], "n": 100, "seed": 5}
+    asyncio.run(run_batch(create, arguments, replies.append, 3))
+    texts = [choice["text"] for choice in replies[0]["choices"]]
+    assert texts == [f"{prompt}{5 + k}" for prompt in "ab" for k in range(100)]
+    assert n_texts == 200
+    assert most <= 4  # of three texts, and that of the request
+
+
+def test_without_a_seed_all_begin_at_once() -> None:
+    class Three(FakeModel):
+        n_parallel = 3
+
+    seeds: list[int] = []
+
+    class Together(FakeText):
+        async def create_completion(self, **arguments: Any) -> Any:
+            seeds.append(arguments["seed"])
+            while len(seeds) < 3:
+                await asyncio.sleep(0.005)
+            usage = {"prompt_tokens": 1, "completion_tokens": 0, "total_tokens": 1}
+            timings = {"prompt_n": 1, "prompt_ms": 1.0, "predicted_n": 0, "predicted_ms": 0.0}
+            return {"choices": [{"text": ""}], "usage": usage, "timings": timings}
+
+    with serving(Three(), Together(), request_timeout_s=60) as server:
+        reply = server.client.post("/v1/completions", json={"prompt": "x", "n": 3})
+    assert reply.status_code == 200, reply.text
+    assert seeds == [seeds[0], seeds[0] + 1, seeds[0] + 2]
 
 
 @pytest.mark.parametrize(

@@ -246,6 +246,17 @@ def test_there_are_only_so_many_connections() -> None:
         assert server.client.get("/health").status_code == 200
 
 
+def test_who_offers_http_2_gets_http_1(server: Running, caplog: pytest.LogCaptureFixture) -> None:
+    """Java's client does so at every first request, so it is nothing to be warned of."""
+    head = (
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        "Content-Length: 15\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\n"
+        "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n\r\n"
+    )
+    assert exchange(server, head.encode(), b'{"prompt": "x"}').startswith(b"HTTP/1.1 200 ")
+    assert "WARNING" not in caplog.text
+
+
 def test_what_is_no_http_is_told_so(server: Running) -> None:
     reply = exchange(server, b"\x00\x01 nonsense\r\n\r\n")
     assert reply.startswith(b"HTTP/1.1 400 ")

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import BaseModel, ValidationError
 from tests.python.support.server_malformed import GOOD, N_WAYS, malformed_requests, refused
 from tests.python.support.server_support import Running, serving
 
 from specbranch_cpp import Engine
 from specbranch_cpp.server.errors import BadRequest
+from specbranch_cpp.server.interfaces.messages_request import MessageFields
+from specbranch_cpp.server.interfaces.ollama import ChatFields, GenerateFields
+from specbranch_cpp.server.interfaces.responses_request import ResponseFields
 from specbranch_cpp.server.requests import CompletionBody, parse
 
 if TYPE_CHECKING:
@@ -61,3 +65,20 @@ def test_errors_tell_the_value(field: str, told: str) -> None:
     with pytest.raises(BadRequest, match="Input should be") as refused:
         parse(CompletionBody, body, 8)
     assert str(refused.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [
+        (MessageFields, "messages"), (MessageFields, "system"), (MessageFields, "tools"),
+        (MessageFields, "stop_sequences"), (ResponseFields, "input"), (ResponseFields, "tools"),
+        (ChatFields, "messages"), (ChatFields, "tools"), (GenerateFields, "context"),
+    ],
+)  # fmt: skip
+def test_the_first_wrong_item_of_a_list_is_enough(kind: type[BaseModel], field: str) -> None:
+    """An error for each of a million items would take minutes and gigabytes."""
+    good = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 1, "input": "a"}
+    kind.model_validate(good)
+    with pytest.raises(ValidationError) as error:
+        kind.model_validate(good | {field: [None] * 1000})
+    assert error.value.error_count() <= 2  # one for each type that the field may have

@@ -57,3 +57,7 @@ def test_who_reads_slowly_is_not(stream: bool) -> None:
             if time.monotonic() - begin < 4.5:
                 time.sleep(0.05)
         assert time.monotonic() - begin > 4.0
+        while stream and b"[DONE]" not in read[-200:]:
+            part = client.recv(100_000)
+            assert part, "closed before the end of the stream"
+            read += part

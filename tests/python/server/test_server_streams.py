@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import openai
 import pytest
 from tests.python.support.server_support import (
     FakeModel,
@@ -97,6 +98,18 @@ def test_an_early_error_has_its_status(
         assert ask(server, "on").status_code == 200
 
 
+def test_a_bug_has_the_form_of_the_interface() -> None:
+    with serving(FakeModel(), FakeText()) as server:
+        message = "an unexpected error occurred; the server's log has the details"
+        asked = {"messages": [{"role": "user", "content": "#fail"}], "stream": False}
+        reply = server.client.post("/api/chat", json=asked)
+        assert (reply.status_code, reply.json()) == (500, {"error": message})
+        reply = server.client.post("/v1/messages", json=asked | {"max_tokens": 3})
+        assert reply.status_code == 500
+        error = {"type": "api_error", "message": message}
+        assert reply.json() == {"type": "error", "error": error}
+
+
 def test_a_late_error_is_an_event() -> None:
     with serving(FakeModel(), FakeText(error=InvalidArgument("max_branches is 9"))) as server:
         reply = ask(server, "#break", stream=True)
@@ -152,12 +165,37 @@ def test_the_time_limit_is_an_error() -> None:
         assert ask(server, "on").status_code == 200
 
 
+def test_clients_do_not_send_again_what_took_too_long() -> None:
+    text = FakeText()
+    with (
+        serving(FakeModel(), text, request_timeout_s=0.2) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client,
+        pytest.raises(openai.InternalServerError, match="exceeded the limit"),
+    ):
+        client.completions.create(model="any", prompt="#silent")
+    assert text.log == ["begin #silent", "cancel #silent"]
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_the_work_ends_when_the_client_leaves(stream: bool) -> None:
     text = FakeText()
     with serving(FakeModel(), text) as server:
         with sent(server, "#hang", stream=stream):
             wait_until(lambda: "begin #hang" in text.log)
+        wait_until(lambda: "cancel #hang" in text.log)
+        assert ask(server, "on").status_code == 200
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_work_ends_though_the_client_has_begun_another_request(stream: bool) -> None:
+    """Its bytes stay unread until the answer, and with them the end of the connection."""
+    text = FakeText()
+    with serving(FakeModel(), text) as server:
+        with sent(server, "#hang", stream=stream) as connection:
+            wait_until(lambda: "begin #hang" in text.log)
+            connection.sendall(b"GET /health HTTP/1.1\r\n")
+            connections: Any = server.server.server_state.connections
+            wait_until(lambda: any(one.conn.trailing_data[0] for one in connections))
         wait_until(lambda: "cancel #hang" in text.log)
         assert ask(server, "on").status_code == 200
 

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from specbranch_cpp.server.errors import BadRequest
-from specbranch_cpp.server.requests import ChatBody, CompletionBody, parse
+from specbranch_cpp.server.interfaces.llama_server import CompletionFields
+from specbranch_cpp.server.interfaces.messages_request import MessageFields
+from specbranch_cpp.server.interfaces.responses_request import ResponseFields
+from specbranch_cpp.server.requests import ChatBody, CompletionBody, check_model, parse
 
 
 def parsed(**fields: Any) -> Any:
@@ -35,3 +38,14 @@ def test_other_values_are_refused(value: Any) -> None:
 
 def test_real_numbers_stay() -> None:
     assert type(parsed(temperature=1.0).temperature) is float
+
+
+def test_limits_of_other_interfaces_too() -> None:
+    messages = [{"role": "user", "content": "a"}]
+    body = check_model(MessageFields, {"messages": messages, "max_tokens": 16.0})
+    assert type(body.max_tokens) is int
+    assert check_model(ResponseFields, {"input": "a", "max_output_tokens": 16.0}).max_output_tokens
+    assert check_model(CompletionFields, {"prompt": "a", "n_predict": -1.0}).limit == -1
+    for wrong in (16.5, 1e300, "16", True):
+        with pytest.raises(BadRequest, match="max_tokens"):
+            check_model(MessageFields, {"messages": messages, "max_tokens": wrong})

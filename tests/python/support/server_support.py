@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import socket
 import threading
 import time
@@ -95,6 +96,7 @@ class FakeModel:
     lora_adapters = ()
     chat_template: str | None = None
     _shared = Shared()
+    _seeds = random.Random(5)
 
     def on_end(self, listener: Any) -> None: ...
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from specbranch_cpp.openai_api.chat_requests import chat_prompt
 from specbranch_cpp.openai_api.keywords import PromptKeywords
@@ -20,11 +20,22 @@ if TYPE_CHECKING:
     from specbranch_cpp.engine import Engine
 
 __all__ = [
-    "Body", "InterfaceCall", "ReplyForm", "Size", "call_of", "n_prompt_tokens", "prompt_of",
-    "set_field", "text_field",
+    "Body", "InterfaceCall", "Items", "ReplyForm", "Size", "call_of", "n_prompt_tokens",
+    "prompt_of", "set_field", "text_field",
 ]  # fmt: skip
 
-Size = Annotated[int, Field(ge=-2, le=2**31 - 1)]
+
+def _whole(value: Any) -> Any:
+    """16 for 16.0, as in the bodies of OpenAI's calls."""
+    is_whole = type(value) is float and value.is_integer() and abs(value) < 2**31
+    return int(value) if is_whole else value
+
+
+Size = Annotated[int, BeforeValidator(_whole), Field(ge=-2, le=2**31 - 1)]
+
+ItemT = TypeVar("ItemT")
+Items = Annotated[list[ItemT], Field(fail_fast=True)]
+"""A list whose first wrong item ends the check: an error for each of millions takes minutes."""
 
 
 class Body(BaseModel):

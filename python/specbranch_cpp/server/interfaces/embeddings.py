@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from specbranch_cpp.server.embeddings.model import EmbeddingModel
 
 __all__ = [
-    "LlamaServerFields", "OllamaFields", "OllamaPromptFields", "OpenAIFields", "needed",
+    "NOTHING", "LlamaServerFields", "OllamaFields", "OllamaPromptFields", "OpenAIFields", "needed",
     "of_llama_server", "of_ollama", "of_ollama_prompt", "of_openai", "texts_of",
 ]  # fmt: skip
 
 MAX_TEXTS = 2048  # as in OpenAI's interface
 
 Reply = dict[str, Any]
+
+NOTHING: Reply = {"vectors": [], "n_tokens": 0, "seconds": 0.0}
+"""The vectors of no texts."""
 
 
 class OpenAIFields(Body):
@@ -46,15 +49,20 @@ class LlamaServerFields(Body):
 class OllamaFields(Body):
     """The body of ``/api/embed``."""
 
-    input: Any
+    input: Any = ""
     truncate: bool = True
     dimensions: int | None = None
+
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether the client only loads the model."""
+        return self.input in ("", [])
 
 
 class OllamaPromptFields(Body):
     """The body of ``/api/embeddings``, Ollama's older endpoint."""
 
-    prompt: str
+    prompt: str = ""
 
 
 def needed(model: EmbeddingModel | None) -> EmbeddingModel:

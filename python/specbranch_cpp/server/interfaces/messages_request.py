@@ -15,6 +15,7 @@ from specbranch_cpp.server.errors import BadRequest
 from specbranch_cpp.server.interfaces.call import (
     Body,
     InterfaceCall,
+    Items,
     ReplyForm,
     Size,
     call_of,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CountFields", "MessageFields", "count_tokens", "message_call"]
 
-Text = Union[str, list[dict[str, Any]]]  # noqa: UP007 (read on Python 3.10, too)
+Text = Union[str, Items[dict[str, Any]]]  # noqa: UP007 (read on Python 3.10, too)
 
 # Where and how Anthropic's own servers compute, who asks, and what they keep.
 _HARMLESS = frozenset(
@@ -57,9 +58,9 @@ class OutputConfig(Body):
 class CountFields(Body):
     """The body of ``/v1/messages/count_tokens``."""
 
-    messages: Annotated[list[_Message], Field(min_length=1)]
+    messages: Annotated[Items[_Message], Field(min_length=1)]
     system: Text | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Items[dict[str, Any]] | None = None
     tool_choice: dict[str, Any] | None = None
     thinking: dict[str, Any] | None = None
 
@@ -69,7 +70,7 @@ class MessageFields(CountFields):
 
     max_tokens: Size
     stream: bool | None = None
-    stop_sequences: list[str] | None = None
+    stop_sequences: Items[str] | None = None
     output_config: OutputConfig | None = None
     output_format: dict[str, Any] | None = None
 
@@ -184,7 +185,8 @@ def _of_user(name: str, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for index, block in enumerate(blocks):
         path = f"{name}.content[{index}]"
         if block.get("type") == "tool_result":
-            content = _text(f"{path}.content", block.get("content") or "")
+            given = block.get("content")
+            content = "" if given is None else _text(f"{path}.content", given)
             if block.get("is_error"):
                 content = f"Error: {content}"
             told.append({"role": "tool", "tool_call_id": text_field(path, block, "tool_use_id"),
@@ -195,20 +197,24 @@ def _of_user(name: str, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
             told[-1]["content"] += text
         else:
             told.append({"role": "user", "content": text})
-    return told
+    return told or [{"role": "user", "content": ""}]
 
 
-def _text(name: str, content: Text) -> str:
+def _text(name: str, content: Any) -> str:
     if isinstance(content, str):
         return content
+    if not isinstance(content, list):
+        raise BadRequest(f"{name} must be a text or a list of blocks", name, "invalid_value")
     return "".join(
         _text_of(f"{name}[{index}]", block, "text and document")
         for index, block in enumerate(content)
     )
 
 
-def _text_of(path: str, block: dict[str, Any], known: str) -> str:
+def _text_of(path: str, block: Any, known: str) -> str:
     """The text of a block: its own, or that of a document."""
+    if not isinstance(block, dict):
+        raise BadRequest(f"{path} must be an object with a type", path, "invalid_value")
     kind = block.get("type")
     if kind == "text":
         return text_field(path, block, "text")
@@ -246,7 +252,7 @@ def _add_choice(data: dict[str, Any], choice: dict[str, Any]) -> None:
     if kind == "tool":
         function = {"name": text_field("tool_choice", choice, "name")}
         data["tool_choice"] = {"type": "function", "function": function}
-    elif kind in _CHOICES:
+    elif isinstance(kind, str) and kind in _CHOICES:
         data["tool_choice"] = _CHOICES[kind]
     else:
         raise _wrong("tool_choice.type", kind, (*_CHOICES, "tool"))

@@ -15,6 +15,7 @@ from pydantic import Field
 from specbranch_cpp.server.errors import BadRequest
 from specbranch_cpp.server.interfaces.call import (
     Body,
+    Items,
     ReplyForm,
     call_of,
     n_prompt_tokens,
@@ -54,8 +55,9 @@ class OllamaMessage(Body):
     role: str
     content: str = ""
     thinking: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
+    tool_calls: Items[dict[str, Any]] | None = None
     tool_name: str | None = None
+    tool_call_id: str | None = None
     images: list[Any] | None = None
 
 
@@ -70,8 +72,8 @@ class _Common(Body):
 class ChatFields(_Common):
     """The body of ``/api/chat``."""
 
-    messages: list[OllamaMessage] = Field(default_factory=list)
-    tools: list[dict[str, Any]] | None = None
+    messages: Items[OllamaMessage] = Field(default_factory=list)
+    tools: Items[dict[str, Any]] | None = None
 
     @property
     def asks_nothing(self) -> bool:
@@ -87,7 +89,7 @@ class GenerateFields(_Common):
     system: str | None = None
     raw: bool = False
     template: str | None = None
-    context: list[int] | None = None
+    context: Items[int] | None = None
     images: list[Any] | None = None
 
     @property
@@ -183,13 +185,21 @@ def _messages(messages: list[OllamaMessage]) -> list[dict[str, Any]]:
             ]
             waiting = [(call["id"], call["function"]["name"]) for call in plain["tool_calls"]]
         elif message.role == "tool":
-            found = next((one for one in waiting if one[1] == message.tool_name), None)
-            found = found or (waiting[0] if waiting else (f"call_{index}", message.tool_name or ""))
+            found = _answered(message, waiting) or (f"call_{index}", message.tool_name or "")
             waiting = [one for one in waiting if one is not found]
             plain["tool_call_id"] = found[0]
             plain["name"] = message.tool_name or found[1]
         told.append(plain)
     return told
+
+
+def _answered(message: OllamaMessage, waiting: list[tuple[str, str]]) -> tuple[str, str] | None:
+    """The call that a result answers: that of its id, else of its name, else the first one."""
+    for place, said in enumerate((message.tool_call_id, message.tool_name)):
+        for call in waiting:
+            if call[place] == said:
+                return call
+    return waiting[0] if waiting else None
 
 
 def _call(index: int, i: int, call: dict[str, Any]) -> dict[str, Any]:
@@ -219,7 +229,10 @@ class OllamaForm(ReplyForm):
     def whole(self, reply: dict[str, Any]) -> dict[str, Any]:
         (choice,) = reply["choices"]
         message = choice.get("message") or {"content": choice["text"]}
-        calls = [_shown_call(call["function"]) for call in message.get("tool_calls") or ()]
+        calls = [
+            _shown_call(index, call["id"], call["function"])
+            for index, call in enumerate(message.get("tool_calls") or ())
+        ]
         head = self._piece(reply, message["content"] or "", message.get("reasoning_content"), calls)
         return head | _end(reply, choice["finish_reason"])
 
@@ -231,7 +244,8 @@ class OllamaForm(ReplyForm):
         text = choice["text"] if delta is None else delta.get("content") or ""
         thought = None if delta is None else delta.get("reasoning_content")
         for call in () if delta is None else delta.get("tool_calls") or ():
-            known = self._calls.setdefault(call["index"], {"name": "", "arguments": ""})
+            known = self._calls.setdefault(call["index"], {"id": "", "name": "", "arguments": ""})
+            known["id"] = known["id"] or call.get("id") or ""
             known["name"] = known["name"] or call["function"].get("name") or ""
             known["arguments"] += call["function"].get("arguments") or ""
         lines = b""
@@ -277,20 +291,21 @@ def _sorted(calls: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]
     cut = ""
     for call in calls:
         try:
-            complete.append(_shown_call(call))
+            complete.append(_shown_call(len(complete), call["id"], call))
         except ValueError:
             cut += f'{{"name": "{call["name"]}", "arguments": {call["arguments"]}'
     return complete, cut
 
 
-def _shown_call(function: dict[str, Any]) -> dict[str, Any]:
-    """The call with its arguments as an object.
+def _shown_call(index: int, call_id: str, function: dict[str, Any]) -> dict[str, Any]:
+    """The call with its arguments as an object. Some clients join calls of one index.
 
     Raises:
         ValueError: the arguments are not complete.
     """
     arguments = json.loads(function["arguments"])
-    return {"function": {"name": function["name"], "arguments": arguments}}
+    shown = {"index": index, "name": function["name"], "arguments": arguments}
+    return {"id": call_id, "function": shown}
 
 
 def _end(reply: dict[str, Any], reason: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp.server.interfaces.call import ReplyForm, n_prompt_tokens
@@ -21,13 +22,14 @@ class ResponseForm(ReplyForm):
 
     Args:
         echoed: the fields of the request that the response repeats.
+        model: the name of the model in the request, for a response that fails early.
     """
 
-    def __init__(self, echoed: dict[str, Any]) -> None:
+    def __init__(self, echoed: dict[str, Any], model: str = "") -> None:
         self._echoed = echoed
         self._id = _new_id("resp")
-        self._created = 0
-        self._model = ""
+        self._created = int(time.time())
+        self._model = model
         self._number = 0
         self._output: list[dict[str, Any]] = []  # finished items
         self._open: dict[str, Any] | None = None  # the item that grows
@@ -59,13 +61,21 @@ class ResponseForm(ReplyForm):
         return self._event(f"response.{response['status']}", response=response)
 
     def error(self, error: ApiError) -> bytes:
-        return self._event("error", code=error.code, message=error.message, param=error.param)
+        """Both events that tell of a failure: some clients know only one of them."""
+        begun = b"" if self._number else b"".join(self._begun())
+        told = self._event("error", code=error.code, message=error.message, param=error.param)
+        failure = {"code": error.code or "server_error", "message": error.message}
+        response = self._response(None, None) | {"status": "failed", "error": failure}
+        return begun + told + self._event("response.failed", response=response)
+
+    def _begun(self) -> Iterator[bytes]:
+        for name in ("created", "in_progress"):
+            yield self._event(f"response.{name}", response=self._response(None, None))
 
     def _events(self, chunk: dict[str, Any]) -> Iterator[bytes]:
         if self._number == 0:
             self._created, self._model = chunk["created"], chunk["model"]
-            for name in ("created", "in_progress"):
-                yield self._event(f"response.{name}", response=self._response(None, None))
+            yield from self._begun()
         if not chunk["choices"]:
             return
         (choice,) = chunk["choices"]

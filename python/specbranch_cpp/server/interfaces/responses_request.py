@@ -13,6 +13,7 @@ from specbranch_cpp.server.errors import BadRequest
 from specbranch_cpp.server.interfaces.call import (
     Body,
     InterfaceCall,
+    Items,
     Size,
     call_of,
     set_field,
@@ -36,10 +37,10 @@ class TextFormat(Body):
 class ResponseFields(Body):
     """The fields whose names or values differ from those of a chat."""
 
-    input: Union[str, Annotated[list[dict[str, Any]], Field(min_length=1)]]  # noqa: UP007
+    input: Union[str, Annotated[Items[dict[str, Any]], Field(min_length=1)]]  # noqa: UP007
     instructions: str | None = None
     max_output_tokens: Size | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Items[dict[str, Any]] | None = None
     tool_choice: Union[str, dict[str, Any], None] = None  # noqa: UP007
     text: TextFormat | None = None
     stream: bool | None = None
@@ -74,7 +75,8 @@ def response_call(fields: ResponseFields) -> InterfaceCall:
         data["tools"] = [_tool(index, tool) for index, tool in enumerate(fields.tools)]
     data["tool_choice"] = _choice(fields.tool_choice)
     set_field(data, "response_format", _format(fields.text), "text.format")
-    return call_of(data, ResponseForm(_echoed(fields)), chat=True, harmless=_HARMLESS)
+    form = ResponseForm(_echoed(fields), str(data.get("model") or ""))
+    return call_of(data, form, chat=True, harmless=_HARMLESS)
 
 
 def _messages(fields: ResponseFields) -> list[dict[str, Any]]:

@@ -107,7 +107,7 @@ def _add_openai(served: _Served) -> None:
         fields = await served.read(ResponseFields, request)
         return await served.answer(request, response_call(fields))
 
-    @app.api_route("/v1/responses/{name:path}", methods=[*READ, "DELETE"])
+    @app.api_route("/v1/responses/{name:path}", methods=[*READ, "DELETE", "POST"])
     async def one_response(name: str) -> Response:
         raise ApiError(404, f"response {name!r:.100} is not here: this server keeps no responses",
                        code="not_found")  # fmt: skip
@@ -156,14 +156,18 @@ def _add_embeddings(served: _Served) -> None:
         model = embeddings.needed(served.embeddings)
         fields = await served.read(embeddings.OllamaFields, request)
         embeddings.check_dimensions(fields.dimensions, model)
-        texts = embeddings.texts_of(fields.input, "input")
         form = embeddings.of_ollama(model)
+        if fields.asks_nothing:
+            return JSONResponse(form(embeddings.NOTHING))
+        texts = embeddings.texts_of(fields.input, "input")
         return await served.embed(model, request, texts, "input", form, truncate=fields.truncate)
 
     @app.post("/api/embeddings")
     async def of_ollama_prompt(request: Request) -> Response:
         model = embeddings.needed(served.embeddings)
         fields = await served.read(embeddings.OllamaPromptFields, request)
+        if not fields.prompt:
+            return JSONResponse({"embedding": []})
         texts = embeddings.texts_of(fields.prompt, "prompt")
         form = embeddings.of_ollama_prompt
         return await served.embed(model, request, texts, "prompt", form, truncate=True)

@@ -46,6 +46,7 @@ function advance(recorded, run, ms) {
   const text = tokens.map((token) => token.text).join("");
   run.accept({ choices: [{ text }], speculation: { tokens, rounds, spans } });
   if (!ends) return;
-  const { stats, timings, finishReason, error, status } = recorded;
-  Object.assign(run, { stats, timings, finishReason, error, status });
+  // The tokens do not tell thoughts from the answer, which later turns of a chat repeat.
+  const { answer, hasThought, stats, timings, finishReason, error, status } = recorded;
+  Object.assign(run, { answer, hasThought, stats, timings, finishReason, error, status });
 }

@@ -65,9 +65,10 @@ def code_block(source: IncomingText) -> CallReader:
     """Calls in a block of code, after its first mark. Nothing else may be in the block."""
     yield from source.accepts("json")
     yield from source.space()
-    if (yield from source.peek()) not in "{[":
+    first = yield from source.peek()
+    if first not in "{[":
         raise UnreadableError
-    yield from call_list(source)
+    yield from call_list(source) if first == "[" else call_objects(source)
     yield from source.space()
     if not source.complete or source.at < len(source.text):
         yield from source.word(_BLOCK)
