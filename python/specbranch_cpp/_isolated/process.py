@@ -149,7 +149,9 @@ class EngineProcess:
     @property
     def is_over(self) -> bool:
         """Whether the process has ended, or this process is a fork of the one that started it."""
-        return self._over is not None or os.getpid() != self._pid
+        # The last lines may come late, and a restart must not take this process for a living one.
+        has_ended = self._over is not None or self._child.returncode is not None
+        return has_ended or os.getpid() != self._pid
 
     def add(self, mailbox: Mailbox) -> int:
         """Gives a number to a generation, whose messages the mailbox gets from now on.
@@ -372,12 +374,9 @@ class EngineProcess:
         self._socket.close()
 
     def _death(self, damage: str) -> EngineDied:
-        code = self._child.returncode
-        how = (
-            damage
-            or self._hang
-            or (f"with the exit code {code}" if code >= 0 else f"by {_signal_name(-code)}")
-        )
+        # 0: it does not end so by itself. This program ignores SIGCHLD, or has waited elsewhere.
+        code = self._child.returncode or None
+        how = damage or self._hang or _end_words(code)
         lines = tuple(self._lines)
         last = f"; its last line: {lines[-1]}" if lines else ""
         died = EngineDied(
@@ -415,6 +414,12 @@ def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
         stderr=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for this process only
     )
+
+
+def _end_words(code: int | None) -> str:
+    if code is None:
+        return "nobody knows how"
+    return f"with the exit code {code}" if code > 0 else f"by {_signal_name(-code)}"
 
 
 def _signal_name(number: int) -> str:

@@ -78,6 +78,22 @@ def test_closed_standard_streams(tmp_path: Path, closed: tuple[int, ...]) -> Non
     assert found.read_text() == "5"
 
 
+def test_a_program_that_does_not_learn_how_its_processes_end() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with new_engine() as engine:
+            generation = engine.generate(PROMPT, max_tokens=400, min_tokens=400)
+            next(generation)
+            os.kill(process_of(engine), signal.SIGKILL)
+            with pytest.raises(EngineDied, match="has ended: nobody knows how") as died:
+                generation.result()
+            assert died.value.exit_code is None
+            engine.restart()
+            assert len(engine.complete(PROMPT, max_tokens=4).tokens) == 4
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder, with a pair of models."""
