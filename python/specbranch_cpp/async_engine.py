@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import threading
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from specbranch_cpp._engine.many_texts import TextBatch
@@ -142,13 +143,18 @@ class AsyncEngine:
     The arguments are those of `Engine`. ``progress_callback`` is called in the loading thread.
     """
 
-    _loading: asyncio.Future[Engine] | None = None
+    _loading: asyncio.Future[None] | None = None
 
     @with_parameters_of(Engine.__init__)
     def __init__(self, *args: Any, **options: Any) -> None:
         arguments_of(Engine.__init__, *args, **options)  # reports a wrong keyword at once
-        self._make: Callable[[], Engine] = lambda: Engine(*args, **options)
-        self._engine: Engine | None = None
+        self._begin(lambda: Engine(*args, **options))
+
+    def _begin(self, make: Callable[[], Engine], engine: Engine | None = None) -> None:
+        self._make = make
+        self._engine = engine
+        # A load may go on after the end of its event loop.
+        self._lock = threading.Lock()
 
     @classmethod
     def from_pretrained(cls, *args: Any, **options: Any) -> AsyncEngine:
@@ -158,16 +164,14 @@ class AsyncEngine:
         """
         inspect.signature(Engine.from_pretrained).bind(*args, **options)
         made = cls.__new__(cls)
-        made._make = lambda: Engine.from_pretrained(*args, **options)
-        made._engine = None
+        made._begin(lambda: Engine.from_pretrained(*args, **options))
         return made
 
     @classmethod
     def of(cls, engine: Engine) -> AsyncEngine:
         """An `AsyncEngine` around an existing engine. `close` also closes that engine."""
         made = cls.__new__(cls)
-        made._make = lambda: engine
-        made._engine = engine
+        made._begin(lambda: engine, engine)
         return made
 
     async def load(self) -> AsyncEngine:
@@ -180,16 +184,29 @@ class AsyncEngine:
                 those of `Engine`.
         """
         if self._engine is None:
-            if self._loading is None:
-                self._loading = asyncio.ensure_future(asyncio.to_thread(self._make))
-                self._loading.add_done_callback(self._loaded)
-            await asyncio.shield(self._loading)
+            loading = self._loading_here()
+            if loading is None:
+                loading = self._loading = asyncio.ensure_future(asyncio.to_thread(self._load))
+                loading.add_done_callback(self._loaded)
+            await asyncio.shield(loading)
         return self
 
-    def _loaded(self, loading: asyncio.Future[Engine]) -> None:
-        self._loading = None
-        if not loading.cancelled() and loading.exception() is None:
-            self._engine = loading.result()
+    def _load(self) -> None:
+        with self._lock:
+            if self._engine is None:
+                self._engine = self._make()
+
+    def _loaded(self, loading: asyncio.Future[None]) -> None:
+        if self._loading is loading:
+            self._loading = None
+        if not loading.cancelled():
+            loading.exception()  # who waits raises it
+
+    def _loading_here(self) -> asyncio.Future[None] | None:
+        """The load that goes on in this event loop. ``None``: there is none."""
+        loading = self._loading
+        is_here = loading is not None and loading.get_loop() is asyncio.get_running_loop()
+        return loading if is_here else None
 
     @property
     def engine(self) -> Engine:
@@ -283,11 +300,17 @@ class AsyncEngine:
 
     async def close(self) -> None:
         """See `Engine.close`."""
-        if self._loading is not None:
+        loading = self._loading_here()
+        if loading is not None:
             with contextlib.suppress(Exception):  # `load` raises it
-                await asyncio.shield(self._loading)
-        if self._engine is not None:
-            await asyncio.to_thread(self._engine.close)
+                await asyncio.shield(loading)
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        with self._lock:  # waits for a load of another event loop
+            engine = self._engine
+        if engine is not None:
+            engine.close()
 
     async def __aenter__(self) -> AsyncEngine:
         return await self.load()

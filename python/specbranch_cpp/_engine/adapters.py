@@ -71,7 +71,10 @@ def chosen_adapters(lora: LoraChoice, loaded: Sequence[LoraAdapter]) -> list[tup
     return [
         (_index(name, each, loaded), scale)
         for name, each, scale in _scaled(
-            "lora", lora, (str, int), "a sequence of names, indexes, or pairs with a scale"
+            "lora",
+            lora,
+            (str, numbers.Integral),
+            "a sequence of names, indexes, or pairs with a scale",
         )
     ]
 

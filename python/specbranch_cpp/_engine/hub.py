@@ -199,12 +199,13 @@ def fetch_pair(
         raise InvalidArgument(
             f"draft_repo_id is {draft_repo_id!r}, but draft_filename is None; name the file"
         )
+    more = checked.texts("additional_files", additional_files)
     of_target = Repository.checked(repo_id, local_dir, cache_dir, argument="repo_id")
     of_draft = of_target
     if draft_repo_id is not None:
         of_draft = Repository.checked(draft_repo_id, local_dir, cache_dir, argument="draft_repo_id")
     target = of_target.fetch(filename, argument="filename")
-    for i, name in enumerate(additional_files):
+    for i, name in enumerate(more):
         of_target.fetch(name, argument=f"additional_files[{i}]")
     if draft_filename is None:
         return target, None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from specbranch_cpp._engine.model_options import ModelArgument
 from specbranch_cpp._engine.request import TextRequest
+from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.options import Model, Sampling, Speculation
 
@@ -50,14 +51,22 @@ def model_argument(
         InvalidArgument: the caller gave an object, and a keyword for which the object has a field.
     """
     if not isinstance(given, Model):
-        return ModelArgument(keywords, role, prefix)
+        return ModelArgument(_lasting(keywords), role, prefix)
     said = {
         f"{prefix}{field.name}": getattr(keywords, field.name)
         for field in fields(Model)
         if field.name != "path"
     }
     _refuse_beside(role, given, said)
-    return ModelArgument(given, role, f"{role}.")
+    return ModelArgument(_lasting(given), role, f"{role}.")
+
+
+def _lasting(model: Model) -> Model:
+    """The same, with lists in the place of what can be read only once: options are read twice."""
+    values = {field.name: getattr(model, field.name) for field in fields(Model)}
+    lasting = {name: checked.lasting(value) for name, value in values.items()}
+    changed = {name: value for name, value in lasting.items() if value is not values[name]}
+    return replace(model, **changed) if changed else model
 
 
 def chosen_speculation(given: Speculation | None, keywords: Speculation) -> Named[Speculation]:

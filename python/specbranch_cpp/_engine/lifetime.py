@@ -30,9 +30,18 @@ _live: weakref.WeakSet[Lifetime] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """Closes all engines at exit, so that their threads end before the interpreter shuts down."""
+    """Closes all engines at exit, so that their threads end before the interpreter shuts down.
+
+    An engine that cannot be closed keeps no other one open. Python prints the first error.
+    """
+    errors: list[BaseException] = []
     for engine in list(_live):
-        engine.close()
+        try:
+            engine.close()
+        except BaseException as error:  # noqa: BLE001, it is raised below
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 class Lifetime(Measurements):
@@ -90,19 +99,26 @@ class Lifetime(Measurements):
 
         Raises:
             InvalidArgument: the engine is not isolated.
-            EngineClosed: `close` was called.
+            EngineClosed: `close` was called, also by a signal handler meanwhile; or this process is
+                a fork.
             ModelLoadError: or another error of `Engine`: the models cannot be loaded now.
         """
         if self._reload is None:
             raise InvalidArgument(
                 "only an engine with isolate=True or rpc_servers can be restarted"
             )
+        closed = EngineClosed("[Engine] the engine is closed")
+        if os.getpid() != self._pid:  # a thread of the parent may hold the lock
+            raise closed
         with self._end_lock:
             if not self._core.closed:
                 return
-            if self._is_ended or os.getpid() != self._pid:
-                raise EngineClosed("[Engine] the engine is closed")
-            loaded = self._reload()
+            loaded = None if self._is_ended else self._reload()
+            if loaded is None:
+                raise closed
+            if self._is_ended:  # a signal handler has closed the engine meanwhile
+                loaded.core.close()
+                raise closed
             self._core, self._key, self._placement = loaded.core, loaded.key, loaded.placement
 
     @property
@@ -130,7 +146,9 @@ class Lifetime(Measurements):
             try:
                 self.save_profile(path)
             except OSError as error:
-                logs.PROFILES.warning("profile %r was not written: %s", path, error.strerror)
+                logs.PROFILES.warning(
+                    "profile %r was not written: %s", path, error.strerror or error
+                )
             except EngineDied as error:
                 logs.PROFILES.warning("profile %r was not written: %s", path, error)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core, policies
@@ -23,7 +24,7 @@ from specbranch_cpp._support.tensor_source import source_of
 from specbranch_cpp.errors import ModelLoadError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from specbranch_cpp._engine.load_options import LoadOptions
     from specbranch_cpp._engine.model_options import ModelArgument
@@ -106,11 +107,10 @@ def load(options: LoadOptions, progress: Callable[[float], object] | None = None
     if rows_key is not None and (known_rows := exact_rows.recall(rows_key)) is not None:
         padding, target_options.use_extra_bufts = known_rows
     key = None
-    if draft_options is not None:
+    if draft_options is not None and (models := _model_facts(names, target_options)) is not None:
         key = partial(
             pair_profile.make_key,
-            target=names[0],
-            draft=names[1],
+            models=models,
             target_options=target_options,
             draft_options=draft_options,
             bit_exact=bit_exact,
@@ -154,7 +154,8 @@ def load(options: LoadOptions, progress: Callable[[float], object] | None = None
         logs.LOGGER.warning(
             "the measurement of step costs failed; speculation continues without them"
         )
-    pair = None if draft is None else PairFiles(*names)
+    # The program may go to another folder before the files are read.
+    pair = None if draft is None else PairFiles(*(str(Path(name).absolute()) for name in names))
     if isinstance(defaults.policy, policies.HRAD) and defaults.mode != "autoregressive":
         try:
             check_pair(defaults.policy._file, core, pair)
@@ -225,6 +226,15 @@ def _place(
     if found.draft is not None:
         draft_options = found.draft.side.options
     return target_options, draft_options, placement
+
+
+def _model_facts(names: Sequence[str], options: _core.ModelOptions) -> dict[str, Any] | None:
+    """`pair_profile.model_facts`; ``None`` if a file cannot be read, which loading then says."""
+    target, draft = names
+    try:
+        return pair_profile.model_facts(target, draft, options)
+    except OSError:
+        return None
 
 
 def _rows_key(target: str, options: _core.ModelOptions, max_path: int) -> str | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import queue
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._engine.keywords import Named, generate_request
 from specbranch_cpp._engine.request import MAX_SEED
 from specbranch_cpp._engine.text_engine import GenerateKeywords, TextEngine
 from specbranch_cpp._support import checked
+from specbranch_cpp._support.raised import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,7 +85,9 @@ class TextBatch:
         for name in options:
             if name not in GenerateKeywords.__annotations__:
                 raise TypeError(f"generate_many() got an unexpected keyword argument {name!r}")
-        asked = generate_request(prompts, **options)  # type: ignore[arg-type]
+        # Every text reads the options.
+        lasting: Any = {name: checked.lasting(value) for name, value in options.items()}
+        asked = generate_request(prompts, **lasting)  # type: ignore[arg-type]
         self._engine = engine
         requests = [engine._checked(one) for one in _texts(asked)]
         self._n = len(requests)
@@ -108,9 +111,10 @@ class TextBatch:
         n_readers = min(self._n, self._engine.n_parallel + 1)
         try:
             for _ in range(n_readers):
-                threading.Thread(
+                thread = threading.Thread(
                     target=self._read, args=(ended,), name="specbranch-many", daemon=True
-                ).start()
+                )
+                start_thread(thread)
             for _ in range(n_readers):
                 ended.get()
         except BaseException:

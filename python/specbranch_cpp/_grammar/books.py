@@ -12,6 +12,7 @@ from specbranch_cpp._grammar.regex import MOST_LENGTH, gbnf_of_regex
 from specbranch_cpp._grammar.remainders import check_lark
 from specbranch_cpp._grammar.rule_book import RuleBook
 from specbranch_cpp._grammar.rust_classes import plain_classes
+from specbranch_cpp._support import checked
 from specbranch_cpp.grammars import JsonSchema, Lark, Regex
 
 __all__ = ["Grammar", "best_book", "lark_or_gbnf"]
@@ -51,6 +52,7 @@ def lark_or_gbnf(grammar: Grammar) -> str | Lark:
 
 
 def _of_regex(pattern: str) -> str | Lark:
+    checked.encoded("the pattern of Regex", pattern)
     if library.is_available() and len(pattern) <= MOST_LENGTH:
         lark = f"start: /{_in_rust(pattern)}/"
         if library.refusal(lark) is None:

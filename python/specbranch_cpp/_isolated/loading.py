@@ -17,6 +17,7 @@ from specbranch_cpp._isolated.process import EngineProcess
 from specbranch_cpp._isolated.remote_core import RemoteCore
 from specbranch_cpp._pair.hrad_weights import PairFiles, check_pair
 from specbranch_cpp._support import checked, logs
+from specbranch_cpp._support.raised import start_thread
 from specbranch_cpp._support.system import can_pass_sockets
 from specbranch_cpp._support.tensor_source import source_of
 from specbranch_cpp.errors import EngineClosed, EngineDied, InvalidArgument, ModelLoadError
@@ -51,16 +52,35 @@ def isolated_loader(
             "isolate is True or rpc_servers is given, but on this system an engine cannot run in a "
             "process of its own"
         )
-    return partial(_load_isolated, options, timeout_s)
+    return partial(_load_isolated, options, _folder_of(options), timeout_s)
+
+
+def _folder_of(options: LoadOptions) -> str:
+    """The folder to which the relative paths of the options belong, also in a restart.
+
+    Raises:
+        ModelLoadError: it was removed.
+    """
+    paths = [*_names(options), *(os.fsdecode(path) for path, _ in options.adapters)]
+    if all(Path(path).is_absolute() for path in paths):
+        return "/"
+    try:
+        return str(Path.cwd())
+    except OSError as error:
+        raise ModelLoadError(
+            f"{' and '.join(_names(options))}: the working folder is lost: {error.strerror}"
+        ) from None
 
 
 def _load_isolated(
     options: LoadOptions,
+    folder: str,
     timeout_s: float | None,
     progress: Callable[[float], object] | None = None,
 ) -> Loaded:
     """The same as `_engine.loading.load`, in another process.
 
+    ``folder``: the one to which relative paths belong.
     ``timeout_s``: see `EngineProcess`.
 
     Raises:
@@ -76,10 +96,10 @@ def _load_isolated(
         logs.show()
     process = EngineProcess(timeout_s, [str(each) for each in options.rpc_servers])
     try:
-        facts = _load(process, options, progress)
+        facts = _load(process, options, folder, progress)
         try:
             core = cast("_core.Engine", RemoteCore(process, facts))
-            return _loaded(core, options, facts)
+            return _loaded(core, options, folder, facts)
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelLoadError(
                 f"[Engine] the process of this engine sent what no engine sends ({error!r})"
@@ -94,7 +114,10 @@ def _load_isolated(
 
 
 def _load(
-    process: EngineProcess, options: LoadOptions, progress: Callable[[float], object] | None
+    process: EngineProcess,
+    options: LoadOptions,
+    folder: str,
+    progress: Callable[[float], object] | None,
 ) -> dict[str, Any]:
     """Sends the options, and calls ``progress`` on this thread until the models are loaded."""
     shares: queue.SimpleQueue[float | None] = queue.SimpleQueue()
@@ -104,12 +127,12 @@ def _load(
     def call() -> None:
         level = logging.getLogger("specbranch_cpp").getEffectiveLevel()
         try:
-            found.append(process.call("load", str(Path.cwd()), level, _portable(options)))
+            found.append(process.call("load", folder, level, _portable(options)))
         except Exception as error:  # noqa: BLE001, it is raised below
             found.append(error)
         shares.put(None)
 
-    threading.Thread(target=call, daemon=True).start()
+    start_thread(threading.Thread(target=call, daemon=True))
     while (share := shares.get()) is not None:
         if progress is not None:
             progress(share)
@@ -141,13 +164,13 @@ def _names(options: LoadOptions) -> list[str]:
     return [os.fsdecode(side.model.path) for side in options.sides]
 
 
-def _loaded(core: _core.Engine, options: LoadOptions, facts: dict[str, Any]) -> Loaded:
+def _loaded(core: _core.Engine, options: LoadOptions, folder: str, facts: dict[str, Any]) -> Loaded:
     adapters = tuple(LoraAdapter(**vars(one)) for one in facts["described_adapters"])
     defaults = options.final_defaults(adapters, can_speculate=core.can_speculate)
     names = _names(options)
     pair = key = None
     if options.draft is not None:
-        pair = PairFiles(*names)
+        pair = PairFiles(*(str(Path(folder, name)) for name in names))
         key = cast("RemoteCore", core).key
     policy = defaults.policy
     if isinstance(policy, policies.HRAD) and defaults.mode != "autoregressive":

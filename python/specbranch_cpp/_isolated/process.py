@@ -38,6 +38,7 @@ CLOSED = "[Engine] the engine is closed, or was made before this process was for
 
 _CHILD = "from specbranch_cpp._isolated.child import main; main()"
 _END_S = 5.0  # a process whose connection has ended ends within this time, or is killed
+_FIRST_NUMBER = 3  # of a file; those below are the standard streams
 _N_LINES = 20
 _LOGGER = "specbranch_cpp"
 
@@ -107,17 +108,20 @@ class EngineProcess:
             self._silence = SilenceWatch(
                 timeout_s, self._is_silent, partial(self._end_hang, timeout_s)
             )
-        ours, theirs = socket.socketpair()
-        self._socket = ours
         try:
-            self._child = _start(theirs)
+            ours, theirs = map(_above_streams, socket.socketpair())
+            try:
+                self._child = _start(theirs)
+            except BaseException:
+                ours.close()
+                raise
+            finally:
+                theirs.close()
         except OSError as error:
-            ours.close()
             raise SpecBranchError(
                 f"the process of the engine could not be started: {error.strerror}"
             ) from None
-        finally:
-            theirs.close()
+        self._socket = ours
         self._reader = threading.Thread(target=self._receive, name="specbranch-process")
         others = [
             threading.Thread(target=self._deliver, name="specbranch-orders"),
@@ -134,6 +138,7 @@ class EngineProcess:
         except BaseException:
             self._child.kill()
             self._child.wait()
+            self._close_unread()
             raise
 
     @property
@@ -144,7 +149,9 @@ class EngineProcess:
     @property
     def is_over(self) -> bool:
         """Whether the process has ended, or this process is a fork of the one that started it."""
-        return self._over is not None or os.getpid() != self._pid
+        # The last lines may come late, and a restart must not take this process for a living one.
+        has_ended = self._over is not None or self._child.returncode is not None
+        return has_ended or os.getpid() != self._pid
 
     def add(self, mailbox: Mailbox) -> int:
         """Gives a number to a generation, whose messages the mailbox gets from now on.
@@ -152,6 +159,7 @@ class EngineProcess:
         Raises:
             EngineClosed: the process has ended.
         """
+        self._check_fork()
         with self._lock:
             self.check()
             number = next(self._numbers)
@@ -184,6 +192,7 @@ class EngineProcess:
             SpecBranchError: or another exception that the order has raised.
         """
         call = _Call()
+        self._check_fork()
         with self._lock:
             self.check()
             number = next(self._numbers)
@@ -224,10 +233,21 @@ class EngineProcess:
             EngineDied: it has ended by itself.
             EngineClosed: it was ended, or this process is a fork.
         """
-        if os.getpid() != self._pid:
-            raise EngineClosed(CLOSED)
+        self._check_fork()
         if self._over is not None:
             raise again(self._over)
+
+    def _check_fork(self) -> None:
+        # Before locking: a thread of the parent may hold the lock, and a fork has not that thread.
+        if os.getpid() != self._pid:
+            raise EngineClosed(CLOSED)
+
+    def _close_unread(self) -> None:
+        """Closes what the threads would close that have not been started."""
+        if self._reader.ident is None:
+            self._socket.close()
+        if self._lines_thread.ident is None and self._child.stderr is not None:
+            self._child.stderr.close()
 
     def _deliver(self) -> None:
         while (order := self._orders.get()) is not None:
@@ -298,13 +318,22 @@ class EngineProcess:
             name, level, text = message
             self._lines.append(printable(text))
             known = name in logging.root.manager.loggerDict and name.startswith(_LOGGER)
-            logging.getLogger(name if known else _LOGGER).log(level, "%s", text)
+            self._log(logging.getLogger(name if known else _LOGGER), int(level), text)
         elif kind == "progress":
             self.on_progress(float(*message))
         else:
             mailbox = self._mailboxes.get(message[0])
             if mailbox is not None:
                 mailbox.put(kind, *message[1:])
+
+    def _log(self, logger: logging.Logger, level: int, text: str) -> None:
+        try:
+            logger.log(level, "%s", text)
+        except Exception:  # noqa: BLE001, a handler of this program says nothing of the process
+            # As if the thread had ended, which must go on.
+            arguments = (*sys.exc_info(), threading.current_thread())
+            with contextlib.suppress(Exception):
+                threading.excepthook(threading.ExceptHookArgs(arguments))
 
     def _keep_lines(self) -> None:
         stream = self._child.stderr
@@ -345,12 +374,9 @@ class EngineProcess:
         self._socket.close()
 
     def _death(self, damage: str) -> EngineDied:
-        code = self._child.returncode
-        how = (
-            damage
-            or self._hang
-            or (f"with the exit code {code}" if code >= 0 else f"by {_signal_name(-code)}")
-        )
+        # 0: it does not end so by itself. This program ignores SIGCHLD, or has waited elsewhere.
+        code = self._child.returncode or None
+        how = damage or self._hang or _end_words(code)
         lines = tuple(self._lines)
         last = f"; its last line: {lines[-1]}" if lines else ""
         died = EngineDied(
@@ -359,6 +385,21 @@ class EngineProcess:
         )
         died.exit_code, died.log = code, lines
         return died
+
+
+def _above_streams(connection: socket.socket) -> socket.socket:
+    """The same connection, under a number that is not one of a standard stream.
+
+    A program that has closed its standard streams would else write its output to the connection,
+    and the child has streams of its own under these numbers.
+    """
+    low = []
+    while connection.fileno() < _FIRST_NUMBER:
+        low.append(connection)
+        connection = connection.dup()
+    for each in low:
+        each.close()
+    return connection
 
 
 def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
@@ -373,6 +414,12 @@ def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
         stderr=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for this process only
     )
+
+
+def _end_words(code: int | None) -> str:
+    if code is None:
+        return "nobody knows how"
+    return f"with the exit code {code}" if code > 0 else f"by {_signal_name(-code)}"
 
 
 def _signal_name(number: int) -> str:

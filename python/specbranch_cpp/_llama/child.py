@@ -14,8 +14,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["ChildEnd", "can_start", "child_environment", "run_child"]
+__all__ = ["FINISHED", "ChildEnd", "can_start", "child_environment", "run_child"]
 
+FINISHED = "specbranch: finished"
+"""The last line that the program of a child writes to standard error, if it succeeds.
+
+A process that ignores SIGCHLD, or that waits for all of its children elsewhere, does not learn how
+a child ended. `subprocess` then says that the exit code is 0.
+"""
 _LOOK_S = 0.02
 # Signals of a process that cannot go on. Others come from outside, and say nothing about it.
 _NAMES = ("SIGILL", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGABRT")  # Windows has no SIGBUS
@@ -42,6 +48,21 @@ class ChildEnd:
         if self.code is None or -self.code not in _FATAL:
             return ""
         return signal.Signals(-self.code).name
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the child came to its end without an error."""
+        return self.code == 0 and self._last_line == FINISHED
+
+    @property
+    def lost(self) -> str:
+        """The last line of a child whose end nobody knows; empty: the end is known."""
+        is_lost = self.code == 0 and not self.succeeded
+        return (self._last_line or "it wrote nothing") if is_lost else ""
+
+    @property
+    def _last_line(self) -> str:
+        return next(reversed(self.stderr.decode(errors="replace").strip().splitlines()), "")
 
 
 def can_start() -> bool:
@@ -110,7 +131,10 @@ def _used_bytes(process: int) -> int:
 def child_environment(**more: str) -> dict[str, str]:
     """The environment of a child that computes with models."""
     # The child gets the sys.path of this process, including entries that were added by hand.
-    search = [str(Path(entry).absolute()) for entry in sys.path]
+    search = []
+    for entry in sys.path:
+        with contextlib.suppress(OSError):  # a relative one, in a folder that was removed
+            search.append(str(Path(entry).absolute()))
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(search),
         "GGML_NO_BACKTRACE": "1",  # an abort must not start a debugger

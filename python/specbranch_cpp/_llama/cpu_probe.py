@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from specbranch_cpp import demo
 from specbranch_cpp._llama import cpu_flags, native
-from specbranch_cpp._llama.child import can_start, child_environment, run_child
+from specbranch_cpp._llama.child import FINISHED, can_start, child_environment, run_child
 from specbranch_cpp._llama.library_names import file_name
 from specbranch_cpp._support.system import no_core_dumps, user_key
 from specbranch_cpp.errors import InvalidArgument, ModelLoadError
@@ -33,7 +33,10 @@ LOGGER = logging.getLogger("specbranch_cpp")
 SWITCH = "SPECBRANCH_CPU_PROBE"
 """Environment variable; ``0``: never test the CPU. The child gets ``0``: it must not test again."""
 TIMEOUT = 120.0
-_CHILD = "import sys; from specbranch_cpp._llama.cpu_probe import compute; compute(sys.argv[1])"
+_CHILD = (
+    "import sys; from specbranch_cpp._llama.cpu_probe import compute; compute(sys.argv[1]); "
+    f"print({FINISHED!r}, file=sys.stderr)"
+)
 # A batch of several tokens, then single tokens, because they use different kernels.
 _N_PLAIN_TOKENS = 8
 _PROMPT = "def add(a, b):\n    return a + b\n\n\n" * 3
@@ -66,8 +69,10 @@ def probe(model: str | Path, command: Sequence[str] | None = None) -> ProbeResul
         return ProbeResult("unknown", f"the child process did not start: {error}")
     if end.code is None:
         return ProbeResult("unknown", f"the child process did not end within {TIMEOUT:.0f} s")
-    if end.code == 0:
+    if end.succeeded:
         return ProbeResult("runs")
+    if end.lost:
+        return ProbeResult("unknown", f"nobody knows how the child process ended: {end.lost}")
     if name := end.fatal_signal:
         return ProbeResult("dies", name)
     lines = end.stderr.decode(errors="replace").strip().splitlines()
@@ -102,10 +107,10 @@ def ensure_cpu_runs(model: str | Path) -> None:
     """
     try:
         marker = cache_folder() / f"cpu-{_fingerprint()}"
-        if marker.exists():
-            return
     except OSError as error:  # the system has no more memory, say
         raise ModelLoadError(f"the libraries of llama.cpp cannot be found: {error}") from error
+    if is_remembered(marker):
+        return
     verdict = probe(model)
     if verdict.state == "dies":
         raise ModelLoadError(advice(verdict))
@@ -150,6 +155,14 @@ def cache_folder() -> Path:
         import tempfile
 
         return Path(tempfile.gettempdir(), f"specbranch_cpp-{user_key()}")
+
+
+def is_remembered(marker: Path) -> bool:
+    """Whether a success was stored. A cache that this user cannot read has none."""
+    try:
+        return marker.exists()
+    except OSError:  # such as the home folder of another user
+        return False
 
 
 def _fingerprint() -> str:

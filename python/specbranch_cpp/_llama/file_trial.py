@@ -110,10 +110,10 @@ def _ensure_loads(path: str, adapter: Path | None) -> None:
     file = _file_of(path, adapter)
     try:
         marker = cpu_probe.cache_folder() / "files" / file.digest()
-        known = (adapter is None and _is_bundled(file)) or marker.exists()
+        is_bundled = adapter is None and _is_bundled(file)
     except (OSError, ValueError):  # loading says what is wrong
         return
-    if known or not _loads(file):
+    if is_bundled or cpu_probe.is_remembered(marker) or not _loads(file):
         return
     with contextlib.suppress(OSError):  # without a cache, the next process tries again
         marker.parent.mkdir(parents=True, exist_ok=True)
@@ -185,11 +185,18 @@ def _runs(file: _File, *, compute: bool, limit_s: float) -> bool:
         raise _refused(
             file, f"llama.cpp ends the process ({name}) that loads this file", _reason(end.stderr)
         )
+    if end.lost:
+        raise _refused(
+            file,
+            "nobody knows how a process that loads this file has ended, because this program "
+            "ignores SIGCHLD or waits for all of its processes",
+            f" (the last line of that process: {_printable(end.lost)})",
+        )
     if end.code < 0:  # the system may have been short of memory
         LOGGER.warning(
             "%s was not tried: the child process ended by signal %d", file.new, -end.code
         )
-    return end.code == 0
+    return end.succeeded
 
 
 def _refused(file: _File, what: str, reason: str = "") -> ModelLoadError:
@@ -203,7 +210,9 @@ def _reason(stderr: bytes) -> str:
     """What llama.cpp said last, as printable text."""
     lines = stderr.decode(errors="replace").splitlines()
     found = [match.group() for line in lines if (match := _ASSERTION.search(line))]
-    if not found:
-        return ""
-    words = "".join(letter if letter.isprintable() else "?" for letter in found[-1])
-    return f" ({words[:_LONGEST_REASON]})"
+    return f" ({_printable(found[-1])})" if found else ""
+
+
+def _printable(line: str) -> str:
+    words = "".join(letter if letter.isprintable() else "?" for letter in line)
+    return words[:_LONGEST_REASON]

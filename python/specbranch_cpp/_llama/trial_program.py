@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._llama import cpu_probe
+from specbranch_cpp._llama.child import FINISHED
 from specbranch_cpp._support.system import no_core_dumps
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def main() -> None:
     except TooMuchMemoryError as error:
         print(error, file=sys.stderr)
         sys.exit(TOO_MUCH)
+    print(FINISHED, file=sys.stderr, flush=True)
 
 
 def load(path: str, *, adapter: str = "", compute: bool = True, most_bytes: int = 0) -> None:

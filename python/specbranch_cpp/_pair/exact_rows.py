@@ -23,6 +23,8 @@ FORMAT = "specbranch-exact-rows-1"
 
 _KEPT = 256  # entries of the file; the oldest go first
 _LONG_TEXT = 1024  # longer contexts change nothing for the test
+_MOST_ROWS = 1 << 16
+"""No batch has so many tokens."""
 
 
 def make_key(target: str, options: _core.ModelOptions, max_path: int) -> str:
@@ -63,7 +65,7 @@ def recall(key: str) -> tuple[_core.RowPadding, bool] | None:
     """The padding under a key, and whether the weights are repacked. A damaged file is empty."""
     match _read().get(key):
         case {"multiple": int(multiple), "max_path": int(max_path), "repacked": bool(repacked)}:
-            if multiple >= 1 and max_path >= 1:
+            if 1 <= multiple <= _MOST_ROWS and 1 <= max_path <= _MOST_ROWS:
                 return _core.RowPadding(multiple, max_path), repacked
     return None
 

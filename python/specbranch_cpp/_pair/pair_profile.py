@@ -57,10 +57,24 @@ _COSTS = ("target_us", "draft_us", "target_slowdown", "draft_slowdown")
 _CLASSES = 3  # classes of temperatures: greedy, up to 0.5, above 0.5
 
 
+def model_facts(target: str, draft: str, target_options: _core.ModelOptions) -> dict[str, Any]:
+    """What identifies the models of a pair.
+
+    It is found out while they are loaded. Later the files may be gone, or be those of others.
+
+    Raises:
+        OSError: a file cannot be read.
+        ModelLoadError: the header is damaged, or a part is missing.
+    """
+    models: dict[str, Any] = {"target": fingerprint(target), "draft": fingerprint(draft)}
+    if target_options.adapters:
+        models["adapters"] = adapter_fingerprints(target_options)
+    return models
+
+
 def make_key(
     *,
-    target: str,
-    draft: str,
+    models: dict[str, Any],
     target_options: _core.ModelOptions,
     draft_options: _core.ModelOptions,
     bit_exact: bool,
@@ -68,6 +82,7 @@ def make_key(
     """The data that must be equal for a profile to be used.
 
     The models must be equal for the whole profile, the other data for the costs.
+    ``models``: see `model_facts`.
     """
     options = {"target": target_options, "draft": draft_options}
     library = _core.library_info()
@@ -82,9 +97,6 @@ def make_key(
         machine["gpus"] = [f"{device.name}: {device.description}" for device in devices]
     for side, each in options.items():
         machine[side] = {name: getattr(each, name) for name in MODEL_OPTIONS}
-    models: dict[str, Any] = {"target": fingerprint(target), "draft": fingerprint(draft)}
-    if target_options.adapters:
-        models["adapters"] = adapter_fingerprints(target_options)
     return {"models": models, "machine": machine}
 
 

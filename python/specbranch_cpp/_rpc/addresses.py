@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 from dataclasses import dataclass
@@ -45,9 +46,12 @@ class Address:
         Raises:
             OSError: nothing is known of the name.
         """
-        found = socket.getaddrinfo(
-            self.host, self.port, socket.AF_INET, socket.SOCK_STREAM, flags=0
-        )
+        try:
+            found = socket.getaddrinfo(
+                self.host, self.port, socket.AF_INET, socket.SOCK_STREAM, flags=0
+            )
+        except UnicodeError:  # a part of the name is empty, or has more than 63 letters
+            raise OSError(errno.EINVAL, "no host has such a name") from None
         host, port = found[0][4][:2]
         return Address(str(host), int(port))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from specbranch_cpp.errors import InvalidArgument
@@ -22,7 +22,7 @@ def integer(name: str, value: Any, low: int = -(2**31), high: int = 2**31 - 1) -
     except TypeError:
         raise InvalidArgument(f"{name} is {_shown(value)}; it must be an integer") from None
     if not low <= number <= high:
-        raise InvalidArgument(f"{name} is {number}; it must be in {low} .. {high}")
+        raise InvalidArgument(f"{name} is {_written(number)}; it must be in {low} .. {high}")
     return number
 
 
@@ -94,7 +94,7 @@ def path(name: str, value: Any) -> bytes:
 
 def tokens(name: str, values: Any, n_vocab: int, form: str = "a str or token ids") -> list[int]:
     """Token ids of a vocabulary of `n_vocab`."""
-    if isinstance(values, (str, bytes, bytearray, Mapping)) or not isinstance(values, Iterable):
+    if not _is_sequence(values):
         raise InvalidArgument(f"{name} is {_shown(values)}; it must be {form}")
     ids = list(values)
     if all(type(token) is int and 0 <= token < n_vocab for token in ids):
@@ -147,12 +147,32 @@ def grammar(name: str, value: Any, form: str = "GBNF with a rule root") -> str:
 
 def items(name: str, values: Any) -> Iterable[tuple[int, Any]]:
     """The values of a sequence that is no text, with their indexes."""
-    if isinstance(values, (str, bytes, bytearray, Mapping)) or not isinstance(values, Iterable):
+    if not _is_sequence(values):
         raise InvalidArgument(f"{name} is {_shown(values)}; it must be a sequence")
     return enumerate(values)
 
 
+def lasting(value: Any) -> Any:
+    """The value; what can be read only once, as a list."""
+    return list(value) if isinstance(value, Iterator) else value
+
+
+def _is_sequence(values: Any) -> bool:
+    """Whether it has several values. An array without dimensions only looks as if it had."""
+    if isinstance(values, (str, bytes, bytearray, Mapping)) or not isinstance(values, Iterable):
+        return False
+    return getattr(values, "ndim", 1) != 0
+
+
 def _shown(value: Any) -> str:
     """The value and its type, for a message."""
-    shown = repr(value)
+    shown = _written(value)
     return f"{shown if len(shown) <= 60 else shown[:57] + '...'} ({type(value).__name__})"
+
+
+def _written(value: Any) -> str:
+    """The value as Python writes it. Python does not write integers with thousands of digits."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number with too many digits"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,9 @@ UNKNOWN = -1
 SETTINGS = "settings.json"
 _FLOAT16_MAX = 65504.0
 _LARGEST = 1 << 32  # bytes of the records of one text
+# A way to pack files that Python does not know is a `NotImplementedError`, and a password that is
+# missing a `RuntimeError`.
+_DAMAGES = (zipfile.BadZipFile, zlib.error, RuntimeError)
 _TYPES = {
     "label": "i1", "features": "f2", "position": "i4", "n_submitted": "i2", "window": "i4",
     "confidence": "f4", "temperature": "f4", "prompt": "i8",
@@ -146,7 +150,7 @@ def load_records(path: Path, prompt: int = 0) -> tuple[Records, dict[str, Any]]:
                 arrays = {name.name: file[name.name] for name in fields(Records)}
                 about = from_json(str(file["about"]))
         _check_records(arrays, about)
-    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except (*_DAMAGES, OSError, ValueError, KeyError, EOFError, MemoryError) as error:
         raise InvalidArgument(f"{path} contains no records of H-RAD: {error}") from None
     arrays["prompt"] = np.full(len(arrays["label"]), prompt, np.int64)
     return Records(**arrays), about

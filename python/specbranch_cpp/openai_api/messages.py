@@ -47,6 +47,8 @@ def _plain(name: str, message: Any) -> dict[str, Any]:
     if role not in _ROLES:
         raise InvalidArgument(f"{name}['role'] is {role!r}; it must be one of {', '.join(_ROLES)}")
     plain = dict(message)
+    # A template that joins texts by "~" would write the member of an enumeration with its class.
+    plain["role"] = role = _ROLES[_ROLES.index(role)]
     if role == "function":  # the deprecated name, which templates do not know
         plain["role"] = "tool"
     if plain.get("function_call") is not None and not plain.get("tool_calls"):  # deprecated

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -203,7 +202,6 @@ def _check_continued(message: Mapping[str, Any]) -> None:
 
 
 _formats: weakref.WeakKeyDictionary[TextEngine, ChatFormat] = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
 
 
 def format_of(engine: TextEngine) -> ChatFormat:
@@ -212,10 +210,11 @@ def format_of(engine: TextEngine) -> ChatFormat:
     Raises:
         InvalidArgument: the model's template is not valid Jinja.
     """
-    with _lock:
-        if engine not in _formats:
-            _formats[engine] = ChatFormat(engine)
-        return _formats[engine]
+    # Without a lock, which a fork or a signal handler would find taken. Two threads may make one.
+    known = _formats.get(engine)
+    if known is None:
+        known = _formats.setdefault(engine, ChatFormat(engine))
+    return known
 
 
 def _tokens(engine: TextEngine, parts: Sequence[tuple[str, bool]]) -> list[int]:

@@ -30,6 +30,7 @@ BAD_PROMPTS: list[Any] = [
     ["a"],
     np.array([0.5]),
     np.array([[0, 1]]),
+    np.array(5),
     b"abc",
     None,
     5,
@@ -130,6 +131,8 @@ BAD_ARGUMENTS: list[tuple[str, Any]] = [
     ("stop", 5),
     ("stop", b"abc"),
     ("stop", "\udcff"),
+    ("stop", np.array("a")),
+    ("stop_token_ids", np.array(5)),
     ("seed", -1),
     ("seed", 2**64),
     ("seed", 1.0),
@@ -168,6 +171,17 @@ def test_bad_arguments_are_named(make_fake: MakeFake, name: str, value: Any) -> 
     assert isinstance(caught.value, SpecBranchError)
     assert ";" in str(caught.value), "the message says what is allowed"
     assert len(engine.generate("abc", max_tokens=3).result().tokens) == 3
+
+
+@pytest.mark.parametrize("name", ["prompt", "max_tokens", "temperature", "seed", "stop_token_ids"])
+def test_python_does_not_write_integers_with_thousands_of_digits(
+    make_fake: MakeFake, name: str
+) -> None:
+    engine = make_fake()
+    value: Any = [-(10**5000)] if name in {"prompt", "stop_token_ids"} else 10**5000
+    arguments: dict[str, Any] = {"prompt": "abc", name: value}
+    with pytest.raises(InvalidArgument, match=rf"{name}.* is a number with too many digits"):
+        engine.generate(**arguments)
 
 
 def test_numbers_of_numpy_are_numbers(make_fake: MakeFake) -> None:

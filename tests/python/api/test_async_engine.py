@@ -268,6 +268,38 @@ def test_it_is_loaded_once(tiny: Path) -> None:
     assert len(made) == 1
 
 
+@pytest.mark.parametrize("then", ["load", "close"])
+def test_a_load_goes_on_after_the_end_of_its_loop(tiny: Path, then: str) -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    def wait(_: float) -> None:
+        begun.set()
+        assert released.wait(120)
+
+    engine = AsyncEngine(tiny, n_ctx=128, n_threads=1, progress_callback=wait)
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # the task is lost
+    task = loop.create_task(engine.load())
+    while not begun.is_set():
+        loop.run_until_complete(asyncio.sleep(0.01))
+    executor = loop._default_executor  # type: ignore[attr-defined]
+    loop.close()  # without an end for its tasks
+    assert not task.done()
+
+    async def main() -> None:
+        going_on = asyncio.create_task(getattr(engine, then)())
+        await asyncio.sleep(0)
+        released.set()
+        await going_on
+        if then == "load":
+            assert (await engine.complete(PROMPT, max_tokens=2)).tokens
+            await engine.close()
+        assert engine.engine.closed
+
+    run(main())
+    executor.shutdown()
+
+
 def test_closing_waits_for_a_load(tiny: Path) -> None:
     async def main() -> None:
         engine = AsyncEngine(tiny, n_ctx=128, n_threads=1)

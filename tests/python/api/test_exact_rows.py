@@ -107,6 +107,20 @@ def test_the_result_is_remembered(tmp_path: Path, empty_cache: Path) -> None:
     assert len(json.loads(file.read_text())["entries"]) == 2
 
 
+@pytest.mark.parametrize("damage", [{"multiple": 10**30}, {"max_path": 2**40}, {"max_path": 0}])
+def test_a_damaged_entry_is_none(tmp_path: Path, empty_cache: Path, damage: dict[str, int]) -> None:
+    pair = tiny_pair(tmp_path, weight_type="Q8_0")
+    options: dict[str, Any] = {"n_ctx": 64, "n_threads": 1, "bit_exact": True}
+    Engine(*pair, **options).close()
+    file = empty_cache / "exact_rows.json"
+    content = json.loads(file.read_text())
+    [entry] = content["entries"].values()
+    entry |= damage
+    file.write_text(json.dumps(content))
+    with Engine(*pair, **options) as engine:
+        assert engine.exact_rows == ExactRows(1, 34, True)
+
+
 @pytest.mark.parametrize(
     "damage", ["", "{", "[]", '{"format": "other", "entries": {}}', '{"format": 1}']
 )

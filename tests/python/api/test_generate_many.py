@@ -95,6 +95,15 @@ def test_the_seed_of_an_object_counts(many: Engine) -> None:
     assert sampling.seed == 4
 
 
+def test_options_that_can_be_read_once_hold_for_all_texts(many: Engine) -> None:
+    plain: dict[str, Any] = {"stop": ["e", "o"], "stop_token_ids": [7], "samplers": ["top_k"]}
+    once: dict[str, Any] = {name: iter(value) for name, value in plain.items()}
+    prompts = ["def add(a, b):", "def add(a, b):", "import os"]
+    expected = many.generate_many(prompts, max_tokens=30, seed=5, **plain)
+    found = many.generate_many(iter(prompts), max_tokens=30, seed=5, **once)  # type: ignore[arg-type]
+    assert [one.tokens for one in found] == [one.tokens for one in expected]
+
+
 def test_more_at_once_than_readers(many: Engine) -> None:
     ends: list[int] = []
     many.on_end(lambda stats: ends.append(stats.n_prompt))

@@ -104,6 +104,9 @@ def test_the_text_follows_the_rule(engine: Engine, seed: int) -> None:
         (Lark('start: "a\0"'), "zero byte"),
         (Regex("("), "not a regular expression"),
         (Regex("(?=a)b"), "cannot express"),
+        (Regex(re.compile("a")), "the pattern of Regex is re.compile"),  # type: ignore[arg-type]
+        (Regex(None), "the pattern of Regex is None"),  # type: ignore[arg-type]
+        (Regex("\ud800"), "lone surrogate"),
         (JsonSchema({"type": "x"}), "schema cannot be enforced"),
         (JsonSchema({"not": {}}, strict=True, name="mine"), "mine cannot be enforced"),
     ],

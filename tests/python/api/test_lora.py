@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from tests.python.support.tiny_gguf import write_tiny_gguf
 from tests.python.support.tiny_hybrid import write_tiny_hybrid
@@ -223,6 +224,7 @@ def test_adapters_have_names_and_facts(adapted: Engine, adapters: tuple[Path, Pa
 
 def test_adapters_can_be_named_by_their_paths(adapted: Engine, adapters: tuple[Path, Path]) -> None:
     assert tokens(adapted, lora=str(adapters[1])) == tokens(adapted, lora=1)
+    assert tokens(adapted, lora=np.int64(1)) == tokens(adapted, lora=1)
 
 
 def test_one_adapter_needs_no_list(pair: tuple[Path, Path], adapters: tuple[Path, Path]) -> None:

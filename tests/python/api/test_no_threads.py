@@ -75,6 +75,20 @@ def test_streams_of_an_event_loop(make_fake: MakeFake, no_threads: pytest.Monkey
     assert len(engine.generate("abc", max_tokens=4).result().tokens) == 4
 
 
+def test_several_texts(make_fake: MakeFake, no_threads: pytest.MonkeyPatch) -> None:
+    engine = make_fake()
+    with pytest.raises(SpecBranchError, match="the system refuses what the engine needs"):
+        engine.generate_many(["abc", "abd"], max_tokens=4)
+    no_threads.undo()
+    assert len(engine.generate_many(["abc", "abd"], max_tokens=4)) == 2
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_an_engine_in_another_process(tiny: Path) -> None:
+    with pytest.raises(SpecBranchError, match="the system refuses what the engine needs"):
+        Engine(tiny, n_ctx=128, isolate=True)
+
+
 def test_an_error_of_the_caller_stays(tiny: Path) -> None:
     def broken(_: float) -> None:
         raise RuntimeError("of the caller")

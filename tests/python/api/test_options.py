@@ -160,6 +160,18 @@ def test_objects_and_keywords_make_the_same_engine(tiny: Path, tiny_draft: Path)
     assert done.stats.n_drafted == want.stats.n_drafted
 
 
+def test_options_may_be_iterators(tiny: Path, tiny_draft: Path) -> None:
+    """They are read when they are checked, when the models are loaded, and for the draft."""
+    once: Any = iter([0])
+    with Engine(tiny, n_ctx=128, cpus=once, measure_costs=False) as engine:
+        assert engine.complete("a", max_tokens=2).tokens
+    once = iter(["CUDA0"])
+    target = model_argument("target", Model(tiny, devices=once), Model(tiny), "")
+    draft = model_argument("draft", tiny_draft, Model(tiny_draft), "draft_")
+    for each in (target, draft.inheriting(target.model)) * 2:
+        assert each.core_options().devices == ["CUDA0"]
+
+
 def test_a_path_and_an_object_go_together(tiny: Path, tiny_draft: Path) -> None:
     with Engine(tiny, Model(tiny_draft, n_threads=1), n_ctx=256, n_threads=1) as engine:
         assert engine.n_ctx == 256

@@ -265,6 +265,7 @@ def test_wrong_arguments_come_before_any_request(hub: HubStandIn, call: Caller) 
         ({"draft_repo_id": "a/b"}, "draft_filename is None; name the file"),
         ({"draft_filename": "d.gguf", "draft": "d.gguf"}, "give one"),
         ({"draft_repo_id": "a b", "draft_filename": "d"}, "draft_repo_id is 'a b'"),
+        ({"additional_files": "mmproj.gguf"}, "additional_files is 'mmproj.gguf'"),
     ]
     results = call.each([{"filename": "tiny-q8_0.gguf", **options} for options, _ in wrong])
     for (options, message), found in zip(wrong, results, strict=True):

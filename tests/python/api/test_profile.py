@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,30 @@ def test_a_file_that_cannot_be_written(
         engine.close()
     assert "was not written" in caplog.text
     assert engine.closed
+
+
+@pytest.mark.parametrize("how", ["another folder", "no files", "other files"])
+def test_it_is_that_of_the_files_that_were_loaded(
+    tiny_pair: tuple[Path, Path], saved: Path, tmp_path: Path, how: str,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """A program may go to another folder, and a new version of a model may take its place."""
+    here = tmp_path / "here"
+    here.mkdir()
+    names = [shutil.copyfile(file, here / file.name).name for file in tiny_pair]
+    monkeypatch.chdir(here)
+    with Engine(*names, profile="new.json", measure_costs=False, **SETTINGS) as engine:
+        if how == "another folder":
+            monkeypatch.chdir(tmp_path)
+        for name in names:
+            if how == "no files":
+                (here / name).unlink()
+            elif how == "other files":
+                (here / name).rename(here / f"old-{name}")
+                write_tiny_gguf(here / name, seed=7)
+        engine.generate("abc", max_tokens=3).result()
+    assert "was not written" not in caplog.text
+    assert read(here / "new.json")["models"] == read(saved)["models"]
 
 
 def test_every_number_survives(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +17,7 @@ from tests.python.support.tiny_lora import write_lora
 from fuzz.gguf_bytes import Gguf
 from specbranch_cpp import Engine, InvalidArgument, ModelLoadError, demo
 from specbranch_cpp._llama import cpu_probe, file_trial, trial_program
-from specbranch_cpp._llama.child import child_environment, run_child
+from specbranch_cpp._llama.child import FINISHED, child_environment, run_child
 
 
 @pytest.fixture
@@ -108,6 +109,47 @@ def test_a_file_is_tried_once_until_it_changes(tmp_path: Path, trials: list[str]
 def test_the_bundled_pair_is_trusted(trials: list[str]) -> None:
     Engine(*demo.pair(), n_ctx=64, measure_costs=False).close()
     assert not trials
+
+
+def test_a_cache_that_cannot_be_read_does_not_skip_the_trial(
+    killer: Path, tmp_path: Path, trials: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a home folder of another user, the name of this one gives an error to every question."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ("x" * 300)))
+    with pytest.raises(ModelLoadError, match=r"llama\.cpp ends the process \(SIGABRT\)"):
+        Engine(killer, n_ctx=64)
+    assert trials == [str(killer)]
+    path = write_tiny_gguf(tmp_path / "model.gguf")
+    for _ in range(2):
+        with Engine(path, n_ctx=64) as engine:
+            assert engine.generate("a", max_tokens=1).result().tokens
+    assert trials == [str(killer), str(path), str(path)]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="there is no such signal")
+def test_a_program_that_does_not_learn_how_its_processes_end(
+    killer: Path, tmp_path: Path, trials: list[str], empty_cache: Path
+) -> None:
+    """The exit code seems to be 0, whatever happened."""
+    path = write_tiny_gguf(tmp_path / "model.gguf")
+    wrong = tmp_path / "wrong.gguf"
+    wrong.write_bytes(path.read_bytes()[:5000])
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        for _ in range(2):
+            with pytest.raises(ModelLoadError, match="nobody knows how a process") as error:
+                Engine(killer, n_ctx=64)
+        assert "trusted=True" in str(error.value)
+        with pytest.raises(ModelLoadError, match=r"the last line of that process: .*Error"):
+            Engine(wrong, n_ctx=64)
+        for _ in range(2):
+            Engine(path, n_ctx=64).close()
+        assert cpu_probe.probe(killer).state == "unknown"
+        assert cpu_probe.probe(path).state == "runs"
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert trials == [str(killer), str(killer), str(wrong), str(path)]
+    assert len(list((empty_cache / "files").iterdir())) == 1
 
 
 def test_a_refused_file_raises_its_own_error(tmp_path: Path, trials: list[str]) -> None:
@@ -254,7 +296,10 @@ def test_an_adapter_that_kills(
     model: Path, adapter: Path, trials: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """We know of no adapter that passes the rules and does this."""
-    program = "import os, sys; os.path.exists(sys.argv[2]) and os.abort()"
+    program = (
+        "import os, sys; os.path.exists(sys.argv[2]) and os.abort(); "
+        f"print({FINISHED!r}, file=sys.stderr)"
+    )
     monkeypatch.setattr(file_trial, "_CHILD", program)
     for _ in range(2):
         with pytest.raises(ModelLoadError) as error:

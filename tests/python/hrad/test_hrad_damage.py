@@ -64,6 +64,28 @@ def test_damaged_records_are_refused(traces: Path, changes: Change, message: str
         load_traces([traces])
 
 
+FIELDS = {
+    "version": (6, 255),
+    "flags": (8, 1),
+    "patched": (8, 32),
+    "method": (10, 99),
+    "deflated": (10, 8),
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_damaged_archives_are_refused(traces: Path, field: str) -> None:
+    path = next(traces.glob("*.npz"))
+    data = bytearray(path.read_bytes())
+    offset, value = FIELDS[field]
+    for begin in (b"PK\x01\x02", b"PK\x03\x04"):  # of an entry of the directory, and of a file
+        at = data.index(begin) + offset - 2 * (begin == b"PK\x03\x04")
+        data[at] = value
+    path.write_bytes(data)
+    with pytest.raises(InvalidArgument, match="contains no records of H-RAD"):
+        load_traces([traces])
+
+
 @pytest.mark.parametrize("name", ["n_layers", "n_embd", "max_draft", "epsilon", "mode"])
 @pytest.mark.parametrize("value", [None, [], True])
 def test_damaged_settings_are_refused(traces: Path, name: str, value: Any) -> None:

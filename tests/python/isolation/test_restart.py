@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,6 +56,22 @@ def test_two_threads_start_one_process() -> None:
             thread.join(120)
         assert not any(thread.is_alive() for thread in threads)
         assert len(engine.complete(PROMPT, max_tokens=4).tokens) == 4
+
+
+def test_an_engine_is_closed_before_the_last_lines_have_come() -> None:
+    """A process that the engine's has left behind may keep standard error open."""
+    with new_engine() as engine:
+        process: Any = engine._core._process  # type: ignore[attr-defined]
+        lines, come = process._lines_thread, threading.Event()
+        process._lines_thread = SimpleNamespace(ident=1, join=lambda _: come.wait(240))
+        try:
+            os.kill(process_of(engine), signal.SIGABRT)
+            wait_until(lambda: engine.closed)
+            engine.restart()
+            assert len(engine.complete(PROMPT, max_tokens=4).tokens) == 4
+        finally:
+            come.set()
+            lines.join(240)
 
 
 def test_a_model_that_is_gone_can_come_back(tmp_path: Any) -> None:

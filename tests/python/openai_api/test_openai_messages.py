@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -124,6 +125,17 @@ def test_arguments_that_are_no_object_stay_text(given: Any, plain: Any) -> None:
         [{"role": "assistant", "function_call": {"name": "f", "arguments": given}}]
     )
     assert old["tool_calls"][0]["function"]["arguments"] == plain
+
+
+class Role(str, Enum):
+    """As frameworks for chats have them."""
+
+    USER = "user"
+
+
+def test_a_role_may_be_a_member_of_an_enumeration() -> None:
+    (plain,) = plain_messages([{"role": Role.USER, "content": "x"}])
+    assert str(plain["role"]) == "user"
 
 
 def test_the_old_role_of_results_is_the_new_one() -> None:

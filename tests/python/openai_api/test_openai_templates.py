@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,12 +13,14 @@ from tests.python.support.tiny_gguf import N_VOCAB, write_tiny_gguf
 
 from specbranch_cpp import Engine, InvalidArgument
 from specbranch_cpp.openai_api.messages import plain_messages
-from specbranch_cpp.openai_api.prompts import format_of
+from specbranch_cpp.openai_api.prompts import ChatFormat, format_of
 from specbranch_cpp.openai_api.templates import CHATML, ChatTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.python.conftest import MakeFake
 
 HELLO = [{"role": "user", "content": "hello"}]
 START, END, MARK = N_VOCAB, N_VOCAB + 1, N_VOCAB + 2
@@ -162,6 +165,34 @@ def test_bos_comes_once_also_behind_blanks(chat_model: Path) -> None:
             prompt = tokens_of(engine, HELLO)
             assert prompt[:2] == [engine.bos_token, START]
             assert prompt.count(0) == 1
+
+
+def test_a_chat_does_not_wait_for_the_template_of_another_engine(
+    make_fake: MakeFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So neither does a signal handler, nor a fork, which has no other thread to wait for."""
+    slow, quick = make_fake(), make_fake()
+    begun, released = threading.Event(), threading.Event()
+    make = ChatFormat.__init__
+
+    def wait(self: ChatFormat, engine: Engine) -> None:
+        if engine is slow:
+            begun.set()
+            assert released.wait(120)
+        make(self, engine)
+
+    monkeypatch.setattr(ChatFormat, "__init__", wait)
+    thread = threading.Thread(target=format_of, args=(slow,))
+    thread.start()
+    assert begun.wait(120)
+    other = threading.Thread(target=format_of, args=(quick,))
+    other.start()
+    other.join(60)
+    was_free = not other.is_alive()
+    released.set()
+    thread.join(120)
+    assert was_free
+    assert format_of(slow) is format_of(slow)
 
 
 def test_a_template_of_the_callers_is_used_instead(chat_model: Path) -> None:

@@ -173,6 +173,17 @@ def test_success_is_remembered_for_this_build(
     assert len(fake.models) == 3
 
 
+@pytest.mark.usefixtures("with_amx")
+def test_a_cache_that_cannot_be_read_remembers_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ("x" * 300)))
+    fake = use(monkeypatch, "runs")
+    for _ in range(2):
+        cpu_probe.ensure_safe_cpu(["target.gguf"])
+    assert len(fake.models) == 2
+
+
 def test_a_cpu_that_cannot_is_an_error_every_time(
     with_amx: Path, monkeypatch: pytest.MonkeyPatch, pair: tuple[Path, Path]
 ) -> None:

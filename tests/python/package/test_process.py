@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from specbranch_cpp._engine import lifetime
+
 if TYPE_CHECKING:
-    from tests.python.conftest import RunPython
+    from tests.python.conftest import MakeFake, RunPython
 
 # An engine of fakes whose passes take `step_us`; the whole context takes hours, and so would a
 # pass of `HOUR`: what is not stopped ends at the time limit of the child.
@@ -105,6 +107,21 @@ print("there")
 {ENDINGS[ending]}
 """
     assert python(PREAMBLE + code) == "there"
+
+
+def test_an_engine_that_cannot_be_closed_keeps_no_other_one_open(
+    make_fake: MakeFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    engines = [make_fake(), make_fake()]
+    monkeypatch.setattr(lifetime, "_live", engines)
+    with monkeypatch.context() as patch:
+        patch.setattr(engines[0], "close", broken)
+        with pytest.raises(ZeroDivisionError):
+            lifetime._close_all()
+    assert [engine.closed for engine in engines] == [False, True]
 
 
 # The parent's engine works while the child looks at its copy.

@@ -59,6 +59,12 @@ def test_nobody_listens() -> None:
         ask(f"127.0.0.1:{port}")
 
 
+@pytest.mark.parametrize("name", ["a..b", f"{'a' * 64}.example"])
+def test_a_name_that_no_host_can_have(name: str) -> None:
+    with pytest.raises(ModelLoadError, match="is not known: no host has such a name"):
+        ask(f"{name}:50052")
+
+
 def test_a_name_that_nobody_knows() -> None:
     with pytest.raises(ModelLoadError, match=r"no-such-host\.invalid:1 is not known"):
         ask("no-such-host.invalid:1")
