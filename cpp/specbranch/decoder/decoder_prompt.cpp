@@ -51,6 +51,7 @@ void Decoder::apply_open(ModelRole role, const OpenDone& done) {
 void Decoder::apply_prefill(ModelRole role, const PrefillDone& done) {
   if (role == ModelRole::kTarget) {
     target_prompt_.read(done.length);
+    n_reused_ += done.n_shared;
   } else {
     draft_prompt_.read(done.length);
     sequences_.prefilled(done.length);

@@ -281,6 +281,7 @@ void LlamaTarget::prefill(GenerationId id, Pos begin, Pos end) {
   // Another session has read these tokens meanwhile.
   if (const SeqId other = holder(session, end); other != kNoSeq) {
     take_over(other, session.seq(), end);
+    session.add_shared(end - begin);
     return;
   }
   batch_.clear();
@@ -337,6 +338,10 @@ void LlamaTarget::decode_scored(TargetSession& session, Pos begin) {
 
 std::vector<TokenScore> LlamaTarget::take_prompt_scores(GenerationId id) {
   return sessions_.at(id, "LlamaTarget::take_prompt_scores").take_scores();
+}
+
+int LlamaTarget::take_shared(GenerationId id) {
+  return sessions_.at(id, "LlamaTarget::take_shared").take_shared();
 }
 
 ForcedRun LlamaTarget::forced(GenerationId id) {
