@@ -262,7 +262,10 @@ void AutoPlanner::on_choice(const View& view, NodeId parent, Token token) {
 
 void AutoPlanner::on_verification(const View& view, bool /*hit*/) {
   // Without a draft there is nothing to choose, and the rate says nothing about the draft.
-  if (!view.draft_usable) return;
+  if (!view.draft_usable) {
+    schedule_choice_.lose_draft();
+    return;
+  }
   const Pos root = view.tree.at(view.tree.root()).pos;
   const int n_tokens = root_ < 0 ? 1 : root - root_;
   if (texts_alone_) gate_.on_verification(n_tokens);
