@@ -341,7 +341,11 @@ double ScheduleChoice::rate() const {
 }
 
 std::string ScheduleChoice::mode_reason() const {
-  if (!costs_.known()) return "serial: the models' step times are not known yet";
+  if (!costs_.known()) {
+    const bool plain = schedule_ == Schedule::kAutoregressive;
+    return std::string(plain ? "autoregressive" : "serial") +
+           ": the models' step times are not known yet";
+  }
   const ExpectedRates found = expected(0.0);
   const double s = costs_.target_slowdown();
   const std::string others = costs_.crowded() ? " beside " + std::to_string(costs_.n_texts() - 1) +
