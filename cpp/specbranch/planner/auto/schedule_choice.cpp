@@ -357,9 +357,15 @@ std::string ScheduleChoice::mode_reason() const {
       " of a target step, a verification of " + std::to_string(kTypicalLength) + " tokens " +
       fixed(costs_.target_of_all(kTypicalLength, longest_) * found.autoregressive) +
       ", the target slows down " + fixed(s) + " times while the draft runs";
+  const bool expects = speculative(found) >= kLeaveMargin * found.autoregressive;
+  if (!expects && gains_by_texts(kLeaveMargin)) {
+    return std::string(schedule_ == Schedule::kSequential ? "serial" : "overlapped") +
+           ": with what texts propose, " + fixed(meter_.measured() * plain_us()) +
+           " of plain decoding measured" + facts;
+  }
   switch (schedule_) {
     case Schedule::kAutoregressive:
-      if (probing_) return "autoregressive while the draft is looked at" + facts;
+      if (probing_) return "autoregressive while the draft is probed" + facts;
       if (const double reached = history().paused_at_rate; reached > 0.0) {
         return "autoregressive: speculation reached " + fixed(reached) +
                " of the rate of plain decoding" + facts;
