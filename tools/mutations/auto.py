@@ -107,7 +107,7 @@ MUTATIONS = (
         "auto-shares-the-machine",
         "both models run at once where they only share the time",
         "planner/auto/auto_planner.cpp",
-        "  if (sequential && target_busy) return;\n",
+        "  if (sequential && target_busy && !costs_.crowded()) return;\n",
         "",
     ),
     Mutation(
@@ -240,7 +240,7 @@ MUTATIONS = (
         "auto-blames-absent-draft",
         "the rate of a text without its draft counts against the draft",
         "planner/auto/auto_planner.cpp",
-        "  if (!view.draft_usable) return;\n",
+        "  if (!view.draft_usable) {\n    schedule_choice_.lose_draft();\n    return;\n  }\n",
         "",
     ),
     Mutation(

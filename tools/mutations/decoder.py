@@ -30,7 +30,7 @@ MUTATIONS = (
         "least-length-anew",
         "a draft that is given the end of a text counts its least length from there",
         "decoder/decoder_prompt.cpp",
-        "    own->min_tokens -= static_cast<int>(counters().n_generated);\n",
+        "    own->min_tokens -= n_generated;\n",
         "",
     ),
     Mutation(

@@ -18,7 +18,9 @@ void Decoder::begin_draft(Commands& commands) {
     auto own = std::make_shared<Request>(*request_);
     own->prompt.assign(all.begin() + window_.begin(), all.end());
     own->n_skipped = window_.begin();
-    own->min_tokens -= static_cast<int>(counters().n_generated);
+    const auto n_generated = static_cast<int>(counters().n_generated);
+    own->min_tokens -= n_generated;
+    if (own->max_tokens >= 0) own->max_tokens -= n_generated;
     sequences_.reset(std::move(all), *limits_.draft, window_.begin(), limits_.first_draft_seq);
     make_readable(own->prompt, n_vocab);
     text = std::move(own);
@@ -50,6 +52,7 @@ void Decoder::apply_open(ModelRole role, const OpenDone& done) {
 void Decoder::apply_prefill(ModelRole role, const PrefillDone& done) {
   if (role == ModelRole::kTarget) {
     target_prompt_.read(done.length);
+    n_reused_ += done.n_shared;
   } else {
     draft_prompt_.read(done.length);
     sequences_.prefilled(done.length);

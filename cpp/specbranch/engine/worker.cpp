@@ -67,7 +67,8 @@ Body run(DraftModel& model, const PrefillCommand& command, Event& event) {
 
 Body run(TargetModel& model, const PrefillCommand& command, Event& event) {
   model.prefill(event.generation_id, command.begin, command.end);
-  return PrefillDone{command.end, model.take_prompt_scores(event.generation_id)};
+  return PrefillDone{command.end, model.take_prompt_scores(event.generation_id),
+                     model.take_shared(event.generation_id)};
 }
 
 Body run(Model& model, const CloseCommand& command, Event& event) {

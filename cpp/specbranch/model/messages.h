@@ -81,6 +81,7 @@ struct PrefillDone {
   Pos length = 0;  ///< what the sequence holds now.
   /// Of the target: `take_prompt_scores`. GCC warns without the initializer.
   std::vector<TokenScore> scores = {};  // NOLINT(readability-redundant-member-init)
+  int n_shared = 0;                     ///< of the target: `take_shared`.
 };
 
 struct CloseDone {};

@@ -231,6 +231,10 @@ class TargetModel : public Model {
   /// without probabilities has none.
   virtual std::vector<TokenScore> take_prompt_scores(GenerationId /*id*/) { return {}; }
 
+  /// Tokens of the prompt that `prefill` has not decoded since the last call, because another
+  /// session had their cells.
+  virtual int take_shared(GenerationId /*id*/) { return 0; }
+
   /// What the rule of an open session says of the tokens after its prompt; later see
   /// `Verification::forced`. Nothing where it has no rule.
   virtual ForcedRun forced(GenerationId /*id*/) { return {}; }

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdint>
 #include <iterator>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -75,6 +77,13 @@ void check_tokens(std::span<const Token> text, const std::string& name, int n_vo
                     vocabulary_range(n_vocab));
   }
 }
+
+Pos Request::may_end_from() const {
+  const std::int64_t from =
+      std::int64_t{n_skipped} + static_cast<std::int64_t>(prompt.size()) + min_tokens;
+  return static_cast<Pos>(std::min<std::int64_t>(from, std::numeric_limits<Pos>::max()));
+}
+
 bool Request::is_stop(Token token) const { return std::ranges::count(stop_tokens, token) > 0; }
 
 AdapterSet active_adapters(std::span<const AdapterScale> scales) {

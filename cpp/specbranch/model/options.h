@@ -109,7 +109,7 @@ struct Request {
   bool scores_prompt() const { return prompt_logprobs >= 0; }
 
   /// The position from which the text may end.
-  Pos may_end_from() const { return n_skipped + static_cast<Pos>(prompt.size()) + min_tokens; }
+  Pos may_end_from() const;
 
   bool is_stop(Token token) const;
 };

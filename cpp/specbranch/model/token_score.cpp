@@ -1,6 +1,6 @@
 #include "specbranch/model/token_score.h"
 
-#include <cstddef>
+#include <algorithm>
 
 #include "specbranch/sampling/choice.h"
 #include "specbranch/sampling/score_row.h"
@@ -8,10 +8,13 @@
 namespace specbranch {
 
 TokenScore score_of(std::span<const float> logits, Token token, int n_top) {
-  const double logprob = log_softmax_at(logits, token);
-  const double normaliser = static_cast<double>(logits[static_cast<std::size_t>(token)]) - logprob;
+  const ScoreRow row(logits);
+  // From the best token: that of `token` may be -inf, or so small that the sum is lost beside it.
+  const double normaliser =
+      static_cast<double>(row.top()) - log_softmax_at(logits, std::max(0, row.best()));
+  const double logprob = static_cast<double>(row.score(token)) - normaliser;
   TokenScore score{token, static_cast<float>(logprob), {}};
-  for (const auto& [other, logit] : ScoreRow(logits).largest(n_top)) {
+  for (const auto& [other, logit] : row.largest(n_top)) {
     score.top.push_back({other, static_cast<float>(static_cast<double>(logit) - normaliser)});
   }
   return score;

@@ -361,6 +361,14 @@ TEST_CASE("prompts are read in chunks, and no chunk is a reason to plan") {
   CHECK(std::holds_alternative<VerifyCommand>(bench.last.target->body));
 }
 
+TEST_CASE("what a prompt takes over while it is read counts as reused") {
+  Bench bench({});
+  bench.answer(ModelRole::kTarget, OpenDone{1, {1}});
+  CHECK(bench.decoder->n_reused() == 1);
+  bench.answer(ModelRole::kTarget, PrefillDone{2, {}, 1});
+  CHECK(bench.decoder->n_reused() == 2);
+}
+
 TEST_CASE("a cancel between two chunks: no other chunk is read") {
   for (const bool aborted : {false, true}) {
     Bench bench({});

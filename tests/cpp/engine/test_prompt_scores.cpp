@@ -63,6 +63,11 @@ TEST_CASE("a row of logits gives the score of a token and of the best ones") {
   CHECK(score.top[0].logprob == doctest::Approx(3.0 - std::log(sum)));
   CHECK(score.top[1].token == 3);
   CHECK(score_of(logits, 1, 0).top.empty());
+  // Some models give a token no probability at all, and a prompt may have it.
+  const TokenScore never = score_of(logits, 2, 1);
+  CHECK(never.logprob == -INFINITY);
+  REQUIRE(never.top.size() == 1);
+  CHECK(never.top[0].logprob == doctest::Approx(3.0 - std::log(sum)));
 }
 
 TEST_CASE("a prompt is scored in every mode, and the text is the same as without scores") {

@@ -439,6 +439,30 @@ TEST_CASE("a prompt goes on from a checkpoint of the one before, as if it was re
   }
 }
 
+TEST_CASE("a checkpoint is of no use where its cells were generated since") {
+  SPECBRANCH_NEEDS_MODELS();
+  const Lfm2 model;
+  LlamaTarget target(model.weights, model.options, {.prefill_chunk = 16});
+  const auto first = code_prompt(40);
+  const auto answer = generate(target, request_of(first), 40);
+  REQUIRE(answer.size() == 40);
+  auto second = first;
+  second.insert(second.end(), answer.begin(), answer.end());
+  second.insert(second.end(), {5, 6, 7, 8});
+  CHECK(begin(target, request_of(second)) == 32);
+  // The first turn again, then the second one.
+  CHECK(generate(target, request_of(first), 40) == answer);
+  CHECK(begin(target, request_of(second)) == 32);
+  LlamaTarget fresh(model.weights, model.options, {.prefill_chunk = 16});
+  begin(fresh, request_of(second));
+  const Token last = second.back();
+  verify(target, 83, std::span(&last, 1));
+  verify(fresh, 83, std::span(&last, 1));
+  const auto row = target.logits(0);
+  const auto expected = fresh.logits(0);
+  CHECK(std::equal(expected.begin(), expected.end(), row.begin()));  // bit by bit
+}
+
 TEST_CASE("a recurrent model refuses what would spoil its state, and survives an abort") {
   SPECBRANCH_NEEDS_MODELS();
   const Mamba model;

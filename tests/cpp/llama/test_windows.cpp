@@ -321,5 +321,41 @@ TEST_CASE("an aborted pass over a cache of windows leaves what the next one need
   }
 }
 
+TEST_CASE("after an aborted pass nothing is taken back beyond its begin") {
+  SPECBRANCH_NEEDS_MODELS();
+  const Gemma& model = gemma();
+  ModelOptions windows = model.windows;
+  windows.n_batch = windows.n_ubatch = 128;  // with the window of 64: room for one pass
+  std::atomic<bool> abort{false};
+  const ContextShape shape{.n_seq = 1, .n_cells = 1024, .n_outputs = 1};
+  LlamaContext context(model.weights, windows, shape, &abort);
+  ModelOptions all = windows;
+  all.swa_full = true;
+  LlamaContext full(model.weights, all, shape, &abort);
+  const auto tokens = code_prompt(520);
+  const auto decode = [&](LlamaContext& to, Pos from, Pos end) {
+    std::vector<BatchToken> batch;
+    for (Pos pos = from; pos < end; ++pos) {
+      batch.push_back({tokens[static_cast<std::size_t>(pos)], 0, pos, pos + 1 == end});
+    }
+    to.decode(batch);
+    const auto row = to.logits(static_cast<int>(batch.size()) - 1);
+    return std::vector<float>(row.begin(), row.end());
+  };
+  for (Pos begin = 0; begin < 384; begin += 128) {
+    decode(context, begin, begin + 128);
+    decode(full, begin, begin + 128);
+  }
+  CHECK(context.can_truncate(0, 256));
+  abort = true;
+  CHECK_THROWS_AS(decode(context, 384, 512), Aborted);
+  abort = false;
+  REQUIRE(context.length(0) == 384);
+  // The cells of the aborted pass have taken the place of those that position 256 looks back to.
+  CHECK_FALSE(context.can_truncate(0, 256));
+  CHECK_THROWS_AS(context.truncate({0, 384, 256}), PreconditionError);
+  CHECK(largest_difference(decode(context, 384, 500), decode(full, 384, 500)) <= kRounding);
+}
+
 }  // namespace
 }  // namespace specbranch::llama

@@ -188,6 +188,17 @@ TEST_CASE("samplers have names, both ways") {
   }
 }
 
+TEST_CASE("a least length beyond any text is a limit beyond any position") {
+  Request request = good_request();
+  request.min_tokens = 7;
+  CHECK(request.may_end_from() == 10);
+  request.n_skipped = 5;
+  CHECK(request.may_end_from() == 15);
+  request.min_tokens = std::numeric_limits<int>::max();
+  CHECK_NOTHROW(validate(request, kVocab));
+  CHECK(request.may_end_from() == std::numeric_limits<Pos>::max());
+}
+
 TEST_CASE("modes have names, both ways") {
   for (const Mode mode : test::kAllModes) CHECK(parse_mode(to_string(mode)) == mode);
   CHECK(to_string(Mode::kSpecBranch) == "specbranch");

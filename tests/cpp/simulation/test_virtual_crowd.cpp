@@ -38,6 +38,7 @@ struct Setup {
   double slowdown = 1.0;
   double draft_prompt = 0.1;  ///< time of a prompt token in the draft, of one in the target.
   std::vector<double> target_us = gpu_curve();
+  bool measured = true;  ///< the costs are known before the first text.
 };
 
 VirtualCrowd run(const Setup& setup, std::vector<VirtualClient> clients = {}) {
@@ -53,9 +54,11 @@ VirtualCrowd run(const Setup& setup, std::vector<VirtualClient> clients = {}) {
   for (int n = 0; n < 96; ++n) draft_us.push_back(setup.draft_cost * kStep * (1.0 + 0.01 * n));
 
   PairProfile profile;
-  profile.costs.target_us.assign(setup.target_us.begin(), setup.target_us.begin() + 17);
-  profile.costs.draft_us.assign(draft_us.begin(), draft_us.begin() + 17);
-  profile.costs.target_slowdown = profile.costs.draft_slowdown = setup.slowdown;
+  if (setup.measured) {
+    profile.costs.target_us.assign(setup.target_us.begin(), setup.target_us.begin() + 17);
+    profile.costs.draft_us.assign(draft_us.begin(), draft_us.begin() + 17);
+    profile.costs.target_slowdown = profile.costs.draft_slowdown = setup.slowdown;
+  }
   const auto duration = [](const std::vector<double>& us, double prompt_us,
                            const Command& command) {
     if (const auto* chunk = std::get_if<PrefillCommand>(&command.body)) {
@@ -140,6 +143,22 @@ TEST_CASE("a crowd learns an unknown pair within a few batches") {
     const double short_texts = gain(setup);
     setup.n_tokens = 1'000;
     CHECK(short_texts > 0.75 * gain(setup));
+  }
+}
+
+TEST_CASE("a crowd learns what steps cost where nothing was measured, and then speculates") {
+  for (const int n : {2, 4, 8}) {
+    CAPTURE(n);
+    Setup setup;
+    setup.n_parallel = setup.n_clients = n;
+    setup.n_tokens = 1'000;
+    const double measured = gain(setup);
+    REQUIRE(measured > 1.2);
+    setup.measured = false;
+    CHECK(gain(setup) > 0.85 * measured);
+    setup.draft_cost = 0.8;  // where it does not pay, learning costs little
+    setup.slowdown = 2.0;
+    CHECK(gain(setup) > 0.97);
   }
 }
 

@@ -200,6 +200,9 @@ void LlamaContext::restore(std::span<const BatchToken> batch) {
       throw FatalError("[LlamaContext::decode] the KV cache could not be restored; " +
                        of("sequence", seq));
     }
+    // Where only windows are kept, the pass may have taken cells that its first token did not look
+    // back to.
+    last_begin_[static_cast<std::size_t>(seq)] = static_cast<Pos>(tokens.size());
   }
 }
 

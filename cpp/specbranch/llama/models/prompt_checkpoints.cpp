@@ -14,14 +14,14 @@ bool begins_with(std::span<const Token> tokens, std::span<const Token> prefix) {
 
 }  // namespace
 
-Pos PromptCheckpoints::begin(SeqId seq, std::span<const Token> tokens) {
+Pos PromptCheckpoints::begin(SeqId seq, std::span<const Token> tokens, Pos n_usable) {
   const std::span<const Token> held = context_.content(seq);
   const auto n_common = static_cast<Pos>(std::ranges::mismatch(held, tokens).in1 - held.begin());
   borders_ = {n_common / chunk_ * chunk_, static_cast<Pos>(tokens.size()) / chunk_ * chunk_};
   Pos longest = 0;
   for (const Checkpoint& checkpoint : checkpoints_) {
     const auto length = static_cast<Pos>(checkpoint.tokens.size());
-    if (length <= n_common && begins_with(tokens, checkpoint.tokens)) {
+    if (length <= std::min(n_common, n_usable) && begins_with(tokens, checkpoint.tokens)) {
       longest = std::max(longest, length);
     }
   }

@@ -25,9 +25,9 @@ class PromptCheckpoints {
   PromptCheckpoints(LlamaContext& context, int chunk) : context_(context), chunk_(chunk) {}
 
   /// A prompt begins: `tokens` are to be read into `seq`. Keeps no borders of the prompt before.
-  /// `seq` still holds what it held. Returns the length of the longest state that is a prefix of
-  /// `tokens` and of what `seq` holds; 0: there is none.
-  Pos begin(SeqId seq, std::span<const Token> tokens);
+  /// `seq` still holds what it held; of its cells the first `n_usable` may be reused. Returns the
+  /// length of the longest state that is a prefix of `tokens` and of these cells; 0: there is none.
+  Pos begin(SeqId seq, std::span<const Token> tokens, Pos n_usable);
 
   /// Makes `seq` hold the `length` tokens that `begin` has returned.
   void restore(SeqId seq, Pos length);

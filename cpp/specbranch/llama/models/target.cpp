@@ -210,7 +210,10 @@ void LlamaTarget::empty(SeqId seq) {
 int LlamaTarget::keep_prefix(const TargetSession& session) {
   const std::span<const Token> prefill = session.prefill();
   const SeqId seq = session.seq();
-  const int n_kept = checkpoints_ ? checkpoints_->begin(seq, prefill) : 0;
+  // A checkpoint has no cells of attention layers: those that are there may come from generation.
+  const Pos n_usable =
+      options_.prefix_reuse == PrefixReuse::kExact ? prefilled(seq) : context_.length(seq);
+  const int n_kept = checkpoints_ ? checkpoints_->begin(seq, prefill, n_usable) : 0;
   int n_reused = reusable(prefill, seq);
   if (!context_.can_truncate(seq, n_reused)) n_reused = 0;
   if (const SeqId other = holder(session, std::max(n_reused, n_kept) + 1); other != kNoSeq) {
@@ -278,6 +281,7 @@ void LlamaTarget::prefill(GenerationId id, Pos begin, Pos end) {
   // Another session has read these tokens meanwhile.
   if (const SeqId other = holder(session, end); other != kNoSeq) {
     take_over(other, session.seq(), end);
+    session.add_shared(end - begin);
     return;
   }
   batch_.clear();
@@ -334,6 +338,10 @@ void LlamaTarget::decode_scored(TargetSession& session, Pos begin) {
 
 std::vector<TokenScore> LlamaTarget::take_prompt_scores(GenerationId id) {
   return sessions_.at(id, "LlamaTarget::take_prompt_scores").take_scores();
+}
+
+int LlamaTarget::take_shared(GenerationId id) {
+  return sessions_.at(id, "LlamaTarget::take_shared").take_shared();
 }
 
 ForcedRun LlamaTarget::forced(GenerationId id) {

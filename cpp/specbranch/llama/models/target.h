@@ -70,6 +70,7 @@ class LlamaTarget final : public TargetModel {
   void fork(const Fork& op) override;
   std::vector<SegmentResult> verify(std::span<const Segment> segments, int n_pad) override;
   std::vector<TokenScore> take_prompt_scores(GenerationId id) override;
+  int take_shared(GenerationId id) override;
 
   const LlamaContext& context() const noexcept { return context_; }
   /// The logits of the last `verify` after its row `index`. For tests.

@@ -45,6 +45,10 @@ class TargetSession {
   }
   std::vector<TokenScore> take_scores() { return std::exchange(scores_, {}); }
 
+  /// Counts tokens of the prompt whose cells are those of another session.
+  void add_shared(int n) { n_shared_ += n; }
+  int take_shared() { return std::exchange(n_shared_, 0); }
+
   /// What the grammar forces after the text; nothing where no mode drafts.
   ForcedRun forced() { return chain_.forced(); }
 
@@ -79,6 +83,7 @@ class TargetSession {
   AdapterSet adapters_;
   SamplerChain chain_;
   std::vector<TokenScore> scores_;  ///< of the prompt, not taken yet.
+  int n_shared_ = 0;                ///< the same.
   bool failed_ = false;
   // With functions of the caller only: nothing beyond the text's end may be asked of them.
   StopMatcher stops_;

@@ -190,7 +190,8 @@ void AutoPlanner::submit(const View& view, NodeId end, int n, Decision& decision
 
 void AutoPlanner::draft(const View& view, bool target_busy, Decision& decision) {
   const bool sequential = schedule_choice_.schedule() == Schedule::kSequential;
-  if (sequential && target_busy) return;
+  // Beside other texts the target waits for nobody, and what a pass costs must be learned there.
+  if (sequential && target_busy && !costs_.crowded()) return;
   if (target_busy && (plain_step_ || schedule_choice_.wants_plain_step())) return;
   const NodeRef submitted =
       decision.submit.node != kNoNode ? decision.submit : NodeRef{view.submitted};
@@ -203,7 +204,7 @@ void AutoPlanner::draft(const View& view, bool target_busy, Decision& decision) 
   const std::vector<ExpansionCandidate> expansion = best_expansion(view, sources(), costs_, limits);
   if (expansion.empty()) return;
   if (costs_.crowded()) {
-    if (!pays_beside_others(expansion)) return;
+    if (costs_.known() && !pays_beside_others(expansion)) return;
   } else if (target_busy) {
     double sum = 0.0;
     for (const ExpansionCandidate& one : expansion) sum += one.chance;
@@ -268,7 +269,10 @@ void AutoPlanner::on_choice(const View& view, NodeId parent, Token token) {
 
 void AutoPlanner::on_verification(const View& view, bool /*hit*/) {
   // Without a draft there is nothing to choose, and the rate says nothing about the draft.
-  if (!view.draft_usable) return;
+  if (!view.draft_usable) {
+    schedule_choice_.lose_draft();
+    return;
+  }
   const Pos root = view.tree.at(view.tree.root()).pos;
   const int n_tokens = root_ < 0 ? 1 : root - root_;
   if (texts_alone_) gate_.on_verification(n_tokens);

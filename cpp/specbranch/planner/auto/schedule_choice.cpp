@@ -348,7 +348,11 @@ double ScheduleChoice::rate() const {
 }
 
 std::string ScheduleChoice::mode_reason() const {
-  if (!costs_.known()) return "serial: the models' step times are not known yet";
+  if (!costs_.known()) {
+    const bool plain = schedule_ == Schedule::kAutoregressive;
+    return std::string(plain ? "autoregressive" : "serial") +
+           ": the models' step times are not known yet";
+  }
   const ExpectedRates found = expected(0.0);
   const double s = costs_.target_slowdown();
   const std::string others = costs_.crowded() ? " beside " + std::to_string(costs_.n_texts() - 1) +
@@ -360,6 +364,12 @@ std::string ScheduleChoice::mode_reason() const {
       " of a target step, a verification of " + std::to_string(kTypicalLength) + " tokens " +
       fixed(costs_.target_of_all(kTypicalLength, longest_) * found.autoregressive) +
       ", the target slows down " + fixed(s) + " times while the draft runs";
+  const bool expects = speculative(found) >= kLeaveMargin * found.autoregressive;
+  if (!expects && gains_by_texts(kLeaveMargin)) {
+    return std::string(schedule_ == Schedule::kSequential ? "serial" : "overlapped") +
+           ": with what texts propose, " + fixed(meter_.measured() * plain_us()) +
+           " of plain decoding measured" + facts;
+  }
   switch (schedule_) {
     case Schedule::kAutoregressive:
       if (probing_) return "autoregressive while the draft is probed" + facts;

@@ -49,6 +49,9 @@ class ScheduleChoice {
   /// long ago. The load of the machine, which changes within a text, then changes both alike.
   bool wants_plain_step() const;
 
+  /// The draft is lost to this text: its probe, if it has one, ends without a result.
+  void lose_draft() { end_probe(); }
+
   bool drafts() const { return schedule_ != Schedule::kAutoregressive || probing_; }
 
   /// The target has begun with the text. To draft, the draft would have to read `n_to_read` tokens

@@ -367,6 +367,8 @@ TEST_CASE("auto: the draft is given the text late, in the middle, and only if it
     n_verified += std::holds_alternative<VerifyCommand>(command.body) ? 1U : 0U;
     if (const auto* open = std::get_if<OpenCommand>(&command.body)) {
       begun.push_back(open->request->prompt.size());
+      // The models reserve cells by what is left of the text.
+      CHECK(begun.back() + static_cast<std::size_t>(open->request->max_tokens) == 3 + 600);
     }
   };
   const VirtualResult got = run_pair(synthetic_pair(0.9), long_request(600), options);

@@ -58,6 +58,34 @@ TEST_CASE("auto: a draft that failed is not paused for the next generation") {
   }
 }
 
+TEST_CASE("auto: the probe of a draft that fails ends, so that another text may probe") {
+  PairProfile profile = flat_profile();
+  profile.costs.target_slowdown = profile.costs.draft_slowdown = 1.4;
+  VirtualOptions options = options_with(&profile);
+  options.target_slowdown = options.draft_slowdown = 1.4;
+  bool probed_before = false;
+  bool probed_after = false;
+  int n_draft = 0;
+  int n_later = 0;
+  options.tamper_event = [&](Event& event) {
+    if (event.role == ModelRole::kDraft && ++n_draft == 2) {
+      event.body = FailDone{std::make_exception_ptr(DecodeError("no room in the cache"))};
+      probed_before = profile.acceptance[0].probed;
+    }
+    if (event.role == ModelRole::kTarget && n_draft >= 2 && ++n_later == 6) {
+      probed_after = profile.acceptance[0].probed;
+    }
+  };
+  const SyntheticOptions pair = synthetic_pair(0.9);
+  const auto target = make_synthetic_target(pair);
+  const auto draft = make_synthetic_draft(pair);
+  const VirtualResult got = run_virtually(auto_request(100), *target, draft.get(), options);
+  CHECK(got.mode_reason == "the draft failed: no room in the cache");
+  CHECK(n_later > 6);
+  CHECK(probed_before);
+  CHECK_FALSE(probed_after);
+}
+
 TEST_CASE("auto: a draft with a short context drafts to the end of a long text") {
   SyntheticOptions pair = synthetic_pair(0.9);
   pair.n_ctx = 1024;

@@ -232,6 +232,29 @@ TEST_CASE("a crowd in which no plain step comes speculates on, and tries later a
   CHECK(choice.wants_plain_step());  // alone, it comes at once
 }
 
+TEST_CASE("a draft that is right too seldom drafts on where texts pay, and the reason says so") {
+  Pair pair;
+  ScheduleChoice choice(pair.costs, pair.acceptance, 9, /*switching=*/true);
+  const auto verify = [&] {
+    for (int i = 0; i < 4; ++i) choice.on_text_token();
+    pair.verified(choice, 4, 1'500);
+  };
+  for (int i = 0; i < 20; ++i) verify();
+  CHECK(choice.mode_reason().find("overlapped: up to ") == 0);
+  for (int i = 0; i < 1'000; ++i) {
+    const Candidate wrong{1, 0.9F};
+    pair.acceptance.observe(std::span(&wrong, 1), 2);
+    choice.on_observation();
+  }
+  for (int i = 0; i < 20; ++i) verify();
+  CHECK(choice.schedule() == Schedule::kParallel);
+  const std::string reason = choice.mode_reason();
+  CAPTURE(reason);
+  CHECK(reason.find("overlapped: with what texts propose, ") == 0);
+  CHECK(reason.find(" of plain decoding measured; first choices are right 0.") !=
+        std::string::npos);
+}
+
 TEST_CASE("of texts that begin with an unknown draft one probes it, and the others learn from it") {
   Pair pair;
   pair.profile.acceptance[0] = {};
