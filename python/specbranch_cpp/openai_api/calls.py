@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from abc import ABC, abstractmethod
@@ -178,4 +179,7 @@ def timings(stats: GenerationStats) -> Timings:
 def model_name(engine: TextEngine) -> str:
     """The name in the model's metadata, or else the name of its file."""
     name = engine.metadata.get("general.name")
-    return name or Path(engine.model_paths[0]).stem
+    if name:
+        return name
+    stem = Path(engine.model_paths[0]).stem
+    return os.fsencode(stem).decode(errors="replace")  # replies are UTF-8

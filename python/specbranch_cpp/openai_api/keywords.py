@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._engine.keywords import Named
@@ -92,6 +92,12 @@ class Keywords:
     lora: LoraChoice | None
     prediction: PredictionContent | None
     return_token_ids: bool
+
+    def __post_init__(self) -> None:
+        # Some options are read twice.
+        for field in fields(self):
+            value = getattr(self, field.name)
+            object.__setattr__(self, field.name, checked.lasting(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +254,7 @@ def _biases(engine: TextEngine, given: Keywords) -> Mapping[int, float] | None:
     if checked.flag("ignore_eos", given.ignore_eos):
         stops = checked.tokens(
             "stop_token_ids",
-            given.stop_token_ids or (),
+            () if given.stop_token_ids is None else given.stop_token_ids,
             engine.vocab_size,
             "a sequence of token ids",
         )

@@ -27,7 +27,7 @@ from specbranch_cpp.openai_api.logit_bias import checked_pairs
 from specbranch_cpp.openai_api.messages import plain_messages
 from specbranch_cpp.server.answer_forms import with_own_form
 from specbranch_cpp.server.errors import BadRequest
-from specbranch_cpp.server.fields import KNOWN, refusal, without_nulls
+from specbranch_cpp.server.fields import KNOWN, Items, refusal, without_nulls
 from specbranch_cpp.server.other_names import with_own_names
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ Window = Annotated[int, Field(ge=-1, le=2**31 - 1)]
 Natural = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Positive = Annotated[float, Field(ge=0.0)]
 Mirostat = Annotated[int, Field(ge=0, le=2)]
-Stop = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=64)]
-TokenIds = Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(min_length=1)]
+Stop = Annotated[Items[Annotated[str, Field(min_length=1)]], Field(max_length=64)]
+TokenIds = Annotated[Items[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(min_length=1)]
 Object = dict[str, Any]
 
 MOST_ANSWERS = 128
@@ -76,7 +76,7 @@ OnePrompt = Annotated[
     Union[Text, Ids],  # noqa: UP007
     Discriminator(_form_of_one, "prompt_form", "it must be a text or a list of token ids"),
 ]
-Prompts = Annotated[list[OnePrompt], Field(min_length=1, max_length=2048), Tag("prompts")]
+Prompts = Annotated[Items[OnePrompt], Field(min_length=1, max_length=2048), Tag("prompts")]
 
 
 _EXACT_IN_FLOATS = 2**53
@@ -130,7 +130,7 @@ class Prediction(_Body):
     """OpenAI's predicted output."""
 
     type: Literal["content"]
-    content: Union[str, list[PredictionPart]]  # noqa: UP007 (pydantic reads this on Python 3.10)
+    content: Union[str, Items[PredictionPart]]  # noqa: UP007 (pydantic reads this on Python 3.10)
 
 
 class LoraScale(_Body):
@@ -140,7 +140,7 @@ class LoraScale(_Body):
     scale: float
 
 
-LoraScales = Annotated[list[LoraScale], Field(max_length=1024)]
+LoraScales = Annotated[Items[LoraScale], Field(max_length=1024)]
 _SCALES = TypeAdapter(LoraScales)
 
 
@@ -167,14 +167,14 @@ class _Common(_Body):
     dry_base: Annotated[float, Field(ge=1.0)] | None = None
     dry_allowed_length: Natural | None = None
     dry_penalty_last_n: Window | None = None
-    dry_sequence_breakers: list[str] | None = None
+    dry_sequence_breakers: Items[str] | None = None
     mirostat: Mirostat | None = None
     mirostat_mode: Mirostat | None = None
     mirostat_tau: Positive | None = None
     mirostat_eta: Positive | None = None
     adaptive_target: Annotated[float, Field(le=1.0)] | None = None
     adaptive_decay: Annotated[float, Field(ge=0.0, le=0.99)] | None = None
-    samplers: list[str] | None = None
+    samplers: Items[str] | None = None
     logit_bias: Any = None
     stop: Union[str, Stop, None] = None  # noqa: UP007 (pydantic reads this on Python 3.10, too)
     seed: Annotated[int, Field(ge=-1, le=2**64 - 1)] | None = None
@@ -190,7 +190,7 @@ class _Common(_Body):
     n: Annotated[int, Field(ge=1, le=MOST_ANSWERS)] | None = None
     response_format: ResponseFormat | None = None
     ignore_eos: bool | None = None
-    stop_token_ids: list[Annotated[int, Field(ge=0, le=2**31 - 1)]] | None = None
+    stop_token_ids: Items[Annotated[int, Field(ge=0, le=2**31 - 1)]] | None = None
     min_tokens: Natural | None = None
     lora: LoraScales | None = None
     prediction: Union[str, TokenIds, Prediction, None] = None  # noqa: UP007
@@ -315,21 +315,21 @@ class Message(_Body):
     """A message of a chat. `plain_messages` checks its content."""
 
     role: Literal["developer", "system", "user", "assistant", "tool", "function"]
-    content: Union[str, list[Union[str, Object]], None] = None  # noqa: UP007
-    tool_calls: list[Object] | None = None
+    content: Union[str, Items[Union[str, Object]], None] = None  # noqa: UP007
+    tool_calls: Items[Object] | None = None
 
 
 class ChatBody(_Common):
     """Body of ``/v1/chat/completions``."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[Items[Message], Field(min_length=1)]
     max_completion_tokens: Limit | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    tools: list[Object] | None = None
+    tools: Items[Object] | None = None
     tool_choice: Union[str, Object, None] = None  # noqa: UP007
     parallel_tool_calls: bool | None = None
-    functions: list[Object] | None = None
+    functions: Items[Object] | None = None
     function_call: Union[str, Object, None] = None  # noqa: UP007
     chat_template_kwargs: Object | None = None
     continue_final_message: bool | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from specbranch_cpp import Engine, InvalidArgument
@@ -203,6 +204,21 @@ def test_the_engine_can_be_used_on(engine: Engine) -> None:
     )
     assert answer["usage"]["completion_tokens"] == plain.tokens.index(third)
     assert engine.complete(PROMPT, max_tokens=24).text == plain.text
+
+
+def test_what_can_be_read_only_once_holds_throughout(engine: Engine) -> None:
+    plain = engine.complete(PROMPT, max_tokens=24)
+    third = plain.tokens[2]
+    for ids in (iter([third]), np.array([third])):
+        answer: Any = engine.create_completion(
+            PROMPT, stop_token_ids=ids, ignore_eos=True, temperature=0.0
+        )
+        assert answer["usage"]["completion_tokens"] == plain.tokens.index(third)
+    whole: Any = engine.create_chat_completion(HELLO, max_tokens=24, temperature=0.0)
+    stop = whole["choices"][0]["message"]["content"][3:6]
+    given: Any = {"max_tokens": 24, "temperature": 0.0, "stop": iter([stop])}
+    answer = engine.create_chat_completion(HELLO, **given)
+    assert answer["choices"][0]["stop_reason"] == stop
 
 
 @pytest.mark.parametrize("ids", [5, "x", [-1], [10**9], [1.5], [True]])

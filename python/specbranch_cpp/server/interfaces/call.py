@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from specbranch_cpp.openai_api.chat_requests import chat_prompt
 from specbranch_cpp.openai_api.keywords import PromptKeywords
 from specbranch_cpp.server.errors import BadRequest
-from specbranch_cpp.server.fields import without_nulls
+from specbranch_cpp.server.fields import Items, without_nulls
 from specbranch_cpp.server.requests import ChatBody, CompletionBody, check_fields
 from specbranch_cpp.server.streams import StreamForm
 
@@ -32,10 +32,6 @@ def _whole(value: Any) -> Any:
 
 
 Size = Annotated[int, BeforeValidator(_whole), Field(ge=-2, le=2**31 - 1)]
-
-ItemT = TypeVar("ItemT")
-Items = Annotated[list[ItemT], Field(fail_fast=True)]
-"""A list whose first wrong item ends the check: an error for each of millions takes minutes."""
 
 
 class Body(BaseModel):

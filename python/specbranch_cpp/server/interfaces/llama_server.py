@@ -18,6 +18,7 @@ from specbranch_cpp.openai_api.vocabulary import name_of
 from specbranch_cpp.server.errors import BadRequest
 from specbranch_cpp.server.interfaces.call import (
     Body,
+    Items,
     ReplyForm,
     Size,
     call_of,
@@ -69,7 +70,7 @@ class _Common(Body):
 class CompletionFields(_Common):
     """The fields of ``/completion`` that have other names or values than OpenAI's."""
 
-    prompt: Union[str, list[Union[int, str]]]  # noqa: UP007 (read on Python 3.10, too)
+    prompt: Union[str, Items[Union[int, str]]]  # noqa: UP007 (read on Python 3.10, too)
 
 
 class ExtraFile(Body):
@@ -85,7 +86,7 @@ class InfillFields(_Common):
     input_prefix: str = ""
     input_suffix: str = ""
     prompt: str = ""
-    input_extra: list[ExtraFile] = Field(default_factory=list)
+    input_extra: Items[ExtraFile] = Field(default_factory=list)
 
 
 class TextFields(Body):
@@ -100,7 +101,7 @@ class TextFields(Body):
 class TokenFields(Body):
     """The body of ``/detokenize``."""
 
-    tokens: list[int]
+    tokens: Items[int]
 
 
 def _limit(given: int | None) -> int | None:
