@@ -60,7 +60,8 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
 
     def _chunks(self) -> Iterator[ChatChunk]:
         written = AnswerDeltas(deprecated=self._deprecated)
-        yield self._made({"role": "assistant"}, **self._prompt_ids)
+        fields: dict[str, Any] = self._prompt_ids
+        yield self._made({"role": "assistant"}, **fields)
         for chunk in self._read():
             deltas = written.deltas(self._parts(chunk))
             if chunk.finish_reason is not None:

@@ -209,7 +209,8 @@ def test_the_engine_can_be_used_on(engine: Engine) -> None:
 def test_what_can_be_read_only_once_holds_throughout(engine: Engine) -> None:
     plain = engine.complete(PROMPT, max_tokens=24)
     third = plain.tokens[2]
-    for ids in (iter([third]), np.array([third])):
+    values: list[Any] = [iter([third]), np.array([third])]
+    for ids in values:
         answer: Any = engine.create_completion(
             PROMPT, stop_token_ids=ids, ignore_eos=True, temperature=0.0
         )
