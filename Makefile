@@ -12,6 +12,8 @@ PY_SOURCES = python tests/python tools benchmarks examples third_party
 CPP_SOURCES = $(shell git ls-files -co --exclude-standard -- \
 	'cpp/**.h' 'cpp/**.cpp' 'tests/cpp/**.h' 'tests/cpp/**.cpp' 'benchmarks/**.h' 'benchmarks/**.cpp' \
 	'third_party/**.h' 'third_party/**.cpp')
+# Tests have threads of their own, so more processes than two gain little.
+PYTEST_WORKERS ?= 2
 STUB = python/specbranch_cpp/_core.pyi
 # GCC 12's TSan does not start with the address space randomization of newer kernels.
 NO_ASLR = $(shell setarch -R true 2>/dev/null && echo setarch -R)
@@ -38,7 +40,7 @@ demo: install ## the bundled pair of models, with and without speculation
 	@$(BIN)/specbranch demo
 
 test: test-cpp ## the C++ tests, then pytest
-	$(BIN)/pytest -m 'not slow and not gpu'
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile -m 'not slow and not gpu'
 
 test-cpp: install-test
 	cmake --preset llama

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -70,6 +71,7 @@ def test_what_is_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append(request)
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(sys, "argv", ["specbranch", "bench", "run"])
     monkeypatch.setattr(clients, "prepare", stop)
     assert run("--clients", "2", "-o", tmp_path).exit_code == 130
     assert run("--clients", "2", "-o", tmp_path, "--quick").exit_code == 130

@@ -275,7 +275,10 @@ def test_check_of_a_hopeless_draft(pair: tuple[Path, Path], tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("quick_cpu")
-def test_check_reads_prompts_from_files(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_check_reads_prompts_from_files(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # no line is broken within a path
     file = tmp_path / "prompt.txt"
     file.write_text("def f(x):\n")
     command = ["check", *pair, "-c", 512, "-t", 1, "-td", 1, "--seconds", 0.5, "--json"]
