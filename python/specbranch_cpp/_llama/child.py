@@ -52,16 +52,17 @@ class ChildEnd:
     @property
     def succeeded(self) -> bool:
         """Whether the child came to its end without an error."""
-        return self.code == 0 and self._last_line == FINISHED
+        return self.code == 0 and self.last_line == FINISHED
 
     @property
     def lost(self) -> str:
         """The last line of a child whose end nobody knows; empty: the end is known."""
         is_lost = self.code == 0 and not self.succeeded
-        return (self._last_line or "it wrote nothing") if is_lost else ""
+        return (self.last_line or "it wrote nothing") if is_lost else ""
 
     @property
-    def _last_line(self) -> str:
+    def last_line(self) -> str:
+        """The last line on standard error; empty: it wrote nothing."""
         return next(reversed(self.stderr.decode(errors="replace").strip().splitlines()), "")
 
 

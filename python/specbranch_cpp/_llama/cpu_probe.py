@@ -75,8 +75,7 @@ def probe(model: str | Path, command: Sequence[str] | None = None) -> ProbeResul
         return ProbeResult("unknown", f"nobody knows how the child process ended: {end.lost}")
     if name := end.fatal_signal:
         return ProbeResult("dies", name)
-    lines = end.stderr.decode(errors="replace").strip().splitlines()
-    reason = lines[-1] if lines else "no message"
+    reason = end.last_line or "no message"
     return ProbeResult("unknown", f"the child process ended with {end.code}: {reason}")
 
 

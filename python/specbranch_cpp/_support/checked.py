@@ -28,7 +28,7 @@ def integer(name: str, value: Any, low: int = -(2**31), high: int = 2**31 - 1) -
 
 def real(name: str, value: Any) -> float:
     """A `float`, an `int` or a NumPy number. A `bool` or `str` is refused."""
-    if isinstance(value, (bool, str, bytes)):
+    if isinstance(value, (bool, str, bytes, bytearray)):
         raise InvalidArgument(f"{name} is {_shown(value)}; it must be a number")
     try:
         number = float(value)
@@ -94,7 +94,7 @@ def path(name: str, value: Any) -> bytes:
 
 def tokens(name: str, values: Any, n_vocab: int, form: str = "a str or token ids") -> list[int]:
     """Token ids of a vocabulary of `n_vocab`."""
-    if not _is_sequence(values):
+    if not is_sequence(values):
         raise InvalidArgument(f"{name} is {_shown(values)}; it must be {form}")
     ids = list(values)
     if all(type(token) is int and 0 <= token < n_vocab for token in ids):
@@ -147,7 +147,7 @@ def grammar(name: str, value: Any, form: str = "GBNF with a rule root") -> str:
 
 def items(name: str, values: Any) -> Iterable[tuple[int, Any]]:
     """The values of a sequence that is no text, with their indexes."""
-    if not _is_sequence(values):
+    if not is_sequence(values):
         raise InvalidArgument(f"{name} is {_shown(values)}; it must be a sequence")
     return enumerate(values)
 
@@ -157,7 +157,7 @@ def lasting(value: Any) -> Any:
     return list(value) if isinstance(value, Iterator) else value
 
 
-def _is_sequence(values: Any) -> bool:
+def is_sequence(values: Any) -> bool:
     """Whether it has several values. An array without dimensions only looks as if it had."""
     if isinstance(values, (str, bytes, bytearray, Mapping)) or not isinstance(values, Iterable):
         return False

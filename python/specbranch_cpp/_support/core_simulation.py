@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp import _core
 from specbranch_cpp._support import checked
@@ -31,7 +30,7 @@ def pair(options: Pair, machine: Machine, seed: int) -> _core.SyntheticPair:
     made.n_seq = _N_SEQ
     n_branches = checked.integer("verified_branches", options.verified_branches, 0, 8)
     made.n_branches = n_branches if checked.flag("branches", machine.branches) else 0
-    if not _is_list(options.alpha):
+    if not checked.is_sequence(options.alpha):
         made.alpha = checked.real("alpha", options.alpha)
     else:
         made.segments = [
@@ -78,7 +77,7 @@ def curve(
     known: Mapping[str, tuple[float, ...]],
 ) -> list[float]:
     """Microseconds of batches of 1, 2, .. tokens. Raises as `pair`."""
-    if _is_list(step):
+    if checked.is_sequence(step):
         return _not_empty(name, checked.reals(name, step))
     us = checked.real(name, step)
     if isinstance(shape, str):
@@ -87,11 +86,6 @@ def curve(
         shape = known[shape]
     curve_name = name.replace("_us", "_curve")
     return [us * factor for factor in _not_empty(curve_name, checked.reals(curve_name, shape))]
-
-
-def _is_list(value: object) -> TypeGuard[Iterable[Any]]:
-    """Whether a value is several values, not a text."""
-    return isinstance(value, Iterable) and not isinstance(value, (str, bytes))
 
 
 def _not_empty(name: str, values: list[float]) -> list[float]:

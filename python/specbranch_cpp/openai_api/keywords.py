@@ -97,7 +97,9 @@ class Keywords:
         # Some options are read twice.
         for field in fields(self):
             value = getattr(self, field.name)
-            object.__setattr__(self, field.name, checked.lasting(value))
+            lasting = checked.lasting(value)
+            if lasting is not value:
+                object.__setattr__(self, field.name, lasting)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-__all__ = ["IGNORED", "KNOWN", "Items", "refusal", "without_nulls"]
+__all__ = ["IGNORED", "KNOWN", "Items", "refusal", "whole_number", "without_nulls"]
+
+_EXACT_IN_FLOATS = 2**53
 
 ItemT = TypeVar("ItemT")
 Items = Annotated[list[ItemT], Field(fail_fast=True)]
@@ -75,6 +77,12 @@ def refusal(data: Mapping[str, Any]) -> tuple[str, str] | None:
         if asks(value, data):
             return name, f"{name} is {value!r:.100}; {why}"
     return None
+
+
+def whole_number(value: Any) -> Any:
+    """16 for 16.0: languages with one kind of number write integers like this."""
+    is_whole = type(value) is float and value.is_integer() and abs(value) <= _EXACT_IN_FLOATS
+    return int(value) if is_whole else value
 
 
 def without_nulls(kind: type[BaseModel], data: Any) -> Any:

@@ -27,7 +27,7 @@ from specbranch_cpp.openai_api.logit_bias import checked_pairs
 from specbranch_cpp.openai_api.messages import plain_messages
 from specbranch_cpp.server.answer_forms import with_own_form
 from specbranch_cpp.server.errors import BadRequest
-from specbranch_cpp.server.fields import KNOWN, Items, refusal, without_nulls
+from specbranch_cpp.server.fields import KNOWN, Items, refusal, whole_number, without_nulls
 from specbranch_cpp.server.other_names import with_own_names
 
 if TYPE_CHECKING:
@@ -79,9 +79,6 @@ OnePrompt = Annotated[
 Prompts = Annotated[Items[OnePrompt], Field(min_length=1, max_length=2048), Tag("prompts")]
 
 
-_EXACT_IN_FLOATS = 2**53
-
-
 def _kinds(annotation: Any) -> Iterator[Any]:
     """The types of a union, without what annotates them."""
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -105,11 +102,11 @@ class _Body(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _whole(cls, value: Any, info: ValidationInfo) -> Any:
-        """16 for 16.0: languages with one kind of number write integers like this."""
-        if type(value) is not float or not value.is_integer() or abs(value) > _EXACT_IN_FLOATS:
+        whole = whole_number(value)
+        if whole is value:
             return value
         kinds = set(_kinds(cls.model_fields[info.field_name or ""].annotation))
-        return int(value) if int in kinds and float not in kinds else value
+        return whole if int in kinds and float not in kinds else value
 
 
 class StreamOptions(_Body):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from specbranch_cpp.openai_api.chat_requests import chat_prompt
 from specbranch_cpp.openai_api.keywords import PromptKeywords
 from specbranch_cpp.server.errors import BadRequest
-from specbranch_cpp.server.fields import Items, without_nulls
+from specbranch_cpp.server.fields import Items, whole_number, without_nulls
 from specbranch_cpp.server.requests import ChatBody, CompletionBody, check_fields
 from specbranch_cpp.server.streams import StreamForm
 
@@ -25,13 +25,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _whole(value: Any) -> Any:
-    """16 for 16.0, as in the bodies of OpenAI's calls."""
-    is_whole = type(value) is float and value.is_integer() and abs(value) < 2**31
-    return int(value) if is_whole else value
-
-
-Size = Annotated[int, BeforeValidator(_whole), Field(ge=-2, le=2**31 - 1)]
+Size = Annotated[int, BeforeValidator(whole_number), Field(ge=-2, le=2**31 - 1)]
 
 
 class Body(BaseModel):
