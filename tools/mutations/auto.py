@@ -65,7 +65,7 @@ MUTATIONS = (
         "auto-locked-in",
         "a paused draft is never probed again",
         "planner/auto/schedule_choice.cpp",
-        "  return costs_.known() && worth_probing(unseen * n_texts_, n_to_read);",
+        "  return costs_.known() && worth_probing(unseen * n_texts_, n_unread);",
         "  return false;",
     ),
     Mutation(
@@ -184,15 +184,15 @@ MUTATIONS = (
         "auto-reads-for-nothing",
         "a paused draft reads a long prompt, which the target holds already, for a probe",
         "planner/auto/schedule_choice.cpp",
-        "worth_probing(unseen * n_texts_, n_to_read)) begin_probe();",
+        "worth_probing(unseen * n_texts_, n_unread)) begin_probe();",
         "worth_probing(unseen * n_texts_, 0)) begin_probe();",
     ),
     Mutation(
         "auto-forgets-the-prompt",
         "a draft that has not begun with a long text counts as one that has read it",
         "decoder/decoder.cpp",
-        "view.n_unread : n_before_draft();",
-        "view.n_unread : 0;",
+        "sequences_.n_unread() : n_before_draft();",
+        "sequences_.n_unread() : 0;",
     ),
     Mutation(
         "auto-settles-beside-a-reader",

@@ -161,17 +161,19 @@ void Decoder::advance(Commands& commands) {
 }
 
 Pos Decoder::draft_end() const {
+  return draft_ == DraftState::kNotStarted ? next_window().end() : window_.end();
+}
+
+DraftWindow Decoder::next_window() const {
   DraftWindow window = window_;
-  if (draft_ == DraftState::kNotStarted) window.move_to(tree_.at(tree_.root()).pos + 1);
-  return window.end();
+  window.move_to(tree_.at(tree_.root()).pos + 1);
+  return window;
 }
 
 int Decoder::n_before_draft() const {
   Pos held = target_prompt_.held();
   if (counters().n_generated > 0) held = static_cast<Pos>(sequences_.text().size());
-  DraftWindow window = window_;
-  window.move_to(tree_.at(tree_.root()).pos + 1);
-  return std::max(0, held - window.begin());
+  return std::max(0, held - next_window().begin());
 }
 
 void Decoder::ask_planner(Commands& commands) {
@@ -264,8 +266,7 @@ View Decoder::view() const {
   view.replays = limits_.target.rollback == Rollback::kCopies;
   view.pads = limits_.target.pads;
   view.n_branches = request_->processors ? 0 : limits_.target.n_branches;
-  view.n_unread = draft_ == DraftState::kStarted ? sequences_.n_unread() : 0;
-  view.n_to_read = draft_ == DraftState::kStarted ? view.n_unread : n_before_draft();
+  view.n_unread = draft_ == DraftState::kStarted ? sequences_.n_unread() : n_before_draft();
   view.free_seqs = draft_usable() ? sequences_.count_free(tree_) : 0;
   view.n_seqs = draft_usable() ? sequences_.n_seq() : 0;
   return view;

@@ -142,7 +142,9 @@ class Decoder final {
   void begin_draft(Commands& commands);
   /// The position after the last one that the draft can read, once it has been given the text.
   Pos draft_end() const;
-  /// `View::n_to_read` of a draft that has not been given the text; it may hold some of it.
+  /// The window of a draft that begins now.
+  DraftWindow next_window() const;
+  /// `View::n_unread` of a draft that has not been given the text; it may hold some of it.
   int n_before_draft() const;
   /// Nothing is to be generated after the prompt.
   bool ends_with_prompt() const { return static_cast<Pos>(request_->prompt.size()) >= limit_; }

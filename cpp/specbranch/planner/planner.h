@@ -33,10 +33,9 @@ struct View {
   bool replays = false;  ///< after a rejection the accepted tokens are decoded again.
   bool pads = true;      ///< a verification may have padding tokens.
   int n_branches = 0;    ///< branches that a verification may have beside its path.
-  int n_unread = 0;      ///< tokens of the text that no sequence of the draft holds.
-  /// Tokens that the target holds already, and that the draft has to read before it drafts; at most
-  /// so many, as long as it has not begun.
-  int n_to_read = 0;
+  /// Tokens of the text that no sequence of the draft holds. Before it begins, it is at most so
+  /// many, and those are left out that the target has yet to read, too.
+  int n_unread = 0;
   int free_seqs = 0;        ///< sequences of the draft that further branches may take.
   int n_seqs = 0;           ///< all sequences of the draft.
   std::int64_t now_us = 0;  ///< the time of the newest event.

@@ -46,7 +46,7 @@ AutoPlanner::AutoPlanner(const AutoBounds& initial, float temperature, PairProfi
       width_(std::max(2, initial.max_branches)) {}
 
 bool AutoPlanner::wants_draft(const View& view) {
-  if (view.target_open) schedule_choice_.on_open(view.n_to_read);
+  if (view.target_open) schedule_choice_.on_open(view.n_unread);
   return schedule_choice_.drafts();
 }
 
@@ -276,7 +276,7 @@ void AutoPlanner::on_verification(const View& view, bool /*hit*/) {
   const Pos root = view.tree.at(view.tree.root()).pos;
   const int n_tokens = root_ < 0 ? 1 : root - root_;
   if (texts_alone_) gate_.on_verification(n_tokens);
-  schedule_choice_.on_verification(view.now_us, step_us_, n_tokens, view.n_to_read);
+  schedule_choice_.on_verification(view.now_us, step_us_, n_tokens, view.n_unread);
   root_ = root;
 }
 

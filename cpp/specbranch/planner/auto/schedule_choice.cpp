@@ -98,10 +98,10 @@ void ScheduleChoice::begin() {
   if (worth_probing(kFirstProbe * costs_.n_texts(), 0)) take_probe();
 }
 
-void ScheduleChoice::on_open(int n_to_read) {
+void ScheduleChoice::on_open(int n_unread) {
   if (!std::exchange(due_, false)) return;
   const double unseen = history().tokens_since_probe;
-  if (history().paused && worth_probing(unseen * n_texts_, n_to_read)) begin_probe();
+  if (history().paused && worth_probing(unseen * n_texts_, n_unread)) begin_probe();
 }
 
 void ScheduleChoice::choose(double margin, double optimism) {
@@ -242,11 +242,11 @@ bool ScheduleChoice::probe_ended() {
   return speculative(low) >= kEnterMargin * low.autoregressive;
 }
 
-bool ScheduleChoice::may_probe(int n_to_read) {
+bool ScheduleChoice::may_probe(int n_unread) {
   const double unseen = history().tokens_since_probe;
   if (unseen < probe_interval() || unseen < next_probe_) return false;
   next_probe_ = unseen + kFirstProbeInterval;
-  return costs_.known() && worth_probing(unseen * n_texts_, n_to_read);
+  return costs_.known() && worth_probing(unseen * n_texts_, n_unread);
 }
 
 double ScheduleChoice::probe_interval() const {
@@ -254,7 +254,7 @@ double ScheduleChoice::probe_interval() const {
   return kept > 0.0 ? kept : kFirstProbeInterval;
 }
 
-bool ScheduleChoice::worth_probing(double n_tokens, int n_to_read) const {
+bool ScheduleChoice::worth_probing(double n_tokens, int n_unread) const {
   const ExpectedRates hoped = expected_rates(costs_, kHopeful, longest_);
   if (speculative(hoped) < kEnterMargin * hoped.autoregressive) {
     const bool unproven = costs_.verification_unproven() || costs_.slowdown_unproven();
@@ -262,7 +262,7 @@ bool ScheduleChoice::worth_probing(double n_tokens, int n_to_read) const {
   }
   // The draft must also read the text that was decoded without it.
   const double read = costs_.draft(StepCurve::kLongest) *
-                      std::ceil(static_cast<double>(n_to_read) / StepCurve::kLongest);
+                      std::ceil(static_cast<double>(n_unread) / StepCurve::kLongest);
   // A probe that costs more ends before it has all of its observations.
   const double looks =
       std::min(costs_.interference() * static_cast<double>(kProbeObservations) * costs_.draft(1),
@@ -294,7 +294,7 @@ bool ScheduleChoice::begin_trial() {
 }
 
 void ScheduleChoice::on_verification(std::int64_t now_us, double step_us, int n_tokens,
-                                     int n_to_read) {
+                                     int n_unread) {
   // Beside other texts, the time between two verifications may be that of their prompts.
   const double us = costs_.crowded() ? step_us : static_cast<double>(now_us - last_us_);
   if (last_us_ >= 0) {
@@ -324,7 +324,7 @@ void ScheduleChoice::on_verification(std::int64_t now_us, double step_us, int n_
     if (schedule_ == Schedule::kAutoregressive) back_off(true);
   } else if (schedule_ == Schedule::kAutoregressive) {
     history().tokens_since_probe += static_cast<double>(n_tokens) / n_texts_;
-    if (may_probe(n_to_read)) {
+    if (may_probe(n_unread)) {
       begin_probe();
     } else if (joins()) {
       choose(kEnterMargin, kEnterOptimism);

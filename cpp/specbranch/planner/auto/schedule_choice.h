@@ -54,13 +54,13 @@ class ScheduleChoice {
 
   bool drafts() const { return schedule_ != Schedule::kAutoregressive || probing_; }
 
-  /// The target has begun with the text. To draft, the draft would have to read `n_to_read` tokens
+  /// The target has begun with the text. To draft, the draft would have to read `n_unread` tokens
   /// that the target need not read.
-  void on_open(int n_to_read);
+  void on_open(int n_unread);
 
-  /// `n_tokens` more are committed, by a verification that took `step_us`. `n_to_read`: see
+  /// `n_tokens` more are committed, by a verification that took `step_us`. `n_unread`: see
   /// `on_open`.
-  void on_verification(std::int64_t now_us, double step_us, int n_tokens, int n_to_read = 0);
+  void on_verification(std::int64_t now_us, double step_us, int n_tokens, int n_unread = 0);
 
   /// A first choice was compared with the text.
   void on_observation() {
@@ -105,10 +105,10 @@ class ScheduleChoice {
   bool gains_by_texts(double margin) const;
   /// The probe has seen enough, or has cost enough: it ends.
   bool probe_ended();
-  bool may_probe(int n_to_read);
+  bool may_probe(int n_unread);
   /// A probe may pay if its cost is spread over `n_tokens` of all texts. The draft must first read
-  /// `n_to_read`.
-  bool worth_probing(double n_tokens, int n_to_read) const;
+  /// `n_unread`.
+  bool worth_probing(double n_tokens, int n_unread) const;
   /// Speculation might pay if verifications were as fast as single tokens, and the models did not
   /// slow each other down.
   bool could_pay(double alpha) const;
