@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from specbranch_cpp._isolated.errors_across import again, raised_again
 from specbranch_cpp._isolated.frames import read_data, write_order
-from specbranch_cpp._llama.child import can_start, child_environment
+from specbranch_cpp._llama.child import can_start, child_environment, interpreter
 from specbranch_cpp._support.raised import start_thread
 from specbranch_cpp._support.silence import SilenceWatch
 from specbranch_cpp.errors import (
@@ -405,7 +405,7 @@ def _above_streams(connection: socket.socket) -> socket.socket:
 def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
     number = connection.fileno()
     return subprocess.Popen(
-        [sys.executable, "-c", _CHILD, str(number), str(os.getpid())],
+        [interpreter(), "-c", _CHILD, str(number), str(os.getpid())],
         env=child_environment(),
         cwd="/",
         pass_fds=(number,),

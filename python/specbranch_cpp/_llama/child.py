@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["FINISHED", "ChildEnd", "can_start", "child_environment", "run_child"]
+__all__ = ["FINISHED", "ChildEnd", "can_start", "child_environment", "interpreter", "run_child"]
 
 FINISHED = "specbranch: finished"
 """The last line that the program of a child writes to standard error, if it succeeds.
@@ -25,6 +25,9 @@ a child ended. `subprocess` then says that the exit code is 0.
 _LOOK_S = 0.02
 # Signals of a process that cannot go on. Others come from outside, and say nothing about it.
 _NAMES = ("SIGILL", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGABRT")  # Windows has no SIGBUS
+_FOLDER = Path()  # where this program began, as far as is known: the working directory may change
+with contextlib.suppress(OSError):
+    _FOLDER = Path.cwd()
 _FATAL = {getattr(signal, name) for name in _NAMES if hasattr(signal, name)}
 
 
@@ -69,6 +72,14 @@ class ChildEnd:
 def can_start() -> bool:
     """Whether there is a Python interpreter to start."""
     return bool(sys.executable) and not getattr(sys, "frozen", False)
+
+
+def interpreter() -> str:
+    """The path of the Python interpreter.
+
+    ``sys.executable`` is relative if a relative folder of PATH contains the interpreter.
+    """
+    return str(_FOLDER / sys.executable)
 
 
 def run_child(

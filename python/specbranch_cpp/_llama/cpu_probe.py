@@ -12,14 +12,19 @@ import hashlib
 import logging
 import os
 import platform
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from specbranch_cpp import demo
 from specbranch_cpp._llama import cpu_flags, native
-from specbranch_cpp._llama.child import FINISHED, can_start, child_environment, run_child
+from specbranch_cpp._llama.child import (
+    FINISHED,
+    can_start,
+    child_environment,
+    interpreter,
+    run_child,
+)
 from specbranch_cpp._llama.library_names import file_name
 from specbranch_cpp._support.system import no_core_dumps, user_key
 from specbranch_cpp.errors import InvalidArgument, ModelLoadError
@@ -62,7 +67,7 @@ def probe(model: str | Path, command: Sequence[str] | None = None) -> ProbeResul
     if command is None:
         if not can_start():
             return ProbeResult("unknown", "there is no Python interpreter to start")
-        command = [sys.executable, "-c", _CHILD, str(Path(model).absolute())]
+        command = [interpreter(), "-c", _CHILD, str(Path(model).absolute())]
     try:
         end = run_child(command, TIMEOUT, child_environment(**{SWITCH: "0"}))
     except OSError as error:

@@ -13,13 +13,12 @@ import hashlib
 import logging
 import os
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._llama import cpu_probe, trial_program
-from specbranch_cpp._llama.child import can_start, child_environment, run_child
+from specbranch_cpp._llama.child import can_start, child_environment, interpreter, run_child
 from specbranch_cpp._support.files import open_file
 from specbranch_cpp._support.split_files import PartName
 from specbranch_cpp._support.system import physical_memory
@@ -160,7 +159,7 @@ def _runs(file: _File, *, compute: bool, limit_s: float) -> bool:
     """Whether a child loads the file. ``False``: it fails in a way that the caller will see."""
     most_bytes = memory_limit_bytes(file.n_bytes)
     command = [
-        sys.executable, "-c", _CHILD, str(Path(file.path).absolute()),
+        interpreter(), "-c", _CHILD, str(Path(file.path).absolute()),
         "" if file.adapter is None else str(file.adapter.absolute()),
         "compute" if compute else "layout", str(most_bytes),
     ]  # fmt: skip

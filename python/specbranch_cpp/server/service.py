@@ -50,6 +50,7 @@ class QueuedCall:
         self.endpoint = endpoint
         self.chat = chat
         self.arguments = arguments
+        self.n_prompt = 0  # of a stream, from its first chunk on
 
     @property
     def streamed(self) -> bool:
@@ -165,6 +166,7 @@ class Service:
             return
         number = 0
         first = 1 if call.chat else 0  # the first chunk of a chat contains only the role
+        call.n_prompt = reply.generation.n_prompt
         async with reply as chunks:
             async for chunk in chunks:
                 if number == first:

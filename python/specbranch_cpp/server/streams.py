@@ -53,6 +53,9 @@ class StreamForm:
     media_type = "text/event-stream"
     heartbeat = HEARTBEAT
 
+    n_prompt = 0
+    """Tokens of the prompt; known when `chunk` is called."""
+
     def chunk(self, chunk: dict[str, Any]) -> bytes:
         """What is sent for a chunk; may be empty."""
         return event(chunk)
@@ -197,6 +200,7 @@ class EventStream(Response):
         try:
             ended = False  # only `take` tells of an error
             while not ended:
+                self._form.n_prompt = self._call.n_prompt
                 await write(b"".join(map(self._form.chunk, chunks)) or self._form.heartbeat)
                 chunks = await job.take(self._heartbeat_s)
                 ended = job.ended and not chunks

@@ -18,6 +18,7 @@ from tests.python.support.isolated import PROMPT, is_gone, new_engine, process_o
 from tests.python.support.tiny_gguf import write_tiny_gguf
 
 from specbranch_cpp import Engine, EngineClosed, EngineDied, ModelLoadError, demo
+from specbranch_cpp._llama import cpu_probe
 from specbranch_cpp._llama.child import child_environment
 from specbranch_cpp._support import logs
 
@@ -115,6 +116,14 @@ def test_relative_paths_belong_to_the_folder_in_which_the_engine_was_made(
         assert len(engine.complete(PROMPT, max_tokens=4).tokens) == 4
         assert engine.model_paths == ("target.gguf",)
     assert (folder / "target.gguf").exists()
+
+
+def test_an_interpreter_with_a_relative_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has one if ``python`` was found by a relative folder in PATH."""
+    monkeypatch.setattr(sys, "executable", os.path.relpath(sys.executable))
+    with new_engine() as engine:
+        assert len(engine.complete(PROMPT, max_tokens=4).tokens) == 4
+    assert cpu_probe.probe(demo.pair()[1]).state == "runs"
 
 
 def test_files_that_are_gone_when_the_engine_closes(folder: Path, tmp_path: Path) -> None:

@@ -59,6 +59,11 @@ def result(content: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": [block]}]}
 
 
+def n_read(usage: Any) -> int:
+    """All tokens of the prompt."""
+    return int(usage.input_tokens + usage.cache_read_input_tokens)
+
+
 def test_a_text(client: anthropic.Anthropic, models: Engine) -> None:
     expected = chat(models, MESSAGES, max_tokens=30, temperature=0.7, seed=11)
     message = client.messages.create(**ASKED)
@@ -78,7 +83,10 @@ def test_a_stream(client: anthropic.Anthropic) -> None:
     whole = client.messages.create(**ASKED)
     kinds = []
     with client.messages.create(**ASKED, stream=True) as stream:
-        kinds = [event.type for event in stream]
+        events = list(stream)
+    kinds = [event.type for event in events]
+    assert events[0].type == "message_start"
+    assert events[0].message.usage.input_tokens == n_read(whole.usage)
     assert kinds[:2] == ["message_start", "content_block_start"]
     assert set(kinds[2:-3]) == {"content_block_delta"}
     assert kinds[-3:] == ["content_block_stop", "message_delta", "message_stop"]
@@ -89,8 +97,7 @@ def test_a_stream(client: anthropic.Anthropic) -> None:
     assert text == whole.content[0].text
     assert message.stop_reason == "max_tokens"
     assert message.usage.output_tokens == 30
-    assert message.usage.cache_read_input_tokens is not None
-    assert message.usage.cache_read_input_tokens + message.usage.input_tokens > 0
+    assert n_read(message.usage) == n_read(whole.usage)
 
 
 def test_a_stop_sequence(client: anthropic.Anthropic) -> None:
@@ -165,9 +172,7 @@ def test_the_prompt_is_counted(client: anthropic.Anthropic) -> None:
         model="any", messages=MESSAGES, system=system, tools=[TOOL]
     )
     message = client.messages.create(**ASKED, system=system, tools=[TOOL])
-    assert message.usage.cache_read_input_tokens is not None
-    n_prompt = message.usage.input_tokens + message.usage.cache_read_input_tokens
-    assert counted.input_tokens == n_prompt
+    assert counted.input_tokens == n_read(message.usage)
     assert (
         counted.input_tokens
         > client.messages.count_tokens(model="any", messages=MESSAGES).input_tokens
@@ -181,6 +186,7 @@ def test_the_messages_of_a_long_chat() -> None:
             {"type": "thinking", "thinking": "hm", "signature": ""},
             {"type": "redacted_thinking", "data": "x"},
             {"type": "text", "text": "c"},
+            {"type": "text", "text": "C"},
             {"type": "tool_use", "id": "t1", "name": "f", "input": {"x": "ä"}},
             {"type": "tool_use", "id": "t2", "name": "f", "input": {}}]},
         {"role": "user", "content": [
@@ -199,11 +205,11 @@ def test_the_messages_of_a_long_chat() -> None:
     ]
     assert told == [
         {"role": "system", "content": "s"},
-        {"role": "user", "content": "ab"},
-        {"role": "assistant", "content": "c", "reasoning_content": "hm", "tool_calls": calls},
+        {"role": "user", "content": "a\nb"},
+        {"role": "assistant", "content": "c\nC", "reasoning_content": "hm", "tool_calls": calls},
         {"role": "tool", "tool_call_id": "t1", "content": "1"},
         {"role": "tool", "tool_call_id": "t2", "content": "Error: no"},
-        {"role": "user", "content": "de"},
+        {"role": "user", "content": "d\ne"},
         {"role": "system", "content": "later"},
     ]
 

@@ -166,6 +166,13 @@ def test_a_failure_before_the_first_word() -> None:
     assert response["id"] == begun["response"]["id"]
 
 
+def test_the_parts_of_a_message_are_lines() -> None:
+    parts = [{"type": "input_text", "text": "Sort"}, {"type": "input_text", "text": "a list."}]
+    body = {"model": "any", "input": [{"role": "user", "content": parts}]}
+    (message,) = response_call(ResponseFields.model_validate(body)).arguments["messages"]
+    assert message == {"role": "user", "content": "Sort\na list."}
+
+
 def test_no_field_is_overwritten() -> None:
     def arguments(**fields: Any) -> dict[str, Any]:
         return response_call(ResponseFields.model_validate({"input": "x", **fields})).arguments

@@ -22,6 +22,7 @@ from tests.python.support.server_support import (
 
 from specbranch_cpp.errors import ContextOverflow, DecodeError, EngineClosed, InvalidArgument
 from specbranch_cpp.server.errors import GenerationTimeout
+from specbranch_cpp.server.service import QueuedCall
 from specbranch_cpp.server.streams import EventStream, Job
 
 if TYPE_CHECKING:
@@ -339,7 +340,7 @@ def test_a_call_that_fails_while_the_status_is_sent() -> None:
             await asyncio.sleep(0)
         sent.append(message.get("body", b""))
 
-    call: Any = None
+    call = QueuedCall("/v1/completions", chat=False, arguments={})
     stream = EventStream(service, call, heartbeat_s=0.01, send_timeout_s=5.0)
     asyncio.run(stream({"type": "http"}, _nothing, send))
     *_, last = events(b"".join(sent).decode())

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -119,7 +120,7 @@ class FakeText:
     async def create_completion(self, **arguments: Any) -> Any:
         words = self._words(arguments["prompt"])
         if arguments.get("stream"):
-            return contextlib.aclosing(words)
+            return _FakeStream(words)
         said = [word async for word in words]
         return said[-1] | {"choices": [{"text": "".join(map(_text, said))}], "given": arguments}
 
@@ -150,6 +151,12 @@ class FakeText:
         finally:
             self.n_running -= 1
         self.log.append(f"end {prompt}")
+
+
+class _FakeStream(contextlib.aclosing[Any]):
+    """The words, and what the server asks of a running generation."""
+
+    generation = SimpleNamespace(n_prompt=3)
 
 
 def _text(chunk: dict[str, Any]) -> str:

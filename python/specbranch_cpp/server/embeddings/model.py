@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from specbranch_cpp import _core
+from specbranch_cpp._llama.child import interpreter
 from specbranch_cpp._support import checked
 from specbranch_cpp._support.gguf_header import HeaderError, read_header
 from specbranch_cpp.errors import InvalidArgument, ModelLoadError
@@ -235,7 +235,7 @@ class _Process:
     def __init__(self, options: str) -> None:
         self._log: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `end`)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "specbranch_cpp.server.embeddings.worker", options],
+            [interpreter(), "-m", "specbranch_cpp.server.embeddings.worker", options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -66,8 +66,8 @@ class MessageForm(ReplyForm):
     def _events(self, chunk: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         if not self._has_begun:
             self._has_begun = True
-            # The prompt is counted at the end, when it is known how much of it was cached.
-            usage = _usage({"prompt_n": 0, "cache_n": 0, "predicted_n": 0})
+            # How much of the prompt was cached is known, and told, only at the end.
+            usage = _usage({"prompt_n": self.n_prompt, "cache_n": 0, "predicted_n": 0})
             yield "message_start", {"message": self._message(chunk["model"], [], usage)}
         if not chunk["choices"]:
             return

@@ -171,9 +171,9 @@ def _of_assistant(name: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
                           "function": function})  # fmt: skip
         elif kind != "redacted_thinking":  # nobody but its author can read it
             raise _wrong(f"{path}.type", kind, ("text", "thinking", "tool_use"))
-    message: dict[str, Any] = {"role": "assistant", "content": "".join(texts)}
+    message: dict[str, Any] = {"role": "assistant", "content": "\n".join(texts)}
     if thoughts:
-        message["reasoning_content"] = "".join(thoughts)
+        message["reasoning_content"] = "\n".join(thoughts)
     if calls:
         message["tool_calls"] = calls
     return message
@@ -194,18 +194,19 @@ def _of_user(name: str, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
             continue
         text = _text_of(path, block, "text, document and tool_result")
         if told and told[-1]["role"] == "user":
-            told[-1]["content"] += text
+            told[-1]["content"] += f"\n{text}"
         else:
             told.append({"role": "user", "content": text})
     return told or [{"role": "user", "content": ""}]
 
 
 def _text(name: str, content: Any) -> str:
+    """The text of a content. Its blocks are lines of their own, as in a chat of OpenAI's API."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
         raise BadRequest(f"{name} must be a text or a list of blocks", name, "invalid_value")
-    return "".join(
+    return "\n".join(
         _text_of(f"{name}[{index}]", block, "text and document")
         for index, block in enumerate(content)
     )

@@ -144,7 +144,7 @@ def _content(name: str, content: Any, field: str = "content") -> str:
             raise BadRequest(f"{path}.type is {kind!r:.60}; this server reads text only",
                              f"{path}.type", "unsupported_value")  # fmt: skip
         texts.append(text_field(path, part, "refusal" if kind == "refusal" else "text"))
-    return "".join(texts)
+    return "\n".join(texts)  # as parts in a chat
 
 
 def _tool(index: int, tool: dict[str, Any]) -> dict[str, Any]:
