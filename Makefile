@@ -93,7 +93,7 @@ docs: install-dev ## the documentation as a site, in build/site; fails where a n
 	$(BIN)/mkdocs build --quiet
 
 .PHONY: sanitize sanitize-asan sanitize-tsan
-sanitize: sanitize-asan sanitize-tsan ## the core's tests under ASan+UBSan and under TSan
+sanitize: sanitize-asan sanitize-tsan ## the core's tests under ASan+UBSan, and those with threads under TSan
 
 sanitize-asan sanitize-tsan: sanitize-%:
 	cmake --preset $*

@@ -155,7 +155,7 @@ class Result:
         us_per_token: microseconds of decoding per token of the text.
         mean_accepted_length: tokens of the text per step of the target.
         rollback_rate: share of the drafted tokens that were rolled back.
-        lanes_per_token: tokens that the draft decoded on all branches, per token of the text.
+        drafted_per_token: tokens that the draft decoded on all branches, per token of the text.
         target_busy: share of the time in which the target computed, 0 to 1.
         draft_busy: share of the time in which the draft computed.
         overlap: share of the time in which both computed.
@@ -167,7 +167,7 @@ class Result:
     us_per_token: float
     mean_accepted_length: float
     rollback_rate: float
-    lanes_per_token: float
+    drafted_per_token: float
     target_busy: float
     draft_busy: float
     overlap: float
@@ -218,7 +218,7 @@ def simulate(
         us_per_token=us_per_token,
         mean_accepted_length=run.n_generated / run.n_target_steps,
         rollback_rate=run.n_rolled_back / run.n_drafted if run.n_drafted else 0.0,
-        lanes_per_token=run.n_draft_lanes / run.n_generated,
+        drafted_per_token=run.n_draft_lanes / run.n_generated,
         target_busy=run.target_busy_us / run.time_us,
         draft_busy=run.draft_busy_us / run.time_us,
         overlap=run.overlap_us / run.time_us,

@@ -50,7 +50,7 @@ class Span:
             the text, and the drafted tokens after it on the path and on branches); or on all
             branches of the draft.
         n_padding: number of dummy tokens in the batch of a verification, which make it faster.
-        n_lanes: number of branches in a pass of the draft.
+        n_branches: number of branches in a pass of the draft.
         n_accepted: number of drafted tokens on the verified path that the target accepted. ``None``
             unless the engine applied the verification; this also holds for the next two attributes.
         branch_hit: whether the target's next token was on a branch.
@@ -64,7 +64,7 @@ class Span:
     end_ms: float
     n_tokens: int
     n_padding: int = 0
-    n_lanes: int = 0
+    n_branches: int = 0
     n_accepted: int | None = None
     branch_hit: bool | None = None
     branch_miss: bool | None = None
@@ -198,8 +198,8 @@ def describe(span: Span) -> str:
     text = span.kind
     if span.kind == "prefill":
         text += f" {span.n_tokens}"
-    elif span.kind == "draft" and span.n_lanes > 1:
-        text += f" {span.n_lanes} branches"
+    elif span.kind == "draft" and span.n_branches > 1:
+        text += f" {span.n_branches} branches"
     elif span.n_accepted is not None:
         text += f" {span.n_accepted}/{span.n_tokens - 1}"
         text += " hit" if span.branch_hit else " miss" if span.branch_miss else ""
@@ -236,7 +236,7 @@ def _to_us(ms: float) -> float:
 def _complete(span: Span) -> dict[str, Any]:
     args: dict[str, Any] = {"n_tokens": span.n_tokens}
     if span.kind == "draft":
-        args["n_lanes"] = span.n_lanes
+        args["n_branches"] = span.n_branches
     elif span.kind == "verify":
         args["n_padding"] = span.n_padding
         for name in ("n_accepted", "branch_hit", "branch_miss"):

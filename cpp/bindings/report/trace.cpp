@@ -82,7 +82,7 @@ void register_trace(py::module_& m) {
       .def_property_readonly("end", &end)
       .def_readonly("n_tokens", &TraceSpan::n_tokens)
       .def_readonly("n_padding", &TraceSpan::n_padding)
-      .def_readonly("n_lanes", &TraceSpan::n_lanes)
+      .def_readonly("n_branches", &TraceSpan::n_branches)
       .def_property_readonly("n_accepted", &applied<&TraceSpan::Applied::n_accepted>)
       .def_property_readonly("branch_hit", &applied<&TraceSpan::Applied::branch_hit>)
       .def_property_readonly("branch_miss", &applied<&TraceSpan::Applied::branch_miss>);

@@ -18,7 +18,7 @@ TraceSpan describe(ModelRole role, const Command& command) {
     span.n_padding = verify->n_pad;
   } else if (const auto* draft = std::get_if<DraftCommand>(&command.body)) {
     span.kind = TraceSpan::Kind::kDraft;
-    span.n_lanes = static_cast<int>(draft->inputs.size());
+    span.n_branches = static_cast<int>(draft->inputs.size());
     span.n_tokens = draft->n_tokens();
   } else {
     span.kind = TraceSpan::Kind::kPrefill;

@@ -31,9 +31,9 @@ struct TraceSpan {
   End end = End::kDone;
   std::int64_t begin_us = 0;  ///< since the generation began.
   std::int64_t end_us = 0;
-  int n_tokens = 0;   ///< decoded tokens: of the prompt, the verified path, or all branches.
-  int n_padding = 0;  ///< dummy tokens that a verification decoded besides.
-  int n_lanes = 0;    ///< branches that a draft pass extended.
+  int n_tokens = 0;    ///< decoded tokens: of the prompt, the verified path, or all branches.
+  int n_padding = 0;   ///< dummy tokens that a verification decoded besides.
+  int n_branches = 0;  ///< branches that a draft pass extended.
   std::optional<Applied> applied;  ///< empty: the verification was not applied.
 };
 

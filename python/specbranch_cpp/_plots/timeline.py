@@ -126,7 +126,7 @@ def _short(span: Span) -> str:
     """A label that fits into a bar."""
     if span.kind == "verify" and span.n_accepted is not None:
         return f"{span.n_accepted}/{span.n_tokens - 1}"
-    return str(span.n_lanes if span.kind == "draft" else span.n_tokens)
+    return str(span.n_branches if span.kind == "draft" else span.n_tokens)
 
 
 def _draw_rounds(axes: Axes, rounds: Sequence[TraceRound]) -> None:

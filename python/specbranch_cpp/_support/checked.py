@@ -27,8 +27,9 @@ def integer(name: str, value: Any, low: int = -(2**31), high: int = 2**31 - 1) -
 
 
 def real(name: str, value: Any) -> float:
-    """A `float`, an `int` or a NumPy number. A `bool` or `str` is refused."""
-    if isinstance(value, (bool, str, bytes, bytearray)):
+    """A `float`, an `int` or a NumPy number. A `bool`, also one of NumPy, or `str` is refused."""
+    is_bool = isinstance(value, bool) or getattr(getattr(value, "dtype", None), "kind", "") == "b"
+    if is_bool or isinstance(value, (str, bytes, bytearray)):
         raise InvalidArgument(f"{name} is {_shown(value)}; it must be a number")
     try:
         number = float(value)

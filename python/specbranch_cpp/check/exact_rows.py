@@ -81,7 +81,7 @@ def examine_rows(
         max_draft: the largest number of tokens to draft ahead, as in `Engine`; it decides how long
             verifications can become.
         **machine: options of `Engine`: ``n_ctx``, threads, CPUs and layers on GPUs of the target,
-            and its LoRA adapters (``lora``).
+            and its LoRA adapters (``lora``). Those of the draft have no effect.
 
     Raises:
         InvalidArgument: an argument is out of its range.

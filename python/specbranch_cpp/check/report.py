@@ -15,7 +15,7 @@ class Verdict(str, Enum):
     UNCLEAR = "unclear"
     DRAFT_WRONG = "does not help: the draft is wrong too often"
     DRAFT_SLOW = "does not help: the draft is too slow"
-    VERIFYING_DEAR = "does not help: verifying several tokens costs too much"
+    VERIFICATION_SLOW = "does not help: verifying several tokens costs too much"
     UNUSABLE = "cannot be used"
     NOT_MEASURED = "not measured"
     NO_DRAFT = "no draft"
@@ -23,7 +23,7 @@ class Verdict(str, Enum):
     @property
     def useless(self) -> bool:
         """True if the draft was measured and does not help."""
-        return self in (Verdict.DRAFT_WRONG, Verdict.DRAFT_SLOW, Verdict.VERIFYING_DEAR)
+        return self in (Verdict.DRAFT_WRONG, Verdict.DRAFT_SLOW, Verdict.VERIFICATION_SLOW)
 
 
 @dataclass(frozen=True)

@@ -89,8 +89,8 @@ def cause(figures: Figures) -> Verdict:
     if needs.ratio is not None or ratio < _SLOW:
         return Verdict.DRAFT_SLOW
     if needs.cheap_verify and alpha >= _WRONG:
-        return Verdict.VERIFYING_DEAR
-    return Verdict.DRAFT_WRONG if alpha < _WRONG else Verdict.VERIFYING_DEAR
+        return Verdict.VERIFICATION_SLOW
+    return Verdict.DRAFT_WRONG if alpha < _WRONG else Verdict.VERIFICATION_SLOW
 
 
 def judge(figures: Figures) -> tuple[Verdict, str]:
@@ -193,7 +193,7 @@ def _remedy(figures: Figures, verdict: Verdict) -> str:
         )
     elif needs.ratio is None and needs.alpha is not None:
         parts.append("at this acceptance rate no draft would be fast enough")
-    if verdict is Verdict.VERIFYING_DEAR or (no_draft_helps and needs.cheap_verify):
+    if verdict is Verdict.VERIFICATION_SLOW or (no_draft_helps and needs.cheap_verify):
         parts.append(
             "if several tokens cost little more than one token (on a GPU, with F16 weights, or "
             "with other threads), the draft "

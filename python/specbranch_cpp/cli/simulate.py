@@ -196,7 +196,7 @@ def _show(results: Sequence[simulation.Result]) -> None:
                     f"{one.speedup:.2f}",
                     f"{one.mean_accepted_length:.2f}",
                     render.percent(one.rollback_rate),
-                    f"{one.lanes_per_token:.1f}",
+                    f"{one.drafted_per_token:.1f}",
                     render.percent(one.target_busy),
                     render.percent(one.draft_busy),
                     render.percent(one.overlap),

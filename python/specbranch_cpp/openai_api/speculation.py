@@ -72,7 +72,7 @@ def _span(span: Span) -> SpeculationSpan:
         "begin_ms": span.begin_ms,
         "end_ms": span.end_ms,
         "n_tokens": span.n_tokens,
-        "n_lanes": span.n_lanes,
+        "n_branches": span.n_branches,
         "n_accepted": span.n_accepted,
         "end": span.end,
     }

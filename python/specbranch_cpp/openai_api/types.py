@@ -129,7 +129,7 @@ class SpeculationSpan(TypedDict):
     begin_ms: float
     end_ms: float
     n_tokens: int
-    n_lanes: int
+    n_branches: int
     n_accepted: int | None
     end: str
 

@@ -103,8 +103,8 @@ TEST_CASE("a verification says what became of it") {
         if (mode != Mode::kAuto || span.kind == TraceSpan::Kind::kVerify) {
           CHECK(span.end == TraceSpan::End::kDone);
         }
-        CHECK((span.n_lanes > 0) == (span.kind == TraceSpan::Kind::kDraft));
-        CHECK(span.n_lanes <= span.n_tokens);
+        CHECK((span.n_branches > 0) == (span.kind == TraceSpan::Kind::kDraft));
+        CHECK(span.n_branches <= span.n_tokens);
         CHECK(span.applied.has_value() == (span.kind == TraceSpan::Kind::kVerify));
         if (!span.applied) continue;
         REQUIRE(n_rounds < trace.rounds.size());
@@ -203,7 +203,7 @@ TEST_CASE("the recorder takes times, padding and reuse as they come") {
   CHECK(trace.spans[0].n_tokens == 5);
   CHECK(trace.spans[0].begin_us == 10);
   CHECK(trace.spans[0].end_us == 50);
-  CHECK(trace.spans[1].n_lanes == 2);
+  CHECK(trace.spans[1].n_branches == 2);
   CHECK(trace.spans[1].n_tokens == 3);
   CHECK_FALSE(trace.spans[1].applied);
   CHECK(trace.spans[2].n_tokens == 3);

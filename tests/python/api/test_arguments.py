@@ -150,6 +150,7 @@ BAD_ARGUMENTS: list[tuple[str, Any]] = [
     ("max_draft", 0),
     ("max_draft", 17),
     ("max_draft", True),
+    ("temperature", np.True_),
 ]
 
 

@@ -28,13 +28,13 @@ TRACE = Trace(
     spans=(
         Span("draft", "prefill", 0.0, 2.0, 9),
         Span("target", "prefill", 0.0, 4.0, 9),
-        Span("draft", "draft", 4.0, 6.5, 2, n_lanes=2),
+        Span("draft", "draft", 4.0, 6.5, 2, n_branches=2),
         Span(
             "target", "verify", 4.25, 9.0, 5,
             n_padding=3, n_accepted=2, branch_hit=True, branch_miss=False,
         ),
         Span("target", "verify", 9.0, 10.0, 1, n_accepted=0, branch_hit=False, branch_miss=True),
-        Span("draft", "draft", 9.0, 9.5, 1, n_lanes=1, end="aborted"),
+        Span("draft", "draft", 9.0, 9.5, 1, n_branches=1, end="aborted"),
         Span("target", "verify", 10.125, 11.0, 3),
     ),
     rounds=(
@@ -112,7 +112,7 @@ def test_a_file_for_perfetto(tmp_path: Path) -> None:
         "branch_miss": False,
     }
     assert spans["target"][3]["args"] == {"n_tokens": 3, "n_padding": 0}
-    assert spans["draft"][1]["args"] == {"n_tokens": 2, "n_lanes": 2}
+    assert spans["draft"][1]["args"] == {"n_tokens": 2, "n_branches": 2}
     instants = tracks(events, "i")
     assert [(e["name"], e["ts"]) for e in instants["target"]] == [
         ("branch hit", 9000),
@@ -144,7 +144,7 @@ def test_the_file_of_a_generation(make_fake: MakeFake, mode: str) -> None:
     assert sum(e["args"]["n_tokens"] for e in instants["draft"]) == stats.n_rolled_back
     if mode == "specbranch":
         assert stats.branch_hits > 0
-        assert max(e["args"]["n_lanes"] for e in draft) > 1
+        assert max(e["args"]["n_branches"] for e in draft) > 1
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -145,7 +145,7 @@ def test_a_run_without_turns_has_a_report() -> None:
 def trace() -> Trace:
     spans = (
         Span("target", "verify", 1.0, 4.0, 3, n_accepted=1, branch_hit=False, branch_miss=True),
-        Span("draft", "draft", 1.5, 2.5, 1, n_lanes=1),
+        Span("draft", "draft", 1.5, 2.5, 1, n_branches=1),
     )
     rounds = tuple(
         TraceRound(at_ms=at, n_accepted=1, committed=(5, 6), rolled_back=(7,), branch_hit=False)

@@ -97,7 +97,7 @@ def test_nothing_drafted_is_no_gain_whatever_the_clock_says() -> None:
         (0.3, 10.0, Needs(0.6, None, True), Verdict.DRAFT_WRONG),
         (0.8, 1.5, Needs(None, 4.0, True), Verdict.DRAFT_SLOW),
         (0.8, 1.0, Needs(None, None, False), Verdict.DRAFT_SLOW),
-        (0.8, 10.0, Needs(None, None, True), Verdict.VERIFYING_DEAR),
+        (0.8, 10.0, Needs(None, None, True), Verdict.VERIFICATION_SLOW),
         (0.1, 10.0, Needs(None, None, True), Verdict.DRAFT_WRONG),
         # Both would do: errors half as frequent, or steps 8 times as short; then the reverse.
         (0.6, 2.0, Needs(0.8, 16.0, True), Verdict.DRAFT_WRONG),
@@ -163,8 +163,8 @@ def test_no_reason_asks_for_what_the_pair_has() -> None:
 def test_step_times_that_change_do_not_decide() -> None:
     none, needs = Interval(1.0, 0.98, 1.02), Needs(None, None, True)
     steady = figures(none, none, needs=needs)
-    assert judge(steady)[0] is Verdict.VERIFYING_DEAR
-    assert judge(replace(steady, drift=1.4))[0] is Verdict.VERIFYING_DEAR
+    assert judge(steady)[0] is Verdict.VERIFICATION_SLOW
+    assert judge(replace(steady, drift=1.4))[0] is Verdict.VERIFICATION_SLOW
     assert judge(replace(steady, drift=1.6))[0] is Verdict.UNCLEAR
     # Nor do such step times decide for it, where the measured speed-up alone does not suffice.
     agreeing = figures(Interval(1.6, 0.8, 2.5), Interval(1.5, 1.4, 1.6))

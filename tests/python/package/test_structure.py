@@ -130,6 +130,21 @@ def test_includes_point_down() -> None:
     assert circle(files) == []
 
 
+def test_folders_that_the_thread_sanitizer_leaves_out_start_no_threads() -> None:
+    rules = (ROOT / "tests/cpp/CMakeLists.txt").read_text()
+    (line,) = re.findall(r"foreach\(folder IN ITEMS ([^)]*)\)\n.*\n.*LABELS one-thread", rules)
+    folders = line.split()
+    assert "planner/auto" in folders
+    started = re.compile(
+        r"\b(std::(j?thread|async|packaged_task)|Strand|Worker|Engine [a-z_]+\(|Engine\()"
+    )
+    for folder in folders:
+        for tree in ("cpp/specbranch", "tests/cpp"):
+            for path in (ROOT / tree / folder).iterdir():
+                if path.suffix in (".h", ".cpp"):
+                    assert not started.search(path.read_text()), path
+
+
 def imported(node: ast.AST) -> Iterator[tuple[str, str | None]]:
     """What a module imports when the program runs, at its top or later: modules, and names of them.
 

@@ -35,7 +35,7 @@ def piece(text: str) -> dict[str, Any]:
 
 
 def span(side: str, kind: str, begin_ms: float, end_ms: float, **more: Any) -> dict[str, Any]:
-    shape = {"n_tokens": 1, "n_lanes": 0, "n_accepted": None, "end": "done"}
+    shape = {"n_tokens": 1, "n_branches": 0, "n_accepted": None, "end": "done"}
     return {"side": side, "kind": kind, "begin_ms": begin_ms, "end_ms": end_ms, **shape, **more}
 
 
@@ -55,9 +55,9 @@ def speculation(words: list[str], *, plain: bool) -> Iterator[dict[str, Any]]:
         )
         if not plain:
             spans += [
-                span("draft", "draft", begin_ms, begin_ms + 0.5, n_lanes=1),
-                span("draft", "draft", begin_ms + 0.5, begin_ms + 1.1, n_lanes=3, n_tokens=3),
-                span("draft", "draft", begin_ms + 1.3, end_ms, n_lanes=2, end="aborted"),
+                span("draft", "draft", begin_ms, begin_ms + 0.5, n_branches=1),
+                span("draft", "draft", begin_ms + 0.5, begin_ms + 1.1, n_branches=3, n_tokens=3),
+                span("draft", "draft", begin_ms + 1.3, end_ms, n_branches=2, end="aborted"),
             ]
         own = "branch" if hit else "target"
         yield {

@@ -19,7 +19,7 @@
  * @property {number} begin_ms
  * @property {number} end_ms
  * @property {number} n_tokens
- * @property {number} n_lanes
+ * @property {number} n_branches
  * @property {number | null} n_accepted null unless the verification was applied; so are the next two
  * @property {boolean} [branch_hit]
  * @property {boolean} [branch_miss]

@@ -49,7 +49,7 @@ function describeRound(round, index) {
  */
 export function describeSpan(span) {
   let words = span.kind === "prefill" ? `prefill ${span.n_tokens}` : /** @type {string} */ (span.kind);
-  if (span.kind === "draft") words += ` ${branches(span.n_lanes)}`;
+  if (span.kind === "draft") words += ` ${branches(span.n_branches)}`;
   if (span.kind === "verify") {
     const drafted = span.n_tokens - 1;
     if (!drafted) words = "decode 1 token";
@@ -65,5 +65,5 @@ export function shortSpan(span) {
   if (span.kind === "verify" && span.n_accepted !== null && span.n_tokens > 1) {
     return `${span.n_accepted}/${span.n_tokens - 1}`;
   }
-  return String(span.kind === "draft" ? span.n_lanes : span.n_tokens);
+  return String(span.kind === "draft" ? span.n_branches : span.n_tokens);
 }

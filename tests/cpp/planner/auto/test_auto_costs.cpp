@@ -107,6 +107,7 @@ TEST_CASE("auto after the costs changed: as fast as if it had known") {
   // The planner that knows has the costs of its stretch of the text from the beginning.
   constexpr int kTokens = 4000;
   constexpr int kStretches = 8;
+  const auto n_seeds = static_cast<std::uint64_t>(scaled(4));
   struct Case {
     std::string name;
     std::function<double(double)> target;  ///< factor by the share of the text, 0 to 1.
@@ -128,7 +129,7 @@ TEST_CASE("auto after the costs changed: as fast as if it had known") {
                         [&](Pos pos) { return one.draft(static_cast<double>(pos) / kTokens); }};
       double own_us = 0.0;
       double best_us = 0.0;
-      for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+      for (std::uint64_t seed = 1; seed <= n_seeds; ++seed) {
         PairProfile profile = truth(machine);
         const VirtualResult got = run(machine, 0.8, kTokens, profile, seed, shift);
         REQUIRE(got.tokens.size() == kTokens);
