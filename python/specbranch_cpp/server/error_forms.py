@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import JSONResponse
 
+from specbranch_cpp.server.errors import OVERFLOW
+
 if TYPE_CHECKING:
     from specbranch_cpp.server.errors import ApiError
 
@@ -37,5 +39,7 @@ def message_error(error: ApiError) -> dict[str, Any]:
     usual = "api_error" if error.status >= 500 else "invalid_request_error"
     kind = _MESSAGE_KINDS.get(error.status, usual)
     # By these words clients know that they must shorten the chat.
-    begun = "prompt is too long: " if error.code == "context_length_exceeded" else ""
-    return {"type": "error", "error": {"type": kind, "message": f"{begun}{error.message}"}}
+    message = error.message.removeprefix(OVERFLOW)
+    if error.code == "context_length_exceeded":
+        message = f"prompt is too long: {message}"
+    return {"type": "error", "error": {"type": kind, "message": message}}

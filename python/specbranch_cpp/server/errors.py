@@ -18,7 +18,14 @@ from specbranch_cpp.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ApiError", "BadRequest", "ClientGone", "GenerationTimeout", "QueueFull", "ShuttingDown"]
+__all__ = [
+    "OVERFLOW", "ApiError", "BadRequest", "ClientGone", "GenerationTimeout", "QueueFull",
+    "ShuttingDown",
+]  # fmt: skip
+
+OVERFLOW = "This model's maximum context length is exceeded: "
+"""How an overflow begins. LiteLLM and agents look for the first words of it, which are those of
+OpenAI and vLLM, to know that they must shorten the chat."""
 
 
 class ApiError(Exception):
@@ -127,7 +134,7 @@ def from_exception(error: BaseException) -> ApiError:
     # Remove the name of the engine's method that raised the error.
     message = _shortened(re.sub(r"^\[[\w:]+\] ", "", str(error)))
     if isinstance(error, ContextOverflow):
-        return BadRequest(message, code="context_length_exceeded")
+        return BadRequest(f"{OVERFLOW}{message}", code="context_length_exceeded")
     if isinstance(error, InvalidArgument):
         return BadRequest(message, _param(message), "invalid_value")
     if isinstance(error, EngineClosed):

@@ -11,8 +11,9 @@ import pytest
 from tests.python.support.server_models import MESSAGES, chat
 from tests.python.support.server_support import KEY, Running, serving
 
+from specbranch_cpp.errors import ContextOverflow
 from specbranch_cpp.server.error_forms import error_response, message_error
-from specbranch_cpp.server.errors import ApiError, QueueFull
+from specbranch_cpp.server.errors import ApiError, QueueFull, from_exception
 from specbranch_cpp.server.interfaces.messages_reply import MessageForm
 from specbranch_cpp.server.interfaces.messages_request import MessageFields, message_call
 
@@ -294,7 +295,7 @@ def test_errors_have_the_form_of_their_interface() -> None:
     assert bodies["/api/chat"] == {"error": error.message}
     assert bodies["/v1/messages"] == message_error(error)
     assert bodies["/v1/completions"] == error.content
-    long = ApiError(400, "it has 9 tokens", code="context_length_exceeded")
+    long = from_exception(ContextOverflow("it has 9 tokens"))
     words = "prompt is too long: it has 9 tokens"  # clients look for them
     assert message_error(long)["error"]["message"] == words
     told = MessageForm(5).error(error)

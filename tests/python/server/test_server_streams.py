@@ -96,6 +96,8 @@ def test_an_early_error_has_its_status(
         assert (told["type"], told["param"], told["code"]) == (kind, param, code)
         assert "secret" not in told["message"]
         assert not told["message"].startswith("[f]")
+        is_overflow = told["message"].startswith("This model's maximum context length is ")
+        assert is_overflow == (code == "context_length_exceeded")
         assert ask(server, "on").status_code == 200
 
 
