@@ -2,6 +2,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -427,15 +429,28 @@ TEST_CASE("engine: a draft that fails in the measurement of step costs fails it 
 }
 
 TEST_CASE("engine: a measurement of step costs can be stopped, a step that hangs included") {
+  using namespace std::chrono_literals;
   for (const bool by_budget : {false, true}) {
     const Scenario scenario = make_text();
-    EngineParts parts = warm_parts(scenario, [](int step, const std::function<bool()>& aborted) {
-      while (step == 3 && !aborted()) std::this_thread::yield();
-    });
+    std::atomic<bool> hangs = false;
+    std::atomic<int> n_meanwhile = 0;
+    const auto target = [&](int step, const std::function<bool()>& aborted) {
+      hangs = step == 3;
+      while (step == 3 && !aborted()) std::this_thread::sleep_for(100us);
+      hangs = false;
+    };
+    const auto draft = [&](int, const auto&) {
+      if (!hangs) return;
+      ++n_meanwhile;
+      std::this_thread::sleep_for(5ms);
+    };
+    EngineParts parts = warm_parts(scenario, target, draft);
     if (by_budget) parts.measure_costs_us = 50'000;
     if (!by_budget) parts.measure_costs_us = 3'600'000'000;
     if (!by_budget) parts.stop_measuring = [] { return true; };
     Engine engine(std::move(parts));
+    // Every step of the draft is asked for, and between two looks at the clock lie 50 ms.
+    CHECK(n_meanwhile <= 15);
     CHECK(collect(*engine.generate(scenario.request)).tokens ==
           run_engine(scenario, scenario.request.mode).tokens);
   }
