@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "bindings/library/errors.h"
 #include "bindings/library/gil.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/engine/engine.h"
@@ -155,7 +156,8 @@ void register_generation(py::module_& m) {
           "tail", [](const GenerationEnd& end) { return py::bytes(end.tail); },
           "Bytes that were held back for a stop string.")
       .def_property_readonly(
-          "draft_error", [](const GenerationEnd& end) { return error_text(end.draft_error); },
+          "draft_error",
+          [](const GenerationEnd& end) { return readable(error_text(end.draft_error)); },
           "What made the draft fail; empty: it did not.")
       .def_readonly("stop", &GenerationEnd::stop,
                     "The stop string that ended the text. Empty: none did.")

@@ -241,7 +241,11 @@ class LoadJob {
       stop_.store(true);
       target_feed_.stop();
       draft_feed_.stop();
-      without_gil([&] { return join(); });
+      without_gil([&] {
+        join();
+        engine_.reset();  // it may be complete: its threads end, and its models are freed
+        return true;
+      });
       throw;
     }
     without_gil([&] { return join(); });

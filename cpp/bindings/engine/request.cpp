@@ -170,7 +170,7 @@ void register_request(py::module_& m) {
       .def("use_fixed", &use_fixed, py::arg("gamma"))
       .def("use_confidence", &use_confidence, py::arg("epsilon"))
       .def("use_ada_edl", &use_ada_edl, py::arg("threshold"), py::arg("acceptance"))
-      .def("use_hrad", &use_hrad, py::arg("weights"), py::arg("epsilon"),
+      .def("use_hrad", &use_hrad, py::arg("weights").none(false), py::arg("epsilon"),
            py::arg("min_probability"))
       .def("use_hook", &use_hook, py::arg("n_feature_layers"),
            "`Generation.get` gives policy requests, which the caller must answer.");

@@ -10,6 +10,15 @@
 namespace py = pybind11;
 
 namespace specbranch::bindings {
+namespace {
+
+/// What an exception says, whatever characters it has.
+std::string text_of(const py::error_already_set& error) {
+  const py::object bytes = py::str(error.value()).attr("encode")("utf-8", "backslashreplace");
+  return std::string(py::str(error.type().attr("__name__"))) + ": " + std::string(py::bytes(bytes));
+}
+
+}  // namespace
 
 void TensorFeed::fill(const std::string& name, std::span<std::byte> bytes,
                       const std::function<void()>& wake) {
@@ -25,9 +34,9 @@ void TensorFeed::serve() {
   if (!request) return;
   std::string failure;
   try {
-    // Null, without an error, for what is no array.
-    const auto values =
-        py::array::ensure(source_.attr("fill")(py::str(request->name)), py::array::c_style);
+    // Throws what makes an array of anything else impossible, which `ensure` would drop.
+    const py::array given(source_.attr("fill")(py::str(request->name)));
+    const auto values = py::array::ensure(given, py::array::c_style);
     const auto n_bytes = values ? static_cast<std::size_t>(values.nbytes()) : 0;
     if (n_bytes != request->bytes.size()) {
       failure = "the source gave " + std::to_string(n_bytes) + " bytes; " +
@@ -37,8 +46,7 @@ void TensorFeed::serve() {
     }
   } catch (const py::error_already_set& error) {
     if (!error.matches(PyExc_Exception)) throw;
-    failure = "the source failed: " + std::string(py::str(error.type().attr("__name__"))) + ": " +
-              std::string(py::str(error.value()));
+    failure = "the source failed: " + text_of(error);
   }
   answers_.send(failure);
 }

@@ -56,7 +56,8 @@ void register_info(py::module_& m) {
       .def_readonly("is_integrated", &DeviceInfo::is_integrated, "A GPU in main memory.")
       .def_readonly("memory_free", &DeviceInfo::memory_free)
       .def_readonly("memory_total", &DeviceInfo::memory_total);
-  m.def("list_devices", &llama::list_devices);
+  // A device of another host is asked over the network: `quiet_s` must be seen meanwhile.
+  m.def("list_devices", [] { return without_gil(llama::list_devices); });
 
   py::class_<ModelFile>(m, "ModelFile", "What a GGUF file says about its model.")
       .def_property_readonly("architecture", text(&ModelFile::architecture))

@@ -1,6 +1,7 @@
 // A target whose layers with a sliding window keep only about a window of cells (swa_full off):
 // Gemma 2 with random weights, whose layers take turns, with a window of 64.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <memory>
@@ -200,6 +201,44 @@ TEST_CASE("after a rollback every cell that the next token looks back to is ther
     last = static_cast<Token>(std::ranges::max_element(a) - a.begin());
   }
   CHECK(target.length(0) > 250 + 100);
+}
+
+TEST_CASE("a text keeps the cells behind its windows, whatever other texts read") {
+  SPECBRANCH_NEEDS_MODELS();
+  const Gemma& model = gemma();
+  const std::atomic<bool> abort{false};
+  const auto text = code_prompt(400);
+  // Reads on to `end`; returns the logits after the last token.
+  const auto read = [&](LlamaContext& context, SeqId seq, Pos end) {
+    std::size_t n = 0;
+    while (context.length(seq) < end) {
+      std::vector<BatchToken> batch;
+      const Pos begin = context.length(seq);
+      for (Pos pos = begin; pos < std::min(end, begin + 50); ++pos) {
+        batch.push_back({text[static_cast<std::size_t>(pos)], seq, pos, pos + 1 == end});
+      }
+      context.decode(batch);
+      n = batch.size();
+    }
+    const auto row = context.logits(static_cast<int>(n) - 1);
+    return std::vector<float>(row.begin(), row.end());
+  };
+  LlamaContext clean(model.weights, model.full, {.n_seq = 2, .n_cells = 1024}, &abort);
+  const auto expected = read(clean, 0, 101);
+  LlamaContext context(model.weights, model.full, {.n_seq = 2, .n_cells = 1024, .n_texts = 2},
+                       &abort);
+  read(context, 1, 100);
+  read(context, 0, 300);
+  context.truncate({1, 100, 50});
+  read(context, 1, 300);  // into the cells that were left; the next ones are the other text's
+  context.truncate({0, 300, 100});
+  CHECK(largest_difference(read(context, 0, 101), expected) <= kRounding);
+  // The cells of a text that has taken them over from another one.
+  context.fork({1, 0, 0, 101, 300});
+  context.truncate({1, 300, 0});
+  read(context, 1, 400);
+  context.truncate({0, 300, 100});
+  CHECK(largest_difference(read(context, 0, 101), expected) <= kRounding);
 }
 
 TEST_CASE("a cache of windows refuses what llama.cpp would get wrong without a word") {

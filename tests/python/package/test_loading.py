@@ -144,6 +144,8 @@ BAD_OPTIONS: list[tuple[str, Any]] = [
     ("flash_attn", 1),
     ("type_k", "q3"),
     ("type_k", 10_000),
+    ("type_k", 9),  # Q8_1: llama.cpp would end the process
+    ("type_v", 27),  # I64
     ("type_v", 1.0),
     ("n_gpu_layers", "all"),
     ("devices", ["NO_SUCH_DEVICE"]),

@@ -96,15 +96,26 @@ def failing(name: str) -> npt.NDArray[np.generic]:
     raise LookupError(f"no weights for {name}")
 
 
+class Lazy:
+    """Fails when it is to become an array."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __array__(self, *_: object, **__: object) -> npt.NDArray[np.generic]:
+        raise self._error
+
+
 @pytest.mark.parametrize(
     ("fill", "message"),
     [
         (failing, "the source failed: LookupError: no weights for .*weight"),
         (lambda _: np.zeros(3, np.float32), "the source gave 12 bytes; .* are needed"),
         (lambda _: object(), "the source gave 8 bytes; .* are needed"),
-        (lambda _: [[1], [2, 3]], "the source gave 0 bytes; .* are needed"),
+        (lambda _: [[1], [2, 3]], "the source failed: ValueError: .* inhomogeneous"),
+        (lambda _: Lazy(LookupError("no \udc80")), r"the source failed: LookupError: no \\udc80"),
     ],
-    ids=["raises", "wrong size", "no array", "no shape"],
+    ids=["raises", "wrong size", "no array", "no shape", "raises late"],
 )
 def test_a_source_that_fails_is_a_load_error(
     tmp_path: Path, fill: Callable[[str], Any], message: str
@@ -114,6 +125,11 @@ def test_a_source_that_fails_is_a_load_error(
     draft = Custom(tmp_path / "d.gguf", fill)
     with pytest.raises(ModelLoadError, match=message):
         Engine(write_tiny_gguf(tmp_path / "target.gguf"), draft, n_ctx=64)
+
+
+def test_an_interrupt_within_a_source_comes_out(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Engine(Custom(tmp_path / "m.gguf", lambda _: Lazy(KeyboardInterrupt())), n_ctx=64)
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:

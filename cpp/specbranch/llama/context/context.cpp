@@ -25,6 +25,9 @@ std::string of(const char* name, std::int64_t value) {
   return std::string(name) + " " + std::to_string(value);
 }
 
+/// The memory calls take every id below LLAMA_MAX_SEQ; those of batches are the lowest.
+SeqId guard_of(SeqId seq) { return static_cast<SeqId>(llama_max_parallel_sequences()) - 1 - seq; }
+
 template <class Use>
 void for_each_seq(const BatchToken& item, Use use) {
   use(item.seq);
@@ -159,6 +162,13 @@ void LlamaContext::decode(std::span<const BatchToken> batch) {
     for_each_seq(
         item, [&](SeqId seq) { contents_[static_cast<std::size_t>(seq)].push_back(item.token); });
   }
+  for (SeqId seq = 0; seq < n_guarded_; ++seq) {
+    const Pos begin = last_begin_[static_cast<std::size_t>(seq)];
+    const bool is_new = std::ranges::any_of(batch, [seq](const BatchToken& item) {
+      return item.seq == seq || std::ranges::find(item.also, seq) != item.also.end();
+    });
+    if (is_new) copy(seq, guard_of(seq), begin, length(seq));
+  }
   if (window_ == 0 || n <= static_cast<std::size_t>(n_ubatch_)) return;
   // Cells are dropped at the begin of every forward pass, the last of which may have one token.
   for (const BatchToken& item : batch) {
@@ -271,7 +281,17 @@ std::span<const float> LlamaContext::layer_input(int layer_from_end, int index) 
 
 bool LlamaContext::remove(SeqId seq, Pos from) {
   ++n_memory_calls_;
-  return llama_memory_seq_rm(llama_get_memory(context_.get()), seq, from == 0 ? -1 : from, -1);
+  llama_memory_t memory = llama_get_memory(context_.get());
+  const Pos begin = from == 0 ? -1 : from;
+  const bool guarded = !is_guarded(seq) || llama_memory_seq_rm(memory, guard_of(seq), begin, -1);
+  return llama_memory_seq_rm(memory, seq, begin, -1) && guarded;
+}
+
+void LlamaContext::copy(SeqId from, SeqId to, Pos begin, Pos end) {
+  ++n_memory_calls_;
+  llama_memory_t memory = llama_get_memory(context_.get());
+  llama_memory_seq_cp(memory, from, to, begin, end);
+  if (is_guarded(to)) llama_memory_seq_cp(memory, from, guard_of(to), begin, end);
 }
 
 void LlamaContext::fork(const Fork& op) {
@@ -312,9 +332,7 @@ void LlamaContext::fork(const Fork& op) {
     to.truncate(static_cast<std::size_t>(kept));
   }
   if (op.length > kept) {
-    ++n_memory_calls_;
-    llama_memory_seq_cp(llama_get_memory(context_.get()), op.from, op.to, ranged ? kept : -1,
-                        ranged ? op.length : -1);
+    copy(op.from, op.to, ranged ? kept : -1, ranged ? op.length : -1);
     to.extend(from, static_cast<std::size_t>(op.length));
   }
   // Snapshots belong to the sequence that was decoded.

@@ -22,6 +22,10 @@ struct ContextShape {
   /// Recurrent and hybrid models: tokens of the last `decode` that may be taken back, at most. Each
   /// costs a copy of the recurrent state.
   int n_rollback = 0;
+  /// The first so many sequences hold texts that are cut, continued or shared later. Where layers
+  /// have a sliding window, llama.cpp would give cells behind it to other sequences, although
+  /// `swa_full` has room for all.
+  int n_texts = 0;
 };
 
 /// One token to decode.
@@ -143,6 +147,9 @@ class LlamaContext {
   bool has_states() const { return is_recurrent_ || window_ > 0; }
   /// Removes the cells of `seq` from `from` on; false when llama.cpp cannot.
   bool remove(SeqId seq, Pos from);
+  bool is_guarded(SeqId seq) const { return seq < n_guarded_; }
+  /// Gives the cells of `from` to `to`, and to its guard.
+  void copy(SeqId from, SeqId to, Pos begin, Pos end);
   void restore(std::span<const BatchToken> batch);
   [[noreturn]] void fail(int code, std::span<const BatchToken> batch, const std::string& reason);
 
@@ -159,6 +166,9 @@ class LlamaContext {
   /// windows are kept, every decode drops what its first token does not look back to.
   std::vector<Pos> last_begin_;
   std::vector<bool> rolled_back_;  ///< since the last decode: no snapshot is left.
+  /// The cells of the first so many sequences have a second id, their guard's: llama.cpp takes only
+  /// cells away that have a single one.
+  int n_guarded_ = 0;
   int n_batch_ = 0;
   int n_ubatch_ = 0;
   int n_outputs_ = 0;

@@ -14,6 +14,10 @@ constexpr int kSequenceLimit = 256;
 }  // namespace
 
 PairSizes pair_sizes(int max_draft, int max_branches, const ModelOptions& draft, int n_parallel) {
+  if (n_parallel < 1) {
+    throw InvalidArgument("n_parallel is " + std::to_string(n_parallel) +
+                          "; it must be at least 1");
+  }
   PairSizes sizes;
   sizes.n_parallel = n_parallel;
   // A batch may have the rows of several texts.

@@ -17,7 +17,7 @@ struct PairSizes {
 
 /// For chains of `max_draft` tokens and `max_branches` branches in each of `n_parallel` texts. Mode
 /// `auto` keeps up to 16 branches, whatever `max_branches` is, if the draft's n_batch admits so
-/// many.
+/// many. Throws InvalidArgument for an `n_parallel` below 1.
 PairSizes pair_sizes(int max_draft, int max_branches, const ModelOptions& draft,
                      int n_parallel = 1);
 

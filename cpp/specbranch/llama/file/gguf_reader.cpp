@@ -58,6 +58,7 @@ GgufReader::GgufReader(const std::string& path, bool with_weights) : path_(path)
   }
   file.close();
 
+  install_log_sink();  // else the reason of a failure would be printed, and lost
   const ErrorCapture errors;
   try {
     gguf_.reset(gguf_init_from_file(path.c_str(), {/*no_alloc=*/true, /*ctx=*/nullptr}));

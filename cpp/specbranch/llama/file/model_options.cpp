@@ -1,6 +1,7 @@
 #include "specbranch/llama/file/model_options.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "llama.h"
@@ -22,10 +23,27 @@ void require_range(const char* name, int value, int low, int high) {
   }
 }
 
-void check_cache_type(const char* name, int type) {
-  require_range(name, type, 0, GGML_TYPE_COUNT - 1);
-  if (ggml_type_size(static_cast<ggml_type>(type)) == 0) {
-    refuse(std::string(name) + " is not a type that ggml has; " + std::to_string(type));
+/// Types in which ggml's CPU kernels write no rows although there is a function for one.
+constexpr std::array kNeverWritten = {GGML_TYPE_IQ3_XXS, GGML_TYPE_IQ3_S, GGML_TYPE_IQ2_S};
+
+/// Whether keys and values can be written in this type, and read again.
+bool can_cache(ggml_type type) {
+  if (type == GGML_TYPE_F32) return true;
+  const ggml_type_traits* traits = ggml_get_type_traits(type);
+  return traits->from_float_ref != nullptr && traits->to_float != nullptr &&
+         std::ranges::find(kNeverWritten, type) == kNeverWritten.end();
+}
+
+void check_cache_type(const char* name, int number) {
+  require_range(name, number, 0, GGML_TYPE_COUNT - 1);
+  const auto type = static_cast<ggml_type>(number);
+  if (ggml_type_size(type) == 0) {
+    refuse(std::string(name) + " is not a type that ggml has; " + std::to_string(number));
+  }
+  // llama.cpp would end the process in the first decode, or read where nothing is.
+  if (!can_cache(type)) {
+    refuse(std::string(name) + " is a type in which ggml keeps no keys and values; " +
+           std::to_string(number) + " (" + ggml_type_name(type) + ")");
   }
 }
 

@@ -25,6 +25,7 @@ ContextShape shape_of(const Weights& weights, const ModelOptions& model,
   shape.n_cells = total_length(weights, model, options.n_texts) +
                   (options.reserve > 0 ? options.reserve : options.n_seq * kReserveOfSequence);
   shape.n_outputs = shape.n_seq;
+  if (options.n_texts > 1) shape.n_texts = shape.n_seq;
   return shape;
 }
 

@@ -81,6 +81,7 @@ ContextShape shape_of(const Weights& weights, const ModelOptions& model,
                 branches_of(weights, options, rollback, n_path);
   shape.n_cells = total_length(weights, model, options.n_seq) + rows;  // texts and padding
   shape.n_outputs = rows;
+  if (options.n_seq > 1) shape.n_texts = options.n_seq;
   return shape;
 }
 
