@@ -398,3 +398,12 @@ def test_files_that_a_repository_lacks(home: FakeHome, tiny: Path) -> None:
     found = home.find()
     assert [model.name for model in found.models] == [f"{REPO}/m.gguf"]
     assert found.unusable == []
+
+
+def test_a_whole_model_with_the_name_of_a_first_part(home: FakeHome, tiny: Path) -> None:
+    """The engine loads it, so it is a model."""
+    path = put(tiny, home.folder / "given/m-00001-of-00002.gguf")
+    found = home.find(path.parent)
+    assert [(model.path, model.n_parts) for model in found.models] == [(str(path), 1)]
+    assert found.models[0].size == tiny.stat().st_size
+    assert found.unusable == []
