@@ -111,7 +111,13 @@ def test_damaged_files(tmp_path: Path, content: str, message: str) -> None:
         records.read(tmp_path)
 
 
-PLAN = {"pairs": [], "placements": {}, "prompts": {}, "temperatures": [], "variants": {}}
+PLAN: dict[str, object] = {
+    "pairs": [],
+    "placements": {},
+    "prompts": {},
+    "temperatures": [],
+    "variants": {},
+}
 
 
 @pytest.mark.parametrize(
