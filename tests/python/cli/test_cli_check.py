@@ -16,7 +16,7 @@ from tests.python.support.stand_in_gpus import StandInGpus
 from tests.python.support.tiny_gguf import write_tiny_gguf
 from typer.testing import CliRunner
 
-from specbranch_cpp import _core
+from specbranch_cpp import Engine, _core
 from specbranch_cpp._llama import cpu_flags, cpu_probe
 from specbranch_cpp._support import words
 from specbranch_cpp.check import (
@@ -119,6 +119,18 @@ def test_check_finds_too_little_memory(
     result = run("check", *pair)
     assert result.exit_code == 1
     assert "only 1.0 KiB are free" in result.stdout
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_says_no_to_a_target_that_cannot_have_a_draft(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine finds this out only when it has loaded the target."""
+    monkeypatch.setattr(Engine, "has_draft", False)
+    result = run("check", *pair, "--seconds", 1)
+    assert result.exit_code == 1
+    assert "no       the target is a recurrent or hybrid model" in result.stdout
+    assert "this pair works here" not in result.stdout
 
 
 def test_check_advises_for_a_cpu_that_cannot(
