@@ -29,6 +29,7 @@ from specbranch_cpp.check import (
     Report,
     StepFigures,
     Verdict,
+    files,
 )
 from specbranch_cpp.cli import app, check, check_text
 
@@ -119,6 +120,18 @@ def test_check_finds_too_little_memory(
     result = run("check", *pair)
     assert result.exit_code == 1
     assert "only 1.0 KiB are free" in result.stdout
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_shows_no_sizes_that_are_not_known(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --rpc the layers get their places while the models are loaded."""
+    monkeypatch.setattr(files, "_ask_hosts", lambda _report, _servers: None)
+    result = run("check", *pair, "--rpc", "127.0.0.1:50052", "--no-measure")
+    assert result.exit_code == 0
+    assert "KV cache 0 bytes" not in result.stdout
+    assert result.stdout.count("; the other memory that it needs is not known") == 2
 
 
 @pytest.mark.usefixtures("quick_cpu")
