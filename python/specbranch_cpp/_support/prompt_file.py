@@ -21,7 +21,8 @@ def read_prompts(path: Path, field: str = "prompt") -> list[str]:
     """
     try:
         # A text may have other ends of lines inside, such as U+2028.
-        lines = read_file(path).decode().split("\n")
+        # Editors on Windows begin a file with a mark that is no part of its first line.
+        lines = read_file(path).decode().removeprefix("\ufeff").split("\n")
     except UnicodeDecodeError as error:
         raise InvalidArgument(f"{path} is not UTF-8 at byte {error.start}") from None
     except OSError as error:

@@ -178,7 +178,14 @@ def write_report(folder: Path, *, pictures: bool = True) -> tuple[Summary, Seque
         OSError: the folder cannot be written.
     """
     found = records.read(folder)
-    summary = statistics.summarize(found)
+    try:
+        summary = statistics.summarize(found)
+        report.markdown(found, summary, {})
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise InvalidArgument(
+            f"{folder / records.NAME} is damaged: its records do not fit together "
+            f"({type(error).__name__}: {error})"
+        ) from error
     drawn, reason = {}, ""
     if pictures:
         try:

@@ -84,9 +84,9 @@ def measure(
         **machine,
     ) as engine:
         if not engine.has_draft:
-            report.object_to(
-                "the target is a recurrent or hybrid model that cannot take tokens back"
-            )
+            reason = "the target is a recurrent or hybrid model that cannot take tokens back"
+            report.object_to(reason)
+            report.verdict, report.reason = Verdict.UNUSABLE, reason
             return
         found = assess(engine, sample, place)
     report.verdict, report.reason = found.verdict, found.reason

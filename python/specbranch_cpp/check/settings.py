@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from specbranch_cpp._engine.machine_keywords import MachineKeywords, PlaceKeywords
     from specbranch_cpp.check.report import ModeFigures
 
-# Arguments of `Engine` and their names on the command line.
+# Arguments of `Engine` and their names as options of ``specbranch generate``.
 FLAGS = {
     "n_ctx": "-c",
     "n_threads": "-t",
@@ -113,7 +113,8 @@ def _advice(
     if policy:
         arguments.append(f"policy={policy}")
     for name, value in options.items():
-        words += [FLAGS[name], _word(name, value)]
+        if name in FLAGS:  # not n_ctx_total, which is for several texts at once
+            words += [FLAGS[name], _word(name, value)]
     return Advice(mode, dict(options), f"Engine({', '.join(arguments)})", shlex.join(words + flags))
 
 

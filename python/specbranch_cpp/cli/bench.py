@@ -327,6 +327,10 @@ def run(
         "bit_exact": bit_exact,
         "stretch": stretch,
     }
+    if peers == "none":
+        refuse({"--peer-lengths": peer_lengths}, "it has no effect without --peers")
+    if "hrad" not in (chosen["policies"] or ()):
+        refuse({"--hrad": hrad}, "it has no effect without the policy hrad (--policies)")
     if target_precision is not None and not 0.0 < target_precision < 1.0:
         raise typer.BadParameter(
             f"{target_precision:g} is not between 0 and 1", param_hint="--target-precision"

@@ -138,6 +138,14 @@ def check(
     if exact:
         why = "--exact decodes no texts and compares no places"
         refuse({**sample, "--no-measure": not measure}, why)
+        of_draft = {
+            "--max-branches": max_branches,
+            "--draft-threads": draft_threads,
+            "--draft-cpus": draft_cpus,
+            "--draft-n-gpu-layers": draft_n_gpu_layers,
+            "--draft-device": draft_device,
+        }
+        refuse(of_draft, "--exact tests the target without a draft")
     elif not measure:
         refuse(sample, "it has no effect with --no-measure")
     elif draft is None:

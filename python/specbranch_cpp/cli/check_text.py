@@ -232,6 +232,8 @@ def _described(model: ModelReport) -> str:
 
 
 def _needs(model: ModelReport) -> str:
+    if not (model.cache or model.buffers):  # the layers get their places later, on other hosts
+        return f"weights {readable(model.weights)}; the other memory that it needs is not known"
     return (
         f"{readable(model.total)}: weights {readable(model.weights)}, "
         f"KV cache {readable(model.cache)} for {model.n_cells:,} cells, "

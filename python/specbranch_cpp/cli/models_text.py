@@ -9,7 +9,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
-from rich.table import Table
 from rich.text import Text
 
 from specbranch_cpp._support.split_files import PartName
@@ -101,7 +100,9 @@ def _show_models(console: Console, catalog: Catalog, labels: Mapping[str, str]) 
     number = len(str(len(rows)))
     taken = number + sum(widths) + _GAP * (1 + len(widths) + 1)
     width = max(_NARROWEST, console.width - taken)
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
+    table = render.WholeTable(
+        taken + width, box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim"
+    )
     table.add_column("", justify="right", width=number)
     table.add_column("model", max_width=width, overflow="fold")
     for (heading, justify), each in zip(_COLUMNS, widths, strict=True):

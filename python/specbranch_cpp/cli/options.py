@@ -59,9 +59,9 @@ def complete_gguf(incomplete: str) -> list[str]:
     try:
         found = [each for each in Path(head or ".").expanduser().iterdir()
                  if each.name.startswith(tail)]  # fmt: skip
-    except OSError:
-        return []
-    if any(each.is_dir() for each in found):
+        if any(each.is_dir() for each in found):
+            return []
+    except (OSError, RuntimeError):  # RuntimeError: there is no such user
         return []
     return sorted(str(Path(head, each.name)) for each in found if each.suffix.lower() == ".gguf")
 

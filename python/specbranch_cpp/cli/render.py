@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.segment import Segment
@@ -23,9 +24,12 @@ from specbranch_cpp.errors import InvalidArgument, SpecBranchError, printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from rich.console import ConsoleOptions, RenderableType
+    from rich.console import ConsoleOptions, RenderableType, RenderResult
 
     from specbranch_cpp.results import GenerationStats
+
+
+_GAP = 2  # blanks between columns
 
 
 class PrintableConsole(Console):
@@ -42,6 +46,30 @@ class PrintableConsole(Console):
                 yield segment
             else:
                 yield Segment(printable(segment.text), segment.style)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As in rich. The ends of the lines of a `WholeTable` are not cut off."""
+        whole = any(isinstance(each, WholeTable) for each in objects)
+        super().print(*objects, **{"crop": not whole, **options})
+
+
+class WholeTable(Table):
+    """A table that loses nothing in a narrow terminal, whose lines are then too short for it.
+
+    rich would make columns narrower than their text, down to nothing.
+
+    Attributes:
+        least: width of the narrowest table that has all of its text.
+    """
+
+    def __init__(self, least: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.least = least
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from super().__rich_console__(
+            console, options.update_width(max(self.least, options.max_width))
+        )
 
 
 def stdout() -> Console:
@@ -188,14 +216,22 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
 
     Names are aligned left and wrap if necessary; numbers are aligned right.
     """
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    headings = list(columns)
     cells = [list(row) for row in rows]
     words = [word for row in cells for word in str(row[0]).split()]
-    for i, column in enumerate(columns):
+    widths = [max(map(cell_len, words), default=0)]
+    for i, heading in enumerate(headings[1:], 1):
+        lines = [line for row in cells for line in str(row[i]).split("\n")]
+        widths.append(max(map(cell_len, [*heading.split("\n"), *lines])))
+    made = WholeTable(
+        sum(widths) + _GAP * (len(widths) - 1),
+        box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim",
+    )  # fmt: skip
+    for i, column in enumerate(headings):
         if i:
             made.add_column(column, justify="right", no_wrap=True, vertical="bottom")
         else:
-            made.add_column(column, min_width=max(map(len, words), default=0), vertical="bottom")
+            made.add_column(column, min_width=widths[0], vertical="bottom")
     for row in cells:
         made.add_row(*row)
     return made

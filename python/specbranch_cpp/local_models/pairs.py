@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core, simulation
+from specbranch_cpp._support.system import usable_cpus
 from specbranch_cpp.errors import SpecBranchError
 from specbranch_cpp.local_models.report import Assumptions, Gain, LocalPair
 from specbranch_cpp.simulation import Pair
@@ -30,7 +31,7 @@ def usual_machine() -> str:
     """The machine of `simulation.MACHINES` that is most like this one."""
     if any(device.is_gpu for device in _core.list_devices()):
         return "one-gpu"
-    return "two-cores" if (os.cpu_count() or 1) > 1 else "shared-cores"
+    return "two-cores" if len(usable_cpus()) > 1 else "shared-cores"
 
 
 def find_pairs(models: Sequence[ReadModel], assumptions: Assumptions) -> list[LocalPair]:

@@ -21,6 +21,20 @@ HERE = "current folder"
 FOLDER = "given folder"
 
 
+def _home() -> Path | None:
+    try:
+        return Path.home()
+    except RuntimeError:  # HOME is not set, and the system does not know the user
+        return None
+
+
+def _working_directory() -> Path | None:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
+
+
 @dataclass(frozen=True)
 class ModelFolder:
     """A folder with models.
@@ -41,16 +55,16 @@ class Surroundings:
     """The user's home, environment and working directory.
 
     Attributes:
-        home: the home folder.
+        home: the home folder. ``None``: the user has no home folder.
         environ: the environment variables.
-        here: the working directory.
+        here: the working directory. ``None``: it was deleted.
         platform: as `sys.platform`.
         root: the folder that contains ``usr``.
     """
 
-    home: Path = field(default_factory=Path.home)
+    home: Path | None = field(default_factory=_home)
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    here: Path = field(default_factory=Path.cwd)
+    here: Path | None = field(default_factory=_working_directory)
     platform: str = sys.platform
     root: Path = Path("/")
 
@@ -58,10 +72,15 @@ class Surroundings:
         """The folder that the first of these variables names; an empty variable names none."""
         for variable in variables:
             if value := self.environ.get(variable):
-                if value.startswith("~/"):
+                if value.startswith("~/") and self.home is not None:
                     return self.home / value[2:]
-                return self.here / value
+                return Path(value) if self.here is None else self.here / value
         return None
+
+    def at_home(self, *folders: str) -> Iterator[Path]:
+        """These folders below the home folder."""
+        if self.home is not None:
+            yield from map(self.home.joinpath, folders)
 
 
 def known_places(around: Surroundings) -> list[ModelFolder]:
@@ -73,9 +92,7 @@ def known_places(around: Surroundings) -> list[ModelFolder]:
             *((LM_STUDIO, path, True) for path in _lm_studio(around)),
             *((OLLAMA, path, True) for path in _ollama(around)),
             *((LLAMA_CPP, path, True) for path in _llama_cpp(around)),
-            # llama-cpp-python's examples keep models in ./models.
-            (HERE, around.here / "models", True),
-            (HERE, around.here, False),
+            *((HERE, path, path != around.here) for path in _here(around)),
         )
     )
     return [place for place in places if _exists(place.path)]
@@ -92,26 +109,31 @@ def _exists(folder: Path) -> bool:
     return True
 
 
-def _cache(around: Surroundings) -> Path:
-    return around.named("XDG_CACHE_HOME") or around.home / ".cache"
+def _caches(around: Surroundings) -> Iterator[Path]:
+    if named := around.named("XDG_CACHE_HOME"):
+        yield named
+    else:
+        yield from around.at_home(".cache")
 
 
 def _hugging_face(around: Surroundings) -> Iterator[Path]:
-    cache = around.named("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE")
-    home = around.named("HF_HOME") or _cache(around) / "huggingface"
-    yield cache or home / "hub"
+    if cache := around.named("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        yield cache
+    elif home := around.named("HF_HOME"):
+        yield home / "hub"
+    else:
+        yield from (each / "huggingface" / "hub" for each in _caches(around))
 
 
 def _lm_studio(around: Surroundings) -> Iterator[Path]:
-    yield around.home / ".lmstudio" / "models"
-    yield around.home / ".cache" / "lm-studio" / "models"
+    yield from around.at_home(".lmstudio/models", ".cache/lm-studio/models")
 
 
 def _ollama(around: Surroundings) -> Iterator[Path]:
     if named := around.named("OLLAMA_MODELS"):
         yield named
         return
-    yield around.home / ".ollama" / "models"
+    yield from around.at_home(".ollama/models")
     yield around.root / "usr/share/ollama/.ollama/models"  # of the service on Linux
 
 
@@ -119,6 +141,12 @@ def _llama_cpp(around: Surroundings) -> Iterator[Path]:
     if named := around.named("LLAMA_CACHE"):
         yield named
     elif around.platform == "darwin":
-        yield around.home / "Library" / "Caches" / "llama.cpp"
+        yield from around.at_home("Library/Caches/llama.cpp")
     else:
-        yield _cache(around) / "llama.cpp"
+        yield from (each / "llama.cpp" for each in _caches(around))
+
+
+def _here(around: Surroundings) -> Iterator[Path]:
+    if around.here is not None:
+        yield around.here / "models"  # where llama-cpp-python's examples keep models
+        yield around.here

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gguf import LlamaFileType
 
 from specbranch_cpp._support.gguf_header import Header, HeaderError, read_header, step_bytes
+from specbranch_cpp._support.model_parts import model_parts
 from specbranch_cpp._support.split_files import PartName
 from specbranch_cpp._support.words import message
 from specbranch_cpp.check.files import read_model
@@ -82,12 +83,11 @@ def _read(one: Candidate, others: Sequence[Candidate]) -> ReadModel | OtherFile 
         return _refused(one, message(error))
     except UnicodeDecodeError:  # of a text that pybind11 converts
         return _refused(one, "its metadata is not UTF-8")
-    part = PartName.read(one.path.name)
-    parts = [one.path] if part is None else [one.path.with_name(name) for name in part.names]
     try:
+        parts = list(map(Path, model_parts(str(one.path))))  # the name alone makes no split model
         headers = [read_header(path) for path in parts]
         size = sum(path.stat().st_size for path in parts)
-    except (HeaderError, OSError) as error:
+    except (HeaderError, OSError, SpecBranchError) as error:
         return UnusableFile(str(one.path), str(error))
     model = LocalModel(
         path=str(one.path),

@@ -57,7 +57,8 @@ def find(
         alpha: the acceptance rate of the estimates, 0 to 1. The low and the high rate are 0.5 and
             0.85, or ``alpha`` if it is beyond them.
         machine: a name in `simulation.MACHINES`. ``None`` (default): ``"one-gpu"`` if llama.cpp
-            finds a GPU, otherwise ``"two-cores"``, or ``"shared-cores"`` if there is one CPU.
+            finds a GPU, otherwise ``"two-cores"``, or ``"shared-cores"`` if the process may use one
+            CPU only.
         around: home, environment and working directory. ``None`` (default): those of this process.
         progress: called with the number of files read and the number of all files.
 
@@ -98,8 +99,9 @@ def find(
 
 
 def _existing(folder: str | os.PathLike[str]) -> Path:
-    path = Path(os.fsdecode(checked.path("folder", folder))).absolute()
+    path = Path(os.fsdecode(checked.path("folder", folder)))
     try:
+        path = path.absolute()  # fails in a working directory that was deleted
         path.stat()
     except OSError as error:
         raise InvalidArgument(f"folder is {str(path)!r}: {error.strerror or error}") from None

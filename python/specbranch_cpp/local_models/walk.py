@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidate", "Walk"]
 
+_ABSENT = ".no_exist"
+"""Where a cache of the Hugging Face Hub keeps empty files for names that a repository lacks."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -93,7 +96,8 @@ class Walk:
             inner = []
             for entry in found:
                 if _is_folder(entry):
-                    inner.append(Path(entry.path))
+                    if entry.name != _ABSENT:
+                        inner.append(Path(entry.path))
                 elif entry.name.lower().endswith(".gguf"):
                     yield Path(entry.path)
             if recursive:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from specbranch_cpp.bench import records
+from specbranch_cpp.bench import records, session
 from specbranch_cpp.bench.records import RecordFile
 from specbranch_cpp.errors import InvalidArgument
 
@@ -109,6 +109,40 @@ def test_damaged_files(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / records.NAME).write_text(content)
     with pytest.raises(InvalidArgument, match=message):
         records.read(tmp_path)
+
+
+PLAN: dict[str, object] = {
+    "pairs": [],
+    "placements": {},
+    "prompts": {},
+    "temperatures": [],
+    "variants": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("header", "lines"),
+    [
+        ({}, []),
+        ({"plan": 1}, []),
+        ({"plan": PLAN}, []),  # the report needs more of the header
+        ({"plan": PLAN}, [{"kind": "turn"}]),
+        ({"plan": PLAN}, [{"kind": "difference", "key": 3, "gap": 0}]),
+        ({"plan": {**PLAN, "pairs": [0], "placements": {"a": {}}, "prompts": {"b": {}},
+                   "temperatures": [0]}},
+         [{"kind": "turn", "pair": 0, "placement": "a", "prompts": "b", "temperature": 0,
+           "variant": "auto"}]),
+    ],
+)  # fmt: skip
+def test_a_report_of_records_that_do_not_fit_together(
+    tmp_path: Path, header: dict[str, object], lines: list[dict[str, object]]
+) -> None:
+    first = {"kind": "header", "format": records.FORMAT, **header}
+    text = "".join(json.dumps(each) + "\n" for each in [first, *lines])
+    (tmp_path / records.NAME).write_text(text)
+    with pytest.raises(InvalidArgument, match=r"run.jsonl is damaged: its records do not fit"):
+        session.write_report(tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == [records.NAME]
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:

@@ -345,6 +345,9 @@ def test_lines_to_copy(tmp_path: Any) -> None:
         "max_draft": 8,
         "max_branches": 8,
     }
+    total = settings.with_draft(target, draft, usual, {"n_ctx_total": 512})
+    assert "n_ctx_total=512" in total.python
+    assert "512" not in total.command  # `generate` has one text
     plain = settings.without_draft(target, {"n_threads": 1, "draft_cpus": [1], "n_ctx": 512})
     assert plain.python == f"Engine({str(target)!r}, n_ctx=512)"
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -335,6 +336,21 @@ def test_a_table_that_is_too_wide_folds_its_names() -> None:
     assert len(lines) == 3
     assert "12 of 12" in shown.getvalue()
     assert "…" not in shown.getvalue()
+
+
+@pytest.mark.parametrize("width", [1, 20, 50])
+def test_a_narrow_terminal_cuts_nothing_off_a_table(width: int) -> None:
+    """rich would make columns narrower than their text. Then names and ends of numbers are lost."""
+    columns = ("mode", "expected", "measured", "tokens\nper step")
+    rows = [
+        ("autoregressive", "1.00", "12.2 tokens/s", "1.00"),
+        ("auto", "1.20 (1.10 to 1.30)", "1.23 (1.10 to 1.40)", "2.33"),
+    ]
+    shown = io.StringIO()
+    render.PrintableConsole(file=shown, width=width).print(render.table(columns, rows))
+    assert [re.split(r" {2,}", line) for line in shown.getvalue().splitlines()] == [
+        ["", "tokens"], [*columns[:3], "per step"], *map(list, rows),
+    ]  # fmt: skip
 
 
 def test_lists() -> None:

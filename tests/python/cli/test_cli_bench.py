@@ -176,7 +176,9 @@ def test_a_busy_machine_is_named(
         (["-md", "draft.gguf"], "a draft was given without a target"),
         (["--pair", "one.gguf"], "'one.gguf' is not a pair; write TARGET,DRAFT"),
         (["--policies", "hrad"], "--hrad"),
-        (["--hrad", "none.safetensors"], "none.safetensors"),
+        (["--policies", "hrad", "--hrad", "none.safetensors"], "none.safetensors"),
+        (["--hrad", "a.safetensors"], "it has no effect without the policy hrad"),
+        (["--peer-lengths", "3"], "it has no effect without --peers"),
     ],
 )
 def test_bad_usage(tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -297,6 +297,15 @@ def test_the_loop_ends_by_command_and_by_end(chat: Chat) -> None:
     assert chat.messages == []
 
 
+def test_a_turn_in_quotation_marks_is_no_command(chat: Chat) -> None:
+    """Comments of C and paths begin with a slash."""
+    converse(chat, turns.LineTurns(['"""\n', "// add\n", "int x;\n", '"""\n', '"""/exit"""\n']))
+    said = [each["content"] for each in chat.messages if each["role"] == "user"]
+    assert said == ["// add\nint x;", "/exit"]
+    assert all(type(each) is str for each in said)
+    assert screen_of(chat).errors == []
+
+
 def test_a_chat_through_a_pipe(pair: tuple[Path, Path]) -> None:
     arguments = ["chat", "-m", pair[0], "-md", pair[1], "-c", 512, "-t", 1, "-td", 1, "-n", 8]
     result = CliRunner().invoke(app, [*map(str, arguments), "-s", "3"], input="def f(x):\n/stats\n")

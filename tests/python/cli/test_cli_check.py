@@ -16,7 +16,7 @@ from tests.python.support.stand_in_gpus import StandInGpus
 from tests.python.support.tiny_gguf import write_tiny_gguf
 from typer.testing import CliRunner
 
-from specbranch_cpp import _core
+from specbranch_cpp import Engine, _core
 from specbranch_cpp._llama import cpu_flags, cpu_probe
 from specbranch_cpp._support import words
 from specbranch_cpp.check import (
@@ -29,6 +29,7 @@ from specbranch_cpp.check import (
     Report,
     StepFigures,
     Verdict,
+    files,
 )
 from specbranch_cpp.cli import app, check, check_text
 
@@ -119,6 +120,30 @@ def test_check_finds_too_little_memory(
     result = run("check", *pair)
     assert result.exit_code == 1
     assert "only 1.0 KiB are free" in result.stdout
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_shows_no_sizes_that_are_not_known(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --rpc the layers get their places while the models are loaded."""
+    monkeypatch.setattr(files, "_ask_hosts", lambda _report, _servers: None)
+    result = run("check", *pair, "--rpc", "127.0.0.1:50052", "--no-measure")
+    assert result.exit_code == 0
+    assert "KV cache 0 bytes" not in result.stdout
+    assert result.stdout.count("; the other memory that it needs is not known") == 2
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_check_says_no_to_a_target_that_cannot_have_a_draft(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine finds this out only when it has loaded the target."""
+    monkeypatch.setattr(Engine, "has_draft", False)
+    result = run("check", *pair, "--seconds", 1)
+    assert result.exit_code == 1
+    assert "no       the target is a recurrent or hybrid model" in result.stdout
+    assert "this pair works here" not in result.stdout
 
 
 def test_check_advises_for_a_cpu_that_cannot(
@@ -399,6 +424,9 @@ def test_check_exact_prints_what_bit_exact_uses(pair: tuple[Path, Path]) -> None
         (["--exact", "-p", "x"], "--prompt: --exact decodes no texts"),
         (["--exact", "--no-measure"], "--no-measure: --exact decodes no texts"),
         (["--exact", "--placements", "all"], "--placements: --exact decodes no texts"),
+        (["--exact", "--max-branches", "2"], "--max-branches: --exact tests the target without"),
+        (["--exact", "-td", "1"], "--draft-threads: --exact tests the target without a draft"),
+        (["--exact", "-devd", "CUDA0"], "--draft-device: --exact tests the target without a"),
         (["--no-measure", "--seconds", "3"], "--seconds: it has no effect with --no-measure"),
         (["--no-measure", "--temp", "0.5"], "--temp: it has no effect with --no-measure"),
         (["--no-measure", "--placements", "all"], "--placements: it has no effect with --no-m"),

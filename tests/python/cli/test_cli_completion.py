@@ -49,6 +49,7 @@ def test_folders_are_left_to_the_shell(tmp_path: Path) -> None:
     assert options.complete_gguf(f"{tmp_path}/mod") == []
     assert options.complete_gguf(f"{tmp_path}/model.") == [f"{tmp_path}/model.gguf"]
     assert options.complete_gguf(f"{tmp_path}/none/x") == []
+    assert options.complete_gguf("~nobody-of-this-name/x") == []
 
 
 def test_a_script_for_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from rich.console import Console
 from tests.python.support.fake_home import FakeHome, write_other
 from tests.python.support.tiny_gguf import write_tiny_gguf
 from typer.testing import CliRunner
 
-from specbranch_cpp.cli import app, models_text
+from specbranch_cpp.cli import app, models_text, render
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +51,9 @@ def run(*arguments: object) -> Result:
 
 def text(catalog: Catalog, *, everything: bool = False, width: int = 80) -> str:
     out = io.StringIO()
-    console = Console(file=out, width=width, highlight=False, markup=False, emoji=False)
+    console = render.PrintableConsole(
+        file=out, width=width, highlight=False, markup=False, emoji=False
+    )
     models_text.show(console, catalog, everything=everything)
     return out.getvalue()
 
@@ -229,3 +230,17 @@ def test_short_names(home: FakeHome, tiny: Path, name: str, label: str) -> None:
     catalog.models[:] = [replace(model, name=name)]
     (row,) = [line for line in text(catalog, width=200).splitlines() if line.startswith("1 ")]
     assert row.split()[1] == label
+
+
+@pytest.mark.parametrize("width", [20, 40, 60])
+def test_a_narrow_terminal_shows_names_and_numbers(home: FakeHome, width: int) -> None:
+    fill(home)
+    catalog = home.find()
+    lines = text(catalog, width=width).splitlines()
+    for i, model in enumerate(catalog.models, 1):
+        row = next(line for line in lines if line.startswith(f"{i} "))
+        facts = row.split()
+        assert model.architecture in facts
+        assert facts[-1] in ("bytes", "KiB", "MiB")
+        assert not re.fullmatch(rf"{i} +{model.architecture} .*", row)  # no name
+    assert "…" not in "".join(lines)

@@ -159,3 +159,17 @@ def test_the_sentence_about_growth(draft: int, placement: str, words: str) -> No
     )
     assert "grown in memory from 7.3 M to 29 M parameters" in sentence
     assert words in sentence
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_brackets_take_the_place_of_colours(make_fake: MakeFake, no_color: bool) -> None:
+    """With NO_COLOR, a terminal shows what was rolled back like the text around it."""
+    engine = make_fake()
+    traced = engine.generate("ab", trace=True, mode="specbranch", **REQUEST).result()
+    console = Console(
+        file=io.StringIO(), width=80, force_terminal=True, color_system="standard",
+        no_color=no_color,
+    )  # fmt: skip
+    page.show_trace(console, engine, "ab", traced)
+    assert isinstance(console.file, io.StringIO)
+    assert ("[-rolled back-]" in console.file.getvalue()) == no_color

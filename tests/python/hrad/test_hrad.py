@@ -302,6 +302,8 @@ def test_prompts_are_read_line_by_line(tmp_path: Path) -> None:
     inside = "a\u2028b\x85c"
     file.write_text(json.dumps({"prompt": inside}, ensure_ascii=False) + "\r\n", encoding="utf-8")
     assert read_prompts(file) == [inside]
+    file.write_text('{"prompt": "a"}\r\n{"prompt": "\ufeffb"}\r\n', encoding="utf-8-sig")
+    assert read_prompts(file) == ["a", "\ufeffb"]
     file.write_text('{"prompt": "a"}\n{"prompt": "\\ud800"}\n', encoding="utf-8")
     with pytest.raises(InvalidArgument, match="line 2: the text has a lone surrogate"):
         read_prompts(file)

@@ -152,7 +152,11 @@ def test_the_usual_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def on(cpus: int, *devices: Device) -> str:
         monkeypatch.setattr(_core, "list_devices", lambda: list(devices))
-        monkeypatch.setattr("os.cpu_count", lambda: cpus)
+        # The CPUs of the machine that this process may not use do not count.
+        monkeypatch.setattr("os.cpu_count", lambda: 64)
+        monkeypatch.setattr(
+            "specbranch_cpp.local_models.pairs.usable_cpus", lambda: list(range(cpus))
+        )
         return usual_machine()
 
     cpu, gpu = Device(is_gpu=False), Device(is_gpu=True)

@@ -361,3 +361,49 @@ def test_wrong_arguments(home: FakeHome) -> None:
         home.find(alpha=1.5)
     with pytest.raises(InvalidArgument, match=r"machine is 'mainframe'"):
         home.find(machine="mainframe")
+
+
+def test_a_folder_that_was_deleted_and_a_user_without_a_home(
+    home: FakeHome, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folders of variables, and given folders, are searched all the same."""
+
+    def no_home(_kind: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    put(tiny, home.folder / "cache/a.gguf")
+    put(tiny, home.folder / "given/b.gguf")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setattr(Path, "home", classmethod(no_home))
+    around = Surroundings(environ={"LLAMA_CACHE": str(home.folder / "cache"), "HF_HOME": "~/hf"},
+                          platform="linux", root=home.folder / "root")  # fmt: skip
+    assert (around.home, around.here) == (None, None)
+    assert [place.source for place in known_places(around)] == ["llama.cpp's cache"]
+    found = find([home.folder / "given"], around=around)
+    assert [model.name for model in found.models] == ["a.gguf", "b.gguf"]
+    assert known_places(Surroundings(environ={}, root=home.folder / "root")) == []
+    with pytest.raises(InvalidArgument, match="folder is 'given': No such file"):
+        find(["given"], around=around)
+
+
+def test_files_that_a_repository_lacks(home: FakeHome, tiny: Path) -> None:
+    """The Hub's cache remembers them with empty files."""
+    link = home.hugging_face(REPO, "m.gguf", tiny)
+    absent = link.parents[2] / ".no_exist" / ("1" * 40) / "other.gguf"
+    absent.parent.mkdir(parents=True)
+    absent.touch()
+    found = home.find()
+    assert [model.name for model in found.models] == [f"{REPO}/m.gguf"]
+    assert found.unusable == []
+
+
+def test_a_whole_model_with_the_name_of_a_first_part(home: FakeHome, tiny: Path) -> None:
+    """The engine loads it, so it is a model."""
+    path = put(tiny, home.folder / "given/m-00001-of-00002.gguf")
+    found = home.find(path.parent)
+    assert [(model.path, model.n_parts) for model in found.models] == [(str(path), 1)]
+    assert found.models[0].size == tiny.stat().st_size
+    assert found.unusable == []

@@ -10,7 +10,7 @@ from specbranch_cpp._support import checked
 from specbranch_cpp.cli import machine_options, options, render, sampler_options
 from specbranch_cpp.cli.chat import slash_commands
 from specbranch_cpp.cli.chat.session import Chat
-from specbranch_cpp.cli.chat.turns import open_turns
+from specbranch_cpp.cli.chat.turns import Quoted, open_turns
 from specbranch_cpp.cli.prefill import PrefillBar
 from specbranch_cpp.engine import Engine
 
@@ -192,11 +192,11 @@ def converse(talk: Chat, turns: Turns) -> None:
                 raise
             talk.screen.note("press Ctrl-D or type /exit to end the chat")
             continue
-        if text.startswith("/"):
+        if text.startswith("/") and not isinstance(text, Quoted):
             if not slash_commands.run(talk, text):
                 return
         elif text:
-            talk.say(text)
+            talk.say(str(text))
 
 
 def _greeting(engine: Engine, target: Path, draft: Path | None) -> str:

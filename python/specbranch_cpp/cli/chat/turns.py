@@ -22,6 +22,10 @@ _PROMPT = "> "
 _TOO_LONG = f"the turn has more than {LARGEST_TEXT:,} bytes"
 
 
+class Quoted(str):
+    """A turn that had quotation marks around it. It is text also if it begins with a slash."""
+
+
 class Turns(Protocol):
     """A source of turns.
 
@@ -57,7 +61,7 @@ def finish(text: str) -> str:
     """The turn without the marks for further lines."""
     stripped = text.strip()
     if stripped.startswith(_FENCE) and not incomplete(text):
-        return stripped[len(_FENCE) : -len(_FENCE)].strip("\n")
+        return Quoted(stripped[len(_FENCE) : -len(_FENCE)].strip("\n"))
     return text.removesuffix("\\").replace("\\\n", "\n").strip()
 
 

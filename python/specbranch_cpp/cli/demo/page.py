@@ -136,7 +136,7 @@ def show_trace(console: Console, engine: Engine, prompt: str, completion: Comple
     """The text in the colours of where its tokens came from, and what both models did when."""
     record = completion.trace
     assert record is not None
-    marks = console.color_system is None
+    marks = console.color_system is None or console.no_color  # NO_COLOR leaves bold and dim
     heading = Text(completion.stats.mode, "bold").append("  ")
     text = Text().append(prompt, trace.PROMPT)
     text.append(trace.story(record.rounds, engine.detokenize, marks=marks))
