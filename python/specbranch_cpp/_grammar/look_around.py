@@ -10,14 +10,19 @@ import re
 from typing import NamedTuple
 
 from specbranch_cpp._grammar.complements import without_match
+from specbranch_cpp._grammar.regex import MOST_LENGTH
 
 __all__ = ["plain_patterns"]
 
 MOST_WAYS = 16
 """The largest number of values of a group to which the pattern refers back."""
 
+MOST_CONDITIONS = 50
+"""The largest number of conditions. Each of them takes a look at the whole pattern."""
+
 _PART = re.compile(
-    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?:\?(?:P?<[A-Za-z_]\w*>|<?[=!]|:|[a-z]+[):]))?|.", re.DOTALL
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]?|\((?:\?(?:P?<[A-Za-z_]\w*>|<?[=!]|:|[a-z]+[):]))?|.",
+    re.DOTALL,
 )
 _AHEAD = re.compile(r"\(\?([=!])")
 _BEHIND = re.compile(r"\(\?<([=!])")
@@ -39,6 +44,8 @@ class _Group(NamedTuple):
 
 def plain_patterns(pattern: str) -> list[str]:
     """The patterns. The pattern alone, if it has no look-around, or if this is not possible."""
+    if len(pattern) > MOST_LENGTH:
+        return [pattern]
     body = _without_references(pattern)
     if not re.search(r"\(\?<?[=!]|\\b", body):
         return [body]
@@ -46,7 +53,7 @@ def plain_patterns(pattern: str) -> list[str]:
         return [pattern]
     found: list[str | None] = []
     body = body[1:]
-    while True:
+    while len(found) <= MOST_CONDITIONS:
         groups = _groups(body)
         if body.startswith("\\b"):
             found.append(r"^\w")
@@ -57,7 +64,7 @@ def plain_patterns(pattern: str) -> list[str]:
             body = body[groups[0].end :]
         else:
             break
-    while body.endswith("$") and not body.endswith("\\$"):
+    while len(found) <= MOST_CONDITIONS and body.endswith("$") and not body.endswith("\\$"):
         groups = _groups(body)
         last = next((one for one in groups if one.end == len(body) - 1 and not one.depth), None)
         behind = _BEHIND.fullmatch(last.opening) if last else None
@@ -73,6 +80,8 @@ def plain_patterns(pattern: str) -> list[str]:
             body = body[: last.begin] + "$"
         else:
             break
+    if len(found) > MOST_CONDITIONS:
+        return [pattern]
     patterns = [one for one in found if one is not None]
     return [*patterns, f"^{body}"] if len(patterns) == len(found) else [pattern]
 

@@ -9,6 +9,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp._grammar.rust_classes import plain_classes
 from specbranch_cpp.errors import InvalidArgument
 
 if sys.version_info >= (3, 11):
@@ -147,11 +148,15 @@ def _parsed(pattern: _Pattern) -> list[Any]:
         with warnings.catch_warnings():
             # A later Python may read sets of characters differently.
             warnings.simplefilter("ignore")
-            text = _OF_JAVASCRIPT.sub(_in_python, pattern.text)
-            tree = list[Any](parser.parse(text))  # type: ignore[call-overload]
+            text = _OF_JAVASCRIPT.sub(_in_python, plain_classes(pattern.text))
+            found: Any = parser.parse(text)
     except (parser.error, RecursionError, OverflowError) as error:
         raise InvalidArgument(f"pattern {pattern!r} is not a regular expression: {error}") from None
-    return tree  # type: ignore[no-any-return]
+    if found.state.flags & re.IGNORECASE:
+        raise InvalidArgument(
+            f"pattern {pattern!r:.100} has the flag i, which a grammar cannot express"
+        )
+    return list(found)
 
 
 def literal_of(text: str) -> str:

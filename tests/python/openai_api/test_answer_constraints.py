@@ -13,6 +13,7 @@ from tests.python.support.lark_texts import LarkTexts
 from specbranch_cpp._grammar.cost import check_cost
 from specbranch_cpp._grammar.lark_book import LarkBook
 from specbranch_cpp._grammar.rule_book import RuleBook
+from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.grammars import JsonSchema, Lark
 from specbranch_cpp.openai_api.answers.constraints import (
     AnswerShape,
@@ -25,9 +26,13 @@ from specbranch_cpp.openai_api.answers.thoughts import THINK
 from specbranch_cpp.openai_api.templates import ChatTemplate
 from specbranch_cpp.openai_api.tool_calls.choice import format_of_template
 from specbranch_cpp.openai_api.tool_calls.declarations import Tools
+from specbranch_cpp.openai_api.tool_calls.formats.pythonic import FormatLfm2
+from specbranch_cpp.openai_api.tool_calls.formats.xml import FormatGlm, FormatQwenCoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from specbranch_cpp.openai_api.tool_calls.tool_format import ToolFormat
 
 PLAIN = AnswerShape()
 THINKING = AnswerShape(THINK)
@@ -270,3 +275,17 @@ def test_a_text_ends_at_the_first_mark(
     assert grammar.allows(f"{end}!")
     assert not grammar.begins(f"{end}?")
     assert not grammar.allows(end[:-1])
+
+
+@pytest.mark.parametrize("required", [True, 1, "key", [1]])
+@pytest.mark.parametrize("form", [FormatQwenCoder, FormatGlm, FormatLfm2])
+@pytest.mark.parametrize("new_book", [RuleBook, LarkBook])
+def test_a_wrong_list_of_required_parameters_is_refused(
+    required: object, form: type[ToolFormat], new_book: Callable[[], RuleBook]
+) -> None:
+    parameters = {"type": "object", "properties": {"a": {"type": "string"}}, "required": required}
+    given = {"type": "function", "function": {"name": "get", "parameters": parameters}}
+    tools = Tools((given,), ("get",))
+    with pytest.raises(InvalidArgument, match="required"):
+        forced_calls(tools, form(), PLAIN, new_book)
+    assert free_text(tools, form(), PLAIN, new_book) is not None  # any arguments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -184,3 +185,15 @@ def test_two_pieces_at_every_place(name: str) -> None:
     for cut in range(1, len(text)):
         read = Read(family, text, cut)
         assert (read.calls, read.content) == (BOTH if family.two else [GET], ""), cut
+
+
+def test_endless_white_space_takes_linear_time() -> None:
+    """A model may repeat line breaks until the context is full."""
+    parser = AnswerParser(AnswerRules(form_of(FAMILIES["hermes"]), FUNCTIONS))
+    collected = CollectedAnswer()
+    begin = time.process_time()
+    for piece in ("a", *["\n\n\n\n"] * 40_000, "b"):
+        collected.add(parser.feed(piece))
+    collected.add(parser.finish())
+    assert time.process_time() - begin < 5.0
+    assert collected.message(deprecated=False)["content"] == "a" + "\n" * 160_000 + "b"

@@ -11,7 +11,7 @@ import pytest
 
 from specbranch_cpp import Engine, InvalidArgument
 from specbranch_cpp._grammar.numbers import Bounds, decimals, integers
-from specbranch_cpp._grammar.regex import gbnf_of_regex
+from specbranch_cpp._grammar.regex import gbnf_of_pattern, gbnf_of_regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +48,14 @@ def test_the_whole_text_matches(random: Engine, regex: str) -> None:
 def test_what_a_grammar_cannot_express_is_refused(random: Engine, regex: str) -> None:
     with pytest.raises(InvalidArgument, match=r"pattern|grammar"):
         random.complete("x", grammar=f"root ::= {gbnf_of_regex(regex)}", max_tokens=1)
+
+
+@pytest.mark.parametrize("regex", ["(?i)abc", "(?i)[^a]", "(?si)a.b"])
+def test_a_flag_that_a_grammar_cannot_express_is_refused(regex: str) -> None:
+    with pytest.raises(InvalidArgument, match="flag i"):
+        gbnf_of_regex(regex)
+    with pytest.raises(InvalidArgument, match="flag i"):
+        gbnf_of_pattern(regex)
 
 
 def in_python(gbnf: str) -> re.Pattern[str]:

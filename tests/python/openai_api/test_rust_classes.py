@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
 import warnings
 from functools import cache
 from typing import Any
 
 import llguidance
 import pytest
+from tests.python.support.gbnf_texts import Gbnf
 
 from specbranch_cpp._grammar.books import lark_or_gbnf
+from specbranch_cpp._grammar.look_around import plain_patterns
+from specbranch_cpp._grammar.regex import gbnf_of_regex
 from specbranch_cpp._grammar.rust_classes import plain_classes
 from specbranch_cpp.grammars import JsonSchema, Lark, Regex
 
@@ -32,6 +36,11 @@ CHARACTERS = "&-~[^a"
         (r"\[a&&b\]", r"\[a&&b\]"),
         (r"[\&&\--]--", r"[\&&\--]--"),
         (r"a&&b[", r"a&&b["),
+        (r"[\w-.]", r"[\w\-.]"),
+        (r"[\w--x]", r"[\w\-\-x]"),
+        (r"[+-\d]", r"[+\-\d]"),
+        (r"[\\d-x]", r"[\\d-x]"),
+        (r"[\w-]", r"[\w-]"),
         (r"(?<year>\d{4})-[0-9]", r"(?<year>\d{4})-[0-9]"),
     ],
 )
@@ -78,6 +87,44 @@ def test_random_classes(seed: int) -> None:
         want = known.fullmatch(character) is not None
         assert takes(schema, json.dumps(character)) == want, (pattern, character)
         assert takes(expression, character) == want, (pattern, character)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "taken", "refused"),
+    [
+        (r"[\w-~]", "a_-~", "`{}"),
+        (r"[\s-~]", " -~", "a0"),
+        (r"[+-\d]", "+-5", ",./"),
+        (r"[^\w-~]", "`{", "a-~"),
+        (r"[\w-\.]", "a-.", "/"),
+    ],
+)
+def test_a_hyphen_beside_a_class_is_itself(pattern: str, taken: str, refused: str) -> None:
+    """As in JavaScript: Python refuses such a range, and Rust took ``_`` for its begin."""
+    schema = rule_of(JsonSchema({"type": "string", "pattern": f"^{pattern}$"}, strict=True))
+    expression = rule_of(Regex(pattern))
+    gbnf = Gbnf(f"root ::= {gbnf_of_regex(pattern)}")
+    for character in taken + refused:
+        want = character in taken
+        assert takes(schema, json.dumps(character)) == want
+        assert takes(expression, character) == want
+        assert gbnf.allows(character) == want
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "[" * 100_000,
+        "^" + "(?=a)" * 1900 + "b",
+        "^b" + "(?<=b)" * 1600 + "$",
+        "^(?=a)" + "[" * 9900,
+    ],
+)
+def test_a_long_pattern_does_not_take_long(pattern: str) -> None:
+    begin = time.process_time()
+    plain_classes(pattern)
+    assert plain_patterns(pattern)
+    assert time.process_time() - begin < 1.0
 
 
 def test_keys_of_pattern_properties() -> None:

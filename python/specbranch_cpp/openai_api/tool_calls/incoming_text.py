@@ -163,22 +163,26 @@ class IncomingText:
             The mark. ``None``: the text is complete and has no further mark.
         """
         self.held = ""
+        blank = self.at  # up to here there is white space without a mark
         while True:
-            found = [(i, -len(m), m) for m in marks if (i := self.text.find(m, self.at)) >= 0]
+            found = [(i, -len(m), m) for m in marks if (i := self.text.find(m, blank)) >= 0]
             first, _, mark = min(found, default=(len(self.text), 0, ""))
             end = first if mark or self.complete else first - self._begun(marks)
             certain = end
             if trims:
-                certain = self.at + len(self.text[self.at : end].rstrip())
+                size = len(self.text[blank:end].rstrip())
+                certain = blank + size if size else self.at
             if certain > self.at:
                 piece = self.text[self.at : certain]
                 self.at = certain
                 yield piece
+                blank = self.at
                 continue  # the caller may have dropped text
             if mark or self.complete:
                 self.held = self.text[self.at : end]
                 self.at = end + len(mark)
                 return mark or None
+            blank = end
             yield None
 
     def json(self) -> Reader[Any]:
@@ -233,8 +237,8 @@ class IncomingText:
 
     def _begun(self, marks: Sequence[str]) -> int:
         """The length of the longest end of the text that may begin a mark."""
-        rest = self.text[self.at :]
         longest = max(map(len, marks), default=1) - 1
+        rest = self.text[max(self.at, len(self.text) - longest) :]
         for size in range(min(longest, len(rest)), 0, -1):
             if any(mark.startswith(rest[-size:]) for mark in marks):
                 return size

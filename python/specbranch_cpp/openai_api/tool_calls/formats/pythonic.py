@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from specbranch_cpp._grammar.json_schema import grammar_of
 from specbranch_cpp._grammar.regex import literal_of
+from specbranch_cpp._grammar.schema_keywords import required_of
 from specbranch_cpp.openai_api.tool_calls.incoming_text import Reader, UnreadableError, json_text
 from specbranch_cpp.openai_api.tool_calls.parameters import Value, parameters_of, python_value
 from specbranch_cpp.openai_api.tool_calls.tool_format import (
@@ -204,7 +206,7 @@ def _arguments(book: RuleBook, schema: object, where: str, strict: bool) -> str:
     if known is None:
         one = book.add(f'[a-zA-Z_] [a-zA-Z0-9_]* "=" {_value(book, Value({}, where, False))}')
         return f'({one} (", " {one})*)?'
-    required = schema.get("required") or () if isinstance(schema, dict) else ()
+    required = required_of(schema, where) if isinstance(schema, Mapping) else ()
     rules = {
         name: book.add(
             f"{literal_of(name + '=')} {_value(book, Value(one, f'{where}[{name!r}]', strict))}"

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._grammar.regex import literal_of
+from specbranch_cpp._grammar.schema_keywords import required_of
 from specbranch_cpp.openai_api.tool_calls.incoming_text import Reader, UnreadableError
 from specbranch_cpp.openai_api.tool_calls.parameters import (
     Value,
@@ -56,7 +57,7 @@ class _Tagged(ToolFormat):
                 one = self._argument(book, r"[a-zA-Z0-9_.-]+", Value({}, "", False))
                 inside = f"{book.add(one)}*"
             else:
-                required = schema.get("required") or ()
+                required = required_of(schema, where)
                 inside = " ".join(
                     book.add(
                         self._argument(
