@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import time
 import warnings
 from functools import cache
 from typing import Any
@@ -114,17 +113,16 @@ def test_a_hyphen_beside_a_class_is_itself(pattern: str, taken: str, refused: st
 @pytest.mark.parametrize(
     "pattern",
     [
-        "[" * 100_000,
+        "[" * 1_000_000,
         "^" + "(?=a)" * 1900 + "b",
         "^b" + "(?<=b)" * 1600 + "$",
         "^(?=a)" + "[" * 9900,
     ],
 )
 def test_a_long_pattern_does_not_take_long(pattern: str) -> None:
-    begin = time.process_time()
-    plain_classes(pattern)
-    assert plain_patterns(pattern)
-    assert time.process_time() - begin < 1.0
+    """Time that grows with the square of the length would be minutes for the first of them."""
+    assert plain_classes(pattern) == pattern
+    assert plain_patterns(pattern)[-1].endswith(pattern[-2:])
 
 
 def test_keys_of_pattern_properties() -> None:

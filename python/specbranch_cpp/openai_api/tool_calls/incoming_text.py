@@ -163,8 +163,9 @@ class IncomingText:
             The mark. ``None``: the text is complete and has no further mark.
         """
         self.held = ""
-        blank = self.at  # up to here there is white space without a mark
+        n_blank = 0  # so much white space without a mark has come; text before it may be dropped
         while True:
+            blank = self.at + n_blank
             found = [(i, -len(m), m) for m in marks if (i := self.text.find(m, blank)) >= 0]
             first, _, mark = min(found, default=(len(self.text), 0, ""))
             end = first if mark or self.complete else first - self._begun(marks)
@@ -176,13 +177,13 @@ class IncomingText:
                 piece = self.text[self.at : certain]
                 self.at = certain
                 yield piece
-                blank = self.at
-                continue  # the caller may have dropped text
+                n_blank = 0
+                continue
             if mark or self.complete:
                 self.held = self.text[self.at : end]
                 self.at = end + len(mark)
                 return mark or None
-            blank = end
+            n_blank = end - self.at
             yield None
 
     def json(self) -> Reader[Any]:
