@@ -143,7 +143,9 @@ def check_options(
     if profile is not None:
         profile_path = str(Path(os.fsdecode(checked.path("profile", profile))).absolute())
         if draft is None:
-            raise InvalidArgument(f"profile is {profile!r}; without a draft it must be None")
+            raise InvalidArgument(
+                f"profile is {os.fsdecode(profile)!r}; without a draft it must be None"
+            )
     return LoadOptions(
         target,
         draft,

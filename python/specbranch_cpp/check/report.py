@@ -28,7 +28,7 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its 95 % interval.
+    """A mean and its interval: 95 %, unless the field that has it says otherwise.
 
     ``low`` and ``high`` are ``None`` if there is only one value.
     """
