@@ -3,7 +3,11 @@
 # python3, cloned from HEAD, as root and as a user who may install nothing. Prints how long each
 # took, the first time and again. Needs root, 8 GB of disk and, for everything, about an hour.
 #
-#   tools/check_fresh.sh [--only demo|test] [--as root|user] [--suite bookworm] [--folder /var/tmp]
+#   tools/check_fresh.sh [--only demo|test|gpu] [--as root|user] [--suite SUITE] [--folder /var/tmp]
+#
+# SUITE is bookworm, or trixie with --only gpu. That runs the tests for GPUs as root where there is
+# none: llama.cpp is compiled with its Vulkan backend, and Mesa's lavapipe, a Vulkan device in
+# software, is listed twice, so that llama.cpp finds two GPUs. It takes half an hour on two cores.
 #
 # The Debian lives in a temporary folder, in mount and process namespaces of its own: nothing is
 # mounted outside them, and when they end the mounts are gone, before the folder is removed. What
@@ -13,7 +17,7 @@ set -euo pipefail
 usage() { sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p}' "$0"; }
 
 source=$(cd "$(dirname "$0")/.." && pwd)
-only="" as="" suite=bookworm folder=${TMPDIR:-/var/tmp}
+only="" as="" suite="" folder=${TMPDIR:-/var/tmp}
 while (($#)); do
   case $1 in
     --only | --as | --suite | --folder) declare "${1#--}=${2?$1 needs a value}" && shift 2 ;;
@@ -21,7 +25,13 @@ while (($#)); do
     *) usage >&2 && exit 2 ;;
   esac
 done
-[[ $only =~ ^(|demo|test)$ && $as =~ ^(|root|user)$ ]] || { usage >&2 && exit 2; }
+[[ $only =~ ^(|demo|test|gpu)$ && $as =~ ^(|root|user)$ ]] || { usage >&2 && exit 2; }
+if [[ $only == gpu ]]; then
+  [[ $as != user ]] || { usage >&2 && exit 2; }
+  as=root
+  : "${suite:=trixie}"
+fi
+: "${suite:=bookworm}"
 
 say() { echo "check_fresh: $*"; }
 fail() { say "FAILED: $*" >&2 && exit 1; }
@@ -44,9 +54,12 @@ fi
 work=$SPECBRANCH_FRESH_WORK
 
 # --- inside ---
-mirror() { # where this machine gets the suite from; empty: debootstrap's own choice
-  apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-    awk -v suite="$suite" '$1 == suite { print $2; exit }'
+mirror() { # where this machine gets the suite from, or Debian at all; empty: debootstrap's choice
+  apt-get indextargets --format '$(RELEASE) $(REPO_URI) $(ORIGIN)' 'Created-By: Packages' \
+    2>/dev/null | awk -v suite="$suite" '
+      $1 == suite { of_suite = of_suite ? of_suite : $2 }
+      $3 == "Debian" && $1 !~ /-/ { of_debian = of_debian ? of_debian : $2 }
+      END { print of_suite ? of_suite : of_debian }'
 }
 
 pip_files() { # the configuration files of pip
@@ -175,6 +188,19 @@ has_not() { # identity name ...: programs and Python packages that only tests ne
   done
 }
 
+check_gpu() { # two GPUs in software
+  make_root root
+  inside root git -c advice.detachedHead=false clone --quiet /srv/specbranch_cpp.bundle specbranch_cpp
+  inside root bash -c 'apt-get update -q && apt-get install -y -q --no-install-recommends \
+    glslc libvulkan-dev mesa-vulkan-drivers spirv-headers' >"$work/apt.log" 2>&1 ||
+    { tail "$work/apt.log"; fail "the packages for Vulkan"; }
+  timed root "set-up with Vulkan" bash -c \
+    'CMAKE_ARGS="$(python3 tools/setup_env.py --print-cmake-args) -DGGML_VULKAN=ON" make install-test'
+  # Without a marker: `gpu` alone would leave out what compares with the CPU.
+  timed root "tests on two GPUs in software" env GGML_VK_VISIBLE_DEVICES=0,0 \
+    .venv/bin/pytest -v --timeout 900 tests/python/api/test_gpu.py
+}
+
 check() { # identity
   local identity=$1
   make_root "$identity"
@@ -195,6 +221,10 @@ check() { # identity
 }
 
 make_base
-for identity in ${as:-root user}; do check "$identity"; done
+if [[ $only == gpu ]]; then
+  check_gpu
+else
+  for identity in ${as:-root user}; do check "$identity"; done
+fi
 say "on $(nproc) cores, $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1):"
 printf '  %s\n' "${results[@]}"

@@ -67,6 +67,19 @@ skip_without_gpu = pytest.mark.skipif(
 )
 
 
+def has_memory_of_its_own() -> bool:
+    """False for a GPU in software, or in the processor: what the CPU takes is gone there, too."""
+    machine = {one.memory_total for one in _core.list_devices() if not one.is_gpu}
+    return bool(gpus()) and not any(
+        gpu.is_integrated or gpu.memory_total in machine for gpu in gpus()
+    )
+
+
+skip_without_memory = pytest.mark.skipif(
+    not has_memory_of_its_own(), reason="llama.cpp finds no GPU here with memory of its own"
+)
+
+
 skip_without_two = pytest.mark.skipif(
     len(gpus()) < 2, reason="llama.cpp finds fewer than two GPUs here"
 )
@@ -179,7 +192,7 @@ def test_costs_are_measured(placed: tuple[Engine, Placement]) -> None:
 
 
 @pytest.mark.gpu
-@skip_without_gpu
+@skip_without_memory
 def test_the_weights_are_where_they_should_be(pair: tuple[Path, Path]) -> None:
     """Memory of the GPU is taken by what is placed there, and by nothing else.
 
