@@ -22,9 +22,10 @@ constexpr int kCandidates = AcceptanceTable::kRanks;
 constexpr std::array kVerifyLengths{4, 2, 8, 3, 16, 9, 5, 6, 12, 17, 10, 7};
 constexpr std::array kDraftWidths{4, 2, 8, 3, 16, 9, 6, 12};
 
-constexpr int kSingles = 2;    ///< of each model, before both run.
-constexpr int kRounds = 3;     ///< of all lengths, if there is time.
-constexpr int kMaxRounds = 5;  ///< ... and times scatter.
+constexpr int kHungWarmUps = 3;  ///< so many times the warm-up's time, and it hangs.
+constexpr int kSingles = 2;      ///< of each model, before both run.
+constexpr int kRounds = 3;       ///< of all lengths, if there is time.
+constexpr int kMaxRounds = 5;    ///< ... and times scatter.
 constexpr double kScatter = 0.05;
 constexpr std::size_t kOverlapped = 8;
 constexpr double kOverlapUs = 20'000;  ///< at least; a scheduler's slices take milliseconds.
@@ -68,6 +69,7 @@ CostMeasurement::CostMeasurement(const ModelLimits& limits, std::vector<Token> t
   const Capabilities& target = limits.target;
   target_.limit = std::min(kTextLength, target.n_ctx);
   target_.max_n = std::min({kMaxTokens, target.max_batch, static_cast<int>(target_.limit)});
+  target_.warms_up = target.warms_up;
   target_copies_ = target.rollback == Rollback::kCopies;
   if (!limits.draft) return;
   has_draft_ = true;
@@ -75,6 +77,7 @@ CostMeasurement::CostMeasurement(const ModelLimits& limits, std::vector<Token> t
   draft_copies_ = draft.rollback == Rollback::kCopies;
   draft_.limit = std::min(kTextLength, draft.n_ctx);
   draft_.max_n = std::min({kMaxSequences, draft.n_seq, draft.max_batch});
+  draft_.warms_up = draft.warms_up;
   seq_held_.resize(static_cast<std::size_t>(draft.n_seq));
   seq_shared_.resize(seq_held_.size());
 }
@@ -84,15 +87,20 @@ std::span<const ModelRole> CostMeasurement::roles() const {
   return std::span(kBoth).first(has_draft_ ? 2 : 1);
 }
 
+std::int64_t CostMeasurement::deadline_us() const {
+  // Models that hang in the warm-up are no reason to hang for good.
+  return phase_ == Phase::kWarmUp ? start_us_ + kHungWarmUps * kWarmUpUs : begin_us_ + budget_us_;
+}
+
 Commands CostMeasurement::start(std::int64_t now_us) {
   Commands commands;
-  begin_us_ = now_us;
+  start_us_ = begin_us_ = now_us;
   now_us_ = now_us;
   if (budget_us_ <= 0 || target_.limit < 1 || (has_draft_ && draft_.limit < 1)) {
     phase_ = Phase::kDone;
     return commands;
   }
-  enter(Phase::kFirst);
+  enter(Phase::kWarmUp);
   proceed(commands);
   return commands;
 }
@@ -151,7 +159,9 @@ void CostMeasurement::finish_step(const Event& event) {
   const Step step = *std::exchange(own.step, std::nullopt);
   const std::int64_t us = event.end_us - event.begin_us - event.ops_us;
   const std::int64_t period_us = event.end_us - own.issued_us;
-  if (phase_ == Phase::kOverlap) {
+  if (phase_ == Phase::kWarmUp) {
+    own.warm.insert(step.n);
+  } else if (phase_ == Phase::kOverlap) {
     own.overlapped_us.push_back(period_us);
   } else if (phase_ == Phase::kFirst) {
     // A first step is slow for reasons of its own; a slow model has no time for another.
@@ -181,6 +191,10 @@ void CostMeasurement::proceed(Commands& commands) {
     } else {
       if (busy() || issue_planned(commands)) return;
       switch (phase_) {
+        case Phase::kWarmUp:
+          begin_us_ = now_us_;
+          enter(Phase::kFirst);
+          break;
         case Phase::kFirst:
           enter(Phase::kSingles);
           break;
@@ -208,6 +222,7 @@ bool CostMeasurement::issue_planned(Commands& commands) {
 
 bool CostMeasurement::fits(const Step& step) {
   const Model& own = model(step.role);
+  if (phase_ == Phase::kWarmUp) return own.warm.empty() || now_us_ < start_us_ + kWarmUpUs;
   const double needed = own.alone.empty() ? 0.0 : own.alone.estimate(step.n);
   return left_us() > 0 && needed <= static_cast<double>(left_us());
 }
@@ -216,6 +231,9 @@ void CostMeasurement::enter(Phase phase) {
   phase_ = phase;
   plan_.clear();
   switch (phase) {
+    case Phase::kWarmUp:
+      plan_warm_up();
+      break;
     case Phase::kFirst:
       for (const ModelRole role : roles()) plan_.push_back({role, 1});
       break;
@@ -268,6 +286,18 @@ void CostMeasurement::overlap(Commands& commands) {
   }
 }
 
+void CostMeasurement::plan_warm_up() {
+  const auto add = [&](ModelRole role, int n) {
+    const Model& own = model(role);
+    if (own.warms_up && n <= own.max_n) plan_.push_back({role, n, false});
+  };
+  for (const ModelRole role : roles()) add(role, 1);
+  for (std::size_t i = 0; i < kVerifyLengths.size(); ++i) {
+    add(ModelRole::kTarget, kVerifyLengths[i]);
+    if (i < kDraftWidths.size()) add(ModelRole::kDraft, kDraftWidths[i]);
+  }
+}
+
 void CostMeasurement::plan_round() {
   plan_.clear();
   if (n_rounds_ > 0) {
@@ -281,6 +311,7 @@ void CostMeasurement::plan_round() {
   const auto add = [&](ModelRole role, int n) {
     const Model& own = model(role);
     const bool again = full ? own.alone.has(n) : own.alone.doubtful(n);
+    if (own.warms_up && !own.warm.contains(n)) return;
     if (n <= own.max_n && (n_rounds_ == 0 || again)) plan_.push_back({role, n});
   };
   for (std::size_t i = 0; i < kVerifyLengths.size(); ++i) {

@@ -5,6 +5,7 @@
 #include <deque>
 #include <exception>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,6 +24,10 @@ std::vector<Token> dummy_tokens(const std::vector<std::string>& pieces, const Mo
 /// Measures StepCosts through the workers' ordinary commands: events in, commands out. No threads,
 /// no clock but that of the events.
 ///
+/// First each model on a device that prepares its kernels late (`Capabilities::warms_up`) takes a
+/// step of every length, and the budget begins afterwards. Lengths for which that took too long
+/// are not measured.
+///
 /// In this order, as far as the budget goes: one step of each model to get warm; single steps of
 /// each alone; both at once, for the slow-downs; other lengths, the most useful first; then
 /// everything again, up to five times while times scatter, or what was disturbed at least. A slow
@@ -36,6 +41,9 @@ class CostMeasurement {
  public:
   static constexpr int kMaxTokens = 17;     ///< longest verification measured.
   static constexpr int kMaxSequences = 16;  ///< widest draft pass measured.
+  /// No step of the warm-up but the first one of each model begins later. The driver of a GPU
+  /// compiles for seconds, once for a machine.
+  static constexpr std::int64_t kWarmUpUs = 30'000'000;
 
   /// Without a draft only the target is measured. The target can roll back. `tokens` is not empty.
   CostMeasurement(const ModelLimits& limits, std::vector<Token> tokens, std::int64_t budget_us);
@@ -49,6 +57,8 @@ class CostMeasurement {
   bool done() const { return phase_ == Phase::kDone; }
   /// It only waits for answers, and empties the models.
   bool stopping() const { return phase_ == Phase::kClean; }
+  /// When it has to be stopped.
+  std::int64_t deadline_us() const;
 
   /// What a model failed with, if one did. Recoverable: the models are empty and usable.
   std::exception_ptr error() const { return error_; }
@@ -57,7 +67,7 @@ class CostMeasurement {
   StepCosts costs() const;
 
  private:
-  enum class Phase : std::uint8_t { kFirst, kSingles, kOverlap, kRounds, kClean, kDone };
+  enum class Phase : std::uint8_t { kWarmUp, kFirst, kSingles, kOverlap, kRounds, kClean, kDone };
 
   struct Step {
     ModelRole role = ModelRole::kTarget;
@@ -68,6 +78,8 @@ class CostMeasurement {
   /// One model: what it holds and what it does.
   struct Model {
     int max_n = 1;             ///< longest step that is measured.
+    bool warms_up = false;     ///< a length has to be warm before it is measured.
+    std::set<int> warm;        ///< lengths.
     Pos limit = 0;             ///< positions that the dummy text may have.
     Pos length = 0;            ///< of the dummy text.
     bool busy = false;         ///< a command is under way.
@@ -88,6 +100,7 @@ class CostMeasurement {
   void proceed(Commands& commands);
   bool issue_planned(Commands& commands);
   void enter(Phase phase);
+  void plan_warm_up();
   void plan_round();
   double spent() const {
     return 1.0 - static_cast<double>(left_us()) / static_cast<double>(budget_us_);
@@ -109,8 +122,9 @@ class CostMeasurement {
   std::vector<Token> tokens_;
   std::size_t n_tokens_used_ = 0;
   std::int64_t budget_us_;
-  std::int64_t begin_us_ = 0;
-  std::int64_t now_us_ = 0;  ///< when the newest event ended.
+  std::int64_t start_us_ = 0;  ///< of the warm-up,
+  std::int64_t begin_us_ = 0;  ///< and of the budget.
+  std::int64_t now_us_ = 0;    ///< when the newest event ended.
   Phase phase_ = Phase::kFirst;
   Model target_;
   Model draft_;

@@ -137,8 +137,8 @@ EngineImpl::EngineImpl(EngineParts parts)
     inbox->attach([events](Message& message) {
       return events->send(std::get<Event>(std::move(message)));  // nobody else knows the inbox yet
     });
-    measurement = run_cost_measurement(measuring, *events, *target, draft.get(),
-                                       parts.measure_costs_us, parts.stop_measuring);
+    measurement =
+        run_cost_measurement(measuring, *events, *target, draft.get(), parts.stop_measuring);
     parts.profile.costs = std::move(measurement.costs);
   }
   coordinator = std::make_unique<Coordinator>(limits, std::move(parts.pieces), std::move(target),

@@ -27,7 +27,7 @@ void dispatch(Worker<M>& worker, std::optional<Command>& command, bool abort) {
 
 MeasuredCosts run_cost_measurement(CostMeasurement& measurement, Channel<Event>& events,
                                    Worker<TargetModel>& target, Worker<DraftModel>* draft,
-                                   std::int64_t budget_us, const std::function<bool()>& stop) {
+                                   const std::function<bool()>& stop) {
   const std::int64_t begin_us = now_us();
   const auto send = [&](Commands commands) {
     dispatch(target, commands.target, commands.abort_target);
@@ -37,7 +37,7 @@ MeasuredCosts run_cost_measurement(CostMeasurement& measurement, Channel<Event>&
   std::int64_t polled_us = begin_us;
   while (!measurement.done()) {
     const auto left =
-        std::chrono::microseconds(std::max<std::int64_t>(0, begin_us + budget_us - now_us()));
+        std::chrono::microseconds(std::max<std::int64_t>(0, measurement.deadline_us() - now_us()));
     const auto slice = std::min<std::chrono::microseconds>(left, kSlice);
     // Once it is stopped there is nothing left but to wait.
     const std::optional<Event> event =
@@ -46,7 +46,7 @@ MeasuredCosts run_cost_measurement(CostMeasurement& measurement, Channel<Event>&
     // While one model hangs, the other may go on and on.
     if (measurement.stopping() || (event && now_us() - polled_us < us_of(kSlice))) continue;
     polled_us = now_us();
-    if (polled_us >= begin_us + budget_us || (stop && stop())) send(measurement.stop());
+    if (polled_us >= measurement.deadline_us() || (stop && stop())) send(measurement.stop());
   }
   const std::exception_ptr error = measurement.error();
   if (error && is_fatal(error)) std::rethrow_exception(error);

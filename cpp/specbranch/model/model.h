@@ -57,6 +57,9 @@ struct Capabilities {
   /// Target: branches that one verification may have beside its path (see `Segment`); 0: none. Only
   /// with Rollback::kAnywhere.
   int n_branches = 0;
+  /// A device beside the CPU computes it: kernels are compiled or loaded when a step first needs
+  /// them, so that the first step of a length says nothing of the next ones.
+  bool warms_up = false;
 
   /// Drafted tokens can be verified: those that are rejected can be taken back.
   bool can_roll_back() const { return rollback != Rollback::kNothing; }

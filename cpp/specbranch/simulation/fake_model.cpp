@@ -101,6 +101,7 @@ class FakeTarget final : public TargetModel {
     result.n_ctx_total = options_.n_ctx_total;
     result.prefill_chunk = options_.prefill_chunk;
     result.n_branches = options_.n_branches;
+    result.warms_up = options_.warms_up;
     result.pads = !recurrent() && !options_.whole_states;
     if (recurrent()) {
       result.max_batch = std::min(options_.max_batch, options_.max_rollback + 1);
@@ -344,6 +345,7 @@ class FakeDraft final : public DraftModel {
   Capabilities capabilities() const override {
     Capabilities result{options_.n_vocab, options_.n_ctx, options_.n_seq, options_.max_batch};
     result.prefill_chunk = options_.prefill_chunk;
+    result.warms_up = options_.warms_up;
     if (options_.whole_states) result.rollback = Rollback::kCopies;
     return result;
   }

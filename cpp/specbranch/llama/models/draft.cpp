@@ -53,6 +53,7 @@ Capabilities LlamaDraft::capabilities() const {
   result.n_seq = context_.n_seq();
   result.max_batch = context_.n_batch();
   result.prefill_chunk = chunk_;
+  result.warms_up = context_.weights().offloaded();
   if (!context_.weights().can_roll_back()) result.rollback = Rollback::kCopies;
   return result;
 }

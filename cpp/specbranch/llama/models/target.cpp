@@ -135,6 +135,7 @@ Capabilities LlamaTarget::capabilities() const {
   result.n_embd = context_.weights().file().n_embd;
   result.prefill_chunk = chunk_;
   result.n_branches = n_branches_;
+  result.warms_up = context_.weights().offloaded();
   result.n_adapters = static_cast<int>(context_.weights().adapters().size());
   return result;
 }
