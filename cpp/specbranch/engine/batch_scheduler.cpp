@@ -16,6 +16,11 @@ std::size_t possible(int n_parallel, const ModelLimits& limits) {
   return static_cast<std::size_t>(std::clamp(n_parallel, 1, std::max(1, most)));
 }
 
+SequencePool::Adapters adapters_of(const Request& request) {
+  if (!request.adapters) return std::nullopt;
+  return active_adapters(*request.adapters);
+}
+
 }  // namespace
 
 BatchScheduler::BatchScheduler(ModelPair* models, const ModelLimits* limits, PairProfile* profile,
@@ -40,7 +45,7 @@ bool BatchScheduler::admits(const Request& next) const {
 }
 
 BatchScheduler::Place BatchScheduler::take_place(const Request& request) {
-  Place place{target_seqs_.take(request.prompt), *limits_};
+  Place place{target_seqs_.take(request.prompt, adapters_of(request)), *limits_};
   if (place.limits.draft) {
     place.limits.draft->n_seq /= static_cast<int>(n_parallel_);
     place.limits.first_draft_seq = place.target_seq * place.limits.draft->n_seq;
@@ -51,7 +56,7 @@ BatchScheduler::Place BatchScheduler::take_place(const Request& request) {
 }
 
 void BatchScheduler::give_back(const Place& place) {
-  target_seqs_.give_back(place.target_seq);
+  target_seqs_.give_back_unused(place.target_seq);
   tell_number();
 }
 
@@ -60,9 +65,13 @@ void BatchScheduler::join(RunningText& text) {
   tell_number();
 }
 
-void BatchScheduler::leave(const RunningText& text, std::vector<Token> kept) {
+void BatchScheduler::leave(const RunningText& text, std::optional<std::vector<Token>> kept) {
   std::erase_if(running_, [&](const Running& one) { return one.text == &text; });
-  target_seqs_.give_back(text.target_seq(), std::move(kept));
+  if (kept) {
+    target_seqs_.give_back(text.target_seq(), std::move(*kept), adapters_of(text.request()));
+  } else {
+    target_seqs_.give_back_unused(text.target_seq());
+  }
   tell_number();
 }
 

@@ -58,8 +58,10 @@ class BatchScheduler {
   /// The text runs, on the place that it has taken. It must outlive its `leave`.
   void join(RunningText& text);
 
-  /// The text has ended. `kept`: what its sequence of the target holds, or nothing.
-  void leave(const RunningText& text, std::vector<Token> kept = {});
+  /// The text has ended. `kept`: what its sequence of the target holds about, or nothing; no value:
+  /// the target has not begun with it, so that the sequence holds what it held before.
+  void leave(const RunningText& text,
+             std::optional<std::vector<Token>> kept = std::vector<Token>());
 
   /// Queues what the decoder of `text` asks for, and aborts what it no longer needs. If it runs
   /// alone, idle models get it at once; others may have more for the same batch.

@@ -254,7 +254,7 @@ void Coordinator::finish_idle() {
 }
 
 void Coordinator::finish(Running done) {
-  scheduler_.leave(*done, done->text());
+  scheduler_.leave(*done, done->text_in_target());
   GenerationEnd end = done->end(now_us());
   close_session(*done);
   const std::shared_ptr<OutputChannel> output = done->submit().output;

@@ -70,6 +70,7 @@ Commands RunningGeneration::on(const Event& event) {
 void RunningGeneration::measure(const Event& event, bool before_text) {
   const auto* open = std::get_if<OpenDone>(&event.body);
   const auto* prefill = std::get_if<PrefillDone>(&event.body);
+  if (open != nullptr && event.role == ModelRole::kTarget) target_open_ = true;
   if (open != nullptr || prefill != nullptr) {
     const bool read_all = !decoder_.reading(event.role);
     const Request& request = *submit_.request;

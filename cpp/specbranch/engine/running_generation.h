@@ -46,8 +46,11 @@ class RunningGeneration final : public RunningText {
   bool has_draft() const { return has_draft_; }
   bool idle() const { return decoder_.idle(); }
   bool finished() const override { return decoder_.finish() != Finish::kNone; }
-  /// The prompt and the generated tokens.
-  std::vector<Token> text() const { return decoder_.text(); }
+  /// What the target's sequence holds about: the prompt and the generated tokens. No value: the
+  /// target has not begun with the text.
+  std::optional<std::vector<Token>> text_in_target() const {
+    return target_open_ ? std::optional(decoder_.text()) : std::nullopt;
+  }
 
   Commands start() { return decoder_.start(); }
   Commands cancel() { return decoder_.cancel(); }
@@ -85,6 +88,7 @@ class RunningGeneration final : public RunningText {
   std::int64_t decode_begin_us_ = 0;  ///< 0: still in prefill.
   std::int64_t waited_us_ = 0;        ///< for functions of the caller.
   bool has_draft_ = false;            ///< the draft was given the text.
+  bool target_open_ = false;          ///< the target has begun with the text.
   std::optional<TraceRecorder> recorder_;
   std::vector<Chunk> held_;  ///< sent after the policy request, if the round has one.
 };

@@ -256,3 +256,38 @@ TEST_CASE("a prompt gets the sequence with the longest part of it, if that is wo
   CHECK(pool.take(other) == 1);  // too little in common: the oldest text goes
   CHECK(pool.take(std::vector<Token>(SequencePool::kLeastCommon, 1)) == 2);
 }
+
+TEST_CASE("a text with other adapters leaves the cells of a sequence alone, if it can") {
+  SequencePool pool(2);
+  const std::vector<Token> text(100, 1);
+  const AdapterSet set{{0, 1.0F}};
+  CHECK(pool.take(text, set) == 0);
+  pool.give_back(0, text, set);
+  CHECK(pool.take(text) == 1);
+  pool.give_back(1, text);
+  for (int turn = 0; turn < 2; ++turn) {
+    CHECK(pool.take(text, set) == 0);
+    pool.give_back(0, text, set);
+    CHECK(pool.take(text) == 1);
+    pool.give_back(1, text);
+  }
+}
+
+TEST_CASE("a sequence that was not used keeps its text and its place") {
+  SequencePool pool(3);
+  const std::vector<Token> first(100, 1);
+  const std::vector<Token> second(100, 2);
+  for (SeqId seq = 0; seq < 3; ++seq) CHECK(pool.take() == seq);
+  pool.give_back(1, first);
+  pool.give_back(2, second);
+  pool.give_back(0);
+  CHECK(pool.take() == 1);  // the oldest
+  pool.give_back_unused(1);
+  CHECK(pool.take(second) == 2);
+  pool.give_back_unused(2);
+  CHECK(pool.take() == 1);
+  CHECK(pool.take() == 2);
+  pool.give_back_unused(1);
+  pool.give_back_unused(2);
+  CHECK(pool.take(first) == 1);
+}

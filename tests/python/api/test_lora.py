@@ -119,6 +119,19 @@ def test_switching_gives_the_texts_of_fresh_engines(
             assert tokens(adapted, LONG, lora=sets[i], mode=mode) == fresh[i]
 
 
+def test_texts_of_several_sets_in_turn_reuse_their_own_prefixes(
+    pair: tuple[Path, Path], adapters: tuple[Path, Path]
+) -> None:
+    """They begin alike, and each set has a sequence."""
+    with Engine(
+        pair[0], lora=list(adapters), n_parallel=2, n_ctx=2048, n_threads=1, measure_costs=False
+    ) as engine:
+        for turn in range(3):
+            for lora in ([0], [1]):
+                done = engine.complete(LONG, lora=lora, max_tokens=4)
+                assert (done.stats.n_reused >= 128) == (turn > 0)
+
+
 @pytest.mark.parametrize("prefix_reuse", ["exact", "fast"])
 def test_only_the_same_set_reuses_a_prefix(
     pair: tuple[Path, Path], adapters: tuple[Path, Path], prefix_reuse: str

@@ -156,6 +156,18 @@ def test_a_conversation_finds_its_cells_again(together: Engine) -> None:
             texts[index] = text + done.text + f"c = {turn}\n"
 
 
+def test_what_asks_for_no_text_takes_no_cells_away(pair: tuple[Path, Path]) -> None:
+    """Such a request decodes nothing, so it may cost no conversation its cells."""
+    texts = ["# First\n" + "a = 1\n" * 60, "# Second\n" + "b = 2\n" * 60]
+    with Engine(pair[0], n_ctx=1024, n_parallel=2, measure_costs=False, n_threads=1) as engine:
+        for text in texts:
+            engine.complete(text, max_tokens=4)
+        engine.complete("x", max_tokens=0)
+        for text in texts:
+            done = engine.complete(text + "c = 3\n" * 4, max_tokens=4)
+            assert done.stats.n_reused >= 128
+
+
 def test_close_ends_them_all(pair: tuple[Path, Path]) -> None:
     engine = Engine(*pair, n_ctx=256, n_parallel=3, measure_costs=False)
     running = [engine.generate("def f():\n", max_tokens=200) for _ in range(5)]
