@@ -75,7 +75,9 @@ class HarmonyReader(TaggedReader):
         while True:
             try:
                 part = next(reader)
-            except StopIteration:
+            except StopIteration as end:
+                if end.value is None and begun and kind is Text:
+                    yield Text(self._source.held)
                 break
             if part is not None and not begun:
                 begun = True

@@ -6,8 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._grammar.regex import literal_of
-from specbranch_cpp._grammar.schema_keywords import required_of
-from specbranch_cpp.openai_api.tool_calls.incoming_text import Reader, UnreadableError
+from specbranch_cpp.openai_api.tool_calls.incoming_text import UnreadableError
 from specbranch_cpp.openai_api.tool_calls.parameters import (
     Value,
     parameters_of,
@@ -52,22 +51,14 @@ class _Tagged(ToolFormat):
         before, behind, end = self.call
         ways = []
         for name, (schema, where, strict) in zip(tools.forced, tools.schemas(), strict=True):
-            known = parameters_of(schema)
+            known = parameters_of(schema, where, strict=strict)
             if known is None:  # any names
                 one = self._argument(book, r"[a-zA-Z0-9_.-]+", Value({}, "", False))
                 inside = f"{book.add(one)}*"
             else:
-                required = required_of(schema, where)
                 inside = " ".join(
-                    book.add(
-                        self._argument(
-                            book,
-                            literal_of(each),
-                            Value(one, f"{where}['properties'][{each!r}]", strict),
-                        )
-                    )
-                    + ("" if each in required else "?")
-                    for each, one in known.items()
+                    book.add(self._argument(book, literal_of(each), one)) + ("" if needed else "?")
+                    for each, (one, needed) in known.items()
                 )
             ways.append(f"{literal_of(before + name + behind)} {inside} {literal_of(end)}")
         one = book.add(" | ".join(ways))
@@ -134,11 +125,12 @@ class FormatGlm(_Tagged):
     argument = ("<arg_key>", "</arg_key>\n<arg_value>", "</arg_value>\n")
     between = "\n<tool_call>"
     closed = ""
-    _NAME_END = re.compile(r"[^\s<>{}\"]*")
+    _NAME_CHARACTERS = re.compile(r"[^\s<>{}\"]*")
 
     def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:  # noqa: ARG002
         yield from source.space()
-        called = yield from self._called(source)
+        end = yield from source.end_of_run(self._NAME_CHARACTERS)
+        called, source.at = source.text[source.at : end], end
         yield Start(called)
         while True:
             yield from source.space()
@@ -151,18 +143,6 @@ class FormatGlm(_Tagged):
             yield from source.word("<arg_value>")
             value = yield from source.until("</arg_value>")
             yield Argument(key, typed(value, functions.get(called), key))
-
-    def _called(self, source: IncomingText) -> Reader[str]:
-        """The name, which may end at a line break or at a mark."""
-        while True:
-            found = self._NAME_END.match(source.text, source.at)
-            assert found is not None
-            if found.end() < len(source.text):
-                if not found.group():
-                    raise UnreadableError
-                source.at = found.end()
-                return found.group()
-            yield from source.wait()
 
 
 class FormatMiniMax(_Tagged):
