@@ -186,6 +186,13 @@ def test_two_pieces_at_every_place(name: str) -> None:
         assert (read.calls, read.content) == (BOTH if family.two else [GET], ""), cut
 
 
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_messages_of_gpt_oss_with_an_odd_header(size: int) -> None:
+    assert Read(FAMILIES["gpt-oss"], "<|message|>x", size).content == "x"
+    cut = "<|start<|message|>x"
+    assert Read(FAMILIES["gpt-oss"], cut, size).content == cut
+
+
 def test_endless_white_space_takes_linear_time() -> None:
     """A model may repeat line breaks until the context is full; squares would take minutes."""
     parser = AnswerParser(AnswerRules(form_of(FAMILIES["hermes"]), FUNCTIONS))
