@@ -26,6 +26,7 @@ FORMATS = {
     "qwen2.5-coder, a block of code": "hermes",
     "qwen3-coder": "qwen3-coder",
     "qwen3-coder without the first tag": "qwen3-coder",
+    "seed-oss": "seed-oss",
     "glm-4.5": "glm4",
     "minimax-m2": "minimax-m2",
     "llama 3": "llama3",

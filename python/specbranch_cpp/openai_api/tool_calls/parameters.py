@@ -60,6 +60,8 @@ def typed(text: str, function: Mapping[str, Any] | None, name: str) -> str:
     if kinds == {"string"}:
         return json_text(text)
     value = _json_or_text(text)
+    if isinstance(value, str) and kinds and kinds <= {"array", "object", "null"}:
+        value = _python_or_text(text)  # as templates write values that they do not convert
     kind = kind_of(value)
     allowed = not kinds or kind in kinds or (kind == "integer" and "number" in kinds)
     if not allowed and kinds and "string" in kinds:
@@ -109,6 +111,15 @@ def _evaluated(node: ast.expr) -> Any:
             raise UnreadableError
         return dict(zip(keys, map(_evaluated, node.values), strict=True))
     return ast.literal_eval(node)
+
+
+def _python_or_text(text: str) -> Any:
+    try:
+        value = python_value(text)
+        json_text(value)
+    except UnreadableError:
+        return text
+    return value
 
 
 def _json_or_text(text: str) -> Any:

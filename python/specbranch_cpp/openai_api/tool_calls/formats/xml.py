@@ -1,4 +1,6 @@
-"""Families that write each argument between marks: Qwen3-Coder, GLM-4.5, MiniMax-M2."""
+"""Families that write each argument between marks: Qwen3-Coder, Seed-OSS, GLM-4.5,
+MiniMax-M2.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from specbranch_cpp.openai_api.tool_calls.declarations import Tools
     from specbranch_cpp.openai_api.tool_calls.incoming_text import IncomingText
 
-__all__ = ["FormatGlm", "FormatMiniMax", "FormatQwenCoder"]
+__all__ = ["FormatGlm", "FormatMiniMax", "FormatQwenCoder", "FormatSeed"]
 
 _NAME = r"[^\s<>{}\"]*"
 
@@ -85,18 +87,18 @@ class FormatQwenCoder(_Tagged):
     closed = "</tool_call>"
 
     def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:
-        if mark == "<tool_call>":
+        if mark == self.opening:
             yield from source.space()
             if (yield from source.peek()) in "{[":  # the format of the models before
                 yield from call_list(source)
-                yield from source.closing("</tool_call>")
+                yield from source.closing(self.closed)
                 return
             yield from source.word("<function=")
         while True:
             yield from self._function(source, functions)
             if not (yield from source.closing("<function=")):
                 break
-        yield from source.closing("</tool_call>")
+        yield from source.closing(self.closed)
 
     def _function(self, source: IncomingText, functions: Functions) -> CallReader:
         called = (yield from source.until(">", within=_NAME)).strip()
@@ -113,6 +115,18 @@ class FormatQwenCoder(_Tagged):
             value = yield from source.until("</parameter>")
             value = value.removeprefix("\n").removesuffix("\n")
             yield Argument(key, typed(value, functions.get(called), key))
+
+
+class FormatSeed(FormatQwenCoder):
+    """The same with another mark around it, and no line breaks around the values: Seed-OSS."""
+
+    name = "seed-oss"
+    marks = ("<seed:tool_call>", "<function=")
+    inner = ("</seed:tool_call>",)
+    opening = "<seed:tool_call>"
+    argument = ("<parameter=", ">", "</parameter>\n")
+    between = "</seed:tool_call>\n<seed:tool_call>"
+    closed = "</seed:tool_call>"
 
 
 class FormatGlm(_Tagged):
