@@ -313,6 +313,28 @@ def test_parameters_behind_references_are_known(kind: Kind, name: str, parameter
     assert not grammar.allows(family.one.replace("Rome", "Oslo"))
 
 
+@pytest.mark.parametrize("form", [FormatQwenCoder, FormatGlm, FormatLfm2])
+def test_a_parameter_that_only_llguidance_can_express(form: type[ToolFormat]) -> None:
+    named = {"type": "object", "patternProperties": {"^x": {"type": "integer"}}}
+    parameters = {"properties": {"a": {**named, "additionalProperties": False}}, "required": ["a"]}
+    given = {"type": "function", "function": {"name": "get", "parameters": parameters}}
+    kind = Kind(LarkBook)
+    forced = kind.read(forced_calls(Tools((given,), ("get",)), form(), PLAIN, LarkBook))
+    written = {
+        "qwen3-coder": "<tool_call>\n<function=get>\n<parameter=a>\n",
+        "glm4": "<tool_call>get\n<arg_key>a</arg_key>\n<arg_value>",
+        "lfm2": "<|tool_call_start|>[get(a=",
+    }[form.name]
+    assert forced.begins(written + '{"x1": 1')
+    assert not forced.begins(written + '{"y1": 1')
+    either = calls_or_ruled_text(
+        Tools((given,)), form(), JsonSchema({"enum": [7]}), PLAIN, LarkBook
+    )
+    assert kind.read(either).begins(written + '{"x1": 1')
+    with pytest.raises(InvalidArgument, match="patternProperties"):
+        forced_calls(Tools((given,), ("get",)), form(), PLAIN, RuleBook)
+
+
 @pytest.mark.parametrize("required", [True, 1, "key", [1]])
 @pytest.mark.parametrize("form", [FormatQwenCoder, FormatGlm, FormatLfm2])
 @pytest.mark.parametrize("new_book", [RuleBook, LarkBook])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from specbranch_cpp._grammar.json_schema import grammar_of
 from specbranch_cpp._grammar.regex import literal_of
+from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.tool_calls.incoming_text import Reader, UnreadableError, json_text
 from specbranch_cpp.openai_api.tool_calls.parameters import Value, parameters_of, python_value
 from specbranch_cpp.openai_api.tool_calls.tool_format import (
@@ -238,8 +239,11 @@ def _separated(book: RuleBook, items: list[tuple[str, bool]]) -> str:
 
 
 def _value(book: RuleBook, value: Value) -> str:
-    """A value as JSON, where Python's names are allowed, too."""
-    grammar = grammar_of(value.schema or True, value.where, strict=value.strict)
+    """A value as JSON, where Python's names are allowed, too, unless only llguidance knows it."""
+    try:
+        grammar = grammar_of(value.schema or True, value.where, strict=value.strict)
+    except InvalidArgument:
+        return book.schema(value.schema, value.where, strict=value.strict)
     for ours, pythons in (("true", "True"), ("false", "False"), ("null", "None")):
         grammar = grammar.replace(f'"{ours}"', f'("{ours}" | "{pythons}")')
     return book.include(grammar)
