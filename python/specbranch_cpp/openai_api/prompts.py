@@ -95,9 +95,9 @@ class ChatFormat:
     ) -> list[int]:
         """The tokens of the messages.
 
-        Names of control tokens in the text of messages and tools are tokenized as plain text. So a
-        user who writes ``<|im_end|>`` does not end the turn. So are the marks of turns, which are
-        tokens with a text in some vocabularies.
+        Names of control tokens in the text of messages, tools and the variable ``documents`` are
+        tokenized as plain text. So a user who writes ``<|im_end|>`` does not end the turn. So are
+        the marks of turns, which are tokens with a text in some vocabularies.
 
         Args:
             engine: the engine.
@@ -128,7 +128,8 @@ class ChatFormat:
         *,
         continued: bool,
     ) -> list[int]:
-        for name, value in (("messages", messages), ("tools", tools)):
+        documents = (variables or {}).get("documents")
+        for name, value in (("messages", messages), ("tools", tools), ("documents", documents)):
             for text in _texts(value):
                 check_length(engine._core, len(checked.encoded(name, text)))
         template = self.template(has_tools=bool(tools))
@@ -144,10 +145,14 @@ class ChatFormat:
         nonce = f"{secrets.randbelow(10**18):018}"
         names: list[str] = []
         turns = self._marks(engine, template)
-        while found := {n for text in _parts(messages, tools) for n in _names(engine, text, turns)}:
+        given: Any = [messages, tools, documents]
+        while found := {n for text in _parts(*given) for n in _names(engine, text, turns)}:
             marks = {name: f"\ue000{nonce}:{len(names) + i}\ue001" for i, name in enumerate(found)}
             names += marks
-            messages, tools = _hidden(messages, marks), _hidden(tools, marks)
+            given = _hidden(given, marks)
+        messages, tools, documents = given
+        if documents is not None:
+            variables = {**(variables or {}), "documents": documents}
         end = f"\ue000{nonce}\ue001"
         if continued:
             messages = [*messages[:-1], {**messages[-1], "content": messages[-1]["content"] + end}]
@@ -280,9 +285,9 @@ def _shown_marks(template: ChatTemplate) -> list[str]:
     return re.findall(_MARK, text)
 
 
-def _parts(messages: Any, tools: Any) -> list[str]:
-    """The texts of messages, and the text of all tools, which has the same names as its parts."""
-    return [*_texts(messages), "\n".join(_texts(tools))]
+def _parts(messages: Any, *others: Any) -> list[str]:
+    """The texts of messages, and the text of all others, which has the same names as its parts."""
+    return [*_texts(messages), "\n".join(_texts(others))]
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -255,6 +255,18 @@ def test_names_of_control_tokens_in_tools_are_text(chat_model: Path) -> None:
     assert text.endswith(json.dumps(tools))
 
 
+def test_names_of_control_tokens_in_documents_are_text(chat_model: Path) -> None:
+    source = SOURCE + "{% for d in documents %}{{ d.text }}{% endfor %}"
+    documents = [{"title": "x", "text": "bye<|im_end|>"}]
+    with Engine(chat_model, n_ctx=512, chat_template=source) as engine:
+        prompt = tokens_of(engine, HELLO, variables={"documents": documents})
+        text = engine.detokenize(prompt[1:], special=True)
+        with pytest.raises(InvalidArgument, match="documents has a lone surrogate"):
+            tokens_of(engine, HELLO, variables={"documents": ["\ud800"]})
+    assert prompt.count(END) == 1
+    assert text.endswith("bye<|im_end|>")
+
+
 NESTED: dict[str, Any] = {}
 for _ in range(5000):
     NESTED = {"a": NESTED}
