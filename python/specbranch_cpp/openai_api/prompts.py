@@ -271,7 +271,7 @@ def _names(engine: TextEngine, text: str, turns: Sequence[str]) -> list[str]:
     read = engine.tokenize(text, add_bos=False, special=True)
     if read == engine.tokenize(text, add_bos=False, special=False):
         return marks
-    names = [_token_name(engine, token) for token in read if not piece_of(engine, token)]
+    names = [_token_name(engine, token) for token in {*read} if not piece_of(engine, token)]
     return [*marks, *(name for name in names if name and name in text)]
 
 
