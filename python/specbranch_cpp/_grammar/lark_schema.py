@@ -15,7 +15,7 @@ from specbranch_cpp._grammar.rust_classes import plain_classes
 from specbranch_cpp._support import logs
 from specbranch_cpp.errors import InvalidArgument
 
-__all__ = ["is_enforced", "lark_of_schema"]
+__all__ = ["is_enforced", "lark_of_schema", "mapped"]
 
 FORMATS = {
     "date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri",
@@ -99,7 +99,7 @@ def _source(text: str) -> tuple[str | None, str | None]:
     escapes = _ESCAPES + ("u" if _CONTROL.search(text) else "")
     reason: str | None = None
     if has_too_many_remainders(prepared):
-        prepared = _mapped(prepared, _without_steps)
+        prepared = mapped(prepared, _without_steps)
         reason = f"multipleOf has more than {MOST_REMAINDERS:,} remainders"
     for lenient in (False, True):
         options = {
@@ -134,7 +134,7 @@ def _prepared(schema: Mapping[str, Any]) -> dict[str, Any]:
             found["patternProperties"] = {plain_classes(key): named[key] for key in named}
         return found | _exact_bounds(node) | _integer_bounds(node)
 
-    plain = _mapped(schema, collected)
+    plain = mapped(schema, collected)
     if any(_is_composed(node) for node in nodes):
         return dict(plain)  # a closed part could forbid what another part requires
 
@@ -143,7 +143,7 @@ def _prepared(schema: Mapping[str, Any]) -> dict[str, Any]:
             return {**node, "additionalProperties": False}
         return dict(node)
 
-    return dict(_mapped(plain, closed))
+    return dict(mapped(plain, closed))
 
 
 def _exact_bounds(node: Mapping[str, Any]) -> dict[str, float]:
@@ -203,7 +203,7 @@ def _is_composed(node: Mapping[str, Any]) -> bool:
     return has_own and any(key in node for key in _COMPOSED_BY)
 
 
-def _mapped(node: Any, change: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Any:
+def mapped(node: Any, change: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Any:
     """A schema with all schemas in it changed. Values that are no schemas stay as they are."""
     if not isinstance(node, Mapping):
         return node
@@ -212,9 +212,9 @@ def _mapped(node: Any, change: Callable[[Mapping[str, Any]], dict[str, Any]]) ->
         if key in _DATA:
             made[key] = value
         elif key in _MAPS and isinstance(value, Mapping):
-            made[key] = {name: _mapped(one, change) for name, one in value.items()}
+            made[key] = {name: mapped(one, change) for name, one in value.items()}
         elif isinstance(value, list):
-            made[key] = [_mapped(one, change) for one in value]
+            made[key] = [mapped(one, change) for one in value]
         else:
-            made[key] = _mapped(value, change)
+            made[key] = mapped(value, change)
     return made

@@ -104,15 +104,17 @@ def span_of(
 
 
 def values_of(node: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
-    """A ``const`` or ``enum`` as an enum."""
+    """A ``const`` or ``enum`` as an enum, without values that the type of the schema excludes."""
     values = [node[key]] if key == "const" else node[key]
     if not isinstance(values, (list, tuple)) or not values:
         raise InvalidArgument(f"{where}['enum'] is {values!r}; it must be a list of values")
     kinds = node.get("type", [*KINDS])
-    for value in values:
-        if not _is(value, [kinds] if isinstance(kinds, str) else kinds):
-            raise InvalidArgument(f"{where} has the value {value!r}; it must be of type {kinds}")
-    return {"enum": list(values)}
+    allowed = [
+        value for value in values if _is(value, [kinds] if isinstance(kinds, str) else kinds)
+    ]
+    if not allowed:
+        raise InvalidArgument(f"{where} has the value {values[0]!r}; it must be of type {kinds}")
+    return {"enum": allowed}
 
 
 def target_of(root: Any, reference: Any, where: str) -> Any:
@@ -151,6 +153,8 @@ def _is(value: Any, kinds: Any) -> bool:
         types = KINDS.get(kind) if isinstance(kind, str) else None
         if types is None:
             return False
+        if kind == "integer" and isinstance(value, float) and value.is_integer():
+            return True
         if isinstance(value, types) and (kind == "boolean" or not isinstance(value, bool)):
             return True
     return False

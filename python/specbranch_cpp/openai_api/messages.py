@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -34,7 +36,10 @@ def plain_messages(messages: Any) -> list[dict[str, Any]]:
         raise InvalidArgument(
             f"messages is {messages!r}; it must be a sequence of dictionaries with role and content"
         )
-    plain = [_plain(f"messages[{index}]", message) for index, message in enumerate(messages)]
+    try:
+        plain = [_plain(f"messages[{index}]", message) for index, message in enumerate(messages)]
+    except RecursionError:  # also of an error that shows the message
+        raise InvalidArgument("messages is nested too deeply") from None
     if not plain:
         raise InvalidArgument("messages is empty; it must have at least one message")
     return _in_order_of_calls(plain)
@@ -122,7 +127,8 @@ def _thoughts(name: str, part: Mapping[str, Any]) -> list[str]:
     found = part.get("thinking", part.get("text"))
     if found is None:
         return []
-    return _contents(f"{name}['thinking']", found, may_lack=True)[0]
+    texts, thoughts = _contents(f"{name}['thinking']", found, may_lack=True)
+    return [*texts, *thoughts]
 
 
 def _calls(name: str, calls: Any) -> list[dict[str, Any]]:
@@ -148,10 +154,10 @@ def _in_order_of_calls(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The messages, with the results of each answer's calls in the order of the calls.
 
     Most templates do not write ids, so the order alone says which call a result answers. Results
-    of unknown calls come last, in their order.
+    of unknown calls come last, in their order. Calls with the same id are answered in their order.
     """
     ordered: list[dict[str, Any]] = []
-    places: dict[Any, int] = {}
+    places: dict[str | None, deque[int]] = {}
     results: list[dict[str, Any]] = []
     for message in [*messages, None]:
         if message is not None and message["role"] == "tool":
@@ -163,12 +169,18 @@ def _in_order_of_calls(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if message is not None:
             ordered.append(message)
             calls = message.get("tool_calls", ())
-            places = {_hashable(call.get("id")): index for index, call in enumerate(calls)}
+            places = {}
+            for index, call in enumerate(calls):
+                places.setdefault(_hashable(call.get("id")), deque()).append(index)
     return ordered
 
 
-def _place(result: Mapping[str, Any], places: Mapping[Any, int]) -> int:
-    return places.get(_hashable(result.get("tool_call_id")), len(places))
+def _place(result: Mapping[str, Any], places: Mapping[str | None, deque[int]]) -> float:
+    """The index of the next call that a result may answer."""
+    found = places.get(_hashable(result.get("tool_call_id")))
+    if found is None:
+        return math.inf
+    return found.popleft() if len(found) > 1 else found[0]
 
 
 def _hashable(value: Any) -> str | None:

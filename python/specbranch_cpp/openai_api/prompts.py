@@ -95,9 +95,9 @@ class ChatFormat:
     ) -> list[int]:
         """The tokens of the messages.
 
-        Names of control tokens in the text of messages are tokenized as plain text. So a user who
-        writes ``<|im_end|>`` does not end the turn. So are the marks of turns, which are tokens
-        with a text in some vocabularies.
+        Names of control tokens in the text of messages, tools and the variable ``documents`` are
+        tokenized as plain text. So a user who writes ``<|im_end|>`` does not end the turn. So are
+        the marks of turns, which are tokens with a text in some vocabularies.
 
         Args:
             engine: the engine.
@@ -109,13 +109,29 @@ class ChatFormat:
 
         Raises:
             InvalidArgument: the template refuses the messages, or does not show the text to
-                continue.
+                continue; or the messages or tools are nested too deeply.
             ContextOverflow: the messages cannot fit.
         """
         if continued:
             _check_continued(messages[-1])
-        for text in _texts(messages):
-            check_length(engine._core, len(checked.encoded("messages", text)))
+        try:
+            return self._prompt(engine, messages, tools, variables, continued=continued)
+        except RecursionError:
+            raise InvalidArgument("messages or tools is nested too deeply") from None
+
+    def _prompt(
+        self,
+        engine: TextEngine,
+        messages: Sequence[dict[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None,
+        variables: Mapping[str, Any] | None,
+        *,
+        continued: bool,
+    ) -> list[int]:
+        documents = (variables or {}).get("documents")
+        for name, value in (("messages", messages), ("tools", tools), ("documents", documents)):
+            for text in _texts(value):
+                check_length(engine._core, len(checked.encoded(name, text)))
         template = self.template(has_tools=bool(tools))
         messages = with_thoughts(template.source, messages)
         if tools and not self._knows_calls:
@@ -129,10 +145,14 @@ class ChatFormat:
         nonce = f"{secrets.randbelow(10**18):018}"
         names: list[str] = []
         turns = self._marks(engine, template)
-        while found := {n for text in _texts(messages) for n in _names(engine, text, turns)}:
+        given: Any = [messages, tools, documents]
+        while found := {n for text in _parts(*given) for n in _names(engine, text, turns)}:
             marks = {name: f"\ue000{nonce}:{len(names) + i}\ue001" for i, name in enumerate(found)}
             names += marks
-            messages = _hidden(messages, marks)
+            given = _hidden(given, marks)
+        messages, tools, documents = given
+        if documents is not None:
+            variables = {**(variables or {}), "documents": documents}
         end = f"\ue000{nonce}\ue001"
         if continued:
             messages = [*messages[:-1], {**messages[-1], "content": messages[-1]["content"] + end}]
@@ -251,7 +271,7 @@ def _names(engine: TextEngine, text: str, turns: Sequence[str]) -> list[str]:
     read = engine.tokenize(text, add_bos=False, special=True)
     if read == engine.tokenize(text, add_bos=False, special=False):
         return marks
-    names = [_token_name(engine, token) for token in read if not piece_of(engine, token)]
+    names = [_token_name(engine, token) for token in {*read} if not piece_of(engine, token)]
     return [*marks, *(name for name in names if name and name in text)]
 
 
@@ -263,6 +283,11 @@ def _shown_marks(template: ChatTemplate) -> list[str]:
     except InvalidArgument:
         return []
     return re.findall(_MARK, text)
+
+
+def _parts(messages: Any, *others: Any) -> list[str]:
+    """The texts of messages, and the text of all others, which has the same names as its parts."""
+    return [*_texts(messages), "\n".join(_texts(others))]
 
 
 def _texts(value: Any) -> Iterator[str]:

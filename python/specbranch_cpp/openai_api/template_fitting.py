@@ -8,6 +8,7 @@ lose, and `rendered_text` changes the order of turns only after the template ref
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp.errors import InvalidArgument
@@ -46,13 +47,14 @@ def fitted(template: ChatTemplate, messages: Sequence[Mapping[str, Any]]) -> Mes
         first = [{**first[0], "content": _text_of(first)}]
     if first and not able.takes_first(first[0]["role"]):
         first, rest = [], _before(_text_of(first), rest)
-    changed: Messages = []
-    for message in reversed(rest):
+    changed, lost = first, Messages()
+    for message in rest:
         if message["role"] in _RULING and not able.takes_later(message["role"]):
-            changed = _before(message["content"], changed)
+            lost.append(message)
         else:
-            changed = [message, *changed]
-    return [*first, *changed]
+            changed += _before(_text_of(lost), [message])
+            lost = []
+    return [*changed, *_before(_text_of(lost), [])] if lost else changed
 
 
 def rendered_text(
@@ -101,19 +103,28 @@ def _before(text: str, messages: Messages) -> Messages:
 
 def _joined(messages: Messages) -> Messages:
     """The messages with neighbours of one role as one message. Results of calls stay apart."""
-    joined: Messages = []
+    groups: list[Messages] = []
     for message in messages:
-        last = joined[-1] if joined else None
+        last = groups[-1][-1] if groups else None
         if (
             last is None
             or last["role"] != message["role"]
             or message["role"] == "tool"
             or "tool_calls" in last
         ):
-            joined.append(message)
+            groups.append([message])
         else:
-            joined[-1] = {**last, **message, "content": _text_of([last, message])}
-    return joined
+            groups[-1].append(message)
+    return [_as_one(group) for group in groups]
+
+
+def _as_one(group: Messages) -> dict[str, Any]:
+    if len(group) == 1:
+        return group[0]
+    joined: dict[str, Any] = {}
+    for message in group:
+        joined |= message
+    return {**joined, "content": _text_of(group)}
 
 
 def _with_turns(messages: Messages) -> Messages:
@@ -132,23 +143,24 @@ def _with_turns(messages: Messages) -> Messages:
 def _with_short_ids(messages: Messages) -> Messages:
     """The messages with ids of calls that every template accepts. A lacking id is filled in."""
     renamed: Messages = []
-    open_ids: list[str] = []  # of calls without a result
+    open_ids: OrderedDict[str, None] = OrderedDict()  # of calls without a result
     for place, message in enumerate(messages):
         changed = dict(message)
         if "tool_calls" in message:
-            open_ids = [
+            short_ids = [
                 _short_id(call.get("id"), f"{place}.{index}")
                 for index, call in enumerate(message["tool_calls"])
             ]
             changed["tool_calls"] = [
                 {**call, "id": short}
-                for call, short in zip(message["tool_calls"], open_ids, strict=True)
+                for call, short in zip(message["tool_calls"], short_ids, strict=True)
             ]
+            open_ids = OrderedDict.fromkeys(short_ids)
         elif message["role"] == "tool":
-            expected = open_ids[0] if open_ids else str(place)
+            expected = next(iter(open_ids), str(place))
             short = _short_id(message.get("tool_call_id"), expected)
             changed["tool_call_id"] = short
-            open_ids = [one for one in open_ids if one != short]
+            open_ids.pop(short, None)
         renamed.append(changed)
     return renamed
 

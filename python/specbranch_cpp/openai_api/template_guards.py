@@ -6,7 +6,7 @@ All other filters and methods make something that is about as large as what they
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FILTERS",
     "FilterCall",
+    "check_join",
     "check_method",
     "check_percent",
     "check_power",
@@ -25,11 +26,13 @@ __all__ = [
     "collected",
 ]
 
-_FORMAT = re.compile(r"%(?:\([^)]*\))?[#0\- +]*(\*|\d*)(?:\.(\*|\d*))?")
+_PARENTHESIS = re.compile(r"[()]")
+_SPECIFIER = re.compile(r"[#0\- +]*(\*|\d*)(?:\.(\*|\d*))?[hlL]?.?", re.DOTALL)
 _LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 _MANY = 100_000  # parts of a text
 _SLOW = 20_000  # characters for filters that look at a text many times
 _SEARCH = 1 << 28  # characters of a text, times those of a text that is searched from the right
+_WORDY = 1 << 20  # characters for filters that make a value for each word
 
 _PADDED = frozenset(["center", "ljust", "rjust", "zfill"])
 _SEARCHED = frozenset(["rfind", "rindex", "rpartition", "rsplit"])
@@ -91,13 +94,41 @@ def check_percent(meter: Meter, form: str | bytes, values: Any) -> None:
     if len(form) > _SLOW:
         raise LimitError(f"the text before % has more than {_SLOW:,} characters")
     text = form.decode("latin-1") if isinstance(form, bytes) else form
-    found = _FORMAT.findall(text)
-    widths = [width for pair in found for width in pair if width != "*"]
+    found = [*_specifiers(text)]
+    widths: list[Any] = [width for pair in found for width in pair if width != "*"]
     if any("*" in pair for pair in found):
         widths += [one for one in _listed(values) if isinstance(one, int)]
     check_widths(widths)
     n_uses = len(found) if isinstance(values, Mapping) else 1  # a place may name any value
     meter.room(len(text) + n_uses * meter.weigh(values) + len(found) * 2 * WIDTH)
+
+
+def _specifiers(form: str) -> Iterator[tuple[str, str]]:
+    """The width and the precision of each place in a form for %."""
+    at = form.find("%") + 1
+    while at:
+        if form.startswith("(", at):
+            depth = 0  # a name may have parentheses in pairs
+            for found in _PARENTHESIS.finditer(form, at):
+                depth += 1 if found.group() == "(" else -1
+                if not depth:
+                    at = found.end()
+                    break
+            else:
+                return  # Python refuses such a form
+        specifier = _SPECIFIER.match(form, at)
+        assert specifier is not None
+        yield specifier.group(1), specifier.group(2) or ""
+        at = form.find("%", specifier.end()) + 1
+
+
+def check_join(meter: Meter, values: Any, separator: str) -> None:
+    """Checks texts before they are joined.
+
+    Raises:
+        LimitError: the whole text would be too long.
+    """
+    meter.room(meter.weigh(values) + len(values) * len(separator))
 
 
 def check_method(
@@ -125,7 +156,7 @@ def check_method(
     elif name == "replace":
         _check_replace(meter, owner, given)
     elif name == "join" and given and isinstance(given[0], Iterable):
-        _check_join(meter, given[0], owner)
+        check_join(meter, given[0], owner)
     if name in ("split", "rsplit"):
         _check_split(owner, given)
     elif name == "splitlines" and sum(owner.count(each) for each in _LINE_ENDS) > _MANY:
@@ -147,10 +178,6 @@ def _check_replace(meter: Meter, text: str, given: Sequence[Any]) -> None:
         meter.room(len(text) + n_found * len(given[1]))
 
 
-def _check_join(meter: Meter, values: Any, separator: str) -> None:
-    meter.room(meter.weigh(values) + len(values) * len(separator))
-
-
 def _listed(values: Any) -> list[Any]:
     return list(values) if isinstance(values, tuple) else [values]
 
@@ -170,17 +197,10 @@ class FilterCall:
         return [*self.args, *self.kwargs.values()]
 
 
-def _joined(call: FilterCall) -> Any:
-    values = collected(call.value)
-    separator = call.args[0] if call.args else call.kwargs.get("d", "")
-    if isinstance(values, Iterable):
-        _check_join(call.meter, values, str(separator))
-    return values
-
-
 def _replaced(call: FilterCall) -> Any:
     text = call.meter.text(call.value)
-    _check_replace(call.meter, text, [str(one) for one in call.given[:2]])
+    named = [call.kwargs[name] for name in ("old", "new") if name in call.kwargs]
+    _check_replace(call.meter, text, [str(one) for one in [*call.args, *named][:2]])
     return call.value
 
 
@@ -201,6 +221,12 @@ def _small(call: FilterCall) -> Any:
     """For filters that look at their text many times."""
     call.meter.weigh([call.value, *call.given], _SLOW)
     return _narrow(call)
+
+
+def _wordy(call: FilterCall) -> Any:
+    if isinstance(call.value, str) and len(call.value) > _WORDY:
+        raise LimitError(f"a text with words has more than {_WORDY:,} characters")
+    return call.value
 
 
 def _narrow(call: FilterCall) -> Any:
@@ -239,7 +265,6 @@ FILTERS: Mapping[str, Callable[[FilterCall], Any]] = {
     "format": _formatted,
     "indent": _indented,
     "int": _as_number,
-    "join": _joined,
     "list": _listed_text,
     "pprint": _small,
     "replace": _replaced,
@@ -247,8 +272,11 @@ FILTERS: Mapping[str, Callable[[FilterCall], Any]] = {
     "slice": _narrow,
     "string": _as_text,
     "striptags": _small,
+    "title": _wordy,
     "trim": _narrow,
+    "urlencode": _wordy,
     "urlize": _small,
+    "wordcount": _wordy,
     "wordwrap": _small,
     "xmlattr": _small,
 }

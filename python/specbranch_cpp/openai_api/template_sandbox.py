@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,12 +18,16 @@ import jinja2
 
 # Not `jinja2.nodes`: an interrupted import leaves the package without the names of its modules.
 from jinja2 import nodes, sandbox
+from jinja2.filters import do_join, make_attrgetter
+from jinja2.runtime import Undefined
+from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 from specbranch_cpp.openai_api import template_guards as guards
 from specbranch_cpp.openai_api.template_limits import RUNNING, LimitError
 
 if TYPE_CHECKING:
+    from jinja2.nodes import EvalContext
     from jinja2.runtime import Context
 
 __all__ = ["PARTS", "Sandbox", "prepared"]
@@ -51,7 +55,8 @@ class Sandbox(sandbox.ImmutableSandboxedEnvironment):
             finalize=_finalized,
         )
         del self.globals["lipsum"]  # makes texts of any length
-        self.globals["range"] = _range
+        self.globals |= {"range": _range, "dict": _dict, "namespace": _Namespace}
+        self.filters["join"] = _join
         self.filters["tojson"] = _tojson
         self.filters["sum"] = _sum
         self.filters = {name: _filter(name, each) for name, each in self.filters.items()}
@@ -100,6 +105,20 @@ class Sandbox(sandbox.ImmutableSandboxedEnvironment):
         if value.__name__ == "format_map":
             return lambda mapping: formatter.vformat(text, (), mapping)
         return lambda *args, **kwargs: formatter.vformat(text, args, kwargs)
+
+
+class _Namespace(Namespace):
+    """Jinja's own, with a limit where it becomes text.
+
+    Its attributes change after it became a part of other values, so only then its weight is known.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(_dict(*args, **kwargs))
+
+    def __repr__(self) -> str:
+        RUNNING.get().weigh(self)
+        return super().__repr__()
 
 
 class _Formatter(sandbox.SandboxedFormatter):
@@ -207,6 +226,19 @@ def _range(*args: Any) -> range:
     return sandbox.safe_range(*args)
 
 
+def _dict(*args: Any, **kwargs: Any) -> dict[Any, Any]:
+    """Python's own, with a step for each item, because many keys may have the same hash."""
+    if args and isinstance(args[0], Iterable) and not isinstance(args[0], (Mapping, Undefined)):
+        args = (_stepped(args[0]), *args[1:])
+    return dict(*args, **kwargs)
+
+
+def _stepped(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        RUNNING.get().step()
+        yield value
+
+
 def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """A filter that counts as a step, and whose result is limited."""
     guard = guards.FILTERS.get(name)
@@ -276,14 +308,26 @@ def _tojson(
     return "".join(pieces)
 
 
+@jinja2.pass_eval_context
+def _join(
+    eval_ctx: EvalContext, value: Any, d: str = "", attribute: str | int | None = None
+) -> str:
+    """Jinja's own. A part may be light although its attribute is not, such as ``loop``."""
+    values = guards.collected(value)
+    if attribute is not None:
+        values = [*map(make_attrgetter(eval_ctx.environment, attribute), values)]
+    if isinstance(values, Iterable):
+        guards.check_join(RUNNING.get(), values, str(d))
+    joined: str = do_join(eval_ctx, values, d)
+    return joined
+
+
 @jinja2.pass_environment
 def _sum(
     environment: Sandbox, values: Any, attribute: str | int | None = None, start: Any = 0
 ) -> Any:
     """Each sum is a new value, which a sum of lists makes large."""
     if attribute is not None:
-        from jinja2.filters import make_attrgetter
-
         values = map(make_attrgetter(environment, attribute), values)
     meter = RUNNING.get()
     total = start

@@ -43,6 +43,8 @@ LARGEST = 1 << 17
 """Characters of the largest template. The largest of known models have some tens of thousands."""
 
 _LONGEST_DATE = 200
+_LONGEST_ERROR = 2000
+_SHORTEST = {"role": "user", "content": "?"}
 
 
 class _Generation(ext.Extension):
@@ -59,8 +61,8 @@ class _Refused(Exception):  # noqa: N818
     """The error that a template raises with ``raise_exception``."""
 
 
-def _raise_exception(message: str) -> None:
-    raise _Refused(message)
+def _raise_exception(message: Any) -> None:
+    raise _Refused(RUNNING.get().text(message))
 
 
 def _strftime_now(form: str) -> str:
@@ -109,16 +111,21 @@ class ChatTemplate:
             self._template = _ENVIRONMENT.from_string(prepared(tree, _ENVIRONMENT))
         except jinja2.TemplateSyntaxError as error:
             raise InvalidArgument(
-                f"the chat template is wrong in line {error.lineno}: {error.message}"
+                f"the chat template is wrong in line {error.lineno}: {_told(error)}"
             ) from None
         except (RecursionError, MemoryError, SyntaxError):  # also of the compiler of Python
             raise InvalidArgument("the chat template is nested too deeply") from None
         except LimitError as error:
             raise InvalidArgument(f"the chat template is too large: {error}") from None
         except Exception as error:  # noqa: BLE001 (such as a number with too many digits)
-            raise InvalidArgument(f"the chat template cannot be compiled: {error}") from None
+            raise InvalidArgument(f"the chat template cannot be compiled: {_told(error)}") from None
         self._hopeless = ""
-        self._names = {"bos_token": bos_token, "eos_token": eos_token}
+        self._known: dict[str, Any] = {
+            "documents": None,
+            "add_generation_prompt": True,
+            "bos_token": bos_token,
+            "eos_token": eos_token,
+        }
         self.abilities = Abilities(self)
 
     def render(
@@ -142,28 +149,44 @@ class ChatTemplate:
         """
         if self._hopeless:
             raise TemplateLimit(self._hopeless)
-        known = {"documents": None, "add_generation_prompt": True, **self._names}
-        given = {"messages": messages, "tools": tools}
-        everything = {**known, **(variables or {}), **given}
+        everything = {**self._known, **(variables or {}), "messages": messages, "tools": tools}
         running = None
         try:
             running = RUNNING.set(Meter(everything))
-            return self._template.render(everything)
+            text = self._template.render(everything)
+            text.encode()
         except _Refused as error:
-            raise InvalidArgument(f"the chat template refuses the messages: {error}") from None
+            told = _told(error)
+            raise InvalidArgument(f"the chat template refuses the messages: {told}") from None
+        except UnicodeEncodeError:
+            raise InvalidArgument("the chat template writes half of a surrogate pair") from None
         except (LimitError, RecursionError, MemoryError) as error:
             reason = str(error) if isinstance(error, LimitError) else "it is nested too deeply"
             words = f"the chat template computes too much in line {_line(error)}: {reason}"
-            if light(everything):  # it would do so for every client
+            if light(everything) and self._never_ends():  # it does so for every client
                 self._hopeless = words
             raise TemplateLimit(words) from None
         except Exception as error:
             raise InvalidArgument(
-                f"the chat template fails in line {_line(error)}: {error}"
+                f"the chat template fails in line {_line(error)}: {_told(error)}"
             ) from error
         finally:
             if running is not None:
                 RUNNING.reset(running)
+        return text
+
+    def _never_ends(self) -> bool:
+        """Whether the template computes too much for the shortest chat, too."""
+        running = RUNNING.set(Meter())
+        try:
+            self._template.render({**self._known, "messages": [_SHORTEST], "tools": None})
+        except (LimitError, RecursionError, MemoryError):
+            return True
+        except Exception:  # noqa: BLE001 (of the template)
+            return False
+        finally:
+            RUNNING.reset(running)
+        return False
 
     @cached_property
     def wants_text_arguments(self) -> bool:
@@ -183,6 +206,16 @@ class ChatTemplate:
             if re.search(r'"key"\s*:\s*"value"', text):
                 return isinstance(arguments, str)
         return False
+
+
+def _told(error: Exception) -> str:
+    """The words of an error. A template may make them long, and may put anything into them."""
+    try:
+        words = error.message if isinstance(error, jinja2.TemplateError) else str(error)
+    except Exception:  # noqa: BLE001 (such as a key without a text)
+        words = None
+    words = (words or type(error).__name__).encode(errors="replace").decode()
+    return words if len(words) <= _LONGEST_ERROR else f"{words[:_LONGEST_ERROR]} ..."
 
 
 def _line(error: BaseException) -> int | str:

@@ -277,6 +277,64 @@ def test_a_text_ends_at_the_first_mark(
     assert not grammar.allows(end[:-1])
 
 
+CITY = {"type": "string", "enum": ["Rome", "Bonn", None]}
+PLACE = {"type": "object", "properties": {"city": CITY}, "required": ["city"]}
+
+
+@pytest.mark.parametrize("name", ["qwen3-coder", "glm-4.5", "lfm2"])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        PLACE,
+        {"$ref": "#/$defs/Place", "$defs": {"Place": PLACE}},
+        {
+            "allOf": [{"$ref": "#/$defs/Place"}, {"properties": {"n": {"type": "integer"}}}],
+            "$defs": {"Place": PLACE},
+        },
+        {
+            "properties": {"city": {"$ref": "#/$defs/Place/properties/city"}},
+            "required": ["city"],
+            "$defs": {"Place": PLACE},
+        },
+        {
+            "properties": {"n": {"anyOf": [{"const": "Rome"}]}, "city": {"$ref": "#/properties/n"}},
+            "required": ["city"],
+        },
+    ],
+)
+def test_parameters_behind_references_are_known(kind: Kind, name: str, parameters: Any) -> None:
+    family = FAMILIES[name]
+    given = {"type": "function", "function": {"name": "get", "parameters": parameters}}
+    grammar = kind.read(
+        forced_calls(Tools((given,), ("get",), many=False), form_of(family), PLAIN, kind.book)
+    )
+    assert grammar.allows(family.one)
+    assert not grammar.allows(family.one.replace("city", "town"))
+    assert not grammar.allows(family.one.replace("Rome", "Oslo"))
+
+
+@pytest.mark.parametrize("form", [FormatQwenCoder, FormatGlm, FormatLfm2])
+def test_a_parameter_that_only_llguidance_can_express(form: type[ToolFormat]) -> None:
+    named = {"type": "object", "patternProperties": {"^x": {"type": "integer"}}}
+    parameters = {"properties": {"a": {**named, "additionalProperties": False}}, "required": ["a"]}
+    given = {"type": "function", "function": {"name": "get", "parameters": parameters}}
+    kind = Kind(LarkBook)
+    forced = kind.read(forced_calls(Tools((given,), ("get",)), form(), PLAIN, LarkBook))
+    written = {
+        "qwen3-coder": "<tool_call>\n<function=get>\n<parameter=a>\n",
+        "glm4": "<tool_call>get\n<arg_key>a</arg_key>\n<arg_value>",
+        "lfm2": "<|tool_call_start|>[get(a=",
+    }[form.name]
+    assert forced.begins(written + '{"x1": 1')
+    assert not forced.begins(written + '{"y1": 1')
+    either = calls_or_ruled_text(
+        Tools((given,)), form(), JsonSchema({"enum": [7]}), PLAIN, LarkBook
+    )
+    assert kind.read(either).begins(written + '{"x1": 1')
+    with pytest.raises(InvalidArgument, match="patternProperties"):
+        forced_calls(Tools((given,), ("get",)), form(), PLAIN, RuleBook)
+
+
 @pytest.mark.parametrize("required", [True, 1, "key", [1]])
 @pytest.mark.parametrize("form", [FormatQwenCoder, FormatGlm, FormatLfm2])
 @pytest.mark.parametrize("new_book", [RuleBook, LarkBook])

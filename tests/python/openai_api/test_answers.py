@@ -299,6 +299,8 @@ FINAL = "<|start|>assistant<|channel|>final<|message|>x"
         (f"<|channel|>analysis<|message|>t<|end|>{FINAL}<|end|>", "t", "x"),
         ("<|channel|>final<|message|>x", None, "x"),
         ("<|channel|>final <|constrain|>json<|message|>x", None, "x"),
+        ("<|channel|>final<|message|>x \n", None, "x \n"),  # as in every format
+        (f"<|channel|>commentary<|message|>y \n<|end|>{FINAL}", None, "y\n\nx"),
         ("x", None, "x"),
         ("assistants help", None, "assistants help"),
         ("<|channel|>analysis<|message|>t", "t", ""),

@@ -26,6 +26,7 @@ FORMATS = {
     "qwen2.5-coder, a block of code": "hermes",
     "qwen3-coder": "qwen3-coder",
     "qwen3-coder without the first tag": "qwen3-coder",
+    "seed-oss": "seed-oss",
     "glm-4.5": "glm4",
     "minimax-m2": "minimax-m2",
     "llama 3": "llama3",
@@ -184,6 +185,13 @@ def test_two_pieces_at_every_place(name: str) -> None:
     for cut in range(1, len(text)):
         read = Read(family, text, cut)
         assert (read.calls, read.content) == (BOTH if family.two else [GET], ""), cut
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_messages_of_gpt_oss_with_an_odd_header(size: int) -> None:
+    assert Read(FAMILIES["gpt-oss"], "<|message|>x", size).content == "x"
+    cut = "<|start<|message|>x"
+    assert Read(FAMILIES["gpt-oss"], cut, size).content == cut
 
 
 def test_endless_white_space_takes_linear_time() -> None:

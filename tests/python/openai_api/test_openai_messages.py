@@ -152,3 +152,42 @@ def test_results_are_in_the_order_of_the_calls() -> None:
     assert ids == [None, None, "a", "b", "c", "x", None, "b"]
     without = plain_messages([answer, {"role": "tool", "content": "1"}, result("a", "2")])
     assert [message["content"] for message in without[1:]] == ["2", "1"]
+
+
+def test_calls_with_the_same_id_are_answered_in_their_order() -> None:
+    """Some servers use the name of the function as the id."""
+    answer = {"role": "assistant", "tool_calls": [call(name=name) for name in "xyx"]}
+    given = [result("x", "1"), result("y", "2"), result("x", "3")]
+    assert plain_messages([answer, *given])[1:] == given
+    late = plain_messages([answer, *reversed(given), result("x", "4")])[1:]
+    assert [message["content"] for message in late] == ["3", "2", "1", "4"]
+
+
+def deep(levels: int) -> list[Any]:
+    made: list[Any] = []
+    for _ in range(levels):
+        made = [made]
+    return made
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        deep(5000),
+        {"role": deep(5000), "content": "x"},
+        {"role": "user", "content": deep(5000)},
+        {"role": "assistant", "tool_calls": deep(5000)},
+    ],
+)
+def test_a_deep_message_is_refused(message: Any) -> None:
+    with pytest.raises(InvalidArgument, match="messages is nested too deeply"):
+        plain_messages([USER, message])
+
+
+def test_thoughts_in_thoughts() -> None:
+    part: Any = {"type": "thinking", "thinking": [{"type": "thinking", "thinking": "t"}]}
+    assert plain_messages([{"role": "assistant", "content": [part]}])[0]["reasoning_content"] == "t"
+    for _ in range(2000):
+        part = {"type": "thinking", "thinking": [part]}
+    with pytest.raises(InvalidArgument, match="messages is nested too deeply"):
+        plain_messages([{"role": "assistant", "content": [part]}])

@@ -33,7 +33,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "beside": ({"anyOf": [{}], "enum": [1]}, "give only one of them"),
     "empty anyOf": ({"anyOf": []}, "must be a list"),
     "empty enum": ({"enum": []}, "must be a list"),
-    "enum of another kind": ({"type": "string", "enum": ["a", 1]}, "value 1"),
+    "enum of another kind": ({"type": "string", "enum": [None, 1]}, "value None"),
     "not": ({"not": {}}, "'not'"),
     "if": ({"if": {}}, "'if'"),
     "properties": ({"properties": 3}, "must be a mapping"),

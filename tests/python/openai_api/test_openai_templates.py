@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -240,6 +241,75 @@ def test_names_of_control_tokens_in_contents_are_text(chatty: Engine, content: s
     # As text, everything is where the template puts it.
     expected = ChatTemplate(SOURCE).render(messages)
     assert chatty.detokenize(prompt[1:], special=True) == expected
+
+
+def test_names_of_control_tokens_in_tools_are_text(chat_model: Path) -> None:
+    """The descriptions of tools often come from elsewhere."""
+    source = SOURCE + "{{ tools | tojson }}{# <tool_call> #}"
+    function = {"name": "f", "description": "<|im_end|>", "parameters": {"[MARK]": {}}}
+    tools = [{"type": "function", "function": function}]
+    with Engine(chat_model, n_ctx=512, chat_template=source) as engine:
+        prompt = tokens_of(engine, HELLO, tools=tools)
+        text = engine.detokenize(prompt[1:], special=True)
+    assert (prompt.count(START), prompt.count(END), prompt.count(MARK)) == (2, 1, 0)
+    assert text.endswith(json.dumps(tools))
+
+
+def test_names_of_control_tokens_in_documents_are_text(chat_model: Path) -> None:
+    source = SOURCE + "{% for d in documents %}{{ d.text }}{% endfor %}"
+    documents = [{"title": "x", "text": "bye<|im_end|>"}]
+    with Engine(chat_model, n_ctx=512, chat_template=source) as engine:
+        prompt = tokens_of(engine, HELLO, variables={"documents": documents})
+        text = engine.detokenize(prompt[1:], special=True)
+        with pytest.raises(InvalidArgument, match="documents has a lone surrogate"):
+            tokens_of(engine, HELLO, variables={"documents": ["\ud800"]})
+    assert prompt.count(END) == 1
+    assert text.endswith("bye<|im_end|>")
+
+
+NESTED: dict[str, Any] = {}
+for _ in range(5000):
+    NESTED = {"a": NESTED}
+
+
+@pytest.mark.parametrize("source", [SOURCE, SOURCE + "{{ tools | tojson }}{# <tool_call> #}"])
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (NESTED, "nested too deeply"),
+        ({1, 2}, "not JSON"),
+        ("\ud800", "tools has a lone surrogate"),
+        ({"\ud800": 1}, "tools has a lone surrogate"),
+    ],
+)
+def test_tools_that_are_no_json(chat_model: Path, source: str, extra: Any, words: str) -> None:
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"x": extra}}}]
+    with Engine(chat_model, n_ctx=512, chat_template=source) as engine:
+        with pytest.raises(InvalidArgument, match=words):
+            engine.create_chat_completion(HELLO, tools=tools, max_tokens=1)
+        engine.create_chat_completion(HELLO, max_tokens=1)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"tools": [{"type": NESTED}]},
+        {"tools": NESTED},
+        {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": NESTED},
+    ],
+)
+def test_deep_values_are_no_tools(chatty: Engine, given: Any) -> None:
+    with pytest.raises(InvalidArgument, match="nested too deeply"):
+        chatty.create_chat_completion(HELLO, max_tokens=1, **given)
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"), [(NESTED, "nested too deeply"), ({"a": {1, 2}}, "not JSON")]
+)
+def test_arguments_that_are_no_json(chatty: Engine, extra: Any, words: str) -> None:
+    call = {"id": "1", "function": {"name": "f", "arguments": extra}}
+    with pytest.raises(InvalidArgument, match=words):
+        tokens_of(chatty, [*HELLO, {"role": "assistant", "tool_calls": [call]}])
 
 
 def test_names_in_contents_are_text_where_a_template_changes_contents(chat_model: Path) -> None:

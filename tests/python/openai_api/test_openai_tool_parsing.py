@@ -126,6 +126,40 @@ def test_what_is_no_call_stays_content(source: str, text: str, size: int) -> Non
     assert parsed(source, text, size) == (text, [])
 
 
+@pytest.mark.parametrize("size", [1, 5, 1000])
+@pytest.mark.parametrize("source", ["hermes", "llama", "mistral"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"type": "function", "function": {"name": "paint", "arguments": {"color": "red"}}}',
+        '{"function": {"arguments": {"color": "red"}, "name": "paint"}, "type": "function"}',
+        '{"id": "1", "function": {"name": "paint", "arguments": "{\\"color\\": \\"red\\"}"}}',
+    ],
+)
+def test_the_object_of_a_message_is_a_call(source: str, written: str, size: int) -> None:
+    begin, end = {
+        "hermes": ("<tool_call>", "</tool_call>"),
+        "llama": ("", ""),
+        "mistral": ("[TOOL_CALLS][", "]"),
+    }[source]
+    assert parsed(source, begin + written + end, size) == ("", [RED])
+    if source != "hermes":  # one object between tags
+        assert parsed(source, f"{begin}{written},{written}{end}", size)[1] == [RED, RED]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<tool_call>{"function": {}}</tool_call>',
+        '<tool_call>{"function": {"function": {"name": "paint"}}}</tool_call>',
+        '<tool_call>{"function": "paint"}</tool_call>',
+        '<tool_call>{"type": "function", "function": {"name": "fly"}}</tool_call>',
+    ],
+)
+def test_an_object_with_another_function_is_content(text: str) -> None:
+    assert parsed("hermes", text) == (text, [])
+
+
 def test_line_breaks_in_strings_are_forgiven() -> None:
     text = '<tool_call>{"name": "paint", "arguments": {"color": "a\nb"}}</tool_call>'
     assert parsed("hermes", text) == ("", [("paint", {"color": "a\nb"})])
@@ -169,10 +203,16 @@ def read_in_python(text: str, size: int = 10**6) -> list[Any]:
         ("[\n1,\n2]", [1, 2]),
         ("{'a': [True, false, None, null]}", {"a": [True, False, None, None]}),
         ("'),('", "),("),
+        ('"""say "hi", ok)"""', 'say "hi", ok)'),
+        ("'''it's\n\"\"\"'''", 'it\'s\n"""'),
+        ('""', ""),
+        ("''", ""),
     ],
 )
 def test_values_in_python(written: str, value: Any) -> None:
-    assert read_in_python(f"[paint(color={written}, n = 1)]") == [{"color": value, "n": 1}]
+    for size in (1, 2, 1000):
+        text = f"[paint(color={written}, n = 1)]"
+        assert read_in_python(text, size) == [{"color": value, "n": 1}]
 
 
 @pytest.mark.parametrize("written", ["open('x')", "{1: 2}", "{'a'}", "1e999", "b'x'", "x", "1 +"])
@@ -193,19 +233,86 @@ def test_what_is_no_value_in_python_is_content(written: str) -> None:
         ({"anyOf": [{"type": "integer"}, {"type": "string"}]}, "x", "x"),
         ({"$ref": "#/$defs/s"}, "1", "1"),
         ({"$ref": "#/$defs/loop"}, "1", 1),
+        ({"$ref": "#/$defs/endless"}, "1", 1),
+        ({"$ref": "#/$defs/x~1y"}, "1", "1"),
+        ({"$ref": "#/properties/b"}, "1", "1"),
+        ({"allOf": [{"$ref": "#/$defs/s"}], "default": "1"}, "1", "1"),
+        ({"allOf": [{"type": ["string", "integer"]}, {"type": "number"}]}, "x1", "x1"),
+        ({"minLength": 1}, "1", "1"),
         ({"type": "array"}, "[1, {}]", [1, {}]),
         ({"type": "array"}, "no list", "no list"),
+        ({"type": "array"}, "['a', True]", ["a", True]),
+        ({"type": ["object", "null"]}, "{'a': None}", {"a": None}),
+        ({"type": ["array", "string"]}, "['a']", "['a']"),
+        ({"type": "array"}, "[1e999]", "[1e999]"),
         ({}, "NaN", "NaN"),
         ({}, "\ud800", "\ud800"),
         (None, "[1", "[1"),
     ],
 )
 def test_text_gets_the_type_of_the_schema(schema: Any, text: str, value: Any) -> None:
-    definitions = {"s": {"type": "string"}, "loop": {"$ref": "#/$defs/loop"}}
-    parameters = {"type": "object", "properties": {"a": schema}, "$defs": definitions}
+    text_only = {"type": "string"}
+    definitions = {
+        "s": text_only,
+        "x/y": text_only,
+        "loop": {"$ref": "#/$defs/loop"},
+        "endless": {"anyOf": [{"$ref": "#/$defs/endless"}, text_only] * 5},
+    }
+    properties = {"a": schema, "b": text_only}
+    parameters = {"type": "object", "properties": properties, "$defs": definitions}
     if schema is None:
         parameters = {"type": "object"}
     assert json.loads(typed(text, {"name": "f", "parameters": parameters}, "a")) == value
+
+
+TEXT_A = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"$ref": "#/$defs/A"},
+        {"$ref": "#/$defs/B"},
+        {"allOf": [{"properties": {"b": {"type": "integer"}}}, {"$ref": "#/$defs/A"}]},
+        {"anyOf": [TEXT_A, {"properties": {"b": {"type": "integer"}}}]},
+        {"oneOf": [{"required": ["a"]}, {"required": ["b"]}], "properties": TEXT_A["properties"]},
+        {"$ref": "#/$defs/A", "allOf": [None, 3, {"$ref": 3}, {"$ref": "#/$defs/lost"}]},
+    ],
+)
+def test_the_type_of_a_parameter_that_is_not_listed_at_the_top(parameters: Any) -> None:
+    definitions = {"A": TEXT_A, "B": {"allOf": [{"$ref": "#/$defs/A"}]}}
+    function = {"name": "f", "parameters": {**parameters, "$defs": definitions}}
+    assert json.loads(typed("1", function, "a")) == "1"
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"$ref": "#"},
+        {"$ref": "#/$defs/0", "$defs": {str(i): {"$ref": f"#/$defs/{i + 1}"} for i in range(3000)}},
+        {"allOf": [{"$ref": "#"}] * 9},
+        {"anyOf": [{"$ref": "#"}] * 9},
+        3,
+    ],
+)
+def test_parameters_without_an_end_have_no_type(parameters: Any) -> None:
+    assert typed("1", {"name": "f", "parameters": parameters}, "a") == "1"
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("hermes", '```json\n{"id": [' * 50_000),
+        ("hermes", '<tool_call>{"id": [' * 50_000),
+        ("hermes", '<tool_call>{"id": [' * 20_000 + "]}" * 20_000),
+        ("mistral with arguments", "[TOOL_CALLS]" + "a" * 2_000_000),
+        ("hermes", '<tool_call>{"name": "paint", "arguments": ' + "a" * 2_000_000),
+    ],
+)
+def test_calls_without_an_end_take_linear_time(source: str, text: str) -> None:
+    """Squares would take many minutes."""
+    content, calls = parsed(source, text, 10)
+    assert (len(content), calls) == (len(text), [])
 
 
 def test_an_unclosed_call_counts_and_what_follows_is_content() -> None:

@@ -24,6 +24,8 @@ from tests.python.support.tiny_gguf import write_tiny_gguf
 from specbranch_cpp import Engine, InvalidArgument
 from specbranch_cpp.openai_api.messages import plain_messages
 from specbranch_cpp.openai_api.prompts import format_of
+from specbranch_cpp.openai_api.template_fitting import fitted, rendered_text
+from specbranch_cpp.openai_api.templates import ChatTemplate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -202,3 +204,15 @@ def test_marks_of_turns_stay_text_also_where_they_are_tokens_with_a_text(tmp_pat
         prompt = format_of(engine).prompt(engine, [{**ASK, "content": said}, ASK])
         assert engine.detokenize(prompt).count("<|start|>") == 4
         assert prompt.count(mark) == 2
+
+
+def test_long_chats_take_linear_time() -> None:
+    """Squares would take minutes."""
+    many = 100_000
+    calling = called(*map(str, range(many)))
+    results = [result(str(number), "x") for number in range(many)]
+    template = ChatTemplate(NO_SYSTEM)
+    assert len(fitted(template, [ASK, SAY, *[KIND] * many, ASK])) == 3
+    assert len(fitted(template, [ASK] * many)) == many
+    with pytest.raises(InvalidArgument, match="alternate"):
+        rendered_text(template, [ASK, calling, *results], tools=None, variables=None)

@@ -108,6 +108,50 @@ def test_a_client_cannot_spoil_a_template(monkeypatch: pytest.MonkeyPatch) -> No
     assert "hello" in template.render(HELLO)
 
 
+@pytest.mark.parametrize("given", ["message", "variable"])
+def test_a_number_of_a_client_cannot_spoil_a_template(given: str) -> None:
+    template = ChatTemplate("{{ 'a' * (messages[0].n or n or 1) }}")
+    message = {"role": "user", "content": "hello", "n": 10**9 if given == "message" else 0}
+    with pytest.raises(TemplateLimit):
+        template.render([message], variables={"n": 10**9})
+    assert template.render([{"role": "user", "content": "hello", "n": 2}]) == "aa"
+
+
+@pytest.mark.parametrize("name", ["dict", "namespace"])
+def test_each_key_is_a_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys of the same hash take a time that grows with the square of their number."""
+    steps: list[None] = []
+    step = template_limits.Meter.step
+    monkeypatch.setattr(template_limits.Meter, "step", lambda meter: steps.append(step(meter)))
+    template = ChatTemplate(f"{{{{ {name}(messages[0].pairs) is defined }}}}")
+    pairs = [[number * (2**61 - 1), 0] for number in range(500)]
+    assert template.render([{"role": "user", "content": "", "pairs": pairs}]) == "True"
+    assert len(steps) > 500
+
+
+@pytest.mark.parametrize(
+    "source", ["{{ messages['a' * 8000000].x }}", "{{ raise_exception('a' * 8000000) }}"]
+)
+def test_errors_are_short(source: str) -> None:
+    with pytest.raises(InvalidArgument, match="aaa") as caught:
+        ChatTemplate(source).render(HELLO)
+    assert len(str(caught.value)) < 3000
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("{{ '\\ud800' }}", "writes half of a surrogate pair"),
+        ("{{ raise_exception('a \\ud800') }}", r"refuses the messages: a \?"),
+        ("{{ messages['a \\ud800'].x }}", r"no attribute 'a .*ud800'"),
+    ],
+)
+def test_halves_of_surrogate_pairs(source: str, words: str) -> None:
+    with pytest.raises(InvalidArgument, match=words) as caught:
+        ChatTemplate(source).render(HELLO)
+    assert str(caught.value).encode()
+
+
 def test_a_form_that_computes_too_much_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     from specbranch_cpp.openai_api.template_fitting import rendered_text
 
@@ -151,19 +195,21 @@ ORDINARY = {
     "chatml": CHATML,
     "operators": "{{ 7 // 2 }} {{ 7 % 4 }} {{ 2 ** 10 }} {{ -3 + 1 }} {{ 'a' * 3 }}"
     "{{ 'ab' ~ 1 ~ x }}",
-    "formats": "{{ '%5.2f|%-4s|%%' % (1.5, 'a') }} {{ '{:>5}{b}'.format('x', b=[1]) }}"
+    "formats": "{{ '%5.2f|%-4s|%%' % (1.5, 'a') }} {{ '%%5000d %(a(b))s' % {'a(b)': 1} }}"
+    "{{ '{:>5}{b}'.format('x', b=[1]) }}"
     "{{ '%s %s' | format('a', 1) }}{{ '{a}'.format_map({'a': 1}) }}",
     "texts": "{{ ' a\nb '.strip().split('\n') }}{{ 'a-b'.rsplit('-', 1)[0] }}"
     "{{ 'ab'.replace('a', 'c') }}"
     "{{ ', '.join(['a', 'b']) }}{{ 'Ab'.upper() }}{{ 'ab'[::-1] }}{{ 'a\nb' | indent(2, true) }}",
     "sequences": "{{ messages[1:] | length }}{{ [1, 2, 3] | select('odd') | list }}{{ (1, 2)[0] }}"
-    "{{ messages | map(attribute='role') | join(',') }}{{ [3, 1] | sort }}{{ [1, 2] | sum }}"
+    "{{ messages | map(attribute='role') | join(',') }}{{ messages | join('-', attribute='role') }}"
+    "{{ [3, 1] | sort }}{{ [1, 2] | sum }}"
     "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}{{ [1, 2] + [3] }}"
     "{{ messages | rejectattr('tool_calls', 'defined') | map(attribute='content') | list }}"
     "{{ range(3) | batch(2, 'x') | list }}{{ [[1, 2]] | sum(start=[]) }}{{ 'ba' | list }}",
     "objects": "{{ {'a': 1}.items() | list }}{% for k, v in {'b': [1]} | items %}{{ k }}{{ v }}"
     "{% endfor %}{{ {'a': {'b': 1}} | tojson(indent=2) }}{{ {'b': 1, 'a': 2} | dictsort }}"
-    "{{ dict(a=1).get('b', 'none') }}{{ {'é': '<'} | tojson }}",
+    "{{ dict(a=1).get('b', 'none') }}{{ dict([(1, 2)], b=3) }}{{ {'é': '<'} | tojson }}",
     "loops": "{% for a in [[1, [2]], 3] recursive %}{{ loop.index }}{{ loop.cycle('x', 'y') }}"
     "{% if a is iterable %}{{ loop(a) }}{% endif %}{% else %}none{% endfor %}"
     "{% for a in [] %}{% else %}none{% endfor %}"
@@ -171,6 +217,8 @@ ORDINARY = {
     "macros": "{% macro m(a, b=2) %}{{ a }}{{ b }}{{ caller() if caller }}{% endmacro %}{{ m(1) }}"
     "{% call m(3) %}x{% endcall %}{% filter upper %}a{{ x }}{% endfilter %}"
     "{% set y %}z{{ m(5) }}{% endset %}{{ y | length }}{% block q %}b{% endblock %}",
+    "namespaces": "{% set ns = namespace(a=1) %}{% set ns.b = 2 %}{{ ns.a + ns.b }}{{ ns }}"
+    "{% set ns = namespace({'c': 3}) %}{{ ns.c }}{{ ns.d is defined }}",
     "tests": "{{ x is defined }}{{ 1 is divisibleby(1) }}{{ 'a' in 'abc' }}{{ 1 < 2 < 3 }}"
     "{{ none is none }}{{ 'a' is string }}{{ [] is iterable }}{{ not x }}{{ x or 'else' }}",
     "numbers": "{{ '12' | int }}{{ 'x' | int(7) }}{{ 1.55 | round(1) }}"

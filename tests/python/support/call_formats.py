@@ -80,6 +80,10 @@ _CODER_SET = (
     "<function=set>\n<parameter=n>\n3\n</parameter>\n<parameter=on>\ntrue\n</parameter>\n"
     "</function>"
 )
+_SEED_GET = "<function=get>\n<parameter=city>Rome</parameter>\n</function>"
+_SEED_SET = (
+    "<function=set>\n<parameter=n>3</parameter>\n<parameter=on>true</parameter>\n</function>"
+)
 _GLM_GET = "<tool_call>get\n<arg_key>city</arg_key>\n<arg_value>Rome</arg_value>\n</tool_call>"
 _GLM_SET = (
     "<tool_call>set\n<arg_key>n</arg_key>\n<arg_value>3</arg_value>\n"
@@ -137,6 +141,13 @@ FAMILIES: dict[str, Family] = {
         "<tool_call>\n<function=name>\n<parameter=name>",
         f"{_CODER_GET}\n</tool_call>",
         f"{_CODER_GET}\n{_CODER_SET}\n</tool_call>",
+    ),
+    "seed-oss": Family(
+        "<seed:tool_call>\n<function=name>\n<parameter=name>",
+        f"<seed:tool_call>\n{_SEED_GET}\n</seed:tool_call>",
+        f"<seed:tool_call>\n{_SEED_GET}\n</seed:tool_call>\n"
+        f"<seed:tool_call>\n{_SEED_SET}\n</seed:tool_call>",
+        tokens=("<seed:tool_call>", "</seed:tool_call>"),
     ),
     "glm-4.5": Family(
         "<tool_call>{name}\n<arg_key>{key}</arg_key>\n<arg_value>",

@@ -19,12 +19,26 @@ def _set(value: str) -> str:
     return f"{{% set ns.s = {value} %}}"
 
 
+def _chained(shown: str) -> str:
+    """Forty namespaces, each of which has the one before twice."""
+    names = [f"{{% set a{i + 1} = namespace(x=a{i}, y=a{i}) %}}" for i in range(40)]
+    return f"{{% set a0 = 1 %}}{''.join(names)}{{{{ {shown} }}}}"
+
+
+def _beside(value: str, attribute: str) -> str:
+    """A light value with a heavy attribute, joined many times."""
+    return f"{{{{ ([{value}] * 4000) | join(attribute='{attribute}') }}}}"
+
+
 WIDTH, VALUE, SUM, STEPS = "a width is above", "a value has more than", "all values have", "steps"
 CALLS, TIME, METHOD, BITS = "macros call each other", "seconds", "is not for templates", "bits"
+WORDS = "a text with words has more than"
 
 HOSTILE: dict[str, tuple[str, str]] = {
     "width of a number": ("{{ '%1000000000d' % 1 }}", WIDTH),
     "width as an argument": ("{{ '%*d' % (10**9, 1) }}", WIDTH),
+    "width behind a name with parentheses": (
+        "{{ '%(a(b))1000000000d' % {'a(b)': 1} }}", WIDTH),
     "precision": ("{{ '%.1000000000f' % 1 }}", WIDTH),
     "many uses of a name": ("{{ ('%(a)s' * 4000) % {'a': 'x' * 1000000} }}", VALUE),
     "filter format": ("{{ '%1000000000d' | format(1) }}", WIDTH),
@@ -52,10 +66,17 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "fromkeys": ("{{ {}.fromkeys(range(9)) }}", METHOD),
     "replace": ("{{ ('a' * 1000000).replace('a', 'x' * 1000000) }}", VALUE),
     "filter replace": ("{{ ('a' * 1000000) | replace('', 'x' * 1000000) }}", VALUE),
+    "filter replace with names": (
+        "{{ ('a' * 1000000) | replace(new='x' * 1000000, old='a') }}", VALUE),
     "filter block": ("{% filter replace('a', 'x' * 1000000) %}" + "a" * 9999 + "{% endfilter %}",
                      VALUE),
     "join": ("{{ ('x' * 1000000).join('a' * 1000000) }}", VALUE),
     "filter join": ("{{ range(99999) | join('x' * 1000000) }}", VALUE),
+    "join of neighbours in a loop": (
+        "{% for x in ['a' * 8000000, 1] %}{% if loop.last %}" + _beside("loop", "previtem")
+        + "{% endif %}{% endfor %}", VALUE),
+    "join of what a cycler gives": (
+        "{% set c = cycler('a' * 8000000) %}" + _beside("c", "current"), VALUE),
     "join of a generator": ("{{ ('x' * 10000).join(range(99999) | map('string')) }}", VALUE),
     "repetition": ("{{ 'a' * 10**10 }}", VALUE),
     "repetition of a list": ("{{ 10**10 * [1] }}", VALUE),
@@ -71,6 +92,11 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "doubling with dict": (_doubled("{}", _set("dict(a=ns.s, b=ns.s)")), VALUE),
     "doubling of namespaces": (_doubled("1", _set("namespace(a=ns.s, b=ns.s)")), VALUE),
     "a namespace in itself": ("{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}", VALUE),
+    "a filter on many namespaces": (_chained("a40 | upper"), VALUE),
+    "a test of many namespaces": (_chained("a40 is upper"), VALUE),
+    "str.format with many namespaces": (_chained("'{0!s}'.format(a40)"), VALUE),
+    "an error with many namespaces": (_chained("raise_exception(a40)"), VALUE),
+    "a name of many namespaces": (_chained("messages[a40].x"), VALUE),
     "call blocks": ("{% macro m() %}{{ caller() }}{{ caller() }}{% endmacro %}"
                     + "{% call m() %}" * 18 + "x" + "{% endcall %}" * 18, STEPS),
     "power": ("{{ 9**9**9**9**9 }}", BITS),
@@ -111,6 +137,9 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "wordwrap": ("{{ ('a ' * 1000000) | wordwrap(1, wrapstring='x' * 10000) }}", VALUE),
     "urlize": ("{{ ('http://a.b ' * 100000) | urlize }}", VALUE),
     "striptags": ("{{ ('<!--' * 1000000) | striptags }}", VALUE),
+    "title": ("{{ ('ab-' * 2700000) | title }}", WORDS),
+    "wordcount": ("{{ ('ab-' * 2700000) | wordcount }}", WORDS),
+    "urlencode": ("{{ ('/' * 8000000) | urlencode }}", WORDS),
     "xmlattr": ("{{ {'a': 'b' * 1000000} | xmlattr }}", VALUE),
     "lipsum": ("{{ lipsum(n=100000000) }}", "undefined"),
     "range of equal hashes": (

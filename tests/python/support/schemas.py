@@ -10,6 +10,9 @@ LINK = {"type": ["object", "null"], "properties": {"next": {"$ref": "#/$defs/lin
 
 GOOD: dict[str, Any] = {
     "escapes in constants": {"enum": ['a"b', "a\\b", "\n\t\x01", "é\u2028", {"k": ['"']}]},
+    "null beside texts": {"type": "string", "enum": ["a", None, 1]},
+    "null beside texts or null": {"type": ["string", "null"], "enum": ["a", None]},
+    "whole numbers with a point": {"type": "integer", "enum": [1.0, 2, "a"]},
     "every kind of constant": {"enum": [1, -2.5, "x", None, True, {"a": [1]}, []]},
     "const": {"const": 'a"\\\n'},
     "names": {

@@ -36,7 +36,7 @@ class CollectedAnswer:
     def __init__(self) -> None:
         self._texts: list[str] = []
         self._thoughts: list[str] = []
-        self._calls: dict[int, ToolCall] = {}
+        self._calls: dict[int, tuple[CallStart, list[str]]] = {}
 
     def add(self, parts: Iterable[Part]) -> None:
         """Adds the next parts."""
@@ -46,13 +46,9 @@ class CollectedAnswer:
             elif isinstance(part, Thought):
                 self._thoughts.append(part.text)
             elif isinstance(part, CallStart):
-                self._calls[part.index] = {
-                    "id": _id_of(part),
-                    "type": "function",
-                    "function": {"name": part.name, "arguments": ""},
-                }
+                self._calls[part.index] = part, []
             elif isinstance(part, CallPiece):
-                self._calls[part.index]["function"]["arguments"] += part.text
+                self._calls[part.index][1].append(part.text)
             elif isinstance(part, CallBroken):
                 del self._calls[part.index]
                 self._texts.append(part.text)
@@ -66,7 +62,7 @@ class CollectedAnswer:
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts)}
         if self._thoughts:
             message["reasoning_content"] = "".join(self._thoughts)
-        calls = list(self._calls.values())
+        calls = [_call(start, pieces) for start, pieces in self._calls.values()]
         if calls:
             message["content"] = message["content"] or None
             message["tool_calls"] = calls
@@ -113,6 +109,14 @@ class AnswerDeltas:
             function: FunctionCallDelta = call["function"]
             delta["function_call"] = function
         return delta
+
+
+def _call(start: CallStart, pieces: list[str]) -> ToolCall:
+    return {
+        "id": _id_of(start),
+        "type": "function",
+        "function": {"name": start.name, "arguments": "".join(pieces)},
+    }
 
 
 def _id_of(call: CallStart) -> str:

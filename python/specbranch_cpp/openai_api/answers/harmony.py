@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 from specbranch_cpp.openai_api.answers.parts import Text, Thought
 from specbranch_cpp.openai_api.answers.tagged import TaggedReader
-from specbranch_cpp.openai_api.tool_calls.formats.harmony import ENDS, MESSAGE, START, FormatHarmony
+from specbranch_cpp.openai_api.tool_calls.formats.harmony import (
+    CHANNEL,
+    ENDS,
+    MESSAGE,
+    START,
+    FormatHarmony,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -24,6 +30,7 @@ __all__ = ["HarmonyReader"]
 
 _CHANNEL = re.compile(r"<\|channel\|>\s*([a-zA-Z_]+)")
 _CALLED = re.compile(r"to=functions\.([^\s<]+)")
+_BEGINS = (CHANNEL, MESSAGE, START, "assistant", "to=")
 _LONGEST_HEADER = 400
 _BETWEEN = "\n\n"
 
@@ -54,7 +61,7 @@ class HarmonyReader(TaggedReader):
             return None
         begin = source.at
         while (end := source.text.find(MESSAGE, begin)) < 0:
-            if not _may_be_header(source.text[begin:], len(MESSAGE)):
+            if not _may_be_header(source.text[begin:]):
                 return ""
             if source.complete:
                 if not source.text.startswith("<|", begin):
@@ -62,7 +69,7 @@ class HarmonyReader(TaggedReader):
                 source.at = len(source.text)  # a cut header
                 return None
             yield None
-        if not _may_be_header(source.text[begin:end]):
+        if not _is_header(source.text[begin:end]):
             return ""
         source.at = end + len(MESSAGE)
         return source.text[begin:end]
@@ -75,7 +82,9 @@ class HarmonyReader(TaggedReader):
         while True:
             try:
                 part = next(reader)
-            except StopIteration:
+            except StopIteration as end:
+                if end.value is None and begun and kind is Text:
+                    yield Text(self._source.held)
                 break
             if part is not None and not begun:
                 begun = True
@@ -97,8 +106,12 @@ class HarmonyReader(TaggedReader):
             yield from self._message(Text)
 
 
-def _may_be_header(text: str, more: int = 0) -> bool:
-    """Whether a header may begin with the text. Text without a header is content."""
-    begins = ("<|channel|>", START, "assistant", "to=")
-    known = any(begin.startswith(text[: len(begin)]) for begin in begins)
-    return known and len(text) <= _LONGEST_HEADER + more
+def _is_header(text: str) -> bool:
+    """Whether the text before the mark of a message is its header. Other text is content."""
+    return not text or (text.startswith(_BEGINS) and len(text) <= _LONGEST_HEADER)
+
+
+def _may_be_header(text: str) -> bool:
+    """Whether a header and its mark may begin with the text."""
+    known = any(begin.startswith(text[: len(begin)]) for begin in _BEGINS)
+    return known and len(text) <= _LONGEST_HEADER + len(MESSAGE)

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["AnswerRules", "TaggedReader"]
 
 
+_MOST_WASTED = 1 << 22
+"""Characters that are scanned for what turns out to be no call. Then further marks are content.
+
+Each of many marks may begin a value without an end, so the time would grow with their square.
+"""
+
+
 @dataclass(frozen=True)
 class AnswerRules:
     """How to read an answer.
@@ -57,6 +64,7 @@ class TaggedReader:
         self._source = source
         self._rules = rules
         self._n_calls = 0
+        self._n_wasted = 0
         self._is_full = False  # whether no further call counts
 
     def parts(self) -> PartReader:
@@ -64,13 +72,13 @@ class TaggedReader:
         yield from self._first_thought()
         form = self._rules.form
         if form is None:
-            yield from self._plain(())
+            yield from self._plain((), trims=False)
             return
         if form.leads:
             yield from self._leading_calls(form)
         marks = (*form.marks, *form.plain, *form.hidden)
         while not self._is_full:
-            mark = yield from self._plain(marks)
+            mark = yield from self._plain(marks if self._n_wasted < _MOST_WASTED else ())
             if mark is None:
                 return
             if mark not in form.hidden:
@@ -92,9 +100,11 @@ class TaggedReader:
         yield from self._flow((marks.end,), Thought, trims=True)
         yield from source.space()
 
-    def _plain(self, marks: Sequence[str]) -> Generator[Part | None, None, str | None]:
+    def _plain(
+        self, marks: Sequence[str], *, trims: bool = True
+    ) -> Generator[Part | None, None, str | None]:
         """Reads content up to a mark and returns it. ``None``: the text is complete."""
-        mark = yield from self._flow(marks, Text, trims=bool(marks))
+        mark = yield from self._flow(marks, Text, trims=trims)
         if mark is None:
             yield from self._text(self._source.held)
         return mark
@@ -139,11 +149,13 @@ class TaggedReader:
 
     def _calls_behind(self, form: ToolFormat, mark: str) -> PartReader:
         source, held, before = self._source, self._source.held, self._n_calls
-        begin = source.at - len(mark)
+        begin, n_scanned = source.at - len(mark), source.n_scanned
         if mark in form.plain:
             whole = yield from self._complete_calls(form, mark, partly=False)
         else:
             whole = yield from self._calls(form.read(source, mark, self._rules.functions), begin)
+        if not whole:
+            self._n_wasted += source.n_scanned - n_scanned
         if not whole and self._n_calls == before:
             source.at = begin + 1
             yield from self._text(held + source.text[begin])

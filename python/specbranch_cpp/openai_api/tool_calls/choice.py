@@ -42,6 +42,7 @@ _MENTIONED: tuple[tuple[type[ToolFormat], tuple[str, ...]], ...] = (
     (kimi.FormatKimi, ("<|tool_calls_section_begin|>",)),
     (deepseek.FormatDeepSeek, (deepseek.BEGIN, "```json")),
     (deepseek.FormatDeepSeekV31, (deepseek.BEGIN,)),
+    (xml.FormatSeed, ("<seed:tool_call>", "<function=")),
     (xml.FormatQwenCoder, ("<function=", "<parameter=")),
     (xml.FormatGlm, ("<tool_call>", "<arg_key>")),
     (lists.FormatCommand, ("<|START_ACTION|>",)),

@@ -61,6 +61,13 @@ def tools_of(given: PromptKeywords) -> Tools:
     Raises:
         InvalidArgument: a tool is not a function, or ``tool_choice`` names an unknown function.
     """
+    try:
+        return _tools_of(given)
+    except RecursionError:  # of an error that shows a tool or the choice
+        raise InvalidArgument("tools or tool_choice is nested too deeply") from None
+
+
+def _tools_of(given: PromptKeywords) -> Tools:
     tools, choice = given.tools, given.tool_choice
     deprecated = given.functions is not None
     if deprecated:

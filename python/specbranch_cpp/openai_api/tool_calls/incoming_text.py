@@ -21,6 +21,7 @@ _SPACE = re.compile(r"\s*")
 _IN_STRING = re.compile(r'["\\]')
 _OUTSIDE = re.compile(r'["{}\[\]]')
 _SCALAR = re.compile(r"[-+.0-9A-Za-z]*")
+_LONGEST = 5000  # characters of a name, or of a number; Python reads no longer numbers
 
 
 class UnreadableError(Exception):
@@ -47,6 +48,7 @@ class IncomingText:
         at: the position of the reader.
         complete: whether no more text comes.
         held: after `flow`: the white space before the mark, which it did not yield.
+        n_scanned: number of characters in which an end of a value was searched.
     """
 
     def __init__(self) -> None:
@@ -54,6 +56,7 @@ class IncomingText:
         self.at = 0
         self.complete = False
         self.held = ""
+        self.n_scanned = 0
 
     def feed(self, piece: str) -> None:
         """Adds a piece of the text."""
@@ -131,22 +134,21 @@ class IncomingText:
 
         Args:
             mark: the mark.
-            within: a regular expression that the text, whole or in part, must match.
+            within: a regular expression that the text, whole or in part, must match. The text is a
+                name then, which is not long.
 
         Raises:
             UnreadableError: the text before the mark does not match ``within``.
         """
         begin = searched = self.at
         while (end := self.text.find(mark, searched)) < 0:
-            if within is not None:
-                # The last characters may belong to the mark.
-                seen = self.text[begin : max(begin, len(self.text) - len(mark) + 1)]
-                if seen and not re.fullmatch(within, seen):
-                    raise UnreadableError
+            # The last characters may belong to the mark.
             searched = max(begin, len(self.text) - len(mark) + 1)
+            if within is not None and searched > begin:
+                _check_name(within, self.text[begin:searched])
             yield from self.wait()
-        if within is not None and not re.fullmatch(within, self.text[begin:end]):
-            raise UnreadableError
+        if within is not None:
+            _check_name(within, self.text[begin:end])
         self.at = end + len(mark)
         return self.text[begin:end]
 
@@ -195,7 +197,9 @@ class IncomingText:
         yield from self.space()
         first = yield from self.peek()
         begin = self.at
-        end = yield from (self._nested() if first in '"{[' else self._scalar())
+        end = yield from self.scanned(
+            self._nested() if first in '"{[' else self.end_of_run(_SCALAR, may_end=True)
+        )
         try:
             value, read = _DECODER.raw_decode(self.text, begin)
         except (ValueError, RecursionError):
@@ -204,6 +208,17 @@ class IncomingText:
             raise UnreadableError
         self.at = end
         return value
+
+    def scanned(self, search: Reader[int]) -> Reader[int]:
+        """The end of a value, found by ``search``. The characters are counted."""
+        begin = self.at
+        try:
+            end = yield from search
+        except CutError:
+            self.n_scanned += len(self.text) - begin
+            raise
+        self.n_scanned += end - begin
+        return end
 
     def _nested(self) -> Reader[int]:
         """The end of a string, an array or an object, found without parsing it twice."""
@@ -226,15 +241,28 @@ class IncomingText:
             if depth <= 0 and not quoted:
                 return index
 
-    def _scalar(self) -> Reader[int]:
+    def end_of_run(self, characters: re.Pattern[str], *, may_end: bool = False) -> Reader[int]:
+        """The end of the characters that match a pattern of any number of characters.
+
+        Args:
+            characters: the pattern.
+            may_end: whether the text may end with these characters.
+
+        Raises:
+            CutError: the text ends with them, but may not.
+            UnreadableError: there are none, or too many.
+        """
         while True:
-            found = _SCALAR.match(self.text, self.at)
+            found = characters.match(self.text, self.at)
             assert found is not None
-            if found.end() < len(self.text) or self.complete:
-                if found.end() == self.at:
+            size = found.end() - self.at
+            if size > _LONGEST:
+                raise UnreadableError
+            if found.end() < len(self.text) or (may_end and self.complete):
+                if not size:
                     raise UnreadableError
                 return found.end()
-            yield None
+            yield from self.wait()
 
     def _begun(self, marks: Sequence[str]) -> int:
         """The length of the longest end of the text that may begin a mark."""
@@ -244,6 +272,11 @@ class IncomingText:
             if any(mark.startswith(rest[-size:]) for mark in marks):
                 return size
         return 0
+
+
+def _check_name(within: str, name: str) -> None:
+    if len(name) > _LONGEST or not re.fullmatch(within, name):
+        raise UnreadableError
 
 
 def json_text(value: Any) -> str:

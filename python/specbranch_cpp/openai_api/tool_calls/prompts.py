@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp.errors import InvalidArgument
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -24,10 +26,12 @@ To call one, write its name and its arguments as JSON between these tags:
 def with_tools_as_text(
     messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The messages with a first system message that describes the tools."""
-    described = _DESCRIPTION.format(
-        tools="\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
-    )
+    """The messages with a first system message that describes the tools.
+
+    Raises:
+        InvalidArgument: a tool is not JSON. The other functions raise this for arguments.
+    """
+    described = _DESCRIPTION.format(tools="\n".join(_json("tools", tool) for tool in tools))
     first = dict(messages[0])
     if first["role"] not in {"system", "developer"}:
         return [{"role": "system", "content": described}, *map(dict, messages)]
@@ -48,7 +52,7 @@ def with_text_arguments(message: Mapping[str, Any]) -> dict[str, Any]:
     for call in message["tool_calls"]:
         arguments = call["function"]["arguments"]
         if not isinstance(arguments, str):
-            arguments = json.dumps(arguments, ensure_ascii=False)
+            arguments = _json("arguments", arguments)
         calls.append({**call, "function": {**call["function"], "arguments": arguments}})
     return {**message, "tool_calls": calls}
 
@@ -58,7 +62,7 @@ def _as_text(message: Mapping[str, Any]) -> dict[str, Any]:
         content = f"<tool_response>\n{message['content']}\n</tool_response>"
         return {"role": "user", "content": content}
     calls = [
-        f"<tool_call>\n{json.dumps(_named(call), ensure_ascii=False)}\n</tool_call>"
+        f"<tool_call>\n{_json('tool_calls', _named(call))}\n</tool_call>"
         for call in message.get("tool_calls", ())
     ]
     plain = {name: value for name, value in message.items() if name != "tool_calls"}
@@ -69,3 +73,12 @@ def _as_text(message: Mapping[str, Any]) -> dict[str, Any]:
 def _named(call: Mapping[str, Any]) -> dict[str, Any]:
     function = call["function"]
     return {"name": function["name"], "arguments": function["arguments"]}
+
+
+def _json(name: str, value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        raise InvalidArgument(f"{name} is nested too deeply") from None
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"{name} is not JSON: {error}") from None

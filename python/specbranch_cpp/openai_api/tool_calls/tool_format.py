@@ -69,6 +69,7 @@ Functions = Mapping[str, Mapping[str, Any]]
 _NAMES = ("name", "tool_name")
 _ARGUMENTS = ("arguments", "parameters")
 _BESIDE = ("id", "tool_call_id", "type")
+_FUNCTION = "function"
 
 
 class ToolFormat(ABC):
@@ -204,25 +205,39 @@ def call_objects(source: IncomingText) -> CallReader:
 
 
 def call_object(source: IncomingText) -> CallReader:
-    """``{"name": ..., "arguments": {...}}``, also with the old names of these members."""
-    name: str | None = None
+    """``{"name": ..., "arguments": {...}}``, also with the old names of these members.
+
+    Some models write the object of a message, ``{"type": "function", "function": {...}}``.
+    """
+    yield from _call_members(source, whole=True)
+    yield End()
+
+
+def _call_members(source: IncomingText, *, whole: bool) -> CallReader:
+    """The name and the arguments. ``whole``: they may be those of a member ``function``."""
+    is_named = False
     late: Any = None  # arguments before the name
+    known = (*_NAMES, *_ARGUMENTS, *_BESIDE, *((_FUNCTION,) if whole else ()))
     first = True
     yield from source.word("{")
     while True:
         key = yield from source.json()
-        if first and key not in (*_NAMES, *_ARGUMENTS, *_BESIDE):
+        if first and key not in known:
             raise UnreadableError
         first = False
         yield from source.space()
         yield from source.word(":")
         yield from source.space()
-        if key in _NAMES and name is None:
+        if key == _FUNCTION and whole and not is_named and (yield from source.peek()) == "{":
+            yield from _call_members(source, whole=False)
+            is_named = True
+        elif key in _NAMES and not is_named:
             name = yield from source.json()
             if not isinstance(name, str):
                 raise UnreadableError
             yield Start(name)
-        elif key in _ARGUMENTS and name is not None:
+            is_named = True
+        elif key in _ARGUMENTS and is_named:
             yield from arguments(source)
         else:
             value = yield from source.json()
@@ -231,11 +246,10 @@ def call_object(source: IncomingText) -> CallReader:
         if (yield from source.accepts("}")):
             break
         yield from source.word(",")
-    if name is None:
+    if not is_named:
         raise UnreadableError
     if late is not None:
         yield from _members_of(late)
-    yield End()
 
 
 def arguments(source: IncomingText) -> CallReader:

@@ -46,7 +46,7 @@ class FormatMistral(ToolFormat):
             yield from call_list(source)
             return
         while True:
-            head = yield from source.until(_ARGS, within=r"[^\s{}]+(?:\[[^\s{}]*)?\s*")
+            head = yield from source.until(_ARGS, within=r"[^\s{}]+\s*")
             called, _, _ = head.partition(_ID)
             if not called.strip():
                 raise UnreadableError

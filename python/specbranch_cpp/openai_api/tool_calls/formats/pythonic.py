@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from specbranch_cpp._grammar.json_schema import grammar_of
 from specbranch_cpp._grammar.regex import literal_of
-from specbranch_cpp._grammar.schema_keywords import required_of
+from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.tool_calls.incoming_text import Reader, UnreadableError, json_text
 from specbranch_cpp.openai_api.tool_calls.parameters import Value, parameters_of, python_value
 from specbranch_cpp.openai_api.tool_calls.tool_format import (
@@ -145,7 +144,9 @@ def _call(source: IncomingText) -> CallReader:
         key = (yield from source.until("=", within=r"\w*\s*")).strip()
         if not key:
             raise UnreadableError
-        written = yield from _literal(source)
+        begin = source.at
+        source.at = yield from source.scanned(_end_of_literal(source))
+        written = source.text[begin : source.at]
         yield Argument(key, json_text(python_value(written)))
         if not (yield from source.accepts(",")):
             yield from source.word(")")
@@ -157,10 +158,9 @@ def _call(source: IncomingText) -> CallReader:
     yield End()
 
 
-def _literal(source: IncomingText) -> Reader[str]:
-    """The text up to the comma or the parenthesis after a value."""
-    begin = index = source.at
-    depth, quote = 0, ""
+def _end_of_literal(source: IncomingText) -> Reader[int]:
+    """The position of the comma or the parenthesis after a value."""
+    index, depth, quote = source.at, 0, ""
     while True:
         found = _SPECIAL.search(source.text, index)
         if found is None:
@@ -169,23 +169,36 @@ def _literal(source: IncomingText) -> Reader[str]:
             continue
         character = found.group()
         if not quote and depth == 0 and character in ",)":
-            source.at = found.start()
-            return source.text[begin : found.start()]
+            return found.start()
         index = found.end()
         if character == "\\":
             while len(source.text) <= index:
                 yield from source.wait()
             index += 1
+        elif character in "\"'" and (not quote or quote[0] == character):
+            quotes = yield from _quotes(source, found.start())
+            if not quote:
+                index, quote = found.start() + len(quotes), quotes
+            elif len(quotes) >= len(quote):
+                index, quote = found.start() + len(quote), ""
         elif quote:
-            quote = "" if character == quote else quote
-        elif character in "\"'":
-            quote = character
+            continue
         elif character in "([{":
             depth += 1
         elif character in ")]}":
             depth -= 1
             if depth < 0:
                 raise UnreadableError
+
+
+def _quotes(source: IncomingText, begin: int) -> Reader[str]:
+    """The quote at a position, or three of them."""
+    three = source.text[begin] * 3
+    while three != source.text[begin : begin + 3]:
+        if source.complete or not three.startswith(source.text[begin : begin + 3]):
+            return three[0]
+        yield from source.wait()
+    return three
 
 
 def _rests(tools: Tools, book: RuleBook) -> dict[str, str]:
@@ -202,18 +215,15 @@ def _one_of(rests: dict[str, str], book: RuleBook) -> str:
 
 def _arguments(book: RuleBook, schema: object, where: str, strict: bool) -> str:
     """Keyword arguments in the order of the schema, with commas between them."""
-    known = parameters_of(schema)
+    known = parameters_of(schema, where, strict=strict)
     if known is None:
         one = book.add(f'[a-zA-Z_] [a-zA-Z0-9_]* "=" {_value(book, Value({}, where, False))}')
         return f'({one} (", " {one})*)?'
-    required = required_of(schema, where) if isinstance(schema, Mapping) else ()
-    rules = {
-        name: book.add(
-            f"{literal_of(name + '=')} {_value(book, Value(one, f'{where}[{name!r}]', strict))}"
-        )
-        for name, one in known.items()
-    }
-    return _separated(book, [(rule, name in required) for name, rule in rules.items()])
+    items = [
+        (book.add(f"{literal_of(name + '=')} {_value(book, one)}"), needed)
+        for name, (one, needed) in known.items()
+    ]
+    return _separated(book, items)
 
 
 def _separated(book: RuleBook, items: list[tuple[str, bool]]) -> str:
@@ -229,8 +239,11 @@ def _separated(book: RuleBook, items: list[tuple[str, bool]]) -> str:
 
 
 def _value(book: RuleBook, value: Value) -> str:
-    """A value as JSON, where Python's names are allowed, too."""
-    grammar = grammar_of(value.schema or True, value.where, strict=value.strict)
+    """A value as JSON, where Python's names are allowed, too, unless only llguidance knows it."""
+    try:
+        grammar = grammar_of(value.schema or True, value.where, strict=value.strict)
+    except InvalidArgument:
+        return book.schema(value.schema, value.where, strict=value.strict)
     for ours, pythons in (("true", "True"), ("false", "False"), ("null", "None")):
         grammar = grammar.replace(f'"{ours}"', f'("{ours}" | "{pythons}")')
     return book.include(grammar)

@@ -1,4 +1,6 @@
-"""Families that write each argument between marks: Qwen3-Coder, GLM-4.5, MiniMax-M2."""
+"""Families that write each argument between marks: Qwen3-Coder, Seed-OSS, GLM-4.5,
+MiniMax-M2.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._grammar.regex import literal_of
-from specbranch_cpp._grammar.schema_keywords import required_of
-from specbranch_cpp.openai_api.tool_calls.incoming_text import Reader, UnreadableError
+from specbranch_cpp.openai_api.tool_calls.incoming_text import UnreadableError
 from specbranch_cpp.openai_api.tool_calls.parameters import (
     Value,
     parameters_of,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from specbranch_cpp.openai_api.tool_calls.declarations import Tools
     from specbranch_cpp.openai_api.tool_calls.incoming_text import IncomingText
 
-__all__ = ["FormatGlm", "FormatMiniMax", "FormatQwenCoder"]
+__all__ = ["FormatGlm", "FormatMiniMax", "FormatQwenCoder", "FormatSeed"]
 
 _NAME = r"[^\s<>{}\"]*"
 
@@ -52,22 +53,14 @@ class _Tagged(ToolFormat):
         before, behind, end = self.call
         ways = []
         for name, (schema, where, strict) in zip(tools.forced, tools.schemas(), strict=True):
-            known = parameters_of(schema)
+            known = parameters_of(schema, where, strict=strict)
             if known is None:  # any names
                 one = self._argument(book, r"[a-zA-Z0-9_.-]+", Value({}, "", False))
                 inside = f"{book.add(one)}*"
             else:
-                required = required_of(schema, where)
                 inside = " ".join(
-                    book.add(
-                        self._argument(
-                            book,
-                            literal_of(each),
-                            Value(one, f"{where}['properties'][{each!r}]", strict),
-                        )
-                    )
-                    + ("" if each in required else "?")
-                    for each, one in known.items()
+                    book.add(self._argument(book, literal_of(each), one)) + ("" if needed else "?")
+                    for each, (one, needed) in known.items()
                 )
             ways.append(f"{literal_of(before + name + behind)} {inside} {literal_of(end)}")
         one = book.add(" | ".join(ways))
@@ -94,18 +87,18 @@ class FormatQwenCoder(_Tagged):
     closed = "</tool_call>"
 
     def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:
-        if mark == "<tool_call>":
+        if mark == self.opening:
             yield from source.space()
             if (yield from source.peek()) in "{[":  # the format of the models before
                 yield from call_list(source)
-                yield from source.closing("</tool_call>")
+                yield from source.closing(self.closed)
                 return
             yield from source.word("<function=")
         while True:
             yield from self._function(source, functions)
             if not (yield from source.closing("<function=")):
                 break
-        yield from source.closing("</tool_call>")
+        yield from source.closing(self.closed)
 
     def _function(self, source: IncomingText, functions: Functions) -> CallReader:
         called = (yield from source.until(">", within=_NAME)).strip()
@@ -124,6 +117,18 @@ class FormatQwenCoder(_Tagged):
             yield Argument(key, typed(value, functions.get(called), key))
 
 
+class FormatSeed(FormatQwenCoder):
+    """The same with another mark around it, and no line breaks around the values: Seed-OSS."""
+
+    name = "seed-oss"
+    marks = ("<seed:tool_call>", "<function=")
+    inner = ("</seed:tool_call>",)
+    opening = "<seed:tool_call>"
+    argument = ("<parameter=", ">", "</parameter>\n")
+    between = "</seed:tool_call>\n<seed:tool_call>"
+    closed = "</seed:tool_call>"
+
+
 class FormatGlm(_Tagged):
     """``<tool_call>f<arg_key>a</arg_key><arg_value>...</arg_value></tool_call>``: GLM-4.5."""
 
@@ -134,11 +139,12 @@ class FormatGlm(_Tagged):
     argument = ("<arg_key>", "</arg_key>\n<arg_value>", "</arg_value>\n")
     between = "\n<tool_call>"
     closed = ""
-    _NAME_END = re.compile(r"[^\s<>{}\"]*")
+    _NAME_CHARACTERS = re.compile(r"[^\s<>{}\"]*")
 
     def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:  # noqa: ARG002
         yield from source.space()
-        called = yield from self._called(source)
+        end = yield from source.end_of_run(self._NAME_CHARACTERS)
+        called, source.at = source.text[source.at : end], end
         yield Start(called)
         while True:
             yield from source.space()
@@ -151,18 +157,6 @@ class FormatGlm(_Tagged):
             yield from source.word("<arg_value>")
             value = yield from source.until("</arg_value>")
             yield Argument(key, typed(value, functions.get(called), key))
-
-    def _called(self, source: IncomingText) -> Reader[str]:
-        """The name, which may end at a line break or at a mark."""
-        while True:
-            found = self._NAME_END.match(source.text, source.at)
-            assert found is not None
-            if found.end() < len(source.text):
-                if not found.group():
-                    raise UnreadableError
-                source.at = found.end()
-                return found.group()
-            yield from source.wait()
 
 
 class FormatMiniMax(_Tagged):
