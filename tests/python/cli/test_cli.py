@@ -172,7 +172,7 @@ def test_a_target_without_a_draft(pair: tuple[Path, Path]) -> None:
 
 @pytest.mark.parametrize("command", ["generate", "chat", "serve", "check"])
 def test_options_of_a_draft_without_a_draft(pair: tuple[Path, Path], command: str) -> None:
-    target = [pair[0]] if command == "check" else ["-m", pair[0]]
+    target: list[object] = [pair[0]] if command == "check" else ["-m", pair[0]]
     options = ["--draft-threads=1", "--draft-cpus=0", "--draft-n-gpu-layers=0"]
     options.append("--draft-device=CUDA0")
     if command == "generate":
