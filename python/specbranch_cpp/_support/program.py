@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
+    from typing import TextIO
+
+    from typing_extensions import Buffer
 
 __all__ = ["INTERRUPTED", "default_interrupts", "leave_on_interrupts", "standard_streams"]
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
+_STDERR = 2
+"""The number of standard error."""
 
 
 def leave_on_interrupts() -> None:
@@ -40,8 +45,9 @@ def standard_streams() -> Iterator[None]:
     """Gives the program the streams that its caller has closed, and flushes its output.
 
     Otherwise, a file that is opened later would get the number of a stream, and what libraries
-    write to that stream. Writing to a closed standard output fails; standard error is thrown away;
-    ``sys.stdin`` stays ``None``. A character that the encoding of standard output does not have is
+    write to that stream. Writing to a closed standard output fails; ``sys.stdin`` stays ``None``.
+    What cannot be written to standard error is thrown away: notes do not decide whether a command
+    succeeds. A character that the encoding of standard output does not have is
     written as an escape, such as ``\\u2192``, as Python does on standard error.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
@@ -51,8 +57,7 @@ def standard_streams() -> Iterator[None]:
             os.set_inheritable(os.open(os.devnull, flags), True)  # the lowest number that is free
     if sys.stdout is None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = _notes(sys.stderr)
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -66,6 +71,33 @@ def standard_streams() -> Iterator[None]:
             name = error.filename or "standard output"
             print(f"specbranch: {name}: {error.strerror}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+class _Notes(io.FileIO):
+    """A stream whose file may be full, or have no reader."""
+
+    def write(self, data: Buffer, /) -> int:
+        try:
+            written = super().write(data)
+        except OSError:
+            written = None
+        return memoryview(data).nbytes if written is None else written
+
+
+def _notes(stream: TextIO | None) -> TextIO:
+    """Standard error, which loses what cannot be written. The stream of a test or of a console of
+    Windows stays as it is."""
+    if stream is not None:
+        binary = stream.buffer if isinstance(stream, io.TextIOWrapper) else None
+        raw = getattr(binary, "raw", binary)  # without a buffer if Python runs with -u
+        if not isinstance(raw, io.FileIO) or raw.fileno() != _STDERR:
+            return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Notes(_STDERR, "w", closefd=False)),
+        encoding="utf-8" if stream is None else stream.encoding,
+        errors="backslashreplace",
+        line_buffering=True,
+    )
 
 
 def _discard_output() -> None:
