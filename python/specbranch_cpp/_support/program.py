@@ -7,21 +7,55 @@ import io
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import FrameType
+    from types import FrameType, TracebackType
     from typing import TextIO
 
     from typing_extensions import Buffer
 
-__all__ = ["INTERRUPTED", "default_interrupts", "leave_on_interrupts", "standard_streams"]
+__all__ = [
+    "INTERRUPTED", "default_interrupts", "end_with_one_line", "leave_on_interrupts",
+    "standard_streams",
+]  # fmt: skip
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
+_PACKAGE = "specbranch_cpp"
 _STDERR = 2
 """The number of standard error."""
+
+
+def end_with_one_line(error: ImportError) -> None:
+    """Python ends the program ``specbranch`` with one line for this error, not with a traceback.
+
+    The package cannot be imported, so that no function of the program has run yet. In other
+    programs nothing changes.
+    """
+    if not _is_the_command():
+        return
+    usual = sys.excepthook
+
+    def told(kind: type[BaseException], raised: BaseException, trace: TracebackType | None) -> None:
+        if raised is not error:
+            usual(kind, raised, trace)
+        elif sys.stderr is not None:
+            with contextlib.suppress(OSError):
+                print("specbranch:", " ".join(str(error).split()), file=sys.stderr, flush=True)
+
+    sys.excepthook = told
+
+
+def _is_the_command() -> bool:
+    """Whether this program is ``specbranch``, or ``python -m specbranch_cpp`` that looks for its
+    module."""
+    called = sys.argv[0] if getattr(sys, "argv", None) else ""
+    if called == "-m":
+        return _PACKAGE in sys.orig_argv
+    return Path(called).stem in ("specbranch", "specbranch-script")
 
 
 def leave_on_interrupts() -> None:
