@@ -148,7 +148,7 @@ LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOp
   params.type_k = static_cast<ggml_type>(options.type_k);
   params.type_v = static_cast<ggml_type>(options.type_v);
   params.offload_kqv = options.offload_kqv;
-  params.op_offload = options.n_gpu_layers != 0;
+  params.op_offload = weights_->offloaded();
   params.kv_unified = true;  // branches share cells
   params.swa_full = window_ == 0;
   params.no_perf = true;
