@@ -24,7 +24,7 @@ struct ContextShape {
   int n_rollback = 0;
   /// The first so many sequences hold texts that are cut, continued or shared later. Where layers
   /// have a sliding window, llama.cpp would give cells behind it to other sequences, although
-  /// `swa_full` has room for all.
+  /// `swa_full` has room for all; so each of these sequences takes a second id, its guard's.
   int n_texts = 0;
 };
 

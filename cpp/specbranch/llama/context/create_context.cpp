@@ -130,7 +130,12 @@ LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOp
   n_outputs_ = std::min(std::max(shape.n_outputs, shape.n_seq), n_batch_);
   n_threads_ = options.n_threads > 0 ? options.n_threads : usable_cores();
   const bool takes_cells = !is_recurrent_ && window_ == 0 && weights_->window() > 0;
-  n_guarded_ = takes_cells ? std::clamp(shape.n_texts, 0, max_sequences() - shape.n_seq) : 0;
+  n_guarded_ = takes_cells ? shape.n_texts : 0;
+  if (n_guarded_ > max_sequences() - shape.n_seq) {
+    throw InvalidArgument("[LlamaContext] too few sequence ids are left to keep the cells of " +
+                          std::to_string(n_guarded_) + " texts; " + std::to_string(shape.n_seq) +
+                          " of " + std::to_string(max_sequences()) + " are taken");
+  }
   contents_.resize(static_cast<std::size_t>(shape.n_seq));
   last_begin_.assign(contents_.size(), 0);
   rolled_back_.assign(contents_.size(), false);
