@@ -150,8 +150,9 @@ class GenerationStats:
             ``n_accepted``. Empty in mode ``autoregressive``.
         branch_hits: number of verifications whose last committed token was in the draft tree, but
             was not verified: on a branch, or next on a path that was accepted as a whole.
-        branch_misses: number of verifications whose last committed token was not in the draft tree,
-            so that the draft starts again.
+        branch_misses: number of verifications that rejected drafted tokens, and whose last
+            committed token was not in the draft tree, so that the draft starts again. A step after
+            which nothing was drafted is neither a hit nor a miss.
         policy_skipped: number of rounds in which the built-in rule decided instead of a Python
             policy, because no thread was reading.
         prefill_ms: time for the prompt.

@@ -374,14 +374,13 @@ void Decoder::apply_verification(const Verification& verification, Commands& com
     if (step.origin == Origin::kBranch) outcome.branch_hit = true;
     outcome.committed.push_back(step.choice->token);
   }
-  tally_.committed(tree_, submitted, steps, outcome, drafts());
+  const bool missed = tally_.committed(tree_, submitted, steps, outcome, drafts());
 
   sampler_state_ = verification.sampler_state;
   std::vector<Token> rolled_back = move_root(steps);
   outcome.n_rolled_back = static_cast<int>(rolled_back.size());
 
-  const bool missed = !steps.empty() && steps.back().origin == Origin::kTarget;
-  recorder_.on_outcome(outcome, drafts() && missed, std::move(rolled_back), verification.features);
+  recorder_.on_outcome(outcome, missed, std::move(rolled_back), verification.features);
   if (finish_ != Finish::kNone) return;
   if (proposer_) proposer_->force(verification.forced);
   monitor_.on_features(verification.features);

@@ -30,8 +30,8 @@ class DraftTally {
   void generated() { ++counters_.n_generated; }
 
   /// `steps` of the verification of `submission` have become text; `tree` is as before. `drafts`:
-  /// the mode drafts.
-  void committed(SpeculationTree& tree, const Submission& submission,
+  /// the mode drafts. Returns whether it is a branch miss.
+  bool committed(SpeculationTree& tree, const Submission& submission,
                  std::span<const WalkStep> steps, const PolicyOutcome& outcome, bool drafts);
 
   /// These nodes were rolled back. Returns the tokens of those that are main.

@@ -45,8 +45,8 @@ struct Counters {
   std::int64_t n_branches_taken = 0;   ///< verifications whose text left the path for a branch.
   /// Of `n_accepted`: tokens on these branches. A path would have ended before the first of them.
   std::int64_t n_branch_accepted = 0;
-  std::int64_t branch_hits = 0;  ///< the token after the accepted ones was a node of the tree.
-  std::int64_t branch_misses = 0;
+  std::int64_t branch_hits = 0;     ///< the token after the accepted ones was a node of the tree.
+  std::int64_t branch_misses = 0;   ///< drafted tokens were rejected, and it was not in the tree.
   std::int64_t policy_skipped = 0;  ///< rounds for which the caller's policy could not be asked.
   std::vector<std::int64_t> acceptance_histogram;  ///< [i]: verifications that accepted i tokens.
 
