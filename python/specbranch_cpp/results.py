@@ -130,7 +130,9 @@ class GenerationStats:
         n_prompt: number of tokens in the prompt.
         n_reused: number of prompt tokens that the target did not compute again.
         n_generated: number of tokens in the text.
-        n_target_steps: number of the target's forward passes, without those for the prompt.
+        n_target_steps: number of the target's forward passes, without those for the prompt and
+            without a pass that was aborted. A pass that came too late, because the text had ended,
+            counts.
         n_draft_steps: number of the draft's forward passes.
         n_drafted: number of drafted tokens, as defined above.
         n_accepted: number of drafted tokens that became text.
@@ -305,7 +307,8 @@ class EngineStats:
     Attributes:
         n_generations: number of generations that have ended.
         n_generated: number of tokens in their texts.
-        n_target_steps: number of the target's forward passes, without those for prompts.
+        n_target_steps: number of the target's forward passes, as in `GenerationStats`. A pass that
+            several texts share counts for each of them.
         n_drafted: number of drafted tokens, as in `GenerationStats`.
         n_accepted: number of drafted tokens that became text.
         n_rolled_back: number of drafted tokens that were rolled back.

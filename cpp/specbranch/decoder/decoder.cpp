@@ -294,6 +294,7 @@ Command Decoder::plan_verify(Submission submission, int n_pad) {
                                              sequences_.text(), submission.rows(tree_));
   verify.n_pad = n_pad;
   submitted_ = std::move(submission);
+  text_begun_ = true;
   timer_.issued(ModelRole::kTarget, verify.n_tokens(), now_us_);
   tally_.submitted(tree_, submitted_);
   recorder_.on_submit(tree_, submitted_.end());
@@ -325,6 +326,7 @@ void Decoder::hold_verification(const VerifyDone& done, Commands& commands) {
     fail_target(result.error, commands);
     return;
   }
+  tally_.verified(submitted_);
   pending_verification_ = result.verification;
   const std::vector<float>& features = result.verification.features;
   if (!features.empty()) planner_->on_features(features);

@@ -36,10 +36,6 @@ void DraftTally::drafted(SpeculationTree& tree, NodeId node) {
 }
 
 void DraftTally::submitted(SpeculationTree& tree, const Submission& submission) {
-  ++counters_.n_target_steps;
-  const auto n_beside = static_cast<std::int64_t>(submission.beside().size());
-  if (n_beside > 0) ++counters_.n_tree_steps;
-  counters_.n_branch_verified += n_beside;
   bool text = false;
   for (const NodeId id : submission.path()) {
     if (id == tree.root()) continue;
@@ -47,6 +43,13 @@ void DraftTally::submitted(SpeculationTree& tree, const Submission& submission) 
     text = text || from_text(node);
     if (text && !node.main) make_main(node);
   }
+}
+
+void DraftTally::verified(const Submission& submission) {
+  ++counters_.n_target_steps;
+  const auto n_beside = static_cast<std::int64_t>(submission.beside().size());
+  if (n_beside > 0) ++counters_.n_tree_steps;
+  counters_.n_branch_verified += n_beside;
 }
 
 void DraftTally::draft_step(int n_tokens) {

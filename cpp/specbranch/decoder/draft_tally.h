@@ -25,6 +25,9 @@ class DraftTally {
   /// The verification of `submission` begins.
   void submitted(SpeculationTree& tree, const Submission& submission);
 
+  /// That verification has ended, also if nobody needs its result.
+  void verified(const Submission& submission);
+
   void draft_step(int n_tokens);
   void policy_skipped() { ++counters_.policy_skipped; }
   void generated() { ++counters_.n_generated; }

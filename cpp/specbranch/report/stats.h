@@ -20,7 +20,7 @@ namespace specbranch {
 /// that only a text has proposed counts when it is verified.
 struct Counters {
   std::int64_t n_generated = 0;     ///< committed tokens, the end token not among them.
-  std::int64_t n_target_steps = 0;  ///< verifications, prefill not among them.
+  std::int64_t n_target_steps = 0;  ///< verifications that ended, also those that came too late.
   std::int64_t n_draft_steps = 0;   ///< draft forward passes.
   std::int64_t n_draft_lanes = 0;   ///< tokens decoded by the draft, all branches.
   std::int64_t n_drafted = 0;

@@ -337,6 +337,7 @@ TEST_CASE("a cancel aborts what runs and waits for it") {
   CHECK(bench.decoder->idle());
   CHECK(bench.decoder->finish() == Finish::kCancelled);
   CHECK(bench.tokens.empty());
+  CHECK(bench.counters().n_target_steps == 0);
   CHECK(bench.counters().n_unresolved == bench.counters().n_drafted);
   const Commands again = bench.decoder->cancel();
   CHECK_FALSE(again.abort_target);
@@ -350,6 +351,7 @@ TEST_CASE("an abort that came too late: the verification is ignored") {
   CHECK(bench.tokens.empty());
   CHECK(bench.decoder->finish() == Finish::kCancelled);
   CHECK(bench.counters().n_generated == 0);
+  CHECK(bench.counters().n_target_steps == 1);  // the pass has run to its end
 }
 
 TEST_CASE("prompts are read in chunks, and no chunk is a reason to plan") {
