@@ -15,9 +15,15 @@ from typing import TYPE_CHECKING
 from specbranch_cpp._llama import native
 
 # Load the extension before any other module can import it, or load another llama.cpp.
-native.load()
+try:
+    native.load()
+except ImportError as _error:
+    from specbranch_cpp._support.program import end_with_one_line
 
-from specbranch_cpp._core import __version__  # noqa: E402
+    end_with_one_line(_error)
+    raise
+
+from specbranch_cpp._core import __version__
 
 if TYPE_CHECKING:
     from specbranch_cpp import policies

@@ -94,7 +94,8 @@ class Model:
     """Number of the GPU to use if ``split_mode`` is 0. Default 0."""
 
     devices: Sequence[str] | None = None
-    """ggml's names of the devices to use, such as ``"CUDA0"``. Default: one GPU if the model fits
+    """ggml's names of the devices to use, such as ``"CUDA0"``. With ``"CPU"`` alone no layer is on
+    a GPU, whatever ``n_gpu_layers`` is. Default: one GPU if the model fits
     there, else all; a draft gets a GPU without the target if there is one, since models on one GPU
     slow each other down. A draft whose devices are not given has those that are given for the
     target."""

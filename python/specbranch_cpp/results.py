@@ -130,7 +130,9 @@ class GenerationStats:
         n_prompt: number of tokens in the prompt.
         n_reused: number of prompt tokens that the target did not compute again.
         n_generated: number of tokens in the text.
-        n_target_steps: number of the target's forward passes, without those for the prompt.
+        n_target_steps: number of the target's forward passes, without those for the prompt and
+            without a pass that was aborted. A pass that came too late, because the text had ended,
+            counts.
         n_draft_steps: number of the draft's forward passes.
         n_drafted: number of drafted tokens, as defined above.
         n_accepted: number of drafted tokens that became text.
@@ -150,8 +152,9 @@ class GenerationStats:
             ``n_accepted``. Empty in mode ``autoregressive``.
         branch_hits: number of verifications whose last committed token was in the draft tree, but
             was not verified: on a branch, or next on a path that was accepted as a whole.
-        branch_misses: number of verifications whose last committed token was not in the draft tree,
-            so that the draft starts again.
+        branch_misses: number of verifications that rejected drafted tokens, and whose last
+            committed token was not in the draft tree, so that the draft starts again. A step after
+            which nothing was drafted is neither a hit nor a miss.
         policy_skipped: number of rounds in which the built-in rule decided instead of a Python
             policy, because no thread was reading.
         prefill_ms: time for the prompt.
@@ -304,7 +307,8 @@ class EngineStats:
     Attributes:
         n_generations: number of generations that have ended.
         n_generated: number of tokens in their texts.
-        n_target_steps: number of the target's forward passes, without those for prompts.
+        n_target_steps: number of the target's forward passes, as in `GenerationStats`. A pass that
+            several texts share counts for each of them.
         n_drafted: number of drafted tokens, as in `GenerationStats`.
         n_accepted: number of drafted tokens that became text.
         n_rolled_back: number of drafted tokens that were rolled back.

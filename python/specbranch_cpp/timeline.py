@@ -82,7 +82,8 @@ class TraceRound:
             the target.
         rolled_back: ids of the tokens on the draft's main path that were rolled back.
         branch_hit: whether the last committed token was on a branch of the draft.
-        branch_miss: whether that token was on no branch, so that the draft started again.
+        branch_miss: whether drafted tokens were rejected there, and that token was on no branch, so
+            that the draft started again.
         position: position of the last token of the text when the verification was submitted.
         n_submitted: number of drafted tokens that were verified: the first tokens of ``window``.
         window: ids of all tokens that were drafted after that token on the main path at that time.

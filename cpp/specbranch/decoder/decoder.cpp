@@ -294,6 +294,7 @@ Command Decoder::plan_verify(Submission submission, int n_pad) {
                                              sequences_.text(), submission.rows(tree_));
   verify.n_pad = n_pad;
   submitted_ = std::move(submission);
+  text_begun_ = true;
   timer_.issued(ModelRole::kTarget, verify.n_tokens(), now_us_);
   tally_.submitted(tree_, submitted_);
   recorder_.on_submit(tree_, submitted_.end());
@@ -325,6 +326,7 @@ void Decoder::hold_verification(const VerifyDone& done, Commands& commands) {
     fail_target(result.error, commands);
     return;
   }
+  tally_.verified(submitted_);
   pending_verification_ = result.verification;
   const std::vector<float>& features = result.verification.features;
   if (!features.empty()) planner_->on_features(features);
@@ -374,14 +376,13 @@ void Decoder::apply_verification(const Verification& verification, Commands& com
     if (step.origin == Origin::kBranch) outcome.branch_hit = true;
     outcome.committed.push_back(step.choice->token);
   }
-  tally_.committed(tree_, submitted, steps, outcome, drafts());
+  const bool missed = tally_.committed(tree_, submitted, steps, outcome, drafts());
 
   sampler_state_ = verification.sampler_state;
   std::vector<Token> rolled_back = move_root(steps);
   outcome.n_rolled_back = static_cast<int>(rolled_back.size());
 
-  const bool missed = !steps.empty() && steps.back().origin == Origin::kTarget;
-  recorder_.on_outcome(outcome, drafts() && missed, std::move(rolled_back), verification.features);
+  recorder_.on_outcome(outcome, missed, std::move(rolled_back), verification.features);
   if (finish_ != Finish::kNone) return;
   if (proposer_) proposer_->force(verification.forced);
   monitor_.on_features(verification.features);

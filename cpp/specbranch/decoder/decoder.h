@@ -115,6 +115,8 @@ class Decoder final {
   std::exception_ptr error() const { return error_; }
   /// What made the draft fail. The text does not depend on the draft, so it goes on without it.
   std::exception_ptr draft_error() const { return draft_error_; }
+  /// The first verification was asked for.
+  bool text_begun() const { return text_begun_; }
   const Counters& counters() const { return tally_.counters(); }
   int n_reused() const { return n_reused_; }
   /// The prompt and the committed tokens.
@@ -197,7 +199,8 @@ class Decoder final {
   std::optional<Offer> offer_;
   std::optional<SamplerState> sampler_state_;  ///< the target's, after the newest token.
   Submission submitted_;                       ///< the nodes under verification.
-  Pos limit_ = 0;                              ///< text length at which the generation ends.
+  bool text_begun_ = false;
+  Pos limit_ = 0;  ///< text length at which the generation ends.
   DraftState draft_ = DraftState::kAbsent;
   Finish finish_ = Finish::kNone;
   std::exception_ptr error_;

@@ -10,6 +10,14 @@ namespace {
 bool from_text(const Node& node) { return node.source != TokenSource::kDraft; }
 bool is_forced(const Node& node) { return node.source == TokenSource::kGrammar; }
 
+/// The target's own token replaces drafted tokens, which are rolled back. A text's tokens that
+/// nobody has verified are not among them: they have cost nothing.
+bool rejects_draft(const SpeculationTree& tree, const WalkStep& step) {
+  if (step.origin != Origin::kTarget) return false;
+  return std::ranges::any_of(tree.at(step.parent).children,
+                             [&](NodeId child) { return tree.at(child).main; });
+}
+
 }  // namespace
 
 void DraftTally::make_main(Node& node) {
@@ -28,10 +36,6 @@ void DraftTally::drafted(SpeculationTree& tree, NodeId node) {
 }
 
 void DraftTally::submitted(SpeculationTree& tree, const Submission& submission) {
-  ++counters_.n_target_steps;
-  const auto n_beside = static_cast<std::int64_t>(submission.beside().size());
-  if (n_beside > 0) ++counters_.n_tree_steps;
-  counters_.n_branch_verified += n_beside;
   bool text = false;
   for (const NodeId id : submission.path()) {
     if (id == tree.root()) continue;
@@ -41,12 +45,19 @@ void DraftTally::submitted(SpeculationTree& tree, const Submission& submission) 
   }
 }
 
+void DraftTally::verified(const Submission& submission) {
+  ++counters_.n_target_steps;
+  const auto n_beside = static_cast<std::int64_t>(submission.beside().size());
+  if (n_beside > 0) ++counters_.n_tree_steps;
+  counters_.n_branch_verified += n_beside;
+}
+
 void DraftTally::draft_step(int n_tokens) {
   counters_.n_draft_lanes += n_tokens;
   ++counters_.n_draft_steps;
 }
 
-void DraftTally::committed(SpeculationTree& tree, const Submission& submission,
+bool DraftTally::committed(SpeculationTree& tree, const Submission& submission,
                            std::span<const WalkStep> steps, const PolicyOutcome& outcome,
                            bool drafts) {
   std::int64_t n_beside = 0;
@@ -65,13 +76,15 @@ void DraftTally::committed(SpeculationTree& tree, const Submission& submission,
   }
   if (n_beside > 0) ++counters_.n_branches_taken;
   counters_.n_branch_accepted += n_beside;
-  if (!drafts) return;
+  if (!drafts) return false;
   const auto n_accepted = static_cast<std::size_t>(outcome.n_accepted);
   auto& histogram = counters_.acceptance_histogram;
   if (histogram.size() <= n_accepted) histogram.resize(n_accepted + 1);
   ++histogram[n_accepted];
   if (outcome.branch_hit) ++counters_.branch_hits;
-  if (!steps.empty() && steps.back().origin == Origin::kTarget) ++counters_.branch_misses;
+  const bool missed = !steps.empty() && rejects_draft(tree, steps.back());
+  if (missed) ++counters_.branch_misses;
+  return missed;
 }
 
 std::vector<Token> DraftTally::dropped(std::span<const Node> nodes) {

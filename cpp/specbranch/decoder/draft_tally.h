@@ -25,13 +25,16 @@ class DraftTally {
   /// The verification of `submission` begins.
   void submitted(SpeculationTree& tree, const Submission& submission);
 
+  /// That verification has ended, also if nobody needs its result.
+  void verified(const Submission& submission);
+
   void draft_step(int n_tokens);
   void policy_skipped() { ++counters_.policy_skipped; }
   void generated() { ++counters_.n_generated; }
 
   /// `steps` of the verification of `submission` have become text; `tree` is as before. `drafts`:
-  /// the mode drafts.
-  void committed(SpeculationTree& tree, const Submission& submission,
+  /// the mode drafts. Returns whether it is a branch miss.
+  bool committed(SpeculationTree& tree, const Submission& submission,
                  std::span<const WalkStep> steps, const PolicyOutcome& outcome, bool drafts);
 
   /// These nodes were rolled back. Returns the tokens of those that are main.

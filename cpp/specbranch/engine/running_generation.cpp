@@ -56,7 +56,7 @@ RunningGeneration::RunningGeneration(SubmitMessage submit, const ModelLimits& li
 }
 
 Commands RunningGeneration::on(const Event& event) {
-  const bool before_text = decoder_.counters().n_target_steps == 0;
+  const bool before_text = !decoder_.text_begun();
   // On the planner's clock the functions of the caller take no time: it would blame the mode.
   Commands commands =
       waited_us_ == 0 ? decoder_.on(event) : decoder_.on(earlier(event, waited_us_));

@@ -20,7 +20,7 @@ namespace specbranch {
 /// that only a text has proposed counts when it is verified.
 struct Counters {
   std::int64_t n_generated = 0;     ///< committed tokens, the end token not among them.
-  std::int64_t n_target_steps = 0;  ///< verifications, prefill not among them.
+  std::int64_t n_target_steps = 0;  ///< verifications that ended, also those that came too late.
   std::int64_t n_draft_steps = 0;   ///< draft forward passes.
   std::int64_t n_draft_lanes = 0;   ///< tokens decoded by the draft, all branches.
   std::int64_t n_drafted = 0;
@@ -45,8 +45,8 @@ struct Counters {
   std::int64_t n_branches_taken = 0;   ///< verifications whose text left the path for a branch.
   /// Of `n_accepted`: tokens on these branches. A path would have ended before the first of them.
   std::int64_t n_branch_accepted = 0;
-  std::int64_t branch_hits = 0;  ///< the token after the accepted ones was a node of the tree.
-  std::int64_t branch_misses = 0;
+  std::int64_t branch_hits = 0;     ///< the token after the accepted ones was a node of the tree.
+  std::int64_t branch_misses = 0;   ///< drafted tokens were rejected, and it was not in the tree.
   std::int64_t policy_skipped = 0;  ///< rounds for which the caller's policy could not be asked.
   std::vector<std::int64_t> acceptance_histogram;  ///< [i]: verifications that accepted i tokens.
 

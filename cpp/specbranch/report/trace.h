@@ -24,7 +24,7 @@ struct TraceSpan {
   struct Applied {
     int n_accepted = 0;        ///< tokens of the path that were accepted.
     bool branch_hit = false;   ///< the token after them was on a branch.
-    bool branch_miss = false;  ///< it was not, and the draft began anew.
+    bool branch_miss = false;  ///< it was not, although branches stood there: the draft began anew.
   };
   ModelRole role = ModelRole::kTarget;
   Kind kind = Kind::kVerify;
@@ -52,7 +52,7 @@ struct TraceRound {
   std::vector<Token> committed;    ///< all that was committed, the target's own token included.
   std::vector<Token> rolled_back;  ///< drafted tokens of the main path that were dropped.
   bool branch_hit = false;         ///< the last committed token was on a branch.
-  bool branch_miss = false;        ///< it was not drafted; never set in `autoregressive`.
+  bool branch_miss = false;        ///< tokens were drafted at its place, but not this one.
 
   // What was known when the round's verification was submitted. What became of the window is told
   // by the text that follows: `committed` of this round and of the next ones.

@@ -91,7 +91,7 @@ class VirtualRun {
   void deliver(ModelRole role) {
     Event event = machine_.complete(role);
     if (options_.tamper_event) options_.tamper_event(event);
-    const bool before_text = decoder_->counters().n_target_steps == 0;
+    const bool before_text = !decoder_->text_begun();
     Commands commands = decoder_->on(event);
     // As the engine has it: a draft that is given the text later does not move the begin.
     const bool prompt = std::holds_alternative<OpenDone>(event.body) ||

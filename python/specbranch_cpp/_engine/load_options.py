@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core
+from specbranch_cpp._engine.model_options import CPU
 from specbranch_cpp._engine.request import Defaults
 from specbranch_cpp._rpc.addresses import parse_addresses
 from specbranch_cpp._support import checked
@@ -27,8 +28,6 @@ __all__ = ["LoadOptions", "check_options"]
 
 WITHOUT_DRAFT = ("auto", "speculative")
 """The modes in which texts propose tokens, so that they need no draft model."""
-CPU = "CPU"
-"""ggml's name of the processor as a device."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ CACHE_TYPES = {
     "bf16": 30,
 }
 
+CPU = "CPU"
+"""ggml's name of the processor as a device; ggml does not tell capital letters from small ones."""
 _OWN = {"path", "n_threads", "n_threads_batch", "cpus", "n_gpu_layers", "swa_full"}
 _INHERITED = [field.name for field in fields(Model) if field.name not in _OWN]
 _MAX_CPU = 1023
@@ -105,6 +107,8 @@ class ModelArgument:
             options.main_gpu = checked.integer(f"{prefix}main_gpu", model.main_gpu)
         if model.devices is not None:
             options.devices = checked.texts(f"{prefix}devices", model.devices)
+            if options.devices and all(name.upper() == CPU for name in options.devices):
+                options.n_gpu_layers = 0  # no device takes a layer
         if model.split_mode is not None:
             options.split_mode = checked.integer(f"{prefix}split_mode", model.split_mode)
         if model.tensor_split is not None:

@@ -28,6 +28,7 @@ _PACKAGE = "specbranch_cpp"
 _FIRST, _LAST = ("libggml-base", "libggml-cpu"), ("libggml", "libllama")
 # The same list as in FindLlamaCpp.cmake.
 _HEADERS = ("llama.h", "ggml.h", "ggml-backend.h", "ggml-cpu.h", "gguf.h")
+_OVERRIDE = "LLAMA_CPP_LIB_PATH"
 _INSTALL = "Install it with: pip install llama-cpp-python==0.3.36"
 # Advice by the name of the missing library: the first entry that is a prefix of the name.
 _MISSING = {
@@ -79,10 +80,17 @@ def load() -> ModuleType:
             f"{_REINSTALL}"
         ) from error
     info = core._abi()
+    try:
+        sizes = struct_sizes(libraries)
+    except AttributeError as error:  # a function is missing
+        raise ImportError(
+            f"specbranch_cpp was built for another llama.cpp than that in {folder}: {error}. "
+            f"{_REINSTALL}"
+        ) from error
     running = {
         **info["running"],
         "headers": headers_digest(folder.parents[1] / "include"),
-        "struct_sizes": struct_sizes(libraries),
+        "struct_sizes": sizes,
     }
     if differences := compare(info["built"], running):
         raise ImportError(
@@ -119,7 +127,7 @@ def library_folder() -> Path:
     This function does not import `llama_cpp`, because the import would install a log callback that
     needs the GIL.
     """
-    if override := os.environ.get("LLAMA_CPP_LIB_PATH"):
+    if override := os.environ.get(_OVERRIDE):
         folders = [Path(override)]
     else:
         spec = importlib.util.find_spec("llama_cpp")
@@ -128,11 +136,12 @@ def library_folder() -> Path:
             raise ImportError(f"specbranch_cpp needs llama-cpp-python. {_INSTALL}")
         folders = [Path(location, "lib") for location in locations]
     for folder in folders:
-        if (folder / file_name("libllama")).is_file():
+        if os.path.isfile(folder / file_name("libllama")):  # noqa: PTH113 (never raises)
             return folder.resolve()
+    named = f"the folder of {_OVERRIDE}, {folders[0]}," if override else str(folders[0])
+    remedy = f"Correct or remove {_OVERRIDE}" if override else _INSTALL
     raise ImportError(
-        f"specbranch_cpp needs {file_name('libllama')}, but {folders[0]} does not contain it. "
-        f"{_INSTALL}"
+        f"specbranch_cpp needs {file_name('libllama')}, but {named} does not contain it. {remedy}"
     )
 
 

@@ -30,6 +30,7 @@ LARGEST_TEXT = 1 << 26
 
 _BLOCK = 1 << 20
 _KINDS = (
+    (stat.S_ISREG, "a regular file"),
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a FIFO"),
     (stat.S_ISSOCK, "a socket"),
@@ -231,10 +232,14 @@ def _status(path: AnyPath) -> os.stat_result:
         raise FileRefused(path, f"this is no path ({error})") from None
 
 
+def kind_of(status: os.stat_result) -> str:
+    """The words for what has this status, such as ``"a folder"`` or ``"a FIFO"``."""
+    return next((kind for matches, kind in _KINDS if matches(status.st_mode)), "something else")
+
+
 def _check_regular(path: AnyPath, status: os.stat_result) -> None:
-    for matches, kind in _KINDS:
-        if matches(status.st_mode):
-            raise FileRefused(path, f"it is {kind}; it must be a regular file")
+    if not stat.S_ISREG(status.st_mode):
+        raise FileRefused(path, f"it is {kind_of(status)}; it must be a regular file")
 
 
 def _opened(path: AnyPath, flags: int, mode: int = 0o666) -> int:

@@ -7,16 +7,55 @@ import io
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import FrameType
+    from types import FrameType, TracebackType
+    from typing import TextIO
 
-__all__ = ["INTERRUPTED", "default_interrupts", "leave_on_interrupts", "standard_streams"]
+    from typing_extensions import Buffer
+
+__all__ = [
+    "INTERRUPTED", "default_interrupts", "end_with_one_line", "leave_on_interrupts",
+    "standard_streams",
+]  # fmt: skip
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
+_PACKAGE = "specbranch_cpp"
+_STDERR = 2
+"""The number of standard error."""
+
+
+def end_with_one_line(error: ImportError) -> None:
+    """Python ends the program ``specbranch`` with one line for this error, not with a traceback.
+
+    The package cannot be imported, so that no function of the program has run yet. In other
+    programs nothing changes.
+    """
+    if not _is_the_command():
+        return
+    usual = sys.excepthook
+
+    def told(kind: type[BaseException], raised: BaseException, trace: TracebackType | None) -> None:
+        if raised is not error:
+            usual(kind, raised, trace)
+        elif sys.stderr is not None:
+            with contextlib.suppress(OSError):
+                print("specbranch:", " ".join(str(error).split()), file=sys.stderr, flush=True)
+
+    sys.excepthook = told
+
+
+def _is_the_command() -> bool:
+    """Whether this program is ``specbranch``, or ``python -m specbranch_cpp`` that looks for its
+    module."""
+    called = sys.argv[0] if getattr(sys, "argv", None) else ""
+    if called == "-m":
+        return _PACKAGE in sys.orig_argv
+    return Path(called).stem in ("specbranch", "specbranch-script")
 
 
 def leave_on_interrupts() -> None:
@@ -40,8 +79,9 @@ def standard_streams() -> Iterator[None]:
     """Gives the program the streams that its caller has closed, and flushes its output.
 
     Otherwise, a file that is opened later would get the number of a stream, and what libraries
-    write to that stream. Writing to a closed standard output fails; standard error is thrown away;
-    ``sys.stdin`` stays ``None``. A character that the encoding of standard output does not have is
+    write to that stream. Writing to a closed standard output fails; ``sys.stdin`` stays ``None``.
+    What cannot be written to standard error is thrown away: notes do not decide whether a command
+    succeeds. A character that the encoding of standard output does not have is
     written as an escape, such as ``\\u2192``, as Python does on standard error.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
@@ -51,8 +91,7 @@ def standard_streams() -> Iterator[None]:
             os.set_inheritable(os.open(os.devnull, flags), True)  # the lowest number that is free
     if sys.stdout is None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = _notes(sys.stderr)
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -66,6 +105,33 @@ def standard_streams() -> Iterator[None]:
             name = error.filename or "standard output"
             print(f"specbranch: {name}: {error.strerror}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+class _Notes(io.FileIO):
+    """A stream whose file may be full, or have no reader."""
+
+    def write(self, data: Buffer, /) -> int:
+        try:
+            written = super().write(data)
+        except OSError:
+            written = None
+        return memoryview(data).nbytes if written is None else written
+
+
+def _notes(stream: TextIO | None) -> TextIO:
+    """Standard error, which loses what cannot be written. The stream of a test or of a console of
+    Windows stays as it is."""
+    if stream is not None:
+        binary = stream.buffer if isinstance(stream, io.TextIOWrapper) else None
+        raw = getattr(binary, "raw", binary)  # without a buffer if Python runs with -u
+        if not isinstance(raw, io.FileIO) or raw.fileno() != _STDERR:
+            return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Notes(_STDERR, "w", closefd=False)),
+        encoding="utf-8" if stream is None else stream.encoding,
+        errors="backslashreplace",
+        line_buffering=True,
+    )
 
 
 def _discard_output() -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from specbranch_cpp._engine.load_options import CPU
 from specbranch_cpp._engine.machine_keywords import PlaceKeywords
+from specbranch_cpp._engine.model_options import CPU
 from specbranch_cpp.bench.machine import Hardware
 from specbranch_cpp.errors import InvalidArgument
 

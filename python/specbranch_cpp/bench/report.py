@@ -43,6 +43,19 @@ def markdown(
         summary: the summary of these records.
         pictures: captions by the names of the files.
     """
+    return joined(sections(records, summary), pictures)
+
+
+def joined(parts: tuple[str, str], pictures: Mapping[str, str] | None = None) -> str:
+    """The whole report: the parts of `sections`, and the pictures between them."""
+    before, after = parts
+    shown = [f"![{what}]({name})" for name, what in (pictures or {}).items()]
+    middle = ["## Pictures", *shown] if shown else []
+    return "\n\n".join([before, *middle, after]) + "\n"
+
+
+def sections(records: Sequence[Record], summary: Summary) -> tuple[str, str]:
+    """What comes before and after the pictures, which need time to draw."""
     header = records[0]
     parts = [f"# {title(header)}", _progress(header, records, summary)]
     if len(summary.groups) > 1:
@@ -63,10 +76,7 @@ def markdown(
     skipped = list(_skipped(header, records))
     if skipped:
         parts += ["## Not measured", "\n".join(f"- {line}" for line in skipped)]
-    if pictures:
-        parts += ["## Pictures", *(f"![{what}]({name})" for name, what in pictures.items())]
-    parts += ["## Made with", _setup(header)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts), f"## Made with\n\n{_setup(header)}"
 
 
 def title(header: Record) -> str:

@@ -180,7 +180,7 @@ def write_report(folder: Path, *, pictures: bool = True) -> tuple[Summary, Seque
     found = records.read(folder)
     try:
         summary = statistics.summarize(found)
-        report.markdown(found, summary, {})
+        sections = report.sections(found, summary)
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise InvalidArgument(
             f"{folder / records.NAME} is damaged: its records do not fit together "
@@ -192,5 +192,5 @@ def write_report(folder: Path, *, pictures: bool = True) -> tuple[Summary, Seque
             drawn = plots.save_all(folder, found, summary)
         except MissingExtra as error:
             reason = str(error)
-    replace_file(folder / report.NAME, report.markdown(found, summary, drawn).encode())
+    replace_file(folder / report.NAME, report.joined(sections, drawn).encode())
     return summary, found, reason

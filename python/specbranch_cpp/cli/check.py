@@ -114,19 +114,6 @@ def check(
     With --exact it tests which batch sizes give the target's tokens the same logits to the last
     bit, and prints what bit_exact=True would use and what it costs.
     """
-    machine = machine_options.machine_keywords(
-        ctx_size=ctx_size,
-        threads=threads,
-        draft_threads=draft_threads,
-        cpus=cpus,
-        draft_cpus=draft_cpus,
-        n_gpu_layers=n_gpu_layers,
-        draft_n_gpu_layers=draft_n_gpu_layers,
-        device=device,
-        draft_device=draft_device,
-        rpc=rpc,
-        lora=options.lora_files(lora, lora_scaled),
-    )
     target, draft = options.pick_models(target, draft)
     sample = {
         "--prompt": prompt or None,
@@ -150,6 +137,20 @@ def check(
         refuse(sample, "it has no effect with --no-measure")
     elif draft is None:
         refuse(sample, "it has no effect without a draft; give one as the second file")
+    machine = machine_options.machine_keywords(
+        has_draft=draft is not None,
+        ctx_size=ctx_size,
+        threads=threads,
+        draft_threads=draft_threads,
+        cpus=cpus,
+        draft_cpus=draft_cpus,
+        n_gpu_layers=n_gpu_layers,
+        draft_n_gpu_layers=draft_n_gpu_layers,
+        device=device,
+        draft_device=draft_device,
+        rpc=rpc,
+        lora=options.lora_files(lora, lora_scaled),
+    )
     max_draft = MAX_DRAFT if draft_max is None else draft_max
     if exact:
         if rpc:

@@ -107,6 +107,7 @@ def collect(
         max_draft=draft_max, max_branches=max_branches,
     )  # fmt: skip
     machine = machine_options.machine_keywords(
+        has_draft=True,
         ctx_size=ctx_size,
         threads=threads,
         draft_threads=draft_threads,

@@ -8,13 +8,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-from specbranch_cpp.cli.lists import comma_list, cpu_list, layers
+from specbranch_cpp.cli.lists import comma_list, cpu_list, layers, refuse
 from specbranch_cpp.cli.options import option
 
 if TYPE_CHECKING:
     from specbranch_cpp._engine.machine_keywords import MachineKeywords
 
 MACHINE = "Memory and threads"
+WITHOUT_DRAFT = "it has no effect without a draft model"
 machine = partial(option, panel=MACHINE, metavar="N")
 
 CtxSize = Annotated[
@@ -94,6 +95,7 @@ Rpc = Annotated[
 
 def machine_keywords(
     *,
+    has_draft: bool,
     ctx_size: int | None,
     threads: int | None,
     draft_threads: int | None,
@@ -107,7 +109,19 @@ def machine_keywords(
     device: str | None = None,
     draft_device: str | None = None,
 ) -> MachineKeywords:
-    """Turns the options of the panel `MACHINE`, and `lora_files`, into keywords of `Engine`."""
+    """Turns the options of the panel `MACHINE`, and `lora_files`, into keywords of `Engine`.
+
+    Raises:
+        typer.BadParameter: an option is malformed, or it is for a draft and there is none.
+    """
+    of_draft = {
+        "--draft-threads": draft_threads,
+        "--draft-cpus": draft_cpus,
+        "--draft-n-gpu-layers": draft_n_gpu_layers,
+        "--draft-device": draft_device,
+    }
+    if not has_draft:
+        refuse(of_draft, WITHOUT_DRAFT)
     return {
         "n_ctx": ctx_size,
         "n_ctx_total": ctx_total,

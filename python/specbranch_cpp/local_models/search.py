@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specbranch_cpp import _core, simulation
 from specbranch_cpp._support import checked
+from specbranch_cpp._support.files import kind_of
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.local_models.pairs import find_pairs, usual_machine
 from specbranch_cpp.local_models.places import FOLDER, ModelFolder, Surroundings, known_places
@@ -63,7 +65,8 @@ def find(
         progress: called with the number of files read and the number of all files.
 
     Raises:
-        InvalidArgument: a folder does not exist, or an argument is out of its range.
+        InvalidArgument: a folder does not exist or is something else, or an argument is out of its
+            range.
     """
     if machine is not None:
         simulation.find_machine(machine)
@@ -102,7 +105,12 @@ def _existing(folder: str | os.PathLike[str]) -> Path:
     path = Path(os.fsdecode(checked.path("folder", folder)))
     try:
         path = path.absolute()  # fails in a working directory that was deleted
-        path.stat()
+        found = path.stat()
     except OSError as error:
         raise InvalidArgument(f"folder is {str(path)!r}: {error.strerror or error}") from None
+    if not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):
+        raise InvalidArgument(
+            f"folder is {str(path)!r}, which is {kind_of(found)}; it must be a folder or a GGUF "
+            "file"
+        )
     return path

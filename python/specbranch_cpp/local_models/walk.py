@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from specbranch_cpp._support.files import kind_of
 from specbranch_cpp.local_models import ollama
 from specbranch_cpp.local_models.places import OLLAMA, ModelFolder
 
@@ -53,11 +54,15 @@ class Walk:
 
     def candidates(self, place: ModelFolder) -> Iterator[Candidate]:
         """The files of a place, in the order of their names."""
+        single = place.source != OLLAMA and place.path.is_file()
+        if not single and (kind := _no_folder(place.path)) is not None:
+            self._object_to(place.path, f"this is {kind}, not a folder")
+            return
         if place.source == OLLAMA:
             for path, name in ollama.blobs(place.path, self._object_to):
                 yield from self._candidate(path, name, place.source)
             return
-        if place.path.is_file():
+        if single:
             yield from self._candidate(place.path, place.path.name, place.source)
             return
         for path in self._files(place.path, recursive=place.recursive):
@@ -77,7 +82,7 @@ class Walk:
             self._object_to(path, error.strerror or str(error))
             return
         if not stat.S_ISREG(found.st_mode):
-            self._object_to(path, "this is not a regular file")
+            self._object_to(path, f"this is {kind_of(found)}, not a regular file")
             return
         yield Candidate(path, name, source, (found.st_dev, found.st_ino), found.st_size)
 
@@ -110,6 +115,15 @@ class Walk:
             return False
         self._seen.add(identity)
         return True
+
+
+def _no_folder(path: Path) -> str | None:
+    """What is there instead of a folder, such as ``"a FIFO"``."""
+    try:
+        found = path.stat()
+    except OSError:  # the walk gives the reason
+        return None
+    return None if stat.S_ISDIR(found.st_mode) else kind_of(found)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

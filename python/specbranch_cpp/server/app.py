@@ -31,6 +31,7 @@ from specbranch_cpp.server.service import QueuedCall, Service
 from specbranch_cpp.server.settings import ServerSettings
 from specbranch_cpp.server.slots import Slots
 from specbranch_cpp.server.streams import EventStream, whole_reply
+from specbranch_cpp.server.targets import AbsoluteTargets
 from specbranch_cpp.server.timelines import Timelines, parse_seen
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def create_app(
     app.add_middleware(RequestCounter, metrics=metrics, endpoints=endpoints)
     if settings.cors_origins:
         app.add_middleware(Cors, settings=settings)
+    app.add_middleware(AbsoluteTargets)
     return app
 
 

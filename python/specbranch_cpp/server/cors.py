@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 
+from specbranch_cpp.server.error_forms import error_response
 from specbranch_cpp.server.errors import ApiError
 from specbranch_cpp.server.names import ANY, origin_of
 
 if TYPE_CHECKING:
     from starlette.responses import Response
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from specbranch_cpp.server.settings import ServerSettings
 
@@ -40,24 +41,33 @@ class Cors(CORSMiddleware):
             expose_headers=["Retry-After", "X-Ignored-Fields"],
         )
 
-    def preflight_response(self, request_headers: Headers) -> Response:
-        if not self.is_allowed_origin(request_headers["origin"]):
-            return refused_origin(request_headers["origin"]).response()
-        asked = [item for item in request_headers.raw if item[0] != _ASKED_NETWORK.encode()]
-        response = super().preflight_response(Headers(raw=asked))
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "OPTIONS":
+            headers = Headers(scope=scope)
+            if "origin" in headers and _ASKED_METHOD in headers:
+                await self._preflight(headers, scope["path"])(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
+
+    def _preflight(self, headers: Headers, path: str) -> Response:
+        """The reply to a browser that asks whether a page may send a request."""
+        if not self.is_allowed_origin(headers["origin"]):
+            return error_response(refused_origin(headers["origin"]), path)
+        asked = [item for item in headers.raw if item[0] != _ASKED_NETWORK.encode()]
+        response = self.preflight_response(Headers(raw=asked))
         if response.status_code != 200:
-            method = request_headers[_ASKED_METHOD]
+            method = headers[_ASKED_METHOD]
             error = ApiError(
                 405,
                 f"{method!r:.50} is not a method of this server; it must be {' or '.join(METHODS)}",
                 code="method_not_allowed",
             )
-            refusal = error.response()
+            refusal = error_response(error, path)
             for name, value in response.headers.items():
                 if name.startswith("access-control-") or name == "vary":
                     refusal.headers[name] = value
             return refusal
-        if _ASKED_NETWORK in request_headers:
+        if _ASKED_NETWORK in headers:
             response.headers[_GRANTED_NETWORK] = "true"
         return response
 

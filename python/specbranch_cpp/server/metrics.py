@@ -44,7 +44,7 @@ COUNTERS = {
     "specbranch:rolled_back_tokens": "Drafted tokens that were rolled back.",
     "specbranch:wasted_draft_tokens": "Tokens drafted on any branch that did not become text.",
     "specbranch:branch_hits": "Verifications whose last token was drafted, but not verified.",
-    "specbranch:branch_misses": "Verifications whose last token was not drafted.",
+    "specbranch:branch_misses": "Verifications that rejected drafts and met no branch.",
     "specbranch:target_busy_seconds": "Time of the target's work while text was generated.",
     "specbranch:draft_busy_seconds": "Time of the draft's work while text was generated.",
     "specbranch:overlap_seconds": "Time in which both models computed.",

@@ -195,6 +195,32 @@ TEST_CASE("a miss empties the tree; the next verification cuts the target's sequ
   CHECK(path_of(verify) == std::vector<Token>{8});
 }
 
+TEST_CASE("a step after which nothing was drafted is neither a hit nor a miss") {
+  const auto plain = [](const View& view) {
+    return Decision{.evaluate = {}, .submit = {view.tree.root()}};
+  };
+  Bench bench({[](const View&) { return Decision{}; }, plain});
+  bench.begin();
+  REQUIRE(bench.last.target);
+  bench.verified({choice_of(8)});
+  CHECK(bench.tokens == std::vector<Token>{8});
+  const Counters& c = bench.counters();
+  CHECK(c.branch_hits == 0);
+  CHECK(c.branch_misses == 0);
+  CHECK(c.acceptance_histogram == std::vector<std::int64_t>{1});
+  REQUIRE(bench.decoder->rounds().size() == 1);
+  CHECK_FALSE(bench.decoder->rounds()[0].branch_miss);
+}
+
+TEST_CASE("branches that nobody verified are missed, too") {
+  Bench bench(two_branches(false));
+  draft_two_branches(bench);
+  bench.verified({choice_of(8)});
+  CHECK(bench.counters().branch_misses == 1);
+  REQUIRE(bench.decoder->rounds().size() == 1);
+  CHECK(bench.decoder->rounds()[0].branch_miss);
+}
+
 TEST_CASE("an end token ends the text and is not in it") {
   Bench bench(two_branches(true));
   draft_two_branches(bench);
@@ -311,6 +337,7 @@ TEST_CASE("a cancel aborts what runs and waits for it") {
   CHECK(bench.decoder->idle());
   CHECK(bench.decoder->finish() == Finish::kCancelled);
   CHECK(bench.tokens.empty());
+  CHECK(bench.counters().n_target_steps == 0);
   CHECK(bench.counters().n_unresolved == bench.counters().n_drafted);
   const Commands again = bench.decoder->cancel();
   CHECK_FALSE(again.abort_target);
@@ -324,6 +351,7 @@ TEST_CASE("an abort that came too late: the verification is ignored") {
   CHECK(bench.tokens.empty());
   CHECK(bench.decoder->finish() == Finish::kCancelled);
   CHECK(bench.counters().n_generated == 0);
+  CHECK(bench.counters().n_target_steps == 1);  // the pass has run to its end
 }
 
 TEST_CASE("prompts are read in chunks, and no chunk is a reason to plan") {

@@ -241,6 +241,25 @@ TEST_CASE("a text keeps the cells behind its windows, whatever other texts read"
   CHECK(largest_difference(read(context, 0, 101), expected) <= kRounding);
 }
 
+TEST_CASE("of several texts every sequence of a draft has a guard of its cells") {
+  SPECBRANCH_NEEDS_MODELS();
+  const Gemma& model = gemma();
+  ModelOptions wide = model.full;
+  wide.n_batch = wide.n_ubatch = 256;
+  const auto n_seq = [&](DraftOptions options) {
+    return LlamaDraft(model.weights, wide, options).capabilities().n_seq;
+  };
+  CHECK(n_seq({.n_seq = 256, .n_texts = 1}) == 256);
+  CHECK(n_seq({.n_seq = 256, .n_texts = 16}) == 128);
+  CHECK(n_seq({.n_seq = 256, .n_texts = 3}) == 126);
+  CHECK(n_seq({.n_seq = 60, .n_texts = 3}) == 60);
+  const std::atomic<bool> abort{false};
+  const ContextShape shape{.n_seq = 200, .n_cells = 1024, .n_texts = 100};
+  CHECK_THROWS_WITH_AS(LlamaContext(model.weights, wide, shape, &abort),
+                       doctest::Contains("too few sequence ids are left to keep the cells of 100"),
+                       InvalidArgument);
+}
+
 TEST_CASE("a cache of windows refuses what llama.cpp would get wrong without a word") {
   SPECBRANCH_NEEDS_MODELS();
   const Gemma& model = gemma();

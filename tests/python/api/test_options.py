@@ -127,6 +127,18 @@ def test_a_draft_takes_the_targets_values_but_for_its_cpus(tiny: Path) -> None:
         "n_threads_batch": 1, "cpus": [5]}  # fmt: skip
 
 
+@pytest.mark.parametrize("devices", [["CPU"], ["cpu", "CPU"]])
+def test_the_cpu_as_a_device_takes_no_layers(tiny: Path, devices: list[str]) -> None:
+    """Else threads, checks of memory and keys of profiles would count a model on a GPU."""
+    target = Model(tiny, n_gpu_layers=-1, devices=devices)
+    assert core_options("target", target).n_gpu_layers == 0
+    assert core_options("draft", Model(tiny, n_gpu_layers=3), target).n_gpu_layers == 0
+    elsewhere = Model(tiny, n_gpu_layers=3, devices=["CUDA0"])
+    assert core_options("draft", elsewhere, target).n_gpu_layers == 3
+    both = Model(tiny, n_gpu_layers=-1, devices=["CPU", "CUDA0"])
+    assert core_options("target", both).n_gpu_layers == -1
+
+
 def test_a_draft_stays_off_the_gpu_where_the_target_must(tiny: Path) -> None:
     """A number of layers of the target is no number for the draft, but 0 says: no GPU."""
     for of_target, of_draft, expected in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from tests.python.support.bench_records import AUTO, BASE, LONG, PEER, SHORT, header, turn
 
 from specbranch_cpp.bench import plots, report, traces
+from specbranch_cpp.bench.records import NAME, Record
+from specbranch_cpp.bench.session import write_report
 from specbranch_cpp.bench.statistics import summarize
 from specbranch_cpp.errors import MissingExtra
 from specbranch_cpp.results import Span, Trace, TraceRound
@@ -176,6 +179,23 @@ def test_pictures(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
         assert f"]({name})" in report.markdown(records, summary, made)
     assert plots.save_all(tmp_path, [header()], summarize([header()])) == {}
+
+
+def test_a_report_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "".join(json.dumps(each) + "\n" for each in RECORDS)
+    (tmp_path / NAME).write_text(lines)
+    made: list[object] = []
+    title = report.title
+
+    def counted(header: Record) -> str:
+        made.append(header)
+        return title(header)
+
+    monkeypatch.setattr(report, "title", counted)
+    write_report(tmp_path, pictures=False)
+    assert len(made) == 1
+    text = (tmp_path / report.NAME).read_text()
+    assert text == report.markdown(RECORDS, summarize(RECORDS))
 
 
 def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,6 +170,21 @@ def test_a_target_without_a_draft(pair: tuple[Path, Path]) -> None:
     assert plain.stdout == result.stdout
 
 
+@pytest.mark.parametrize("command", ["generate", "chat", "serve", "check"])
+def test_options_of_a_draft_without_a_draft(pair: tuple[Path, Path], command: str) -> None:
+    target: list[object] = [pair[0]] if command == "check" else ["-m", pair[0]]
+    options = ["--draft-threads=1", "--draft-cpus=0", "--draft-n-gpu-layers=0"]
+    options.append("--draft-device=CUDA0")
+    if command == "generate":
+        target += ["-p", "x", "--mode", "speculative"]  # a mode that needs no draft
+        options.append("--draft-p-min=0.5")
+    for option in options:
+        result = run(command, *target, option)
+        assert result.exit_code == 2
+        words = " ".join(result.stderr.replace("\u2502", " ").split())
+        assert f"{option.split('=')[0]}: it has no effect without a draft model" in words
+
+
 def test_texts_that_propose_tokens(pair: tuple[Path, Path], tmp_path: Path) -> None:
     alone = ["generate", "-m", pair[0], "-p", PROMPT, "-n", 24, "-c", 256, "-t", 1]
     plain = run(*alone, "--no-lookup", "--quiet").stdout

@@ -184,6 +184,10 @@ def test_check_tells_of_gpus(pair: tuple[Path, Path], monkeypatch: pytest.Monkey
     found = json.loads(run("check", *pair, "--no-measure", "--json", "-ngl", "3").stdout)
     assert (found["n_gpu_layers"], found["draft_n_gpu_layers"]) == (3, -1)
     assert [each["name"] for each in found["devices"]] == ["CPU", "CUDA0"]
+    on_cpu = ("check", *pair, "--no-measure", "-ngl", "-1", "-dev", "CPU")
+    found = json.loads(run(*on_cpu, "--json").stdout)
+    assert (found["n_gpu_layers"], found["draft_n_gpu_layers"]) == (0, 0)
+    assert "the target runs on the CPU" in run(*on_cpu).stdout
     StandInGpus(monkeypatch, {"CUDA0": 2**20})
     refused = run("check", *pair, "--no-measure", "-ngl", "-1")
     assert refused.exit_code == 1

@@ -140,6 +140,9 @@ def test_folders(home: FakeHome, tiny: Path) -> None:
     result = run(home.folder / "nowhere")
     assert result.exit_code == 2
     assert "No such file or directory" in result.stderr
+    result = run("/dev/null")
+    assert result.exit_code == 2
+    assert "FOLDER is '/dev/null', which is a device; it must be a folder" in result.stderr
 
 
 def test_wrong_options(home: FakeHome) -> None:

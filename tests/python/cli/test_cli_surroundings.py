@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from specbranch_cpp.cli.chat import turns
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 GENERATE = ("generate", "-p", "x", "-n", "2", "-q")
 
 
 def run(
-    *arguments: str, closed: tuple[int, ...] = (), code: str = "", **options: Any
+    *arguments: str,
+    closed: tuple[int, ...] = (),
+    code: str = "",
+    python: tuple[str, ...] = (),
+    **options: Any,
 ) -> subprocess.CompletedProcess[str]:
     """Runs ``python -m specbranch_cpp``, or other code, without some of the standard streams."""
 
@@ -29,7 +31,7 @@ def run(
     program = ["-c", code] if code else ["-m", "specbranch_cpp"]
     streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
     return subprocess.run(
-        [sys.executable, *program, *arguments],
+        [sys.executable, *python, *program, *arguments],
         **{**streams, "stderr": subprocess.PIPE, **options},
         text=True, check=False, timeout=120, preexec_fn=close,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
@@ -52,6 +54,32 @@ def test_closed_standard_error() -> None:
     assert run(*GENERATE, closed=(2,)).returncode == 0
     assert run(*GENERATE, closed=(1, 2)).returncode == 1
     assert run("generate", "--no-such-option", closed=(2,)).returncode == 2
+
+
+@pytest.mark.parametrize("unbuffered", [(), ("-u",)])
+def test_a_full_disk_behind_standard_error(unbuffered: tuple[str, ...]) -> None:
+    """Notes do not decide whether a command succeeds, and an error keeps its exit code."""
+    loud = GENERATE[:-1]
+    commands = (
+        (loud, 0),
+        (("generate", "--no-such-option"), 2),
+        ((*loud, "--temp", "-1"), 2),
+        ((*loud, "-m", "none.gguf"), 1),
+    )
+    for arguments, code in commands:
+        with Path("/dev/full").open("w") as full:
+            done = run(*arguments, python=unbuffered, stderr=full)
+        assert done.returncode == code
+        assert bool(done.stdout) is (code == 0)
+
+
+def test_standard_error_without_a_reader() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run(*GENERATE[:-1], stderr=writer)
+    os.close(writer)
+    assert done.returncode == 0
+    assert done.stdout
 
 
 @pytest.mark.parametrize("command", [("generate",), ("generate", "-f", "-"), ("chat",)])

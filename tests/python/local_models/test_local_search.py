@@ -260,11 +260,19 @@ def test_broken_files_harm_nothing(home: FakeHome, tiny: Path) -> None:
         "encoder.gguf",
     }  # fmt: skip
     assert reasons["link.gguf"] == "this link leads to no file"
-    assert reasons["pipe.gguf"] == "this is not a regular file"
+    assert reasons["pipe.gguf"] == "this is a FIFO, not a regular file"
     assert reasons["text.gguf"] == "this is not a GGUF file"
     assert "truncated" in reasons["cut.gguf"]
     assert "encoder" in reasons["encoder.gguf"]
     assert all("\n" not in reason and str(folder) not in reason for reason in reasons.values())
+
+
+@pytest.mark.parametrize("variable", ["LLAMA_CACHE", "OLLAMA_MODELS"])
+def test_a_variable_that_names_no_folder(home: FakeHome, variable: str) -> None:
+    os.mkfifo(home.folder / "pipe")
+    home.environ[variable] = str(home.folder / "pipe")
+    (found,) = home.find().unusable
+    assert (found.path, found.reason) == (home.environ[variable], "this is a FIFO, not a folder")
 
 
 @pytest.fixture
@@ -357,6 +365,9 @@ def test_names_that_are_not_text(home: FakeHome, tiny: Path) -> None:
 def test_wrong_arguments(home: FakeHome) -> None:
     with pytest.raises(InvalidArgument, match=r"folder is .*nowhere': No such file"):
         home.find(home.folder / "nowhere")
+    os.mkfifo(home.folder / "pipe")
+    with pytest.raises(InvalidArgument, match=r"folder is .*pipe', which is a FIFO; it must be a"):
+        home.find(home.folder / "pipe")
     with pytest.raises(InvalidArgument, match=r"alpha is 1.5"):
         home.find(alpha=1.5)
     with pytest.raises(InvalidArgument, match=r"machine is 'mainframe'"):

@@ -118,6 +118,35 @@ def test_folder_without_libllama_is_named(tmp_path: Path) -> None:
     message = import_error("import specbranch_cpp", LLAMA_CPP_LIB_PATH=str(tmp_path))
     assert str(tmp_path) in message
     assert "libllama.so" in message
+    assert message.endswith("Correct or remove LLAMA_CPP_LIB_PATH")
+    assert "does not contain it" in import_error(
+        "import specbranch_cpp", LLAMA_CPP_LIB_PATH=500 * "x"
+    )
+
+
+SCRIPT = "import sys\nfrom specbranch_cpp.__main__ import main\nsys.exit(main())\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("generate", "-p", "x")], ids=" ".join)
+@pytest.mark.parametrize("how", ["script", "module"])
+def test_a_command_without_llama_cpp_is_one_line(
+    tmp_path: Path, how: str, arguments: tuple[str, ...]
+) -> None:
+    script = tmp_path / "specbranch"
+    script.write_text(SCRIPT)
+    program = ["-m", "specbranch_cpp"] if how == "module" else [str(script)]
+    done = subprocess.run(
+        [sys.executable, *program, *arguments],
+        env=os.environ | {"LLAMA_CPP_LIB_PATH": str(tmp_path), "PYTHONPATH": path_of_tests()},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("specbranch: specbranch_cpp needs libllama.so, but the folder of")
+    assert done.stderr.count("\n") == 1
+
+
+def path_of_tests() -> str:
+    return os.pathsep.join(sys.path)
 
 
 def test_library_that_does_not_load_is_named(tmp_path: Path) -> None:
@@ -198,6 +227,15 @@ def test_library_without_our_functions_is_refused(other_llama: Path) -> None:
     message = import_error("import specbranch_cpp", LLAMA_CPP_LIB_PATH=str(other_llama))
     assert "undefined symbol" in message
     assert "pip install --force-reinstall" in message
+
+
+def test_library_without_a_measured_function_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_libraries: object) -> None:
+        raise AttributeError("libllama.so.0: undefined symbol: llama_batch_get_one")
+
+    monkeypatch.setattr(native, "struct_sizes", missing)
+    with pytest.raises(ImportError, match=r"another llama\.cpp .* undefined symbol: llama_batch"):
+        native.load()
 
 
 def test_sizes_are_measured_at_run_time(tmp_path: Path) -> None:

@@ -144,6 +144,26 @@ def test_a_method_that_does_not_exist_is_named() -> None:
         assert reply.headers["access-control-allow-origin"] == FRIEND
 
 
+@pytest.mark.parametrize("origins", [(), ("https://other.example",)])
+def test_a_refusal_has_the_form_of_the_interface(origins: tuple[str, ...]) -> None:
+    with serving(FakeModel(), FakeText(), cors_origins=origins) as server:
+        ollama = server.client.options("/api/chat", headers={"origin": FRIEND, **ASKS})
+        messages = server.client.options("/v1/messages", headers={"origin": FRIEND, **ASKS})
+        assert ollama.status_code == messages.status_code == 403
+        assert ollama.json()["error"].endswith(f"--cors-origin {FRIEND}")
+        assert messages.json()["type"] == "error"
+        assert messages.json()["error"]["type"] == "permission_error"
+
+
+def test_a_method_is_refused_in_the_form_of_the_interface() -> None:
+    with serving(FakeModel(), FakeText(), cors_origins=(FRIEND,)) as server:
+        asks = {"origin": FRIEND, "access-control-request-method": "DELETE"}
+        reply = server.client.options("/api/chat", headers=asks)
+        assert reply.status_code == 405
+        assert "GET or POST" in reply.json()["error"]
+        assert reply.headers["access-control-allow-origin"] == FRIEND
+
+
 def test_the_servers_own_page_may_call_also_at_the_usual_port(server: Running) -> None:
     for host, origin in (
         (f"127.0.0.1:{server.port}", f"http://127.0.0.1:{server.port}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -203,6 +204,31 @@ def exchange(server: Running, *parts: bytes, pause_s: float = 0.0) -> bytes:
         while data := connection.recv(65536):
             received += data
     return received
+
+
+def status(server: Running, method: str, target: str, host: str = "localhost", **body: Any) -> int:
+    """The status of a request with this target and this ``Host`` header."""
+    data = json.dumps(body).encode() if body else b""
+    head = (
+        f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(data)}\r\nConnection: close\r\n\r\n"
+    )
+    return int(exchange(server, head.encode() + data).split()[1])
+
+
+def test_targets_in_absolute_form(server: Running) -> None:
+    """RFC 9112, 3.2.2: the host of the target counts, not the header."""
+    base = f"http://127.0.0.1:{server.port}"
+    assert status(server, "GET", f"{base}/v1/models") == 200
+    assert status(server, "GET", "HTTPS://LocalHost/v1/%6Dodels?x=/y", "evil.example") == 200
+    assert status(server, "POST", f"{base}{PATH}", **BODY) == 200
+    assert status(server, "GET", f"{base}/v1/nothing") == 404
+    assert status(server, "GET", "ftp://localhost/v1/models") == 404
+    for path in ("/health", ""):
+        assert status(server, "GET", f"http://localhost{path}") == 200
+        assert status(server, "GET", f"http://evil.example{path}") == 403
+        assert status(server, "GET", f"http://me@localhost{path}") == 400
+        assert status(server, "GET", f"http://{path}") == 400
 
 
 def test_who_sends_too_slowly_is_cut_off() -> None:

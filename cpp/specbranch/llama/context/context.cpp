@@ -7,6 +7,7 @@
 #include "llama.h"
 #include "llama_extra.h"
 #include "specbranch/base/errors.h"
+#include "specbranch/llama/context/sizes.h"
 #include "specbranch/llama/runtime/backend.h"
 #include "specbranch/llama/runtime/llama_call.h"
 
@@ -26,7 +27,7 @@ std::string of(const char* name, std::int64_t value) {
 }
 
 /// The memory calls take every id below LLAMA_MAX_SEQ; those of batches are the lowest.
-SeqId guard_of(SeqId seq) { return static_cast<SeqId>(llama_max_parallel_sequences()) - 1 - seq; }
+SeqId guard_of(SeqId seq) { return max_sequences() - 1 - seq; }
 
 template <class Use>
 void for_each_seq(const BatchToken& item, Use use) {

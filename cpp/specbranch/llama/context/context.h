@@ -16,7 +16,7 @@ namespace specbranch::llama {
 
 /// What a context must have room for.
 struct ContextShape {
-  int n_seq = 1;      ///< sequence ids, 0 to n_seq-1; at most 256.
+  int n_seq = 1;      ///< sequence ids, 0 to n_seq-1; at most `max_sequences`.
   Pos n_cells = 0;    ///< cells of the KV cache, shared by all ids; rounded up to 256.
   int n_outputs = 1;  ///< rows of logits of one `decode` at most; they cost n_vocab floats each.
   /// Recurrent and hybrid models: tokens of the last `decode` that may be taken back, at most. Each
@@ -24,7 +24,7 @@ struct ContextShape {
   int n_rollback = 0;
   /// The first so many sequences hold texts that are cut, continued or shared later. Where layers
   /// have a sliding window, llama.cpp would give cells behind it to other sequences, although
-  /// `swa_full` has room for all.
+  /// `swa_full` has room for all; so each of these sequences takes a second id, its guard's.
   int n_texts = 0;
 };
 

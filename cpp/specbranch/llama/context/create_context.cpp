@@ -8,6 +8,7 @@
 #include "llama.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/context/context.h"
+#include "specbranch/llama/context/sizes.h"
 #include "specbranch/llama/runtime/backend.h"
 #include "specbranch/llama/runtime/llama_call.h"
 #include "specbranch/llama/runtime/memory.h"
@@ -19,7 +20,6 @@ namespace {
 constexpr Pos kCellAlignment = 256;
 /// Of texts; batches and branches need some more.
 constexpr Pos kMostCells = 0x7fffffff - 0xfffff;
-constexpr int kMaxSequences = 256;
 
 /// llama.cpp's lists of positions and sequence ids, also where the cells are on a device.
 constexpr std::uint64_t kCellListBytes = 64;
@@ -100,9 +100,10 @@ LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOp
       abort_(abort),
       is_recurrent_(!weights_->can_roll_back()),
       window_(kept_window(*weights_, options)) {
-  if (shape.n_seq < 1 || shape.n_seq > kMaxSequences) {
+  if (shape.n_seq < 1 || shape.n_seq > max_sequences()) {
     throw InvalidArgument("[LlamaContext] the number of sequences is out of range; " +
-                          std::to_string(shape.n_seq) + "; 1 to " + std::to_string(kMaxSequences));
+                          std::to_string(shape.n_seq) + "; 1 to " +
+                          std::to_string(max_sequences()));
   }
   if (shape.n_cells < 1 || shape.n_outputs < 1) {
     throw InvalidArgument("[LlamaContext] a context needs at least one cell and one output");
@@ -129,7 +130,12 @@ LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOp
   n_outputs_ = std::min(std::max(shape.n_outputs, shape.n_seq), n_batch_);
   n_threads_ = options.n_threads > 0 ? options.n_threads : usable_cores();
   const bool takes_cells = !is_recurrent_ && window_ == 0 && weights_->window() > 0;
-  n_guarded_ = takes_cells ? std::clamp(shape.n_texts, 0, kMaxSequences - shape.n_seq) : 0;
+  n_guarded_ = takes_cells ? shape.n_texts : 0;
+  if (n_guarded_ > max_sequences() - shape.n_seq) {
+    throw InvalidArgument("[LlamaContext] too few sequence ids are left to keep the cells of " +
+                          std::to_string(n_guarded_) + " texts; " + std::to_string(shape.n_seq) +
+                          " of " + std::to_string(max_sequences()) + " are taken");
+  }
   contents_.resize(static_cast<std::size_t>(shape.n_seq));
   last_begin_.assign(contents_.size(), 0);
   rolled_back_.assign(contents_.size(), false);
@@ -148,7 +154,7 @@ LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOp
   params.type_k = static_cast<ggml_type>(options.type_k);
   params.type_v = static_cast<ggml_type>(options.type_v);
   params.offload_kqv = options.offload_kqv;
-  params.op_offload = options.n_gpu_layers != 0;
+  params.op_offload = weights_->offloaded();
   params.kv_unified = true;  // branches share cells
   params.swa_full = window_ == 0;
   params.no_perf = true;

@@ -3,15 +3,17 @@
 #include <algorithm>
 #include <string>
 
+#include "llama.h"
 #include "specbranch/base/errors.h"
 
 namespace specbranch::llama {
 namespace {
 
 constexpr int kAutoSequences = 16;
-constexpr int kSequenceLimit = 256;
 
 }  // namespace
+
+int max_sequences() { return static_cast<int>(llama_max_parallel_sequences()); }
 
 PairSizes pair_sizes(int max_draft, int max_branches, const ModelOptions& draft, int n_parallel) {
   if (n_parallel < 1) {
@@ -24,7 +26,7 @@ PairSizes pair_sizes(int max_draft, int max_branches, const ModelOptions& draft,
   sizes.max_verify = n_parallel > 1 ? kMaxVerify : std::min(2 * max_draft + 2, kMaxVerify);
   const int of_auto = std::min(kAutoSequences, draft.n_batch / n_parallel);
   sizes.n_seq = std::min(n_parallel * std::max(2 * max_branches + 2, of_auto),
-                         kSequenceLimit / n_parallel * n_parallel);
+                         max_sequences() / n_parallel * n_parallel);
   // A branch may hold two rounds of drafted tokens.
   sizes.reserve = sizes.n_seq * (2 * max_draft + 8);
   return sizes;

@@ -8,6 +8,9 @@ namespace specbranch::llama {
 /// From 64 tokens on, the CPU's matrix products round differently than for fewer.
 inline constexpr int kMaxVerify = 63;
 
+/// Sequence ids that one context may have. llama.cpp has 256 (`LLAMA_MAX_SEQ`).
+int max_sequences();
+
 struct PairSizes {
   int max_verify = kMaxVerify;  ///< tokens of one verification at most: rows of logits.
   int n_seq = 1;                ///< sequence ids of the draft, each with a row of logits.

@@ -43,7 +43,8 @@ void set_text(char (&to)[N], const std::string& text) {
   to[text.copy(to, N - 1)] = '\0';
 }
 
-/// The devices that `options` names, null-terminated; those of the CPU alone: none.
+/// The devices beside the CPU that `options` names, null-terminated. Accelerators of the CPU are
+/// not among them: llama.cpp uses them anyway.
 std::vector<ggml_backend_dev_t> find_devices(const ModelOptions& options) {
   std::vector<ggml_backend_dev_t> devices;
   for (const std::string& name : options.devices) {
@@ -55,7 +56,10 @@ std::vector<ggml_backend_dev_t> find_devices(const ModelOptions& options) {
       }
       throw InvalidArgument("[Weights::load] there is no such device; " + name + "; " + known);
     }
-    if (ggml_backend_dev_type(device) != GGML_BACKEND_DEVICE_TYPE_CPU) devices.push_back(device);
+    const auto kind = ggml_backend_dev_type(device);
+    const bool of_cpu =
+        kind == GGML_BACKEND_DEVICE_TYPE_CPU || kind == GGML_BACKEND_DEVICE_TYPE_ACCEL;
+    if (!of_cpu) devices.push_back(device);
   }
   devices.push_back(nullptr);
   return devices;
@@ -123,7 +127,8 @@ std::shared_ptr<const Weights> Weights::read(const ModelOptions& options, const 
   }
 
   std::vector<ggml_backend_dev_t> devices = find_devices(options);
-  const bool cpu_only = options.n_gpu_layers == 0;
+  const bool named_none = !options.devices.empty() && devices.size() == 1;
+  const bool cpu_only = options.n_gpu_layers == 0 || named_none;
   // llama.cpp reads llama_max_devices() shares.
   std::vector<float> split = options.tensor_split;
   split.resize(llama_max_devices(), 0.0F);
@@ -150,7 +155,8 @@ std::shared_ptr<const Weights> Weights::read(const ModelOptions& options, const 
   params.progress_callback_user_data = &call;
   if (cpu_only && params.split_mode == LLAMA_SPLIT_MODE_TENSOR) {
     throw InvalidArgument(
-        "[Weights::load] split_mode 3 needs layers on devices; n_gpu_layers is 0");
+        "[Weights::load] split_mode 3 needs layers on devices; n_gpu_layers is 0, or no GPU is "
+        "named");
   }
 
   const LlamaCall running;

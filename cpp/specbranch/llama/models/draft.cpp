@@ -6,12 +6,21 @@
 #include <utility>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/llama/context/sizes.h"
 #include "specbranch/llama/runtime/backend.h"
 
 namespace specbranch::llama {
 namespace {
 
 constexpr int kReserveOfSequence = 40;
+
+/// The sequence ids for branches, as many for each text.
+int lanes_of(const Weights& weights, const DraftOptions& options) {
+  if (options.n_texts <= 1 || weights.window() == 0 || !weights.can_roll_back()) {
+    return options.n_seq;
+  }
+  return std::min(options.n_seq, max_sequences() / 2 / options.n_texts * options.n_texts);
+}
 
 ContextShape shape_of(const Weights& weights, const ModelOptions& model,
                       const DraftOptions& options) {
@@ -21,7 +30,7 @@ ContextShape shape_of(const Weights& weights, const ModelOptions& model,
         "[LlamaDraft] swa_full of the draft is False; it must be True, as branches share cells");
   }
   ContextShape shape;
-  shape.n_seq = options.n_seq + (weights.can_roll_back() ? 0 : kStateSpares);
+  shape.n_seq = lanes_of(weights, options) + (weights.can_roll_back() ? 0 : kStateSpares);
   shape.n_cells = total_length(weights, model, options.n_texts) +
                   (options.reserve > 0 ? options.reserve : options.n_seq * kReserveOfSequence);
   shape.n_outputs = shape.n_seq;

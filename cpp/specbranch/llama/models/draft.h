@@ -16,8 +16,10 @@
 namespace specbranch::llama {
 
 struct DraftOptions {
-  /// Sequence ids (branches and their spares), at most 256; nearly free. A recurrent or hybrid
-  /// model gets `kStateSpares` more, and each has a state of its own.
+  /// Sequence ids (branches and their spares), at most `max_sequences`; nearly free. A recurrent or
+  /// hybrid model gets `kStateSpares` more, and each has a state of its own. A model with sliding
+  /// windows gets at most half of `max_sequences` for several texts, because each takes a second id
+  /// that keeps its cells.
   int n_seq = 8;
   int n_texts = 1;  ///< sessions that may be open at once.
   /// Cells beyond those of the texts for branches that are not committed; 0: 40 for each sequence

@@ -111,6 +111,7 @@ def chat(
     of_hub = options.HubFiles(hf_repo, hf_file, hf_repo_draft, hf_file_draft)
     target_path, draft_path = options.pick_models(model, draft, of_hub)
     machine = machine_options.machine_keywords(
+        has_draft=draft_path is not None,
         ctx_size=ctx_size,
         threads=threads,
         draft_threads=draft_threads,

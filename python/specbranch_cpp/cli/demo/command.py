@@ -103,6 +103,7 @@ def demo(
     The grown pair computes the same function. With -m and -md, your own files run without changes.
     """
     machine = machine_options.machine_keywords(
+        has_draft=True,  # else the demo is refused
         ctx_size=ctx_size,
         threads=threads,
         draft_threads=draft_threads,

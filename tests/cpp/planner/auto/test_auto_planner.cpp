@@ -104,6 +104,7 @@ TEST_CASE("auto: a perfect draft is never rolled back") {
     const VirtualResult got = run_eager(scenario, shuffled(scenario.seed));
     CHECK(message_of(got.error) == "");
     CHECK(got.counters.n_rolled_back == 0);
+    CHECK(got.counters.branch_misses == 0);  // also where `auto` decodes single tokens
     check_result(got, Mode::kAuto);
   }
 }
