@@ -24,7 +24,7 @@ struct FakeOptions {
   int n_target_seq = 1;  ///< target only: sessions that may be open at once.
   int n_branches = 0;    ///< target only: branches of one verification.
   bool warms_up = false;
-  Pos n_ctx_total = 0;   ///< of the target: positions that all texts may have; 0: no limit.
+  Pos n_ctx_total = 0;  ///< of the target: positions that all texts may have; 0: no limit.
   int max_batch = 64;
   int prefill_chunk = 128;
   /// Target only: it rolls back as a recurrent model does, so many tokens of its last verification
