@@ -97,10 +97,11 @@ def test_only_what_is_new_is_asked_for(open_view: OpenView, stand_in: StandIn) -
     view = open_view()
     row(view, 4).wait_for()
     new = server_text(4, "running", spans=TARGET[6:] + DRAFT, n_spans=14)
-    stand_in.script = Script(timelines=texts_reply(new, now_ms=9500.0))
-    view.page.locator(".text-row[data-draft-spans='5']").wait_for()
     later = texts_reply(server_text(4, "running", n_spans=14), now_ms=9600.0)
-    stand_in.script = Script(timelines=later)
+    stand_in.script = Script(
+        timelines=texts_reply(new, now_ms=9500.0), timelines_seen={"seen=4:14": later}
+    )
+    view.page.locator(".text-row[data-draft-spans='5']").wait_for()
     wait_for_a_look(view, stand_in)
     assert row(view, 4).get_attribute("data-target-spans") == "9"
     assert stand_in.looks[0] == "seen="

@@ -126,6 +126,8 @@ class Script:
     break_after: int | None = None  # chunks until the connection breaks
     fail_after: int | None = None  # chunks until an error is sent
     timelines: dict[str, Any] | None = field(default_factory=texts_reply)  # None: no slots
+    # ... to those who have seen something, by their query
+    timelines_seen: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class StandIn:
@@ -213,11 +215,12 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/health":
             self._send_json({"status": "ok", "requests_processing": 1, "requests_waiting": 3})
         elif path == "/slots/timelines":
-            self.server_side.looks.append(self.path.partition("?")[2])
+            query = self.path.partition("?")[2]
+            self.server_side.looks.append(query)
             if script.timelines is None:
                 self._send_json(_error("this path does not exist"), 404)
             else:
-                self._send_json(script.timelines)
+                self._send_json(script.timelines_seen.get(query, script.timelines))
         else:
             self._send_file("index.html" if path == "/" else path.removeprefix("/page/"))
 
