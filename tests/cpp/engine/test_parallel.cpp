@@ -361,6 +361,26 @@ TEST_CASE("a text that needs all cells waits until it is alone, and none overtak
   CHECK(message_of(three.end.error).empty());
 }
 
+TEST_CASE("a request for no text takes no conversation its cells") {
+  const Scenario scenario = make_long_scenario(3);
+  Engine engine(make_parallel_parts(scenario, 2, [](int, const auto&) {}));
+  Request request = scenario.request;
+  request.max_tokens = 4;
+  const std::vector<Token> prompts[] = {std::vector<Token>(40, 0), std::vector<Token>(40, 1)};
+  for (const std::vector<Token>& prompt : prompts) {
+    request.prompt = prompt;
+    CHECK(message_of(collect(*engine.generate(request)).end.error).empty());
+  }
+  Request nothing = request;
+  nothing.prompt = {0, 1};
+  nothing.max_tokens = 0;
+  CHECK(collect(*engine.generate(nothing)).tokens.empty());
+  for (const std::vector<Token>& prompt : prompts) {
+    request.prompt = prompt;
+    CHECK(collect(*engine.generate(request)).end.stats.n_reused == 39);
+  }
+}
+
 TEST_CASE("a target that fails for good ends all generations, and closing still works") {
   Scenario scenario = make_long_scenario(7);
   scenario.target.fail_at_step = 12;
