@@ -222,7 +222,8 @@ def test_many_engines_one_after_another(pair: tuple[Path, Path]) -> None:
     for _ in range(4):
         with open_engine(pair, PLACEMENTS["gpu"], measure_costs=False) as engine:
             assert engine.generate(PROMPTS[0], max_tokens=16).result().tokens == want
-    assert free - sum(device.memory_free for device in gpus()) < pair[0].stat().st_size
+    if has_memory_of_its_own():
+        assert free - sum(device.memory_free for device in gpus()) < pair[0].stat().st_size
 
 
 def test_a_text_of_another_seed_is_no_near_tie(engine: Engine) -> None:
@@ -252,6 +253,8 @@ def test_layers_go_on_the_gpu_without_being_asked_and_take_what_was_estimated(
     assert placement.draft is not None
     assert placement.target.n_gpu_layers == placement.target.n_layers
     assert placement.draft.n_gpu_layers == placement.draft.n_layers
+    if not has_memory_of_its_own():
+        return
     for name, free in before.items():
         models = (placement.target, placement.draft)
         estimated = sum(model.memory.get(name, 0) for model in models)
