@@ -125,7 +125,7 @@ make_base() { # the empty Debian, once; -root and -user are copies of it
   git -C "$source" bundle create --quiet "$work/base/srv/specbranch_cpp.bundle" HEAD
 }
 
-make_root() { # identity: sets $root
+make_root() { # identity: a root with a clone in it; sets $root
   root=$work/$1
   cp -a "$work/base" "$root"
   mount -t proc proc "$root/proc"
@@ -134,6 +134,7 @@ make_root() { # identity: sets $root
   mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$root/dev/pts"
   ln -sf pts/ptmx "$root/dev/ptmx"
   carry "$root"
+  inside "$1" git -c advice.detachedHead=false clone --quiet /srv/specbranch_cpp.bundle specbranch_cpp
 }
 
 inside() { # identity command ...: runs it there with a new user's environment
@@ -190,7 +191,6 @@ has_not() { # identity name ...: programs and Python packages that only tests ne
 
 check_gpu() { # two GPUs in software
   make_root root
-  inside root git -c advice.detachedHead=false clone --quiet /srv/specbranch_cpp.bundle specbranch_cpp
   inside root bash -c 'apt-get update -q && apt-get install -y -q --no-install-recommends \
     glslc libvulkan-dev mesa-vulkan-drivers spirv-headers' >"$work/apt.log" 2>&1 ||
     { tail "$work/apt.log"; fail "the packages for Vulkan"; }
@@ -204,7 +204,6 @@ check_gpu() { # two GPUs in software
 check() { # identity
   local identity=$1
   make_root "$identity"
-  inside "$identity" git -c advice.detachedHead=false clone --quiet /srv/specbranch_cpp.bundle specbranch_cpp
   if [[ $only != test ]]; then
     if [[ $identity == user ]]; then install_what_is_named make demo; fi
     timed "$identity" "make demo, the first time" make demo

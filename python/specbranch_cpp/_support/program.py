@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 __all__ = [
-    "INTERRUPTED", "default_interrupts", "end_with_one_line", "leave_on_interrupts",
-    "standard_streams",
+    "INTERRUPTED", "default_interrupts", "discard_output", "end_with_one_line",
+    "leave_on_interrupts", "standard_streams",
 ]  # fmt: skip
 
 INTERRUPTED = 130
@@ -100,7 +100,7 @@ def standard_streams() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     except OSError as error:
-        _discard_output()  # Python's own failure at the end would be exit code 120
+        discard_output()
         if not isinstance(error, BrokenPipeError):
             name = error.filename or "standard output"
             print(f"specbranch: {name}: {error.strerror}", file=sys.stderr)
@@ -134,7 +134,8 @@ def _notes(stream: TextIO | None) -> TextIO:
     )
 
 
-def _discard_output() -> None:
+def discard_output() -> None:
+    """Lets Python write nowhere what is left; its own failure at the end would be exit code 120."""
     with contextlib.suppress(OSError, ValueError):  # in a test there is no file
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from specbranch_cpp.check import Report
 
 NO_GAIN = 3
+_EXACT_WITHOUT_DRAFT = "--exact tests the target without a draft"
 EPILOG = (
     "Exit codes: 0: the models work, and the draft helps if it was measured; 1: the models cannot "
     "be used; 2: bad usage; 3: the models work, but no gain was found (with --exact: "
@@ -125,20 +126,14 @@ def check(
     if exact:
         why = "--exact decodes no texts and compares no places"
         refuse({**sample, "--no-measure": not measure}, why)
-        of_draft = {
-            "--max-branches": max_branches,
-            "--draft-threads": draft_threads,
-            "--draft-cpus": draft_cpus,
-            "--draft-n-gpu-layers": draft_n_gpu_layers,
-            "--draft-device": draft_device,
-        }
-        refuse(of_draft, "--exact tests the target without a draft")
+        refuse({"--max-branches": max_branches}, _EXACT_WITHOUT_DRAFT)
     elif not measure:
         refuse(sample, "it has no effect with --no-measure")
     elif draft is None:
         refuse(sample, "it has no effect without a draft; give one as the second file")
     machine = machine_options.machine_keywords(
-        has_draft=draft is not None,
+        has_draft=draft is not None and not exact,
+        why_no_draft=_EXACT_WITHOUT_DRAFT if exact else machine_options.WITHOUT_DRAFT,
         ctx_size=ctx_size,
         threads=threads,
         draft_threads=draft_threads,

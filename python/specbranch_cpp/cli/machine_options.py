@@ -96,6 +96,7 @@ Rpc = Annotated[
 def machine_keywords(
     *,
     has_draft: bool,
+    why_no_draft: str = WITHOUT_DRAFT,
     ctx_size: int | None,
     threads: int | None,
     draft_threads: int | None,
@@ -111,6 +112,12 @@ def machine_keywords(
 ) -> MachineKeywords:
     """Turns the options of the panel `MACHINE`, and `lora_files`, into keywords of `Engine`.
 
+    Args:
+        has_draft: whether there is a draft, to which its options apply.
+        why_no_draft: why they have no effect otherwise.
+
+    The other arguments are the options.
+
     Raises:
         typer.BadParameter: an option is malformed, or it is for a draft and there is none.
     """
@@ -121,7 +128,7 @@ def machine_keywords(
         "--draft-device": draft_device,
     }
     if not has_draft:
-        refuse(of_draft, WITHOUT_DRAFT)
+        refuse(of_draft, why_no_draft)
     return {
         "n_ctx": ctx_size,
         "n_ctx_total": ctx_total,

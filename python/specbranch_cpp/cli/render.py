@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from rich.segment import Segment
 from rich.table import Table
 
 from specbranch_cpp._support.logs import DRAFTS, PROFILES
-from specbranch_cpp._support.program import INTERRUPTED, default_interrupts
+from specbranch_cpp._support.program import INTERRUPTED, default_interrupts, discard_output
 from specbranch_cpp._support.words import message
 from specbranch_cpp.errors import InvalidArgument, SpecBranchError, printable
 
@@ -124,7 +123,7 @@ def reporting(names: Mapping[str, str] | None = None) -> Iterator[None]:
             fail(message(error))
         else:
             fail(f"{error.filename or 'standard output'}: {error.strerror}")
-        _discard_output()
+        discard_output()
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
@@ -142,14 +141,6 @@ def _with_option(text: str, names: Mapping[str, str]) -> str:
     if found is None or found[1] not in names:
         return text
     return names[found[1]] + text[found.end() :]
-
-
-def _discard_output() -> None:
-    """Lets Python write nowhere what is left; its own failure at the end would be exit code 120."""
-    with contextlib.suppress(OSError):  # in a test there is no file
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
 
 
 class _Warnings(logging.Handler):

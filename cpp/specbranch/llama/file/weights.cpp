@@ -56,10 +56,7 @@ std::vector<ggml_backend_dev_t> find_devices(const ModelOptions& options) {
       }
       throw InvalidArgument("[Weights::load] there is no such device; " + name + "; " + known);
     }
-    const auto kind = ggml_backend_dev_type(device);
-    const bool of_cpu =
-        kind == GGML_BACKEND_DEVICE_TYPE_CPU || kind == GGML_BACKEND_DEVICE_TYPE_ACCEL;
-    if (!of_cpu) devices.push_back(device);
+    if (!is_of_cpu(device)) devices.push_back(device);
   }
   devices.push_back(nullptr);
   return devices;

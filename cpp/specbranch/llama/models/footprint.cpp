@@ -12,6 +12,7 @@
 #include "llama_extra.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/runtime/backend.h"
+#include "specbranch/llama/runtime/devices.h"
 #include "specbranch/llama/runtime/memory.h"
 
 namespace specbranch::llama {
@@ -21,11 +22,7 @@ namespace {
 ggml_backend_dev_t device_of(ggml_backend_buffer_type_t type) {
   if (ggml_backend_buft_is_host(type)) return nullptr;
   ggml_backend_dev_t device = ggml_backend_buft_get_device(type);
-  if (device == nullptr) return nullptr;
-  const auto kind = ggml_backend_dev_type(device);
-  const bool computes_in_main_memory =
-      kind == GGML_BACKEND_DEVICE_TYPE_CPU || kind == GGML_BACKEND_DEVICE_TYPE_ACCEL;
-  return computes_in_main_memory ? nullptr : device;
+  return device == nullptr || is_of_cpu(device) ? nullptr : device;
 }
 
 /// Refuses recurrent states that do not fit: llama.cpp allocates them even for an outline, and the

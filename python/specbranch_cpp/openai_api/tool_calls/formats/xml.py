@@ -139,7 +139,7 @@ class FormatGlm(_Tagged):
     argument = ("<arg_key>", "</arg_key>\n<arg_value>", "</arg_value>\n")
     between = "\n<tool_call>"
     closed = ""
-    _NAME_CHARACTERS = re.compile(r"[^\s<>{}\"]*")
+    _NAME_CHARACTERS = re.compile(_NAME)
 
     def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:  # noqa: ARG002
         yield from source.space()
