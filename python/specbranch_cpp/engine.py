@@ -60,7 +60,8 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
             `Model.n_ctx`. All keywords from here to ``use_extra_bufts`` are fields of `Model`.
         draft_n_ctx: the same number for the draft. ``None`` (default): the value of the target. All
             other keywords with this prefix are fields of `Model`, too. The numbers of threads and
-            GPU layers, and ``draft_cpus``, have their own defaults.
+            GPU layers, and ``draft_cpus``, have their own defaults. Without a draft they have no
+            effect, so that one set of options serves an engine with a draft and one without.
         lora: path of a LoRA adapter (GGUF) for the target, or a sequence of paths or of ``(path,
             scale)``. These scales are the defaults of `generate`; 1: as trained; 0: loaded, but
             off. The draft is not adapted: an adapter changes the text, and the acceptance rate.

@@ -148,7 +148,7 @@ class Service:
         except asyncio.TimeoutError:
             raise GenerationTimeout(limit_s) from None
         except (DecodeError, EngineClosed):
-            self._find_out_if_broken()
+            await self._find_out_if_broken()
             raise
 
     async def _generate(self, call: QueuedCall, put: Callable[[dict[str, Any]], None]) -> None:
@@ -174,10 +174,10 @@ class Service:
                 number += 1
                 put(chunk)
 
-    def _find_out_if_broken(self) -> None:
+    async def _find_out_if_broken(self) -> None:
         """Called after a failure: an engine in an unknown state raises its error at every call."""
         try:
-            self._model.generate([0], max_tokens=0)
+            await asyncio.to_thread(self._model.generate, [0], max_tokens=0)
         except EngineDied as error:
             self._start_again(error)
         except (DecodeError, EngineClosed) as error:

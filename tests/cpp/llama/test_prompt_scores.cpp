@@ -15,8 +15,10 @@ namespace {
 
 using namespace testing;
 
-/// A row of a chunk and a row of a single token differ by so much at most.
-constexpr double kRounding = 0.02;
+/// A row of a chunk and a row of a single token differ by so much at most, and on average. By how
+/// much depends on the processor: without AVX-512 a token of probability 0.002 differs by 0.06.
+constexpr double kRounding = 0.2;
+constexpr double kMeanRounding = 0.02;
 
 std::vector<TokenScore> read_scored(LlamaTarget& target, const Request& request) {
   CHECK(begin(target, request) == 0);
@@ -43,19 +45,27 @@ TEST_CASE("the scores of a prompt are those of its tokens one by one, but for ro
   const auto scores = read_scored(target, scored(request_of(prompt)));
   REQUIRE(scores.size() == 299);
   CHECK(target.take_prompt_scores(kSingleSession).empty());
-  for (const std::size_t n : {1U, 2U, 63U, 127U, 128U, 129U, 255U, 256U, 298U, 299U}) {
+  double sum = 0.0;
+  int n_compared = 0;
+  for (std::size_t n = 1; n < 300; ++n) {
+    // Batches for scores end at multiples of 63, chunks at multiples of 128.
+    if (n % 5 != 0 && (n + 1) % 63 > 2 && (n + 1) % 128 > 2) continue;
     CAPTURE(n);
     const Request before = request_of({prompt.begin(), prompt.begin() + static_cast<int>(n)});
     begin(target, before);
     const TokenScore expected = score_of(logits_after(target, before), prompt[n], 2);
     const TokenScore& got = scores[n - 1];
     CHECK(got.token == prompt[n]);
-    CHECK(std::abs(got.logprob - expected.logprob) <= kRounding);
+    const double difference = std::abs(got.logprob - expected.logprob);
+    CHECK(difference <= kRounding);
+    sum += difference;
+    ++n_compared;
     REQUIRE(got.top.size() == 2);
     CHECK(std::abs(got.top[0].logprob - expected.top[0].logprob) <= kRounding);
     CHECK(got.top[0].logprob >= got.top[1].logprob);
     CHECK(got.top[0].logprob >= got.logprob);
   }
+  CHECK(sum / n_compared <= kMeanRounding);
 }
 
 TEST_CASE("scores leave the cells that a prompt without scores leaves, also in several passes") {

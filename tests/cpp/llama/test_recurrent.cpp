@@ -12,7 +12,7 @@
 
 #include "ggml.h"
 #include "gguf.h"
-#include "random_weights.h"
+#include "recurrent_models.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/models/footprint.h"
 #include "specbranch/model/single_session.h"
@@ -25,104 +25,8 @@ namespace {
 using namespace testing;
 namespace fs = std::filesystem;
 
-/// Two layers of width 64 with the draft's vocabulary.
-void write_mamba(const std::string& path) {
-  const GgufHandle gguf = metadata_of("mamba", {{"mamba.block_count", 2},
-                                                {"mamba.context_length", 512},
-                                                {"mamba.embedding_length", 64},
-                                                {"mamba.feed_forward_length", 0},
-                                                {"mamba.attention.head_count", 0},
-                                                {"mamba.ssm.conv_kernel", 4},
-                                                {"mamba.ssm.inner_size", 128},
-                                                {"mamba.ssm.state_size", 16},
-                                                {"mamba.ssm.time_step_rank", 4}});
-  gguf_set_val_f32(gguf.get(), "mamba.attention.layer_norm_rms_epsilon", 1e-5F);
-  const std::int64_t n_vocab = vocabulary_size(gguf);
-  RandomTensors tensors(gguf.get());
-  tensors.add("token_embd.weight", 64, n_vocab, 0.0F, 1.0F);
-  tensors.add("output_norm.weight", 64, 0, 1.0F, 0.1F);
-  for (int i = 0; i < 2; ++i) {
-    const std::string block = "blk." + std::to_string(i) + ".";
-    tensors.add(block + "attn_norm.weight", 64, 0, 1.0F, 0.1F);
-    tensors.add(block + "ssm_in.weight", 64, 256, 0.0F, 0.2F);
-    tensors.add(block + "ssm_conv1d.weight", 4, 128, 0.0F, 0.5F);
-    tensors.add(block + "ssm_conv1d.bias", 128, 0, 0.0F, 0.1F);
-    tensors.add(block + "ssm_x.weight", 128, 36, 0.0F, 0.1F);
-    tensors.add(block + "ssm_dt.weight", 4, 128, 0.0F, 0.3F);
-    tensors.add(block + "ssm_dt.bias", 128, 0, 0.0F, 0.1F);
-    tensors.add(block + "ssm_a", 16, 128, -1.0F, 0.1F);
-    tensors.add(block + "ssm_d", 128, 0, 1.0F, 0.1F);
-    tensors.add(block + "ssm_out.weight", 128, 64, 0.0F, 0.3F);
-  }
-  REQUIRE(gguf_write_to_file(gguf.get(), path.c_str(), /*only_meta=*/false));
-}
-
-/// Two layers with short convolutions and two with attention, of width 64, with the draft's
-/// vocabulary.
-void write_lfm2(const std::string& path) {
-  const GgufHandle gguf = metadata_of("lfm2", {{"lfm2.block_count", 4},
-                                               {"lfm2.context_length", 512},
-                                               {"lfm2.embedding_length", 64},
-                                               {"lfm2.feed_forward_length", 128},
-                                               {"lfm2.attention.head_count", 4},
-                                               {"lfm2.shortconv.l_cache", 3}});
-  const std::int32_t n_kv_heads[] = {0, 2, 0, 2};  // 0: a convolution
-  gguf_set_arr_data(gguf.get(), "lfm2.attention.head_count_kv", GGUF_TYPE_INT32, n_kv_heads, 4);
-  gguf_set_val_f32(gguf.get(), "lfm2.attention.layer_norm_rms_epsilon", 1e-5F);
-  gguf_set_val_f32(gguf.get(), "lfm2.rope.freq_base", 10000.0F);
-  const std::int64_t n_vocab = vocabulary_size(gguf);
-  gguf_set_val_u32(gguf.get(), "lfm2.vocab_size", static_cast<std::uint32_t>(n_vocab));
-  RandomTensors tensors(gguf.get());
-  tensors.add("token_embd.weight", 64, n_vocab, 0.0F, 1.0F);
-  tensors.add("token_embd_norm.weight", 64, 0, 1.0F, 0.1F);
-  for (int i = 0; i < 4; ++i) {
-    const std::string block = "blk." + std::to_string(i) + ".";
-    tensors.add(block + "attn_norm.weight", 64, 0, 1.0F, 0.1F);
-    tensors.add(block + "ffn_norm.weight", 64, 0, 1.0F, 0.1F);
-    tensors.add(block + "ffn_gate.weight", 64, 128, 0.0F, 0.2F);
-    tensors.add(block + "ffn_up.weight", 64, 128, 0.0F, 0.2F);
-    tensors.add(block + "ffn_down.weight", 128, 64, 0.0F, 0.2F);
-    if (n_kv_heads[i] == 0) {
-      tensors.add(block + "shortconv.conv.weight", 3, 64, 0.0F, 0.6F);
-      tensors.add(block + "shortconv.in_proj.weight", 64, 192, 0.0F, 0.2F);
-      tensors.add(block + "shortconv.out_proj.weight", 64, 64, 0.0F, 0.3F);
-    } else {
-      tensors.add(block + "attn_q.weight", 64, 64, 0.0F, 0.2F);
-      tensors.add(block + "attn_k.weight", 64, 32, 0.0F, 0.2F);
-      tensors.add(block + "attn_v.weight", 64, 32, 0.0F, 0.2F);
-      tensors.add(block + "attn_output.weight", 64, 64, 0.0F, 0.2F);
-      tensors.add(block + "attn_q_norm.weight", 16, 0, 1.0F, 0.1F);
-      tensors.add(block + "attn_k_norm.weight", 16, 0, 1.0F, 0.1F);
-    }
-  }
-  REQUIRE(gguf_write_to_file(gguf.get(), path.c_str(), /*only_meta=*/false));
-}
-
 /// Of logits up to 50; those after a wrong state differ by whole numbers.
 constexpr float kRounding = 2e-3F;
-
-/// A model that the test has written and loaded.
-struct Written {
-  explicit Written(void (*write)(const std::string& path)) {
-    const auto path = (fs::temp_directory_path() / "specbranch_test_recurrent.gguf").string();
-    write(path);
-    options = small_options(path);
-    options.n_ctx = 512;
-    weights = Weights::load(options);
-    fs::remove(path);
-  }
-
-  ModelOptions options;
-  std::shared_ptr<const Weights> weights;
-};
-
-struct Lfm2 : Written {
-  Lfm2() : Written(write_lfm2) {}
-};
-
-struct Mamba : Written {
-  Mamba() : Written(write_mamba) {}
-};
 
 SamplingOptions hot(std::uint64_t seed) {
   SamplingOptions sampling;
@@ -390,77 +294,6 @@ TEST_CASE("a copied state goes on as the one that it was copied from") {
     CHECK_THROWS_AS(context.truncate({2, 42, 41}), PreconditionError);
     CHECK(context.length(2) == 42);
   }
-}
-
-TEST_CASE("a prompt goes on from a checkpoint of the one before, as if it was read anew") {
-  SPECBRANCH_NEEDS_MODELS();
-  const Mamba mamba;
-  const Lfm2 lfm2;
-  for (const auto& [weights, options] :
-       {std::pair(mamba.weights, mamba.options), std::pair(lfm2.weights, lfm2.options)}) {
-    LlamaTarget target(weights, options, {.prefill_chunk = 16});
-    const auto prompt = code_prompt(70);
-    CHECK(begin(target, request_of(prompt)) == 0);
-    generate(target, request_of(prompt), 10);
-    // The same prompt again; a longer one; one that parts from it after 50 tokens.
-    CHECK(begin(target, request_of(prompt)) == 64);
-    auto other = prompt;
-    other.insert(other.end(), {5, 6, 7, 8});
-    CHECK(begin(target, request_of(other)) == 64);
-    other.resize(50);
-    other.insert(other.end(), 40, 9);
-    CHECK(begin(target, request_of(other)) == 0);
-    auto third = prompt;
-    third.resize(50);
-    third.insert(third.end(), 40, 11);
-    CHECK(begin(target, request_of(third)) == 48);
-    const Token last = third.back();
-    verify(target, 89, std::span(&last, 1));
-    const auto row = target.logits(0);
-    const std::vector<float> reused(row.begin(), row.end());
-    LlamaTarget fresh(weights, options, {.prefill_chunk = 16});
-    CHECK(begin(fresh, request_of(third)) == 0);
-    verify(fresh, 89, std::span(&last, 1));
-    const auto expected = fresh.logits(0);
-    CHECK(std::equal(expected.begin(), expected.end(), reused.begin()));  // bit by bit
-
-    LlamaTarget off(weights, options, {.prefix_reuse = PrefixReuse::kOff, .prefill_chunk = 16});
-    begin(off, request_of(prompt));
-    CHECK(begin(off, request_of(prompt)) == 0);
-
-    ModelOptions small = options;
-    small.n_batch = small.n_ubatch = 16;
-    LlamaDraft draft(weights, small, {.n_seq = 3});
-    CHECK(begin(draft, request_of(prompt)) == 0);
-    CHECK(begin(draft, request_of(prompt)) == 69);  // nothing came after it
-    other = prompt;
-    other.resize(66);
-    CHECK(begin(draft, request_of(other)) == 64);
-  }
-}
-
-TEST_CASE("a checkpoint is of no use where its cells were generated since") {
-  SPECBRANCH_NEEDS_MODELS();
-  const Lfm2 model;
-  LlamaTarget target(model.weights, model.options, {.prefill_chunk = 16});
-  const auto first = code_prompt(40);
-  const auto answer = generate(target, request_of(first), 40);
-  REQUIRE(answer.size() == 40);
-  auto second = first;
-  second.insert(second.end(), answer.begin(), answer.end());
-  second.insert(second.end(), {5, 6, 7, 8});
-  CHECK(begin(target, request_of(second)) == 32);
-  // The first turn again, then the second one.
-  CHECK(generate(target, request_of(first), 40) == answer);
-  CHECK(begin(target, request_of(second)) == 32);
-  LlamaTarget fresh(model.weights, model.options, {.prefill_chunk = 16});
-  begin(fresh, request_of(second));
-  const Token last = second.back();
-  verify(target, 83, std::span(&last, 1));
-  verify(fresh, 83, std::span(&last, 1));
-  const auto row = target.logits(0);
-  const auto expected = fresh.logits(0);
-  CHECK(std::equal(expected.begin(), expected.end(), row.begin()));  // bit by bit
 }
 
 TEST_CASE("a recurrent model refuses what would spoil its state, and survives an abort") {

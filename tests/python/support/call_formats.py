@@ -94,6 +94,19 @@ _M2_SET = (
     '<invoke name="set">\n<parameter name="n">3</parameter>\n'
     '<parameter name="on">true</parameter>\n</invoke>\n'
 )
+_DSML = "\uff5cDSML\uff5c"
+_DSML_GET = (
+    f'<{_DSML}invoke name="get">\n<{_DSML}parameter name="city" string="true">Rome'
+    f"</{_DSML}parameter>\n</{_DSML}invoke>"
+)
+_DSML_SET = (
+    f'<{_DSML}invoke name="set">\n<{_DSML}parameter name="n" string="false">3</{_DSML}parameter>\n'
+    f'<{_DSML}parameter name="on" string="false">true</{_DSML}parameter>\n</{_DSML}invoke>'
+)
+_GEMMA_GET = '<|tool_call>call:get{city:<|"|>Rome<|"|>}<tool_call|>'
+_GEMMA_SET = "<|tool_call>call:set{n:3,on:true}<tool_call|>"
+_FUNCTION_GEMMA_GET = "<start_function_call>call:get{city:<escape>Rome<escape>}<end_function_call>"
+_FUNCTION_GEMMA_SET = "<start_function_call>call:set{n:3,on:true}<end_function_call>"
 _KIMI_GET = (
     "<|tool_call_begin|>functions.get:0<|tool_call_argument_begin|>"
     '{"city": "Rome"}<|tool_call_end|>'
@@ -209,6 +222,18 @@ FAMILIES: dict[str, Family] = {
         f"{_ALL}{_V31_GET}{_V31_SET}{_ENDED}",
         tokens=(_ALL, _ENDED, _ONE, _DONE, _SEP),
     ),
+    "deepseek v3.2": Family(
+        f"<{_DSML}function_calls>",
+        f"<{_DSML}function_calls>\n{_DSML_GET}\n</{_DSML}function_calls>",
+        f"<{_DSML}function_calls>\n{_DSML_GET}\n{_DSML_SET}\n</{_DSML}function_calls>",
+        tokens=(_DSML,),
+    ),
+    "deepseek v4": Family(
+        f"<{_DSML}tool_calls>",
+        f"<{_DSML}tool_calls>\n{_DSML_GET}\n</{_DSML}tool_calls>",
+        f"<{_DSML}tool_calls>\n{_DSML_GET}\n{_DSML_SET}\n</{_DSML}tool_calls>",
+        tokens=(_DSML,),
+    ),
     "kimi k2": Family(
         "<|tool_calls_section_begin|>",
         f"<|tool_calls_section_begin|>{_KIMI_GET}<|tool_calls_section_end|>",
@@ -236,6 +261,23 @@ FAMILIES: dict[str, Family] = {
         "```tool_code",
         f"```tool_code\n{_PYTHON_GET}\n```",
         f"```tool_code\nprint({_PYTHON_GET})\n{_PYTHON_SET}\n```",
+    ),
+    "gemma 4": Family(
+        "<|tool_call>call:",
+        _GEMMA_GET,
+        f"{_GEMMA_GET}{_GEMMA_SET}",
+        tokens=("<|tool_call>", "<tool_call|>", '<|"|>'),
+    ),
+    "function gemma": Family(
+        "<start_function_call>",
+        _FUNCTION_GEMMA_GET,
+        f"{_FUNCTION_GEMMA_GET}{_FUNCTION_GEMMA_SET}",
+        tokens=("<start_function_call>", "<end_function_call>", "<escape>"),
+    ),
+    "gigachat 3.1": Family(
+        "<|function_call|>",
+        f"<|function_call|>{_JSON_GET}",
+        tokens=("<|function_call|>",),
     ),
     "phi-4-mini": Family(
         "<|tool|><|/tool|>",

@@ -166,7 +166,9 @@ _DEEP_MARKS = (
 )  # fmt: skip
 
 
-def _deepseek(call: str, thought: str, begin: str) -> str:
+def _deepseek(
+    call: str, thought: str, begin: str, calls: tuple[str, str] = (_CALLS, _CALLED)
+) -> str:
     """``begin``: what the prompt already has of an answer."""
     return (
         _DEEP_BOS
@@ -183,11 +185,11 @@ def _deepseek(call: str, thought: str, begin: str) -> str:
         + begin
         + thought
         + "{{ m.content or '' }}{% if m.tool_calls %}"
-        + _CALLS
+        + calls[0]
         + "{% for c in m.tool_calls %}"
         + call
         + "{% endfor %}"
-        + _CALLED
+        + calls[1]
         + "{% endif %}"
         + _DEEP_EOS
         + "{% endif %}{% endfor %}{% if add_generation_prompt %}"
@@ -208,6 +210,17 @@ _DEEPSEEK_V31 = _deepseek(
     f"{_CALL}{{{{ c.function.name }}}}{_SEP}{{{{ c.function.arguments | tojson }}}}{_DONE}",
     "",
     "</think>",
+)
+_DSML = "\uff5cDSML\uff5c"
+_DEEPSEEK_V32 = _deepseek(
+    f'<{_DSML}invoke name="{{{{ c.function.name }}}}">\n'
+    "{% for k, v in c.function.arguments.items() %}"
+    f'<{_DSML}parameter name="{{{{ k }}}}" string="{{{{ v is string | tojson }}}}">'
+    f"{{{{ v if v is string else v | tojson }}}}</{_DSML}parameter>\n{{% endfor %}}"
+    f"</{_DSML}invoke>\n",
+    _OPEN_THOUGHT,
+    "<think>\n",
+    (f"<{_DSML}function_calls>\n", f"</{_DSML}function_calls>"),
 )
 _GLM = (
     "[gMASK]<sop>{% if tools %}<|system|>\n"
@@ -270,6 +283,28 @@ _GEMMA = (
     "{% if m.role == 'tool' %}```tool_output\n{{ m.content }}\n```"
     "{% else %}{{ m.content }}{% endif %}<end_of_turn>\n{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+
+
+_GEMMA_4 = (
+    '{% macro shown(v) %}{% if v is string %}<|"|>{{ v }}<|"|>{% else %}{{ v | tojson }}'
+    "{% endif %}{% endmacro %}"
+    "<bos>{% if tools %}<|turn>system\n{% for t in tools %}<|tool>declaration:"
+    "{{ t.function.name }}{{ t.function.parameters | tojson }}<tool|>{% endfor %}<turn|>\n"
+    "{% endif %}{% set last = namespace(role='', name='') %}{% for m in messages %}"
+    "{% if m.role == 'assistant' %}{% if last.role != 'tool' %}<|turn>model\n{% endif %}"
+    "{% if m.reasoning_content %}<|channel>thought\n{{ m.reasoning_content }}\n<channel|>"
+    "{% endif %}{{ m.content or '' }}"
+    + _EACH_CALL
+    + "{% set last.name = c.function.name %}<|tool_call>call:{{ c.function.name }}{{ '{' }}"
+    "{% for k, v in c.function.arguments | dictsort %}{{ k }}:{{ shown(v) }}"
+    "{{ ',' if not loop.last }}{% endfor %}}<tool_call|>"
+    + _END
+    + "{% if not m.tool_calls %}<turn|>\n{% endif %}{% elif m.role == 'tool' %}"
+    '<|tool_response>response:{{ last.name }}{value:<|"|>{{ m.content }}<|"|>}<tool_response|>'
+    "{% else %}<|turn>{{ m.role }}\n{{ m.content }}<turn|>\n{% endif %}"
+    "{% set last.role = m.role %}{% endfor %}"
+    "{% if add_generation_prompt and last.role != 'tool' %}<|turn>model\n{% endif %}"
 )
 
 
@@ -341,6 +376,13 @@ CHATS: dict[str, FamilyChat] = {
         "deepseek-r1", _DEEPSEEK_R1, _DEEP_MARKS, (_DEEP_EOS,), thinks=True
     ),
     "deepseek v3.1": FamilyChat("deepseek-v3.1", _DEEPSEEK_V31, _DEEP_MARKS, (_DEEP_EOS,)),
+    "deepseek v3.2": FamilyChat(
+        "deepseek-v3.2",
+        _DEEPSEEK_V32,
+        (_DSML, _OUT, _OUT_DONE, _DEEP_BOS, _DEEP_EOS, _DEEP_USER, _DEEP_AI),
+        (_DEEP_EOS,),
+        thinks=True,
+    ),
     "glm-4.5": FamilyChat(
         "glm4",
         _GLM,
@@ -377,6 +419,14 @@ CHATS: dict[str, FamilyChat] = {
         _GEMMA,
         ("<bos>", "<start_of_turn>", "<end_of_turn>"),
         ("<end_of_turn>",),
+    ),
+    "gemma 4": FamilyChat(
+        "gemma4",
+        _GEMMA_4,
+        ("<bos>", "<|turn>", "<turn|>", "<|tool>", "<tool|>", "<|channel>", "<channel|>",
+         "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", '<|"|>'),
+        ("<turn|>", "<|tool_response>"),
+        thinks=True,
     ),
     "phi-4-mini": FamilyChat(
         "phi4",

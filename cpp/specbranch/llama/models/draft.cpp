@@ -203,7 +203,8 @@ int LlamaDraft::keep_states(std::span<const SeqId> seqs, std::span<const Token> 
   }
   const auto longest = std::ranges::max_element(common) - common.begin();
   const SeqId checkpointed = seqs[static_cast<std::size_t>(longest)];
-  const Pos n_checkpoint = checkpoints_->begin(checkpointed, wanted, context_.length(checkpointed));
+  const Pos n_checkpoint =
+      checkpoints_->begin(first, checkpointed, wanted, context_.length(checkpointed));
   const Pos n_whole = whole == kNoSeq ? 0 : context_.length(whole);
   if (n_checkpoint > n_whole) {
     copy_to_first(checkpointed);

@@ -14,10 +14,10 @@ bool begins_with(std::span<const Token> tokens, std::span<const Token> prefix) {
 
 }  // namespace
 
-Pos PromptCheckpoints::begin(SeqId seq, std::span<const Token> tokens, Pos n_usable) {
-  const std::span<const Token> held = context_.content(seq);
+Pos PromptCheckpoints::begin(SeqId seq, SeqId like, std::span<const Token> tokens, Pos n_usable) {
+  const std::span<const Token> held = context_.content(like);
   const auto n_common = static_cast<Pos>(std::ranges::mismatch(held, tokens).in1 - held.begin());
-  borders_ = {n_common / chunk_ * chunk_, static_cast<Pos>(tokens.size()) / chunk_ * chunk_};
+  borders_[seq] = {n_common / chunk_ * chunk_, static_cast<Pos>(tokens.size()) / chunk_ * chunk_};
   Pos longest = 0;
   for (const Checkpoint& checkpoint : checkpoints_) {
     const auto length = static_cast<Pos>(checkpoint.tokens.size());
@@ -45,7 +45,9 @@ void PromptCheckpoints::restore(SeqId seq, Pos length) {
 void PromptCheckpoints::passed(SeqId seq) {
   const std::span<const Token> held = context_.content(seq);
   const auto length = static_cast<Pos>(held.size());
-  if (length == 0 || std::ranges::find(borders_, length) == borders_.end()) return;
+  const auto borders = borders_.find(seq);
+  if (length == 0 || borders == borders_.end()) return;
+  if (std::ranges::find(borders->second, length) == borders->second.end()) return;
   const bool known = std::ranges::any_of(checkpoints_, [&](const Checkpoint& checkpoint) {
     return std::ranges::equal(checkpoint.tokens, held);
   });

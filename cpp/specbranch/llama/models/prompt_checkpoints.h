@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -24,10 +25,11 @@ class PromptCheckpoints {
 
   PromptCheckpoints(LlamaContext& context, int chunk) : context_(context), chunk_(chunk) {}
 
-  /// A prompt begins: `tokens` are to be read into `seq`. Keeps no borders of the prompt before.
-  /// `seq` still holds what it held; of its cells the first `n_usable` may be reused. Returns the
-  /// length of the longest state that is a prefix of `tokens` and of these cells; 0: there is none.
-  Pos begin(SeqId seq, std::span<const Token> tokens, Pos n_usable);
+  /// A prompt begins: `tokens` are to be read into `seq`. Forgets the borders of the prompt that
+  /// `seq` read before. `like` (often `seq` itself) still holds what it held; of its cells the
+  /// first `n_usable` may be reused. Returns the length of the longest state that is a prefix of
+  /// `tokens` and of these cells; 0: there is none.
+  Pos begin(SeqId seq, SeqId like, std::span<const Token> tokens, Pos n_usable);
 
   /// Makes `seq` hold the `length` tokens that `begin` has returned.
   void restore(SeqId seq, Pos length);
@@ -46,8 +48,8 @@ class PromptCheckpoints {
 
   LlamaContext& context_;
   int chunk_;
-  std::array<Pos, 2> borders_{};         ///< of the prompt, to be kept; 0: none.
-  std::vector<Checkpoint> checkpoints_;  ///< the most recently used one last.
+  std::map<SeqId, std::array<Pos, 2>> borders_;  ///< to be kept, of the prompt in a sequence.
+  std::vector<Checkpoint> checkpoints_;          ///< the most recently used one last.
 };
 
 }  // namespace specbranch::llama

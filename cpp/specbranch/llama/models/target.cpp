@@ -215,7 +215,7 @@ int LlamaTarget::keep_prefix(const TargetSession& session) {
   // A checkpoint has no cells of attention layers: those that are there may come from generation.
   const Pos n_usable =
       options_.prefix_reuse == PrefixReuse::kExact ? prefilled(seq) : context_.length(seq);
-  const int n_kept = checkpoints_ ? checkpoints_->begin(seq, prefill, n_usable) : 0;
+  const int n_kept = checkpoints_ ? checkpoints_->begin(seq, seq, prefill, n_usable) : 0;
   int n_reused = reusable(prefill, seq);
   if (!context_.can_truncate(seq, n_reused)) n_reused = 0;
   if (const SeqId other = holder(session, std::max(n_reused, n_kept) + 1); other != kNoSeq) {

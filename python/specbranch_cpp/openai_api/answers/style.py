@@ -103,9 +103,7 @@ class AnswerStyle:
     def marks(self, engine: TextEngine, *, has_tools: bool) -> dict[int, str]:
         """Tokens without text that mean something in the answer, and their names."""
         form = self.form
-        names = {THINK.begin, THINK.end}
-        if self.thought is not None:
-            names |= {self.thought.begin, self.thought.end}
+        names = THINK.tokens | (self.thought.tokens if self.thought is not None else set())
         if has_tools or self.channels:
             names |= {*form.marks, *form.plain, *form.inner, *form.hidden}
         return {

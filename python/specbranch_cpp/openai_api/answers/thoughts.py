@@ -9,10 +9,22 @@ __all__ = ["THINK", "ThoughtMarks", "marks_in", "opened_by"]
 
 @dataclass(frozen=True)
 class ThoughtMarks:
-    """The marks of a thought at the beginning of an answer."""
+    """The marks of a thought at the beginning of an answer.
+
+    Attributes:
+        begin: the mark before it.
+        end: the mark after it.
+        token: the control token in ``begin``; empty: the whole of ``begin`` may be one.
+    """
 
     begin: str
     end: str
+    token: str = ""
+
+    @property
+    def tokens(self) -> set[str]:
+        """Names of the control tokens that the marks may be."""
+        return {self.token or self.begin, self.end}
 
 
 THINK = ThoughtMarks("<think>", "</think>")
@@ -24,6 +36,7 @@ _KNOWN = (
     ThoughtMarks("<|START_THINKING|>", "<|END_THINKING|>"),
     ThoughtMarks("<seed:think>", "</seed:think>"),
     ThoughtMarks("◁think▷", "◁/think▷"),
+    ThoughtMarks("<|channel>thought", "<channel|>", "<|channel>"),  # Gemma 4
 )
 
 

@@ -170,7 +170,7 @@ class IncomingText:
             blank = self.at + n_blank
             found = [(i, -len(m), m) for m in marks if (i := self.text.find(m, blank)) >= 0]
             first, _, mark = min(found, default=(len(self.text), 0, ""))
-            end = first if mark or self.complete else first - self._begun(marks)
+            end = first if mark or self.complete else first - self.begun(marks)
             certain = end
             if trims:
                 size = len(self.text[blank:end].rstrip())
@@ -264,7 +264,7 @@ class IncomingText:
                 return found.end()
             yield from self.wait()
 
-    def _begun(self, marks: Sequence[str]) -> int:
+    def begun(self, marks: Sequence[str]) -> int:
         """The length of the longest end of the text that may begin a mark."""
         longest = max(map(len, marks), default=1) - 1
         rest = self.text[max(self.at, len(self.text) - longest) :]

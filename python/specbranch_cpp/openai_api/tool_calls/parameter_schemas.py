@@ -10,7 +10,7 @@ from specbranch_cpp._grammar.lark_schema import mapped
 from specbranch_cpp._grammar.schema_keywords import BY_KIND, required_of, target_of
 from specbranch_cpp.errors import InvalidArgument
 
-__all__ = ["SchemaReader", "kind_of", "listed_parameters"]
+__all__ = ["SchemaReader", "kind_of", "listed_parameters", "with_definitions"]
 
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (bool, "boolean"),
@@ -148,11 +148,11 @@ def listed_parameters(schema: Any, where: str) -> dict[str, tuple[Any, bool]] | 
     if not is_listed:
         return None
     return {
-        name: (_with_definitions(one, schema), name in required) for name, one in properties.items()
+        name: (with_definitions(one, schema), name in required) for name, one in properties.items()
     }
 
 
-def _with_definitions(schema: Any, root: Mapping[str, Any]) -> Any:
+def with_definitions(schema: Any, root: Mapping[str, Any]) -> Any:
     """A part of a schema with the definitions of the whole, so that references stay valid."""
     if not isinstance(schema, Mapping) or not any(_references(schema)):
         return schema
@@ -178,7 +178,7 @@ def _references(value: Any) -> Iterator[str]:
 
 
 def _moved(schema: Mapping[str, Any]) -> Any:
-    """The schema with references to where `_with_definitions` puts the whole."""
+    """The schema with references to where `with_definitions` puts the whole."""
 
     def moved(node: Mapping[str, Any]) -> dict[str, Any]:
         reference = node.get("$ref")

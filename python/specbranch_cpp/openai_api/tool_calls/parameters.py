@@ -20,7 +20,7 @@ from specbranch_cpp.openai_api.tool_calls.parameter_schemas import (
 if TYPE_CHECKING:
     from specbranch_cpp._grammar.rule_book import RuleBook
 
-__all__ = ["Value", "parameters_of", "python_value", "typed", "value_rule"]
+__all__ = ["Value", "json_or_text", "parameters_of", "python_value", "typed", "value_rule"]
 
 _PYTHON = {"true": True, "false": False, "null": None}
 
@@ -59,7 +59,7 @@ def typed(text: str, function: Mapping[str, Any] | None, name: str) -> str:
     kinds = reader.kinds(reader.parameter(name))
     if kinds == {"string"}:
         return json_text(text)
-    value = _json_or_text(text)
+    value = json_or_text(text)
     if isinstance(value, str) and kinds and kinds <= {"array", "object", "null"}:
         value = _python_or_text(text)  # as templates write values that they do not convert
     kind = kind_of(value)
@@ -78,6 +78,19 @@ def value_rule(book: RuleBook, value: Value, end: str) -> str:
     if not kinds or "string" in kinds:
         return book.until({end: ""})
     return f"{book.schema(schema, value.where, strict=value.strict)} {literal_of(end)}"
+
+
+def json_or_text(text: str) -> Any:
+    """The value of JSON, or of a constant of Python; the text itself if it is neither."""
+    stripped = text.strip()
+    if stripped in {"True", "False", "None"}:
+        return ast.literal_eval(stripped)
+    try:
+        value = json.loads(stripped, strict=False)
+        json_text(value)
+    except (ValueError, RecursionError, UnreadableError):
+        return text
+    return value
 
 
 def python_value(text: str) -> Any:
@@ -118,17 +131,5 @@ def _python_or_text(text: str) -> Any:
         value = python_value(text)
         json_text(value)
     except UnreadableError:
-        return text
-    return value
-
-
-def _json_or_text(text: str) -> Any:
-    stripped = text.strip()
-    if stripped in {"True", "False", "None"}:
-        return ast.literal_eval(stripped)
-    try:
-        value = json.loads(stripped, strict=False)
-        json_text(value)
-    except (ValueError, RecursionError, UnreadableError):
         return text
     return value

@@ -36,6 +36,7 @@ __all__ = [
     "many_of",
     "marked_calls",
     "object_starts",
+    "separated",
 ]
 
 
@@ -151,6 +152,24 @@ def object_starts(tools: Tools, book: RuleBook, key: str) -> dict[str, str]:
 def many_of(one: str, between: str, *, many: bool) -> str:
     """An expression for one call, or for several."""
     return f"{one} ({between} {one})*" if many else one
+
+
+def separated(book: RuleBook, items: list[tuple[str, bool]], comma: str) -> str:
+    """A rule for items of which some may be left out, with commas between those that are there.
+
+    Args:
+        book: gets the rules.
+        items: the rule of each item, and whether it must be there.
+        comma: the text between two items.
+    """
+    follow = '""'  # what may follow an item
+    begin = '""'  # what may follow the beginning
+    for rule, needed in reversed(items):
+        with_comma = f"{literal_of(comma)} {rule} {follow}"
+        alone = f"{rule} {follow}"
+        follow = book.add(with_comma if needed else f"{with_comma} | {follow}")
+        begin = book.add(alone if needed else f"{alone} | {begin}")
+    return begin
 
 
 def marked_calls(

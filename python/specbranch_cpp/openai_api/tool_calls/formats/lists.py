@@ -1,4 +1,4 @@
-"""Families that write a list of JSON objects behind a mark."""
+"""Families that write a JSON object, or a list of them, behind a mark."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from specbranch_cpp.openai_api.tool_calls.tool_format import (
     ToolFormat,
     argument_rules,
     call_list,
+    call_object,
     many_of,
 )
 
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
     from specbranch_cpp.openai_api.tool_calls.declarations import Tools
     from specbranch_cpp.openai_api.tool_calls.incoming_text import IncomingText
 
-__all__ = ["FormatCommand", "FormatFire", "FormatGranite", "FormatNemotron", "FormatPhi"]
+__all__ = [
+    "FormatCommand",
+    "FormatFire",
+    "FormatGigaChat",
+    "FormatGranite",
+    "FormatNemotron",
+    "FormatPhi",
+]
 
 
 _SPACE = "[ \\n]{0,12}"
@@ -97,6 +105,22 @@ class FormatNemotron(_List):
     marks = ("<TOOLCALL>",)
     opening = "<TOOLCALL>"
     end = "</TOOLCALL>"
+
+
+class FormatGigaChat(ToolFormat):
+    """``<|function_call|>{"name": ..., "arguments": {...}}``, one in an answer: GigaChat 3.1."""
+
+    name = "gigachat3.1"
+    marks = ("<|function_call|>",)
+    opening = "<|function_call|>"
+
+    def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:  # noqa: ARG002
+        yield from source.space()
+        yield from call_object(source)
+
+    def body(self, tools: Tools, book: RuleBook, *, many: bool) -> str:  # noqa: ARG002
+        frames = [{"name": name} for name in tools.forced]
+        return book.objects(frames, tools.schemas(), "arguments")
 
 
 class FormatFire(_List):

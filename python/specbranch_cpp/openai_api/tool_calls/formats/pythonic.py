@@ -21,6 +21,7 @@ from specbranch_cpp.openai_api.tool_calls.tool_format import (
     Start,
     ToolFormat,
     many_of,
+    separated,
 )
 
 if TYPE_CHECKING:
@@ -223,19 +224,7 @@ def _arguments(book: RuleBook, schema: object, where: str, strict: bool) -> str:
         (book.add(f"{literal_of(name + '=')} {_value(book, one)}"), needed)
         for name, (one, needed) in known.items()
     ]
-    return _separated(book, items)
-
-
-def _separated(book: RuleBook, items: list[tuple[str, bool]]) -> str:
-    """Items of which some may be left out, with commas between those that are there."""
-    follow = '""'  # what may follow an item
-    begin = '""'  # what may follow the parenthesis
-    for rule, needed in reversed(items):
-        with_comma = f'", " {rule} {follow}'
-        alone = f"{rule} {follow}"
-        follow = book.add(with_comma if needed else f"{with_comma} | {follow}")
-        begin = book.add(alone if needed else f"{alone} | {begin}")
-    return begin
+    return separated(book, items, ", ")
 
 
 def _value(book: RuleBook, value: Value) -> str:

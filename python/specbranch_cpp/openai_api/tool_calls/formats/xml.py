@@ -1,5 +1,5 @@
-"""Families that write each argument between marks: Qwen3-Coder, Seed-OSS, GLM-4.5,
-MiniMax-M2.
+"""Families that write each argument between marks: Qwen3-Coder, Seed-OSS, GLM-4.5, MiniMax-M2,
+DeepSeek V3.2 and V4.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ import re
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._grammar.regex import literal_of
-from specbranch_cpp.openai_api.tool_calls.incoming_text import UnreadableError
+from specbranch_cpp.openai_api.tool_calls.incoming_text import UnreadableError, json_text
+from specbranch_cpp.openai_api.tool_calls.parameter_schemas import SchemaReader
 from specbranch_cpp.openai_api.tool_calls.parameters import (
     Value,
     parameters_of,
@@ -31,8 +32,20 @@ if TYPE_CHECKING:
     from specbranch_cpp.openai_api.tool_calls.declarations import Tools
     from specbranch_cpp.openai_api.tool_calls.incoming_text import IncomingText
 
-__all__ = ["FormatGlm", "FormatMiniMax", "FormatQwenCoder", "FormatSeed"]
+__all__ = [
+    "DSML",
+    "FormatDeepSeekV4",
+    "FormatDeepSeekV32",
+    "FormatGlm",
+    "FormatMiniMax",
+    "FormatQwenCoder",
+    "FormatSeed",
+]
 
+DSML = "\uff5cDSML\uff5c"
+"""The control token in the marks of DeepSeek V3.2 and V4."""
+
+_IS_TEXT, _IS_JSON = 'true">', 'false">'
 _NAME = r"[^\s<>{}\"]*"
 
 
@@ -191,3 +204,67 @@ class FormatMiniMax(_Tagged):
             key = yield from source.until('">', within=_NAME)
             value = yield from source.until("</parameter>")
             yield Argument(key, typed(value, functions.get(called), key))
+
+
+class FormatDeepSeekV32(_Tagged):
+    """The marks of MiniMax-M2 with a control token in each: DeepSeek V3.2.
+
+    Each argument says whether it is text: ``<DSML parameter name="a" string="true">``. Otherwise it
+    is JSON.
+    """
+
+    name = "deepseek-v3.2"
+    marks = (f"<{DSML}function_calls>", f"<{DSML}tool_calls>")
+    inner = (DSML,)
+    opening = marks[0]
+    call = (f'\n<{DSML}invoke name="', '">\n', f"</{DSML}invoke>")
+    argument = (f'<{DSML}parameter name="', '" string="', f"</{DSML}parameter>\n")
+    between = ""
+    closed = f"\n</{DSML}function_calls>"
+    _HEAD = re.compile(rf'({_NAME})(?:"\s+string="(true|false))?')
+
+    def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:
+        yield from source.space()
+        yield from source.word(f'<{DSML}invoke name="')
+        while True:
+            yield from self._invoke(source, functions)
+            if not (yield from source.closing(f'<{DSML}invoke name="')):
+                break
+        yield from source.closing(f"</{mark[1:]}")
+
+    def _argument(self, book: RuleBook, name: str, value: Value) -> str:
+        before, behind, end = self.argument
+        kinds = SchemaReader(value.schema).kinds(value.schema)
+        ways = []
+        if not kinds or "string" in kinds:
+            text = value_rule(book, value, end) if len(kinds) == 1 else book.until({end: ""})
+            ways.append(f"{literal_of(_IS_TEXT)} {text}")
+        if kinds != {"string"}:
+            rest = book.schema(value.schema, value.where, strict=value.strict)
+            ways.append(f"{literal_of(_IS_JSON)} {rest} {literal_of(end)}")
+        return f"{literal_of(before)} {name} {literal_of(behind)} ({' | '.join(ways)})"
+
+    def _invoke(self, source: IncomingText, functions: Functions) -> CallReader:
+        called = yield from source.until('">', within=_NAME)
+        yield Start(called)
+        while True:
+            yield from source.space()
+            if (yield from source.accepts(f"</{DSML}invoke>")):
+                yield End()
+                return
+            yield from source.word(f'<{DSML}parameter name="')
+            head = self._HEAD.fullmatch((yield from source.until('">', within=r"[^<>{}]*")))
+            if head is None:
+                raise UnreadableError
+            key, is_text = head.groups()
+            value = yield from source.until(f"</{DSML}parameter>")
+            known = json_text(value) if is_text == "true" else None
+            yield Argument(key, known or typed(value, functions.get(called), key))
+
+
+class FormatDeepSeekV4(FormatDeepSeekV32):
+    """The same with another name of the first mark: DeepSeek V4."""
+
+    name = "deepseek-v4"
+    opening = FormatDeepSeekV32.marks[1]
+    closed = f"\n</{DSML}tool_calls>"
