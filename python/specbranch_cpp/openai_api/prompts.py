@@ -178,9 +178,9 @@ class ChatFormat:
         if template not in self._turn_marks:
             style = self._styles[template]
             marks = {*_shown_marks(template), *(style.form.inner if style.channels else ())}
-            marks -= {THINK.begin, THINK.end}
+            marks -= THINK.tokens
             if style.thought is not None:
-                marks -= {style.thought.begin, style.thought.end}
+                marks -= style.thought.tokens
             self._turn_marks[template] = [
                 name for name in sorted(marks) if len(engine.tokenize(name, add_bos=False)) == 1
             ]

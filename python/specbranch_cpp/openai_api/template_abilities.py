@@ -17,6 +17,13 @@ __all__ = ["Abilities"]
 _MARK = "\ue0001723901846\ue001"
 _ASKED: dict[str, Any] = {"role": "user", "content": "?"}
 _ANSWERED: dict[str, Any] = {"role": "assistant", "content": "!"}
+_CALL: dict[str, Any] = {
+    "id": "call00001",
+    "type": "function",
+    "function": {"name": "probe", "arguments": {}},
+}
+_CALLED: dict[str, Any] = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
+_BESIDE = 8  # characters before a result, which say how a template shows it
 
 
 class Abilities:
@@ -67,6 +74,30 @@ class Abilities:
             [{"role": "user", "content": _MARK}],
             [{"role": "user", "content": [{"type": "text", "text": _MARK}]}],
         )
+
+    @property
+    def wants_responses(self) -> bool:
+        """Whether results of calls must be ``tool_responses`` of the message with the calls.
+
+        Templates of Gemma 4 show such results between marks. The first ones show messages with the
+        role ``tool`` as turns, which the model was not trained on; later ones know both.
+        """
+        if "tool_responses" not in self._template.source:
+            return False
+        if "responses" not in self._known:
+            result = {"role": "tool", "tool_call_id": _CALL["id"], "content": _MARK}
+            response = {"name": "probe", "response": _MARK}
+            as_turn = self._before_mark([_ASKED, _CALLED, result])
+            as_part = self._before_mark([_ASKED, {**_CALLED, "tool_responses": [response]}])
+            self._known["responses"] = as_part is not None and as_turn != as_part
+        return self._known["responses"]
+
+    def _before_mark(self, messages: Sequence[dict[str, Any]]) -> str | None:
+        try:
+            before, shown, _ = self._template.render(messages).partition(_MARK)
+        except InvalidArgument:
+            return None
+        return before[-_BESIDE:] if shown else None
 
     def _shows(
         self, what: str, given: Sequence[dict[str, Any]], instead: Sequence[dict[str, Any]]

@@ -8,6 +8,7 @@ lose, and `rendered_text` changes the order of turns only after the template ref
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +35,13 @@ def fitted(template: ChatTemplate, messages: Sequence[Mapping[str, Any]]) -> Mes
     - A message of the developer is one of the system, unless the template mentions developers.
     - System messages that the template loses become text of a neighbour: of the first system
       message, or of the user message behind them.
+    - Results of calls become ``tool_responses`` of the message with the calls, if only those are
+      shown as results.
     """
     able = template.abilities
     plain = [dict(message) for message in messages]
+    if any(message["role"] == "tool" for message in plain) and able.wants_responses:
+        plain = _with_responses(plain)
     if not able.knows_developer:
         for message in plain:
             if message["role"] == "developer":
@@ -87,6 +92,39 @@ def rendered_text(
             first = first or error
     assert first is not None
     raise first
+
+
+def _with_responses(messages: Messages) -> Messages:
+    """The messages with results of calls in the message with the calls."""
+    changed = Messages()
+    for message in messages:
+        last = changed[-1] if changed else {}
+        if message["role"] != "tool" or "tool_calls" not in last:
+            changed.append(message)
+            continue
+        responses = last.get("tool_responses", [])
+        response = {
+            "name": _name_of_call(last["tool_calls"], message, len(responses)),
+            "response": _object_or_text(message["content"]),
+        }
+        changed[-1] = {**last, "tool_responses": [*responses, response]}
+    return changed
+
+
+def _name_of_call(calls: Sequence[Any], result: Mapping[str, Any], index: int) -> str:
+    """The function of which this is a result: by the id of the call, else by its place."""
+    names = {call.get("id"): call["function"]["name"] for call in calls}
+    last = calls[min(index, len(calls) - 1)]["function"]["name"]
+    return str(names.get(result.get("tool_call_id"), last))
+
+
+def _object_or_text(content: str) -> Any:
+    """The object whose JSON the text is, or the text."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return content
+    return value if isinstance(value, dict) else content
 
 
 def _text_of(messages: Messages) -> str:

@@ -17,6 +17,8 @@ from tests.python.support.client_templates import (
     NO_SYSTEM,
     PARTS_ONLY,
     REFUSES_ROLES,
+    RESPONSES,
+    RESPONSES_OR_TOOLS,
     WANTS_OBJECTS,
 )
 from tests.python.support.tiny_gguf import write_tiny_gguf
@@ -216,3 +218,32 @@ def test_long_chats_take_linear_time() -> None:
     assert len(fitted(template, [ASK] * many)) == many
     with pytest.raises(InvalidArgument, match="alternate"):
         rendered_text(template, [ASK, calling, *results], tools=None, variables=None)
+
+
+@pytest.mark.parametrize(
+    ("results", "text"),
+    [
+        ([result("a", "4 degrees")], "<assistant>[get][get](get:value=4 degrees;)"),
+        ([result("b", "4"), result("a", "5")],
+         "<assistant>[get][get](get:value=5;)(get:value=4;)"),
+        ([result("a", '{"n": 4, "at": "\\u00e9"}'), result(None, "[1]")],
+         "<assistant>[get][get](get:at=\u00e9;n=4;)(get:value=[1];)"),
+        ([result("a", "[" * 9999)], f"<assistant>[get][get](get:value={'[' * 9999};)"),
+    ],
+)  # fmt: skip
+def test_results_in_the_message_with_the_calls(
+    written: Any, results: list[dict[str, Any]], text: str
+) -> None:
+    messages = [ASK, called("a", "b"), *results, ASK]
+    given: dict[str, Any] = {"tools": TOOLS}
+    assert written(RESPONSES, messages, **given) == f"<user>ask{text}<user>ask"
+
+
+def test_results_keep_their_role_where_the_template_knows_it(written: Any) -> None:
+    messages = [ASK, called("a"), result("a", "4")]
+    given: dict[str, Any] = {"tools": TOOLS}
+    assert written(RESPONSES_OR_TOOLS, messages, **given).endswith("[get](get:value=4;)")
+    with_object = [ASK, called("a"), result("a", '{"n": 4}')]
+    assert written(RESPONSES_OR_TOOLS, with_object, **given).endswith('(get:value={"n": 4};)')
+    orphan = [ASK, result("a", "4")]
+    assert written(RESPONSES, orphan, **given) == "<user>ask<tool>4"

@@ -59,3 +59,19 @@ PARTS_ONLY = (
     _EACH + "[{{ m.role }}]{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }}"
     "{% endif %}{% endfor %}{% endfor %}"
 )
+
+_WITH_RESPONSES = (
+    "{% for m in messages %}{% if TURN %}<{{ m.role }}>{% for c in m.tool_calls or [] %}"
+    "[{{ c.function.name }}]{% endfor %}{% for r in m.tool_responses or [] %}"
+    "({{ r.name }}:{% if r.response is mapping %}{% for k, v in r.response | dictsort %}"
+    "{{ k }}={{ v }};{% endfor %}{% else %}value={{ r.response }};{% endif %}){% endfor %}"
+    "{{ m.content or '' }}{% else %}"
+    "({{ messages[loop.index0 - 1].tool_calls[0].function.name }}:value={{ m.content }};)"
+    "{% endif %}{% endfor %}"
+    "{% if tools %}{# <|tool_call> #}{% endif %}"
+)
+RESPONSES = _WITH_RESPONSES.replace("TURN", "true")
+"""Results are parts of the message with the calls. A message of a tool is a turn."""
+
+RESPONSES_OR_TOOLS = _WITH_RESPONSES.replace("TURN", "m.role != 'tool'")
+"""The same, but a message of a tool is a result, too."""
