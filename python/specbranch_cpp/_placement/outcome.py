@@ -52,8 +52,8 @@ def line(plan: Layout) -> str:
 
 def _found_no_room(placed: Placed, gpus: Collection[str]) -> bool:
     """Whether the number of layers was to be found, and is 0 though a GPU may be used."""
-    named = placed.side.options.devices
-    allowed = not named or any(name in gpus for name in named)
+    named = {name.casefold() for name in placed.side.options.devices}  # as llama.cpp reads them
+    allowed = not named or any(gpu.casefold() in named for gpu in gpus)
     return placed.side.automatic and placed.n_gpu_layers == 0 and allowed
 
 

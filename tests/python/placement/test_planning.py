@@ -210,6 +210,9 @@ def test_devices_of_a_model_count_alone(
     assert outcome.line(found).endswith(
         "; no layer of the draft fits into the free memory of GPU0, GPU1"
     )
+    StandInGpus(monkeypatch, {"GPU0": MIB})
+    small = plan(make_side(pair[0], devices=["gpu0"]), None)  # llama.cpp ignores the case, too
+    assert outcome.line(small).endswith("no layer of the target fits into the free memory of GPU0")
     on_cpu = make_side(pair[0], devices=["CPU"])
     assert layers(plan(on_cpu, draft)) == (0, 0)
     assert outcome.line(plan(on_cpu, None)).endswith("main memory)")
