@@ -50,6 +50,7 @@ OTHER_WAYS = {
     "llama 3, tag",
     "mistral 2024",  # with an id
     "firefunction",  # with a space
+    "kimi k2, in the singular",
 }
 # Text with their marks may also be no call.
 NOT_HELD = {"gemma 3", "firefunction"}

@@ -40,6 +40,7 @@ FORMATS = {
     "deepseek v3.2": "deepseek-v3.2",
     "deepseek v4": "deepseek-v4",
     "kimi k2": "kimi-k2",
+    "kimi k2, in the singular": "kimi-k2",
     "lfm2": "lfm2",
     "olmo 3": "olmo3",
     "gemma 3": "gemma-tool-code",

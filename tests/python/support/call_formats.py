@@ -246,6 +246,11 @@ FAMILIES: dict[str, Family] = {
             "<|tool_call_end|>",
         ),
     ),
+    "kimi k2, in the singular": Family(
+        "<|tool_calls_section_begin|>",
+        f"<|tool_call_section_begin|>{_KIMI_GET}<|tool_call_section_end|>",
+        f"<|tool_call_section_begin|>{_KIMI_GET}{_KIMI_SET}<|tool_call_section_end|>",
+    ),
     "lfm2": Family(
         "<|tool_list_start|>",
         f"<|tool_call_start|>[{_PYTHON_GET}]<|tool_call_end|>",

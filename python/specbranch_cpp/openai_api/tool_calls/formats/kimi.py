@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["FormatKimi"]
 
 _BEGIN, _END = "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"
+_BEGIN_ONE, _END_ONE = "<|tool_call_section_begin|>", "<|tool_call_section_end|>"
 _CALL, _ARGUMENTS, _CALLED = (
     "<|tool_call_begin|>",
     "<|tool_call_argument_begin|>",
@@ -50,15 +51,16 @@ def _read_call(source: IncomingText) -> CallReader:
 
 
 class FormatKimi(ToolFormat):
-    """The calls of Kimi K2."""
+    """The calls of Kimi K2. Its models sometimes write the marks of the section in the singular."""
 
     name = "kimi-k2"
-    marks = (_BEGIN,)
-    inner = (_END, _CALL, _ARGUMENTS, _CALLED)
+    marks = (_BEGIN, _BEGIN_ONE)
+    inner = (_END, _END_ONE, _CALL, _ARGUMENTS, _CALLED)
     opening = _BEGIN
 
     def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:  # noqa: ARG002
-        yield from marked_calls(source, _read_call, call=_CALL, called=_CALLED, end=_END)
+        end = _END if mark == _BEGIN else _END_ONE
+        yield from marked_calls(source, _read_call, call=_CALL, called=_CALLED, end=end)
 
     def body(self, tools: Tools, book: RuleBook, *, many: bool) -> str:
         number = f'":" [0-9]+ {literal_of(_ARGUMENTS)}'
