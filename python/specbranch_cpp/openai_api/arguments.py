@@ -1,4 +1,4 @@
-"""The arguments of a call in the messages of a chat."""
+"""The arguments and the results of calls in the messages of a chat."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 
-__all__ = ["plain_arguments"]
+__all__ = ["plain_arguments", "read_json"]
 
 
 def plain_arguments(name: str, arguments: Any) -> dict[str, Any] | str:
@@ -27,7 +27,7 @@ def plain_arguments(name: str, arguments: Any) -> dict[str, Any] | str:
         checked.encoded(name, arguments)
         if not arguments.strip():
             return {}
-        value = _read(arguments)
+        value = read_json(arguments)
         if value is None:
             return {}
         return value if isinstance(value, dict) else arguments
@@ -39,7 +39,7 @@ def plain_arguments(name: str, arguments: Any) -> dict[str, Any] | str:
         raise InvalidArgument(f"{name} is not JSON: {error}") from None
 
 
-def _read(text: str) -> Any:
+def read_json(text: str) -> Any:
     """The JSON value of a text, or the text if it is not JSON."""
     try:
         value = json.loads(text, parse_constant=_refuse)

@@ -8,11 +8,11 @@ lose, and `rendered_text` changes the order of turns only after the template ref
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.openai_api.arguments import read_json
 from specbranch_cpp.openai_api.template_limits import TemplateLimit
 
 if TYPE_CHECKING:
@@ -120,10 +120,7 @@ def _name_of_call(calls: Sequence[Any], result: Mapping[str, Any], index: int) -
 
 def _object_or_text(content: str) -> Any:
     """The object whose JSON the text is, or the text."""
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
-        return content
+    value = read_json(content)
     return value if isinstance(value, dict) else content
 
 

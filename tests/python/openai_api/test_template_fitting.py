@@ -228,6 +228,9 @@ def test_long_chats_take_linear_time() -> None:
          "<assistant>[get][get](get:value=5;)(get:value=4;)"),
         ([result("a", '{"n": 4, "at": "\\u00e9"}'), result(None, "[1]")],
          "<assistant>[get][get](get:at=\u00e9;n=4;)(get:value=[1];)"),
+        ([result("a", '{"n": "\\ud800"}')],
+         '<assistant>[get][get](get:value={"n": "\\ud800"};)'),
+        ([result("a", '{"n": NaN}')], '<assistant>[get][get](get:value={"n": NaN};)'),
         ([result("a", "[" * 9999)], f"<assistant>[get][get](get:value={'[' * 9999};)"),
     ],
 )  # fmt: skip
