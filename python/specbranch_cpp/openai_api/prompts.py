@@ -15,7 +15,6 @@ from specbranch_cpp._support import checked, logs
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.answers.history import with_thoughts
 from specbranch_cpp.openai_api.answers.style import AnswerStyle, style_of
-from specbranch_cpp.openai_api.answers.thoughts import THINK
 from specbranch_cpp.openai_api.template_fitting import fitted, rendered_text
 from specbranch_cpp.openai_api.templates import CHATML, ChatTemplate
 from specbranch_cpp.openai_api.tool_calls.prompts import (
@@ -178,9 +177,7 @@ class ChatFormat:
         if template not in self._turn_marks:
             style = self._styles[template]
             marks = {*_shown_marks(template), *(style.form.inner if style.channels else ())}
-            marks -= THINK.tokens
-            if style.thought is not None:
-                marks -= style.thought.tokens
+            marks -= style.thought_tokens
             self._turn_marks[template] = [
                 name for name in sorted(marks) if len(engine.tokenize(name, add_bos=False)) == 1
             ]

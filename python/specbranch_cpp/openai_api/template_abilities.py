@@ -92,13 +92,6 @@ class Abilities:
             self._known["responses"] = as_part is not None and as_turn != as_part
         return self._known["responses"]
 
-    def _before_mark(self, messages: Sequence[dict[str, Any]]) -> str | None:
-        try:
-            before, shown, _ = self._template.render(messages).partition(_MARK)
-        except InvalidArgument:
-            return None
-        return before[-_BESIDE:] if shown else None
-
     def _shows(
         self, what: str, given: Sequence[dict[str, Any]], instead: Sequence[dict[str, Any]]
     ) -> bool:
@@ -107,7 +100,12 @@ class Abilities:
         return self._known[what]
 
     def _is_shown(self, messages: Sequence[dict[str, Any]]) -> bool:
+        return self._before_mark(messages) is not None
+
+    def _before_mark(self, messages: Sequence[dict[str, Any]]) -> str | None:
+        """What the template writes before the text. ``None``: it does not show the text."""
         try:
-            return _MARK in self._template.render(messages)
+            before, shown, _ = self._template.render(messages).partition(_MARK)
         except InvalidArgument:
-            return False
+            return None
+        return before[-_BESIDE:] if shown else None

@@ -28,21 +28,23 @@ def tool(**properties: Any) -> dict[str, Any]:
     return {"type": "function", "function": {"name": "f", "parameters": schema}}
 
 
-def arguments_in(text: str, size: int = 1, **properties: Any) -> Any:
+def arguments_in(
+    text: str, size: int = 1, *, form: type[FormatGemma4] = FormatGemma4, **properties: Any
+) -> Any:
     """The arguments of the call that a text is. ``None``: it is none."""
     functions = {"f": tool(**properties)["function"]}
-    parser = AnswerParser(AnswerRules(FormatGemma4(), functions))
+    parser = AnswerParser(AnswerRules(form(), functions))
     whole = CollectedAnswer()
     for begin in range(0, len(text), size):
         whole.add(parser.feed(text[begin : begin + size]))
     whole.add(parser.finish())
     message = whole.message(deprecated=False)
-    calls = message.get("tool_calls", ())
-    if not calls:
+    if "tool_calls" not in message:
         assert message["content"] == text
         return None
+    (call,) = message["tool_calls"]
     assert not message["content"]
-    return json.loads(calls[0]["function"]["arguments"])
+    return json.loads(call["function"]["arguments"])
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
@@ -131,12 +133,7 @@ def test_the_grammar_follows_the_schema(book: type[RuleBook]) -> None:
 
 
 def test_the_marks_of_function_gemma() -> None:
-    text = "<start_function_call>call:f{a:<escape>x, }<escape>,b:[<escape>y<escape>]}"
-    parser = AnswerParser(AnswerRules(FormatFunctionGemma(), {"f": {"name": "f"}}))
-    whole = CollectedAnswer()
-    whole.add(parser.feed(f"{text}<end_function_call><start_function_response>"))
-    whole.add(parser.finish())
-    message = whole.message(deprecated=False)
-    (call,) = message["tool_calls"]
-    assert json.loads(call["function"]["arguments"]) == {"a": "x, }", "b": ["y"]}
-    assert not message["content"]
+    call = "<start_function_call>call:f{a:<escape>x, }<escape>,b:[<escape>y<escape>]}"
+    text = f"{call}<end_function_call><start_function_response>"
+    found = arguments_in(text, 1000, form=FormatFunctionGemma)
+    assert found == {"a": "x, }", "b": ["y"]}

@@ -62,14 +62,12 @@ DEFAULT = template_limits.SECONDS
 used = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1])
 resource.setrlimit(resource.RLIMIT_AS, (used * 1024 + (1 << 30),) * 2)
 for name, (source, words) in HOSTILE.items():
-    if words == TIME:
-        template_limits.SECONDS = 0.3
+    template_limits.SECONDS = 0.3 if words == TIME else DEFAULT
     try:
         ChatTemplate(source).render([{"role": "user", "content": "hello"}])
     except InvalidArgument as error:
         if words not in str(error) and TIME not in str(error):  # a slow machine
             print(name, error)
-    template_limits.SECONDS = DEFAULT
 """
 
 

@@ -70,6 +70,11 @@ class AnswerStyle:
             return "analysis"
         return None if self.thought is None else self.thought.begin
 
+    @property
+    def thought_tokens(self) -> set[str]:
+        """Names of the control tokens that marks of thoughts may be."""
+        return THINK.tokens | (set() if self.thought is None else self.thought.tokens)
+
     def opening(self, engine: TextEngine, prompt: list[int]) -> Opening:
         """What the end of a prompt says about the answer."""
         text = engine.detokenize(prompt[-_TAIL:], special=True)
@@ -103,7 +108,7 @@ class AnswerStyle:
     def marks(self, engine: TextEngine, *, has_tools: bool) -> dict[int, str]:
         """Tokens without text that mean something in the answer, and their names."""
         form = self.form
-        names = THINK.tokens | (self.thought.tokens if self.thought is not None else set())
+        names = self.thought_tokens
         if has_tools or self.channels:
             names |= {*form.marks, *form.plain, *form.inner, *form.hidden}
         return {

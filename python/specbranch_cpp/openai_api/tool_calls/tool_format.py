@@ -35,6 +35,7 @@ __all__ = [
     "call_objects",
     "many_of",
     "marked_calls",
+    "object_rule",
     "object_starts",
     "separated",
 ]
@@ -138,6 +139,18 @@ def argument_rules(tools: Tools, book: RuleBook) -> dict[str, str]:
         name: book.schema(schema, where, strict=strict)
         for name, (schema, where, strict) in zip(tools.forced, tools.schemas(), strict=True)
     }
+
+
+def object_rule(tools: Tools, book: RuleBook, key: str) -> str:
+    """The rule of an object with the name of one of ``tools.forced``, then its arguments.
+
+    Args:
+        tools: the functions.
+        book: gets the rules.
+        key: the name of the member with the arguments.
+    """
+    frames = [{"name": name} for name in tools.forced]
+    return book.objects(frames, tools.schemas(), key)
 
 
 def object_starts(tools: Tools, book: RuleBook, key: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from specbranch_cpp.openai_api.tool_calls.tool_format import (
     call_list,
     call_objects,
     many_of,
+    object_rule,
     object_starts,
 )
 
@@ -40,8 +41,7 @@ class FormatBare(ToolFormat):
             yield from call_list(source) if mark == "[" else call_objects(source)
 
     def body(self, tools: Tools, book: RuleBook, *, many: bool) -> str:
-        frames = [{"name": name} for name in tools.forced]
-        inner = book.objects(frames, tools.schemas(), "arguments")
+        inner = object_rule(tools, book, "arguments")
         if not many:
             return inner
         return f'{inner} | {literal_of("[")} {many_of(inner, literal_of(", "), many=True)} "]"'

@@ -176,7 +176,6 @@ class _Values:
         return json_or_text(self._word()) if text is None else text
 
     def _member(self, depth: int) -> tuple[str, Any]:
-        self._matched(self._SPACE)
         text = self._quoted()
         name = self._word() if text is None else text
         self._matched(self._SPACE)

@@ -19,6 +19,7 @@ from specbranch_cpp.openai_api.tool_calls.tool_format import (
     call_list,
     call_objects,
     many_of,
+    object_rule,
     object_starts,
 )
 
@@ -52,8 +53,7 @@ class FormatHermes(ToolFormat):
             yield from source.closing(self._END)
 
     def body(self, tools: Tools, book: RuleBook, *, many: bool) -> str:
-        frames = [{"name": name} for name in tools.forced]
-        inner = book.objects(frames, tools.schemas(), "arguments")
+        inner = object_rule(tools, book, "arguments")
         one = f'"\\n" {inner} "\\n{self._END}"'
         return many_of(one, f'"\\n{self.opening}"', many=many)
 

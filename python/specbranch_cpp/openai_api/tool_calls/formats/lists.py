@@ -14,6 +14,7 @@ from specbranch_cpp.openai_api.tool_calls.tool_format import (
     call_list,
     call_object,
     many_of,
+    object_rule,
 )
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ class _List(ToolFormat):
         return f'"[" {_SPACE} {calls} {_SPACE} {literal_of("]" + self.end)}'
 
     def _one(self, tools: Tools, book: RuleBook) -> str:
-        frames = [{"name": name} for name in tools.forced]
-        return book.objects(frames, tools.schemas(), "arguments")
+        return object_rule(tools, book, "arguments")
 
 
 class FormatPhi(_List):
@@ -119,8 +119,7 @@ class FormatGigaChat(ToolFormat):
         yield from call_object(source)
 
     def body(self, tools: Tools, book: RuleBook, *, many: bool) -> str:  # noqa: ARG002
-        frames = [{"name": name} for name in tools.forced]
-        return book.objects(frames, tools.schemas(), "arguments")
+        return object_rule(tools, book, "arguments")
 
 
 class FormatFire(_List):

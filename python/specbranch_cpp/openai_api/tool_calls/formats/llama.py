@@ -18,6 +18,7 @@ from specbranch_cpp.openai_api.tool_calls.tool_format import (
     call_list,
     call_objects,
     many_of,
+    object_rule,
     object_starts,
 )
 
@@ -48,8 +49,7 @@ class FormatLlama(ToolFormat):
         yield from call_list(source) if is_list else call_objects(source)
 
     def body(self, tools: Tools, book: RuleBook, *, many: bool) -> str:
-        frames = [{"name": name} for name in tools.forced]
-        inner = book.objects(frames, tools.schemas(), "parameters")
+        inner = object_rule(tools, book, "parameters")
         return many_of(inner, '"; "', many=many)
 
     def starts(self, tools: Tools, book: RuleBook) -> dict[str, str]:

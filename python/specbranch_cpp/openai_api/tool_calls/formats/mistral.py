@@ -20,6 +20,7 @@ from specbranch_cpp.openai_api.tool_calls.tool_format import (
     arguments,
     call_list,
     many_of,
+    object_rule,
 )
 
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ class FormatMistral(ToolFormat):
             yield from source.space()
 
     def body(self, tools: Tools, book: RuleBook, *, many: bool) -> str:
-        frames = [{"name": name} for name in tools.forced]
-        inner = book.objects(frames, tools.schemas(), "arguments")
+        inner = object_rule(tools, book, "arguments")
         return f'" "? "[" {many_of(inner, literal_of(", "), many=many)} "]"'
 
 

@@ -173,41 +173,52 @@ class FormatGlm(_Tagged):
 
 
 class FormatMiniMax(_Tagged):
-    """``<minimax:tool_call><invoke name="f"><parameter name="a">...``: MiniMax-M2."""
+    """``<minimax:tool_call><invoke name="f"><parameter name="a">...``: MiniMax-M2.
+
+    Attributes:
+        head: a regular expression for the rest of an argument's mark: its name, perhaps more.
+    """
 
     name = "minimax-m2"
-    marks = ("<minimax:tool_call>",)
+    marks: tuple[str, ...] = ("<minimax:tool_call>",)
     opening = "<minimax:tool_call>"
     call = ('\n<invoke name="', '">\n', "</invoke>")
     argument = ('<parameter name="', '">', "</parameter>\n")
     between = ""
     closed = "\n</minimax:tool_call>"
+    head = _NAME
 
-    def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:  # noqa: ARG002
+    def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:
+        invoke = self.call[0].lstrip()
         yield from source.space()
-        yield from source.word('<invoke name="')
+        yield from source.word(invoke)
         while True:
             yield from self._invoke(source, functions)
-            if not (yield from source.closing('<invoke name="')):
+            if not (yield from source.closing(invoke)):
                 break
-        yield from source.closing("</minimax:tool_call>")
+        yield from source.closing(f"</{mark[1:]}")
 
     def _invoke(self, source: IncomingText, functions: Functions) -> CallReader:
         called = yield from source.until('">', within=_NAME)
         yield Start(called)
         while True:
             yield from source.space()
-            if (yield from source.accepts("</invoke>")):
+            if (yield from source.accepts(self.call[2])):
                 yield End()
                 return
-            yield from source.word('<parameter name="')
-            key = yield from source.until('">', within=_NAME)
-            value = yield from source.until("</parameter>")
-            yield Argument(key, typed(value, functions.get(called), key))
+            yield from source.word(self.argument[0])
+            key, is_text = self._key((yield from source.until('">', within=self.head)))
+            value = yield from source.until(self.argument[2].rstrip())
+            found = json_text(value) if is_text else typed(value, functions.get(called), key)
+            yield Argument(key, found)
+
+    def _key(self, head: str) -> tuple[str, bool]:
+        """The name of an argument, and whether its mark says that it is text."""
+        return head, False
 
 
-class FormatDeepSeekV32(_Tagged):
-    """The marks of MiniMax-M2 with a control token in each: DeepSeek V3.2.
+class FormatDeepSeekV32(FormatMiniMax):
+    """The same with a control token in each mark: DeepSeek V3.2.
 
     Each argument says whether it is text: ``<DSML parameter name="a" string="true">``. Otherwise it
     is JSON.
@@ -219,47 +230,26 @@ class FormatDeepSeekV32(_Tagged):
     opening = marks[0]
     call = (f'\n<{DSML}invoke name="', '">\n', f"</{DSML}invoke>")
     argument = (f'<{DSML}parameter name="', '" string="', f"</{DSML}parameter>\n")
-    between = ""
     closed = f"\n</{DSML}function_calls>"
+    head = r"[^<>{}]*"
     _HEAD = re.compile(rf'({_NAME})(?:"\s+string="(true|false))?')
-
-    def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:
-        yield from source.space()
-        yield from source.word(f'<{DSML}invoke name="')
-        while True:
-            yield from self._invoke(source, functions)
-            if not (yield from source.closing(f'<{DSML}invoke name="')):
-                break
-        yield from source.closing(f"</{mark[1:]}")
 
     def _argument(self, book: RuleBook, name: str, value: Value) -> str:
         before, behind, end = self.argument
         kinds = SchemaReader(value.schema).kinds(value.schema)
         ways = []
         if not kinds or "string" in kinds:
-            text = value_rule(book, value, end) if len(kinds) == 1 else book.until({end: ""})
-            ways.append(f"{literal_of(_IS_TEXT)} {text}")
+            ways.append(f"{literal_of(_IS_TEXT)} {value_rule(book, value, end)}")
         if kinds != {"string"}:
             rest = book.schema(value.schema, value.where, strict=value.strict)
             ways.append(f"{literal_of(_IS_JSON)} {rest} {literal_of(end)}")
         return f"{literal_of(before)} {name} {literal_of(behind)} ({' | '.join(ways)})"
 
-    def _invoke(self, source: IncomingText, functions: Functions) -> CallReader:
-        called = yield from source.until('">', within=_NAME)
-        yield Start(called)
-        while True:
-            yield from source.space()
-            if (yield from source.accepts(f"</{DSML}invoke>")):
-                yield End()
-                return
-            yield from source.word(f'<{DSML}parameter name="')
-            head = self._HEAD.fullmatch((yield from source.until('">', within=r"[^<>{}]*")))
-            if head is None:
-                raise UnreadableError
-            key, is_text = head.groups()
-            value = yield from source.until(f"</{DSML}parameter>")
-            known = json_text(value) if is_text == "true" else None
-            yield Argument(key, known or typed(value, functions.get(called), key))
+    def _key(self, head: str) -> tuple[str, bool]:
+        found = self._HEAD.fullmatch(head)
+        if found is None:
+            raise UnreadableError
+        return found[1], found[2] == "true"
 
 
 class FormatDeepSeekV4(FormatDeepSeekV32):
