@@ -96,11 +96,8 @@ def test_only_what_is_new_is_asked_for(open_view: OpenView, stand_in: StandIn) -
     stand_in.script = Script(timelines=texts_reply(server_text(4, "running", spans=TARGET[:6])))
     view = open_view()
     row(view, 4).wait_for()
-    new = server_text(4, "running", spans=TARGET[6:] + DRAFT, n_spans=14)
-    later = texts_reply(server_text(4, "running", n_spans=14), now_ms=9600.0)
-    stand_in.script = Script(
-        timelines=texts_reply(new, now_ms=9500.0), timelines_seen={"seen=4:14": later}
-    )
+    more = server_text(4, "running", spans=TARGET + DRAFT)
+    stand_in.script = Script(timelines=texts_reply(more, now_ms=9500.0))
     view.page.locator(".text-row[data-draft-spans='5']").wait_for()
     wait_for_a_look(view, stand_in)
     assert row(view, 4).get_attribute("data-target-spans") == "9"
@@ -131,10 +128,13 @@ def test_the_texts_of_another_server_have_other_numbers(
     stand_in.script = Script(timelines=texts_reply(*SEVERAL))
     view = open_view()
     row(view, 4).wait_for()
-    fresh = server_text(4, "running", spans=[span("target", "verify", 100.0, 110.0)])
-    stand_in.script = Script(timelines=texts_reply(fresh, now_ms=200.0))
-    view.page.locator(".text-row[data-target-spans='1'][data-draft-spans='0']").wait_for()
-    assert row(view, 4).get_attribute("data-state") == "running"
+    fresh = [span("target", "verify", 100.0, 110.0)]
+    text = server_text(4, "running", n_decoded=2, spans=fresh)
+    stand_in.script = Script(timelines=texts_reply(text, now_ms=200.0))
+    new = ".text-row[data-id='4'][data-target-spans='1'][data-draft-spans='0']"
+    view.page.locator(new).wait_for()
+    assert words(view, 4) == ["text 4 · slot 4 · auto", "2 tokens"]
+    assert view.page.locator(".text-row").count() == 1
 
 
 def test_a_server_without_slots(open_view: OpenView, stand_in: StandIn) -> None:

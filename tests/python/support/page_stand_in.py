@@ -110,6 +110,19 @@ def server_text(number: int, state: str, **fields: Any) -> dict[str, Any]:
     return {"n_spans": len(entry["spans"]), **entry}
 
 
+def _unseen(reply: dict[str, Any], query: str) -> dict[str, Any]:
+    """The reply to a client that has seen some of the spans: ``seen=4:14`` are 14 of text 4."""
+    seen = [part.split(":") for part in query.partition("=")[2].split(",") if part]
+    n_seen = {int(number): int(n_spans) for number, n_spans in seen}
+
+    def unseen(entry: dict[str, Any]) -> list[dict[str, Any]]:
+        spans: list[dict[str, Any]] = entry["spans"]
+        n_new = max(0, entry["n_spans"] - n_seen.get(entry["id"], 0))
+        return spans[max(0, len(spans) - n_new) :]
+
+    return {**reply, "texts": [{**entry, "spans": unseen(entry)} for entry in reply["texts"]]}
+
+
 @dataclass
 class Script:
     """What the server is to do."""
@@ -126,8 +139,6 @@ class Script:
     break_after: int | None = None  # chunks until the connection breaks
     fail_after: int | None = None  # chunks until an error is sent
     timelines: dict[str, Any] | None = field(default_factory=texts_reply)  # None: no slots
-    # ... to those who have seen something, by their query
-    timelines_seen: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class StandIn:
@@ -220,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
             if script.timelines is None:
                 self._send_json(_error("this path does not exist"), 404)
             else:
-                self._send_json(script.timelines_seen.get(query, script.timelines))
+                self._send_json(_unseen(script.timelines, query))
         else:
             self._send_file("index.html" if path == "/" else path.removeprefix("/page/"))
 

@@ -73,8 +73,16 @@ export class ServerTexts {
 
   /** @param {any} reply the answer of the server */
   update(reply) {
-    if (reply.now_ms < this.nowMs) this.list = []; // another server: its texts have other numbers
+    const isAnother = reply.now_ms < this.nowMs;
     this.nowMs = reply.now_ms;
+    if (isAnother) {
+      // A server that began anew: its texts have other numbers, so what the last one has told says
+      // nothing of them. The next look asks for all.
+      this.list = [];
+      this.nMore = 0;
+      this.nWaiting = 0;
+      return;
+    }
     this.nMore = reply.n_more;
     this.nWaiting = reply.requests_waiting;
     const known = new Map(this.list.map((text) => [text.id, text]));

@@ -77,7 +77,10 @@ export class TextsView {
     if (!this.root.open || this.root.hidden) return;
     const { list, nMore, nWaiting, nowMs } = this.#texts;
     const widthMs = WIDTHS_MS[this.#width];
-    const rows = list.map((text) => this.#rows.get(text.id) ?? new Row(text));
+    const rows = list.map((text) => {
+      const row = this.#rows.get(text.id);
+      return row?.text === text ? row : new Row(text); // another server has other texts
+    });
     this.#rows = new Map(rows.map((row) => [row.text.id, row]));
     const shown = rows.map((row) => row.element);
     const same = shown.length === this.list.children.length && shown.every((one, i) => one === this.list.children[i]);
