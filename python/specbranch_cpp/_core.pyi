@@ -1470,6 +1470,7 @@ class MemoryShare:
         compute: typing.SupportsInt | typing.SupportsIndex = 0,
         outputs: typing.SupportsInt | typing.SupportsIndex = 0,
         adapters: typing.SupportsInt | typing.SupportsIndex = 0,
+        checkpoints: typing.SupportsInt | typing.SupportsIndex = 0,
     ) -> None:
         """
         For stand-ins of devices.
@@ -1478,6 +1479,11 @@ class MemoryShare:
     def adapters(self) -> int:
         """
         LoRA adapters.
+        """
+    @property
+    def checkpoints(self) -> int:
+        """
+        States of prompts, at most.
         """
     @property
     def compute(self) -> int:

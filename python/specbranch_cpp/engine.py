@@ -80,7 +80,8 @@ class Engine(OpenAICalls, ManyTexts, Lifetime, FromPretrained):
             generation begins when the one before has ended. The KV caches of both models take this
             number of times the memory, or that of ``n_ctx_total`` tokens. The text of a generation
             does not depend on the others, except at near-ties, as between two modes. Not with
-            ``bit_exact``, with ``swa_full=False``, nor with recurrent or hybrid models.
+            ``bit_exact`` or ``swa_full=False``, and not with three architectures whose texts
+            llama.cpp would confuse (PLaMo-2, RWKV6-Qwen2, ARWKV7): `IncompatibleModels`.
         measure_costs: measure step costs (`costs`) with dummy tokens while loading, in at most 2
             seconds. Nothing is measured without a draft and ``lookup``, with
             ``mode="autoregressive"``, or if ``profile`` has these costs.

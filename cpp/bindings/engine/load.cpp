@@ -92,15 +92,9 @@ std::optional<llama::ExactRows> find_rows(EngineSpec& spec, std::shared_ptr<cons
   return llama::find_exact_rows(target, spec.target, max_verify, load_target, stop);
 }
 
-[[noreturn]] void refuse_states(const char* role, int n_parallel) {
-  throw InvalidArgument("n_parallel is " + std::to_string(n_parallel) + "; with a recurrent or " +
-                        "hybrid " + role + " it must be 1");
-}
-
 /// Throws InvalidArgument if several texts at once are impossible with these options.
 void check_parallel(const EngineSpec& spec, const Weights& target) {
   if (spec.n_parallel == 1) return;
-  if (!target.can_roll_back()) refuse_states("target", spec.n_parallel);
   const std::string what = "n_parallel is " + std::to_string(spec.n_parallel);
   if (spec.bit_exact) {
     throw InvalidArgument(what +
@@ -192,7 +186,6 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
     draft_options.n_seq = sizes.n_seq;
     draft_options.reserve = sizes.reserve;
     draft_options.n_texts = spec.n_parallel;
-    if (spec.n_parallel > 1 && !draft->can_roll_back()) refuse_states("draft", spec.n_parallel);
     parts.draft = llama::draft_factory(draft, *spec.draft, draft_options);
   }
   parts.n_parallel = spec.n_parallel;

@@ -122,13 +122,13 @@ void register_info(py::module_& m) {
   py::class_<MemoryShare>(m, "MemoryShare", "What a model has in one memory, in bytes.")
       .def(py::init([](std::string device, std::uint64_t weights, std::uint64_t repacked,
                        std::uint64_t context, std::uint64_t compute, std::uint64_t outputs,
-                       std::uint64_t adapters) {
+                       std::uint64_t adapters, std::uint64_t checkpoints) {
              return MemoryShare{std::move(device), weights, repacked, context,
-                                compute,           outputs, adapters};
+                                compute,           outputs, adapters, checkpoints};
            }),
            py::arg("device"), py::kw_only(), py::arg("weights") = 0, py::arg("repacked") = 0,
            py::arg("context") = 0, py::arg("compute") = 0, py::arg("outputs") = 0,
-           py::arg("adapters") = 0, "For stand-ins of devices.")
+           py::arg("adapters") = 0, py::arg("checkpoints") = 0, "For stand-ins of devices.")
       .def_property_readonly("device", text(&MemoryShare::device), "`CPU`: main memory.")
       .def_readonly("weights", &MemoryShare::weights, "As they are in the file.")
       .def_readonly("repacked", &MemoryShare::repacked, "Copies of weights for this CPU.")
@@ -136,6 +136,7 @@ void register_info(py::module_& m) {
       .def_readonly("compute", &MemoryShare::compute, "Buffers of a forward pass.")
       .def_readonly("outputs", &MemoryShare::outputs, "Rows of logits.")
       .def_readonly("adapters", &MemoryShare::adapters, "LoRA adapters.")
+      .def_readonly("checkpoints", &MemoryShare::checkpoints, "States of prompts, at most.")
       .def_property_readonly("total", &MemoryShare::total);
   py::class_<Footprint>(m, "Footprint", "The buffers that llama.cpp allocates for a model.")
       .def(py::init([](MemoryShare host, std::vector<MemoryShare> devices, int n_layers) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <numeric>
 #include <queue>
 #include <utility>
 
@@ -9,55 +10,111 @@
 
 namespace specbranch {
 
-BatchComposer::BatchComposer(const PairProfile* profile, int max_rows)
-    : profile_(profile), max_rows_(std::min(max_rows, StepCurve::kLongest)) {}
+namespace {
 
-std::vector<int> BatchComposer::lengths(std::span<const BatchOffer> offers, int n_fixed) {
-  std::vector<int> taken(offers.size(), 0);
+int n_least_rows(std::span<const BatchOffer> offers, int n_fixed) {
   int n_rows = n_fixed;
   for (const BatchOffer& offer : offers) n_rows += 1 + offer.n_replayed;
-  const std::vector<double> us = StepCurve::filled(profile_->costs.target_us);
-  const auto time = [&us](int n) {
-    return us[static_cast<std::size_t>(std::clamp(n, 1, StepCurve::kLongest) - 1)];
-  };
+  return n_rows;
+}
 
-  // All rows in the order in which they are bought. Of equal ones that of the first offer, so that
-  // the order is the same everywhere.
+}  // namespace
+
+BatchComposer::BatchComposer(const PairProfile* profile, int max_rows, bool in_parts)
+    : profile_(profile), max_rows_(std::min(max_rows, StepCurve::kLongest)), in_parts_(in_parts) {}
+
+std::vector<int> BatchComposer::lengths(std::span<const BatchOffer> offers, int n_fixed) {
+  std::vector<Choice> choices = best_first(offers, n_fixed);
+  if (in_parts_) add_equal(offers, n_fixed, choices);
+  const std::vector<double> us = StepCurve::filled(profile_->costs.target_us);
+  std::vector<double> times;
+  for (const Choice& choice : choices) times.push_back(time_of(offers, n_fixed, choice, us));
+  double best_rate = 0.0;
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    best_rate = std::max(best_rate, choices[i].expected / times[i]);
+  }
+  // Less than what single tokens of all of them reach is no rate to go by.
+  const double rate = std::max(choices[0].expected / times[0], meter_.rate(best_rate));
+  std::size_t best = 0;
+  double most = 0.0;
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    const double value = choices[i].expected - rate * times[i];
+    if (i > 0 && value <= most) continue;
+    best = i;
+    most = value;
+  }
+  return std::move(choices[best].taken);
+}
+
+/// No drafted token, then always one more: the most probable one of all texts. Of equal ones that
+/// of the first offer, so that the order is the same everywhere.
+std::vector<BatchComposer::Choice> BatchComposer::best_first(std::span<const BatchOffer> offers,
+                                                             int n_fixed) const {
   using Next = std::pair<double, int>;  // the chance of an offer's next token; minus its index
   std::priority_queue<Next> queue;
-  const auto push = [&](std::size_t i, std::size_t n) {
-    if (n < offers[i].chances.size()) queue.emplace(offers[i].chances[n], -static_cast<int>(i));
+  const auto push = [&](std::size_t i, int n) {
+    const auto& chances = offers[i].chances;
+    if (static_cast<std::size_t>(n) >= chances.size()) return;
+    queue.emplace(chances[static_cast<std::size_t>(n)], -static_cast<int>(i));
   };
   for (std::size_t i = 0; i < offers.size(); ++i) push(i, 0);
-  std::vector<std::size_t> bought;
-  std::vector<double> expected{static_cast<double>(n_fixed) + static_cast<double>(offers.size())};
-  std::vector<std::size_t> counts(offers.size(), 0);
-  while (!queue.empty() && n_rows + static_cast<int>(bought.size()) < max_rows_) {
+  std::vector<Choice> choices{{std::vector<int>(offers.size(), 0),
+                               static_cast<double>(n_fixed) + static_cast<double>(offers.size())}};
+  for (int n_rows = n_least_rows(offers, n_fixed); !queue.empty() && n_rows < max_rows_; ++n_rows) {
     const auto [chance, minus] = queue.top();
     queue.pop();
     const auto i = static_cast<std::size_t>(-minus);
-    bought.push_back(i);
-    expected.push_back(expected.back() + chance);
-    push(i, ++counts[i]);
+    Choice next = choices.back();
+    next.expected += chance;
+    push(i, ++next.taken[i]);
+    choices.push_back(std::move(next));
   }
+  return choices;
+}
 
-  const auto rate_of = [&](std::size_t n) {
-    return expected[n] / time(n_rows + static_cast<int>(n));
-  };
-  double best_rate = 0.0;
-  for (std::size_t n = 0; n < expected.size(); ++n) best_rate = std::max(best_rate, rate_of(n));
-  // Less than what single tokens of all of them reach is no rate to go by.
-  const double rate = std::max(rate_of(0), meter_.rate(best_rate));
-  std::size_t best = 0;
-  double most = 0.0;
-  for (std::size_t n = 0; n < expected.size(); ++n) {
-    const double value = expected[n] - rate * time(n_rows + static_cast<int>(n));
-    if (n > 0 && value <= most) continue;
-    best = n;
-    most = value;
+/// For every number of rows: all texts have as many, as far as they offer them.
+void BatchComposer::add_equal(std::span<const BatchOffer> offers, int n_fixed,
+                              std::vector<Choice>& choices) const {
+  const int n_free = max_rows_ - n_least_rows(offers, n_fixed);
+  for (int n_rows = 2;; ++n_rows) {
+    Choice choice = choices.front();
+    int n_taken = 0;
+    bool is_longest = true;
+    for (std::size_t i = 0; i < offers.size(); ++i) {
+      const auto& [chances, n_replayed] = offers[i];
+      const auto most = static_cast<int>(chances.size());
+      const int n = std::clamp(n_rows - 1 - n_replayed, 0, most);
+      is_longest = is_longest && n == most;
+      choice.taken[i] = n;
+      choice.expected += std::accumulate(chances.begin(), chances.begin() + n, 0.0);
+      n_taken += n;
+    }
+    if (n_taken > n_free) return;
+    choices.push_back(std::move(choice));
+    if (is_longest) return;
   }
-  for (std::size_t n = 0; n < best; ++n) ++taken[bought[n]];
-  return taken;
+}
+
+/// Microseconds of a batch. The rows that are in it already are taken for one of each text.
+double BatchComposer::time_of(std::span<const BatchOffer> offers, int n_fixed, const Choice& choice,
+                              std::span<const double> us) const {
+  const auto time = [&us](int n) {
+    return us[static_cast<std::size_t>(std::clamp(n, 1, StepCurve::kLongest) - 1)];
+  };
+  std::vector<int> rows(static_cast<std::size_t>(n_fixed), 1);
+  for (std::size_t i = 0; i < offers.size(); ++i) {
+    rows.push_back(1 + offers[i].n_replayed + choice.taken[i]);
+  }
+  if (!in_parts_) return time(std::accumulate(rows.begin(), rows.end(), 0));
+  std::ranges::sort(rows);
+  double sum = 0.0;
+  int done = 0;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i] == done) continue;
+    sum += time((rows[i] - done) * static_cast<int>(rows.size() - i));
+    done = rows[i];
+  }
+  return sum;
 }
 
 void BatchComposer::learn(std::span<const Event> events) {

@@ -23,11 +23,16 @@ struct BatchOffer {
 /// `rate` is what the texts reach together in tokens per microsecond: a longer batch delays them
 /// all.
 ///
+/// A recurrent target computes a batch in parts, in each of which every text has as many rows.
+/// There a row more for one text costs a part of its own, so that also equal numbers of rows are
+/// tried.
+///
 /// It knows no decoder and no queue. *Thread safety:* none.
 class BatchComposer {
  public:
   /// `profile`: of the pair, with the costs of steps; it outlives this. `max_rows`: of a batch.
-  BatchComposer(const PairProfile* profile, int max_rows);
+  /// `in_parts`: see above.
+  BatchComposer(const PairProfile* profile, int max_rows, bool in_parts = false);
 
   /// Drafted tokens for each offer. `n_fixed`: rows that are in the batch already.
   std::vector<int> lengths(std::span<const BatchOffer> offers, int n_fixed);
@@ -36,8 +41,20 @@ class BatchComposer {
   void learn(std::span<const Event> events);
 
  private:
+  struct Choice {
+    std::vector<int> taken;  ///< drafted tokens, by offer.
+    double expected = 0.0;   ///< tokens of the batch.
+  };
+
+  std::vector<Choice> best_first(std::span<const BatchOffer> offers, int n_fixed) const;
+  void add_equal(std::span<const BatchOffer> offers, int n_fixed,
+                 std::vector<Choice>& choices) const;
+  double time_of(std::span<const BatchOffer> offers, int n_fixed, const Choice& choice,
+                 std::span<const double> us) const;
+
   const PairProfile* profile_;
   int max_rows_;
+  bool in_parts_;
   RateMeter meter_;
   int n_texts_ = 0;  ///< of the batches that the meter counts.
 };

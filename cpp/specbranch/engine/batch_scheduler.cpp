@@ -16,6 +16,8 @@ std::size_t possible(int n_parallel, const ModelLimits& limits) {
   return static_cast<std::size_t>(std::clamp(n_parallel, 1, std::max(1, most)));
 }
 
+bool can_repeat(const Capabilities& model) { return model.rollback == Rollback::kAnywhere; }
+
 SequencePool::Adapters adapters_of(const Request& request) {
   if (!request.adapters) return std::nullopt;
   return active_adapters(*request.adapters);
@@ -30,10 +32,12 @@ BatchScheduler::BatchScheduler(ModelPair* models, const ModelLimits* limits, Pai
       profile_(profile),
       n_parallel_(possible(n_parallel, *limits)),
       target_seqs_(static_cast<int>(n_parallel_)),
-      of_target_(ModelRole::kTarget, limits->target.max_batch,
-                 [this](int n_tokens) { return padding(n_tokens); }),
-      of_draft_(ModelRole::kDraft, limits->draft ? limits->draft->max_batch : 1),
-      composer_(profile, limits->target.max_batch) {}
+      of_target_(
+          ModelRole::kTarget, limits->target.max_batch,
+          [this](int n_tokens) { return padding(n_tokens); }, can_repeat(limits->target)),
+      of_draft_(ModelRole::kDraft, limits->draft ? limits->draft->max_batch : 1, {},
+                !limits->draft || can_repeat(*limits->draft)),
+      composer_(profile, limits->target.max_batch, limits->target.rollback == Rollback::kCopies) {}
 
 bool BatchScheduler::admits(const Request& next) const {
   if (full()) return false;

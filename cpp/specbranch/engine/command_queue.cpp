@@ -173,9 +173,9 @@ std::vector<Event> CommandQueue::answer(Event event) {
   return events;
 }
 
-bool CommandQueue::may_try_again(const Event& event) {
+bool CommandQueue::may_try_again(const Event& event) const {
   const auto* fail = std::get_if<FailDone>(&event.body);
-  return fail != nullptr && may_be_repeated(fail->error);
+  return can_repeat_ && fail != nullptr && may_be_repeated(fail->error);
 }
 
 /// Returns the answers to the commands that nobody wants any more.

@@ -27,9 +27,13 @@ class CommandQueue {
   /// Padding tokens for a batch of so many tokens of several texts.
   using Padding = std::function<int(int n_tokens)>;
 
-  /// `padding`: empty: none.
-  CommandQueue(ModelRole role, int max_tokens, Padding padding = {})
-      : role_(role), max_tokens_(max_tokens), padding_(std::move(padding)) {}
+  /// `padding`: empty: none. `can_repeat`: a pass that fails leaves the sequences as they were; of
+  /// a recurrent model they are lost.
+  CommandQueue(ModelRole role, int max_tokens, Padding padding = {}, bool can_repeat = true)
+      : role_(role),
+        max_tokens_(max_tokens),
+        padding_(std::move(padding)),
+        can_repeat_(can_repeat) {}
 
   /// Adds a command of a generation, which waits for no other command here. Commands of different
   /// groups never share a batch, and a verification with branches goes alone.
@@ -69,6 +73,7 @@ class CommandQueue {
   /// None if `event` answers something else, such as the end of a session. A batch that failed as a
   /// whole and left the model as it was gives no answer, except to what nobody wants any more: its
   /// commands are tried again one by one, so that only the generation fails whose fault it was.
+  /// They all fail where commands cannot be repeated.
   std::vector<Event> answer(Event event);
 
  private:
@@ -83,13 +88,14 @@ class CommandQueue {
   static int n_tokens(const Command& command);
   Command merged() const;
   std::vector<Event> divided(const Event& event) const;
-  static bool may_try_again(const Event& event);
+  bool may_try_again(const Event& event) const;
   std::vector<Event> try_again(const Event& event);
   Event own_event(GenerationId id, EventBody body) const;
 
   ModelRole role_;
   int max_tokens_;
   Padding padding_;
+  bool can_repeat_;
   std::deque<Part> waiting_;  ///< in the order of arrival.
   std::vector<Part> parts_;   ///< of the batch that the model computes; empty: it is idle.
   GenerationId sent_id_ = 0;  ///< of the command of that batch; 0: of several.

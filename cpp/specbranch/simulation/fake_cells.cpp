@@ -28,7 +28,8 @@ void FakeCells::check(SeqId seq, const char* method) const {
 void FakeCells::check_room(int n_tokens, const char* method, const Capabilities& limits) const {
   if (limits.n_ctx_total == 0) return;
   auto n_cells = static_cast<std::size_t>(n_tokens);
-  for (const std::vector<Token>& cells : cells_) n_cells += cells.size();
+  // Those behind are copies, which share the cells of their texts.
+  for (SeqId seq = 0; seq < limits.n_seq; ++seq) n_cells += at(seq, method).size();
   if (n_cells > static_cast<std::size_t>(limits.n_ctx_total)) {
     throw PreconditionError(std::string("[") + method + "] all texts have " +
                             std::to_string(n_cells) + " tokens; there are cells for " +

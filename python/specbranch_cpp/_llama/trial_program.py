@@ -74,8 +74,4 @@ def load(path: str, *, adapter: str = "", compute: bool = True, most_bytes: int 
 
 
 def _bytes_of(footprint: _core.Footprint) -> int:
-    shares = (footprint.host, *footprint.devices)
-    return sum(
-        one.weights + one.repacked + one.context + one.compute + one.outputs + one.adapters
-        for one in shares
-    )
+    return sum(share.total for share in (footprint.host, *footprint.devices))

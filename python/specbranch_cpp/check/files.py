@@ -196,7 +196,7 @@ def _model(file: _core.ModelFile, side: Side, placed: Placed | None) -> ModelRep
         n_cells=reserve + (side.options.n_ctx or file.n_ctx_train),
         weights=sum(share.weights + share.repacked + share.adapters for share in shares)
         or file.weight_bytes,
-        cache=sum(share.context for share in shares),
+        cache=sum(share.context + share.checkpoints for share in shares),
         buffers=sum(share.compute + share.outputs for share in shares),
         total=sum(share.total for share in shares) or file.weight_bytes,
     )

@@ -141,6 +141,27 @@ TEST_CASE("no other set of rows is worth more") {
   }
 }
 
+TEST_CASE("where a batch is computed in parts, texts get as many rows") {
+  // Reading the weights takes most of the time: a part for one row costs as much as one for all.
+  const PairProfile profile = with_curve([](int n) { return 1'000.0 + 20.0 * n; });
+  const std::vector<std::vector<double>> chances{{0.95, 0.9, 0.8}, {0.6, 0.5, 0.4}, {0.7, 0.6}};
+  const std::vector<BatchOffer> offers = offers_of(chances);
+  CHECK(BatchComposer(&profile, kMany).lengths(offers, 0) == std::vector{3, 3, 2});
+  CHECK(BatchComposer(&profile, kMany, true).lengths(offers, 0) == std::vector{2, 2, 2});
+  CHECK(BatchComposer(&profile, 8, true).lengths(offers, 0) == std::vector{1, 1, 1});
+  // One text decodes its last tokens again, so the others get that much more.
+  std::vector<BatchOffer> replayed = offers;
+  replayed[0].n_replayed = 2;
+  CHECK(BatchComposer(&profile, kMany, true).lengths(replayed, 0) == std::vector{0, 2, 2});
+  // A text that offers nothing keeps nobody else from drafting where that pays.
+  const std::vector<std::vector<double>> uneven{
+      {}, {0.99, 0.98, 0.97, 0.96}, {0.99, 0.98, 0.97, 0.96}};
+  CHECK(BatchComposer(&profile, kMany, true).lengths(offers_of(uneven), 0) == std::vector{0, 4, 4});
+  // Rows that are in the batch already have one each.
+  CHECK(BatchComposer(&profile, kMany, true).lengths(offers_of({{0.5}, {0.4}}), 2) ==
+        std::vector{0, 0});
+}
+
 TEST_CASE("what other texts reached is forgotten") {
   const PairProfile profile = with_curve([](int n) { return 1'000.0 + 100.0 * n; });
   const std::vector<std::vector<double>> chances{{0.35, 0.3}, {0.35, 0.3}};

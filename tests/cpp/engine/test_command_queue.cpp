@@ -309,6 +309,18 @@ TEST_CASE("a failure after which the model is not as before is everybody's") {
   }
 }
 
+TEST_CASE("where a failed pass loses its sequences, its failure is everybody's") {
+  CommandQueue queue(ModelRole::kTarget, 64, {}, /*can_repeat=*/false);
+  queue.add(verify(1, 2), kGroup);
+  queue.add(verify(2, 2), kGroup);
+  const auto sent = queue.next();
+  const auto full = std::make_exception_ptr(DecodeError("full"));
+  const auto events = queue.answer(answered(*sent, FailDone{full}));
+  REQUIRE(ids(events) == Ids{1, 2});
+  for (const Event& event : events) CHECK(std::get<FailDone>(event.body).error == full);
+  CHECK_FALSE(queue.next().has_value());
+}
+
 TEST_CASE("answers that are too few are an error") {
   CommandQueue queue(ModelRole::kTarget, 64);
   queue.add(verify(1, 2), kGroup);

@@ -28,6 +28,10 @@ std::vector<Scenario> make_requests(std::uint64_t seed, int n) {
   std::vector<Scenario> texts;
   Scenario models = make_scenario(seed);
   models.draft.n_ctx = std::max<Pos>(models.draft.n_ctx, 8);
+  // Recurrent models, in every second scenario one or both.
+  models.target.whole_states = seed % 8 == 1 || seed % 8 == 3;
+  models.draft.whole_states = seed % 8 == 1 || seed % 8 == 5;
+  if (models.target.whole_states) models.target.n_branches = 0;
   for (int i = 0; i < n; ++i) {
     Scenario own = models;
     const Scenario other = make_scenario(seed * 31 + static_cast<std::uint64_t>(i));
@@ -399,9 +403,11 @@ TEST_CASE("a target that fails for good ends all generations, and closing still 
 }
 
 TEST_CASE("one step that fails harms one generation, and nobody else") {
-  for (int step = 3; step < 30; step += 3) {
+  for (int step = 2; step < 12; ++step) {
     Scenario scenario = make_long_scenario(9);
+    scenario.target.max_batch = 64;
     scenario.target.fail_at_step = step;
+    scenario.target.step_us = 300;
     Engine engine(make_parallel_parts(scenario, 3));
     std::vector<std::unique_ptr<Generation>> running;
     for (int i = 0; i < 3; ++i) running.push_back(engine.generate(scenario.request));
@@ -418,6 +424,53 @@ TEST_CASE("one step that fails harms one generation, and nobody else") {
       }
     }
     CHECK(n_failed <= 1);
+    CHECK(collect(*engine.generate(scenario.request)).tokens == alone.tokens);
+  }
+}
+
+TEST_CASE("one step of a recurrent target that fails harms those in its batch, and nobody later") {
+  int n_shared_failures = 0;
+  for (int step = 2; step < 12; ++step) {
+    Scenario scenario = make_long_scenario(9);
+    scenario.target.whole_states = true;
+    scenario.target.max_batch = 64;
+    const Collected alone = run_engine(scenario, scenario.request.mode);
+    scenario.target.fail_at_step = step;
+    scenario.target.step_us = 300;  // so that the verifications of several texts wait for one pass
+    Engine engine(make_parallel_parts(scenario, 3));
+    std::vector<std::unique_ptr<Generation>> running;
+    for (int i = 0; i < 3; ++i) running.push_back(engine.generate(scenario.request));
+    int n_failed = 0;
+    for (const auto& generation : running) {
+      const Collected found = collect(*generation);
+      if (found.end.finish == Finish::kFailed) {
+        ++n_failed;
+        CHECK(holds<DecodeError>(found.end.error));
+        CHECK(is_prefix(found.tokens, alone.tokens));
+      } else {
+        CHECK(found.tokens == alone.tokens);
+      }
+    }
+    CHECK(n_failed > 0);
+    if (n_failed > 1) ++n_shared_failures;
+    for (int i = 0; i < 3; ++i) {
+      CHECK(collect(*engine.generate(scenario.request)).tokens == alone.tokens);
+    }
+  }
+  CHECK(n_shared_failures > 0);
+}
+
+TEST_CASE("a recurrent draft that fails once harms no text") {
+  for (int step = 3; step < 60; step += 3) {
+    Scenario scenario = make_long_scenario(9);
+    scenario.target.max_batch = 64;
+    scenario.draft.whole_states = true;
+    const Collected alone = run_engine(scenario, scenario.request.mode);
+    scenario.draft.fail_at_step = step;
+    Engine engine(make_parallel_parts(scenario, 3));
+    std::vector<std::unique_ptr<Generation>> running;
+    for (int i = 0; i < 3; ++i) running.push_back(engine.generate(scenario.request));
+    for (const auto& generation : running) CHECK(collect(*generation).tokens == alone.tokens);
     CHECK(collect(*engine.generate(scenario.request)).tokens == alone.tokens);
   }
 }

@@ -89,6 +89,7 @@ Written::Written(void (*write)(const std::string& path)) {
   write(path);
   options = small_options(path);
   options.n_ctx = 512;
+  footprint = target_footprint(options, {});
   weights = Weights::load(options);
   fs::remove(path);
 }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "specbranch/llama/file/weights.h"
+#include "specbranch/llama/models/footprint.h"
 #include "support.h"
 
 namespace specbranch::llama::testing {
@@ -14,6 +15,7 @@ struct Written {
   explicit Written(void (*write)(const std::string& path));
 
   ModelOptions options;
+  Footprint footprint;  ///< of a target.
   std::shared_ptr<const Weights> weights;
 };
 

@@ -1,10 +1,14 @@
 // Checkpoints of recurrent states at the borders of a prompt's chunks.
 #include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "recurrent_models.h"
+#include "specbranch/base/errors.h"
 #include "specbranch/model/single_session.h"
 #include "support.h"
 
@@ -89,29 +93,84 @@ TEST_CASE("prompts that a draft reads in turns each keep their checkpoints") {
   const Lfm2 lfm2;
   ModelOptions small = lfm2.options;
   small.n_batch = small.n_ubatch = 16;
-  LlamaDraft draft(lfm2.weights, small, {.n_seq = 4});
-  const std::vector<std::vector<SeqId>> seqs{{0, 1}, {2, 3}};
+  constexpr std::size_t kTexts = 5;
+  LlamaDraft draft(lfm2.weights, small, {.n_seq = 10, .n_texts = 5});
   std::vector<std::vector<Token>> prompts;
-  for (const Token first : {5, 6}) {  // of 70 and 86 tokens: their last borders are not the same
-    prompts.push_back(code_prompt(first == 5 ? 70 : 86));
-    prompts.back().front() = first;
+  for (std::size_t i = 0; i < kTexts; ++i) {  // their last borders are not the same
+    prompts.push_back(code_prompt(i % 2 == 0 ? 70 : 86));
+    prompts.back().front() = static_cast<Token>(5 + i);
+    const auto request = std::make_shared<const Request>(request_of(prompts.back()));
+    const auto seq = static_cast<SeqId>(2 * i);
+    CHECK(draft.open(i + 1, request, std::vector<SeqId>{seq, seq + 1}) == 0);
   }
-  for (std::size_t i = 0; i < 2; ++i) {
-    const auto request = std::make_shared<const Request>(request_of(prompts[i]));
-    CHECK(draft.open(i + 1, request, seqs[i]) == 0);
+  for (Pos begin = 0; begin < 86; begin += 16) {
+    for (std::size_t i = 0; i < kTexts; ++i) {
+      const auto end = static_cast<Pos>(prompts[i].size()) - 1;
+      if (begin < end) draft.prefill(i + 1, begin, std::min(begin + 16, end));
+    }
   }
-  for (Pos begin = 0; begin < 80; begin += 16) {
-    if (begin < 64) draft.prefill(1, begin, begin + 16);
-    draft.prefill(2, begin, begin + 16);
-  }
-  draft.prefill(1, 64, 69);
-  draft.prefill(2, 80, 85);
-  for (const GenerationId id : {1U, 2U}) draft.close(id, /*forget=*/false);
-  for (std::size_t i = 0; i < 2; ++i) {
+  for (std::size_t i = 0; i < kTexts; ++i) draft.close(i + 1, /*forget=*/false);
+  for (std::size_t i = 0; i < kTexts; ++i) {
     auto other = prompts[i];
     other.resize(other.size() - 4);  // no continuation: the states of its sequence are of no use
     const auto request = std::make_shared<const Request>(request_of(other));
-    CHECK(draft.open(i + 3, request, seqs[i]) == (i == 0 ? 64 : 80));
+    const auto seq = static_cast<SeqId>(2 * i);
+    CHECK(draft.open(kTexts + i + 1, request, std::vector<SeqId>{seq, seq + 1}) ==
+          (i % 2 == 0 ? 64 : 80));
+  }
+}
+
+TEST_CASE("a checkpoint serves every sequence with its tokens and its adapters, and no other one") {
+  SPECBRANCH_NEEDS_MODELS();
+  const Lfm2 lfm2;
+  const std::atomic<bool> abort{false};
+  LlamaContext context(lfm2.weights, lfm2.options, {.n_seq = 2, .n_cells = 256, .n_outputs = 2},
+                       &abort);
+  PromptCheckpoints checkpoints(context, 16, 1);
+  const auto prompt = code_prompt(40);
+  const AdapterSet adapted{{0, 0.5F}};
+  const auto read = [&](SeqId seq, Pos begin, Pos end) {
+    std::vector<BatchToken> batch;
+    for (Pos pos = begin; pos < end; ++pos) {
+      batch.push_back({prompt[static_cast<std::size_t>(pos)], seq, pos});
+    }
+    context.decode(batch);
+    checkpoints.passed(seq);
+  };
+  CHECK(checkpoints.begin(0, 0, prompt, 0, adapted) == 0);
+  for (Pos begin = 0; begin < 32; begin += 16) read(0, begin, begin + 16);
+  CHECK(checkpoints.begin(1, 1, prompt, 0) == 0);
+  for (Pos begin = 0; begin < 32; begin += 16) read(1, begin, begin + 16);
+  read(0, 32, 40);
+  read(1, 32, 40);
+  // Each has left a state of 32 tokens.
+  CHECK(checkpoints.begin(0, 0, prompt, 40, adapted) == 32);
+  CHECK(checkpoints.begin(1, 1, prompt, 40) == 32);
+  CHECK(checkpoints.begin(1, 1, prompt, 40, {{0, 0.25F}}) == 0);
+  CHECK(checkpoints.begin(1, 1, prompt, 31) == 0);  // its cells of attention layers are others
+  CHECK_THROWS_AS(checkpoints.restore(1, 16), PreconditionError);
+  checkpoints.begin(1, 0, prompt, 40, adapted);  // what another sequence has read serves, too
+  checkpoints.restore(1, 32);
+  CHECK(context.length(1) == 32);
+}
+
+TEST_CASE("the footprint of a recurrent model counts its checkpoints") {
+  SPECBRANCH_NEEDS_MODELS();
+  const Mamba mamba;
+  const Lfm2 lfm2;
+  for (const Written* model :
+       {static_cast<const Written*>(&mamba), static_cast<const Written*>(&lfm2)}) {
+    const std::atomic<bool> abort{false};
+    LlamaContext context(model->weights, model->options,
+                         {.n_seq = 1, .n_cells = 256, .n_outputs = 1}, &abort);
+    std::vector<BatchToken> batch;
+    for (Pos pos = 0; pos < 64; ++pos) batch.push_back({static_cast<Token>(5 + pos), 0, pos});
+    context.decode(batch);
+    const std::uint64_t n_saved = context.save_state(0).size();
+    const std::uint64_t n_counted = model->footprint.host.checkpoints / PromptCheckpoints::most(1);
+    CHECK(n_saved >= n_counted);  // without what describes it
+    CHECK(n_saved <= n_counted + 512);
+    CHECK(n_counted > 1000);
   }
 }
 

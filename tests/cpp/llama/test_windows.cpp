@@ -118,6 +118,10 @@ TEST_CASE("a cache of windows is smaller, and can take back its last batch") {
   const auto saved = model.footprint_full.host.context - model.footprint_windows.host.context;
   CHECK(saved == 2 * (1280 - 256) * 2 * 32 * 2);
   CHECK(footprint_of(target.context()).host.context == model.footprint_windows.host.context);
+  // A checkpoint is the windows alone; where all cells are kept there is none.
+  CHECK(model.footprint_windows.host.checkpoints ==
+        PromptCheckpoints::most(1) * 2 * 256 * 2 * 32 * 2);
+  CHECK(model.footprint_full.host.checkpoints == 0);
   ModelOptions narrow = model.windows;
   narrow.n_ubatch = 16;
   CHECK(LlamaTarget(model.weights, narrow, {}).capabilities().max_batch == 16);

@@ -22,6 +22,8 @@ SAMPLERS: tuple[dict[str, Any], ...] = (
 )
 MODES = ("speculative", "pearl", "specbranch", "auto")
 PROMPT = "def read(path):\n    return "
+FINE: dict[str, Any] = {"flash_attn": False, "draft_flash_attn": False}
+"""Of several rows the kernel of flash attention is coarser: near-ties would come out either way."""
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +99,43 @@ def test_a_prompt_goes_on_from_a_chunk_of_the_one_before(hybrid: Path, draft: Pa
         assert found.stats.n_reused == 256
     with Engine(hybrid, draft, n_ctx=512, n_threads=1, draft_n_threads=1) as engine:
         assert engine.generate(other, max_tokens=10).result().tokens == found.tokens
+
+
+@pytest.mark.parametrize("drafts", ["attention", "hybrid", "none"])
+def test_several_texts_at_once(hybrid: Path, draft: Path, drafts: str) -> None:
+    drafting = {"attention": draft, "hybrid": hybrid, "none": None}[drafts]
+    prompts = [PROMPT, "import os\n", "class Stack:\n", PROMPT + "open(", "def f"]
+    with (
+        Engine(hybrid, **SETTINGS, **FINE) as alone,
+        Engine(hybrid, drafting, n_parallel=3, **SETTINGS, **FINE) as engine,
+    ):
+        for sampler in SAMPLERS:
+            expected = [
+                alone.generate(
+                    prompt, mode="autoregressive", max_tokens=40, **_of_text(sampler, index)
+                )
+                .result()
+                .tokens
+                for index, prompt in enumerate(prompts)
+            ]
+            for mode in ("autoregressive", *(MODES if drafts != "none" else ("auto",))):
+                found = engine.generate_many(prompts, mode=mode, max_tokens=40, **sampler)
+                assert [text.tokens for text in found] == expected
+
+
+def _of_text(sampler: dict[str, Any], index: int) -> dict[str, Any]:
+    """`generate_many` gives text i the seed ``seed + i``."""
+    return {**sampler, "seed": sampler["seed"] + index} if "seed" in sampler else sampler
+
+
+def test_conversations_at_once_find_their_states_again(hybrid: Path, draft: Path) -> None:
+    with Engine(hybrid, draft, n_ctx=512, n_threads=1, n_parallel=3, **FINE) as engine:
+        words = engine.tokenize(PROMPT * 40)
+        prompts = [[*words[i : i + 300]] for i in (0, 1, 2)]
+        engine.generate_many(prompts, max_tokens=10)
+        turns = [[*prompt[:280], *words[5:25]] for prompt in prompts]
+        found = engine.generate_many(turns, max_tokens=10)
+        assert [text.stats.n_reused for text in found] == [256] * 3
+    with Engine(hybrid, draft, n_ctx=512, n_threads=1, **FINE) as engine:
+        for turn, text in zip(turns, found, strict=True):
+            assert engine.generate(turn, max_tokens=10).result().tokens == text.tokens

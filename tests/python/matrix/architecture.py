@@ -46,6 +46,7 @@ class Architecture:
         default: tested in every run.
         flash_attn: whether llama.cpp has it here; otherwise what needs it is refused.
         drafts: whether it may be a draft; otherwise it has to be refused.
+        several: whether a target may have several texts at once; otherwise that has to be refused.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Architecture:
     default: bool = False
     flash_attn: bool = True
     drafts: bool = True
+    several: bool = True
 
     @property
     def label(self) -> str:

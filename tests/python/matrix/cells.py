@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tests.python.matrix.architecture import Architecture
 
-    from specbranch_cpp import Completion
+    from specbranch_cpp import Completion, Generation
 
 ROLES = ("itself", "near", "target", "draft")
 """The draft is the same file; nearly the same weights; a Llama. Or a Llama is the target."""
@@ -45,8 +45,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 WINDOWS = "windows"
 """Of a target with sliding windows: its layers keep only about a window of cells."""
 
+SEVERAL = "several texts"
+"""The three texts of a mode at once, on one engine."""
+
 QUICK = (("itself", "f16"), ("near", "f16"), ("near", "n_ubatch 16"), ("target", "q8_0"),
-         ("draft", "f16, no FA"), ("near", "q4_0"), ("near", WINDOWS))  # fmt: skip
+         ("draft", "f16, no FA"), ("near", "q4_0"), ("near", SEVERAL),
+         ("near", WINDOWS))  # fmt: skip
 """Cells that have every role and every setting of use once."""
 
 MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
@@ -74,8 +78,9 @@ An engine learns within a few steps that they are wrong; a busy machine may leav
 
 def settings_of(architecture: Architecture, role: str) -> list[str]:
     """The settings of a row's cells in this role."""
-    windows = architecture.has_windows and role in ("near", "target")
-    return [*SETTINGS, *([WINDOWS] if windows else [])]
+    if role not in ("near", "target"):
+        return [*SETTINGS]
+    return [*SETTINGS, SEVERAL, *([WINDOWS] if architecture.has_windows else [])]
 
 
 @dataclass
@@ -109,11 +114,14 @@ class Turn:
     prompt: list[int]
     sampling: dict[str, Any]
 
-    def run(self, engine: Engine, mode: str) -> Completion:
+    def start(self, engine: Engine, mode: str) -> Generation:
         return engine.generate(
             self.prompt, mode=mode, max_tokens=N_TOKENS, logit_bias={0: float("-inf")},
             **self.sampling,
-        ).result()  # fmt: skip
+        )  # fmt: skip
+
+    def run(self, engine: Engine, mode: str) -> Completion:
+        return self.start(engine, mode).result()
 
 
 def turns_of(engine: Engine, n_first: int) -> list[Turn]:
@@ -136,12 +144,16 @@ def run_cell(cell: Cell, target: Path, draft: Path) -> None:
     # A cache of windows has 256 cells: only a longer text uses some of them again.
     windows = cell.settings == WINDOWS
     n_first = 300 if windows else 150
-    options = SETTINGS["n_ubatch 16" if windows else cell.settings]
+    several = cell.settings == SEVERAL
+    # Of several rows the kernel of flash attention is coarser.
+    options = SETTINGS["n_ubatch 16" if windows else "f16, no FA" if several else cell.settings]
     both: dict[str, Any] = {"n_ctx": 400, "n_threads": 1, **options}
     both |= {f"draft_{name}": value for name, value in both.items() if name != "n_ctx"}
     alone = {name: value for name, value in both.items() if not name.startswith("draft_")}
     if windows:
         both["swa_full"] = False
+    if several:
+        both["n_parallel"] = 3
     try:
         plain = Engine(target, **alone, prefix_reuse="off")
         engine = Engine(target, draft, **both, max_branches=4, measure_costs=cell.role == "near")
@@ -157,8 +169,9 @@ def run_cell(cell: Cell, target: Path, draft: Path) -> None:
                 return
 
         def run_turns(drafting: Engine, mode: str) -> None:
-            for turn, wanted in zip(turns, expected, strict=True):
-                done = turn.run(drafting, mode)
+            for turn, wanted, done in zip(
+                turns, expected, _completions(turns, drafting, mode, several), strict=True
+            ):
                 _count(cell, done)
                 _compare(cell, plain, turn, mode, wanted.tokens, done.tokens)
 
@@ -177,6 +190,16 @@ def run_cell(cell: Cell, target: Path, draft: Path) -> None:
             cell.words += f"{cell.n_rolled_back} of {cell.n_drafted} own tokens were rejected; "
         if cell.role != "draft" and cell.n_drafted == 0:
             cell.found, cell.words = "fault", "nothing was drafted"
+
+
+def _completions(
+    turns: Sequence[Turn], engine: Engine, mode: str, several: bool
+) -> Iterator[Completion]:
+    """One after another, or all at once."""
+    if not several:
+        return (turn.run(engine, mode) for turn in turns)
+    running = [turn.start(engine, mode) for turn in turns]
+    return (generation.result() for generation in running)
 
 
 def _tuned(engine: Engine, folder: Path) -> Path:

@@ -16,7 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.python.matrix.cells import MODES, N_TOKENS, ROLES, SETTINGS, WINDOWS, Cell
+from tests.python.matrix.cells import MODES, N_TOKENS, ROLES, SETTINGS, SEVERAL, WINDOWS, Cell
 from tests.python.matrix.table import ARCHITECTURES
 from tests.python.support.tiny_gguf import N_VOCAB
 
@@ -85,7 +85,8 @@ def page(rows: Sequence[Sequence[Cell]]) -> str:
 def _marks(cells: Iterable[Cell], role: str) -> str:
     """A mark for every setting. Not every row has cells with windows."""
     found = {cell.settings: MARKS[cell.found] for cell in cells if cell.role == role}
-    return "".join(found.get(settings, "X") for settings in SETTINGS) + found.get(WINDOWS, "")
+    extra = "".join(found.get(settings, "") for settings in (SEVERAL, WINDOWS))
+    return "".join(found.get(settings, "X") for settings in SETTINGS) + extra
 
 
 def _summary(rows: Sequence[Sequence[Cell]]) -> str:

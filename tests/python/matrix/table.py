@@ -279,8 +279,14 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         default=True,
     ),
     A("rwkv7", "recurrent", RWKV | {"attention.head_count": 0, "attention.head_count_kv": 0}),
-    A("rwkv6qwen2", "recurrent", RWKV | {"token_shift_count": 1}, left_out=("time_mix_first",)),
-    A("arwkv7", "recurrent", RWKV | {"token_shift_count": 1}),
+    A(
+        "rwkv6qwen2",
+        "recurrent",
+        RWKV | {"token_shift_count": 1},
+        left_out=("time_mix_first",),
+        several=False,
+    ),
+    A("arwkv7", "recurrent", RWKV | {"token_shift_count": 1}, several=False),
     # Recurrent states and attention.
     A("jamba", "hybrid", STATE | MIXED),
     A("jamba", "hybrid, experts", STATE | MIXED | EXPERTS, variant="moe"),
@@ -326,7 +332,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
             "expert_gating_func": 2,
         },
     ),
-    A("plamo2", "hybrid", STATE | MIXED | {"ssm.group_count": 0}, drafts=False),
+    A("plamo2", "hybrid", STATE | MIXED | {"ssm.group_count": 0}, drafts=False, several=False),
     A("lfm2", "hybrid, short convolutions", MIXED | {"shortconv.l_cache": 3}, default=True),
     A(
         "lfm2moe",

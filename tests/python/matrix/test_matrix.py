@@ -11,7 +11,16 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.python.matrix.cells import QUICK, ROLES, SETTINGS, WINDOWS, Cell, settings_of, write
+from tests.python.matrix.cells import (
+    QUICK,
+    ROLES,
+    SETTINGS,
+    SEVERAL,
+    WINDOWS,
+    Cell,
+    settings_of,
+    write,
+)
 from tests.python.matrix.report import page, run_row
 from tests.python.matrix.table import ARCHITECTURES
 from tests.python.support.tiny_gguf import N_VOCAB
@@ -28,6 +37,8 @@ ROWS = [one for one in ARCHITECTURES if one.default or ALL]
 
 
 def has_to_be_refused(architecture: Architecture, cell: Cell) -> bool:
+    if cell.settings == SEVERAL:
+        return not architecture.several
     return not architecture.drafts and cell.role != "target" and cell.settings != "q8_0, no FA"
 
 
@@ -65,6 +76,13 @@ def test_a_draft_that_llama_cpp_would_decode_wrongly_is_refused() -> None:
     assert found == {("target", "equal")} | refused
 
 
+@pytest.mark.parametrize("label", ["rwkv6qwen2", "arwkv7"])
+def test_several_texts_that_llama_cpp_would_decode_wrongly_are_refused(label: str) -> None:
+    """It stores wrong states of these if several sequences have several tokens each."""
+    found = {(cell.settings == SEVERAL, cell.found) for cell in run_row(label, quick=True)}
+    assert found == {(True, "refused"), (False, "equal")}
+
+
 def test_the_check_of_a_pair_refuses_it_too(tmp_path: Path) -> None:
     plamo, llama = (os.fsencode(write(tmp_path, label)) for label in ("plamo2", "llama"))
     assert _core.check_pair(plamo, llama).n_common == N_VOCAB
@@ -75,7 +93,8 @@ def test_the_check_of_a_pair_refuses_it_too(tmp_path: Path) -> None:
 def test_flash_attention_that_llama_cpp_would_abort_at_is_refused() -> None:
     found = {(cell.settings, cell.found) for cell in run_row("plm", quick=True)}
     assert ("f16, no FA", "equal") in found
-    assert {one for settings, one in found if settings != "f16, no FA"} == {"refused"}
+    needing = {one for settings, one in found if settings not in {"f16, no FA", SEVERAL}}
+    assert needing == {"refused"}
 
 
 def test_labels_are_unique() -> None:

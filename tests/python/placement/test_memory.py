@@ -16,12 +16,12 @@ def share(device: str, **sizes: int) -> _core.MemoryShare:
 
 
 def test_mapped_weights_need_no_free_memory() -> None:
-    host = share("CPU", weights=100, repacked=20, context=3, compute=4, outputs=5)
+    host = share("CPU", weights=100, repacked=20, context=3, compute=4, outputs=5, checkpoints=6)
     gpus = [share("CUDA0", weights=50, compute=1), share("CUDA1")]
     footprint = _core.Footprint(host, gpus, 9)
-    assert host.total == 132
-    assert Need.of(footprint, mapped=True) == Need(32, 100, {"CUDA0": 51})
-    assert Need.of(footprint, mapped=False) == Need(132, 0, {"CUDA0": 51})
+    assert host.total == 138
+    assert Need.of(footprint, mapped=True) == Need(38, 100, {"CUDA0": 51})
+    assert Need.of(footprint, mapped=False) == Need(138, 0, {"CUDA0": 51})
 
 
 def test_a_gpu_keeps_room_for_its_driver_and_others() -> None:

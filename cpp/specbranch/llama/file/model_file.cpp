@@ -26,6 +26,10 @@ constexpr std::size_t kLongestName = 64;  // of an architecture, far above llama
 // llama.cpp stores the states of all but the first sequence of a batch in the wrong places.
 constexpr std::array kOneSequenceAtOnce = {std::string_view("plamo2")};
 
+// It takes the wrong tokens' shifts for states where several sequences have several tokens each. A
+// draft only guesses worse then.
+constexpr std::array kOneTokenOfEach = {std::string_view("rwkv6qwen2"), std::string_view("arwkv7")};
+
 constexpr std::array kNotGenerative = {
     std::string_view("bert"),
     std::string_view("modern-bert"),
@@ -171,6 +175,11 @@ void count_cell_elements(const GgufReader& gguf, const std::string& arch, ModelF
   }
 }
 
+[[noreturn]] void refuse_several(const ModelFile& file, const std::string& why) {
+  throw IncompatibleModels("[ModelFile] llama.cpp cannot decode several texts of a '" +
+                           file.architecture + "' model at once, " + why + "; " + file.path);
+}
+
 }  // namespace
 
 std::uint64_t ModelFile::cell_bytes(int type_k, int type_v) const {
@@ -185,9 +194,15 @@ std::uint64_t ModelFile::cell_bytes(int type_k, int type_v) const {
 
 void check_can_draft(const ModelFile& file) {
   if (!contains(kOneSequenceAtOnce, file.architecture)) return;
-  throw IncompatibleModels("[check_can_draft] llama.cpp cannot decode several texts of a '" +
-                           file.architecture + "' model at once, which a draft needs; " +
-                           file.path);
+  refuse_several(file, "as a draft does");
+}
+
+void check_several_texts(const ModelFile& file) {
+  if (!contains(kOneSequenceAtOnce, file.architecture) &&
+      !contains(kOneTokenOfEach, file.architecture)) {
+    return;
+  }
+  refuse_several(file, "as a target does with n_parallel above 1");
 }
 
 ModelFile inspect_model_file(const std::string& path, bool with_weights) {

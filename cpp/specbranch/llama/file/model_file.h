@@ -52,4 +52,7 @@ ModelFile inspect_model_file(const std::string& path, bool with_weights = true);
 /// the branches of a draft are.
 void check_can_draft(const ModelFile& file);
 
+/// The same for the several texts of a target, of which no state may be wrong.
+void check_several_texts(const ModelFile& file);
+
 }  // namespace specbranch::llama

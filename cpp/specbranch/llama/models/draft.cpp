@@ -14,12 +14,19 @@ namespace {
 
 constexpr int kReserveOfSequence = 40;
 
+/// For branches of each of several texts, where every sequence has a state of its own.
+constexpr int kStateLanes = 6;
+
 /// The sequence ids for branches, as many for each text.
 int lanes_of(const Weights& weights, const DraftOptions& options) {
-  if (options.n_texts <= 1 || weights.window() == 0 || !weights.can_roll_back()) {
-    return options.n_seq;
+  if (options.n_texts <= 1) return options.n_seq;
+  int most = max_sequences() / options.n_texts;
+  if (!weights.can_roll_back()) {
+    most = kStateLanes;
+  } else if (weights.window() > 0) {
+    most = max_sequences() / 2 / options.n_texts;
   }
-  return std::min(options.n_seq, max_sequences() / 2 / options.n_texts * options.n_texts);
+  return std::min(options.n_seq, most * options.n_texts);
 }
 
 ContextShape shape_of(const Weights& weights, const ModelOptions& model,
@@ -30,7 +37,7 @@ ContextShape shape_of(const Weights& weights, const ModelOptions& model,
         "[LlamaDraft] swa_full of the draft is False; it must be True, as branches share cells");
   }
   ContextShape shape;
-  shape.n_seq = lanes_of(weights, options) + (weights.can_roll_back() ? 0 : kStateSpares);
+  shape.n_seq = draft_sequences(weights, model, options);
   shape.n_cells = total_length(weights, model, options.n_texts) +
                   (options.reserve > 0 ? options.reserve : options.n_seq * kReserveOfSequence);
   shape.n_outputs = shape.n_seq;
@@ -39,6 +46,15 @@ ContextShape shape_of(const Weights& weights, const ModelOptions& model,
 }
 
 }  // namespace
+
+int draft_sequences(const Weights& weights, const ModelOptions& model,
+                    const DraftOptions& options) {
+  const int lanes = lanes_of(weights, options);
+  if (weights.can_roll_back()) return lanes;
+  const int n_texts = std::max(1, options.n_texts);
+  const int most = std::min(max_sequences(), model.n_batch) / n_texts * n_texts;
+  return std::max(lanes, std::min(lanes + kStateSpares * n_texts, most));
+}
 
 LlamaDraft::LlamaDraft(const std::shared_ptr<const Weights>& weights, const ModelOptions& model,
                        const DraftOptions& options)
@@ -51,7 +67,7 @@ LlamaDraft::LlamaDraft(const std::shared_ptr<const Weights>& weights, const Mode
       kept_texts_(n_ctx_total_ < std::int64_t{options.n_texts} * n_ctx_ ? n_ctx_total_ : 0),
       context_(weights, model, shape_of(*weights, model, options), &abort_),
       dry_(context_.weights().vocabulary(), n_ctx_) {
-  if (!weights->can_roll_back()) checkpoints_.emplace(context_, chunk_);
+  if (!weights->can_roll_back()) checkpoints_.emplace(context_, chunk_, options.n_texts);
 }
 
 Capabilities LlamaDraft::capabilities() const {

@@ -16,10 +16,10 @@
 namespace specbranch::llama {
 
 struct DraftOptions {
-  /// Sequence ids (branches and their spares), at most `max_sequences`; nearly free. A recurrent or
-  /// hybrid model gets `kStateSpares` more, and each has a state of its own. A model with sliding
-  /// windows gets at most half of `max_sequences` for several texts, because each takes a second id
-  /// that keeps its cells.
+  /// Sequence ids (branches and their spares), at most `max_sequences`; nearly free. In a recurrent
+  /// or hybrid model each has a state of its own: for several texts there are fewer, and each text
+  /// gets `kStateSpares` more. A model with sliding windows gets at most half of `max_sequences`
+  /// for several texts, because each takes a second id that keeps its cells.
   int n_seq = 8;
   int n_texts = 1;  ///< sessions that may be open at once.
   /// Cells beyond those of the texts for branches that are not committed; 0: 40 for each sequence
@@ -33,8 +33,12 @@ struct DraftOptions {
   std::vector<Token> never_proposed = {};  // NOLINT(readability-redundant-member-init)
 };
 
-/// Sequences of a recurrent draft that branches leave to checkpoints (see StatePlacement).
+/// Sequences of a recurrent draft, for each text, that branches leave to checkpoints (see
+/// StatePlacement).
 inline constexpr int kStateSpares = 4;
+
+/// The number of sequences of a draft, as many for each text.
+int draft_sequences(const Weights& weights, const ModelOptions& model, const DraftOptions& options);
 
 /// Drafts with the target's settings, without its grammar: bias and all samplers along each
 /// sequence's own path, the same noise (see TokenDistribution::rank). Mirostat and adaptive-p

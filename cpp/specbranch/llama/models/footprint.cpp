@@ -11,12 +11,15 @@
 #include "llama.h"
 #include "llama_extra.h"
 #include "specbranch/base/errors.h"
+#include "specbranch/llama/models/prompt_checkpoints.h"
 #include "specbranch/llama/runtime/backend.h"
 #include "specbranch/llama/runtime/devices.h"
 #include "specbranch/llama/runtime/memory.h"
 
 namespace specbranch::llama {
 namespace {
+
+constexpr Pos kCells = 256;  // llama.cpp rounds their number up to a multiple
 
 /// Where the bytes of a type of buffer are; null: in main memory.
 ggml_backend_dev_t device_of(ggml_backend_buffer_type_t type) {
@@ -25,16 +28,33 @@ ggml_backend_dev_t device_of(ggml_backend_buffer_type_t type) {
   return device == nullptr || is_of_cpu(device) ? nullptr : device;
 }
 
+/// What LlamaContext::save_state copies at most: the recurrent state of a sequence, or its windows.
+/// 0: nothing, as every cell is kept.
+std::uint64_t state_bytes(const std::shared_ptr<const Weights>& weights, ModelOptions options) {
+  const Pos window = kept_window(*weights, options);
+  if (weights->can_roll_back() && window == 0) return 0;
+  const Pos most = total_length(*weights, options, 1);
+  options.n_batch = options.n_ubatch = 1;  // windows have cells for a batch too
+  const auto with_cells = [&](Pos n_cells) {
+    const std::atomic<bool> abort{false};
+    const ContextShape shape{.n_seq = 1, .n_cells = n_cells, .n_outputs = 1};
+    const Footprint one = footprint_of(LlamaContext(weights, options, shape, &abort));
+    std::uint64_t n_bytes = one.host.context;
+    for (const MemoryShare& device : one.devices) n_bytes += device.context;
+    return n_bytes;
+  };
+  // Layers that keep all cells grow with their number; states and windows do not.
+  const Pos n_parts = std::min(window, most) / kCells + 1;
+  const std::uint64_t n_bytes = with_cells(n_parts * kCells);
+  const std::uint64_t of_part = with_cells((n_parts + 1) * kCells) - n_bytes;
+  return n_bytes - of_part * static_cast<std::uint64_t>(n_parts);
+}
+
 /// Refuses recurrent states that do not fit: llama.cpp allocates them even for an outline, and the
 /// kernel kills the process that writes to more memory than there is.
-void check_states(const std::shared_ptr<const Weights>& weights, const ModelOptions& options,
-                  int n_states) {
-  if (weights->can_roll_back() || weights->offloaded()) return;
-  const std::atomic<bool> abort{false};
-  const LlamaContext one(weights, options, {.n_seq = 1, .n_cells = 1, .n_outputs = 1}, &abort);
-  // Some KV cells of a hybrid model are counted too, so that the bound is a little too high.
-  const std::uint64_t needed =
-      footprint_of(one).host.context * static_cast<std::uint64_t>(n_states);
+void check_states(const Weights& weights, std::uint64_t state, int n_states) {
+  if (weights.can_roll_back() || weights.offloaded()) return;
+  const std::uint64_t needed = state * static_cast<std::uint64_t>(n_states);
   const std::optional<std::uint64_t> available = available_memory();
   if (available && needed > *available) {
     throw ModelLoadError("[Footprint] the recurrent states do not fit into memory; " +
@@ -142,10 +162,14 @@ Footprint target_footprint(const ModelOptions& options, const TargetOptions& tar
   return measure([&] {
     const ModelOptions plain = plain_options(options, with_weights);
     const auto weights = Weights::outline(plain, with_weights);
-    check_states(weights, plain, kMostSnapshots + 1);
+    const std::uint64_t state = state_bytes(weights, plain);
+    check_states(*weights, state, target.n_seq > 1 ? 2 * target.n_seq : kMostSnapshots + 1);
     const LlamaTarget model(weights, plain, target);
     Footprint footprint = footprint_of(model.context());
     add_products(model.context(), footprint);
+    if (target.prefix_reuse != PrefixReuse::kOff) {
+      footprint.host.checkpoints = state * PromptCheckpoints::most(target.n_seq);
+    }
     return footprint;
   });
 }
@@ -155,8 +179,11 @@ Footprint draft_footprint(const ModelOptions& options, const DraftOptions& draft
   return measure([&] {
     const ModelOptions plain = plain_options(options, with_weights);
     const auto weights = Weights::outline(plain, with_weights);
-    check_states(weights, plain, draft.n_seq + kStateSpares);
-    return footprint_of(LlamaDraft(weights, plain, draft).context());
+    const std::uint64_t state = state_bytes(weights, plain);
+    check_states(*weights, state, draft_sequences(*weights, plain, draft));
+    Footprint footprint = footprint_of(LlamaDraft(weights, plain, draft).context());
+    footprint.host.checkpoints = state * PromptCheckpoints::most(draft.n_texts);
+    return footprint;
   });
 }
 

@@ -20,13 +20,15 @@ struct MemoryShare {
   std::uint64_t compute = 0;   ///< buffers of a forward pass.
   std::uint64_t outputs = 0;   ///< rows of logits.
   std::uint64_t adapters = 0;  ///< LoRA adapters; never mapped.
+  /// States of prompts, once there are as many as are kept (see PromptCheckpoints).
+  std::uint64_t checkpoints = 0;
 
   std::uint64_t total() const noexcept {
-    return weights + repacked + context + compute + outputs + adapters;
+    return weights + repacked + context + compute + outputs + adapters + checkpoints;
   }
 };
 
-/// The buffers that llama.cpp allocates for a model and its context.
+/// The buffers that llama.cpp allocates for a model and its context, and the copies of states.
 struct Footprint {
   MemoryShare host;
   /// The devices that the options allow, in llama.cpp's order, also those that get nothing.

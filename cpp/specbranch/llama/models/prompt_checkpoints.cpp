@@ -2,26 +2,30 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "specbranch/base/errors.h"
 
 namespace specbranch::llama {
-namespace {
 
-bool begins_with(std::span<const Token> tokens, std::span<const Token> prefix) {
-  return prefix.size() <= tokens.size() && std::equal(prefix.begin(), prefix.end(), tokens.begin());
+/// The state is of a prefix of `tokens`, computed with `adapters`.
+bool PromptCheckpoints::serves(const Checkpoint& checkpoint, const AdapterSet& adapters,
+                               std::span<const Token> tokens) {
+  const std::vector<Token>& prefix = checkpoint.tokens;
+  return checkpoint.adapters == adapters && prefix.size() <= tokens.size() &&
+         std::equal(prefix.begin(), prefix.end(), tokens.begin());
 }
 
-}  // namespace
-
-Pos PromptCheckpoints::begin(SeqId seq, SeqId like, std::span<const Token> tokens, Pos n_usable) {
+Pos PromptCheckpoints::begin(SeqId seq, SeqId like, std::span<const Token> tokens, Pos n_usable,
+                             const AdapterSet& adapters) {
   const std::span<const Token> held = context_.content(like);
   const auto n_common = static_cast<Pos>(std::ranges::mismatch(held, tokens).in1 - held.begin());
-  borders_[seq] = {n_common / chunk_ * chunk_, static_cast<Pos>(tokens.size()) / chunk_ * chunk_};
+  prompts_[seq] = {{n_common / chunk_ * chunk_, static_cast<Pos>(tokens.size()) / chunk_ * chunk_},
+                   adapters};
   Pos longest = 0;
   for (const Checkpoint& checkpoint : checkpoints_) {
     const auto length = static_cast<Pos>(checkpoint.tokens.size());
-    if (length <= std::min(n_common, n_usable) && begins_with(tokens, checkpoint.tokens)) {
+    if (length <= std::min(n_common, n_usable) && serves(checkpoint, adapters, tokens)) {
       longest = std::max(longest, length);
     }
   }
@@ -30,9 +34,10 @@ Pos PromptCheckpoints::begin(SeqId seq, SeqId like, std::span<const Token> token
 
 void PromptCheckpoints::restore(SeqId seq, Pos length) {
   const std::span<const Token> held = context_.content(seq);
+  const AdapterSet& adapters = prompts_.at(seq).adapters;
   const auto found = std::ranges::find_if(checkpoints_, [&](const Checkpoint& checkpoint) {
     return static_cast<Pos>(checkpoint.tokens.size()) == length &&
-           begins_with(held, checkpoint.tokens);
+           serves(checkpoint, adapters, held);
   });
   if (found == checkpoints_.end()) {
     throw PreconditionError("[PromptCheckpoints::restore] there is no state of " +
@@ -45,15 +50,17 @@ void PromptCheckpoints::restore(SeqId seq, Pos length) {
 void PromptCheckpoints::passed(SeqId seq) {
   const std::span<const Token> held = context_.content(seq);
   const auto length = static_cast<Pos>(held.size());
-  const auto borders = borders_.find(seq);
-  if (length == 0 || borders == borders_.end()) return;
-  if (std::ranges::find(borders->second, length) == borders->second.end()) return;
+  const auto prompt = prompts_.find(seq);
+  if (length == 0 || prompt == prompts_.end()) return;
+  const auto& [borders, adapters] = prompt->second;
+  if (std::ranges::find(borders, length) == borders.end()) return;
   const bool known = std::ranges::any_of(checkpoints_, [&](const Checkpoint& checkpoint) {
-    return std::ranges::equal(checkpoint.tokens, held);
+    return static_cast<Pos>(checkpoint.tokens.size()) == length &&
+           serves(checkpoint, prompt->second.adapters, held);
   });
   if (known) return;
-  Checkpoint checkpoint{{held.begin(), held.end()}, context_.save_state(seq)};
-  if (checkpoints_.size() == kMost) checkpoints_.erase(checkpoints_.begin());
+  Checkpoint checkpoint{{held.begin(), held.end()}, adapters, context_.save_state(seq)};
+  if (checkpoints_.size() == most_) checkpoints_.erase(checkpoints_.begin());
   checkpoints_.push_back(std::move(checkpoint));
 }
 

@@ -20,22 +20,24 @@ namespace specbranch::llama {
 /// sequence still holds those.
 class PromptCheckpoints {
  public:
-  /// At most so many states, the least recently used one goes first.
-  static constexpr std::size_t kMost = 4;
+  /// So many states at most for `n_texts` at once: two of each prompt, and two of one more.
+  static constexpr std::size_t most(int n_texts) {
+    return 2 * (static_cast<std::size_t>(n_texts) + 1);
+  }
 
-  PromptCheckpoints(LlamaContext& context, int chunk) : context_(context), chunk_(chunk) {}
+  /// Keeps `most(n_texts)` states; the least recently used one goes first.
+  PromptCheckpoints(LlamaContext& context, int chunk, int n_texts)
+      : context_(context), chunk_(chunk), most_(most(n_texts)) {}
 
   /// A prompt begins: `tokens` are to be read into `seq`. Forgets the borders of the prompt that
   /// `seq` read before. `like` (often `seq` itself) still holds what it held; of its cells the
   /// first `n_usable` may be reused. Returns the length of the longest state that is a prefix of
-  /// `tokens` and of these cells; 0: there is none.
-  Pos begin(SeqId seq, SeqId like, std::span<const Token> tokens, Pos n_usable);
+  /// `tokens` and of these cells, computed with `adapters`; 0: there is none.
+  Pos begin(SeqId seq, SeqId like, std::span<const Token> tokens, Pos n_usable,
+            const AdapterSet& adapters = {});
 
   /// Makes `seq` hold the `length` tokens that `begin` has returned.
   void restore(SeqId seq, Pos length);
-
-  /// Forgets all states: those to come are computed by another function.
-  void clear() { checkpoints_.clear(); }
 
   /// `seq` has read on. Keeps its state at a border that is worth it.
   void passed(SeqId seq);
@@ -43,13 +45,24 @@ class PromptCheckpoints {
  private:
   struct Checkpoint {
     std::vector<Token> tokens;
+    AdapterSet adapters;
     std::vector<std::uint8_t> state;
   };
 
+  /// What a sequence reads.
+  struct Prompt {
+    std::array<Pos, 2> borders{};  ///< to be kept.
+    AdapterSet adapters;
+  };
+
+  static bool serves(const Checkpoint& checkpoint, const AdapterSet& adapters,
+                     std::span<const Token> tokens);
+
   LlamaContext& context_;
   int chunk_;
-  std::map<SeqId, std::array<Pos, 2>> borders_;  ///< to be kept, of the prompt in a sequence.
-  std::vector<Checkpoint> checkpoints_;          ///< the most recently used one last.
+  std::size_t most_;
+  std::map<SeqId, Prompt> prompts_;      ///< of the sequences that have begun one.
+  std::vector<Checkpoint> checkpoints_;  ///< the most recently used one last.
 };
 
 }  // namespace specbranch::llama

@@ -16,12 +16,14 @@ namespace {
 
 constexpr int kCpuChunk = 128;
 
-/// How this model takes back rejected tokens. Only a context tells whether it keeps snapshots.
+/// How this model takes back rejected tokens. Only a context tells whether it keeps snapshots. They
+/// are of one physical batch, of which the verifications of several texts would be parts.
 Rollback rollback_of(const std::shared_ptr<const Weights>& weights, const ModelOptions& model,
                      const TargetOptions& options) {
   if (kept_window(*weights, model) > 0) return Rollback::kLastBatch;
   if (weights->can_roll_back()) return Rollback::kAnywhere;
   if (options.max_batch == 1) return Rollback::kNothing;
+  if (options.n_seq > 1) return Rollback::kCopies;
   ModelOptions small = model;
   small.n_batch = small.n_ubatch = 1;
   const std::atomic<bool> abort = false;
@@ -36,10 +38,11 @@ int max_batch(const Weights& weights, const ModelOptions& model, const TargetOpt
     throw InvalidArgument(
         "[LlamaTarget] max_batch and row_multiple must be at least 1, prefill_chunk at least 0");
   }
-  if (options.n_seq < 1 || (options.n_seq > 1 && !weights.can_roll_back())) {
+  if (options.n_seq < 1) {
     throw InvalidArgument("[LlamaTarget] n_seq is " + std::to_string(options.n_seq) +
-                          "; it must be at least 1, and 1 for a recurrent model");
+                          "; it must be at least 1");
   }
+  if (options.n_seq > 1) check_several_texts(weights.file());
   if (rollback == Rollback::kLastBatch && !weights.can_roll_back()) {
     // Snapshots are of one physical batch.
     return std::min({options.max_batch, model.n_batch, model.n_ubatch, kMostSnapshots + 1});
@@ -76,9 +79,10 @@ ContextShape shape_of(const Weights& weights, const ModelOptions& model,
   const int rows = most_rows(weights, options, n_path);
   ContextShape shape;
   if (rollback == Rollback::kLastBatch && !pads) shape.n_rollback = n_path - 1;
-  // One more for the padding, or for the copy of the text.
-  shape.n_seq = options.n_seq + (pads || rollback == Rollback::kCopies ? 1 : 0) +
-                branches_of(weights, options, rollback, n_path);
+  // One more for the padding, or one for the copy of each text.
+  const int n_copies = rollback == Rollback::kCopies ? options.n_seq : 0;
+  shape.n_seq =
+      options.n_seq + (pads ? 1 : n_copies) + branches_of(weights, options, rollback, n_path);
   shape.n_cells = total_length(weights, model, options.n_seq) + rows;  // texts and padding
   shape.n_outputs = rows;
   if (options.n_seq > 1) shape.n_texts = options.n_seq;
@@ -118,7 +122,7 @@ LlamaTarget::LlamaTarget(const std::shared_ptr<const Weights>& weights, const Mo
     max_batch_ = std::min(max_batch_, context_.max_rollback() + 1);
   }
   if (rollback_ != Rollback::kAnywhere && options.prefix_reuse != PrefixReuse::kOff) {
-    checkpoints_.emplace(context_, chunk_);
+    checkpoints_.emplace(context_, chunk_, options.n_seq);
   }
 }
 
@@ -202,10 +206,7 @@ void LlamaTarget::forget_other_adapters(const AdapterSet& adapters, SeqId seq) {
   held = adapters;
 }
 
-void LlamaTarget::empty(SeqId seq) {
-  truncate({seq, context_.length(seq), 0});
-  if (checkpoints_) checkpoints_->clear();
-}
+void LlamaTarget::empty(SeqId seq) { truncate({seq, context_.length(seq), 0}); }
 
 /// Cuts the sequence of a new session to what its prompt reuses, of its own cells or of another
 /// sequence's; returns its length.
@@ -215,7 +216,8 @@ int LlamaTarget::keep_prefix(const TargetSession& session) {
   // A checkpoint has no cells of attention layers: those that are there may come from generation.
   const Pos n_usable =
       options_.prefix_reuse == PrefixReuse::kExact ? prefilled(seq) : context_.length(seq);
-  const int n_kept = checkpoints_ ? checkpoints_->begin(seq, seq, prefill, n_usable) : 0;
+  const int n_kept =
+      checkpoints_ ? checkpoints_->begin(seq, seq, prefill, n_usable, session.adapters()) : 0;
   int n_reused = reusable(prefill, seq);
   if (!context_.can_truncate(seq, n_reused)) n_reused = 0;
   if (const SeqId other = holder(session, std::max(n_reused, n_kept) + 1); other != kNoSeq) {
@@ -450,13 +452,11 @@ SegmentResult LlamaTarget::choose(const Segment& segment, int first_row) {
   }
 }
 
-/// Drops the decoded rows of a segment, and the state of its session's sampler.
+/// Drops the decoded rows of a segment, and the state of its session's sampler. A recurrent model
+/// loses the text with them.
 void LlamaTarget::take_back(const Segment& segment) {
-  if (context_.weights().can_roll_back()) {
-    truncate({segment.seq, context_.length(segment.seq), segment.pos});
-  } else {
-    context_.clear();
-  }
+  const Pos kept = context_.weights().can_roll_back() ? segment.pos : 0;
+  truncate({segment.seq, context_.length(segment.seq), kept});
   sessions_.at(segment.generation_id, "LlamaTarget::verify").fail();
 }
 

@@ -1,0 +1,89 @@
+// Several texts at once on recurrent and hybrid models: each is what it is alone.
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "recurrent_models.h"
+#include "specbranch/model/single_session.h"
+#include "specbranch/simulation/virtual_crowd.h"
+#include "specbranch/simulation/virtual_run.h"
+#include "support.h"
+
+namespace specbranch::llama {
+namespace {
+
+using namespace testing;
+
+constexpr int kTexts = 3;
+constexpr Mode kModes[] = {Mode::kAutoregressive, Mode::kSpeculative, Mode::kPearl,
+                           Mode::kSpecBranch, Mode::kAuto};
+
+/// Requests of all kinds: modes, seeds, lengths of prompts and of texts.
+std::vector<Request> make_requests(int n) {
+  std::vector<Request> requests;
+  for (int i = 0; i < n; ++i) {
+    SamplingOptions sampling;
+    sampling.temperature = i % 4 == 0 ? 0.0F : 1.0F;
+    sampling.seed = static_cast<std::uint64_t>(i);
+    Request request = request_of(code_prompt(40 + 13 * (i % 5)), sampling);
+    request.max_tokens = 20 + 7 * (i % 4);
+    request.mode = kModes[i % 5];
+    request.max_branches = 4;
+    requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
+void check_crowd(const Written& model, TargetModel& target, DraftModel* draft) {
+  const std::vector<Request> requests = make_requests(15);
+  LlamaTarget single(model.weights, model.options, {});
+  std::vector<VirtualClient> clients;
+  for (const Request& request : requests) clients.push_back({request, 0});
+  VirtualOptions options;
+  options.order = DeliveryOrder::kShuffled;
+  const VirtualCrowd crowd = run_crowd(std::move(clients), target, draft, options, kTexts);
+  std::int64_t n_drafted = 0;
+  std::int64_t n_verifications = 0;
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    CAPTURE(i);
+    Request plain = requests[i];
+    plain.mode = Mode::kAutoregressive;
+    const VirtualResult alone = run_virtually(plain, single, nullptr);
+    CHECK(!crowd.texts[i].error);
+    CHECK(!crowd.texts[i].draft_error);
+    CHECK(crowd.texts[i].tokens == alone.tokens);
+    n_drafted += crowd.texts[i].counters.n_drafted;
+    n_verifications += crowd.texts[i].counters.n_target_steps;
+  }
+  CHECK((draft == nullptr || n_drafted > 100));
+  CHECK(crowd.n_batches < n_verifications);  // texts shared some
+}
+
+void check_model(const Written& model) {
+  ModelOptions options = model.options;
+  options.flash_attn = FlashAttention::kOff;  // whose kernel for several rows is coarser
+  LlamaTarget target(model.weights, options, {.n_seq = kTexts});
+  const Capabilities limits = target.capabilities();
+  CHECK(limits.n_seq == kTexts);
+  CHECK(limits.rollback == Rollback::kCopies);
+  check_crowd(model, target, nullptr);
+  LlamaDraft itself(model.weights, options, {.n_seq = 10 * kTexts, .n_texts = kTexts});
+  CHECK(itself.capabilities().n_seq == 10 * kTexts);
+  check_crowd(model, target, &itself);
+  LlamaDraft other(draft_weights(), small_options(draft_path()),
+                   {.n_seq = 10 * kTexts, .n_texts = kTexts});
+  check_crowd(model, target, &other);
+}
+
+TEST_CASE("several texts at once on a recurrent model are what they are alone") {
+  SPECBRANCH_NEEDS_MODELS();
+  check_model(Mamba());
+}
+
+TEST_CASE("several texts at once on a hybrid model are what they are alone") {
+  SPECBRANCH_NEEDS_MODELS();
+  check_model(Lfm2());
+}
+
+}  // namespace
+}  // namespace specbranch::llama
