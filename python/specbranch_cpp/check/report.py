@@ -54,7 +54,7 @@ class ModelReport:
         n_ctx_train: number of positions in the training.
         n_cells: number of cells of the KV cache; for a draft, with room for branches.
         weights: size of the weights and of the LoRA adapters.
-        cache: size of the KV cache and of recurrent states, with their copies at borders of prompts.
+        cache: size of the KV cache and of recurrent states, with the copies that prompts leave.
         buffers: size of the buffers of a forward pass, and of the logits.
         total: sum of the three sizes.
     """
