@@ -37,6 +37,7 @@ TESTS = (
     "tests/python/api/test_text_exactness.py",
     "tests/python/api/test_samplers.py",
     "tests/python/api/test_grammars.py",
+    "tests/python/api/test_hybrid.py",
     "tests/python/api/test_stopping.py",
     "tests/python/api/test_timeline.py",
     "tests/python/api/test_live.py",
@@ -58,10 +59,8 @@ LEFT_OUT = (
     "test_memory_is_flat",
     "test_engines_give_their_memory_back",
     "test_fewer_cells_take_less_memory",
-    "test_auto_drafts_from_texts_beside_a_draft_model",
 )
-"""Of these tests: some look at the memory, of which ASan keeps what was freed for a while, and one
-at what pays, which the slower code changes."""
+"""Of these tests, those that look at the memory, of which ASan keeps what was freed for a while."""
 
 # The runtime of ASan must come first in a program that does not have it, and needs the C++ library
 # beside it: else it finds nothing to call where an exception is thrown.
