@@ -1,5 +1,9 @@
 // Several texts at once on recurrent and hybrid models: each is what it is alone.
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -73,6 +77,80 @@ void check_model(const Written& model) {
   LlamaDraft other(draft_weights(), small_options(draft_path()),
                    {.n_seq = 10 * kTexts, .n_texts = kTexts});
   check_crowd(model, target, &other);
+}
+
+/// Opens a session and reads its prompt. Returns the tokens that it did not read.
+int read_prompt(LlamaTarget& target, GenerationId id, SeqId seq, const std::vector<Token>& prompt) {
+  const auto request = std::make_shared<const Request>(request_of(prompt));
+  const int n_reused =
+      target.open(id, request, std::vector<SeqId>{seq, target.capabilities().spare_of(seq)});
+  const int chunk = target.capabilities().prefill_chunk;
+  for (Pos begin = n_reused, n = static_cast<Pos>(prompt.size()) - 1; begin < n;) {
+    const Pos end = std::min(n, (begin / chunk + 1) * chunk);
+    target.prefill(id, begin, end);
+    begin = end;
+  }
+  return n_reused;
+}
+
+/// Of logits up to 50; those after a wrong state differ by whole numbers. The cells of attention
+/// layers may have another order.
+constexpr float kRounding = 2e-3F;
+
+struct Step {
+  std::vector<float> logits;
+  Token next = 0;
+};
+
+Step step(LlamaTarget& target, GenerationId id, SeqId seq, Token token) {
+  const Segment segment{id, seq, target.length(seq), {{token}}};
+  const auto results = target.verify(std::span(&segment, 1), 0);
+  const auto row = target.logits(0);
+  return {{row.begin(), row.end()}, results.front().verification.choices.front().token};
+}
+
+float largest_difference(const Step& a, const Step& b) {
+  REQUIRE(a.logits.size() == b.logits.size());
+  float largest = 0.0F;
+  for (std::size_t i = 0; i < a.logits.size(); ++i) {
+    largest = std::max(largest, std::abs(a.logits[i] - b.logits[i]));
+  }
+  return largest;
+}
+
+/// A prompt goes on from what the texts of others have read, and leaves them as they are.
+void check_shared_beginning(const Written& model) {
+  const auto first = code_prompt(70);
+  std::vector<std::vector<Token>> others(2, first);
+  for (std::size_t i = 0; i < others.size(); ++i) {
+    others[i].resize(50);
+    others[i].insert(others[i].end(), 30, static_cast<Token>(9 + i));
+  }
+  LlamaTarget target(model.weights, model.options, {.prefill_chunk = 16, .n_seq = kTexts});
+  CHECK(read_prompt(target, 1, 0, first) == 0);
+  const Token token = step(target, 1, 0, first.back()).next;
+  CHECK(read_prompt(target, 2, 1, others[0]) == 0);  // there is no state where they part, yet
+  const Step second = step(target, 2, 1, others[0].back());
+  CHECK(read_prompt(target, 3, 2, others[1]) == 48);
+  const Step third = step(target, 3, 2, others[1].back());
+  const Step next = step(target, 1, 0, token);
+  CHECK(target.length(0) == 71);
+  LlamaTarget fresh(model.weights, model.options, {.prefill_chunk = 16, .n_seq = kTexts});
+  read_prompt(fresh, 1, 0, others[0]);
+  CHECK(largest_difference(step(fresh, 1, 0, others[0].back()), second) < kRounding);
+  fresh.close(1, /*forget=*/true);
+  read_prompt(fresh, 2, 0, others[1]);
+  CHECK(largest_difference(step(fresh, 2, 0, others[1].back()), third) < kRounding);
+  fresh.close(2, /*forget=*/true);
+  read_prompt(fresh, 3, 0, first);
+  CHECK(step(fresh, 3, 0, first.back()).next == token);
+  CHECK(largest_difference(step(fresh, 3, 0, token), next) < kRounding);
+}
+
+TEST_CASE("prompts that begin alike are read once from a chunk on where an earlier one parted") {
+  SPECBRANCH_NEEDS_MODELS();
+  check_shared_beginning(Mamba());
+  check_shared_beginning(Lfm2());
 }
 
 TEST_CASE("several texts at once on a recurrent model are what they are alone") {

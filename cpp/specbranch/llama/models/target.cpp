@@ -213,11 +213,10 @@ void LlamaTarget::empty(SeqId seq) { truncate({seq, context_.length(seq), 0}); }
 int LlamaTarget::keep_prefix(const TargetSession& session) {
   const std::span<const Token> prefill = session.prefill();
   const SeqId seq = session.seq();
-  // A checkpoint has no cells of attention layers: those that are there may come from generation.
-  const Pos n_usable =
-      options_.prefix_reuse == PrefixReuse::kExact ? prefilled(seq) : context_.length(seq);
+  const SeqId like = most_like(session);
   const int n_kept =
-      checkpoints_ ? checkpoints_->begin(seq, seq, prefill, n_usable, session.adapters()) : 0;
+      checkpoints_ ? checkpoints_->begin(seq, like, prefill, n_usable(like), session.adapters())
+                   : 0;
   int n_reused = reusable(prefill, seq);
   if (!context_.can_truncate(seq, n_reused)) n_reused = 0;
   if (const SeqId other = holder(session, std::max(n_reused, n_kept) + 1); other != kNoSeq) {
@@ -226,11 +225,37 @@ int LlamaTarget::keep_prefix(const TargetSession& session) {
   } else if (n_reused >= n_kept) {
     truncate({seq, context_.length(seq), n_reused});
   } else {
+    if (like != seq) {
+      context_.fork({like, seq, 0, context_.length(seq), context_.length(like)});
+    }
     checkpoints_->restore(seq, n_kept);
     n_reused = n_kept;
   }
   prefilled(seq) = n_reused;
   return n_reused;
+}
+
+/// Cells of attention layers that may be used again. A checkpoint has none: those that are there
+/// may come from generation.
+Pos LlamaTarget::n_usable(SeqId seq) const {
+  return options_.prefix_reuse == PrefixReuse::kExact ? prefilled_[static_cast<std::size_t>(seq)]
+                                                      : context_.length(seq);
+}
+
+/// Of the sequences of all texts that which holds the most of the session's prompt, as the session
+/// would compute it: its own, if no other one holds more.
+SeqId LlamaTarget::most_like(const TargetSession& session) const {
+  SeqId found = session.seq();
+  if (session.scores_prompt()) return found;  // the logits of cells that are there are gone
+  const auto n_same = [&](SeqId seq) {
+    const std::size_t n_common = common_prefix(context_.content(seq), session.prefill());
+    return std::min(n_usable(seq), static_cast<Pos>(n_common));
+  };
+  for (SeqId seq = 0; seq < options_.n_seq; ++seq) {
+    if (held_adapters_[static_cast<std::size_t>(seq)] != session.adapters()) continue;
+    if (n_same(seq) > n_same(found)) found = seq;
+  }
+  return found;
 }
 
 int LlamaTarget::reusable(std::span<const Token> prefill, SeqId seq) const {

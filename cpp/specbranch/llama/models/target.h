@@ -82,6 +82,8 @@ class LlamaTarget final : public TargetModel {
   void empty(SeqId seq);
   int keep_prefix(const TargetSession& session);
   int reusable(std::span<const Token> prefill, SeqId seq) const;
+  Pos n_usable(SeqId seq) const;
+  SeqId most_like(const TargetSession& session) const;
   SeqId holder(const TargetSession& session, Pos least) const;
   void take_over(SeqId from, SeqId seq, Pos length);
   void decode_scored(TargetSession& session, Pos begin);
