@@ -28,6 +28,7 @@ std::vector<int> BatchComposer::lengths(std::span<const BatchOffer> offers, int 
   if (in_parts_) add_equal(offers, n_fixed, choices);
   const std::vector<double> us = StepCurve::filled(profile_->costs.target_us);
   std::vector<double> times;
+  times.reserve(choices.size());
   for (const Choice& choice : choices) times.push_back(time_of(offers, n_fixed, choice, us));
   double best_rate = 0.0;
   for (std::size_t i = 0; i < choices.size(); ++i) {

@@ -38,6 +38,9 @@ _N_TOKENS = 500  # number of simulated tokens
 _HOP_US = 30.0
 _ABORT_US = 1500.0
 _TOLERANCE = 1.05  # factor between two times that count as equal
+# Factor of the gain by which a weight type with fewer bytes must be better. Two measurements, of a
+# second each, differ by more than the gains of two types often do.
+_BETTER_TYPE = 1.1
 _MOST_BYTES = 1_500_000_000
 _MEMORY_SHARE = 1 / 3
 _MEMORY_UNKNOWN = 500_000_000
@@ -144,6 +147,8 @@ def search(
 ) -> list[Probe]:
     """Finds the pair with the largest gain from a few measurements of the smallest size.
 
+    Of gains that are nearly equal, that of the weight type with more bytes counts as the larger.
+
     Args:
         measure: a function that loads a pair and measures its steps.
         n_bytes: the bytes of both models, by index in `SIZES` and weight type.
@@ -163,7 +168,11 @@ def search(
         probes.append(measure(Choice(0, kind, shared)))
         if probes[-1].gain >= ENOUGH_GAIN:
             break
-    probes.sort(key=lambda probe: probe.gain)
+    if probes:
+        best = probes[0]
+        for probe in probes[1:]:
+            best = probe if probe.gain > _BETTER_TYPE * best.gain else best
+        probes = [*(probe for probe in probes if probe is not best), best]
     if probes and split is not None:
         best = probes[-1]
         other = measure(replace(best.choice, placement=split))
