@@ -15,6 +15,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.python.support.tiny_hybrid import write_tiny_hybrid
 
 from fuzz.request_values import GBNF, REGEX, prompt, sampling
 from soak import EXACT, copies
@@ -46,9 +47,15 @@ class Request:
     """Tokens after which the client cancels. ``None``: it reads to the end."""
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return copies(list(demo.pair()), tmp_path_factory.mktemp("models"))
+@pytest.fixture(scope="module", params=["bundled", "hybrid"])
+def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("models")
+    if request.param == "bundled":
+        return copies(list(demo.pair()), folder)
+    return [
+        write_tiny_hybrid(folder / "target.gguf"),
+        write_tiny_hybrid(folder / "draft.gguf", sharpness=3.5),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +91,7 @@ def arguments(chance: Random) -> dict[str, Any]:
     return given
 
 
-def request(engine: Engine, chance: Random) -> Request:
+def make_request(engine: Engine, chance: Random) -> Request:
     """A request that the engine accepts."""
     while True:
         given = arguments(chance)
@@ -139,7 +146,7 @@ def test_random_texts_are_what_they_are_alone(alone: Engine, together: Engine) -
     found: Counter[str] = Counter()
     for number in range(N_BATCHES):
         chance = Random(f"batch {number}")
-        requests = [request(alone, chance) for _ in range(N_TEXTS)]
+        requests = [make_request(alone, chance) for _ in range(N_TEXTS)]
         modes = [chance.choice(MODES) for _ in requests]
         with ThreadPoolExecutor(N_TEXTS) as pool:
             texts = pool.map(lambda one, mode: run(together, one, mode), requests, modes)

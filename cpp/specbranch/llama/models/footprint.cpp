@@ -47,7 +47,7 @@ std::uint64_t state_bytes(const std::shared_ptr<const Weights>& weights, ModelOp
   const Pos n_parts = std::min(window, most) / kCells + 1;
   const std::uint64_t n_bytes = with_cells(n_parts * kCells);
   const std::uint64_t of_part = with_cells((n_parts + 1) * kCells) - n_bytes;
-  return n_bytes - of_part * static_cast<std::uint64_t>(n_parts);
+  return n_bytes - std::min(n_bytes, of_part * static_cast<std::uint64_t>(n_parts));
 }
 
 /// Refuses recurrent states that do not fit: llama.cpp allocates them even for an outline, and the
