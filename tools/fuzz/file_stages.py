@@ -71,7 +71,9 @@ def check_and_try(path: Path, say: Say, model: Path | None = None) -> None:
 
 
 def generate(path: Path, index: int, say: Say, model: Path | None = None) -> None:
-    """Loads the file as a user does, alone or with itself as the draft, and generates."""
+    """Loads the file as a user does and generates: alone or with itself as the draft, and for one
+    text after another or for several at once.
+    """
     target = model or path
     draft = target if index % 2 else None
     mode = _MODES[index // 2 % len(_MODES)]
@@ -84,6 +86,8 @@ def generate(path: Path, index: int, say: Say, model: Path | None = None) -> Non
     }
     if draft is not None:
         options |= {"draft_n_threads": 1, "max_branches": 2, "max_draft": 4, "mode": mode}
+    if index % 3 == 2:
+        options["n_parallel"] = 3
     if model is not None:
         options["lora"] = path
     engines: list[Engine] = []
@@ -106,6 +110,7 @@ def _calls(engine: Engine, say: Say) -> None:
         "chat": lambda: engine.create_chat_completion(
             [{"role": "user", "content": "a b"}], max_tokens=4, stop=["\n\n"]
         ),
+        "several": lambda: engine.generate_many(["a b", "a b c d e", [1, 2, 3]], max_tokens=5),
         "facts": lambda: (repr(engine), str(engine.metadata), engine.chat_template),
     }
     for name, call in calls.items():

@@ -120,6 +120,50 @@ TEST_CASE("prompts that a draft reads in turns each keep their checkpoints") {
   }
 }
 
+TEST_CASE("a draft goes on from what the sessions of other texts have read") {
+  SPECBRANCH_NEEDS_MODELS();
+  const Lfm2 lfm2;
+  ModelOptions small = lfm2.options;
+  small.n_batch = small.n_ubatch = 16;
+  const auto first = code_prompt(70);
+  const auto read = [&](LlamaDraft& draft, GenerationId id, const std::vector<Token>& prompt) {
+    const auto seq = static_cast<SeqId>(2 * (id - 1));
+    const auto request = std::make_shared<const Request>(request_of(prompt));
+    const int n_read = draft.open(id, request, std::vector<SeqId>{seq, seq + 1});
+    for (Pos begin = n_read, n = static_cast<Pos>(prompt.size()) - 1; begin < n;) {
+      const Pos end = std::min(n, (begin / 16 + 1) * 16);
+      draft.prefill(id, begin, end);
+      begin = end;
+    }
+    return n_read;
+  };
+  const auto candidates = [](LlamaDraft& draft, GenerationId id, const std::vector<Token>& prompt) {
+    const auto seq = static_cast<SeqId>(2 * (id - 1));
+    const SequenceInput input{kNoNode, seq, draft.length(seq), {prompt.back()}, id};
+    std::vector<Token> tokens;
+    const RankOptions rank(5);
+    const auto answers = draft.draft(std::span(&input, 1), std::span(&rank, 1));
+    for (const Candidate& one : answers.front()) tokens.push_back(one.token);
+    return tokens;
+  };
+  LlamaDraft draft(lfm2.weights, small, {.n_seq = 6, .n_texts = 3});
+  auto second = first;
+  second.resize(50);
+  auto third = second;
+  second.insert(second.end(), 30, 9);
+  third.insert(third.end(), 30, 11);
+  CHECK(read(draft, 1, first) == 0);
+  CHECK(read(draft, 2, second) == 0);  // there is no state where they part, yet
+  CHECK(read(draft, 3, third) == 48);
+  LlamaDraft fresh(lfm2.weights, small, {.n_seq = 2});
+  read(fresh, 1, third);
+  CHECK(candidates(draft, 3, third) == candidates(fresh, 1, third));
+  CHECK(draft.length(0) == 69);
+  LlamaDraft other(lfm2.weights, small, {.n_seq = 2});
+  read(other, 1, first);
+  CHECK(candidates(draft, 1, first) == candidates(other, 1, first));
+}
+
 TEST_CASE("a checkpoint serves every sequence with its tokens and its adapters, and no other one") {
   SPECBRANCH_NEEDS_MODELS();
   const Lfm2 lfm2;

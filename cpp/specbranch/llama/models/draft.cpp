@@ -186,7 +186,7 @@ int LlamaDraft::keep_prefixes(std::span<const SeqId> seqs, const HashedTokens& w
     common.push_back(static_cast<Pos>(context_.held(seq).common(wanted)));
     if (common.back() > common[best]) best = common.size() - 1;
   }
-  if (checkpoints_) return keep_states(seqs, wanted.tokens(), common);
+  if (checkpoints_) return keep_states(seqs, wanted, common);
   const Pos longest = common[best];
   if (longest == 0 && static_cast<int>(seqs.size()) == context_.n_seq()) {
     // Nothing stays: one call, where cutting each sequence would visit its cells one by one.
@@ -202,8 +202,9 @@ int LlamaDraft::keep_prefixes(std::span<const SeqId> seqs, const HashedTokens& w
 }
 
 /// The same where sequences cannot be cut: one stays if all that it holds is `common` with the
-/// text, and a checkpoint serves the first one if that is longer.
-int LlamaDraft::keep_states(std::span<const SeqId> seqs, std::span<const Token> wanted,
+/// text, and a checkpoint serves the first one if that is longer. The cells of attention layers for
+/// it may be those of another session.
+int LlamaDraft::keep_states(std::span<const SeqId> seqs, const HashedTokens& wanted,
                             std::span<const Pos> common) {
   const SeqId first = seqs.front();
   const auto copy_to_first = [&](SeqId from) {
@@ -217,10 +218,17 @@ int LlamaDraft::keep_states(std::span<const SeqId> seqs, std::span<const Token> 
       whole = seqs[i];
     }
   }
-  const auto longest = std::ranges::max_element(common) - common.begin();
-  const SeqId checkpointed = seqs[static_cast<std::size_t>(longest)];
+  const auto longest = std::ranges::max_element(common);
+  SeqId checkpointed = seqs[static_cast<std::size_t>(longest - common.begin())];
+  auto n_most = static_cast<std::size_t>(*longest);
+  for (SeqId other = 0; other < context_.n_seq(); ++other) {
+    const std::size_t n = context_.held(other).common(wanted);
+    if (n <= n_most) continue;
+    n_most = n;
+    checkpointed = other;
+  }
   const Pos n_checkpoint =
-      checkpoints_->begin(first, checkpointed, wanted, context_.length(checkpointed));
+      checkpoints_->begin(first, checkpointed, wanted.tokens(), context_.length(checkpointed));
   const Pos n_whole = whole == kNoSeq ? 0 : context_.length(whole);
   if (n_checkpoint > n_whole) {
     copy_to_first(checkpointed);

@@ -81,7 +81,7 @@ class LlamaDraft final : public DraftModel {
   SeqId holder(const Session& session, Pos least) const;
   int share_prefix(const Session& session, int n_own);
   int keep_prefixes(std::span<const SeqId> seqs, const HashedTokens& wanted);
-  int keep_states(std::span<const SeqId> seqs, std::span<const Token> wanted,
+  int keep_states(std::span<const SeqId> seqs, const HashedTokens& wanted,
                   std::span<const Pos> common);
   void take_back(std::span<const SequenceInput> inputs);
 
