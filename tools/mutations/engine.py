@@ -240,8 +240,15 @@ MUTATIONS = (
         "shared-batch-not-repeated",
         "a step that fails ends all the texts in it",
         "engine/command_queue.cpp",
-        "  return fail != nullptr && may_be_repeated(fail->error);",
-        "  return fail != nullptr && !fail->error;",
+        "  return can_repeat_ && fail != nullptr && may_be_repeated(fail->error);",
+        "  return can_repeat_ && fail != nullptr && !fail->error;",
+    ),
+    Mutation(
+        "lost-batch-repeated",
+        "a step of a recurrent model that fails is tried again, without the states that it lost",
+        "engine/command_queue.cpp",
+        "  return can_repeat_ && fail != nullptr",
+        "  return fail != nullptr",
     ),
     Mutation(
         "unwanted-repeated",

@@ -295,6 +295,8 @@ void LlamaContext::copy(SeqId from, SeqId to, Pos begin, Pos end) {
   if (is_guarded(to)) llama_memory_seq_cp(memory, from, guard_of(to), begin, end);
 }
 
+bool LlamaContext::can_restore_copies() const { return copies_ranges(*weights_); }
+
 void LlamaContext::fork(const Fork& op) {
   check_seq(op.from, "fork");
   check_seq(op.to, "fork");

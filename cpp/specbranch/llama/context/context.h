@@ -121,6 +121,10 @@ class LlamaContext {
   /// for a large model. Throws DecodeError.
   std::vector<std::uint8_t> save_state(SeqId seq);
 
+  /// A copy of another sequence can be cut back to a saved state: false where llama.cpp cannot copy
+  /// a part of a sequence (DeepSeek V4). There it would leave wrong cells without a word.
+  bool can_restore_copies() const;
+
   /// Cuts `seq` to its first `length` tokens, whose state `state` is. Throws FatalError.
   void restore_state(SeqId seq, Pos length, std::span<const std::uint8_t> state);
 

@@ -227,6 +227,7 @@ int LlamaDraft::keep_states(std::span<const SeqId> seqs, const HashedTokens& wan
     n_most = n;
     checkpointed = other;
   }
+  if (!context_.can_restore_copies()) checkpointed = first;
   const Pos n_checkpoint =
       checkpoints_->begin(first, checkpointed, wanted.tokens(), context_.length(checkpointed));
   const Pos n_whole = whole == kNoSeq ? 0 : context_.length(whole);

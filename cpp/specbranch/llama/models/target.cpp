@@ -246,7 +246,8 @@ Pos LlamaTarget::n_usable(SeqId seq) const {
 /// would compute it: its own, if no other one holds more.
 SeqId LlamaTarget::most_like(const TargetSession& session) const {
   SeqId found = session.seq();
-  if (session.scores_prompt()) return found;  // the logits of cells that are there are gone
+  // The logits of cells that are there are gone.
+  if (session.scores_prompt() || !context_.can_restore_copies()) return found;
   const auto n_same = [&](SeqId seq) {
     const std::size_t n_common = common_prefix(context_.content(seq), session.prefill());
     return std::min(n_usable(seq), static_cast<Pos>(n_common));
