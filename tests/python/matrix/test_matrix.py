@@ -43,7 +43,7 @@ def has_to_be_refused(architecture: Architecture, cell: Cell) -> bool:
 
 
 @pytest.mark.parametrize("architecture", ROWS, ids=[one.label for one in ROWS])
-@pytest.mark.timeout(900 if ALL else 120)
+@pytest.mark.timeout(900 if ALL else 300)
 def test_a_row(architecture: Architecture) -> None:
     cells = run_row(architecture.label, quick=not ALL)
     assert [cell for cell in cells if cell.found == "fault"] == []
