@@ -102,11 +102,12 @@ double BatchComposer::time_of(std::span<const BatchOffer> offers, int n_fixed, c
   const auto time = [&us](int n) {
     return us[static_cast<std::size_t>(std::clamp(n, 1, StepCurve::kLongest) - 1)];
   };
+  const int n_least = n_least_rows(offers, n_fixed);
+  if (!in_parts_) return time(std::accumulate(choice.taken.begin(), choice.taken.end(), n_least));
   std::vector<int> rows(static_cast<std::size_t>(n_fixed), 1);
   for (std::size_t i = 0; i < offers.size(); ++i) {
     rows.push_back(1 + offers[i].n_replayed + choice.taken[i]);
   }
-  if (!in_parts_) return time(std::accumulate(rows.begin(), rows.end(), 0));
   std::ranges::sort(rows);
   double sum = 0.0;
   int done = 0;

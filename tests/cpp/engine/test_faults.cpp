@@ -110,19 +110,7 @@ bool check_outcome(const Scenario& scenario, const Setting& setting) {
       refused = true;  // it failed in the text before
     }
   }
-  int n_failed = 0;
-  for (const auto& generation : running) {
-    const Collected found = collect(*generation);
-    if (found.end.finish == Finish::kFailed) {
-      ++n_failed;
-      CHECK(holds<DecodeError>(found.end.error));
-      CHECK(is_prefix(found.tokens, expected.tokens));
-    } else {
-      CHECK(message_of(found.end.error).empty());
-      CHECK(found.end.finish == expected.finish);
-      CHECK(found.tokens == expected.tokens);
-    }
-  }
+  const int n_failed = count_failed(running, expected);
   const bool in_close = setting.plan.operation == Operation::kClose;
   const bool failed = *setting.plan.n_failed > 0;
   const bool fatal = failed && is_fatal(setting.plan.fault);

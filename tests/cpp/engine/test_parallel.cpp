@@ -420,16 +420,7 @@ TEST_CASE("one step that fails harms one generation, and nobody else") {
     for (int i = 0; i < 3; ++i) running.push_back(engine.generate(scenario.request));
     scenario.target.fail_at_step = -1;
     const Collected alone = run_engine(scenario, scenario.request.mode);
-    int n_failed = 0;
-    for (const auto& generation : running) {
-      const Collected found = collect(*generation);
-      if (found.end.finish == Finish::kFailed) {
-        ++n_failed;
-        CHECK(is_prefix(found.tokens, alone.tokens));
-      } else {
-        CHECK(found.tokens == alone.tokens);
-      }
-    }
+    const int n_failed = count_failed(running, {alone.tokens, alone.end.finish});
     CHECK(n_failed <= 1);
     CHECK(collect(*engine.generate(scenario.request)).tokens == alone.tokens);
   }
@@ -446,17 +437,7 @@ TEST_CASE("one step of a recurrent target that fails harms those in its batch, a
     Engine engine(make_parallel_parts(scenario, 3));
     std::vector<std::unique_ptr<Generation>> running;
     for (int i = 0; i < 3; ++i) running.push_back(engine.generate(scenario.request));
-    int n_failed = 0;
-    for (const auto& generation : running) {
-      const Collected found = collect(*generation);
-      if (found.end.finish == Finish::kFailed) {
-        ++n_failed;
-        CHECK(holds<DecodeError>(found.end.error));
-        CHECK(is_prefix(found.tokens, alone.tokens));
-      } else {
-        CHECK(found.tokens == alone.tokens);
-      }
-    }
+    const int n_failed = count_failed(running, {alone.tokens, alone.end.finish});
     CHECK(n_failed > 0);
     if (n_failed > 1) ++n_shared_failures;
     for (int i = 0; i < 3; ++i) {

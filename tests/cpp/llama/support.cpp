@@ -1,6 +1,8 @@
 #include "support.h"
 #include "specbranch/model/single_session.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <random>
@@ -62,6 +64,20 @@ std::vector<Token> code_prompt(int n) {
   REQUIRE(static_cast<int>(tokens.size()) >= n);
   tokens.resize(static_cast<std::size_t>(n));
   return tokens;
+}
+
+SamplingOptions hot(std::uint64_t seed) {
+  SamplingOptions sampling;
+  sampling.temperature = 1.0F;
+  sampling.seed = seed;
+  return sampling;
+}
+
+float largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  REQUIRE(a.size() == b.size());
+  float largest = 0.0F;
+  for (std::size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(a[i] - b[i]));
+  return largest;
 }
 
 std::vector<Token> generate(LlamaTarget& target, const Request& request, int n) {

@@ -27,6 +27,12 @@ ModelOptions small_options(const std::string& path);
 
 Request request_of(const std::vector<Token>& prompt, const SamplingOptions& sampling = {});
 
+/// Temperature 1.
+SamplingOptions hot(std::uint64_t seed);
+
+/// Of two rows of logits.
+float largest_difference(const std::vector<float>& a, const std::vector<float>& b);
+
 /// A prompt of Python code of about `n` tokens.
 std::vector<Token> code_prompt(int n);
 

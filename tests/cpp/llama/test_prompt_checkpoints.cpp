@@ -128,14 +128,8 @@ TEST_CASE("a draft goes on from what the sessions of other texts have read") {
   const auto first = code_prompt(70);
   const auto read = [&](LlamaDraft& draft, GenerationId id, const std::vector<Token>& prompt) {
     const auto seq = static_cast<SeqId>(2 * (id - 1));
-    const auto request = std::make_shared<const Request>(request_of(prompt));
-    const int n_read = draft.open(id, request, std::vector<SeqId>{seq, seq + 1});
-    for (Pos begin = n_read, n = static_cast<Pos>(prompt.size()) - 1; begin < n;) {
-      const Pos end = std::min(n, (begin / 16 + 1) * 16);
-      draft.prefill(id, begin, end);
-      begin = end;
-    }
-    return n_read;
+    return begin(draft, id, std::make_shared<const Request>(request_of(prompt)),
+                 std::vector<SeqId>{seq, seq + 1});
   };
   const auto candidates = [](LlamaDraft& draft, GenerationId id, const std::vector<Token>& prompt) {
     const auto seq = static_cast<SeqId>(2 * (id - 1));

@@ -28,13 +28,6 @@ namespace fs = std::filesystem;
 /// Of logits up to 50; those after a wrong state differ by whole numbers.
 constexpr float kRounding = 2e-3F;
 
-SamplingOptions hot(std::uint64_t seed) {
-  SamplingOptions sampling;
-  sampling.temperature = 1.0F;
-  sampling.seed = seed;
-  return sampling;
-}
-
 TEST_CASE("a hybrid model verifies drafts, and takes back what its last batch decoded") {
   SPECBRANCH_NEEDS_MODELS();
   const Lfm2 model;

@@ -1,6 +1,4 @@
 // Several texts at once on recurrent and hybrid models: each is what it is alone.
-#include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -81,16 +79,8 @@ void check_model(const Written& model) {
 
 /// Opens a session and reads its prompt. Returns the tokens that it did not read.
 int read_prompt(LlamaTarget& target, GenerationId id, SeqId seq, const std::vector<Token>& prompt) {
-  const auto request = std::make_shared<const Request>(request_of(prompt));
-  const int n_reused =
-      target.open(id, request, std::vector<SeqId>{seq, target.capabilities().spare_of(seq)});
-  const int chunk = target.capabilities().prefill_chunk;
-  for (Pos begin = n_reused, n = static_cast<Pos>(prompt.size()) - 1; begin < n;) {
-    const Pos end = std::min(n, (begin / chunk + 1) * chunk);
-    target.prefill(id, begin, end);
-    begin = end;
-  }
-  return n_reused;
+  return begin(target, id, std::make_shared<const Request>(request_of(prompt)),
+               std::vector<SeqId>{seq, target.capabilities().spare_of(seq)});
 }
 
 /// Of logits up to 50; those after a wrong state differ by whole numbers. The cells of attention
@@ -107,15 +97,6 @@ Step step(LlamaTarget& target, GenerationId id, SeqId seq, Token token) {
   const auto results = target.verify(std::span(&segment, 1), 0);
   const auto row = target.logits(0);
   return {{row.begin(), row.end()}, results.front().verification.choices.front().token};
-}
-
-float largest_difference(const Step& a, const Step& b) {
-  REQUIRE(a.logits.size() == b.logits.size());
-  float largest = 0.0F;
-  for (std::size_t i = 0; i < a.logits.size(); ++i) {
-    largest = std::max(largest, std::abs(a.logits[i] - b.logits[i]));
-  }
-  return largest;
 }
 
 /// A prompt goes on from what the texts of others have read, and leaves them as they are.
@@ -137,14 +118,14 @@ void check_shared_beginning(const Written& model) {
   CHECK(target.length(0) == 71);
   LlamaTarget fresh(model.weights, model.options, {.prefill_chunk = 16, .n_seq = kTexts});
   read_prompt(fresh, 1, 0, others[0]);
-  CHECK(largest_difference(step(fresh, 1, 0, others[0].back()), second) < kRounding);
+  CHECK(largest_difference(step(fresh, 1, 0, others[0].back()).logits, second.logits) < kRounding);
   fresh.close(1, /*forget=*/true);
   read_prompt(fresh, 2, 0, others[1]);
-  CHECK(largest_difference(step(fresh, 2, 0, others[1].back()), third) < kRounding);
+  CHECK(largest_difference(step(fresh, 2, 0, others[1].back()).logits, third.logits) < kRounding);
   fresh.close(2, /*forget=*/true);
   read_prompt(fresh, 3, 0, first);
   CHECK(step(fresh, 3, 0, first.back()).next == token);
-  CHECK(largest_difference(step(fresh, 3, 0, token), next) < kRounding);
+  CHECK(largest_difference(step(fresh, 3, 0, token).logits, next.logits) < kRounding);
 }
 
 TEST_CASE("prompts that begin alike are read once from a chunk on where an earlier one parted") {

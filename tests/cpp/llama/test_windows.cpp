@@ -84,24 +84,10 @@ const Gemma& gemma() {
   return model;
 }
 
-SamplingOptions hot(std::uint64_t seed) {
-  SamplingOptions sampling;
-  sampling.temperature = 1.0F;
-  sampling.seed = seed;
-  return sampling;
-}
-
 std::vector<float> logits_after(LlamaTarget& target, Pos pos, Token token) {
   verify(target, pos, std::span(&token, 1));
   const auto row = target.logits(0);
   return {row.begin(), row.end()};
-}
-
-float largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  REQUIRE(a.size() == b.size());
-  float largest = 0.0F;
-  for (std::size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(a[i] - b[i]));
-  return largest;
 }
 
 TEST_CASE("a cache of windows is smaller, and can take back its last batch") {

@@ -176,6 +176,24 @@ Collected run_engine(const Scenario& scenario, Mode mode) {
   return collect(*engine.generate(request));
 }
 
+int count_failed(const std::vector<std::unique_ptr<Generation>>& running,
+                 const Expected& expected) {
+  int n_failed = 0;
+  for (const auto& generation : running) {
+    const Collected found = collect(*generation);
+    if (found.end.finish == Finish::kFailed) {
+      ++n_failed;
+      CHECK(holds<DecodeError>(found.end.error));
+      CHECK(is_prefix(found.tokens, expected.tokens));
+    } else {
+      CHECK(message_of(found.end.error).empty());
+      CHECK(found.end.finish == expected.finish);
+      CHECK(found.tokens == expected.tokens);
+    }
+  }
+  return n_failed;
+}
+
 void check_times(const Stats& stats) {
   CHECK(stats.prefill_ms >= 0);
   CHECK(stats.decode_ms >= 0);

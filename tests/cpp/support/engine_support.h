@@ -72,6 +72,10 @@ Output next(Generation& generation);
 /// As `run` (see support.h) on an engine of its own.
 Collected run_engine(const Scenario& scenario, Mode mode);
 
+/// Reads all to their ends: each text is the expected one, or a part of it that a DecodeError has
+/// ended. Returns how many failed.
+int count_failed(const std::vector<std::unique_ptr<Generation>>& running, const Expected& expected);
+
 /// Times add up and lie within each other.
 void check_times(const Stats& stats);
 

@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp.server.timelines import parse_seen
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
@@ -112,8 +114,7 @@ def server_text(number: int, state: str, **fields: Any) -> dict[str, Any]:
 
 def _unseen(reply: dict[str, Any], query: str) -> dict[str, Any]:
     """The reply to a client that has seen some of the spans: ``seen=4:14`` are 14 of text 4."""
-    seen = [part.split(":") for part in query.partition("=")[2].split(",") if part]
-    n_seen = {int(number): int(n_spans) for number, n_spans in seen}
+    n_seen = parse_seen(query.partition("=")[2])
 
     def unseen(entry: dict[str, Any]) -> list[dict[str, Any]]:
         spans: list[dict[str, Any]] = entry["spans"]

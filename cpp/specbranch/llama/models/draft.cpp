@@ -131,7 +131,7 @@ int LlamaDraft::share_prefix(const Session& session, int n_own) {
 /// `least` tokens of it; kNoSeq: none does.
 SeqId LlamaDraft::holder(const Session& session, Pos least) const {
   SeqId found = kNoSeq;
-  if (checkpoints_) return found;  // states are not shared
+  if (checkpoints_) return found;  // a part of a state cannot be copied (see keep_states)
   for (SeqId other = 0; other < context_.n_seq(); ++other) {
     if (std::ranges::find(session.seqs, other) != session.seqs.end()) continue;
     const auto length = static_cast<Pos>(context_.held(other).common(session.wanted));
@@ -218,16 +218,14 @@ int LlamaDraft::keep_states(std::span<const SeqId> seqs, const HashedTokens& wan
       whole = seqs[i];
     }
   }
-  const auto longest = std::ranges::max_element(common);
-  SeqId checkpointed = seqs[static_cast<std::size_t>(longest - common.begin())];
-  auto n_most = static_cast<std::size_t>(*longest);
-  for (SeqId other = 0; other < context_.n_seq(); ++other) {
-    const std::size_t n = context_.held(other).common(wanted);
+  SeqId checkpointed = first;
+  std::size_t n_most = context_.held(first).common(wanted);
+  for (SeqId seq = 0; context_.can_restore_copies() && seq < context_.n_seq(); ++seq) {
+    const std::size_t n = context_.held(seq).common(wanted);
     if (n <= n_most) continue;
     n_most = n;
-    checkpointed = other;
+    checkpointed = seq;
   }
-  if (!context_.can_restore_copies()) checkpointed = first;
   const Pos n_checkpoint =
       checkpoints_->begin(first, checkpointed, wanted.tokens(), context_.length(checkpointed));
   const Pos n_whole = whole == kNoSeq ? 0 : context_.length(whole);

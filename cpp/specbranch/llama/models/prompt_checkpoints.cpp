@@ -32,13 +32,17 @@ Pos PromptCheckpoints::begin(SeqId seq, SeqId like, std::span<const Token> token
   return longest;
 }
 
-void PromptCheckpoints::restore(SeqId seq, Pos length) {
-  const std::span<const Token> held = context_.content(seq);
-  const AdapterSet& adapters = prompts_.at(seq).adapters;
-  const auto found = std::ranges::find_if(checkpoints_, [&](const Checkpoint& checkpoint) {
+/// The state of the first `length` of `tokens`, or the end.
+std::vector<PromptCheckpoints::Checkpoint>::iterator PromptCheckpoints::find(
+    Pos length, const AdapterSet& adapters, std::span<const Token> tokens) {
+  return std::ranges::find_if(checkpoints_, [&](const Checkpoint& checkpoint) {
     return static_cast<Pos>(checkpoint.tokens.size()) == length &&
-           serves(checkpoint, adapters, held);
+           serves(checkpoint, adapters, tokens);
   });
+}
+
+void PromptCheckpoints::restore(SeqId seq, Pos length) {
+  const auto found = find(length, prompts_.at(seq).adapters, context_.content(seq));
   if (found == checkpoints_.end()) {
     throw PreconditionError("[PromptCheckpoints::restore] there is no state of " +
                             std::to_string(length) + " tokens");
@@ -54,11 +58,7 @@ void PromptCheckpoints::passed(SeqId seq) {
   if (length == 0 || prompt == prompts_.end()) return;
   const auto& [borders, adapters] = prompt->second;
   if (std::ranges::find(borders, length) == borders.end()) return;
-  const bool known = std::ranges::any_of(checkpoints_, [&](const Checkpoint& checkpoint) {
-    return static_cast<Pos>(checkpoint.tokens.size()) == length &&
-           serves(checkpoint, prompt->second.adapters, held);
-  });
-  if (known) return;
+  if (find(length, adapters, held) != checkpoints_.end()) return;  // it is kept already
   Checkpoint checkpoint{{held.begin(), held.end()}, adapters, context_.save_state(seq)};
   if (checkpoints_.size() == most_) checkpoints_.erase(checkpoints_.begin());
   checkpoints_.push_back(std::move(checkpoint));

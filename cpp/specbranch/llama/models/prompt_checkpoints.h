@@ -57,6 +57,8 @@ class PromptCheckpoints {
 
   static bool serves(const Checkpoint& checkpoint, const AdapterSet& adapters,
                      std::span<const Token> tokens);
+  std::vector<Checkpoint>::iterator find(Pos length, const AdapterSet& adapters,
+                                         std::span<const Token> tokens);
 
   LlamaContext& context_;
   int chunk_;

@@ -184,7 +184,7 @@ int LlamaTarget::open(GenerationId id, const std::shared_ptr<const Request>& req
   if (session.scores_prompt()) empty(seq);  // the logits of cells that are there are gone
   const int n_reused = keep_prefix(session);
   for (const SeqId old : kept_texts_.open(id, seqs, room_of(*request, n_ctx_))) empty(old);
-  if (spare) truncate({seqs[1], context_.length(seqs[1]), 0});
+  if (spare) empty(seqs[1]);
   return n_reused;
 }
 
@@ -213,10 +213,12 @@ void LlamaTarget::empty(SeqId seq) { truncate({seq, context_.length(seq), 0}); }
 int LlamaTarget::keep_prefix(const TargetSession& session) {
   const std::span<const Token> prefill = session.prefill();
   const SeqId seq = session.seq();
-  const SeqId like = most_like(session);
-  const int n_kept =
-      checkpoints_ ? checkpoints_->begin(seq, like, prefill, n_usable(like), session.adapters())
-                   : 0;
+  SeqId like = seq;
+  Pos n_kept = 0;
+  if (checkpoints_) {
+    like = most_like(session);
+    n_kept = checkpoints_->begin(seq, like, prefill, n_usable(like), session.adapters());
+  }
   int n_reused = reusable(prefill, seq);
   if (!context_.can_truncate(seq, n_reused)) n_reused = 0;
   if (const SeqId other = holder(session, std::max(n_reused, n_kept) + 1); other != kNoSeq) {
@@ -252,9 +254,14 @@ SeqId LlamaTarget::most_like(const TargetSession& session) const {
     const std::size_t n_common = common_prefix(context_.content(seq), session.prefill());
     return std::min(n_usable(seq), static_cast<Pos>(n_common));
   };
-  for (SeqId seq = 0; seq < options_.n_seq; ++seq) {
-    if (held_adapters_[static_cast<std::size_t>(seq)] != session.adapters()) continue;
-    if (n_same(seq) > n_same(found)) found = seq;
+  Pos most = n_same(found);
+  for (SeqId other = 0; other < options_.n_seq; ++other) {
+    if (other == session.seq()) continue;
+    if (held_adapters_[static_cast<std::size_t>(other)] != session.adapters()) continue;
+    const Pos n = n_same(other);
+    if (n <= most) continue;
+    most = n;
+    found = other;
   }
   return found;
 }
@@ -382,7 +389,7 @@ void LlamaTarget::close(GenerationId id, bool forget) {
   const TargetSession* session = sessions_.find(id);
   if (session == nullptr) return;
   branches_.clear();
-  if (forget) truncate({session->seq(), context_.length(session->seq()), 0});
+  if (forget) empty(session->seq());
   kept_texts_.close(id, context_.length(session->seq()));
   sessions_.close(id);
 }
