@@ -288,8 +288,8 @@ def settings(mode: str) -> list[Setting]:
         return [
             Setting(mode, g, e, k) for g, e, k in product(lengths, (0.0, 0.2, 0.4, 0.6), (4, 8))
         ]
-    if mode == "auto":  # limits of its tree; `auto` chooses its own length within them
-        return [Setting(mode, 16, None, 8)]
+    if mode == "auto":  # an engine's limits of its tree; `auto` chooses its own length within them
+        return [Setting(mode, 16, None, 4)]
     return [Setting(mode)]
 
 

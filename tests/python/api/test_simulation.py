@@ -14,6 +14,7 @@ import pytest
 from tests.python.conftest import MakeFake
 
 from specbranch_cpp import demo, simulation
+from specbranch_cpp._engine.request import Defaults
 from specbranch_cpp._plots import speedup
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.simulation import Machine, Pair, Setting
@@ -214,10 +215,16 @@ def test_plot(tmp_path: Path) -> None:
 
 
 def test_settings_are_readable() -> None:
-    assert str(Setting("auto", 16, None, 8)) == "auto"
+    assert str(Setting("auto", 16, None, 4)) == "auto"
     assert str(Setting("pearl", 4)) == "pearl (gamma 4)"
     assert str(Setting("specbranch", 4, 0.2, 3)) == "specbranch (gamma 4, epsilon 0.2, k 3)"
     assert replace(Setting("pearl", 4), gamma=5) in simulation.settings("pearl")
+
+
+def test_auto_has_the_limits_of_an_engine() -> None:
+    engine = Defaults("auto")
+    setting = Setting("auto", engine.draft_of("auto"), None, engine.max_branches)
+    assert simulation.settings("auto") == [setting]
 
 
 def test_the_bundled_pair_is_predicted() -> None:
