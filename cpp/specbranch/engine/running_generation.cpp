@@ -151,7 +151,7 @@ Stats RunningGeneration::stats(std::int64_t end_us) const {
     stats.processor_ms = to_ms(counts.busy_us);
     stats.processor_wait_ms = to_ms(counts.wait_us);
   }
-  if (decode_begin_us_ == 0) {
+  if (!decoder_.text_begun()) {
     stats.prefill_ms = to_ms(end_us - begin_us_);
     return stats;
   }

@@ -72,6 +72,7 @@ void CostModel::on_step(const StepTime& step) {
 
 StepCosts without_gaps(PairProfile profile) {
   StepCosts costs = profile.costs;
+  profile.others = {};  // of one text
   const CostModel model(&profile);
   const auto fill = [](std::vector<double>& curve, const auto& us_of) {
     for (std::size_t i = 0; i < curve.size(); ++i) {

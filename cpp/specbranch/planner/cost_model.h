@@ -39,6 +39,9 @@ class CostModel {
     return crowded() ? target_.at(n * n_texts()) : padded_target(n, longest);
   }
 
+  /// Microseconds of a batch of `n` tokens, alone on the machine.
+  double batch(int n) const { return target_.at(n); }
+
   /// Microseconds of a draft pass over `b` sequences of every running text, alone on the machine.
   double draft(int b) const { return draft_.at(b * n_texts()); }
 

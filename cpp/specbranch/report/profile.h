@@ -90,11 +90,23 @@ struct RatioCount {
   bool operator==(const RatioCount&) const = default;
 };
 
+/// What drafts from texts have brought (`TextGate`).
+struct TextGain {
+  static constexpr double kFirstWait = 16.0;
+
+  /// Tokens that plain decoding would have had more, less a share of all; negative: gained.
+  double lost = 0.0;
+  bool closed = false;  ///< nothing is verified for now, ...
+  double waited = 0.0;  ///< ... but after `wait` more tokens: tokens since the last verification.
+  double wait = kFirstWait;
+
+  bool operator==(const TextGain&) const = default;
+};
+
 /// How often texts go on as they did before, by class (`LookupAcceptance`), and what drafts from
 /// texts have brought. The counts decay. Not saved.
 struct LookupTable {
   static constexpr int kClasses = 96;
-  static constexpr double kFirstWait = 16.0;
 
   std::array<double, kClasses> hits{};
   std::array<double, kClasses> count{};
@@ -108,11 +120,8 @@ struct LookupTable {
   RatioCount forced_sure;
   RatioCount forced_guesses;  ///< those that are not sure.
 
-  /// Tokens that plain decoding would have had more, less a share of all; negative: gained.
-  double lost = 0.0;
-  bool closed = false;  ///< nothing is verified for now, ...
-  double waited = 0.0;  ///< ... but after `wait` more tokens: tokens since the last verification.
-  double wait = kFirstWait;
+  TextGain alone;    ///< while one text runs.
+  TextGain crowded;  ///< while several share the batches.
 
   bool operator==(const LookupTable&) const = default;
 };

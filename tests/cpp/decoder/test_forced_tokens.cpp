@@ -158,9 +158,9 @@ TEST_CASE("forced: a gate that texts have closed lets them pass") {
   scenario.request.mode = Mode::kAuto;
   PairProfile profile = flat_profile();
   LookupTable& table = profile.lookup[0];
-  table.lost = 1e6;
-  table.closed = true;
-  table.waited = -1e6;
+  table.alone.lost = 1e6;
+  table.alone.closed = true;
+  table.alone.waited = -1e6;
   VirtualOptions options;
   options.profile = &profile;
   options.proposer = only_forced(&profile);

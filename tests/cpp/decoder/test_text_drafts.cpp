@@ -124,9 +124,9 @@ TEST_CASE("text: what nobody has verified counts neither as drafted nor as accep
   const auto target = make_synthetic_target(pair);
   PairProfile profile = flat_profile();
   LookupTable& table = profile.lookup[0];
-  table.lost = 1e6;
-  table.closed = true;
-  table.waited = -1e6;
+  table.alone.lost = 1e6;
+  table.alone.closed = true;
+  table.alone.waited = -1e6;
   VirtualOptions options;
   options.profile = &profile;
   options.proposer = [&] { return text_proposer(request, texts_of(request), &profile); };

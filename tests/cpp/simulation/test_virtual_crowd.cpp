@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "specbranch/lookup/lookup_proposer.h"
 #include "specbranch/simulation/simulate.h"
 #include "specbranch/simulation/synthetic_pair.h"
 #include "specbranch/simulation/virtual_crowd.h"
@@ -39,11 +40,14 @@ struct Setup {
   double draft_prompt = 0.1;  ///< time of a prompt token in the draft, of one in the target.
   std::vector<double> target_us = gpu_curve();
   bool measured = true;  ///< the costs are known before the first text.
+  bool has_draft = true;
+  double copy_rate = 0.0;  ///< of the text, which then drafts, too.
 };
 
 VirtualCrowd run(const Setup& setup, std::vector<VirtualClient> clients = {}) {
   SyntheticOptions pair;
   pair.alpha = setup.alpha;
+  pair.copy_rate = setup.copy_rate;
   pair.n_target_seq = setup.n_parallel;
   pair.n_seq = 32 * setup.n_parallel;
   pair.max_batch = 512;
@@ -85,10 +89,16 @@ VirtualCrowd run(const Setup& setup, std::vector<VirtualClient> clients = {}) {
       client.request.mode = setup.mode;
       client.request.prompt.assign(static_cast<std::size_t>(setup.n_prompt), i);
       client.request.max_tokens = setup.n_tokens;
+      if (setup.copy_rate > 0.0 && setup.mode == Mode::kAuto) {
+        client.proposer = [&profile, request = client.request] {
+          return text_proposer(request, texts_of(request), &profile);
+        };
+      }
       clients.push_back(std::move(client));
     }
   }
-  return run_crowd(std::move(clients), *target, draft.get(), options, setup.n_parallel);
+  DraftModel* used = setup.has_draft ? draft.get() : nullptr;
+  return run_crowd(std::move(clients), *target, used, options, setup.n_parallel);
 }
 
 /// Tokens of all texts in the time of the same with single tokens.
@@ -182,6 +192,42 @@ TEST_CASE("auto beside others is nowhere slower than batches of single tokens") 
         }
       }
     }
+  }
+}
+
+TEST_CASE("beside others, drafts from texts are nowhere slower than batches of single tokens") {
+  // 8-bit weights on a small CPU: a second row is dear, further ones cost half a step.
+  std::vector<double> dear;
+  for (int n = 0; n < 96; ++n) dear.push_back(kStep * (n == 0 ? 1.0 : 2.2 + 0.42 * n));
+  for (const int n : {2, 4, 8, 16}) {
+    for (const double rate : {0.3, 0.7, 0.9}) {
+      for (const double alpha : {-1.0, 0.2, 0.8}) {  // negative: no draft model
+        for (const bool is_dear : {false, true}) {
+          Setup setup;
+          setup.n_parallel = setup.n_clients = n;
+          setup.copy_rate = rate;
+          setup.alpha = std::max(0.0, alpha);
+          setup.has_draft = alpha >= 0.0;
+          if (is_dear) setup.target_us = dear;
+          CAPTURE(n);
+          CAPTURE(rate);
+          CAPTURE(alpha);
+          CAPTURE(is_dear);
+          CHECK(gain(setup) >= 0.97);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("beside others, texts that repeat themselves gain without a draft model") {
+  for (const int n : {2, 4, 8}) {
+    Setup setup;
+    setup.n_parallel = setup.n_clients = n;
+    setup.copy_rate = 0.9;
+    setup.has_draft = false;
+    CAPTURE(n);
+    CHECK(gain(setup) >= 1.3);
   }
 }
 

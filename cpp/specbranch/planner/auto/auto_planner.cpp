@@ -65,8 +65,7 @@ Decision AutoPlanner::next(const View& view) {
     const bool settles = schedule_choice_.settling() && !view.draft_reads;
     if (target_free) texts_alone_ = !settles && !trying;
     if (target_free && texts_alone_) {
-      const NodeRef end = best_text_run(view, costs_, gate_);
-      submit(view, end.node, view.tree.depth(end) + 1, decision);
+      submit_text_run(view, costs_, gate_, decision);
     } else if (target_free && !(trying && !drafted && awaited)) {
       submit(view, view.tree.root(), trying && drafted ? 2 : 1, decision);
     }
@@ -243,7 +242,7 @@ void AutoPlanner::on_step(const StepTime& step) {
   step_us_ = static_cast<double>(step.end_us - step.begin_us);
   // What the draft's work beside it costs is not the fault of texts.
   const double beside = 1.0 - step.overlap + step.overlap / costs_.target_slowdown();
-  gate_.on_step(step.n_tokens, beside * step_us_);
+  gate_.on_step(step, beside * step_us_);
 }
 
 void AutoPlanner::on_choice(const View& view, NodeId parent, Token token) {

@@ -297,7 +297,9 @@ void ScheduleChoice::on_verification(std::int64_t now_us, double step_us, int n_
                                      int n_unread) {
   // Beside other texts, the time between two verifications may be that of their prompts.
   const double us = costs_.crowded() ? step_us : static_cast<double>(now_us - last_us_);
-  if (last_us_ >= 0) {
+  // The time of a verification beside others is not that of a text alone, nor the other way round.
+  const bool others_changed = n_texts_ != costs_.n_texts();
+  if (last_us_ >= 0 && !(switching_ && others_changed)) {
     meter_.add(n_tokens, us, plain_us());
     if (speculates()) {
       RateMeter all(history().speculation);
@@ -310,7 +312,7 @@ void ScheduleChoice::on_verification(std::int64_t now_us, double step_us, int n_
   n_unobserved_ += n_tokens;
   if (!switching_) return;
 
-  if (n_texts_ != costs_.n_texts()) {
+  if (others_changed) {
     end_probe();
     reset_counts();
     begin();

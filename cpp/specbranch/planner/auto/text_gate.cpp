@@ -1,6 +1,7 @@
 #include "specbranch/planner/auto/text_gate.h"
 
 #include <algorithm>
+#include <cstddef>
 
 namespace specbranch {
 namespace {
@@ -16,6 +17,7 @@ constexpr double kTextMostGain = 2.0;  ///< tokens of former gains that may be l
 /// A step that another program has slowed down counts at most so many times what it should take.
 constexpr double kMostSlow = 2.0;
 constexpr int kPlainInterval = 100;     ///< verifications.
+constexpr int kPlainTries = 3;          ///< batches in a row in which several texts wait for one.
 constexpr double kTextClearGain = 1.0;  ///< tokens for which a closed gate opens once.
 constexpr double kTextMostWait = 1024.0;
 
@@ -23,7 +25,7 @@ constexpr double kTextMostWait = 1024.0;
 
 TextGate::TextGate(const CostModel& costs, LookupTable* table)
     : costs_(costs), table_(table), credit_(kTextCredit) {
-  table_->wait = LookupTable::kFirstWait;
+  table_->alone.wait = TextGain::kFirstWait;
 }
 
 int TextGate::longest(int n, int limit) const {
@@ -34,44 +36,77 @@ int TextGate::longest(int n, int limit) const {
 
 bool TextGate::open(double gain) const {
   if (!costs_.target_known() || wants_plain_step()) return false;
-  return !table_->closed || (gain >= kTextClearGain && table_->waited >= table_->wait);
+  const TextGain& kept = this->gain();
+  return !kept.closed || (gain >= kTextClearGain && kept.waited >= kept.wait);
 }
 
-bool TextGate::wants_plain_step() const { return n_since_plain_ >= kPlainInterval; }
+bool TextGate::wants_plain_step() const {
+  if (!costs_.crowded()) return n_since_plain_ >= kPlainInterval;
+  // Texts of other modes may draft on, so that no such step comes: then it is tried later again.
+  const int since = costs_.steps_since_plain();
+  return since >= kPlainInterval && since % kPlainInterval < kPlainTries;
+}
 
-void TextGate::on_step(int n_rows, double us) {
-  n_rows_ = n_rows;
+void TextGate::on_step(const StepTime& step, double us) {
+  n_rows_ = step.n_tokens;
+  n_batch_rows_ = step.n_tokens + step.n_others;
+  n_batch_texts_ = step.n_texts;
+  n_since_plain_ = n_rows_ > 1 ? n_since_plain_ + 1 : 0;
+  if (costs_.crowded()) {
+    us_ = std::min(us, kMostSlow * costs_.batch(n_batch_rows_));
+    return;
+  }
   // The costs may be wrong, too: no verification takes longer than its tokens one by one.
   const double longest =
-      std::max(kMostSlow * costs_.target(n_rows), static_cast<double>(n_rows) * costs_.target(1));
+      std::max(kMostSlow * costs_.target(n_rows_), static_cast<double>(n_rows_) * costs_.target(1));
   us_ = std::min(us, longest);
-  n_since_plain_ = n_rows > 1 ? n_since_plain_ + 1 : 0;
 }
 
 void TextGate::on_verification(int n_tokens) {
   if (n_rows_ == 0) return;
+  gain().waited += n_tokens;
+  if (costs_.crowded()) {
+    const bool drafted = n_batch_rows_ > n_batch_texts_;
+    add_loss(drafted ? us_ / costs_.batch(n_batch_texts_) - n_tokens : 0.0, n_tokens);
+    return;
+  }
   const double plain_us = costs_.target(1);
   meter_.add(n_tokens, us_, plain_us);
-  table_->waited += n_tokens;
   credit_ += kTextCreditShare * n_tokens;
-  double lost = 0.0;
-  if (n_rows_ > 1) {
-    lost = us_ / plain_us - n_tokens;
-    if (table_->closed) {
-      table_->waited = 0.0;
-      table_->wait =
-          lost < 0.0 ? LookupTable::kFirstWait : std::min(2.0 * table_->wait, kTextMostWait);
-    }
-  }
+  const double lost = n_rows_ > 1 ? us_ / plain_us - n_tokens : 0.0;
   credit_ = std::min(credit_ - lost, kTextMostCredit);
-  table_->lost = std::max(table_->lost + lost - kTextLossShare * n_tokens, -kTextMostGain);
-  if (table_->lost > kTextMostLoss) table_->closed = true;
-  if (table_->lost < kTextMostLoss - 1.0) table_->closed = false;
+  add_loss(lost, n_tokens);
+}
+
+void TextGate::add_loss(double lost, int n_tokens) {
+  TextGain& kept = gain();
+  const int n_texts = costs_.n_texts();
+  // Of several texts in a batch, the first tells what a closed gate let pass.
+  if (n_rows_ > 1 && kept.closed && (n_texts == 1 || kept.waited >= kept.wait)) {
+    kept.waited = 0.0;
+    kept.wait = lost < 0.0 ? TextGain::kFirstWait : std::min(2.0 * kept.wait, kTextMostWait);
+  }
+  kept.lost = std::max(kept.lost + lost - kTextLossShare * n_tokens, -kTextMostGain * n_texts);
+  if (kept.lost > kTextMostLoss * n_texts) kept.closed = true;
+  if (kept.lost < (kTextMostLoss - 1.0) * n_texts) kept.closed = false;
 }
 
 double TextGate::rate() const {
   const double plain = 1.0 / costs_.target(1);
   return std::max(plain, meter_.rate(plain));
+}
+
+double TextGate::gain_beside_others(std::span<const double> chances) const {
+  const int n_texts = costs_.n_texts();
+  const double plain_us = costs_.batch(n_texts);
+  double expected = 0.0;
+  double most = 0.0;
+  for (std::size_t i = 0; i < chances.size(); ++i) {
+    expected += chances[i];
+    const double longer = costs_.batch(n_texts + static_cast<int>(i) + 1) - plain_us;
+    most = std::max(most, expected - n_texts * longer / plain_us);
+  }
+  return most;
 }
 
 }  // namespace specbranch

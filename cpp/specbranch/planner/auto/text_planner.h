@@ -9,8 +9,10 @@
 
 namespace specbranch {
 
-/// The run of tokens of texts that is worth the most now, by measured costs; the root: none is.
-NodeRef best_text_run(const View& view, const CostModel& costs, const TextGate& gate);
+/// Submits the run of tokens of texts that is worth the most now, by measured costs; only the root
+/// if none is. Where several texts share the batches, it offers what texts propose.
+void submit_text_run(const View& view, const CostModel& costs, const TextGate& gate,
+                     Decision& decision);
 
 /// The target verifies what texts propose: as many tokens as are worth their time by the measured
 /// costs, mostly none.
@@ -30,7 +32,6 @@ class TextPlanner final : public Planner {
   PairProfile own_profile_;  ///< where the caller gave none.
   PairProfile* profile_;
   CostModel costs_;
-  LookupTable* table_;
   TextGate gate_;
   Pos root_ = -1;  ///< position of the root at the last verification.
 };

@@ -31,6 +31,13 @@ Simulation without_draft(double copy_rate, double slope, std::uint64_t seed,
   return simulation;
 }
 
+/// A verification of `n` tokens of the only text.
+StepTime step_of(int n) {
+  StepTime step;
+  step.n_tokens = n;
+  return step;
+}
+
 double plain_us(Simulation simulation) {
   simulation.request.mode = Mode::kAutoregressive;
   return simulate(simulation).time_us;
@@ -204,22 +211,22 @@ TEST_CASE("text gate: a text bears a small loss, a hundredth, and what it gained
   TextGate gate(costs, &table);
   CHECK(gate.longest(2, 64) == 2);
   CHECK(gate.longest(60, 64) == 2);  // a third token would make it twice a single one
-  gate.on_step(2, 1500.0);
+  gate.on_step(step_of(2), 1500.0);
   gate.on_verification(1);
   CHECK(gate.longest(60, 64) == 1);
   for (int i = 0; i < 60; ++i) {
-    gate.on_step(1, 1000.0);
+    gate.on_step(step_of(1), 1000.0);
     gate.on_verification(1);
   }
   CHECK(gate.longest(60, 64) == 2);
   for (int i = 0; i < 2; ++i) {
-    gate.on_step(2, 1500.0);
+    gate.on_step(step_of(2), 1500.0);
     gate.on_verification(2);
   }
   CHECK(gate.longest(60, 64) == 4);
   // Gains do not pile up for ever, and the next text has none of them.
   for (int i = 0; i < 100; ++i) {
-    gate.on_step(16, 8500.0);
+    gate.on_step(step_of(16), 8500.0);
     gate.on_verification(16);
   }
   CHECK(gate.longest(60, 64) == 33);
@@ -236,14 +243,14 @@ TEST_CASE("text gate: it closes after a few lost tokens, and opens again for ano
   REQUIRE(gate.open());
   int n_lost = 0;
   while (gate.open()) {
-    gate.on_step(2, 2000.0);
+    gate.on_step(step_of(2), 2000.0);
     gate.on_verification(1);  // one token for two steps' time
     REQUIRE(++n_lost < 10);
   }
   CHECK(n_lost >= 3);
   int n_plain = 0;
   while (!gate.open()) {
-    gate.on_step(1, 1000.0);
+    gate.on_step(step_of(1), 1000.0);
     gate.on_verification(1);
     REQUIRE(++n_plain < 1000);
   }
@@ -251,9 +258,9 @@ TEST_CASE("text gate: it closes after a few lost tokens, and opens again for ano
   // Another text goes on from there.
   TextGate next(costs, &table);
   CHECK(next.open());
-  next.on_step(2, 2000.0);
+  next.on_step(step_of(2), 2000.0);
   next.on_verification(1);
-  next.on_step(2, 2000.0);
+  next.on_step(step_of(2), 2000.0);
   next.on_verification(1);
   CHECK_FALSE(next.open());
 }
@@ -265,12 +272,12 @@ TEST_CASE("text gate: gains may be lost again, but not all of them") {
   LookupTable table;
   TextGate gate(costs, &table);
   for (int i = 0; i < 50; ++i) {
-    gate.on_step(2, 1000.0);
+    gate.on_step(step_of(2), 1000.0);
     gate.on_verification(2);
   }
   int n_lost = 0;
   while (gate.open() && n_lost < 100) {
-    gate.on_step(2, 2000.0);
+    gate.on_step(step_of(2), 2000.0);
     gate.on_verification(1);
     ++n_lost;
   }
@@ -283,13 +290,13 @@ TEST_CASE("text gate: closed it tries again where much is to be gained, less and
   profile.costs.target_us = {1000.0, 1000.0, 1000.0, 1000.0};
   const CostModel costs(&profile);
   LookupTable table;
-  table.closed = true;
-  table.lost = 1000.0;
+  table.alone.closed = true;
+  table.alone.lost = 1000.0;
   TextGate gate(costs, &table);
   const auto wait = [&] {
     int n = 0;
     while (!gate.open(2.0)) {
-      gate.on_step(1, 1000.0);
+      gate.on_step(step_of(1), 1000.0);
       gate.on_verification(1);
       REQUIRE(++n < 5000);
       CHECK_FALSE(gate.open(0.5));
@@ -300,34 +307,34 @@ TEST_CASE("text gate: closed it tries again where much is to be gained, less and
   CHECK(first > 5);
   int before = first;
   for (int i = 0; i < 3; ++i) {
-    gate.on_step(4, 2000.0);
+    gate.on_step(step_of(4), 2000.0);
     gate.on_verification(1);
     const int n = wait();
     CHECK(n == 2 * before);
     before = n;
   }
   // One that gains makes the next ones as frequent as at first.
-  gate.on_step(4, 1000.0);
+  gate.on_step(step_of(4), 1000.0);
   gate.on_verification(4);
   CHECK(wait() == first);
   // So does a new text.
-  gate.on_step(4, 2000.0);
+  gate.on_step(step_of(4), 2000.0);
   gate.on_verification(1);
   TextGate next(costs, &table);
   int n = 0;
   for (; !next.open(2.0); ++n) {
-    next.on_step(1, 1000.0);
+    next.on_step(step_of(1), 1000.0);
     next.on_verification(1);
   }
   CHECK(n == first);
   // Enough of them open it.
-  table.lost = 4.0;
-  for (int i = 0; i < 3 && table.closed; ++i) {
-    gate.on_step(4, 1000.0);
+  table.alone.lost = 4.0;
+  for (int i = 0; i < 3 && table.alone.closed; ++i) {
+    gate.on_step(step_of(4), 1000.0);
     gate.on_verification(4);
-    if (table.closed) wait();
+    if (table.alone.closed) wait();
   }
-  CHECK_FALSE(table.closed);
+  CHECK_FALSE(table.alone.closed);
 }
 
 TEST_CASE("text gate: among many long verifications it asks for a single token") {
@@ -338,12 +345,12 @@ TEST_CASE("text gate: among many long verifications it asks for a single token")
   TextGate gate(costs, &table);
   int n = 0;
   while (gate.open()) {
-    gate.on_step(2, 1000.0);
+    gate.on_step(step_of(2), 1000.0);
     gate.on_verification(2);
     REQUIRE(++n < 1000);
   }
-  CHECK_FALSE(table.closed);
-  gate.on_step(1, 1000.0);
+  CHECK_FALSE(table.alone.closed);
+  gate.on_step(step_of(1), 1000.0);
   CHECK(gate.open());
   CHECK(gate.rate() > 1.0 / 1000.0);
 }
