@@ -57,10 +57,25 @@ struct EngineSpec {
   TextSources sources;
 };
 
+/// A context ends where the model has learned no further positions. Returns what has to be said.
+std::vector<std::string> limit_to_positions(const std::string& role, ModelOptions& options,
+                                            const llama::ModelFile& file) {
+  const int asked = options.n_ctx > 0 ? options.n_ctx : file.n_ctx_train;
+  if (file.n_positions == 0 || asked <= file.n_positions) return {};
+  options.n_ctx = file.n_positions;
+  return {"the " + role + " has learned " + std::to_string(file.n_positions) +
+          " positions, so its context has as many, not " + std::to_string(asked)};
+}
+
 /// Beyond its training a draft guesses badly. Returns what has to be said about its context, where
 /// the target's is `n_ctx`.
-std::vector<std::string> fit_draft_ctx(EngineSpec& spec, int n_ctx, int n_ctx_train) {
+std::vector<std::string> fit_draft_ctx(EngineSpec& spec, int n_ctx, const llama::ModelFile& file) {
+  const int n_ctx_train = file.n_ctx_train;
   ModelOptions& draft = *spec.draft;
+  if (file.n_positions > 0) {
+    if (draft.n_ctx <= 0) draft.n_ctx = spec.limit_draft_ctx ? n_ctx : n_ctx_train;
+    return limit_to_positions("draft", draft, file);
+  }
   const int asked = draft.n_ctx > 0 ? draft.n_ctx : spec.limit_draft_ctx ? n_ctx : n_ctx_train;
   if (asked <= n_ctx_train) return {};
   const std::string trained =
@@ -122,12 +137,14 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
       llama::inspect_model_file(spec.target.path, !spec.fill_target);
   const auto target_bytes = static_cast<double>(target_file.weight_bytes);
   double draft_bytes = 0;
-  std::vector<std::string> warnings;
+  std::vector<std::string> warnings = limit_to_positions("target", spec.target, target_file);
   if (spec.draft) {
     const llama::ModelFile file = llama::inspect_model_file(spec.draft->path, !spec.fill_draft);
     draft_bytes = static_cast<double>(file.weight_bytes);
     const int n_ctx = spec.target.n_ctx > 0 ? spec.target.n_ctx : target_file.n_ctx_train;
-    warnings = fit_draft_ctx(spec, n_ctx, file.n_ctx_train);
+    for (std::string& warning : fit_draft_ctx(spec, n_ctx, file)) {
+      warnings.push_back(std::move(warning));
+    }
   }
   const double total = std::max(1.0, target_bytes + draft_bytes);
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,6 +56,40 @@ def test_all_modes_give_the_same_text(hybrid: Path, draft: Path) -> None:
         for mode, found in check_all_modes(engine):
             if mode != "auto":
                 assert found.stats.n_drafted > 0
+
+
+def test_a_cancelled_text_keeps_no_cells_from_others(hybrid: Path) -> None:
+    """The copy of a text from before a verification takes cells, too."""
+    length = 4
+    wheel = [5, 6, 7, 8]
+    prompt = wheel * 40
+    n_calls = 0
+    reached, go_on = threading.Event(), threading.Event()
+
+    def turn(ids: Any, scores: Any) -> Any:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls > 20:
+            reached.set()
+            go_on.wait(10)
+        scores[:] = -50.0
+        scores[wheel[len(ids) % length]] = 10.0
+        return scores
+
+    with Engine(
+        hybrid, mode="speculative", n_ctx=256, n_ctx_total=256, n_parallel=2, n_threads=1
+    ) as engine:
+        text = engine.generate(prompt, max_tokens=80, logits_processor=[turn])
+        assert reached.wait(30)
+        text.cancel()
+        go_on.set()
+        with contextlib.suppress(Exception):
+            text.result()
+        assert text.stats is not None
+        assert text.stats.n_drafted > 0
+        other = [20 + i % 50 for i in range(len(prompt))]
+        for _ in range(2):
+            assert len(engine.generate(other, max_tokens=8).result().tokens) == 8
 
 
 def test_the_next_turn_of_a_text(hybrid: Path, draft: Path) -> None:

@@ -48,6 +48,18 @@ def with_numbers(source: Path, path: Path, numbers: Mapping[str, int]) -> Path:
     return path
 
 
+def with_text(source: Path, path: Path, key: str, value: str) -> Path:
+    """Writes the same model with another text in its metadata."""
+    reader = GGUFReader(source)
+    writer = GGUFWriter(path, reader.fields["general.architecture"].contents())
+    copy_metadata(reader, writer, without=key)
+    writer.add_string(key, value)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    _write(writer)
+    return path
+
+
 def with_holes(source: Path, path: Path, shapes: Mapping[str, Sequence[int]]) -> Path:
     """Writes the same metadata, and tensors of F32 that are holes in the file.
 
@@ -68,9 +80,9 @@ def with_holes(source: Path, path: Path, shapes: Mapping[str, Sequence[int]]) ->
     return path
 
 
-def copy_metadata(reader: GGUFReader, writer: GGUFWriter) -> None:
+def copy_metadata(reader: GGUFReader, writer: GGUFWriter, without: str = "") -> None:
     for key, field in reader.fields.items():
-        if key.startswith("GGUF.") or key == "general.architecture":
+        if key.startswith("GGUF.") or key in ("general.architecture", without):
             continue
         is_array = field.types[0] is GGUFValueType.ARRAY
         inner = field.types[-1] if is_array else None

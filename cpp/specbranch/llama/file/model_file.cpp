@@ -243,6 +243,7 @@ ModelFile inspect_model_file(const std::string& path, bool with_weights) {
     add_tensors(part, file, facts, bytes_of_type);
   }
   check_shapes(gguf, facts);
+  file.n_positions = static_cast<int>(facts.n_rows("position_embd.weight").value_or(0));
   if (bytes_of_type.empty()) gguf.refuse("the file has no weights");
   const auto most =
       std::max_element(bytes_of_type.begin(), bytes_of_type.end(),

@@ -32,6 +32,8 @@ struct ModelFile {
   int n_embd = 0;
   int n_vocab = 0;
   int n_ctx_train = 0;
+  /// Positions that it has learned a vector for; llama.cpp aborts at the next one. 0: any.
+  int n_positions = 0;
   /// K and V elements that one cell of an attention cache holds, over all layers; 0: not known for
   /// this architecture.
   std::int64_t k_elements = 0;

@@ -1,6 +1,7 @@
 #include "specbranch/llama/models/prompt_checkpoints.h"
 
 #include <algorithm>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -59,9 +60,15 @@ void PromptCheckpoints::passed(SeqId seq) {
   const auto& [borders, adapters] = prompt->second;
   if (std::ranges::find(borders, length) == borders.end()) return;
   if (find(length, adapters, held) != checkpoints_.end()) return;  // it is kept already
-  Checkpoint checkpoint{{held.begin(), held.end()}, adapters, context_.save_state(seq)};
-  if (checkpoints_.size() == most_) checkpoints_.erase(checkpoints_.begin());
-  checkpoints_.push_back(std::move(checkpoint));
+  try {
+    Checkpoint checkpoint{{held.begin(), held.end()}, adapters, context_.save_state(seq)};
+    if (checkpoints_.size() == most_) checkpoints_.erase(checkpoints_.begin());
+    checkpoints_.push_back(std::move(checkpoint));
+  } catch (const FatalError&) {
+    throw;
+  } catch (const DecodeError&) {  // the text goes on without it
+  } catch (const std::bad_alloc&) {
+  }
 }
 
 }  // namespace specbranch::llama

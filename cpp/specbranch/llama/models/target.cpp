@@ -390,6 +390,8 @@ void LlamaTarget::close(GenerationId id, bool forget) {
   if (session == nullptr) return;
   branches_.clear();
   if (forget) empty(session->seq());
+  // A copy from before the last verification is of no more use, and its cells count for nobody.
+  if (rollback_ == Rollback::kCopies) empty(capabilities().spare_of(session->seq()));
   kept_texts_.close(id, context_.length(session->seq()));
   sessions_.close(id);
 }

@@ -6,10 +6,17 @@
 #include "llama.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/vocabulary/byte_tokens.h"
+#include "specbranch/llama/vocabulary/deep_stack.h"
 #include "specbranch/llama/vocabulary/token_trie.h"
 
 namespace specbranch::llama {
 namespace {
+
+/// What a stack of any thread suffices for.
+constexpr std::size_t kShortRun = 2048;
+constexpr std::size_t kLongestRun = std::size_t{1} << 19U;
+/// About three times what a letter took with libstdc++ 12.
+constexpr std::size_t kStackOfLetter = 1024;
 
 std::string piece_of(const llama_vocab* vocab, Token token, bool special) {
   std::string piece(32, '\0');
@@ -61,6 +68,23 @@ Vocabulary::Vocabulary(const llama_vocab* vocab) : vocab_(vocab) {
 
 std::vector<Token> Vocabulary::tokenize(std::string_view text, bool add_special,
                                         bool parse_special) const {
+  // llama.cpp splits a text for some pre-tokenizers with a regular expression, which the standard
+  // library matches in frames of the stack, some for each letter of a piece.
+  const std::size_t run = llama_vocab_type(vocab_) == LLAMA_VOCAB_TYPE_BPE ? longest_run(text) : 0;
+  if (run <= kShortRun) return tokenize_here(text, add_special, parse_special);
+  if (run > kLongestRun) {
+    throw InvalidArgument("[Vocabulary::tokenize] a run of " + std::to_string(run) +
+                          " letters, digits, blanks or signs is too long; at most " +
+                          std::to_string(kLongestRun));
+  }
+  std::vector<Token> tokens;
+  call_with_stack(kShortRun * kStackOfLetter + run * kStackOfLetter,
+                  [&] { tokens = tokenize_here(text, add_special, parse_special); });
+  return tokens;
+}
+
+std::vector<Token> Vocabulary::tokenize_here(std::string_view text, bool add_special,
+                                             bool parse_special) const {
   if (text.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()) / 2) {
     throw InvalidArgument("[Vocabulary::tokenize] the text is too long; " +
                           std::to_string(text.size()) + " bytes; 1073741823");

@@ -44,7 +44,8 @@ class Vocabulary {
   /// The bytes of `text` as tokens. `add_special`: with the BOS/EOS that the model asks for; a text
   /// that begins with the name of the BOS token, parsed, gets no second one.
   /// `parse_special`: text such as `<|im_end|>` becomes the control token of that name, so that
-  /// text from strangers must not be parsed so. Throws InvalidArgument.
+  /// text from strangers must not be parsed so. Throws InvalidArgument, also for a run of more than
+  /// half a million letters, digits, blanks or signs: some tokenizers need stack for each of them.
   std::vector<Token> tokenize(std::string_view text, bool add_special, bool parse_special) const;
 
   /// The bytes that `token` adds to a text; empty for control tokens. Throws InvalidArgument.
@@ -73,6 +74,8 @@ class Vocabulary {
   const ByteTokens& byte_tokens() const;
 
  private:
+  std::vector<Token> tokenize_here(std::string_view text, bool add_special,
+                                   bool parse_special) const;
   void drop_second_bos(std::vector<Token>& tokens) const;
 
   const llama_vocab* vocab_;
