@@ -71,9 +71,10 @@ class Model:
     prompts faster on a GPU, and needs larger buffers."""
 
     flash_attn: bool | None = None
-    """Whether to use flash attention. Default True. Without flash attention, a quantized V cache is
-    impossible, and the logits depend on the position of the text in the KV cache, so texts of two
-    modes can diverge at near-ties."""
+    """Whether to use flash attention. Without it, a quantized V cache is impossible, and the logits
+    depend on the position of the text in the KV cache, so texts of two modes can diverge at
+    near-ties. ``None`` (default): yes, except for a model with layers on GPUs that have no kernel
+    for its heads or its cache types; llama.cpp's log says so."""
 
     type_k: int | str | None = None
     """Type of the K cache: ggml's number, or a name such as ``"q8_0"``. Default ``"f16"``. A

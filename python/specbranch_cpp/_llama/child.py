@@ -14,13 +14,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["FINISHED", "ChildEnd", "can_start", "child_environment", "interpreter", "run_child"]
+__all__ = [
+    "FINISHED",
+    "NO_GPU",
+    "ChildEnd",
+    "can_start",
+    "child_environment",
+    "interpreter",
+    "run_child",
+]
 
 FINISHED = "specbranch: finished"
 """The last line that the program of a child writes to standard error, if it succeeds.
 
 A process that ignores SIGCHLD, or that waits for all of its children elsewhere, does not learn how
 a child ended. `subprocess` then says that the exit code is 0.
+"""
+NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1", "HIP_VISIBLE_DEVICES": "-1"}
+"""Variables for a child that computes on the CPU alone.
+
+Without them, llama.cpp starts the driver on every GPU, which takes seconds on a server with many.
 """
 _LOOK_S = 0.02
 # Signals of a process that cannot go on. Others come from outside, and say nothing about it.

@@ -96,6 +96,14 @@ def unused_instructions(system: str, flags: set[str]) -> list[str]:
     return [name for name in _FAST if name not in used and flags >= {*found[name]}]
 
 
+def with_backends(args: str, system: str) -> str:
+    """The options, and those for the GPUs that the installed llama.cpp was built for.
+
+    ``system`` is what the library tells about itself (`_core.library_info`).
+    """
+    return f"-DGGML_CUDA=ON {args}" if "CUDA : " in system else args
+
+
 def reinstall_command(args: str) -> str:
     """The shell command that compiles the installed llama-cpp-python again with these options.
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from specbranch_cpp import demo
+from specbranch_cpp import _core, demo
 from specbranch_cpp._llama import cpu_flags, native
 from specbranch_cpp._llama.child import (
     FINISHED,
+    NO_GPU,
     can_start,
     child_environment,
     interpreter,
@@ -69,7 +70,7 @@ def probe(model: str | Path, command: Sequence[str] | None = None) -> ProbeResul
             return ProbeResult("unknown", "there is no Python interpreter to start")
         command = [interpreter(), "-c", _CHILD, str(Path(model).absolute())]
     try:
-        end = run_child(command, TIMEOUT, child_environment(**{SWITCH: "0"}))
+        end = run_child(command, TIMEOUT, child_environment(**NO_GPU, **{SWITCH: "0"}))
     except OSError as error:
         return ProbeResult("unknown", f"the child process did not start: {error}")
     if end.code is None:
@@ -95,6 +96,7 @@ def probe_model(fallback: str | Path | None = None) -> Path | None:
 def advice(verdict: ProbeResult) -> str:
     """The message for a CPU that cannot run this build."""
     args = cpu_flags.safe_cmake_args(cpu_flags.cpu_flags(cpu_flags.read_cpuinfo()))
+    args = cpu_flags.with_backends(args, _core.library_info().system)
     command = cpu_flags.reinstall_command(args)
     return (
         f"the installed llama.cpp does not run on this CPU: it crashes with {verdict.detail} "

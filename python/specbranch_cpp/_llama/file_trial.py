@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._llama import cpu_probe, trial_program
-from specbranch_cpp._llama.child import can_start, child_environment, interpreter, run_child
+from specbranch_cpp._llama.child import (
+    NO_GPU,
+    can_start,
+    child_environment,
+    interpreter,
+    run_child,
+)
 from specbranch_cpp._support.files import open_file
 from specbranch_cpp._support.split_files import PartName
 from specbranch_cpp._support.system import physical_memory
@@ -164,7 +170,7 @@ def _runs(file: _File, *, compute: bool, limit_s: float) -> bool:
         "compute" if compute else "layout", str(most_bytes),
     ]  # fmt: skip
     try:
-        environment = child_environment(**{cpu_probe.SWITCH: "0", SWITCH: "0"})
+        environment = child_environment(**NO_GPU, **{cpu_probe.SWITCH: "0", SWITCH: "0"})
         end = run_child(command, limit_s, environment, most_bytes)
     except OSError as error:
         LOGGER.warning("no child process could be started to try %s: %s", file.new, error)

@@ -141,7 +141,10 @@ def _lay_out(side: Side) -> Placed | None:
     """The model where its options put it. ``None``: llama.cpp does not tell what it needs there."""
     if side.options.n_gpu_layers != 0 and side.options.split_mode in (_BY_ROWS, _BY_TENSORS):
         return None
-    return Placed(side, side.footprint())
+    footprint = side.footprint()
+    if footprint.devices and side.options.n_gpu_layers >= footprint.n_layers:
+        side = side.changed(n_gpu_layers=-1)  # so are threads planned for it
+    return Placed(side, footprint)
 
 
 def _beside_each_other(

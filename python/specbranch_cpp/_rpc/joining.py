@@ -24,6 +24,7 @@ def build_command() -> str:
     """The shell command that compiles a llama.cpp with the RPC backend for this CPU."""
     flags = cpu_flags.cpu_flags(cpu_flags.read_cpuinfo())
     args = f"{cpu_flags.safe_cmake_args(flags)} -DGGML_RPC=ON"
+    args = cpu_flags.with_backends(args, _core.library_info().system)
     return cpu_flags.reinstall_command(args)
 
 

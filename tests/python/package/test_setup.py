@@ -58,6 +58,12 @@ def test_other_machines_get_the_defaults() -> None:
     assert cpu_flags.safe_cmake_args(found, "aarch64") == "-DGGML_NATIVE=OFF"
 
 
+def test_a_llama_cpp_that_is_compiled_again_keeps_its_gpus() -> None:
+    found = "CUDA : ARCHS = 900 | USE_GRAPHS = 1 | CPU : SSE3 = 1 | "
+    assert cpu_flags.with_backends("-DX=ON", found) == "-DGGML_CUDA=ON -DX=ON"
+    assert cpu_flags.with_backends("-DX=ON", "CPU : SSE3 = 1 | ") == "-DX=ON"
+
+
 def test_unsafe_wheels_are_recognized() -> None:
     flags = set(SAPPHIRE_RAPIDS.split())
     assert llama.unsafe_features(["avx2", "avx512", "avx512_vnni"], flags) == []

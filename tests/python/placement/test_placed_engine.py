@@ -104,3 +104,19 @@ def test_weights_that_memory_cannot_hold_are_mapped_with_a_warning(
     with caplog.at_level(logging.WARNING, "specbranch_cpp"), Engine(pair[0]) as engine:
         assert text(engine)
     assert any("read weights from the disk again and again" in line for line in caplog.messages)
+
+
+def test_a_draft_gets_room_for_no_more_than_its_training(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = _core.inspect_model(os.fsencode(pair[1])).n_ctx_train
+    StandInGpus(monkeypatch, {"GPU0": 2**36})
+    needs = []
+    for n_ctx in (trained, 4 * trained):
+        with Engine(*pair, n_ctx=n_ctx, measure_costs=False) as engine:
+            placement = engine.placement
+            assert placement is not None
+            assert placement.draft is not None
+            needs.append(placement.draft.memory["GPU0"])
+            assert engine.n_ctx == n_ctx
+    assert needs[1] < 1.1 * needs[0]

@@ -63,6 +63,18 @@ def test_everything_goes_on_a_large_gpu(
     assert sides[0].options.n_gpu_layers == 0  # a copy has changed
 
 
+def test_more_layers_than_there_are_mean_all(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then a model on GPUs gets one thread, and the other one the rest."""
+    StandInGpus(monkeypatch, {"GPU0": MUCH})
+    found = plan(make_side(pair[0], layers=99), make_side(pair[1], "draft", layers=2))
+    assert found.target is not None
+    assert found.draft is not None
+    assert found.target.side.options.n_gpu_layers == -1
+    assert found.draft.side.options.n_gpu_layers == 2
+
+
 def test_the_target_comes_first_and_gets_as_many_layers_as_fit(
     sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,14 @@ void check_flash_attention(const Weights& weights, const ModelOptions& options) 
                        weights.file().path + "; set flash_attn=False");
 }
 
+/// What llama.cpp is asked for. On the CPU every model can have it.
+llama_flash_attn_type flash_attention(const Weights& weights, const ModelOptions& options) {
+  if (options.flash_attn == FlashAttention::kAuto && !weights.offloaded()) {
+    return LLAMA_FLASH_ATTN_TYPE_ENABLED;
+  }
+  return static_cast<llama_flash_attn_type>(options.flash_attn);
+}
+
 void use_cpus(const std::vector<int>& cpus) {
   if (cpus.empty()) return;
   const Pinning done = pin_thread(cpus);
@@ -69,7 +77,9 @@ bool is_aborted(void* data) noexcept {
 }  // namespace
 
 Pos context_length(const Weights& weights, const ModelOptions& options) {
-  return options.n_ctx > 0 ? options.n_ctx : weights.n_ctx_train();
+  const Pos length = options.n_ctx > 0 ? options.n_ctx : weights.n_ctx_train();
+  const Pos n_positions = weights.file().n_positions;
+  return n_positions > 0 ? std::min(length, n_positions) : length;
 }
 
 Pos total_length(const Weights& weights, const ModelOptions& options, int n_texts) {
@@ -150,7 +160,7 @@ LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOp
   params.n_outputs_max = static_cast<std::uint32_t>(n_outputs_);
   params.n_threads = n_threads_;
   params.n_threads_batch = options.n_threads_batch > 0 ? options.n_threads_batch : n_threads_;
-  params.flash_attn_type = static_cast<llama_flash_attn_type>(options.flash_attn);
+  params.flash_attn_type = flash_attention(*weights_, options);
   params.type_k = static_cast<ggml_type>(options.type_k);
   params.type_v = static_cast<ggml_type>(options.type_v);
   params.offload_kqv = options.offload_kqv;

@@ -23,6 +23,9 @@ void require_range(const char* name, int value, int low, int high) {
   }
 }
 
+/// Of a draft on the CPU beside a target on devices.
+constexpr int kMostDraftThreads = 16;
+
 /// Types in which ggml's CPU kernels write no rows although there is a function for one.
 constexpr std::array kNeverWritten = {GGML_TYPE_IQ3_XXS, GGML_TYPE_IQ3_S, GGML_TYPE_IQ2_S};
 
@@ -69,7 +72,7 @@ void plan_threads(ModelOptions& target, ModelOptions* draft, const ThreadSites& 
   if (on_device(target) && !on_device(*draft)) {
     const bool is_free = draft->n_threads <= 0 && draft->cpus.empty() && target.cpus.empty();
     fill(target, 1);
-    int n_left = n_cores - target.n_threads;
+    int n_left = std::min(n_cores - target.n_threads, kMostDraftThreads);
     const std::vector<Core> fast = sites.processor.fast_cores();
     if (is_free && !fast.empty()) {
       n_left = std::min(n_left, static_cast<int>(fast.size()) - target.n_threads);

@@ -42,8 +42,11 @@ struct ModelOptions {
   int n_ctx_total = 0;  ///< positions of all texts at once; 0: n_ctx for each.
   int n_batch = 512;    ///< tokens of one call of llama_decode at most.
   int n_ubatch = 512;   ///< tokens of one forward pass at most.
-  FlashAttention flash_attn = FlashAttention::kOn;  ///< off: logits depend on cell placement.
-  int type_k = 1;                                   ///< ggml_type of the K cache; 1: f16.
+  /// On and off hold everywhere; off: logits depend on the placement of cells. Automatic: on, but
+  /// of a model with layers on devices, llama.cpp turns it off where a device has no kernel for it
+  /// (of heads of 32 values, say), and would let the CPU compute it.
+  FlashAttention flash_attn = FlashAttention::kAuto;
+  int type_k = 1;           ///< ggml_type of the K cache; 1: f16.
   int type_v = 1;           ///< ggml_type of the V cache; another than f16 needs flash attention.
   bool offload_kqv = true;  ///< keep the cache on the device of its layer.
   /// Of a target: keep the cells of all positions in layers with a sliding window, too. Off: about
@@ -73,7 +76,8 @@ struct ThreadSites {
 /// A draft on a hybrid CPU beside a target on devices gets threads on the fast cores alone, and is
 /// pinned to them (`cpus`): threads wait for each other after every matrix, so that one on a slow
 /// core holds up the others. The target's thread, which starts the device's work, takes one of
-/// them. Not if the caller has given threads or CPUs.
+/// them. Not if the caller has given threads or CPUs. It gets 16 threads at most: its layers are
+/// small, and every thread more takes longer to meet the others.
 void plan_threads(ModelOptions& target, ModelOptions* draft);
 
 /// As above on another machine.
