@@ -16,6 +16,7 @@ from specbranch_cpp._grammar.schema_keywords import (
     CONSTRAINTS,
     FORMATS,
     KINDS,
+    OTHER_FORMATS,
     REFUSED,
     RULING,
     different_values,
@@ -48,8 +49,9 @@ def grammar_of(schema: Any, name: str, *, strict: bool = False) -> str:
     numbers between bounds have no exponent, and different items of a list of values have the order
     of these values. The grammar does not enforce ``oneOf`` if its alternatives may have values in
     common, bounds with more than 15 digits, ``multipleOf`` of fractions, ``uniqueItems`` of other
-    items, names and numbers of properties, lengths together with a pattern, and patterns with
-    look-around or back references.
+    items, names and numbers of properties, lengths together with a pattern or a format, formats
+    together with a pattern, formats that only llguidance enforces, and patterns with look-around or
+    back references.
 
     Args:
         schema: a schema of draft 7 to 2020-12, with references inside itself only.
@@ -263,13 +265,18 @@ class _Preparation:
 
     def _string(self, node: Mapping[str, Any], where: str) -> Schema:
         least, most = self._span(node, "minLength", "maxLength", where)
+        lengths = given(minLength=least, maxLength=most)
+        form = node.get("format")
+        made: Schema = lengths
         if (pattern := node.get("pattern")) is not None and self._is_expressible(pattern, where):
-            if least is not None or most is not None:
-                self._loose(where, "minLength" if least is not None else "maxLength")
-            return {"type": "string", "pattern": pattern}
-        if (form := node.get("format")) in FORMATS:
-            return {"type": "string", "format": form}
-        return {"type": "string", **given(minLength=least, maxLength=most)}
+            made = {"pattern": pattern}
+        elif form in FORMATS:
+            made = {"format": form}
+        if form in (*FORMATS, *OTHER_FORMATS) and "format" not in made:
+            self._loose(where, "format")
+        if lengths and made is not lengths:
+            self._loose(where, next(iter(lengths)))
+        return {"type": "string", **made}
 
     def _is_expressible(self, pattern: Any, where: str) -> bool:
         """Whether a grammar can express a pattern. If not, any string is allowed."""

@@ -119,6 +119,9 @@ def test_a_schema_without_an_end_is_refused(random: Engine) -> None:
         ("uniqueItems", {"type": "array", "uniqueItems": True}),
         ("uniqueItems", {"items": {"enum": [1, 2, 3]}, "uniqueItems": True, "minItems": 2}),
         ("maxProperties", {"type": "object", "maxProperties": 0}),
+        ("format", {"type": "string", "format": "email"}),
+        ("format", {"type": "string", "format": "date", "pattern": "^2"}),
+        ("maxLength", {"type": "string", "format": "time", "maxLength": 9}),
     ],
 )
 def test_what_is_not_enforced_is_told(
