@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from specbranch_cpp._grammar.alternatives import exclude_each_other
@@ -326,12 +326,9 @@ class _Preparation:
             return self.schema(parts[0], f"{where}['allOf'][0]")
         properties: Schema = {}
         required: list[str] = []
-        for index, part in enumerate([*parts, own]):
-            place = f"{where}['allOf'][{index}]"
-            seen: set[str] = set()
-            while isinstance(part, Mapping) and "$ref" in part and str(part["$ref"]) not in seen:
-                seen.add(str(part["$ref"]))
-                part = target_of(self._root, part["$ref"], place)  # noqa: PLW2901
+        written = [(part, f"{where}['allOf'][{index}]") for index, part in enumerate(parts)]
+        merged = [(one, place) for part, place in written for one in self._resolved(part, place)]
+        for part, place in [*merged, (own, where)]:
             if not isinstance(part, Mapping):
                 raise InvalidArgument(f"{place} is {part!r}; it must be a schema")
             if part is not own:
@@ -349,6 +346,15 @@ class _Preparation:
                     raise InvalidArgument(f"{place} has another property {name!r}")
             required += required_of(part, place)
         return self._object({"properties": properties, "required": required}, where)
+
+    def _resolved(self, part: Any, place: str) -> Iterator[Any]:
+        """What a part says itself beside a reference, and the target, which may refer further."""
+        seen: set[str] = set()
+        while isinstance(part, Mapping) and "$ref" in part and str(part["$ref"]) not in seen:
+            yield {key: value for key, value in part.items() if key != "$ref"}
+            seen.add(str(part["$ref"]))
+            part = target_of(self._root, part["$ref"], place)
+        yield part
 
     def _reference(self, reference: Any, where: str) -> str:
         target = target_of(self._root, reference, where)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HELLO = [{"role": "user", "content": "hello"}]
 
+DEFS = {"$defs": {"a": {"type": "object", "properties": {"x": {"const": 1}}}}}
 BAD: dict[str, tuple[Any, str]] = {
     "no schema": (3, "must be a JSON schema"),
     "false": (False, "must be a JSON schema"),
@@ -48,6 +49,12 @@ BAD: dict[str, tuple[Any, str]] = {
     "pattern of another kind": ({"pattern": 3}, "must be a str"),
     "not a number": ({"const": float("nan")}, "not JSON"),
     "no JSON": ({"const": {1}}, "not JSON"),
+    "beside a part of allOf": ({"allOf": [{"$ref": "#/$defs/a", "not": {}}, {}], **DEFS}, "'not'"),
+    "items beside one": ({"allOf": [{"$ref": "#/$defs/a", "items": {}}, {}], **DEFS}, "'items'"),
+    "another beside one": (
+        {"allOf": [{"$ref": "#/$defs/a", "properties": {"x": {"const": 2}}}, {}], **DEFS},
+        "another property 'x'",
+    ),
     "part of allOf": ({"allOf": ["x", {}]}, "must be a schema"),
     "reference to a list": ({"$ref": ["#"]}, "must begin with"),
     "surrogate": ({"enum": ["\ud800"]}, "not JSON"),
@@ -173,6 +180,14 @@ def test_a_pattern_without_a_grammar_is_refused_or_told(
     assert "any string is allowed" in caplog.text
     done = random.complete("x", grammar=grammar, temperature=1.0, seed=1, max_tokens=60)
     assert len(json.loads(done.text)["x"]) <= 3
+
+
+def test_what_is_beside_a_reference_in_all_of_is_enforced(random: Engine) -> None:
+    parts = [{"$ref": "#/$defs/a", "description": "a", "required": ["x"]}, {"type": "object"}]
+    grammar = grammar_of({"allOf": parts, **DEFS}, "schema", strict=True)
+    for seed in range(5):
+        done = random.complete("x", grammar=grammar, temperature=2.0, seed=seed, max_tokens=60)
+        assert json.loads(done.text) == {"x": 1}
 
 
 def test_bounds_that_say_nothing_are_no_bounds() -> None:
