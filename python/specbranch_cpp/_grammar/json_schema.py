@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from specbranch_cpp._grammar.alternatives import exclude_each_other
+from specbranch_cpp._grammar.alternatives import Comparisons, exclude_each_other
 from specbranch_cpp._grammar.gbnf import converted
 from specbranch_cpp._grammar.number_schemas import number_schema
 from specbranch_cpp._grammar.regex import MOST_REPEATS, gbnf_of_pattern
@@ -123,6 +123,7 @@ class _Preparation:
         self.definitions: dict[str, Schema] = {}
         self._prefix = prefix
         self._n_parts = 0
+        self._comparisons = Comparisons()
 
     def schema(self, node: Any, where: str) -> Schema:
         self._n_parts += 1
@@ -303,7 +304,7 @@ class _Preparation:
         ways = node[key]
         if not isinstance(ways, (list, tuple)) or not ways:
             raise InvalidArgument(f"{where}[{key!r}] is {ways!r}; it must be a list of schemas")
-        if key == "oneOf" and not exclude_each_other(self._root, ways):
+        if key == "oneOf" and not exclude_each_other(self._root, ways, self._comparisons):
             self._loose(where, key)
         kind = {"type": node["type"]} if "type" in node else {}
         return {
