@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -82,9 +83,8 @@ def grammar_of_union(
     try:
         text = json.dumps([one for one, _, _ in schemas], ensure_ascii=False, allow_nan=False)
         text.encode()
-        prefix = "ref"
-        while prefix in text:  # a rule name that no property can produce
-            prefix += "x"
+        runs = re.findall("refx*", text)
+        prefix = f"{max(runs, key=len)}x" if runs else "ref"  # no property produces it
         ways, definitions = [], {}
         for index, (frame, (schema, name, strict)) in enumerate(zip(frames, schemas, strict=True)):
             one = _Preparation(schema, name, strict, f"{prefix}-{index}")

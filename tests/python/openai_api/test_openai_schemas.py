@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import jsonschema
@@ -12,6 +13,7 @@ import pytest
 from tests.python.support.schemas import GOOD
 
 from specbranch_cpp import Engine, InvalidArgument
+from specbranch_cpp._grammar import json_schema
 from specbranch_cpp._grammar.json_schema import MOST_PARTS, grammar_of
 
 if TYPE_CHECKING:
@@ -270,6 +272,25 @@ def copied(kind: str) -> dict[str, Any]:
 def test_a_schema_cannot_explode(kind: str) -> None:
     with pytest.raises(InvalidArgument, match=f"^mine has more than {MOST_PARTS} parts"):
         grammar_of(copied(kind), "mine")
+
+
+def test_names_of_rules_are_chosen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_searches = 0
+
+    class Text(str):
+        __slots__ = ()
+
+        def __contains__(self, part: object) -> bool:
+            nonlocal n_searches
+            n_searches += 1
+            return super().__contains__(str(part))
+
+    dumps = SimpleNamespace(dumps=lambda *args, **options: Text(json.dumps(*args, **options)))
+    monkeypatch.setattr(json_schema, "json", dumps)
+    name = "ref" + "x" * 1000
+    schema = {"properties": {name: {"$ref": "#/$defs/a"}}, "required": [name], **DEFS}
+    assert f"{name}x-0-0" in grammar_of(schema, "schema")
+    assert n_searches < 2
 
 
 def test_a_schema_of_many_parts() -> None:
