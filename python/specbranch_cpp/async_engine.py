@@ -238,7 +238,8 @@ class AsyncEngine:
         self, prompt: str | Sequence[int], **options: Unpack[GenerateKeywords]
     ) -> Completion:
         """See `Engine.complete`."""
-        return await self.generate(prompt, **options).result()
+        generation = await asyncio.to_thread(self.engine.generate, prompt, **options)
+        return await AsyncGeneration(generation).result()
 
     async def generate_many(
         self, prompts: Sequence[str | Sequence[int]], **options: Unpack[GenerateKeywords]

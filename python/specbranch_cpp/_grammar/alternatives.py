@@ -12,47 +12,79 @@ from typing import Any
 from specbranch_cpp._grammar.schema_keywords import KINDS, target_of
 from specbranch_cpp.errors import InvalidArgument
 
-__all__ = ["exclude_each_other"]
+__all__ = ["MOST_COMPARED", "Comparisons", "exclude_each_other"]
+
+MOST_COMPARED = 20_000
+"""The largest number of pairs that are compared for one schema. Large ones count more than once."""
 
 _DEEPEST = 4
 """Levels of properties that are compared."""
+_SMALL = 8  # values or names that cost no more than the rest of a comparison
 
 
-def exclude_each_other(root: Any, ways: Any) -> bool:
+class Comparisons:
+    """How much may still be compared for one schema."""
+
+    def __init__(self) -> None:
+        self.left = MOST_COMPARED
+
+    def take(self, count: int) -> bool:
+        """Whether there is that much left."""
+        self.left -= count
+        return self.left >= 0
+
+
+def exclude_each_other(root: Any, ways: Any, comparisons: Comparisons | None = None) -> bool:
     """Whether no value can satisfy two of the schemas.
 
     False also where it cannot be told: only types, constants, and required properties with such
-    schemas are compared.
+    schemas are compared, and not without a limit.
 
     Args:
         root: the schema to whose parts references point.
         ways: the schemas.
+        comparisons: what may be compared. ``None``: as much as for a whole schema.
     """
-    return all(_differ(root, a, b, _DEEPEST) for a, b in combinations(ways, 2))
+    resolved = [_resolved(root, way) for way in ways]
+    values = [_values(way) if isinstance(way, Mapping) else None for way in resolved]
+    if all(one is not None for one in values):
+        texts = [{_text(value) for value in one or ()} for one in values]
+        return len(set().union(*texts)) == sum(map(len, texts))
+    left = comparisons or Comparisons()
+    return all(_differ(root, a, b, _DEEPEST, left) for a, b in combinations(resolved, 2))
 
 
-def _differ(root: Any, a: Any, b: Any, depth: int) -> bool:
+def _differ(root: Any, a: Any, b: Any, depth: int, left: Comparisons) -> bool:
+    if not left.take(1):
+        return False
     a, b = _resolved(root, a), _resolved(root, b)
     if a is False or b is False:
         return True
     if not isinstance(a, Mapping) or not isinstance(b, Mapping) or depth == 0:
         return False
     of_a, of_b = _values(a), _values(b)
+    if not left.take((len(of_a or ()) + len(of_b or ())) // _SMALL):
+        return False
     if of_a is not None and of_b is not None:
         return not {_text(value) for value in of_a} & {_text(value) for value in of_b}
     kinds = _kinds(a), _kinds(b)
     if not kinds[0] & kinds[1]:
         return True
-    return kinds[0] | kinds[1] == {"object"} and _objects_differ(root, a, b, depth)
+    return kinds[0] | kinds[1] == {"object"} and _objects_differ(root, a, b, depth, left)
 
 
-def _objects_differ(root: Any, a: Mapping[str, Any], b: Mapping[str, Any], depth: int) -> bool:
+def _objects_differ(
+    root: Any, a: Mapping[str, Any], b: Mapping[str, Any], depth: int, left: Comparisons
+) -> bool:
+    names = _names(a.get("required")), _names(b.get("required"))
+    if not left.take((len(names[0]) + len(names[1])) // _SMALL):
+        return False
     if _requires_unknown(a, b) or _requires_unknown(b, a):
         return True
     first, second = _mapping(a.get("properties")), _mapping(b.get("properties"))
     return any(
-        _differ(root, first.get(name, True), second.get(name, True), depth - 1)
-        for name in _names(a.get("required")) & _names(b.get("required"))
+        _differ(root, first.get(name, True), second.get(name, True), depth - 1, left)
+        for name in names[0] & names[1]
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from specbranch_cpp._grammar.alternatives import exclude_each_other
+from specbranch_cpp._grammar.alternatives import Comparisons, exclude_each_other
 from specbranch_cpp._grammar.gbnf import converted
 from specbranch_cpp._grammar.number_schemas import number_schema
 from specbranch_cpp._grammar.regex import MOST_REPEATS, gbnf_of_pattern
@@ -16,6 +17,7 @@ from specbranch_cpp._grammar.schema_keywords import (
     CONSTRAINTS,
     FORMATS,
     KINDS,
+    OTHER_FORMATS,
     REFUSED,
     RULING,
     different_values,
@@ -48,8 +50,9 @@ def grammar_of(schema: Any, name: str, *, strict: bool = False) -> str:
     numbers between bounds have no exponent, and different items of a list of values have the order
     of these values. The grammar does not enforce ``oneOf`` if its alternatives may have values in
     common, bounds with more than 15 digits, ``multipleOf`` of fractions, ``uniqueItems`` of other
-    items, names and numbers of properties, lengths together with a pattern, and patterns with
-    look-around or back references.
+    items, names and numbers of properties, lengths together with a pattern or a format, formats
+    together with a pattern, formats that only llguidance enforces, and patterns with look-around or
+    back references.
 
     Args:
         schema: a schema of draft 7 to 2020-12, with references inside itself only.
@@ -80,9 +83,8 @@ def grammar_of_union(
     try:
         text = json.dumps([one for one, _, _ in schemas], ensure_ascii=False, allow_nan=False)
         text.encode()
-        prefix = "ref"
-        while prefix in text:  # a rule name that no property can produce
-            prefix += "x"
+        runs = re.findall("refx*", text)
+        prefix = f"{max(runs, key=len)}x" if runs else "ref"  # no property produces it
         ways, definitions = [], {}
         for index, (frame, (schema, name, strict)) in enumerate(zip(frames, schemas, strict=True)):
             one = _Preparation(schema, name, strict, f"{prefix}-{index}")
@@ -121,6 +123,7 @@ class _Preparation:
         self.definitions: dict[str, Schema] = {}
         self._prefix = prefix
         self._n_parts = 0
+        self._comparisons = Comparisons()
 
     def schema(self, node: Any, where: str) -> Schema:
         self._n_parts += 1
@@ -263,13 +266,18 @@ class _Preparation:
 
     def _string(self, node: Mapping[str, Any], where: str) -> Schema:
         least, most = self._span(node, "minLength", "maxLength", where)
+        lengths = given(minLength=least, maxLength=most)
+        form = node.get("format")
+        made: Schema = lengths
         if (pattern := node.get("pattern")) is not None and self._is_expressible(pattern, where):
-            if least is not None or most is not None:
-                self._loose(where, "minLength" if least is not None else "maxLength")
-            return {"type": "string", "pattern": pattern}
-        if (form := node.get("format")) in FORMATS:
-            return {"type": "string", "format": form}
-        return {"type": "string", **given(minLength=least, maxLength=most)}
+            made = {"pattern": pattern}
+        elif form in FORMATS:
+            made = {"format": form}
+        if form in (*FORMATS, *OTHER_FORMATS) and "format" not in made:
+            self._loose(where, "format")
+        if lengths and made is not lengths:
+            self._loose(where, next(iter(lengths)))
+        return {"type": "string", **made}
 
     def _is_expressible(self, pattern: Any, where: str) -> bool:
         """Whether a grammar can express a pattern. If not, any string is allowed."""
@@ -296,7 +304,7 @@ class _Preparation:
         ways = node[key]
         if not isinstance(ways, (list, tuple)) or not ways:
             raise InvalidArgument(f"{where}[{key!r}] is {ways!r}; it must be a list of schemas")
-        if key == "oneOf" and not exclude_each_other(self._root, ways):
+        if key == "oneOf" and not exclude_each_other(self._root, ways, self._comparisons):
             self._loose(where, key)
         kind = {"type": node["type"]} if "type" in node else {}
         return {
@@ -319,12 +327,9 @@ class _Preparation:
             return self.schema(parts[0], f"{where}['allOf'][0]")
         properties: Schema = {}
         required: list[str] = []
-        for index, part in enumerate([*parts, own]):
-            place = f"{where}['allOf'][{index}]"
-            seen: set[str] = set()
-            while isinstance(part, Mapping) and "$ref" in part and str(part["$ref"]) not in seen:
-                seen.add(str(part["$ref"]))
-                part = target_of(self._root, part["$ref"], place)  # noqa: PLW2901
+        written = [(part, f"{where}['allOf'][{index}]") for index, part in enumerate(parts)]
+        merged = [(one, place) for part, place in written for one in self._resolved(part, place)]
+        for part, place in [*merged, (own, where)]:
             if not isinstance(part, Mapping):
                 raise InvalidArgument(f"{place} is {part!r}; it must be a schema")
             if part is not own:
@@ -342,6 +347,15 @@ class _Preparation:
                     raise InvalidArgument(f"{place} has another property {name!r}")
             required += required_of(part, place)
         return self._object({"properties": properties, "required": required}, where)
+
+    def _resolved(self, part: Any, place: str) -> Iterator[Any]:
+        """What a part says itself beside a reference, and the target, which may refer further."""
+        seen: set[str] = set()
+        while isinstance(part, Mapping) and "$ref" in part and str(part["$ref"]) not in seen:
+            yield {key: value for key, value in part.items() if key != "$ref"}
+            seen.add(str(part["$ref"]))
+            part = target_of(self._root, part["$ref"], place)
+        yield part
 
     def _reference(self, reference: Any, where: str) -> str:
         target = target_of(self._root, reference, where)

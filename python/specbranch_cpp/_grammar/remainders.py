@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -32,10 +32,20 @@ def has_too_many_remainders(schema: Any) -> bool:
     if math.inf in steps:
         return True
     fractions = [Fraction(repr(step)) for step in steps]
-    places = math.lcm(*(one.denominator for one in fractions))
-    return math.lcm(*(int(one * places) for one in fractions)) > MOST_REMAINDERS or (
-        places > 10**_MOST_PLACES
+    places = _common(10**_MOST_PLACES, (one.denominator for one in fractions))
+    return places is None or (
+        _common(MOST_REMAINDERS, (int(one * places) for one in fractions)) is None
     )
+
+
+def _common(most: int, numbers: Iterable[int]) -> int | None:
+    """The least common multiple. ``None``: it is larger than `most`."""
+    common = 1
+    for number in numbers:
+        common = math.lcm(common, number)
+        if common > most:
+            return None
+    return common
 
 
 def check_lark(text: str) -> None:

@@ -24,6 +24,8 @@ KINDS: dict[str, Any] = {
     "null": type(None),
 }
 FORMATS = ("date", "time", "date-time", "uuid", "uuid1", "uuid2", "uuid3", "uuid4", "uuid5")
+OTHER_FORMATS = ("duration", "email", "hostname", "ipv4", "ipv6", "uri")
+"""Formats that only llguidance enforces. All others say nothing about the value."""
 BY_KIND = {
     "object": ("properties", "required", "additionalProperties"),
     "array": ("items", "prefixItems", "minItems", "maxItems"),

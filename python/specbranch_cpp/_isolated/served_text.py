@@ -77,10 +77,12 @@ class ServedText:
             self._questions.close(number)
 
     def refuse(self, number: int) -> None:
-        """The policy has failed."""
+        """The policy has failed, so the text ends: also if its answer comes too late."""
         if self._questions.is_open(number):
             self.core.refuse()
             self._questions.close(number)
+        else:
+            self.core.cancel()
 
     def cancel(self) -> None:
         """Ends the work within one forward pass."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from specbranch_cpp.cli import render
+from specbranch_cpp.errors import SpecBranchError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,6 +59,10 @@ class PrefillBar:
         with Progress(*columns, console=self._console, transient=True) as progress:
             task = progress.add_task("", total=self._generation.n_prompt)
             while True:
-                progress.update(task, completed=self._generation.n_prefilled)
+                try:
+                    n_read = self._generation.n_prefilled
+                except SpecBranchError:  # who reads the text raises it
+                    return
+                progress.update(task, completed=n_read)
                 if self._stopped.wait(_PERIOD):
                     return

@@ -119,7 +119,7 @@ def test_twenty_at_once_while_the_loop_goes_on(engine: Engine) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("kind", ["result", "chunks", "completion", "chat", "stream"])
+@pytest.mark.parametrize("kind", ["result", "complete", "chunks", "completion", "chat", "stream"])
 def test_cancelling_the_task_cancels_the_generation(engine: Engine, kind: str) -> None:
     async def main() -> None:
         other = AsyncEngine.of(engine)
@@ -133,6 +133,8 @@ def test_cancelling_the_task_cancels_the_generation(engine: Engine, kind: str) -
         async def work() -> None:
             if kind == "result":
                 await other.generate(PROMPT, **options).result()
+            elif kind == "complete":
+                await other.complete(PROMPT, **options)
             elif kind == "chunks":
                 async for _ in other.generate(PROMPT, **options):
                     pass
@@ -155,6 +157,22 @@ def test_cancelling_the_task_cancels_the_generation(engine: Engine, kind: str) -
         assert len((await other.complete(PROMPT, max_tokens=4)).tokens) == 4
 
     run(main())
+
+
+def test_a_request_is_checked_off_the_event_loop(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    generate = Engine.generate
+
+    def recorded(self: Engine, *args: Any, **options: Any) -> Any:
+        threads.append(threading.get_ident())
+        return generate(self, *args, **options)
+
+    monkeypatch.setattr(Engine, "generate", recorded)
+    assert len(run(AsyncEngine.of(engine).complete(PROMPT, max_tokens=4)).tokens) == 4
+    assert len(threads) == 1
+    assert threads != [threading.get_ident()]
 
 
 def test_leaving_a_loop_early_stops_the_work(engine: Engine) -> None:

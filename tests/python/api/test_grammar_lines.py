@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from specbranch_cpp import Engine, InvalidArgument
+from specbranch_cpp._grammar import log_lines
 from specbranch_cpp._grammar.log_lines import indented
 
 if TYPE_CHECKING:
@@ -77,3 +79,20 @@ def test_the_rules_stay(engine: Engine, grammar: str, text: str) -> None:
 def test_control_characters_outside_of_texts(engine: Engine, grammar: str) -> None:
     with pytest.raises(InvalidArgument, match="which must be in a text or a class of characters"):
         engine.generate("x", grammar=grammar)
+
+
+@pytest.mark.parametrize("mark", ["[", '"', "<"])
+def test_a_part_without_an_end_is_one_part(monkeypatch: pytest.MonkeyPatch, mark: str) -> None:
+    parts: list[str] = []
+    replaced = log_lines._replaced
+
+    def counted(found: re.Match[str]) -> str:
+        parts.append(found[0])
+        return replaced(found)
+
+    monkeypatch.setattr(log_lines, "_replaced", counted)
+    if mark == '"':
+        mark = '"\\'  # escapes the marks that follow
+    begun = f"{mark * 1000}x"
+    assert indented(f"root ::= {begun}").split() == ["root", "::=", begun]
+    assert len(parts) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from specbranch_cpp import InvalidArgument
@@ -54,6 +56,21 @@ def test_too_many_remainders_are_refused(text: str) -> None:
 def test_other_grammars_are_left_to_llguidance(text: str) -> None:
     grammar = Lark(text)
     assert lark_or_gbnf(grammar) is grammar
+
+
+def test_many_steps_are_not_all_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    largest = 0
+    lcm = math.lcm
+
+    def recorded(*numbers: int) -> int:
+        nonlocal largest
+        largest = max(largest, found := lcm(*numbers))
+        return found
+
+    monkeypatch.setattr(math, "lcm", recorded)
+    for steps in (range(1, 3000), [1 / n for n in range(1, 3000)]):
+        assert has_too_many_remainders([{"multipleOf": step} for step in steps])
+    assert largest < 10**40
 
 
 def test_steps_without_an_end() -> None:

@@ -9,6 +9,7 @@ import pty
 import select
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from rich.console import Console
 from tests.python.support.scripted import script
 from typer.testing import CliRunner
 
-from specbranch_cpp import Engine
+from specbranch_cpp import DecodeError, Engine
 from specbranch_cpp.cli import app
 from specbranch_cpp.cli.chat import slash_commands, turns
 from specbranch_cpp.cli.chat.command import ConsoleScreen, converse
@@ -388,6 +389,27 @@ def test_the_bar_of_a_long_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "reading the prompt" in shown(0, True)
     assert shown(0, False) == ""
     assert shown(1000.0, True) == ""
+
+
+def test_the_bar_of_an_engine_that_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    raised: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    asked = threading.Event()
+
+    class Lost:
+        n_prompt = 40
+
+        @property
+        def n_prefilled(self) -> int:
+            asked.set()
+            raise DecodeError("the host is lost")
+
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    bar = PrefillBar(Lost(), console, 0)  # type: ignore[arg-type]
+    assert asked.wait(120)
+    bar.stop()
+    assert raised == []
 
 
 # Makes its standard input the terminal of a session of its own, as a shell does.

@@ -12,6 +12,7 @@ import pytest
 
 from specbranch_cpp import AsyncEngine, Engine, InvalidArgument, demo, policies
 from specbranch_cpp._isolated.remote_generation import _Received
+from specbranch_cpp._isolated.served_text import ServedText, _Questions
 from specbranch_cpp.bench import near_ties
 from specbranch_cpp.errors import ContextOverflow, EngineClosed
 from specbranch_cpp.processors import TokenMask
@@ -164,6 +165,19 @@ def test_a_policy_that_fails_raises_its_own_error(there: Engine) -> None:
     with pytest.raises(ZeroDivisionError):
         there.complete(PROMPT, mode="speculative", max_tokens=300, policy=Fails())
     assert len(there.complete(PROMPT, max_tokens=5).tokens) == 5
+
+
+def test_a_policy_that_fails_too_late_ends_the_text() -> None:
+    calls: list[str] = []
+    text = ServedText.__new__(ServedText)
+    text._questions = _Questions()
+    text.core = SimpleNamespace(  # type: ignore[assignment]
+        refuse=lambda: calls.append("refuse"), cancel=lambda: calls.append("cancel")
+    )
+    number = text._questions.ask()
+    text.refuse(number)
+    text.refuse(number)
+    assert calls == ["refuse", "cancel"]
 
 
 def test_a_policy_may_close_the_engine() -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
 
 from specbranch_cpp import InvalidArgument
-from specbranch_cpp._grammar.alternatives import exclude_each_other
+from specbranch_cpp._grammar import alternatives
+from specbranch_cpp._grammar.alternatives import MOST_COMPARED, exclude_each_other
 from specbranch_cpp._grammar.json_schema import grammar_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def tagged(tag: Any, **more: Any) -> dict[str, Any]:
@@ -79,6 +83,41 @@ def test_alternatives_that_may_have_a_value_in_common(
     with caplog.at_level(logging.WARNING, logger="specbranch_cpp"):
         assert grammar_of(schema, "schema")
     assert "'oneOf'" in caplog.text
+
+
+@pytest.fixture
+def n_compared(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many schemas were looked at."""
+    seen: list[Any] = []
+    resolved = alternatives._resolved
+
+    def counted(root: Any, node: Any) -> Any:
+        seen.append(None)
+        return resolved(root, node)
+
+    monkeypatch.setattr(alternatives, "_resolved", counted)
+    return lambda: len(seen)
+
+
+def test_many_constants_are_compared_at_once(n_compared: Callable[[], int]) -> None:
+    ways = [{"const": i} for i in range(500)]
+    assert exclude_each_other({}, ways)
+    assert not exclude_each_other({}, [*ways, {"enum": [1000, 7]}])
+    assert n_compared() == 1001
+
+
+def test_comparisons_have_a_limit(n_compared: Callable[[], int]) -> None:
+    names = [f"p{i}" for i in range(30)]
+    defs: dict[str, Any] = {"d4": {"type": "object"}}
+    for i in range(4):
+        properties = {name: {"$ref": f"#/$defs/d{i + 1}"} for name in names}
+        defs[f"d{i}"] = {"type": "object", "properties": properties, "required": names}
+    schema = {"$defs": defs, "oneOf": [{"$ref": "#/$defs/d0"}] * 2}
+    assert not exclude_each_other(schema, schema["oneOf"])
+    twice = {"properties": {"a": {"oneOf": schema["oneOf"]}, "b": {"oneOf": schema["oneOf"]}}}
+    grammar_of({"$defs": defs, **twice}, "schema")
+    assert n_compared() < 5 * MOST_COMPARED
+    assert exclude_each_other({}, [tagged(i) for i in range(100)])
 
 
 OBJECT = {"type": "object", "properties": {"a": {}}}

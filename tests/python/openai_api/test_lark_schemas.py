@@ -115,6 +115,16 @@ def test_what_excludes_each_other_is_not_left_to_gbnf() -> None:
         LarkBook().schema(schema, "this one", strict=True)
 
 
+@pytest.mark.parametrize(
+    "more", [{"format": "email"}, {"format": "time", "maxLength": 9}, {"format": "duration"}]
+)
+def test_strings_that_gbnf_cannot_enforce_are_not_left_to_it(more: dict[str, Any]) -> None:
+    letters = {"type": "array", "items": {"enum": ["a", "b"]}, "uniqueItems": True}
+    schema = {"properties": {"t": letters, "s": {"type": "string", **more}}, "required": ["t", "s"]}
+    with pytest.raises(InvalidArgument, match="cannot be enforced"):
+        LarkBook().schema(schema, "this one", strict=True)
+
+
 @pytest.mark.parametrize("whole", [0, 7, 1000, 10**12])
 @pytest.mark.parametrize("far", ["maximum", "exclusiveMaximum"])
 def test_an_exclusive_bound_beside_the_other_bound(whole: int, far: str) -> None:

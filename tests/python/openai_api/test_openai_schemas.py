@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import jsonschema
@@ -12,6 +13,7 @@ import pytest
 from tests.python.support.schemas import GOOD
 
 from specbranch_cpp import Engine, InvalidArgument
+from specbranch_cpp._grammar import json_schema
 from specbranch_cpp._grammar.json_schema import MOST_PARTS, grammar_of
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 HELLO = [{"role": "user", "content": "hello"}]
 
+DEFS = {"$defs": {"a": {"type": "object", "properties": {"x": {"const": 1}}}}}
 BAD: dict[str, tuple[Any, str]] = {
     "no schema": (3, "must be a JSON schema"),
     "false": (False, "must be a JSON schema"),
@@ -48,6 +51,12 @@ BAD: dict[str, tuple[Any, str]] = {
     "pattern of another kind": ({"pattern": 3}, "must be a str"),
     "not a number": ({"const": float("nan")}, "not JSON"),
     "no JSON": ({"const": {1}}, "not JSON"),
+    "beside a part of allOf": ({"allOf": [{"$ref": "#/$defs/a", "not": {}}, {}], **DEFS}, "'not'"),
+    "items beside one": ({"allOf": [{"$ref": "#/$defs/a", "items": {}}, {}], **DEFS}, "'items'"),
+    "another beside one": (
+        {"allOf": [{"$ref": "#/$defs/a", "properties": {"x": {"const": 2}}}, {}], **DEFS},
+        "another property 'x'",
+    ),
     "part of allOf": ({"allOf": ["x", {}]}, "must be a schema"),
     "reference to a list": ({"$ref": ["#"]}, "must begin with"),
     "surrogate": ({"enum": ["\ud800"]}, "not JSON"),
@@ -119,6 +128,9 @@ def test_a_schema_without_an_end_is_refused(random: Engine) -> None:
         ("uniqueItems", {"type": "array", "uniqueItems": True}),
         ("uniqueItems", {"items": {"enum": [1, 2, 3]}, "uniqueItems": True, "minItems": 2}),
         ("maxProperties", {"type": "object", "maxProperties": 0}),
+        ("format", {"type": "string", "format": "email"}),
+        ("format", {"type": "string", "format": "date", "pattern": "^2"}),
+        ("maxLength", {"type": "string", "format": "time", "maxLength": 9}),
     ],
 )
 def test_what_is_not_enforced_is_told(
@@ -170,6 +182,14 @@ def test_a_pattern_without_a_grammar_is_refused_or_told(
     assert "any string is allowed" in caplog.text
     done = random.complete("x", grammar=grammar, temperature=1.0, seed=1, max_tokens=60)
     assert len(json.loads(done.text)["x"]) <= 3
+
+
+def test_what_is_beside_a_reference_in_all_of_is_enforced(random: Engine) -> None:
+    parts = [{"$ref": "#/$defs/a", "description": "a", "required": ["x"]}, {"type": "object"}]
+    grammar = grammar_of({"allOf": parts, **DEFS}, "schema", strict=True)
+    for seed in range(5):
+        done = random.complete("x", grammar=grammar, temperature=2.0, seed=seed, max_tokens=60)
+        assert json.loads(done.text) == {"x": 1}
 
 
 def test_bounds_that_say_nothing_are_no_bounds() -> None:
@@ -252,6 +272,25 @@ def copied(kind: str) -> dict[str, Any]:
 def test_a_schema_cannot_explode(kind: str) -> None:
     with pytest.raises(InvalidArgument, match=f"^mine has more than {MOST_PARTS} parts"):
         grammar_of(copied(kind), "mine")
+
+
+def test_names_of_rules_are_chosen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_searches = 0
+
+    class Text(str):
+        __slots__ = ()
+
+        def __contains__(self, part: object) -> bool:
+            nonlocal n_searches
+            n_searches += 1
+            return super().__contains__(str(part))
+
+    dumps = SimpleNamespace(dumps=lambda *args, **options: Text(json.dumps(*args, **options)))
+    monkeypatch.setattr(json_schema, "json", dumps)
+    name = "ref" + "x" * 1000
+    schema = {"properties": {name: {"$ref": "#/$defs/a"}}, "required": [name], **DEFS}
+    assert f"{name}x-0-0" in grammar_of(schema, "schema")
+    assert n_searches < 2
 
 
 def test_a_schema_of_many_parts() -> None:
