@@ -11,7 +11,7 @@ from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.arguments import plain_arguments
 
-__all__ = ["plain_messages"]
+__all__ = ["plain_messages", "unread_part"]
 
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 # These messages may lack their content: an answer with calls only, and an empty result.
@@ -20,6 +20,18 @@ _MAY_LACK = ("assistant", "tool", "function")
 # The names of text in the parts of several interfaces.
 _TEXTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 _THOUGHTS = ("thinking", "reasoning", "redacted_thinking")
+_RESULTS = ("tool", "function")
+_LONGEST_KIND = 40
+
+
+def unread_part(kind: object) -> str | None:
+    """What a result of a call has in place of a part that is no text. ``None``: it has no type.
+
+    The client cannot take such a part out: its tool has read an image, and every later turn has it.
+    """
+    if not isinstance(kind, str) or not 0 < len(kind) <= _LONGEST_KIND:
+        return None
+    return f"[{kind}: this model reads text only]"
 
 
 def plain_messages(messages: Any) -> list[dict[str, Any]]:
@@ -66,7 +78,10 @@ def _plain(name: str, message: Any) -> dict[str, Any]:
                 f"{name} has tool_calls; only a message of the assistant may have them"
             )
         plain["tool_calls"] = calls
-    texts, thoughts = _contents(f"{name}['content']", message.get("content"), role in _MAY_LACK)
+    content = message.get("content")
+    if role in _RESULTS:
+        content = _readable(content)
+    texts, thoughts = _contents(f"{name}['content']", content, role in _MAY_LACK)
     plain["content"] = "\n".join(texts)
     if role == "assistant":
         _add_fields(name, plain, thoughts)
@@ -106,6 +121,19 @@ def _contents(name: str, content: Any, may_lack: bool) -> tuple[list[str], list[
         else:
             texts.append(_text(where, part))
     return texts, thoughts
+
+
+def _readable(content: Any) -> Any:
+    """The content of a result, with text in place of parts that are no text."""
+    is_list = isinstance(content, (list, tuple))
+    return [_readable_part(part) for part in content] if is_list else content
+
+
+def _readable_part(part: Any) -> Any:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if not isinstance(kind, str) or kind in _TEXTS or kind in _THOUGHTS:
+        return part
+    return unread_part(kind) or part
 
 
 def _text(name: str, part: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,15 @@ from specbranch_cpp.server.interfaces.routes import READ, add_interfaces
 from specbranch_cpp.server.limits import BodyLimits
 from specbranch_cpp.server.metrics import Metrics
 from specbranch_cpp.server.model_card import ModelCard, embedding_entry
+from specbranch_cpp.server.other_tools import with_functions_only
 from specbranch_cpp.server.request_counter import RequestCounter
-from specbranch_cpp.server.requests import ChatBody, CompletionBody, parse, parse_scales
+from specbranch_cpp.server.requests import (
+    ChatBody,
+    CompletionBody,
+    check_fields,
+    parse_scales,
+    read_object,
+)
 from specbranch_cpp.server.service import QueuedCall, Service
 from specbranch_cpp.server.settings import ServerSettings
 from specbranch_cpp.server.slots import Slots
@@ -44,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["create_app"]
 
 PAGE = Path(str(resources.files("specbranch_cpp.server"))) / "page"
+_PLAIN = re.compile(r"[A-Za-z_]\w*(\.\w+|\[\d+\])*", re.ASCII)  # such as tools[1]
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
@@ -119,8 +128,11 @@ def _add_calls(
     model = ModelCard(engine, settings.alias)
 
     async def answer(request: Request, kind: type[CompletionBody] | type[ChatBody]) -> Response:
-        body = parse(kind, await request.body(), settings.max_json_depth)
-        call = InterfaceCall(kind is ChatBody, body.arguments(), ReplyForm(), body.unknown)
+        data = read_object(await request.body(), settings.max_json_depth)
+        chat = kind is ChatBody
+        data, others = with_functions_only(data) if chat else (data, [])
+        body = check_fields(kind, data)
+        call = InterfaceCall(chat, body.arguments(), ReplyForm(), [*body.unknown, *others])
         return await reply(request, call)
 
     async def reply(request: Request, given: InterfaceCall) -> Response:
@@ -290,6 +302,6 @@ async def _answer_nobody(_: Request, __: Exception) -> Response:
 
 
 def _header(names: list[str]) -> str:
-    """At most 20 names for a header. Names that are not plain words are left out."""
-    plain = [name for name in names if name.isascii() and name.isidentifier() and len(name) <= 64]
+    """At most 20 names for a header. Names that are not plain words, or places, are left out."""
+    plain = [name for name in names if len(name) <= 64 and _PLAIN.fullmatch(name)]
     return ", ".join(plain[:20])

@@ -96,7 +96,7 @@ UNSUPPORTED: dict[str, Rule] = {
     "allowed_token_ids": (other_than([]), "give a grammar, which allows certain texts only"),
     "max_length": (other_than(), "the name has several meanings; give max_tokens"),
     "min_length": (other_than(0), "the name has several meanings; give min_tokens"),
-    "truncate": (other_than(), "the server never cuts a prompt; send a shorter prompt"),
+    "truncate": (other_than(False), "the server never cuts a prompt; send a shorter prompt"),
     "truncate_prompt_tokens": (
         other_than(),
         "the server never cuts a prompt; send a shorter prompt",

@@ -60,6 +60,10 @@ class StreamForm:
         """What is sent for a chunk; may be empty."""
         return event(chunk)
 
+    def beat(self) -> bytes:
+        """What is sent while no chunks come."""
+        return self.heartbeat
+
     def end(self) -> bytes:
         """What is sent after the last chunk."""
         return DONE
@@ -144,8 +148,9 @@ async def whole_reply(
 class EventStream(Response):
     """A stream of chunks: by default server-sent events, one for each chunk, then ``[DONE]``.
 
-    While no chunks come, the stream sends comments. An error before the first chunk is raised and
-    gets its own HTTP status; a later error is sent as a part of the stream.
+    While no chunks come, the stream sends comments, or what its form has for that. An error before
+    the first chunk is raised and gets its own HTTP status; a later error is sent as a part of the
+    stream.
 
     Args:
         heartbeat_s: seconds without data after which a comment is sent.
@@ -201,7 +206,10 @@ class EventStream(Response):
             ended = False  # only `take` tells of an error
             while not ended:
                 self._form.n_prompt = self._call.n_prompt
-                await write(b"".join(map(self._form.chunk, chunks)) or self._form.heartbeat)
+                if chunks:
+                    await write(b"".join(map(self._form.chunk, chunks)) or self._form.heartbeat)
+                else:
+                    await write(self._form.beat())
                 chunks = await job.take(self._heartbeat_s)
                 ended = job.ended and not chunks
             end = self._form.end()

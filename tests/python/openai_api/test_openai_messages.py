@@ -82,6 +82,16 @@ def test_parts_that_are_no_text_are_named(kind: Any) -> None:
         plain_messages([{"role": "user", "content": ["a", {"type": kind}]}])
 
 
+@pytest.mark.parametrize("role", ["tool", "function"])
+def test_parts_of_results_that_are_no_text_are_told_of(role: str) -> None:
+    parts = [{"type": "text", "text": "plot"}, {"type": "image_url", "image_url": {"url": "data:"}}]
+    (plain,) = plain_messages([{"role": role, "content": parts}])
+    assert plain["content"] == "plot\n[image_url: this model reads text only]"
+    for wrong in ({"type": None}, {"type": "a" * 100}, {"text": "x"}, 3):
+        with pytest.raises(InvalidArgument, match=r"messages\[0\]\['content'\]\[0\]"):
+            plain_messages([{"role": role, "content": [wrong]}])
+
+
 def test_a_refusal_and_thoughts_in_fields() -> None:
     refused, thought, renamed = plain_messages(
         [

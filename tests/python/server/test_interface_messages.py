@@ -32,6 +32,7 @@ SCHEMA: dict[str, Any] = {
     "required": ["size"],
     "additionalProperties": False,
 }
+BILLING = "x-anthropic-billing-header: cc_version=2.1.63.a43; cc_entrypoint=cli; cch=fa690;"
 TOOL: Any = {"name": "measure", "description": "Measure a part.", "input_schema": SCHEMA}
 
 
@@ -222,6 +223,73 @@ def test_nothing_is_said() -> None:
     assert told == {"role": "tool", "tool_call_id": "1", "content": ""}
 
 
+@pytest.mark.parametrize(
+    ("system", "told"),
+    [
+        ([{"type": "text", "text": BILLING}, {"type": "text", "text": "Be brief."}], "Be brief."),
+        (f"{BILLING}\nBe brief.", "Be brief."),
+        (f"Be brief.\n{BILLING}\nAnd kind.", "Be brief.\nAnd kind."),
+        ([{"type": "text", "text": BILLING}], None),
+        (BILLING, None),
+        ("Be brief.\n", "Be brief.\n"),
+        ([{"type": "text", "text": f"Say {BILLING}"}], f"Say {BILLING}"),
+    ],
+)
+def test_what_differs_in_every_request_is_no_part_of_the_prompt(system: Any, told: Any) -> None:
+    """Claude Code puts it first, so that nothing of the prompt could be used again."""
+    expected = [] if told is None else [{"role": "system", "content": told}]
+    assert arguments(system=system)["messages"] == [*expected, *MESSAGES]
+
+
+def test_such_a_header_is_not_counted(client: anthropic.Anthropic) -> None:
+    def count(*texts: str) -> int:
+        system: Any = [{"type": "text", "text": text} for text in texts]
+        counted = client.messages.count_tokens(model="any", messages=MESSAGES, system=system)
+        return counted.input_tokens
+
+    assert count(BILLING, "Be brief.") == count("Be brief.")
+
+
+def test_tools_of_anthropics_servers_are_left_out(server: Running) -> None:
+    search = {"type": "web_search_20250305", "name": "web_search"}
+    body = {"messages": MESSAGES, "max_tokens": 2, "tools": [search, TOOL]}
+    (tool,) = message_call(MessageFields.model_validate(body)).arguments["tools"]
+    assert tool["function"]["name"] == "measure"
+    reply = server.client.post("/v1/messages", json=body)
+    assert reply.status_code == 200, reply.text
+    assert reply.headers["x-ignored-fields"] == "tools[0]"
+    reply = server.client.post("/v1/messages", json=body | {"tools": [search]})
+    assert reply.status_code == 200, reply.text
+
+
+@pytest.mark.parametrize(
+    ("block", "text"),
+    [
+        ({"type": "image", "source": {"type": "base64", "data": ""}}, "image"),
+        ({"type": "document", "source": {"type": "base64", "data": ""}}, "document"),
+        ({"type": "tool_reference", "tool_name": "f"}, "tool_reference"),
+    ],
+)
+def test_what_is_no_text_in_results_is_told_of(block: dict[str, Any], text: str) -> None:
+    """Claude Code reads images by a tool, and sends the result in every later turn."""
+    (told,) = arguments(**result([{"type": "text", "text": "plot"}, block]))["messages"]
+    assert told["content"] == f"plot\n[{text}: this model reads text only]"
+
+
+def test_no_token_reads_the_prompt_only(client: anthropic.Anthropic) -> None:
+    asked = ASKED | {"max_tokens": 0}
+    message = client.messages.create(**asked)
+    assert (message.content, message.stop_reason) == ([], "max_tokens")
+    assert message.usage.output_tokens == 0
+    assert n_read(message.usage) > 0
+    with client.messages.create(**asked, stream=True) as stream:
+        events = list(stream)
+    assert [event.type for event in events] == ["message_start", "message_delta", "message_stop"]
+    assert events[1].type == "message_delta"
+    assert events[1].usage.output_tokens == 0
+    assert events[1].delta.stop_reason == "max_tokens"
+
+
 def test_the_fields() -> None:
     assert arguments(top_k=3, top_p=0.5)["top_k"] == 3
     assert arguments(stop_sequences=["x"])["stop"] == ["x"]
@@ -258,7 +326,11 @@ def test_the_fields() -> None:
         (result(["text"]), "messages[0].content[0].content[0] must be an object with a type"),
         (result({"type": "text", "text": "x"}), "messages[0].content[0].content must be a text or"),
         (result(5), "messages[0].content[0].content must be a text or a list of blocks"),
-        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
+        ({"tools": [{"type": 3, "name": "f"}]}, "tools[0].type must be a text"),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}],
+          "tool_choice": {"type": "tool", "name": "web_search"}}, "names 'web_search'"),
+        ({"system": [{"type": "text", "text": BILLING}, {"type": "image"}]},
+         "system[1].type is 'image'"),
         ({"tools": [TOOL], "tool_choice": {"type": "robot"}}, "tool_choice.type is 'robot'"),
         ({"tools": [TOOL], "tool_choice": {"type": ["auto"]}}, "tool_choice.type is ['auto']"),
         ({"thinking": {"type": "loud"}}, "thinking.type is 'loud'"),

@@ -60,9 +60,7 @@ def test_the_model(client: Any, models: Engine) -> None:
     info = shown.modelinfo
     architecture = models.metadata["general.architecture"]
     assert info["general.architecture"] == architecture
-    assert info[f"{architecture}.context_length"] == int(
-        models.metadata[f"{architecture}.context_length"]
-    )
+    assert info[f"{architecture}.context_length"] == models.n_ctx  # clients fill it
     assert isinstance(info[f"{architecture}.attention.layer_norm_rms_epsilon"], float)
     assert isinstance(info["general.name"], str)
 
@@ -73,7 +71,7 @@ def test_what_clients_check_first(server: Running, models: Engine) -> None:
         return content
 
     version = get("/api/version")["version"]
-    assert tuple(map(int, version.split("."))) >= (0, 6, 4)  # of Copilot Chat
+    assert tuple(map(int, version.split("."))) >= (0, 13, 4)  # of Codex; Copilot Chat: 0.6.4
     (model,) = get("/api/tags")["models"]
     assert re.fullmatch("[0-9a-f]{64}", model["digest"])
     assert model["size"] == Path(models.model_paths[0]).stat().st_size
@@ -198,6 +196,73 @@ def test_generate(client: Any, models: Engine) -> None:
     assert client.generate("own", PROMPT, raw=True, options=OPTIONS).response == raw
     parts = client.generate("own", PROMPT, raw=True, options=OPTIONS, stream=True)
     assert "".join(part.response for part in parts) == raw
+
+
+def check_logprobs(reply: Any, text: str, n_top: int) -> None:
+    """Checks the log-probabilities of a reply."""
+    assert "".join(one.token for one in reply.logprobs) == text
+    for one in reply.logprobs:
+        assert one.logprob <= 0.0
+        assert len(one.top_logprobs or ()) == n_top
+
+
+def test_logprobs(client: Any, server: Running) -> None:
+    options = SAMPLING | {"num_predict": 5}
+    asked: dict[str, Any] = {"options": options, "logprobs": True, "top_logprobs": 2}
+    chatted = client.chat("own", MESSAGES, **asked)
+    check_logprobs(chatted, chatted.message.content, 2)
+    parts = list(client.chat("own", MESSAGES, **asked, stream=True))
+    assert [one for part in parts for one in part.logprobs or ()] == chatted.logprobs
+    for raw in (False, True):
+        words = PROMPT if raw else MESSAGES[0]["content"]
+        whole = client.generate("own", words, raw=raw, **asked)
+        check_logprobs(whole, whole.response, 2)
+        parts = list(client.generate("own", words, raw=raw, **asked, stream=True))
+        assert [one for part in parts for one in part.logprobs or ()] == whole.logprobs
+        alone = client.generate("own", words, raw=raw, options=options, logprobs=True)
+        check_logprobs(alone, alone.response, 0)
+        assert client.generate("own", words, raw=raw, options=options).logprobs is None
+        none = client.generate("own", words, raw=raw, options=options, logprobs=False)
+        assert none.logprobs is None
+    body = {"prompt": PROMPT, "raw": True, "stream": False, **asked}
+    for one in server.client.post("/api/generate", json=body).json()["logprobs"]:
+        for each in (one, *one["top_logprobs"]):
+            assert bytes(each["bytes"]).decode() == each["token"]
+
+
+def test_the_bytes_of_a_token_that_is_no_text() -> None:
+    lists = {"tokens": ["bytes:\\xe2\\x82"], "token_logprobs": [-1.0],
+             "top_logprobs": [{"é": -0.5, "bytes:\\xe2\\x82": -1.0}]}  # fmt: skip
+    reply: dict[str, Any] = cut_chunks()[-1]
+    reply["choices"] = [{"text": "x", "logprobs": lists, "finish_reason": "length"}]
+    (one,) = OllamaForm("generate", n_top=1).whole(reply)["logprobs"]
+    top = {"token": "é", "logprob": -0.5, "bytes": [0xC3, 0xA9]}
+    token = {"token": "\\xe2\\x82", "logprob": -1.0, "bytes": [0xE2, 0x82]}
+    assert one == token | {"top_logprobs": [top]}
+
+
+def test_nothing_is_cut(server: Running) -> None:
+    body = {"messages": MESSAGES, "stream": False, "options": {"num_predict": 2}}
+    for truncate, ignored in ((False, None), (None, None), (True, "truncate")):
+        reply = server.client.post("/api/chat", json=body | {"truncate": truncate})
+        assert reply.status_code == 200, reply.text
+        assert reply.headers.get("x-ignored-fields") == ignored
+    body = {"prompt": "x", "truncate": True, "stream": False, "options": {"num_predict": 2}}
+    for raw in (False, True):
+        reply = server.client.post("/api/generate", json=body | {"raw": raw})
+        assert reply.headers["x-ignored-fields"] == "truncate"
+
+
+def test_images_in_results_are_told_of() -> None:
+    call = {"id": "1", "function": {"name": "measure"}}
+    result = {"role": "tool", "content": "plot", "images": ["", ""], "tool_call_id": "1"}
+    messages = [*MESSAGES, {"role": "assistant", "tool_calls": [call]}, result]
+    told = chat_call(ChatFields.model_validate({"messages": messages})).arguments["messages"]
+    image = "[image: this model reads text only]"
+    assert told[-1]["content"] == f"plot\n{image}\n{image}"
+    result["content"] = ""
+    told = chat_call(ChatFields.model_validate({"messages": messages})).arguments["messages"]
+    assert told[-1]["content"] == f"{image}\n{image}"
 
 
 def test_json(client: Any) -> None:

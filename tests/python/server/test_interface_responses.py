@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -11,10 +14,11 @@ import pytest
 from tests.python.support.server_models import MESSAGES, chat
 from tests.python.support.server_support import KEY, FakeModel, FakeText, Running, serving, told
 
+from specbranch_cpp.server.interfaces.responses_reply import ResponseForm
 from specbranch_cpp.server.interfaces.responses_request import ResponseFields, response_call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from specbranch_cpp import Engine
 
@@ -173,6 +177,121 @@ def test_the_parts_of_a_message_are_lines() -> None:
     assert message == {"role": "user", "content": "Sort\na list."}
 
 
+def messages_of(*items: dict[str, Any]) -> list[dict[str, Any]]:
+    """The messages of the chat that the engine gets."""
+    call = response_call(ResponseFields.model_validate({"input": list(items)}))
+    messages: list[dict[str, Any]] = call.arguments["messages"]
+    return messages
+
+
+def thought(text: str, field: str = "content") -> dict[str, Any]:
+    return {"type": "reasoning", "id": "rs_1", field: [{"type": f"{field}_text", "text": text}]}
+
+
+def called(name: str) -> dict[str, Any]:
+    return {"type": "function_call", "call_id": name, "name": "measure", "arguments": "{}"}
+
+
+def result(name: str, output: Any = "5") -> dict[str, Any]:
+    return {"type": "function_call_output", "call_id": name, "output": output}
+
+
+ASK: dict[str, Any] = {"role": "user", "content": "Measure it."}
+SAY: dict[str, Any] = {"role": "assistant", "content": "So."}
+
+
+def test_thoughts_stay_with_what_they_led_to() -> None:
+    told = messages_of(
+        ASK, thought("a"), called("1"), result("1"), thought("b", "summary"), SAY, called("2"),
+        result("2"), thought("c"), thought("d"), called("3"), result("3"), SAY,
+    )  # fmt: skip
+    thoughts = [one.get("reasoning_content") for one in told if one["role"] == "assistant"]
+    assert thoughts == ["a", "b", "c\nd", None]
+    assert [one["role"] for one in told] == ["user", *("assistant", "tool") * 3, "assistant"]
+    (_, both, _, _) = messages_of(
+        ASK, thought("a"), SAY, thought("b"), called("1"), result("1"), SAY
+    )
+    assert (both["reasoning_content"], both["content"]) == ("a\nb", "So.")
+
+
+def test_thoughts_without_a_text_are_skipped() -> None:
+    nothing: list[dict[str, Any]] = [
+        {"type": "reasoning"},
+        {"type": "reasoning", "summary": [], "content": None, "encrypted_content": "x"},
+        {"type": "reasoning", "summary": [], "content": []},
+    ]
+    assert messages_of(ASK, *nothing, SAY) == [ASK, SAY]
+    assert messages_of(thought("a"), ASK, SAY) == [ASK, SAY]
+    both = thought("a") | {"summary": [{"type": "summary_text", "text": "s"}]}
+    assert messages_of(ASK, both, SAY) == [ASK, SAY | {"reasoning_content": "a"}]
+
+
+def test_tools_that_run_elsewhere_are_left_out(server: Running) -> None:
+    others = [{"type": "web_search"}, {"type": "custom", "name": "apply_patch"},
+              {"type": "namespace", "name": "n", "tools": [TOOL]}]  # fmt: skip
+    body = {"input": "x", "tools": [others[0], TOOL, *others[1:]], "max_output_tokens": 2}
+    call = response_call(ResponseFields.model_validate(body))
+    function = {name: value for name, value in TOOL.items() if name != "type"}
+    assert call.arguments["tools"] == [{"type": "function", "function": function}]
+    for fields in (body, body | {"stream": True}):
+        reply = server.client.post("/v1/responses", json=fields)
+        assert reply.status_code == 200, reply.text
+        assert reply.headers["x-ignored-fields"] == "tools[0], tools[2], tools[3]"
+    choice = {"type": "function", "name": "apply_patch"}
+    reply = server.client.post("/v1/responses", json=body | {"tool_choice": choice})
+    assert "apply_patch" in told(reply, 400, "invalid_value")["message"]
+    only = {"input": "x", "tools": others, "max_output_tokens": 2}
+    assert server.client.post("/v1/responses", json=only).status_code == 200
+
+
+def test_images_in_results_are_told_of() -> None:
+    """Codex's view_image sends them, and the conversation goes on with them."""
+    parts = [{"type": "input_text", "text": "plot"}, {"type": "input_image", "image_url": "data:"}]
+    (_, _, answer) = messages_of(ASK, called("1"), result("1", parts))
+    assert answer["content"] == "plot\n[input_image: this model reads text only]"
+
+
+def test_a_stream_that_waits_has_events() -> None:
+    """Codex drops streams whose comments are all that comes."""
+    form = ResponseForm({})
+    assert form.beat() == b": \n\n"
+    form.chunk({"created": 1, "model": "m", "choices": []})
+    beat = form.beat()
+    assert beat.startswith(b"event: response.in_progress\n")
+    event = json.loads(beat.partition(b"data: ")[2])
+    assert (event["type"], event["sequence_number"]) == ("response.in_progress", 2)
+    assert event["response"]["status"] == "in_progress"
+
+
+def test_heartbeats_of_a_stream_are_numbered() -> None:
+    settings: dict[str, Any] = {"request_timeout_s": 3.0, "heartbeat_s": 0.05}
+    with (
+        serving(Waiting(), Waiting(), **settings) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client,
+        client.responses.create(model="any", input="x", stream=True) as stream,
+    ):
+        events = list(stream)
+    kinds = [event.type for event in events]
+    assert kinds[:2] == ["response.created", "response.in_progress"]
+    assert kinds.count("response.in_progress") > 2
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+
+
+class Waiting(FakeModel):
+    """An engine whose answer begins and then takes its time."""
+
+    async def create_chat_completion(self, **_: Any) -> Any:
+        return _WaitingStream(self._chunks())
+
+    async def _chunks(self) -> AsyncIterator[dict[str, Any]]:
+        yield {"created": 1, "model": "m", "choices": []}
+        await asyncio.sleep(60)
+
+
+class _WaitingStream(contextlib.aclosing[Any]):
+    generation = SimpleNamespace(n_prompt=3)
+
+
 def test_no_field_is_overwritten() -> None:
     def arguments(**fields: Any) -> dict[str, Any]:
         return response_call(ResponseFields.model_validate({"input": "x", **fields})).arguments
@@ -195,7 +314,13 @@ def test_no_field_is_overwritten() -> None:
          "text.format"),
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"background": True}, "background"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"tools": [{"name": "f"}]}, "tools[0].type"),
+        ({"tools": [{"type": "web_search"}], "tool_choice": {"type": "web_search"}},
+         "tool_choice.type"),
+        ({"tools": [{"type": "custom", "name": "f"}],
+          "tool_choice": {"type": "custom", "name": "f"}}, "tool_choice.type"),
+        ({"input": [{"type": "reasoning", "summary": "x"}]}, "input[0].summary"),
+        ({"input": [{"type": "reasoning", "content": [{"text": 1}]}]}, "input[0].content[0].text"),
         ({"input": [{"type": "image", "role": "user"}]}, "input[0].type"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
          "input[0].content[0].type"),

@@ -277,7 +277,7 @@ NEUTRAL: dict[str, Any] = {
     "n_indent": 0, "thinking_budget_tokens": -1, "reasoning_budget": -1, "grammar_lazy": False,
     "grammar_triggers": [], "documents": [], "system": "", "system_prompt": "", "options": {},
     "instruction_template": "", "safe_prompt": False, "image_data": [], "watermark": False,
-    "token_healing": False, "no_stop_trim": False, "return_full_text": False,
+    "token_healing": False, "truncate": False, "no_stop_trim": False, "return_full_text": False,
     "add_bos_token": True, "decoder_input_details": False, "top_n_tokens": 0,
 }  # fmt: skip
 
@@ -331,6 +331,24 @@ def test_wrong_messages_are_refused_before_they_wait(server: Running) -> None:
         error = reply.json()["error"]
         assert error["param"] == "messages"
         assert error["message"].startswith("messages[0]['content']")
+
+
+def test_custom_tools_are_left_out(model: Running) -> None:
+    function = {"type": "function", "function": {"name": "f"}}
+    custom = {"type": "custom", "custom": {"name": "g"}}
+    body: dict[str, Any] = {"messages": MESSAGES, "max_tokens": 2}
+    for path in (CHAT, "/api/chat"):
+        reply = model.client.post(path, json=body | {"tools": [custom, function]})
+        assert reply.status_code == 200, reply.text
+        assert reply.headers["x-ignored-fields"] == "tools[0]"
+    reply = model.client.post(CHAT, json=body | {"tools": [custom]})
+    assert reply.status_code == 200, reply.text
+    body |= {"tools": [function, custom]}
+    for choice in (custom, {"type": "function", "function": {"name": "g"}}):
+        reply = model.client.post(CHAT, json=body | {"tool_choice": choice})
+        assert reply.status_code == 400, reply.text
+    reply = model.client.post(CHAT, json=body | {"tools": [{"type": 3}]})
+    assert reply.status_code == 400, reply.text
 
 
 def test_fields_of_other_servers_change_the_text(model: Running) -> None:

@@ -11,6 +11,7 @@ from specbranch_cpp.openai_api.chat_requests import chat_prompt
 from specbranch_cpp.openai_api.keywords import PromptKeywords
 from specbranch_cpp.server.errors import BadRequest
 from specbranch_cpp.server.fields import Items, whole_number, without_nulls
+from specbranch_cpp.server.other_tools import with_functions_only
 from specbranch_cpp.server.requests import ChatBody, CompletionBody, check_fields
 from specbranch_cpp.server.streams import StreamForm
 
@@ -129,6 +130,7 @@ def call_of(
         BadRequest: a field is wrong or refused.
     """
     given = {name: value for name, value in data.items() if value is not None}
+    given, others = with_functions_only(given) if chat else (given, [])
     body = check_fields(ChatBody if chat else CompletionBody, given)
     if body.n is not None and body.n > 1:
         raise BadRequest(
@@ -138,4 +140,4 @@ def call_of(
             "unsupported_value",
         )
     unknown = [name for name in body.unknown if name not in harmless]
-    return InterfaceCall(chat, body.arguments(), form, unknown)
+    return InterfaceCall(chat, body.arguments(), form, [*unknown, *others])

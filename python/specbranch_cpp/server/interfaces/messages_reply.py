@@ -27,13 +27,15 @@ class MessageForm(ReplyForm):
     """Writes chat completions as messages.
 
     Args:
-        max_tokens: the limit of the request; below 1, there is none.
+        max_tokens: the limit of the request; below 0, there is none. 0: the message has no content,
+            because the request only has the prompt read, and its one token does not count.
     """
 
     heartbeat = b'event: ping\ndata: {"type":"ping"}\n\n'
 
     def __init__(self, max_tokens: int) -> None:
         self._max_tokens = max_tokens
+        self._is_silent = max_tokens == 0
         self._id = f"msg_{secrets.token_hex(12)}"
         self._n_blocks = 0  # complete ones
         self._open: str | None = None  # the type of the block that grows
@@ -43,6 +45,9 @@ class MessageForm(ReplyForm):
         (choice,) = reply["choices"]
         message = choice["message"]
         content: list[dict[str, Any]] = []
+        usage = self._usage(reply["timings"])
+        if self._is_silent:
+            return self._message(reply["model"], content, usage) | self._ending(choice, usage)
         if message.get("reasoning_content"):
             content.append(_thought(message["reasoning_content"]))
         if message["content"]:
@@ -50,7 +55,6 @@ class MessageForm(ReplyForm):
         for call in message.get("tool_calls") or ():
             function = call["function"]
             content.append(_call(call["id"], function["name"], _read(function["arguments"])))
-        usage = _usage(reply["timings"])
         return self._message(reply["model"], content, usage) | self._ending(choice, usage)
 
     def chunk(self, chunk: dict[str, Any]) -> bytes:
@@ -67,12 +71,14 @@ class MessageForm(ReplyForm):
         if not self._has_begun:
             self._has_begun = True
             # How much of the prompt was cached is known, and told, only at the end.
-            usage = _usage({"prompt_n": self.n_prompt, "cache_n": 0, "predicted_n": 0})
+            usage = self._usage({"prompt_n": self.n_prompt, "cache_n": 0, "predicted_n": 0})
             yield "message_start", {"message": self._message(chunk["model"], [], usage)}
         if not chunk["choices"]:
             return
         (choice,) = chunk["choices"]
         delta = choice["delta"]
+        if self._is_silent:
+            delta = {}
         if delta.get("reasoning_content"):
             thought = delta["reasoning_content"]
             yield from self._grow(_thought(""), {"type": "thinking_delta", "thinking": thought})
@@ -83,7 +89,7 @@ class MessageForm(ReplyForm):
             yield from self._add_call(call)
         if choice["finish_reason"] is not None:
             yield from self._close()
-            usage = _usage(chunk["timings"])
+            usage = self._usage(chunk["timings"])
             yield "message_delta", {"delta": self._ending(choice, usage), "usage": usage}
 
     def _grow(
@@ -118,12 +124,23 @@ class MessageForm(ReplyForm):
 
     def _ending(self, choice: dict[str, Any], usage: dict[str, int]) -> dict[str, Any]:
         """Why the message ended."""
+        if self._is_silent:
+            return {"stop_reason": "max_tokens", "stop_sequence": None}
         word = choice["stop_reason"]
         usual = "end_turn" if word is None else "stop_sequence"
         reason = _REASONS.get(choice["finish_reason"], usual)
         if reason == "max_tokens" and not 0 < self._max_tokens <= usage["output_tokens"]:
             reason = "model_context_window_exceeded"
         return {"stop_reason": reason, "stop_sequence": word if reason == "stop_sequence" else None}
+
+    def _usage(self, timings: dict[str, Any]) -> dict[str, int]:
+        """Tokens of the prompt that were computed, those from the cache, those of the answer."""
+        return {
+            "input_tokens": timings["prompt_n"],
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": timings["cache_n"],
+            "output_tokens": 0 if self._is_silent else timings["predicted_n"],
+        }
 
     def _message(
         self, model: str, content: list[dict[str, Any]], usage: dict[str, int]
@@ -142,16 +159,6 @@ class MessageForm(ReplyForm):
 
 def _event(kind: str, **fields: Any) -> bytes:
     return b"event: " + kind.encode() + b"\ndata: " + encode({"type": kind, **fields}) + b"\n\n"
-
-
-def _usage(timings: dict[str, Any]) -> dict[str, int]:
-    """Tokens of the prompt that were computed, those from the cache, and those of the answer."""
-    return {
-        "input_tokens": timings["prompt_n"],
-        "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": timings["cache_n"],
-        "output_tokens": timings["predicted_n"],
-    }
 
 
 def _text(text: str) -> dict[str, Any]:

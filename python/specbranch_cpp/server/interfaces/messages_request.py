@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Field
 
+from specbranch_cpp.openai_api.messages import unread_part
 from specbranch_cpp.server.errors import BadRequest
 from specbranch_cpp.server.interfaces.call import (
     Body,
@@ -24,6 +25,7 @@ from specbranch_cpp.server.interfaces.call import (
     text_field,
 )
 from specbranch_cpp.server.interfaces.messages_reply import MessageForm
+from specbranch_cpp.server.other_tools import left_out
 
 if TYPE_CHECKING:
     from specbranch_cpp.engine import Engine
@@ -39,7 +41,11 @@ _HARMLESS = frozenset(
         "inference_geo", "metadata", "service_tier", "speed", "user_profile_id", "workspace_id",
     }
 )  # fmt: skip
+_FUNCTIONS = (None, "custom")  # types of tools that the client runs
 _THINKING = ("enabled", "adaptive", "between_tools", "disabled")
+_BILLING = "x-anthropic-billing-header:"
+"""Claude Code begins the system prompt with it. What follows differs in every request, so no KV of
+the prompt could be used again."""
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
@@ -82,7 +88,7 @@ def message_call(fields: MessageFields) -> InterfaceCall:
         BadRequest: the body has what this server cannot do.
     """
     data = _common(fields)
-    data["max_tokens"] = fields.max_tokens
+    data["max_tokens"] = fields.max_tokens or 1  # 0 only has the prompt read
     data["stream"] = fields.stream
     set_field(data, "stop", fields.stop_sequences, "stop_sequences")
     output = fields.output_config or OutputConfig()
@@ -94,7 +100,7 @@ def message_call(fields: MessageFields) -> InterfaceCall:
         set_field(data, "response_format", _format(name, form), name)
     unknown = [f"output_config.{name}" for name in output.model_extra or ()]
     call = call_of(data, MessageForm(fields.max_tokens), chat=True, harmless=_HARMLESS)
-    return replace(call, unknown=[*call.unknown, *unknown])
+    return replace(call, unknown=[*call.unknown, *unknown, *_other_tools(fields)])
 
 
 def count_tokens(engine: Engine, fields: CountFields) -> dict[str, int]:
@@ -116,7 +122,8 @@ def _common(fields: CountFields) -> dict[str, Any]:
     if messages[-1]["role"] == "assistant" and "tool_calls" not in messages[-1]:
         data["continue_final_message"] = True  # the answer goes on where the client has begun it
     if fields.tools is not None:
-        data["tools"] = [_tool(index, tool) for index, tool in enumerate(fields.tools)]
+        kept, _ = left_out(fields.tools, _FUNCTIONS)
+        data["tools"] = [_tool(index, fields.tools[index]) for index in kept]
     if fields.tool_choice is not None:
         _add_choice(data, fields.tool_choice)
     if fields.thinking is not None:
@@ -127,10 +134,13 @@ def _common(fields: CountFields) -> dict[str, Any]:
     return data
 
 
+def _other_tools(fields: CountFields) -> list[str]:
+    """Names of the fields with tools that run on Anthropic's servers, or that only it describes."""
+    return left_out(fields.tools or (), _FUNCTIONS)[1]
+
+
 def _messages(fields: CountFields) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = []
-    if fields.system:
-        told.append({"role": "system", "content": _text("system", fields.system)})
+    told = _system(fields.system)
     for index, message in enumerate(fields.messages):
         name = f"messages[{index}]"
         content = message.content
@@ -145,6 +155,19 @@ def _messages(fields: CountFields) -> list[dict[str, Any]]:
         else:
             told.append({"role": "system", "content": _text(f"{name}.content", content)})
     return told
+
+
+def _system(given: str | list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    """The message of the system, without what Claude Code tells Anthropic's servers there."""
+    if isinstance(given, str):
+        kept = [one for one in given.splitlines(keepends=True) if not one.startswith(_BILLING)]
+        content = "".join(kept)
+    else:
+        blocks = enumerate(given or ())
+        texts = [_text_of(f"system[{i}]", block, "text and document") for i, block in blocks]
+        kept = [one for one in texts if not one.startswith(_BILLING)]
+        content = "\n".join(kept)
+    return [{"role": "system", "content": content}] if kept else []
 
 
 def _of_assistant(name: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
@@ -186,7 +209,7 @@ def _of_user(name: str, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
         path = f"{name}.content[{index}]"
         if block.get("type") == "tool_result":
             given = block.get("content")
-            content = "" if given is None else _text(f"{path}.content", given)
+            content = "" if given is None else _text(f"{path}.content", given, is_result=True)
             if block.get("is_error"):
                 content = f"Error: {content}"
             told.append({"role": "tool", "tool_call_id": text_field(path, block, "tool_use_id"),
@@ -200,19 +223,22 @@ def _of_user(name: str, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return told or [{"role": "user", "content": ""}]
 
 
-def _text(name: str, content: Any) -> str:
-    """The text of a content. Its blocks are lines of their own, as in a chat of OpenAI's API."""
+def _text(name: str, content: Any, *, is_result: bool = False) -> str:
+    """The text of a content. Its blocks are lines of their own, as in a chat of OpenAI's API.
+
+    A result has words in place of blocks that are no text.
+    """
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
         raise BadRequest(f"{name} must be a text or a list of blocks", name, "invalid_value")
     return "\n".join(
-        _text_of(f"{name}[{index}]", block, "text and document")
+        _text_of(f"{name}[{index}]", block, "text and document", is_result=is_result)
         for index, block in enumerate(content)
     )
 
 
-def _text_of(path: str, block: Any, known: str) -> str:
+def _text_of(path: str, block: Any, known: str, *, is_result: bool = False) -> str:
     """The text of a block: its own, or that of a document."""
     if not isinstance(block, dict):
         raise BadRequest(f"{path} must be an object with a type", path, "invalid_value")
@@ -222,6 +248,8 @@ def _text_of(path: str, block: Any, known: str) -> str:
     source = block.get("source")
     if kind == "document" and isinstance(source, dict) and source.get("type") == "text":
         return text_field(f"{path}.source", source, "data")
+    if is_result and (words := unread_part(kind)) is not None:
+        return words
     raise BadRequest(
         f"{path}.type is {kind!r:.60}; this server reads text only: {known}",
         f"{path}.type",
@@ -230,14 +258,8 @@ def _text_of(path: str, block: Any, known: str) -> str:
 
 
 def _tool(index: int, tool: dict[str, Any]) -> dict[str, Any]:
-    kind = tool.get("type")
-    if kind not in (None, "custom"):
-        raise BadRequest(
-            f"tools[{index}].type is {kind!r:.60}; it must be custom: this server runs no tools "
-            "itself",
-            f"tools[{index}].type",
-            "unsupported_value",
-        )
+    if tool.get("type") is not None:
+        text_field(f"tools[{index}]", tool, "type")
     function = {"name": text_field(f"tools[{index}]", tool, "name")}
     schema = tool.get("input_schema")
     given = {"description": tool.get("description"), "parameters": schema,

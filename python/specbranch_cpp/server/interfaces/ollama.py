@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Union
 
 from pydantic import Field
 
+from specbranch_cpp.openai_api.messages import unread_part
 from specbranch_cpp.server.errors import BadRequest
 from specbranch_cpp.server.interfaces.call import (
     Body,
@@ -21,6 +23,7 @@ from specbranch_cpp.server.interfaces.call import (
     n_prompt_tokens,
     set_field,
 )
+from specbranch_cpp.server.interfaces.ollama_logprobs import ollama_logprobs
 from specbranch_cpp.server.streams import encode
 
 if TYPE_CHECKING:
@@ -67,6 +70,7 @@ class _Common(Body):
     format: Union[str, dict[str, Any], None] = None  # noqa: UP007 (read on Python 3.10, too)
     think: Union[bool, str, None] = None  # noqa: UP007
     keep_alive: Union[float, str, None] = None  # noqa: UP007
+    truncate: Any = None
 
 
 class ChatFields(_Common):
@@ -113,7 +117,7 @@ def chat(fields: ChatFields) -> InterfaceCall:
     data["messages"] = _messages(fields.messages)
     data["tools"] = fields.tools
     _set_thinking(data, fields)
-    return call_of(data, OllamaForm("chat"), chat=True, harmless=frozenset())
+    return _asked(fields, data, OllamaForm("chat"), chat=True)
 
 
 def generate(fields: GenerateFields) -> InterfaceCall:
@@ -129,7 +133,7 @@ def generate(fields: GenerateFields) -> InterfaceCall:
             messages.insert(0, {"role": "system", "content": fields.system})
         set_field(data, "messages", messages, "prompt")
         _set_thinking(data, fields)
-        return call_of(data, OllamaForm("generate"), chat=True, harmless=frozenset())
+        return _asked(fields, data, OllamaForm("generate"), chat=True)
     if "response_format" in data:
         raise BadRequest("format is given with raw or suffix; use it without them", "format",
                          "unsupported_value")  # fmt: skip
@@ -137,7 +141,19 @@ def generate(fields: GenerateFields) -> InterfaceCall:
         raise BadRequest("think is given with raw or suffix; use it without them", "think",
                          "unsupported_value")  # fmt: skip
     data |= {"prompt": fields.prompt, "suffix": fields.suffix or None}
-    return call_of(data, OllamaForm("generate"), chat=False, harmless=frozenset())
+    n_top = 0
+    if data.get("logprobs") is True:  # completions have one field for both
+        n_top = data.pop("top_logprobs", None) or 0
+        data["logprobs"] = n_top
+    return _asked(fields, data, OllamaForm("generate", n_top), chat=False)
+
+
+def _asked(
+    fields: ChatFields | GenerateFields, data: dict[str, Any], form: OllamaForm, *, chat: bool
+) -> InterfaceCall:
+    call = call_of(data, form, chat=chat, harmless=frozenset())
+    # True is Ollama's default, so it is no wish; this server never cuts a prompt.
+    return replace(call, unknown=[*call.unknown, "truncate"]) if fields.truncate else call
 
 
 def _common(fields: ChatFields | GenerateFields) -> dict[str, Any]:
@@ -173,10 +189,12 @@ def _messages(messages: list[OllamaMessage]) -> list[dict[str, Any]]:
     told: list[dict[str, Any]] = []
     waiting: list[tuple[str, str]] = []  # id and name of calls without a result
     for index, message in enumerate(messages):
-        if message.images:
+        if message.images and message.role != "tool":
             raise BadRequest(f"messages[{index}].images is given; this server reads text only",
                              f"messages[{index}].images", "unsupported_value")  # fmt: skip
-        plain: dict[str, Any] = {"role": message.role, "content": message.content}
+        lines = [message.content] if message.content else []
+        lines += [unread_part("image") or ""] * len(message.images or ())
+        plain: dict[str, Any] = {"role": message.role, "content": "\n".join(lines)}
         if message.thinking:
             plain["reasoning_content"] = message.thinking
         if message.tool_calls:
@@ -217,13 +235,19 @@ def _call(index: int, i: int, call: dict[str, Any]) -> dict[str, Any]:
 
 
 class OllamaForm(ReplyForm):
-    """Writes replies as lines of JSON."""
+    """Writes replies as lines of JSON.
+
+    Args:
+        kind: ``chat`` or ``generate``.
+        n_top: how many alternatives of each token the log-probabilities of a completion have.
+    """
 
     media_type = "application/x-ndjson"
     heartbeat = b""  # clients read every line as JSON
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, n_top: int = 0) -> None:
         self._kind = kind
+        self._n_top = n_top
         self._calls: dict[int, dict[str, Any]] = {}
 
     def whole(self, reply: dict[str, Any]) -> dict[str, Any]:
@@ -234,7 +258,7 @@ class OllamaForm(ReplyForm):
             for index, call in enumerate(message.get("tool_calls") or ())
         ]
         head = self._piece(reply, message["content"] or "", message.get("reasoning_content"), calls)
-        return head | _end(reply, choice["finish_reason"])
+        return head | self._logprobs(choice) | _end(reply, choice["finish_reason"])
 
     def chunk(self, chunk: dict[str, Any]) -> bytes:
         if not chunk["choices"]:
@@ -250,8 +274,9 @@ class OllamaForm(ReplyForm):
             known["arguments"] += call["function"].get("arguments") or ""
         lines = b""
         reason = choice["finish_reason"]
-        if text or thought:
-            lines += self._line(self._piece(chunk, text, thought, []) | {"done": False})
+        scores = self._logprobs(choice)
+        if text or thought or scores:
+            lines += self._line(self._piece(chunk, text, thought, []) | scores | {"done": False})
         if reason is not None:
             complete, cut = _sorted(self._calls.values())
             if complete or cut:
@@ -264,6 +289,10 @@ class OllamaForm(ReplyForm):
 
     def error(self, error: ApiError) -> bytes:
         return self._line({"error": error.message})
+
+    def _logprobs(self, choice: dict[str, Any]) -> dict[str, Any]:
+        found = ollama_logprobs(choice.get("logprobs"), self._n_top)
+        return {"logprobs": found} if found else {}
 
     def _line(self, value: dict[str, Any]) -> bytes:
         return encode(value) + b"\n"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["loaded_models", "shown", "tags", "version"]
 
-_API_VERSION = "0.12.0"
+_API_VERSION = "0.13.5"
 """The version of Ollama whose interface this is: clients refuse versions that are too old."""
 
 _NEVER = "2318-03-04T05:06:07Z"  # a model that stays has a date like this
@@ -63,13 +63,20 @@ def shown(engine: Engine, model: ModelCard) -> dict[str, Any]:
         "parameters": f"num_ctx {engine.n_ctx}",
         "template": template,
         "details": _details(engine),
-        "model_info": {
-            name: _typed(name, value)
-            for name, value in engine.metadata.items()
-            if name != "tokenizer.chat_template"
-        },
+        "model_info": _model_info(engine),
         "capabilities": can,
     }
+
+
+def _model_info(engine: Engine) -> dict[str, Any]:
+    """The metadata. Clients fill the context that it names, so that is the one of this server."""
+    info: dict[str, Any] = {
+        name: _typed(name, value)
+        for name, value in engine.metadata.items()
+        if name != "tokenizer.chat_template"
+    }
+    architecture = engine.metadata.get("general.architecture", "")
+    return info | {f"{architecture}.context_length": engine.n_ctx}
 
 
 def _entry(engine: Engine, model: ModelCard) -> dict[str, Any]:

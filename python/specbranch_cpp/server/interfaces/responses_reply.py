@@ -54,6 +54,12 @@ class ResponseForm(ReplyForm):
     def chunk(self, chunk: dict[str, Any]) -> bytes:
         return b"".join(self._events(chunk))
 
+    def beat(self) -> bytes:
+        """An event, once the response has begun: some clients drop streams that only comment."""
+        if not self._number:
+            return super().beat()
+        return self._event("response.in_progress", response=self._response(None, None))
+
     def end(self) -> bytes:
         assert self._last is not None
         (choice,) = self._last["choices"]

@@ -5,10 +5,12 @@ Stateless: the client sends the whole conversation. https://platform.openai.com/
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import Field
 
+from specbranch_cpp.openai_api.messages import unread_part
 from specbranch_cpp.server.errors import BadRequest
 from specbranch_cpp.server.interfaces.call import (
     Body,
@@ -20,6 +22,7 @@ from specbranch_cpp.server.interfaces.call import (
     text_field,
 )
 from specbranch_cpp.server.interfaces.responses_reply import ResponseForm
+from specbranch_cpp.server.other_tools import left_out
 
 __all__ = ["ResponseFields", "response_call"]
 
@@ -71,12 +74,15 @@ def response_call(fields: ResponseFields) -> InterfaceCall:
     set_field(data, "messages", _messages(fields), "input")
     data["max_output_tokens"] = fields.max_output_tokens
     data["stream"] = fields.stream
+    others: list[str] = []
     if fields.tools is not None:
-        data["tools"] = [_tool(index, tool) for index, tool in enumerate(fields.tools)]
+        kept, others = left_out(fields.tools, ("function",))
+        data["tools"] = [_tool(index, fields.tools[index]) for index in kept]
     data["tool_choice"] = _choice(fields.tool_choice)
     set_field(data, "response_format", _format(fields.text), "text.format")
     form = ResponseForm(_echoed(fields), str(data.get("model") or ""))
-    return call_of(data, form, chat=True, harmless=_HARMLESS)
+    call = call_of(data, form, chat=True, harmless=_HARMLESS)
+    return replace(call, unknown=[*call.unknown, *others])
 
 
 def _messages(fields: ResponseFields) -> list[dict[str, Any]]:
@@ -85,9 +91,34 @@ def _messages(fields: ResponseFields) -> list[dict[str, Any]]:
         messages.append({"role": "system", "content": fields.instructions})
     if isinstance(fields.input, str):
         return [*messages, {"role": "user", "content": fields.input}]
+    thoughts: list[str] = []  # before the next item
     for index, item in enumerate(fields.input):
-        _add_item(messages, f"input[{index}]", item)
+        name = f"input[{index}]"
+        if item.get("type") == "reasoning":
+            thoughts += _thoughts(name, item)
+            continue
+        _add_item(messages, name, item)
+        if thoughts and messages[-1]["role"] == "assistant":
+            earlier = messages[-1].get("reasoning_content")
+            told = thoughts if earlier is None else [earlier, *thoughts]
+            messages[-1]["reasoning_content"] = "\n".join(told)
+        thoughts = []
     return messages
+
+
+def _thoughts(name: str, item: dict[str, Any]) -> list[str]:
+    """The texts of a thought: the thought itself, or else its summary."""
+    for field in ("content", "summary"):
+        parts = item.get(field)
+        if parts is None:
+            continue
+        if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+            raise BadRequest(f"{name}.{field} must be a list of parts", f"{name}.{field}",
+                             "invalid_value")  # fmt: skip
+        texts = [text_field(f"{name}.{field}[{i}]", part, "text") for i, part in enumerate(parts)]
+        if any(texts):
+            return texts
+    return []
 
 
 def _add_item(messages: list[dict[str, Any]], name: str, item: dict[str, Any]) -> None:
@@ -118,10 +149,10 @@ def _add_item(messages: list[dict[str, Any]], name: str, item: dict[str, Any]) -
             {
                 "role": "tool",
                 "tool_call_id": text_field(name, item, "call_id"),
-                "content": _content(name, item.get("output"), "output"),
+                "content": _content(name, item.get("output"), "output", is_result=True),
             }
         )
-    elif kind != "reasoning":  # a thought of an earlier turn: templates leave it out, too
+    else:
         raise BadRequest(
             f"{name}.type is {kind!r:.60}; it must be message, function_call, "
             "function_call_output or reasoning",
@@ -130,7 +161,8 @@ def _add_item(messages: list[dict[str, Any]], name: str, item: dict[str, Any]) -
         )
 
 
-def _content(name: str, content: Any, field: str = "content") -> str:
+def _content(name: str, content: Any, field: str = "content", *, is_result: bool = False) -> str:
+    """The text of a content. A result has words in place of parts that are no text."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -141,6 +173,9 @@ def _content(name: str, content: Any, field: str = "content") -> str:
         path = f"{name}.{field}[{index}]"
         kind = part.get("type") if isinstance(part, dict) else None
         if kind not in _TEXTS:
+            if is_result and (words := unread_part(kind)) is not None:
+                texts.append(words)
+                continue
             raise BadRequest(f"{path}.type is {kind!r:.60}; this server reads text only",
                              f"{path}.type", "unsupported_value")  # fmt: skip
         texts.append(text_field(path, part, "refusal" if kind == "refusal" else "text"))
@@ -149,14 +184,7 @@ def _content(name: str, content: Any, field: str = "content") -> str:
 
 def _tool(index: int, tool: dict[str, Any]) -> dict[str, Any]:
     """A function as chats name it: one level deeper."""
-    kind = tool.get("type")
-    if kind != "function":
-        raise BadRequest(
-            f"tools[{index}].type is {kind!r:.60}; it must be function: this server runs no tools "
-            "itself",
-            f"tools[{index}].type",
-            "unsupported_value",
-        )
+    text_field(f"tools[{index}]", tool, "type")
     function = {name: value for name, value in tool.items() if name != "type" and value is not None}
     return {"type": "function", "function": function}
 
@@ -164,6 +192,13 @@ def _tool(index: int, tool: dict[str, Any]) -> dict[str, Any]:
 def _choice(choice: str | dict[str, Any] | None) -> Any:
     if isinstance(choice, dict) and choice.get("type") == "function" and "name" in choice:
         return {"type": "function", "function": {"name": choice["name"]}}
+    if isinstance(choice, dict) and choice.get("type") != "function":
+        raise BadRequest(
+            f"tool_choice.type is {choice.get('type')!r:.60}; it must be function: this server "
+            "runs no tools itself",
+            "tool_choice.type",
+            "unsupported_value",
+        )
     return choice
 
 
