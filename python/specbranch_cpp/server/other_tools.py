@@ -22,13 +22,15 @@ def left_out(
         tools: the tools.
         kinds: the types of functions. ``None``: a function needs no type.
     """
-    kept = [
-        index
-        for index, tool in enumerate(tools)
+    kept, others = [], []
+    for index, tool in enumerate(tools):
+        kind = tool.get("type")
         # A wrong type is an error, which names it.
-        if tool.get("type") in kinds or not isinstance(tool.get("type"), str)
-    ]
-    return kept, [f"tools[{index}]" for index in range(len(tools)) if index not in kept]
+        if kind in kinds or not isinstance(kind, str):
+            kept.append(index)
+        else:
+            others.append(f"tools[{index}]")
+    return kept, others
 
 
 def with_functions_only(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
