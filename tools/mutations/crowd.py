@@ -9,8 +9,15 @@ MUTATIONS = (
         "crowd-unnoticed",
         "a text goes on as before when others come or go",
         "planner/auto/schedule_choice.cpp",
-        "  if (n_texts_ != costs_.n_texts()) {",
-        "  if (n_texts_ < 0) {",
+        "  if (others_changed) {",
+        "  if (false) {",
+    ),
+    Mutation(
+        "crowd-texts-unpriced",
+        "what texts propose beside others is verified whatever it costs all of them",
+        "planner/auto/text_planner.cpp",
+        "  if (costs.crowded()) {",
+        "  if (costs.crowded() && view.max_path < 0) {",
     ),
     Mutation(
         "crowd-waits-for-the-draft",
