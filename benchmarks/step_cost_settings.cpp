@@ -55,16 +55,6 @@ bool set_model_option(ModelOptions& options, const std::string& name, const std:
   return true;
 }
 
-/// Threads of a model on a GPU only wait for it: the other model may have the cores.
-void plan_threads_beside_gpu(ModelOptions& own, const ModelOptions& other) {
-  if (own.n_threads > 0 || !own.cpus.empty()) return;
-  if (own.n_gpu_layers != 0) {
-    own.n_threads = 1;
-  } else if (other.n_gpu_layers != 0) {
-    own.n_threads = std::max(1, llama::usable_cores() - 1);
-  }
-}
-
 }  // namespace
 
 Settings parse_settings(std::span<char*> arguments) {
@@ -97,8 +87,6 @@ Settings parse_settings(std::span<char*> arguments) {
   }
   llama::validate(settings.target);
   llama::validate(settings.draft);
-  plan_threads_beside_gpu(settings.target, settings.draft);
-  plan_threads_beside_gpu(settings.draft, settings.target);
   llama::plan_threads(settings.target, &settings.draft);
   const Pos room = settings.start + kGrowth + std::ranges::max(settings.lengths);
   if (settings.start < 2 || room > settings.target.n_ctx) {

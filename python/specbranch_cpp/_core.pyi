@@ -1294,6 +1294,7 @@ class ModelOptions:
     use_extra_bufts: bool
     use_mlock: bool
     use_mmap: bool
+    within_training: bool
     def __copy__(self) -> ModelOptions: ...
     def __init__(self, path: bytes) -> None: ...
     @property
@@ -1661,7 +1662,6 @@ def load_engine(
     bit_exact: bool,
     row_padding: RowPadding | None = None,
     measure_costs: bool,
-    limit_draft_ctx: bool = False,
     profile: PairProfile,
     lookup: bool = True,
     lookup_answers: bool = True,
@@ -1673,7 +1673,7 @@ def load_engine(
     draft_source: typing.Any = None,
 ) -> Engine:
     """
-    Loads the models on other threads. Meanwhile `idle` is called on this one, at least every 50 ms: with the share loaded so far, or None when it has not grown. What it raises stops the loading. With limit_draft_ctx the draft's context ends where its training did. A source gives the weights of a model whose file lacks them: its `fill(name)` is called on this thread and returns an array with the tensor's bytes.
+    Loads the models on other threads. Meanwhile `idle` is called on this one, at least every 50 ms: with the share loaded so far, or None when it has not grown. What it raises stops the loading. A source gives the weights of a model whose file lacks them: its `fill(name)` is called on this thread and returns an array with the tensor's bytes.
     """
 
 def load_llguidance(path: bytes) -> None:

@@ -212,8 +212,8 @@ MUTATIONS = (
         "auto-never-compares",
         "no token is decoded alone while speculation runs",
         "planner/auto/schedule_choice.cpp",
-        "  return since >= due && (!costs_",
-        "  return since < 0 && (!costs_",
+        "  return costs_.plain_step_due(",
+        "  return false && costs_.plain_step_due(",
     ),
     Mutation(
         "auto-probe-without-end",

@@ -226,8 +226,8 @@ MUTATIONS = (
         "text-never-plain",
         "in a long copy the time of a single token is never measured again",
         "planner/auto/text_gate.cpp",
-        "return n_since_plain_ >= kPlainInterval;",
-        "return n_since_plain_ < 0;",
+        ": n_since_plain_ >= kPlainInterval;",
+        ": n_since_plain_ < 0;",
     ),
     Mutation(
         "text-answers-forgotten",

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <exception>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -43,7 +44,6 @@ using llama::Weights;
 struct EngineSpec {
   ModelOptions target;
   std::optional<ModelOptions> draft;
-  bool limit_draft_ctx = false;             ///< the draft's context ends where its training did.
   llama::TensorFill fill_target = nullptr;  ///< empty: the file holds the weights.
   llama::TensorFill fill_draft = nullptr;
   int max_draft = 8;
@@ -57,35 +57,29 @@ struct EngineSpec {
   TextSources sources;
 };
 
-/// A context ends where the model has learned no further positions. Returns what has to be said.
-std::vector<std::string> limit_to_positions(const std::string& role, ModelOptions& options,
-                                            const llama::ModelFile& file) {
-  const int asked = options.n_ctx > 0 ? options.n_ctx : file.n_ctx_train;
+/// What has to be said where a model was asked for `asked` positions and has not learned so many.
+std::vector<std::string> beyond_positions(const std::string& role, const llama::ModelFile& file,
+                                          int asked) {
   if (file.n_positions == 0 || asked <= file.n_positions) return {};
-  options.n_ctx = file.n_positions;
   return {"the " + role + " has learned " + std::to_string(file.n_positions) +
           " positions, so its context has as many, not " + std::to_string(asked)};
 }
 
-/// Beyond its training a draft guesses badly. Returns what has to be said about its context, where
-/// the target's is `n_ctx`.
-std::vector<std::string> fit_draft_ctx(EngineSpec& spec, int n_ctx, const llama::ModelFile& file) {
-  const int n_ctx_train = file.n_ctx_train;
-  ModelOptions& draft = *spec.draft;
-  if (file.n_positions > 0) {
-    if (draft.n_ctx <= 0) draft.n_ctx = spec.limit_draft_ctx ? n_ctx : n_ctx_train;
-    return limit_to_positions("draft", draft, file);
-  }
-  const int asked = draft.n_ctx > 0 ? draft.n_ctx : spec.limit_draft_ctx ? n_ctx : n_ctx_train;
-  if (asked <= n_ctx_train) return {};
-  const std::string trained =
-      "the draft was trained with a context of " + std::to_string(n_ctx_train) + " tokens, and ";
-  if (!spec.limit_draft_ctx) {
-    return {trained + "its context has " + std::to_string(asked) +
+/// Beyond its training a draft guesses badly. What has to be said about its context, where the
+/// target's is `n_ctx`.
+std::vector<std::string> beyond_training(const ModelOptions& draft, const llama::ModelFile& file,
+                                         int n_ctx) {
+  const int trained = file.n_ctx_train;
+  const int asked = draft.n_ctx > 0 ? draft.n_ctx : draft.within_training ? n_ctx : trained;
+  if (file.n_positions > 0) return beyond_positions("draft", file, asked);
+  if (asked <= trained) return {};
+  const std::string begin =
+      "the draft was trained with a context of " + std::to_string(trained) + " tokens, and ";
+  if (!draft.within_training) {
+    return {begin + "its context has " + std::to_string(asked) +
             "; beyond its training its guesses are poor"};
   }
-  draft.n_ctx = n_ctx_train;
-  return {trained + "the context has " + std::to_string(asked) +
+  return {begin + "the context has " + std::to_string(asked) +
           "; of a longer text it reads the end (draft_n_ctx=" + std::to_string(asked) +
           " lets it read all)"};
 }
@@ -137,14 +131,13 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
       llama::inspect_model_file(spec.target.path, !spec.fill_target);
   const auto target_bytes = static_cast<double>(target_file.weight_bytes);
   double draft_bytes = 0;
-  std::vector<std::string> warnings = limit_to_positions("target", spec.target, target_file);
+  int n_ctx = spec.target.n_ctx > 0 ? spec.target.n_ctx : target_file.n_ctx_train;
+  std::vector<std::string> warnings = beyond_positions("target", target_file, n_ctx);
+  if (target_file.n_positions > 0) n_ctx = std::min(n_ctx, target_file.n_positions);
   if (spec.draft) {
     const llama::ModelFile file = llama::inspect_model_file(spec.draft->path, !spec.fill_draft);
     draft_bytes = static_cast<double>(file.weight_bytes);
-    const int n_ctx = spec.target.n_ctx > 0 ? spec.target.n_ctx : target_file.n_ctx_train;
-    for (std::string& warning : fit_draft_ctx(spec, n_ctx, file)) {
-      warnings.push_back(std::move(warning));
-    }
+    std::ranges::move(beyond_training(*spec.draft, file, n_ctx), std::back_inserter(warnings));
   }
   const double total = std::max(1.0, target_bytes + draft_bytes);
 
@@ -339,9 +332,8 @@ std::unique_ptr<PyEngine> load_engine(ModelOptions target, std::optional<ModelOp
                                       int max_draft, int max_branches, int n_parallel,
                                       const std::string& prefix_reuse, bool bit_exact,
                                       std::optional<llama::RowPadding> row_padding,
-                                      bool measure_costs, bool limit_draft_ctx, PairProfile profile,
-                                      bool lookup, bool lookup_answers,
-                                      const std::vector<CorpusText>& corpus,
+                                      bool measure_costs, PairProfile profile, bool lookup,
+                                      bool lookup_answers, const std::vector<CorpusText>& corpus,
                                       const std::function<void(std::optional<double>)>& idle,
                                       py::object target_source, py::object draft_source) {
   check_range("max_draft", max_draft, kMaxDraft);
@@ -349,7 +341,6 @@ std::unique_ptr<PyEngine> load_engine(ModelOptions target, std::optional<ModelOp
   check_range("n_parallel", n_parallel, kMaxParallel);
   EngineSpec spec{.target = std::move(target),
                   .draft = std::move(draft),
-                  .limit_draft_ctx = limit_draft_ctx,
                   .max_draft = max_draft,
                   .max_branches = max_branches,
                   .n_parallel = n_parallel,
@@ -388,6 +379,7 @@ void register_load(py::module_& m) {
       .def_readwrite("check_tensors", &ModelOptions::check_tensors)
       .def_readwrite("use_extra_bufts", &ModelOptions::use_extra_bufts)
       .def_readwrite("n_ctx", &ModelOptions::n_ctx)
+      .def_readwrite("within_training", &ModelOptions::within_training)
       .def_readwrite("n_ctx_total", &ModelOptions::n_ctx_total)
       .def_readwrite("n_batch", &ModelOptions::n_batch)
       .def_readwrite("n_ubatch", &ModelOptions::n_ubatch)
@@ -427,13 +419,13 @@ void register_load(py::module_& m) {
   m.def("load_engine", &load_engine, py::arg("target"), py::arg("draft"), py::kw_only(),
         py::arg("max_draft"), py::arg("max_branches"), py::arg("n_parallel") = 1,
         py::arg("prefix_reuse"), py::arg("bit_exact"), py::arg("row_padding") = py::none(),
-        py::arg("measure_costs"), py::arg("limit_draft_ctx") = false, py::arg("profile"),
-        py::arg("lookup") = true, py::arg("lookup_answers") = true,
-        py::arg("corpus") = std::vector<CorpusText>(), py::arg("idle"),
-        py::arg("target_source") = py::none(), py::arg("draft_source") = py::none(),
+        py::arg("measure_costs"), py::arg("profile"), py::arg("lookup") = true,
+        py::arg("lookup_answers") = true, py::arg("corpus") = std::vector<CorpusText>(),
+        py::arg("idle"), py::arg("target_source") = py::none(),
+        py::arg("draft_source") = py::none(),
         "Loads the models on other threads. Meanwhile `idle` is called on this one, at least every "
         "50 ms: with the share loaded so far, or None when it has not grown. What it raises stops "
-        "the loading. With limit_draft_ctx the draft's context ends where its training did. A "
+        "the loading. A "
         "source gives the weights of a model whose file lacks them: its "
         "`fill(name)` is called on this thread and returns an array with the tensor's bytes.");
 }

@@ -85,7 +85,7 @@ class RunningGeneration final : public RunningText {
   std::string stop_;  ///< the stop string that ended the text; empty: none did.
   BusyMeter meter_;
   std::int64_t begin_us_;
-  std::int64_t decode_begin_us_ = 0;  ///< 0: still in prefill.
+  std::int64_t decode_begin_us_ = 0;  ///< once the text has begun.
   std::int64_t waited_us_ = 0;        ///< for functions of the caller.
   bool has_draft_ = false;            ///< the draft was given the text.
   bool target_open_ = false;          ///< the target has begun with the text.

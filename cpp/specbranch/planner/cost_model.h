@@ -78,6 +78,13 @@ class CostModel {
     return crowded() ? rounded(others_->batches_since_plain) : steps_since_plain_;
   }
 
+  /// Such a step is due, `interval` steps after the last one. Beside texts of other modes, which
+  /// may draft on, it may not come: after a few batches it is tried later again.
+  bool plain_step_due(int interval) const {
+    const int since = steps_since_plain();
+    return since >= interval && (!crowded() || since % interval < kPlainTries);
+  }
+
   /// Microseconds by which one more row makes a batch of several texts longer: the mean up to
   /// `n` tokens of each.
   double row_us(int n) const {
@@ -90,6 +97,7 @@ class CostModel {
  private:
   /// Below the doubt of a measurement while loading, above that after one step.
   static constexpr double kUnproven = 0.2;
+  static constexpr int kPlainTries = 3;  ///< batches in a row in which several texts wait for one.
 
   static int rounded(double n_others) { return static_cast<int>(std::lround(n_others)); }
   void assume_missing();

@@ -129,7 +129,6 @@ def load(options: LoadOptions, progress: Callable[[float], object] | None = None
             bit_exact=bit_exact,
             row_padding=padding,
             measure_costs=measure,
-            limit_draft_ctx=draft is not None and "n_ctx" in draft.inherited,
             profile=known,
             lookup=sources.lookup,
             lookup_answers=sources.lookup_answers,
@@ -210,13 +209,8 @@ def _place(
 
     of_target = side(target, target_options)
     of_draft = None
-    n_ctx = 0 if draft_options is None else draft_options.n_ctx
     if draft is not None and draft_options is not None:
         of_draft = side(draft, draft_options)
-        if "n_ctx" in draft.inherited and of_draft.with_weights:
-            # The draft gets no longer context than it was trained with.
-            longest = _core.inspect_model(draft_options.path).n_ctx_train
-            of_draft = of_draft.changed(n_ctx=min(n_ctx, longest) or longest)
     found = plan(of_target, of_draft)
     outcome.check(found, of_target, of_draft)
     if (slow := found.memories.mapped_too_much()) is not None:
@@ -230,7 +224,6 @@ def _place(
         target_options = found.target.side.options
     if found.draft is not None:
         draft_options = found.draft.side.options
-        draft_options.n_ctx = n_ctx  # loading shortens it, and says so
     return target_options, draft_options, placement
 
 

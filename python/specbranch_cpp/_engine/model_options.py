@@ -77,6 +77,7 @@ class ModelArgument:
         options = _core.ModelOptions(checked.path(self.role, model.path))
         if model.n_ctx is not None:
             options.n_ctx = checked.integer(f"{prefix}n_ctx", model.n_ctx)
+        options.within_training = "n_ctx" in self.inherited  # a target's context may be too long
         if model.n_ctx_total is not None:
             options.n_ctx_total = checked.integer(f"{prefix}n_ctx_total", model.n_ctx_total, 0)
         if model.n_batch is not None:

@@ -16,9 +16,11 @@ __all__ = [
     "announces_amx",
     "cpu_flags",
     "cpu_model",
+    "recompile_command",
     "reinstall_command",
     "safe_cmake_args",
     "unused_instructions",
+    "with_backends",
 ]
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -102,6 +104,16 @@ def with_backends(args: str, system: str) -> str:
     ``system`` is what the library tells about itself (`_core.library_info`).
     """
     return f"-DGGML_CUDA=ON {args}" if "CUDA : " in system else args
+
+
+def recompile_command(system: str, *more: str) -> str:
+    """The shell command that compiles the installed llama-cpp-python again for this CPU, and for
+    the GPUs for which it was built.
+
+    ``system``: see `with_backends`. ``more``: further options.
+    """
+    args = " ".join([safe_cmake_args(cpu_flags(read_cpuinfo())), *more])
+    return reinstall_command(with_backends(args, system))
 
 
 def reinstall_command(args: str) -> str:

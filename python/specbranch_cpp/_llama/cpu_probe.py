@@ -95,9 +95,7 @@ def probe_model(fallback: str | Path | None = None) -> Path | None:
 
 def advice(verdict: ProbeResult) -> str:
     """The message for a CPU that cannot run this build."""
-    args = cpu_flags.safe_cmake_args(cpu_flags.cpu_flags(cpu_flags.read_cpuinfo()))
-    args = cpu_flags.with_backends(args, _core.library_info().system)
-    command = cpu_flags.reinstall_command(args)
+    command = cpu_flags.recompile_command(_core.library_info().system)
     return (
         f"the installed llama.cpp does not run on this CPU: it crashes with {verdict.detail} "
         "when it computes with quantized weights. It was compiled for instructions that this "

@@ -20,8 +20,7 @@ def slow_build_note() -> str | None:
     missing = cpu_flags.unused_instructions(system, flags)
     if not missing:
         return None
-    args = cpu_flags.with_backends(cpu_flags.safe_cmake_args(flags), system)
     return (
         f"this llama.cpp was compiled without {', '.join(missing)}, which this CPU has: {COST}; to "
-        f"compile it with them: {cpu_flags.reinstall_command(args)}"
+        f"compile it with them: {cpu_flags.recompile_command(system)}"
     )

@@ -22,10 +22,7 @@ __all__ = ["build_command", "join_servers", "require_backend"]
 
 def build_command() -> str:
     """The shell command that compiles a llama.cpp with the RPC backend for this CPU."""
-    flags = cpu_flags.cpu_flags(cpu_flags.read_cpuinfo())
-    args = f"{cpu_flags.safe_cmake_args(flags)} -DGGML_RPC=ON"
-    args = cpu_flags.with_backends(args, _core.library_info().system)
-    return cpu_flags.reinstall_command(args)
+    return cpu_flags.recompile_command(_core.library_info().system, "-DGGML_RPC=ON")
 
 
 def require_backend(what: str) -> None:

@@ -77,7 +77,9 @@ bool is_aborted(void* data) noexcept {
 }  // namespace
 
 Pos context_length(const Weights& weights, const ModelOptions& options) {
-  const Pos length = options.n_ctx > 0 ? options.n_ctx : weights.n_ctx_train();
+  const Pos trained = weights.n_ctx_train();
+  Pos length = options.n_ctx > 0 ? options.n_ctx : trained;
+  if (options.within_training) length = std::min(length, trained);
   const Pos n_positions = weights.file().n_positions;
   return n_positions > 0 ? std::min(length, n_positions) : length;
 }

@@ -38,10 +38,11 @@ struct ModelOptions {
   bool use_extra_bufts = true;
 
   // The context.
-  int n_ctx = 4096;     ///< positions of a text; 0: the length that the model was trained with.
-  int n_ctx_total = 0;  ///< positions of all texts at once; 0: n_ctx for each.
-  int n_batch = 512;    ///< tokens of one call of llama_decode at most.
-  int n_ubatch = 512;   ///< tokens of one forward pass at most.
+  int n_ctx = 4096;  ///< positions of a text; 0: the length that the model was trained with.
+  bool within_training = false;  ///< n_ctx is no longer than that.
+  int n_ctx_total = 0;           ///< positions of all texts at once; 0: n_ctx for each.
+  int n_batch = 512;             ///< tokens of one call of llama_decode at most.
+  int n_ubatch = 512;            ///< tokens of one forward pass at most.
   /// On and off hold everywhere; off: logits depend on the placement of cells. Automatic: on, but
   /// of a model with layers on devices, llama.cpp turns it off where a device has no kernel for it
   /// (of heads of 32 values, say), and would let the CPU compute it.

@@ -78,7 +78,7 @@ std::vector<Token> Vocabulary::tokenize(std::string_view text, bool add_special,
                           std::to_string(kLongestRun));
   }
   std::vector<Token> tokens;
-  call_with_stack(kShortRun * kStackOfLetter + run * kStackOfLetter,
+  call_with_stack((kShortRun + run) * kStackOfLetter,
                   [&] { tokens = tokenize_here(text, add_special, parse_special); });
   return tokens;
 }

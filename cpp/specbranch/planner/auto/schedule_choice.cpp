@@ -30,7 +30,6 @@ constexpr double kSettled = 0.08;
 // Verifications until this time is measured again, where the gain is clear and where it is not.
 constexpr int kClearSteps = 100;
 constexpr int kUnclearSteps = 20;
-constexpr int kPlainTries = 3;  ///< batches in a row in which several texts wait for such a step.
 constexpr double kClearGain = 0.35;  ///< tokens that plain decoding would not have had, a share.
 /// The same beside other texts, where such a step costs all of them a batch.
 constexpr double kClearGainOfAll = 0.15;
@@ -212,10 +211,7 @@ bool ScheduleChoice::wants_plain_step() const {
   const RateRecord& record = history().speculation;
   const double share = costs_.crowded() ? kClearGainOfAll : kClearGain;
   const bool clear = record.tokens >= kTrialTokens && record.gain >= share * record.tokens;
-  const int due = clear ? kClearSteps : kUnclearSteps;
-  const int since = costs_.steps_since_plain();
-  // Texts of other modes may draft on, so that no such step comes: then it is tried later again.
-  return since >= due && (!costs_.crowded() || since % due < kPlainTries);
+  return costs_.plain_step_due(clear ? kClearSteps : kUnclearSteps);
 }
 
 bool ScheduleChoice::too_slow() const {

@@ -17,7 +17,6 @@ constexpr double kTextMostGain = 2.0;  ///< tokens of former gains that may be l
 /// A step that another program has slowed down counts at most so many times what it should take.
 constexpr double kMostSlow = 2.0;
 constexpr int kPlainInterval = 100;     ///< verifications.
-constexpr int kPlainTries = 3;          ///< batches in a row in which several texts wait for one.
 constexpr double kTextClearGain = 1.0;  ///< tokens for which a closed gate opens once.
 constexpr double kTextMostWait = 1024.0;
 
@@ -41,10 +40,8 @@ bool TextGate::open(double gain) const {
 }
 
 bool TextGate::wants_plain_step() const {
-  if (!costs_.crowded()) return n_since_plain_ >= kPlainInterval;
-  // Texts of other modes may draft on, so that no such step comes: then it is tried later again.
-  const int since = costs_.steps_since_plain();
-  return since >= kPlainInterval && since % kPlainInterval < kPlainTries;
+  return costs_.crowded() ? costs_.plain_step_due(kPlainInterval)
+                          : n_since_plain_ >= kPlainInterval;
 }
 
 void TextGate::on_step(const StepTime& step, double us) {
