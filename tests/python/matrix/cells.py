@@ -182,6 +182,11 @@ def run_cell(cell: Cell, target: Path, draft: Path) -> None:
             # An engine writes what it has learned into its profile at its end.
             with Engine(target, draft, **both, profile=_tuned(engine, target.parent)) as tuned:
                 run_turns(tuned, "auto")
+                # Of several texts a recurrent target computes a row that one of them has more than
+                # the others in a pass of its own, which a few likely tokens do not pay for. Of
+                # texts that the engine has written before, all have many.
+                if several:
+                    run_turns(tuned, "auto")
             cell.n_drafted_by_auto = cell.n_drafted - n_before
             if cell.n_drafted_by_auto > 0:
                 break

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -36,6 +37,10 @@ std::optional<std::uint64_t> free_memory();
 /// Sets a variable of the environment that is not set. Other threads must not read the environment
 /// at the same time.
 void set_environment_default(const char* name, const char* value);
+
+/// Calls `work` on a thread whose stack has that many bytes, and waits for it. Throws what `work`
+/// throws, or InvalidArgument if the system has no such thread.
+void call_with_stack(std::size_t n_bytes, const std::function<void()>& work);
 
 /// Loads a shared library, which stays loaded. Null: `reason` says why not.
 void* open_library(const std::string& path, std::string& reason);

@@ -3,13 +3,16 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
+#include <exception>
 #include <system_error>
 
+#include "specbranch/base/errors.h"
 #include "specbranch/llama/runtime/system.h"
 
 namespace specbranch::llama {
@@ -17,7 +20,38 @@ namespace {
 
 std::string error_text(int code) { return std::generic_category().message(code); }
 
+struct Job {
+  const std::function<void()>* work;
+  std::exception_ptr error;
+};
+
+void* run(void* data) noexcept {
+  auto* job = static_cast<Job*>(data);
+  try {
+    (*job->work)();
+  } catch (...) {
+    job->error = std::current_exception();
+  }
+  return nullptr;
+}
+
 }  // namespace
+
+void call_with_stack(std::size_t n_bytes, const std::function<void()>& work) {
+  Job job{&work, nullptr};
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_t thread{};
+  const bool started = pthread_attr_setstacksize(&attributes, n_bytes) == 0 &&
+                       pthread_create(&thread, &attributes, run, &job) == 0;
+  pthread_attr_destroy(&attributes);
+  if (!started) {
+    throw InvalidArgument("[call_with_stack] the system has no thread with a stack of " +
+                          std::to_string(n_bytes >> 20U) + " MiB");
+  }
+  pthread_join(thread, nullptr);
+  if (job.error) std::rethrow_exception(job.error);
+}
 
 void set_environment_default(const char* name, const char* value) {
   ::setenv(name, value, 0);  // NOLINT(concurrency-mt-unsafe): see the header

@@ -1,12 +1,14 @@
 #include "specbranch/llama/vocabulary/vocabulary.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <limits>
 
 #include "llama.h"
 #include "specbranch/base/errors.h"
+#include "specbranch/llama/runtime/system.h"
 #include "specbranch/llama/vocabulary/byte_tokens.h"
-#include "specbranch/llama/vocabulary/deep_stack.h"
 #include "specbranch/llama/vocabulary/token_trie.h"
 
 namespace specbranch::llama {
@@ -17,6 +19,30 @@ constexpr std::size_t kShortRun = 2048;
 constexpr std::size_t kLongestRun = std::size_t{1} << 19U;
 /// About three times what a letter took with libstdc++ 12.
 constexpr std::size_t kStackOfLetter = 1024;
+
+enum class Kind : std::uint8_t { kLetter, kDigit, kBlank, kSign };
+
+Kind kind_of(char letter) {
+  const auto byte = static_cast<unsigned char>(letter);
+  if (byte >= 0x80 || (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z')) {
+    return Kind::kLetter;
+  }
+  if (byte >= '0' && byte <= '9') return Kind::kDigit;
+  const bool blank = byte == ' ' || (byte >= '\t' && byte <= '\r');
+  return blank ? Kind::kBlank : Kind::kSign;
+}
+
+/// Bytes of the longest part of `text` that a pre-tokenizer could take as one piece: letters (bytes
+/// beyond ASCII count as such), digits, blanks, or other signs, in a row.
+std::size_t longest_run(std::string_view text) {
+  std::size_t longest = 0;
+  std::size_t run = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    run = i > 0 && kind_of(text[i]) == kind_of(text[i - 1]) ? run + 1 : 1;
+    longest = std::max(longest, run);
+  }
+  return longest;
+}
 
 std::string piece_of(const llama_vocab* vocab, Token token, bool special) {
   std::string piece(32, '\0');
