@@ -150,8 +150,8 @@ TEST_CASE("every interleaving over copied states gives the reference's text") {
   }
   MESSAGE(n_interleavings << " interleavings, " << n_restored << " copies taken back, "
                           << n_replayed << " tokens decoded again");
-  CHECK(n_restored > 10 * n);
-  CHECK(n_replayed > 10 * n);
+  CHECK(n_restored > 5 * n);
+  CHECK(n_replayed > 5 * n);
 }
 
 TEST_CASE("so does a planner without any order over copied states, turn after turn") {

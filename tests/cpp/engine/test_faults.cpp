@@ -146,6 +146,7 @@ TEST_CASE("a model that fails at any operation in any way gives the documented o
   scenario.target.prefill_chunk = 2;  // so that prompts have several chunks
   scenario.draft.prefill_chunk = 2;
   int n_failed = 0;
+  Sweep sweep;
   for (const bool of_target : {true, false}) {
     for (const Operation operation : kAllOperations) {
       for (const Fault fault : kAllFaults) {
@@ -159,6 +160,7 @@ TEST_CASE("a model that fails at any operation in any way gives the documented o
                     mode, n_parallel, of_target, {operation, fault, number, afterwards}};
                 if (!is_possible(setting.plan, of_target)) continue;
                 possible = true;
+                if (sweep.skips()) continue;
                 CAPTURE(static_cast<int>(operation));
                 CAPTURE(static_cast<int>(fault));
                 CAPTURE(std::string(to_string(mode)));
@@ -177,9 +179,11 @@ TEST_CASE("a model that fails at any operation in any way gives the documented o
         CAPTURE(static_cast<int>(operation));
         CAPTURE(static_cast<int>(fault));
         CAPTURE(of_target);
-        if (possible && !(of_target && operation == Operation::kFork)) CHECK(n_of_kind > 0);
+        if (sweep.is_whole() && possible && !(of_target && operation == Operation::kFork)) {
+          CHECK(n_of_kind > 0);
+        }
       }
     }
   }
-  CHECK(n_failed > 800);
+  CHECK(n_failed > scaled(800));
 }

@@ -173,10 +173,12 @@ TEST_CASE("a crowd learns what steps cost where nothing was measured, and then s
 }
 
 TEST_CASE("auto beside others is nowhere slower than batches of single tokens") {
+  Sweep sweep;
   for (const int n : {2, 4, 8}) {
     for (const double alpha : {0.3, 0.6, 0.8}) {
       for (const double draft_cost : {0.05, 0.4, 0.8}) {
         for (const double slowdown : {1.0, 1.4, 2.0}) {
+          if (sweep.skips()) continue;
           Setup setup;
           setup.n_parallel = n;
           setup.n_clients = n;
@@ -199,10 +201,12 @@ TEST_CASE("beside others, drafts from texts are nowhere slower than batches of s
   // 8-bit weights on a small CPU: a second row is dear, further ones cost half a step.
   std::vector<double> dear;
   for (int n = 0; n < 96; ++n) dear.push_back(kStep * (n == 0 ? 1.0 : 2.2 + 0.42 * n));
+  Sweep sweep;
   for (const int n : {2, 4, 8, 16}) {
     for (const double rate : {0.3, 0.7, 0.9}) {
       for (const double alpha : {-1.0, 0.2, 0.8}) {  // negative: no draft model
         for (const bool is_dear : {false, true}) {
+          if (sweep.skips()) continue;
           Setup setup;
           setup.n_parallel = setup.n_clients = n;
           setup.copy_rate = rate;

@@ -25,10 +25,26 @@ int Random::between(int low, int high) {
   return low + static_cast<int>(next() % n);
 }
 
-int scaled(int n) {
+namespace {
+
+double test_scale() {
   const char* text = std::getenv("SPECBRANCH_TEST_SCALE");  // NOLINT(concurrency-mt-unsafe)
-  const double scale = text != nullptr ? std::strtod(text, nullptr) : 1.0;
-  return std::max(1, static_cast<int>(static_cast<double>(n) * scale));
+  return text != nullptr ? std::strtod(text, nullptr) : 1.0;
+}
+
+}  // namespace
+
+int scaled(int n) { return std::max(1, static_cast<int>(static_cast<double>(n) * test_scale())); }
+
+Sweep::Sweep() : share_(test_scale()) {}
+
+bool Sweep::skips() {
+  if (due_ < 1.0) {
+    due_ += share_;
+    return true;
+  }
+  due_ += share_ - 1.0;
+  return false;
 }
 
 namespace {

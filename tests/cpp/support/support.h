@@ -41,6 +41,20 @@ class Random {
 /// `n` repetitions, times the environment's SPECBRANCH_TEST_SCALE (1 if unset), at least one.
 int scaled(int n);
 
+/// Which settings of a sweep are tried: of all of them as large a part as SPECBRANCH_TEST_SCALE
+/// says, spread evenly, and the first one.
+class Sweep {
+ public:
+  Sweep();
+
+  bool skips();  ///< asked once for each setting.
+  bool is_whole() const { return share_ >= 1.0; }
+
+ private:
+  double share_;
+  double due_ = 1.0;
+};
+
 inline constexpr Mode kAllModes[] = {Mode::kAutoregressive, Mode::kSpeculative, Mode::kPearl,
                                      Mode::kSpecBranch, Mode::kAuto};
 inline constexpr Mode kDraftingModes[] = {Mode::kSpeculative, Mode::kPearl, Mode::kSpecBranch,

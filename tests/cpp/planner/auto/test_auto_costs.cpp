@@ -121,8 +121,10 @@ TEST_CASE("auto after the costs changed: as fast as if it had known") {
       {"all times x2 slowly", slowly, slowly},    {"the target's x2 slowly", slowly, never},
       {"the draft's x4 at once", never, at_once},
   };
+  Sweep sweep;
   for (const Case& one : cases) {
     for (const Curve& curve : {kFlat, kTrough}) {
+      if (sweep.skips()) continue;
       INFO(one.name, ", ", curve.size(), " lengths");
       Machine machine{.curve = curve};
       const Shift shift{[&](Pos pos) { return one.target(static_cast<double>(pos) / kTokens); },
@@ -228,6 +230,7 @@ TEST_CASE("auto: when other programs have gone, one of the next texts speculates
 
 TEST_CASE("auto: short texts after a wrong measurement lose little") {
   std::vector<double> speeds;
+  Sweep sweep;
   for (const Curve& curve : {kFlat, kTrough, kSteep}) {
     for (const double alpha : {0.2, 0.5, 0.8}) {
       for (const double ratio : {2.5, 8.0}) {
@@ -237,6 +240,7 @@ TEST_CASE("auto: short texts after a wrong measurement lose little") {
                                                           {1.6, 0.6, 0.6, 1.0},
                                                           {1.0, 0.6, 0.6, 1.0},
                                                           {1.0, 1.0, 1.6, slowdown}}) {
+            if (sweep.skips()) continue;
             Machine machine{.curve = curve, .slowdown = slowdown, .hop_us = 25};
             machine.draft_us = machine.target_us / ratio;
             PairProfile profile = measured(machine, errors);
@@ -255,6 +259,7 @@ TEST_CASE("auto: short texts after a wrong measurement lose little") {
       }
     }
   }
+  if (!sweep.is_whole()) return;
   std::ranges::sort(speeds);
   CHECK(speeds[speeds.size() / 20] >= 0.95);
   CHECK(speeds[speeds.size() / 4] >= 0.985);
@@ -263,9 +268,11 @@ TEST_CASE("auto: short texts after a wrong measurement lose little") {
 TEST_CASE("auto: a gain that a disturbed measurement hides is found in the first texts") {
   const Curve slope = {1.0, 1.2, 1.42, 1.65, 1.75, 2.1, 2.25, 2.4, 2.6, 2.8, 3.0, 3.2, 3.4};
   const Machine machine{.curve = slope, .draft_us = 1'000.0, .slowdown = 1.03};
+  Sweep sweep;
   for (const double batch : {1.0, 1.6, 2.5}) {
     for (const double draft : {1.0, 5.0}) {
       for (const double slowdown : {1.0, 1.6, 3.0}) {
+        if (sweep.skips()) continue;
         CAPTURE(batch);
         CAPTURE(draft);
         CAPTURE(slowdown);

@@ -173,9 +173,11 @@ struct Ratios {
 }  // namespace
 
 TEST_CASE("auto is never below plain decoding and above the tuned modes: some cells") {
+  Sweep sweep;
   for (const Curve& curve : kCurves) {
     for (const double alpha : {0.0, 0.6, 0.85}) {
       for (const double slowdown : {1.0, 2.0}) {
+        if (sweep.skips()) continue;
         const Cell cell{&curve, alpha, 8.0, slowdown};
         INFO(curve.name, ", alpha ", alpha, ", slow-down ", slowdown);
         const double own = speedup(cell, request_of(Mode::kAuto), 32);
@@ -194,8 +196,10 @@ TEST_CASE("auto, where long verifications are expensive and step times scatter")
   // Q8_0 on two CPU cores: a chain of any fixed length loses, one that ends where the draft doubts
   // gains. Plain decoding by a hair is no reason to stay with it.
   const Curve steep{"steep", {{1, 1.0}, {2, 2.5}, {4, 2.85}, {5, 3.4}, {8, 4.1}, {16, 6.4}}};
+  Sweep sweep;
   for (const double slowdown : {1.0, 1.15, 1.3}) {
     for (const double noise : {0.0, 0.15}) {
+      if (sweep.skips()) continue;
       INFO("slow-down ", slowdown, ", noise ", noise);
       const auto reached = [&](double alpha) {
         const Cell cell{&steep, alpha, 9.0, slowdown, noise};

@@ -82,12 +82,15 @@ double lost_by_branches(const Cell& cell) {
 }  // namespace
 
 TEST_CASE("the choice of a schedule loses little by its ignorance of branches") {
-  // The most, where rows cost nothing and the draft takes half of a step.
-  CHECK(lost_by_branches({0.0, 2.0, 0.3}) < 1.06);
-  CHECK(lost_by_branches({0.0, 4.0, 0.3}) < 1.03);
-  CHECK(lost_by_branches({0.0, 8.0, 0.2}) < 1.03);
-  // Rows as on a GPU.
-  CHECK(lost_by_branches({0.045, 2.0, 0.3}) < 1.03);
-  CHECK(lost_by_branches({0.045, 4.0, 0.2}) < 1.03);
-  CHECK(lost_by_branches({0.045, 8.0, 0.2}) < 1.03);
+  Sweep sweep;
+  for (const double row : {0.0, 0.045}) {  // that cost nothing, and as on a GPU
+    for (const double ratio : {2.0, 4.0, 8.0}) {
+      if (sweep.skips()) continue;
+      CAPTURE(row);
+      CAPTURE(ratio);
+      const double alpha = ratio == 2.0 || (row == 0.0 && ratio == 4.0) ? 0.3 : 0.2;
+      // The most, where rows cost nothing and the draft takes half of a step.
+      CHECK(lost_by_branches({row, ratio, alpha}) < (row == 0.0 && ratio == 2.0 ? 1.06 : 1.03));
+    }
+  }
 }
