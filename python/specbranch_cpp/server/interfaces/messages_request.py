@@ -100,7 +100,9 @@ def message_call(fields: MessageFields) -> InterfaceCall:
         set_field(data, "response_format", _format(name, form), name)
     unknown = [f"output_config.{name}" for name in output.model_extra or ()]
     call = call_of(data, MessageForm(fields.max_tokens), chat=True, harmless=_HARMLESS)
-    return replace(call, unknown=[*call.unknown, *unknown, *_other_tools(fields)])
+    effort = call.effort if output.effort is None else "output_config.effort"
+    unknown = [*call.unknown, *unknown, *_other_tools(fields)]
+    return replace(call, unknown=unknown, effort=call.effort and effort)
 
 
 def count_tokens(engine: Engine, fields: CountFields) -> dict[str, int]:
