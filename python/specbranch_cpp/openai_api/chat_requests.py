@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from specbranch_cpp.openai_api.answers.style import AnswerStyle, Opening
     from specbranch_cpp.openai_api.answers.tagged import AnswerRules
 
-__all__ = ["ChatRequest", "chat_prompt", "chat_request", "rendered"]
+__all__ = ["ChatRequest", "chat_prompt", "chat_request", "refuses_effort", "rendered"]
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,29 @@ def chat_prompt(engine: TextEngine, given: PromptKeywords) -> tuple[Tools, list[
     return tools, prompt, stops
 
 
+def refuses_effort(engine: TextEngine, given: PromptKeywords) -> bool:
+    """Whether the template refuses a chat with the effort of ``chat_template_kwargs`` only.
+
+    Raises:
+        InvalidArgument: see `chat_prompt`. An error of the template alone is not raised.
+    """
+    tools = tools_of(given)
+    wanted = checked.flag("continue_final_message", given.continue_final_message)
+    variables = _variables(given)
+    _check_variables(variables)
+    plain = plain_messages(given.messages)
+    try:
+        return format_of(engine).refuses_effort(
+            engine,
+            plain,
+            tools=[*tools.given],
+            variables=variables or {},
+            continued=_continues(plain, wanted),
+        )
+    except RecursionError:  # `chat_prompt` names it
+        return False
+
+
 def _max_tokens(given: ChatKeywords) -> int | None:
     """The smaller limit of the two names. ``None``: until the context is full."""
     limits = [
@@ -140,10 +163,16 @@ def rendered(
     _check_variables(variables)
     form = format_of(engine)
     plain = plain_messages(messages)
-    if plain[-1]["role"] == "assistant":  # the fields of other interfaces
-        continued = continued or any(plain[-1].get(name) is True for name in ("prefix", "partial"))
+    continued = _continues(plain, continued)
     prompt = form.prompt(engine, plain, tools=tools, variables=variables, continued=continued)
     return prompt, form.stops(engine, form.template(has_tools=bool(tools)))
+
+
+def _continues(messages: Sequence[Mapping[str, Any]], wanted: bool) -> bool:
+    """Whether the answer continues the last message, also by the fields of other interfaces."""
+    last = messages[-1]
+    named = any(last.get(name) is True for name in ("prefix", "partial"))
+    return wanted or (last["role"] == "assistant" and named)
 
 
 def _check_variables(variables: Any) -> None:

@@ -320,9 +320,10 @@ class OpenAICalls(TextEngine):
                 system message describes them.
             tool_choice: ``"none"``, ``"auto"`` (same as ``None``), ``"required"``, or ``{"type":
                 "function", "function": {"name": ...}}``. The last two values constrain the answer
-                with a grammar from the functions' schemas. With ``"auto"`` the grammar begins where
-                the model begins a call; with a ``response_format`` too, the answer has calls or is
-                JSON of this format.
+                with a grammar from the functions' schemas. OpenAI's ``allowed_tools`` chooses among
+                some of the tools, and the model gets only those. With ``"auto"`` the grammar begins
+                where the model begins a call; with a ``response_format`` too, the answer has calls
+                or is JSON of this format.
             response_format: ``{"type": "json_object"}``, or ``{"type": "json_schema",
                 "json_schema": {"schema": ...}}``: the answer is JSON of this form, unless
                 ``max_tokens`` ends it early. Keywords of the schema that cannot be enforced

@@ -16,7 +16,8 @@ from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.answers.history import with_thoughts
 from specbranch_cpp.openai_api.answers.style import AnswerStyle, style_of
 from specbranch_cpp.openai_api.template_fitting import fitted, rendered_text
-from specbranch_cpp.openai_api.templates import CHATML, ChatTemplate
+from specbranch_cpp.openai_api.template_limits import TemplateLimit
+from specbranch_cpp.openai_api.templates import CHATML, EFFORT, ChatTemplate
 from specbranch_cpp.openai_api.tool_calls.prompts import (
     with_calls_as_text,
     with_text_arguments,
@@ -128,16 +129,9 @@ class ChatFormat:
         continued: bool,
     ) -> list[int]:
         documents = (variables or {}).get("documents")
-        for name, value in (("messages", messages), ("tools", tools), ("documents", documents)):
-            for text in _texts(value):
-                check_length(engine._core, len(checked.encoded(name, text)))
+        _check_lengths(engine, messages, tools, documents)
         template = self.template(has_tools=bool(tools))
-        messages = with_thoughts(template.source, messages)
-        if tools and not self._knows_calls:
-            as_text = with_tools_as_text(with_calls_as_text(messages), tools)
-            messages, tools = fitted(template, as_text), None
-        else:
-            messages, tools = _as_template_wants(template, messages, tools)
+        messages, tools = self._given(template, messages, tools)
         # Each name is replaced by a mark of private-use characters, which no template changes. The
         # names come back after the text around them was tokenized.
         # The nonce has digits only, because templates may change the case of letters.
@@ -173,6 +167,44 @@ class ChatFormat:
             ],
         )
 
+    def refuses_effort(
+        self,
+        engine: TextEngine,
+        messages: Sequence[dict[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]],
+        variables: Mapping[str, Any],
+        continued: bool,
+    ) -> bool:
+        """Whether the template refuses the messages with an effort, and takes them without it.
+
+        Arguments and errors as in `prompt`; an error that does not come from the effort is none.
+        """
+        template = self.template(has_tools=bool(tools))
+        if not template.reads_effort or EFFORT not in variables:
+            return False
+        _check_lengths(engine, messages, tools, variables.get("documents"))
+        given, shown_tools = self._given(template, messages, tools)
+        if continued:
+            variables = {**variables, "add_generation_prompt": False}
+        without = {name: value for name, value in variables.items() if name != EFFORT}
+        return not _is_taken(template, given, shown_tools, variables) and _is_taken(
+            template, given, shown_tools, without
+        )
+
+    def _given(
+        self,
+        template: ChatTemplate,
+        messages: Sequence[dict[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None,
+    ) -> tuple[Any, Sequence[Mapping[str, Any]] | None]:
+        """The messages and the tools that the template gets."""
+        messages = with_thoughts(template.source, messages)
+        if tools and not self._knows_calls:
+            as_text = with_tools_as_text(with_calls_as_text(messages), tools)
+            return fitted(template, as_text), None
+        return _as_template_wants(template, messages, tools)
+
     def _marks(self, engine: TextEngine, template: ChatTemplate) -> list[str]:
         if template not in self._turn_marks:
             style = self._styles[template]
@@ -193,6 +225,29 @@ class ChatFormat:
         if template not in self._turn_ends:
             self._turn_ends[template] = _turn_end(engine, template)
         return self._turn_ends[template]
+
+
+def _check_lengths(engine: TextEngine, messages: Any, tools: Any, documents: Any) -> None:
+    """Checks that no text is longer than every prompt may be."""
+    for name, value in (("messages", messages), ("tools", tools), ("documents", documents)):
+        for text in _texts(value):
+            check_length(engine._core, len(checked.encoded(name, text)))
+
+
+def _is_taken(
+    template: ChatTemplate,
+    messages: Any,
+    tools: Sequence[Mapping[str, Any]] | None,
+    variables: Mapping[str, Any],
+) -> bool:
+    """Whether a template takes messages. One that computes too much is an error all the same."""
+    try:
+        rendered_text(template, list(messages), tools=tools, variables=variables)
+    except TemplateLimit:
+        raise
+    except InvalidArgument:
+        return False
+    return True
 
 
 def _as_template_wants(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from jinja2.parser import Parser
 
-__all__ = ["CHATML", "ChatTemplate"]
+__all__ = ["CHATML", "EFFORT", "ChatTemplate"]
 
 CHATML = (
     "{% for message in messages %}"
@@ -38,6 +38,8 @@ CHATML = (
 )
 """The template for models without a template, as in llama-server."""
 
+EFFORT = "reasoning_effort"
+"""The variable with which clients say how much the model is to think."""
 
 LARGEST = 1 << 17
 """Characters of the largest template. The largest of known models have some tens of thousands."""
@@ -92,6 +94,7 @@ class ChatTemplate:
     Attributes:
         source: the Jinja source.
         reads_tools: whether the template supports tools.
+        reads_effort: whether the template reads how much the model is to think.
         abilities: which messages the template shows.
 
     Raises:
@@ -107,7 +110,8 @@ class ChatTemplate:
             )
         try:
             tree = _ENVIRONMENT.parse(source)
-            self.reads_tools = any(one.name == "tools" for one in tree.find_all(nodes.Name))
+            names = {one.name for one in tree.find_all(nodes.Name)}
+            self.reads_tools, self.reads_effort = "tools" in names, EFFORT in names
             self._template = _ENVIRONMENT.from_string(prepared(tree, _ENVIRONMENT))
         except jinja2.TemplateSyntaxError as error:
             raise InvalidArgument(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -21,11 +22,16 @@ from specbranch_cpp.server.auth import Gate
 from specbranch_cpp.server.cors import Cors
 from specbranch_cpp.server.error_forms import error_response
 from specbranch_cpp.server.errors import ApiError, ClientGone, from_exception
-from specbranch_cpp.server.interfaces.call import InterfaceCall, ReplyForm
+from specbranch_cpp.server.interfaces.call import (
+    InterfaceCall,
+    ReplyForm,
+    without_refused_effort,
+)
 from specbranch_cpp.server.interfaces.routes import READ, add_interfaces
 from specbranch_cpp.server.limits import BodyLimits
 from specbranch_cpp.server.metrics import Metrics
 from specbranch_cpp.server.model_card import ModelCard, embedding_entry
+from specbranch_cpp.server.other_names import effort_field
 from specbranch_cpp.server.other_tools import with_functions_only
 from specbranch_cpp.server.request_counter import RequestCounter
 from specbranch_cpp.server.requests import (
@@ -132,10 +138,14 @@ def _add_calls(
         chat = kind is ChatBody
         data, others = with_functions_only(data) if chat else (data, [])
         body = check_fields(kind, data)
-        call = InterfaceCall(chat, body.arguments(), ReplyForm(), [*body.unknown, *others])
+        unknown = [*body.unknown, *others]
+        effort = effort_field(data) if chat else None
+        call = InterfaceCall(chat, body.arguments(), ReplyForm(), unknown, effort)
         return await reply(request, call)
 
     async def reply(request: Request, given: InterfaceCall) -> Response:
+        if given.effort is not None:
+            given = await run_in_threadpool(without_refused_effort, engine, given)
         arguments = adapters.default | given.arguments | {"model": model.id}
         call = QueuedCall(request.url.path, given.chat, arguments)
         response: Response

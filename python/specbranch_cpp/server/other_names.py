@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp.openai_api.templates import EFFORT
 from specbranch_cpp.server.errors import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["smallest_limit", "with_own_names"]
+__all__ = ["effort_field", "smallest_limit", "with_own_names"]
 
 
 _LIMITS = ("n_predict", "num_predict", "max_new_tokens", "max_output_tokens")
@@ -34,6 +35,20 @@ def smallest_limit(data: Mapping[str, Any]) -> int | None:
     names = ("max_tokens", "max_completion_tokens", *_LIMITS)
     sizes = [data[name] for name in names if type(data.get(name)) is int and data[name] > 0]
     return min(sizes, default=None)
+
+
+def effort_field(data: Mapping[str, Any]) -> str | None:
+    """The name of the field of a chat whose effort the template gets.
+
+    ``None``: there is no such field, or ``chat_template_kwargs`` has the variable.
+    """
+    variables, reasoning = data.get("chat_template_kwargs"), data.get("reasoning")
+    if isinstance(variables, dict) and EFFORT in variables:
+        return None
+    if data.get("reasoning_effort") is not None:
+        return "reasoning_effort"
+    is_inside = isinstance(reasoning, dict) and reasoning.get("effort") is not None
+    return "reasoning.effort" if is_inside else None
 
 
 def with_own_names(data: Mapping[str, Any], *, chat: bool) -> tuple[dict[str, Any], dict[str, str]]:
@@ -120,7 +135,7 @@ def _set_thinking(own: dict[str, Any]) -> None:
                 f"reasoning_effort is {effort!r:.60}; it must be a word such as 'low'",
                 "reasoning_effort",
             )
-        variables["reasoning_effort"] = effort
+        variables[EFFORT] = effort
         if effort == "none":
             variables["enable_thinking"] = False
     given = own.get("chat_template_kwargs")

@@ -262,6 +262,33 @@ def test_tools_of_anthropics_servers_are_left_out(server: Running) -> None:
     assert reply.status_code == 200, reply.text
 
 
+def test_blocks_of_other_tools_are_left_out(server: Running) -> None:
+    """What tools did that ran on Anthropic's servers; clients send it in later turns."""
+    search = {"type": "server_tool_use", "id": "srv", "name": "web_search", "input": {"query": "x"}}
+    found = {"type": "web_search_tool_result", "tool_use_id": "srv", "content": []}
+    others = [
+        {"type": "mcp_tool_use", "id": "m", "name": "f", "server_name": "s", "input": {}},
+        {"type": "mcp_tool_result", "tool_use_id": "m", "content": []},
+        {"type": "bash_code_execution_tool_result", "tool_use_id": "b", "content": {}},
+    ]
+    said = {"type": "text", "text": "So."}
+    history = [
+        *MESSAGES,
+        {"role": "assistant", "content": [search, found, said, *others]},
+        {"role": "user", "content": [found, {"type": "text", "text": "y"}]},
+    ]
+    told = arguments(messages=history)["messages"]
+    assert told[1:] == [{"role": "assistant", "content": "So."}, {"role": "user", "content": "y"}]
+    body = {"messages": history, "max_tokens": 2}
+    reply = server.client.post("/v1/messages", json=body)
+    assert reply.status_code == 200, reply.text
+    places = [(1, 0), (1, 1), (1, 3), (1, 4), (1, 5), (2, 0)]
+    names = ", ".join(f"messages[{i}].content[{j}]" for i, j in places)
+    assert reply.headers["x-ignored-fields"] == names
+    counted = server.client.post("/v1/messages/count_tokens", json={"messages": history})
+    assert counted.status_code == 200, counted.text
+
+
 @pytest.mark.parametrize(
     ("block", "text"),
     [

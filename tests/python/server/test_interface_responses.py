@@ -139,6 +139,66 @@ def test_tools(client: openai.OpenAI) -> None:
     assert answer.output_text
 
 
+def test_allowed_tools(server: Running) -> None:
+    other = {"type": "function", "name": "weigh", "parameters": {}}
+    some = [{"type": "function", "name": "measure"}, {"type": "web_search"}]
+    allowed = {"type": "allowed_tools", "mode": "required", "tools": some}
+    body = {"input": "x", "tools": [other, TOOL, {"type": "web_search"}], "tool_choice": allowed}
+    reply = server.client.post("/v1/responses", json=body | {"seed": 11})
+    assert reply.status_code == 200, reply.text
+    assert reply.headers["x-ignored-fields"] == "tools[2]"
+    assert [item["name"] for item in reply.json()["output"]] == ["measure"]
+    assert reply.json()["tool_choice"] == allowed
+    wrong = allowed | {"tools": [{"type": "function", "name": "fly"}]}
+    reply = server.client.post("/v1/responses", json=body | {"tool_choice": wrong})
+    assert "names 'fly'" in told(reply, 400, "invalid_value")["message"]
+    chat_tools = [{"type": "function", "function": {"name": name}} for name in ("measure", "weigh")]
+    chosen = {"mode": "required", "tools": chat_tools[:1]}
+    asked: dict[str, Any] = {
+        "messages": MESSAGES, "tools": chat_tools, "seed": 11,
+        "tool_choice": {"type": "allowed_tools", "allowed_tools": chosen},
+    }  # fmt: skip
+    reply = server.client.post("/v1/chat/completions", json=asked)
+    assert reply.status_code == 200, reply.text
+    (call,) = reply.json()["choices"][0]["message"]["tool_calls"]
+    assert call["function"]["name"] == "measure"
+
+
+def test_items_of_other_tools_are_left_out(server: Running) -> None:
+    """What tools did that run elsewhere; Codex sends such items of earlier turns."""
+    items = [
+        ASK,
+        thought("a"),
+        {"type": "web_search_call", "id": "ws_1", "status": "completed",
+         "action": {"type": "search", "query": "x"}},
+        {"type": "mcp_list_tools", "server_label": "x", "tools": []},
+        {"type": "local_shell_call", "call_id": "1", "action": {"command": ["ls"]}},
+        {"type": "local_shell_call_output", "call_id": "1", "output": "x"},
+        {"type": "tool_search_output", "call_id": "2", "tools": []},
+        SAY,
+        ASK,
+    ]  # fmt: skip
+    assert messages_of(*items) == [ASK, SAY | {"reasoning_content": "a"}, ASK]
+    reply = server.client.post("/v1/responses", json={"input": items, "max_output_tokens": 2})
+    assert reply.status_code == 200, reply.text
+    names = ", ".join(f"input[{i}]" for i in range(2, 7))
+    assert reply.headers["x-ignored-fields"] == names
+    only = {"input": items[2:4], "max_output_tokens": 2}
+    reply = server.client.post("/v1/responses", json=only)
+    assert told(reply, 400, "invalid_value")["param"] == "input"
+
+
+def test_calls_with_a_text_are_calls() -> None:
+    """Tools of the type ``custom`` get a text, which a function gets as its one argument."""
+    call = {"type": "custom_tool_call", "call_id": "1", "name": "apply_patch", "input": "*** x"}
+    answer = {"type": "custom_tool_call_output", "call_id": "1", "output": "done"}
+    (_, asked, result_) = messages_of(ASK, call, answer)
+    function = {"name": "apply_patch", "arguments": '{"input": "*** x"}'}
+    calls = [{"id": "1", "type": "function", "function": function}]
+    assert asked == {"role": "assistant", "content": None, "tool_calls": calls}
+    assert result_ == {"role": "tool", "tool_call_id": "1", "content": "done"}
+
+
 def test_a_call_that_is_cut(client: openai.OpenAI) -> None:
     asked: dict[str, Any] = {
         "model": "any", "input": "Measure it.", "tools": [TOOL], "tool_choice": "required",
@@ -322,6 +382,9 @@ def test_no_field_is_overwritten() -> None:
         ({"input": [{"type": "reasoning", "summary": "x"}]}, "input[0].summary"),
         ({"input": [{"type": "reasoning", "content": [{"text": 1}]}]}, "input[0].content[0].text"),
         ({"input": [{"type": "image", "role": "user"}]}, "input[0].type"),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].type"),
+        ({"input": [{"type": ["web_search_call"]}]}, "input[0].type"),
+        ({"input": [{"type": "custom_tool_call", "call_id": "1", "name": "f"}]}, "input[0].input"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
          "input[0].content[0].type"),
         ({"input": [{"role": "robot", "content": "x"}]}, "input[0].role"),

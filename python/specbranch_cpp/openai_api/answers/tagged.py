@@ -1,4 +1,19 @@
-"""Reads answers whose thoughts and calls are between marks in the text."""
+"""Reads answers whose thoughts and calls are between marks in the text.
+
+Calls count where the model makes them, not where it shows them or thinks about them:
+
+- A call behind a mark of its format is a call wherever it stands in the content.
+- JSON without such a mark is a call at the beginning of the answer, if the format says so
+  (`ToolFormat.leads`). In the formats of models that have no format of their own it is one only if
+  the whole answer, after the thought, consists of such calls (`ToolFormat.sole`): an object,
+  several ones, a list, or one block of code with them. Beside other text it is an example, and
+  stays content. If a limit cuts the answer, the complete calls before the cut count.
+- A mark in a thought ends the thought if a call of a known function follows and the thought is
+  never closed: the model has forgotten to close it. If the end of the thought follows, the call
+  was only considered, and is a part of the thought. One exception: if the end follows directly
+  behind the calls, and nothing follows the end, the calls are all that the model answers, so they
+  count. Until this is known, a stream waits. JSON without a mark never ends a thought.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +29,7 @@ from specbranch_cpp.openai_api.answers.parts import (
     Thought,
 )
 from specbranch_cpp.openai_api.answers.thoughts import THINK
+from specbranch_cpp.openai_api.answers.trial import tried
 from specbranch_cpp.openai_api.tool_calls.incoming_text import CutError, UnreadableError, json_text
 from specbranch_cpp.openai_api.tool_calls.tool_format import Argument, Start
 
@@ -22,7 +38,7 @@ if TYPE_CHECKING:
 
     from specbranch_cpp.openai_api.answers.parts import Part, PartReader
     from specbranch_cpp.openai_api.answers.thoughts import ThoughtMarks
-    from specbranch_cpp.openai_api.tool_calls.incoming_text import IncomingText
+    from specbranch_cpp.openai_api.tool_calls.incoming_text import IncomingText, Reader
     from specbranch_cpp.openai_api.tool_calls.tool_format import CallReader, Functions, ToolFormat
 
 __all__ = ["AnswerRules", "TaggedReader"]
@@ -66,6 +82,7 @@ class TaggedReader:
         self._n_calls = 0
         self._n_wasted = 0
         self._is_full = False  # whether no further call counts
+        self._dropped: tuple[str, ...] = ()  # an end of the thought behind calls that ended it
 
     def parts(self) -> PartReader:
         """Reads the whole answer."""
@@ -74,14 +91,16 @@ class TaggedReader:
         if form is None:
             yield from self._plain((), trims=False)
             return
-        if form.leads:
+        if form.leads or form.sole:
             yield from self._leading_calls(form)
-        marks = (*form.marks, *form.plain, *form.hidden)
+        plain = [mark for mark in form.plain if mark not in form.sole]
+        hidden = (*form.hidden, *self._dropped)
+        marks = (*form.marks, *plain, *hidden)
         while not self._is_full:
             mark = yield from self._plain(marks if self._n_wasted < _MOST_WASTED else ())
             if mark is None:
                 return
-            if mark not in form.hidden:
+            if mark not in hidden:
                 yield from self._calls_behind(form, mark)
         yield from self._drop_rest()
 
@@ -97,8 +116,63 @@ class TaggedReader:
             source.at = begin
             return
         yield from source.space()
-        yield from self._flow((marks.end,), Thought, trims=True)
+        yield from self._thought(marks.end)
         yield from source.space()
+
+    def _thought(self, end: str) -> PartReader:
+        """The thought up to its end, or up to the call that ends it."""
+        source, form = self._source, self._rules.form
+        calls = () if form is None else form.marks
+        while True:
+            mark = yield from self._flow((end, *calls), Thought, trims=True)
+            if form is None or mark is None or mark == end:
+                return
+            held, begin, n_scanned = source.held, source.at - len(mark), source.n_scanned
+            ends = yield from self._end_thought(form, mark, end)
+            if ends:
+                source.at = begin
+                return
+            self._n_wasted += source.n_scanned - n_scanned
+            if ends is False or self._n_wasted >= _MOST_WASTED:
+                calls = ()
+            source.at = begin + 1
+            yield Thought(held + source.text[begin])
+
+    def _end_thought(self, form: ToolFormat, mark: str, end: str) -> Reader[bool | None]:
+        """Whether calls behind a mark, which is read, end the thought.
+
+        Args:
+            form: the format.
+            mark: the mark.
+            end: the end of the thought.
+
+        Returns:
+            False: the thought is closed later. ``None``: no call follows the mark.
+        """
+        source = self._source
+        behind: int | None = None  # the position behind the calls
+        found: str | None = mark
+        while found is not None:
+            reader = form.read(source, found, self._rules.functions)
+            trial = yield from tried(source, reader, self._rules.functions)
+            if not trial.has_call:
+                break
+            behind = source.at = trial.end
+            if trial.is_cut:
+                break
+            yield from source.space()
+            found = yield from source.one_of(form.marks)
+        if behind is None:
+            return None
+        if found is None and (yield from source.accepts(end)):
+            # Directly behind the calls.
+            yield from source.space()
+            if source.at == len(source.text):
+                self._dropped = (end,)
+                return True
+            return False
+        source.at = behind
+        return not (yield from source.comes(end))
 
     def _plain(
         self, marks: Sequence[str], *, trims: bool = True
@@ -138,14 +212,26 @@ class TaggedReader:
         source = self._source
         begin = source.at
         yield from source.space()
-        for lead in form.leads:
-            place = source.at
-            if (yield from source.accepts(lead)):
+        place = source.at
+        lead = yield from source.one_of((*form.leads, *form.sole))
+        if lead is not None:
+            is_part = lead in form.leads
+            if is_part:
                 source.at = place  # the lead is a part of the call
-                if (yield from self._complete_calls(form, lead, partly=True)):
-                    return
-                break
+            counts = lead not in form.sole or (yield from self._is_all(form, lead))
+            if counts and (yield from self._complete_calls(form, lead, partly=is_part)):
+                return
         source.at = begin
+
+    def _is_all(self, form: ToolFormat, mark: str) -> Reader[bool]:
+        """Whether the rest of the answer consists of calls. The position stays."""
+        source = self._source
+        begin, functions = source.at, self._rules.functions
+        trial = yield from tried(source, form.read(source, mark, functions), functions)
+        yield from source.space()
+        is_all = trial.is_cut or (trial.is_whole and source.at == len(source.text))
+        source.at = begin
+        return is_all
 
     def _calls_behind(self, form: ToolFormat, mark: str) -> PartReader:
         source, held, before = self._source, self._source.held, self._n_calls

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DESCRIBED", "TOKENS", "format_of_source", "format_of_template", "is_harmony"]
 
-DESCRIBED: type[ToolFormat] = hermes.FormatHermes
+DESCRIBED: type[ToolFormat] = hermes.FormatDescribed
 """The format that `tool_calls.prompts` describes to models whose template supports no tools."""
 
 Mentions = Callable[[str], bool]

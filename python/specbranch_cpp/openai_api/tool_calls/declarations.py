@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Tools", "tools_of"]
 
+_ALLOWED = "allowed_tools"
 # The grammar closes an object with ``properties``, so this object is empty.
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
@@ -91,6 +92,10 @@ def _tools_of(given: PromptKeywords) -> Tools:
     names = [tool["function"]["name"] for tool in declared]
     if len(set(names)) < len(names):
         raise InvalidArgument(f"tools has two functions with the same name: {', '.join(names)}")
+    if isinstance(choice, Mapping) and choice.get("type") == _ALLOWED:
+        choice, allowed = _allowed(choice, names)
+        declared = tuple(tool for tool in declared if tool["function"]["name"] in allowed)
+        names = [name for name in names if name in allowed]
     forced = _forced(choice, names)
     if choice == "none" or not declared:
         return Tools(deprecated=deprecated)
@@ -109,14 +114,48 @@ def _forced(choice: Any, names: Sequence[str]) -> tuple[str, ...]:
     name = function.get("name") if isinstance(function, Mapping) else None
     if not isinstance(name, str):
         raise InvalidArgument(
-            f"tool_choice is {choice!r}; it must be 'none', 'auto', 'required' or "
-            "{'type': 'function', 'function': {'name': ...}}"
+            f"tool_choice is {choice!r}; it must be 'none', 'auto', 'required', "
+            "{'type': 'function', 'function': {'name': ...}} or a choice of allowed_tools"
         )
     if name not in names:
-        raise InvalidArgument(
-            f"tool_choice names {name!r}; the tools are {', '.join(names) or 'none'}"
-        )
+        raise InvalidArgument(_unknown(name, names))
     return (name,)
+
+
+def _allowed(choice: Mapping[str, Any], names: Sequence[str]) -> tuple[str, list[str]]:
+    """The mode of a choice among some tools, and the names of these functions.
+
+    ``/v1/responses`` has the fields of ``allowed_tools`` beside the type. Tools of other types are
+    passed over: the model does not get them.
+    """
+    given = choice.get(_ALLOWED, choice)
+    if not isinstance(given, Mapping):
+        raise InvalidArgument(f"tool_choice.{_ALLOWED} is {given!r}; it must be a dictionary")
+    mode, tools = given.get("mode"), given.get("tools")
+    if mode not in ("auto", "required"):
+        raise InvalidArgument(f"tool_choice.mode is {mode!r}; it must be 'auto' or 'required'")
+    if not isinstance(tools, (list, tuple)):
+        raise InvalidArgument(f"tool_choice.tools is {tools!r}; it must be a list of tools")
+    allowed: list[str] = []
+    for tool in tools:
+        if isinstance(tool, Mapping) and tool.get("type", "function") != "function":
+            continue
+        function = tool.get("function", tool) if isinstance(tool, Mapping) else None
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if not isinstance(name, str):
+            raise InvalidArgument(
+                f"tool_choice.tools has {tool!r}; it must have the type 'function' and a name"
+            )
+        if name not in names:
+            raise InvalidArgument(_unknown(name, names))
+        allowed.append(name)
+    if mode == "required" and not allowed:
+        raise InvalidArgument("tool_choice.mode is 'required', but no tools are allowed")
+    return str(mode), allowed
+
+
+def _unknown(name: str, names: Sequence[str]) -> str:
+    return f"tool_choice names {name!r}; the tools are {', '.join(names) or 'none'}"
 
 
 def _list(name: str, value: Any) -> list[Any]:

@@ -103,6 +103,23 @@ class IncomingText:
                 return False
             yield None
 
+    def one_of(self, words: Sequence[str]) -> Reader[str | None]:
+        """Reads the first of these words that comes next, and returns it. ``None``: none does."""
+        for word in words:
+            if (yield from self.accepts(word)):
+                return word
+        return None
+
+    def comes(self, word: str) -> Reader[bool]:
+        """Whether the word is in the rest of the text. The position stays."""
+        searched = self.at
+        while self.text.find(word, searched) < 0:
+            if self.complete:
+                return False
+            searched = max(searched, len(self.text) - len(word) + 1)
+            yield None
+        return True
+
     def word(self, word: str) -> Reader[None]:
         """Reads a word that must come next.
 
@@ -168,8 +185,7 @@ class IncomingText:
         n_blank = 0  # so much white space without a mark has come; text before it may be dropped
         while True:
             blank = self.at + n_blank
-            found = [(i, -len(m), m) for m in marks if (i := self.text.find(m, blank)) >= 0]
-            first, _, mark = min(found, default=(len(self.text), 0, ""))
+            first, mark = self._first(marks, blank)
             end = first if mark or self.complete else first - self.begun(marks)
             certain = end
             if trims:
@@ -188,10 +204,21 @@ class IncomingText:
             n_blank = end - self.at
             yield None
 
+    def _first(self, marks: Sequence[str], begin: int) -> tuple[int, str]:
+        """The first mark from a position on, and its place; the longest of those at one place."""
+        first, mark = len(self.text), ""
+        for each in marks:
+            # Not behind the first mark: it may be near, and the end of the text far away.
+            place = self.text.find(each, begin, first + len(each))
+            if place >= 0 and (place, -len(each)) < (first, -len(mark)):
+                first, mark = place, each
+        return first, mark
+
     def json(self) -> Reader[Any]:
         """A JSON value, after white space.
 
         Raises:
+            CutError: the text ends inside the value.
             UnreadableError: something else comes.
         """
         yield from self.space()
@@ -203,7 +230,8 @@ class IncomingText:
         try:
             value, read = _DECODER.raw_decode(self.text, begin)
         except (ValueError, RecursionError):
-            raise UnreadableError from None
+            is_cut = first not in '"{[' and end == len(self.text)  # such as tru
+            raise (CutError if is_cut else UnreadableError) from None
         if read != end:
             raise UnreadableError
         self.at = end

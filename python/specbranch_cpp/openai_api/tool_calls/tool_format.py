@@ -84,6 +84,8 @@ class ToolFormat(ABC):
         plain: marks with which other text may begin, too. Their calls are told when they are
             complete, and the text stays content if it is no call.
         leads: strings with which calls may begin if nothing is before them; they are `plain`.
+        sole: those of `plain` and `leads` whose calls count only if they are the whole answer.
+            Beside other text they are examples.
         hidden: strings that are no content, such as marks around the answer.
         opening: the string with which the grammar begins calls. A free text is held to the format
             after this string; empty: only forced calls are held.
@@ -95,6 +97,7 @@ class ToolFormat(ABC):
     inner: tuple[str, ...] = ()
     plain: tuple[str, ...] = ()
     leads: tuple[str, ...] = ()
+    sole: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
     opening: str = ""
     prompted: str = ""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from specbranch_cpp.openai_api.chat_requests import chat_prompt
+from specbranch_cpp.openai_api.chat_requests import chat_prompt, refuses_effort
 from specbranch_cpp.openai_api.keywords import PromptKeywords
+from specbranch_cpp.openai_api.templates import EFFORT
 from specbranch_cpp.server.errors import BadRequest
 from specbranch_cpp.server.fields import Items, whole_number, without_nulls
+from specbranch_cpp.server.other_names import effort_field
 from specbranch_cpp.server.other_tools import with_functions_only
 from specbranch_cpp.server.requests import ChatBody, CompletionBody, check_fields
 from specbranch_cpp.server.streams import StreamForm
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Body", "InterfaceCall", "Items", "ReplyForm", "Size", "call_of", "n_prompt_tokens",
-    "prompt_of", "set_field", "text_field",
+    "prompt_of", "set_field", "text_field", "without_refused_effort",
 ]  # fmt: skip
 
 
@@ -57,12 +59,15 @@ class InterfaceCall:
         arguments: the keyword arguments of the engine's call.
         form: writes the reply.
         unknown: names of fields that had no effect.
+        effort: the client's name of the field that says how much the model is to think. ``None``:
+            the body has none, or addresses the template itself (``chat_template_kwargs``).
     """
 
     chat: bool
     arguments: dict[str, Any]
     form: ReplyForm
     unknown: list[str]
+    effort: str | None = None
 
 
 def n_prompt_tokens(timings: Mapping[str, Any]) -> int:
@@ -76,10 +81,31 @@ def prompt_of(engine: Engine, call: InterfaceCall) -> list[int]:
     Raises:
         InvalidArgument: a message or a tool is wrong.
     """
-    names = {field.name for field in fields(PromptKeywords)}
-    given = {name: value for name, value in call.arguments.items() if name in names}
-    _, prompt, _ = chat_prompt(engine, PromptKeywords(**given))
+    _, prompt, _ = chat_prompt(engine, _keywords(without_refused_effort(engine, call)))
     return prompt
+
+
+def without_refused_effort(engine: Engine, call: InterfaceCall) -> InterfaceCall:
+    """The call without an effort that the template refuses. The field is then named as unknown.
+
+    Clients send efforts of their own models, and many templates know a few efforts only.
+
+    Raises:
+        InvalidArgument: a message or a tool is wrong.
+    """
+    if call.effort is None or not refuses_effort(engine, _keywords(call)):
+        return call
+    variables = {**call.arguments["chat_template_kwargs"]}
+    del variables[EFFORT]
+    arguments = {**call.arguments, "chat_template_kwargs": variables}
+    return replace(call, arguments=arguments, unknown=[*call.unknown, call.effort], effort=None)
+
+
+def _keywords(call: InterfaceCall) -> PromptKeywords:
+    names = {field.name for field in fields(PromptKeywords)}
+    return PromptKeywords(
+        **{name: value for name, value in call.arguments.items() if name in names}
+    )
 
 
 def text_field(path: str, item: Mapping[str, Any], name: str) -> str:
@@ -140,4 +166,5 @@ def call_of(
             "unsupported_value",
         )
     unknown = [name for name in body.unknown if name not in harmless]
-    return InterfaceCall(chat, body.arguments(), form, [*unknown, *others])
+    effort = effort_field(given) if chat else None
+    return InterfaceCall(chat, body.arguments(), form, [*unknown, *others], effort)

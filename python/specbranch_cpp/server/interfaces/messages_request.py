@@ -42,6 +42,7 @@ _HARMLESS = frozenset(
     }
 )  # fmt: skip
 _FUNCTIONS = (None, "custom")  # types of tools that the client runs
+_OTHER_CALLS = ("server_tool_use", "mcp_tool_use")  # of tools that run elsewhere
 _THINKING = ("enabled", "adaptive", "between_tools", "disabled")
 _BILLING = "x-anthropic-billing-header:"
 """Claude Code begins the system prompt with it. What follows differs in every request, so no KV of
@@ -87,7 +88,7 @@ def message_call(fields: MessageFields) -> InterfaceCall:
     Raises:
         BadRequest: the body has what this server cannot do.
     """
-    data = _common(fields)
+    data, others = _common(fields)
     data["max_tokens"] = fields.max_tokens or 1  # 0 only has the prompt read
     data["stream"] = fields.stream
     set_field(data, "stop", fields.stop_sequences, "stop_sequences")
@@ -100,7 +101,9 @@ def message_call(fields: MessageFields) -> InterfaceCall:
         set_field(data, "response_format", _format(name, form), name)
     unknown = [f"output_config.{name}" for name in output.model_extra or ()]
     call = call_of(data, MessageForm(fields.max_tokens), chat=True, harmless=_HARMLESS)
-    return replace(call, unknown=[*call.unknown, *unknown, *_other_tools(fields)])
+    effort = call.effort if output.effort is None else "output_config.effort"
+    unknown = [*call.unknown, *unknown, *others]
+    return replace(call, unknown=unknown, effort=call.effort and effort)
 
 
 def count_tokens(engine: Engine, fields: CountFields) -> dict[str, int]:
@@ -110,19 +113,26 @@ def count_tokens(engine: Engine, fields: CountFields) -> dict[str, int]:
         BadRequest: the body has what this server cannot do.
         InvalidArgument: a message or a tool is wrong.
     """
-    call = call_of(_common(fields), ReplyForm(), chat=True, harmless=_HARMLESS)
+    data, _ = _common(fields)
+    call = call_of(data, ReplyForm(), chat=True, harmless=_HARMLESS)
     return {"input_tokens": len(prompt_of(engine, call))}
 
 
-def _common(fields: CountFields) -> dict[str, Any]:
-    """What rules the prompt, with OpenAI's names."""
+def _common(fields: CountFields) -> tuple[dict[str, Any], list[str]]:
+    """What rules the prompt, with OpenAI's names, and the places of what is left out.
+
+    Tools that run on Anthropic's servers, or that only it describes, are left out, and what they
+    did in earlier turns.
+    """
     data: dict[str, Any] = dict(fields.model_extra or {})
-    messages = _messages(fields)
+    others: list[str] = []
+    messages = _messages(fields, others)
     data["messages"] = messages
     if messages[-1]["role"] == "assistant" and "tool_calls" not in messages[-1]:
         data["continue_final_message"] = True  # the answer goes on where the client has begun it
     if fields.tools is not None:
-        kept, _ = left_out(fields.tools, _FUNCTIONS)
+        kept, other_tools = left_out(fields.tools, _FUNCTIONS)
+        others += other_tools
         data["tools"] = [_tool(index, fields.tools[index]) for index in kept]
     if fields.tool_choice is not None:
         _add_choice(data, fields.tool_choice)
@@ -131,15 +141,11 @@ def _common(fields: CountFields) -> dict[str, Any]:
         if kind not in _THINKING:
             raise _wrong("thinking.type", kind, _THINKING)
         set_field(data, "enable_thinking", kind != "disabled", "thinking")
-    return data
+    return data, others
 
 
-def _other_tools(fields: CountFields) -> list[str]:
-    """Names of the fields with tools that run on Anthropic's servers, or that only it describes."""
-    return left_out(fields.tools or (), _FUNCTIONS)[1]
-
-
-def _messages(fields: CountFields) -> list[dict[str, Any]]:
+def _messages(fields: CountFields, others: list[str]) -> list[dict[str, Any]]:
+    """The messages. ``others`` gets the places of blocks that are left out."""
     told = _system(fields.system)
     for index, message in enumerate(fields.messages):
         name = f"messages[{index}]"
@@ -149,9 +155,9 @@ def _messages(fields: CountFields) -> list[dict[str, Any]]:
         if isinstance(content, str):
             told.append({"role": message.role, "content": content})
         elif message.role == "assistant":
-            told.append(_of_assistant(name, content))
+            told.append(_of_assistant(name, content, others))
         elif message.role == "user":
-            told += _of_user(name, content)
+            told += _of_user(name, content, others)
         else:
             told.append({"role": "system", "content": _text(f"{name}.content", content)})
     return told
@@ -170,7 +176,12 @@ def _system(given: str | list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     return [{"role": "system", "content": content}] if kept else []
 
 
-def _of_assistant(name: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
+def _is_of_other_tool(kind: Any) -> bool:
+    """Whether a block is a call or a result of a tool that does not run at the client."""
+    return kind in _OTHER_CALLS or (isinstance(kind, str) and kind.endswith("_tool_result"))
+
+
+def _of_assistant(name: str, blocks: list[dict[str, Any]], others: list[str]) -> dict[str, Any]:
     """A message with its text, its thought and its calls."""
     texts: list[str] = []
     thoughts: list[str] = []
@@ -192,6 +203,8 @@ def _of_assistant(name: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
             }
             calls.append({"id": text_field(path, block, "id"), "type": "function",
                           "function": function})  # fmt: skip
+        elif _is_of_other_tool(kind):
+            others.append(path)
         elif kind != "redacted_thinking":  # nobody but its author can read it
             raise _wrong(f"{path}.type", kind, ("text", "thinking", "tool_use"))
     message: dict[str, Any] = {"role": "assistant", "content": "\n".join(texts)}
@@ -202,7 +215,7 @@ def _of_assistant(name: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
     return message
 
 
-def _of_user(name: str, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _of_user(name: str, blocks: list[dict[str, Any]], others: list[str]) -> list[dict[str, Any]]:
     """The results of calls, which are messages of their own, and the text around them."""
     told: list[dict[str, Any]] = []
     for index, block in enumerate(blocks):
@@ -214,6 +227,9 @@ def _of_user(name: str, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 content = f"Error: {content}"
             told.append({"role": "tool", "tool_call_id": text_field(path, block, "tool_use_id"),
                          "content": content})  # fmt: skip
+            continue
+        if _is_of_other_tool(block.get("type")):
+            others.append(path)
             continue
         text = _text_of(path, block, "text, document and tool_result")
         if told and told[-1]["role"] == "user":

@@ -152,6 +152,8 @@ def _asked(
     fields: ChatFields | GenerateFields, data: dict[str, Any], form: OllamaForm, *, chat: bool
 ) -> InterfaceCall:
     call = call_of(data, form, chat=chat, harmless=frozenset())
+    if call.effort is not None and isinstance(fields.think, str):
+        call = replace(call, effort="think")
     # True is Ollama's default, so it is no wish; this server never cuts a prompt.
     return replace(call, unknown=[*call.unknown, "truncate"]) if fields.truncate else call
 

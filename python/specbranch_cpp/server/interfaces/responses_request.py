@@ -5,6 +5,7 @@ Stateless: the client sends the whole conversation. https://platform.openai.com/
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Union
 
@@ -27,7 +28,11 @@ from specbranch_cpp.server.other_tools import left_out
 __all__ = ["ResponseFields", "response_call"]
 
 _HARMLESS = frozenset({"include", "max_tool_calls", "truncation"})
+_CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
+_RESULTS = ("function_call_output", "custom_tool_call_output")
 _ROLES = ("user", "assistant", "system", "developer")
+# Items of tools that run elsewhere, besides those whose type ends in ``_call`` or ``_call_output``.
+_OTHERS = ("mcp_approval_request", "mcp_approval_response", "mcp_list_tools", "tool_search_output")
 _TEXTS = ("input_text", "output_text", "text", "summary_text", "refusal")
 
 
@@ -71,12 +76,13 @@ def response_call(fields: ResponseFields) -> InterfaceCall:
     if fields.background:
         raise BadRequest("background is true; it must be false", "background", "unsupported_value")
     data: dict[str, Any] = dict(fields.model_extra or {})
-    set_field(data, "messages", _messages(fields), "input")
+    messages, others = _messages(fields)
+    set_field(data, "messages", messages, "input")
     data["max_output_tokens"] = fields.max_output_tokens
     data["stream"] = fields.stream
-    others: list[str] = []
     if fields.tools is not None:
-        kept, others = left_out(fields.tools, ("function",))
+        kept, other_tools = left_out(fields.tools, ("function",))
+        others += other_tools
         data["tools"] = [_tool(index, fields.tools[index]) for index in kept]
     data["tool_choice"] = _choice(fields.tool_choice)
     set_field(data, "response_format", _format(fields.text), "text.format")
@@ -85,17 +91,22 @@ def response_call(fields: ResponseFields) -> InterfaceCall:
     return replace(call, unknown=[*call.unknown, *others])
 
 
-def _messages(fields: ResponseFields) -> list[dict[str, Any]]:
+def _messages(fields: ResponseFields) -> tuple[list[dict[str, Any]], list[str]]:
+    """The messages, and the places of items of other tools, which are left out."""
     messages: list[dict[str, Any]] = []
+    others: list[str] = []
     if fields.instructions is not None:
         messages.append({"role": "system", "content": fields.instructions})
     if isinstance(fields.input, str):
-        return [*messages, {"role": "user", "content": fields.input}]
+        return [*messages, {"role": "user", "content": fields.input}], others
     thoughts: list[str] = []  # before the next item
     for index, item in enumerate(fields.input):
         name = f"input[{index}]"
         if item.get("type") == "reasoning":
             thoughts += _thoughts(name, item)
+            continue
+        if _is_of_other_tool(item.get("type")):
+            others.append(name)
             continue
         _add_item(messages, name, item)
         if thoughts and messages[-1]["role"] == "assistant":
@@ -103,7 +114,15 @@ def _messages(fields: ResponseFields) -> list[dict[str, Any]]:
             told = thoughts if earlier is None else [earlier, *thoughts]
             messages[-1]["reasoning_content"] = "\n".join(told)
         thoughts = []
-    return messages
+    if not messages:
+        raise BadRequest("input has no message", "input", "invalid_value")
+    return messages, others
+
+
+def _is_of_other_tool(kind: Any) -> bool:
+    if not isinstance(kind, str) or kind in _CALLS or kind in _RESULTS:
+        return False
+    return kind in _OTHERS or kind.endswith(("_call", "_call_output"))
 
 
 def _thoughts(name: str, item: dict[str, Any]) -> list[str]:
@@ -130,21 +149,21 @@ def _add_item(messages: list[dict[str, Any]], name: str, item: dict[str, Any]) -
             raise BadRequest(f"{name}.role is {role!r:.60}; it must be one of {', '.join(_ROLES)}",
                              f"{name}.role", "invalid_value")  # fmt: skip
         messages.append({"role": role, "content": _content(name, item.get("content"))})
-    elif kind == "function_call":
+    elif isinstance(kind, str) and kind in _CALLS:
+        given = text_field(name, item, _CALLS[kind])
+        # A function that stands for a tool with a free text has one argument.
+        arguments = given if kind == "function_call" else json.dumps({"input": given})
         call = {
             "id": text_field(name, item, "call_id"),
             "type": "function",
-            "function": {
-                "name": text_field(name, item, "name"),
-                "arguments": text_field(name, item, "arguments"),
-            },
+            "function": {"name": text_field(name, item, "name"), "arguments": arguments},
         }
         last = messages[-1] if messages else {}
         if last.get("role") == "assistant":
             last.setdefault("tool_calls", []).append(call)
         else:
             messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
-    elif kind == "function_call_output":
+    elif kind in _RESULTS:
         messages.append(
             {
                 "role": "tool",
@@ -192,10 +211,10 @@ def _tool(index: int, tool: dict[str, Any]) -> dict[str, Any]:
 def _choice(choice: str | dict[str, Any] | None) -> Any:
     if isinstance(choice, dict) and choice.get("type") == "function" and "name" in choice:
         return {"type": "function", "function": {"name": choice["name"]}}
-    if isinstance(choice, dict) and choice.get("type") != "function":
+    if isinstance(choice, dict) and choice.get("type") not in ("function", "allowed_tools"):
         raise BadRequest(
-            f"tool_choice.type is {choice.get('type')!r:.60}; it must be function: this server "
-            "runs no tools itself",
+            f"tool_choice.type is {choice.get('type')!r:.60}; it must be function or "
+            "allowed_tools: this server runs no tools itself",
             "tool_choice.type",
             "unsupported_value",
         )

@@ -1,4 +1,8 @@
-"""JSON objects without marks, for templates that write no mark around a call."""
+"""JSON objects without marks, for templates that write no mark around a call.
+
+Nothing but its place tells a call from an example, so an answer has calls only if it is nothing but
+calls: see `answers.tagged`.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +37,7 @@ class FormatBare(ToolFormat):
     name = "json"
     plain = (_BLOCK,)
     leads = ("{", "[")
+    sole = (_BLOCK, *leads)
 
     def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:  # noqa: ARG002
         if mark == _BLOCK:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from specbranch_cpp.openai_api.tool_calls.declarations import Tools
     from specbranch_cpp.openai_api.tool_calls.incoming_text import IncomingText
 
-__all__ = ["FormatHermes", "code_block"]
+__all__ = ["FormatDescribed", "FormatHermes", "code_block"]
 
 _BLOCK = "```"
 
@@ -59,6 +59,15 @@ class FormatHermes(ToolFormat):
 
     def starts(self, tools: Tools, book: RuleBook) -> dict[str, str]:
         return object_starts(tools, book, "arguments")
+
+
+class FormatDescribed(FormatHermes):
+    """The same for models whose template has no format: the prompt describes the tags.
+
+    JSON without the tags is no format of theirs, so it counts only if it is the whole answer.
+    """
+
+    sole = (_BLOCK, *FormatHermes.leads)
 
 
 def code_block(source: IncomingText) -> CallReader:

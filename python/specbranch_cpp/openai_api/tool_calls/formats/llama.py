@@ -39,6 +39,7 @@ class FormatLlama(ToolFormat):
     marks = (_TAG,)
     plain = (_BLOCK,)
     leads = ("{",)
+    sole = (_BLOCK,)
 
     def read(self, source: IncomingText, mark: str, functions: Functions) -> CallReader:  # noqa: ARG002
         if mark == _BLOCK:
