@@ -12,11 +12,11 @@
 #   --wheels DIR         packages that the machine lacks; without it, what it has must suffice
 #   --work DIR           everything is written there; default build/gpu
 #   --out FILE           the report; default WORK/report.json
-#   --arch N             compute capability, such as 90; default: that of the first GPU
+#   --arch "N .."        compute capabilities, such as 90; default: those of the machine's GPUs
 #   --cublas-dir DIR     include/ and lib/ of cuBLAS where the toolkit has none (PyPI's nvidia-cublas)
 #   --no-gpu             llama.cpp for the CPU alone and tiny settings: tries the suite, measures nothing
-#   --presets "NAME .."  of scale_model.py, for curves and bench; default r8; "none" is
-#                        the bundled pair as it is
+#   --presets "NAME .."  of scale_model.py, for curves and bench; default r8-64, whose heads have
+#                        flash attention on GPUs; "none" is the bundled pair as it is
 #   --type TYPE          weights of the scaled models; default: as in the bundled pair
 #   --placements "P .."  default "gpu draft-cpu target-cpu", and with several GPUs also "two-gpus gpus"
 #   --tokens N, --prompts N, --modes "MODE ..", --temperatures "T .."   of bench; default 64, 6, all, 0
@@ -111,8 +111,12 @@ stage() {
 
 # llama: llama.cpp's libraries, laid out as the Python package lays them out ------------------------
 
-gpu_arch() {
-  nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d '. ' || true
+# The compute capabilities of the machine's GPUs, each once; none if CUDA may use none of them.
+# nvidia-smi may print an error instead.
+gpu_archs() {
+  [[ ${CUDA_VISIBLE_DEVICES-all} =~ ^(all|GPU-|MIG-|[0-9]) ]] || return 0
+  nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null |
+    sed -n 's/^ *\([0-9]\{1,2\}\)\.\([0-9]\) *$/\1\2/p' | sort -u | paste -sd ' ' || true
 }
 
 find_source() { # prints the folder of llama.cpp's sources
@@ -140,7 +144,7 @@ cuda_options() { # sets cuda: the options for CMake
   [[ -x $nvcc ]] || die "there is no nvcc in PATH or in /usr/local/cuda/bin"
   # No VMM: then nothing is linked to the driver, and the libraries load where there is none.
   cuda=(-DGGML_CUDA=ON -DGGML_CUDA_NO_VMM=ON -DGGML_CUDA_NCCL=OFF "-DCMAKE_CUDA_COMPILER=$nvcc"
-    "-DCMAKE_CUDA_ARCHITECTURES=$arch-real")
+    "-DCMAKE_CUDA_ARCHITECTURES=$(printf '%s-real;' $arch | sed 's/;$//')")
   toolkit=$("$nvcc" --dryrun -x cu /dev/null 2>&1 | sed -n 's/^#\$ TOP=//p')
   if [[ -z $cublas_dir && ! -e $toolkit/include/cublas_v2.h ]]; then
     cublas_dir=$("$python" -c "$find_cublas" 2>/dev/null) ||
@@ -211,6 +215,17 @@ print(f"llama.cpp {library.llama_version} ({library.ggml_commit})", library.syst
 for device in _core.list_devices():
     print(f"{device.name}: {device.description}, {device.memory_total >> 20} MiB")'
 
+# What llama.cpp sees, and the processor: what was measured elsewhere does not count here.
+machine='
+import os
+from pathlib import Path
+from specbranch_cpp import _core
+for device in _core.list_devices():
+    if device.is_gpu:
+        print("GPU", device.description, device.memory_total)
+lines = Path("/proc/cpuinfo").read_text().splitlines()
+print(*{line for line in lines if line.startswith("model name")}, len(os.sched_getaffinity(0)))'
+
 # test, curves, bench ---------------------------------------------------------------------------
 
 run_tests() {
@@ -278,7 +293,7 @@ wanted() {
 }
 
 main() {
-  local name preset placement extension_key
+  local name preset placement extension_key here
   read_options "$@"
   ((${#stages[@]})) || stages=(all)
   for name in "${stages[@]}"; do
@@ -286,7 +301,7 @@ main() {
       die "--stage is $name; it must be llama, extension, build, test, curves, bench, report or all"
   done
   mkdir -p "$work"
-  [[ -n $no_gpu || -n $arch || -n $prefix ]] || arch=$(gpu_arch)
+  [[ -n $no_gpu || -n $arch || -n $prefix ]] || arch=$(gpu_archs)
   if [[ -z $no_gpu && -z $arch && -z $prefix ]]; then
     say "nvidia-smi finds no GPU: as with --no-gpu"
     no_gpu=1
@@ -294,17 +309,14 @@ main() {
   if [[ -n $no_gpu ]]; then
     : "${placements:=shared}" "${tokens:=8}" "${prompts:=1}" "${presets:=none}"
   fi
-  if [[ -z $placements ]] && (($(nvidia-smi -L 2>/dev/null | wc -l) > 1)); then
-    placements="gpu two-gpus gpus draft-cpu target-cpu"
-  fi
-  : "${placements:=gpu draft-cpu target-cpu}" "${tokens:=64}" "${prompts:=6}" "${presets:=r8}"
-  : "${out:=$work/report.json}"
+  : "${tokens:=64}" "${prompts:=6}" "${presets:=r8-64}" "${out:=$work/report.json}"
 
   if [[ -z $prefix ]]; then
     prefix=$work/prefix
     if wanted llama; then
       [[ -n $llama_source ]] || die "--llama-source or --prefix is missing (--help tells)"
       if [[ -d $llama_source ]]; then name=$llama_source; else name=$(sha256sum <"$llama_source"); fi
+      name+=" $("$python" "$root/tools/setup_env.py" --print-cmake-args)"
       stage llama "$name $no_gpu $arch $cublas_dir" build_llama
     fi
   fi
@@ -318,7 +330,13 @@ main() {
   ((${#failed[@]} == 0)) || exit 1
   [[ -x $work/venv/bin/specbranch ]] || die "$work/venv has no specbranch; run --stage extension"
 
-  ! wanted test || stage test "$extension_key $(digest_of "$root/tests/python")" run_tests
+  here=$(cd "$work" && "$work/venv/bin/python" -c "$machine")
+  if [[ -z $placements ]] && (($(grep -c '^GPU' <<<"$here") > 1)); then
+    placements="gpu two-gpus gpus draft-cpu target-cpu"
+  fi
+  : "${placements:=gpu draft-cpu target-cpu}"
+
+  ! wanted test || stage test "$extension_key $here $(digest_of "$root/tests/python")" run_tests
   if wanted curves || wanted bench; then
     for preset in $presets; do
       stage "models-$preset" "$weight_type $(digest_of "$bundled"-{target,draft}.gguf)" make_models "$preset"
@@ -327,14 +345,14 @@ main() {
   if wanted curves; then
     for preset in $presets; do
       for placement in $placements; do
-        name="$extension_key $weight_type $no_gpu $(digest_of "$root/benchmarks/cost_curves.py")"
+        name="$extension_key $here $weight_type $no_gpu $(digest_of "$root/benchmarks/cost_curves.py")"
         stage "curves-$preset-$placement" "$name" measure_curves "$preset" "$placement"
       done
     done
   fi
   if wanted bench; then
     for preset in $presets; do
-      name=$(echo "$extension_key $weight_type $placements $tokens $prompts $modes $temperatures" | digest)
+      name=$(echo "$extension_key $here $weight_type $placements $tokens $prompts $modes $temperatures" | digest)
       stage "bench-$preset" "$name" measure_bench "$preset" "$name"
     done
   fi

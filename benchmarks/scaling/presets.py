@@ -54,6 +54,10 @@ def _pair(draft: str, target: str) -> Preset:
 PRESETS: Mapping[str, Preset] = {
     "r4": Preset(_BIG, Shape(n_embd=768, n_layer=9, n_head=12, n_head_kv=4, n_ff=2048), 1 / 4),
     "r8": Preset(_BIG, Shape(n_embd=768, n_layer=5, n_head=12, n_head_kv=4, n_ff=1536), 1 / 8),
+    # As r8; GPUs have flash attention for heads of 64 values, and none for the 32 of the draft.
+    "r8-64": Preset(
+        _BIG, Shape(n_embd=768, n_layer=5, n_head=12, n_head_kv=4, n_ff=1536, head_size=64)
+    ),
     "r12": Preset(_BIG, Shape(n_embd=768, n_layer=4, n_head=12, n_head_kv=4, n_ff=896), 1 / 12),
     "68m-7b": _pair("Llama-68M", "Llama-2-7B"),
     "68m-13b": _pair("Llama-68M", "Llama-2-13B"),
