@@ -22,7 +22,7 @@ MOST_PARTS = 30_000
 
 # The converter's names of rules may begin with a digit or a hyphen, as the names of GBNF may.
 _TOKEN = re.compile(
-    r'"(?P<literal>(?:[^"\\]|\\.)*)"|(?P<class>\[(?:[^\]\\]|\\.)*\])|(?P<count>\{[0-9,]*\})'
+    r'"(?P<literal>[^"\\]*(?:\\.[^"\\]*)*)"|(?P<class>\[[^\]\\]*(?:\\.[^\]\\]*)*\])|(?P<count>\{[0-9,]*\})'
     r"|(?P<name>[a-zA-Z0-9-]+)",
     re.DOTALL,
 )
