@@ -150,6 +150,7 @@ class _Search:
         items = [*_list(schema.get("prefixItems")), *_list(schema.get("items"))]
         items += [schema.get(key) for key in ("items", "additionalItems")]
         found.add(_ITEMS, tuple(one for one in items if isinstance(one, Mapping)))
+        self._step(len(found.places))  # which each schema that leads here copies
         return found
 
 
