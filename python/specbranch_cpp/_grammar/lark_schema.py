@@ -35,6 +35,7 @@ _OPEN_BY = (
 _COMPOSED_BY = ("allOf", "anyOf", "oneOf", "$ref", "$dynamicRef", "not", "if")
 _LARGEST_INTEGER = 2**63 - 1024
 """llguidance reads bounds as doubles, and has no larger bounds of integers."""
+_LONG = 50_000  # characters
 _DATA = ("const", "enum", "default", "examples")
 
 
@@ -116,9 +117,12 @@ def _text(schema: Any, name: str) -> str:
     return text
 
 
-@lru_cache(maxsize=256)
 def _source(text: str) -> _Source:
     """The rule of a schema. Cached: agents repeat their schemas."""
+    return (_of_long if len(text) > _LONG else _of_short)(text)
+
+
+def _made(text: str) -> _Source:
     try:
         prepared = _prepared(json.loads(text))
         expensive = too_expensive(prepared)
@@ -144,6 +148,10 @@ def _source(text: str) -> _Source:
             return _Source(body, reason, count)
         reason = reason or refusal
     return _Source(None, reason, count)
+
+
+_of_short = lru_cache(maxsize=256)(_made)
+_of_long = lru_cache(maxsize=4)(_made)  # so that the cache stays small
 
 
 def _prepared(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from specbranch_cpp import InvalidArgument
-from specbranch_cpp._grammar import common_ways
+from specbranch_cpp._grammar import common_ways, lark_schema
 from specbranch_cpp._grammar.common_ways import has_too_many_ways
 from specbranch_cpp._grammar.lark_book import MOST_PARTS as MOST_OF_BOOK
 from specbranch_cpp._grammar.lark_book import LarkBook
@@ -160,6 +160,15 @@ def test_the_schemas_of_many_tools_count_together() -> None:
         book.schema(one, f"tool {i}", strict=False)
     with pytest.raises(InvalidArgument, match=rf"^one more and .* parts; .* {MOST_OF_BOOK:,} tog"):
         book.schema(one, "one more", strict=False)
+
+
+def test_few_long_schemas_are_remembered() -> None:
+    for i in range(20):
+        book_of({"enum": [f"{i}-{j}" for j in range(10_000)]})
+    assert lark_schema._of_long.cache_info().currsize <= 4
+    before = lark_schema._of_long.cache_info().misses
+    book_of({"enum": [f"19-{j}" for j in range(10_000)]})
+    assert lark_schema._of_long.cache_info().misses == before
 
 
 def test_one_pattern_counts_once() -> None:
