@@ -53,10 +53,15 @@ class TextSources:
 
         Raises:
             InvalidArgument: an option has the wrong type, a file cannot be read or is not UTF-8, or
-                there is a corpus although ``lookup`` is False.
+                there is a corpus, or ``lookup_answers`` is True, although ``lookup`` is False.
         """
         lookup = _switch(said, "lookup", default=True)
         lookup_answers = _switch(said, "lookup_answers", default=True)
+        if not lookup and said.value.lookup_answers:
+            raise InvalidArgument(
+                f"{said.prefix}lookup_answers is True, but {said.prefix}lookup is False; leave one "
+                "of them out, because without lookup no text proposes tokens"
+            )
         texts = [] if corpus is None else _corpus(corpus)
         if texts and not lookup:
             raise InvalidArgument(

@@ -8,8 +8,8 @@ from typing import Union
 from specbranch_cpp._grammar import library
 from specbranch_cpp._grammar.json_schema import grammar_of
 from specbranch_cpp._grammar.lark_book import LarkBook
+from specbranch_cpp._grammar.lark_cost import check_lark
 from specbranch_cpp._grammar.regex import MOST_LENGTH, gbnf_of_regex
-from specbranch_cpp._grammar.remainders import check_lark
 from specbranch_cpp._grammar.rule_book import RuleBook
 from specbranch_cpp._grammar.rust_classes import plain_classes
 from specbranch_cpp._support import checked

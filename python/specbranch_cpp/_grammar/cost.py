@@ -16,7 +16,7 @@ from specbranch_cpp.errors import InvalidArgument
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MOST_ELEMENTS", "MOST_EMPTY", "MOST_PATHS", "check_cost"]
+__all__ = ["MOST_ELEMENTS", "MOST_EMPTY", "MOST_PATHS", "MOST_SYMBOLS", "check_cost"]
 
 MOST_PATHS = 30_000
 """The largest number of paths to a next character. An ``enum`` has one path for each value."""
@@ -24,12 +24,16 @@ MOST_EMPTY = 16
 """The largest number of ways in which a part can be empty. Each character multiplies it."""
 MOST_ELEMENTS = 1_000_000
 """The largest number of characters and rules of a grammar, with all repetitions written out."""
+MOST_SYMBOLS = 100_000
+"""The largest number of names, literals, classes and groups of a grammar, each of which llama.cpp
+and this module read."""
 
 _MOST_REPEATS = 2000  # llama.cpp takes a larger number as no limit
+_BESIDE = (")", "|", "*", "+", "?")  # tokens that are no symbol
 _CAP = 10**12  # counts stop here, because larger counts are refused anyway
 _TOKEN = re.compile(
-    r"""\#[^\n]* | (?P<name>[a-zA-Z0-9_-]+)(?P<rule>\s*::=)? | (?P<literal>"(?:[^"\\]|\\.)*"?)
-    | \[(?:[^\]\\]|\\.)*\]? | !?<[^>\n]*>? | \{\s*(?P<least>[0-9]+)\s*(?P<span>,)?\s*
+    r"""\#[^\n]* | (?P<name>[a-zA-Z0-9_-]+)(?P<rule>\s*::=)? | (?P<literal>"(?:[^"\\]+|\\.)*"?)
+    | \[(?:[^\]\\]+|\\.)*\]? | !?<[^>\n]*>? | \{\s*(?P<least>[0-9]+)\s*(?P<span>,)?\s*
     (?P<most>[0-9]*)\s*\} | [().*+?|]""",
     re.VERBOSE | re.DOTALL,
 )
@@ -104,10 +108,17 @@ def _read(grammar: str) -> tuple[_Rules, int]:
     open_groups: list[tuple[str, _Sequence]] = []
     name, sequence = "", _Sequence()
     n_elements, size = 0, 0  # `size`: elements that a repetition would repeat
+    n_symbols = 0
     for token in _TOKEN.finditer(grammar):
         text = token.group()
         if text.startswith("#"):
             continue
+        n_symbols += text not in _BESIDE and not token["least"]
+        if n_symbols > MOST_SYMBOLS:
+            raise InvalidArgument(
+                f"grammar has more than {MOST_SYMBOLS} names, literals, classes and groups; "
+                "use fewer"
+            )
         least = most = None
         if token["rule"]:
             open_groups.clear()

@@ -42,6 +42,9 @@ ANYTHING: Schema = {"type": "value"}
 MOST_PARTS = 10_000
 """The largest number of schemas in a schema, counted after all copies are written out."""
 
+MOST_WRITTEN = 20_000
+"""The largest number of ways that are written out for ``uniqueItems`` and ``multipleOf``."""
+
 
 def grammar_of(schema: Any, name: str, *, strict: bool = False) -> str:
     """A grammar whose texts are JSON that the schema accepts.
@@ -123,6 +126,7 @@ class _Preparation:
         self.definitions: dict[str, Schema] = {}
         self._prefix = prefix
         self._n_parts = 0
+        self._n_written = 0
         self._comparisons = Comparisons()
 
     def schema(self, node: Any, where: str) -> Schema:
@@ -195,6 +199,8 @@ class _Preparation:
         enforced: Sequence[str] = ()
         if kind in {"integer", "number"}:
             made, enforced = number_schema(node, kind, where)
+            if "multipleOf" in made and not self._can_write(10 * made["multipleOf"]):
+                made, enforced = {"type": kind}, ()
         elif kind == "object":
             made = self._object(node, where)
         elif kind == "array":
@@ -260,9 +266,17 @@ class _Preparation:
                 raise InvalidArgument(f"{where} requires {least} items, but allows none")
             return {"type": "array", "items": ANYTHING, "maxItems": 0}
         one = self.schema(items, f"{where}['items']")
-        if node.get("uniqueItems") is True and (values := different_values(one, least, most)):
+        values = different_values(one, least, most) if node.get("uniqueItems") is True else None
+        if values and self._can_write(len(values) ** 2 // 2):
             return {"type": "array", "different": values, "minItems": least or 0}
         return {"type": "array", "items": one, **given(minItems=least, maxItems=most)}
+
+    def _can_write(self, count: int) -> bool:
+        """Whether that many ways may be written out, too. If so, they count."""
+        if self._n_written + count > MOST_WRITTEN:
+            return False
+        self._n_written += count
+        return True
 
     def _string(self, node: Mapping[str, Any], where: str) -> Schema:
         least, most = self._span(node, "minLength", "maxLength", where)

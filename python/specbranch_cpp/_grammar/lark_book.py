@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._grammar.json_schema import grammar_of
-from specbranch_cpp._grammar.lark_schema import is_enforced, lark_of_schema
+from specbranch_cpp._grammar.lark_schema import affordable_parts, is_enforced, lark_of_schema
 from specbranch_cpp._grammar.rule_book import RuleBook
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.grammars import Lark
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["LarkBook"]
 
+MOST_PARTS = 30_000
+"""The largest number of parts of all schemas of a grammar, as those of many tools."""
+
 # The converter's names of rules may begin with a digit or a hyphen, as the names of GBNF may.
 _TOKEN = re.compile(
-    r'"(?P<literal>(?:[^"\\]|\\.)*)"|(?P<class>\[(?:[^\]\\]|\\.)*\])|(?P<count>\{[0-9,]*\})'
+    r'"(?P<literal>[^"\\]*(?:\\.[^"\\]*)*)"|(?P<class>\[[^\]\\]*(?:\\.[^\]\\]*)*\])|(?P<count>\{[0-9,]*\})'
     r"|(?P<name>[a-zA-Z0-9-]+)",
     re.DOTALL,
 )
@@ -36,6 +39,7 @@ class LarkBook(RuleBook):
     def __init__(self) -> None:
         super().__init__()
         self._lark: list[str] = []
+        self._n_parts = 0
 
     def grammar(self, root: str) -> Lark:
         return Lark("\n".join([f"start: {_translated(root)}", *self._lark]))
@@ -52,6 +56,12 @@ class LarkBook(RuleBook):
 
     def schema(self, schema: Any, name: str, *, strict: bool) -> str:
         """JSON that follows a schema: by llguidance, or by GBNF where only GBNF can enforce it."""
+        self._n_parts += affordable_parts(schema, name)
+        if self._n_parts > MOST_PARTS:
+            raise InvalidArgument(
+                f"{name} and the schemas before it have {self._n_parts:,} parts; they must have at "
+                f"most {MOST_PARTS:,} together"
+            )
         gbnf = None if is_enforced(schema) else _enforcing_gbnf(schema, name)
         if gbnf is None:
             try:

@@ -6,16 +6,19 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from specbranch_cpp._grammar import library
+from specbranch_cpp._grammar.automaton import Work
 from specbranch_cpp._grammar.look_around import plain_patterns
 from specbranch_cpp._grammar.remainders import MOST_REMAINDERS, has_too_many_remainders
 from specbranch_cpp._grammar.rust_classes import plain_classes
+from specbranch_cpp._grammar.schema_cost import n_parts, too_expensive
+from specbranch_cpp._grammar.schema_keywords import MAPS
 from specbranch_cpp._support import logs
 from specbranch_cpp.errors import InvalidArgument
 
-__all__ = ["is_enforced", "lark_of_schema", "mapped"]
+__all__ = ["affordable_parts", "is_enforced", "lark_of_schema", "mapped"]
 
 FORMATS = {
     "date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri",
@@ -32,8 +35,8 @@ _OPEN_BY = (
 _COMPOSED_BY = ("allOf", "anyOf", "oneOf", "$ref", "$dynamicRef", "not", "if")
 _LARGEST_INTEGER = 2**63 - 1024
 """llguidance reads bounds as doubles, and has no larger bounds of integers."""
+_LONG = 50_000  # characters
 _DATA = ("const", "enum", "default", "examples")
-_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 
 
 def lark_of_schema(schema: Any, name: str, *, strict: bool = False) -> str:
@@ -52,7 +55,7 @@ def lark_of_schema(schema: Any, name: str, *, strict: bool = False) -> str:
     Raises:
         InvalidArgument: the value is not a schema, or llguidance refuses it.
     """
-    made, ignored = _source(_text(schema, name))
+    made, ignored, _ = _source(_text(schema, name))
     if made is None or (strict and ignored is not None):
         raise InvalidArgument(f"{name} cannot be enforced: {ignored}")
     if ignored is not None:
@@ -63,10 +66,35 @@ def lark_of_schema(schema: Any, name: str, *, strict: bool = False) -> str:
 def is_enforced(schema: Any) -> bool:
     """Whether llguidance enforces the whole schema."""
     try:
-        made, ignored = _source(_text(schema, "schema"))
+        made, ignored, _ = _source(_text(schema, "schema"))
     except InvalidArgument:
         return False
     return made is not None and ignored is None
+
+
+def affordable_parts(schema: Any, name: str) -> int:
+    """The number of parts of a schema, as `schema_cost` counts them.
+
+    Raises:
+        InvalidArgument: it is no schema, or llguidance would compute too long or die of it.
+    """
+    found = _source(_text(schema, name))
+    if found.n_parts is None:
+        raise InvalidArgument(f"{name} would cost too much: {found.ignored}")
+    return found.n_parts
+
+
+class _Source(NamedTuple):
+    """The body of a rule for a schema. ``None``: there is none.
+
+    Attributes:
+        ignored: what the rule does not enforce, or why there is none.
+        n_parts: the cost of the schema. ``None``: it is too high.
+    """
+
+    body: str | None
+    ignored: str | None
+    n_parts: int | None = 0
 
 
 def _text(schema: Any, name: str) -> str:
@@ -89,13 +117,20 @@ def _text(schema: Any, name: str) -> str:
     return text
 
 
-@lru_cache(maxsize=64)
-def _source(text: str) -> tuple[str | None, str | None]:
-    """The body of the rule, and what it does not enforce. Cached: agents repeat their schemas."""
+def _source(text: str) -> _Source:
+    """The rule of a schema. Cached: agents repeat their schemas."""
+    return (_of_long if len(text) > _LONG else _of_short)(text)
+
+
+def _made(text: str) -> _Source:
     try:
         prepared = _prepared(json.loads(text))
+        expensive = too_expensive(prepared)
     except RecursionError:
-        return None, "it is nested too deeply"
+        return _Source(None, "it is nested too deeply")
+    if expensive is not None:
+        return _Source(None, expensive, None)
+    count = n_parts(prepared)
     escapes = _ESCAPES + ("u" if _CONTROL.search(text) else "")
     reason: str | None = None
     if has_too_many_remainders(prepared):
@@ -110,14 +145,19 @@ def _source(text: str) -> tuple[str | None, str | None]:
         body = f"%json {json.dumps({**prepared, 'x-guidance': options}, ensure_ascii=False)}"
         refusal = library.refusal(f"start: {body}")
         if refusal is None:
-            return body, reason
+            return _Source(body, reason, count)
         reason = reason or refusal
-    return None, reason
+    return _Source(None, reason, count)
+
+
+_of_short = lru_cache(maxsize=256)(_made)
+_of_long = lru_cache(maxsize=4)(_made)  # so that the cache stays small
 
 
 def _prepared(schema: Mapping[str, Any]) -> dict[str, Any]:
     """A schema without formats that say nothing, with Rust's patterns, and with closed objects."""
     nodes: list[Mapping[str, Any]] = []
+    work = Work()
 
     def collected(node: Mapping[str, Any]) -> dict[str, Any]:
         nodes.append(node)
@@ -125,7 +165,8 @@ def _prepared(schema: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(node.get("format"), str) and node["format"] not in FORMATS:
             del found["format"]
         if isinstance(node.get("pattern"), str):
-            *others, found["pattern"] = map(plain_classes, plain_patterns(node["pattern"]))
+            patterns = plain_patterns(node["pattern"], work)
+            *others, found["pattern"] = map(plain_classes, patterns)
             if others:
                 composed = node.get("allOf")
                 found["allOf"] = [*composed] if isinstance(composed, list) else []
@@ -211,7 +252,7 @@ def mapped(node: Any, change: Callable[[Mapping[str, Any]], dict[str, Any]]) -> 
     for key, value in change(node).items():
         if key in _DATA:
             made[key] = value
-        elif key in _MAPS and isinstance(value, Mapping):
+        elif key in MAPS and isinstance(value, Mapping):
             made[key] = {name: mapped(one, change) for name, one in value.items()}
         elif isinstance(value, list):
             made[key] = [mapped(one, change) for one in value]

@@ -15,7 +15,7 @@ __all__ = ["indented"]
 # A literal or a class without an end is a part, too: otherwise the search would begin again at each
 # of its characters.
 _TOKEN = re.compile(
-    r"""(?P<comment>\#[^\r\n]*) | (?P<literal>"(?:[^"\\]|\\.)*"? | \[(?:[^\]\\]|\\.)*\]?)
+    r"""(?P<comment>\#[^\r\n]*) | (?P<literal>"(?:[^"\\]+|\\.)*"? | \[(?:[^\]\\]+|\\.)*\]?)
     | (?P<line>\r\n?|\n) | (?P<other><[^>\r\n]*>?|[^\#"\[<\r\n]+)""",
     re.VERBOSE | re.DOTALL,
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from specbranch_cpp._grammar.automaton import Work
 from specbranch_cpp._grammar.complements import without_match
 from specbranch_cpp._grammar.regex import MOST_LENGTH
 
@@ -17,8 +18,8 @@ __all__ = ["plain_patterns"]
 MOST_WAYS = 16
 """The largest number of values of a group to which the pattern refers back."""
 
-MOST_CONDITIONS = 50
-"""The largest number of conditions. Each of them takes a look at the whole pattern."""
+MOST_CONDITIONS = 12
+"""The largest number of conditions. The work to combine them can double with each of them."""
 
 _PART = re.compile(
     r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]?|\((?:\?(?:P?<[A-Za-z_]\w*>|<?[=!]|:|[a-z]+[):]))?|.",
@@ -42,8 +43,13 @@ class _Group(NamedTuple):
     opening: str
 
 
-def plain_patterns(pattern: str) -> list[str]:
-    """The patterns. The pattern alone, if it has no look-around, or if this is not possible."""
+def plain_patterns(pattern: str, work: Work | None = None) -> list[str]:
+    """The patterns. The pattern alone, if it has no look-around, or if this is not possible.
+
+    Args:
+        pattern: the pattern.
+        work: what may be computed for it. ``None``: as much as for a whole schema.
+    """
     if len(pattern) > MOST_LENGTH:
         return [pattern]
     body = _without_references(pattern)
@@ -51,6 +57,7 @@ def plain_patterns(pattern: str) -> list[str]:
         return [body]
     if not body.startswith("^") or _has_alternatives(body):
         return [pattern]
+    work = work or Work()
     found: list[str | None] = []
     body = body[1:]
     while len(found) <= MOST_CONDITIONS:
@@ -58,9 +65,10 @@ def plain_patterns(pattern: str) -> list[str]:
         if body.startswith("\\b"):
             found.append(r"^\w")
             body = body[2:]
-        elif (ahead := _AHEAD.match(body)) and not _is_repeated(body, groups[0]):
+        elif ahead := _condition(body, groups):
             inside = body[ahead.end() : groups[0].end - 1]
-            found.append(f"^(?:{inside})" if ahead[1] == "=" else _whole(without_match(inside)))
+            negative = ahead[1] == "!"
+            found.append(_whole(without_match(inside, work=work)) if negative else f"^(?:{inside})")
             body = body[groups[0].end :]
         else:
             break
@@ -74,9 +82,8 @@ def plain_patterns(pattern: str) -> list[str]:
         elif last and behind:
             inside = body[last.begin + len(last.opening) : last.end - 1]
             negative = behind[1] == "!"
-            found.append(
-                _whole(without_match(inside, at_end=True)) if negative else f"(?:{inside})$"
-            )
+            other = without_match(inside, at_end=True, work=work) if negative else None
+            found.append(_whole(other) if negative else f"(?:{inside})$")
             body = body[: last.begin] + "$"
         else:
             break
@@ -84,6 +91,14 @@ def plain_patterns(pattern: str) -> list[str]:
         return [pattern]
     patterns = [one for one in found if one is not None]
     return [*patterns, f"^{body}"] if len(patterns) == len(found) else [pattern]
+
+
+def _condition(body: str, groups: list[_Group]) -> re.Match[str] | None:
+    """The begin of the look-ahead with which a pattern begins, if it has an end."""
+    found = _AHEAD.match(body)
+    if found is None or not groups or groups[0].begin or _is_repeated(body, groups[0]):
+        return None
+    return found
 
 
 def _whole(regex: str | None) -> str | None:
@@ -131,6 +146,9 @@ def _without_references(pattern: str) -> str:
     group = groups[index]
     values = _values(pattern[group.begin + len(group.opening) : group.end - 1])
     if not values or group.depth or _is_repeated(pattern, group) or parts[0].start() < group.end:
+        return pattern
+    n_places = len(values) * (len(parts) + 1)
+    if len(values) * len(pattern) + n_places * max(map(len, values)) > MOST_LENGTH:
         return pattern
     begin, end = pattern.startswith("^"), pattern.endswith("$") and not pattern.endswith("\\$")
     ways = []

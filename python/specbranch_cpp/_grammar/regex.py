@@ -69,7 +69,7 @@ _COMPLEMENTS = {
 
 # Another escaped character is skipped with its backslash.
 _OF_JAVASCRIPT = re.compile(
-    r"\\u\{(?P<code>[0-9a-fA-F]{1,8})\}|\\c(?P<control>[A-Za-z])|\\.|(?P<group>\(\?<(?![=!]))",
+    r"\\[ux]\{(?P<code>[0-9a-fA-F]{1,8})\}|\\c(?P<control>[A-Za-z])|\\.|(?P<group>\(\?<(?![=!]))",
     re.DOTALL,
 )
 
@@ -122,7 +122,9 @@ def gbnf_of_pattern(pattern: str) -> str:
 
 
 def _in_python(found: re.Match[str]) -> str:
-    """JavaScript's spelling of a named group, a character or a control character in Python's."""
+    """The spelling of a named group, a character or a control character in JavaScript, or of a
+    character in Rust, in Python's.
+    """
     if found["code"]:
         return f"\\U{int(found['code'], 16):08x}"
     if found["control"]:
@@ -315,15 +317,32 @@ def complement(intervals: Intervals) -> Intervals:
 
 def without(intervals: Intervals, taken: Intervals) -> Intervals:
     """The sorted ranges that are in none of `taken`."""
-    rest = sorted(intervals)
-    for low, high in taken:
-        rest = [
-            (a, b)
-            for first, last in rest
-            for a, b in ((first, min(last, low - 1)), (max(first, high + 1), last))
-            if a <= b
-        ]
-    return sorted(set(rest))
+    rest: Intervals = []
+    cuts = _joined(taken)
+    place = 0
+    for first, last in _joined(intervals):
+        while place < len(cuts) and cuts[place][1] < first:
+            place += 1
+        begin, cut = first, place
+        while cut < len(cuts) and cuts[cut][0] <= last:
+            low, high = cuts[cut]
+            if begin < low:
+                rest.append((begin, low - 1))
+            begin, cut = high + 1, cut + 1
+        if begin <= last:
+            rest.append((begin, last))
+    return rest
+
+
+def _joined(intervals: Intervals) -> Intervals:
+    """The sorted ranges, of which no two overlap."""
+    joined: Intervals = []
+    for low, high in sorted(intervals):
+        if joined and low <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], high))
+        else:
+            joined.append((low, high))
+    return joined
 
 
 def _code(code: int) -> str:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
-from specbranch_cpp.errors import InvalidArgument
-
-__all__ = ["MOST_REMAINDERS", "check_lark", "has_too_many_remainders"]
+__all__ = ["MOST_REMAINDERS", "has_too_many_remainders"]
 
 MOST_REMAINDERS = 100_000
 """llguidance computes with a state for each remainder of ``multipleOf``, without a limit."""
 
 _MOST_PLACES = 15
-_PART = re.compile(r"%json\s*(?=\{)")
-_DECODER = json.JSONDecoder()
 
 
 def has_too_many_remainders(schema: Any) -> bool:
@@ -46,26 +40,6 @@ def _common(most: int, numbers: Iterable[int]) -> int | None:
         if common > most:
             return None
     return common
-
-
-def check_lark(text: str) -> None:
-    """Checks the schemas (``%json``) in a Lark grammar of the caller.
-
-    What only looks like a schema, in a literal or a comment, is checked, too.
-
-    Raises:
-        InvalidArgument: a schema has more than `MOST_REMAINDERS` remainders.
-    """
-    for found in _PART.finditer(text):
-        try:
-            schema, _ = _DECODER.raw_decode(text, found.end())
-        except (ValueError, RecursionError):  # llguidance says what is wrong
-            continue
-        if has_too_many_remainders(schema):
-            raise InvalidArgument(
-                f"grammar has a %json whose multipleOf has more than {MOST_REMAINDERS:,} "
-                f"remainders, at character {found.start()}"
-            )
 
 
 def _steps(schema: Any) -> Iterator[float]:

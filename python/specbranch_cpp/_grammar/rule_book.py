@@ -18,7 +18,9 @@ __all__ = ["RuleBook"]
 _RULE = re.compile(r"^([a-zA-Z0-9-]+) ::=", re.MULTILINE)
 _SPACE = r"[ \t\n]"
 ANY = r"[^\x00]"
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|\{[^}]*\}|[a-zA-Z0-9-]+')
+_TOKEN = re.compile(
+    r'"[^"\\]*(?:\\.[^"\\]*)*"|\[[^\]\\]*(?:\\.[^\]\\]*)*\]|\{[^}]*\}|[a-zA-Z0-9-]+'
+)
 
 
 class RuleBook:

@@ -64,6 +64,10 @@ CONSTRAINTS = (
     *(name for names in BY_KIND.values() for name in names if name != "format"),
 )
 
+DEFINITIONS = ("$defs", "definitions")
+MAPS = ("properties", "patternProperties", "dependentSchemas", *DEFINITIONS)
+"""Keywords whose value has a schema for each name."""
+
 
 def is_bound(key: str, value: Any) -> bool:
     """Whether a keyword of `BOUNDS` narrows the values: a bound of 0 does."""

@@ -143,6 +143,7 @@ def check(
         draft_n_gpu_layers=draft_n_gpu_layers,
         device=device,
         draft_device=draft_device,
+        max_branches=max_branches,
         rpc=rpc,
         lora=options.lora_files(lora, lora_scaled),
     )

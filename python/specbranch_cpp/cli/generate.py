@@ -179,6 +179,11 @@ def generate(
     if mode == "auto":
         why = "mode auto has no such limit; use speculative, pearl or specbranch"
         refuse({"--draft-p-min": draft_p_min}, why)
+    if mode == "autoregressive":
+        why = "mode autoregressive drafts nothing; leave it out, or use another mode"
+        refuse({"--draft-p-min": draft_p_min, "--prediction-file": prediction_file}, why)
+    if not lookup:
+        refuse({"--prediction-file": prediction_file}, "it has no effect with --no-lookup")
     prompt = _read_prompt(prompt, file)
     if not prompt:
         raise typer.BadParameter("the prompt is empty")
@@ -197,6 +202,7 @@ def generate(
         draft_n_gpu_layers=draft_n_gpu_layers,
         device=device,
         draft_device=draft_device,
+        max_branches=max_branches,
         rpc=rpc,
         lora=options.lora_files(lora, lora_scaled),
     )

@@ -109,6 +109,7 @@ def machine_keywords(
     rpc: list[str] | None = None,
     device: str | None = None,
     draft_device: str | None = None,
+    max_branches: int | None = None,
 ) -> MachineKeywords:
     """Turns the options of the panel `MACHINE`, and `lora_files`, into keywords of `Engine`.
 
@@ -116,7 +117,7 @@ def machine_keywords(
         has_draft: whether there is a draft, to which its options apply.
         why_no_draft: why they have no effect otherwise.
 
-    The other arguments are the options.
+    The other arguments are the options. ``max_branches`` is only checked: branches are a draft's.
 
     Raises:
         typer.BadParameter: an option is malformed, or it is for a draft and there is none.
@@ -126,6 +127,7 @@ def machine_keywords(
         "--draft-cpus": draft_cpus,
         "--draft-n-gpu-layers": draft_n_gpu_layers,
         "--draft-device": draft_device,
+        "--max-branches": max_branches,
     }
     if not has_draft:
         refuse(of_draft, why_no_draft)

@@ -12,6 +12,7 @@ import typer
 from specbranch_cpp._support import logs
 from specbranch_cpp._support.program import INTERRUPTED
 from specbranch_cpp.cli import machine_options, options, render
+from specbranch_cpp.cli.lists import refuse
 from specbranch_cpp.engine import Engine
 from specbranch_cpp.errors import InvalidArgument, printable
 
@@ -228,6 +229,11 @@ def serve(
     from specbranch_cpp.server import EmbeddingModel, ServerSettings, run
     from specbranch_cpp.server.settings import is_loopback
 
+    if not lookup:
+        refuse({"--lookup-answers": lookup_answers}, "it has no effect with --no-lookup")
+    if not (lora or lora_scaled):
+        why = "it has no effect without --lora or --lora-scaled"
+        refuse({"--lora-init-without-apply": lora_init_without_apply}, why)
     settings = ServerSettings(
         host=host,
         port=port,
@@ -264,6 +270,7 @@ def serve(
         draft_n_gpu_layers=draft_n_gpu_layers,
         device=device,
         draft_device=draft_device,
+        max_branches=max_branches,
         rpc=rpc,
         lora=options.lora_files(lora, lora_scaled, applied=not lora_init_without_apply),
     )
@@ -296,7 +303,8 @@ def serve(
             draft_path,
             mode=mode,
             n_parallel=parallel,
-            lookup_answers=settings.one_user if lookup_answers is None else lookup_answers,
+            lookup_answers=lookup
+            and (settings.one_user if lookup_answers is None else lookup_answers),
             chat_template=template,
             isolate=isolate,
             isolate_timeout=isolate_timeout,

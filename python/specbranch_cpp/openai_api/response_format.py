@@ -39,7 +39,7 @@ def schema_of_format(response_format: Any) -> JsonSchema | None:
             {"schema": ..., "strict": ...}}`` (OpenAI's).
 
     Raises:
-        InvalidArgument: the value has another form.
+        InvalidArgument: the value has another form, or a schema that its type does not read.
     """
     if response_format is None:
         return None
@@ -47,9 +47,13 @@ def schema_of_format(response_format: Any) -> JsonSchema | None:
         raise InvalidArgument(f"response_format is {response_format!r}; it must be a dictionary")
     kind = response_format.get("type")
     if kind == "text":
+        _refuse_unread(response_format, kind, "schema")
+        _refuse_unread(response_format, kind, "json_schema")
         return None
     if kind == "json_object":
         schema = response_format.get("schema")
+        if schema is None:
+            _refuse_unread(response_format, kind, "json_schema")
         return JsonSchema({"type": "object"} if schema is None else schema, name=_NAME)
     if kind == "json_schema":
         outer = response_format.get("json_schema")
@@ -64,3 +68,13 @@ def schema_of_format(response_format: Any) -> JsonSchema | None:
     raise InvalidArgument(
         f"response_format['type'] is {kind!r}; it must be 'text', 'json_object' or 'json_schema'"
     )
+
+
+def _refuse_unread(response_format: Mapping[str, Any], kind: str, name: str) -> None:
+    """Refuses a schema that this type does not read, so that the answer would not follow it."""
+    if response_format.get(name) is not None:
+        other = "json_object" if name == "schema" else "json_schema"
+        raise InvalidArgument(
+            f"response_format has {name!r}, but its type is {kind!r}; it must be {other!r}, or the "
+            "answer would not follow the schema"
+        )

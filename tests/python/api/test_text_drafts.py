@@ -201,6 +201,11 @@ def test_a_file_that_is_no_text(tiny: Path, tmp_path: Path) -> None:
 def test_options_that_exclude_each_other(tiny: Path) -> None:
     with pytest.raises(InvalidArgument, match="corpus has 1 texts, but lookup is False"):
         Engine(tiny, lookup=False, corpus=["x"], **SETTINGS)
+    with pytest.raises(InvalidArgument, match="lookup_answers is True, but lookup is False"):
+        Engine(tiny, lookup=False, lookup_answers=True, **SETTINGS)
+    both = Speculation(lookup=False, lookup_answers=True)
+    with pytest.raises(InvalidArgument, match=r"speculation\.lookup_answers is True, but spec"):
+        Engine(tiny, speculation=both, **SETTINGS)
     wrong: Any = 1
     for name in ("lookup", "lookup_answers"):
         with pytest.raises(InvalidArgument, match=f"{name} is 1"):

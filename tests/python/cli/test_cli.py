@@ -174,7 +174,7 @@ def test_a_target_without_a_draft(pair: tuple[Path, Path]) -> None:
 def test_options_of_a_draft_without_a_draft(pair: tuple[Path, Path], command: str) -> None:
     target: list[object] = [pair[0]] if command == "check" else ["-m", pair[0]]
     options = ["--draft-threads=1", "--draft-cpus=0", "--draft-n-gpu-layers=0"]
-    options.append("--draft-device=CUDA0")
+    options += ["--draft-device=CUDA0", "--max-branches=2"]
     if command == "generate":
         target += ["-p", "x", "--mode", "speculative"]  # a mode that needs no draft
         options.append("--draft-p-min=0.5")
@@ -208,6 +208,17 @@ def test_texts_that_propose_tokens(pair: tuple[Path, Path], tmp_path: Path) -> N
         (["-p", ""], 2, "the prompt is empty"),
         (["-p", "x", "--json", "--echo"], 2, "--echo: the object of --json has no prompt"),
         (["-p", "x", "--mode", "auto", "--draft-p-min", "0.3"], 2, "--draft-p-min: mode auto"),
+        (
+            ["-p", "x", "--mode", "autoregressive", "--draft-p-min", "0.3"],
+            2,
+            "--draft-p-min: mode autoregressive drafts nothing",
+        ),
+        (
+            ["-p", "x", "--mode", "autoregressive", "--prediction-file", "f"],
+            2,
+            "--prediction-file: mode autoregressive",
+        ),
+        (["-p", "x", "--no-lookup", "--prediction-file", "f"], 2, "no effect with --no-lookup"),
         (["-p", "x", "--mode", "fast"], 2, "autoregressive, speculative, pearl, specbranch"),
         (["-p", "x", "--max-branches", "99"], 2, "--max-branches is 99"),
         (["-p", "x", "--draft-p-min", "2"], 2, "--draft-p-min is 2"),

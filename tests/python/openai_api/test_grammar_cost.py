@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
 
 from specbranch_cpp import demo
-from specbranch_cpp._grammar.cost import MOST_ELEMENTS, MOST_EMPTY, MOST_PATHS, check_cost
+from specbranch_cpp._grammar.cost import (
+    MOST_ELEMENTS,
+    MOST_EMPTY,
+    MOST_PATHS,
+    MOST_SYMBOLS,
+    check_cost,
+)
+from specbranch_cpp._grammar.lark_book import LarkBook
+from specbranch_cpp._grammar.log_lines import indented
+from specbranch_cpp._grammar.rule_book import RuleBook
 from specbranch_cpp.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -84,6 +94,34 @@ def test_reversed_repetitions(times: str) -> None:
 def test_too_many_elements() -> None:
     with pytest.raises(InvalidArgument, match=rf"1001500 elements .* at most {MOST_ELEMENTS}"):
         check_cost("root ::= " + '"x"{0,2000} "yy" ' * 500)
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        'root ::= "x"\n' + "".join(f'r{i} ::= "x"\n' for i in range(MOST_SYMBOLS)),
+        "root ::= " + '"x" ' * MOST_SYMBOLS,
+        "root ::= " + "[x] " * MOST_SYMBOLS,
+        "root ::= " + "(" * MOST_SYMBOLS,
+    ],
+)
+def test_too_many_symbols(grammar: str) -> None:
+    with pytest.raises(InvalidArgument, match=rf"more than {MOST_SYMBOLS} names, literals"):
+        check_cost(grammar)
+
+
+@pytest.mark.parametrize("read", [check_cost, indented, RuleBook().include, LarkBook().include])
+@pytest.mark.parametrize("quotes", ['""', "[]"])
+def test_the_memory_for_a_long_part(read: Callable[[str], object], quotes: str) -> None:
+    """It was two hundred bytes for each of its characters."""
+    grammar = f"root ::= {quotes[0]}{'x' * 900_000}{quotes[1]}"
+    tracemalloc.start()
+    try:
+        read(grammar)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 20 * len(grammar)
 
 
 def test_the_engine_refuses_them(make_fake: Callable[..., Engine]) -> None:

@@ -11,10 +11,12 @@ import pytest
 from tests.python.support.lark_texts import LarkTexts
 
 from specbranch_cpp import InvalidArgument
+from specbranch_cpp._grammar import lark_schema
+from specbranch_cpp._grammar.automaton import Work
 from specbranch_cpp._grammar.complements import without_match
 from specbranch_cpp._grammar.lark_book import LarkBook
 from specbranch_cpp._grammar.lark_schema import is_enforced
-from specbranch_cpp._grammar.look_around import plain_patterns
+from specbranch_cpp._grammar.look_around import MOST_CONDITIONS, plain_patterns
 
 PATTERNS = [
     r"^(?!admin)\w+$",
@@ -99,8 +101,59 @@ def test_a_condition_that_nothing_meets_is_refused(caplog: pytest.LogCaptureFixt
         "(?:[b-y]{0,40}z){40}",
         "(" * 3000 + "a" + ")" * 3000,
         "|".join(f"{n * 7919 % 100000:05}" for n in range(3000)),
+        "|".join(f"[{chr(n)}-\uffff]{chr(n)}z" for n in range(0x4E00, 0x4E00 + 600)),
+        "[" + "".join(chr(0x100 + 2 * n) for n in range(4000)) + "]{60}",
+        "[^" + "".join(chr(0x100 + 2 * n) for n in range(4000)) + "]{60}",
     ],
 )
 def test_large_conditions_end(inside: str) -> None:
     pattern = f"^(?!{inside})a"
+    assert plain_patterns(pattern) == [pattern]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "^(?!" * 10,
+        "^(?=(a)",
+        "^(?!(?:a)(b)",
+        "^(?=a|(b)$",
+    ],
+)
+def test_conditions_without_an_end(pattern: str) -> None:
+    """Python's parser refuses them, and so does llguidance."""
+    assert plain_patterns(pattern) == [pattern]
+
+
+@pytest.mark.parametrize(
+    "condition", ["(?=.*a{9}b)", "(?!.*ab)", r"\b", "(?=(?!a)b)", "(?![^a-z]{9})"]
+)
+def test_many_conditions_are_not_enforced(condition: str) -> None:
+    """Each could double the work of llguidance."""
+    few, many = (f"^{condition * count}.*$" for count in (MOST_CONDITIONS, MOST_CONDITIONS + 1))
+    assert len(plain_patterns(few)) == MOST_CONDITIONS + 1
+    assert plain_patterns(many) == [many]
+
+
+def test_the_work_for_all_patterns_of_a_schema_is_limited() -> None:
+    pattern = "^" + "".join(f"(?!.*{letter}b)" for letter in "acdefghi") + ".*$"
+    work = Work()
+    assert len(plain_patterns(pattern, work)) == 9
+    used = Work().left - work.left
+    assert 0 < used < 100_000
+    assert plain_patterns(pattern, Work(used)) == plain_patterns(pattern)
+    assert plain_patterns(pattern, Work(used - 1)) == [pattern]
+
+
+def test_patterns_beyond_the_limit_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = Work(9000)
+    monkeypatch.setattr(lark_schema, "Work", lambda: work)
+    schema = {"anyOf": [{"pattern": f"^(?!.*{n}b).*$"} for n in range(100)]}
+    assert not is_enforced(schema)
+    assert work.left < 0
+
+
+def test_texts_of_a_group_are_not_copied_without_limit() -> None:
+    texts = "|".join("x" * 30 + chr(97 + n) for n in range(16))
+    pattern = f"^({texts})" + r"\1" * 30 + "$"
     assert plain_patterns(pattern) == [pattern]

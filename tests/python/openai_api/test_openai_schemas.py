@@ -15,6 +15,7 @@ from tests.python.support.schemas import GOOD
 from specbranch_cpp import Engine, InvalidArgument
 from specbranch_cpp._grammar import json_schema
 from specbranch_cpp._grammar.json_schema import MOST_PARTS, grammar_of
+from specbranch_cpp.openai_api.response_format import schema_of_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -253,6 +254,44 @@ def test_any_json_object(engine: Engine) -> None:
 def test_formats_that_are_none(engine: Engine, response_format: Any) -> None:
     with pytest.raises(InvalidArgument, match="response_format"):
         engine.create_chat_completion(HELLO, response_format=response_format)
+
+
+@pytest.mark.parametrize(
+    ("response_format", "told"),
+    [
+        (
+            {"type": "text", "schema": ANSWER},
+            r"response_format has 'schema', but its type is 'text'; it must be 'json_object'",
+        ),
+        (
+            {"type": "text", "json_schema": {"schema": ANSWER}},
+            r"response_format has 'json_schema', but its type is 'text'; it must be 'json_schema'",
+        ),
+        (
+            {"type": "json_object", "json_schema": {"schema": ANSWER}},
+            r"response_format has 'json_schema', but its type is 'json_object'",
+        ),
+    ],
+)
+def test_a_schema_that_the_type_does_not_read(
+    engine: Engine, response_format: dict[str, Any], told: str
+) -> None:
+    """The answer would not follow it."""
+    with pytest.raises(InvalidArgument, match=told):
+        engine.create_chat_completion(HELLO, response_format=response_format)
+
+
+@pytest.mark.parametrize(
+    "response_format",
+    [
+        {"type": "text", "schema": None, "json_schema": None},
+        {"type": "json_object", "schema": ANSWER, "json_schema": {"schema": ANSWER}},
+        {"type": "json_schema", "schema": ANSWER, "json_schema": {"schema": ANSWER}},
+    ],
+)
+def test_a_schema_at_the_places_of_several_servers(response_format: dict[str, Any]) -> None:
+    schema = None if response_format["type"] == "text" else ANSWER
+    assert getattr(schema_of_format(response_format), "schema", None) == schema
 
 
 def copied(kind: str) -> dict[str, Any]:

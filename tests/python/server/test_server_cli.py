@@ -89,6 +89,28 @@ def test_answers_stay_apart(
     assert settings.share_answers is share_answers
 
 
+def test_no_answers_without_lookup(served: list[tuple[Any, ServerSettings]]) -> None:
+    assert invoke("--no-lookup")[0] == 0
+    (((_, options), _),) = served
+    assert (options["lookup"], options["lookup_answers"]) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--no-lookup", "--lookup-answers"], "--lookup-answers: it has no effect with --no-look"),
+        (["--lora-init-without-apply"], "--lora-init-without-apply: it has no effect without"),
+    ],
+)
+def test_options_without_an_effect(
+    served: list[tuple[Any, ServerSettings]], arguments: list[str], told: str
+) -> None:
+    code, output = invoke(*arguments)
+    assert code == 2
+    assert told in " ".join(output.replace("\u2502", " ").split())
+    assert not served
+
+
 def test_options(served: list[tuple[Any, ServerSettings]], tmp_path: Path) -> None:
     keys, template = tmp_path / "keys", tmp_path / "template"
     keys.write_text("second\n\n third \n")
