@@ -50,6 +50,7 @@ __all__: list[str] = [
     "best_trial",
     "build_commit",
     "check_pair",
+    "context_length",
     "draft_footprint",
     "drain_log_lines",
     "has_rpc",
@@ -1421,6 +1422,11 @@ class ModelFile:
     @property
     def n_parameters(self) -> int: ...
     @property
+    def n_positions(self) -> int:
+        """
+        Positions that it has learned a vector for; 0: it needs none.
+        """
+    @property
     def n_vocab(self) -> int: ...
     @property
     def name(self) -> str: ...
@@ -1615,6 +1621,11 @@ def build_commit() -> str:
 def check_pair(target: bytes, draft: bytes) -> PairCheck:
     """
     Compares the vocabularies without loading weights; raises IncompatibleModels.
+    """
+
+def context_length(file: ModelFile, options: ModelOptions) -> int:
+    """
+    Positions that a text may have with these options.
     """
 
 def draft_footprint(

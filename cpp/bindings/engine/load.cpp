@@ -131,9 +131,9 @@ std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
       llama::inspect_model_file(spec.target.path, !spec.fill_target);
   const auto target_bytes = static_cast<double>(target_file.weight_bytes);
   double draft_bytes = 0;
-  int n_ctx = spec.target.n_ctx > 0 ? spec.target.n_ctx : target_file.n_ctx_train;
-  std::vector<std::string> warnings = beyond_positions("target", target_file, n_ctx);
-  if (target_file.n_positions > 0) n_ctx = std::min(n_ctx, target_file.n_positions);
+  const int asked = spec.target.n_ctx > 0 ? spec.target.n_ctx : target_file.n_ctx_train;
+  const int n_ctx = llama::context_length(target_file, spec.target);
+  std::vector<std::string> warnings = beyond_positions("target", target_file, asked);
   if (spec.draft) {
     const llama::ModelFile file = llama::inspect_model_file(spec.draft->path, !spec.fill_draft);
     draft_bytes = static_cast<double>(file.weight_bytes);

@@ -7,6 +7,7 @@
 
 #include "bindings/library/errors.h"
 #include "bindings/library/gil.h"
+#include "specbranch/llama/context/context.h"
 #include "specbranch/llama/context/sizes.h"
 #include "specbranch/llama/file/gguf_reader.h"
 #include "specbranch/llama/file/model_file.h"
@@ -70,13 +71,21 @@ void register_info(py::module_& m) {
       .def_readonly("n_layers", &ModelFile::n_layers)
       .def_readonly("n_embd", &ModelFile::n_embd)
       .def_readonly("n_vocab", &ModelFile::n_vocab)
-      .def_readonly("n_ctx_train", &ModelFile::n_ctx_train);
+      .def_readonly("n_ctx_train", &ModelFile::n_ctx_train)
+      .def_readonly("n_positions", &ModelFile::n_positions,
+                    "Positions that it has learned a vector for; 0: it needs none.");
   m.def(
       "inspect_model",
       [](const py::bytes& path) {
         return without_gil([path = std::string(path)] { return llama::inspect_model_file(path); });
       },
       py::arg("path"), "Reads the header, and refuses what the engine would refuse.");
+  m.def(
+      "context_length",
+      [](const ModelFile& file, const llama::ModelOptions& options) {
+        return llama::context_length(file, options);
+      },
+      py::arg("file"), py::arg("options"), "Positions that a text may have with these options.");
 
   m.def(
       "model_parts",

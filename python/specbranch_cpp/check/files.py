@@ -53,8 +53,7 @@ def look_at_files(
     try:
         files = [_core.inspect_model(side.options.path) for side in sides]
         report.adapters = _adapters(sides[0].options)
-        if draft is not None:
-            _limit_draft(report, files, sides)
+        _tell_contexts(report, files, sides)
         found = None
         if servers := machine.get("rpc_servers"):
             _ask_hosts(report, servers)
@@ -151,16 +150,20 @@ def _adapters(options: _core.ModelOptions) -> list[AdapterReport]:
     return found
 
 
-def _limit_draft(report: Report, files: Sequence[_core.ModelFile], sides: Sequence[Side]) -> None:
-    """The context that the draft gets from the target is no longer than its training."""
-    n_ctx_train = files[1].n_ctx_train
-    if (sides[0].options.n_ctx or files[0].n_ctx_train) <= n_ctx_train:
-        return
-    sides[1].options.n_ctx = n_ctx_train
-    report.notes.append(
-        f"the draft was trained with a context of {n_ctx_train:,} tokens; of a longer text, it "
-        "reads the end"
-    )
+def _tell_contexts(report: Report, files: Sequence[_core.ModelFile], sides: Sequence[Side]) -> None:
+    """Notes which context is shorter than asked for, or than the target's."""
+    target, *draft = [
+        _core.context_length(file, side.options) for file, side in zip(files, sides, strict=True)
+    ]
+    if target < (sides[0].options.n_ctx or files[0].n_ctx_train):
+        report.notes.append(
+            f"the target has learned {target:,} positions, so its context has as many"
+        )
+    if draft and draft[0] < target:
+        why = "has learned" if files[1].n_positions == draft[0] else "was trained with"
+        report.notes.append(
+            f"the draft {why} a context of {draft[0]:,} tokens; of a longer text, it reads the end"
+        )
 
 
 def read_model(path: Path) -> ModelReport:
@@ -193,7 +196,7 @@ def _model(file: _core.ModelFile, side: Side, placed: Placed | None) -> ModelRep
         n_layers=file.n_layers,
         n_vocab=file.n_vocab,
         n_ctx_train=file.n_ctx_train,
-        n_cells=reserve + (side.options.n_ctx or file.n_ctx_train),
+        n_cells=reserve + _core.context_length(file, side.options),
         weights=sum(share.weights + share.repacked + share.adapters for share in shares)
         or file.weight_bytes,
         cache=sum(share.context + share.checkpoints for share in shares),

@@ -6,6 +6,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.python.matrix.random_model import write_random_model
+from tests.python.matrix.table import ARCHITECTURES
 from tests.python.support.tiny_gguf import write_tiny_gguf
 
 from specbranch_cpp import Engine, Model, check
@@ -75,3 +77,23 @@ def test_check_counts_and_says_it(
     assert sizes[0] == sizes[1]
     said = ["trained with a context of 64" in " ".join(report.notes) for report in reports]
     assert said == [True, False]
+
+
+def test_check_knows_learned_positions(
+    models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu_probe, "probe", lambda _model: cpu_probe.ProbeResult("runs"))
+    path = tmp_path / "gpt2.gguf"
+    (gpt2,) = (one for one in ARCHITECTURES if one.name == "gpt2")
+    write_random_model(path, gpt2)
+    with Engine(path, n_threads=1) as engine:
+        n_positions = engine.n_ctx
+    report = check.examine(path, n_ctx=2 * n_positions, measured=False)
+    assert report.target is not None
+    assert report.target.n_cells == n_positions
+    assert f"the target has learned {n_positions:,} positions" in " ".join(report.notes)
+    report = check.examine(path, n_ctx=n_positions, measured=False)
+    assert "learned" not in " ".join(report.notes)
+    report = check.examine(models[0], path, n_ctx=2 * n_positions, measured=False)
+    said = f"the draft has learned a context of {n_positions:,} tokens; of a longer text"
+    assert said in " ".join(report.notes)

@@ -41,6 +41,7 @@ struct BatchToken {
 
 /// Positions that a text may have: what the options ask for, else what the model was trained with.
 /// At most those that the model has learned a vector for.
+Pos context_length(const ModelFile& file, const ModelOptions& options);
 Pos context_length(const Weights& weights, const ModelOptions& options);
 
 /// Positions that `n_texts` texts at once may have. Throws InvalidArgument for a total that is less

@@ -76,12 +76,14 @@ bool is_aborted(void* data) noexcept {
 
 }  // namespace
 
+Pos context_length(const ModelFile& file, const ModelOptions& options) {
+  Pos length = options.n_ctx > 0 ? options.n_ctx : file.n_ctx_train;
+  if (options.within_training) length = std::min(length, file.n_ctx_train);
+  return file.n_positions > 0 ? std::min(length, file.n_positions) : length;
+}
+
 Pos context_length(const Weights& weights, const ModelOptions& options) {
-  const Pos trained = weights.n_ctx_train();
-  Pos length = options.n_ctx > 0 ? options.n_ctx : trained;
-  if (options.within_training) length = std::min(length, trained);
-  const Pos n_positions = weights.file().n_positions;
-  return n_positions > 0 ? std::min(length, n_positions) : length;
+  return context_length(weights.file(), options);
 }
 
 Pos total_length(const Weights& weights, const ModelOptions& options, int n_texts) {
