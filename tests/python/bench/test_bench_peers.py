@@ -6,6 +6,7 @@ import importlib.util
 import os
 import signal
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -378,4 +379,15 @@ def test_a_prompt_that_does_not_exist_is_refused(pair: tuple[Path, Path]) -> Non
     with open_real("llama-server", *pair) as peer:
         with pytest.raises(peers.PeerError, match="invalid tokens"):
             peer.generate([10**7], 1)
+        assert len(peer.generate([5], 3).tokens) == 3
+
+
+def test_a_server_without_a_gpu_is_no_peer_of_models_on_one(pair: tuple[Path, Path]) -> None:
+    if importlib.util.find_spec("xllamacpp") is None:
+        pytest.skip("xllamacpp is not installed")
+    target, draft = map(str, pair)  # the package on PyPI is for the CPU
+    placed = peers.PeerPair(target, draft, n_ctx=64, n_threads=1, cpus=None, n_gpu_layers=-1)
+    with pytest.raises(peers.PeerError, match="xllamacpp finds no GPU"):
+        peers.open_peer("llama-server", placed)
+    with peers.open_peer("llama-server", replace(placed, n_gpu_layers=0)) as peer:
         assert len(peer.generate([5], 3).tokens) == 3

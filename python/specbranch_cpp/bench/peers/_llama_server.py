@@ -88,7 +88,28 @@ class Backend:
         return answer
 
 
+def _check_gpu(pair: dict[str, Any]) -> None:
+    """Checks that this llama.cpp has a GPU if layers belong on one; it would use the CPU silently.
+
+    Raises:
+        RuntimeError: it has none.
+    """
+    kinds = xllamacpp.ggml_backend_dev_type
+    gpus = (
+        kinds.GGML_BACKEND_DEVICE_TYPE_GPU,
+        kinds.GGML_BACKEND_DEVICE_TYPE_IGPU,
+    )
+    if pair["n_gpu_layers"] == 0 and pair["draft_n_gpu_layers"] == 0:
+        return
+    if not any(device["type"] in gpus for device in xllamacpp.get_device_info()):
+        raise RuntimeError(
+            "xllamacpp finds no GPU, but the models are to be on one; install its build for this "
+            "GPU, or choose a placement on the CPU"
+        )
+
+
 def _start(pair: dict[str, Any], draft_length: int, *, ngram: bool, n_parallel: int) -> Any:
+    _check_gpu(pair)
     params = xllamacpp.CommonParams()
     params.model.path = pair["target"]
     params.n_ctx = n_parallel * pair["n_ctx"]  # it divides them among the slots
