@@ -216,6 +216,8 @@ def _place(
     if (slow := found.memories.mapped_too_much()) is not None:
         words = outcome.shortage_words(slow, several=of_draft is not None)
         logs.LOGGER.warning("%s; the system will read weights from the disk again and again", words)
+    if (tight := outcome.tightness_words(found)) is not None:
+        logs.LOGGER.warning("%s", tight)
     if (placement := outcome.placement_of(found)) is not None:
         logs.LOGGER.info("%s", outcome.line(found))
         if outcome.uses_cpu(placement) and (note := slow_build_note()) is not None:

@@ -154,6 +154,18 @@ class Memories:
             found.append(Shortage(MAIN, self._in_main(), self.main))
         return found
 
+    def nearly_full(self) -> dict[str, int]:
+        """The GPUs that have less left than half of their spare memory, and what they have.
+
+        llama.cpp takes memory there while it computes, and ends the process if there is none.
+        """
+        found = {}
+        for name in dict.fromkeys(gpu for need in self.given for gpu in need.gpus):
+            gpu = self.gpus.get(name)
+            if gpu is not None and gpu.total > 0 and self.left(name) < gpu.spare // 2:
+                found[name] = max(0, self.left(name))
+        return {} if self.unified else found
+
     def mapped_too_much(self) -> Shortage | None:
         """Mapped weights for which main memory is too small; they make every token slow."""
         needed = self._in_main() + sum(need.mapped for need in self.given)

@@ -83,6 +83,17 @@ def check(
         raise ModelLoadError(f"{words}; {advice}")
 
 
+def tightness_words(plan: Layout) -> str | None:
+    """Which GPUs the models nearly fill. ``None``: none."""
+    if not (full := plan.memories.nearly_full()):
+        return None
+    left = " and ".join(f"{readable(size)} on {name}" for name, size in full.items())
+    return (
+        f"the models leave only {left}; llama.cpp takes memory there while it computes, and ends "
+        "the process if there is none: use fewer layers (n_gpu_layers) or a smaller context"
+    )
+
+
 def shortage_words(shortage: Shortage, *, several: bool) -> str:
     """A shortage as a sentence. ``several``: there is a draft."""
     models = "the models need" if several else "the model needs"

@@ -239,6 +239,8 @@ def _weigh(report: Report, found: Layout, sides: list[Side]) -> None:
     except ModelLoadError as error:
         report.object_to(message(error))
         return
+    if (tight := outcome.tightness_words(found)) is not None:
+        report.notes.append(tight)
     # `Engine` maps such files, and reads them from the disk for every token.
     if (slow := found.memories.mapped_too_much()) is not None:
         report.object_to(outcome.shortage_words(slow, several=draft is not None))

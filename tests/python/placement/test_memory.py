@@ -43,6 +43,19 @@ def test_shortages_name_every_place() -> None:
     assert Memories(None, {}).after(Need(10**12, 0, {})).shortages() == []
 
 
+def test_a_gpu_that_a_given_number_nearly_fills_is_named() -> None:
+    memories = Memories(None, {"A": GpuMemory(2 * GIB, 8 * GIB), "B": GpuMemory(0, 0)})
+    assert memories.nearly_full() == {}
+    half = memories.after(Need(0, 0, {"A": GIB, "B": GIB}))
+    assert half.nearly_full() == {}
+    full = half.after(Need(0, 0, {"A": GIB - 100}))
+    assert full.nearly_full() == {"A": 100}
+    assert full.shortages() == []
+    assert full.after(Need(0, 0, {"A": 200})).nearly_full() == {"A": 0}
+    unified = Memories(None, memories.gpus, unified=True).after(Need(0, 0, {"A": 2 * GIB}))
+    assert unified.nearly_full() == {}
+
+
 def test_gpus_that_may_use_main_memory_are_never_short(monkeypatch: pytest.MonkeyPatch) -> None:
     StandInGpus(monkeypatch, {"A": 10})
     assert Memories.measured().after(Need(0, 0, {"A": 11})).shortages()

@@ -11,7 +11,7 @@ import pytest
 from tests.python.support.server_support import serving
 from tests.python.support.stand_in_gpus import StandInGpus
 
-from specbranch_cpp import Engine, InvalidArgument, ModelLoadError, _core
+from specbranch_cpp import Engine, InvalidArgument, ModelLoadError, _core, check
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,6 +90,22 @@ def test_nothing_is_loaded_that_does_not_fit(
     with pytest.raises(InvalidArgument, match="split_mode is 3; then n_gpu_layers must be given"):
         Engine(*pair, split_mode=3)
     assert not caplog.messages or "ERROR" not in {each.levelname for each in caplog.records}
+
+
+def test_layers_that_nearly_fill_a_gpu_get_a_warning(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    StandInGpus(monkeypatch, {"GPU0": 2**36})
+    with Engine(pair[0], n_gpu_layers=-1) as engine:
+        assert engine.placement is not None
+        needed = engine.placement.target.memory["GPU0"]
+    assert "leave only" not in caplog.text
+    StandInGpus(monkeypatch, {"GPU0": needed + 2**20}, total={"GPU0": 2**33})
+    with Engine(pair[0], n_gpu_layers=-1) as engine:
+        assert text(engine)
+    assert "the models leave only 1.0 MiB on GPU0; llama.cpp takes memory there" in caplog.text
+    report = check.examine(pair[0], n_gpu_layers=-1, measured=False)
+    assert "the models leave only 1.0 MiB on GPU0" in " ".join(report.notes)
 
 
 def test_weights_that_memory_cannot_hold_are_mapped_with_a_warning(
