@@ -65,9 +65,9 @@ ws ::= [ \t\n]*"""
 LANGUAGE = r"""root ::= (kind name "(" (kind name ("," ws kind name)*)? ")" ws block)*
 kind ::= ("int" | "float" | "char") ws
 block ::= "{" ws statement* "}" ws
-statement ::= kind name "=" ws sum ";" ws | name "=" ws sum ";" ws | name "(" list? ")" ws ";" ws
-    | "return" ws sum ";" ws | "while" ws "(" test ")" ws block | comment ws
-    | "if" ws "(" test ")" ws block ("else" ws block)?
+statement ::= kind name "=" ws sum ";" ws | name "=" ws sum ";" ws | name "(" list? ")" ws ";" ws |
+    "return" ws sum ";" ws | "while" ws "(" test ")" ws block | comment ws |
+    "if" ws "(" test ")" ws block ("else" ws block)?
 test ::= sum ("<=" | "<" | "==" | "!=" | ">=" | ">") ws sum
 sum ::= term ([-+] ws term)*
 term ::= factor ([*/] ws factor)*
