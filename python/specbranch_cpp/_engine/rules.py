@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from specbranch_cpp._grammar.ambiguity import check_ambiguity
 from specbranch_cpp._grammar.books import lark_or_gbnf
 from specbranch_cpp._grammar.cost import check_cost
 from specbranch_cpp._grammar.log_lines import indented
@@ -59,3 +60,4 @@ def set_grammar(request: _core.Request, name: str, grammar: object) -> None:
     else:
         request.grammar = indented(checked.grammar(name, grammar))
         check_cost(request.grammar)
+        check_ambiguity(request.grammar)

@@ -13,8 +13,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from specbranch_cpp._grammar import library
+from specbranch_cpp._grammar.ambiguity import check_ambiguity
 from specbranch_cpp._grammar.books import best_book
 from specbranch_cpp._grammar.cost import check_cost
+from specbranch_cpp._grammar.log_lines import indented
 from specbranch_cpp._grammar.regex import literal_of
 from specbranch_cpp._grammar.rule_book import RuleBook
 from specbranch_cpp.errors import InvalidArgument
@@ -155,13 +157,14 @@ def _free_text(
 
 
 def _check(grammar: str | Lark) -> None:
-    """Checks that a grammar is not too large.
+    """Checks that a grammar is not too large, and not too ambiguous.
 
     Raises:
         InvalidArgument: it is.
     """
     if isinstance(grammar, str):
         check_cost(grammar)
+        check_ambiguity(indented(grammar))
     elif (reason := library.refusal(grammar.text)) is not None:
         raise InvalidArgument(f"the grammar of the answer is refused: {reason}")
 
