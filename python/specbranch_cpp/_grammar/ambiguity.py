@@ -5,14 +5,15 @@ that have met again, so their number can grow exponentially with the length of t
 happens in one call, which cannot be interrupted. This module looks for a short text that can be
 read in too many ways, from any place of the grammar.
 
-The search knows an upper bound (`Bounds`) for what follows. So most grammars need no search at all.
+The search knows an upper bound (`WayBounds`) for what follows. So most grammars need no search at
+all.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-from specbranch_cpp._grammar.ambiguity_bounds import Bounds, Budget, BudgetError
+from specbranch_cpp._grammar.ambiguity_bounds import Budget, BudgetError, WayBounds
 from specbranch_cpp._grammar.ambiguity_search import Search
 from specbranch_cpp._grammar.first_rules import groups_of_first_rules
 from specbranch_cpp._grammar.gbnf_rules import rules_of
@@ -53,7 +54,7 @@ def _problem(grammar: str) -> str | None:
             f"grammar has the rule {rules.names[recursive]!r}, which can begin with itself; begin "
             "it with a part that cannot be empty"
         )
-    bounds = Bounds(rules, root, LENGTH, Budget(_MOST_BOUNDS))
+    bounds = WayBounds(rules, root, LENGTH, Budget(_MOST_BOUNDS))
     try:
         bounds.compute()
     except BudgetError:

@@ -18,7 +18,7 @@ from specbranch_cpp._grammar.own_rules import with_own_rules
 if TYPE_CHECKING:
     from specbranch_cpp._grammar.gbnf_rules import Rules, Spans
 
-__all__ = ["MOST_RETURNS", "Bounds", "Budget", "BudgetError", "Characters"]
+__all__ = ["MOST_RETURNS", "Budget", "BudgetError", "Characters", "WayBounds"]
 
 MOST_RETURNS = 8
 """Through how many calling rules a way may leave the rule in which it begins."""
@@ -103,7 +103,7 @@ class Characters:
         return chr(first) if first < 0x110000 else "<token>"
 
 
-class Bounds:
+class WayBounds:
     """The bounds of each element of a grammar, and of what comes after each rule.
 
     Args:

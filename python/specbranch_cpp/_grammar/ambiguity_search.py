@@ -12,7 +12,7 @@ from specbranch_cpp._grammar.ambiguity_bounds import MOST_RETURNS
 from specbranch_cpp._grammar.gbnf_rules import END
 
 if TYPE_CHECKING:
-    from specbranch_cpp._grammar.ambiguity_bounds import Bounds, Budget
+    from specbranch_cpp._grammar.ambiguity_bounds import Budget, WayBounds
     from specbranch_cpp._grammar.gbnf_rules import Rules
 
 __all__ = ["Search"]
@@ -52,7 +52,7 @@ class Search:
     """
 
     def __init__(
-        self, rules: Rules, bounds: Bounds, most: int, length: int, budget: Budget
+        self, rules: Rules, bounds: WayBounds, most: int, length: int, budget: Budget
     ) -> None:
         self._rules = rules
         self._bounds = bounds

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from tests.python.support.gate import Gate
 
 from specbranch_cpp import AsyncEngine, Engine, InvalidArgument, demo, policies
 from specbranch_cpp._isolated.remote_generation import _Received
@@ -270,9 +271,10 @@ def test_async_engine() -> None:
 
 
 def test_cancel_and_drop(there: Engine) -> None:
-    generation = there.generate(PROMPT, max_tokens=400)
-    next(generation)
-    generation.cancel()
+    with Gate() as gate:
+        generation = there.generate(PROMPT, max_tokens=400, logits_processor=gate)
+        next(generation)
+        generation.cancel()
     done = generation.result()
     assert done.finish_reason == "cancelled"
     assert len(done.tokens) < 400
@@ -295,8 +297,9 @@ def test_statistics_and_listeners() -> None:
 
 def test_close_saves_the_profile_and_texts_stay_readable(tmp_path: Path) -> None:
     profile = tmp_path / "pair.json"
-    engine = Engine(*demo.pair(), n_ctx=512, profile=profile, isolate=True)
-    running = engine.generate(PROMPT, max_tokens=400)
+    engine = Engine(*demo.pair(), n_ctx=8192, profile=profile, isolate=True)
+    # So long that it runs still, however late this thread goes on.
+    running = engine.generate(PROMPT, logit_bias={0: float("-inf")})
     waiting = engine.generate(PROMPT, max_tokens=400)
     next(running)
     engine.close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Union
 import pytest
 
 from specbranch_cpp._grammar.ambiguity import LENGTH, MOST_WAYS, check_ambiguity
-from specbranch_cpp._grammar.ambiguity_bounds import Bounds, Budget
+from specbranch_cpp._grammar.ambiguity_bounds import Budget, WayBounds
 from specbranch_cpp._grammar.ambiguity_search import Search
 from specbranch_cpp._grammar.cost import check_cost
 from specbranch_cpp._grammar.first_rules import groups_of_first_rules
@@ -317,7 +317,7 @@ def test_ways_are_counted_as_llama_cpp_walks_them(begin: int) -> None:
         if most is None:
             continue
         n_counted += 1
-        bounds = Bounds(rules, root, length, Budget(10**9))
+        bounds = WayBounds(rules, root, length, Budget(10**9))
         bounds.compute()
         start = rules.firsts[root][0]
         text = Search(rules, bounds, most, length, Budget(10**9)).text_from(start)
