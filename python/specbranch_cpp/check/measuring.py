@@ -12,7 +12,7 @@ from specbranch_cpp.check.acceptance import read_acceptance
 from specbranch_cpp.check.placing import compare
 from specbranch_cpp.check.report import Measurement, ModeFigures, Report, StepFigures, Verdict
 from specbranch_cpp.check.sampling import Sample, Sampler
-from specbranch_cpp.check.threads import alone, beside
+from specbranch_cpp.check.threads import alone, beside, to_advise
 from specbranch_cpp.check.verdict import GAIN, Figures, judge
 from specbranch_cpp.engine import Engine
 
@@ -64,9 +64,8 @@ def measure(
     def loading(share: float) -> None:
         sample.progress("loading", share)
 
-    n_threads, draft_n_threads, draft_cpus = beside(
-        target, draft, machine, report.n_gpu_layers, report.draft_n_gpu_layers
-    )
+    planned = beside(target, draft, machine, report.n_gpu_layers, report.draft_n_gpu_layers)
+    n_threads, draft_n_threads, _ = planned
     assert report.draft is not None
     place = Place(
         n_threads,
@@ -111,13 +110,9 @@ def measure(
         mode = found.recommended
         if report.verdict is Verdict.UNCLEAR:  # `auto` is then the safest choice
             mode = found.measurement.modes[-1]
-        with_threads: MachineKeywords = {
-            **machine,
-            "n_threads": n_threads,
-            "draft_n_threads": draft_n_threads,
-            "draft_cpus": draft_cpus or None,
-        }
-        report.advice = settings.with_draft(target, draft, mode, with_threads)
+        on_gpus = bool(report.n_gpu_layers or report.draft_n_gpu_layers)
+        options = to_advise(machine, planned, on_gpus=on_gpus)
+        report.advice = settings.with_draft(target, draft, mode, options)
     if sample.placements:
         compare(report, (target, draft), machine, found.traces, sample)
 

@@ -30,6 +30,25 @@ def beside(
     return of_target.n_threads, of_draft.n_threads, list(of_draft.cpus)
 
 
+def to_advise(
+    machine: MachineKeywords, measured: tuple[int, int, list[int]], *, on_gpus: bool
+) -> MachineKeywords:
+    """The options of the caller with the threads of the measurement, which `beside` tells.
+
+    Beside layers on GPUs without them: the engine finds the threads with the layers, of which
+    another number may fit the next time.
+    """
+    if on_gpus:
+        return machine
+    n_threads, draft_n_threads, draft_cpus = measured
+    return {
+        **machine,
+        "n_threads": n_threads,
+        "draft_n_threads": draft_n_threads,
+        "draft_cpus": draft_cpus or None,
+    }
+
+
 def alone(target: Path, machine: MachineKeywords, layers: int = 0) -> int:
     """The number of threads of the target without a draft: all cores, unless an option sets it."""
     n_threads, cpus = machine.get("n_threads"), machine.get("cpus")

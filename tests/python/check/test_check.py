@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.python.conftest import LETTERS, MakeFake
@@ -28,8 +28,12 @@ from specbranch_cpp.check.acceptance import read_acceptance
 from specbranch_cpp.check.measuring import Assessment, Place, _recommended, assess
 from specbranch_cpp.check.placing import fastest, predict
 from specbranch_cpp.check.sampling import Sample
+from specbranch_cpp.check.threads import to_advise
 from specbranch_cpp.check.verdict import GAIN, GOOD, Figures, cause, gain, judge
 from specbranch_cpp.simulation import MODES, Machine, Pair
+
+if TYPE_CHECKING:
+    from specbranch_cpp._engine.machine_keywords import MachineKeywords
 
 STEPS = StepFigures(20.0, 2.0, 10.0, {2: 1.1, 4: 1.3}, 1.0, 1.0, 10.0, 1, 1)
 
@@ -348,6 +352,10 @@ def test_lines_to_copy(tmp_path: Any) -> None:
     total = settings.with_draft(target, draft, usual, {"n_ctx_total": 512})
     assert "n_ctx_total=512" in total.python
     assert "512" not in total.command  # `generate` has one text
+    threads: MachineKeywords = to_advise({"n_ctx": 512}, (2, 1, [3]), on_gpus=False)
+    assert threads == {"n_ctx": 512, "n_threads": 2, "draft_n_threads": 1, "draft_cpus": [3]}
+    given: MachineKeywords = {"n_threads": 5, "n_gpu_layers": 7}
+    assert to_advise(given, (5, 1, []), on_gpus=True) == given
     plain = settings.without_draft(target, {"n_threads": 1, "draft_cpus": [1], "n_ctx": 512})
     assert plain.python == f"Engine({str(target)!r}, n_ctx=512)"
 
