@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ManyTexts", "TextBatch"]
 
+_WAIT_S = 0.1
+
 
 class ManyTexts(TextEngine):
     """The part of `Engine` that generates several texts in one call."""
@@ -116,7 +118,7 @@ class TextBatch:
                 )
                 start_thread(thread)
             for _ in range(n_readers):
-                ended.get()
+                _wait_for(ended)
         except BaseException:
             self.cancel()
             raise
@@ -157,6 +159,17 @@ class TextBatch:
             self.cancel()
         finally:
             ended.put(None)
+
+
+def _wait_for(ended: queue.SimpleQueue[None]) -> None:
+    """Waits for one reader. A signal that comes just before a wait does not end it, so Ctrl-C would
+    be seen only when a reader has ended; short waits see it soon.
+    """
+    while True:
+        try:
+            return ended.get(timeout=_WAIT_S)
+        except queue.Empty:
+            continue
 
 
 def _texts(asked: TextRequest) -> Iterator[TextRequest]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RemoteGeneration"]
 
+_WAIT_S = 0.1  # a signal just before a wait does not end it, and Ctrl-C must be seen soon
+
 
 class _Received:
     """What has come of a generation. The thread of the connection writes, others read."""
@@ -149,7 +151,7 @@ class RemoteGeneration:
                 if not received.is_read:
                     received.is_read = True
                     self._process.send("reading", self._number)
-                received.changed.wait()
+                received.changed.wait(_WAIT_S)
             return received.outputs[index]
 
     def answer(self, draft_length: int, branch_at: int, branches: int, submit: int) -> None:

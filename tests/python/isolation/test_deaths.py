@@ -186,7 +186,8 @@ def test_close_beside_the_death() -> None:
         assert is_gone(child)
         assert engine.closed
         with contextlib.suppress(EngineClosed):
-            assert generation.result().finish_reason == "cancelled"
+            # On a busy machine the text may end before this thread goes on.
+            assert generation.result().finish_reason in ("cancelled", "length")
 
 
 def test_an_engine_that_nobody_has_ends_its_process() -> None:
