@@ -64,7 +64,7 @@ lint: install-dev ## ruff, clang-format, clang-tidy
 	$(BIN)/ruff check $(PY_SOURCES)
 	$(BIN)/ruff format --check $(PY_SOURCES)
 	$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES)
-	cmake --preset full -DSPECBRANCH_COMPILER_CACHE=OFF -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir)
+	cmake --preset full -DSPECBRANCH_WERROR=ON -DSPECBRANCH_COMPILER_CACHE=OFF -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir)
 	$(BIN)/python tools/tidy.py build/full
 
 format: ## writes what lint wants of the format
