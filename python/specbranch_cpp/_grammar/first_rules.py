@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from specbranch_cpp._grammar.components import components
 from specbranch_cpp._grammar.gbnf_rules import END
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def groups_of_first_rules(rules: Rules) -> tuple[list[list[int]], int | None]:
         with itself and has more to come (left recursion). llama.cpp would put more and more on its
         stack.
     """
-    groups = _components(rules)
+    groups = list(components(range(len(rules.names)), lambda rule: _first_rules(rules, rule)))
     group_of = {rule: index for index, group in enumerate(groups) for rule in group}
     for rule in range(len(rules.names)):
         for element in first_elements(rules, rule):
@@ -46,42 +47,6 @@ def first_elements(rules: Rules, rule: int) -> Iterator[int]:
             if not isinstance(other, int) or not rules.can_be_empty[other]:
                 break
             element = rules.after[element]
-
-
-def _components(rules: Rules) -> list[list[int]]:
-    """Tarjan's algorithm, without recursion."""
-    groups: list[list[int]] = []
-    index: dict[int, int] = {}
-    low: dict[int, int] = {}
-    stack: list[int] = []
-    on_stack: set[int] = set()
-    for start in range(len(rules.names)):
-        if start in index:
-            continue
-        walks = [(start, _first_rules(rules, start))]
-        while walks:
-            rule, others = walks[-1]
-            if rule not in index:
-                index[rule] = low[rule] = len(index)
-                stack.append(rule)
-                on_stack.add(rule)
-            other = next(others, None)
-            if other is None:
-                walks.pop()
-                if walks:
-                    above = walks[-1][0]
-                    low[above] = min(low[above], low[rule])
-                if low[rule] == index[rule]:
-                    group = [stack.pop()]
-                    while group[-1] != rule:
-                        group.append(stack.pop())
-                    on_stack.difference_update(group)
-                    groups.append(group)
-            elif other not in index:
-                walks.append((other, _first_rules(rules, other)))
-            elif other in on_stack:
-                low[rule] = min(low[rule], index[other])
-    return groups
 
 
 def _first_rules(rules: Rules, rule: int) -> Iterator[int]:
