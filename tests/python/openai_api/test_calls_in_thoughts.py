@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.python.support.call_formats import BOTH, FAMILIES, FUNCTIONS, GET, TOOLS
 from tests.python.support.scripted import make_engine, script
+from tests.python.support.streamed_answers import read_in_pieces
 
-from specbranch_cpp.openai_api.answers.collected import AnswerDeltas, CollectedAnswer
+from specbranch_cpp.openai_api.answers.collected import CollectedAnswer
 from specbranch_cpp.openai_api.answers.parser import AnswerParser
 from specbranch_cpp.openai_api.answers.tagged import AnswerRules
 from specbranch_cpp.openai_api.answers.thoughts import THINK
@@ -37,18 +38,7 @@ def parsed(
     """Thought, content and calls. The pieces of a stream must make the same message."""
     form = format_of_template(ChatTemplate(FAMILIES[name].template), lambda _: False)
     opened = THINK if is_open else None
-    parser = AnswerParser(AnswerRules(form, FUNCTIONS, many, THINK, opened))
-    whole, written, deltas = CollectedAnswer(), AnswerDeltas(deprecated=False), []
-    pieces = [parser.feed(text[begin : begin + size]) for begin in range(0, len(text), size)]
-    for parts in [*pieces, parser.finish()]:
-        whole.add(parts)
-        deltas += written.deltas(parts)
-    message = whole.message(deprecated=False)
-    thought, content = message.get("reasoning_content", ""), message["content"] or ""
-    assert "".join(delta.get("reasoning_content") or "" for delta in deltas) == thought
-    assert "".join(delta.get("content") or "" for delta in deltas) == content
-    calls = [call["function"] for call in message.get("tool_calls", ())]
-    return thought, content, [(one["name"], json.loads(one["arguments"])) for one in calls]
+    return read_in_pieces(AnswerRules(form, FUNCTIONS, many, THINK, opened), text, size)
 
 
 @SIZES

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.python.support.call_formats import BOTH, FUNCTIONS, GET, TOOLS
 from tests.python.support.scripted import make_engine, script
+from tests.python.support.streamed_answers import read_in_pieces
 from tests.python.support.tool_templates import SOURCES
 
-from specbranch_cpp.openai_api.answers.collected import AnswerDeltas, CollectedAnswer
-from specbranch_cpp.openai_api.answers.parser import AnswerParser
 from specbranch_cpp.openai_api.answers.tagged import AnswerRules
 from specbranch_cpp.openai_api.templates import ChatTemplate
 from specbranch_cpp.openai_api.tool_calls.choice import format_of_template
@@ -38,22 +36,9 @@ def parsed(
 ) -> tuple[str, list[tuple[str, Any]]]:
     """Content and calls. The pieces of a stream must make the same message."""
     form = format_of_template(ChatTemplate(template), lambda _: False)
-    parser = AnswerParser(AnswerRules(form, FUNCTIONS, many))
-    whole, written, deltas = CollectedAnswer(), AnswerDeltas(deprecated=False), []
-    pieces = [parser.feed(text[begin : begin + size]) for begin in range(0, len(text), size)]
-    for parts in [*pieces, parser.finish()]:
-        whole.add(parts)
-        deltas += written.deltas(parts)
-    message = whole.message(deprecated=False)
-    content = message["content"] or ""
-    assert "".join(delta.get("content") or "" for delta in deltas) == content
-    calls = [call["function"] for call in message.get("tool_calls", ())]
-    streamed = [call["function"] for delta in deltas for call in delta.get("tool_calls", ())]
-    assert [one["name"] for one in streamed if "name" in one] == [one["name"] for one in calls]
-    assert "".join(one["arguments"] for one in streamed) == "".join(
-        one["arguments"] for one in calls
-    )
-    return content, [(one["name"], json.loads(one["arguments"])) for one in calls]
+    thought, content, calls = read_in_pieces(AnswerRules(form, FUNCTIONS, many), text, size)
+    assert thought == ""
+    return content, calls
 
 
 @SIZES
