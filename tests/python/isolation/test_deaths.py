@@ -176,9 +176,10 @@ def test_the_last_lines_are_kept() -> None:
 
 def test_close_beside_the_death() -> None:
     for _ in range(5 * REPEATS):
-        engine = new_engine()
+        engine = new_engine(n_ctx=8192)
         child = process_of(engine)
-        generation = engine.generate(PROMPT, max_tokens=400)
+        # So long that it runs still, however late this thread goes on.
+        generation = engine.generate(PROMPT, logit_bias={0: float("-inf")})
         killer = threading.Thread(target=os.kill, args=(child, signal.SIGKILL))
         killer.start()
         engine.close()
@@ -186,8 +187,7 @@ def test_close_beside_the_death() -> None:
         assert is_gone(child)
         assert engine.closed
         with contextlib.suppress(EngineClosed):
-            # On a busy machine the text may end before this thread goes on.
-            assert generation.result().finish_reason in ("cancelled", "length")
+            assert generation.result().finish_reason == "cancelled"
 
 
 def test_an_engine_that_nobody_has_ends_its_process() -> None:
