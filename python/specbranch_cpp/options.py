@@ -110,7 +110,8 @@ class Model:
 
     n_threads: int | None = None
     """Number of CPU threads for a single token. Default: the draft gets a quarter of the cores, at
-    least one; the target gets the other cores. A model with all layers on GPUs gets one thread.
+    least one; the target gets the other cores, or all of them without a draft. A model with all
+    layers and their caches on GPUs gets one thread.
     Both models run at the same time, so more threads than cores are several times slower."""
 
     n_threads_batch: int | None = None
@@ -169,7 +170,8 @@ class Speculation:
     ``policies.Confidence()``. Mode ``"auto"`` takes no policy."""
 
     max_branches: int | None = None
-    """The largest number of branches, 1 to 32. Default 4. The KV cache of an engine has room for
+    """The largest number of branches, 1 to 32. Default 4. In ``"auto"``: the largest number of
+    drafted choices after one token, at most 8. The KV cache of an engine has room for
     this number, so it is also the limit of its generations."""
 
     max_draft: int | None = None

@@ -403,18 +403,16 @@ void register_load(py::module_& m) {
       "Sets the numbers of threads that are 0, and the CPUs of a draft that needs some, as loading "
       "does.";
   m.def(
-      "plan_threads", [](ModelOptions& target) { llama::plan_threads(target, nullptr); },
-      py::arg("target"), plan);
-  m.def(
       "plan_threads",
-      [](ModelOptions& target, ModelOptions& draft, bool other_hosts) {
+      [](ModelOptions& target, ModelOptions* draft, bool other_hosts) {
         if (other_hosts) {
-          llama::plan_threads(target, &draft, {true, llama::this_processor()});
+          llama::plan_threads(target, draft, {true, llama::this_processor()});
         } else {
-          llama::plan_threads(target, &draft);
+          llama::plan_threads(target, draft);
         }
       },
-      py::arg("target"), py::arg("draft"), py::kw_only(), py::arg("other_hosts") = false, plan);
+      py::arg("target"), py::arg("draft") = nullptr, py::kw_only(), py::arg("other_hosts") = false,
+      plan);
 
   m.def("load_engine", &load_engine, py::arg("target"), py::arg("draft"), py::kw_only(),
         py::arg("max_draft"), py::arg("max_branches"), py::arg("n_parallel") = 1,

@@ -50,15 +50,10 @@ def to_advise(
 
 
 def alone(target: Path, machine: MachineKeywords, layers: int = 0) -> int:
-    """The number of threads of the target without a draft: all cores, unless an option sets it."""
-    n_threads, cpus = machine.get("n_threads"), machine.get("cpus")
-    if n_threads is not None:
-        return n_threads
-    if cpus is not None:
-        return len(cpus)
-    if layers < 0:
-        return 1
-    return sum(beside(target, target, {}, layers, layers)[:2])
+    """The number of threads of the target without a draft, with ``layers`` as in `beside`."""
+    planned = _options(target, machine.get("n_threads"), machine.get("cpus"), layers)
+    _core.plan_threads(planned, other_hosts=bool(machine.get("rpc_servers")))
+    return planned.n_threads
 
 
 def _options(

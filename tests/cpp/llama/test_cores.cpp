@@ -158,6 +158,42 @@ TEST_CASE("threads: a model on a device leaves the cores to the other one") {
   CHECK(target.n_threads == 7);
 }
 
+TEST_CASE("threads: models on devices need one each, alone or together") {
+  for (const bool devices : {true, false}) {
+    ModelOptions alone;
+    alone.n_gpu_layers = -1;
+    plan_threads(alone, nullptr, {devices, processor(8)});
+    CHECK(alone.n_threads == (devices ? 1 : 8));
+
+    ModelOptions target;
+    ModelOptions draft;
+    target.n_gpu_layers = draft.n_gpu_layers = -1;
+    plan_threads(target, &draft, {devices, processor(8)});
+    CHECK(target.n_threads == (devices ? 1 : 6));
+    CHECK(draft.n_threads == (devices ? 1 : 2));
+  }
+  ModelOptions some;
+  some.n_gpu_layers = 30;
+  plan_threads(some, nullptr, {true, processor(8)});
+  CHECK(some.n_threads == 8);
+}
+
+TEST_CASE("threads: attention over a cache on the CPU takes the cores") {
+  ModelOptions target;
+  target.n_gpu_layers = -1;
+  target.offload_kqv = false;
+  plan_threads(target, nullptr, {true, processor(8)});
+  CHECK(target.n_threads == 8);
+
+  ModelOptions beside = target;
+  beside.n_threads = beside.n_threads_batch = 0;
+  ModelOptions draft;
+  draft.n_gpu_layers = -1;
+  plan_threads(beside, &draft, {true, processor(8)});
+  CHECK(beside.n_threads == 7);
+  CHECK(draft.n_threads == 1);
+}
+
 TEST_CASE("threads: a draft beside a target on a device stays on fast cores") {
   const auto planned = [](const Processor& machine, ModelOptions target, ModelOptions draft) {
     target.n_gpu_layers = -1;

@@ -62,13 +62,13 @@ void plan_threads(ModelOptions& target, ModelOptions* draft, const ThreadSites& 
     }
     if (options.n_threads_batch <= 0) options.n_threads_batch = options.n_threads;
   };
+  const auto on_device = [&](const ModelOptions& options) {
+    return sites.devices && options.n_gpu_layers < 0 && options.offload_kqv;
+  };
   if (draft == nullptr) {
-    fill(target, n_cores);
+    fill(target, on_device(target) ? 1 : n_cores);
     return;
   }
-  const auto on_device = [&](const ModelOptions& options) {
-    return sites.devices && options.n_gpu_layers < 0;
-  };
   if (on_device(target) && !on_device(*draft)) {
     const bool is_free = draft->n_threads <= 0 && draft->cpus.empty() && target.cpus.empty();
     fill(target, 1);
@@ -85,7 +85,7 @@ void plan_threads(ModelOptions& target, ModelOptions* draft, const ThreadSites& 
     return;
   }
   fill(*draft, on_device(*draft) ? 1 : std::max(1, n_cores / 4));
-  fill(target, std::max(1, n_cores - draft->n_threads));
+  fill(target, on_device(target) ? 1 : std::max(1, n_cores - draft->n_threads));
 }
 
 void plan_threads(ModelOptions& target, ModelOptions* draft) {

@@ -71,8 +71,9 @@ struct ThreadSites {
 /// Sets n_threads and n_threads_batch where they are 0. Both models run at the same time, so they
 /// share the cores: OpenMP threads spin, and more threads than cores cost factors of 100. The draft
 /// gets a quarter of the cores and at least one, the target the rest and at least one; a model
-/// with `cpus` of its own gets one thread a CPU. A model whose layers are all on devices
-/// (`n_gpu_layers` below 0) gets one thread, and the other one the rest.
+/// with `cpus` of its own gets one thread a CPU. A model whose layers are all on devices with their
+/// caches (`n_gpu_layers` below 0, `offload_kqv`) gets one thread, and one on the CPU the rest. A
+/// target without a draft gets all cores if it does not get one thread.
 ///
 /// A draft on a hybrid CPU beside a target on devices gets threads on the fast cores alone, and is
 /// pinned to them (`cpus`): threads wait for each other after every matrix, so that one on a slow

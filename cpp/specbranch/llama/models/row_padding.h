@@ -55,7 +55,8 @@ struct RowTest {
 /// Multiples worth a trial: kernels work on 1, 2, 4 or 8 rows at a time.
 inline constexpr int kRowMultiples[] = {1, 2, 4, 8};
 
-/// Decodes paths of every length at the begin of a text and beyond the 512 cells from which
+/// Decodes paths of every length up to 17, then of multiples of 8, the one after each, and the
+/// longest. It does so at the begin of a text and beyond the 512 cells from which
 /// attention is split over threads, and compares the rows with those of single tokens. Takes about
 /// 500 tokens of prefill and 200 rows per multiple, in a context of its own on a thread of its own.
 /// Throws what a LlamaContext throws, and Aborted when told to stop.
