@@ -168,6 +168,8 @@ def _calls(name: str, calls: Any) -> list[dict[str, Any]]:
 
 
 def _call(name: str, call: Any) -> dict[str, Any]:
+    if isinstance(call, Mapping) and call.get("type") == "custom":
+        call = _of_custom(name, call)
     function = call.get("function") if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise InvalidArgument(
@@ -176,6 +178,17 @@ def _call(name: str, call: Any) -> dict[str, Any]:
     where = f"{name}['function']['arguments']"
     arguments = plain_arguments(where, function.get("arguments"))
     return {**call, "type": "function", "function": {**function, "arguments": arguments}}
+
+
+def _of_custom(name: str, call: Mapping[str, Any]) -> dict[str, Any]:
+    """A call of a tool that takes a text, as the call of a function with one argument ``input``."""
+    custom = call.get("custom")
+    if not isinstance(custom, Mapping) or not isinstance(custom.get("name"), str):
+        raise InvalidArgument(f"{name} is {call!r}; its custom must have a name and an input")
+    given = checked.text(f"{name}['custom']['input']", custom.get("input"))
+    function = {"name": custom["name"], "arguments": {"input": given}}
+    others = {key: value for key, value in call.items() if key != "custom"}
+    return {**others, "type": "function", "function": function}
 
 
 def _in_order_of_calls(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -137,6 +137,30 @@ def test_arguments_that_are_no_object_stay_text(given: Any, plain: Any) -> None:
     assert old["tool_calls"][0]["function"]["arguments"] == plain
 
 
+def test_a_call_with_a_text_is_one_with_an_argument() -> None:
+    """Tools of the type ``custom`` take a text; a function takes it as ``input``."""
+    asked = {"id": "1", "type": "custom", "custom": {"name": "patch", "input": "*** x"}}
+    (message,) = plain_messages([{"role": "assistant", "tool_calls": [asked]}])
+    function = {"name": "patch", "arguments": {"input": "*** x"}}
+    assert message["tool_calls"] == [{"id": "1", "type": "function", "function": function}]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        ({}, "custom must have a name and an input"),
+        ({"custom": {"input": "x"}}, "custom must have a name and an input"),
+        ({"custom": {"name": "f"}}, r"\['custom'\]\['input'\]"),
+        ({"custom": {"name": "f", "input": {}}}, r"\['custom'\]\['input'\]"),
+        ({"function": {"name": "f", "arguments": "{}"}}, "custom must have a name and an input"),
+    ],
+)
+def test_a_wrong_call_with_a_text_is_named(wrong: dict[str, Any], what: str) -> None:
+    messages = [{"role": "assistant", "tool_calls": [{"type": "custom", **wrong}]}]
+    with pytest.raises(InvalidArgument, match=what):
+        plain_messages(messages)
+
+
 class Role(str, Enum):
     """As frameworks for chats have them."""
 

@@ -216,6 +216,31 @@ def test_the_messages_of_a_long_chat() -> None:
     ]
 
 
+def found(*texts: str) -> dict[str, Any]:
+    """A result of a search, which a client's own search gives."""
+    content = [{"type": "text", "text": text} for text in texts]
+    return {"type": "search_result", "title": "T", "source": "s.md", "content": content}
+
+
+def test_results_of_a_search_are_text() -> None:
+    asked = [{"role": "user", "content": [found("a", "b"), {"type": "text", "text": "Why?"}]}]
+    assert arguments(messages=asked)["messages"] == [
+        {"role": "user", "content": "T\ns.md\na\nb\nWhy?"}
+    ]
+    (told,) = arguments(**result([found("a"), found("b")]))["messages"]
+    assert told["content"] == "T\ns.md\na\nT\ns.md\nb"
+
+
+def test_a_document_has_its_title_its_context_and_its_text() -> None:
+    text = {"type": "text", "media_type": "text/plain", "data": "d"}
+    named = {"type": "document", "source": text, "title": "Notes", "context": "of May"}
+    blocks = {"type": "content", "content": [{"type": "text", "text": "1"}]}
+    whole = {"type": "content", "content": "2"}
+    content = [named, {"type": "document", "source": blocks}, {"type": "document", "source": whole}]
+    (told,) = arguments(messages=[{"role": "user", "content": content}])["messages"]
+    assert told["content"] == "Notes\nof May\nd\n1\n2"
+
+
 def test_nothing_is_said() -> None:
     empty = [{"role": "user", "content": []}]
     assert arguments(messages=empty)["messages"] == [{"role": "user", "content": ""}]
@@ -295,6 +320,10 @@ def test_blocks_of_other_tools_are_left_out(server: Running) -> None:
         ({"type": "image", "source": {"type": "base64", "data": ""}}, "image"),
         ({"type": "document", "source": {"type": "base64", "data": ""}}, "document"),
         ({"type": "tool_reference", "tool_name": "f"}, "tool_reference"),
+        (
+            {"type": "document", "source": {"type": "content", "content": [{"type": "image"}]}},
+            "image",
+        ),
     ],
 )
 def test_what_is_no_text_in_results_is_told_of(block: dict[str, Any], text: str) -> None:
@@ -332,6 +361,8 @@ def test_the_fields() -> None:
     assert (given["tool_choice"], given["parallel_tool_calls"]) == ("required", False)
     given = arguments(output_config={"effort": "low"})
     assert given["chat_template_kwargs"] == {"reasoning_effort": "low"}
+    given = arguments(output_config={"effort": "low"}, reasoning_effort="low")
+    assert given["chat_template_kwargs"] == {"reasoning_effort": "low"}
     harmless = {"metadata": {"user_id": "u"}, "service_tier": "auto", "betas": ["x"]}
     body = {"messages": MESSAGES, "max_tokens": 5, **harmless, "colour": "red"}
     assert message_call(MessageFields.model_validate(body)).unknown == ["colour"]
@@ -350,6 +381,12 @@ def test_the_fields() -> None:
         ({"messages": [{"role": "assistant", "content": [
             {"type": "tool_use", "id": "1", "name": "f", "input": "{}"}]}]},
          "messages[0].content[0].input must be an object"),
+        ({"messages": [{"role": "user", "content": [found("a") | {"source": None}]}]},
+         "messages[0].content[0].source must be a text"),
+        ({"messages": [{"role": "user", "content": [found("a") | {"content": [found("b")]}]}]},
+         "messages[0].content[0].content[0].type is 'search_result'"),
+        (result([found("a") | {"content": [found("b") | {"type": "x" * 50}]}]),
+         "messages[0].content[0].content[0].content[0].type is 'xxx"),
         (result(["text"]), "messages[0].content[0].content[0] must be an object with a type"),
         (result({"type": "text", "text": "x"}), "messages[0].content[0].content must be a text or"),
         (result(5), "messages[0].content[0].content must be a text or a list of blocks"),

@@ -193,8 +193,8 @@ def test_calls_with_a_text_are_calls() -> None:
     call = {"type": "custom_tool_call", "call_id": "1", "name": "apply_patch", "input": "*** x"}
     answer = {"type": "custom_tool_call_output", "call_id": "1", "output": "done"}
     (_, asked, result_) = messages_of(ASK, call, answer)
-    function = {"name": "apply_patch", "arguments": '{"input": "*** x"}'}
-    calls = [{"id": "1", "type": "function", "function": function}]
+    custom = {"name": "apply_patch", "input": "*** x"}
+    calls = [{"id": "1", "type": "custom", "custom": custom}]  # as in a chat
     assert asked == {"role": "assistant", "content": None, "tool_calls": calls}
     assert result_ == {"role": "tool", "tool_call_id": "1", "content": "done"}
 

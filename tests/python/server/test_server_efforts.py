@@ -98,6 +98,12 @@ def prompt(server: Running, **fields: Any) -> str:
     return str(reply.json()["prompt"])
 
 
+def tokens(server: Running, text: str) -> list[int]:
+    body = {"content": text, "add_special": True, "parse_special": True}
+    found: list[int] = server.client.post("/tokenize", json=body).json()["tokens"]
+    return found
+
+
 def test_what_the_template_gets(server: Running) -> None:
     assert "effort high, thinking \n" in prompt(server, reasoning_effort="high")
     assert "effort unset, thinking \n" in prompt(server, reasoning_effort="xhigh")
@@ -135,9 +141,22 @@ def test_a_variable_of_the_template_is_no_effort(server: Running) -> None:
 def test_tokens_are_counted_without_a_refused_effort(server: Running) -> None:
     path = "/v1/messages/count_tokens"
     plain = server.client.post(path, json={"messages": MESSAGES})
-    refused = server.client.post(path, json={"messages": MESSAGES, "reasoning_effort": "max"})
-    assert refused.status_code == 200, refused.text
-    assert refused.json() == plain.json()
+    for refused in ({"reasoning_effort": "max"}, {"output_config": {"effort": "max"}}):
+        reply = server.client.post(path, json={"messages": MESSAGES, **refused})
+        assert reply.status_code == 200, reply.text
+        assert reply.json() == plain.json()
+
+
+def test_tokens_are_counted_with_an_effort_that_the_template_writes(server: Running) -> None:
+    for effort in ("low", "high"):
+        body = {"messages": MESSAGES, "output_config": {"effort": effort}}
+        counted = server.client.post("/v1/messages/count_tokens", json=body)
+        assert counted.status_code == 200, counted.text
+        asked = server.client.post(ANTHROPIC, json=body | {"max_tokens": 1})
+        usage = asked.json()["usage"]
+        n_read = usage["input_tokens"] + usage["cache_read_input_tokens"]
+        assert counted.json() == {"input_tokens": n_read}
+        assert n_read == len(tokens(server, prompt(server, reasoning_effort=effort)))
 
 
 def test_wrong_fields_are_named_beside_an_effort(server: Running) -> None:

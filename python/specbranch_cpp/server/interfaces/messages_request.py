@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Field
@@ -28,6 +29,8 @@ from specbranch_cpp.server.interfaces.messages_reply import MessageForm
 from specbranch_cpp.server.other_tools import left_out
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from specbranch_cpp.engine import Engine
 
 __all__ = ["CountFields", "MessageFields", "count_tokens", "message_call"]
@@ -43,10 +46,13 @@ _HARMLESS = frozenset(
 )  # fmt: skip
 _FUNCTIONS = (None, "custom")  # types of tools that the client runs
 _OTHER_CALLS = ("server_tool_use", "mcp_tool_use")  # of tools that run elsewhere
+_DOCUMENTS = ("text", "content")  # sources of documents that are text
 _THINKING = ("enabled", "adaptive", "between_tools", "disabled")
 _BILLING = "x-anthropic-billing-header:"
 """Claude Code begins the system prompt with it. What follows differs in every request, so no KV of
 the prompt could be used again."""
+_KINDS = "text, document, search_result"  # of blocks that are read
+_EFFORT = "output_config.effort"
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
@@ -70,6 +76,7 @@ class CountFields(Body):
     tools: Items[dict[str, Any]] | None = None
     tool_choice: dict[str, Any] | None = None
     thinking: dict[str, Any] | None = None
+    output_config: OutputConfig | None = None
 
 
 class MessageFields(CountFields):
@@ -78,7 +85,6 @@ class MessageFields(CountFields):
     max_tokens: Size
     stream: bool | None = None
     stop_sequences: Items[str] | None = None
-    output_config: OutputConfig | None = None
     output_format: dict[str, Any] | None = None
 
 
@@ -93,7 +99,6 @@ def message_call(fields: MessageFields) -> InterfaceCall:
     data["stream"] = fields.stream
     set_field(data, "stop", fields.stop_sequences, "stop_sequences")
     output = fields.output_config or OutputConfig()
-    set_field(data, "reasoning_effort", output.effort, "output_config.effort")
     for name, form in (
         ("output_format", fields.output_format),
         ("output_config.format", output.format),
@@ -101,7 +106,7 @@ def message_call(fields: MessageFields) -> InterfaceCall:
         set_field(data, "response_format", _format(name, form), name)
     unknown = [f"output_config.{name}" for name in output.model_extra or ()]
     call = call_of(data, MessageForm(fields.max_tokens), chat=True, harmless=_HARMLESS)
-    effort = call.effort if output.effort is None else "output_config.effort"
+    effort = call.effort if output.effort is None else _EFFORT
     unknown = [*call.unknown, *unknown, *others]
     return replace(call, unknown=unknown, effort=call.effort and effort)
 
@@ -141,6 +146,8 @@ def _common(fields: CountFields) -> tuple[dict[str, Any], list[str]]:
         if kind not in _THINKING:
             raise _wrong("thinking.type", kind, _THINKING)
         set_field(data, "enable_thinking", kind != "disabled", "thinking")
+    if fields.output_config is not None:
+        set_field(data, "reasoning_effort", fields.output_config.effort, _EFFORT)
     return data, others
 
 
@@ -170,7 +177,7 @@ def _system(given: str | list[dict[str, Any]] | None) -> list[dict[str, Any]]:
         content = "".join(kept)
     else:
         blocks = enumerate(given or ())
-        texts = [_text_of(f"system[{i}]", block, "text and document") for i, block in blocks]
+        texts = [_text_of(f"system[{i}]", block, known=_KINDS) for i, block in blocks]
         kept = [one for one in texts if not one.startswith(_BILLING)]
         content = "\n".join(kept)
     return [{"role": "system", "content": content}] if kept else []
@@ -231,7 +238,7 @@ def _of_user(name: str, blocks: list[dict[str, Any]], others: list[str]) -> list
         if _is_of_other_tool(block.get("type")):
             others.append(path)
             continue
-        text = _text_of(path, block, "text, document and tool_result")
+        text = _text_of(path, block, known=f"{_KINDS}, tool_result")
         if told and told[-1]["role"] == "user":
             told[-1]["content"] += f"\n{text}"
         else:
@@ -244,26 +251,33 @@ def _text(name: str, content: Any, *, is_result: bool = False) -> str:
 
     A result has words in place of blocks that are no text.
     """
+    return _joined(name, content, partial(_text_of, known=_KINDS, is_result=is_result))
+
+
+def _joined(name: str, content: Any, text_of: Callable[[str, Any], str]) -> str:
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
         raise BadRequest(f"{name} must be a text or a list of blocks", name, "invalid_value")
-    return "\n".join(
-        _text_of(f"{name}[{index}]", block, "text and document", is_result=is_result)
-        for index, block in enumerate(content)
-    )
+    return "\n".join(text_of(f"{name}[{index}]", block) for index, block in enumerate(content))
 
 
-def _text_of(path: str, block: Any, known: str, *, is_result: bool = False) -> str:
-    """The text of a block: its own, or that of a document."""
+def _text_of(path: str, block: Any, *, known: str, is_result: bool = False) -> str:
+    """The text of a block: its own, or that of a document or of a result of a search."""
     if not isinstance(block, dict):
         raise BadRequest(f"{path} must be an object with a type", path, "invalid_value")
     kind = block.get("type")
     if kind == "text":
         return text_field(path, block, "text")
     source = block.get("source")
-    if kind == "document" and isinstance(source, dict) and source.get("type") == "text":
-        return text_field(f"{path}.source", source, "data")
+    inner = partial(_only_text, is_result=is_result)
+    if kind == "search_result":
+        heads = [text_field(path, block, name) for name in ("title", "source")]
+        return "\n".join([*heads, _joined(f"{path}.content", block.get("content"), inner)])
+    if kind == "document" and isinstance(source, dict) and source.get("type") in _DOCUMENTS:
+        heads = [block[name] for name in ("title", "context") if isinstance(block.get(name), str)]
+        name = "data" if source["type"] == "text" else "content"
+        return "\n".join([*heads, _joined(f"{path}.source.{name}", source.get(name), inner)])
     if is_result and (words := unread_part(kind)) is not None:
         return words
     raise BadRequest(
@@ -271,6 +285,16 @@ def _text_of(path: str, block: Any, known: str, *, is_result: bool = False) -> s
         f"{path}.type",
         "unsupported_value",
     )
+
+
+def _only_text(path: str, block: Any, *, is_result: bool) -> str:
+    """The text of a block inside of another one."""
+    kind = block.get("type") if isinstance(block, dict) else None
+    if is_result and kind != "text" and (words := unread_part(kind)) is not None:
+        return words
+    if kind != "text":
+        raise _wrong(f"{path}.type", kind, ("text",))
+    return text_field(path, block, "text")
 
 
 def _tool(index: int, tool: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Stateless: the client sends the whole conversation. https://platform.openai.com/
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Union
 
@@ -28,7 +27,8 @@ from specbranch_cpp.server.other_tools import left_out
 __all__ = ["ResponseFields", "response_call"]
 
 _HARMLESS = frozenset({"include", "max_tool_calls", "truncation"})
-_CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
+# The type of such a call in a chat, and the field with what it is called with.
+_CALLS = {"function_call": ("function", "arguments"), "custom_tool_call": ("custom", "input")}
 _RESULTS = ("function_call_output", "custom_tool_call_output")
 _ROLES = ("user", "assistant", "system", "developer")
 # Items of tools that run elsewhere, besides those whose type ends in ``_call`` or ``_call_output``.
@@ -150,13 +150,11 @@ def _add_item(messages: list[dict[str, Any]], name: str, item: dict[str, Any]) -
                              f"{name}.role", "invalid_value")  # fmt: skip
         messages.append({"role": role, "content": _content(name, item.get("content"))})
     elif isinstance(kind, str) and kind in _CALLS:
-        given = text_field(name, item, _CALLS[kind])
-        # A function that stands for a tool with a free text has one argument.
-        arguments = given if kind == "function_call" else json.dumps({"input": given})
+        own, given = _CALLS[kind]
         call = {
             "id": text_field(name, item, "call_id"),
-            "type": "function",
-            "function": {"name": text_field(name, item, "name"), "arguments": arguments},
+            "type": own,
+            own: {"name": text_field(name, item, "name"), given: text_field(name, item, given)},
         }
         last = messages[-1] if messages else {}
         if last.get("role") == "assistant":
