@@ -42,7 +42,7 @@ demo: install ## the bundled pair of models, with and without speculation
 test: test-cpp ## the C++ tests, then pytest
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile -m 'not slow and not gpu'
 
-test-cpp: install-test
+test-cpp: install-test ## the C++ tests alone
 	cmake --preset llama
 	cmake --build --preset llama
 	ctest --preset llama

@@ -34,7 +34,8 @@ Origin = Literal["target", "draft", "branch"]
 or a text, on a branch that contains the target's token (a branch hit)."""
 
 FinishReason = Literal["stop", "length", "cancelled"]
-"""Why a text ended. ``"stop"``: an end token, a stop string, or the end of the grammar.
+"""Why a text ended. ``"stop"``: an end token, a stop token, a stop string, a stopping criterion, or
+no allowed token, as at the end of a grammar.
 ``"length"``: ``max_tokens`` or the context is reached. ``"cancelled"``: the generation was
 cancelled."""
 
@@ -176,7 +177,9 @@ class GenerationStats:
         n_branches_taken: number of target steps whose text left the path for such a branch.
         n_branch_accepted: number of tokens on these branches that became text. Without the branches
             the steps would have given fewer tokens by this number.
-        mode_reason: why the engine did not decode as the mode says. Empty if it did.
+        mode_reason: in ``"auto"`` the last decision (``autoregressive``, ``serial`` or
+            ``overlapped``) and the figures behind it. In other modes: why the engine did not decode
+            as the mode says; empty if it did.
     """
 
     mode: str
@@ -370,7 +373,9 @@ class ExactRows:
     """How an engine with ``bit_exact=True`` gives every token the same logits in every mode.
 
     llama.cpp computes a batch of one token and batches of several tokens with different kernels,
-    which round differently. The engine tests which batches agree, and decodes no others.
+    which round differently. The engine tests which batches agree, and decodes no others. It takes
+    the padding with the longest verifications, where more than 6 tokens count as 6; among equals
+    the one whose steps are fastest.
 
     Attributes:
         multiple: dummy tokens fill each batch up to a multiple of this number; 1: no dummy tokens.

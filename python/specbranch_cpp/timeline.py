@@ -54,7 +54,8 @@ class Span:
         n_accepted: number of drafted tokens on the verified path that the target accepted. ``None``
             unless the engine applied the verification; this also holds for the next two attributes.
         branch_hit: whether the target's next token was on a branch.
-        branch_miss: whether that token was on no branch, so that the draft started again.
+        branch_miss: whether drafted tokens were rejected, and that token was on no branch, so that
+            the draft started again.
         end: ``"done"``, ``"aborted"`` (the result was no longer needed) or ``"failed"``.
     """
 

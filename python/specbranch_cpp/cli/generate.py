@@ -176,8 +176,8 @@ def generate(
         _check_trace_file(trace)
     if json_output:
         refuse({"--echo": echo}, "the object of --json has no prompt")
-    if mode == "auto":
-        why = "mode auto has no such limit; use speculative, pearl or specbranch"
+    if mode in ("auto", "pearl"):
+        why = f"mode {mode} has no such limit; use speculative or specbranch"
         refuse({"--draft-p-min": draft_p_min}, why)
     if mode == "autoregressive":
         why = "mode autoregressive drafts nothing; leave it out, or use another mode"

@@ -208,6 +208,7 @@ def test_texts_that_propose_tokens(pair: tuple[Path, Path], tmp_path: Path) -> N
         (["-p", ""], 2, "the prompt is empty"),
         (["-p", "x", "--json", "--echo"], 2, "--echo: the object of --json has no prompt"),
         (["-p", "x", "--mode", "auto", "--draft-p-min", "0.3"], 2, "--draft-p-min: mode auto"),
+        (["-p", "x", "--mode", "pearl", "--draft-p-min", "0.3"], 2, "--draft-p-min: mode pearl"),
         (
             ["-p", "x", "--mode", "autoregressive", "--draft-p-min", "0.3"],
             2,
