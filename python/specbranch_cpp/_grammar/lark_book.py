@@ -111,6 +111,18 @@ class LarkBook(RuleBook):
             ways.append(self._as_it_is(_ANY_TEXT))
         return self._as_it_is(" | ".join(ways))
 
+    def _followed(self, mark: str, followers: Sequence[str]) -> list[str]:
+        text = f"{_ANY_TEXT} {_json(mark)} /[ \\t\\r\\n]*/"
+        any_end = self._name().upper()
+        self._lark.append(f"{any_end}: {text} ({' | '.join(map(_json, followers))})")
+        begins = []
+        for follower in followers:
+            head = self._name()
+            first = f"~({any_end} /(?s:.+)/)"  # no such end before
+            self._lark.append(f"{head.upper()}: ({text} {_json(follower)}) & {first}")
+            begins.append(self._as_it_is(head.upper()))
+        return begins
+
     def _as_it_is(self, body: str) -> str:
         """A rule with a body in Lark; returns the name of the rule."""
         name = self._name()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp._grammar import followed_marks
 from specbranch_cpp._grammar.json_schema import grammar_of, grammar_of_union
 from specbranch_cpp._grammar.regex import class_of, literal_of
 
@@ -29,6 +30,7 @@ class RuleBook:
     def __init__(self) -> None:
         self._rules: list[str] = []
         self._count = 0
+        self._ends: dict[tuple[str, tuple[str, ...]], list[str]] = {}
 
     def grammar(self, root: str) -> str | Lark:
         """The grammar whose texts are those of the expression ``root``."""
@@ -115,6 +117,35 @@ class RuleBook:
                 ways.append(f"{_none_of(special)} {names['']}")
                 self._rules.append(f"{name} ::= {' | '.join(ways)}")
         return begins[""] if begins else names[""]
+
+    def until_followed(self, mark: str, followers: Sequence[str]) -> list[str]:
+        """For each follower a rule: any text, the mark, white space (or none), and the follower.
+
+        The text contains no mark that one of the followers follows. So there is one way to read
+        each text, and the rules can be used as often as one likes: they are made once.
+
+        Args:
+            mark: the mark, not empty.
+            followers: none of them begins with white space, or with another of them.
+        """
+        key = (mark, tuple(followers))
+        if key not in self._ends:
+            self._ends[key] = self._followed(mark, followers)
+        return self._ends[key]
+
+    def _followed(self, mark: str, followers: Sequence[str]) -> list[str]:
+        automaton = followed_marks.states(mark, followers)
+        begins = []
+        for index in range(len(followers)):
+            names = [self._name() for _ in automaton]
+            for name, state in zip(names, automaton, strict=True):
+                ways = [literal_of(letter) for letter, end in state.ends.items() if end == index]
+                ways += [f"{literal_of(one)} {names[step]}" for one, step in state.steps.items()]
+                special = sorted({*state.ends, *state.steps})
+                ways.append(f"{_none_of(special)} {names[0]}")
+                self._rules.append(f"{name} ::= {' | '.join(ways)}")
+            begins.append(names[0])
+        return begins
 
     def _name(self) -> str:
         self._count += 1

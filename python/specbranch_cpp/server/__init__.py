@@ -1,9 +1,9 @@
 """A server with OpenAI's HTTP interface; needs ``pip install "specbranch_cpp[server]"``.
 
-    from specbranch_cpp import Engine
-    from specbranch_cpp.server import ServerSettings, run
+from specbranch_cpp import Engine
+from specbranch_cpp.server import ServerSettings, run
 
-    run(Engine("target.gguf", "draft.gguf"), ServerSettings(port=8080))
+run(Engine("target.gguf", "draft.gguf"), ServerSettings(port=8080))
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ import re
 from collections.abc import Generator, Sequence
 from typing import Any, NoReturn, TypeVar
 
+from specbranch_cpp._grammar.followed_marks import BLANKS
+
 __all__ = ["CutError", "IncomingText", "Reader", "UnreadableError", "json_text"]
 
 T = TypeVar("T")
@@ -18,6 +20,7 @@ Reader = Generator[None, None, T]
 """A reader that returns a value."""
 
 _SPACE = re.compile(r"\s*")
+_BLANKS = re.compile(f"[{BLANKS}]*")
 _IN_STRING = re.compile(r'["\\]')
 _OUTSIDE = re.compile(r'["{}\[\]]')
 _SCALAR = re.compile(r"[-+.0-9A-Za-z]*")
@@ -168,6 +171,51 @@ class IncomingText:
             _check_name(within, self.text[begin:end])
         self.at = end + len(mark)
         return self.text[begin:end]
+
+    def until_followed(self, mark: str, followers: Sequence[str]) -> Reader[str]:
+        """The text before the first mark that one of the followers follows; reads text and mark.
+
+        White space may be between mark and follower; the follower is not read. If no mark is
+        followed so, the text ends at the first mark.
+
+        Args:
+            mark: the mark.
+            followers: none of them begins with white space.
+
+        Raises:
+            CutError: the text is complete and has no mark.
+        """
+        begin = searched = self.at
+        first = -1
+        while True:
+            end = self.text.find(mark, searched)
+            if end < 0:
+                if self.complete and first >= 0:
+                    end = first
+                    break
+                searched = max(searched, len(self.text) - len(mark) + 1)  # a mark may have begun
+                yield from self.wait()
+                continue
+            first = end if first < 0 else first
+            searched = end + len(mark)
+            if (yield from self._comes_one(searched, followers)):
+                break
+        self.at = end + len(mark)
+        return self.text[begin:end]
+
+    def _comes_one(self, at: int, words: Sequence[str]) -> Reader[bool]:
+        """Whether one of the words comes at a place, or behind white space; or may, if cut."""
+        while True:
+            found = _BLANKS.match(self.text, at)
+            assert found is not None
+            at = found.end()
+            if any(self.text.startswith(word, at) for word in words):
+                return True
+            rest = self.text[at : at + max(map(len, words))]
+            may_come = any(word.startswith(rest) for word in words)
+            if self.complete or not may_come:
+                return may_come
+            yield None
 
     def flow(
         self, marks: Sequence[str], *, trims: bool = False

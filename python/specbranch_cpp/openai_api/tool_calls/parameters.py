@@ -20,7 +20,10 @@ from specbranch_cpp.openai_api.tool_calls.parameter_schemas import (
 if TYPE_CHECKING:
     from specbranch_cpp._grammar.rule_book import RuleBook
 
-__all__ = ["Value", "json_or_text", "parameters_of", "python_value", "typed", "value_rule"]
+__all__ = [
+    "AfterValue", "Value", "json_or_text", "json_rule", "parameters_of", "python_value", "typed",
+    "value_rule",
+]  # fmt: skip
 
 _PYTHON = {"true": True, "false": False, "null": None}
 
@@ -69,15 +72,36 @@ def typed(text: str, function: Mapping[str, Any] | None, name: str) -> str:
     return json_text(value)
 
 
-def value_rule(book: RuleBook, value: Value, end: str) -> str:
-    """An expression for the text of an argument and the mark after it."""
+@dataclass(frozen=True)
+class AfterValue:
+    """What may follow the value of an argument, as expressions of a grammar.
+
+    Attributes:
+        mark: the mark after the value, which is text.
+        rest: what comes behind this mark.
+        text: any text, the mark, and the rest.
+    """
+
+    mark: str
+    rest: str
+    text: str
+
+
+def value_rule(book: RuleBook, value: Value, after: AfterValue) -> str:
+    """An expression for the text of an argument and all that follows."""
     schema, reader = value.schema, SchemaReader(value.schema)
     kinds = reader.kinds(schema)
     if kinds == {"string"} and (texts := reader.texts(schema)):
-        return f"({' | '.join(map(literal_of, texts))}) {literal_of(end)}"
+        return f"({' | '.join(map(literal_of, texts))}) {literal_of(after.mark)} {after.rest}"
     if not kinds or "string" in kinds:
-        return book.until({end: ""})
-    return f"{book.schema(schema, value.where, strict=value.strict)} {literal_of(end)}"
+        return after.text
+    return json_rule(book, value, after)
+
+
+def json_rule(book: RuleBook, value: Value, after: AfterValue) -> str:
+    """The same for a value that is JSON."""
+    rule = book.schema(value.schema, value.where, strict=value.strict)
+    return f"{rule} {literal_of(after.mark)} {after.rest}"
 
 
 def json_or_text(text: str) -> Any:

@@ -11,7 +11,9 @@ from specbranch_cpp._grammar.regex import literal_of
 from specbranch_cpp.openai_api.tool_calls.incoming_text import UnreadableError, json_text
 from specbranch_cpp.openai_api.tool_calls.parameter_schemas import SchemaReader
 from specbranch_cpp.openai_api.tool_calls.parameters import (
+    AfterValue,
     Value,
+    json_rule,
     parameters_of,
     typed,
     value_rule,
@@ -28,9 +30,11 @@ from specbranch_cpp.openai_api.tool_calls.tool_format import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from specbranch_cpp._grammar.rule_book import RuleBook
     from specbranch_cpp.openai_api.tool_calls.declarations import Tools
-    from specbranch_cpp.openai_api.tool_calls.incoming_text import IncomingText
+    from specbranch_cpp.openai_api.tool_calls.incoming_text import IncomingText, Reader
 
 __all__ = [
     "DSML",
@@ -63,26 +67,66 @@ class _Tagged(ToolFormat):
     between: str  # between two calls
 
     def body(self, tools: Tools, book: RuleBook, *, many: bool) -> str:
-        before, behind, end = self.call
+        before, behind, _ = self.call
         ways = []
         for name, (schema, where, strict) in zip(tools.forced, tools.schemas(), strict=True):
             known = parameters_of(schema, where, strict=strict)
-            if known is None:  # any names
-                one = self._argument(book, r"[a-zA-Z0-9_.-]+", Value({}, "", False))
-                inside = f"{book.add(one)}*"
-            else:
-                inside = " ".join(
-                    book.add(self._argument(book, literal_of(each), one)) + ("" if needed else "?")
-                    for each, (one, needed) in known.items()
-                )
-            ways.append(f"{literal_of(before + name + behind)} {inside} {literal_of(end)}")
+            rest = self._any_arguments(book) if known is None else self._arguments(book, known)
+            ways.append(f"{literal_of(before + name + behind)} {rest}")
         one = book.add(" | ".join(ways))
         between = literal_of(self.between)
         return f"{many_of(one, between, many=many)} {literal_of(self.closed)}"
 
-    def _argument(self, book: RuleBook, name: str, value: Value) -> str:
-        before, behind, end = self.argument
-        return f"{literal_of(before)} {name} {literal_of(behind)} {value_rule(book, value, end)}"
+    def _any_arguments(self, book: RuleBook) -> str:
+        """Arguments with any names, and the end of the call."""
+        argument = book.reserve()
+        after = self._after(book, argument, may_end=True)
+        name = r"[a-zA-Z0-9_.-]+"
+        book.define(argument, self._argument(book, name, Value({}, "", False), after))
+        return after.rest
+
+    def _arguments(self, book: RuleBook, known: Mapping[str, tuple[Value, bool]]) -> str:
+        """The known arguments in their order, of which some may lack, and the end of the call."""
+        following, may_end = "", True
+        after = self._after(book, following, may_end=may_end)
+        for name, (value, needed) in reversed(known.items()):
+            one = self._argument(book, literal_of(name), value, after)
+            following = book.add(f"{one} | {following}" if following and not needed else one)
+            may_end = may_end and not needed
+            after = self._after(book, following, may_end=may_end)
+        return after.rest
+
+    def _after(self, book: RuleBook, argument: str, *, may_end: bool) -> AfterValue:
+        """What may follow a value.
+
+        Args:
+            book: gets the rules.
+            argument: the rule of a further argument, from its name on; empty: there is none.
+            may_end: whether the call may end here.
+        """
+        before, _, mark = self.argument
+        end = self.call[2].rstrip()
+        to_next, to_end = book.until_followed(mark.strip(), (before, end))
+        rests, texts = [], []
+        if argument:
+            rests.append(f"{literal_of(before)} {argument}")
+            texts.append(f"{to_next} {argument}")
+        if may_end:
+            rests.append(literal_of(self.call[2]))
+            texts.append(f"{to_end} {literal_of(self.call[2].removeprefix(end))}")
+        return AfterValue(mark, book.add(" | ".join(rests)), book.add(" | ".join(texts)))
+
+    def _argument(self, book: RuleBook, name: str, value: Value, after: AfterValue) -> str:
+        """An argument from its name on, and all that follows."""
+        return f"{name} {literal_of(self.argument[1])} {self._value(book, value, after)}"
+
+    def _value(self, book: RuleBook, value: Value, after: AfterValue) -> str:
+        return value_rule(book, value, after)
+
+    def _text(self, source: IncomingText) -> Reader[str]:
+        """The text of a value, up to the mark after it."""
+        followers = (self.argument[0], self.call[2].rstrip())
+        return source.until_followed(self.argument[2].strip(), followers)
 
 
 class FormatQwenCoder(_Tagged):
@@ -125,8 +169,7 @@ class FormatQwenCoder(_Tagged):
                 return
             yield from source.word("<parameter=")
             key = yield from source.until(">", within=_NAME)
-            value = yield from source.until("</parameter>")
-            value = value.removeprefix("\n").removesuffix("\n")
+            value = (yield from self._text(source)).removeprefix("\n").removesuffix("\n")
             yield Argument(key, typed(value, functions.get(called), key))
 
 
@@ -168,7 +211,7 @@ class FormatGlm(_Tagged):
             key = (yield from source.until("</arg_key>", within=r"[^<>]*")).strip()
             yield from source.space()
             yield from source.word("<arg_value>")
-            value = yield from source.until("</arg_value>")
+            value = yield from self._text(source)
             yield Argument(key, typed(value, functions.get(called), key))
 
 
@@ -208,7 +251,7 @@ class FormatMiniMax(_Tagged):
                 return
             yield from source.word(self.argument[0])
             key, is_text = self._key((yield from source.until('">', within=self.head)))
-            value = yield from source.until(self.argument[2].rstrip())
+            value = yield from self._text(source)
             found = json_text(value) if is_text else typed(value, functions.get(called), key)
             yield Argument(key, found)
 
@@ -234,16 +277,14 @@ class FormatDeepSeekV32(FormatMiniMax):
     head = r"[^<>{}]*"
     _HEAD = re.compile(rf'({_NAME})(?:"\s+string="(true|false))?')
 
-    def _argument(self, book: RuleBook, name: str, value: Value) -> str:
-        before, behind, end = self.argument
+    def _value(self, book: RuleBook, value: Value, after: AfterValue) -> str:
         kinds = SchemaReader(value.schema).kinds(value.schema)
         ways = []
         if not kinds or "string" in kinds:
-            ways.append(f"{literal_of(_IS_TEXT)} {value_rule(book, value, end)}")
+            ways.append(f"{literal_of(_IS_TEXT)} {value_rule(book, value, after)}")
         if kinds != {"string"}:
-            rest = book.schema(value.schema, value.where, strict=value.strict)
-            ways.append(f"{literal_of(_IS_JSON)} {rest} {literal_of(end)}")
-        return f"{literal_of(before)} {name} {literal_of(behind)} ({' | '.join(ways)})"
+            ways.append(f"{literal_of(_IS_JSON)} {json_rule(book, value, after)}")
+        return f"({' | '.join(ways)})"
 
     def _key(self, head: str) -> tuple[str, bool]:
         found = self._HEAD.fullmatch(head)
