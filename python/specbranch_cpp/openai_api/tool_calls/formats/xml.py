@@ -89,7 +89,7 @@ class _Tagged(ToolFormat):
         """The known arguments in their order, of which some may lack, and the end of the call."""
         following, may_end = "", True
         after = self._after(book, following, may_end=may_end)
-        for name, (value, needed) in reversed(known.items()):
+        for name, (value, needed) in reversed(list(known.items())):
             one = self._argument(book, literal_of(name), value, after)
             following = book.add(f"{one} | {following}" if following and not needed else one)
             may_end = may_end and not needed
