@@ -198,8 +198,22 @@ MUTATIONS = (
         "text-bears-all",
         "one text may lose whatever all texts together may lose",
         "planner/auto/text_planner.cpp",
-        "gate.longest(best.n, view.max_path + 1)",
+        "gate.longest(path.chances, best.n, view.max_path + 1)",
         "best.n",
+    ),
+    Mutation(
+        "text-bears-the-improbable-only",
+        "a probable run is no longer than one of which nothing is known",
+        "planner/auto/text_gate.cpp",
+        "  if (most > kMostAtOnce * credit_) return false;",
+        "  if (most > credit_) return false;",
+    ),
+    Mutation(
+        "text-risks-unweighed",
+        "an improbable run may lose as much at once as a probable one",
+        "planner/auto/text_gate.cpp",
+        "  return loss <= kRiskShare * credit_;",
+        "  return true;",
     ),
     Mutation(
         "text-retries-stay-rare",
@@ -289,7 +303,7 @@ MUTATIONS = (
         "text-gone-while-paused",
         "while the draft is paused, texts are not verified",
         "planner/auto/auto_planner.cpp",
-        "    if (target_free) texts_alone_ = !settles && !trying;",
+        "    if (target_free) texts_alone_ = !trying && (!settles || text_run_gains(view, costs_, gate_));",
         "    texts_alone_ = false;",
     ),
     Mutation(

@@ -63,7 +63,7 @@ Decision AutoPlanner::next(const View& view) {
     const bool awaited = !decision.evaluate.empty() || !view.evaluating.empty();
     // No step is alone while the draft reads a long text: nothing settles until then.
     const bool settles = schedule_choice_.settling() && !view.draft_reads;
-    if (target_free) texts_alone_ = !settles && !trying;
+    if (target_free) texts_alone_ = !trying && (!settles || text_run_gains(view, costs_, gate_));
     if (target_free && texts_alone_) {
       submit_text_run(view, costs_, gate_, decision);
     } else if (target_free && !(trying && !drafted && awaited)) {

@@ -10,6 +10,10 @@ namespace {
 constexpr double kTextCredit = 0.75;  ///< tokens.
 constexpr double kTextCreditShare = 0.01;
 constexpr double kTextMostCredit = 16.0;  ///< tokens.
+// A verification may lose more than that, if that is improbable: at most so many times as much, and
+// in expectation less than a share.
+constexpr double kMostAtOnce = 2.0;
+constexpr double kRiskShare = 0.3;
 // In all texts.
 constexpr double kTextMostLoss = 3.0;  ///< tokens.
 constexpr double kTextLossShare = 0.005;
@@ -27,10 +31,31 @@ TextGate::TextGate(const CostModel& costs, LookupTable* table)
   table_->alone.wait = TextGain::kFirstWait;
 }
 
-int TextGate::longest(int n, int limit) const {
-  const double bearable_us = (1.0 + credit_) * costs_.target(1);
-  while (n > 1 && costs_.padded_target(n, limit) > bearable_us) --n;
+int TextGate::longest(std::span<const double> chances, int n, int limit) const {
+  const double plain_us = costs_.target(1);
+  const auto bears = [&](int length) {
+    const double steps = costs_.padded_target(length, limit) / plain_us;
+    return bearable(steps, chances.first(static_cast<std::size_t>(length) - 1));
+  };
+  while (n > 1 && !bears(n)) --n;
   return n;
+}
+
+bool TextGate::bearable(double steps, std::span<const double> chances) const {
+  const double most = steps - 1.0;  // if the first drafted token is wrong
+  if (most <= credit_) return true;
+  if (most > kMostAtOnce * credit_) return false;
+  double loss = 0.0;  // expected of the cases that lose
+  double reached = 1.0;
+  double committed = 1.0;
+  for (const double chance : chances) {
+    if (committed >= steps) break;
+    loss += (reached - chance) * (steps - committed);
+    reached = chance;
+    committed += 1.0;
+  }
+  if (committed < steps) loss += reached * (steps - committed);
+  return loss <= kRiskShare * credit_;
 }
 
 bool TextGate::open(double gain) const {

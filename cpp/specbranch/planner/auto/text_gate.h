@@ -13,7 +13,8 @@ namespace specbranch {
 /// Compares the verifications of drafted tokens with plain decoding. There are two bounds of what
 /// they may lose:
 /// - In one text: less than a token, a small share of the text, and what they have gained in it. No
-///   verification is so long that its loss could exceed this.
+///   verification is so long that its loss could exceed this, unless it is improbable: a probable
+///   run may be longer, so that the first one need not wait until the share has grown.
 /// - In all texts together: a few tokens and a smaller share. Beyond that the gate is closed until
 ///   the share has grown by one more token. Other programs may have caused the loss. So where much
 ///   is to be gained, a closed gate lets single verifications pass, half as often after each one
@@ -31,9 +32,9 @@ class TextGate {
   /// decoding in the same time.
   bool open(double gain = 0.0) const;
 
-  /// The longest verification of at most `n` tokens whose loss this text can bear. `limit`: see
-  /// `CostModel::padded_target`.
-  int longest(int n, int limit) const;
+  /// The longest verification of at most `n` tokens whose loss this text can bear. `chances`: that
+  /// the text gets to each drafted token, n - 1 at least. `limit`: see `CostModel::padded_target`.
+  int longest(std::span<const double> chances, int n, int limit) const;
 
   /// A verification has ended; without what the draft's work beside it cost, it took `us`.
   void on_step(const StepTime& step, double us);
@@ -52,6 +53,9 @@ class TextGate {
   bool closed() const { return gain().closed; }
 
  private:
+  /// A verification that takes as long as `steps` single tokens, over drafted tokens with these
+  /// chances.
+  bool bearable(double steps, std::span<const double> chances) const;
   /// The last single token is so long ago that its time may have changed.
   bool wants_plain_step() const;
 

@@ -14,6 +14,7 @@ namespace {
 
 /// A less probable run is not verified before the costs are known.
 constexpr double kSafeRun = 0.5;
+constexpr double kTextRunGain = 1.0;  ///< tokens.
 
 /// What the grammar forces, at the beginning of a path.
 std::span<const double> forced_of(const View& view, const TextPath& path) {
@@ -33,6 +34,13 @@ int length_of_forced(const View& view, const CostModel& costs, const TextGate& g
 
 }  // namespace
 
+bool text_run_gains(const View& view, const CostModel& costs, const TextGate& gate) {
+  if (costs.crowded()) return false;
+  const TextPath path = best_text_path(view.tree, view.max_path);
+  const double gain = best_length(costs, view, path.chances, gate.rate()).gain;
+  return gain >= kTextRunGain && gate.open(gain);
+}
+
 void submit_text_run(const View& view, const CostModel& costs, const TextGate& gate,
                      Decision& decision) {
   TextPath path = best_text_path(view.tree, view.max_path);
@@ -46,7 +54,7 @@ void submit_text_run(const View& view, const CostModel& costs, const TextGate& g
     return;
   }
   const VerificationLength best = best_length(costs, view, path.chances, gate.rate());
-  const int n = gate.open(best.gain) ? gate.longest(best.n, view.max_path + 1) : 1;
+  const int n = gate.open(best.gain) ? gate.longest(path.chances, best.n, view.max_path + 1) : 1;
   const int n_rows = std::max(n, length_of_forced(view, costs, gate, forced));
   decision.submit = {path.nodes[static_cast<std::size_t>(n_rows) - 1]};
   decision.n_pad = verification_padding(costs, view, n_rows);

@@ -14,6 +14,10 @@ namespace specbranch {
 void submit_text_run(const View& view, const CostModel& costs, const TextGate& gate,
                      Decision& decision);
 
+/// Texts propose a run of which so much is expected that no time of a single token need be known
+/// better.
+bool text_run_gains(const View& view, const CostModel& costs, const TextGate& gate);
+
 /// The target verifies what texts propose: as many tokens as are worth their time by the measured
 /// costs, mostly none.
 class TextPlanner final : public Planner {

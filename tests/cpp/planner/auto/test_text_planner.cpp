@@ -38,6 +38,10 @@ StepTime step_of(int n) {
   return step;
 }
 
+/// Runs whose first token is right in half of all cases, or nearly always.
+const std::vector<double> kDoubtful(64, 0.5);
+const std::vector<double> kSure(64, 0.95);
+
 double plain_us(Simulation simulation) {
   simulation.request.mode = Mode::kAutoregressive;
   return simulate(simulation).time_us;
@@ -215,29 +219,52 @@ TEST_CASE("text gate: a text bears a small loss, a hundredth, and what it gained
   const CostModel costs(&profile);
   LookupTable table;
   TextGate gate(costs, &table);
-  CHECK(gate.longest(2, 64) == 2);
-  CHECK(gate.longest(60, 64) == 2);  // a third token would make it twice a single one
+  CHECK(gate.longest(kDoubtful, 2, 64) == 2);
+  CHECK(gate.longest(kDoubtful, 60, 64) == 2);  // a third token would make it twice a single one
   gate.on_step(step_of(2), 1500.0);
   gate.on_verification(1);
-  CHECK(gate.longest(60, 64) == 1);
+  CHECK(gate.longest(kDoubtful, 60, 64) == 1);
   for (int i = 0; i < 60; ++i) {
     gate.on_step(step_of(1), 1000.0);
     gate.on_verification(1);
   }
-  CHECK(gate.longest(60, 64) == 2);
+  CHECK(gate.longest(kDoubtful, 60, 64) == 2);
   for (int i = 0; i < 2; ++i) {
     gate.on_step(step_of(2), 1500.0);
     gate.on_verification(2);
   }
-  CHECK(gate.longest(60, 64) == 4);
+  CHECK(gate.longest(kDoubtful, 60, 64) == 4);
   // Gains do not pile up for ever, and the next text has none of them.
   for (int i = 0; i < 100; ++i) {
     gate.on_step(step_of(16), 8500.0);
     gate.on_verification(16);
   }
-  CHECK(gate.longest(60, 64) == 33);
+  CHECK(gate.longest(kDoubtful, 60, 64) == 33);
   const TextGate next(costs, &table);
-  CHECK(next.longest(60, 64) == 2);
+  CHECK(next.longest(kDoubtful, 60, 64) == 2);
+}
+
+TEST_CASE("text gate: a probable run may be longer than the text can bear to lose") {
+  PairProfile profile;
+  for (int n = 1; n <= 64; ++n) profile.costs.target_us.push_back(500.0 + 500.0 * n);
+  const CostModel costs(&profile);
+  LookupTable table;
+  TextGate gate(costs, &table);
+  const int first = gate.longest(kSure, 60, 64);
+  CHECK(first == 4);  // two and a half steps' time, of which one and a half may be lost
+  std::vector<double> falling;
+  for (int n = 1; n <= 64; ++n) falling.push_back(1.0 - 0.2 * std::min(n, 5));
+  CHECK(gate.longest(falling, 60, 64) == 3);  // improbable tokens make the loss likely
+  CHECK(gate.longest(kDoubtful, 60, 64) == 2);
+  // One that loses takes its right from the text.
+  gate.on_step(step_of(first), 2500.0);
+  gate.on_verification(1);
+  CHECK(gate.longest(kSure, 60, 64) == 1);
+  // One that gains lets the next one be as long as any.
+  TextGate lucky(costs, &table);
+  lucky.on_step(step_of(first), 2500.0);
+  lucky.on_verification(first);
+  CHECK(lucky.longest(kSure, 60, 64) > 2 * first);
 }
 
 TEST_CASE("text gate: it closes after a few lost tokens, and opens again for another one") {
