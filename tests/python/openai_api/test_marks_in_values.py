@@ -18,7 +18,8 @@ from specbranch_cpp._grammar.rule_book import RuleBook
 from specbranch_cpp.grammars import Lark
 from specbranch_cpp.openai_api.answers.collected import CollectedAnswer
 from specbranch_cpp.openai_api.answers.constraints import AnswerShape, forced_calls
-from specbranch_cpp.openai_api.answers.parser import AnswerParser, AnswerRules
+from specbranch_cpp.openai_api.answers.parser import AnswerParser
+from specbranch_cpp.openai_api.answers.tagged import AnswerRules
 from specbranch_cpp.openai_api.templates import ChatTemplate
 from specbranch_cpp.openai_api.tool_calls.choice import format_of_template
 from specbranch_cpp.openai_api.tool_calls.declarations import Tools
@@ -161,7 +162,23 @@ def first_end(text: str) -> int | None:
 
 def random_texts(n: int) -> list[str]:
     draw = random.Random(5)
-    pieces = ["</a>", "<a>", "</b>", " ", "\n", "<", "</", "a", ">", "b", "</a", "\xa0"]
+    pieces = [
+        "</a>",
+        "</a>",
+        "</a>",
+        "<a>",
+        "<a>",
+        "</b>",
+        " ",
+        "\n",
+        "<",
+        "</",
+        "a",
+        ">",
+        "b",
+        "</a",
+        "\xa0",
+    ]
     return ["".join(draw.choices(pieces, k=draw.randint(1, 12))) for _ in range(n)]
 
 

@@ -169,7 +169,9 @@ class FormatQwenCoder(_Tagged):
                 return
             yield from source.word("<parameter=")
             key = yield from source.until(">", within=_NAME)
-            value = (yield from self._text(source)).removeprefix("\n").removesuffix("\n")
+            value = yield from self._text(source)
+            if self.argument[2].startswith("\n"):
+                value = value.removeprefix("\n").removesuffix("\n")
             yield Argument(key, typed(value, functions.get(called), key))
 
 
