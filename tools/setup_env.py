@@ -79,7 +79,7 @@ def steps_of(purpose: str, environment: Environment) -> list[Step]:
 
 
 def install_torch(environment: Environment, display: progress.Display, log: Path) -> None:
-    """Where there is none without CUDA, tests/python/support/skips.py lists the tests it would run."""
+    """Where there is none without CUDA, tests/python/support/skips.py lists the skipped tests."""
     if requirement := registry.torch_for_cpus(environment):
         registry.install([requirement], environment, display, log)
 

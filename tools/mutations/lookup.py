@@ -303,8 +303,8 @@ MUTATIONS = (
         "text-gone-while-paused",
         "while the draft is paused, texts are not verified",
         "planner/auto/auto_planner.cpp",
-        "    if (target_free) texts_alone_ = !trying && (!settles || text_run_gains(view, costs_, gate_));",
-        "    texts_alone_ = false;",
+        "texts_alone_ = !trying && (!settles || text_run_gains(view, costs_, gate_));",
+        "texts_alone_ = false;",
     ),
     Mutation(
         "forced-off-its-path",
