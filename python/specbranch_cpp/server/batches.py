@@ -37,8 +37,10 @@ async def run_batch(
 
     With ``best_of``, so many texts are generated for each prompt, and its choices are the ``n`` of
     them with the highest mean log-probability of a token, the best first; the sums of the reply
-    count all of them. Its usage counts each prompt once, its timings for each text. Each choice has its ``seed``, and this mean as ``mean_logprob``; it is null
+    count all of them. Each choice has its ``seed``, and this mean as ``mean_logprob``; it is null
     for an empty text, which comes last.
+
+    The usage of the reply counts each prompt once, its timings for each text.
 
     Args:
         create: the call for one text.

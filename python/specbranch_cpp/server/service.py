@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -71,6 +72,7 @@ class Service:
         self._settings = settings
         self._metrics = metrics
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._leaving: set[asyncio.Future[None]] = set()  # places of work that nobody waits for
         self._stopping = False
         self.queue = RequestQueue(settings.queue_size, model.n_parallel, settings.n_users)
         self.broken: str | None = None  # why the engine is broken
@@ -102,11 +104,12 @@ class Service:
         try:
             # Embeddings are computed elsewhere, but on the same cores.
             alone = isinstance(call, EmbeddingCall)
-            async with self.queue.turn(client=client, alone=alone) as waited_s:
-                self._metrics.waited(waited_s)
+            async with contextlib.AsyncExitStack() as place:
+                turn = self.queue.turn(client=client, alone=alone)
+                self._metrics.waited(await place.enter_async_context(turn))
                 if self.broken is not None:
                     raise ApiError(503, self.broken, code="engine_broken")
-                await self._limited(call, put)
+                await self._limited(call, put, place)
         except asyncio.CancelledError:
             if self._stopping:
                 raise ShuttingDown from None
@@ -137,19 +140,41 @@ class Service:
             task.cancel()
 
     async def _limited(
-        self, call: QueuedCall | EmbeddingCall, put: Callable[[dict[str, Any]], None]
+        self,
+        call: QueuedCall | EmbeddingCall,
+        put: Callable[[dict[str, Any]], None],
+        place: contextlib.AsyncExitStack,
     ) -> None:
+        """Computes within the limit. What goes on behind it keeps the place in the queue."""
         limit_s = self._settings.request_timeout_s
+        work = asyncio.ensure_future(self._compute(call, put))
         try:
-            if isinstance(call, EmbeddingCall):
-                put(await asyncio.wait_for(call.run(), limit_s))
-            else:
-                await asyncio.wait_for(self._generate(call, put), limit_s)
-        except asyncio.TimeoutError:
-            raise GenerationTimeout(limit_s) from None
+            await asyncio.wait({work}, timeout=limit_s)
+            if not work.done():
+                raise GenerationTimeout(limit_s)
+            work.result()
+        except asyncio.CancelledError:
+            work.cancel()
+            await _end_of(work)
+            raise
         except (DecodeError, EngineClosed):
             await self._find_out_if_broken()
             raise
+        finally:
+            if not work.done():
+                # A forward pass cannot be stopped, and may take long.
+                work.cancel()
+                leaving = asyncio.ensure_future(_leave(place.pop_all(), work))
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
+
+    async def _compute(
+        self, call: QueuedCall | EmbeddingCall, put: Callable[[dict[str, Any]], None]
+    ) -> None:
+        if isinstance(call, EmbeddingCall):
+            put(await call.run())
+        else:
+            await self._generate(call, put)
 
     async def _generate(self, call: QueuedCall, put: Callable[[dict[str, Any]], None]) -> None:
         engine = self._engine
@@ -208,3 +233,13 @@ class Service:
             self.broken = None
         finally:
             self._restart = None
+
+
+async def _leave(place: contextlib.AsyncExitStack, work: asyncio.Future[None]) -> None:
+    """Frees a place when the work has ended."""
+    async with place:
+        await _end_of(work)
+
+
+async def _end_of(work: asyncio.Future[None]) -> None:
+    await asyncio.gather(work, return_exceptions=True)
