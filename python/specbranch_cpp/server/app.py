@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from specbranch_cpp._support import logs
 from specbranch_cpp.async_engine import AsyncEngine
-from specbranch_cpp.errors import SpecBranchError
+from specbranch_cpp.errors import EngineDied, SpecBranchError
 from specbranch_cpp.server.adapters import ServedAdapters
 from specbranch_cpp.server.auth import Gate
 from specbranch_cpp.server.cors import Cors
@@ -211,6 +211,7 @@ def _add_adapters(app: FastAPI, settings: ServerSettings, adapters: ServedAdapte
 def _add_health(app: FastAPI, service: Service) -> None:
     @app.api_route("/health", methods=READ)
     async def health() -> JSONResponse:
+        await service.look()
         status, why = service.state
         content: dict[str, Any] = {
             "status": status,
@@ -269,6 +270,8 @@ def _add_page(app: FastAPI) -> None:
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, EngineDied):
+        request.app.state.service.start_again(error)
     if is_surprise(error):
         what = request.method, request.url.path[:200]
         LOGGER.error("%s %s failed with an unexpected error", *what, exc_info=error)

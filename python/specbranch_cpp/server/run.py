@@ -124,6 +124,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._loop = asyncio.get_running_loop()
+        self._service.watch()
         if self._ready is not None and sockets:
             self._ready(_url(self._settings.host, sockets[0].getsockname()[1]))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
 from specbranch_cpp._support import logs
@@ -128,6 +129,24 @@ class Service:
             return "shutting_down", str(ShuttingDown())
         return "ok", None
 
+    def watch(self) -> None:
+        """Starts the engine again as soon as its process ends, from now on, in the running loop."""
+        loop = asyncio.get_running_loop()
+        this = weakref.ref(self)  # the engine's threads must not keep the engine
+
+        def died(error: EngineDied) -> None:
+            service = this()
+            if service is not None:
+                with contextlib.suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(service.start_again, error)
+
+        self._model._on_death(died)
+
+    async def look(self) -> None:
+        """Finds out why the engine is closed, if nobody knows yet."""
+        if self._model.closed and self.broken is None:
+            await self._find_out_if_broken()
+
     def stop_accepting(self) -> None:
         """Refuses waiting and new requests. The running request continues."""
         self.queue.close()
@@ -204,19 +223,23 @@ class Service:
         try:
             await asyncio.to_thread(self._model.generate, [0], max_tokens=0)
         except EngineDied as error:
-            self._start_again(error)
+            self.start_again(error)
         except (DecodeError, EngineClosed) as error:
             self.broken = str(error)
 
-    def _start_again(self, error: EngineDied) -> None:
-        """Loads the models again, unless that was done too often. Requests get 503 meanwhile."""
-        if self._restart is not None or self._stopping:
+    def start_again(self, error: EngineDied) -> None:
+        """Loads the models again, unless that was done too often. Requests get 503 meanwhile.
+
+        It does nothing if that is done already, or if the engine lives again.
+        """
+        if self._restart is not None or self.queue.closed or not self._model.closed:
             return
         now = time.monotonic()
         self._restarts = [at for at in self._restarts if now - at < _RESTARTS_S]
-        self.broken = str(error)
+        was_known, self.broken = self.broken is not None, str(error)
         if len(self._restarts) >= _RESTARTS:
-            LOGGER.error("%s; it has ended %d times and stays so", error, _RESTARTS + 1)
+            if not was_known:
+                LOGGER.error("%s; it has ended %d times and stays so", error, _RESTARTS + 1)
             return
         LOGGER.warning("%s; it is started again", error)
         self._restarts.append(now)
@@ -233,6 +256,7 @@ class Service:
             self.broken = None
         finally:
             self._restart = None
+        await self.look()  # its process may have ended meanwhile
 
 
 async def _leave(place: contextlib.AsyncExitStack, work: asyncio.Future[None]) -> None:
