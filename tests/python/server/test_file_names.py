@@ -29,13 +29,8 @@ def server(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) ->
     for link, file in zip(links, files, strict=True):
         link.symlink_to(file)
     target, draft, adapter = links
-    options: dict[str, Any] = {
-        "n_ctx": 512,
-        "n_threads": 1,
-        "draft_n_threads": 1,
-        "measure_costs": False,
-    }
-    options["lora"] = [(adapter, 1.0)]
+    options: dict[str, Any] = {"n_threads": 1, "draft_n_threads": 1, "measure_costs": False}
+    options |= {"n_ctx": 512, "lora": [(adapter, 1.0)]}
     with (
         Engine(target, draft, chat_template=TEMPLATE, **options) as engine,
         serving(engine) as running,
