@@ -127,6 +127,8 @@ class Service:
             return "engine_broken", self.broken
         if self.queue.closed:
             return "shutting_down", str(ShuttingDown())
+        if self._model.closed:  # nobody knows why yet
+            return "engine_broken", "the engine is closed"
         return "ok", None
 
     def watch(self) -> None:
