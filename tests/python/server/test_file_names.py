@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.python.support.rewrite_gguf import with_text
 from tests.python.support.server_models import MESSAGES, TEMPLATE
-from tests.python.support.server_support import Running, serving
+from tests.python.support.server_support import FakeModel, FakeText, Running, serving
+from tests.python.support.tiny_bert import write_tiny_bert
 from tests.python.support.tiny_lora import write_lora
 
 from specbranch_cpp import Engine
+from specbranch_cpp.server import EmbeddingModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,3 +83,19 @@ def test_an_alias_may_come_from_such_a_file(pair: tuple[Path, Path]) -> None:
     ):
         reply = running.client.post("/v1/completions", json={"prompt": "x", "max_tokens": 2})
         assert reply.json()["model"] == NAME
+
+
+def test_embeddings_too(tmp_path: Path) -> None:
+    write_tiny_bert(tmp_path / "bert.gguf")
+    file = with_text(tmp_path / "bert.gguf", tmp_path / "nameless.gguf", "general.name", "")
+    link = tmp_path / os.fsdecode(b"mod\xffel.gguf")
+    link.symlink_to(file)
+    with (
+        EmbeddingModel(link, n_threads=1) as model,
+        serving(FakeModel(), FakeText(), model) as running,
+    ):
+        reply = running.client.post("/v1/embeddings", json={"input": "cat"})
+        assert reply.status_code == 200, reply.text
+        assert reply.json()["model"] == NAME
+        names = [one["id"] for one in running.client.get("/v1/models").json()["data"]]
+        assert names == ["fake", NAME]
