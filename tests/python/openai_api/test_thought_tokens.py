@@ -76,8 +76,8 @@ def usage_of(engine: Engine, **options: Any) -> tuple[dict[str, Any], dict[str, 
         HELLO, stream=True, stream_options={"include_usage": True}, **asked
     )
     usage: dict[str, Any] = whole["usage"]
-    name = "completion_tokens_details"
-    assert last["usage"][name] == usage[name]  # type: ignore[typeddict-item]
+    details: Any = last["usage"]["completion_tokens_details"]  # type: ignore[index]
+    assert details["reasoning_tokens"] == usage["completion_tokens_details"]["reasoning_tokens"]
     return whole["choices"][0]["message"], usage
 
 

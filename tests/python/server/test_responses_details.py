@@ -94,25 +94,26 @@ def test_the_text_has_its_scores(
 
 
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("thought", ["", "So be it."])
 def test_thoughts_are_counted(
-    client: openai.OpenAI, engine: Engine, monkeypatch: pytest.MonkeyPatch, stream: bool
-) -> None:
-    def n_reasoning(answer: str) -> int:
-        script(monkeypatch, engine, answer, MARKS)
-        asked: Any = {"model": "any", "input": "x"}
-        if stream:
-            with client.responses.create(**asked, stream=True) as events:
-                *_, last = events
-            response = last.response
-        else:
-            response = client.responses.create(**asked)
-        assert response.usage.output_tokens > response.usage.output_tokens_details.reasoning_tokens
-        n: int = response.usage.output_tokens_details.reasoning_tokens
-        return n
-
-    assert n_reasoning("Yes, sir.") == 0
-    n = len(engine.tokenize("So be it.", add_bos=False))
-    assert n <= n_reasoning("<think>So be it.</think>\n\nYes, sir.") <= n + 1
+    client: openai.OpenAI, engine: Engine, monkeypatch: pytest.MonkeyPatch, thought: str,
+    stream: bool,
+) -> None:  # fmt: skip
+    before = f"<think>{thought}</think>\n\n" if thought else ""
+    script(monkeypatch, engine, f"{before}Yes, sir.", MARKS)
+    asked: Any = {"model": "any", "input": "x"}
+    if stream:
+        with client.responses.create(**asked, stream=True) as events:
+            *_, last = events
+        response = last.response
+    else:
+        response = client.responses.create(**asked)
+    n = response.usage.output_tokens_details.reasoning_tokens
+    if thought:
+        n_tokens = len(engine.tokenize(thought, add_bos=False))
+        assert n_tokens <= n <= n_tokens + 1 < response.usage.output_tokens
+    else:
+        assert n == 0
 
 
 def test_who_asks_for_none_gets_none(
@@ -192,4 +193,4 @@ def test_text_around_a_call_is_found() -> None:
     found.add(scores("Look", ":", "<call>", "f()", "</call>", "\n", "So", "."))
     assert taken(found, "Look:So.", first=True) == [b"Look", b":", b"So", b"."]
     found.add(scores("more"))
-    assert taken(found, "other") == []
+    assert taken(found, "xyz") == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -14,11 +14,14 @@ from specbranch_cpp import InvalidArgument
 from specbranch_cpp.server.run import bind
 from specbranch_cpp.server.settings import ServerSettings
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 V4, V6 = socket.AF_INET, socket.AF_INET6
 BOTH = [(V6, "::1"), (V4, "127.0.0.1"), (V4, "127.0.0.1")]
 
 
-def resolve(monkeypatch: pytest.MonkeyPatch, addresses: list[tuple[int, str]]) -> None:
+def resolve(monkeypatch: pytest.MonkeyPatch, addresses: Sequence[tuple[int, str]]) -> None:
     """Every name has these addresses, in this order."""
 
     def found(_: Any, port: int, **__: Any) -> list[Any]:
@@ -27,7 +30,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch, addresses: list[tuple[int, str]]) -
             for family, name in addresses
         ]
 
-    monkeypatch.setattr("specbranch_cpp.server.run.socket.getaddrinfo", found)
+    monkeypatch.setattr(socket, "getaddrinfo", found)
 
 
 @pytest.fixture
@@ -80,7 +83,7 @@ def test_any_port_is_free_at_all_addresses(monkeypatch: pytest.MonkeyPatch) -> N
                 return
             real(self, address)
 
-    monkeypatch.setattr("specbranch_cpp.server.run.socket.socket", Picky)
+    monkeypatch.setattr(socket, "socket", Picky)
     listeners = bind(ServerSettings(host="localhost", port=0))
     assert len(listeners) == 2
     assert listeners[0].getsockname()[1] == ports[-1]
