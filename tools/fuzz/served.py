@@ -53,16 +53,17 @@ def serving(
         ready.set()
 
     server = Server(create_app(engine, chosen, **(parts or {})), chosen, ready=is_ready)
-    listener = bind(chosen)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    listeners = bind(chosen)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": listeners})
     thread.start()
     try:
         if not ready.wait(_PATIENCE_S):
             raise TimeoutError(f"the server did not begin within {_PATIENCE_S:g} seconds")
-        yield Served(urls[0], listener.getsockname()[1], server)
+        yield Served(urls[0], listeners[0].getsockname()[1], server)
     finally:
         server.should_exit = True
         thread.join(_PATIENCE_S)
-        listener.close()
+        for each in listeners:
+            each.close()
     if thread.is_alive():
         raise TimeoutError(f"the server did not end within {_PATIENCE_S:g} seconds")

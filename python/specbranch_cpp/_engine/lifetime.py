@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._engine.measurements import Measurements
 from specbranch_cpp._support import logs
@@ -51,6 +51,7 @@ class Lifetime(Measurements):
     _profile_path: str | None
     _reload: Callable[..., Loaded] | None = None
     """Loads the models of an isolated engine again."""
+    _death_listener: Callable[[EngineDied], object] | None = None
     _is_ended = False
     """`close` was called."""
 
@@ -90,6 +91,18 @@ class Lifetime(Measurements):
             raise InvalidArgument(f"listener is {listener!r}; it must be callable")
         self._shared.listeners.append(listener)
 
+    def _on_death(self, listener: Callable[[EngineDied], object]) -> None:
+        """Calls ``listener``, on any thread, when the process of an isolated engine has ended by
+        itself; also a process that `restart` has started. It must not raise an exception.
+        """
+        self._death_listener = listener
+        self._watch()
+
+    def _watch(self) -> None:
+        if self._reload is not None and self._death_listener is not None:
+            core: Any = self._core
+            core.on_death(self._death_listener)
+
     def restart(self) -> None:
         """Loads the models again after `EngineDied`, in a new process.
 
@@ -120,6 +133,7 @@ class Lifetime(Measurements):
                 loaded.core.close()
                 raise closed
             self._core, self._key, self._placement = loaded.core, loaded.key, loaded.placement
+            self._watch()
 
     @property
     def closed(self) -> bool:

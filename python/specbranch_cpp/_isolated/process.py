@@ -100,6 +100,7 @@ class EngineProcess:
         self._mailboxes: dict[int, Mailbox] = {}
         self._lines: collections.deque[str] = collections.deque(maxlen=_N_LINES)
         self._over: SpecBranchError | None = None  # what every later call raises
+        self._death_listener: Callable[[EngineDied], object] = lambda _: None
         self._closing = False
         self._hang = ""  # why this program has ended the process
         self._has_sign = False  # something came since the last look of the watch
@@ -152,6 +153,16 @@ class EngineProcess:
         # The last lines may come late, and a restart must not take this process for a living one.
         has_ended = self._over is not None or self._child.returncode is not None
         return has_ended or os.getpid() != self._pid
+
+    def on_death(self, listener: Callable[[EngineDied], object]) -> None:
+        """Calls ``listener`` once when the process has ended by itself: on the thread of the
+        connection, or here if it has already ended.
+        """
+        with self._lock:
+            self._death_listener = listener
+            over = self._over
+        if isinstance(over, EngineDied):
+            listener(over)
 
     def add(self, mailbox: Mailbox) -> int:
         """Gives a number to a generation, whose messages the mailbox gets from now on.
@@ -363,7 +374,7 @@ class EngineProcess:
                     if self._closing
                     else self._death(damage)
                 )
-            over = self._over
+            over, listener = self._over, self._death_listener
             calls, mailboxes = [*self._calls.values()], [*self._mailboxes.values()]
         for call in calls:
             call.error = again(over)
@@ -372,6 +383,8 @@ class EngineProcess:
             mailbox.end(over)
         self._orders.put(None)
         self._socket.close()
+        if isinstance(over, EngineDied):
+            listener(over)
 
     def _death(self, damage: str) -> EngineDied:
         # 0: it does not end so by itself. This program ignores SIGCHLD, or has waited elsewhere.

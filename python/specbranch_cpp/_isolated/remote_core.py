@@ -13,6 +13,8 @@ from specbranch_cpp._isolated.remote_generation import RemoteGeneration
 from specbranch_cpp.errors import EngineClosed, EngineDied
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from specbranch_cpp._isolated.process import EngineProcess
 
 __all__ = ["FACTS", "RemoteCore"]
@@ -74,6 +76,10 @@ class RemoteCore:
     @property
     def closed(self) -> bool:
         return self._process.is_over
+
+    def on_death(self, listener: Callable[[EngineDied], object]) -> None:
+        """See `EngineProcess.on_death`."""
+        self._process.on_death(listener)
 
     @property
     def profile(self) -> Any:

@@ -1,4 +1,4 @@
-"""Words for numbers and errors."""
+"""Words for numbers, errors and names of files."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def readable(n_bytes: int) -> str:
 def message(error: BaseException) -> str:
     """The message of an error, without the name of the method that raised it."""
     return re.sub(r"^\[[\w:]+\] ", "", str(error))
+
+
+def in_unicode(name: str) -> str:
+    """A name of a file for a reply in UTF-8. Bytes of it that are no text become U+FFFD."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", name)
 
 
 def count(number: float) -> str:

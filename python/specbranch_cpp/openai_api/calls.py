@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from abc import ABC, abstractmethod
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from specbranch_cpp._support import checked
+from specbranch_cpp._support.words import in_unicode
 from specbranch_cpp.openai_api.keywords import include_usage
 from specbranch_cpp.openai_api.speculation import Recorder
 from specbranch_cpp.openai_api.streams import Stream
@@ -181,5 +181,4 @@ def model_name(engine: TextEngine) -> str:
     name = engine.metadata.get("general.name")
     if name:
         return name
-    stem = Path(engine.model_paths[0]).stem
-    return os.fsencode(stem).decode(errors="replace")  # replies are UTF-8
+    return in_unicode(Path(engine.model_paths[0]).stem)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from specbranch_cpp.openai_api.answers.collected import AnswerDeltas, CollectedAnswer
 from specbranch_cpp.openai_api.answers.parser import AnswerParser
+from specbranch_cpp.openai_api.answers.thought_tokens import ThoughtTokens
 from specbranch_cpp.openai_api.calls import Call
 from specbranch_cpp.openai_api.chat_requests import chat_request, joined_stops, rendered
 from specbranch_cpp.openai_api.logprobs import ChatStyle
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
     from specbranch_cpp.generation import Generation
     from specbranch_cpp.openai_api.answers.parts import Part
     from specbranch_cpp.openai_api.keywords import ChatKeywords
-    from specbranch_cpp.openai_api.types import ChatDelta, ChatLogprobs
+    from specbranch_cpp.openai_api.types import (
+        ChatDelta,
+        ChatLogprobs,
+        CompletionTokensDetails,
+        Usage,
+    )
     from specbranch_cpp.results import Chunk
 
 __all__ = ["ChatCall", "chat_generation"]
@@ -36,6 +42,7 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
         self._deprecated = request.tools.deprecated
         self._parser = AnswerParser(request.rules, channels=request.channels)
         self._parser.feed(request.begun)
+        self._thoughts = ThoughtTokens()
         self._style = ChatStyle(engine)
         super().__init__(engine, given, request.asked, "chatcmpl")
 
@@ -83,7 +90,21 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
         """The parts of the answer that are certain after a chunk."""
         mark = "" if chunk.token is None else self._marks.get(chunk.token, "")
         parts = self._parser.feed(chunk.text + mark)
-        return parts if chunk.finish_reason is None else [*parts, *self._parser.finish()]
+        n_tokens = 0 if chunk.token is None else 1
+        if chunk.finish_reason is None:
+            self._thoughts.add(n_tokens, parts)
+            return parts
+        parts += self._parser.finish()
+        self._thoughts.add(n_tokens, parts)
+        self._thoughts.end()
+        return parts
+
+    def _usage(self) -> Usage:
+        usage = super()._usage()
+        details: CompletionTokensDetails = usage.get("completion_tokens_details") or {}
+        details["reasoning_tokens"] = self._thoughts.n
+        usage["completion_tokens_details"] = details
+        return usage
 
     def _reasons(self, last: Chunk) -> dict[str, str | None]:
         """Why the answer ended: ``tool_calls`` if every call that has begun is complete.

@@ -67,24 +67,30 @@ class PromptTokensDetails(TypedDict):
     cached_tokens: int
 
 
-class CompletionTokensDetails(TypedDict):
-    """What became of the prediction of a call.
+class CompletionTokensDetails(TypedDict, total=False):
+    """What the tokens of an answer are.
 
-    ``accepted_prediction_tokens``: number of tokens of the answer that were taken from the
-    prediction without decoding them one by one. ``rejected_prediction_tokens``: number of tokens of
-    the prediction that were verified, and are not in the answer.
+    ``reasoning_tokens``: number of tokens of the thoughts of a chat. Those of a mark, or of white
+    space beside it, count with what follows them. ``accepted_prediction_tokens``: number of tokens
+    that were taken from the prediction of the call without decoding them one by one.
+    ``rejected_prediction_tokens``: number of tokens of the prediction that were verified, and are
+    not in the answer. The last two exist with a prediction.
     """
 
+    reasoning_tokens: int
     accepted_prediction_tokens: int
     rejected_prediction_tokens: int
 
 
-class _PredictionUsage(TypedDict, total=False):
+class _DetailedUsage(TypedDict, total=False):
     completion_tokens_details: CompletionTokensDetails
 
 
-class Usage(_PredictionUsage):
-    """The numbers of tokens of a call. ``completion_tokens_details`` exists with a prediction."""
+class Usage(_DetailedUsage):
+    """The numbers of tokens of a call.
+
+    ``completion_tokens_details`` exists in chats, and with a prediction.
+    """
 
     prompt_tokens: int
     completion_tokens: int

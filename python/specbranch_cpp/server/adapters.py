@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._engine.adapters import chosen_adapters
+from specbranch_cpp._support.words import in_unicode
 from specbranch_cpp.server.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class ServedAdapters:
         return [
             {
                 "id": index,
-                "path": each.path,
+                "path": in_unicode(each.path),
                 "scale": scale,
                 "task_name": each.task_name,
                 "prompt_prefix": each.prompt_prefix,

@@ -31,13 +31,14 @@ def with_own_form(data: Mapping[str, Any]) -> dict[str, Any]:
     rules: dict[str, Rule] = {}
     for name, rule in _RULES.items():
         value = own.pop(name, None)
-        if value is not None and value is not False and value != "":
+        if not _is_none(value):
             rules[name] = rule(name, value)
     outputs = own.pop("structured_outputs", None)
     if outputs is not None:
         rules |= _structured(outputs)
-    if own.get("grammar") is not None:
-        rules["grammar"] = _grammar("grammar", own["grammar"])
+    grammar = own.pop("grammar", None)
+    if not _is_none(grammar):
+        rules["grammar"] = _grammar("grammar", grammar)
     if not rules:
         return own
     form = own.get("response_format")
@@ -49,6 +50,11 @@ def with_own_form(data: Mapping[str, Any]) -> dict[str, Any]:
     return own | rules[first]
 
 
+def _is_none(value: Any) -> bool:
+    """Whether a value stands for no rule: the defaults of other servers."""
+    return value is None or value is False or value == ""
+
+
 def _structured(outputs: Any) -> dict[str, Rule]:
     """The rule in vLLM's ``structured_outputs``."""
     if not isinstance(outputs, dict):
@@ -57,7 +63,7 @@ def _structured(outputs: Any) -> dict[str, Rule]:
         )
     rules: dict[str, Rule] = {}
     for name, value in outputs.items():
-        if value is None or value is False:
+        if _is_none(value):
             continue
         field = f"structured_outputs.{name}"
         if name in _OUTPUTS:

@@ -15,13 +15,14 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
+from specbranch_cpp._support import logs
 from specbranch_cpp.async_engine import AsyncEngine
-from specbranch_cpp.errors import SpecBranchError
+from specbranch_cpp.errors import EngineDied, SpecBranchError
 from specbranch_cpp.server.adapters import ServedAdapters
 from specbranch_cpp.server.auth import Gate
 from specbranch_cpp.server.cors import Cors
 from specbranch_cpp.server.error_forms import error_response
-from specbranch_cpp.server.errors import ApiError, ClientGone, from_exception
+from specbranch_cpp.server.errors import ApiError, ClientGone, from_exception, is_surprise
 from specbranch_cpp.server.interfaces.call import (
     InterfaceCall,
     ReplyForm,
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
     from specbranch_cpp.server.service import AsyncCalls
 
 __all__ = ["create_app"]
+
+LOGGER = logs.make_logger(__name__)
 
 PAGE = Path(str(resources.files("specbranch_cpp.server"))) / "page"
 _PLAIN = re.compile(r"[A-Za-z_]\w*(\.\w+|\[\d+\])*", re.ASCII)  # such as tools[1]
@@ -208,6 +211,7 @@ def _add_adapters(app: FastAPI, settings: ServerSettings, adapters: ServedAdapte
 def _add_health(app: FastAPI, service: Service) -> None:
     @app.api_route("/health", methods=READ)
     async def health() -> JSONResponse:
+        await service.look()
         status, why = service.state
         content: dict[str, Any] = {
             "status": status,
@@ -266,6 +270,11 @@ def _add_page(app: FastAPI) -> None:
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, EngineDied):
+        request.app.state.service.start_again(error)
+    if is_surprise(error):
+        what = request.method, request.url.path[:200]
+        LOGGER.error("%s %s failed with an unexpected error", *what, exc_info=error)
     return error_response(from_exception(error), request.url.path)
 
 

@@ -40,6 +40,8 @@ async def run_batch(
     count all of them. Each choice has its ``seed``, and this mean as ``mean_logprob``; it is null
     for an empty text, which comes last.
 
+    The usage of the reply counts each prompt once, its timings for each text.
+
     Args:
         create: the call for one text.
         arguments: its arguments, with a ``seed``; ``prompt`` may be a list of prompts, ``n`` the
@@ -102,10 +104,10 @@ class _Batch:
                 for index, reply in enumerate(chosen)
                 for choice in reply["choices"]
             ]
-            self._put({**replies[0], "choices": choices, **_totals(replies)})
+            self._put({**replies[0], "choices": choices, **_totals(replies, self._n)})
         if self._last:
-            last = [self._last[index] for index in sorted(self._last)]
-            self._put({**last[0], **self._head, **_totals(last)})
+            last = [self._last[index] for index in range(self._n_texts)]
+            self._put({**last[0], **self._head, **_totals(last, self._n)})
 
     async def _generate_all(self, rest: Iterator[int]) -> None:
         """One text after another, as long as there are any that nobody has begun."""
@@ -155,25 +157,34 @@ def _rank(reply: Mapping[str, Any]) -> tuple[bool, float]:
     return mean is None, -(mean or 0.0)
 
 
-def _totals(replies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The usage and the timings of all texts."""
-    usage = [reply["usage"] for reply in replies]
+def _totals(replies: Sequence[Mapping[str, Any]], n: int) -> dict[str, Any]:
+    """The usage and the timings of all texts, of which ``n`` in a row have the same prompt."""
     timings = [reply["timings"] for reply in replies]
-    counts = ("prompt_tokens", "completion_tokens", "total_tokens")
     summed = {name: sum(one[name] for one in timings) for name in timings[0]}
     for part in ("prompt", "predicted"):
         spent_ms = summed[f"{part}_ms"]
         rate = 1000.0 * summed[f"{part}_n"] / spent_ms if spent_ms else 0.0
         summed[f"{part}_per_second"] = rate
-    details = ("prompt_tokens_details", "completion_tokens_details")
-    return {
-        "usage": {
-            **{name: sum(one[name] for one in usage) for name in counts},
-            **{
-                name: {part: sum(one[name][part] for one in usage) for part in usage[0][name]}
-                for name in details
-                if name in usage[0]
-            },
-        },
-        "timings": summed,
+    return {"usage": _usage([reply["usage"] for reply in replies], n), "timings": summed}
+
+
+def _usage(of_texts: Sequence[Mapping[str, Any]], n: int) -> dict[str, Any]:
+    """The sums of the usage. A prompt counts once, as in OpenAI's replies."""
+    n_prompt = sum(one["prompt_tokens"] for one in of_texts[::n])
+    n_answer = sum(one["completion_tokens"] for one in of_texts)
+    usage: dict[str, Any] = {
+        "prompt_tokens": n_prompt,
+        "completion_tokens": n_answer,
+        "total_tokens": n_prompt + n_answer,
     }
+    name = "prompt_tokens_details"
+    if name in of_texts[0]:
+        # Other texts of the prompt find what the first one has computed.
+        cached = [one[name]["cached_tokens"] for one in of_texts]
+        least = (min(cached[begin : begin + n]) for begin in range(0, len(cached), n))
+        usage[name] = {"cached_tokens": sum(least)}
+    name = "completion_tokens_details"
+    if name in of_texts[0]:
+        parts = of_texts[0][name]
+        usage[name] = {part: sum(one[name][part] for one in of_texts) for part in parts}
+    return usage

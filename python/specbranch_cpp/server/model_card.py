@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from specbranch_cpp._support.words import in_unicode
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.prompts import format_of
 
@@ -47,7 +48,8 @@ class ModelCard:
 
     def __init__(self, engine: Engine, alias: str | None) -> None:
         target, *draft = engine.model_paths
-        self.id = alias or engine.metadata.get("general.name") or Path(target).stem
+        name = alias or engine.metadata.get("general.name") or Path(target).stem
+        self.id = in_unicode(name)
         self.created = int(time.time())
         placement = engine.placement
         answers = _answers(engine)
@@ -56,7 +58,7 @@ class ModelCard:
             "n_ctx": engine.n_ctx,
             "n_vocab": engine.vocab_size,
             "architecture": engine.metadata.get("general.architecture"),
-            "draft": Path(draft[0]).stem if draft and engine.has_draft else None,
+            "draft": in_unicode(Path(draft[0]).stem) if draft and engine.has_draft else None,
             "lookup": engine.lookup,
             "mode": engine.mode,
             "placement": None if placement is None else asdict(placement),

@@ -111,6 +111,12 @@ class _Body(BaseModel):
 
 class StreamOptions(_Body):
     include_usage: bool = False
+    include_obfuscation: bool = False
+
+    @property
+    def unknown(self) -> list[str]:
+        """Places of unknown fields in the body."""
+        return sorted(f"stream_options.{name}" for name in self.model_extra or ())
 
 
 class ResponseFormat(_Body):
@@ -231,8 +237,9 @@ class _Common(_Body):
             del given["seed"]
         if self.lora is not None:
             given["lora"] = scales_of(self.lora)
-        if not given.get("stream"):
-            given.pop("stream_options", None)
+        options = given.pop("stream_options", None)
+        if options is not None and given.get("stream"):
+            given["stream_options"] = {"include_usage": options["include_usage"]}
         if "mirostat" in given:
             given["mirostat_mode"] = given.pop("mirostat")
         if given.get("n") == 1:
@@ -241,8 +248,10 @@ class _Common(_Body):
 
     @property
     def unknown(self) -> list[str]:
-        """Names of unknown fields."""
-        return sorted(set(self.model_extra or ()) - KNOWN)
+        """Names of unknown fields, and places of those in ``stream_options``."""
+        options = self.stream_options
+        inner = [] if options is None else options.unknown
+        return sorted(set(self.model_extra or ()) - KNOWN) + inner
 
 
 class CompletionBody(_Common):

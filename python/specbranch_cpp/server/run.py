@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import math
 import signal
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Server", "bind", "run"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # an address that this machine does not have
+_MOST_TRIES = 8
 
 
 def run(
@@ -60,32 +63,68 @@ def run(
     settings = settings or ServerSettings()
     with engine, embedding_model or contextlib.nullcontext():
         app = create_app(engine, settings, embedding_model=embedding_model)
-        with contextlib.closing(bind(settings)) as listener:
+        with contextlib.ExitStack() as stack:
+            listeners = [stack.enter_context(each) for each in bind(settings)]
             server = Server(app, settings, ready=ready)
-            server.run(sockets=[listener])
+            server.run(sockets=listeners)
             return not server.force_exit
 
 
-def bind(settings: ServerSettings) -> socket.socket:
-    """A bound socket. If the port in the settings is 0, the system chooses the port."""
-    try:
-        family, *_, address = socket.getaddrinfo(
-            settings.host.strip("[]"),
-            settings.port,
-            type=socket.SOCK_STREAM,
-            flags=socket.AI_PASSIVE,
-        )[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
+def bind(settings: ServerSettings) -> list[socket.socket]:
+    """Bound sockets: one for each address of the host, all with the same port.
+
+    A name such as ``localhost`` has several addresses, and clients choose among them. Addresses
+    that this machine does not have are left out. If the port in the settings is 0, the system
+    chooses the port.
+
+    Raises:
+        InvalidArgument: the host is not known, or the port is taken at one of its addresses.
+    """
+    for tries_left in reversed(range(_MOST_TRIES)):
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-        except BaseException:
-            listener.close()
-            raise
-    except OSError as error:
-        raise InvalidArgument(
-            f"cannot listen on host {settings.host!r}, port {settings.port}: {error.strerror}"
-        ) from None
+            return _bind_all(settings.host.strip("[]"), settings.port)
+        except OSError as error:
+            # The port that the system chose for one address may be taken at another one.
+            if settings.port == 0 and tries_left and error.errno == errno.EADDRINUSE:
+                continue
+            raise InvalidArgument(
+                f"cannot listen on host {settings.host!r}, port {settings.port}: {error.strerror}"
+            ) from None
+    raise AssertionError
+
+
+def _bind_all(host: str, port: int) -> list[socket.socket]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    bound: list[socket.socket] = []
+    absent: OSError | None = None
+    try:
+        for family, address in dict.fromkeys((family, address) for family, *_, address in found):
+            name, _, *rest = address
+            try:
+                bound.append(_bind_one(family, (name, port, *rest)))
+            except OSError as error:
+                if error.errno not in _ABSENT:
+                    raise
+                absent = error
+            else:
+                port = bound[0].getsockname()[1]
+        if absent is not None and not bound:
+            raise absent
+    except BaseException:
+        for each in bound:
+            each.close()
+        raise
+    return bound
+
+
+def _bind_one(family: int, address: tuple[Any, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except BaseException:
+        listener.close()
+        raise
     return listener
 
 
@@ -124,6 +163,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._loop = asyncio.get_running_loop()
+        self._service.watch()
         if self._ready is not None and sockets:
             self._ready(_url(self._settings.host, sockets[0].getsockname()[1]))
 

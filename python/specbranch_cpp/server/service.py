@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
 from specbranch_cpp._support import logs
@@ -71,6 +73,7 @@ class Service:
         self._settings = settings
         self._metrics = metrics
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._leaving: set[asyncio.Future[None]] = set()  # places of work that nobody waits for
         self._stopping = False
         self.queue = RequestQueue(settings.queue_size, model.n_parallel, settings.n_users)
         self.broken: str | None = None  # why the engine is broken
@@ -102,11 +105,12 @@ class Service:
         try:
             # Embeddings are computed elsewhere, but on the same cores.
             alone = isinstance(call, EmbeddingCall)
-            async with self.queue.turn(client=client, alone=alone) as waited_s:
-                self._metrics.waited(waited_s)
+            async with contextlib.AsyncExitStack() as place:
+                turn = self.queue.turn(client=client, alone=alone)
+                self._metrics.waited(await place.enter_async_context(turn))
                 if self.broken is not None:
                     raise ApiError(503, self.broken, code="engine_broken")
-                await self._limited(call, put)
+                await self._limited(call, put, place)
         except asyncio.CancelledError:
             if self._stopping:
                 raise ShuttingDown from None
@@ -123,7 +127,27 @@ class Service:
             return "engine_broken", self.broken
         if self.queue.closed:
             return "shutting_down", str(ShuttingDown())
+        if self._model.closed:  # nobody knows why yet
+            return "engine_broken", "the engine is closed"
         return "ok", None
+
+    def watch(self) -> None:
+        """Starts the engine again as soon as its process ends, from now on, in the running loop."""
+        loop = asyncio.get_running_loop()
+        this = weakref.ref(self)  # the engine's threads must not keep the engine
+
+        def died(error: EngineDied) -> None:
+            service = this()
+            if service is not None:
+                with contextlib.suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(service.start_again, error)
+
+        self._model._on_death(died)
+
+    async def look(self) -> None:
+        """Finds out why the engine is closed, if nobody knows yet."""
+        if self._model.closed and self.broken is None:
+            await self._find_out_if_broken()
 
     def stop_accepting(self) -> None:
         """Refuses waiting and new requests. The running request continues."""
@@ -137,19 +161,41 @@ class Service:
             task.cancel()
 
     async def _limited(
-        self, call: QueuedCall | EmbeddingCall, put: Callable[[dict[str, Any]], None]
+        self,
+        call: QueuedCall | EmbeddingCall,
+        put: Callable[[dict[str, Any]], None],
+        place: contextlib.AsyncExitStack,
     ) -> None:
+        """Computes within the limit. What goes on behind it keeps the place in the queue."""
         limit_s = self._settings.request_timeout_s
+        work = asyncio.ensure_future(self._compute(call, put))
         try:
-            if isinstance(call, EmbeddingCall):
-                put(await asyncio.wait_for(call.run(), limit_s))
-            else:
-                await asyncio.wait_for(self._generate(call, put), limit_s)
-        except asyncio.TimeoutError:
-            raise GenerationTimeout(limit_s) from None
+            await asyncio.wait({work}, timeout=limit_s)
+            if not work.done():
+                raise GenerationTimeout(limit_s)
+            work.result()
+        except asyncio.CancelledError:
+            work.cancel()
+            await _end_of(work)
+            raise
         except (DecodeError, EngineClosed):
             await self._find_out_if_broken()
             raise
+        finally:
+            if not work.done():
+                # A forward pass cannot be stopped, and may take long.
+                work.cancel()
+                leaving = asyncio.ensure_future(_leave(place.pop_all(), work))
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
+
+    async def _compute(
+        self, call: QueuedCall | EmbeddingCall, put: Callable[[dict[str, Any]], None]
+    ) -> None:
+        if isinstance(call, EmbeddingCall):
+            put(await call.run())
+        else:
+            await self._generate(call, put)
 
     async def _generate(self, call: QueuedCall, put: Callable[[dict[str, Any]], None]) -> None:
         engine = self._engine
@@ -179,19 +225,23 @@ class Service:
         try:
             await asyncio.to_thread(self._model.generate, [0], max_tokens=0)
         except EngineDied as error:
-            self._start_again(error)
+            self.start_again(error)
         except (DecodeError, EngineClosed) as error:
             self.broken = str(error)
 
-    def _start_again(self, error: EngineDied) -> None:
-        """Loads the models again, unless that was done too often. Requests get 503 meanwhile."""
-        if self._restart is not None or self._stopping:
+    def start_again(self, error: EngineDied) -> None:
+        """Loads the models again, unless that was done too often. Requests get 503 meanwhile.
+
+        It does nothing if that is done already, or if the engine lives again.
+        """
+        if self._restart is not None or self.queue.closed or not self._model.closed:
             return
         now = time.monotonic()
         self._restarts = [at for at in self._restarts if now - at < _RESTARTS_S]
-        self.broken = str(error)
+        was_known, self.broken = self.broken is not None, str(error)
         if len(self._restarts) >= _RESTARTS:
-            LOGGER.error("%s; it has ended %d times and stays so", error, _RESTARTS + 1)
+            if not was_known:
+                LOGGER.error("%s; it has ended %d times and stays so", error, _RESTARTS + 1)
             return
         LOGGER.warning("%s; it is started again", error)
         self._restarts.append(now)
@@ -208,3 +258,14 @@ class Service:
             self.broken = None
         finally:
             self._restart = None
+        await self.look()  # its process may have ended meanwhile
+
+
+async def _leave(place: contextlib.AsyncExitStack, work: asyncio.Future[None]) -> None:
+    """Frees a place when the work has ended."""
+    async with place:
+        await _end_of(work)
+
+
+async def _end_of(work: asyncio.Future[None]) -> None:
+    await asyncio.gather(work, return_exceptions=True)

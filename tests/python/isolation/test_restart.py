@@ -97,17 +97,26 @@ def test_other_engines_cannot_be_restarted() -> None:
         engine.restart()
 
 
-def test_the_server_starts_its_engine_again() -> None:
+def test_the_server_starts_its_engine_again(monkeypatch: pytest.MonkeyPatch) -> None:
     body = {"prompt": PROMPT, "max_tokens": 8, "temperature": 0}
     with new_engine() as engine, serving(engine) as server:
+        restart, may_restart = engine.restart, threading.Event()
+
+        def held() -> None:
+            assert may_restart.wait(240)
+            restart()
+
+        monkeypatch.setattr(engine, "restart", held)
         expected = server.client.post("/v1/completions", json=body).json()["choices"]
         for _ in range(3):
+            may_restart.clear()
             die(engine)
             reply = server.client.post("/v1/completions", json=body)
             assert reply.status_code == 503
             assert "SIGABRT" in reply.json()["error"]["message"]
             health = server.client.get("/health")
-            assert health.status_code == 200 or health.json()["status"] == "loading"
+            assert (health.status_code, health.json()["status"]) == (503, "loading")
+            may_restart.set()
             wait_until(lambda: server.client.get("/health").status_code == 200)
             assert server.client.post("/v1/completions", json=body).json()["choices"] == expected
         # Something is wrong with this model, or with this machine.

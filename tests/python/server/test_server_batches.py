@@ -155,8 +155,12 @@ def test_several_answers(client: openai.OpenAI, models: Engine) -> None:
     reply = client.completions.create(model="any", prompt=PROMPT, n=3, **asked)
     assert [choice.text for choice in reply.choices] == texts
     assert [choice.index for choice in reply.choices] == [0, 1, 2]
-    assert reply.usage is not None
-    assert reply.usage.completion_tokens == sum(one["usage"]["completion_tokens"] for one in alone)
+    check_usage(reply.usage, alone[:1], alone)
+    *_, last = client.completions.create(
+        model="any", prompt=PROMPT, n=3, stream=True, stream_options={"include_usage": True},
+        **asked,
+    )  # fmt: skip
+    check_usage(last.usage, alone[:1], alone)
     both = client.completions.create(model="any", prompt=[PROMPT, "x"], n=2, **asked)
     assert [choice.text for choice in both.choices][:2] == texts[:2]
     assert [choice.index for choice in both.choices] == [0, 1, 2, 3]
@@ -201,9 +205,15 @@ def test_the_best_of_several_texts(client: openai.OpenAI, models: Engine, n: int
         assert choice.model_extra is not None
         assert choice.model_extra["mean_logprob"] == pytest.approx(mean_of(one), abs=1e-5)
         assert choice.model_extra["seed"] == one["seed"]
-    assert reply.usage is not None
-    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
-        assert getattr(reply.usage, name) == sum(one["usage"][name] for one in alone)
+    check_usage(reply.usage, alone[:1], alone)
+
+
+def check_usage(usage: Any, prompts: list[Any], texts: list[Any]) -> None:
+    """Each prompt counts once, and each text."""
+    assert usage.prompt_tokens == sum(one["usage"]["prompt_tokens"] for one in prompts)
+    assert usage.completion_tokens == sum(one["usage"]["completion_tokens"] for one in texts)
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+    assert usage.prompt_tokens_details.cached_tokens <= usage.prompt_tokens
 
 
 def test_the_best_of_each_prompt(server: Running, models: Engine) -> None:
@@ -254,7 +264,36 @@ def test_an_empty_text_is_the_last() -> None:
     assert [choice["text"] for choice in reply["choices"]] == ["bc", "a", ""]
     assert [choice["seed"] for choice in reply["choices"]] == [7, 5, 6]
     assert [choice["mean_logprob"] for choice in reply["choices"]] == [-0.75, -2.0, None]
-    assert reply["usage"] == {"prompt_tokens": 4, "completion_tokens": 3, "total_tokens": 7}
+    assert reply["usage"] == {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4}
+    assert reply["timings"]["prompt_n"] == 4
+
+
+def test_a_prompt_counts_once_in_the_usage() -> None:
+    """Other texts of a prompt find in the cache what the first one has computed."""
+    cached = {"a": iter([2, 5, 5]), "bb": iter([7, 7, 1])}
+
+    async def create(**given: Any) -> dict[str, Any]:
+        n = 10 * len(given["prompt"])
+        return {
+            "choices": [{"text": ""}],
+            "usage": {
+                "prompt_tokens": n,
+                "completion_tokens": 3,
+                "total_tokens": n + 3,
+                "prompt_tokens_details": {"cached_tokens": next(cached[given["prompt"]])},
+            },
+            "timings": {"prompt_n": n, "prompt_ms": 1.0, "predicted_n": 3, "predicted_ms": 0.0},
+        }
+
+    replies: list[dict[str, Any]] = []
+    asyncio.run(run_batch(create, {"prompt": ["a", "bb"], "n": 3, "seed": 5}, replies.append))
+    assert replies[0]["usage"] == {
+        "prompt_tokens": 30,
+        "completion_tokens": 18,
+        "total_tokens": 48,
+        "prompt_tokens_details": {"cached_tokens": 3},
+    }
+    assert replies[0]["timings"]["prompt_n"] == 90
 
 
 def test_only_those_that_run_are_begun() -> None:

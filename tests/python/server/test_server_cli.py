@@ -190,7 +190,8 @@ def test_wrong_options(
 def test_a_port_that_is_taken_is_told() -> None:
     import specbranch_cpp
 
-    with bind(ServerSettings(port=0)) as taken:
+    (only,) = bind(ServerSettings(port=0))
+    with only as taken:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(specbranch_cpp.InvalidArgument, match=f"port {port}"):

@@ -117,6 +117,7 @@ def test_the_least_number_of_tokens() -> None:
 
 
 FORMAT = {"type": "json_schema", "json_schema": {"schema": SCHEMA}}
+FORMAT_OF_ANY = {"type": "json_object"}
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ def test_the_form_of_the_answer(model: Running, path: str, fields: dict[str, Any
     ],
 )
 def test_any_object(fields: dict[str, Any]) -> None:
-    assert given(chat=True, **fields) == {"response_format": {"type": "json_object"}}
+    assert given(chat=True, **fields) == {"response_format": FORMAT_OF_ANY}
 
 
 @pytest.mark.parametrize(
@@ -167,11 +168,16 @@ def test_any_object(fields: dict[str, Any]) -> None:
     [
         {"format": ""}, {"guided_json_object": False}, {"structured_outputs": {}},
         {"structured_outputs": {"json": None}}, {"json_schema": None}, {"guided_regex": None},
-        {"response_format": None},
+        {"response_format": None}, {"grammar": ""}, {"grammar": None},
+        {"grammar": "", "response_format": None}, {"structured_outputs": {"grammar": ""}},
     ],
 )  # fmt: skip
 def test_no_form(fields: dict[str, Any]) -> None:
     assert given(chat=True, **fields) == {}
+
+
+def test_an_empty_grammar_leaves_the_form_to_others() -> None:
+    assert given(chat=True, grammar="", format="json") == {"response_format": FORMAT_OF_ANY}
 
 
 @pytest.mark.parametrize(
@@ -366,3 +372,20 @@ def test_fields_of_other_servers_change_the_text(model: Running) -> None:
     scored = text(echo=True, logprobs=1, max_tokens=0)["choices"][0]
     assert scored["text"] == "def f("
     assert len(scored["logprobs"]["token_logprobs"]) == len(scored["logprobs"]["tokens"])
+
+
+def test_unknown_fields_of_stream_options_are_named(server: Running, model: Running) -> None:
+    """vLLM's clients send such a field."""
+    options = {"include_usage": True, "include_obfuscation": False, "continuous_usage_stats": True}
+    body = {"prompt": "x", "stream": True, "stream_options": options, "max_tokens": 2, "typo": 1}
+    reply = model.client.post(TEXT, json=body)
+    assert reply.status_code == 200, reply.text
+    assert reply.headers["x-ignored-fields"] == "typo, stream_options.continuous_usage_stats"
+    assert '"total_tokens":' in reply.text
+    chat = {"messages": MESSAGES, "stream": True, "stream_options": options}
+    reply = server.client.post(CHAT, json=chat)
+    assert reply.headers["x-ignored-fields"] == "stream_options.continuous_usage_stats"
+    known = {"include_usage": True, "include_obfuscation": True}
+    assert given(stream=True, stream_options=known) == {
+        "stream": True, "stream_options": {"include_usage": True},
+    }  # fmt: skip

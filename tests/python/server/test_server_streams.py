@@ -20,7 +20,13 @@ from tests.python.support.server_support import (
     wait_until,
 )
 
-from specbranch_cpp.errors import ContextOverflow, DecodeError, EngineClosed, InvalidArgument
+from specbranch_cpp.errors import (
+    ContextOverflow,
+    DecodeError,
+    EngineClosed,
+    InvalidArgument,
+    SpecBranchError,
+)
 from specbranch_cpp.server.errors import GenerationTimeout
 from specbranch_cpp.server.service import QueuedCall
 from specbranch_cpp.server.streams import EventStream, Job
@@ -111,6 +117,26 @@ def test_a_bug_has_the_form_of_the_interface() -> None:
         assert reply.status_code == 500
         error = {"type": "api_error", "message": message}
         assert reply.json() == {"type": "error", "error": error}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("error", [SpecBranchError("no thread"), RuntimeError("no thread")])
+def test_the_log_has_the_details_of_a_bug(
+    caplog: pytest.LogCaptureFixture, error: Exception, stream: bool
+) -> None:
+    with serving(FakeModel(), FakeText(error=error)) as server:
+        reply = ask(server, "#fail", stream=stream)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (500, "internal_error")
+    (record,) = (one for one in caplog.records if one.levelname == "ERROR")
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+    assert record.getMessage().startswith(f"POST {PATH} failed")
+
+
+def test_what_a_client_did_wrong_is_no_error_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with serving(FakeModel(), FakeText(error=InvalidArgument("top_k is -5"))) as server:
+        assert ask(server, "#fail").status_code == 400
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
 
 
 def test_a_late_error_is_an_event() -> None:

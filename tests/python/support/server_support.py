@@ -96,10 +96,13 @@ class FakeModel:
     placement = None
     lora_adapters = ()
     chat_template: str | None = None
+    closed = False
     _shared = Shared()
     _seeds = random.Random(5)
 
     def on_end(self, listener: Any) -> None: ...
+
+    def _on_death(self, listener: Any) -> None: ...
 
 
 @dataclass

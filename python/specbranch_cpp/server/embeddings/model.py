@@ -20,6 +20,7 @@ from specbranch_cpp import _core
 from specbranch_cpp._llama.child import interpreter
 from specbranch_cpp._support import checked
 from specbranch_cpp._support.gguf_header import HeaderError, read_header
+from specbranch_cpp._support.words import in_unicode
 from specbranch_cpp.errors import InvalidArgument, ModelLoadError
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ class EmbeddingModel:
             raise ModelLoadError(f"the file states no context length: {self.path}")
         self.n_ctx = min(trained, _N_CTX) if n_ctx is None else n_ctx
         checked.integer("n_ctx", self.n_ctx, 1, trained)
-        self.id = alias or str(header.values.get("general.name") or self.path.stem)
+        name = alias or str(header.values.get("general.name") or self.path.stem)
+        self.id = in_unicode(name)
         self.created = int(time.time())
         self.architecture = header.architecture
         self.pooling = _pooling(header, pooling, self.path)

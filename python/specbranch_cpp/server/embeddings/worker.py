@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 __all__ = ["answer", "main"]
 
 
+class _FileName(str):
+    """A name whose bytes need be no text. llama-cpp-python encodes names strictly."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:  # noqa: ARG002
+        return super().encode(encoding, "surrogateescape")
+
+
 def answer(model: Llama, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """The answer to one request: the object of its line, and the bytes after the line.
 
@@ -45,7 +54,9 @@ def main() -> None:
     replies: BinaryIO = sys.stdout.buffer
     from llama_cpp import Llama
 
-    model = Llama(**json.loads(sys.argv[1]), embedding=True, verbose=True)
+    options = json.loads(sys.argv[1])
+    options["model_path"] = _FileName(options["model_path"])
+    model = Llama(**options, embedding=True, verbose=True)
     model.verbose = False
     logging.getLogger("llama-cpp-python").setLevel(logging.ERROR)
     hello = {"n_embd": model.n_embd(), "pooling": model.pooling_type()}

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from specbranch_cpp import _core
 from specbranch_cpp._support import checked
+from specbranch_cpp._support.words import in_unicode
 from specbranch_cpp.openai_api.completions import fill_in_the_middle
 from specbranch_cpp.openai_api.vocabulary import name_of
 from specbranch_cpp.server.errors import BadRequest
@@ -314,7 +315,7 @@ def props(engine: Engine, model: str) -> dict[str, Any]:
         },
         "total_slots": engine.n_parallel,
         "model_alias": model,
-        "model_path": Path(engine.model_paths[0]).name,
+        "model_path": in_unicode(Path(engine.model_paths[0]).name),
         "chat_template": engine.chat_template or "",
         "bos_token": name(engine.bos_token),
         "eos_token": name(engine.eos_token),

@@ -6,6 +6,7 @@ https://github.com/ollama/ollama/blob/main/docs/api.md
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from datetime import datetime, timezone
 from pathlib import Path
@@ -90,7 +91,7 @@ def _entry(engine: Engine, model: ModelCard) -> dict[str, Any]:
         "model": model.id,
         "size": size,
         # Clients show its begin. The hash of a large file would take seconds.
-        "digest": hashlib.sha256(f"{file.name} {size}".encode()).hexdigest(),
+        "digest": hashlib.sha256(os.fsencode(f"{file.name} {size}")).hexdigest(),
         "details": _details(engine),
     }
 

@@ -7,10 +7,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp.server.interfaces.call import ReplyForm, n_prompt_tokens
+from specbranch_cpp.server.interfaces.responses_logprobs import TokenScores, scores_of
 from specbranch_cpp.server.streams import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from specbranch_cpp.server.errors import ApiError
 
@@ -34,21 +35,28 @@ class ResponseForm(ReplyForm):
         self._output: list[dict[str, Any]] = []  # finished items
         self._open: dict[str, Any] | None = None  # the item that grows
         self._last: dict[str, Any] | None = None
+        self._n_reasoning = 0  # tokens
+        self._scores = TokenScores()
 
     def whole(self, reply: dict[str, Any]) -> dict[str, Any]:
         (choice,) = reply["choices"]
         message = choice["message"]
-        thought = message.get("reasoning_content")
+        thought, content = message.get("reasoning_content"), message["content"] or ""
+        calls = message.get("tool_calls") or ()
+        self._scores.add(scores_of(choice))
         if thought:
+            self._scores.take(thought, "reasoning", first=True)
             self._output.append(_reasoning(_new_id("rs"), thought))
-        if message["content"] or not message.get("tool_calls"):
-            self._output.append(_message(_new_id("msg"), message["content"] or ""))
-        for call in message.get("tool_calls") or ():
+        if content or not calls:
+            scores = self._scores.take(content, "message", first=bool(calls))
+            self._output.append(_message(_new_id("msg"), content, scores))
+        for call in calls:
             self._output.append(
                 _function_call(call["id"], call["function"]["name"], call["function"]["arguments"])
             )
         self._output[-1]["status"] = _status(choice["finish_reason"])
         self._created, self._model = reply["created"], reply["model"]
+        self._n_reasoning = _n_reasoning(reply)
         return self._response(choice["finish_reason"], reply)
 
     def chunk(self, chunk: dict[str, Any]) -> bytes:
@@ -83,14 +91,17 @@ class ResponseForm(ReplyForm):
             self._created, self._model = chunk["created"], chunk["model"]
             yield from self._begun()
         if not chunk["choices"]:
+            self._n_reasoning = _n_reasoning(chunk)
             return
         (choice,) = chunk["choices"]
         delta = choice["delta"]
+        self._scores.add(scores_of(choice))
         if delta.get("reasoning_content"):
             yield from self._grow("reasoning", delta["reasoning_content"])
         if delta.get("content"):
             yield from self._grow("message", delta["content"])
         for call in delta.get("tool_calls") or ():
+            self._scores.stop()
             yield from self._call(call)
         if choice["finish_reason"] is not None:
             status = _status(choice["finish_reason"])
@@ -111,8 +122,13 @@ class ResponseForm(ReplyForm):
         part = self._open["content"][0]
         part["text"] += text
         if text:
+            scores = self._scores.take(text, kind)
+            told = {}
+            if kind == "message":
+                part["logprobs"] += scores
+                told["logprobs"] = scores
             yield self._event(f"{_event_of(kind)}.delta", **self._place, content_index=0,
-                              delta=text, **_logprobs(kind))  # fmt: skip
+                              delta=text, **told)  # fmt: skip
 
     def _call(self, call: dict[str, Any]) -> Iterator[bytes]:
         """A call, or more of its arguments."""
@@ -150,9 +166,9 @@ class ResponseForm(ReplyForm):
             )
         else:
             (part,) = item["content"]
-            kind = item["type"]
-            yield self._event(f"{_event_of(kind)}.done", **self._place, content_index=0,
-                              text=part["text"], **_logprobs(kind))  # fmt: skip
+            told = {name: part[name] for name in ("text", "logprobs") if name in part}
+            yield self._event(f"{_event_of(item['type'])}.done", **self._place, content_index=0,
+                              **told)  # fmt: skip
             yield self._event("response.content_part.done", **self._place, content_index=0,
                               part=part)  # fmt: skip
         yield self._event("response.output_item.done", output_index=len(self._output), item=item)
@@ -187,7 +203,7 @@ class ResponseForm(ReplyForm):
             "usage": None,
         }
         if reply is not None:
-            response["usage"] = _usage(reply["timings"])
+            response["usage"] = _usage(reply["timings"], self._n_reasoning)
             response |= {name: reply[name] for name in ("timings", "seed", "mode")}
         return response
 
@@ -196,13 +212,19 @@ def _status(reason: str | None) -> str:
     return "incomplete" if reason in ("length", "cancelled") else "completed"
 
 
-def _usage(timings: dict[str, Any]) -> dict[str, Any]:
+def _n_reasoning(reply: dict[str, Any]) -> int:
+    """Tokens of the thought, from the usage of a chat."""
+    details = (reply.get("usage") or {}).get("completion_tokens_details") or {}
+    return int(details.get("reasoning_tokens", 0))
+
+
+def _usage(timings: dict[str, Any], n_reasoning: int) -> dict[str, Any]:
     n_prompt = n_prompt_tokens(timings)
     return {
         "input_tokens": n_prompt,
         "input_tokens_details": {"cached_tokens": timings["cache_n"]},
         "output_tokens": timings["predicted_n"],
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": n_reasoning},
         "total_tokens": n_prompt + timings["predicted_n"],
     }
 
@@ -211,8 +233,8 @@ def _new_id(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(12)}"
 
 
-def _message(name: str, text: str) -> dict[str, Any]:
-    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def _message(name: str, text: str, logprobs: Sequence[Any] = ()) -> dict[str, Any]:
+    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": [*logprobs]}
     return {
         "id": name,
         "type": "message",
@@ -245,7 +267,3 @@ def _function_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
 
 def _event_of(kind: str) -> str:
     return "response.output_text" if kind == "message" else "response.reasoning_text"
-
-
-def _logprobs(kind: str) -> dict[str, Any]:
-    return {"logprobs": []} if kind == "message" else {}

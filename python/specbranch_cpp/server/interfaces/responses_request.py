@@ -26,7 +26,8 @@ from specbranch_cpp.server.other_tools import left_out
 
 __all__ = ["ResponseFields", "response_call"]
 
-_HARMLESS = frozenset({"include", "max_tool_calls", "truncation"})
+_HARMLESS = frozenset({"max_tool_calls", "truncation"})
+_LOGPROBS = "message.output_text.logprobs"  # in `include`
 # The type of such a call in a chat, and the field with what it is called with.
 _CALLS = {"function_call": ("function", "arguments"), "custom_tool_call": ("custom", "input")}
 _RESULTS = ("function_call_output", "custom_tool_call_output")
@@ -56,6 +57,7 @@ class ResponseFields(Body):
     conversation: Union[str, dict[str, Any], None] = None  # noqa: UP007
     prompt: dict[str, Any] | None = None
     background: bool | None = None
+    include: Items[str] | None = None
     metadata: dict[str, str] | None = None
 
 
@@ -80,6 +82,11 @@ def response_call(fields: ResponseFields) -> InterfaceCall:
     set_field(data, "messages", messages, "input")
     data["max_output_tokens"] = fields.max_output_tokens
     data["stream"] = fields.stream
+    if fields.stream:
+        data["stream_options"] = _with_usage(data.get("stream_options"))
+    included = _LOGPROBS in (fields.include or ())
+    if included or data.get("top_logprobs"):
+        set_field(data, "logprobs", True, "include" if included else "top_logprobs")
     if fields.tools is not None:
         kept, other_tools = left_out(fields.tools, ("function",))
         others += other_tools
@@ -89,6 +96,13 @@ def response_call(fields: ResponseFields) -> InterfaceCall:
     form = ResponseForm(_echoed(fields), str(data.get("model") or ""))
     call = call_of(data, form, chat=True, harmless=_HARMLESS)
     return replace(call, unknown=[*call.unknown, *others])
+
+
+def _with_usage(options: Any) -> Any:
+    """The options of a stream that also tells the usage, which the last event needs."""
+    if options is None:
+        options = {}
+    return {**options, "include_usage": True} if isinstance(options, dict) else options
 
 
 def _messages(fields: ResponseFields) -> tuple[list[dict[str, Any]], list[str]]:
@@ -244,6 +258,7 @@ def _echoed(fields: ResponseFields) -> dict[str, Any]:
         "text": {"format": (fields.text and fields.text.format) or {"type": "text"}},
         "tool_choice": fields.tool_choice or "auto",
         "tools": fields.tools or [],
+        "top_logprobs": extra.get("top_logprobs") or 0,
         "top_p": extra.get("top_p"),
         "truncation": "disabled",
     }

@@ -1,0 +1,196 @@
+"""Log-probabilities and tokens of thoughts at ``/v1/responses``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import openai
+import pytest
+from tests.python.support.scripted import make_engine, script
+from tests.python.support.server_support import Running, serving, told
+
+from specbranch_cpp.server.interfaces.responses_logprobs import TokenScores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from specbranch_cpp import Engine
+
+TEMPLATE = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "{% if tools %}{{ tools | tojson }}{% endif %}assistant:"
+    "{# <think> </think> <tool_call> </tool_call> #}"
+)
+MARKS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
+TOOL: Any = {"type": "function", "name": "get", "parameters": {"type": "object"}, "strict": False}
+CALL = '<tool_call>{"name": "get", "arguments": {"a": "t, t"}}</tool_call>'
+LOGPROBS: Any = ["message.output_text.logprobs"]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with make_engine(tmp_path_factory.mktemp("model"), TEMPLATE, MARKS) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def server(engine: Engine) -> Iterator[Running]:
+    with serving(engine, request_timeout_s=60) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Running) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+def text_of(scores: Any) -> str:
+    return b"".join(bytes(one.bytes) for one in scores).decode()
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "after"),
+    [
+        ("", "Yes, sir.", ""),
+        ("<think>So be it.</think>\n\n", "Yes, sir.", ""),
+        ("<think>t t t</think>\n\n", "t", ""),  # also a letter of the mark
+        ("<think>So be it.</think>\n\n", "Größe: 5 µm\nor so", ""),
+        ("", "t, t\n", CALL),
+        ("<think>So be it.</think>", "", CALL),
+    ],
+)
+def test_the_text_has_its_scores(
+    client: openai.OpenAI, engine: Engine, monkeypatch: pytest.MonkeyPatch, before: str, text: str,
+    after: str,
+) -> None:  # fmt: skip
+    script(monkeypatch, engine, before + text + after, MARKS)
+    asked: Any = {
+        "model": "any", "input": "x", "include": LOGPROBS, "top_logprobs": 2, "tools": [TOOL],
+    }  # fmt: skip
+    whole = client.responses.create(**asked)
+    assert whole.top_logprobs == 2
+    assert whole.output_text == text.rstrip()
+    with client.responses.create(**asked, stream=True) as stream:
+        events = list(stream)
+    last = events[-1]
+    assert last.type == "response.completed"
+    for response in (whole, last.response):
+        parts = [item.content[0] for item in response.output if item.type == "message"]
+        assert len(parts) == bool(text)
+        for part in parts:
+            assert part.type == "output_text"
+            assert part.logprobs
+            assert text_of(part.logprobs).strip() == part.text
+            assert all(len(one.top_logprobs) == 2 for one in part.logprobs)
+    deltas = [event for event in events if event.type == "response.output_text.delta"]
+    done = [event for event in events if event.type == "response.output_text.done"]
+    assert "".join(one.delta for one in deltas).rstrip() == text.rstrip()
+    told_of = [score.token for one in deltas for score in one.logprobs]
+    assert told_of == [score.token for one in done for score in one.logprobs]
+    if text:
+        (part,) = (item.content[0] for item in last.response.output if item.type == "message")
+        assert told_of == [score.token for score in part.logprobs]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("thought", ["", "So be it."])
+def test_thoughts_are_counted(
+    client: openai.OpenAI, engine: Engine, monkeypatch: pytest.MonkeyPatch, thought: str,
+    stream: bool,
+) -> None:  # fmt: skip
+    before = f"<think>{thought}</think>\n\n" if thought else ""
+    script(monkeypatch, engine, f"{before}Yes, sir.", MARKS)
+    asked: Any = {"model": "any", "input": "x"}
+    if stream:
+        with client.responses.create(**asked, stream=True) as events:
+            *_, last = events
+        response = last.response
+    else:
+        response = client.responses.create(**asked)
+    n = response.usage.output_tokens_details.reasoning_tokens
+    if thought:
+        n_tokens = len(engine.tokenize(thought, add_bos=False))
+        assert n_tokens <= n <= n_tokens + 1 < response.usage.output_tokens
+    else:
+        assert n == 0
+
+
+def test_who_asks_for_none_gets_none(
+    client: openai.OpenAI, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(monkeypatch, engine, "Yes.")
+    included: Any = ["reasoning.encrypted_content"]
+    for more in ({}, {"top_logprobs": 0}, {"include": included}):
+        response = client.responses.create(model="any", input="x", **more)
+        (item,) = response.output
+        assert item.type == "message"
+        (part,) = item.content
+        assert part.type == "output_text"
+        assert part.logprobs == []
+
+
+def test_one_of_both_is_enough(
+    client: openai.OpenAI, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(monkeypatch, engine, "Yes.")
+    for more, n_top in (({"include": LOGPROBS}, 0), ({"top_logprobs": 3}, 3)):
+        response: Any = client.responses.create(model="any", input="x", **more)
+        scores = response.output[0].content[0].logprobs
+        assert text_of(scores) == "Yes."
+        assert {len(one.top_logprobs) for one in scores} == {n_top}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"top_logprobs": 21}, "top_logprobs"),
+        ({"top_logprobs": "5"}, "top_logprobs"),
+        ({"include": "x"}, "include"),
+        ({"include": LOGPROBS, "logprobs": False}, "include"),
+        ({"stream": True, "stream_options": 5}, "stream_options"),
+    ],
+)
+def test_what_is_wrong_is_named(server: Running, fields: dict[str, Any], param: str) -> None:
+    reply = server.client.post("/v1/responses", json={"input": "x", **fields})
+    assert told(reply, 400, reply.json()["error"]["code"])["param"] == param
+
+
+def scores(*texts: str | bytes) -> list[Any]:
+    return [{"bytes": list(one.encode() if isinstance(one, str) else one)} for one in texts]
+
+
+def taken(found: TokenScores, text: str, kind: str = "message", **more: Any) -> list[bytes]:
+    return [bytes(one["bytes"]) for one in found.take(text, kind, **more)]
+
+
+def test_text_is_found_behind_marks() -> None:
+    found = TokenScores()
+    found.add(scores("<think>", "t", "</think>", "\n\n", "t"))
+    assert taken(found, "t", "reasoning", first=True) == [b"<think>"]  # a thought has no scores
+    assert taken(found, "t") == [b"t"]
+    found.add(scores(" ", "<"))
+    found.add(scores("b"))
+    assert taken(found, " <b") == [b" ", b"<", b"b"]
+    assert taken(found, "") == []
+
+
+def test_a_token_is_taken_once() -> None:
+    found = TokenScores()
+    found.add(scores("a ", "b"))
+    assert taken(found, "a") == [b"a "]
+    assert taken(found, " b") == [b"b"]
+
+
+def test_pieces_of_a_character_belong_to_it() -> None:
+    found = TokenScores()
+    found.add(scores("<x>", b"\xc3", b"\xa4", b"\xff", "b"))
+    assert taken(found, "\u00e4\ufffdb") == [b"\xc3", b"\xa4", b"\xff", b"b"]
+
+
+def test_text_around_a_call_is_found() -> None:
+    found = TokenScores()
+    found.add(scores("Look", ":", "<call>", "f()", "</call>", "\n", "So", "."))
+    assert taken(found, "Look:So.", first=True) == [b"Look", b":", b"So", b"."]
+    found.add(scores("more"))
+    assert taken(found, "xyz") == []
