@@ -169,6 +169,8 @@ def read_file(path: AnyPath, limit: int = LARGEST_TEXT) -> bytes:
         OSError: the file cannot be read.
     """
     with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > limit:  # at once, without reading so much
+            raise _too_large(path, limit)
         return _at_most(file, limit, path)
 
 
@@ -285,8 +287,12 @@ def _at_most(file: BinaryIO, limit: int, name: AnyPath) -> bytes:
         blocks.append(block)
         left -= len(block)
         if left < 0:
-            raise FileRefused(name, f"it has more than {limit:,} bytes")
+            raise _too_large(name, limit)
     return b"".join(blocks)
+
+
+def _too_large(name: AnyPath, limit: int) -> FileRefused:
+    return FileRefused(name, f"it has more than {limit:,} bytes")
 
 
 def _is_terminal(status: os.stat_result) -> bool:

@@ -47,6 +47,16 @@ PolicyRequest next_policy_request(Generation& generation) {
   }
 }
 
+/// A text that does not end before the test ends it, however late its reader comes. The models of
+/// the scenario have room for it.
+Request endless(Scenario& scenario) {
+  constexpr int kMany = 100'000;
+  scenario.target.n_ctx = scenario.draft.n_ctx = 2 * kMany;
+  Request request = scenario.request;
+  request.max_tokens = kMany;
+  return request;
+}
+
 struct Answered {
   std::vector<Token> tokens;
   int n_plans = 0;
@@ -107,21 +117,26 @@ TEST_CASE("policy: a reader in slices answers nearly every round, none gets lost
       CAPTURE(slice_ms);
       Scenario scenario = asking_scenario(2, mode);
       Engine engine(make_parts(scenario));
-      const auto generation = engine.generate(scenario.request);
-      const Answered all = read_and_answer(*generation, std::chrono::milliseconds(slice_ms));
-      CHECK(all.end.finish == Finish::kLength);
-      CHECK(all.tokens == reference(scenario).tokens);
-      const Counters& counters = all.end.stats.counters;
-      CHECK(all.n_plans + counters.policy_skipped == counters.n_target_steps);
-      if (slice_ms == 50) CHECK(all.n_plans > 0);
+      int n_plans = 0;
+      do {
+        const auto generation = engine.generate(scenario.request);
+        const Answered all = read_and_answer(*generation, std::chrono::milliseconds(slice_ms));
+        CHECK(all.end.finish == Finish::kLength);
+        CHECK(all.tokens == reference(scenario).tokens);
+        const Counters& counters = all.end.stats.counters;
+        CHECK(all.n_plans + counters.policy_skipped == counters.n_target_steps);
+        n_plans += all.n_plans;
+        // On a busy machine a text may end before its reader has come.
+      } while (slice_ms == 50 && n_plans == 0);
     }
   }
 }
 
 TEST_CASE("policy: a request comes before the chunks of the round before it") {
   Scenario scenario = asking_scenario(3);
+  const Request request = endless(scenario);
   Engine engine(make_parts(scenario));
-  const auto generation = engine.generate(scenario.request);
+  const auto generation = engine.generate(request);
   PolicyRequest policy_request = next_policy_request(*generation);
   generation->answer({Plan{}, nullptr});
   policy_request = next_policy_request(*generation);
@@ -153,9 +168,10 @@ TEST_CASE("policy: two readers share chunks and policy requests") {
 
 TEST_CASE("policy: an open policy request hinders neither cancel, drop nor close") {
   Scenario scenario = asking_scenario(5);
+  const Request request = endless(scenario);
   Engine engine(make_parts(scenario));
   {
-    const auto generation = engine.generate(scenario.request);
+    const auto generation = engine.generate(request);
     static_cast<void>(next_policy_request(*generation));
     generation->cancel();
     const Collected rest = collect(*generation);
@@ -164,11 +180,11 @@ TEST_CASE("policy: an open policy request hinders neither cancel, drop nor close
   }
   check_usable(engine, scenario);
   {
-    const auto generation = engine.generate(scenario.request);
+    const auto generation = engine.generate(request);
     static_cast<void>(next_policy_request(*generation));
   }
   check_usable(engine, scenario);
-  const auto generation = engine.generate(scenario.request);
+  const auto generation = engine.generate(request);
   static_cast<void>(next_policy_request(*generation));
   engine.close();
   CHECK(collect(*generation).end.finish == Finish::kCancelled);
@@ -176,10 +192,11 @@ TEST_CASE("policy: an open policy request hinders neither cancel, drop nor close
 
 TEST_CASE("policy: no round begins while a request is open") {
   Scenario scenario = asking_scenario(6);
+  const Request request = endless(scenario);
   std::atomic<int> n_steps{0};
   const auto count = [&](int, const std::function<bool()>&) { ++n_steps; };
   Engine engine(make_parts(scenario, count, count));
-  const auto generation = engine.generate(scenario.request);
+  const auto generation = engine.generate(request);
   static_cast<void>(next_policy_request(*generation));
   const int before = n_steps.load();
   // What the round before committed can be read; then there is nothing until the answer.
@@ -187,14 +204,18 @@ TEST_CASE("policy: no round begins while a request is open") {
   }
   CHECK(n_steps.load() == before);
   generation->answer({Plan{}, nullptr});
-  CHECK(read_and_answer(*generation, std::chrono::milliseconds(50)).end.finish == Finish::kLength);
+  static_cast<void>(next_policy_request(*generation));
+  CHECK(n_steps.load() > before);
+  generation->cancel();
+  CHECK(collect(*generation).end.finish == Finish::kCancelled);
 }
 
 TEST_CASE("policy: an error or a bad plan ends the generation with it, not the engine") {
   Scenario scenario = asking_scenario(7);
+  const Request request = endless(scenario);
   Engine engine(make_parts(scenario));
   {
-    const auto generation = engine.generate(scenario.request);
+    const auto generation = engine.generate(request);
     static_cast<void>(next_policy_request(*generation));
     generation->answer({std::nullopt, std::make_exception_ptr(Error("no idea"))});
     const Collected all = collect(*generation);
@@ -203,7 +224,7 @@ TEST_CASE("policy: an error or a bad plan ends the generation with it, not the e
   }
   check_usable(engine, scenario);
   {
-    const auto generation = engine.generate(scenario.request);
+    const auto generation = engine.generate(request);
     static_cast<void>(next_policy_request(*generation));
     generation->answer({Plan{99, -1, 1, -1}, nullptr});
     const Collected all = collect(*generation);

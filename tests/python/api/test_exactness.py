@@ -55,8 +55,9 @@ SAMPLERS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("samplers", SAMPLERS)
 def test_every_mode_gives_the_same_text(engine: Engine, samplers: str) -> None:
+    seeds = (1, 2) if "temperature" in SAMPLERS[samplers] else (1,)
     for prompt in PROMPTS:
-        for seed in (1, 2):
+        for seed in seeds:
             settings = {"max_tokens": 40, "seed": seed, **SAMPLERS[samplers]}
             want = engine.generate(prompt, mode="autoregressive", **settings).result()
             for mode in MODES:
@@ -142,8 +143,13 @@ def test_interleaved_generations(engine: Engine) -> None:
         assert [first, second] == tokens
 
 
+REUSING: dict[str, Any] = {
+    "n_ctx": 2048, "n_threads": 1, "draft_n_threads": 1, "measure_costs": False,
+}  # fmt: skip
+
+
 def fresh(pair: tuple[Path, Path], prompt: str, settings: dict[str, Any]) -> tuple[int, ...]:
-    with Engine(*pair, n_ctx=2048, n_threads=1, draft_n_threads=1) as engine:
+    with Engine(*pair, **REUSING) as engine:
         return engine.generate(prompt, **settings).result().tokens
 
 
@@ -151,7 +157,7 @@ def fresh(pair: tuple[Path, Path], prompt: str, settings: dict[str, Any]) -> tup
 def test_reuse_gives_the_text_of_a_fresh_engine(pair: tuple[Path, Path], mode: str) -> None:
     base = "\n".join(f"def function_{n}(value):\n    return value + {n}\n" for n in range(40))
     settings: dict[str, Any] = {"max_tokens": 24, "temperature": 0.7, "seed": 1, "mode": mode}
-    with Engine(*pair, n_ctx=2048, n_threads=1, draft_n_threads=1) as engine:
+    with Engine(*pair, **REUSING) as engine:
         first = engine.generate(base, **settings).result()
         continued = base + first.text + "\n# and another one\n"
         prompts = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.python.support.memory import least_growth, resident_kib
+from tests.python.support.server_support import wait_until
 
 import specbranch_cpp
 from specbranch_cpp import (
@@ -38,14 +39,6 @@ def threads() -> set[str]:
 
 # Longer than any machine needs to cancel it: 400 seconds of passes of 2 ms.
 ENDLESS: dict[str, Any] = {"step_us": 2_000, "n_ctx": 200_000}
-
-
-def wait_until(condition: object, seconds: float = 120.0) -> None:
-    assert callable(condition)
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def test_chunks_and_completion_agree(make_fake: MakeFake) -> None:
@@ -420,10 +413,10 @@ def test_memory_is_flat(make_fake: MakeFake) -> None:
         for seed in range(n):
             engine.generate("abc", max_tokens=8, temperature=1.0, seed=seed, logprobs=2).result()
 
-    run(300)
+    run(150)
     resident = []
     for _ in range(4):
         gc.collect()
         resident.append(resident_kib())
-        run(500)
-    assert least_growth(resident) < 512
+        run(250)
+    assert least_growth(resident) < 256

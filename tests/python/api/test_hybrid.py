@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +70,7 @@ def test_a_cancelled_text_keeps_no_cells_from_others(hybrid: Path) -> None:
         n_calls += 1
         if n_calls > 20:
             reached.set()
-            go_on.wait(10)
+            assert go_on.wait(120)
         scores[:] = -50.0
         scores[wheel[len(ids) % length]] = 10.0
         return scores
@@ -80,13 +79,12 @@ def test_a_cancelled_text_keeps_no_cells_from_others(hybrid: Path) -> None:
         hybrid, mode="speculative", n_ctx=256, n_ctx_total=256, n_parallel=2, n_threads=1
     ) as engine:
         text = engine.generate(prompt, max_tokens=80, logits_processor=[turn])
-        assert reached.wait(30)
+        assert reached.wait(120)
         text.cancel()
         go_on.set()
-        with contextlib.suppress(Exception):
-            text.result()
-        assert text.stats is not None
-        assert text.stats.n_drafted > 0
+        done = text.result()
+        assert done.finish_reason == "cancelled"
+        assert done.stats.n_drafted > 0
         other = [20 + i % 50 for i in range(len(prompt))]
         for _ in range(2):
             assert len(engine.generate(other, max_tokens=8).result().tokens) == 8

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.python.support.interrupts import INTERRUPT_WAIT
 from tests.python.support.memory import least_growth, resident_kib
 from tests.python.support.server_support import wait_until
 from tests.python.support.tiny_gguf import write_tiny_gguf
@@ -98,24 +99,26 @@ import os, signal, sys, threading, time
 from specbranch_cpp import Engine
 LONG = list(range(1, 257)) * 30
 ENDLESS = {0: float("-inf")}
-def interrupt_in(seconds):
-    threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
 """
 
 
-@pytest.mark.parametrize("prompt", ["LONG", "[5]"])
-def test_interrupt(slow_pair: tuple[Path, Path], python: RunPython, prompt: str) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "begins"), [("LONG", "generation.n_prefilled > 0"), ("[5]", "generation.n_read > 3")]
+)
+def test_interrupt(
+    slow_pair: tuple[Path, Path], python: RunPython, prompt: str, begins: str
+) -> None:
     code = f"""
 engine = Engine({str(slow_pair[0])!r}, {str(slow_pair[1])!r}, n_ctx=8192, n_threads=1)
 generation = engine.generate({prompt}, logit_bias=ENDLESS)
 try:
-    interrupt_in(0.3)
+    interrupt_wait(begins=lambda: {begins})
     generation.result()
 except KeyboardInterrupt:
     print(generation.result().finish_reason)
 assert engine.generate([5], max_tokens=3).result().finish_reason == "length"
 """
-    assert python(PREAMBLE + code) == "cancelled"
+    assert python(INTERRUPT_WAIT + PREAMBLE + code) == "cancelled"
 
 
 def test_interrupt_while_loading(slow_pair: tuple[Path, Path], python: RunPython) -> None:
@@ -191,13 +194,13 @@ def test_memory_is_flat(tmp_path: Path) -> None:
                 if seed % 3 == 0:
                     engine.generate("dropped")
 
-        run(300)
+        run(150)
         resident = []
         for _ in range(4):
             gc.collect()
             resident.append(resident_kib())
-            run(400)
-        assert least_growth(resident) < 800
+            run(200)
+        assert least_growth(resident) < 400
 
 
 def test_engines_give_their_memory_back(slow_pair: tuple[Path, Path]) -> None:

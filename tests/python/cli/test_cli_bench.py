@@ -61,24 +61,39 @@ def test_all_pairs_are_measured(
     assert len(json.loads(done.stdout)["groups"]) == 2  # the third pair is the first one again
 
 
-def test_quick_means_little_work_unless_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[session.BenchRequest] = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[session.BenchRequest]:
+    """The requests of runs, which end there."""
+    requests: list[session.BenchRequest] = []
 
     def stop(request: session.BenchRequest, **_: Any) -> None:
-        seen.append(request)
+        requests.append(request)
         raise InvalidArgument("enough")
 
     monkeypatch.setattr(session, "prepare", stop)
+    return requests
+
+
+def test_quick_means_little_work_unless_told(
+    tmp_path: Path, asked: list[session.BenchRequest]
+) -> None:
     assert run("run", "--quick", "-o", tmp_path).exit_code == 2
     assert run("run", "--quick", "-n", 7, "--n-prompts", 0, "-o", tmp_path).exit_code == 2
     assert run("run", "-o", tmp_path).exit_code == 2
-    quick, told, usual = seen
+    quick, told, usual = asked
     assert (quick.tokens, quick.n_prompts, quick.lengths) == (64, 12, (4,))
     assert (told.tokens, told.n_prompts) == (7, None)
     assert (usual.tokens, usual.n_prompts, usual.lengths) == (128, 16, (4, 8))
     assert quick.pairs == usual.pairs
+
+
+def test_lists_of_settings(tmp_path: Path, asked: list[session.BenchRequest]) -> None:
+    lists = ("--epsilons", "0.2,0.6", "--sources", "draft,text")
+    assert run("run", *lists, "-o", tmp_path).exit_code == 2
+    assert run("run", "-o", tmp_path).exit_code == 2
+    given, usual = asked
+    assert (given.epsilons, given.sources) == ((0.2, 0.6), ("draft", "text"))
+    assert (usual.epsilons, usual.sources) == ((0.4,), ("all",))
 
 
 def test_different_texts_are_a_failure(

@@ -236,7 +236,7 @@ def test_check_compares_placements(
     assert [one["words"] for one in found["placements"]] == ["-ngl -1 -ngld -1", "-ngl -1 -ngld 0"]
     for one in found["placements"]:
         assert one["tokens_per_second"] > 0
-        assert one["target_ms"] > one["draft_ms"] > 0
+        assert min(one["target_ms"], one["draft_ms"]) > 0
     assert any("are expected to be equally fast" in note or "to be the fastest" in note
                for note in found["notes"])  # fmt: skip
     StandInGpus(monkeypatch, {"CUDA0": 2**20})

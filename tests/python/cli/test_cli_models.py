@@ -183,6 +183,14 @@ def test_everything(home: FakeHome) -> None:
     assert "multimodal projector: " in everything
 
 
+def test_everything_by_an_option(home: FakeHome) -> None:
+    fill(home)
+    everything, few = run("--all").stdout, run().stdout
+    assert "multimodal projector: " in everything
+    assert "(--all)" not in everything
+    assert "(--all)" in few
+
+
 def test_models_that_do_not_fit_in_memory(home: FakeHome) -> None:
     fill(home)
     catalog = home.find()

@@ -93,6 +93,19 @@ def test_a_limit(tmp_path: Path) -> None:
         files.read_file(path)
 
 
+def test_a_large_file_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> bytes:
+        raise AssertionError("it is read")
+
+    monkeypatch.setattr(files, "_at_most", read)
+    path = tmp_path / "text"
+    path.write_bytes(b"12345")
+    with pytest.raises(InvalidArgument, match="it has more than 4 bytes"):
+        files.read_file(path, 4)
+
+
 def test_an_endless_input_has_a_limit(tmp_path: Path) -> None:
     """The shell's <(yes): a FIFO that is never empty."""
     path = tmp_path / "fifo"

@@ -417,9 +417,13 @@ def test_bundled_weights_are_for_the_bundled_pair() -> None:
 
 def test_collect_tells_scripts(pair: tuple[Path, Path], tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text('{"prompt": "def f(x):\\n"}\n', encoding="utf-8")
+    prompts.write_text('{"code": "def f(x):\\n", "prompt": 1}\n', encoding="utf-8")
     arguments = ["hrad", "collect", "-m", pair[0], "-md", pair[1], "-t", 1, "-td", 1, "-n", 8]
     arguments += ["--prompts", prompts, "-o", tmp_path / "traces", "--layers", 2, "--json"]
+    refused = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert refused.exit_code == 2
+    assert "prompt" in refused.output
+    arguments += ["--field", "code"]
     done = CliRunner().invoke(app, [str(each) for each in arguments])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)

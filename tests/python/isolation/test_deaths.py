@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.python.support.isolated import PROMPT, is_gone, new_engine, process_of
+from tests.python.support.isolated import LONG, PROMPT, is_gone, new_engine, process_of
 from tests.python.support.killer_file import write_killer
 
 from specbranch_cpp import Engine, EngineDied, ModelLoadError, demo, policies
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGKILL, signal.SIGABRT, signal.SIGBUS)
 REPEATS = int(os.environ.get("SPECBRANCH_DEATHS", "1"))
 """How often each state is tried with each signal."""
-LONG: dict[str, Any] = {"max_tokens": 7500, "min_tokens": 7500}
-"""No text is whole before the strike, however late the thread that strikes runs."""
 
 
 class Slow:

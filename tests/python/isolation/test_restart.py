@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.python.support.isolated import PROMPT, is_gone, new_engine, process_of
+from tests.python.support.isolated import LONG, PROMPT, is_gone, new_engine, process_of
 from tests.python.support.server_support import serving, wait_until
 
 from specbranch_cpp import Engine, EngineDied, InvalidArgument, ModelLoadError, demo
@@ -23,11 +23,11 @@ def die(engine: Engine) -> None:
 
 
 def test_an_engine_goes_on_after_restart() -> None:
-    with new_engine() as engine:
+    with new_engine(n_ctx=8192) as engine:
         ends: list[Any] = []
         engine.on_end(ends.append)
         expected = engine.complete(PROMPT, max_tokens=12).tokens
-        running = engine.generate(PROMPT, max_tokens=400)
+        running = engine.generate(PROMPT, **LONG)
         next(running)
         die(engine)
         with pytest.raises(EngineDied):

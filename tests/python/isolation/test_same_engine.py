@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from tests.python.support.gate import Gate
+from tests.python.support.isolated import LONG, PROMPT, new_engine
+from tests.python.support.server_support import wait_until
 
 from specbranch_cpp import AsyncEngine, Engine, InvalidArgument, demo, policies
 from specbranch_cpp._isolated.remote_generation import _Received
-from specbranch_cpp._isolated.served_text import GRACE_S, ServedText, _Questions
+from specbranch_cpp._isolated.served_text import ServedText, _Questions
 from specbranch_cpp.bench import near_ties
 from specbranch_cpp.errors import ContextOverflow, EngineClosed
 from specbranch_cpp.processors import TokenMask
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MODES = ("autoregressive", "speculative", "pearl", "specbranch", "auto")
-PROMPT = "def add(a, b):\n    return a + b\n\ndef "
-
 
 NEAR_TIE = 0.1
 """Largest gap of two scores, in nats, that rounding explains; seen: 0.047."""
@@ -151,23 +150,26 @@ def test_a_policy_of_the_caller_runs_here(here: Engine, there: Engine) -> None:
 
 def test_a_policy_that_nobody_reads_for_does_not_stop_the_text(there: Engine) -> None:
     policy = Plans()
+    before = there.stats.n_generations
     unread = there.generate(PROMPT, mode="speculative", max_tokens=30, policy=policy)
     others = [there.generate(PROMPT, max_tokens=5) for _ in range(2)]
     for other in others:
         assert len(other.result().tokens) == 5
-    time.sleep(2 * GRACE_S)  # the others may have run beside it, and ended before it waited so long
+    # The others may have run beside it, and ended before it waited so long.
+    wait_until(lambda: there.stats.n_generations == before + 3)
     assert len(unread.result().tokens) == 30
     assert unread.result().stats.policy_skipped > 0
 
 
-def test_a_policy_that_fails_raises_its_own_error(there: Engine) -> None:
+def test_a_policy_that_fails_raises_its_own_error() -> None:
     class Fails(Plans):
         def plan(self, state: policies.RoundState) -> policies.Plan:
             raise ZeroDivisionError(state.position)
 
-    with pytest.raises(ZeroDivisionError):
-        there.complete(PROMPT, mode="speculative", max_tokens=300, policy=Fails())
-    assert len(there.complete(PROMPT, max_tokens=5).tokens) == 5
+    with new_engine(n_ctx=8192) as engine:
+        with pytest.raises(ZeroDivisionError):
+            engine.complete(PROMPT, mode="speculative", policy=Fails(), **LONG)
+        assert len(engine.complete(PROMPT, max_tokens=5).tokens) == 5
 
 
 def test_a_policy_that_fails_too_late_ends_the_text() -> None:
@@ -189,8 +191,8 @@ def test_a_policy_may_close_the_engine() -> None:
             engine.close()
             return super().plan(state)
 
-    engine = Engine(*demo.pair(), **SETTINGS, isolate=True)
-    generation = engine.generate(PROMPT, mode="speculative", max_tokens=300, policy=Closing())
+    engine = new_engine(n_ctx=8192)
+    generation = engine.generate(PROMPT, mode="speculative", policy=Closing(), **LONG)
     assert generation.result().finish_reason == "cancelled"
     with pytest.raises(EngineClosed):
         engine.complete(PROMPT)

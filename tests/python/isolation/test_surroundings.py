@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.python.support.isolated import PROMPT, is_gone, new_engine, process_of
+from tests.python.support.isolated import LONG, PROMPT, is_gone, new_engine, process_of
 from tests.python.support.tiny_gguf import write_tiny_gguf
 
 from specbranch_cpp import Engine, EngineClosed, EngineDied, ModelLoadError, demo
@@ -82,8 +82,8 @@ def test_closed_standard_streams(tmp_path: Path, closed: tuple[int, ...]) -> Non
 def test_a_program_that_does_not_learn_how_its_processes_end() -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
-        with new_engine() as engine:
-            generation = engine.generate(PROMPT, max_tokens=400, min_tokens=400)
+        with new_engine(n_ctx=8192) as engine:
+            generation = engine.generate(PROMPT, **LONG)
             next(generation)
             os.kill(process_of(engine), signal.SIGKILL)
             with pytest.raises(EngineDied, match="has ended: nobody knows how") as died:

@@ -23,8 +23,6 @@ from specbranch_cpp.openai_api.answers.constraints import (
     ruled_text,
 )
 from specbranch_cpp.openai_api.answers.thoughts import THINK
-from specbranch_cpp.openai_api.templates import ChatTemplate
-from specbranch_cpp.openai_api.tool_calls.choice import format_of_template
 from specbranch_cpp.openai_api.tool_calls.declarations import Tools
 from specbranch_cpp.openai_api.tool_calls.formats.pythonic import FormatLfm2
 from specbranch_cpp.openai_api.tool_calls.formats.xml import FormatGlm, FormatQwenCoder
@@ -84,10 +82,6 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     return Kind(request.param)
 
 
-def form_of(family: Family) -> Any:
-    return format_of_template(ChatTemplate(family.template), lambda _: False)
-
-
 def shape_of(family: Family) -> AnswerShape:
     return CHANNELS if family.channels else PLAIN
 
@@ -101,7 +95,7 @@ def without_end(text: str) -> str:
 def test_a_forced_answer_is_what_the_family_writes(kind: Kind, name: str) -> None:
     family = FAMILIES[name]
     source = forced_calls(
-        Tools(tuple(TOOLS), NAMES, many=False), form_of(family), shape_of(family), kind.book
+        Tools(tuple(TOOLS), NAMES, many=False), family.form, shape_of(family), kind.book
     )
     grammar = kind.read(source)
     one = without_end(family.one)
@@ -111,7 +105,7 @@ def test_a_forced_answer_is_what_the_family_writes(kind: Kind, name: str) -> Non
     assert not grammar.begins(one.replace("get", "gut"))
     assert not grammar.begins(one.replace("city", "town"))
     only = forced_calls(
-        Tools(tuple(TOOLS), ("set",), many=False), form_of(family), shape_of(family), kind.book
+        Tools(tuple(TOOLS), ("set",), many=False), family.form, shape_of(family), kind.book
     )
     assert not kind.read(only).begins(one)
 
@@ -123,7 +117,7 @@ def test_a_forced_answer_is_what_the_family_writes(kind: Kind, name: str) -> Non
 def test_a_forced_answer_with_several_calls(kind: Kind, name: str) -> None:
     family = FAMILIES[name]
     tools = Tools(tuple(TOOLS), NAMES, many=True)
-    grammar = kind.read(forced_calls(tools, form_of(family), PLAIN, kind.book))
+    grammar = kind.read(forced_calls(tools, family.form, PLAIN, kind.book))
     assert grammar.allows(family.one)
     assert grammar.allows(family.two)
 
@@ -131,7 +125,7 @@ def test_a_forced_answer_with_several_calls(kind: Kind, name: str) -> None:
 @pytest.mark.parametrize("name", HELD)
 def test_a_free_text_is_held_to_the_format_once_a_call_begins(kind: Kind, name: str) -> None:
     family = FAMILIES[name]
-    form = form_of(family)
+    form = family.form
     source = free_text(Tools(tuple(TOOLS)), form, shape_of(family), kind.book)
     assert source is not None
     grammar = kind.read(source)
@@ -158,7 +152,7 @@ def test_a_free_text_is_held_to_the_format_once_a_call_begins(kind: Kind, name: 
 @pytest.mark.parametrize("name", STARTS)
 def test_an_answer_that_begins_as_a_call_is_held_to_the_format(kind: Kind, name: str) -> None:
     family, start = FAMILIES[name], STARTS[name]
-    source = free_text(Tools(tuple(TOOLS)), form_of(family), PLAIN, kind.book)
+    source = free_text(Tools(tuple(TOOLS)), family.form, PLAIN, kind.book)
     assert source is not None
     grammar = kind.read(source)
     assert family.one.startswith(start)
@@ -174,7 +168,7 @@ def test_an_answer_that_begins_as_a_call_is_held_to_the_format(kind: Kind, name:
 
 
 def test_a_mark_after_half_a_start_is_a_mark(kind: Kind) -> None:
-    source = free_text(Tools(tuple(TOOLS)), form_of(FAMILIES["hermes"]), PLAIN, kind.book)
+    source = free_text(Tools(tuple(TOOLS)), FAMILIES["hermes"].form, PLAIN, kind.book)
     assert source is not None
     for text in ("", " ", "{", '{"name": "g', '{"name": "go"', "{<tool_c"):
         assert kind.read(source).allows(text + FAMILIES["hermes"].one), text
@@ -183,13 +177,13 @@ def test_a_mark_after_half_a_start_is_a_mark(kind: Kind) -> None:
 
 @pytest.mark.parametrize("name", sorted(NOT_HELD))
 def test_a_format_without_an_own_mark_is_not_held(kind: Kind, name: str) -> None:
-    assert free_text(Tools(tuple(TOOLS)), form_of(FAMILIES[name]), PLAIN, kind.book) is None
+    assert free_text(Tools(tuple(TOOLS)), FAMILIES[name].form, PLAIN, kind.book) is None
 
 
 @pytest.mark.parametrize("parameters", [{"not": {}}, {"type": "object", "patternProperties": {}}])
 def test_a_schema_without_a_grammar_frees_the_arguments(kind: Kind, parameters: Any) -> None:
     odd = {"type": "function", "function": {"name": "odd", "parameters": parameters}}
-    source = free_text(Tools((*TOOLS, odd)), form_of(FAMILIES["hermes"]), PLAIN, kind.book)
+    source = free_text(Tools((*TOOLS, odd)), FAMILIES["hermes"].form, PLAIN, kind.book)
     assert source is not None
     grammar = kind.read(source)
     assert grammar.allows('<tool_call>\n{"name": "odd", "arguments": {"a": [1]}}\n</tool_call>')
@@ -223,11 +217,11 @@ def test_a_thought_comes_before_json(kind: Kind) -> None:
 def test_a_thought_comes_before_a_forced_call(kind: Kind) -> None:
     family = FAMILIES["hermes"]
     tools = Tools(tuple(TOOLS), NAMES, many=False)
-    assert kind.read(forced_calls(tools, form_of(family), OPEN, kind.book)).allows(
+    assert kind.read(forced_calls(tools, family.form, OPEN, kind.book)).allows(
         f"no</think>\n{family.one}"
     )
-    assert not kind.read(forced_calls(tools, form_of(family), OPEN, kind.book)).allows(family.one)
-    may = kind.read(forced_calls(tools, form_of(family), THINKING, kind.book))
+    assert not kind.read(forced_calls(tools, family.form, OPEN, kind.book)).allows(family.one)
+    may = kind.read(forced_calls(tools, family.form, THINKING, kind.book))
     assert may.allows(family.one)
     assert may.allows(f"<think>no</think>{family.one}")
 
@@ -238,9 +232,7 @@ def test_calls_or_json(kind: Kind, name: str) -> None:
     json = JsonSchema({"enum": [7]})
     shape = shape_of(family)
     grammar = kind.read(
-        calls_or_ruled_text(
-            Tools(tuple(TOOLS), many=False), form_of(family), json, shape, kind.book
-        )
+        calls_or_ruled_text(Tools(tuple(TOOLS), many=False), family.form, json, shape, kind.book)
     )
     assert grammar.allows(without_end(family.one))
     assert grammar.allows("<|channel|>final<|message|>7" if family.channels else "7")
@@ -250,7 +242,7 @@ def test_calls_or_json(kind: Kind, name: str) -> None:
 
 def test_a_mark_in_a_thought_begins_no_call(kind: Kind) -> None:
     family = FAMILIES["hermes"]
-    source = free_text(Tools(tuple(TOOLS)), form_of(family), OPEN, kind.book)
+    source = free_text(Tools(tuple(TOOLS)), family.form, OPEN, kind.book)
     assert source is not None
     grammar = kind.read(source)
     assert grammar.allows("use <tool_call>?")
@@ -307,7 +299,7 @@ def test_parameters_behind_references_are_known(kind: Kind, name: str, parameter
     family = FAMILIES[name]
     given = {"type": "function", "function": {"name": "get", "parameters": parameters}}
     grammar = kind.read(
-        forced_calls(Tools((given,), ("get",), many=False), form_of(family), PLAIN, kind.book)
+        forced_calls(Tools((given,), ("get",), many=False), family.form, PLAIN, kind.book)
     )
     assert grammar.allows(family.one)
     assert not grammar.allows(family.one.replace("city", "town"))

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.python.support.call_formats import BOTH, FAMILIES, FUNCTIONS, GET, Family
+from tests.python.support.streamed_answers import Searches, in_pieces
 
 from specbranch_cpp.openai_api.answers.collected import AnswerDeltas, CollectedAnswer
 from specbranch_cpp.openai_api.answers.parser import AnswerParser
 from specbranch_cpp.openai_api.answers.tagged import AnswerRules
-from specbranch_cpp.openai_api.templates import ChatTemplate
-from specbranch_cpp.openai_api.tool_calls.choice import format_of_template
 
 if TYPE_CHECKING:
-    from specbranch_cpp.openai_api.tool_calls.tool_format import ToolFormat
+    from collections.abc import Sequence
 
 FORMATS = {
     "hermes": "hermes",
@@ -59,26 +58,25 @@ ONE = pytest.mark.parametrize("name", FAMILIES)
 SEVERAL = pytest.mark.parametrize("name", [n for n, family in FAMILIES.items() if family.two])
 
 
-def form_of(family: Family) -> ToolFormat:
-    form = format_of_template(ChatTemplate(family.template), lambda _: False)
-    assert form is not None
-    return form
-
-
 class Read:
-    """An answer, in pieces of a size: the whole message, and what a stream says."""
+    """An answer in pieces: the whole message, and what a stream says."""
 
     def __init__(
-        self, family: Family, text: str, size: int, *, many: bool = True, functions: Any = FUNCTIONS
+        self,
+        family: Family,
+        text_pieces: Sequence[str],
+        *,
+        many: bool = True,
+        functions: Any = FUNCTIONS,
     ) -> None:
-        form = form_of(family)
+        form = family.form
         self.parser = AnswerParser(
             AnswerRules(form, functions, many), channels=form.name == "gpt-oss"
         )
         whole, written, deltas = CollectedAnswer(), AnswerDeltas(deprecated=False), []
         self.parser.feed(family.starts)
-        for begin in range(0, len(text), size):
-            parts = self.parser.feed(text[begin : begin + size])
+        for text in text_pieces:
+            parts = self.parser.feed(text)
             whole.add(parts)
             deltas += written.deltas(parts)
         parts = self.parser.finish()
@@ -100,14 +98,14 @@ class Read:
 
 
 def test_every_format_is_found() -> None:
-    assert {name: form_of(family).name for name, family in FAMILIES.items()} == FORMATS
+    assert {name: family.form.name for name, family in FAMILIES.items()} == FORMATS
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 11, 1000])
 @ONE
 def test_a_call_in_pieces(name: str, size: int) -> None:
     family = FAMILIES[name]
-    read = Read(family, family.one, size)
+    read = Read(family, in_pieces(family.one, size))
     assert (read.calls, read.content) == ([GET], "")
     assert json.loads("".join(read.streamed[0])) == GET[1]
     assert (read.parser.n_complete, read.parser.n_broken) == (1, 0)
@@ -117,19 +115,19 @@ def test_a_call_in_pieces(name: str, size: int) -> None:
 @SEVERAL
 def test_several_calls_in_pieces(name: str, size: int) -> None:
     family = FAMILIES[name]
-    read = Read(family, family.two, size)
+    read = Read(family, in_pieces(family.two, size))
     assert (read.calls, read.content) == (BOTH, "")
     streamed = [json.loads("".join(pieces)) for pieces in read.streamed.values()]
     assert streamed == [arguments for _, arguments in BOTH]
-    assert Read(family, family.two, size, many=False).calls == [GET]
+    assert Read(family, in_pieces(family.two, size), many=False).calls == [GET]
 
 
 @SEVERAL
 def test_arguments_come_one_by_one(name: str) -> None:
     """Unless the text may also be no call: then the calls come when all of them are complete."""
     family = FAMILIES[name]
-    form = form_of(family)
-    read = Read(family, family.two, 1)
+    form = family.form
+    read = Read(family, in_pieces(family.two, 1))
     careful = any(family.two.lstrip().startswith(each) for each in (*form.plain, *form.leads))
     first, *pieces = read.streamed[1]
     assert first == ""
@@ -142,7 +140,7 @@ def test_arguments_come_one_by_one(name: str) -> None:
 def test_text_around_a_call_is_content(name: str, size: int) -> None:
     family = FAMILIES[name]
     text = family.one if family.begins else f"First this.\n\n{family.one}"
-    read = Read(family, text, size)
+    read = Read(family, in_pieces(text, size))
     assert (read.calls, read.content) == ([GET], "" if family.begins else "First this.")
     assert read.streamed_content == read.content
 
@@ -151,7 +149,7 @@ def test_text_around_a_call_is_content(name: str, size: int) -> None:
 @ONE
 def test_calls_of_unknown_functions_are_content(name: str, size: int) -> None:
     family = FAMILIES[name]
-    read = Read(family, family.one, size, functions={"other": {"name": "other"}})
+    read = Read(family, in_pieces(family.one, size), functions={"other": {"name": "other"}})
     assert read.calls == []
     assert read.streamed == {}
     expected = '{"city": "Rome"}' if family.channels else (family.starts + family.one)
@@ -164,7 +162,7 @@ def test_a_cut_at_every_place(name: str) -> None:
     family = FAMILIES[name]
     for cut in range(len(family.two)):
         text = family.two[:cut]
-        reads = [Read(family, text, size) for size in (1, 3, 1000)]
+        reads = [Read(family, in_pieces(text, size)) for size in (1, 3, 1000)]
         assert len({(str(read.calls), read.content) for read in reads}) == 1, text
         read = reads[0]
         assert read.calls == BOTH[: len(read.calls)], text
@@ -179,7 +177,7 @@ def test_a_broken_character_at_every_place(name: str) -> None:
     family = FAMILIES[name]
     for place in range(len(family.two)):
         text = family.two[:place] + "\x07" + family.two[place + 1 :]
-        reads = [Read(family, text, size) for size in (1, 2, 1000)]
+        reads = [Read(family, in_pieces(text, size)) for size in (1, 2, 1000)]
         assert len({(str(read.calls), read.content) for read in reads}) == 1, text
         assert all(name in FUNCTIONS for name, _ in reads[0].calls)
 
@@ -189,23 +187,25 @@ def test_two_pieces_at_every_place(name: str) -> None:
     family = FAMILIES[name]
     text = family.two or family.one
     for cut in range(1, len(text)):
-        read = Read(family, text, cut)
+        read = Read(family, [text[:cut], text[cut:]])
         assert (read.calls, read.content) == (BOTH if family.two else [GET], ""), cut
 
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
 def test_messages_of_gpt_oss_with_an_odd_header(size: int) -> None:
-    assert Read(FAMILIES["gpt-oss"], "<|message|>x", size).content == "x"
+    assert Read(FAMILIES["gpt-oss"], in_pieces("<|message|>x", size)).content == "x"
     cut = "<|start<|message|>x"
-    assert Read(FAMILIES["gpt-oss"], cut, size).content == cut
+    assert Read(FAMILIES["gpt-oss"], in_pieces(cut, size)).content == cut
 
 
-def test_endless_white_space_takes_linear_time() -> None:
-    """A model may repeat line breaks until the context is full; squares would take minutes."""
-    parser = AnswerParser(AnswerRules(form_of(FAMILIES["hermes"]), FUNCTIONS))
+def test_endless_white_space_takes_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model may repeat line breaks until the context is full."""
+    searches = Searches(monkeypatch)
+    parser = AnswerParser(AnswerRules(FAMILIES["hermes"].form, FUNCTIONS))
     collected = CollectedAnswer()
-    n_pieces = 150_000
-    for piece in ("a", *["\n\n\n\n"] * n_pieces, "b"):
+    text = "a" + "\n" * 80_000 + "b"
+    for piece in in_pieces(text, 4):
         collected.add(parser.feed(piece))
     collected.add(parser.finish())
-    assert collected.message(deprecated=False)["content"] == "a" + "\n" * 4 * n_pieces + "b"
+    assert collected.message(deprecated=False)["content"] == text
+    assert searches.n_searched < 4 * len(text)

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.python.support.call_formats import BOTH, FAMILIES, FUNCTIONS, GET, TOOLS
 from tests.python.support.scripted import make_engine, script
-from tests.python.support.streamed_answers import read_in_pieces
+from tests.python.support.streamed_answers import Searches, in_pieces, read_in_pieces
 
 from specbranch_cpp.openai_api.answers.collected import CollectedAnswer
 from specbranch_cpp.openai_api.answers.parser import AnswerParser
 from specbranch_cpp.openai_api.answers.tagged import AnswerRules
 from specbranch_cpp.openai_api.answers.thoughts import THINK
-from specbranch_cpp.openai_api.templates import ChatTemplate
-from specbranch_cpp.openai_api.tool_calls.choice import format_of_template
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,9 +34,9 @@ def parsed(
     text: str, size: int, name: str = "hermes", *, many: bool = True, is_open: bool = True
 ) -> tuple[str, str, list[tuple[str, Any]]]:
     """Thought, content and calls. The pieces of a stream must make the same message."""
-    form = format_of_template(ChatTemplate(FAMILIES[name].template), lambda _: False)
     opened = THINK if is_open else None
-    return read_in_pieces(AnswerRules(form, FUNCTIONS, many, THINK, opened), text, size)
+    rules = AnswerRules(FAMILIES[name].form, FUNCTIONS, many, THINK, opened)
+    return read_in_pieces(rules, text, size)
 
 
 @SIZES
@@ -121,11 +119,10 @@ def test_a_call_in_a_thought_that_is_cut() -> None:
     for cut in range(len(text)):
         answers = []
         for size in (1, 3, 1000):
-            form = format_of_template(ChatTemplate(HERMES.template), lambda _: False)
-            parser = AnswerParser(AnswerRules(form, FUNCTIONS, True, THINK, THINK))
+            parser = AnswerParser(AnswerRules(HERMES.form, FUNCTIONS, True, THINK, THINK))
             whole = CollectedAnswer()
-            for begin in range(0, cut, size):
-                whole.add(parser.feed(text[begin : min(begin + size, cut)]))
+            for piece in in_pieces(text[:cut], size):
+                whole.add(parser.feed(piece))
             whole.add(parser.finish())
             message = whole.message(deprecated=False)
             for call in message.get("tool_calls", ()):
@@ -152,17 +149,20 @@ def test_a_broken_call_in_a_thought_that_is_closed(size: int) -> None:
         '<tool_call>{"name": "fly"}',
     ],
 )
-def test_many_calls_in_a_thought_take_linear_time(piece: str, end: str) -> None:
-    """Squares would take minutes."""
-    text = piece * 20_000 + end
-    form = format_of_template(ChatTemplate(HERMES.template), lambda _: False)
-    parser = AnswerParser(AnswerRules(form, FUNCTIONS, True, THINK, THINK))
+def test_many_calls_in_a_thought_take_linear_time(
+    monkeypatch: pytest.MonkeyPatch, piece: str, end: str
+) -> None:
+    searches = Searches(monkeypatch)
+    text = piece * 1_000 + end
+    parser = AnswerParser(AnswerRules(HERMES.form, FUNCTIONS, True, THINK, THINK))
     whole = CollectedAnswer()
-    for begin in range(0, len(text), 50):
-        whole.add(parser.feed(text[begin : begin + 50]))
+    for part in in_pieces(text, 50):
+        whole.add(parser.feed(part))
     whole.add(parser.finish())
     message = whole.message(deprecated=False)
     assert ("tool_calls" in message) == (piece.startswith(ONE) and not end)
+    assert parser._source.n_scanned < 4 * len(text)
+    assert searches.n_searched < 4 * len(text)
 
 
 def test_an_engine_thinks_and_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

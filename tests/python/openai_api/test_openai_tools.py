@@ -94,12 +94,14 @@ def test_a_stream_brings_calls_as_deltas(tooled: Engine) -> None:
 
 
 def test_several_forced_calls_if_asked_for(tooled: Engine) -> None:
-    counts = set()
-    for seed in range(24):
-        answer = chat(tooled, tool_choice="required", parallel_tool_calls=True, seed=seed)
-        if answer["choices"][0]["finish_reason"] == "tool_calls":
-            counts.add(len(answer["choices"][0]["message"]["tool_calls"]))
-    assert max(counts) > 1
+    answers = (
+        chat(tooled, tool_choice="required", parallel_tool_calls=True, seed=seed)["choices"][0]
+        for seed in range(24)
+    )
+    assert any(
+        answer["finish_reason"] == "tool_calls" and len(answer["message"]["tool_calls"]) > 1
+        for answer in answers
+    )
 
 
 def test_the_old_names(tooled: Engine) -> None:

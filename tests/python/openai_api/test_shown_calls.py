@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.python.support.call_formats import BOTH, FUNCTIONS, GET, TOOLS
+from tests.python.support.call_formats import BOTH, FUNCTIONS, GET, TOOLS, form_of
 from tests.python.support.scripted import make_engine, script
 from tests.python.support.streamed_answers import read_in_pieces
 from tests.python.support.tool_templates import SOURCES
 
 from specbranch_cpp.openai_api.answers.tagged import AnswerRules
-from specbranch_cpp.openai_api.templates import ChatTemplate
-from specbranch_cpp.openai_api.tool_calls.choice import format_of_template
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,8 +33,8 @@ def parsed(
     template: str, text: str, size: int, *, many: bool = True
 ) -> tuple[str, list[tuple[str, Any]]]:
     """Content and calls. The pieces of a stream must make the same message."""
-    form = format_of_template(ChatTemplate(template), lambda _: False)
-    thought, content, calls = read_in_pieces(AnswerRules(form, FUNCTIONS, many), text, size)
+    rules = AnswerRules(form_of(template), FUNCTIONS, many)
+    thought, content, calls = read_in_pieces(rules, text, size)
     assert thought == ""
     return content, calls
 

@@ -21,6 +21,7 @@ from tests.python.support.client_templates import (
     RESPONSES_OR_TOOLS,
     WANTS_OBJECTS,
 )
+from tests.python.support.steps import n_steps
 from tests.python.support.tiny_gguf import write_tiny_gguf
 
 from specbranch_cpp import Engine, InvalidArgument
@@ -209,15 +210,19 @@ def test_marks_of_turns_stay_text_also_where_they_are_tokens_with_a_text(tmp_pat
 
 
 def test_long_chats_take_linear_time() -> None:
-    """Squares would take minutes."""
-    many = 100_000
-    calling = called(*map(str, range(many)))
-    results = [result(str(number), "x") for number in range(many)]
     template = ChatTemplate(NO_SYSTEM)
-    assert len(fitted(template, [ASK, SAY, *[KIND] * many, ASK])) == 3
-    assert len(fitted(template, [ASK] * many)) == many
-    with pytest.raises(InvalidArgument, match="alternate"):
-        rendered_text(template, [ASK, calling, *results], tools=None, variables=None)
+
+    def fit(many: int) -> None:
+        calling = called(*map(str, range(many)))
+        results = [result(str(number), "x") for number in range(many)]
+        assert len(fitted(template, [ASK, SAY, *[KIND] * many, ASK])) == 3
+        assert len(fitted(template, [ASK] * many)) == many
+        with pytest.raises(InvalidArgument, match="alternate"):
+            rendered_text(template, [ASK, calling, *results], tools=None, variables=None)
+
+    fit(1)  # what is done once for a template
+    assert n_steps(lambda: fit(2_000)) < 3 * n_steps(lambda: fit(1_000))
+    fit(25_000)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.python.support.interrupts import INTERRUPT_WAIT
 
 from specbranch_cpp._engine import lifetime
 
@@ -25,32 +26,31 @@ def make(step_us=200_000, n_ctx=200_000):
     options.n_ctx = n_ctx
     pieces = [bytes([97 + i % 26]) for i in range(options.n_vocab)]
     return Engine._from_core(_core._fake_engine(options, options, pieces))
-
-def interrupt_in(seconds, number=signal.SIGINT):
-    threading.Timer(seconds, os.kill, (os.getpid(), number)).start()
 """
 
 
 @pytest.mark.parametrize(
-    ("step_us", "wait"),
+    ("step_us", "n_read", "wait"),
     [
-        (20_000, "list(generation)"),
-        (20_000, "generation.result()"),
-        (3_600_000_000, "next(generation)"),  # within the first pass, that of the prompt
+        (20_000, 3, "list(generation)"),
+        (20_000, 3, "generation.result()"),
+        (3_600_000_000, 0, "next(generation)"),  # within the first pass, that of the prompt
     ],
 )
-def test_interrupt_cancels_and_comes_out(python: RunPython, step_us: int, wait: str) -> None:
+def test_interrupt_cancels_and_comes_out(
+    python: RunPython, step_us: int, n_read: int, wait: str
+) -> None:
     code = f"""
 engine = make({step_us})
 generation = engine.generate("abc")
 try:
-    interrupt_in(0.3)
+    interrupt_wait(begins=lambda: generation.n_read >= {n_read})
     {wait}
 except KeyboardInterrupt:
     print(generation.result().finish_reason)
 assert engine.generate("abc", max_tokens=0).result().finish_reason == "length"
 """
-    assert python(PREAMBLE + code) == "cancelled"
+    assert python(INTERRUPT_WAIT + PREAMBLE + code) == "cancelled"
 
 
 def test_any_exception_of_a_signal_handler_cancels(python: RunPython) -> None:
@@ -60,12 +60,12 @@ def handler(number, frame):
 signal.signal(signal.SIGUSR1, handler)
 generation = make().generate("abc")
 try:
-    interrupt_in(0.2, signal.SIGUSR1)
+    interrupt_wait(signal.SIGUSR1)
     generation.result()
 except LookupError as error:
     print(error, generation.result().finish_reason)
 """
-    assert python(PREAMBLE + code) == "from the handler cancelled"
+    assert python(INTERRUPT_WAIT + PREAMBLE + code) == "from the handler cancelled"
 
 
 def test_a_signal_handler_that_returns_changes_nothing(python: RunPython) -> None:

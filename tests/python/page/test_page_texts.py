@@ -153,10 +153,9 @@ def test_who_does_not_see_the_rows_does_not_ask(open_view: OpenView, stand_in: S
     view = open_view()
     row(view, 4).wait_for()
     view.page.locator("#texts summary").click()
-    view.page.wait_for_timeout(300)  # one that is on its way
     n_looks = len(stand_in.looks)
     view.page.wait_for_timeout(1200)
-    assert len(stand_in.looks) == n_looks
+    assert len(stand_in.looks) <= n_looks + 1  # which was on its way
     view.page.locator("#texts summary").click()
     row(view, 4).wait_for()
     wait_for_a_look(view, stand_in)

@@ -6,7 +6,7 @@ import socket
 import time
 
 import pytest
-from tests.python.support.rpc import MEMORY, StandIn, free_port, standing_in
+from tests.python.support.rpc import MEMORY, StandIn, standing_in
 
 from specbranch_cpp import ModelLoadError
 from specbranch_cpp._rpc.addresses import Address, parse_addresses
@@ -54,9 +54,12 @@ def test_a_server_that_cannot_be_used(server: StandIn, words: str) -> None:
 
 
 def test_nobody_listens() -> None:
-    port = free_port()
-    with pytest.raises(ModelLoadError, match=rf"127\.0\.0\.1:{port} cannot be reached: Connection"):
-        ask(f"127.0.0.1:{port}")
+    with socket.socket() as mute:  # nobody else gets its port
+        mute.bind(("127.0.0.1", 0))
+        port = mute.getsockname()[1]
+        words = rf"127\.0\.0\.1:{port} cannot be reached: Connection"
+        with pytest.raises(ModelLoadError, match=words):
+            ask(f"127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("name", ["a..b", f"{'a' * 64}.example"])

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.python.support.isolated import PROMPT, is_gone, process_of
+from tests.python.support.isolated import LONG, PROMPT, is_gone, process_of
 from tests.python.support.rpc import RelayProcess, Worker
 from tests.python.support.server_support import serving, wait_until
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
     not _core.has_rpc(), reason="llama.cpp was built without its RPC backend"
 )
 
-OPTIONS: dict[str, Any] = {"n_ctx": 512, "measure_costs": False, "n_parallel": 2}
+OPTIONS: dict[str, Any] = {"n_ctx": 8192, "measure_costs": False, "n_parallel": 2}
 
 
 def new_engine(address: str) -> Engine:
@@ -46,7 +46,7 @@ def expect_death(engine: Engine, *generations: Any) -> None:
 
 def running(engine: Engine) -> list[Any]:
     """A text of which a part has come, and one beside it."""
-    found = [engine.generate(PROMPT, max_tokens=450, min_tokens=450) for _ in range(2)]
+    found = [engine.generate(PROMPT, **LONG) for _ in range(2)]
     next(found[0])
     return found
 

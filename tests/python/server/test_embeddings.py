@@ -129,6 +129,22 @@ def test_a_process_that_dies_is_replaced(bert: tuple[Path, TinyBert], expected: 
         model.embed(TEXTS)
 
 
+def test_what_llama_cpp_cannot_compute(tmp_path: Path) -> None:
+    """The process lives on."""
+    path = tmp_path / "damaged.gguf"
+    truth = write_tiny_bert(path, damaged="dog")
+    with EmbeddingModel(path, n_threads=1) as model:
+        with pytest.raises(EmbeddingFailed, match="the model gives numbers that are not finite"):
+            model.embed(["the cat", "the dog"])
+        with pytest.raises(EmbeddingFailed, match=r"llama\.cpp failed; UnicodeEncodeError"):
+            model.embed(["half of a pair \ud800"])
+        process = model._process
+        np.testing.assert_allclose(
+            model.embed(["the cat"]).vectors[0], truth.embed("the cat"), atol=2e-3
+        )
+        assert model._process is process is not None
+
+
 def test_close_ends_a_call(bert: tuple[Path, TinyBert]) -> None:
     model = EmbeddingModel(bert[0], n_threads=1)
     outcome: list[BaseException] = []

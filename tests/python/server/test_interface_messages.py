@@ -415,7 +415,7 @@ def test_what_cannot_be_done_is_named(server: Running, fields: dict[str, Any], w
 def test_a_key_is_needed(server: Running) -> None:
     body = {"messages": MESSAGES, "max_tokens": 1}
     for headers in ({}, {"x-api-key": "wrong"}):
-        reply = httpx.post(f"{server.url}/v1/messages", json=body, headers=headers)
+        reply = httpx.post(f"{server.url}/v1/messages", json=body, headers=headers, timeout=120)
         assert (reply.status_code, reply.json()["type"]) == (401, "error")
         assert reply.json()["error"]["type"] == "authentication_error"
     with anthropic.Anthropic(base_url=server.url, auth_token=KEY, max_retries=0) as client:

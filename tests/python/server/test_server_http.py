@@ -265,7 +265,7 @@ def test_there_are_only_so_many_connections() -> None:
         held = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(2)]
         try:
             with pytest.raises(httpx.TransportError):
-                httpx.get(f"{server.url}/health")
+                httpx.get(f"{server.url}/health", timeout=120)
         finally:
             for connection in held:
                 connection.close()
@@ -308,7 +308,10 @@ def test_requests_are_counted_once_each(server: Running) -> None:
         return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
 
     before = count()
-    threads = [threading.Thread(target=httpx.get, args=(f"{server.url}/no/{i}",)) for i in range(5)]
+    threads = [
+        threading.Thread(target=httpx.get, args=(f"{server.url}/no/{i}",), kwargs={"timeout": 120})
+        for i in range(5)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

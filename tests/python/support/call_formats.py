@@ -6,10 +6,17 @@ The transcripts call ``get`` with the city Rome, and ``set`` with two values of 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["BOTH", "FAMILIES", "FUNCTIONS", "GET", "SET", "TOOLS", "Family"]
+from specbranch_cpp.openai_api.templates import ChatTemplate
+from specbranch_cpp.openai_api.tool_calls.choice import format_of_template
+
+if TYPE_CHECKING:
+    from specbranch_cpp.openai_api.tool_calls.tool_format import ToolFormat
+
+__all__ = ["BOTH", "FAMILIES", "FUNCTIONS", "GET", "SET", "TOOLS", "Family", "form_of"]
 
 GET = ("get", {"city": "Rome"})
 SET = ("set", {"n": 3, "on": True})
@@ -59,6 +66,18 @@ class Family:
             "{% endfor %}{{ tools | tojson }}{% raw %}" + self.source + "{% endraw %}\n"
             "assistant: " + self.starts
         )
+
+    @property
+    def form(self) -> ToolFormat:
+        return form_of(self.template)
+
+
+@functools.cache
+def form_of(template: str) -> ToolFormat:
+    """The format that the template shows, which has no state."""
+    form = format_of_template(ChatTemplate(template), lambda _: False)
+    assert form is not None
+    return form
 
 
 def _deep(*words: str) -> str:

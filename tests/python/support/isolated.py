@@ -9,6 +9,8 @@ from typing import Any
 from specbranch_cpp import Engine, demo
 
 PROMPT = "def add(a, b):\n    return a + b\n\ndef "
+LONG: dict[str, Any] = {"max_tokens": 7500, "min_tokens": 7500}
+"""No text is whole before the strike, however late the thread that strikes runs."""
 
 
 def new_engine(**options: Any) -> Engine:

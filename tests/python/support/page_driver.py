@@ -19,6 +19,8 @@ DESKTOP = (1280, 900)
 PHONE = (360, 740)
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+TIMEOUT_MS = 120_000
+"""For what never happens. A busy machine must not reach it."""
 
 
 def why_not() -> str | None:
@@ -36,7 +38,9 @@ def chromium() -> Iterator[Browser]:
 
     with sync_playwright() as playwright:
         # Without its sandbox it runs as root too, in containers; it sees our own page only.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=TIMEOUT_MS
+        )
         try:
             yield browser
         finally:
@@ -59,6 +63,7 @@ class LiveView:
         self.context = browser.new_context(
             viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, **options
         )
+        self.context.set_default_timeout(TIMEOUT_MS)
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
         self.foreign: list[str] = []

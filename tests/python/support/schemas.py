@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["GOOD"]
+import jsonschema
+
+if TYPE_CHECKING:
+    from specbranch_cpp import Engine
+
+__all__ = ["GOOD", "check_texts"]
 
 LINK = {"type": ["object", "null"], "properties": {"next": {"$ref": "#/$defs/link"}}}
 
@@ -110,3 +116,26 @@ GOOD: dict[str, Any] = {
     "different": {"type": "array", "items": {"enum": ["a", 1, None]}, "uniqueItems": True},
     "some different": {"items": {"type": "boolean"}, "uniqueItems": True, "minItems": 1},
 }
+
+_ENDLESS = ("long", "many", "pattern anywhere", "anything", "true")
+
+
+def check_texts(
+    engine: Engine, name: str, grammar: Any, schema: Any, *, is_utf8: bool = True
+) -> None:
+    """Checks that the schema accepts texts that follow the grammar.
+
+    Args:
+        engine: writes at random.
+        name: of the schema; the texts of some schemas may all be too long.
+        grammar: of the schema.
+        schema: as Python's regular expressions read it.
+        is_utf8: whether all texts must be whole characters.
+    """
+    n_checked = 0
+    for seed in range(12):
+        done = engine.complete("x", grammar=grammar, temperature=2.0, seed=seed, max_tokens=200)
+        if done.finish_reason == "stop" and (is_utf8 or "\ufffd" not in done.text):
+            jsonschema.validate(json.loads(done.text), schema)
+            n_checked += 1
+    assert n_checked or name in _ENDLESS

@@ -7,9 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp.openai_api.answers.collected import AnswerDeltas, CollectedAnswer
 from specbranch_cpp.openai_api.answers.parser import AnswerParser
+from specbranch_cpp.openai_api.tool_calls import incoming_text
+from specbranch_cpp.openai_api.tool_calls.incoming_text import IncomingText
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pytest
+
     from specbranch_cpp.openai_api.answers.tagged import AnswerRules
+
+
+def in_pieces(text: str, size: int) -> list[str]:
+    """The text in pieces of ``size`` characters."""
+    return [text[begin : begin + size] for begin in range(0, len(text), size)]
 
 
 def read_in_pieces(
@@ -24,8 +35,8 @@ def read_in_pieces(
     """
     parser = AnswerParser(rules)
     whole, written, deltas = CollectedAnswer(), AnswerDeltas(deprecated=False), []
-    pieces = [parser.feed(text[begin : begin + size]) for begin in range(0, len(text), size)]
-    for parts in [*pieces, parser.finish()]:
+    fed = [parser.feed(piece) for piece in in_pieces(text, size)]
+    for parts in [*fed, parser.finish()]:
         whole.add(parts)
         deltas += written.deltas(parts)
     message = whole.message(deprecated=False)
@@ -39,3 +50,29 @@ def read_in_pieces(
         one["arguments"] for one in calls
     )
     return thought, content, [(one["name"], json.loads(one["arguments"])) for one in calls]
+
+
+class Searches:
+    """Counts the characters in which readers search for marks, or check names.
+
+    A character counts each time. `IncomingText.n_scanned` has those in which the end of a value was
+    searched. Clocks say less about the cost of a reader.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.n_searched = 0
+        first, check = IncomingText._first, incoming_text._check_name
+
+        def counted_first(
+            source: IncomingText, marks: Sequence[str], begin: int
+        ) -> tuple[int, str]:
+            found = first(source, marks, begin)
+            self.n_searched += found[0] + len(found[1]) - begin
+            return found
+
+        def counted_check(within: str, name: str) -> None:
+            self.n_searched += len(name)
+            check(within, name)
+
+        monkeypatch.setattr(IncomingText, "_first", counted_first)
+        monkeypatch.setattr(incoming_text, "_check_name", counted_check)

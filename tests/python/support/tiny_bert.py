@@ -21,9 +21,16 @@ _N_EMBD, _N_FF, _N_HEAD, _N_LAYER, _EPSILON = 32, 64, 2, 2, 1e-12
 N_CTX = 16
 
 
-def write_tiny_bert(path: Path, *, pooling: PoolingType | None = PoolingType.MEAN) -> TinyBert:
-    """Writes a model whose texts are words of `WORDS` with blanks between them."""
+def write_tiny_bert(
+    path: Path, *, pooling: PoolingType | None = PoolingType.MEAN, damaged: str = ""
+) -> TinyBert:
+    """Writes a model whose texts are words of `WORDS` with blanks between them.
+
+    ``damaged``: a word whose embedding is no number.
+    """
     model = TinyBert()
+    if damaged:
+        model.tensors["token_embd.weight"][TOKENS.index(f"\u2581{damaged}")] = np.nan
     writer = GGUFWriter(path, "bert")
     writer.add_name("tiny-bert")
     writer.add_context_length(N_CTX)
