@@ -211,6 +211,20 @@ def test_a_call_that_is_cut(client: openai.OpenAI) -> None:
     assert client.responses.create(**asked).output[-1].status == "incomplete"
 
 
+@pytest.mark.parametrize(("arguments", "status"), [('{"a": 1', "incomplete"), ("{}", "completed")])
+def test_a_call_after_which_text_comes(arguments: str, status: str) -> None:
+    """A call whose form the model breaks has begun in the stream, and cannot be taken back."""
+    form = ResponseForm({})
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": arguments}}
+    events = []
+    for delta in ({"tool_calls": [call]}, {"content": "So."}):
+        choice = {"delta": delta, "finish_reason": None}
+        written = form.chunk({"created": 1, "model": "m", "choices": [choice]}).decode()
+        events += [json.loads(line[6:]) for line in written.splitlines() if line[:5] == "data:"]
+    (done,) = [event for event in events if event["type"] == "response.output_item.done"]
+    assert (done["item"]["type"], done["item"]["status"]) == ("function_call", status)
+
+
 def test_a_failure_before_the_first_word() -> None:
     settings: dict[str, Any] = {"request_timeout_s": 3.0, "heartbeat_s": 0.05}
     with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from typing import TYPE_CHECKING, Any
@@ -158,6 +159,8 @@ class ResponseForm(ReplyForm):
             return
         item["status"] = status
         if item["type"] == "function_call":
+            if not _is_json(item["arguments"]):  # text came before the end of the call
+                item["status"] = "incomplete"
             yield self._event(
                 "response.function_call_arguments.done",
                 **self._place,
@@ -206,6 +209,14 @@ class ResponseForm(ReplyForm):
             response["usage"] = _usage(reply["timings"], self._n_reasoning)
             response |= {name: reply[name] for name in ("timings", "seed", "mode")}
         return response
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _status(reason: str | None) -> str:
