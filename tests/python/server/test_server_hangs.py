@@ -66,7 +66,8 @@ def n_running(server: Running) -> int:
 
 def test_a_stream_hears_of_its_limit_before_the_pass_ends() -> None:
     text = StuckText()
-    with serving(FakeModel(), text, request_timeout_s=3.0) as server, ThreadPoolExecutor(1) as pool:
+    limits: dict[str, Any] = {"request_timeout_s": 3.0, "heartbeat_s": 600.0}
+    with serving(FakeModel(), text, **limits) as server, ThreadPoolExecutor(1) as pool:
         try:
             body = {"prompt": "#stuck", "stream": True}
             word, error = events(server.client.post(PATH, json=body).text)
