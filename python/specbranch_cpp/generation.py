@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import threading
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from specbranch_cpp.results import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from specbranch_cpp import _core
@@ -131,14 +132,12 @@ class Generation:
             Exception: any exception of the policy or of a logits processor; InvalidArgument if
                 what they return is wrong.
         """
-        self._check_reader()
-        with self._lock:
-            if self._ended:
-                raise StopIteration
+        with self._reading():
             step = self._read()
-            if step is None:
-                raise StopIteration
-            return self._chunk(step)
+            chunk = None if step is None else self._chunk(step)
+        if chunk is None:
+            raise StopIteration
+        return chunk
 
     def result(self) -> Completion:
         """Waits for the end and returns the whole text, including chunks that were read before.
@@ -150,8 +149,7 @@ class Generation:
             EngineClosed: the engine was created before this process was forked.
             Exception: any exception of the policy or of a logits processor.
         """
-        self._check_reader()
-        with self._lock:
+        with self._reading():
             while not self._ended:
                 self._read()
             if self._completion is None:
@@ -172,8 +170,7 @@ class Generation:
         if not self._scores_prompt:
             raise InvalidArgument("the generation has no scores; start it with prompt_logprobs")
         if not self._steps:
-            self._check_reader()
-            with self._lock:
+            with self._reading():
                 if not self._steps:
                     self._output(0)  # comes after the prompt, and stays to be read
         scores = self._core.prompt_scores
@@ -262,6 +259,17 @@ class Generation:
             raise EngineClosed(
                 "[Generation] this process is a fork; the engine belongs to its parent"
             )
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """This thread reads. Ctrl-C at any place cancels the generation, as in `_output`."""
+        try:
+            self._check_reader()
+            with self._lock:
+                yield
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
 
     def _check_reader(self) -> None:
         self._check_process()

@@ -196,6 +196,24 @@ def test_cancel_keeps_what_is_there(make_fake: MakeFake) -> None:
     assert engine.generate("abc", max_tokens=100).result().text == whole.text
 
 
+@pytest.mark.parametrize("reads", ["next", "result"])
+def test_an_interrupt_outside_of_the_wait_cancels(
+    make_fake: MakeFake, monkeypatch: pytest.MonkeyPatch, reads: str
+) -> None:
+    """Ctrl-C may come where text is decoded, too."""
+
+    class Decoder:
+        def setstate(self, _: object) -> None:
+            raise KeyboardInterrupt
+
+    generation = make_fake(**ENDLESS).generate([1, 2], max_tokens=100_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(generation, "_decoder", Decoder())
+        with pytest.raises(KeyboardInterrupt):
+            next(generation) if reads == "next" else generation.result()
+    assert generation.result().finish_reason == "cancelled"
+
+
 def test_cancel_within_a_pass_and_while_queued(make_fake: MakeFake) -> None:
     engine = make_fake(step_us=1_000_000_000)  # a pass that goes on would reach the test's limit
     running, queued = engine.generate("abc"), engine.generate("abc")
