@@ -57,7 +57,7 @@ Commands Decoder::start() {
   // Without a draft this is only the text, which the target may have to decode again.
   sequences_.reset(request_->prompt, limits_.draft.value_or(Capabilities{}), window_.begin(),
                    limits_.first_draft_seq);
-  if (draft_usable() && !ends_with_prompt() && planner_->wants_draft(view())) begin_draft(commands);
+  begin_wanted_draft(commands);
   return commands;
 }
 
@@ -95,9 +95,7 @@ Commands Decoder::on(const Event& event) {
     }
   } else if (const auto* open = std::get_if<OpenDone>(&event.body)) {
     apply_open(event.role, *open);
-    if (target && draft_ == DraftState::kNotStarted && planner_->wants_draft(view())) {
-      begin_draft(commands);
-    }
+    if (target) begin_wanted_draft(commands);
     if (read_on(event.role, commands)) return commands;
   } else if (const auto* prefill = std::get_if<PrefillDone>(&event.body)) {
     apply_prefill(event.role, *prefill);
@@ -183,7 +181,7 @@ void Decoder::ask_planner(Commands& commands) {
     draft_ = DraftState::kNotStarted;
     tree_.forget_sequences();
   }
-  if (draft_ == DraftState::kNotStarted && planner_->wants_draft(view())) begin_draft(commands);
+  begin_wanted_draft(commands);
   // The draft may be ready before the target: the planner sees a busy target then.
   if (timer_.busy(ModelRole::kTarget) && timer_.busy(ModelRole::kDraft)) return;
   if (pending_plan_limits_) return;
