@@ -16,8 +16,6 @@ std::size_t possible(int n_parallel, const ModelLimits& limits) {
   return static_cast<std::size_t>(std::clamp(n_parallel, 1, std::max(1, most)));
 }
 
-bool can_repeat(const Capabilities& model) { return model.rollback == Rollback::kAnywhere; }
-
 SequencePool::Adapters adapters_of(const Request& request) {
   if (!request.adapters) return std::nullopt;
   return active_adapters(*request.adapters);
@@ -34,9 +32,9 @@ BatchScheduler::BatchScheduler(ModelPair* models, const ModelLimits* limits, Pai
       target_seqs_(static_cast<int>(n_parallel_)),
       of_target_(
           ModelRole::kTarget, limits->target.max_batch,
-          [this](int n_tokens) { return padding(n_tokens); }, can_repeat(limits->target)),
+          [this](int n_tokens) { return padding(n_tokens); }, limits->target.rollback),
       of_draft_(ModelRole::kDraft, limits->draft ? limits->draft->max_batch : 1, {},
-                !limits->draft || can_repeat(*limits->draft)),
+                limits->draft ? limits->draft->rollback : Rollback::kAnywhere),
       composer_(profile, limits->target.max_batch, limits->target.rollback == Rollback::kCopies) {}
 
 bool BatchScheduler::admits(const Request& next) const {
