@@ -78,6 +78,7 @@ Commands Decoder::on(const Event& event) {
   if (event.n_batch_tokens > 0) step.n_others = std::max(0, event.n_batch_tokens - step.n_tokens);
   step.n_texts = std::max(1, event.n_batch_texts);
   step.n_parts = event.n_batch_parts;
+  step.n_pad = event.n_batch_pad;
   if (event.overlap) step.overlap = *event.overlap;
 
   if (const auto* fail = std::get_if<FailDone>(&event.body)) {

@@ -136,7 +136,7 @@ std::optional<Command> CommandQueue::next() {
 
 /// One command of all parts. What pads the single batches is left out: there are more rows, which
 /// have a padding of their own.
-Command CommandQueue::merged() const {
+Command CommandQueue::merged() {
   Command command;
   if (role_ == ModelRole::kTarget) {
     VerifyCommand all;
@@ -145,7 +145,7 @@ Command CommandQueue::merged() const {
       append(all.ops, one.ops);
       append(all.segments, one.segments);
     }
-    if (padding_) all.n_pad = padding_(all.n_tokens());
+    n_pad_ = all.n_pad = padding_ ? padding_(all.n_tokens()) : 0;
     command.body = std::move(all);
   } else {
     DraftCommand all;
@@ -236,6 +236,7 @@ std::vector<Event> CommandQueue::divided(const Event& event) const {
     own.ops_us = event.ops_us;
     own.waited_us = event.waited_us;
     own.n_batch_tokens = n_all;
+    own.n_batch_pad = n_pad_;
     own.n_batch_texts = static_cast<int>(parts_.size());
     own.n_batch_parts = n_parts;
     own.overlap = event.overlap;

@@ -89,7 +89,7 @@ class CommandQueue {
   static bool is_pass(const Command& command);
   static int n_tokens(const Command& command);
   int n_batch_parts() const;
-  Command merged() const;
+  Command merged();
   std::vector<Event> divided(const Event& event) const;
   bool may_try_again(const Event& event) const;
   std::vector<Event> try_again(const Event& event);
@@ -103,6 +103,7 @@ class CommandQueue {
   std::deque<Part> waiting_;  ///< in the order of arrival.
   std::vector<Part> parts_;   ///< of the batch that the model computes; empty: it is idle.
   GenerationId sent_id_ = 0;  ///< of the command of that batch; 0: of several.
+  int n_pad_ = 0;             ///< padding tokens of a batch of several.
   bool read_last_ = false;    ///< the last command was a chunk of a prompt.
 };
 

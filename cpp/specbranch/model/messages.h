@@ -129,6 +129,7 @@ struct Event {
   std::int64_t waited_us = 0;
   /// Tokens of the whole batch, where it was one for several generations; 0: it was not.
   int n_batch_tokens = 0;
+  int n_batch_pad = 0;    ///< padding tokens beside them.
   int n_batch_texts = 0;  ///< those generations.
   /// The parts in which the model computed that batch, one after the other: in each of them every
   /// sequence has as many tokens. More than one only with Rollback::kCopies.

@@ -66,7 +66,7 @@ void CostModel::on_step(const StepTime& step) {
   } else if (step.n_parts > 1) {
     curve.refresh();  // the curve is of batches that are computed at once
   } else {
-    curve.observe(step.n_tokens + step.n_others, us, step.overlap);
+    curve.observe(step.n_tokens + step.n_others + step.n_pad, us, step.overlap);
   }
   learned_us = step.end_us;
   assume_missing();

@@ -148,6 +148,7 @@ TEST_CASE("a batch of several texts has a padding of its own") {
   CHECK(std::get<VerifyCommand>(sent->body).n_pad == 2);
   const auto events = queue.answer(answered(*sent, results(*sent)));
   CHECK(events.front().n_batch_tokens == 6);  // as its texts know it
+  CHECK(events.front().n_batch_pad == 2);
   queue.add(verify(3, 2, 1), kGroup);
   CHECK(std::get<VerifyCommand>(queue.next()->body).n_pad == 1);
   CHECK(asked == std::vector<int>{6});

@@ -336,6 +336,40 @@ TEST_CASE("batches that are computed in parts do not make the costs of a crowd w
   }
 }
 
+TEST_CASE("a batch of several texts that is padded stays padded") {
+  constexpr int kTexts = 10;
+  FakeOptions fake;
+  fake.n_target_seq = kTexts;
+  const auto target = make_fake_target(fake);
+  const auto us = [](int n) { return n == 9 ? 1'400 : 900 + 10 * n; };
+  PairProfile profile;
+  for (int n = 1; n <= 16; ++n) profile.costs.target_us.push_back(us(n));
+  int n_of_nine = 0;
+  int n_padded = 0;
+  VirtualOptions options;
+  options.profile = &profile;
+  options.target_us = [&](const Command& command) -> std::int64_t {
+    const auto* verify = std::get_if<VerifyCommand>(&command.body);
+    if (verify == nullptr) return 100;
+    if (verify->segments.size() == 9) {
+      ++n_of_nine;
+      if (verify->n_pad == 1) ++n_padded;
+    }
+    return us(verify->n_tokens());
+  };
+  // Short texts come and go beside eight long ones, so that batches of eight, nine and ten are
+  // seen.
+  std::vector<VirtualClient> clients(300);
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    clients[i].request.mode = Mode::kAutoregressive;
+    clients[i].request.prompt = {1, 2};
+    clients[i].request.max_tokens = i < 8 ? 400 : 2 + static_cast<int>(i % 5);
+  }
+  run_crowd(std::move(clients), *target, nullptr, options, kTexts);
+  CHECK(n_of_nine > 100);
+  CHECK(n_padded == n_of_nine);
+}
+
 TEST_CASE("a client without a place waits for the first one that is free") {
   Setup setup;
   setup.n_parallel = 2;
