@@ -163,8 +163,8 @@ MUTATIONS = (
         "auto-batch-below-one",
         "a disturbed measurement lets a batch look faster than one token",
         "planner/cost_model.h",
-        "return std::max(target_.at(n_others + 1), target_.at(n_others + n));",
-        "return target_.at(n_others + n);",
+        "return std::max(batch(n_others + 1), batch(n_others + n));",
+        "return batch(n_others + n);",
     ),
     Mutation(
         "auto-promise-forgotten",

@@ -97,10 +97,24 @@ MUTATIONS = (
         "  if (step.n_texts < 0 && step.end_us == learned_us) {",
     ),
     Mutation(
+        "parts-teach-the-costs",
+        "a batch that was computed in parts is taken for one that was not",
+        "planner/cost_model.cpp",
+        "  } else if (step.n_parts > 1) {",
+        "  } else if (step.n_parts < 0) {",
+    ),
+    Mutation(
+        "padding-teaches-shorter-batches",
+        "the time of a padded batch is learnt for its length without the padding",
+        "planner/cost_model.cpp",
+        "step.n_others + step.n_pad,",
+        "step.n_others,",
+    ),
+    Mutation(
         "crowd-waits-for-a-single-token",
         "beside others the draft is not looked at before one text has decoded a token alone",
         "planner/cost_model.h",
-        "target_.doubt(std::min(n_texts(), 1 + rounded(others_->target_tokens)))",
+        "target_.doubt(in_batch(std::min(n_texts(), 1 + rounded(others_->target_tokens))))",
         "target_.doubt(1)",
     ),
     Mutation(
@@ -135,8 +149,8 @@ MUTATIONS = (
         "crowd-costs-of-one",
         "what all texts verify is taken for as short as one text's part",
         "planner/cost_model.h",
-        "target_.at(n * n_texts())",
-        "target_.at(n)",
+        "? batch(n * n_texts())",
+        "? batch(n)",
     ),
     Mutation(
         "crowd-drafts-at-any-price",

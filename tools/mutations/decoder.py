@@ -41,6 +41,20 @@ MUTATIONS = (
         "",
     ),
     Mutation(
+        "scored-prompt-drafted",
+        "the draft reads a prompt of which only the scores are wanted",
+        "decoder/decoder_prompt.cpp",
+        "const bool ends = finish_ != Finish::kNone || ends_with_prompt();",
+        "const bool ends = finish_ != Finish::kNone;",
+    ),
+    Mutation(
+        "draft-begun-after-the-end",
+        "a text that was cancelled while it was opened goes to the draft",
+        "decoder/decoder_prompt.cpp",
+        "const bool ends = finish_ != Finish::kNone || ends_with_prompt();",
+        "const bool ends = ends_with_prompt();",
+    ),
+    Mutation(
         "reroot-parent",
         "the tree is rooted one node too early",
         "decoder/decoder.cpp",

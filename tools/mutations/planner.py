@@ -16,7 +16,7 @@ MUTATIONS = (
         "others-own-length",
         "the time of a common batch is learnt for the rows of one text",
         "planner/cost_model.cpp",
-        ".observe(step.n_tokens + step.n_others,",
+        ".observe(step.n_tokens + step.n_others + step.n_pad,",
         ".observe(step.n_tokens,",
     ),
     Mutation(

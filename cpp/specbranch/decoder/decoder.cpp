@@ -57,7 +57,7 @@ Commands Decoder::start() {
   // Without a draft this is only the text, which the target may have to decode again.
   sequences_.reset(request_->prompt, limits_.draft.value_or(Capabilities{}), window_.begin(),
                    limits_.first_draft_seq);
-  if (draft_usable() && !ends_with_prompt() && planner_->wants_draft(view())) begin_draft(commands);
+  begin_wanted_draft(commands);
   return commands;
 }
 
@@ -77,6 +77,8 @@ Commands Decoder::on(const Event& event) {
   StepTime step = timer_.ended(event.role, event.begin_us + event.ops_us, event.end_us);
   if (event.n_batch_tokens > 0) step.n_others = std::max(0, event.n_batch_tokens - step.n_tokens);
   step.n_texts = std::max(1, event.n_batch_texts);
+  step.n_parts = event.n_batch_parts;
+  step.n_pad = event.n_batch_pad;
   if (event.overlap) step.overlap = *event.overlap;
 
   if (const auto* fail = std::get_if<FailDone>(&event.body)) {
@@ -95,9 +97,7 @@ Commands Decoder::on(const Event& event) {
     }
   } else if (const auto* open = std::get_if<OpenDone>(&event.body)) {
     apply_open(event.role, *open);
-    if (target && draft_ == DraftState::kNotStarted && planner_->wants_draft(view())) {
-      begin_draft(commands);
-    }
+    if (target) begin_wanted_draft(commands);
     if (read_on(event.role, commands)) return commands;
   } else if (const auto* prefill = std::get_if<PrefillDone>(&event.body)) {
     apply_prefill(event.role, *prefill);
@@ -183,7 +183,7 @@ void Decoder::ask_planner(Commands& commands) {
     draft_ = DraftState::kNotStarted;
     tree_.forget_sequences();
   }
-  if (draft_ == DraftState::kNotStarted && planner_->wants_draft(view())) begin_draft(commands);
+  begin_wanted_draft(commands);
   // The draft may be ready before the target: the planner sees a busy target then.
   if (timer_.busy(ModelRole::kTarget) && timer_.busy(ModelRole::kDraft)) return;
   if (pending_plan_limits_) return;

@@ -141,6 +141,8 @@ class Decoder final {
   void ask_planner(Commands& commands);
   /// Adds what texts propose after the root, and after the end of the most probable path.
   void ask_proposer();
+  /// Gives the draft the text, if it has not got it and is wanted.
+  void begin_wanted_draft(Commands& commands);
   void begin_draft(Commands& commands);
   /// The position after the last one that the draft can read, once it has been given the text.
   Pos draft_end() const;

@@ -9,6 +9,12 @@
 
 namespace specbranch {
 
+void Decoder::begin_wanted_draft(Commands& commands) {
+  const bool ends = finish_ != Finish::kNone || ends_with_prompt();
+  if (draft_ != DraftState::kNotStarted || ends || !planner_->wants_draft(view())) return;
+  begin_draft(commands);
+}
+
 void Decoder::begin_draft(Commands& commands) {
   const int n_vocab = limits_.draft->n_vocab;
   std::shared_ptr<const Request> text = request_;

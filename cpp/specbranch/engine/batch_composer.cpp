@@ -6,6 +6,7 @@
 #include <queue>
 #include <utility>
 
+#include "specbranch/planner/padding.h"
 #include "specbranch/planner/step_curve.h"
 
 namespace specbranch {
@@ -26,7 +27,7 @@ BatchComposer::BatchComposer(const PairProfile* profile, int max_rows, bool in_p
 std::vector<int> BatchComposer::lengths(std::span<const BatchOffer> offers, int n_fixed) {
   std::vector<Choice> choices = best_first(offers, n_fixed);
   if (in_parts_) add_equal(offers, n_fixed, choices);
-  const std::vector<double> us = StepCurve::filled(profile_->costs.target_us);
+  const std::vector<double> us = times(offers.size() + (n_fixed > 0 ? 1 : 0) > 1);
   std::vector<double> times;
   times.reserve(choices.size());
   for (const Choice& choice : choices) times.push_back(time_of(offers, n_fixed, choice, us));
@@ -45,6 +46,19 @@ std::vector<int> BatchComposer::lengths(std::span<const BatchOffer> offers, int 
     most = value;
   }
   return std::move(choices[best].taken);
+}
+
+/// Microseconds of batches by their rows; of several texts the queue pads them.
+std::vector<double> BatchComposer::times(bool padded) const {
+  const std::vector<double>& measured = profile_->costs.target_us;
+  std::vector<double> us = StepCurve::filled(measured);
+  if (!padded) return us;
+  for (int n = 1; n <= StepCurve::kLongest; ++n) {
+    const int n_all = n + batch_padding(n, measured, profile_->others.longest_padded);
+    us[static_cast<std::size_t>(n) - 1] =
+        us[static_cast<std::size_t>(std::min(n_all, StepCurve::kLongest)) - 1];
+  }
+  return us;
 }
 
 /// No drafted token, then always one more: the most probable one of all texts. Of equal ones that

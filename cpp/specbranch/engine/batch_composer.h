@@ -46,6 +46,7 @@ class BatchComposer {
     double expected = 0.0;   ///< tokens of the batch.
   };
 
+  std::vector<double> times(bool padded) const;
   std::vector<Choice> best_first(std::span<const BatchOffer> offers, int n_fixed) const;
   void add_equal(std::span<const BatchOffer> offers, int n_fixed,
                  std::vector<Choice>& choices) const;

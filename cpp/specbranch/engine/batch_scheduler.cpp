@@ -16,8 +16,6 @@ std::size_t possible(int n_parallel, const ModelLimits& limits) {
   return static_cast<std::size_t>(std::clamp(n_parallel, 1, std::max(1, most)));
 }
 
-bool can_repeat(const Capabilities& model) { return model.rollback == Rollback::kAnywhere; }
-
 SequencePool::Adapters adapters_of(const Request& request) {
   if (!request.adapters) return std::nullopt;
   return active_adapters(*request.adapters);
@@ -34,10 +32,12 @@ BatchScheduler::BatchScheduler(ModelPair* models, const ModelLimits* limits, Pai
       target_seqs_(static_cast<int>(n_parallel_)),
       of_target_(
           ModelRole::kTarget, limits->target.max_batch,
-          [this](int n_tokens) { return padding(n_tokens); }, can_repeat(limits->target)),
+          [this](int n_tokens) { return padding(n_tokens); }, limits->target.rollback),
       of_draft_(ModelRole::kDraft, limits->draft ? limits->draft->max_batch : 1, {},
-                !limits->draft || can_repeat(*limits->draft)),
-      composer_(profile, limits->target.max_batch, limits->target.rollback == Rollback::kCopies) {}
+                limits->draft ? limits->draft->rollback : Rollback::kAnywhere),
+      composer_(profile, limits->target.max_batch, limits->target.rollback == Rollback::kCopies) {
+  profile_->others.longest_padded = limits->target.pads ? limits->target.max_batch : 0;
+}
 
 bool BatchScheduler::admits(const Request& next) const {
   if (full()) return false;
@@ -207,11 +207,7 @@ void BatchScheduler::compose() {
 
 /// Padding tokens that make a batch faster, by the measured times.
 int BatchScheduler::padding(int n_tokens) const {
-  const std::vector<double>& us = profile_->costs.target_us;
-  const int longest = std::min(static_cast<int>(us.size()), limits_->target.max_batch);
-  if (!limits_->target.pads || n_tokens > longest) return 0;
-  return best_padding(n_tokens, longest,
-                      [&us](int n) { return us[static_cast<std::size_t>(n) - 1]; });
+  return batch_padding(n_tokens, profile_->costs.target_us, profile_->others.longest_padded);
 }
 
 }  // namespace specbranch

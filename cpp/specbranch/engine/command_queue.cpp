@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -135,7 +136,7 @@ std::optional<Command> CommandQueue::next() {
 
 /// One command of all parts. What pads the single batches is left out: there are more rows, which
 /// have a padding of their own.
-Command CommandQueue::merged() const {
+Command CommandQueue::merged() {
   Command command;
   if (role_ == ModelRole::kTarget) {
     VerifyCommand all;
@@ -144,7 +145,7 @@ Command CommandQueue::merged() const {
       append(all.ops, one.ops);
       append(all.segments, one.segments);
     }
-    if (padding_) all.n_pad = padding_(all.n_tokens());
+    n_pad_ = all.n_pad = padding_ ? padding_(all.n_tokens()) : 0;
     command.body = std::move(all);
   } else {
     DraftCommand all;
@@ -196,9 +197,23 @@ std::vector<Event> CommandQueue::try_again(const Event& event) {
   return events;
 }
 
+int CommandQueue::n_batch_parts() const {
+  if (!in_parts_) return 1;
+  std::set<std::size_t> lengths;
+  for (const Part& part : parts_) {
+    if (const auto* verify = std::get_if<VerifyCommand>(&part.command.body)) {
+      for (const Segment& segment : verify->segments) lengths.insert(segment.rows.size());
+    } else if (const auto* draft = std::get_if<DraftCommand>(&part.command.body)) {
+      for (const SequenceInput& input : draft->inputs) lengths.insert(input.tokens.size());
+    }
+  }
+  return std::max(1, static_cast<int>(lengths.size()));
+}
+
 std::vector<Event> CommandQueue::divided(const Event& event) const {
   int n_all = 0;
   for (const Part& part : parts_) n_all += n_tokens(part.command);
+  const int n_parts = n_batch_parts();
   const auto* verified = std::get_if<VerifyDone>(&event.body);
   const auto* drafted = std::get_if<DraftDone>(&event.body);
   std::size_t first = 0;
@@ -221,7 +236,9 @@ std::vector<Event> CommandQueue::divided(const Event& event) const {
     own.ops_us = event.ops_us;
     own.waited_us = event.waited_us;
     own.n_batch_tokens = n_all;
+    own.n_batch_pad = n_pad_;
     own.n_batch_texts = static_cast<int>(parts_.size());
+    own.n_batch_parts = n_parts;
     own.overlap = event.overlap;
     if (verified != nullptr) {
       const auto& command = std::get<VerifyCommand>(part.command.body);

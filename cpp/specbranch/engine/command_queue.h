@@ -27,13 +27,15 @@ class CommandQueue {
   /// Padding tokens for a batch of so many tokens of several texts.
   using Padding = std::function<int(int n_tokens)>;
 
-  /// `padding`: empty: none. `can_repeat`: a pass that fails leaves the sequences as they were; of
-  /// a recurrent model they are lost.
-  CommandQueue(ModelRole role, int max_tokens, Padding padding = {}, bool can_repeat = true)
+  /// `padding`: empty: none. `rollback`: of the model. A pass that fails leaves the sequences as
+  /// they were only with Rollback::kAnywhere.
+  CommandQueue(ModelRole role, int max_tokens, Padding padding = {},
+               Rollback rollback = Rollback::kAnywhere)
       : role_(role),
         max_tokens_(max_tokens),
         padding_(std::move(padding)),
-        can_repeat_(can_repeat) {}
+        can_repeat_(rollback == Rollback::kAnywhere),
+        in_parts_(rollback == Rollback::kCopies) {}
 
   /// Adds a command of a generation, which waits for no other command here. Commands of different
   /// groups never share a batch, and a verification with branches goes alone.
@@ -86,7 +88,8 @@ class CommandQueue {
   std::size_t first() const;
   static bool is_pass(const Command& command);
   static int n_tokens(const Command& command);
-  Command merged() const;
+  int n_batch_parts() const;
+  Command merged();
   std::vector<Event> divided(const Event& event) const;
   bool may_try_again(const Event& event) const;
   std::vector<Event> try_again(const Event& event);
@@ -96,9 +99,11 @@ class CommandQueue {
   int max_tokens_;
   Padding padding_;
   bool can_repeat_;
+  bool in_parts_;             ///< see `Event::n_batch_parts`.
   std::deque<Part> waiting_;  ///< in the order of arrival.
   std::vector<Part> parts_;   ///< of the batch that the model computes; empty: it is idle.
   GenerationId sent_id_ = 0;  ///< of the command of that batch; 0: of several.
+  int n_pad_ = 0;             ///< padding tokens of a batch of several.
   bool read_last_ = false;    ///< the last command was a chunk of a prompt.
 };
 

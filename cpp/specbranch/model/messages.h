@@ -129,7 +129,11 @@ struct Event {
   std::int64_t waited_us = 0;
   /// Tokens of the whole batch, where it was one for several generations; 0: it was not.
   int n_batch_tokens = 0;
+  int n_batch_pad = 0;    ///< padding tokens beside them.
   int n_batch_texts = 0;  ///< those generations.
+  /// The parts in which the model computed that batch, one after the other: in each of them every
+  /// sequence has as many tokens. More than one only with Rollback::kCopies.
+  int n_batch_parts = 1;
   /// The share of the time in which the other model was at work, 0 to 1, where the engine knows it:
   /// a text does not see the passes of others.
   std::optional<double> overlap = {};  // NOLINT(readability-redundant-member-init): GCC warns

@@ -156,7 +156,8 @@ struct Verification {
   /// What the samplers remember after the last choice; empty: nothing. GCC warns without the
   /// initializer.
   std::optional<SamplerState> sampler_state = {};  // NOLINT(readability-redundant-member-init)
-  /// A function of the caller failed at the position after the last choice; null: it did not.
+  /// What failed at the position after the last choice: a function of the caller; or logits or the
+  /// grammar, after which the sequence is as before the batch. The text fails if it gets there.
   std::exception_ptr error = {};  // NOLINT(readability-redundant-member-init)
   /// What the rule of the text says of the tokens after the last choice.
   ForcedRun forced = {};  // NOLINT(readability-redundant-member-init)
@@ -166,7 +167,8 @@ struct Verification {
 struct SegmentResult {
   GenerationId generation_id = 0;
   Verification verification;
-  /// This segment failed, and the others did not: its sequence is as before the batch.
+  /// This segment failed before its first choice, and the others did not: its sequence is as before
+  /// the batch.
   std::exception_ptr error;
   std::int64_t waited_us = 0;  ///< for functions of the caller (`Request::processors`).
 };

@@ -63,8 +63,10 @@ void CostModel::on_step(const StepTime& step) {
   std::int64_t& learned_us = others_->learned_us[of_target ? 0 : 1];
   if (step.n_texts > 1 && step.end_us == learned_us) {
     curve.refresh();
+  } else if (step.n_parts > 1) {
+    curve.refresh();  // the curve is of batches that are computed at once
   } else {
-    curve.observe(step.n_tokens + step.n_others, us, step.overlap);
+    curve.observe(step.n_tokens + step.n_others + step.n_pad, us, step.overlap);
   }
   learned_us = step.end_us;
   assume_missing();

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "specbranch/planner/padding.h"
 #include "specbranch/planner/planner.h"
 #include "specbranch/planner/step_curve.h"
 #include "specbranch/report/profile.h"
@@ -21,7 +22,7 @@ class CostModel {
   /// the batch, it has their tokens, too: as many as the last ones had.
   double target(int n) const {
     const int n_others = rounded(others_->target_tokens);
-    return std::max(target_.at(n_others + 1), target_.at(n_others + n));
+    return std::max(batch(n_others + 1), batch(n_others + n));
   }
 
   /// False: the target takes no padding tokens.
@@ -36,11 +37,12 @@ class CostModel {
 
   /// Microseconds of a padded verification in which every running text has `n` tokens.
   double target_of_all(int n, int longest) const {
-    return crowded() ? target_.at(n * n_texts()) : padded_target(n, longest);
+    return crowded() ? batch(n * n_texts()) : padded_target(n, longest);
   }
 
-  /// Microseconds of a batch of `n` tokens, alone on the machine.
-  double batch(int n) const { return target_.at(n); }
+  /// Microseconds of a batch of `n` tokens, alone on the machine. That of several texts is padded
+  /// where padding is faster.
+  double batch(int n) const { return target_.at(in_batch(n)); }
 
   /// Microseconds of a draft pass over `b` sequences of every running text, alone on the machine.
   double draft(int b) const { return draft_.at(b * n_texts()); }
@@ -63,7 +65,8 @@ class CostModel {
   /// neither the gain of speculation nor the slow-down is certain. Of the texts, those count that
   /// take part in the batches; the others still read their prompts.
   bool baseline_known(double doubt) const {
-    return target_.doubt(std::min(n_texts(), 1 + rounded(others_->target_tokens))) <= doubt;
+    return target_.doubt(in_batch(std::min(n_texts(), 1 + rounded(others_->target_tokens)))) <=
+           doubt;
   }
 
   /// Nothing but the measurement while loading, in which other programs may have run, says what a
@@ -100,6 +103,10 @@ class CostModel {
   static constexpr int kPlainTries = 3;  ///< batches in a row in which several texts wait for one.
 
   static int rounded(double n_others) { return static_cast<int>(std::lround(n_others)); }
+  /// The length of a batch of `n` tokens, padding of the engine included.
+  int in_batch(int n) const {
+    return crowded() ? n + batch_padding(n, costs_->target_us, others_->longest_padded) : n;
+  }
   void assume_missing();
 
   StepCosts* costs_;

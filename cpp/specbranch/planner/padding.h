@@ -1,6 +1,10 @@
 /// Padding: a longer batch is sometimes faster, because kernels go by whole tiles of rows.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
+#include <span>
+
 namespace specbranch {
 
 /// Of the time of a batch. Measured and interpolated times differ by less without any reason.
@@ -20,6 +24,13 @@ int best_padding(int n, int longest, const TimeOf& time_of) {
     least = time;
   }
   return best - n;
+}
+
+/// The same for a batch of several texts. `us`: measured times by length, 0 where there is none.
+inline int batch_padding(int n, std::span<const double> us, int longest) {
+  longest = std::min(longest, static_cast<int>(us.size()));
+  if (n > longest) return 0;
+  return best_padding(n, longest, [us](int m) { return us[static_cast<std::size_t>(m) - 1]; });
 }
 
 }  // namespace specbranch

@@ -51,6 +51,8 @@ struct StepTime {
   double overlap = 0.0;  ///< share of the time in which the other model was busy, 0 to 1.
   int n_others = 0;      ///< tokens of other texts in the same batch.
   int n_texts = 1;       ///< texts in the batch.
+  int n_parts = 1;       ///< see `Event::n_batch_parts`.
+  int n_pad = 0;         ///< padding tokens of a batch of several texts.
 };
 
 /// What to start now; only for a model that is idle. Children that are named here and not yet in

@@ -137,6 +137,8 @@ struct CostDoubts {
 /// What runs beside a text. Not saved.
 struct OtherTexts {
   int n_running = 0;  ///< texts that run at the same time.
+  /// Tokens of a batch of several texts at most, padding included; 0: no such batch is padded.
+  int longest_padded = 0;
   /// Tokens of theirs in the last batches of the target; the newest counts most.
   double target_tokens = 0.0;
   /// Batches of the target since the last one in which each text had one token, beside no draft

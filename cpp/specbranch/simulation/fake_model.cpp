@@ -195,7 +195,7 @@ class FakeTarget final : public TargetModel {
     std::vector<SegmentResult> results;
     results.reserve(segments.size());
     try {
-      for (const Segment& segment : segments) results.push_back(verify_one(segment));
+      for (const Segment& segment : segments) results.push_back(verify_segment(segment));
     } catch (const Aborted&) {
       for (const Segment& segment : segments) take_back(segment);
       cells_.end_early(seqs);
@@ -252,13 +252,25 @@ class FakeTarget final : public TargetModel {
     }
   }
 
-  SegmentResult verify_one(const Segment& segment) {
+  SegmentResult verify_segment(const Segment& segment) {
+    SegmentResult result;
+    result.generation_id = segment.generation_id;
+    try {
+      verify_one(segment, result);
+    } catch (const DecodeError&) {
+      const bool chosen = !result.verification.choices.empty();
+      (chosen ? result.verification.error : result.error) = std::current_exception();
+      take_back(segment);
+      cells_.end_early({&segment.seq, 1});
+    }
+    return result;
+  }
+
+  void verify_one(const Segment& segment, SegmentResult& result) {
     const Request& request = *sessions_.at(segment.generation_id, "verify").request;
     const std::vector<Row>& rows = segment.rows;
     std::vector<Token> seen = cells_.at(segment.seq, "verify");
     cells_.append_path(segment);
-    SegmentResult result;
-    result.generation_id = segment.generation_id;
     Verification& verification = result.verification;
     std::size_t n_seen = 0;  // cells before the last choice
     for (std::optional<std::size_t> at = 0; at;) {
@@ -279,7 +291,6 @@ class FakeTarget final : public TargetModel {
     }
     if (n_seen > 0) verification.forced = forced_from(static_cast<Pos>(n_seen) + 1);
     if (request.processors) request.processors->end();
-    return result;
   }
 
   ForcedRun forced_from(Pos pos) const {
@@ -295,6 +306,9 @@ class FakeTarget final : public TargetModel {
   /// Nothing if every token is forbidden, or as `process_row` says.
   std::optional<Choice> choose_next(const Request& request, std::span<const Token> context,
                                     SegmentResult& result) const {
+    if (options_.nan_from >= 0 && static_cast<Pos>(context.size()) >= options_.nan_from) {
+      throw DecodeError("[fake] the scores are no numbers, as asked");
+    }
     const SamplingOptions& sampling = request.sampling;
     std::vector<float> scores = fake_scores(options_, context, 1.0);
     if (request.processors) {

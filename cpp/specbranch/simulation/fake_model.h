@@ -46,7 +46,8 @@ struct FakeOptions {
   std::int64_t fail_at_step =
       -1;                     ///< this pass or prefill chunk throws DecodeError; negative: none.
   bool fail_fatally = false;  ///< ... throws std::runtime_error instead (an escaped exception).
-  int n_feature_layers = 6;   ///< target: layers whose inputs it can give (see fake_features).
+  Pos nan_from = -1;  ///< of a text: the target has no scores from here on; negative: it has.
+  int n_feature_layers = 6;  ///< target: layers whose inputs it can give (see fake_features).
 };
 
 /// Scores of the next token after `context`; both fakes and the tests' reference decoder use it.

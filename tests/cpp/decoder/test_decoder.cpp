@@ -34,6 +34,16 @@ class ScriptPlanner final : public Planner {
   std::deque<Step> steps_;
 };
 
+/// Wants the draft once the target has opened the text, and nothing else.
+class LatePlanner final : public Planner {
+ public:
+  Decision next(const View& /*view*/) override { return {}; }
+  bool lock_step() const override { return false; }
+  bool wants_draft(const View& view) override { return view.target_open; }
+  int width() const override { return 1; }
+  void on_verification(const View& /*view*/, bool /*hit*/) override {}
+};
+
 Choice choice_of(Token token, bool end = false) {
   Choice choice;
   choice.token = token;
@@ -352,6 +362,23 @@ TEST_CASE("an abort that came too late: the verification is ignored") {
   CHECK(bench.decoder->finish() == Finish::kCancelled);
   CHECK(bench.counters().n_generated == 0);
   CHECK(bench.counters().n_target_steps == 1);  // the pass has run to its end
+}
+
+TEST_CASE("a cancel while the target opens the text: the draft does not get it") {
+  for (const bool cancelled : {false, true}) {
+    auto request = std::make_shared<Request>();
+    request->prompt = {1, 2, 3};
+    request->mode = Mode::kAuto;
+    const Capabilities both{10, 64, 4, 16};
+    Decoder decoder(request, ModelLimits{both, both}, 1, std::make_unique<LatePlanner>(), {});
+    CHECK_FALSE(decoder.start().draft);
+    if (cancelled) static_cast<void>(decoder.cancel());
+    Event event;
+    event.generation_id = 1;
+    event.body = OpenDone{2, {2}};
+    CHECK(decoder.on(event).draft.has_value() == !cancelled);
+    CHECK(decoder.idle() == cancelled);
+  }
 }
 
 TEST_CASE("prompts are read in chunks, and no chunk is a reason to plan") {

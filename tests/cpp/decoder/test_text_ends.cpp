@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "specbranch/engine/worker.h"
 #include "support/engine_support.h"
 #include "support/support.h"
 
@@ -99,6 +100,36 @@ TEST_CASE("a draft that reads the end of a text knows how long the text is") {
     for (const Mode mode : kDraftingModes) {
       INFO(describe(scenario));
       CHECK(run(scenario, mode).tokens == expected.tokens);
+    }
+  }
+}
+
+TEST_CASE("where no text follows a prompt, the draft does not get it") {
+  for (const Mode mode : kAllModes) {
+    for (const std::size_t n_prompt : {std::size_t{1}, std::size_t{5}}) {
+      CAPTURE(to_string(mode));
+      CAPTURE(n_prompt);
+      auto request = std::make_shared<Request>();
+      request->prompt.assign(n_prompt, 1);
+      request->max_tokens = 0;
+      request->prompt_logprobs = 0;
+      request->mode = mode;
+      FakeOptions options;
+      options.prefill_chunk = 2;
+      const auto target = make_fake_target(options);
+      ModelLimits limits;
+      limits.target = target->capabilities();
+      limits.draft = make_fake_draft(options)->capabilities();
+      Decoder decoder(request, limits, 1, make_planner(*request), {});
+      Commands commands = decoder.start();
+      while (commands.target) {
+        CHECK_FALSE(commands.draft);
+        commands = decoder.on(execute(*target, *commands.target));
+      }
+      CHECK_FALSE(commands.draft);
+      CHECK_FALSE(commands.abort_draft);
+      CHECK(decoder.idle());
+      CHECK(decoder.finish() == Finish::kLength);
     }
   }
 }

@@ -54,6 +54,20 @@ TEST_CASE("rows are free: every text gets its whole path") {
   CHECK(composer.lengths(offers_of(chances), 0) == std::vector{2, 0, 1});
 }
 
+TEST_CASE("rows up to a length that is padded anyway are free") {
+  PairProfile profile = with_curve([](int n) {
+    return n == 2 ? 1'000.0 : n < 8 ? 5'000.0 : 1'200.0 + 1'000.0 * (n - 8);
+  });
+  const std::vector<std::vector<double>> chances{{0.9, 0.8, 0.7, 0.6}, {0.5, 0.4, 0.3, 0.2}};
+  CHECK(BatchComposer(&profile, kMany).lengths(offers_of(chances), 0) == std::vector{4, 2});
+  // Once the queue pads, five rows take as long as eight.
+  profile.others.longest_padded = kMany;
+  const std::vector<std::vector<double>> few{{0.9, 0.8}, {0.5}};
+  CHECK(BatchComposer(&profile, kMany).lengths(offers_of(few), 0) == std::vector{2, 1});
+  profile.others.longest_padded = 0;
+  CHECK(BatchComposer(&profile, kMany).lengths(offers_of(few), 0) == std::vector{0, 0});
+}
+
 TEST_CASE("rows are dear: no drafted token is verified, but every text's last one") {
   const PairProfile profile = with_curve([](int n) { return 1'000.0 * n; });
   BatchComposer composer(&profile, kMany);

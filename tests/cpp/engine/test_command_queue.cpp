@@ -148,9 +148,38 @@ TEST_CASE("a batch of several texts has a padding of its own") {
   CHECK(std::get<VerifyCommand>(sent->body).n_pad == 2);
   const auto events = queue.answer(answered(*sent, results(*sent)));
   CHECK(events.front().n_batch_tokens == 6);  // as its texts know it
+  CHECK(events.front().n_batch_pad == 2);
   queue.add(verify(3, 2, 1), kGroup);
   CHECK(std::get<VerifyCommand>(queue.next()->body).n_pad == 1);
   CHECK(asked == std::vector<int>{6});
+}
+
+TEST_CASE("where whole sequences are copied, a batch has a part for each number of rows") {
+  const auto n_parts = [](Rollback rollback, const std::vector<int>& n_rows) {
+    CommandQueue queue(ModelRole::kTarget, 64, {}, rollback);
+    GenerationId id = 0;
+    for (const int n : n_rows) queue.add(verify(++id, n), kGroup);
+    const auto sent = queue.next();
+    const auto events = queue.answer(answered(*sent, results(*sent)));
+    for (const Event& event : events) CHECK(event.n_batch_parts == events[0].n_batch_parts);
+    return events.front().n_batch_parts;
+  };
+  CHECK(n_parts(Rollback::kCopies, {5, 4, 4}) == 2);
+  CHECK(n_parts(Rollback::kCopies, {1, 4, 2}) == 3);
+  CHECK(n_parts(Rollback::kCopies, {3, 3, 3}) == 1);
+  CHECK(n_parts(Rollback::kCopies, {3}) == 1);
+  CHECK(n_parts(Rollback::kAnywhere, {1, 4, 2}) == 1);
+  CHECK(n_parts(Rollback::kLastBatch, {1, 4, 2}) == 1);
+
+  CommandQueue passes(ModelRole::kDraft, 64, {}, Rollback::kCopies);
+  Command uneven = draft(1, 2, 3);
+  std::get<DraftCommand>(uneven.body).inputs.back().tokens = {1, 2};
+  passes.add(std::move(uneven), kGroup);
+  passes.add(draft(2, 1, 3), kGroup);
+  const auto sent = passes.next();
+  const auto events = passes.answer(answered(*sent, DraftDone{{{}, {}, {}}}));
+  REQUIRE(events.size() == 2);
+  CHECK(events.back().n_batch_parts == 2);
 }
 
 TEST_CASE("draft passes become one, each with its own options") {
@@ -310,7 +339,7 @@ TEST_CASE("a failure after which the model is not as before is everybody's") {
 }
 
 TEST_CASE("where a failed pass loses its sequences, its failure is everybody's") {
-  CommandQueue queue(ModelRole::kTarget, 64, {}, /*can_repeat=*/false);
+  CommandQueue queue(ModelRole::kTarget, 64, {}, Rollback::kLastBatch);
   queue.add(verify(1, 2), kGroup);
   queue.add(verify(2, 2), kGroup);
   const auto sent = queue.next();

@@ -2,6 +2,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <semaphore>
@@ -66,6 +67,55 @@ TEST_CASE("a failing step of the target ends its generation; the engine stays us
     CHECK(is_prefix(got.tokens, reference(scenario).tokens));
     CHECK(collect(*queued).tokens == reference(scenario).tokens);
     CHECK(collect(*engine.generate(scenario.request)).tokens == reference(scenario).tokens);
+  }
+}
+
+/// The target has no scores from token `n` of the text on. Every mode gives `whole` up to there, or
+/// up to a stop string before it.
+void check_without_scores(Scenario scenario, std::size_t n, const std::vector<Token>& whole) {
+  std::vector<Token> before(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(n));
+  for (const bool stops : {false, true}) {
+    if (stops) {
+      if (n < 2 || std::ranges::count(before, before[n - 2]) > 1) continue;
+      const auto pieces = make_pieces(scenario.target.n_vocab);
+      scenario.request.stop = {pieces[static_cast<std::size_t>(before[n - 2])]};
+      scenario.target.nan_from = -1;
+      before = run_engine(scenario, Mode::kAutoregressive).tokens;
+    }
+    scenario.target.nan_from = static_cast<Pos>(scenario.request.prompt.size() + n);
+    for (const Mode mode : kAllModes) {
+      scenario.request.mode = mode;
+      INFO(describe(scenario));
+      CAPTURE(n);
+      CAPTURE(stops);
+      Engine engine(make_parts(scenario));
+      const Collected got = collect(*engine.generate(scenario.request));
+      CHECK(got.tokens == before);
+      CHECK(got.end.finish == (stops ? Finish::kStop : Finish::kFailed));
+      CHECK(holds<DecodeError>(got.end.error) == !stops);
+      CHECK_FALSE(is_fatal(got.end.error));
+      // The target is as it was.
+      Request shorter = scenario.request;
+      shorter.max_tokens = static_cast<int>(before.size());
+      if (!before.empty() && !stops) CHECK(collect(*engine.generate(shorter)).tokens == before);
+    }
+  }
+}
+
+TEST_CASE("scores that are no numbers end a text at their position in every mode") {
+  for (std::uint64_t seed = 0; seed < 6; ++seed) {
+    Scenario scenario = make_long_scenario(seed + 40);
+    scenario.request.stop.clear();
+    scenario.request.stop_tokens.clear();
+    scenario.request.min_tokens = 0;
+    scenario.target.n_vocab = scenario.draft.n_vocab = 12;
+    scenario.target.max_batch = scenario.draft.max_batch = 64;
+    scenario.draft.alignment = 1.0;  // verifications reach far
+    scenario.target.whole_states = seed % 3 == 1;
+    if (seed % 3 == 2) scenario.target.max_rollback = 8;
+    const std::vector<Token> whole = run_engine(scenario, Mode::kAutoregressive).tokens;
+    REQUIRE(whole.size() == 30);
+    for (std::size_t n = 0; n < 16; ++n) check_without_scores(scenario, n, whole);
   }
 }
 

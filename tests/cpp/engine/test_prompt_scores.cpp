@@ -1,8 +1,11 @@
 // Scores of the tokens of a prompt, on fakes.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -98,15 +101,44 @@ TEST_CASE("without a text, the prompt is read and nothing else happens") {
     Scenario scenario = scored_scenario(4);
     scenario.request.mode = mode;
     scenario.request.max_tokens = 0;
-    Engine engine(make_parts(scenario));
+    std::atomic<int> n_read = 0;
+    Engine engine(make_parts(scenario, {}, [&](int, const std::function<bool()>&) { ++n_read; }));
     const auto generation = engine.generate(scenario.request);
     const Collected all = collect(*generation);
+    CHECK(n_read == 0);  // by the draft
     CHECK(all.tokens.empty());
     CHECK(all.end.finish == Finish::kLength);
     CHECK(all.end.stats.counters.n_target_steps == 0);
     CHECK(all.end.stats.counters.n_draft_steps == 0);
     check_scores(generation->progress().scores(), expected_scores(scenario));
   }
+}
+
+TEST_CASE("a prompt that is only scored leaves the draft what it holds") {
+  Scenario scenario = scored_scenario(7);
+  scenario.draft.prefill_chunk = 3;
+  // The draft is idle when a text ends, so that it always holds the same of it.
+  scenario.request.mode = Mode::kSpeculative;
+  scenario.request.max_tokens = 12;
+  const auto read_of_next_turn = [&](bool scores) {
+    std::atomic<int> n_steps = 0;
+    Engine engine(make_parts(scenario, {}, [&](int, const std::function<bool()>&) { ++n_steps; }));
+    Request turn = scenario.request;
+    turn.prompt_logprobs = -1;
+    const std::vector<Token> answer = collect(*engine.generate(turn)).tokens;
+    if (scores) {
+      Request scored = scenario.request;
+      scored.max_tokens = 0;
+      std::ranges::reverse(scored.prompt);
+      scored.prompt.front() = (turn.prompt.front() + 1) % scenario.target.n_vocab;
+      collect(*engine.generate(scored));
+    }
+    turn.prompt.insert(turn.prompt.end(), answer.begin(), answer.end());
+    const int n_before = n_steps;
+    collect(*engine.generate(turn));
+    return n_steps - n_before;
+  };
+  CHECK(read_of_next_turn(true) == read_of_next_turn(false));
 }
 
 TEST_CASE("a prompt of one token has no scores") {

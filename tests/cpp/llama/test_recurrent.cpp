@@ -289,6 +289,53 @@ TEST_CASE("a copied state goes on as the one that it was copied from") {
   }
 }
 
+/// Three texts have the states 0, 1 and 2, in the order of `seqs`. A pass over the first and the
+/// last of them brings their states together, so that the one between them changes places.
+void check_state_between(const Written& model, const std::vector<SeqId>& seqs) {
+  constexpr Pos kLength = 30;
+  const auto all = code_prompt(60);
+  const auto text = [&](Pos i) { return std::vector<Token>(all.begin() + 15 * i, all.end()); };
+  const auto read = [&](LlamaContext& context, SeqId seq, Pos i) {
+    std::vector<BatchToken> batch;
+    for (Pos pos = 0; pos < kLength; ++pos) {
+      batch.push_back({text(i)[static_cast<std::size_t>(pos)], seq, pos, false});
+    }
+    context.decode(batch);
+  };
+  const auto logits_of = [](LlamaContext& context, SeqId seq) {
+    const BatchToken next[] = {{7, seq, kLength, true}};
+    context.decode(next);
+    const auto row = context.logits(0);
+    return std::vector<float>(row.begin(), row.end());
+  };
+  std::atomic<bool> abort = false;
+  const ContextShape shape{.n_seq = 3, .n_cells = 256, .n_outputs = 3};
+  LlamaContext context(model.weights, model.options, shape, &abort);
+  for (Pos i = 0; i < 3; ++i) read(context, seqs[static_cast<std::size_t>(i)], i);
+  abort = true;
+  const BatchToken outer[] = {{5, seqs[0], kLength, true}, {6, seqs[2], kLength, true}};
+  try {
+    context.decode(outer);
+  } catch (const Aborted&) {
+  }
+  abort = false;
+  LlamaContext fresh(model.weights, model.options, shape, &abort);
+  read(fresh, 0, 1);
+  CHECK(largest_difference(logits_of(context, seqs[1]), logits_of(fresh, 0)) <= kRounding);
+  // Where nothing lies between the states, a pass ends early.
+  abort = true;
+  std::vector<BatchToken> batch;
+  for (const SeqId seq : seqs) batch.push_back({5, seq, context.length(seq), true});
+  CHECK_THROWS_AS(context.decode(batch), Aborted);
+  for (const SeqId seq : seqs) CHECK(context.length(seq) == 0);
+}
+
+TEST_CASE("an abort of a pass over two texts leaves the state of a third one as it was") {
+  SPECBRANCH_NEEDS_MODELS();
+  check_state_between(Lfm2(), {0, 1, 2});
+  check_state_between(Mamba(), {0, 2, 1});  // one pass takes neighbours only
+}
+
 TEST_CASE("a recurrent model refuses what would spoil its state, and survives an abort") {
   SPECBRANCH_NEEDS_MODELS();
   const Mamba model;

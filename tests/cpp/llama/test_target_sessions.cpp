@@ -1,10 +1,14 @@
 // Several sessions of the target in one context.
 #include <algorithm>
+#include <atomic>
+#include <exception>
+#include <limits>
 #include <memory>
 #include <vector>
 
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/models/target.h"
+#include "specbranch/llama/models/target_session.h"
 #include "specbranch/model/single_session.h"
 #include "support.h"
 
@@ -183,6 +187,55 @@ TEST_CASE("a prompt that begins like that of another session takes over its cell
     begin(alone, Request{request_of(second)});
     const auto expected = verify(alone, 189, std::span(second).subspan(189));
     CHECK(shared.front().verification.choices.front().token == expected.choices.front().token);
+  }
+}
+
+TEST_CASE("logits that are no numbers end a text after the choices before them") {
+  SPECBRANCH_NEEDS_MODELS();
+  const auto prompt = code_prompt(30);
+  const Token token = prompt[5];
+  Request request = request_of(prompt);
+  request.sampling.logit_bias[token] = 1000.0F;  // it is always chosen
+  const auto shared = std::make_shared<const Request>(request);
+  std::vector<Token> path(6, token);
+  path.front() = prompt.back();
+  std::vector<BatchToken> batch;
+  for (Pos pos = 0; pos < 35; ++pos) {
+    const auto i = static_cast<std::size_t>(pos);
+    batch.push_back({pos < 29 ? prompt[i] : path[i - 29], 0, pos, pos >= 29});
+  }
+  const std::atomic<bool> abort = false;
+  const auto options = small_options(target_path());
+  LlamaContext context(target_weights(), options, {.n_cells = 256, .n_outputs = 6}, &abort);
+  const Vocabulary& vocabulary = target_weights()->vocabulary();
+  DryFactory dry(vocabulary, 256);
+  for (const int bad : {0, 1, 4, 6}) {
+    CAPTURE(bad);
+    context.clear();
+    context.decode(batch);
+    if (bad < 6) context.logits(29 + bad)[0] = std::numeric_limits<float>::quiet_NaN();
+    TargetSession session(vocabulary, dry, shared, 0);
+    const Segment segment = path_segment(1, 0, 29, path);
+    const auto choose = [&] {
+      return session.choose(segment, 29, context, nullptr, [] { return false; });
+    };
+    if (bad == 0) {
+      CHECK_THROWS_AS(choose(), DecodeError);
+      continue;
+    }
+    const SegmentResult result = choose();
+    const Verification& verification = result.verification;
+    CHECK_FALSE(result.error);
+    CHECK(verification.choices.size() == static_cast<std::size_t>(bad));
+    for (const Choice& choice : verification.choices) CHECK(choice.token == token);
+    CHECK(session.failed() == (bad < 6));
+    if (bad == 6) {
+      CHECK_FALSE(verification.error);
+      continue;
+    }
+    REQUIRE(verification.error);
+    CHECK_THROWS_AS(std::rethrow_exception(verification.error), DecodeError);
+    CHECK_THROWS_AS(session.check(segment), PreconditionError);
   }
 }
 

@@ -125,6 +125,45 @@ TEST_CASE("beside other texts a step costs what it makes of their batch") {
   CHECK(CostModel(&profile).target(7) == doctest::Approx(1600).epsilon(0.05));
 }
 
+TEST_CASE("a padded batch of several texts teaches the time of its length, and costs that") {
+  PairProfile profile = sloped_profile();
+  profile.costs.target_us[8] = 2'400;
+  profile.others.n_running = 8;
+  CostModel model(&profile);
+  CHECK(model.batch(9) == doctest::Approx(2'400));
+  profile.others.longest_padded = 16;
+  CHECK(model.batch(9) == doctest::Approx(1'900));  // that of 10
+  CHECK(model.target_of_all(1, 8) == model.batch(9));
+  StepTime batch = plain_batch(9, 1'500);
+  batch.n_pad = 1;
+  for (int i = 0; i < 20; ++i) {
+    batch = next_of(batch);
+    model.on_step(batch);
+  }
+  CHECK(model.batch(9) == doctest::Approx(1'500).epsilon(0.02));
+  CHECK(profile.costs.target_us[9] == doctest::Approx(1'500).epsilon(0.02));
+  CHECK(profile.costs.target_us[8] > 1'600);  // still dearer than with padding
+  CHECK(model.baseline_known(0.1));
+}
+
+TEST_CASE("a batch that was computed in parts teaches no length its time") {
+  PairProfile profile = sloped_profile();
+  CostModel model(&profile);
+  const StepCosts before = profile.costs;
+  StepTime batch = step(ModelRole::kTarget, 5, 3'000);  // one pass of 12 tokens and one of 1
+  batch.n_others = 8;
+  batch.n_texts = 3;
+  batch.n_parts = 2;
+  for (int i = 0; i < 20; ++i) {
+    batch = next_of(batch);
+    model.on_step(batch);
+  }
+  CHECK(profile.costs == before);
+  batch.n_parts = 1;
+  model.on_step(next_of(batch));
+  CHECK(profile.costs.target_us[12] > before.target_us[12]);
+}
+
 TEST_CASE("plain decoding is never padded, and no batch counts as quicker than one token") {
   PairProfile profile;  // other programs ran while single tokens were measured
   profile.costs.target_us = {160, 110, 115, 120, 200};

@@ -287,6 +287,89 @@ TEST_CASE("a long prompt delays running texts by one chunk at most") {
   CHECK(static_cast<double>(late.token_us.front() - late.start_us) <= n_chunks * bound);
 }
 
+TEST_CASE("batches that are computed in parts do not make the costs of a crowd wrong") {
+  constexpr int kTexts = 3;
+  FakeOptions fake;
+  fake.n_vocab = 12;
+  fake.whole_states = true;
+  fake.n_target_seq = kTexts;
+  const auto target = make_fake_target(fake);
+  fake.whole_states = false;
+  fake.n_seq = 8 * kTexts;
+  fake.alignment = 0.9;
+  const auto draft = make_fake_draft(fake);
+  const auto us = [](int n) { return 20'000 + 500 * n; };
+  PairProfile profile;
+  for (int n = 1; n <= 17; ++n) profile.costs.target_us.push_back(us(n));
+  profile.costs.draft_us.assign(17, 500.0);
+  int n_in_parts = 0;
+  VirtualOptions options;
+  options.profile = &profile;
+  options.target_us = [&](const Command& command) -> std::int64_t {
+    const auto* verify = std::get_if<VerifyCommand>(&command.body);
+    if (verify == nullptr) return 100;
+    // Each part has as many rows of every text that has some left.
+    std::vector<int> rows;
+    for (const Segment& one : verify->segments) rows.push_back(static_cast<int>(one.rows.size()));
+    std::ranges::sort(rows);
+    std::int64_t sum = 0;
+    int done = 0;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      if (rows[i] == done) continue;
+      if (done > 0) ++n_in_parts;
+      sum += us((rows[i] - done) * static_cast<int>(rows.size() - i));
+      done = rows[i];
+    }
+    return sum;
+  };
+  std::vector<VirtualClient> clients(kTexts);
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    clients[i].request.prompt = {static_cast<Token>(i), 2};
+    clients[i].request.max_tokens = 300;
+  }
+  run_crowd(std::move(clients), *target, draft.get(), options, kTexts);
+  CHECK(n_in_parts > 20);
+  for (int n = 1; n <= 17; ++n) {
+    CAPTURE(n);
+    CHECK(profile.costs.target_us[static_cast<std::size_t>(n) - 1] ==
+          doctest::Approx(us(n)).epsilon(0.05));
+  }
+}
+
+TEST_CASE("a batch of several texts that is padded stays padded") {
+  constexpr int kTexts = 10;
+  FakeOptions fake;
+  fake.n_target_seq = kTexts;
+  const auto target = make_fake_target(fake);
+  const auto us = [](int n) { return n == 9 ? 1'400 : 900 + 10 * n; };
+  PairProfile profile;
+  for (int n = 1; n <= 16; ++n) profile.costs.target_us.push_back(us(n));
+  int n_of_nine = 0;
+  int n_padded = 0;
+  VirtualOptions options;
+  options.profile = &profile;
+  options.target_us = [&](const Command& command) -> std::int64_t {
+    const auto* verify = std::get_if<VerifyCommand>(&command.body);
+    if (verify == nullptr) return 100;
+    if (verify->segments.size() == 9) {
+      ++n_of_nine;
+      if (verify->n_pad == 1) ++n_padded;
+    }
+    return us(verify->n_tokens());
+  };
+  // Short texts come and go beside eight long ones, so that batches of eight, nine and ten are
+  // seen.
+  std::vector<VirtualClient> clients(300);
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    clients[i].request.mode = Mode::kAutoregressive;
+    clients[i].request.prompt = {1, 2};
+    clients[i].request.max_tokens = i < 8 ? 400 : 2 + static_cast<int>(i % 5);
+  }
+  run_crowd(std::move(clients), *target, nullptr, options, kTexts);
+  CHECK(n_of_nine > 100);
+  CHECK(n_padded == n_of_nine);
+}
+
 TEST_CASE("a client without a place waits for the first one that is free") {
   Setup setup;
   setup.n_parallel = 2;

@@ -109,8 +109,27 @@ void LlamaContext::check_shared(SeqId seq, SeqId other, std::span<const Pos> nex
   broken("decode", of("the sequences hold different tokens;", seq) + "; " + std::to_string(other));
 }
 
+/// llama.cpp moves the states of a batch next to each other. In their way may be the state of
+/// another sequence, which has changed places when the pass begins, but is copied in each layer on
+/// its own: a pass that ends early would leave it with the state of another text.
+bool LlamaContext::may_stop(std::span<const BatchToken> batch) const {
+  if (!is_recurrent_) return true;
+  const auto in_batch = [batch](SeqId seq) {
+    return std::ranges::find(batch, seq, &BatchToken::seq) != batch.end();
+  };
+  if (std::ranges::all_of(batch,
+                          [&](const BatchToken& item) { return item.seq == batch[0].seq; })) {
+    return true;
+  }
+  for (SeqId seq = 0; seq < n_seq(); ++seq) {
+    if (length(seq) > 0 && !in_batch(seq)) return false;
+  }
+  return true;
+}
+
 void LlamaContext::decode(std::span<const BatchToken> batch) {
   check_batch(batch);
+  stop_.ignored = !may_stop(batch);
   const std::size_t n = batch.size();
   batch_tokens_.resize(n);
   batch_positions_.resize(n);
@@ -139,7 +158,7 @@ void LlamaContext::decode(std::span<const BatchToken> batch) {
                         batch_outputs_.data()};
   ++n_decodes_;
   const LlamaCall call;
-  const ErrorCapture errors(abort_);
+  const ErrorCapture errors(stop_.ignored ? nullptr : stop_.abort);
   int code = 0;
   std::string reason;
   try {

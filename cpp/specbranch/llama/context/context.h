@@ -80,7 +80,9 @@ class LlamaContext {
   int n_threads() const noexcept { return n_threads_; }
 
   /// One forward pass. Throws Aborted; DecodeError (KV cache full, batch refused): after both every
-  /// sequence is as before. FatalError: unknown state.
+  /// sequence is as before; of a recurrent or hybrid model those of the batch are empty. There a
+  /// pass over several sequences beside which others hold tokens ignores an abort. FatalError:
+  /// unknown state.
   void decode(std::span<const BatchToken> batch);
 
   /// The logits after the token at `index` of the last batch, one per token of the vocabulary.
@@ -151,6 +153,7 @@ class LlamaContext {
   void check_seq(SeqId seq, const char* where) const;
   void check_rollback(const Truncate& op) const;
   bool has_states() const { return is_recurrent_ || window_ > 0; }
+  bool may_stop(std::span<const BatchToken> batch) const;
   /// Removes the cells of `seq` from `from` on; false when llama.cpp cannot.
   bool remove(SeqId seq, Pos from);
   bool is_guarded(SeqId seq) const { return seq < n_guarded_; }
@@ -159,8 +162,15 @@ class LlamaContext {
   void restore(std::span<const BatchToken> batch);
   [[noreturn]] void fail(int code, std::span<const BatchToken> batch, const std::string& reason);
 
+  /// What llama.cpp asks for during a pass.
+  struct StopSign {
+    const std::atomic<bool>* abort;
+    bool ignored = false;  ///< by the pass that runs.
+  };
+  static bool is_stopped(void* sign) noexcept;
+
   std::shared_ptr<const Weights> weights_;
-  const std::atomic<bool>* abort_;
+  StopSign stop_;
   ContextHandle context_;
   std::vector<HashedTokens> contents_;
   AdapterSet adapters_;        ///< of the next batch.

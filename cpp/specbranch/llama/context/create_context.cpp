@@ -70,10 +70,6 @@ void use_cpus(const std::vector<int>& cpus) {
                                   list + "; it must be empty");
 }
 
-bool is_aborted(void* data) noexcept {
-  return static_cast<const std::atomic<bool>*>(data)->load(std::memory_order_relaxed);
-}
-
 }  // namespace
 
 Pos context_length(const ModelFile& file, const ModelOptions& options) {
@@ -108,10 +104,15 @@ Pos kept_window(const Weights& weights, const ModelOptions& options) {
   return options.swa_full ? 0 : weights.window();
 }
 
+bool LlamaContext::is_stopped(void* sign) noexcept {
+  const auto& stop = *static_cast<const StopSign*>(sign);
+  return !stop.ignored && stop.abort->load(std::memory_order_relaxed);
+}
+
 LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOptions& options,
                            const ContextShape& shape, const std::atomic<bool>* abort)
     : weights_(std::move(weights)),
-      abort_(abort),
+      stop_{abort},
       is_recurrent_(!weights_->can_roll_back()),
       window_(kept_window(*weights_, options)) {
   if (shape.n_seq < 1 || shape.n_seq > max_sequences()) {
@@ -172,8 +173,8 @@ LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOp
   params.kv_unified = true;  // branches share cells
   params.swa_full = window_ == 0;
   params.no_perf = true;
-  params.abort_callback = is_aborted;
-  params.abort_callback_data = const_cast<std::atomic<bool>*>(abort);
+  params.abort_callback = is_stopped;
+  params.abort_callback_data = &stop_;
 
   const LlamaCall call;
   const ErrorCapture errors;

@@ -475,16 +475,17 @@ std::vector<SegmentResult> LlamaTarget::verify(std::span<const Segment> segments
 
 SegmentResult LlamaTarget::choose(const Segment& segment, int first_row) {
   TargetSession& session = sessions_.at(segment.generation_id, "LlamaTarget::verify");
+  SegmentResult result;
   try {
-    return session.choose(segment, first_row, context_, embedding_ ? &*embedding_ : nullptr,
-                          [this] { return abort_requested(); });
+    result = session.choose(segment, first_row, context_, embedding_ ? &*embedding_ : nullptr,
+                            [this] { return abort_requested(); });
   } catch (const DecodeError&) {
-    take_back(segment);
-    SegmentResult result;
     result.generation_id = segment.generation_id;
     result.error = std::current_exception();
-    return result;
+    session.fail();
   }
+  if (session.failed()) take_back(segment);
+  return result;
 }
 
 /// Drops the decoded rows of a segment, and the state of its session's sampler. A recurrent model

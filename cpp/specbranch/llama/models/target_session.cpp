@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <exception>
 #include <optional>
 #include <string>
 #include <utility>
@@ -67,34 +68,55 @@ void TargetSession::begin(const Segment& segment) {
 SegmentResult TargetSession::choose(const Segment& segment, int first_row, LlamaContext& context,
                                     EmbeddingTable* embedding,
                                     const std::function<bool()>& aborting) {
-  const auto& rows = segment.rows;
   SegmentResult result;
   result.generation_id = segment.generation_id;
+  const int newest_row = choose_down(segment, first_row, context, aborting, result);
   Verification& verification = result.verification;
-  int newest_row = first_row;
-  for (std::optional<std::size_t> at = 0; at && !stopped_;) {
-    const std::size_t i = *at;
-    at = i + 1;
-    if (!rows[i].wanted) continue;
-    const int row = first_row + static_cast<int>(i);
-    const std::span<float> logits = context.logits(row);
-    const std::optional<Token> token = next(logits, result, aborting);
-    if (!token) break;
-    newest_row = row;
-    verification.choices.push_back(describe(logits, *token));
-    accept(*token);
-    if (verification.choices.back().end) break;
-    at = row_after(rows, i, *token);
-  }
   if (request_->processors) request_->processors->end();
   verification.sampler_state = chain_.state();
   const bool goes_on = !verification.choices.empty() && !verification.choices.back().end;
-  if (goes_on && !verification.exhausted && !stopped_) verification.forced = chain_.forced();
+  if (goes_on && !verification.exhausted && !stopped_ && !failed_) {
+    verification.forced = chain_.forced();
+  }
   if (n_feature_layers() > 0 && !verification.choices.empty()) {
     verification.features =
         features(newest_row, verification.choices.back().token, context, *embedding);
   }
   return result;
+}
+
+/// Adds the choices to `result`. Returns the row of the last one.
+int TargetSession::choose_down(const Segment& segment, int first_row, LlamaContext& context,
+                               const std::function<bool()>& aborting, SegmentResult& result) {
+  const auto& rows = segment.rows;
+  std::vector<Choice>& choices = result.verification.choices;
+  int newest_row = first_row;
+  try {
+    for (std::optional<std::size_t> at = 0; at && !stopped_;) {
+      const std::size_t i = *at;
+      at = i + 1;
+      if (!rows[i].wanted) continue;
+      const int row = first_row + static_cast<int>(i);
+      const std::span<float> logits = context.logits(row);
+      const std::optional<Token> token = next(logits, result, aborting);
+      if (!token) break;
+      newest_row = row;
+      choices.push_back(describe(logits, *token));
+      accept(*token);
+      if (choices.back().end) break;
+      at = row_after(rows, i, *token);
+    }
+  } catch (const FatalError&) {
+    throw;
+  } catch (const PreconditionError&) {
+    throw;
+  } catch (const DecodeError&) {
+    if (choices.empty()) throw;
+    // One token at a time, the text would have those before, and perhaps end with them.
+    result.verification.error = std::current_exception();
+    fail();
+  }
+  return newest_row;
 }
 
 /// The token after those of `result`. Nothing: `result` says why there is none.

@@ -54,6 +54,7 @@ class TargetSession {
 
   /// The sampler's state is lost: no segment is right from now on.
   void fail() { failed_ = true; }
+  bool failed() const { return failed_; }
 
   /// Throws PreconditionError unless the rows are those of this text: the committed tokens from
   /// `segment.pos` on without wanted choices, the last one with, then drafted ones.
@@ -64,12 +65,15 @@ class TargetSession {
 
   /// Chooses down the rows of a checked segment, of which the batch of `context` holds the first
   /// at `first_row`. The sampler's state advances with the choices. `embedding`: with
-  /// n_feature_layers > 0. Throws DecodeError on NaN, and Aborted if `aborting` while functions of
-  /// the caller compute; then the session must `fail`.
+  /// n_feature_layers > 0. Throws DecodeError on NaN or a grammar that cannot be followed, and
+  /// Aborted if `aborting` while functions of the caller compute; then the session must `fail`.
+  /// After a choice it throws no such DecodeError: it has failed, and the result says why.
   SegmentResult choose(const Segment& segment, int first_row, LlamaContext& context,
                        EmbeddingTable* embedding, const std::function<bool()>& aborting);
 
  private:
+  int choose_down(const Segment& segment, int first_row, LlamaContext& context,
+                  const std::function<bool()>& aborting, SegmentResult& result);
   std::optional<Token> next(std::span<float> logits, SegmentResult& result,
                             const std::function<bool()>& aborting);
   void accept(Token token);
