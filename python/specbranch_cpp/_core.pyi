@@ -1712,9 +1712,14 @@ def pair_sizes(
     As the engine sizes them.
     """
 
-def plan_threads(
-    target: ModelOptions, draft: ModelOptions | None = None, *, other_hosts: bool = False
-) -> None:
+@typing.overload
+def plan_threads(target: ModelOptions, *, other_hosts: bool = False) -> None:
+    """
+    Sets the numbers of threads that are 0, and the CPUs of a draft that needs some, as loading does.
+    """
+
+@typing.overload
+def plan_threads(target: ModelOptions, draft: ModelOptions, *, other_hosts: bool = False) -> None:
     """
     Sets the numbers of threads that are 0, and the CPUs of a draft that needs some, as loading does.
     """

@@ -402,17 +402,25 @@ void register_load(py::module_& m) {
   const char* plan =
       "Sets the numbers of threads that are 0, and the CPUs of a draft that needs some, as loading "
       "does.";
+  const auto plan_threads = [](ModelOptions& target, ModelOptions* draft, bool other_hosts) {
+    if (other_hosts) {
+      llama::plan_threads(target, draft, {true, llama::this_processor()});
+    } else {
+      llama::plan_threads(target, draft);
+    }
+  };
   m.def(
       "plan_threads",
-      [](ModelOptions& target, ModelOptions* draft, bool other_hosts) {
-        if (other_hosts) {
-          llama::plan_threads(target, draft, {true, llama::this_processor()});
-        } else {
-          llama::plan_threads(target, draft);
-        }
+      [plan_threads](ModelOptions& target, bool other_hosts) {
+        plan_threads(target, nullptr, other_hosts);
       },
-      py::arg("target"), py::arg("draft") = nullptr, py::kw_only(), py::arg("other_hosts") = false,
-      plan);
+      py::arg("target"), py::kw_only(), py::arg("other_hosts") = false, plan);
+  m.def(
+      "plan_threads",
+      [plan_threads](ModelOptions& target, ModelOptions& draft, bool other_hosts) {
+        plan_threads(target, &draft, other_hosts);
+      },
+      py::arg("target"), py::arg("draft"), py::kw_only(), py::arg("other_hosts") = false, plan);
 
   m.def("load_engine", &load_engine, py::arg("target"), py::arg("draft"), py::kw_only(),
         py::arg("max_draft"), py::arg("max_branches"), py::arg("n_parallel") = 1,
