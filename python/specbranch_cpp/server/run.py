@@ -98,10 +98,11 @@ def _bind_all(host: str, port: int) -> list[socket.socket]:
     bound: list[socket.socket] = []
     absent: OSError | None = None
     try:
-        for family, address in dict.fromkeys((family, address) for family, *_, address in found):
+        places = dict.fromkeys((family, address) for family, *_, address in found)
+        for family, address in places:
             name, _, *rest = address
             try:
-                bound.append(_bind_one(family, (name, port, *rest)))
+                bound.append(_bind_one(family, (name, port, *rest), alone=len(places) == 1))
             except OSError as error:
                 if error.errno not in _ABSENT:
                     raise
@@ -117,10 +118,12 @@ def _bind_all(host: str, port: int) -> list[socket.socket]:
     return bound
 
 
-def _bind_one(family: int, address: tuple[Any, ...]) -> socket.socket:
+def _bind_one(family: int, address: tuple[Any, ...], *, alone: bool) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6 and not alone:  # "::" would take the port of "0.0.0.0", too
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address)
     except BaseException:
         listener.close()

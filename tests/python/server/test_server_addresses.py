@@ -102,3 +102,18 @@ def test_an_address_that_is_not_there_is_left_out(monkeypatch: pytest.MonkeyPatc
     resolve(monkeypatch, [absent])
     with pytest.raises(InvalidArgument, match="cannot listen on host 'localhost'"):
         bind(ServerSettings(host="localhost", port=0))
+
+
+@pytest.mark.usefixtures("needs_ipv6")
+@pytest.mark.parametrize(
+    "addresses", [[(V4, "0.0.0.0"), (V6, "::")], [(V6, "::"), (V4, "0.0.0.0")]]
+)
+def test_all_addresses_of_both_kinds(
+    monkeypatch: pytest.MonkeyPatch, addresses: list[tuple[int, str]]
+) -> None:
+    resolve(monkeypatch, addresses)
+    listeners = bind(ServerSettings(host="all", port=0))
+    assert len({listener.getsockname()[1] for listener in listeners}) == 1
+    assert [listener.family for listener in listeners] == [family for family, _ in addresses]
+    for listener in listeners:
+        listener.close()
