@@ -61,10 +61,9 @@ void CostModel::on_step(const StepTime& step) {
   }
   StepCurve& curve = of_target ? target_ : draft_;
   std::int64_t& learned_us = others_->learned_us[of_target ? 0 : 1];
-  if (step.n_texts > 1 && step.end_us == learned_us) {
+  const bool learned = step.n_texts > 1 && step.end_us == learned_us;
+  if (learned || step.n_parts > 1) {  // the curve is of batches that are computed at once
     curve.refresh();
-  } else if (step.n_parts > 1) {
-    curve.refresh();  // the curve is of batches that are computed at once
   } else {
     curve.observe(step.n_tokens + step.n_others + step.n_pad, us, step.overlap);
   }
