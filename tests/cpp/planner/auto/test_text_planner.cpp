@@ -38,6 +38,13 @@ StepTime step_of(int n) {
   return step;
 }
 
+/// A profile in which each further token of a verification takes half as long as a single one.
+PairProfile with_half_rows() {
+  PairProfile profile;
+  for (int n = 1; n <= 64; ++n) profile.costs.target_us.push_back(500.0 + 500.0 * n);
+  return profile;
+}
+
 /// Runs whose first token is right in half of all cases, or nearly always.
 const std::vector<double> kDoubtful(64, 0.5);
 const std::vector<double> kSure(64, 0.95);
@@ -214,8 +221,7 @@ TEST_CASE("auto without a draft: costs that were measured wrongly are learned") 
 }
 
 TEST_CASE("text gate: a text bears a small loss, a hundredth, and what it gained") {
-  PairProfile profile;
-  for (int n = 1; n <= 64; ++n) profile.costs.target_us.push_back(500.0 + 500.0 * n);
+  PairProfile profile = with_half_rows();
   const CostModel costs(&profile);
   LookupTable table;
   TextGate gate(costs, &table);
@@ -245,8 +251,7 @@ TEST_CASE("text gate: a text bears a small loss, a hundredth, and what it gained
 }
 
 TEST_CASE("text gate: a probable run may be longer than the text can bear to lose") {
-  PairProfile profile;
-  for (int n = 1; n <= 64; ++n) profile.costs.target_us.push_back(500.0 + 500.0 * n);
+  PairProfile profile = with_half_rows();
   const CostModel costs(&profile);
   LookupTable table;
   TextGate gate(costs, &table);
