@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.python.support.call_formats import FAMILIES, TOOLS, Family
 from tests.python.support.gbnf_texts import Gbnf
-from tests.python.support.lark_texts import LarkTexts
+from tests.python.support.lark_texts import LarkTexts, texts_of
 
-from specbranch_cpp._grammar.cost import check_cost
 from specbranch_cpp._grammar.lark_book import LarkBook
 from specbranch_cpp._grammar.rule_book import RuleBook
 from specbranch_cpp.errors import InvalidArgument
@@ -70,11 +69,8 @@ class Kind:
     book: Callable[[], RuleBook]
 
     def read(self, source: str | Lark | None) -> Gbnf | LarkTexts:
-        if isinstance(source, Lark):
-            return LarkTexts(source)
         assert source is not None
-        check_cost(source)
-        return Gbnf(source)
+        return texts_of(source)
 
 
 @pytest.fixture(params=[RuleBook, LarkBook], ids=["gbnf", "lark"])

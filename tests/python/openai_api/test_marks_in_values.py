@@ -9,19 +9,14 @@ from typing import Any
 
 import pytest
 from tests.python.support.call_formats import FAMILIES, FUNCTIONS, TOOLS, Family
-from tests.python.support.gbnf_texts import Gbnf
-from tests.python.support.lark_texts import LarkTexts
+from tests.python.support.lark_texts import texts_of
 
-from specbranch_cpp._grammar.cost import check_cost
 from specbranch_cpp._grammar.lark_book import LarkBook
 from specbranch_cpp._grammar.rule_book import RuleBook
-from specbranch_cpp.grammars import Lark
 from specbranch_cpp.openai_api.answers.collected import CollectedAnswer
 from specbranch_cpp.openai_api.answers.constraints import AnswerShape, forced_calls
 from specbranch_cpp.openai_api.answers.parser import AnswerParser
 from specbranch_cpp.openai_api.answers.tagged import AnswerRules
-from specbranch_cpp.openai_api.templates import ChatTemplate
-from specbranch_cpp.openai_api.tool_calls.choice import format_of_template
 from specbranch_cpp.openai_api.tool_calls.declarations import Tools
 from specbranch_cpp.openai_api.tool_calls.incoming_text import CutError, IncomingText
 
@@ -60,26 +55,15 @@ def values(name: str) -> list[str]:
     return [each.format(mark=mark, argument=argument, end=end) for each in VALUES]
 
 
-def form_of(family: Family) -> Any:
-    return format_of_template(ChatTemplate(family.template), lambda _: False)
-
-
 def calls(family: Family, text: str, size: int) -> list[tuple[str, Any]]:
     """What a reader of the answer, in pieces of a size, finds."""
-    parser = AnswerParser(AnswerRules(form_of(family), FUNCTIONS, True), channels=False)
+    parser = AnswerParser(AnswerRules(family.form, FUNCTIONS, True), channels=False)
     answer = CollectedAnswer()
     for begin in range(0, len(text), size):
         answer.add(parser.feed(text[begin : begin + size]))
     answer.add(parser.finish())
     found = answer.message(deprecated=False).get("tool_calls", ())
     return [(one["function"]["name"], json.loads(one["function"]["arguments"])) for one in found]
-
-
-def read(source: str | Lark) -> Gbnf | LarkTexts:
-    if isinstance(source, Lark):
-        return LarkTexts(source)
-    check_cost(source)
-    return Gbnf(source)
 
 
 @BY_FAMILY
@@ -96,7 +80,7 @@ def test_a_value_may_contain_the_marks(name: str, size: int) -> None:
 def test_the_grammar_lets_such_a_value_go_on(name: str, new_book: type[RuleBook]) -> None:
     family = FAMILIES[name]
     tools = Tools(tuple(TOOLS), ("get", "set"), many=False)
-    grammar = read(forced_calls(tools, form_of(family), PLAIN, new_book))
+    grammar = texts_of(forced_calls(tools, family.form, PLAIN, new_book))
     mark, argument, end = MARKS[name]
     for value in values(name):
         text = family.one.replace("Rome", value)
@@ -121,8 +105,8 @@ def test_arguments_that_may_lack(name: str, new_book: type[RuleBook]) -> None:
     }
     function = {"name": "get", "parameters": parameters}
     tools = Tools(({"type": "function", "function": function},), ("get",), many=False)
-    form = form_of(family)
-    grammar = read(forced_calls(tools, form, PLAIN, new_book))
+    form = family.form
+    grammar = texts_of(forced_calls(tools, form, PLAIN, new_book))
     begin, end = family.one.split(argument_of(form, "city", "Rome", is_text=True))
     for bits in range(16):
         given = [one for i, one in enumerate(kinds) if bits >> i & 1]
@@ -187,7 +171,7 @@ def test_the_rule_is_that_of_a_regular_expression(new_book: type[RuleBook]) -> N
     book = new_book()
     to_a, to_b = book.until_followed("</a>", ("<a>", "</b>"))
     assert book.until_followed("</a>", ("<a>", "</b>")) == [to_a, to_b]  # made once
-    grammar = read(book.grammar(f'{to_a} "1" | {to_b} "2"'))
+    grammar = texts_of(book.grammar(f'{to_a} "1" | {to_b} "2"'))
     n_ended = 0
     for text in random_texts(400):
         end = first_end(text)

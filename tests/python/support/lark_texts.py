@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from tests.python.support.gbnf_texts import Gbnf
+
+from specbranch_cpp._grammar.cost import check_cost
 from specbranch_cpp.grammars import Lark
 
-__all__ = ["LarkTexts"]
+__all__ = ["LarkTexts", "texts_of"]
 
 
 @cache
@@ -49,3 +52,11 @@ class LarkTexts:
         matcher = self._matcher.deep_copy()
         tokens = list(text.encode())
         return matcher if matcher.try_consume_tokens(tokens) == len(tokens) else None
+
+
+def texts_of(grammar: str | Lark) -> Gbnf | LarkTexts:
+    """The texts of a grammar in GBNF, which is cheap enough, or in Lark."""
+    if isinstance(grammar, Lark):
+        return LarkTexts(grammar)
+    check_cost(grammar)
+    return Gbnf(grammar)

@@ -104,9 +104,8 @@ class _Tagged(ToolFormat):
             argument: the rule of a further argument, from its name on; empty: there is none.
             may_end: whether the call may end here.
         """
-        before, _, mark = self.argument
-        end = self.call[2].rstrip()
-        to_next, to_end = book.until_followed(mark.strip(), (before, end))
+        mark, (before, end) = self._ends
+        to_next, to_end = book.until_followed(mark, (before, end))
         rests, texts = [], []
         if argument:
             rests.append(f"{literal_of(before)} {argument}")
@@ -114,7 +113,8 @@ class _Tagged(ToolFormat):
         if may_end:
             rests.append(literal_of(self.call[2]))
             texts.append(f"{to_end} {literal_of(self.call[2].removeprefix(end))}")
-        return AfterValue(mark, book.add(" | ".join(rests)), book.add(" | ".join(texts)))
+        rest, text = book.add(" | ".join(rests)), book.add(" | ".join(texts))
+        return AfterValue(self.argument[2], rest, text)
 
     def _argument(self, book: RuleBook, name: str, value: Value, after: AfterValue) -> str:
         """An argument from its name on, and all that follows."""
@@ -125,8 +125,12 @@ class _Tagged(ToolFormat):
 
     def _text(self, source: IncomingText) -> Reader[str]:
         """The text of a value, up to the mark after it."""
-        followers = (self.argument[0], self.call[2].rstrip())
-        return source.until_followed(self.argument[2].strip(), followers)
+        return source.until_followed(*self._ends)
+
+    @property
+    def _ends(self) -> tuple[str, tuple[str, str]]:
+        """The mark after a value, and what must follow it: a further argument, or the end."""
+        return self.argument[2].strip(), (self.argument[0], self.call[2].rstrip())
 
 
 class FormatQwenCoder(_Tagged):
