@@ -36,14 +36,18 @@ def main() -> None:
     """Runs with the arguments of the command: those of `load`, in this order."""
     path, adapter, what, most_bytes = sys.argv[1:]
     try:
-        load(path, adapter=adapter, compute=what == "compute", most_bytes=int(most_bytes))
+        engine = load(path, adapter=adapter, compute=what == "compute", most_bytes=int(most_bytes))
     except TooMuchMemoryError as error:
         print(error, file=sys.stderr)
         sys.exit(TOO_MUCH)
     print(FINISHED, file=sys.stderr, flush=True)
+    if engine is not None:
+        os._exit(0)  # the system frees a model sooner than its destructors do
 
 
-def load(path: str, *, adapter: str = "", compute: bool = True, most_bytes: int = 0) -> None:
+def load(
+    path: str, *, adapter: str = "", compute: bool = True, most_bytes: int = 0
+) -> _core.Engine | None:
     """Loads a model on the CPU, and decodes a few tokens.
 
     Args:
@@ -51,6 +55,9 @@ def load(path: str, *, adapter: str = "", compute: bool = True, most_bytes: int 
         adapter: a LoRA adapter that acts on the tokens. Empty (default): none.
         compute: False: only lays the model out, and allocates no weights.
         most_bytes: the largest memory that llama.cpp may want for it. 0 (default): no limit.
+
+    Returns:
+        The engine that has decoded the tokens. ``None``: ``compute`` is False.
 
     Raises:
         TooMuchMemoryError: it wants more.
@@ -68,9 +75,10 @@ def load(path: str, *, adapter: str = "", compute: bool = True, most_bytes: int 
     wanted = _bytes_of(_core.target_footprint(options, max_draft=1, max_branches=1))
     if most_bytes and wanted > most_bytes:
         raise TooMuchMemoryError(f"llama.cpp would take {wanted} bytes")
-    if compute:
-        n_threads = min(os.cpu_count() or 1, _MOST_THREADS)
-        cpu_probe.compute(path, n_threads, PROMPT, adapters)
+    if not compute:
+        return None
+    n_threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    return cpu_probe.compute(path, n_threads, PROMPT, adapters)
 
 
 def _bytes_of(footprint: _core.Footprint) -> int:
