@@ -302,6 +302,7 @@ class OpenAICalls(TextEngine):
         stopping_criteria: Criteria = None,
         prediction: PredictionContent | None = None,
         return_token_ids: bool = False,
+        content_logprobs: bool = False,
     ) -> ChatCompletion | Stream[ChatChunk]:
         """Answers messages, with the keywords of llama-cpp-python and the dictionaries of OpenAI.
 
@@ -340,6 +341,9 @@ class OpenAICalls(TextEngine):
                 True`` in the last message means the same.
             add_generation_prompt: whether the prompt ends with the beginning of an answer. ``None``
                 (default): yes, unless the answer continues the last message.
+            content_logprobs: report log-probabilities only of the tokens whose text is in
+                ``content``, and in a stream with the chunk that has this text. It needs
+                ``logprobs``. False (default): those of all tokens, with the chunk of each token.
 
         Returns:
             The answer, or with ``stream`` an iterator of its pieces: see `openai_api.types`. A tool
@@ -416,6 +420,7 @@ class OpenAICalls(TextEngine):
             stopping_criteria=stopping_criteria,
             prediction=prediction,
             return_token_ids=return_token_ids,
+            content_logprobs=content_logprobs,
         )
         call = ChatCall(self, given)
         return call.stream() if stream else call.answer()

@@ -264,7 +264,10 @@ class TokenLogprob(TopLogprob):
 
 
 class ChatLogprobs(TypedDict):
-    """One entry for each generated token, including tokens of tool calls."""
+    """One entry for each generated token, including tokens of tool calls.
+
+    With ``content_logprobs=True``: one entry for each token whose text is in ``content``.
+    """
 
     content: list[TokenLogprob] | None
     refusal: None

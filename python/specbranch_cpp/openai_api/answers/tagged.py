@@ -26,6 +26,7 @@ from specbranch_cpp.openai_api.answers.parts import (
     CallPiece,
     CallStart,
     Text,
+    TextRange,
     Thought,
 )
 from specbranch_cpp.openai_api.answers.thoughts import THINK
@@ -136,7 +137,7 @@ class TaggedReader:
             if ends is False or self._n_wasted >= _MOST_WASTED:
                 calls = ()
             source.at = begin + 1
-            yield Thought(held + source.text[begin])
+            yield self._piece(Thought, held + source.text[begin])
 
     def _end_thought(self, form: ToolFormat, mark: str, end: str) -> Reader[bool | None]:
         """Whether calls behind a mark, which is read, end the thought.
@@ -200,12 +201,21 @@ class TaggedReader:
             if kind is Text:
                 yield from self._text(piece)
             else:
-                yield kind(piece)
+                yield self._piece(kind, piece)
 
     def _text(self, piece: str) -> PartReader:
         """Content, without white space between calls."""
         if piece and (piece.strip() or not self._n_calls):
-            yield Text(piece)
+            yield self._piece(Text, piece)
+
+    def _piece(self, kind: type[Text | Thought], piece: str) -> Text | Thought:
+        """The part for the text directly before the position."""
+        return kind(piece, self._ranges(len(piece)))
+
+    def _ranges(self, size: int) -> tuple[TextRange, ...]:
+        """The range of the last characters before the position."""
+        end = self._source.place
+        return (TextRange(end - size, end),)
 
     def _leading_calls(self, form: ToolFormat) -> PartReader:
         """Calls without a mark, if nothing is before them."""
@@ -319,7 +329,8 @@ class TaggedReader:
             if is_open:
                 if is_cut:
                     source.at = len(source.text)
-                yield CallBroken(self._n_calls, source.text[begin : source.at])
+                ranges = self._ranges(source.at - begin)
+                yield CallBroken(self._n_calls, source.text[begin : source.at], ranges)
                 self._n_calls += 1
                 return False
             if n_calls and is_cut and not any(map(str.isalnum, source.text[begin:])):

@@ -8,7 +8,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp.server.interfaces.call import ReplyForm, n_prompt_tokens
-from specbranch_cpp.server.interfaces.responses_logprobs import TokenScores, scores_of
 from specbranch_cpp.server.streams import encode
 
 if TYPE_CHECKING:
@@ -37,20 +36,16 @@ class ResponseForm(ReplyForm):
         self._open: dict[str, Any] | None = None  # the item that grows
         self._last: dict[str, Any] | None = None
         self._n_reasoning = 0  # tokens
-        self._scores = TokenScores()
 
     def whole(self, reply: dict[str, Any]) -> dict[str, Any]:
         (choice,) = reply["choices"]
         message = choice["message"]
         thought, content = message.get("reasoning_content"), message["content"] or ""
         calls = message.get("tool_calls") or ()
-        self._scores.add(scores_of(choice))
         if thought:
-            self._scores.take(thought, "reasoning", first=True)
             self._output.append(_reasoning(_new_id("rs"), thought))
         if content or not calls:
-            scores = self._scores.take(content, "message", first=bool(calls))
-            self._output.append(_message(_new_id("msg"), content, scores))
+            self._output.append(_message(_new_id("msg"), content, _scores_of(choice)))
         for call in calls:
             self._output.append(
                 _function_call(call["id"], call["function"]["name"], call["function"]["arguments"])
@@ -96,13 +91,11 @@ class ResponseForm(ReplyForm):
             return
         (choice,) = chunk["choices"]
         delta = choice["delta"]
-        self._scores.add(scores_of(choice))
         if delta.get("reasoning_content"):
             yield from self._grow("reasoning", delta["reasoning_content"])
         if delta.get("content"):
-            yield from self._grow("message", delta["content"])
+            yield from self._grow("message", delta["content"], _scores_of(choice))
         for call in delta.get("tool_calls") or ():
-            self._scores.stop()
             yield from self._call(call)
         if choice["finish_reason"] is not None:
             status = _status(choice["finish_reason"])
@@ -112,8 +105,8 @@ class ResponseForm(ReplyForm):
                 yield from self._close(status)
             self._last = chunk
 
-    def _grow(self, kind: str, text: str) -> Iterator[bytes]:
-        """Text of the answer, or of the thought before it."""
+    def _grow(self, kind: str, text: str, scores: Sequence[Any] = ()) -> Iterator[bytes]:
+        """Text of the answer with the log-probabilities of its tokens, or of the thought."""
         if self._open is None or self._open["type"] != kind:
             yield from self._close()
             yield from self._begin(
@@ -123,11 +116,10 @@ class ResponseForm(ReplyForm):
         part = self._open["content"][0]
         part["text"] += text
         if text:
-            scores = self._scores.take(text, kind)
             told = {}
             if kind == "message":
                 part["logprobs"] += scores
-                told["logprobs"] = scores
+                told["logprobs"] = [*scores]
             yield self._event(f"{_event_of(kind)}.delta", **self._place, content_index=0,
                               delta=text, **told)  # fmt: skip
 
@@ -209,6 +201,11 @@ class ResponseForm(ReplyForm):
             response["usage"] = _usage(reply["timings"], self._n_reasoning)
             response |= {name: reply[name] for name in ("timings", "seed", "mode")}
         return response
+
+
+def _scores_of(choice: dict[str, Any]) -> list[dict[str, Any]]:
+    """The log-probabilities of the content of a choice. They may be missing."""
+    return (choice.get("logprobs") or {}).get("content") or []
 
 
 def _is_json(text: str) -> bool:

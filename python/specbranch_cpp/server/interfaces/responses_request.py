@@ -95,7 +95,10 @@ def response_call(fields: ResponseFields) -> InterfaceCall:
     set_field(data, "response_format", _format(fields.text), "text.format")
     form = ResponseForm(_echoed(fields), str(data.get("model") or ""))
     call = call_of(data, form, chat=True, harmless=_HARMLESS)
-    return replace(call, unknown=[*call.unknown, *others])
+    arguments = call.arguments
+    if arguments.get("logprobs"):
+        arguments = {**arguments, "content_logprobs": True}
+    return replace(call, arguments=arguments, unknown=[*call.unknown, *others])
 
 
 def _with_usage(options: Any) -> Any:
