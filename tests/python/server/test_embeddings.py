@@ -233,9 +233,9 @@ def test_bad_requests(server: Running, body: Any, words: str, param: str) -> Non
 
 
 def test_the_openai_client(server: Running, expected: Any) -> None:
-    from openai import OpenAI
+    from tests.python.support.openai_clients import openai_client
 
-    with OpenAI(base_url=f"{server.url}/v1", api_key=KEY) as client:
+    with openai_client(server) as client:
         found = client.embeddings.create(model="any", input=TEXTS)
     np.testing.assert_allclose([one.embedding for one in found.data], expected, atol=2e-3)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import openai
 import pytest
+from tests.python.support.openai_clients import openai_client
 from tests.python.support.server_models import MESSAGES, chat
 from tests.python.support.server_support import KEY, FakeModel, FakeText, Running, serving, told
 
@@ -37,12 +38,6 @@ def server(models: Engine) -> Iterator[Running]:
     with serving(models, api_keys=(KEY,), request_timeout_s=60) as running:
         running.client.headers["authorization"] = f"Bearer {KEY}"
         yield running
-
-
-@pytest.fixture
-def client(server: Running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as client:
-        yield client
 
 
 def test_a_text(client: openai.OpenAI, models: Engine) -> None:
@@ -229,7 +224,7 @@ def test_a_failure_before_the_first_word() -> None:
     settings: dict[str, Any] = {"request_timeout_s": 3.0, "heartbeat_s": 0.05}
     with (
         serving(FakeModel(), FakeText(), **settings) as server,
-        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client,
+        openai_client(server) as client,
         client.responses.stream(model="any", input="#silent") as stream,
     ):
         events = [event.model_dump() for event in stream]
@@ -341,7 +336,7 @@ def test_heartbeats_of_a_stream_are_numbered() -> None:
     settings: dict[str, Any] = {"request_timeout_s": 3.0, "heartbeat_s": 0.05}
     with (
         serving(Waiting(), Waiting(), **settings) as server,
-        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client,
+        openai_client(server) as client,
         client.responses.create(model="any", input="x", stream=True) as stream,
     ):
         events = list(stream)

@@ -37,12 +37,6 @@ def server(engine: Engine) -> Iterator[Running]:
         yield running
 
 
-@pytest.fixture
-def client(server: Running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
 def text_of(scores: Any) -> str:
     return b"".join(bytes(one.bytes) for one in scores).decode()
 
