@@ -47,6 +47,7 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
             self._content = ContentTokens()
         self._stops = joined_stops(given.stop, [])
         self._deprecated = request.tools.deprecated
+        self._custom = request.tools.custom
         self._parser = AnswerParser(request.rules, channels=request.channels)
         self._parser.feed(request.begun)
         self._thoughts = ThoughtTokens()
@@ -54,7 +55,7 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
         super().__init__(engine, given, request.asked, "chatcmpl")
 
     def answer(self) -> ChatCompletion:
-        collected = CollectedAnswer()
+        collected = CollectedAnswer(self._custom)
         entries: list[ChatLogprobs | None] = []
         chunks = []
         for chunk in self._read():
@@ -75,7 +76,7 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
         return cast("ChatCompletion", {**whole, **self._prompt_ids})
 
     def _chunks(self) -> Iterator[ChatChunk]:
-        written = AnswerDeltas(deprecated=self._deprecated)
+        written = AnswerDeltas(deprecated=self._deprecated, custom=self._custom)
         fields: dict[str, Any] = self._prompt_ids
         yield self._made({"role": "assistant"}, **fields)
         for chunk in self._read():

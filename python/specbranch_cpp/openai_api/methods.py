@@ -318,13 +318,14 @@ class OpenAICalls(TextEngine):
             functions: the old form of ``tools``.
             function_call: the old form of ``tool_choice``.
             tools: functions that the model may call. If the template does not support tools, the
-                system message describes them.
+                system message describes them. The model sees a tool of OpenAI's type ``custom`` as
+                a function with one string ``input``. The ``format`` of its input must be text.
             tool_choice: ``"none"``, ``"auto"`` (same as ``None``), ``"required"``, or ``{"type":
-                "function", "function": {"name": ...}}``. The last two values constrain the answer
-                with a grammar from the functions' schemas. OpenAI's ``allowed_tools`` chooses among
-                some of the tools, and the model gets only those. With ``"auto"`` the grammar begins
-                where the model begins a call; with a ``response_format`` too, the answer has calls
-                or is JSON of this format.
+                "function", "function": {"name": ...}}``, or the same with ``custom``. The last
+                values constrain the answer with a grammar from the functions' schemas. OpenAI's
+                ``allowed_tools`` chooses among some of the tools, and the model gets only those.
+                With ``"auto"`` the grammar begins where the model begins a call; with a
+                ``response_format`` too, the answer has calls or is JSON of this format.
             response_format: ``{"type": "json_object"}``, or ``{"type": "json_schema",
                 "json_schema": {"schema": ...}}``: the answer is JSON of this form, unless
                 ``max_tokens`` ends it early. Keywords of the schema that cannot be enforced

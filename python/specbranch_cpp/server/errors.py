@@ -161,6 +161,6 @@ def _shortened(message: str) -> str:
 def _param(message: str) -> str | None:
     """The engine's messages begin with the name of the argument: ``top_k is -5; ...``."""
     found = re.match(
-        r"([a-z][a-z_]*)(?:\[[^\]]*\])*(?: and [a-z_]+)? (?:is|are|has|must)\b", message
+        r"([a-z][a-z_]*)(?:\[[^\]]*\])*(?: and [a-z_]+)? (?:is|are|has|must|names)\b", message
     )
     return found[1] if found else None

@@ -296,7 +296,9 @@ def test_thoughts_without_a_text_are_skipped() -> None:
 
 
 def test_tools_that_run_elsewhere_are_left_out(server: Running) -> None:
-    others = [{"type": "web_search"}, {"type": "custom", "name": "apply_patch"},
+    grammar = {"type": "grammar", "syntax": "lark", "definition": "start: /a/"}
+    others = [{"type": "web_search"},
+              {"type": "custom", "name": "apply_patch", "format": grammar},
               {"type": "namespace", "name": "n", "tools": [TOOL]}]  # fmt: skip
     body = {"input": "x", "tools": [others[0], TOOL, *others[1:]], "max_output_tokens": 2}
     call = response_call(ResponseFields.model_validate(body))
@@ -386,8 +388,8 @@ def test_no_field_is_overwritten() -> None:
         ({"tools": [{"name": "f"}]}, "tools[0].type"),
         ({"tools": [{"type": "web_search"}], "tool_choice": {"type": "web_search"}},
          "tool_choice.type"),
-        ({"tools": [{"type": "custom", "name": "f"}],
-          "tool_choice": {"type": "custom", "name": "f"}}, "tool_choice.type"),
+        ({"tools": [{"type": "custom", "name": "f", "format": {"type": "grammar"}}],
+          "tool_choice": {"type": "custom", "name": "f"}}, "tool_choice"),
         ({"input": [{"type": "reasoning", "summary": "x"}]}, "input[0].summary"),
         ({"input": [{"type": "reasoning", "content": [{"text": 1}]}]}, "input[0].content[0].text"),
         ({"input": [{"type": "image", "role": "user"}]}, "input[0].type"),
