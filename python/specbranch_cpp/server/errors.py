@@ -28,6 +28,11 @@ OVERFLOW = "This model's maximum context length is exceeded: "
 OpenAI and vLLM, to know that they must shorten the chat."""
 
 
+_FINAL = (501, 504)
+"""Statuses that the same request gets again. Without a header, clients of OpenAI and Anthropic send
+a request again twice after each status from 500 on."""
+
+
 class ApiError(Exception):
     """An error that is sent to the client.
 
@@ -54,6 +59,8 @@ class ApiError(Exception):
         self.param = param
         self.code = code
         self.headers = dict(headers or {})
+        if status in _FINAL:
+            self.headers.setdefault("X-Should-Retry", "false")
 
     @property
     def kind(self) -> str:
@@ -111,8 +118,6 @@ class GenerationTimeout(ApiError):  # noqa: N818
             504,
             f"the generation exceeded the limit of {limit_s:g} seconds and was stopped",
             code="timeout",
-            # Or clients of OpenAI and Anthropic would send the request again, twice.
-            headers={"X-Should-Retry": "false"},
         )
 
 

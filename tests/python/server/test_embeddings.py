@@ -287,7 +287,9 @@ def test_keys_are_needed(server: Running) -> None:
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/embedding"])
 def test_a_server_without_the_model(path: str) -> None:
     with serving(FakeModel(), FakeText()) as running:
-        error = told(running.client.post(path, json={"input": "x"}), 501, "unsupported_endpoint")
+        reply = running.client.post(path, json={"input": "x"})
+        error = told(reply, 501, "unsupported_endpoint")
+        assert reply.headers["x-should-retry"] == "false"
         assert "start it with --embedding-model FILE" in error["message"]
         reply = running.client.post("/api/embed", json={"input": "x"})
         assert "--embedding-model" in reply.json()["error"]
