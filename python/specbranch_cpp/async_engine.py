@@ -36,6 +36,7 @@ __all__ = ["AsyncEngine", "AsyncGeneration", "AsyncStream"]
 
 ItemT = TypeVar("ItemT")
 AnswerT = TypeVar("AnswerT")
+CallT = TypeVar("CallT", bound="Call[Any, Any]")
 
 
 class AsyncStream(Generic[ItemT]):
@@ -272,12 +273,15 @@ class AsyncEngine:
     async def create_completion(
         self, *args: Any, **options: Any
     ) -> TextCompletion | AsyncStream[CompletionChunk]:
-        """See `Engine.create_completion`. With ``stream=True`` the result is an `AsyncStream`."""
+        """See `Engine.create_completion`. With ``stream=True`` the result is an `AsyncStream`.
+
+        A task that is cancelled while it waits ends when the generation has ended.
+        """
         from specbranch_cpp.openai_api.completions import CompletionCall
         from specbranch_cpp.openai_api.keywords import CompletionKeywords
 
         given = CompletionKeywords(**arguments_of(Engine.create_completion, *args, **options))
-        call = await asyncio.to_thread(CompletionCall, self.engine, given)
+        call = await _begun(lambda: CompletionCall(self.engine, given))
         return await _answered(call, stream=given.stream)
 
     @with_parameters_of(Engine.create_chat_completion)
@@ -286,13 +290,14 @@ class AsyncEngine:
     ) -> ChatCompletion | AsyncStream[ChatChunk]:
         """See `Engine.create_chat_completion`.
 
-        With ``stream=True`` the result is an `AsyncStream`.
+        With ``stream=True`` the result is an `AsyncStream`. A task that is cancelled while it waits
+        ends when the generation has ended.
         """
         from specbranch_cpp.openai_api.chat_completions import ChatCall
         from specbranch_cpp.openai_api.keywords import ChatKeywords
 
         given = ChatKeywords(**arguments_of(Engine.create_chat_completion, *args, **options))
-        call = await asyncio.to_thread(ChatCall, self.engine, given)
+        call = await _begun(lambda: ChatCall(self.engine, given))
         return await _answered(call, stream=given.stream)
 
     async def restart(self) -> None:
@@ -328,10 +333,34 @@ class AsyncEngine:
         return f"<AsyncEngine: {'not loaded' if self._engine is None else self._engine!r}>"
 
 
+async def _begun(make: Callable[[], CallT]) -> CallT:
+    """Makes a call on another thread, which nothing can interrupt.
+
+    A cancelled task waits for the call, and ends when its generation has ended.
+    """
+    making = asyncio.ensure_future(asyncio.to_thread(make))
+    try:
+        return await asyncio.shield(making)
+    except asyncio.CancelledError:
+        with contextlib.suppress(Exception):  # nobody waits for the error
+            await _answering(await making).close()
+        raise
+
+
 async def _answered(call: Call[AnswerT, ItemT], *, stream: bool) -> AnswerT | AsyncStream[ItemT]:
     if stream:
         return AsyncStream(call.stream(), call.generation, call.cancel)
-    return await AsyncStream(_once(call.answer), call.generation, call.cancel).__anext__()
+    answering = _answering(call)
+    try:
+        return await answering.__anext__()
+    except asyncio.CancelledError:
+        await answering.close()
+        raise
+
+
+def _answering(call: Call[AnswerT, Any]) -> AsyncStream[AnswerT]:
+    """The whole answer of a call, read by a thread."""
+    return AsyncStream(_once(call.answer), call.generation, call.cancel)
 
 
 def _once(function: Callable[[], AnswerT]) -> Iterator[AnswerT]:

@@ -12,6 +12,7 @@ from specbranch_cpp._engine.request import MAX_SEED
 from specbranch_cpp._engine.text_engine import GenerateKeywords, TextEngine
 from specbranch_cpp._support import checked
 from specbranch_cpp._support.raised import start_thread
+from specbranch_cpp._support.short_waits import WAIT_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from specbranch_cpp.results import Completion
 
 __all__ = ["ManyTexts", "TextBatch"]
-
-_WAIT_S = 0.1
 
 
 class ManyTexts(TextEngine):
@@ -162,12 +161,10 @@ class TextBatch:
 
 
 def _wait_for(ended: queue.SimpleQueue[None]) -> None:
-    """Waits for one reader. A signal that comes just before a wait does not end it, so Ctrl-C would
-    be seen only when a reader has ended; short waits see it soon.
-    """
+    """Waits for one reader, in short waits."""
     while True:
         try:
-            return ended.get(timeout=_WAIT_S)
+            return ended.get(timeout=WAIT_S)
         except queue.Empty:
             continue
 

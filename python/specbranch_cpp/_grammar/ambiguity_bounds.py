@@ -6,6 +6,7 @@ if that is not a small one. So it takes a time that is linear in the size of the
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections import deque
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ __all__ = ["MOST_RETURNS", "Budget", "BudgetError", "Characters", "WayBounds"]
 MOST_RETURNS = 8
 """Through how many calling rules a way may leave the rule in which it begins."""
 
+_STEPS_AT_ONCE = 2000  # about a millisecond
+_PAUSE_S = 1e-5  # after 0 this thread may have the lock again before another one wakes up
 _MOST_KINDS = 200  # of characters, in a bound; more are put together
 _CAP = 10**12  # counts stop here, because larger counts are refused anyway
 _EXAMPLES = "a0 A"
@@ -35,7 +38,10 @@ class BudgetError(Exception):
 
 
 class Budget:
-    """How many steps may still be made.
+    """How many steps may still be made. Between them, other threads get their turns.
+
+    Python passes its lock on only after 5 ms, and an event loop asks for the lock many times for
+    one request.
 
     Args:
         left: the number of steps.
@@ -43,6 +49,7 @@ class Budget:
 
     def __init__(self, left: int) -> None:
         self._left = left
+        self._pause_at = self._next_pause()
 
     def take(self, count: int = 1) -> None:
         """Counts steps.
@@ -51,8 +58,17 @@ class Budget:
             BudgetError: there are not that many left.
         """
         self._left -= count
+        if self._left <= self._pause_at:
+            self._pause()
+
+    def _pause(self) -> None:
         if self._left < 0:
             raise BudgetError
+        self._pause_at = self._next_pause()
+        time.sleep(_PAUSE_S)
+
+    def _next_pause(self) -> int:
+        return max(self._left - _STEPS_AT_ONCE, -1)
 
 
 class Characters:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from specbranch_cpp._engine.outputs import RemoteEnd, RemoteQuestion, RemoteToken
 from specbranch_cpp._isolated.errors_across import again, raised_again
 from specbranch_cpp._isolated.process import EngineProcess
+from specbranch_cpp._support.short_waits import WAIT_S
 from specbranch_cpp.errors import EngineClosed, SpecBranchError
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from specbranch_cpp._isolated.remote_channel import RemoteChannel
 
 __all__ = ["RemoteGeneration"]
-
-_WAIT_S = 0.1  # a signal just before a wait does not end it, and Ctrl-C must be seen soon
 
 
 class _Received:
@@ -151,7 +150,7 @@ class RemoteGeneration:
                 if not received.is_read:
                     received.is_read = True
                     self._process.send("reading", self._number)
-                received.changed.wait(_WAIT_S)
+                received.changed.wait(WAIT_S)
             return received.outputs[index]
 
     def answer(self, draft_length: int, branch_at: int, branches: int, submit: int) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from specbranch_cpp.openai_api.answers.collected import AnswerDeltas, CollectedAnswer
+from specbranch_cpp.openai_api.answers.content_tokens import ContentTokens
 from specbranch_cpp.openai_api.answers.parser import AnswerParser
 from specbranch_cpp.openai_api.answers.thought_tokens import ThoughtTokens
+from specbranch_cpp.openai_api.answers.token_texts import TokenTexts
 from specbranch_cpp.openai_api.calls import Call
 from specbranch_cpp.openai_api.chat_requests import chat_request, joined_stops, rendered
 from specbranch_cpp.openai_api.logprobs import ChatStyle
 from specbranch_cpp.openai_api.types import ChatChunk, ChatCompletion
+from specbranch_cpp.openai_api.vocabulary import piece_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,9 +41,13 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
 
     def __init__(self, engine: TextEngine, given: ChatKeywords) -> None:
         request = chat_request(engine, given)
-        self._marks = request.marks
+        self._texts = TokenTexts(partial(piece_of, engine), request.marks, len(request.begun))
+        self._content: ContentTokens[ChatLogprobs] | None = None
+        if given.content_logprobs:
+            self._content = ContentTokens()
         self._stops = joined_stops(given.stop, [])
         self._deprecated = request.tools.deprecated
+        self._custom = request.tools.custom
         self._parser = AnswerParser(request.rules, channels=request.channels)
         self._parser.feed(request.begun)
         self._thoughts = ThoughtTokens()
@@ -47,11 +55,13 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
         super().__init__(engine, given, request.asked, "chatcmpl")
 
     def answer(self) -> ChatCompletion:
-        collected = CollectedAnswer()
-        entries, chunks = [], []
+        collected = CollectedAnswer(self._custom)
+        entries: list[ChatLogprobs | None] = []
+        chunks = []
         for chunk in self._read():
-            collected.add(self._parts(chunk))
-            entries.append(self._entry(chunk))
+            parts = self._parts(chunk)
+            collected.add(parts)
+            entries += [self._entry(chunk), *map(self._content_entry, parts)]
             chunks.append(chunk)
         known = [entry for entry in entries if entry is not None]
         message = collected.message(deprecated=self._deprecated)
@@ -66,30 +76,36 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
         return cast("ChatCompletion", {**whole, **self._prompt_ids})
 
     def _chunks(self) -> Iterator[ChatChunk]:
-        written = AnswerDeltas(deprecated=self._deprecated)
+        written = AnswerDeltas(deprecated=self._deprecated, custom=self._custom)
         fields: dict[str, Any] = self._prompt_ids
         yield self._made({"role": "assistant"}, **fields)
         for chunk in self._read():
-            deltas = written.deltas(self._parts(chunk))
+            told = [
+                (delta, self._content_entry(part))
+                for part in self._parts(chunk)
+                for delta in written.deltas([part])
+            ]
             if chunk.finish_reason is not None:
-                for delta in deltas:
-                    yield self._made(delta)
+                for delta, entry in told:
+                    yield self._made(delta, logprobs=entry)
                 fields = {**self._speculation(), **self._added()}
                 yield self._made({}, reasons=self._reasons(chunk), **fields)
                 yield from self._usage_items(_KIND)
                 return
-            if not deltas and self._has_records:
-                deltas = [{"content": ""}]
-            read = [chunk]
-            fields = {"logprobs": self._entry(chunk), **self._speculation(chunk)}
-            for delta in deltas:
-                yield self._made(delta, *read, **fields)
-                read, fields = [], {}
+            if not told and self._has_records:
+                told = [({"content": ""}, None)]
+            of_all = self._entry(chunk)
+            read, fields = [chunk], self._speculation(chunk)
+            for delta, entry in told:
+                yield self._made(delta, *read, logprobs=of_all or entry, **fields)
+                read, of_all, fields = [], None, {}
 
     def _parts(self, chunk: Chunk) -> list[Part]:
         """The parts of the answer that are certain after a chunk."""
-        mark = "" if chunk.token is None else self._marks.get(chunk.token, "")
-        parts = self._parser.feed(chunk.text + mark)
+        parts = self._parser.feed(self._texts.add(chunk.text, chunk.token))
+        logprobs = self._logprobs(chunk)
+        if self._content is not None and logprobs is not None:
+            self._content.add(self._texts.last, self._style.entry(logprobs))
         n_tokens = 0 if chunk.token is None else 1
         if chunk.finish_reason is None:
             self._thoughts.add(n_tokens, parts)
@@ -136,8 +152,16 @@ class ChatCall(Call[ChatCompletion, ChatChunk]):
         return cast("ChatChunk", self._item(_KIND, [choice], **fields))
 
     def _entry(self, chunk: Chunk) -> ChatLogprobs | None:
-        token = self._logprobs(chunk)
+        """The log-probabilities of a token, if those of all tokens are asked for."""
+        token = None if self._content is not None else self._logprobs(chunk)
         return None if token is None else self._style.entry(token)
+
+    def _content_entry(self, part: Part) -> ChatLogprobs | None:
+        """The log-probabilities of a part's tokens, if those of the content are asked for."""
+        if self._content is None:
+            return None
+        entries = self._content.take(part)
+        return ChatStyle.joined(entries) if entries else None
 
 
 def chat_generation(

@@ -68,6 +68,8 @@ def chat_request(engine: TextEngine, given: ChatKeywords) -> ChatRequest:
     check_supported(given)
     max_tokens = _max_tokens(given)
     logprobs = n_of_chat(given.logprobs, given.top_logprobs)
+    if checked.flag("content_logprobs", given.content_logprobs) and logprobs is None:
+        raise InvalidArgument("content_logprobs is True; it needs logprobs=True")
     tools, prompt, stops = chat_prompt(engine, given)
     style = format_of(engine).style(has_tools=bool(tools.given))
     opening = style.opening(engine, prompt)

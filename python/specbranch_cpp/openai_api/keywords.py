@@ -133,6 +133,7 @@ class ChatKeywords(PromptKeywords, Keywords):
 
     logprobs: bool | None
     top_logprobs: int | None
+    content_logprobs: bool
     max_completion_tokens: int | None
 
 

@@ -302,6 +302,7 @@ class OpenAICalls(TextEngine):
         stopping_criteria: Criteria = None,
         prediction: PredictionContent | None = None,
         return_token_ids: bool = False,
+        content_logprobs: bool = False,
     ) -> ChatCompletion | Stream[ChatChunk]:
         """Answers messages, with the keywords of llama-cpp-python and the dictionaries of OpenAI.
 
@@ -317,13 +318,14 @@ class OpenAICalls(TextEngine):
             functions: the old form of ``tools``.
             function_call: the old form of ``tool_choice``.
             tools: functions that the model may call. If the template does not support tools, the
-                system message describes them.
+                system message describes them. The model sees a tool of OpenAI's type ``custom`` as
+                a function with one string ``input``. The ``format`` of its input must be text.
             tool_choice: ``"none"``, ``"auto"`` (same as ``None``), ``"required"``, or ``{"type":
-                "function", "function": {"name": ...}}``. The last two values constrain the answer
-                with a grammar from the functions' schemas. OpenAI's ``allowed_tools`` chooses among
-                some of the tools, and the model gets only those. With ``"auto"`` the grammar begins
-                where the model begins a call; with a ``response_format`` too, the answer has calls
-                or is JSON of this format.
+                "function", "function": {"name": ...}}``, or the same with ``custom``. The last
+                values constrain the answer with a grammar from the functions' schemas. OpenAI's
+                ``allowed_tools`` chooses among some of the tools, and the model gets only those.
+                With ``"auto"`` the grammar begins where the model begins a call; with a
+                ``response_format`` too, the answer has calls or is JSON of this format.
             response_format: ``{"type": "json_object"}``, or ``{"type": "json_schema",
                 "json_schema": {"schema": ...}}``: the answer is JSON of this form, unless
                 ``max_tokens`` ends it early. Keywords of the schema that cannot be enforced
@@ -340,6 +342,9 @@ class OpenAICalls(TextEngine):
                 True`` in the last message means the same.
             add_generation_prompt: whether the prompt ends with the beginning of an answer. ``None``
                 (default): yes, unless the answer continues the last message.
+            content_logprobs: report log-probabilities only of the tokens whose text is in
+                ``content``, and in a stream with the chunk that has this text. It needs
+                ``logprobs``. False (default): those of all tokens, with the chunk of each token.
 
         Returns:
             The answer, or with ``stream`` an iterator of its pieces: see `openai_api.types`. A tool
@@ -416,6 +421,7 @@ class OpenAICalls(TextEngine):
             stopping_criteria=stopping_criteria,
             prediction=prediction,
             return_token_ids=return_token_ids,
+            content_logprobs=content_logprobs,
         )
         call = ChatCall(self, given)
         return call.stream() if stream else call.answer()

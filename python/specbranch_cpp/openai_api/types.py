@@ -21,6 +21,10 @@ __all__ = [
     "CompletionChunk",
     "CompletionLogprobs",
     "CompletionTokensDetails",
+    "CustomCall",
+    "CustomCallDelta",
+    "CustomToolCall",
+    "CustomToolCallDelta",
     "FunctionCall",
     "FunctionCallDelta",
     "PromptTokensDetails",
@@ -264,7 +268,10 @@ class TokenLogprob(TopLogprob):
 
 
 class ChatLogprobs(TypedDict):
-    """One entry for each generated token, including tokens of tool calls."""
+    """One entry for each generated token, including tokens of tool calls.
+
+    With ``content_logprobs=True``: one entry for each token whose text is in ``content``.
+    """
 
     content: list[TokenLogprob] | None
     refusal: None
@@ -283,6 +290,21 @@ class ToolCall(TypedDict):
     id: str
     type: Literal["function"]
     function: FunctionCall
+
+
+class CustomCall(TypedDict):
+    """``input`` is the text with which the tool is called."""
+
+    name: str
+    input: str
+
+
+class CustomToolCall(TypedDict):
+    """A call of a custom tool that the model requests."""
+
+    id: str
+    type: Literal["custom"]
+    custom: CustomCall
 
 
 class FunctionCallDelta(TypedDict, total=False):
@@ -308,9 +330,32 @@ class ToolCallDelta(_ToolCallStart):
     function: FunctionCallDelta
 
 
+class CustomCallDelta(TypedDict, total=False):
+    """A piece of a call of a custom tool. Only the first piece has the ``name``."""
+
+    name: str
+    input: str
+
+
+class _CustomToolCallStart(TypedDict, total=False):
+    id: str
+    type: Literal["custom"]
+
+
+class CustomToolCallDelta(_CustomToolCallStart):
+    """A piece of a call of a custom tool in a stream. ``index`` counts the calls of the message.
+
+    The first piece of a call has ``id``, ``type`` and the name. A complete call has one more piece
+    with the whole ``input``.
+    """
+
+    index: int
+    custom: CustomCallDelta
+
+
 class _ChatMessageRest(TypedDict, total=False):
     reasoning_content: str
-    tool_calls: list[ToolCall]
+    tool_calls: list[ToolCall | CustomToolCall]
     function_call: FunctionCall
 
 
@@ -330,7 +375,7 @@ class ChatDelta(TypedDict, total=False):
     role: Literal["assistant"]
     content: str | None
     reasoning_content: str
-    tool_calls: list[ToolCallDelta]
+    tool_calls: list[ToolCallDelta | CustomToolCallDelta]
     function_call: FunctionCallDelta
 
 

@@ -33,7 +33,7 @@ from specbranch_cpp.server.limits import BodyLimits
 from specbranch_cpp.server.metrics import Metrics
 from specbranch_cpp.server.model_card import ModelCard, embedding_entry
 from specbranch_cpp.server.other_names import effort_field
-from specbranch_cpp.server.other_tools import with_functions_only
+from specbranch_cpp.server.other_tools import with_served_tools
 from specbranch_cpp.server.request_counter import RequestCounter
 from specbranch_cpp.server.requests import (
     ChatBody,
@@ -139,7 +139,7 @@ def _add_calls(
     async def answer(request: Request, kind: type[CompletionBody] | type[ChatBody]) -> Response:
         data = read_object(await request.body(), settings.max_json_depth)
         chat = kind is ChatBody
-        data, others = with_functions_only(data) if chat else (data, [])
+        data, others = with_served_tools(data, custom=True) if chat else (data, [])
         body = check_fields(kind, data)
         unknown = [*body.unknown, *others]
         effort = effort_field(data) if chat else None

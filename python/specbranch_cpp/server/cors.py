@@ -38,7 +38,7 @@ class Cors(CORSMiddleware):
             allow_origins=settings.cors_origins,
             allow_methods=METHODS,
             allow_headers=["*"],
-            expose_headers=["Retry-After", "X-Ignored-Fields"],
+            expose_headers=["Retry-After", "X-Ignored-Fields", "X-Should-Retry"],
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -28,6 +28,11 @@ OVERFLOW = "This model's maximum context length is exceeded: "
 OpenAI and vLLM, to know that they must shorten the chat."""
 
 
+_FINAL = (501, 504)
+"""Statuses that the same request gets again. Without a header, clients of OpenAI and Anthropic send
+a request again twice after each status from 500 on."""
+
+
 class ApiError(Exception):
     """An error that is sent to the client.
 
@@ -54,6 +59,8 @@ class ApiError(Exception):
         self.param = param
         self.code = code
         self.headers = dict(headers or {})
+        if status in _FINAL:
+            self.headers.setdefault("X-Should-Retry", "false")
 
     @property
     def kind(self) -> str:
@@ -111,8 +118,6 @@ class GenerationTimeout(ApiError):  # noqa: N818
             504,
             f"the generation exceeded the limit of {limit_s:g} seconds and was stopped",
             code="timeout",
-            # Or clients of OpenAI and Anthropic would send the request again, twice.
-            headers={"X-Should-Retry": "false"},
         )
 
 
@@ -161,6 +166,6 @@ def _shortened(message: str) -> str:
 def _param(message: str) -> str | None:
     """The engine's messages begin with the name of the argument: ``top_k is -5; ...``."""
     found = re.match(
-        r"([a-z][a-z_]*)(?:\[[^\]]*\])*(?: and [a-z_]+)? (?:is|are|has|must)\b", message
+        r"([a-z][a-z_]*)(?:\[[^\]]*\])*(?: and [a-z_]+)? (?:is|are|has|must|names)\b", message
     )
     return found[1] if found else None

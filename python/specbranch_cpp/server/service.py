@@ -174,10 +174,6 @@ class Service:
             if not work.done():
                 raise GenerationTimeout(limit_s)
             work.result()
-        except asyncio.CancelledError:
-            work.cancel()
-            await _end_of(work)
-            raise
         except (DecodeError, EngineClosed):
             await self._find_out_if_broken()
             raise
@@ -264,8 +260,4 @@ class Service:
 async def _leave(place: contextlib.AsyncExitStack, work: asyncio.Future[None]) -> None:
     """Frees a place when the work has ended."""
     async with place:
-        await _end_of(work)
-
-
-async def _end_of(work: asyncio.Future[None]) -> None:
-    await asyncio.gather(work, return_exceptions=True)
+        await asyncio.gather(work, return_exceptions=True)

@@ -73,7 +73,8 @@ class Read:
         self.parser = AnswerParser(
             AnswerRules(form, functions, many), channels=form.name == "gpt-oss"
         )
-        whole, written, deltas = CollectedAnswer(), AnswerDeltas(deprecated=False), []
+        whole, written = CollectedAnswer(), AnswerDeltas(deprecated=False)
+        deltas: list[Any] = []
         self.parser.feed(family.starts)
         for text in text_pieces:
             parts = self.parser.feed(text)

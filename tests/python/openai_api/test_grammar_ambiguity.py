@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from itertools import product
 from typing import TYPE_CHECKING, Union
 
@@ -155,6 +156,17 @@ def test_harmless_alternatives_do_not_hide_others() -> None:
     harmless = [f'"{a}{b}" . [{c}]' for a, b, c in product("0123456789", repeat=3)]
     with pytest.raises(InvalidArgument, match=f"more than {MOST_WAYS} ways to read"):
         check_ambiguity(f"root ::= {either(*harmless, *['[a-z]'] * 3)}*")
+
+
+def test_other_threads_have_turns_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sleep passes Python's lock on, so that a server goes on with other requests."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    check_ambiguity('root ::= ("a" | [b])* "Y"')
+    assert not slept
+    rules = "".join(f'r{i} ::= [a-z{i}] r{i + 1} | "{i}" r{i + 1}\n' for i in range(1_000))
+    check_ambiguity(f'root ::= r0\n{rules}r1000 ::= "x"')
+    assert len(slept) > 10
 
 
 SCHEMAS = {

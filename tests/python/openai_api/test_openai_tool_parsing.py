@@ -339,6 +339,18 @@ def test_content_flows_until_a_mark_may_begin() -> None:
     assert parser.feed("<tool_call>") == []
 
 
+@pytest.mark.parametrize("size", [1, 3, 1000])
+@pytest.mark.parametrize("between", ["", " ", "\n\n"])
+def test_the_text_of_a_cut_call_is_whole(size: int, between: str) -> None:
+    begin, call = f"First this.{between}", WRITTEN["hermes"]
+    cut = f"{begin}{call[:-20]}"
+    assert parsed("hermes", cut, size) == (cut, [])
+    # White space between calls is none of the content.
+    assert parsed("hermes", f"{begin}{call}{between}{call[:-20]}", size) == (
+        f"First this.{call[:-20]}", [RED],
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("size", [1, 1000])
 @pytest.mark.parametrize("cut", range(1, len("\n</tool_call>")))
 def test_a_mark_of_the_end_that_is_cut_off_is_no_content(size: int, cut: int) -> None:

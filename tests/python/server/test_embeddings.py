@@ -233,9 +233,9 @@ def test_bad_requests(server: Running, body: Any, words: str, param: str) -> Non
 
 
 def test_the_openai_client(server: Running, expected: Any) -> None:
-    from openai import OpenAI
+    from tests.python.support.openai_clients import openai_client
 
-    with OpenAI(base_url=f"{server.url}/v1", api_key=KEY) as client:
+    with openai_client(server) as client:
         found = client.embeddings.create(model="any", input=TEXTS)
     np.testing.assert_allclose([one.embedding for one in found.data], expected, atol=2e-3)
 
@@ -287,7 +287,9 @@ def test_keys_are_needed(server: Running) -> None:
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/embedding"])
 def test_a_server_without_the_model(path: str) -> None:
     with serving(FakeModel(), FakeText()) as running:
-        error = told(running.client.post(path, json={"input": "x"}), 501, "unsupported_endpoint")
+        reply = running.client.post(path, json={"input": "x"})
+        error = told(reply, 501, "unsupported_endpoint")
+        assert reply.headers["x-should-retry"] == "false"
         assert "start it with --embedding-model FILE" in error["message"]
         reply = running.client.post("/api/embed", json={"input": "x"})
         assert "--embedding-model" in reply.json()["error"]

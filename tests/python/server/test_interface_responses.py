@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import openai
 import pytest
+from tests.python.support.openai_clients import openai_client
 from tests.python.support.server_models import MESSAGES, chat
 from tests.python.support.server_support import KEY, FakeModel, FakeText, Running, serving, told
 
@@ -37,12 +38,6 @@ def server(models: Engine) -> Iterator[Running]:
     with serving(models, api_keys=(KEY,), request_timeout_s=60) as running:
         running.client.headers["authorization"] = f"Bearer {KEY}"
         yield running
-
-
-@pytest.fixture
-def client(server: Running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as client:
-        yield client
 
 
 def test_a_text(client: openai.OpenAI, models: Engine) -> None:
@@ -229,7 +224,7 @@ def test_a_failure_before_the_first_word() -> None:
     settings: dict[str, Any] = {"request_timeout_s": 3.0, "heartbeat_s": 0.05}
     with (
         serving(FakeModel(), FakeText(), **settings) as server,
-        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client,
+        openai_client(server) as client,
         client.responses.stream(model="any", input="#silent") as stream,
     ):
         events = [event.model_dump() for event in stream]
@@ -301,7 +296,9 @@ def test_thoughts_without_a_text_are_skipped() -> None:
 
 
 def test_tools_that_run_elsewhere_are_left_out(server: Running) -> None:
-    others = [{"type": "web_search"}, {"type": "custom", "name": "apply_patch"},
+    grammar = {"type": "grammar", "syntax": "lark", "definition": "start: /a/"}
+    others = [{"type": "web_search"},
+              {"type": "custom", "name": "apply_patch", "format": grammar},
               {"type": "namespace", "name": "n", "tools": [TOOL]}]  # fmt: skip
     body = {"input": "x", "tools": [others[0], TOOL, *others[1:]], "max_output_tokens": 2}
     call = response_call(ResponseFields.model_validate(body))
@@ -341,7 +338,7 @@ def test_heartbeats_of_a_stream_are_numbered() -> None:
     settings: dict[str, Any] = {"request_timeout_s": 3.0, "heartbeat_s": 0.05}
     with (
         serving(Waiting(), Waiting(), **settings) as server,
-        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client,
+        openai_client(server) as client,
         client.responses.create(model="any", input="x", stream=True) as stream,
     ):
         events = list(stream)
@@ -391,8 +388,8 @@ def test_no_field_is_overwritten() -> None:
         ({"tools": [{"name": "f"}]}, "tools[0].type"),
         ({"tools": [{"type": "web_search"}], "tool_choice": {"type": "web_search"}},
          "tool_choice.type"),
-        ({"tools": [{"type": "custom", "name": "f"}],
-          "tool_choice": {"type": "custom", "name": "f"}}, "tool_choice.type"),
+        ({"tools": [{"type": "custom", "name": "f", "format": {"type": "grammar"}}],
+          "tool_choice": {"type": "custom", "name": "f"}}, "tool_choice"),
         ({"input": [{"type": "reasoning", "summary": "x"}]}, "input[0].summary"),
         ({"input": [{"type": "reasoning", "content": [{"text": 1}]}]}, "input[0].content[0].text"),
         ({"input": [{"type": "image", "role": "user"}]}, "input[0].type"),

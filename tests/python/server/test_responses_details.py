@@ -9,8 +9,6 @@ import pytest
 from tests.python.support.scripted import make_engine, script
 from tests.python.support.server_support import Running, serving, told
 
-from specbranch_cpp.server.interfaces.responses_logprobs import TokenScores
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -37,12 +35,6 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def server(engine: Engine) -> Iterator[Running]:
     with serving(engine, request_timeout_s=60) as running:
         yield running
-
-
-@pytest.fixture
-def client(server: Running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
-        yield client
 
 
 def text_of(scores: Any) -> str:
@@ -91,6 +83,27 @@ def test_the_text_has_its_scores(
     if text:
         (part,) = (item.content[0] for item in last.response.output if item.type == "message")
         assert told_of == [score.token for score in part.logprobs]
+
+
+@pytest.mark.parametrize(("before", "after"), [("", CALL), (CALL, "")])
+def test_a_letter_of_a_mark_has_its_own_scores(
+    client: openai.OpenAI, engine: Engine, monkeypatch: pytest.MonkeyPatch, before: str, after: str
+) -> None:
+    script(monkeypatch, engine, f"{before}l{after}", MARKS)
+    function = {name: value for name, value in TOOL.items() if name != "type"}
+    in_chat: Any = {"tools": [{"type": "function", "function": function}], "logprobs": True}
+    messages: Any = [{"role": "user", "content": "x"}]
+    (choice,) = client.chat.completions.create(model="any", messages=messages, **in_chat).choices
+    assert choice.logprobs is not None
+    entries = choice.logprobs.content or []
+    expected = entries[-1 if before else 0]
+    assert expected.token == "l"
+    asked: dict[str, Any] = {"model": "any", "input": "x", "include": LOGPROBS, "tools": [TOOL]}
+    with client.responses.create(**asked, stream=True) as stream:
+        *_, last = stream
+    for response in (client.responses.create(**asked), last.response):
+        ((part,),) = (item.content for item in response.output if item.type == "message")
+        assert [(one.token, one.logprob) for one in part.logprobs] == [("l", expected.logprob)]
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -154,43 +167,3 @@ def test_one_of_both_is_enough(
 def test_what_is_wrong_is_named(server: Running, fields: dict[str, Any], param: str) -> None:
     reply = server.client.post("/v1/responses", json={"input": "x", **fields})
     assert told(reply, 400, reply.json()["error"]["code"])["param"] == param
-
-
-def scores(*texts: str | bytes) -> list[Any]:
-    return [{"bytes": list(one.encode() if isinstance(one, str) else one)} for one in texts]
-
-
-def taken(found: TokenScores, text: str, kind: str = "message", **more: Any) -> list[bytes]:
-    return [bytes(one["bytes"]) for one in found.take(text, kind, **more)]
-
-
-def test_text_is_found_behind_marks() -> None:
-    found = TokenScores()
-    found.add(scores("<think>", "t", "</think>", "\n\n", "t"))
-    assert taken(found, "t", "reasoning", first=True) == [b"<think>"]  # a thought has no scores
-    assert taken(found, "t") == [b"t"]
-    found.add(scores(" ", "<"))
-    found.add(scores("b"))
-    assert taken(found, " <b") == [b" ", b"<", b"b"]
-    assert taken(found, "") == []
-
-
-def test_a_token_is_taken_once() -> None:
-    found = TokenScores()
-    found.add(scores("a ", "b"))
-    assert taken(found, "a") == [b"a "]
-    assert taken(found, " b") == [b"b"]
-
-
-def test_pieces_of_a_character_belong_to_it() -> None:
-    found = TokenScores()
-    found.add(scores("<x>", b"\xc3", b"\xa4", b"\xff", "b"))
-    assert taken(found, "\u00e4\ufffdb") == [b"\xc3", b"\xa4", b"\xff", b"b"]
-
-
-def test_text_around_a_call_is_found() -> None:
-    found = TokenScores()
-    found.add(scores("Look", ":", "<call>", "f()", "</call>", "\n", "So", "."))
-    assert taken(found, "Look:So.", first=True) == [b"Look", b":", b"So", b"."]
-    found.add(scores("more"))
-    assert taken(found, "xyz") == []

@@ -35,12 +35,6 @@ def server(models: Engine) -> Iterator[Running]:
         yield running
 
 
-@pytest.fixture
-def client(server: Running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
 def test_each_prompt_has_a_choice(client: openai.OpenAI, models: Engine) -> None:
     asked = {**SAMPLING, "logprobs": 1}
     alone = [completion(models, text, **asked) for text in TEXTS]

@@ -202,4 +202,4 @@ def test_every_error_can_be_read_by_a_page() -> None:
             assert reply.json()["error"]["message"]
             assert reply.headers["access-control-allow-origin"] == FRIEND, status
         exposed = replies[0][1].headers["access-control-expose-headers"].lower()
-        assert {"x-ignored-fields", "retry-after"} <= set(exposed.split(", "))
+        assert {"x-ignored-fields", "retry-after", "x-should-retry"} <= set(exposed.split(", "))

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from tests.python.support.server_support import (
     FakeModel,
     FakeText,
@@ -18,7 +19,12 @@ from tests.python.support.server_support import (
     wait_until,
 )
 
+from specbranch_cpp.openai_api.completions import CompletionCall
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.python.conftest import MakeFake
     from tests.python.support.server_support import Running
 
 PATH = "/v1/completions"
@@ -96,6 +102,49 @@ def test_a_client_that_leaves_frees_the_place_when_the_pass_ends() -> None:
         finally:
             text.released.set()
         wait_until(lambda: n_running(server) == 0)
+
+
+def test_a_stop_is_told_before_the_pass_ends() -> None:
+    text = StuckText()
+    with serving(FakeModel(), text, grace_s=0.2) as server:
+        try:
+            body = {"prompt": "#stuck", "stream": True}
+            with server.client.stream("POST", PATH, json=body) as reply:
+                lines = reply.iter_lines()
+                next(lines)
+                server.server.should_exit = True
+                rest = "".join(lines)
+            assert "shutting_down" in rest
+        finally:
+            text.released.set()
+
+
+@pytest.mark.parametrize("where", ["__init__", "answer"])
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_whole_reply_keeps_its_place_until_the_pass_ends(
+    make_fake: MakeFake, monkeypatch: pytest.MonkeyPatch, where: str, n: int
+) -> None:
+    """Or until a call is made: the checks of its grammar may take long, too."""
+    engine = make_fake()
+    released = threading.Event()
+    begin_or_read: Callable[..., Any] = getattr(CompletionCall, where)
+
+    def stuck(*args: Any) -> Any:
+        assert released.wait(120)
+        return begin_or_read(*args)
+
+    with serving(engine, request_timeout_s=0.2) as server:
+        body = {"prompt": "abc", "max_tokens": 1, "n": n}
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(CompletionCall, where, stuck)
+                reply = server.client.post(PATH, json=body)
+                told(reply, 504, "timeout")
+                assert n_running(server) == 1
+        finally:
+            released.set()
+        wait_until(lambda: n_running(server) == 0)
+        wait_until(lambda: engine.stats.n_generations == 1)
 
 
 class StuckEmbeddings:

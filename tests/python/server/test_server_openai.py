@@ -40,12 +40,6 @@ def server(models: Engine) -> Iterator[Running]:
         yield running
 
 
-@pytest.fixture
-def client(server: Running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as client:
-        yield client
-
-
 def test_models(client: openai.OpenAI, models: Engine) -> None:
     (model,) = client.models.list().data
     assert client.models.retrieve(model.id).id == model.id

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import openai
 import pytest
+from tests.python.support.openai_clients import openai_client
 from tests.python.support.server_models import MESSAGES, PROMPT, SAMPLING, chatting, completion
 from tests.python.support.server_support import KEY, Running, serving, wait_until
 
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
 def server(models: Engine) -> Iterator[Running]:
     with serving(models, api_keys=(KEY,), request_timeout_s=60) as running:
         yield running
-
-
-@pytest.fixture
-def client(server: Running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as client:
-        yield client
 
 
 def test_logprobs(client: openai.OpenAI, models: Engine) -> None:
@@ -70,7 +65,7 @@ def test_errors(client: openai.OpenAI, server: Running) -> None:
     with pytest.raises(openai.BadRequestError, match="grammar"):
         client.completions.create(model="any", prompt=PROMPT, extra_body={"grammar": "root := x"})
     with (
-        openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong", max_retries=0) as stranger,
+        openai_client(server, api_key="wrong") as stranger,
         pytest.raises(openai.AuthenticationError),
     ):
         stranger.models.list()
@@ -100,7 +95,7 @@ def roomy(pair: tuple[Path, Path]) -> Iterator[tuple[Engine, Running]]:
 
 def test_a_cancelled_stream_ends_the_work(roomy: tuple[Engine, Running]) -> None:
     models, server = roomy
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as client:
+    with openai_client(server) as client:
         stream = client.completions.create(
             model="any", prompt=PROMPT, max_tokens=N_LONG, stream=True, temperature=0.0,
             extra_body={"logit_bias": {str(models.eos_token): -1000}},
@@ -120,9 +115,7 @@ def test_a_client_that_gives_up_ends_the_work(roomy: tuple[Engine, Running]) -> 
     models, server = roomy
     patience = openai.Timeout(120, read=0.3)  # the request itself comes whole
     with (
-        openai.OpenAI(
-            base_url=f"{server.url}/v1", api_key=KEY, max_retries=0, timeout=patience
-        ) as hasty,
+        openai_client(server, timeout=patience) as hasty,
         pytest.raises(openai.APITimeoutError),
     ):
         hasty.completions.create(

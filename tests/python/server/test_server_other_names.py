@@ -339,20 +339,27 @@ def test_wrong_messages_are_refused_before_they_wait(server: Running) -> None:
         assert error["message"].startswith("messages[0]['content']")
 
 
-def test_custom_tools_are_left_out(model: Running) -> None:
+def test_custom_tools_with_a_grammar_are_left_out(model: Running) -> None:
+    """Codex lists one in every request. Ollama knows no custom tools at all."""
     function = {"type": "function", "function": {"name": "f"}}
-    custom = {"type": "custom", "custom": {"name": "g"}}
+    grammar = {"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: /a/"}}
+    custom = {"type": "custom", "custom": {"name": "g", "format": grammar}}
+    plain = {"type": "custom", "custom": {"name": "g"}}
     body: dict[str, Any] = {"messages": MESSAGES, "max_tokens": 2}
-    for path in (CHAT, "/api/chat"):
-        reply = model.client.post(path, json=body | {"tools": [custom, function]})
+    for path, tool in ((CHAT, custom), ("/api/chat", custom), ("/api/chat", plain)):
+        reply = model.client.post(path, json=body | {"tools": [tool, function]})
         assert reply.status_code == 200, reply.text
         assert reply.headers["x-ignored-fields"] == "tools[0]"
+    reply = model.client.post(CHAT, json=body | {"tools": [plain, function]})
+    assert reply.status_code == 200, reply.text
+    assert "x-ignored-fields" not in reply.headers
     reply = model.client.post(CHAT, json=body | {"tools": [custom]})
     assert reply.status_code == 200, reply.text
     body |= {"tools": [function, custom]}
-    for choice in (custom, {"type": "function", "function": {"name": "g"}}):
+    for choice in (plain, {"type": "function", "function": {"name": "g"}}):
         reply = model.client.post(CHAT, json=body | {"tool_choice": choice})
         assert reply.status_code == 400, reply.text
+        assert reply.json()["error"]["param"] == "tool_choice"
     reply = model.client.post(CHAT, json=body | {"tools": [{"type": 3}]})
     assert reply.status_code == 400, reply.text
 

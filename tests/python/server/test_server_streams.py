@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import openai
 import pytest
+from tests.python.support.openai_clients import openai_client
 from tests.python.support.server_support import (
     FakeModel,
     FakeText,
@@ -198,7 +199,7 @@ def test_clients_do_not_send_again_what_took_too_long() -> None:
     text = FakeText()
     with (
         serving(FakeModel(), text, request_timeout_s=0.2) as server,
-        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client,
+        openai_client(server, max_retries=2) as client,
         pytest.raises(openai.InternalServerError, match="exceeded the limit"),
     ):
         client.completions.create(model="any", prompt="#silent")

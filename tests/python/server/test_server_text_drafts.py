@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
+from tests.python.support.openai_clients import openai_client
 from tests.python.support.server_models import MESSAGES, TEMPLATE, chat
 from tests.python.support.server_support import FakeModel, FakeText, Running, serving, told
 
@@ -42,7 +42,7 @@ def test_predictions_of_openais_client(server: Running, alone: Engine) -> None:
         text,
         [{"type": "text", "text": text[:half]}, {"type": "text", "text": text[half:]}],
     ]
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+    with openai_client(server) as client:
         for content in contents:
             reply = client.chat.completions.create(
                 model="any", messages=MESSAGES,

@@ -34,7 +34,8 @@ def read_in_pieces(
         size: characters of each piece.
     """
     parser = AnswerParser(rules)
-    whole, written, deltas = CollectedAnswer(), AnswerDeltas(deprecated=False), []
+    whole, written = CollectedAnswer(), AnswerDeltas(deprecated=False)
+    deltas: list[Any] = []
     fed = [parser.feed(piece) for piece in in_pieces(text, size)]
     for parts in [*fed, parser.finish()]:
         whole.add(parts)

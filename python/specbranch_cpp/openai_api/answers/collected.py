@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp.openai_api.answers.parts import (
     CallBroken,
+    CallEnd,
     CallPiece,
     CallStart,
     Text,
     Thought,
 )
+from specbranch_cpp.openai_api.tool_calls.custom_tools import input_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from specbranch_cpp.openai_api.answers.parts import Part
     from specbranch_cpp.openai_api.types import (
         ChatDelta,
+        CustomToolCall,
+        CustomToolCallDelta,
         FunctionCallDelta,
         ToolCall,
         ToolCallDelta,
@@ -31,9 +35,14 @@ _ID_LETTERS = string.ascii_letters + string.digits
 
 
 class CollectedAnswer:
-    """The whole answer. The text of a call that is not complete becomes content."""
+    """The whole answer. The text of a call that is not complete becomes content.
 
-    def __init__(self) -> None:
+    Args:
+        custom: names of the custom tools.
+    """
+
+    def __init__(self, custom: Collection[str] = ()) -> None:
+        self._custom = custom
         self._texts: list[str] = []
         self._thoughts: list[str] = []
         self._calls: dict[int, tuple[CallStart, list[str]]] = {}
@@ -62,24 +71,44 @@ class CollectedAnswer:
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts)}
         if self._thoughts:
             message["reasoning_content"] = "".join(self._thoughts)
-        calls = [_call(start, pieces) for start, pieces in self._calls.values()]
+        calls = [self._call(start, pieces) for start, pieces in self._calls.values()]
         if calls:
             message["content"] = message["content"] or None
             message["tool_calls"] = calls
-            if deprecated:
+            if deprecated and calls[0]["type"] == "function":
                 message["function_call"] = calls[0]["function"]
         return message
+
+    def _call(self, start: CallStart, pieces: list[str]) -> ToolCall | CustomToolCall:
+        arguments = "".join(pieces)
+        if start.name in self._custom:
+            given = input_of(arguments)
+            return {
+                "id": _id_of(start),
+                "type": "custom",
+                "custom": {"name": start.name, "input": given},
+            }
+        return {
+            "id": _id_of(start),
+            "type": "function",
+            "function": {"name": start.name, "arguments": arguments},
+        }
 
 
 class AnswerDeltas:
     """The deltas of a stream.
 
+    The input of a custom tool comes when the call is complete.
+
     Args:
         deprecated: whether the first call is also in the old field ``function_call``.
+        custom: names of the custom tools.
     """
 
-    def __init__(self, *, deprecated: bool) -> None:
+    def __init__(self, *, deprecated: bool, custom: Collection[str] = ()) -> None:
         self._deprecated = deprecated
+        self._custom = custom
+        self._arguments: dict[int, list[str]] = {}  # of calls of custom tools
 
     def deltas(self, parts: Iterable[Part]) -> list[ChatDelta]:
         """The deltas of the next parts."""
@@ -90,18 +119,36 @@ class AnswerDeltas:
             elif isinstance(part, Thought):
                 made.append({"reasoning_content": part.text})
             elif isinstance(part, CallStart):
-                call: ToolCallDelta = {
-                    "index": part.index,
-                    "id": _id_of(part),
-                    "type": "function",
-                    "function": {"name": part.name, "arguments": ""},
-                }
-                made.append(self._called(call))
+                made.append(self._begun(part))
+            elif isinstance(part, CallPiece) and part.index in self._arguments:
+                self._arguments[part.index].append(part.text)
             elif isinstance(part, CallPiece):
                 made.append(
                     self._called({"index": part.index, "function": {"arguments": part.text}})
                 )
+            elif isinstance(part, CallEnd) and part.index in self._arguments:
+                given = input_of("".join(self._arguments.pop(part.index)))
+                made.append({"tool_calls": [{"index": part.index, "custom": {"input": given}}]})
         return made
+
+    def _begun(self, call: CallStart) -> ChatDelta:
+        if call.name in self._custom:
+            self._arguments[call.index] = []
+            begun: CustomToolCallDelta = {
+                "index": call.index,
+                "id": _id_of(call),
+                "type": "custom",
+                "custom": {"name": call.name, "input": ""},
+            }
+            return {"tool_calls": [begun]}
+        return self._called(
+            {
+                "index": call.index,
+                "id": _id_of(call),
+                "type": "function",
+                "function": {"name": call.name, "arguments": ""},
+            }
+        )
 
     def _called(self, call: ToolCallDelta) -> ChatDelta:
         delta: ChatDelta = {"tool_calls": [call]}
@@ -109,14 +156,6 @@ class AnswerDeltas:
             function: FunctionCallDelta = call["function"]
             delta["function_call"] = function
         return delta
-
-
-def _call(start: CallStart, pieces: list[str]) -> ToolCall:
-    return {
-        "id": _id_of(start),
-        "type": "function",
-        "function": {"name": start.name, "arguments": "".join(pieces)},
-    }
 
 
 def _id_of(call: CallStart) -> str:

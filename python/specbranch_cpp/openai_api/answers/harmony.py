@@ -84,7 +84,7 @@ class HarmonyReader(TaggedReader):
                 part = next(reader)
             except StopIteration as end:
                 if end.value is None and begun and kind is Text:
-                    yield Text(self._source.held)
+                    yield self._piece(Text, self._source.held)
                 break
             if part is not None and not begun:
                 begun = True

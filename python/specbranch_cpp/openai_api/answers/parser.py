@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from specbranch_cpp.openai_api.answers.harmony import HarmonyReader
-from specbranch_cpp.openai_api.answers.parts import CallBroken, CallEnd, CallPiece, Text, Thought
+from specbranch_cpp.openai_api.answers.parts import (
+    CallBroken,
+    CallEnd,
+    CallPiece,
+    Text,
+    TextRange,
+    Thought,
+)
 from specbranch_cpp.openai_api.answers.tagged import TaggedReader
 from specbranch_cpp.openai_api.tool_calls.incoming_text import IncomingText
 
@@ -60,10 +67,17 @@ def _append(parts: list[Part], part: Part) -> None:
     """Adds a part; joins neighbours of one kind."""
     last = parts[-1] if parts else None
     if isinstance(part, Text) and isinstance(last, Text):
-        parts[-1] = Text(last.text + part.text)
+        parts[-1] = Text(last.text + part.text, _joined(last.ranges, part.ranges))
     elif isinstance(part, Thought) and isinstance(last, Thought):
-        parts[-1] = Thought(last.text + part.text)
+        parts[-1] = Thought(last.text + part.text, _joined(last.ranges, part.ranges))
     elif isinstance(part, CallPiece) and isinstance(last, CallPiece) and last.index == part.index:
         parts[-1] = CallPiece(part.index, last.text + part.text)
     else:
         parts.append(part)
+
+
+def _joined(first: tuple[TextRange, ...], second: tuple[TextRange, ...]) -> tuple[TextRange, ...]:
+    """The ranges of two pieces. Two ranges without a gap become one range."""
+    if first and second and first[-1].end == second[0].begin:
+        return *first[:-1], TextRange(first[-1].begin, second[0].end), *second[1:]
+    return first + second

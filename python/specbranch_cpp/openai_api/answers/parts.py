@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Union
 
 __all__ = [
@@ -14,22 +14,49 @@ __all__ = [
     "Part",
     "PartReader",
     "Text",
+    "TextRange",
     "Thought",
 ]
 
 
 @dataclass(frozen=True)
+class TextRange:
+    """A range of characters of the answer, as the parser gets it.
+
+    Attributes:
+        begin: the number of characters before the range.
+        end: the number of characters before the end of the range.
+    """
+
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
 class Text:
-    """A piece of the content."""
+    """A piece of the content.
+
+    Attributes:
+        text: the piece.
+        ranges: where the characters of the piece are in the answer. The empty line that the parser
+            adds between two messages is nowhere.
+    """
 
     text: str
+    ranges: tuple[TextRange, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
 class Thought:
-    """A piece of the reasoning."""
+    """A piece of the reasoning.
+
+    Attributes:
+        text: the piece.
+        ranges: see `Text`.
+    """
 
     text: str
+    ranges: tuple[TextRange, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -69,10 +96,12 @@ class CallBroken:
     Attributes:
         index: the index of the call.
         text: the text of the call so far.
+        ranges: see `Text`.
     """
 
     index: int
     text: str
+    ranges: tuple[TextRange, ...] = field(default=(), compare=False)
 
 
 Part = Union[Text, Thought, CallStart, CallPiece, CallEnd, CallBroken]  # noqa: UP007 (Python 3.10)

@@ -26,6 +26,7 @@ from specbranch_cpp.openai_api.answers.parts import (
     CallPiece,
     CallStart,
     Text,
+    TextRange,
     Thought,
 )
 from specbranch_cpp.openai_api.answers.thoughts import THINK
@@ -136,7 +137,7 @@ class TaggedReader:
             if ends is False or self._n_wasted >= _MOST_WASTED:
                 calls = ()
             source.at = begin + 1
-            yield Thought(held + source.text[begin])
+            yield self._piece(Thought, held + source.text[begin])
 
     def _end_thought(self, form: ToolFormat, mark: str, end: str) -> Reader[bool | None]:
         """Whether calls behind a mark, which is read, end the thought.
@@ -200,12 +201,21 @@ class TaggedReader:
             if kind is Text:
                 yield from self._text(piece)
             else:
-                yield kind(piece)
+                yield self._piece(kind, piece)
 
     def _text(self, piece: str) -> PartReader:
         """Content, without white space between calls."""
         if piece and (piece.strip() or not self._n_calls):
-            yield Text(piece)
+            yield self._piece(Text, piece)
+
+    def _piece(self, kind: type[Text | Thought], piece: str) -> Text | Thought:
+        """The part for the text directly before the position."""
+        return kind(piece, self._ranges(len(piece)))
+
+    def _ranges(self, size: int) -> tuple[TextRange, ...]:
+        """The range of the last characters before the position."""
+        end = self._source.place
+        return (TextRange(end - size, end),)
 
     def _leading_calls(self, form: ToolFormat) -> PartReader:
         """Calls without a mark, if nothing is before them."""
@@ -239,7 +249,9 @@ class TaggedReader:
         if mark in form.plain:
             whole = yield from self._complete_calls(form, mark, partly=False)
         else:
-            whole = yield from self._calls(form.read(source, mark, self._rules.functions), begin)
+            reader = form.read(source, mark, self._rules.functions)
+            n_held = 0 if self._n_calls else len(held)
+            whole = yield from self._calls(reader, begin, n_held)
         if not whole:
             self._n_wasted += source.n_scanned - n_scanned
         if not whole and self._n_calls == before:
@@ -279,12 +291,16 @@ class TaggedReader:
         yield from parts
         return bool(parts)
 
-    def _calls(self, reader: CallReader, begin: int) -> Generator[Part | None, None, bool]:
+    def _calls(
+        self, reader: CallReader, begin: int, n_held: int = 0
+    ) -> Generator[Part | None, None, bool]:
         """Reads calls.
 
         Args:
             reader: the reader of the format.
             begin: the position at which the text of the calls begins.
+            n_held: the length of the white space before it, which is content if the first call is
+                no call.
 
         Returns:
             Whether all of the text was readable. If not, the position is behind the last call.
@@ -310,7 +326,7 @@ class TaggedReader:
                     yield CallEnd(self._n_calls)
                     self._n_calls += 1
                     n_calls += 1
-                    is_open, begin = False, source.at
+                    is_open, begin, n_held = False, source.at, 0
                     if not self._rules.many:
                         self._is_full = True
                         return True
@@ -319,7 +335,8 @@ class TaggedReader:
             if is_open:
                 if is_cut:
                     source.at = len(source.text)
-                yield CallBroken(self._n_calls, source.text[begin : source.at])
+                text = source.text[begin - n_held : source.at]
+                yield CallBroken(self._n_calls, text, self._ranges(len(text)))
                 self._n_calls += 1
                 return False
             if n_calls and is_cut and not any(map(str.isalnum, source.text[begin:])):

@@ -1,13 +1,14 @@
-"""``tools`` and ``tool_choice``: which functions the model may call, and which it must call."""
+"""``tools`` and ``tool_choice``: which tools the model may call, and which it must call."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.openai_api.tool_calls.custom_tools import CUSTOM, function_of, is_custom
 
 if TYPE_CHECKING:
     from specbranch_cpp.openai_api.keywords import PromptKeywords
@@ -24,16 +25,19 @@ class Tools:
     """The functions of a call, and the freedom of the model.
 
     Attributes:
-        given: the caller's tools, for the template; empty: the model may call no function.
+        given: the caller's tools, for the template; empty: the model may call no function. Custom
+            tools are functions here.
         forced: names of the functions of which the model must call one; empty: the model decides.
         many: whether the model may make several calls.
         deprecated: whether the caller used ``functions``.
+        custom: names of the custom tools.
     """
 
     given: tuple[Mapping[str, Any], ...] = ()
     forced: tuple[str, ...] = ()
     many: bool = True
     deprecated: bool = False
+    custom: frozenset[str] = frozenset()
 
     @property
     def functions(self) -> dict[str, Mapping[str, Any]]:
@@ -60,7 +64,8 @@ def tools_of(given: PromptKeywords) -> Tools:
     number of calls, unless it is False.
 
     Raises:
-        InvalidArgument: a tool is not a function, or ``tool_choice`` names an unknown function.
+        InvalidArgument: a tool is neither a function nor a custom tool, or ``tool_choice`` names an
+            unknown tool.
     """
     try:
         return _tools_of(given)
@@ -88,45 +93,55 @@ def _tools_of(given: PromptKeywords) -> Tools:
     parallel = given.parallel_tool_calls
     if parallel is not None:
         checked.flag("parallel_tool_calls", parallel)
-    declared = tuple(_tool(f"tools[{i}]", one) for i, one in enumerate(_list("tools", tools)))
+    listed = _list("tools", tools)
+    declared = tuple(_tool(f"tools[{i}]", one) for i, one in enumerate(listed))
     names = [tool["function"]["name"] for tool in declared]
+    custom = {name for name, one in zip(names, listed, strict=True) if is_custom(one)}
     if len(set(names)) < len(names):
         raise InvalidArgument(f"tools has two functions with the same name: {', '.join(names)}")
     if isinstance(choice, Mapping) and choice.get("type") == _ALLOWED:
-        choice, allowed = _allowed(choice, names)
+        choice, allowed = _allowed(choice, names, custom)
         declared = tuple(tool for tool in declared if tool["function"]["name"] in allowed)
         names = [name for name in names if name in allowed]
-    forced = _forced(choice, names)
+    forced = _forced(choice, names, custom)
     if choice == "none" or not declared:
         return Tools(deprecated=deprecated)
     many = parallel is True if forced else parallel is not False
-    return Tools(declared, forced, many, deprecated)
+    return Tools(declared, forced, many, deprecated, frozenset(custom.intersection(names)))
 
 
-def _forced(choice: Any, names: Sequence[str]) -> tuple[str, ...]:
+def _forced(choice: Any, names: Sequence[str], custom: Collection[str]) -> tuple[str, ...]:
     if choice in (None, "none", "auto"):
         return ()
     if choice == "required":
         if not names:
             raise InvalidArgument("tool_choice is 'required', but no tools are given")
         return tuple(names)
-    function = choice.get("function") if isinstance(choice, Mapping) else None
-    name = function.get("name") if isinstance(function, Mapping) else None
+    kind = CUSTOM if is_custom(choice) else "function"
+    named = choice.get(kind) if isinstance(choice, Mapping) else None
+    name = named.get("name") if isinstance(named, Mapping) else None
     if not isinstance(name, str):
         raise InvalidArgument(
             f"tool_choice is {choice!r}; it must be 'none', 'auto', 'required', "
-            "{'type': 'function', 'function': {'name': ...}} or a choice of allowed_tools"
+            "{'type': 'function', 'function': {'name': ...}}, "
+            "{'type': 'custom', 'custom': {'name': ...}} or a choice of allowed_tools"
         )
     if name not in names:
         raise InvalidArgument(_unknown(name, names))
+    if (name in custom) != (kind == CUSTOM):
+        raise InvalidArgument(
+            f"tool_choice names {name!r} with the type {kind!r}, which is not the type of this tool"
+        )
     return (name,)
 
 
-def _allowed(choice: Mapping[str, Any], names: Sequence[str]) -> tuple[str, list[str]]:
-    """The mode of a choice among some tools, and the names of these functions.
+def _allowed(
+    choice: Mapping[str, Any], names: Sequence[str], custom: Collection[str]
+) -> tuple[str, list[str]]:
+    """The mode of a choice among some tools, and the names of these tools.
 
-    ``/v1/responses`` has the fields of ``allowed_tools`` beside the type. Tools of other types are
-    passed over: the model does not get them.
+    ``/v1/responses`` has the fields of ``allowed_tools`` beside the type. Tools of other types, and
+    custom tools that the server leaves out, are passed over: the model does not get them.
     """
     given = choice.get(_ALLOWED, choice)
     if not isinstance(given, Mapping):
@@ -138,14 +153,18 @@ def _allowed(choice: Mapping[str, Any], names: Sequence[str]) -> tuple[str, list
         raise InvalidArgument(f"tool_choice.tools is {tools!r}; it must be a list of tools")
     allowed: list[str] = []
     for tool in tools:
-        if isinstance(tool, Mapping) and tool.get("type", "function") != "function":
+        kind = tool.get("type", "function") if isinstance(tool, Mapping) else "function"
+        if kind not in ("function", CUSTOM):
             continue
-        function = tool.get("function", tool) if isinstance(tool, Mapping) else None
-        name = function.get("name") if isinstance(function, Mapping) else None
+        named = tool.get(kind, tool) if isinstance(tool, Mapping) else None
+        name = named.get("name") if isinstance(named, Mapping) else None
         if not isinstance(name, str):
             raise InvalidArgument(
-                f"tool_choice.tools has {tool!r}; it must have the type 'function' and a name"
+                f"tool_choice.tools has {tool!r}; it must have the type 'function' or 'custom' and "
+                "a name"
             )
+        if kind == CUSTOM and name not in custom:
+            continue
         if name not in names:
             raise InvalidArgument(_unknown(name, names))
         allowed.append(name)
@@ -167,8 +186,10 @@ def _list(name: str, value: Any) -> list[Any]:
 
 
 def _tool(name: str, tool: Any) -> Mapping[str, Any]:
+    if is_custom(tool):
+        return function_of(name, tool)
     if not isinstance(tool, Mapping) or tool.get("type", "function") != "function":
-        raise InvalidArgument(f"{name} is {tool!r}; it must be of type 'function'")
+        raise InvalidArgument(f"{name} is {tool!r}; it must be of type 'function' or 'custom'")
     function = tool.get("function")
     if not isinstance(function, Mapping):
         raise InvalidArgument(f"{name}['function'] is {function!r}; it must be a dictionary")

@@ -60,6 +60,7 @@ class IncomingText:
         self.complete = False
         self.held = ""
         self.n_scanned = 0
+        self._n_forgotten = 0
 
     def feed(self, piece: str) -> None:
         """Adds a piece of the text."""
@@ -67,7 +68,13 @@ class IncomingText:
 
     def forget(self) -> None:
         """Drops the text before the position. Older positions are then wrong."""
+        self._n_forgotten += self.at
         self.text, self.at = self.text[self.at :], 0
+
+    @property
+    def place(self) -> int:
+        """The number of characters before the position, those that were dropped included."""
+        return self._n_forgotten + self.at
 
     def wait(self) -> Reader[None]:
         """Waits for more text.

@@ -13,7 +13,7 @@ from specbranch_cpp.openai_api.templates import EFFORT
 from specbranch_cpp.server.errors import BadRequest
 from specbranch_cpp.server.fields import Items, whole_number, without_nulls
 from specbranch_cpp.server.other_names import effort_field
-from specbranch_cpp.server.other_tools import with_functions_only
+from specbranch_cpp.server.other_tools import with_served_tools
 from specbranch_cpp.server.requests import ChatBody, CompletionBody, check_fields
 from specbranch_cpp.server.streams import StreamForm
 
@@ -142,7 +142,12 @@ def set_field(data: dict[str, Any], name: str, value: Any, said: str) -> None:
 
 
 def call_of(
-    data: Mapping[str, Any], form: ReplyForm, *, chat: bool, harmless: frozenset[str]
+    data: Mapping[str, Any],
+    form: ReplyForm,
+    *,
+    chat: bool,
+    harmless: frozenset[str],
+    custom_tools: bool = False,
 ) -> InterfaceCall:
     """The call for a body with OpenAI's names.
 
@@ -151,12 +156,13 @@ def call_of(
         form: writes the reply.
         chat: whether the body has messages instead of a prompt.
         harmless: fields of this interface that may be ignored without a word.
+        custom_tools: whether the interface knows tools of the type ``custom``.
 
     Raises:
         BadRequest: a field is wrong or refused.
     """
     given = {name: value for name, value in data.items() if value is not None}
-    given, others = with_functions_only(given) if chat else (given, [])
+    given, others = with_served_tools(given, custom=custom_tools) if chat else (given, [])
     body = check_fields(ChatBody if chat else CompletionBody, given)
     if body.n is not None and body.n > 1:
         raise BadRequest(

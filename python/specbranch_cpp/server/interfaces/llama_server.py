@@ -282,7 +282,7 @@ def applied_template(engine: Engine, data: dict[str, Any]) -> dict[str, str]:
         BadRequest: a field of the body is wrong.
         InvalidArgument: a message or a tool is wrong.
     """
-    call = call_of(data, ReplyForm(), chat=True, harmless=frozenset())
+    call = call_of(data, ReplyForm(), chat=True, harmless=frozenset(), custom_tools=True)
     tokens = prompt_of(engine, call)
     n_begin = 1 if tokens[:1] == engine.tokenize("") else 0
     return {"prompt": engine.detokenize(tokens[n_begin:], special=True)}

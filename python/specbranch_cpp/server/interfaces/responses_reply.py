@@ -8,7 +8,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from specbranch_cpp.server.interfaces.call import ReplyForm, n_prompt_tokens
-from specbranch_cpp.server.interfaces.responses_logprobs import TokenScores, scores_of
 from specbranch_cpp.server.streams import encode
 
 if TYPE_CHECKING:
@@ -17,6 +16,12 @@ if TYPE_CHECKING:
     from specbranch_cpp.server.errors import ApiError
 
 __all__ = ["ResponseForm"]
+
+# Of an item with a call: the field with what the tool is called with, and its events.
+_CALLS = {
+    "function_call": ("arguments", "response.function_call_arguments"),
+    "custom_tool_call": ("input", "response.custom_tool_call_input"),
+}
 
 
 class ResponseForm(ReplyForm):
@@ -36,25 +41,19 @@ class ResponseForm(ReplyForm):
         self._output: list[dict[str, Any]] = []  # finished items
         self._open: dict[str, Any] | None = None  # the item that grows
         self._last: dict[str, Any] | None = None
+        self._has_input = False  # the open item, which is a call of a custom tool
         self._n_reasoning = 0  # tokens
-        self._scores = TokenScores()
 
     def whole(self, reply: dict[str, Any]) -> dict[str, Any]:
         (choice,) = reply["choices"]
         message = choice["message"]
         thought, content = message.get("reasoning_content"), message["content"] or ""
         calls = message.get("tool_calls") or ()
-        self._scores.add(scores_of(choice))
         if thought:
-            self._scores.take(thought, "reasoning", first=True)
             self._output.append(_reasoning(_new_id("rs"), thought))
         if content or not calls:
-            scores = self._scores.take(content, "message", first=bool(calls))
-            self._output.append(_message(_new_id("msg"), content, scores))
-        for call in calls:
-            self._output.append(
-                _function_call(call["id"], call["function"]["name"], call["function"]["arguments"])
-            )
+            self._output.append(_message(_new_id("msg"), content, _scores_of(choice)))
+        self._output += map(_call_item, calls)
         self._output[-1]["status"] = _status(choice["finish_reason"])
         self._created, self._model = reply["created"], reply["model"]
         self._n_reasoning = _n_reasoning(reply)
@@ -96,13 +95,11 @@ class ResponseForm(ReplyForm):
             return
         (choice,) = chunk["choices"]
         delta = choice["delta"]
-        self._scores.add(scores_of(choice))
         if delta.get("reasoning_content"):
             yield from self._grow("reasoning", delta["reasoning_content"])
         if delta.get("content"):
-            yield from self._grow("message", delta["content"])
+            yield from self._grow("message", delta["content"], _scores_of(choice))
         for call in delta.get("tool_calls") or ():
-            self._scores.stop()
             yield from self._call(call)
         if choice["finish_reason"] is not None:
             status = _status(choice["finish_reason"])
@@ -112,8 +109,8 @@ class ResponseForm(ReplyForm):
                 yield from self._close(status)
             self._last = chunk
 
-    def _grow(self, kind: str, text: str) -> Iterator[bytes]:
-        """Text of the answer, or of the thought before it."""
+    def _grow(self, kind: str, text: str, scores: Sequence[Any] = ()) -> Iterator[bytes]:
+        """Text of the answer with the log-probabilities of its tokens, or of the thought."""
         if self._open is None or self._open["type"] != kind:
             yield from self._close()
             yield from self._begin(
@@ -123,26 +120,29 @@ class ResponseForm(ReplyForm):
         part = self._open["content"][0]
         part["text"] += text
         if text:
-            scores = self._scores.take(text, kind)
             told = {}
             if kind == "message":
                 part["logprobs"] += scores
-                told["logprobs"] = scores
+                told["logprobs"] = [*scores]
             yield self._event(f"{_event_of(kind)}.delta", **self._place, content_index=0,
                               delta=text, **told)  # fmt: skip
 
     def _call(self, call: dict[str, Any]) -> Iterator[bytes]:
-        """A call, or more of its arguments."""
-        function = call.get("function") or {}
-        if call.get("id"):
+        """A call, or more of what the tool is called with."""
+        begins = bool(call.get("id"))
+        if begins:
             yield from self._close()
-            yield from self._begin(_function_call(call["id"], function.get("name", ""), ""))
-        if self._open is None or self._open["type"] != "function_call":
+            item = _call_item(call)
+            yield from self._begin(item | {_CALLS[item["type"]][0]: ""})
+            self._has_input = False
+        if self._open is None or self._open["type"] not in _CALLS:
             return
-        text = function.get("arguments") or ""
-        self._open["arguments"] += text
+        field, events = _CALLS[self._open["type"]]
+        text = (call.get("custom") or call.get("function") or {}).get(field) or ""
+        self._open[field] += text
+        self._has_input |= bool(text) or not begins
         if text:
-            yield self._event("response.function_call_arguments.delta", **self._place, delta=text)
+            yield self._event(f"{events}.delta", **self._place, delta=text)
 
     def _begin(self, item: dict[str, Any]) -> Iterator[bytes]:
         self._open = item
@@ -158,15 +158,13 @@ class ResponseForm(ReplyForm):
         if item is None:
             return
         item["status"] = status
-        if item["type"] == "function_call":
-            if not _is_json(item["arguments"]):  # text came before the end of the call
-                item["status"] = "incomplete"
-            yield self._event(
-                "response.function_call_arguments.done",
-                **self._place,
-                name=item["name"],
-                arguments=item["arguments"],
-            )
+        if item["type"] in _CALLS:
+            field, events = _CALLS[item["type"]]
+            is_function = item["type"] == "function_call"
+            if not (_is_json(item[field]) if is_function else self._has_input):
+                item["status"] = "incomplete"  # text came before the end of the call
+            told = {"name": item["name"]} if is_function else {}
+            yield self._event(f"{events}.done", **self._place, **told, **{field: item[field]})
         else:
             (part,) = item["content"]
             told = {name: part[name] for name in ("text", "logprobs") if name in part}
@@ -209,6 +207,11 @@ class ResponseForm(ReplyForm):
             response["usage"] = _usage(reply["timings"], self._n_reasoning)
             response |= {name: reply[name] for name in ("timings", "seed", "mode")}
         return response
+
+
+def _scores_of(choice: dict[str, Any]) -> list[dict[str, Any]]:
+    """The log-probabilities of the content of a choice. They may be missing."""
+    return (choice.get("logprobs") or {}).get("content") or []
 
 
 def _is_json(text: str) -> bool:
@@ -265,14 +268,19 @@ def _reasoning(name: str, text: str) -> dict[str, Any]:
     }
 
 
-def _function_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
+def _call_item(call: dict[str, Any]) -> dict[str, Any]:
+    """A call of a chat, or the begin of a call in a stream, as an item."""
+    is_custom = call.get("type") == "custom"
+    kind, prefix = ("custom_tool_call", "ctc") if is_custom else ("function_call", "fc")
+    called = call["custom" if is_custom else "function"]
+    field, _ = _CALLS[kind]
     return {
-        "id": _new_id("fc"),
-        "type": "function_call",
+        "id": _new_id(prefix),
+        "type": kind,
         "status": "completed",
-        "call_id": call_id,
-        "name": name,
-        "arguments": arguments,
+        "call_id": call["id"],
+        "name": called.get("name", ""),
+        field: called.get(field) or "",
     }
 
 

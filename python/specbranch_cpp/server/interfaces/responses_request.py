@@ -22,7 +22,6 @@ from specbranch_cpp.server.interfaces.call import (
     text_field,
 )
 from specbranch_cpp.server.interfaces.responses_reply import ResponseForm
-from specbranch_cpp.server.other_tools import left_out
 
 __all__ = ["ResponseFields", "response_call"]
 
@@ -31,6 +30,7 @@ _LOGPROBS = "message.output_text.logprobs"  # in `include`
 # The type of such a call in a chat, and the field with what it is called with.
 _CALLS = {"function_call": ("function", "arguments"), "custom_tool_call": ("custom", "input")}
 _RESULTS = ("function_call_output", "custom_tool_call_output")
+_TOOLS = ("function", "custom")  # that the client runs
 _ROLES = ("user", "assistant", "system", "developer")
 # Items of tools that run elsewhere, besides those whose type ends in ``_call`` or ``_call_output``.
 _OTHERS = ("mcp_approval_request", "mcp_approval_response", "mcp_list_tools", "tool_search_output")
@@ -88,14 +88,15 @@ def response_call(fields: ResponseFields) -> InterfaceCall:
     if included or data.get("top_logprobs"):
         set_field(data, "logprobs", True, "include" if included else "top_logprobs")
     if fields.tools is not None:
-        kept, other_tools = left_out(fields.tools, ("function",))
-        others += other_tools
-        data["tools"] = [_tool(index, fields.tools[index]) for index in kept]
+        data["tools"] = [_tool(index, tool) for index, tool in enumerate(fields.tools)]
     data["tool_choice"] = _choice(fields.tool_choice)
     set_field(data, "response_format", _format(fields.text), "text.format")
     form = ResponseForm(_echoed(fields), str(data.get("model") or ""))
-    call = call_of(data, form, chat=True, harmless=_HARMLESS)
-    return replace(call, unknown=[*call.unknown, *others])
+    call = call_of(data, form, chat=True, harmless=_HARMLESS, custom_tools=True)
+    arguments = call.arguments
+    if arguments.get("logprobs"):
+        arguments = {**arguments, "content_logprobs": True}
+    return replace(call, arguments=arguments, unknown=[*call.unknown, *others])
 
 
 def _with_usage(options: Any) -> Any:
@@ -214,19 +215,24 @@ def _content(name: str, content: Any, field: str = "content", *, is_result: bool
 
 
 def _tool(index: int, tool: dict[str, Any]) -> dict[str, Any]:
-    """A function as chats name it: one level deeper."""
-    text_field(f"tools[{index}]", tool, "type")
-    function = {name: value for name, value in tool.items() if name != "type" and value is not None}
-    return {"type": "function", "function": function}
+    """A function or a custom tool as chats name it: one level deeper. Others stay as they are."""
+    kind = text_field(f"tools[{index}]", tool, "type")
+    if kind not in _TOOLS:
+        return tool
+    given = {name: value for name, value in tool.items() if name != "type" and value is not None}
+    return {"type": kind, kind: given}
 
 
 def _choice(choice: str | dict[str, Any] | None) -> Any:
-    if isinstance(choice, dict) and choice.get("type") == "function" and "name" in choice:
-        return {"type": "function", "function": {"name": choice["name"]}}
-    if isinstance(choice, dict) and choice.get("type") not in ("function", "allowed_tools"):
+    if not isinstance(choice, dict):
+        return choice
+    kind = choice.get("type")
+    if kind in _TOOLS and "name" in choice:
+        return {"type": kind, kind: {"name": choice["name"]}}
+    if kind not in (*_TOOLS, "allowed_tools"):
         raise BadRequest(
-            f"tool_choice.type is {choice.get('type')!r:.60}; it must be function or "
-            "allowed_tools: this server runs no tools itself",
+            f"tool_choice.type is {kind!r:.60}; it must be function, custom or allowed_tools: this "
+            "server runs no tools itself",
             "tool_choice.type",
             "unsupported_value",
         )
