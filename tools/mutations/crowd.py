@@ -170,6 +170,13 @@ MUTATIONS = (
         "      for (int j = 1; j < kLearned; ++j) covariance(i, j) +=",
     ),
     Mutation(
+        "crowd-parts-are-free",
+        "a batch that is computed in parts counts as little as one that is computed at once",
+        "planner/auto/text_gate.cpp",
+        "kMostSlow * step.n_parts * costs_.batch(n_rows_of_part)",
+        "kMostSlow * costs_.batch(n_rows_of_part)",
+    ),
+    Mutation(
         "composer-worst-first",
         "the least probable tokens are verified first",
         "engine/batch_composer.cpp",
