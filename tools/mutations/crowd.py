@@ -198,6 +198,27 @@ MUTATIONS = (
         "  if (false) add_equal(",
     ),
     Mutation(
+        "composer-forgets-texts-between",
+        "a text without rows left does not part the batch of those beside it",
+        "engine/batch_parts.cpp",
+        "splits_at_gaps ? one.seq : one.n_rows;",
+        "splits_at_gaps ? one.n_rows : one.n_rows;",
+    ),
+    Mutation(
+        "parts-in-order-of-arrival",
+        "a batch that gaps split has its texts in any order",
+        "engine/command_queue.cpp",
+        "  if (splits_at_gaps_ && parts_.size() > 1) {",
+        "  if (splits_at_gaps_ && parts_.empty()) {",
+    ),
+    Mutation(
+        "sequences-apart",
+        "texts whose batches are split at gaps get sequences anywhere",
+        "engine/sequence_pool.h",
+        "    if (!adjacent_) return free_.begin();",
+        "    if (!free_.empty()) return free_.begin();",
+    ),
+    Mutation(
         "composer-forgets-fixed-rows",
         "a batch gets more rows than it may have",
         "engine/batch_composer.cpp",
