@@ -170,6 +170,13 @@ MUTATIONS = (
         "      for (int j = 1; j < kLearned; ++j) covariance(i, j) +=",
     ),
     Mutation(
+        "crowd-parts-are-free",
+        "a batch that is computed in parts counts as little as one that is computed at once",
+        "planner/auto/text_gate.cpp",
+        "kMostSlow * step.n_parts * costs_.batch(n_rows_of_part)",
+        "kMostSlow * costs_.batch(n_rows_of_part)",
+    ),
+    Mutation(
         "composer-worst-first",
         "the least probable tokens are verified first",
         "engine/batch_composer.cpp",
@@ -189,6 +196,27 @@ MUTATIONS = (
         "engine/batch_composer.cpp",
         "  if (in_parts_) add_equal(",
         "  if (false) add_equal(",
+    ),
+    Mutation(
+        "composer-forgets-texts-between",
+        "a text without rows left does not part the batch of those beside it",
+        "engine/batch_parts.cpp",
+        "splits_at_gaps ? one.seq : one.n_rows;",
+        "splits_at_gaps ? one.n_rows : one.n_rows;",
+    ),
+    Mutation(
+        "parts-in-order-of-arrival",
+        "a batch that gaps split has its texts in any order",
+        "engine/command_queue.cpp",
+        "  if (splits_at_gaps_ && parts_.size() > 1) {",
+        "  if (splits_at_gaps_ && parts_.empty()) {",
+    ),
+    Mutation(
+        "sequences-apart",
+        "texts whose batches are split at gaps get sequences anywhere",
+        "engine/sequence_pool.h",
+        "    if (!adjacent_) return free_.begin();",
+        "    if (!free_.empty()) return free_.begin();",
     ),
     Mutation(
         "composer-forgets-fixed-rows",

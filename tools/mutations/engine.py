@@ -184,8 +184,8 @@ MUTATIONS = (
         "sequence-pool-newest",
         "a new conversation takes the cells of the newest one",
         "engine/sequence_pool.h",
-        "best = free_.begin();",
-        "best = free_.end() - 1;",
+        "if (!adjacent_) return free_.begin();",
+        "if (!adjacent_) return free_.end() - 1;",
     ),
     Mutation(
         "sequence-pool-greedy",

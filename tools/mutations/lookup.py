@@ -303,7 +303,7 @@ MUTATIONS = (
         "text-gone-while-paused",
         "while the draft is paused, texts are not verified",
         "planner/auto/auto_planner.cpp",
-        "texts_alone_ = !trying && (!settles || text_run_gains(view, costs_, gate_));",
+        "texts_alone_ = !trying && (!settles || text_run_gains(run, gate_));",
         "texts_alone_ = false;",
     ),
     Mutation(

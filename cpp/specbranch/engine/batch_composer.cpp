@@ -6,6 +6,7 @@
 #include <queue>
 #include <utility>
 
+#include "specbranch/engine/batch_parts.h"
 #include "specbranch/planner/padding.h"
 #include "specbranch/planner/step_curve.h"
 
@@ -21,13 +22,17 @@ int n_least_rows(std::span<const BatchOffer> offers, int n_fixed) {
 
 }  // namespace
 
-BatchComposer::BatchComposer(const PairProfile* profile, int max_rows, bool in_parts)
-    : profile_(profile), max_rows_(std::min(max_rows, StepCurve::kLongest)), in_parts_(in_parts) {}
+BatchComposer::BatchComposer(const PairProfile* profile, int max_rows, bool in_parts,
+                             bool splits_at_gaps)
+    : profile_(profile),
+      max_rows_(std::min(max_rows, StepCurve::kLongest)),
+      in_parts_(in_parts),
+      splits_at_gaps_(splits_at_gaps) {}
 
 std::vector<int> BatchComposer::lengths(std::span<const BatchOffer> offers, int n_fixed) {
   std::vector<Choice> choices = best_first(offers, n_fixed);
   if (in_parts_) add_equal(offers, n_fixed, choices);
-  const std::vector<double> us = times(offers.size() + (n_fixed > 0 ? 1 : 0) > 1);
+  const std::vector<double> us = padded_times(offers.size() + (n_fixed > 0 ? 1 : 0) > 1);
   std::vector<double> times;
   times.reserve(choices.size());
   for (const Choice& choice : choices) times.push_back(time_of(offers, n_fixed, choice, us));
@@ -48,11 +53,11 @@ std::vector<int> BatchComposer::lengths(std::span<const BatchOffer> offers, int 
   return std::move(choices[best].taken);
 }
 
-/// Microseconds of batches by their rows; of several texts the queue pads them.
-std::vector<double> BatchComposer::times(bool padded) const {
+/// Microseconds of batches by their rows. The queue pads those of several texts.
+std::vector<double> BatchComposer::padded_times(bool of_several) const {
   const std::vector<double>& measured = profile_->costs.target_us;
   std::vector<double> us = StepCurve::filled(measured);
-  if (!padded) return us;
+  if (!of_several) return us;
   for (int n = 1; n <= StepCurve::kLongest; ++n) {
     const int n_all = n + batch_padding(n, measured, profile_->others.longest_padded);
     us[static_cast<std::size_t>(n) - 1] =
@@ -96,9 +101,9 @@ void BatchComposer::add_equal(std::span<const BatchOffer> offers, int n_fixed,
     int n_taken = 0;
     bool is_longest = true;
     for (std::size_t i = 0; i < offers.size(); ++i) {
-      const auto& [chances, n_replayed] = offers[i];
+      const std::span<const double> chances = offers[i].chances;
       const auto most = static_cast<int>(chances.size());
-      const int n = std::clamp(n_rows - 1 - n_replayed, 0, most);
+      const int n = std::clamp(n_rows - 1 - offers[i].n_replayed, 0, most);
       is_longest = is_longest && n == most;
       choice.taken[i] = n;
       choice.expected += std::accumulate(chances.begin(), chances.begin() + n, 0.0);
@@ -110,7 +115,8 @@ void BatchComposer::add_equal(std::span<const BatchOffer> offers, int n_fixed,
   }
 }
 
-/// Microseconds of a batch. The rows that are in it already are taken for one of each text.
+/// Microseconds of a batch. The rows that are in it already are taken for one of each of other
+/// texts, whose sequences follow those of the offers.
 double BatchComposer::time_of(std::span<const BatchOffer> offers, int n_fixed, const Choice& choice,
                               std::span<const double> us) const {
   const auto time = [&us](int n) {
@@ -118,18 +124,15 @@ double BatchComposer::time_of(std::span<const BatchOffer> offers, int n_fixed, c
   };
   const int n_least = n_least_rows(offers, n_fixed);
   if (!in_parts_) return time(std::accumulate(choice.taken.begin(), choice.taken.end(), n_least));
-  std::vector<int> rows(static_cast<std::size_t>(n_fixed), 1);
+  std::vector<SequenceRows> rows;
+  SeqId last = -1;
   for (std::size_t i = 0; i < offers.size(); ++i) {
-    rows.push_back(1 + offers[i].n_replayed + choice.taken[i]);
+    rows.push_back({offers[i].seq, 1 + offers[i].n_replayed + choice.taken[i]});
+    last = std::max(last, offers[i].seq);
   }
-  std::ranges::sort(rows);
+  for (int i = 0; i < n_fixed; ++i) rows.push_back({++last, 1});
   double sum = 0.0;
-  int done = 0;
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i] == done) continue;
-    sum += time((rows[i] - done) * static_cast<int>(rows.size() - i));
-    done = rows[i];
-  }
+  for (const int n : batch_parts(std::move(rows), splits_at_gaps_)) sum += time(n);
   return sum;
 }
 

@@ -14,6 +14,7 @@ namespace specbranch {
 struct BatchOffer {
   std::span<const double> chances;  ///< of each drafted token that it becomes text; not increasing.
   int n_replayed = 0;               ///< rows that only decode the text again.
+  SeqId seq = 0;                    ///< of the target.
 };
 
 /// Buys rows for the batches of the target. Every text that offers gets its last token verified, so
@@ -23,16 +24,17 @@ struct BatchOffer {
 /// `rate` is what the texts reach together in tokens per microsecond: a longer batch delays them
 /// all.
 ///
-/// A recurrent target computes a batch in parts, in each of which every text has as many rows.
-/// There a row more for one text costs a part of its own, so that also equal numbers of rows are
-/// tried.
+/// A recurrent target computes a batch in parts, in each of which every text has as many rows
+/// (`batch_parts`). There a row more for one text costs a part of its own, so that also equal
+/// numbers of rows are tried.
 ///
 /// It knows no decoder and no queue. *Thread safety:* none.
 class BatchComposer {
  public:
   /// `profile`: of the pair, with the costs of steps; it outlives this. `max_rows`: of a batch.
-  /// `in_parts`: see above.
-  BatchComposer(const PairProfile* profile, int max_rows, bool in_parts = false);
+  /// `in_parts`: see above. `splits_at_gaps`: see `batch_parts`.
+  BatchComposer(const PairProfile* profile, int max_rows, bool in_parts = false,
+                bool splits_at_gaps = false);
 
   /// Drafted tokens for each offer. `n_fixed`: rows that are in the batch already.
   std::vector<int> lengths(std::span<const BatchOffer> offers, int n_fixed);
@@ -46,7 +48,7 @@ class BatchComposer {
     double expected = 0.0;   ///< tokens of the batch.
   };
 
-  std::vector<double> times(bool padded) const;
+  std::vector<double> padded_times(bool of_several) const;
   std::vector<Choice> best_first(std::span<const BatchOffer> offers, int n_fixed) const;
   void add_equal(std::span<const BatchOffer> offers, int n_fixed,
                  std::vector<Choice>& choices) const;
@@ -56,6 +58,7 @@ class BatchComposer {
   const PairProfile* profile_;
   int max_rows_;
   bool in_parts_;
+  bool splits_at_gaps_;
   RateMeter meter_;
   int n_texts_ = 0;  ///< of the batches that the meter counts.
 };

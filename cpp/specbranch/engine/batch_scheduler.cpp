@@ -29,13 +29,16 @@ BatchScheduler::BatchScheduler(ModelPair* models, const ModelLimits* limits, Pai
       limits_(limits),
       profile_(profile),
       n_parallel_(possible(n_parallel, *limits)),
-      target_seqs_(static_cast<int>(n_parallel_)),
+      target_seqs_(static_cast<int>(n_parallel_), limits->target.splits_at_gaps),
       of_target_(
           ModelRole::kTarget, limits->target.max_batch,
-          [this](int n_tokens) { return padding(n_tokens); }, limits->target.rollback),
+          [this](int n_tokens) { return padding(n_tokens); }, limits->target.rollback,
+          limits->target.splits_at_gaps),
       of_draft_(ModelRole::kDraft, limits->draft ? limits->draft->max_batch : 1, {},
-                limits->draft ? limits->draft->rollback : Rollback::kAnywhere),
-      composer_(profile, limits->target.max_batch, limits->target.rollback == Rollback::kCopies) {
+                limits->draft ? limits->draft->rollback : Rollback::kAnywhere,
+                limits->draft && limits->draft->splits_at_gaps),
+      composer_(profile, limits->target.max_batch, limits->target.rollback == Rollback::kCopies,
+                limits->target.splits_at_gaps) {
   profile_->others.longest_padded = limits->target.pads ? limits->target.max_batch : 0;
 }
 
@@ -194,7 +197,8 @@ void BatchScheduler::compose() {
     for (const Running& one : running_) {
       if (one.group != group || !offers(one)) continue;
       texts.push_back(one.text);
-      paths.push_back({one.text->offer()->chances, one.text->offer()->n_replayed});
+      const Offer& offer = *one.text->offer();
+      paths.push_back({offer.chances, offer.n_replayed, one.text->target_seq()});
       if (alone) break;
     }
     const int n_fixed = alone ? 0 : of_target_.n_waiting_tokens(group);

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <set>
 #include <string>
 #include <utility>
 
 #include "specbranch/base/errors.h"
+#include "specbranch/engine/batch_parts.h"
 #include "specbranch/model/row_tree.h"
 
 namespace specbranch {
@@ -32,6 +32,26 @@ bool verifies_branches(const Command& command) {
   return verify != nullptr && std::ranges::any_of(verify->segments, [](const Segment& segment) {
            return has_branches(segment.rows);
          });
+}
+
+/// What a pass decodes, by sequence.
+std::vector<SequenceRows> rows_of(const Command& command) {
+  std::vector<SequenceRows> rows;
+  if (const auto* verify = std::get_if<VerifyCommand>(&command.body)) {
+    for (const Segment& one : verify->segments) {
+      rows.push_back({one.seq, static_cast<int>(one.rows.size())});
+    }
+  } else if (const auto* draft = std::get_if<DraftCommand>(&command.body)) {
+    for (const SequenceInput& one : draft->inputs) {
+      rows.push_back({one.seq, static_cast<int>(one.tokens.size())});
+    }
+  }
+  return rows;
+}
+
+SeqId first_seq(const Command& command) {
+  const std::vector<SequenceRows> rows = rows_of(command);
+  return rows.empty() ? 0 : rows.front().seq;
 }
 
 template <class Item>
@@ -129,6 +149,9 @@ std::optional<Command> CommandQueue::next() {
       at = fits ? take(at) : at + 1;
     }
   }
+  if (splits_at_gaps_ && parts_.size() > 1) {
+    std::ranges::sort(parts_, {}, [](const Part& part) { return first_seq(part.command); });
+  }
   sent_id_ = parts_.size() == 1 ? parts_.front().command.generation_id : 0;
   // Of a single command only its generation is needed for the answer.
   return parts_.size() == 1 ? std::move(parts_.front().command) : merged();
@@ -199,15 +222,9 @@ std::vector<Event> CommandQueue::try_again(const Event& event) {
 
 int CommandQueue::n_batch_parts() const {
   if (!in_parts_) return 1;
-  std::set<std::size_t> lengths;
-  for (const Part& part : parts_) {
-    if (const auto* verify = std::get_if<VerifyCommand>(&part.command.body)) {
-      for (const Segment& segment : verify->segments) lengths.insert(segment.rows.size());
-    } else if (const auto* draft = std::get_if<DraftCommand>(&part.command.body)) {
-      for (const SequenceInput& input : draft->inputs) lengths.insert(input.tokens.size());
-    }
-  }
-  return std::max(1, static_cast<int>(lengths.size()));
+  std::vector<SequenceRows> rows;
+  for (const Part& part : parts_) append(rows, rows_of(part.command));
+  return std::max(1, static_cast<int>(batch_parts(std::move(rows), splits_at_gaps_).size()));
 }
 
 std::vector<Event> CommandQueue::divided(const Event& event) const {

@@ -15,8 +15,9 @@ namespace specbranch {
 /// Makes one batch of the verifications, or of the draft passes, that wait while the model is busy;
 /// of its answer, an event for each generation.
 ///
-/// A batch has at most `max_tokens` tokens. Prompts are read chunk by chunk between the batches:
-/// no two chunks follow each other while a verification or a pass waits.
+/// A batch has at most `max_tokens` tokens. With `splits_at_gaps`, the texts are in the order of
+/// their sequences, which makes the fewest parts (`batch_parts`). Prompts are read chunk by chunk
+/// between the batches: no two chunks follow each other while a verification or a pass waits.
 ///
 /// It sends nothing: its owner does. *Thread safety:* none.
 class CommandQueue {
@@ -30,12 +31,13 @@ class CommandQueue {
   /// `padding`: empty: none. `rollback`: of the model. A pass that fails leaves the sequences as
   /// they were only with Rollback::kAnywhere.
   CommandQueue(ModelRole role, int max_tokens, Padding padding = {},
-               Rollback rollback = Rollback::kAnywhere)
+               Rollback rollback = Rollback::kAnywhere, bool splits_at_gaps = false)
       : role_(role),
         max_tokens_(max_tokens),
         padding_(std::move(padding)),
         can_repeat_(rollback == Rollback::kAnywhere),
-        in_parts_(rollback == Rollback::kCopies) {}
+        in_parts_(rollback == Rollback::kCopies),
+        splits_at_gaps_(splits_at_gaps) {}
 
   /// Adds a command of a generation, which waits for no other command here. Commands of different
   /// groups never share a batch, and a verification with branches goes alone.
@@ -100,6 +102,7 @@ class CommandQueue {
   Padding padding_;
   bool can_repeat_;
   bool in_parts_;             ///< see `Event::n_batch_parts`.
+  bool splits_at_gaps_;       ///< see `batch_parts`.
   std::deque<Part> waiting_;  ///< in the order of arrival.
   std::vector<Part> parts_;   ///< of the batch that the model computes; empty: it is idle.
   GenerationId sent_id_ = 0;  ///< of the command of that batch; 0: of several.

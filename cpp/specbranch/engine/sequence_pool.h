@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <optional>
 #include <span>
 #include <utility>
@@ -17,7 +18,8 @@ namespace specbranch {
 /// A session gets the free id whose last text has the most tokens in common with its prompt, since
 /// their cells may be reused: of a text with the same adapters, as others make other cells. If none
 /// has many, it gets the one that has been free for the longest time, so that a new conversation
-/// leaves the newer ones alone. *Thread safety:* none.
+/// leaves the newer ones alone. With `adjacent`, it gets one beside an id that is taken, if there
+/// is one. *Thread safety:* none.
 class SequencePool {
  public:
   using Adapters = std::optional<AdapterSet>;  ///< no value: those of the engine.
@@ -25,7 +27,8 @@ class SequencePool {
   /// Fewer tokens in common are not worth the other cells of a sequence.
   static constexpr std::ptrdiff_t kLeastCommon = 32;
 
-  explicit SequencePool(int n_seq) {
+  /// `adjacent`: a batch of sequences whose ids follow each other is faster.
+  explicit SequencePool(int n_seq, bool adjacent = false) : adjacent_(adjacent) {
     for (SeqId seq = 0; seq < n_seq; ++seq) give_back(seq);
   }
 
@@ -38,7 +41,7 @@ class SequencePool {
       return std::ranges::mismatch(one.text, prompt).in1 - one.text.begin();
     };
     auto best = std::ranges::max_element(free_, {}, common);
-    if (common(*best) < kLeastCommon) best = free_.begin();
+    if (common(*best) < kLeastCommon) best = oldest();
     const SeqId seq = best->seq;
     taken_.push_back(std::move(*best));
     free_.erase(best);
@@ -68,6 +71,17 @@ class SequencePool {
     Adapters adapters;  ///< of the text.
   };
 
+  /// The free id of the oldest text, with `adjacent` of those beside a taken one if there are any.
+  std::vector<Entry>::iterator oldest() {
+    if (!adjacent_) return free_.begin();
+    const auto found = std::ranges::find_if(free_, [this](const Entry& one) {
+      return std::ranges::any_of(
+          taken_, [&one](const Entry& other) { return std::abs(one.seq - other.seq) == 1; });
+    });
+    return found == free_.end() ? free_.begin() : found;
+  }
+
+  bool adjacent_;
   std::vector<Entry> free_;   ///< that of the oldest text first.
   std::vector<Entry> taken_;  ///< as they were when they were taken.
   std::int64_t n_given_ = 0;

@@ -131,8 +131,8 @@ struct Event {
   int n_batch_tokens = 0;
   int n_batch_pad = 0;    ///< padding tokens beside them.
   int n_batch_texts = 0;  ///< those generations.
-  /// The parts in which the model computed that batch, one after the other: in each of them every
-  /// sequence has as many tokens. More than one only with Rollback::kCopies.
+  /// The parts in which the model computed that batch, one after the other (`batch_parts`). More
+  /// than one only with Rollback::kCopies.
   int n_batch_parts = 1;
   /// The share of the time in which the other model was at work, 0 to 1, where the engine knows it:
   /// a text does not see the passes of others.

@@ -44,6 +44,9 @@ struct Capabilities {
   int n_seq = 1;        ///< sequence ids that may be used, 0 .. n_seq-1; see `spare_of`.
   int max_batch = 512;  ///< maximum rows of one `verify`, padding included.
   Rollback rollback = Rollback::kAnywhere;
+  /// Of the sequences of a batch only those are computed at once whose ids follow each other, where
+  /// a batch is computed in parts (see `batch_parts`).
+  bool splits_at_gaps = false;
   bool pads = true;  ///< `verify` takes padding tokens.
   /// Target: the maximum of `Request::n_feature_layers`; 0: no features.
   int n_feature_layers = 0;

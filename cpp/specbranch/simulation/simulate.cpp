@@ -14,14 +14,16 @@ namespace specbranch {
 namespace {
 
 constexpr int kMostAtOnce = 64;
-constexpr double kLongest = 1e12;  ///< microseconds; a sum of many still fits.
+constexpr double kLatest = 1e12;  ///< microseconds.
+/// Of one step, in microseconds. The sum over a long text still fits, slowed down 100 times, too.
+constexpr double kLongest = 1e9;
 
 std::int64_t rounded(double us) { return static_cast<std::int64_t>(std::llround(us)); }
 
-void require_time(const char* name, double us, double least) {
-  if (us >= least && us <= kLongest) return;
+void require_time(const char* name, double us, double most = kLongest) {
+  if (us >= 0.0 && us <= most) return;
   throw InvalidArgument("[simulate] " + std::string(name) + " is " + std::to_string(us) +
-                        " us; it must be " + (least < 0 ? "at most" : "0 to") + " 1e12");
+                        " us; it must be 0 to " + (most > kLongest ? "1e12" : "1e9"));
 }
 
 void require_curve(const char* name, const std::vector<double>& curve) {
@@ -29,7 +31,7 @@ void require_curve(const char* name, const std::vector<double>& curve) {
   for (const double us : curve) {
     if (us > 0.0 && us <= kLongest) continue;
     throw InvalidArgument("[simulate] " + std::string(name) + " has a step of " +
-                          std::to_string(us) + " us; it must be above 0, at most 1e12");
+                          std::to_string(us) + " us; it must be above 0, at most 1e9");
   }
 }
 
@@ -44,12 +46,12 @@ void validate(const SimulatedMachine& machine, bool has_draft) {
   if (has_draft) require_curve("draft_us", machine.costs.draft_us);
   require_slowdown("target_slowdown", machine.costs.target_slowdown);
   require_slowdown("draft_slowdown", machine.costs.draft_slowdown);
-  require_time("target_latency_us", machine.target_latency_us, 0.0);
-  require_time("draft_latency_us", machine.draft_latency_us, 0.0);
-  require_time("hop_us", machine.hop_us, 0.0);
-  require_time("abort_us", machine.abort_us, -kLongest);
-  require_time("target_prefill_us", machine.target_prefill_us, 0.0);
-  require_time("draft_prefill_us", machine.draft_prefill_us, 0.0);
+  require_time("target_latency_us", machine.target_latency_us);
+  require_time("draft_latency_us", machine.draft_latency_us);
+  require_time("hop_us", machine.hop_us);
+  require_time("abort_us", std::max(machine.abort_us, 0.0));
+  require_time("target_prefill_us", machine.target_prefill_us);
+  require_time("draft_prefill_us", machine.draft_prefill_us);
 }
 
 double duration(const SimulatedMachine& machine, ModelRole role, const Command& command) {
@@ -82,14 +84,14 @@ VirtualOptions options_of(const Simulation& simulation, PairProfile& profile) {
   const SimulatedMachine& machine = simulation.machine;
   VirtualOptions options;
   options.target_us = [&machine](const Command& command) {
-    return rounded(duration(machine, ModelRole::kTarget, command));
+    return rounded(std::min(kLongest, duration(machine, ModelRole::kTarget, command)));
   };
   options.draft_us = [&machine](const Command& command) {
-    return rounded(duration(machine, ModelRole::kDraft, command));
+    return rounded(std::min(kLongest, duration(machine, ModelRole::kDraft, command)));
   };
   options.hop_us = rounded(machine.hop_us);
   // A pass that cannot be cut short takes its whole time and then counts.
-  options.abort_us = rounded(machine.abort_us < 0.0 ? kLongest : machine.abort_us);
+  options.abort_us = rounded(machine.abort_us < 0.0 ? kLatest : machine.abort_us);
   if (simulation.warm) profile.costs = measured(machine, simulation.draft);
   options.profile = &profile;
   options.target_slowdown = machine.costs.target_slowdown;
@@ -166,7 +168,7 @@ CrowdSimulation simulate_crowd(const Simulation& simulation,
   const VirtualOptions options = options_of(simulation, profile);
   std::vector<VirtualClient> texts;
   for (const SimulatedClient& client : clients) {
-    require_time("arrival_us", client.arrival_us, 0.0);
+    require_time("arrival_us", client.arrival_us, kLatest);
     VirtualClient& text = texts.emplace_back();
     text.arrival_us = rounded(client.arrival_us);
     Request& request = text.request;

@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <functional>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "specbranch/engine/batch_composer.h"
+#include "specbranch/engine/batch_parts.h"
 #include "specbranch/planner/step_curve.h"
 #include "support/support.h"
 
@@ -23,7 +25,7 @@ PairProfile with_curve(const std::function<double(int)>& us) {
 
 std::vector<BatchOffer> offers_of(const std::vector<std::vector<double>>& chances) {
   std::vector<BatchOffer> offers;
-  for (const auto& one : chances) offers.push_back({one});
+  for (const auto& one : chances) offers.push_back({one, 0, static_cast<SeqId>(offers.size())});
   return offers;
 }
 
@@ -174,6 +176,29 @@ TEST_CASE("where a batch is computed in parts, texts get as many rows") {
   // Rows that are in the batch already have one each.
   CHECK(BatchComposer(&profile, kMany, true).lengths(offers_of({{0.5}, {0.4}}), 2) ==
         std::vector{0, 0});
+}
+
+TEST_CASE("where gaps split a batch, a text without rows parts it") {
+  for (const bool splits : {false, true}) {
+    CHECK(batch_parts({{0, 5}, {1, 4}, {2, 4}}, splits) == std::vector{12, 1});
+    CHECK(batch_parts({{0, 1}, {1, 4}, {2, 4}}, splits) == std::vector{3, 6});
+    CHECK(batch_parts({{0, 2}, {5, 2}}, splits) == std::vector{4});  // as all of these texts
+    CHECK(batch_parts({{3, 0}}, splits).empty());
+  }
+  CHECK(batch_parts({{2, 4}, {0, 4}, {1, 1}}, false) == std::vector{3, 6});
+  CHECK(batch_parts({{2, 4}, {0, 4}, {1, 1}}, true) == std::vector{3, 3, 3});
+
+  const PairProfile profile = with_curve([](int n) { return 1'000.0 + 20.0 * n; });
+  const std::vector<std::vector<double>> chances{{}, {0.9, 0.8}, {0.9, 0.8}};
+  std::vector<BatchOffer> offers = offers_of(chances);
+  const auto bought = [&](bool splits) {
+    return BatchComposer(&profile, kMany, true, splits).lengths(offers, 0);
+  };
+  CHECK(bought(false) == std::vector{0, 2, 2});
+  CHECK(bought(true) == std::vector{0, 2, 2});
+  std::swap(offers[0].seq, offers[1].seq);  // the text that drafts nothing is between the others
+  CHECK(bought(false) == std::vector{0, 2, 2});
+  CHECK(bought(true) == std::vector{0, 0, 0});
 }
 
 TEST_CASE("what other texts reached is forgotten") {

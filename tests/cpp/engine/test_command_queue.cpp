@@ -30,6 +30,7 @@ Command draft(GenerationId id, int n_inputs, int k) {
   for (int i = 0; i < n_inputs; ++i) {
     SequenceInput input;
     input.node = static_cast<NodeId>(10 * id) + i;
+    input.seq = static_cast<SeqId>(2 * id) + i;
     input.tokens = {1};
     input.generation_id = id;
     body.inputs.push_back(std::move(input));
@@ -155,8 +156,8 @@ TEST_CASE("a batch of several texts has a padding of its own") {
 }
 
 TEST_CASE("where whole sequences are copied, a batch has a part for each number of rows") {
-  const auto n_parts = [](Rollback rollback, const std::vector<int>& n_rows) {
-    CommandQueue queue(ModelRole::kTarget, 64, {}, rollback);
+  const auto n_parts = [](Rollback rollback, const std::vector<int>& n_rows, bool splits = false) {
+    CommandQueue queue(ModelRole::kTarget, 64, {}, rollback, splits);
     GenerationId id = 0;
     for (const int n : n_rows) queue.add(verify(++id, n), kGroup);
     const auto sent = queue.next();
@@ -166,6 +167,8 @@ TEST_CASE("where whole sequences are copied, a batch has a part for each number 
   };
   CHECK(n_parts(Rollback::kCopies, {5, 4, 4}) == 2);
   CHECK(n_parts(Rollback::kCopies, {1, 4, 2}) == 3);
+  CHECK(n_parts(Rollback::kCopies, {4, 1, 4}) == 2);
+  CHECK(n_parts(Rollback::kCopies, {4, 1, 4}, true) == 3);  // 1 is between the others
   CHECK(n_parts(Rollback::kCopies, {3, 3, 3}) == 1);
   CHECK(n_parts(Rollback::kCopies, {3}) == 1);
   CHECK(n_parts(Rollback::kAnywhere, {1, 4, 2}) == 1);
@@ -180,6 +183,27 @@ TEST_CASE("where whole sequences are copied, a batch has a part for each number 
   const auto events = passes.answer(answered(*sent, DraftDone{{{}, {}, {}}}));
   REQUIRE(events.size() == 2);
   CHECK(events.back().n_batch_parts == 2);
+}
+
+TEST_CASE("where gaps split a batch, it is in the order of the sequences") {
+  const auto order = [](bool splits) {
+    CommandQueue queue(ModelRole::kTarget, 64, {}, Rollback::kCopies, splits);
+    for (const GenerationId id : Ids{3, 1, 2}) queue.add(verify(id, 2), kGroup);
+    const auto sent = queue.next();
+    Ids sent_ids;
+    for (const Segment& one : std::get<VerifyCommand>(sent->body).segments) {
+      sent_ids.push_back(one.generation_id);
+    }
+    const auto events = queue.answer(answered(*sent, results(*sent)));
+    CHECK(ids(events) == sent_ids);
+    for (const Event& event : events) {
+      const auto& done = std::get<VerifyDone>(event.body);
+      CHECK(done.results.front().generation_id == event.generation_id);
+    }
+    return sent_ids;
+  };
+  CHECK(order(true) == Ids{1, 2, 3});
+  CHECK(order(false) == Ids{3, 1, 2});
 }
 
 TEST_CASE("draft passes become one, each with its own options") {

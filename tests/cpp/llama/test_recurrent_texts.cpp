@@ -61,19 +61,23 @@ void check_crowd(const Written& model, TargetModel& target, DraftModel* draft) {
   CHECK(crowd.n_batches < n_verifications);  // texts shared some
 }
 
-void check_model(const Written& model) {
+/// `splits_at_gaps`: see Capabilities.
+void check_model(const Written& model, bool splits_at_gaps) {
   ModelOptions options = model.options;
   options.flash_attn = FlashAttention::kOff;  // whose kernel for several rows is coarser
   LlamaTarget target(model.weights, options, {.n_seq = kTexts});
   const Capabilities limits = target.capabilities();
   CHECK(limits.n_seq == kTexts);
   CHECK(limits.rollback == Rollback::kCopies);
+  CHECK(limits.splits_at_gaps == splits_at_gaps);
   check_crowd(model, target, nullptr);
   LlamaDraft itself(model.weights, options, {.n_seq = 10 * kTexts, .n_texts = kTexts});
   CHECK(itself.capabilities().n_seq == 10 * kTexts);
+  CHECK(itself.capabilities().splits_at_gaps == splits_at_gaps);
   check_crowd(model, target, &itself);
   LlamaDraft other(draft_weights(), small_options(draft_path()),
                    {.n_seq = 10 * kTexts, .n_texts = kTexts});
+  CHECK_FALSE(other.capabilities().splits_at_gaps);
   check_crowd(model, target, &other);
 }
 
@@ -136,12 +140,12 @@ TEST_CASE("prompts that begin alike are read once from a chunk on where an earli
 
 TEST_CASE("several texts at once on a recurrent model are what they are alone") {
   SPECBRANCH_NEEDS_MODELS();
-  check_model(Mamba());
+  check_model(Mamba(), /*splits_at_gaps=*/true);
 }
 
 TEST_CASE("several texts at once on a hybrid model are what they are alone") {
   SPECBRANCH_NEEDS_MODELS();
-  check_model(Lfm2());
+  check_model(Lfm2(), /*splits_at_gaps=*/false);
 }
 
 }  // namespace

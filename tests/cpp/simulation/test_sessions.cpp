@@ -238,6 +238,23 @@ TEST_CASE("a pool hands out the sequence that has been free for the longest time
   CHECK_FALSE(pool.empty());
 }
 
+TEST_CASE("a pool of adjacent sequences hands out one beside those that are taken") {
+  SequencePool pool(4, /*adjacent=*/true);
+  for (SeqId seq = 0; seq < 4; ++seq) CHECK(pool.take() == seq);
+  for (const SeqId seq : {0, 1, 3}) pool.give_back(seq);
+  CHECK(pool.take() == 1);  // beside 2, and older than 3
+  CHECK(pool.take() == 0);
+  pool.give_back(2);
+  pool.give_back(0);
+  const std::vector<Token> text(100, 5);
+  CHECK(pool.take(text) == 2);
+  pool.give_back(1);
+  pool.give_back(2, text);
+  CHECK(pool.take(text) == 2);  // its cells are worth more
+  pool.give_back(2);
+  CHECK(pool.take() == 3);  // nothing is taken: the oldest text goes
+}
+
 TEST_CASE("a prompt gets the sequence with the longest part of it, if that is worth it") {
   SequencePool pool(3);
   const std::vector<Token> one(100, 1);

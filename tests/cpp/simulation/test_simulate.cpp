@@ -141,6 +141,21 @@ TEST_CASE("a curve goes on at its mean slope") {
   CHECK(step_us({10, 4}, 5) == 4);  // never below what was measured
 }
 
+TEST_CASE("the longest steps of a long text have a sum that fits") {
+  Simulation s = simulation(Mode::kPearl, 0.0, scaled(10'000));
+  use_gamma(s, 32);
+  // Steps over more tokens than the curve has would take many times as long.
+  s.machine.costs.target_us = s.machine.costs.draft_us = {1.0, 1e9};
+  s.machine.costs.target_slowdown = s.machine.costs.draft_slowdown = 100.0;
+  s.machine.target_latency_us = s.machine.draft_latency_us = s.machine.hop_us = 1e9;
+  const SimulationResult result = simulate(s);
+  const auto n_steps = static_cast<double>(result.counters.n_target_steps);
+  CHECK(result.time_us >= 2e9 * n_steps);
+  CHECK(result.time_us <= 34 * 100 * 2e9 * n_steps);
+  s.machine.costs.target_us = {1e9 + 1.0};
+  CHECK_THROWS_AS(simulate(s), InvalidArgument);
+}
+
 TEST_CASE("what cannot be simulated is refused") {
   const auto refused = [](auto change) {
     Simulation s = simulation(Mode::kSpeculative, 0.5, 10);
@@ -152,6 +167,8 @@ TEST_CASE("what cannot be simulated is refused") {
   refused([](Simulation& s) { s.machine.costs.target_slowdown = 0.5; });
   refused([](Simulation& s) { s.machine.hop_us = -1.0; });
   refused([](Simulation& s) { s.machine.hop_us = std::numeric_limits<double>::quiet_NaN(); });
+  refused([](Simulation& s) { s.machine.hop_us = 1e12; });
+  refused([](Simulation& s) { s.machine.abort_us = std::numeric_limits<double>::quiet_NaN(); });
   refused([](Simulation& s) { s.request.max_tokens = -1; });
   refused([](Simulation& s) { s.request.prompt.clear(); });
   refused([](Simulation& s) { s.pair.alpha = 2.0; });

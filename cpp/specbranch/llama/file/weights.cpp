@@ -257,6 +257,8 @@ bool Weights::can_roll_back() const {
   return !llama_model_is_recurrent(model_.get()) && !llama_model_is_hybrid(model_.get());
 }
 
+bool Weights::splits_at_gaps() const { return llama_model_is_recurrent(model_.get()); }
+
 int Weights::window() const { return llama_model_n_swa(model_.get()); }
 
 }  // namespace specbranch::llama

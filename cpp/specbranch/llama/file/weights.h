@@ -67,6 +67,10 @@ class Weights {
   /// sequences can be copied and dropped.
   bool can_roll_back() const;
 
+  /// A batch of several sequences is computed in parts, and a gap between their ids begins a new
+  /// part. Hybrid models have no such parts, because their attention cells are in one cache.
+  bool splits_at_gaps() const;
+
   /// Positions that the layers with a sliding window look back; 0: there are none.
   int window() const;
   /// Layers, counted from the last, whose inputs a context can give (see

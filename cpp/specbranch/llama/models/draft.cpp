@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -80,6 +81,7 @@ Capabilities LlamaDraft::capabilities() const {
   result.prefill_chunk = chunk_;
   result.warms_up = context_.weights().offloaded();
   if (!context_.weights().can_roll_back()) result.rollback = Rollback::kCopies;
+  result.splits_at_gaps = context_.weights().splits_at_gaps();
   return result;
 }
 
@@ -322,9 +324,15 @@ void LlamaDraft::decode_inputs(std::span<const SequenceInput> inputs) {
   std::size_t n_left = 0;
   for (const SequenceInput& input : inputs) n_left += input.tokens.size();
   batch_.clear();  // the last tokens of every input, decoded together
-  rows_.clear();
+  rows_.resize(inputs.size());
+  std::vector<std::size_t> order(inputs.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  if (context_.weights().splits_at_gaps()) {
+    std::ranges::sort(order, {}, [&inputs](std::size_t i) { return inputs[i].seq; });
+  }
   const auto limit = static_cast<std::size_t>(context_.n_batch());
-  for (const SequenceInput& input : inputs) {
+  for (const std::size_t index : order) {
+    const SequenceInput& input = inputs[index];
     // A draft that was not asked for long has more to read than a batch takes: what needs no
     // logits goes ahead.
     const std::size_t n_ahead =
@@ -335,7 +343,7 @@ void LlamaDraft::decode_inputs(std::span<const SequenceInput> inputs) {
       batch_.push_back({input.tokens[i], input.seq, input.pos + static_cast<Pos>(i), false});
     }
     batch_.back().wants_logits = true;
-    rows_.push_back(static_cast<int>(batch_.size()) - 1);
+    rows_[index] = static_cast<int>(batch_.size()) - 1;
   }
   context_.decode(batch_);
 }

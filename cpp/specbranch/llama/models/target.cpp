@@ -133,6 +133,7 @@ Capabilities LlamaTarget::capabilities() const {
   result.n_ctx_total = n_ctx_total_;
   result.n_seq = options_.n_seq;
   result.rollback = rollback_;
+  result.splits_at_gaps = context_.weights().splits_at_gaps();
   result.pads = pads();
   result.max_batch = max_batch_;
   result.n_feature_layers = context_.weights().n_feature_layers();

@@ -8,6 +8,7 @@
 #include "specbranch/planner/auto/auto_planner.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "specbranch/lookup/text_path.h"
 #include "specbranch/planner/auto/text_planner.h"
@@ -56,6 +57,7 @@ Decision AutoPlanner::next(const View& view) {
   const bool target_free = view.target_idle && view.submitted == kNoNode;
   if (schedule_choice_.schedule() == Schedule::kAutoregressive) {
     if (schedule_choice_.probing()) probe(view, decision);
+    if (!target_free) return decision;
     // The first choice of the draft makes the second token of a trial.
     const Node& root = view.tree.at(view.tree.root());
     const bool trying = schedule_choice_.trying() && longest(view) > 0;
@@ -63,10 +65,11 @@ Decision AutoPlanner::next(const View& view) {
     const bool awaited = !decision.evaluate.empty() || !view.evaluating.empty();
     // No step is alone while the draft reads a long text: nothing settles until then.
     const bool settles = schedule_choice_.settling() && !view.draft_reads;
-    if (target_free) texts_alone_ = !trying && (!settles || text_run_gains(view, costs_, gate_));
-    if (target_free && texts_alone_) {
-      submit_text_run(view, costs_, gate_, decision);
-    } else if (target_free && !(trying && !drafted && awaited)) {
+    TextRun run = find_text_run(view, costs_, gate_);
+    texts_alone_ = !trying && (!settles || text_run_gains(run, gate_));
+    if (texts_alone_) {
+      submit_text_run(std::move(run), view, costs_, gate_, decision);
+    } else if (!(trying && !drafted && awaited)) {
       submit(view, view.tree.root(), trying && drafted ? 2 : 1, decision);
     }
     return decision;

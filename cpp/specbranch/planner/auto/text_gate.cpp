@@ -75,7 +75,9 @@ void TextGate::on_step(const StepTime& step, double us) {
   n_batch_texts_ = step.n_texts;
   n_since_plain_ = n_rows_ > 1 ? n_since_plain_ + 1 : 0;
   if (costs_.crowded()) {
-    us_ = std::min(us, kMostSlow * costs_.batch(n_batch_rows_));
+    // Each part of a batch that is computed in parts takes as long as a batch.
+    const int n_rows_of_part = (n_batch_rows_ + step.n_parts - 1) / step.n_parts;
+    us_ = std::min(us, kMostSlow * step.n_parts * costs_.batch(n_rows_of_part));
     return;
   }
   // The costs may be wrong, too: no verification takes longer than its tokens one by one.

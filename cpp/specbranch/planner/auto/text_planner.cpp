@@ -5,9 +5,6 @@
 #include <span>
 #include <utility>
 
-#include "specbranch/lookup/text_path.h"
-#include "specbranch/planner/auto/verification_length.h"
-
 namespace specbranch {
 
 namespace {
@@ -34,16 +31,19 @@ int length_of_forced(const View& view, const CostModel& costs, const TextGate& g
 
 }  // namespace
 
-bool text_run_gains(const View& view, const CostModel& costs, const TextGate& gate) {
-  if (costs.crowded()) return false;
-  const TextPath path = best_text_path(view.tree, view.max_path);
-  const double gain = best_length(costs, view, path.chances, gate.rate()).gain;
-  return gain >= kTextRunGain && gate.open(gain);
+TextRun find_text_run(const View& view, const CostModel& costs, const TextGate& gate) {
+  TextRun run{best_text_path(view.tree, view.max_path), {}};
+  if (!costs.crowded()) run.best = best_length(costs, view, run.path.chances, gate.rate());
+  return run;
 }
 
-void submit_text_run(const View& view, const CostModel& costs, const TextGate& gate,
+bool text_run_gains(const TextRun& run, const TextGate& gate) {
+  return run.best.gain >= kTextRunGain && gate.open(run.best.gain);
+}
+
+void submit_text_run(TextRun run, const View& view, const CostModel& costs, const TextGate& gate,
                      Decision& decision) {
-  TextPath path = best_text_path(view.tree, view.max_path);
+  TextPath& path = run.path;
   const std::span<const double> forced = forced_of(view, path);
   if (costs.crowded()) {
     const bool open = gate.open(gate.gain_beside_others(path.chances));
@@ -53,7 +53,7 @@ void submit_text_run(const View& view, const CostModel& costs, const TextGate& g
     decision.offered = std::move(path.chances);
     return;
   }
-  const VerificationLength best = best_length(costs, view, path.chances, gate.rate());
+  const VerificationLength& best = run.best;
   const int n = gate.open(best.gain) ? gate.longest(path.chances, best.n, view.max_path + 1) : 1;
   const int n_rows = std::max(n, length_of_forced(view, costs, gate, forced));
   decision.submit = {path.nodes[static_cast<std::size_t>(n_rows) - 1]};
@@ -70,7 +70,7 @@ Decision TextPlanner::next(const View& view) {
   costs_.set_padding(view.pads);
   Decision decision;
   if (!view.target_idle || view.submitted != kNoNode) return decision;
-  submit_text_run(view, costs_, gate_, decision);
+  submit_text_run(find_text_run(view, costs_, gate_), view, costs_, gate_, decision);
   return decision;
 }
 

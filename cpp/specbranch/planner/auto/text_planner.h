@@ -3,20 +3,29 @@
 
 #include <string>
 
+#include "specbranch/lookup/text_path.h"
 #include "specbranch/planner/auto/text_gate.h"
+#include "specbranch/planner/auto/verification_length.h"
 #include "specbranch/planner/cost_model.h"
 #include "specbranch/planner/planner.h"
 
 namespace specbranch {
 
-/// Submits the run of tokens of texts that is worth the most now, by measured costs; only the root
-/// if none is. Where several texts share the batches, it offers what texts propose.
-void submit_text_run(const View& view, const CostModel& costs, const TextGate& gate,
-                     Decision& decision);
+/// What texts propose after the root.
+struct TextRun {
+  TextPath path;
+  VerificationLength best;  ///< of the path; where several texts share the batches, a single token.
+};
 
-/// Texts propose a run of which so much is expected that no time of a single token need be known
-/// better.
-bool text_run_gains(const View& view, const CostModel& costs, const TextGate& gate);
+TextRun find_text_run(const View& view, const CostModel& costs, const TextGate& gate);
+
+/// So much is expected of the run that no time of a single token need be known better.
+bool text_run_gains(const TextRun& run, const TextGate& gate);
+
+/// Submits as much of the run as is worth the most, by measured costs; only the root if nothing is.
+/// Where several texts share the batches, it offers the run.
+void submit_text_run(TextRun run, const View& view, const CostModel& costs, const TextGate& gate,
+                     Decision& decision);
 
 /// The target verifies what texts propose: as many tokens as are worth their time by the measured
 /// costs, mostly none.

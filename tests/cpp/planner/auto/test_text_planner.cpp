@@ -375,6 +375,34 @@ TEST_CASE("text gate: closed it tries again where much is to be gained, less and
   CHECK_FALSE(table.alone.closed);
 }
 
+TEST_CASE("text gate: a batch that is computed in many parts counts with the time of all parts") {
+  PairProfile profile;
+  profile.costs.target_us.assign(16, 1000.0);
+  profile.others.n_running = 2;
+  const CostModel costs(&profile);
+  LookupTable table;
+  TextGate gate(costs, &table);
+  // Texts with 1, 2 and 4 rows: three parts, each of which takes as long as a plain batch.
+  StepTime step = step_of(2);
+  step.n_others = 5;
+  step.n_texts = 3;
+  step.n_parts = 3;
+  for (int i = 0; i < 30 && !table.crowded.closed; ++i) {
+    gate.on_step(step, 3000.0);
+    gate.on_verification(2);
+  }
+  CHECK(table.crowded.closed);
+  // What another program has done to a batch counts little, as before.
+  LookupTable other;
+  TextGate disturbed(costs, &other);
+  step.n_parts = 1;
+  for (int i = 0; i < 30; ++i) {
+    disturbed.on_step(step, 30'000.0);
+    disturbed.on_verification(2);
+  }
+  CHECK_FALSE(other.crowded.closed);
+}
+
 TEST_CASE("text gate: among many long verifications it asks for a single token") {
   PairProfile profile;
   profile.costs.target_us = {1000.0, 1000.0};
