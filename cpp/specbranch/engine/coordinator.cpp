@@ -188,12 +188,13 @@ void Coordinator::start_next() {
 }
 
 void Coordinator::start(const SubmitMessage& submit) {
-  const BatchScheduler::Place place = scheduler_.take_place(*submit.request);
+  std::optional<BatchScheduler::Place> place;
   try {
-    running_.push_back(std::make_unique<RunningGeneration>(submit, place.limits, pieces_, &profile_,
-                                                           place.target_seq));
+    place = scheduler_.take_place(*submit.request);
+    running_.push_back(std::make_unique<RunningGeneration>(submit, place->limits, pieces_,
+                                                           &profile_, place->target_seq));
   } catch (const std::exception&) {  // no memory, say: nothing has begun
-    scheduler_.give_back(place);
+    if (place) scheduler_.give_back(*place);
     end_at_once(submit, Finish::kFailed, std::current_exception());
     return;
   }
