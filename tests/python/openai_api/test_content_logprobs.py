@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.python.support.scripted import make_engine, script
+from tests.python.support.scripted import make_engine, script, template_with
 
 from specbranch_cpp import Engine, InvalidArgument
 from specbranch_cpp.openai_api.answers.content_tokens import ContentTokens
@@ -19,12 +19,8 @@ if TYPE_CHECKING:
 
     from specbranch_cpp.openai_api.answers.parts import Part
 
-TEMPLATE = (
-    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-    "{% if tools %}{{ tools | tojson }}{% endif %}assistant:"
-    "{# <think> </think> <tool_call> </tool_call> #}"
-)
 MARKS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
+TEMPLATE = template_with(MARKS)
 HELLO = [{"role": "user", "content": "hello"}]
 TOOL: Any = {"type": "function", "function": {"name": "get", "parameters": {"type": "object"}}}
 CALL = '<tool_call>{"name": "get", "arguments": {"a": "t, t"}}</tool_call>'

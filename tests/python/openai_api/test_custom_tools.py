@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.python.support.call_formats import TOOLS
-from tests.python.support.scripted import make_engine, script
+from tests.python.support.scripted import make_engine, script, template_with
 
 from specbranch_cpp import Engine, InvalidArgument
 from specbranch_cpp.openai_api.keywords import PromptKeywords
@@ -17,12 +17,8 @@ from specbranch_cpp.openai_api.tool_calls.declarations import Tools, tools_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TEMPLATE = (
-    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-    "{% if tools %}{{ tools | tojson }}{% endif %}assistant:"
-    "{# <tool_call> </tool_call> #}"
-)
 MARKS = ("<tool_call>", "</tool_call>")
+TEMPLATE = template_with(MARKS)
 HELLO = [{"role": "user", "content": "hello"}]
 PATCH = {"type": "custom", "custom": {"name": "patch", "description": "Edits a file."}}
 FUNCTION = {"type": "function", "function": {"name": "get", "parameters": {"type": "object"}}}

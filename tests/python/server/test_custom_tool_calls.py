@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
-from tests.python.support.scripted import make_engine, script
+from tests.python.support.scripted import make_engine, script, template_with
 from tests.python.support.server_support import Running, serving
 
 if TYPE_CHECKING:
@@ -15,12 +15,8 @@ if TYPE_CHECKING:
 
     from specbranch_cpp import Engine
 
-TEMPLATE = (
-    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-    "{% if tools %}{{ tools | tojson }}{% endif %}assistant:"
-    "{# <tool_call> </tool_call> #}"
-)
 MARKS = ("<tool_call>", "</tool_call>")
+TEMPLATE = template_with(MARKS)
 TEXT = '*** "a"\n ä'
 CALL = json.dumps({"name": "patch", "arguments": {"input": TEXT}}, ensure_ascii=False)
 ANSWER = f"So: <tool_call>{CALL}</tool_call>"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
-from tests.python.support.scripted import make_engine, script
+from tests.python.support.scripted import make_engine, script, template_with
 from tests.python.support.server_support import Running, serving, told
 
 if TYPE_CHECKING:
@@ -14,12 +14,8 @@ if TYPE_CHECKING:
 
     from specbranch_cpp import Engine
 
-TEMPLATE = (
-    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-    "{% if tools %}{{ tools | tojson }}{% endif %}assistant:"
-    "{# <think> </think> <tool_call> </tool_call> #}"
-)
 MARKS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
+TEMPLATE = template_with(MARKS)
 TOOL: Any = {"type": "function", "name": "get", "parameters": {"type": "object"}, "strict": False}
 CALL = '<tool_call>{"name": "get", "arguments": {"a": "t, t"}}</tool_call>'
 LOGPROBS: Any = ["message.output_text.logprobs"]

@@ -23,6 +23,15 @@ __all__ = ["make_engine", "script"]
 _BIAS = 1000.0
 
 
+def template_with(marks: Sequence[str]) -> str:
+    """A chat template that names these marks, so that answers are looked through for them."""
+    return (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+        "{% if tools %}{{ tools | tojson }}{% endif %}assistant:"
+        "{# " + " ".join(marks) + " #}"
+    )
+
+
 def make_engine(
     folder: Path, template: str | None, tokens: Sequence[str] = (), **options: Any
 ) -> Engine:

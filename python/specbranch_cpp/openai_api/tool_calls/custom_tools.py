@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
+from specbranch_cpp.openai_api.tool_calls.declared import declared
 
 __all__ = ["CUSTOM", "function_of", "input_of", "is_custom", "is_held_to_grammar"]
 
@@ -43,12 +43,7 @@ def function_of(name: str, tool: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidArgument: the tool has no name, or its input must follow a grammar.
     """
-    custom = tool.get(CUSTOM)
-    if not isinstance(custom, Mapping):
-        raise InvalidArgument(f"{name}['custom'] is {custom!r}; it must be a dictionary")
-    called = checked.text(f"{name}['custom']['name']", custom.get("name"))
-    if not called:
-        raise InvalidArgument(f"{name}['custom']['name'] is empty")
+    custom, called = declared(name, tool, CUSTOM)
     wanted = custom.get("format")
     if is_held_to_grammar(tool):
         raise InvalidArgument(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from specbranch_cpp._support import checked
 from specbranch_cpp.errors import InvalidArgument
 from specbranch_cpp.openai_api.tool_calls.custom_tools import CUSTOM, function_of, is_custom
+from specbranch_cpp.openai_api.tool_calls.declared import declared
 
 if TYPE_CHECKING:
     from specbranch_cpp.openai_api.keywords import PromptKeywords
@@ -190,12 +191,7 @@ def _tool(name: str, tool: Any) -> Mapping[str, Any]:
         return function_of(name, tool)
     if not isinstance(tool, Mapping) or tool.get("type", "function") != "function":
         raise InvalidArgument(f"{name} is {tool!r}; it must be of type 'function' or 'custom'")
-    function = tool.get("function")
-    if not isinstance(function, Mapping):
-        raise InvalidArgument(f"{name}['function'] is {function!r}; it must be a dictionary")
-    called = checked.text(f"{name}['function']['name']", function.get("name"))
-    if not called:
-        raise InvalidArgument(f"{name}['function']['name'] is empty")
+    function, _ = declared(name, tool, "function")
     parameters = function.get("parameters")
     if parameters is not None and not isinstance(parameters, Mapping):
         raise InvalidArgument(
