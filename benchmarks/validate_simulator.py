@@ -45,6 +45,7 @@ class Run:
     setting: Setting
     prompt: int
     completion: Completion
+    verified_branches: int  # of the engine
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def generate(engine: Engine, setting: Setting, prompt: int, args: argparse.Names
         max_branches=setting.max_branches if setting.mode in ("specbranch", "auto") else None,
         trace=True,
     ).result()
-    return Run(setting, prompt, done)
+    return Run(setting, prompt, done, engine.verified_branches)
 
 
 def measure(engine: Engine, args: argparse.Namespace) -> tuple[list[Run], list[Run]]:
@@ -185,7 +186,11 @@ def simulated_ms(run: Run, measured: Measured, by_prompt: Mapping[int, Trace]) -
     """The same generation: its length, what the draft proposed in it, and measured step times."""
     completion = run.completion
     assert completion.trace is not None
-    pair = simulation.Pair(target_us=measured.target_us, draft_us=measured.draft_us)
+    pair = simulation.Pair(
+        target_us=measured.target_us,
+        draft_us=measured.draft_us,
+        verified_branches=run.verified_branches,
+    )
     if run.setting.mode != "autoregressive":
         # `auto` may not have drafted at all: what the draft would have said is in another trace.
         source = completion.trace if drafted(completion.trace) else by_prompt[run.prompt]

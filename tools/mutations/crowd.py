@@ -76,6 +76,13 @@ MUTATIONS = (
         "  while (n_taken < 0 && n_taken > n_cells_ &&",
     ),
     Mutation(
+        "crowd-counts-emptied-texts",
+        "texts whose cells are gone make others give way",
+        "model/kept_texts.cpp",
+        "void KeptTexts::emptied(SeqId seq) { take_away(closed_, std::span(&seq, 1)); }",
+        "void KeptTexts::emptied(SeqId /*seq*/) {}",
+    ),
+    Mutation(
         "crowd-leaves-one-by-one",
         "a text speculates on where the others have stopped",
         "planner/auto/schedule_choice.cpp",

@@ -381,6 +381,7 @@ void register_load(py::module_& m) {
       .def_readwrite("n_ctx", &ModelOptions::n_ctx)
       .def_readwrite("within_training", &ModelOptions::within_training)
       .def_readwrite("n_ctx_total", &ModelOptions::n_ctx_total)
+      .def_readwrite("cache_ram", &ModelOptions::cache_ram)
       .def_readwrite("n_batch", &ModelOptions::n_batch)
       .def_readwrite("n_ubatch", &ModelOptions::n_ubatch)
       .def_property(

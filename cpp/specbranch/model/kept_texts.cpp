@@ -24,10 +24,7 @@ std::vector<SeqId> KeptTexts::open(GenerationId id, std::span<const SeqId> seqs,
   std::vector<SeqId> dropped;
   if (n_cells_ == 0) return dropped;
   std::erase_if(open_, [id](const Text& text) { return text.id == id; });
-  for (Text& text : closed_) {
-    std::erase_if(text.seqs, [seqs](SeqId seq) { return std::ranges::count(seqs, seq) > 0; });
-  }
-  std::erase_if(closed_, [](const Text& text) { return text.seqs.empty(); });
+  take_away(closed_, seqs);
   open_.push_back({id, {seqs.begin(), seqs.end()}, room});
 
   std::int64_t n_taken = 0;
@@ -41,6 +38,16 @@ std::vector<SeqId> KeptTexts::open(GenerationId id, std::span<const SeqId> seqs,
   }
   return dropped;
 }
+
+/// Texts that have no other sequences hold nothing any more.
+void KeptTexts::take_away(std::vector<Text>& texts, std::span<const SeqId> seqs) {
+  for (Text& text : texts) {
+    std::erase_if(text.seqs, [seqs](SeqId seq) { return std::ranges::count(seqs, seq) > 0; });
+  }
+  std::erase_if(texts, [](const Text& text) { return text.seqs.empty(); });
+}
+
+void KeptTexts::emptied(SeqId seq) { take_away(closed_, std::span(&seq, 1)); }
 
 void KeptTexts::close(GenerationId id, Pos length) {
   const auto found = std::ranges::find(open_, id, &Text::id);

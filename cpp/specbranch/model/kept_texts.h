@@ -36,12 +36,17 @@ class KeptTexts {
   /// A session has closed and leaves `length` cells.
   void close(GenerationId id, Pos length);
 
+  /// What a closed session has left in `seq` is gone.
+  void emptied(SeqId seq);
+
  private:
   struct Text {
     GenerationId id = 0;
     std::vector<SeqId> seqs;
     Pos n_cells = 0;
   };
+
+  static void take_away(std::vector<Text>& texts, std::span<const SeqId> seqs);
 
   Pos n_cells_;
   std::vector<Text> open_;

@@ -1,6 +1,7 @@
 /// The open sessions of a model.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -34,6 +35,12 @@ class Sessions {
   Session* find(GenerationId id) {
     const auto found = sessions_.find(id);
     return found == sessions_.end() ? nullptr : &found->second;
+  }
+
+  /// `holds` is true for one that is open.
+  template <class Predicate>
+  bool any_of(Predicate holds) const {
+    return std::ranges::any_of(sessions_, [&holds](const auto& one) { return holds(one.second); });
   }
 
   void close(GenerationId id) { sessions_.erase(id); }

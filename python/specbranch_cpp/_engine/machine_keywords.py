@@ -31,6 +31,7 @@ class MachineKeywords(PlaceKeywords, total=False):
 
     n_ctx: int | None
     n_ctx_total: int | None
+    cache_ram: int | None
     lora: LoraFiles | None
     rpc_servers: Sequence[str] | None
 

@@ -80,6 +80,8 @@ class ModelArgument:
         options.within_training = "n_ctx" in self.inherited  # a target's context may be too long
         if model.n_ctx_total is not None:
             options.n_ctx_total = checked.integer(f"{prefix}n_ctx_total", model.n_ctx_total, 0)
+        if model.cache_ram is not None:
+            options.cache_ram = checked.integer(f"{prefix}cache_ram", model.cache_ram, -1)
         if model.n_batch is not None:
             options.n_batch = checked.integer(f"{prefix}n_batch", model.n_batch)
         if model.n_ubatch is not None:

@@ -106,6 +106,7 @@ def machine_keywords(
     draft_n_gpu_layers: str | None,
     lora: list[tuple[str, float]] | None = None,
     ctx_total: int | None = None,
+    cache_ram: int | None = None,
     rpc: list[str] | None = None,
     device: str | None = None,
     draft_device: str | None = None,
@@ -134,6 +135,7 @@ def machine_keywords(
     return {
         "n_ctx": ctx_size,
         "n_ctx_total": ctx_total,
+        "cache_ram": cache_ram,
         "n_threads": threads,
         "draft_n_threads": draft_threads,
         "cpus": cpu_list(cpus, "--cpus"),

@@ -221,6 +221,7 @@ NAMES = {
     "max_draft": "--draft-max",
     "n_ctx": "--ctx-size",
     "n_ctx_total": "--ctx-total",
+    "cache_ram": "--cache-ram",
     "n_threads": "--threads",
     "draft_n_threads": "--draft-threads",
     "request_timeout_s": "--timeout",

@@ -88,6 +88,14 @@ def serve(
             help="Tokens of all generations at once; default: -c for each of them.",
         ),
     ] = None,
+    cache_ram: Annotated[
+        int | None,
+        server(
+            "--cache-ram", "-cram", metavar="N",
+            help="MiB of main memory, for each model, that keep texts for prompts that begin like "
+            "them. Default: as much as the KV cache takes, 256 to 8192; 0: none; -1: no limit.",
+        ),
+    ] = None,
     queue_size: Annotated[
         int,
         server(
@@ -262,6 +270,7 @@ def serve(
         has_draft=draft_path is not None,
         ctx_size=ctx_size,
         ctx_total=ctx_total,
+        cache_ram=cache_ram,
         threads=threads,
         draft_threads=draft_threads,
         cpus=cpus,

@@ -139,7 +139,11 @@ TEST_CASE("cells of other adapters are never reused") {
   options.adapters = {{adapter.path(), 1.0F}};
   const auto weights = Weights::load(options);
   const auto prompt = code_prompt(300);
-  for (const PrefixReuse reuse : {PrefixReuse::kExact, PrefixReuse::kFast}) {
+  using Settings = std::pair<PrefixReuse, int>;
+  for (const auto& [reuse, cache_ram] :
+       {Settings{PrefixReuse::kExact, 0}, {PrefixReuse::kFast, 0}, {PrefixReuse::kExact, 9}}) {
+    options.cache_ram = cache_ram;
+    const int n_copied = cache_ram > 0 ? 299 : 0;  // what the sequence held before is copied
     LlamaTarget target(weights, options, {.prefix_reuse = reuse});
     const SeqId seq = 0;
     const auto reused = [&](std::vector<AdapterScale> set) {
@@ -151,11 +155,11 @@ TEST_CASE("cells of other adapters are never reused") {
     CHECK(reused({{0, 1.0F}}) == 0);
     CHECK(reused({{0, 1.0F}}) == 299);
     CHECK(reused({{0, 0.5F}}) == 0);
-    CHECK(reused({}) == 0);
+    CHECK(reused({}) == n_copied);
     // A prompt that is only opened empties the sequence, too.
-    target.open(1, request_with(prompt, {{0, 1.0F}}), std::span(&seq, 1));
+    target.open(1, request_with(prompt, {{0, 0.25F}}), std::span(&seq, 1));
     CHECK(target.length(0) == 0);
-    CHECK(reused({}) == 0);
+    CHECK(reused({}) == n_copied);
   }
 }
 

@@ -51,7 +51,9 @@ TEST_CASE("an abort from another thread cuts a forward pass short and loses noth
   const Request request = request_of(prompt);
   TargetOptions whole;
   whole.prefill_chunk = 512;
-  LlamaTarget target(target_weights(), small_options(target_path()), whole);
+  ModelOptions options = small_options(target_path());
+  options.cache_ram = 0;
+  LlamaTarget target(target_weights(), options, whole);
   const auto truth = generate(target, request, 10);
   int n_aborted = 0;
   for (int i = 0; i < 12; ++i) {

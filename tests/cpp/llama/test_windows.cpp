@@ -3,86 +3,25 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <filesystem>
 #include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
-#include "random_weights.h"
 #include "specbranch/base/errors.h"
 #include "specbranch/llama/models/footprint.h"
 #include "specbranch/model/single_session.h"
 #include "specbranch/simulation/virtual_run.h"
 #include "support.h"
+#include "windowed_model.h"
 
 namespace specbranch::llama {
 namespace {
 
 using namespace testing;
-namespace fs = std::filesystem;
 
-constexpr Pos kWindow = 64;
 /// Of logits up to 30; those after a cell is lost differ by whole numbers.
 constexpr float kRounding = 0.05F;
-
-void write_gemma2(const std::string& path) {
-  const GgufHandle gguf = metadata_of("gemma2", {{"gemma2.block_count", 4},
-                                                 {"gemma2.context_length", 2048},
-                                                 {"gemma2.embedding_length", 64},
-                                                 {"gemma2.feed_forward_length", 128},
-                                                 {"gemma2.attention.head_count", 4},
-                                                 {"gemma2.attention.head_count_kv", 2},
-                                                 {"gemma2.attention.key_length", 16},
-                                                 {"gemma2.attention.value_length", 16},
-                                                 {"gemma2.attention.sliding_window", kWindow}});
-  gguf_set_val_f32(gguf.get(), "gemma2.attention.layer_norm_rms_epsilon", 1e-5F);
-  gguf_set_val_f32(gguf.get(), "gemma2.attn_logit_softcapping", 50.0F);
-  gguf_set_val_f32(gguf.get(), "gemma2.final_logit_softcapping", 30.0F);
-  RandomTensors tensors(gguf.get());
-  tensors.add("token_embd.weight", 64, vocabulary_size(gguf), 0.0F, 1.0F);
-  tensors.add("output_norm.weight", 64, 0, 1.0F, 0.1F);
-  for (int i = 0; i < 4; ++i) {
-    const std::string block = "blk." + std::to_string(i) + ".";
-    for (const char* norm : {"attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"}) {
-      tensors.add(block + norm + ".weight", 64, 0, 1.0F, 0.1F);
-    }
-    tensors.add(block + "attn_q.weight", 64, 64, 0.0F, 0.3F);
-    tensors.add(block + "attn_k.weight", 64, 32, 0.0F, 0.3F);
-    tensors.add(block + "attn_v.weight", 64, 32, 0.0F, 0.3F);
-    tensors.add(block + "attn_output.weight", 64, 64, 0.0F, 0.3F);
-    tensors.add(block + "ffn_gate.weight", 64, 128, 0.0F, 0.2F);
-    tensors.add(block + "ffn_up.weight", 64, 128, 0.0F, 0.2F);
-    tensors.add(block + "ffn_down.weight", 128, 64, 0.0F, 0.2F);
-  }
-  REQUIRE(gguf_write_to_file(gguf.get(), path.c_str(), /*only_meta=*/false));
-}
-
-struct Gemma {
-  Gemma() {
-    const auto path = (fs::temp_directory_path() / "specbranch_test_windows.gguf").string();
-    write_gemma2(path);
-    full = small_options(path);
-    full.n_ubatch = 64;
-    windows = full;
-    windows.swa_full = false;
-    weights = Weights::load(full);
-    footprint_full = target_footprint(full, {});
-    footprint_windows = target_footprint(windows, {});
-    fs::remove(path);
-  }
-
-  ModelOptions full;
-  ModelOptions windows;
-  Footprint footprint_full;
-  Footprint footprint_windows;
-  std::shared_ptr<const Weights> weights;
-};
-
-const Gemma& gemma() {
-  static const Gemma model;
-  return model;
-}
 
 std::vector<float> logits_after(LlamaTarget& target, Pos pos, Token token) {
   verify(target, pos, std::span(&token, 1));

@@ -52,6 +52,18 @@ TEST_CASE("what the sequences of a new session hold is its own, not that of a cl
   CHECK(texts.open(4, Seqs{0, 1}, 50).empty());
 }
 
+TEST_CASE("a closed text whose sequences were emptied makes room at once") {
+  KeptTexts texts(100);
+  texts.open(1, Seqs{0, 1}, 40);
+  texts.open(2, Seqs{2}, 40);
+  texts.close(1, 40);
+  texts.close(2, 40);
+  texts.emptied(0);
+  texts.emptied(2);
+  CHECK(texts.open(3, Seqs{3}, 60).empty());  // 40 of the first one, in its second sequence
+  CHECK(texts.open(4, Seqs{4}, 10) == Seqs{1});
+}
+
 TEST_CASE("an empty text keeps nothing, and without a limit nothing gives way") {
   KeptTexts few(10);
   few.open(1, Seqs{0}, 10);

@@ -140,9 +140,14 @@ def test_only_the_same_set_reuses_a_prefix(
         done = engine.generate(LONG, max_tokens=4, **options).result()
         return done.stats.n_reused
 
-    with Engine(
-        *pair, lora=list(adapters), prefix_reuse=prefix_reuse, n_ctx=2048, **THREADS
-    ) as engine:
+    options: dict[str, Any] = {
+        "lora": list(adapters), "prefix_reuse": prefix_reuse, "n_ctx": 2048, **THREADS,
+    }  # fmt: skip
+    with Engine(*pair, **options) as engine:  # each set has a copy of its own
+        assert [reused(lora=lora) for lora in ([0, 1], [0], [], [1])] == [0] * 4
+        assert min(reused(lora=lora) for lora in ([0, 1], [0], [], [1])) >= 128
+        assert reused(lora=[(0, 0.5)]) == 0
+    with Engine(*pair, cache_ram=0, **options) as engine:
         assert reused() == 0
         again = reused()
         assert again >= 128

@@ -23,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "n_ctx": 4096,
     "n_batch": 512,
     "n_ctx_total": 0,
+    "cache_ram": None,
     "n_ubatch": 512,
     "flash_attn": True,
     "type_k": 1,
@@ -46,6 +47,7 @@ OTHERS: dict[str, Any] = {
     "n_ctx": 300,
     "n_batch": 64,
     "n_ctx_total": 600,
+    "cache_ram": 7,
     "n_ubatch": 32,
     "flash_attn": False,
     "type_k": 8,
@@ -66,7 +68,7 @@ OTHERS: dict[str, Any] = {
     "use_extra_bufts": False,
 }
 OWN = {"n_threads", "n_threads_batch", "cpus", "n_gpu_layers", "swa_full"}
-OF_TARGET = {"swa_full", "n_ctx_total"}
+OF_TARGET = {"swa_full", "n_ctx_total", "cache_ram"}
 
 
 def names_of(kind: type) -> list[str]:
@@ -124,7 +126,7 @@ def test_a_draft_takes_the_targets_values_but_for_its_cpus(tiny: Path) -> None:
     assert as_dict(core_options("draft", Model(tiny), target)) == {**OTHERS, **own}
     assert as_dict(core_options("draft", Model(tiny, **DEFAULTS | {"n_threads": 1,
         "n_threads_batch": 1, "cpus": [5]}), target)) == {**DEFAULTS, "n_threads": 1,
-        "n_threads_batch": 1, "cpus": [5]}  # fmt: skip
+        "n_threads_batch": 1, "cpus": [5], "cache_ram": 7}  # fmt: skip
 
 
 @pytest.mark.parametrize("devices", [["CPU"], ["cpu", "CPU"]])

@@ -121,7 +121,7 @@ def test_options(served: list[tuple[Any, ServerSettings]], tmp_path: Path) -> No
         "--allowed-host", "a.lan", "--cors-origin", "https://a.example", "--grace", "1",
         "--no-page", "--no-metrics", "--no-slots", "--mode", "pearl", "-c", "256",
         "--max-branches", "2", "--chat-template-file", str(template), "--trust",
-        "--ctx-total", "1000",
+        "--ctx-total", "1000", "--cache-ram", "50",
     )  # fmt: skip
     assert code == 0, output
     ((engine, settings),) = served
@@ -133,7 +133,7 @@ def test_options(served: list[tuple[Any, ServerSettings]], tmp_path: Path) -> No
     )  # fmt: skip
     chosen = engine[1]
     assert (chosen["mode"], chosen["n_ctx"], chosen["max_branches"]) == ("pearl", 256, 2)
-    assert (chosen["n_ctx_total"], chosen["trusted"]) == (1000, True)
+    assert (chosen["n_ctx_total"], chosen["cache_ram"], chosen["trusted"]) == (1000, 50, True)
     assert chosen["chat_template"] == "{{ messages }}"
     assert "reachable from every machine in the network; an API key is needed" in output
     assert "browser" not in output

@@ -26,9 +26,6 @@ std::string of(const char* name, std::int64_t value) {
   return std::string(name) + " " + std::to_string(value);
 }
 
-/// The memory calls take every id below LLAMA_MAX_SEQ; those of batches are the lowest.
-SeqId guard_of(SeqId seq) { return max_sequences() - 1 - seq; }
-
 template <class Use>
 void for_each_seq(const BatchToken& item, Use use) {
   use(item.seq);
@@ -233,6 +230,7 @@ void LlamaContext::restore(std::span<const BatchToken> batch) {
     // Where only windows are kept, the pass may have taken cells that its first token did not look
     // back to.
     last_begin_[static_cast<std::size_t>(seq)] = static_cast<Pos>(tokens.size());
+    if (tokens.size() == 0) least_prefix_[static_cast<std::size_t>(seq)] = 0;
   }
 }
 
@@ -299,6 +297,9 @@ std::span<const float> LlamaContext::layer_input(int layer_from_end, int index) 
   return {rows + static_cast<std::size_t>(index) * n_embd, n_embd};
 }
 
+/// The memory calls take every id below LLAMA_MAX_SEQ; those of batches are the lowest.
+SeqId LlamaContext::guard_of(SeqId seq) { return max_sequences() - 1 - seq; }
+
 bool LlamaContext::remove(SeqId seq, Pos from) {
   ++n_memory_calls_;
   llama_memory_t memory = llama_get_memory(context_.get());
@@ -338,6 +339,12 @@ void LlamaContext::fork(const Fork& op) {
   if (!to.shares(from, static_cast<std::size_t>(op.shared))) {
     broken("fork", of("the prefixes differ within the shared tokens;", op.shared));
   }
+  Pos& least = least_prefix_[static_cast<std::size_t>(op.to)];
+  if (op.length > 0 &&
+      (op.length < least_prefix(op.from) || (op.shared > 0 && op.shared < least))) {
+    broken("fork", of("layers with a sliding window lack cells of the prefix;", op.length) + "; " +
+                       std::to_string(op.shared));
+  }
   const bool whole =
       op.length == static_cast<Pos>(from.size()) && (op.shared == 0 || op.shared == op.to_length);
   if (is_recurrent_ && !whole) {
@@ -357,6 +364,7 @@ void LlamaContext::fork(const Fork& op) {
     copy(op.from, op.to, ranged ? kept : -1, ranged ? op.length : -1);
     to.extend(from, static_cast<std::size_t>(op.length));
   }
+  least = op.length == 0 ? 0 : std::max(least_prefix(op.from), op.shared > 0 ? least : 0);
   // Snapshots belong to the sequence that was decoded.
   last_begin_[static_cast<std::size_t>(op.to)] = op.length;
 }
@@ -379,13 +387,16 @@ void LlamaContext::truncate(const Truncate& op) {
   }
   tokens.truncate(static_cast<std::size_t>(op.length));
   rolled_back_[static_cast<std::size_t>(op.seq)] = op.length > 0;
-  if (op.length == 0) last_begin_[static_cast<std::size_t>(op.seq)] = 0;
+  if (op.length > 0) return;
+  last_begin_[static_cast<std::size_t>(op.seq)] = 0;
+  least_prefix_[static_cast<std::size_t>(op.seq)] = 0;
 }
 
 bool LlamaContext::can_truncate(SeqId seq, Pos length) const {
   const Pos held = this->length(seq);
   if (length == 0 || length == held) return true;
   const auto i = static_cast<std::size_t>(seq);
+  if (length < least_prefix_[i]) return false;
   if (is_recurrent_) {
     return !rolled_back_[i] && length > last_begin_[i] && held - length <= max_rollback_;
   }
@@ -398,6 +409,10 @@ void LlamaContext::check_rollback(const Truncate& op) const {
   // llama.cpp would return true, and the state would be wrong.
   const std::string begin = "; length " + std::to_string(op.length) + "; the batch began at " +
                             std::to_string(last_begin_[static_cast<std::size_t>(op.seq)]);
+  if (op.length < least_prefix(op.seq)) {
+    broken("truncate", of("layers with a sliding window lack cells of the prefix;", op.length) +
+                           "; " + std::to_string(least_prefix(op.seq)));
+  }
   if (!is_recurrent_) {
     broken("truncate", "only windows are kept, and tokens before the last batch stay; window " +
                            std::to_string(window_) + begin);
@@ -412,6 +427,7 @@ void LlamaContext::clear() {
   llama_memory_clear(llama_get_memory(context_.get()), /*data=*/false);
   for (auto& tokens : contents_) tokens.clear();
   std::ranges::fill(last_begin_, 0);
+  std::ranges::fill(least_prefix_, 0);
 }
 
 }  // namespace specbranch::llama

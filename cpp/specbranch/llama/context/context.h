@@ -2,12 +2,14 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "specbranch/llama/context/hashed_tokens.h"
+#include "specbranch/llama/context/sequence_copy.h"
 #include "specbranch/llama/file/weights.h"
 #include "specbranch/llama/runtime/handles.h"
 #include "specbranch/model/model.h"
@@ -132,6 +134,21 @@ class LlamaContext {
   /// Cuts `seq` to its first `length` tokens, whose state `state` is. Throws FatalError.
   void restore_state(SeqId seq, Pos length, std::span<const std::uint8_t> state);
 
+  /// Bytes of a copy of all that `seq` holds.
+  std::size_t copy_bytes(SeqId seq);
+
+  /// A copy of all that `seq` holds, cells and states, in host memory. Throws DecodeError.
+  SequenceCopy copy_out(SeqId seq);
+
+  /// `seq`, which is empty, gets what `copy` holds, bit by bit. Its cells keep their order, and its
+  /// last batch cannot be taken back. Of layers with a sliding window, llama.cpp copies the last
+  /// window only: `seq` cannot be cut to fewer tokens than the copy has. False: there are too few
+  /// free cells. Throws FatalError.
+  bool copy_in(SeqId seq, const SequenceCopy& copy);
+
+  /// A prefix of `seq` that others get must be so long: its beginning lacks cells.
+  Pos least_prefix(SeqId seq) const { return least_prefix_[static_cast<std::size_t>(seq)]; }
+
   /// Empties every sequence.
   void clear();
 
@@ -157,6 +174,7 @@ class LlamaContext {
   /// Removes the cells of `seq` from `from` on; false when llama.cpp cannot.
   bool remove(SeqId seq, Pos from);
   bool is_guarded(SeqId seq) const { return seq < n_guarded_; }
+  static SeqId guard_of(SeqId seq);
   /// Gives the cells of `from` to `to`, and to its guard.
   void copy(SeqId from, SeqId to, Pos begin, Pos end);
   void restore(std::span<const BatchToken> batch);
@@ -182,6 +200,8 @@ class LlamaContext {
   /// windows are kept, every decode drops what its first token does not look back to.
   std::vector<Pos> last_begin_;
   std::vector<bool> rolled_back_;  ///< since the last decode: no snapshot is left.
+  /// By sequence: it came from a copy of so many tokens, with the last window of some layers only.
+  std::vector<Pos> least_prefix_;
   /// The cells of the first so many sequences have a second id, their guard's: llama.cpp takes only
   /// cells away that have a single one.
   int n_guarded_ = 0;

@@ -154,6 +154,7 @@ LlamaContext::LlamaContext(std::shared_ptr<const Weights> weights, const ModelOp
   contents_.resize(static_cast<std::size_t>(shape.n_seq));
   last_begin_.assign(contents_.size(), 0);
   rolled_back_.assign(contents_.size(), false);
+  least_prefix_.assign(contents_.size(), 0);
 
   llama_context_params params = llama_context_default_params();
   params.n_ctx = static_cast<std::uint32_t>(n_cells_);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "llama.h"
 #include "specbranch/base/errors.h"
@@ -112,6 +113,7 @@ void validate(const ModelOptions& options) {
   require_range("main_gpu", options.main_gpu, -1, 1 << 10);
   require_range("split_mode", options.split_mode, LLAMA_SPLIT_MODE_NONE, LLAMA_SPLIT_MODE_TENSOR);
   require_range("n_ctx", options.n_ctx, 0, 1 << 30);
+  require_range("cache_ram", options.cache_ram.value_or(0), -1, std::numeric_limits<int>::max());
   require_range("n_batch", options.n_batch, 1, 1 << 20);
   require_range("n_ubatch", options.n_ubatch, 1, 1 << 20);
   require_range("n_threads", options.n_threads, 0, 512);

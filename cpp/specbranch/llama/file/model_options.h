@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,9 @@ struct ModelOptions {
   /// a window of them, so that the cache is smaller, only the last batch can be taken back, and the
   /// order of the cells, on which the last bits of the logits depend, is another.
   bool swa_full = true;
+  /// MiB of host memory for texts that no sequence holds any more (see PromptCache); none: as many
+  /// as the KV cache takes, 256 to 8192; 0: no text is kept; -1: no limit.
+  std::optional<int> cache_ram;
   int n_threads = 0;        ///< 0: chosen by plan_threads.
   int n_threads_batch = 0;  ///< for more than one token at once; 0: as n_threads.
   std::vector<int> cpus;    ///< CPUs that the model's threads are pinned to; empty: all.

@@ -69,6 +69,11 @@ LlamaDraft::LlamaDraft(const std::shared_ptr<const Weights>& weights, const Mode
       context_(weights, model, shape_of(*weights, model, options), &abort_),
       dry_(context_.weights().vocabulary(), n_ctx_) {
   if (!weights->can_roll_back()) checkpoints_.emplace(context_, chunk_, options.n_texts);
+  // Of layers with a sliding window only whole texts could come back, and a text ends with branches
+  // that nobody committed.
+  if (const auto n = cache_limit(context_, model); n > 0 && weights->window() == 0) {
+    cache_.emplace(context_, n);
+  }
 }
 
 Capabilities LlamaDraft::capabilities() const {
@@ -111,37 +116,17 @@ int LlamaDraft::open(GenerationId id, const std::shared_ptr<const Request>& requ
   const Session& session = sessions_.open(
       id,
       Session{request, {seqs.begin(), seqs.end()}, std::move(distribution), HashedTokens(wanted)});
+  const std::vector<SeqId> kept = keep_texts(session);
+  bring_back(session, kept);
   const int n_own = keep_prefixes(seqs, session.wanted);
   const int n_shared = share_prefix(session, n_own);
+  for (const SeqId old : kept) {
+    if (std::ranges::find(seqs, old) == seqs.end()) leave(old);
+  }
   for (const SeqId old : kept_texts_.open(id, seqs, room_of(*request, n_ctx_))) {
     context_.truncate({old, context_.length(old), 0});
   }
   return n_shared;
-}
-
-/// Takes over a longer beginning of the prompt than the `n_own` cells of its own, if another
-/// session has one; returns the number of cells afterwards.
-int LlamaDraft::share_prefix(const Session& session, int n_own) {
-  const SeqId other = holder(session, n_own + 1);
-  if (other == kNoSeq) return n_own;
-  const auto n_shared = static_cast<Pos>(context_.held(other).common(session.wanted));
-  context_.fork({other, session.seqs.front(), n_own, n_own, n_shared});
-  return n_shared;
-}
-
-/// The sequence of another session that holds the longest beginning of the prompt, and at least
-/// `least` tokens of it; kNoSeq: none does.
-SeqId LlamaDraft::holder(const Session& session, Pos least) const {
-  SeqId found = kNoSeq;
-  if (checkpoints_) return found;  // a part of a state cannot be copied (see keep_states)
-  for (SeqId other = 0; other < context_.n_seq(); ++other) {
-    if (std::ranges::find(session.seqs, other) != session.seqs.end()) continue;
-    const auto length = static_cast<Pos>(context_.held(other).common(session.wanted));
-    if (length < least) continue;
-    least = length + 1;
-    found = other;
-  }
-  return found;
 }
 
 void LlamaDraft::prefill(GenerationId id, Pos begin, Pos end) {
@@ -177,73 +162,6 @@ void LlamaDraft::close(GenerationId id, bool forget) {
   }
   kept_texts_.close(id, longest);
   sessions_.close(id);
-}
-
-/// Cuts every sequence to its common prefix with `wanted`. The first one takes over the longest;
-/// returns its length.
-int LlamaDraft::keep_prefixes(std::span<const SeqId> seqs, const HashedTokens& wanted) {
-  std::size_t best = 0;
-  std::vector<Pos> common;
-  for (const SeqId seq : seqs) {
-    common.push_back(static_cast<Pos>(context_.held(seq).common(wanted)));
-    if (common.back() > common[best]) best = common.size() - 1;
-  }
-  if (checkpoints_) return keep_states(seqs, wanted, common);
-  const Pos longest = common[best];
-  if (longest == 0 && static_cast<int>(seqs.size()) == context_.n_seq()) {
-    // Nothing stays: one call, where cutting each sequence would visit its cells one by one.
-    context_.clear();
-    return 0;
-  }
-  const SeqId first = seqs.front();
-  if (best != 0) context_.fork({seqs[best], first, common[0], context_.length(first), longest});
-  for (std::size_t i = best == 0 ? 0 : 1; i < seqs.size(); ++i) {
-    context_.truncate({seqs[i], context_.length(seqs[i]), common[i]});
-  }
-  return longest;
-}
-
-/// The same where sequences cannot be cut: one stays if all that it holds is `common` with the
-/// text, and a checkpoint serves the first one if that is longer. The cells of attention layers for
-/// it may be those of another session.
-int LlamaDraft::keep_states(std::span<const SeqId> seqs, const HashedTokens& wanted,
-                            std::span<const Pos> common) {
-  const SeqId first = seqs.front();
-  const auto copy_to_first = [&](SeqId from) {
-    if (from == first) return;
-    context_.fork({from, first, 0, context_.length(first), context_.length(from)});
-  };
-  SeqId whole = kNoSeq;  // holds the longest prefix, and nothing else
-  for (std::size_t i = 0; i < seqs.size(); ++i) {
-    const Pos length = context_.length(seqs[i]);
-    if (common[i] == length && (whole == kNoSeq || length > context_.length(whole))) {
-      whole = seqs[i];
-    }
-  }
-  SeqId checkpointed = first;
-  std::size_t n_most = context_.held(first).common(wanted);
-  for (SeqId seq = 0; context_.can_restore_copies() && seq < context_.n_seq(); ++seq) {
-    const std::size_t n = context_.held(seq).common(wanted);
-    if (n <= n_most) continue;
-    n_most = n;
-    checkpointed = seq;
-  }
-  const Pos n_checkpoint =
-      checkpoints_->begin(first, checkpointed, wanted.tokens(), context_.length(checkpointed));
-  const Pos n_whole = whole == kNoSeq ? 0 : context_.length(whole);
-  if (n_checkpoint > n_whole) {
-    copy_to_first(checkpointed);
-    checkpoints_->restore(first, n_checkpoint);
-  } else if (whole != kNoSeq) {
-    copy_to_first(whole);
-  } else {
-    context_.truncate({first, context_.length(first), 0});
-  }
-  for (std::size_t i = 1; i < seqs.size(); ++i) {
-    const Pos length = context_.length(seqs[i]);
-    if (common[i] < length) context_.truncate({seqs[i], length, 0});
-  }
-  return context_.length(first);
 }
 
 void LlamaDraft::check_inputs(std::span<const SequenceInput> inputs,

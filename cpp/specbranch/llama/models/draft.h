@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "specbranch/llama/context/context.h"
+#include "specbranch/llama/models/prompt_cache.h"
 #include "specbranch/llama/models/prompt_checkpoints.h"
 #include "specbranch/llama/sampling/token_distribution.h"
 #include "specbranch/model/kept_texts.h"
@@ -64,6 +65,8 @@ class LlamaDraft final : public DraftModel {
                                             std::span<const RankOptions> ranks) override;
 
   const LlamaContext& context() const noexcept { return context_; }
+  /// Null: texts are not copied. For tests.
+  const PromptCache* cache() const noexcept { return cache_ ? &*cache_ : nullptr; }
   /// The logits after the last token of input `index` of the last `draft`. For tests.
   std::span<const float> logits(int index);
 
@@ -83,6 +86,12 @@ class LlamaDraft final : public DraftModel {
   int keep_prefixes(std::span<const SeqId> seqs, const HashedTokens& wanted);
   int keep_states(std::span<const SeqId> seqs, const HashedTokens& wanted,
                   std::span<const Pos> common);
+  std::vector<SeqId> keep_texts(const Session& session);
+  void leave(SeqId seq);
+  Pos n_offered(const Session& session) const;
+  Pos n_offered(const Session& session, const PromptCache::Text& text) const;
+  const PromptCache::Text* find_copy(const Session& session) const;
+  void bring_back(const Session& session, std::span<const SeqId> kept);
   void take_back(std::span<const SequenceInput> inputs);
 
   Pos n_ctx_;
@@ -93,6 +102,7 @@ class LlamaDraft final : public DraftModel {
   KeptTexts kept_texts_;
   LlamaContext context_;
   std::optional<PromptCheckpoints> checkpoints_;  ///< where sequences cannot be cut.
+  std::optional<PromptCache> cache_;              ///< none: texts are not copied.
   DryFactory dry_;
   Sessions<Session> sessions_;
   std::vector<BatchToken> batch_;

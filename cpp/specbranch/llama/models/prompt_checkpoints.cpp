@@ -23,14 +23,17 @@ Pos PromptCheckpoints::begin(SeqId seq, SeqId like, std::span<const Token> token
   const auto n_common = static_cast<Pos>(std::ranges::mismatch(held, tokens).in1 - held.begin());
   prompts_[seq] = {{n_common / chunk_ * chunk_, static_cast<Pos>(tokens.size()) / chunk_ * chunk_},
                    adapters};
-  Pos longest = 0;
+  return longest(tokens, std::min(n_common, n_usable), adapters);
+}
+
+Pos PromptCheckpoints::longest(std::span<const Token> tokens, Pos most,
+                               const AdapterSet& adapters) const {
+  Pos found = 0;
   for (const Checkpoint& checkpoint : checkpoints_) {
     const auto length = static_cast<Pos>(checkpoint.tokens.size());
-    if (length <= std::min(n_common, n_usable) && serves(checkpoint, adapters, tokens)) {
-      longest = std::max(longest, length);
-    }
+    if (length > found && length <= most && serves(checkpoint, adapters, tokens)) found = length;
   }
-  return longest;
+  return found;
 }
 
 /// The state of the first `length` of `tokens`, or the end.

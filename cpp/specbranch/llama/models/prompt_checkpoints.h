@@ -36,6 +36,10 @@ class PromptCheckpoints {
   Pos begin(SeqId seq, SeqId like, std::span<const Token> tokens, Pos n_usable,
             const AdapterSet& adapters = {});
 
+  /// The length of the longest state that is a prefix of `tokens`, computed with `adapters`, and
+  /// has at most `most` tokens; 0: there is none.
+  Pos longest(std::span<const Token> tokens, Pos most, const AdapterSet& adapters) const;
+
   /// Makes `seq` hold the `length` tokens that `begin` has returned.
   void restore(SeqId seq, Pos length);
 

@@ -96,11 +96,6 @@ int chunk_size(const Weights& weights, const ModelOptions& model, const TargetOp
   return std::min({wanted, model.n_batch, model.n_ubatch});
 }
 
-std::size_t common_prefix(std::span<const Token> a, std::span<const Token> b) {
-  const auto end = std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first;
-  return static_cast<std::size_t>(end - a.begin());
-}
-
 }  // namespace
 
 LlamaTarget::LlamaTarget(const std::shared_ptr<const Weights>& weights, const ModelOptions& model,
@@ -123,6 +118,11 @@ LlamaTarget::LlamaTarget(const std::shared_ptr<const Weights>& weights, const Mo
   }
   if (rollback_ != Rollback::kAnywhere && options.prefix_reuse != PrefixReuse::kOff) {
     checkpoints_.emplace(context_, chunk_, options.n_seq);
+  }
+  if (options.prefix_reuse != PrefixReuse::kOff) {
+    const std::uint64_t most = cache_limit(context_, model);
+    const bool whole = weights->window() > 0 && !checkpoints_;
+    if (most > 0) cache_.emplace(context_, most, whole);
   }
 }
 
@@ -181,9 +181,14 @@ int LlamaTarget::open(GenerationId id, const std::shared_ptr<const Request>& req
   const TargetSession& session = sessions_.open(
       id,
       TargetSession(context_.weights().vocabulary(), dry_, request, seq, adapters_of(*request)));
+  const std::vector<SeqId> kept = keep_texts(session);
   forget_other_adapters(session.adapters(), seq);
   if (session.scores_prompt()) empty(seq);  // the logits of cells that are there are gone
+  bring_back(session, kept);
   const int n_reused = keep_prefix(session);
+  for (const SeqId old : kept) {
+    if (old != seq) leave(old);
+  }
   for (const SeqId old : kept_texts_.open(id, seqs, room_of(*request, n_ctx_))) empty(old);
   if (spare) empty(seqs[1]);
   return n_reused;
@@ -198,115 +203,6 @@ AdapterSet LlamaTarget::adapters_of(const Request& request) const {
   return active_adapters(scales);
 }
 
-/// Empties `seq` if its cells were computed with other adapters: equal tokens are then no equal
-/// cells.
-void LlamaTarget::forget_other_adapters(const AdapterSet& adapters, SeqId seq) {
-  AdapterSet& held = held_adapters_[static_cast<std::size_t>(seq)];
-  if (adapters == held) return;
-  empty(seq);
-  held = adapters;
-}
-
-void LlamaTarget::empty(SeqId seq) { truncate({seq, context_.length(seq), 0}); }
-
-/// Cuts the sequence of a new session to what its prompt reuses, of its own cells or of another
-/// sequence's; returns its length.
-int LlamaTarget::keep_prefix(const TargetSession& session) {
-  const std::span<const Token> prefill = session.prefill();
-  const SeqId seq = session.seq();
-  SeqId like = seq;
-  Pos n_kept = 0;
-  if (checkpoints_) {
-    like = most_like(session);
-    n_kept = checkpoints_->begin(seq, like, prefill, n_usable(like), session.adapters());
-  }
-  int n_reused = reusable(prefill, seq);
-  if (!context_.can_truncate(seq, n_reused)) n_reused = 0;
-  if (const SeqId other = holder(session, std::max(n_reused, n_kept) + 1); other != kNoSeq) {
-    n_reused = reusable(prefill, other);
-    take_over(other, seq, n_reused);
-  } else if (n_reused >= n_kept) {
-    truncate({seq, context_.length(seq), n_reused});
-  } else {
-    if (like != seq) {
-      context_.fork({like, seq, 0, context_.length(seq), context_.length(like)});
-    }
-    checkpoints_->restore(seq, n_kept);
-    n_reused = n_kept;
-  }
-  prefilled(seq) = n_reused;
-  return n_reused;
-}
-
-/// Cells of attention layers that may be used again. A checkpoint has none: those that are there
-/// may come from generation.
-Pos LlamaTarget::n_usable(SeqId seq) const {
-  return options_.prefix_reuse == PrefixReuse::kExact ? prefilled_[static_cast<std::size_t>(seq)]
-                                                      : context_.length(seq);
-}
-
-/// Of the sequences of all texts that which holds the most of the session's prompt, as the session
-/// would compute it: its own, if no other one holds more.
-SeqId LlamaTarget::most_like(const TargetSession& session) const {
-  SeqId found = session.seq();
-  // The logits of cells that are there are gone.
-  if (session.scores_prompt() || !context_.can_restore_copies()) return found;
-  const auto n_same = [&](SeqId seq) {
-    const std::size_t n_common = common_prefix(context_.content(seq), session.prefill());
-    return std::min(n_usable(seq), static_cast<Pos>(n_common));
-  };
-  Pos most = n_same(found);
-  for (SeqId other = 0; other < options_.n_seq; ++other) {
-    if (other == session.seq()) continue;
-    if (held_adapters_[static_cast<std::size_t>(other)] != session.adapters()) continue;
-    const Pos n = n_same(other);
-    if (n <= most) continue;
-    most = n;
-    found = other;
-  }
-  return found;
-}
-
-int LlamaTarget::reusable(std::span<const Token> prefill, SeqId seq) const {
-  if (options_.prefix_reuse == PrefixReuse::kOff) return 0;
-  const auto n_common = static_cast<Pos>(common_prefix(context_.content(seq), prefill));
-  if (options_.prefix_reuse == PrefixReuse::kFast) return n_common;
-  // A fresh prefill computes whole chunks up to its own last one, which is shorter. Cells that came
-  // from generation were computed in other batches.
-  const auto end = static_cast<Pos>(prefill.size());
-  const Pos from_prefill = prefilled_[static_cast<std::size_t>(seq)];
-  const Pos same = std::min(n_common, from_prefill);
-  if (same == end && from_prefill == end) return end;
-  return same / chunk_ * chunk_;
-}
-
-/// The other sequence that holds the longest beginning of the session's prompt, as the session
-/// would compute it, and at least `least` tokens of it; kNoSeq: none does.
-SeqId LlamaTarget::holder(const TargetSession& session, Pos least) const {
-  // Only cells of attention can be shared, and the logits of cells that are there are gone.
-  if (rollback_ != Rollback::kAnywhere || session.scores_prompt()) return kNoSeq;
-  SeqId found = kNoSeq;
-  for (SeqId other = 0; other < options_.n_seq; ++other) {
-    if (other == session.seq()) continue;
-    if (held_adapters_[static_cast<std::size_t>(other)] != session.adapters()) continue;
-    const Pos length = reusable(session.prefill(), other);
-    if (length < least) continue;
-    least = length + 1;
-    found = other;
-  }
-  return found;
-}
-
-/// `seq` gets the first `length` cells of `from`: both share them from now on. Of its own cells
-/// only those stay that a prefill of the same batches has computed.
-void LlamaTarget::take_over(SeqId from, SeqId seq, Pos length) {
-  const auto common =
-      static_cast<Pos>(common_prefix(context_.content(seq), context_.content(from)));
-  const Pos own = std::min({common, length, prefilled(seq)}) / chunk_ * chunk_;
-  context_.fork({from, seq, own, context_.length(seq), length});
-  prefilled(seq) = length;
-}
-
 void LlamaTarget::prefill(GenerationId id, Pos begin, Pos end) {
   TargetSession& session = sessions_.at(id, "LlamaTarget::prefill");
   const std::span<const Token> tokens = session.prefill();
@@ -317,7 +213,8 @@ void LlamaTarget::prefill(GenerationId id, Pos begin, Pos end) {
   }
   if (abort_requested()) throw Aborted("[LlamaTarget::prefill] aborted on request");
   // Another session has read these tokens meanwhile.
-  if (const SeqId other = holder(session, end); other != kNoSeq) {
+  if (const SeqId other = holder(session, end);
+      other != kNoSeq && end >= context_.least_prefix(other)) {
     take_over(other, session.seq(), end);
     session.add_shared(end - begin);
     return;
@@ -390,10 +287,13 @@ void LlamaTarget::close(GenerationId id, bool forget) {
   const TargetSession* session = sessions_.find(id);
   if (session == nullptr) return;
   branches_.clear();
-  if (forget) empty(session->seq());
+  const SeqId seq = session->seq();
+  // Without `forget`, what nothing can reuse goes.
+  const Pos kept = forget ? 0 : std::min(n_usable(seq), length(seq));
+  if (forget || rollback_ == Rollback::kAnywhere) truncate({seq, length(seq), kept});
   // A copy from before the last verification is of no more use, and its cells count for nobody.
-  if (rollback_ == Rollback::kCopies) empty(capabilities().spare_of(session->seq()));
-  kept_texts_.close(id, context_.length(session->seq()));
+  if (rollback_ == Rollback::kCopies) empty(capabilities().spare_of(seq));
+  kept_texts_.close(id, length(seq));
   sessions_.close(id);
 }
 

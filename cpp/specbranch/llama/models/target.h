@@ -9,6 +9,7 @@
 #include "specbranch/llama/context/context.h"
 #include "specbranch/llama/file/embedding_table.h"
 #include "specbranch/llama/models/branch_rows.h"
+#include "specbranch/llama/models/prompt_cache.h"
 #include "specbranch/llama/models/prompt_checkpoints.h"
 #include "specbranch/llama/models/target_session.h"
 #include "specbranch/model/kept_texts.h"
@@ -73,6 +74,8 @@ class LlamaTarget final : public TargetModel {
   int take_shared(GenerationId id) override;
 
   const LlamaContext& context() const noexcept { return context_; }
+  /// Null: texts are not copied. For tests.
+  const PromptCache* cache() const noexcept { return cache_ ? &*cache_ : nullptr; }
   /// The logits of the last `verify` after its row `index`. For tests.
   std::span<const float> logits(int index) { return context_.logits(index); }
 
@@ -82,10 +85,17 @@ class LlamaTarget final : public TargetModel {
   void empty(SeqId seq);
   int keep_prefix(const TargetSession& session);
   int reusable(std::span<const Token> prefill, SeqId seq) const;
+  int reusable(std::span<const Token> prefill, std::span<const Token> held, Pos from_prefill) const;
   Pos n_usable(SeqId seq) const;
   SeqId most_like(const TargetSession& session) const;
   SeqId holder(const TargetSession& session, Pos least) const;
   void take_over(SeqId from, SeqId seq, Pos length);
+  std::vector<SeqId> keep_texts(const TargetSession& session);
+  void leave(SeqId seq);
+  Pos n_offered(const TargetSession& session) const;
+  Pos n_offered(const TargetSession& session, const PromptCache::Text& text) const;
+  const PromptCache::Text* find_copy(const TargetSession& session) const;
+  void bring_back(const TargetSession& session, std::span<const SeqId> kept);
   void decode_scored(TargetSession& session, Pos begin);
   bool pads() const { return context_.weights().can_roll_back(); }
   Pos& prefilled(SeqId seq) { return prefilled_[static_cast<std::size_t>(seq)]; }
@@ -103,6 +113,7 @@ class LlamaTarget final : public TargetModel {
   LlamaContext context_;
   BranchRows branches_;
   std::optional<PromptCheckpoints> checkpoints_;  ///< where sequences cannot be cut.
+  std::optional<PromptCache> cache_;              ///< none: texts are not copied.
   Sessions<TargetSession> sessions_;
   /// By sequence: so many cells came from `prefill`, or were kept by `open` because they did.
   std::vector<Pos> prefilled_;
