@@ -174,6 +174,9 @@ def decode(
     for engine in engines.values():  # not counted: the first run of a shape builds its graph
         for setting in (*chosen, *chains):
             simulator.generate(engine, setting, 0, args)
+        # `auto` learns from what it decodes, and the simulator tells what it reaches then.
+        for prompt in range(args.prompts if args.auto else 0):
+            simulator.generate(engine, chosen[-1], prompt, args)
     found: dict[float | None, tuple[Runs, Runs]] = {name: ([], []) for name in engines}
     for repeat in range(args.repeats):
         for prompt in range(args.prompts):

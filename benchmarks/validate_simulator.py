@@ -19,7 +19,7 @@ import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,20 @@ class Measured:
     target_slowdown: float
     draft_slowdown: float
     hop_us: float
+    rebuild_us: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """A pass of a model."""
+
+    n: int
+    """Tokens, padding included."""
+    us: float
+    share: float
+    """How much of it the other model was at work."""
+    rebuilt: bool
+    """The batch before it had another length."""
 
 
 def chosen_settings(args: argparse.Namespace) -> list[Setting]:
@@ -114,17 +128,36 @@ def overlap_share(span: Span, others: Sequence[Span]) -> float:
     return shared / max(span.end_ms - span.begin_ms, 1e-9)
 
 
-def spans_of(runs: Iterable[Run], kind: str) -> Iterable[tuple[int, float, float]]:
-    """Batch length, microseconds and the share in which the other model was at work."""
+def steps_of(runs: Iterable[Run], kind: str) -> Iterable[Step]:
+    """All complete passes of one kind."""
     for run in runs:
         trace = run.completion.trace
         assert trace is not None
-        mine = [span for span in trace.spans if span.kind == kind and span.end == "done"]
+        mine = [span for span in trace.spans if span.kind == kind]
         others = [span for span in trace.spans if span.kind not in (kind, "prefill")]
+        last = 0
         for span in mine:
-            near = [o for o in others if o.end_ms > span.begin_ms and o.begin_ms < span.end_ms]
-            duration = 1000.0 * (span.end_ms - span.begin_ms)
-            yield span.n_tokens + span.n_padding, duration, overlap_share(span, near)
+            n = span.n_tokens + span.n_padding
+            if span.end == "done":
+                near = [o for o in others if o.end_ms > span.begin_ms and o.begin_ms < span.end_ms]
+                us = 1000.0 * (span.end_ms - span.begin_ms)
+                yield Step(n, us, overlap_share(span, near), n != last)
+            last = n
+
+
+def rebuild_us(steps: Sequence[Step]) -> float:
+    """How much longer a pass takes after one of another length: by length, then weighted."""
+    same: dict[int, list[float]] = defaultdict(list)
+    rebuilt: dict[int, list[float]] = defaultdict(list)
+    for step in steps:
+        if step.share < _ALONE:
+            (rebuilt if step.rebuilt else same)[step.n].append(step.us)
+    both = [n for n in rebuilt if len(same[n]) >= 3 and len(rebuilt[n]) >= 3]
+    if not both:
+        return 0.0
+    weights = [len(rebuilt[n]) for n in both]
+    more = [statistics.median(rebuilt[n]) - statistics.median(same[n]) for n in both]
+    return max(0.0, sum(m * w for m, w in zip(more, weights, strict=True)) / sum(weights))
 
 
 def mean(values: Sequence[float]) -> float:
@@ -133,18 +166,15 @@ def mean(values: Sequence[float]) -> float:
     return statistics.fmean(value for value in values if value <= limit)
 
 
-def step_times(
-    runs: Sequence[Run], probes: Sequence[Run], kind: str
-) -> tuple[tuple[float, ...], float]:
+def step_times(steps: Sequence[Step]) -> tuple[tuple[float, ...], float]:
     """The curve of one model alone, and how much slower it is while the other one works."""
     alone: dict[int, list[float]] = defaultdict(list)
     shared: dict[int, list[float]] = defaultdict(list)
-    every = list(spans_of([*runs, *probes], kind))
-    for n, duration, share in every:
-        if share < _ALONE:
-            alone[n].append(duration)
-        elif share > _SHARED:
-            shared[n].append(duration)
+    for step in steps:
+        if step.share < _ALONE:
+            alone[step.n].append(step.us)
+        elif step.share > _SHARED:
+            shared[step.n].append(step.us)
     both = [n for n in shared if len(alone[n]) >= 3 and len(shared[n]) >= 3]
     weights = [len(shared[n]) for n in both]
     ratios = [mean(shared[n]) / mean(alone[n]) for n in both]
@@ -154,8 +184,8 @@ def step_times(
     slowdown = max(1.0, slowdown)
     # Lengths that never ran alone: with the slow-down taken out.
     cleaned: dict[int, list[float]] = defaultdict(list)
-    for n, duration, share in every:
-        cleaned[n].append(duration * (1.0 - share + share / slowdown))
+    for step in steps:
+        cleaned[step.n].append(step.us * (1.0 - step.share + step.share / slowdown))
     points = {n: mean(alone[n] if len(alone[n]) >= 3 else cleaned[n]) for n in cleaned}
     return through(points), slowdown
 
@@ -171,11 +201,17 @@ def through(points: dict[int, float]) -> tuple[float, ...]:
 
 
 def understand(runs: Sequence[Run], probes: Sequence[Run]) -> Measured:
-    target_us, target_slowdown = step_times(runs, probes, "verify")
-    draft_us, draft_slowdown = step_times(runs, probes, "draft")
+    verifications = list(steps_of([*runs, *probes], "verify"))
+    rebuilding = rebuild_us(verifications)
+    target_us, target_slowdown = step_times(
+        [replace(step, us=step.us - rebuilding * step.rebuilt) for step in verifications]
+    )
+    draft_us, draft_slowdown = step_times(list(steps_of([*runs, *probes], "draft")))
     plain = [r.completion.stats for r in runs if r.setting.mode == "autoregressive"]
     hop_ms = sum(s.coordination_ms for s in plain) / sum(s.n_target_steps for s in plain)
-    return Measured(target_us, draft_us, target_slowdown, draft_slowdown, max(0.0, 1000.0 * hop_ms))
+    return Measured(
+        target_us, draft_us, target_slowdown, draft_slowdown, max(0.0, 1000.0 * hop_ms), rebuilding
+    )
 
 
 def drafted(trace: Trace) -> bool:
@@ -199,6 +235,7 @@ def simulated_ms(run: Run, measured: Measured, by_prompt: Mapping[int, Trace]) -
         target_slowdown=measured.target_slowdown,
         draft_slowdown=measured.draft_slowdown,
         hop_us=measured.hop_us,
+        rebuild_us=measured.rebuild_us,
         abort_us=1500.0,
     )
 
@@ -316,7 +353,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f"draft, us by tokens:  {', '.join(f'{us:.0f}' for us in measured.draft_us)}")
     print(
         f"s: target {measured.target_slowdown:.2f}, draft {measured.draft_slowdown:.2f}; "
-        f"coordination {measured.hop_us:.0f} us a step\n"
+        f"coordination {measured.hop_us:.0f} us a step, "
+        f"{measured.rebuild_us:.0f} us more after another length\n"
     )
     print(table(found))
     if args.json:

@@ -451,6 +451,7 @@ def _machine(pair: Pair, machine: Machine) -> _core.SimulatedMachine:
         "target_latency_us",
         "draft_latency_us",
         "hop_us",
+        "rebuild_us",
         "abort_us",
     ):
         setattr(made, name, checked.real(name, getattr(machine, name)))

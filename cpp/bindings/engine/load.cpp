@@ -118,6 +118,7 @@ void check_parallel(const EngineSpec& spec, const Weights& target) {
 /// Loads both models and measures them; `report` gets the share of all bytes loaded so far and says
 /// whether to go on.
 std::unique_ptr<PyEngine> load(EngineSpec spec, const Report& report) {
+  if (spec.draft && spec.prefix_reuse == PrefixReuse::kOff) spec.draft->cache_ram = 0;
   llama::validate(spec.target);
   if (spec.draft) llama::validate(*spec.draft);
   llama::plan_threads(spec.target, spec.draft ? &*spec.draft : nullptr);

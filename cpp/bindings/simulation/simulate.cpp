@@ -104,6 +104,7 @@ void register_simulate(py::module_& m) {
       .def_readwrite("target_latency_us", &SimulatedMachine::target_latency_us)
       .def_readwrite("draft_latency_us", &SimulatedMachine::draft_latency_us)
       .def_readwrite("hop_us", &SimulatedMachine::hop_us)
+      .def_readwrite("rebuild_us", &SimulatedMachine::rebuild_us)
       .def_readwrite("abort_us", &SimulatedMachine::abort_us)
       .def_readwrite("target_prefill_us", &SimulatedMachine::target_prefill_us)
       .def_readwrite("draft_prefill_us", &SimulatedMachine::draft_prefill_us);

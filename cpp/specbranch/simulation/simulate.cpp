@@ -49,6 +49,7 @@ void validate(const SimulatedMachine& machine, bool has_draft) {
   require_time("target_latency_us", machine.target_latency_us);
   require_time("draft_latency_us", machine.draft_latency_us);
   require_time("hop_us", machine.hop_us);
+  require_time("rebuild_us", machine.rebuild_us);
   require_time("abort_us", std::max(machine.abort_us, 0.0));
   require_time("target_prefill_us", machine.target_prefill_us);
   require_time("draft_prefill_us", machine.draft_prefill_us);
@@ -90,6 +91,7 @@ VirtualOptions options_of(const Simulation& simulation, PairProfile& profile) {
     return rounded(std::min(kLongest, duration(machine, ModelRole::kDraft, command)));
   };
   options.hop_us = rounded(machine.hop_us);
+  options.rebuild_us = rounded(machine.rebuild_us);
   // A pass that cannot be cut short takes its whole time and then counts.
   options.abort_us = rounded(machine.abort_us < 0.0 ? kLatest : machine.abort_us);
   if (simulation.warm) profile.costs = measured(machine, simulation.draft);

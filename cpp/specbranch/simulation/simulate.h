@@ -20,6 +20,7 @@ struct SimulatedMachine {
   double target_latency_us = 0.0;  ///< added to every pass of the target: a network, say.
   double draft_latency_us = 0.0;   ///< likewise, of the draft.
   double hop_us = 0.0;             ///< from the end of a step to the begin of one it leads to.
+  double rebuild_us = 0.0;         ///< a verification of another length than the last one: longer.
   double abort_us = -1.0;          ///< how soon a pass can be cut short; negative: never.
   double target_prefill_us = 0.0;  ///< a token of the prompt; prefill is not in the time.
   double draft_prefill_us = 0.0;

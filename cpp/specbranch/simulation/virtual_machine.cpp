@@ -73,6 +73,15 @@ double VirtualMachine::slowdown_of(ModelRole role) const {
   return role == ModelRole::kTarget ? options_.target_slowdown : options_.draft_slowdown;
 }
 
+/// What a command of the target takes longer because of the batch before it.
+std::int64_t VirtualMachine::rebuild_us(const Command& command) {
+  const auto* verify = std::get_if<VerifyCommand>(&command.body);
+  const int n = verify == nullptr ? 0 : verify->n_tokens();
+  const bool same = n == 0 || n == n_verified_;
+  n_verified_ = n;
+  return same ? 0 : options_.rebuild_us;
+}
+
 void VirtualMachine::send(ModelRole role, Command command) {
   if (busy(role)) throw PreconditionError("[VirtualMachine::send] the model is at work");
   if (options_.tamper_command) options_.tamper_command(command);
@@ -80,6 +89,7 @@ void VirtualMachine::send(ModelRole role, Command command) {
   const std::int64_t ops_us = options_.ops_us ? options_.ops_us(command) : 0;
   std::int64_t us = duration ? duration(command) : (role == ModelRole::kTarget ? 1000 : 100);
   us += ops_us;
+  if (role == ModelRole::kTarget) us += rebuild_us(command);
   const ModelRole other = role == ModelRole::kTarget ? ModelRole::kDraft : ModelRole::kTarget;
   if (busy(other)) {
     us = std::llround(static_cast<double>(us) * slowdown_of(role));

@@ -61,6 +61,7 @@ class VirtualMachine {
   Event perform(M& model, const Pending& pending);
   void stretch(ModelRole role, bool shared);
   double slowdown_of(ModelRole role) const;
+  std::int64_t rebuild_us(const Command& command);
 
   TargetModel& target_;
   DraftModel* draft_;
@@ -68,6 +69,7 @@ class VirtualMachine {
   std::mt19937_64 coin_;
   std::optional<Pending> pending_[2];
   std::int64_t now_us_ = 0;
+  int n_verified_ = 0;  ///< tokens of the target's last batch; 0: it was no verification.
 };
 
 }  // namespace specbranch

@@ -48,6 +48,21 @@ TEST_CASE("autoregressive takes a step and a hop a token") {
   CHECK(result.counters.n_generated == 100);
 }
 
+TEST_CASE("a verification takes longer after one of another length") {
+  Simulation s = simulation(Mode::kAutoregressive, 0.7, 100);
+  s.machine.costs.target_us = {kTarget};
+  s.machine.rebuild_us = 300;
+  CHECK(simulate(s).time_us == 100 * kTarget + 300);  // the first one alone
+  // All drafted tokens are right: 25 verifications of 4 tokens, or 24 of them and one of 2.
+  for (const int n_tokens : {100, 98}) {
+    s = simulation(Mode::kSpeculative, 1.0, n_tokens);
+    use_gamma(s, 3);
+    const double before = simulate(s).time_us;
+    s.machine.rebuild_us = 300;
+    CHECK(simulate(s).time_us == before + (n_tokens == 100 ? 300 : 600));
+  }
+}
+
 TEST_CASE("a chain of gamma gives the tokens a step that the formula says") {
   const int n = 20000;
   Sweep sweep;
@@ -166,6 +181,7 @@ TEST_CASE("what cannot be simulated is refused") {
   refused([](Simulation& s) { s.machine.costs.draft_us = {0.0}; });
   refused([](Simulation& s) { s.machine.costs.target_slowdown = 0.5; });
   refused([](Simulation& s) { s.machine.hop_us = -1.0; });
+  refused([](Simulation& s) { s.machine.rebuild_us = -1.0; });
   refused([](Simulation& s) { s.machine.hop_us = std::numeric_limits<double>::quiet_NaN(); });
   refused([](Simulation& s) { s.machine.hop_us = 1e12; });
   refused([](Simulation& s) { s.machine.abort_us = std::numeric_limits<double>::quiet_NaN(); });

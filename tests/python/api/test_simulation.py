@@ -185,6 +185,7 @@ def test_a_trace_without_a_draft_says_nothing(make_fake: MakeFake) -> None:
         (Pair(rank_hits=(0.2, 0.4)), Machine(), "pearl", "rank_hits"),
         (Pair(), Machine(target_slowdown=0.5), "pearl", "target_slowdown is 0.5"),
         (Pair(), Machine(hop_us=-1.0), "pearl", "hop_us"),
+        (Pair(), Machine(rebuild_us=-1.0), "pearl", "rebuild_us"),
         (Pair(), Machine(draft_curve="none"), "pearl", "the curve is 'none'"),
         (Pair(), "none", "pearl", "machine is 'none'"),
         (Pair(), Machine(), "none", "mode is 'none'"),

@@ -175,6 +175,11 @@ class LlamaContext {
   bool remove(SeqId seq, Pos from);
   bool is_guarded(SeqId seq) const { return seq < n_guarded_; }
   static SeqId guard_of(SeqId seq);
+  /// Of a copy of so many tokens: one that is no longer than the window has all cells.
+  Pos least_prefix_of(Pos length) const {
+    const Pos window = weights_->window();
+    return window > 0 && length > window ? length : 0;
+  }
   /// Gives the cells of `from` to `to`, and to its guard.
   void copy(SeqId from, SeqId to, Pos begin, Pos end);
   void restore(std::span<const BatchToken> batch);

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "llama.h"
 #include "specbranch/base/errors.h"
@@ -45,6 +46,7 @@ bool LlamaContext::copy_in(SeqId seq, const SequenceCopy& copy) {
     throw PreconditionError("[LlamaContext::copy_in] sequence " + std::to_string(seq) +
                             " is not empty; it holds " + std::to_string(tokens.size()));
   }
+  HashedTokens copied = copy.tokens;
   const LlamaCall call;
   const ErrorCapture errors;
   ++n_memory_calls_;
@@ -56,10 +58,10 @@ bool LlamaContext::copy_in(SeqId seq, const SequenceCopy& copy) {
                      std::to_string(seq) + "; " + errors.reason("no reason given"));
   }
   if (is_guarded(seq)) this->copy(seq, guard_of(seq), -1, -1);
-  tokens = copy.tokens;
+  tokens = std::move(copied);
   last_begin_[static_cast<std::size_t>(seq)] = static_cast<Pos>(tokens.size());
   rolled_back_[static_cast<std::size_t>(seq)] = true;  // it has no snapshots
-  if (weights_->window() > 0) least_prefix_[static_cast<std::size_t>(seq)] = length(seq);
+  least_prefix_[static_cast<std::size_t>(seq)] = least_prefix_of(length(seq));
   return true;
 }
 

@@ -51,7 +51,7 @@ void LlamaContext::restore_state(SeqId seq, Pos length, std::span<const std::uin
   }
   tokens.truncate(static_cast<std::size_t>(length));
   // With it came the windows.
-  least_prefix_[static_cast<std::size_t>(seq)] = weights_->window() > 0 ? length : 0;
+  least_prefix_[static_cast<std::size_t>(seq)] = least_prefix_of(length);
   // It is no snapshot.
   last_begin_[static_cast<std::size_t>(seq)] = length;
   rolled_back_[static_cast<std::size_t>(seq)] = true;

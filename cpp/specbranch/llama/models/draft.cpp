@@ -72,7 +72,7 @@ LlamaDraft::LlamaDraft(const std::shared_ptr<const Weights>& weights, const Mode
   // Of layers with a sliding window only whole texts could come back, and a text ends with branches
   // that nobody committed.
   if (const auto n = cache_limit(context_, model); n > 0 && weights->window() == 0) {
-    cache_.emplace(context_, n);
+    cache_.emplace(context_, n, checkpoints_ ? &*checkpoints_ : nullptr);
   }
 }
 
@@ -122,6 +122,9 @@ int LlamaDraft::open(GenerationId id, const std::shared_ptr<const Request>& requ
   const int n_shared = share_prefix(session, n_own);
   for (const SeqId old : kept) {
     if (std::ranges::find(seqs, old) == seqs.end()) leave(old);
+  }
+  for (SeqId seq = 0; cache_ && seq < context_.n_seq(); ++seq) {
+    if (context_.length(seq) == 0) kept_texts_.emptied(seq);
   }
   for (const SeqId old : kept_texts_.open(id, seqs, room_of(*request, n_ctx_))) {
     context_.truncate({old, context_.length(old), 0});

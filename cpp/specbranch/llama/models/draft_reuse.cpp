@@ -105,23 +105,29 @@ int LlamaDraft::keep_states(std::span<const SeqId> seqs, const HashedTokens& wan
 std::vector<SeqId> LlamaDraft::keep_texts(const Session& session) {
   std::vector<SeqId> kept;
   if (!cache_) return kept;
-  // What comes back is not to make room for what goes.
-  if (const PromptCache::Text* copy = find_copy(session)) cache_->touch(*copy);
+  const PromptCache::Text* needed = find_copy(session);
+  const auto is_of = [](const Session& one, SeqId seq) {
+    return std::ranges::find(one.seqs, seq) != one.seqs.end();
+  };
   std::vector<SeqId> seqs;
   for (SeqId seq = 0; seq < context_.n_seq(); ++seq) {
-    const bool own = std::ranges::find(session.seqs, seq) != session.seqs.end();
-    const auto n_left = static_cast<Pos>(own ? context_.held(seq).common(session.wanted) : 0);
-    if (context_.length(seq) - n_left < PromptCache::kLeastTokens) continue;
+    const bool own = is_of(session, seq);
+    const auto n_left = static_cast<Pos>(context_.held(seq).common(session.wanted));
+    if (!PromptCache::is_worth(context_.length(seq), n_left)) continue;
     if (own && session.request->n_skipped > 0) continue;  // a part of the text that goes on
-    const bool is_open = sessions_.any_of(
-        [seq](const Session& one) { return std::ranges::find(one.seqs, seq) != one.seqs.end(); });
-    if (own || !is_open) seqs.push_back(seq);
+    const auto runs = [&](const Session& one) { return is_of(one, seq); };
+    if (own || !sessions_.any_of(runs)) seqs.push_back(seq);
   }
   // The branches of a text differ at its end only: one copy serves all.
   std::ranges::stable_sort(seqs, std::ranges::greater{},
                            [this](SeqId seq) { return context_.length(seq); });
   for (const SeqId seq : seqs) {
-    if (cache_->keep(seq, {}, context_.length(seq))) kept.push_back(seq);
+    const auto length = context_.length(seq);
+    const bool is_branch = std::ranges::any_of(kept, [&](SeqId other) {
+      const auto n_common = static_cast<Pos>(context_.held(other).common(context_.held(seq)));
+      return n_common + PromptCache::kLeastTokens > length;
+    });
+    if (is_branch || cache_->keep(seq, {}, length, needed)) kept.push_back(seq);
   }
   return kept;
 }
@@ -153,8 +159,7 @@ Pos LlamaDraft::n_offered(const Session& session) const {
 /// What a copied text would offer.
 Pos LlamaDraft::n_offered(const Session& session, const PromptCache::Text& text) const {
   const auto n_common = static_cast<Pos>(text.copy.tokens.common(session.wanted));
-  if (!checkpoints_ || n_common == static_cast<Pos>(text.copy.tokens.size())) return n_common;
-  return checkpoints_->longest(session.wanted.tokens(), n_common, {});
+  return cache_->n_offered(text, n_common, n_common);
 }
 
 /// The copied text that offers more to a session than all sequences do; null: none does.
@@ -179,9 +184,9 @@ void LlamaDraft::bring_back(const Session& session, std::span<const SeqId> kept)
   for (const SeqId seq : kept) {
     if (std::ranges::find(session.seqs, seq) == session.seqs.end()) leave(seq);
   }
-  const SeqId first = session.seqs.front();
-  context_.truncate({first, context_.length(first), 0});
-  cache_->restore(first, *copy);
+  // Cells that its other sequences have in common with the text would be there twice.
+  for (const SeqId seq : session.seqs) context_.truncate({seq, context_.length(seq), 0});
+  cache_->restore(session.seqs.front(), *copy);
 }
 
 }  // namespace specbranch::llama

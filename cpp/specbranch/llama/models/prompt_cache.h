@@ -4,10 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <list>
-#include <optional>
+#include <vector>
 
 #include "specbranch/llama/context/context.h"
 #include "specbranch/llama/file/model_options.h"
+#include "specbranch/llama/models/prompt_checkpoints.h"
 #include "specbranch/model/options.h"
 
 namespace specbranch::llama {
@@ -17,56 +18,72 @@ namespace specbranch::llama {
 /// a sequence held is copied here, and back when a prompt begins like it (as llama-server's
 /// `--cache-ram` does).
 ///
-/// It owns the copies. It does not decide which sequence a session gets, and empties none.
-/// *Thread safety:* as the context.
+/// It owns the copies. It does not decide which text leaves and which comes back, and empties no
+/// sequence. *Thread safety:* as the context.
 class PromptCache {
  public:
-  /// What is read again as soon as it is copied back is not kept, nor copied back.
+  /// What is read again as soon as it is copied back is not worth a copy.
   static constexpr Pos kLeastTokens = 64;
 
   struct Text {
     SequenceCopy copy;
     AdapterSet adapters;
     Pos n_usable = 0;  ///< of the tokens, those whose cells may be used again.
+    std::vector<PromptCheckpoints::Checkpoint> states;  ///< where the copy can be cut.
+
+    std::uint64_t n_bytes() const;
   };
 
-  /// The copies take at most `most_bytes`; the least recently used one goes first. `only_whole`:
-  /// what comes back cannot be cut (see LlamaContext::copy_in).
-  PromptCache(LlamaContext& context, std::uint64_t most_bytes, bool only_whole = false)
-      : context_(context), most_bytes_(most_bytes), only_whole_(only_whole) {}
+  /// The copies take at most `most_bytes`; the least recently used one goes first. `checkpoints`:
+  /// of a context whose sequences can only be cut there; null: they can be cut anywhere.
+  /// `only_whole`: what comes back cannot be cut at all (see LlamaContext::copy_in).
+  PromptCache(LlamaContext& context, std::uint64_t most_bytes,
+              PromptCheckpoints* checkpoints = nullptr, bool only_whole = false)
+      : context_(context),
+        most_bytes_(most_bytes),
+        checkpoints_(checkpoints),
+        only_whole_(only_whole) {}
 
   bool only_whole() const noexcept { return only_whole_; }
 
+  /// Of a text of `n_usable` tokens the first `n_left` are not lost: a copy is worth it.
+  static bool is_worth(Pos n_usable, Pos n_left);
+
   /// Keeps what `seq` holds, computed with `adapters`. Of its cells the first `n_usable` may be
-  /// used again. True: a copy of these is here, perhaps without a few at the end. False: there are
-  /// only a few, or there is no memory for them.
-  bool keep(SeqId seq, const AdapterSet& adapters, Pos n_usable);
+  /// used again. `needed` (may be null) is not dropped for it. True: a copy is here, perhaps
+  /// without a few tokens at the end. False: there is no memory for it.
+  bool keep(SeqId seq, const AdapterSet& adapters, Pos n_usable, const Text* needed);
 
   /// The most recently used one first.
   const std::list<Text>& texts() const noexcept { return texts_; }
 
-  /// Of these texts the most recently used one now.
-  void touch(const Text& text);
+  /// Tokens of `text` with which a prompt can begin, of which it has `n_common` in common with the
+  /// text, and could use `n_reusable` if cells could be cut anywhere.
+  Pos n_offered(const Text& text, Pos n_common, Pos n_reusable) const;
 
   /// `seq`, which is empty, gets the cells of `text`. False: the context has no room for them.
-  bool restore(SeqId seq, const Text& text) { return context_.copy_in(seq, text.copy); }
+  bool restore(SeqId seq, const Text& text);
 
   std::uint64_t n_bytes() const noexcept { return n_bytes_; }
 
  private:
   using Place = std::list<Text>::iterator;
 
-  std::optional<Place> find(const HashedTokens& tokens, const AdapterSet& adapters, Pos n_usable);
+  bool holds(const Text& text, const HashedTokens& tokens, Pos n_usable) const;
+  bool make_room(std::uint64_t n_bytes, const Text* needed);
   void erase(Place place);
 
   LlamaContext& context_;
   std::uint64_t most_bytes_;
+  PromptCheckpoints* checkpoints_;
   bool only_whole_;
   std::uint64_t n_bytes_ = 0;
   std::list<Text> texts_;
 };
 
 /// The bytes that `options.cache_ram` asks for; 0: none, or the context cannot copy its sequences.
+/// By default also where a copy would cross a network, or take a call for each value (no flash
+/// attention).
 std::uint64_t cache_limit(const LlamaContext& context, const ModelOptions& options);
 
 }  // namespace specbranch::llama

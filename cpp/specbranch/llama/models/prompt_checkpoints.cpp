@@ -29,11 +29,35 @@ Pos PromptCheckpoints::begin(SeqId seq, SeqId like, std::span<const Token> token
 Pos PromptCheckpoints::longest(std::span<const Token> tokens, Pos most,
                                const AdapterSet& adapters) const {
   Pos found = 0;
-  for (const Checkpoint& checkpoint : checkpoints_) {
-    const auto length = static_cast<Pos>(checkpoint.tokens.size());
-    if (length > found && length <= most && serves(checkpoint, adapters, tokens)) found = length;
+  for (const Checkpoint* checkpoint : of(tokens, most, adapters)) {
+    found = std::max(found, static_cast<Pos>(checkpoint->tokens.size()));
   }
   return found;
+}
+
+std::vector<const PromptCheckpoints::Checkpoint*> PromptCheckpoints::of(
+    std::span<const Token> tokens, Pos most, const AdapterSet& adapters) const {
+  std::vector<const Checkpoint*> found;
+  for (const Checkpoint& checkpoint : checkpoints_) {
+    const auto length = static_cast<Pos>(checkpoint.tokens.size());
+    if (length <= most && serves(checkpoint, adapters, tokens)) found.push_back(&checkpoint);
+  }
+  return found;
+}
+
+void PromptCheckpoints::put(const Checkpoint& checkpoint) {
+  const auto length = static_cast<Pos>(checkpoint.tokens.size());
+  const auto found = find(length, checkpoint.adapters, checkpoint.tokens);
+  if (found == checkpoints_.end()) {
+    add(checkpoint);
+  } else {
+    std::rotate(found, found + 1, checkpoints_.end());
+  }
+}
+
+void PromptCheckpoints::add(Checkpoint checkpoint) {
+  if (checkpoints_.size() == most_) checkpoints_.erase(checkpoints_.begin());
+  checkpoints_.push_back(std::move(checkpoint));
 }
 
 /// The state of the first `length` of `tokens`, or the end.
@@ -64,9 +88,7 @@ void PromptCheckpoints::passed(SeqId seq) {
   if (std::ranges::find(borders, length) == borders.end()) return;
   if (find(length, adapters, held) != checkpoints_.end()) return;  // it is kept already
   try {
-    Checkpoint checkpoint{{held.begin(), held.end()}, adapters, context_.save_state(seq)};
-    if (checkpoints_.size() == most_) checkpoints_.erase(checkpoints_.begin());
-    checkpoints_.push_back(std::move(checkpoint));
+    add({{held.begin(), held.end()}, adapters, context_.save_state(seq)});
   } catch (const FatalError&) {
     throw;
   } catch (const DecodeError&) {  // the text goes on without it

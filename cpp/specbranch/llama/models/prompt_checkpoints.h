@@ -20,6 +20,12 @@ namespace specbranch::llama {
 /// sequence still holds those.
 class PromptCheckpoints {
  public:
+  struct Checkpoint {
+    std::vector<Token> tokens;
+    AdapterSet adapters;
+    std::vector<std::uint8_t> state;
+  };
+
   /// So many states at most for `n_texts` at once: two of each prompt, and two of one more.
   static constexpr std::size_t most(int n_texts) {
     return 2 * (static_cast<std::size_t>(n_texts) + 1);
@@ -40,6 +46,14 @@ class PromptCheckpoints {
   /// has at most `most` tokens; 0: there is none.
   Pos longest(std::span<const Token> tokens, Pos most, const AdapterSet& adapters) const;
 
+  /// The states of prefixes of `tokens` of at most `most` tokens, computed with `adapters`. Valid
+  /// until the next change.
+  std::vector<const Checkpoint*> of(std::span<const Token> tokens, Pos most,
+                                    const AdapterSet& adapters) const;
+
+  /// Keeps a state that was kept elsewhere meanwhile.
+  void put(const Checkpoint& checkpoint);
+
   /// Makes `seq` hold the `length` tokens that `begin` has returned.
   void restore(SeqId seq, Pos length);
 
@@ -47,12 +61,6 @@ class PromptCheckpoints {
   void passed(SeqId seq);
 
  private:
-  struct Checkpoint {
-    std::vector<Token> tokens;
-    AdapterSet adapters;
-    std::vector<std::uint8_t> state;
-  };
-
   /// What a sequence reads.
   struct Prompt {
     std::array<Pos, 2> borders{};  ///< to be kept.
@@ -63,6 +71,7 @@ class PromptCheckpoints {
                      std::span<const Token> tokens);
   std::vector<Checkpoint>::iterator find(Pos length, const AdapterSet& adapters,
                                          std::span<const Token> tokens);
+  void add(Checkpoint checkpoint);
 
   LlamaContext& context_;
   int chunk_;

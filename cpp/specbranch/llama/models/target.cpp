@@ -120,10 +120,19 @@ LlamaTarget::LlamaTarget(const std::shared_ptr<const Weights>& weights, const Mo
     checkpoints_.emplace(context_, chunk_, options.n_seq);
   }
   if (options.prefix_reuse != PrefixReuse::kOff) {
-    const std::uint64_t most = cache_limit(context_, model);
-    const bool whole = weights->window() > 0 && !checkpoints_;
-    if (most > 0) cache_.emplace(context_, most, whole);
+    cache_texts(model);
   }
+}
+
+/// Of a layer with a sliding window a copy has the last window, at the begin of the layer's cells.
+/// There sums may be grouped otherwise, so that they would round otherwise.
+void LlamaTarget::cache_texts(const ModelOptions& model) {
+  const bool has_windows = context_.weights().window() > 0;
+  if (has_windows && model.swa_full && options_.prefix_reuse == PrefixReuse::kExact) return;
+  const std::uint64_t most = cache_limit(context_, model);
+  if (most == 0) return;
+  PromptCheckpoints* checkpoints = checkpoints_ ? &*checkpoints_ : nullptr;
+  cache_.emplace(context_, most, checkpoints, /*only_whole=*/has_windows && checkpoints == nullptr);
 }
 
 Capabilities LlamaTarget::capabilities() const {

@@ -90,6 +90,7 @@ class LlamaTarget final : public TargetModel {
   SeqId most_like(const TargetSession& session) const;
   SeqId holder(const TargetSession& session, Pos least) const;
   void take_over(SeqId from, SeqId seq, Pos length);
+  void cache_texts(const ModelOptions& model);
   std::vector<SeqId> keep_texts(const TargetSession& session);
   void leave(SeqId seq);
   Pos n_offered(const TargetSession& session) const;

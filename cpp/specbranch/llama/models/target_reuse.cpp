@@ -136,24 +136,24 @@ void LlamaTarget::take_over(SeqId from, SeqId seq, Pos length) {
 std::vector<SeqId> LlamaTarget::keep_texts(const TargetSession& session) {
   std::vector<SeqId> kept;
   if (!cache_) return kept;
-  // What comes back is not to make room for what goes.
-  if (const PromptCache::Text* copy = find_copy(session)) cache_->touch(*copy);
+  const PromptCache::Text* needed = find_copy(session);
+  const bool others_run =
+      sessions_.any_of([&session](const TargetSession& one) { return one.seq() != session.seq(); });
+  bool makes_wait = false;
   for (SeqId seq = 0; seq < options_.n_seq; ++seq) {
+    const bool own = seq == session.seq();
+    // What comes back only as a whole serves few prompts, and the cells serve more.
+    if (!own && (cache_->only_whole() || makes_wait)) continue;
+    if (!own && sessions_.any_of([seq](const auto& one) { return one.seq() == seq; })) continue;
     const AdapterSet& held = held_adapters_[static_cast<std::size_t>(seq)];
-    if (seq == session.seq()) {
-      const bool stays = held == session.adapters() && !session.scores_prompt();
-      const Pos n_left = stays ? reusable(session.prefill(), seq) : 0;
-      if (n_usable(seq) - n_left < PromptCache::kLeastTokens) continue;
-    } else if (sessions_.any_of([seq](const auto& one) { return one.seq() == seq; })) {
-      continue;
-    }
-    // What follows is read in the same chunks only after a whole one.
-    const Pos n_whole = n_usable(seq) / chunk_ * chunk_;
-    if (cache_->only_whole() && options_.prefix_reuse == PrefixReuse::kExact &&
-        context_.can_truncate(seq, n_whole)) {
-      truncate({seq, context_.length(seq), n_whole});
-    }
-    if (cache_->keep(seq, held, n_usable(seq))) kept.push_back(seq);
+    const std::span<const Token> content = context_.content(seq);
+    const Pos n = std::min(n_usable(seq), static_cast<Pos>(content.size()));
+    const bool alike = held == session.adapters();
+    const auto n_common = static_cast<Pos>(alike ? common_prefix(content, session.prefill()) : 0);
+    if (!PromptCache::is_worth(n, std::min(n, n_common))) continue;
+    if (!cache_->keep(seq, held, n, needed)) continue;
+    kept.push_back(seq);
+    makes_wait = !own && others_run;  // one at a time
   }
   return kept;
 }
@@ -162,18 +162,20 @@ std::vector<SeqId> LlamaTarget::keep_texts(const TargetSession& session) {
 void LlamaTarget::leave(SeqId seq) {
   empty(seq);
   kept_texts_.emptied(seq);
+  if (rollback_ == Rollback::kCopies) kept_texts_.emptied(capabilities().spare_of(seq));
 }
 
 /// What the sequences offer to a session, in tokens of its prompt.
 Pos LlamaTarget::n_offered(const TargetSession& session) const {
   const std::span<const Token> prefill = session.prefill();
-  Pos most = reusable(prefill, session.seq());
+  const bool alike = held_adapters_[static_cast<std::size_t>(session.seq())] == session.adapters();
+  Pos most = alike ? reusable(prefill, session.seq()) : 0;
   if (!context_.can_truncate(session.seq(), most)) most = 0;
   if (const SeqId other = holder(session, most + 1); other != kNoSeq) {
     most = reusable(prefill, other);
   }
-  if (checkpoints_) {
-    const SeqId like = most_like(session);
+  const SeqId like = most_like(session);
+  if (checkpoints_ && (alike || like != session.seq())) {
     const auto n_common = static_cast<Pos>(common_prefix(context_.content(like), prefill));
     most = std::max(most, checkpoints_->longest(prefill, std::min(n_common, n_usable(like)),
                                                 session.adapters()));
@@ -186,11 +188,8 @@ Pos LlamaTarget::n_offered(const TargetSession& session, const PromptCache::Text
   if (text.adapters != session.adapters()) return 0;
   const std::span<const Token> prefill = session.prefill();
   const std::span<const Token> held = text.copy.tokens.tokens();
-  const Pos n = reusable(prefill, held, text.n_usable);
-  if (n == static_cast<Pos>(held.size())) return n;
-  if (!checkpoints_) return cache_->only_whole() ? 0 : n;
-  const auto n_common = static_cast<Pos>(common_prefix(held, prefill));
-  return checkpoints_->longest(prefill, std::min(n_common, text.n_usable), session.adapters());
+  return cache_->n_offered(text, static_cast<Pos>(common_prefix(held, prefill)),
+                           reusable(prefill, held, text.n_usable));
 }
 
 /// The copied text that offers more to a session than all sequences do; null: none does.
