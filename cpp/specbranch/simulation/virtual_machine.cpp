@@ -73,13 +73,12 @@ double VirtualMachine::slowdown_of(ModelRole role) const {
   return role == ModelRole::kTarget ? options_.target_slowdown : options_.draft_slowdown;
 }
 
-/// What a command of the target takes longer because of the batch before it.
+/// What a verification takes longer because of the one before it.
 std::int64_t VirtualMachine::rebuild_us(const Command& command) {
   const auto* verify = std::get_if<VerifyCommand>(&command.body);
-  const int n = verify == nullptr ? 0 : verify->n_tokens();
-  const bool same = n == 0 || n == n_verified_;
-  n_verified_ = n;
-  return same ? 0 : options_.rebuild_us;
+  if (verify == nullptr) return 0;
+  const int before = std::exchange(n_verified_, verify->n_tokens());
+  return before == 0 || before == n_verified_ ? 0 : options_.rebuild_us;
 }
 
 void VirtualMachine::send(ModelRole role, Command command) {

@@ -69,7 +69,7 @@ class VirtualMachine {
   std::mt19937_64 coin_;
   std::optional<Pending> pending_[2];
   std::int64_t now_us_ = 0;
-  int n_verified_ = 0;  ///< tokens of the target's last batch; 0: it was no verification.
+  int n_verified_ = 0;  ///< tokens of the last verification; 0: there was none.
 };
 
 }  // namespace specbranch

@@ -37,8 +37,8 @@ struct VirtualOptions {
   double draft_slowdown = 1.0;
   /// Coordination: from the end of a step to the begin of one that it leads to.
   std::int64_t hop_us = 0;
-  /// How much longer a verification takes that has not as many tokens as the last batch of the
-  /// target: llama.cpp builds the graph anew, and sends it to a device of another host.
+  /// How much longer a verification takes that has not as many tokens as the one before: llama.cpp
+  /// builds the graph anew, and sends it to a device of another host.
   std::int64_t rebuild_us = 0;
   /// How soon a command that is aborted ends; one that would have ended by then is not cut short.
   /// Negative: a coin decides whether the abort comes in time, and it takes as long as without.

@@ -72,16 +72,18 @@ def test_windows_and_recurrent_states_come_back(tmp_path: Path, kind: str) -> No
     second = [2 + 11 * i % 250 for i in range(300)]
     request: dict[str, Any] = {"max_tokens": 40, "temperature": 1.0, "seed": 3}
     with Engine(path, cache_ram=0, prefix_reuse="off", **SETTINGS) as fresh:
-        expected = fresh.complete(first, **request)
+        answer = fresh.complete(first, **request)
+        expected = fresh.complete([*first, *answer.tokens, 5, 6, 7], **request)
     cases: list[dict[str, Any]] = [{}]
     if kind == "gemma2":
         cases = [{"prefix_reuse": "fast"}, {"swa_full": False}]
     for options in cases:
         with Engine(path, path, **SETTINGS, **options) as engine:
-            for _ in range(2):
-                assert engine.complete(first, **request).tokens == expected.tokens
-                engine.complete(second, **request)
-            assert engine.complete(first, **request).stats.n_reused >= 384
+            assert engine.complete(first, **request).tokens == answer.tokens
+            engine.complete(second, **request)
+            found = engine.complete([*first, *answer.tokens, 5, 6, 7], **request)
+            assert found.stats.n_reused >= 384
+            assert found.tokens == expected.tokens
 
 
 @pytest.mark.parametrize(
@@ -105,9 +107,11 @@ def test_wrong_limits(pair: tuple[Path, Path], value: Any, message: str) -> None
 def test_real_models(real_models: Path, name: str) -> None:
     request: dict[str, Any] = {"max_tokens": 16, "temperature": 0.0}
     with Engine(real_models / name, n_ctx=1024, n_threads=1, prefix_reuse="fast") as engine:
-        first = engine.complete(CONVERSATION, **request)
+        tokens = engine.tokenize(CONVERSATION, add_bos=True)
+        first = engine.complete(tokens, **request)
         engine.complete(TITLE, **request)
-        again = engine.complete(CONVERSATION, **request)
-        assert again.stats.n_reused == again.stats.n_prompt - 1
-        n_sure = 4 if name.startswith("gemma") else 16  # sliding windows round otherwise
-        assert again.tokens[:n_sure] == first.tokens[:n_sure]
+        again = engine.complete([*tokens, *first.tokens], **request)
+        assert again.stats.n_reused >= len(tokens)
+    with Engine(real_models / name, n_ctx=1024, n_threads=1, prefix_reuse="off") as engine:
+        wanted = engine.complete([*tokens, *first.tokens], **request)
+    assert again.tokens[:4] == wanted.tokens[:4]  # later ones may differ at a near-tie
