@@ -41,6 +41,19 @@ class Hooked : public M {
     if (this->abort_requested()) throw Aborted("[Hooked::step] aborted");
   }
 
+  /// A pass over the sequences of `items`. One that is cut short loses those that are whole.
+  template <class Item>
+  void step_over(std::span<const Item> items) {
+    try {
+      step();
+    } catch (const Aborted&) {
+      if (inner_->capabilities().rollback == Rollback::kCopies) {
+        for (const Item& item : items) inner_->truncate({item.seq, inner_->length(item.seq), 0});
+      }
+      throw;
+    }
+  }
+
  private:
   std::unique_ptr<M> inner_;
   Hook hook_;
@@ -51,7 +64,7 @@ class HookedTarget final : public Hooked<TargetModel> {
  public:
   using Hooked::Hooked;
   std::vector<SegmentResult> verify(std::span<const Segment> segments, int n_pad) override {
-    step();
+    step_over(segments);
     return inner().verify(segments, n_pad);
   }
   std::vector<TokenScore> take_prompt_scores(GenerationId id) override {
@@ -64,7 +77,7 @@ class HookedDraft final : public Hooked<DraftModel> {
   using Hooked::Hooked;
   std::vector<std::vector<Candidate>> draft(std::span<const SequenceInput> inputs,
                                             std::span<const RankOptions> ranks) override {
-    step();
+    step_over(inputs);
     return inner().draft(inputs, ranks);
   }
 };
@@ -157,6 +170,7 @@ Collected collect(Generation& generation) {
     if (auto* end = std::get_if<GenerationEnd>(&output)) {
       all.text += end->tail;
       // A text survives it, but it is a defect of the engine.
+      INFO(message_of(end->draft_error));
       CHECK_FALSE(holds<PreconditionError>(end->draft_error));
       all.end = std::move(*end);
       return all;
