@@ -86,14 +86,14 @@ MACHINES: dict[str, Machine] = {
     "two-gpus": Machine(),
     "one-gpu": Machine(target_slowdown=1.4, draft_slowdown=1.4),
     "gpu+cpu": Machine(draft_curve="cpu-q8", abort_us=1500.0),
-    "rpc": Machine(target_latency_us=1150.0, rebuild_us=1500.0, branches=False),
+    "rpc": Machine(target_latency_us=1150.0, rebuild_us=1200.0, branches=False),
     "two-cores": Machine("cpu-q8", "cpu-q8", 1.06, 1.6, abort_us=1500.0),
     "shared-cores": Machine("cpu-q8", "cpu-q8", 2.0, 2.0, abort_us=1500.0),
     "ideal": Machine("ideal", "ideal", hop_us=0.0),
 }
 """Machines by name. ``one-gpu``: the slow-down is a guess; measure yours. ``rpc``: the target is on
 another host, 1 ms away. With llama.cpp's RPC backend a step takes one round trip (counted) and
-0.15 ms for its messages, and 1.5 ms more if its number of tokens changes, because the graph is sent
+0.15 ms for its messages, and 1.2 ms more if its number of tokens changes, because the graph is sent
 again (both measured, with a small target). It verifies paths only. For another network set
 ``target_latency_us``.
 ``two-cores``: each model has its own core; the slow-downs were measured on such a machine.

@@ -41,14 +41,17 @@ void BranchRows::append(const Segment& segment, std::vector<BatchToken>& batch) 
 void BranchRows::share_text(SeqId text, SeqId branch) {
   const Pos length = context_.length(text);
   const Pos held = context_.length(branch);
-  const auto shared = static_cast<Pos>(context_.held(branch).common(context_.held(text)));
+  auto shared = static_cast<Pos>(context_.held(branch).common(context_.held(text)));
+  if (shared < context_.least_prefix(branch)) shared = 0;
   context_.fork({text, branch, shared, held, length});
 }
 
 void BranchRows::drop(Pos length) {
   for (SeqId seq = first_; seq < first_ + n_; ++seq) {
     const Pos held = context_.length(seq);
-    context_.truncate({seq, held, std::min(held, length)});
+    // The text that it branched from may be a longer one.
+    const Pos kept = std::min(held, length);
+    context_.truncate({seq, held, context_.can_truncate(seq, kept) ? kept : 0});
   }
 }
 

@@ -113,11 +113,20 @@ int LlamaDraft::open(GenerationId id, const std::shared_ptr<const Request>& requ
   if (seqs.empty()) throw PreconditionError("[LlamaDraft::open] there is no sequence");
   const auto wanted = std::span<const Token>(prompt).first(prompt.size() - 1);
   TokenDistribution distribution(request->sampling, &dry_, early_ends(vocabulary, *request));
+  const bool goes_on = sessions_.find(id) != nullptr;
   const Session& session = sessions_.open(
       id,
       Session{request, {seqs.begin(), seqs.end()}, std::move(distribution), HashedTokens(wanted)});
-  const std::vector<SeqId> kept = keep_texts(session);
-  bring_back(session, kept);
+  const std::vector<SeqId> kept = keep_texts(session, goes_on);
+  const auto make_way = [&] {
+    for (const SeqId old : kept_texts_.open(id, seqs, room_of(*request, n_ctx_))) {
+      context_.truncate({old, context_.length(old), 0});
+    }
+  };
+  if (const PromptCache::Text* copy = find_copy(session)) {
+    make_way();
+    bring_back(session, *copy, kept);
+  }
   const int n_own = keep_prefixes(seqs, session.wanted);
   const int n_shared = share_prefix(session, n_own);
   for (const SeqId old : kept) {
@@ -126,9 +135,7 @@ int LlamaDraft::open(GenerationId id, const std::shared_ptr<const Request>& requ
   for (SeqId seq = 0; cache_ && seq < context_.n_seq(); ++seq) {
     if (context_.length(seq) == 0) kept_texts_.emptied(seq);
   }
-  for (const SeqId old : kept_texts_.open(id, seqs, room_of(*request, n_ctx_))) {
-    context_.truncate({old, context_.length(old), 0});
-  }
+  make_way();
   return n_shared;
 }
 

@@ -86,12 +86,13 @@ class LlamaDraft final : public DraftModel {
   int keep_prefixes(std::span<const SeqId> seqs, const HashedTokens& wanted);
   int keep_states(std::span<const SeqId> seqs, const HashedTokens& wanted,
                   std::span<const Pos> common);
-  std::vector<SeqId> keep_texts(const Session& session);
+  std::vector<SeqId> keep_texts(const Session& session, bool goes_on);
   void leave(SeqId seq);
   Pos n_offered(const Session& session) const;
   Pos n_offered(const Session& session, const PromptCache::Text& text) const;
   const PromptCache::Text* find_copy(const Session& session) const;
-  void bring_back(const Session& session, std::span<const SeqId> kept);
+  void bring_back(const Session& session, const PromptCache::Text& copy,
+                  std::span<const SeqId> kept);
   void take_back(std::span<const SequenceInput> inputs);
 
   Pos n_ctx_;

@@ -101,11 +101,12 @@ int LlamaDraft::keep_states(std::span<const SeqId> seqs, const HashedTokens& wan
 }
 
 /// Copies what the session will take from its sequences, and what closed sessions have left in
-/// theirs. Returns the sequences that need not hold it any more.
-std::vector<SeqId> LlamaDraft::keep_texts(const Session& session) {
+/// theirs. Returns the sequences that need not hold it any more. `goes_on`: the session was open,
+/// and reads another part of its text from now on.
+std::vector<SeqId> LlamaDraft::keep_texts(const Session& session, bool goes_on) {
   std::vector<SeqId> kept;
   if (!cache_) return kept;
-  const PromptCache::Text* needed = find_copy(session);
+  cache_->begin(find_copy(session));
   const auto is_of = [](const Session& one, SeqId seq) {
     return std::ranges::find(one.seqs, seq) != one.seqs.end();
   };
@@ -114,20 +115,25 @@ std::vector<SeqId> LlamaDraft::keep_texts(const Session& session) {
     const bool own = is_of(session, seq);
     const auto n_left = static_cast<Pos>(context_.held(seq).common(session.wanted));
     if (!PromptCache::is_worth(context_.length(seq), n_left)) continue;
-    if (own && session.request->n_skipped > 0) continue;  // a part of the text that goes on
     const auto runs = [&](const Session& one) { return is_of(one, seq); };
-    if (own || !sessions_.any_of(runs)) seqs.push_back(seq);
+    if (own ? !goes_on : !sessions_.any_of(runs)) seqs.push_back(seq);
   }
   // The branches of a text differ at its end only: one copy serves all.
   std::ranges::stable_sort(seqs, std::ranges::greater{},
                            [this](SeqId seq) { return context_.length(seq); });
+  const bool others_run = sessions_.any_of([&](const Session& one) { return &one != &session; });
+  bool makes_wait = false;
   for (const SeqId seq : seqs) {
-    const auto length = context_.length(seq);
+    const Pos length = context_.length(seq);
+    const bool own = is_of(session, seq);
     const bool is_branch = std::ranges::any_of(kept, [&](SeqId other) {
       const auto n_common = static_cast<Pos>(context_.held(other).common(context_.held(seq)));
       return n_common + PromptCache::kLeastTokens > length;
     });
-    if (is_branch || cache_->keep(seq, {}, length, needed)) kept.push_back(seq);
+    if (!is_branch && !own && makes_wait) continue;
+    if (!is_branch && !cache_->keep(seq, {}, length)) continue;
+    kept.push_back(seq);
+    makes_wait = makes_wait || (!own && others_run);  // one at a time
   }
   return kept;
 }
@@ -176,17 +182,16 @@ const PromptCache::Text* LlamaDraft::find_copy(const Session& session) const {
   return found;
 }
 
-/// The session's first sequence gets a copied text that offers more than all sequences. `kept`:
-/// those that need not hold their texts any more.
-void LlamaDraft::bring_back(const Session& session, std::span<const SeqId> kept) {
-  const PromptCache::Text* copy = find_copy(session);
-  if (copy == nullptr) return;
+/// The session's first sequence gets `copy`. `kept`: sequences that need not hold their texts any
+/// more.
+void LlamaDraft::bring_back(const Session& session, const PromptCache::Text& copy,
+                            std::span<const SeqId> kept) {
   for (const SeqId seq : kept) {
     if (std::ranges::find(session.seqs, seq) == session.seqs.end()) leave(seq);
   }
   // Cells that its other sequences have in common with the text would be there twice.
   for (const SeqId seq : session.seqs) context_.truncate({seq, context_.length(seq), 0});
-  cache_->restore(session.seqs.front(), *copy);
+  cache_->restore(session.seqs.front(), copy);
 }
 
 }  // namespace specbranch::llama

@@ -1,6 +1,7 @@
 #include "specbranch/llama/models/prompt_cache.h"
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
 #include <limits>
 #include <new>
@@ -17,15 +18,11 @@ namespace {
 
 /// Host memory that other programs, and the next texts, find free.
 constexpr std::uint64_t kLeastFree = std::uint64_t{256} << 20U;
+constexpr std::size_t kMostStates = 2;  ///< of a text; they may be large.
 
 /// By default: so that texts of a small context find room, too, and llama-server's default.
 constexpr std::uint64_t kDefaultLow = std::uint64_t{256} << 20U;
 constexpr std::uint64_t kDefaultHigh = std::uint64_t{8} << 30U;
-
-bool has_memory(std::uint64_t n_bytes) {
-  const std::optional<std::uint64_t> available = available_memory();
-  return !available || *available >= n_bytes + std::max(n_bytes, kLeastFree);
-}
 
 /// Of the KV cache and the recurrent states.
 std::uint64_t context_bytes(const LlamaContext& context) {
@@ -58,12 +55,30 @@ bool PromptCache::is_worth(Pos n_usable, Pos n_left) {
   return n_usable - n_left >= std::max(kLeastTokens, n_usable / 8);
 }
 
+void PromptCache::begin(const Text* needed) {
+  for (Text& text : texts_) text.pinned = false;
+  needed_ = needed;
+}
+
+/// The two longest states at which a copy of `seq` can be cut.
+PromptCache::States PromptCache::states_of(SeqId seq, const AdapterSet& adapters,
+                                           Pos n_usable) const {
+  if (checkpoints_ == nullptr) return {};
+  States states = checkpoints_->of(context_.content(seq), n_usable, adapters);
+  std::ranges::sort(states, std::ranges::greater{},
+                    [](const auto* one) { return one->tokens.size(); });
+  states.resize(std::min(states.size(), kMostStates));
+  return states;
+}
+
 /// `text` offers as much as the first `n_usable` of `tokens` do, but for a few at their end.
-bool PromptCache::holds(const Text& text, const HashedTokens& tokens, Pos n_usable) const {
+bool PromptCache::holds(const Text& text, const HashedTokens& tokens, Pos n_usable,
+                        const States& states) const {
   const std::size_t n_common = text.copy.tokens.common(tokens);
   // Another length is cut at other places.
   if (checkpoints_ != nullptr) {
-    return n_common == tokens.size() && n_common == text.copy.tokens.size();
+    return n_common == tokens.size() && n_common == text.copy.tokens.size() &&
+           n_usable <= text.n_usable && states.size() <= text.states.size();
   }
   if (only_whole_ && n_common < text.copy.tokens.size()) return false;
   return std::min(static_cast<Pos>(n_common), text.n_usable) + kLeastTokens > n_usable;
@@ -74,37 +89,46 @@ void PromptCache::erase(Place place) {
   texts_.erase(place);
 }
 
-/// Drops texts until there are `n_bytes` for one more. False: they cannot be had.
-bool PromptCache::make_room(std::uint64_t n_bytes, const Text* needed) {
-  const std::uint64_t n_needed = needed == nullptr ? 0 : needed->n_bytes();
-  if (n_needed > most_bytes_ || n_bytes > most_bytes_ - n_needed) return false;
-  while (n_bytes_ > most_bytes_ - n_bytes || !has_memory(n_bytes)) {
-    auto last = texts_.end();
-    for (auto place = texts_.begin(); place != texts_.end(); ++place) {
-      if (&*place != needed) last = place;
+/// Drops texts until there are `n_bytes` for one more. False, and drops none: they cannot be had.
+bool PromptCache::make_room(std::uint64_t n_bytes) {
+  std::uint64_t n_pinned = 0;
+  std::uint64_t n_free = 0;  // that can be dropped
+  for (const Text& text : texts_) {
+    if (&text != needed_) (text.pinned ? n_pinned : n_free) += text.n_bytes();
+  }
+  const std::uint64_t n_wanted = n_bytes + std::max(n_bytes, kLeastFree);
+  std::uint64_t available = available_memory().value_or(n_wanted);
+  if (n_bytes > most_bytes_ || n_pinned > most_bytes_ - n_bytes) return false;
+  if (available + n_free < n_wanted) return false;
+  for (Place place = texts_.end(); place != texts_.begin();) {
+    if (n_pinned + n_free <= most_bytes_ - n_bytes && available >= n_wanted) break;
+    const Place one = std::prev(place);
+    if (one->pinned || &*one == needed_) {
+      place = one;
+      continue;
     }
-    if (last == texts_.end()) return false;
-    erase(last);
+    n_free -= one->n_bytes();
+    available += one->n_bytes();
+    erase(one);
   }
   return true;
 }
 
-bool PromptCache::keep(SeqId seq, const AdapterSet& adapters, Pos n_usable, const Text* needed) {
+bool PromptCache::keep(SeqId seq, const AdapterSet& adapters, Pos n_usable) {
   const HashedTokens& held = context_.held(seq);
-  for (auto place = texts_.begin(); place != texts_.end(); ++place) {
-    if (place->adapters != adapters || !holds(*place, held, n_usable)) continue;
+  const States states = states_of(seq, adapters, n_usable);
+  for (Place place = texts_.begin(); place != texts_.end(); ++place) {
+    if (place->adapters != adapters || !holds(*place, held, n_usable, states)) continue;
+    place->pinned = true;
     texts_.splice(texts_.begin(), texts_, place);
     return true;
   }
-  std::vector<const PromptCheckpoints::Checkpoint*> states;
-  if (checkpoints_ != nullptr) states = checkpoints_->of(held.tokens(), n_usable, adapters);
   std::uint64_t n_bytes = context_.copy_bytes(seq);
   for (const PromptCheckpoints::Checkpoint* state : states) n_bytes += state->state.size();
-  if (!make_room(n_bytes, needed)) return false;
+  if (!make_room(n_bytes)) return false;
   try {
-    Text text{context_.copy_out(seq), adapters, n_usable, {}};
+    Text text{context_.copy_out(seq), adapters, n_usable, {}, /*pinned=*/true};
     for (const PromptCheckpoints::Checkpoint* state : states) text.states.push_back(*state);
-    n_bytes_ += text.n_bytes();
     texts_.push_front(std::move(text));
   } catch (const FatalError&) {
     throw;
@@ -113,14 +137,27 @@ bool PromptCache::keep(SeqId seq, const AdapterSet& adapters, Pos n_usable, cons
   } catch (const std::bad_alloc&) {
     return false;
   }
-  // What this text continues.
-  for (auto place = std::next(texts_.begin()); place != texts_.end();) {
-    const Place one = place++;
-    const bool is_begin = one->adapters == adapters && one->n_usable <= n_usable &&
-                          one->copy.tokens.common(held) == one->copy.tokens.size();
-    if (is_begin && &*one != needed) erase(one);
-  }
+  n_bytes_ += texts_.front().n_bytes();
+  if (!only_whole_) drop_begins_of(texts_.front());
   return true;
+}
+
+/// Drops what `text` continues: copies that offer nothing that it does not offer.
+void PromptCache::drop_begins_of(const Text& text) {
+  for (Place place = texts_.begin(); place != texts_.end();) {
+    const Place one = place++;
+    if (&*one == &text || &*one == needed_ || one->adapters != text.adapters) continue;
+    const auto n_common = static_cast<Pos>(one->copy.tokens.common(text.copy.tokens));
+    if (std::min(n_common, text.n_usable) + kLeastTokens <= one->n_usable) continue;
+    const auto has_all = [&text](const auto& states) {
+      return std::ranges::all_of(states, [&text](const auto& state) {
+        return std::ranges::any_of(text.states, [&state](const auto& other) {
+          return other.tokens.size() == state.tokens.size();
+        });
+      });
+    };
+    if (has_all(one->states)) erase(one);
+  }
 }
 
 Pos PromptCache::n_offered(const Text& text, Pos n_common, Pos n_reusable) const {
@@ -138,9 +175,21 @@ Pos PromptCache::n_offered(const Text& text, Pos n_common, Pos n_reusable) const
 bool PromptCache::restore(SeqId seq, const Text& text) {
   const auto place =
       std::ranges::find_if(texts_, [&text](const Text& one) { return &one == &text; });
-  if (place != texts_.end()) texts_.splice(texts_.begin(), texts_, place);
-  if (!context_.copy_in(seq, text.copy)) return false;
-  for (const PromptCheckpoints::Checkpoint& state : text.states) checkpoints_->put(state);
+  if (place == texts_.end()) return false;
+  needed_ = nullptr;
+  try {
+    if (!context_.copy_in(seq, text.copy)) return false;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  ++n_restored_;
+  try {
+    for (const PromptCheckpoints::Checkpoint& state : text.states) checkpoints_->put(state);
+  } catch (const std::bad_alloc&) {  // it is read on from an earlier place then
+  }
+  // The cells hold it now.
+  texts_.splice(texts_.end(), texts_, place);
+  if (n_bytes_ > most_bytes_) erase(place);
   return true;
 }
 

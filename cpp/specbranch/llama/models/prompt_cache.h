@@ -30,6 +30,7 @@ class PromptCache {
     AdapterSet adapters;
     Pos n_usable = 0;  ///< of the tokens, those whose cells may be used again.
     std::vector<PromptCheckpoints::Checkpoint> states;  ///< where the copy can be cut.
+    bool pinned = false;                                ///< see `begin`.
 
     std::uint64_t n_bytes() const;
   };
@@ -49,10 +50,14 @@ class PromptCache {
   /// Of a text of `n_usable` tokens the first `n_left` are not lost: a copy is worth it.
   static bool is_worth(Pos n_usable, Pos n_left);
 
+  /// From now on no copy is dropped that is made or found, until the next call. `needed` (may be
+  /// null) comes back soon, so that it stays, and its bytes do not count.
+  void begin(const Text* needed);
+
   /// Keeps what `seq` holds, computed with `adapters`. Of its cells the first `n_usable` may be
-  /// used again. `needed` (may be null) is not dropped for it. True: a copy is here, perhaps
-  /// without a few tokens at the end. False: there is no memory for it.
-  bool keep(SeqId seq, const AdapterSet& adapters, Pos n_usable, const Text* needed);
+  /// used again. True: a copy is here, perhaps without a few tokens at the end. False: there is no
+  /// memory for it.
+  bool keep(SeqId seq, const AdapterSet& adapters, Pos n_usable);
 
   /// The most recently used one first.
   const std::list<Text>& texts() const noexcept { return texts_; }
@@ -61,23 +66,33 @@ class PromptCache {
   /// text, and could use `n_reusable` if cells could be cut anywhere.
   Pos n_offered(const Text& text, Pos n_common, Pos n_reusable) const;
 
-  /// `seq`, which is empty, gets the cells of `text`. False: the context has no room for them.
+  /// `seq`, which is empty, gets the cells of `text`, which is the next one to be dropped then.
+  /// False: there is no room for them.
   bool restore(SeqId seq, const Text& text);
 
   std::uint64_t n_bytes() const noexcept { return n_bytes_; }
+  /// For tests.
+  std::int64_t n_restored() const noexcept { return n_restored_; }
 
  private:
   using Place = std::list<Text>::iterator;
 
-  bool holds(const Text& text, const HashedTokens& tokens, Pos n_usable) const;
-  bool make_room(std::uint64_t n_bytes, const Text* needed);
+  using States = std::vector<const PromptCheckpoints::Checkpoint*>;
+
+  States states_of(SeqId seq, const AdapterSet& adapters, Pos n_usable) const;
+  bool holds(const Text& text, const HashedTokens& tokens, Pos n_usable,
+             const States& states) const;
+  bool make_room(std::uint64_t n_bytes);
   void erase(Place place);
+  void drop_begins_of(const Text& text);
 
   LlamaContext& context_;
   std::uint64_t most_bytes_;
   PromptCheckpoints* checkpoints_;
   bool only_whole_;
   std::uint64_t n_bytes_ = 0;
+  std::int64_t n_restored_ = 0;
+  const Text* needed_ = nullptr;
   std::list<Text> texts_;
 };
 

@@ -193,12 +193,18 @@ int LlamaTarget::open(GenerationId id, const std::shared_ptr<const Request>& req
   const std::vector<SeqId> kept = keep_texts(session);
   forget_other_adapters(session.adapters(), seq);
   if (session.scores_prompt()) empty(seq);  // the logits of cells that are there are gone
-  bring_back(session, kept);
+  const auto make_way = [&] {
+    for (const SeqId old : kept_texts_.open(id, seqs, room_of(*request, n_ctx_))) empty(old);
+  };
+  if (const PromptCache::Text* copy = find_copy(session)) {
+    make_way();
+    bring_back(session, *copy, kept);
+  }
   const int n_reused = keep_prefix(session);
   for (const SeqId old : kept) {
     if (old != seq) leave(old);
   }
-  for (const SeqId old : kept_texts_.open(id, seqs, room_of(*request, n_ctx_))) empty(old);
+  make_way();
   if (spare) empty(seqs[1]);
   return n_reused;
 }

@@ -96,7 +96,8 @@ class LlamaTarget final : public TargetModel {
   Pos n_offered(const TargetSession& session) const;
   Pos n_offered(const TargetSession& session, const PromptCache::Text& text) const;
   const PromptCache::Text* find_copy(const TargetSession& session) const;
-  void bring_back(const TargetSession& session, std::span<const SeqId> kept);
+  void bring_back(const TargetSession& session, const PromptCache::Text& copy,
+                  std::span<const SeqId> kept);
   void decode_scored(TargetSession& session, Pos begin);
   bool pads() const { return context_.weights().can_roll_back(); }
   Pos& prefilled(SeqId seq) { return prefilled_[static_cast<std::size_t>(seq)]; }

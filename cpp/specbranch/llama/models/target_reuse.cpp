@@ -136,7 +136,7 @@ void LlamaTarget::take_over(SeqId from, SeqId seq, Pos length) {
 std::vector<SeqId> LlamaTarget::keep_texts(const TargetSession& session) {
   std::vector<SeqId> kept;
   if (!cache_) return kept;
-  const PromptCache::Text* needed = find_copy(session);
+  cache_->begin(find_copy(session));
   const bool others_run =
       sessions_.any_of([&session](const TargetSession& one) { return one.seq() != session.seq(); });
   bool makes_wait = false;
@@ -151,7 +151,7 @@ std::vector<SeqId> LlamaTarget::keep_texts(const TargetSession& session) {
     const bool alike = held == session.adapters();
     const auto n_common = static_cast<Pos>(alike ? common_prefix(content, session.prefill()) : 0);
     if (!PromptCache::is_worth(n, std::min(n, n_common))) continue;
-    if (!cache_->keep(seq, held, n, needed)) continue;
+    if (!cache_->keep(seq, held, n)) continue;
     kept.push_back(seq);
     makes_wait = !own && others_run;  // one at a time
   }
@@ -206,17 +206,16 @@ const PromptCache::Text* LlamaTarget::find_copy(const TargetSession& session) co
   return found;
 }
 
-/// The session's sequence gets a copied text that offers more than all sequences. `kept`: those
-/// that need not hold their texts any more.
-void LlamaTarget::bring_back(const TargetSession& session, std::span<const SeqId> kept) {
-  const PromptCache::Text* copy = find_copy(session);
-  if (copy == nullptr) return;
+/// The session's sequence gets `copy`. `kept`: sequences that need not hold their texts any more.
+void LlamaTarget::bring_back(const TargetSession& session, const PromptCache::Text& copy,
+                             std::span<const SeqId> kept) {
   const SeqId seq = session.seq();
   for (const SeqId one : kept) {
     if (one != seq) leave(one);
   }
   empty(seq);
-  if (cache_->restore(seq, *copy)) prefilled(seq) = copy->n_usable;
+  const Pos n_usable = copy.n_usable;
+  if (cache_->restore(seq, copy)) prefilled(seq) = n_usable;
 }
 
 }  // namespace specbranch::llama
