@@ -188,6 +188,13 @@ MUTATIONS = (
         "if (!adjacent_) return free_.end() - 1;",
     ),
     Mutation(
+        "sequence-pool-takes-long-texts",
+        "a new conversation with the same system prompt costs a long one its cells",
+        "engine/sequence_pool.h",
+        "return 2 * n < std::ssize(one.text) ? 0 : n;",
+        "return n;",
+    ),
+    Mutation(
         "sequence-pool-greedy",
         "a few equal tokens cost a conversation its cells",
         "engine/sequence_pool.h",

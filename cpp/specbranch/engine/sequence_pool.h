@@ -16,10 +16,11 @@
 namespace specbranch {
 
 /// A session gets the free id whose last text has the most tokens in common with its prompt, since
-/// their cells may be reused: of a text with the same adapters, as others make other cells. If none
-/// has many, it gets the one that has been free for the longest time, so that a new conversation
-/// leaves the newer ones alone. With `adjacent`, it gets one beside an id that is taken, if there
-/// is one. *Thread safety:* none.
+/// their cells may be reused: of a text with the same adapters, as others make other cells, and of
+/// one that keeps the larger part of its own. If none has many, it gets the one that has been free
+/// for the longest time, so that a new conversation leaves the newer ones alone, also those with
+/// the same system prompt. With `adjacent`, it gets one beside an id that is taken, if there is
+/// one. *Thread safety:* none.
 class SequencePool {
  public:
   using Adapters = std::optional<AdapterSet>;  ///< no value: those of the engine.
@@ -38,7 +39,8 @@ class SequencePool {
   SeqId take(std::span<const Token> prompt = {}, const Adapters& adapters = {}) {
     const auto common = [&](const Entry& one) -> std::ptrdiff_t {
       if (one.adapters != adapters) return 0;
-      return std::ranges::mismatch(one.text, prompt).in1 - one.text.begin();
+      const auto n = std::ranges::mismatch(one.text, prompt).in1 - one.text.begin();
+      return 2 * n < std::ssize(one.text) ? 0 : n;
     };
     auto best = std::ranges::max_element(free_, {}, common);
     if (common(*best) < kLeastCommon) best = oldest();

@@ -271,7 +271,26 @@ TEST_CASE("a prompt gets the sequence with the longest part of it, if that is wo
   std::vector<Token> other(SequencePool::kLeastCommon - 1, 1);
   other.resize(150, 7);
   CHECK(pool.take(other) == 1);  // too little in common: the oldest text goes
-  CHECK(pool.take(std::vector<Token>(SequencePool::kLeastCommon, 1)) == 2);
+  CHECK(pool.take(std::vector<Token>(SequencePool::kLeastCommon + 20, 1)) == 2);
+}
+
+TEST_CASE("a new conversation with the same system prompt leaves a long one its cells") {
+  SequencePool pool(3);
+  for (SeqId seq = 0; seq < 3; ++seq) CHECK(pool.take() == seq);
+  std::vector<Token> conversation(100, 1);  // the system prompt
+  conversation.resize(300, 2);
+  pool.give_back(1, std::vector<Token>(50, 9));
+  pool.give_back(2, conversation);
+  pool.give_back(0, std::vector<Token>(60, 1));
+  std::vector<Token> other(100, 1);
+  other.resize(150, 7);
+  CHECK(pool.take(other) == 0);  // of this text nothing is lost
+  CHECK(pool.take(other) == 1);  // the oldest
+  pool.give_back(0, other);
+  conversation.resize(140);
+  CHECK(pool.take(conversation) == 0);
+  conversation.resize(310, 2);
+  CHECK(pool.take(conversation) == 2);
 }
 
 TEST_CASE("a text with other adapters leaves the cells of a sequence alone, if it can") {
